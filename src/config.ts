@@ -1,0 +1,198 @@
+/**
+ * The settings: one table declares each setting's name, type, default, bounds and meaning.
+ * Sources, later ones winning: `.env` in the working directory, the environment, flags.
+ */
+import { existsSync, readFileSync } from "node:fs";
+import { homedir } from "node:os";
+import { join, resolve } from "node:path";
+import { parseEnv } from "node:util";
+import { z } from "zod";
+import { ConfigError } from "./errors.ts";
+
+const port = z.coerce.number().int().min(1).max(65535);
+const positive = z.coerce.number().int().positive();
+
+interface SettingSpec<T> {
+  readonly description: string;
+  readonly schema: z.ZodType<T>;
+  /** The default; a function when it follows from other settings. */
+  readonly default: T | ((values: Partial<Record<string, unknown>>) => T);
+  /** Bounds in words, for `config list` and for error messages. */
+  readonly bounds: string;
+}
+
+function setting<T>(
+  description: string,
+  schema: z.ZodType<T>,
+  bounds: string,
+  byDefault: T | ((values: Partial<Record<string, unknown>>) => T),
+): SettingSpec<T> {
+  return { description, schema, bounds, default: byDefault };
+}
+
+const milliseconds = "a whole number of milliseconds, at least 1";
+
+/** Every setting that cdktr knows, in the order in which `config list` prints them. */
+export const SETTINGS = {
+  CDKTR_LOG_LEVEL: setting<"DEBUG" | "INFO" | "WARN" | "ERROR">(
+    "How much cdktr says about itself on stderr",
+    z.preprocess((v) => String(v).toUpperCase(), z.enum(["DEBUG", "INFO", "WARN", "ERROR"])),
+    "DEBUG, INFO, WARN or ERROR",
+    "INFO",
+  ),
+  CDKTR_PRINCIPAL_HOST: setting(
+    "Address to bind for a principal, to reach for everyone else",
+    z.string().min(1),
+    "a host name or an IP address",
+    "127.0.0.1",
+  ),
+  CDKTR_PRINCIPAL_PORT: setting("Port of the principal's API", port, "1 to 65535", 5561),
+  CDKTR_LOGS_LISTENING_PORT: setting("Port on which agents deliver log lines", port, "1 to 65535", 5562),
+  CDKTR_LOGS_PUBLISHING_PORT: setting("Port on which log lines are published live", port, "1 to 65535", 5563),
+  CDKTR_WORKFLOW_DIR: setting("Directory of the workflow files", z.string().min(1), "a path", "workflows"),
+  CDKTR_WORKFLOW_DIR_REFRESH_FREQUENCY_S: setting(
+    "Seconds between full scans of the workflow directory (file events reload at once)",
+    positive,
+    "a whole number of seconds, at least 1",
+    60,
+  ),
+  CDKTR_AGENT_MAX_CONCURRENCY: setting("Workflows an agent runs at once", positive, "at least 1", 5),
+  CDKTR_AGENT_MAX_TASKS: setting(
+    "Tasks an agent has in flight at once",
+    positive,
+    "at least 1",
+    () => Math.max(1, navigator.hardwareConcurrency) * 4,
+  ),
+  CDKTR_AGENT_HEARTBEAT_INTERVAL_MS: setting(
+    "Time between an agent's heartbeats",
+    positive,
+    milliseconds,
+    5000,
+  ),
+  CDKTR_AGENT_HEARTBEAT_TIMEOUT_MS: setting(
+    "Silence after which the principal takes an agent for lost",
+    positive,
+    milliseconds,
+    30_000,
+  ),
+  CDKTR_RETRY_ATTEMPTS: setting(
+    "Requests an agent repeats before it takes the principal for gone",
+    positive,
+    "at least 1",
+    20,
+  ),
+  CDKTR_DEFAULT_ZMQ_TIMEOUT_MS: setting(
+    "How long a request waits for its reply",
+    positive,
+    milliseconds,
+    3000,
+  ),
+  CDKTR_SCHEDULER_START_POLL_FREQUENCY_MS: setting(
+    "The longest the scheduler sleeps, so that a jump of the clock is noticed",
+    positive,
+    milliseconds,
+    500,
+  ),
+  CDKTR_LOG_FLUSH_INTERVAL_MS: setting(
+    "The longest a log line waits before it is in DuckDB (a query flushes first)",
+    positive,
+    milliseconds,
+    30_000,
+  ),
+  CDKTR_APP_DATA_DIRECTORY: setting("Directory of cdktr's own state", z.string().min(1), "a path", () =>
+    join(homedir(), ".cdktr"),
+  ),
+  CDKTR_DB_PATH: setting(
+    "The DuckDB file of history and logs",
+    z.string().min(1),
+    "a path, or :memory:",
+    (values) => join(String(values.CDKTR_APP_DATA_DIRECTORY), "app.db"),
+  ),
+  CDKTR_CACHE_DIRECTORY: setting(
+    "Directory into which the binary unpacks the native libraries it carries",
+    z.string().min(1),
+    "a path",
+    () => join(process.env.XDG_CACHE_HOME || join(homedir(), ".cache"), "cdktr"),
+  ),
+  CDKTR_TUI_STATUS_REFRESH_INTERVAL_MS: setting(
+    "Time between refreshes of the terminal UI's status",
+    positive,
+    milliseconds,
+    1000,
+  ),
+} as const;
+
+/** The name of a setting, which is also its environment variable. */
+export type SettingName = keyof typeof SETTINGS;
+
+/** All settings with their values in force. */
+export type Config = {
+  readonly [K in SettingName]: (typeof SETTINGS)[K] extends SettingSpec<infer T> ? T : never;
+};
+
+/** Where the value of a setting came from. */
+export type SettingSource = "default" | ".env" | "environment" | "flag";
+
+/** The settings with the origin of each. */
+export interface LoadedConfig {
+  readonly values: Config;
+  readonly sources: Readonly<Record<SettingName, SettingSource>>;
+}
+
+const PATH_SETTINGS: readonly SettingName[] = [
+  "CDKTR_APP_DATA_DIRECTORY",
+  "CDKTR_DB_PATH",
+  "CDKTR_CACHE_DIRECTORY",
+];
+
+/**
+ * Reads the settings.
+ * @param flags values given on the command line, which win; `undefined` ones are passed over
+ * @throws ConfigError naming the variable whose value does not parse, its source and its bounds
+ */
+export function loadConfig(
+  flags: Partial<Record<SettingName, string | number | undefined>> = {},
+  environment: Record<string, string | undefined> = process.env,
+  directory: string = process.cwd(),
+): LoadedConfig {
+  const dotenv = readDotenv(join(directory, ".env"));
+  const values: Partial<Record<string, unknown>> = {};
+  const sources: Partial<Record<string, SettingSource>> = {};
+  for (const [name, spec] of Object.entries(SETTINGS) as [SettingName, SettingSpec<unknown>][]) {
+    const candidates: [SettingSource, string | number | undefined][] = [
+      ["flag", flags[name]],
+      ["environment", environment[name]],
+      [".env", dotenv[name]],
+    ];
+    const found = candidates.find(([, value]) => value !== undefined && value !== "");
+    if (found === undefined) {
+      values[name] = typeof spec.default === "function" ? spec.default(values) : spec.default;
+      sources[name] = "default";
+      continue;
+    }
+    const [source, raw] = found;
+    const parsed = spec.schema.safeParse(raw);
+    if (!parsed.success) {
+      throw new ConfigError(`${name}="${raw}" (${source}) is not valid: it must be ${spec.bounds}.`, {
+        hint: `${spec.description}. Unset it to use the default, or run 'cdktr config list'.`,
+      });
+    }
+    values[name] = parsed.data;
+    sources[name] = source;
+  }
+  for (const name of PATH_SETTINGS) {
+    if (values[name] !== ":memory:") values[name] = resolve(directory, String(values[name]));
+  }
+  return { values: values as Config, sources: sources as Record<SettingName, SettingSource> };
+}
+
+function readDotenv(path: string): Record<string, string | undefined> {
+  if (!existsSync(path)) return {};
+  try {
+    return parseEnv(readFileSync(path, "utf8")) as Record<string, string | undefined>;
+  } catch (error) {
+    throw new ConfigError(`${path} cannot be read: ${error instanceof Error ? error.message : error}`, {
+      cause: error,
+    });
+  }
+}

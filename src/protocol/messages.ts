@@ -1,0 +1,383 @@
+/**
+ * The JSON of requests and replies, verb by verb. Field names are those of the database.
+ * Schemas of what comes in are loose about additions (a newer peer may say more) and strict about types and lengths.
+ */
+import { z } from "zod";
+import { IDENTIFIER, WorkflowDefinition } from "../workflow/model.ts";
+import { RunStatus } from "../workflow/status.ts";
+
+const id = z.string().min(1).max(256).regex(IDENTIFIER);
+const instant = z.number().int().nonnegative();
+const text = z.string().max(64 * 1024);
+
+/** What caused a run. */
+export const Trigger = z
+  .string()
+  .max(256)
+  .regex(/^(cron|cli|tui|api|workflow|retry|listener:[^\s\x00-\x1f]+)$/, "is not a trigger cdktr knows");
+
+// ---------------------------------------------------------------- triggering
+
+/** Options of `RUNTASK`. */
+export const RunTaskOptions = z.object({
+  params: z.record(z.string().max(256), z.string().max(64 * 1024)).default({}),
+  trigger: Trigger.default("api"),
+  /** A second request with the same key returns the run of the first. */
+  dedupe_key: z.string().min(1).max(512).optional(),
+  /** The instant a schedule meant, ms since the epoch. */
+  scheduled_time_ms: instant.nullable().default(null),
+});
+
+/** Payload of the `OK` that answers `RUNTASK` and `RETRYRUN`. */
+export const RunCreated = z.object({ workflow_instance_id: z.string() });
+
+// ---------------------------------------------------------------- agents
+
+/** What an agent says of itself, in `REGISTERAGENT`. */
+export const AgentDescription = z.object({
+  /** Random, new with every start of the agent's process. */
+  session_id: z.string().max(64),
+  /** Names the agent's outbox on disk: the same after a restart, another one on another disk. */
+  stream_id: z.string().max(64),
+  host: z.string().max(256),
+  pid: z.number().int(),
+  version: z.string().max(64),
+  max_concurrent_workflows: z.number().int().positive(),
+  labels: z.record(z.string().max(256), z.string().max(256)).default({}),
+  /** Attempts it still executes; the principal adopts or stops them. */
+  running: z.array(z.object({ workflow_instance_id: z.string(), attempt: z.number().int() })).default([]),
+});
+
+/** `FETCHWORKFLOW`: `wait_ms` 0 answers at once, otherwise the reply waits for work so long. */
+export const FetchOptions = z.object({
+  session_id: z.string().max(64).optional(),
+  wait_ms: z.number().int().min(0).max(60_000).default(0),
+  labels: z.record(z.string(), z.string()).default({}),
+  /** The same in a repeated request: the principal answers with the same run again. */
+  fetch_id: z.string().max(64).optional(),
+});
+
+/** A run as an agent gets it. */
+export const RunAssignment = z.object({
+  workflow_id: z.string(),
+  workflow_instance_id: z.string(),
+  attempt: z.number().int().positive(),
+  trigger: z.string(),
+  scheduled_time_ms: z.number().int().nullable(),
+  params: z.record(z.string(), z.string()),
+  /** Tasks that COMPLETED in an earlier attempt; they are not run again. */
+  completed_tasks: z.array(z.string()),
+  workflow: WorkflowDefinition,
+});
+
+/** `AGENTHEARTBEAT`: the reply waits up to `wait_ms` for something that the agent must know. */
+export const Heartbeat = z.object({
+  agent_id: id,
+  session_id: z.string().max(64),
+  wait_ms: z.number().int().min(0).max(60_000),
+  running: z.array(z.object({ workflow_instance_id: z.string(), attempt: z.number().int() })),
+  running_tasks: z.number().int().nonnegative(),
+});
+
+/** Why an attempt must stop: the user cancelled it, or it is over for the principal and another may be running. */
+export const StopOrder = z.object({
+  workflow_instance_id: z.string(),
+  attempt: z.number().int(),
+  reason: z.enum(["cancelled", "superseded"]),
+});
+
+/** Payload of the `OK` that answers `AGENTHEARTBEAT`, and of the one for `AGENTREPORT`. */
+export const AgentOrders = z.object({
+  /** Random, new with every start of the principal. */
+  principal_id: z.string(),
+  stop: z.array(StopOrder),
+  drain: z.boolean(),
+  /** Last line of the agent's stream that the principal holds in memory or better; 0 for none. */
+  log_received_seq: z.number().int(),
+  /** Last line of the agent's stream that is in DuckDB; the outbox may forget up to here. */
+  log_durable_seq: z.number().int(),
+  /** Last report of the agent's stream that is on the principal's disk. */
+  report_durable_seq: z.number().int(),
+});
+
+/** A new status of an attempt. */
+export const RunReport = z.object({
+  kind: z.literal("run"),
+  seq: z.number().int().positive(),
+  workflow_id: id,
+  workflow_instance_id: z.string().max(64),
+  attempt: z.number().int().positive(),
+  status: RunStatus,
+  timestamp_ms: instant,
+  error: text.nullable().default(null),
+  /** Last line of the agent's stream that was written before this report: a query of this run waits for it. */
+  log_seq: z.number().int().nonnegative(),
+});
+
+/** A new status of a task run. */
+export const TaskReport = z.object({
+  kind: z.literal("task"),
+  seq: z.number().int().positive(),
+  workflow_id: id,
+  workflow_instance_id: z.string().max(64),
+  /** Attempt of the run. */
+  attempt: z.number().int().positive(),
+  task_id: id,
+  task_instance_id: z.string().max(64),
+  /** Attempt of the task within this attempt of the run. */
+  task_attempt: z.number().int().nonnegative(),
+  status: RunStatus,
+  timestamp_ms: instant,
+  exit_code: z.number().int().nullable().default(null),
+  /** Name of the signal that ended the process. */
+  signal: z.string().max(32).nullable().default(null),
+  error: text.nullable().default(null),
+  /** User and system time of the process and its waited-for children, ms. */
+  cpu_ms: z.number().nonnegative().nullable().default(null),
+  /** Peak resident memory, KiB. */
+  max_rss_kb: z.number().nonnegative().nullable().default(null),
+});
+
+export const AgentReport = z.discriminatedUnion("kind", [RunReport, TaskReport]);
+
+/** `AGENTREPORT`: reports in sequence; those that the principal has already are passed over. */
+export const AgentReports = z.object({
+  agent_id: id,
+  session_id: z.string().max(64),
+  stream_id: z.string().max(64),
+  reports: z.array(AgentReport).max(10_000),
+});
+
+// ---------------------------------------------------------------- reading
+
+/** A workflow as `LSWORKFLOWS` lists it. */
+export const WorkflowSummary = z.object({
+  id: z.string(),
+  name: z.string(),
+  description: z.string().nullable(),
+  path: z.string(),
+  cron: z.string().nullable(),
+  timezone: z.string().nullable(),
+  /** RFC 3339, as in the file. */
+  start_time: z.string().nullable(),
+  start_time_ms: z.number().nullable(),
+  catchup: z.enum(["none", "latest", "all"]),
+  /** When the file was first seen with this cron, or the last firing that became a run. */
+  schedule_cursor_ms: z.number().nullable(),
+  params: WorkflowDefinition.shape.params,
+  tasks: z.number().int(),
+  /** Why the file as it is now does not load; the last valid version is in force. */
+  error: z.string().nullable(),
+});
+
+/** `GETWORKFLOW`. */
+export const GetWorkflow = z.object({ workflow_id: z.string() });
+export const WorkflowDetails = z.object({
+  summary: WorkflowSummary,
+  definition: WorkflowDefinition,
+  source: z.string(),
+});
+
+/** `LSRUNS`: newest first. */
+export const ListRuns = z.object({
+  limit: z.number().int().min(1).max(10_000).default(20),
+  workflow_id: z.string().optional(),
+  status: RunStatus.optional(),
+});
+
+/** A run as `LSRUNS` lists it. */
+export const RunSummary = z.object({
+  workflow_id: z.string(),
+  workflow_instance_id: z.string(),
+  status: RunStatus,
+  trigger: z.string(),
+  agent_id: z.string().nullable(),
+  attempt: z.number().int(),
+  created_at_ms: z.number(),
+  started_at_ms: z.number().nullable(),
+  finished_at_ms: z.number().nullable(),
+});
+
+/** The latest state of a task in an attempt of a run. */
+export const TaskRunSummary = z.object({
+  task_id: z.string(),
+  task_instance_id: z.string(),
+  attempt: z.number().int(),
+  task_attempt: z.number().int(),
+  status: RunStatus,
+  exit_code: z.number().nullable(),
+  signal: z.string().nullable(),
+  error: z.string().nullable(),
+  cpu_ms: z.number().nullable(),
+  max_rss_kb: z.number().nullable(),
+  started_at_ms: z.number().nullable(),
+  finished_at_ms: z.number().nullable(),
+});
+
+/** One try of a run on one agent. */
+export const RunAttempt = z.object({
+  attempt: z.number().int(),
+  agent_id: z.string().nullable(),
+  status: RunStatus,
+  started_at_ms: z.number().nullable(),
+  finished_at_ms: z.number().nullable(),
+  error: z.string().nullable(),
+});
+
+/** `GETRUN`, `WAITRUN`, `CANCELRUN`: the run as a whole. */
+export const GetRun = z.object({ workflow_instance_id: z.string() });
+/** `WAITRUN`: answers when the run is over, or with its state after `wait_ms`. */
+export const WaitRun = z.object({
+  workflow_instance_id: z.string(),
+  wait_ms: z.number().int().min(0).max(60_000),
+});
+export const RunDetails = RunSummary.extend({
+  workflow_name: z.string(),
+  scheduled_time_ms: z.number().nullable(),
+  params: z.record(z.string(), z.string()),
+  error: z.string().nullable(),
+  /** The run that this one retries. */
+  retry_of: z.string().nullable(),
+  attempts: z.array(RunAttempt),
+  /** Tasks of the newest attempt; those carried over from an earlier one keep their own attempt number. */
+  tasks: z.array(TaskRunSummary),
+  definition: WorkflowDefinition,
+});
+
+/** `RETRYRUN`: a new run from the failed tasks of one that is over, or from the beginning. */
+export const RetryRun = z.object({
+  workflow_instance_id: z.string(),
+  from_start: z.boolean().default(false),
+  dedupe_key: z.string().min(1).max(512).optional(),
+});
+
+/** `SEARCHLOGS`: lines in order; with `limit` the newest so many. */
+export const SearchLogs = z.object({
+  workflow_id: z.string().optional(),
+  workflow_instance_id: z.string().optional(),
+  /** Task name or task run id. */
+  task: z.string().optional(),
+  level: z.enum(["DEBUG", "INFO", "WARN", "ERROR"]).optional(),
+  since_ms: z.number().optional(),
+  until_ms: z.number().optional(),
+  /** RE2 regular expression, searched in the payload. */
+  grep: z.string().max(4096).optional(),
+  limit: z.number().int().min(1).max(1_000_000).optional(),
+  /** Continues after this position, which the reply before gave. */
+  after: z.number().int().optional(),
+});
+
+/** A page of `SEARCHLOGS`: rows are arrays of the eight columns in order. `next` is null when nothing follows. */
+export const LogPage = z.object({
+  rows: z.array(
+    z.tuple([
+      z.string(),
+      z.string(),
+      z.string(),
+      z.string(),
+      z.string(),
+      z.number(),
+      z.enum(["DEBUG", "INFO", "WARN", "ERROR"]),
+      z.string(),
+    ]),
+  ),
+  next: z.number().nullable(),
+  /** What the answer cannot show and why, when the history is not complete now. */
+  warning: z.string().nullable(),
+});
+
+/** An agent as `GETREGISTEREDAGENTS` lists it. `last_ping_timestamp` is in µs, for existing clients. */
+export const AgentSummary = z.object({
+  agent_id: z.string(),
+  last_ping_timestamp: z.number(),
+  running_tasks: z.number(),
+  host: z.string(),
+  status: z.enum(["UP", "DRAINING", "LOST"]),
+  running_workflows: z.number(),
+  max_concurrent_workflows: z.number(),
+  last_heartbeat_ms: z.number(),
+  labels: z.record(z.string(), z.string()),
+  version: z.string(),
+});
+
+/** `DRAINAGENT`: the agent finishes what runs and takes nothing new. */
+export const DrainAgent = z.object({ agent_id: z.string() });
+
+/** `PRINCIPALINFO`. */
+export const PrincipalInfo = z.object({
+  principal_id: z.string(),
+  version: z.string(),
+  pid: z.number(),
+  started_at_ms: z.number(),
+  host: z.string(),
+  api_port: z.number(),
+  logs_listening_port: z.number(),
+  logs_publishing_port: z.number(),
+  workflows: z.number(),
+  invalid_workflow_files: z.array(z.object({ path: z.string(), error: z.string() })),
+  runs: z.object({ pending: z.number(), running: z.number() }),
+  history: z.object({ available: z.boolean(), error: z.string().nullable() }),
+});
+
+// ---------------------------------------------------------------- the history database
+
+/** `QUERYDB`: one read-only statement. */
+export const QueryDatabase = z.object({
+  sql: z
+    .string()
+    .min(1)
+    .max(1024 * 1024),
+  max_rows: z.number().int().min(1).max(1_000_000).default(10_000),
+});
+/** Values are JSON; what JSON lacks (dates, big numbers) comes as text. */
+export const QueryResult = z.object({
+  columns: z.array(z.object({ name: z.string(), type: z.string() })),
+  rows: z.array(z.array(z.unknown())),
+  truncated: z.boolean(),
+});
+
+/** `EXPORTDB` and `BACKUPDB` take no arguments and answer with files that `READFILE` hands over. */
+export const PreparedFiles = z.object({
+  transfer_id: z.string(),
+  files: z.array(
+    z.object({ name: z.string(), bytes: z.number(), sha256: z.string(), rows: z.number().nullable() }),
+  ),
+});
+/** `READFILE`: a piece of a prepared file, base64. */
+export const ReadFile = z.object({
+  transfer_id: z.string().max(64),
+  name: z.string().max(256),
+  offset: z.number().int().nonnegative(),
+});
+export const FilePiece = z.object({ data: z.string(), next: z.number().nullable() });
+/** `DROPFILES`: the client has what it wanted. */
+export const DropFiles = z.object({ transfer_id: z.string().max(64) });
+
+export type RunTaskOptions = z.infer<typeof RunTaskOptions>;
+export type AgentDescription = z.infer<typeof AgentDescription>;
+export type FetchOptions = z.infer<typeof FetchOptions>;
+export type RunAssignment = z.infer<typeof RunAssignment>;
+export type Heartbeat = z.infer<typeof Heartbeat>;
+export type StopOrder = z.infer<typeof StopOrder>;
+export type AgentOrders = z.infer<typeof AgentOrders>;
+export type RunReport = z.infer<typeof RunReport>;
+export type TaskReport = z.infer<typeof TaskReport>;
+export type AgentReport = z.infer<typeof AgentReport>;
+export type AgentReports = z.infer<typeof AgentReports>;
+export type WorkflowSummary = z.infer<typeof WorkflowSummary>;
+export type WorkflowDetails = z.infer<typeof WorkflowDetails>;
+export type ListRuns = z.infer<typeof ListRuns>;
+export type RunSummary = z.infer<typeof RunSummary>;
+export type TaskRunSummary = z.infer<typeof TaskRunSummary>;
+export type RunAttempt = z.infer<typeof RunAttempt>;
+export type RunDetails = z.infer<typeof RunDetails>;
+export type RetryRun = z.infer<typeof RetryRun>;
+export type SearchLogs = z.infer<typeof SearchLogs>;
+export type LogPage = z.infer<typeof LogPage>;
+export type AgentSummary = z.infer<typeof AgentSummary>;
+export type PrincipalInfo = z.infer<typeof PrincipalInfo>;
+export type QueryDatabase = z.infer<typeof QueryDatabase>;
+export type QueryResult = z.infer<typeof QueryResult>;
+export type PreparedFiles = z.infer<typeof PreparedFiles>;
+export type ReadFile = z.infer<typeof ReadFile>;
+export type FilePiece = z.infer<typeof FilePiece>;

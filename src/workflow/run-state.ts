@@ -1,0 +1,28 @@
+/**
+ * The state machine of an attempt of a run. The principal alone changes it; a run has the status of its newest attempt.
+ *
+ *              agent confirms               all tasks are over
+ *   ──▶ PENDING ─────────────▶ RUNNING ───────────────────────▶ COMPLETED | FAILED
+ *          │                     │ │
+ *          │ cancel              │ └─ agent lost ─▶ CRASHED ─ ─ ▶ PENDING of the next attempt, in the same transaction,
+ *          ▼                     │                              unless attempts are used up or failover is `never`
+ *      CANCELLED ◀───────────────┘ cancel: the agent has stopped it
+ *
+ * An assignment that no agent confirmed ends as CRASHED too: it may have reached an agent, so its number is never used again.
+ * Retrying a run that is over makes a new run (trigger `retry`): a terminal status is the last one.
+ */
+import type { RunStatus, Transitions } from "./status.ts";
+
+export const RUN_TRANSITIONS: Transitions<RunStatus> = {
+  PENDING: ["RUNNING", "CANCELLED", "CRASHED"],
+  RUNNING: ["COMPLETED", "FAILED", "CRASHED", "CANCELLED"],
+  WAITING: [],
+  COMPLETED: [],
+  FAILED: [],
+  CRASHED: [],
+  SKIPPED: [],
+  CANCELLED: [],
+};
+
+/** Attempts a run gets when agents die under it. */
+export const MAX_RUN_ATTEMPTS = 3;

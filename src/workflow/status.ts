@@ -1,0 +1,27 @@
+/** The statuses that runs and tasks share: the enum `RunStatus` of the history database. */
+import { z } from "zod";
+
+export const RunStatus = z.enum([
+  "PENDING",
+  "RUNNING",
+  "WAITING",
+  "COMPLETED",
+  "FAILED",
+  "CRASHED",
+  "SKIPPED",
+  "CANCELLED",
+]);
+export type RunStatus = z.infer<typeof RunStatus>;
+
+/** A table of legal transitions: from each status, the statuses that may follow. */
+export type Transitions<S extends string> = Readonly<Record<S, readonly S[]>>;
+
+/** Whether `to` may follow `from`. */
+export function canTransition<S extends string>(table: Transitions<S>, from: S, to: S): boolean {
+  return table[from].includes(to);
+}
+
+/** Whether nothing may follow `status`. */
+export function isTerminal<S extends string>(table: Transitions<S>, status: S): boolean {
+  return table[status].length === 0;
+}
