@@ -1,0 +1,398 @@
+/**
+ * The client of a principal's API: many requests in flight over one DEALER socket, each matched to its reply by an id in
+ * front of the empty delimiter, which the principal's ROUTER echoes (the envelope of ZeroMQ's request-reply pattern, RFC 28).
+ */
+import { z } from "zod";
+import { CdktrError, InvalidInputError, PrincipalUnreachableError, UnprocessableError } from "../errors.ts";
+import { Dealer } from "../zmq/index.ts";
+import {
+  type AgentDescription,
+  AgentOrders,
+  type AgentReports,
+  AgentSummary,
+  type FetchOptions,
+  FilePiece,
+  type Heartbeat,
+  type ListRuns,
+  LogPage,
+  PreparedFiles,
+  PrincipalInfo,
+  type QueryDatabase,
+  QueryResult,
+  type ReadFile,
+  type RetryRun,
+  RunAssignment,
+  RunCreated,
+  RunDetails,
+  RunSummary,
+  type RunTaskOptions,
+  type SearchLogs,
+  WorkflowDetails,
+  WorkflowSummary,
+} from "./messages.ts";
+import type { JSON_VERBS, Verb } from "./verbs.ts";
+import { decodeReply, encodeFields, type Reply } from "./wire.ts";
+
+/** Where the principal is and how patient the client is. */
+export interface ClientOptions {
+  readonly host: string;
+  readonly port: number;
+  /** How long one attempt waits for its reply, ms. */
+  readonly timeoutMs: number;
+  /** Attempts before {@link PrincipalUnreachableError}; 1 by default. */
+  readonly attempts?: number;
+}
+
+/** What may differ from request to request. */
+export interface RequestOptions {
+  /** How long one attempt waits for its reply, ms; a long poll adds its `wait_ms`. */
+  readonly timeoutMs?: number;
+  readonly attempts?: number;
+  /** Gives the request up; it rejects with the signal's reason. */
+  readonly signal?: AbortSignal;
+}
+
+interface Pending {
+  readonly ids: string[];
+  readonly settle: (reply: Reply | Error) => void;
+}
+
+/** The principal said that the request was wrong. */
+export class RequestRefusedError extends InvalidInputError {}
+/** The principal says that it cannot do this now. */
+export class RequestUnprocessableError extends UnprocessableError {}
+/** The principal failed at it. */
+export class PrincipalFailedError extends CdktrError {}
+
+/** A connection to one principal. It connects at the first request and reconnects by itself. */
+export class PrincipalClient {
+  readonly address: string;
+  readonly #options: ClientOptions;
+  readonly #pending = new Map<string, Pending>();
+  readonly #prefix = crypto.randomUUID().slice(0, 8);
+  #socket: Dealer | undefined;
+  #receiving: Promise<void> = Promise.resolve();
+  readonly #outgoing: [id: string, frame: Uint8Array][] = [];
+  #sending = false;
+  #counter = 0;
+  #closed = false;
+
+  constructor(options: ClientOptions) {
+    this.#options = options;
+    const host = options.host.includes(":") ? `[${options.host}]` : options.host;
+    this.address = `${host}:${options.port}`;
+  }
+
+  /**
+   * Sends a request and waits for its reply, repeating it when none comes: a request that changes state
+   * must carry its idempotency key.
+   * @throws RequestRefusedError for `CLIENTERROR`, RequestUnprocessableError for `UNPROC`, PrincipalFailedError for `SERVERERROR`
+   * @throws PrincipalUnreachableError when no attempt was answered
+   */
+  async request(verb: Verb, fields: readonly string[] = [], options: RequestOptions = {}): Promise<Reply> {
+    const attempts = options.attempts ?? this.#options.attempts ?? 1;
+    const timeoutMs = options.timeoutMs ?? this.#options.timeoutMs;
+    const frame = encodeFields([verb, ...fields]);
+    const reply = await this.#exchange(frame, attempts, timeoutMs, options.signal);
+    if (reply === undefined) {
+      const seconds = (attempts * timeoutMs) / 1000;
+      throw new PrincipalUnreachableError(
+        `No principal answered at ${this.address} within ${seconds} s (${verb}).`,
+        {
+          hint: "Is it running (cdktr start principal)? CDKTR_PRINCIPAL_HOST and CDKTR_PRINCIPAL_PORT say where to look.",
+        },
+      );
+    }
+    switch (reply.kind) {
+      case "CLIENTERROR":
+        throw new RequestRefusedError(reply.payload);
+      case "UNPROC":
+        throw new RequestUnprocessableError(reply.payload);
+      case "SERVERERROR":
+        throw new PrincipalFailedError(`The principal at ${this.address} failed: ${reply.payload}`);
+      default:
+        return reply;
+    }
+  }
+
+  /** Whether a principal answers. */
+  async ping(options?: RequestOptions): Promise<void> {
+    await this.request("PING", [], options);
+  }
+
+  /** All workflows by id. */
+  async listWorkflows(options?: RequestOptions): Promise<Record<string, WorkflowSummary>> {
+    return parse(z.record(z.string(), WorkflowSummary), await this.request("LSWORKFLOWS", [], options));
+  }
+
+  /** Triggers a workflow; answered when the run is on the principal's disk. */
+  async runTask(
+    workflowId: string,
+    runOptions: Partial<RunTaskOptions> & { dedupe_key: string },
+    options?: RequestOptions,
+  ): Promise<{ workflow_instance_id: string }> {
+    return parse(
+      RunCreated,
+      await this.request("RUNTASK", [workflowId, JSON.stringify(runOptions)], options),
+    );
+  }
+
+  /** Lines of `QUERYLOGS`, formatted; empty filters are left out. */
+  async queryLogs(
+    filter: { endMs?: number; startMs?: number; workflowId?: string; runId?: string; verbose?: boolean },
+    options?: RequestOptions,
+  ): Promise<string[]> {
+    const fields = [
+      String(filter.endMs ?? ""),
+      String(filter.startMs ?? ""),
+      filter.workflowId ?? "",
+      filter.runId ?? "",
+      filter.verbose ? "true" : "",
+    ];
+    return parse(z.array(z.string()), await this.request("QUERYLOGS", fields, options));
+  }
+
+  async registeredAgents(options?: RequestOptions): Promise<AgentSummary[]> {
+    return parse(z.array(AgentSummary), await this.request("GETREGISTEREDAGENTS", [], options));
+  }
+
+  async registerAgent(
+    agentId: string,
+    description: AgentDescription,
+    options?: RequestOptions,
+  ): Promise<AgentOrders> {
+    return parse(
+      AgentOrders,
+      await this.request("REGISTERAGENT", [agentId, JSON.stringify(description)], options),
+    );
+  }
+
+  /** Waits up to `wait_ms` for a run to execute; null when there was none. */
+  async fetchWorkflow(
+    agentId: string,
+    fetch: FetchOptions,
+    options?: RequestOptions,
+  ): Promise<RunAssignment | null> {
+    const reply = await this.request(
+      "FETCHWORKFLOW",
+      [agentId, JSON.stringify(fetch)],
+      this.#patient(fetch.wait_ms, options),
+    );
+    return reply.kind === "OK" ? null : parse(RunAssignment, reply);
+  }
+
+  heartbeat(heartbeat: Heartbeat, options?: RequestOptions): Promise<AgentOrders> {
+    return this.#call(AgentOrders, "AGENTHEARTBEAT", heartbeat, this.#patient(heartbeat.wait_ms, options));
+  }
+
+  report(reports: AgentReports, options?: RequestOptions): Promise<AgentOrders> {
+    return this.#call(AgentOrders, "AGENTREPORT", reports, options);
+  }
+
+  info(options?: RequestOptions): Promise<PrincipalInfo> {
+    return this.#call(PrincipalInfo, "PRINCIPALINFO", {}, options);
+  }
+
+  getWorkflow(workflowId: string, options?: RequestOptions): Promise<WorkflowDetails> {
+    return this.#call(WorkflowDetails, "GETWORKFLOW", { workflow_id: workflowId }, options);
+  }
+
+  /** Newest first. */
+  listRuns(filter: Partial<ListRuns>, options?: RequestOptions): Promise<RunSummary[]> {
+    return this.#call(z.array(RunSummary), "LSRUNS", filter, options);
+  }
+
+  getRun(runId: string, options?: RequestOptions): Promise<RunDetails> {
+    return this.#call(RunDetails, "GETRUN", { workflow_instance_id: runId }, options);
+  }
+
+  /** The run when it is over, or as it is after `waitMs`. */
+  waitRun(runId: string, waitMs: number, options?: RequestOptions): Promise<RunDetails> {
+    return this.#call(
+      RunDetails,
+      "WAITRUN",
+      { workflow_instance_id: runId, wait_ms: waitMs },
+      this.#patient(waitMs, options),
+    );
+  }
+
+  cancelRun(runId: string, options?: RequestOptions): Promise<RunDetails> {
+    return this.#call(RunDetails, "CANCELRUN", { workflow_instance_id: runId }, options);
+  }
+
+  retryRun(
+    retry: Partial<RetryRun> & { workflow_instance_id: string; dedupe_key: string },
+    options?: RequestOptions,
+  ): Promise<{ workflow_instance_id: string }> {
+    return this.#call(RunCreated, "RETRYRUN", retry, options);
+  }
+
+  searchLogs(search: SearchLogs, options?: RequestOptions): Promise<LogPage> {
+    return this.#call(LogPage, "SEARCHLOGS", search, options);
+  }
+
+  async drainAgent(agentId: string, options?: RequestOptions): Promise<void> {
+    await this.request("DRAINAGENT", [JSON.stringify({ agent_id: agentId })], options);
+  }
+
+  queryDatabase(
+    query: Partial<QueryDatabase> & { sql: string },
+    options?: RequestOptions,
+  ): Promise<QueryResult> {
+    return this.#call(QueryResult, "QUERYDB", query, options);
+  }
+
+  prepareExport(options?: RequestOptions): Promise<PreparedFiles> {
+    return this.#call(PreparedFiles, "EXPORTDB", {}, options);
+  }
+
+  prepareBackup(options?: RequestOptions): Promise<PreparedFiles> {
+    return this.#call(PreparedFiles, "BACKUPDB", {}, options);
+  }
+
+  readFile(piece: ReadFile, options?: RequestOptions): Promise<FilePiece> {
+    return this.#call(FilePiece, "READFILE", piece, options);
+  }
+
+  async dropFiles(transferId: string, options?: RequestOptions): Promise<void> {
+    await this.request("DROPFILES", [JSON.stringify({ transfer_id: transferId })], options);
+  }
+
+  /** Ends the connection; requests in flight reject. */
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#failAll(closedError());
+    this.#socket?.close();
+    await this.#receiving;
+  }
+
+  async #call<T>(
+    schema: z.ZodType<T>,
+    verb: (typeof JSON_VERBS)[number],
+    json: unknown,
+    options?: RequestOptions,
+  ): Promise<T> {
+    return parse(schema, await this.request(verb, [JSON.stringify(json)], options));
+  }
+
+  #patient(waitMs: number, options: RequestOptions = {}): RequestOptions {
+    return { ...options, timeoutMs: (options.timeoutMs ?? this.#options.timeoutMs) + waitMs };
+  }
+
+  /** The reply, or undefined when no attempt was answered. A late reply to an earlier attempt counts. */
+  async #exchange(
+    frame: Uint8Array,
+    attempts: number,
+    timeoutMs: number,
+    signal?: AbortSignal,
+  ): Promise<Reply | undefined> {
+    signal?.throwIfAborted();
+    const ids: string[] = [];
+    let timer: Timer | undefined;
+    const { promise, resolve } = Promise.withResolvers<Reply | Error | undefined>();
+    const onAbort = () => resolve(signal?.reason instanceof Error ? signal.reason : new Error("aborted"));
+    signal?.addEventListener("abort", onAbort, { once: true });
+    const pending: Pending = { ids, settle: resolve };
+    const attempt = (left: number) => {
+      if (left === 0) return resolve(undefined);
+      const id = `${this.#prefix}-${++this.#counter}`;
+      ids.push(id);
+      this.#pending.set(id, pending);
+      timer = setTimeout(() => attempt(left - 1), timeoutMs);
+      this.#send(id, frame).catch((error) =>
+        resolve(error instanceof Error ? error : new Error(String(error))),
+      );
+    };
+    try {
+      attempt(attempts);
+      const outcome = await promise;
+      if (outcome instanceof Error) throw outcome;
+      return outcome;
+    } finally {
+      clearTimeout(timer);
+      signal?.removeEventListener("abort", onAbort);
+      for (const id of ids) this.#pending.delete(id);
+    }
+  }
+
+  #send(id: string, frame: Uint8Array): void {
+    if (this.#closed) throw closedError();
+    this.#socket ??= this.#connect();
+    this.#outgoing.push([id, frame]);
+    if (!this.#sending) void this.#pump(this.#socket);
+  }
+
+  /** Sends what waits, one at a time: while there is no connection nothing is handed over, so what expires meanwhile is never sent. */
+  async #pump(socket: Dealer): Promise<void> {
+    this.#sending = true;
+    try {
+      for (let next = this.#outgoing.shift(); next !== undefined; next = this.#outgoing.shift()) {
+        const [id, frame] = next;
+        if (this.#pending.has(id)) await socket.send([id, "", frame]);
+      }
+    } catch (error) {
+      if (!this.#closed) this.#failAll(error instanceof Error ? error : new Error(String(error)));
+    } finally {
+      this.#sending = false;
+    }
+  }
+
+  #failAll(error: Error): void {
+    for (const pending of new Set(this.#pending.values())) pending.settle(error);
+  }
+
+  #connect(): Dealer {
+    const socket = new Dealer({
+      linger: 0,
+      immediate: true,
+      sendHighWaterMark: 0,
+      receiveHighWaterMark: 0,
+      reconnectInterval: 100,
+      reconnectMaxInterval: 2000,
+      heartbeatInterval: 5000,
+      heartbeatTimeout: 15_000,
+    });
+    socket.connect(`tcp://${this.address}`);
+    this.#receiving = this.#receive(socket);
+    return socket;
+  }
+
+  async #receive(socket: Dealer): Promise<void> {
+    for await (const parts of socket) {
+      const [id, , frame] = parts;
+      if (id === undefined || frame === undefined) continue;
+      const pending = this.#pending.get(Buffer.from(id).toString());
+      if (pending === undefined) continue;
+      try {
+        pending.settle(decodeReply(frame));
+      } catch (error) {
+        pending.settle(error as Error);
+      }
+    }
+  }
+}
+
+function closedError(): Error {
+  return new UnprocessableError("The connection to the principal was closed.");
+}
+
+function parse<T>(schema: z.ZodType<T>, reply: Reply): T {
+  let json: unknown;
+  try {
+    json = JSON.parse(reply.payload);
+  } catch (error) {
+    throw new PrincipalFailedError(
+      `The principal answered with what is not JSON: ${reply.payload.slice(0, 80)}`,
+      { cause: error },
+    );
+  }
+  const result = schema.safeParse(json);
+  if (result.success) return result.data;
+  throw new PrincipalFailedError(
+    `The principal's answer is not understood: ${z.prettifyError(result.error)}`,
+    {
+      hint: "Client and principal may be of different versions: cdktr version, and cdktr agents list.",
+    },
+  );
+}
