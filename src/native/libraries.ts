@@ -1,18 +1,39 @@
+/** Where the shared libraries are that cdktr loads. */
 import { dirname, join } from "node:path";
+import { loadConfig } from "../config.ts";
+import { EMBEDDED } from "./embedded.ts";
+import { unpack } from "./unpack.ts";
 
 /** The shared libraries that cdktr carries. */
 export type NativeLibrary = "libzmq" | "libduckdb";
 
+const MAIN_FILES: Readonly<Record<NativeLibrary, string>> = {
+  libzmq: "libzmq.so",
+  libduckdb: "libduckdb.so",
+};
+
+const directories = new Map<NativeLibrary, string>();
+
 /**
- * Path of a shared library that can be given to `dlopen`.
- * In a source checkout this is the file of the npm package.
+ * Path of a shared library for `dlopen`: in a source checkout the file of its npm package; in the executable a file of the
+ * private cache (`CDKTR_CACHE_DIRECTORY`), unpacked and verified at the first call.
+ * @throws NativeCacheError when the cache cannot be written
  */
 export function nativeLibraryPath(library: NativeLibrary): string {
-  const arch = process.arch;
-  if (library === "libzmq") {
-    const root = dirname(Bun.resolveSync("zeromq/package.json", import.meta.dir));
-    return join(root, `build/linux/${arch}/node/glibc-127-Release/addon.node`);
+  if (EMBEDDED === null) return packageFile(library);
+  let directory = directories.get(library);
+  if (directory === undefined) {
+    directory = unpack(EMBEDDED[library], library, loadConfig().values.CDKTR_CACHE_DIRECTORY);
+    directories.set(library, directory);
   }
-  const root = dirname(Bun.resolveSync(`@duckdb/node-bindings-linux-${arch}/package.json`, import.meta.dir));
-  return join(root, "libduckdb.so");
+  return join(directory, MAIN_FILES[library]);
+}
+
+function packageFile(library: NativeLibrary): string {
+  const { arch } = process;
+  const packageDirectory = (name: string) =>
+    dirname(Bun.resolveSync(`${name}/package.json`, import.meta.dir));
+  return library === "libzmq"
+    ? join(packageDirectory("zeromq"), `build/linux/${arch}/node/glibc-127-Release/addon.node`)
+    : join(packageDirectory(`@duckdb/node-bindings-linux-${arch}`), "libduckdb.so");
 }

@@ -1,0 +1,55 @@
+/**
+ * Builds the executable: `npm run build [-- --target linux-x64|linux-arm64] [--outfile FILE]`.
+ * Without a target: the platform of this machine, into dist/cdktr.
+ */
+import { mkdirSync, statSync } from "node:fs";
+import { dirname, join, resolve } from "node:path";
+import { parseArgs } from "node:util";
+import { embedPlugin, type Target } from "./build/embed.ts";
+
+const root = dirname(import.meta.dir);
+const TARGETS: readonly Target[] = ["linux-x64", "linux-arm64"];
+
+const { values } = parseArgs({
+  args: process.argv.slice(2),
+  options: { target: { type: "string" }, outfile: { type: "string" } },
+});
+const host: Target = process.arch === "arm64" ? "linux-arm64" : "linux-x64";
+const target = TARGETS.find((name) => name === (values.target ?? host));
+if (target === undefined) {
+  console.error(`unknown target "${values.target}": choose one of ${TARGETS.join(", ")}`);
+  process.exit(2);
+}
+const outfile = resolve(
+  values.outfile ?? join(root, "dist", target === host && !values.target ? "cdktr" : `cdktr-${target}`),
+);
+mkdirSync(dirname(outfile), { recursive: true });
+
+const started = performance.now();
+const result = await Bun.build({
+  entrypoints: [join(root, "src/main.ts")],
+  target: "bun",
+  minify: { whitespace: true, syntax: true, identifiers: false },
+  sourcemap: "none",
+  bytecode: false,
+  define: { "process.env.NODE_ENV": '"production"' },
+  plugins: [await embedPlugin(target)],
+  compile: {
+    target: target === "linux-arm64" ? "bun-linux-arm64" : "bun-linux-x64",
+    outfile,
+    // What lies in an operator's working directory must not change what the executable is.
+    autoloadDotenv: false,
+    autoloadBunfig: false,
+    autoloadTsconfig: false,
+    autoloadPackageJson: false,
+  },
+  throw: false,
+});
+if (!result.success) {
+  for (const message of result.logs) console.error(String(message));
+  process.exit(1);
+}
+const megabytes = (statSync(outfile).size / 1e6).toFixed(1);
+console.log(
+  `built ${outfile} (${target}, ${megabytes} MB) in ${((performance.now() - started) / 1000).toFixed(1)} s`,
+);

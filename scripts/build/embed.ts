@@ -1,0 +1,111 @@
+/** The native files of a platform, compressed, and the module that embeds them into the executable. */
+import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { basename, dirname, join } from "node:path";
+import type { BunPlugin } from "bun";
+
+/** A platform for which an executable can be built. */
+export type Target = "linux-x64" | "linux-arm64";
+
+interface NativeFile {
+  readonly library: "libzmq" | "libduckdb";
+  readonly name: string;
+  readonly source: string;
+}
+
+const root = dirname(dirname(import.meta.dir));
+const cache = join(root, ".cache", "native");
+
+/**
+ * Fetches what `target` needs, compresses it into the cache, and returns the plugin that embeds it.
+ * @throws Error when a package cannot be had or does not match the lockfile
+ */
+export async function embedPlugin(target: Target): Promise<BunPlugin> {
+  const entries = nativeFiles(target).map((file) => ({ ...file, ...compress(file.source) }));
+  const table = (library: NativeFile["library"]) =>
+    entries
+      .filter((entry) => entry.library === library)
+      .map(
+        (entry, i) =>
+          `{ name: ${JSON.stringify(entry.name)}, path: ${library}${i}, sha256: "${entry.sha256}" }`,
+      )
+      .join(", ");
+  const imports = (["libzmq", "libduckdb"] as const).flatMap((library) =>
+    entries
+      .filter((entry) => entry.library === library)
+      .map((entry, i) => `import ${library}${i} from ${JSON.stringify(entry.path)} with { type: "file" };`),
+  );
+  const contents = `${imports.join("\n")}
+export const EMBEDDED = { libzmq: [${table("libzmq")}], libduckdb: [${table("libduckdb")}] };`;
+  return {
+    name: "cdktr-native",
+    setup(build) {
+      build.onLoad({ filter: /src\/native\/embedded\.ts$/ }, () => ({ contents, loader: "ts" }));
+      // The binding is loaded from the cache directory: its run path ($ORIGIN) finds libduckdb.so beside it there.
+      build.onLoad({ filter: /@duckdb\/node-bindings\/duckdb\.js$/ }, () => ({
+        contents: `import { dirname, join } from "node:path";
+import { nativeLibraryPath } from ${JSON.stringify(join(root, "src/native/libraries.ts"))};
+const addon = { exports: {} };
+process.dlopen(addon, join(dirname(nativeLibraryPath("libduckdb")), "duckdb.node"));
+module.exports = addon.exports;`,
+        loader: "js",
+      }));
+    },
+  };
+}
+
+function nativeFiles(target: Target): NativeFile[] {
+  const arch = target.slice("linux-".length);
+  const duckdb = packageDirectory(`@duckdb/node-bindings-${target}`);
+  const zmq = join(root, "node_modules/zeromq/build/linux", arch, "node/glibc-127-Release/addon.node");
+  return [
+    { library: "libzmq", name: "libzmq.so", source: zmq },
+    { library: "libduckdb", name: "libduckdb.so", source: join(duckdb, "libduckdb.so") },
+    { library: "libduckdb", name: "duckdb.node", source: join(duckdb, "duckdb.node") },
+  ];
+}
+
+/** The installed package, or, for a platform that is not this one, the package of the lockfile's version from the registry. */
+function packageDirectory(name: string): string {
+  const installed = join(root, "node_modules", name);
+  if (existsSync(installed)) return installed;
+  const lock = JSON.parse(readFileSync(join(root, "package-lock.json"), "utf8")) as {
+    packages: Record<string, { version: string; integrity?: string } | undefined>;
+  };
+  const locked = lock.packages[`node_modules/${name}`];
+  if (locked === undefined) throw new Error(`package-lock.json does not name ${name}: run npm install.`);
+  const directory = join(cache, `${basename(name)}-${locked.version}`);
+  if (existsSync(directory)) return directory;
+  mkdirSync(cache, { recursive: true });
+  console.error(`fetching ${name}@${locked.version} from the npm registry`);
+  const archive = join(cache, run(["npm", "pack", "--silent", `${name}@${locked.version}`], cache).trim());
+  const integrity = `sha512-${new Bun.CryptoHasher("sha512").update(readFileSync(archive)).digest("base64")}`;
+  if (locked.integrity !== undefined && integrity !== locked.integrity) {
+    throw new Error(`${name}@${locked.version} does not match package-lock.json (${integrity}).`);
+  }
+  const staging = `${directory}.${process.pid}`;
+  mkdirSync(staging, { recursive: true });
+  run(["tar", "-xzf", archive, "-C", staging, "--strip-components=1"], cache);
+  renameSync(staging, directory);
+  return directory;
+}
+
+/** Compresses a file once; the result is kept under the name of its content. */
+function compress(source: string): { path: string; sha256: string } {
+  const bytes = readFileSync(source);
+  const sha256 = new Bun.CryptoHasher("sha256").update(bytes).digest("hex");
+  const path = join(cache, `${sha256.slice(0, 32)}.zst`);
+  if (!existsSync(path)) {
+    mkdirSync(cache, { recursive: true });
+    console.error(`compressing ${basename(source)} (${Math.round(bytes.length / 1e6)} MB)`);
+    writeFileSync(`${path}.${process.pid}`, Bun.zstdCompressSync(bytes, { level: 19 }));
+    renameSync(`${path}.${process.pid}`, path);
+  }
+  return { path, sha256 };
+}
+
+function run(command: string[], cwd: string): string {
+  const result = Bun.spawnSync(command, { cwd, stdout: "pipe", stderr: "pipe" });
+  if (result.exitCode !== 0)
+    throw new Error(`${command.join(" ")} failed: ${result.stderr.toString().trim()}`);
+  return result.stdout.toString();
+}

@@ -1,0 +1,86 @@
+/**
+ * Brings carried files to the disk: into a directory named by their content, which appears by one rename, so that any
+ * number of processes may start at once and a half-written directory is never seen under its name.
+ */
+import { chmodSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { CdktrError, errorMessage } from "../errors.ts";
+import type { EmbeddedFile } from "./embedded.ts";
+
+/** The cache directory cannot hold the native libraries. */
+export class NativeCacheError extends CdktrError {}
+
+/**
+ * Unpacks `files` below `cacheDirectory`, unless they are there already and whole.
+ * @param group first part of the directory's name
+ * @returns the directory that holds them
+ * @throws NativeCacheError when the directory cannot be written or belongs to somebody else
+ */
+export function unpack(files: readonly EmbeddedFile[], group: string, cacheDirectory: string): string {
+  const identity = new Bun.CryptoHasher("sha256")
+    .update(files.map((file) => file.sha256).join())
+    .digest("hex");
+  const directory = join(cacheDirectory, `${group}-${identity.slice(0, 16)}`);
+  if (isWhole(directory, files)) return directory;
+  try {
+    mkdirSync(cacheDirectory, { recursive: true, mode: 0o700 });
+    const staging = join(cacheDirectory, `.${group}-${process.pid}-${crypto.randomUUID()}`);
+    try {
+      mkdirSync(staging, { mode: 0o700 });
+      for (const file of files) {
+        const path = join(staging, file.name);
+        writeFileSync(path, Bun.zstdDecompressSync(readFileSync(file.path)), { mode: 0o500, flush: true });
+        chmodSync(path, 0o500);
+      }
+      putInPlace(staging, directory, files);
+    } finally {
+      rmSync(staging, { recursive: true, force: true });
+    }
+  } catch (error) {
+    throw new NativeCacheError(
+      `The native libraries cannot be unpacked into ${cacheDirectory}: ${errorMessage(error)}.`,
+      {
+        cause: error,
+        hint: "cdktr needs about 75 MB in a directory of yours there. Set CDKTR_CACHE_DIRECTORY to one that can be written.",
+      },
+    );
+  }
+  if (!isWhole(directory, files)) {
+    throw new NativeCacheError(`The native libraries in ${directory} are not what was written there.`, {
+      hint: "Check the disk, or set CDKTR_CACHE_DIRECTORY to a directory on another one.",
+    });
+  }
+  return directory;
+}
+
+/** Renames `staging` to `directory`; a directory that another process put there is kept when it is whole and replaced when not. */
+function putInPlace(staging: string, directory: string, files: readonly EmbeddedFile[]): void {
+  for (;;) {
+    try {
+      renameSync(staging, directory);
+      return;
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException;
+      if (code !== "ENOTEMPTY" && code !== "EEXIST") throw error;
+      if (isWhole(directory, files)) return;
+      const broken = `${staging}.broken`;
+      renameSync(directory, broken);
+      rmSync(broken, { recursive: true, force: true });
+    }
+  }
+}
+
+/** Whether the directory is this user's own, closed to others, and holds every file with the right hash. */
+function isWhole(directory: string, files: readonly EmbeddedFile[]): boolean {
+  try {
+    const stat = statSync(directory);
+    if (stat.uid !== process.getuid?.() || (stat.mode & 0o077) !== 0) return false;
+    return files.every((file) => sha256(readFileSync(join(directory, file.name))) === file.sha256);
+  } catch {
+    return false;
+  }
+}
+
+function sha256(bytes: Uint8Array): string {
+  return new Bun.CryptoHasher("sha256").update(bytes).digest("hex");
+}
