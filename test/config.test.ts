@@ -1,0 +1,57 @@
+import { afterAll, describe, expect, test } from "bun:test";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { loadConfig } from "../src/config.ts";
+import { ConfigError } from "../src/errors.ts";
+
+const directory = mkdtempSync(join(tmpdir(), "cdktr-config-"));
+afterAll(() => rmSync(directory, { recursive: true, force: true }));
+
+describe("settings", () => {
+  test("defaults", () => {
+    const { values, sources } = loadConfig({}, { HOME: "/home/op" }, directory);
+    expect(values.CDKTR_PRINCIPAL_PORT).toBe(5561);
+    expect(values.CDKTR_PRINCIPAL_HOST).toBe("127.0.0.1");
+    expect(values.CDKTR_LOG_FLUSH_INTERVAL_MS).toBe(30_000);
+    expect(values.CDKTR_DB_PATH).toBe(join(values.CDKTR_APP_DATA_DIRECTORY, "app.db"));
+    expect(sources.CDKTR_PRINCIPAL_PORT).toBe("default");
+  });
+
+  test("flags win over the environment, which wins over .env", () => {
+    writeFileSync(
+      join(directory, ".env"),
+      "CDKTR_PRINCIPAL_PORT=1001\nCDKTR_LOGS_LISTENING_PORT=1002\nCDKTR_LOGS_PUBLISHING_PORT=1003\n",
+    );
+    const { values, sources } = loadConfig(
+      { CDKTR_PRINCIPAL_PORT: 3001, CDKTR_LOGS_LISTENING_PORT: undefined },
+      { CDKTR_PRINCIPAL_PORT: "2001", CDKTR_LOGS_LISTENING_PORT: "2002" },
+      directory,
+    );
+    expect([values.CDKTR_PRINCIPAL_PORT, sources.CDKTR_PRINCIPAL_PORT]).toEqual([3001, "flag"]);
+    expect([values.CDKTR_LOGS_LISTENING_PORT, sources.CDKTR_LOGS_LISTENING_PORT]).toEqual([
+      2002,
+      "environment",
+    ]);
+    expect([values.CDKTR_LOGS_PUBLISHING_PORT, sources.CDKTR_LOGS_PUBLISHING_PORT]).toEqual([1003, ".env"]);
+  });
+
+  test.each([
+    ["CDKTR_PRINCIPAL_PORT", "http"],
+    ["CDKTR_PRINCIPAL_PORT", "70000"],
+    ["CDKTR_AGENT_MAX_CONCURRENCY", "0"],
+    ["CDKTR_LOG_LEVEL", "loud"],
+    ["CDKTR_DEFAULT_ZMQ_TIMEOUT_MS", "1.5"],
+  ])("%s=%s names the variable, the value and the bounds", (name, value) => {
+    const load = () => loadConfig({}, { [name]: value }, "/");
+    expect(load).toThrow(ConfigError);
+    expect(load).toThrow(`${name}="${value}" (environment)`);
+  });
+
+  test(":memory: stays what it is, paths become absolute", () => {
+    expect(loadConfig({}, { CDKTR_DB_PATH: ":memory:" }, "/").values.CDKTR_DB_PATH).toBe(":memory:");
+    expect(
+      loadConfig({}, { CDKTR_APP_DATA_DIRECTORY: "state" }, "/srv").values.CDKTR_APP_DATA_DIRECTORY,
+    ).toBe("/srv/state");
+  });
+});
