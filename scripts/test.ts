@@ -1,0 +1,184 @@
+/**
+ * `npm test [-- PATTERN…]`: types, lint, build, unit tests, end-to-end tests against the built executable.
+ * A pattern is a part of a file's path, or the name of a step (types, lint, build). Ends with the line `N passed, N failed`.
+ */
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { availableParallelism, tmpdir } from "node:os";
+import { join } from "node:path";
+import { binaryIsFresh, buildBinary } from "./support/binary.ts";
+import { parseJunit, type TestCounts } from "./support/junit.ts";
+import { BINARY, BUN, ROOT } from "./support/paths.ts";
+import { type Finished, killRunning, run } from "./support/run.ts";
+import { toolsEnvironment } from "./support/tools.ts";
+
+/** A test file that is not done by then hangs. */
+const FILE_TIMEOUT_MS = 20 * 60_000;
+/** Unit tests start processes themselves: one file a processor, and not many on a large machine. */
+const UNIT_WORKERS = Math.min(4, Math.max(1, availableParallelism()));
+
+const patterns = process.argv.slice(2).filter((argument) => argument !== "--");
+const scratch = mkdtempSync(join(tmpdir(), "cdktr-test-"));
+const total = { passed: 0, failed: 0, skipped: 0 };
+const failures: string[] = [];
+
+for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
+  process.on(signal, () => {
+    killRunning();
+    rmSync(scratch, { recursive: true, force: true });
+    console.log(`\nStopped by ${signal}.`);
+    console.log(`${total.passed} passed, ${total.failed + 1} failed`);
+    process.exit(1);
+  });
+}
+
+function wanted(name: string): boolean {
+  return patterns.length === 0 || patterns.some((pattern) => name.includes(pattern.replace(/^\.\//, "")));
+}
+
+/** Type check, lint, build: one pass or one failure each. */
+async function step(
+  name: string,
+  command: string,
+  work: () => Promise<Finished | "up to date">,
+): Promise<boolean> {
+  const result = await work();
+  if (result === "up to date") {
+    console.log(`ok    ${name}: up to date`);
+    total.passed++;
+    return true;
+  }
+  const time = `${result.seconds.toFixed(1)} s`;
+  if (result.code === 0) {
+    console.log(`ok    ${name} (${time})  $ ${command}`);
+    total.passed++;
+    return true;
+  }
+  console.log(`FAIL  ${name} (${time}, exit status ${result.code})  $ ${command}`);
+  console.log(indent(result.output));
+  total.failed++;
+  failures.push(name);
+  return false;
+}
+
+async function testFile(file: string, env: Record<string, string | undefined>): Promise<void> {
+  const report = join(scratch, `${file.replaceAll("/", "_")}.xml`);
+  const result = await run([BUN, "test", `./${file}`, "--reporter=junit", `--reporter-outfile=${report}`], {
+    cwd: ROOT,
+    env,
+    timeoutMs: FILE_TIMEOUT_MS,
+  });
+  const counts = count(report, result);
+  total.passed += counts.passed;
+  total.failed += counts.failed;
+  total.skipped += counts.skipped;
+  for (const failure of counts.failures) failures.push(`${file}: ${failure}`);
+  const skipped = counts.skipped > 0 ? `, ${counts.skipped} skipped` : "";
+  const summary = `${file}: ${counts.passed} passed, ${counts.failed} failed${skipped} (${result.seconds.toFixed(1)} s)`;
+  if (counts.failed === 0) {
+    console.log(`ok    ${summary}`);
+    return;
+  }
+  console.log(`FAIL  ${summary}`);
+  const shown = result.output.split("\n").filter((line) => !/^\((pass|skip)\) /.test(line));
+  console.log(indent(shown.join("\n")));
+}
+
+/** The report's counts; a runner that crashed, hung or ran nothing counts as one more failure. */
+function count(report: string, result: Finished): TestCounts {
+  const read = existsSync(report) ? parseJunit(readFileSync(report, "utf8")) : undefined;
+  if (read === undefined) {
+    const lines = result.output.split("\n");
+    const why = result.timedOut
+      ? `still running after ${FILE_TIMEOUT_MS / 60_000} minutes`
+      : `the test process ended with status ${result.code} before it could report`;
+    return {
+      passed: lines.filter((line) => line.startsWith("(pass) ")).length,
+      failed: lines.filter((line) => line.startsWith("(fail) ")).length + 1,
+      skipped: lines.filter((line) => line.startsWith("(skip) ")).length,
+      failures: [why],
+    };
+  }
+  if (result.code !== 0 && read.failed === 0) {
+    const why = `the test process ended with status ${result.code} although every test passed`;
+    return { ...read, failed: 1, failures: [why] };
+  }
+  if (read.passed + read.failed === 0) return { ...read, failed: 1, failures: ["no test ran"] };
+  return read;
+}
+
+function indent(text: string): string {
+  const lines = text.trimEnd().split("\n");
+  const shown = lines.length > 400 ? [`… ${lines.length - 400} lines left out`, ...lines.slice(-400)] : lines;
+  return shown.map((line) => `      ${line}`).join("\n");
+}
+
+/** A developer's own CDKTR_… variables must not decide what the tests see. */
+function cleanEnvironment(): Record<string, string | undefined> {
+  return Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith("CDKTR_")));
+}
+
+async function inParallel(files: readonly string[], workers: number, work: (file: string) => Promise<void>) {
+  const queue = [...files];
+  await Promise.all(
+    Array.from({ length: workers }, async () => {
+      for (let file = queue.shift(); file !== undefined; file = queue.shift()) await work(file);
+    }),
+  );
+}
+
+const found = [...new Bun.Glob("test/**/*.test.ts").scanSync({ cwd: ROOT })].sort();
+const files = found.filter(wanted);
+const endToEnd = files.filter((file) => file.startsWith("test/e2e/"));
+const unit = files.filter((file) => !file.startsWith("test/e2e/"));
+const started = performance.now();
+
+const checks: Promise<boolean>[] = [];
+const bin = (name: string) => join("node_modules", ".bin", name);
+if (wanted("types")) {
+  checks.push(
+    step("types", "tsc --noEmit", () => run([bin("tsc"), "--noEmit", "--pretty", "false"], { cwd: ROOT })),
+  );
+}
+if (wanted("lint")) {
+  checks.push(step("lint", "biome check .", () => run([bin("biome"), "check", "."], { cwd: ROOT })));
+}
+await Promise.all(checks);
+
+let built = true;
+if (wanted("build") || endToEnd.length > 0) {
+  built = await step("build", "bun scripts/build.ts", async () =>
+    binaryIsFresh() ? "up to date" : await buildBinary("capture"),
+  );
+}
+
+let environment = cleanEnvironment();
+if (files.length > 0) {
+  try {
+    environment = await toolsEnvironment(environment);
+  } catch (error) {
+    console.log(`FAIL  tools from PyPI: ${error instanceof Error ? error.message : error}`);
+    total.failed++;
+    failures.push("tools from PyPI");
+  }
+}
+await inParallel(unit, UNIT_WORKERS, (file) => testFile(file, environment));
+if (built) {
+  // One at a time: they measure, and each starts a fleet of its own.
+  await inParallel(endToEnd, 1, (file) => testFile(file, { ...environment, CDKTR_TEST_BINARY: BINARY }));
+} else {
+  for (const file of endToEnd) {
+    total.failed++;
+    failures.push(`${file}: not run, the build failed`);
+  }
+}
+
+rmSync(scratch, { recursive: true, force: true });
+if (checks.length === 0 && files.length === 0 && !wanted("build")) {
+  console.log(`Nothing matches ${patterns.join(" ")}.`);
+  total.failed++;
+}
+console.log(`\n${((performance.now() - started) / 1000).toFixed(0)} s in all.`);
+if (total.skipped > 0) console.log(`${total.skipped} skipped.`);
+if (failures.length > 0) console.log(`Failed:\n${failures.map((name) => `  ${name}`).join("\n")}`);
+console.log(`${total.passed} passed, ${total.failed} failed`);
+process.exit(total.failed === 0 ? 0 : 1);
