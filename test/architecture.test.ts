@@ -1,0 +1,120 @@
+import { describe, expect, test } from "bun:test";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { allImports, cycles, importsOf, reachable } from "./architecture/imports.ts";
+import { agentReachesHistory, wrongDirections } from "./architecture/rooms.ts";
+
+const ROOT = join(import.meta.dir, "..");
+
+/**
+ * Files that nothing imports because something else starts them. Each with the reason.
+ */
+const ENTRY_POINTS: Readonly<Record<string, string>> = {
+  "src/main.ts": "the executable",
+};
+
+const paths = [...new Bun.Glob("src/**/*.ts").scanSync({ cwd: ROOT })].sort();
+const sources = new Map(paths.map((path) => [path, readFileSync(join(ROOT, path), "utf8")]));
+const imports = allImports(sources);
+
+describe("the rooms of src/", () => {
+  test("imports point only downwards", () => {
+    expect(wrongDirections(imports)).toEqual([]);
+  });
+
+  test("the agent never reaches the history or DuckDB", () => {
+    expect(agentReachesHistory(imports)).toEqual([]);
+  });
+
+  test("no file imports itself through others", () => {
+    const found = cycles(imports).map((cycle) =>
+      cycle.map((step) => `${step.from}:${step.line} → ${step.to}`).join("\n"),
+    );
+    expect(found).toEqual([]);
+  });
+
+  test("no relative import leads to a file that is not there", () => {
+    const broken = [...imports.values()]
+      .flat()
+      .filter((step) => step.relative && step.to.endsWith(".ts") && !sources.has(step.to))
+      .map((step) => `${step.from}:${step.line} imports ${step.to}, which does not exist`);
+    expect(broken).toEqual([]);
+  });
+
+  test("no file is dead", () => {
+    const reached = reachable(Object.keys(ENTRY_POINTS), imports);
+    const dead = paths.filter((path) => !reached.has(path));
+    expect(dead).toEqual([]);
+  });
+
+  test("every declared entry point exists", () => {
+    expect(Object.keys(ENTRY_POINTS).filter((path) => !sources.has(path))).toEqual([]);
+  });
+
+  test("the reader of imports finds whatever Bun finds", () => {
+    const transpiler = new Bun.Transpiler({ loader: "ts" });
+    for (const [path, source] of sources) {
+      const wanted = transpiler.scanImports(source).map((found) => found.path);
+      const count = importsOf(path, source).length;
+      expect(`${path}: ${count >= new Set(wanted).size}`).toBe(`${path}: true`);
+    }
+  });
+});
+
+describe("the checks themselves", () => {
+  const read = (files: Record<string, string>) => allImports(new Map(Object.entries(files)));
+
+  test("an import that points upwards is named with file and line", () => {
+    const wrong = wrongDirections(
+      read({
+        "src/workflow/model.ts":
+          '\nimport { z } from "zod";\nimport type {\n  Verb,\n} from "../protocol/verbs.ts";\n',
+        "src/agent/agent.ts": 'const x = await import("../principal/principal.ts");\n',
+        "src/protocol/client.ts": '// import("../cli/main.ts")\nimport { Dealer } from "../zmq/index.ts";\n',
+      }),
+    );
+    expect(wrong).toEqual([
+      "src/workflow/model.ts:5 imports src/protocol/verbs.ts, but workflow may not import protocol",
+      "src/agent/agent.ts:1 imports src/principal/principal.ts, but agent may not import principal",
+    ]);
+  });
+
+  test("a way from the agent to DuckDB is shown step by step", () => {
+    const found = agentReachesHistory(
+      read({
+        "src/agent/agent.ts": 'import { a } from "../storage/a.ts";\n',
+        "src/storage/a.ts": 'export { b } from "./b.ts";\n',
+        "src/storage/b.ts": 'const duck = await import("@duckdb/node-api");\n',
+      }),
+    );
+    expect(found).toHaveLength(1);
+    expect(found[0]).toContain("src/storage/b.ts:1 imports @duckdb/node-api");
+    expect(found[0]).toContain("src/agent/agent.ts:1 imports src/storage/a.ts");
+  });
+
+  test("a cycle is found, once", () => {
+    const found = cycles(
+      read({
+        "src/a.ts": 'import "./b.ts";\n',
+        "src/b.ts": 'import type { C } from "./c.ts";\nimport "./d.ts";\n',
+        "src/c.ts": 'export * from "./a.ts";\n',
+        "src/d.ts": "export const d = 1;\n",
+      }),
+    );
+    expect(found.map((cycle) => cycle.map((step) => step.from))).toEqual([
+      ["src/a.ts", "src/b.ts", "src/c.ts"],
+    ]);
+  });
+
+  test("a file that nothing imports is not reached, a worker named by URL is", () => {
+    const reached = reachable(
+      ["src/main.ts"],
+      read({
+        "src/main.ts": 'new Worker(new URL("./worker.ts", import.meta.url).href);\n',
+        "src/worker.ts": "",
+        "src/dead.ts": 'import "./worker.ts";\n',
+      }),
+    );
+    expect([...reached.keys()]).toEqual(["src/main.ts", "src/worker.ts"]);
+  });
+});

@@ -1,0 +1,76 @@
+/** The rooms of the code and which may import which. */
+import { chain, type Import, reachable } from "./imports.ts";
+
+/** What a room may import beside itself and the ground floor; a room that is not here may not exist. */
+export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
+  main: ["cli"],
+  cli: [
+    "tui",
+    "principal",
+    "agent",
+    "events",
+    "sdk",
+    "docs",
+    "protocol",
+    "storage",
+    "workflow",
+    "zmq",
+    "native",
+  ],
+  tui: ["protocol", "workflow", "zmq"],
+  // The principal starts the scheduler, which in turn speaks to it only through the API.
+  principal: ["events", "protocol", "storage", "workflow", "zmq", "native"],
+  agent: ["protocol", "storage", "workflow", "zmq", "native"],
+  events: ["protocol", "workflow", "zmq"],
+  sdk: ["events", "protocol", "workflow"],
+  storage: ["protocol", "workflow", "native"],
+  protocol: ["workflow", "zmq"],
+  workflow: [],
+  zmq: ["native"],
+  native: [],
+  docs: [],
+  ground: [],
+};
+
+/** The room of a file; the files directly in src/ are the ground floor, except the entry. */
+export function roomOf(path: string): string {
+  const parts = path.split("/");
+  if (path === "src/main.ts") return "main";
+  return parts.length > 2 ? (parts[1] ?? "") : "ground";
+}
+
+/** A sentence for every import that points where it must not, with file and line. */
+export function wrongDirections(imports: ReadonlyMap<string, readonly Import[]>): string[] {
+  const wrong: string[] = [];
+  for (const [path, steps] of imports) {
+    const room = roomOf(path);
+    const allowed = MAY_IMPORT[room];
+    if (allowed === undefined) {
+      wrong.push(
+        `${path}: there is no room "${room}"; add it to test/architecture/rooms.ts with what it may import`,
+      );
+      continue;
+    }
+    for (const step of steps) {
+      if (!step.relative) continue;
+      if (!step.to.startsWith("src/")) {
+        if (step.to === "package.json") continue;
+        wrong.push(`${path}:${step.line} leaves src/: ${step.to}`);
+        continue;
+      }
+      const target = roomOf(step.to);
+      if (target === room || target === "ground" || allowed.includes(target)) continue;
+      wrong.push(`${path}:${step.line} imports ${step.to}, but ${room} may not import ${target}`);
+    }
+  }
+  return wrong;
+}
+
+/** How the agent reaches the history or DuckDB, when it does. */
+export function agentReachesHistory(imports: ReadonlyMap<string, readonly Import[]>): string[] {
+  const agent = [...imports.keys()].filter((path) => roomOf(path) === "agent");
+  const reached = reachable(agent, imports);
+  return [...reached.keys()]
+    .filter((target) => target.startsWith("@duckdb/") || /^src\/(?:storage|principal)\/.*hist/.test(target))
+    .map((target) => `the agent reaches ${target}:\n    ${chain(target, reached)}`);
+}
