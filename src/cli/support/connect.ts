@@ -1,0 +1,126 @@
+/** The way from a command to its principal. */
+import { type Config, type LoadedConfig, loadConfig, type SettingName } from "../../config.ts";
+import { PrincipalUnreachableError, UnprocessableError, UsageError } from "../../errors.ts";
+import { setLogLevel } from "../../log.ts";
+import { PrincipalClient, type RequestOptions } from "../../protocol/client.ts";
+import type { PrincipalInfo } from "../../protocol/messages.ts";
+
+/** A principal that has answered. */
+export interface Connection {
+  readonly client: PrincipalClient;
+  readonly config: Config;
+  readonly info: PrincipalInfo;
+  /**
+   * Runs a request that may take long: it waits as long as the principal is alive, and not longer.
+   * @throws PrincipalUnreachableError when the principal stops answering meanwhile
+   * @throws UnprocessableError when it was restarted and so has forgotten the request
+   */
+  patiently<T>(request: (options: RequestOptions) => Promise<T>): Promise<T>;
+}
+
+/** Settings that come from flags every command may have. */
+export type Flags = Partial<Record<SettingName, string | number | undefined>>;
+
+/**
+ * The settings in force for a command, `--principal` included; the log level is applied.
+ * @throws ConfigError, UsageError
+ */
+export function settings(principal: string | undefined, flags: Flags = {}): LoadedConfig {
+  const loaded = loadConfig({ ...(principal === undefined ? {} : parseAddress(principal)), ...flags });
+  setLogLevel(loaded.values.CDKTR_LOG_LEVEL);
+  return loaded;
+}
+
+/**
+ * Takes `HOST:PORT`, `HOST`, `:PORT` or `[IPV6]:PORT` apart.
+ * @throws UsageError when it is none of these
+ */
+export function parseAddress(text: string): Flags {
+  const match =
+    /^(?:tcp:\/\/)?(?:\[([0-9A-Fa-f:.]+)\]|([^\s:/[\]]*))(?::(\d{1,5}))?$/.exec(text) ??
+    /^()([0-9A-Fa-f]*:[0-9A-Fa-f]*:[0-9A-Fa-f:.]*)()$/.exec(text);
+  const port = match?.[3];
+  const host = match?.[1] || match?.[2];
+  if (match === null || (!host && !port) || (port && (Number(port) < 1 || Number(port) > 65535))) {
+    throw new UsageError(`--principal ${text}: expected HOST:PORT.`, {
+      hint: "For example --principal 10.0.0.5:5561",
+    });
+  }
+  return {
+    ...(host ? { CDKTR_PRINCIPAL_HOST: host } : {}),
+    ...(port ? { CDKTR_PRINCIPAL_PORT: port } : {}),
+  };
+}
+
+/**
+ * Connects, runs `use`, and closes the connection whatever happens.
+ * @throws PrincipalUnreachableError after about one `CDKTR_DEFAULT_ZMQ_TIMEOUT_MS` when nobody answers
+ */
+export async function withPrincipal<T>(
+  args: { readonly principal?: string | undefined },
+  use: (connection: Connection) => Promise<T>,
+): Promise<T> {
+  const config = settings(args.principal).values;
+  const client = new PrincipalClient({
+    host: config.CDKTR_PRINCIPAL_HOST,
+    port: config.CDKTR_PRINCIPAL_PORT,
+    timeoutMs: config.CDKTR_DEFAULT_ZMQ_TIMEOUT_MS,
+  });
+  try {
+    const info = await reach(client, config);
+    return await use({
+      client,
+      config,
+      info,
+      patiently: (request) => patiently(client, config, info.principal_id, request),
+    });
+  } finally {
+    await client.close();
+  }
+}
+
+async function reach(client: PrincipalClient, config: Config): Promise<PrincipalInfo> {
+  try {
+    return await client.info();
+  } catch (error) {
+    if (!(error instanceof PrincipalUnreachableError)) throw error;
+    throw new PrincipalUnreachableError(
+      `No principal answers at ${client.address} (waited ${config.CDKTR_DEFAULT_ZMQ_TIMEOUT_MS / 1000} s).`,
+      {
+        hint: "Start one with 'cdktr start principal', or say where it is: --principal HOST:PORT or CDKTR_PRINCIPAL_HOST and CDKTR_PRINCIPAL_PORT.",
+        cause: error,
+      },
+    );
+  }
+}
+
+// A day: in fact the watch below decides how long the request may take.
+const NO_LIMIT_MS = 86_400_000;
+
+async function patiently<T>(
+  client: PrincipalClient,
+  config: Config,
+  principalId: string,
+  request: (options: RequestOptions) => Promise<T>,
+): Promise<T> {
+  const gone = new AbortController();
+  const watch = async () => {
+    try {
+      const now = await client.info({ signal: gone.signal });
+      if (now.principal_id !== principalId) {
+        throw new UnprocessableError("The principal was restarted while it worked on this.", {
+          hint: "Try again.",
+        });
+      }
+    } catch (error) {
+      if (!gone.signal.aborted) gone.abort(error);
+    }
+  };
+  const timer = setInterval(watch, config.CDKTR_DEFAULT_ZMQ_TIMEOUT_MS);
+  try {
+    return await request({ timeoutMs: NO_LIMIT_MS, signal: gone.signal });
+  } finally {
+    clearInterval(timer);
+    if (!gone.signal.aborted) gone.abort(new Error("done"));
+  }
+}

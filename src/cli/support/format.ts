@@ -1,0 +1,131 @@
+/** How values look to a person: times, durations, sizes, statuses. */
+import type { RunStatus } from "../../workflow/status.ts";
+import type { Paint, Style } from "./style.ts";
+
+const SECOND = 1000;
+const MINUTE = 60 * SECOND;
+const HOUR = 60 * MINUTE;
+const DAY = 24 * HOUR;
+
+/** A span of time: `37ms`, `4.2s`, `3m 20s`, `5h 12m`, `2d 3h`. */
+export function formatDuration(ms: number): string {
+  if (ms < 0) return `-${formatDuration(-ms)}`;
+  if (ms < SECOND) return `${Math.round(ms)}ms`;
+  if (Math.round(ms / 100) < 600) return `${(ms / SECOND).toFixed(1)}s`;
+  const seconds = Math.round(ms / SECOND);
+  if (seconds < HOUR / SECOND) return joined(Math.floor(seconds / 60), "m", seconds % 60, "s");
+  const minutes = Math.round(ms / MINUTE);
+  if (minutes < DAY / MINUTE) return joined(Math.floor(minutes / 60), "h", minutes % 60, "m");
+  const hours = Math.round(ms / HOUR);
+  return joined(Math.floor(hours / 24), "d", hours % 24, "h");
+}
+
+function joined(big: number, bigUnit: string, small: number, smallUnit: string): string {
+  return small === 0 ? `${big}${bigUnit}` : `${big}${bigUnit} ${small}${smallUnit}`;
+}
+
+/** How long ago or how far ahead: `just now`, `12s ago`, `3h ago`, `in 5m`. */
+export function formatRelative(instantMs: number, nowMs: number): string {
+  const distance = Math.abs(nowMs - instantMs);
+  if (distance < SECOND) return "just now";
+  const span =
+    distance < MINUTE
+      ? `${Math.floor(distance / SECOND)}s`
+      : distance < HOUR
+        ? `${Math.floor(distance / MINUTE)}m`
+        : distance < 2 * DAY
+          ? `${Math.floor(distance / HOUR)}h`
+          : `${Math.floor(distance / DAY)}d`;
+  return instantMs <= nowMs ? `${span} ago` : `in ${span}`;
+}
+
+/** Time of day in the local zone: `14:03:07.250`. */
+export function formatClock(instantMs: number): string {
+  const date = new Date(instantMs);
+  return `${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}.${String(date.getMilliseconds()).padStart(3, "0")}`;
+}
+
+/** Date and time in the local zone: `2025-01-20 14:03:07`. */
+export function formatInstant(instantMs: number): string {
+  const date = new Date(instantMs);
+  return `${date.getFullYear()}-${two(date.getMonth() + 1)}-${two(date.getDate())} ${formatClock(instantMs).slice(0, 8)}`;
+}
+
+function two(n: number): string {
+  return String(n).padStart(2, "0");
+}
+
+/** An amount of data: `812 B`, `3.4 KiB`, `1.2 GiB`. */
+export function formatBytes(bytes: number): string {
+  if (bytes < 1024) return `${bytes} B`;
+  const units = ["KiB", "MiB", "GiB", "TiB"];
+  let value = bytes / 1024;
+  let unit = 0;
+  while (value >= 1023.95 && unit < units.length - 1) {
+    value /= 1024;
+    unit++;
+  }
+  return `${value.toFixed(1)} ${units[unit]}`;
+}
+
+/** `1 run`, `2 runs`. */
+export function plural(count: number, one: string, many = `${one}s`): string {
+  return `${count} ${count === 1 ? one : many}`;
+}
+
+const SYMBOLS: Record<RunStatus, string> = {
+  PENDING: "○",
+  RUNNING: "▶",
+  WAITING: "◷",
+  COMPLETED: "✓",
+  FAILED: "✗",
+  CRASHED: "‼",
+  SKIPPED: "»",
+  CANCELLED: "■",
+};
+
+/** The colour of a status. */
+export function statusPaint(status: RunStatus, style: Style): Paint {
+  switch (status) {
+    case "COMPLETED":
+      return style.green;
+    case "FAILED":
+    case "CRASHED":
+      return style.red;
+    case "RUNNING":
+      return style.cyan;
+    case "WAITING":
+    case "CANCELLED":
+      return style.yellow;
+    default:
+      return style.dim;
+  }
+}
+
+/** A status; on a terminal with its symbol and colour, elsewhere the bare word, which programs can compare. */
+export function formatStatus(status: RunStatus, style: Style): string {
+  return style.enabled ? statusPaint(status, style)(`${SYMBOLS[status]} ${status}`) : status;
+}
+
+// What a terminal would obey: all escape sequences and control characters; tabs and colours (SGR) are told apart by the callers.
+const ESCAPES = /\x1b\[[0-?]*[ -/]*[@-~]|\x1b[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b[ -/]*[0-~]?/g;
+const CONTROLS = /[\x00-\x08\x0a-\x1f\x7f\u0080-\u009f]/g;
+
+/** Text that cannot steer the terminal: no escape sequences, no control characters. */
+export function plainText(text: string): string {
+  return Bun.stripANSI(text).replace(ESCAPES, "").replace(CONTROLS, " ").replaceAll("\t", " ");
+}
+
+/** Output of a task for a terminal: its colours stay, whatever else would steer the terminal goes. */
+export function outputText(text: string, style: Style): string {
+  if (!/[\x00-\x08\x0a-\x1f\x7f\u0080-\u009f]/.test(text)) return text;
+  let coloured = false;
+  const safe = text
+    .replace(ESCAPES, (sequence) => {
+      if (!style.enabled || !/^\x1b\[[\d;:]*m$/.test(sequence)) return "";
+      coloured = true;
+      return sequence;
+    })
+    .replace(/[\x00-\x08\x0a-\x1a\x1c-\x1f\x7f\u0080-\u009f]/g, "");
+  return coloured ? `${safe}\x1b[0m` : safe;
+}

@@ -1,0 +1,25 @@
+/** Options that mean the same everywhere; they may stand before the command too. */
+import type { ArgsDef } from "citty";
+
+/** `--principal`, for commands that talk to one. */
+export const principalArg = {
+  principal: {
+    type: "string",
+    valueHint: "HOST:PORT",
+    description: "The principal to talk to (else CDKTR_PRINCIPAL_HOST and CDKTR_PRINCIPAL_PORT)",
+  },
+} as const satisfies ArgsDef;
+
+/** `--json`, for commands that print data. */
+export const jsonArg = {
+  json: { type: "boolean", description: "Print JSON and nothing else on stdout" },
+} as const satisfies ArgsDef;
+
+/** Every global option. `color` and `help` go with every command; the others with those that declare them. */
+export const GLOBAL_ARGS = {
+  ...principalArg,
+  ...jsonArg,
+  color: { type: "boolean", default: true, negativeDescription: "No colour (as NO_COLOR does)" },
+  help: { type: "boolean", alias: "h", description: "Show help" },
+  version: { type: "boolean", alias: ["V", "v"], description: "Show the version" },
+} as const satisfies ArgsDef;

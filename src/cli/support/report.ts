@@ -1,0 +1,49 @@
+/** The one place where what was thrown becomes a message on stderr and an exit status. */
+import { writeSync } from "node:fs";
+import { CdktrError, errorMessage } from "../../errors.ts";
+import { BrokenPipe } from "./stdout.ts";
+import { styleFor } from "./style.ts";
+
+/** Tells a person what went wrong and what to do next; the exit status of the process is returned. */
+export async function reportError(error: unknown): Promise<number> {
+  if (error instanceof BrokenPipe) return 0;
+  const style = styleFor("stderr");
+  const tell = (label: string, text: string) => {
+    const [first = "", ...rest] = text.split("\n");
+    say([`${label} ${first}`, ...rest].join("\n"));
+  };
+  if (error instanceof CdktrError) {
+    tell(style.red("error:"), error.message);
+    if (error.hint !== undefined) tell(style.cyan("hint:"), error.hint);
+    if (await isDebugging()) say(style.dim(stackOf(error)));
+    return error.exitCode;
+  }
+  tell(style.red("error:"), `internal: ${errorMessage(error)}`);
+  if (await isDebugging()) say(style.dim(stackOf(error)));
+  else tell(style.cyan("hint:"), "This is a defect of cdktr; with CDKTR_LOG_LEVEL=DEBUG it shows where.");
+  return 1;
+}
+
+/** Writes a line to stderr at once, so that it is out before the process ends. */
+export function say(text: string): void {
+  try {
+    writeSync(2, `${text}\n`);
+  } catch {
+    // Nobody reads stderr: there is nobody left to tell.
+  }
+}
+
+async function isDebugging(): Promise<boolean> {
+  try {
+    const { loadConfig } = await import("../../config.ts");
+    return loadConfig().values.CDKTR_LOG_LEVEL === "DEBUG";
+  } catch {
+    return false;
+  }
+}
+
+function stackOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  const cause = error.cause === undefined ? "" : `\ncaused by: ${stackOf(error.cause)}`;
+  return `${error.stack ?? error.message}${cause}`;
+}

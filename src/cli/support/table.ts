@@ -1,0 +1,99 @@
+/** Aligned columns. Widths are those of the terminal's cells, so wide and combining characters line up. */
+import { plainText } from "./format.ts";
+import { isTerminal, type Paint, type Style, styleFor, terminalWidth } from "./style.ts";
+
+/** A column of a table. */
+export interface Column<T> {
+  readonly title: string;
+  /** The cell's text; control characters are taken out of it. */
+  readonly value: (row: T) => string;
+  readonly align?: "left" | "right";
+  /** Colours the padded cell. */
+  readonly paint?: (row: T) => Paint;
+  /** Gives way when the terminal is too narrow. */
+  readonly flexible?: boolean;
+}
+
+/** Options of {@link renderTable}; by default what stdout is. */
+export interface TableOptions {
+  readonly style?: Style;
+  /** Cells of a line at most; undefined for no limit. */
+  readonly width?: number | undefined;
+  /** Spaces before each line. */
+  readonly indent?: number;
+}
+
+const GAP = "  ";
+const LEAST_FLEXIBLE = 8;
+
+/** The table as lines, the header first. */
+export function renderTable<T>(
+  columns: readonly Column<T>[],
+  rows: readonly T[],
+  options: TableOptions = {},
+): string[] {
+  const style = options.style ?? styleFor("stdout");
+  const limit = "width" in options ? options.width : isTerminal("stdout") ? terminalWidth() : undefined;
+  const indent = " ".repeat(options.indent ?? 0);
+  const cells = rows.map((row) => columns.map((column) => plainText(column.value(row))));
+  const widths = columns.map((column, i) =>
+    cells.reduce(
+      (widest, row) => Math.max(widest, Bun.stringWidth(row[i] ?? "")),
+      Bun.stringWidth(column.title),
+    ),
+  );
+  if (limit !== undefined) shrink(columns, widths, limit - indent.length);
+  const line = (texts: readonly string[], paint: (i: number) => Paint) =>
+    (
+      indent +
+      texts
+        .map((text, i) => {
+          const last = i === texts.length - 1;
+          return paint(i)(fit(text, widths[i] ?? 0, columns[i]?.align ?? "left", last));
+        })
+        .join(GAP)
+    ).trimEnd();
+  return [
+    line(
+      columns.map((column) => column.title),
+      () => style.dim,
+    ),
+    ...rows.map((row, r) => line(cells[r] ?? [], (i) => columns[i]?.paint?.(row) ?? ((text) => text))),
+  ];
+}
+
+/** Takes what is too much from the flexible columns, the widest first. */
+function shrink<T>(columns: readonly Column<T>[], widths: number[], limit: number): void {
+  let excess = widths.reduce((sum, width) => sum + width, 0) + GAP.length * (widths.length - 1) - limit;
+  while (excess > 0) {
+    let widest = -1;
+    for (const [i, column] of columns.entries()) {
+      const width = widths[i] ?? 0;
+      if (column.flexible && width > LEAST_FLEXIBLE && (widest === -1 || width > (widths[widest] ?? 0)))
+        widest = i;
+    }
+    if (widest === -1) return;
+    widths[widest] = (widths[widest] ?? 0) - 1;
+    excess--;
+  }
+}
+
+function fit(text: string, width: number, align: "left" | "right", last: boolean): string {
+  const actual = Bun.stringWidth(text);
+  if (actual > width) return truncate(text, width);
+  const padding = " ".repeat(width - actual);
+  return align === "right" ? padding + text : last ? text : text + padding;
+}
+
+/** Cuts plain text to a number of cells, with an ellipsis as the last. */
+export function truncate(text: string, width: number): string {
+  if (Bun.stringWidth(text) <= width) return text;
+  let cut = "";
+  let used = 0;
+  for (const { segment } of new Intl.Segmenter().segment(text)) {
+    used += Bun.stringWidth(segment);
+    if (used > width - 1) break;
+    cut += segment;
+  }
+  return `${cut}…${" ".repeat(Math.max(0, width - 1 - Bun.stringWidth(cut)))}`;
+}

@@ -1,0 +1,97 @@
+/** Times as people type them: `2h ago`, `1h30m`, RFC 3339, epoch milliseconds. */
+import { UsageError } from "../../errors.ts";
+
+const UNITS: Readonly<Record<string, number>> = {
+  ms: 1,
+  s: 1000,
+  m: 60_000,
+  h: 3_600_000,
+  d: 86_400_000,
+  w: 604_800_000,
+};
+const WORDS: Readonly<Record<string, string>> = {
+  sec: "s",
+  second: "s",
+  min: "m",
+  minute: "m",
+  hr: "h",
+  hour: "h",
+  day: "d",
+  week: "w",
+};
+
+/** A span such as `90s`, `1h30m`, `2 days`, in ms; undefined when it is none. */
+export function parseSpan(text: string): number | undefined {
+  const part = /(\d+(?:\.\d+)?)\s*([a-z]+)\s*/giy;
+  const trimmed = text.trim();
+  let total = 0;
+  let end = 0;
+  while (end < trimmed.length) {
+    part.lastIndex = end;
+    const match = part.exec(trimmed);
+    if (match === null) return undefined;
+    const word = (match[2] ?? "").toLowerCase();
+    const unit = Object.hasOwn(UNITS, word) ? word : WORDS[word.replace(/s$/, "")];
+    if (unit === undefined) return undefined;
+    total += Number(match[1]) * (UNITS[unit] ?? 0);
+    end = part.lastIndex;
+  }
+  return end === 0 ? undefined : total;
+}
+
+/**
+ * Reads a span given with an option, ms.
+ * @throws UsageError
+ */
+export function spanOption(text: string | undefined, flag: string): number | undefined {
+  if (text === undefined) return undefined;
+  const span = parseSpan(text);
+  if (span === undefined) {
+    throw new UsageError(`${flag} ${text}: expected a span of time.`, {
+      hint: "For example 30s, 15m, 1h30m, 2d or 1w.",
+    });
+  }
+  return span;
+}
+
+/** An instant, ms since the epoch; undefined when it is none. Without an offset it is local time. */
+export function parseInstant(text: string, nowMs: number): number | undefined {
+  const trimmed = text.trim();
+  if (trimmed.toLowerCase() === "now") return nowMs;
+  if (/^\d{9,}$/.test(trimmed)) return Number(trimmed);
+  const ago = /^(.*\S)\s*ago$/i.exec(trimmed);
+  if (ago !== null) {
+    const span = parseSpan(ago[1] ?? "");
+    return span === undefined ? undefined : nowMs - span;
+  }
+  const iso =
+    /^(\d{4}-\d{2}-\d{2})(?:[Tt ](\d{2}:\d{2})(:\d{2}(?:\.\d{1,9})?)?\s*(Z|z|[+-]\d{2}:?\d{2})?)?$/.exec(
+      trimmed,
+    );
+  if (iso === null) return undefined;
+  const [, date, minutes = "00:00", seconds = ":00", zone = ""] = iso;
+  const offset = zone.length === 5 ? `${zone.slice(0, 3)}:${zone.slice(3)}` : zone.toUpperCase();
+  const instant = Date.parse(`${date}T${minutes}${seconds.slice(0, 7)}${offset}`);
+  if (Number.isNaN(instant) || !existsDate(date ?? "")) return undefined;
+  return instant;
+}
+
+/** Whether the calendar has the day: the engine rolls 31 February over into March. */
+function existsDate(date: string): boolean {
+  return new Date(`${date}T00:00:00Z`).toISOString().startsWith(date);
+}
+
+/**
+ * Reads an instant given with an option, ms since the epoch.
+ * @throws UsageError
+ */
+export function instantOption(text: string | undefined, flag: string, nowMs: number): number | undefined {
+  if (text === undefined) return undefined;
+  const instant = parseInstant(text, nowMs);
+  if (instant === undefined) {
+    throw new UsageError(`${flag} ${text}: expected a time.`, {
+      hint: "For example 2025-01-20T02:00:00Z, '2025-01-20 02:00' (local), '2h ago' or milliseconds since 1970.",
+    });
+  }
+  return instant;
+}

@@ -1,0 +1,20 @@
+import packageJson from "../../package.json" with { type: "json" };
+import { command } from "./support/command.ts";
+import { jsonArg } from "./support/globals.ts";
+import { printJson, printLine } from "./support/stdout.ts";
+
+export default command({
+  meta: { name: "version", description: "Show the version" },
+  args: { ...jsonArg },
+  extras: {
+    examples: [{ command: "cdktr version --json", does: "version, runtime and platform for a bug report" }],
+  },
+  async run({ args }) {
+    if (!args.json) return printLine(packageJson.version);
+    await printJson({
+      version: packageJson.version,
+      bun: Bun.version,
+      platform: `${process.platform}-${process.arch}`,
+    });
+  },
+});

@@ -1,0 +1,94 @@
+/** The entry of the executable: the root of the command line. Every command is imported when it is used, and not before. */
+import { runCommand } from "citty";
+import packageJson from "../package.json" with { type: "json" };
+import { readCommandLine, subCommandsOf } from "./cli/support/argv.ts";
+import { type Command, command, lazy } from "./cli/support/command.ts";
+import { reportError, say } from "./cli/support/report.ts";
+import { flushStdout, printLine, writeStdout } from "./cli/support/stdout.ts";
+import { forbidColor, styleFor, terminalWidth } from "./cli/support/style.ts";
+import { renderUsage } from "./cli/support/usage.ts";
+
+/** The command line as a tree. */
+export const root: Command = command({
+  meta: {
+    name: "cdktr",
+    version: packageJson.version,
+    description: "Runs workflows: a principal coordinates, agents execute, history lands in DuckDB.",
+  },
+  subCommands: {
+    start: lazy("Run a principal or an agent in the foreground", () => import("./cli/start.ts")),
+    run: lazy("Trigger a workflow (short for 'task run')", () => import("./cli/task/run.ts")),
+    task: lazy("Trigger workflows", () => import("./cli/task.ts")),
+    workflow: lazy("Look at workflow definitions and check them", () => import("./cli/workflow.ts")),
+    runs: lazy("List, inspect, cancel and retry runs", () => import("./cli/runs.ts")),
+    logs: lazy("Search the log history and follow it live", () => import("./cli/logs.ts")),
+    agents: lazy("List agents and drain them", () => import("./cli/agents.ts")),
+    db: lazy("Query, export and back up the history database", () => import("./cli/db.ts")),
+    config: lazy("Show the settings in force", () => import("./cli/config.ts")),
+    docs: lazy("Read the manual", () => import("./cli/docs.ts")),
+    version: lazy("Show the version", () => import("./cli/version.ts")),
+  },
+  extras: {
+    examples: [
+      { command: "cdktr start principal --with-agent", does: "everything on one host" },
+      { command: "cdktr run etl.daily -P day=2025-01-20 --follow", does: "run a workflow and watch it" },
+      { command: "cdktr runs list --status FAILED", does: "what went wrong lately" },
+      { command: "cdktr docs getting-started", does: "the first ten minutes" },
+    ],
+  },
+});
+
+/**
+ * Runs a command line to its end.
+ * @param argv without the program itself
+ * @returns the exit status
+ */
+export async function main(argv: readonly string[]): Promise<number> {
+  try {
+    const words = argv[0] === "help" ? [...argv.slice(1), "--help"] : argv;
+    const invocation = await readCommandLine(root, words);
+    const { command: chosen, path } = invocation;
+    if (invocation.plain) forbidColor();
+    if (invocation.version) {
+      await printLine(packageJson.version);
+      return 0;
+    }
+    const isGroup = (await subCommandsOf(chosen)) !== undefined;
+    if (invocation.help || isGroup) {
+      const wanted = invocation.help || chosen === root;
+      const usage = await renderUsage(chosen, path, {
+        style: styleFor(wanted ? "stdout" : "stderr"),
+        width: Math.min(terminalWidth(), 100),
+        version: chosen === root ? packageJson.version : undefined,
+      });
+      if (wanted) await writeStdout(usage);
+      else say(usage.trimEnd());
+      return wanted ? 0 : 2;
+    }
+    const { result } = await runCommand(chosen, { rawArgs: invocation.rawArgs });
+    return typeof result === "number" ? result : 0;
+  } catch (error) {
+    return reportError(error);
+  }
+}
+
+async function exit(status: number): Promise<never> {
+  let final = status;
+  try {
+    await flushStdout();
+  } catch (error) {
+    final = (await reportError(error)) || final;
+  }
+  // What was logged may still be on its way to a pipe.
+  await new Promise<void>((resolve) => process.stderr.write("", () => resolve()));
+  process.exit(final);
+}
+
+if (import.meta.main) {
+  const crash = (error: unknown) => {
+    void reportError(error).then(exit);
+  };
+  process.on("uncaughtException", crash);
+  process.on("unhandledRejection", crash);
+  await exit(await main(process.argv.slice(2)));
+}
