@@ -1,0 +1,50 @@
+import type { Pointer } from "bun:ffi";
+import { ContextOption } from "./constants.ts";
+import { errnoName, ZmqError } from "./error.ts";
+import { check, libzmq } from "./libzmq.ts";
+
+/** Sockets that may be open at once in this process. libzmq's own default is 1023. */
+const MAX_SOCKETS = 16_384;
+
+let current: Pointer | undefined;
+
+/** Something that holds a libzmq socket and must give it back before the process may end. */
+export interface NativeHolder {
+  close(): void;
+}
+
+const holders = new Set<NativeHolder>();
+
+/** The one context of this process, made at the first call. */
+export function context(): Pointer {
+  if (current !== undefined) return current;
+  const zmq = libzmq();
+  const made = zmq.zmq_ctx_new();
+  if (made === null) throw new ZmqError(errnoName(zmq.zmq_errno()), "create the messaging context");
+  const pointer = made as Pointer;
+  check("set the limit of sockets", () => zmq.zmq_ctx_set(pointer, ContextOption.MAX_SOCKETS, MAX_SOCKETS));
+  current = pointer;
+  process.on("exit", terminate);
+  return pointer;
+}
+
+/** Remembers a holder, so that the end of the process closes it when nobody did. */
+export function register(holder: NativeHolder): void {
+  holders.add(holder);
+}
+
+export function unregister(holder: NativeHolder): void {
+  holders.delete(holder);
+}
+
+/**
+ * At the end of the process: what was sent on sockets with a `linger` still goes out, for at most that long.
+ * Without this, a message that was sent just before the exit would be lost in the I/O thread.
+ */
+function terminate(): void {
+  if (current === undefined) return;
+  for (const holder of [...holders]) holder.close();
+  const pointer = current;
+  current = undefined;
+  check("end the messaging context", () => libzmq().zmq_ctx_term(pointer));
+}

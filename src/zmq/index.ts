@@ -1,0 +1,30 @@
+/**
+ * Typed sockets over libzmq, with the class names and async iterators of zeromq.js 6. Importing this loads no native
+ * library: the first socket does.
+ */
+export type { Capability } from "./constants.ts";
+export { type CurveKeyPair, curveKeyPair, curvePublicKey, has, isCurveKey, version } from "./curve.ts";
+export { ZmqError } from "./error.ts";
+export type { Frame, Message, MessageLike } from "./message.ts";
+export type { SocketEvent, SocketEvents, SocketEventType } from "./monitor.ts";
+export type {
+  DealerOptions,
+  PublisherOptions,
+  RequestOptions,
+  RouterOptions,
+  RoutingIdOptions,
+  SocketOptions,
+} from "./options.ts";
+export { Socket } from "./socket.ts";
+export {
+  Dealer,
+  Publisher,
+  Pull,
+  Push,
+  type Readable,
+  Reply,
+  Request,
+  Router,
+  Subscriber,
+  type Writable,
+} from "./sockets.ts";

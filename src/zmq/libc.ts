@@ -1,0 +1,22 @@
+import { dlopen } from "bun:ffi";
+
+const SYMBOLS = {
+  epoll_create1: { args: ["i32"], returns: "i32" },
+  epoll_ctl: { args: ["i32", "i32", "i32", "ptr"], returns: "i32" },
+  memcpy: { args: ["ptr", "ptr", "u64"], returns: "ptr" },
+} as const;
+
+type Libc = ReturnType<typeof dlopen<typeof SYMBOLS>>["symbols"];
+
+let loaded: Libc | undefined;
+
+/** The few functions of the C library that sockets need; the first call binds them. */
+export function libc(): Libc {
+  loaded ??= dlopen("libc.so.6", SYMBOLS).symbols;
+  return loaded;
+}
+
+/** `struct epoll_event` is packed on x64 (12 bytes) and aligned elsewhere (16): sizes in 32-bit words. */
+export const EPOLL_EVENT_WORDS: number = process.arch === "x64" ? 3 : 4;
+/** Where the low half of its `data` stands, in 32-bit words. */
+export const EPOLL_DATA_WORD: number = process.arch === "x64" ? 1 : 2;

@@ -1,0 +1,111 @@
+import type { Pointer } from "bun:ffi";
+import { DONTWAIT, SNDMORE } from "./constants.ts";
+import { EAGAIN, EINTR, errnoName, ZmqError } from "./error.ts";
+import { libc } from "./libc.ts";
+import { libzmq } from "./libzmq.ts";
+
+/** One part of a message that can be sent. A string is sent as UTF-8, `null` as an empty part. */
+export type Frame = string | Uint8Array | ArrayBuffer | null;
+/** A message to send: one part or several. */
+export type MessageLike = Frame | readonly Frame[];
+/** A received message: its parts, owned by the receiver. */
+export type Message = Buffer[];
+
+const EMPTY = new Uint8Array(0);
+const INT_MAX = 0x7fff_ffff;
+/** A received part above this is released at once and not kept until the next receive. */
+const RELEASE_ABOVE = 32 * 1024;
+/** How often a message is started again whose peer went away in the middle of it. */
+const RESTARTS = 8;
+
+/** The parts of a message as bytes. */
+export function toParts(message: MessageLike): Uint8Array[] {
+  if (!Array.isArray(message)) return [toBytes(message as Frame)];
+  if (message.length === 0) throw new ZmqError("EINVAL", "send", { text: "a message has at least one part" });
+  return message.map(toBytes);
+}
+
+function toBytes(frame: Frame): Uint8Array {
+  if (typeof frame === "string") return Buffer.from(frame);
+  if (frame instanceof Uint8Array) return frame;
+  if (frame === null) return EMPTY;
+  if (frame instanceof ArrayBuffer) return new Uint8Array(frame);
+  throw new ZmqError("EINVAL", "send", { text: `a part of a message cannot be a ${typeof frame}` });
+}
+
+/**
+ * Sends without ever blocking; libzmq copies the parts before this returns.
+ * @returns false when the message cannot be taken now; nothing of it was sent then
+ * @throws {ZmqError} on any other failure
+ */
+export function sendParts(socket: Pointer, parts: readonly Uint8Array[]): boolean {
+  const { zmq_send, zmq_errno } = libzmq();
+  const last = parts.length - 1;
+  let restarts = 0;
+  for (let index = 0; index <= last; ) {
+    const part = parts[index]!;
+    if (zmq_send(socket, part, part, index === last ? DONTWAIT : DONTWAIT | SNDMORE) >= 0) {
+      index++;
+      continue;
+    }
+    const errno = zmq_errno();
+    if (errno === EINTR) continue;
+    if (errno !== EAGAIN) throw new ZmqError(errnoName(errno), "send");
+    // Past the first part this means that the peer went away and libzmq rolled the message back: begin anew.
+    if (index === 0 || ++restarts > RESTARTS) return false;
+    index = 0;
+  }
+  return true;
+}
+
+/**
+ * `zmq_msg_t` wants 64 bytes, 8-byte aligned, that never move: hence the ArrayBuffer, which is not in the
+ * garbage-collected heap. One for all sockets is enough, as nothing here runs in the middle of a receive.
+ */
+let envelope: BigUint64Array | undefined;
+
+function newEnvelope(): BigUint64Array {
+  const bytes = new BigUint64Array(new ArrayBuffer(64));
+  libzmq().zmq_msg_init(bytes);
+  return bytes;
+}
+
+/**
+ * Takes the next message without ever blocking; its parts are copied out of libzmq.
+ * @returns undefined when there is none
+ * @throws {ZmqError} on failure
+ */
+export function receiveParts(socket: Pointer): Message | undefined {
+  const zmq = libzmq();
+  envelope ??= newEnvelope();
+  const message = envelope;
+  const parts: Message = [];
+  let largest = 0;
+  let failure: unknown;
+  for (;;) {
+    let size: number = zmq.zmq_msg_recv(message, socket, DONTWAIT);
+    if (size < 0) {
+      const errno = zmq.zmq_errno();
+      if (errno === EINTR) continue;
+      if (errno === EAGAIN && parts.length === 0 && failure === undefined) return undefined;
+      throw new ZmqError(errnoName(errno), "receive");
+    }
+    if (size === INT_MAX) size = Number(zmq.zmq_msg_size(message));
+    if (size > largest) largest = size;
+    try {
+      const part = Buffer.allocUnsafe(size);
+      if (size > 0) libc().memcpy(part, zmq.zmq_msg_data(message), size);
+      parts.push(part);
+    } catch (error) {
+      // Out of memory: the rest of this message must go too, or its tail would be taken for the next one.
+      failure ??= error;
+    }
+    if (zmq.zmq_msg_more(message) === 0) break;
+  }
+  if (largest > RELEASE_ABOVE) {
+    zmq.zmq_msg_close(message);
+    zmq.zmq_msg_init(message);
+  }
+  if (failure !== undefined) throw failure;
+  return parts;
+}

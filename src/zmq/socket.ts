@@ -1,0 +1,436 @@
+import { Option, POLLIN, POLLOUT, type SocketType } from "./constants.ts";
+import { ZmqError } from "./error.ts";
+import { type Message, type MessageLike, toParts } from "./message.ts";
+import { SocketEvents } from "./monitor.ts";
+import { NativeSocket } from "./native-socket.ts";
+import { type AnySocketOptions, applyOptions } from "./options.ts";
+import { isBeingReleased, releaseEndpoint } from "./released-endpoints.ts";
+import { nextTurn, takeTurn } from "./turn-budget.ts";
+
+/** Default of the option `linger`: libzmq's own, for ever, would let a process hang whose peer is gone. */
+const DEFAULT_LINGER_MS = 1_000;
+const REBIND_INTERVAL_MS = 5;
+/** How soon a send is tried again that libzmq refuses although it says that the socket can send. */
+const RETRY_INTERVAL_MS = 10;
+/** Rounds of {@link Socket} between two looks at the events; more mean that libzmq says something it does not hold. */
+const MAX_ROUNDS = 64;
+
+const SENT = Promise.resolve();
+
+interface PendingReceive {
+  readonly max: number;
+  readonly resolve: (messages: Message[]) => void;
+  readonly reject: (error: unknown) => void;
+  timer: NodeJS.Timeout | undefined;
+}
+
+interface PendingSend {
+  readonly parts: readonly Uint8Array[];
+  readonly resolve: () => void;
+  readonly reject: (error: unknown) => void;
+  timer: NodeJS.Timeout | undefined;
+}
+
+/**
+ * What all sockets have in common. A receive or a send that waits keeps the process alive; an open socket on which
+ * nothing waits does not. Close sockets explicitly: one that is merely forgotten stays open until the process ends.
+ */
+export abstract class Socket implements Disposable {
+  readonly #native: NativeSocket;
+  readonly #bound = new Set<string>();
+  #events: SocketEvents | undefined;
+  #lastEndpoint = "";
+  #receive: PendingReceive | undefined;
+  readonly #sends: PendingSend[] = [];
+  #holding = false;
+  #turnPending = false;
+  #retry: NodeJS.Timeout | undefined;
+
+  /** How long `send` waits for room, in milliseconds: -1 for ever, 0 not at all. */
+  sendTimeout: number;
+  /** How long `receive` waits for a message, in milliseconds: -1 for ever, 0 not at all. */
+  receiveTimeout: number;
+
+  protected constructor(type: SocketType, options: AnySocketOptions = {}) {
+    this.sendTimeout = options.sendTimeout ?? -1;
+    this.receiveTimeout = options.receiveTimeout ?? -1;
+    this.#native = new NativeSocket(
+      type,
+      () => this.#progress(),
+      () => this.close(),
+    );
+    try {
+      applyOptions(this.#native, { linger: DEFAULT_LINGER_MS, ...options });
+    } catch (error) {
+      this.#native.close();
+      throw error;
+    }
+  }
+
+  /** Whether `close` was called. */
+  get closed(): boolean {
+    return this.#native.closed;
+  }
+
+  /** The endpoint last bound or connected, with its real port after binding to `tcp://127.0.0.1:*`. Empty before that. */
+  get lastEndpoint(): string {
+    return this.#lastEndpoint;
+  }
+
+  /** Milliseconds that a closed socket still tries to send what is queued; -1: for ever. */
+  get linger(): number {
+    return this.#native.getInt(Option.LINGER);
+  }
+
+  set linger(milliseconds: number) {
+    this.#native.setInt(Option.LINGER, milliseconds, "linger");
+  }
+
+  /** What happens to the connections of this socket, from the first use of this property on. */
+  get events(): SocketEvents {
+    this.#events ??= new SocketEvents(this.#native);
+    return this.#events;
+  }
+
+  /**
+   * Accepts peers at an endpoint. An address that this process has just given back is waited for.
+   * @throws {ZmqError} EADDRINUSE, EADDRNOTAVAIL, EINVAL, EPROTONOSUPPORT, …
+   */
+  async bind(endpoint: string): Promise<void> {
+    for (;;) {
+      try {
+        this.#native.endpoint("bind", endpoint);
+        break;
+      } catch (error) {
+        if (!(error instanceof ZmqError) || error.code !== "EADDRINUSE" || !isBeingReleased(endpoint))
+          throw error;
+        await Bun.sleep(REBIND_INTERVAL_MS);
+      }
+    }
+    this.#lastEndpoint = this.#native.getString(Option.LAST_ENDPOINT);
+    this.#bound.add(this.#lastEndpoint);
+    this.#progress();
+  }
+
+  /**
+   * Stops accepting peers at an endpoint, given as `lastEndpoint` was after binding.
+   * @throws {ZmqError} ENOENT when it is not bound
+   */
+  async unbind(endpoint: string): Promise<void> {
+    this.#native.endpoint("unbind", endpoint);
+    this.#bound.delete(endpoint);
+    releaseEndpoint(endpoint);
+    this.#progress();
+  }
+
+  /**
+   * Connects to a peer, and again whenever the connection is lost. Returns at once; the peer need not be there.
+   * @throws {ZmqError} EINVAL, EPROTONOSUPPORT, …
+   */
+  connect(endpoint: string): void {
+    this.#native.endpoint("connect", endpoint);
+    this.#lastEndpoint = this.#native.getString(Option.LAST_ENDPOINT);
+    this.#progress();
+  }
+
+  /**
+   * Gives a connection up.
+   * @throws {ZmqError} ENOENT when there is none to that endpoint
+   */
+  disconnect(endpoint: string): void {
+    this.#native.endpoint("disconnect", endpoint);
+    this.#progress();
+  }
+
+  /**
+   * Closes the socket at once. What waits on it is rejected with ETERM, iterators end. What was already sent still
+   * goes out in the background, for up to `linger`. Safe to call twice.
+   */
+  close(): void {
+    if (this.#native.closed) return;
+    this.#events?.stop();
+    this.#native.close();
+    for (const endpoint of this.#bound) releaseEndpoint(endpoint);
+    clearTimeout(this.#retry);
+    this.#endReceive()?.reject(new ZmqError("ETERM", "receive"));
+    for (const pending of this.#sends.splice(0)) {
+      clearTimeout(pending.timer);
+      pending.reject(new ZmqError("ETERM", "send"));
+    }
+    this.#updateHold();
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  /** Sets a byte option while the socket is in use. */
+  protected setBytes(option: number, value: Uint8Array, name: string): void {
+    this.#native.setBytes(option, value, name);
+    this.#progress();
+  }
+
+  /** See {@link Writable.send}. */
+  protected sendMessage(message: MessageLike): Promise<void> {
+    try {
+      this.#assertOpen("send");
+      const parts = toParts(message);
+      if (this.#sends.length === 0 && this.#attemptSend(parts))
+        return takeTurn() ? SENT : new Promise(nextTurn);
+      if (this.sendTimeout === 0) throw new ZmqError("EAGAIN", "send");
+      return new Promise((resolve, reject) => {
+        const pending: PendingSend = { parts, resolve, reject, timer: undefined };
+        if (this.sendTimeout > 0)
+          pending.timer = setTimeout(() => this.#sendTimedOut(pending), this.sendTimeout);
+        this.#sends.push(pending);
+        this.#progress();
+      });
+    } catch (error) {
+      return Promise.reject(error);
+    }
+  }
+
+  /** See {@link Writable.trySend}. */
+  protected trySendMessage(message: MessageLike): boolean {
+    this.#assertOpen("send");
+    const parts = toParts(message);
+    // What waits already goes first.
+    return this.#sends.length === 0 && this.#attemptSend(parts);
+  }
+
+  /** See {@link Readable.receive}. */
+  protected receiveMessage(): Promise<Message> {
+    const message = this.#receiveNow();
+    if (message instanceof Error) return Promise.reject(message);
+    if (message !== undefined) return Promise.resolve(message);
+    return new Promise((resolve, reject) => this.#waitToReceive(1, ([first]) => resolve(first!), reject));
+  }
+
+  /** See {@link Readable.receiveBatch}. */
+  protected receiveMessages(max: number): Promise<Message[]> {
+    const message = this.#receiveNow();
+    if (message instanceof Error) return Promise.reject(message);
+    if (message !== undefined) return Promise.resolve(this.#receiveMore([message], max));
+    return new Promise((resolve, reject) => this.#waitToReceive(max, resolve, reject));
+  }
+
+  /** See {@link Readable.tryReceive}. */
+  protected tryReceiveMessage(): Message | undefined {
+    this.#assertMayReceive();
+    return this.#attemptReceive();
+  }
+
+  /** See {@link Readable.tryReceiveBatch}. */
+  protected tryReceiveMessages(max: number): Message[] {
+    this.#assertMayReceive();
+    return this.#receiveMore([], max);
+  }
+
+  /** See {@link Readable}. */
+  protected messages(): AsyncIterableIterator<Message> {
+    const done: IteratorResult<Message> = { value: undefined, done: true };
+    let ended = false;
+    const next = (): Promise<IteratorResult<Message>> => {
+      if (ended || this.closed) return Promise.resolve(done);
+      const message = this.#receiveNow();
+      if (message instanceof Error) return Promise.reject(message);
+      if (message !== undefined) return Promise.resolve({ value: message, done: false });
+      return new Promise((resolve, reject) => {
+        this.#waitToReceive(
+          1,
+          ([first]) => resolve({ value: first!, done: false }),
+          (error) => (this.closed ? resolve(done) : reject(error)),
+        );
+      });
+    };
+    const iterator = {
+      next,
+      return: (): Promise<IteratorResult<Message>> => {
+        ended = true;
+        return Promise.resolve(done);
+      },
+      [Symbol.asyncIterator]: () => iterator,
+    };
+    return iterator;
+  }
+
+  #assertOpen(operation: string): void {
+    if (this.#native.closed) throw new ZmqError("ENOTSOCK", operation);
+  }
+
+  #assertMayReceive(): void {
+    this.#assertOpen("receive");
+    if (this.#receive !== undefined) throw new ZmqError("EBUSY", "receive");
+  }
+
+  /** A message if there is one and the turn allows it, the failure, or undefined: then it must be waited for. */
+  #receiveNow(): Message | ZmqError | undefined {
+    try {
+      this.#assertMayReceive();
+      const mayWait = this.receiveTimeout !== 0;
+      if (!takeTurn() && mayWait) return undefined;
+      const message = this.#attemptReceive();
+      if (message === undefined && !mayWait) throw new ZmqError("EAGAIN", "receive");
+      return message;
+    } catch (error) {
+      return error instanceof ZmqError ? error : new ZmqError("EFAULT", "receive", { text: String(error) });
+    }
+  }
+
+  #waitToReceive(
+    max: number,
+    resolve: (messages: Message[]) => void,
+    reject: (error: unknown) => void,
+  ): void {
+    const pending: PendingReceive = { max, resolve, reject, timer: undefined };
+    if (this.receiveTimeout > 0)
+      pending.timer = setTimeout(() => this.#receiveTimedOut(pending), this.receiveTimeout);
+    this.#receive = pending;
+    this.#progress();
+  }
+
+  #attemptReceive(): Message | undefined {
+    const message = this.#native.receive();
+    // Receiving makes libzmq take in what it has for this socket, so room for a waiting send would be told to nobody.
+    if (this.#sends.length > 0) this.#progress();
+    return message;
+  }
+
+  #receiveMore(messages: Message[], max: number): Message[] {
+    while (messages.length < max) {
+      const message = this.#attemptReceive();
+      if (message === undefined) break;
+      messages.push(message);
+    }
+    return messages;
+  }
+
+  #attemptSend(parts: readonly Uint8Array[]): boolean {
+    let sent = this.#native.send(parts);
+    // libzmq looks at news from its I/O thread only now and then when it sends; asking for the events makes it look.
+    if (!sent && (this.#native.events() & POLLOUT) !== 0) sent = this.#native.send(parts);
+    // As in attemptReceive, the other way round.
+    if (this.#receive !== undefined) this.#progress();
+    return sent;
+  }
+
+  /**
+   * Does what can be done for whoever waits, and has the reactor call again for the rest. After arming, the events are
+   * looked at once more: the descriptor signals only news that came after libzmq was last asked.
+   */
+  #progress(): void {
+    if (this.#turnPending) return;
+    try {
+      for (let round = 0; !this.#native.closed; round++) {
+        if (this.#flushSends() || this.#flushReceive()) {
+          this.#nextTurn();
+          break;
+        }
+        if (this.#receive === undefined && this.#sends.length === 0) break;
+        this.#native.arm();
+        const events = this.#native.events();
+        const more =
+          (this.#receive !== undefined && (events & POLLIN) !== 0) ||
+          (this.#sends.length > 0 && (events & POLLOUT) !== 0);
+        if (!more) break;
+        // A ROUTER says that it can send when any peer has room, not the one that is meant.
+        const input = this.#receive !== undefined && (events & POLLIN) !== 0;
+        if (round === MAX_ROUNDS || (round > 0 && !input)) {
+          this.#retryLater();
+          break;
+        }
+      }
+    } catch (error) {
+      this.#endReceive()?.reject(error);
+      for (const pending of this.#sends.splice(0)) this.#settleSend(pending, error);
+    } finally {
+      this.#updateHold();
+    }
+  }
+
+  /** @returns whether the turn's budget ended it */
+  #flushSends(): boolean {
+    for (let pending = this.#sends[0]; pending !== undefined; pending = this.#sends[0]) {
+      if (!takeTurn()) return true;
+      let failure: unknown;
+      try {
+        if (!this.#native.send(pending.parts)) return false;
+      } catch (error) {
+        failure = error;
+      }
+      this.#sends.shift();
+      this.#settleSend(pending, failure);
+    }
+    return false;
+  }
+
+  #settleSend(pending: PendingSend, failure: unknown): void {
+    clearTimeout(pending.timer);
+    if (failure === undefined) pending.resolve();
+    else pending.reject(failure);
+  }
+
+  /** @returns whether the turn's budget ended it */
+  #flushReceive(): boolean {
+    const pending = this.#receive;
+    if (pending === undefined) return false;
+    if (!takeTurn()) return true;
+    try {
+      const messages: Message[] = [];
+      while (messages.length < pending.max) {
+        const message = this.#native.receive();
+        if (message === undefined) break;
+        messages.push(message);
+      }
+      if (messages.length > 0) this.#endReceive()?.resolve(messages);
+    } catch (error) {
+      this.#endReceive()?.reject(error);
+    }
+    return false;
+  }
+
+  #endReceive(): PendingReceive | undefined {
+    const pending = this.#receive;
+    this.#receive = undefined;
+    clearTimeout(pending?.timer);
+    return pending;
+  }
+
+  #nextTurn(): void {
+    this.#turnPending = true;
+    nextTurn(() => {
+      this.#turnPending = false;
+      this.#progress();
+    });
+  }
+
+  #retryLater(): void {
+    clearTimeout(this.#retry);
+    this.#retry = setTimeout(() => this.#progress(), RETRY_INTERVAL_MS);
+  }
+
+  #receiveTimedOut(pending: PendingReceive): void {
+    // The message may be there already when the event loop was late.
+    this.#progress();
+    if (this.#receive !== pending) return;
+    this.#endReceive()?.reject(new ZmqError("EAGAIN", "receive"));
+    this.#updateHold();
+  }
+
+  #sendTimedOut(pending: PendingSend): void {
+    this.#progress();
+    const index = this.#sends.indexOf(pending);
+    if (index < 0) return;
+    this.#sends.splice(index, 1);
+    pending.reject(new ZmqError("EAGAIN", "send"));
+    this.#updateHold();
+  }
+
+  #updateHold(): void {
+    const waits = this.#receive !== undefined || this.#sends.length > 0;
+    if (waits === this.#holding) return;
+    this.#holding = waits;
+    if (waits) this.#native.reactor.hold();
+    else this.#native.reactor.release();
+  }
+}
