@@ -46,6 +46,11 @@ export const AgentDescription = z.object({
   labels: z.record(z.string().max(256), z.string().max(256)).default({}),
   /** Attempts it still executes; the principal adopts or stops them. */
   running: z.array(z.object({ workflow_instance_id: z.string(), attempt: z.number().int() })).default([]),
+  /**
+   * Number of the oldest log line that the agent can still send. A principal that has received less than the line before it
+   * has lost its history: it cannot get the lines between and goes on from this one.
+   */
+  log_first_seq: z.number().int().positive().optional(),
 });
 
 /** `FETCHWORKFLOW`: `wait_ms` 0 answers at once, otherwise the reply waits for work so long. */
@@ -64,6 +69,8 @@ export const RunAssignment = z.object({
   attempt: z.number().int().positive(),
   trigger: z.string(),
   scheduled_time_ms: z.number().int().nullable(),
+  /** When the run was triggered: what tasks see as their scheduled time when there is none. */
+  created_at_ms: z.number().int().optional(),
   params: z.record(z.string(), z.string()),
   /** Tasks that COMPLETED in an earlier attempt; they are not run again. */
   completed_tasks: z.array(z.string()),
@@ -77,6 +84,8 @@ export const Heartbeat = z.object({
   wait_ms: z.number().int().min(0).max(60_000),
   running: z.array(z.object({ workflow_instance_id: z.string(), attempt: z.number().int() })),
   running_tasks: z.number().int().nonnegative(),
+  /** As in {@link AgentDescription}. */
+  log_first_seq: z.number().int().positive().optional(),
 });
 
 /** Why an attempt must stop: the user cancelled it, or it is over for the principal and another may be running. */
