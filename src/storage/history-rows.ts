@@ -1,0 +1,54 @@
+/** The rows of the history tables, exactly as they stand in DuckDB. */
+import type { RunStatus } from "../workflow/status.ts";
+
+/** A row of `workflow_run_status`: an attempt of a run got a new status. */
+export interface RunStatusRow {
+  readonly workflow_id: string;
+  readonly workflow_instance_id: string;
+  readonly status: RunStatus;
+  /** When it happened, ms since the epoch. */
+  readonly timestamp_ms: number;
+  readonly workflow_name: string | null;
+  readonly trigger: string | null;
+  readonly attempt: number;
+  readonly agent_id: string | null;
+  /** The instant the schedule meant, ms since the epoch. */
+  readonly scheduled_time_ms: number | null;
+  /** When the run was triggered, ms since the epoch. */
+  readonly created_at_ms: number;
+  /** JSON object: parameter → value. */
+  readonly params: string;
+  readonly error: string | null;
+  /** The run that this one retries. */
+  readonly retry_of: string | null;
+}
+
+/** A row of `task_run_status`: a task run got a new status. */
+export interface TaskStatusRow {
+  readonly task_id: string;
+  readonly task_instance_id: string;
+  readonly workflow_instance_id: string;
+  readonly status: RunStatus;
+  /** When it happened, ms since the epoch. */
+  readonly timestamp_ms: number;
+  readonly workflow_id: string;
+  readonly task_name: string | null;
+  /** Attempt of the run. */
+  readonly attempt: number;
+  /** Try of the task within that attempt. */
+  readonly task_attempt: number;
+  readonly agent_id: string | null;
+  readonly exit_code: number | null;
+  /** Name of the signal that ended the process. */
+  readonly signal: string | null;
+  readonly error: string | null;
+  /** User and system time of the process, ms. */
+  readonly cpu_ms: number | null;
+  /** Peak resident memory, KiB. */
+  readonly max_rss_kb: number | null;
+}
+
+/** A status row on its way into DuckDB. Ids grow in the order in which the changes happened and are never used again. */
+export type PendingStatusRow =
+  | { readonly id: number; readonly table: "workflow_run_status"; readonly row: RunStatusRow }
+  | { readonly id: number; readonly table: "task_run_status"; readonly row: TaskStatusRow };
