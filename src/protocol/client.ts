@@ -27,8 +27,10 @@ import {
   RunSummary,
   type RunTaskOptions,
   type SearchLogs,
+  type WatchWorkflows,
   WorkflowDetails,
   WorkflowSummary,
+  WorkflowsRevision,
 } from "./messages.ts";
 import type { JSON_VERBS, Verb } from "./verbs.ts";
 import { decodeReply, encodeFields, type Reply } from "./wire.ts";
@@ -195,6 +197,12 @@ export class PrincipalClient {
 
   getWorkflow(workflowId: string, options?: RequestOptions): Promise<WorkflowDetails> {
     return this.#call(WorkflowDetails, "GETWORKFLOW", { workflow_id: workflowId }, options);
+  }
+
+  /** Waits until the workflows are no longer as they were at `revision`; returns the present revision. */
+  async watchWorkflows(watch: WatchWorkflows, options?: RequestOptions): Promise<string> {
+    const patient = this.#patient(watch.wait_ms, options);
+    return (await this.#call(WorkflowsRevision, "WATCHWORKFLOWS", watch, patient)).revision;
   }
 
   /** Newest first. */

@@ -179,6 +179,16 @@ export const WorkflowSummary = z.object({
   error: z.string().nullable(),
 });
 
+/**
+ * `WATCHWORKFLOWS`: answers at once when `LSWORKFLOWS` may have another answer than at `revision`, else after `wait_ms`.
+ * Without a revision it tells the present one.
+ */
+export const WatchWorkflows = z.object({
+  revision: z.string().max(128).optional(),
+  wait_ms: z.number().int().min(0).max(60_000).default(0),
+});
+export const WorkflowsRevision = z.object({ revision: z.string() });
+
 /** `GETWORKFLOW`. */
 export const GetWorkflow = z.object({ workflow_id: z.string() });
 export const WorkflowDetails = z.object({
@@ -374,6 +384,7 @@ export type TaskReport = z.infer<typeof TaskReport>;
 export type AgentReport = z.infer<typeof AgentReport>;
 export type AgentReports = z.infer<typeof AgentReports>;
 export type WorkflowSummary = z.infer<typeof WorkflowSummary>;
+export type WatchWorkflows = z.infer<typeof WatchWorkflows>;
 export type WorkflowDetails = z.infer<typeof WorkflowDetails>;
 export type ListRuns = z.infer<typeof ListRuns>;
 export type RunSummary = z.infer<typeof RunSummary>;

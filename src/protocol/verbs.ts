@@ -18,6 +18,7 @@ export const POSITIONAL_VERBS = [
 export const JSON_VERBS = [
   "PRINCIPALINFO",
   "GETWORKFLOW",
+  "WATCHWORKFLOWS",
   "LSRUNS",
   "GETRUN",
   "WAITRUN",
