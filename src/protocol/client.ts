@@ -308,9 +308,11 @@ export class PrincipalClient {
       ids.push(id);
       this.#pending.set(id, pending);
       timer = setTimeout(() => attempt(left - 1), timeoutMs);
-      this.#send(id, frame).catch((error) =>
-        resolve(error instanceof Error ? error : new Error(String(error))),
-      );
+      try {
+        this.#send(id, frame);
+      } catch (error) {
+        resolve(error instanceof Error ? error : new Error(String(error)));
+      }
     };
     try {
       attempt(attempts);

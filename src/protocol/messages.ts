@@ -51,6 +51,11 @@ export const AgentDescription = z.object({
    * has lost its history: it cannot get the lines between and goes on from this one.
    */
   log_first_seq: z.number().int().positive().optional(),
+  /**
+   * Last report in its outbox. When a restarted agent gives it, the attempts of its former process are given up only once
+   * the reports up to here are in: a run whose end was not delivered yet is not run again.
+   */
+  report_seq: z.number().int().nonnegative().optional(),
 });
 
 /** `FETCHWORKFLOW`: `wait_ms` 0 answers at once, otherwise the reply waits for work so long. */
@@ -86,6 +91,8 @@ export const Heartbeat = z.object({
   running_tasks: z.number().int().nonnegative(),
   /** As in {@link AgentDescription}. */
   log_first_seq: z.number().int().positive().optional(),
+  /** `draining`: takes nothing new; `leaving`: its last heartbeat, it is gone from the list then. Left out: `up`. */
+  state: z.enum(["up", "draining", "leaving"]).optional(),
 });
 
 /** Why an attempt must stop: the user cancelled it, or it is over for the principal and another may be running. */
