@@ -1,0 +1,163 @@
+/** The schema of the operational state in sqlite, and how an older one becomes the present one. */
+import type { Database } from "bun:sqlite";
+import { CdktrError } from "../errors.ts";
+
+/**
+ * Step n makes version n + 1 out of version n. A step that was released is never edited: append another.
+ */
+const MIGRATIONS: readonly ((database: Database) => void)[] = [
+  (database) => {
+    database.run(`
+      CREATE TABLE runs (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT,
+        workflow_instance_id TEXT NOT NULL UNIQUE,
+        workflow_id TEXT NOT NULL,
+        workflow_name TEXT NOT NULL,
+        definition_hash TEXT NOT NULL,
+        params TEXT NOT NULL,
+        trigger TEXT NOT NULL,
+        scheduled_time_ms INTEGER,
+        retry_of TEXT,
+        created_at_ms INTEGER NOT NULL,
+        status TEXT NOT NULL,
+        attempt INTEGER NOT NULL,
+        crashed_attempts INTEGER NOT NULL,
+        queued INTEGER NOT NULL,
+        agent_id TEXT,
+        cancel_requested_at_ms INTEGER,
+        started_at_ms INTEGER,
+        finished_at_ms INTEGER,
+        status_at_ms INTEGER NOT NULL,
+        error TEXT,
+        log_stream_id TEXT,
+        log_seq INTEGER NOT NULL,
+        last_outbox_id INTEGER NOT NULL DEFAULT 0
+      ) STRICT;
+      CREATE INDEX runs_queue ON runs (seq) WHERE queued = 1;
+      CREATE INDEX runs_open ON runs (status, seq) WHERE finished_at_ms IS NULL;
+      CREATE INDEX runs_over ON runs (seq) WHERE finished_at_ms IS NOT NULL;
+      CREATE INDEX runs_by_workflow ON runs (workflow_id, seq);
+      CREATE INDEX runs_by_status ON runs (status, seq);
+      CREATE INDEX runs_by_definition ON runs (definition_hash);
+
+      CREATE TABLE definitions (hash TEXT PRIMARY KEY, definition TEXT NOT NULL) STRICT, WITHOUT ROWID;
+
+      CREATE TABLE attempts (
+        workflow_instance_id TEXT NOT NULL,
+        attempt INTEGER NOT NULL,
+        agent_id TEXT NOT NULL,
+        session_id TEXT,
+        fetch_id TEXT,
+        assigned_at_ms INTEGER NOT NULL,
+        lease TEXT NOT NULL,
+        status TEXT NOT NULL,
+        started_at_ms INTEGER,
+        finished_at_ms INTEGER,
+        error TEXT,
+        PRIMARY KEY (workflow_instance_id, attempt)
+      ) STRICT, WITHOUT ROWID;
+      CREATE INDEX attempts_open ON attempts (agent_id) WHERE lease IN ('OFFERED', 'HELD');
+
+      CREATE TABLE task_runs (
+        seq INTEGER PRIMARY KEY,
+        workflow_instance_id TEXT NOT NULL,
+        task_instance_id TEXT NOT NULL,
+        task_id TEXT NOT NULL,
+        task_name TEXT NOT NULL,
+        attempt INTEGER NOT NULL,
+        task_attempt INTEGER NOT NULL,
+        status TEXT NOT NULL,
+        exit_code INTEGER,
+        signal TEXT,
+        error TEXT,
+        cpu_ms REAL,
+        max_rss_kb REAL,
+        started_at_ms INTEGER,
+        finished_at_ms INTEGER,
+        status_at_ms INTEGER NOT NULL,
+        UNIQUE (workflow_instance_id, task_instance_id)
+      ) STRICT;
+
+      CREATE TABLE agents (
+        agent_id TEXT PRIMARY KEY,
+        session_id TEXT,
+        stream_id TEXT,
+        host TEXT NOT NULL,
+        pid INTEGER,
+        version TEXT NOT NULL,
+        max_concurrent_workflows INTEGER NOT NULL,
+        labels TEXT NOT NULL,
+        status TEXT NOT NULL,
+        registered_at_ms INTEGER NOT NULL,
+        last_heartbeat_ms INTEGER NOT NULL
+      ) STRICT, WITHOUT ROWID;
+
+      CREATE TABLE agent_streams (
+        stream_id TEXT PRIMARY KEY,
+        agent_id TEXT NOT NULL,
+        report_seq INTEGER NOT NULL,
+        updated_at_ms INTEGER NOT NULL
+      ) STRICT, WITHOUT ROWID;
+
+      CREATE TABLE dedupe_keys (
+        key TEXT PRIMARY KEY,
+        workflow_instance_id TEXT NOT NULL,
+        created_at_ms INTEGER NOT NULL
+      ) STRICT, WITHOUT ROWID;
+      CREATE INDEX dedupe_keys_by_age ON dedupe_keys (created_at_ms);
+
+      CREATE TABLE schedule_cursors (
+        workflow_id TEXT PRIMARY KEY,
+        schedule TEXT NOT NULL,
+        cursor_ms INTEGER NOT NULL
+      ) STRICT, WITHOUT ROWID;
+
+      CREATE TABLE workflow_versions (
+        workflow_id TEXT PRIMARY KEY,
+        path TEXT NOT NULL,
+        definition TEXT NOT NULL,
+        source TEXT NOT NULL
+      ) STRICT, WITHOUT ROWID;
+
+      CREATE TABLE recent_statuses (
+        workflow_id TEXT PRIMARY KEY,
+        workflow_instance_id TEXT NOT NULL,
+        status TEXT NOT NULL,
+        timestamp_ms INTEGER NOT NULL,
+        position INTEGER NOT NULL
+      ) STRICT, WITHOUT ROWID;
+      CREATE INDEX recent_statuses_by_position ON recent_statuses (position);
+
+      CREATE TABLE status_outbox (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        target TEXT NOT NULL,
+        row TEXT NOT NULL
+      ) STRICT;
+    `);
+    // The history remembers the last id it took. A data directory made anew must not begin below it.
+    database.run("INSERT INTO sqlite_sequence (name, seq) VALUES ('status_outbox', ?)", [Date.now() * 1000]);
+  },
+];
+
+/** The version that this program writes. */
+export const SCHEMA_VERSION = MIGRATIONS.length;
+
+/**
+ * Brings a database to the present schema, in one transaction.
+ * @throws CdktrError when it was written by a newer cdktr
+ */
+export function migrate(database: Database): void {
+  const version =
+    database.query<{ user_version: number }, []>("PRAGMA user_version").get()?.user_version ?? 0;
+  if (version > SCHEMA_VERSION) {
+    throw new CdktrError(
+      `${database.filename} was written by a newer cdktr (schema ${version}; this one knows ${SCHEMA_VERSION}).`,
+      { hint: "Use that version again, or give this one another CDKTR_APP_DATA_DIRECTORY." },
+    );
+  }
+  if (version === SCHEMA_VERSION) return;
+  database.transaction(() => {
+    for (const step of MIGRATIONS.slice(version)) step(database);
+    database.run(`PRAGMA user_version = ${SCHEMA_VERSION}`);
+  })();
+}

@@ -1,0 +1,220 @@
+/** The operational state of one principal: a sqlite file in its data directory, see operational.ts for what it holds. */
+import { Database, SQLiteError } from "bun:sqlite";
+import { chmodSync, closeSync, existsSync, mkdirSync, openSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import type { ConsolaInstance } from "consola";
+import { CdktrError, errorMessage } from "../errors.ts";
+import { GroupCommit, type TransactionControl } from "./group-commit.ts";
+import {
+  DataDirectoryInUseError,
+  type OperationalStore,
+  type OperationalTx,
+  StoreUnavailableError,
+  type UnitOfWork,
+} from "./operational.ts";
+import { migrate } from "./operational-schema.ts";
+import { SqliteOperationalTx } from "./operational-sqlite-tx.ts";
+import { SqliteStatusOutbox } from "./status-outbox.ts";
+
+/** Where the state is and who hears about trouble. */
+export interface SqliteStoreOptions {
+  /** The data directory; made when it is missing. */
+  readonly directory: string;
+  readonly log: ConsolaInstance;
+}
+
+/** Errors after which the connection is not to be trusted: it is opened anew before the next transaction. */
+const REOPEN_AFTER = /^SQLITE_(IOERR|CANTOPEN|READONLY|CORRUPT|NOTADB)/;
+
+/** `state.db` in the data directory, locked against a second principal for as long as it is open. */
+export class SqliteOperationalStore implements OperationalStore {
+  readonly name = "operational state";
+  readonly path: string;
+  readonly outbox: SqliteStatusOutbox;
+  readonly #options: SqliteStoreOptions;
+  readonly #commits: GroupCommit<OperationalTx>;
+  #database: Database | undefined;
+  #reopen = false;
+  #ailing = false;
+
+  constructor(options: SqliteStoreOptions) {
+    this.#options = options;
+    this.path = join(options.directory, "state.db");
+    const tx = new SqliteOperationalTx(
+      () => this.#open(),
+      (effect) => this.#commits.afterCommit(effect),
+    );
+    this.#commits = new GroupCommit<OperationalTx>(this.#control(), tx, {
+      committed: () => this.#committed(),
+      failed: (error) => this.#failed(error),
+      isDatabaseError: (error) => error instanceof SQLiteError,
+      effectFailed: (error) => options.log.error(`After a commit: ${errorMessage(error)}`, error),
+    });
+    this.outbox = new SqliteStatusOutbox(
+      () => this.#open(),
+      (upTo) => this.transact((unit) => (unit as SqliteOperationalTx).deleteStatuses(upTo)),
+    );
+  }
+
+  /**
+   * Opens the state, making or migrating it as needed.
+   * @throws DataDirectoryInUseError when another principal has it open
+   * @throws CdktrError when it cannot be opened, is corrupt, or was written by a newer cdktr
+   */
+  async start(): Promise<void> {
+    makePrivateDirectory(this.#options.directory);
+    this.#database = this.#connect();
+    this.outbox.committed();
+  }
+
+  async stop(): Promise<void> {
+    if (this.#database === undefined) return;
+    await this.#commits.drain();
+    const database = this.#database;
+    this.#database = undefined;
+    try {
+      database.run("PRAGMA wal_checkpoint(TRUNCATE)");
+    } catch {
+      // The log stays beside the file and is read at the next start.
+    }
+    database.close();
+  }
+
+  transact<T>(work: UnitOfWork<T>): Promise<T> {
+    return this.#commits.transact(work);
+  }
+
+  transactLast<T>(work: UnitOfWork<T>): Promise<T> {
+    return this.#commits.transactLast(work);
+  }
+
+  read<T>(work: UnitOfWork<T>): Promise<T> {
+    return this.#commits.read(work);
+  }
+
+  #open(): Database {
+    if (this.#database === undefined) throw new StoreUnavailableError(`${this.path} is closed.`);
+    return this.#database;
+  }
+
+  #control(): TransactionControl {
+    const run = (sql: string) => this.#open().query(sql).run();
+    const store = this;
+    return {
+      begin() {
+        store.#reopenIfBroken();
+        run("BEGIN IMMEDIATE");
+      },
+      commit: () => void run("COMMIT"),
+      rollback: () => void run("ROLLBACK"),
+      savepoint: () => void run("SAVEPOINT unit"),
+      release: () => void run("RELEASE unit"),
+      rollbackTo: () => void run("ROLLBACK TO unit"),
+      get open() {
+        return store.#database?.inTransaction ?? false;
+      },
+    };
+  }
+
+  #committed(): void {
+    this.outbox.committed();
+    if (!this.#ailing) return;
+    this.#ailing = false;
+    this.#options.log.success(`${this.path} can be written again.`);
+  }
+
+  #failed(error: unknown): Error {
+    if (!(error instanceof SQLiteError)) return error instanceof Error ? error : new Error(String(error));
+    const code = error.code ?? "";
+    if (/^SQLITE_(CONSTRAINT|ERROR|MISUSE|MISMATCH|RANGE)/.test(code)) {
+      return new CdktrError(`Internal error in the operational state: ${error.message}`, { cause: error });
+    }
+    if (REOPEN_AFTER.test(code)) this.#reopen = true;
+    const failure = new StoreUnavailableError(
+      `The principal's state cannot be written: ${reasonOf(code, error.message)} (${this.path}).`,
+      {
+        cause: error,
+        hint: "Nothing was changed. Free space or mend the disk; cdktr goes on by itself then.",
+      },
+    );
+    if (!this.#ailing) this.#options.log.error(`${failure.message} ${failure.hint}`);
+    this.#ailing = true;
+    return failure;
+  }
+
+  #reopenIfBroken(): void {
+    if (!this.#reopen) return;
+    this.#database?.close();
+    this.#database = this.#connect();
+    this.#reopen = false;
+  }
+
+  #connect(): Database {
+    const owner = join(this.#options.directory, "principal.pid");
+    let database: Database | undefined;
+    try {
+      closeSync(openSync(this.path, "a", 0o600));
+      database = new Database(this.path, { readwrite: true, create: false, strict: true });
+      // Taken with the first transaction and kept until the file is closed, however the process ends.
+      database.run("PRAGMA locking_mode = EXCLUSIVE");
+      database.run("PRAGMA journal_mode = WAL");
+      database.run("PRAGMA synchronous = FULL");
+      database.run("PRAGMA busy_timeout = 0");
+      database.run("BEGIN IMMEDIATE");
+      database.run("COMMIT");
+      migrate(database);
+      chmodSync(this.path, 0o600);
+      writeFileSync(owner, `${process.pid}\n`, { mode: 0o600 });
+      return database;
+    } catch (error) {
+      database?.close();
+      throw this.#startError(error, owner);
+    }
+  }
+
+  #startError(error: unknown, owner: string): unknown {
+    const code = error instanceof SQLiteError ? (error.code ?? "") : "";
+    if (/^SQLITE_(BUSY|LOCKED)/.test(code)) {
+      const pid = existsSync(owner) ? ` (process ${readFileSync(owner, "utf8").trim()})` : "";
+      return new DataDirectoryInUseError(
+        `Another principal${pid} works on the data directory ${this.#options.directory}.`,
+        {
+          cause: error,
+          hint: "Stop that one, or give this one a directory of its own with CDKTR_APP_DATA_DIRECTORY.",
+        },
+      );
+    }
+    if (/^SQLITE_(CORRUPT|NOTADB)/.test(code)) {
+      return new CdktrError(`${this.path} is damaged: ${errorMessage(error)}.`, {
+        cause: error,
+        hint: "Restore it from a backup or move it away: runs that waited in it are lost, the history in DuckDB is not.",
+      });
+    }
+    if (error instanceof CdktrError) return error;
+    return new StoreUnavailableError(
+      `${this.path} cannot be opened: ${reasonOf(code, errorMessage(error))}.`,
+      {
+        cause: error,
+        hint: "Check that CDKTR_APP_DATA_DIRECTORY names a directory that this user can write to.",
+      },
+    );
+  }
+}
+
+function reasonOf(code: string, message: string): string {
+  if (code.startsWith("SQLITE_FULL")) return "the disk is full";
+  if (code.startsWith("SQLITE_READONLY")) return "the disk or the file is read-only";
+  if (code.startsWith("SQLITE_IOERR")) return `the disk fails (${code}: ${message})`;
+  return message;
+}
+
+function makePrivateDirectory(path: string): void {
+  try {
+    mkdirSync(path, { recursive: true, mode: 0o700 });
+  } catch (error) {
+    throw new CdktrError(`The data directory ${path} cannot be made: ${errorMessage(error)}.`, {
+      cause: error,
+      hint: "CDKTR_APP_DATA_DIRECTORY says where it is.",
+    });
+  }
+}
