@@ -9,7 +9,6 @@ import { binaryIsFresh, buildBinary } from "./support/binary.ts";
 import { parseJunit, type TestCounts } from "./support/junit.ts";
 import { BINARY, BUN, ROOT } from "./support/paths.ts";
 import { type Finished, killRunning, run } from "./support/run.ts";
-import { toolsEnvironment } from "./support/tools.ts";
 
 /** A test file that is not done by then hangs. */
 const FILE_TIMEOUT_MS = 20 * 60_000;
@@ -151,16 +150,7 @@ if (wanted("build") || endToEnd.length > 0) {
   );
 }
 
-let environment = cleanEnvironment();
-if (files.length > 0) {
-  try {
-    environment = await toolsEnvironment(environment);
-  } catch (error) {
-    console.log(`FAIL  tools from PyPI: ${error instanceof Error ? error.message : error}`);
-    total.failed++;
-    failures.push("tools from PyPI");
-  }
-}
+const environment = cleanEnvironment();
 await inParallel(unit, UNIT_WORKERS, (file) => testFile(file, environment));
 if (built) {
   // One at a time: they measure, and each starts a fleet of its own.
