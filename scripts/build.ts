@@ -6,6 +6,7 @@ import { mkdirSync, statSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { embedPlugin, type Target } from "./build/embed.ts";
+import { terminalKitPlugin } from "./build/terminal-kit.ts";
 
 const root = dirname(import.meta.dir);
 const TARGETS: readonly Target[] = ["linux-x64", "linux-arm64"];
@@ -33,7 +34,7 @@ const result = await Bun.build({
   sourcemap: "none",
   bytecode: false,
   define: { "process.env.NODE_ENV": '"production"' },
-  plugins: [await embedPlugin(target)],
+  plugins: [await embedPlugin(target), terminalKitPlugin()],
   compile: {
     target: target === "linux-arm64" ? "bun-linux-arm64" : "bun-linux-x64",
     outfile,

@@ -1,0 +1,24 @@
+/** Stand-ins for terminals without Unicode (`--ascii`). */
+const TABLE: ReadonlyMap<string, string> = new Map(
+  Object.entries({
+    "-": "─━╌┄—–═",
+    "|": "│┃║┆▏▎",
+    "+": "┌┐└┘├┤┬┴┼╭╮╰╯╔╗╚╝╠╣╦╩╬┏┓┗┛",
+    "#": "█▓▆▇▅▉▊▋▌",
+    "=": "▒▄▃",
+    ".": "░▁▂…·",
+    v: "✓▼▾↓",
+    x: "✗⊘",
+    "*": "●◉•",
+    o: "○◌◔",
+    ">": "▶▸►→▷❯",
+    "<": "◀◂←",
+    "^": "▲▴↑",
+  }).flatMap(([ascii, glyphs]) => [...glyphs].map((glyph) => [glyph, ascii] as const)),
+);
+
+/** An ASCII character of the same width in place of `glyph`. */
+export function toAscii(glyph: string): string {
+  if (glyph.length === 1 && glyph.charCodeAt(0) < 0x7f) return glyph;
+  return TABLE.get(glyph) ?? "?".repeat(Math.max(1, Math.min(2, Bun.stringWidth(glyph))));
+}

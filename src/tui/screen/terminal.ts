@@ -1,0 +1,130 @@
+/** The terminal: raw mode, the alternate screen, keys and the mouse through terminal-kit, and a way back that always works. */
+import { writeSync } from "node:fs";
+import termkit, { type MouseData, type Terminal as TermkitTerminal } from "terminal-kit/lib/termkit.js";
+import { KeyInput } from "./input.ts";
+import type { Abilities } from "./renderer.ts";
+
+/** What the terminal tells. Coordinates count from 0. */
+export interface TerminalEvents {
+  key(name: string): void;
+  mouse(event: MouseEvent): void;
+  paste(text: string): void;
+  resize(width: number, height: number): void;
+}
+
+/** A click or a turn of the wheel. */
+export interface MouseEvent {
+  readonly kind: "press" | "wheel-up" | "wheel-down";
+  readonly x: number;
+  readonly y: number;
+}
+
+/** How the terminal is to be used. */
+export interface TerminalOptions {
+  readonly colour: boolean;
+  readonly unicode: boolean;
+  readonly mouse: boolean;
+}
+
+const BRACKETED_PASTE_ON = "\x1b[?2004h";
+/** Everything that may have been switched on, off again; what was not on does not mind. */
+const RESTORE =
+  "\x1b[?2026l\x1b[?2004l\x1b[?1006l\x1b[?1003l\x1b[?1002l\x1b[?1000l\x1b[0m\x1b[?25h\x1b[?1049l\x1b[?25h";
+
+/** The terminal of this process. */
+export class Terminal {
+  readonly abilities: Abilities;
+  readonly #options: TerminalOptions;
+  readonly #input: KeyInput;
+  readonly #term: TermkitTerminal;
+  #entered = false;
+  #waiting = false;
+  readonly #drained = () => {
+    this.#waiting = false;
+    this.onDrain();
+  };
+  /** Called when the terminal has taken what was written and a frame was held back meanwhile. */
+  onDrain: () => void = () => {};
+
+  constructor(options: TerminalOptions, events: TerminalEvents) {
+    this.#options = options;
+    this.#input = new KeyInput(process.stdin);
+    const guess = termkit.guessTerminal(true);
+    this.#term = termkit.createTerminal({
+      stdin: this.#input,
+      stdout: process.stdout,
+      stderr: process.stderr,
+      generic: guess.generic ?? "xterm",
+      appId: guess.safe === true ? guess.appId : undefined,
+      isTTY: true,
+      isSSH: guess.isSSH === true,
+      processSigwinch: true,
+    });
+    this.abilities = { colour: options.colour, unicode: options.unicode };
+    this.#term.on("key", (name) => events.key(name));
+    this.#term.on("mouse", (name, data) => {
+      const event = mouseEvent(name, data);
+      if (event !== undefined) events.mouse(event);
+    });
+    this.#term.on("resize", (width, height) => events.resize(width, height));
+    this.#input.on("paste", (text: string) => events.paste(text));
+    process.stdout.on("drain", this.#drained);
+  }
+
+  get width(): number {
+    return this.#term.width ?? 80;
+  }
+
+  get height(): number {
+    return this.#term.height ?? 24;
+  }
+
+  /** Whether the terminal has not yet taken what was written: a further frame would only wait in a queue. */
+  get busy(): boolean {
+    return this.#waiting;
+  }
+
+  /** Takes the terminal over. */
+  enter(): void {
+    this.#entered = true;
+    const alternate = this.#term.esc.alternateScreenBuffer?.on ?? "\x1b[?1049h";
+    process.stdout.write(`${alternate}\x1b[?25l${BRACKETED_PASTE_ON}\x1b[2J`);
+    void this.#term.grabInput(this.#options.mouse ? { mouse: "button" } : {});
+  }
+
+  /** Gives the terminal back as it was. Safe at any time, also twice, also while the process ends. */
+  leave(): void {
+    if (!this.#entered) return;
+    this.#entered = false;
+    try {
+      void this.#term.grabInput(false);
+    } catch {
+      // The restoring sequence below does it too.
+    }
+    writeAll(RESTORE);
+  }
+
+  write(text: string): void {
+    if (text !== "" && !process.stdout.write(text)) this.#waiting = true;
+  }
+}
+
+/** Writes past any buffer: the process may be about to end. */
+function writeAll(text: string): void {
+  let bytes = Buffer.from(text);
+  for (let tries = 0; bytes.length > 0 && tries < 1000; tries++) {
+    try {
+      bytes = bytes.subarray(writeSync(1, bytes));
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "EAGAIN") return;
+    }
+  }
+}
+
+function mouseEvent(name: string, { x, y }: MouseData): MouseEvent | undefined {
+  const at = { x: x - 1, y: y - 1 };
+  if (name === "MOUSE_LEFT_BUTTON_PRESSED") return { kind: "press", ...at };
+  if (name === "MOUSE_WHEEL_UP") return { kind: "wheel-up", ...at };
+  if (name === "MOUSE_WHEEL_DOWN") return { kind: "wheel-down", ...at };
+  return undefined;
+}
