@@ -222,6 +222,9 @@ export const RunSummary = z.object({
   created_at_ms: z.number(),
   started_at_ms: z.number().nullable(),
   finished_at_ms: z.number().nullable(),
+  /** Tasks of the definition, and how many of them are over in the newest attempt. */
+  tasks_total: z.number().int().optional(),
+  tasks_done: z.number().int().optional(),
 });
 
 /** The latest state of a task in an attempt of a run. */
@@ -345,6 +348,20 @@ export const PrincipalInfo = z.object({
   history: z.object({ available: z.boolean(), error: z.string().nullable() }),
 });
 
+/** `LSEVENTS`: what the principal did and saw lately, oldest first; `after` is the `seq` of the last one known. */
+export const ListEvents = z.object({
+  after: z.number().int().nonnegative().optional(),
+  limit: z.number().int().min(1).max(1000).default(200),
+});
+
+/** Something that happened to the principal itself. `seq` counts from 1 with each start of the principal. */
+export const ActivityEvent = z.object({
+  seq: z.number().int(),
+  timestamp_ms: z.number(),
+  kind: z.string(),
+  message: z.string(),
+});
+
 // ---------------------------------------------------------------- the history database
 
 /** `QUERYDB`: one read-only statement. */
@@ -395,6 +412,8 @@ export type WatchWorkflows = z.infer<typeof WatchWorkflows>;
 export type WorkflowDetails = z.infer<typeof WorkflowDetails>;
 export type ListRuns = z.infer<typeof ListRuns>;
 export type RunSummary = z.infer<typeof RunSummary>;
+export type ListEvents = z.infer<typeof ListEvents>;
+export type ActivityEvent = z.infer<typeof ActivityEvent>;
 export type TaskRunSummary = z.infer<typeof TaskRunSummary>;
 export type RunAttempt = z.infer<typeof RunAttempt>;
 export type RunDetails = z.infer<typeof RunDetails>;
