@@ -1,0 +1,97 @@
+/** What a workflow file's tasks say about each other: dependencies that do not exist, repeat or go in a circle. */
+import { findCycles } from "./dag.ts";
+import type { Finding } from "./diagnostic.ts";
+import { nearest } from "./did-you-mean.ts";
+import { nodeAt, placeOf } from "./issues.ts";
+import type { Located } from "./yaml-tree.ts";
+
+interface Dependency {
+  readonly id: string;
+  readonly place: { readonly start: number; readonly end: number };
+}
+
+/** Checks the tasks as far as they can be read, whatever else is wrong with the file. */
+export function checkTasks(root: Located): Finding[] {
+  const tasks = nodeAt(root, ["tasks"]);
+  if (tasks === null) return [];
+  if (tasks.value === null || (tasks.children.size === 0 && typeof tasks.value === "object")) {
+    return [
+      {
+        code: "E013",
+        message: "there are no tasks",
+        help: "add at least one task",
+        ...placeOf(root, ["tasks"]),
+      },
+    ];
+  }
+  const findings: Finding[] = [];
+  const names = new Map<string, string>();
+  const depends = new Map<string, Dependency[]>();
+  for (const [key, child] of tasks.children) {
+    if (child.key === null) return [];
+    const id = String(key);
+    const name = child.node.children.get("name")?.node.value;
+    if (typeof name === "string" && !names.has(name)) names.set(name, id);
+    depends.set(id, dependenciesOf(child.node));
+  }
+
+  for (const [id, dependencies] of depends) {
+    const seen = new Set<string>();
+    for (const { id: dependency, place } of dependencies) {
+      if (dependency === id) {
+        findings.push({ code: "E031", message: `task "${id}" depends on itself`, ...place });
+      } else if (!depends.has(dependency)) {
+        findings.push({
+          code: "E030",
+          message: `task "${id}" depends on "${dependency}", which does not exist`,
+          help: suggestion(dependency, id, depends.keys(), names),
+          ...place,
+        });
+      } else if (seen.has(dependency)) {
+        findings.push({ code: "W001", message: `task "${id}" names "${dependency}" twice`, ...place });
+      }
+      seen.add(dependency);
+    }
+  }
+
+  const graph = [...depends].map(([id, list]) => ({
+    id,
+    depends: list.map((dependency) => dependency.id).filter((dependency) => dependency !== id),
+  }));
+  for (const cycle of findCycles(graph)) {
+    const [first = "", second] = cycle;
+    const place = depends.get(first)?.find((dependency) => dependency.id === second)?.place;
+    findings.push({
+      code: "E032",
+      message: `tasks wait for each other: ${cycle.join(" → ")}`,
+      help: 'an arrow reads "depends on"; remove one of these dependencies',
+      ...(place ?? placeOf(root, ["tasks", first])),
+    });
+  }
+  return findings;
+}
+
+function dependenciesOf(task: Located): Dependency[] {
+  const list = task.children.get("depends")?.node;
+  if (list === undefined || !Array.isArray(list.value)) return [];
+  const dependencies: Dependency[] = [];
+  for (const { node } of list.children.values()) {
+    if (typeof node.value === "string") dependencies.push({ id: node.value, place: node });
+  }
+  return dependencies;
+}
+
+function suggestion(
+  wanted: string,
+  own: string,
+  ids: Iterable<string>,
+  names: ReadonlyMap<string, string>,
+): string | undefined {
+  const near = nearest(
+    wanted,
+    [...ids].filter((id) => id !== own),
+  );
+  if (near !== undefined) return `did you mean "${near}"?`;
+  const named = names.get(wanted);
+  return named === undefined ? undefined : `"${wanted}" is the name of task "${named}"; write its id`;
+}

@@ -1,0 +1,167 @@
+/** What can be wrong with a workflow file, as data and as text for people. */
+import type { SourceText } from "./source-text.ts";
+
+/** Every kind of problem. The codes are stable: programs may rely on them, new ones are added at the end of their group. */
+export const DIAGNOSTIC_CODES = {
+  E001: "yaml-syntax",
+  E002: "multiple-documents",
+  E003: "duplicate-key",
+  E004: "not-utf8",
+  E005: "too-large",
+  E006: "empty-file",
+  E007: "bad-alias",
+  E008: "unreadable",
+  E009: "control-character",
+  E010: "unknown-key",
+  E011: "missing-key",
+  E012: "wrong-type",
+  E013: "no-tasks",
+  E014: "bad-value",
+  E015: "bad-text",
+  E020: "missing-tag",
+  E021: "bad-tag",
+  E030: "unknown-dependency",
+  E031: "self-dependency",
+  E032: "dependency-cycle",
+  E040: "bad-cron",
+  E041: "bad-timezone",
+  E042: "bad-start-time",
+  E043: "bad-duration",
+  E050: "bad-task-id",
+  E051: "bad-workflow-id",
+  E052: "duplicate-workflow-id",
+  E053: "bad-env-name",
+  E054: "bad-param-name",
+  W001: "repeated-dependency",
+  W002: "no-effect",
+} as const;
+
+/** The code of a kind of problem, `E…` for errors and `W…` for warnings. */
+export type DiagnosticCode = keyof typeof DIAGNOSTIC_CODES;
+
+/** One problem of one file. Plain JSON. */
+export interface Diagnostic {
+  readonly severity: "error" | "warning";
+  readonly code: DiagnosticCode;
+  /** The code in words, such as `unknown-key`. */
+  readonly kind: (typeof DIAGNOSTIC_CODES)[DiagnosticCode];
+  readonly message: string;
+  /** What to do, where there is something to say. */
+  readonly help: string | null;
+  readonly path: string;
+  /** 1-based; null when the problem is the file as a whole. */
+  readonly line: number | null;
+  /** 1-based, in characters. */
+  readonly column: number | null;
+  /** The source line, or the piece of a long one around the place. */
+  readonly source_line: string | null;
+  /** The range in `source_line`: offsets of a JavaScript string, `to` not included. */
+  readonly source_range: { readonly from: number; readonly to: number } | null;
+}
+
+/** A problem by its offsets in the text, before it has a path and a line. */
+export interface Finding {
+  readonly code: DiagnosticCode;
+  readonly message: string;
+  readonly help?: string | undefined;
+  readonly start: number;
+  readonly end: number;
+}
+
+/** A problem of a file as a whole. */
+export function fileDiagnostic(
+  path: string,
+  code: DiagnosticCode,
+  message: string,
+  help?: string,
+): Diagnostic {
+  return {
+    severity: code.startsWith("W") ? "warning" : "error",
+    code,
+    kind: DIAGNOSTIC_CODES[code],
+    message,
+    help: help ?? null,
+    path,
+    line: null,
+    column: null,
+    source_line: null,
+    source_range: null,
+  };
+}
+
+/** Puts findings in the order of the text and gives each its place. */
+export function locate(findings: readonly Finding[], source: SourceText, path: string): Diagnostic[] {
+  return [...findings]
+    .sort((a, b) => a.start - b.start)
+    .map((finding) => {
+      const { line, column } = source.position(finding.start);
+      const excerpt = source.excerpt(finding.start, finding.end);
+      return {
+        ...fileDiagnostic(path, finding.code, finding.message, finding.help),
+        line,
+        column,
+        source_line: excerpt.text,
+        source_range: { from: excerpt.start, to: excerpt.end },
+      };
+    });
+}
+
+/** How a diagnostic is written. */
+export interface RenderOptions {
+  /** With terminal colours; by default none. */
+  readonly color?: boolean;
+}
+
+const TAB_WIDTH = 4;
+const STYLES = { bold: "1", red: "1;31", yellow: "1;33", blue: "34", cyan: "36" } as const;
+
+/**
+ * A diagnostic as a compiler writes it: `path:line:column: error[E010]: message`, the source line, a caret under the
+ * place, and what to do. No line break at the end.
+ */
+export function renderDiagnostic(diagnostic: Diagnostic, options: RenderOptions = {}): string {
+  const style = (name: keyof typeof STYLES, text: string): string =>
+    options.color === true ? `\x1b[${STYLES[name]}m${text}\x1b[0m` : text;
+  const tone = diagnostic.severity === "error" ? "red" : "yellow";
+
+  const place = [diagnostic.path, diagnostic.line, diagnostic.column]
+    .filter((part) => part !== null)
+    .join(":");
+  const head = `${style("bold", `${printable(place)}:`)} ${style(tone, `${diagnostic.severity}[${diagnostic.code}]`)}`;
+  const lines = [`${head}: ${style("bold", printable(diagnostic.message))}`];
+
+  if (diagnostic.line !== null && diagnostic.source_line !== null && diagnostic.source_range !== null) {
+    const { from, to } = diagnostic.source_range;
+    const number = String(diagnostic.line).padStart(5);
+    const gutter = " ".repeat(number.length);
+    const before = widen(diagnostic.source_line.slice(0, from), 0);
+    const marked = widen(diagnostic.source_line.slice(from, to), before.width);
+    const after = widen(diagnostic.source_line.slice(to), before.width + marked.width);
+    const carets = "^".repeat(Math.max(1, marked.width));
+    lines.push(`${style("blue", `${number} |`)} ${before.text}${marked.text}${after.text}`.trimEnd());
+    lines.push(`${style("blue", `${gutter} |`)} ${" ".repeat(before.width)}${style(tone, carets)}`);
+    if (diagnostic.help !== null)
+      lines.push(`${style("blue", `${gutter} =`)} ${style("cyan", "help:")} ${printable(diagnostic.help)}`);
+  } else if (diagnostic.help !== null) {
+    lines.push(`      ${style("blue", "=")} ${style("cyan", "help:")} ${printable(diagnostic.help)}`);
+  }
+  return lines.join("\n");
+}
+
+/** A text as it stands on the screen: tabs up to their stops, control characters made visible, the columns it takes. */
+function widen(text: string, from: number): { text: string; width: number } {
+  let shown = "";
+  for (const part of text.split(/(\t)/)) {
+    if (part === "\t") shown += " ".repeat(TAB_WIDTH - ((from + Bun.stringWidth(shown)) % TAB_WIDTH));
+    else shown += printable(part);
+  }
+  return { text: shown, width: Bun.stringWidth(shown) };
+}
+
+/** What comes from a file must not reach the terminal as commands: control and direction characters become `�`. */
+function printable(text: string): string {
+  return text.replace(
+    /[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2028\u2029\u2066-\u2069]/g,
+    "\ufffd",
+  );
+}

@@ -1,0 +1,135 @@
+/** Reads one workflow file from disk. */
+import { readFile, stat } from "node:fs/promises";
+import { join } from "node:path";
+import { CdktrError, errorMessage } from "../errors.ts";
+import { type DiagnosticCode, fileDiagnostic, locate } from "./diagnostic.ts";
+import { MAX_FILE_BYTES, type ParseResult, parseWorkflow, tooLarge } from "./parse.ts";
+import { SourceText } from "./source-text.ts";
+import { workflowIdOf } from "./workflow-id.ts";
+
+/** A file that was read: what it says, or what is wrong; and its text, when it could be read as text. */
+export type LoadResult = ParseResult & { readonly source: string | null };
+
+/** How `loadWorkflowFile` names the file in messages; by default by its relative path. */
+export interface LoadOptions {
+  readonly displayPath?: string;
+}
+
+/**
+ * Reads and checks the file at `relativePath` under `root`; the id comes from `relativePath`. Never throws: a file
+ * that cannot be read, is too large or is not UTF-8 comes back as a diagnostic.
+ */
+export async function loadWorkflowFile(
+  root: string,
+  relativePath: string,
+  options: LoadOptions = {},
+): Promise<LoadResult> {
+  const path = options.displayPath ?? relativePath;
+  const fail = (code: DiagnosticCode, message: string, help?: string): LoadResult => ({
+    ok: false,
+    diagnostics: [fileDiagnostic(path, code, message, help)],
+    source: null,
+  });
+
+  let id: string;
+  try {
+    id = workflowIdOf(relativePath);
+  } catch (error) {
+    return fail("E051", errorMessage(error), error instanceof CdktrError ? error.hint : undefined);
+  }
+  let bytes: Uint8Array;
+  try {
+    const file = join(root, relativePath);
+    const info = await stat(file);
+    // A pipe or a device would block the reader or never end.
+    if (!info.isFile()) return fail("E008", info.isDirectory() ? "is a directory" : "is not a regular file");
+    if (info.size > MAX_FILE_BYTES) return fail("E005", tooLarge().message, tooLarge().help);
+    bytes = await readFile(file);
+  } catch (error) {
+    return fail("E008", `cannot be read: ${readFailure(error)}`);
+  }
+  return parseBytes(bytes, { path, id });
+}
+
+/** The same for the bytes of a file. */
+export function parseBytes(
+  bytes: Uint8Array,
+  source: { readonly path: string; readonly id: string },
+): LoadResult {
+  let text: string;
+  try {
+    text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
+  } catch {
+    return { ok: false, diagnostics: [notUtf8(bytes, source.path)], source: null };
+  }
+  return { ...parseWorkflow(text, source), source: text };
+}
+
+function notUtf8(bytes: Uint8Array, path: string) {
+  const start = firstInvalid(bytes);
+  const isUtf16 = (bytes[0] === 0xff && bytes[1] === 0xfe) || (bytes[0] === 0xfe && bytes[1] === 0xff);
+  if (isUtf16) return fileDiagnostic(path, "E004", "the file is UTF-16, not UTF-8", "save it as UTF-8");
+  const before = new TextDecoder().decode(bytes.subarray(0, start));
+  const after = new TextDecoder().decode(bytes.subarray(start, start + 100));
+  const byte = (bytes[start] ?? 0).toString(16).padStart(2, "0");
+  const [diagnostic] = locate(
+    [
+      {
+        code: "E004",
+        message: `the file is not UTF-8: the byte 0x${byte} does not belong here`,
+        help: "save it as UTF-8",
+        start: before.length,
+        end: before.length + 1,
+      },
+    ],
+    new SourceText(before + after),
+    path,
+  );
+  return diagnostic ?? fileDiagnostic(path, "E004", "the file is not UTF-8");
+}
+
+/** Offset of the first byte that is not UTF-8: the longest prefix that a strict decoder still takes, by bisection. */
+function firstInvalid(bytes: Uint8Array): number {
+  let [low, high] = [0, bytes.length];
+  while (low < high) {
+    const middle = (low + high + 1) >> 1;
+    if (isValidPrefix(bytes.subarray(0, middle))) low = middle;
+    else high = middle - 1;
+  }
+  // The prefix may end in the first bytes of a character that is broken off after them.
+  while (low > 0 && ((bytes[low - 1] ?? 0) & 0x80) !== 0 && !isComplete(bytes.subarray(0, low))) low -= 1;
+  return low;
+}
+
+function isValidPrefix(bytes: Uint8Array): boolean {
+  try {
+    new TextDecoder("utf-8", { fatal: true }).decode(bytes, { stream: true });
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function isComplete(bytes: Uint8Array): boolean {
+  try {
+    new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function readFailure(error: unknown): string {
+  const code = error instanceof Error && "code" in error ? error.code : undefined;
+  switch (code) {
+    case "ENOENT":
+      return "it does not exist";
+    case "EACCES":
+    case "EPERM":
+      return "permission denied";
+    case "ELOOP":
+      return "its symbolic links go in a circle";
+    default:
+      return errorMessage(error);
+  }
+}

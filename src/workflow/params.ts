@@ -1,0 +1,73 @@
+/** Parameters: what a trigger gives, checked against what the workflow declares. */
+import { InvalidInputError } from "../errors.ts";
+import { nearest } from "./did-you-mean.ts";
+import type { WorkflowDefinition } from "./model.ts";
+
+/** The environment variable in which tasks find a parameter: `day` is `CDKTR_PARAM_DAY`. */
+export function paramVariable(name: string): string {
+  return `CDKTR_PARAM_${name.toUpperCase()}`;
+}
+
+const OWN_VARIABLES: ReadonlySet<string> = new Set([
+  "CDKTR_WORKFLOW_ID",
+  "CDKTR_WORKFLOW_INSTANCE_ID",
+  "CDKTR_TASK_ID",
+  "CDKTR_TASK_INSTANCE_ID",
+  "CDKTR_ATTEMPT",
+  "CDKTR_SCHEDULED_TIME",
+]);
+
+/** Whether cdktr itself sets this environment variable for each task. */
+export function isOwnVariable(name: string): boolean {
+  return OWN_VARIABLES.has(name) || name.startsWith("CDKTR_PARAM_");
+}
+
+/**
+ * The parameters of a run: what was given, and the defaults for the rest.
+ * @throws InvalidInputError naming every parameter that the workflow does not have (with the nearest one it has),
+ * every one that has no default and was not given, and values that no environment variable can hold.
+ */
+export function resolveParams(
+  definition: Pick<WorkflowDefinition, "id" | "params">,
+  given: Readonly<Record<string, string>>,
+): Record<string, string> {
+  const declared = new Map(Object.entries(definition.params));
+  const problems: string[] = [];
+  const hints: string[] = [];
+
+  for (const [name, value] of Object.entries(given)) {
+    if (!declared.has(name)) {
+      const near = nearest(name, declared.keys());
+      problems.push(`unknown parameter "${name}"${near === undefined ? "" : ` (did you mean "${near}"?)`}`);
+    } else if (value.includes("\0")) {
+      problems.push(`parameter "${name}" contains a NUL character, which no environment variable can hold`);
+    }
+  }
+  const missing = [...declared].filter(
+    ([name, param]) => param.default === null && !Object.hasOwn(given, name),
+  );
+  if (missing.length > 0) {
+    const names = missing.map(([name]) => `"${name}"`).join(", ");
+    problems.push(`missing ${missing.length === 1 ? "parameter" : "parameters"} ${names}`);
+    hints.push(`give ${missing.map(([name]) => `-P ${name}=VALUE`).join(" ")}`);
+  }
+  if (problems.length > 0) {
+    if (hints.length === 0) {
+      hints.push(
+        declared.size === 0
+          ? "this workflow has no parameters"
+          : `its parameters are ${[...declared.keys()].join(", ")}`,
+      );
+    }
+    throw new InvalidInputError(`workflow "${definition.id}": ${problems.join("; ")}`, {
+      hint: hints.join("; "),
+    });
+  }
+
+  const resolved: Record<string, string> = {};
+  for (const [name, param] of declared) {
+    const value = Object.hasOwn(given, name) ? given[name] : param.default;
+    if (value !== undefined && value !== null) resolved[name] = value;
+  }
+  return resolved;
+}

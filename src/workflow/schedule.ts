@@ -1,0 +1,176 @@
+/**
+ * When a workflow fires. Cron expressions have five fields (minute, hour, day of month, month, day of week) or six
+ * with the second first; names (`MON`, `JAN`), `L`, `W`, `#`, `?` and `@daily` and its like work as croner reads them,
+ * Sunday is 0 or 7, and when both day fields are restricted a day that meets either one fires.
+ *
+ * Daylight saving. A schedule with one fixed time of day (`30 1 * * *`) fires once a day, always: at a local time
+ * that the clock skips it fires when the clock has jumped (01:30 becomes 02:00 in London), and of a time that comes
+ * twice it takes the first. Any other schedule (a list, a range, a step or `*` in second, minute or hour) follows
+ * the clock: local times that are skipped do not fire, those that come twice fire twice.
+ */
+import { Cron, CronPattern } from "croner";
+
+/** What of a workflow's definition decides when it fires. */
+export interface Schedule {
+  readonly cron: string | null;
+  /** IANA name; null means the zone of this process. */
+  readonly timezone: string | null;
+  /** No firing before this instant (one exactly at it counts). */
+  readonly start_time_ms: number | null;
+}
+
+const KEPT = 1000;
+const parsed = new Map<string, Cron>();
+
+/** The same few expressions are asked again and again, and parsing one costs more than asking. */
+function cronOf(expression: string, timezone: string | null): Cron {
+  const key = `${timezone ?? ""}\n${expression}`;
+  let cron = parsed.get(key);
+  if (cron === undefined) {
+    cron = new Cron(expression, {
+      mode: "5-or-6-parts",
+      paused: true,
+      ...(timezone === null ? {} : { timezone }),
+    });
+    if (parsed.size >= KEPT) parsed.clear();
+    parsed.set(key, cron);
+  }
+  return cron;
+}
+
+/**
+ * The first firing after `afterMs` (ms since the epoch, not included), or `null` when there is none.
+ * @throws TypeError or RangeError from croner when the expression or the zone is not valid (a parsed definition's are).
+ */
+export function nextFiring(schedule: Schedule, afterMs: number): number | null {
+  if (schedule.cron === null) return null;
+  const from = schedule.start_time_ms === null ? afterMs : Math.max(afterMs, schedule.start_time_ms - 1);
+  return cronOf(schedule.cron, schedule.timezone).nextRun(new Date(from))?.getTime() ?? null;
+}
+
+/** The last firing at or before `atMs` (ms since the epoch), or `null` when there was none since `start_time`. */
+export function previousFiring(schedule: Schedule, atMs: number): number | null {
+  if (schedule.cron === null) return null;
+  const [firing] = cronOf(schedule.cron, schedule.timezone).previousRuns(1, new Date(Math.floor(atMs) + 1));
+  const ms = firing?.getTime() ?? null;
+  if (ms === null || (schedule.start_time_ms !== null && ms < schedule.start_time_ms)) return null;
+  return ms;
+}
+
+/**
+ * The firings after `afterMs` (not included) up to `untilMs` (included), oldest first, at most `limit`.
+ * When there are more than `limit`, the oldest are given: go on from the last one.
+ */
+export function firingsBetween(schedule: Schedule, afterMs: number, untilMs: number, limit = 1000): number[] {
+  const firings: number[] = [];
+  let after = afterMs;
+  while (firings.length < limit) {
+    const next = nextFiring(schedule, after);
+    if (next === null || next > untilMs) break;
+    firings.push(next);
+    after = next;
+  }
+  return firings;
+}
+
+/** What is wrong with a cron expression, and where in it (offsets into the expression). */
+export interface CronProblem {
+  readonly message: string;
+  readonly help: string;
+  readonly start: number;
+  readonly end: number;
+}
+
+const FIELDS = [
+  { name: "second", range: "0 to 59" },
+  { name: "minute", range: "0 to 59" },
+  { name: "hour", range: "0 to 23" },
+  { name: "day of month", range: "1 to 31, or L for the last day" },
+  { name: "month", range: "1 to 12, or JAN to DEC" },
+  { name: "day of week", range: "0 to 7 (Sunday is 0 and 7), or SUN to SAT" },
+] as const;
+
+/** Checks a cron expression field by field; `null` when it is valid and will ever fire. */
+export function checkCron(expression: string): CronProblem | null {
+  const whole = { start: 0, end: expression.length };
+  if (expression.trim().startsWith("@")) {
+    try {
+      new CronPattern(expression.trim());
+      return null;
+    } catch {
+      return {
+        ...whole,
+        message: `"${expression.trim()}" is not a schedule`,
+        help: "the short forms are @yearly, @monthly, @weekly, @daily and @hourly",
+      };
+    }
+  }
+  const fields = [...expression.matchAll(/\S+/g)];
+  if (fields.length !== 5 && fields.length !== 6) {
+    return {
+      ...whole,
+      message: `has ${fields.length === 1 ? "1 field" : `${fields.length} fields`}, not 5 or 6`,
+      help: 'write "minute hour day-of-month month day-of-week", or the same with the second first',
+    };
+  }
+  const names = FIELDS.slice(FIELDS.length - fields.length);
+  for (const [index, field] of fields.entries()) {
+    const { name, range } = names[index] ?? FIELDS[0];
+    const reason = fieldProblem(field[0], index, fields.length);
+    if (reason === null) continue;
+    return {
+      message: `"${field[0]}" is not valid for the ${name}`,
+      help: `${reason}; the ${name} is ${range}`,
+      start: field.index,
+      end: field.index + field[0].length,
+    };
+  }
+  try {
+    const cron = new Cron(expression, { mode: "5-or-6-parts", paused: true, timezone: "UTC" });
+    if (cron.nextRun(new Date(0)) !== null) return null;
+    return {
+      ...whole,
+      message: "never fires",
+      help: "no date meets the day of month and the month together",
+    };
+  } catch (error) {
+    return { ...whole, message: "is not a schedule", help: reasonOf(error) };
+  }
+}
+
+/** Why a field is wrong when all others are `*`. */
+function fieldProblem(field: string, index: number, count: number): string | null {
+  const isDayField = index === count - 1 || index === count - 3;
+  if (field.includes("?") && !(isDayField && field === "?")) {
+    return '"?" stands alone, in the day of month or the day of week';
+  }
+  const pattern = Array.from({ length: count }, (_, i) => (i === index ? field : "*")).join(" ");
+  try {
+    new CronPattern(pattern, "UTC", { mode: "5-or-6-parts" });
+    return null;
+  } catch (error) {
+    return reasonOf(error);
+  }
+}
+
+function reasonOf(error: unknown): string {
+  const text = error instanceof Error ? error.message : String(error);
+  const reason = text.replace(/^CronPattern: /, "").replace(/^Syntax error, /, "");
+  return reason.charAt(0).toLowerCase() + reason.slice(1).replace(/\.$/, "");
+}
+
+/** Whether this is an IANA time zone that this system knows. */
+export function isTimezone(name: string): boolean {
+  if (!/^[A-Za-z]/.test(name)) return false;
+  try {
+    new Intl.DateTimeFormat("en", { timeZone: name });
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** The names of the time zones, for suggestions. */
+export function timezoneNames(): readonly string[] {
+  return ["UTC", ...Intl.supportedValuesOf("timeZone")];
+}

@@ -1,0 +1,76 @@
+/** From the path of a workflow file to its id: `etl/daily.yml` is `etl.daily`. */
+import { InvalidInputError } from "../errors.ts";
+import { type Diagnostic, fileDiagnostic } from "./diagnostic.ts";
+import { IDENTIFIER } from "./model.ts";
+
+const EXTENSION = /\.ya?ml$/;
+const LONGEST_ID = 200;
+
+/**
+ * Whether a path, relative to the workflow directory, is that of a workflow file: it ends in `.yml` or `.yaml`, and
+ * neither it nor a directory on the way is hidden.
+ */
+export function isWorkflowPath(relativePath: string): boolean {
+  return EXTENSION.test(relativePath) && !relativePath.split("/").some((part) => part.startsWith("."));
+}
+
+/**
+ * The id of the workflow at a path relative to the workflow directory.
+ * @throws InvalidInputError when the path gives no legal id.
+ */
+export function workflowIdOf(relativePath: string): string {
+  if (!EXTENSION.test(relativePath)) {
+    throw new InvalidInputError(`${quote(relativePath)} is not a workflow file`, {
+      hint: "workflow files end in .yml or .yaml",
+    });
+  }
+  const parts = relativePath.replace(EXTENSION, "").split("/");
+  for (const part of parts) {
+    if (IDENTIFIER.test(part) && !part.endsWith(".") && part !== "__proto__") continue;
+    throw new InvalidInputError(`${quote(part)} in the path gives no legal workflow id`, {
+      hint: "use letters, digits, _, - and . in the names of files and directories, and start with a letter, a digit or _",
+    });
+  }
+  const id = parts.join(".");
+  if (id.length > LONGEST_ID) {
+    throw new InvalidInputError(`the path gives an id of more than ${LONGEST_ID} characters`, {
+      hint: "use shorter names or fewer directories",
+    });
+  }
+  return id;
+}
+
+/**
+ * Files that want the same id (`a.yml` and `a.yaml`, `a/b.yml` and `a.b.yml`): one diagnostic for each but the
+ * first, in the order of their paths. Paths are relative to the workflow directory; those without an id are passed over.
+ */
+export function findDuplicateIds(relativePaths: Iterable<string>): Diagnostic[] {
+  const owners = new Map<string, string>();
+  const diagnostics: Diagnostic[] = [];
+  for (const path of [...relativePaths].sort()) {
+    let id: string;
+    try {
+      id = workflowIdOf(path);
+    } catch {
+      continue;
+    }
+    const owner = owners.get(id);
+    if (owner === undefined) {
+      owners.set(id, path);
+      continue;
+    }
+    diagnostics.push(
+      fileDiagnostic(
+        path,
+        "E052",
+        `the id "${id}" is that of ${owner} already`,
+        "rename one of the two files",
+      ),
+    );
+  }
+  return diagnostics;
+}
+
+function quote(text: string): string {
+  return JSON.stringify(text);
+}

@@ -1,0 +1,347 @@
+/**
+ * Reads YAML into plain values and remembers where each stands. Scalars become strings as they are written
+ * (`1.10` stays `1.10`), empty ones and `null` become null, aliases and merge keys are followed within bounds, and
+ * a custom tag on a mapping becomes its key `TAG_KEY`. Nothing here knows what a workflow is.
+ */
+import * as yaml from "yaml";
+import type { Finding } from "./diagnostic.ts";
+import { didYouMean } from "./did-you-mean.ts";
+
+/** Key under which the tag of a mapping is found in its value. A key written so in a file is an unknown key. */
+export const TAG_KEY = "!";
+
+/** A value and where it stands. */
+export interface Located {
+  readonly value: unknown;
+  /** Range of the value; for what is empty, a place. */
+  readonly start: number;
+  readonly end: number;
+  /** Where the text of a scalar starts when the source has it character by character (no escapes, no folding). */
+  readonly textStart: number | null;
+  /** Range of the tag, when the mapping has one. */
+  readonly tag: { readonly name: string; readonly start: number; readonly end: number } | null;
+  readonly children: ReadonlyMap<string | number, LocatedChild>;
+}
+
+/** An entry of a mapping or a sequence. */
+export interface LocatedChild {
+  /** Range of the key; null in a sequence. */
+  readonly key: { readonly start: number; readonly end: number } | null;
+  readonly node: Located;
+}
+
+/** What is known of the text as YAML. `root` is null when it is not YAML or has nothing in it. */
+export interface YamlTree {
+  readonly root: Located | null;
+  readonly findings: Finding[];
+}
+
+const MAX_DEPTH = 64;
+/** Values that aliases may add. Files with honest anchors stay far below; an alias bomb does not. */
+const MAX_ALIASED_VALUES = 20_000;
+const MAX_FINDINGS = 100;
+
+/** Parses a text. Never throws. */
+export function readYaml(text: string): YamlTree {
+  let document: yaml.Document.Parsed | yaml.Document;
+  try {
+    document = yaml.parseDocument(text, {
+      // Comparing every key with every other is quadratic; duplicates are found here with a map instead.
+      uniqueKeys: false,
+      prettyErrors: false,
+      resolveKnownTags: false,
+      logLevel: "error",
+    });
+  } catch (error) {
+    return {
+      root: null,
+      findings: [{ code: "E001", message: `not YAML: ${message(error)}`, start: 0, end: 1 }],
+    };
+  }
+  if (document.errors.length > 0) return { root: null, findings: syntaxFindings(document.errors, text) };
+  return new TreeReader(document, text).read();
+}
+
+function message(error: unknown): string {
+  return error instanceof RangeError
+    ? "it is nested too deeply"
+    : error instanceof Error
+      ? error.message
+      : String(error);
+}
+
+function syntaxFindings(errors: readonly yaml.YAMLError[], text: string): Finding[] {
+  const findings: Finding[] = [];
+  for (const error of errors.slice(0, MAX_FINDINGS)) {
+    const [start, end] = error.pos;
+    if (error.code === "MULTIPLE_DOCS") {
+      findings.push({
+        code: "E002",
+        message: "a second document starts here; a file holds one workflow",
+        help: "remove the line ---, or move what follows into a file of its own",
+        start,
+        end: Math.min(end, start + 3),
+      });
+      continue;
+    }
+    findings.push({ code: "E001", ...explainSyntax(error, text), start, end });
+  }
+  return findings;
+}
+
+/** The parser's message, and in the usual cases what to do. */
+function explainSyntax(error: yaml.YAMLError, text: string): { message: string; help?: string } {
+  const [start] = error.pos;
+  const line = text.slice(text.lastIndexOf("\n", start - 1) + 1, text.indexOf("\n", start) >>> 0);
+  switch (error.code) {
+    case "TAB_AS_INDENT":
+      return { message: "a tab is used for indentation", help: "indent with spaces" };
+    case "BAD_INDENT":
+      if (/^\s*!/.test(text.slice(start).split("\n", 1)[0] ?? "")) {
+        return {
+          message: "the tag is not indented enough",
+          help: "indent the tag more than the key it belongs to",
+        };
+      }
+      return { message: error.message, help: "keys of one mapping start at the same column" };
+    case "BLOCK_AS_IMPLICIT_KEY":
+      return { message: error.message, help: 'put a text that contains ": " into quotes' };
+    case "BAD_SCALAR_START":
+      return { message: error.message, help: "put the text into quotes" };
+    case "MULTILINE_IMPLICIT_KEY":
+    case "MISSING_CHAR":
+      if (!/:(\s|$)/.test(line))
+        return { message: error.message, help: "is there a colon missing after a key?" };
+      return { message: error.message };
+    default:
+      return { message: error.message };
+  }
+}
+
+class TreeReader {
+  readonly #document: yaml.Document;
+  readonly #text: string;
+  readonly #findings: Finding[] = [];
+  readonly #anchors = new Map<string, yaml.Node>();
+  /** What each alias stood for at its place; a later anchor of the same name does not change it. */
+  readonly #targets = new Map<yaml.Alias, yaml.Node>();
+  /** Nodes under way, to notice an alias inside the node it names. */
+  readonly #open = new Set<yaml.Node>();
+  readonly #unresolvedTags: { start: number; end: number }[] = [];
+  readonly #usedTags = new Set<number>();
+  #aliasDepth = 0;
+  #aliasedValues = 0;
+
+  constructor(document: yaml.Document, text: string) {
+    this.#document = document;
+    this.#text = text;
+  }
+
+  read(): YamlTree {
+    for (const warning of this.#document.warnings) {
+      if (warning.code !== "TAG_RESOLVE_FAILED") continue;
+      this.#unresolvedTags.push({ start: warning.pos[0], end: warning.pos[1] });
+    }
+    const contents = this.#document.contents;
+    if (contents === null) return { root: null, findings: this.#findings };
+    const root = this.#node(contents, 0);
+    for (const tag of this.#unresolvedTags) {
+      if (this.#usedTags.has(tag.start)) continue;
+      this.#find("E021", `the tag ${this.#text.slice(tag.start, tag.end)} does not belong here`, tag, {
+        help: "tags stand on the mapping under config: of a task, and nowhere else",
+      });
+    }
+    return { root, findings: this.#findings };
+  }
+
+  #find(
+    code: Finding["code"],
+    message: string,
+    range: { start: number; end: number },
+    options: { help?: string | undefined } = {},
+  ): void {
+    if (this.#findings.length >= MAX_FINDINGS) return;
+    this.#findings.push({ code, message, help: options.help, start: range.start, end: range.end });
+  }
+
+  #firstGiven(offset: number): string | undefined {
+    if (this.#findings.length >= MAX_FINDINGS) return undefined;
+    return `it was given first on line ${this.#text.slice(0, offset).split("\n").length}`;
+  }
+
+  #empty(range: { start: number; end: number }): Located {
+    return { value: null, ...range, textStart: null, tag: null, children: new Map() };
+  }
+
+  #node(node: unknown, depth: number): Located {
+    if (!yaml.isNode(node)) return this.#empty({ start: 0, end: 0 });
+    const range = rangeOf(node);
+    if (depth > MAX_DEPTH) {
+      this.#find("E001", `nested more than ${MAX_DEPTH} levels deep`, range);
+      return this.#empty(range);
+    }
+    if (this.#aliasDepth > 0 && ++this.#aliasedValues > MAX_ALIASED_VALUES) return this.#empty(range);
+    if (yaml.isAlias(node)) return this.#alias(node, depth);
+    if (node.anchor !== undefined && this.#aliasDepth === 0) this.#anchors.set(node.anchor, node);
+    if (yaml.isScalar(node)) return this.#scalar(node, range);
+
+    this.#open.add(node);
+    const located = yaml.isMap(node) ? this.#map(node, range, depth) : this.#sequence(node, range, depth);
+    this.#open.delete(node);
+    return located;
+  }
+
+  #alias(alias: yaml.Alias, depth: number): Located {
+    const range = rangeOf(alias);
+    let target = this.#targets.get(alias);
+    if (target === undefined) {
+      target = this.#anchors.get(alias.source);
+      if (target !== undefined) this.#targets.set(alias, target);
+    }
+    if (target === undefined) {
+      this.#find("E007", `there is no anchor &${alias.source} before this alias`, range, {
+        help: didYouMean(alias.source, this.#anchors.keys()),
+      });
+      return this.#empty(range);
+    }
+    if (this.#open.has(target)) {
+      this.#find("E007", `the alias *${alias.source} stands inside what it names`, range);
+      return this.#empty(range);
+    }
+    this.#aliasDepth += 1;
+    const before = this.#aliasedValues;
+    const located = this.#node(target, depth);
+    this.#aliasDepth -= 1;
+    if (before <= MAX_ALIASED_VALUES && this.#aliasedValues > MAX_ALIASED_VALUES && this.#aliasDepth === 0) {
+      this.#find("E007", `aliases make this file more than ${MAX_ALIASED_VALUES} values larger`, range, {
+        help: "write out what is needed; nested aliases multiply",
+      });
+    }
+    return located;
+  }
+
+  #scalar(scalar: yaml.Scalar, range: { start: number; end: number }): Located {
+    const plain = scalar.type === "PLAIN";
+    const tag = this.#tagBefore(scalar, range.start);
+    // `config: !Subprocess` with nothing under it: a mapping without keys.
+    if (tag !== null) return this.#tagged({}, range, tag, new Map());
+    const value = scalar.value === null ? null : plain ? (scalar.source ?? "") : String(scalar.value);
+    const inside = plain ? range : { start: range.start + 1, end: range.end - 1 };
+    const verbatim = typeof value === "string" && this.#text.slice(inside.start, inside.end) === value;
+    return { value, ...range, textStart: verbatim ? inside.start : null, tag: null, children: new Map() };
+  }
+
+  #map(map: yaml.YAMLMap, range: { start: number; end: number }, depth: number): Located {
+    const children = new Map<string | number, LocatedChild>();
+    const merged: Located[] = [];
+    for (const pair of map.items) {
+      const keyRange = yaml.isNode(pair.key) ? rangeOf(pair.key) : range;
+      const name = this.#key(pair.key, depth);
+      if (name === null) {
+        this.#find("E012", "a key must be a text", keyRange);
+        this.#node(pair.value, depth + 1);
+        continue;
+      }
+      if (name === "<<" && yaml.isNode(pair.value)) {
+        merged.push(this.#node(pair.value, depth + 1));
+        continue;
+      }
+      const node =
+        pair.value === null
+          ? this.#empty({ start: keyRange.start, end: keyRange.end })
+          : this.#node(pair.value, depth + 1);
+      if (name === TAG_KEY || name === "__proto__") {
+        this.#find("E010", `unknown key "${name}"`, keyRange);
+        continue;
+      }
+      const first = children.get(name);
+      if (first?.key) {
+        this.#find("E003", `the key "${name}" is there twice`, keyRange, {
+          help: this.#firstGiven(first.key.start),
+        });
+        continue;
+      }
+      children.set(name, { key: keyRange, node });
+    }
+    for (const source of merged) this.#merge(source, children);
+
+    const value: Record<string, unknown> = Object.create(null);
+    for (const [name, child] of children) value[String(name)] = child.node.value;
+    const tag = this.#tagBefore(map, range.start);
+    return tag === null
+      ? { value, ...range, textStart: null, tag: null, children }
+      : this.#tagged(value, range, tag, children);
+  }
+
+  /** `<<: *base`: the entries of a mapping, or of each of a list of mappings, that are not there yet. */
+  #merge(source: Located, children: Map<string | number, LocatedChild>): void {
+    const parts = Array.isArray(source.value)
+      ? [...source.children.values()].map((child) => child.node)
+      : [source];
+    for (const part of parts) {
+      if (part.value === null || typeof part.value !== "object" || Array.isArray(part.value)) {
+        this.#find("E012", "<< needs a mapping, or a list of mappings, to merge", source);
+        continue;
+      }
+      for (const [name, child] of part.children) if (!children.has(name)) children.set(name, child);
+    }
+  }
+
+  #key(key: unknown, depth: number): string | null {
+    if (yaml.isAlias(key)) {
+      const { value } = this.#alias(key, depth);
+      return typeof value === "string" ? value : null;
+    }
+    if (!yaml.isScalar(key)) {
+      if (yaml.isNode(key)) this.#node(key, depth + 1);
+      return null;
+    }
+    if (key.anchor !== undefined && this.#aliasDepth === 0) this.#anchors.set(key.anchor, key);
+    return key.type === "PLAIN" ? (key.source ?? "") : String(key.value);
+  }
+
+  #sequence(node: yaml.Node, range: { start: number; end: number }, depth: number): Located {
+    const children = new Map<string | number, LocatedChild>();
+    const value: unknown[] = [];
+    if (yaml.isSeq(node)) {
+      for (const item of node.items) {
+        const child = this.#node(item, depth + 1);
+        children.set(value.length, { key: null, node: child });
+        value.push(child.value);
+      }
+    }
+    return { value, ...range, textStart: null, tag: null, children };
+  }
+
+  #tagged(
+    value: Record<string, unknown>,
+    range: { start: number; end: number },
+    tag: { name: string; start: number; end: number },
+    children: ReadonlyMap<string | number, LocatedChild>,
+  ): Located {
+    value[TAG_KEY] = tag.name;
+    return { value, ...range, textStart: null, tag, children };
+  }
+
+  /** The custom tag of a mapping: the last one before it that the parser did not know. */
+  #tagBefore(node: yaml.Node, start: number): { name: string; start: number; end: number } | null {
+    if (!("tag" in node) || node.tag === undefined || !String(node.tag).startsWith("!")) return null;
+    if (yaml.isScalar(node) && !(node.type === "PLAIN" && (node.source ?? "") === "")) return null;
+    let low = 0;
+    let high = this.#unresolvedTags.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if ((this.#unresolvedTags[middle]?.start ?? 0) <= start) low = middle + 1;
+      else high = middle;
+    }
+    const found = this.#unresolvedTags[low - 1];
+    if (found === undefined) return null;
+    this.#usedTags.add(found.start);
+    return { name: String(node.tag).slice(1), ...found };
+  }
+}
+
+function rangeOf(node: yaml.Node): { start: number; end: number } {
+  const [start, end] = node.range ?? [0, 0];
+  return { start, end };
+}
