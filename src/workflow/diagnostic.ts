@@ -32,6 +32,7 @@ export const DIAGNOSTIC_CODES = {
   E052: "duplicate-workflow-id",
   E053: "bad-env-name",
   E054: "bad-param-name",
+  E099: "too-many",
   W001: "repeated-dependency",
   W002: "no-effect",
 } as const;
@@ -89,21 +90,19 @@ export function fileDiagnostic(
   };
 }
 
-/** Puts findings in the order of the text and gives each its place. */
+/** Gives each finding its place. */
 export function locate(findings: readonly Finding[], source: SourceText, path: string): Diagnostic[] {
-  return [...findings]
-    .sort((a, b) => a.start - b.start)
-    .map((finding) => {
-      const { line, column } = source.position(finding.start);
-      const excerpt = source.excerpt(finding.start, finding.end);
-      return {
-        ...fileDiagnostic(path, finding.code, finding.message, finding.help),
-        line,
-        column,
-        source_line: excerpt.text,
-        source_range: { from: excerpt.start, to: excerpt.end },
-      };
-    });
+  return findings.map((finding) => {
+    const { line, column } = source.position(finding.start);
+    const excerpt = source.excerpt(finding.start, finding.end);
+    return {
+      ...fileDiagnostic(path, finding.code, finding.message, finding.help),
+      line,
+      column,
+      source_line: excerpt.text,
+      source_range: { from: excerpt.start, to: excerpt.end },
+    };
+  });
 }
 
 /** How a diagnostic is written. */

@@ -39,6 +39,7 @@ function findingsOf(issue: z.core.$ZodIssue, path: IssuePath, root: Located): Fi
   // What is wrong with tags is known already.
   if (path.at(-1) === TAG_KEY) return [];
   const node = nodeAt(root, path);
+  if (node?.broken === true) return [];
   switch (issue.code) {
     case "unrecognized_keys": {
       const known = issue.message.split(" ").filter((key) => key !== TAG_KEY);
@@ -131,7 +132,7 @@ function wrongType(expected: string, path: IssuePath, node: Located | null, root
       ...valueRange(root, path, node),
     };
   }
-  const help = key === undefined ? undefined : HELP[String(key)];
+  const help = HELP.get(key);
   const range = placeOf(root, path);
   if (node === null) {
     const place = containerName(path.slice(0, -1));
@@ -151,7 +152,7 @@ function wrongType(expected: string, path: IssuePath, node: Located | null, root
   }
   return {
     code: "E012",
-    message: `${subjectName(path)} must be ${NOUNS[String(key)] ?? typeName(expected)}, not ${valueName(node)}`,
+    message: `${subjectName(path)} must be ${NOUNS.get(key) ?? typeName(expected)}, not ${valueName(node)}`,
     help: expected === "array" && typeof node.value === "string" ? `write a list: ["${node.value}"]` : help,
     ...valueRange(root, path, node),
   };
@@ -164,27 +165,31 @@ function valueRange(root: Located, path: IssuePath, node: Located | null): Range
 }
 
 /** What scalars with a meaning of their own are called. */
-const NOUNS: Readonly<Record<string, string>> = {
-  timeout: "a duration",
-  delay: "a duration",
-  max_attempts: "a whole number",
-  backoff: 'a number, "constant" or "exponential"',
-  is_uv_project: "true or false",
-  cron: "a cron expression",
-  start_time: "a date and time",
-  timezone: "the name of a time zone",
-};
+const NOUNS = new Map<unknown, string>(
+  Object.entries({
+    timeout: "a duration",
+    delay: "a duration",
+    max_attempts: "a whole number",
+    backoff: 'a number, "constant" or "exponential"',
+    is_uv_project: "true or false",
+    cron: "a cron expression",
+    start_time: "a date and time",
+    timezone: "the name of a time zone",
+  }),
+);
 
-const HELP: Readonly<Record<string, string>> = {
-  timeout: 'such as "90s", "5m" or "1h30m"',
-  delay: 'such as "10s" or "5m"',
-  start_time: "such as 2025-01-20T02:00:00+00:00",
-  cron: 'such as "0 2 * * *", each day at two',
-  timezone: "such as Europe/London",
-  tasks: "add at least one task",
-  config: "say what the task does: config: !Subprocess, with its cmd on the next line",
-  retry: 'such as {max_attempts: 3, delay: "10s", backoff: exponential}',
-};
+const HELP = new Map<unknown, string>(
+  Object.entries({
+    timeout: 'such as "90s", "5m" or "1h30m"',
+    delay: 'such as "10s" or "5m"',
+    start_time: "such as 2025-01-20T02:00:00+00:00",
+    cron: 'such as "0 2 * * *", each day at two',
+    timezone: "such as Europe/London",
+    tasks: "add at least one task",
+    config: "say what the task does: config: !Subprocess, with its cmd on the next line",
+    retry: 'such as {max_attempts: 3, delay: "10s", backoff: exponential}',
+  }),
+);
 
 function typeName(expected: string): string {
   switch (expected) {

@@ -1,6 +1,6 @@
 /** From the text of a workflow file to its definition, or to everything that is wrong with it. */
 import { checkTasks } from "./check-tasks.ts";
-import { type Diagnostic, type Finding, locate } from "./diagnostic.ts";
+import { type Diagnostic, type Finding, fileDiagnostic, locate } from "./diagnostic.ts";
 import { nearest } from "./did-you-mean.ts";
 import { TASK_TAGS, type TaskFile, VARIABLE_NAME, WorkflowFile } from "./file-schema.ts";
 import { findingsOfIssues, type IssuePath, nodeAt, placeOf } from "./issues.ts";
@@ -12,6 +12,9 @@ import { type Located, readYaml, TAG_KEY } from "./yaml-tree.ts";
 
 /** The largest file that is read, in bytes of UTF-8. */
 export const MAX_FILE_BYTES = 1024 * 1024;
+
+/** More problems than these are counted only: each costs a look at its line, and nobody reads on. */
+const MAX_DIAGNOSTICS = 200;
 
 /** The outcome of reading a workflow file. */
 export type ParseResult =
@@ -26,15 +29,19 @@ export interface ParseSource {
 
 /**
  * Reads and checks the text of a workflow file. Never throws: whatever is wrong comes back as diagnostics, all of
- * them at once, in the order of the text (a text that is not YAML has only its syntax errors; warnings are among them).
+ * them at once, in the order of the text. A text that is not YAML has its syntax errors alone; warnings are among the
+ * errors; beyond 200 the rest is counted (`E099`).
  */
 export function parseWorkflow(text: string, source: ParseSource): ParseResult {
   const body = text.startsWith("\ufeff") ? text.slice(1) : text;
   const sourceText = new SourceText(body);
-  const fail = (findings: readonly Finding[]): ParseResult => ({
-    ok: false,
-    diagnostics: locate(unique(findings), sourceText, source.path),
-  });
+  const fail = (findings: readonly Finding[]): ParseResult => {
+    const all = unique(findings);
+    const diagnostics = locate(all.slice(0, MAX_DIAGNOSTICS), sourceText, source.path);
+    const more = all.length - diagnostics.length;
+    if (more > 0) diagnostics.push(fileDiagnostic(source.path, "E099", `and ${more} more problems`));
+    return { ok: false, diagnostics };
+  };
 
   const unreadable = rawFindings(body);
   if (unreadable.length > 0) return fail(unreadable);
@@ -54,7 +61,11 @@ export function parseWorkflow(text: string, source: ParseSource): ParseResult {
 
   findings.push(...checkTags(root), ...checkNames(root), ...checkTasks(root));
   const checked = WorkflowFile.safeParse(root.value);
-  if (!checked.success) findings.push(...findingsOfIssues(checked.error.issues, root));
+  if (!checked.success) {
+    const hasNoTasks = findings.some((finding) => finding.code === "E013");
+    const issues = checked.error.issues.filter((issue) => !(hasNoTasks && issue.path.join() === "tasks"));
+    findings.push(...findingsOfIssues(issues, root));
+  }
   const warnings = checked.success ? checkEffects(checked.data, root) : [];
   const all = [...findings, ...warnings];
   if (!checked.success || all.some((finding) => finding.code.startsWith("E"))) return fail(all);
@@ -283,10 +294,11 @@ function taskOf(id: string, task: TaskFile): TaskDefinition {
   };
 }
 
-/** The same thing is said once; aliases let the reader pass the same place more than once. */
+/** In the order of the text, and the same thing said once: aliases let the reader pass the same place more than once. */
 function unique(findings: readonly Finding[]): Finding[] {
   const seen = new Set<string>();
-  return findings.filter((finding) => {
+  const ordered = [...findings].sort((a, b) => a.start - b.start);
+  return ordered.filter((finding) => {
     const key = `${finding.start} ${finding.code} ${finding.message}`;
     if (seen.has(key)) return false;
     seen.add(key);

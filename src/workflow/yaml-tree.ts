@@ -21,6 +21,8 @@ export interface Located {
   /** Range of the tag, when the mapping has one. */
   readonly tag: { readonly name: string; readonly start: number; readonly end: number } | null;
   readonly children: ReadonlyMap<string | number, LocatedChild>;
+  /** There is a finding about this value already; null stands in for it. */
+  readonly broken?: boolean;
 }
 
 /** An entry of a mapping or a sequence. */
@@ -72,8 +74,15 @@ function message(error: unknown): string {
 
 function syntaxFindings(errors: readonly yaml.YAMLError[], text: string): Finding[] {
   const findings: Finding[] = [];
-  for (const error of errors.slice(0, MAX_FINDINGS)) {
+  let isDerailed = false;
+  for (const error of errors) {
+    if (findings.length >= MAX_FINDINGS) break;
     const [start, end] = error.pos;
+    // Once the parser has lost the thread, every further token surprises it.
+    const isConsequence =
+      error.message.includes("token in YAML stream") || error.code === "MULTILINE_IMPLICIT_KEY";
+    if (isConsequence && isDerailed) continue;
+    isDerailed ||= error.code === "UNEXPECTED_TOKEN" || error.code === "BAD_INDENT";
     if (error.code === "MULTIPLE_DOCS") {
       findings.push({
         code: "E002",
@@ -84,35 +93,49 @@ function syntaxFindings(errors: readonly yaml.YAMLError[], text: string): Findin
       });
       continue;
     }
-    findings.push({ code: "E001", ...explainSyntax(error, text), start, end });
+    findings.push({ code: "E001", start, end, ...explainSyntax(error, text) });
   }
   return findings;
 }
 
-/** The parser's message, and in the usual cases what to do. */
-function explainSyntax(error: yaml.YAMLError, text: string): { message: string; help?: string } {
+/** The parser's message, and in the usual cases a plainer one and what to do. */
+function explainSyntax(error: yaml.YAMLError, text: string): Partial<Finding> & { message: string } {
   const [start] = error.pos;
-  const line = text.slice(text.lastIndexOf("\n", start - 1) + 1, text.indexOf("\n", start) >>> 0);
+  const lineEnd = text.indexOf("\n", start);
+  const line = text.slice(text.lastIndexOf("\n", start - 1) + 1, lineEnd < 0 ? text.length : lineEnd);
   switch (error.code) {
     case "TAB_AS_INDENT":
       return { message: "a tab is used for indentation", help: "indent with spaces" };
-    case "BAD_INDENT":
-      if (/^\s*!/.test(text.slice(start).split("\n", 1)[0] ?? "")) {
+    case "BAD_INDENT": {
+      const tag = /^\s*(![A-Za-z]*)/.exec(text.slice(start, start + 400));
+      if (tag !== null) {
+        const at = start + tag[0].length - (tag[1]?.length ?? 0);
         return {
           message: "the tag is not indented enough",
-          help: "indent the tag more than the key it belongs to",
+          help: "indent it more than the key it belongs to, or write it on the line of the key",
+          start: at,
+          end: start + tag[0].length,
         };
       }
       return { message: error.message, help: "keys of one mapping start at the same column" };
+    }
     case "BLOCK_AS_IMPLICIT_KEY":
       return { message: error.message, help: 'put a text that contains ": " into quotes' };
     case "BAD_SCALAR_START":
       return { message: error.message, help: "put the text into quotes" };
     case "MULTILINE_IMPLICIT_KEY":
     case "MISSING_CHAR":
-      if (!/:(\s|$)/.test(line))
-        return { message: error.message, help: "is there a colon missing after a key?" };
-      return { message: error.message };
+      if (/:(\s|$)/.test(line)) return { message: error.message };
+      return { message: error.message, help: "is there a colon missing after a key?" };
+    case "UNEXPECTED_TOKEN": {
+      const token = / token in YAML stream: (".*")$/.exec(error.message);
+      if (token !== null) return { message: `${token[1]} is unexpected here` };
+      if (!error.message.endsWith("at node end")) return { message: error.message };
+      return {
+        message: "this does not belong to what stands before it",
+        help: "is the indentation right, and does a quote end too early?",
+      };
+    }
     default:
       return { message: error.message };
   }
@@ -173,14 +196,18 @@ class TreeReader {
     return { value: null, ...range, textStart: null, tag: null, children: new Map() };
   }
 
+  #broken(range: { start: number; end: number }): Located {
+    return { ...this.#empty(range), broken: true };
+  }
+
   #node(node: unknown, depth: number): Located {
     if (!yaml.isNode(node)) return this.#empty({ start: 0, end: 0 });
     const range = rangeOf(node);
     if (depth > MAX_DEPTH) {
       this.#find("E001", `nested more than ${MAX_DEPTH} levels deep`, range);
-      return this.#empty(range);
+      return this.#broken(range);
     }
-    if (this.#aliasDepth > 0 && ++this.#aliasedValues > MAX_ALIASED_VALUES) return this.#empty(range);
+    if (this.#aliasDepth > 0 && ++this.#aliasedValues > MAX_ALIASED_VALUES) return this.#broken(range);
     if (yaml.isAlias(node)) return this.#alias(node, depth);
     if (node.anchor !== undefined && this.#aliasDepth === 0) this.#anchors.set(node.anchor, node);
     if (yaml.isScalar(node)) return this.#scalar(node, range);
@@ -202,11 +229,11 @@ class TreeReader {
       this.#find("E007", `there is no anchor &${alias.source} before this alias`, range, {
         help: didYouMean(alias.source, this.#anchors.keys()),
       });
-      return this.#empty(range);
+      return this.#broken(range);
     }
     if (this.#open.has(target)) {
       this.#find("E007", `the alias *${alias.source} stands inside what it names`, range);
-      return this.#empty(range);
+      return this.#broken(range);
     }
     this.#aliasDepth += 1;
     const before = this.#aliasedValues;
