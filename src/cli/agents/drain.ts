@@ -1,0 +1,41 @@
+import { NotFoundError } from "../../errors.ts";
+import { nearest } from "../../workflow/did-you-mean.ts";
+import { command } from "../support/command.ts";
+import { withPrincipal } from "../support/connect.ts";
+import { plural } from "../support/format.ts";
+import { principalArg } from "../support/globals.ts";
+import { say } from "../support/report.ts";
+
+export default command({
+  meta: { name: "drain", description: "Let an agent finish what it runs and take nothing new" },
+  args: {
+    id: { type: "positional", required: true, description: "The agent, as 'cdktr agents list' names it" },
+    ...principalArg,
+  },
+  extras: {
+    details: "The agent ends when its last run is over. Other agents take what waits.",
+    topic: "agents",
+    examples: [{ command: "cdktr agents drain worker-3", does: "before maintenance of its host" }],
+  },
+  async run({ args }) {
+    await withPrincipal(args, async ({ client }) => {
+      const agents = await client.registeredAgents();
+      const agent = agents.find(({ agent_id }) => agent_id === args.id);
+      if (agent === undefined) {
+        const near = nearest(
+          args.id,
+          agents.map(({ agent_id }) => agent_id),
+        );
+        throw new NotFoundError(`No agent has the id '${args.id}'.`, {
+          hint: near === undefined ? "See 'cdktr agents list'." : `Did you mean '${near}'?`,
+        });
+      }
+      await client.drainAgent(args.id);
+      say(
+        agent.running_workflows === 0
+          ? `Agent ${args.id} drains: it runs nothing and ends now.`
+          : `Agent ${args.id} drains: it finishes ${plural(agent.running_workflows, "run")} and takes nothing new.`,
+      );
+    });
+  },
+});

@@ -1,0 +1,72 @@
+import type { AgentSummary } from "../../protocol/messages.ts";
+import { command } from "../support/command.ts";
+import { withPrincipal } from "../support/connect.ts";
+import { formatRelative } from "../support/format.ts";
+import { jsonArg, principalArg } from "../support/globals.ts";
+import { say } from "../support/report.ts";
+import { printJson, printLine } from "../support/stdout.ts";
+import { styleFor } from "../support/style.ts";
+import { renderTable } from "../support/table.ts";
+
+export default command({
+  meta: { name: "list", description: "List the agents the principal knows" },
+  args: { ...jsonArg, ...principalArg },
+  extras: {
+    examples: [
+      { command: "cdktr agents list", does: "who is there, and how busy" },
+      {
+        command: "cdktr agents list --json | jq '.[] | select(.status == \"LOST\")'",
+        does: "agents that are gone",
+      },
+    ],
+  },
+  async run({ args }) {
+    const agents = await withPrincipal(args, ({ client }) => client.registeredAgents());
+    if (args.json) return printJson(agents.map(agentJson));
+    if (agents.length === 0) return say("No agents. Start one with 'cdktr start agent'.");
+    for (const line of agentTable(agents, Date.now())) await printLine(line);
+  },
+});
+
+/** An agent with the fields of the contract. */
+function agentJson(agent: AgentSummary) {
+  return {
+    agent_id: agent.agent_id,
+    host: agent.host,
+    status: agent.status,
+    running_workflows: agent.running_workflows,
+    max_concurrent_workflows: agent.max_concurrent_workflows,
+    last_heartbeat_ms: agent.last_heartbeat_ms,
+    labels: agent.labels,
+    version: agent.version,
+  };
+}
+
+function agentTable(agents: readonly AgentSummary[], now: number): string[] {
+  const style = styleFor("stdout");
+  const paint = { UP: style.green, DRAINING: style.yellow, LOST: style.red };
+  return renderTable<AgentSummary>(
+    [
+      { title: "AGENT", value: (agent) => agent.agent_id, flexible: true },
+      { title: "STATUS", value: (agent) => agent.status, paint: (agent) => paint[agent.status] },
+      {
+        title: "RUNNING",
+        value: (agent) => `${agent.running_workflows}/${agent.max_concurrent_workflows}`,
+        align: "right",
+      },
+      { title: "TASKS", value: (agent) => String(agent.running_tasks), align: "right" },
+      { title: "HEARTBEAT", value: (agent) => formatRelative(agent.last_heartbeat_ms, now) },
+      { title: "HOST", value: (agent) => agent.host, flexible: true },
+      { title: "VERSION", value: (agent) => agent.version },
+      {
+        title: "LABELS",
+        value: (agent) =>
+          Object.entries(agent.labels)
+            .map(([key, value]) => `${key}=${value}`)
+            .join(" "),
+        flexible: true,
+      },
+    ],
+    agents,
+  );
+}

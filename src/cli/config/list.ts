@@ -1,0 +1,61 @@
+import { SETTINGS, type SettingName } from "../../config.ts";
+import { command } from "../support/command.ts";
+import { settings } from "../support/connect.ts";
+import { jsonArg, principalArg } from "../support/globals.ts";
+import { printJson, printLine } from "../support/stdout.ts";
+import { styleFor } from "../support/style.ts";
+import { renderTable } from "../support/table.ts";
+
+interface Row {
+  readonly name: SettingName;
+  readonly value: string | number;
+  readonly source: string;
+  readonly description: string;
+  readonly bounds: string;
+}
+
+export default command({
+  meta: { name: "list", description: "List every setting with its value and where it came from" },
+  args: { ...jsonArg, ...principalArg },
+  extras: {
+    details:
+      "Settings come from a .env file in the working directory, then the environment, then flags; later ones win.",
+    topic: "configuration",
+    examples: [
+      { command: "cdktr config list", does: "the settings as a command started here sees them" },
+      { command: "cdktr config list --json", does: "for a program" },
+    ],
+  },
+  async run({ args }) {
+    const { values, sources } = settings(args.principal);
+    const rows = (Object.keys(SETTINGS) as SettingName[]).map(
+      (name): Row => ({
+        name,
+        value: values[name],
+        source: sources[name],
+        description: SETTINGS[name].description,
+        bounds: SETTINGS[name].bounds,
+      }),
+    );
+    if (args.json) return printJson(rows);
+    const style = styleFor("stdout");
+    const table = renderTable<Row>(
+      [
+        { title: "SETTING", value: (row) => row.name },
+        {
+          title: "VALUE",
+          value: (row) => String(row.value),
+          paint: (row) => (row.source === "default" ? (text) => text : style.bold),
+        },
+        {
+          title: "SOURCE",
+          value: (row) => row.source,
+          paint: (row) => (row.source === "default" ? style.dim : style.green),
+        },
+        { title: "MEANING", value: (row) => row.description, flexible: true },
+      ],
+      rows,
+    );
+    for (const line of table) await printLine(line);
+  },
+});

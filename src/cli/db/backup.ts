@@ -1,0 +1,42 @@
+import { CdktrError } from "../../errors.ts";
+import { command } from "../support/command.ts";
+import { withPrincipal } from "../support/connect.ts";
+import { download, refuseExisting } from "../support/download.ts";
+import { formatBytes } from "../support/format.ts";
+import { jsonArg, principalArg } from "../support/globals.ts";
+import { say } from "../support/report.ts";
+import { printJson } from "../support/stdout.ts";
+
+export default command({
+  meta: { name: "backup", description: "Write a consistent copy of the database" },
+  args: {
+    file: { type: "positional", required: true, description: "Where the copy goes, on this host" },
+    force: { type: "boolean", description: "Replace the file if it exists" },
+    ...jsonArg,
+    ...principalArg,
+  },
+  extras: {
+    details:
+      "The principal keeps running. The copy is a DuckDB file of its own that any DuckDB client opens; it appears under its name only when it is whole and verified.",
+    topic: "logs-and-history",
+    examples: [
+      { command: "cdktr db backup history-2025-01-20.duckdb", does: "a copy of everything up to now" },
+    ],
+  },
+  async run({ args }) {
+    refuseExisting(args.file, args.force ?? false);
+    const file = await withPrincipal(args, async (connection) => {
+      const prepared = await connection.patiently((options) => connection.client.prepareBackup(options));
+      try {
+        const [only] = prepared.files;
+        if (only === undefined) throw new CdktrError("The principal prepared no backup.");
+        await download(connection, prepared.transfer_id, only, args.file, args.force ?? false);
+        return only;
+      } finally {
+        await connection.client.dropFiles(prepared.transfer_id).catch(() => {});
+      }
+    });
+    if (args.json) return printJson({ file: args.file, bytes: file.bytes, sha256: file.sha256 });
+    say(`Wrote ${args.file} (${formatBytes(file.bytes)}).`);
+  },
+});

@@ -1,0 +1,56 @@
+import { findPage, PAGES } from "../docs/index.ts";
+import { NotFoundError } from "../errors.ts";
+import { nearest } from "../workflow/did-you-mean.ts";
+import { command } from "./support/command.ts";
+import { jsonArg } from "./support/globals.ts";
+import { renderMarkdown } from "./support/markdown.ts";
+import { printJson, printLine, writeStdout } from "./support/stdout.ts";
+import { styleFor, terminalWidth } from "./support/style.ts";
+import { renderTable } from "./support/table.ts";
+
+/** Longer lines are hard to read. */
+const WIDEST = 100;
+
+export default command({
+  meta: { name: "docs", description: "Read the manual" },
+  args: {
+    topic: { type: "positional", required: false, description: "The page to read; without it, the topics are listed" },
+    ...jsonArg,
+  },
+  extras: {
+    examples: [
+      { command: "cdktr docs", does: "what there is" },
+      { command: "cdktr docs getting-started", does: "read a page" },
+      { command: "cdktr docs workflows | less", does: "page by page" },
+    ],
+  },
+  async run({ args }) {
+    if (args.topic === undefined) return listTopics(args.json ?? false);
+    const page = findPage(args.topic);
+    if (page === undefined) {
+      const topics = PAGES.map(({ topic }) => topic);
+      const near = nearest(args.topic, topics);
+      throw new NotFoundError(`The manual has no page '${args.topic}'.`, {
+        hint: near === undefined ? `Topics: ${topics.join(", ")}.` : `Did you mean '${near}'?`,
+      });
+    }
+    if (args.json) return printJson({ topic: page.topic, title: page.title, markdown: page.text });
+    const colors = styleFor("stdout").enabled;
+    await writeStdout(renderMarkdown(page.text, { width: Math.min(WIDEST, terminalWidth()), colors }));
+  },
+});
+
+async function listTopics(json: boolean): Promise<void> {
+  const topics = PAGES.map(({ topic, title, about }) => ({ topic, title, about }));
+  if (json) return printJson(topics);
+  const style = styleFor("stdout");
+  const table = renderTable<(typeof topics)[number]>(
+    [
+      { title: "TOPIC", value: ({ topic }) => topic, paint: () => style.cyan },
+      { title: "ABOUT", value: ({ about }) => about, flexible: true },
+    ],
+    topics,
+  );
+  for (const line of table) await printLine(line);
+  await printLine("\nRead one with: cdktr docs TOPIC");
+}

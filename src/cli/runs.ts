@@ -1,0 +1,12 @@
+import { group, lazy } from "./support/command.ts";
+
+export default group(
+  "List, inspect, cancel and retry runs",
+  {
+    list: lazy("List runs, newest first", () => import("./runs/list.ts")),
+    show: lazy("Show a run: attempts, tasks, parameters, timeline", () => import("./runs/show.ts")),
+    cancel: lazy("Cancel a run", () => import("./runs/cancel.ts")),
+    retry: lazy("Run again what failed, or everything", () => import("./runs/retry.ts")),
+  },
+  { details: "A RUN is a run's id or any unambiguous beginning of it." },
+);

@@ -1,0 +1,41 @@
+import { UnprocessableError } from "../../errors.ts";
+import { RUN_TRANSITIONS } from "../../workflow/run-state.ts";
+import { isTerminal } from "../../workflow/status.ts";
+import { command } from "../support/command.ts";
+import { withPrincipal } from "../support/connect.ts";
+import { jsonArg, principalArg } from "../support/globals.ts";
+import { say } from "../support/report.ts";
+import { findRun } from "../support/run-id.ts";
+import { runJson } from "../support/run-report.ts";
+import { printJson } from "../support/stdout.ts";
+
+export default command({
+  meta: { name: "cancel", description: "Cancel a run" },
+  args: {
+    run: { type: "positional", required: true, description: "The run's id or its beginning" },
+    ...jsonArg,
+    ...principalArg,
+  },
+  extras: {
+    details:
+      "A run that waits is cancelled at once. Of one that executes, the agent ends every task with all its processes: TERM, a grace period, KILL.",
+    examples: [{ command: "cdktr runs cancel 0198c2a4", does: "cancel the run whose id begins so" }],
+  },
+  async run({ args }) {
+    const run = await withPrincipal(args, async (connection) => {
+      const found = await findRun(connection, args.run);
+      if (isTerminal(RUN_TRANSITIONS, found.status)) {
+        throw new UnprocessableError(
+          `Run ${found.workflow_instance_id} of ${found.workflow_id} is over already: ${found.status}.`,
+        );
+      }
+      return connection.client.cancelRun(found.workflow_instance_id);
+    });
+    if (args.json) return printJson(runJson(run));
+    say(
+      run.status === "CANCELLED"
+        ? `Run ${run.workflow_instance_id} of ${run.workflow_id} is cancelled.`
+        : `Run ${run.workflow_instance_id} of ${run.workflow_id} is being cancelled${run.agent_id === null ? "" : ` on ${run.agent_id}`}.`,
+    );
+  },
+});

@@ -1,0 +1,73 @@
+import type { RunSummary } from "../../protocol/messages.ts";
+import { RunStatus } from "../../workflow/status.ts";
+import { command, wholeNumber } from "../support/command.ts";
+import { withPrincipal } from "../support/connect.ts";
+import { formatDuration, formatRelative, formatStatus, statusPaint } from "../support/format.ts";
+import { jsonArg, principalArg } from "../support/globals.ts";
+import { say } from "../support/report.ts";
+import { printJson, printLine } from "../support/stdout.ts";
+import { styleFor } from "../support/style.ts";
+import { renderTable } from "../support/table.ts";
+
+export default command({
+  meta: { name: "list", description: "List runs, newest first" },
+  args: {
+    limit: { type: "string", alias: "n", valueHint: "N", default: "20", description: "At most so many" },
+    workflow: { type: "string", alias: "w", valueHint: "ID", description: "Only runs of this workflow" },
+    status: {
+      type: "enum",
+      alias: "s",
+      valueHint: "STATUS",
+      options: [...RunStatus.options],
+      description: "Only runs with this status",
+    },
+    ...jsonArg,
+    ...principalArg,
+  },
+  extras: {
+    examples: [
+      { command: "cdktr runs list", does: "the last 20 runs" },
+      { command: "cdktr runs list --workflow etl.daily -n 100", does: "the last 100 of one workflow" },
+      { command: "cdktr runs list --status failed --json", does: "failed runs, for a program" },
+    ],
+  },
+  async run({ args }) {
+    const limit = wholeNumber(args.limit, "--limit", { min: 1, max: 10_000 });
+    const runs = await withPrincipal(args, ({ client }) =>
+      client.listRuns({
+        limit,
+        ...(args.workflow === undefined ? {} : { workflow_id: args.workflow }),
+        ...(args.status === undefined ? {} : { status: RunStatus.parse(args.status) }),
+      }),
+    );
+    if (args.json) return printJson(runs);
+    if (runs.length === 0) return say("No runs.");
+    for (const line of runTable(runs, Date.now())) await printLine(line);
+  },
+});
+
+function runTable(runs: readonly RunSummary[], now: number): string[] {
+  const style = styleFor("stdout");
+  return renderTable<RunSummary>(
+    [
+      { title: "RUN", value: (run) => run.workflow_instance_id },
+      { title: "WORKFLOW", value: (run) => run.workflow_id, flexible: true },
+      {
+        title: "STATUS",
+        value: (run) => formatStatus(run.status, style),
+        paint: (run) => statusPaint(run.status, style),
+      },
+      { title: "TRIGGER", value: (run) => run.trigger, flexible: true },
+      { title: "ATTEMPT", value: (run) => String(run.attempt), align: "right" },
+      { title: "AGENT", value: (run) => run.agent_id ?? "-", flexible: true },
+      { title: "CREATED", value: (run) => formatRelative(run.created_at_ms, now) },
+      {
+        title: "TOOK",
+        value: (run) =>
+          run.started_at_ms === null ? "-" : formatDuration((run.finished_at_ms ?? now) - run.started_at_ms),
+        align: "right",
+      },
+    ],
+    runs,
+  );
+}

@@ -1,0 +1,111 @@
+import type { RunAttempt, RunDetails } from "../../protocol/messages.ts";
+import { command } from "../support/command.ts";
+import { withPrincipal } from "../support/connect.ts";
+import {
+  formatClock,
+  formatDuration,
+  formatInstant,
+  formatRelative,
+  formatStatus,
+  plainText,
+  statusPaint,
+} from "../support/format.ts";
+import { jsonArg, principalArg } from "../support/globals.ts";
+import { findRun } from "../support/run-id.ts";
+import { runJson, taskTable, timelineOf } from "../support/run-report.ts";
+import { printJson, printLine } from "../support/stdout.ts";
+import { styleFor } from "../support/style.ts";
+import { renderTable } from "../support/table.ts";
+
+export default command({
+  meta: { name: "show", description: "Show a run: attempts, tasks, parameters, timeline" },
+  args: {
+    run: { type: "positional", required: true, description: "The run's id or its beginning" },
+    ...jsonArg,
+    ...principalArg,
+  },
+  extras: {
+    examples: [
+      { command: "cdktr runs show 0198c2a4", does: "the run whose id begins so" },
+      { command: "cdktr runs show 0198c2a4 --json | jq .tasks", does: "its tasks, for a program" },
+    ],
+  },
+  async run({ args }) {
+    const run = await withPrincipal(args, (connection) => findRun(connection, args.run));
+    if (args.json) return printJson(runJson(run));
+    await printRun(run, Date.now());
+  },
+});
+
+async function printRun(run: RunDetails, now: number): Promise<void> {
+  const style = styleFor("stdout");
+  const time = (ms: number) => `${formatInstant(ms)} (${formatRelative(ms, now)})`;
+  const fact = (label: string, value: string | null) =>
+    value === null ? Promise.resolve() : printLine(`${style.dim(label.padEnd(10))}${value}`);
+
+  await fact("Run", style.bold(run.workflow_instance_id));
+  await fact("Workflow", `${plainText(run.workflow_id)} (${plainText(run.workflow_name)})`);
+  await fact("Status", statusPaint(run.status, style)(formatStatus(run.status, style)));
+  await fact("Error", run.error === null ? null : style.red(plainText(run.error)));
+  await fact("Trigger", plainText(run.trigger));
+  await fact("Retry of", run.retry_of);
+  await fact("Scheduled", run.scheduled_time_ms === null ? null : time(run.scheduled_time_ms));
+  await fact("Created", time(run.created_at_ms));
+  await fact("Started", run.started_at_ms === null ? null : time(run.started_at_ms));
+  await fact("Finished", run.finished_at_ms === null ? null : time(run.finished_at_ms));
+  await fact(
+    "Took",
+    run.started_at_ms === null ? null : formatDuration((run.finished_at_ms ?? now) - run.started_at_ms),
+  );
+  await fact("Agent", run.agent_id === null ? null : plainText(run.agent_id));
+
+  const section = async (title: string, lines: readonly string[]) => {
+    if (lines.length === 0) return;
+    await printLine(`\n${style.bold(title)}`);
+    for (const line of lines) await printLine(line);
+  };
+  await section(
+    "PARAMETERS",
+    Object.entries(run.params).map(([key, value]) => `  ${plainText(key)}=${plainText(value)}`),
+  );
+  await section("ATTEMPTS", run.attempts.length > 0 ? attemptTable(run, now) : []);
+  await section("TASKS", run.tasks.length > 0 ? taskTable(run, now, { resources: true }) : []);
+  await section(
+    "TIMELINE",
+    timelineOf(run).map(({ timestamp_ms, event, attempt, task_id }) => {
+      const subject = task_id ?? (attempt === null ? "run" : `attempt ${attempt}`);
+      const offset = `+${formatDuration(timestamp_ms - run.created_at_ms)}`;
+      return `  ${style.dim(formatClock(timestamp_ms))} ${style.dim(offset.padStart(9))}  ${plainText(subject)}: ${plainText(event)}`;
+    }),
+  );
+}
+
+function attemptTable(run: RunDetails, now: number): string[] {
+  const style = styleFor("stdout");
+  return renderTable<RunAttempt>(
+    [
+      { title: "ATTEMPT", value: (attempt) => String(attempt.attempt), align: "right" },
+      {
+        title: "STATUS",
+        value: (attempt) => formatStatus(attempt.status, style),
+        paint: (attempt) => statusPaint(attempt.status, style),
+      },
+      { title: "AGENT", value: (attempt) => attempt.agent_id ?? "-" },
+      {
+        title: "STARTED",
+        value: (attempt) => (attempt.started_at_ms === null ? "-" : formatInstant(attempt.started_at_ms)),
+      },
+      {
+        title: "TOOK",
+        value: (attempt) =>
+          attempt.started_at_ms === null
+            ? "-"
+            : formatDuration((attempt.finished_at_ms ?? now) - attempt.started_at_ms),
+        align: "right",
+      },
+      { title: "ERROR", value: (attempt) => attempt.error ?? "", flexible: true },
+    ],
+    run.attempts,
+    { indent: 2 },
+  );
+}

@@ -1,0 +1,117 @@
+/** How log lines look. */
+import type { LogLevel, LogLine } from "../../protocol/log-frames.ts";
+import type { LogPage } from "../../protocol/messages.ts";
+import { formatClock, formatInstant, outputText, plainText } from "./format.ts";
+import { type Paint, type Style, styleFor } from "./style.ts";
+import { truncate } from "./table.ts";
+
+const WIDEST_TASK = 28;
+
+/** The rows of a page as lines. */
+export function linesOf(page: LogPage): LogLine[] {
+  return page.rows.map(
+    ([
+      workflow_id,
+      workflow_name,
+      workflow_instance_id,
+      task_name,
+      task_instance_id,
+      timestamp_ms,
+      level,
+      payload,
+    ]) => ({
+      workflow_id,
+      workflow_name,
+      workflow_instance_id,
+      task_name,
+      task_instance_id,
+      timestamp_ms,
+      level,
+      payload,
+    }),
+  );
+}
+
+/** Tells lines apart as far as anybody can who reads them; equal lines of one task in one millisecond have one key. */
+export function lineKey(line: LogLine): bigint | number {
+  return Bun.hash(`${line.task_instance_id}\x01${line.timestamp_ms}\x01${line.level}\x01${line.payload}`);
+}
+
+/**
+ * Turns lines into text: `14:03:07.250 extract │ 1042 rows`, with `!` before the bar for a line of stderr. Each task has its colour.
+ */
+export class RunLogText {
+  readonly #style: Style;
+  readonly #paints: Paint[];
+  readonly #taskPaints = new Map<string, Paint>();
+  #width = 4;
+
+  constructor(style: Style = styleFor("stdout")) {
+    this.#style = style;
+    this.#paints = [style.cyan, style.green, style.magenta, style.blue, style.yellow];
+  }
+
+  /** Makes room for the names, so that the column does not grow while lines are printed. */
+  expect(taskNames: Iterable<string>): void {
+    for (const name of taskNames) {
+      this.#width = Math.min(WIDEST_TASK, Math.max(this.#width, Bun.stringWidth(plainText(name))));
+    }
+  }
+
+  /** The text of a line, without line feed. */
+  format(line: LogLine): string {
+    const style = this.#style;
+    const bad = line.level === "ERROR";
+    const time = style.dim(formatClock(line.timestamp_ms));
+    const name = this.#taskName(line.task_name);
+    const bar = bad ? style.red("!│") : style.dim(" │");
+    const payload = outputText(line.payload, style);
+    return `${time} ${name}${bar} ${bad && payload === line.payload ? style.red(payload) : payload}`;
+  }
+
+  #taskName(name: string): string {
+    let paint = this.#taskPaints.get(name);
+    if (paint === undefined) {
+      paint = this.#paints[this.#taskPaints.size % this.#paints.length] ?? this.#style.cyan;
+      this.#taskPaints.set(name, paint);
+    }
+    this.expect([name]);
+    return paint(padded(truncate(plainText(name), this.#width), this.#width));
+  }
+}
+
+/** Text of lines of any runs: date, time, level, task; with `verbose` also workflow, run and task run. */
+export class LogText {
+  readonly #style: Style;
+  readonly #verbose: boolean;
+  #width = 4;
+
+  constructor(verbose: boolean, style: Style = styleFor("stdout")) {
+    this.#verbose = verbose;
+    this.#style = style;
+  }
+
+  /** The text of a line, without line feed. */
+  format(line: LogLine): string {
+    const style = this.#style;
+    const time = `${formatInstant(line.timestamp_ms)}${formatClock(line.timestamp_ms).slice(8)}`;
+    const level = this.#levelPaint(line.level)(line.level.padEnd(5));
+    const task = plainText(line.task_name);
+    const names = this.#verbose
+      ? `${plainText(line.workflow_id)} (${plainText(line.workflow_name)}) ${line.workflow_instance_id} ${task} ${line.task_instance_id}`
+      : task;
+    this.#width = Math.max(this.#width, Math.min(Bun.stringWidth(names), this.#verbose ? 160 : WIDEST_TASK));
+    return `${style.dim(time)} ${level} ${style.cyan(padded(names, this.#width))} ${style.dim("│")} ${outputText(line.payload, style)}`;
+  }
+
+  #levelPaint(level: LogLevel): Paint {
+    if (level === "ERROR") return this.#style.red;
+    if (level === "WARN") return this.#style.yellow;
+    if (level === "DEBUG") return this.#style.dim;
+    return (text) => text;
+  }
+}
+
+function padded(text: string, width: number): string {
+  return text + " ".repeat(Math.max(0, width - Bun.stringWidth(text)));
+}

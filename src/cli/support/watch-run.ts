@@ -1,0 +1,228 @@
+/** What happens after a trigger: nothing more, waiting for the end (`--wait`), or printing the log live (`--follow`). */
+import type { ArgsDef } from "citty";
+import { errorMessage, PrincipalUnreachableError } from "../../errors.ts";
+import type { RunDetails } from "../../protocol/messages.ts";
+import { RUN_TRANSITIONS } from "../../workflow/run-state.ts";
+import { isTerminal } from "../../workflow/status.ts";
+import type { Connection } from "./connect.ts";
+import { ExactlyOnce } from "./exactly-once.ts";
+import { LiveLog } from "./live-log.ts";
+import { lineKey, RunLogText } from "./log-text.ts";
+import { say } from "./report.ts";
+import { runOutcomeJson, statusLine, taskTable } from "./run-report.ts";
+import { searchPages } from "./search-pages.ts";
+import { BrokenPipe, flushStdout, printJson, printLine } from "./stdout.ts";
+import { styleFor } from "./style.ts";
+
+/** Options of the commands that create a run. */
+export const followArgs = {
+  wait: { type: "boolean", description: "Wait until the run is over; exit 1 unless it COMPLETED" },
+  follow: {
+    type: "boolean",
+    alias: "f",
+    description: "Wait, and print what the tasks print as they print it (Ctrl-C detaches, the run goes on)",
+  },
+} as const satisfies ArgsDef;
+
+/** What to watch and how. */
+export interface WatchOptions {
+  readonly workflowId: string;
+  readonly options: {
+    readonly wait?: boolean | undefined;
+    readonly follow?: boolean | undefined;
+    readonly json?: boolean | undefined;
+  };
+  /** Creates the run and returns its id. It is called when the live log is on. */
+  readonly trigger: () => Promise<string>;
+}
+
+/**
+ * Triggers, and watches as far as the options say.
+ * @returns the exit status: 0, or 1 when the run that was waited for did not complete
+ */
+export async function watchRun(connection: Connection, watch: WatchOptions): Promise<number> {
+  const { workflowId, options, trigger } = watch;
+  if (options.follow) return follow(connection, watch);
+  const runId = await trigger();
+  if (!options.wait) {
+    if (options.json) await printJson({ workflow_id: workflowId, workflow_instance_id: runId });
+    else {
+      await printLine(runId);
+      say(`Triggered ${workflowId}. See 'cdktr runs show ${runId.slice(0, 13)}'.`);
+    }
+    return 0;
+  }
+  if (!options.json) say(`Waiting for run ${runId} of ${workflowId} …`);
+  return await detachable(runId, async (signal) => {
+    const run = await waitUntilOver(connection, runId, signal);
+    await printOutcome(run, options.json ?? false);
+    return exitStatus(run);
+  });
+}
+
+async function follow(
+  connection: Connection,
+  { workflowId, options, trigger }: WatchOptions,
+): Promise<number> {
+  const live = new LiveLog(connection, workflowId);
+  try {
+    const connected = await live.connect(connection.config.CDKTR_DEFAULT_ZMQ_TIMEOUT_MS);
+    if (!connected) {
+      say(`warning: no live log from ${live.endpoint}; lines are shown when the run is over.`);
+    }
+    const runId = await trigger();
+    if (!options.json) say(`Run ${runId} of ${workflowId}`);
+    return await detachable(runId, async (signal) => {
+      const printer = new FollowPrinter(connection, runId, options.json ?? false, signal);
+      const printing = printer.printLive(live);
+      // A failure of it is thrown below; until then it must not count as unhandled.
+      printing.catch(() => {});
+      const over = waitUntilOver(connection, runId, signal, () => printer.printMissed());
+      const run = await Promise.race([over, printing.then(() => over)]);
+      live.close();
+      await printing;
+      await printer.printMissed();
+      await printOutcome(run, options.json ?? false);
+      return exitStatus(run);
+    });
+  } finally {
+    live.close();
+  }
+}
+
+/** Prints the lines of one run as they come, and later those that did not come. */
+class FollowPrinter {
+  readonly #connection: Connection;
+  readonly #runId: string;
+  readonly #json: boolean;
+  readonly #signal: AbortSignal;
+  readonly #text = new RunLogText();
+  readonly #once = new ExactlyOnce<bigint | number>();
+  #expecting: Promise<void> | undefined;
+
+  constructor(connection: Connection, runId: string, json: boolean, signal: AbortSignal) {
+    this.#connection = connection;
+    this.#runId = runId;
+    this.#json = json;
+    this.#signal = signal;
+  }
+
+  async printLive(live: LiveLog): Promise<void> {
+    await this.#knowTasks();
+    for await (const batch of live.batches()) {
+      for (const line of batch) {
+        if (line.workflow_instance_id !== this.#runId || !this.#once.offerLive(lineKey(line))) continue;
+        await (this.#json ? printJsonLine(line) : printLine(this.#text.format(line)));
+      }
+      await flushStdout();
+    }
+  }
+
+  /** Reads the run's lines from the history and prints those that have not been printed. */
+  async printMissed(): Promise<void> {
+    await this.#knowTasks();
+    this.#once.restartHistory();
+    try {
+      for await (const lines of searchPages(this.#connection, { workflow_instance_id: this.#runId })) {
+        for (const line of lines) {
+          if (!this.#once.offerHistory(lineKey(line))) continue;
+          await (this.#json ? printJsonLine(line) : printLine(this.#text.format(line)));
+        }
+      }
+    } catch (error) {
+      if (error instanceof BrokenPipe || this.#signal.aborted) throw error;
+      say(`warning: lines of the run may be missing here: ${errorMessage(error)}`);
+    }
+    await flushStdout();
+  }
+
+  /** The names of the tasks, so that the lines are aligned from the first on. */
+  #knowTasks(): Promise<void> {
+    this.#expecting ??= this.#connection.client.getRun(this.#runId).then(
+      (run) => this.#text.expect(run.definition.tasks.map((task) => task.name)),
+      () => {},
+    );
+    return this.#expecting;
+  }
+}
+
+async function printJsonLine(value: unknown): Promise<void> {
+  await printLine(JSON.stringify(value));
+}
+
+async function printOutcome(run: RunDetails, json: boolean): Promise<void> {
+  if (json) return printJson(runOutcomeJson(run));
+  const now = Date.now();
+  await printLine(statusLine(run, now));
+  for (const line of taskTable(run, now)) await printLine(line);
+}
+
+function exitStatus(run: RunDetails): number {
+  return run.status === "COMPLETED" ? 0 : 1;
+}
+
+/**
+ * Polls until the run is over. A principal that is away for a while is waited for: the run goes on without it.
+ * @param onReturn called when it was away and is back
+ * @throws PrincipalUnreachableError when it stays away for the whole retry budget
+ */
+async function waitUntilOver(
+  { client, config }: Connection,
+  runId: string,
+  signal: AbortSignal,
+  onReturn?: () => Promise<void>,
+): Promise<RunDetails> {
+  const waitMs = Math.min(60_000, Math.max(1000, config.CDKTR_DEFAULT_ZMQ_TIMEOUT_MS));
+  let failures = 0;
+  for (;;) {
+    try {
+      const run = await client.waitRun(runId, waitMs, { signal });
+      if (isTerminal(RUN_TRANSITIONS, run.status)) return run;
+      if (failures > 0) {
+        failures = 0;
+        say("The principal is back.");
+        await onReturn?.();
+      }
+    } catch (error) {
+      if (!(error instanceof PrincipalUnreachableError)) throw error;
+      failures++;
+      if (failures === 1) {
+        say(
+          `The principal at ${client.address} does not answer; waiting for it. The run goes on on its agent.`,
+        );
+      }
+      if (failures >= config.CDKTR_RETRY_ATTEMPTS) {
+        throw new PrincipalUnreachableError(
+          `The principal at ${client.address} has not answered ${failures} times in a row while run ${runId} was watched.`,
+          { hint: `The run goes on on its agent. Later: cdktr runs show ${runId}`, cause: error },
+        );
+      }
+    }
+  }
+}
+
+/** Runs `watch` until it is done or the user has seen enough: Ctrl-C ends the watching, not the run. */
+async function detachable(runId: string, watch: (signal: AbortSignal) => Promise<number>): Promise<number> {
+  const gone = new AbortController();
+  const { promise: interrupted, resolve } = Promise.withResolvers<number>();
+  const onInterrupt = () => {
+    const style = styleFor("stderr");
+    say(`\n${style.yellow("Detached.")} Run ${runId} goes on.`);
+    say(`  See it:     cdktr runs show ${runId}`);
+    say(`  Cancel it:  cdktr runs cancel ${runId}`);
+    gone.abort(new Error("detached"));
+    resolve(1);
+  };
+  process.once("SIGINT", onInterrupt);
+  const watching = watch(gone.signal).catch((error) => {
+    // Who reads no further has detached too, and cannot be told how the run ends.
+    if (error instanceof BrokenPipe) return 1;
+    throw error;
+  });
+  try {
+    return await Promise.race([watching, interrupted]);
+  } finally {
+    process.off("SIGINT", onInterrupt);
+    watching.catch(() => {});
+  }
+}

@@ -1,0 +1,64 @@
+import { PrincipalUnreachableError } from "../../errors.ts";
+import { command, keyValues, repeated } from "../support/command.ts";
+import { withPrincipal } from "../support/connect.ts";
+import { jsonArg, principalArg } from "../support/globals.ts";
+import { followArgs, watchRun } from "../support/watch-run.ts";
+
+/** A trigger carries an idempotency key, so it is repeated when no answer comes. */
+const TRIGGER_ATTEMPTS = 5;
+
+export default command({
+  meta: { name: "run", description: "Trigger a workflow" },
+  args: {
+    id: {
+      type: "positional",
+      required: true,
+      description: "The workflow: etl.daily is the file etl/daily.yml",
+    },
+    param: { type: "string", alias: "P", valueHint: "K=V", description: "A parameter of the workflow" },
+    ...followArgs,
+    ...jsonArg,
+    ...principalArg,
+  },
+  extras: {
+    details:
+      "Prints the id of the run. The trigger is answered when the run is on the principal's disk: from then on it will be run, whatever happens.",
+    repeatable: ["param"],
+    topic: "workflows",
+    examples: [
+      { command: "cdktr task run etl.daily", does: "trigger it and go on" },
+      { command: "cdktr run etl.daily --follow", does: "watch its output until it is over" },
+      {
+        command: "cdktr run etl.daily -P day=2025-01-20 -P region=eu --wait",
+        does: "with parameters; exit 0 if it COMPLETED",
+      },
+      { command: "cdktr run etl.daily --wait --json", does: "the outcome and every task, for a program" },
+    ],
+  },
+  run({ args, rawArgs }) {
+    const params = keyValues(repeated(rawArgs, "param"), "-P");
+    const dedupeKey = `cli-${crypto.randomUUID()}`;
+    return withPrincipal(args, (connection) =>
+      watchRun(connection, {
+        workflowId: args.id,
+        options: args,
+        trigger: async () => {
+          try {
+            const created = await connection.client.runTask(
+              args.id,
+              { params, trigger: "cli", dedupe_key: dedupeKey },
+              { attempts: TRIGGER_ATTEMPTS },
+            );
+            return created.workflow_instance_id;
+          } catch (error) {
+            if (!(error instanceof PrincipalUnreachableError)) throw error;
+            throw new PrincipalUnreachableError(
+              `The principal at ${connection.client.address} stopped answering: whether ${args.id} was triggered is not known.`,
+              { hint: `See 'cdktr runs list --workflow ${args.id}' when it is back.`, cause: error },
+            );
+          }
+        },
+      }),
+    );
+  },
+});
