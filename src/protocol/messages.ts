@@ -377,6 +377,8 @@ export const QueryResult = z.object({
   columns: z.array(z.object({ name: z.string(), type: z.string() })),
   rows: z.array(z.array(z.unknown())),
   truncated: z.boolean(),
+  /** What the answer cannot show and why, when the history is not complete now. */
+  warning: z.string().nullable().default(null),
 });
 
 /** `EXPORTDB` and `BACKUPDB` take no arguments and answer with files that `READFILE` hands over. */
