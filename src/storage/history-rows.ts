@@ -47,8 +47,3 @@ export interface TaskStatusRow {
   /** Peak resident memory, KiB. */
   readonly max_rss_kb: number | null;
 }
-
-/** A status row on its way into DuckDB. Ids grow in the order in which the changes happened and are never used again. */
-export type PendingStatusRow =
-  | { readonly id: number; readonly table: "workflow_run_status"; readonly row: RunStatusRow }
-  | { readonly id: number; readonly table: "task_run_status"; readonly row: TaskStatusRow };

@@ -1,0 +1,124 @@
+/** What goes wrong with the history database, in words that help. */
+import { errorMessage, InvalidInputError, UnprocessableError } from "../errors.ts";
+
+/** The history database cannot be reached or written now. Coordination goes on; the principal tries again by itself. */
+export class HistoryUnavailableError extends UnprocessableError {}
+
+/** DuckDB's own kind of an error: the words before "Error:" in its message. */
+function kindOf(message: string): string {
+  return /^([A-Za-z ]+?) Error: /.exec(message)?.[1]?.toLowerCase() ?? "";
+}
+
+/** Kinds that only the text of a statement can cause. */
+const STATEMENT_KINDS: ReadonlySet<string> = new Set([
+  "parser",
+  "syntax",
+  "binder",
+  "catalog",
+  "conversion",
+  "invalid input",
+  "invalid type",
+  "mismatch type",
+  "out of range",
+  "divide by zero",
+  "decimal",
+  "expression",
+  "not implemented",
+  "permission",
+  "parameter not resolved",
+  "parameter not allowed",
+  "invalid",
+  "dependency",
+  "sequence",
+  "value",
+]);
+
+const RETRIES =
+  "cdktr tries again by itself, and nothing is lost meanwhile: agents keep their lines on disk.";
+
+/** What is the matter, found in DuckDB's message: a pattern, what to say, what to do. */
+const CAUSES: readonly [RegExp, (path: string, match: RegExpExecArray) => string, string][] = [
+  [
+    /Conflicting lock is held in (.+?) \(PID (\d+)\)/,
+    (path, [, program, pid]) => `The history database ${path} is in use by ${program} (process ${pid}).`,
+    `Close it there. To read it while the principal runs, use 'cdktr db query' or 'cdktr db backup'. ${RETRIES}`,
+  ],
+  [
+    /Could not set lock|Conflicting lock/,
+    (path) => `The history database ${path} is in use by another process.`,
+    `Close it there. To read it while the principal runs, use 'cdktr db query' or 'cdktr db backup'. ${RETRIES}`,
+  ],
+  [
+    /No space left|File too large|Disk quota exceeded|not enough space|Out of space/i,
+    (path) => `The disk is full: the history database ${path} cannot be written.`,
+    `Free space there. ${RETRIES}`,
+  ],
+  [
+    /not a valid DuckDB database file/,
+    (path) => `The history database ${path} is not a DuckDB database.`,
+    `Move the file away: cdktr then begins a new one. ${RETRIES}`,
+  ],
+  [
+    /read-only file system/i,
+    (path) => `The file system of the history database ${path} is read-only.`,
+    `Make it writable, or set CDKTR_DB_PATH to another place. ${RETRIES}`,
+  ],
+  [
+    /permission denied/i,
+    (path) => `The history database ${path} cannot be opened for writing: permission denied.`,
+    `Give this user the right to write the file and its directory, or set CDKTR_DB_PATH. ${RETRIES}`,
+  ],
+  [
+    /newer than|requires DuckDB|old DuckDB version|storage version|different version/i,
+    (path) => `The history database ${path} was written by another version of DuckDB.`,
+    `Use the cdktr that wrote it, or move the file away. ${RETRIES}`,
+  ],
+  [
+    /corrupt|checksum|Failure while replaying WAL|Serialization Error|deserializ|invalid magic/i,
+    (path) => `The history database ${path} is damaged.`,
+    `Move it and its .wal file away, or put a backup in its place: cdktr then goes on. ${RETRIES}`,
+  ],
+];
+
+/** Turns anything thrown while the database was opened or written into the typed error. */
+export function historyUnavailable(error: unknown, path: string): HistoryUnavailableError {
+  if (error instanceof HistoryUnavailableError) return error;
+  const text = errorMessage(error);
+  for (const [pattern, describe, hint] of CAUSES) {
+    const match = pattern.exec(text);
+    if (match !== null) return new HistoryUnavailableError(describe(path, match), { cause: error, hint });
+  }
+  return new HistoryUnavailableError(`The history database ${path} is not available: ${firstLine(text)}`, {
+    cause: error,
+    hint: RETRIES,
+  });
+}
+
+/** Whether the connection to the database is of no use any more after `error`: it must be opened anew. */
+export function isFatal(error: unknown): boolean {
+  const text = errorMessage(error instanceof HistoryUnavailableError ? error.cause : error);
+  return /^(FATAL|INTERNAL) Error|database has been invalidated/i.test(text);
+}
+
+/**
+ * Turns what a reading statement threw into the typed error.
+ * @param what begins the sentence: "The query", "The pattern"
+ */
+export function readError(error: unknown, path: string, what: string): Error {
+  const text = errorMessage(error);
+  const kind = kindOf(text);
+  if (STATEMENT_KINDS.has(kind)) {
+    return new InvalidInputError(`${what} cannot be run: ${text.trim()}`, { cause: error });
+  }
+  if (kind === "out of memory") {
+    return new UnprocessableError(`${what} needs more memory than the history may use: ${firstLine(text)}`, {
+      cause: error,
+      hint: "Narrow it, or open a copy made with 'cdktr db backup' in another DuckDB client.",
+    });
+  }
+  return historyUnavailable(error, path);
+}
+
+function firstLine(text: string): string {
+  return text.split("\n", 1)[0]?.trim() ?? "";
+}

@@ -1,0 +1,45 @@
+/** Copies of the history for elsewhere: Parquet files, and a database. */
+import { join } from "node:path";
+import type { DuckDBConnection } from "@duckdb/node-api";
+import { quoteName, quoteText } from "./duckdb.ts";
+import { logOrder } from "./history-logs.ts";
+
+/**
+ * Writes one Parquet file a table and view. The connection is in a transaction, so all show the same state.
+ * @returns file name → number of rows
+ */
+export async function exportTables(
+  connection: DuckDBConnection,
+  directory: string,
+  disordered: boolean,
+): Promise<Map<string, number>> {
+  const { from, time } = logOrder(disordered);
+  const queries: Readonly<Record<string, string>> = {
+    logstore: `SELECT l.* FROM ${from} ORDER BY ${time}, l.rowid`,
+    workflow_run_status: "SELECT * FROM workflow_run_status ORDER BY rowid",
+    task_run_status: "SELECT * FROM task_run_status ORDER BY rowid",
+    workflow_runs: "SELECT * FROM workflow_runs ORDER BY created_at_ms, workflow_instance_id",
+    task_runs: "SELECT * FROM task_runs ORDER BY created_at_ms, task_instance_id",
+  };
+  const rows = new Map<string, number>();
+  for (const [table, query] of Object.entries(queries)) {
+    const name = `${table}.parquet`;
+    const result = await connection.run(
+      `COPY (${query}) TO ${quoteText(join(directory, name))} (FORMAT parquet, COMPRESSION zstd)`,
+    );
+    rows.set(name, result.rowsChanged);
+  }
+  return rows;
+}
+
+/** Writes a copy of the database: one transaction reads it all. */
+export async function writeBackup(connection: DuckDBConnection, file: string): Promise<void> {
+  const target = quoteName(`backup_${crypto.randomUUID().replaceAll("-", "")}`);
+  const source = quoteName(String((await connection.runAndReadAll("SELECT current_database()")).value(0, 0)));
+  await connection.run(`ATTACH ${quoteText(file)} AS ${target}`);
+  try {
+    await connection.run(`COPY FROM DATABASE ${source} TO ${target}`);
+  } finally {
+    await connection.run(`DETACH ${target}`);
+  }
+}

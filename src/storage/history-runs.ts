@@ -1,0 +1,125 @@
+/** Runs as the history knows them: for those that the operational state has forgotten. */
+import type { DuckDBConnection, DuckDBValue } from "@duckdb/node-api";
+import type { ListRuns, RunAttempt, RunDetails, RunSummary, TaskRunSummary } from "../protocol/messages.ts";
+import type { RunStatus } from "../workflow/status.ts";
+
+/** A run from the history. Definitions are not kept there. */
+export type HistoricRun = Omit<RunDetails, "definition">;
+
+type Row = Record<string, DuckDBValue>;
+
+/** Newest first. */
+export async function listRuns(
+  connection: DuckDBConnection,
+  list: ListRuns,
+  before?: number,
+): Promise<RunSummary[]> {
+  const reader = await connection.runAndReadAll(
+    `SELECT * FROM workflow_runs
+     WHERE ($1::VARCHAR IS NULL OR workflow_id = $1) AND ($2::VARCHAR IS NULL OR status::VARCHAR = $2)
+       AND ($3::DOUBLE IS NULL OR created_at_ms < $3)
+     ORDER BY created_at_ms DESC, workflow_instance_id DESC LIMIT $4::BIGINT`,
+    [list.workflow_id ?? null, list.status ?? null, before ?? null, list.limit],
+  );
+  return reader.getRowObjects().map(toSummary);
+}
+
+/** A run with its attempts, and the tasks of its newest attempt; null when there is none of that id. */
+export async function findRun(
+  connection: DuckDBConnection,
+  workflowInstanceId: string,
+): Promise<HistoricRun | null> {
+  const read = async (sql: string): Promise<Row[]> =>
+    (await connection.runAndReadAll(sql, [workflowInstanceId])).getRowObjects();
+  const [run] = await read("SELECT * FROM workflow_runs WHERE workflow_instance_id = $1");
+  if (run === undefined) return null;
+  const attempts = await read(
+    `SELECT attempt, last.agent_id, last.status, started_at_ms, last.error,
+       CASE WHEN last.status NOT IN ('PENDING', 'RUNNING', 'WAITING') THEN last.timestamp_ms END AS finished_at_ms
+     FROM (
+       SELECT attempt, min(timestamp_ms) FILTER (status = 'RUNNING') AS started_at_ms,
+         arg_max({status: status, timestamp_ms: timestamp_ms, agent_id: agent_id, error: error}, rowid) AS last
+       FROM workflow_run_status WHERE workflow_instance_id = $1 GROUP BY attempt
+     ) ORDER BY attempt`,
+  );
+  // A task that completed in an earlier attempt has no task run in the newest one: each task's newest task run counts.
+  const tasks = await read(
+    `SELECT * FROM task_runs WHERE workflow_instance_id = $1
+     QUALIFY row_number() OVER (PARTITION BY task_id ORDER BY attempt DESC, created_at_ms DESC) = 1
+     ORDER BY created_at_ms, task_id`,
+  );
+  return {
+    ...toSummary(run),
+    workflow_name: text(run, "workflow_name") ?? "",
+    scheduled_time_ms: number(run, "scheduled_time_ms"),
+    params: parseParams(text(run, "params")),
+    error: text(run, "error"),
+    retry_of: text(run, "retry_of"),
+    attempts: attempts.map(toAttempt),
+    tasks: tasks.map(toTask),
+  };
+}
+
+function toSummary(row: Row): RunSummary {
+  return {
+    workflow_id: text(row, "workflow_id") ?? "",
+    workflow_instance_id: text(row, "workflow_instance_id") ?? "",
+    status: status(row),
+    trigger: text(row, "trigger") ?? "",
+    agent_id: text(row, "agent_id"),
+    attempt: number(row, "attempt") ?? 1,
+    created_at_ms: number(row, "created_at_ms") ?? 0,
+    started_at_ms: number(row, "started_at_ms"),
+    finished_at_ms: number(row, "finished_at_ms"),
+  };
+}
+
+function toAttempt(row: Row): RunAttempt {
+  return {
+    attempt: number(row, "attempt") ?? 1,
+    agent_id: text(row, "agent_id"),
+    status: status(row),
+    started_at_ms: number(row, "started_at_ms"),
+    finished_at_ms: number(row, "finished_at_ms"),
+    error: text(row, "error"),
+  };
+}
+
+function toTask(row: Row): TaskRunSummary {
+  return {
+    task_id: text(row, "task_id") ?? "",
+    task_instance_id: text(row, "task_instance_id") ?? "",
+    attempt: number(row, "attempt") ?? 1,
+    task_attempt: number(row, "task_attempt") ?? 0,
+    status: status(row),
+    exit_code: number(row, "exit_code"),
+    signal: text(row, "signal"),
+    error: text(row, "error"),
+    cpu_ms: number(row, "cpu_ms"),
+    max_rss_kb: number(row, "max_rss_kb"),
+    started_at_ms: number(row, "started_at_ms"),
+    finished_at_ms: number(row, "finished_at_ms"),
+  };
+}
+
+function text(row: Row, name: string): string | null {
+  const value = row[name];
+  return value === null || value === undefined ? null : String(value);
+}
+
+function number(row: Row, name: string): number | null {
+  const value = row[name];
+  return value === null || value === undefined ? null : Number(value);
+}
+
+function status(row: Row): RunStatus {
+  return (text(row, "status") ?? "CRASHED") as RunStatus;
+}
+
+function parseParams(json: string | null): Record<string, string> {
+  try {
+    return JSON.parse(json ?? "{}");
+  } catch {
+    return {};
+  }
+}

@@ -1,0 +1,169 @@
+/**
+ * Puts a batch into the history: lines, status rows and how far each source has come, in one transaction. DuckDB takes the
+ * lines apart by itself: that is twice as fast as giving it rows, and the event loop does not wait for it.
+ */
+import type { DuckDBConnection, DuckDBPreparedStatement } from "@duckdb/node-api";
+import type { Columns, StatusTable } from "./history-schema.ts";
+import { TABLES } from "./history-schema.ts";
+import type { PendingStatus } from "./status-outbox.ts";
+
+/** Consecutive lines of a stream, encoded as they are published. A line of fewer than eight fields keeps its number and is not stored. */
+export interface LogSlice {
+  readonly agent_id: string;
+  readonly stream_id: string;
+  readonly first_seq: number;
+  readonly lines: readonly string[];
+}
+
+/** What goes into the history together, or not at all. */
+export interface HistoryBatch {
+  /** In order; slices of one stream in the order of their numbers. */
+  readonly logs: readonly LogSlice[];
+  /** In the order of their ids. */
+  readonly statuses: readonly PendingStatus[];
+  /** Task runs in whose lines the time went back. */
+  readonly disordered: readonly string[];
+}
+
+/** How far the sources of rows have been taken in. */
+export interface HistoryCursors {
+  /** Id of the last status row; 0 for none. */
+  readonly outbox: number;
+  /** Stream → number of its last line. */
+  readonly streams: ReadonlyMap<string, number>;
+}
+
+/** Lines given to DuckDB in one statement: what a core's cache holds. */
+const STATEMENT_LINES = 2_000;
+const STATEMENT_CHARACTERS = 1024 * 1024;
+
+const INSERT_LINES = `
+  INSERT INTO logstore
+  SELECT
+    field[1], field[2], field[3], field[4], field[5], coalesce(try_cast(field[6] AS BIGINT), 0), field[7],
+    array_to_string(field[8:], chr(1)), $1, $2, seq
+  FROM (
+    SELECT string_split(line, chr(1)) AS field, seq
+    FROM (SELECT unnest(string_split($3, chr(10))) AS line, unnest(range($4::BIGINT, $5::BIGINT)) AS seq)
+  )
+  WHERE len(field) >= 8`;
+
+const MOVE_CURSORS = `
+  UPDATE ingest_cursor SET position = moved.position, updated_ms = moved.updated_ms
+  FROM (SELECT unnest(from_json($1::VARCHAR, '[{"kind":"VARCHAR","id":"VARCHAR","position":"BIGINT","updated_ms":"BIGINT"}]'), recursive := true)) moved
+  WHERE ingest_cursor.kind = moved.kind AND ingest_cursor.id = moved.id`;
+
+const ADD_CURSORS = `
+  INSERT INTO ingest_cursor
+  SELECT kind, id, position, updated_ms
+  FROM (SELECT unnest(from_json($1::VARCHAR, '[{"kind":"VARCHAR","id":"VARCHAR","position":"BIGINT","updated_ms":"BIGINT"}]'), recursive := true)) moved
+  WHERE NOT EXISTS (FROM ingest_cursor c WHERE c.kind = moved.kind AND c.id = moved.id)`;
+
+/** The connection that writes. */
+export class HistoryWriter {
+  readonly #connection: DuckDBConnection;
+  #insertLines: DuckDBPreparedStatement | undefined;
+
+  constructor(connection: DuckDBConnection) {
+    this.#connection = connection;
+  }
+
+  /**
+   * Writes a batch and moves the cursors, in one transaction that is on disk when the promise resolves.
+   * After a failure nothing of it is there, or all: {@link cursors} tells.
+   * @throws what DuckDB throws
+   */
+  async write(batch: HistoryBatch): Promise<void> {
+    const connection = this.#connection;
+    await connection.run("BEGIN TRANSACTION");
+    try {
+      for (const slice of batch.logs) await this.#writeLines(slice);
+      await this.#writeStatuses("workflow_run_status", batch.statuses);
+      await this.#writeStatuses("task_run_status", batch.statuses);
+      if (batch.disordered.length > 0) {
+        await connection.run(
+          "INSERT INTO log_disorder SELECT DISTINCT id FROM (SELECT unnest(from_json($1::VARCHAR, '[\"VARCHAR\"]')) AS id) WHERE id NOT IN (FROM log_disorder)",
+          [toJson(batch.disordered)],
+        );
+      }
+      await this.#moveCursors(batch);
+      await connection.run("COMMIT");
+    } catch (error) {
+      this.#insertLines = undefined;
+      await connection.run("ROLLBACK").catch(() => {});
+      throw error;
+    }
+  }
+
+  /** Reads how far the sources have been taken in. */
+  async cursors(): Promise<HistoryCursors> {
+    const reader = await this.#connection.runAndReadAll(
+      "SELECT kind, id, position::DOUBLE FROM ingest_cursor",
+    );
+    const streams = new Map<string, number>();
+    let outbox = 0;
+    for (const [kind, id, position] of reader.getRows()) {
+      if (kind === "log") streams.set(String(id), Number(position));
+      else if (kind === "outbox") outbox = Number(position);
+    }
+    return { outbox, streams };
+  }
+
+  async #writeLines(slice: LogSlice): Promise<void> {
+    const { lines } = slice;
+    for (let start = 0; start < lines.length; ) {
+      let end = start;
+      for (let size = 0; end < lines.length && end - start < STATEMENT_LINES; end++) {
+        size += lines[end]?.length ?? 0;
+        if (size > STATEMENT_CHARACTERS && end > start) break;
+      }
+      this.#insertLines ??= await this.#connection.prepare(INSERT_LINES);
+      const statement = this.#insertLines;
+      statement.bindVarchar(1, slice.agent_id);
+      statement.bindVarchar(2, slice.stream_id);
+      statement.bindVarchar(3, lines.slice(start, end).join("\n"));
+      statement.bindBigInt(4, BigInt(slice.first_seq + start));
+      statement.bindBigInt(5, BigInt(slice.first_seq + end));
+      await statement.run();
+      start = end;
+    }
+  }
+
+  async #writeStatuses(table: StatusTable, statuses: readonly PendingStatus[]): Promise<void> {
+    const rows = statuses.filter((pending) => pending.table === table).map((pending) => pending.row);
+    if (rows.length > 0) await this.#connection.run(INSERT_STATUSES[table], [toJson(rows)]);
+  }
+
+  async #moveCursors(batch: HistoryBatch): Promise<void> {
+    const updated_ms = Date.now();
+    const positions = new Map<string, number>();
+    for (const slice of batch.logs) positions.set(slice.stream_id, slice.first_seq + slice.lines.length - 1);
+    const moved = [...positions].map(([id, position]) => ({ kind: "log", id, position, updated_ms }));
+    const last = batch.statuses.at(-1);
+    if (last !== undefined) moved.push({ kind: "outbox", id: "", position: last.id, updated_ms });
+    if (moved.length === 0) return;
+    const json = toJson(moved);
+    await this.#connection.run(MOVE_CURSORS, [json]);
+    await this.#connection.run(ADD_CURSORS, [json]);
+  }
+}
+
+const INSERT_STATUSES: Readonly<Record<StatusTable, string>> = {
+  workflow_run_status: insertFromJson("workflow_run_status"),
+  task_run_status: insertFromJson("task_run_status"),
+};
+
+/** A statement that inserts the rows of a JSON array. A value that does not fit its column becomes NULL: no row may block those after it. */
+function insertFromJson(table: StatusTable): string {
+  const columns: Columns = TABLES[table];
+  const types = Object.entries(columns).map(([name, type]) => [name, type === "VARCHAR" ? type : "JSON"]);
+  const values = Object.entries(columns).map(([name, type]) =>
+    type === "VARCHAR" ? `r.${name}` : `try_cast(r.${name}->>'$' AS ${type})`,
+  );
+  return `INSERT INTO ${table}(${Object.keys(columns).join(", ")}) SELECT ${values.join(", ")} FROM (SELECT unnest(from_json($1::VARCHAR, '[${JSON.stringify(Object.fromEntries(types))}]')) AS r)`;
+}
+
+/** JSON that DuckDB accepts: it refuses half surrogate pairs. */
+function toJson(value: unknown): string {
+  return JSON.stringify(value, (_, part) => (typeof part === "string" ? part.toWellFormed() : part));
+}

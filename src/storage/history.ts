@@ -1,0 +1,228 @@
+/** The history database: one file that holds logs and statuses, one connection that writes, a few that read. */
+import { mkdirSync, statSync } from "node:fs";
+import type {
+  ListRuns,
+  LogPage,
+  QueryDatabase,
+  QueryResult,
+  RunSummary,
+  SearchLogs,
+} from "../protocol/messages.ts";
+import { IN_MEMORY, type OpenDatabase, openDatabase } from "./duckdb.ts";
+import { historyUnavailable, isFatal, readError } from "./history-error.ts";
+import { exportTables, writeBackup } from "./history-export.ts";
+import { type LegacyLogQuery, queryLogLines, searchLogs } from "./history-logs.ts";
+import { runQuery } from "./history-query.ts";
+import { HistoryReaders } from "./history-readers.ts";
+import { findRun, type HistoricRun, listRuns } from "./history-runs.ts";
+import { ensureSchema } from "./history-schema.ts";
+import { type HistoryBatch, type HistoryCursors, HistoryWriter } from "./history-write.ts";
+
+/** Where the history is. */
+export interface HistoryOptions {
+  /** The DuckDB file, or `:memory:`. */
+  readonly path: string;
+  /** Directory for prepared exports and backups: the only one that statements can reach. Made when missing. */
+  readonly filesDirectory: string;
+  /** Where DuckDB puts what does not fit into memory. */
+  readonly tempDirectory: string;
+}
+
+/** How long an ordinary read may take, ms. */
+const READ_TIMEOUT_MS = 60_000;
+/** How long an export or a backup may take, ms. */
+const EXPORT_TIMEOUT_MS = 3_600_000;
+/** Newest lines from which the order of times is known again after a start. */
+const ORDER_WINDOW_LINES = 50_000;
+
+/** The open history database. */
+export class HistoryDatabase {
+  readonly path: string;
+  readonly #database: OpenDatabase;
+  readonly #writer: HistoryWriter;
+  readonly #readers: HistoryReaders;
+  readonly #inode: number | null;
+  #disordered = false;
+  #broken = false;
+
+  private constructor(options: HistoryOptions, database: OpenDatabase) {
+    this.path = options.path;
+    this.#database = database;
+    this.#writer = new HistoryWriter(database.connection);
+    this.#readers = new HistoryReaders(database.instance);
+    this.#inode = inode(options.path);
+  }
+
+  /**
+   * Opens or makes the database.
+   * @throws HistoryUnavailableError when it is locked, damaged, of a newer cdktr, or cannot be written
+   */
+  static async open(options: HistoryOptions): Promise<HistoryDatabase> {
+    try {
+      mkdirSync(options.filesDirectory, { recursive: true, mode: 0o700 });
+      const database = await openDatabase(options);
+      try {
+        await ensureSchema(database.connection, options.path);
+        const history = new HistoryDatabase(options, database);
+        const reader = await database.connection.runAndReadAll("SELECT count(*)::INTEGER FROM log_disorder");
+        history.#disordered = reader.value(0, 0) !== 0;
+        return history;
+      } catch (error) {
+        database.connection.disconnectSync();
+        database.instance.closeSync();
+        throw error;
+      }
+    } catch (error) {
+      throw historyUnavailable(error, options.path);
+    }
+  }
+
+  /** Whether it must be closed and opened anew: DuckDB gave it up, or the file is no longer the one that was opened. */
+  get stale(): boolean {
+    return this.#broken || inode(this.path) !== this.#inode;
+  }
+
+  /**
+   * Writes a batch in one transaction; it is on disk when the promise resolves. One call at a time.
+   * @throws HistoryUnavailableError; {@link cursors} then tells whether the batch is there
+   */
+  async write(batch: HistoryBatch): Promise<void> {
+    try {
+      await this.#writer.write(batch);
+      if (batch.disordered.length > 0) this.#disordered = true;
+    } catch (error) {
+      throw this.#unavailable(error);
+    }
+  }
+
+  /**
+   * How far the sources of rows have been taken in. Not while {@link write} runs.
+   * @throws HistoryUnavailableError
+   */
+  async cursors(): Promise<HistoryCursors> {
+    try {
+      return await this.#writer.cursors();
+    } catch (error) {
+      throw this.#unavailable(error);
+    }
+  }
+
+  /**
+   * The latest time of each task run among the newest lines.
+   * @throws HistoryUnavailableError
+   */
+  latestTimes(): Promise<Map<string, number>> {
+    return this.#read("The history", READ_TIMEOUT_MS, async (connection) => {
+      const reader = await connection.runAndReadAll(
+        `SELECT task_instance_id, max(timestamp_ms)::DOUBLE FROM logstore
+         WHERE rowid > (SELECT max(rowid) - ${ORDER_WINDOW_LINES} FROM logstore) GROUP BY task_instance_id`,
+      );
+      return new Map(reader.getRows().map(([task, time]) => [String(task), Number(time)]));
+    });
+  }
+
+  /**
+   * A page of log lines, see `SEARCHLOGS`.
+   * @throws InvalidInputError when the pattern or the position is none; HistoryUnavailableError
+   */
+  searchLogs(search: SearchLogs): Promise<Omit<LogPage, "warning">> {
+    return this.#read("The search", READ_TIMEOUT_MS, (connection) =>
+      searchLogs(connection, search, this.#disordered),
+    );
+  }
+
+  /**
+   * Log lines as text, see `QUERYLOGS`.
+   * @throws HistoryUnavailableError
+   */
+  queryLogLines(query: LegacyLogQuery): Promise<string[]> {
+    return this.#read("The query", READ_TIMEOUT_MS, (connection) =>
+      queryLogLines(connection, query, this.#disordered),
+    );
+  }
+
+  /**
+   * Runs one statement that only reads.
+   * @throws InvalidInputError when it is not one, or DuckDB refuses it; UnprocessableError when it takes too long or too much
+   *   memory; HistoryUnavailableError
+   */
+  query(query: QueryDatabase, timeoutMs: number = READ_TIMEOUT_MS): Promise<Omit<QueryResult, "warning">> {
+    return this.#read("The query", timeoutMs, (connection) =>
+      runQuery(this.#database.duckdb, connection, query),
+    );
+  }
+
+  /** A run, or null. @throws HistoryUnavailableError */
+  findRun(workflowInstanceId: string): Promise<HistoricRun | null> {
+    return this.#read("The query", READ_TIMEOUT_MS, (connection) => findRun(connection, workflowInstanceId));
+  }
+
+  /** Runs, newest first; `before` passes over those created at or after that instant (ms). @throws HistoryUnavailableError */
+  listRuns(list: ListRuns, before?: number): Promise<RunSummary[]> {
+    return this.#read("The query", READ_TIMEOUT_MS, (connection) => listRuns(connection, list, before));
+  }
+
+  /**
+   * Writes one Parquet file a table and view into `directory`, all from the same state.
+   * @returns file name → number of rows
+   * @throws HistoryUnavailableError
+   */
+  exportTo(directory: string): Promise<Map<string, number>> {
+    return this.#read("The export", EXPORT_TIMEOUT_MS, (connection) =>
+      exportTables(connection, directory, this.#disordered),
+    );
+  }
+
+  /**
+   * Writes a consistent copy of the database to `file`, which any DuckDB client can open.
+   * @throws HistoryUnavailableError
+   */
+  async backupTo(file: string): Promise<void> {
+    try {
+      await this.#readers.lend(EXPORT_TIMEOUT_MS, (connection) => writeBackup(connection, file));
+    } catch (error) {
+      throw this.#readFailure(error, "The backup");
+    }
+  }
+
+  /** Ends what reads, brings everything into the one file and closes it. */
+  async close(): Promise<void> {
+    await this.#readers.close();
+    // Apart from the event loop; closing finds little left to do then. What fails here is in the WAL file and read at the next start.
+    if (!this.#broken) await this.#database.connection.run("CHECKPOINT").catch(() => {});
+    this.#database.connection.disconnectSync();
+    this.#database.instance.closeSync();
+  }
+
+  async #read<T>(
+    what: string,
+    timeoutMs: number,
+    work: Parameters<typeof HistoryReaders.prototype.read<T>>[1],
+  ): Promise<T> {
+    try {
+      return await this.#readers.read(timeoutMs, work);
+    } catch (error) {
+      throw this.#readFailure(error, what);
+    }
+  }
+
+  #readFailure(error: unknown, what: string): unknown {
+    if (isFatal(error)) this.#broken = true;
+    return readError(error, this.path, what);
+  }
+
+  #unavailable(error: unknown): Error {
+    if (isFatal(error)) this.#broken = true;
+    return historyUnavailable(error, this.path);
+  }
+}
+
+/** Never opens the file: closing it again would give up DuckDB's lock on it. */
+function inode(path: string): number | null {
+  if (path === IN_MEMORY) return null;
+  try {
+    return statSync(path).ino;
+  } catch {
+    return -1;
+  }
+}
