@@ -1,0 +1,41 @@
+import { statSync } from "node:fs";
+import { resolve } from "node:path";
+import { CannotStartError, type ExecutionContext } from "./executor.ts";
+
+/** `~/` at the beginning of a path means the home directory, as everywhere else a person types one. */
+export function expandHome(path: string, environment: Readonly<Record<string, string>>): string {
+  const home = environment.HOME;
+  return path.startsWith("~/") && home ? home + path.slice(1) : path;
+}
+
+/** The directory in which a task runs. Whether it exists shows when the task starts. */
+export function workingDirectory(configured: string | null, context: ExecutionContext): string {
+  if (configured === null) return context.directory;
+  return resolve(context.directory, expandHome(configured, context.environment));
+}
+
+/**
+ * Says what is wrong with a working directory.
+ * @throws CannotStartError when a process cannot run there
+ */
+export function checkDirectory(directory: string): void {
+  const kind = kindOf(directory);
+  if (kind === "directory") return;
+  throw new CannotStartError(
+    kind === "missing"
+      ? `The working directory ${directory} does not exist.`
+      : kind === "unreachable"
+        ? `The working directory ${directory} cannot be entered: permission denied.`
+        : `The working directory ${directory} is not a directory.`,
+    { hint: "working_directory is relative to the directory in which the agent was started." },
+  );
+}
+
+/** What a path leads to. */
+export function kindOf(path: string): "file" | "directory" | "missing" | "unreachable" {
+  try {
+    return statSync(path).isDirectory() ? "directory" : "file";
+  } catch (error) {
+    return error instanceof Error && "code" in error && error.code === "EACCES" ? "unreachable" : "missing";
+  }
+}

@@ -1,0 +1,89 @@
+import { readFileSync } from "node:fs";
+import { dirname, join, resolve } from "node:path";
+import type { UvPythonConfig } from "../../workflow/model.ts";
+import { CannotStartError, type ExecutionContext, type Executor } from "./executor.ts";
+import { checkDirectory, expandHome, kindOf, workingDirectory } from "./paths.ts";
+
+const GET_UV = "pip install uv, or see https://docs.astral.sh/uv/getting-started/installation/";
+
+/** Where uv's own installers put it, below the home directory: often not in the PATH of a service. */
+const USUAL_PLACES = [".local/bin/uv", ".cargo/bin/uv"];
+
+/** The opening of inline metadata (PEP 723) at the beginning of a line. */
+const INLINE_METADATA = /^# \/\/\/ script\s*$/m;
+
+/**
+ * `!UvPython`: `uv run --with PKG… SCRIPT ARGS…`. A script that is no part of a uv project is kept apart from one that
+ * happens to lie around it (`--no-project`): otherwise uv would install that project and write into its directory.
+ */
+export const uvPython: Executor<UvPythonConfig> = {
+  command(config, context) {
+    const cwd = workingDirectory(config.working_directory, context);
+    checkDirectory(cwd);
+    const script = expandHome(config.script_path, context.environment);
+    const path = resolve(cwd, script);
+    const kind = kindOf(path);
+    if (kind !== "file") {
+      throw new CannotStartError(
+        kind === "directory"
+          ? `The script ${path} is a directory.`
+          : kind === "missing"
+            ? `The script ${path} does not exist.`
+            : `The script ${path} cannot be read: permission denied.`,
+        { hint: "script_path is relative to the working directory of the task." },
+      );
+    }
+    const uv = findUv(config.uv_path, cwd, context);
+    const options = config.packages.flatMap((requirement) => ["--with", requirement]);
+    if (!config.is_uv_project && hasProjectAround(cwd) && !hasInlineMetadata(path)) options.unshift("--no-project");
+    // uv takes what does not end in .py for a command.
+    if (!/\.pyw?$/.test(script)) options.push("--script");
+    return {
+      argv: [uv, "run", ...options, script.startsWith("-") ? `./${script}` : script, ...config.args],
+      cwd,
+      env: { PYTHONUNBUFFERED: "1", UV_NO_PROGRESS: "1", ...context.environment },
+    };
+  },
+};
+
+function findUv(configured: string | null, cwd: string, context: ExecutionContext): string {
+  const { environment } = context;
+  if (configured !== null && configured.includes("/")) {
+    const path = resolve(cwd, expandHome(configured, environment));
+    const kind = kindOf(path);
+    if (kind === "file") return path;
+    throw new CannotStartError(
+      kind === "directory" ? `uv_path is a directory: ${path}.` : `uv_path does not exist: ${path}.`,
+      { hint: `Correct uv_path, or leave it out to search the PATH. To get uv: ${GET_UV}` },
+    );
+  }
+  const name = configured ?? "uv";
+  const found = Bun.which(name, { PATH: environment.PATH ?? "", cwd });
+  if (found !== null) return found;
+  if (configured === null && environment.HOME) {
+    for (const place of USUAL_PLACES) {
+      const path = join(environment.HOME, place);
+      if (kindOf(path) === "file") return path;
+    }
+  }
+  throw new CannotStartError(
+    `"${name}" was not found; searched were ${environment.PATH || "(PATH is empty)"} and ~/.local/bin.`,
+    { hint: `To get uv: ${GET_UV}. Or say where it is with uv_path.` },
+  );
+}
+
+/** Whether uv would discover a project: the nearest pyproject.toml, from the working directory upwards. */
+function hasProjectAround(directory: string): boolean {
+  for (let at = directory; ; at = dirname(at)) {
+    if (kindOf(join(at, "pyproject.toml")) === "file") return true;
+    if (dirname(at) === at) return false;
+  }
+}
+
+function hasInlineMetadata(script: string): boolean {
+  try {
+    return INLINE_METADATA.test(readFileSync(script, "utf8"));
+  } catch {
+    return false;
+  }
+}

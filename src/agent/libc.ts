@@ -1,0 +1,51 @@
+/** The few calls of the C library that tasks need and the platform's API lacks. */
+import { dlopen, ptr } from "bun:ffi";
+import { CdktrError } from "../errors.ts";
+
+const O_CLOEXEC = 0o2000000;
+const FIONREAD = 0x541b;
+const WNOHANG = 1;
+
+const SYMBOLS = {
+  pipe2: { args: ["ptr", "i32"], returns: "i32" },
+  ioctl: { args: ["i32", "u64", "ptr"], returns: "i32" },
+  waitpid: { args: ["i32", "ptr", "i32"], returns: "i32" },
+} as const;
+
+type Libc = ReturnType<typeof dlopen<typeof SYMBOLS>>["symbols"];
+let loaded: Libc | undefined;
+const words = new Int32Array(2);
+
+function libc(): Libc {
+  loaded ??= dlopen("libc.so.6", SYMBOLS).symbols;
+  return loaded;
+}
+
+/** A pipe: what is written to `write` can be read from `read`. Both are closed on exec, and are the caller's to close. */
+export interface Pipe {
+  readonly read: number;
+  readonly write: number;
+}
+
+/**
+ * Makes a pipe. The platform's own "pipe" is a socket: a program that opens `/dev/stdout` or `/dev/stderr` fails on it.
+ * @throws CdktrError when the process has no descriptors left
+ */
+export function makePipe(): Pipe {
+  if (libc().pipe2(ptr(words), O_CLOEXEC) !== 0) {
+    throw new CdktrError("No pipe could be made for the output of a task: too many files are open.", {
+      hint: "Raise the limit of open files (ulimit -n), or lower CDKTR_AGENT_MAX_TASKS.",
+    });
+  }
+  return { read: words[0] ?? -1, write: words[1] ?? -1 };
+}
+
+/** Bytes that can be read from a pipe now. */
+export function readableBytes(fd: number): number {
+  return libc().ioctl(fd, FIONREAD, ptr(words)) === 0 ? (words[0] ?? 0) : 0;
+}
+
+/** Takes the exit status of a child that nobody else waits for, so that it does not stay a zombie. */
+export function reap(pid: number): void {
+  libc().waitpid(pid, ptr(words), WNOHANG);
+}

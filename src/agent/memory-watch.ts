@@ -1,0 +1,45 @@
+import { readPeakMemory } from "./proc-files.ts";
+
+/** Looks at a process again after so long, and then after twice as long each time, up to a second. */
+const FIRST_LOOK_MS = 5;
+const LONGEST_PAUSE_MS = 1000;
+/** Counters of memory are exact to some pages per processor. */
+const SLACK_KB = 1024;
+
+/**
+ * Peak resident memory of a process. The kernel's own figure at its end begins, on Linux, with the memory of the process
+ * that started it: it says something only when it is larger than that. Below, what was seen while it ran is the answer.
+ */
+export class MemoryWatch {
+  /** The agent's own peak when the process was started, KiB. */
+  readonly #inheritedKb = process.resourceUsage().maxRSS;
+  #seenKb: number | undefined;
+  #timer: Timer | undefined;
+  #pid = 0;
+  #pause = FIRST_LOOK_MS;
+
+  /** Begins to look. */
+  watch(pid: number): void {
+    this.#pid = pid;
+    this.#look();
+  }
+
+  /** The process has ended. */
+  stop(): void {
+    clearTimeout(this.#timer);
+  }
+
+  /** The peak, KiB, from what was seen and from the kernel's figure; null when nothing is known. */
+  peakKb(reportedKb: number): number | null {
+    if (reportedKb > this.#inheritedKb + SLACK_KB) return Math.round(reportedKb);
+    return this.#seenKb ?? null;
+  }
+
+  #look = () => {
+    const peak = readPeakMemory(this.#pid);
+    if (peak === undefined) return;
+    this.#seenKb = Math.max(this.#seenKb ?? 0, peak);
+    this.#timer = setTimeout(this.#look, this.#pause);
+    this.#pause = Math.min(this.#pause * 2, LONGEST_PAUSE_MS);
+  };
+}

@@ -1,0 +1,536 @@
+/**
+ * What the agent has to tell the principal, kept on disk until the principal says that it has it on its own: reports and
+ * log lines, each kind numbered from 1 within a stream. The file belongs to one process at a time, and survives that process.
+ */
+import { Database, SQLiteError, type Statement } from "bun:sqlite";
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { CdktrError, errorMessage } from "../errors.ts";
+import { log } from "../log.ts";
+import { AgentReport, type RunReport, type TaskReport } from "../protocol/messages.ts";
+import { SEPARATOR } from "../protocol/wire.ts";
+
+/** Another process holds the outbox: an agent with this id is running. */
+export class OutboxLockedError extends CdktrError {}
+/** The outbox cannot be opened or created. */
+export class OutboxUnavailableError extends CdktrError {}
+
+/** A report before it has its number. */
+export type NewReport = Omit<TaskReport, "seq"> | Omit<RunReport, "seq" | "log_seq">;
+
+/** Log lines with consecutive numbers, in the form in which they are delivered. */
+export interface LogFrame {
+  readonly first: number;
+  readonly last: number;
+  readonly frame: Uint8Array;
+}
+
+/** A process that was started for a task; enough to recognise it after a restart of the agent. */
+export interface ProcessRecord {
+  readonly pid: number;
+  /** Start time in clock ticks since the host booted: with the pid it names a process for good. */
+  readonly start_ticks: number;
+  readonly boot_id: string;
+  readonly task_instance_id: string;
+}
+
+export interface OutboxOptions {
+  /** The agent's data directory. */
+  readonly directory: string;
+  readonly agentId: string;
+  /** Most that unacknowledged log lines may take, bytes; 256 MiB by default. */
+  readonly limitBytes?: number;
+}
+
+/** Who is told when there is something to send. Called after it is on disk, lines first. */
+export interface OutboxReaders {
+  /** A new frame. Frames come in order, each once. */
+  lines(frame: LogFrame): void;
+  /** There are new reports. */
+  reports(): void;
+}
+
+const DEFAULT_LIMIT_BYTES = 256 * 1024 * 1024;
+/** A frame is written when it has so many characters, without waiting for the end of the turn. */
+const FRAME_CHARACTERS = 256 * 1024;
+/** Most that waits in memory while the disk does not take it, bytes. */
+const UNSAVED_LIMIT_BYTES = 32 * 1024 * 1024;
+/** The file gives its space back after it has held so much, bytes. */
+const SHRINK_BYTES = 16 * 1024 * 1024;
+/** The longest that lines and reports of tasks wait to be written together with others, ms. */
+const GATHER_MS = 5;
+const RETRY_WRITE_MS = 1000;
+const FILE = "outbox.db";
+
+const encoder = new TextEncoder();
+
+interface Statements {
+  readonly insertReport: Statement;
+  readonly insertFrame: Statement;
+  readonly insertProcess: Statement;
+  readonly deleteProcess: Statement;
+  readonly deleteReports: Statement;
+  readonly deleteFrames: Statement;
+  readonly position: Statement;
+  readonly framesAfter: Statement<{ first_seq: number; last_seq: number; frame: Uint8Array }, [number]>;
+}
+
+/** Sizes of the frames that are kept, oldest first. */
+interface FrameSize {
+  readonly first: number;
+  readonly last: number;
+  readonly bytes: number;
+}
+
+export class Outbox {
+  /** Names the two sequences. The same for as long as the file lives. */
+  readonly streamId: string;
+  /** The session of the process that had the outbox before, if any. */
+  readonly formerSessionId: string | null;
+  readonly #db: Database;
+  readonly #sql: Statements;
+  readonly #agentId: string;
+  readonly #limitBytes: number;
+  #readers: OutboxReaders | undefined;
+
+  /** All reports that the principal does not have, oldest first: few, since without the principal no run begins. */
+  readonly #reports: AgentReport[] = [];
+  #reportSeq = 0;
+  #unsavedReports = 0;
+
+  readonly #sizes: FrameSize[] = [];
+  #keptBytes = 0;
+  /** The most that was kept since the file last gave space back. */
+  #peakBytes = 0;
+  #logSeq = 0;
+  /** Frames that the disk did not take yet. */
+  readonly #unsavedFrames: LogFrame[] = [];
+  #unsavedBytes = 0;
+  #texts: string[] = [];
+  #textLines = 0;
+  #textLength = 0;
+
+  readonly #processChanges: (ProcessRecord | number)[] = [];
+  #waiting: PromiseWithResolvers<void> | undefined;
+  #immediate: Timer | NodeJS.Immediate | undefined;
+  #timer: Timer | undefined;
+  #lastFlush = 0;
+  #failure: string | undefined;
+  #closed = false;
+
+  /**
+   * Opens the outbox of an agent, or makes one. A file that is no database any more is put aside with a message.
+   * @throws OutboxLockedError when another process has it
+   * @throws OutboxUnavailableError when the directory cannot be used
+   */
+  static open(options: OutboxOptions): Outbox {
+    const path = join(options.directory, FILE);
+    try {
+      mkdirSync(options.directory, { recursive: true, mode: 0o700 });
+    } catch (error) {
+      throw unavailable(options.directory, error);
+    }
+    try {
+      return new Outbox(path, options);
+    } catch (error) {
+      if (isLocked(error)) {
+        throw new OutboxLockedError(
+          `An agent with the id "${options.agentId}" runs on this host already${holder(options.directory)}.`,
+          { cause: error, hint: "Give this one an id of its own with --suffix NAME." },
+        );
+      }
+      if (!isBroken(error)) throw unavailable(options.directory, error);
+      const aside = `${path}.broken-${Date.now()}`;
+      renameSync(path, aside);
+      for (const end of ["-wal", "-shm"]) rmSync(path + end, { force: true });
+      log.error(
+        `The agent's outbox was damaged (${errorMessage(error)}). It is put aside as ${aside}; a new one begins. ` +
+          "Lines and reports that the principal did not have yet are lost with it.",
+      );
+      return new Outbox(path, options);
+    }
+  }
+
+  private constructor(path: string, options: OutboxOptions) {
+    this.#agentId = options.agentId;
+    this.#limitBytes = options.limitBytes ?? DEFAULT_LIMIT_BYTES;
+    this.#db = new Database(path, { create: true, strict: true });
+    try {
+      for (const pragma of [
+        "busy_timeout=0",
+        "locking_mode=EXCLUSIVE",
+        "auto_vacuum=INCREMENTAL",
+        "journal_mode=WAL",
+        // A commit survives the end of the process; after a power failure the principal's numbers lead on (catchUp).
+        "synchronous=NORMAL",
+        "wal_autocheckpoint=4000",
+        "journal_size_limit=33554432",
+      ]) {
+        this.#db.query(`PRAGMA ${pragma}`).all();
+      }
+      this.#db.run("BEGIN IMMEDIATE");
+      this.#db.run(`
+        CREATE TABLE IF NOT EXISTS stream (
+          stream_id TEXT NOT NULL, session_id TEXT, report_seq INTEGER NOT NULL, log_seq INTEGER NOT NULL
+        ) STRICT;
+        CREATE TABLE IF NOT EXISTS reports (seq INTEGER PRIMARY KEY, report TEXT NOT NULL) STRICT;
+        CREATE TABLE IF NOT EXISTS frames (
+          last_seq INTEGER PRIMARY KEY, first_seq INTEGER NOT NULL, frame BLOB NOT NULL
+        ) STRICT;
+        CREATE TABLE IF NOT EXISTS processes (
+          pid INTEGER PRIMARY KEY, start_ticks INTEGER NOT NULL, boot_id TEXT NOT NULL, task_instance_id TEXT NOT NULL
+        ) STRICT;
+        INSERT INTO stream SELECT '${crypto.randomUUID()}', NULL, 0, 0 WHERE NOT EXISTS (SELECT 1 FROM stream);
+      `);
+      this.#db.run("COMMIT");
+      const stream = this.#db
+        .query<{ stream_id: string; session_id: string | null; report_seq: number; log_seq: number }, []>(
+          "SELECT * FROM stream",
+        )
+        .get();
+      if (stream === null) throw new Error("the outbox has no stream");
+      this.streamId = stream.stream_id;
+      this.formerSessionId = stream.session_id;
+      this.#reportSeq = stream.report_seq;
+      this.#logSeq = stream.log_seq;
+      this.#load();
+      this.#sql = {
+        insertReport: this.#db.prepare("INSERT OR REPLACE INTO reports VALUES (?, ?)"),
+        insertFrame: this.#db.prepare("INSERT OR REPLACE INTO frames VALUES (?, ?, ?)"),
+        insertProcess: this.#db.prepare("INSERT OR REPLACE INTO processes VALUES (?, ?, ?, ?)"),
+        deleteProcess: this.#db.prepare("DELETE FROM processes WHERE pid = ?"),
+        deleteReports: this.#db.prepare("DELETE FROM reports WHERE seq <= ?"),
+        deleteFrames: this.#db.prepare("DELETE FROM frames WHERE last_seq <= ?"),
+        position: this.#db.prepare("UPDATE stream SET report_seq = ?, log_seq = ?"),
+        framesAfter: this.#db.prepare("SELECT * FROM frames WHERE last_seq > ? ORDER BY last_seq LIMIT 8"),
+      };
+    } catch (error) {
+      this.#db.close();
+      throw error;
+    }
+    try {
+      writeFileSync(join(options.directory, "pid"), `${process.pid}\n`);
+    } catch {
+      // Only for the message that names who has the outbox.
+    }
+  }
+
+  #load(): void {
+    for (const { report } of this.#db
+      .query<{ report: string }, []>("SELECT report FROM reports ORDER BY seq")
+      .all()) {
+      const parsed = AgentReport.safeParse(JSON.parse(report));
+      if (parsed.success) this.#reports.push(parsed.data);
+    }
+    const sizes = this.#db
+      .query<FrameSize, []>(
+        "SELECT first_seq AS first, last_seq AS last, length(frame) AS bytes FROM frames ORDER BY last_seq",
+      )
+      .all();
+    for (const size of sizes) this.#keep(size);
+  }
+
+  /** Sets who is told of news. */
+  attach(readers: OutboxReaders): void {
+    this.#readers = readers;
+  }
+
+  /** Remembers which process of the agent has the outbox now. */
+  beginSession(sessionId: string): void {
+    this.#db.run("UPDATE stream SET session_id = ?", [sessionId]);
+  }
+
+  /** Number of the newest log line, 0 for none. */
+  get lastLogSeq(): number {
+    return this.#logSeq + this.#textLines;
+  }
+
+  /** Number of the oldest log line that is still here, or that the next one will have. */
+  get firstLogSeq(): number {
+    return this.#sizes[0]?.first ?? this.#logSeq + 1;
+  }
+
+  /** Number of the newest report, 0 for none. */
+  get lastReportSeq(): number {
+    return this.#reportSeq;
+  }
+
+  /** Reports that the principal does not have yet. */
+  get pendingReports(): number {
+    return this.#reports.length;
+  }
+
+  /** Log lines that the principal does not have in its history yet. */
+  get pendingLines(): number {
+    return this.lastLogSeq - this.firstLogSeq + 1;
+  }
+
+  /** Why the disk does not take what is written; undefined when it does. */
+  get failure(): string | undefined {
+    return this.#failure;
+  }
+
+  /**
+   * Adds a report.
+   * @returns its number
+   */
+  addReport(report: NewReport): number {
+    const seq = ++this.#reportSeq;
+    this.#reports.push(
+      report.kind === "run" ? { ...report, seq, log_seq: this.lastLogSeq } : { ...report, seq },
+    );
+    this.#unsavedReports++;
+    // Somebody waits for the news of a run; those of tasks can travel together.
+    this.#schedule(report.kind === "run");
+    return seq;
+  }
+
+  /** Adds `count` encoded log lines, joined by line feeds. */
+  addLines(text: string, count: number): void {
+    this.#texts.push(text);
+    this.#textLines += count;
+    this.#textLength += text.length;
+    if (this.#textLength >= FRAME_CHARACTERS) this.flush();
+    else this.#schedule(false);
+  }
+
+  /** Undefined when there is room for more lines; otherwise waits until there is: whoever reads a pipe stops reading. */
+  room(): Promise<void> | undefined {
+    if (this.#closed || !this.#isFull(1)) return undefined;
+    this.#waiting ??= Promise.withResolvers<void>();
+    return this.#waiting.promise;
+  }
+
+  /** Remembers a process of a task. */
+  rememberProcess(record: ProcessRecord): void {
+    this.#processChanges.push(record);
+    this.#schedule(false);
+  }
+
+  /** The process, and what it started, is over. */
+  forgetProcess(pid: number): void {
+    this.#processChanges.push(pid);
+    this.#schedule(false);
+  }
+
+  /** The processes that were remembered and not forgotten. */
+  processes(): ProcessRecord[] {
+    this.flush();
+    return this.#db.query<ProcessRecord, []>("SELECT * FROM processes").all();
+  }
+
+  /** The oldest reports with a number above `after`. */
+  reports(after: number, limit: number): AgentReport[] {
+    const start = this.#reports.findIndex((report) => report.seq > after);
+    return start === -1 ? [] : this.#reports.slice(start, start + limit);
+  }
+
+  /** Some of the oldest frames that hold lines with a number above `after`, in order. */
+  frames(after: number): LogFrame[] {
+    const saved = this.#sql.framesAfter
+      .all(after)
+      .map((row) => ({ first: row.first_seq, last: row.last_seq, frame: row.frame }));
+    return saved.length > 0 ? saved : this.#unsavedFrames.filter((frame) => frame.last > after);
+  }
+
+  /** The principal has the reports up to `seq` on its disk. */
+  forgetReports(seq: number): void {
+    let count = 0;
+    while (count < this.#reports.length && (this.#reports[count]?.seq ?? 0) <= seq) count++;
+    if (count === 0) return;
+    this.#reports.splice(0, count);
+    this.#unsavedReports = Math.min(this.#unsavedReports, this.#reports.length);
+    this.#attempt(() => this.#sql.deleteReports.run(seq));
+  }
+
+  /** The principal has the lines up to `seq` in its history. */
+  forgetLines(seq: number): void {
+    let count = 0;
+    for (const size of this.#sizes) {
+      if (size.last > seq) break;
+      this.#keptBytes -= size.bytes;
+      count++;
+    }
+    if (count === 0) return;
+    this.#sizes.splice(0, count);
+    while (this.#unsavedFrames[0] !== undefined && this.#unsavedFrames[0].last <= seq) {
+      this.#unsavedBytes -= this.#unsavedFrames.shift()?.frame.length ?? 0;
+    }
+    this.#attempt(() => {
+      this.#sql.deleteFrames.run(seq);
+      if (this.#sizes.length > 0 || this.#peakBytes < SHRINK_BYTES) return;
+      this.#db.query("PRAGMA incremental_vacuum").all();
+      this.#peakBytes = 0;
+    });
+    this.#release();
+  }
+
+  /**
+   * Takes the principal's numbers over where they are ahead of the outbox: after a power failure the file may have lost
+   * its last numbers, and the principal would pass over lines and reports that bear them again.
+   */
+  catchUp(reportSeq: number, logSeq: number): void {
+    this.flush();
+    if (reportSeq <= this.#reportSeq && logSeq <= this.#logSeq) return;
+    log.warn(
+      `The principal knows more of this agent (report ${reportSeq}, line ${logSeq}) than its outbox ` +
+        `(report ${this.#reportSeq}, line ${this.#logSeq}): the numbers go on from there.`,
+    );
+    this.#reportSeq = Math.max(this.#reportSeq, reportSeq);
+    this.#logSeq = Math.max(this.#logSeq, logSeq);
+    this.#attempt(() => this.#sql.position.run(this.#reportSeq, this.#logSeq));
+  }
+
+  /** Writes what was added, and tells the readers. */
+  flush(): void {
+    clearImmediate(this.#immediate as NodeJS.Immediate | undefined);
+    clearTimeout(this.#timer);
+    this.#immediate = undefined;
+    this.#timer = undefined;
+    if (this.#closed) return;
+    this.#lastFlush = performance.now();
+    const frame = this.#takeFrame();
+    const hasReports = this.#unsavedReports > 0;
+    if (frame !== undefined || hasReports || this.#processChanges.length > 0 || this.#unsavedFrames.length > 0) {
+      this.#save();
+    }
+    if (frame !== undefined) this.#readers?.lines(frame);
+    if (hasReports) this.#readers?.reports();
+  }
+
+  /** Writes what was added and lets go of the file. */
+  close(): void {
+    if (this.#closed) return;
+    this.flush();
+    this.#closed = true;
+    clearTimeout(this.#timer);
+    this.#db.close();
+    this.#waiting?.resolve();
+  }
+
+  #schedule(soon: boolean): void {
+    if (this.#immediate !== undefined || this.#closed) return;
+    const wait = this.#lastFlush + GATHER_MS - performance.now();
+    if (soon || wait <= 0) {
+      this.#immediate = setImmediate(() => this.flush());
+    } else {
+      this.#timer ??= setTimeout(() => this.flush(), wait);
+    }
+  }
+
+  #takeFrame(): LogFrame | undefined {
+    if (this.#textLines === 0) return undefined;
+    const first = this.#logSeq + 1;
+    const last = this.#logSeq + this.#textLines;
+    const head = ["LOGS", this.#agentId, this.streamId, first].join(SEPARATOR);
+    const frame = { first, last, frame: encoder.encode(`${head}\n${this.#texts.join("\n")}`) };
+    this.#texts = [];
+    this.#textLines = 0;
+    this.#textLength = 0;
+    this.#logSeq = last;
+    this.#keep({ first, last, bytes: frame.frame.length });
+    this.#unsavedFrames.push(frame);
+    this.#unsavedBytes += frame.frame.length;
+    return frame;
+  }
+
+  #keep(size: FrameSize): void {
+    this.#sizes.push(size);
+    this.#keptBytes += size.bytes;
+    this.#peakBytes = Math.max(this.#peakBytes, this.#keptBytes);
+  }
+
+  #isFull(share: number): boolean {
+    return (
+      this.#keptBytes + this.#textLength >= this.#limitBytes * share ||
+      this.#unsavedBytes >= UNSAVED_LIMIT_BYTES * share
+    );
+  }
+
+  /** Lets whoever waits for room go on, once there is so much that it is not taken at once. */
+  #release(): void {
+    if (this.#waiting === undefined || this.#isFull(0.9)) return;
+    this.#waiting.resolve();
+    this.#waiting = undefined;
+  }
+
+  /** One transaction for everything that is not on disk; when that fails it stays in memory, and is tried again. */
+  #save(): void {
+    const done = this.#attempt(() => {
+      const newest = this.#reports.length;
+      this.#db.run("BEGIN IMMEDIATE");
+      for (const report of this.#reports.slice(newest - this.#unsavedReports)) {
+        this.#sql.insertReport.run(report.seq, JSON.stringify(report));
+      }
+      for (const { first, last, frame } of this.#unsavedFrames) this.#sql.insertFrame.run(last, first, frame);
+      for (const change of this.#processChanges) {
+        if (typeof change === "number") this.#sql.deleteProcess.run(change);
+        else {
+          this.#sql.insertProcess.run(
+            change.pid,
+            change.start_ticks,
+            change.boot_id,
+            change.task_instance_id,
+          );
+        }
+      }
+      this.#sql.position.run(this.#reportSeq, this.#logSeq);
+      this.#db.run("COMMIT");
+    });
+    if (!done) return;
+    this.#unsavedReports = 0;
+    this.#unsavedFrames.length = 0;
+    this.#unsavedBytes = 0;
+    this.#processChanges.length = 0;
+    this.#release();
+  }
+
+  /** Works on the database. A failure is said once, and again when it is over; it never reaches the tasks. */
+  #attempt(work: () => void): boolean {
+    try {
+      work();
+    } catch (error) {
+      if (this.#db.inTransaction) this.#db.run("ROLLBACK");
+      if (this.#failure === undefined) {
+        log.error(
+          `The agent cannot write its outbox: ${errorMessage(error)}. Runs go on; what they report is kept in memory until it can.`,
+        );
+      }
+      this.#failure = errorMessage(error);
+      this.#timer ??= setTimeout(() => this.flush(), RETRY_WRITE_MS);
+      return false;
+    }
+    if (this.#failure !== undefined) {
+      this.#failure = undefined;
+      log.info("The agent can write its outbox again.");
+    }
+    return true;
+  }
+}
+
+function isLocked(error: unknown): boolean {
+  return error instanceof SQLiteError && (error.code ?? "").startsWith("SQLITE_BUSY");
+}
+
+function isBroken(error: unknown): boolean {
+  return (
+    error instanceof SyntaxError ||
+    (error instanceof SQLiteError && /^SQLITE_(CORRUPT|NOTADB)/.test(error.code ?? ""))
+  );
+}
+
+function holder(directory: string): string {
+  try {
+    const pid = readFileSync(join(directory, "pid"), "utf8").trim();
+    return existsSync(`/proc/${pid}`) ? ` (pid ${pid})` : "";
+  } catch {
+    return "";
+  }
+}
+
+function unavailable(directory: string, error: unknown): OutboxUnavailableError {
+  return new OutboxUnavailableError(
+    `The agent cannot keep its data in ${directory}: ${errorMessage(error)}.`,
+    { cause: error, hint: "Make it writable, or choose another place with CDKTR_APP_DATA_DIRECTORY." },
+  );
+}

@@ -1,0 +1,54 @@
+import { closeSync } from "node:fs";
+import { readableBytes } from "./libc.ts";
+
+/**
+ * Reads a pipe to its end, a chunk at a time; while a chunk is being taken nothing more is read, so that a full outbox
+ * slows the writer down. Owns the descriptor.
+ */
+export class PipeReader {
+  /** Resolves when the pipe is at its end, or was given up. */
+  readonly ended: Promise<void>;
+  readonly #fd: number;
+  readonly #reader: ReadableStreamDefaultReader<Uint8Array>;
+  #taking = false;
+  #givenUp = false;
+
+  /** @param take gets each chunk; what it returns is waited for */
+  constructor(fd: number, take: (chunk: Uint8Array) => Promise<void> | undefined) {
+    this.#fd = fd;
+    this.#reader = Bun.file(fd).stream().getReader() as ReadableStreamDefaultReader<Uint8Array>;
+    this.ended = this.#read(take);
+  }
+
+  /** Nothing is being taken, and there is nothing in the pipe. */
+  get idle(): boolean {
+    return !this.#taking && readableBytes(this.#fd) === 0;
+  }
+
+  /** Stops reading. */
+  async giveUp(): Promise<void> {
+    if (this.#givenUp) return;
+    this.#givenUp = true;
+    await this.#reader.cancel().catch(() => {});
+    await this.ended;
+  }
+
+  async #read(take: (chunk: Uint8Array) => Promise<void> | undefined): Promise<void> {
+    try {
+      for (;;) {
+        const { done, value } = await this.#reader.read();
+        if (done) break;
+        const taken = take(value);
+        if (taken === undefined) continue;
+        this.#taking = true;
+        await taken;
+        this.#taking = false;
+      }
+    } catch {
+      // A pipe that cannot be read is at its end.
+    } finally {
+      this.#givenUp = true;
+      closeSync(this.#fd);
+    }
+  }
+}

@@ -1,0 +1,73 @@
+/** What `/proc` says of processes. Nothing here throws for a process that ends meanwhile. */
+import { readdirSync, readFileSync } from "node:fs";
+
+/** A process, from `/proc/PID/stat`. */
+export interface ProcessStat {
+  readonly pid: number;
+  /** Name of the program, at most 15 characters. */
+  readonly name: string;
+  /** `R` running, `S` sleeping, `T` stopped, `Z` zombie, `X` dead, … */
+  readonly state: string;
+  readonly parent: number;
+  readonly group: number;
+  readonly session: number;
+  /** Clock ticks since the host booted: with the pid this names a process for good, until the next boot. */
+  readonly startTicks: number;
+}
+
+/** Reads the state of a process; undefined when there is none. */
+export function readStat(pid: number): ProcessStat | undefined {
+  const text = read(`/proc/${pid}/stat`);
+  if (text === undefined) return undefined;
+  // The name stands in parentheses and may itself hold parentheses and spaces.
+  const nameEnd = text.lastIndexOf(")");
+  const fields = text.slice(nameEnd + 2).split(" ");
+  return {
+    pid,
+    name: text.slice(text.indexOf("(") + 1, nameEnd),
+    state: fields[0] ?? "X",
+    parent: Number(fields[1]),
+    group: Number(fields[2]),
+    session: Number(fields[3]),
+    startTicks: Number(fields[19]),
+  };
+}
+
+/** Whether a process is there and not merely waiting to be reaped. */
+export function isAlive(stat: ProcessStat | undefined): stat is ProcessStat {
+  return stat !== undefined && stat.state !== "Z" && stat.state !== "X";
+}
+
+/** All processes that can be seen. */
+export function listPids(): number[] {
+  const pids: number[] = [];
+  for (const name of readdirSync("/proc")) {
+    const pid = Number(name);
+    if (Number.isInteger(pid)) pids.push(pid);
+  }
+  return pids;
+}
+
+/** The environment with which a process was started, as `NAME=value` entries; empty when it may not be seen. */
+export function readEnvironment(pid: number): string[] {
+  return (read(`/proc/${pid}/environ`) ?? "").split("\0");
+}
+
+/** Peak resident memory of a process so far, KiB; undefined when it is over. */
+export function readPeakMemory(pid: number): number | undefined {
+  const match = /^VmHWM:\s+(\d+) kB$/m.exec(read(`/proc/${pid}/status`) ?? "");
+  return match === null ? undefined : Number(match[1]);
+}
+
+/** Names this run of the host's kernel. */
+export function bootId(): string {
+  return (read("/proc/sys/kernel/random/boot_id") ?? "").trim();
+}
+
+function read(path: string): string | undefined {
+  try {
+    return readFileSync(path, "utf8");
+  } catch {
+    return undefined;
+  }
+}

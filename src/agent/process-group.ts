@@ -1,0 +1,113 @@
+/** Finding and ending what belongs to a task: its process group, and processes elsewhere that carry its marker. */
+import { isAlive, listPids, type ProcessStat, readEnvironment, readStat } from "./proc-files.ts";
+import { reap } from "./libc.ts";
+
+/** How long processes that were told to end have before they are killed, ms. */
+export const DEFAULT_GRACE_MS = 5000;
+
+/** Whether a process group has members, zombies among them. */
+export function groupExists(group: number): boolean {
+  try {
+    process.kill(-group, 0);
+    return true;
+  } catch (error) {
+    // EPERM: it is there, but belongs to somebody else.
+    return error instanceof Error && "code" in error && error.code === "EPERM";
+  }
+}
+
+/** Signals a whole group; one that is gone is no error. */
+export function signalGroup(group: number, signal: NodeJS.Signals): void {
+  try {
+    process.kill(-group, signal);
+  } catch {
+    // Gone, or not ours to signal.
+  }
+}
+
+/** Signals processes; those that are gone are no error. */
+export function signalAll(processes: readonly ProcessStat[], signal: NodeJS.Signals): void {
+  for (const { pid, startTicks } of processes) {
+    // The pid may be another process's by now.
+    if (readStat(pid)?.startTicks !== startTicks) continue;
+    try {
+      process.kill(pid, signal);
+    } catch {
+      // Gone, or not ours to signal.
+    }
+  }
+}
+
+/** The living members of a group. Zombies that were left to this process (as the init of a container) are reaped. */
+export function groupMembers(group: number): ProcessStat[] {
+  const members: ProcessStat[] = [];
+  for (const pid of listPids()) {
+    const stat = readStat(pid);
+    if (stat?.group !== group) continue;
+    if (isAlive(stat)) members.push(stat);
+    else if (stat.parent === process.pid && pid !== group) reap(pid);
+  }
+  return members;
+}
+
+/** The living processes, other than this one, whose environment at start had one of the entries `NAME=value`. */
+export function processesMarked(marked: (environment: readonly string[]) => boolean): ProcessStat[] {
+  const found: ProcessStat[] = [];
+  for (const pid of listPids()) {
+    if (pid === process.pid) continue;
+    const environment = readEnvironment(pid);
+    if (environment.length < 2 || !marked(environment)) continue;
+    const stat = readStat(pid);
+    if (isAlive(stat)) found.push(stat);
+  }
+  return found;
+}
+
+/** Names of processes for a message: `sleep (pid 12), tail (pid 14)`. */
+export function describeProcesses(processes: readonly ProcessStat[]): string {
+  const shown = processes.slice(0, 5).map(({ name, pid }) => `${name} (pid ${pid})`);
+  const more = processes.length - shown.length;
+  return shown.join(", ") + (more > 0 ? ` and ${more} more` : "");
+}
+
+/**
+ * Waits until nothing is found any more, looking more and more seldom.
+ * @returns what is still there at the deadline, empty when all is gone
+ */
+export async function waitUntilGone(
+  find: () => ProcessStat[],
+  deadline: number,
+): Promise<ProcessStat[]> {
+  for (let pause = 2; ; pause = Math.min(pause * 2, 100)) {
+    const found = find();
+    if (found.length === 0) return found;
+    const left = deadline - performance.now();
+    if (left <= 0) return found;
+    await Bun.sleep(Math.min(pause, left));
+  }
+}
+
+/**
+ * Ends processes: TERM, and KILL for what is still there when the grace period is over. What appears meanwhile is ended too.
+ * @param find the processes that are to end, as they are now
+ * @returns whether everything is gone (a process in uninterruptible sleep may outlive KILL for a while)
+ */
+export async function endProcesses(find: () => ProcessStat[], graceMs: number): Promise<boolean> {
+  const found = find();
+  if (found.length === 0) return true;
+  signalAll(found, "SIGTERM");
+  signalAll(found, "SIGCONT");
+  if ((await waitUntilGone(find, performance.now() + graceMs)).length === 0) return true;
+  return killProcesses(find);
+}
+
+/** Kills processes and what appears meanwhile, for at most a few seconds. */
+export async function killProcesses(find: () => ProcessStat[]): Promise<boolean> {
+  const deadline = performance.now() + 3000;
+  const findAndKill = () => {
+    const found = find();
+    signalAll(found, "SIGKILL");
+    return found;
+  };
+  return (await waitUntilGone(findAndKill, deadline)).length === 0;
+}

@@ -1,0 +1,110 @@
+import { accessSync, constants, openSync, readSync, closeSync } from "node:fs";
+import { delimiter, join, resolve } from "node:path";
+import { CdktrError, errorMessage } from "../errors.ts";
+import { CannotStartError, type Command } from "./executors/executor.ts";
+import { checkDirectory, kindOf } from "./executors/paths.ts";
+
+/** Says in words why a command could not be started. The system's own answer names neither the cause nor the file. */
+export function explainSpawnError(error: unknown, command: Command): CannotStartError {
+  if (error instanceof CannotStartError) return error;
+  try {
+    checkDirectory(command.cwd);
+  } catch (directory) {
+    if (directory instanceof CannotStartError) return directory;
+  }
+  const [program] = command.argv;
+  const code = error instanceof Error && "code" in error ? error.code : undefined;
+  const explain = (message: string, hint?: string) => new CannotStartError(message, { cause: error, hint });
+  if (error instanceof CdktrError) return explain(error.message, error.hint);
+  switch (code) {
+    case "ENOENT":
+    case "EACCES":
+    case "ENOTDIR":
+      return program.includes("/") ? explainPath(program, command, explain) : explainName(program, command, explain);
+    case "ENOEXEC":
+      return explain(
+        `"${program}" is not a program that this host can execute.`,
+        "A script needs a first line that names its interpreter, such as #!/bin/sh; a binary must fit the processor.",
+      );
+    case "E2BIG":
+      return explain(
+        `"${program}" cannot be started: its arguments and environment are too long for the system.`,
+        "Pass large values in a file.",
+      );
+    case "ERR_INVALID_ARG_VALUE":
+      return explain(`"${program}" cannot be started: an argument or a variable contains a NUL character.`);
+    case "EAGAIN":
+    case "ENOMEM":
+    case "EMFILE":
+    case "ENFILE":
+      return explain(
+        `"${program}" cannot be started: this host has no room for another process (${code}).`,
+        "See ulimit -a of the agent, or lower CDKTR_AGENT_MAX_TASKS.",
+      );
+    default:
+      return explain(`"${program}" cannot be started: ${errorMessage(error)}.`);
+  }
+}
+
+type Explain = (message: string, hint?: string) => CannotStartError;
+
+function explainName(program: string, command: Command, explain: Explain): CannotStartError {
+  const path = command.env.PATH ?? "";
+  if (program === "") return explain("The task has an empty cmd.");
+  const there = path
+    .split(delimiter)
+    .map((directory) => resolve(command.cwd, join(directory, program)))
+    .find((file) => kindOf(file) === "file");
+  if (there !== undefined) {
+    return explain(`"${program}" is not executable: ${there}.`, `chmod +x ${there}`);
+  }
+  const local = resolve(command.cwd, program);
+  return explain(
+    `"${program}" was not found; PATH was searched: ${path || "(it is empty)"}.`,
+    kindOf(local) === "file"
+      ? `There is ${local}: to run it, write cmd: ./${program}`
+      : "cmd is one program, without arguments and without a shell; arguments go to args.",
+  );
+}
+
+function explainPath(program: string, command: Command, explain: Explain): CannotStartError {
+  const file = resolve(command.cwd, program);
+  switch (kindOf(file)) {
+    case "missing":
+      return explain(
+        `${file} does not exist.`,
+        program.startsWith("/") ? undefined : "A relative cmd starts at the working directory of the task.",
+      );
+    case "directory":
+      return explain(`${file} is a directory, not a program.`);
+    case "unreachable":
+      return explain(`${file} cannot be reached: permission denied.`);
+    case "file":
+  }
+  try {
+    accessSync(file, constants.X_OK);
+  } catch {
+    return explain(`${file} is not executable.`, `chmod +x ${file}`);
+  }
+  const interpreter = interpreterOf(file);
+  if (interpreter !== undefined && kindOf(interpreter) !== "file") {
+    return explain(`${file} cannot be started: its interpreter ${interpreter} does not exist.`);
+  }
+  return explain(`${file} cannot be started: the interpreter or loader that it names does not exist or may not be used.`);
+}
+
+/** The program that the first line of a script names. */
+function interpreterOf(file: string): string | undefined {
+  try {
+    const fd = openSync(file, "r");
+    try {
+      const start = Buffer.alloc(256);
+      const length = readSync(fd, start);
+      return /^#! *([^\s]+)/.exec(start.toString("latin1", 0, length))?.[1];
+    } finally {
+      closeSync(fd);
+    }
+  } catch {
+    return undefined;
+  }
+}

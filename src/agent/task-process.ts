@@ -1,0 +1,209 @@
+/** One process of a task with everything it starts: a session and a process group of its own, ended as a whole. */
+import { closeSync } from "node:fs";
+import type { Subprocess } from "bun";
+import { formatDuration } from "../workflow/duration.ts";
+import { TASK_MARKER } from "./environment.ts";
+import type { Command } from "./executors/executor.ts";
+import { makePipe, type Pipe } from "./libc.ts";
+import { LineSplitter } from "./line-splitter.ts";
+import { MemoryWatch } from "./memory-watch.ts";
+import { PipeReader } from "./pipe-reader.ts";
+import { readStat } from "./proc-files.ts";
+import {
+  describeProcesses,
+  endProcesses,
+  groupExists,
+  groupMembers,
+  killProcesses,
+  processesMarked,
+  signalAll,
+  signalGroup,
+  waitUntilGone,
+} from "./process-group.ts";
+import { explainSpawnError } from "./spawn-error.ts";
+import type { TaskLog } from "./task-log.ts";
+
+/** How long what a task has left behind may take to end by itself (`| tee` in a shell), ms. */
+const SETTLE_MS = 500;
+
+/** How a process ended. */
+export interface ProcessEnd {
+  /** Null when a signal ended it. */
+  readonly exitCode: number | null;
+  /** Name of the signal, such as `SIGKILL`. */
+  readonly signal: string | null;
+  /** User and system time of the process and of its children that it waited for, ms. */
+  readonly cpuMs: number;
+  /** Peak resident memory, KiB; a lower bound for processes that live only a few milliseconds. */
+  readonly maxRssKb: number | null;
+}
+
+export class TaskProcess {
+  readonly pid: number;
+  /** Start time in clock ticks since boot, see proc-files.ts. */
+  readonly startTicks: number;
+  /** Resolves when the process has ended, nothing of its group is left and its output is read. Never rejects. */
+  readonly ended: Promise<ProcessEnd>;
+  readonly #child: Subprocess;
+  readonly #log: TaskLog;
+  readonly #marker: string;
+  readonly #graceMs: number;
+  readonly #readers: readonly PipeReader[];
+  readonly #memory: MemoryWatch;
+  /** When what is told to end is killed; undefined while nobody told it to. */
+  #killAt: number | undefined;
+  #killTimer: Timer | undefined;
+  #gone = false;
+
+  /**
+   * Starts a command. Its output goes to `log`: stdout as INFO, stderr as ERROR.
+   * @throws CannotStartError with the reason
+   */
+  static start(command: Command, log: TaskLog, graceMs: number): TaskProcess {
+    return new TaskProcess(command, log, graceMs);
+  }
+
+  private constructor(command: Command, log: TaskLog, graceMs: number) {
+    this.#log = log;
+    this.#graceMs = graceMs;
+    this.#marker = `${TASK_MARKER}=${command.env[TASK_MARKER]}`;
+    const pipes: Pipe[] = [];
+    try {
+      const stdout = makePipe();
+      pipes.push(stdout);
+      const stderr = makePipe();
+      pipes.push(stderr);
+      this.#memory = new MemoryWatch();
+      this.#child = Bun.spawn([...command.argv], {
+        cwd: command.cwd,
+        env: command.env,
+        stdio: ["ignore", stdout.write, stderr.write],
+        detached: true,
+      });
+    } catch (error) {
+      for (const pipe of pipes) closeSync(pipe.read);
+      throw explainSpawnError(error, command);
+    } finally {
+      for (const pipe of pipes) closeSync(pipe.write);
+    }
+    this.pid = this.#child.pid;
+    this.startTicks = readStat(this.pid)?.startTicks ?? 0;
+    this.#memory.watch(this.pid);
+    this.#readers = pipes.map(({ read }, index) => this.#read(read, index === 0 ? "INFO" : "ERROR"));
+    this.ended = this.#finish();
+  }
+
+  /** Tells the whole group to end; what is left of it after the grace period is killed. */
+  end(): void {
+    if (this.#gone || this.#killAt !== undefined) return;
+    this.#killAt = performance.now() + this.#graceMs;
+    this.#signal("SIGTERM");
+    // Stopped processes would not see it.
+    this.#signal("SIGCONT");
+    this.#killTimer = setTimeout(() => {
+      if (this.#gone) return;
+      this.#log.remark("WARN", `Still running ${formatDuration(this.#graceMs)} after SIGTERM: killed.`);
+      this.#signal("SIGKILL");
+    }, this.#graceMs);
+  }
+
+  #signal(signal: NodeJS.Signals): void {
+    signalGroup(this.pid, signal);
+    signalAll(this.#marked(), signal);
+  }
+
+  /** What carries the marker of this task run, whatever group it made for itself. */
+  #marked = () =>
+    processesMarked((environment) => environment.includes(this.#marker)).filter(({ pid }) => pid !== this.pid);
+
+  #read(fd: number, level: "INFO" | "ERROR"): PipeReader {
+    const splitter = new LineSplitter();
+    let timer: Timer | undefined;
+    const showRewrite = () => {
+      timer = undefined;
+      this.#log.write(level, splitter.snapshot(performance.now()));
+    };
+    const reader = new PipeReader(fd, (chunk) => {
+      const now = performance.now();
+      this.#log.write(level, splitter.push(chunk, now));
+      const due = splitter.snapshotDueMs;
+      if (due !== undefined) timer ??= setTimeout(showRewrite, Math.max(0, due - now));
+      return this.#log.room();
+    });
+    void reader.ended.then(() => {
+      clearTimeout(timer);
+      this.#log.write(level, splitter.end());
+    });
+    return reader;
+  }
+
+  async #finish(): Promise<ProcessEnd> {
+    await this.#child.exited;
+    this.#memory.stop();
+    if (groupExists(this.pid)) await this.#endGroup();
+    const read = Promise.all(this.#readers.map((reader) => reader.ended));
+    if (!(await this.#isReadToTheEnd(read))) await this.#endHolders(read);
+    this.#gone = true;
+    clearTimeout(this.#killTimer);
+    const usage = this.#child.resourceUsage();
+    return {
+      exitCode: this.#child.signalCode === null ? this.#child.exitCode : null,
+      signal: this.#child.signalCode,
+      cpuMs: usage === undefined ? 0 : Number(usage.cpuTime.total) / 1000,
+      maxRssKb: this.#memory.peakKb(usage === undefined ? 0 : usage.maxRSS / 1024),
+    };
+  }
+
+  /** The leader has exited and left members of its group behind. */
+  async #endGroup(): Promise<void> {
+    const members = () => groupMembers(this.pid);
+    if (this.#killAt === undefined) {
+      const left = await waitUntilGone(members, performance.now() + SETTLE_MS);
+      if (left.length === 0) return;
+      if (this.#killAt === undefined) {
+        this.#log.remark(
+          "WARN",
+          `The task has ended but left processes running: ${describeProcesses(left)}. They are ended with it.`,
+        );
+        this.end();
+      }
+    }
+    const deadline = this.#killAt ?? 0;
+    if ((await waitUntilGone(members, deadline)).length > 0) await killProcesses(members);
+  }
+
+  /** A process outside the group holds the output open: one that made a session of its own. */
+  async #endHolders(read: Promise<unknown>): Promise<void> {
+    const holders = this.#marked();
+    if (holders.length > 0) {
+      this.#log.remark(
+        "WARN",
+        `The task has ended, but processes that it started still hold its output: ${describeProcesses(holders)}. ` +
+          "They are ended with it.",
+      );
+      await endProcesses(this.#marked, this.#graceMs);
+      if (await this.#isReadToTheEnd(read)) return;
+    }
+    this.#log.remark(
+      "WARN",
+      "The task has ended, but a process that cannot be found still holds its output. What that process writes is not recorded.",
+    );
+    for (const reader of this.#readers) await reader.giveUp();
+  }
+
+  /** Whether the output comes to its end, or only whoever holds it without writing keeps it open. */
+  async #isReadToTheEnd(read: Promise<unknown>): Promise<boolean> {
+    const isRead = read.then(() => true);
+    let quietSince = performance.now();
+    for (;;) {
+      const pause = Promise.withResolvers<boolean>();
+      const timer = setTimeout(() => pause.resolve(false), SETTLE_MS / 5);
+      const done = await Promise.race([isRead, pause.promise]);
+      clearTimeout(timer);
+      if (done) return true;
+      const now = performance.now();
+      if (!this.#readers.every((reader) => reader.idle)) quietSince = now;
+      if (now - quietSince >= SETTLE_MS) return false;
+    }
+  }
+}
