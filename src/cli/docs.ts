@@ -14,7 +14,11 @@ const WIDEST = 100;
 export default command({
   meta: { name: "docs", description: "Read the manual" },
   args: {
-    topic: { type: "positional", required: false, description: "The page to read; without it, the topics are listed" },
+    topic: {
+      type: "positional",
+      required: false,
+      description: "The page to read; without it, the topics are listed",
+    },
     ...jsonArg,
   },
   extras: {

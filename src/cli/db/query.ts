@@ -40,6 +40,7 @@ export default command({
     const result = await withPrincipal(args, (connection) =>
       connection.patiently((options) => connection.client.queryDatabase({ sql, max_rows: maxRows }, options)),
     );
+    if (result.warning !== null) say(`warning: ${result.warning}`);
     if (args.json) await printJson(asObjects(result));
     else if (result.columns.length > 0) for (const line of asTable(result)) await printLine(line);
     if (result.truncated) {

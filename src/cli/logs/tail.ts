@@ -2,7 +2,7 @@ import { InvalidInputError, UsageError } from "../../errors.ts";
 import type { LogLine } from "../../protocol/log-frames.ts";
 import type { SearchLogs } from "../../protocol/messages.ts";
 import { command } from "../support/command.ts";
-import { withPrincipal } from "../support/connect.ts";
+import { type Connection, withPrincipal } from "../support/connect.ts";
 import { LiveLog } from "../support/live-log.ts";
 import { logArgs, readLogFilter, withRun } from "../support/log-filter.ts";
 import { LogText, lineKey } from "../support/log-text.ts";
@@ -34,13 +34,15 @@ export default command({
     const limit = filter.limit ?? (bounded ? undefined : DEFAULT_LINES);
     const text = new LogText(args.verbose ?? false);
     const print = (line: LogLine) => printLine(args.json ? JSON.stringify(line) : text.format(line));
-    const match = matcher(filter.search);
+    const matches = matcher(filter.search);
     await withPrincipal(args, async (connection) => {
       const search = await withRun(connection, filter.search, args.run);
-      const wanted = (line: LogLine) =>
-        match(line) &&
+      const isOfTask = taskMatcher(connection, search.task);
+      const wanted = async (line: LogLine) =>
+        matches(line) &&
         (search.workflow_instance_id === undefined ||
-          line.workflow_instance_id === search.workflow_instance_id);
+          line.workflow_instance_id === search.workflow_instance_id) &&
+        (await isOfTask(line));
       const live = new LiveLog(connection, search.workflow_id);
       const stop = () => live.close();
       process.once("SIGINT", stop);
@@ -62,12 +64,12 @@ export default command({
         await flushStdout();
         const join = new Join(history, limit !== undefined && limit !== 0);
         for (const line of live.closed ? [] : live.takeArrived()) {
-          if (wanted(line) && join.isNew(line)) await print(line);
+          if ((await wanted(line)) && join.isNew(line)) await print(line);
         }
         await flushStdout();
         join.arrivedIsOver();
         for await (const lines of live.batches()) {
-          for (const line of lines) if (wanted(line) && join.isNew(line)) await print(line);
+          for (const line of lines) if ((await wanted(line)) && join.isNew(line)) await print(line);
           await flushStdout();
         }
       } finally {
@@ -125,7 +127,7 @@ function closeAt(live: LiveLog, until: number | undefined): Timer | undefined {
  * @throws InvalidInputError when the regular expression is none
  */
 function matcher(search: SearchLogs): (line: LogLine) => boolean {
-  const { task, level, since_ms, until_ms, grep } = search;
+  const { level, since_ms, until_ms, grep } = search;
   let pattern: RegExp | undefined;
   try {
     if (grep !== undefined) pattern = toRegExp(grep);
@@ -133,11 +135,31 @@ function matcher(search: SearchLogs): (line: LogLine) => boolean {
     throw new InvalidInputError(`--grep ${grep} is not a regular expression.`);
   }
   return (line) =>
-    (task === undefined || line.task_name === task || line.task_instance_id === task) &&
     (level === undefined || line.level === level) &&
     (since_ms === undefined || line.timestamp_ms >= since_ms) &&
     (until_ms === undefined || line.timestamp_ms <= until_ms) &&
     (pattern === undefined || pattern.test(line.payload));
+}
+
+/** Whether a line is of the task with this id, name or task run id. Lines carry no task id: the definition of their run tells it. */
+function taskMatcher(
+  { client }: Connection,
+  task: string | undefined,
+): (line: LogLine) => boolean | Promise<boolean> {
+  if (task === undefined) return () => true;
+  const nameIn = new Map<string, Promise<string | undefined>>();
+  return async (line) => {
+    if (line.task_name === task || line.task_instance_id === task) return true;
+    let name = nameIn.get(line.workflow_instance_id);
+    if (name === undefined) {
+      name = client.getRun(line.workflow_instance_id).then(
+        (run) => run.definition.tasks.find(({ id }) => id === task)?.name,
+        () => undefined,
+      );
+      nameIn.set(line.workflow_instance_id, name);
+    }
+    return line.task_name === (await name);
+  };
 }
 
 /** RE2 sets flags inside the expression, at its beginning: `(?i)refused`. */

@@ -251,9 +251,16 @@ function unknownOption(
   path: readonly string[],
 ): UsageError {
   const long = [...options.keys()].filter((key) => key.startsWith("--"));
+  if (flag.startsWith("--no-")) {
+    long.push(...[...options.values()].filter(isBoolean).map(({ name }) => `--no-${name}`));
+  }
   return new UsageError(`'${path.join(" ")}' has no option ${flag}.`, {
     hint: didYouMean(flag, long) ?? `See '${path.join(" ")} --help'.`,
   });
+}
+
+function isBoolean({ definition }: Option): boolean {
+  return definition.type === "boolean";
 }
 
 function checkPositionals(

@@ -19,7 +19,11 @@ export async function* searchPages(
   do {
     const page = await connection.patiently((options) =>
       connection.client.searchLogs(
-        { ...search, ...(after === undefined ? (limit === undefined ? {} : { limit }) : { after }) },
+        {
+          ...search,
+          ...(limit === undefined ? {} : { limit: left }),
+          ...(after === undefined ? {} : { after }),
+        },
         options,
       ),
     );
