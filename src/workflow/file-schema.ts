@@ -247,7 +247,9 @@ const RetryFile = block({
 const TaskFile = block({
   name: name().describe("Name for people"),
   description: optional(text()),
-  depends: withDefault(z.array(z.string().meta(ANY_SCALAR)), []).describe("Ids of the tasks that must have completed before"),
+  depends: withDefault(z.array(z.string().meta(ANY_SCALAR)), []).describe(
+    "Ids of the tasks that must have completed before",
+  ),
   config: z
     .discriminatedUnion(TAG_KEY, [SubprocessFile, UvPythonFile])
     .describe("What the task does; its tag says which kind it is"),

@@ -1,0 +1,412 @@
+/**
+ * Draws the graph of a workflow's tasks with box characters, for terminals. Each row of boxes depends on rows above
+ * it; lines run downwards, a line that crosses another without meeting it goes over it.
+ */
+import { buildDag, type Dag, type DagTask } from "./dag.ts";
+import { Canvas, DOWN, type GraphLine, type GraphSpan, UP } from "./graph-canvas.ts";
+import { type Box, centerOf, type Item, layOut } from "./graph-layout.ts";
+import { type RunStatus, STATUS_SYMBOLS } from "./status.ts";
+
+export type { GraphLine, GraphSpan } from "./graph-canvas.ts";
+
+/** A task to draw. */
+export interface GraphTask extends DagTask {
+  /** Shown instead of the id. */
+  readonly label?: string;
+  /** Shown as a symbol before the label. */
+  readonly status?: RunStatus | null;
+}
+
+/** How a graph is drawn. */
+export interface GraphOptions {
+  /** Columns that there are; 100 by default. */
+  readonly width?: number;
+}
+
+/** How a graph is turned into one text. */
+export interface DrawOptions extends GraphOptions {
+  /** Colours the label of a task. */
+  readonly paint?: (task: string, text: string) => string;
+}
+
+/** Beyond this a drawing helps nobody; the list is shown. */
+const MOST_BOXES = 300;
+
+/**
+ * Draws the graph as one text, lines joined by line feeds.
+ * @throws InvalidInputError when the tasks are no graph without cycles
+ */
+export function drawGraph(tasks: readonly GraphTask[], options: DrawOptions = {}): string {
+  const paint = options.paint ?? ((_task: string, text: string) => text);
+  return graphLines(tasks, options)
+    .map((line) =>
+      line.map((span) => (span.task === null ? span.text : paint(span.task, span.text))).join(""),
+    )
+    .join("\n");
+}
+
+/**
+ * Draws the graph, line by line, each label marked with its task. When it is too wide, tasks with the same
+ * dependencies and the same dependents share a box, then labels are cut; when that is not enough, it is a list.
+ * @throws InvalidInputError when the tasks are no graph without cycles
+ */
+export function graphLines(tasks: readonly GraphTask[], options: GraphOptions = {}): GraphLine[] {
+  const width = Math.max(20, options.width ?? 100);
+  const dag = buildDag(tasks);
+  const attempts: { stacked: boolean; longest: number }[] = [
+    { stacked: false, longest: width - 4 },
+    { stacked: true, longest: width - 4 },
+    { stacked: false, longest: 20 },
+    { stacked: true, longest: 20 },
+    { stacked: true, longest: 12 },
+  ];
+  for (const { stacked, longest } of attempts) {
+    const groups = groupTasks(tasks, dag, stacked, longest, width - 4);
+    if (groups.length > MOST_BOXES) continue;
+    const layers = layOut(
+      groups.map((group) => group.box),
+      width,
+    );
+    if (layers !== null) return draw(layers, new Map(groups.map((group) => [group.box.key, group])));
+  }
+  return listLines(tasks, dag, width);
+}
+
+interface Label {
+  readonly task: string;
+  readonly text: string;
+}
+
+interface Group {
+  readonly box: Box;
+  /** Row by row; several to a row when there are many. */
+  readonly rows: readonly (readonly Label[])[];
+  /** Width of each column of labels. */
+  readonly columns: readonly number[];
+}
+
+const LABEL_GAP = 2;
+const TALLEST = 8;
+
+function groupTasks(
+  tasks: readonly GraphTask[],
+  dag: Dag,
+  stacked: boolean,
+  longest: number,
+  widest: number,
+): Group[] {
+  const members = new Map<string, GraphTask[]>();
+  const keyOf = new Map<string, string>();
+  for (const task of tasks) {
+    const key = stacked
+      ? JSON.stringify([[...task.depends].sort(), [...dag.dependents(task.id)].sort()])
+      : task.id;
+    const list = members.get(key);
+    if (list === undefined) members.set(key, [task]);
+    else list.push(task);
+    keyOf.set(task.id, key);
+  }
+  return [...members].map(([key, group]) => {
+    const labels = group.map((task) => ({ task: task.id, text: labelOf(task, longest) }));
+    const { rows, columns } = arrange(labels, widest);
+    const first = group[0]?.id ?? "";
+    const targets = new Set(dag.dependents(first).map((id) => keyOf.get(id) ?? id));
+    const inner = columns.reduce((sum, column) => sum + column, 0) + LABEL_GAP * (columns.length - 1);
+    return { box: { key, layer: dag.depth(first), width: inner + 4, targets: [...targets] }, rows, columns };
+  });
+}
+
+/** Labels in as many columns as keep the box low, as far as they fit. */
+function arrange(labels: readonly Label[], widest: number): Pick<Group, "rows" | "columns"> {
+  for (let count = Math.ceil(labels.length / TALLEST); ; count--) {
+    const height = Math.ceil(labels.length / count);
+    const rows: Label[][] = Array.from({ length: height }, () => []);
+    for (const [index, label] of labels.entries()) rows[index % height]?.push(label);
+    const columns = Array.from({ length: Math.ceil(labels.length / height) }, (_, column) =>
+      Math.max(0, ...rows.map((row) => Bun.stringWidth(row[column]?.text ?? ""))),
+    );
+    const total = columns.reduce((sum, column) => sum + column, 0) + LABEL_GAP * (columns.length - 1);
+    if (count <= 1 || total <= widest) return { rows, columns };
+  }
+}
+
+function labelOf(task: GraphTask, longest: number): string {
+  const symbol = task.status == null ? "" : `${STATUS_SYMBOLS[task.status]} `;
+  return symbol + shorten(task.label ?? task.id, longest - symbol.length);
+}
+
+/** A text without control characters, at most so many columns wide. */
+function shorten(text: string, longest: number): string {
+  const clean = text.replace(/[\x00-\x1f\x7f-\x9f]/g, " ");
+  if (Bun.stringWidth(clean) <= longest) return clean;
+  let kept = "";
+  for (const { segment } of new Intl.Segmenter().segment(clean)) {
+    if (Bun.stringWidth(kept + segment) > longest - 1) break;
+    kept += segment;
+  }
+  return `${kept}…`;
+}
+
+function draw(layers: readonly Item[][], groups: ReadonlyMap<string, Group>): GraphLine[] {
+  const canvas = new Canvas();
+  let owner = 0;
+  let top = 0;
+  let arriving: readonly Port[] = [];
+  for (const layer of layers) {
+    const height = Math.max(...layer.map((item) => heightOf(item, groups)));
+    for (const item of layer) {
+      const group = item.box === null ? undefined : groups.get(item.box.key);
+      const center = centerOf(item);
+      if (group === undefined) {
+        owner += 1;
+        canvas.line(center, top, center, top + height - 1, owner);
+        canvas.join(center, top, UP, owner);
+        canvas.join(center, top + height - 1, DOWN, owner);
+        continue;
+      }
+      const own = heightOf(item, groups);
+      canvas.box(item.x, top, item.width, own);
+      for (const port of arriving) if (port.item === item) canvas.join(port.x, top, UP, 0);
+      for (const [row, labels] of group.rows.entries()) {
+        let x = item.x + 2;
+        for (const [column, label] of labels.entries()) {
+          canvas.text(x, top + 1 + row, label.text, label.task);
+          x += (group.columns[column] ?? 0) + LABEL_GAP;
+        }
+      }
+      if (item.next.length === 0) continue;
+      canvas.join(center, top + own - 1, DOWN, 0);
+      if (own < height) {
+        owner += 1;
+        canvas.line(center, top + own, center, top + height - 1, owner);
+        canvas.join(center, top + own, UP, owner);
+        canvas.join(center, top + height - 1, DOWN, owner);
+      }
+    }
+    top += height;
+    const routed = route(layer);
+    owner = drawChannel(canvas, routed, top, owner);
+    top += routed.height;
+    arriving = routed.ports;
+  }
+  return canvas.lines();
+}
+
+function heightOf(item: Item, groups: ReadonlyMap<string, Group>): number {
+  return item.box === null ? 1 : 2 + (groups.get(item.box.key)?.rows.length ?? 1);
+}
+
+/** Lines between two layers that are one: all its sources lead to all its targets. */
+interface Net {
+  readonly sources: readonly Item[];
+  readonly targets: readonly Item[];
+  /** Columns where it enters its targets, in their order. */
+  readonly entries: number[];
+  /** Row of its horizontal piece within the channel; null when it is one straight line. */
+  track: number | null;
+}
+
+/** Where a net enters a box. */
+interface Port {
+  readonly item: Item;
+  readonly x: number;
+}
+
+interface Channel {
+  readonly nets: readonly Net[];
+  readonly ports: readonly Port[];
+  readonly height: number;
+}
+
+/** Finds the way of the lines from a layer to the next. */
+function route(layer: readonly Item[]): Channel {
+  const nets = makeNets(layer);
+  const ports = choosePorts(nets);
+  return { nets, ports, height: assignTracks(nets) };
+}
+
+/** Items that lead to the same targets share their lines. */
+function makeNets(layer: readonly Item[]): Net[] {
+  const numbers = new Map<Item, number>();
+  const nets = new Map<string, { sources: Item[]; targets: Item[] }>();
+  for (const item of layer) {
+    if (item.next.length === 0) continue;
+    const key = item.next
+      .map((target) => {
+        const number = numbers.get(target) ?? numbers.size;
+        numbers.set(target, number);
+        return number;
+      })
+      .sort((a, b) => a - b)
+      .join();
+    const net = nets.get(key);
+    if (net === undefined) nets.set(key, { sources: [item], targets: item.next });
+    else net.sources.push(item);
+  }
+  return [...nets.values()].map((net) => ({ ...net, entries: [], track: null }));
+}
+
+/**
+ * The column where each net enters each of its targets: straight down where that is possible, else the middle of
+ * what is free; never under the end of another net, whose line would then seem to go on.
+ */
+function choosePorts(nets: readonly Net[]): Port[] {
+  const arrivals = new Map<Item, Net[]>();
+  const leaving = new Map<number, Net>();
+  for (const net of nets) {
+    for (const source of net.sources) leaving.set(centerOf(source), net);
+    for (const target of net.targets) arrivals.set(target, [...(arrivals.get(target) ?? []), net]);
+  }
+  const columns = new Map<Net, Map<Item, number>>(nets.map((net) => [net, new Map()]));
+  for (const [target, entering] of arrivals) {
+    const middle = (net: Net) =>
+      net.sources.reduce((sum, item) => sum + centerOf(item), 0) / net.sources.length;
+    const ordered = [...entering].sort((a, b) => middle(a) - middle(b));
+    const taken = new Set<number>();
+    for (const [index, net] of ordered.entries()) {
+      const spread = Math.round(((index + 1) * (target.width - 1)) / (ordered.length + 1));
+      const straight =
+        net.sources.length === 1 && net.sources[0] !== undefined ? centerOf(net.sources[0]) : null;
+      const wanted =
+        straight !== null && straight > target.x && straight < target.x + target.width - 1
+          ? straight
+          : ordered.length === 1
+            ? centerOf(target)
+            : target.x + spread;
+      const x = target.box === null ? target.x : nearestFree(target, wanted, net, taken, leaving);
+      taken.add(x);
+      columns.get(net)?.set(target, x);
+    }
+  }
+  const ports: Port[] = [];
+  for (const net of nets) {
+    for (const target of net.targets) {
+      const x = columns.get(net)?.get(target) ?? centerOf(target);
+      net.entries.push(x);
+      ports.push({ item: target, x });
+    }
+  }
+  return ports;
+}
+
+function nearestFree(
+  target: Item,
+  wanted: number,
+  net: Net,
+  taken: ReadonlySet<number>,
+  leaving: ReadonlyMap<number, Net>,
+): number {
+  const isFree = (x: number): boolean => {
+    if (x <= target.x || x >= target.x + target.width - 1 || taken.has(x)) return false;
+    const other = leaving.get(x);
+    return other === undefined || other === net;
+  };
+  for (let distance = 0; distance < target.width; distance++) {
+    if (isFree(wanted + distance)) return wanted + distance;
+    if (isFree(wanted - distance)) return wanted - distance;
+  }
+  return wanted;
+}
+
+/** Gives each net that is not straight a row of its own where it would touch another; returns how many rows there are. */
+function assignTracks(nets: readonly Net[]): number {
+  const bent = nets.filter((net) => new Set(columnsOf(net)).size > 1);
+  const leaving = new Map<number, Net>();
+  for (const net of bent) for (const source of net.sources) leaving.set(centerOf(source), net);
+  // A net that enters under the end of another must bend below it.
+  const above = new Map<Net, Net[]>();
+  for (const net of bent) {
+    const others = net.entries.flatMap((x) => {
+      const other = leaving.get(x);
+      return other === undefined || other === net ? [] : [other];
+    });
+    above.set(net, others);
+  }
+  let open = [...bent].sort((a, b) => Math.min(...columnsOf(a)) - Math.min(...columnsOf(b)));
+  let row = 0;
+  for (; open.length > 0; row++) {
+    const ready = open.filter((net) =>
+      (above.get(net) ?? []).every((other) => other.track !== null && other.track < row),
+    );
+    let free = Number.NEGATIVE_INFINITY;
+    // When nets wait for each other in a circle, one goes first.
+    for (const net of ready.length > 0 ? ready : open.slice(0, 1)) {
+      const columns = columnsOf(net);
+      if (Math.min(...columns) <= free + 1) continue;
+      net.track = row;
+      free = Math.max(...columns);
+    }
+    open = open.filter((net) => net.track === null);
+  }
+  return row;
+}
+
+function columnsOf(net: Net): number[] {
+  return [...net.sources.map(centerOf), ...net.entries];
+}
+
+/** Draws the lines of a channel; returns the last owner number used. */
+function drawChannel(canvas: Canvas, channel: Channel, top: number, lastOwner: number): number {
+  let owner = lastOwner;
+  if (channel.height === 0) return owner;
+  const bottom = top + channel.height - 1;
+  // Horizontal pieces first: vertical ones go over them.
+  for (const net of channel.nets) {
+    owner += 1;
+    if (net.track === null) continue;
+    const columns = columnsOf(net);
+    canvas.line(Math.min(...columns), top + net.track, Math.max(...columns), top + net.track, owner);
+  }
+  owner = lastOwner;
+  for (const net of channel.nets) {
+    owner += 1;
+    const bend = net.track === null ? bottom : top + net.track;
+    for (const source of net.sources) {
+      const x = centerOf(source);
+      canvas.join(x, top, UP, owner);
+      canvas.line(x, top, x, bend, owner);
+    }
+    for (const x of net.entries) {
+      canvas.line(x, net.track === null ? top : bend, x, bottom, owner);
+      canvas.join(x, bottom, DOWN, owner);
+    }
+  }
+  return owner;
+}
+
+/** When no drawing fits: row by row, each task with what it waits for. */
+function listLines(tasks: readonly GraphTask[], dag: Dag, width: number): GraphLine[] {
+  const rows = Map.groupBy(tasks, (task) => dag.depth(task.id));
+  const numberWidth = String(rows.size).length;
+  const labels = new Map(tasks.map((task) => [task.id, labelOf(task, Math.max(12, Math.floor(width / 2)))]));
+  const labelWidth = Math.max(...[...labels.values()].map((label) => Bun.stringWidth(label)));
+  const lines: GraphLine[] = [];
+  for (const depth of [...rows.keys()].sort((a, b) => a - b)) {
+    for (const [index, task] of (rows.get(depth) ?? []).entries()) {
+      const number = index === 0 ? String(depth + 1) : "";
+      const label = labels.get(task.id) ?? task.id;
+      const line: GraphSpan[] = [
+        { text: `${number.padStart(numberWidth)}  `, task: null },
+        { text: label, task: task.id },
+      ];
+      if (task.depends.length > 0) {
+        const room = width - numberWidth - 2 - labelWidth - 3;
+        const padding = " ".repeat(labelWidth - Bun.stringWidth(label));
+        line.push({ text: `${padding} ← ${namesWithin(task.depends, room)}`, task: null });
+      }
+      lines.push(line);
+    }
+  }
+  return lines;
+}
+
+/** As many ids as fit, and how many there are besides. */
+function namesWithin(ids: readonly string[], room: number): string {
+  const all = ids.join(", ");
+  if (Bun.stringWidth(all) <= room) return all;
+  for (let count = ids.length - 1; count > 0; count--) {
+    const text = `${ids.slice(0, count).join(", ")} and ${ids.length - count} more`;
+    if (Bun.stringWidth(text) <= room) return text;
+  }
+  return `${ids.length} tasks`;
+}
