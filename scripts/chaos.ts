@@ -1,0 +1,36 @@
+/**
+ * `npm run chaos -- --minutes N --seed S [--rate R]`: kills, stops and cuts off a principal and three agents under load, then
+ * counts what was lost or done twice. Exit status 1, the seed and a timeline when anything was.
+ */
+import { parseArgs } from "node:util";
+import { BINARY } from "./support/paths.ts";
+
+const { values } = parseArgs({
+  args: process.argv.slice(2),
+  options: {
+    minutes: { type: "string", default: "2" },
+    seed: { type: "string", default: String(Date.now() % 1_000_000) },
+    rate: { type: "string", default: "4" },
+  },
+});
+process.env.CDKTR_TEST_BINARY ??= BINARY;
+const { chaos } = await import("../test/chaos/chaos.ts");
+
+const result = await chaos({
+  minutes: Number(values.minutes),
+  seed: Number(values.seed),
+  runsPerSecond: Number(values.rate),
+  say: (line) => console.error(line),
+});
+console.log(`chaos: ${values.minutes} minutes, seed ${values.seed}`);
+for (const [name, count] of Object.entries({ ...result.faults, ...result.counts })) {
+  console.log(`  ${String(count).padStart(8)}  ${name}`);
+}
+console.log(`  ${String(result.violations.length).padStart(8)}  violations`);
+for (const violation of result.violations.slice(0, 50)) console.log(`  ! ${violation}`);
+if (result.violations.length > 0) {
+  console.log(
+    `Everything is kept in ${result.directory}. Again: npm run chaos -- --minutes ${values.minutes} --seed ${values.seed}`,
+  );
+  process.exit(1);
+}

@@ -1,0 +1,351 @@
+/**
+ * The chaos test: a principal and three agents under a steady load of triggers, while they are killed, stopped and cut off
+ * and the history database is taken away; then the account.
+ */
+import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import type { PrincipalClient } from "../../src/protocol/client.ts";
+import { type CdktrProcess, Cluster, freePorts } from "../support/cdktr.ts";
+import { TcpProxy } from "./proxy.ts";
+import { Random } from "./random.ts";
+import { type Account, account, type Outage } from "./verify.ts";
+import { Load, prepareWorkflows } from "./workload.ts";
+
+/** How long, how hard, and from which seed. */
+export interface ChaosOptions {
+  readonly minutes: number;
+  readonly seed: number;
+  readonly runsPerSecond?: number;
+  /** Told of each event as it happens. */
+  readonly say?: (line: string) => void;
+}
+
+/** The account with what happened when. */
+export interface ChaosResult extends Account {
+  readonly timeline: readonly string[];
+  readonly faults: Readonly<Record<string, number>>;
+  /** Where everything lies; kept when there are violations. */
+  readonly directory: string;
+}
+
+const HEARTBEAT_TIMEOUT_MS = 2500;
+const SETTINGS = {
+  CDKTR_AGENT_HEARTBEAT_INTERVAL_MS: "300",
+  CDKTR_AGENT_HEARTBEAT_TIMEOUT_MS: String(HEARTBEAT_TIMEOUT_MS),
+  CDKTR_DEFAULT_ZMQ_TIMEOUT_MS: "1000",
+  CDKTR_RETRY_ATTEMPTS: "100000",
+  CDKTR_LOG_FLUSH_INTERVAL_MS: "1000",
+};
+const AGENTS = 3;
+/** No run reached its end for so long, with everything in order: something is stuck. */
+const STUCK_MS = 90_000;
+/** TERM, the grace period and KILL, and a heartbeat or two. */
+const FENCING_SECONDS = 12;
+
+interface ChaosAgent {
+  readonly name: string;
+  readonly api: TcpProxy;
+  readonly logs: TcpProxy;
+  process: CdktrProcess;
+}
+
+/** Runs the chaos and gives the account. Leaves nothing running; the directory stays only when something was violated. */
+export async function chaos(options: ChaosOptions): Promise<ChaosResult> {
+  const storm = await Storm.start(options);
+  try {
+    return await storm.run();
+  } finally {
+    await storm.stop();
+  }
+}
+
+class Storm {
+  readonly #random: Random;
+  readonly #timeline: string[] = [];
+  readonly #faults: Record<string, number> = {};
+  readonly #outages: Outage[] = [];
+  readonly #agents: ChaosAgent[] = [];
+  readonly #began = performance.now();
+  #lock: Bun.Subprocess | undefined;
+  #keep = false;
+
+  private constructor(
+    private readonly options: ChaosOptions,
+    private readonly cluster: Cluster,
+  ) {
+    this.#random = new Random(options.seed);
+  }
+
+  static async start(options: ChaosOptions): Promise<Storm> {
+    const cluster = new Cluster({ env: SETTINGS }, await freePorts(3));
+    const storm = new Storm(options, cluster);
+    writeFileSync(storm.#witness, "");
+    return storm;
+  }
+
+  get #witness(): string {
+    return join(this.cluster.directory, "witness");
+  }
+
+  get #client(): PrincipalClient {
+    return this.cluster.client;
+  }
+
+  async run(): Promise<ChaosResult> {
+    const { minutes, seed, runsPerSecond = 4 } = this.options;
+    const workflowIds = await prepareWorkflows(this.cluster);
+    await this.cluster.startPrincipal();
+    for (let n = 1; n <= AGENTS; n++) await this.#addAgent(`chaos-${n}`);
+    this.#say(
+      `seed ${seed}: principal and ${AGENTS} agents for ${minutes} minutes at ${runsPerSecond} runs/s`,
+    );
+    const load = new Load(this.#client, workflowIds, new Random(seed + 1), runsPerSecond);
+    load.start();
+    await this.#quiet(2000);
+    const memoryBefore = residentMb(this.cluster.principal?.pid);
+    const end = performance.now() + minutes * 60_000;
+    while (performance.now() < end) {
+      await this.#fault();
+      await this.#quiet(this.#random.between(500, 4000));
+    }
+    this.#say("the storm is over");
+    await load.stop();
+    const violations = await this.#settle(load.acknowledged.map((run) => run.runId));
+    const memoryAfter = residentMb(this.cluster.principal?.pid);
+    await this.#shutDown();
+    violations.push(...(await this.#leftovers()));
+    violations.push(...load.doubled.map((run) => `a repeated trigger of run ${run} made another run`));
+    const result = await account({
+      database: join(this.cluster.dataDirectory, "app.db"),
+      witness: this.#witness,
+      acknowledged: load.acknowledged,
+      outages: this.#outages,
+      fencingSeconds: FENCING_SECONDS,
+    });
+    violations.push(...result.violations);
+    if (memoryAfter > memoryBefore * 3 + 100) {
+      violations.push(`the principal's memory went from ${memoryBefore} MB to ${memoryAfter} MB`);
+    }
+    this.#keep = violations.length > 0;
+    return {
+      counts: {
+        ...result.counts,
+        "principal MB at the start": memoryBefore,
+        "principal MB at the end": memoryAfter,
+      },
+      violations,
+      timeline: this.#timeline,
+      faults: this.#faults,
+      directory: this.cluster.directory,
+    };
+  }
+
+  async stop(): Promise<void> {
+    this.#lock?.kill("SIGKILL");
+    for (const agent of this.#agents) {
+      agent.process.kill("SIGCONT");
+      agent.api.close();
+      agent.logs.close();
+    }
+    this.cluster.principal?.kill("SIGCONT");
+    if (this.#keep) {
+      await this.#client.close();
+      await Promise.all(this.#agents.map((agent) => agent.process.stop()));
+      await this.cluster.principal?.stop();
+    } else {
+      await Promise.all(this.#agents.map((agent) => agent.process.stop()));
+      await this.cluster.stop();
+    }
+  }
+
+  #say(what: string): void {
+    const line = `${((performance.now() - this.#began) / 1000).toFixed(1).padStart(7)} s  ${what}`;
+    this.#timeline.push(line);
+    this.options.say?.(line);
+  }
+
+  /** The pause between two faults is part of the plan, not a wait for something to happen. */
+  #quiet(ms: number): Promise<void> {
+    return Bun.sleep(ms);
+  }
+
+  async #addAgent(name: string): Promise<void> {
+    const api = await TcpProxy.to(this.cluster.ports.api);
+    const logs = await TcpProxy.to(this.cluster.ports.listening);
+    this.#agents.push({ name, api, logs, process: this.#spawnAgent(name, api, logs) });
+  }
+
+  #spawnAgent(name: string, api: TcpProxy, logs: TcpProxy): CdktrProcess {
+    return this.cluster.spawn(["start", "agent", "--suffix", name], {
+      env: {
+        CDKTR_PRINCIPAL_PORT: String(api.port),
+        CDKTR_LOGS_LISTENING_PORT: String(logs.port),
+        CHAOS_AGENT: name,
+        CHAOS_WITNESS: this.#witness,
+      },
+    });
+  }
+
+  async #fault(): Promise<void> {
+    const agent = this.#random.pick(this.#agents);
+    const [name, inflict] = this.#random.pick<[string, () => Promise<void>]>([
+      ["principal killed", () => this.#killPrincipal(this.#random.between(0, 3000))],
+      ["principal stopped", () => this.#stopPrincipal(this.#random.between(300, HEARTBEAT_TIMEOUT_MS * 2))],
+      ["agent killed", () => this.#killAgent(agent, this.#random.between(0, 4000))],
+      ["agent killed", () => this.#killAgent(agent, this.#random.between(0, 500))],
+      ["agent stopped", () => this.#stopAgent(agent, this.#random.between(500, HEARTBEAT_TIMEOUT_MS * 3))],
+      ["network cut", () => this.#cutAgent(agent, this.#random.between(300, HEARTBEAT_TIMEOUT_MS * 3))],
+      ["network slow", () => this.#slowAgent(agent, this.#random.between(50, 700))],
+      ["database locked", () => this.#lockDatabase(this.#random.between(1500, 5000))],
+    ]);
+    this.#faults[name] = (this.#faults[name] ?? 0) + 1;
+    await inflict();
+  }
+
+  async #during(agent: string, ms: number): Promise<void> {
+    const from = bootSeconds();
+    await this.#quiet(ms);
+    this.#outages.push({ agent, from, until: bootSeconds() });
+  }
+
+  async #killPrincipal(awayMs: number): Promise<void> {
+    this.#say(`principal: KILL, back in ${Math.round(awayMs)} ms`);
+    const from = bootSeconds();
+    this.cluster.principal?.kill("SIGKILL");
+    await this.cluster.principal?.finished;
+    await this.#quiet(awayMs);
+    await this.cluster.startPrincipal();
+    this.#outages.push({ agent: "all", from, until: bootSeconds() });
+  }
+
+  async #stopPrincipal(ms: number): Promise<void> {
+    this.#say(`principal: STOP for ${Math.round(ms)} ms`);
+    this.cluster.principal?.kill("SIGSTOP");
+    await this.#during("all", ms);
+    this.cluster.principal?.kill("SIGCONT");
+  }
+
+  async #killAgent(agent: ChaosAgent, awayMs: number): Promise<void> {
+    this.#say(`${agent.name}: KILL, back in ${Math.round(awayMs)} ms`);
+    const from = bootSeconds();
+    agent.process.kill("SIGKILL");
+    await agent.process.finished;
+    await this.#quiet(awayMs);
+    agent.process = this.#spawnAgent(agent.name, agent.api, agent.logs);
+    await agent.process.waitFor(/register|connected|ready/i);
+    this.#outages.push({ agent: agent.name, from, until: bootSeconds() });
+  }
+
+  async #stopAgent(agent: ChaosAgent, ms: number): Promise<void> {
+    this.#say(`${agent.name}: STOP for ${Math.round(ms)} ms`);
+    agent.process.kill("SIGSTOP");
+    await this.#during(agent.name, ms);
+    agent.process.kill("SIGCONT");
+  }
+
+  async #cutAgent(agent: ChaosAgent, ms: number): Promise<void> {
+    const half = this.#random.next() < 0.3;
+    this.#say(`${agent.name}: ${half ? "log connection" : "network"} cut for ${Math.round(ms)} ms`);
+    if (!half) agent.api.cut();
+    agent.logs.cut();
+    await this.#during(agent.name, ms);
+    agent.api.heal();
+    agent.logs.heal();
+  }
+
+  async #slowAgent(agent: ChaosAgent, delayMs: number): Promise<void> {
+    this.#say(`${agent.name}: network slow by ${Math.round(delayMs)} ms`);
+    agent.api.slow(delayMs);
+    agent.logs.slow(delayMs);
+    await this.#during(agent.name, 3000);
+    agent.api.heal();
+    agent.logs.heal();
+  }
+
+  /** Another process takes the lock of the database file while the principal is away; the principal works without. */
+  async #lockDatabase(ms: number): Promise<void> {
+    const database = join(this.cluster.dataDirectory, "app.db");
+    this.#say(`principal: KILL, and the database is locked by another process for ${Math.round(ms)} ms`);
+    const from = bootSeconds();
+    this.cluster.principal?.kill("SIGKILL");
+    await this.cluster.principal?.finished;
+    if (existsSync(database)) {
+      const lock = Bun.spawn(
+        [
+          "python3",
+          "-c",
+          "import fcntl,sys\nf=open(sys.argv[1],'r+b')\nfcntl.lockf(f,fcntl.LOCK_EX)\nprint('locked',flush=True)\nsys.stdin.read()",
+          database,
+        ],
+        { stdin: "pipe", stdout: "pipe", stderr: "inherit" },
+      );
+      this.#lock = lock;
+      await lock.stdout.getReader().read();
+    }
+    await this.cluster.startPrincipal();
+    this.#outages.push({ agent: "all", from, until: bootSeconds() });
+    await this.#quiet(ms);
+    this.#lock?.kill("SIGKILL");
+    await this.#lock?.exited;
+    this.#lock = undefined;
+  }
+
+  /** Waits until every run is over; a violation when nothing moves any more. */
+  async #settle(runIds: readonly string[]): Promise<string[]> {
+    const open = new Set(runIds);
+    let progress = performance.now();
+    while (open.size > 0) {
+      for (const runId of [...open]) {
+        const run = await this.#client.waitRun(runId, 2000, { attempts: 5 });
+        if (!["COMPLETED", "FAILED", "CRASHED", "CANCELLED"].includes(run.status)) {
+          if (performance.now() - progress > STUCK_MS) {
+            return [
+              `${open.size} runs are stuck, among them ${runId} (${run.status}, attempt ${run.attempt} on ${run.agent_id})`,
+            ];
+          }
+          continue;
+        }
+        open.delete(runId);
+        progress = performance.now();
+      }
+    }
+    this.#say(`all ${runIds.length} runs are over`);
+    return [];
+  }
+
+  /** Everything ends as an operator ends it: agents first, so that what they hold is delivered. */
+  async #shutDown(): Promise<void> {
+    for (const agent of this.#agents) agent.process.kill("SIGTERM");
+    const ended = await Promise.all(this.#agents.map((agent) => agent.process.finished));
+    this.#say(`agents ended with status ${ended.map((end) => end.code).join(", ")}`);
+    this.cluster.principal?.kill("SIGTERM");
+    const principal = await this.cluster.principal?.finished;
+    this.#say(`principal ended with status ${principal?.code}`);
+  }
+
+  /** Processes of tasks that are still there, known by the witness variable in their environment. */
+  async #leftovers(): Promise<string[]> {
+    const mark = `CHAOS_WITNESS=${this.#witness}`;
+    return readdirSync("/proc")
+      .filter((entry) => /^\d+$/.test(entry))
+      .filter((pid) => readOr(`/proc/${pid}/environ`).split("\0").includes(mark))
+      .map((pid) => `process ${pid} is left over: ${readOr(`/proc/${pid}/cmdline`).replaceAll("\0", " ")}`);
+  }
+}
+
+function bootSeconds(): number {
+  return Number(readFileSync("/proc/uptime", "utf8").split(" ")[0]);
+}
+
+function residentMb(pid: number | undefined): number {
+  const match = /VmRSS:\s+(\d+) kB/.exec(readOr(`/proc/${pid}/status`));
+  return match === null ? 0 : Math.round(Number(match[1]) / 1024);
+}
+
+function readOr(path: string): string {
+  try {
+    return readFileSync(path, "utf8");
+  } catch {
+    return "";
+  }
+}

@@ -1,0 +1,255 @@
+/** The account after the storm: what the principal acknowledged, what the tasks witnessed, what the history holds. */
+import { readFileSync } from "node:fs";
+import { DuckDBInstance } from "@duckdb/node-api";
+import type { Acknowledged } from "./workload.ts";
+
+/** What a task wrote into the witness file. */
+interface Witnessed {
+  readonly what: "start" | "end";
+  /** Seconds of the boot clock. */
+  readonly at: number;
+  readonly run: string;
+  readonly attempt: number;
+  readonly task: string;
+  readonly instance: string;
+  readonly try: number;
+  readonly agent: string;
+}
+
+/** A time in which an agent could not be told anything, seconds of the boot clock. */
+export interface Outage {
+  readonly agent: string | "all";
+  readonly from: number;
+  readonly until: number;
+}
+
+/** Everything that the account is made from. */
+export interface Evidence {
+  readonly database: string;
+  readonly witness: string;
+  readonly acknowledged: readonly Acknowledged[];
+  readonly outages: readonly Outage[];
+  /** Seconds that an agent with a good connection may take to end a superseded attempt. */
+  readonly fencingSeconds: number;
+}
+
+/** The counts, and every violation of a guarantee in words. */
+export interface Account {
+  readonly counts: Readonly<Record<string, number>>;
+  readonly violations: readonly string[];
+}
+
+/** Compares the evidence with the guarantees. */
+export async function account(evidence: Evidence): Promise<Account> {
+  const violations: string[] = [];
+  const instance = await DuckDBInstance.create(evidence.database, { access_mode: "READ_ONLY" });
+  const connection = await instance.connect();
+  const rows = async <T>(sql: string) => (await connection.runAndReadAll(sql)).getRowObjectsJson() as T[];
+  try {
+    const runs = await rows<{ run: string; attempt: number; statuses: string[] }>(
+      `SELECT workflow_instance_id AS run, attempt, list(status::VARCHAR ORDER BY timestamp_ms, rowid) AS statuses
+       FROM workflow_run_status GROUP BY ALL ORDER BY run, attempt`,
+    );
+    const tasks = await rows<{
+      run: string;
+      attempt: number;
+      task: string;
+      instance: string;
+      status: string;
+    }>(
+      `SELECT workflow_instance_id AS run, attempt, task_id AS task, task_instance_id AS instance, status::VARCHAR AS status
+       FROM task_run_status ORDER BY timestamp_ms, rowid`,
+    );
+    const lines = await rows<{ instance: string; payload: string }>(
+      `SELECT task_instance_id AS instance, payload FROM logstore WHERE payload LIKE 'try % line %'
+       ORDER BY task_instance_id, timestamp_ms, rowid`,
+    );
+    const witnessed = readWitness(evidence.witness);
+    const counts = {
+      "acknowledged triggers": evidence.acknowledged.length,
+      ...checkRuns(evidence.acknowledged, runs, violations),
+      ...checkTasks(witnessed, tasks, violations),
+      ...checkFencing(witnessed, runs, evidence, violations),
+      ...checkLines(witnessed, tasks, lines, violations),
+    };
+    return { counts, violations };
+  } finally {
+    connection.closeSync();
+    instance.closeSync();
+  }
+}
+
+const TERMINAL = new Set(["COMPLETED", "FAILED", "CRASHED", "CANCELLED"]);
+
+/** Every acknowledged trigger is one run with one terminal status; no run was made that nobody asked for. */
+function checkRuns(
+  acknowledged: readonly Acknowledged[],
+  rows: readonly { run: string; attempt: number; statuses: string[] }[],
+  violations: string[],
+): Record<string, number> {
+  const byRun = Map.groupBy(rows, (row) => row.run);
+  const ends: Record<string, number> = {};
+  let reruns = 0;
+  for (const { runId } of acknowledged) {
+    const attempts = byRun.get(runId);
+    const last = attempts?.at(-1);
+    if (attempts === undefined || last === undefined) {
+      violations.push(`run ${runId} was acknowledged and is not in the history`);
+      continue;
+    }
+    for (const attempt of attempts) {
+      const terminal = attempt.statuses.filter((status) => TERMINAL.has(status));
+      if (terminal.length !== 1 || attempt.statuses.at(-1) !== terminal[0]) {
+        violations.push(`run ${runId} attempt ${attempt.attempt} went ${attempt.statuses.join(" → ")}`);
+      } else if (attempt !== last && terminal[0] !== "CRASHED") {
+        violations.push(`run ${runId} went on after attempt ${attempt.attempt} was ${terminal[0]}`);
+      }
+    }
+    const end = last.statuses.at(-1) ?? "nothing";
+    ends[`runs ${end}`] = (ends[`runs ${end}`] ?? 0) + 1;
+    if (attempts.length > 1) reruns++;
+  }
+  const known = new Set(acknowledged.map(({ runId }) => runId));
+  for (const run of byRun.keys()) if (!known.has(run)) violations.push(`run ${run} was never acknowledged`);
+  return { ...ends, "runs with more than one attempt": reruns };
+}
+
+/** No try of a task started twice, and none after the task had COMPLETED for the principal in an earlier attempt. */
+function checkTasks(
+  witnessed: readonly Witnessed[],
+  rows: readonly { run: string; attempt: number; task: string; instance: string; status: string }[],
+  violations: string[],
+): Record<string, number> {
+  const starts = witnessed.filter((record) => record.what === "start");
+  const seen = new Set<string>();
+  for (const start of starts) {
+    const key = `${start.run} attempt ${start.attempt} task ${start.task} try ${start.try}`;
+    if (seen.has(key)) violations.push(`${key} started twice`);
+    seen.add(key);
+  }
+  const completed = new Map<string, number>();
+  for (const row of rows) {
+    if (row.status !== "COMPLETED") continue;
+    const key = `${row.run} ${row.task}`;
+    if (completed.has(key))
+      violations.push(`task ${key} COMPLETED in attempts ${completed.get(key)} and ${row.attempt}`);
+    completed.set(key, row.attempt);
+  }
+  for (const start of starts) {
+    const attempt = completed.get(`${start.run} ${start.task}`);
+    if (attempt !== undefined && start.attempt > attempt) {
+      violations.push(
+        `task ${start.run} ${start.task} COMPLETED in attempt ${attempt} and ran again in ${start.attempt}`,
+      );
+    }
+  }
+  return { "task tries started": starts.length, "tasks COMPLETED": completed.size };
+}
+
+/** Nothing of a superseded attempt happens once its agent could be told that it is over. */
+function checkFencing(
+  witnessed: readonly Witnessed[],
+  runs: readonly { run: string; attempt: number }[],
+  evidence: Evidence,
+  violations: string[],
+): Record<string, number> {
+  const newest = new Map<string, number>();
+  for (const row of runs) newest.set(row.run, Math.max(row.attempt, newest.get(row.run) ?? 0));
+  const firstStart = new Map<string, number>();
+  for (const record of witnessed) {
+    const key = `${record.run} ${record.attempt}`;
+    firstStart.set(key, Math.min(record.at, firstStart.get(key) ?? Number.POSITIVE_INFINITY));
+  }
+  let superseded = 0;
+  for (const record of witnessed) {
+    const next = nextStart(record, newest, firstStart);
+    if (next === undefined || record.at <= next) continue;
+    superseded++;
+    const from = Math.max(next, record.at - evidence.fencingSeconds);
+    const told =
+      record.at - next > evidence.fencingSeconds &&
+      !evidence.outages.some(
+        (outage) =>
+          (outage.agent === "all" || outage.agent === record.agent) &&
+          outage.from < record.at &&
+          outage.until > from,
+      );
+    if (told) {
+      violations.push(
+        `${record.run} attempt ${record.attempt} task ${record.task}: ${record.what} on ${record.agent} at ${record.at}, ` +
+          `${(record.at - next).toFixed(1)} s after a later attempt had begun`,
+      );
+    }
+  }
+  return { "records of attempts that were over, before their agent could know": superseded };
+}
+
+function nextStart(
+  record: Witnessed,
+  newest: ReadonlyMap<string, number>,
+  firstStart: ReadonlyMap<string, number>,
+): number | undefined {
+  for (let attempt = record.attempt + 1; attempt <= (newest.get(record.run) ?? 0); attempt++) {
+    const start = firstStart.get(`${record.run} ${attempt}`);
+    if (start !== undefined) return start;
+  }
+  return undefined;
+}
+
+/** Lines of a try are 1, 2, 3, … without gap or double; all of them when the task's end was reported. */
+function checkLines(
+  witnessed: readonly Witnessed[],
+  tasks: readonly { instance: string; status: string }[],
+  lines: readonly { instance: string; payload: string }[],
+  violations: string[],
+): Record<string, number> {
+  const printed = new Map<string, { last: number; of: number }>();
+  for (const { instance, payload } of lines) {
+    const match = /^try (\d+) line (\d+) of (\d+)$/.exec(payload);
+    if (match === null) {
+      violations.push(`task run ${instance} has a damaged line: ${payload}`);
+      continue;
+    }
+    const key = `${instance} try ${match[1]}`;
+    const line = Number(match[2]);
+    const last = printed.get(key)?.last ?? 0;
+    if (line !== last + 1) violations.push(`task run ${key}: line ${line} follows line ${last}`);
+    printed.set(key, { last: line, of: Number(match[3]) });
+  }
+  const reported = new Set(
+    tasks.filter((row) => row.status === "COMPLETED" || row.status === "FAILED").map((row) => row.instance),
+  );
+  let complete = 0;
+  for (const end of witnessed) {
+    if (end.what !== "end" || !reported.has(end.instance)) continue;
+    complete++;
+    const got = printed.get(`${end.instance} try ${end.try}`);
+    if (got === undefined || got.last !== got.of) {
+      violations.push(
+        `task run ${end.instance} try ${end.try} (${end.task}) ended; ${got?.last ?? 0} of its lines are there`,
+      );
+    }
+  }
+  return { "log lines": lines.length, "task tries with every line": complete };
+}
+
+function readWitness(path: string): Witnessed[] {
+  return readFileSync(path, "utf8")
+    .split("\n")
+    .filter((line) => line !== "")
+    .map((line) => {
+      const [what, at, run = "", attempt, task = "", instance = "", tried, agent = ""] = line.split(" ");
+      if (what !== "start" && what !== "end")
+        throw new Error(`the witness file has a damaged record: ${line}`);
+      return {
+        what,
+        at: Number(at),
+        run,
+        attempt: Number(attempt),
+        task,
+        instance,
+        try: Number(tried),
+        agent,
+      };
+    });
+}

@@ -1,0 +1,151 @@
+/** What runs while things are killed: workflows whose tasks print numbered lines and leave a record of their own. */
+import { join } from "node:path";
+import type { PrincipalClient } from "../../src/protocol/client.ts";
+import type { Cluster } from "../support/cdktr.ts";
+import type { Random } from "./random.ts";
+
+/**
+ * A task: appends to the witness file when it starts and ends (one short write with O_APPEND, so records stay whole), and prints
+ * `try T line I of N`. Times are of the boot clock, which the shell reads without starting a process.
+ */
+const TASK = `#!/bin/sh
+# usage: task.sh LINES PAUSE STATUS [STATUS_OF_THE_FIRST_TRY]
+witness() {
+  read -r up _ < /proc/uptime
+  printf '%s %s %s %s %s %s %s %s\\n' "$1" "$up" "$CDKTR_WORKFLOW_INSTANCE_ID" "$CDKTR_RUN_ATTEMPT" "$CDKTR_TASK_ID" \\
+    "$CDKTR_TASK_INSTANCE_ID" "$CDKTR_ATTEMPT" "$CHAOS_AGENT" >> "$CHAOS_WITNESS"
+}
+witness start
+i=1
+while [ "$i" -le "$1" ]; do
+  echo "try $CDKTR_ATTEMPT line $i of $1"
+  [ $((i % 8)) = 0 ] && sleep "$2"
+  i=$((i + 1))
+done
+witness end
+[ "$CDKTR_ATTEMPT" = 1 ] && [ -n "$4" ] && exit "$4"
+exit "$3"
+`;
+
+function workflow(
+  name: string,
+  script: string,
+  tasks: Readonly<Record<string, [depends: string[], args: string[]]>>,
+): string {
+  const retry = "    retry: { max_attempts: 2, delay: 100ms }\n";
+  return `name: ${name}\ntasks:\n${Object.entries(tasks)
+    .map(
+      ([id, [depends, args]]) => `  ${id}:
+    name: ${id}
+    depends: ${JSON.stringify(depends)}
+${args.length > 3 ? retry : ""}    config:
+      !Subprocess
+      cmd: sh
+      args: ${JSON.stringify([script, ...args])}
+`,
+    )
+    .join("")}`;
+}
+
+/** Writes the task script and the workflows. @returns their ids */
+export async function prepareWorkflows(cluster: Cluster): Promise<string[]> {
+  const script = join(cluster.directory, "task.sh");
+  await Bun.write(script, TASK);
+  const files = {
+    diamond: workflow("Diamond", script, {
+      top: [[], ["24", "0.05", "0"]],
+      left: [["top"], ["40", "0.1", "0"]],
+      right: [["top"], ["16", "0.2", "0"]],
+      bottom: [
+        ["left", "right"],
+        ["24", "0.02", "0"],
+      ],
+    }),
+    chain: workflow("Chain", script, {
+      one: [[], ["8", "0.4", "0"]],
+      two: [["one"], ["8", "0.4", "0"]],
+      three: [["two"], ["8", "0.4", "0"]],
+    }),
+    flaky: workflow("Flaky", script, {
+      shaky: [[], ["16", "0.05", "0", "7"]],
+      after: [["shaky"], ["8", "0.05", "0"]],
+    }),
+    failing: workflow("Failing", script, {
+      bad: [[], ["8", "0.1", "3"]],
+      good: [[], ["8", "0.1", "0"]],
+      never: [["bad"], ["8", "0", "0"]],
+    }),
+    chatty: workflow("Chatty", script, { talk: [[], ["800", "0.005", "0"]] }),
+  };
+  for (const [id, text] of Object.entries(files)) cluster.writeWorkflow(`${id}.yml`, text);
+  return Object.keys(files);
+}
+
+/** A trigger that the principal acknowledged. */
+export interface Acknowledged {
+  readonly workflowId: string;
+  readonly runId: string;
+}
+
+/** Triggers runs steadily, each again and again until it is acknowledged, some of them twice on purpose. */
+export class Load {
+  readonly acknowledged: Acknowledged[] = [];
+  /** A repeated request that was answered with another run: never allowed. */
+  readonly doubled: string[] = [];
+  readonly cancelled = new Set<string>();
+  #ended = false;
+  readonly #open = new Set<Promise<void>>();
+  #loop: Promise<void> = Promise.resolve();
+
+  constructor(
+    private readonly client: PrincipalClient,
+    private readonly workflowIds: readonly string[],
+    private readonly random: Random,
+    private readonly runsPerSecond: number,
+  ) {}
+
+  start(): void {
+    this.#loop = (async () => {
+      for (let n = 1; !this.#ended; n++) {
+        const trigger = this.#trigger(this.random.pick(this.workflowIds), n);
+        this.#open.add(trigger);
+        void trigger.finally(() => this.#open.delete(trigger));
+        await Bun.sleep(1000 / this.runsPerSecond);
+      }
+    })();
+  }
+
+  /** Triggers nothing new and waits until everything is acknowledged. */
+  async stop(): Promise<void> {
+    this.#ended = true;
+    await this.#loop;
+    await Promise.all(this.#open);
+  }
+
+  async #trigger(workflowId: string, n: number): Promise<void> {
+    const twice = this.random.next() < 0.1;
+    const cancel = this.random.next() < 0.05;
+    const runId = await this.#untilAcknowledged(workflowId, n);
+    this.acknowledged.push({ workflowId, runId });
+    if (twice && (await this.#untilAcknowledged(workflowId, n)) !== runId) this.doubled.push(runId);
+    if (cancel) {
+      const done = await this.client.cancelRun(runId).then(
+        () => true,
+        () => false,
+      );
+      if (done) this.cancelled.add(runId);
+    }
+  }
+
+  async #untilAcknowledged(workflowId: string, n: number): Promise<string> {
+    for (;;) {
+      try {
+        const { workflow_instance_id } = await this.client.runTask(workflowId, { dedupe_key: `chaos-${n}` });
+        return workflow_instance_id;
+      } catch {
+        // Not acknowledged: the principal is away or ill. What counts is that the repetition makes no second run.
+        await Bun.sleep(50);
+      }
+    }
+  }
+}
