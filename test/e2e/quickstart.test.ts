@@ -19,7 +19,7 @@ with tempfile.TemporaryDirectory() as directory:
     rows = db.execute("""
         WITH worst AS (
             SELECT origin, carrier, avg(arr_delay) AS delay FROM flights WHERE arr_delay IS NOT NULL
-            GROUP BY ALL HAVING count(*) >= 1000 QUALIFY row_number() OVER (PARTITION BY origin ORDER BY avg(arr_delay) DESC) = 1
+            GROUP BY origin, carrier HAVING count(*) >= 1000 QUALIFY row_number() OVER (PARTITION BY origin ORDER BY avg(arr_delay) DESC) = 1
         ), rain AS (
             SELECT f.origin, avg(dep_delay) FILTER (precip > 0) AS wet, avg(dep_delay) FILTER (precip = 0) AS dry
             FROM flights f JOIN weather w ON f.origin = w.origin AND f.time_hour = w.time_hour GROUP BY 1
