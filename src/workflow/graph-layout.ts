@@ -19,12 +19,40 @@ export interface Box {
 export interface Item {
   /** Null for a passage. */
   readonly box: Box | null;
-  readonly width: number;
+  /** Columns; those of a passage are as many as the lines that meet in it need. */
+  width: number;
   /** What it leads to in the next layer. */
   readonly next: Item[];
   readonly previous: Item[];
   /** Left column. */
   x: number;
+}
+
+/** Lines from a layer to the next that are one: all its sources lead to all its targets. */
+export interface ItemNet {
+  readonly sources: readonly Item[];
+  readonly targets: readonly Item[];
+}
+
+/** The nets that leave a layer: items that lead to the same targets share one. */
+export function netsOf(layer: readonly Item[]): ItemNet[] {
+  const numbers = new Map<Item, number>();
+  const nets = new Map<string, { sources: Item[]; targets: Item[] }>();
+  for (const item of layer) {
+    if (item.next.length === 0) continue;
+    const key = item.next
+      .map((target) => {
+        const number = numbers.get(target) ?? numbers.size;
+        numbers.set(target, number);
+        return number;
+      })
+      .sort((a, b) => a - b)
+      .join();
+    const net = nets.get(key);
+    if (net === undefined) nets.set(key, { sources: [item], targets: item.next });
+    else net.sources.push(item);
+  }
+  return [...nets.values()];
 }
 
 /** Columns between neighbours. */
@@ -93,6 +121,16 @@ function makeLayers(boxes: readonly Box[]): Item[][] {
     for (const { item, targets } of passages.values()) connect(item, targets);
     passages = below;
   }
+  for (const layer of layers) {
+    const entering = new Map<Item, number>();
+    for (const net of netsOf(layer)) {
+      for (const target of net.targets) entering.set(target, (entering.get(target) ?? 0) + 1);
+    }
+    for (const [item, count] of entering) {
+      if (item.box === null) item.width = 2 * count - 1;
+      else item.width = Math.max(item.width, 2 * count + 1);
+    }
+  }
   return layers;
 }
 
@@ -112,6 +150,7 @@ function orderLayers(layers: Item[][]): void {
       const own = new Map(layer.map((item, at) => [item, at]));
       const weight = (item: Item): number => {
         const near = isDown ? item.previous : item.next;
+        if (isAlone(item)) return Number.MAX_VALUE;
         if (near.length === 0) return own.get(item) ?? 0;
         return near.reduce((sum, other) => sum + (position.get(other) ?? 0), 0) / near.length;
       };
@@ -125,6 +164,11 @@ function orderLayers(layers: Item[][]): void {
     }
   }
   for (const [index, layer] of best.entries()) layers[index] = layer;
+}
+
+/** Whether it has no neighbours at all: such tasks stand at the right end of the first row. */
+function isAlone(item: Item): boolean {
+  return item.previous.length === 0 && item.next.length === 0;
 }
 
 function crossings(layers: readonly Item[][]): number {
@@ -201,12 +245,17 @@ function separate(layer: readonly Item[], wanted: readonly number[], limit: numb
     if (before !== undefined) offset += before.width / 2 + GAP + item.width / 2;
     offsets.push(offset);
   }
-  const groups: { sum: number; count: number }[] = [];
+  const groups: { sum: number; weight: number; count: number }[] = [];
   for (const [index, center] of wanted.entries()) {
-    groups.push({ sum: center - (offsets[index] ?? 0), count: 1 });
+    const item = layer[index];
+    // What is alone follows its neighbours and never moves them.
+    const alone = item !== undefined && isAlone(item);
+    const weight = alone ? 1e-6 : 1;
+    groups.push({ sum: weight * ((alone ? 0 : center) - (offsets[index] ?? 0)), weight, count: 1 });
     for (let last = groups.at(-1), before = groups.at(-2); last && before; before = groups.at(-2)) {
-      if (before.sum / before.count <= last.sum / last.count) break;
+      if (before.sum / before.weight <= last.sum / last.weight) break;
       before.sum += last.sum;
+      before.weight += last.weight;
       before.count += last.count;
       groups.pop();
       last = before;
@@ -218,7 +267,7 @@ function separate(layer: readonly Item[], wanted: readonly number[], limit: numb
   const high = limit - (last?.width ?? 0) / 2 - offset;
   const centers: number[] = [];
   for (const group of groups) {
-    const base = Math.min(Math.max(group.sum / group.count, low), Math.max(low, high));
+    const base = Math.min(Math.max(group.sum / group.weight, low), Math.max(low, high));
     for (let member = 0; member < group.count; member++) centers.push(base + (offsets[centers.length] ?? 0));
   }
   return centers;

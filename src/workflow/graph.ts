@@ -4,7 +4,7 @@
  */
 import { buildDag, type Dag, type DagTask } from "./dag.ts";
 import { Canvas, DOWN, type GraphLine, type GraphSpan, UP } from "./graph-canvas.ts";
-import { type Box, centerOf, type Item, layOut } from "./graph-layout.ts";
+import { type Box, centerOf, type Item, type ItemNet, layOut, netsOf } from "./graph-layout.ts";
 import { type RunStatus, STATUS_SYMBOLS } from "./status.ts";
 
 export type { GraphLine, GraphSpan } from "./graph-canvas.ts";
@@ -111,8 +111,11 @@ function groupTasks(
     const { rows, columns } = arrange(labels, widest);
     const first = group[0]?.id ?? "";
     const targets = new Set(dag.dependents(first).map((id) => keyOf.get(id) ?? id));
-    const inner = columns.reduce((sum, column) => sum + column, 0) + LABEL_GAP * (columns.length - 1);
-    return { box: { key, layer: dag.depth(first), width: inner + 4, targets: [...targets] }, rows, columns };
+    return {
+      box: { key, layer: dag.depth(first), width: innerWidth(columns) + 4, targets: [...targets] },
+      rows,
+      columns,
+    };
   });
 }
 
@@ -125,9 +128,12 @@ function arrange(labels: readonly Label[], widest: number): Pick<Group, "rows" |
     const columns = Array.from({ length: Math.ceil(labels.length / height) }, (_, column) =>
       Math.max(0, ...rows.map((row) => Bun.stringWidth(row[column]?.text ?? ""))),
     );
-    const total = columns.reduce((sum, column) => sum + column, 0) + LABEL_GAP * (columns.length - 1);
-    if (count <= 1 || total <= widest) return { rows, columns };
+    if (count <= 1 || innerWidth(columns) <= widest) return { rows, columns };
   }
+}
+
+function innerWidth(columns: readonly number[]): number {
+  return columns.reduce((sum, column) => sum + column, 0) + LABEL_GAP * (columns.length - 1);
 }
 
 function labelOf(task: GraphTask, longest: number): string {
@@ -159,8 +165,10 @@ function draw(layers: readonly Item[][], groups: ReadonlyMap<string, Group>): Gr
       const center = centerOf(item);
       if (group === undefined) {
         owner += 1;
+        const entries = arriving.filter((port) => port.item === item).map((port) => port.x);
+        canvas.line(Math.min(center, ...entries), top, Math.max(center, ...entries), top, owner);
+        for (const x of entries) canvas.join(x, top, UP, owner);
         canvas.line(center, top, center, top + height - 1, owner);
-        canvas.join(center, top, UP, owner);
         canvas.join(center, top + height - 1, DOWN, owner);
         continue;
       }
@@ -168,7 +176,7 @@ function draw(layers: readonly Item[][], groups: ReadonlyMap<string, Group>): Gr
       canvas.box(item.x, top, item.width, own);
       for (const port of arriving) if (port.item === item) canvas.join(port.x, top, UP, 0);
       for (const [row, labels] of group.rows.entries()) {
-        let x = item.x + 2;
+        let x = item.x + ((item.width - innerWidth(group.columns)) >> 1);
         for (const [column, label] of labels.entries()) {
           canvas.text(x, top + 1 + row, label.text, label.task);
           x += (group.columns[column] ?? 0) + LABEL_GAP;
@@ -196,10 +204,8 @@ function heightOf(item: Item, groups: ReadonlyMap<string, Group>): number {
   return item.box === null ? 1 : 2 + (groups.get(item.box.key)?.rows.length ?? 1);
 }
 
-/** Lines between two layers that are one: all its sources lead to all its targets. */
-interface Net {
-  readonly sources: readonly Item[];
-  readonly targets: readonly Item[];
+/** A net with its way. */
+interface Net extends ItemNet {
   /** Columns where it enters its targets, in their order. */
   readonly entries: number[];
   /** Row of its horizontal piece within the channel; null when it is one straight line. */
@@ -220,30 +226,9 @@ interface Channel {
 
 /** Finds the way of the lines from a layer to the next. */
 function route(layer: readonly Item[]): Channel {
-  const nets = makeNets(layer);
+  const nets = netsOf(layer).map((net) => ({ ...net, entries: [], track: null }));
   const ports = choosePorts(nets);
   return { nets, ports, height: assignTracks(nets) };
-}
-
-/** Items that lead to the same targets share their lines. */
-function makeNets(layer: readonly Item[]): Net[] {
-  const numbers = new Map<Item, number>();
-  const nets = new Map<string, { sources: Item[]; targets: Item[] }>();
-  for (const item of layer) {
-    if (item.next.length === 0) continue;
-    const key = item.next
-      .map((target) => {
-        const number = numbers.get(target) ?? numbers.size;
-        numbers.set(target, number);
-        return number;
-      })
-      .sort((a, b) => a - b)
-      .join();
-    const net = nets.get(key);
-    if (net === undefined) nets.set(key, { sources: [item], targets: item.next });
-    else net.sources.push(item);
-  }
-  return [...nets.values()].map((net) => ({ ...net, entries: [], track: null }));
 }
 
 /**
@@ -268,12 +253,12 @@ function choosePorts(nets: readonly Net[]): Port[] {
       const straight =
         net.sources.length === 1 && net.sources[0] !== undefined ? centerOf(net.sources[0]) : null;
       const wanted =
-        straight !== null && straight > target.x && straight < target.x + target.width - 1
+        straight !== null && target.box !== null && isInside(target, straight)
           ? straight
           : ordered.length === 1
             ? centerOf(target)
             : target.x + spread;
-      const x = target.box === null ? target.x : nearestFree(target, wanted, net, taken, leaving);
+      const x = nearestFree(target, wanted, net, taken, leaving);
       taken.add(x);
       columns.get(net)?.set(target, x);
     }
@@ -289,6 +274,10 @@ function choosePorts(nets: readonly Net[]): Port[] {
   return ports;
 }
 
+function isInside(target: Item, x: number): boolean {
+  return x > target.x && x < target.x + target.width - 1;
+}
+
 function nearestFree(
   target: Item,
   wanted: number,
@@ -296,8 +285,11 @@ function nearestFree(
   taken: ReadonlySet<number>,
   leaving: ReadonlyMap<number, Net>,
 ): number {
+  // The corners of a box are no place to enter it.
+  const corner = target.box === null ? 0 : 1;
+  const [first, last] = [target.x + corner, target.x + target.width - 1 - corner];
   const isFree = (x: number): boolean => {
-    if (x <= target.x || x >= target.x + target.width - 1 || taken.has(x)) return false;
+    if (x < first || x > last || taken.has(x)) return false;
     const other = leaving.get(x);
     return other === undefined || other === net;
   };
