@@ -8,8 +8,8 @@ import { libzmq } from "./libzmq.ts";
 export type Frame = string | Uint8Array | ArrayBuffer | null;
 /** A message to send: one part or several. */
 export type MessageLike = Frame | readonly Frame[];
-/** A received message: its parts, owned by the receiver. */
-export type Message = Buffer[];
+/** A received message: its parts, at least one, owned by the receiver. */
+export type Message = [Buffer, ...Buffer[]];
 
 const EMPTY = new Uint8Array(0);
 const INT_MAX = 0x7fff_ffff;
@@ -79,7 +79,7 @@ export function receiveParts(socket: Pointer): Message | undefined {
   const zmq = libzmq();
   envelope ??= newEnvelope();
   const message = envelope;
-  const parts: Message = [];
+  const parts: Buffer[] = [];
   let largest = 0;
   let failure: unknown;
   for (;;) {
@@ -107,5 +107,5 @@ export function receiveParts(socket: Pointer): Message | undefined {
     zmq.zmq_msg_init(message);
   }
   if (failure !== undefined) throw failure;
-  return parts;
+  return parts as Message;
 }

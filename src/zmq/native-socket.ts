@@ -51,8 +51,7 @@ export class NativeSocket {
   /** Runs an endpoint function of libzmq. */
   endpoint(operation: "bind" | "unbind" | "connect" | "disconnect", endpoint: string): void {
     const pointer = this.#open(operation);
-    if (endpoint.includes("\0"))
-      throw new ZmqError("EINVAL", operation, { endpoint: endpoint.replaceAll("\0", "\\0") });
+    refuseBadEndpoint(operation, endpoint);
     const call = libzmq()[`zmq_${operation}`];
     check(operation, () => call(pointer, endpoint), endpoint);
   }
@@ -127,5 +126,16 @@ export class NativeSocket {
     unregister(this.#holder);
     if (this.#watch !== undefined) this.reactor.unwatch(this.#watch);
     libzmq().zmq_close(pointer);
+  }
+}
+
+/** What libzmq would take for another endpoint than was meant: it cuts at a NUL, and cuts a port to 16 bits. */
+function refuseBadEndpoint(operation: string, endpoint: string): void {
+  if (endpoint.includes("\0")) {
+    throw new ZmqError("EINVAL", operation, { endpoint: endpoint.replaceAll("\0", "\\0") });
+  }
+  const port = /^tcp:.*:(\d+)$/.exec(endpoint)?.[1];
+  if (port !== undefined && Number(port) > 65_535) {
+    throw new ZmqError("EINVAL", operation, { endpoint, text: "a port is at most 65535" });
   }
 }

@@ -33,7 +33,10 @@ export interface SocketOptions {
   maxMessageSize?: number;
   /** Queue only for peers whose connection is complete. */
   immediate?: boolean;
-  /** Keep only the last message (single part; PUSH, PULL, PUB, SUB, DEALER). */
+  /**
+   * Keep only the last message (single part; PUSH, PULL, PUB, SUB, DEALER). Not for what must arrive: libzmq can hold
+   * the very last message back until another one follows.
+   */
   conflate?: boolean;
   /** Allow IPv6 as well as IPv4. */
   ipv6?: boolean;

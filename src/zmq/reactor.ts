@@ -62,6 +62,11 @@ export class Reactor {
     return this.#worker;
   }
 
+  /** Whether that Worker waits already; until then, and without one, the main thread looks at the sockets itself. */
+  get workerReady(): boolean {
+    return this.#workerReady;
+  }
+
   /** Begins to watch a descriptor; nothing is reported before it is armed. */
   watch(descriptor: number, ready: () => void): Watch {
     // Never the descriptor as token: its number is used again as soon as it is closed.
@@ -148,7 +153,13 @@ export class Reactor {
     const url = URL.createObjectURL(
       new Blob([reactorWorkerSource(this.#epoll)], { type: "application/javascript" }),
     );
-    const worker = new Worker(url, { name: "zmq-reactor", smol: true, ref: false });
+    let worker: Worker;
+    try {
+      worker = new Worker(url, { name: "zmq-reactor", smol: true, ref: false });
+    } catch {
+      this.#failedStarts++;
+      return;
+    }
     this.#worker = worker;
     worker.addEventListener("message", (event: MessageEvent<number | number[]>) => {
       const { data } = event;

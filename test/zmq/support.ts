@@ -1,0 +1,57 @@
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { ZmqError } from "../../src/zmq/index.ts";
+
+/** The room under test, for programs that tests write. */
+export const ZMQ_INDEX = join(import.meta.dir, "../../src/zmq/index.ts");
+
+/** Any free port of this host alone. */
+export const ANY_PORT = "tcp://127.0.0.1:*";
+
+/** Waits until the condition holds; the time-out of the test ends it otherwise. For facts that no event announces. */
+export async function until(condition: () => boolean): Promise<void> {
+  while (!condition()) await Bun.sleep(2);
+}
+
+/** The code of the ZmqError that the operation fails with; "none" when it succeeds. */
+export async function codeOf(operation: () => unknown): Promise<string> {
+  try {
+    await operation();
+    return "none";
+  } catch (error) {
+    if (error instanceof ZmqError) return error.code;
+    throw error;
+  }
+}
+
+/** The first parts of a message, as many as the test counts on. */
+export function take<N extends 2 | 3>(
+  message: readonly Buffer[],
+  count: N,
+): N extends 2 ? [Buffer, Buffer] : [Buffer, Buffer, Buffer] {
+  if (message.length < count) throw new Error(`a message of ${message.length} parts`);
+  return message.slice(0, count) as ReturnType<typeof take<N>>;
+}
+
+/** A received message as text. */
+export function text(message: readonly Uint8Array[] | undefined): string[] | undefined {
+  return message?.map((part) => Buffer.from(part).toString());
+}
+
+/** How many descriptors this process has open. */
+export function openDescriptors(): number {
+  return readdirSync("/proc/self/fd").length;
+}
+
+/** The open descriptors of this process that a child would inherit: number and what it is. */
+export function inheritableDescriptors(): string[] {
+  const CLOEXEC = 0o2000000;
+  return readdirSync("/proc/self/fdinfo").flatMap((fd) => {
+    try {
+      const flags = /^flags:\s*(\d+)$/m.exec(readFileSync(`/proc/self/fdinfo/${fd}`, "utf8"))?.[1] ?? "0";
+      return Number.parseInt(flags, 8) & CLOEXEC ? [] : [fd];
+    } catch {
+      return [];
+    }
+  });
+}
