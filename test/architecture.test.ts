@@ -13,7 +13,10 @@ const ENTRY_POINTS: Readonly<Record<string, string>> = {
   "src/main.ts": "the executable",
 };
 
-const paths = [...new Bun.Glob("src/**/*.ts").scanSync({ cwd: ROOT })].sort();
+const paths = [...new Bun.Glob("src/**/*.ts").scanSync({ cwd: ROOT })]
+  // Declarations of types are found by the compiler, not imported.
+  .filter((path) => !path.endsWith(".d.ts"))
+  .sort();
 const sources = new Map(paths.map((path) => [path, readFileSync(join(ROOT, path), "utf8")]));
 const imports = allImports(sources);
 
