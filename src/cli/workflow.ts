@@ -1,0 +1,17 @@
+import { group, lazy } from "./support/command.ts";
+
+export default group(
+  "Look at workflow definitions and check them",
+  {
+    list: lazy("List the workflows of the principal", () => import("./workflow/list.ts")),
+    show: lazy("Show a workflow: schedule, parameters, tasks", () => import("./workflow/show.ts")),
+    validate: lazy("Check workflow files; needs no principal", () => import("./workflow/validate.ts")),
+    graph: lazy("Draw a workflow's tasks and their dependencies", () => import("./workflow/graph.ts")),
+    schema: lazy("Print the JSON Schema of workflow files", () => import("./workflow/schema.ts")),
+  },
+  {
+    details:
+      "A workflow's ID comes from the path of its file: etl/daily.yml in the workflow directory is etl.daily.",
+    topic: "workflows",
+  },
+);

@@ -1,0 +1,72 @@
+import type { WorkflowSummary } from "../../protocol/messages.ts";
+import { nextFiring } from "../../workflow/schedule.ts";
+import { command } from "../support/command.ts";
+import { withPrincipal } from "../support/connect.ts";
+import { formatInstant, formatRelative, plural } from "../support/format.ts";
+import { jsonArg, principalArg } from "../support/globals.ts";
+import { say } from "../support/report.ts";
+import { printJson, printLine } from "../support/stdout.ts";
+import { styleFor } from "../support/style.ts";
+import { renderTable } from "../support/table.ts";
+
+export default command({
+  meta: { name: "list", description: "List the workflows of the principal" },
+  args: { ...jsonArg, ...principalArg },
+  extras: {
+    details:
+      "A workflow marked ! has a file that is no longer valid: its last valid version is in force. 'cdktr workflow show ID' says why.",
+    examples: [
+      { command: "cdktr workflow list", does: "what there is, and when it runs next" },
+      { command: "cdktr workflow list --json | jq -r '.[].workflow_id'", does: "the ids, for a program" },
+    ],
+  },
+  async run({ args }) {
+    const { workflows, invalid } = await withPrincipal(args, async ({ client, info }) => ({
+      workflows: Object.values(await client.listWorkflows()),
+      invalid: info.invalid_workflow_files,
+    }));
+    const now = Date.now();
+    if (args.json) return printJson(workflows.map((workflow) => summaryJson(workflow, now)));
+    for (const line of workflows.length === 0 ? [] : workflowTable(workflows, now)) await printLine(line);
+    if (workflows.length === 0) say("No workflows.");
+    if (invalid.length === 0) return;
+    say(`${plural(invalid.length, "file")} in the workflow directory cannot be used as it is:`);
+    for (const { path } of invalid) say(`  ${path}`);
+    say("'cdktr workflow validate' on the principal's host shows what is wrong.");
+  },
+});
+
+/** A workflow with the fields of the contract, and when it fires next. */
+export function summaryJson(workflow: WorkflowSummary, nowMs: number) {
+  const { id, ...rest } = workflow;
+  return { workflow_id: id, ...rest, next_firing_ms: nextFiring(workflow, nowMs) };
+}
+
+function workflowTable(workflows: readonly WorkflowSummary[], now: number): string[] {
+  const style = styleFor("stdout");
+  return renderTable<WorkflowSummary>(
+    [
+      {
+        title: "WORKFLOW",
+        value: (workflow) => (workflow.error === null ? workflow.id : `${workflow.id} !`),
+        paint: (workflow) => (workflow.error === null ? (text) => text : style.yellow),
+      },
+      { title: "NAME", value: (workflow) => workflow.name, flexible: true },
+      { title: "TASKS", value: (workflow) => String(workflow.tasks), align: "right" },
+      {
+        title: "CRON",
+        value: ({ cron, timezone }) =>
+          cron === null ? "-" : timezone === null ? cron : `${cron} (${timezone})`,
+        flexible: true,
+      },
+      {
+        title: "NEXT",
+        value: (workflow) => {
+          const next = nextFiring(workflow, now);
+          return next === null ? "-" : `${formatInstant(next)} (${formatRelative(next, now)})`;
+        },
+      },
+    ],
+    workflows,
+  );
+}

@@ -1,0 +1,140 @@
+import type { WorkflowDetails } from "../../protocol/messages.ts";
+import { formatDuration } from "../../workflow/duration.ts";
+import type { TaskDefinition } from "../../workflow/model.ts";
+import { firingsBetween } from "../../workflow/schedule.ts";
+import { command } from "../support/command.ts";
+import { withPrincipal } from "../support/connect.ts";
+import { formatInstant, formatRelative, plainText } from "../support/format.ts";
+import { jsonArg, principalArg } from "../support/globals.ts";
+import { printJson, printLine, writeStdout } from "../support/stdout.ts";
+import { styleFor } from "../support/style.ts";
+import { renderTable } from "../support/table.ts";
+import { summaryJson } from "./list.ts";
+
+export default command({
+  meta: { name: "show", description: "Show a workflow: schedule, parameters, tasks" },
+  args: {
+    id: {
+      type: "positional",
+      required: true,
+      description: "The workflow, as 'cdktr workflow list' names it",
+    },
+    source: { type: "boolean", description: "Print the YAML file that is in force" },
+    ...jsonArg,
+    ...principalArg,
+  },
+  extras: {
+    examples: [
+      { command: "cdktr workflow show etl.daily", does: "what it does and when" },
+      { command: "cdktr workflow show etl.daily --source", does: "its file, as the principal has it" },
+    ],
+  },
+  async run({ args }) {
+    const details = await withPrincipal(args, ({ client }) => client.getWorkflow(args.id));
+    const now = Date.now();
+    if (args.json) {
+      return printJson({
+        ...summaryJson(details.summary, now),
+        definition: details.definition,
+        source: details.source,
+      });
+    }
+    if (args.source) return writeStdout(details.source);
+    await printWorkflow(details, now);
+  },
+});
+
+const SHOWN_FIRINGS = 3;
+const YEARS_AHEAD_MS = 5 * 366 * 86_400_000;
+
+async function printWorkflow({ summary, definition }: WorkflowDetails, now: number): Promise<void> {
+  const style = styleFor("stdout");
+  const fact = async (label: string, value: string | null): Promise<void> => {
+    if (value !== null) await printLine(`${style.dim(label.padEnd(13))}${value}`);
+  };
+  const { cron, timezone, start_time_ms, timeout_ms } = definition;
+  await fact("Workflow", `${style.bold(definition.id)} (${plainText(definition.name)})`);
+  await fact("Description", definition.description === null ? null : plainText(definition.description));
+  await fact("File", plainText(summary.path));
+  if (cron !== null) {
+    await fact("Cron", timezone === null ? cron : `${cron} (${timezone})`);
+    await fact("Not before", start_time_ms === null ? null : formatInstant(start_time_ms));
+    const firings = firingsBetween(definition, now, now + YEARS_AHEAD_MS, SHOWN_FIRINGS);
+    await fact(
+      "Next",
+      firings.length === 0
+        ? "never"
+        : firings.map((firing) => `${formatInstant(firing)} (${formatRelative(firing, now)})`).join(", "),
+    );
+    await fact("Missed", CATCHUP[definition.catchup]);
+  }
+  await fact("Agent dies", FAILOVER[definition.failover]);
+  await fact("Timeout", timeout_ms === null ? null : formatDuration(timeout_ms));
+  await fact("Environment", environment(definition.env));
+
+  const params = Object.entries(definition.params);
+  if (params.length > 0) {
+    await printLine(`\n${style.bold("PARAMETERS")}`);
+    const lines = renderTable(
+      [
+        { title: "NAME", value: ([name]: (typeof params)[number]) => name },
+        { title: "DEFAULT", value: ([, param]) => param.default ?? "(must be given)", flexible: true },
+        { title: "DESCRIPTION", value: ([, param]) => param.description ?? "", flexible: true },
+      ],
+      params,
+      { indent: 2 },
+    );
+    for (const line of lines) await printLine(line);
+  }
+  await printLine(`\n${style.bold("TASKS")}`);
+  for (const line of taskTable(definition.tasks)) await printLine(line);
+  if (summary.error !== null) {
+    await printLine(`\n${style.yellow("The file as it is now does not load; what is shown is in force:")}`);
+    for (const line of summary.error.split("\n")) await printLine(`  ${plainText(line)}`);
+  }
+}
+
+const CATCHUP = {
+  none: "firings missed while the principal was down are left out",
+  latest: "of the firings missed while the principal was down, the latest is made up for",
+  all: "all firings missed while the principal was down are made up for",
+} as const;
+
+const FAILOVER = {
+  rerun: "the run goes to another agent",
+  never: "the run ends as CRASHED",
+} as const;
+
+function environment(env: Readonly<Record<string, string>>): string | null {
+  const entries = Object.entries(env);
+  return entries.length === 0
+    ? null
+    : entries.map(([name, value]) => plainText(`${name}=${value}`)).join(" ");
+}
+
+function taskTable(tasks: readonly TaskDefinition[]): string[] {
+  return renderTable<TaskDefinition>(
+    [
+      { title: "TASK", value: (task) => task.id },
+      { title: "NAME", value: (task) => task.name, flexible: true },
+      { title: "DEPENDS ON", value: (task) => task.depends.join(", ") || "-", flexible: true },
+      { title: "TYPE", value: (task) => task.config.type },
+      { title: "RUNS", value: commandOf, flexible: true },
+      { title: "TRIES", value: (task) => String(task.retry.max_attempts), align: "right" },
+      {
+        title: "TIMEOUT",
+        value: (task) => (task.timeout_ms === null ? "-" : formatDuration(task.timeout_ms)),
+        align: "right",
+      },
+    ],
+    tasks,
+    { indent: 2 },
+  );
+}
+
+/** What a task starts, to read; arguments with blanks are quoted. */
+function commandOf({ config }: TaskDefinition): string {
+  const words =
+    config.type === "Subprocess" ? [config.cmd, ...config.args] : [config.script_path, ...config.args];
+  return words.map((word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : JSON.stringify(word))).join(" ");
+}

@@ -1,0 +1,143 @@
+import { stat } from "node:fs/promises";
+import { basename, dirname, isAbsolute, join, relative, resolve } from "node:path";
+import { NotFoundError } from "../../errors.ts";
+import { listWorkflowFiles } from "../../principal/workflow-files.ts";
+import { type Diagnostic, fileDiagnostic, renderDiagnostic } from "../../workflow/diagnostic.ts";
+import { loadWorkflowFile } from "../../workflow/load.ts";
+import { findDuplicateIds } from "../../workflow/workflow-id.ts";
+import { command } from "../support/command.ts";
+import { settings } from "../support/connect.ts";
+import { plural } from "../support/format.ts";
+import { jsonArg } from "../support/globals.ts";
+import { say } from "../support/report.ts";
+import { printJson, printLine } from "../support/stdout.ts";
+import { styleFor } from "../support/style.ts";
+
+export default command({
+  meta: { name: "validate", description: "Check workflow files; needs no principal" },
+  args: { ...jsonArg },
+  extras: {
+    rest: "PATH",
+    details: `PATH is a workflow file, or a directory that is searched for them; without one, CDKTR_WORKFLOW_DIR is.
+
+      All that is wrong with each file is shown: the place, the line, what to do. The exit status is 0 when
+      every file is valid and 4 when one is not, so it fits into a commit hook or CI. Warnings do not count.`,
+    examples: [
+      { command: "cdktr workflow validate workflows/", does: "every workflow there" },
+      { command: "cdktr workflow validate etl/daily.yml etl/hourly.yml", does: "two files" },
+    ],
+    topic: "workflows",
+  },
+  async run({ args }) {
+    const workflowDirectory = resolve(settings(undefined).values.CDKTR_WORKFLOW_DIR);
+    const given = args._.length === 0 ? [relative(process.cwd(), workflowDirectory) || "."] : args._;
+    const files = await findFiles(given, workflowDirectory);
+    const checked = await checkFiles(files);
+    const invalid = checked.filter((file) => !file.valid).length;
+    const warnings = checked.flatMap((file) => file.diagnostics).filter(isWarning).length;
+
+    if (args.json) {
+      await printJson({ files: checked.length, invalid, warnings, results: checked });
+    } else {
+      const color = styleFor("stdout").enabled;
+      for (const { diagnostics } of checked) {
+        for (const diagnostic of diagnostics) await printLine(renderDiagnostic(diagnostic, { color }));
+      }
+      const parts = [
+        plural(checked.length, "file"),
+        invalid === 0 ? "all valid" : `${invalid} invalid`,
+        ...(warnings === 0 ? [] : [plural(warnings, "warning")]),
+      ];
+      say(parts.join(", "));
+    }
+    return invalid === 0 ? 0 : 4;
+  },
+});
+
+/** A file to check. */
+interface Candidate {
+  /** Where paths of workflows start: it decides the id. */
+  readonly root: string;
+  readonly relativePath: string;
+  /** As the user would write it. */
+  readonly shown: string;
+}
+
+/** What is known of a file after the check; the `results` of `--json`. */
+interface Checked {
+  readonly path: string;
+  readonly workflow_id: string | null;
+  readonly valid: boolean;
+  readonly diagnostics: readonly Diagnostic[];
+}
+
+/**
+ * The files that are meant: those named, and all workflow files in the directories named. Ids start at the workflow
+ * directory for what is inside it; elsewhere at the directory named, or at that of the file.
+ */
+async function findFiles(given: readonly string[], workflowDirectory: string): Promise<Candidate[]> {
+  const found = new Map<string, Candidate>();
+  const add = (root: string, relativePath: string, shown: string): void => {
+    const absolute = join(root, relativePath);
+    const inside = relative(workflowDirectory, absolute);
+    const isInside = inside !== "" && !inside.startsWith("..") && !isAbsolute(inside);
+    const candidate = isInside
+      ? { root: workflowDirectory, relativePath: inside, shown }
+      : { root, relativePath, shown };
+    if (!found.has(absolute)) found.set(absolute, candidate);
+  };
+  for (const path of given) {
+    const absolute = resolve(path);
+    const info = await stat(absolute).catch(() => null);
+    if (info === null || !info.isDirectory()) {
+      // A file that does not exist is reported like any other that cannot be read.
+      add(dirname(absolute), basename(absolute), path);
+      continue;
+    }
+    const { files, unreadable } = await listWorkflowFiles(absolute);
+    for (const file of files.keys()) add(absolute, file, join(path, file));
+    for (const [directory, reason] of unreadable) {
+      say(`${join(path, directory)} cannot be read and is left out: ${reason}`);
+    }
+  }
+  if (found.size === 0) {
+    throw new NotFoundError(`There are no workflow files in ${given.join(", ")}.`, {
+      hint: "Workflow files end in .yml or .yaml.",
+    });
+  }
+  return [...found.values()];
+}
+
+async function checkFiles(files: readonly Candidate[]): Promise<Checked[]> {
+  const duplicates = new Map<string, Diagnostic>();
+  for (const [root, members] of Map.groupBy(files, (file) => file.root)) {
+    const shown = new Map(members.map((file) => [file.relativePath, file.shown]));
+    for (const found of findDuplicateIds(shown.keys())) {
+      const path = shown.get(found.path) ?? found.path;
+      duplicates.set(
+        join(root, found.path),
+        fileDiagnostic(path, found.code, found.message, found.help ?? undefined),
+      );
+    }
+  }
+  const checked: Checked[] = [];
+  for (const { root, relativePath, shown } of files) {
+    const result = await loadWorkflowFile(root, relativePath, { displayPath: shown });
+    const duplicate = duplicates.get(join(root, relativePath));
+    const diagnostics = [
+      ...(duplicate === undefined ? [] : [duplicate]),
+      ...(result.ok ? result.warnings : result.diagnostics),
+    ];
+    checked.push({
+      path: shown,
+      workflow_id: result.ok ? result.definition.id : null,
+      valid: result.ok && duplicate === undefined,
+      diagnostics,
+    });
+  }
+  return checked;
+}
+
+function isWarning(diagnostic: Diagnostic): boolean {
+  return diagnostic.severity === "warning";
+}
