@@ -1,0 +1,699 @@
+/**
+ * The agents: who registered, who is heard of, what they must be told. An agent that is silent for the timeout is LOST
+ * and its attempts crash.
+ */
+import type { ConsolaInstance } from "consola";
+import type { Clock } from "../clock.ts";
+import { errorMessage, NotFoundError, UnprocessableError } from "../errors.ts";
+import type {
+  AgentDescription,
+  AgentOrders,
+  AgentReport,
+  AgentReports,
+  AgentSummary,
+  Heartbeat,
+  StopOrder,
+} from "../protocol/messages.ts";
+import type { Service } from "../service.ts";
+import type {
+  AgentRecord,
+  AgentState,
+  AttemptRecord,
+  OperationalStore,
+  OperationalTx,
+} from "../storage/operational.ts";
+import { didYouMean } from "../workflow/did-you-mean.ts";
+import { canTransition, type RunStatus } from "../workflow/status.ts";
+import { AGENT_TRANSITIONS } from "./agent-state.ts";
+import type { LeaseWatch } from "./lease-watch.ts";
+import type { LongPolls } from "./long-polls.ts";
+import type { Outcome, RunChanges, RunWord } from "./run-changes.ts";
+
+/** An attempt, as agents name it. */
+type AttemptName = Pick<AttemptRecord, "workflow_instance_id" | "attempt">;
+
+/** What is known of an agent only while the principal runs. */
+interface Contact {
+  readonly agentId: string;
+  sessionId: string | null;
+  /** When it was last heard of. */
+  seenMonotonic: number;
+  seenWall: number;
+  runningTasks: number;
+  /** What it says it executes. */
+  running: readonly AttemptName[];
+  /** Orders that were in a reply already: they are repeated, but no reason to reply at once. */
+  readonly delivered: Set<string>;
+  /** Since when the agent does not name an attempt it holds (monotonic). */
+  readonly missing: Map<string, number>;
+  /** A restarted agent's reports up to here must be in before its former attempts are given up; no later than `by` (monotonic). */
+  settle: { readonly upTo: number; readonly by: number } | null;
+}
+
+/** How far the history is with an agent's log stream. */
+export interface LogPositions {
+  position(streamId: string): { received: number; durable: number };
+  /** The agent cannot send lines before `firstSeq` any more. */
+  agentHoldsFrom(streamId: string, firstSeq: number): void;
+}
+
+/** What the registry needs. */
+export interface AgentRegistryOptions {
+  readonly store: OperationalStore;
+  readonly changes: RunChanges;
+  readonly leases: LeaseWatch;
+  readonly polls: LongPolls;
+  readonly logs: LogPositions;
+  readonly clock: Clock;
+  readonly log: ConsolaInstance;
+  /** Random, new with every start. */
+  readonly principalId: string;
+  readonly heartbeatTimeoutMs: number;
+  /** Looks whether the principal itself was paused. */
+  readonly checkPause: () => void;
+  /** An agent's process is gone, or takes nothing new. */
+  readonly dismiss: (agentId: string) => void;
+}
+
+/** Knows the agents. */
+export class AgentRegistry implements Service {
+  readonly name = "agent registry";
+  readonly #o: AgentRegistryOptions;
+  readonly #contacts = new Map<string, Contact>();
+  #timer: Timer | undefined;
+  #timerAt = Number.POSITIVE_INFINITY;
+  #sweeping: Promise<void> = Promise.resolve();
+  #stopped = false;
+
+  constructor(options: AgentRegistryOptions) {
+    this.#o = options;
+  }
+
+  /** Agents known from before get a full timeout to be heard of. */
+  async start(): Promise<void> {
+    const agents = await this.#o.store.read((tx) => tx.listAgents());
+    for (const agent of agents) {
+      if (agent.status === "LOST") continue;
+      this.#contact(agent.agent_id, agent.session_id, agent.last_heartbeat_ms);
+    }
+    this.#arm();
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    clearTimeout(this.#timer);
+    await this.#sweeping;
+  }
+
+  /**
+   * Registers an agent's process.
+   * @throws UnprocessableError when another process with the same id is alive
+   */
+  async register(agentId: string, description: AgentDescription): Promise<AgentOrders> {
+    const { session_id, stream_id } = description;
+    const outcome = await this.#o.store.transact(async (tx) => {
+      const known = await tx.getAgent(agentId);
+      const restarted = known !== null && known.session_id !== session_id;
+      if (restarted && known.status !== "LOST" && known.stream_id !== stream_id) throw idInUse(known);
+      const status: AgentState = restarted || known?.status !== "DRAINING" ? "UP" : "DRAINING";
+      checkState(known?.status ?? null, status);
+      await tx.saveAgent({
+        agent_id: agentId,
+        session_id,
+        stream_id,
+        host: description.host,
+        pid: description.pid,
+        version: description.version,
+        max_concurrent_workflows: description.max_concurrent_workflows,
+        labels: description.labels,
+        status,
+        registered_at_ms: this.#o.clock.now(),
+        last_heartbeat_ms: this.#o.clock.now(),
+      });
+      const durable = (await tx.getReportSeq(stream_id))?.seq ?? 0;
+      if (durable === 0) await tx.setReportSeq(stream_id, agentId, 0, this.#o.clock.now());
+      const waitFor = description.report_seq !== undefined && description.report_seq > durable;
+      if (!waitFor) await this.#crashFormer(tx, agentId, session_id);
+      return { restarted, waitFor, fresh: known === null, status: known?.status ?? null };
+    });
+    if (outcome.restarted || this.#contacts.get(agentId)?.sessionId !== session_id) {
+      this.#contacts.delete(agentId);
+      this.#o.dismiss(agentId);
+      this.#o.polls.wake(topicOf(agentId));
+    }
+    const contact = this.#contact(agentId, session_id);
+    contact.running = description.running;
+    contact.settle =
+      outcome.waitFor && description.report_seq !== undefined
+        ? { upTo: description.report_seq, by: this.#o.clock.monotonic() + this.#o.heartbeatTimeoutMs }
+        : null;
+    this.#o.leases.known(agentId, description.running);
+    if (description.log_first_seq !== undefined)
+      this.#o.logs.agentHoldsFrom(stream_id, description.log_first_seq);
+    this.#arm();
+    this.#o.log.info(
+      `Agent ${agentId} registered (${description.host}, process ${description.pid}, ${description.max_concurrent_workflows} at once` +
+        `${outcome.fresh ? "" : outcome.restarted ? ", new process" : ", again"})`,
+    );
+    return this.#orders(contact, description.running);
+  }
+
+  /** Registers an agent that says nothing but its name. */
+  async registerPlain(agentId: string): Promise<void> {
+    await this.#o.store.transact(async (tx) => {
+      const known = await tx.getAgent(agentId);
+      if (known !== null && known.session_id !== null && known.status !== "LOST") throw idInUse(known);
+      if (known !== null && known.status !== "LOST") return;
+      checkState(known?.status ?? null, "UP");
+      await tx.saveAgent({
+        agent_id: agentId,
+        session_id: null,
+        stream_id: null,
+        host: known?.host ?? "unknown",
+        pid: null,
+        version: "unknown",
+        max_concurrent_workflows: 1,
+        labels: {},
+        status: "UP",
+        registered_at_ms: this.#o.clock.now(),
+        last_heartbeat_ms: this.#o.clock.now(),
+      });
+      tx.afterCommit(() => this.#o.log.info(`Agent ${agentId} registered`));
+    });
+    this.#contact(agentId, null);
+    this.#arm();
+  }
+
+  /** A sign of life of an agent that does not send heartbeats; registers it when it is not known. */
+  async seenPlain(agentId: string): Promise<void> {
+    const contact = this.#contacts.get(agentId);
+    if (contact === undefined || contact.sessionId !== null) await this.registerPlain(agentId);
+    else this.#seen(contact);
+  }
+
+  /**
+   * A sign of life of an agent's process.
+   * @throws UnprocessableError when it must register first
+   */
+  seen(agentId: string, sessionId: string): void {
+    this.#seen(this.#known(agentId, sessionId));
+  }
+
+  /** Whether an agent may have work, asked inside the assignment. */
+  async mayWork(tx: OperationalTx, agentId: string, sessionId: string | null): Promise<boolean> {
+    const agent = await tx.getAgent(agentId);
+    return agent?.status === "UP" && agent.session_id === sessionId;
+  }
+
+  /** Whether an agent is told to take nothing new. */
+  async isDraining(agentId: string): Promise<boolean> {
+    return (await this.#o.store.read((tx) => tx.getAgent(agentId)))?.status === "DRAINING";
+  }
+
+  /**
+   * Hears a heartbeat, and answers when there is something new for the agent or its time is up.
+   * @throws UnprocessableError when the process must register first
+   */
+  async heartbeat(beat: Heartbeat): Promise<AgentOrders> {
+    const contact = this.#known(beat.agent_id, beat.session_id);
+    this.#seen(contact);
+    contact.running = beat.running;
+    contact.runningTasks = beat.running_tasks;
+    this.#o.leases.known(beat.agent_id, beat.running);
+    const record = await this.#o.store.read((tx) => tx.getAgent(beat.agent_id));
+    if (record?.stream_id != null && beat.log_first_seq !== undefined) {
+      this.#o.logs.agentHoldsFrom(record.stream_id, beat.log_first_seq);
+    }
+    if (beat.state === "leaving") return this.#leave(contact);
+    if (beat.state === "draining") await this.#setState(beat.agent_id, "DRAINING");
+    await this.#endForgotten(contact);
+    const deadline = this.#o.clock.monotonic() + beat.wait_ms;
+    for (;;) {
+      const ticket = this.#o.polls.ticket(topicOf(beat.agent_id));
+      const orders = await this.#orders(contact, contact.running);
+      const left = deadline - this.#o.clock.monotonic();
+      if (left <= 0 || this.#hasNews(contact, orders)) {
+        ticket.drop();
+        return this.#deliver(contact, orders);
+      }
+      if ((await ticket.wait(left)) === "closed") return this.#deliver(contact, orders);
+      this.#known(beat.agent_id, beat.session_id);
+    }
+  }
+
+  /**
+   * Applies reports in sequence, each once.
+   * @throws UnprocessableError when the process must register first
+   */
+  async report(batch: AgentReports): Promise<AgentOrders> {
+    const contact = this.#contacts.get(batch.agent_id);
+    const registered = contact?.sessionId === batch.session_id ? contact : undefined;
+    if (registered !== undefined) this.#seen(registered);
+    try {
+      const { fenced, durable } = await this.#o.store.transact(async (tx) => {
+        const stream = await tx.getReportSeq(batch.stream_id);
+        // What an agent's disk holds counts, even before its new process registered: fencing is by attempt.
+        if (registered === undefined && stream?.agent_id !== batch.agent_id)
+          throw registerFirst(batch.agent_id);
+        const from = stream?.seq ?? 0;
+        const first = batch.reports[0]?.seq ?? from + 1;
+        if (first > from + 1) {
+          this.#o.log.warn(
+            `Agent ${batch.agent_id}: reports ${from + 1} to ${first - 1} never came; this principal's state is older than the agent's.`,
+          );
+        }
+        const outcomes = new Map<string, Outcome>();
+        let seq = from;
+        for (const report of batch.reports) {
+          if (report.seq <= seq) continue;
+          seq = report.seq;
+          await this.#apply(tx, batch, report, outcomes);
+        }
+        if (seq > from) await tx.setReportSeq(batch.stream_id, batch.agent_id, seq, this.#o.clock.now());
+        if (registered?.settle && seq >= registered.settle.upTo) {
+          await this.#crashFormer(tx, batch.agent_id, batch.session_id);
+          tx.afterCommit(() => {
+            registered.settle = null;
+          });
+        }
+        return { fenced: await this.#fenced(tx, batch), durable: seq };
+      });
+      const orders = await this.#standingOrders(batch.agent_id, batch.session_id, fenced);
+      return this.#deliver(registered, {
+        ...orders,
+        ...this.#logPosition(batch.stream_id),
+        report_durable_seq: durable,
+      });
+    } catch (error) {
+      // It may not have been able to tell us of the end of what it no longer names.
+      contact?.missing.clear();
+      throw error;
+    }
+  }
+
+  /** Applies a status of an agent that does not number its reports: to the newest attempt it has of the run. */
+  async hearPlain(
+    agentId: string,
+    runId: string,
+    apply: (tx: OperationalTx, attempt: number) => Promise<Outcome>,
+  ): Promise<Outcome> {
+    return this.#o.store.transact(async (tx) => {
+      const run = await tx.getRun(runId);
+      if (run === null) throw new NotFoundError(`There is no run "${runId}".`);
+      const attempts = await tx.listAttempts(runId);
+      const own = attempts.findLast((attempt) => attempt.agent_id === agentId);
+      return own === undefined ? "fenced" : apply(tx, own.attempt);
+    });
+  }
+
+  /** All agents, by id. */
+  async list(): Promise<AgentSummary[]> {
+    const { agents, open } = await this.#o.store.read(async (tx) => ({
+      agents: await tx.listAgents(),
+      open: await tx.openAttempts(),
+    }));
+    return agents.map((agent) => {
+      const contact = this.#contacts.get(agent.agent_id);
+      const heartbeat = Math.max(contact?.seenWall ?? 0, agent.last_heartbeat_ms);
+      return {
+        agent_id: agent.agent_id,
+        last_ping_timestamp: heartbeat * 1000,
+        running_tasks: contact?.runningTasks ?? 0,
+        host: agent.host,
+        status: agent.status,
+        running_workflows: open.filter((attempt) => attempt.agent_id === agent.agent_id).length,
+        max_concurrent_workflows: agent.max_concurrent_workflows,
+        last_heartbeat_ms: heartbeat,
+        labels: { ...agent.labels },
+        version: agent.version,
+      };
+    });
+  }
+
+  /**
+   * Tells an agent to finish what runs and take nothing new.
+   * @throws NotFoundError when there is no such agent
+   * @throws UnprocessableError when it is lost
+   */
+  async drain(agentId: string): Promise<void> {
+    const agents = await this.#o.store.read((tx) => tx.listAgents());
+    const agent = agents.find((candidate) => candidate.agent_id === agentId);
+    if (agent === undefined) {
+      const near = didYouMean(
+        agentId,
+        agents.map((candidate) => candidate.agent_id),
+      );
+      throw new NotFoundError(`There is no agent "${agentId}"${near === undefined ? "" : `; ${near}`}.`);
+    }
+    if (agent.status === "LOST")
+      throw new UnprocessableError(`Agent ${agentId} is lost; there is nothing to drain.`);
+    await this.#setState(agentId, "DRAINING");
+    this.#o.polls.wake(topicOf(agentId));
+  }
+
+  /** An agent has new orders. */
+  ordersChanged(agentId: string): void {
+    this.#o.polls.wake(topicOf(agentId));
+  }
+
+  /** The principal itself was not there for a while: nobody's silence counts. */
+  forgive(): void {
+    for (const contact of this.#contacts.values()) {
+      contact.seenMonotonic = this.#o.clock.monotonic();
+      contact.missing.clear();
+    }
+  }
+
+  /** Forgets agents that have been lost since before `beforeMs`. */
+  async forgetLost(beforeMs: number): Promise<void> {
+    await this.#o.store.transact(async (tx) => {
+      for (const agent of await tx.listAgents()) {
+        if (agent.status === "LOST" && agent.last_heartbeat_ms < beforeMs)
+          await tx.deleteAgent(agent.agent_id);
+      }
+    });
+  }
+
+  // ---------------------------------------------------------------- orders
+
+  async #orders(contact: Contact, running: readonly AttemptName[]): Promise<AgentOrders> {
+    return this.#standingOrders(contact.agentId, contact.sessionId, running);
+  }
+
+  /** What the agent must know: which of `running` it must stop, and what was cancelled. */
+  async #standingOrders(
+    agentId: string,
+    sessionId: string | null,
+    running: readonly AttemptName[],
+  ): Promise<AgentOrders> {
+    return this.#o.store.read(async (tx) => {
+      const agent = await tx.getAgent(agentId);
+      const open = await tx.openAttempts(agentId);
+      const stop: StopOrder[] = [];
+      const held = new Set<string>();
+      for (const attempt of open) {
+        if (attempt.session_id !== sessionId) continue;
+        held.add(nameOf(attempt));
+        const run = await tx.getRun(attempt.workflow_instance_id);
+        if (run?.cancel_requested_at_ms != null) stop.push(stopOrder(attempt, "cancelled"));
+      }
+      for (const one of running) {
+        if (held.has(nameOf(one))) continue;
+        const attempt = await tx.getAttempt(one.workflow_instance_id, one.attempt);
+        // It ended the attempt itself meanwhile: there is nothing to stop.
+        if (attempt?.agent_id === agentId && attempt.lease === "RELEASED") continue;
+        const run = await tx.getRun(one.workflow_instance_id);
+        stop.push(stopOrder(one, run?.cancel_requested_at_ms != null ? "cancelled" : "superseded"));
+      }
+      const stream = agent?.stream_id ?? null;
+      return {
+        principal_id: this.#o.principalId,
+        stop,
+        drain: agent?.status === "DRAINING",
+        ...this.#logPosition(stream),
+        report_durable_seq: stream === null ? 0 : ((await tx.getReportSeq(stream))?.seq ?? 0),
+      };
+    });
+  }
+
+  #logPosition(streamId: string | null): { log_received_seq: number; log_durable_seq: number } {
+    if (streamId === null) return { log_received_seq: 0, log_durable_seq: 0 };
+    const { received, durable } = this.#o.logs.position(streamId);
+    return { log_received_seq: received, log_durable_seq: durable };
+  }
+
+  #hasNews(contact: Contact, orders: AgentOrders): boolean {
+    return newsIn(orders).some((news) => !contact.delivered.has(news));
+  }
+
+  #deliver(contact: Contact | undefined, orders: AgentOrders): AgentOrders {
+    if (contact !== undefined) {
+      // Only what stands is remembered.
+      contact.delivered.clear();
+      for (const news of newsIn(orders)) contact.delivered.add(news);
+    }
+    return orders;
+  }
+
+  // ---------------------------------------------------------------- reports
+
+  async #apply(
+    tx: OperationalTx,
+    batch: AgentReports,
+    report: AgentReport,
+    outcomes: Map<string, Outcome>,
+  ): Promise<void> {
+    const outcome =
+      report.kind === "run"
+        ? await this.#o.changes.hearRun(tx, runWord(batch, report))
+        : await this.#o.changes.hearTask(tx, { ...report, agent_id: batch.agent_id });
+    outcomes.set(nameOf(report), outcome);
+    if (outcome === "illegal") {
+      this.#o.log.warn(
+        `Agent ${batch.agent_id}: a report that ${report.kind === "run" ? "run" : `task ${report.task_id} of run`} ` +
+          `${report.workflow_instance_id} is ${report.status} does not fit its state and was passed over.`,
+      );
+    }
+  }
+
+  /** Attempts of a batch that are not the agent's (any more), though it seems to go on with them. */
+  async #fenced(tx: OperationalTx, batch: AgentReports): Promise<AttemptName[]> {
+    const named = new Map<string, AgentReport>();
+    for (const report of batch.reports) named.set(nameOf(report), report);
+    const fenced: AttemptName[] = [];
+    for (const report of named.values()) {
+      const attempt = await tx.getAttempt(report.workflow_instance_id, report.attempt);
+      const mine = attempt?.agent_id === batch.agent_id;
+      const open = mine && (attempt.lease === "OFFERED" || attempt.lease === "HELD");
+      const ended = mine && attempt.lease === "RELEASED";
+      if (!open && !ended)
+        fenced.push({ workflow_instance_id: report.workflow_instance_id, attempt: report.attempt });
+    }
+    return fenced;
+  }
+
+  /** Gives up what the agent's former process had. */
+  async #crashFormer(tx: OperationalTx, agentId: string, sessionId: string | null): Promise<void> {
+    for (const attempt of await tx.openAttempts(agentId)) {
+      if (attempt.session_id === sessionId) continue;
+      await this.#crash(tx, attempt, "the agent was restarted");
+    }
+  }
+
+  /** Ends attempts that the agent holds but has not named for a whole timeout, and those of a former process that are overdue. */
+  async #endForgotten(contact: Contact): Promise<void> {
+    const now = this.#o.clock.monotonic();
+    const named = new Set(contact.running.map(nameOf));
+    const open = await this.#o.store.read((tx) => tx.openAttempts(contact.agentId));
+    const forgotten: AttemptRecord[] = [];
+    const missing = new Set<string>();
+    for (const attempt of open) {
+      const name = nameOf(attempt);
+      if (attempt.session_id !== contact.sessionId) {
+        if (contact.settle === null || now > contact.settle.by) forgotten.push(attempt);
+      } else if (attempt.lease === "HELD" && !named.has(name)) {
+        missing.add(name);
+        const since = contact.missing.get(name) ?? now;
+        contact.missing.set(name, since);
+        if (now - since > this.#o.heartbeatTimeoutMs) forgotten.push(attempt);
+      }
+    }
+    for (const name of contact.missing.keys()) if (!missing.has(name)) contact.missing.delete(name);
+    if (forgotten.length === 0) return;
+    await this.#o.store.transact(async (tx) => {
+      for (const attempt of forgotten) {
+        const present = await tx.getAttempt(attempt.workflow_instance_id, attempt.attempt);
+        if (present !== null) await this.#crash(tx, present, "the agent no longer knows of this run");
+      }
+    });
+  }
+
+  async #crash(tx: OperationalTx, attempt: AttemptRecord, reason: string): Promise<void> {
+    if (attempt.lease !== "OFFERED" && attempt.lease !== "HELD") return;
+    const run = await tx.getRun(attempt.workflow_instance_id);
+    if (run === null) return;
+    await this.#o.changes.crash(tx, run, attempt, reason, "REVOKED");
+    tx.afterCommit(() =>
+      this.#o.log.warn(
+        `Run ${run.workflow_instance_id} (${run.workflow_id}): attempt ${attempt.attempt} on agent ${attempt.agent_id} crashed: ${reason}.` +
+          (run.queued ? " It is queued again." : ` It ends ${run.status}.`),
+      ),
+    );
+  }
+
+  // ---------------------------------------------------------------- presence
+
+  #contact(agentId: string, sessionId: string | null, seenWall = this.#o.clock.now()): Contact {
+    const known = this.#contacts.get(agentId);
+    if (known !== undefined) {
+      known.sessionId = sessionId;
+      this.#seen(known);
+      return known;
+    }
+    const contact: Contact = {
+      agentId,
+      sessionId,
+      seenMonotonic: this.#o.clock.monotonic(),
+      seenWall,
+      runningTasks: 0,
+      running: [],
+      delivered: new Set(),
+      missing: new Map(),
+      settle: null,
+    };
+    this.#contacts.set(agentId, contact);
+    return contact;
+  }
+
+  #seen(contact: Contact): void {
+    contact.seenMonotonic = this.#o.clock.monotonic();
+    contact.seenWall = this.#o.clock.now();
+  }
+
+  #known(agentId: string, sessionId: string): Contact {
+    const contact = this.#contacts.get(agentId);
+    if (contact === undefined || contact.sessionId !== sessionId) throw registerFirst(agentId);
+    return contact;
+  }
+
+  async #setState(agentId: string, state: "UP" | "DRAINING"): Promise<void> {
+    await this.#o.store.transact(async (tx) => {
+      const agent = await tx.getAgent(agentId);
+      if (agent === null || agent.status === state) return;
+      checkState(agent.status, state);
+      await tx.saveAgent({ ...agent, status: state });
+      tx.afterCommit(() => this.#o.log.info(`Agent ${agentId} is ${state}`));
+    });
+    if (state === "DRAINING") this.#o.dismiss(agentId);
+  }
+
+  /** The agent's process ends in order. */
+  async #leave(contact: Contact): Promise<AgentOrders> {
+    const orders = await this.#orders(contact, contact.running);
+    await this.#o.store.transact(async (tx) => {
+      const agent = await tx.getAgent(contact.agentId);
+      if (agent === null) return;
+      checkState(agent.status, "GONE");
+      for (const attempt of await tx.openAttempts(contact.agentId)) {
+        await this.#crash(tx, attempt, "the agent left");
+      }
+      await tx.deleteAgent(contact.agentId);
+      tx.afterCommit(() => this.#o.log.info(`Agent ${contact.agentId} left`));
+    });
+    this.#contacts.delete(contact.agentId);
+    this.#o.dismiss(contact.agentId);
+    return orders;
+  }
+
+  #arm(): void {
+    if (this.#stopped) return;
+    let next = Number.POSITIVE_INFINITY;
+    for (const contact of this.#contacts.values()) {
+      next = Math.min(next, contact.seenMonotonic + this.#o.heartbeatTimeoutMs);
+    }
+    if (next >= this.#timerAt) return;
+    clearTimeout(this.#timer);
+    this.#timerAt = next;
+    this.#timer = setTimeout(
+      () => {
+        this.#timerAt = Number.POSITIVE_INFINITY;
+        this.#sweeping = this.#sweep().finally(() => this.#arm());
+      },
+      Math.max(1, next - this.#o.clock.monotonic()),
+    );
+  }
+
+  async #sweep(): Promise<void> {
+    this.#o.checkPause();
+    for (const contact of [...this.#contacts.values()]) {
+      if (this.#stopped || !this.#isSilent(contact)) continue;
+      try {
+        await this.#lose(contact);
+      } catch (error) {
+        this.#o.log.error(
+          `Agent ${contact.agentId} is silent, but cannot be given up: ${errorMessage(error)}`,
+        );
+        contact.seenMonotonic = this.#o.clock.monotonic() - this.#o.heartbeatTimeoutMs + RETRY_MS;
+      }
+    }
+  }
+
+  #isSilent(contact: Contact): boolean {
+    return this.#o.clock.monotonic() - contact.seenMonotonic >= this.#o.heartbeatTimeoutMs;
+  }
+
+  async #lose(contact: Contact): Promise<void> {
+    const seconds = this.#o.heartbeatTimeoutMs / 1000;
+    const lost = await this.#o.store.transact(async (tx) => {
+      if (!this.#isSilent(contact)) return false;
+      const agent = await tx.getAgent(contact.agentId);
+      if (agent === null || agent.status === "LOST") return true;
+      checkState(agent.status, "LOST");
+      await tx.saveAgent({ ...agent, status: "LOST", last_heartbeat_ms: contact.seenWall });
+      const open = await tx.openAttempts(contact.agentId);
+      this.#o.log.warn(
+        `Agent ${contact.agentId} is lost: nothing heard for ${seconds} s` +
+          `${open.length === 0 ? "" : `; ${open.length} of its runs crash`}.`,
+      );
+      for (const attempt of open) await this.#crash(tx, attempt, `agent lost: silent for ${seconds} s`);
+      return true;
+    });
+    if (!lost) return;
+    this.#contacts.delete(contact.agentId);
+    this.#o.dismiss(contact.agentId);
+    this.#o.polls.wake(topicOf(contact.agentId));
+  }
+}
+
+/** Pause before a silent agent is given up again, when the disk failed. */
+const RETRY_MS = 1000;
+
+function topicOf(agentId: string): string {
+  return `agent ${agentId}`;
+}
+
+function nameOf(attempt: AttemptName): string {
+  return `${attempt.workflow_instance_id} ${attempt.attempt}`;
+}
+
+function stopOrder(attempt: AttemptName, reason: StopOrder["reason"]): StopOrder {
+  return { workflow_instance_id: attempt.workflow_instance_id, attempt: attempt.attempt, reason };
+}
+
+/** What of the orders is worth an answer of its own. */
+function newsIn(orders: AgentOrders): string[] {
+  const news = orders.stop.map((order) => `${order.reason} ${nameOf(order)}`);
+  if (orders.drain) news.push("drain");
+  return news;
+}
+
+function runWord(batch: AgentReports, report: Extract<AgentReport, { kind: "run" }>): RunWord {
+  return {
+    agent_id: batch.agent_id,
+    stream_id: batch.stream_id,
+    workflow_instance_id: report.workflow_instance_id,
+    attempt: report.attempt,
+    status: report.status satisfies RunStatus,
+    timestamp_ms: report.timestamp_ms,
+    error: report.error,
+    log_seq: report.log_seq,
+  };
+}
+
+function checkState(from: AgentState | null, to: AgentState): void {
+  if (from === null || from === to || canTransition(AGENT_TRANSITIONS, from, to)) return;
+  throw new Error(`an agent that is ${from} cannot become ${to}`);
+}
+
+function registerFirst(agentId: string): UnprocessableError {
+  return new UnprocessableError(
+    `This principal does not know agent "${agentId}" with that session: register first.`,
+  );
+}
+
+function idInUse(agent: AgentRecord): UnprocessableError {
+  const process = agent.pid === null ? "" : ` pid ${agent.pid}`;
+  return new UnprocessableError(
+    `agent id in use by ${agent.host}${process}; give this one another with --suffix`,
+  );
+}

@@ -1,0 +1,154 @@
+/**
+ * The principal's API: a ROUTER that hands each request to the handler of its verb. Every message gets exactly one
+ * reply, whatever is in it; a reply may come late.
+ */
+import type { ConsolaInstance } from "consola";
+import { CdktrError, errorMessage, InvalidInputError, UnprocessableError } from "../errors.ts";
+import type { Verb } from "../protocol/verbs.ts";
+import { encodeReply } from "../protocol/wire.ts";
+import type { Service } from "../service.ts";
+import { type Message, Router } from "../zmq/index.ts";
+import { bindSocket } from "./bind.ts";
+import type { Handler } from "./handlers.ts";
+import { errorReply, readRequest } from "./requests.ts";
+
+/** Messages handled before the event loop gets a turn. */
+const BATCH = 200;
+/** Requests that may wait for their reply at a time. */
+const MAX_IN_FLIGHT = 20_000;
+/** Beyond this libzmq drops the peer without a word; between it and the 16 MiB of the protocol there is an answer. */
+const MAX_PART_BYTES = 64 * 1024 * 1024;
+
+/** A request's envelope, echoed in front of its reply, and its body. */
+interface Incoming {
+  readonly envelope: readonly Uint8Array[];
+  readonly body: readonly Uint8Array[];
+}
+
+/** Answers requests. */
+export class Api implements Service {
+  readonly name = "API";
+  readonly #host: string;
+  readonly #port: number;
+  readonly #handlers: Record<Verb, Handler>;
+  readonly #log: ConsolaInstance;
+  readonly #inFlight = new Set<Promise<void>>();
+  #router: Router | undefined;
+  #receiving: Promise<void> = Promise.resolve();
+  #boundPort = 0;
+  #stopping = false;
+
+  constructor(options: {
+    host: string;
+    /** 0: any free port. */
+    port: number;
+    handlers: Record<Verb, Handler>;
+    log: ConsolaInstance;
+  }) {
+    this.#host = options.host;
+    this.#port = options.port;
+    this.#handlers = options.handlers;
+    this.#log = options.log;
+  }
+
+  /** The port that is bound. */
+  get port(): number {
+    return this.#boundPort;
+  }
+
+  async start(): Promise<void> {
+    const router = new Router({
+      maxMessageSize: MAX_PART_BYTES,
+      sendHighWaterMark: 10_000,
+      receiveHighWaterMark: 10_000,
+      backlog: 1024,
+      linger: 1000,
+      heartbeatInterval: 10_000,
+      heartbeatTimeout: 30_000,
+    });
+    try {
+      this.#boundPort = await bindSocket(router, {
+        host: this.#host,
+        port: this.#port,
+        what: "API",
+        setting: "CDKTR_PRINCIPAL_PORT",
+        flag: "--port",
+      });
+    } catch (error) {
+      router.close();
+      throw error;
+    }
+    this.#router = router;
+    this.#receiving = this.#receive(router);
+  }
+
+  /** Takes no further requests, waits for the replies to those it has, and closes. Whoever holds long polls ends them before. */
+  async stop(): Promise<void> {
+    const router = this.#router;
+    if (router === undefined) return;
+    this.#router = undefined;
+    this.#stopping = true;
+    while (this.#inFlight.size > 0) await Promise.allSettled(this.#inFlight);
+    router.close();
+    await this.#receiving;
+  }
+
+  async #receive(router: Router): Promise<void> {
+    while (!router.closed) {
+      let messages: Message[];
+      try {
+        messages = await router.receiveBatch(BATCH);
+      } catch (error) {
+        if (router.closed) return;
+        this.#log.error(`The API socket failed to receive: ${errorMessage(error)}`);
+        await Bun.sleep(100);
+        continue;
+      }
+      for (const message of messages) this.#accept(router, message);
+      await new Promise<void>((next) => setImmediate(next));
+    }
+  }
+
+  #accept(router: Router, message: Message): void {
+    if (this.#stopping) return;
+    const { envelope, body } = open(message);
+    const done = this.#answer(body)
+      .then((reply) => router.send([...envelope, reply]))
+      .catch((error) => this.#log.debug(`A reply could not be sent: ${errorMessage(error)}`));
+    this.#inFlight.add(done);
+    void done.finally(() => this.#inFlight.delete(done));
+  }
+
+  async #answer(body: readonly Uint8Array[]): Promise<Uint8Array> {
+    let verb = "";
+    try {
+      if (body.length > 1) {
+        throw new InvalidInputError(`The message has ${body.length} frames; a message is one frame.`);
+      }
+      const request = readRequest(body[0] ?? new Uint8Array());
+      verb = request.verb;
+      if (this.#inFlight.size >= MAX_IN_FLIGHT) {
+        throw new UnprocessableError("The principal has too many requests waiting; try again later.");
+      }
+      const { kind, payload } = await this.#handlers[request.verb](request);
+      return encodeReply(kind, payload);
+    } catch (error) {
+      const { kind, text } = errorReply(error);
+      if (kind === "SERVERERROR") {
+        if (error instanceof CdktrError) this.#log.error(`${verb}: ${error.message}`);
+        else this.#log.error(`${verb} failed`, error);
+      } else this.#log.debug(`${verb || "message"}: ${kind} ${text}`);
+      return encodeReply(kind, text);
+    }
+  }
+}
+
+/**
+ * Parts a message into envelope and body. The envelope is everything up to and including the first empty frame (REQ, REQ with
+ * correlation, DEALER that follows them); a DEALER that sends no empty frame has its routing id alone as envelope.
+ */
+function open(message: readonly Uint8Array[]): Incoming {
+  const delimiter = message.findIndex((part, index) => index > 0 && part.length === 0);
+  const end = delimiter === -1 ? 1 : delimiter + 1;
+  return { envelope: message.slice(0, end), body: message.slice(end) };
+}

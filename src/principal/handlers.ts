@@ -1,0 +1,307 @@
+/** What the principal answers, verb by verb. */
+import { InvalidInputError, NotFoundError, UnprocessableError } from "../errors.ts";
+import {
+  AgentDescription,
+  AgentReports,
+  DrainAgent,
+  DropFiles,
+  FetchOptions,
+  GetRun,
+  GetWorkflow,
+  Heartbeat,
+  ListRuns,
+  type PrincipalInfo,
+  QueryDatabase,
+  ReadFile,
+  RetryRun,
+  RunTaskOptions,
+  SearchLogs,
+  WaitRun,
+  WatchWorkflows,
+} from "../protocol/messages.ts";
+import type { Verb } from "../protocol/verbs.ts";
+import { didYouMean } from "../workflow/did-you-mean.ts";
+import { IDENTIFIER } from "../workflow/model.ts";
+import { RunStatus } from "../workflow/status.ts";
+import type { AgentRegistry } from "./agent-registry.ts";
+import type { Dispatcher } from "./dispatcher.ts";
+import type { HistoryAccess } from "./history-access.ts";
+import type { LongPolls } from "./long-polls.ts";
+import { positional, quote, type Request, readJson } from "./requests.ts";
+import type { Outcome, RunChanges } from "./run-changes.ts";
+import type { RunService } from "./run-service.ts";
+import type { WorkflowDirectory } from "./workflow-directory.ts";
+
+/** The services that answer. */
+export interface HandlerServices {
+  readonly runs: RunService;
+  readonly changes: RunChanges;
+  readonly dispatcher: Dispatcher;
+  readonly agents: AgentRegistry;
+  readonly workflows: WorkflowDirectory;
+  readonly history: HistoryAccess;
+  readonly polls: LongPolls;
+  readonly now: () => number;
+  readonly principalId: string;
+  readonly heartbeatTimeoutMs: number;
+  readonly info: () => Omit<PrincipalInfo, "workflows" | "invalid_workflow_files" | "runs" | "history">;
+}
+
+/** A successful reply. `payload` is JSON already. */
+export interface HandlerReply {
+  readonly kind: "PONG" | "OK" | "SUCCESS";
+  readonly payload?: string;
+}
+
+/** Answers a request; throws the error that becomes an error reply. */
+export type Handler = (request: Request) => Promise<HandlerReply>;
+
+/** The topic of {@link LongPolls} for changes of the workflows. */
+export const WORKFLOWS_TOPIC = "workflows";
+
+/** How long a query of the log of a run that is over waits for its last lines, ms. */
+const LAST_LINES_MS = 2000;
+
+/** The table of verbs. */
+export function handlersOf(s: HandlerServices): Record<Verb, Handler> {
+  return {
+    PING: async (request) => {
+      positional(request, []);
+      return { kind: "PONG" };
+    },
+    LSWORKFLOWS: async (request) => {
+      positional(request, []);
+      return success(s.workflows.summaries());
+    },
+    RUNTASK: async (request) => {
+      const { workflow, options } = positional(request, ["workflow", "options"], 1);
+      const id = await s.runs.trigger(workflow, readJson(RunTaskOptions, options || "{}", "options"));
+      return ok({ workflow_instance_id: id });
+    },
+    REGISTERAGENT: async (request) => {
+      const { agent, description } = positional(request, ["agent", "description"], 1);
+      checkAgentId(agent);
+      if (description !== "") {
+        return ok(await s.agents.register(agent, readJson(AgentDescription, description, "description")));
+      }
+      await s.agents.registerPlain(agent);
+      return { kind: "OK" };
+    },
+    FETCHWORKFLOW: (request) => fetchWorkflow(s, request),
+    AGENTWORKFLOWSTATUS: async (request) => {
+      const { agent, run, status } = positional(request, ["agent", "workflow", "run", "status"]);
+      const to = readStatus(status);
+      await s.agents.seenPlain(agent);
+      return heard(
+        `run ${run}`,
+        await s.agents.hearPlain(agent, run, (tx, attempt) =>
+          s.changes.hearRun(tx, {
+            agent_id: agent,
+            stream_id: null,
+            workflow_instance_id: run,
+            attempt,
+            status: to,
+            timestamp_ms: s.now(),
+            error: null,
+            log_seq: 0,
+          }),
+        ),
+      );
+    },
+    AGENTTASKSTATUS: async (request) => {
+      const names = ["agent", "task", "task run", "run", "status"] as const;
+      const { agent, task, "task run": taskRun, run, status } = positional(request, names);
+      const to = readStatus(status);
+      if (!IDENTIFIER.test(task)) throw new InvalidInputError(`${quote(task)} is no task id.`);
+      await s.agents.seenPlain(agent);
+      return heard(
+        `task run ${taskRun}`,
+        await s.agents.hearPlain(agent, run, (tx, attempt) =>
+          s.changes.hearTask(tx, {
+            agent_id: agent,
+            workflow_instance_id: run,
+            attempt,
+            task_id: task,
+            task_instance_id: taskRun,
+            task_attempt: 1,
+            status: to,
+            timestamp_ms: s.now(),
+            exit_code: null,
+            signal: null,
+            error: null,
+            cpu_ms: null,
+            max_rss_kb: null,
+          }),
+        ),
+      );
+    },
+    QUERYLOGS: async (request) => {
+      const names = ["end ms", "start ms", "workflow", "run", "verbose"] as const;
+      const fields = positional(request, names, names.length);
+      const run = fields.run || null;
+      if (run !== null) await lastLines(s, run);
+      return success(
+        await s.history.queryLogs({
+          endMs: readTime("end ms", fields["end ms"]),
+          startMs: readTime("start ms", fields["start ms"]),
+          workflowId: fields.workflow || null,
+          workflowInstanceId: run,
+          verbose: readFlag("verbose", fields.verbose),
+        }),
+      );
+    },
+    GETRECENTSTATUSES: async (request) => {
+      positional(request, []);
+      return success(await s.runs.recentStatuses(10));
+    },
+    GETREGISTEREDAGENTS: async (request) => {
+      positional(request, []);
+      return success(await s.agents.list());
+    },
+
+    PRINCIPALINFO: async () => {
+      const { ok: available, error } = s.history.available;
+      return success({
+        ...s.info(),
+        workflows: s.workflows.size,
+        invalid_workflow_files: [...s.workflows.invalidFiles],
+        runs: await s.runs.counts(),
+        history: { available, error },
+      } satisfies PrincipalInfo);
+    },
+    GETWORKFLOW: async (request) => {
+      const { workflow_id: id } = argument(GetWorkflow, request);
+      const details = s.workflows.details(id);
+      if (details !== undefined) return success(details);
+      const near = didYouMean(id, s.workflows.ids());
+      throw new NotFoundError(`There is no workflow ${quote(id)}${near === undefined ? "" : `; ${near}`}.`);
+    },
+    WATCHWORKFLOWS: async (request) => {
+      const { revision, wait_ms } = argument(WatchWorkflows, request);
+      const present = () => `${s.principalId} ${s.workflows.revision}`;
+      const ticket = s.polls.ticket(WORKFLOWS_TOPIC);
+      if (revision === present()) await ticket.wait(wait_ms);
+      else ticket.drop();
+      return success({ revision: present() });
+    },
+    LSRUNS: async (request) => success(await s.runs.list(argument(ListRuns, request))),
+    GETRUN: async (request) => success(await s.runs.get(argument(GetRun, request).workflow_instance_id)),
+    WAITRUN: async (request) => {
+      const { workflow_instance_id: id, wait_ms } = argument(WaitRun, request);
+      return success(await s.runs.wait(id, wait_ms));
+    },
+    CANCELRUN: async (request) =>
+      success(await s.runs.cancel(argument(GetRun, request).workflow_instance_id)),
+    RETRYRUN: async (request) =>
+      ok({ workflow_instance_id: await s.runs.retry(argument(RetryRun, request)) }),
+    SEARCHLOGS: async (request) => {
+      const search = argument(SearchLogs, request);
+      if (search.workflow_instance_id !== undefined) await lastLines(s, search.workflow_instance_id);
+      return success(await s.history.searchLogs(search));
+    },
+    DRAINAGENT: async (request) => {
+      await s.agents.drain(argument(DrainAgent, request).agent_id);
+      return ok({});
+    },
+    AGENTHEARTBEAT: async (request) => ok(await s.agents.heartbeat(argument(Heartbeat, request))),
+    AGENTREPORT: async (request) => ok(await s.agents.report(argument(AgentReports, request))),
+    QUERYDB: async (request) => success(await s.history.query(argument(QueryDatabase, request))),
+    EXPORTDB: async () => success(await s.history.prepareExport()),
+    BACKUPDB: async () => success(await s.history.prepareBackup()),
+    READFILE: async (request) => success(await s.history.readFile(argument(ReadFile, request))),
+    DROPFILES: async (request) => {
+      await s.history.dropFiles(argument(DropFiles, request).transfer_id);
+      return ok({});
+    },
+  };
+}
+
+async function fetchWorkflow(s: HandlerServices, request: Request): Promise<HandlerReply> {
+  const { agent, options } = positional(request, ["agent", "options"], 1);
+  checkAgentId(agent);
+  const fetch = readJson(FetchOptions, options || "{}", "options");
+  const sessionId = fetch.session_id ?? null;
+  let waitMs = fetch.wait_ms;
+  if (sessionId === null) {
+    await s.agents.seenPlain(agent);
+    // It sends no heartbeats: its next request is its next sign of life.
+    waitMs = Math.min(waitMs, s.heartbeatTimeoutMs / 2);
+  } else s.agents.seen(agent, sessionId);
+  if (await s.agents.isDraining(agent)) {
+    const ticket = s.polls.ticket(`draining ${agent}`);
+    await ticket.wait(waitMs);
+    return { kind: "OK" };
+  }
+  const assignment = await s.dispatcher.fetch({
+    agentId: agent,
+    sessionId,
+    fetchId: fetch.fetch_id ?? null,
+    waitMs,
+  });
+  return assignment === null ? { kind: "OK" } : success(assignment);
+}
+
+/** A client that saw a run end sees all its lines. */
+async function lastLines(s: HandlerServices, runId: string): Promise<void> {
+  const end = await s.runs.logEnd(runId);
+  if (end !== null) await s.history.waitReceived(end.streamId, end.seq, LAST_LINES_MS);
+}
+
+function argument<S extends Parameters<typeof readJson>[0]>(schema: S, request: Request) {
+  const { arguments: text } = positional(request, ["arguments"], 1);
+  return readJson(schema, text || "{}", "arguments");
+}
+
+function heard(what: string, outcome: Outcome): HandlerReply {
+  switch (outcome) {
+    case "applied":
+      return { kind: "OK" };
+    case "over":
+    case "fenced":
+      throw new UnprocessableError(`The ${what} is not this agent's (any more): nothing was changed.`);
+    case "illegal":
+      throw new UnprocessableError(
+        `The ${what} cannot get that status from the one it has: nothing was changed.`,
+      );
+  }
+}
+
+function checkAgentId(agentId: string): void {
+  if (agentId.length > 256 || !IDENTIFIER.test(agentId)) {
+    throw new InvalidInputError(
+      `${quote(agentId)} is no agent id: letters, digits, ".", "_" and "-", at most 256.`,
+    );
+  }
+}
+
+function readStatus(text: string): RunStatus {
+  const status = RunStatus.safeParse(text);
+  if (status.success) return status.data;
+  const near = didYouMean(text, RunStatus.options);
+  throw new InvalidInputError(`${quote(text)} is no status${near === undefined ? "" : `; ${near}`}.`);
+}
+
+function readTime(name: string, text: string): number | null {
+  if (text === "") return null;
+  const ms = Number(text);
+  if (!/^-?\d{1,16}$/.test(text) || !Number.isSafeInteger(ms)) {
+    throw new InvalidInputError(
+      `${name} is ${quote(text)}: it must be a whole number of ms since the epoch, or empty.`,
+    );
+  }
+  return ms;
+}
+
+function readFlag(name: string, text: string): boolean {
+  if (/^(true|1)$/i.test(text)) return true;
+  if (/^(false|0|)$/i.test(text)) return false;
+  throw new InvalidInputError(`${name} is ${quote(text)}: it must be true, false or empty.`);
+}
+
+function ok(json: unknown): HandlerReply {
+  return { kind: "OK", payload: JSON.stringify(json) };
+}
+
+function success(json: unknown): HandlerReply {
+  return { kind: "SUCCESS", payload: JSON.stringify(json) };
+}

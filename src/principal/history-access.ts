@@ -1,0 +1,35 @@
+/** What the principal's API needs of the history; the historian offers it. */
+import type {
+  FilePiece,
+  ListRuns,
+  LogPage,
+  PreparedFiles,
+  QueryDatabase,
+  QueryResult,
+  ReadFile,
+  RunDetails,
+  RunSummary,
+  SearchLogs,
+} from "../protocol/messages.ts";
+import type { LegacyLogQuery } from "../storage/history-logs.ts";
+
+/** Reads of the history: each first writes what is pending. They throw HistoryUnavailableError while it is away. */
+export interface HistoryAccess {
+  readonly available: { readonly ok: boolean; readonly error: string | null };
+  position(streamId: string): { received: number; durable: number };
+  /** The agent cannot send lines of its stream before `firstSeq` any more. */
+  agentHoldsFrom(streamId: string, firstSeq: number): void;
+  /** Whether line `seq` of a stream has come within the time. */
+  waitReceived(streamId: string, seq: number, timeoutMs: number): Promise<boolean>;
+  /** The outbox has new rows. */
+  notifyStatus(): void;
+  searchLogs(search: SearchLogs): Promise<LogPage>;
+  queryLogs(query: LegacyLogQuery): Promise<string[]>;
+  query(query: QueryDatabase): Promise<QueryResult>;
+  findRun(runId: string): Promise<Omit<RunDetails, "definition"> | null>;
+  listRuns(filter: ListRuns, beforeMs: number): Promise<RunSummary[]>;
+  prepareExport(): Promise<PreparedFiles>;
+  prepareBackup(): Promise<PreparedFiles>;
+  readFile(piece: ReadFile): Promise<FilePiece>;
+  dropFiles(transferId: string): Promise<void>;
+}

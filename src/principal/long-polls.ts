@@ -1,0 +1,58 @@
+/** Requests that wait for something to happen. */
+
+/** What ended a wait. */
+export type WaitEnd = "woken" | "timeout" | "closed";
+
+/** A place in the wait for one topic. Taken before the state is read, so that nothing that happens in between is missed. */
+export interface Ticket {
+  /** Resolves when the topic was woken since the ticket was taken, after `timeoutMs`, or when all waiting ends. */
+  wait(timeoutMs: number): Promise<WaitEnd>;
+  /** Gives the place up without waiting. */
+  drop(): void;
+}
+
+/** Waits by topic; a topic is any text. */
+export class LongPolls {
+  readonly #waiting = new Map<string, Set<(end: WaitEnd) => void>>();
+  #closed = false;
+
+  /** Takes a place. Every ticket must be waited for or dropped. */
+  ticket(topic: string): Ticket {
+    const { promise, resolve } = Promise.withResolvers<WaitEnd>();
+    let timer: Timer | undefined;
+    const settle = (end: WaitEnd) => {
+      clearTimeout(timer);
+      const others = this.#waiting.get(topic);
+      others?.delete(settle);
+      if (others?.size === 0) this.#waiting.delete(topic);
+      resolve(end);
+    };
+    if (this.#closed) resolve("closed");
+    else {
+      const others = this.#waiting.get(topic) ?? new Set();
+      others.add(settle);
+      this.#waiting.set(topic, others);
+    }
+    return {
+      wait: (timeoutMs) => {
+        if (timeoutMs <= 0) settle("timeout");
+        else if (this.#waiting.get(topic)?.has(settle)) timer = setTimeout(settle, timeoutMs, "timeout");
+        return promise;
+      },
+      drop: () => settle("timeout"),
+    };
+  }
+
+  /** Something happened to the topic. */
+  wake(topic: string): void {
+    for (const settle of [...(this.#waiting.get(topic) ?? [])]) settle("woken");
+  }
+
+  /** Ends all waits, present and future. */
+  close(): void {
+    this.#closed = true;
+    for (const waiting of [...this.#waiting.values()]) {
+      for (const settle of [...waiting]) settle("closed");
+    }
+  }
+}

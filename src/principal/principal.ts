@@ -1,0 +1,214 @@
+/** The principal: its services, wired, started in order and stopped in reverse. */
+import type { ConsolaInstance } from "consola";
+import packageJson from "../../package.json" with { type: "json" };
+import { type Clock, systemClock } from "../clock.ts";
+import type { Config } from "../config.ts";
+import { log as processLog } from "../log.ts";
+import { type Service, startServices, stopServices } from "../service.ts";
+import { SqliteOperationalStore } from "../storage/operational-sqlite.ts";
+import { AgentRegistry } from "./agent-registry.ts";
+import { Api } from "./api.ts";
+import { refuseOpenBinding } from "./bind.ts";
+import { Dispatcher } from "./dispatcher.ts";
+import { handlersOf, WORKFLOWS_TOPIC } from "./handlers.ts";
+import type { HistoryAccess } from "./history-access.ts";
+import { Housekeeping } from "./housekeeping.ts";
+import { LeaseWatch } from "./lease-watch.ts";
+import { LongPolls } from "./long-polls.ts";
+import { PauseWatch } from "./pause-watch.ts";
+import { RunChanges } from "./run-changes.ts";
+import { RunService } from "./run-service.ts";
+import { WorkflowDirectory } from "./workflow-directory.ts";
+
+/** What may differ from principal to principal. */
+export interface PrincipalOptions {
+  /** A port of 0 means any free one; {@link Principal.ports} tells which. */
+  readonly config: Config;
+  /** Binds off loopback although no keys are set up. */
+  readonly insecure?: boolean;
+  /** Runs the scheduler; true by default. */
+  readonly scheduler?: boolean;
+  readonly clock?: Clock;
+  readonly log?: ConsolaInstance;
+}
+
+/** The ports that are bound. */
+export interface PrincipalPorts {
+  readonly api: number;
+  readonly logsListening: number;
+  readonly logsPublishing: number;
+}
+
+/** The coordinator: one process of it works on a data directory. */
+export class Principal implements Service {
+  readonly name = "principal";
+  /** Random, new with every start. */
+  readonly id = crypto.randomUUID();
+  readonly #config: Config;
+  readonly #insecure: boolean;
+  readonly #log: ConsolaInstance;
+  readonly #api: Api;
+  readonly #dispatcher: Dispatcher;
+  readonly #polls = new LongPolls();
+  readonly #services: readonly Service[];
+  readonly #startedAtMs: number;
+  #stopping: Promise<void> | undefined;
+
+  constructor(options: PrincipalOptions) {
+    const { config } = options;
+    const clock = options.clock ?? systemClock;
+    const log = options.log ?? processLog;
+    const tagged = (tag: string) => log.withTag(tag);
+    this.#config = config;
+    this.#insecure = options.insecure ?? false;
+    this.#log = tagged("principal");
+    this.#startedAtMs = clock.now();
+
+    const store = new SqliteOperationalStore({
+      directory: config.CDKTR_APP_DATA_DIRECTORY,
+      log: tagged("state"),
+    });
+    const history = noHistory;
+    const changes: RunChanges = new RunChanges(clock, {
+      queued: () => dispatcher.kick(),
+      offered: (attempt) => leases.offered(attempt),
+      settled: (attempt) => leases.settled(attempt),
+      ended: (run) => runs.ended(run),
+      orders: (agentId) => agents.ordersChanged(agentId),
+      statusWritten: () => history.notifyStatus(),
+    });
+    const dispatcher = new Dispatcher({
+      store,
+      changes,
+      clock,
+      log: tagged("dispatcher"),
+      mayWork: (tx, agentId, sessionId) => agents.mayWork(tx, agentId, sessionId),
+    });
+    const leases = new LeaseWatch({
+      store,
+      changes,
+      clock,
+      log: tagged("dispatcher"),
+      timeoutMs: Math.max(10_000, 3 * config.CDKTR_DEFAULT_ZMQ_TIMEOUT_MS),
+    });
+    const pauses = new PauseWatch({
+      clock,
+      toleranceMs: config.CDKTR_AGENT_HEARTBEAT_INTERVAL_MS,
+      paused: (ms) => {
+        this.#log.warn(`This principal stood still for ${Math.round(ms)} ms; agents get a fresh timeout.`);
+        agents.forgive();
+        leases.forgive();
+      },
+    });
+    const agents: AgentRegistry = new AgentRegistry({
+      store,
+      changes,
+      leases,
+      polls: this.#polls,
+      logs: history,
+      clock,
+      log: tagged("agents"),
+      principalId: this.id,
+      heartbeatTimeoutMs: config.CDKTR_AGENT_HEARTBEAT_TIMEOUT_MS,
+      checkPause: () => pauses.check(),
+      dismiss: (agentId) => dispatcher.dismiss(agentId),
+    });
+    const workflows = new WorkflowDirectory({
+      root: config.CDKTR_WORKFLOW_DIR,
+      store,
+      clock,
+      log: tagged("workflows"),
+      refreshMs: config.CDKTR_WORKFLOW_DIR_REFRESH_FREQUENCY_S * 1000,
+      changed: () => this.#polls.wake(WORKFLOWS_TOPIC),
+    });
+    const runs: RunService = new RunService({
+      store,
+      changes,
+      workflows,
+      polls: this.#polls,
+      clock,
+      old: { getRun: async () => null, listRuns: async () => [] },
+    });
+    this.#dispatcher = dispatcher;
+    this.#api = new Api({
+      host: config.CDKTR_PRINCIPAL_HOST,
+      port: config.CDKTR_PRINCIPAL_PORT,
+      log: tagged("api"),
+      handlers: handlersOf({
+        runs,
+        changes,
+        dispatcher,
+        agents,
+        workflows,
+        history,
+        polls: this.#polls,
+        now: () => clock.now(),
+        principalId: this.id,
+        heartbeatTimeoutMs: config.CDKTR_AGENT_HEARTBEAT_TIMEOUT_MS,
+        info: () => ({
+          principal_id: this.id,
+          version: packageJson.version,
+          pid: process.pid,
+          started_at_ms: this.#startedAtMs,
+          host: config.CDKTR_PRINCIPAL_HOST,
+          api_port: this.ports.api,
+          logs_listening_port: this.ports.logsListening,
+          logs_publishing_port: this.ports.logsPublishing,
+        }),
+      }),
+    });
+    const housekeeping = new Housekeeping({ store, agents, clock, log: tagged("state") });
+    this.#services = [store, workflows, pauses, leases, agents, housekeeping, this.#api];
+  }
+
+  /** The ports that are bound, once started. */
+  get ports(): PrincipalPorts {
+    return {
+      api: this.#api.port,
+      logsListening: this.#config.CDKTR_LOGS_LISTENING_PORT,
+      logsPublishing: this.#config.CDKTR_LOGS_PUBLISHING_PORT,
+    };
+  }
+
+  /**
+   * Resolves when requests are answered.
+   * @throws UsageError when it would be open to others without protection
+   * @throws DataDirectoryInUseError when another principal works on the data directory
+   * @throws CdktrError when a port is taken, or the state on disk cannot be opened
+   */
+  async start(): Promise<void> {
+    refuseOpenBinding(this.#config.CDKTR_PRINCIPAL_HOST, this.#insecure);
+    await startServices(this.#services);
+    this.#log.success(`Principal ready at ${this.#config.CDKTR_PRINCIPAL_HOST}:${this.ports.api}`);
+  }
+
+  /** Answers what waits, writes everything that is pending, and ends. */
+  stop(): Promise<void> {
+    this.#stopping ??= this.#stop();
+    return this.#stopping;
+  }
+
+  async #stop(): Promise<void> {
+    this.#polls.close();
+    this.#dispatcher.close();
+    await stopServices(this.#services);
+  }
+}
+
+const away = () => Promise.reject(new Error("no history yet"));
+const noHistory: HistoryAccess = {
+  available: { ok: false, error: "not wired yet" },
+  position: () => ({ received: 0, durable: 0 }),
+  agentHoldsFrom: () => {},
+  waitReceived: async () => true,
+  notifyStatus: () => {},
+  searchLogs: away,
+  queryLogs: away,
+  query: away,
+  findRun: away,
+  listRuns: away,
+  prepareExport: away,
+  prepareBackup: away,
+  readFile: away,
+  dropFiles: away,
+};

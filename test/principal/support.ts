@@ -1,0 +1,266 @@
+/** A principal in a directory of its own, and agents that speak to it through its API. */
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { createConsola, type LogObject } from "consola";
+import type { Clock } from "../../src/clock.ts";
+import { type Config, loadConfig } from "../../src/config.ts";
+import { Principal } from "../../src/principal/principal.ts";
+import { PrincipalClient } from "../../src/protocol/client.ts";
+import type { AgentOrders, AgentReport, RunAssignment } from "../../src/protocol/messages.ts";
+import type { RunStatus } from "../../src/workflow/status.ts";
+
+/** A workflow of one task, or of several in a chain. */
+export function workflowText(options: { name?: string; tasks?: string[]; top?: string } = {}): string {
+  const tasks = options.tasks ?? ["only"];
+  const lines = tasks.flatMap((id, index) => [
+    `  ${id}:`,
+    `    name: Task ${id}`,
+    ...(index === 0 ? [] : [`    depends: ["${tasks[index - 1]}"]`]),
+    "    config:",
+    "      !Subprocess",
+    '      cmd: "true"',
+  ]);
+  return [
+    `name: ${options.name ?? "A workflow"}`,
+    ...(options.top ? [options.top] : []),
+    "tasks:",
+    ...lines,
+    "",
+  ].join("\n");
+}
+
+/** A directory that is removed at the end. */
+export function temporaryDirectory(): { path: string; [Symbol.dispose](): void } {
+  const path = mkdtempSync(join(tmpdir(), "cdktr-principal-"));
+  return { path, [Symbol.dispose]: () => rmSync(path, { recursive: true, force: true }) };
+}
+
+/** What the principal logged; also lets a test wait for a line. */
+export class LogBook {
+  readonly lines: string[] = [];
+  readonly #waiting = new Set<() => void>();
+  readonly log = createConsola({
+    level: 4,
+    reporters: [
+      {
+        log: (entry: LogObject) => {
+          this.lines.push(`${entry.type} ${entry.tag}: ${entry.args.map(String).join(" ")}`);
+          for (const wake of this.#waiting) wake();
+        },
+      },
+    ],
+  });
+
+  count(pattern: RegExp): number {
+    return this.lines.filter((line) => pattern.test(line)).length;
+  }
+
+  /** Resolves when a line matches, so many times. */
+  async waitFor(pattern: RegExp, times = 1): Promise<void> {
+    while (this.count(pattern) < times) {
+      await new Promise<void>((wake) => {
+        const once = () => {
+          this.#waiting.delete(once);
+          wake();
+        };
+        this.#waiting.add(once);
+      });
+    }
+  }
+}
+
+/** A running principal with its files and connections. */
+export class TestPrincipal implements AsyncDisposable {
+  readonly book = new LogBook();
+  readonly #directory = temporaryDirectory();
+  readonly #clients: PrincipalClient[] = [];
+  readonly #options: TestOptions;
+  principal!: Principal;
+
+  constructor(options: TestOptions = {}) {
+    this.#options = options;
+    for (const [path, text] of Object.entries(options.workflows ?? {})) this.write(path, text);
+    if (options.workflows === undefined) this.write("hello.yml", workflowText());
+  }
+
+  get directory(): string {
+    return this.#directory.path;
+  }
+
+  get config(): Config {
+    return {
+      ...loadConfig({}, {}, this.directory).values,
+      CDKTR_APP_DATA_DIRECTORY: join(this.directory, "data"),
+      CDKTR_DB_PATH: join(this.directory, "data", "app.db"),
+      CDKTR_WORKFLOW_DIR: join(this.directory, "workflows"),
+      CDKTR_PRINCIPAL_PORT: 0,
+      CDKTR_LOGS_LISTENING_PORT: 0,
+      CDKTR_LOGS_PUBLISHING_PORT: 0,
+      ...this.#options.config,
+    };
+  }
+
+  async start(): Promise<this> {
+    this.principal = new Principal({
+      config: this.config,
+      log: this.book.log,
+      scheduler: this.#options.scheduler ?? false,
+      ...(this.#options.clock === undefined ? {} : { clock: this.#options.clock }),
+    });
+    await this.principal.start();
+    return this;
+  }
+
+  /** Writes a file into the workflow directory. */
+  write(path: string, text: string): void {
+    const file = join(this.directory, "workflows", path);
+    mkdirSync(dirname(file), { recursive: true });
+    writeFileSync(file, text);
+  }
+
+  client(timeoutMs = 10_000): PrincipalClient {
+    const client = new PrincipalClient({ host: "127.0.0.1", port: this.principal.ports.api, timeoutMs });
+    this.#clients.push(client);
+    return client;
+  }
+
+  /** An agent that has registered. */
+  async agent(id = "agent-1", options: AgentOptions = {}): Promise<FakeAgent> {
+    const agent = new FakeAgent(this.client(), id, options);
+    await agent.register();
+    return agent;
+  }
+
+  async stop(): Promise<void> {
+    for (const client of this.#clients.splice(0)) await client.close();
+    await this.principal.stop();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop();
+    this.#directory[Symbol.dispose]();
+  }
+}
+
+export interface TestOptions {
+  /** Files of the workflow directory; by default `hello.yml` with one task. */
+  readonly workflows?: Readonly<Record<string, string>>;
+  readonly config?: Partial<Config>;
+  readonly scheduler?: boolean;
+  readonly clock?: Clock;
+}
+
+export interface AgentOptions {
+  readonly streamId?: string;
+  readonly sessionId?: string;
+}
+
+/** An agent that does as it is told by the test. */
+export class FakeAgent {
+  readonly client: PrincipalClient;
+  readonly id: string;
+  readonly sessionId: string;
+  readonly streamId: string;
+  seq = 0;
+
+  constructor(client: PrincipalClient, id: string, options: AgentOptions = {}) {
+    this.client = client;
+    this.id = id;
+    this.sessionId = options.sessionId ?? crypto.randomUUID();
+    this.streamId = options.streamId ?? crypto.randomUUID();
+  }
+
+  register(running: RunAssignment[] = [], more: { report_seq?: number } = {}): Promise<AgentOrders> {
+    return this.client.registerAgent(this.id, {
+      session_id: this.sessionId,
+      stream_id: this.streamId,
+      host: "testhost",
+      pid: 4711,
+      version: "0.0.0",
+      max_concurrent_workflows: 5,
+      labels: {},
+      running: running.map(({ workflow_instance_id, attempt }) => ({ workflow_instance_id, attempt })),
+      ...more,
+    });
+  }
+
+  fetch(waitMs = 5000, fetchId: string = crypto.randomUUID()): Promise<RunAssignment | null> {
+    return this.client.fetchWorkflow(this.id, {
+      session_id: this.sessionId,
+      wait_ms: waitMs,
+      labels: {},
+      fetch_id: fetchId,
+    });
+  }
+
+  heartbeat(running: RunAssignment[] = [], waitMs = 0, more: { state?: "up" | "draining" | "leaving" } = {}) {
+    return this.client.heartbeat({
+      agent_id: this.id,
+      session_id: this.sessionId,
+      wait_ms: waitMs,
+      running: running.map(({ workflow_instance_id, attempt }) => ({ workflow_instance_id, attempt })),
+      running_tasks: 0,
+      ...more,
+    });
+  }
+
+  runReport(run: RunAssignment, status: RunStatus, error: string | null = null): AgentReport {
+    return {
+      kind: "run",
+      seq: ++this.seq,
+      workflow_id: run.workflow_id,
+      workflow_instance_id: run.workflow_instance_id,
+      attempt: run.attempt,
+      status,
+      timestamp_ms: Date.now(),
+      error,
+      log_seq: 0,
+    };
+  }
+
+  taskReport(run: RunAssignment, taskId: string, status: RunStatus, taskAttempt = 1): AgentReport {
+    return {
+      kind: "task",
+      seq: ++this.seq,
+      workflow_id: run.workflow_id,
+      workflow_instance_id: run.workflow_instance_id,
+      attempt: run.attempt,
+      task_id: taskId,
+      task_instance_id: `${run.workflow_instance_id.slice(0, 8)}-${run.attempt}-${taskId}`,
+      task_attempt: taskAttempt,
+      status,
+      timestamp_ms: Date.now(),
+      exit_code: status === "COMPLETED" ? 0 : null,
+      signal: null,
+      error: null,
+      cpu_ms: null,
+      max_rss_kb: null,
+    };
+  }
+
+  send(...reports: AgentReport[]): Promise<AgentOrders> {
+    return this.client.report({
+      agent_id: this.id,
+      session_id: this.sessionId,
+      stream_id: this.streamId,
+      reports,
+    });
+  }
+
+  /** Executes a run: each task of the definition, in the order of the file. */
+  async execute(run: RunAssignment, status: RunStatus = "COMPLETED"): Promise<void> {
+    await this.send(this.runReport(run, "RUNNING"));
+    for (const task of run.workflow.tasks) {
+      if (run.completed_tasks.includes(task.id)) continue;
+      await this.send(this.taskReport(run, task.id, "RUNNING"), this.taskReport(run, task.id, "COMPLETED"));
+    }
+    await this.send(this.runReport(run, status));
+  }
+}
+
+/** The value, which must be there. */
+export function required<T>(value: T | null | undefined): T {
+  if (value === null || value === undefined) throw new Error("expected a value");
+  return value;
+}
