@@ -64,7 +64,8 @@ export class LineSplitter {
     if (!isPlainText(text)) return undefined;
     const lines = text.split("\n");
     // A line of n characters has at most 3 n bytes.
-    if (bytes.length > MAX_LINE_BYTES && lines.some((line) => line.length * 3 > MAX_LINE_BYTES)) return undefined;
+    if (bytes.length > MAX_LINE_BYTES && lines.some((line) => line.length * 3 > MAX_LINE_BYTES))
+      return undefined;
     this.#rest = NOTHING;
     return lines;
   }
@@ -76,7 +77,8 @@ export class LineSplitter {
     for (;;) {
       const end = head.indexOf(LF, start);
       // One at a time: spreading would overflow the stack for what a hostile task can print.
-      for (const line of this.#finish(end === -1 ? head.subarray(start) : head.subarray(start, end))) lines.push(line);
+      for (const line of this.#finish(end === -1 ? head.subarray(start) : head.subarray(start, end)))
+        lines.push(line);
       if (end === -1) return lines;
       start = end + 1;
     }

@@ -60,7 +60,8 @@ const SHRINK_BYTES = 16 * 1024 * 1024;
 /** The longest that lines and reports of tasks wait to be written together with others, ms. */
 const GATHER_MS = 5;
 const RETRY_WRITE_MS = 1000;
-const FILE = "outbox.db";
+/** The file in an agent's data directory. */
+export const OUTBOX_FILE = "outbox.db";
 
 const encoder = new TextEncoder();
 
@@ -85,8 +86,6 @@ interface FrameSize {
 export class Outbox {
   /** Names the two sequences. The same for as long as the file lives. */
   readonly streamId: string;
-  /** The session of the process that had the outbox before, if any. */
-  readonly formerSessionId: string | null;
   readonly #db: Database;
   readonly #sql: Statements;
   readonly #agentId: string;
@@ -124,7 +123,7 @@ export class Outbox {
    * @throws OutboxUnavailableError when the directory cannot be used
    */
   static open(options: OutboxOptions): Outbox {
-    const path = join(options.directory, FILE);
+    const path = join(options.directory, OUTBOX_FILE);
     try {
       mkdirSync(options.directory, { recursive: true, mode: 0o700 });
     } catch (error) {
@@ -157,7 +156,8 @@ export class Outbox {
     this.#db = new Database(path, { create: true, strict: true });
     try {
       for (const pragma of [
-        "busy_timeout=0",
+        // Another agent that starts on this host may look into the file for a moment, see orphans.ts.
+        "busy_timeout=250",
         "locking_mode=EXCLUSIVE",
         "auto_vacuum=INCREMENTAL",
         "journal_mode=WAL",
@@ -171,7 +171,7 @@ export class Outbox {
       this.#db.run("BEGIN IMMEDIATE");
       this.#db.run(`
         CREATE TABLE IF NOT EXISTS stream (
-          stream_id TEXT NOT NULL, session_id TEXT, report_seq INTEGER NOT NULL, log_seq INTEGER NOT NULL
+          stream_id TEXT NOT NULL, report_seq INTEGER NOT NULL, log_seq INTEGER NOT NULL
         ) STRICT;
         CREATE TABLE IF NOT EXISTS reports (seq INTEGER PRIMARY KEY, report TEXT NOT NULL) STRICT;
         CREATE TABLE IF NOT EXISTS frames (
@@ -180,17 +180,14 @@ export class Outbox {
         CREATE TABLE IF NOT EXISTS processes (
           pid INTEGER PRIMARY KEY, start_ticks INTEGER NOT NULL, boot_id TEXT NOT NULL, task_instance_id TEXT NOT NULL
         ) STRICT;
-        INSERT INTO stream SELECT '${crypto.randomUUID()}', NULL, 0, 0 WHERE NOT EXISTS (SELECT 1 FROM stream);
+        INSERT INTO stream SELECT '${crypto.randomUUID()}', 0, 0 WHERE NOT EXISTS (SELECT 1 FROM stream);
       `);
       this.#db.run("COMMIT");
       const stream = this.#db
-        .query<{ stream_id: string; session_id: string | null; report_seq: number; log_seq: number }, []>(
-          "SELECT * FROM stream",
-        )
+        .query<{ stream_id: string; report_seq: number; log_seq: number }, []>("SELECT * FROM stream")
         .get();
       if (stream === null) throw new Error("the outbox has no stream");
       this.streamId = stream.stream_id;
-      this.formerSessionId = stream.session_id;
       this.#reportSeq = stream.report_seq;
       this.#logSeq = stream.log_seq;
       this.#load();
@@ -233,11 +230,6 @@ export class Outbox {
   /** Sets who is told of news. */
   attach(readers: OutboxReaders): void {
     this.#readers = readers;
-  }
-
-  /** Remembers which process of the agent has the outbox now. */
-  beginSession(sessionId: string): void {
-    this.#db.run("UPDATE stream SET session_id = ?", [sessionId]);
   }
 
   /** Number of the newest log line, 0 for none. */
@@ -391,7 +383,12 @@ export class Outbox {
     this.#lastFlush = performance.now();
     const frame = this.#takeFrame();
     const hasReports = this.#unsavedReports > 0;
-    if (frame !== undefined || hasReports || this.#processChanges.length > 0 || this.#unsavedFrames.length > 0) {
+    if (
+      frame !== undefined ||
+      hasReports ||
+      this.#processChanges.length > 0 ||
+      this.#unsavedFrames.length > 0
+    ) {
       this.#save();
     }
     if (frame !== undefined) this.#readers?.lines(frame);

@@ -11,7 +11,7 @@ export class PipeReader {
   readonly #fd: number;
   readonly #reader: ReadableStreamDefaultReader<Uint8Array>;
   #taking = false;
-  #givenUp = false;
+  #closed = false;
 
   /** @param take gets each chunk; what it returns is waited for */
   constructor(fd: number, take: (chunk: Uint8Array) => Promise<void> | undefined) {
@@ -22,14 +22,13 @@ export class PipeReader {
 
   /** Nothing is being taken, and there is nothing in the pipe. */
   get idle(): boolean {
-    return !this.#taking && readableBytes(this.#fd) === 0;
+    // A closed descriptor's number may belong to another file by now.
+    return this.#closed || (!this.#taking && readableBytes(this.#fd) === 0);
   }
 
   /** Stops reading. */
   async giveUp(): Promise<void> {
-    if (this.#givenUp) return;
-    this.#givenUp = true;
-    await this.#reader.cancel().catch(() => {});
+    if (!this.#closed) await this.#reader.cancel().catch(() => {});
     await this.ended;
   }
 
@@ -47,7 +46,7 @@ export class PipeReader {
     } catch {
       // A pipe that cannot be read is at its end.
     } finally {
-      this.#givenUp = true;
+      this.#closed = true;
       closeSync(this.#fd);
     }
   }

@@ -34,8 +34,8 @@ export function readStat(pid: number): ProcessStat | undefined {
 }
 
 /** Whether a process is there and not merely waiting to be reaped. */
-export function isAlive(stat: ProcessStat | undefined): stat is ProcessStat {
-  return stat !== undefined && stat.state !== "Z" && stat.state !== "X";
+export function isAlive(stat: ProcessStat): boolean {
+  return stat.state !== "Z" && stat.state !== "X";
 }
 
 /** All processes that can be seen. */

@@ -1,6 +1,7 @@
 /** Finding and ending what belongs to a task: its process group, and processes elsewhere that carry its marker. */
-import { isAlive, listPids, type ProcessStat, readEnvironment, readStat } from "./proc-files.ts";
+
 import { reap } from "./libc.ts";
+import { isAlive, listPids, type ProcessStat, readEnvironment, readStat } from "./proc-files.ts";
 
 /** How long processes that were told to end have before they are killed, ms. */
 export const DEFAULT_GRACE_MS = 5000;
@@ -43,7 +44,7 @@ export function groupMembers(group: number): ProcessStat[] {
   const members: ProcessStat[] = [];
   for (const pid of listPids()) {
     const stat = readStat(pid);
-    if (stat?.group !== group) continue;
+    if (stat === undefined || stat.group !== group) continue;
     if (isAlive(stat)) members.push(stat);
     else if (stat.parent === process.pid && pid !== group) reap(pid);
   }
@@ -58,7 +59,7 @@ export function processesMarked(marked: (environment: readonly string[]) => bool
     const environment = readEnvironment(pid);
     if (environment.length < 2 || !marked(environment)) continue;
     const stat = readStat(pid);
-    if (isAlive(stat)) found.push(stat);
+    if (stat !== undefined && isAlive(stat)) found.push(stat);
   }
   return found;
 }
@@ -74,10 +75,7 @@ export function describeProcesses(processes: readonly ProcessStat[]): string {
  * Waits until nothing is found any more, looking more and more seldom.
  * @returns what is still there at the deadline, empty when all is gone
  */
-export async function waitUntilGone(
-  find: () => ProcessStat[],
-  deadline: number,
-): Promise<ProcessStat[]> {
+export async function waitUntilGone(find: () => ProcessStat[], deadline: number): Promise<ProcessStat[]> {
   for (let pause = 2; ; pause = Math.min(pause * 2, 100)) {
     const found = find();
     if (found.length === 0) return found;

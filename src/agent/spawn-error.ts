@@ -1,4 +1,4 @@
-import { accessSync, constants, openSync, readSync, closeSync } from "node:fs";
+import { accessSync, closeSync, constants, openSync, readSync } from "node:fs";
 import { delimiter, join, resolve } from "node:path";
 import { CdktrError, errorMessage } from "../errors.ts";
 import { CannotStartError, type Command } from "./executors/executor.ts";
@@ -20,7 +20,9 @@ export function explainSpawnError(error: unknown, command: Command): CannotStart
     case "ENOENT":
     case "EACCES":
     case "ENOTDIR":
-      return program.includes("/") ? explainPath(program, command, explain) : explainName(program, command, explain);
+      return program.includes("/")
+        ? explainPath(program, command, explain)
+        : explainName(program, command, explain);
     case "ENOEXEC":
       return explain(
         `"${program}" is not a program that this host can execute.`,
@@ -90,7 +92,9 @@ function explainPath(program: string, command: Command, explain: Explain): Canno
   if (interpreter !== undefined && kindOf(interpreter) !== "file") {
     return explain(`${file} cannot be started: its interpreter ${interpreter} does not exist.`);
   }
-  return explain(`${file} cannot be started: the interpreter or loader that it names does not exist or may not be used.`);
+  return explain(
+    `${file} cannot be started: the interpreter or loader that it names does not exist or may not be used.`,
+  );
 }
 
 /** The program that the first line of a script names. */

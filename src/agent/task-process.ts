@@ -48,7 +48,7 @@ export class TaskProcess {
   readonly #log: TaskLog;
   readonly #marker: string;
   readonly #graceMs: number;
-  readonly #readers: readonly PipeReader[];
+  readonly #output: readonly { readonly reader: PipeReader; readonly logged: Promise<void> }[];
   readonly #memory: MemoryWatch;
   /** When what is told to end is killed; undefined while nobody told it to. */
   #killAt: number | undefined;
@@ -89,7 +89,7 @@ export class TaskProcess {
     this.pid = this.#child.pid;
     this.startTicks = readStat(this.pid)?.startTicks ?? 0;
     this.#memory.watch(this.pid);
-    this.#readers = pipes.map(({ read }, index) => this.#read(read, index === 0 ? "INFO" : "ERROR"));
+    this.#output = pipes.map(({ read }, index) => this.#read(read, index === 0 ? "INFO" : "ERROR"));
     this.ended = this.#finish();
   }
 
@@ -112,11 +112,14 @@ export class TaskProcess {
     signalAll(this.#marked(), signal);
   }
 
-  /** What carries the marker of this task run, whatever group it made for itself. */
+  /** What carries the marker of this task run but made a group for itself. */
   #marked = () =>
-    processesMarked((environment) => environment.includes(this.#marker)).filter(({ pid }) => pid !== this.pid);
+    processesMarked((environment) => environment.includes(this.#marker)).filter(
+      ({ group }) => group !== this.pid,
+    );
 
-  #read(fd: number, level: "INFO" | "ERROR"): PipeReader {
+  /** @returns the reader, and when everything that it read is in the log */
+  #read(fd: number, level: "INFO" | "ERROR"): { reader: PipeReader; logged: Promise<void> } {
     const splitter = new LineSplitter();
     let timer: Timer | undefined;
     const showRewrite = () => {
@@ -130,25 +133,26 @@ export class TaskProcess {
       if (due !== undefined) timer ??= setTimeout(showRewrite, Math.max(0, due - now));
       return this.#log.room();
     });
-    void reader.ended.then(() => {
+    const logged = reader.ended.then(() => {
       clearTimeout(timer);
       this.#log.write(level, splitter.end());
     });
-    return reader;
+    return { reader, logged };
   }
 
   async #finish(): Promise<ProcessEnd> {
     await this.#child.exited;
     this.#memory.stop();
     if (groupExists(this.pid)) await this.#endGroup();
-    const read = Promise.all(this.#readers.map((reader) => reader.ended));
+    const read = Promise.all(this.#output.map(({ logged }) => logged));
     if (!(await this.#isReadToTheEnd(read))) await this.#endHolders(read);
     this.#gone = true;
     clearTimeout(this.#killTimer);
     const usage = this.#child.resourceUsage();
+    const signal = this.#child.signalCode;
     return {
-      exitCode: this.#child.signalCode === null ? this.#child.exitCode : null,
-      signal: this.#child.signalCode,
+      exitCode: signal === null ? this.#child.exitCode : null,
+      signal: signal === null ? null : String(signal),
       cpuMs: usage === undefined ? 0 : Number(usage.cpuTime.total) / 1000,
       maxRssKb: this.#memory.peakKb(usage === undefined ? 0 : usage.maxRSS / 1024),
     };
@@ -188,7 +192,8 @@ export class TaskProcess {
       "WARN",
       "The task has ended, but a process that cannot be found still holds its output. What that process writes is not recorded.",
     );
-    for (const reader of this.#readers) await reader.giveUp();
+    for (const { reader } of this.#output) await reader.giveUp();
+    await read;
   }
 
   /** Whether the output comes to its end, or only whoever holds it without writing keeps it open. */
@@ -202,7 +207,7 @@ export class TaskProcess {
       clearTimeout(timer);
       if (done) return true;
       const now = performance.now();
-      if (!this.#readers.every((reader) => reader.idle)) quietSince = now;
+      if (!this.#output.every(({ reader }) => reader.idle)) quietSince = now;
       if (now - quietSince >= SETTLE_MS) return false;
     }
   }

@@ -76,7 +76,9 @@ describe("bytes that could break a frame or a terminal", () => {
       return (seed >>> 8) % below;
     };
     for (let round = 0; round < 300; round++) {
-      const input = Uint8Array.from({ length: random(200) }, () => (random(4) === 0 ? [10, 13, 1, 195, 169, 0][random(6)] ?? 0 : random(256)));
+      const input = Uint8Array.from({ length: random(200) }, () =>
+        random(4) === 0 ? ([10, 13, 1, 195, 169, 0][random(6)] ?? 0) : random(256),
+      );
       const whole = split(input);
       const splitter = new LineSplitter();
       const pieces: string[] = [];
@@ -95,7 +97,12 @@ describe("bytes that could break a frame or a terminal", () => {
 describe("long lines", () => {
   test("are cut at 64 KiB, nothing is lost", () => {
     const long = "x".repeat(MAX_LINE_BYTES * 2 + 10);
-    expect(split(`${long}\nnext\n`).map((line) => line.length)).toEqual([MAX_LINE_BYTES, MAX_LINE_BYTES, 10, 4]);
+    expect(split(`${long}\nnext\n`).map((line) => line.length)).toEqual([
+      MAX_LINE_BYTES,
+      MAX_LINE_BYTES,
+      10,
+      4,
+    ]);
     expect(split(`${"y".repeat(MAX_LINE_BYTES)}\n`)).toHaveLength(1);
   });
 
@@ -164,7 +171,8 @@ describe("progress bars", () => {
 
   test("a bar of a million states takes no memory", () => {
     const splitter = new LineSplitter();
-    for (let state = 0; state < 20_000; state++) expect(splitter.push(bytes(`${"#".repeat(100)} ${state}\r`), 0)).toEqual([]);
+    for (let state = 0; state < 20_000; state++)
+      expect(splitter.push(bytes(`${"#".repeat(100)} ${state}\r`), 0)).toEqual([]);
     expect(splitter.end()).toEqual([`${"#".repeat(100)} 19999`]);
   });
 

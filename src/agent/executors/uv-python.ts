@@ -35,7 +35,8 @@ export const uvPython: Executor<UvPythonConfig> = {
     }
     const uv = findUv(config.uv_path, cwd, context);
     const options = config.packages.flatMap((requirement) => ["--with", requirement]);
-    if (!config.is_uv_project && hasProjectAround(cwd) && !hasInlineMetadata(path)) options.unshift("--no-project");
+    if (!config.is_uv_project && hasProjectAround(cwd) && !hasInlineMetadata(path))
+      options.unshift("--no-project");
     // uv takes what does not end in .py for a command.
     if (!/\.pyw?$/.test(script)) options.push("--script");
     return {
@@ -48,7 +49,7 @@ export const uvPython: Executor<UvPythonConfig> = {
 
 function findUv(configured: string | null, cwd: string, context: ExecutionContext): string {
   const { environment } = context;
-  if (configured !== null && configured.includes("/")) {
+  if (configured?.includes("/")) {
     const path = resolve(cwd, expandHome(configured, environment));
     const kind = kindOf(path);
     if (kind === "file") return path;

@@ -1,0 +1,460 @@
+/** The agent: takes runs from the principal when it has room, executes them, and tells what became of them. */
+import { hostname } from "node:os";
+import packageJson from "../../package.json" with { type: "json" };
+import { type Clock, systemClock } from "../clock.ts";
+import type { Config } from "../config.ts";
+import { type CdktrError, errorMessage } from "../errors.ts";
+import { log } from "../log.ts";
+import { PrincipalClient, RequestRefusedError } from "../protocol/client.ts";
+import type { AgentDescription, AgentOrders, RunAssignment, StopOrder } from "../protocol/messages.ts";
+import type { Service } from "../service.ts";
+import { agentsDirectory, claimIdentity } from "./agent-id.ts";
+import { DagRun, runReport } from "./dag-run.ts";
+import { inheritedEnvironment, runVariables } from "./environment.ts";
+import { LogSender, LossDetector } from "./log-sender.ts";
+import { endOrphans, StraySweep } from "./orphans.ts";
+import type { Outbox } from "./outbox.ts";
+import { PrincipalLink } from "./principal-link.ts";
+import { bootId } from "./proc-files.ts";
+import { DEFAULT_GRACE_MS } from "./process-group.ts";
+import { ReportSender } from "./report-sender.ts";
+import type { AgentContext, StopReason } from "./task-run.ts";
+import { TaskSlots } from "./task-slots.ts";
+
+/** How an agent is to be; settings say the rest. */
+export interface AgentOptions {
+  readonly config: Config;
+  /** Part of the agent's id after the name of the host. */
+  readonly suffix?: string;
+  readonly labels?: Readonly<Record<string, string>>;
+  /** Runs at once; `CDKTR_AGENT_MAX_CONCURRENCY` by default. */
+  readonly maxConcurrentWorkflows?: number;
+  /** What tasks inherit; the environment of this process by default. */
+  readonly environment?: Readonly<Record<string, string | undefined>>;
+  /** Time between TERM and KILL, ms; 5 s by default. */
+  readonly graceMs?: number;
+  readonly clock?: Clock;
+  /** Most that log lines which the principal does not have yet may take on disk, bytes; 256 MiB by default. */
+  readonly outboxLimitBytes?: number;
+}
+
+/** Exit status of an agent: 0 when it was told to end and everything is reported, 1 otherwise. */
+export type AgentStatus = 0 | 1;
+
+/** An attempt that this agent has. */
+interface Held {
+  readonly assignment: RunAssignment;
+  readonly run: DagRun;
+  /** It takes up room: it is not over yet. */
+  active: boolean;
+}
+
+/** What `start` opens. */
+interface Parts {
+  readonly agentId: string;
+  readonly outbox: Outbox;
+  readonly client: PrincipalClient;
+  readonly link: PrincipalLink;
+  readonly lines: LogSender;
+  readonly reports: ReportSender;
+  readonly sweep: StraySweep;
+  readonly context: AgentContext;
+}
+
+/** How long one request for work waits at the principal, in heartbeat intervals. */
+const FETCH_INTERVALS = 4;
+const FETCH_RETRY_MS = 500;
+
+/**
+ * An agent. `start` resolves when it is ready to work, whether or not the principal is there; from then on {@link done}
+ * tells when and how it ended: after `drain`, after `cancelAll`, by order of the principal, or because the principal is gone.
+ */
+export class Agent implements Service {
+  readonly name = "agent";
+  /** Resolves with the exit status when the agent has ended; it never rejects. Why it is 1 is in the log. */
+  readonly done: Promise<AgentStatus>;
+  readonly #options: AgentOptions;
+  readonly #sessionId = crypto.randomUUID();
+  readonly #held = new Map<string, Held>();
+  readonly #done = Promise.withResolvers<AgentStatus>();
+  readonly #registered = Promise.withResolvers<void>();
+  readonly #loss = new LossDetector();
+  #parts: Parts | undefined;
+  #principalId: string | undefined;
+  /** Last log line that the principal has, as far as it said. */
+  #receivedSeq = 0;
+  #fetching: Promise<void> = Promise.resolve();
+  /** Stops asking for work. */
+  #fetch = new AbortController();
+  #roomFor: PromiseWithResolvers<void> | undefined;
+  #isDraining = false;
+  #failure: CdktrError | undefined;
+  #ending: Promise<void> | undefined;
+
+  constructor(options: AgentOptions) {
+    this.#options = options;
+    this.done = this.#done.promise;
+  }
+
+  /** The id under which it registers; empty before `start`. */
+  get id(): string {
+    return this.#parts?.agentId ?? "";
+  }
+
+  /** Resolves when it has registered for the first time; waits for ever if it never does, see {@link done}. */
+  get registered(): Promise<void> {
+    return this.#registered.promise;
+  }
+
+  /** Runs that it executes now. */
+  get runningWorkflows(): number {
+    let count = 0;
+    for (const { active } of this.#held.values()) if (active) count++;
+    return count;
+  }
+
+  /**
+   * Claims the agent's data, ends what a killed agent left, and begins to register.
+   * @throws OutboxLockedError, OutboxUnavailableError, UsageError: see agent-id.ts
+   */
+  async start(): Promise<void> {
+    const { config, graceMs = DEFAULT_GRACE_MS, clock = systemClock } = this.#options;
+    const directory = agentsDirectory(config.CDKTR_APP_DATA_DIRECTORY);
+    const { agentId, outbox } = claimIdentity(
+      directory,
+      this.#options.suffix,
+      this.#options.outboxLimitBytes,
+    );
+    // Before anyone hears of this agent: what it had may run elsewhere from then on.
+    await endOrphans(outbox, directory, graceMs);
+    const client = new PrincipalClient({
+      host: config.CDKTR_PRINCIPAL_HOST,
+      port: config.CDKTR_PRINCIPAL_PORT,
+      timeoutMs: config.CDKTR_DEFAULT_ZMQ_TIMEOUT_MS,
+    });
+    const link = this.#makeLink(client, agentId);
+    const lines = new LogSender(outbox, config.CDKTR_PRINCIPAL_HOST, config.CDKTR_LOGS_LISTENING_PORT);
+    const reports = new ReportSender({ outbox, link, client, lines, agentId, sessionId: this.#sessionId });
+    outbox.attach({ lines: (frame) => lines.push(frame), reports: () => reports.wake() });
+    const liveTasks = new Set<string>();
+    this.#parts = {
+      agentId,
+      outbox,
+      client,
+      link,
+      lines,
+      reports,
+      sweep: new StraySweep(outbox.streamId, liveTasks, graceMs),
+      context: {
+        outbox,
+        slots: new TaskSlots(config.CDKTR_AGENT_MAX_TASKS),
+        clock,
+        environment: inheritedEnvironment(this.#options.environment ?? process.env),
+        directory: process.cwd(),
+        graceMs,
+        bootId: bootId(),
+        liveTasks,
+      },
+    };
+    link.start();
+    this.#fetching = this.#fetchRuns(this.#parts);
+    if (outbox.pendingReports > 0) reports.wake();
+    if (this.#isDraining) this.#endIfIdle();
+  }
+
+  /** Finishes what runs, takes nothing new, then ends. */
+  drain(): void {
+    if (this.#isDraining) return;
+    this.#isDraining = true;
+    this.#roomFor?.resolve();
+    // The principal answers the request for work that is waiting there.
+    this.#parts?.link.beatNow();
+    const { CDKTR_DEFAULT_ZMQ_TIMEOUT_MS } = this.#options.config;
+    const timer = setTimeout(() => this.#fetch.abort(), CDKTR_DEFAULT_ZMQ_TIMEOUT_MS);
+    if (this.#parts?.link.isUp !== true) this.#fetch.abort();
+    void this.#fetching.then(() => {
+      clearTimeout(timer);
+      this.#endIfIdle();
+    });
+  }
+
+  /** Cancels what runs, takes nothing new, then ends. */
+  cancelAll(): void {
+    this.drain();
+    this.#stopAll("cancelled");
+  }
+
+  /** Cancels what runs and ends; resolves when that is done. */
+  async stop(): Promise<void> {
+    if (this.#parts === undefined) return;
+    this.cancelAll();
+    await this.done;
+  }
+
+  // ---------------------------------------------------------------- the principal
+
+  #makeLink(client: PrincipalClient, agentId: string): PrincipalLink {
+    const { config } = this.#options;
+    return new PrincipalLink({
+      client,
+      agentId,
+      heartbeatIntervalMs: config.CDKTR_AGENT_HEARTBEAT_INTERVAL_MS,
+      timeoutMs: config.CDKTR_DEFAULT_ZMQ_TIMEOUT_MS,
+      attempts: config.CDKTR_RETRY_ATTEMPTS,
+      describe: () => this.#describe(),
+      beat: () => ({
+        running: this.#runningAttempts(),
+        running_tasks: this.#parts?.context.slots.used ?? 0,
+        log_first_seq: this.#parts?.outbox.firstLogSeq,
+        state: this.#isDraining ? "draining" : "up",
+      }),
+      registered: (orders) => this.#onRegistered(orders),
+      obey: (orders) => this.#obey(orders),
+      answered: (orders, sentSeq) => this.#onAnswered(orders, sentSeq),
+      sentSeq: () => this.#parts?.lines.sentSeq ?? 0,
+      gone: (error) => this.#onGone(error),
+      refused: (error) => this.#onRefused(error),
+    });
+  }
+
+  #describe(): AgentDescription {
+    const { config, labels = {}, maxConcurrentWorkflows } = this.#options;
+    const outbox = this.#parts?.outbox;
+    return {
+      session_id: this.#sessionId,
+      stream_id: outbox?.streamId ?? "",
+      host: hostname(),
+      pid: process.pid,
+      version: packageJson.version,
+      max_concurrent_workflows: maxConcurrentWorkflows ?? config.CDKTR_AGENT_MAX_CONCURRENCY,
+      labels: { ...labels },
+      running: this.#runningAttempts(),
+      log_first_seq: outbox?.firstLogSeq,
+      report_seq: outbox !== undefined && outbox.pendingReports > 0 ? outbox.lastReportSeq : 0,
+    };
+  }
+
+  /** Attempts whose end the principal does not have yet. */
+  #runningAttempts(): { workflow_instance_id: string; attempt: number }[] {
+    return [...this.#held.values()].map(({ assignment }) => ({
+      workflow_instance_id: assignment.workflow_instance_id,
+      attempt: assignment.attempt,
+    }));
+  }
+
+  #onRegistered(orders: AgentOrders): void {
+    const parts = this.#parts;
+    if (parts === undefined) return;
+    parts.outbox.catchUp(orders.report_durable_seq, orders.log_received_seq);
+    this.#principalId = orders.principal_id;
+    parts.lines.rewind(orders.log_received_seq);
+    this.#obey(orders);
+    log.info(`Agent ${parts.agentId} is registered with the principal at ${parts.client.address}.`);
+    this.#registered.resolve();
+  }
+
+  #obey(orders: AgentOrders): void {
+    const parts = this.#parts;
+    if (parts === undefined) return;
+    if (this.#principalId !== undefined && orders.principal_id !== this.#principalId) {
+      this.#principalId = orders.principal_id;
+      parts.lines.rewind(orders.log_received_seq);
+    }
+    this.#receivedSeq = orders.log_received_seq;
+    parts.outbox.forgetLines(orders.log_durable_seq);
+    parts.reports.acknowledge(orders.report_durable_seq);
+    for (const order of orders.stop) this.#stopAttempt(order);
+    if (orders.drain && !this.#isDraining) {
+      log.info("The principal says to take nothing new: this agent ends when its runs are over.");
+      this.drain();
+    }
+  }
+
+  #onAnswered(orders: AgentOrders, sentSeq: number): void {
+    this.#obey(orders);
+    const patience = Math.max(500, this.#options.config.CDKTR_AGENT_HEARTBEAT_INTERVAL_MS / 2);
+    if (this.#loss.hear(orders.log_received_seq, sentSeq, performance.now(), patience)) {
+      log.debug(`Log lines after ${orders.log_received_seq} got lost on the way: sending them again.`);
+      this.#parts?.lines.rewind(orders.log_received_seq);
+    }
+  }
+
+  #onGone(error: CdktrError): void {
+    this.#failure = error;
+    log.error(error.message);
+    // Attempts that were never confirmed have not begun, and will not.
+    this.#stopUnconfirmed();
+    if (this.runningWorkflows > 0) log.warn("The runs of this agent go on; it ends when they are over.");
+    this.#endIfIdle();
+  }
+
+  #onRefused(error: CdktrError): void {
+    this.#failure = error;
+    log.error(`The principal does not take this agent: ${error.message}`);
+    this.#isDraining = true;
+    this.#fetch.abort();
+    this.#roomFor?.resolve();
+    this.#stopUnconfirmed();
+    void this.#fetching.then(() => this.#endIfIdle());
+  }
+
+  // ---------------------------------------------------------------- runs
+
+  async #fetchRuns(parts: Parts): Promise<void> {
+    const { client, link, agentId } = parts;
+    const { config, labels = {} } = this.#options;
+    const wait_ms = Math.min(60_000, config.CDKTR_AGENT_HEARTBEAT_INTERVAL_MS * FETCH_INTERVALS);
+    // The same until it is answered, so that a run whose assignment got lost comes again.
+    let fetch_id = crypto.randomUUID();
+    while (!this.#isDraining) {
+      try {
+        await link.untilUp(this.#fetch.signal);
+        await this.#room();
+        if (this.#isDraining) return;
+        const assignment = await client.fetchWorkflow(
+          agentId,
+          { session_id: this.#sessionId, wait_ms, labels: { ...labels }, fetch_id },
+          { attempts: 1, signal: AbortSignal.any([this.#fetch.signal, link.whileUp]) },
+        );
+        fetch_id = crypto.randomUUID();
+        if (assignment !== null) this.#take(parts, assignment);
+      } catch (error) {
+        if (this.#fetch.signal.aborted) return;
+        if (link.whileUp.aborted || !link.isUp || link.mustRegister(error)) continue;
+        if (error instanceof RequestRefusedError)
+          log.error(`The principal refuses a request for work: ${error.message}`);
+        else log.debug(`No work could be fetched: ${errorMessage(error)}`);
+        await Bun.sleep(FETCH_RETRY_MS);
+      }
+    }
+  }
+
+  /** Resolves when there is room for another run. */
+  async #room(): Promise<void> {
+    const { config, maxConcurrentWorkflows } = this.#options;
+    const most = maxConcurrentWorkflows ?? config.CDKTR_AGENT_MAX_CONCURRENCY;
+    while (this.runningWorkflows >= most && !this.#isDraining) {
+      this.#roomFor = Promise.withResolvers<void>();
+      await this.#roomFor.promise;
+    }
+  }
+
+  #take(parts: Parts, assignment: RunAssignment): void {
+    const key = keyOf(assignment);
+    if (this.#held.has(key)) return;
+    const context = {
+      ...parts.context,
+      assignment,
+      variables: runVariables(assignment, parts.outbox.streamId),
+    };
+    const confirmation = parts.outbox.addReport(runReport(context, "RUNNING"));
+    try {
+      const held: Held = { assignment, run: new DagRun(context), active: true };
+      this.#held.set(key, held);
+      void this.#execute(parts, held, confirmation);
+    } catch (error) {
+      log.error(`Run ${assignment.workflow_instance_id} cannot be executed: ${errorMessage(error)}`);
+      parts.outbox.addReport(
+        runReport(context, "FAILED", `the definition cannot be executed: ${errorMessage(error)}`),
+      );
+    }
+  }
+
+  /** From the confirmation of an attempt to the moment when the principal has its end. */
+  async #execute(parts: Parts, held: Held, confirmation: number): Promise<void> {
+    const { run } = held;
+    // Orders that came with the confirmation are followed by then: a run that was stopped does not start.
+    void parts.reports.durable(confirmation).then(() => run.start());
+    const end = await run.over;
+    held.active = false;
+    this.#roomFor?.resolve();
+    parts.sweep.schedule();
+    this.#endIfIdle();
+    if (end !== null) await parts.reports.durable(parts.outbox.lastReportSeq);
+    this.#held.delete(keyOf(held.assignment));
+  }
+
+  #stopAttempt(order: StopOrder): void {
+    const held = this.#held.get(keyOf(order));
+    if (held === undefined || !held.active) return;
+    log.info(
+      `Run ${order.workflow_instance_id}, attempt ${order.attempt}, is stopped: ` +
+        (order.reason === "cancelled" ? "it was cancelled." : "it is over for the principal."),
+    );
+    held.run.stop(order.reason);
+  }
+
+  #stopAll(reason: StopReason): void {
+    for (const { run } of this.#held.values()) run.stop(reason);
+  }
+
+  #stopUnconfirmed(): void {
+    for (const { run } of this.#held.values()) if (!run.isStarted) run.stop("superseded");
+  }
+
+  // ---------------------------------------------------------------- the end
+
+  /** Ends when nothing runs any more and nothing new is to come. */
+  #endIfIdle(): void {
+    const over = this.#isDraining || this.#parts?.link.isGone === true;
+    if (!over || this.runningWorkflows > 0 || this.#parts === undefined) return;
+    this.#ending ??= this.#end(this.#parts);
+  }
+
+  async #end(parts: Parts): Promise<void> {
+    const { outbox, link, lines, reports, sweep, client } = parts;
+    try {
+      this.#isDraining = true;
+      this.#fetch.abort();
+      await this.#fetching;
+      await sweep.stop();
+      outbox.flush();
+      await this.#deliver(parts);
+      const left = outbox.pendingReports;
+      const leftLines = this.#unreceivedLines(outbox);
+      if (left > 0 || leftLines > 0) {
+        log.warn(
+          `${left} reports and ${leftLines} log lines could not be delivered. They are kept, and delivered when this agent starts again.`,
+        );
+      }
+      await link.leave();
+      await Promise.all([link.close(), reports.close(), lines.close()]);
+      await client.close();
+      outbox.close();
+      this.#done.resolve(left > 0 || leftLines > 0 || this.#failure !== undefined ? 1 : 0);
+    } catch (error) {
+      log.error(`The agent did not end properly: ${errorMessage(error)}`);
+      this.#done.resolve(1);
+    }
+  }
+
+  #unreceivedLines(outbox: Outbox): number {
+    return Math.max(0, outbox.lastLogSeq - Math.max(this.#receivedSeq, outbox.firstLogSeq - 1));
+  }
+
+  /** Waits until the principal has all reports and has received all lines, as long as it makes progress. */
+  async #deliver({ outbox, link, lines, reports }: Parts): Promise<void> {
+    const last = outbox.lastReportSeq;
+    const patience = this.#options.config.CDKTR_DEFAULT_ZMQ_TIMEOUT_MS * 2;
+    const undelivered = () => outbox.pendingReports + this.#unreceivedLines(outbox);
+    let least = undelivered();
+    let deadline = performance.now() + patience;
+    while (undelivered() > 0 && !link.isGone && performance.now() < deadline) {
+      if (outbox.pendingReports > 0) await Promise.race([reports.durable(last), Bun.sleep(100)]);
+      else {
+        await lines.handedOver(outbox.lastLogSeq, patience);
+        // The answer says what the principal has received.
+        await link.ask();
+        if (undelivered() > 0) await Bun.sleep(10);
+      }
+      if (undelivered() < least) {
+        least = undelivered();
+        deadline = performance.now() + patience;
+      }
+    }
+  }
+}
+
+function keyOf(attempt: { workflow_instance_id: string; attempt: number }): string {
+  return `${attempt.workflow_instance_id} ${attempt.attempt}`;
+}

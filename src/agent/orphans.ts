@@ -1,0 +1,149 @@
+/**
+ * What tasks leave behind. After an agent was killed, its next start (or that of any agent with the same data directory on
+ * this host) ends the processes of its tasks. While an agent runs, it ends what outlives its task: a daemon, say.
+ *
+ * A process is recognised by its group, whose leader the outbox names by pid and start time, or by the marker that cdktr
+ * puts into the environment of every task. A task that means to leave something running starts it in a session of its
+ * own without that marker: `env -u CDKTR_TASK_INSTANCE_ID -u CDKTR_AGENT_STREAM_ID setsid PROGRAM`.
+ */
+import { Database } from "bun:sqlite";
+import { existsSync, readdirSync } from "node:fs";
+import { join } from "node:path";
+import { log } from "../log.ts";
+import { AGENT_MARKER, TASK_MARKER } from "./environment.ts";
+import { OUTBOX_FILE, type Outbox, type ProcessRecord } from "./outbox.ts";
+import { bootId, isAlive, listPids, type ProcessStat, readEnvironment, readStat } from "./proc-files.ts";
+import { describeProcesses, endProcesses, processesMarked } from "./process-group.ts";
+
+/** How long after the end of a run the agent looks for what it left behind, ms. */
+const SWEEP_DELAY_MS = 1000;
+
+/** Tasks of an agent that is no more. */
+interface Legacy {
+  readonly streamId: string;
+  readonly processes: readonly ProcessRecord[];
+}
+
+/**
+ * Ends what killed agents left: the former process of this one, and those whose data directories stand beside its own
+ * and belong to nobody. Resolves when it is gone.
+ * @param agentsDirectory where the data directories of all agents of this host stand
+ */
+export async function endOrphans(outbox: Outbox, agentsDirectory: string, graceMs: number): Promise<void> {
+  const records = outbox.processes();
+  const legacies: Legacy[] = [
+    { streamId: outbox.streamId, processes: records },
+    ...abandoned(agentsDirectory),
+  ];
+  const find = () => findOrphans(legacies);
+  const found = find();
+  if (found.length > 0) {
+    log.warn(
+      `An agent that was killed left processes of its tasks running: ${describeProcesses(found)}. They are ended.`,
+    );
+    if (!(await endProcesses(find, graceMs)))
+      log.error(`Some of them cannot be ended: ${describeProcesses(find())}.`);
+  }
+  for (const { pid } of records) outbox.forgetProcess(pid);
+}
+
+/** The outboxes beside one's own that no process holds. */
+function abandoned(agentsDirectory: string): Legacy[] {
+  const legacies: Legacy[] = [];
+  for (const name of readdirSync(agentsDirectory)) {
+    const path = join(agentsDirectory, name, OUTBOX_FILE);
+    if (!existsSync(path)) continue;
+    try {
+      const db = new Database(path, { readwrite: true, create: false });
+      try {
+        const stream = db.query<{ stream_id: string }, []>("SELECT stream_id FROM stream").get();
+        const processes = db.query<ProcessRecord, []>("SELECT * FROM processes").all();
+        if (stream !== null) legacies.push({ streamId: stream.stream_id, processes });
+      } finally {
+        db.close();
+      }
+    } catch {
+      // It is in use, which is what a running agent's is, or unreadable: not ours to judge.
+    }
+  }
+  return legacies;
+}
+
+function findOrphans(legacies: readonly Legacy[]): ProcessStat[] {
+  const boot = bootId();
+  const markers = new Set(legacies.map(({ streamId }) => `${AGENT_MARKER}=${streamId}`));
+  // Groups whose leader still is the process that was recorded. A zombie leader keeps its pid and start time as well.
+  const groups = new Set<number>();
+  for (const { processes } of legacies) {
+    for (const record of processes) {
+      if (record.boot_id === boot && readStat(record.pid)?.startTicks === record.start_ticks)
+        groups.add(record.pid);
+    }
+  }
+  const own = ancestry();
+  const found: ProcessStat[] = [];
+  for (const pid of listPids()) {
+    if (own.has(pid)) continue;
+    const stat = readStat(pid);
+    if (stat === undefined || !isAlive(stat)) continue;
+    if (groups.has(stat.group) || readEnvironment(pid).some((entry) => markers.has(entry))) found.push(stat);
+  }
+  return found;
+}
+
+/** This process and those it descends from: an agent may have been started by a task of its former self. */
+function ancestry(): Set<number> {
+  const pids = new Set<number>();
+  for (let pid = process.pid; pid > 0 && !pids.has(pid); pid = readStat(pid)?.parent ?? 0) pids.add(pid);
+  return pids;
+}
+
+/** Ends processes that outlive the task run that started them. Looks only after a run has ended. */
+export class StraySweep {
+  readonly #marker: string;
+  readonly #liveTasks: ReadonlySet<string>;
+  readonly #graceMs: number;
+  #timer: Timer | undefined;
+  #sweeping: Promise<void> = Promise.resolve();
+
+  /** @param liveTasks task runs that have a process now; read at each look */
+  constructor(streamId: string, liveTasks: ReadonlySet<string>, graceMs: number) {
+    this.#marker = `${AGENT_MARKER}=${streamId}`;
+    this.#liveTasks = liveTasks;
+    this.#graceMs = graceMs;
+  }
+
+  /** A run has ended: looks soon, once for all that end meanwhile. */
+  schedule(): void {
+    this.#timer ??= setTimeout(() => {
+      this.#timer = undefined;
+      this.#sweeping = this.sweep();
+    }, SWEEP_DELAY_MS);
+  }
+
+  /** Looks now; resolves when what was found is gone. */
+  async sweep(): Promise<void> {
+    const own = ancestry();
+    const find = () =>
+      processesMarked((environment) => this.#isStray(environment)).filter(({ pid }) => !own.has(pid));
+    const found = find();
+    if (found.length === 0) return;
+    log.warn(`Processes outlived the tasks that started them: ${describeProcesses(found)}. They are ended.`);
+    await endProcesses(find, this.#graceMs);
+  }
+
+  /** Looks a last time if that is due. */
+  async stop(): Promise<void> {
+    await this.#sweeping;
+    if (this.#timer === undefined) return;
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    await this.sweep();
+  }
+
+  #isStray(environment: readonly string[]): boolean {
+    if (!environment.includes(this.#marker)) return false;
+    const marker = environment.find((entry) => entry.startsWith(`${TASK_MARKER}=`));
+    return marker !== undefined && !this.#liveTasks.has(marker.slice(TASK_MARKER.length + 1));
+  }
+}

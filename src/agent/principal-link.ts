@@ -1,0 +1,245 @@
+import { CdktrError, errorMessage, PrincipalUnreachableError } from "../errors.ts";
+import { log } from "../log.ts";
+import {
+  type PrincipalClient,
+  PrincipalFailedError,
+  RequestRefusedError,
+  RequestUnprocessableError,
+} from "../protocol/client.ts";
+import type { AgentDescription, AgentOrders, Heartbeat } from "../protocol/messages.ts";
+
+/** What the link needs of the agent. */
+export interface LinkOptions {
+  readonly client: PrincipalClient;
+  readonly agentId: string;
+  readonly heartbeatIntervalMs: number;
+  /** How long one request waits for its reply, ms. */
+  readonly timeoutMs: number;
+  /** Requests without a reply, one after another, after which the principal is taken for gone. */
+  readonly attempts: number;
+  describe(): AgentDescription;
+  beat(): Omit<Heartbeat, "agent_id" | "session_id" | "wait_ms">;
+  /** The agent is registered (again), with what the principal answered. */
+  registered(orders: AgentOrders): void;
+  /** Orders that came with any reply. */
+  obey(orders: AgentOrders): void;
+  /** A heartbeat was answered. @param sentSeq what `sentSeq()` was when it was sent */
+  answered(orders: AgentOrders, sentSeq: number): void;
+  /** Number of the last log line that is under way. */
+  sentSeq(): number;
+  /** The principal is gone: the budget of attempts is spent. It may come back. */
+  gone(error: CdktrError): void;
+  /** The principal does not take this agent. */
+  refused(error: CdktrError): void;
+}
+
+/**
+ * The agent's standing with the principal: registers, sends heartbeats, and knows whether the principal is there. Each
+ * heartbeat is a long poll, so that orders come at once. When one goes unanswered the others wait until it is back.
+ */
+export class PrincipalLink {
+  readonly #options: LinkOptions;
+  readonly #closing = new AbortController();
+  #poll = new AbortController();
+  #running: Promise<void> = Promise.resolve();
+  #isRegistered = false;
+  #isUp = false;
+  #up = Promise.withResolvers<void>();
+  #whileUp = new AbortController();
+  #failures = 0;
+  #isGone = false;
+
+  constructor(options: LinkOptions) {
+    this.#options = options;
+  }
+
+  /** Whether the principal answered the last time. */
+  get isUp(): boolean {
+    return this.#isUp;
+  }
+
+  /** Aborted as soon as the principal is not there any more: what waits for it then waits in vain. */
+  get whileUp(): AbortSignal {
+    return this.#whileUp.signal;
+  }
+
+  /** Whether the budget of attempts is spent. */
+  get isGone(): boolean {
+    return this.#isGone;
+  }
+
+  /** Begins to register, and goes on until {@link close}. */
+  start(): void {
+    this.#running = this.#run();
+  }
+
+  /** Resolves when the agent is registered and the principal answers; rejects when `signal` aborts. */
+  async untilUp(signal: AbortSignal): Promise<void> {
+    while (!this.#isUp) {
+      signal.throwIfAborted();
+      const aborted = Promise.withResolvers<never>();
+      const onAbort = () => aborted.reject(signal.reason);
+      signal.addEventListener("abort", onAbort, { once: true });
+      try {
+        await Promise.race([this.#up.promise, aborted.promise]);
+      } finally {
+        signal.removeEventListener("abort", onAbort);
+      }
+    }
+  }
+
+  /** A request went unanswered: asks at once whether the principal is there. */
+  suspect(): void {
+    this.#down();
+    this.beatNow();
+  }
+
+  /** Whether an error says that the agent must register first; it then does. */
+  mustRegister(error: unknown): boolean {
+    if (!(error instanceof RequestUnprocessableError)) return false;
+    this.#isRegistered = false;
+    this.#down();
+    this.beatNow();
+    return true;
+  }
+
+  /** Sends the next heartbeat at once: there is something to say. */
+  beatNow(): void {
+    this.#poll.abort();
+  }
+
+  /** Follows the orders of a reply. */
+  obey(orders: AgentOrders): void {
+    this.#options.obey(orders);
+  }
+
+  /** Sends a heartbeat beside the others and follows what it brings, without waiting for news. */
+  async ask(): Promise<void> {
+    if (this.#isUp) await this.#say({});
+  }
+
+  /** Says that the agent leaves, if anybody hears it. */
+  async leave(): Promise<void> {
+    if (this.#isUp) await this.#say({ state: "leaving" });
+  }
+
+  async #say(extra: Partial<Heartbeat>): Promise<void> {
+    const { client, timeoutMs, beat } = this.#options;
+    try {
+      this.obey(await client.heartbeat({ ...this.#who(), ...beat(), wait_ms: 0, ...extra }, { timeoutMs }));
+    } catch (error) {
+      log.debug(`An extra heartbeat was not answered: ${errorMessage(error)}`);
+    }
+  }
+
+  /** Ends it. */
+  async close(): Promise<void> {
+    this.#closing.abort();
+    this.#poll.abort();
+    await this.#running;
+  }
+
+  #who(): { agent_id: string; session_id: string } {
+    return { agent_id: this.#options.agentId, session_id: this.#options.describe().session_id };
+  }
+
+  async #run(): Promise<void> {
+    while (!this.#closing.signal.aborted) {
+      const begun = performance.now();
+      try {
+        if (!this.#isRegistered) await this.#register();
+        else await this.#beat();
+        this.#succeeded();
+      } catch (error) {
+        if (this.#closing.signal.aborted) return;
+        // It was only interrupted.
+        if (this.#poll.signal.aborted && !(error instanceof CdktrError)) continue;
+        if (!(await this.#failed(error, begun))) return;
+      }
+    }
+  }
+
+  async #register(): Promise<void> {
+    const { client, agentId, timeoutMs, describe, registered } = this.#options;
+    const orders = await client.registerAgent(agentId, describe(), {
+      timeoutMs,
+      attempts: 1,
+      signal: this.#closing.signal,
+    });
+    this.#isRegistered = true;
+    registered(orders);
+  }
+
+  async #beat(): Promise<void> {
+    const { client, timeoutMs, heartbeatIntervalMs, beat, sentSeq, answered } = this.#options;
+    this.#poll = new AbortController();
+    const sent = sentSeq();
+    const orders = await client.heartbeat(
+      // After a silence the answer itself is what matters.
+      { ...this.#who(), ...beat(), wait_ms: this.#isUp ? Math.min(heartbeatIntervalMs, 60_000) : 0 },
+      { timeoutMs, attempts: 1, signal: this.#poll.signal },
+    );
+    answered(orders, sent);
+  }
+
+  #succeeded(): void {
+    if (this.#failures > 0) log.info(`The principal at ${this.#options.client.address} answers again.`);
+    this.#failures = 0;
+    this.#isGone = false;
+    if (this.#isUp) return;
+    this.#isUp = true;
+    this.#whileUp = new AbortController();
+    this.#up.resolve();
+  }
+
+  #down(): void {
+    if (!this.#isUp) return;
+    this.#isUp = false;
+    this.#up = Promise.withResolvers<void>();
+    this.#whileUp.abort();
+  }
+
+  /** @returns whether to go on */
+  async #failed(error: unknown, begunMs: number): Promise<boolean> {
+    const { attempts, timeoutMs, gone, refused, client } = this.#options;
+    const known = error instanceof CdktrError ? error : new CdktrError(errorMessage(error), { cause: error });
+    if (this.#isRegistered && error instanceof RequestUnprocessableError) {
+      log.info("The principal does not know this agent any more: registering again.");
+      this.#isRegistered = false;
+      this.#down();
+      return true;
+    }
+    if (error instanceof RequestRefusedError || error instanceof RequestUnprocessableError) {
+      refused(known);
+      return false;
+    }
+    // A principal that answers that it failed is there.
+    if (!(error instanceof PrincipalFailedError)) this.#failures++;
+    if (this.#isUp || this.#failures === 1) log.warn(known.message);
+    this.#down();
+    if (this.#failures >= attempts && !this.#isGone) {
+      this.#isGone = true;
+      gone(
+        new PrincipalUnreachableError(
+          `The principal at ${client.address} did not answer ${this.#failures} requests in a row.`,
+          {
+            cause: error,
+            hint: "CDKTR_RETRY_ATTEMPTS and CDKTR_DEFAULT_ZMQ_TIMEOUT_MS say how long an agent tries.",
+          },
+        ),
+      );
+    }
+    // A failure that came at once (the principal answered that it failed) is not repeated at once.
+    const left = timeoutMs - (performance.now() - begunMs);
+    if (left > 0) await this.#pause(left);
+    return true;
+  }
+
+  async #pause(ms: number): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const timer = setTimeout(resolve, ms);
+    this.#closing.signal.addEventListener("abort", () => resolve(), { once: true });
+    await promise;
+    clearTimeout(timer);
+  }
+}

@@ -1,0 +1,115 @@
+import { errorMessage, PrincipalUnreachableError } from "../errors.ts";
+import { log } from "../log.ts";
+import { type PrincipalClient, RequestRefusedError } from "../protocol/client.ts";
+import type { LogSender } from "./log-sender.ts";
+import type { Outbox } from "./outbox.ts";
+import type { PrincipalLink } from "./principal-link.ts";
+
+const BATCH = 500;
+/** How long a report of a run's end waits for the run's lines to be under way, ms. */
+const LINES_FIRST_MS = 1000;
+const RETRY_MS = 500;
+
+/** Delivers reports: in order, a batch at a time, each until the principal has it on its disk. */
+export class ReportSender {
+  readonly #outbox: Outbox;
+  readonly #link: PrincipalLink;
+  readonly #client: PrincipalClient;
+  readonly #lines: LogSender;
+  readonly #who: { agent_id: string; session_id: string; stream_id: string };
+  readonly #closing = new AbortController();
+  readonly #waiting: { readonly seq: number; readonly resolve: () => void }[] = [];
+  #durable = 0;
+  #limit = BATCH;
+  #isSending = false;
+  #sending: Promise<void> = Promise.resolve();
+
+  constructor(options: {
+    outbox: Outbox;
+    link: PrincipalLink;
+    client: PrincipalClient;
+    lines: LogSender;
+    agentId: string;
+    sessionId: string;
+  }) {
+    this.#outbox = options.outbox;
+    this.#link = options.link;
+    this.#client = options.client;
+    this.#lines = options.lines;
+    this.#who = {
+      agent_id: options.agentId,
+      session_id: options.sessionId,
+      stream_id: options.outbox.streamId,
+    };
+  }
+
+  /** There are new reports. */
+  wake(): void {
+    if (this.#isSending || this.#closing.signal.aborted) return;
+    this.#isSending = true;
+    this.#sending = this.#sendAll()
+      .catch((error) => {
+        if (!this.#closing.signal.aborted) log.error(`Reports cannot be sent: ${errorMessage(error)}`);
+      })
+      .finally(() => {
+        this.#isSending = false;
+      });
+  }
+
+  /** The principal has the reports up to `seq` on its disk. */
+  acknowledge(seq: number): void {
+    this.#outbox.forgetReports(seq);
+    this.#durable = Math.max(this.#durable, seq);
+    for (let index = this.#waiting.length - 1; index >= 0; index--) {
+      const waiting = this.#waiting[index];
+      if (waiting === undefined || waiting.seq > this.#durable) continue;
+      this.#waiting.splice(index, 1);
+      waiting.resolve();
+    }
+  }
+
+  /** Resolves when the principal has report `seq` on its disk. */
+  durable(seq: number): Promise<void> {
+    if (seq <= this.#durable) return Promise.resolve();
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#waiting.push({ seq, resolve });
+    return promise;
+  }
+
+  /** Gives up what is under way; it stays in the outbox. */
+  async close(): Promise<void> {
+    this.#closing.abort();
+    await this.#sending;
+  }
+
+  async #sendAll(): Promise<void> {
+    const { signal } = this.#closing;
+    while (!signal.aborted) {
+      await this.#link.untilUp(signal);
+      const reports = this.#outbox.reports(this.#durable, this.#limit);
+      if (reports.length === 0) return;
+      const lines = reports.findLast((report) => report.kind === "run")?.log_seq ?? 0;
+      await this.#lines.handedOver(lines, LINES_FIRST_MS);
+      try {
+        const orders = await this.#client.report({ ...this.#who, reports }, { signal });
+        this.#link.obey(orders);
+        this.#limit = BATCH;
+      } catch (error) {
+        if (signal.aborted) return;
+        if (error instanceof RequestRefusedError) this.#passOver(reports.length, reports[0]?.seq ?? 0, error);
+        else if (error instanceof PrincipalUnreachableError) this.#link.suspect();
+        else if (!this.#link.mustRegister(error)) await Bun.sleep(RETRY_MS);
+      }
+    }
+  }
+
+  /** The principal takes no batch with one of these in it: finds that one, and goes on without it. */
+  #passOver(count: number, seq: number, error: Error): void {
+    if (count > 1) {
+      this.#limit = Math.max(1, count >> 1);
+      return;
+    }
+    log.error(`The principal refuses report ${seq}, which is passed over: ${error.message}`);
+    this.acknowledge(seq);
+  }
+}

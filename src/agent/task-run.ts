@@ -1,0 +1,259 @@
+import type { Clock } from "../clock.ts";
+import { errorMessage } from "../errors.ts";
+import type { RunAssignment } from "../protocol/messages.ts";
+import { formatDuration } from "../workflow/duration.ts";
+import type { TaskDefinition } from "../workflow/model.ts";
+import { retryDelayMs } from "../workflow/retry.ts";
+import { canTransition, isTerminal, type RunStatus } from "../workflow/status.ts";
+import { TASK_TRANSITIONS } from "../workflow/task-state.ts";
+import { taskEnvironment } from "./environment.ts";
+import { CannotStartError, commandFor } from "./executors/index.ts";
+import type { Outbox } from "./outbox.ts";
+import { TaskLog } from "./task-log.ts";
+import { type ProcessEnd, TaskProcess } from "./task-process.ts";
+import type { TaskSlots } from "./task-slots.ts";
+
+/** What all runs of an agent share. */
+export interface AgentContext {
+  readonly outbox: Outbox;
+  readonly slots: TaskSlots;
+  readonly clock: Clock;
+  /** What tasks inherit from the agent, see environment.ts. */
+  readonly environment: Readonly<Record<string, string>>;
+  /** The agent's working directory: where relative paths of tasks start. */
+  readonly directory: string;
+  /** Time between TERM and KILL, ms. */
+  readonly graceMs: number;
+  /** This boot of the host, see orphans.ts. */
+  readonly bootId: string;
+  /** Task runs (their instance ids) that have a process now: what bears their marker is no stray. */
+  readonly liveTasks: Set<string>;
+}
+
+/** What all tasks of an attempt share. */
+export interface RunContext extends AgentContext {
+  readonly assignment: RunAssignment;
+  readonly variables: Readonly<Record<string, string>>;
+}
+
+/** Why a task is stopped from outside. `superseded`: the attempt is over for the principal, nothing is reported any more. */
+export type StopReason = "cancelled" | "superseded" | "run timed out";
+
+/** How a try failed. */
+interface Failure {
+  readonly error: string;
+  readonly end?: ProcessEnd;
+}
+
+const MAX_ERROR_LENGTH = 4096;
+
+/** One task of an attempt of a run, through all its tries. Statuses change only here, along the table of task-state.ts. */
+export class TaskRun {
+  readonly id = crypto.randomUUID();
+  readonly definition: TaskDefinition;
+  readonly #context: RunContext;
+  readonly #log: TaskLog;
+  readonly #onOver: (task: TaskRun) => void;
+  #status: RunStatus = "PENDING";
+  #attempt = 0;
+  #process: TaskProcess | undefined;
+  #withdraw: (() => void) | undefined;
+  #timer: Timer | undefined;
+  #timedOut = false;
+  #stopped: StopReason | undefined;
+  #reportedMs = 0;
+
+  /** @param onOver called once, when the status is a last one */
+  constructor(definition: TaskDefinition, context: RunContext, onOver: (task: TaskRun) => void) {
+    this.definition = definition;
+    this.#context = context;
+    this.#onOver = onOver;
+    const { assignment } = context;
+    this.#log = new TaskLog(
+      context.outbox,
+      {
+        workflow_id: assignment.workflow_id,
+        workflow_name: assignment.workflow.name,
+        workflow_instance_id: assignment.workflow_instance_id,
+        task_name: definition.name,
+        task_instance_id: this.id,
+      },
+      context.clock,
+    );
+  }
+
+  get status(): RunStatus {
+    return this.#status;
+  }
+
+  get isOver(): boolean {
+    return isTerminal(TASK_TRANSITIONS, this.#status);
+  }
+
+  /** All dependencies have COMPLETED: runs as soon as the agent has a slot. */
+  start(): void {
+    this.#withdraw = this.#context.slots.request(this.#context.assignment.workflow_instance_id, () =>
+      this.#try(),
+    );
+  }
+
+  /** A dependency did not complete. */
+  skip(because: string): void {
+    this.#become("SKIPPED", { error: because });
+  }
+
+  /** Ends the task: its process if it has one, or its waiting. */
+  stop(reason: StopReason): void {
+    if (this.isOver || this.#stopped !== undefined) return;
+    this.#stopped = reason;
+    this.#withdraw?.();
+    if (this.#status === "RUNNING") {
+      this.#log.remark("WARN", `Stopped: ${STOP_TEXTS[reason]}.`);
+      // Undefined when it could not start: its failure is on the way.
+      this.#process?.end();
+      return;
+    }
+    clearTimeout(this.#timer);
+    this.#becomeStopped(reason);
+  }
+
+  #try(): void {
+    const { assignment, slots, clock } = this.#context;
+    this.#withdraw = undefined;
+    this.#attempt++;
+    this.#timedOut = false;
+    this.#become("RUNNING");
+    try {
+      const environment = taskEnvironment(
+        {
+          inherited: this.#context.environment,
+          workflow: assignment.workflow.env,
+          run: this.#context.variables,
+        },
+        this.definition,
+        this.id,
+        this.#attempt,
+      );
+      const command = commandFor(this.definition.config, {
+        directory: this.#context.directory,
+        environment,
+      });
+      this.#context.liveTasks.add(this.id);
+      this.#process = TaskProcess.start(command, this.#log, this.#context.graceMs);
+    } catch (error) {
+      this.#context.liveTasks.delete(this.id);
+      const reason =
+        error instanceof CannotStartError ? error.message : `Cannot start: ${errorMessage(error)}`;
+      this.#log.remark("ERROR", reason);
+      if (error instanceof CannotStartError && error.hint !== undefined)
+        this.#log.remark("ERROR", error.hint);
+      // In a turn of its own: thousands of tasks that cannot start must not call each other.
+      queueMicrotask(() => {
+        slots.release();
+        this.#failed({ error: reason });
+      });
+      return;
+    }
+    const { pid, startTicks, ended } = this.#process;
+    this.#context.outbox.rememberProcess({
+      pid,
+      start_ticks: startTicks,
+      boot_id: this.#context.bootId,
+      task_instance_id: this.id,
+    });
+    const startedMs = clock.monotonic();
+    const limit = this.definition.timeout_ms;
+    if (limit !== null) this.#timer = setTimeout(() => this.#timeOut(limit), limit);
+    void ended.then((end) => {
+      clearTimeout(this.#timer);
+      this.#process = undefined;
+      this.#context.liveTasks.delete(this.id);
+      this.#context.outbox.forgetProcess(pid);
+      slots.release();
+      this.#ended(end, clock.monotonic() - startedMs);
+    });
+  }
+
+  #timeOut(limitMs: number): void {
+    if (this.#stopped !== undefined) return;
+    this.#timedOut = true;
+    this.#log.remark("ERROR", `Timed out after ${formatDuration(limitMs)}: ended with SIGTERM.`);
+    this.#process?.end();
+  }
+
+  #ended(end: ProcessEnd, ranMs: number): void {
+    if (this.#timedOut) {
+      this.#failed({ error: `timed out after ${formatDuration(this.definition.timeout_ms ?? ranMs)}`, end });
+    } else if (end.signal !== null) {
+      if (this.#stopped === undefined) {
+        const memory = end.signal === "SIGKILL" ? " (by a person, or by the system when memory ran out)" : "";
+        this.#log.remark("ERROR", `Ended by ${end.signal}${memory}.`);
+      }
+      this.#failed({ error: `ended by ${end.signal}`, end });
+    } else if (end.exitCode !== 0) {
+      this.#failed({ error: `exit status ${end.exitCode}`, end });
+    } else if (this.#stopped !== undefined) {
+      this.#becomeStopped(this.#stopped, end);
+    } else {
+      this.#become("COMPLETED", { end });
+    }
+  }
+
+  #failed({ error, end }: Failure): void {
+    if (this.#stopped !== undefined) {
+      this.#becomeStopped(this.#stopped, end);
+      return;
+    }
+    const delayMs = retryDelayMs(this.definition.retry, this.#attempt);
+    if (delayMs === null) {
+      this.#become("FAILED", { error, end });
+      return;
+    }
+    this.#become("WAITING", { error, end });
+    this.#log.remark(
+      "WARN",
+      `Try ${this.#attempt} of ${this.definition.retry.max_attempts} failed (${error}); next try in ${formatDuration(delayMs)}.`,
+    );
+    this.#timer = setTimeout(() => this.start(), delayMs);
+  }
+
+  #becomeStopped(reason: StopReason, end?: ProcessEnd): void {
+    const error = STOP_TEXTS[reason];
+    if (reason !== "run timed out") this.#become("CANCELLED", { error, end });
+    else this.#become(this.#status === "PENDING" ? "SKIPPED" : "FAILED", { error, end });
+  }
+
+  #become(status: RunStatus, details: { error?: string; end?: ProcessEnd } = {}): void {
+    if (!canTransition(TASK_TRANSITIONS, this.#status, status)) {
+      throw new Error(`task ${this.definition.id} cannot become ${status}: it is ${this.#status}`);
+    }
+    this.#status = status;
+    const { assignment, outbox, clock } = this.#context;
+    this.#reportedMs = Math.max(this.#reportedMs, clock.now());
+    if (this.#stopped !== "superseded") {
+      outbox.addReport({
+        kind: "task",
+        workflow_id: assignment.workflow_id,
+        workflow_instance_id: assignment.workflow_instance_id,
+        attempt: assignment.attempt,
+        task_id: this.definition.id,
+        task_instance_id: this.id,
+        task_attempt: this.#attempt,
+        status,
+        timestamp_ms: this.#reportedMs,
+        exit_code: details.end?.exitCode ?? null,
+        signal: details.end?.signal ?? null,
+        error: details.error?.slice(0, MAX_ERROR_LENGTH) ?? null,
+        cpu_ms: details.end?.cpuMs ?? null,
+        max_rss_kb: details.end?.maxRssKb ?? null,
+      });
+    }
+    if (this.isOver) this.#onOver(this);
+  }
+}
+
+const STOP_TEXTS: Readonly<Record<StopReason, string>> = {
+  cancelled: "the run was cancelled",
+  superseded: "this attempt of the run is over for the principal",
+  "run timed out": "the run timed out",
+};
