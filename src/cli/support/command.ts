@@ -19,6 +19,8 @@ export interface CommandExtras {
   readonly examples?: readonly Example[];
   /** Options that may be given several times; read them with {@link repeated}. */
   readonly repeatable?: readonly string[];
+  /** Options that the help does not show. */
+  readonly hidden?: readonly string[];
   /** Name of any number of further positional arguments, which land in `args._`. */
   readonly rest?: string;
   /** The page of the manual that says more: `cdktr docs TOPIC`. */

@@ -24,7 +24,7 @@ export async function renderUsage(
   const extras = command.extras ?? {};
   const args = Object.entries((await resolve(command.args)) ?? {}) as [string, ArgDef][];
   const positionals = args.filter(([, arg]) => arg.type === "positional");
-  const options = args.filter(([, arg]) => arg.type !== "positional");
+  const options = args.filter(([key, arg]) => arg.type !== "positional" && !extras.hidden?.includes(key));
   const subCommands = await subCommandsOf(command);
   const title = (text: string) => style.bold(text);
   const lines: string[] = [];

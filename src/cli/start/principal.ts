@@ -1,0 +1,167 @@
+import type { Config } from "../../config.ts";
+import { log } from "../../log.ts";
+import { Principal } from "../../principal/principal.ts";
+import { PrincipalClient } from "../../protocol/client.ts";
+import { startServices, stopServices } from "../../service.ts";
+import { AgentChild } from "../support/agent-child.ts";
+import { command } from "../support/command.ts";
+import { settings } from "../support/connect.ts";
+import { plural } from "../support/format.ts";
+import { selfCommand } from "../support/self.ts";
+import { onStopSignals } from "../support/signals.ts";
+
+export default command({
+  meta: { name: "principal", description: "Run the principal" },
+  args: {
+    "with-agent": { type: "boolean", description: "Run an agent beside it, as a process that is kept alive" },
+    scheduler: { type: "boolean", default: true, negativeDescription: "Do not fire schedules" },
+    port: {
+      type: "string",
+      alias: "p",
+      valueHint: "N",
+      description: "Port of the API (else CDKTR_PRINCIPAL_PORT)",
+    },
+    host: {
+      type: "string",
+      valueHint: "ADDRESS",
+      description: "Address to listen on (else CDKTR_PRINCIPAL_HOST)",
+    },
+    "logs-listening-port": {
+      type: "string",
+      valueHint: "N",
+      description: "Port for the agents' log lines (else CDKTR_LOGS_LISTENING_PORT)",
+    },
+    "logs-publishing-port": {
+      type: "string",
+      valueHint: "N",
+      description: "Port of the live log (else CDKTR_LOGS_PUBLISHING_PORT)",
+    },
+    "workflow-dir": {
+      type: "string",
+      valueHint: "DIR",
+      description: "Directory of the workflow files (else CDKTR_WORKFLOW_DIR)",
+    },
+    "data-dir": {
+      type: "string",
+      valueHint: "DIR",
+      description: "Directory of its state (else CDKTR_APP_DATA_DIRECTORY)",
+    },
+    "db-path": {
+      type: "string",
+      valueHint: "FILE",
+      description: "The history database (else CDKTR_DB_PATH)",
+    },
+    insecure: {
+      type: "boolean",
+      description:
+        "Listen off loopback without keys: everybody who reaches the ports can run programs on the agents",
+    },
+  },
+  extras: {
+    details:
+      "Runs in the foreground until TERM or Ctrl-C, then writes everything down and ends with status 0; with --with-agent it first lets the agent finish what it runs, unless a second signal cancels that.",
+    topic: "getting-started",
+    examples: [
+      { command: "cdktr start principal --with-agent", does: "everything on one host" },
+      {
+        command: "cdktr start principal --workflow-dir /srv/workflows -p 6000",
+        does: "another directory, another port",
+      },
+      {
+        command: "cdktr start principal --host 10.0.0.5 --insecure",
+        does: "for agents on other hosts of a trusted network",
+      },
+    ],
+  },
+  async run({ args }) {
+    const { values: config } = settings(undefined, {
+      CDKTR_PRINCIPAL_HOST: args.host,
+      CDKTR_PRINCIPAL_PORT: args.port,
+      CDKTR_LOGS_LISTENING_PORT: args["logs-listening-port"],
+      CDKTR_LOGS_PUBLISHING_PORT: args["logs-publishing-port"],
+      CDKTR_WORKFLOW_DIR: args["workflow-dir"],
+      CDKTR_APP_DATA_DIRECTORY: args["data-dir"],
+      CDKTR_DB_PATH: args["db-path"],
+    });
+    const principal = new Principal({ config, insecure: args.insecure ?? false, scheduler: args.scheduler });
+    const agent = args["with-agent"]
+      ? new AgentChild({ command: agentCommand(config), env: agentEnvironment(config) })
+      : undefined;
+
+    // Before the start: whoever asks it to end while it starts must be heard.
+    const stop = Promise.withResolvers<void>();
+    const ignoreSignals = onStopSignals((count) => {
+      if (count === 1) log.info("Stopping …");
+      else if (agent !== undefined) log.info("Stopping without waiting for runs …");
+      agent?.requestStop();
+      stop.resolve();
+    });
+    const services = agent === undefined ? [principal] : [principal, agent];
+    await startServices(services);
+    try {
+      await announce(config, principal);
+      await stop.promise;
+    } finally {
+      await stopServices(services);
+      ignoreSignals();
+    }
+    log.info("The principal has ended.");
+  },
+});
+
+/** Says where it is and what it knows. */
+async function announce(config: Config, { ports }: Principal): Promise<void> {
+  const client = new PrincipalClient({
+    host: reachableHost(config.CDKTR_PRINCIPAL_HOST),
+    port: ports.api,
+    timeoutMs: config.CDKTR_DEFAULT_ZMQ_TIMEOUT_MS,
+  });
+  try {
+    const info = await client.info();
+    const invalid = info.invalid_workflow_files.length;
+    log.success(
+      [
+        `Ready: ${config.CDKTR_PRINCIPAL_HOST}:${ports.api}, logs in at ${ports.logsListening}, live log at ${ports.logsPublishing}`,
+        `  ${plural(info.workflows, "workflow")} in ${config.CDKTR_WORKFLOW_DIR}${invalid === 0 ? "" : `, ${plural(invalid, "invalid file")} left out`}`,
+        `  data in ${config.CDKTR_APP_DATA_DIRECTORY}, history in ${config.CDKTR_DB_PATH}`,
+      ].join("\n"),
+    );
+  } finally {
+    await client.close();
+  }
+}
+
+/** An address at which this host reaches what is bound to `host`. */
+function reachableHost(host: string): string {
+  if (host === "0.0.0.0" || host === "*") return "127.0.0.1";
+  return host === "::" ? "::1" : host;
+}
+
+function agentCommand(config: Config): string[] {
+  return [
+    ...selfCommand(),
+    "start",
+    "agent",
+    "--supervised",
+    "--principal",
+    `${bracketed(reachableHost(config.CDKTR_PRINCIPAL_HOST))}:${config.CDKTR_PRINCIPAL_PORT}`,
+    "--data-dir",
+    config.CDKTR_APP_DATA_DIRECTORY,
+  ];
+}
+
+function bracketed(host: string): string {
+  return host.includes(":") ? `[${host}]` : host;
+}
+
+/** The agent's tasks must find the same principal as the agent does. */
+function agentEnvironment(config: Config): Record<string, string | undefined> {
+  return {
+    ...process.env,
+    CDKTR_PRINCIPAL_HOST: reachableHost(config.CDKTR_PRINCIPAL_HOST),
+    CDKTR_PRINCIPAL_PORT: String(config.CDKTR_PRINCIPAL_PORT),
+    CDKTR_LOGS_LISTENING_PORT: String(config.CDKTR_LOGS_LISTENING_PORT),
+    CDKTR_LOGS_PUBLISHING_PORT: String(config.CDKTR_LOGS_PUBLISHING_PORT),
+    CDKTR_APP_DATA_DIRECTORY: config.CDKTR_APP_DATA_DIRECTORY,
+  };
+}

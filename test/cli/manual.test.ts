@@ -1,0 +1,160 @@
+import { describe, expect, test } from "bun:test";
+import { existsSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { readCommandLine, subCommandsOf } from "../../src/cli/support/argv.ts";
+import type { Command, LazyCommand } from "../../src/cli/support/command.ts";
+import { codeBlocks, renderMarkdown } from "../../src/cli/support/markdown.ts";
+import { renderUsage } from "../../src/cli/support/usage.ts";
+import { SETTINGS } from "../../src/config.ts";
+import { findPage, PAGES } from "../../src/docs/index.ts";
+import { root } from "../../src/main.ts";
+import { JSON_VERBS, POSITIONAL_VERBS } from "../../src/protocol/verbs.ts";
+import { parseWorkflow } from "../../src/workflow/index.ts";
+import { simpleCommands } from "./shell-words.ts";
+
+const README = join(import.meta.dir, "../../README.md");
+const TEXTS = [
+  ...PAGES.map(({ topic, text }) => ({ name: `${topic}.md`, text })),
+  ...(existsSync(README) ? [{ name: "README.md", text: readFileSync(README, "utf8") }] : []),
+];
+
+/** Reads a command as the shell would pass it; throws what the command line would say. */
+async function check(words: readonly string[]): Promise<void> {
+  const [program, ...argv] = words;
+  if (program === "cdktr") await readCommandLine(root, argv);
+}
+
+async function* commands(
+  command: Command,
+  path: string[],
+): AsyncGenerator<{ path: string[]; command: Command }> {
+  yield { path, command };
+  const below: Record<string, Command | LazyCommand> = (await subCommandsOf(command)) ?? {};
+  for (const [name, sub] of Object.entries(below)) {
+    yield* commands(typeof sub === "function" ? await sub() : sub, [...path, name]);
+  }
+}
+
+async function allCommands() {
+  const all: { path: string[]; command: Command }[] = [];
+  for await (const each of commands(root, ["cdktr"])) all.push(each);
+  return all;
+}
+
+describe.each(TEXTS)("$name", ({ text }) => {
+  test("every workflow it shows is valid", () => {
+    for (const block of codeBlocks(text)) {
+      if (block.language !== "yaml") continue;
+      const result = parseWorkflow(block.text, { id: "example", path: `line ${block.line}` });
+      expect({ line: block.line, ...result, definition: undefined }).toEqual({
+        line: block.line,
+        ok: true,
+        definition: undefined,
+        warnings: [],
+      });
+    }
+  });
+
+  test("every command it shows exists, with its options", async () => {
+    for (const block of codeBlocks(text)) {
+      if (block.language !== "sh") continue;
+      for (const words of simpleCommands(block.text)) {
+        await check(words).catch((error) => {
+          throw new Error(`line ${block.line}: ${words.join(" ")}: ${error.message}`);
+        });
+      }
+    }
+  });
+
+  test("every command it mentions exists", async () => {
+    const prose = text.replace(/^```[\s\S]*?^```$/gm, "");
+    for (const [, code = ""] of prose.matchAll(/`(cdktr [^`]+)`/g)) {
+      if (/COMMAND/.test(code)) continue;
+      for (const words of simpleCommands(code)) {
+        // A command may be named without its arguments.
+        await check(words).catch((error) => {
+          if (/ needs [A-Z-]+\.$/.test(error.message)) return;
+          throw new Error(`${code}: ${error.message}`);
+        });
+      }
+    }
+  });
+
+  test("fits a terminal when it is rendered", () => {
+    const lines = renderMarkdown(text, { width: 80, colors: false }).split("\n");
+    const prose = lines.filter((line) => !line.startsWith("    "));
+    expect(prose.filter((line) => Bun.stringWidth(line) > 80)).toEqual([]);
+  });
+});
+
+describe("the manual as a whole", () => {
+  test("pages that are referred to exist", () => {
+    for (const { text } of TEXTS) {
+      for (const [, topic = ""] of text.matchAll(/`cdktr docs ([a-z-]+)`/g))
+        expect(findPage(topic)?.topic).toBe(topic);
+    }
+  });
+
+  test("every setting is described, with its default", () => {
+    const text = findPage("configuration")?.text ?? "";
+    for (const [name, { default: byDefault }] of Object.entries(SETTINGS)) {
+      const row = text.split("\n").find((line) => line.startsWith(`| \`${name}\``)) ?? "";
+      expect(row).toContain(name);
+      if (typeof byDefault !== "function") expect(row).toContain(`\`${byDefault}\``);
+    }
+  });
+
+  test("every verb for clients is described", () => {
+    const text = findPage("wire-protocol")?.text ?? "";
+    // Between principal and agents, and of single commands.
+    const inner = new Set<string>([
+      "AGENTHEARTBEAT",
+      "AGENTREPORT",
+      "WATCHWORKFLOWS",
+      "EXPORTDB",
+      "BACKUPDB",
+      "READFILE",
+      "DROPFILES",
+      "LSEVENTS",
+    ]);
+    const missing = [...POSITIONAL_VERBS, ...JSON_VERBS].filter(
+      (verb) => !inner.has(verb) && !text.includes(`| \`${verb}\``),
+    );
+    expect(missing).toEqual([]);
+  });
+
+  test("every command is listed", async () => {
+    const text = findPage("cli")?.text ?? "";
+    const names = (await allCommands())
+      .filter(({ command, path }) => command.run !== undefined && path.join(" ") !== "cdktr run")
+      .map(({ path }) => path.join(" "));
+    expect(names.filter((name) => !text.includes(`\`${name}`))).toEqual([]);
+  });
+});
+
+describe("the help of every command", () => {
+  test("is there, fits a terminal, and its examples are valid", async () => {
+    for (const { path, command } of await allCommands()) {
+      const name = path.join(" ");
+      const usage = await renderUsage(command, path, { width: 80 });
+      expect(usage).toContain("USAGE");
+      const tooWide = usage
+        .split("\n")
+        .filter((line) => !line.startsWith("  cdktr") && Bun.stringWidth(line) > 80);
+      expect({ name, tooWide }).toEqual({ name, tooWide: [] });
+      const examples = command.extras?.examples ?? [];
+      if (command.run !== undefined) expect(`${name}: ${examples.length > 0}`).toBe(`${name}: true`);
+      for (const example of examples) {
+        const found = simpleCommands(example.command);
+        expect(found[0]?.[0]).toBe("cdktr");
+        for (const words of found) {
+          await check(words).catch((error) => {
+            throw new Error(`${name}: ${example.command}: ${error.message}`);
+          });
+        }
+      }
+      const topic = command.extras?.topic;
+      if (topic !== undefined) expect(findPage(topic)?.topic).toBe(topic);
+    }
+  });
+});
