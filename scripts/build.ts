@@ -32,7 +32,10 @@ const result = await Bun.build({
   target: "bun",
   minify: { whitespace: true, syntax: true, identifiers: false },
   sourcemap: "none",
-  bytecode: false,
+  // Each lazy import stays a chunk of its own, so that a command loads what it needs and nothing else.
+  splitting: true,
+  format: "esm",
+  bytecode: true,
   define: { "process.env.NODE_ENV": '"production"' },
   plugins: [await embedPlugin(target), terminalKitPlugin()],
   compile: {

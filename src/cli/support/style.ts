@@ -1,5 +1,10 @@
 /** Colour, only where a person looks: on a terminal, without NO_COLOR and --no-color. */
 
+import { fstatSync } from "node:fs";
+
+/** Major number of /dev/null and its like. */
+const MEMORY_DEVICES = 1;
+
 /** Wraps text in a colour or leaves it as it is. */
 export type Paint = (text: string) => string;
 
@@ -52,10 +57,23 @@ export function makeStyle(enabled: boolean): Style {
 
 /** Whether a stream is a terminal. */
 export function isTerminal(stream: "stdout" | "stderr" | "stdin"): boolean {
-  return process[stream].isTTY === true;
+  return mayBeTerminal(stream) && process[stream].isTTY === true;
+}
+
+/** Rules out pipes, files and /dev/null without touching the stream itself, which takes 20 ms to load. */
+function mayBeTerminal(stream: "stdout" | "stderr" | "stdin"): boolean {
+  try {
+    const stat = fstatSync({ stdin: 0, stdout: 1, stderr: 2 }[stream]);
+    return stat.isCharacterDevice() && stat.rdev >> 8 !== MEMORY_DEVICES;
+  } catch {
+    return false;
+  }
 }
 
 /** Columns of the terminal; 80 when there is none, so that text is wrapped the same way everywhere. */
 export function terminalWidth(): number {
-  return process.stdout.columns || process.stderr.columns || 80;
+  for (const stream of ["stdout", "stderr"] as const) {
+    if (isTerminal(stream) && process[stream].columns) return process[stream].columns;
+  }
+  return 80;
 }
