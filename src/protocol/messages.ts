@@ -270,7 +270,8 @@ export const RunDetails = RunSummary.extend({
   attempts: z.array(RunAttempt),
   /** Tasks of the newest attempt; those carried over from an earlier one keep their own attempt number. */
   tasks: z.array(TaskRunSummary),
-  definition: WorkflowDefinition,
+  /** What really ran; null for an old run of which only the history knows. */
+  definition: WorkflowDefinition.nullable(),
 });
 
 /** `RETRYRUN`: a new run from the failed tasks of one that is over, or from the beginning. */

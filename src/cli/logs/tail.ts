@@ -153,7 +153,7 @@ function taskMatcher(
     let name = nameIn.get(line.workflow_instance_id);
     if (name === undefined) {
       name = client.getRun(line.workflow_instance_id).then(
-        (run) => run.definition.tasks.find(({ id }) => id === task)?.name,
+        (run) => run.definition?.tasks.find(({ id }) => id === task)?.name,
         () => undefined,
       );
       nameIn.set(line.workflow_instance_id, name);

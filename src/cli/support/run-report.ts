@@ -88,7 +88,7 @@ export function taskTable(run: RunDetails, now: number, options: { resources?: b
   const ended = (task: TaskRunSummary) =>
     task.signal ?? (task.exit_code === null ? "-" : String(task.exit_code));
   const resources = options.resources ?? false;
-  const order = new Map(run.definition.tasks.map((task, i) => [task.id, i]));
+  const order = new Map(run.definition?.tasks.map((task, i) => [task.id, i]));
   const rows = [...run.tasks].sort((a, b) => (order.get(a.task_id) ?? 0) - (order.get(b.task_id) ?? 0));
   const tries = rows.some((task) => task.task_attempt > 1);
   return renderTable<TaskRunSummary>(

@@ -139,7 +139,7 @@ class FollowPrinter {
   /** The names of the tasks, so that the lines are aligned from the first on. */
   #knowTasks(): Promise<void> {
     this.#expecting ??= this.#connection.client.getRun(this.#runId).then(
-      (run) => this.#text.expect(run.definition.tasks.map((task) => task.name)),
+      (run) => this.#text.expect(run.definition?.tasks.map((task) => task.name) ?? []),
       () => {},
     );
     return this.#expecting;
