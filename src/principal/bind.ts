@@ -27,7 +27,7 @@ export async function bindSocket(socket: Socket, binding: Binding): Promise<numb
   try {
     await socket.bind(`tcp://${address}:${port === 0 ? "*" : port}`);
   } catch (error) {
-    throw bindError(error, binding, `${address}:${port}`);
+    throw bindError(error, binding);
   }
   const bound = /:(\d+)$/.exec(socket.lastEndpoint ?? "")?.[1];
   if (bound === undefined)
@@ -35,11 +35,8 @@ export async function bindSocket(socket: Socket, binding: Binding): Promise<numb
   return Number(bound);
 }
 
-function bindError(
-  error: unknown,
-  { host, port, what, setting, flag }: Binding,
-  address: string,
-): CdktrError {
+/** What a failure to bind means, and what to do about it. */
+export function bindError(error: unknown, { host, port, what, setting, flag }: Binding): CdktrError {
   const code = error instanceof ZmqError ? error.code : "";
   const elsewhere = `${setting}${flag === undefined ? "" : ` or ${flag}`}`;
   if (code === "EADDRINUSE") {
@@ -60,7 +57,7 @@ function bindError(
       hint: `Choose one above 1023 with ${elsewhere}.`,
     });
   }
-  return new CdktrError(`The ${what} cannot be bound to ${address}: ${errorMessage(error)}`, {
+  return new CdktrError(`The ${what} cannot be bound to ${host}:${port}: ${errorMessage(error)}`, {
     cause: error,
   });
 }

@@ -141,13 +141,13 @@ export function handlersOf(s: HandlerServices): Record<Verb, Handler> {
       const run = fields.run || null;
       if (run !== null) await lastLines(s, run);
       return success(
-        await s.history.queryLogs({
-          endMs: readTime("end ms", fields["end ms"]),
-          startMs: readTime("start ms", fields["start ms"]),
-          workflowId: fields.workflow || null,
-          workflowInstanceId: run,
-          verbose: readFlag("verbose", fields.verbose),
-        }),
+        await s.history.queryLogs(
+          readTime("end ms", fields["end ms"]),
+          readTime("start ms", fields["start ms"]),
+          fields.workflow || null,
+          run,
+          readFlag("verbose", fields.verbose),
+        ),
       );
     },
     GETRECENTSTATUSES: async (request) => {
@@ -210,7 +210,7 @@ export function handlersOf(s: HandlerServices): Record<Verb, Handler> {
     BACKUPDB: async () => success(await s.history.prepareBackup()),
     READFILE: async (request) => success(await s.history.readFile(argument(ReadFile, request))),
     DROPFILES: async (request) => {
-      await s.history.dropFiles(argument(DropFiles, request).transfer_id);
+      s.history.dropFiles(argument(DropFiles, request).transfer_id);
       return ok({});
     },
   };

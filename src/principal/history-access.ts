@@ -11,7 +11,6 @@ import type {
   RunSummary,
   SearchLogs,
 } from "../protocol/messages.ts";
-import type { LegacyLogQuery } from "../storage/history-logs.ts";
 
 /** Reads of the history: each first writes what is pending. They throw HistoryUnavailableError while it is away. */
 export interface HistoryAccess {
@@ -24,12 +23,18 @@ export interface HistoryAccess {
   /** The outbox has new rows. */
   notifyStatus(): void;
   searchLogs(search: SearchLogs): Promise<LogPage>;
-  queryLogs(query: LegacyLogQuery): Promise<string[]>;
+  queryLogs(
+    endMs: number | null,
+    startMs: number | null,
+    workflowId: string | null,
+    workflowInstanceId: string | null,
+    verbose: boolean,
+  ): Promise<string[]>;
   query(query: QueryDatabase): Promise<QueryResult>;
   findRun(runId: string): Promise<Omit<RunDetails, "definition"> | null>;
   listRuns(filter: ListRuns, beforeMs: number): Promise<RunSummary[]>;
   prepareExport(): Promise<PreparedFiles>;
   prepareBackup(): Promise<PreparedFiles>;
   readFile(piece: ReadFile): Promise<FilePiece>;
-  dropFiles(transferId: string): Promise<void>;
+  dropFiles(transferId: string): void;
 }

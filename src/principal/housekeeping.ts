@@ -21,6 +21,7 @@ export class Housekeeping implements Service {
   readonly #clock: Clock;
   readonly #log: ConsolaInstance;
   readonly #keptRuns: number;
+  readonly #forgot: () => void;
   #timer: Timer | undefined;
   #running: Promise<void> = Promise.resolve();
   #stopped = false;
@@ -31,11 +32,14 @@ export class Housekeeping implements Service {
     clock: Clock;
     log: ConsolaInstance;
     keptRuns?: number;
+    /** Runs were forgotten. */
+    forgot: () => void;
   }) {
     this.#store = options.store;
     this.#agents = options.agents;
     this.#clock = options.clock;
     this.#log = options.log;
+    this.#forgot = options.forgot;
     this.#keptRuns = options.keptRuns ?? KEPT_RUNS;
   }
 
@@ -57,7 +61,10 @@ export class Housekeeping implements Service {
       const now = this.#clock.now();
       await this.#agents.forgetLost(now - KEPT_LOST_AGENTS_MS);
       const step = { keepRuns: this.#keptRuns, olderThanMs: now - KEPT_KEYS_MS };
-      while (!this.#stopped && (await this.#store.transact((tx) => tx.forget(step)))) {
+      while (!this.#stopped) {
+        const { runs, more } = await this.#store.transact((tx) => tx.forget(step));
+        if (runs > 0) this.#forgot();
+        if (!more) break;
         await Bun.sleep(10);
       }
     } catch (error) {

@@ -3,17 +3,21 @@ import type { ConsolaInstance } from "consola";
 import packageJson from "../../package.json" with { type: "json" };
 import { type Clock, systemClock } from "../clock.ts";
 import type { Config } from "../config.ts";
+import { Scheduler } from "../events/scheduler.ts";
 import { log as processLog } from "../log.ts";
+import { PrincipalClient } from "../protocol/client.ts";
 import { type Service, startServices, stopServices } from "../service.ts";
 import { SqliteOperationalStore } from "../storage/operational-sqlite.ts";
+import { ZmqError } from "../zmq/index.ts";
 import { AgentRegistry } from "./agent-registry.ts";
 import { Api } from "./api.ts";
-import { refuseOpenBinding } from "./bind.ts";
+import { bindError, refuseOpenBinding } from "./bind.ts";
 import { Dispatcher } from "./dispatcher.ts";
 import { handlersOf, WORKFLOWS_TOPIC } from "./handlers.ts";
-import type { HistoryAccess } from "./history-access.ts";
+import { Historian } from "./historian.ts";
 import { Housekeeping } from "./housekeeping.ts";
 import { LeaseWatch } from "./lease-watch.ts";
+import { LogHub } from "./log-hub.ts";
 import { LongPolls } from "./long-polls.ts";
 import { PauseWatch } from "./pause-watch.ts";
 import { RunChanges } from "./run-changes.ts";
@@ -48,6 +52,7 @@ export class Principal implements Service {
   readonly #insecure: boolean;
   readonly #log: ConsolaInstance;
   readonly #api: Api;
+  readonly #logHub: LogHub;
   readonly #dispatcher: Dispatcher;
   readonly #polls = new LongPolls();
   readonly #services: readonly Service[];
@@ -68,7 +73,21 @@ export class Principal implements Service {
       directory: config.CDKTR_APP_DATA_DIRECTORY,
       log: tagged("state"),
     });
-    const history = noHistory;
+    const history = new Historian({
+      dbPath: config.CDKTR_DB_PATH,
+      dataDirectory: config.CDKTR_APP_DATA_DIRECTORY,
+      outbox: store.outbox,
+      flushIntervalMs: config.CDKTR_LOG_FLUSH_INTERVAL_MS,
+      log: tagged("history"),
+    });
+    const logHub = new LogHub({
+      host: config.CDKTR_PRINCIPAL_HOST,
+      listeningPort: config.CDKTR_LOGS_LISTENING_PORT,
+      publishingPort: config.CDKTR_LOGS_PUBLISHING_PORT,
+      historian: history,
+      log: tagged("logs"),
+    });
+    this.#logHub = logHub;
     const changes: RunChanges = new RunChanges(clock, {
       queued: () => dispatcher.kick(),
       offered: (attempt) => leases.offered(attempt),
@@ -127,7 +146,7 @@ export class Principal implements Service {
       workflows,
       polls: this.#polls,
       clock,
-      old: { getRun: async () => null, listRuns: async () => [] },
+      old: history,
     });
     this.#dispatcher = dispatcher;
     this.#api = new Api({
@@ -157,16 +176,34 @@ export class Principal implements Service {
         }),
       }),
     });
-    const housekeeping = new Housekeeping({ store, agents, clock, log: tagged("state") });
-    this.#services = [store, workflows, pauses, leases, agents, housekeeping, this.#api];
+    const housekeeping = new Housekeeping({
+      store,
+      agents,
+      clock,
+      log: tagged("state"),
+      forgot: () => runs.forgot(),
+    });
+    const scheduler = (options.scheduler ?? true) ? [this.#scheduler(clock, tagged("scheduler"))] : [];
+    this.#services = [
+      store,
+      history,
+      withBindErrors(logHub, config),
+      workflows,
+      pauses,
+      leases,
+      agents,
+      housekeeping,
+      this.#api,
+      ...scheduler,
+    ];
   }
 
   /** The ports that are bound, once started. */
   get ports(): PrincipalPorts {
     return {
       api: this.#api.port,
-      logsListening: this.#config.CDKTR_LOGS_LISTENING_PORT,
-      logsPublishing: this.#config.CDKTR_LOGS_PUBLISHING_PORT,
+      logsListening: portOf(this.#logHub.listeningEndpoint),
+      logsPublishing: portOf(this.#logHub.publishingEndpoint),
     };
   }
 
@@ -193,22 +230,56 @@ export class Principal implements Service {
     this.#dispatcher.close();
     await stopServices(this.#services);
   }
+
+  /** The scheduler is a client like any other: it reaches the API through its socket, once that is bound. */
+  #scheduler(clock: Clock, log: ConsolaInstance): Service {
+    const config = this.#config;
+    let scheduler: Scheduler | undefined;
+    return {
+      name: "scheduler",
+      start: async () => {
+        scheduler = new Scheduler({
+          client: new PrincipalClient({
+            host: reachable(config.CDKTR_PRINCIPAL_HOST),
+            port: this.ports.api,
+            timeoutMs: config.CDKTR_DEFAULT_ZMQ_TIMEOUT_MS,
+          }),
+          clock,
+          log,
+          pollMs: config.CDKTR_SCHEDULER_START_POLL_FREQUENCY_MS,
+          refreshMs: config.CDKTR_WORKFLOW_DIR_REFRESH_FREQUENCY_S * 1000,
+        });
+        await scheduler.start();
+      },
+      stop: async () => scheduler?.stop(),
+    };
+  }
 }
 
-const away = () => Promise.reject(new Error("no history yet"));
-const noHistory: HistoryAccess = {
-  available: { ok: false, error: "not wired yet" },
-  position: () => ({ received: 0, durable: 0 }),
-  agentHoldsFrom: () => {},
-  waitReceived: async () => true,
-  notifyStatus: () => {},
-  searchLogs: away,
-  queryLogs: away,
-  query: away,
-  findRun: away,
-  listRuns: away,
-  prepareExport: away,
-  prepareBackup: away,
-  readFile: away,
-  dropFiles: away,
-};
+/** The address at which a process on this machine reaches a bound one. */
+function reachable(host: string): string {
+  if (host === "0.0.0.0" || host === "*") return "127.0.0.1";
+  return host === "::" || host === "[::]" ? "::1" : host;
+}
+
+function portOf(endpoint: string): number {
+  return Number(/:(\d+)$/.exec(endpoint)?.[1] ?? 0);
+}
+
+/** The log hub, whose binding errors say which setting has the port. */
+function withBindErrors(hub: LogHub, config: Config): Service {
+  const { CDKTR_PRINCIPAL_HOST: host, CDKTR_LOGS_LISTENING_PORT, CDKTR_LOGS_PUBLISHING_PORT } = config;
+  const listening = { what: "port for agents' logs", setting: "CDKTR_LOGS_LISTENING_PORT" };
+  const publishing = { what: "port for live logs", setting: "CDKTR_LOGS_PUBLISHING_PORT" };
+  return {
+    name: hub.name,
+    start: () =>
+      hub.start().catch((error) => {
+        const port = error instanceof ZmqError ? portOf(error.endpoint ?? "") : 0;
+        if (port === CDKTR_LOGS_LISTENING_PORT) throw bindError(error, { host, port, ...listening });
+        if (port === CDKTR_LOGS_PUBLISHING_PORT) throw bindError(error, { host, port, ...publishing });
+        throw error;
+      }),
+    stop: () => hub.stop(),
+  };
+}

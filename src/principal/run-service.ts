@@ -43,7 +43,7 @@ export interface WorkflowSource {
 
 /** Runs that are no longer in the operational state. */
 export interface OldRuns {
-  getRun(runId: string): Promise<RunDetails | null>;
+  findRun(runId: string): Promise<Omit<RunDetails, "definition"> | null>;
   /** Newest first, those created before `beforeMs`. */
   listRuns(filter: ListRuns, beforeMs: number): Promise<RunSummary[]>;
 }
@@ -56,6 +56,8 @@ export class RunService {
   readonly #polls: LongPolls;
   readonly #clock: Clock;
   readonly #old: OldRuns;
+  /** Undefined until somebody asks for more runs than there are here. */
+  #olderRunsExist: boolean | undefined;
 
   constructor(options: {
     store: OperationalStore;
@@ -115,6 +117,11 @@ export class RunService {
           hint: `Cancel it first: cdktr runs cancel ${id}`,
         });
       }
+      if (run.status === "COMPLETED" && !retry.from_start) {
+        throw new UnprocessableError(`Run ${id} COMPLETED: there is no failed task to retry.`, {
+          hint: `From the beginning: cdktr runs retry ${id} --from-start`,
+        });
+      }
       const definition = await tx.getDefinition(run.definition_hash);
       if (definition === null) throw unknownRun(id);
       const tasks = retry.from_start ? [] : await tx.listTaskRuns(id);
@@ -160,9 +167,7 @@ export class RunService {
       const run = await this.#lookUp(tx, runId);
       return run === null ? null : this.#details(tx, run);
     });
-    const details = found ?? (await this.#old.getRun(runId));
-    if (details === null) throw unknownRun(runId);
-    return details;
+    return found ?? this.#fromHistory(runId);
   }
 
   /** The run when it is over, or as it is after `waitMs`. */
@@ -192,10 +197,12 @@ export class RunService {
   async list(filter: ListRuns): Promise<RunSummary[]> {
     const runs = (await this.#store.read((tx) => tx.listRuns(filter))).map(summaryOf);
     if (runs.length >= filter.limit) return runs;
-    const before = runs.at(-1)?.created_at_ms ?? Number.MAX_SAFE_INTEGER;
-    const known = new Set(runs.map((run) => run.workflow_instance_id));
-    const older = await this.#old.listRuns({ ...filter, limit: filter.limit }, before);
-    return [...runs, ...older.filter((run) => !known.has(run.workflow_instance_id))].slice(0, filter.limit);
+    return [...runs, ...(await this.#olderRuns(filter))].slice(0, filter.limit);
+  }
+
+  /** Runs were forgotten here: only the history has them. */
+  forgot(): void {
+    this.#olderRunsExist = true;
   }
 
   recentStatuses(limit: number): Promise<RecentStatus[]> {
@@ -228,6 +235,41 @@ export class RunService {
       if (stored !== undefined) await tx.putDedupeKey(stored, id, this.#clock.now());
       return id;
     });
+  }
+
+  /** Runs that only the history knows. None when it cannot be asked. */
+  async #olderRuns(filter: ListRuns): Promise<RunSummary[]> {
+    if (this.#olderRunsExist === false) return [];
+    const oldest = await this.#store.read((tx) => tx.oldestFinishedMs());
+    const before = oldest ?? this.#clock.now();
+    let older: RunSummary[];
+    try {
+      this.#olderRunsExist ??= (await this.#old.listRuns({ limit: 1 }, before)).length > 0;
+      older = this.#olderRunsExist ? await this.#old.listRuns(filter, before) : [];
+    } catch (error) {
+      if (error instanceof UnprocessableError) return [];
+      throw error;
+    }
+    return this.#store.read(async (tx) => {
+      const unknown: RunSummary[] = [];
+      for (const run of older) if ((await tx.getRun(run.workflow_instance_id)) === null) unknown.push(run);
+      return unknown;
+    });
+  }
+
+  async #fromHistory(runId: string): Promise<RunDetails> {
+    let old: Omit<RunDetails, "definition"> | null;
+    try {
+      old = await this.#old.findRun(runId);
+    } catch (error) {
+      if (!(error instanceof UnprocessableError)) throw error;
+      throw new UnprocessableError(
+        `Run "${runId}" is not among the newest, and the history cannot be asked for it: ${error.message}`,
+        { cause: error, ...(error.hint === undefined ? {} : { hint: error.hint }) },
+      );
+    }
+    if (old === null) throw unknownRun(runId);
+    return { ...old, definition: null };
   }
 
   async #find(runId: string): Promise<RunRecord> {

@@ -94,6 +94,11 @@ export class SqliteOperationalTx implements OperationalTx {
     ).map(toRun);
   }
 
+  async oldestFinishedMs(): Promise<number | null> {
+    const sql = "SELECT created_at_ms FROM runs WHERE finished_at_ms IS NOT NULL ORDER BY seq LIMIT 1";
+    return this.#one<{ created_at_ms: number }>(sql)?.created_at_ms ?? null;
+  }
+
   async countRuns(): Promise<{ pending: number; running: number }> {
     const counts = { pending: 0, running: 0 };
     const rows = this.#all<{ status: RunStatus; n: number }>(
@@ -312,7 +317,7 @@ export class SqliteOperationalTx implements OperationalTx {
 
   // ---------------------------------------------------------------- forgetting
 
-  async forget(options: { keepRuns: number; olderThanMs: number }): Promise<boolean> {
+  async forget(options: { keepRuns: number; olderThanMs: number }): Promise<{ runs: number; more: boolean }> {
     const oldest = this.#one<{ id: number | null }>("SELECT min(id) AS id FROM status_outbox")?.id ?? null;
     const runs = this.#all<{ workflow_instance_id: string }>(
       `SELECT workflow_instance_id FROM runs
@@ -343,7 +348,7 @@ export class SqliteOperationalTx implements OperationalTx {
         "DELETE FROM definitions WHERE NOT EXISTS (SELECT 1 FROM runs WHERE runs.definition_hash = definitions.hash)",
       );
     }
-    return runs.length === FORGET_STEP || keys === FORGET_STEP;
+    return { runs: runs.length, more: runs.length === FORGET_STEP || keys === FORGET_STEP };
   }
 
   // ---------------------------------------------------------------- statements

@@ -139,6 +139,8 @@ export interface OperationalTx {
   queuedRuns(limit: number): Promise<RunRecord[]>;
   /** Newest first. */
   listRuns(filter: { limit: number; workflow_id?: string; status?: RunStatus }): Promise<RunRecord[]>;
+  /** When the oldest of the runs that are over was created; those from before are in the history alone. */
+  oldestFinishedMs(): Promise<number | null>;
   countRuns(): Promise<{ pending: number; running: number }>;
 
   /** Keeps a definition under its hash; one that is there already stays. */
@@ -190,9 +192,9 @@ export interface OperationalTx {
 
   /**
    * Forgets what is no longer needed: runs that are over beyond the newest `keepRuns`, once their status rows have left the outbox,
-   * idempotency keys, streams and definitions that nothing refers to. Does a bounded piece of it; returns whether more is left.
+   * idempotency keys, streams and definitions that nothing refers to. Does a bounded piece of it; tells how many runs went and whether more is left.
    */
-  forget(options: { keepRuns: number; olderThanMs: number }): Promise<boolean>;
+  forget(options: { keepRuns: number; olderThanMs: number }): Promise<{ runs: number; more: boolean }>;
 
   /** Calls `effect` once the unit of work is on disk; never when it fails. */
   afterCommit(effect: () => void): void;
