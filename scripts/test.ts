@@ -61,11 +61,14 @@ async function step(
 
 async function testFile(file: string, env: Record<string, string | undefined>): Promise<void> {
   const report = join(scratch, `${file.replaceAll("/", "_")}.xml`);
-  const result = await run([BUN, "test", `./${file}`, "--reporter=junit", `--reporter-outfile=${report}`], {
-    cwd: ROOT,
-    env,
-    timeoutMs: FILE_TIMEOUT_MS,
-  });
+  const result = await run(
+    [BUN, "test", `./${file}`, "--reporter=junit", `--reporter-outfile=${report}`, "--timeout=60000"],
+    {
+      cwd: ROOT,
+      env,
+      timeoutMs: FILE_TIMEOUT_MS,
+    },
+  );
   const counts = count(report, result);
   total.passed += counts.passed;
   total.failed += counts.failed;

@@ -1,4 +1,5 @@
 /** What several end-to-end tests need beside the cluster. */
+import { setDefaultTimeout } from "bun:test";
 import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { delimiter, join, resolve } from "node:path";
@@ -7,6 +8,9 @@ import type { PrincipalClient } from "../../../src/protocol/client.ts";
 import type { RunDetails } from "../../../src/protocol/messages.ts";
 import { RUN_TRANSITIONS } from "../../../src/workflow/run-state.ts";
 import { isTerminal } from "../../../src/workflow/status.ts";
+
+// Processes start and stop in these tests, on machines that may have other things to do.
+setDefaultTimeout(60_000);
 
 /** The root of the checkout. */
 export const ROOT = resolve(import.meta.dir, "../../..");
