@@ -3,7 +3,7 @@ import { runCommand } from "citty";
 import packageJson from "../package.json" with { type: "json" };
 import { readCommandLine, subCommandsOf } from "./cli/support/argv.ts";
 import { type Command, command, lazy } from "./cli/support/command.ts";
-import { reportError, say } from "./cli/support/report.ts";
+import { drainStderr, reportError, say } from "./cli/support/report.ts";
 import { flushStdout, printLine, writeStdout } from "./cli/support/stdout.ts";
 import { forbidColor, styleFor, terminalWidth } from "./cli/support/style.ts";
 import { renderUsage } from "./cli/support/usage.ts";
@@ -65,16 +65,12 @@ export async function main(argv: readonly string[]): Promise<number> {
       else say(usage.trimEnd());
       return wanted ? 0 : 2;
     }
-    mayHaveLogged = true;
     const { result } = await runCommand(chosen, { rawArgs: invocation.rawArgs });
     return typeof result === "number" ? result : 0;
   } catch (error) {
     return reportError(error);
   }
 }
-
-/** A command ran, so something may have been logged. */
-let mayHaveLogged = false;
 
 async function exit(status: number): Promise<never> {
   let final = status;
@@ -83,14 +79,15 @@ async function exit(status: number): Promise<never> {
   } catch (error) {
     final = (await reportError(error)) || final;
   }
-  // What was logged may still be on its way to a pipe. Only then: the mere mention of the stream takes 20 ms to load it.
-  if (mayHaveLogged) await new Promise<void>((resolve) => process.stderr.write("", () => resolve()));
   process.exit(final);
 }
 
 if (import.meta.main) {
   const crash = (error: unknown) => {
-    void reportError(error).then(exit);
+    void reportError(error).then(async (status) => {
+      await drainStderr();
+      await exit(status);
+    });
   };
   process.on("uncaughtException", crash);
   process.on("unhandledRejection", crash);

@@ -1,9 +1,10 @@
 import { Agent } from "../../agent/agent.ts";
-import { log } from "../../log.ts";
+import { log, setLogLevel } from "../../log.ts";
 import { command, keyValues, repeated } from "../support/command.ts";
 import { settings } from "../support/connect.ts";
 import { plural } from "../support/format.ts";
 import { principalArg } from "../support/globals.ts";
+import { drainStderr } from "../support/report.ts";
 import { onStopSignals } from "../support/signals.ts";
 
 const PROGRESS_INTERVAL_MS = 1000;
@@ -56,6 +57,7 @@ export default command({
       CDKTR_AGENT_MAX_TASKS: args["max-tasks"],
       CDKTR_APP_DATA_DIRECTORY: args["data-dir"],
     });
+    setLogLevel(config.CDKTR_LOG_LEVEL);
     const agent = new Agent({
       config,
       labels,
@@ -80,7 +82,12 @@ export default command({
         obey();
       });
     }
-    await agent.start();
+    try {
+      await agent.start();
+    } catch (error) {
+      await drainStderr();
+      throw error;
+    }
     started = true;
     log.info(
       `Agent ${agent.id} looks for work at ${config.CDKTR_PRINCIPAL_HOST}:${config.CDKTR_PRINCIPAL_PORT}: up to ${plural(config.CDKTR_AGENT_MAX_CONCURRENCY, "run")} with ${plural(config.CDKTR_AGENT_MAX_TASKS, "task")} at once.`,
@@ -89,6 +96,7 @@ export default command({
     const status = await agent.done;
     ignoreSignals();
     log.info(`Agent ${agent.id} has ended.`);
+    await drainStderr();
     return status;
   },
 });

@@ -1,5 +1,5 @@
 import type { Config } from "../../config.ts";
-import { log } from "../../log.ts";
+import { log, setLogLevel } from "../../log.ts";
 import { Principal } from "../../principal/principal.ts";
 import { PrincipalClient } from "../../protocol/client.ts";
 import { startServices, stopServices } from "../../service.ts";
@@ -7,6 +7,7 @@ import { AgentChild } from "../support/agent-child.ts";
 import { command } from "../support/command.ts";
 import { settings } from "../support/connect.ts";
 import { plural } from "../support/format.ts";
+import { drainStderr } from "../support/report.ts";
 import { selfCommand } from "../support/self.ts";
 import { onStopSignals } from "../support/signals.ts";
 
@@ -83,6 +84,7 @@ export default command({
       CDKTR_APP_DATA_DIRECTORY: args["data-dir"],
       CDKTR_DB_PATH: args["db-path"],
     });
+    setLogLevel(config.CDKTR_LOG_LEVEL);
     const principal = new Principal({ config, insecure: args.insecure ?? false, scheduler: args.scheduler });
     const agent = args["with-agent"]
       ? new AgentChild({ command: agentCommand(config), env: agentEnvironment(config) })
@@ -97,15 +99,19 @@ export default command({
       stop.resolve();
     });
     const services = agent === undefined ? [principal] : [principal, agent];
-    await startServices(services);
     try {
-      await announce(config, principal);
-      await stop.promise;
+      await startServices(services);
+      try {
+        await announce(config, principal);
+        await stop.promise;
+      } finally {
+        await stopServices(services);
+        ignoreSignals();
+      }
+      log.info("The principal has ended.");
     } finally {
-      await stopServices(services);
-      ignoreSignals();
+      await drainStderr();
     }
-    log.info("The principal has ended.");
   },
 });
 

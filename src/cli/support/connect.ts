@@ -1,7 +1,6 @@
 /** The way from a command to its principal. */
 import { type Config, type LoadedConfig, loadConfig, type SettingName } from "../../config.ts";
 import { PrincipalUnreachableError, UnprocessableError, UsageError } from "../../errors.ts";
-import { setLogLevel } from "../../log.ts";
 import { PrincipalClient, type RequestOptions } from "../../protocol/client.ts";
 import type { PrincipalInfo } from "../../protocol/messages.ts";
 
@@ -22,13 +21,11 @@ export interface Connection {
 export type Flags = Partial<Record<SettingName, string | number | undefined>>;
 
 /**
- * The settings in force for a command, `--principal` included; the log level is applied.
+ * The settings in force for a command, `--principal` included.
  * @throws ConfigError, UsageError
  */
 export function settings(principal: string | undefined, flags: Flags = {}): LoadedConfig {
-  const loaded = loadConfig({ ...(principal === undefined ? {} : parseAddress(principal)), ...flags });
-  setLogLevel(loaded.values.CDKTR_LOG_LEVEL);
-  return loaded;
+  return loadConfig({ ...(principal === undefined ? {} : parseAddress(principal)), ...flags });
 }
 
 /**

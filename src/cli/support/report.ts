@@ -47,3 +47,13 @@ function stackOf(error: unknown): string {
   const cause = error.cause === undefined ? "" : `\ncaused by: ${stackOf(error.cause)}`;
   return `${error.stack ?? error.message}${cause}`;
 }
+
+/**
+ * Resolves when what was logged is out: it may still be on its way to a pipe. Only for commands that log, because the mere mention
+ * of the stream takes 20 ms to load it; {@link say} needs none of this.
+ */
+export function drainStderr(): Promise<void> {
+  return new Promise((resolve) => {
+    process.stderr.write("", () => resolve());
+  });
+}

@@ -2,6 +2,8 @@
  * Data to stdout: buffered, waiting for a slow reader instead of filling memory, and quiet when the reader has gone (`| head`).
  */
 
+import { isTerminal } from "./style.ts";
+
 /** Nobody reads stdout any more: not an error, but there is nothing left to do. */
 export class BrokenPipe extends Error {
   constructor() {
@@ -31,7 +33,7 @@ export async function printLine(text = ""): Promise<void> {
 
 /** Prints a JSON document: indented for a person, one line for a program. */
 export async function printJson(value: unknown): Promise<void> {
-  await printLine(JSON.stringify(value, null, process.stdout.isTTY ? 2 : undefined));
+  await printLine(JSON.stringify(value, null, isTerminal("stdout") ? 2 : undefined));
 }
 
 /**
