@@ -9,6 +9,7 @@ import {
   GetRun,
   GetWorkflow,
   Heartbeat,
+  ListEvents,
   ListRuns,
   type PrincipalInfo,
   QueryDatabase,
@@ -23,6 +24,7 @@ import type { Verb } from "../protocol/verbs.ts";
 import { didYouMean } from "../workflow/did-you-mean.ts";
 import { IDENTIFIER } from "../workflow/model.ts";
 import { RunStatus } from "../workflow/status.ts";
+import type { Activity } from "./activity.ts";
 import type { AgentRegistry } from "./agent-registry.ts";
 import type { Dispatcher } from "./dispatcher.ts";
 import type { HistoryAccess } from "./history-access.ts";
@@ -41,6 +43,7 @@ export interface HandlerServices {
   readonly workflows: WorkflowDirectory;
   readonly history: HistoryAccess;
   readonly polls: LongPolls;
+  readonly activity: Activity;
   readonly now: () => number;
   readonly principalId: string;
   readonly heartbeatTimeoutMs: number;
@@ -199,6 +202,7 @@ export function handlersOf(s: HandlerServices): Record<Verb, Handler> {
       if (search.workflow_instance_id !== undefined) await lastLines(s, search.workflow_instance_id);
       return success(await s.history.searchLogs(search));
     },
+    LSEVENTS: async (request) => success(s.activity.list(argument(ListEvents, request))),
     DRAINAGENT: async (request) => {
       await s.agents.drain(argument(DrainAgent, request).agent_id);
       return ok({});

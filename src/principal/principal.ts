@@ -9,6 +9,7 @@ import { PrincipalClient } from "../protocol/client.ts";
 import { type Service, startServices, stopServices } from "../service.ts";
 import { SqliteOperationalStore } from "../storage/operational-sqlite.ts";
 import { ZmqError } from "../zmq/index.ts";
+import { Activity } from "./activity.ts";
 import { AgentRegistry } from "./agent-registry.ts";
 import { Api } from "./api.ts";
 import { bindError, refuseOpenBinding } from "./bind.ts";
@@ -62,7 +63,8 @@ export class Principal implements Service {
   constructor(options: PrincipalOptions) {
     const { config } = options;
     const clock = options.clock ?? systemClock;
-    const log = options.log ?? processLog;
+    const activity = new Activity(clock);
+    const log = activity.listeningTo(options.log ?? processLog);
     const tagged = (tag: string) => log.withTag(tag);
     this.#config = config;
     this.#insecure = options.insecure ?? false;
@@ -161,6 +163,7 @@ export class Principal implements Service {
         workflows,
         history,
         polls: this.#polls,
+        activity,
         now: () => clock.now(),
         principalId: this.id,
         heartbeatTimeoutMs: config.CDKTR_AGENT_HEARTBEAT_TIMEOUT_MS,

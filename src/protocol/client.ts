@@ -6,6 +6,7 @@ import { z } from "zod";
 import { CdktrError, InvalidInputError, PrincipalUnreachableError, UnprocessableError } from "../errors.ts";
 import { Dealer } from "../zmq/index.ts";
 import {
+  ActivityEvent,
   type AgentDescription,
   AgentOrders,
   type AgentReports,
@@ -13,6 +14,7 @@ import {
   type FetchOptions,
   FilePiece,
   type Heartbeat,
+  type ListEvents,
   type ListRuns,
   LogPage,
   PreparedFiles,
@@ -241,6 +243,11 @@ export class PrincipalClient {
 
   async drainAgent(agentId: string, options?: RequestOptions): Promise<void> {
     await this.request("DRAINAGENT", [JSON.stringify({ agent_id: agentId })], options);
+  }
+
+  /** What happened to the principal lately, oldest first. */
+  listEvents(list: Partial<ListEvents>, options?: RequestOptions): Promise<ActivityEvent[]> {
+    return this.#call(z.array(ActivityEvent), "LSEVENTS", list, options);
   }
 
   queryDatabase(

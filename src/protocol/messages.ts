@@ -359,7 +359,9 @@ export const ListEvents = z.object({
 export const ActivityEvent = z.object({
   seq: z.number().int(),
   timestamp_ms: z.number(),
+  /** The part of the principal that says it: `workflows`, `agents`, `history` … */
   kind: z.string(),
+  level: z.enum(["INFO", "WARN", "ERROR"]),
   message: z.string(),
 });
 

@@ -1,0 +1,56 @@
+/**
+ * What the principal did and saw lately: what its services log, kept in memory for those who ask for it (`LSEVENTS`).
+ * Whatever is worth a line on stderr is worth one in the terminal UI.
+ */
+import { type ConsolaInstance, createConsola, LogLevels, type LogObject } from "consola";
+import type { Clock } from "../clock.ts";
+import type { ActivityEvent, ListEvents } from "../protocol/messages.ts";
+
+/** Events that are kept; the oldest go. */
+const CAPACITY = 1000;
+const LONGEST_MESSAGE = 4000;
+
+/** The last events of this process of the principal. */
+export class Activity {
+  readonly #clock: Clock;
+  readonly #events: ActivityEvent[] = [];
+  #seq = 0;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  /** A logger that logs as `log` does and keeps every line from INFO on, whatever the level of `log` is. */
+  listeningTo(log: ConsolaInstance): ConsolaInstance {
+    return createConsola({
+      ...log.options,
+      level: Math.max(log.level, LogLevels.info),
+      reporters: [
+        {
+          log: (line, context) => {
+            if (line.level <= LogLevels.info) this.#add(line);
+            if (line.level > log.level) return;
+            for (const reporter of log.options.reporters) reporter.log(line, context);
+          },
+        },
+      ],
+    });
+  }
+
+  /** Events after `after`, oldest first; when there are more than `limit`, the newest so many. */
+  list({ after = 0, limit }: ListEvents): ActivityEvent[] {
+    return this.#events.filter((event) => event.seq > after).slice(-limit);
+  }
+
+  #add(line: LogObject): void {
+    const message = line.args.map((arg) => (arg instanceof Error ? arg.message : String(arg))).join(" ");
+    this.#events.push({
+      seq: ++this.#seq,
+      timestamp_ms: this.#clock.now(),
+      kind: line.tag === "" ? "principal" : line.tag,
+      level: line.level <= LogLevels.error ? "ERROR" : line.level <= LogLevels.warn ? "WARN" : "INFO",
+      message: message.slice(0, LONGEST_MESSAGE),
+    });
+    if (this.#events.length > CAPACITY) this.#events.shift();
+  }
+}
