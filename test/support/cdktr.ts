@@ -17,7 +17,8 @@ const ROOT = resolve(import.meta.dir, "../..");
 /** The command that is cdktr. */
 export const CDKTR: readonly string[] = process.env.CDKTR_TEST_BINARY
   ? [resolve(process.env.CDKTR_TEST_BINARY)]
-  : [process.execPath, join(ROOT, "src/main.ts")];
+  : // Bun would read .env itself; the executable does not.
+    [process.execPath, "--no-env-file", join(ROOT, "src/main.ts")];
 
 /** How a command ended. `code` is -1 when a signal ended it. */
 export interface Finished {

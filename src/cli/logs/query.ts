@@ -33,6 +33,7 @@ export default command({
       const complete = await withRun(connection, search, args.run);
       for await (const lines of searchPages(connection, complete, limit)) {
         found = true;
+        text.expect(lines);
         for (const line of lines) await printLine(args.json ? JSON.stringify(line) : text.format(line));
       }
     });

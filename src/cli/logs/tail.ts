@@ -55,9 +55,10 @@ export default command({
         const history: LogLine[] = [];
         if (limit !== 0) {
           for await (const lines of searchPages(connection, search, limit)) {
-            // All of them are needed only to join the two, and the join concerns the newest.
+            text.expect(lines);
             for (const line of lines) await print(line);
             history.push(...lines);
+            // They are kept to join the two, and the join concerns the newest.
             history.splice(0, Math.max(0, history.length - JOINED));
           }
         }

@@ -91,17 +91,28 @@ export class LogText {
     this.#style = style;
   }
 
+  /** Makes room for the names of lines that are about to be printed. */
+  expect(lines: Iterable<LogLine>): void {
+    const widest = this.#verbose ? 160 : WIDEST_TASK;
+    for (const line of lines) {
+      this.#width = Math.max(this.#width, Math.min(Bun.stringWidth(this.#names(line)), widest));
+    }
+  }
+
   /** The text of a line, without line feed. */
   format(line: LogLine): string {
     const style = this.#style;
     const time = `${formatInstant(line.timestamp_ms)}${formatClock(line.timestamp_ms).slice(8)}`;
     const level = this.#levelPaint(line.level)(line.level.padEnd(5));
-    const task = plainText(line.task_name);
-    const names = this.#verbose
-      ? `${plainText(line.workflow_id)} (${plainText(line.workflow_name)}) ${line.workflow_instance_id} ${task} ${line.task_instance_id}`
-      : task;
-    this.#width = Math.max(this.#width, Math.min(Bun.stringWidth(names), this.#verbose ? 160 : WIDEST_TASK));
+    const names = this.#names(line);
+    this.expect([line]);
     return `${style.dim(time)} ${level} ${style.cyan(padded(names, this.#width))} ${style.dim("│")} ${outputText(line.payload, style)}`;
+  }
+
+  #names(line: LogLine): string {
+    const task = plainText(line.task_name);
+    if (!this.#verbose) return task;
+    return `${plainText(line.workflow_id)} (${plainText(line.workflow_name)}) ${line.workflow_instance_id} ${task} ${line.task_instance_id}`;
   }
 
   #levelPaint(level: LogLevel): Paint {
