@@ -48,6 +48,8 @@ export function explainSpawnError(error: unknown, command: Command): CannotStart
   }
 }
 
+const NO_ARGUMENTS = "cmd is one program, without arguments and without a shell; arguments go to args.";
+
 type Explain = (message: string, hint?: string) => CannotStartError;
 
 function explainName(program: string, command: Command, explain: Explain): CannotStartError {
@@ -65,7 +67,7 @@ function explainName(program: string, command: Command, explain: Explain): Canno
     `"${program}" was not found; PATH was searched: ${path || "(it is empty)"}.`,
     kindOf(local) === "file"
       ? `There is ${local}: to run it, write cmd: ./${program}`
-      : "cmd is one program, without arguments and without a shell; arguments go to args.",
+      : NO_ARGUMENTS,
   );
 }
 
@@ -75,7 +77,11 @@ function explainPath(program: string, command: Command, explain: Explain): Canno
     case "missing":
       return explain(
         `${file} does not exist.`,
-        program.startsWith("/") ? undefined : "A relative cmd starts at the working directory of the task.",
+        /\s/.test(program)
+          ? NO_ARGUMENTS
+          : program.startsWith("/")
+            ? undefined
+            : "A relative cmd starts at the working directory of the task.",
       );
     case "directory":
       return explain(`${file} is a directory, not a program.`);

@@ -34,7 +34,7 @@ export interface ProcessEnd {
   readonly signal: string | null;
   /** User and system time of the process and of its children that it waited for, ms. */
   readonly cpuMs: number;
-  /** Peak resident memory, KiB; a lower bound for processes that live only a few milliseconds. */
+  /** Peak resident memory, KiB; a lower bound, or null, for processes that live only a few milliseconds. */
   readonly maxRssKb: number | null;
 }
 
@@ -87,8 +87,9 @@ export class TaskProcess {
       for (const pipe of pipes) closeSync(pipe.write);
     }
     this.pid = this.#child.pid;
-    this.startTicks = readStat(this.pid)?.startTicks ?? 0;
+    // At once: a small program is over in half a millisecond.
     this.#memory.watch(this.pid);
+    this.startTicks = readStat(this.pid)?.startTicks ?? 0;
     this.#output = pipes.map(({ read }, index) => this.#read(read, index === 0 ? "INFO" : "ERROR"));
     this.ended = this.#finish();
   }

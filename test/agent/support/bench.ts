@@ -1,0 +1,207 @@
+/** A place to execute runs as an agent does: a real outbox and real processes, without a principal. */
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { DagRun, type RunEnd } from "../../../src/agent/dag-run.ts";
+import { inheritedEnvironment, runVariables } from "../../../src/agent/environment.ts";
+import { Outbox } from "../../../src/agent/outbox.ts";
+import { bootId } from "../../../src/agent/proc-files.ts";
+import type { AgentContext } from "../../../src/agent/task-run.ts";
+import { TaskSlots } from "../../../src/agent/task-slots.ts";
+import { type Clock, systemClock } from "../../../src/clock.ts";
+import { decodeLogBatch, decodeLogLine, type LogLine } from "../../../src/protocol/log-frames.ts";
+import type { RunAssignment, RunReport, TaskReport } from "../../../src/protocol/messages.ts";
+import type { TaskConfig, TaskDefinition, WorkflowDefinition } from "../../../src/workflow/model.ts";
+
+/** A task as tests write it. */
+export type TaskSpec = Partial<Omit<TaskDefinition, "config">> & {
+  /** A shell command, or what to execute. */
+  run?: string | readonly [string, ...string[]];
+  cwd?: string;
+  config?: TaskConfig;
+};
+
+export function subprocess(run: TaskSpec["run"] = ["true"], cwd: string | null = null): TaskConfig {
+  const [cmd, ...args] = typeof run === "string" ? ["sh", "-c", run] : run;
+  return { type: "Subprocess", cmd: cmd ?? "", args, working_directory: cwd };
+}
+
+export function workflowOf(
+  tasks: Readonly<Record<string, TaskSpec>>,
+  more: Partial<WorkflowDefinition> = {},
+): WorkflowDefinition {
+  return {
+    id: "test.flow",
+    name: "Test flow",
+    description: null,
+    cron: null,
+    timezone: null,
+    start_time_ms: null,
+    catchup: "latest",
+    failover: "rerun",
+    timeout_ms: null,
+    env: {},
+    params: {},
+    tasks: Object.entries(tasks).map(([id, { run, cwd, ...task }]) => ({
+      id,
+      name: id,
+      description: null,
+      depends: [],
+      config: subprocess(run, cwd),
+      retry: { max_attempts: 1, delay_ms: 0, backoff: 1 },
+      timeout_ms: null,
+      env: {},
+      ...task,
+    })),
+    ...more,
+  };
+}
+
+export function assignmentOf(workflow: WorkflowDefinition, more: Partial<RunAssignment> = {}): RunAssignment {
+  return {
+    workflow_id: workflow.id,
+    workflow_instance_id: crypto.randomUUID(),
+    attempt: 1,
+    trigger: "cli",
+    scheduled_time_ms: null,
+    created_at_ms: Date.now(),
+    params: {},
+    completed_tasks: [],
+    workflow,
+    ...more,
+  };
+}
+
+/** What became of a run. */
+export interface Outcome {
+  readonly end: RunEnd;
+  readonly reports: readonly TaskReport[];
+  readonly runReports: readonly RunReport[];
+  readonly lines: readonly LogLine[];
+  /** Statuses of a task in order. */
+  statuses(task: string): string[];
+  /** The last report of a task. */
+  last(task: string): TaskReport;
+  /** What a task's log says, `LEVEL text` a line. */
+  log(task: string): string[];
+}
+
+/** What {@link Bench} may be told. */
+export interface BenchOptions {
+  readonly slots?: number;
+  readonly graceMs?: number;
+  readonly clock?: Clock;
+  readonly environment?: Record<string, string | undefined>;
+  readonly outboxLimitBytes?: number;
+  readonly directory?: string;
+}
+
+export class Bench implements Disposable {
+  readonly directory = mkdtempSync(join(tmpdir(), "cdktr-agent-"));
+  readonly outbox: Outbox;
+  readonly context: AgentContext;
+
+  constructor(options: BenchOptions = {}) {
+    this.outbox = Outbox.open({
+      directory: join(this.directory, "data"),
+      agentId: "bench",
+      limitBytes: options.outboxLimitBytes,
+    });
+    this.context = {
+      outbox: this.outbox,
+      slots: new TaskSlots(options.slots ?? 8),
+      clock: options.clock ?? systemClock,
+      environment: inheritedEnvironment(options.environment ?? process.env),
+      directory: options.directory ?? this.directory,
+      graceMs: options.graceMs ?? 5000,
+      bootId: bootId(),
+      liveTasks: new Set(),
+    };
+  }
+
+  /** A run that is about to begin. */
+  prepare(assignment: RunAssignment): DagRun {
+    return new DagRun({
+      ...this.context,
+      assignment,
+      variables: runVariables(assignment, this.outbox.streamId),
+    });
+  }
+
+  /** Executes a run to its end. */
+  async run(
+    tasks: Readonly<Record<string, TaskSpec>>,
+    workflow: Partial<WorkflowDefinition> = {},
+    assignment: Partial<RunAssignment> = {},
+  ): Promise<Outcome> {
+    const given = assignmentOf(workflowOf(tasks, workflow), assignment);
+    const run = this.prepare(given);
+    run.start();
+    return this.outcome(given, await run.over);
+  }
+
+  /** What is known of a run by now. */
+  outcome(assignment: RunAssignment, end: RunEnd): Outcome {
+    const id = assignment.workflow_instance_id;
+    const all = this.outbox.reports(0, 1_000_000).filter((report) => report.workflow_instance_id === id);
+    const reports = all.filter((report) => report.kind === "task");
+    const lines = allLines(this.outbox).filter((line) => line.workflow_instance_id === id);
+    const of = (task: string) => reports.filter((report) => report.task_id === task);
+    return {
+      end,
+      reports,
+      runReports: all.filter((report) => report.kind === "run"),
+      lines,
+      statuses: (task) => of(task).map((report) => report.status),
+      last: (task) => {
+        const report = of(task).at(-1);
+        if (report === undefined) throw new Error(`no report of task ${task}`);
+        return report;
+      },
+      log: (task) =>
+        lines.filter((line) => line.task_name === task).map((line) => `${line.level} ${line.payload}`),
+    };
+  }
+
+  [Symbol.dispose](): void {
+    this.outbox.close();
+    rmSync(this.directory, { recursive: true, force: true });
+  }
+}
+
+/** Every line that an outbox holds, in order; checks that the numbers are without gaps. */
+export function allLines(outbox: Outbox): LogLine[] {
+  outbox.flush();
+  const lines: LogLine[] = [];
+  let after = outbox.firstLogSeq - 1;
+  for (let frames = outbox.frames(after); frames.length > 0; frames = outbox.frames(after)) {
+    for (const { first, last, frame } of frames) {
+      const batch = decodeLogBatch(new TextDecoder().decode(frame));
+      if (first !== after + 1 || batch.first_seq !== first || batch.lines.length !== last - first + 1) {
+        throw new Error(`frame ${first}..${last} after ${after} holds ${batch.lines.length} lines`);
+      }
+      for (const line of batch.lines) lines.push(decodeLogLine(line));
+      after = last;
+    }
+  }
+  return lines;
+}
+
+/** Waits for something to become true. For what announces itself in no other way, such as the end of a foreign process. */
+export async function until(isTrue: () => boolean, what: string): Promise<void> {
+  const deadline = performance.now() + 20_000;
+  while (!isTrue()) {
+    if (performance.now() > deadline) throw new Error(`waited in vain: ${what}`);
+    await Bun.sleep(5);
+  }
+}
+
+/** Whether a process is there and not merely a zombie. */
+export function isRunning(pid: number): boolean {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
+    return !/^\d+ \(.*\) [ZX]/s.test(stat);
+  } catch {
+    return false;
+  }
+}
