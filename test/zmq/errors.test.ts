@@ -189,6 +189,18 @@ describe("waiting", () => {
     expect(seen).toEqual(Array.from({ length: 120 }, (_, i) => String(i)));
   });
 
+  test("trySend sees at once that there is room again", async () => {
+    using pull = new Pull({ receiveHighWaterMark: 10 });
+    using push = new Push({ sendHighWaterMark: 10 });
+    await pull.bind("inproc://room-again");
+    push.connect("inproc://room-again");
+    for (let round = 0; round < 50; round++) {
+      while (push.trySend("full"));
+      expect(pull.tryReceiveBatch(100).length).toBeGreaterThan(10);
+      expect(push.trySend("room")).toBe(true);
+    }
+  });
+
   test("a send that timed out is not sent later, and those behind it are", async () => {
     using push = new Push({ sendTimeout: 15 });
     using pull = new Pull();

@@ -152,6 +152,46 @@ describe("the Worker", () => {
   });
 });
 
+describe("calls that take in the news for somebody who waits", () => {
+  beforeAll(workerRuns);
+
+  /** libzmq looks for news when it sends only if it has not for about a millisecond. */
+  const spin = () => {
+    for (const end = performance.now() + 3; performance.now() < end; );
+  };
+
+  test("a send does not swallow the message that a receive waits for", async () => {
+    using a = new Dealer();
+    using b = new Dealer();
+    await a.bind("inproc://swallowed-message");
+    b.connect("inproc://swallowed-message");
+    for (let i = 0; i < 100; i++) {
+      const waiting = a.receive();
+      spin();
+      b.trySend(`message ${i}`);
+      a.trySend("something else");
+      expect(text(await waiting)).toEqual([`message ${i}`]);
+      b.tryReceiveBatch(10);
+    }
+  });
+
+  test("a receive does not swallow the room that a send waits for", async () => {
+    using a = new Dealer({ sendHighWaterMark: 5, receiveHighWaterMark: 5 });
+    using b = new Dealer({ sendHighWaterMark: 5, receiveHighWaterMark: 5 });
+    await a.bind("inproc://swallowed-room");
+    b.connect("inproc://swallowed-room");
+    for (let i = 0; i < 100; i++) {
+      while (a.trySend("full"));
+      const waiting = a.send(`message ${i}`);
+      spin();
+      while (b.tryReceive() !== undefined);
+      expect(a.tryReceive()).toBeUndefined();
+      await waiting;
+      expect(text(await b.receive())).toEqual([`message ${i}`]);
+    }
+  });
+});
+
 describe("fairness", () => {
   test("a flooded socket starves neither another socket nor timers", async () => {
     using pull = new Pull({ receiveHighWaterMark: 0 });

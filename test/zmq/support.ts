@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync } from "node:fs";
+import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { ZmqError } from "../../src/zmq/index.ts";
 
@@ -41,17 +41,4 @@ export function text(message: readonly Uint8Array[] | undefined): string[] | und
 /** How many descriptors this process has open. */
 export function openDescriptors(): number {
   return readdirSync("/proc/self/fd").length;
-}
-
-/** The open descriptors of this process that a child would inherit: number and what it is. */
-export function inheritableDescriptors(): string[] {
-  const CLOEXEC = 0o2000000;
-  return readdirSync("/proc/self/fdinfo").flatMap((fd) => {
-    try {
-      const flags = /^flags:\s*(\d+)$/m.exec(readFileSync(`/proc/self/fdinfo/${fd}`, "utf8"))?.[1] ?? "0";
-      return Number.parseInt(flags, 8) & CLOEXEC ? [] : [fd];
-    } catch {
-      return [];
-    }
-  });
 }
