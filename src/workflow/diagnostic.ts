@@ -80,14 +80,21 @@ export function fileDiagnostic(
     severity: code.startsWith("W") ? "warning" : "error",
     code,
     kind: DIAGNOSTIC_CODES[code],
-    message,
-    help: help ?? null,
+    message: clip(message),
+    help: help === undefined ? null : clip(help),
     path,
     line: null,
     column: null,
     source_line: null,
     source_range: null,
   };
+}
+
+const LONGEST_MESSAGE = 400;
+
+/** Messages quote the file, and a file may have words of any length. */
+function clip(text: string): string {
+  return text.length <= LONGEST_MESSAGE ? text : `${text.slice(0, LONGEST_MESSAGE).toWellFormed()}…`;
 }
 
 /** Gives each finding its place. */

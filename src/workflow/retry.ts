@@ -17,5 +17,7 @@ export const BACKOFF_WORDS = { constant: 1, exponential: 2 } as const;
  */
 export function retryDelayMs(policy: RetryPolicy, attempt: number): number | null {
   if (attempt >= policy.max_attempts) return null;
+  // The power may be infinite, and 0 times infinity is no number.
+  if (policy.delay_ms === 0) return 0;
   return Math.min(MAX_DURATION_MS, Math.round(policy.delay_ms * policy.backoff ** (attempt - 1)));
 }

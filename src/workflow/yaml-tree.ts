@@ -104,6 +104,8 @@ function explainSyntax(error: yaml.YAMLError, text: string): Partial<Finding> & 
   const lineEnd = text.indexOf("\n", start);
   const line = text.slice(text.lastIndexOf("\n", start - 1) + 1, lineEnd < 0 ? text.length : lineEnd);
   switch (error.code) {
+    case "RESOURCE_EXHAUSTION":
+      return { message: "this is nested too deeply" };
     case "TAB_AS_INDENT":
       return { message: "a tab is used for indentation", help: "indent with spaces" };
     case "BAD_INDENT": {

@@ -1,0 +1,830 @@
+import { describe, expect, test } from "bun:test";
+import { DIAGNOSTIC_CODES, type DiagnosticCode } from "../../src/workflow/diagnostic.ts";
+import { parseBytes } from "../../src/workflow/load.ts";
+import { parseWorkflow } from "../../src/workflow/parse.ts";
+import { findDuplicateIds } from "../../src/workflow/workflow-id.ts";
+import { diagnosticsOf } from "./support.ts";
+
+/** A file with one task, as short as it can be. */
+const task = (lines: string): string =>
+  `name: w\ntasks:\n  a:\n    name: a\n    config: !Subprocess {cmd: ls}\n${lines}`;
+
+interface Case {
+  readonly about: string;
+  readonly text: string;
+  readonly code: DiagnosticCode;
+  /** `line:column` of the finding. */
+  readonly at: string;
+  readonly message: string | RegExp;
+  readonly help?: string | RegExp;
+}
+
+const CASES: readonly Case[] = [
+  // E001 yaml-syntax
+  {
+    about: "a bracket that is not closed",
+    text: "name: [w\ntasks: {}\n",
+    code: "E001",
+    at: "2:1",
+    message: /indented/,
+  },
+  {
+    about: "a tab as indentation",
+    text: "name: w\ntasks:\n\ta:\n",
+    code: "E001",
+    at: "3:1",
+    message: "a tab is used for indentation",
+    help: "indent with spaces",
+  },
+  {
+    about: "a tag that is not indented",
+    text: "name: w\ntasks:\n  a:\n    name: a\n    config:\n    !Subprocess\n      cmd: ls\n",
+    code: "E001",
+    at: "6:5",
+    message: "the tag is not indented enough",
+    help: /indent it more/,
+  },
+  {
+    about: "a quote that ends too early",
+    text: "name: 'it's'\n",
+    code: "E001",
+    at: "1:11",
+    message: "this does not belong to what stands before it",
+    help: /quote/,
+  },
+  {
+    about: "a colon in a plain text",
+    text: "name: a: b\n",
+    code: "E001",
+    at: "1:7",
+    message: /Nested mappings/,
+    help: 'put a text that contains ": " into quotes',
+  },
+  // E002 multiple-documents
+  {
+    about: "a second document",
+    text: `${task("")}---\nname: other\n`,
+    code: "E002",
+    at: "6:1",
+    message: /second document/,
+  },
+  // E003 duplicate-key
+  {
+    about: "a key twice",
+    text: task("name: again\n"),
+    code: "E003",
+    at: "6:1",
+    message: 'the key "name" is there twice',
+    help: "it was given first on line 1",
+  },
+  {
+    about: "a task twice",
+    text: task("  a:\n    name: b\n    config: !Subprocess {cmd: ls}\n"),
+    code: "E003",
+    at: "6:3",
+    message: 'the key "a" is there twice',
+    help: "it was given first on line 3",
+  },
+  // E006 empty-file
+  { about: "nothing", text: "", code: "E006", at: "1:1", message: "the file is empty" },
+  { about: "comments only", text: "# soon\n", code: "E006", at: "1:1", message: "the file is empty" },
+  // E007 bad-alias
+  {
+    about: "an alias without an anchor",
+    text: task("    env: &vars {A: x}\n    timeout: *var\n"),
+    code: "E007",
+    at: "7:14",
+    message: "there is no anchor &var before this alias",
+    help: 'did you mean "vars"?',
+  },
+  {
+    about: "an alias inside itself",
+    text: task("    env: &e {A: *e}\n"),
+    code: "E007",
+    at: "6:17",
+    message: "the alias *e stands inside what it names",
+  },
+  // E009 control-character
+  {
+    about: "a NUL in the file",
+    text: task("    description: a\0b\n"),
+    code: "E009",
+    at: "6:19",
+    message: "a control character (0x00) stands here",
+  },
+  {
+    about: "an escape sequence in the file",
+    text: task("    description: \x1b[31m\n"),
+    code: "E009",
+    at: "6:18",
+    message: "a control character (0x1b) stands here",
+    help: /"\\x1b"/,
+  },
+  // E010 unknown-key
+  {
+    about: "an unknown key of the workflow",
+    text: task("crom: 0 2 * * *\n"),
+    code: "E010",
+    at: "6:1",
+    message: 'unknown key "crom"',
+    help: 'did you mean "cron"?',
+  },
+  {
+    about: "an unknown key of a task",
+    text: task("    dependencies: []\n"),
+    code: "E010",
+    at: "6:5",
+    message: 'unknown key "dependencies" in task "a"',
+    help: /the keys here are name, description, depends/,
+  },
+  {
+    about: "an unknown key of a config",
+    text: "name: w\ntasks:\n  a:\n    name: a\n    config:\n      !Subprocess\n      cmd: ls\n      arg: [x]\n",
+    code: "E010",
+    at: "8:7",
+    message: 'unknown key "arg" in config of task "a"',
+    help: 'did you mean "args"?',
+  },
+  {
+    about: "a key of the other kind of task",
+    text: task("").replace("{cmd: ls}", "{cmd: ls, packages: [x]}"),
+    code: "E010",
+    at: "5:35",
+    message: 'unknown key "packages" in config of task "a"',
+  },
+  {
+    about: "an unknown key of retry",
+    text: task("    retry: {max_attempts: 2, dely: 1s}\n"),
+    code: "E010",
+    at: "6:30",
+    message: 'unknown key "dely" in retry of task "a"',
+    help: 'did you mean "delay"?',
+  },
+  {
+    about: "an unknown key of a parameter",
+    text: task("params: {day: {defualt: x}}\n"),
+    code: "E010",
+    at: "6:16",
+    message: 'unknown key "defualt" in parameter "day"',
+    help: 'did you mean "default"?',
+  },
+  {
+    about: "a key from JavaScript's objects",
+    text: task("__proto__: 1\n"),
+    code: "E010",
+    at: "6:1",
+    message: 'unknown key "__proto__"',
+  },
+  // E011 missing-key
+  {
+    about: "no name of the workflow",
+    text: task("").replace("name: w\n", ""),
+    code: "E011",
+    at: "1:1",
+    message: '"name" is missing',
+  },
+  {
+    about: "no name of a task",
+    text: task("").replace("    name: a\n", ""),
+    code: "E011",
+    at: "3:3",
+    message: '"name" is missing in task "a"',
+  },
+  {
+    about: "an empty name",
+    text: task("").replace("name: w", "name:"),
+    code: "E011",
+    at: "1:1",
+    message: '"name" has no value',
+  },
+  { about: "no tasks key", text: "name: w\n", code: "E011", at: "1:1", message: '"tasks" is missing' },
+  {
+    about: "no config",
+    text: "name: w\ntasks:\n  a:\n    name: a\n",
+    code: "E011",
+    at: "3:3",
+    message: '"config" is missing in task "a"',
+  },
+  {
+    about: "no cmd",
+    text: "name: w\ntasks:\n  a:\n    name: a\n    config: !Subprocess\n",
+    code: "E011",
+    at: "5:5",
+    message: '"cmd" is missing in config of task "a"',
+  },
+  {
+    about: "no script_path",
+    text: "name: w\ntasks:\n  a:\n    name: a\n    config: !UvPython {args: [x]}\n",
+    code: "E011",
+    at: "5:5",
+    message: '"script_path" is missing in config of task "a"',
+  },
+  {
+    about: "no max_attempts",
+    text: task("    retry: {delay: 5s}\n"),
+    code: "E011",
+    at: "6:5",
+    message: '"max_attempts" is missing in retry of task "a"',
+  },
+  // E012 wrong-type
+  {
+    about: "a list as a file",
+    text: "- name: w\n",
+    code: "E012",
+    at: "1:1",
+    message: "a workflow file must be a mapping, not a list",
+  },
+  {
+    about: "a text as depends",
+    text: task("    depends: b\n"),
+    code: "E012",
+    at: "6:14",
+    message: '"depends" of task "a" must be a list, not "b"',
+    help: 'write a list: ["b"]',
+  },
+  {
+    about: "a mapping as an argument",
+    text: task("").replace("{cmd: ls}", "{cmd: ls, args: [a, {b: c}]}"),
+    code: "E012",
+    at: "5:45",
+    message: 'entry 2 of "args" in config of task "a" must be a text, not a mapping',
+  },
+  {
+    about: "tasks as a list",
+    text: "name: w\ntasks:\n  - name: a\n",
+    code: "E012",
+    at: "2:1",
+    message: '"tasks" must be a mapping, not a list',
+  },
+  {
+    about: "yes as a flag",
+    text: "name: w\ntasks:\n  a:\n    name: a\n    config: !UvPython {script_path: x, is_uv_project: yes}\n",
+    code: "E012",
+    at: "5:55",
+    message: '"is_uv_project" in config of task "a" must be true or false, not "yes"',
+    help: "did you mean true?",
+  },
+  {
+    about: "a word as a number",
+    text: task("    retry: {max_attempts: three}\n"),
+    code: "E012",
+    at: "6:27",
+    message: '"max_attempts" in retry of task "a" must be a whole number, not "three"',
+  },
+  {
+    about: "a wrong word as backoff",
+    text: task("    retry: {max_attempts: 3, backoff: exponental}\n"),
+    code: "E012",
+    at: "6:39",
+    message: /must be a number, "constant" or "exponential", not "exponental"/,
+    help: 'did you mean "exponential"?',
+  },
+  {
+    about: "a list as a parameter",
+    text: task("params: {day: [1]}\n"),
+    code: "E012",
+    at: "6:10",
+    message: 'parameter "day" must be a text or a mapping, not a list',
+  },
+  {
+    about: "an environment variable without a value",
+    text: task("env:\n  A:\n"),
+    code: "E012",
+    at: "7:3",
+    message: '"A" in env has no value',
+    help: 'write "" for an empty text',
+  },
+  {
+    about: "a list as a timeout",
+    text: task("timeout: [5m]\n"),
+    code: "E012",
+    at: "6:1",
+    message: '"timeout" must be a duration, not a list',
+  },
+  {
+    about: "a list as a key",
+    text: task("? [x]\n: 1\n"),
+    code: "E012",
+    at: "6:3",
+    message: "a key must be a text",
+  },
+  // E013 no-tasks
+  {
+    about: "an empty mapping of tasks",
+    text: "name: w\ntasks: {}\n",
+    code: "E013",
+    at: "2:1",
+    message: "there are no tasks",
+    help: "add at least one task",
+  },
+  {
+    about: "nothing under tasks",
+    text: "name: w\ntasks:\n",
+    code: "E013",
+    at: "2:1",
+    message: "there are no tasks",
+  },
+  // E014 bad-value
+  {
+    about: "no attempts",
+    text: task("    retry: {max_attempts: 0}\n"),
+    code: "E014",
+    at: "6:27",
+    message: '"max_attempts" in retry of task "a" must be at least 1',
+  },
+  {
+    about: "a backoff that shrinks",
+    text: task("    retry: {max_attempts: 2, backoff: 0.5}\n"),
+    code: "E014",
+    at: "6:39",
+    message: '"backoff" in retry of task "a" must be at least 1',
+  },
+  {
+    about: "an unknown catchup",
+    text: task("catchup: lastest\n"),
+    code: "E014",
+    at: "6:10",
+    message: '"catchup" must be "none", "latest" or "all", not "lastest"',
+    help: 'did you mean "latest"?',
+  },
+  {
+    about: "an unknown failover",
+    text: task("failover: always\n"),
+    code: "E014",
+    at: "6:11",
+    message: '"failover" must be "rerun" or "never", not "always"',
+  },
+  // E015 bad-text
+  {
+    about: "a control character in a name",
+    text: task("").replace("name: w", 'name: "w\\x01"'),
+    code: "E015",
+    at: "1:7",
+    message: '"name" contains a control character or a line break',
+  },
+  {
+    about: "a line break in the name of a task",
+    text: task("").replace("name: a", 'name: "a\\nb"'),
+    code: "E015",
+    at: "4:11",
+    message: '"name" of task "a" contains a control character or a line break',
+  },
+  {
+    about: "a blank name",
+    text: task("").replace("name: w", 'name: "  "'),
+    code: "E015",
+    at: "1:7",
+    message: '"name" is empty',
+  },
+  {
+    about: "a NUL in an argument",
+    text: task("").replace("{cmd: ls}", '{cmd: ls, args: ["a\\0"]}'),
+    code: "E015",
+    at: "5:42",
+    message: /contains a NUL character/,
+  },
+  {
+    about: "an empty command",
+    text: task("").replace("cmd: ls", 'cmd: ""'),
+    code: "E015",
+    at: "5:31",
+    message: '"cmd" in config of task "a" is empty',
+  },
+  // E020 missing-tag
+  {
+    about: "a config without a tag",
+    text: task("").replace("!Subprocess ", ""),
+    code: "E020",
+    at: "5:5",
+    message: 'config of task "a" has no tag',
+    help: /config: !Subprocess/,
+  },
+  {
+    about: "a Python config without a tag",
+    text: task("").replace("!Subprocess {cmd: ls}", "{script_path: x.py}"),
+    code: "E020",
+    at: "5:5",
+    message: 'config of task "a" has no tag',
+    help: /config: !UvPython/,
+  },
+  // E021 bad-tag
+  {
+    about: "a tag in lower case",
+    text: task("").replace("!Subprocess", "!subprocess"),
+    code: "E021",
+    at: "5:13",
+    message: "there is no kind of task !subprocess",
+    help: 'did you mean "!Subprocess"?',
+  },
+  {
+    about: "an unknown tag",
+    text: task("").replace("!Subprocess", "!Docker"),
+    code: "E021",
+    at: "5:13",
+    message: "there is no kind of task !Docker",
+    help: "the kinds are !Subprocess and !UvPython",
+  },
+  {
+    about: "a tag on the next line, unknown",
+    text: "name: w\ntasks:\n  a:\n    name: a\n    config:\n      !UvPyton\n      script_path: x\n",
+    code: "E021",
+    at: "6:7",
+    message: "there is no kind of task !UvPyton",
+    help: 'did you mean "!UvPython"?',
+  },
+  {
+    about: "a tag on a text",
+    text: task("    description: !Subprocess x\n"),
+    code: "E021",
+    at: "6:18",
+    message: "the tag !Subprocess does not belong here",
+  },
+  {
+    about: "a tag on a task",
+    text: "name: w\ntasks:\n  a: !Subprocess\n    name: a\n    config: !Subprocess {cmd: ls}\n",
+    code: "E021",
+    at: "3:6",
+    message: "the tag !Subprocess does not belong here",
+  },
+  {
+    about: "a tag of YAML that does not fit",
+    text: task("    description: !!int x\n"),
+    code: "E021",
+    at: "6:18",
+    message: "the tag !!int does not belong here",
+  },
+  // E030 unknown-dependency
+  {
+    about: "a dependency that does not exist",
+    text: task("  b:\n    name: b\n    depends: [aa]\n    config: !Subprocess {cmd: ls}\n"),
+    code: "E030",
+    at: "8:15",
+    message: 'task "b" depends on "aa", which does not exist',
+    help: 'did you mean "a"?',
+  },
+  {
+    about: "a dependency by name",
+    text: "name: w\ntasks:\n  x1:\n    name: Extract\n    config: !Subprocess {cmd: ls}\n  b:\n    name: b\n    depends: [Extract]\n    config: !Subprocess {cmd: ls}\n",
+    code: "E030",
+    at: "8:15",
+    message: 'task "b" depends on "Extract", which does not exist',
+    help: '"Extract" is the name of task "x1"; write its id',
+  },
+  // E031 self-dependency
+  {
+    about: "a task that waits for itself",
+    text: task("    depends: [a]\n"),
+    code: "E031",
+    at: "6:15",
+    message: 'task "a" depends on itself',
+  },
+  // E032 dependency-cycle
+  {
+    about: "a cycle",
+    text: [
+      "name: w",
+      "tasks:",
+      "  start: {name: s, config: !Subprocess {cmd: ls}}",
+      "  a: {name: a, depends: [start, c], config: !Subprocess {cmd: ls}}",
+      "  b: {name: b, depends: [a], config: !Subprocess {cmd: ls}}",
+      "  c: {name: c, depends: [b], config: !Subprocess {cmd: ls}}",
+      "  d: {name: d, depends: [c], config: !Subprocess {cmd: ls}}",
+    ].join("\n"),
+    code: "E032",
+    at: "4:33",
+    message: "tasks wait for each other: a → c → b → a",
+  },
+  // E040 bad-cron
+  {
+    about: "an hour that does not exist",
+    text: task('cron: "0 25 * * *"\n'),
+    code: "E040",
+    at: "6:10",
+    message: '"cron": "25" is not valid for the hour',
+    help: /the hour is 0 to 23/,
+  },
+  {
+    about: "a second that does not exist, six fields",
+    text: task('cron: "60 0 0 * * *"\n'),
+    code: "E040",
+    at: "6:8",
+    message: '"cron": "60" is not valid for the second',
+  },
+  {
+    about: "a weekday that does not exist",
+    text: task("cron: 0 0 * * FUN\n"),
+    code: "E040",
+    at: "6:15",
+    message: '"cron": "FUN" is not valid for the day of week',
+  },
+  {
+    about: "seven fields",
+    text: task('cron: "0 0 2 * * * 2025"\n'),
+    code: "E040",
+    at: "6:8",
+    message: '"cron" has 7 fields, not 5 or 6',
+  },
+  {
+    about: "one field",
+    text: task("cron: daily\n"),
+    code: "E040",
+    at: "6:7",
+    message: '"cron" has 1 field, not 5 or 6',
+  },
+  {
+    about: "a date that never comes",
+    text: task('cron: "0 0 30 2 *"\n'),
+    code: "E040",
+    at: "6:8",
+    message: '"cron" never fires',
+  },
+  {
+    about: "a step without a range",
+    text: task('cron: "5/10 * * * *"\n'),
+    code: "E040",
+    at: "6:8",
+    message: '"cron": "5/10" is not valid for the minute',
+  },
+  {
+    about: "an unknown short form",
+    text: task('cron: "@dayly"\n'),
+    code: "E040",
+    at: "6:8",
+    message: '"cron": "@dayly" is not a schedule',
+    help: /@daily/,
+  },
+  // E041 bad-timezone
+  {
+    about: "a zone that does not exist",
+    text: task("cron: 0 2 * * *\ntimezone: Europe/Lodnon\n"),
+    code: "E041",
+    at: "7:11",
+    message: '"timezone": "Europe/Lodnon" is not a time zone this system knows',
+    help: 'did you mean "Europe/London"?',
+  },
+  {
+    about: "an offset as a zone",
+    text: task('cron: 0 2 * * *\ntimezone: "+01:00"\n'),
+    code: "E041",
+    at: "7:11",
+    message: /is not a time zone/,
+    help: /IANA name/,
+  },
+  // E042 bad-start-time
+  {
+    about: "a day alone",
+    text: task("cron: 0 2 * * *\nstart_time: 2025-01-20\n"),
+    code: "E042",
+    at: "7:13",
+    message: '"start_time": "2025-01-20" has no time',
+    help: "write it like 2025-01-20T00:00:00+00:00",
+  },
+  {
+    about: "no offset",
+    text: task("cron: 0 2 * * *\nstart_time: 2025-01-20T02:00:00\n"),
+    code: "E042",
+    at: "7:13",
+    message: /has no offset/,
+    help: /2025-01-20T02:00:00Z for UTC/,
+  },
+  {
+    about: "a day that does not exist",
+    text: task("cron: 0 2 * * *\nstart_time: 2025-02-30T02:00:00Z\n"),
+    code: "E042",
+    at: "7:13",
+    message: /does not exist/,
+  },
+  {
+    about: "no date at all",
+    text: task("cron: 0 2 * * *\nstart_time: tomorrow\n"),
+    code: "E042",
+    at: "7:13",
+    message: '"start_time": "tomorrow" is not a date and time',
+  },
+  // E043 bad-duration
+  {
+    about: "a bare number",
+    text: task("timeout: 90\n"),
+    code: "E043",
+    at: "6:10",
+    message: '"timeout": "90" has no unit',
+    help: 'write "90s" for seconds, "90m" for minutes',
+  },
+  {
+    about: "an unknown unit",
+    text: task("    timeout: 5min\n"),
+    code: "E043",
+    at: "6:14",
+    message: '"timeout" of task "a": "min" is not a unit of time',
+    help: /write "5m"/,
+  },
+  {
+    about: "no time at all",
+    text: task("    timeout: 0s\n"),
+    code: "E043",
+    at: "6:14",
+    message: '"timeout" of task "a" must be longer than 0',
+  },
+  {
+    about: "a delay without a unit",
+    text: task("    retry: {max_attempts: 2, delay: 5}\n"),
+    code: "E043",
+    at: "6:37",
+    message: '"delay" in retry of task "a": "5" has no unit',
+  },
+  // E050 bad-task-id
+  {
+    about: "a blank in an id",
+    text: "name: w\ntasks:\n  a b:\n    name: a\n    config: !Subprocess {cmd: ls}\n",
+    code: "E050",
+    at: "3:3",
+    message: '"a b" is not a legal id of a task',
+  },
+  {
+    about: "an empty id",
+    text: 'name: w\ntasks:\n  "":\n    name: a\n    config: !Subprocess {cmd: ls}\n',
+    code: "E050",
+    at: "3:3",
+    message: '"" is not a legal id of a task',
+  },
+  // E053 bad-env-name
+  {
+    about: "a dash in the name of a variable",
+    text: task("env: {A-B: x}\n"),
+    code: "E053",
+    at: "6:7",
+    message: '"A-B" is not a legal name of an environment variable',
+  },
+  {
+    about: "a variable that cdktr sets",
+    text: task("    env: {CDKTR_TASK_ID: x}\n"),
+    code: "E053",
+    at: "6:11",
+    message: "CDKTR_TASK_ID is set by cdktr itself",
+  },
+  // E054 bad-param-name
+  {
+    about: "a blank in the name of a parameter",
+    text: task("params: {a b: x}\n"),
+    code: "E054",
+    at: "6:10",
+    message: '"a b" is not a legal name of a parameter',
+  },
+  {
+    about: "parameters that differ in case only",
+    text: task("params: {day: x, DAY: y}\n"),
+    code: "E054",
+    at: "6:18",
+    message: 'the parameters "day" and "DAY" differ only in case',
+  },
+];
+
+describe("each mistake", () => {
+  for (const { about, text, code, at, message, help } of CASES) {
+    test(`${code} ${DIAGNOSTIC_CODES[code]}: ${about}`, () => {
+      const found = diagnosticsOf(text);
+      const all = found.map((each) => `${each.code} ${each.line}:${each.column} ${each.message}`);
+      const match = found.find((each) => each.code === code);
+      if (match === undefined) throw new Error(`not found among\n${all.join("\n")}`);
+      // One mistake gives one finding: what follows from it is not reported.
+      expect(all).toHaveLength(1);
+      expect(`${match.line}:${match.column}`).toBe(at);
+      if (typeof message === "string") expect(match.message).toBe(message);
+      else expect(match.message).toMatch(message);
+      if (typeof help === "string") expect(match.help).toBe(help);
+      else if (help !== undefined) expect(match.help ?? "").toMatch(help);
+      expect(match).toMatchObject({ severity: "error", kind: DIAGNOSTIC_CODES[code], path: "test.yml" });
+    });
+  }
+
+  test("E004 not-utf8: the place of the first wrong byte", () => {
+    const bytes = Buffer.concat([
+      Buffer.from("name: wär\ndescription: caf"),
+      Buffer.from([0xe9]),
+      Buffer.from("\n"),
+    ]);
+    const result = parseBytes(bytes, { path: "test.yml", id: "test" });
+    expect(result.source).toBeNull();
+    expect(result.ok ? [] : result.diagnostics).toMatchObject([
+      { code: "E004", line: 2, column: 17, message: expect.stringMatching(/0xe9/), help: "save it as UTF-8" },
+    ]);
+  });
+
+  test("E004 not-utf8: UTF-16 is recognized", () => {
+    const bytes = Buffer.concat([Buffer.from([0xff, 0xfe]), Buffer.from("name: w\n", "utf16le")]);
+    const result = parseBytes(bytes, { path: "test.yml", id: "test" });
+    expect(result.ok ? [] : result.diagnostics).toMatchObject([
+      { code: "E004", message: expect.stringMatching(/UTF-16/) },
+    ]);
+  });
+
+  test("E005 too-large", () => {
+    expect(diagnosticsOf(`# ${"x".repeat(1024 * 1024)}\n`)).toMatchObject([{ code: "E005" }]);
+    // Counted in bytes: half as many characters of two bytes each.
+    expect(diagnosticsOf(`# ${"ä".repeat(512 * 1024)}\n`)).toMatchObject([{ code: "E005" }]);
+  });
+
+  test("E007 bad-alias: a bomb is defused", () => {
+    const levels = Array.from({ length: 9 }, (_, i) => {
+      const item = i === 0 ? "x" : `*l${i - 1}`;
+      return `l${i}: &l${i} [${Array.from({ length: 9 }, () => item).join(", ")}]`;
+    });
+    const found = diagnosticsOf(`${levels.join("\n")}\nname: w\n`).filter((each) => each.code === "E007");
+    expect(found).toMatchObject([{ message: expect.stringMatching(/more than 20000 values/) }]);
+  });
+
+  test("E051 bad-workflow-id and E052 duplicate-workflow-id: see workflow-id.test.ts", () => {
+    expect(findDuplicateIds(["a.yaml", "a.yml"])).toMatchObject([{ code: "E052", path: "a.yml" }]);
+  });
+
+  test("E099 too-many: a file full of mistakes is cut short", () => {
+    const text = `name: w\n${Array.from({ length: 5000 }, (_, i) => `unknown_${i}: 1\n`).join("")}${task("").slice(8)}`;
+    const found = diagnosticsOf(text);
+    expect(found).toHaveLength(201);
+    expect(found.at(-1)).toMatchObject({ code: "E099", message: "and 4800 more problems", line: null });
+  });
+
+  test("has a test: every code that a file's text can cause is here", () => {
+    const elsewhere = ["E004", "E005", "E008", "E051", "E052", "E099", "W001", "W002"];
+    const tested = new Set<string>([...CASES.map((each) => each.code), ...elsewhere]);
+    expect(Object.keys(DIAGNOSTIC_CODES).filter((code) => !tested.has(code))).toEqual([]);
+  });
+});
+
+describe("warnings", () => {
+  test("W001 repeated-dependency", () => {
+    const text = task("  b:\n    name: b\n    depends: [a, a]\n    config: !Subprocess {cmd: ls}\n");
+    const result = parseWorkflow(text, { path: "test.yml", id: "test" });
+    expect(result).toMatchObject({
+      ok: true,
+      warnings: [{ severity: "warning", code: "W001", line: 8, column: 18 }],
+    });
+    expect(result.ok ? result.definition.tasks[1]?.depends : null).toEqual(["a"]);
+  });
+
+  test("W002 no-effect: settings of a schedule without cron, packages of a uv project", () => {
+    const found = diagnosticsOf(
+      "name: w\ntimezone: UTC\ncatchup: all\ntasks:\n  a:\n    name: a\n    config: !UvPython {script_path: x, is_uv_project: true, packages: [p]}\n",
+    );
+    expect(found.map((each) => `${each.code} ${each.line}:${each.column}`)).toEqual([
+      "W002 2:1",
+      "W002 3:1",
+      "W002 7:61",
+    ]);
+  });
+});
+
+describe("several mistakes", () => {
+  test("are reported at once, in the order of the text", () => {
+    const text = [
+      "nme: w",
+      'cron: "0 99 * * *"',
+      "timeout: 90",
+      "tasks:",
+      "  a b:",
+      "    name: a",
+      "    depends: [c, zz]",
+      "    config: !Subproces {cmd: ls}",
+      "  c:",
+      "    depends: [c]",
+      "    config: {cmd: ls}",
+      "  d:",
+      "    name: d",
+      "    depends: [e]",
+      "    config: !Subprocess {cmd: ls, x: 1}",
+      "  e: {name: e, depends: [d], config: !Subprocess {cmd: ls}}",
+    ].join("\n");
+    expect(diagnosticsOf(text).map((each) => `${each.line} ${each.code}`)).toEqual([
+      "1 E011",
+      "1 E010",
+      "2 E040",
+      "3 E043",
+      "5 E050",
+      "7 E030",
+      "8 E021",
+      "9 E011",
+      "10 E031",
+      "11 E020",
+      "14 E032",
+      "15 E010",
+    ]);
+  });
+
+  test("of syntax are reported alone, without what follows from them", () => {
+    const text = "name: 'it's'\nother: [1, 2\ntasks:\n";
+    const codes = new Set(diagnosticsOf(text).map((each) => each.code));
+    expect([...codes]).toEqual(["E001"]);
+  });
+
+  test("two cycles are two findings", () => {
+    const line = (id: string, on: string) =>
+      `  ${id}: {name: x, depends: [${on}], config: !Subprocess {cmd: ls}}`;
+    const text = ["name: w", "tasks:", line("a", "b"), line("b", "a"), line("c", "d"), line("d", "c")].join(
+      "\n",
+    );
+    expect(diagnosticsOf(text).map((each) => each.message)).toEqual([
+      "tasks wait for each other: a → b → a",
+      "tasks wait for each other: c → d → c",
+    ]);
+  });
+});

@@ -1,0 +1,79 @@
+import { describe, expect, test } from "bun:test";
+import { z } from "zod";
+import { workflowJsonSchema } from "../../src/workflow/json-schema.ts";
+
+const schema = workflowJsonSchema();
+const task = { name: "a", config: { cmd: "ls" } };
+
+/** Checked with what zod makes of the JSON Schema, so that nothing of the way it was made is used twice. */
+const validator = z.fromJSONSchema(schema as Parameters<typeof z.fromJSONSchema>[0]);
+const accepts = (value: unknown): boolean => validator.safeParse(value).success;
+
+describe("workflowJsonSchema", () => {
+  test("is JSON, draft 7, without any trace of tags", () => {
+    expect(JSON.parse(JSON.stringify(schema))).toEqual(schema);
+    expect(schema.$schema).toBe("http://json-schema.org/draft-07/schema#");
+    expect(JSON.stringify(schema)).not.toContain('"!"');
+    expect(schema.required).toEqual(["name", "tasks"]);
+  });
+
+  test("takes what the reader takes", () => {
+    expect(accepts({ name: "w", tasks: { a: task } })).toBe(true);
+    expect(
+      accepts({
+        name: "w",
+        cron: "0 2 * * *",
+        start_time: "2025-01-20T02:00:00+00:00",
+        timeout: "1h30m",
+        env: { A: 1, B: "x", C: true },
+        params: { day: "x", size: 10, region: null, other: { description: "d", default: 5 } },
+        tasks: {
+          a: {
+            ...task,
+            retry: { max_attempts: 3, delay: "10s", backoff: "exponential" },
+            timeout: "5m",
+            env: null,
+          },
+          b: {
+            name: "b",
+            depends: ["a"],
+            config: { script_path: "x.py", packages: ["p"], is_uv_project: false },
+          },
+          c: {
+            ...task,
+            retry: { max_attempts: 2, backoff: 1.5 },
+            config: { cmd: "ls", args: [1, true, "x"] },
+          },
+        },
+      }),
+    ).toBe(true);
+  });
+
+  test("refuses what the reader refuses", () => {
+    const refused: unknown[] = [
+      [],
+      {},
+      { name: "w" },
+      { name: "w", tasks: { a: { name: "a" } } },
+      { name: "w", tasks: { a: task }, crom: "x" },
+      { name: "w", tasks: { a: { ...task, depend: [] } } },
+      { name: "w", tasks: { a: { ...task, config: { cmd: "ls", packages: [] } } } },
+      { name: "w", tasks: { a: task }, timeout: "90" },
+      { name: "w", tasks: { a: task }, timeout: 90 },
+      { name: "w", tasks: { a: task }, catchup: "some" },
+      { name: "w", tasks: { a: { ...task, retry: { delay: "5s" } } } },
+      { name: "w", tasks: { a: { ...task, retry: { max_attempts: 0 } } } },
+      { name: "w", tasks: { "a b": task } },
+      { name: "w", tasks: { a: task }, env: { "A-B": "x" } },
+    ];
+    for (const value of refused)
+      expect({ value, accepted: accepts(value) }).toEqual({ value, accepted: false });
+  });
+
+  test("shows defaults in the form of the file, and says what each key means", () => {
+    const properties = schema.properties as Record<string, { default?: unknown; description?: string }>;
+    expect(properties.catchup?.default).toBe("latest");
+    expect(JSON.stringify(schema)).toContain('"default":"1s"');
+    expect(properties.cron?.description).toContain("5 fields");
+  });
+});
