@@ -7,7 +7,7 @@ import type { Clock } from "../clock.ts";
 import { errorMessage } from "../errors.ts";
 import type { RunAssignment } from "../protocol/messages.ts";
 import type { AttemptRecord, OperationalStore, OperationalTx, RunRecord } from "../storage/operational.ts";
-import type { RunChanges } from "./run-changes.ts";
+import { completedTasks, type RunChanges } from "./run-changes.ts";
 
 /** A request for work of a registered agent. */
 export interface FetchRequest {
@@ -181,10 +181,6 @@ export class Dispatcher {
   }
 
   async #assignment(tx: OperationalTx, run: RunRecord, attempt: AttemptRecord): Promise<RunAssignment> {
-    const tasks = await tx.listTaskRuns(run.workflow_instance_id);
-    const completed = new Set(
-      tasks.filter((task) => task.status === "COMPLETED").map((task) => task.task_id),
-    );
     return {
       workflow_id: run.workflow_id,
       workflow_instance_id: run.workflow_instance_id,
@@ -193,7 +189,7 @@ export class Dispatcher {
       scheduled_time_ms: run.scheduled_time_ms,
       created_at_ms: run.created_at_ms,
       params: { ...run.params },
-      completed_tasks: [...completed],
+      completed_tasks: [...(await completedTasks(tx, run.workflow_instance_id))],
       workflow: await this.#changes.definitionOf(tx, run),
     };
   }

@@ -46,6 +46,7 @@ export interface NewRun {
   readonly trigger: string;
   readonly scheduled_time_ms: number | null;
   readonly retry_of: string | null;
+  readonly tasks_total: number;
   /** Tasks that need not run again; copied from the run that this one retries. */
   readonly carried: readonly TaskRunRecord[];
 }
@@ -114,6 +115,7 @@ export class RunChanges {
       queued: true,
       agent_id: null,
       cancel_requested_at_ms: null,
+      tasks_done: carried.length,
       started_at_ms: null,
       finished_at_ms: null,
       status_at_ms: now,
@@ -173,6 +175,7 @@ export class RunChanges {
         await this.#confirm(tx, run, attempt, word.timestamp_ms);
         await this.#closeTasks(
           tx,
+          run,
           attempt,
           word.status === "CANCELLED" ? "CANCELLED" : "CRASHED",
           `the run ended ${word.status}, and its agent did not say how this task ended`,
@@ -233,11 +236,11 @@ export class RunChanges {
     const confirmed = attempt.lease === "HELD";
     const now = this.#clock.now();
     if (run.cancel_requested_at_ms !== null) {
-      await this.#closeTasks(tx, attempt, "CANCELLED", reason);
+      await this.#closeTasks(tx, run, attempt, "CANCELLED", reason);
       await this.#end(tx, run, attempt, lease, "CANCELLED", now, reason);
       return;
     }
-    await this.#closeTasks(tx, attempt, "CRASHED", reason);
+    await this.#closeTasks(tx, run, attempt, "CRASHED", reason);
     if (confirmed) run.crashed_attempts++;
     const again =
       !confirmed ||
@@ -260,6 +263,7 @@ export class RunChanges {
     run.attempt++;
     run.queued = true;
     run.agent_id = null;
+    run.tasks_done = (await completedTasks(tx, run.workflow_instance_id)).size;
     await tx.saveRun(run);
     await this.#writeRunStatus(tx, { ...run, error: null });
     this.#events.queued();
@@ -278,7 +282,7 @@ export class RunChanges {
     // Nobody runs it, or an agent that cannot be told.
     const lease = attempt !== null && !isTerminal(LEASE_TRANSITIONS, attempt.lease) ? attempt : null;
     if (lease !== null) {
-      await this.#closeTasks(tx, lease, "CANCELLED", "the run was cancelled");
+      await this.#closeTasks(tx, run, lease, "CANCELLED", "the run was cancelled");
       tx.afterCommit(() => this.#events.orders(lease.agent_id));
     }
     await this.#end(tx, run, lease, "REVOKED", "CANCELLED", now, "cancelled");
@@ -342,12 +346,11 @@ export class RunChanges {
   /** Ends what an attempt leaves unfinished. */
   async #closeTasks(
     tx: OperationalTx,
+    run: RunRecord,
     attempt: AttemptRecord,
     status: "CRASHED" | "CANCELLED",
     reason: string,
   ): Promise<void> {
-    const run = await tx.getRun(attempt.workflow_instance_id);
-    if (run === null) return;
     for (const task of await tx.listTaskRuns(attempt.workflow_instance_id)) {
       if (task.attempt !== attempt.attempt || isTerminal(TASK_TRANSITIONS, task.status)) continue;
       task.error = reason;
@@ -389,7 +392,11 @@ export class RunChanges {
     task.status = status;
     task.status_at_ms = Math.max(task.status_at_ms, at);
     if (status === "RUNNING") task.started_at_ms ??= task.status_at_ms;
-    if (isTerminal(TASK_TRANSITIONS, status)) task.finished_at_ms = task.status_at_ms;
+    if (isTerminal(TASK_TRANSITIONS, status)) {
+      task.finished_at_ms = task.status_at_ms;
+      run.tasks_done++;
+      await tx.saveRun(run);
+    }
     await tx.saveTaskRun(task);
     await tx.appendTaskStatus({
       task_id: task.task_id,
@@ -444,6 +451,12 @@ export class RunChanges {
     this.#setLease(attempt, lease);
     tx.afterCommit(() => this.#events.settled(attempt));
   }
+}
+
+/** The tasks of a run that completed, in whichever attempt: they do not run again. */
+export async function completedTasks(tx: OperationalTx, runId: string): Promise<Set<string>> {
+  const tasks = await tx.listTaskRuns(runId);
+  return new Set(tasks.filter((task) => task.status === "COMPLETED").map((task) => task.task_id));
 }
 
 /** Definitions kept parsed. */

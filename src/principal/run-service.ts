@@ -94,6 +94,7 @@ export class RunService {
         trigger: options.trigger,
         scheduled_time_ms: options.scheduled_time_ms,
         retry_of: null,
+        tasks_total: stored.definition.tasks.length,
         carried: [],
       });
       if (options.trigger === "cron" && options.scheduled_time_ms !== null) {
@@ -135,6 +136,7 @@ export class RunService {
         trigger: "retry",
         scheduled_time_ms: run.scheduled_time_ms,
         retry_of: id,
+        tasks_total: run.tasks_total,
         carried: newestOf(tasks.filter((task) => task.status === "COMPLETED")),
       });
     });
@@ -333,6 +335,8 @@ function summaryOf(run: RunRecord): RunSummary {
     created_at_ms: run.created_at_ms,
     started_at_ms: run.started_at_ms,
     finished_at_ms: run.finished_at_ms,
+    tasks_total: run.tasks_total,
+    tasks_done: run.tasks_done,
   };
 }
 

@@ -25,6 +25,8 @@ const MIGRATIONS: readonly ((database: Database) => void)[] = [
         queued INTEGER NOT NULL,
         agent_id TEXT,
         cancel_requested_at_ms INTEGER,
+        tasks_total INTEGER NOT NULL,
+        tasks_done INTEGER NOT NULL,
         started_at_ms INTEGER,
         finished_at_ms INTEGER,
         status_at_ms INTEGER NOT NULL,

@@ -52,7 +52,7 @@ export class SqliteOperationalTx implements OperationalTx {
 
   async saveRun(run: RunRecord): Promise<void> {
     this.#run(
-      `UPDATE runs SET status = ?, attempt = ?, crashed_attempts = ?, queued = ?, agent_id = ?, cancel_requested_at_ms = ?,
+      `UPDATE runs SET status = ?, attempt = ?, crashed_attempts = ?, queued = ?, agent_id = ?, cancel_requested_at_ms = ?, tasks_done = ?,
          started_at_ms = ?, finished_at_ms = ?, status_at_ms = ?, error = ?, log_stream_id = ?, log_seq = ?
        WHERE workflow_instance_id = ?`,
       run.status,
@@ -61,6 +61,7 @@ export class SqliteOperationalTx implements OperationalTx {
       run.queued ? 1 : 0,
       run.agent_id,
       run.cancel_requested_at_ms,
+      run.tasks_done,
       run.started_at_ms,
       run.finished_at_ms,
       run.status_at_ms,

@@ -23,8 +23,11 @@ export interface SqliteStoreOptions {
   readonly log: ConsolaInstance;
 }
 
-/** Errors after which the connection is not to be trusted: it is opened anew before the next transaction. */
-const REOPEN_AFTER = /^SQLITE_(IOERR|CANTOPEN|READONLY|CORRUPT|NOTADB)/;
+/**
+ * Errors after which not even reading can be trusted: the file is opened anew before the next transaction. Not after failed
+ * writes: reading works on then, and the connection writes again as soon as the disk does.
+ */
+const REOPEN_AFTER = /^SQLITE_(IOERR_(READ|SHORT_READ|FSTAT|SEEK|MMAP|LOCK)|CANTOPEN|CORRUPT|NOTADB)/;
 
 /** `state.db` in the data directory, locked against a second principal for as long as it is open. */
 export class SqliteOperationalStore implements OperationalStore {
@@ -93,7 +96,8 @@ export class SqliteOperationalStore implements OperationalStore {
   }
 
   #open(): Database {
-    if (this.#database === undefined) throw new StoreUnavailableError(`${this.path} is closed.`);
+    if (this.#database === undefined)
+      throw new StoreUnavailableError(`The principal's state (${this.path}) is not open.`);
     return this.#database;
   }
 
@@ -145,6 +149,7 @@ export class SqliteOperationalStore implements OperationalStore {
   #reopenIfBroken(): void {
     if (!this.#reopen) return;
     this.#database?.close();
+    this.#database = undefined;
     this.#database = this.#connect();
     this.#reopen = false;
   }

@@ -37,6 +37,10 @@ export interface RunRecord {
   queued: boolean;
   agent_id: string | null;
   cancel_requested_at_ms: number | null;
+  /** Tasks of the definition. */
+  readonly tasks_total: number;
+  /** Those that are over in the newest attempt, or completed before. */
+  tasks_done: number;
   started_at_ms: number | null;
   finished_at_ms: number | null;
   /** Time of the newest status row: rows of a run never go back in time. */

@@ -1,0 +1,30 @@
+/** A process of its own that works on a store: `operational-child.ts DIRECTORY hold|write`. */
+import { errorMessage } from "../../src/errors.ts";
+import { StoreUnavailableError } from "../../src/storage/operational.ts";
+import { SqliteOperationalStore } from "../../src/storage/operational-sqlite.ts";
+import { silent } from "./operational-support.ts";
+
+const [directory = "", mode] = process.argv.slice(2);
+const say = (line: string) => process.stdout.write(`${line}\n`);
+const store = new SqliteOperationalStore({ directory, log: silent });
+await store.start();
+say("open");
+if (mode === "hold") await new Promise(() => setInterval(() => {}, 1000));
+
+// Writes until it was refused, then until it works again; says so, with the number of rows that must be there.
+let written = 0;
+let refused = false;
+for (let number = 0; ; number++) {
+  try {
+    await store.transact((tx) => tx.putDefinition(`hash-${number}`, "x".repeat(5000)));
+    written++;
+    if (refused) break;
+  } catch (error) {
+    if (!(error instanceof StoreUnavailableError)) throw error;
+    if (!refused) say(`refused ${errorMessage(error)}`);
+    refused = true;
+    await Bun.sleep(10);
+  }
+}
+say(`healed ${written}`);
+await store.stop();
