@@ -172,6 +172,7 @@ async function logLines(fleet: Fleet): Promise<void> {
       const count = Number(rows[0]?.[0]);
       if (count === LINES) return;
       if (count > LINES) throw new Error(`${count} lines are in DuckDB, ${LINES} were printed`);
+      await Bun.sleep(20);
     }
   });
   const raw = await rawAppender(fleet.directory);
