@@ -18,6 +18,8 @@ export class LineSplitter {
   #rest: Uint8Array = NOTHING;
   /** The line that `#rest` belongs to has seen a CR. */
   #rewritten = false;
+  /** `#rest` may have something that no snapshot has shown. */
+  #isNew = false;
   /** The last snapshot of that line. */
   #shown: string | undefined;
   /** When that line began, or was shown last. */
@@ -45,7 +47,7 @@ export class LineSplitter {
 
   /** When {@link snapshot} has something to show, in the terms of `push`; undefined while there is nothing to wait for. */
   get snapshotDueMs(): number | undefined {
-    if (!this.#rewritten || this.#rest.length === 0) return undefined;
+    if (!this.#rewritten || !this.#isNew || this.#rest.length === 0) return undefined;
     return this.#since + REWRITE_SNAPSHOT_MS;
   }
 
@@ -53,6 +55,7 @@ export class LineSplitter {
   snapshot(nowMs: number): string[] {
     const due = this.snapshotDueMs;
     if (due === undefined || nowMs < due) return [];
+    this.#isNew = false;
     return this.#show(this.#rest, nowMs);
   }
 
@@ -115,8 +118,11 @@ export class LineSplitter {
       // A single CR at the end may be the first half of CR LF: not a rewritten line yet.
       this.#rewritten ||= rest.indexOf(CR) < rest.length - 1;
       rest = state;
+      this.#isNew = true;
       if (this.#rewritten && complete.length > 0 && nowMs >= this.#since + REWRITE_SNAPSHOT_MS) {
         lines.push(...this.#show(complete, nowMs));
+        // A state that is not complete is shown when it stands still.
+        this.#isNew = state.at(-1) !== CR;
       }
     }
     while (rest.length > MAX_LINE_BYTES) {

@@ -1,7 +1,8 @@
 import { readPeakMemory } from "./proc-files.ts";
 
-/** Looks at a process again after so long, and then after twice as long each time, up to a second. */
-const FIRST_LOOK_MS = 5;
+/** Looks again after so long, then after a quarter of a process's age, and at least every second. */
+const FIRST_PAUSE_MS = 3;
+const GROWTH = 1.25;
 const LONGEST_PAUSE_MS = 1000;
 /** Counters of memory are exact to some pages per processor. */
 const SLACK_KB = 1024;
@@ -16,7 +17,7 @@ export class MemoryWatch {
   #seenKb: number | undefined;
   #timer: Timer | undefined;
   #pid = 0;
-  #pause = FIRST_LOOK_MS;
+  #pause = FIRST_PAUSE_MS;
 
   /** Begins to look. */
   watch(pid: number): void {
@@ -40,6 +41,6 @@ export class MemoryWatch {
     if (peak === undefined) return;
     this.#seenKb = Math.max(this.#seenKb ?? 0, peak);
     this.#timer = setTimeout(this.#look, this.#pause);
-    this.#pause = Math.min(this.#pause * 2, LONGEST_PAUSE_MS);
+    this.#pause = Math.min(this.#pause * GROWTH, LONGEST_PAUSE_MS);
   };
 }

@@ -65,9 +65,7 @@ function explainName(program: string, command: Command, explain: Explain): Canno
   const local = resolve(command.cwd, program);
   return explain(
     `"${program}" was not found; PATH was searched: ${path || "(it is empty)"}.`,
-    kindOf(local) === "file"
-      ? `There is ${local}: to run it, write cmd: ./${program}`
-      : NO_ARGUMENTS,
+    kindOf(local) === "file" ? `There is ${local}: to run it, write cmd: ./${program}` : NO_ARGUMENTS,
   );
 }
 

@@ -123,15 +123,19 @@ export class TaskProcess {
   #read(fd: number, level: "INFO" | "ERROR"): { reader: PipeReader; logged: Promise<void> } {
     const splitter = new LineSplitter();
     let timer: Timer | undefined;
+    const armSnapshot = () => {
+      const due = splitter.snapshotDueMs;
+      if (due !== undefined) timer ??= setTimeout(showRewrite, Math.max(1, due - performance.now()));
+    };
     const showRewrite = () => {
       timer = undefined;
       this.#log.write(level, splitter.snapshot(performance.now()));
+      // Timers may be early by a fraction of a millisecond.
+      armSnapshot();
     };
     const reader = new PipeReader(fd, (chunk) => {
-      const now = performance.now();
-      this.#log.write(level, splitter.push(chunk, now));
-      const due = splitter.snapshotDueMs;
-      if (due !== undefined) timer ??= setTimeout(showRewrite, Math.max(0, due - now));
+      this.#log.write(level, splitter.push(chunk, performance.now()));
+      armSnapshot();
       return this.#log.room();
     });
     const logged = reader.ended.then(() => {

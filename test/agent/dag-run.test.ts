@@ -63,22 +63,44 @@ describe("the graph", () => {
     expect(outcome.last("bad")).toMatchObject({ exit_code: 3, signal: null, error: "exit status 3" });
     expect(outcome.statuses("child")).toEqual(["SKIPPED"]);
     expect(outcome.statuses("grandchild")).toEqual(["SKIPPED"]);
-    expect(outcome.last("grandchild")).toMatchObject({ task_attempt: 0, error: '"bad", on which it depends, FAILED' });
+    expect(outcome.last("grandchild")).toMatchObject({
+      task_attempt: 0,
+      error: '"bad", on which it depends, FAILED',
+    });
     expect(outcome.statuses("after")).toEqual(["RUNNING", "COMPLETED"]);
-    expect(outcome.runReports.map((report) => [report.status, report.error])).toEqual([["FAILED", "failed: bad"]]);
+    expect(outcome.runReports.map((report) => [report.status, report.error])).toEqual([
+      ["FAILED", "failed: bad"],
+    ]);
   });
 
   test("when the last failure skips the rest, the run ends once", async () => {
     using bench = new Bench();
-    const outcome = await bench.run({ a: { run: "false" }, b: { depends: ["a"] }, c: { depends: ["a", "b"] } });
+    const outcome = await bench.run({
+      a: { run: "false" },
+      b: { depends: ["a"] },
+      c: { depends: ["a", "b"] },
+    });
     expect(outcome.runReports).toHaveLength(1);
-    expect(outcome.reports.map((report) => report.status)).toEqual(["RUNNING", "FAILED", "SKIPPED", "SKIPPED"]);
+    expect(outcome.reports.map((report) => report.status)).toEqual([
+      "RUNNING",
+      "FAILED",
+      "SKIPPED",
+      "SKIPPED",
+    ]);
   });
 
   test("tasks that COMPLETED in an earlier attempt are not run again", async () => {
     using bench = new Bench();
-    const tasks = { a: { run: "echo again" }, b: { depends: ["a"], run: "echo b" }, c: { depends: ["a"], run: "echo again" } };
-    const outcome = await bench.run(tasks, {}, { attempt: 2, completed_tasks: ["a", "c", "gone from the file"] });
+    const tasks = {
+      a: { run: "echo again" },
+      b: { depends: ["a"], run: "echo b" },
+      c: { depends: ["a"], run: "echo again" },
+    };
+    const outcome = await bench.run(
+      tasks,
+      {},
+      { attempt: 2, completed_tasks: ["a", "c", "gone from the file"] },
+    );
     expect(outcome.end).toBe("COMPLETED");
     expect(outcome.lines.map((line) => line.payload)).toEqual(["b"]);
     expect(new Set(outcome.reports.map((report) => report.task_id))).toEqual(new Set(["b"]));
@@ -130,11 +152,20 @@ describe("tries", () => {
       after: { depends: ["flaky"] },
     });
     expect(outcome.end).toBe("COMPLETED");
-    expect(outcome.statuses("flaky")).toEqual(["RUNNING", "WAITING", "RUNNING", "WAITING", "RUNNING", "COMPLETED"]);
-    expect(outcome.reports.filter((report) => report.task_id === "flaky").map((report) => report.task_attempt)).toEqual([
-      1, 1, 2, 2, 3, 3,
+    expect(outcome.statuses("flaky")).toEqual([
+      "RUNNING",
+      "WAITING",
+      "RUNNING",
+      "WAITING",
+      "RUNNING",
+      "COMPLETED",
     ]);
-    expect(new Set(outcome.reports.filter((r) => r.task_id === "flaky").map((r) => r.task_instance_id)).size).toBe(1);
+    expect(
+      outcome.reports.filter((report) => report.task_id === "flaky").map((report) => report.task_attempt),
+    ).toEqual([1, 1, 2, 2, 3, 3]);
+    expect(
+      new Set(outcome.reports.filter((r) => r.task_id === "flaky").map((r) => r.task_instance_id)).size,
+    ).toBe(1);
     expect(outcome.log("flaky")).toEqual([
       "INFO try 1",
       "WARN Try 1 of 5 failed (exit status 1); next try in 10ms.",
@@ -151,11 +182,15 @@ describe("tries", () => {
       other: { run: "true" },
     });
     expect(outcome.end).toBe("FAILED");
-    const times = outcome.reports.filter((report) => report.task_id === "flaky").map((report) => report.timestamp_ms);
+    const times = outcome.reports
+      .filter((report) => report.task_id === "flaky")
+      .map((report) => report.timestamp_ms);
     // 60 ms, then 120 ms; the clock of the reports counts whole milliseconds.
     expect((times[2] ?? 0) - (times[1] ?? 0)).toBeGreaterThanOrEqual(59);
     expect((times[4] ?? 0) - (times[3] ?? 0)).toBeGreaterThanOrEqual(119);
-    const order = outcome.reports.map((report) => `${report.task_id} ${report.status} ${report.task_attempt}`);
+    const order = outcome.reports.map(
+      (report) => `${report.task_id} ${report.status} ${report.task_attempt}`,
+    );
     expect(order.indexOf("other COMPLETED 1")).toBeLessThan(order.indexOf("flaky RUNNING 2"));
   });
 
@@ -179,7 +214,11 @@ describe("time limits", () => {
       after: { depends: ["slow"] },
     });
     expect(outcome.end).toBe("FAILED");
-    expect(outcome.last("slow")).toMatchObject({ status: "FAILED", error: "timed out after 300ms", signal: "SIGTERM" });
+    expect(outcome.last("slow")).toMatchObject({
+      status: "FAILED",
+      error: "timed out after 300ms",
+      signal: "SIGTERM",
+    });
     expect(outcome.log("slow")).toEqual(["INFO started", "ERROR Timed out after 300ms: ended with SIGTERM."]);
     expect(outcome.statuses("after")).toEqual(["SKIPPED"]);
     expect(isRunning(Number(readFileSync(join(bench.directory, "child"), "utf8")))).toBe(false);
@@ -209,7 +248,11 @@ describe("time limits", () => {
   test("a process that ends well after it was told to end has failed all the same", async () => {
     using bench = new Bench();
     const outcome = await bench.run({ t: { run: 'trap "exit 0" TERM; sleep 600 & wait', timeout_ms: 300 } });
-    expect(outcome.last("t")).toMatchObject({ status: "FAILED", exit_code: 0, error: "timed out after 300ms" });
+    expect(outcome.last("t")).toMatchObject({
+      status: "FAILED",
+      exit_code: 0,
+      error: "timed out after 300ms",
+    });
   });
 
   test("a stopped process is ended too", async () => {
@@ -278,7 +321,9 @@ describe("stopping", () => {
 
   test("superseded: the processes end, and nothing more is reported", async () => {
     using bench = new Bench();
-    const assignment = assignmentOf(workflowOf({ t: { run: "echo $$ > pid; sleep 600" }, u: { depends: ["t"] } }));
+    const assignment = assignmentOf(
+      workflowOf({ t: { run: "echo $$ > pid; sleep 600" }, u: { depends: ["t"] } }),
+    );
     const run = bench.prepare(assignment);
     run.start();
     const file = join(bench.directory, "pid");
@@ -336,7 +381,11 @@ describe("the environment of a task", () => {
         },
       },
       { env: { FROM: "workflow", WORKFLOW_WIDE: "yes" } },
-      { attempt: 2, scheduled_time_ms: 1_737_338_400_000, params: { day: "2025-01-20", "dry-run": "line one\nline two" } },
+      {
+        attempt: 2,
+        scheduled_time_ms: 1_737_338_400_000,
+        params: { day: "2025-01-20", "dry-run": "line one\nline two" },
+      },
     );
     const lines = outcome.lines.map((line) => line.payload);
     for (const expected of [
@@ -404,7 +453,9 @@ describe("time", () => {
         monotonic: () => performance.now(),
       },
     });
-    const outcome = await bench.run({ t: { run: "for i in 1 2 3 4 5; do echo $i; echo $i >&2; sleep 0.02; done" } });
+    const outcome = await bench.run({
+      t: { run: "for i in 1 2 3 4 5; do echo $i; echo $i >&2; sleep 0.02; done" },
+    });
     for (const times of [outcome.lines, outcome.reports].map((rows) => rows.map((row) => row.timestamp_ms))) {
       expect(times.length).toBeGreaterThan(1);
       expect(times).toEqual([...times].sort((a, b) => a - b));
