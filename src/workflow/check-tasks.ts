@@ -11,7 +11,7 @@ interface Dependency {
 }
 
 /** Each one compares a name with all ids: a file full of wrong names must not take minutes. */
-const MAX_SUGGESTIONS = 50;
+const MAX_SUGGESTIONS = 20;
 
 /** Checks the tasks as far as they can be read, whatever else is wrong with the file. */
 export function checkTasks(root: Located): Finding[] {

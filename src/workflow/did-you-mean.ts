@@ -27,22 +27,28 @@ export function editDistance(from: string, to: string): number {
 
 /** Longer words are not compared: nobody mistypes them by a letter or two, and the comparison is quadratic. */
 const LONGEST = 256;
+/** Of many candidates only the first are compared letter by letter. */
+const MOST_COMPARED = 2000;
 
 /**
  * The candidate that `word` was most likely meant to be, or `undefined` when none is near: up to a third of the
- * longer word's characters may differ. Case does not count. Of equally near candidates the first wins.
+ * longer word's characters may differ. Case does not count. Of equally near candidates the first wins;
+ * of very many, only the first 2,000 of a similar length are compared.
  */
 export function nearest(word: string, candidates: Iterable<string>): string | undefined {
   if (word === "" || word.length > LONGEST) return undefined;
   const wanted = word.toLowerCase();
   let best: string | undefined;
+  let compared = 0;
   let bestDistance = Number.POSITIVE_INFINITY;
   for (const candidate of candidates) {
     if (candidate.length > LONGEST) continue;
     const allowed = Math.max(1, Math.floor(Math.max(candidate.length, word.length) / 3));
     if (Math.abs(candidate.length - word.length) > allowed) continue;
     const known = candidate.toLowerCase();
-    const distance = known === wanted ? 0 : editDistance(wanted, known);
+    if (known === wanted) return candidate;
+    if (++compared > MOST_COMPARED) continue;
+    const distance = editDistance(wanted, known);
     // A single letter that differs altogether is another word, not a typing mistake.
     if (distance > allowed || distance >= Math.max(wanted.length, known.length)) continue;
     if (distance < bestDistance) {
