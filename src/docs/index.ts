@@ -8,6 +8,7 @@ import logsAndHistory from "./logs-and-history.md" with { type: "text" };
 import reliability from "./reliability.md" with { type: "text" };
 import scheduling from "./scheduling.md" with { type: "text" };
 import troubleshooting from "./troubleshooting.md" with { type: "text" };
+import tui from "./tui.md" with { type: "text" };
 import wireProtocol from "./wire-protocol.md" with { type: "text" };
 import workflows from "./workflows.md" with { type: "text" };
 
@@ -33,6 +34,7 @@ export const PAGES: readonly Page[] = [
   page("workflows", "The whole language of workflow files", workflows),
   page("scheduling", "Cron, time zones, missed firings", scheduling),
   page("cli", "Commands, exit status, JSON, watching runs", cli),
+  page("tui", "The terminal UI", tui),
   page("configuration", "Every setting", configuration),
   page("agents", "Running, draining, placing agents", agents),
   page("logs-and-history", "Searching logs, SQL, tables and views, backup", logsAndHistory),

@@ -20,12 +20,20 @@ interface Hit {
   readonly target: Target;
 }
 
+/** Where a list or text begins and how many of its rows are in sight. */
+export interface Report {
+  readonly top: number;
+  readonly height: number;
+}
+
 /** A screen full of cells. The second cell of a wide character holds "". */
 export class Canvas {
   readonly chars: string[];
   readonly styles: Int32Array;
   /** Where the cursor stands, when one is shown. */
   cursor: { x: number; y: number } | null = null;
+  /** Where lists and texts stand as they were drawn, by name: what the next key press starts from. */
+  readonly reports = new Map<string, Report>();
   readonly #hits: Hit[] = [];
 
   constructor(
@@ -34,6 +42,10 @@ export class Canvas {
   ) {
     this.chars = new Array<string>(width * height).fill(" ");
     this.styles = new Int32Array(width * height);
+  }
+
+  report(name: string, report: Report): void {
+    this.reports.set(name, report);
   }
 
   /** The whole of it as a region. */

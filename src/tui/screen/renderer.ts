@@ -10,7 +10,7 @@ export interface Abilities {
 }
 
 /** Characters whose width terminals disagree about: after one of them the cursor is placed anew. */
-const UNCERTAIN = /[\u{200d}\u{fe0f}\u{1f000}-\u{1ffff}\p{M}]/u;
+const UNCERTAIN = /[\u{200d}\u{fe0f}\p{Extended_Pictographic}\p{Regional_Indicator}\p{M}]/u;
 
 /** An unchanged stretch up to this long is drawn again rather than jumped over: the jump costs as many bytes. */
 const BRIDGE = 4;

@@ -1,0 +1,55 @@
+/** Carries out what has been confirmed; the result comes as a toast. */
+import { CdktrError, errorMessage } from "../errors.ts";
+import type { PrincipalClient } from "../protocol/client.ts";
+import { openRun } from "./navigation.ts";
+import type { Action } from "./overlays/overlay.ts";
+import type { Store } from "./store.ts";
+import { addToast } from "./toast.ts";
+
+/** Tries before an action fails; a repeated one has the same key, so it is done once. */
+const ATTEMPTS = 3;
+
+/** Does it and says how it went. */
+export async function perform(client: PrincipalClient, store: Store, action: Action): Promise<void> {
+  try {
+    const said = await request(client, store, action);
+    store.update((state) => addToast(state, said, "good"));
+  } catch (error) {
+    const hint = error instanceof CdktrError && error.hint !== undefined ? ` ${error.hint}` : "";
+    store.update((state) => addToast(state, `${errorMessage(error)}${hint}`, "bad"));
+  }
+}
+
+async function request(client: PrincipalClient, store: Store, action: Action): Promise<string> {
+  const options = { attempts: ATTEMPTS };
+  const dedupe_key = crypto.randomUUID();
+  switch (action.kind) {
+    case "trigger": {
+      const { workflowId, params } = action;
+      const created = await client.runTask(
+        workflowId,
+        { params: { ...params }, trigger: "tui", dedupe_key },
+        options,
+      );
+      store.update((state) => openRun(state, created.workflow_instance_id));
+      return `Triggered ${workflowId}`;
+    }
+    case "cancel": {
+      const run = await client.cancelRun(action.runId, options);
+      return run.status === "CANCELLED" ? "The run is cancelled" : "The run is being cancelled";
+    }
+    case "retry": {
+      const created = await client.retryRun(
+        { workflow_instance_id: action.runId, from_start: action.fromStart, dedupe_key },
+        options,
+      );
+      store.update((state) => openRun(state, created.workflow_instance_id));
+      return action.fromStart ? "Started again from the beginning" : "Retrying from the failed tasks";
+    }
+    case "drain":
+      await client.drainAgent(action.agentId, options);
+      return `${action.agentId} drains`;
+    case "quit":
+      return "";
+  }
+}

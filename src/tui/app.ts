@@ -1,0 +1,338 @@
+/** The terminal UI: terminal, state, feeds and keys, wired. */
+import { writeFileSync } from "node:fs";
+import { resolve } from "node:path";
+import type { Config } from "../config.ts";
+import { errorMessage } from "../errors.ts";
+import { PrincipalClient } from "../protocol/client.ts";
+import { perform } from "./actions.ts";
+import type { Effects } from "./effects.ts";
+import { LogFeed } from "./feeds/log-feed.ts";
+import { PrincipalFeed } from "./feeds/principal-feed.ts";
+import { dateTime } from "./format.ts";
+import { initialState, newConnection, noData } from "./initial-state.ts";
+import { pasteText, pressKey, useMouse } from "./keys/dispatch.ts";
+import { workflowOfRun } from "./lists/list-ids.ts";
+import { type LogSource, newLogView, sameSource } from "./logs/log-view.ts";
+import { currentPage, listState } from "./navigation.ts";
+import type { Canvas, Target } from "./screen/canvas.ts";
+import { Renderer } from "./screen/renderer.ts";
+import { Terminal } from "./screen/terminal.ts";
+import type { PrincipalAddress, State } from "./state.ts";
+import type { Store } from "./store.ts";
+import { addToast } from "./toast.ts";
+import { drawScreen } from "./views/screen.ts";
+
+export interface AppOptions {
+  readonly config: Config;
+  readonly principals: readonly [PrincipalAddress, ...PrincipalAddress[]];
+  readonly colour: boolean;
+  readonly unicode: boolean;
+  readonly mouse: boolean;
+}
+
+/** Frames are at least so far apart, ms; the first one after a pause comes at once. */
+const FRAME_MS = 16;
+const DOUBLE_CLICK_MS = 400;
+/** OSC 52: more than this many terminals refuse. */
+const MOST_COPIED = 74_000;
+
+/** Runs until the user quits. */
+export class App implements Store {
+  readonly state: State;
+  readonly #options: AppOptions;
+  readonly #terminal: Terminal;
+  readonly #renderer: Renderer;
+  readonly #effects: Effects;
+  readonly #done = Promise.withResolvers<void>();
+  #client: PrincipalClient;
+  #feed: PrincipalFeed;
+  #logFeed: LogFeed | undefined;
+  #canvas: Canvas | undefined;
+  #frame: Timer | undefined;
+  #drawnAt = 0;
+  #dirty = false;
+  #suspended = false;
+  #ticking: Timer | undefined;
+  #clicked: { target: string; at: number } | undefined;
+  /** What ends in the background; awaited when the UI does. */
+  readonly #ending = new Set<Promise<unknown>>();
+
+  constructor(options: AppOptions) {
+    this.#options = options;
+    this.#terminal = new Terminal(options, {
+      key: (name) => this.update((state) => pressKey(state, name, this.#effects)),
+      paste: (text) => this.update((state) => pasteText(state, text)),
+      mouse: (event) =>
+        this.update((state) => {
+          const target = this.#canvas?.targetAt(event.x, event.y);
+          const again = event.kind === "press" && this.#isDoubleClick(target);
+          useMouse(state, event, target, again, this.#effects);
+        }),
+      resize: (width, height) => this.#resize(width, height),
+    });
+    this.#renderer = new Renderer(this.#terminal.abilities);
+    this.state = initialState(options.principals, this.#terminal.width, this.#terminal.height, Date.now());
+    this.#effects = this.#makeEffects();
+    this.#client = this.#connect(options.principals[0]);
+    this.#feed = this.#makeFeed();
+    this.#terminal.onDrain = () => this.#schedule();
+  }
+
+  /** Resolves when the user has quit and the terminal is as it was. */
+  async run(): Promise<void> {
+    const leave = () => this.#terminal.leave();
+    // Whatever is printed about a crash must land on the user's own screen.
+    process.prependListener("uncaughtException", leave);
+    process.prependListener("unhandledRejection", leave);
+    process.once("exit", leave);
+    const onContinue = () => this.#resume();
+    const onStop = () => this.#suspend();
+    process.on("SIGCONT", onContinue);
+    process.on("SIGTSTP", onStop);
+    try {
+      this.#terminal.enter();
+      this.#ticking = setInterval(() => this.update(() => {}), 1000);
+      await this.#feed.start();
+      this.#draw();
+      await this.#done.promise;
+    } finally {
+      clearInterval(this.#ticking);
+      clearTimeout(this.#frame);
+      leave();
+      process.off("uncaughtException", leave);
+      process.off("unhandledRejection", leave);
+      process.off("exit", leave);
+      process.off("SIGCONT", onContinue);
+      process.off("SIGTSTP", onStop);
+      process.stdin.unref();
+      this.#endFeeds();
+      await Promise.all(this.#ending);
+    }
+  }
+
+  /** Ends the UI. */
+  quit(): void {
+    this.#done.resolve();
+  }
+
+  update(change: (state: State) => void): void {
+    const { state } = this;
+    state.now = Date.now();
+    change(state);
+    if (state.quitting) {
+      this.quit();
+      return;
+    }
+    this.#followPage();
+    this.#dirty = true;
+    this.#schedule();
+  }
+
+  #schedule(): void {
+    if (!this.#dirty || this.#suspended || this.#frame !== undefined || this.#terminal.busy) return;
+    const wait = FRAME_MS - (performance.now() - this.#drawnAt);
+    this.#frame = setTimeout(() => this.#draw(), Math.max(0, wait));
+  }
+
+  #draw(): void {
+    clearTimeout(this.#frame);
+    this.#frame = undefined;
+    if (this.#suspended) return;
+    this.#dirty = false;
+    this.#drawnAt = performance.now();
+    const canvas = drawScreen(this.state);
+    this.#canvas = canvas;
+    this.#remember(canvas);
+    this.#terminal.write(this.#renderer.render(canvas));
+  }
+
+  /** What the drawing found out about where lists and texts stand. */
+  #remember(canvas: Canvas): void {
+    const { state } = this;
+    for (const [name, { top, height }] of canvas.reports) {
+      state.heights[name] = height;
+      if (name === "log") {
+        state.log.top = top;
+        state.log.height = height;
+      } else if (name === "help") {
+        if (state.overlay?.kind === "help") state.overlay.top = top;
+      } else if (name in state.lists || !name.includes(":")) listState(state, name).top = top;
+      if (name in state.scroll) state.scroll[name] = top;
+    }
+  }
+
+  #resize(width: number, height: number): void {
+    this.update((state) => {
+      state.width = width;
+      state.height = height;
+    });
+    this.#renderer.invalidate();
+  }
+
+  #isDoubleClick(target: Target | undefined): boolean {
+    const name = JSON.stringify(target ?? null);
+    const now = performance.now();
+    const again = this.#clicked?.target === name && now - this.#clicked.at < DOUBLE_CLICK_MS;
+    this.#clicked = again ? undefined : { target: name, at: now };
+    return again;
+  }
+
+  // ---------------------------------------------------------------- principal and logs
+
+  #connect({ host, port }: PrincipalAddress): PrincipalClient {
+    return new PrincipalClient({
+      host,
+      port,
+      timeoutMs: this.#options.config.CDKTR_DEFAULT_ZMQ_TIMEOUT_MS,
+    });
+  }
+
+  #makeFeed(): PrincipalFeed {
+    const { config } = this.#options;
+    return new PrincipalFeed({
+      client: this.#client,
+      store: this,
+      intervalMs: config.CDKTR_TUI_STATUS_REFRESH_INTERVAL_MS,
+      timeoutMs: config.CDKTR_DEFAULT_ZMQ_TIMEOUT_MS,
+      regained: () => void this.#logFeed?.confirm(),
+    });
+  }
+
+  #endFeeds(): void {
+    for (const service of [this.#feed, this.#logFeed])
+      if (service !== undefined) this.#inBackground(service.stop());
+    this.#logFeed = undefined;
+    this.#inBackground(this.#client.close());
+  }
+
+  #inBackground(work: Promise<unknown>): void {
+    const settled = work.catch(() => {}).finally(() => this.#ending.delete(settled));
+    this.#ending.add(settled);
+  }
+
+  #switchPrincipal(index: number): void {
+    const { state } = this;
+    const address = state.principals[index];
+    if (address === undefined || index === state.principal) return;
+    this.#endFeeds();
+    state.principal = index;
+    state.connection = newConnection(Date.now());
+    state.data = noData();
+    state.lists = {};
+    state.scroll = {};
+    for (const pages of Object.values(state.pages)) pages.splice(1);
+    state.log = newLogView({ kind: "all" });
+    this.#client = this.#connect(address);
+    this.#feed = this.#makeFeed();
+    this.#inBackground(this.#feed.start());
+  }
+
+  #shown = "";
+
+  /** What is shown decides what is read. */
+  #followPage(): void {
+    const { state } = this;
+    const page = currentPage(state);
+    const shown = JSON.stringify([page, state.lists.workflows?.selected]);
+    if (shown !== this.#shown) {
+      this.#shown = shown;
+      this.#feed.refresh();
+    }
+    const source = wantedLog(state);
+    const { info } = state.data;
+    if (source === null || info === null) return;
+    if (this.#logFeed !== undefined && sameSource(this.#logFeed.source, source)) return;
+    const before = this.#logFeed;
+    if (before !== undefined) this.#inBackground(before.stop());
+    const { host } = this.#address();
+    this.#logFeed = new LogFeed({
+      client: this.#client,
+      store: this,
+      config: { ...this.#options.config, CDKTR_PRINCIPAL_HOST: host },
+      info,
+      source,
+    });
+    this.#inBackground(this.#logFeed.start());
+  }
+
+  #address(): PrincipalAddress {
+    return this.state.principals[this.state.principal] ?? this.#options.principals[0];
+  }
+
+  // ---------------------------------------------------------------- effects
+
+  #makeEffects(): Effects {
+    return {
+      perform: (action) => {
+        const done = perform(this.#client, this, action).then(() => this.#feed.refresh());
+        this.#inBackground(done);
+      },
+      switchPrincipal: (index) => this.#switchPrincipal(index),
+      refresh: () => {
+        this.#feed.refresh(true);
+        addToast(this.state, "Reading everything again");
+      },
+      loadOlderLines: () => {
+        if (this.#logFeed !== undefined) this.#inBackground(this.#logFeed.loadOlder());
+      },
+      copy: (text, what) => this.#copy(text, what),
+      saveLog: (path) => this.#saveLog(path),
+      suspend: () => this.#suspend(),
+      redraw: () => this.#renderer.invalidate(),
+    };
+  }
+
+  #copy(text: string, what: string): void {
+    const cut = text.slice(0, MOST_COPIED);
+    // OSC 52: the terminal puts it on the clipboard of the machine the user sits at.
+    this.#terminal.write(`\x1b]52;c;${Buffer.from(cut).toString("base64")}\x07`);
+    addToast(this.state, `Copied ${what}`);
+  }
+
+  #saveLog(path: string): void {
+    const { state } = this;
+    const file = resolve(path);
+    const lines = state.log.buffer.shown.map(
+      (line) =>
+        `${dateTime(line.timestamp_ms)}.${String(line.timestamp_ms % 1000).padStart(3, "0")} ${line.workflow_id} ${line.task_name} ${line.level} ${line.payload}\n`,
+    );
+    try {
+      writeFileSync(file, lines.join(""), { flag: "wx" });
+      addToast(state, `Saved ${lines.length} lines to ${file}`, "good");
+    } catch (error) {
+      const there = (error as NodeJS.ErrnoException).code === "EEXIST";
+      addToast(state, there ? `${file} exists already` : `Not saved: ${errorMessage(error)}`, "bad");
+    }
+  }
+
+  /** As Ctrl-Z does: the terminal is the shell's until `fg`. Where there is no shell to come back from, nothing happens. */
+  #suspend(): void {
+    if (this.#suspended) return;
+    this.#suspended = true;
+    this.#terminal.leave();
+    const listeners = process.listeners("SIGTSTP");
+    process.removeAllListeners("SIGTSTP");
+    process.kill(process.pid, "SIGTSTP");
+    setTimeout(() => {
+      for (const listener of listeners) process.on("SIGTSTP", listener);
+      this.#resume();
+    }, 50);
+  }
+
+  #resume(): void {
+    if (!this.#suspended) return;
+    this.#suspended = false;
+    this.#terminal.enter();
+    this.#renderer.invalidate();
+    this.update(() => {});
+  }
+}
+
+/** The log that the shown page needs, if any. */
+function wantedLog(state: State): LogSource | null {
+  const page = currentPage(state);
+  if (page.kind === "logs") return page.source;
+  if (page.kind !== "run" || page.pane !== "log") return null;
+  const workflowId = workflowOfRun(state, page.id);
+  return workflowId === null ? null : { kind: "run", workflowId, runId: page.id };
+}

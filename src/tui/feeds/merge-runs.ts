@@ -1,0 +1,44 @@
+/** Keeps the list of runs: pages of it come again and again, and most of what they say is known. */
+import type { RunSummary } from "../../protocol/messages.ts";
+
+/** Runs that are kept; the oldest go. */
+export const MOST_RUNS = 10_000;
+
+/** `known` with what `pages` say, newest first; `known` itself when they say nothing new. */
+export function mergeRuns(
+  known: readonly RunSummary[],
+  ...pages: readonly (readonly RunSummary[])[]
+): readonly RunSummary[] {
+  const byId = new Map(known.map((run) => [run.workflow_instance_id, run]));
+  let changed = false;
+  for (const page of pages) {
+    for (const run of page) {
+      const before = byId.get(run.workflow_instance_id);
+      if (before !== undefined && sameRun(before, run)) continue;
+      byId.set(run.workflow_instance_id, run);
+      changed = true;
+    }
+  }
+  if (!changed) return known;
+  const runs = [...byId.values()].sort(
+    (a, b) => b.created_at_ms - a.created_at_ms || (a.workflow_instance_id < b.workflow_instance_id ? 1 : -1),
+  );
+  return runs.slice(0, MOST_RUNS);
+}
+
+/** Whether a run is not over. */
+export function isOpen(run: RunSummary): boolean {
+  return run.status === "PENDING" || run.status === "RUNNING" || run.status === "WAITING";
+}
+
+function sameRun(a: RunSummary, b: RunSummary): boolean {
+  return (
+    a.status === b.status &&
+    a.attempt === b.attempt &&
+    a.agent_id === b.agent_id &&
+    a.started_at_ms === b.started_at_ms &&
+    a.finished_at_ms === b.finished_at_ms &&
+    a.tasks_done === b.tasks_done &&
+    a.tasks_total === b.tasks_total
+  );
+}

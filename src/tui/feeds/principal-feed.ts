@@ -1,0 +1,342 @@
+/** Reads from a principal what the screen shows, again and again, and tells when it does not answer. */
+import { errorMessage, NotFoundError, PrincipalUnreachableError } from "../../errors.ts";
+import { type PrincipalClient, RequestRefusedError } from "../../protocol/client.ts";
+import type { RunDetails, RunSummary } from "../../protocol/messages.ts";
+import type { Service } from "../../service.ts";
+import { currentPage } from "../navigation.ts";
+import type { State } from "../state.ts";
+import type { Store } from "../store.ts";
+import { isOpen, MOST_RUNS, mergeRuns } from "./merge-runs.ts";
+
+/** The newest runs that are read every time. */
+const NEWEST = 100;
+/** Runs that are not over and that are asked for one by one because no list has them. */
+const ONE_BY_ONE = 20;
+const WATCH_MS = 20_000;
+const KEPT_EVENTS = 1000;
+
+export interface PrincipalFeedOptions {
+  readonly client: PrincipalClient;
+  readonly store: Store;
+  /** Time between readings, ms. */
+  readonly intervalMs: number;
+  /** How long a reading waits for the principal, ms. */
+  readonly timeoutMs: number;
+  /** Called when the principal answers again after it did not. */
+  readonly regained: () => void;
+}
+
+export class PrincipalFeed implements Service {
+  readonly name = "principal feed";
+  readonly #options: PrincipalFeedOptions;
+  readonly #end = new AbortController();
+  #wake: () => void = () => {};
+  #polling: Promise<void> = Promise.resolve();
+  #watching: Promise<void> = Promise.resolve();
+  #principalId: string | null = null;
+  #allRead = false;
+  #workflowsRevision: string | undefined;
+  #eventsAfter = 0;
+  #again = false;
+
+  constructor(options: PrincipalFeedOptions) {
+    this.#options = options;
+  }
+
+  async start(): Promise<void> {
+    this.#polling = this.#poll();
+    this.#watching = this.#watchWorkflows();
+  }
+
+  async stop(): Promise<void> {
+    this.#end.abort(new Error("stopped"));
+    this.#wake();
+    await Promise.all([this.#polling, this.#watching]);
+  }
+
+  /** Reads again now. */
+  refresh(everything = false): void {
+    if (everything) {
+      this.#allRead = false;
+      this.#workflowsRevision = undefined;
+      void this.#readWorkflows().catch(() => {});
+    }
+    this.#again = true;
+    this.#wake();
+  }
+
+  async #poll(): Promise<void> {
+    while (!this.#end.signal.aborted) {
+      this.#again = false;
+      const began = performance.now();
+      try {
+        await this.#read();
+      } catch (error) {
+        if (this.#end.signal.aborted) return;
+        this.#lost(error);
+      }
+      if (this.#again) continue;
+      await this.#pause(Math.max(50, this.#options.intervalMs - (performance.now() - began)));
+    }
+  }
+
+  #pause(ms: number): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, ms);
+      this.#wake = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+      if (this.#end.signal.aborted) this.#wake();
+    });
+  }
+
+  async #read(): Promise<void> {
+    const { client, store } = this.#options;
+    const request = { timeoutMs: this.#options.timeoutMs, signal: this.#end.signal };
+    const began = performance.now();
+    const info = await client.info(request);
+    const latencyMs = performance.now() - began;
+    const restarted = this.#principalId !== null && info.principal_id !== this.#principalId;
+    const regained = store.state.connection.status === "lost" || restarted;
+    this.#principalId = info.principal_id;
+    if (restarted) {
+      this.#allRead = false;
+      this.#eventsAfter = 0;
+      this.#workflowsRevision = undefined;
+    }
+    store.update((state) => {
+      const now = Date.now();
+      const since = state.connection.status === "connected" && !restarted ? state.connection.since : now;
+      state.connection = { status: "connected", since, latencyMs, lastDataMs: now, error: null };
+      state.data.info = info;
+      if (restarted) state.data.events = [];
+    });
+    const [agents] = await Promise.all([
+      client.registeredAgents(request),
+      this.#readRuns(),
+      this.#readOpenPage(),
+      this.#readEvents(),
+      store.state.data.workflows === null || regained ? this.#readWorkflows() : undefined,
+    ]);
+    store.update((state) => {
+      state.data.agents = agents;
+    });
+    if (regained) this.#options.regained();
+  }
+
+  #lost(error: unknown): void {
+    this.#options.store.update((state) => {
+      const before = state.connection;
+      // An answer that is an error is an answer all the same.
+      const lost = error instanceof PrincipalUnreachableError;
+      state.connection = {
+        ...before,
+        status: lost ? "lost" : before.status,
+        since: lost && before.status !== "lost" ? Date.now() : before.since,
+        error: errorMessage(error),
+      };
+    });
+  }
+
+  async #readRuns(): Promise<void> {
+    const { client, store } = this.#options;
+    const request = { timeoutMs: this.#options.timeoutMs, signal: this.#end.signal };
+    const known = store.state.data.runs;
+    if (known === null) {
+      // Something to look at first, all of it then.
+      const newest = await client.listRuns({ limit: NEWEST }, request);
+      store.update((state) => {
+        state.data.runs = mergeRuns([], newest);
+      });
+    }
+    if (!this.#allRead) {
+      const all = await client.listRuns({ limit: MOST_RUNS }, { ...request, timeoutMs: 30_000 });
+      this.#allRead = true;
+      store.update((state) => {
+        state.data.runs = mergeRuns([], all);
+      });
+      return;
+    }
+    const newest = await client.listRuns({ limit: NEWEST }, request);
+    const seen = new Set(newest.map((run) => run.workflow_instance_id));
+    const older = (store.state.data.runs ?? []).filter(
+      (run) => isOpen(run) && !seen.has(run.workflow_instance_id),
+    );
+    const pages: (readonly RunSummary[])[] = [newest];
+    if (older.length > 0) {
+      const open = await Promise.all([
+        client.listRuns({ status: "RUNNING", limit: 1000 }, request),
+        client.listRuns({ status: "PENDING", limit: 1000 }, request),
+      ]);
+      pages.push(...open);
+      for (const run of open.flat()) seen.add(run.workflow_instance_id);
+      const unseen = older.filter((run) => !seen.has(run.workflow_instance_id));
+      // They ended meanwhile.
+      if (unseen.length > ONE_BY_ONE) this.#allRead = false;
+      else pages.push(await this.#readOneByOne(unseen));
+    }
+    store.update((state) => {
+      state.data.runs = mergeRuns(state.data.runs ?? [], ...pages);
+    });
+  }
+
+  async #readOneByOne(runs: readonly RunSummary[]): Promise<RunSummary[]> {
+    const { client } = this.#options;
+    const request = { timeoutMs: this.#options.timeoutMs, signal: this.#end.signal };
+    const read = await Promise.allSettled(
+      runs.map((run) => client.getRun(run.workflow_instance_id, request)),
+    );
+    return read.flatMap((result) => (result.status === "fulfilled" ? [summaryOf(result.value)] : []));
+  }
+
+  /** What the shown page needs beyond the lists. */
+  async #readOpenPage(): Promise<void> {
+    const { store } = this.#options;
+    const page = currentPage(store.state);
+    if (page.kind === "run") await this.readRun(page.id);
+    const workflowId = shownWorkflow(store.state);
+    if (workflowId !== null && !store.state.data.workflowDetails.has(workflowId)) {
+      await this.readWorkflow(workflowId);
+    }
+  }
+
+  /** Reads a run; one that is over is read once. */
+  async readRun(id: string): Promise<void> {
+    const { client, store } = this.#options;
+    const known = store.state.data.runDetails.get(id);
+    if (known !== undefined && !isOpen(known)) return;
+    await this.#detail(`run ${id}`, async (request) => {
+      const run = await client.getRun(id, request);
+      store.update(({ data }) => {
+        // A definition that is the same stays the same object: what is derived from it is kept.
+        const definition =
+          known?.definition != null && known.attempt === run.attempt ? known.definition : run.definition;
+        data.runDetails = new Map(data.runDetails).set(id, { ...run, definition });
+        data.runs = data.runs === null ? null : mergeRuns(data.runs, [summaryOf(run)]);
+      });
+    });
+  }
+
+  /** Reads a workflow's definition and source. */
+  async readWorkflow(id: string): Promise<void> {
+    const { client, store } = this.#options;
+    await this.#detail(`workflow ${id}`, async (request) => {
+      const details = await client.getWorkflow(id, request);
+      store.update(({ data }) => {
+        data.workflowDetails = new Map(data.workflowDetails).set(id, details);
+      });
+    });
+  }
+
+  async #detail(
+    name: string,
+    read: (request: { timeoutMs: number; signal: AbortSignal }) => Promise<void>,
+  ): Promise<void> {
+    const { store } = this.#options;
+    try {
+      await read({ timeoutMs: this.#options.timeoutMs, signal: this.#end.signal });
+      if (store.state.data.detailErrors.has(name)) {
+        store.update(({ data }) => {
+          const errors = new Map(data.detailErrors);
+          errors.delete(name);
+          data.detailErrors = errors;
+        });
+      }
+    } catch (error) {
+      if (error instanceof PrincipalUnreachableError || this.#end.signal.aborted) throw error;
+      store.update(({ data }) => {
+        data.detailErrors = new Map(data.detailErrors).set(name, errorMessage(error));
+      });
+    }
+  }
+
+  async #readEvents(): Promise<void> {
+    const { client, store } = this.#options;
+    if (store.state.data.eventsMissing !== null) return;
+    try {
+      const events = await client.listEvents(
+        { after: this.#eventsAfter, limit: 500 },
+        { timeoutMs: this.#options.timeoutMs, signal: this.#end.signal },
+      );
+      if (events.length === 0) return;
+      this.#eventsAfter = events.at(-1)?.seq ?? this.#eventsAfter;
+      store.update(({ data }) => {
+        data.events = [...data.events, ...events].slice(-KEPT_EVENTS);
+      });
+    } catch (error) {
+      if (!(error instanceof RequestRefusedError)) throw error;
+      store.update(({ data }) => {
+        data.eventsMissing = "This principal is of a version that does not tell what it does.";
+      });
+    }
+  }
+
+  async #watchWorkflows(): Promise<void> {
+    const { client } = this.#options;
+    const { signal } = this.#end;
+    while (!signal.aborted) {
+      try {
+        const revision = await client.watchWorkflows(
+          {
+            ...(this.#workflowsRevision === undefined ? {} : { revision: this.#workflowsRevision }),
+            wait_ms: WATCH_MS,
+          },
+          { timeoutMs: this.#options.timeoutMs, signal },
+        );
+        if (revision === this.#workflowsRevision) continue;
+        await this.#readWorkflows();
+        this.#workflowsRevision = revision;
+      } catch (error) {
+        if (signal.aborted) return;
+        // An older principal has no such verb: its list is read now and then.
+        if (error instanceof RequestRefusedError || error instanceof NotFoundError) {
+          await this.#readWorkflows().catch(() => {});
+          await Bun.sleep(5000);
+        } else await Bun.sleep(this.#options.intervalMs);
+      }
+    }
+  }
+
+  async #readWorkflows(): Promise<void> {
+    const { client, store } = this.#options;
+    const workflows = await client.listWorkflows({
+      timeoutMs: this.#options.timeoutMs,
+      signal: this.#end.signal,
+    });
+    store.update(({ data }) => {
+      data.workflows = Object.values(workflows).sort((a, b) => (a.id < b.id ? -1 : 1));
+      data.workflowDetails = new Map();
+    });
+    const open = shownWorkflow(store.state);
+    if (open !== null) await this.readWorkflow(open);
+  }
+}
+
+/** The workflow whose definition the shown page needs. */
+function shownWorkflow(state: State): string | null {
+  const page = currentPage(state);
+  if (page.kind === "workflow") return page.id;
+  if (page.kind !== "workflows" || state.width < 130) return null;
+  const selected = state.lists.workflows?.selected;
+  return selected ?? state.data.workflows?.[0]?.id ?? null;
+}
+
+function summaryOf(run: RunDetails): RunSummary {
+  const over = run.tasks.filter(
+    (task) => task.status !== "PENDING" && task.status !== "RUNNING" && task.status !== "WAITING",
+  );
+  return {
+    workflow_id: run.workflow_id,
+    workflow_instance_id: run.workflow_instance_id,
+    status: run.status,
+    trigger: run.trigger,
+    agent_id: run.agent_id,
+    attempt: run.attempt,
+    created_at_ms: run.created_at_ms,
+    started_at_ms: run.started_at_ms,
+    finished_at_ms: run.finished_at_ms,
+    tasks_total: run.tasks_total ?? run.definition?.tasks.length ?? run.tasks.length,
+    tasks_done: run.tasks_done ?? over.length,
+  };
+}

@@ -1,0 +1,56 @@
+/** The state before anything is known. */
+import { newLogView } from "./logs/log-view.ts";
+import type { Connection, Data, PrincipalAddress, State } from "./state.ts";
+
+/** Nothing known of a principal. */
+export function noData(): Data {
+  return {
+    info: null,
+    workflows: null,
+    runs: null,
+    agents: null,
+    events: [],
+    eventsMissing: null,
+    runDetails: new Map(),
+    workflowDetails: new Map(),
+    detailErrors: new Map(),
+  };
+}
+
+/** A connection that has just been begun. */
+export function newConnection(now: number): Connection {
+  return { status: "connecting", since: now, latencyMs: null, lastDataMs: null, error: null };
+}
+
+/** The state of a UI that has just been started. `now` in ms since the epoch. */
+export function initialState(
+  principals: readonly PrincipalAddress[],
+  width: number,
+  height: number,
+  now: number,
+): State {
+  return {
+    now,
+    width,
+    height,
+    principals,
+    principal: 0,
+    connection: newConnection(now),
+    data: noData(),
+    tab: "workflows",
+    pages: {
+      workflows: [{ kind: "workflows" }],
+      runs: [{ kind: "runs" }],
+      logs: [{ kind: "logs", source: { kind: "all" } }],
+      agents: [{ kind: "agents" }],
+      activity: [{ kind: "activity" }],
+    },
+    lists: {},
+    heights: {},
+    scroll: {},
+    log: newLogView({ kind: "all" }),
+    overlay: null,
+    toasts: [],
+    quitting: false,
+  };
+}

@@ -1,0 +1,73 @@
+/**
+ * Which key does what, here and now. These tables are the only place: the footer and the help are made from them.
+ */
+import type { Effects } from "../effects.ts";
+import { currentPage } from "../navigation.ts";
+import type { State } from "../state.ts";
+import { agentKeys } from "./agent-keys.ts";
+import { globalKeys } from "./global-keys.ts";
+import { logKeys } from "./log-keys.ts";
+import { listKeys, scrollKeys } from "./move-keys.ts";
+import { runKeys, runListKeys } from "./run-keys.ts";
+import { workflowKeys, workflowListKeys } from "./workflow-keys.ts";
+
+export interface Binding {
+  /** Names as terminal-kit gives them; any of them. */
+  readonly keys: readonly string[];
+  /** How the key is written in the footer and the help. */
+  readonly label: string;
+  readonly help: string;
+  /** A word for the footer; keys without one stand in the help only. */
+  readonly footer?: string;
+  run(state: State, effects: Effects): void;
+}
+
+/** A table of keys under a heading of the help. */
+export interface BindingGroup {
+  readonly title: string;
+  readonly bindings: readonly Binding[];
+}
+
+/** The tables that are valid on the shown page, the most particular first. */
+export function groupsFor(state: State): BindingGroup[] {
+  const page = currentPage(state);
+  const global: BindingGroup = { title: "Everywhere", bindings: globalKeys };
+  const lists: BindingGroup = { title: "Moving", bindings: listKeys };
+  const scrolling: BindingGroup = { title: "Moving", bindings: scrollKeys };
+  switch (page.kind) {
+    case "workflows":
+      return [{ title: "Workflows", bindings: workflowListKeys }, lists, global];
+    case "workflow":
+      if (page.pane === "runs") {
+        return [
+          { title: "Runs of the workflow", bindings: runListKeys },
+          { title: "Workflow", bindings: workflowKeys },
+          lists,
+          global,
+        ];
+      }
+      return [
+        { title: "Workflow", bindings: workflowKeys },
+        page.pane === "graph" ? lists : scrolling,
+        global,
+      ];
+    case "runs":
+      return [{ title: "Runs", bindings: runListKeys }, lists, global];
+    case "run":
+      if (page.pane === "log") {
+        return [{ title: "Log", bindings: logKeys }, { title: "Run", bindings: runKeys }, global];
+      }
+      return [{ title: "Run", bindings: runKeys }, page.pane === "details" ? scrolling : lists, global];
+    case "logs":
+      return [{ title: "Log", bindings: logKeys }, global];
+    case "agents":
+      return [{ title: "Agents", bindings: agentKeys }, lists, global];
+    case "activity":
+      return [lists, global];
+  }
+}
+
+/** All keys that are valid on the shown page; where two share a key, the first one has it. */
+export function bindingsFor(state: State): Binding[] {
+  return groupsFor(state).flatMap((group) => group.bindings);
+}

@@ -1,0 +1,207 @@
+/** Keys of a log. */
+
+import type { Effects } from "../effects.ts";
+import { LEVELS, NO_FILTER } from "../logs/log-buffer.ts";
+import { nextMatch, scrollLog } from "../logs/log-view.ts";
+import { newEditor } from "../overlays/line-editor.ts";
+import type { Overlay } from "../overlays/overlay.ts";
+import type { State } from "../state.ts";
+import { addToast } from "../toast.ts";
+import type { Binding } from "./bindings.ts";
+
+const SIDE_STEP = 20;
+
+function prompt(
+  purpose: "log-search" | "log-text" | "log-time" | "log-save",
+  label: string,
+  text = "",
+): Overlay {
+  return { kind: "prompt", purpose, label, editor: newEditor(text), error: null };
+}
+
+function jump(state: State, direction: 1 | -1): void {
+  const { log } = state;
+  if (log.buffer.search === "") {
+    state.overlay = prompt("log-search", "Search");
+  } else if (!nextMatch(log, direction)) addToast(state, `"${log.buffer.search}" is not in the log.`);
+}
+
+function up(state: State, effects: Effects, lines: number): void {
+  scrollLog(state.log, -lines);
+  if (state.log.top === 0) effects.loadOlderLines();
+}
+
+/** File name for a saved log. */
+function logFileName(state: State): string {
+  const { source } = state.log;
+  if (source.kind === "all") return "cdktr.log";
+  return source.kind === "run" ? `${source.workflowId}-${source.runId}.log` : `${source.workflowId}.log`;
+}
+
+export const logKeys: readonly Binding[] = [
+  {
+    keys: ["f", " "],
+    label: "f",
+    help: "follow the newest line, or pause (Space too)",
+    footer: "follow",
+    run(state) {
+      const { log } = state;
+      if (log.follow) log.top = Math.max(0, log.buffer.shown.length - log.height);
+      log.follow = !log.follow;
+    },
+  },
+  {
+    keys: ["/"],
+    label: "/",
+    help: "search; small letters match capitals too",
+    footer: "search",
+    run(state) {
+      state.overlay = prompt("log-search", "Search", state.log.buffer.search);
+    },
+  },
+  { keys: ["n"], label: "n", help: "next match", footer: "next", run: (state) => jump(state, 1) },
+  { keys: ["N"], label: "N", help: "previous match", run: (state) => jump(state, -1) },
+  {
+    keys: ["m"],
+    label: "m",
+    help: "only lines that contain a text",
+    footer: "match",
+    run(state) {
+      state.overlay = prompt("log-text", "Only lines with", state.log.buffer.filter.text);
+    },
+  },
+  {
+    keys: ["a"],
+    label: "a",
+    help: "only lines of a task",
+    footer: "task",
+    run(state) {
+      const names = state.log.buffer.taskNames();
+      const shown = state.log.buffer.filter.task;
+      state.overlay = {
+        kind: "menu",
+        purpose: "log-task",
+        title: "Lines of which task",
+        items: [{ id: "", label: "all tasks" }, ...names.map((name) => ({ id: name, label: name }))],
+        index: shown === null ? 0 : names.indexOf(shown) + 1,
+      };
+    },
+  },
+  {
+    keys: ["v"],
+    label: "v",
+    help: "least level that is shown: DEBUG, INFO, WARN, ERROR",
+    footer: "level",
+    run(state) {
+      const { buffer } = state.log;
+      const next = LEVELS[(LEVELS.indexOf(buffer.filter.level) + 1) % LEVELS.length] ?? "DEBUG";
+      buffer.setFilter({ ...buffer.filter, level: next });
+      state.log.match = null;
+    },
+  },
+  {
+    keys: ["F"],
+    label: "F",
+    help: "clear search and filters",
+    run(state) {
+      state.log.buffer.setFilter(NO_FILTER);
+      state.log.buffer.setSearch("");
+      state.log.match = null;
+    },
+  },
+  {
+    keys: ["w"],
+    label: "w",
+    help: "wrap long lines",
+    footer: "wrap",
+    run(state) {
+      state.log.wrap = !state.log.wrap;
+      state.log.left = 0;
+    },
+  },
+  {
+    keys: ["T"],
+    label: "T",
+    help: "timestamps on or off",
+    run(state) {
+      state.log.timestamps = !state.log.timestamps;
+    },
+  },
+  {
+    keys: ["J"],
+    label: "J",
+    help: "jump to a time",
+    run(state) {
+      state.overlay = prompt("log-time", "Time (14:03, 2026-03-31 14:03, -5m)");
+    },
+  },
+  {
+    keys: ["S"],
+    label: "S",
+    help: "save the shown lines to a file",
+    footer: "save",
+    run(state) {
+      state.overlay = prompt("log-save", "Save to", logFileName(state));
+    },
+  },
+  {
+    keys: ["y"],
+    label: "y",
+    help: "copy what the screen shows of the log",
+    run(state, effects) {
+      const { log } = state;
+      const lines = log.buffer.shown.slice(log.top, log.top + log.height);
+      effects.copy(lines.map((line) => line.text).join("\n"), `${lines.length} lines`);
+    },
+  },
+  {
+    keys: ["UP", "k"],
+    label: "↑ k",
+    help: "a line up (pauses)",
+    run: (state, effects) => up(state, effects, 1),
+  },
+  { keys: ["DOWN", "j"], label: "↓ j", help: "a line down", run: (state) => scrollLog(state.log, 1) },
+  {
+    keys: ["PAGE_UP", "CTRL_U"],
+    label: "PgUp ^U",
+    help: "a page up",
+    run: (state, effects) => up(state, effects, Math.max(1, state.log.height - 1)),
+  },
+  {
+    keys: ["PAGE_DOWN", "CTRL_D"],
+    label: "PgDn ^D",
+    help: "a page down",
+    run: (state) => scrollLog(state.log, Math.max(1, state.log.height - 1)),
+  },
+  {
+    keys: ["HOME", "g"],
+    label: "Home g",
+    help: "to the first line",
+    run: (state, effects) => up(state, effects, state.log.buffer.shown.length),
+  },
+  {
+    keys: ["END", "G"],
+    label: "End G",
+    help: "to the newest line, and follow",
+    run(state) {
+      state.log.follow = true;
+      state.log.match = null;
+    },
+  },
+  {
+    keys: ["]", ">"],
+    label: "]",
+    help: "long lines: to the right",
+    run(state) {
+      if (!state.log.wrap) state.log.left += SIDE_STEP;
+    },
+  },
+  {
+    keys: ["[", "<"],
+    label: "[",
+    help: "long lines: to the left",
+    run(state) {
+      state.log.left = Math.max(0, state.log.left - SIDE_STEP);
+    },
+  },
+];

@@ -1,0 +1,114 @@
+/** Keys of the lists of runs and of a run. */
+import { runInFocus, selectedOf, workflowOfRun } from "../lists/list-ids.ts";
+import { NO_FILTER } from "../logs/log-buffer.ts";
+import { newLogView } from "../logs/log-view.ts";
+import { currentPage, openPage, openRun, showPane } from "../navigation.ts";
+import { askCancel, askRetry, askTrigger } from "../overlays/ask.ts";
+import type { State } from "../state.ts";
+import { addToast } from "../toast.ts";
+import type { Binding } from "./bindings.ts";
+
+function withRun(state: State, use: (id: string) => void): void {
+  const id = runInFocus(state);
+  if (id === null) addToast(state, "No run is selected.");
+  else use(id);
+}
+
+const common: readonly Binding[] = [
+  {
+    keys: ["c"],
+    label: "c",
+    help: "cancel the run",
+    footer: "cancel",
+    run: (state) => withRun(state, (id) => askCancel(state, id)),
+  },
+  {
+    keys: ["x"],
+    label: "x",
+    help: "retry from the failed tasks",
+    footer: "retry",
+    run: (state) => withRun(state, (id) => askRetry(state, id, false)),
+  },
+  {
+    keys: ["X"],
+    label: "X",
+    help: "run it again from the start",
+    run: (state) => withRun(state, (id) => askRetry(state, id, true)),
+  },
+  {
+    keys: ["t"],
+    label: "t",
+    help: "trigger its workflow anew",
+    run: (state) =>
+      withRun(state, (id) => {
+        const workflowId = workflowOfRun(state, id);
+        if (workflowId !== null) askTrigger(state, workflowId);
+      }),
+  },
+  {
+    keys: ["w"],
+    label: "w",
+    help: "its workflow",
+    run: (state) =>
+      withRun(state, (id) => {
+        const workflowId = workflowOfRun(state, id);
+        if (workflowId !== null) openPage(state, { kind: "workflow", id: workflowId, pane: "overview" });
+      }),
+  },
+  {
+    keys: ["y"],
+    label: "y",
+    help: "copy the run's id",
+    run: (state, effects) => withRun(state, (id) => effects.copy(id, id)),
+  },
+];
+
+export const runListKeys: readonly Binding[] = [
+  {
+    keys: ["ENTER", "KP_ENTER"],
+    label: "Enter",
+    help: "open the run",
+    footer: "open",
+    run: (state) => withRun(state, (id) => openRun(state, id)),
+  },
+  {
+    keys: ["L"],
+    label: "L",
+    help: "its log",
+    footer: "log",
+    run: (state) => withRun(state, (id) => openRun(state, id, "log")),
+  },
+  ...common,
+];
+
+/** Shows the log of the selected task. */
+function openTaskLog(state: State): void {
+  const page = currentPage(state);
+  if (page.kind !== "run" || page.pane === "details") return;
+  const task = selectedOf(state, `tasks:${page.id}`);
+  const run = state.data.runDetails.get(page.id);
+  const name = run?.definition?.tasks.find((one) => one.id === task)?.name;
+  if (run === undefined || name === undefined) return;
+  const source = { kind: "run", workflowId: run.workflow_id, runId: page.id } as const;
+  if (state.log.source.kind !== "run" || state.log.source.runId !== page.id) state.log = newLogView(source);
+  state.log.buffer.setFilter({ ...NO_FILTER, task: name });
+  state.log.match = null;
+  state.log.follow = true;
+  showPane(state, "log");
+}
+
+export const runKeys: readonly Binding[] = [
+  {
+    keys: ["ENTER", "KP_ENTER"],
+    label: "Enter",
+    help: "log of the selected task",
+    footer: "task log",
+    run: openTaskLog,
+  },
+  { keys: ["L"], label: "L", help: "log of the run", footer: "log", run: (state) => showPane(state, "log") },
+  ...common,
+  { keys: ["d"], label: "d", help: "graph", run: (state) => showPane(state, "graph") },
+  { keys: ["b"], label: "b", help: "Gantt view", run: (state) => showPane(state, "gantt") },
+  { keys: ["a"], label: "a", help: "table of tasks", run: (state) => showPane(state, "tasks") },
+  { keys: ["i"], label: "i", help: "details", run: (state) => showPane(state, "details") },
+];

@@ -1,0 +1,68 @@
+/** The ids of the rows of any list, in the order in which they are shown. */
+
+import { currentPage } from "../navigation.ts";
+import type { State } from "../state.ts";
+import { agentRows, eventRows } from "./other-rows.ts";
+import { runRows } from "./run-rows.ts";
+import { tasksOf } from "./run-tasks.ts";
+import { taskOrder } from "./task-order.ts";
+import { workflowRows } from "./workflow-rows.ts";
+
+/** The ids of a list's rows. */
+export function listIds(state: State, name: string): readonly string[] {
+  const list = state.lists[name];
+  if (name === "workflows") return workflowRows(state, list).map((row) => row.workflow.id);
+  if (name === "runs") return runRows(state, list, null).map((run) => run.workflow_instance_id);
+  if (name === "agents") return agentRows(state, list).map((agent) => agent.agent_id);
+  if (name === "activity") return eventRows(state, list).map((event) => String(event.seq));
+  const [kind, id] = split(name);
+  if (kind === "runs") return runRows(state, list, id).map((run) => run.workflow_instance_id);
+  if (kind === "graph") {
+    return taskOrder(state.data.workflowDetails.get(id)?.definition);
+  }
+  if (kind === "tasks") {
+    const run = state.data.runDetails.get(id);
+    return run === undefined ? [] : tasksOf(run).map((task) => task.id);
+  }
+  return [];
+}
+
+function split(name: string): [kind: string, id: string] {
+  const at = name.indexOf(":");
+  return [name.slice(0, at), name.slice(at + 1)];
+}
+
+/** Id of the run that a key on this page means: the open one, or the selected one of a list. */
+export function runInFocus(state: State): string | null {
+  const page = currentPage(state);
+  if (page.kind === "run") return page.id;
+  if (page.kind === "runs") return selectedOf(state, "runs");
+  if (page.kind === "workflow" && page.pane === "runs") return selectedOf(state, `runs:${page.id}`);
+  return null;
+}
+
+/** Id of the workflow that a key on this page means. */
+export function workflowInFocus(state: State): string | null {
+  const page = currentPage(state);
+  if (page.kind === "workflow") return page.id;
+  if (page.kind === "workflows") return selectedOf(state, "workflows");
+  const runId = runInFocus(state);
+  return runId === null ? null : workflowOfRun(state, runId);
+}
+
+/** The workflow of a run; null when the run is not known. */
+export function workflowOfRun(state: State, runId: string): string | null {
+  return (
+    state.data.runDetails.get(runId)?.workflow_id ??
+    state.data.runs?.find((run) => run.workflow_instance_id === runId)?.workflow_id ??
+    null
+  );
+}
+
+/** Id of the selected row. */
+export function selectedOf(state: State, name: string): string | null {
+  const list = state.lists[name];
+  const ids = listIds(state, name);
+  if (list?.selected != null && ids.includes(list.selected)) return list.selected;
+  return ids[Math.min(list?.index ?? 0, ids.length - 1)] ?? null;
+}

@@ -1,0 +1,92 @@
+/** The rows of a list of runs: all, or those of one workflow. */
+import type { RunSummary } from "../../protocol/messages.ts";
+import { memo } from "../memo.ts";
+import type { ListState, State } from "../state.ts";
+import { matcher } from "./filter.ts";
+
+export const RUN_SORTS = ["created", "status", "duration", "workflow"] as const;
+
+/** How long a run has been going, or took, ms; null when it has not started. */
+export function runDuration(run: RunSummary, now: number): number | null {
+  if (run.started_at_ms === null) return null;
+  return Math.max(0, (run.finished_at_ms ?? now) - run.started_at_ms);
+}
+
+type Order = (a: RunSummary, b: RunSummary) => number;
+const newestFirst: Order = (a, b) => b.created_at_ms - a.created_at_ms;
+const STATUS_ORDER = [
+  "RUNNING",
+  "PENDING",
+  "WAITING",
+  "FAILED",
+  "CRASHED",
+  "CANCELLED",
+  "SKIPPED",
+  "COMPLETED",
+];
+const ORDERS: readonly Order[] = [
+  newestFirst,
+  (a, b) => STATUS_ORDER.indexOf(a.status) - STATUS_ORDER.indexOf(b.status),
+  (a, b) => (runDuration(b, 0) ?? -1) - (runDuration(a, 0) ?? -1),
+  (a, b) => (a.workflow_id < b.workflow_id ? -1 : a.workflow_id > b.workflow_id ? 1 : 0),
+];
+
+function compute(
+  runs: readonly RunSummary[],
+  workflowId: string | null,
+  filter: string,
+  sort: number,
+  reverse: boolean,
+): readonly RunSummary[] {
+  if (workflowId === null && filter.trim() === "" && sort === 0 && !reverse) return runs;
+  const matches = matcher(filter);
+  const rows = runs.filter(
+    (run) =>
+      (workflowId === null || run.workflow_id === workflowId) &&
+      matches(
+        `${run.workflow_id} ${run.workflow_instance_id} ${run.status} ${run.trigger} ${run.agent_id ?? ""}`,
+      ),
+  );
+  const order = ORDERS[sort];
+  // The runs come newest first, and sorting keeps that within equals.
+  if (sort > 0 && order !== undefined) rows.sort(order);
+  return reverse ? rows.reverse() : rows;
+}
+
+const ofAll = memo(compute);
+const ofWorkflow = memo(compute);
+const EMPTY: readonly RunSummary[] = [];
+
+/** The rows as the list's filter and sort order want them. */
+export function runRows(
+  state: State,
+  list: Readonly<ListState> | undefined,
+  workflowId: string | null,
+): readonly RunSummary[] {
+  const rows = workflowId === null ? ofAll : ofWorkflow;
+  return rows(
+    state.data.runs ?? EMPTY,
+    workflowId,
+    list?.filter ?? "",
+    list?.sort ?? 0,
+    list?.reverse ?? false,
+  );
+}
+
+/** Numbers for the header. */
+export const runCounts = memo((runs: readonly RunSummary[] | null, minute: number) => {
+  const since = minute * 60_000 - 3_600_000;
+  let running = 0;
+  let queued = 0;
+  let failed = 0;
+  for (const run of runs ?? []) {
+    if (run.status === "RUNNING") running++;
+    else if (run.status === "PENDING" || run.status === "WAITING") queued++;
+    else if (
+      (run.status === "FAILED" || run.status === "CRASHED") &&
+      (run.finished_at_ms ?? run.created_at_ms) >= since
+    )
+      failed++;
+  }
+  return { running, queued, failed };
+});

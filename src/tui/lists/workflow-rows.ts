@@ -1,0 +1,109 @@
+/** The rows of the list of workflows. */
+import type { RunSummary, WorkflowSummary } from "../../protocol/messages.ts";
+import { nextFiring } from "../../workflow/schedule.ts";
+import { memo } from "../memo.ts";
+import type { ListState, State } from "../state.ts";
+import { matcher } from "./filter.ts";
+
+export interface WorkflowRow {
+  readonly workflow: WorkflowSummary;
+  /** Its last runs, newest first. */
+  readonly lastRuns: readonly RunSummary[];
+  /** ms since the epoch. */
+  readonly next: number | null;
+}
+
+export const WORKFLOW_SORTS = ["id", "last run", "next firing", "status"] as const;
+
+/** Runs that a sparkline shows. */
+export const HISTORY = 10;
+
+/** The newest runs of each workflow, newest first. */
+export const runsByWorkflow = memo((runs: readonly RunSummary[] | null) => {
+  const byWorkflow = new Map<string, RunSummary[]>();
+  for (const run of runs ?? []) {
+    const list = byWorkflow.get(run.workflow_id);
+    if (list === undefined) byWorkflow.set(run.workflow_id, [run]);
+    else if (list.length < HISTORY) list.push(run);
+  }
+  return byWorkflow;
+});
+
+/** When each workflow fires next; asked again every second at most. */
+const firings = memo((workflows: readonly WorkflowSummary[], second: number) => {
+  const next = new Map<string, number>();
+  for (const workflow of workflows) {
+    const ms = firingAfter(workflow, second * 1000);
+    if (ms !== null) next.set(workflow.id, ms);
+  }
+  return next;
+});
+
+const kept = new WeakMap<WorkflowSummary, number | null>();
+
+/** The next firing after `now`, ms since the epoch; null when there is none. */
+export function firingAfter(workflow: WorkflowSummary, now: number): number | null {
+  const known = kept.get(workflow);
+  if (known !== undefined && (known === null || known > now)) return known;
+  let next: number | null = null;
+  try {
+    next = nextFiring(workflow, now);
+  } catch {
+    // The zone may be one that only the principal's host knows.
+  }
+  kept.set(workflow, next);
+  return next;
+}
+
+const computeRows = memo(
+  (
+    workflows: readonly WorkflowSummary[],
+    runs: readonly RunSummary[] | null,
+    second: number,
+    filter: string,
+    sort: number,
+    reverse: boolean,
+  ): readonly WorkflowRow[] => {
+    const byWorkflow = runsByWorkflow(runs);
+    const next = firings(workflows, second);
+    const matches = matcher(filter);
+    const rows: WorkflowRow[] = [];
+    for (const workflow of workflows) {
+      const lastRuns = byWorkflow.get(workflow.id) ?? [];
+      if (matches(`${workflow.id} ${workflow.name} ${lastRuns[0]?.status ?? ""} ${workflow.cron ?? ""}`)) {
+        rows.push({ workflow, lastRuns, next: next.get(workflow.id) ?? null });
+      }
+    }
+    const compare = ORDERS[sort] ?? byId;
+    rows.sort((a, b) => compare(a, b) || byId(a, b));
+    return reverse ? rows.reverse() : rows;
+  },
+);
+
+type Order = (a: WorkflowRow, b: WorkflowRow) => number;
+const byId: Order = (a, b) => (a.workflow.id < b.workflow.id ? -1 : a.workflow.id > b.workflow.id ? 1 : 0);
+const URGENCY = ["RUNNING", "FAILED", "CRASHED", "PENDING", "WAITING", "CANCELLED", "SKIPPED", "COMPLETED"];
+const urgency = (row: WorkflowRow) => {
+  const status = row.lastRuns[0]?.status;
+  return status === undefined ? URGENCY.length : URGENCY.indexOf(status);
+};
+const ORDERS: readonly Order[] = [
+  byId,
+  (a, b) => (b.lastRuns[0]?.created_at_ms ?? 0) - (a.lastRuns[0]?.created_at_ms ?? 0),
+  (a, b) => (a.next ?? Number.MAX_SAFE_INTEGER) - (b.next ?? Number.MAX_SAFE_INTEGER),
+  (a, b) => urgency(a) - urgency(b),
+];
+
+const EMPTY: readonly WorkflowSummary[] = [];
+
+/** The rows as the list's filter and sort order want them. */
+export function workflowRows(state: State, list: Readonly<ListState> | undefined): readonly WorkflowRow[] {
+  return computeRows(
+    state.data.workflows ?? EMPTY,
+    state.data.runs,
+    Math.floor(state.now / 1000),
+    list?.filter ?? "",
+    list?.sort ?? 0,
+    list?.reverse ?? false,
+  );
+}

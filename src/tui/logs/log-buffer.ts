@@ -1,0 +1,242 @@
+/**
+ * The lines of a log: history from the database and live ones, joined without gap or double. A line that came live is
+ * provisional until the database has it; {@link LogBuffer.reconcile} puts what the database says in its place.
+ */
+import type { LogLevel, LogLine } from "../../protocol/log-frames.ts";
+import { printable } from "../screen/text.ts";
+
+/** A line as it is shown. */
+export interface ShownLine extends LogLine {
+  /** The payload made harmless for a terminal. */
+  readonly text: string;
+  /** It came live, and the database has not confirmed it yet. */
+  readonly live: boolean;
+}
+
+/** Which lines are shown. */
+export interface LogFilter {
+  /** Name or id of a task run. */
+  readonly task: string | null;
+  /** Lines below this level are hidden. */
+  readonly level: LogLevel;
+  /** Only lines that contain this. */
+  readonly text: string;
+}
+
+export const NO_FILTER: LogFilter = { task: null, level: "DEBUG", text: "" };
+
+/** Lines that are kept in memory; beyond it the oldest go, a tenth at a time. */
+export const MAX_LINES = 200_000;
+
+export const LEVELS: readonly LogLevel[] = ["DEBUG", "INFO", "WARN", "ERROR"];
+
+/** Lines in order, and of those the ones that pass a filter and the ones in which a search was found. */
+export class LogBuffer {
+  #lines: ShownLine[] = [];
+  #shown: ShownLine[] = [];
+  #filter: LogFilter = NO_FILTER;
+  #search = "";
+  /** Indices into the shown lines, ascending. */
+  #matches: number[] = [];
+  #liveCount = 0;
+  /** Lines that were dropped from the front of the shown ones since the beginning. */
+  dropped = 0;
+  /** Changes with every change of what is shown. */
+  version = 0;
+
+  /** The lines that pass the filter. */
+  get shown(): readonly ShownLine[] {
+    return this.#shown;
+  }
+
+  /** Number of all lines. */
+  get size(): number {
+    return this.#lines.length;
+  }
+
+  /** Number of lines that the database has not confirmed. */
+  get liveCount(): number {
+    return this.#liveCount;
+  }
+
+  get filter(): LogFilter {
+    return this.#filter;
+  }
+
+  get search(): string {
+    return this.#search;
+  }
+
+  /** Indices of the shown lines that hold what is searched. */
+  get matches(): readonly number[] {
+    return this.#matches;
+  }
+
+  /** Time of the first line, ms since the epoch. */
+  get firstMs(): number | null {
+    return this.#lines[0]?.timestamp_ms ?? null;
+  }
+
+  /** All lines, shown or not. */
+  get all(): readonly ShownLine[] {
+    return this.#lines;
+  }
+
+  /** From when on {@link reconcile} must be given the database's lines, ms since the epoch. */
+  get confirmFromMs(): number {
+    let from = Number.POSITIVE_INFINITY;
+    let confirmed: number | null = null;
+    for (let i = this.#lines.length - 1; i >= 0; i--) {
+      const line = this.#lines[i];
+      if (line === undefined) break;
+      if (line.live) from = Math.min(from, line.timestamp_ms);
+      else {
+        confirmed = line.timestamp_ms;
+        break;
+      }
+    }
+    if (confirmed !== null) from = Math.min(from, confirmed);
+    // Lines of several tasks are not strictly in the order of their times.
+    return Number.isFinite(from) ? Math.max(0, from - 1000) : 0;
+  }
+
+  clear(): void {
+    this.#lines = [];
+    this.#liveCount = 0;
+    this.dropped = 0;
+    this.#rebuild();
+  }
+
+  /** Takes in a line that came live. */
+  append(line: LogLine): void {
+    const shown = toShown(line, true);
+    this.#lines.push(shown);
+    this.#liveCount++;
+    if (passes(shown, this.#filter)) this.#show(shown);
+    if (this.#lines.length > MAX_LINES) this.#shorten();
+    this.version++;
+  }
+
+  /** Puts the database's lines in the place of everything from `fromMs` on; live lines it does not have yet stay, at the end. */
+  reconcile(rows: readonly LogLine[], fromMs: number): void {
+    const kept: ShownLine[] = [];
+    const pending: ShownLine[] = [];
+    for (const line of this.#lines) {
+      if (line.live) pending.push(line);
+      else if (line.timestamp_ms < fromMs) kept.push(line);
+    }
+    const known = new Map<string, number>();
+    if (pending.length > 0) {
+      const earliest = pending.reduce((least, line) => Math.min(least, line.timestamp_ms), Infinity);
+      for (const row of rows) {
+        if (row.timestamp_ms < earliest) continue;
+        const key = identity(row);
+        known.set(key, (known.get(key) ?? 0) + 1);
+      }
+    }
+    const left = pending.filter((line) => {
+      const key = identity(line);
+      const times = known.get(key) ?? 0;
+      if (times === 0) return true;
+      known.set(key, times - 1);
+      return false;
+    });
+    const lines = kept;
+    for (const row of rows) lines.push(toShown(row, false));
+    for (const line of left) lines.push(line);
+    this.#lines = lines;
+    this.#liveCount = left.length;
+    if (this.#lines.length > MAX_LINES) this.#shorten();
+    this.#rebuild();
+  }
+
+  /** Puts older lines of the database before all others; those that are here already are passed over. Returns how many are shown more. */
+  prepend(rows: readonly LogLine[]): number {
+    const first = this.firstMs ?? Number.POSITIVE_INFINITY;
+    const here = new Map<string, number>();
+    for (const line of this.#lines) {
+      if (line.timestamp_ms > first) continue;
+      const key = identity(line);
+      here.set(key, (here.get(key) ?? 0) + 1);
+    }
+    const older: ShownLine[] = [];
+    for (const row of rows) {
+      const key = row.timestamp_ms >= first ? identity(row) : "";
+      const times = here.get(key) ?? 0;
+      if (times > 0) here.set(key, times - 1);
+      else older.push(toShown(row, false));
+    }
+    const before = this.#shown.length;
+    this.#lines = [...older, ...this.#lines];
+    this.#rebuild();
+    return this.#shown.length - before;
+  }
+
+  setFilter(filter: LogFilter): void {
+    this.#filter = filter;
+    this.#rebuild();
+  }
+
+  /** Marks the lines that hold `text`; small letters match capitals too, capitals only themselves. */
+  setSearch(text: string): void {
+    this.#search = text;
+    this.#matches = [];
+    if (text !== "") {
+      const found = finder(text);
+      this.#shown.forEach((line, index) => {
+        if (found(line.text) !== -1) this.#matches.push(index);
+      });
+    }
+    this.version++;
+  }
+
+  /** Names of the tasks that have lines, in order of appearance. */
+  taskNames(): string[] {
+    return [...new Set(this.#lines.map((line) => line.task_name))];
+  }
+
+  #show(line: ShownLine): void {
+    this.#shown.push(line);
+    if (this.#search !== "" && finder(this.#search)(line.text) !== -1)
+      this.#matches.push(this.#shown.length - 1);
+  }
+
+  #rebuild(): void {
+    const filter = this.#filter;
+    this.#shown = isOpen(filter) ? this.#lines.slice() : this.#lines.filter((line) => passes(line, filter));
+    this.setSearch(this.#search);
+  }
+
+  #shorten(): void {
+    const shownBefore = this.#shown.length;
+    this.#lines = this.#lines.slice(Math.ceil(MAX_LINES / 10));
+    this.#liveCount = this.#lines.reduce((sum, line) => sum + (line.live ? 1 : 0), 0);
+    this.#rebuild();
+    this.dropped += shownBefore - this.#shown.length;
+  }
+}
+
+/** A function that finds `text` in another: its index, or -1. */
+export function finder(text: string): (line: string) => number {
+  if (text !== text.toLowerCase()) return (line) => line.indexOf(text);
+  return (line) => line.toLowerCase().indexOf(text);
+}
+
+function isOpen(filter: LogFilter): boolean {
+  return filter.task === null && filter.level === "DEBUG" && filter.text === "";
+}
+
+function passes(line: ShownLine, filter: LogFilter): boolean {
+  if (filter.task !== null && line.task_name !== filter.task && line.task_instance_id !== filter.task)
+    return false;
+  if (LEVELS.indexOf(line.level) < LEVELS.indexOf(filter.level)) return false;
+  return filter.text === "" || finder(filter.text)(line.text) !== -1;
+}
+
+function toShown(line: LogLine, live: boolean): ShownLine {
+  return { ...line, text: printable(line.payload), live };
+}
+
+function identity(line: LogLine): string {
+  return `${line.task_instance_id}\x01${line.timestamp_ms}\x01${line.level}\x01${line.payload}`;
+}

@@ -1,0 +1,95 @@
+/** Moving between tabs, pages and rows. */
+import type { ListState, Page, RunPane, State, Tab, WorkflowPane } from "./state.ts";
+
+/** The page that is shown. */
+export function currentPage(state: State): Page {
+  return state.pages[state.tab].at(-1) ?? { kind: "workflows" };
+}
+
+/** Shows a tab; choosing the one that is shown goes back to its first page. */
+export function showTab(state: State, tab: Tab): void {
+  if (state.tab === tab) state.pages[tab].splice(1);
+  state.tab = tab;
+}
+
+/** Opens a page on top of the shown one. */
+export function openPage(state: State, page: Page): void {
+  const pages = state.pages[state.tab];
+  if (JSON.stringify(pages.at(-1)) !== JSON.stringify(page)) pages.push(page);
+}
+
+/** Goes back one page; false when there was none. */
+export function closePage(state: State): boolean {
+  const pages = state.pages[state.tab];
+  if (pages.length < 2) return false;
+  pages.pop();
+  return true;
+}
+
+/** Shows another pane of the run or workflow that is open. */
+export function showPane(state: State, pane: RunPane | WorkflowPane): void {
+  const pages = state.pages[state.tab];
+  const page = pages.at(-1);
+  if (page?.kind === "run") pages[pages.length - 1] = { ...page, pane: pane as RunPane };
+  if (page?.kind === "workflow") pages[pages.length - 1] = { ...page, pane: pane as WorkflowPane };
+}
+
+/** Opens a run in the tab of runs. */
+export function openRun(state: State, id: string, pane: RunPane = "graph"): void {
+  openPage(state, { kind: "run", id, pane });
+}
+
+/** The state of a list, made when it is first asked for. */
+export function listState(state: State, name: string): ListState {
+  let list = state.lists[name];
+  if (list === undefined) {
+    list = { selected: null, index: 0, top: 0, filter: "", sort: 0, reverse: false };
+    state.lists[name] = list;
+  }
+  return list;
+}
+
+/** Name of the list that the arrow keys move in, or null when the page has none. */
+export function activeList(state: State): string | null {
+  const page = currentPage(state);
+  switch (page.kind) {
+    case "workflows":
+    case "runs":
+    case "agents":
+    case "activity":
+      return page.kind;
+    case "workflow":
+      return page.pane === "runs" ? `runs:${page.id}` : page.pane === "graph" ? `graph:${page.id}` : null;
+    case "run":
+      return page.pane === "log" || page.pane === "details" ? null : `tasks:${page.id}`;
+    case "logs":
+      return null;
+  }
+}
+
+/** Name under which the scroll offset of the shown page is kept. */
+export function scrollName(state: State): string {
+  const page = currentPage(state);
+  return "pane" in page ? `${page.kind}:${page.id}:${page.pane}` : page.kind;
+}
+
+/** Index of the selected row among `ids`: where it is now, or the nearest to where it was. */
+export function selectedIndex(list: Readonly<ListState> | undefined, ids: readonly string[]): number {
+  if (ids.length === 0) return -1;
+  if (list === undefined) return 0;
+  const found = list.selected === null ? -1 : ids.indexOf(list.selected);
+  return found === -1 ? Math.min(Math.max(0, list.index), ids.length - 1) : found;
+}
+
+/** Selects the row `step` away. */
+export function moveSelection(state: State, name: string, ids: readonly string[], step: number): void {
+  const list = listState(state, name);
+  const from = selectedIndex(list, ids);
+  selectRow(list, ids, from + step);
+}
+
+/** Selects the row at `index`, or the nearest one there is. */
+export function selectRow(list: ListState, ids: readonly string[], index: number): void {
+  list.index = Math.min(Math.max(0, index), Math.max(0, ids.length - 1));
+  list.selected = ids[list.index] ?? null;
+}

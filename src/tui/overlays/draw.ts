@@ -1,0 +1,172 @@
+/** How overlays look. */
+import { groupsFor } from "../keys/bindings.ts";
+import type { Region, Span } from "../screen/canvas.ts";
+import { BOLD, CYAN, DIM, INVERSE, PLAIN, RED, type Style, YELLOW } from "../screen/style.ts";
+import { fit, pad, width, wrapWords } from "../screen/text.ts";
+import type { State } from "../state.ts";
+import { drawLines } from "../views/lines.ts";
+import { COMMANDS, completions } from "./command.ts";
+import type { LineEditor } from "./line-editor.ts";
+import type { Overlay } from "./overlay.ts";
+
+/** Draws the overlay over `screen`; its last row is the footer's. */
+export function drawOverlay(screen: Region, state: State, overlay: Overlay): void {
+  switch (overlay.kind) {
+    case "help":
+      drawHelp(screen, state, overlay.top);
+      break;
+    case "confirm":
+      drawConfirm(screen, overlay);
+      break;
+    case "form":
+      drawForm(screen, overlay);
+      break;
+    case "command":
+      drawCommand(screen, state, overlay);
+      break;
+    case "prompt":
+      drawPrompt(screen, overlay);
+      break;
+    case "menu":
+      drawMenu(screen, overlay);
+      break;
+    case "filter":
+      break;
+  }
+}
+
+type Of<K extends Overlay["kind"]> = Extract<Overlay, { kind: K }>;
+
+/** A framed box in the middle of the screen. */
+function box(screen: Region, title: string, columns: number, rows: number, style: Style): Region {
+  const w = Math.min(screen.width, columns + 4);
+  const h = Math.min(screen.height - 2, rows + 2);
+  const area = screen.sub(
+    Math.floor((screen.width - w) / 2),
+    Math.max(1, Math.floor((screen.height - h) / 2)),
+    w,
+    h,
+  );
+  area.clear();
+  const inside = area.frame(title, style);
+  return inside.sub(1, 0, inside.width - 2, inside.height);
+}
+
+/** A line being typed, with the cursor in it; long text shows its end. */
+function drawEditor(region: Region, x: number, y: number, editor: LineEditor, style: Style): void {
+  const space = region.width - x - 1;
+  const before = editor.text.slice(0, editor.cursor);
+  let skip = 0;
+  while (width(before.slice(skip)) > space) skip++;
+  region.text(x, y, editor.text.slice(skip), style);
+  region.cursor(x + width(before.slice(skip)), y);
+}
+
+function drawHelp(screen: Region, state: State, top: number): void {
+  const lines: Span[][] = [];
+  const seen = new Set<string>();
+  for (const { title, bindings } of groupsFor(state)) {
+    const valid = bindings.filter((binding) => !binding.keys.every((key) => seen.has(key)));
+    for (const binding of valid) for (const key of binding.keys) seen.add(key);
+    if (valid.length === 0) continue;
+    if (lines.length > 0) lines.push([]);
+    lines.push([[title, BOLD | CYAN]]);
+    for (const { label, help } of valid)
+      lines.push([
+        [`  ${label.padEnd(11)}`, BOLD],
+        [help, PLAIN],
+      ]);
+  }
+  lines.push([], [["Commands", BOLD | CYAN]]);
+  for (const { names, argument, help } of COMMANDS) {
+    const text = `:${names[0]}${argument === undefined ? "" : ` ${argument}`}`;
+    lines.push([
+      [`  ${text.padEnd(18)}`, BOLD],
+      [help, PLAIN],
+    ]);
+  }
+  lines.push([], [["The mouse works: click, double-click, wheel, tabs, footer.", DIM]]);
+  const inside = box(screen, "Help · Esc closes", Math.min(64, screen.width - 6), lines.length, CYAN);
+  drawLines(inside, lines, top, "help");
+}
+
+function drawConfirm(screen: Region, overlay: Of<"confirm">): void {
+  const columns = Math.min(64, screen.width - 8);
+  const lines = overlay.lines.flatMap((line) => wrapWords(line, columns));
+  const inside = box(screen, overlay.title, columns, lines.length + 3, YELLOW | BOLD);
+  lines.forEach((line, y) => {
+    inside.text(0, y + 1, line);
+  });
+  const y = lines.length + 2;
+  let x = inside.text(0, y, " Enter y ", BOLD | INVERSE);
+  inside.hit(0, y, x, 1, { kind: "key", key: "ENTER" });
+  x = inside.text(x + 1, y, "yes", PLAIN) + 3;
+  const from = x;
+  x = inside.text(x, y, " Esc n ", BOLD | INVERSE);
+  inside.hit(from, y, x - from, 1, { kind: "key", key: "ESCAPE" });
+  inside.text(x + 1, y, "no", PLAIN);
+}
+
+function drawForm(screen: Region, overlay: Of<"form">): void {
+  const columns = Math.min(70, screen.width - 8);
+  const labels = Math.min(24, Math.max(...overlay.fields.map((field) => width(field.name))));
+  const room = Math.max(3, screen.height - 10);
+  const first = Math.max(
+    0,
+    Math.min(overlay.index - Math.floor(room / 4), overlay.fields.length - Math.floor(room / 2)),
+  );
+  const fields = overlay.fields.slice(first, first + Math.floor(room / 2));
+  const inside = box(screen, `Trigger ${overlay.workflowId}`, columns, fields.length * 2 + 3, CYAN | BOLD);
+  fields.forEach((field, i) => {
+    const chosen = first + i === overlay.index;
+    const y = 1 + i * 2;
+    inside.text(0, y, pad(field.name, labels), chosen ? BOLD | CYAN : PLAIN);
+    const input = inside.sub(labels + 2, y, inside.width - labels - 2, 2);
+    input.text(0, 0, "_".repeat(input.width), DIM);
+    if (chosen) drawEditor(input, 0, 0, field.editor, BOLD);
+    else input.text(0, 0, fit(field.editor.text, input.width));
+    const note = field.byDefault === null ? "required" : "";
+    input.text(0, 1, fit([field.description, note].filter(Boolean).join(" · "), input.width), DIM);
+  });
+  const y = fields.length * 2 + 2;
+  if (overlay.error !== null) inside.text(0, y, overlay.error, RED | BOLD);
+  else inside.text(0, y, "Enter next / trigger   ↑↓ Tab fields   ^S trigger   Esc cancel", DIM);
+}
+
+function drawCommand(screen: Region, state: State, overlay: Of<"command">): void {
+  const line = screen.sub(0, screen.height - 1, screen.width, 1);
+  line.clear();
+  const x = line.text(0, 0, ":", BOLD | CYAN);
+  drawEditor(line, x, 0, overlay.editor, BOLD);
+  const found = completions(state, overlay.editor.text, 8);
+  const rows = overlay.error === null ? found : [];
+  rows.forEach((text, i) => {
+    const y = screen.height - 1 - rows.length + i;
+    screen.text(0, y, pad(` ${text}`, Math.min(46, screen.width)), INVERSE);
+  });
+  if (overlay.error !== null) line.textRight(0, overlay.error, RED | BOLD, 1);
+}
+
+function drawPrompt(screen: Region, overlay: Of<"prompt">): void {
+  const line = screen.sub(0, screen.height - 1, screen.width, 1);
+  line.clear();
+  const x = line.text(0, 0, `${overlay.label}: `, BOLD | CYAN);
+  drawEditor(line, x, 0, overlay.editor, BOLD);
+  if (overlay.error !== null) line.textRight(0, overlay.error, RED | BOLD, 1);
+}
+
+function drawMenu(screen: Region, overlay: Of<"menu">): void {
+  const columns = Math.min(
+    60,
+    Math.max(overlay.title.length, ...overlay.items.map((item) => width(item.label) + 4)),
+  );
+  const rows = Math.min(overlay.items.length, screen.height - 6);
+  const first = Math.max(0, Math.min(overlay.index - Math.floor(rows / 2), overlay.items.length - rows));
+  const inside = box(screen, overlay.title, columns, rows, CYAN | BOLD);
+  overlay.items.slice(first, first + rows).forEach((item, i) => {
+    const number = first + i < 9 ? `${first + i + 1} ` : "  ";
+    const style = first + i === overlay.index ? INVERSE | BOLD : PLAIN;
+    inside.text(0, i, pad(`${number}${item.label}`, inside.width), style);
+    inside.hit(0, i, inside.width, 1, { kind: "row", list: "menu", id: String(first + i) });
+  });
+}

@@ -1,0 +1,58 @@
+/** What lies over a page and takes the keys: a question, a form, a line that is typed. */
+import type { LineEditor } from "./line-editor.ts";
+
+/** Something that changes the world; done once it has been confirmed. */
+export type Action =
+  | {
+      readonly kind: "trigger";
+      readonly workflowId: string;
+      readonly params: Readonly<Record<string, string>>;
+    }
+  | { readonly kind: "cancel"; readonly runId: string }
+  | { readonly kind: "retry"; readonly runId: string; readonly fromStart: boolean }
+  | { readonly kind: "drain"; readonly agentId: string }
+  | { readonly kind: "quit" };
+
+/** A field of the form of parameters. */
+export interface FormField {
+  readonly name: string;
+  readonly description: string | null;
+  /** Null: it must be filled in. */
+  readonly byDefault: string | null;
+  readonly editor: LineEditor;
+}
+
+export type PromptPurpose = "log-search" | "log-text" | "log-time" | "log-save";
+export type MenuPurpose = "principal" | "log-task";
+
+export type Overlay =
+  | { readonly kind: "help"; top: number }
+  | {
+      readonly kind: "confirm";
+      readonly title: string;
+      readonly lines: readonly string[];
+      readonly action: Action;
+    }
+  | {
+      readonly kind: "form";
+      readonly workflowId: string;
+      readonly fields: readonly FormField[];
+      index: number;
+      error: string | null;
+    }
+  | { readonly kind: "command"; readonly editor: LineEditor; error: string | null }
+  | { readonly kind: "filter"; readonly list: string; readonly editor: LineEditor; readonly before: string }
+  | {
+      readonly kind: "prompt";
+      readonly purpose: PromptPurpose;
+      readonly label: string;
+      readonly editor: LineEditor;
+      error: string | null;
+    }
+  | {
+      readonly kind: "menu";
+      readonly purpose: MenuPurpose;
+      readonly title: string;
+      readonly items: readonly { readonly id: string; readonly label: string }[];
+      index: number;
+    };

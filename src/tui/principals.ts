@@ -1,0 +1,71 @@
+/** The principals that `cdktr ui` can switch between: from the command line, from a file, from the settings. */
+import { existsSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { parse } from "yaml";
+import { parseAddress } from "../cli/support/connect.ts";
+import type { Config } from "../config.ts";
+import { errorMessage, InvalidInputError, NotFoundError, UsageError } from "../errors.ts";
+import type { PrincipalAddress } from "./state.ts";
+
+/** Name of the file in the data directory that is read when there is one. */
+export const PRINCIPALS_FILE = "principals.yml";
+
+/**
+ * The principals, the first one to be shown first.
+ * @param given `HOST:PORT` or `NAME=HOST:PORT`, from the command line
+ * @param file a YAML file of `name: host:port` lines; left out: the one in the data directory, if it is there
+ * @throws UsageError, NotFoundError, InvalidInputError
+ */
+export function principalsOf(
+  config: Config,
+  given: readonly string[],
+  file: string | undefined,
+): [PrincipalAddress, ...PrincipalAddress[]] {
+  const fromFlags = given.map((text) => {
+    const at = text.indexOf("=");
+    return at > 0 ? address(config, text.slice(at + 1), text.slice(0, at)) : address(config, text);
+  });
+  const byDefault = join(config.CDKTR_APP_DATA_DIRECTORY, PRINCIPALS_FILE);
+  const path = file ?? (existsSync(byDefault) ? byDefault : undefined);
+  const fromFile = path === undefined ? [] : readPrincipals(config, path);
+  const all = [...fromFlags, ...fromFile];
+  const [first, ...rest] = all.filter(
+    (one, i) => all.findIndex((other) => other.host === one.host && other.port === one.port) === i,
+  );
+  return [
+    first ?? address(config, `${bracketed(config.CDKTR_PRINCIPAL_HOST)}:${config.CDKTR_PRINCIPAL_PORT}`),
+    ...rest,
+  ];
+}
+
+function readPrincipals(config: Config, path: string): PrincipalAddress[] {
+  if (!existsSync(path)) throw new NotFoundError(`There is no file ${path}.`);
+  let content: unknown;
+  try {
+    content = parse(readFileSync(path, "utf8"));
+  } catch (error) {
+    throw new InvalidInputError(`${path} is not YAML: ${errorMessage(error)}`, { cause: error });
+  }
+  if (content === null || typeof content !== "object" || Array.isArray(content)) {
+    throw new InvalidInputError(`${path} must hold lines of the form NAME: HOST:PORT.`);
+  }
+  return Object.entries(content).map(([name, value]) => {
+    try {
+      return address(config, String(value), name);
+    } catch (error) {
+      if (!(error instanceof UsageError)) throw error;
+      throw new InvalidInputError(`${path}: "${name}: ${value}" must have the form NAME: HOST:PORT.`);
+    }
+  });
+}
+
+function address(config: Config, text: string, name?: string): PrincipalAddress {
+  const parsed = parseAddress(text);
+  const host = String(parsed.CDKTR_PRINCIPAL_HOST ?? config.CDKTR_PRINCIPAL_HOST);
+  const port = Number(parsed.CDKTR_PRINCIPAL_PORT ?? config.CDKTR_PRINCIPAL_PORT);
+  return { name: name ?? `${host}:${port}`, host, port };
+}
+
+function bracketed(host: string): string {
+  return host.includes(":") ? `[${host}]` : host;
+}

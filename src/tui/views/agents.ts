@@ -1,0 +1,100 @@
+/** The agents: what they are, how much they run, how lately they were heard. */
+import type { AgentSummary, RunSummary } from "../../protocol/messages.ts";
+import { age, duration } from "../format.ts";
+import { selectedOf } from "../lists/list-ids.ts";
+import { agentRows } from "../lists/other-rows.ts";
+import { runDuration } from "../lists/run-rows.ts";
+import type { Region, Span } from "../screen/canvas.ts";
+import { BOLD, CYAN, DIM, GREEN, PLAIN, RED, type Style, YELLOW } from "../screen/style.ts";
+import type { State } from "../state.ts";
+import { drawFilterLine } from "./filter-line.ts";
+import { progressBar } from "./spark.ts";
+import { drawTable } from "./table.ts";
+
+const LOOK: Readonly<Record<AgentSummary["status"], readonly [symbol: string, style: Style]>> = {
+  UP: ["✓", GREEN],
+  DRAINING: ["◷", YELLOW],
+  LOST: ["✗", RED | BOLD],
+};
+
+/** Rows for what the selected agent runs. */
+const RUNS = 6;
+
+export function drawAgents(region: Region, state: State): void {
+  const list = state.lists.agents;
+  const lower = region.height > 16 ? RUNS + 1 : 0;
+  const body = drawFilterLine(region.sub(0, 0, region.width, region.height - lower), state, "agents", ["id"]);
+  drawTable<AgentSummary>(body, {
+    name: "agents",
+    rows: agentRows(state, list),
+    list,
+    id: (agent) => agent.agent_id,
+    empty:
+      state.data.agents === null
+        ? "Loading …"
+        : (list?.filter ?? "") !== ""
+          ? `No agent matches "${list?.filter}". Esc clears the filter.`
+          : "No agent has registered.\n\nStart one on any host: cdktr start agent",
+    columns: [
+      { title: "AGENT", width: 12, grow: 2, cell: (agent) => [[agent.agent_id, PLAIN]] },
+      {
+        title: "STATUS",
+        width: 10,
+        cell: ({ status }) => [[`${LOOK[status][0]} ${status}`, LOOK[status][1]]],
+      },
+      {
+        title: "WORKFLOWS",
+        width: 16,
+        cell: ({ running_workflows: running, max_concurrent_workflows: most }) => [
+          ...progressBar(most === 0 ? 0 : running / most, 10, running >= most ? YELLOW : CYAN),
+          [` ${running}/${most}`, DIM],
+        ],
+      },
+      { title: "TASKS", width: 5, align: "right", cell: (agent) => [[String(agent.running_tasks), PLAIN]] },
+      {
+        title: "HEARD",
+        width: 9,
+        align: "right",
+        cell: (agent) => {
+          const silent = state.now - agent.last_heartbeat_ms;
+          return [[`${age(silent)} ago`, agent.status === "LOST" ? RED : silent > 15_000 ? YELLOW : DIM]];
+        },
+      },
+      { title: "LABELS", width: 6, grow: 2, cell: (agent) => labelSpans(agent.labels) },
+      { title: "HOST", width: 6, grow: 1, from: 96, cell: (agent) => [[agent.host, DIM]] },
+      { title: "VERSION", width: 8, from: 84, cell: (agent) => [[agent.version, DIM]] },
+    ],
+  });
+  if (lower > 0) drawRuns(region.sub(0, region.height - lower, region.width, lower), state);
+}
+
+function labelSpans(labels: Readonly<Record<string, string>>): Span[] {
+  const entries = Object.entries(labels);
+  if (entries.length === 0) return [["–", DIM]];
+  return entries.flatMap(([key, value], i): Span[] => [
+    [`${i === 0 ? "" : " "}${key}=`, DIM],
+    [value, PLAIN],
+  ]);
+}
+
+/** What the selected agent runs now. */
+function drawRuns(region: Region, state: State): void {
+  region.rule(0);
+  const id = selectedOf(state, "agents");
+  if (id === null) return;
+  const runs = (state.data.runs ?? []).filter((run) => run.agent_id === id && run.status === "RUNNING");
+  region.spans(1, 0, [[` ${id} runs ${runs.length === 0 ? "nothing now" : "now"} `, BOLD]]);
+  runs.slice(0, RUNS).forEach((run, i) => {
+    region.spans(1, i + 1, runLine(run, state.now));
+  });
+  if (runs.length > RUNS) region.textRight(0, ` and ${runs.length - RUNS} more `, DIM, 1);
+}
+
+function runLine(run: RunSummary, now: number): Span[] {
+  const tasks = run.tasks_total === undefined ? "" : `${run.tasks_done ?? 0}/${run.tasks_total} tasks`;
+  return [
+    ["▶ ", CYAN],
+    [run.workflow_id, PLAIN],
+    [`  ${duration(runDuration(run, now) ?? 0)}  ${tasks}  ${run.workflow_instance_id}`, DIM],
+  ];
+}

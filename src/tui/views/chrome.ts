@@ -1,0 +1,151 @@
+/** What is around every page: the header, the tabs, the footer with the keys, messages. */
+
+import { age, clock, count } from "../format.ts";
+import { type Binding, bindingsFor } from "../keys/bindings.ts";
+import { runCounts } from "../lists/run-rows.ts";
+import { currentPage } from "../navigation.ts";
+import type { Region, Span } from "../screen/canvas.ts";
+import { BOLD, CYAN, DIM, GREEN, INVERSE, PLAIN, RED, YELLOW } from "../screen/style.ts";
+import { fit, width } from "../screen/text.ts";
+import { type State, TABS } from "../state.ts";
+
+const TITLES = { workflows: "Workflows", runs: "Runs", logs: "Logs", agents: "Agents", activity: "Activity" };
+
+/** One line: which principal and how it answers, what runs, the agents, the time. */
+export function drawHeader(region: Region, state: State): void {
+  const { data } = state;
+  const address = state.principals[state.principal];
+  const named = address === undefined ? "" : `${address.host}:${address.port}`;
+  const name = address === undefined || address.name === named ? "" : `${address.name} `;
+  const several = state.principals.length > 1 ? ` [${state.principal + 1}/${state.principals.length}]` : "";
+  const left: Span[] = [
+    [" cdktr ", BOLD | INVERSE],
+    [" ", PLAIN],
+    ...connectionSpans(state),
+    [` ${name}`, BOLD],
+    [named, name === "" ? BOLD : DIM],
+    [several, CYAN],
+  ];
+  const right: Span[] = [];
+  if (data.info !== null) {
+    const counts = runCounts(data.runs, Math.floor(state.now / 60_000));
+    const running = data.info.runs.running;
+    const queued = data.info.runs.pending;
+    const up = data.agents?.filter((agent) => agent.status !== "LOST").length ?? 0;
+    const lost = (data.agents?.length ?? 0) - up;
+    const wide = region.width >= 100;
+    right.push(
+      [`▶ ${running}`, running > 0 ? CYAN : DIM],
+      [wide ? " running  " : " run ", DIM],
+      [`○ ${queued}`, queued > 0 ? YELLOW : DIM],
+      [wide ? " queued  " : " que ", DIM],
+      [`✗ ${counts.failed}`, counts.failed > 0 ? RED | BOLD : DIM],
+      [wide ? " failed/1h │ " : " fail │ ", DIM],
+      [`${up} up`, up > 0 ? GREEN : YELLOW],
+      [lost > 0 ? ` ${lost} lost` : "", RED | BOLD],
+      [wide ? " agents" : "", DIM],
+      [" │ ", DIM],
+    );
+  }
+  right.push([clock(state.now), PLAIN], [" ", PLAIN]);
+  const space = right.reduce((sum, [text]) => sum + width(text), 0);
+  region.spans(0, 0, left, Math.max(20, region.width - space - 1));
+  region.spans(Math.max(21, region.width - space), 0, right);
+}
+
+function connectionSpans(state: State): Span[] {
+  const { status, since, latencyMs } = state.connection;
+  switch (status) {
+    case "connected": {
+      const latency =
+        latencyMs === null ? "" : ` ${latencyMs < 10 ? latencyMs.toFixed(1) : Math.round(latencyMs)}ms`;
+      return [
+        ["●", GREEN],
+        [latency, DIM],
+      ];
+    }
+    case "connecting":
+      return [["◷ connecting", YELLOW]];
+    case "lost":
+      return [[`✗ reconnecting ${age(state.now - since)}`, RED | BOLD]];
+  }
+}
+
+/** The tabs, and on the right what page this is. */
+export function drawTabs(region: Region, state: State): void {
+  let x = 0;
+  TABS.forEach((tab, i) => {
+    const label = ` ${i + 1} ${TITLES[tab]} `;
+    region.text(x, 0, label, state.tab === tab ? BOLD | INVERSE : PLAIN);
+    region.hit(x, 0, label.length, 1, { kind: "tab", index: i });
+    x += label.length;
+  });
+  const note = pageNote(state);
+  const space = region.width - x - 2;
+  if (space > 4) region.textRight(0, fit(note, space), DIM, 1);
+}
+
+function pageNote(state: State): string {
+  const page = currentPage(state);
+  switch (page.kind) {
+    case "workflows": {
+      const broken = state.data.info?.invalid_workflow_files.length ?? 0;
+      const known = count(state.data.workflows?.length ?? 0, "workflow");
+      return broken === 0 ? known : `${known}, ${count(broken, "invalid file")}`;
+    }
+    case "runs":
+      return count(state.data.runs?.length ?? 0, "run");
+    case "workflow":
+      return page.id;
+    case "run":
+      return page.id;
+    default:
+      return "";
+  }
+}
+
+/** Says that the principal does not answer, and how old what is shown is. Takes one row. */
+export function drawLost(region: Region, state: State): void {
+  const { lastDataMs, error } = state.connection;
+  const shown = lastDataMs === null ? "" : ` · showing the state of ${age(state.now - lastDataMs)} ago`;
+  const text = ` The principal does not answer; trying again${shown}`;
+  const why = error === null || region.width < 100 ? "" : `  (${error})`;
+  region.text(0, 0, fit(text + why, region.width).padEnd(region.width), BOLD | INVERSE | YELLOW);
+}
+
+/** The keys that matter here. */
+export function drawFooter(region: Region, state: State): void {
+  let x = 1;
+  for (const binding of footerBindings(state)) {
+    const key = binding.label;
+    const label = binding.footer ?? "";
+    const columns = width(key) + 1 + width(label);
+    if (x + columns > region.width) break;
+    region.text(x, 0, key, BOLD);
+    region.text(x + width(key) + 1, 0, label, DIM);
+    region.hit(x, 0, columns, 1, { kind: "key", key: binding.keys[0] ?? "" });
+    x += columns + 2;
+  }
+}
+
+function footerBindings(state: State): Binding[] {
+  return bindingsFor(state).filter((binding) => binding.footer !== undefined);
+}
+
+/** Messages at the lower right, the newest at the bottom. */
+export function drawToasts(region: Region, state: State): void {
+  const toasts = state.toasts.filter((toast) => toast.until > state.now).slice(-3);
+  toasts.forEach((toast, i) => {
+    const style = { info: PLAIN, good: GREEN, bad: RED }[toast.kind] | BOLD | INVERSE;
+    const text = ` ${fit(toast.text, region.width - 4)} `;
+    region.textRight(region.height - toasts.length + i, text, style, 1);
+  });
+}
+
+/** Said when the screen is too small for anything else. */
+export function drawTooSmall(region: Region): void {
+  const lines = ["cdktr needs 40×10", `this is ${region.width}×${region.height}`];
+  lines.forEach((line, y) => {
+    region.text(0, y, line);
+  });
+}

@@ -1,0 +1,68 @@
+/** The tasks of a run in time. */
+import type { RunDetails } from "../../protocol/messages.ts";
+import { duration } from "../format.ts";
+import { tasksOf } from "../lists/run-tasks.ts";
+import type { Region } from "../screen/canvas.ts";
+import { BOLD, DIM, INVERSE, PLAIN, UNDERLINE } from "../screen/style.ts";
+import { pad, width } from "../screen/text.ts";
+import type { ListState } from "../state.ts";
+import { STATUS_LOOK, statusSymbol } from "../status-look.ts";
+import { taskDuration } from "./run-tasks.ts";
+import { drawScrollbar, keepInSight } from "./table.ts";
+
+const LONGEST_NAME = 24;
+const TIME = 7;
+
+export function drawGantt(
+  region: Region,
+  run: RunDetails,
+  now: number,
+  name: string,
+  list: Readonly<ListState> | undefined,
+  selected: string | null,
+): void {
+  const tasks = tasksOf(run);
+  const starts = tasks.flatMap(({ run: task }) => (task?.started_at_ms == null ? [] : [task.started_at_ms]));
+  const begin = Math.min(run.started_at_ms ?? now, ...starts);
+  const end = Math.max(begin + 1, run.finished_at_ms ?? now);
+  const names = Math.min(LONGEST_NAME, Math.max(4, ...tasks.map((task) => width(task.id))));
+  const left = names + 4;
+  const columns = Math.max(4, region.width - left - TIME - 2);
+  drawAxis(region, left, columns, end - begin);
+  const height = Math.max(0, region.height - 1);
+  const index = tasks.findIndex((task) => task.id === selected);
+  const top = keepInSight(list?.top ?? 0, index, height, tasks.length);
+  region.canvas.report(name, { top, height });
+  for (let y = 0; y < height; y++) {
+    const task = tasks[top + y];
+    if (task === undefined) break;
+    const { id, run: execution } = task;
+    const status = execution?.status ?? "PENDING";
+    const mark = id === selected ? INVERSE : PLAIN;
+    const [symbol, style] = statusSymbol(status);
+    region.text(0, y + 1, symbol, style);
+    region.text(2, y + 1, pad(id, names), (status === "RUNNING" ? BOLD : PLAIN) | mark);
+    region.hit(0, y + 1, region.width, 1, { kind: "row", list: name, id: id });
+    if (execution?.started_at_ms == null) continue;
+    const at = (ms: number) => Math.round(((ms - begin) / (end - begin)) * columns);
+    const from = Math.min(columns - 1, at(execution.started_at_ms));
+    const to = Math.max(from + 1, at(execution.finished_at_ms ?? now));
+    region.text(left, y + 1, "·".repeat(columns), DIM);
+    region.text(left + from, y + 1, "█".repeat(to - from), STATUS_LOOK[status].style);
+    const ms = taskDuration(execution, now);
+    region.text(left + columns + 1, y + 1, pad(ms === null ? "" : duration(ms), TIME, "right"));
+  }
+  drawScrollbar(region.sub(region.width - 1, 1, 1, height), top, height, tasks.length);
+}
+
+/** Times along the top. */
+function drawAxis(region: Region, left: number, columns: number, span: number): void {
+  region.rule(0, UNDERLINE, " ");
+  region.text(0, 0, "TASK", BOLD | UNDERLINE);
+  const marks = Math.max(1, Math.floor(columns / 14));
+  for (let i = 0; i <= marks; i++) {
+    const label = i === 0 ? "0" : duration((span * i) / marks);
+    const x = Math.round((columns * i) / marks);
+    region.text(left + (i === 0 ? 0 : x - width(label)), 0, label, DIM | UNDERLINE);
+  }
+}

@@ -1,0 +1,58 @@
+/** The graph of a workflow's tasks; of a run, with the status of each. */
+import { graphLines } from "../../workflow/graph.ts";
+import type { WorkflowDefinition } from "../../workflow/model.ts";
+import type { RunStatus } from "../../workflow/status.ts";
+import type { Region, Span } from "../screen/canvas.ts";
+import { CYAN, DIM, INVERSE, PLAIN, type Style } from "../screen/style.ts";
+import type { ListState } from "../state.ts";
+import { STATUS_LOOK } from "../status-look.ts";
+import { drawLines } from "./lines.ts";
+import { keepInSight } from "./table.ts";
+
+/** Draws the graph with the selected task in sight; `name` is that of the list of tasks. */
+export function drawTaskGraph(
+  region: Region,
+  definition: WorkflowDefinition,
+  statusOf: ((task: string) => RunStatus) | null,
+  name: string,
+  list: Readonly<ListState> | undefined,
+  selected: string | null,
+): void {
+  const tasks = definition.tasks.map((task) => ({
+    id: task.id,
+    depends: task.depends,
+    status: statusOf?.(task.id) ?? null,
+  }));
+  const lines = graphLines(tasks, { width: Math.max(20, region.width - 2) });
+  const at = lines.findIndex((line) => line.some((span) => span.task === selected));
+  const columns = Math.max(
+    0,
+    ...lines.map((line) => line.reduce((sum, span) => sum + Bun.stringWidth(span.text), 0)),
+  );
+  const margin = Math.max(0, Math.floor((region.width - 2 - columns) / 2));
+  const spans = lines.map((line): Span[] => [
+    [" ".repeat(margin), PLAIN],
+    ...line.map(({ text, task }): Span => [text, task === null ? DIM : taskStyle(task, statusOf, selected)]),
+  ]);
+  // The box around the selected task is to be seen whole.
+  const low = keepInSight(list?.top ?? 0, Math.max(0, at - 2), region.height, lines.length);
+  const top = keepInSight(low, Math.min(lines.length - 1, at + 2), region.height, lines.length);
+  drawLines(region, spans, top, name);
+  lines.slice(top, top + region.height).forEach((line, y) => {
+    let x = margin;
+    for (const { text, task } of line) {
+      const wide = Bun.stringWidth(text);
+      if (task !== null) region.hit(x, y, wide, 1, { kind: "row", list: name, id: task });
+      x += wide;
+    }
+  });
+}
+
+function taskStyle(
+  task: string,
+  statusOf: ((task: string) => RunStatus) | null,
+  selected: string | null,
+): Style {
+  const style = statusOf === null ? CYAN : STATUS_LOOK[statusOf(task)].style;
+  return task === selected ? style | INVERSE : style;
+}

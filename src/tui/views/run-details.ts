@@ -1,0 +1,68 @@
+/** Everything else about a run: ids, parameters, attempts. */
+import type { RunDetails } from "../../protocol/messages.ts";
+import { dateTime, duration } from "../format.ts";
+import type { Region, Span } from "../screen/canvas.ts";
+import { BOLD, CYAN, DIM, PLAIN, RED } from "../screen/style.ts";
+import { wrapWords } from "../screen/text.ts";
+import type { State } from "../state.ts";
+import { statusSpans } from "../status-look.ts";
+import { drawLines } from "./lines.ts";
+
+export function drawRunDetails(region: Region, run: RunDetails, state: State): void {
+  const name = `run:${run.workflow_instance_id}:details`;
+  drawLines(region, lines(run, state.now, region.width - 2), state.scroll[name] ?? 0, name);
+}
+
+function lines(run: RunDetails, now: number, columns: number): Span[][] {
+  const fact = (title: string, value: string | null): Span[][] =>
+    value === null
+      ? []
+      : [
+          [
+            [title.padEnd(12), DIM],
+            [value, PLAIN],
+          ],
+        ];
+  const time = (ms: number | null) => (ms === null ? null : dateTime(ms));
+  const result: Span[][] = [
+    ...fact("Run", run.workflow_instance_id),
+    ...fact("Workflow", `${run.workflow_id} (${run.workflow_name})`),
+    ...fact("Trigger", run.trigger),
+    ...fact("Retry of", run.retry_of),
+    ...fact("Agent", run.agent_id),
+    ...fact("Planned for", time(run.scheduled_time_ms)),
+    ...fact("Created", time(run.created_at_ms)),
+    ...fact("Started", time(run.started_at_ms)),
+    ...fact("Finished", time(run.finished_at_ms)),
+  ];
+  if (run.started_at_ms !== null) {
+    result.push(...fact("Waited", duration(run.started_at_ms - run.created_at_ms)));
+    result.push(...fact("Took", duration((run.finished_at_ms ?? now) - run.started_at_ms)));
+  }
+  if (run.error !== null) {
+    result.push([]);
+    for (const line of wrapWords(run.error, columns)) result.push([[line, RED]]);
+  }
+  const params = Object.entries(run.params);
+  if (params.length > 0) {
+    result.push([], [["Parameters", BOLD]]);
+    for (const [name, value] of params)
+      result.push([
+        [`  ${name}`, CYAN],
+        [` = ${JSON.stringify(value)}`, PLAIN],
+      ]);
+  }
+  result.push([], [["Attempts", BOLD]]);
+  for (const attempt of run.attempts) {
+    const began = attempt.started_at_ms === null ? "not started" : dateTime(attempt.started_at_ms);
+    result.push([
+      [`  ${attempt.attempt}  `, PLAIN],
+      ...statusSpans(attempt.status).map(([text, style]): Span => [text.padEnd(13), style]),
+      [`${began}  ${attempt.agent_id ?? ""}`, DIM],
+    ]);
+    if (attempt.error !== null) {
+      for (const line of wrapWords(attempt.error, columns - 5)) result.push([[`     ${line}`, RED]]);
+    }
+  }
+  return result;
+}

@@ -1,0 +1,131 @@
+/** The tasks of a run: as a table, and one of them in detail. */
+import type { RunDetails, TaskRunSummary } from "../../protocol/messages.ts";
+import type { TaskDefinition } from "../../workflow/model.ts";
+import { duration, kibibytes, moment } from "../format.ts";
+import { type TaskOfRun, tasksOf } from "../lists/run-tasks.ts";
+import type { Region, Span } from "../screen/canvas.ts";
+import { BOLD, CYAN, DIM, PLAIN, RED } from "../screen/style.ts";
+import { printable } from "../screen/text.ts";
+import type { State } from "../state.ts";
+import { statusSpans } from "../status-look.ts";
+import { drawTable } from "./table.ts";
+
+/** Duration of a task run, ms; null before it started. */
+export function taskDuration(task: TaskRunSummary | undefined, now: number): number | null {
+  if (task === undefined || task.started_at_ms === null) return null;
+  return Math.max(0, (task.finished_at_ms ?? now) - task.started_at_ms);
+}
+
+/** How a task run ended, in a few words. */
+function ending(task: TaskRunSummary | undefined): string {
+  if (task === undefined) return "";
+  if (task.signal !== null) return task.signal;
+  return task.exit_code === null ? "" : String(task.exit_code);
+}
+
+export function drawTaskTable(region: Region, run: RunDetails, state: State, name: string): void {
+  const cell = (text: string, style = PLAIN): Span[] => [[text, style]];
+  drawTable<TaskOfRun>(region, {
+    name,
+    rows: tasksOf(run),
+    list: state.lists[name],
+    id: (task) => task.id,
+    empty: "",
+    columns: [
+      { title: "TASK", width: 12, grow: 2, cell: (task) => cell(task.id) },
+      { title: "STATUS", width: 11, cell: ({ run: task }) => statusSpans(task?.status ?? "PENDING") },
+      {
+        title: "TIME",
+        width: 6,
+        align: "right",
+        cell: ({ run: task }) => {
+          const ms = taskDuration(task, state.now);
+          return cell(ms === null ? "–" : duration(ms), ms === null ? DIM : PLAIN);
+        },
+      },
+      {
+        title: "EXIT",
+        width: 7,
+        align: "right",
+        cell: ({ run: task }) => cell(ending(task), (task?.exit_code ?? 0) === 0 ? PLAIN : RED | BOLD),
+      },
+      {
+        title: "TRY",
+        width: 3,
+        align: "right",
+        cell: ({ run: task }) => cell(String(task?.task_attempt ?? 0), DIM),
+      },
+      {
+        title: "CPU",
+        width: 6,
+        align: "right",
+        cell: ({ run: task }) => cell(task?.cpu_ms == null ? "–" : duration(task.cpu_ms), DIM),
+      },
+      {
+        title: "MEMORY",
+        width: 6,
+        align: "right",
+        cell: ({ run: task }) => cell(task?.max_rss_kb == null ? "–" : kibibytes(task.max_rss_kb), DIM),
+      },
+      {
+        title: "COMMAND",
+        width: 10,
+        grow: 3,
+        cell: ({ definition }) => cell(definition === null ? "" : command(definition), DIM),
+      },
+    ],
+  });
+}
+
+/** What a task runs, as it would be typed. */
+export function command({ config }: TaskDefinition): string {
+  const words =
+    config.type === "Subprocess"
+      ? [config.cmd, ...config.args]
+      : config.is_uv_project
+        ? [config.uv_path ?? "uv", "run", config.script_path, ...config.args]
+        : [
+            config.uv_path ?? "uv",
+            "run",
+            ...config.packages.flatMap((name) => ["--with", name]),
+            config.script_path,
+            ...config.args,
+          ];
+  return printable(words.map((word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word}'`)).join(" "));
+}
+
+/** One task in three rows. */
+export function drawTask(region: Region, run: RunDetails, id: string, now: number): void {
+  const task = tasksOf(run).find((one) => one.id === id);
+  if (task === undefined) return;
+  const { definition, run: execution } = task;
+  const ms = taskDuration(execution, now);
+  const facts: string[] = [];
+  if (ms !== null) facts.push(duration(ms));
+  if (execution?.exit_code != null) facts.push(`exit ${execution.exit_code}`);
+  if (execution?.signal != null) facts.push(execution.signal);
+  if (execution !== undefined && execution.task_attempt > 1) {
+    facts.push(
+      `attempt ${execution.task_attempt}${definition === null ? "" : ` of ${definition.retry.max_attempts}`}`,
+    );
+  }
+  if (execution?.cpu_ms != null) facts.push(`CPU ${duration(execution.cpu_ms)}`);
+  if (execution?.max_rss_kb != null) facts.push(`memory ${kibibytes(execution.max_rss_kb)}`);
+  if (execution?.started_at_ms != null) facts.push(`started ${moment(execution.started_at_ms, now)}`);
+  region.spans(0, 0, [
+    ...statusSpans(execution?.status ?? "PENDING"),
+    [`  ${id}`, CYAN | BOLD],
+    [definition === null || definition.name === id ? "" : `  ${definition.name}`, PLAIN],
+    [
+      definition === null || definition.depends.length === 0
+        ? ""
+        : `  after ${definition.depends.join(", ")}`,
+      DIM,
+    ],
+  ]);
+  region.spans(0, 1, [[definition === null ? "" : `$ ${command(definition)}`, DIM]]);
+  region.spans(0, 2, [
+    [facts.join(" · "), PLAIN],
+    [execution?.error == null ? "" : `${facts.length > 0 ? "  " : ""}${execution.error}`, RED],
+  ]);
+}

@@ -1,0 +1,79 @@
+/** A run: its graph, its tasks in time, their details, its log. */
+import type { RunDetails } from "../../protocol/messages.ts";
+import { duration, moment } from "../format.ts";
+import { selectedOf } from "../lists/list-ids.ts";
+import { statusOfTask } from "../lists/run-tasks.ts";
+import type { Region, Span } from "../screen/canvas.ts";
+import { BOLD, CYAN, DIM, PLAIN, RED } from "../screen/style.ts";
+import { fit } from "../screen/text.ts";
+import { type Page, RUN_PANES, type State } from "../state.ts";
+import { statusSpans } from "../status-look.ts";
+import { drawGantt } from "./gantt.ts";
+import { drawTaskGraph } from "./graph.ts";
+import { drawLog } from "./log.ts";
+import { drawPanes } from "./panes.ts";
+import { drawRunDetails } from "./run-details.ts";
+import { drawTask, drawTaskTable } from "./run-tasks.ts";
+
+/** Rows that the selected task's details take below the graph and the Gantt view. */
+const TASK_ROWS = 4;
+
+export function drawRun(region: Region, state: State, page: Extract<Page, { kind: "run" }>): void {
+  const run = state.data.runDetails.get(page.id);
+  if (run === undefined) {
+    const problem = state.data.detailErrors.get(`run ${page.id}`);
+    region.spans(1, 1, [problem === undefined ? ["Loading …", DIM] : [problem, RED]]);
+    return;
+  }
+  const panes = region.sub(0, 1, region.width, 1);
+  region.spans(1, 0, headline(run, state.now), region.width - 2);
+  drawPanes(panes, RUN_PANES, page.pane, 1);
+  if (run.error !== null) panes.textRight(0, fit(run.error, panes.width - 42), RED, 1);
+  const body = region.sub(0, 2, region.width, region.height - 2);
+  const name = `tasks:${page.id}`;
+  const selected = selectedOf(state, name);
+  switch (page.pane) {
+    case "graph":
+    case "gantt": {
+      const upper = body.sub(1, 0, body.width - 1, body.height - TASK_ROWS);
+      if (page.pane === "gantt") drawGantt(upper, run, state.now, name, state.lists[name], selected);
+      else if (run.definition === null) upper.text(0, 0, "The definition of so old a run is not kept.", DIM);
+      else {
+        drawTaskGraph(upper, run.definition, statusOfTask(run), name, state.lists[name], selected);
+      }
+      const lower = body.sub(0, body.height - TASK_ROWS, body.width, TASK_ROWS);
+      lower.rule(0);
+      if (selected !== null)
+        drawTask(lower.sub(1, 1, lower.width - 2, TASK_ROWS - 1), run, selected, state.now);
+      break;
+    }
+    case "tasks":
+      drawTaskTable(body, run, state, name);
+      break;
+    case "log":
+      drawLog(body, state);
+      break;
+    case "details":
+      drawRunDetails(body.sub(1, 0, body.width - 1, body.height), run, state);
+      break;
+  }
+}
+
+/** The run in one line. */
+function headline(run: RunDetails, now: number): Span[] {
+  const took = run.started_at_ms === null ? null : (run.finished_at_ms ?? now) - run.started_at_ms;
+  const done = run.tasks.filter((task) =>
+    ["COMPLETED", "FAILED", "SKIPPED", "CANCELLED", "CRASHED"].includes(task.status),
+  );
+  return [
+    ...statusSpans(run.status),
+    ["  ", PLAIN],
+    [run.workflow_id, BOLD],
+    [`  ${done.length}/${run.definition?.tasks.length ?? run.tasks.length} tasks`, CYAN],
+    [took === null ? "" : `  ${duration(took)}`, PLAIN],
+    [`  ${run.trigger}`, DIM],
+    [run.agent_id === null ? "" : `  on ${run.agent_id}`, DIM],
+    [run.attempt > 1 ? `  attempt ${run.attempt}` : "", DIM],
+    [`  ${moment(run.created_at_ms, now)}`, DIM],
+  ];
+}

@@ -1,0 +1,126 @@
+/** A workflow in words: description, schedule, tasks. */
+
+import type { TaskDefinition } from "../../workflow/model.ts";
+import { nextFiring } from "../../workflow/schedule.ts";
+import { cronInWords } from "../cron-words.ts";
+import { dateTime, duration, moment, until } from "../format.ts";
+import { firingAfter, HISTORY, runsByWorkflow } from "../lists/workflow-rows.ts";
+import type { Region, Span } from "../screen/canvas.ts";
+import { BOLD, CYAN, DIM, PLAIN, RED } from "../screen/style.ts";
+import { wrapWords } from "../screen/text.ts";
+import type { State } from "../state.ts";
+import { statusSpans } from "../status-look.ts";
+import { drawLines } from "./lines.ts";
+import { sparkline } from "./spark.ts";
+
+export function drawOverview(region: Region, state: State, id: string): void {
+  drawLines(
+    region,
+    overviewLines(state, id, region.width),
+    state.scroll[`workflow:${id}:overview`] ?? 0,
+    `workflow:${id}:overview`,
+  );
+}
+
+function overviewLines(state: State, id: string, width: number): Span[][] {
+  const workflow = state.data.workflows?.find((one) => one.id === id);
+  if (workflow === undefined) {
+    return [[[state.data.workflows === null ? "Loading …" : `There is no workflow ${id} any more.`, DIM]]];
+  }
+  const lines: Span[][] = [
+    [[workflow.name, BOLD]],
+    [
+      [workflow.id, CYAN],
+      [`  ${workflow.path}`, DIM],
+    ],
+  ];
+  if (workflow.error !== null) {
+    lines.push([]);
+    lines.push([["✗ The file is invalid; the last valid version stays in force:", RED | BOLD]]);
+    for (const line of wrapWords(workflow.error, width)) lines.push([[line, RED]]);
+  }
+  if (workflow.description !== null) {
+    lines.push([]);
+    for (const line of wrapWords(workflow.description.trim(), width)) lines.push([[line, PLAIN]]);
+  }
+  lines.push([], [["Schedule", BOLD]]);
+  lines.push(...scheduleLines(state, workflow));
+  const params = Object.entries(workflow.params);
+  if (params.length > 0) {
+    lines.push([], [["Parameters", BOLD]]);
+    for (const [name, { description, default: byDefault }] of params) {
+      lines.push([
+        [`  ${name}`, CYAN],
+        [
+          byDefault === null ? " (required)" : ` = ${JSON.stringify(byDefault)}`,
+          byDefault === null ? BOLD : PLAIN,
+        ],
+        [description === null ? "" : `  ${description}`, DIM],
+      ]);
+    }
+  }
+  const runs = runsByWorkflow(state.data.runs).get(id) ?? [];
+  lines.push([], [["Last runs  ", BOLD], ...sparkline(runs, HISTORY, state.now)]);
+  if (runs.length === 0) lines.push([["  It has not run yet; t triggers it.", DIM]]);
+  for (const run of runs.slice(0, 5)) {
+    const took =
+      run.started_at_ms === null ? "" : duration((run.finished_at_ms ?? state.now) - run.started_at_ms);
+    lines.push([
+      ["  ", PLAIN],
+      ...statusSpans(run.status).map(([text, style]): Span => [text.padEnd(12), style]),
+      [`${moment(run.created_at_ms, state.now).padEnd(17)} ${took.padEnd(7)} ${run.trigger}`, DIM],
+    ]);
+  }
+  const definition = state.data.workflowDetails.get(id)?.definition;
+  lines.push([], [[`Tasks (${workflow.tasks})`, BOLD]]);
+  for (const task of definition?.tasks ?? []) lines.push(...taskLines(task, width));
+  const problem = state.data.detailErrors.get(`workflow ${id}`);
+  if (problem !== undefined) lines.push([[`  ${problem}`, RED]]);
+  return lines;
+}
+
+function scheduleLines(state: State, workflow: NonNullable<State["data"]["workflows"]>[number]): Span[][] {
+  if (workflow.cron === null) return [[["  None: it runs when it is triggered.", DIM]]];
+  const zone = workflow.timezone === null ? "" : ` (${workflow.timezone})`;
+  const lines: Span[][] = [
+    [
+      [`  ${cronInWords(workflow.cron)}${zone}`, PLAIN],
+      [`  ${workflow.cron}`, DIM],
+    ],
+  ];
+  if (workflow.start_time !== null) lines.push([[`  not before ${workflow.start_time}`, DIM]]);
+  let after = state.now;
+  for (let i = 0; i < 5; i++) {
+    let next: number | null = null;
+    try {
+      next = i === 0 ? firingAfter(workflow, after) : nextFiring(workflow, after);
+    } catch {
+      // The zone may be one that only the principal's host knows.
+    }
+    if (next === null) break;
+    lines.push([
+      [i === 0 ? "  next " : "       ", DIM],
+      [dateTime(next), PLAIN],
+      [i === 0 ? `  ${until(next - state.now)}` : "", CYAN],
+    ]);
+    after = next;
+  }
+  return lines;
+}
+
+function taskLines(task: TaskDefinition, width: number): Span[][] {
+  const { config } = task;
+  const command =
+    config.type === "Subprocess" ? [config.cmd, ...config.args].join(" ") : `uv run ${config.script_path}`;
+  const first: Span[] = [
+    [`  ${task.id}`, CYAN],
+    [task.depends.length === 0 ? "" : `  after ${task.depends.join(", ")}`, DIM],
+  ];
+  const extras: string[] = [];
+  if (task.retry.max_attempts > 1) extras.push(`${task.retry.max_attempts} attempts`);
+  if (task.timeout_ms !== null) extras.push(`timeout ${duration(task.timeout_ms)}`);
+  if (extras.length > 0) first.push([`  ${extras.join(", ")}`, DIM]);
+  const lines: Span[][] = [first];
+  if (width > 40) lines.push([[`    $ ${command.replaceAll("\n", "⏎")}`, DIM]]);
+  return lines;
+}
