@@ -16,6 +16,8 @@ export const IN_MEMORY = ":memory:";
 /** What DuckDB may use of the machine: it serves a coordinator, which must not starve. */
 const THREADS = 2;
 const MEMORY_LIMIT = "512MB";
+/** Log of changes that may collect before it is worked into the file: seldom enough not to slow writing, little enough to read at a start. */
+const CHECKPOINT_THRESHOLD = "64MB";
 
 let module: Promise<DuckDB> | undefined;
 
@@ -67,6 +69,7 @@ export async function openDatabase(options: DatabaseOptions): Promise<OpenDataba
   const instance = await duckdb.DuckDBInstance.create(options.path, {
     threads: String(THREADS),
     memory_limit: MEMORY_LIMIT,
+    checkpoint_threshold: CHECKPOINT_THRESHOLD,
     temp_directory: options.tempDirectory,
     autoinstall_known_extensions: "false",
     autoload_known_extensions: "false",

@@ -1,5 +1,5 @@
 /** What goes wrong with the history database, in words that help. */
-import { errorMessage, InvalidInputError, UnprocessableError } from "../errors.ts";
+import { CdktrError, errorMessage, InvalidInputError, UnprocessableError } from "../errors.ts";
 
 /** The history database cannot be reached or written now. Coordination goes on; the principal tries again by itself. */
 export class HistoryUnavailableError extends UnprocessableError {}
@@ -36,6 +36,8 @@ const STATEMENT_KINDS: ReadonlySet<string> = new Set([
 const RETRIES =
   "cdktr tries again by itself, and nothing is lost meanwhile: agents keep their lines on disk.";
 
+const DISK_FULL = /No space left|File too large|Disk quota exceeded|not enough space|Out of space/i;
+
 /** What is the matter, found in DuckDB's message: a pattern, what to say, what to do. */
 const CAUSES: readonly [RegExp, (path: string, match: RegExpExecArray) => string, string][] = [
   [
@@ -49,7 +51,7 @@ const CAUSES: readonly [RegExp, (path: string, match: RegExpExecArray) => string
     `Close it there. To read it while the principal runs, use 'cdktr db query' or 'cdktr db backup'. ${RETRIES}`,
   ],
   [
-    /No space left|File too large|Disk quota exceeded|not enough space|Out of space/i,
+    DISK_FULL,
     (path) => `The disk is full: the history database ${path} cannot be written.`,
     `Free space there. ${RETRIES}`,
   ],
@@ -94,6 +96,11 @@ export function historyUnavailable(error: unknown, path: string): HistoryUnavail
   });
 }
 
+/** Whether `error` says that a disk or a quota is full. */
+export function isDiskFull(error: unknown): boolean {
+  return DISK_FULL.test(errorMessage(error));
+}
+
 /** Whether the connection to the database is of no use any more after `error`: it must be opened anew. */
 export function isFatal(error: unknown): boolean {
   const text = errorMessage(error instanceof HistoryUnavailableError ? error.cause : error);
@@ -104,7 +111,8 @@ export function isFatal(error: unknown): boolean {
  * Turns what a reading statement threw into the typed error.
  * @param what begins the sentence: "The query", "The pattern"
  */
-export function readError(error: unknown, path: string, what: string): Error {
+export function readError(error: unknown, path: string, what: string): CdktrError {
+  if (error instanceof CdktrError) return error;
   const text = errorMessage(error);
   const kind = kindOf(text);
   if (STATEMENT_KINDS.has(kind)) {

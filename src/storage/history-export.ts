@@ -40,6 +40,18 @@ export async function writeBackup(connection: DuckDBConnection, file: string): P
   try {
     await connection.run(`COPY FROM DATABASE ${source} TO ${target}`);
   } finally {
-    await connection.run(`DETACH ${target}`);
+    await detach(connection, target);
+  }
+}
+
+/** What interrupts the copying may interrupt this as well; the copy must not stay in sight. */
+async function detach(connection: DuckDBConnection, target: string): Promise<void> {
+  for (let tries = 5; ; tries--) {
+    try {
+      await connection.run(`DETACH ${target}`);
+      return;
+    } catch (error) {
+      if (tries === 0) throw error;
+    }
   }
 }

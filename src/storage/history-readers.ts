@@ -5,6 +5,8 @@ import { HistoryUnavailableError } from "./history-error.ts";
 
 /** Queries that run at once; further ones wait their turn. */
 const MAX_READERS = 4;
+/** Pause between interrupts of what does not stop, ms. */
+const INTERRUPT_INTERVAL_MS = 20;
 
 /** The connections that read. */
 export class HistoryReaders {
@@ -42,20 +44,19 @@ export class HistoryReaders {
     const deadline = performance.now() + timeoutMs;
     const connection = await this.#acquire();
     let expired = false;
+    let interrupting: NodeJS.Timeout | undefined;
     const timer = setTimeout(
       () => {
         expired = true;
-        connection.interrupt();
+        interrupting = interruptUntilStopped([connection]);
       },
       Math.max(0, deadline - performance.now()),
     );
     try {
       const result = await work(connection);
-      clearTimeout(timer);
       this.#release(connection, !expired);
       return result;
     } catch (error) {
-      clearTimeout(timer);
       this.#release(connection, false);
       if (expired) {
         throw new UnprocessableError(`The query was stopped: it ran for more than ${timeoutMs / 1000} s.`, {
@@ -65,6 +66,9 @@ export class HistoryReaders {
       }
       if (this.#closed) throw closing(error);
       throw error;
+    } finally {
+      clearTimeout(timer);
+      clearInterval(interrupting);
     }
   }
 
@@ -72,8 +76,13 @@ export class HistoryReaders {
   async close(): Promise<void> {
     this.#closed = true;
     for (const wake of this.#waiting.splice(0)) wake();
-    for (const connection of this.#busy) connection.interrupt();
-    if (this.#taken > 0) await new Promise<void>((resolve) => (this.#drained = resolve));
+    if (this.#taken > 0) {
+      const interrupting = interruptUntilStopped(this.#busy);
+      await new Promise<void>((resolve) => {
+        this.#drained = resolve;
+      });
+      clearInterval(interrupting);
+    }
     for (const connection of this.#idle.splice(0)) connection.disconnectSync();
   }
 
@@ -111,6 +120,15 @@ export class HistoryReaders {
     this.#waiting.shift()?.();
     if (this.#taken === 0) this.#drained?.();
   }
+}
+
+/** Interrupts again and again: one that comes between two statements of a connection has no effect. */
+function interruptUntilStopped(connections: Iterable<DuckDBConnection>): NodeJS.Timeout {
+  const interrupt = () => {
+    for (const connection of connections) connection.interrupt();
+  };
+  interrupt();
+  return setInterval(interrupt, INTERRUPT_INTERVAL_MS);
 }
 
 function closing(cause?: unknown): HistoryUnavailableError {

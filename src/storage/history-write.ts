@@ -34,7 +34,7 @@ export interface HistoryCursors {
 }
 
 /** Lines given to DuckDB in one statement: what a core's cache holds. */
-const STATEMENT_LINES = 2_000;
+const STATEMENT_LINES = 4_000;
 const STATEMENT_CHARACTERS = 1024 * 1024;
 
 const INSERT_LINES = `

@@ -1,5 +1,6 @@
 /** The history database: one file that holds logs and statuses, one connection that writes, a few that read. */
 import { mkdirSync, statSync } from "node:fs";
+import { UnprocessableError } from "../errors.ts";
 import type {
   ListRuns,
   LogPage,
@@ -9,7 +10,7 @@ import type {
   SearchLogs,
 } from "../protocol/messages.ts";
 import { IN_MEMORY, type OpenDatabase, openDatabase } from "./duckdb.ts";
-import { historyUnavailable, isFatal, readError } from "./history-error.ts";
+import { historyUnavailable, isDiskFull, isFatal, readError } from "./history-error.ts";
 import { exportTables, writeBackup } from "./history-export.ts";
 import { type LegacyLogQuery, queryLogLines, searchLogs } from "./history-logs.ts";
 import { runQuery } from "./history-query.ts";
@@ -165,23 +166,27 @@ export class HistoryDatabase {
   /**
    * Writes one Parquet file a table and view into `directory`, all from the same state.
    * @returns file name → number of rows
-   * @throws HistoryUnavailableError
+   * @throws UnprocessableError when there is no room for them; HistoryUnavailableError
    */
-  exportTo(directory: string): Promise<Map<string, number>> {
-    return this.#read("The export", EXPORT_TIMEOUT_MS, (connection) =>
-      exportTables(connection, directory, this.#disordered),
-    );
+  async exportTo(directory: string): Promise<Map<string, number>> {
+    try {
+      return await this.#readers.read(EXPORT_TIMEOUT_MS, (connection) =>
+        exportTables(connection, directory, this.#disordered),
+      );
+    } catch (error) {
+      throw isDiskFull(error) ? noRoom(error, directory) : this.#readFailure(error, "The export");
+    }
   }
 
   /**
    * Writes a consistent copy of the database to `file`, which any DuckDB client can open.
-   * @throws HistoryUnavailableError
+   * @throws UnprocessableError when there is no room for it; HistoryUnavailableError
    */
   async backupTo(file: string): Promise<void> {
     try {
       await this.#readers.lend(EXPORT_TIMEOUT_MS, (connection) => writeBackup(connection, file));
     } catch (error) {
-      throw this.#readFailure(error, "The backup");
+      throw isDiskFull(error) ? noRoom(error, file) : this.#readFailure(error, "The backup");
     }
   }
 
@@ -215,6 +220,13 @@ export class HistoryDatabase {
     if (isFatal(error)) this.#broken = true;
     return historyUnavailable(error, this.path);
   }
+}
+
+function noRoom(cause: unknown, path: string): UnprocessableError {
+  return new UnprocessableError(`The disk is full: there is no room for ${path}.`, {
+    cause,
+    hint: "Free space there, or set CDKTR_APP_DATA_DIRECTORY to a directory on another disk.",
+  });
 }
 
 /** Never opens the file: closing it again would give up DuckDB's lock on it. */

@@ -1,0 +1,387 @@
+import { describe, expect, test } from "bun:test";
+import { writeFileSync } from "node:fs";
+import { openDatabase } from "../../src/storage/duckdb.ts";
+import type { HistoryDatabase } from "../../src/storage/history.ts";
+import { HistoryUnavailableError } from "../../src/storage/history-error.ts";
+import type { PendingStatus } from "../../src/storage/status-outbox.ts";
+import { pythonWith } from "../support/python.ts";
+import { line, logs, openHistory, rowsOf, runRow, TestDirectory, taskRow } from "./history-support.ts";
+
+const run = (id: number, fields: Parameters<typeof runRow>[0] = {}): PendingStatus => ({
+  id,
+  table: "workflow_run_status",
+  row: runRow(fields),
+});
+const task = (id: number, fields: Parameters<typeof taskRow>[0] = {}): PendingStatus => ({
+  id,
+  table: "task_run_status",
+  row: taskRow(fields),
+});
+
+describe("writing", () => {
+  test("stores the columns of a line exactly, whatever its text", async () => {
+    using directory = new TestDirectory();
+    const history = await openHistory(directory);
+    const payloads = [
+      "",
+      "plain",
+      "a\x01b\x01",
+      "nul \0 here",
+      "\r progress",
+      "é ✓ 𝄞",
+      "'quotes' \"too\" \\n",
+      " ",
+    ];
+    await history.write(
+      logs(
+        "s",
+        1,
+        payloads.map((payload) => line({ payload })),
+      ),
+    );
+    const rows = await rowsOf(
+      history,
+      "SELECT payload, level, timestamp_ms, agent_id, stream_id, seq FROM logstore ORDER BY seq",
+    );
+    expect(rows).toEqual(
+      payloads.map((payload, i) => [payload, "INFO", 1_760_000_000_000, "agent-1", "s", i + 1]),
+    );
+    await history.close();
+  });
+
+  test("an empty line keeps its number and is not stored", async () => {
+    using directory = new TestDirectory();
+    const history = await openHistory(directory);
+    await history.write(logs("s", 5, [line(), "", line({ payload: "after" })]));
+    expect(await rowsOf(history, "SELECT seq, payload FROM logstore ORDER BY seq")).toEqual([
+      [5, "hello"],
+      [7, "after"],
+    ]);
+    expect((await history.cursors()).streams).toEqual(new Map([["s", 7]]));
+    await history.close();
+  });
+
+  test("rows, cursors and order survive closing", async () => {
+    using directory = new TestDirectory();
+    const first = await openHistory(directory);
+    const lines = Array.from({ length: 12_345 }, (_, i) => line({ payload: `${i}` }));
+    await first.write(logs("s", 1, lines));
+    await first.write({ ...logs("t", 1, [line()]), statuses: [run(7), task(9)] });
+    await first.close();
+    const second = await openHistory(directory);
+    expect(await second.cursors()).toEqual({
+      outbox: 9,
+      streams: new Map([
+        ["s", 12_345],
+        ["t", 1],
+      ]),
+    });
+    expect(
+      await rowsOf(
+        second,
+        "SELECT count(*), bool_and(payload = (seq - 1)::VARCHAR AND rowid = seq - 1) FROM logstore WHERE stream_id = 's'",
+      ),
+    ).toEqual([[12_345, true]]);
+    await second.close();
+  });
+
+  test("a status row with odd values does not block the others", async () => {
+    using directory = new TestDirectory();
+    const history = await openHistory(directory);
+    await history.write({
+      logs: [],
+      disordered: [],
+      statuses: [
+        run(1, { error: "half a pair \ud800, a nul \0 and a\nline feed", params: '{"k":"\\ud800"}' }),
+        run(2, { status: "NONSENSE" as "PENDING" }),
+        task(3, { cpu_ms: 1.25, max_rss_kb: 1000.6, exit_code: -1, signal: "SIGKILL" }),
+      ],
+    });
+    expect(await rowsOf(history, "SELECT status, error FROM workflow_run_status")).toEqual([
+      ["PENDING", "half a pair \ufffd, a nul \0 and a\nline feed"],
+      [null, null],
+    ]);
+    expect(
+      await rowsOf(history, "SELECT cpu_ms, max_rss_kb, exit_code, signal FROM task_run_status"),
+    ).toEqual([[1.25, 1001, -1, "SIGKILL"]]);
+    expect((await history.cursors()).outbox).toBe(3);
+    await history.close();
+  });
+
+  test("works in memory", async () => {
+    using directory = new TestDirectory();
+    const history = await openHistory(directory, ":memory:");
+    await history.write(logs("s", 1, [line()]));
+    expect(await rowsOf(history, "SELECT count(*) FROM logstore")).toEqual([[1]]);
+    expect(history.stale).toBe(false);
+    await history.close();
+  });
+});
+
+describe("views", () => {
+  test("workflow_runs has one row a run: the newest state by attempt, then by insertion", async () => {
+    using directory = new TestDirectory();
+    const history = await openHistory(directory);
+    await history.write({
+      logs: [],
+      disordered: [],
+      statuses: [
+        run(1, { timestamp_ms: 1000, created_at_ms: 1000, params: '{"day":"1"}' }),
+        run(2, { status: "RUNNING", timestamp_ms: 1100, created_at_ms: 1000, agent_id: "a" }),
+        run(3, { status: "CRASHED", timestamp_ms: 1900, created_at_ms: 1000, agent_id: "a", error: "lost" }),
+        run(4, { status: "PENDING", timestamp_ms: 1900, created_at_ms: 1000, attempt: 2 }),
+        // The clock of agent b is behind.
+        run(5, { status: "RUNNING", timestamp_ms: 1800, created_at_ms: 1000, attempt: 2, agent_id: "b" }),
+        run(6, { status: "COMPLETED", timestamp_ms: 1850, created_at_ms: 1000, attempt: 2, agent_id: "b" }),
+        run(7, { workflow_instance_id: "run-2", timestamp_ms: 5000, created_at_ms: 5000, trigger: "cron" }),
+      ],
+    });
+    const rows = await rowsOf(
+      history,
+      `SELECT workflow_instance_id, status, trigger, attempt, agent_id, created_at_ms, started_at_ms, finished_at_ms, duration_ms, error
+       FROM workflow_runs ORDER BY created_at_ms`,
+    );
+    expect(rows).toEqual([
+      ["run-1", "COMPLETED", "cli", 2, "b", 1000, 1100, 1850, 750, null],
+      ["run-2", "PENDING", "cron", 1, null, 5000, null, null, null, null],
+    ]);
+    await history.close();
+  });
+
+  test("task_runs has one row a task run", async () => {
+    using directory = new TestDirectory();
+    const history = await openHistory(directory);
+    await history.write({
+      logs: [],
+      disordered: [],
+      statuses: [
+        task(1, { status: "PENDING", timestamp_ms: 10, task_attempt: 0 }),
+        task(2, { status: "RUNNING", timestamp_ms: 20 }),
+        task(3, { status: "WAITING", timestamp_ms: 30, exit_code: 1 }),
+        task(4, { status: "RUNNING", timestamp_ms: 40, task_attempt: 2 }),
+        task(5, {
+          status: "COMPLETED",
+          timestamp_ms: 60,
+          task_attempt: 2,
+          exit_code: 0,
+          cpu_ms: 5.5,
+          max_rss_kb: 99,
+        }),
+        task(6, {
+          task_instance_id: "task-2",
+          task_id: "load",
+          status: "SKIPPED",
+          timestamp_ms: 61,
+          task_attempt: 0,
+        }),
+      ],
+    });
+    const rows = await rowsOf(
+      history,
+      "SELECT task_id, status, task_attempt, started_at_ms, finished_at_ms, duration_ms, exit_code, cpu_ms, max_rss_kb FROM task_runs ORDER BY task_id",
+    );
+    expect(rows).toEqual([
+      ["extract", "COMPLETED", 2, 20, 60, 40, 0, 5.5, 99],
+      ["load", "SKIPPED", 0, null, 61, null, null, null, null],
+    ]);
+    await history.close();
+  });
+
+  test("an old run is found with its attempts and tasks", async () => {
+    using directory = new TestDirectory();
+    const history = await openHistory(directory);
+    const params = '{"day":"1"}';
+    await history.write({
+      logs: [],
+      disordered: [],
+      statuses: [
+        run(1, { timestamp_ms: 1, created_at_ms: 1, params }),
+        run(2, { status: "RUNNING", timestamp_ms: 2, created_at_ms: 1, params, agent_id: "a" }),
+        task(3, { status: "COMPLETED", timestamp_ms: 3, exit_code: 0 }),
+        run(4, {
+          status: "CRASHED",
+          timestamp_ms: 4,
+          created_at_ms: 1,
+          params,
+          agent_id: "a",
+          error: "lost",
+        }),
+        run(5, { status: "RUNNING", timestamp_ms: 5, created_at_ms: 1, params, agent_id: "b", attempt: 2 }),
+        task(6, {
+          task_id: "load",
+          task_instance_id: "task-9",
+          status: "FAILED",
+          timestamp_ms: 6,
+          attempt: 2,
+          exit_code: 3,
+        }),
+        run(7, { status: "FAILED", timestamp_ms: 7, created_at_ms: 1, params, agent_id: "b", attempt: 2 }),
+        run(8, { workflow_instance_id: "run-2", created_at_ms: 9, status: "COMPLETED" }),
+      ],
+    });
+    const found = await history.findRun("run-1");
+    expect(found).toMatchObject({
+      status: "FAILED",
+      attempt: 2,
+      started_at_ms: 2,
+      finished_at_ms: 7,
+      params: { day: "1" },
+      attempts: [
+        { attempt: 1, agent_id: "a", status: "CRASHED", started_at_ms: 2, finished_at_ms: 4, error: "lost" },
+        { attempt: 2, agent_id: "b", status: "FAILED", started_at_ms: 5, finished_at_ms: 7, error: null },
+      ],
+      tasks: [
+        { task_id: "extract", status: "COMPLETED", attempt: 1 },
+        { task_id: "load", status: "FAILED", attempt: 2, exit_code: 3 },
+      ],
+    });
+    expect(await history.findRun("none")).toBeNull();
+    expect((await history.listRuns({ limit: 10 })).map((r) => r.workflow_instance_id)).toEqual([
+      "run-2",
+      "run-1",
+    ]);
+    expect((await history.listRuns({ limit: 10 }, 9)).map((r) => r.workflow_instance_id)).toEqual(["run-1"]);
+    expect(
+      (await history.listRuns({ limit: 10, status: "FAILED" })).map((r) => r.workflow_instance_id),
+    ).toEqual(["run-1"]);
+    expect(await history.listRuns({ limit: 10, workflow_id: "other" })).toEqual([]);
+    await history.close();
+  });
+});
+
+describe("opening", () => {
+  test("takes over a database that an older writer made: its rows stay, columns and statuses are added", async () => {
+    using directory = new TestDirectory();
+    const path = directory.at("app.db");
+    const old = await openDatabase({
+      path,
+      filesDirectory: directory.at("files"),
+      tempDirectory: directory.at("temp"),
+    });
+    await old.connection.run(
+      "CREATE TYPE RunStatus AS ENUM ('PENDING', 'RUNNING', 'WAITING', 'COMPLETED', 'FAILED', 'CRASHED')",
+    );
+    await old.connection.run(
+      "CREATE TABLE logstore(workflow_id VARCHAR, workflow_name VARCHAR, workflow_instance_id VARCHAR, task_name VARCHAR, task_instance_id VARCHAR, timestamp_ms BIGINT, level VARCHAR, payload VARCHAR)",
+    );
+    await old.connection.run(
+      "CREATE TABLE workflow_run_status(workflow_id VARCHAR, workflow_instance_id VARCHAR, status RunStatus, timestamp_ms BIGINT)",
+    );
+    await old.connection.run(
+      "CREATE TABLE task_run_status(task_id VARCHAR, task_instance_id VARCHAR, workflow_instance_id VARCHAR, status RunStatus, timestamp_ms BIGINT)",
+    );
+    await old.connection.run("INSERT INTO logstore VALUES ('w', 'W', 'r', 't', 'tr', 5, 'INFO', 'old')");
+    await old.connection.run(
+      "INSERT INTO workflow_run_status VALUES ('w', 'r', 'RUNNING', 5), ('w', 'r', 'COMPLETED', 6)",
+    );
+    old.connection.disconnectSync();
+    old.instance.closeSync();
+    const history = await openHistory(directory);
+    await history.write({ ...logs("s", 1, [line()]), statuses: [run(1, { status: "CANCELLED" })] });
+    expect(await rowsOf(history, "SELECT payload, seq FROM logstore ORDER BY timestamp_ms")).toEqual([
+      ["old", null],
+      ["hello", 1],
+    ]);
+    expect(
+      await rowsOf(
+        history,
+        "SELECT workflow_instance_id, status, duration_ms FROM workflow_runs ORDER BY ALL",
+      ),
+    ).toEqual([
+      ["r", "COMPLETED", 1],
+      ["run-1", "CANCELLED", null],
+    ]);
+    await history.close();
+  });
+
+  test("refuses a database that a newer cdktr wrote", async () => {
+    using directory = new TestDirectory();
+    await (await openHistory(directory)).close();
+    const raw = await openDatabase({
+      path: directory.at("app.db"),
+      filesDirectory: directory.at("files"),
+      tempDirectory: directory.at("temp"),
+    });
+    await raw.connection.run("INSERT INTO schema_version VALUES (99, 0)");
+    raw.connection.disconnectSync();
+    raw.instance.closeSync();
+    const error = await failure(openHistory(directory));
+    expect(error.message).toContain("written by a newer cdktr (schema 99");
+  });
+
+  test("says that a file is no database, and what to do", async () => {
+    using directory = new TestDirectory();
+    writeFileSync(directory.at("app.db"), "x".repeat(20_000));
+    const error = await failure(openHistory(directory));
+    expect(error.message).toBe(`The history database ${directory.at("app.db")} is not a DuckDB database.`);
+    expect(error.hint).toContain("Move the file away");
+  });
+
+  test("says that a directory is no database", async () => {
+    using directory = new TestDirectory();
+    expect((await failure(openHistory(directory, directory.path))).message).toContain("is not available");
+  });
+
+  test("makes the directories above the file", async () => {
+    using directory = new TestDirectory();
+    const history = await openHistory(directory, directory.at("a/b/app.db"));
+    await history.close();
+  });
+
+  test("notices that the file was taken away", async () => {
+    using directory = new TestDirectory();
+    const history = await openHistory(directory);
+    expect(history.stale).toBe(false);
+    await Bun.$`mv ${directory.at("app.db")} ${directory.at("aside.db")}`.quiet();
+    expect(history.stale).toBe(true);
+    await history.close();
+  });
+});
+
+test("another DuckDB client reads the tables and views after closing", async () => {
+  using directory = new TestDirectory();
+  const history = await openHistory(directory);
+  await history.write({
+    ...logs("s", 1, [line(), line({ payload: "é\0x", level: "ERROR" })]),
+    statuses: [run(1), run(2, { status: "SKIPPED" }), task(3)],
+  });
+  await history.close();
+  const python = await pythonWith(["duckdb>=1.5"]);
+  const script = `
+import duckdb, json, sys
+db = duckdb.connect(sys.argv[1], read_only=True)
+print(json.dumps([db.execute(q).fetchall() for q in sys.argv[2:]]))`;
+  const child = Bun.spawn(
+    [
+      python,
+      "-c",
+      script,
+      directory.at("app.db"),
+      "SELECT payload, level, seq FROM logstore ORDER BY seq",
+      "SELECT status::VARCHAR FROM workflow_run_status ORDER BY rowid",
+      "SELECT workflow_instance_id, status::VARCHAR FROM workflow_runs",
+      "SELECT task_id, status::VARCHAR FROM task_runs",
+      "SELECT enum_range(NULL::RunStatus)::VARCHAR",
+    ],
+    { stdout: "pipe", stderr: "inherit" },
+  );
+  expect(JSON.parse(await child.stdout.text())).toEqual([
+    [
+      ["hello", "INFO", 1],
+      ["é\0x", "ERROR", 2],
+    ],
+    [["PENDING"], ["SKIPPED"]],
+    [["run-1", "SKIPPED"]],
+    [["extract", "RUNNING"]],
+    [["[PENDING, RUNNING, WAITING, COMPLETED, FAILED, CRASHED, SKIPPED, CANCELLED]"]],
+  ]);
+}, 180_000);
+
+async function failure(opening: Promise<HistoryDatabase>): Promise<HistoryUnavailableError> {
+  const error = await opening.then(
+    () => undefined,
+    (thrown) => thrown,
+  );
+  expect(error).toBeInstanceOf(HistoryUnavailableError);
+  return error;
+}
