@@ -1,0 +1,79 @@
+/**
+ * Notices task runs in whose lines the time goes back (the clock of their agent was set), because ordering by time would then
+ * put their lines in the wrong order.
+ */
+import { SEPARATOR } from "../../protocol/wire.ts";
+
+/** Task runs whose latest time is remembered. */
+const MAX_TASK_RUNS = 20_000;
+
+export class LineTimes {
+  /** Task run → latest time, ms, or NaN when it is recorded as disordered; those heard of longest ago first. */
+  readonly #latest = new Map<string, number>();
+  readonly #disordered = new Set<string>();
+
+  /** Looks at encoded lines in the order in which they were written. */
+  observe(lines: readonly string[]): void {
+    let prefix = "";
+    let task = "";
+    let latest = Number.NEGATIVE_INFINITY;
+    for (const line of lines) {
+      // Lines of one task run come together: their first five fields are the same text.
+      if (prefix === "" || !line.startsWith(prefix)) {
+        if (task !== "") this.#remember(task, latest);
+        const end = endOfFields(line, 5);
+        if (end === -1) {
+          prefix = task = "";
+          continue;
+        }
+        prefix = line.slice(0, end);
+        task = prefix.slice(prefix.lastIndexOf(SEPARATOR, end - 2) + 1, -1);
+        latest = this.#latest.get(task) ?? Number.NEGATIVE_INFINITY;
+      }
+      const time = Number(line.slice(prefix.length, line.indexOf(SEPARATOR, prefix.length)));
+      if (time < latest) this.#disordered.add(task);
+      else if (time > latest) latest = time;
+    }
+    if (task !== "") this.#remember(task, latest);
+  }
+
+  /** Times known from before. */
+  recall(latest: ReadonlyMap<string, number>): void {
+    for (const [task, time] of latest) {
+      if (time > (this.#latest.get(task) ?? Number.NEGATIVE_INFINITY)) this.#remember(task, time);
+    }
+  }
+
+  /** Task runs that were noticed and are not recorded yet. */
+  disordered(): string[] {
+    return [...this.#disordered];
+  }
+
+  /** Those are recorded. */
+  recorded(tasks: readonly string[]): void {
+    for (const task of tasks) {
+      this.#disordered.delete(task);
+      this.#remember(task, Number.NaN);
+    }
+  }
+
+  #remember(task: string, time: number): void {
+    this.#latest.delete(task);
+    this.#latest.set(task, time);
+    if (this.#latest.size <= MAX_TASK_RUNS) return;
+    for (const oldest of this.#latest.keys()) {
+      this.#latest.delete(oldest);
+      return;
+    }
+  }
+}
+
+/** Index after the separator that ends field `count`; -1 when there are fewer. */
+function endOfFields(line: string, count: number): number {
+  let end = 0;
+  for (let i = 0; i < count; i++) {
+    end = line.indexOf(SEPARATOR, end) + 1;
+    if (end === 0) return -1;
+  }
+  return end;
+}

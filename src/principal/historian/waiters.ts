@@ -1,0 +1,48 @@
+/** Those who wait until a stream has come so far. */
+
+interface Waiter {
+  readonly seq: number;
+  readonly done: (reached: boolean) => void;
+}
+
+export class Waiters {
+  readonly #byStream = new Map<string, Set<Waiter>>();
+
+  /** Resolves with true when `seq` is reached, with false after `timeoutMs` or at the end. */
+  wait(streamId: string, seq: number, timeoutMs: number): Promise<boolean> {
+    return new Promise((resolve) => {
+      const waiters = this.#byStream.get(streamId) ?? new Set();
+      this.#byStream.set(streamId, waiters);
+      const timer = setTimeout(() => waiter.done(false), timeoutMs);
+      const waiter: Waiter = {
+        seq,
+        done: (reached) => {
+          clearTimeout(timer);
+          waiters.delete(waiter);
+          if (waiters.size === 0) this.#byStream.delete(streamId);
+          resolve(reached);
+        },
+      };
+      waiters.add(waiter);
+    });
+  }
+
+  /** Streams that somebody waits for. */
+  streams(): string[] {
+    return [...this.#byStream.keys()];
+  }
+
+  /** The stream has come to `seq`. */
+  reached(streamId: string, seq: number): void {
+    const waiters = this.#byStream.get(streamId);
+    if (waiters === undefined) return;
+    for (const waiter of [...waiters]) if (waiter.seq <= seq) waiter.done(true);
+  }
+
+  /** Lets everyone go. */
+  end(): void {
+    for (const waiters of [...this.#byStream.values()]) {
+      for (const waiter of [...waiters]) waiter.done(false);
+    }
+  }
+}

@@ -1,0 +1,222 @@
+/**
+ * The log hub: takes the lines that agents deliver, hands them to the historian and publishes each to those who watch, once
+ * and in the order of its stream, also when an agent sends it again.
+ */
+import type { ConsolaInstance } from "consola";
+import { errorMessage, InvalidInputError } from "../errors.ts";
+import { decodeLogBatch, type LogBatch } from "../protocol/log-frames.ts";
+import { MAX_FRAME_BYTES } from "../protocol/wire.ts";
+import type { Service } from "../service.ts";
+import { type Message, Publisher, Pull, type SocketOptions, ZmqError } from "../zmq/index.ts";
+import { LineCheck, splitSingleLine } from "./log-hub/line-check.ts";
+import { PublishedLines } from "./log-hub/published-lines.ts";
+import { RateLimitedWarning } from "./log-hub/rate-limited-warning.ts";
+
+/** Batches taken from the socket at once. */
+const RECEIVE_BATCHES = 32;
+/** Batches queued from one agent before it has to wait. */
+const QUEUED_BATCHES = 200;
+/** Lines queued for one watcher before it misses some. */
+const QUEUED_LINES = 50_000;
+/** Lines published before the event loop gets a turn. */
+const LINES_PER_TURN = 1_000;
+
+/** What the hub needs of the historian. */
+export interface LogSink {
+  offer(batch: LogBatch): void;
+  position(streamId: string): { received: number; known: boolean };
+}
+
+/** Options of {@link LogHub}. */
+export interface LogHubOptions {
+  /** Address to bind. */
+  readonly host: string;
+  /** Port on which agents deliver; 0 for any. */
+  readonly listeningPort: number;
+  /** Port on which lines are published; 0 for any. */
+  readonly publishingPort: number;
+  readonly historian: LogSink;
+  readonly log: ConsolaInstance;
+  /** Keys and the like, for both sockets. */
+  readonly sockets?: SocketOptions;
+}
+
+/** What the hub has seen since it started. */
+export interface LogHubCounts {
+  /** Frames taken. */
+  readonly frames: number;
+  /** Lines published. */
+  readonly published: number;
+  /** Frames and lines that were none. */
+  readonly malformed: number;
+  /** Lines without a number (of agents that do not keep them) for which the historian had no room. */
+  readonly dropped: number;
+}
+
+export class LogHub implements Service {
+  readonly name = "log hub";
+  readonly #o: LogHubOptions;
+  readonly #published = new PublishedLines();
+  readonly #malformedWarning: RateLimitedWarning;
+  readonly #droppedWarning: RateLimitedWarning;
+  /** Names the numbers that lines get here which came without. */
+  readonly #unnumbered = `unnumbered-${crypto.randomUUID()}`;
+  readonly #counts = { frames: 0, published: 0, malformed: 0, dropped: 0 };
+  #pull: Pull | undefined;
+  #publisher: Publisher | undefined;
+  #receiving: Promise<void> | undefined;
+
+  constructor(options: LogHubOptions) {
+    this.#o = options;
+    this.#malformedWarning = new RateLimitedWarning(options.log);
+    this.#droppedWarning = new RateLimitedWarning(options.log);
+  }
+
+  /** The endpoint on which agents deliver, with its real port; "" before the start. */
+  get listeningEndpoint(): string {
+    return this.#pull?.lastEndpoint ?? "";
+  }
+
+  /** The endpoint on which lines are published, with its real port; "" before the start. */
+  get publishingEndpoint(): string {
+    return this.#publisher?.lastEndpoint ?? "";
+  }
+
+  get counts(): LogHubCounts {
+    return { ...this.#counts };
+  }
+
+  /** @throws ZmqError when a port cannot be bound */
+  async start(): Promise<void> {
+    const { host, listeningPort, publishingPort, sockets } = this.#o;
+    const pull = new Pull({
+      receiveHighWaterMark: QUEUED_BATCHES,
+      maxMessageSize: MAX_FRAME_BYTES,
+      ...sockets,
+    });
+    const publisher = new Publisher({ sendHighWaterMark: QUEUED_LINES, ...sockets });
+    try {
+      await publisher.bind(endpoint(host, publishingPort));
+      await pull.bind(endpoint(host, listeningPort));
+    } catch (error) {
+      pull.close();
+      publisher.close();
+      throw error;
+    }
+    this.#pull = pull;
+    this.#publisher = publisher;
+    this.#receiving = this.#receive(pull, publisher);
+  }
+
+  /** Hands over what has arrived, then closes. */
+  async stop(): Promise<void> {
+    const pull = this.#pull;
+    const publisher = this.#publisher;
+    if (pull === undefined || publisher === undefined) return;
+    this.#pull = this.#publisher = undefined;
+    pull.close();
+    await this.#receiving;
+    publisher.close();
+  }
+
+  async #receive(pull: Pull, publisher: Publisher): Promise<void> {
+    try {
+      for (;;) await this.#handle(await pull.receiveBatch(RECEIVE_BATCHES), publisher);
+    } catch (error) {
+      // What was in the queue of the closed socket is not lost: agents send again what did not become durable.
+      if (pull.closed && error instanceof ZmqError) return;
+      this.#o.log.error(`The log hub has stopped: ${errorMessage(error)}`);
+      throw error;
+    }
+  }
+
+  async #handle(messages: readonly Message[], publisher: Publisher): Promise<void> {
+    for (const message of messages) {
+      this.#counts.frames++;
+      let pending: readonly string[];
+      try {
+        pending = this.#take(message);
+      } catch (error) {
+        if (!(error instanceof InvalidInputError)) throw error;
+        this.#malformed(1, error.message);
+        continue;
+      }
+      for (const [index, line] of pending.entries()) {
+        // What a slow watcher cannot take, it misses; the line is in the history.
+        publisher.trySend(line);
+        if (index % LINES_PER_TURN === LINES_PER_TURN - 1) await new Promise((turn) => setImmediate(turn));
+      }
+      this.#counts.published += pending.length;
+    }
+  }
+
+  /**
+   * Hands the lines of a message to the historian.
+   * @returns those to publish
+   * @throws InvalidInputError when the message is none
+   */
+  #take(message: Message): readonly string[] {
+    const frame = message[0];
+    if (frame === undefined || message.length !== 1) {
+      throw new InvalidInputError(`A log message has 1 part; this one has ${message.length}.`);
+    }
+    const text = frame.toString("utf8");
+    return text.startsWith("LOGS\x01") && isBatchHead(text)
+      ? this.#takeBatch(decodeLogBatch(text))
+      : this.#takeUnnumbered(splitSingleLine(text));
+  }
+
+  #takeBatch(batch: LogBatch): readonly string[] {
+    const check = new LineCheck();
+    let bad = 0;
+    let reason = "";
+    // A line that is none keeps its number, else those after it would never fit.
+    const lines = batch.lines.map((line) => {
+      const wrong = check.check(line);
+      if (wrong === null) return line;
+      bad++;
+      reason = wrong;
+      return "";
+    });
+    if (bad > 0) this.#malformed(bad, `${reason} (agent ${batch.agent_id.slice(0, 100)})`);
+    const before = this.#o.historian.position(batch.stream_id);
+    this.#o.historian.offer(bad === 0 ? batch : { ...batch, lines });
+    const from = this.#published.advance(batch, before);
+    const pending = from === 0 ? lines : lines.slice(from);
+    return bad === 0 ? pending : pending.filter((line) => line !== "");
+  }
+
+  #takeUnnumbered(lines: readonly string[]): readonly string[] {
+    const { historian } = this.#o;
+    const received = historian.position(this.#unnumbered).received;
+    historian.offer({ agent_id: "", stream_id: this.#unnumbered, first_seq: received + 1, lines });
+    if (historian.position(this.#unnumbered).received === received) {
+      this.#counts.dropped += lines.length;
+      this.#droppedWarning.warn(
+        lines.length,
+        (count) =>
+          `${count} log lines of agents that do not number them are lost: the history is not available and memory is full.`,
+      );
+    }
+    return lines;
+  }
+
+  #malformed(count: number, reason: string): void {
+    this.#counts.malformed += count;
+    this.#malformedWarning.warn(
+      count,
+      (total) => `${total} log lines or messages were dropped, the last one because: ${reason}`,
+    );
+  }
+}
+
+/** Whether the text begins as a batch does: a line that is delivered by itself has more fields. */
+function isBatchHead(text: string): boolean {
+  const end = text.indexOf("\n");
+  return (end === -1 ? text : text.slice(0, end)).split("\x01", 8).length < 8;
+}
+
+function endpoint(host: string, port: number): string {
+  const address = host.includes(":") && !host.startsWith("[") ? `[${host}]` : host;
+  return `tcp://${address}:${port === 0 ? "*" : port}`;
+}

@@ -1,0 +1,50 @@
+/** What the tests of the historian share. */
+import { createConsola, type LogObject } from "consola";
+import { Historian, type HistorianOptions } from "../../src/principal/historian.ts";
+import type { PendingStatus, StatusOutbox } from "../../src/storage/status-outbox.ts";
+import type { TestDirectory } from "../storage/history-support.ts";
+
+/** A status outbox in memory; ids as the operational state gives them. */
+export class MemoryOutbox implements StatusOutbox {
+  readonly rows: PendingStatus[] = [];
+  #next = 1_700_000_000_000_000;
+
+  add(...rows: Omit<PendingStatus, "id">[]): void {
+    for (const row of rows) this.rows.push({ ...row, id: this.#next++ } as PendingStatus);
+  }
+
+  pending(limit: number): PendingStatus[] {
+    return this.rows.slice(0, limit);
+  }
+
+  deleteUpTo(id: number): void {
+    while (this.rows[0] !== undefined && this.rows[0].id <= id) this.rows.shift();
+  }
+}
+
+/** A logger that keeps what it is told: `warn: text`. */
+export function recordingLog() {
+  const messages: string[] = [];
+  const log = createConsola({
+    level: 3,
+    reporters: [{ log: (entry: LogObject) => messages.push(`${entry.type}: ${entry.args.join(" ")}`) }],
+  });
+  return { log, messages };
+}
+
+/** A historian on a file in `directory`; it is started, and stopped at the end of the test. */
+export async function startHistorian(
+  directory: TestDirectory,
+  options: Partial<HistorianOptions> = {},
+): Promise<Historian & AsyncDisposable> {
+  const historian = new Historian({
+    dbPath: directory.at("app.db"),
+    dataDirectory: directory.at("data"),
+    outbox: new MemoryOutbox(),
+    flushIntervalMs: 3_600_000,
+    log: recordingLog().log,
+    ...options,
+  });
+  await historian.start();
+  return Object.assign(historian, { [Symbol.asyncDispose]: () => historian.stop() });
+}
