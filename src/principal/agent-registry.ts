@@ -22,12 +22,12 @@ import type {
   OperationalStore,
   OperationalTx,
 } from "../storage/operational.ts";
-import { didYouMean } from "../workflow/did-you-mean.ts";
 import { canTransition, type RunStatus } from "../workflow/status.ts";
 import { AGENT_TRANSITIONS } from "./agent-state.ts";
 import type { LeaseWatch } from "./lease-watch.ts";
 import type { LongPolls } from "./long-polls.ts";
 import type { Outcome, RunChanges, RunWord } from "./run-changes.ts";
+import { quote, thereIsNo } from "./unknown-name.ts";
 
 /** An attempt, as agents name it. */
 type AttemptName = Pick<AttemptRecord, "workflow_instance_id" | "attempt">;
@@ -299,7 +299,7 @@ export class AgentRegistry implements Service {
   ): Promise<Outcome> {
     return this.#o.store.transact(async (tx) => {
       const run = await tx.getRun(runId);
-      if (run === null) throw new NotFoundError(`There is no run "${runId}".`);
+      if (run === null) throw new NotFoundError(`There is no run ${quote(runId)}.`);
       const attempts = await tx.listAttempts(runId);
       const own = attempts.findLast((attempt) => attempt.agent_id === agentId);
       return own === undefined ? "fenced" : apply(tx, own.attempt);
@@ -339,11 +339,8 @@ export class AgentRegistry implements Service {
     const agents = await this.#o.store.read((tx) => tx.listAgents());
     const agent = agents.find((candidate) => candidate.agent_id === agentId);
     if (agent === undefined) {
-      const near = didYouMean(
-        agentId,
-        agents.map((candidate) => candidate.agent_id),
-      );
-      throw new NotFoundError(`There is no agent "${agentId}"${near === undefined ? "" : `; ${near}`}.`);
+      const ids = agents.map((candidate) => candidate.agent_id);
+      throw new NotFoundError(thereIsNo("agent", agentId, ids));
     }
     if (agent.status === "LOST")
       throw new UnprocessableError(`Agent ${agentId} is lost; there is nothing to drain.`);

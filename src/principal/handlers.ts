@@ -21,7 +21,6 @@ import {
   WatchWorkflows,
 } from "../protocol/messages.ts";
 import type { Verb } from "../protocol/verbs.ts";
-import { didYouMean } from "../workflow/did-you-mean.ts";
 import { IDENTIFIER } from "../workflow/model.ts";
 import { RunStatus } from "../workflow/status.ts";
 import type { Activity } from "./activity.ts";
@@ -29,9 +28,10 @@ import type { AgentRegistry } from "./agent-registry.ts";
 import type { Dispatcher } from "./dispatcher.ts";
 import type { HistoryAccess } from "./history-access.ts";
 import type { LongPolls } from "./long-polls.ts";
-import { positional, quote, type Request, readJson } from "./requests.ts";
+import { positional, type Request, readJson } from "./requests.ts";
 import type { Outcome, RunChanges } from "./run-changes.ts";
 import type { RunService } from "./run-service.ts";
+import { quote, thereIsNo } from "./unknown-name.ts";
 import type { WorkflowDirectory } from "./workflow-directory.ts";
 
 /** The services that answer. */
@@ -176,8 +176,7 @@ export function handlersOf(s: HandlerServices): Record<Verb, Handler> {
       const { workflow_id: id } = argument(GetWorkflow, request);
       const details = s.workflows.details(id);
       if (details !== undefined) return success(details);
-      const near = didYouMean(id, s.workflows.ids());
-      throw new NotFoundError(`There is no workflow ${quote(id)}${near === undefined ? "" : `; ${near}`}.`);
+      throw new NotFoundError(thereIsNo("workflow", id, s.workflows.ids()));
     },
     WATCHWORKFLOWS: async (request) => {
       const { revision, wait_ms } = argument(WatchWorkflows, request);
@@ -281,8 +280,7 @@ function checkAgentId(agentId: string): void {
 function readStatus(text: string): RunStatus {
   const status = RunStatus.safeParse(text);
   if (status.success) return status.data;
-  const near = didYouMean(text, RunStatus.options);
-  throw new InvalidInputError(`${quote(text)} is no status${near === undefined ? "" : `; ${near}`}.`);
+  throw new InvalidInputError(thereIsNo("status", text, RunStatus.options));
 }
 
 function readTime(name: string, text: string): number | null {

@@ -3,7 +3,7 @@ import type { z } from "zod";
 import { CdktrError, type ErrorReplyKind, InvalidInputError } from "../errors.ts";
 import { isVerb, JSON_VERBS, POSITIONAL_VERBS, type Verb } from "../protocol/verbs.ts";
 import { decodeFrame, SEPARATOR } from "../protocol/wire.ts";
-import { didYouMean } from "../workflow/did-you-mean.ts";
+import { printable, thereIsNo } from "./unknown-name.ts";
 
 /** A request, taken apart. */
 export interface Request {
@@ -18,11 +18,10 @@ export interface Request {
 export function readRequest(frame: Uint8Array): Request {
   const [verb = "", ...fields] = decodeFrame(frame).split(SEPARATOR);
   if (isVerb(verb)) return { verb, fields };
-  const near = didYouMean(verb, [...POSITIONAL_VERBS, ...JSON_VERBS]);
   throw new InvalidInputError(
     verb === ""
       ? "The message has no verb; a message starts with one."
-      : `There is no verb ${quote(verb)}${near === undefined ? "" : `; ${near}`}.`,
+      : thereIsNo("verb", verb, [...POSITIONAL_VERBS, ...JSON_VERBS]),
   );
 }
 
@@ -88,18 +87,12 @@ const MAX_ISSUES = 5;
 export function errorReply(error: unknown): { kind: ErrorReplyKind; text: string } {
   if (!(error instanceof CdktrError)) {
     const message = error instanceof Error ? error.message : String(error);
-    return { kind: "SERVERERROR", text: printable(`Internal error: ${message}`) };
+    return { kind: "SERVERERROR", text: reply(`Internal error: ${message}`) };
   }
   const text = error.hint === undefined ? error.message : `${error.message} (${error.hint})`;
-  return { kind: error.reply, text: printable(text) };
+  return { kind: error.reply, text: reply(text) };
 }
 
-/** A piece of foreign text, short and with nothing in it that a terminal or a field separator would mind. */
-export function quote(text: string): string {
-  const short = text.length > 60 ? `${text.slice(0, 60)}…` : text;
-  return JSON.stringify(printable(short));
-}
-
-function printable(text: string): string {
-  return text.replace(/[\x00-\x08\x0b-\x1f\x7f]/g, "\u{fffd}").slice(0, 8192);
+function reply(text: string): string {
+  return printable(text).slice(0, 8192);
 }

@@ -18,13 +18,13 @@ import type {
   RunRecord,
   TaskRunRecord,
 } from "../storage/operational.ts";
-import { didYouMean } from "../workflow/did-you-mean.ts";
 import type { WorkflowDefinition } from "../workflow/model.ts";
 import { resolveParams } from "../workflow/params.ts";
 import { RUN_TRANSITIONS } from "../workflow/run-state.ts";
 import { isTerminal } from "../workflow/status.ts";
 import type { LongPolls } from "./long-polls.ts";
 import type { RunChanges } from "./run-changes.ts";
+import { quote, thereIsNo } from "./unknown-name.ts";
 
 /** A definition as it is stored with a run. */
 export interface StoredDefinition {
@@ -308,8 +308,7 @@ export class RunService {
   }
 
   #unknownWorkflow(workflowId: string): NotFoundError {
-    const near = didYouMean(workflowId, this.#workflows.ids());
-    return new NotFoundError(`There is no workflow "${workflowId}"${near === undefined ? "" : `; ${near}`}.`);
+    return new NotFoundError(thereIsNo("workflow", workflowId, this.#workflows.ids()));
   }
 }
 
@@ -321,7 +320,7 @@ function topicOf(runId: string): string {
 }
 
 function unknownRun(runId: string): NotFoundError {
-  return new NotFoundError(`There is no run "${runId}".`);
+  return new NotFoundError(`There is no run ${quote(runId)}.`);
 }
 
 function summaryOf(run: RunRecord): RunSummary {

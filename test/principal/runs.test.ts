@@ -1,11 +1,15 @@
 import { describe, expect, test } from "bun:test";
-import { required, TestPrincipal, workflowText } from "./support.ts";
+import { RequestRefusedError, RequestUnprocessableError } from "../../src/protocol/client.ts";
+import { failure, required, TestPrincipal, workflowText } from "./support.ts";
+
+const TWO_TASKS = { "etl/daily.yml": workflowText({ tasks: ["a", "b"] }) };
+const WITH_PARAMS = {
+  "report.yml": workflowText({ top: 'params:\n  day: {}\n  region:\n    default: "north"' }),
+};
 
 describe("a run", () => {
   test("is triggered, dispatched, reported and listed", async () => {
-    await using cluster = await new TestPrincipal({
-      workflows: { "etl/daily.yml": workflowText({ tasks: ["a", "b"] }) },
-    }).start();
+    await using cluster = await new TestPrincipal({ workflows: TWO_TASKS }).start();
     const client = cluster.client();
     await client.ping();
     expect(Object.keys(await client.listWorkflows())).toEqual(["etl.daily"]);
@@ -30,12 +34,206 @@ describe("a run", () => {
       ["b", "COMPLETED"],
     ]);
     expect(details.attempts).toHaveLength(1);
+    expect(details.definition?.id).toBe("etl.daily");
     const [listed] = await client.listRuns({ limit: 5 });
     expect(listed).toMatchObject({
       workflow_instance_id: id,
       status: "COMPLETED",
       agent_id: "agent-1",
       trigger: "cli",
+      tasks_total: 2,
+      tasks_done: 2,
     });
+  });
+
+  test("is made once for one idempotency key, also for requests at the same time", async () => {
+    await using cluster = await new TestPrincipal().start();
+    const client = cluster.client();
+    const made = await Promise.all(
+      Array.from({ length: 20 }, () => client.runTask("hello", { dedupe_key: "same" })),
+    );
+    expect(new Set(made.map((run) => run.workflow_instance_id)).size).toBe(1);
+    expect(await client.listRuns({ limit: 100 })).toHaveLength(1);
+    await client.runTask("hello", { dedupe_key: "other" });
+    expect(await client.listRuns({ limit: 100 })).toHaveLength(2);
+  });
+
+  test("of a workflow that does not exist is refused with the nearest one", async () => {
+    await using cluster = await new TestPrincipal().start();
+    const client = cluster.client();
+    const refused = client.runTask("helo", { dedupe_key: "x" });
+    expect(await failure(refused)).toBeInstanceOf(RequestRefusedError);
+    expect((await failure(refused)).message).toBe('There is no workflow "helo": did you mean "hello"?');
+    expect(await client.listRuns({})).toEqual([]);
+  });
+
+  test("gets its parameters, checked", async () => {
+    await using cluster = await new TestPrincipal({ workflows: WITH_PARAMS }).start();
+    const client = cluster.client();
+    const trigger = (params: Record<string, string>) =>
+      client.runTask("report", { dedupe_key: crypto.randomUUID(), params });
+    expect((await failure(trigger({}))).message).toMatch(/missing parameter "day"/);
+    expect((await failure(trigger({ day: "1", regoin: "south" }))).message).toMatch(/did you mean "region"/);
+    const { workflow_instance_id: id } = await trigger({ day: "1" });
+    expect((await client.getRun(id)).params).toEqual({ day: "1", region: "north" });
+  });
+
+  test("keeps the definition it was triggered with", async () => {
+    await using cluster = await new TestPrincipal().start();
+    const client = cluster.client();
+    const { workflow_instance_id: id } = await client.runTask("hello", { dedupe_key: "x" });
+    cluster.write("hello.yml", workflowText({ name: "Renamed", tasks: ["other"] }));
+    await cluster.book.waitFor(/hello changed/);
+    expect((await client.getRun(id)).definition?.tasks.map((task) => task.id)).toEqual(["only"]);
+    const agent = await cluster.agent();
+    expect(required(await agent.fetch()).workflow.tasks.map((task) => task.id)).toEqual(["only"]);
+  });
+
+  test("is found by the beginning of its id", async () => {
+    await using cluster = await new TestPrincipal().start();
+    const client = cluster.client();
+    const { workflow_instance_id: id } = await client.runTask("hello", { dedupe_key: "x" });
+    expect((await client.getRun(id.slice(0, 8))).workflow_instance_id).toBe(id);
+    expect((await failure(client.getRun(id.slice(0, 3)))).message).toMatch(/There is no run/);
+    expect(await failure(client.getRun("nonsense"))).toBeInstanceOf(RequestRefusedError);
+  });
+
+  test("can be waited for, and the wait ends in time", async () => {
+    await using cluster = await new TestPrincipal().start();
+    const client = cluster.client();
+    const { workflow_instance_id: id } = await client.runTask("hello", { dedupe_key: "x" });
+    expect((await client.waitRun(id, 50)).status).toBe("PENDING");
+  });
+
+  test("is listed by workflow and status, newest first", async () => {
+    await using cluster = await new TestPrincipal({
+      workflows: { "a.yml": workflowText(), "b.yml": workflowText() },
+    }).start();
+    const client = cluster.client();
+    const ids: string[] = [];
+    for (const workflow of ["a", "b", "a"]) {
+      ids.push((await client.runTask(workflow, { dedupe_key: String(ids.length) })).workflow_instance_id);
+    }
+    await client.cancelRun(ids[0] ?? "");
+    const list = async (filter: Parameters<typeof client.listRuns>[0]) =>
+      (await client.listRuns(filter)).map((run) => ids.indexOf(run.workflow_instance_id));
+    expect(await list({})).toEqual([2, 1, 0]);
+    expect(await list({ limit: 1 })).toEqual([2]);
+    expect(await list({ workflow_id: "a" })).toEqual([2, 0]);
+    expect(await list({ status: "CANCELLED" })).toEqual([0]);
+    expect(await list({ status: "PENDING", workflow_id: "a" })).toEqual([2]);
+  });
+
+  test("has its statuses and tasks in the history", async () => {
+    await using cluster = await new TestPrincipal({ workflows: TWO_TASKS }).start();
+    const client = cluster.client();
+    const agent = await cluster.agent();
+    const { workflow_instance_id: id } = await client.runTask("etl.daily", { dedupe_key: "x" });
+    await agent.execute(required(await agent.fetch()));
+    const { rows } = await client.queryDatabase({
+      sql: `SELECT status::VARCHAR, attempt FROM workflow_run_status WHERE workflow_instance_id = '${id}' ORDER BY rowid`,
+    });
+    expect(rows.map(([status]) => status)).toEqual(["PENDING", "RUNNING", "COMPLETED"]);
+    const tasks = await client.queryDatabase({
+      sql: `SELECT task_id, status::VARCHAR FROM task_run_status WHERE workflow_instance_id = '${id}' ORDER BY rowid`,
+    });
+    expect(tasks.rows).toEqual([
+      ["a", "RUNNING"],
+      ["a", "COMPLETED"],
+      ["b", "RUNNING"],
+      ["b", "COMPLETED"],
+    ]);
+  });
+});
+
+describe("cancelling", () => {
+  test("a run that waits ends it at once; it is never handed out", async () => {
+    await using cluster = await new TestPrincipal().start();
+    const client = cluster.client();
+    const { workflow_instance_id: id } = await client.runTask("hello", { dedupe_key: "x" });
+    expect((await client.cancelRun(id)).status).toBe("CANCELLED");
+    expect((await client.cancelRun(id)).status).toBe("CANCELLED");
+    const agent = await cluster.agent();
+    expect(await agent.fetch(0)).toBeNull();
+  });
+
+  test("a run that runs orders its agent to stop, without waiting for the next heartbeat", async () => {
+    await using cluster = await new TestPrincipal().start();
+    const client = cluster.client();
+    const agent = await cluster.agent();
+    const { workflow_instance_id: id } = await client.runTask("hello", { dedupe_key: "x" });
+    const run = required(await agent.fetch());
+    await agent.send(agent.runReport(run, "RUNNING"));
+    const orders = agent.heartbeat([run], 30_000);
+    const ended = client.waitRun(id, 10_000);
+    expect((await client.cancelRun(id)).status).toBe("RUNNING");
+    expect((await orders).stop).toEqual([{ workflow_instance_id: id, attempt: 1, reason: "cancelled" }]);
+    // The order stands, but is no news: the next heartbeat waits.
+    const next = await agent.heartbeat([run], 50);
+    expect(next.stop).toHaveLength(1);
+    await agent.send(agent.runReport(run, "CANCELLED"));
+    expect((await ended).status).toBe("CANCELLED");
+    expect((await agent.heartbeat([], 0)).stop).toEqual([]);
+  });
+
+  test("a run that is over is not possible", async () => {
+    await using cluster = await new TestPrincipal().start();
+    const client = cluster.client();
+    const agent = await cluster.agent();
+    const { workflow_instance_id: id } = await client.runTask("hello", { dedupe_key: "x" });
+    await agent.execute(required(await agent.fetch()));
+    expect(await failure(client.cancelRun(id))).toBeInstanceOf(RequestUnprocessableError);
+  });
+
+  test("an assignment that is under way fences the agent", async () => {
+    await using cluster = await new TestPrincipal().start();
+    const client = cluster.client();
+    const agent = await cluster.agent();
+    const { workflow_instance_id: id } = await client.runTask("hello", { dedupe_key: "x" });
+    const run = required(await agent.fetch());
+    expect((await client.cancelRun(id)).status).toBe("CANCELLED");
+    const orders = await agent.send(agent.runReport(run, "RUNNING"));
+    expect(orders.stop).toEqual([{ workflow_instance_id: id, attempt: 1, reason: "cancelled" }]);
+    expect((await client.getRun(id)).status).toBe("CANCELLED");
+  });
+});
+
+describe("retrying", () => {
+  test("makes a new run that does not repeat what completed", async () => {
+    await using cluster = await new TestPrincipal({ workflows: TWO_TASKS }).start();
+    const client = cluster.client();
+    const agent = await cluster.agent();
+    const { workflow_instance_id: id } = await client.runTask("etl.daily", { dedupe_key: "x" });
+    const run = required(await agent.fetch());
+    expect((await failure(client.retryRun({ workflow_instance_id: id, dedupe_key: "r" }))).message).toMatch(
+      /only a run that is over/,
+    );
+    await agent.send(
+      agent.runReport(run, "RUNNING"),
+      agent.taskReport(run, "a", "RUNNING"),
+      agent.taskReport(run, "a", "COMPLETED"),
+      agent.taskReport(run, "b", "RUNNING"),
+      agent.taskReport(run, "b", "FAILED"),
+      agent.runReport(run, "FAILED", "task b failed"),
+    );
+    expect(await client.getRun(id)).toMatchObject({ status: "FAILED", error: "task b failed" });
+    const retry = await client.retryRun({ workflow_instance_id: id, dedupe_key: "r" });
+    expect(await client.retryRun({ workflow_instance_id: id, dedupe_key: "r" })).toEqual(retry);
+    const again = required(await agent.fetch());
+    expect(again).toMatchObject({ ...retry, attempt: 1, trigger: "retry", completed_tasks: ["a"] });
+    await agent.execute(again);
+    const details = await client.getRun(retry.workflow_instance_id);
+    expect(details).toMatchObject({ status: "COMPLETED", retry_of: id, tasks_done: 2 });
+    expect(details.tasks.map((task) => [task.task_id, task.status])).toEqual([
+      ["a", "COMPLETED"],
+      ["b", "COMPLETED"],
+    ]);
+    expect(
+      (await failure(client.retryRun({ workflow_instance_id: retry.workflow_instance_id, dedupe_key: "s" })))
+        .message,
+    ).toMatch(/--from-start/);
+    const whole = { workflow_instance_id: retry.workflow_instance_id, dedupe_key: "t", from_start: true };
+    await client.retryRun(whole);
+    expect(required(await agent.fetch()).completed_tasks).toEqual([]);
   });
 });

@@ -264,3 +264,15 @@ export function required<T>(value: T | null | undefined): T {
   if (value === null || value === undefined) throw new Error("expected a value");
   return value;
 }
+
+/**
+ * The error that a promise rejects with. Not `expect(…).rejects`: that one runs the event loop inside itself, and what waits
+ * for `setImmediate`, as the principal in this process does, stands still meanwhile.
+ */
+export async function failure(promise: Promise<unknown>): Promise<Error> {
+  const outcome = await promise.then(
+    () => new Error("expected a failure"),
+    (error: unknown) => error,
+  );
+  return outcome instanceof Error ? outcome : new Error(String(outcome));
+}
