@@ -401,6 +401,8 @@ export class Outbox {
     this.flush();
     this.#closed = true;
     clearTimeout(this.#timer);
+    // An open statement would keep the file, and its lock.
+    for (const statement of Object.values(this.#sql)) statement.finalize();
     this.#db.close();
     this.#waiting?.resolve();
   }

@@ -1,0 +1,310 @@
+import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import {
+  type LogFrame,
+  type NewReport,
+  Outbox,
+  OutboxLockedError,
+  OutboxUnavailableError,
+} from "../../src/agent/outbox.ts";
+import { decodeLogBatch } from "../../src/protocol/log-frames.ts";
+
+const SOURCE = join(import.meta.dir, "../../src/agent/outbox.ts");
+
+let directory: string;
+let opened: Outbox[];
+
+beforeEach(() => {
+  directory = mkdtempSync(join(tmpdir(), "cdktr-outbox-"));
+  opened = [];
+});
+afterEach(() => {
+  for (const outbox of opened) outbox.close();
+  rmSync(directory, { recursive: true, force: true });
+});
+
+function open(limitBytes?: number): Outbox {
+  const outbox = Outbox.open({ directory, agentId: "host", limitBytes });
+  opened.push(outbox);
+  return outbox;
+}
+
+const report = (status: "RUNNING" | "COMPLETED"): NewReport => ({
+  kind: "run",
+  workflow_id: "w",
+  workflow_instance_id: "r",
+  attempt: 1,
+  status,
+  timestamp_ms: 1,
+  error: null,
+});
+
+const add = (outbox: Outbox, ...lines: string[]) => outbox.addLines(lines.join("\n"), lines.length);
+
+function lines(outbox: Outbox, after = 0): string[] {
+  outbox.flush();
+  const found: string[] = [];
+  let last = after;
+  for (let frames = outbox.frames(last); frames.length > 0; frames = outbox.frames(last)) {
+    for (const { frame, last: end } of frames) {
+      found.push(...decodeLogBatch(new TextDecoder().decode(frame)).lines);
+      last = end;
+    }
+  }
+  return found;
+}
+
+describe("numbers", () => {
+  test("reports and lines are numbered from 1, and a report of a run knows the last line before it", () => {
+    const outbox = open();
+    expect([outbox.lastReportSeq, outbox.lastLogSeq, outbox.firstLogSeq]).toEqual([0, 0, 1]);
+    expect(outbox.addReport(report("RUNNING"))).toBe(1);
+    add(outbox, "a", "b");
+    expect(outbox.addReport(report("COMPLETED"))).toBe(2);
+    expect(outbox.reports(0, 10).map((r) => r.kind === "run" && [r.seq, r.status, r.log_seq])).toEqual([
+      [1, "RUNNING", 0],
+      [2, "COMPLETED", 2],
+    ]);
+    expect(outbox.reports(1, 10).map((r) => r.seq)).toEqual([2]);
+    expect(lines(outbox)).toEqual(["a", "b"]);
+  });
+
+  test("they go on after a restart, also when everything was acknowledged", () => {
+    const outbox = open();
+    outbox.addReport(report("RUNNING"));
+    add(outbox, "a", "b", "c");
+    const { streamId } = outbox;
+    outbox.close();
+    const again = open();
+    expect(again.streamId).toBe(streamId);
+    expect(again.reports(0, 10)).toHaveLength(1);
+    expect(lines(again)).toEqual(["a", "b", "c"]);
+    again.forgetReports(1);
+    again.forgetLines(3);
+    again.close();
+    const third = open();
+    expect([third.pendingReports, third.pendingLines, third.firstLogSeq]).toEqual([0, 0, 4]);
+    expect(third.addReport(report("RUNNING"))).toBe(2);
+    add(third, "d");
+    expect(third.lastLogSeq).toBe(4);
+  });
+
+  test("frames that are acknowledged in part stay whole", () => {
+    const outbox = open();
+    add(outbox, "a", "b");
+    outbox.flush();
+    add(outbox, "c", "d");
+    outbox.flush();
+    outbox.forgetLines(1);
+    expect([outbox.firstLogSeq, lines(outbox)]).toEqual([1, ["a", "b", "c", "d"]]);
+    outbox.forgetLines(3);
+    expect([outbox.firstLogSeq, lines(outbox)]).toEqual([3, ["c", "d"]]);
+    expect(lines(outbox, 3)).toEqual(["c", "d"]);
+  });
+
+  test("where the principal's numbers are ahead, as after a power failure, they lead on", () => {
+    const outbox = open();
+    add(outbox, "a");
+    outbox.catchUp(7, 9);
+    add(outbox, "b");
+    expect(outbox.addReport(report("RUNNING"))).toBe(8);
+    outbox.flush();
+    expect(outbox.frames(1).map((frame) => [frame.first, frame.last])).toEqual([[10, 10]]);
+    outbox.catchUp(0, 0);
+    outbox.close();
+    expect(open().lastLogSeq).toBe(10);
+  });
+});
+
+describe("readers", () => {
+  test("hear of each frame once, in order, and of reports, by themselves and soon", async () => {
+    const outbox = open();
+    const frames: LogFrame[] = [];
+    const heard = Promise.withResolvers<void>();
+    outbox.attach({ lines: (frame) => frames.push(frame), reports: () => heard.resolve() });
+    for (let i = 0; i < 100; i++) {
+      add(outbox, `line ${i}`);
+      if (i % 10 === 0) await new Promise<void>((resolve) => setImmediate(resolve));
+    }
+    outbox.addReport(report("RUNNING"));
+    await heard.promise;
+    expect(frames.flatMap((frame) => decodeLogBatch(new TextDecoder().decode(frame.frame)).lines)).toEqual(
+      Array.from({ length: 100 }, (_, i) => `line ${i}`),
+    );
+    expect(frames.map((frame) => frame.first)).toEqual(frames.map((_, i) => (frames[i - 1]?.last ?? 0) + 1));
+    expect(frames.length).toBeLessThan(100);
+  });
+
+  test("what is told was on disk before", async () => {
+    const outbox = open();
+    let kept = -1;
+    const told = Promise.withResolvers<void>();
+    outbox.attach({
+      lines: (frame) => {
+        kept = outbox.frames(0).at(-1)?.last ?? -1;
+        expect(kept).toBe(frame.last);
+        told.resolve();
+      },
+      reports: () => {},
+    });
+    add(outbox, "x");
+    await told.promise;
+    expect(kept).toBe(1);
+  });
+});
+
+describe("room", () => {
+  test("ends at the limit and comes back when lines are acknowledged", async () => {
+    const outbox = open(10_000);
+    expect(outbox.room()).toBeUndefined();
+    add(outbox, "x".repeat(6000));
+    outbox.flush();
+    add(outbox, "y".repeat(6000));
+    const room = outbox.room();
+    expect(room).toBeDefined();
+    let come = false;
+    void room?.then(() => {
+      come = true;
+    });
+    outbox.flush();
+    await Promise.resolve();
+    expect(come).toBe(false);
+    outbox.forgetLines(1);
+    await room;
+    expect(outbox.room()).toBeUndefined();
+    expect(lines(outbox)).toEqual(["y".repeat(6000)]);
+  });
+
+  test("what an earlier process left counts", () => {
+    const outbox = open();
+    add(outbox, "x".repeat(6000));
+    outbox.close();
+    expect(open(5000).room()).toBeDefined();
+  });
+
+  test("a file that was large gives its space back", () => {
+    const outbox = open();
+    const size = () => statSync(join(directory, "outbox.db")).size;
+    for (let i = 0; i < 80; i++) {
+      add(outbox, "x".repeat(300_000));
+      outbox.flush();
+    }
+    outbox.forgetLines(80);
+    outbox.close();
+    expect(size()).toBeLessThan(4 * 1024 * 1024);
+  });
+});
+
+describe("one process at a time", () => {
+  test("a second one is told who has it, and what to do", () => {
+    open();
+    expect(() => open()).toThrow(OutboxLockedError);
+    expect(() => open()).toThrow(`runs on this host already (pid ${process.pid})`);
+  });
+
+  test("also when it is another process; its end lets go, however it ends, and loses nothing that was told", async () => {
+    const script = `
+      import { Outbox } from ${JSON.stringify(SOURCE)};
+      const outbox = Outbox.open({ directory: ${JSON.stringify(directory)}, agentId: "host" });
+      let n = 0;
+      outbox.attach({ lines: (frame) => process.stdout.write(frame.last + "\\n"), reports() {} });
+      setInterval(() => { for (let i = 0; i < 50; i++) outbox.addLines("line " + ++n, 1); }, 1);
+    `;
+    const child = Bun.spawn([process.execPath, "-e", script], { stdout: "pipe", stderr: "inherit" });
+    let told = "";
+    for await (const chunk of child.stdout) {
+      told += new TextDecoder().decode(chunk);
+      if (told.split("\n").length < 50) continue;
+      expect(() => open()).toThrow(OutboxLockedError);
+      child.kill("SIGKILL");
+      break;
+    }
+    await child.exited;
+    const last = Number(told.trimEnd().split("\n").at(-2));
+    expect(last).toBeGreaterThan(0);
+    const found = lines(open());
+    expect(found.length).toBeGreaterThanOrEqual(last);
+    expect(found).toEqual(found.map((_, i) => `line ${i + 1}`));
+  });
+
+  test("a directory that cannot be used is an error that says which", () => {
+    const path = join(directory, "file");
+    writeFileSync(path, "");
+    expect(() => Outbox.open({ directory: join(path, "x"), agentId: "host" })).toThrow(
+      OutboxUnavailableError,
+    );
+    expect(() => Outbox.open({ directory: join(path, "x"), agentId: "host" })).toThrow(path);
+  });
+});
+
+describe("trouble with the disk", () => {
+  test("a damaged file is put aside, and a new stream begins", () => {
+    const outbox = open();
+    const { streamId } = outbox;
+    add(outbox, "lost");
+    outbox.close();
+    writeFileSync(
+      join(directory, "outbox.db"),
+      "this is no database, this is no database, this is no database",
+    );
+    const again = open();
+    expect(again.streamId).not.toBe(streamId);
+    expect(again.lastLogSeq).toBe(0);
+    add(again, "works");
+    expect(lines(again)).toEqual(["works"]);
+    expect(readdirSync(directory).some((name) => name.startsWith("outbox.db.broken-"))).toBe(true);
+  });
+
+  test("a full disk: everything stays in memory and is delivered from there; it is written when there is space", async () => {
+    // A file system of its own, small; possible where the test may make one.
+    const mount = join(directory, "small");
+    const script = `
+      import { mkdirSync, rmSync, writeFileSync } from "node:fs";
+      import { Outbox } from ${JSON.stringify(SOURCE)};
+      const directory = ${JSON.stringify(mount)};
+      const outbox = Outbox.open({ directory: directory + "/data", agentId: "host" });
+      const frames = [];
+      outbox.attach({ lines: (frame) => frames.push(frame.last), reports() {} });
+      try { writeFileSync(directory + "/ballast", Buffer.alloc(12 << 20)); } catch {}
+      for (let i = 0; i < 40; i++) outbox.addLines("x".repeat(30_000), 1), outbox.flush();
+      outbox.addReport({ kind: "run", workflow_id: "w", workflow_instance_id: "r", attempt: 1, status: "FAILED", timestamp_ms: 1, error: null });
+      outbox.flush();
+      const full = { failed: outbox.failure !== undefined, frames: frames.length, reports: outbox.reports(0, 9).length };
+      const seen = new Set();
+      for (let after = 0, found; (found = outbox.frames(after)).length > 0; ) for (const f of found) { seen.add(f.last); after = f.last; }
+      rmSync(directory + "/ballast");
+      while (outbox.failure !== undefined) await Bun.sleep(20);
+      outbox.close();
+      const again = Outbox.open({ directory: directory + "/data", agentId: "host" });
+      console.log(JSON.stringify({ ...full, seen: seen.size, afterwards: [again.pendingReports, again.pendingLines] }));
+    `;
+    const child = Bun.spawn(
+      [
+        "unshare",
+        "--user",
+        "--map-root-user",
+        "--mount",
+        "sh",
+        "-c",
+        'mkdir -p "$1" && mount -t tmpfs -o size=6m none "$1" || exit 77; exec "$2" -e "$3"',
+        "sh",
+        mount,
+        process.execPath,
+        script,
+      ],
+      { stdout: "pipe", stderr: "pipe" },
+    );
+    const [status, out, err] = await Promise.all([
+      child.exited,
+      new Response(child.stdout).text(),
+      new Response(child.stderr).text(),
+    ]);
+    if (status === 77 || /unshare/.test(err)) return;
+    if (out === "") throw new Error(err);
+    expect(err).toContain("cannot write its outbox");
+    expect(err).toContain("can write its outbox again");
+    expect(JSON.parse(out)).toEqual({ failed: true, frames: 40, reports: 1, seen: 40, afterwards: [1, 40] });
+  });
+});
