@@ -32,6 +32,8 @@ export interface CommandOptions {
   readonly env?: Readonly<Record<string, string | undefined>>;
   readonly cwd?: string;
   readonly stdin?: string;
+  /** Words in front of the command: a program that becomes cdktr, such as `nsenter … --`. */
+  readonly prefix?: readonly string[];
 }
 
 /** The environment of a child: nothing of cdktr's from outside, but the place of the unpacked libraries. */
@@ -67,7 +69,7 @@ export class CdktrProcess implements AsyncDisposable {
   #ended = false;
 
   constructor(args: readonly string[], options: CommandOptions = {}) {
-    this.#child = Bun.spawn([...CDKTR, ...args], {
+    this.#child = Bun.spawn([...(options.prefix ?? []), ...CDKTR, ...args], {
       cwd: options.cwd ?? tmpdir(),
       env: cleanEnvironment(options.env),
       stdin: options.stdin === undefined ? "ignore" : "pipe",
@@ -253,20 +255,24 @@ export class Cluster implements AsyncDisposable {
   }
 
   /** Starts the principal (again) and waits until it answers. */
-  async startPrincipal(extra: readonly string[] = []): Promise<CdktrProcess> {
-    const child = this.spawn(["start", "principal", ...(this.#options.principalArgs ?? []), ...extra]);
+  async startPrincipal(extra: readonly string[] = [], options: CommandOptions = {}): Promise<CdktrProcess> {
+    const child = this.spawn(
+      ["start", "principal", ...(this.#options.principalArgs ?? []), ...extra],
+      options,
+    );
     this.principal = child;
     await this.#until(child, "the principal", () => this.client.ping({ timeoutMs: 250 }));
     return child;
   }
 
   /** Starts an agent and waits until the principal has it; the first is `agent-1`, if no `--suffix` says otherwise. */
-  async startAgent(extra: readonly string[] = []): Promise<CdktrProcess> {
+  async startAgent(extra: readonly string[] = [], options: CommandOptions = {}): Promise<CdktrProcess> {
     const known = new Map(
       (await this.client.registeredAgents()).map((agent) => [agent.agent_id, agent.last_heartbeat_ms]),
     );
     const suffix = extra.includes("--suffix") ? [] : ["--suffix", `agent-${this.agents.length + 1}`];
-    const child = this.spawn(["start", "agent", ...suffix, ...(this.#options.agentArgs ?? []), ...extra]);
+    const args = ["start", "agent", ...suffix, ...(this.#options.agentArgs ?? []), ...extra];
+    const child = this.spawn(args, options);
     this.agents.push(child);
     await this.#until(child, "the agent", async () => {
       const agents = await this.client.registeredAgents({ timeoutMs: 1000 });
