@@ -19,6 +19,8 @@ export interface Binding {
   readonly help: string;
   /** A word for the footer; keys without one stand in the help only. */
   readonly footer?: string;
+  /** Whether the key means anything now; left out: always. */
+  when?(state: State): boolean;
   run(state: State, effects: Effects): void;
 }
 
@@ -69,5 +71,7 @@ export function groupsFor(state: State): BindingGroup[] {
 
 /** All keys that are valid on the shown page; where two share a key, the first one has it. */
 export function bindingsFor(state: State): Binding[] {
-  return groupsFor(state).flatMap((group) => group.bindings);
+  return groupsFor(state)
+    .flatMap((group) => group.bindings)
+    .filter((binding) => binding.when?.(state) ?? true);
 }

@@ -29,14 +29,15 @@ function scroll(state: State, rows: number, pages = 0): void {
 }
 
 /** Sort orders of the lists that have several. */
-function sortsOf(name: string): readonly string[] {
+function sortsOf(name: string | null): readonly string[] {
+  if (name === null) return [];
   if (name === "workflows") return WORKFLOW_SORTS;
   return name === "runs" || name.startsWith("runs:") ? RUN_SORTS : [];
 }
 
 /** Lists whose rows can be filtered. */
-function isFilterable(name: string): boolean {
-  return !name.startsWith("graph:") && !name.startsWith("tasks:");
+function isFilterable(name: string | null): boolean {
+  return name !== null && !name.startsWith("graph:") && !name.startsWith("tasks:");
 }
 
 export const listKeys: readonly Binding[] = [
@@ -51,9 +52,10 @@ export const listKeys: readonly Binding[] = [
     label: "/",
     help: "filter the list as you type; Esc clears it",
     footer: "filter",
+    when: (state) => isFilterable(activeList(state)),
     run(state) {
       const name = activeList(state);
-      if (name === null || !isFilterable(name)) return;
+      if (name === null) return;
       const { filter } = listState(state, name);
       state.overlay = { kind: "filter", list: name, editor: newEditor(filter), before: filter };
     },
@@ -62,6 +64,7 @@ export const listKeys: readonly Binding[] = [
     keys: ["s"],
     label: "s",
     help: "next sort order",
+    when: (state) => sortsOf(activeList(state)).length > 0,
     run(state) {
       const name = activeList(state);
       if (name === null) return;
@@ -73,9 +76,10 @@ export const listKeys: readonly Binding[] = [
     keys: ["S"],
     label: "S",
     help: "reverse the order",
+    when: (state) => sortsOf(activeList(state)).length > 0,
     run(state) {
       const name = activeList(state);
-      if (name === null || sortsOf(name).length === 0) return;
+      if (name === null) return;
       const list = listState(state, name);
       list.reverse = !list.reverse;
     },

@@ -76,7 +76,8 @@ export function scrollLog(view: LogView, lines: number): void {
 /** Shows the shown line `index`, a third down the screen. */
 export function showLine(view: LogView, index: number): void {
   view.follow = false;
-  view.top = Math.max(0, index - Math.floor(view.height / 3));
+  const last = Math.max(0, view.buffer.shown.length - view.height);
+  view.top = Math.min(Math.max(0, index - Math.floor(view.height / 3)), last);
 }
 
 /** Goes to the next match after the one shown (`1`) or to the one before (`-1`), around the ends; false when there is none. */
@@ -100,7 +101,8 @@ export function jumpToTime(view: LogView, ms: number): void {
   const { shown } = view.buffer;
   const index = shown.findIndex((line) => line.timestamp_ms >= ms);
   view.follow = false;
-  view.top = index === -1 ? Math.max(0, shown.length - view.height) : index;
+  const last = Math.max(0, shown.length - view.height);
+  view.top = index === -1 ? last : Math.min(index, last);
 }
 
 /**

@@ -66,7 +66,9 @@ function drawHelp(screen: Region, state: State, top: number): void {
   const lines: Span[][] = [];
   const seen = new Set<string>();
   for (const { title, bindings } of groupsFor(state)) {
-    const valid = bindings.filter((binding) => !binding.keys.every((key) => seen.has(key)));
+    const valid = bindings.filter(
+      (binding) => (binding.when?.(state) ?? true) && !binding.keys.every((key) => seen.has(key)),
+    );
     for (const binding of valid) for (const key of binding.keys) seen.add(key);
     if (valid.length === 0) continue;
     if (lines.length > 0) lines.push([]);

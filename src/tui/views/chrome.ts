@@ -2,6 +2,7 @@
 
 import { age, clock, count } from "../format.ts";
 import { type Binding, bindingsFor } from "../keys/bindings.ts";
+import { globalKeys } from "../keys/global-keys.ts";
 import { runCounts } from "../lists/run-rows.ts";
 import { currentPage } from "../navigation.ts";
 import type { Region, Span } from "../screen/canvas.ts";
@@ -113,23 +114,31 @@ export function drawLost(region: Region, state: State): void {
   region.text(0, 0, fit(text + why, region.width).padEnd(region.width), BOLD | INVERSE | YELLOW);
 }
 
-/** The keys that matter here. */
+/** The keys that matter here; those that matter everywhere on the right. */
 export function drawFooter(region: Region, state: State): void {
+  const bindings = bindingsFor(state).filter((binding) => binding.footer !== undefined);
+  const everywhere = bindings.filter((binding) => globalKeys.includes(binding));
+  const space = everywhere.reduce((sum, binding) => sum + footerWidth(binding) + 2, 0);
+  const end = region.width - space;
   let x = 1;
-  for (const binding of footerBindings(state)) {
-    const key = binding.label;
-    const label = binding.footer ?? "";
-    const columns = width(key) + 1 + width(label);
-    if (x + columns > region.width) break;
-    region.text(x, 0, key, BOLD);
-    region.text(x + width(key) + 1, 0, label, DIM);
-    region.hit(x, 0, columns, 1, { kind: "key", key: binding.keys[0] ?? "" });
-    x += columns + 2;
+  for (const binding of bindings) {
+    if (everywhere.includes(binding)) continue;
+    if (x + footerWidth(binding) > end) break;
+    x = drawKey(region, x, binding);
   }
+  x = end + 1;
+  for (const binding of everywhere) x = drawKey(region, x, binding);
 }
 
-function footerBindings(state: State): Binding[] {
-  return bindingsFor(state).filter((binding) => binding.footer !== undefined);
+function footerWidth(binding: Binding): number {
+  return width(binding.label) + 1 + width(binding.footer ?? "");
+}
+
+function drawKey(region: Region, x: number, binding: Binding): number {
+  const after = region.text(x, 0, binding.label, BOLD);
+  region.text(after + 1, 0, binding.footer ?? "", DIM);
+  region.hit(x, 0, footerWidth(binding), 1, { kind: "key", key: binding.keys[0] ?? "" });
+  return x + footerWidth(binding) + 2;
 }
 
 /** Messages at the lower right, the newest at the bottom. */

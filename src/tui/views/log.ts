@@ -34,9 +34,13 @@ export function drawLog(region: Region, state: State): void {
     body.canvas.report("log", { top: 0, height: body.height });
     return;
   }
-  const names = log.source.kind === "run" ? 0 : Math.min(24, Math.floor(region.width / 5));
-  const task = Math.min(LONGEST_TASK, longestTask(log));
-  const rows = (line: ShownLine, index: number) => lineRows(log, line, index, body.width - 1, names, task);
+  const widest = widestNames(log);
+  const columns: Columns = {
+    all: body.width - 1,
+    workflow: log.source.kind === "all" ? Math.min(24, Math.floor(region.width / 5), widest.workflow) : 0,
+    task: Math.min(LONGEST_TASK, widest.task),
+  };
+  const rows = (line: ShownLine, index: number) => lineRows(log, line, index, columns);
   const top = log.follow ? lastPage(log, body.height, rows) : Math.min(log.top, shown.length - 1);
   let y = 0;
   let index = top;
@@ -68,37 +72,39 @@ function lastPage(log: LogView, height: number, rows: (line: ShownLine, index: n
   return 0;
 }
 
-const longest = new WeakMap<object, { size: number; columns: number }>();
+/** Columns of the parts of a line. */
+interface Columns {
+  readonly all: number;
+  /** 0: the workflow is not named. */
+  readonly workflow: number;
+  readonly task: number;
+}
 
-/** The widest task name among the lines in memory, counted as lines come. */
-function longestTask(log: LogView): number {
-  const known = longest.get(log.buffer);
+const counted = new WeakMap<object, { size: number; workflow: number; task: number }>();
+
+/** The widest names among the lines in memory, counted as lines come. */
+function widestNames(log: LogView): { workflow: number; task: number } {
   const { shown } = log.buffer;
-  if (known !== undefined && known.size === shown.length) return known.columns;
-  let columns = known !== undefined && known.size < shown.length ? known.columns : 1;
-  for (let i = known !== undefined && known.size < shown.length ? known.size : 0; i < shown.length; i++) {
-    columns = Math.max(columns, width(shown[i]?.task_name ?? ""));
+  let known = counted.get(log.buffer);
+  if (known === undefined || known.size > shown.length) known = { size: 0, workflow: 1, task: 1 };
+  let { workflow, task } = known;
+  for (let i = known.size; i < shown.length; i++) {
+    workflow = Math.max(workflow, width(shown[i]?.workflow_id ?? ""));
+    task = Math.max(task, width(shown[i]?.task_name ?? ""));
   }
-  longest.set(log.buffer, { size: shown.length, columns });
-  return columns;
+  counted.set(log.buffer, { size: shown.length, workflow, task });
+  return { workflow, task };
 }
 
 /** A line as rows of the screen: one, or several when it is wrapped. */
-function lineRows(
-  log: LogView,
-  line: ShownLine,
-  index: number,
-  columns: number,
-  names: number,
-  task: number,
-): Span[][] {
+function lineRows(log: LogView, line: ShownLine, index: number, columns: Columns): Span[][] {
   const head: Span[] = [];
   if (log.timestamps) head.push([`${clockMs(line.timestamp_ms)} `, DIM]);
-  if (names > 0) head.push([`${pad(line.workflow_id, names)} `, DIM]);
-  head.push([`${pad(line.task_name, task)} `, taskColour(line.task_name)]);
+  if (columns.workflow > 0) head.push([`${pad(line.workflow_id, columns.workflow)} `, DIM]);
+  head.push([`${pad(line.task_name, columns.task)} `, taskColour(line.task_name)]);
   head.push(levelSpan(line));
   const taken = head.reduce((sum, [text]) => sum + width(text), 0);
-  const space = Math.max(10, columns - taken);
+  const space = Math.max(10, columns.all - taken);
   const style = line.level === "ERROR" ? RED : line.level === "WARN" ? YELLOW : PLAIN;
   if (!log.wrap) {
     const text = log.left > 0 ? cutLeft(line.text, log.left) : line.text;

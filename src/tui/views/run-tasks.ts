@@ -91,7 +91,8 @@ export function command({ config }: TaskDefinition): string {
             config.script_path,
             ...config.args,
           ];
-  return printable(words.map((word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word}'`)).join(" "));
+  const line = words.map((word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word}'`)).join(" ");
+  return printable(line.replace(/\s*\n\s*/g, " ↵ "));
 }
 
 /** One task in three rows. */

@@ -11,6 +11,7 @@ import { wrapWords } from "../screen/text.ts";
 import type { State } from "../state.ts";
 import { statusSpans } from "../status-look.ts";
 import { drawLines } from "./lines.ts";
+import { command } from "./run-tasks.ts";
 import { sparkline } from "./spark.ts";
 
 export function drawOverview(region: Region, state: State, id: string): void {
@@ -109,9 +110,6 @@ function scheduleLines(state: State, workflow: NonNullable<State["data"]["workfl
 }
 
 function taskLines(task: TaskDefinition, width: number): Span[][] {
-  const { config } = task;
-  const command =
-    config.type === "Subprocess" ? [config.cmd, ...config.args].join(" ") : `uv run ${config.script_path}`;
   const first: Span[] = [
     [`  ${task.id}`, CYAN],
     [task.depends.length === 0 ? "" : `  after ${task.depends.join(", ")}`, DIM],
@@ -121,6 +119,6 @@ function taskLines(task: TaskDefinition, width: number): Span[][] {
   if (task.timeout_ms !== null) extras.push(`timeout ${duration(task.timeout_ms)}`);
   if (extras.length > 0) first.push([`  ${extras.join(", ")}`, DIM]);
   const lines: Span[][] = [first];
-  if (width > 40) lines.push([[`    $ ${command.replaceAll("\n", "⏎")}`, DIM]]);
+  if (width > 40) lines.push([[`    $ ${command(task)}`, DIM]]);
   return lines;
 }
