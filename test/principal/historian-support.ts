@@ -22,14 +22,33 @@ export class MemoryOutbox implements StatusOutbox {
   }
 }
 
-/** A logger that keeps what it is told: `warn: text`. */
+/** A logger that keeps what it is told (`warn: text`), and a way to wait for a message. */
 export function recordingLog() {
   const messages: string[] = [];
+  const waiting = new Set<() => void>();
   const log = createConsola({
     level: 3,
-    reporters: [{ log: (entry: LogObject) => messages.push(`${entry.type}: ${entry.args.join(" ")}`) }],
+    reporters: [
+      {
+        log: (entry: LogObject) => {
+          messages.push(`${entry.type}: ${entry.args.join(" ")}`);
+          for (const wake of waiting) wake();
+        },
+      },
+    ],
   });
-  return { log, messages };
+  const waitFor = (pattern: RegExp): Promise<string> =>
+    new Promise((resolve) => {
+      const look = () => {
+        const found = messages.find((message) => pattern.test(message));
+        if (found === undefined) return;
+        waiting.delete(look);
+        resolve(found);
+      };
+      waiting.add(look);
+      look();
+    });
+  return { log, messages, waitFor };
 }
 
 /** A historian on a file in `directory`; it is started, and stopped at the end of the test. */

@@ -106,7 +106,7 @@ export class LogIntake {
 
   /** The agent of the stream cannot send lines before `firstSeq` any more: what is missing of them is lost. */
   agentHoldsFrom(streamId: string, firstSeq: number): void {
-    const stream = this.#stream(streamId, 0);
+    const stream = this.#stream(streamId, firstSeq - 1);
     if (stream === undefined || firstSeq - 1 <= stream.gone) return;
     stream.gone = firstSeq - 1;
     if (stream.known) this.#passOver(streamId, stream);
