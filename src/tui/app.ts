@@ -244,11 +244,10 @@ export class App implements Store {
     if (this.#logFeed !== undefined && sameSource(this.#logFeed.source, source)) return;
     const before = this.#logFeed;
     if (before !== undefined) this.#inBackground(before.stop());
-    const { host } = this.#address();
     this.#logFeed = new LogFeed({
       client: this.#client,
       store: this,
-      config: { ...this.#options.config, CDKTR_PRINCIPAL_HOST: host },
+      host: this.#address().host,
       info,
       source,
     });

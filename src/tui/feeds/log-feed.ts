@@ -11,6 +11,7 @@ import type { Service } from "../../service.ts";
 import { type LogSource, newLogView } from "../logs/log-view.ts";
 import type { State } from "../state.ts";
 import type { Store } from "../store.ts";
+import { LiveLines } from "./live-lines.ts";
 
 /** Lines that are read at first, and each time older ones are wanted. */
 const CHUNK = 5000;
@@ -24,8 +25,8 @@ const TIMEOUT_MS = 20_000;
 export interface LogFeedOptions {
   readonly client: PrincipalClient;
   readonly store: Store;
-  /** Host of the principal in `CDKTR_PRINCIPAL_HOST`. */
-  readonly config: Config;
+  /** Where the principal is. */
+  readonly host: string;
   readonly info: PrincipalInfo;
   readonly source: LogSource;
 }
@@ -36,7 +37,7 @@ export class LogFeed implements Service {
   readonly source: LogSource;
   readonly #options: LogFeedOptions;
   readonly #end = new AbortController();
-  readonly #live: LiveLog;
+  readonly #live: LiveLines;
   #confirming: Timer | undefined;
   #running: Promise<unknown> = Promise.resolve();
   #reading = false;
@@ -44,7 +45,14 @@ export class LogFeed implements Service {
   constructor(options: LogFeedOptions) {
     this.#options = options;
     this.source = options.source;
-    this.#live = new LiveLog(options, "workflowId" in options.source ? options.source.workflowId : undefined);
+    const { source } = options;
+    this.#live = new LiveLines({
+      host: options.host,
+      port: options.info.logs_publishing_port,
+      workflowId: source.kind === "all" ? undefined : source.workflowId,
+      lines: (lines) => this.#take(lines),
+      reconnected: () => void this.confirm(),
+    });
   }
 
   async start(): Promise<void> {
@@ -63,7 +71,7 @@ export class LogFeed implements Service {
   async stop(): Promise<void> {
     this.#end.abort(new Error("stopped"));
     clearInterval(this.#confirming);
-    this.#live.close();
+    await this.#live.close();
     await this.#running;
   }
 
@@ -117,7 +125,6 @@ export class LogFeed implements Service {
     // Subscribed first, read then: what is published in between is in both.
     await this.#live.connect(CONNECT_MS);
     if (signal.aborted) return;
-    const listening = this.#listen();
     while (!signal.aborted) {
       try {
         await this.#readHistory();
@@ -137,22 +144,13 @@ export class LogFeed implements Service {
       }, CONFIRM_MS);
       if (this.source.kind === "run") await this.#readWholeRun();
     }
-    await listening;
   }
 
-  async #listen(): Promise<void> {
-    try {
-      for await (const lines of this.#live.batches()) {
-        const { source } = this;
-        const wanted =
-          source.kind === "run" ? lines.filter((line) => line.workflow_instance_id === source.runId) : lines;
-        if (wanted.length > 0) this.#update((state) => appendLines(state, wanted));
-      }
-    } catch (error) {
-      this.#update(({ log }) => {
-        log.warning = `no live lines: ${errorMessage(error)}`;
-      });
-    }
+  #take(lines: readonly LogLine[]): void {
+    const { source } = this;
+    const wanted =
+      source.kind === "run" ? lines.filter((line) => line.workflow_instance_id === source.runId) : lines;
+    if (wanted.length > 0) this.#update((state) => appendLines(state, wanted));
   }
 
   async #readHistory(): Promise<void> {
