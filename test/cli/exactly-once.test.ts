@@ -22,8 +22,15 @@ test.each(Array.from({ length: 50 }, (_, seed) => seed))(
       once.restartHistory();
       for (const line of history.slice(0, length)) if (once.offerHistory(line)) printed.push(line);
     };
+    let stored = 0;
     history.forEach((line, i) => {
       if (next() < 0.7 && once.offerLive(line)) printed.push(line);
+      if (next() < 0.1) stored = i + 1;
+      // A principal that was started again publishes anew what it had not stored.
+      if (next() < 0.03) {
+        once.restartLive();
+        for (const again of history.slice(stored, i + 1)) if (once.offerLive(again)) printed.push(again);
+      }
       // The history can be ahead of what came live.
       if (next() < 0.05) readHistory(Math.min(history.length, i + 1 + Math.floor(next() * 5)));
     });
@@ -31,3 +38,11 @@ test.each(Array.from({ length: 50 }, (_, seed) => seed))(
     expect(printed.sort()).toEqual([...history].sort());
   },
 );
+
+test("remembers no more than it is told to", () => {
+  const once = new ExactlyOnce<number>(3);
+  for (let line = 0; line < 10; line++) expect(once.offerLive(line)).toBe(true);
+  once.restartLive();
+  expect([9, 8, 7].map((line) => once.offerLive(line))).toEqual([false, false, false]);
+  expect(once.offerLive(0)).toBe(true);
+});

@@ -3,7 +3,8 @@ import type { LogLine } from "../../protocol/log-frames.ts";
 import type { SearchLogs } from "../../protocol/messages.ts";
 import { command } from "../support/command.ts";
 import { type Connection, withPrincipal } from "../support/connect.ts";
-import { LiveLog } from "../support/live-log.ts";
+import { ExactlyOnce } from "../support/exactly-once.ts";
+import { type LiveBatch, LiveLog } from "../support/live-log.ts";
 import { logArgs, readLogFilter, withRun } from "../support/log-filter.ts";
 import { LogText, lineKey } from "../support/log-text.ts";
 import { say } from "../support/report.ts";
@@ -52,25 +53,25 @@ export default command({
         if (!(await live.connect(connection.config.CDKTR_DEFAULT_ZMQ_TIMEOUT_MS))) {
           say(`warning: no live log from ${live.endpoint} yet; waiting for it.`);
         }
-        const history: LogLine[] = [];
+        const tail = new Tail(wanted, print);
         if (limit !== 0) {
           for await (const lines of searchPages(connection, search, limit)) {
             text.expect(lines);
-            for (const line of lines) await print(line);
-            history.push(...lines);
-            // They are kept to join the two, and the join concerns the newest.
-            history.splice(0, Math.max(0, history.length - JOINED));
+            await tail.printHistory(lines);
           }
         }
         await flushStdout();
-        const join = new Join(history, limit !== undefined && limit !== 0);
-        for (const line of live.closed ? [] : live.takeArrived()) {
-          if ((await wanted(line)) && join.isNew(line)) await print(line);
-        }
-        await flushStdout();
-        join.arrivedIsOver();
-        for await (const lines of live.batches()) {
-          for (const line of lines) if ((await wanted(line)) && join.isNew(line)) await print(line);
+        await tail.printArrived(live.closed ? [] : live.takeArrived(), limit !== undefined && limit !== 0);
+        for await (const batch of live.batches()) {
+          if (batch.connection !== tail.connection) {
+            // What was published while there was no connection is in the history.
+            tail.restart(batch.connection);
+            const since_ms = Math.max(search.since_ms ?? 0, tail.newestMs - OVERLAP_MS);
+            for await (const lines of searchPages(connection, { ...search, since_ms })) {
+              await tail.printHistory(lines);
+            }
+          }
+          await tail.printLive(batch.lines);
           await flushStdout();
         }
       } finally {
@@ -83,36 +84,59 @@ export default command({
   },
 });
 
-/** So many lines of the history are remembered to recognise them in the live log. */
-const JOINED = 200_000;
+/** So many lines are remembered to recognise them when they come again. */
+const REMEMBERED = 300_000;
+/** After a break the history is read from so long before the newest line: clocks of agents differ. */
+const OVERLAP_MS = 60_000;
 
-/** Joins the live log to the history that was printed before: tells which live lines are new. */
-class Join {
-  readonly #printed = new Map<bigint | number, number>();
-  /** Lines that came before the history was read and are older than what was printed of it lie beyond `-n`. */
-  #oldest: number;
+/** Prints each line once, whether it comes from the history, live, or from both. */
+class Tail {
+  readonly #wanted: (line: LogLine) => boolean | Promise<boolean>;
+  readonly #print: (line: LogLine) => Promise<void>;
+  readonly #once = new ExactlyOnce<bigint | number>(REMEMBERED);
+  #oldestMs: number | undefined;
+  /** Time of the newest line that was printed; before the first one, when this began. */
+  newestMs = Date.now();
+  /** The connection by which the last live lines came. */
+  connection = 0;
 
-  constructor(history: readonly LogLine[], cut: boolean) {
-    for (const line of history) {
-      const key = lineKey(line);
-      this.#printed.set(key, (this.#printed.get(key) ?? 0) + 1);
+  constructor(
+    wanted: (line: LogLine) => boolean | Promise<boolean>,
+    print: (line: LogLine) => Promise<void>,
+  ) {
+    this.#wanted = wanted;
+    this.#print = print;
+  }
+
+  restart(connection: number): void {
+    this.connection = connection;
+    this.#once.restartLive();
+    this.#once.restartHistory();
+  }
+
+  async printHistory(lines: readonly LogLine[]): Promise<void> {
+    this.#oldestMs ??= lines[0]?.timestamp_ms;
+    for (const line of lines) if (this.#once.offerHistory(lineKey(line))) await this.#show(line);
+  }
+
+  /**
+   * Prints what came live while the history was being read.
+   * @param cut the history was cut to its newest lines: what is older than those lies beyond
+   */
+  async printArrived(batches: readonly LiveBatch[], cut: boolean): Promise<void> {
+    const from = cut ? (this.#oldestMs ?? 0) : 0;
+    for (const { lines } of batches) await this.printLive(lines.filter((line) => line.timestamp_ms >= from));
+  }
+
+  async printLive(lines: readonly LogLine[]): Promise<void> {
+    for (const line of lines) {
+      if ((await this.#wanted(line)) && this.#once.offerLive(lineKey(line))) await this.#show(line);
     }
-    this.#oldest = cut ? (history[0]?.timestamp_ms ?? 0) : 0;
   }
 
-  isNew(line: LogLine): boolean {
-    if (line.timestamp_ms < this.#oldest) return false;
-    const key = lineKey(line);
-    const count = this.#printed.get(key) ?? 0;
-    if (count === 0) return true;
-    if (count === 1) this.#printed.delete(key);
-    else this.#printed.set(key, count - 1);
-    return false;
-  }
-
-  /** From now on a line may be older than all others and still be new: an agent was cut off. */
-  arrivedIsOver(): void {
-    this.#oldest = 0;
+  async #show(line: LogLine): Promise<void> {
+    this.newestMs = Math.max(this.newestMs, line.timestamp_ms);
+    await this.#print(line);
   }
 }
 

@@ -1,5 +1,4 @@
 /** Log lines as the principal publishes them. */
-import { CdktrError } from "../../errors.ts";
 import { decodeLogLine, type LogLine } from "../../protocol/log-frames.ts";
 import { SEPARATOR } from "../../protocol/wire.ts";
 import { Subscriber } from "../../zmq/index.ts";
@@ -7,20 +6,30 @@ import type { Connection } from "./connect.ts";
 
 const BATCH = 1000;
 
+/** Lines that came one after the other. */
+export interface LiveBatch {
+  /** Which connection they came by, from 0: a further one follows when the principal was away. */
+  readonly connection: number;
+  readonly lines: readonly LogLine[];
+}
+
 /** A subscription to the live log of one workflow, or of all. */
 export class LiveLog {
   /** `tcp://HOST:PORT` of the publishing socket. */
   readonly endpoint: string;
   readonly #socket = new Subscriber({
     linger: 0,
-    // A reader that is slower than the tasks (a pager) queues here instead of losing lines.
     receiveHighWaterMark: 0,
     reconnectInterval: 100,
     reconnectMaxInterval: 2000,
     heartbeatInterval: 5000,
     heartbeatTimeout: 15_000,
   });
-  #iterating = false;
+  /** What has come and was not read yet: a reader that is slower than the tasks (a pager) loses nothing. */
+  #arrived: LiveBatch[] = [];
+  #wake: PromiseWithResolvers<void> | undefined;
+  #handshakes = 0;
+  #failure: unknown;
 
   constructor({ config, info }: Pick<Connection, "config" | "info">, workflowId: string | undefined) {
     const host = config.CDKTR_PRINCIPAL_HOST;
@@ -28,54 +37,66 @@ export class LiveLog {
     this.#socket.subscribe(workflowId === undefined ? "" : workflowId + SEPARATOR);
   }
 
+  get closed(): boolean {
+    return this.#socket.closed;
+  }
+
   /** Connects; resolves whether the principal's publisher answered within `timeoutMs`. Later it is connected to all the same. */
   async connect(timeoutMs: number): Promise<boolean> {
     const { promise, resolve } = Promise.withResolvers<boolean>();
-    const onHandshake = () => resolve(true);
-    this.#socket.events.on("handshake", onHandshake);
+    this.#socket.events.on("handshake", () => {
+      this.#handshakes++;
+      resolve(true);
+    });
     this.#socket.connect(this.endpoint);
+    void this.#receive();
     const timer = setTimeout(() => resolve(false), timeoutMs);
     try {
       return await promise;
     } finally {
       clearTimeout(timer);
-      this.#socket.events.off("handshake", onHandshake);
     }
   }
 
-  /** Lines as they come, several at a time when they come fast; ends when the subscription is closed. */
-  async *batches(): AsyncGenerator<LogLine[]> {
-    if (this.#iterating) throw new CdktrError("The live log is being read already.");
-    this.#iterating = true;
-    while (!this.#socket.closed) {
-      let messages: Awaited<ReturnType<Subscriber["receiveBatch"]>>;
-      try {
-        messages = await this.#socket.receiveBatch(BATCH);
-      } catch (error) {
-        if (this.#socket.closed) return;
-        throw error;
-      }
-      yield decode(messages);
-    }
-  }
-
-  /** Lines that are here already and were not read yet. Only while {@link batches} does not wait. */
-  takeArrived(): LogLine[] {
-    const lines: LogLine[] = [];
+  /** What comes; ends when the subscription is closed. */
+  async *batches(): AsyncGenerator<LiveBatch> {
     for (;;) {
-      const messages = this.#socket.tryReceiveBatch(BATCH);
-      if (messages.length === 0) return lines;
-      lines.push(...decode(messages));
+      const arrived = this.takeArrived();
+      yield* arrived;
+      if (arrived.length > 0) continue;
+      if (this.#failure !== undefined) throw this.#failure;
+      if (this.#socket.closed) return;
+      this.#wake = Promise.withResolvers();
+      await this.#wake.promise;
     }
   }
 
-  get closed(): boolean {
-    return this.#socket.closed;
+  /** What is here already and was not read yet. */
+  takeArrived(): LiveBatch[] {
+    const arrived = this.#arrived;
+    this.#arrived = [];
+    return arrived;
   }
 
   /** Ends the subscription. */
   close(): void {
     this.#socket.close();
+    this.#wake?.resolve();
+  }
+
+  /** Receives at once whatever comes, so that it is known by which connection it came. */
+  async #receive(): Promise<void> {
+    while (!this.#socket.closed) {
+      try {
+        const messages = await this.#socket.receiveBatch(BATCH);
+        this.#arrived.push({ connection: Math.max(0, this.#handshakes - 1), lines: decode(messages) });
+      } catch (error) {
+        if (this.#socket.closed) return;
+        this.#failure = error;
+        this.close();
+      }
+      this.#wake?.resolve();
+    }
   }
 }
 

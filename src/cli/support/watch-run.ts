@@ -109,8 +109,13 @@ class FollowPrinter {
 
   async printLive(live: LiveLog): Promise<void> {
     await this.#knowTasks();
+    let connection = 0;
     for await (const batch of live.batches()) {
-      for (const line of batch) {
+      if (batch.connection !== connection) {
+        connection = batch.connection;
+        this.#once.restartLive();
+      }
+      for (const line of batch.lines) {
         if (line.workflow_instance_id !== this.#runId || !this.#once.offerLive(lineKey(line))) continue;
         await (this.#json ? printJsonLine(line) : printLine(this.#text.format(line)));
       }
