@@ -1,8 +1,6 @@
 /** Fills the log that is shown: history from the database, live lines from the principal's publisher, joined. */
 
-import { LiveLog } from "../../cli/support/live-log.ts";
 import { linesOf } from "../../cli/support/log-text.ts";
-import type { Config } from "../../config.ts";
 import { errorMessage } from "../../errors.ts";
 import type { PrincipalClient } from "../../protocol/client.ts";
 import type { LogLine } from "../../protocol/log-frames.ts";
