@@ -22,6 +22,8 @@ export class ReportSender {
   #durable = 0;
   #limit = BATCH;
   #isSending = false;
+  /** Why the principal does not take reports now. */
+  #refusal = "";
   #sending: Promise<void> = Promise.resolve();
 
   constructor(options: {
@@ -94,13 +96,25 @@ export class ReportSender {
         const orders = await this.#client.report({ ...this.#who, reports }, { signal });
         this.#link.obey(orders);
         this.#limit = BATCH;
+        if (this.#refusal !== "") log.info("The principal takes reports again.");
+        this.#refusal = "";
       } catch (error) {
         if (signal.aborted) return;
         if (error instanceof RequestRefusedError) this.#passOver(reports.length, reports[0]?.seq ?? 0, error);
         else if (error instanceof PrincipalUnreachableError) this.#link.suspect();
-        else if (!this.#link.mustRegister(error)) await Bun.sleep(RETRY_MS);
+        else if (!this.#link.mustRegister(error)) {
+          this.#tellRefusal(errorMessage(error));
+          await Bun.sleep(RETRY_MS);
+        }
       }
     }
+  }
+
+  /** The same trouble is told once. */
+  #tellRefusal(reason: string): void {
+    if (this.#refusal === reason) return;
+    this.#refusal = reason;
+    log.warn(`Reports wait on this agent's disk: ${reason}`);
   }
 
   /** The principal takes no batch with one of these in it: finds that one, and goes on without it. */

@@ -29,6 +29,9 @@ export interface SqliteStoreOptions {
  */
 const REOPEN_AFTER = /^SQLITE_(IOERR_(READ|SHORT_READ|FSTAT|SEEK|MMAP|LOCK)|CANTOPEN|CORRUPT|NOTADB)/;
 
+/** A disk that goes on failing is spoken of again after so long, ms. */
+const REMINDER_MS = 300_000;
+
 /** `state.db` in the data directory, locked against a second principal for as long as it is open. */
 export class SqliteOperationalStore implements OperationalStore {
   readonly name = "operational state";
@@ -38,7 +41,8 @@ export class SqliteOperationalStore implements OperationalStore {
   readonly #commits: GroupCommit<OperationalTx>;
   #database: Database | undefined;
   #reopen = false;
-  #ailing = false;
+  /** While the disk fails: when that was said the last time (monotonic), and what was written before. */
+  #ailing: { saidAt: number; changes: number } | undefined;
 
   constructor(options: SqliteStoreOptions) {
     this.#options = options;
@@ -108,6 +112,7 @@ export class SqliteOperationalStore implements OperationalStore {
       begin() {
         store.#reopenIfBroken();
         run("BEGIN IMMEDIATE");
+        if (store.#ailing !== undefined) store.#ailing.changes = store.#changes();
       },
       commit: () => void run("COMMIT"),
       rollback: () => void run("ROLLBACK"),
@@ -122,9 +127,16 @@ export class SqliteOperationalStore implements OperationalStore {
 
   #committed(): void {
     this.outbox.committed();
-    if (!this.#ailing) return;
-    this.#ailing = false;
+    // A transaction that changed nothing says nothing about the disk.
+    if (this.#ailing === undefined || this.#ailing.changes === this.#changes()) return;
+    this.#ailing = undefined;
     this.#options.log.success(`${this.path} can be written again.`);
+  }
+
+  /** Rows written through this connection so far. */
+  #changes(): number {
+    const row = this.#open().query<{ changes: number }, []>("SELECT total_changes() AS changes").get();
+    return row?.changes ?? 0;
   }
 
   #failed(error: unknown): Error {
@@ -141,8 +153,11 @@ export class SqliteOperationalStore implements OperationalStore {
         hint: "Nothing was changed. Free space or mend the disk; cdktr goes on by itself then.",
       },
     );
-    if (!this.#ailing) this.#options.log.error(`${failure.message} ${failure.hint}`);
-    this.#ailing = true;
+    const now = performance.now();
+    if (this.#ailing === undefined || now - this.#ailing.saidAt > REMINDER_MS) {
+      this.#options.log.error(`${failure.message} ${failure.hint}`);
+      this.#ailing = { saidAt: now, changes: this.#ailing?.changes ?? -1 };
+    }
     return failure;
   }
 
