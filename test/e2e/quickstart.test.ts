@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { existsSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { cleanEnvironment } from "../support/cdktr.ts";
 import { pythonWith } from "../support/python.ts";
 import { COMPILED, DUCKDB, processesWith, pythonJson, ROOT, until } from "./support/fixtures.ts";
@@ -49,10 +49,10 @@ type Figures = [
 ];
 
 /** The quickstart as it is typed; its own process group, as a terminal would give it. */
-function quickstart() {
+function quickstart(env: Record<string, string> = {}) {
   return Bun.spawn(["npm", "run", "--silent", "quickstart"], {
     cwd: ROOT,
-    env: cleanEnvironment(),
+    env: cleanEnvironment(env),
     stdin: "ignore",
     stdout: "pipe",
     stderr: "pipe",
@@ -144,4 +144,19 @@ describe.if(COMPILED)("npm run quickstart", () => {
     await until("nothing is left", () => processesWith(directory).length === 0);
     expect(existsSync(directory)).toBe(false);
   }, 300_000);
+
+  test("when something fails it says what, where the log is, and ends with an error", async () => {
+    const child = quickstart({ CDKTR_CACHE_DIRECTORY: "/proc/no-such-place" });
+    const [status, out, err] = await Promise.all([
+      child.exited,
+      new Response(child.stdout).text(),
+      new Response(child.stderr).text(),
+    ]);
+    expect(status).toBe(1);
+    const [, log = ""] = /The log of the principal and the agent is (\S+);/.exec(err) ?? [];
+    expect(readFileSync(log, "utf8")).toContain("/proc/no-such-place");
+    expect(err).toContain("CDKTR_CACHE_DIRECTORY");
+    expect(existsSync(dataDirectory(out))).toBe(false);
+    expect(processesWith(dataDirectory(out))).toEqual([]);
+  }, 240_000);
 });
