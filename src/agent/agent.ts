@@ -64,6 +64,8 @@ interface Parts {
 /** How long one request for work waits at the principal, in heartbeat intervals. */
 const FETCH_INTERVALS = 4;
 const FETCH_RETRY_MS = 500;
+/** How long an agent that takes nothing new waits for the answer to its last request for work, ms. */
+const LAST_FETCH_MS = 250;
 
 /**
  * An agent. `start` resolves when it is ready to work, whether or not the principal is there; from then on {@link done}
@@ -167,15 +169,16 @@ export class Agent implements Service {
     if (this.#isDraining) return;
     this.#isDraining = true;
     this.#roomFor?.resolve();
-    // The principal answers the request for work that is waiting there.
-    this.#parts?.link.beatNow();
-    const { CDKTR_DEFAULT_ZMQ_TIMEOUT_MS } = this.#options.config;
-    const timer = setTimeout(() => this.#fetch.abort(), CDKTR_DEFAULT_ZMQ_TIMEOUT_MS);
-    if (this.#parts?.link.isUp !== true) this.#fetch.abort();
-    void this.#fetching.then(() => {
-      clearTimeout(timer);
-      this.#endIfIdle();
-    });
+    void this.#endFetching().then(() => this.#endIfIdle());
+  }
+
+  /** The principal, once it knows, answers the request for work that waits there; an assignment under way is still taken. */
+  async #endFetching(): Promise<void> {
+    await this.#parts?.link.ask();
+    const answered = this.#fetching.then(() => true);
+    if (await Promise.race([answered, Bun.sleep(LAST_FETCH_MS).then(() => false)])) return;
+    this.#fetch.abort();
+    await this.#fetching;
   }
 
   /** Cancels what runs, takes nothing new, then ends. */
