@@ -15,7 +15,7 @@ import { SqliteStatusOutbox } from "../../src/storage/status-outbox.ts";
 import { line, runRow } from "../storage/history-support.ts";
 
 /** Lines of the stream and rows of the outbox that `deliver` brings into DuckDB. */
-export const DELIVERED_LINES = 30_000;
+export const DELIVERED_LINES = 50_000;
 export const DELIVERED_ROWS = 2_000;
 /** Lines that `fill` brings into DuckDB. */
 export const FILL_LINES = 60_000;
