@@ -57,8 +57,20 @@ describe("a stream that DuckDB does not know", () => {
 });
 
 describe("before DuckDB is open", () => {
-  test("lines are held from where they begin, and trimmed when it opens", () => {
+  test("nothing is taken before the agent said from where on it holds lines", () => {
     const { intake: log } = intake();
+    expect(log.offer(batch(7, 9))).toBe(0);
+    log.agentHoldsFrom("s", 4);
+    expect(log.offer(batch(7, 9))).toBe(0);
+    expect(log.position("s")).toEqual({ received: 3, durable: 0, known: false });
+    expect(log.offer(batch(4, 9))).toBe(6);
+    log.reconcile(new Map([["s", 3]]));
+    expect(held(log)).toEqual(range(4, 9));
+  });
+
+  test("lines are held from where the agent's begin, and trimmed when it opens", () => {
+    const { intake: log } = intake();
+    log.agentHoldsFrom("s", 4);
     log.offer(batch(4, 6));
     log.offer(batch(7, 9));
     expect(log.position("s")).toEqual({ received: 9, durable: 0, known: false });
@@ -68,19 +80,9 @@ describe("before DuckDB is open", () => {
     expect(held(log)).toEqual(range(6, 9));
   });
 
-  test("what does not continue what DuckDB has is let go: it comes again", () => {
-    const { intake: log, lost } = intake();
-    log.offer(batch(4, 6));
-    log.reconcile(new Map([["s", 2]]));
-    expect(log.position("s")).toEqual({ received: 2, durable: 2, known: true });
-    expect(log).toMatchObject({ bytes: 0, lines: 0 });
-    log.offer(batch(3, 6));
-    expect(held(log)).toEqual(range(3, 6));
-    expect(lost).toEqual([]);
-  });
-
   test("what DuckDB has already is let go", () => {
     const { intake: log } = intake();
+    log.agentHoldsFrom("s", 4);
     log.offer(batch(4, 6));
     log.reconcile(new Map([["s", 100]]));
     expect(log.position("s")).toEqual({ received: 100, durable: 100, known: true });

@@ -195,6 +195,7 @@ describe("while the database is away", () => {
     await using historian = await startHistorian(directory, { log, outbox });
     expect(historian.available.ok).toBe(false);
     expect(historian.available.error).toContain(`(process ${holder.pid})`);
+    historian.agentHoldsFrom("s", 1);
     historian.offer(batch(1, 3));
     expect(historian.position("s")).toEqual({ received: 3, durable: 0, known: false });
     for (const asked of [
@@ -223,6 +224,7 @@ describe("while the database is away", () => {
     const { log, messages, waitFor } = recordingLog();
     await using historian = await startHistorian(directory, { log, maxHeldBytes: 20_000 });
     await waitFor(/^warn: .* is not a DuckDB database\. Move the file away/);
+    historian.agentHoldsFrom("s", 1);
     let seq = 1;
     for (; seq < 10_000; seq++) {
       historian.offer(batch(seq, 1));

@@ -84,11 +84,12 @@ export class LogIntake {
 
   /**
    * Takes the lines of a batch that continue its stream. Lines that have come before are passed over; a batch that leaves a
-   * gap is not taken, nor one for which there is no room.
+   * gap is not taken, nor one for which there is no room. Before DuckDB could be asked how far a stream is, the agent's word
+   * for the oldest line that it holds ({@link agentHoldsFrom}) is the beginning, and nothing is taken before that.
    * @returns number of lines taken
    */
   offer(batch: LogBatch): number {
-    const stream = this.#stream(batch.stream_id, batch.first_seq - 1);
+    const stream = this.#cursorsRead ? this.#stream(batch.stream_id, 0) : this.#streams.get(batch.stream_id);
     if (stream === undefined) return 0;
     const last = batch.first_seq + batch.lines.length - 1;
     if (last <= stream.received || batch.first_seq > stream.received + 1) return 0;
