@@ -6,7 +6,13 @@ import type { ConsolaInstance } from "consola";
 import type { Clock } from "../clock.ts";
 import { errorMessage } from "../errors.ts";
 import type { RunAssignment } from "../protocol/messages.ts";
-import type { AttemptRecord, OperationalStore, OperationalTx, RunRecord } from "../storage/operational.ts";
+import {
+  type AttemptRecord,
+  type OperationalStore,
+  type OperationalTx,
+  type RunRecord,
+  StoreUnavailableError,
+} from "../storage/operational.ts";
 import { completedTasks, type RunChanges } from "./run-changes.ts";
 
 /** A request for work of a registered agent. */
@@ -20,7 +26,7 @@ export interface FetchRequest {
 }
 
 interface Waiter extends FetchRequest {
-  readonly replies: ((assignment: RunAssignment | null) => void)[];
+  readonly reply: (assignment: RunAssignment | null) => void;
   /** Monotonic. */
   readonly deadline: number;
   timer: Timer | undefined;
@@ -38,6 +44,8 @@ export class Dispatcher {
   /** Whether an agent may have work; asked again at the moment of assignment. */
   readonly #mayWork: (tx: OperationalTx, agentId: string, sessionId: string | null) => Promise<boolean>;
   readonly #waiters: Waiter[] = [];
+  /** Requests that have a name, until they are answered. */
+  readonly #fetching = new Map<string, Promise<RunAssignment | null>>();
   #asked = false;
   #retry: Timer | undefined;
   #closed = false;
@@ -57,28 +65,15 @@ export class Dispatcher {
   }
 
   /** The next run for an agent, or null when there is none within the time it waits. */
-  async fetch(request: FetchRequest): Promise<RunAssignment | null> {
-    const earlier = this.#waiters.find(
-      (waiter) =>
-        request.fetchId !== null && waiter.fetchId === request.fetchId && waiter.agentId === request.agentId,
-    );
-    const { promise, resolve } = Promise.withResolvers<RunAssignment | null>();
-    if (earlier !== undefined) {
-      // The request repeated: whichever of the two is still listened to gets the answer.
-      earlier.replies.push(resolve);
-      return promise;
-    }
-    const again = await this.#assignedBefore(request);
-    if (again !== null) return again;
-    const deadline = this.#clock.monotonic() + request.waitMs;
-    const waiter: Waiter = { ...request, replies: [resolve], deadline, timer: undefined };
-    this.#waiters.push(waiter);
-    if (this.#closed) this.#giveUp(waiter);
-    else if (request.waitMs > 0) {
-      waiter.timer = setTimeout(() => this.#giveUp(waiter), request.waitMs);
-      this.kick();
-    } else await this.#pumpOnce(waiter);
-    return promise;
+  fetch(request: FetchRequest): Promise<RunAssignment | null> {
+    if (request.fetchId === null) return this.#fetch(request);
+    // The request repeated: whichever of the two is still listened to gets the answer.
+    const key = `${request.agentId} ${request.fetchId}`;
+    const known = this.#fetching.get(key);
+    if (known !== undefined) return known;
+    const fetching = this.#fetch(request).finally(() => this.#fetching.delete(key));
+    this.#fetching.set(key, fetching);
+    return fetching;
   }
 
   /** Work or workers may have come: assigns what can be assigned, in the commit that comes next. */
@@ -100,6 +95,21 @@ export class Dispatcher {
     for (const waiter of [...this.#waiters]) this.#giveUp(waiter);
   }
 
+  async #fetch(request: FetchRequest): Promise<RunAssignment | null> {
+    const again = await this.#assignedBefore(request);
+    if (again !== null) return again;
+    const { promise, resolve } = Promise.withResolvers<RunAssignment | null>();
+    const deadline = this.#clock.monotonic() + request.waitMs;
+    const waiter: Waiter = { ...request, reply: resolve, deadline, timer: undefined };
+    this.#waiters.push(waiter);
+    if (this.#closed) this.#giveUp(waiter);
+    else if (request.waitMs > 0) {
+      waiter.timer = setTimeout(() => this.#giveUp(waiter), request.waitMs);
+      this.kick();
+    } else await this.#pumpOnce(waiter);
+    return promise;
+  }
+
   #giveUp(waiter: Waiter): void {
     const index = this.#waiters.indexOf(waiter);
     if (index === -1) return;
@@ -109,7 +119,7 @@ export class Dispatcher {
 
   #answer(waiter: Waiter, assignment: RunAssignment | null): void {
     clearTimeout(waiter.timer);
-    for (const reply of waiter.replies) reply(assignment);
+    waiter.reply(assignment);
   }
 
   /** The run that a request got already, when its reply was lost. */
@@ -151,7 +161,9 @@ export class Dispatcher {
       if (assignments.length === BATCH) this.kick();
     } catch (error) {
       this.#asked = false;
-      this.#log.error(`Nothing can be assigned: ${errorMessage(error)}`);
+      // The operational state says once that the disk fails; this is every attempt.
+      const isSaid = error instanceof StoreUnavailableError;
+      this.#log[isSaid ? "debug" : "error"](`Nothing can be assigned: ${errorMessage(error)}`);
       this.#putBack(taken);
     }
   }

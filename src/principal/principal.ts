@@ -34,6 +34,8 @@ export interface PrincipalOptions {
   /** Runs the scheduler; true by default. */
   readonly scheduler?: boolean;
   readonly clock?: Clock;
+  /** How long an assignment stands that no agent confirms, ms. */
+  readonly leaseTimeoutMs?: number;
   readonly log?: ConsolaInstance;
 }
 
@@ -110,7 +112,7 @@ export class Principal implements Service {
       changes,
       clock,
       log: tagged("dispatcher"),
-      timeoutMs: Math.max(10_000, 3 * config.CDKTR_DEFAULT_ZMQ_TIMEOUT_MS),
+      timeoutMs: options.leaseTimeoutMs ?? Math.max(10_000, 3 * config.CDKTR_DEFAULT_ZMQ_TIMEOUT_MS),
     });
     const pauses = new PauseWatch({
       clock,

@@ -107,6 +107,7 @@ export class TestPrincipal implements AsyncDisposable {
       log: this.book.log,
       scheduler: this.#options.scheduler ?? false,
       ...(this.#options.clock === undefined ? {} : { clock: this.#options.clock }),
+      ...(this.#options.leaseTimeoutMs === undefined ? {} : { leaseTimeoutMs: this.#options.leaseTimeoutMs }),
     });
     await this.principal.start();
     return this;
@@ -149,6 +150,7 @@ export interface TestOptions {
   readonly config?: Partial<Config>;
   readonly scheduler?: boolean;
   readonly clock?: Clock;
+  readonly leaseTimeoutMs?: number;
 }
 
 export interface AgentOptions {

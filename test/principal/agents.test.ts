@@ -1,0 +1,369 @@
+import { describe, expect, test } from "bun:test";
+import { RequestUnprocessableError } from "../../src/protocol/client.ts";
+import type { RunAssignment } from "../../src/protocol/messages.ts";
+import { FakeAgent, failure, required, TestPrincipal, workflowText } from "./support.ts";
+
+const TASKS = { "etl.yml": workflowText({ tasks: ["a", "b"] }) };
+const QUICK = { CDKTR_AGENT_HEARTBEAT_INTERVAL_MS: 150, CDKTR_AGENT_HEARTBEAT_TIMEOUT_MS: 600 };
+
+async function trigger(cluster: TestPrincipal, workflow = "etl"): Promise<string> {
+  const run = await cluster.client().runTask(workflow, { dedupe_key: crypto.randomUUID() });
+  return run.workflow_instance_id;
+}
+
+/** An agent that executes a run and has completed its first task. */
+async function halfway(
+  cluster: TestPrincipal,
+  id = "agent-1",
+): Promise<{ agent: FakeAgent; run: RunAssignment }> {
+  const agent = await cluster.agent(id);
+  const run = required(await agent.fetch());
+  await agent.send(
+    agent.runReport(run, "RUNNING"),
+    agent.taskReport(run, "a", "RUNNING"),
+    agent.taskReport(run, "a", "COMPLETED"),
+    agent.taskReport(run, "b", "RUNNING"),
+  );
+  return { agent, run };
+}
+
+/** Heartbeats until told to end. */
+function keepAlive(agent: FakeAgent, running: () => RunAssignment[] = () => []): () => Promise<void> {
+  let going = true;
+  const beating = (async () => {
+    while (going) await agent.heartbeat(running(), 50).catch(() => {});
+  })();
+  return () => {
+    going = false;
+    return beating;
+  };
+}
+
+describe("an agent", () => {
+  test("is listed with what it said and when it was heard of", async () => {
+    await using cluster = await new TestPrincipal({ workflows: TASKS }).start();
+    await trigger(cluster);
+    const before = Date.now();
+    await halfway(cluster);
+    const [listed] = await cluster.client().registeredAgents();
+    expect(listed).toMatchObject({
+      agent_id: "agent-1",
+      host: "testhost",
+      status: "UP",
+      running_workflows: 1,
+      max_concurrent_workflows: 5,
+    });
+    expect(required(listed).last_ping_timestamp).toBe(required(listed).last_heartbeat_ms * 1000);
+    expect(required(listed).last_heartbeat_ms).toBeGreaterThanOrEqual(before);
+  });
+
+  test("must register before it fetches, reports or sends heartbeats", async () => {
+    await using cluster = await new TestPrincipal().start();
+    const stranger = new FakeAgent(cluster.client(), "stranger");
+    for (const request of [stranger.fetch(0), stranger.heartbeat(), stranger.send()]) {
+      const error = await failure(request);
+      expect(error).toBeInstanceOf(RequestUnprocessableError);
+      expect(error.message).toContain("register first");
+    }
+  });
+
+  test("that falls silent is lost; its run goes on elsewhere, without what had completed", async () => {
+    await using cluster = await new TestPrincipal({ workflows: TASKS, config: QUICK }).start();
+    const client = cluster.client();
+    const id = await trigger(cluster);
+    const { agent, run } = await halfway(cluster);
+    const other = await cluster.agent("other");
+    const stop = keepAlive(other);
+    const again = required(await other.fetch(20_000));
+    expect(again).toMatchObject({ workflow_instance_id: id, attempt: 2, completed_tasks: ["a"] });
+
+    const agents = await client.registeredAgents();
+    expect(agents.map(({ agent_id, status }) => [agent_id, status])).toEqual([
+      ["agent-1", "LOST"],
+      ["other", "UP"],
+    ]);
+    // It was only cut off: what it says late changes nothing, and it is told to stop.
+    expect((await failure(agent.heartbeat([run]))).message).toContain("register first");
+    const orders = await agent.register([run]);
+    expect(orders.stop).toEqual([{ workflow_instance_id: id, attempt: 1, reason: "superseded" }]);
+    const late = await agent.send(agent.taskReport(run, "b", "COMPLETED"), agent.runReport(run, "COMPLETED"));
+    expect(late.stop).toEqual([{ workflow_instance_id: id, attempt: 1, reason: "superseded" }]);
+    expect((await client.getRun(id)).status).toBe("PENDING");
+
+    await other.execute(again);
+    const details = await client.getRun(id);
+    expect(details).toMatchObject({ status: "COMPLETED", attempt: 2, agent_id: "other" });
+    expect(details.attempts.map(({ status, agent_id }) => [status, agent_id])).toEqual([
+      ["CRASHED", "agent-1"],
+      ["COMPLETED", "other"],
+    ]);
+    expect(details.tasks.map(({ task_id, attempt, status }) => [task_id, attempt, status])).toEqual([
+      ["a", 1, "COMPLETED"],
+      ["b", 2, "COMPLETED"],
+    ]);
+    await stop();
+    const rows = await client.queryDatabase({
+      sql: `SELECT attempt, status::VARCHAR FROM workflow_run_status WHERE workflow_instance_id = '${id}' ORDER BY rowid`,
+    });
+    expect(rows.rows.map(([attempt, status]) => `${attempt} ${status}`)).toEqual([
+      "1 PENDING",
+      "1 RUNNING",
+      "1 CRASHED",
+      "2 PENDING",
+      "2 RUNNING",
+      "2 COMPLETED",
+    ]);
+    const tasks = await client.queryDatabase({
+      sql: `SELECT attempt, status::VARCHAR FROM task_run_status WHERE task_id = 'b' ORDER BY rowid`,
+    });
+    expect(tasks.rows.map(([attempt, status]) => `${attempt} ${status}`)).toEqual([
+      "1 RUNNING",
+      "1 CRASHED",
+      "2 RUNNING",
+      "2 COMPLETED",
+    ]);
+  });
+
+  test("that is lost ends a run that was cancelled, or may not run again", async () => {
+    await using cluster = await new TestPrincipal({
+      workflows: { "etl.yml": workflowText(), "once.yml": workflowText({ top: "failover: never" }) },
+      config: QUICK,
+    }).start();
+    const client = cluster.client();
+    const ids = [await trigger(cluster, "etl"), await trigger(cluster, "once")];
+    const agent = await cluster.agent();
+    for (const _ of ids) await agent.send(agent.runReport(required(await agent.fetch()), "RUNNING"));
+    await client.cancelRun(ids[0] ?? "");
+    const ends = await Promise.all(ids.map((id) => client.waitRun(id, 20_000)));
+    expect(ends.map((run) => run.status)).toEqual(["CANCELLED", "CRASHED"]);
+    expect(ends[1]?.error).toContain("agent lost");
+  });
+
+  test("gives a run back three times, no more", async () => {
+    await using cluster = await new TestPrincipal({ workflows: TASKS }).start();
+    const client = cluster.client();
+    const id = await trigger(cluster);
+    const streamId = crypto.randomUUID();
+    for (let attempt = 1; attempt <= 3; attempt++) {
+      const agent = await cluster.agent("unlucky", { streamId });
+      const run = required(await agent.fetch());
+      expect(run.attempt).toBe(attempt);
+      agent.seq = attempt * 100;
+      await agent.send(agent.runReport(run, "RUNNING"));
+    }
+    await cluster.agent("unlucky", { streamId });
+    expect(await client.getRun(id)).toMatchObject({ status: "CRASHED", attempt: 3 });
+  });
+
+  test("is not lost because the principal itself stood still", async () => {
+    await using cluster = await new TestPrincipal({ workflows: TASKS, config: QUICK }).start();
+    await trigger(cluster);
+    const { agent, run } = await halfway(cluster);
+    const stop = keepAlive(agent, () => [run]);
+    Bun.sleepSync(1500);
+    await cluster.book.waitFor(/stood still/);
+    await agent.heartbeat([run], 0);
+    await stop();
+    expect(cluster.book.count(/is lost/)).toBe(0);
+    expect((await cluster.client().registeredAgents())[0]?.status).toBe("UP");
+  });
+});
+
+describe("an agent that starts anew", () => {
+  test("on the same disk gives up at once what its former process had", async () => {
+    await using cluster = await new TestPrincipal({ workflows: TASKS }).start();
+    const id = await trigger(cluster);
+    const { agent } = await halfway(cluster);
+    const waiting = agent.fetch(20_000);
+    const restarted = new FakeAgent(cluster.client(), "agent-1", { streamId: agent.streamId });
+    const orders = await restarted.register();
+    expect(orders.report_durable_seq).toBe(4);
+    // The former process is answered, and never served again.
+    expect(await waiting).toBeNull();
+    expect(required(await restarted.fetch())).toMatchObject({ workflow_instance_id: id, attempt: 2 });
+    expect((await failure(agent.fetch(0))).message).toContain("register first");
+  });
+
+  test("first delivers the end of a run that its former process had no time to report", async () => {
+    await using cluster = await new TestPrincipal({ workflows: TASKS }).start();
+    const client = cluster.client();
+    const id = await trigger(cluster);
+    const { agent, run } = await halfway(cluster);
+    const end = [agent.taskReport(run, "b", "COMPLETED"), agent.runReport(run, "COMPLETED")];
+    const restarted = new FakeAgent(cluster.client(), "agent-1", { streamId: agent.streamId });
+    await restarted.register([], { report_seq: agent.seq });
+    expect((await client.getRun(id)).status).toBe("RUNNING");
+    await restarted.send(...end);
+    expect(await client.getRun(id)).toMatchObject({ status: "COMPLETED", attempt: 1 });
+  });
+
+  test("and has reports about other runs only, gives up the rest when they are in", async () => {
+    await using cluster = await new TestPrincipal({ workflows: TASKS }).start();
+    const client = cluster.client();
+    const id = await trigger(cluster);
+    const { agent, run } = await halfway(cluster);
+    const restarted = new FakeAgent(cluster.client(), "agent-1", { streamId: agent.streamId });
+    await restarted.register([], { report_seq: agent.seq + 1 });
+    await restarted.send(agent.taskReport(run, "b", "COMPLETED"));
+    const next = required(await restarted.fetch());
+    expect(next).toMatchObject({ workflow_instance_id: id, attempt: 2, completed_tasks: ["a", "b"] });
+    expect((await client.getRun(id)).status).toBe("PENDING");
+  });
+
+  test("may deliver reports before it registers", async () => {
+    await using cluster = await new TestPrincipal({ workflows: TASKS }).start();
+    const id = await trigger(cluster);
+    const { agent, run } = await halfway(cluster);
+    const restarted = new FakeAgent(cluster.client(), "agent-1", { streamId: agent.streamId });
+    await restarted.send(agent.runReport(run, "FAILED"));
+    await restarted.register();
+    expect((await cluster.client().getRun(id)).status).toBe("FAILED");
+  });
+
+  test("under an id that is in use is refused, unless its owner is lost", async () => {
+    await using cluster = await new TestPrincipal({ config: QUICK }).start();
+    const owner = await cluster.agent();
+    const stop = keepAlive(owner);
+    const twin = new FakeAgent(cluster.client(), "agent-1");
+    const error = await failure(twin.register());
+    expect(error).toBeInstanceOf(RequestUnprocessableError);
+    expect(error.message).toBe("agent id in use by testhost pid 4711; give this one another with --suffix");
+    await stop();
+    await cluster.book.waitFor(/is lost/);
+    await twin.register();
+  });
+});
+
+describe("draining and leaving", () => {
+  test("an agent that is ordered to drain hears of it at once and gets nothing new", async () => {
+    await using cluster = await new TestPrincipal({ workflows: TASKS }).start();
+    const client = cluster.client();
+    const agent = await cluster.agent();
+    const orders = agent.heartbeat([], 30_000);
+    const fetching = agent.fetch(30_000);
+    await client.ping();
+    await client.drainAgent("agent-1");
+    expect((await orders).drain).toBe(true);
+    expect(await fetching).toBeNull();
+    await trigger(cluster);
+    expect(await agent.fetch(30)).toBeNull();
+    expect((await client.registeredAgents())[0]?.status).toBe("DRAINING");
+    expect((await failure(client.drainAgent("agent-2"))).message).toBe(
+      'There is no agent "agent-2": did you mean "agent-1"?',
+    );
+  });
+
+  test("an agent that drains by itself is listed so, and one that leaves is gone", async () => {
+    await using cluster = await new TestPrincipal({ workflows: TASKS }).start();
+    const client = cluster.client();
+    const agent = await cluster.agent();
+    await agent.heartbeat([], 0, { state: "draining" });
+    expect((await client.registeredAgents())[0]?.status).toBe("DRAINING");
+    await agent.heartbeat([], 0, { state: "leaving" });
+    expect(await client.registeredAgents()).toEqual([]);
+    expect((await failure(agent.heartbeat())).message).toContain("register first");
+  });
+});
+
+describe("a principal that starts anew", () => {
+  test("takes back what agents still execute, and has what they report meanwhile", async () => {
+    await using cluster = await new TestPrincipal({ workflows: TASKS }).start();
+    const id = await trigger(cluster);
+    const { agent, run } = await halfway(cluster);
+    const waiting = await trigger(cluster);
+    await cluster.stop();
+    await cluster.start();
+
+    const back = new FakeAgent(cluster.client(), agent.id, agent);
+    back.seq = agent.seq;
+    expect((await failure(new FakeAgent(cluster.client(), "new", {}).heartbeat())).message).toContain(
+      "register first",
+    );
+    const orders = await back.register([run]);
+    expect(orders).toMatchObject({ stop: [], report_durable_seq: 4 });
+    expect((await back.heartbeat([run])).stop).toEqual([]);
+    await back.send(back.taskReport(run, "b", "COMPLETED"), back.runReport(run, "COMPLETED"));
+    expect(await cluster.client().getRun(id)).toMatchObject({ status: "COMPLETED", attempt: 1 });
+    expect(required(await back.fetch()).workflow_instance_id).toBe(waiting);
+  });
+
+  test("gives up agents that do not come back", async () => {
+    await using cluster = await new TestPrincipal({ workflows: TASKS, config: QUICK }).start();
+    const id = await trigger(cluster);
+    await halfway(cluster);
+    await cluster.stop();
+    await cluster.start();
+    const other = await cluster.agent("other");
+    const stop = keepAlive(other);
+    expect(required(await other.fetch(20_000))).toMatchObject({ workflow_instance_id: id, attempt: 2 });
+    await stop();
+  });
+});
+
+describe("reports", () => {
+  test("count once, however often they are sent", async () => {
+    await using cluster = await new TestPrincipal({ workflows: TASKS }).start();
+    const client = cluster.client();
+    const id = await trigger(cluster);
+    const agent = await cluster.agent();
+    const run = required(await agent.fetch());
+    const reports = [
+      agent.runReport(run, "RUNNING"),
+      agent.taskReport(run, "a", "RUNNING"),
+      agent.taskReport(run, "a", "FAILED"),
+    ];
+    await agent.send(...reports);
+    await agent.send(...reports);
+    expect(await agent.send(reports[0] as (typeof reports)[0])).toMatchObject({
+      report_durable_seq: 3,
+      stop: [],
+    });
+    const { rows } = await client.queryDatabase({
+      sql: `SELECT (SELECT count(*) FROM workflow_run_status), (SELECT count(*) FROM task_run_status)`,
+    });
+    expect(rows).toEqual([[2, 2]]);
+    expect((await client.getRun(id)).tasks[0]?.status).toBe("FAILED");
+  });
+
+  test("of a stream that the principal knows less of than the agent thinks are taken all the same", async () => {
+    await using cluster = await new TestPrincipal({ workflows: TASKS }).start();
+    const id = await trigger(cluster);
+    const agent = await cluster.agent();
+    const run = required(await agent.fetch());
+    agent.seq = 41;
+    expect((await agent.send(agent.runReport(run, "RUNNING"))).report_durable_seq).toBe(42);
+    expect(cluster.book.count(/reports 1 to 41 never came/)).toBe(1);
+    expect((await cluster.client().getRun(id)).status).toBe("RUNNING");
+  });
+
+  test("of a run that the agent forgot are missed: after a timeout of heartbeats without it, it runs again", async () => {
+    await using cluster = await new TestPrincipal({ workflows: TASKS, config: QUICK }).start();
+    const id = await trigger(cluster);
+    const { agent } = await halfway(cluster);
+    const stop = keepAlive(agent);
+    expect(required(await agent.fetch(20_000))).toMatchObject({ workflow_instance_id: id, attempt: 2 });
+    await stop();
+  });
+
+  test("that make no sense are passed over", async () => {
+    await using cluster = await new TestPrincipal({ workflows: TASKS }).start();
+    const id = await trigger(cluster);
+    const agent = await cluster.agent();
+    const run = required(await agent.fetch());
+    await agent.send(
+      agent.runReport(run, "RUNNING"),
+      agent.runReport(run, "WAITING"),
+      agent.runReport(run, "SKIPPED"),
+      agent.taskReport(run, "a", "COMPLETED"),
+      agent.taskReport(run, "a", "RUNNING"),
+      agent.runReport({ ...run, attempt: 7 }, "COMPLETED"),
+      agent.runReport({ ...run, workflow_instance_id: "unheard-of" }, "COMPLETED"),
+      agent.runReport(run, "COMPLETED"),
+      agent.runReport(run, "FAILED"),
+      agent.taskReport(run, "b", "RUNNING"),
+    );
+    const details = await cluster.client().getRun(id);
+    expect(details).toMatchObject({ status: "COMPLETED", tasks_done: 1 });
+    expect(details.tasks.map(({ task_id, status }) => [task_id, status])).toEqual([["a", "COMPLETED"]]);
+  });
+});

@@ -1,0 +1,125 @@
+import { describe, expect, test } from "bun:test";
+import { required, TestPrincipal } from "./support.ts";
+
+async function trigger(cluster: TestPrincipal, count: number): Promise<string[]> {
+  const client = cluster.client();
+  const ids: string[] = [];
+  for (let i = 0; i < count; i++) {
+    ids.push((await client.runTask("hello", { dedupe_key: crypto.randomUUID() })).workflow_instance_id);
+  }
+  return ids;
+}
+
+describe("dispatch", () => {
+  test("gives the oldest run first", async () => {
+    await using cluster = await new TestPrincipal().start();
+    const ids = await trigger(cluster, 3);
+    const agent = await cluster.agent();
+    const got = [await agent.fetch(), await agent.fetch(), await agent.fetch()];
+    expect(got.map((run) => run?.workflow_instance_id)).toEqual(ids);
+    expect(await agent.fetch(0)).toBeNull();
+  });
+
+  test("serves the agent that waits longest", async () => {
+    await using cluster = await new TestPrincipal().start();
+    const agents = [await cluster.agent("a"), await cluster.agent("b"), await cluster.agent("c")];
+    const waiting: Promise<string>[] = [];
+    for (const agent of agents) {
+      waiting.push(agent.fetch().then((run) => required(run).workflow_instance_id));
+      // Its own requests are answered in order: with this answer the fetch before has arrived.
+      await agent.heartbeat();
+    }
+    const ids = await trigger(cluster, 3);
+    expect(await Promise.all(waiting)).toEqual(ids);
+  });
+
+  test("answers a request that waits when its time is up, and one that does not wait at once", async () => {
+    await using cluster = await new TestPrincipal().start();
+    const agent = await cluster.agent();
+    expect(await agent.fetch(30)).toBeNull();
+    expect(await agent.fetch(0)).toBeNull();
+  });
+
+  test("gives the same run to a repeated request, whether it waits or was answered", async () => {
+    await using cluster = await new TestPrincipal().start();
+    const agent = await cluster.agent();
+    const both = [agent.fetch(5000, "request-1"), agent.fetch(5000, "request-1")];
+    await agent.heartbeat();
+    const [first, second] = await trigger(cluster, 2);
+    const got = await Promise.all(both);
+    expect(got.map((run) => run?.workflow_instance_id)).toEqual([first, first]);
+    expect((await agent.fetch(0, "request-1"))?.workflow_instance_id).toBe(first);
+    expect((await agent.fetch(0, "request-2"))?.workflow_instance_id).toBe(second);
+  });
+
+  test("hands every run of a burst out exactly once", async () => {
+    await using cluster = await new TestPrincipal().start();
+    const client = cluster.client();
+    const agents = [await cluster.agent("a"), await cluster.agent("b"), await cluster.agent("c")];
+    const got: string[] = [];
+    const working = agents.map(async (agent) => {
+      for (let run = await agent.fetch(); run !== null; run = await agent.fetch(got.length < 60 ? 5000 : 0)) {
+        got.push(run.workflow_instance_id);
+        await agent.execute(run);
+      }
+    });
+    const made = await Promise.all(
+      Array.from({ length: 60 }, (_, i) => client.runTask("hello", { dedupe_key: `burst-${i}` })),
+    );
+    const ends = await Promise.all(made.map((run) => client.waitRun(run.workflow_instance_id, 20_000)));
+    expect(new Set(ends.map((run) => run.status))).toEqual(new Set(["COMPLETED"]));
+    await Promise.all(working);
+    expect(got.sort()).toEqual(made.map((run) => run.workflow_instance_id).sort());
+  });
+
+  test("offers a run again that nobody confirmed, as another attempt that does not count as a crash", async () => {
+    await using cluster = await new TestPrincipal({ leaseTimeoutMs: 400 }).start();
+    const client = cluster.client();
+    const agent = await cluster.agent();
+    const [id = ""] = await trigger(cluster, 1);
+    for (let attempt = 1; attempt <= 4; attempt++) {
+      expect(required(await agent.fetch()).attempt).toBe(attempt);
+    }
+    const last = required(await agent.fetch());
+    await agent.execute(last);
+    const run = await client.getRun(id);
+    expect(run).toMatchObject({ status: "COMPLETED", attempt: 5 });
+    expect(run.attempts.map((attempt) => attempt.status)).toEqual([...Array(4).fill("CRASHED"), "COMPLETED"]);
+    expect(run.attempts[0]?.error).toBe("assignment never confirmed");
+  });
+
+  test("lets an offer stand that the agent names in its heartbeats", async () => {
+    await using cluster = await new TestPrincipal({ leaseTimeoutMs: 400 }).start();
+    const agent = await cluster.agent();
+    await trigger(cluster, 2);
+    const named = required(await agent.fetch());
+    const forgotten = required(await agent.fetch());
+    const other = await cluster.agent("other");
+    const again = other.fetch();
+    let waiting = true;
+    void again.then(() => {
+      waiting = false;
+    });
+    while (waiting) await agent.heartbeat([named], 20);
+    expect((await again)?.workflow_instance_id).toBe(forgotten.workflow_instance_id);
+    const orders = await agent.send(agent.runReport(named, "RUNNING"), agent.runReport(forgotten, "RUNNING"));
+    expect(orders.stop).toEqual([
+      { workflow_instance_id: forgotten.workflow_instance_id, attempt: 1, reason: "superseded" },
+    ]);
+  });
+
+  test("works through ten thousand runs that wait at the start", async () => {
+    await using cluster = await new TestPrincipal().start();
+    const client = cluster.client(60_000);
+    await Promise.all(
+      Array.from({ length: 10_000 }, (_, i) => client.runTask("hello", { dedupe_key: `many-${i}` })),
+    );
+    await cluster.stop();
+    await cluster.start();
+    const again = cluster.client();
+    expect((await again.info()).runs).toEqual({ pending: 10_000, running: 0 });
+    const agent = await cluster.agent();
+    for (let i = 0; i < 50; i++) await agent.execute(required(await agent.fetch()));
+    expect((await again.info()).runs).toEqual({ pending: 9_950, running: 0 });
+  }, 60_000);
+});
