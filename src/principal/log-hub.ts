@@ -18,8 +18,9 @@ const RECEIVE_BATCHES = 32;
 const QUEUED_BATCHES = 200;
 /** Lines queued for one watcher before it misses some. */
 const QUEUED_LINES = 50_000;
-/** Lines published before the event loop gets a turn. */
-const LINES_PER_TURN = 1_000;
+/** After so long, ms, the event loop gets a turn; looked at every so many lines. */
+const TURN_MS = 4;
+const LINES_PER_LOOK = 200;
 
 /** What the hub needs of the historian. */
 export interface LogSink {
@@ -65,6 +66,7 @@ export class LogHub implements Service {
   #pull: Pull | undefined;
   #publisher: Publisher | undefined;
   #receiving: Promise<void> | undefined;
+  #turnBegan = 0;
 
   constructor(options: LogHubOptions) {
     this.#o = options;
@@ -133,6 +135,7 @@ export class LogHub implements Service {
   async #handle(messages: readonly Message[], publisher: Publisher): Promise<void> {
     for (const message of messages) {
       this.#counts.frames++;
+      await this.#giveTurn();
       let pending: readonly string[];
       try {
         pending = this.#take(message);
@@ -144,10 +147,17 @@ export class LogHub implements Service {
       for (const [index, line] of pending.entries()) {
         // What a slow watcher cannot take, it misses; the line is in the history.
         publisher.trySend(line);
-        if (index % LINES_PER_TURN === LINES_PER_TURN - 1) await new Promise((turn) => setImmediate(turn));
+        if (index % LINES_PER_LOOK === 0) await this.#giveTurn();
       }
       this.#counts.published += pending.length;
     }
+  }
+
+  /** Lets timers and other sockets have their turn when this has gone on for a while. */
+  async #giveTurn(): Promise<void> {
+    if (performance.now() - this.#turnBegan < TURN_MS) return;
+    await new Promise((turn) => setImmediate(turn));
+    this.#turnBegan = performance.now();
   }
 
   /**
