@@ -16,6 +16,11 @@ export async function ensureUv(say: (line: string) => void = console.log): Promi
   for (const directory of [venv, target]) {
     if (await works([join(directory, "bin", "uv"), "--version"])) return join(directory, "bin");
   }
+  if (Bun.which("python3") === null) {
+    throw new Error(
+      "python3 was not found: uv, which runs Python tasks, is installed with it. Install python3 or uv.",
+    );
+  }
   say("$ python3 -m venv .cache/tools/uv && .cache/tools/uv/bin/pip install uv");
   const made = await create(venv, async (directory) => {
     const created = await run(["python3", "-m", "venv", directory]);
