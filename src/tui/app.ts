@@ -33,6 +33,8 @@ export interface AppOptions {
 /** Frames are at least so far apart, ms; the first one after a pause comes at once. */
 const FRAME_MS = 16;
 const DOUBLE_CLICK_MS = 400;
+/** How long quitting waits for a slow terminal, ms. */
+const FLUSH_MS = 500;
 /** OSC 52: more than this many terminals refuse. */
 const MOST_COPIED = 74_000;
 
@@ -98,6 +100,8 @@ export class App implements Store {
     } finally {
       clearInterval(this.#ticking);
       clearTimeout(this.#frame);
+      this.#suspended = true;
+      await this.#terminal.flush(FLUSH_MS);
       leave();
       process.off("uncaughtException", leave);
       process.off("unhandledRejection", leave);
@@ -308,6 +312,10 @@ export class App implements Store {
   #suspend(): void {
     if (this.#suspended) return;
     this.#suspended = true;
+    this.#inBackground(this.#terminal.flush(FLUSH_MS).then(() => this.#stopProcess()));
+  }
+
+  #stopProcess(): void {
     this.#terminal.leave();
     const listeners = process.listeners("SIGTSTP");
     process.removeAllListeners("SIGTSTP");

@@ -38,12 +38,11 @@ export class Terminal {
   readonly #input: KeyInput;
   readonly #term: TermkitTerminal;
   #entered = false;
-  #waiting = false;
-  readonly #drained = () => {
-    this.#waiting = false;
-    this.onDrain();
-  };
-  /** Called when the terminal has taken what was written and a frame was held back meanwhile. */
+  /** Writes that the terminal has not taken yet. */
+  #pending = 0;
+  #leftEarly = false;
+  #flushed: (() => void)[] = [];
+  /** Called when the terminal has taken all that was written. */
   onDrain: () => void = () => {};
 
   constructor(options: TerminalOptions, events: TerminalEvents) {
@@ -68,7 +67,6 @@ export class Terminal {
     });
     this.#term.on("resize", (width, height) => events.resize(width, height));
     this.#input.on("paste", (text: string) => events.paste(text));
-    process.stdout.on("drain", this.#drained);
   }
 
   get width(): number {
@@ -81,20 +79,33 @@ export class Terminal {
 
   /** Whether the terminal has not yet taken what was written: a further frame would only wait in a queue. */
   get busy(): boolean {
-    return this.#waiting;
+    return this.#pending > 0;
   }
 
   /** Takes the terminal over. */
   enter(): void {
     this.#entered = true;
     const alternate = this.#term.esc.alternateScreenBuffer?.on ?? "\x1b[?1049h";
-    process.stdout.write(`${alternate}\x1b[?25l${BRACKETED_PASTE_ON}\x1b[2J`);
+    this.write(`${alternate}\x1b[?25l${BRACKETED_PASTE_ON}\x1b[2J`);
     void this.#term.grabInput(this.#options.mouse ? { mouse: "button" } : {});
   }
 
-  /** Gives the terminal back as it was. Safe at any time, also twice, also while the process ends. */
+  /** Resolves when the terminal has taken all that was written, or after `timeoutMs`: it may never do so. */
+  async flush(timeoutMs: number): Promise<void> {
+    if (this.#pending === 0) return;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const timer = setTimeout(resolve, timeoutMs);
+    this.#flushed.push(resolve);
+    await promise;
+    clearTimeout(timer);
+  }
+
+  /** Gives the terminal back as it was. Safe at any time, also twice, also while the process ends; {@link flush} first where there is time. */
   leave(): void {
-    if (!this.#entered) return;
+    // What was still on its way then has come after the restoring sequence.
+    const again = this.#leftEarly;
+    if (!this.#entered && !again) return;
+    this.#leftEarly = !again && this.#pending > 0;
     this.#entered = false;
     try {
       void this.#term.grabInput(false);
@@ -105,7 +116,14 @@ export class Terminal {
   }
 
   write(text: string): void {
-    if (text !== "" && !process.stdout.write(text)) this.#waiting = true;
+    if (text === "") return;
+    this.#pending++;
+    process.stdout.write(text, () => {
+      this.#pending--;
+      if (this.#pending > 0) return;
+      for (const resolve of this.#flushed.splice(0)) resolve();
+      this.onDrain();
+    });
   }
 }
 

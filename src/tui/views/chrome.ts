@@ -17,23 +17,23 @@ export function drawHeader(region: Region, state: State): void {
   const { data } = state;
   const address = state.principals[state.principal];
   const named = address === undefined ? "" : `${address.host}:${address.port}`;
-  const name = address === undefined || address.name === named ? "" : `${address.name} `;
-  const several = state.principals.length > 1 ? ` [${state.principal + 1}/${state.principals.length}]` : "";
+  const several = state.principals.length > 1 ? `[${state.principal + 1}/${state.principals.length}] ` : "";
+  const hasName = address !== undefined && address.name !== named;
   const left: Span[] = [
     [" cdktr ", BOLD | INVERSE],
     [" ", PLAIN],
     ...connectionSpans(state),
-    [` ${name}`, BOLD],
-    [named, name === "" ? BOLD : DIM],
+    [hasName ? ` ${address.name} ` : " ", BOLD],
     [several, CYAN],
+    [named, hasName ? DIM : BOLD],
   ];
   const right: Span[] = [];
-  if (data.info !== null) {
+  if (data.info !== null && data.agents !== null) {
     const counts = runCounts(data.runs, Math.floor(state.now / 60_000));
     const running = data.info.runs.running;
     const queued = data.info.runs.pending;
-    const up = data.agents?.filter((agent) => agent.status !== "LOST").length ?? 0;
-    const lost = (data.agents?.length ?? 0) - up;
+    const up = data.agents.filter((agent) => agent.status !== "LOST").length;
+    const lost = data.agents.length - up;
     const wide = region.width >= 100;
     right.push(
       [`▶ ${running}`, running > 0 ? CYAN : DIM],

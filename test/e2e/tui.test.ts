@@ -1,0 +1,316 @@
+/** The terminal UI as an operator uses it: the executable in a real terminal, against a live principal. */
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "bun:test";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { Tmux } from "../../scripts/support/tmux.ts";
+import { CDKTR, type Cluster, startCluster } from "../support/cdktr.ts";
+import { runOver, shellWorkflow, until } from "./support/fixtures.ts";
+
+const COUNT = `for i in $(seq $CDKTR_PARAM_LINES); do echo "line $i of $CDKTR_PARAM_WORD"; sleep 0.1; done`;
+
+let cluster: Cluster;
+let tmux: Tmux;
+
+beforeAll(async () => {
+  cluster = await startCluster({
+    agents: 1,
+    workflows: {
+      "hello.yml": shellWorkflow({ greet: { sh: "echo good day" } }, "description: Says good day.\n"),
+      "etl/daily.yml": shellWorkflow(
+        {
+          extract: { sh: "echo extracted" },
+          left: { sh: "echo left", depends: ["extract"] },
+          right: { sh: "echo right", depends: ["extract"] },
+          load: { sh: "echo loaded", depends: ["left", "right"] },
+        },
+        'cron: "0 30 4 * * MON-FRI"\n',
+      ),
+      "count.yml": shellWorkflow(
+        { count: { sh: COUNT } },
+        "params:\n  lines:\n    default: '30'\n  word:\n    description: printed with each line\n",
+      ),
+      "fails.yml": shellWorkflow({
+        bad: { sh: "echo oh no >&2; exit 3" },
+        after: { sh: "true", depends: ["bad"] },
+      }),
+      "long.yml": shellWorkflow({ wait: { sh: "sleep 600" } }),
+      "broken.yml": "name: Broken\ntasks:\n  a:\n    nme: A\n",
+    },
+  });
+}, 60_000);
+afterAll(() => cluster?.stop());
+
+beforeEach(() => {
+  tmux = new Tmux({ width: 80, height: 24, cwd: cluster.directory, env: cluster.env });
+});
+afterEach(() => tmux.stop());
+
+/** Starts the UI and waits for its first picture. */
+async function open(...args: string[]): Promise<void> {
+  tmux.type([...CDKTR, "ui", ...args].join(" "));
+  tmux.keys("Enter");
+  await tmux.waitFor(/etl\.daily/);
+}
+
+/** Quits by command and waits for the shell. */
+async function quit(): Promise<void> {
+  tmux.keys("Escape");
+  tmux.type(":q");
+  tmux.keys("Enter");
+  await tmux.waitFor((screen) => !/Workflows {2}2 Runs/.test(screen) && /^\$$/m.test(screen));
+  await expectSaneTerminal();
+}
+
+/** The shell echoes what is typed, line by line, and the cursor is there. */
+async function expectSaneTerminal(): Promise<void> {
+  tmux.type("stty -a | tr ' ' '\\n' | grep -xE '(-?)(echo|icanon|isig)' | tr '\\n' ' '");
+  tmux.keys("Enter");
+  await tmux.waitFor(/^isig icanon echo $|^isig icanon echo\s*\$?/m);
+}
+
+/** Triggers a workflow and waits for its end. */
+async function ranOnce(id: string, params: Record<string, string> = {}): Promise<string> {
+  const run = await cluster.client.runTask(id, { params, dedupe_key: crypto.randomUUID() });
+  await runOver(cluster.client, run.workflow_instance_id);
+  return run.workflow_instance_id;
+}
+
+test("workflows: list, filter, overview with the next firings, graph, source", async () => {
+  await open();
+  const list = await tmux.waitFor((screen) => /broken\.yml/.test(screen) && /1 up/.test(screen));
+  expect(list).toMatch(/5 workflows, 1 invalid file/);
+  expect(list).toMatch(/etl\.daily .* in \d+[mhd]/);
+  tmux.keys("/");
+  tmux.type("dai");
+  await tmux.waitFor((screen) => /\/ dai/.test(screen) && !/hello/.test(screen));
+  tmux.keys("Enter", "Enter");
+  const overview = await tmux.waitFor(/Overview {2}Graph {2}Source {2}Runs/);
+  expect(overview).toMatch(/at 04:30, Monday to Friday/);
+  expect(overview.match(/04:30:00/g)?.length).toBe(5);
+  tmux.keys("Right");
+  await tmux.waitFor(/│ left │.*│ right │/);
+  tmux.keys("Right");
+  await tmux.waitFor(/cron: "0 30 4 \* \* MON-FRI"/);
+  tmux.keys("Escape", "Escape");
+  await tmux.waitFor(/hello/);
+  await quit();
+});
+
+test("a run with parameters: form, live tail, search, COMPLETED", async () => {
+  await open();
+  tmux.type(":workflow count");
+  tmux.keys("Enter");
+  await tmux.waitFor(/Parameters/);
+  tmux.keys("t");
+  await tmux.waitFor(/printed with each line · required/);
+  // What is required is asked for.
+  tmux.keys("Enter", "Enter");
+  await tmux.waitFor(/word must be filled in/);
+  tmux.type("sheep");
+  tmux.keys("Enter");
+  await tmux.waitFor(/RUNNING.*count/);
+  tmux.keys("L");
+  await tmux.waitFor(/following/);
+  // It comes live: the run is not over when its first lines are here.
+  const early = await tmux.waitFor(/line 3 of sheep/);
+  expect(early).toMatch(/RUNNING/);
+  tmux.keys("/");
+  tmux.type("line 2");
+  tmux.keys("Enter");
+  await tmux.waitFor(/paused.*"line 2" \d+\/\d+/);
+  await tmux.waitFor(/✓ COMPLETED {2}count/);
+  // 2 and 20 to 29; every line once.
+  await tmux.waitFor(/"line 2" \d+\/11 {2}30 lines/);
+  tmux.keys("End");
+  await tmux.waitFor(/following.*30 lines/);
+  tmux.keys("Home");
+  const first = await tmux.waitFor(/line 1 of sheep/);
+  expect(first.match(/line 1 of/g)).toHaveLength(1);
+  tmux.keys("Escape", "2");
+  await tmux.waitFor(/✓ COMPLETED count +tui/);
+  await quit();
+});
+
+test("a log is saved to a file as it is", async () => {
+  await ranOnce("etl.daily");
+  await open();
+  tmux.type(":log etl.daily");
+  tmux.keys("Enter");
+  await tmux.waitFor(/loaded/);
+  tmux.keys("S");
+  await tmux.waitFor(/Save to: etl\.daily\.log/);
+  tmux.keys("Enter");
+  await tmux.waitFor(/Saved \d+ lines/);
+  expect(readFileSync(join(cluster.directory, "etl.daily.log"), "utf8")).toMatch(/ load INFO loaded\n/);
+  await quit();
+});
+
+test("a failed run: graph, Gantt, exit status, error lines, retry", async () => {
+  const id = await ranOnce("fails");
+  await open();
+  tmux.type(`:run ${id.slice(0, 13)}`);
+  tmux.keys("Enter");
+  const graph = await tmux.waitFor(/✗ bad/);
+  expect(graph).toMatch(/exit 3/);
+  tmux.keys("Right");
+  await tmux.waitFor(/✗ bad +·*█/);
+  tmux.keys("Right");
+  await tmux.waitFor(/bad +✗ FAILED +\S+ +3 /);
+  tmux.keys("Enter");
+  await tmux.waitFor(/E oh no/);
+  tmux.keys("x");
+  await tmux.waitFor(/Retry this run from its failed tasks\?/);
+  tmux.keys("y");
+  await tmux.waitFor(/FAILED {2}fails.* retry/);
+  await quit();
+});
+
+test("cancel asks first, and the run is CANCELLED", async () => {
+  const { workflow_instance_id: id } = await cluster.client.runTask("long", {
+    dedupe_key: crypto.randomUUID(),
+  });
+  await until("it runs", async () => (await cluster.client.getRun(id)).status === "RUNNING");
+  await open();
+  tmux.keys("2");
+  await tmux.waitFor(/▶ RUNNING +long/);
+  tmux.keys("/");
+  tmux.type("long running");
+  tmux.keys("Enter", "c");
+  await tmux.waitFor(/Cancel this run\?/);
+  tmux.keys("n");
+  await tmux.waitFor((screen) => !/Cancel this run/.test(screen));
+  expect((await cluster.client.getRun(id)).status).toBe("RUNNING");
+  tmux.keys("c");
+  await tmux.waitFor(/Cancel this run\?/);
+  tmux.keys("Enter");
+  await until("it is cancelled", async () => (await cluster.client.getRun(id)).status === "CANCELLED");
+  tmux.keys("Escape");
+  await tmux.waitFor(/■ CANCELLED +long/);
+  await quit();
+});
+
+test("agents, activity, help", async () => {
+  await open();
+  tmux.keys("4");
+  await tmux.waitFor(/agent-1 +✓ UP/);
+  tmux.keys("5");
+  await tmux.waitFor(/Agent .*agent-1 registered/);
+  expect(tmux.screen()).toMatch(/broken\.yml/);
+  tmux.keys("?");
+  const help = await tmux.waitFor(/Help · Esc closes/);
+  expect(help).toMatch(/filter the list as you type/);
+  tmux.keys("Escape");
+  tmux.type(":princ");
+  tmux.keys("Tab");
+  await tmux.waitFor(/^:principal/m);
+  tmux.keys("Escape");
+  await quit();
+});
+
+test("resizing from 200×50 to 80×24 and back leaves no trace", async () => {
+  await ranOnce("etl.daily");
+  await open();
+  tmux.type(":workflow etl.daily");
+  tmux.keys("Enter");
+  await tmux.waitFor(/Last runs/);
+  tmux.resize(200, 50);
+  await tmux.waitFor(/failed\/1h/);
+  const settled = () => tmux.screen().replace(/\d\d:\d\d:\d\d|[\d.]+ms|in \d+\w/g, "");
+  const wide = await until("the wide picture", () => {
+    const screen = settled();
+    return screen.includes("failed/1h") && screen.includes("Tasks (4)") ? screen : undefined;
+  });
+  tmux.resize(80, 24);
+  const small = await tmux.waitFor(/ fail │/);
+  expect(Math.max(...small.split("\n").map((line) => Bun.stringWidth(line)))).toBeLessThanOrEqual(80);
+  tmux.resize(30, 8);
+  await tmux.waitFor(/cdktr needs 40×10/);
+  tmux.resize(200, 50);
+  await until("the wide picture again", () => settled() === wide);
+  await quit();
+});
+
+test("the principal goes away and comes back", async () => {
+  await open();
+  await cluster.principal?.stop();
+  const lost = await tmux.waitFor(/reconnecting/);
+  expect(lost).toMatch(/showing the state of \d+s ago/);
+  expect(lost).toMatch(/etl\.daily/);
+  await cluster.startPrincipal();
+  await tmux.waitFor((screen) => !/reconnecting/.test(screen) && /1 up/.test(screen));
+  await quit();
+});
+
+test("several principals: p switches, and the header says which one it is", async () => {
+  const other = await startCluster({ workflows: { "elsewhere.yml": shellWorkflow({ a: { sh: "true" } }) } });
+  try {
+    const here = `here=127.0.0.1:${cluster.ports.api}`;
+    await open("--principal", here, "--principal", `there=127.0.0.1:${other.ports.api}`);
+    await tmux.waitFor(/here \[1\/2\]/);
+    tmux.keys("p");
+    await tmux.waitFor(/2 there/);
+    tmux.keys("Down", "Enter");
+    const screen = await tmux.waitFor(/elsewhere/);
+    expect(screen).toMatch(/\[2\/2\]/);
+    expect(screen).not.toMatch(/etl\.daily/);
+    tmux.type(":principal here");
+    tmux.keys("Enter");
+    await tmux.waitFor(/etl\.daily/);
+    await quit();
+  } finally {
+    await other.stop();
+  }
+});
+
+test("Ctrl-C, Ctrl-Z and fg, TERM: the terminal is always as it was", async () => {
+  await open();
+  tmux.keys("C-c");
+  await tmux.waitFor((screen) => !/Workflows {2}2 Runs/.test(screen) && /^\$$/m.test(screen));
+  await expectSaneTerminal();
+
+  tmux.keys("C-l");
+  await open();
+  tmux.keys("C-z");
+  await tmux.waitFor(/Stopped/);
+  await expectSaneTerminal();
+  tmux.type("fg");
+  tmux.keys("Enter");
+  await tmux.waitFor(/etl\.daily/);
+  tmux.keys("2");
+  await tmux.waitFor(/TRIGGER/);
+  tmux.keys("C-z");
+  await tmux.waitFor(/Stopped/);
+  tmux.type("kill -TERM %1; fg");
+  tmux.keys("Enter");
+  await tmux.waitFor(/^\$$|Terminated/m);
+  await expectSaneTerminal();
+});
+
+test("the mouse: tabs, a double click, the wheel", async () => {
+  await open();
+  const click = (x: number, y: number) => tmux.type(`\x1b[<0;${x};${y}M\x1b[<0;${x};${y}m`);
+  click(18, 2);
+  await tmux.waitFor(/TRIGGER/);
+  click(4, 2);
+  await tmux.waitFor(/LAST RUN/);
+  click(4, 6);
+  click(4, 6);
+  await tmux.waitFor(/Overview {2}Graph/);
+  await quit();
+});
+
+test("without colours and without Unicode", async () => {
+  tmux.type("export NO_COLOR=1");
+  tmux.keys("Enter");
+  await open("--ascii");
+  const screen = tmux.screen(true);
+  expect(screen).not.toMatch(/\x1b\[[\d;]*3[1-7]m/);
+  expect(screen).toMatch(/^[\x00-\x7f]*$/);
+  await quit();
+});
+
+test("without a terminal it says what to use instead", async () => {
+  const { code, stderr } = await cluster.cdktr(["ui"]);
+  expect(code).toBe(2);
+  expect(stderr).toMatch(/needs a terminal/);
+});
