@@ -11,7 +11,7 @@ import type { Service } from "../service.ts";
 import { agentsDirectory, claimIdentity } from "./agent-id.ts";
 import { DagRun, runReport } from "./dag-run.ts";
 import { inheritedEnvironment, runVariables } from "./environment.ts";
-import { LogSender, LossDetector } from "./log-sender.ts";
+import { LogSender } from "./log-sender.ts";
 import { endOrphans, StraySweep } from "./orphans.ts";
 import type { Outbox } from "./outbox.ts";
 import { PrincipalLink } from "./principal-link.ts";
@@ -80,7 +80,6 @@ export class Agent implements Service {
   readonly #held = new Map<string, Held>();
   readonly #done = Promise.withResolvers<AgentStatus>();
   readonly #registered = Promise.withResolvers<void>();
-  readonly #loss = new LossDetector();
   #parts: Parts | undefined;
   #principalId: string | undefined;
   /** Last log line that the principal has, as far as it said. */
@@ -135,7 +134,12 @@ export class Agent implements Service {
       timeoutMs: config.CDKTR_DEFAULT_ZMQ_TIMEOUT_MS,
     });
     const link = this.#makeLink(client, agentId);
-    const lines = new LogSender(outbox, config.CDKTR_PRINCIPAL_HOST, config.CDKTR_LOGS_LISTENING_PORT);
+    const lines = new LogSender({
+      outbox,
+      host: config.CDKTR_PRINCIPAL_HOST,
+      port: config.CDKTR_LOGS_LISTENING_PORT,
+      ask: () => link.ask(),
+    });
     const reports = new ReportSender({ outbox, link, client, lines, agentId, sessionId: this.#sessionId });
     outbox.attach({ lines: (frame) => lines.push(frame), reports: () => reports.wake() });
     const liveTasks = new Set<string>();
@@ -213,8 +217,6 @@ export class Agent implements Service {
       }),
       registered: (orders) => this.#onRegistered(orders),
       obey: (orders) => this.#obey(orders),
-      answered: (orders, sentSeq) => this.#onAnswered(orders, sentSeq),
-      sentSeq: () => this.#parts?.lines.sentSeq ?? 0,
       gone: (error) => this.#onGone(error),
       refused: (error) => this.#onRefused(error),
     });
@@ -264,21 +266,13 @@ export class Agent implements Service {
       parts.lines.rewind(orders.log_received_seq);
     }
     this.#receivedSeq = orders.log_received_seq;
+    parts.lines.received(orders.log_received_seq);
     parts.outbox.forgetLines(orders.log_durable_seq);
     parts.reports.acknowledge(orders.report_durable_seq);
     for (const order of orders.stop) this.#stopAttempt(order);
     if (orders.drain && !this.#isDraining) {
       log.info("The principal says to take nothing new: this agent ends when its runs are over.");
       this.drain();
-    }
-  }
-
-  #onAnswered(orders: AgentOrders, sentSeq: number): void {
-    this.#obey(orders);
-    const patience = Math.max(500, this.#options.config.CDKTR_AGENT_HEARTBEAT_INTERVAL_MS / 2);
-    if (this.#loss.hear(orders.log_received_seq, sentSeq, performance.now(), patience)) {
-      log.debug(`Log lines after ${orders.log_received_seq} got lost on the way: sending them again.`);
-      this.#parts?.lines.rewind(orders.log_received_seq);
     }
   }
 
@@ -435,11 +429,11 @@ export class Agent implements Service {
     return Math.max(0, outbox.lastLogSeq - Math.max(this.#receivedSeq, outbox.firstLogSeq - 1));
   }
 
-  /** Waits until the principal has all reports and has received all lines, as long as it makes progress. */
+  /** Waits until the principal has all reports and all lines are in its history, as long as it makes progress. */
   async #deliver({ outbox, link, lines, reports }: Parts): Promise<void> {
     const last = outbox.lastReportSeq;
     const patience = this.#options.config.CDKTR_DEFAULT_ZMQ_TIMEOUT_MS * 2;
-    const undelivered = () => outbox.pendingReports + this.#unreceivedLines(outbox);
+    const undelivered = () => outbox.pendingReports + outbox.pendingLines;
     let least = undelivered();
     let deadline = performance.now() + patience;
     while (undelivered() > 0 && !link.isGone && performance.now() < deadline) {

@@ -55,6 +55,8 @@ export interface LogPositions {
   position(streamId: string): { received: number; durable: number };
   /** The agent cannot send lines before `firstSeq` any more. */
   agentHoldsFrom(streamId: string, firstSeq: number): void;
+  /** Resolves when every line that came before is in DuckDB. */
+  flush(): Promise<void>;
 }
 
 /** What the registry needs. */
@@ -184,11 +186,17 @@ export class AgentRegistry implements Service {
     this.#arm();
   }
 
-  /** A sign of life of an agent that does not send heartbeats; registers it when it is not known. */
-  async seenPlain(agentId: string): Promise<void> {
+  /** Work is asked for by an agent that does not send heartbeats; registers it when it is not known. */
+  async fetchesPlain(agentId: string): Promise<void> {
+    if (!this.seenPlain(agentId)) await this.registerPlain(agentId);
+  }
+
+  /** A sign of life of an agent that does not send heartbeats. Returns whether it is known. */
+  seenPlain(agentId: string): boolean {
     const contact = this.#contacts.get(agentId);
-    if (contact === undefined || contact.sessionId !== null) await this.registerPlain(agentId);
-    else this.#seen(contact);
+    if (contact === undefined || contact.sessionId !== null) return false;
+    this.#seen(contact);
+    return true;
   }
 
   /**
@@ -225,7 +233,11 @@ export class AgentRegistry implements Service {
       this.#o.logs.agentHoldsFrom(record.stream_id, beat.log_first_seq);
     }
     if (beat.state === "leaving") return this.#leave(contact);
-    if (beat.state === "draining") await this.#setState(beat.agent_id, "DRAINING");
+    if (beat.state === "draining") {
+      await this.#setState(beat.agent_id, "DRAINING");
+      // It ends as soon as its lines are in DuckDB, so they go there now. When they cannot, it keeps them on its disk.
+      if (beat.running.length === 0) await this.#o.logs.flush().catch(() => {});
+    }
     await this.#endForgotten(contact);
     const deadline = this.#o.clock.monotonic() + beat.wait_ms;
     for (;;) {

@@ -11,13 +11,11 @@ import type {
   RunSummary,
   SearchLogs,
 } from "../protocol/messages.ts";
+import type { LogPositions } from "./agent-registry.ts";
 
 /** Reads of the history: each first writes what is pending. They throw HistoryUnavailableError while it is away. */
-export interface HistoryAccess {
+export interface HistoryAccess extends LogPositions {
   readonly available: { readonly ok: boolean; readonly error: string | null };
-  position(streamId: string): { received: number; durable: number };
-  /** The agent cannot send lines of its stream before `firstSeq` any more. */
-  agentHoldsFrom(streamId: string, firstSeq: number): void;
   /** Whether line `seq` of a stream has come within the time. */
   waitReceived(streamId: string, seq: number, timeoutMs: number): Promise<boolean>;
   /** The outbox has new rows. */
