@@ -68,7 +68,7 @@ function connectionSpans(state: State): Span[] {
     case "connecting":
       return [["◷ connecting", YELLOW]];
     case "lost":
-      return [[`✗ reconnecting ${age(state.now - since)}`, RED | BOLD]];
+      return [[`✗ ${age(state.now - since)}`, RED | BOLD]];
   }
 }
 
@@ -107,9 +107,9 @@ function pageNote(state: State): string {
 
 /** Says that the principal does not answer, and how old what is shown is. Takes one row. */
 export function drawLost(region: Region, state: State): void {
-  const { lastDataMs, error } = state.connection;
+  const { lastDataMs, error, since } = state.connection;
   const shown = lastDataMs === null ? "" : ` · showing the state of ${age(state.now - lastDataMs)} ago`;
-  const text = ` The principal does not answer; trying again${shown}`;
+  const text = ` No answer; reconnecting since ${clock(since)}${shown}`;
   const why = error === null || region.width < 100 ? "" : `  (${error})`;
   region.text(0, 0, fit(text + why, region.width).padEnd(region.width), BOLD | INVERSE | YELLOW);
 }

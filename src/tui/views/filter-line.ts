@@ -17,7 +17,7 @@ export function drawFilterLine(region: Region, state: State, name: string, sorts
     const end = region.text(x, 0, editing?.text ?? filter, BOLD);
     if (editing !== undefined) region.cursor(x + Bun.stringWidth(editing.text.slice(0, editing.cursor)), 0);
     x = end + 2;
-    if (editing !== undefined && region.width - x > 45) {
+    if (editing !== undefined && !sorted && region.width - x > 45) {
       region.text(x, 0, "words must all match, !word must not", DIM);
     }
   }

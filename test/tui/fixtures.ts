@@ -1,0 +1,275 @@
+/** A state of the terminal UI with something of everything in it, at a fixed time. */
+
+import type { LogLine } from "../../src/protocol/log-frames.ts";
+import type {
+  AgentSummary,
+  PrincipalInfo,
+  RunDetails,
+  RunSummary,
+  TaskRunSummary,
+  WorkflowSummary,
+} from "../../src/protocol/messages.ts";
+import { initialState } from "../../src/tui/initial-state.ts";
+import type { Page, State } from "../../src/tui/state.ts";
+import type { TaskDefinition, WorkflowDefinition } from "../../src/workflow/model.ts";
+import type { RunStatus } from "../../src/workflow/status.ts";
+
+/** Wednesday, 4 March 2026, 10:00:00 UTC. */
+export const NOW = Date.UTC(2026, 2, 4, 10, 0, 0);
+
+export function task(id: string, depends: string[] = []): TaskDefinition {
+  return {
+    id,
+    name: `Task ${id}`,
+    description: null,
+    depends,
+    config: { type: "Subprocess", cmd: "python", args: [`scripts/${id}.py`], working_directory: null },
+    retry: { max_attempts: 1, delay_ms: 0, backoff: 1 },
+    timeout_ms: null,
+    env: {},
+  };
+}
+
+export const DEFINITION: WorkflowDefinition = {
+  id: "etl.daily",
+  name: "Daily load",
+  description: "Takes yesterday's orders out of the shop and puts them into the warehouse.",
+  cron: "0 0 2 * * *",
+  timezone: "UTC",
+  start_time_ms: null,
+  catchup: "latest",
+  failover: "rerun",
+  timeout_ms: null,
+  env: {},
+  params: {
+    day: { description: "Day to load", default: null },
+    region: { description: null, default: "eu" },
+  },
+  tasks: [
+    task("extract"),
+    task("orders", ["extract"]),
+    task("customers", ["extract"]),
+    task("returns", ["extract"]),
+    task("load", ["orders", "customers", "returns"]),
+  ],
+};
+
+export function workflow(id: string, change: Partial<WorkflowSummary> = {}): WorkflowSummary {
+  return {
+    id,
+    name: id.toUpperCase(),
+    description: null,
+    path: `${id.replaceAll(".", "/")}.yml`,
+    cron: null,
+    timezone: "UTC",
+    start_time: null,
+    start_time_ms: null,
+    catchup: "latest",
+    schedule_cursor_ms: null,
+    params: {},
+    tasks: 1,
+    error: null,
+    ...change,
+  };
+}
+
+export function run(n: number, status: RunStatus, change: Partial<RunSummary> = {}): RunSummary {
+  const started = NOW - n * 60_000;
+  const open = status === "PENDING" || status === "RUNNING";
+  return {
+    workflow_id: "etl.daily",
+    workflow_instance_id: `00000000-0000-4000-8000-${String(n).padStart(12, "0")}`,
+    status,
+    trigger: "cron",
+    agent_id: status === "PENDING" ? null : "host-a",
+    attempt: 1,
+    created_at_ms: started - 500,
+    started_at_ms: status === "PENDING" ? null : started,
+    finished_at_ms: open ? null : started + 20_000 + n * 1000,
+    tasks_total: 5,
+    tasks_done: open ? 2 : 5,
+    ...change,
+  };
+}
+
+function taskRun(id: string, status: RunStatus, from: number, to: number | null): TaskRunSummary {
+  const over = to !== null;
+  return {
+    task_id: id,
+    task_instance_id: `ti-${id}`,
+    attempt: 1,
+    task_attempt: 1,
+    status,
+    exit_code: over ? (status === "FAILED" ? 3 : 0) : null,
+    signal: null,
+    error: status === "FAILED" ? "exit status 3" : null,
+    cpu_ms: over ? 1234 : null,
+    max_rss_kb: over ? 45_678 : null,
+    started_at_ms: NOW - 60_000 + from * 1000,
+    finished_at_ms: to === null ? null : NOW - 60_000 + to * 1000,
+  };
+}
+
+export const RUN: RunDetails = {
+  ...run(1, "RUNNING"),
+  workflow_name: "Daily load",
+  scheduled_time_ms: NOW - 60_000,
+  params: { day: "2026-03-03", region: "eu" },
+  error: null,
+  retry_of: null,
+  attempts: [
+    {
+      attempt: 1,
+      agent_id: "host-a",
+      status: "RUNNING",
+      started_at_ms: NOW - 60_000,
+      finished_at_ms: null,
+      error: null,
+    },
+  ],
+  tasks: [
+    taskRun("extract", "COMPLETED", 0, 20),
+    taskRun("orders", "FAILED", 20, 35),
+    taskRun("customers", "COMPLETED", 20, 50),
+    taskRun("returns", "RUNNING", 21, null),
+  ],
+  definition: DEFINITION,
+};
+
+const AGENTS: AgentSummary[] = [
+  agent("host-a", { running_workflows: 1, running_tasks: 1, labels: { zone: "a", gpu: "no" } }),
+  agent("host-b", { status: "DRAINING", running_workflows: 5 }),
+  agent("host-c", { status: "LOST", last_heartbeat_ms: NOW - 95_000 }),
+];
+
+function agent(id: string, change: Partial<AgentSummary> = {}): AgentSummary {
+  return {
+    agent_id: id,
+    last_ping_timestamp: (NOW - 2000) * 1000,
+    running_tasks: 0,
+    host: `${id}.example.org`,
+    status: "UP",
+    running_workflows: 0,
+    max_concurrent_workflows: 5,
+    last_heartbeat_ms: NOW - 2000,
+    labels: {},
+    version: "0.1.0",
+    ...change,
+  };
+}
+
+const INFO: PrincipalInfo = {
+  principal_id: "p",
+  version: "0.1.0",
+  pid: 1,
+  started_at_ms: NOW - 86_400_000,
+  host: "127.0.0.1",
+  api_port: 5561,
+  logs_listening_port: 5562,
+  logs_publishing_port: 5563,
+  workflows: 4,
+  invalid_workflow_files: [{ path: "broken.yml", error: 'broken.yml:3:3: "name" is missing in task "a"' }],
+  runs: { pending: 1, running: 1 },
+  history: { available: true, error: null },
+};
+
+export function line(n: number, change: Partial<LogLine> = {}): LogLine {
+  return {
+    workflow_id: "etl.daily",
+    workflow_name: "Daily load",
+    workflow_instance_id: RUN.workflow_instance_id,
+    task_name: n % 3 === 0 ? "Task orders" : "Task extract",
+    task_instance_id: n % 3 === 0 ? "ti-orders" : "ti-extract",
+    timestamp_ms: NOW - 60_000 + n * 100,
+    level: n % 10 === 7 ? "ERROR" : "INFO",
+    payload: `row ${n} of the shop: 東京 ✓ done`,
+    ...change,
+  };
+}
+
+/** The state of a UI that has been open for a while, showing `page`. */
+export function state(width: number, height: number, page?: Page): State {
+  const result = initialState([{ name: "live", host: "10.0.0.5", port: 5561 }], width, height, NOW);
+  result.connection = {
+    status: "connected",
+    since: NOW - 60_000,
+    latencyMs: 1.234,
+    lastDataMs: NOW,
+    error: null,
+  };
+  const summary = workflow("etl.daily", {
+    name: DEFINITION.name,
+    description: DEFINITION.description,
+    cron: DEFINITION.cron,
+    params: DEFINITION.params,
+    tasks: 5,
+  });
+  result.data = {
+    info: INFO,
+    workflows: [
+      summary,
+      workflow("etl.weekly", { cron: "0 30 4 * * MON", error: "etl/weekly.yml:2:1: unknown key" }),
+      workflow("hello"),
+      workflow("reports.sales"),
+    ],
+    runs: [
+      run(0, "PENDING", { trigger: "tui" }),
+      run(1, "RUNNING"),
+      run(2, "COMPLETED"),
+      run(3, "FAILED", { workflow_id: "hello", trigger: "cli", attempt: 2 }),
+      run(4, "COMPLETED"),
+      run(5, "CRASHED"),
+      run(6, "CANCELLED", { workflow_id: "reports.sales", trigger: "listener:files" }),
+    ],
+    agents: AGENTS,
+    events: [
+      {
+        seq: 1,
+        timestamp_ms: NOW - 90_000,
+        kind: "agents",
+        level: "INFO",
+        message: "Agent host-c registered",
+      },
+      {
+        seq: 2,
+        timestamp_ms: NOW - 50_000,
+        kind: "agents",
+        level: "WARN",
+        message: "Agent host-c is lost: no heartbeat for 30 s",
+      },
+      {
+        seq: 3,
+        timestamp_ms: NOW - 9000,
+        kind: "workflows",
+        level: "INFO",
+        message: "Workflow etl.daily changed (etl/daily.yml)",
+      },
+    ],
+    eventsMissing: null,
+    runDetails: new Map([[RUN.workflow_instance_id, RUN]]),
+    workflowDetails: new Map([
+      [
+        "etl.daily",
+        {
+          summary,
+          definition: DEFINITION,
+          source:
+            'name: Daily load # the shop\ncron: "0 0 2 * * *"\ntasks:\n  extract:\n    config:\n      !Subprocess\n      cmd: python\n',
+        },
+      ],
+    ]),
+    detailErrors: new Map(),
+  };
+  result.log.buffer.reconcile(
+    Array.from({ length: 60 }, (_, n) => line(n)),
+    0,
+  );
+  result.log.status = "live";
+  if (page !== undefined) {
+    result.tab = page.kind === "run" ? "runs" : page.kind === "workflow" ? "workflows" : page.kind;
+    const pages = result.pages[result.tab];
+    if (pages[0]?.kind === page.kind) pages[0] = page;
+    else pages.push(page);
+  }
+  return result;
+}

@@ -1,0 +1,132 @@
+import { describe, expect, test } from "bun:test";
+import { askCancel, askTrigger } from "../../src/tui/overlays/ask.ts";
+import { newEditor } from "../../src/tui/overlays/line-editor.ts";
+import { BOLD, DIM, INVERSE } from "../../src/tui/screen/style.ts";
+import { type Page, RUN_PANES, type State, WORKFLOW_PANES } from "../../src/tui/state.ts";
+import { drawScreen } from "../../src/tui/views/screen.ts";
+import { NOW, RUN, state } from "./fixtures.ts";
+
+const SIZES = [
+  [80, 24],
+  [140, 40],
+] as const;
+
+const runId = RUN.workflow_instance_id;
+const source = { kind: "run", workflowId: "etl.daily", runId } as const;
+
+const PAGES: Readonly<Record<string, Page>> = {
+  workflows: { kind: "workflows" },
+  ...Object.fromEntries(
+    WORKFLOW_PANES.map((pane) => [`workflow ${pane}`, { kind: "workflow", id: "etl.daily", pane } as Page]),
+  ),
+  runs: { kind: "runs" },
+  ...Object.fromEntries(RUN_PANES.map((pane) => [`run ${pane}`, { kind: "run", id: runId, pane } as Page])),
+  logs: { kind: "logs", source: { kind: "all" } },
+  agents: { kind: "agents" },
+  activity: { kind: "activity" },
+};
+
+const OVERLAYS: Readonly<Record<string, (state: State) => void>> = {
+  help: (s) => {
+    s.overlay = { kind: "help", top: 0 };
+  },
+  confirm: (s) => askCancel(s, runId),
+  form: (s) => askTrigger(s, "etl.daily"),
+  command: (s) => {
+    s.overlay = { kind: "command", editor: newEditor("workflow etl"), error: null };
+  },
+  toast: (s) => {
+    s.toasts = [{ text: "Triggered etl.daily", kind: "good", until: NOW + 1000 }];
+  },
+  lost: (s) => {
+    s.connection = {
+      ...s.connection,
+      status: "lost",
+      since: NOW - 12_000,
+      lastDataMs: NOW - 15_000,
+      error: null,
+    };
+  },
+  filter: (s) => {
+    s.lists.runs = { selected: null, index: 0, top: 0, filter: "etl !cancelled", sort: 1, reverse: true };
+    s.overlay = { kind: "filter", list: "runs", editor: newEditor("etl !cancelled"), before: "" };
+  },
+};
+
+for (const [width, height] of SIZES) {
+  describe(`${width}×${height}`, () => {
+    for (const [name, page] of Object.entries(PAGES)) {
+      test(name, () => {
+        const s = state(width, height, page);
+        if (page.kind === "run" && page.pane === "log") s.log.source = source;
+        expect(`\n${drawScreen(s)}\n`).toMatchSnapshot();
+      });
+    }
+    for (const [name, change] of Object.entries(OVERLAYS)) {
+      test(`over the runs: ${name}`, () => {
+        const s = state(width, height, { kind: "runs" });
+        change(s);
+        expect(`\n${drawScreen(s)}\n`).toMatchSnapshot();
+      });
+    }
+    test("nothing known yet", () => {
+      const s = state(width, height);
+      s.data = { ...s.data, info: null, workflows: null, runs: null, agents: null };
+      s.connection = { status: "connecting", since: NOW, latencyMs: null, lastDataMs: null, error: null };
+      expect(`\n${drawScreen(s)}\n`).toMatchSnapshot();
+    });
+  });
+}
+
+test("every row is as wide as the screen, whatever is drawn and however small it is", () => {
+  for (const page of Object.values(PAGES)) {
+    for (const [width, height] of [
+      [40, 10],
+      [41, 11],
+      [79, 23],
+      [100, 12],
+      [300, 80],
+    ] as const) {
+      const s = state(width, height, page);
+      const canvas = drawScreen(s);
+      for (let y = 0; y < height; y++) {
+        const text = canvas.chars.slice(y * width, (y + 1) * width).join("");
+        expect(Bun.stringWidth(text)).toBe(width);
+      }
+    }
+  }
+});
+
+test("too small for anything: it says so", () => {
+  expect(drawScreen(state(39, 9)).toString()).toContain("cdktr needs 40×10");
+  expect(drawScreen(state(5, 2)).toString()).toContain("cdktr");
+  expect(drawScreen(state(1, 1)).toString()).toBe("c");
+});
+
+test("drawing changes nothing and gives the same cells again", () => {
+  const s = state(120, 30, { kind: "runs" });
+  const before = Bun.inspect(s, { depth: 8 });
+  const first = drawScreen(s);
+  const second = drawScreen(s);
+  expect(Bun.inspect(s, { depth: 8 })).toBe(before);
+  expect(second.chars).toEqual(first.chars);
+  expect(second.styles).toEqual(first.styles);
+});
+
+test("a lost principal's page is grey, without colour; the header is not", () => {
+  const s = state(80, 24, { kind: "runs" });
+  OVERLAYS.lost?.(s);
+  const { styles } = drawScreen(s);
+  expect((styles[5 * 80 + 2] ?? 0) & DIM).toBe(DIM);
+  expect((styles[5 * 80 + 2] ?? 0) & 0x3ff).toBe(0);
+  expect((styles[2 * 80 + 2] ?? 0) & (BOLD | INVERSE)).toBe(BOLD | INVERSE);
+});
+
+test("the selected row is inverse, and a click on a row finds it", () => {
+  const s = state(80, 24, { kind: "runs" });
+  s.lists.runs = { selected: runId, index: 0, top: 0, filter: "", sort: 0, reverse: false };
+  const canvas = drawScreen(s);
+  expect((canvas.styles[4 * 80] ?? 0) & INVERSE).toBe(INVERSE);
+  expect((canvas.styles[3 * 80] ?? 0) & INVERSE).toBe(0);
+  expect(canvas.targetAt(10, 4)).toEqual({ kind: "row", list: "runs", id: runId });
+});
