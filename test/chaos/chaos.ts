@@ -2,7 +2,7 @@
  * The chaos test: a principal and three agents under a steady load of triggers, while they are killed, stopped and cut off
  * and the history database is taken away; then the account.
  */
-import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { appendFileSync, existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { PrincipalClient } from "../../src/protocol/client.ts";
 import { type CdktrProcess, Cluster, freePorts } from "../support/cdktr.ts";
@@ -65,6 +65,8 @@ class Storm {
   readonly #faults: Record<string, number> = {};
   readonly #outages: Outage[] = [];
   readonly #agents: ChaosAgent[] = [];
+  /** Every process that was started, for what it said. */
+  readonly #processes: { readonly name: string; readonly process: CdktrProcess }[] = [];
   readonly #began = performance.now();
   #lock: Bun.Subprocess | undefined;
   #keep = false;
@@ -94,7 +96,7 @@ class Storm {
   async run(): Promise<ChaosResult> {
     const { minutes, seed, runsPerSecond = 4 } = this.options;
     const workflowIds = await prepareWorkflows(this.cluster);
-    await this.cluster.startPrincipal();
+    await this.#startPrincipal();
     for (let n = 1; n <= AGENTS; n++) await this.#addAgent(`chaos-${n}`);
     this.#say(
       `seed ${seed}: principal and ${AGENTS} agents for ${minutes} minutes at ${runsPerSecond} runs/s`,
@@ -152,6 +154,13 @@ class Storm {
       await this.#client.close();
       await Promise.all(this.#agents.map((agent) => agent.process.stop()));
       await this.cluster.principal?.stop();
+      for (const { name, process } of this.#processes) {
+        appendFileSync(
+          join(this.cluster.directory, `${name}.log`),
+          `--- process ${process.pid}\n${process.stderr}`,
+        );
+      }
+      writeFileSync(join(this.cluster.directory, "timeline"), this.#timeline.join("\n"));
     } else {
       await Promise.all(this.#agents.map((agent) => agent.process.stop()));
       await this.cluster.stop();
@@ -176,7 +185,7 @@ class Storm {
   }
 
   #spawnAgent(name: string, api: TcpProxy, logs: TcpProxy): CdktrProcess {
-    return this.cluster.spawn(["start", "agent", "--suffix", name], {
+    const process = this.cluster.spawn(["start", "agent", "--suffix", name], {
       env: {
         CDKTR_PRINCIPAL_PORT: String(api.port),
         CDKTR_LOGS_LISTENING_PORT: String(logs.port),
@@ -184,6 +193,12 @@ class Storm {
         CHAOS_WITNESS: this.#witness,
       },
     });
+    this.#processes.push({ name, process });
+    return process;
+  }
+
+  async #startPrincipal(): Promise<void> {
+    this.#processes.push({ name: "principal", process: await this.cluster.startPrincipal() });
   }
 
   async #fault(): Promise<void> {
@@ -214,7 +229,7 @@ class Storm {
     this.cluster.principal?.kill("SIGKILL");
     await this.cluster.principal?.finished;
     await this.#quiet(awayMs);
-    await this.cluster.startPrincipal();
+    await this.#startPrincipal();
     this.#outages.push({ agent: "all", from, until: bootSeconds() });
   }
 
@@ -282,7 +297,7 @@ class Storm {
       this.#lock = lock;
       await lock.stdout.getReader().read();
     }
-    await this.cluster.startPrincipal();
+    await this.#startPrincipal();
     this.#outages.push({ agent: "all", from, until: bootSeconds() });
     await this.#quiet(ms);
     this.#lock?.kill("SIGKILL");
