@@ -43,8 +43,15 @@ export function unregister(holder: NativeHolder): void {
  */
 function terminate(): void {
   if (current === undefined) return;
-  for (const holder of [...holders]) holder.close();
   const pointer = current;
   current = undefined;
+  for (const holder of [...holders]) {
+    try {
+      holder.close();
+    } catch {
+      // Its socket may still be open, and ending the context would then wait for it for ever.
+      return;
+    }
+  }
   check("end the messaging context", () => libzmq().zmq_ctx_term(pointer));
 }

@@ -71,7 +71,10 @@ export interface RoutingIdOptions {
 
 /** Options of a ROUTER. */
 export interface RouterOptions extends SocketOptions, RoutingIdOptions {
-  /** Sending to an unknown id fails with EHOSTUNREACH, to a full peer waits; without it both drop the message. */
+  /**
+   * Sending to an unknown id fails with EHOSTUNREACH, to a full peer waits, and what is sent after it waits behind it,
+   * to whomever it goes. Without this both drop the message.
+   */
   mandatory?: boolean;
   /** A new peer with the id of an old one takes its place; without it the new one is refused. */
   handover?: boolean;

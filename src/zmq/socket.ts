@@ -42,18 +42,13 @@ export abstract class Socket implements Disposable {
   #lastEndpoint = "";
   #receive: PendingReceive | undefined;
   readonly #sends: PendingSend[] = [];
+  #sendTimeout = -1;
+  #receiveTimeout = -1;
   #holding = false;
   #turnPending = false;
   #retry: NodeJS.Timeout | undefined;
 
-  /** How long `send` waits for room, in milliseconds: -1 for ever, 0 not at all. */
-  sendTimeout: number;
-  /** How long `receive` waits for a message, in milliseconds: -1 for ever, 0 not at all. */
-  receiveTimeout: number;
-
   protected constructor(type: SocketType, options: AnySocketOptions = {}) {
-    this.sendTimeout = options.sendTimeout ?? -1;
-    this.receiveTimeout = options.receiveTimeout ?? -1;
     this.#native = new NativeSocket(
       type,
       () => this.#progress(),
@@ -61,6 +56,8 @@ export abstract class Socket implements Disposable {
     );
     try {
       applyOptions(this.#native, { linger: DEFAULT_LINGER_MS, ...options });
+      if (options.sendTimeout !== undefined) this.sendTimeout = options.sendTimeout;
+      if (options.receiveTimeout !== undefined) this.receiveTimeout = options.receiveTimeout;
     } catch (error) {
       this.#native.close();
       throw error;
@@ -75,6 +72,24 @@ export abstract class Socket implements Disposable {
   /** The endpoint last bound or connected, with its real port after binding to `tcp://127.0.0.1:*`. Empty before that. */
   get lastEndpoint(): string {
     return this.#lastEndpoint;
+  }
+
+  /** How long `send` waits for room, in milliseconds: -1 for ever, 0 not at all. */
+  get sendTimeout(): number {
+    return this.#sendTimeout;
+  }
+
+  set sendTimeout(milliseconds: number) {
+    this.#sendTimeout = timeout("sendTimeout", milliseconds);
+  }
+
+  /** How long `receive` waits for a message, in milliseconds: -1 for ever, 0 not at all. */
+  get receiveTimeout(): number {
+    return this.#receiveTimeout;
+  }
+
+  set receiveTimeout(milliseconds: number) {
+    this.#receiveTimeout = timeout("receiveTimeout", milliseconds);
   }
 
   /** Milliseconds that a closed socket still tries to send what is queued; -1: for ever. */
@@ -148,8 +163,11 @@ export abstract class Socket implements Disposable {
    */
   close(): void {
     if (this.#native.closed) return;
-    this.#events?.stop();
-    this.#native.close();
+    try {
+      this.#events?.stop();
+    } finally {
+      this.#native.close();
+    }
     for (const endpoint of this.#bound) releaseEndpoint(endpoint);
     clearTimeout(this.#retry);
     this.#endReceive()?.reject(new ZmqError("ETERM", "receive"));
@@ -177,11 +195,11 @@ export abstract class Socket implements Disposable {
       const parts = toParts(message);
       if (this.#sends.length === 0 && this.#attemptSend(parts))
         return takeTurn() ? SENT : new Promise(nextTurn);
-      if (this.sendTimeout === 0) throw new ZmqError("EAGAIN", "send");
+      if (this.#sendTimeout === 0) throw new ZmqError("EAGAIN", "send");
       return new Promise((resolve, reject) => {
         const pending: PendingSend = { parts, resolve, reject, timer: undefined };
-        if (this.sendTimeout > 0)
-          pending.timer = setTimeout(() => this.#sendTimedOut(pending), this.sendTimeout);
+        if (this.#sendTimeout > 0)
+          pending.timer = setTimeout(() => this.#sendTimedOut(pending), this.#sendTimeout);
         this.#sends.push(pending);
         this.#progress();
       });
@@ -208,6 +226,7 @@ export abstract class Socket implements Disposable {
 
   /** See {@link Readable.receiveBatch}. */
   protected receiveMessages(max: number): Promise<Message[]> {
+    if (!isBatchSize(max)) return Promise.reject(batchSizeError());
     const message = this.#receiveNow();
     if (message instanceof Error) return Promise.reject(message);
     if (message !== undefined) return Promise.resolve(this.#receiveMore([message], max));
@@ -222,6 +241,7 @@ export abstract class Socket implements Disposable {
 
   /** See {@link Readable.tryReceiveBatch}. */
   protected tryReceiveMessages(max: number): Message[] {
+    if (!isBatchSize(max)) throw batchSizeError();
     this.#assertMayReceive();
     return this.#receiveMore([], max);
   }
@@ -267,13 +287,13 @@ export abstract class Socket implements Disposable {
   #receiveNow(): Message | ZmqError | undefined {
     try {
       this.#assertMayReceive();
-      const mayWait = this.receiveTimeout !== 0;
+      const mayWait = this.#receiveTimeout !== 0;
       if (!takeTurn() && mayWait) return undefined;
       const message = this.#attemptReceive();
       if (message === undefined && !mayWait) throw new ZmqError("EAGAIN", "receive");
       return message;
     } catch (error) {
-      return error instanceof ZmqError ? error : new ZmqError("EFAULT", "receive", { text: String(error) });
+      return error instanceof ZmqError ? error : new ZmqError("ENOMEM", "receive", { text: String(error) });
     }
   }
 
@@ -283,8 +303,8 @@ export abstract class Socket implements Disposable {
     reject: (error: unknown) => void,
   ): void {
     const pending: PendingReceive = { max, resolve, reject, timer: undefined };
-    if (this.receiveTimeout > 0)
-      pending.timer = setTimeout(() => this.#receiveTimedOut(pending), this.receiveTimeout);
+    if (this.#receiveTimeout > 0)
+      pending.timer = setTimeout(() => this.#receiveTimedOut(pending), this.#receiveTimeout);
     this.#receive = pending;
     this.#progress();
   }
@@ -433,4 +453,24 @@ export abstract class Socket implements Disposable {
     if (waits) this.#native.reactor.hold();
     else this.#native.reactor.release();
   }
+}
+
+/** A timer of Bun that is longer fires at once. */
+const LONGEST_TIMER_MS = 0x7fff_ffff;
+
+function timeout(name: string, milliseconds: number): number {
+  if (!Number.isInteger(milliseconds) || milliseconds < -1) {
+    throw new ZmqError("EINVAL", `set the option ${name}`, {
+      text: "it must be a whole number, -1 for no limit",
+    });
+  }
+  return Math.min(milliseconds, LONGEST_TIMER_MS);
+}
+
+function isBatchSize(max: number): boolean {
+  return Number.isInteger(max) && max >= 1;
+}
+
+function batchSizeError(): ZmqError {
+  return new ZmqError("EINVAL", "receive", { text: "the size of a batch is a whole number from 1 on" });
 }

@@ -238,6 +238,25 @@ describe("waiting", () => {
     expect(text(await pull.receive())).toEqual(["now"]);
   });
 
+  test("a time-out longer than a timer can be does not fire at once", async () => {
+    using pull = new Pull({ receiveTimeout: 10_000_000_000 });
+    using push = new Push();
+    await pull.bind(ANY_PORT);
+    const waiting = pull.receive();
+    await Bun.sleep(20);
+    push.connect(pull.lastEndpoint);
+    await push.send("came");
+    expect(text(await waiting)).toEqual(["came"]);
+  });
+
+  test("the size of a batch is checked", async () => {
+    using pull = new Pull();
+    for (const size of [0, -1, 1.5, Number.NaN, Number.POSITIVE_INFINITY]) {
+      expect(await codeOf(() => pull.receiveBatch(size))).toBe("EINVAL");
+      expect(await codeOf(() => pull.tryReceiveBatch(size))).toBe("EINVAL");
+    }
+  });
+
   test("PUB never waits", async () => {
     using publisher = new Publisher({ sendHighWaterMark: 1 });
     await publisher.bind(ANY_PORT);
@@ -252,6 +271,8 @@ describe("options", () => {
     expect(await codeOf(() => new Router({ routingId: "" }))).toBe("EINVAL");
     expect(await codeOf(() => new Push({ nonsense: 1 } as never))).toBe("EINVAL");
     expect(() => new Push({ linger: "soon" as never })).toThrow("linger");
+    expect(() => new Push({ sendTimeout: Number.NaN })).toThrow("sendTimeout");
+    expect(() => new Pull({ receiveTimeout: -2 })).toThrow("receiveTimeout");
   });
 
   test("a secret key is not shown in the error about it", () => {

@@ -148,6 +148,46 @@ describe("the life of a process", () => {
   });
 });
 
+describe("limits of the host", () => {
+  test("running out of descriptors is an error with a name, and over when sockets are closed", async () => {
+    const directory = mkdtempSync(join(tmpdir(), "cdktr-zmq-limit-"));
+    const file = join(directory, "program.ts");
+    writeFileSync(
+      file,
+      `
+      import * as zmq from ${JSON.stringify(ZMQ_INDEX)};
+      const router = new zmq.Router();
+      await router.bind("tcp://127.0.0.1:*");
+      const dealers = [];
+      try {
+        for (;;) {
+          const dealer = new zmq.Dealer({ linger: 0 });
+          dealers.push(dealer);
+          dealer.connect(router.lastEndpoint);
+        }
+      } catch (error) { console.log(error.code); }
+      for (const dealer of dealers) dealer.close();
+      for (let answered = false; !answered; ) {
+        try {
+          using dealer = new zmq.Dealer({ linger: 0, receiveTimeout: 100 });
+          dealer.connect(router.lastEndpoint);
+          await dealer.send("once more");
+          await router.send(await router.receive());
+          console.log(String(await dealer.receive()));
+          answered = true;
+        } catch (error) { if (error.code !== "EMFILE" && error.code !== "EAGAIN") throw error; await Bun.sleep(5); }
+      }
+      router.close();
+      `,
+    );
+    using program = start(["sh", "-c", 'ulimit -n 100; exec "$0" "$1"', process.execPath, file]);
+    expect(await program.line()).toBe("EMFILE");
+    expect(await program.line()).toBe("once more");
+    expect(await program.end()).toEqual({ status: 0, stderr: "" });
+    rmSync(directory, { recursive: true, force: true });
+  });
+});
+
 describe("children of the process", () => {
   test("no descriptor of a socket, the library, or the reactor is inheritable", async () => {
     using program = startProgram(`
