@@ -94,7 +94,7 @@ export function handlersOf(s: HandlerServices): Record<Verb, Handler> {
     AGENTWORKFLOWSTATUS: async (request) => {
       const { agent, run, status } = positional(request, ["agent", "workflow", "run", "status"]);
       const to = readStatus(status);
-      await s.agents.seenPlain(agent);
+      s.agents.seenPlain(agent);
       return heard(
         `run ${run}`,
         await s.agents.hearPlain(agent, run, (tx, attempt) =>
@@ -116,7 +116,7 @@ export function handlersOf(s: HandlerServices): Record<Verb, Handler> {
       const { agent, task, "task run": taskRun, run, status } = positional(request, names);
       const to = readStatus(status);
       if (!IDENTIFIER.test(task)) throw new InvalidInputError(`${quote(task)} is no task id.`);
-      await s.agents.seenPlain(agent);
+      s.agents.seenPlain(agent);
       return heard(
         `task run ${taskRun}`,
         await s.agents.hearPlain(agent, run, (tx, attempt) =>
@@ -226,7 +226,7 @@ async function fetchWorkflow(s: HandlerServices, request: Request): Promise<Hand
   const sessionId = fetch.session_id ?? null;
   let waitMs = fetch.wait_ms;
   if (sessionId === null) {
-    await s.agents.seenPlain(agent);
+    await s.agents.fetchesPlain(agent);
     // It sends no heartbeats: its next request is its next sign of life.
     waitMs = Math.min(waitMs, s.heartbeatTimeoutMs / 2);
   } else s.agents.seen(agent, sessionId);

@@ -1,0 +1,226 @@
+import { describe, expect, test } from "bun:test";
+import { mkdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { WorkflowDirectory } from "../../src/principal/workflow-directory.ts";
+import type { PrincipalClient } from "../../src/protocol/client.ts";
+import type { WorkflowSummary } from "../../src/protocol/messages.ts";
+import { startServices, stopServices } from "../../src/service.ts";
+import { SqliteOperationalStore } from "../../src/storage/operational-sqlite.ts";
+import { LogBook, required, TestPrincipal, temporaryDirectory, workflowText } from "./support.ts";
+
+/** The workflows as soon as they are as the test wants them; told of changes by the principal, so no file event may be missed. */
+async function until(
+  client: PrincipalClient,
+  wanted: (workflows: Record<string, WorkflowSummary>) => boolean,
+): Promise<Record<string, WorkflowSummary>> {
+  let revision = await client.watchWorkflows({ wait_ms: 0 });
+  for (;;) {
+    const workflows = await client.listWorkflows();
+    if (wanted(workflows)) return workflows;
+    revision = await client.watchWorkflows({ revision, wait_ms: 60_000 });
+  }
+}
+
+const BROKEN = "name: Broken\ntasks:\n  only:\n    nam: typo\n";
+
+describe("workflow files", () => {
+  test("are loaded with ids from their paths; hidden and other files are not", async () => {
+    await using cluster = await new TestPrincipal({
+      workflows: {
+        "a.yml": workflowText(),
+        "etl/daily.yaml": workflowText(),
+        "etl/deep/er.yml": workflowText(),
+        ".hidden.yml": workflowText(),
+        ".git/x.yml": workflowText(),
+        "readme.md": "no workflow",
+      },
+    }).start();
+    const workflows = await cluster.client().listWorkflows();
+    expect(Object.keys(workflows)).toEqual(["a", "etl.daily", "etl.deep.er"]);
+    expect(workflows["etl.daily"]?.path).toBe("etl/daily.yaml");
+    const details = await cluster.client().getWorkflow("a");
+    expect(details.source).toBe(workflowText());
+    expect(details.definition.tasks).toHaveLength(1);
+  });
+
+  test("that appear, change, move and go are followed at once", async () => {
+    await using cluster = await new TestPrincipal({ workflows: { "a.yml": workflowText() } }).start();
+    const client = cluster.client();
+    const path = (name: string) => join(cluster.directory, "workflows", name);
+
+    cluster.write("b.yml", workflowText());
+    await until(client, (all) => all.b !== undefined);
+    cluster.write("new/deep/c.yml", workflowText());
+    await until(client, (all) => all["new.deep.c"] !== undefined);
+    cluster.write("b.yml", workflowText({ name: "Changed" }));
+    await until(client, (all) => all.b?.name === "Changed");
+    // As editors save: a new file takes the place of the old one.
+    writeFileSync(path(".b.yml.swp"), workflowText({ name: "Replaced" }));
+    renameSync(path(".b.yml.swp"), path("b.yml"));
+    await until(client, (all) => all.b?.name === "Replaced");
+    renameSync(path("new"), path("old"));
+    await until(client, (all) => all["old.deep.c"] !== undefined && all["new.deep.c"] === undefined);
+    rmSync(path("b.yml"));
+    const left = await until(client, (all) => all.b === undefined);
+    expect(Object.keys(left)).toEqual(["a", "old.deep.c"]);
+  });
+
+  test("may be links, and directories may be links in circles", async () => {
+    await using cluster = new TestPrincipal({ workflows: { "real/a.yml": workflowText() } });
+    const root = join(cluster.directory, "workflows");
+    symlinkSync(join(root, "real", "a.yml"), join(root, "linked.yml"));
+    symlinkSync(root, join(root, "real", "circle"));
+    symlinkSync(join(root, "nowhere.yml"), join(root, "dangling.yml"));
+    await cluster.start();
+    expect(Object.keys(await cluster.client().listWorkflows())).toEqual(["linked", "real.a"]);
+  });
+
+  test("with the same id: the first one counts, the other is reported", async () => {
+    await using cluster = await new TestPrincipal({
+      workflows: { "a.yaml": workflowText({ name: "First" }), "a.yml": workflowText({ name: "Second" }) },
+    }).start();
+    const client = cluster.client();
+    expect((await client.listWorkflows()).a?.name).toBe("First");
+    const { invalid_workflow_files: invalid } = await client.info();
+    expect(invalid.map((file) => file.path)).toEqual(["a.yml"]);
+    expect(invalid[0]?.error).toContain("a.yaml");
+  });
+});
+
+describe("an invalid file", () => {
+  test("is left out and reported once; the others load", async () => {
+    await using cluster = await new TestPrincipal({
+      workflows: { "good.yml": workflowText(), "bad.yml": BROKEN },
+    }).start();
+    const client = cluster.client();
+    expect(Object.keys(await client.listWorkflows())).toEqual(["good"]);
+    const [invalid] = (await client.info()).invalid_workflow_files;
+    expect(invalid?.path).toBe("bad.yml");
+    expect(invalid?.error).toContain("bad.yml:4:5");
+    cluster.write("good.yml", workflowText({ name: "Other" }));
+    await until(client, (all) => all.good?.name === "Other");
+    expect(cluster.book.count(/bad\.yml:4:5/)).toBe(1);
+    cluster.write("bad.yml", workflowText());
+    await until(client, (all) => all.bad !== undefined);
+    expect(cluster.book.count(/bad\.yml is valid again/)).toBe(1);
+    expect((await client.info()).invalid_workflow_files).toEqual([]);
+  });
+
+  test("that was valid keeps its last valid version and says so, over a restart too", async () => {
+    await using cluster = await new TestPrincipal().start();
+    let client = cluster.client();
+    cluster.write("hello.yml", BROKEN);
+    const kept = await until(client, (all) => all.hello?.error != null);
+    expect(kept.hello).toMatchObject({ name: "A workflow", tasks: 1 });
+    expect(kept.hello?.error).toContain("hello.yml:4:5");
+    expect(cluster.book.count(/last valid version of hello stays in force/)).toBe(1);
+    await cluster.stop();
+    await cluster.start();
+    client = cluster.client();
+    expect((await client.listWorkflows()).hello).toMatchObject({ name: "A workflow" });
+    expect((await client.getWorkflow("hello")).source).toBe(workflowText());
+    const agent = await cluster.agent();
+    await client.runTask("hello", { dedupe_key: "x" });
+    expect(required(await agent.fetch()).workflow.name).toBe("A workflow");
+    cluster.write("hello.yml", workflowText({ name: "Mended" }));
+    expect((await until(client, (all) => all.hello?.error === null)).hello?.name).toBe("Mended");
+  });
+
+  test("that is only half written yet is no error until it has stayed so", async () => {
+    using directory = temporaryDirectory();
+    const book = new LogBook();
+    let time = 0;
+    const store = new SqliteOperationalStore({ directory: join(directory.path, "data"), log: book.log });
+    const workflows = new WorkflowDirectory({
+      root: directory.path,
+      store,
+      clock: { now: () => Date.now(), monotonic: () => time },
+      log: book.log,
+      refreshMs: 3_600_000,
+      settleMs: 300,
+      changed: () => {},
+    });
+    await startServices([store, workflows]);
+    const whole = workflowText({ name: "Slowly written" });
+    const write = async (text: string) => {
+      writeFileSync(join(directory.path, "slow.yml"), text);
+      await workflows.scan();
+    };
+    for (const end of [whole.length - 30, whole.length - 20, whole.length - 3]) {
+      await write(whole.slice(0, end));
+      time += 299;
+      await workflows.scan();
+      expect(workflows.invalidFiles).toEqual([]);
+    }
+    await write(whole);
+    expect(workflows.get("slow")?.definition.name).toBe("Slowly written");
+    expect(book.count(/warn/)).toBe(0);
+
+    await write(whole.slice(0, -20));
+    time += 300;
+    for (let i = 0; i < 3; i++) await workflows.scan();
+    expect(workflows.invalidFiles.map((file) => file.path)).toEqual(["slow.yml"]);
+    expect(book.count(/warn/)).toBe(1);
+    expect(workflows.get("slow")?.definition.name).toBe("Slowly written");
+
+    rmSync(join(directory.path, "slow.yml"));
+    await workflows.scan();
+    expect(workflows.get("slow")).toBeDefined();
+    time += 300;
+    await workflows.scan();
+    expect(workflows.get("slow")).toBeUndefined();
+    await stopServices([store, workflows]);
+  });
+});
+
+describe("the workflow directory", () => {
+  test("may come later, and be replaced by another", async () => {
+    await using cluster = new TestPrincipal({ workflows: {} });
+    await cluster.start();
+    const client = cluster.client();
+    const root = join(cluster.directory, "workflows");
+    expect(await client.listWorkflows()).toEqual({});
+    expect(cluster.book.count(/workflow directory .* does not exist/)).toBe(1);
+    mkdirSync(root);
+    cluster.write("a.yml", workflowText());
+    await until(client, (all) => all.a !== undefined);
+
+    const other = join(cluster.directory, "other");
+    mkdirSync(other);
+    writeFileSync(join(other, "b.yml"), workflowText());
+    renameSync(root, join(cluster.directory, "away"));
+    renameSync(other, root);
+    await until(client, (all) => all.b !== undefined && all.a === undefined);
+    cluster.write("c.yml", workflowText());
+    await until(client, (all) => all.c !== undefined);
+  });
+
+  test("that is gone leaves its workflows in force", async () => {
+    await using cluster = await new TestPrincipal().start();
+    const client = cluster.client();
+    renameSync(join(cluster.directory, "workflows"), join(cluster.directory, "away"));
+    await cluster.book.waitFor(/does not exist.*stay in force/);
+    expect(Object.keys(await client.listWorkflows())).toEqual(["hello"]);
+    expect((await client.info()).invalid_workflow_files).toHaveLength(1);
+    renameSync(join(cluster.directory, "away"), join(cluster.directory, "workflows"));
+    cluster.write("more.yml", workflowText());
+    await until(client, (all) => all.more !== undefined && all.hello !== undefined);
+    expect((await client.info()).invalid_workflow_files).toEqual([]);
+  });
+
+  test("is scanned from time to time, should an event be missed", async () => {
+    await using cluster = await new TestPrincipal({
+      workflows: { "linked/placeholder.md": "" },
+      config: { CDKTR_WORKFLOW_DIR_REFRESH_FREQUENCY_S: 1 },
+    }).start();
+    // Behind a link to elsewhere, where no event is heard of.
+    const outside = join(cluster.directory, "outside");
+    mkdirSync(outside);
+    symlinkSync(outside, join(cluster.directory, "workflows", "elsewhere"));
+    const client = cluster.client();
+    cluster.write("b.yml", workflowText());
+    await until(client, (all) => all.b !== undefined);
+    writeFileSync(join(outside, "a.yml"), workflowText());
+    await until(client, (all) => all["elsewhere.a"] !== undefined);
+  });
+});
