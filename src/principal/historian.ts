@@ -111,7 +111,7 @@ export class Historian implements Service {
   async start(): Promise<void> {
     this.#started = true;
     this.#stopping = false;
-    this.#transfers.start();
+    this.#withTransfers(() => this.#transfers.start());
     this.#statusesPending = true;
     await this.flush().catch(() => {});
   }
@@ -130,7 +130,18 @@ export class Historian implements Service {
     const database = this.#database;
     this.#database = undefined;
     await database?.close();
-    this.#transfers.stop();
+    this.#withTransfers(() => this.#transfers.stop());
+  }
+
+  /** A disk that is full or read-only keeps files from being prepared, and nothing else. */
+  #withTransfers(work: () => void): void {
+    try {
+      work();
+    } catch (error) {
+      this.#o.log.warn(
+        `Prepared files in ${this.#transfers.directory} cannot be cleared away: ${errorMessage(error)}`,
+      );
+    }
   }
 
   // ---------------------------------------------------------------- what comes in

@@ -7,7 +7,7 @@ import { errorMessage, InvalidInputError } from "../errors.ts";
 import { decodeLogBatch, type LogBatch } from "../protocol/log-frames.ts";
 import { MAX_FRAME_BYTES } from "../protocol/wire.ts";
 import type { Service } from "../service.ts";
-import { type Message, Publisher, Pull, type SocketOptions, ZmqError } from "../zmq/index.ts";
+import { type Message, Publisher, Pull, type SocketOptions } from "../zmq/index.ts";
 import { LineCheck, splitSingleLine } from "./log-hub/line-check.ts";
 import { PublishedLines } from "./log-hub/published-lines.ts";
 import { RateLimitedWarning } from "./log-hub/rate-limited-warning.ts";
@@ -18,6 +18,8 @@ const RECEIVE_BATCHES = 32;
 const QUEUED_BATCHES = 200;
 /** Lines queued for one watcher before it misses some. */
 const QUEUED_LINES = 50_000;
+/** Pause after a failure that nothing explains, ms: it may be there again at once. */
+const FAILURE_PAUSE_MS = 100;
 /** After so long, ms, the event loop gets a turn; looked at every so many lines. */
 const TURN_MS = 4;
 const LINES_PER_LOOK = 200;
@@ -122,13 +124,15 @@ export class LogHub implements Service {
   }
 
   async #receive(pull: Pull, publisher: Publisher): Promise<void> {
-    try {
-      for (;;) await this.#handle(await pull.receiveBatch(RECEIVE_BATCHES), publisher);
-    } catch (error) {
-      // What was in the queue of the closed socket is not lost: agents send again what did not become durable.
-      if (pull.closed && error instanceof ZmqError) return;
-      this.#o.log.error(`The log hub has stopped: ${errorMessage(error)}`);
-      throw error;
+    for (;;) {
+      try {
+        await this.#handle(await pull.receiveBatch(RECEIVE_BATCHES), publisher);
+      } catch (error) {
+        // What was in the queue of the closed socket is not lost: agents send again what did not become durable.
+        if (pull.closed) return;
+        this.#o.log.error(`The log hub could not handle what an agent sent: ${errorMessage(error)}`);
+        await Bun.sleep(FAILURE_PAUSE_MS);
+      }
     }
   }
 

@@ -2,7 +2,7 @@
 import { mkdirSync, readdirSync, rmSync } from "node:fs";
 import { open, readdir, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
-import { NotFoundError, UnprocessableError } from "../errors.ts";
+import { CdktrError, errorMessage, NotFoundError, UnprocessableError } from "../errors.ts";
 import type { FilePiece, PreparedFiles, ReadFile } from "../protocol/messages.ts";
 
 /** Bytes of a file in one piece: 4 MiB as base64. */
@@ -55,7 +55,7 @@ export class Transfers {
   /**
    * Prepares files.
    * @param write writes them into the directory it is given and returns the number of rows by file name
-   * @throws UnprocessableError when there are too many transfers; what `write` throws
+   * @throws UnprocessableError when there are too many transfers, or they cannot be written; CdktrErrors of `write`
    */
   async prepare(write: (directory: string) => Promise<ReadonlyMap<string, number>>): Promise<PreparedFiles> {
     if (this.#transfers.size + this.#preparing >= MAX_TRANSFERS) {
@@ -81,8 +81,8 @@ export class Transfers {
       this.#touch(transfer_id, transfer);
       return { transfer_id, files };
     } catch (error) {
-      await rm(directory, { recursive: true, force: true });
-      throw error;
+      await rm(directory, { recursive: true, force: true }).catch(() => {});
+      throw error instanceof CdktrError ? error : cannotPrepare(error, directory);
     } finally {
       this.#preparing--;
     }
@@ -137,6 +137,13 @@ export class Transfers {
     }, this.#idleMs);
     transfer.expiry.unref();
   }
+}
+
+function cannotPrepare(cause: unknown, directory: string): UnprocessableError {
+  return new UnprocessableError(`Files cannot be prepared in ${directory}: ${errorMessage(cause)}.`, {
+    cause,
+    hint: "Make room there, or set CDKTR_APP_DATA_DIRECTORY to a directory that can be written.",
+  });
 }
 
 async function sha256(path: string): Promise<string> {

@@ -141,6 +141,7 @@ describe("opening again", () => {
     log.reconcile(new Map([["s", 10]]));
     log.offer(batch(11, 12));
     log.reconcile(new Map());
+    log.reconcile(new Map());
     expect(lost).toEqual([{ stream_id: "s", from: 1, to: 10 }]);
     expect(log.position("s")).toMatchObject({ received: 12, durable: 10 });
     expect(held(log)).toEqual(range(11, 12));

@@ -26,6 +26,8 @@ interface Stream {
   known: boolean;
   /** The agent cannot send lines up to here any more. */
   gone: number;
+  /** Lost lines up to here were reported. */
+  reportedLost: number;
   slices: HeldSlice[];
 }
 
@@ -131,7 +133,8 @@ export class LogIntake {
         // What is held began in the dark. When it does not continue what DuckDB has, the lines between come first.
         if (stream.slices.length === 0) stream.received = stream.durable;
         else if (next > Math.max(stream.durable, stream.gone) + 1) this.#forget(stream);
-      } else if (cursor < before && before > stream.gone) {
+      } else if (cursor < before && before > stream.reportedLost) {
+        stream.reportedLost = before;
         this.#lost({ stream_id: streamId, from: cursor + 1, to: before });
       }
       this.#passOver(streamId, stream);
@@ -198,7 +201,7 @@ export class LogIntake {
     if (stream === undefined) {
       if (this.#streams.size >= MAX_STREAMS) return undefined;
       const received = this.#cursorsRead ? 0 : receivedInTheDark;
-      stream = { received, durable: 0, known: this.#cursorsRead, gone: 0, slices: [] };
+      stream = { received, durable: 0, known: this.#cursorsRead, gone: 0, reportedLost: 0, slices: [] };
       this.#streams.set(streamId, stream);
     }
     return stream;
@@ -239,6 +242,7 @@ export class LogIntake {
     const to = Math.min(stream.gone, (stream.slices[0]?.first_seq ?? Number.POSITIVE_INFINITY) - 1);
     if (to < from) return;
     this.#lost({ stream_id: streamId, from, to });
+    stream.reportedLost = Math.max(stream.reportedLost, to);
     stream.durable = Math.max(stream.durable, to);
     stream.received = Math.max(stream.received, to);
   }
