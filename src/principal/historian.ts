@@ -2,6 +2,7 @@
  * Brings log lines and status rows into the history database, in batches with their cursors, and answers from it. While the
  * database is away nothing else stops: lines wait here in bounded memory and then with the agents, status rows in the operational state.
  */
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import type { ConsolaInstance } from "consola";
 import { errorMessage } from "../errors.ts";
@@ -18,6 +19,7 @@ import type {
   SearchLogs,
 } from "../protocol/messages.ts";
 import type { Service } from "../service.ts";
+import { IN_MEMORY } from "../storage/duckdb.ts";
 import { HistoryDatabase } from "../storage/history.ts";
 import { HistoryUnavailableError, historyUnavailable } from "../storage/history-error.ts";
 import type { LegacyLogQuery } from "../storage/history-logs.ts";
@@ -339,6 +341,11 @@ export class Historian implements Service {
   async #open(): Promise<HistoryDatabase> {
     if (this.#database?.stale) {
       const stale = this.#database;
+      if (this.#o.dbPath !== IN_MEMORY && !existsSync(this.#o.dbPath)) {
+        this.#o.log.error(
+          `The history database ${this.#o.dbPath} was removed while the principal ran: a new one begins. What it held is gone, unless there is a backup.`,
+        );
+      }
       this.#database = undefined;
       await stale.close();
     }

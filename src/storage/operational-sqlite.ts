@@ -1,6 +1,18 @@
 /** The operational state of one principal: a sqlite file in its data directory, see operational.ts for what it holds. */
 import { Database, SQLiteError } from "bun:sqlite";
-import { chmodSync, closeSync, existsSync, mkdirSync, openSync, readFileSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  closeSync,
+  existsSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import type { ConsolaInstance } from "consola";
 import { CdktrError, errorMessage } from "../errors.ts";
@@ -41,6 +53,8 @@ export class SqliteOperationalStore implements OperationalStore {
   readonly #commits: GroupCommit<OperationalTx>;
   #database: Database | undefined;
   #reopen = false;
+  /** Which file is open: device and inode. */
+  #file = "";
   /** While the disk fails: when that was said the last time (monotonic), and what was written before. */
   #ailing: { saidAt: number; changes: number } | undefined;
 
@@ -111,6 +125,7 @@ export class SqliteOperationalStore implements OperationalStore {
     return {
       begin() {
         store.#reopenIfBroken();
+        store.#restoreIfGone();
         run("BEGIN IMMEDIATE");
         if (store.#ailing !== undefined) store.#ailing.changes = store.#changes();
       },
@@ -140,6 +155,7 @@ export class SqliteOperationalStore implements OperationalStore {
   }
 
   #failed(error: unknown): Error {
+    if (error instanceof StoreUnavailableError) return this.#ails(error);
     if (!(error instanceof SQLiteError)) return error instanceof Error ? error : new Error(String(error));
     const code = error.code ?? "";
     if (/^SQLITE_(CONSTRAINT|ERROR|MISUSE|MISMATCH|RANGE)/.test(code)) {
@@ -153,6 +169,11 @@ export class SqliteOperationalStore implements OperationalStore {
         hint: "Nothing was changed. Free space or mend the disk; cdktr goes on by itself then.",
       },
     );
+    return this.#ails(failure);
+  }
+
+  /** Says it, if it was not said lately. */
+  #ails(failure: StoreUnavailableError): StoreUnavailableError {
     const now = performance.now();
     if (this.#ailing === undefined || now - this.#ailing.saidAt > REMINDER_MS) {
       this.#options.log.error(`${failure.message} ${failure.hint}`);
@@ -167,6 +188,39 @@ export class SqliteOperationalStore implements OperationalStore {
     this.#database = undefined;
     this.#database = this.#connect();
     this.#reopen = false;
+  }
+
+  /**
+   * Whoever removes the file takes it from the next start, not from this process, which still has it open: nothing may be
+   * acknowledged that only lives here, so it is written anew.
+   * @throws StoreUnavailableError when another file is in its place
+   */
+  #restoreIfGone(): void {
+    const present = identityOf(this.path);
+    if (present === this.#file) return;
+    if (present !== null) {
+      throw new StoreUnavailableError(
+        `The principal's state cannot be written: another file is in the place of ${this.path}.`,
+        { hint: "Restart the principal to go on with that one, or put the former one back." },
+      );
+    }
+    const { directory, log } = this.#options;
+    makePrivateDirectory(directory);
+    const copy = `${this.path}.restored`;
+    rmSync(copy, { force: true });
+    this.#open().query("VACUUM INTO ?").run(copy);
+    sync(copy);
+    // Closing removes the write-ahead log by its name: before the new file has one.
+    this.#open().close();
+    this.#database = undefined;
+    renameSync(copy, this.path);
+    sync(directory);
+    this.#reopen = true;
+    this.#reopenIfBroken();
+    log.error(
+      `${this.path} was removed while the principal ran. It was written anew from what this process had open: no run is lost. ` +
+        "Stop the principal before you remove its data directory.",
+    );
   }
 
   #connect(): Database {
@@ -185,6 +239,7 @@ export class SqliteOperationalStore implements OperationalStore {
       migrate(database);
       chmodSync(this.path, 0o600);
       writeFileSync(owner, `${process.pid}\n`, { mode: 0o600 });
+      this.#file = identityOf(this.path) ?? "";
       return database;
     } catch (error) {
       database?.close();
@@ -226,6 +281,25 @@ function reasonOf(code: string, message: string): string {
   if (code.startsWith("SQLITE_READONLY")) return "the disk or the file is read-only";
   if (code.startsWith("SQLITE_IOERR")) return `the disk fails (${code}: ${message})`;
   return message;
+}
+
+/** Names a file for as long as it exists, whatever it is called; null when there is none. */
+function identityOf(path: string): string | null {
+  try {
+    const { dev, ino } = statSync(path);
+    return `${dev} ${ino}`;
+  } catch {
+    return null;
+  }
+}
+
+function sync(path: string): void {
+  const descriptor = openSync(path, "r");
+  try {
+    fsyncSync(descriptor);
+  } finally {
+    closeSync(descriptor);
+  }
 }
 
 function makePrivateDirectory(path: string): void {

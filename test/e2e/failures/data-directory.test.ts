@@ -1,0 +1,62 @@
+/** The principal's data directory is removed while it runs. */
+import { expect, test } from "bun:test";
+import { existsSync, rmSync, writeFileSync } from "node:fs";
+import { startCluster } from "../../support/cdktr.ts";
+import { gate, runOver, shellWorkflow, TemporaryDirectory, until } from "../support/fixtures.ts";
+import { IMPATIENT, trigger } from "./support.ts";
+
+const WORKFLOWS = { "quick.yml": shellWorkflow({ a: { sh: "echo quick" } }) };
+
+test("removed under the principal: its state is written anew, nothing that was acknowledged is lost", async () => {
+  using directory = new TemporaryDirectory();
+  await using cluster = await startCluster({
+    env: IMPATIENT,
+    workflows: { ...WORKFLOWS, "gated.yml": shellWorkflow({ a: { sh: gate(directory.path("gate")) } }) },
+  });
+  // The agent keeps its own data elsewhere.
+  const own = ["--data-dir", `${cluster.directory}/agent`, "--max-concurrent-workflows", "1"];
+  await cluster.startAgent(own);
+  const before = await trigger(cluster, "quick");
+  await runOver(cluster.client, before);
+  const gated = await trigger(cluster, "gated");
+  await until("the task runs", async () => (await cluster.client.getRun(gated)).tasks.length === 1);
+  const queued = await trigger(cluster, "quick");
+
+  rmSync(cluster.dataDirectory, { recursive: true });
+  const acknowledged = await trigger(cluster, "quick");
+  const { principal } = cluster;
+  await principal?.waitFor(
+    /state\.db was removed while the principal ran\. It was written anew .* no run is lost/,
+  );
+  expect(existsSync(`${cluster.dataDirectory}/state.db`)).toBe(true);
+  // It cannot be started twice on what it wrote anew.
+  const second = await cluster.cdktr(["start", "principal"]);
+  expect(second.stderr).toContain(
+    `Another principal (process ${principal?.pid}) works on the data directory`,
+  );
+
+  principal?.kill("SIGKILL");
+  await principal?.finished;
+  await cluster.startPrincipal();
+  writeFileSync(directory.path("gate"), "");
+  for (const run of [before, gated, queued, acknowledged]) {
+    expect(await runOver(cluster.client, run)).toMatchObject({ status: "COMPLETED", attempt: 1 });
+  }
+}, 60_000);
+
+test("the history removed under the principal: it says so and begins a new one, with what comes from then on", async () => {
+  await using cluster = await startCluster({ agents: 1, env: IMPATIENT, workflows: WORKFLOWS });
+  const before = await trigger(cluster, "quick");
+  await runOver(cluster.client, before);
+  await cluster.client.searchLogs({});
+  rmSync(`${cluster.dataDirectory}/app.db`);
+  const after = await trigger(cluster, "quick");
+  await runOver(cluster.client, after);
+  const { rows } = await cluster.client.searchLogs({});
+  expect(rows.map(([, , run]) => run)).toEqual([after]);
+  await cluster.principal?.waitFor(
+    /history database .* was removed while the principal ran: a new one begins/,
+  );
+  const runs = await cluster.client.listRuns({ limit: 10 });
+  expect(runs.map((run) => run.workflow_instance_id)).toEqual([after, before]);
+}, 60_000);
