@@ -32,6 +32,7 @@ export interface AppOptions {
 
 /** Frames are at least so far apart, ms; the first one after a pause comes at once. */
 const FRAME_MS = 16;
+const TICK_MS = 1000;
 const DOUBLE_CLICK_MS = 400;
 /** How long quitting waits for a slow terminal, ms. */
 const FLUSH_MS = 500;
@@ -93,7 +94,7 @@ export class App implements Store {
     process.on("SIGTSTP", onStop);
     try {
       this.#terminal.enter();
-      this.#ticking = setInterval(() => this.update(() => {}), 1000);
+      this.#ticking = setInterval(() => this.#tick(), TICK_MS);
       await this.#feed.start();
       this.#draw();
       await this.#done.promise;
@@ -130,6 +131,11 @@ export class App implements Store {
     this.#followPage();
     this.#dirty = true;
     this.#schedule();
+  }
+
+  /** The clock and the ages move on, also when no data comes. */
+  #tick(): void {
+    if (performance.now() - this.#drawnAt > TICK_MS - 100) this.update(() => {});
   }
 
   #schedule(): void {

@@ -73,18 +73,27 @@ export function scrollName(state: State): string {
   return "pane" in page ? `${page.kind}:${page.id}:${page.pane}` : page.kind;
 }
 
-/** Index of the selected row among `ids`: where it is now, or the nearest to where it was. */
-export function selectedIndex(list: Readonly<ListState> | undefined, ids: readonly string[]): number {
-  if (ids.length === 0) return -1;
+/** Index of the selected row: where it is now, or the nearest to where it was. */
+export function selectedIndex<T>(
+  list: Readonly<ListState> | undefined,
+  rows: readonly T[],
+  idOf: (row: T) => string,
+): number {
+  if (rows.length === 0) return -1;
   if (list === undefined) return 0;
-  const found = list.selected === null ? -1 : ids.indexOf(list.selected);
-  return found === -1 ? Math.min(Math.max(0, list.index), ids.length - 1) : found;
+  const near = Math.min(Math.max(0, list.index), rows.length - 1);
+  const { selected } = list;
+  const there = rows[near];
+  // Mostly it is where it was: thousands of rows need not be looked at.
+  if (selected === null || (there !== undefined && idOf(there) === selected)) return near;
+  const found = rows.findIndex((row) => idOf(row) === selected);
+  return found === -1 ? near : found;
 }
 
 /** Selects the row `step` away. */
 export function moveSelection(state: State, name: string, ids: readonly string[], step: number): void {
   const list = listState(state, name);
-  const from = selectedIndex(list, ids);
+  const from = selectedIndex(list, ids, (id) => id);
   selectRow(list, ids, from + step);
 }
 

@@ -9,21 +9,30 @@ export function mergeRuns(
   known: readonly RunSummary[],
   ...pages: readonly (readonly RunSummary[])[]
 ): readonly RunSummary[] {
-  const byId = new Map(known.map((run) => [run.workflow_instance_id, run]));
-  let changed = false;
-  for (const page of pages) {
-    for (const run of page) {
-      const before = byId.get(run.workflow_instance_id);
-      if (before !== undefined && sameRun(before, run)) continue;
-      byId.set(run.workflow_instance_id, run);
-      changed = true;
-    }
-  }
-  if (!changed) return known;
+  const told = pages.flat();
+  const index = indexOf(known);
+  const news = told.filter((run) => {
+    const before = index.get(run.workflow_instance_id);
+    return before === undefined || !sameRun(before, run);
+  });
+  if (news.length === 0) return known;
+  const byId = new Map(index);
+  for (const run of news) byId.set(run.workflow_instance_id, run);
   const runs = [...byId.values()].sort(
     (a, b) => b.created_at_ms - a.created_at_ms || (a.workflow_instance_id < b.workflow_instance_id ? 1 : -1),
   );
   return runs.slice(0, MOST_RUNS);
+}
+
+const indices = new WeakMap<readonly RunSummary[], ReadonlyMap<string, RunSummary>>();
+
+function indexOf(runs: readonly RunSummary[]): ReadonlyMap<string, RunSummary> {
+  let index = indices.get(runs);
+  if (index === undefined) {
+    index = new Map(runs.map((run) => [run.workflow_instance_id, run]));
+    indices.set(runs, index);
+  }
+  return index;
 }
 
 /** Whether a run is not over. */

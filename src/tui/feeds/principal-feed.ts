@@ -105,13 +105,15 @@ export class PrincipalFeed implements Service {
       this.#eventsAfter = 0;
       this.#workflowsRevision = undefined;
     }
-    store.update((state) => {
+    const answered = (state: State) => {
       const now = Date.now();
       const since = state.connection.status === "connected" && !restarted ? state.connection.since : now;
       state.connection = { status: "connected", since, latencyMs, lastDataMs: now, error: null };
       state.data.info = info;
       if (restarted) state.data.events = [];
-    });
+    };
+    // That it answers is news; otherwise one frame for all that comes is enough.
+    if (store.state.connection.status !== "connected" || restarted) store.update(answered);
     const [agents] = await Promise.all([
       client.registeredAgents(request),
       this.#readRuns(),
@@ -120,6 +122,7 @@ export class PrincipalFeed implements Service {
       store.state.data.workflows === null || regained ? this.#readWorkflows() : undefined,
     ]);
     store.update((state) => {
+      answered(state);
       state.data.agents = agents;
     });
     if (regained) this.#options.regained();
@@ -176,9 +179,12 @@ export class PrincipalFeed implements Service {
       if (unseen.length > ONE_BY_ONE) this.#allRead = false;
       else pages.push(await this.#readOneByOne(unseen));
     }
-    store.update((state) => {
-      state.data.runs = mergeRuns(state.data.runs ?? [], ...pages);
-    });
+    const runs = mergeRuns(store.state.data.runs ?? [], ...pages);
+    if (runs !== store.state.data.runs) {
+      store.update((state) => {
+        state.data.runs = runs;
+      });
+    }
   }
 
   async #readOneByOne(runs: readonly RunSummary[]): Promise<RunSummary[]> {

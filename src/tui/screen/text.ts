@@ -1,7 +1,9 @@
 /** Text as a terminal counts it: columns, not characters. */
 
 const segmenter = new Intl.Segmenter(undefined, { granularity: "grapheme" });
-const PRINTABLE_ASCII = /^[\x20-\x7e]*$/;
+/** ASCII, Latin, and the punctuation, arrows, lines and blocks that this UI draws with: one column each, nothing combines. */
+const PLAIN_TEXT =
+  /^[\x20-\x7e\xa1-\xac\xae-\u02ff\u2010-\u2027\u2030-\u205e\u2190-\u21ff\u2500-\u25fc\u2713\u2717]*$/;
 const CONTROL = /[\x00-\x1f\x7f-\x9f]/;
 const CONTROLS = /[\x00-\x1f\x7f-\x9f]/g;
 
@@ -10,7 +12,7 @@ export type Glyph = readonly [text: string, columns: number];
 
 /** Whether every character is one column wide and nothing needs care. */
 export function isPlain(text: string): boolean {
-  return PRINTABLE_ASCII.test(text);
+  return PLAIN_TEXT.test(text);
 }
 
 /** The graphemes of a text that take up columns. */

@@ -41,10 +41,7 @@ export function drawTable<T>(region: Region, table: Table<T>): void {
   }
   if (x < region.width) region.text(x, 0, " ".repeat(region.width - x), UNDERLINE);
   const height = Math.max(0, region.height - 1);
-  const index = selectedIndex(
-    list,
-    rows.map((row) => table.id(row)),
-  );
+  const index = selectedIndex(list, rows, table.id);
   const top = keepInSight(list?.top ?? 0, index, height, rows.length);
   region.canvas.report(table.name, { top, height });
   if (rows.length === 0) {
