@@ -63,6 +63,12 @@ export const SETTINGS = {
     "at least 1",
     () => Math.max(1, navigator.hardwareConcurrency) * 4,
   ),
+  CDKTR_AGENT_OUTBOX_LIMIT_MB: setting(
+    "Log lines an agent keeps on disk for the principal; beyond it tasks that print wait",
+    positive,
+    "a whole number of MiB, at least 1",
+    256,
+  ),
   CDKTR_AGENT_HEARTBEAT_INTERVAL_MS: setting(
     "Time between an agent's heartbeats",
     positive,

@@ -34,7 +34,7 @@ export interface AgentOptions {
   /** Time between TERM and KILL, ms; 5 s by default. */
   readonly graceMs?: number;
   readonly clock?: Clock;
-  /** Most that log lines which the principal does not have yet may take on disk, bytes; 256 MiB by default. */
+  /** Most that log lines which the principal does not have yet may take on disk, bytes; `CDKTR_AGENT_OUTBOX_LIMIT_MB` by default. */
   readonly outboxLimitBytes?: number;
 }
 
@@ -124,7 +124,7 @@ export class Agent implements Service {
     const { agentId, outbox } = claimIdentity(
       directory,
       this.#options.suffix,
-      this.#options.outboxLimitBytes,
+      this.#options.outboxLimitBytes ?? config.CDKTR_AGENT_OUTBOX_LIMIT_MB * 1024 * 1024,
     );
     // Before anyone hears of this agent: what it had may run elsewhere from then on.
     await endOrphans(outbox, directory, graceMs);
