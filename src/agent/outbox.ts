@@ -60,6 +60,8 @@ const SHRINK_BYTES = 16 * 1024 * 1024;
 /** The longest that lines and reports of tasks wait to be written together with others, ms. */
 const GATHER_MS = 5;
 const RETRY_WRITE_MS = 1000;
+/** A full outbox is spoken of again after so long, ms. */
+const FULL_REMINDER_MS = 60_000;
 /** The file in an agent's data directory. */
 export const OUTBOX_FILE = "outbox.db";
 
@@ -115,6 +117,7 @@ export class Outbox {
   #timer: Timer | undefined;
   #lastFlush = 0;
   #failure: string | undefined;
+  #fullSaidAt = Number.NEGATIVE_INFINITY;
   #closed = false;
 
   /**
@@ -289,7 +292,10 @@ export class Outbox {
   /** Undefined when there is room for more lines; otherwise waits until there is: whoever reads a pipe stops reading. */
   room(): Promise<void> | undefined {
     if (this.#closed || !this.#isFull(1)) return undefined;
-    this.#waiting ??= Promise.withResolvers<void>();
+    if (this.#waiting === undefined) {
+      this.#waiting = Promise.withResolvers<void>();
+      this.#tellFull();
+    }
     return this.#waiting.promise;
   }
 
@@ -451,6 +457,18 @@ export class Outbox {
     if (this.#waiting === undefined || this.#isFull(0.9)) return;
     this.#waiting.resolve();
     this.#waiting = undefined;
+    log.debug("There is room for log lines again: the tasks go on.");
+  }
+
+  /** An outbox that is at its limit for long fills up again and again: that is said once in a while. */
+  #tellFull(): void {
+    const now = performance.now();
+    if (now < this.#fullSaidAt + FULL_REMINDER_MS) return;
+    this.#fullSaidAt = now;
+    const mib = Math.round((this.#keptBytes + this.#textLength) / 1024 / 1024);
+    log.warn(
+      `${mib} MiB of log lines wait for the principal: tasks that print more wait too, until it has taken some. Nothing is dropped.`,
+    );
   }
 
   /** One transaction for everything that is not on disk; when that fails it stays in memory, and is tried again. */
