@@ -5,25 +5,57 @@ import type { LogFrame, Outbox } from "./outbox.ts";
 
 /** Frames under way to a principal that is slow; the rest waits on disk. */
 const HIGH_WATER_MARK = 64;
+/** Of what is sent again at most so much is under way without a word that it has come, bytes. */
+const WINDOW_BYTES = 16 * 1024 * 1024;
+/** How often the principal is asked how far it is, while lines are under way, ms. */
+const CHECK_MS = 500;
+/** Lines are taken for lost when none has come for so long, ms. */
+const LOST_AFTER_MS = 1000;
+/** How often it is asked while the window is full, ms. */
+const WINDOW_CHECK_MS = 50;
+/** The longest pause between two attempts to send again lines that the principal does not take, ms. */
+const LONGEST_PATIENCE_MS = 30_000;
+
+/** What {@link LogSender} needs. */
+export interface LogSenderOptions {
+  readonly outbox: Outbox;
+  /** Where the principal is. */
+  readonly host: string;
+  /** Port of its log socket. */
+  readonly port: number;
+  /** Asks the principal how far it is; what it answers comes as {@link LogSender.received}. */
+  ask(): Promise<void>;
+}
 
 /**
- * Delivers log lines: pushes each frame as it is written and waits for nothing. What the principal then says it did not
- * get is sent again from the outbox.
+ * Delivers log lines: pushes each frame as it is written and waits for nothing. Lines that got lost on the way, or for which the
+ * principal had no room, are sent again from the outbox.
  */
 export class LogSender {
   readonly #outbox: Outbox;
   readonly #socket: Push;
+  readonly #ask: () => Promise<void>;
   /** Number of the last line that was handed to the socket; undefined until the principal said what it has. */
   #sent: number | undefined;
+  /** Number of the last line that the principal has. */
+  #received = 0;
+  /** Frames that were sent and not received, oldest first. */
+  #underWay: { readonly last: number; readonly bytes: number }[] = [];
+  #underWayBytes = 0;
   /** Counts how often sending began anew. */
   #rewinds = 0;
   #pumping: Promise<void> = Promise.resolve();
   #isPumping = false;
+  #check: Timer | undefined;
+  /** When the last lines came, or were sent again. */
+  #progressAt = 0;
+  /** How long it may take from then on. */
+  #patience = LOST_AFTER_MS;
   readonly #handOvers: { readonly seq: number; readonly resolve: () => void }[] = [];
 
-  /** @param host where the principal is; `port` is that of its log socket */
-  constructor(outbox: Outbox, host: string, port: number) {
+  constructor({ outbox, host, port, ask }: LogSenderOptions) {
     this.#outbox = outbox;
+    this.#ask = ask;
     this.#socket = new Push({
       immediate: true,
       linger: 0,
@@ -36,28 +68,41 @@ export class LogSender {
     this.#socket.connect(`tcp://${host.includes(":") ? `[${host}]` : host}:${port}`);
   }
 
-  /** Number of the last line that was handed over, 0 for none. */
-  get sentSeq(): number {
-    return this.#sent ?? 0;
-  }
-
   /** A new frame is in the outbox. */
   push(frame: LogFrame): void {
     if (this.#sent === undefined || this.#isPumping) return;
-    if (frame.first <= this.#sent + 1 && this.#trySend(frame.frame)) this.#advance(frame.last);
+    if (frame.first <= this.#sent + 1 && this.#trySend(frame.frame)) this.#advance(frame);
     else this.#pump();
   }
 
-  /** The principal has the lines up to `received` and needs what follows. */
+  /** The principal has the lines up to `seq`. */
+  received(seq: number): void {
+    if (seq <= this.#received) return;
+    this.#received = seq;
+    this.#progressAt = performance.now();
+    this.#patience = LOST_AFTER_MS;
+    let count = 0;
+    for (const { last, bytes } of this.#underWay) {
+      if (last > seq) break;
+      this.#underWayBytes -= bytes;
+      count++;
+    }
+    this.#underWay.splice(0, count);
+  }
+
+  /** Begins anew: the principal has the lines up to `received` and needs what follows. */
   rewind(received: number): void {
     this.#sent = received;
+    this.#received = received;
+    this.#underWay = [];
+    this.#underWayBytes = 0;
     this.#rewinds++;
     this.#pump();
   }
 
   /** Resolves when the lines up to `seq` are handed over, or after `limitMs`. */
   async handedOver(seq: number, limitMs: number): Promise<void> {
-    if (this.sentSeq >= seq) return;
+    if ((this.#sent ?? 0) >= seq) return;
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#handOvers.push({ seq, resolve });
     const timer = setTimeout(resolve, limitMs);
@@ -67,6 +112,7 @@ export class LogSender {
 
   /** Ends the connection. */
   async close(): Promise<void> {
+    clearTimeout(this.#check);
     this.#socket.close();
     await this.#pumping;
   }
@@ -94,50 +140,62 @@ export class LogSender {
 
   async #sendWhatWaits(): Promise<void> {
     while (!this.#socket.closed) {
-      const frames = this.#outbox.frames(this.sentSeq);
+      const frames = this.#outbox.frames(this.#sent ?? 0);
       if (frames.length === 0) return;
-      for (const { last, frame } of frames) {
+      for (const frame of frames) {
         const rewinds = this.#rewinds;
-        if (!this.#trySend(frame)) await this.#socket.send(frame);
+        if (this.#underWayBytes >= WINDOW_BYTES) await this.#waitForWindow();
+        if (rewinds !== this.#rewinds || this.#socket.closed) break;
+        if (!this.#trySend(frame.frame)) await this.#socket.send(frame.frame);
         if (rewinds !== this.#rewinds) break;
-        this.#advance(last);
+        this.#advance(frame);
       }
     }
   }
 
-  #advance(seq: number): void {
-    this.#sent = seq;
+  /**
+   * Waits until the principal has received enough of what is under way. When it keeps on not taking it, the flow goes on all the
+   * same: whoever watches the log live sees it although the history has no room.
+   */
+  async #waitForWindow(): Promise<void> {
+    while (this.#underWayBytes >= WINDOW_BYTES && !this.#socket.closed) {
+      await this.#ask();
+      if (this.#underWayBytes < WINDOW_BYTES || this.#patience > 4 * LOST_AFTER_MS) return;
+      this.#sendAgainIfLost();
+      await Bun.sleep(WINDOW_CHECK_MS);
+    }
+  }
+
+  #advance({ last, frame }: LogFrame): void {
+    this.#sent = last;
+    if (this.#underWay.length === 0) this.#progressAt = performance.now();
+    this.#underWay.push({ last, bytes: frame.length });
+    this.#underWayBytes += frame.length;
+    this.#armCheck();
     for (let index = this.#handOvers.length - 1; index >= 0; index--) {
       const waiting = this.#handOvers[index];
-      if (waiting === undefined || waiting.seq > seq) continue;
+      if (waiting === undefined || waiting.seq > last) continue;
       waiting.resolve();
       this.#handOvers.splice(index, 1);
     }
   }
-}
 
-/**
- * Tells when lines got lost on the way: the principal lacks lines that were sent before it was asked, and gets no further.
- */
-export class LossDetector {
-  #received = -1;
-  #since = 0;
+  #armCheck(): void {
+    if (this.#check !== undefined || this.#socket.closed || this.#underWay.length === 0) return;
+    this.#check = setTimeout(() => {
+      void this.#ask().then(() => {
+        this.#check = undefined;
+        this.#sendAgainIfLost();
+        this.#armCheck();
+      });
+    }, CHECK_MS);
+  }
 
-  /**
-   * Hears a reply.
-   * @param received last line that the principal has
-   * @param sentBefore last line that had been sent when the request went out
-   * @param patienceMs how long it may stand still while lines are under way
-   * @returns whether to send again from `received`
-   */
-  hear(received: number, sentBefore: number, nowMs: number, patienceMs: number): boolean {
-    if (received !== this.#received || received >= sentBefore) {
-      this.#received = received;
-      this.#since = nowMs;
-      return false;
-    }
-    if (nowMs - this.#since < patienceMs) return false;
-    this.#since = nowMs;
-    return true;
+  #sendAgainIfLost(): void {
+    if (this.#underWay.length === 0 || performance.now() < this.#progressAt + this.#patience) return;
+    log.debug(`Log lines after ${this.#received} got lost on the way: sending them again.`);
+    // The principal may have no room for them: then asking more often does not help.
+    this.#patience = Math.min(this.#patience * 2, LONGEST_PATIENCE_MS);
+    this.rewind(this.#received);
   }
 }

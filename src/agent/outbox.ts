@@ -52,7 +52,7 @@ export interface OutboxReaders {
 
 const DEFAULT_LIMIT_BYTES = 256 * 1024 * 1024;
 /** A frame is written when it has so many characters, without waiting for the end of the turn. */
-const FRAME_CHARACTERS = 256 * 1024;
+const FRAME_CHARACTERS = 64 * 1024;
 /** Most that waits in memory while the disk does not take it, bytes. */
 const UNSAVED_LIMIT_BYTES = 32 * 1024 * 1024;
 /** The file gives its space back after it has held so much, bytes. */

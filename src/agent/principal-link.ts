@@ -23,10 +23,6 @@ export interface LinkOptions {
   registered(orders: AgentOrders): void;
   /** Orders that came with any reply. */
   obey(orders: AgentOrders): void;
-  /** A heartbeat was answered. @param sentSeq what `sentSeq()` was when it was sent */
-  answered(orders: AgentOrders, sentSeq: number): void;
-  /** Number of the last log line that is under way. */
-  sentSeq(): number;
   /** The principal is gone: the budget of attempts is spent. It may come back. */
   gone(error: CdktrError): void;
   /** The principal does not take this agent. */
@@ -171,15 +167,14 @@ export class PrincipalLink {
   }
 
   async #beat(): Promise<void> {
-    const { client, timeoutMs, heartbeatIntervalMs, beat, sentSeq, answered } = this.#options;
+    const { client, timeoutMs, heartbeatIntervalMs, beat } = this.#options;
     this.#poll = new AbortController();
-    const sent = sentSeq();
     const orders = await client.heartbeat(
       // After a silence the answer itself is what matters.
       { ...this.#who(), ...beat(), wait_ms: this.#isUp ? Math.min(heartbeatIntervalMs, 60_000) : 0 },
       { timeoutMs, attempts: 1, signal: this.#poll.signal },
     );
-    answered(orders, sent);
+    this.obey(orders);
   }
 
   #succeeded(): void {

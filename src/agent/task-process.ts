@@ -26,6 +26,9 @@ import type { TaskLog } from "./task-log.ts";
 /** How long what a task has left behind may take to end by itself (`| tee` in a shell), ms. */
 const SETTLE_MS = 500;
 
+/** A process that is over sooner is not worth a record on disk: should the agent die meanwhile, its marker tells of it, ms. */
+const REMEMBER_AFTER_MS = 5;
+
 /** How a process ended. */
 export interface ProcessEnd {
   /** Null when a signal ended it. */
@@ -40,8 +43,6 @@ export interface ProcessEnd {
 
 export class TaskProcess {
   readonly pid: number;
-  /** Start time in clock ticks since boot, see proc-files.ts. */
-  readonly startTicks: number;
   /** Resolves when the process has ended, nothing of its group is left and its output is read. Never rejects. */
   readonly ended: Promise<ProcessEnd>;
   readonly #child: Subprocess;
@@ -53,17 +54,30 @@ export class TaskProcess {
   /** When what is told to end is killed; undefined while nobody told it to. */
   #killAt: number | undefined;
   #killTimer: Timer | undefined;
+  readonly #rememberTimer: Timer;
   #gone = false;
 
   /**
    * Starts a command. Its output goes to `log`: stdout as INFO, stderr as ERROR.
+   * @param graceMs time between TERM and KILL
+   * @param remember called once unless the process is over very soon, with its start time as in proc-files.ts
    * @throws CannotStartError with the reason
    */
-  static start(command: Command, log: TaskLog, graceMs: number): TaskProcess {
-    return new TaskProcess(command, log, graceMs);
+  static start(
+    command: Command,
+    log: TaskLog,
+    graceMs: number,
+    remember: (pid: number, startTicks: number) => void,
+  ): TaskProcess {
+    return new TaskProcess(command, log, graceMs, remember);
   }
 
-  private constructor(command: Command, log: TaskLog, graceMs: number) {
+  private constructor(
+    command: Command,
+    log: TaskLog,
+    graceMs: number,
+    remember: (pid: number, startTicks: number) => void,
+  ) {
     this.#log = log;
     this.#graceMs = graceMs;
     this.#marker = `${TASK_MARKER}=${command.env[TASK_MARKER]}`;
@@ -89,7 +103,10 @@ export class TaskProcess {
     this.pid = this.#child.pid;
     // At once: a small program is over in half a millisecond.
     this.#memory.watch(this.pid);
-    this.startTicks = readStat(this.pid)?.startTicks ?? 0;
+    this.#rememberTimer = setTimeout(() => {
+      const startTicks = readStat(this.pid)?.startTicks;
+      if (startTicks !== undefined) remember(this.pid, startTicks);
+    }, REMEMBER_AFTER_MS);
     this.#output = pipes.map(({ read }, index) => this.#read(read, index === 0 ? "INFO" : "ERROR"));
     this.ended = this.#finish();
   }
@@ -147,6 +164,7 @@ export class TaskProcess {
 
   async #finish(): Promise<ProcessEnd> {
     await this.#child.exited;
+    clearTimeout(this.#rememberTimer);
     this.#memory.stop();
     if (groupExists(this.pid)) await this.#endGroup();
     const read = Promise.all(this.#output.map(({ logged }) => logged));

@@ -118,7 +118,8 @@ export class TaskRun {
   }
 
   #try(): void {
-    const { assignment, slots, clock } = this.#context;
+    const { assignment, slots, clock, outbox } = this.#context;
+    let isRemembered = false;
     this.#withdraw = undefined;
     this.#attempt++;
     this.#timedOut = false;
@@ -139,7 +140,15 @@ export class TaskRun {
         environment,
       });
       this.#context.liveTasks.add(this.id);
-      this.#process = TaskProcess.start(command, this.#log, this.#context.graceMs);
+      this.#process = TaskProcess.start(command, this.#log, this.#context.graceMs, (pid, start_ticks) => {
+        isRemembered = true;
+        outbox.rememberProcess({
+          pid,
+          start_ticks,
+          boot_id: this.#context.bootId,
+          task_instance_id: this.id,
+        });
+      });
     } catch (error) {
       this.#context.liveTasks.delete(this.id);
       const reason =
@@ -154,13 +163,7 @@ export class TaskRun {
       });
       return;
     }
-    const { pid, startTicks, ended } = this.#process;
-    this.#context.outbox.rememberProcess({
-      pid,
-      start_ticks: startTicks,
-      boot_id: this.#context.bootId,
-      task_instance_id: this.id,
-    });
+    const { pid, ended } = this.#process;
     const startedMs = clock.monotonic();
     const limit = this.definition.timeout_ms;
     if (limit !== null) this.#timer = setTimeout(() => this.#timeOut(limit), limit);
@@ -168,7 +171,7 @@ export class TaskRun {
       clearTimeout(this.#timer);
       this.#process = undefined;
       this.#context.liveTasks.delete(this.id);
-      this.#context.outbox.forgetProcess(pid);
+      if (isRemembered) outbox.forgetProcess(pid);
       slots.release();
       this.#ended(end, clock.monotonic() - startedMs);
     });

@@ -22,7 +22,7 @@ describe("runs", () => {
       },
     }).start();
     await using fleet = new Fleet();
-    const agent = await fleet.agent(fleet.config(principal.principal.ports), { labels: { zone: "b" } });
+    const agent = await fleet.agent(fleet.config(principal.ports), { labels: { zone: "b" } });
     const client = principal.client();
     const run = await ended(client, await trigger(client, "flow", { day: "tuesday" }));
     expect(run).toMatchObject({ status: "FAILED", error: "failed: b", agent_id: agent.id });
@@ -51,7 +51,7 @@ describe("runs", () => {
       },
     }).start();
     await using fleet = new Fleet();
-    await fleet.agent(fleet.config(principal.principal.ports), { maxConcurrentWorkflows: 2 });
+    await fleet.agent(fleet.config(principal.ports), { maxConcurrentWorkflows: 2 });
     const client = principal.client();
     const ids = await Promise.all(Array.from({ length: 12 }, () => trigger(client, "flow")));
     const runs = await Promise.all(ids.map((id) => ended(client, id)));
@@ -63,7 +63,7 @@ describe("runs", () => {
       workflows: { "flow.yml": shellWorkflow({ t: "echo $CDKTR_WORKFLOW_INSTANCE_ID; sleep 0.05" }) },
     }).start();
     await using fleet = new Fleet();
-    const config = fleet.config(principal.principal.ports);
+    const config = fleet.config(principal.ports);
     const agents = [
       await fleet.agent(config),
       await fleet.agent(config),
@@ -82,7 +82,7 @@ describe("runs", () => {
   test("a suffix that is taken on this host is refused", async () => {
     await using principal = await new TestPrincipal().start();
     await using fleet = new Fleet();
-    const config = fleet.config(principal.principal.ports);
+    const config = fleet.config(principal.ports);
     await fleet.agent(config, { suffix: "one" });
     expect(await failure(new Agent({ config, suffix: "one" }).start())).toBeInstanceOf(OutboxLockedError);
     expect((await failure(new Agent({ config, suffix: "a b" }).start())).message).toContain(
@@ -97,7 +97,7 @@ describe("runs", () => {
       },
     }).start();
     await using fleet = new Fleet();
-    await fleet.agent(fleet.config(principal.principal.ports));
+    await fleet.agent(fleet.config(principal.ports));
     const client = principal.client();
     const id = await trigger(client, "flow");
     let lines: string[] = [];
@@ -124,7 +124,7 @@ describe("the end of an agent", () => {
         "flow.yml": shellWorkflow({ a: `echo begun; while [ ! -e ${go} ]; do sleep 0.01; done; echo over` }),
       },
     }).start();
-    const agent = await fleet.agent(fleet.config(principal.principal.ports));
+    const agent = await fleet.agent(fleet.config(principal.ports));
     const client = principal.client();
     const first = await trigger(client, "flow");
     while ((await linesOf(client, first)).length === 0) await Bun.sleep(5);
@@ -141,7 +141,7 @@ describe("the end of an agent", () => {
   test("an idle agent drains at once", async () => {
     await using principal = await new TestPrincipal().start();
     await using fleet = new Fleet();
-    const agent = await fleet.agent(fleet.config(principal.principal.ports));
+    const agent = await fleet.agent(fleet.config(principal.ports));
     await agent.registered;
     const begun = performance.now();
     agent.drain();
@@ -155,7 +155,7 @@ describe("the end of an agent", () => {
       workflows: { "flow.yml": shellWorkflow({ a: "echo begun; sleep 600" }) },
     }).start();
     await using fleet = new Fleet();
-    const agent = await fleet.agent(fleet.config(principal.principal.ports));
+    const agent = await fleet.agent(fleet.config(principal.ports));
     const client = principal.client();
     const id = await trigger(client, "flow");
     while ((await linesOf(client, id)).length === 0) await Bun.sleep(5);
@@ -168,7 +168,7 @@ describe("the end of an agent", () => {
   test("drained by the principal, it finishes what runs and ends", async () => {
     await using principal = await new TestPrincipal().start();
     await using fleet = new Fleet();
-    const agent = await fleet.agent(fleet.config(principal.principal.ports));
+    const agent = await fleet.agent(fleet.config(principal.ports));
     await agent.registered;
     await principal.client().drainAgent(agent.id);
     expect(await agent.done).toBe(0);
@@ -193,9 +193,9 @@ describe("the end of an agent", () => {
     await using principal = await new TestPrincipal().start();
     await using fleet = new Fleet();
     await using elsewhere = new Fleet();
-    const first = await fleet.agent(fleet.config(principal.principal.ports), { suffix: "x" });
+    const first = await fleet.agent(fleet.config(principal.ports), { suffix: "x" });
     await first.registered;
-    const second = await elsewhere.agent(elsewhere.config(principal.principal.ports), { suffix: "x" });
+    const second = await elsewhere.agent(elsewhere.config(principal.ports), { suffix: "x" });
     expect(await second.done).toBe(1);
     expect(first.runningWorkflows).toBe(0);
   });
@@ -222,7 +222,7 @@ describe("a principal that goes away", () => {
       config: quick,
     });
     await principal.start();
-    const { ports } = principal.principal;
+    const { ports } = principal;
     const agent = await fleet.agent(fleet.config(ports, { ...quick, CDKTR_RETRY_ATTEMPTS: 1000 }));
     const id = await trigger(principal.client(), "flow");
     await until(() => existsSync(join(fleet.directory, "half")), "half of the lines are written");
@@ -260,7 +260,7 @@ describe("a principal that goes away", () => {
       config: quick,
     });
     await principal.start();
-    const { ports } = principal.principal;
+    const { ports } = principal;
     const config = fleet.config(ports, { ...quick, CDKTR_RETRY_ATTEMPTS: 2 });
     const agent = await fleet.agent(config);
     const id = await trigger(principal.client(), "flow");

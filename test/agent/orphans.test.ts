@@ -49,7 +49,7 @@ describe("an agent that was killed", () => {
       },
       config: { CDKTR_AGENT_HEARTBEAT_TIMEOUT_MS: 1500, CDKTR_AGENT_HEARTBEAT_INTERVAL_MS: 300 },
     }).start();
-    const config = fleet.config(principal.principal.ports, { CDKTR_AGENT_HEARTBEAT_INTERVAL_MS: 300 });
+    const config = fleet.config(principal.ports, { CDKTR_AGENT_HEARTBEAT_INTERVAL_MS: 300 });
     const victim = spawnAgent(config, "victim");
     const client = principal.client();
     const id = await trigger(client, "flow");
