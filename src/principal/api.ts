@@ -17,6 +17,13 @@ import { errorReply, readRequest } from "./requests.ts";
 const BATCH = 200;
 /** Requests that may wait for their reply at a time. */
 const MAX_IN_FLIGHT = 20_000;
+/** While it stops, requests are taken for so long at most. */
+const STOP_LISTENING_MS = 500;
+/**
+ * What the last replies get to be read before the connections end: a peer with ZMQ_IMMEDIATE, as our own client is, loses what
+ * it has received but not read when its connection ends. It would ask again, but only after its timeout.
+ */
+const LAST_REPLIES_MS = 100;
 /** Beyond this libzmq drops the peer without a word; between it and the 16 MiB of the protocol there is an answer. */
 const MAX_PART_BYTES = 64 * 1024 * 1024;
 
@@ -83,13 +90,20 @@ export class Api implements Service {
     this.#receiving = this.#receive(router);
   }
 
-  /** Takes no further requests, waits for the replies to those it has, and closes. Whoever holds long polls ends them before. */
+  /** Waits for the replies to the requests it has, and closes. Whoever holds long polls ends them before. */
   async stop(): Promise<void> {
     const router = this.#router;
     if (router === undefined) return;
     this.#router = undefined;
-    this.#stopping = true;
+    // What comes meanwhile is answered too, but nobody can keep us by asking on and on.
+    const deaf = setTimeout(() => {
+      this.#stopping = true;
+    }, STOP_LISTENING_MS);
+    const answersNow = this.#inFlight.size > 0;
     while (this.#inFlight.size > 0) await Promise.allSettled(this.#inFlight);
+    clearTimeout(deaf);
+    this.#stopping = true;
+    if (answersNow) await Bun.sleep(LAST_REPLIES_MS);
     router.close();
     await this.#receiving;
   }

@@ -37,7 +37,7 @@ describe("the envelope of a request is in front of its reply", () => {
     await using cluster = await new TestPrincipal().start();
     for (const options of [{}, { correlate: true, relaxed: true }]) {
       using socket = new Request({ ...options, linger: 0, receiveTimeout: 20_000 });
-      socket.connect(`tcp://127.0.0.1:${cluster.principal.ports.api}`);
+      socket.connect(`tcp://127.0.0.1:${cluster.ports.api}`);
       for (let i = 0; i < 3; i++) {
         await socket.send("PING");
         expect((await socket.receive()).map(String)).toEqual(["PONG"]);
@@ -47,7 +47,7 @@ describe("the envelope of a request is in front of its reply", () => {
 
   test("of a DEALER, with an id, with several, with none, without a delimiter", async () => {
     await using cluster = await new TestPrincipal().start();
-    using raw = new Raw(cluster.principal.ports.api);
+    using raw = new Raw(cluster.ports.api);
     expect(await raw.send(["17", "", "PING"])).toEqual(["17", "", "PONG"]);
     expect(await raw.send(["a", "b", "", "PING"])).toEqual(["a", "b", "", "PONG"]);
     expect(await raw.send(["", "PING"])).toEqual(["", "PONG"]);
@@ -56,7 +56,7 @@ describe("the envelope of a request is in front of its reply", () => {
 
   test("of requests at the same time, each with its own", async () => {
     await using cluster = await new TestPrincipal().start();
-    using raw = new Raw(cluster.principal.ports.api);
+    using raw = new Raw(cluster.ports.api);
     const ids = Array.from({ length: 500 }, (_, i) => String(i));
     for (const id of ids) await raw.socket.send([id, "", id === "7" ? "NOVERB" : "PING"]);
     const replies: string[][] = [];
@@ -94,7 +94,7 @@ describe("what is malformed gets a CLIENTERROR that says why", () => {
   for (const [name, frame, reply] of cases) {
     test(name, async () => {
       await using cluster = await new TestPrincipal().start();
-      using raw = new Raw(cluster.principal.ports.api);
+      using raw = new Raw(cluster.ports.api);
       const text = await raw.ask(frame);
       expect(text).toMatch(/^CLIENTERROR\x01/);
       expect(text).toMatch(reply);
@@ -104,7 +104,7 @@ describe("what is malformed gets a CLIENTERROR that says why", () => {
 
   test("several frames, one too large, one much too large", async () => {
     await using cluster = await new TestPrincipal().start();
-    using raw = new Raw(cluster.principal.ports.api);
+    using raw = new Raw(cluster.ports.api);
     expect((await raw.send(["", "PING", "PING"]))[1]).toMatch(/^CLIENTERROR\x01The message has 2 frames/);
     expect((await raw.send(["", "", "PING"]))[1]).toMatch(/^CLIENTERROR\x01The message has 2 frames/);
     expect((await raw.send(["", ""]))[1]).toMatch(/^CLIENTERROR\x01The message is empty/);

@@ -13,7 +13,7 @@ test("existing clients are answered as ever, and 2,000 malformed messages get a 
     },
   }).start();
   const seed = Math.floor(Math.random() * 2 ** 31);
-  const child = Bun.spawn([python, SCRIPT, String(cluster.principal.ports.api), String(seed)], {
+  const child = Bun.spawn([python, SCRIPT, String(cluster.ports.api), String(seed)], {
     stdout: "pipe",
     stderr: "pipe",
   });

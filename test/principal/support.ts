@@ -5,7 +5,7 @@ import { dirname, join } from "node:path";
 import { createConsola, type LogObject } from "consola";
 import type { Clock } from "../../src/clock.ts";
 import { type Config, loadConfig } from "../../src/config.ts";
-import { Principal } from "../../src/principal/principal.ts";
+import { Principal, type PrincipalPorts } from "../../src/principal/principal.ts";
 import { PrincipalClient } from "../../src/protocol/client.ts";
 import type { AgentOrders, AgentReport, RunAssignment } from "../../src/protocol/messages.ts";
 import type { RunStatus } from "../../src/workflow/status.ts";
@@ -76,7 +76,7 @@ export class TestPrincipal implements AsyncDisposable {
   readonly #directory = temporaryDirectory();
   readonly #clients: PrincipalClient[] = [];
   readonly #options: TestOptions;
-  principal!: Principal;
+  principal: Principal | undefined;
 
   constructor(options: TestOptions = {}) {
     this.#options = options;
@@ -120,8 +120,12 @@ export class TestPrincipal implements AsyncDisposable {
     writeFileSync(file, text);
   }
 
+  get ports(): PrincipalPorts {
+    return required(this.principal).ports;
+  }
+
   client(timeoutMs = 10_000): PrincipalClient {
-    const client = new PrincipalClient({ host: "127.0.0.1", port: this.principal.ports.api, timeoutMs });
+    const client = new PrincipalClient({ host: "127.0.0.1", port: this.ports.api, timeoutMs });
     this.#clients.push(client);
     return client;
   }
@@ -135,7 +139,7 @@ export class TestPrincipal implements AsyncDisposable {
 
   async stop(): Promise<void> {
     for (const client of this.#clients.splice(0)) await client.close();
-    await this.principal.stop();
+    await this.principal?.stop();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -1,0 +1,135 @@
+import { describe, expect, test } from "bun:test";
+import { createServer } from "node:net";
+import { CdktrError, UsageError } from "../../src/errors.ts";
+import { Principal } from "../../src/principal/principal.ts";
+import { DataDirectoryInUseError } from "../../src/storage/operational.ts";
+import { Dealer } from "../../src/zmq/index.ts";
+import { failure, required, TestPrincipal } from "./support.ts";
+
+/** A port that somebody else has. */
+async function takenPort(): Promise<{ port: number; [Symbol.asyncDispose](): Promise<void> }> {
+  const server = createServer();
+  await new Promise<void>((listening) => server.listen(0, "127.0.0.1", listening));
+  const address = server.address();
+  const port = typeof address === "object" && address !== null ? address.port : 0;
+  return { port, [Symbol.asyncDispose]: () => new Promise((closed) => server.close(() => closed())) };
+}
+
+describe("a principal that cannot start", () => {
+  for (const setting of [
+    "CDKTR_PRINCIPAL_PORT",
+    "CDKTR_LOGS_LISTENING_PORT",
+    "CDKTR_LOGS_PUBLISHING_PORT",
+  ] as const) {
+    test(`says that the port of ${setting} is taken`, async () => {
+      await using taken = await takenPort();
+      await using cluster = new TestPrincipal({ config: { [setting]: taken.port } });
+      const error = await failure(cluster.start());
+      expect(error).toBeInstanceOf(CdktrError);
+      expect(error.message).toContain(`Port ${taken.port} of 127.0.0.1 is taken`);
+      expect((error as CdktrError).hint).toContain(setting);
+    });
+  }
+
+  test("refuses to be open to others without keys, and says what that would mean", async () => {
+    await using cluster = new TestPrincipal();
+    for (const host of ["0.0.0.0", "10.0.0.1", "::", "example.org"]) {
+      const principal = new Principal({
+        config: { ...cluster.config, CDKTR_PRINCIPAL_HOST: host },
+        log: cluster.book.log,
+      });
+      const error = await failure(principal.start());
+      expect(error).toBeInstanceOf(UsageError);
+      expect(error.message).toContain("could run any command");
+      expect((error as CdktrError).hint).toContain("--insecure");
+    }
+    const open = new Principal({
+      config: { ...cluster.config, CDKTR_PRINCIPAL_HOST: "0.0.0.0" },
+      log: cluster.book.log,
+      insecure: true,
+    });
+    await open.start();
+    await open.stop();
+  });
+
+  test("names an address that is not of this machine", async () => {
+    await using cluster = new TestPrincipal();
+    const principal = new Principal({
+      config: { ...cluster.config, CDKTR_PRINCIPAL_HOST: "192.0.2.1" },
+      log: cluster.book.log,
+      insecure: true,
+    });
+    const error = await failure(principal.start());
+    expect(error.message).toContain("192.0.2.1 is not an address of this machine");
+  });
+
+  test("because another works on the same data directory leaves that one alone", async () => {
+    await using cluster = await new TestPrincipal().start();
+    const second = new Principal({ config: cluster.config, log: cluster.book.log });
+    const error = await failure(second.start());
+    expect(error).toBeInstanceOf(DataDirectoryInUseError);
+    expect((error as CdktrError).hint).toContain("CDKTR_APP_DATA_DIRECTORY");
+    await cluster.client().runTask("hello", { dedupe_key: "x" });
+  });
+});
+
+describe("a principal that stops", () => {
+  test("answers those who wait, keeps what waits, and has everything in the history", async () => {
+    await using cluster = await new TestPrincipal().start();
+    const client = cluster.client();
+    const agent = await cluster.agent();
+    const { workflow_instance_id: done } = await client.runTask("hello", { dedupe_key: "1" });
+    await agent.execute(required(await agent.fetch()));
+    const { workflow_instance_id: id } = await client.runTask("hello", { dedupe_key: "2" });
+    const session = { agent_id: agent.id, session_id: agent.sessionId, wait_ms: 30_000 };
+    using raw = new Dealer({ linger: 0, receiveTimeout: 20_000 });
+    raw.connect(`tcp://127.0.0.1:${cluster.ports.api}`);
+    await agent.fetch();
+    for (const request of [
+      `WAITRUN\x01{"workflow_instance_id":"${id}","wait_ms":30000}`,
+      `FETCHWORKFLOW\x01${agent.id}\x01${JSON.stringify(session)}`,
+      `AGENTHEARTBEAT\x01${JSON.stringify({ ...session, running: [], running_tasks: 0 })}`,
+      "PING",
+    ]) {
+      await raw.send(["", request]);
+    }
+    // Requests of a connection are taken in order: with this answer all have arrived.
+    expect((await raw.receive())[1]?.toString()).toBe("PONG");
+    const principal = required(cluster.principal);
+    await Promise.all([principal.stop(), principal.stop()]);
+    const replies = [await raw.receive(), await raw.receive(), await raw.receive()];
+    const kinds = replies.map(([, reply]) => required(reply).toString().split("\x01")[0]);
+    expect(kinds.sort()).toEqual(["OK", "OK", "SUCCESS"]);
+
+    await cluster.stop();
+    await cluster.start();
+    const again = cluster.client();
+    expect((await again.getRun(id)).status).toBe("PENDING");
+    expect((await again.getRun(done)).status).toBe("COMPLETED");
+    const { rows } = await again.queryDatabase({ sql: "SELECT count(*) FROM workflow_run_status" });
+    expect(rows).toEqual([[4]]);
+  });
+
+  test("before it started, or twice, does nothing", async () => {
+    await using cluster = new TestPrincipal();
+    const principal = new Principal({ config: cluster.config, log: cluster.book.log });
+    await principal.stop();
+    await principal.stop();
+    await cluster.start();
+  });
+});
+
+test("a principal tells what it is", async () => {
+  await using cluster = await new TestPrincipal().start();
+  const info = await cluster.client().info();
+  expect(info).toMatchObject({
+    principal_id: cluster.principal?.id,
+    pid: process.pid,
+    api_port: cluster.ports.api,
+    logs_listening_port: cluster.ports.logsListening,
+    workflows: 1,
+    invalid_workflow_files: [],
+    runs: { pending: 0, running: 0 },
+    history: { available: true, error: null },
+  });
+});
