@@ -1,6 +1,7 @@
 import { UsageError } from "../errors.ts";
 import { command, repeated } from "./support/command.ts";
 import { settings } from "./support/connect.ts";
+import { principalsOf } from "./support/principals.ts";
 import { onStopSignals } from "./support/signals.ts";
 
 export default command({
@@ -38,7 +39,6 @@ export default command({
       });
     }
     const { App } = await import("../tui/app.ts");
-    const { principalsOf } = await import("../tui/principals.ts");
     const config = settings(undefined).values;
     const app = new App({
       config,

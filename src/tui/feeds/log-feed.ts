@@ -1,6 +1,5 @@
 /** Fills the log that is shown: history from the database, live lines from the principal's publisher, joined. */
 
-import { linesOf } from "../../cli/support/log-text.ts";
 import { errorMessage } from "../../errors.ts";
 import type { PrincipalClient } from "../../protocol/client.ts";
 import type { LogLine } from "../../protocol/log-frames.ts";
@@ -10,6 +9,7 @@ import { type LogSource, newLogView } from "../logs/log-view.ts";
 import type { State } from "../state.ts";
 import type { Store } from "../store.ts";
 import { LiveLines } from "./live-lines.ts";
+import { linesOf } from "./log-lines.ts";
 
 /** Lines that are read at first, and each time older ones are wanted. */
 const CHUNK = 5000;

@@ -3,7 +3,7 @@ import { selectedOf } from "../lists/list-ids.ts";
 import { listState } from "../navigation.ts";
 import { askDrain } from "../overlays/ask.ts";
 import type { State } from "../state.ts";
-import type { Binding } from "./bindings.ts";
+import type { Binding } from "./binding.ts";
 
 function withAgent(state: State, use: (id: string) => void): void {
   const id = selectedOf(state, "agents");

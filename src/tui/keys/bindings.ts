@@ -1,28 +1,15 @@
 /**
  * Which key does what, here and now. These tables are the only place: the footer and the help are made from them.
  */
-import type { Effects } from "../effects.ts";
 import { currentPage } from "../navigation.ts";
 import type { State } from "../state.ts";
 import { agentKeys } from "./agent-keys.ts";
+import type { Binding } from "./binding.ts";
 import { globalKeys } from "./global-keys.ts";
 import { logKeys } from "./log-keys.ts";
 import { listKeys, scrollKeys } from "./move-keys.ts";
 import { runKeys, runListKeys } from "./run-keys.ts";
 import { workflowKeys, workflowListKeys } from "./workflow-keys.ts";
-
-export interface Binding {
-  /** Names as terminal-kit gives them; any of them. */
-  readonly keys: readonly string[];
-  /** How the key is written in the footer and the help. */
-  readonly label: string;
-  readonly help: string;
-  /** A word for the footer; keys without one stand in the help only. */
-  readonly footer?: string;
-  /** Whether the key means anything now; left out: always. */
-  when?(state: State): boolean;
-  run(state: State, effects: Effects): void;
-}
 
 /** A table of keys under a heading of the help. */
 export interface BindingGroup {

@@ -3,7 +3,7 @@ import type { Effects } from "../effects.ts";
 import { activeList, closePage, currentPage, listState, showPane, showTab } from "../navigation.ts";
 import { newEditor } from "../overlays/line-editor.ts";
 import { RUN_PANES, type State, TABS, WORKFLOW_PANES } from "../state.ts";
-import type { Binding } from "./bindings.ts";
+import type { Binding } from "./binding.ts";
 
 function stepTab(state: State, step: number): void {
   const next = TABS[(TABS.indexOf(state.tab) + step + TABS.length) % TABS.length];

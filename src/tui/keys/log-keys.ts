@@ -7,7 +7,7 @@ import { newEditor } from "../overlays/line-editor.ts";
 import type { Overlay } from "../overlays/overlay.ts";
 import type { State } from "../state.ts";
 import { addToast } from "../toast.ts";
-import type { Binding } from "./bindings.ts";
+import type { Binding } from "./binding.ts";
 
 const SIDE_STEP = 20;
 

@@ -5,7 +5,7 @@ import { WORKFLOW_SORTS } from "../lists/workflow-rows.ts";
 import { activeList, listState, moveSelection, scrollName, selectRow } from "../navigation.ts";
 import { newEditor } from "../overlays/line-editor.ts";
 import type { State } from "../state.ts";
-import type { Binding } from "./bindings.ts";
+import type { Binding } from "./binding.ts";
 
 /** Moves the selection of the page's list, by rows or by pages. */
 function move(state: State, rows: number, pages = 0): void {

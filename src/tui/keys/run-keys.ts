@@ -6,7 +6,7 @@ import { currentPage, openPage, openRun, showPane } from "../navigation.ts";
 import { askCancel, askRetry, askTrigger } from "../overlays/ask.ts";
 import type { State } from "../state.ts";
 import { addToast } from "../toast.ts";
-import type { Binding } from "./bindings.ts";
+import type { Binding } from "./binding.ts";
 
 function withRun(state: State, use: (id: string) => void): void {
   const id = runInFocus(state);

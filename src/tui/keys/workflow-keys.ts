@@ -4,7 +4,7 @@ import { currentPage, openPage, showPane } from "../navigation.ts";
 import { askTrigger } from "../overlays/ask.ts";
 import type { State } from "../state.ts";
 import { addToast } from "../toast.ts";
-import type { Binding } from "./bindings.ts";
+import type { Binding } from "./binding.ts";
 
 function withWorkflow(state: State, use: (id: string) => void): void {
   const id = workflowInFocus(state);

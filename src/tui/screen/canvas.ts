@@ -171,6 +171,13 @@ export class Region {
     for (let y = 0; y < this.height; y++) this.text(0, y, blank, style);
   }
 
+  /** Gives a row that has been drawn one look. */
+  paint(y: number, style: Style): void {
+    if (y < 0 || y >= this.height) return;
+    const start = (this.top + y) * this.canvas.width + this.left;
+    this.canvas.styles.fill(style, start, start + this.width);
+  }
+
   /** Adds attributes to a row that has been drawn; colours go when `keepColour` is false. */
   restyle(y: number, style: Style, keepColour = true): void {
     if (y < 0 || y >= this.height) return;

@@ -1,7 +1,8 @@
 /** What is around every page: the header, the tabs, the footer with the keys, messages. */
 
 import { age, clock, count } from "../format.ts";
-import { type Binding, bindingsFor } from "../keys/bindings.ts";
+import type { Binding } from "../keys/binding.ts";
+import { bindingsFor } from "../keys/bindings.ts";
 import { globalKeys } from "../keys/global-keys.ts";
 import { runCounts } from "../lists/run-rows.ts";
 import { currentPage } from "../navigation.ts";

@@ -1,5 +1,6 @@
 /** The live table of runs: all of them, or those of a workflow. */
 import type { RunSummary } from "../../protocol/messages.ts";
+import { isOpen } from "../feeds/merge-runs.ts";
 import { duration, moment } from "../format.ts";
 import { RUN_SORTS, runDuration, runRows } from "../lists/run-rows.ts";
 import type { Region, Span } from "../screen/canvas.ts";
@@ -73,6 +74,7 @@ function progress(run: RunSummary): Span[] {
   const { tasks_total: total, tasks_done: done } = run;
   if (total === undefined || done === undefined || total === 0) return [["–", DIM]];
   const text = `${done}/${total}`;
+  if (!isOpen(run)) return [[text, DIM]];
   const columns = Math.max(2, 12 - text.length - 1);
   return [...progressBar(done / total, columns, STATUS_LOOK[run.status].style), [` ${text}`, DIM]];
 }

@@ -24,8 +24,6 @@ export interface Table<T> {
   id(row: T): string;
   /** Said in place of rows. */
   readonly empty: string;
-  /** The keys do not go here now. */
-  readonly inactive?: boolean;
 }
 
 /** Draws the table; tells the canvas where the list stands. */
@@ -55,7 +53,8 @@ export function drawTable<T>(region: Region, table: Table<T>): void {
     if (row === undefined) break;
     drawRow(region, y + 1, row, columns);
     region.hit(0, y + 1, region.width, 1, { kind: "row", list: table.name, id: table.id(row) });
-    if (top + y === index) region.restyle(y + 1, table.inactive === true ? BOLD : INVERSE);
+    // One bar of one look: colours under it would be patches.
+    if (top + y === index) region.sub(0, y + 1, region.width - 1, 1).paint(0, INVERSE);
   }
   drawScrollbar(region.sub(region.width - 1, 1, 1, height), top, height, rows.length);
   region.hit(0, 0, region.width, 1, { kind: "scroll", list: table.name });

@@ -2,10 +2,10 @@
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { parse } from "yaml";
-import { parseAddress } from "../cli/support/connect.ts";
-import type { Config } from "../config.ts";
-import { errorMessage, InvalidInputError, NotFoundError, UsageError } from "../errors.ts";
-import type { PrincipalAddress } from "./state.ts";
+import type { Config } from "../../config.ts";
+import { errorMessage, InvalidInputError, NotFoundError, UsageError } from "../../errors.ts";
+import type { PrincipalAddress } from "../../tui/state.ts";
+import { parseAddress } from "./connect.ts";
 
 /** Name of the file in the data directory that is read when there is one. */
 export const PRINCIPALS_FILE = "principals.yml";

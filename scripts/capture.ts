@@ -1,0 +1,122 @@
+/**
+ * Makes the pictures of the terminal UI that the README shows: `npm run capture`. A live principal with two agents, real runs of
+ * example workflows, the executable in tmux; what the terminal shows is written to docs/images/*.svg as it is.
+ */
+import { cpSync, mkdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { startCluster } from "../test/support/cdktr.ts";
+import { screenToSvg } from "./capture/svg.ts";
+import { ROOT } from "./support/paths.ts";
+import { Tmux } from "./support/tmux.ts";
+import { ensureUv } from "./support/tools.ts";
+
+const WIDTH = 120;
+const HEIGHT = 32;
+const IMAGES = join(ROOT, "docs", "images");
+
+const task = (id: string, sh: string, depends: readonly string[] = []) =>
+  `  ${id}:\n    name: ${id}\n    depends: ${JSON.stringify(depends)}\n    config: !Subprocess\n      cmd: sh\n      args: ["-c", ${JSON.stringify(sh)}]\n`;
+const rows = (what: string, n: number, pause: number) =>
+  `for i in $(seq ${n}); do echo "${what}: batch $i of ${n}, $((i * 4096)) rows"; sleep ${pause}; done`;
+
+const LOAD = `name: Orders into the warehouse
+description: Takes yesterday's orders out of the shop, checks them, and loads them.
+cron: "0 30 2 * * *"
+timezone: Europe/London
+params:
+  day:
+    description: Day to load
+    default: yesterday
+  region:
+    description: eu, us or apac
+    default: eu
+tasks:
+${[
+  task("extract", rows("extract", 6, 0.2)),
+  task("orders", rows("orders", 24, 0.5), ["extract"]),
+  task("customers", rows("customers", 30, 0.5), ["extract"]),
+  task("returns", `${rows("returns", 3, 0.3)}; echo "2 rows without an order" >&2`, ["extract"]),
+  task("check", "echo 'all sums agree'", ["orders", "customers", "returns"]),
+  task("load", rows("load", 8, 0.2), ["check"]),
+].join("")}`;
+const NIGHTLY = `name: Nightly clean-up\ncron: "0 15 1 * * *"\ntasks:\n${task("clean", "sleep 0.4; echo 3 files removed")}`;
+const MIRROR = `name: Mirror\ncron: "0 */10 * * * *"\ntasks:\n${task("pull", "sleep 0.2; echo up to date")}${task("publish", "[ $(( $(date +%s) % 3 )) -ne 0 ] || { echo 'remote closed the connection' >&2; exit 1; }", ["pull"])}`;
+
+const path = `${await ensureUv()}:${process.env.PATH}`;
+await using cluster = await startCluster({
+  workflows: { "shop/orders.yml": LOAD, "ops/nightly.yml": NIGHTLY, "ops/mirror.yml": MIRROR },
+  env: { PATH: path },
+});
+cpSync(join(ROOT, "workflows"), cluster.workflowDirectory, { recursive: true });
+await cluster.startAgent(["--suffix", "gpu", "--label", "gpu=a100", "--label", "zone=b"]);
+await cluster.startAgent(["--suffix", "eu-1", "--label", "zone=a"]);
+
+const trigger = async (id: string, params: Record<string, string> = {}) =>
+  (await cluster.client.runTask(id, { params, dedupe_key: crypto.randomUUID() })).workflow_instance_id;
+const over = async (id: string) => {
+  for (let done = false; !done; ) done = (await cluster.client.waitRun(id, 10_000)).finished_at_ms !== null;
+};
+for (let i = 0; i < 6; i++) {
+  const ids = [
+    await trigger("ops.mirror"),
+    await trigger("ops.nightly"),
+    await trigger("hello"),
+    await trigger("diamond"),
+  ];
+  if (i % 3 === 0) ids.push(await trigger("failure"), await trigger("retry"));
+  await Promise.all(ids.map(over));
+}
+
+const tmux = new Tmux({ width: WIDTH, height: HEIGHT, cwd: cluster.directory, env: { ...cluster.env } });
+mkdirSync(IMAGES, { recursive: true });
+
+function capture(name: string, title: string): void {
+  const svg = screenToSvg(tmux.screen(true), WIDTH, HEIGHT, title);
+  writeFileSync(join(IMAGES, `${name}.svg`), svg);
+  console.log(`docs/images/${name}.svg`);
+}
+
+tmux.type(`${process.env.CDKTR_TEST_BINARY ?? join(ROOT, "dist/cdktr")} ui`);
+tmux.keys("Enter");
+await tmux.waitFor(/shop\.orders/);
+const orders = await trigger("shop.orders", { day: "2026-03-03", region: "apac" });
+await tmux.waitFor((screen) => /shop\.orders .*▶ RUNNING/.test(screen) && /2 up/.test(screen));
+capture("tui-workflows", "cdktr ui · workflows");
+
+tmux.keys("2");
+await tmux.waitFor(/▶ RUNNING +shop\.orders.*1\/6/);
+capture("tui-runs", "cdktr ui · runs");
+
+tmux.keys("Enter");
+await tmux.waitFor(/✓ returns/);
+tmux.keys("Down", "Down");
+await tmux.waitFor(/▶ RUNNING {2}customers/);
+capture("tui-run-graph", "cdktr ui · a run, live");
+
+tmux.keys("Right");
+await tmux.waitFor(/▶ customers +·+█/);
+await Bun.sleep(3000);
+capture("tui-run-gantt", "cdktr ui · its tasks in time");
+
+tmux.keys("L");
+await tmux.waitFor(/customers: batch 1[0-9]/);
+tmux.keys("/");
+tmux.type("customers");
+tmux.keys("Enter");
+await tmux.waitFor(/"customers" \d+\/\d+/);
+capture("tui-log", "cdktr ui · its log: followed, searched");
+
+tmux.keys("4");
+await tmux.waitFor(/gpu=a100/);
+capture("tui-agents", "cdktr ui · agents");
+
+tmux.keys("1");
+tmux.type(":workflow shop.orders");
+tmux.keys("Enter");
+await tmux.waitFor(/Parameters/);
+tmux.keys("t");
+await tmux.waitFor(/eu, us or apac/);
+capture("tui-trigger", "cdktr ui · triggering a workflow with parameters");
+tmux.keys("Escape");
+await cluster.client.cancelRun(orders).catch(() => {});
+tmux.stop();
