@@ -93,7 +93,7 @@ const OVERLAP_MS = 60_000;
 class Tail {
   readonly #wanted: (line: LogLine) => boolean | Promise<boolean>;
   readonly #print: (line: LogLine) => Promise<void>;
-  readonly #once = new ExactlyOnce<bigint | number>(REMEMBERED);
+  readonly #once = new ExactlyOnce(REMEMBERED);
   #oldestMs: number | undefined;
   /** Time of the newest line that was printed; before the first one, when this began. */
   newestMs = Date.now();

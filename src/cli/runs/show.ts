@@ -45,7 +45,7 @@ async function printRun(run: RunDetails, now: number): Promise<void> {
 
   await fact("Run", style.bold(run.workflow_instance_id));
   await fact("Workflow", `${plainText(run.workflow_id)} (${plainText(run.workflow_name)})`);
-  await fact("Status", statusPaint(run.status, style)(formatStatus(run.status, style)));
+  await fact("Status", formatStatus(run.status, style));
   await fact("Error", run.error === null ? null : style.red(plainText(run.error)));
   await fact("Trigger", plainText(run.trigger));
   await fact("Retry of", run.retry_of);

@@ -1,7 +1,7 @@
 /** Log lines as the principal publishes them. */
 import { decodeLogLine, type LogLine } from "../../protocol/log-frames.ts";
 import { SEPARATOR } from "../../protocol/wire.ts";
-import { Subscriber } from "../../zmq/index.ts";
+import { type Message, Subscriber } from "../../zmq/index.ts";
 import type { Connection } from "./connect.ts";
 
 const BATCH = 1000;
@@ -26,7 +26,7 @@ export class LiveLog {
     heartbeatTimeout: 15_000,
   });
   /** What has come and was not read yet: a reader that is slower than the tasks (a pager) loses nothing. */
-  #arrived: LiveBatch[] = [];
+  #arrived: Arrived[] = [];
   #wake: PromiseWithResolvers<void> | undefined;
   #handshakes = 0;
   #failure: unknown;
@@ -61,9 +61,11 @@ export class LiveLog {
   /** What comes; ends when the subscription is closed. */
   async *batches(): AsyncGenerator<LiveBatch> {
     for (;;) {
-      const arrived = this.takeArrived();
-      yield* arrived;
-      if (arrived.length > 0) continue;
+      const next = this.#arrived.shift();
+      if (next !== undefined) {
+        yield decode(next);
+        continue;
+      }
       if (this.#failure !== undefined) throw this.#failure;
       if (this.#socket.closed) return;
       this.#wake = Promise.withResolvers();
@@ -75,7 +77,7 @@ export class LiveLog {
   takeArrived(): LiveBatch[] {
     const arrived = this.#arrived;
     this.#arrived = [];
-    return arrived;
+    return arrived.map(decode);
   }
 
   /** Ends the subscription. */
@@ -89,7 +91,7 @@ export class LiveLog {
     while (!this.#socket.closed) {
       try {
         const messages = await this.#socket.receiveBatch(BATCH);
-        this.#arrived.push({ connection: Math.max(0, this.#handshakes - 1), lines: decode(messages) });
+        this.#arrived.push({ connection: Math.max(0, this.#handshakes - 1), text: textOf(messages) });
       } catch (error) {
         if (this.#socket.closed) return;
         this.#failure = error;
@@ -100,15 +102,24 @@ export class LiveLog {
   }
 }
 
-function decode(messages: readonly (readonly Uint8Array[])[]): LogLine[] {
+/** Encoded lines with line feeds between: no line can hold one, and a million of them take the least room so. */
+interface Arrived {
+  readonly connection: number;
+  readonly text: string;
+}
+
+function textOf(messages: readonly Message[]): string {
+  return messages.map(([frame]) => frame?.toString() ?? "").join("\n");
+}
+
+function decode({ connection, text }: Arrived): LiveBatch {
   const lines: LogLine[] = [];
-  for (const [frame] of messages) {
-    if (frame === undefined) continue;
+  for (const encoded of text.split("\n")) {
     try {
-      lines.push(decodeLogLine(Buffer.from(frame.buffer, frame.byteOffset, frame.byteLength).toString()));
+      lines.push(decodeLogLine(encoded));
     } catch {
       // A newer principal may publish what this one does not know; the history has it all the same.
     }
   }
-  return lines;
+  return { connection, lines };
 }

@@ -33,8 +33,10 @@ export function linesOf(page: LogPage): LogLine[] {
 }
 
 /** Tells lines apart as far as anybody can who reads them; equal lines of one task in one millisecond have one key. */
-export function lineKey(line: LogLine): bigint | number {
-  return Bun.hash(`${line.task_instance_id}\x01${line.timestamp_ms}\x01${line.level}\x01${line.payload}`);
+export function lineKey(line: LogLine): bigint {
+  return Bun.hash.wyhash(
+    `${line.task_instance_id}\x01${line.timestamp_ms}\x01${line.level}\x01${line.payload}`,
+  );
 }
 
 /**

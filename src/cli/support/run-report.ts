@@ -67,11 +67,7 @@ export function timelineOf(run: RunDetails): TimelineEntry[] {
 
 /** One line: how the run stands, or ended. */
 export function statusLine(run: RunDetails, now: number, style: Style = styleFor("stdout")): string {
-  const parts = [
-    statusPaint(run.status, style)(formatStatus(run.status, style)),
-    style.bold(run.workflow_id),
-    run.workflow_instance_id,
-  ];
+  const parts = [formatStatus(run.status, style), style.bold(run.workflow_id), run.workflow_instance_id];
   if (run.started_at_ms !== null) {
     parts.push(`in ${formatDuration((run.finished_at_ms ?? now) - run.started_at_ms)}`);
   }

@@ -1,6 +1,7 @@
 /** What happens after a trigger: nothing more, waiting for the end (`--wait`), or printing the log live (`--follow`). */
 import type { ArgsDef } from "citty";
 import { errorMessage, PrincipalUnreachableError } from "../../errors.ts";
+import type { LogLine } from "../../protocol/log-frames.ts";
 import type { RunDetails } from "../../protocol/messages.ts";
 import { RUN_TRANSITIONS } from "../../workflow/run-state.ts";
 import { isTerminal } from "../../workflow/status.ts";
@@ -79,6 +80,7 @@ async function follow(
       printing.catch(() => {});
       const over = waitUntilOver(connection, runId, signal, () => printer.printMissed());
       const run = await Promise.race([over, printing.then(() => over)]);
+      await printer.settle();
       live.close();
       await printing;
       await printer.printMissed();
@@ -90,6 +92,9 @@ async function follow(
   }
 }
 
+/** When no line comes for so long after the end of a run, none is on its way. */
+const QUIET_MS = 200;
+
 /** Prints the lines of one run as they come, and later those that did not come. */
 class FollowPrinter {
   readonly #connection: Connection;
@@ -97,7 +102,8 @@ class FollowPrinter {
   readonly #json: boolean;
   readonly #signal: AbortSignal;
   readonly #text = new RunLogText();
-  readonly #once = new ExactlyOnce<bigint | number>();
+  readonly #once = new ExactlyOnce();
+  #printed = 0;
   #expecting: Promise<void> | undefined;
 
   constructor(connection: Connection, runId: string, json: boolean, signal: AbortSignal) {
@@ -116,29 +122,62 @@ class FollowPrinter {
         this.#once.restartLive();
       }
       for (const line of batch.lines) {
-        if (line.workflow_instance_id !== this.#runId || !this.#once.offerLive(lineKey(line))) continue;
-        await (this.#json ? printJsonLine(line) : printLine(this.#text.format(line)));
+        if (line.workflow_instance_id === this.#runId && this.#once.offerLive(lineKey(line)))
+          await this.#print(line);
       }
       await flushStdout();
+    }
+  }
+
+  /** Lets come what is still on its way live once the run is over: reading it from the history takes longer. */
+  async settle(): Promise<void> {
+    const stored = await this.#countStored();
+    for (let before = -1; this.#printed !== stored && this.#printed !== before; ) {
+      before = this.#printed;
+      await Bun.sleep(QUIET_MS);
     }
   }
 
   /** Reads the run's lines from the history and prints those that have not been printed. */
   async printMissed(): Promise<void> {
     await this.#knowTasks();
+    if (this.#printed === (await this.#countStored())) return;
     this.#once.restartHistory();
     try {
       for await (const lines of searchPages(this.#connection, { workflow_instance_id: this.#runId })) {
-        for (const line of lines) {
-          if (!this.#once.offerHistory(lineKey(line))) continue;
-          await (this.#json ? printJsonLine(line) : printLine(this.#text.format(line)));
-        }
+        for (const line of lines) if (this.#once.offerHistory(lineKey(line))) await this.#print(line);
       }
     } catch (error) {
       if (error instanceof BrokenPipe || this.#signal.aborted) throw error;
       say(`warning: lines of the run may be missing here: ${errorMessage(error)}`);
     }
     await flushStdout();
+  }
+
+  /**
+   * How many lines of the run the history has; null when it cannot tell now. All that was printed is in the history in the end, so
+   * with equal numbers nothing is missing.
+   */
+  async #countStored(): Promise<number | null> {
+    const { client, patiently } = this.#connection;
+    const run = this.#runId.replaceAll("'", "''");
+    const sql = `SELECT count(*)::INTEGER FROM logstore WHERE workflow_instance_id = '${run}'`;
+    try {
+      // This waits for the last lines of a run that is over; counting does not.
+      const search = { workflow_instance_id: this.#runId, limit: 1 };
+      const { warning } = await patiently((options) => client.searchLogs(search, options));
+      const counted = await patiently((options) => client.queryDatabase({ sql }, options));
+      const count = counted.rows[0]?.[0];
+      return warning === null && counted.warning === null && typeof count === "number" ? count : null;
+    } catch (error) {
+      if (this.#signal.aborted) throw error;
+      return null;
+    }
+  }
+
+  #print(line: LogLine): Promise<void> {
+    this.#printed++;
+    return this.#json ? printJsonLine(line) : printLine(this.#text.format(line));
   }
 
   /** The names of the tasks, so that the lines are aligned from the first on. */
