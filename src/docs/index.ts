@@ -4,6 +4,7 @@ import architecture from "./architecture.md" with { type: "text" };
 import cli from "./cli.md" with { type: "text" };
 import configuration from "./configuration.md" with { type: "text" };
 import gettingStarted from "./getting-started.md" with { type: "text" };
+import listeners from "./listeners.md" with { type: "text" };
 import logsAndHistory from "./logs-and-history.md" with { type: "text" };
 import reliability from "./reliability.md" with { type: "text" };
 import scheduling from "./scheduling.md" with { type: "text" };
@@ -33,6 +34,7 @@ export const PAGES: readonly Page[] = [
   page("getting-started", "The first ten minutes", gettingStarted),
   page("workflows", "The whole language of workflow files", workflows),
   page("scheduling", "Cron, time zones, missed firings", scheduling),
+  page("listeners", "Runs for any event; the Python client", listeners),
   page("cli", "Commands, exit status, JSON, watching runs", cli),
   page("tui", "The terminal UI", tui),
   page("configuration", "Every setting", configuration),

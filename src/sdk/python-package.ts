@@ -1,0 +1,23 @@
+/** The Python package, as it travels inside the executable. */
+import init from "./python/cdktr/__init__.py" with { type: "text" };
+import connection from "./python/cdktr/_connection.py" with { type: "text" };
+import listener from "./python/cdktr/listener.py" with { type: "text" };
+import logTail from "./python/cdktr/log_tail.py" with { type: "text" };
+import principal from "./python/cdktr/principal.py" with { type: "text" };
+import result from "./python/cdktr/result.py" with { type: "text" };
+import project from "./python/pyproject.toml" with { type: "text" };
+import readme from "./python/README.md" with { type: "text" };
+
+/** Its files: path to text. */
+export const PYTHON_PACKAGE: Readonly<Record<string, string>> = {
+  "README.md": readme,
+  "pyproject.toml": project,
+  "cdktr/__init__.py": init,
+  "cdktr/_connection.py": connection,
+  "cdktr/listener.py": listener,
+  "cdktr/log_tail.py": logTail,
+  "cdktr/principal.py": principal,
+  // Tells type checkers that the package is typed; it is empty.
+  "cdktr/py.typed": "",
+  "cdktr/result.py": result,
+};

@@ -1,0 +1,221 @@
+"""The client of a principal."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import uuid
+from typing import Any, Callable, Dict, List, Mapping, Optional, TypeVar, Union
+
+from ._connection import Connection, CurveKeys, Reply, Unreachable
+from .log_tail import LogTail
+from .result import Result
+
+T = TypeVar("T")
+
+#: One long poll of ``wait``, seconds: a principal that died is noticed within it.
+_POLL = 10.0
+_OVER = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED", "SKIPPED")
+
+
+class Principal:
+    """A principal, seen from outside.
+
+    It connects at the first request and reconnects by itself. Any number of threads may use one object at once.
+    Requests do not raise: each gives a :class:`Result`.
+
+    :param timeout: how long one attempt waits for its answer, seconds
+    :param attempts: how often a request is sent before it is given up
+    :param server_key: the principal's public CURVE key; with it, ``public_key`` and ``secret_key`` are needed too
+    """
+
+    def __init__(
+        self,
+        host: str = "localhost",
+        port: int = 5561,
+        *,
+        timeout: float = 3.0,
+        attempts: int = 3,
+        server_key: Optional[str] = None,
+        public_key: Optional[str] = None,
+        secret_key: Optional[str] = None,
+        logs_port: Optional[int] = None,
+    ) -> None:
+        if timeout <= 0 or attempts < 1:
+            raise ValueError("timeout must be positive and attempts at least 1")
+        keys = _keys(server_key, public_key, secret_key)
+        self.host = host
+        self.port = port
+        self._logs_port = logs_port
+        self._connection = Connection(host, port, timeout, attempts, keys)
+
+    @classmethod
+    def from_environment(cls, **options: Any) -> Principal:
+        """The principal that ``CDKTR_PRINCIPAL_HOST`` and ``CDKTR_PRINCIPAL_PORT`` name."""
+        host = os.environ.get("CDKTR_PRINCIPAL_HOST") or "127.0.0.1"
+        port = int(os.environ.get("CDKTR_PRINCIPAL_PORT") or 5561)
+        return cls(host, port, **options)
+
+    def ping(self) -> Result[None]:
+        """Whether the principal answers."""
+        return self._ask(["PING"], lambda _: None)
+
+    def list_workflows(self) -> Result[Dict[str, Dict[str, Any]]]:
+        """All workflows by id."""
+        return self._ask(["LSWORKFLOWS"], json.loads)
+
+    def run_workflow(
+        self,
+        workflow_id: str,
+        params: Optional[Mapping[str, object]] = None,
+        dedupe_key: Optional[str] = None,
+        trigger: str = "api",
+    ) -> Result[Dict[str, str]]:
+        """Triggers a workflow; done when the run is on the principal's disk.
+
+        :param params: values of the workflow's parameters; each becomes text
+        :param dedupe_key: your own name for the event: the same key makes one run, however often it is asked for.
+            Without it, a request that is repeated because no answer came makes one run too.
+        :returns: payload ``{"workflow_instance_id": …}``
+        """
+        options = {
+            "params": {name: _text(value) for name, value in (params or {}).items()},
+            "trigger": trigger,
+            "dedupe_key": dedupe_key or str(uuid.uuid4()),
+        }
+        return self._ask(["RUNTASK", workflow_id, json.dumps(options)], json.loads, repeat_unprocessable=True)
+
+    def get_run(self, run: Union[str, Result[Dict[str, str]]]) -> Result[Dict[str, Any]]:
+        """A run as it is now, with its attempts and tasks."""
+        run_id, failure = _run_id(run)
+        if failure is not None:
+            return Result(False, failure)
+        return self._ask(["GETRUN", json.dumps({"workflow_instance_id": run_id})], json.loads)
+
+    def wait(
+        self, run: Union[str, Result[Dict[str, str]]], timeout: Optional[float] = None
+    ) -> Result[Dict[str, Any]]:
+        """Waits until a run is over.
+
+        :param run: its id, or what :meth:`run_workflow` gave
+        :param timeout: seconds; without it, as long as the run takes
+        :returns: success when the run COMPLETED; the payload is the run either way
+        """
+        run_id, failure = _run_id(run)
+        if failure is not None:
+            return Result(False, failure)
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            left = _POLL if deadline is None else max(0.0, min(_POLL, deadline - time.monotonic()))
+            question = {"workflow_instance_id": run_id, "wait_ms": int(left * 1000)}
+            result: Result[Dict[str, Any]] = self._ask(["WAITRUN", json.dumps(question)], json.loads, wait=left)
+            if not result.success or result.payload is None:
+                return result
+            status = result.payload["status"]
+            if status == "COMPLETED":
+                return result
+            if status in _OVER:
+                reason = result.payload.get("error")
+                return Result(False, f"the run is {status}" + (f": {reason}" if reason else ""), result.payload)
+            if deadline is not None and time.monotonic() >= deadline:
+                return Result(False, f"the run is still {status} after {timeout:g} s", result.payload)
+
+    def query_logs(
+        self,
+        end_ms: Optional[int] = None,
+        start_ms: Optional[int] = None,
+        workflow_id: Optional[str] = None,
+        workflow_instance_id: Optional[str] = None,
+        verbose: bool = False,
+    ) -> Result[List[str]]:
+        """Lines of the history, as text; what is left out does not filter. ``verbose`` adds names."""
+        fields = [
+            "QUERYLOGS",
+            "" if end_ms is None else str(end_ms),
+            "" if start_ms is None else str(start_ms),
+            workflow_id or "",
+            workflow_instance_id or "",
+            "true" if verbose else "",
+        ]
+        return self._ask(fields, json.loads)
+
+    def get_recent_workflow_statuses(self) -> Result[List[Dict[str, Any]]]:
+        """The latest status of each workflow, newest first, at most 10."""
+        return self._ask(["GETRECENTSTATUSES"], json.loads)
+
+    def get_registered_agents(self) -> Result[List[Dict[str, Any]]]:
+        """The agents that the principal knows."""
+        return self._ask(["GETREGISTEREDAGENTS"], json.loads)
+
+    def tail_logs(self, workflow_id: Optional[str] = None, idle_timeout: Optional[float] = None) -> LogTail:
+        """Lines as they are published: an iterator of :class:`LogLine` that is subscribed when this returns.
+
+        :param workflow_id: without it, all workflows
+        :param idle_timeout: the iteration ends after so many seconds without a line
+        :raises CdktrError: when the principal does not say where it publishes
+        """
+        port = self._logs_port
+        if port is None:
+            info: Dict[str, Any] = self._ask(["PRINCIPALINFO", "{}"], json.loads).unwrap()
+            port = int(info["logs_publishing_port"])
+        return LogTail(self.host, port, workflow_id, idle_timeout, self._connection.keys, self._connection.timeout)
+
+    def close(self) -> None:
+        """Ends the connection; requests in flight still end."""
+        self._connection.close()
+
+    def __enter__(self) -> Principal:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def _ask(
+        self,
+        fields: List[str],
+        read: Callable[[str], T],
+        wait: float = 0.0,
+        repeat_unprocessable: bool = False,
+    ) -> Result[T]:
+        misplaced = [field for field in fields[:-1] if "\x01" in field]
+        if misplaced:
+            return Result(False, f"{misplaced[0]!r} holds the byte 0x01, which separates fields")
+        try:
+            reply: Reply = self._connection.request(fields, wait, repeat_unprocessable)
+        except Unreachable as error:
+            return Result(False, str(error))
+        if reply.failed:
+            return Result(False, reply.payload or reply.kind)
+        try:
+            return Result(True, None, read(reply.payload))
+        except ValueError as error:
+            return Result(False, f"the principal's answer is not understood: {error}")
+
+
+def _text(value: object) -> str:
+    """Parameters are text: JSON for what has no text of its own."""
+    if isinstance(value, str):
+        return value
+    if value is None or isinstance(value, (bool, dict, list)):
+        return json.dumps(value)
+    return str(value)
+
+
+def _run_id(run: Union[str, Result[Dict[str, str]]]) -> tuple[str, Optional[str]]:
+    if isinstance(run, str):
+        return run, None
+    if not run.success or run.payload is None:
+        return "", run.error or "there is no run to wait for"
+    return run.payload["workflow_instance_id"], None
+
+
+def _keys(server: Optional[str], public: Optional[str], secret: Optional[str]) -> Optional[CurveKeys]:
+    if server is None and public is None and secret is None:
+        return None
+    if server is None or public is None or secret is None:
+        raise ValueError("server_key, public_key and secret_key belong together: give all three or none")
+    for name, key in (("server_key", server), ("public_key", public), ("secret_key", secret)):
+        if len(key) != 40:
+            raise ValueError(f"{name} must have 40 characters of Z85 text")
+    return CurveKeys(server, public, secret)

@@ -1,0 +1,36 @@
+"""What came of a request."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Generic, Optional, TypeVar
+
+T = TypeVar("T")
+
+
+class CdktrError(Exception):
+    """A request failed; raised by :meth:`Result.unwrap` and by iterators, which have no other way to say so."""
+
+
+@dataclass(frozen=True)
+class Result(Generic[T]):
+    """The outcome of a request. Requests do not raise: look at ``success``, or call :meth:`unwrap`."""
+
+    success: bool
+    """Whether it was done."""
+    error: Optional[str] = None
+    """Why not; ``None`` after success."""
+    payload: Optional[T] = None
+    """What the principal answered."""
+
+    def __bool__(self) -> bool:
+        return self.success
+
+    def unwrap(self) -> T:
+        """The payload.
+
+        :raises CdktrError: when the request failed
+        """
+        if not self.success:
+            raise CdktrError(self.error or "the request failed")
+        return self.payload  # type: ignore[return-value]
