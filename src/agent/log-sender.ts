@@ -127,29 +127,33 @@ export class LogSender {
   }
 
   #pump(): void {
-    if (this.#isPumping || this.#socket.closed) return;
-    this.#isPumping = true;
-    this.#pumping = this.#sendWhatWaits()
-      .catch((error) => {
-        if (!this.#socket.closed) log.warn(`Log lines cannot be sent: ${errorMessage(error)}`);
-      })
-      .finally(() => {
-        this.#isPumping = false;
-      });
+    if (!this.#isPumping && !this.#socket.closed) this.#pumping = this.#sendWhatWaits();
   }
 
   async #sendWhatWaits(): Promise<void> {
-    while (!this.#socket.closed) {
-      const frames = this.#outbox.frames(this.#sent ?? 0);
-      if (frames.length === 0) return;
-      for (const frame of frames) {
-        const rewinds = this.#rewinds;
-        if (this.#underWayBytes >= WINDOW_BYTES) await this.#waitForWindow();
-        if (rewinds !== this.#rewinds || this.#socket.closed) break;
-        if (!this.#trySend(frame.frame)) await this.#socket.send(frame.frame);
-        if (rewinds !== this.#rewinds) break;
-        this.#advance(frame);
+    this.#isPumping = true;
+    try {
+      while (!this.#socket.closed) {
+        const frames = this.#outbox.frames(this.#sent ?? 0);
+        if (frames.length === 0) return;
+        await this.#sendFrames(frames);
       }
+    } catch (error) {
+      if (!this.#socket.closed) log.warn(`Log lines cannot be sent: ${errorMessage(error)}`);
+    } finally {
+      // In the turn in which nothing was left to send: a frame that comes next must find it so.
+      this.#isPumping = false;
+    }
+  }
+
+  async #sendFrames(frames: readonly LogFrame[]): Promise<void> {
+    for (const frame of frames) {
+      const rewinds = this.#rewinds;
+      if (this.#underWayBytes >= WINDOW_BYTES) await this.#waitForWindow();
+      if (rewinds !== this.#rewinds || this.#socket.closed) return;
+      if (!this.#trySend(frame.frame)) await this.#socket.send(frame.frame);
+      if (rewinds !== this.#rewinds) return;
+      this.#advance(frame);
     }
   }
 

@@ -47,15 +47,7 @@ export class ReportSender {
 
   /** There are new reports. */
   wake(): void {
-    if (this.#isSending || this.#closing.signal.aborted) return;
-    this.#isSending = true;
-    this.#sending = this.#sendAll()
-      .catch((error) => {
-        if (!this.#closing.signal.aborted) log.error(`Reports cannot be sent: ${errorMessage(error)}`);
-      })
-      .finally(() => {
-        this.#isSending = false;
-      });
+    if (!this.#isSending && !this.#closing.signal.aborted) this.#sending = this.#sendAll();
   }
 
   /** The principal has the reports up to `seq` on its disk. */
@@ -85,7 +77,17 @@ export class ReportSender {
   }
 
   async #sendAll(): Promise<void> {
-    const { signal } = this.#closing;
+    this.#isSending = true;
+    try {
+      await this.#sendWhatWaits(this.#closing.signal);
+    } catch (error) {
+      if (!this.#closing.signal.aborted) log.error(`Reports cannot be sent: ${errorMessage(error)}`);
+    } finally {
+      this.#isSending = false;
+    }
+  }
+
+  async #sendWhatWaits(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
       await this.#link.untilUp(signal);
       const reports = this.#outbox.reports(this.#durable, this.#limit);

@@ -1,0 +1,151 @@
+import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { LogSender } from "../../src/agent/log-sender.ts";
+import { Outbox } from "../../src/agent/outbox.ts";
+import { decodeLogBatch } from "../../src/protocol/log-frames.ts";
+import { Pull } from "../../src/zmq/index.ts";
+
+let directory: string;
+let outbox: Outbox;
+let pull: Pull;
+let sender: LogSender;
+/** What the receiving side has, without gaps. */
+let received: number;
+let lines: string[];
+let asked: number;
+/** Decides which frames get lost, by the number of the first line. */
+let isLost: (first: number) => boolean;
+
+beforeEach(() => {
+  directory = mkdtempSync(join(tmpdir(), "cdktr-lines-"));
+  outbox = Outbox.open({ directory, agentId: "host" });
+  pull = new Pull();
+  received = 0;
+  lines = [];
+  asked = 0;
+  isLost = () => false;
+});
+afterEach(async () => {
+  await sender.close();
+  pull.close();
+  outbox.close();
+  rmSync(directory, { recursive: true, force: true });
+});
+
+function connect(port: number): void {
+  sender = new LogSender({
+    outbox,
+    host: "127.0.0.1",
+    port,
+    ask: async () => {
+      asked++;
+      sender.received(received);
+    },
+  });
+  outbox.attach({ lines: (frame) => sender.push(frame), reports: () => {} });
+}
+
+/** Takes frames as a principal does, until it has line `last`. */
+async function takeUntil(last: number): Promise<void> {
+  while (received < last) {
+    const [frame] = await pull.receive();
+    const batch = decodeLogBatch(new TextDecoder().decode(frame));
+    if (batch.first_seq > received + 1 || isLost(batch.first_seq)) continue;
+    const fresh = batch.lines.slice(received - batch.first_seq + 1);
+    lines.push(...fresh);
+    received += fresh.length;
+  }
+}
+
+/** Writes lines `from` to `to`, a frame each. */
+function write(from: number, to: number, text = "line"): void {
+  for (let i = from; i <= to; i++) {
+    outbox.addLines(`${text} ${i}`, 1);
+    outbox.flush();
+  }
+}
+
+const numbered = (to: number, text = "line") => Array.from({ length: to }, (_, i) => `${text} ${i + 1}`);
+
+async function bound(): Promise<number> {
+  await pull.bind("tcp://127.0.0.1:*");
+  return Number(pull.lastEndpoint.split(":").at(-1));
+}
+
+describe("lines reach the principal", () => {
+  test("in order, from where it says it is", async () => {
+    write(1, 10);
+    connect(await bound());
+    write(11, 20);
+    received = 5;
+    sender.rewind(5);
+    write(21, 30);
+    await takeUntil(30);
+    expect(lines).toEqual(numbered(30).slice(5));
+    await sender.handedOver(30, 10_000);
+  });
+
+  test("when it comes up later, more than fits into the socket", async () => {
+    const port = await bound();
+    await pull.unbind(pull.lastEndpoint);
+    connect(port);
+    sender.rewind(0);
+    write(1, 500);
+    const begun = performance.now();
+    await sender.handedOver(500, 50);
+    expect(performance.now() - begun).toBeLessThan(5000);
+    await pull.bind(`tcp://127.0.0.1:${port}`);
+    await takeUntil(500);
+    expect(lines).toEqual(numbered(500));
+  });
+
+  test("what got lost is sent again, by itself", async () => {
+    connect(await bound());
+    sender.rewind(0);
+    const lost = new Set([3, 9]);
+    isLost = (first) => lost.delete(first);
+    write(1, 12);
+    await takeUntil(12);
+    expect(lines).toEqual(numbered(12));
+    expect(lost.size).toBe(0);
+  });
+
+  test("a restarted principal gets what it does not have any more", async () => {
+    connect(await bound());
+    sender.rewind(0);
+    write(1, 10);
+    await takeUntil(10);
+    outbox.forgetLines(4);
+    received = 4;
+    lines = numbered(4);
+    sender.rewind(4);
+    await takeUntil(10);
+    expect(lines).toEqual(numbered(10));
+  });
+
+  test("a large backlog comes in portions: the sender waits for word that they have come", async () => {
+    const text = "x".repeat(60_000);
+    const count = 700;
+    write(1, count, text);
+    connect(await bound());
+    sender.rewind(0);
+    await takeUntil(count);
+    expect(lines.at(-1)).toBe(`${text} ${count}`);
+    // 42 MB through a window of 16 MiB.
+    expect(asked).toBeGreaterThanOrEqual(2);
+  });
+
+  test("nothing is asked while nothing is under way", async () => {
+    connect(await bound());
+    sender.rewind(0);
+    write(1, 3);
+    await takeUntil(3);
+    sender.received(3);
+    asked = 0;
+    // Longer than it waits between two questions.
+    await Bun.sleep(1200);
+    expect(asked).toBeLessThanOrEqual(1);
+  });
+});

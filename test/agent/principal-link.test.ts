@@ -1,0 +1,180 @@
+import { describe, expect, test } from "bun:test";
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { encodeReply } from "../../src/protocol/wire.ts";
+import { assignmentOf, workflowOf } from "./support/bench.ts";
+import { Fleet } from "./support/fleet.ts";
+import { ScriptedPrincipal } from "./support/scripted-principal.ts";
+
+const quick = { CDKTR_DEFAULT_ZMQ_TIMEOUT_MS: 150, CDKTR_AGENT_HEARTBEAT_INTERVAL_MS: 150 };
+/** The long polls of this one only end when the test says so. */
+const patient = { CDKTR_DEFAULT_ZMQ_TIMEOUT_MS: 20_000, CDKTR_AGENT_HEARTBEAT_INTERVAL_MS: 20_000 };
+
+const touch = (fleet: Fleet) => assignmentOf(workflowOf({ t: { run: `touch ${fleet.directory}/ran` } }));
+const ran = (fleet: Fleet) => existsSync(join(fleet.directory, "ran"));
+const statuses = (principal: ScriptedPrincipal) =>
+  principal.reports.map((report) => `${report.kind} ${report.status}`);
+
+describe("replies that get lost", () => {
+  test("a request for work is repeated with the same id, and the run is executed once", async () => {
+    await using principal = await new ScriptedPrincipal().start();
+    await using fleet = new Fleet();
+    const run = touch(fleet);
+    let asked = 0;
+    principal.onFetch = (fetchId) => {
+      if (fetchId !== principal.fetchIds[0]) return null;
+      return ++asked < 3 ? "lose" : run;
+    };
+    const agent = await fleet.agent(fleet.config(principal.ports, { ...quick, CDKTR_RETRY_ATTEMPTS: 1000 }));
+    await principal.until(() => {
+      principal.wake();
+      return statuses(principal).includes("run COMPLETED");
+    });
+    expect(new Set(principal.fetchIds.slice(0, 3)).size).toBe(1);
+    expect(principal.fetchIds[3]).not.toBe(principal.fetchIds[0]);
+    expect(statuses(principal)).toEqual(["run RUNNING", "task RUNNING", "task COMPLETED", "run COMPLETED"]);
+    agent.drain();
+  });
+
+  test("reports are repeated with the same numbers until they are confirmed", async () => {
+    await using principal = await new ScriptedPrincipal().start();
+    await using fleet = new Fleet();
+    const run = touch(fleet);
+    let given = false;
+    principal.onFetch = () => {
+      if (given) return null;
+      given = true;
+      return run;
+    };
+    let requests = 0;
+    const fates = ["drop", "lose"] as const;
+    principal.onReport = () => fates[requests++];
+    await fleet.agent(fleet.config(principal.ports, { ...quick, CDKTR_RETRY_ATTEMPTS: 1000 }));
+    await principal.until(() => {
+      principal.wake();
+      return statuses(principal).includes("run COMPLETED");
+    });
+    // The first request never came. What the second one said is also confirmed by a heartbeat.
+    expect(principal.batches.slice(0, 2)).toEqual([[1], [1]]);
+    expect(principal.reports.map((report) => report.seq)).toEqual([1, 2, 3, 4]);
+  });
+
+  test("no task starts before the attempt is confirmed", async () => {
+    await using principal = await new ScriptedPrincipal().start();
+    await using fleet = new Fleet();
+    let given = false;
+    principal.onFetch = () => {
+      if (given) return null;
+      given = true;
+      return touch(fleet);
+    };
+    let isConfirming = false;
+    principal.onReport = () => (isConfirming ? undefined : encodeReply("SERVERERROR", "the disk is full"));
+    await fleet.agent(fleet.config(principal.ports, patient));
+    await principal.until(() => principal.batches.length >= 3);
+    expect(ran(fleet)).toBe(false);
+    isConfirming = true;
+    await principal.until(() => statuses(principal).includes("run COMPLETED"));
+    expect(ran(fleet)).toBe(true);
+  });
+});
+
+describe("orders", () => {
+  test.each([
+    ["cancelled", ["run RUNNING", "task CANCELLED", "run CANCELLED"]],
+    ["superseded", ["run RUNNING"]],
+  ] as const)("that come with the confirmation: %s, and no task ever starts", async (reason, reported) => {
+    await using principal = await new ScriptedPrincipal().start();
+    await using fleet = new Fleet();
+    const run = touch(fleet);
+    let given = false;
+    principal.onFetch = () => {
+      if (given) return null;
+      given = true;
+      return run;
+    };
+    principal.onReport = () => {
+      principal.stop = [{ workflow_instance_id: run.workflow_instance_id, attempt: run.attempt, reason }];
+      return undefined;
+    };
+    const agent = await fleet.agent(fleet.config(principal.ports, patient));
+    // The next request for work: the run before is over.
+    await principal.until(
+      () => principal.fetchIds.length >= 2 && principal.reports.length >= reported.length,
+    );
+    while (agent.runningWorkflows > 0) await Bun.sleep(1);
+    expect(statuses(principal)).toEqual([...reported]);
+    expect(ran(fleet)).toBe(false);
+    principal.wake();
+  });
+});
+
+describe("standing", () => {
+  test("told to register first, it does, and names what it runs", async () => {
+    await using principal = await new ScriptedPrincipal().start();
+    await using fleet = new Fleet();
+    const run = assignmentOf(
+      workflowOf({ t: { run: `while [ ! -e ${fleet.directory}/go ]; do sleep 0.01; done` } }),
+    );
+    let given = false;
+    principal.onFetch = () => {
+      if (given) return null;
+      given = true;
+      return run;
+    };
+    await fleet.agent(fleet.config(principal.ports, patient));
+    await principal.until(() => statuses(principal).includes("task RUNNING"));
+    let refused = false;
+    principal.onHeartbeat = () => {
+      if (refused) return undefined;
+      refused = true;
+      return encodeReply("UNPROC", "register first");
+    };
+    principal.wake();
+    await principal.until(() => principal.descriptions.length === 2);
+    const [first, second] = principal.descriptions;
+    expect(first?.running).toEqual([]);
+    expect(second?.running).toEqual([{ workflow_instance_id: run.workflow_instance_id, attempt: 1 }]);
+    expect(second).toMatchObject({ session_id: first?.session_id, stream_id: first?.stream_id });
+    await Bun.write(join(fleet.directory, "go"), "");
+    await principal.until(() => statuses(principal).includes("run COMPLETED"));
+  });
+
+  test("a report that the principal refuses does not hold up the others", async () => {
+    await using principal = await new ScriptedPrincipal().start();
+    await using fleet = new Fleet();
+    let given = false;
+    principal.onFetch = () => {
+      if (given) return null;
+      given = true;
+      return touch(fleet);
+    };
+    principal.onReport = (reports) =>
+      reports.some((report) => report.kind === "task" && report.status === "RUNNING")
+        ? encodeReply("CLIENTERROR", "this one is not understood")
+        : undefined;
+    await fleet.agent(fleet.config(principal.ports, patient));
+    await principal.until(() => statuses(principal).includes("run COMPLETED"));
+    expect(statuses(principal)).toEqual(["run RUNNING", "task COMPLETED", "run COMPLETED"]);
+  });
+
+  test("a principal that refuses the registration ends the agent with status 1", async () => {
+    await using principal = await new ScriptedPrincipal().start();
+    await using fleet = new Fleet();
+    principal.onRegister = () => encodeReply("UNPROC", "agent id in use");
+    const agent = await fleet.agent(fleet.config(principal.ports, patient));
+    expect(await agent.done).toBe(1);
+  });
+
+  test("a principal that answers that it failed is there: the agent goes on asking", async () => {
+    await using principal = await new ScriptedPrincipal().start();
+    await using fleet = new Fleet();
+    let asked = 0;
+    principal.onRegister = () => (++asked < 5 ? encodeReply("SERVERERROR", "no disk") : undefined);
+    const config = fleet.config(principal.ports, { ...quick, CDKTR_RETRY_ATTEMPTS: 2 });
+    const agent = await fleet.agent(config);
+    await agent.registered;
+    expect(asked).toBe(5);
+    principal.wake();
+  });
+});
