@@ -98,8 +98,14 @@ function tokenLength(bytes: Buffer): number {
   const first = bytes[0] ?? 0;
   if (first === ESC) return sequenceLength(bytes);
   if (first < 0x80) return 1;
-  const length = first >= 0xf0 ? 4 : first >= 0xe0 ? 3 : first >= 0xc0 ? 2 : 1;
-  return bytes.length < length ? 0 : length;
+  const length = first >= 0xf8 ? 1 : first >= 0xf0 ? 4 : first >= 0xe0 ? 3 : first >= 0xc0 ? 2 : 1;
+  for (let i = 1; i < length; i++) {
+    const byte = bytes[i];
+    if (byte === undefined) return 0;
+    // What should go on does not: the beginning is a stray byte.
+    if (byte < 0x80 || byte >= 0xc0) return i;
+  }
+  return length;
 }
 
 function sequenceLength(bytes: Buffer): number {

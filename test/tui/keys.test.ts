@@ -1,0 +1,213 @@
+import { describe, expect, test } from "bun:test";
+import type { Effects } from "../../src/tui/effects.ts";
+import { bindingsFor } from "../../src/tui/keys/bindings.ts";
+import { pasteText, pressKey, useMouse } from "../../src/tui/keys/dispatch.ts";
+import { workflowRows } from "../../src/tui/lists/workflow-rows.ts";
+import { currentPage } from "../../src/tui/navigation.ts";
+import { completions } from "../../src/tui/overlays/command.ts";
+import type { Action } from "../../src/tui/overlays/overlay.ts";
+import { RUN_PANES, type State, WORKFLOW_PANES } from "../../src/tui/state.ts";
+import { RUN, run, state } from "./fixtures.ts";
+
+function ui(page?: Parameters<typeof state>[2]) {
+  const s = state(80, 24, page);
+  const done: string[] = [];
+  const actions: Action[] = [];
+  const note =
+    (name: string) =>
+    (...args: unknown[]) =>
+      void done.push([name, ...args].join(" "));
+  const effects: Effects = {
+    perform: (action) => void actions.push(action),
+    switchPrincipal: note("switch"),
+    refresh: note("refresh"),
+    loadOlderLines: note("older"),
+    copy: note("copy"),
+    saveLog: note("save"),
+    suspend: note("suspend"),
+    redraw: note("redraw"),
+  };
+  const keys = (...names: string[]) => {
+    for (const name of names) pressKey(s, name, effects);
+  };
+  const type = (text: string) => keys(...text);
+  return { s, done, actions, keys, type, effects };
+}
+
+const runId = RUN.workflow_instance_id;
+
+describe("tables of keys", () => {
+  const pages: NonNullable<Parameters<typeof state>[2]>[] = [
+    { kind: "workflows" },
+    ...WORKFLOW_PANES.map((pane) => ({ kind: "workflow", id: "etl.daily", pane }) as const),
+    { kind: "runs" },
+    ...RUN_PANES.map((pane) => ({ kind: "run", id: runId, pane }) as const),
+    { kind: "logs", source: { kind: "all" } },
+    { kind: "agents" },
+    { kind: "activity" },
+  ];
+
+  test("every key on every page can be pressed, and nothing breaks", () => {
+    for (const page of pages) {
+      for (const binding of bindingsFor(state(80, 24, page))) {
+        for (const key of binding.keys) {
+          const { s, keys } = ui(page);
+          keys(key, "ESCAPE", key);
+          expect(currentPage(s)).toBeDefined();
+        }
+      }
+    }
+  });
+
+  test("no key needs what tmux (^B), screen (^A) or the line itself (^S, ^Q) takes away", () => {
+    for (const page of pages) {
+      for (const { keys } of bindingsFor(state(80, 24, page))) {
+        for (const key of keys) expect(["CTRL_A", "CTRL_B", "CTRL_S", "CTRL_Q"]).not.toContain(key);
+      }
+    }
+  });
+});
+
+test("the selection stays on its row when rows come and go", () => {
+  const { s, keys } = ui({ kind: "runs" });
+  keys("j", "j");
+  const selected = s.lists.runs?.selected;
+  expect(selected).toBe(run(2, "COMPLETED").workflow_instance_id);
+  s.data.runs = [run(-1, "PENDING"), run(-2, "PENDING"), ...(s.data.runs ?? [])];
+  keys("j");
+  expect(s.lists.runs?.selected).toBe(run(3, "COMPLETED").workflow_instance_id);
+  // The selected one disappears: its neighbour is selected, not the first.
+  s.data.runs = s.data.runs.filter((one) => one.workflow_instance_id !== s.lists.runs?.selected);
+  keys("k");
+  expect(s.lists.runs?.index).toBe(4);
+});
+
+test("a filter narrows while it is typed; Esc takes it back", () => {
+  const { s, keys, type } = ui();
+  keys("/");
+  type("etl");
+  const ids = () => workflowRows(s, s.lists.workflows).map((row) => row.workflow.id);
+  expect(ids()).toEqual(["etl.daily", "etl.weekly"]);
+  type(" !weekly");
+  expect(ids()).toEqual(["etl.daily"]);
+  keys("ENTER");
+  expect(s.overlay).toBeNull();
+  keys("ESCAPE");
+  expect(ids()).toHaveLength(4);
+});
+
+test("triggering: a form where there are parameters, only what differs from the file is sent", () => {
+  const { s, actions, keys, type } = ui();
+  keys("t");
+  expect(s.overlay?.kind).toBe("form");
+  keys("CTRL_S");
+  expect(s.overlay).toMatchObject({ kind: "form", error: "day must be filled in" });
+  type("2026-03-03");
+  keys("DOWN", "CTRL_S");
+  expect(actions).toEqual([{ kind: "trigger", workflowId: "etl.daily", params: { day: "2026-03-03" } }]);
+  keys("G", "t");
+  expect(s.overlay).toMatchObject({ kind: "confirm", title: "Trigger reports.sales?" });
+  keys("n");
+  expect(actions).toHaveLength(1);
+});
+
+test("what changes something asks first", () => {
+  const { s, actions, keys } = ui({ kind: "run", id: runId, pane: "graph" });
+  keys("c");
+  expect(actions).toEqual([]);
+  keys("ESCAPE", "c", "ENTER");
+  expect(actions).toEqual([{ kind: "cancel", runId }]);
+  keys("x");
+  expect(s.overlay).toBeNull();
+  expect(s.toasts.at(-1)?.text).toContain("RUNNING");
+});
+
+test("the command line", () => {
+  const { s, keys, type } = ui();
+  keys(":");
+  type("run 00000000-0000-4000-8000-000000000003");
+  keys("ENTER");
+  expect(currentPage(s)).toEqual({ kind: "run", id: run(3, "FAILED").workflow_instance_id, pane: "graph" });
+  keys(":");
+  type("run 0000");
+  keys("ENTER");
+  expect(s.overlay).toMatchObject({ kind: "command", error: "7 runs begin with 0000" });
+  keys("ESCAPE", ":");
+  type("nonsense");
+  keys("ENTER");
+  expect(s.overlay).toMatchObject({ error: "there is no command nonsense" });
+  keys("CTRL_U");
+  type("workflow etl.");
+  keys("TAB");
+  expect(completions(s, "workflow etl.")).toEqual(["workflow etl.daily", "workflow etl.weekly"]);
+  type("d");
+  keys("TAB", "ENTER");
+  expect(currentPage(s)).toEqual({ kind: "workflow", id: "etl.daily", pane: "overview" });
+  keys(":", "q", "ENTER");
+  expect(s.quitting).toBe(true);
+});
+
+test("pages open and close; a tab remembers its own", () => {
+  const { s, keys } = ui();
+  keys("ENTER", "RIGHT", "RIGHT");
+  expect(currentPage(s)).toMatchObject({ kind: "workflow", pane: "source" });
+  keys("4");
+  expect(currentPage(s)).toEqual({ kind: "agents" });
+  keys("1");
+  expect(currentPage(s)).toMatchObject({ kind: "workflow", pane: "source" });
+  keys("1");
+  expect(currentPage(s)).toEqual({ kind: "workflows" });
+  keys("q");
+  expect(s.overlay).toMatchObject({ kind: "confirm", action: { kind: "quit" } });
+});
+
+test("Ctrl-C quits whatever lies over the page", () => {
+  for (const key of ["?", ":", "/", "t", "q"]) {
+    const { s, keys } = ui();
+    keys(key, "CTRL_C");
+    expect(s.quitting).toBe(true);
+  }
+});
+
+test("pasted text goes into what is typed, never into keys", () => {
+  const { s, keys } = ui({ kind: "runs" });
+  pasteText(s, ":q\r");
+  expect(s.quitting).toBe(false);
+  keys("/");
+  pasteText(s, "etl\nfailed");
+  expect(s.lists.runs?.filter).toBe("etl failed");
+});
+
+test("the wheel moves the selection; a second click opens", () => {
+  const { s, effects } = ui({ kind: "runs" });
+  const wheel = { kind: "wheel-down", x: 5, y: 5 } as const;
+  useMouse(s, wheel, undefined, false, effects);
+  expect(s.lists.runs?.index).toBe(3);
+  const target = { kind: "row", list: "runs", id: runId } as const;
+  useMouse(s, { kind: "press", x: 5, y: 4 }, target, false, effects);
+  expect(s.lists.runs?.selected).toBe(runId);
+  useMouse(s, { kind: "press", x: 5, y: 4 }, target, true, effects);
+  expect(currentPage(s)).toMatchObject({ kind: "run", id: runId });
+});
+
+test("log: search as it is typed, level, task, copy", () => {
+  const { s, done, keys, type } = ui({ kind: "logs", source: { kind: "all" } });
+  keys("/");
+  type("row 5");
+  expect(s.log.buffer.matches).toHaveLength(11);
+  keys("ENTER");
+  expect(s.log.follow).toBe(false);
+  keys("v", "v", "v");
+  expect(s.log.buffer.filter.level).toBe("ERROR");
+  keys("a", "j", "ENTER");
+  expect(s.log.buffer.filter.task).toBe("Task orders");
+  keys("F", "y");
+  expect(done.at(-1)).toContain("row");
+  expect(s.log.buffer.shown).toHaveLength(60);
+});
+
+/** Whether the state is still plain data. */
+test("the state holds no functions", () => {
+  const seen = (value: State[keyof State]): boolean => typeof value !== "function";
+  expect(Object.values(state(80, 24)).every(seen)).toBe(true);
+});
