@@ -179,7 +179,9 @@ export class Scheduler extends EventListener implements Service {
     if (entry.pending.length > 0 && !entry.sending) this.#send(entry);
     const next = nextFiring(entry.schedule, now);
     entry.place = Symbol();
-    if (next !== null) this.#queue.push(next, { entry, place: entry.place });
+    if (next === null) return;
+    this.#log.debug(`Workflow ${entry.id} fires next at ${new Date(next).toISOString()}`);
+    this.#queue.push(next, { entry, place: entry.place });
   }
 
   #tellMissed(entry: Scheduled, missed: readonly number[], run: readonly number[]): void {

@@ -101,9 +101,9 @@ export class TestPrincipal implements AsyncDisposable {
     };
   }
 
-  async start(): Promise<this> {
+  async start(config: Partial<Config> = {}): Promise<this> {
     this.principal = new Principal({
-      config: this.config,
+      config: { ...this.config, ...config },
       log: this.book.log,
       scheduler: this.#options.scheduler ?? false,
       ...(this.#options.clock === undefined ? {} : { clock: this.#options.clock }),

@@ -1,0 +1,304 @@
+import { describe, expect, test } from "bun:test";
+import { rmSync } from "node:fs";
+import { join } from "node:path";
+import type { Clock } from "../../src/clock.ts";
+import { EventListener } from "../../src/events/event-listener.ts";
+import { Scheduler } from "../../src/events/scheduler.ts";
+import { PrincipalClient } from "../../src/protocol/client.ts";
+import type { RunSummary } from "../../src/protocol/messages.ts";
+import { failure, LogBook, TestPrincipal, workflowText } from "../principal/support.ts";
+
+const MINUTE = 60_000;
+const HOUR = 60 * MINUTE;
+const START = Date.parse("2025-03-03T12:00:30Z");
+
+/** A wall clock that stands, and is moved by hand. */
+class HandClock implements Clock {
+  time: number;
+  constructor(time = START) {
+    this.time = time;
+  }
+  now(): number {
+    return this.time;
+  }
+  monotonic(): number {
+    return performance.now();
+  }
+}
+
+const cron = (expression: string, more = "") =>
+  workflowText({ top: `cron: "${expression}"\ntimezone: UTC${more}` });
+
+/** A principal and a scheduler beside it, on the same clock. The scheduler is stopped and started by the test. */
+class Scheduled implements AsyncDisposable {
+  readonly clock = new HandClock();
+  readonly cluster: TestPrincipal;
+  readonly book = new LogBook();
+  #scheduler: Scheduler | undefined;
+
+  constructor(workflows: Record<string, string>) {
+    this.cluster = new TestPrincipal({ workflows, clock: this.clock });
+  }
+
+  async start(): Promise<this> {
+    await this.cluster.start();
+    return this;
+  }
+
+  async startScheduler(): Promise<void> {
+    this.#scheduler = new Scheduler({
+      client: new PrincipalClient({ host: "127.0.0.1", port: this.cluster.ports.api, timeoutMs: 5000 }),
+      log: this.book.log,
+      clock: this.clock,
+      pollMs: 10,
+      refreshMs: 60_000,
+    });
+    await this.#scheduler.start();
+  }
+
+  async stopScheduler(): Promise<void> {
+    await this.#scheduler?.stop();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stopScheduler();
+    await this.cluster[Symbol.asyncDispose]();
+  }
+
+  /** The runs, oldest first, once there are so many. */
+  async runs(count: number): Promise<RunSummary[]> {
+    const client = this.cluster.client();
+    for (;;) {
+      const runs = await client.listRuns({ limit: 1000 });
+      if (runs.length >= count) return runs.reverse();
+      await Bun.sleep(5);
+    }
+  }
+
+  /** The scheduled times of the runs, oldest first. */
+  async times(count: number): Promise<string[]> {
+    const client = this.cluster.client();
+    const times: string[] = [];
+    for (const run of await this.runs(count)) {
+      const { scheduled_time_ms } = await client.getRun(run.workflow_instance_id);
+      times.push(new Date(scheduled_time_ms ?? 0).toISOString().slice(11, 19));
+    }
+    return times;
+  }
+}
+
+describe("the scheduler", () => {
+  test("runs each firing once, with its time and cause, and moves the cursor", async () => {
+    await using scheduled = await new Scheduled({
+      "a.yml": cron("0 * * * * *"),
+      "none.yml": workflowText(),
+    }).start();
+    await scheduled.startScheduler();
+    await scheduled.book.waitFor(/1 workflow has a schedule/);
+    for (let minute = 1; minute <= 3; minute++) {
+      scheduled.clock.time = START + minute * MINUTE;
+      await scheduled.runs(minute);
+    }
+    expect(await scheduled.times(3)).toEqual(["12:01:00", "12:02:00", "12:03:00"]);
+    expect((await scheduled.runs(3)).map((run) => run.trigger)).toEqual(["cron", "cron", "cron"]);
+    const { a } = await scheduled.cluster.client().listWorkflows();
+    expect(a?.schedule_cursor_ms).toBe(Date.parse("2025-03-03T12:03:00Z"));
+  });
+
+  test("fires no second time what another scheduler fired", async () => {
+    await using scheduled = await new Scheduled({ "a.yml": cron("0 * * * * *") }).start();
+    await scheduled.startScheduler();
+    const other = new Scheduler({
+      client: new PrincipalClient({ host: "127.0.0.1", port: scheduled.cluster.ports.api, timeoutMs: 5000 }),
+      log: scheduled.book.log,
+      clock: scheduled.clock,
+      pollMs: 10,
+      refreshMs: 60_000,
+    });
+    await other.start();
+    await scheduled.book.waitFor(/1 workflow has a schedule/, 2);
+    for (const count of [1, 2]) {
+      scheduled.clock.time += MINUTE;
+      await scheduled.runs(count);
+      await scheduled.book.waitFor(new RegExp(`next at .*12:0${count + 1}:00`), 2);
+    }
+    await other.stop();
+    await scheduled.stopScheduler();
+    expect(await scheduled.times(2)).toEqual(["12:01:00", "12:02:00"]);
+  });
+
+  test("idles without schedules, and hears of new, changed and removed files", async () => {
+    await using scheduled = await new Scheduled({ "a.yml": workflowText() }).start();
+    const { cluster, clock, book } = scheduled;
+    await scheduled.startScheduler();
+    cluster.write("b.yml", cron("0 0 * * * *"));
+    await book.waitFor(/1 workflow has a schedule/);
+    cluster.write("c.yml", cron("0 30 * * * *"));
+    await book.waitFor(/2 workflows have schedules/);
+    clock.time = Date.parse("2025-03-03T12:31:00Z");
+    expect(await scheduled.times(1)).toEqual(["12:30:00"]);
+    // Another schedule counts from when it was first seen: what it would have fired before is not made up for.
+    cluster.write("b.yml", cron("0 15 * * * *"));
+    await book.waitFor(/Workflow b fires next at .*13:15:00/);
+    clock.time = Date.parse("2025-03-03T13:20:00Z");
+    expect(await scheduled.times(2)).toEqual(["12:30:00", "13:15:00"]);
+    for (const name of ["b.yml", "c.yml"]) rmSync(join(cluster.directory, "workflows", name));
+    await book.waitFor(/No workflow has a schedule/);
+    clock.time += 24 * HOUR;
+    cluster.write("d.yml", cron("0 0 * * * *"));
+    await book.waitFor(/Workflow d fires next/);
+    expect(await scheduled.runs(2)).toHaveLength(2);
+  });
+
+  test("does not fire before the start time", async () => {
+    await using scheduled = await new Scheduled({
+      "a.yml": cron("0 * * * * *", "\nstart_time: 2025-03-03T12:10:00Z"),
+    }).start();
+    await scheduled.startScheduler();
+    await scheduled.book.waitFor(/1 workflow has a schedule/);
+    scheduled.clock.time = Date.parse("2025-03-03T12:10:30Z");
+    await scheduled.runs(1);
+    scheduled.clock.time = Date.parse("2025-03-03T12:11:30Z");
+    expect(await scheduled.times(2)).toEqual(["12:10:00", "12:11:00"]);
+  });
+});
+
+describe("firings that were missed while nobody was there", () => {
+  for (const [catchup, times] of [
+    ["none", []],
+    ["latest", ["15:00:00"]],
+    ["all", ["13:00:00", "14:00:00", "15:00:00"]],
+  ] as const) {
+    test(`with catchup ${catchup}: ${times.length} of 3 run, and it is logged`, async () => {
+      await using scheduled = await new Scheduled({
+        "a.yml": cron("0 0 * * * *", `\ncatchup: ${catchup}`),
+      }).start();
+      // Seen at 12:00:30 for the first time; the principal comes back three hours later.
+      await scheduled.cluster.stop();
+      scheduled.clock.time += 3 * HOUR;
+      await scheduled.cluster.start();
+      await scheduled.startScheduler();
+      await scheduled.book.waitFor(/3 firings, .* missed; catchup is/);
+      expect(await scheduled.times(times.length)).toEqual([...times]);
+      // A second start finds nothing missed but what was not wanted.
+      await scheduled.stopScheduler();
+      await scheduled.startScheduler();
+      await scheduled.book.waitFor(/1 workflow has a schedule/, 2);
+      scheduled.clock.time += HOUR;
+      expect((await scheduled.times(times.length + 1)).at(-1)).toBe("16:00:00");
+    });
+  }
+});
+
+describe("a clock that is set", () => {
+  test("an hour forward: what was jumped over follows catchup", async () => {
+    await using scheduled = await new Scheduled({
+      "all.yml": cron("0 */20 * * * *", "\ncatchup: all"),
+      "latest.yml": cron("0 */20 * * * *"),
+    }).start();
+    await scheduled.startScheduler();
+    await scheduled.book.waitFor(/2 workflows have schedules/);
+    scheduled.clock.time += HOUR + 5 * MINUTE;
+    const runs = await scheduled.runs(4);
+    const count = (id: string) => runs.filter((run) => run.workflow_id === id).length;
+    expect([count("all"), count("latest")]).toEqual([3, 1]);
+  });
+
+  test("an hour back: nothing runs twice, and schedules go on from there", async () => {
+    await using scheduled = await new Scheduled({ "a.yml": cron("0 */10 * * * *") }).start();
+    await scheduled.startScheduler();
+    await scheduled.book.waitFor(/1 workflow has a schedule/);
+    scheduled.clock.time = Date.parse("2025-03-03T12:10:30Z");
+    await scheduled.runs(1);
+    scheduled.clock.time -= HOUR;
+    await scheduled.book.waitFor(/set back by 3600 s/);
+    scheduled.clock.time = Date.parse("2025-03-03T11:20:10Z");
+    await scheduled.runs(2);
+    // 12:10 comes a second time: it is a run already.
+    scheduled.clock.time = Date.parse("2025-03-03T12:10:05Z");
+    await scheduled.book.waitFor(/fires next at .*12:20:00/, 2);
+    scheduled.clock.time = Date.parse("2025-03-03T12:20:05Z");
+    expect(await scheduled.times(3)).toEqual(["12:10:00", "11:20:00", "12:20:00"]);
+  });
+});
+
+describe("a principal that is away when it fires", () => {
+  test("gets the firing when it is back", async () => {
+    await using scheduled = await new Scheduled({ "a.yml": cron("0 0 * * * *") }).start();
+    const { cluster, clock } = scheduled;
+    const port = cluster.ports.api;
+    const scheduler = new Scheduler({
+      client: new PrincipalClient({ host: "127.0.0.1", port, timeoutMs: 200 }),
+      log: scheduled.book.log,
+      clock,
+      pollMs: 10,
+      refreshMs: 60_000,
+    });
+    await scheduler.start();
+    await scheduled.book.waitFor(/1 workflow has a schedule/);
+    await cluster.stop();
+    clock.time += HOUR;
+    await scheduled.book.waitFor(/cannot be triggered now/);
+    await cluster.start({ CDKTR_PRINCIPAL_PORT: port });
+    expect(await scheduled.times(1)).toEqual(["13:00:00"]);
+    await scheduler.stop();
+  });
+
+  test("refuses a workflow that needs parameters: that is said once", async () => {
+    await using scheduled = await new Scheduled({
+      "a.yml": cron("0 * * * * *", "\nparams:\n  day: {}"),
+    }).start();
+    await scheduled.startScheduler();
+    await scheduled.book.waitFor(/1 workflow has a schedule/);
+    scheduled.clock.time += MINUTE;
+    await scheduled.book.waitFor(/fired, but cannot run: .*missing parameter "day"/);
+    scheduled.clock.time += MINUTE;
+    scheduled.cluster.write("b.yml", cron("0 * * * * *"));
+    await scheduled.book.waitFor(/2 workflows have schedules/);
+    scheduled.clock.time += MINUTE;
+    await scheduled.runs(1);
+    expect(scheduled.book.count(/cannot run/)).toBe(1);
+  });
+});
+
+test("a real clock and a real second", async () => {
+  await using cluster = await new TestPrincipal({
+    workflows: { "a.yml": cron("* * * * * *") },
+    scheduler: true,
+  }).start();
+  const client = cluster.client();
+  let runs: RunSummary[] = [];
+  while (runs.length < 3) {
+    await Bun.sleep(100);
+    runs = await client.listRuns({});
+  }
+  for (const { workflow_instance_id: id, created_at_ms } of runs) {
+    const { scheduled_time_ms } = await client.getRun(id);
+    expect(scheduled_time_ms).toBe(Math.floor((scheduled_time_ms ?? 0) / 1000) * 1000);
+    expect(created_at_ms).toBeGreaterThanOrEqual(scheduled_time_ms ?? 0);
+  }
+  expect(new Set(runs.map((run) => run.workflow_instance_id)).size).toBe(runs.length);
+});
+
+describe("an event listener of one's own", () => {
+  class Doorbell extends EventListener {
+    readonly name = "doorbell";
+    readonly made: string[] = [];
+    async startListening(): Promise<void> {
+      for (const ring of ["1", "2", "2"]) {
+        const run = await this.runWorkflow("hello", { dedupeKey: `ring-${ring}` });
+        this.made.push(run.workflow_instance_id);
+      }
+    }
+  }
+
+  test("makes runs for its events, each once", async () => {
+    await using cluster = await new TestPrincipal().start();
+    const doorbell = new Doorbell(cluster.client());
+    await doorbell.startListening();
+    expect(new Set(doorbell.made).size).toBe(2);
+    const runs = await cluster.client().listRuns({});
+    expect(runs.map((run) => run.trigger)).toEqual(["listener:doorbell", "listener:doorbell"]);
+    expect((await failure(doorbell.runWorkflow("helo"))).message).toContain("did you mean");
+  });
+});
