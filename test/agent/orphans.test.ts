@@ -72,6 +72,46 @@ describe("an agent that was killed", () => {
   });
 });
 
+test("an agent that was silent too long comes back: its attempt is over, its processes end, its late word changes nothing", async () => {
+  await using fleet = new Fleet();
+  const [pid = "", ended1 = ""] = ["pid", "ended"].map((name) => join(fleet.directory, name));
+  const times = { CDKTR_AGENT_HEARTBEAT_INTERVAL_MS: 200, CDKTR_DEFAULT_ZMQ_TIMEOUT_MS: 500 };
+  await using principal = await new TestPrincipal({
+    workflows: {
+      "flow.yml": shellWorkflow({
+        t: `[ $CDKTR_RUN_ATTEMPT = 1 ] || { echo second; exit 0; }; trap 'touch ${ended1}; exit' TERM; echo first; echo $$ > ${pid}; while :; do sleep 0.05; done`,
+      }),
+    },
+    config: { ...times, CDKTR_AGENT_HEARTBEAT_TIMEOUT_MS: 1000 },
+  }).start();
+  const config = fleet.config(principal.ports, { ...times, CDKTR_RETRY_ATTEMPTS: 1000 });
+  const silent = spawnAgent(config, "silent");
+  try {
+    const client = principal.client();
+    const id = await trigger(client, "flow");
+    await until(() => pidIn(pid) > 0, "the task runs");
+    while ((await client.getRun(id)).status !== "RUNNING") await Bun.sleep(5);
+    silent.kill("SIGSTOP");
+    const other = await fleet.agent(config, { suffix: "other" });
+    const run = await ended(client, id);
+    expect(run).toMatchObject({ status: "COMPLETED", attempt: 2, agent_id: other.id });
+    expect(isRunning(pidIn(pid))).toBe(true);
+    silent.kill("SIGCONT");
+    await until(() => existsSync(ended1) && !isRunning(pidIn(pid)), "the task of the first attempt is ended");
+    // It is a full member again, and takes work.
+    while (!(await client.registeredAgents()).every((agent) => agent.status === "UP")) await Bun.sleep(5);
+    const after = await client.getRun(id);
+    expect(after).toMatchObject({ status: "COMPLETED", attempt: 2 });
+    expect(after.attempts.map((attempt) => attempt.status)).toEqual(["CRASHED", "COMPLETED"]);
+    expect(after.tasks.map((task) => task.status)).toEqual(["COMPLETED"]);
+    silent.kill("SIGTERM");
+    await other.stop();
+  } finally {
+    silent.kill("SIGKILL");
+    await silent.exited;
+  }
+});
+
 describe("who is ended", () => {
   test("not a process that has the pid of a recorded one but another start time, nor one of another boot", async () => {
     using bench = new Bench();
