@@ -1,10 +1,11 @@
 import { expect, test } from "bun:test";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import packageJson from "../../package.json" with { type: "json" };
 import { CDKTR, cdktr, cleanEnvironment, freePorts } from "../support/cdktr.ts";
 
+const ROOT = join(import.meta.dir, "../..");
 const quick = { CDKTR_DEFAULT_ZMQ_TIMEOUT_MS: "200" };
 
 test("the version, in every way it is asked for", async () => {
@@ -12,6 +13,33 @@ test("the version, in every way it is asked for", async () => {
     expect(await cdktr(args)).toEqual({ code: 0, stdout: `${packageJson.version}\n`, stderr: "" });
   }
   expect(JSON.parse((await cdktr(["version", "--json"])).stdout).version).toBe(packageJson.version);
+});
+
+test("neither the version nor help waits for schemas, YAML, the logger or anything native", () => {
+  const transpiler = new Bun.Transpiler({ loader: "ts" });
+  const loaded = new Set<string>();
+  const visit = (path: string) => {
+    if (loaded.has(path)) return;
+    loaded.add(path);
+    if (!path.endsWith(".ts")) return;
+    for (const step of transpiler.scanImports(readFileSync(path, "utf8"))) {
+      if (step.kind !== "import-statement") continue;
+      visit(step.path.startsWith(".") ? resolve(dirname(path), step.path) : step.path);
+    }
+  };
+  visit(join(ROOT, "src/main.ts"));
+  const packages = [...loaded].filter((path) => !path.startsWith("/") && !path.startsWith("node:"));
+  expect(packages).toEqual(["citty"]);
+  expect(
+    [...loaded].filter((path) => /src\/(zmq|native|storage|protocol|principal|agent|tui)\//.test(path)),
+  ).toEqual([]);
+});
+
+test("where it went wrong is shown to those who ask for it", async () => {
+  expect((await cdktr(["docs", "nothing-like-it"])).stderr).not.toContain("    at ");
+  const asked = await cdktr(["docs", "nothing-like-it"], { env: { CDKTR_LOG_LEVEL: "DEBUG" } });
+  expect(asked.code).toBe(4);
+  expect(asked.stderr).toContain("    at ");
 });
 
 test("help goes to stdout and is done; a group without a command is wrong usage", async () => {
