@@ -8,6 +8,7 @@ import listeners from "./listeners.md" with { type: "text" };
 import logsAndHistory from "./logs-and-history.md" with { type: "text" };
 import reliability from "./reliability.md" with { type: "text" };
 import scheduling from "./scheduling.md" with { type: "text" };
+import stateMachines from "./state-machines.md" with { type: "text" };
 import troubleshooting from "./troubleshooting.md" with { type: "text" };
 import tui from "./tui.md" with { type: "text" };
 import wireProtocol from "./wire-protocol.md" with { type: "text" };
@@ -42,6 +43,7 @@ export const PAGES: readonly Page[] = [
   page("logs-and-history", "Searching logs, SQL, tables and views, backup", logsAndHistory),
   page("architecture", "What the parts are and how a run lives", architecture),
   page("reliability", "What is guaranteed, and where that ends", reliability),
+  page("state-machines", "What becomes of runs, tasks, leases and agents, and when", stateMachines),
   page("wire-protocol", "Verbs and messages, for authors of clients", wireProtocol),
   page("troubleshooting", "Messages and their remedies", troubleshooting),
 ];

@@ -19,6 +19,6 @@ import type { Transitions } from "../workflow/status.ts";
 export const AGENT_TRANSITIONS: Transitions<AgentState> = {
   UP: ["DRAINING", "LOST", "GONE"],
   DRAINING: ["UP", "LOST", "GONE"],
-  LOST: ["UP", "DRAINING", "GONE"],
+  LOST: ["UP", "GONE"],
   GONE: [],
 };
