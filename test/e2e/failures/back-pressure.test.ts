@@ -1,0 +1,54 @@
+/** An agent's outbox is full: the tasks wait, and nothing is dropped. */
+import { expect, test } from "bun:test";
+import { startCluster } from "../../support/cdktr.ts";
+import { linesOf, runOver, shellWorkflow, TemporaryDirectory, until } from "../support/fixtures.ts";
+import { IMPATIENT, numbersOf, trigger, upTo } from "./support.ts";
+
+/** Blocks of lines that a task prints, about 64 KiB each: six times what the outbox may hold. */
+const BLOCKS = 96;
+const LINES = 500;
+
+test("a task that prints more than the outbox holds waits while the principal is away, and every line arrives once", async () => {
+  using directory = new TemporaryDirectory();
+  const progress = directory.path("progress");
+  const filling = "x".repeat(128);
+  // Each block is noted once it is in the pipe.
+  const print = [
+    "n=0",
+    `while [ $n -lt ${BLOCKS} ]`,
+    `do seq -f 'line %.0f ${filling}' $((n * ${LINES} + 1)) $(((n + 1) * ${LINES}))`,
+    "n=$((n + 1))",
+    `echo $n >> ${progress}`,
+    "done",
+  ].join("; ");
+  await using cluster = await startCluster({
+    agents: 1,
+    env: { ...IMPATIENT, CDKTR_AGENT_OUTBOX_LIMIT_MB: "1" },
+    workflows: {
+      "much.yml": shellWorkflow({
+        a: { sh: `while [ ! -e ${directory.path("go")} ]; do sleep 0.05; done; ${print}` },
+      }),
+    },
+  });
+  const [agent] = cluster.agents;
+  const run = await trigger(cluster, "much");
+  await until("the task runs", async () => (await cluster.client.getRun(run)).tasks.length === 1);
+  cluster.principal?.kill("SIGKILL");
+  await cluster.principal?.finished;
+  await Bun.write(directory.path("go"), "");
+  await agent?.waitFor(
+    /MiB of log lines wait for the principal: tasks that print more wait too.* Nothing is dropped/,
+  );
+  const printed = linesOf(progress).length;
+  expect(printed).toBeGreaterThan(3);
+  expect(printed).toBeLessThan(BLOCKS / 2);
+
+  await cluster.startPrincipal();
+  expect(await runOver(cluster.client, run)).toMatchObject({ status: "COMPLETED", attempt: 1 });
+  expect(linesOf(progress)).toHaveLength(BLOCKS);
+  await until(
+    "the last line is there",
+    async () => (await numbersOf(cluster.client, run)).length >= BLOCKS * LINES,
+  );
+  expect(await numbersOf(cluster.client, run)).toEqual(upTo(BLOCKS * LINES));
+}, 60_000);
