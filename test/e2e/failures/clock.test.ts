@@ -1,0 +1,130 @@
+/** The clock jumps while cdktr runs, and schedules that fire while it does not. */
+import { expect, test } from "bun:test";
+import { writeFileSync } from "node:fs";
+import { Cluster, freePorts } from "../../support/cdktr.ts";
+import { runOver, shellWorkflow, TemporaryDirectory, until } from "../support/fixtures.ts";
+import { FakeClock } from "./fake-clock.ts";
+import { IMPATIENT, numbers, numbersOf, trigger, upTo } from "./support.ts";
+
+const HOUR = 3600;
+
+test("an hour forward, then back: nobody is lost, nothing times out, and an hour that comes twice fires once", async () => {
+  using directory = new TemporaryDirectory();
+  const clock = await FakeClock.create(directory.path("clock"));
+  const task = { sh: numbers(20, directory.path("gate")), extra: "    timeout: 10m\n" };
+  await using cluster = new Cluster(
+    {
+      env: IMPATIENT,
+      workflows: {
+        "gated.yml": shellWorkflow({ a: task }, "timeout: 15m\n"),
+        // Fires at each full hour, and the fake clock passes one with each jump of an hour.
+        "hourly.yml": shellWorkflow({ a: { sh: "echo hourly" } }, 'cron: "0 0 * * * *"\n'),
+      },
+    },
+    await freePorts(3),
+  );
+  const principal = await cluster.startPrincipal([], clock);
+  const agent = await cluster.startAgent([], clock);
+  const run = await trigger(cluster, "gated");
+  await until("the task runs", async () => (await cluster.client.getRun(run)).tasks.length === 1);
+  const hourly = () => cluster.client.listRuns({ limit: 100, workflow_id: "hourly" });
+  const heartbeats = () => cluster.client.registeredAgents().then(([known]) => known);
+
+  clock.set(HOUR);
+  const fired = await until("the hour that was skipped fires", async () => {
+    const runs = await hourly();
+    return runs.length > 0 && runs;
+  });
+  expect((await runOver(cluster.client, fired[0]?.workflow_instance_id ?? "")).status).toBe("COMPLETED");
+  await until("the agent is heard of at the new time", async () => {
+    const known = await heartbeats();
+    return known !== undefined && known.last_heartbeat_ms > Date.now() + (HOUR - 60) * 1000;
+  });
+  const forward = await trigger(cluster, "gated");
+
+  clock.set(0);
+  await principal.waitFor(/The clock was set back by 3[56]\d\d s; schedules go on from there/);
+  await until("the agent is heard of at the old time", async () => {
+    const known = await heartbeats();
+    return known !== undefined && known.last_heartbeat_ms < Date.now() + 60_000;
+  });
+  const back = await trigger(cluster, "gated");
+  // The same hour again.
+  clock.set(HOUR);
+  await principal.waitFor(/hourly: the firing of .* missed(.|\n)*hourly: the firing of .* missed/);
+  clock.set(0);
+
+  writeFileSync(directory.path("gate"), "");
+  for (const id of [run, forward, back]) {
+    const over = await runOver(cluster.client, id);
+    expect(over).toMatchObject({ status: "COMPLETED", attempt: 1 });
+    expect(over.started_at_ms).toBeLessThanOrEqual(over.finished_at_ms ?? 0);
+    for (const done of over.tasks) expect(done.started_at_ms).toBeLessThanOrEqual(done.finished_at_ms ?? 0);
+    expect(await numbersOf(cluster.client, id)).toEqual(upTo(20));
+    // The lines of a task keep their order in time too.
+    const { rows } = await cluster.client.searchLogs({ workflow_instance_id: id });
+    const times = rows.map((row) => row[5]);
+    expect(times).toEqual([...times].sort((a, b) => a - b));
+    expect(rows.filter((row) => row[7].startsWith("line ")).map((row) => row[7])).toEqual(
+      upTo(20).map((number) => `line ${number}`),
+    );
+  }
+  const scheduled = (
+    await Promise.all((await hourly()).map((one) => cluster.client.getRun(one.workflow_instance_id)))
+  ).map((one) => one.scheduled_time_ms);
+  expect(new Set(scheduled).size).toBe(scheduled.length);
+  expect((await heartbeats())?.status).toBe("UP");
+  for (const process of [principal, agent]) expect(process.stderr).not.toMatch(/lost|stood still|crashed/);
+}, 60_000);
+
+test("firings missed while the principal was down: none, the latest, or all of them run, and it says so", async () => {
+  using directory = new TemporaryDirectory();
+  const clock = await FakeClock.create(directory.path("clock"));
+  const hourly = (catchup: string) =>
+    shellWorkflow(
+      { a: { sh: "true" } },
+      `cron: "0 0 * * * *"\n${catchup === "" ? "" : `catchup: ${catchup}\n`}`,
+    );
+  await using cluster = new Cluster(
+    {
+      env: IMPATIENT,
+      workflows: {
+        "none.yml": hourly("none"),
+        "latest.yml": hourly("latest"),
+        "all.yml": hourly("all"),
+        "unsaid.yml": hourly(""),
+      },
+    },
+    await freePorts(3),
+  );
+  const first = await cluster.startPrincipal([], clock);
+  await first.waitFor(/4 workflows have schedules/);
+  const noted = Date.now();
+  first.kill("SIGKILL");
+  await first.finished;
+
+  clock.set(3 * HOUR);
+  const second = await cluster.startPrincipal([], clock);
+  const missed: number[] = [];
+  const now = Date.now() + 3 * HOUR * 1000;
+  for (let at = now - (now % (HOUR * 1000)); at > noted; at -= HOUR * 1000) missed.unshift(at);
+  expect(missed.length).toBeGreaterThanOrEqual(3);
+  const scheduled = async (workflow_id: string) => {
+    const runs = await cluster.client.listRuns({ limit: 100, workflow_id });
+    const details = await Promise.all(runs.map((run) => cluster.client.getRun(run.workflow_instance_id)));
+    return details.map((run) => run.scheduled_time_ms ?? 0).sort((a, b) => a - b);
+  };
+  const expected = { none: [], latest: missed.slice(-1), all: missed, unsaid: missed.slice(-1) };
+  for (const [workflow, times] of Object.entries(expected)) {
+    await second.waitFor(new RegExp(`Workflow ${workflow}: ${missed.length} firings, .* missed; catchup is`));
+    await until(`${workflow} has its runs`, async () => (await scheduled(workflow)).length >= times.length);
+    expect(await scheduled(workflow)).toEqual(times);
+  }
+  expect(second.stderr).toMatch(/catchup is "none": none of them run/);
+  // Once caught up, a further start finds nothing to do.
+  second.kill("SIGKILL");
+  await second.finished;
+  const third = await cluster.startPrincipal([], clock);
+  await third.waitFor(/4 workflows have schedules/);
+  expect(await scheduled("all")).toEqual(missed);
+}, 60_000);
