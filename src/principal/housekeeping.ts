@@ -13,7 +13,7 @@ const KEPT_KEYS_MS = 7 * 24 * 3600 * 1000;
 const KEPT_LOST_AGENTS_MS = 24 * 3600 * 1000;
 const INTERVAL_MS = 60_000;
 
-/** Tidies up once a minute, and at the start. */
+/** Tidies up once a minute. */
 export class Housekeeping implements Service {
   readonly name = "housekeeping";
   readonly #store: OperationalStore;

@@ -282,8 +282,8 @@ test("a real clock and a real second", async () => {
 
 describe("an event listener of one's own", () => {
   class Doorbell extends EventListener {
-    readonly name = "doorbell";
-    readonly made: string[] = [];
+    override readonly name = "doorbell";
+    readonly made: (string | null)[] = [];
     async startListening(): Promise<void> {
       for (const ring of ["1", "2", "2"]) {
         const run = await this.runWorkflow("hello", { dedupeKey: `ring-${ring}` });

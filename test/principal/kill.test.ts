@@ -3,21 +3,10 @@ import { expect, test } from "bun:test";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { PrincipalClient } from "../../src/protocol/client.ts";
+import { startPrincipalProcess } from "./principal-process.ts";
 import { FakeAgent, required, temporaryDirectory, workflowText } from "./support.ts";
 
-const CHILD = join(import.meta.dir, "principal-child.ts");
 const ROUNDS = 3;
-
-/** Starts a principal on the directory; resolves with its process and port. */
-async function startChild(directory: string): Promise<{ child: Bun.Subprocess; port: number }> {
-  const child = Bun.spawn([process.execPath, CHILD, directory], { stdout: "pipe", stderr: "inherit" });
-  let text = "";
-  for await (const chunk of child.stdout) {
-    text += new TextDecoder().decode(chunk);
-    if (text.includes("\n")) return { child, port: Number(text) };
-  }
-  throw new Error(`the principal ended: ${await child.exited}`);
-}
 
 test("kill -9 at any instant loses no acknowledged run and doubles none", async () => {
   using directory = temporaryDirectory();
@@ -28,7 +17,7 @@ test("kill -9 at any instant loses no acknowledged run and doubles none", async 
   let asked: string[] = [];
 
   for (let round = 0; round < ROUNDS; round++) {
-    const { child, port } = await startChild(directory.path);
+    const { child, port } = await startPrincipalProcess(directory.path);
     const client = new PrincipalClient({ host: "127.0.0.1", port, timeoutMs: 10_000 });
     const agent = new FakeAgent(client, `agent-${round}`);
     await agent.register();
