@@ -286,6 +286,14 @@ test("Ctrl-C, Ctrl-Z and fg, TERM: the terminal is always as it was", async () =
   await expectSaneTerminal();
 });
 
+test("an error inside: the message is readable and the terminal as it was", async () => {
+  tmux.type(`${process.execPath} ${join(import.meta.dir, "support/crash-ui.ts")}`);
+  tmux.keys("Enter");
+  const screen = await tmux.waitFor(/caught: a mistake inside/);
+  expect(screen).not.toMatch(/Workflows {2}2 Runs/);
+  await expectSaneTerminal();
+});
+
 test("the mouse: tabs, a double click, the wheel", async () => {
   await open();
   const click = (x: number, y: number) => tmux.type(`\x1b[<0;${x};${y}M\x1b[<0;${x};${y}m`);

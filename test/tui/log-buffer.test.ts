@@ -140,3 +140,17 @@ test("jumping to a time shows the first line from then on", () => {
   jumpToTime(view, NOW * 2);
   expect(view.top).toBe(90);
 });
+
+test("searching letter by letter finds what searching at once finds", () => {
+  const words = ["a.b*c", "A.B*C", "a+b", "(x) [y] {z} ^$|\\", "aXb"];
+  const buffer = new LogBuffer();
+  for (let i = 0; i < 200; i++) buffer.append(line(i, { payload: `${words[i % words.length]} ${i}` }));
+  for (const text of ["a.b*c 1", "A.B", "(x) [y] {z} ^$|\\", "ax", "1", "b*"]) {
+    const whole = new LogBuffer();
+    whole.reconcile(buffer.all, 0);
+    whole.setSearch(text);
+    for (let i = 1; i <= text.length; i++) buffer.setSearch(text.slice(0, i));
+    expect([text, buffer.matches]).toEqual([text, whole.matches]);
+    buffer.setSearch("");
+  }
+});

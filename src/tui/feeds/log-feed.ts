@@ -18,6 +18,7 @@ const WHOLE_RUN = 100_000;
 const CONNECT_MS = 1500;
 /** Time between looks into the database while there are lines it has not confirmed, ms. */
 const CONFIRM_MS = 4000;
+const MOST_PATIENCE_MS = 30_000;
 const TIMEOUT_MS = 20_000;
 
 export interface LogFeedOptions {
@@ -39,6 +40,7 @@ export class LogFeed implements Service {
   #confirming: Timer | undefined;
   #running: Promise<unknown> = Promise.resolve();
   #reading = false;
+  #confirmedAt = 0;
 
   constructor(options: LogFeedOptions) {
     this.#options = options;
@@ -77,6 +79,7 @@ export class LogFeed implements Service {
   async confirm(): Promise<void> {
     if (this.#reading || this.#end.signal.aborted) return;
     this.#reading = true;
+    this.#confirmedAt = performance.now();
     try {
       const { buffer } = this.#options.store.state.log;
       const from = buffer.confirmFromMs;
@@ -88,6 +91,13 @@ export class LogFeed implements Service {
     } finally {
       this.#reading = false;
     }
+  }
+
+  /** Many live lines are many to read again: that is done less often. */
+  #confirmInTime(): void {
+    const { liveCount } = this.#options.store.state.log.buffer;
+    const patience = Math.min(MOST_PATIENCE_MS, liveCount * 2);
+    if (liveCount > 0 && performance.now() - this.#confirmedAt >= patience) void this.confirm();
   }
 
   /** Reads lines before the first one. */
@@ -137,9 +147,7 @@ export class LogFeed implements Service {
       }
     }
     if (!signal.aborted) {
-      this.#confirming = setInterval(() => {
-        if (this.#options.store.state.log.buffer.liveCount > 0) void this.confirm();
-      }, CONFIRM_MS);
+      this.#confirming = setInterval(() => this.#confirmInTime(), CONFIRM_MS);
       if (this.source.kind === "run") await this.#readWholeRun();
     }
   }

@@ -36,6 +36,7 @@ export class LogBuffer {
   #shown: ShownLine[] = [];
   #filter: LogFilter = NO_FILTER;
   #search = "";
+  #find = finder("");
   /** Indices into the shown lines, ascending. */
   #matches: number[] = [];
   #liveCount = 0;
@@ -109,30 +110,29 @@ export class LogBuffer {
 
   /** Takes in a line that came live. */
   append(line: LogLine): void {
-    const shown = toShown(line, true);
-    this.#lines.push(shown);
+    this.#add(toShown(line, true));
     this.#liveCount++;
-    if (passes(shown, this.#filter)) this.#show(shown);
     if (this.#lines.length > MAX_LINES) this.#shorten();
     this.version++;
   }
 
   /** Puts the database's lines in the place of everything from `fromMs` on; live lines it does not have yet stay, at the end. */
   reconcile(rows: readonly LogLine[], fromMs: number): void {
-    const kept: ShownLine[] = [];
-    const pending: ShownLine[] = [];
-    for (const line of this.#lines) {
-      if (line.live) pending.push(line);
-      else if (line.timestamp_ms < fromMs) kept.push(line);
-    }
+    // What comes before the first line in question stays untouched: logs are long, and this is done again and again.
+    let start = this.#lines.findIndex((line) => line.live || line.timestamp_ms >= fromMs);
+    if (start === -1) start = this.#lines.length;
+    const tail = this.#lines.slice(start);
+    const kept = tail.filter((line) => !line.live && line.timestamp_ms < fromMs);
+    const pending = tail.filter((line) => line.live);
     const known = new Map<string, number>();
-    if (pending.length > 0) {
-      const earliest = pending.reduce((least, line) => Math.min(least, line.timestamp_ms), Infinity);
-      for (const row of rows) {
-        if (row.timestamp_ms < earliest) continue;
-        const key = identity(row);
-        known.set(key, (known.get(key) ?? 0) + 1);
-      }
+    const earliest = pending.reduce(
+      (least, line) => Math.min(least, line.timestamp_ms),
+      Number.POSITIVE_INFINITY,
+    );
+    for (const row of rows) {
+      if (row.timestamp_ms < earliest) continue;
+      const key = identity(row);
+      known.set(key, (known.get(key) ?? 0) + 1);
     }
     const left = pending.filter((line) => {
       const key = identity(line);
@@ -141,13 +141,16 @@ export class LogBuffer {
       known.set(key, times - 1);
       return false;
     });
-    const lines = kept;
-    for (const row of rows) lines.push(toShown(row, false));
-    for (const line of left) lines.push(line);
-    this.#lines = lines;
+    const gone = tail.reduce((sum, line) => sum + (passes(line, this.#filter) ? 1 : 0), 0);
+    this.#shown.length -= gone;
+    while ((this.#matches.at(-1) ?? -1) >= this.#shown.length) this.#matches.pop();
+    this.#lines.length = start;
+    for (const line of kept) this.#add(line);
+    for (const row of rows) this.#add(toShown(row, false));
+    for (const line of left) this.#add(line);
     this.#liveCount = left.length;
     if (this.#lines.length > MAX_LINES) this.#shorten();
-    this.#rebuild();
+    this.version++;
   }
 
   /** Puts older lines of the database before all others; those that are here already are passed over. Returns how many are shown more. */
@@ -179,14 +182,20 @@ export class LogBuffer {
 
   /** Marks the lines that hold `text`; small letters match capitals too, capitals only themselves. */
   setSearch(text: string): void {
+    // One more letter narrows what was found: the other lines need no second look.
+    const narrows =
+      this.#search !== "" && text.startsWith(this.#search) && isLower(text) === isLower(this.#search);
+    const before = narrows ? this.#matches : this.#shown.keys();
     this.#search = text;
-    this.#matches = [];
+    this.#find = finder(text);
+    const matches: number[] = [];
     if (text !== "") {
-      const found = finder(text);
-      this.#shown.forEach((line, index) => {
-        if (found(line.text) !== -1) this.#matches.push(index);
-      });
+      for (const index of before) {
+        const line = this.#shown[index];
+        if (line !== undefined && this.#find(line.text) !== -1) matches.push(index);
+      }
     }
+    this.#matches = matches;
     this.version++;
   }
 
@@ -195,16 +204,19 @@ export class LogBuffer {
     return [...new Set(this.#lines.map((line) => line.task_name))];
   }
 
-  #show(line: ShownLine): void {
+  #add(line: ShownLine): void {
+    this.#lines.push(line);
+    if (!passes(line, this.#filter)) return;
     this.#shown.push(line);
-    if (this.#search !== "" && finder(this.#search)(line.text) !== -1)
-      this.#matches.push(this.#shown.length - 1);
+    if (this.#search !== "" && this.#find(line.text) !== -1) this.#matches.push(this.#shown.length - 1);
   }
 
   #rebuild(): void {
     const filter = this.#filter;
     this.#shown = isOpen(filter) ? this.#lines.slice() : this.#lines.filter((line) => passes(line, filter));
-    this.setSearch(this.#search);
+    const search = this.#search;
+    this.#search = "";
+    this.setSearch(search);
   }
 
   #shorten(): void {
@@ -218,8 +230,13 @@ export class LogBuffer {
 
 /** A function that finds `text` in another: its index, or -1. */
 export function finder(text: string): (line: string) => number {
-  if (text !== text.toLowerCase()) return (line) => line.indexOf(text);
-  return (line) => line.toLowerCase().indexOf(text);
+  if (!isLower(text)) return (line) => line.indexOf(text);
+  const pattern = new RegExp(text.replace(/[\\^$.*+?()[\]{}|]/g, "\\$&"), "iu");
+  return (line) => line.search(pattern);
+}
+
+function isLower(text: string): boolean {
+  return text === text.toLowerCase();
 }
 
 function isOpen(filter: LogFilter): boolean {

@@ -82,9 +82,11 @@ export function drawTabs(region: Region, state: State): void {
     region.hit(x, 0, label.length, 1, { kind: "tab", index: i });
     x += label.length;
   });
-  const note = pageNote(state);
+  const history = state.data.info?.history;
+  const away = history !== undefined && !history.available;
+  const note = away ? `✗ history away: ${history.error ?? "not available"}` : pageNote(state);
   const space = region.width - x - 2;
-  if (space > 4) region.textRight(0, fit(note, space), DIM, 1);
+  if (space > 4) region.textRight(0, fit(note, space), away ? RED | BOLD : DIM, 1);
 }
 
 function pageNote(state: State): string {
