@@ -1,6 +1,6 @@
 /** The principal's data directory is removed while it runs. */
 import { expect, test } from "bun:test";
-import { existsSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { startCluster } from "../../support/cdktr.ts";
 import { gate, runOver, shellWorkflow, TemporaryDirectory, until } from "../support/fixtures.ts";
 import { IMPATIENT, trigger } from "./support.ts";
@@ -42,6 +42,25 @@ test("removed under the principal: its state is written anew, nothing that was a
   for (const run of [before, gated, queued, acknowledged]) {
     expect(await runOver(cluster.client, run)).toMatchObject({ status: "COMPLETED", attempt: 1 });
   }
+}, 60_000);
+
+test("another file in the place of its state: nothing is acknowledged any more, until the principal is restarted", async () => {
+  await using cluster = await startCluster({ env: IMPATIENT, workflows: WORKFLOWS });
+  await trigger(cluster, "quick");
+  const state = `${cluster.dataDirectory}/state.db`;
+  renameSync(state, `${state}.mine`);
+  writeFileSync(state, "");
+  const refused = await cluster.cdktr(["run", "quick"]);
+  expect(refused.code).toBe(1);
+  expect(refused.stderr).toMatch(/another file is in the place of .*state\.db.*Restart the principal/);
+  expect(await cluster.client.listRuns({ limit: 10 })).toHaveLength(1);
+  // The former one is as it was.
+  renameSync(`${state}.mine`, state);
+  await trigger(cluster, "quick");
+  cluster.principal?.kill("SIGKILL");
+  await cluster.principal?.finished;
+  await cluster.startPrincipal();
+  expect(await cluster.client.listRuns({ limit: 10 })).toHaveLength(2);
 }, 60_000);
 
 test("the history removed under the principal: it says so and begins a new one, with what comes from then on", async () => {
