@@ -60,7 +60,7 @@ test("--with-agent: runs workflows, says where it is, and TERM ends both with st
   if (principal === undefined) throw new Error("no principal");
   await principal.waitFor(new RegExp(`127\\.0\\.0\\.1:${cluster.ports.api}`));
   await principal.waitFor(/1 workflow in /);
-  expect(principal.stderr).toContain(cluster.dataDirectory);
+  await principal.waitFor(new RegExp(RegExp.escape(cluster.dataDirectory)));
   expect((await cluster.cdktr(["run", "hello", "--wait"])).code).toBe(0);
   const agent = await agentPid(cluster);
   principal.kill("SIGTERM");
