@@ -1,6 +1,6 @@
 /** The principal's data directory is removed while it runs. */
 import { expect, test } from "bun:test";
-import { existsSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { startCluster } from "../../support/cdktr.ts";
 import { gate, runOver, shellWorkflow, TemporaryDirectory, until } from "../support/fixtures.ts";
 import { IMPATIENT, trigger } from "./support.ts";
@@ -61,6 +61,28 @@ test("another file in the place of its state: nothing is acknowledged any more, 
   await cluster.principal?.finished;
   await cluster.startPrincipal();
   expect(await cluster.client.listRuns({ limit: 10 })).toHaveLength(2);
+}, 60_000);
+
+test("a damaged state at the start: status 1, the file stays as it is, and moving it away lets the principal begin anew", async () => {
+  await using cluster = await startCluster({ env: IMPATIENT, workflows: WORKFLOWS });
+  await trigger(cluster, "quick");
+  await cluster.principal?.stop();
+  const state = `${cluster.dataDirectory}/state.db`;
+  const damaged = Buffer.from(readFileSync(state));
+  damaged.fill(0xa5, 0, 4096);
+  writeFileSync(state, damaged);
+  const refused = await cluster.cdktr(["start", "principal"]);
+  expect(refused.code).toBe(1);
+  expect(refused.stderr).toMatch(/state\.db is damaged(.|\n)*Restore it from a backup or move it away/);
+  expect(readFileSync(state).equals(damaged)).toBe(true);
+  renameSync(state, `${state}.damaged`);
+  await cluster.startPrincipal();
+  // What the history knows is known still.
+  await trigger(cluster, "quick");
+  await until(
+    "both runs are listed",
+    async () => (await cluster.client.listRuns({ limit: 10 })).length === 2,
+  );
 }, 60_000);
 
 test("the history removed under the principal: it says so and begins a new one, with what comes from then on", async () => {
