@@ -142,15 +142,17 @@ export class PrincipalLink {
   async #run(): Promise<void> {
     while (!this.#closing.signal.aborted) {
       const begun = performance.now();
+      const isRegistering = !this.#isRegistered;
       try {
-        if (!this.#isRegistered) await this.#register();
+        if (isRegistering) await this.#register();
         else await this.#beat();
-        this.#succeeded();
+        // Another request may have heard meanwhile that the agent must register again.
+        if (this.#isRegistered) this.#succeeded();
       } catch (error) {
         if (this.#closing.signal.aborted) return;
         // It was only interrupted.
         if (this.#poll.signal.aborted && !(error instanceof CdktrError)) continue;
-        if (!(await this.#failed(error, begun))) return;
+        if (!(await this.#failed(error, isRegistering, begun))) return;
       }
     }
   }
@@ -195,11 +197,12 @@ export class PrincipalLink {
   }
 
   /** @returns whether to go on */
-  async #failed(error: unknown, begunMs: number): Promise<boolean> {
+  async #failed(error: unknown, isRegistering: boolean, begunMs: number): Promise<boolean> {
     const { attempts, timeoutMs, gone, refused, client } = this.#options;
     const known = error instanceof CdktrError ? error : new CdktrError(errorMessage(error), { cause: error });
-    if (this.#isRegistered && error instanceof RequestUnprocessableError) {
-      log.info("The principal does not know this agent any more: registering again.");
+    if (!isRegistering && error instanceof RequestUnprocessableError) {
+      // Another request may have heard it before.
+      if (this.#isRegistered) log.info("The principal does not know this agent any more: registering again.");
       this.#isRegistered = false;
       this.#down();
       return true;

@@ -140,6 +140,32 @@ describe("standing", () => {
     await principal.until(() => statuses(principal).includes("run COMPLETED"));
   });
 
+  test("told so by several replies at once, it registers again and goes on", async () => {
+    await using principal = await new ScriptedPrincipal().start();
+    await using fleet = new Fleet();
+    let given = false;
+    principal.onFetch = () => {
+      if (given) return null;
+      given = true;
+      return touch(fleet);
+    };
+    const registerFirst = () => encodeReply("UNPROC", "register first");
+    let refusals = 0;
+    principal.onReport = () => {
+      if (principal.descriptions.length > 1 || refusals++ > 0) return undefined;
+      principal.onBeatEnd = () => (principal.descriptions.length > 1 ? undefined : registerFirst());
+      queueMicrotask(() => principal.wake());
+      return registerFirst();
+    };
+    const agent = await fleet.agent(fleet.config(principal.ports, patient));
+    await principal.until(() => statuses(principal).includes("run COMPLETED"));
+    expect(principal.descriptions.length).toBeGreaterThanOrEqual(2);
+    principal.wake();
+    agent.drain();
+    principal.wake();
+    expect(await agent.done).toBe(0);
+  });
+
   test("a report that the principal refuses does not hold up the others", async () => {
     await using principal = await new ScriptedPrincipal().start();
     await using fleet = new Fleet();

@@ -35,6 +35,8 @@ export class ScriptedPrincipal implements AsyncDisposable {
   stop: AgentOrders["stop"] = [];
   onReport: (reports: readonly AgentReport[]) => Answer | undefined = () => undefined;
   onHeartbeat: () => Answer | undefined = () => undefined;
+  /** What a heartbeat gets that has waited. */
+  onBeatEnd: () => Answer | undefined = () => undefined;
   onRegister: () => Answer | undefined = () => undefined;
 
   async start(): Promise<this> {
@@ -99,7 +101,7 @@ export class ScriptedPrincipal implements AsyncDisposable {
       const answer = this.onHeartbeat();
       if (answer !== undefined) reply(answer);
       else if (JSON.parse(fields[0] ?? "").wait_ms === 0) reply(orders());
-      else later(orders);
+      else later(() => this.onBeatEnd() ?? orders());
     } else if (verb === "FETCHWORKFLOW") {
       const { fetch_id } = JSON.parse(fields[1] ?? "");
       this.fetchIds.push(fetch_id);
