@@ -4,15 +4,13 @@
  */
 import type { ConsolaInstance } from "consola";
 import type { Clock } from "../clock.ts";
-import { errorMessage, NotFoundError, UnprocessableError } from "../errors.ts";
+import { NotFoundError, UnprocessableError } from "../errors.ts";
 import type {
   AgentDescription,
   AgentOrders,
-  AgentReport,
   AgentReports,
   AgentSummary,
   Heartbeat,
-  StopOrder,
 } from "../protocol/messages.ts";
 import type { Service } from "../service.ts";
 import type {
@@ -22,42 +20,17 @@ import type {
   OperationalStore,
   OperationalTx,
 } from "../storage/operational.ts";
-import { canTransition, type RunStatus } from "../workflow/status.ts";
+import { canTransition } from "../workflow/status.ts";
+import { AgentContacts, type Contact, registerFirst } from "./agent-contacts.ts";
+import { applyReports } from "./agent-reports.ts";
 import { AGENT_TRANSITIONS } from "./agent-state.ts";
+import { nameOf } from "./attempt-name.ts";
 import type { LeaseWatch } from "./lease-watch.ts";
+import { logFailure } from "./log-failure.ts";
 import type { LongPolls } from "./long-polls.ts";
-import type { Outcome, RunChanges, RunWord } from "./run-changes.ts";
+import type { Outcome, RunChanges } from "./run-changes.ts";
+import { delivered, hasNews, type LogPositions, StandingOrders } from "./standing-orders.ts";
 import { quote, thereIsNo } from "./unknown-name.ts";
-
-/** An attempt, as agents name it. */
-type AttemptName = Pick<AttemptRecord, "workflow_instance_id" | "attempt">;
-
-/** What is known of an agent only while the principal runs. */
-interface Contact {
-  readonly agentId: string;
-  sessionId: string | null;
-  /** When it was last heard of. */
-  seenMonotonic: number;
-  seenWall: number;
-  runningTasks: number;
-  /** What it says it executes. */
-  running: readonly AttemptName[];
-  /** Orders that were in a reply already: they are repeated, but no reason to reply at once. */
-  readonly delivered: Set<string>;
-  /** Since when the agent does not name an attempt it holds (monotonic). */
-  readonly missing: Map<string, number>;
-  /** A restarted agent's reports up to here must be in before its former attempts are given up; no later than `by` (monotonic). */
-  settle: { readonly upTo: number; readonly by: number } | null;
-}
-
-/** How far the history is with an agent's log stream. */
-export interface LogPositions {
-  position(streamId: string): { received: number; durable: number };
-  /** The agent cannot send lines before `firstSeq` any more. */
-  agentHoldsFrom(streamId: string, firstSeq: number): void;
-  /** Resolves when every line that came before is in DuckDB. */
-  flush(): Promise<void>;
-}
 
 /** What the registry needs. */
 export interface AgentRegistryOptions {
@@ -81,7 +54,8 @@ export interface AgentRegistryOptions {
 export class AgentRegistry implements Service {
   readonly name = "agent registry";
   readonly #o: AgentRegistryOptions;
-  readonly #contacts = new Map<string, Contact>();
+  readonly #contacts: AgentContacts;
+  readonly #orders: StandingOrders;
   #timer: Timer | undefined;
   #timerAt = Number.POSITIVE_INFINITY;
   #sweeping: Promise<void> = Promise.resolve();
@@ -89,6 +63,8 @@ export class AgentRegistry implements Service {
 
   constructor(options: AgentRegistryOptions) {
     this.#o = options;
+    this.#contacts = new AgentContacts(options.clock, options.heartbeatTimeoutMs);
+    this.#orders = new StandingOrders(options);
   }
 
   /** Agents known from before get a full timeout to be heard of. */
@@ -96,7 +72,7 @@ export class AgentRegistry implements Service {
     const agents = await this.#o.store.read((tx) => tx.listAgents());
     for (const agent of agents) {
       if (agent.status === "LOST") continue;
-      this.#contact(agent.agent_id, agent.session_id, agent.last_heartbeat_ms);
+      this.#contacts.open(agent.agent_id, agent.session_id, agent.last_heartbeat_ms);
     }
     this.#arm();
   }
@@ -136,14 +112,14 @@ export class AgentRegistry implements Service {
       if (durable === 0) await tx.setReportSeq(stream_id, agentId, 0, this.#o.clock.now());
       const waitFor = description.report_seq !== undefined && description.report_seq > durable;
       if (!waitFor) await this.#crashFormer(tx, agentId, session_id);
-      return { restarted, waitFor, fresh: known === null, status: known?.status ?? null };
+      return { restarted, waitFor, fresh: known === null };
     });
-    if (outcome.restarted || this.#contacts.get(agentId)?.sessionId !== session_id) {
-      this.#contacts.delete(agentId);
+    const former = this.#contacts.get(agentId);
+    const contact = this.#contacts.open(agentId, session_id);
+    if (contact !== former) {
       this.#o.dismiss(agentId);
       this.#o.polls.wake(topicOf(agentId));
     }
-    const contact = this.#contact(agentId, session_id);
     contact.running = description.running;
     contact.settle =
       outcome.waitFor && description.report_seq !== undefined
@@ -157,7 +133,7 @@ export class AgentRegistry implements Service {
       `Agent ${agentId} registered (${description.host}, process ${description.pid}, ${description.max_concurrent_workflows} at once` +
         `${outcome.fresh ? "" : outcome.restarted ? ", new process" : ", again"})`,
     );
-    return this.#orders(contact, description.running);
+    return this.#orders.of(contact, description.running);
   }
 
   /** Registers an agent that says nothing but its name. */
@@ -182,7 +158,7 @@ export class AgentRegistry implements Service {
       });
       tx.afterCommit(() => this.#o.log.info(`Agent ${agentId} registered`));
     });
-    this.#contact(agentId, null);
+    this.#contacts.open(agentId, null);
     this.#arm();
   }
 
@@ -195,7 +171,7 @@ export class AgentRegistry implements Service {
   seenPlain(agentId: string): boolean {
     const contact = this.#contacts.get(agentId);
     if (contact === undefined || contact.sessionId !== null) return false;
-    this.#seen(contact);
+    this.#contacts.seen(contact);
     return true;
   }
 
@@ -204,7 +180,7 @@ export class AgentRegistry implements Service {
    * @throws UnprocessableError when it must register first
    */
   seen(agentId: string, sessionId: string): void {
-    this.#seen(this.#known(agentId, sessionId));
+    this.#contacts.seen(this.#contacts.known(agentId, sessionId));
   }
 
   /** Whether an agent may have work, asked inside the assignment. */
@@ -223,13 +199,15 @@ export class AgentRegistry implements Service {
    * @throws UnprocessableError when the process must register first
    */
   async heartbeat(beat: Heartbeat): Promise<AgentOrders> {
-    const contact = this.#known(beat.agent_id, beat.session_id);
-    this.#seen(contact);
+    const contact = this.#contacts.known(beat.agent_id, beat.session_id);
+    this.#contacts.seen(contact);
     contact.running = beat.running;
     contact.runningTasks = beat.running_tasks;
     this.#o.leases.known(beat.agent_id, beat.running);
     const record = await this.#o.store.read((tx) => tx.getAgent(beat.agent_id));
-    if (record?.stream_id != null && beat.log_first_seq !== undefined) {
+    if (record?.session_id !== beat.session_id || record.status === "LOST")
+      throw registerFirst(beat.agent_id);
+    if (record.stream_id !== null && beat.log_first_seq !== undefined) {
       this.#o.logs.agentHoldsFrom(record.stream_id, beat.log_first_seq);
     }
     if (beat.state === "leaving") return this.#leave(contact);
@@ -242,14 +220,14 @@ export class AgentRegistry implements Service {
     const deadline = this.#o.clock.monotonic() + beat.wait_ms;
     for (;;) {
       const ticket = this.#o.polls.ticket(topicOf(beat.agent_id));
-      const orders = await this.#orders(contact, contact.running);
+      const orders = await this.#orders.of(contact, contact.running);
       const left = deadline - this.#o.clock.monotonic();
-      if (left <= 0 || this.#hasNews(contact, orders)) {
+      if (left <= 0 || hasNews(contact, orders)) {
         ticket.drop();
-        return this.#deliver(contact, orders);
+        return delivered(contact, orders);
       }
-      if ((await ticket.wait(left)) === "closed") return this.#deliver(contact, orders);
-      this.#known(beat.agent_id, beat.session_id);
+      if ((await ticket.wait(left)) === "closed") return delivered(contact, orders);
+      this.#contacts.known(beat.agent_id, beat.session_id);
     }
   }
 
@@ -260,42 +238,28 @@ export class AgentRegistry implements Service {
   async report(batch: AgentReports): Promise<AgentOrders> {
     const contact = this.#contacts.get(batch.agent_id);
     const registered = contact?.sessionId === batch.session_id ? contact : undefined;
-    if (registered !== undefined) this.#seen(registered);
+    if (registered !== undefined) this.#contacts.seen(registered);
     try {
-      const { fenced, durable } = await this.#o.store.transact(async (tx) => {
-        const stream = await tx.getReportSeq(batch.stream_id);
+      const { fenced } = await this.#o.store.transact(async (tx) => {
         // What an agent's disk holds counts, even before its new process registered: fencing is by attempt.
-        if (registered === undefined && stream?.agent_id !== batch.agent_id)
+        if (
+          registered === undefined &&
+          (await tx.getReportSeq(batch.stream_id))?.agent_id !== batch.agent_id
+        ) {
           throw registerFirst(batch.agent_id);
-        const from = stream?.seq ?? 0;
-        const first = batch.reports[0]?.seq ?? from + 1;
-        if (first > from + 1) {
-          this.#o.log.warn(
-            `Agent ${batch.agent_id}: reports ${from + 1} to ${first - 1} never came; this principal's state is older than the agent's.`,
-          );
         }
-        const outcomes = new Map<string, Outcome>();
-        let seq = from;
-        for (const report of batch.reports) {
-          if (report.seq <= seq) continue;
-          seq = report.seq;
-          await this.#apply(tx, batch, report, outcomes);
-        }
-        if (seq > from) await tx.setReportSeq(batch.stream_id, batch.agent_id, seq, this.#o.clock.now());
-        if (registered?.settle && seq >= registered.settle.upTo) {
+        const applied = await applyReports(tx, batch, { ...this.#o, nowMs: this.#o.clock.now() });
+        if (registered?.settle && applied.seq >= registered.settle.upTo) {
           await this.#crashFormer(tx, batch.agent_id, batch.session_id);
           tx.afterCommit(() => {
             registered.settle = null;
           });
         }
-        return { fenced: await this.#fenced(tx, batch), durable: seq };
+        return applied;
       });
-      const orders = await this.#standingOrders(batch.agent_id, batch.session_id, fenced);
-      return this.#deliver(registered, {
-        ...orders,
-        ...this.#logPosition(batch.stream_id),
-        report_durable_seq: durable,
-      });
+      const agent = { agentId: batch.agent_id, sessionId: batch.session_id };
+      const orders = await this.#orders.of(agent, fenced, batch.stream_id);
+      return registered === undefined ? orders : delivered(registered, orders);
     } catch (error) {
       // It may not have been able to tell us of the end of what it no longer names.
       contact?.missing.clear();
@@ -367,10 +331,7 @@ export class AgentRegistry implements Service {
 
   /** The principal itself was not there for a while: nobody's silence counts. */
   forgive(): void {
-    for (const contact of this.#contacts.values()) {
-      contact.seenMonotonic = this.#o.clock.monotonic();
-      contact.missing.clear();
-    }
+    this.#contacts.forgive();
   }
 
   /** Forgets agents that have been lost since before `beforeMs`. */
@@ -381,104 +342,6 @@ export class AgentRegistry implements Service {
           await tx.deleteAgent(agent.agent_id);
       }
     });
-  }
-
-  // ---------------------------------------------------------------- orders
-
-  async #orders(contact: Contact, running: readonly AttemptName[]): Promise<AgentOrders> {
-    return this.#standingOrders(contact.agentId, contact.sessionId, running);
-  }
-
-  /** What the agent must know: which of `running` it must stop, and what was cancelled. */
-  async #standingOrders(
-    agentId: string,
-    sessionId: string | null,
-    running: readonly AttemptName[],
-  ): Promise<AgentOrders> {
-    return this.#o.store.read(async (tx) => {
-      const agent = await tx.getAgent(agentId);
-      const open = await tx.openAttempts(agentId);
-      const stop: StopOrder[] = [];
-      const held = new Set<string>();
-      for (const attempt of open) {
-        if (attempt.session_id !== sessionId) continue;
-        held.add(nameOf(attempt));
-        const run = await tx.getRun(attempt.workflow_instance_id);
-        if (run?.cancel_requested_at_ms != null) stop.push(stopOrder(attempt, "cancelled"));
-      }
-      for (const one of running) {
-        if (held.has(nameOf(one))) continue;
-        const attempt = await tx.getAttempt(one.workflow_instance_id, one.attempt);
-        // It ended the attempt itself meanwhile: there is nothing to stop.
-        if (attempt?.agent_id === agentId && attempt.lease === "RELEASED") continue;
-        const run = await tx.getRun(one.workflow_instance_id);
-        stop.push(stopOrder(one, run?.cancel_requested_at_ms != null ? "cancelled" : "superseded"));
-      }
-      const stream = agent?.stream_id ?? null;
-      return {
-        principal_id: this.#o.principalId,
-        stop,
-        drain: agent?.status === "DRAINING",
-        ...this.#logPosition(stream),
-        report_durable_seq: stream === null ? 0 : ((await tx.getReportSeq(stream))?.seq ?? 0),
-      };
-    });
-  }
-
-  #logPosition(streamId: string | null): { log_received_seq: number; log_durable_seq: number } {
-    if (streamId === null) return { log_received_seq: 0, log_durable_seq: 0 };
-    const { received, durable } = this.#o.logs.position(streamId);
-    return { log_received_seq: received, log_durable_seq: durable };
-  }
-
-  #hasNews(contact: Contact, orders: AgentOrders): boolean {
-    return newsIn(orders).some((news) => !contact.delivered.has(news));
-  }
-
-  #deliver(contact: Contact | undefined, orders: AgentOrders): AgentOrders {
-    if (contact !== undefined) {
-      // Only what stands is remembered.
-      contact.delivered.clear();
-      for (const news of newsIn(orders)) contact.delivered.add(news);
-    }
-    return orders;
-  }
-
-  // ---------------------------------------------------------------- reports
-
-  async #apply(
-    tx: OperationalTx,
-    batch: AgentReports,
-    report: AgentReport,
-    outcomes: Map<string, Outcome>,
-  ): Promise<void> {
-    const outcome =
-      report.kind === "run"
-        ? await this.#o.changes.hearRun(tx, runWord(batch, report))
-        : await this.#o.changes.hearTask(tx, { ...report, agent_id: batch.agent_id });
-    outcomes.set(nameOf(report), outcome);
-    if (outcome === "illegal") {
-      this.#o.log.warn(
-        `Agent ${batch.agent_id}: a report that ${report.kind === "run" ? "run" : `task ${report.task_id} of run`} ` +
-          `${report.workflow_instance_id} is ${report.status} does not fit its state and was passed over.`,
-      );
-    }
-  }
-
-  /** Attempts of a batch that are not the agent's (any more), though it seems to go on with them. */
-  async #fenced(tx: OperationalTx, batch: AgentReports): Promise<AttemptName[]> {
-    const named = new Map<string, AgentReport>();
-    for (const report of batch.reports) named.set(nameOf(report), report);
-    const fenced: AttemptName[] = [];
-    for (const report of named.values()) {
-      const attempt = await tx.getAttempt(report.workflow_instance_id, report.attempt);
-      const mine = attempt?.agent_id === batch.agent_id;
-      const open = mine && (attempt.lease === "OFFERED" || attempt.lease === "HELD");
-      const ended = mine && attempt.lease === "RELEASED";
-      if (!open && !ended)
-        fenced.push({ workflow_instance_id: report.workflow_instance_id, attempt: report.attempt });
-    }
-    return fenced;
   }
 
   /** Gives up what the agent's former process had. */
@@ -530,41 +393,6 @@ export class AgentRegistry implements Service {
     );
   }
 
-  // ---------------------------------------------------------------- presence
-
-  #contact(agentId: string, sessionId: string | null, seenWall = this.#o.clock.now()): Contact {
-    const known = this.#contacts.get(agentId);
-    if (known !== undefined) {
-      known.sessionId = sessionId;
-      this.#seen(known);
-      return known;
-    }
-    const contact: Contact = {
-      agentId,
-      sessionId,
-      seenMonotonic: this.#o.clock.monotonic(),
-      seenWall,
-      runningTasks: 0,
-      running: [],
-      delivered: new Set(),
-      missing: new Map(),
-      settle: null,
-    };
-    this.#contacts.set(agentId, contact);
-    return contact;
-  }
-
-  #seen(contact: Contact): void {
-    contact.seenMonotonic = this.#o.clock.monotonic();
-    contact.seenWall = this.#o.clock.now();
-  }
-
-  #known(agentId: string, sessionId: string): Contact {
-    const contact = this.#contacts.get(agentId);
-    if (contact === undefined || contact.sessionId !== sessionId) throw registerFirst(agentId);
-    return contact;
-  }
-
   async #setState(agentId: string, state: "UP" | "DRAINING"): Promise<void> {
     await this.#o.store.transact(async (tx) => {
       const agent = await tx.getAgent(agentId);
@@ -578,7 +406,7 @@ export class AgentRegistry implements Service {
 
   /** The agent's process ends in order. */
   async #leave(contact: Contact): Promise<AgentOrders> {
-    const orders = await this.#orders(contact, contact.running);
+    const orders = await this.#orders.of(contact, contact.running);
     await this.#o.store.transact(async (tx) => {
       const agent = await tx.getAgent(contact.agentId);
       if (agent === null) return;
@@ -589,17 +417,14 @@ export class AgentRegistry implements Service {
       await tx.deleteAgent(contact.agentId);
       tx.afterCommit(() => this.#o.log.info(`Agent ${contact.agentId} left`));
     });
-    this.#contacts.delete(contact.agentId);
+    this.#contacts.close(contact);
     this.#o.dismiss(contact.agentId);
     return orders;
   }
 
   #arm(): void {
     if (this.#stopped) return;
-    let next = Number.POSITIVE_INFINITY;
-    for (const contact of this.#contacts.values()) {
-      next = Math.min(next, contact.seenMonotonic + this.#o.heartbeatTimeoutMs);
-    }
+    const next = this.#contacts.nextDeadline;
     if (next >= this.#timerAt) return;
     clearTimeout(this.#timer);
     this.#timerAt = next;
@@ -614,29 +439,24 @@ export class AgentRegistry implements Service {
 
   async #sweep(): Promise<void> {
     this.#o.checkPause();
-    for (const contact of [...this.#contacts.values()]) {
-      if (this.#stopped || !this.#isSilent(contact)) continue;
+    for (const contact of this.#contacts.all()) {
+      if (this.#stopped || !this.#contacts.isSilent(contact)) continue;
       try {
         await this.#lose(contact);
       } catch (error) {
-        this.#o.log.error(
-          `Agent ${contact.agentId} is silent, but cannot be given up: ${errorMessage(error)}`,
-        );
-        contact.seenMonotonic = this.#o.clock.monotonic() - this.#o.heartbeatTimeoutMs + RETRY_MS;
+        logFailure(this.#o.log, `Agent ${contact.agentId} is silent, but cannot be given up`, error);
+        this.#contacts.postpone(contact, RETRY_MS);
       }
     }
-  }
-
-  #isSilent(contact: Contact): boolean {
-    return this.#o.clock.monotonic() - contact.seenMonotonic >= this.#o.heartbeatTimeoutMs;
   }
 
   async #lose(contact: Contact): Promise<void> {
     const seconds = this.#o.heartbeatTimeoutMs / 1000;
     const lost = await this.#o.store.transact(async (tx) => {
-      if (!this.#isSilent(contact)) return false;
+      if (!this.#contacts.isSilent(contact)) return false;
       const agent = await tx.getAgent(contact.agentId);
-      if (agent === null || agent.status === "LOST") return true;
+      // Another process may have registered under the id meanwhile: that one is not silent.
+      if (agent?.session_id !== contact.sessionId || agent.status === "LOST") return true;
       checkState(agent.status, "LOST");
       await tx.saveAgent({ ...agent, status: "LOST", last_heartbeat_ms: contact.seenWall });
       const open = await tx.openAttempts(contact.agentId);
@@ -648,8 +468,8 @@ export class AgentRegistry implements Service {
       return true;
     });
     if (!lost) return;
-    this.#contacts.delete(contact.agentId);
-    this.#o.dismiss(contact.agentId);
+    this.#contacts.close(contact);
+    if (this.#contacts.get(contact.agentId) === undefined) this.#o.dismiss(contact.agentId);
     this.#o.polls.wake(topicOf(contact.agentId));
   }
 }
@@ -661,43 +481,9 @@ function topicOf(agentId: string): string {
   return `agent ${agentId}`;
 }
 
-function nameOf(attempt: AttemptName): string {
-  return `${attempt.workflow_instance_id} ${attempt.attempt}`;
-}
-
-function stopOrder(attempt: AttemptName, reason: StopOrder["reason"]): StopOrder {
-  return { workflow_instance_id: attempt.workflow_instance_id, attempt: attempt.attempt, reason };
-}
-
-/** What of the orders is worth an answer of its own. */
-function newsIn(orders: AgentOrders): string[] {
-  const news = orders.stop.map((order) => `${order.reason} ${nameOf(order)}`);
-  if (orders.drain) news.push("drain");
-  return news;
-}
-
-function runWord(batch: AgentReports, report: Extract<AgentReport, { kind: "run" }>): RunWord {
-  return {
-    agent_id: batch.agent_id,
-    stream_id: batch.stream_id,
-    workflow_instance_id: report.workflow_instance_id,
-    attempt: report.attempt,
-    status: report.status satisfies RunStatus,
-    timestamp_ms: report.timestamp_ms,
-    error: report.error,
-    log_seq: report.log_seq,
-  };
-}
-
 function checkState(from: AgentState | null, to: AgentState): void {
   if (from === null || from === to || canTransition(AGENT_TRANSITIONS, from, to)) return;
   throw new Error(`an agent that is ${from} cannot become ${to}`);
-}
-
-function registerFirst(agentId: string): UnprocessableError {
-  return new UnprocessableError(
-    `This principal does not know agent "${agentId}" with that session: register first.`,
-  );
 }
 
 function idInUse(agent: AgentRecord): UnprocessableError {

@@ -7,10 +7,10 @@ import { CdktrError, errorMessage, InvalidInputError, UnprocessableError } from 
 import type { Verb } from "../protocol/verbs.ts";
 import { encodeReply } from "../protocol/wire.ts";
 import type { Service } from "../service.ts";
-import { StoreUnavailableError } from "../storage/operational.ts";
 import { type Message, Router } from "../zmq/index.ts";
 import { bindSocket } from "./bind.ts";
 import type { Handler } from "./handlers.ts";
+import { logFailure } from "./log-failure.ts";
 import { errorReply, readRequest } from "./requests.ts";
 
 /** Messages handled before the event loop gets a turn. */
@@ -150,9 +150,7 @@ export class Api implements Service {
     } catch (error) {
       const { kind, text } = errorReply(error);
       if (kind === "SERVERERROR") {
-        // The operational state says once that the disk fails; this is every request that meets it.
-        if (error instanceof StoreUnavailableError) this.#log.debug(`${verb}: ${error.message}`);
-        else if (error instanceof CdktrError) this.#log.error(`${verb}: ${error.message}`);
+        if (error instanceof CdktrError) logFailure(this.#log, verb, error);
         else this.#log.error(`${verb} failed`, error);
       } else this.#log.debug(`${verb || "message"}: ${kind} ${text}`);
       return encodeReply(kind, text);

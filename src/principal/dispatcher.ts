@@ -4,15 +4,9 @@
  */
 import type { ConsolaInstance } from "consola";
 import type { Clock } from "../clock.ts";
-import { errorMessage } from "../errors.ts";
 import type { RunAssignment } from "../protocol/messages.ts";
-import {
-  type AttemptRecord,
-  type OperationalStore,
-  type OperationalTx,
-  type RunRecord,
-  StoreUnavailableError,
-} from "../storage/operational.ts";
+import type { AttemptRecord, OperationalStore, OperationalTx, RunRecord } from "../storage/operational.ts";
+import { logFailure } from "./log-failure.ts";
 import { completedTasks, type RunChanges } from "./run-changes.ts";
 
 /** A request for work of a registered agent. */
@@ -161,9 +155,7 @@ export class Dispatcher {
       if (assignments.length === BATCH) this.kick();
     } catch (error) {
       this.#asked = false;
-      // The operational state says once that the disk fails; this is every attempt.
-      const isSaid = error instanceof StoreUnavailableError;
-      this.#log[isSaid ? "debug" : "error"](`Nothing can be assigned: ${errorMessage(error)}`);
+      logFailure(this.#log, "Nothing can be assigned", error);
       this.#putBack(taken);
     }
   }

@@ -11,7 +11,7 @@ import type {
   RunSummary,
   SearchLogs,
 } from "../protocol/messages.ts";
-import type { LogPositions } from "./agent-registry.ts";
+import type { LogPositions } from "./standing-orders.ts";
 
 /** Reads of the history: each first writes what is pending. They throw HistoryUnavailableError while it is away. */
 export interface HistoryAccess extends LogPositions {

@@ -4,9 +4,9 @@
  */
 import type { ConsolaInstance } from "consola";
 import type { Clock } from "../clock.ts";
-import { errorMessage } from "../errors.ts";
 import type { Service } from "../service.ts";
 import type { AttemptRecord, OperationalStore } from "../storage/operational.ts";
+import { logFailure } from "./log-failure.ts";
 import type { RunChanges } from "./run-changes.ts";
 
 interface Offer {
@@ -25,6 +25,7 @@ export class LeaseWatch implements Service {
   readonly #clock: Clock;
   readonly #log: ConsolaInstance;
   readonly #timeoutMs: number;
+  readonly #checkPause: () => void;
   readonly #offers = new Map<string, Offer>();
   #timer: Timer | undefined;
   #timerAt = Number.POSITIVE_INFINITY;
@@ -38,12 +39,15 @@ export class LeaseWatch implements Service {
     log: ConsolaInstance;
     /** How long an offer stands without a word from the agent, ms. */
     timeoutMs: number;
+    /** Looks whether the principal itself was paused. */
+    checkPause: () => void;
   }) {
     this.#store = options.store;
     this.#changes = options.changes;
     this.#clock = options.clock;
     this.#log = options.log;
     this.#timeoutMs = options.timeoutMs;
+    this.#checkPause = options.checkPause;
   }
 
   /** Offers from before the start get the full time again. */
@@ -99,6 +103,7 @@ export class LeaseWatch implements Service {
   }
 
   async #expire(): Promise<void> {
+    this.#checkPause();
     const now = this.#clock.monotonic();
     for (const offer of this.#offers.values()) {
       if (offer.deadline > now || this.#stopped) continue;
@@ -119,7 +124,7 @@ export class LeaseWatch implements Service {
           });
         });
       } catch (error) {
-        this.#log.error(`An unconfirmed assignment cannot be ended: ${errorMessage(error)}`);
+        logFailure(this.#log, "An unconfirmed assignment cannot be ended", error);
         offer.deadline = this.#clock.monotonic() + 1000;
       }
     }

@@ -112,6 +112,7 @@ export class Principal implements Service {
       changes,
       clock,
       log: tagged("dispatcher"),
+      checkPause: () => pauses.check(),
       timeoutMs: options.leaseTimeoutMs ?? Math.max(10_000, 3 * config.CDKTR_DEFAULT_ZMQ_TIMEOUT_MS),
     });
     const pauses = new PauseWatch({
