@@ -45,6 +45,25 @@ export interface ClientOptions {
   readonly timeoutMs: number;
   /** Attempts before {@link PrincipalUnreachableError}; 1 by default. */
   readonly attempts?: number;
+  /** For a principal that is secured. */
+  readonly curve?: CurveClientKeys;
+}
+
+/** The principal's public key and the key pair of this client, each as 40 characters of Z85 text. */
+export interface CurveClientKeys {
+  readonly serverKey: string;
+  readonly publicKey: string;
+  readonly secretKey: string;
+}
+
+/** The socket options of a client with these keys; none without. */
+export function curveOptions(keys: CurveClientKeys | undefined) {
+  if (keys === undefined) return {};
+  return {
+    curveServerKey: keys.serverKey,
+    curvePublicKey: keys.publicKey,
+    curveSecretKey: keys.secretKey,
+  };
 }
 
 /** What may differ from request to request. */
@@ -369,6 +388,7 @@ export class PrincipalClient {
       reconnectMaxInterval: 2000,
       heartbeatInterval: 5000,
       heartbeatTimeout: 15_000,
+      ...curveOptions(this.#options.curve),
     });
     socket.connect(`tcp://${this.address}`);
     this.#receiving = this.#receive(socket);
