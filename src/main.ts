@@ -25,6 +25,7 @@ export const root: Command = command({
     agents: lazy("List agents and drain them", () => import("./cli/agents.ts")),
     db: lazy("Query, export and back up the history database", () => import("./cli/db.ts")),
     ui: lazy("Open the terminal UI", () => import("./cli/ui.ts")),
+    listen: lazy("Run an event listener written in TypeScript", () => import("./cli/listen.ts")),
     sdk: lazy("Write the client packages that this executable carries", () => import("./cli/sdk.ts")),
     config: lazy("Show the settings in force", () => import("./cli/config.ts")),
     docs: lazy("Read the manual", () => import("./cli/docs.ts")),

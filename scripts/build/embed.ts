@@ -1,5 +1,5 @@
 /** The native files of a platform, compressed, and the module that embeds them into the executable. */
-import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import type { BunPlugin } from "bun";
 
@@ -7,7 +7,7 @@ import type { BunPlugin } from "bun";
 export type Target = "linux-x64" | "linux-arm64";
 
 interface NativeFile {
-  readonly library: "libzmq" | "libduckdb";
+  readonly library: "libzmq" | "libduckdb" | "sdk";
   readonly name: string;
   readonly source: string;
 }
@@ -20,7 +20,9 @@ const cache = join(root, ".cache", "native");
  * @throws Error when a package cannot be had or does not match the lockfile
  */
 export async function embedPlugin(target: Target): Promise<BunPlugin> {
-  const entries = nativeFiles(target).map((file) => ({ ...file, ...compress(file.source) }));
+  const runner = await listenerRunner();
+  const entries = [...nativeFiles(target), runner].map((file) => ({ ...file, ...compress(file.source) }));
+  rmSync(runner.source);
   const table = (library: NativeFile["library"]) =>
     entries
       .filter((entry) => entry.library === library)
@@ -29,13 +31,13 @@ export async function embedPlugin(target: Target): Promise<BunPlugin> {
           `{ name: ${JSON.stringify(entry.name)}, path: ${library}${i}, sha256: "${entry.sha256}" }`,
       )
       .join(", ");
-  const imports = (["libzmq", "libduckdb"] as const).flatMap((library) =>
+  const imports = (["libzmq", "libduckdb", "sdk"] as const).flatMap((library) =>
     entries
       .filter((entry) => entry.library === library)
       .map((entry, i) => `import ${library}${i} from ${JSON.stringify(entry.path)} with { type: "file" };`),
   );
   const contents = `${imports.join("\n")}
-export const EMBEDDED = { libzmq: [${table("libzmq")}], libduckdb: [${table("libduckdb")}] };`;
+export const EMBEDDED = { libzmq: [${table("libzmq")}], libduckdb: [${table("libduckdb")}], sdk: [${table("sdk")}] };`;
   return {
     name: "cdktr-native",
     setup(build) {
@@ -62,6 +64,37 @@ function nativeFiles(target: Target): NativeFile[] {
     { library: "libduckdb", name: "libduckdb.so", source: join(duckdb, "libduckdb.so") },
     { library: "libduckdb", name: "duckdb.node", source: join(duckdb, "duckdb.node") },
   ];
+}
+
+/**
+ * The program that runs a user's listener, as one file: it runs outside the executable's own file system, so it
+ * can import nothing from there. Where libzmq is, its starter says.
+ */
+async function listenerRunner(): Promise<NativeFile> {
+  const result = await Bun.build({
+    entrypoints: [join(root, "src/sdk/typescript/runner.ts")],
+    target: "bun",
+    format: "esm",
+    minify: { whitespace: true, syntax: true, identifiers: false },
+    define: { "process.env.NODE_ENV": '"production"' },
+    plugins: [
+      {
+        name: "cdktr-libzmq",
+        setup(build) {
+          build.onLoad({ filter: /src\/native\/libraries\.ts$/ }, () => ({
+            contents: "export const nativeLibraryPath = () => process.env.CDKTR_LIBZMQ;",
+            loader: "ts",
+          }));
+        },
+      },
+    ],
+  });
+  const [output] = result.outputs;
+  if (output === undefined) throw new Error("the listener's program was not built");
+  const source = join(cache, `runner-${process.pid}.js`);
+  mkdirSync(cache, { recursive: true });
+  writeFileSync(source, await output.text());
+  return { library: "sdk", name: "runner.js", source };
 }
 
 /** The installed package, or, for a platform that is not this one, the package of the lockfile's version from the registry. */

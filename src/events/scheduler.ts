@@ -54,7 +54,7 @@ const LONGEST_POLL_MS = 60_000;
 
 /** Runs workflows on time. */
 export class Scheduler extends EventListener implements Service {
-  readonly name = "scheduler";
+  override readonly name = "scheduler";
   readonly #clock: Clock;
   readonly #log: ConsolaInstance;
   readonly #pollMs: number;

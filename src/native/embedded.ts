@@ -13,5 +13,6 @@ export interface EmbeddedFile {
   readonly sha256: string;
 }
 
-/** The carried files, by the library for which they are needed; null in a source checkout. */
-export const EMBEDDED: Readonly<Record<"libzmq" | "libduckdb", readonly EmbeddedFile[]>> | null = null;
+/** The carried files, by what they are needed for; null in a source checkout. */
+export const EMBEDDED: Readonly<Record<"libzmq" | "libduckdb" | "sdk", readonly EmbeddedFile[]>> | null =
+  null;

@@ -22,7 +22,7 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   principal: ["events", "protocol", "storage", "workflow", "zmq", "native"],
   agent: ["protocol", "storage", "workflow", "zmq", "native"],
   events: ["protocol", "workflow", "zmq"],
-  sdk: ["events", "protocol", "workflow"],
+  sdk: ["events", "protocol", "workflow", "zmq"],
   storage: ["protocol", "workflow", "native"],
   protocol: ["workflow", "zmq"],
   workflow: [],

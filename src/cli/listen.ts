@@ -1,0 +1,81 @@
+import { existsSync } from "node:fs";
+import { resolve } from "node:path";
+import { InvalidInputError, NotFoundError } from "../errors.ts";
+import { ListenerProcess } from "../events/listener-process.ts";
+import { log, setLogLevel } from "../log.ts";
+import { nativeLibraryPath } from "../native/libraries.ts";
+import { listenerRunnerPath } from "../native/listener-runner.ts";
+import { command } from "./support/command.ts";
+import { settings } from "./support/connect.ts";
+import { principalArg } from "./support/globals.ts";
+import { drainStderr } from "./support/report.ts";
+import { onStopSignals } from "./support/signals.ts";
+
+export default command({
+  meta: { name: "listen", description: "Run an event listener written in TypeScript" },
+  args: {
+    file: {
+      type: "positional",
+      required: true,
+      description: "Its default export is a class that extends EventListener",
+    },
+    name: {
+      type: "string",
+      valueHint: "NAME",
+      description: "Runs have the trigger listener:NAME (else the name of the class)",
+    },
+    "data-dir": {
+      type: "string",
+      valueHint: "DIR",
+      description: "Where triggers wait while the principal is away (else CDKTR_APP_DATA_DIRECTORY)",
+    },
+    ...principalArg,
+  },
+  extras: {
+    details:
+      'This executable runs the file; no other runtime is needed. `import … from "cdktr"` gives what it carries, other packages come from node_modules beside the file. A listener that fails is started again, after a pause that grows. TERM or Ctrl-C ends it with status 0.',
+    topic: "listeners",
+    examples: [
+      { command: "cdktr listen doorbell.ts", does: "for the principal on this host" },
+      {
+        command: "cdktr listen doorbell.ts --name front-door --principal 10.0.0.5:5561",
+        does: "under another name, for a principal elsewhere",
+      },
+    ],
+  },
+  async run({ args }) {
+    const { values: config } = settings(args.principal, { CDKTR_APP_DATA_DIRECTORY: args["data-dir"] });
+    setLogLevel(config.CDKTR_LOG_LEVEL);
+    const file = resolve(args.file);
+    if (!existsSync(file)) throw new NotFoundError(`There is no file ${file}.`);
+    const listener = new ListenerProcess({
+      log,
+      command: [
+        process.execPath,
+        // What lies in the working directory must not change what is run.
+        "--no-install",
+        "--no-env-file",
+        "--config=/dev/null",
+        listenerRunnerPath(),
+        file,
+        ...(args.name === undefined ? [] : [args.name]),
+      ],
+      env: {
+        ...process.env,
+        BUN_BE_BUN: "1",
+        CDKTR_LIBZMQ: nativeLibraryPath("libzmq"),
+        CDKTR_LOG_LEVEL: config.CDKTR_LOG_LEVEL,
+        CDKTR_PRINCIPAL_HOST: config.CDKTR_PRINCIPAL_HOST,
+        CDKTR_PRINCIPAL_PORT: String(config.CDKTR_PRINCIPAL_PORT),
+        CDKTR_DEFAULT_ZMQ_TIMEOUT_MS: String(config.CDKTR_DEFAULT_ZMQ_TIMEOUT_MS),
+        CDKTR_APP_DATA_DIRECTORY: config.CDKTR_APP_DATA_DIRECTORY,
+      },
+    });
+    const ignoreSignals = onStopSignals(() => void listener.stop());
+    await listener.start();
+    const outcome = await listener.done;
+    ignoreSignals();
+    await drainStderr();
+    if (outcome === "invalid") throw new InvalidInputError(`${file} cannot be run as a listener.`);
+  },
+});

@@ -1,0 +1,10 @@
+/** What `import … from "cdktr"` gives to a user's program. Its types are in cdktr.d.ts. */
+export { CdktrError, PrincipalUnreachableError } from "../../errors.ts";
+export { EventListener } from "../../events/event-listener.ts";
+export {
+  PrincipalFailedError,
+  RequestRefusedError,
+  RequestUnprocessableError,
+} from "../../protocol/client.ts";
+export { LogTail } from "./log-tail.ts";
+export { Principal } from "./principal.ts";

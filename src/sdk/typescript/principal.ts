@@ -1,0 +1,83 @@
+/** The principal's API as listeners and other programs use it. */
+import { loadConfig } from "../../config.ts";
+import { type ClientOptions, PrincipalClient, type RequestOptions } from "../../protocol/client.ts";
+import type { RunDetails } from "../../protocol/messages.ts";
+import { RUN_TRANSITIONS } from "../../workflow/run-state.ts";
+import { isTerminal } from "../../workflow/status.ts";
+import { LogTail } from "./log-tail.ts";
+
+/** One long poll, ms: a principal that died is noticed within it. */
+const POLL_MS = 10_000;
+
+/** How a run is asked for. */
+export interface RunWorkflowOptions {
+  readonly params?: Readonly<Record<string, string>>;
+  /** The same event always has the same key: then it makes one run, however often it is asked for. */
+  readonly dedupeKey?: string;
+  /** `api`, or `listener:NAME`. */
+  readonly trigger?: string;
+}
+
+/** What a tail follows. */
+export interface TailOptions {
+  /** Ends the iteration. */
+  readonly signal?: AbortSignal;
+}
+
+/** A principal, seen from outside. It connects at the first request and reconnects by itself. */
+export class Principal extends PrincipalClient {
+  readonly #options: ClientOptions;
+
+  /** @param options what is left out comes from the settings: `CDKTR_PRINCIPAL_HOST` and so on */
+  constructor(options: Partial<ClientOptions> = {}) {
+    const { values } = loadConfig();
+    const complete: ClientOptions = {
+      ...options,
+      host: options.host ?? values.CDKTR_PRINCIPAL_HOST,
+      port: options.port ?? values.CDKTR_PRINCIPAL_PORT,
+      timeoutMs: options.timeoutMs ?? values.CDKTR_DEFAULT_ZMQ_TIMEOUT_MS,
+      attempts: options.attempts ?? 3,
+    };
+    super(complete);
+    this.#options = complete;
+  }
+
+  /** Triggers a workflow; resolves when the run is on the principal's disk. */
+  runWorkflow(
+    workflowId: string,
+    options: RunWorkflowOptions = {},
+    request?: RequestOptions,
+  ): Promise<{ workflow_instance_id: string }> {
+    return this.runTask(
+      workflowId,
+      {
+        params: { ...options.params },
+        trigger: options.trigger ?? "api",
+        dedupe_key: options.dedupeKey ?? crypto.randomUUID(),
+      },
+      request,
+    );
+  }
+
+  /** The run, when it is over. */
+  async wait(runId: string, request?: RequestOptions): Promise<RunDetails> {
+    for (;;) {
+      const run = await this.waitRun(runId, POLL_MS, request);
+      if (isTerminal(RUN_TRANSITIONS, run.status)) return run;
+    }
+  }
+
+  /** Lines as they are published, of one workflow or of all: an async iterable that is subscribed when this resolves. */
+  async tailLogs(workflowId?: string, options: TailOptions = {}): Promise<LogTail> {
+    const info = await this.info({ signal: options.signal });
+    const tail = new LogTail({
+      host: this.#options.host,
+      port: info.logs_publishing_port,
+      curve: this.#options.curve,
+      workflowId,
+      signal: options.signal,
+    });
+    await tail.connected(this.#options.timeoutMs);
+    return tail;
+  }
+}

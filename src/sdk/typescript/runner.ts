@@ -1,0 +1,104 @@
+/**
+ * The process of a user's listener: `bun runner.js FILE [NAME]`, started by `cdktr listen`. It takes the file's default
+ * export, gives it what it works with, and ends when its starter says so or is gone.
+ */
+import { basename, extname } from "node:path";
+import { pathToFileURL } from "node:url";
+import { plugin } from "bun";
+import { loadConfig } from "../../config.ts";
+import { CdktrError, InvalidInputError } from "../../errors.ts";
+import { EventListener } from "../../events/event-listener.ts";
+import { NOT_A_LISTENER } from "../../events/listener-process.ts";
+import { ListenerService } from "../../events/listener-service.ts";
+import { log as processLog, setLogLevel } from "../../log.ts";
+import { PrincipalClient } from "../../protocol/client.ts";
+import * as sdk from "./index.ts";
+
+/** What Bun calls a class that has no name of its own. */
+const NAMELESS = /^(?:default|starDefault|.*_default)?$/;
+
+const [file = "", givenName] = process.argv.slice(2);
+// What the listener starts is not to take itself for Bun.
+delete process.env.BUN_BE_BUN;
+
+plugin({
+  name: "cdktr",
+  setup: (build) => void build.module("cdktr", () => ({ exports: { ...sdk }, loader: "object" })),
+});
+
+/** @throws InvalidInputError when the file is none that can be listened with */
+async function load(): Promise<EventListener> {
+  let module: { readonly default?: unknown };
+  try {
+    module = await import(pathToFileURL(file).href);
+  } catch (error) {
+    throw new InvalidInputError(`${file} cannot be loaded.`, { cause: error });
+  }
+  const made = module.default;
+  if (typeof made !== "function" || !(made.prototype instanceof EventListener)) {
+    throw new InvalidInputError(`${file} has no listener as its default export.`, {
+      hint: 'It needs: import { EventListener } from "cdktr"; export default class NAME extends EventListener { … }',
+    });
+  }
+  const listener: EventListener = Reflect.construct(made, []);
+  const name = givenName ?? (NAMELESS.test(listener.name) ? basename(file, extname(file)) : listener.name);
+  if (name !== listener.name) Object.defineProperty(listener, "name", { value: name, enumerable: true });
+  return listener;
+}
+
+async function main(): Promise<number> {
+  const { values: config } = loadConfig();
+  setLogLevel(config.CDKTR_LOG_LEVEL);
+  let listener: EventListener;
+  try {
+    listener = await load();
+  } catch (error) {
+    tell(error);
+    return NOT_A_LISTENER;
+  }
+  const log = processLog.withTag(listener.name);
+  const service = new ListenerService({
+    listener,
+    log,
+    dataDirectory: config.CDKTR_APP_DATA_DIRECTORY,
+    client: new PrincipalClient({
+      host: config.CDKTR_PRINCIPAL_HOST,
+      port: config.CDKTR_PRINCIPAL_PORT,
+      timeoutMs: config.CDKTR_DEFAULT_ZMQ_TIMEOUT_MS,
+    }),
+  });
+  const told = Promise.withResolvers<void>();
+  for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) process.on(signal, () => told.resolve());
+  // The starter is gone, however it went.
+  process.stdin.once("end", () => told.resolve()).once("error", () => told.resolve());
+  process.stdin.resume();
+
+  let status = 0;
+  try {
+    await service.start();
+    log.info(
+      `Listening; triggers go to ${config.CDKTR_PRINCIPAL_HOST}:${config.CDKTR_PRINCIPAL_PORT} as listener:${listener.name}`,
+    );
+    await Promise.race([service.done, told.promise]);
+  } catch (error) {
+    tell(error);
+    status = 1;
+  }
+  await service.stop();
+  const { delivered, refused, waiting } = service.metrics;
+  log.info(`Ended: ${delivered} triggers delivered, ${refused} refused, ${waiting} wait on disk`);
+  return status;
+}
+
+function tell(error: unknown): void {
+  if (!(error instanceof CdktrError)) {
+    processLog.error(Bun.inspect(error));
+    return;
+  }
+  processLog.error(error.message);
+  if (error.cause !== undefined) processLog.error(Bun.inspect(error.cause));
+  if (error.hint !== undefined) processLog.info(error.hint);
+}
+
+const status = await main();
+process.stderr.write("", () => process.exit(status));
