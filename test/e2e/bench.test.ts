@@ -1,5 +1,6 @@
 import { expect, test } from "bun:test";
-import { COMPILED, processesWith, ROOT } from "./support/fixtures.ts";
+import { readdirSync } from "node:fs";
+import { COMPILED, processesWith, ROOT, TemporaryDirectory } from "./support/fixtures.ts";
 
 interface Measure {
   name: string;
@@ -12,8 +13,10 @@ interface Measure {
 test.if(COMPILED)(
   "npm run bench measures everything it promises, each beside its baseline, and leaves nothing behind",
   async () => {
+    using directory = new TemporaryDirectory();
     const child = Bun.spawn([process.execPath, "scripts/bench.ts", "--quick", "--json"], {
       cwd: ROOT,
+      env: { ...process.env, TMPDIR: directory.root },
       stdout: "pipe",
       stderr: "pipe",
     });
@@ -46,7 +49,8 @@ test.if(COMPILED)(
         expect(measure.baseline).toBeGreaterThan(0);
       }
     }
-    expect(processesWith("cdktr-bench-")).toEqual([]);
+    expect(processesWith(directory.root)).toEqual([]);
+    expect(readdirSync(directory.root)).toEqual([]);
   },
   180_000,
 );
