@@ -89,12 +89,16 @@ test("the history removed under the principal: it says so and begins a new one, 
   await using cluster = await startCluster({ agents: 1, env: IMPATIENT, workflows: WORKFLOWS });
   const before = await trigger(cluster, "quick");
   await runOver(cluster.client, before);
-  await cluster.client.searchLogs({});
+  const runsWithLines = async () => {
+    const { rows } = await cluster.client.searchLogs({});
+    return rows.map(([, , run]) => run);
+  };
+  await until("its line is in the history", async () => (await runsWithLines()).length === 1);
   rmSync(`${cluster.dataDirectory}/app.db`);
   const after = await trigger(cluster, "quick");
   await runOver(cluster.client, after);
-  const { rows } = await cluster.client.searchLogs({});
-  expect(rows.map(([, , run]) => run)).toEqual([after]);
+  await until("the next line is in the new one", async () => (await runsWithLines()).length > 0);
+  expect(await runsWithLines()).toEqual([after]);
   await cluster.principal?.waitFor(
     /history database .* was removed while the principal ran: a new one begins/,
   );

@@ -88,7 +88,7 @@ test("the history's: runs go on, queries say what they cannot show, and no line 
   await cluster.startAgent();
   const before = await trigger(cluster, "chatty");
   await runOver(cluster.client, before);
-  expect(await numbersOf(cluster.client, before)).toEqual(upTo(3000));
+  expect(await numbersOf(cluster.client, before, 3000)).toEqual(upTo(3000));
 
   mounts.fill(history);
   const during = await Promise.all(Array.from({ length: 5 }, () => trigger(cluster, "chatty")));
@@ -103,7 +103,7 @@ test("the history's: runs go on, queries say what they cannot show, and no line 
 
   mounts.free(history);
   await principal.waitFor(/is available again/);
-  for (const id of [before, ...during]) expect(await numbersOf(cluster.client, id)).toEqual(upTo(3000));
+  for (const id of [before, ...during]) expect(await numbersOf(cluster.client, id, 3000)).toEqual(upTo(3000));
 }, 60_000);
 
 test("an agent's: its runs go on, it says so, and what waited in memory is written and delivered", async () => {
@@ -135,7 +135,7 @@ test("an agent's: its runs go on, it says so, and what waited in memory is writt
 
   mounts.free(data);
   await agent.waitFor(/can write its outbox again/);
-  for (const id of [gated, next]) expect(await numbersOf(cluster.client, id)).toEqual(upTo(2000));
+  for (const id of [gated, next]) expect(await numbersOf(cluster.client, id, 2000)).toEqual(upTo(2000));
 }, 60_000);
 
 test("at the start: principal and agent end with status 1 and say which directory it is", async () => {

@@ -3,7 +3,7 @@ import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { PrincipalClient } from "../../../src/protocol/client.ts";
 import type { Cluster } from "../../support/cdktr.ts";
-import { gate } from "../support/fixtures.ts";
+import { gate, until } from "../support/fixtures.ts";
 
 /** A lost agent is noticed in seconds instead of half a minute; a log line is in the history at once. */
 export const IMPATIENT = {
@@ -114,15 +114,20 @@ export function numbers(count: number, behind?: string): string {
   return `${behind === undefined ? "" : `${gate(behind)}; `}seq -f 'line %.0f' 1 ${count}`;
 }
 
-/** The numbers of the lines that a run printed, as they are in the history, in their order. */
-export async function numbersOf(client: PrincipalClient, runId: string): Promise<number[]> {
-  const { rows, warning, truncated } = await client.queryDatabase({
-    sql: `SELECT split_part(payload, ' ', 2)::INTEGER FROM logstore
-          WHERE workflow_instance_id = '${runId}' AND payload LIKE 'line %' ORDER BY seq`,
-    max_rows: 1_000_000,
+/**
+ * The numbers of the lines that a run printed, as they are in the history, in their order, once there are `count`: the end of
+ * a run may be known before its last lines have come.
+ */
+export function numbersOf(client: PrincipalClient, runId: string, count: number): Promise<number[]> {
+  return until(`${count} lines of run ${runId} are in the history`, async () => {
+    const { rows, warning, truncated } = await client.queryDatabase({
+      sql: `SELECT split_part(payload, ' ', 2)::INTEGER FROM logstore
+            WHERE workflow_instance_id = '${runId}' AND payload LIKE 'line %' ORDER BY seq`,
+      max_rows: 1_000_000,
+    });
+    if (truncated) throw new Error("not all lines can be seen");
+    return warning === null && rows.length >= count && rows.map(([number]) => Number(number));
   });
-  if (warning !== null || truncated) throw new Error(`not all lines can be seen: ${warning}`);
-  return rows.map(([number]) => Number(number));
 }
 
 /** 1 to `count`: what {@link numbersOf} gives when nothing is missing, doubled or out of order. */
