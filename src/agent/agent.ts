@@ -89,6 +89,7 @@ export class Agent implements Service {
   #fetch = new AbortController();
   #roomFor: PromiseWithResolvers<void> | undefined;
   #isDraining = false;
+  #isCancelling = false;
   #failure: CdktrError | undefined;
   #ending: Promise<void> | undefined;
 
@@ -187,6 +188,7 @@ export class Agent implements Service {
 
   /** Cancels what runs, takes nothing new, then ends. */
   cancelAll(): void {
+    this.#isCancelling = true;
     this.drain();
     this.#stopAll("cancelled");
   }
@@ -349,6 +351,8 @@ export class Agent implements Service {
       const held: Held = { assignment, run: new DagRun(context), active: true };
       this.#held.set(key, held);
       void this.#execute(parts, held, confirmation);
+      // It was on its way when everything was cancelled.
+      if (this.#isCancelling) held.run.stop("cancelled");
     } catch (error) {
       log.error(`Run ${assignment.workflow_instance_id} cannot be executed: ${errorMessage(error)}`);
       parts.outbox.addReport(
@@ -404,6 +408,11 @@ export class Agent implements Service {
       this.#isDraining = true;
       this.#fetch.abort();
       await this.#fetching;
+      if (this.runningWorkflows > 0) {
+        // The last request for work brought a run: it is finished first.
+        this.#ending = undefined;
+        return;
+      }
       await sweep.stop();
       outbox.flush();
       await this.#deliver(parts);

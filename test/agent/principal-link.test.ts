@@ -109,6 +109,25 @@ describe("orders", () => {
   });
 });
 
+describe("a run that is on its way when the agent is told to end", () => {
+  test.each([
+    ["drain", "run COMPLETED"],
+    ["cancelAll", "run CANCELLED"],
+  ] as const)("%s: %s", async (how, last) => {
+    await using principal = await new ScriptedPrincipal().start();
+    await using fleet = new Fleet();
+    const run = touch(fleet);
+    const agent = await fleet.agent(fleet.config(principal.ports, patient));
+    await principal.until(() => principal.fetchIds.length === 1);
+    principal.onFetchEnd = () => encodeReply("SUCCESS", JSON.stringify(run));
+    agent[how]();
+    principal.wake();
+    await principal.until(() => statuses(principal).includes(last));
+    expect(ran(fleet)).toBe(how === "drain");
+    expect(await agent.done).toBe(0);
+  });
+});
+
 describe("standing", () => {
   test("told to register first, it does, and names what it runs", async () => {
     await using principal = await new ScriptedPrincipal().start();

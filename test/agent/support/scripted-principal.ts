@@ -37,6 +37,8 @@ export class ScriptedPrincipal implements AsyncDisposable {
   onHeartbeat: () => Answer | undefined = () => undefined;
   /** What a heartbeat gets that has waited. */
   onBeatEnd: () => Answer | undefined = () => undefined;
+  /** What a request for work gets that has waited. */
+  onFetchEnd: () => Answer | undefined = () => undefined;
   onRegister: () => Answer | undefined = () => undefined;
 
   async start(): Promise<this> {
@@ -106,7 +108,7 @@ export class ScriptedPrincipal implements AsyncDisposable {
       const { fetch_id } = JSON.parse(fields[1] ?? "");
       this.fetchIds.push(fetch_id);
       const run = this.onFetch(fetch_id);
-      if (run === null) later(() => encodeReply("OK"));
+      if (run === null) later(() => this.onFetchEnd() ?? encodeReply("OK"));
       else reply(run === "lose" ? run : encodeReply("SUCCESS", JSON.stringify(run)));
     } else if (verb === "AGENTREPORT") {
       const { reports } = AgentReports.parse(JSON.parse(fields[0] ?? ""));
