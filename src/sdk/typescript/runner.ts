@@ -13,13 +13,14 @@ import { ListenerService } from "../../events/listener-service.ts";
 import { log as processLog, setLogLevel } from "../../log.ts";
 import { PrincipalClient } from "../../protocol/client.ts";
 import * as sdk from "./index.ts";
+import { forgetVariable } from "./own-environment.ts";
 
 /** What Bun calls a class that has no name of its own. */
 const NAMELESS = /^(?:default|starDefault|.*_default)?$/;
 
 const [file = "", givenName] = process.argv.slice(2);
 // What the listener starts is not to take itself for Bun.
-delete process.env.BUN_BE_BUN;
+forgetVariable("BUN_BE_BUN");
 
 plugin({
   name: "cdktr",
@@ -100,5 +101,15 @@ function tell(error: unknown): void {
   if (error.hint !== undefined) processLog.info(error.hint);
 }
 
-const status = await main();
-process.stderr.write("", () => process.exit(status));
+function exit(status: number): void {
+  process.stderr.write("", () => process.exit(status));
+}
+
+// While main() is awaited, Bun reports these and goes on: a listener that lost a part of itself would look well.
+for (const event of ["uncaughtException", "unhandledRejection"] as const) {
+  process.on(event, (error: unknown) => {
+    tell(error);
+    exit(1);
+  });
+}
+exit(await main());
