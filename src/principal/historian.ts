@@ -160,6 +160,15 @@ export class Historian implements Service {
     else this.#armInterval();
   }
 
+  /**
+   * Resolves when a write has made room for more lines; undefined when there is room, or when nothing can be written now, so that
+   * waiting would help nobody.
+   */
+  room(): Promise<void> | undefined {
+    if (!this.#intake.isFull || this.#failure !== undefined || this.#stopping) return undefined;
+    return this.flush().catch(() => {});
+  }
+
   /** How far a stream has come: its last line in memory or better, and its last line in DuckDB. */
   position(streamId: string): StreamPosition {
     return this.#intake.position(streamId);

@@ -28,6 +28,8 @@ const LINES_PER_LOOK = 200;
 export interface LogSink {
   offer(batch: LogBatch): void;
   position(streamId: string): { received: number; known: boolean };
+  /** Something to wait for before the next batch, when memory is full and a write will make room. */
+  room(): Promise<void> | undefined;
 }
 
 /** Options of {@link LogHub}. */
@@ -140,6 +142,8 @@ export class LogHub implements Service {
     for (const message of messages) {
       this.#counts.frames++;
       await this.#giveTurn();
+      // Batches that wait in the socket hold their agents back; those that come when nothing more fits must be sent again.
+      await this.#o.historian.room();
       let pending: readonly string[];
       try {
         pending = this.#take(message);

@@ -160,6 +160,13 @@ test("while the history is away or full, lines are published live all the same",
   expect(known).toBe(false);
 });
 
+test("a burst beyond the memory of the historian waits: nothing has to be sent again", async () => {
+  using directory = new TestDirectory();
+  await using bench = await Bench.start(directory, { maxHeldBytes: 20_000 });
+  for (let seq = 1; seq <= 20_000; seq += 100) await bench.send(encodeLogBatch(batch(seq, 100)));
+  expect(await bench.historian.waitReceived("s", 20_000, 30_000)).toBe(true);
+});
+
 describe("what is no line", () => {
   test("is dropped, counted and reported once; the lines around it are kept with their numbers", async () => {
     using directory = new TestDirectory();

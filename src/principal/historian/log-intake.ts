@@ -73,6 +73,11 @@ export class LogIntake {
     return this.#bytes;
   }
 
+  /** Whether nothing more is taken until something was written. */
+  get isFull(): boolean {
+    return this.#bytes >= this.#maxBytes;
+  }
+
   /** Lines that are held and not in DuckDB yet. */
   get lines(): number {
     return this.#lines;
@@ -95,7 +100,7 @@ export class LogIntake {
     if (stream === undefined) return 0;
     const last = batch.first_seq + batch.lines.length - 1;
     if (last <= stream.received || batch.first_seq > stream.received + 1) return 0;
-    if (this.#bytes >= this.#maxBytes) return 0;
+    if (this.isFull) return 0;
     const first_seq = stream.received + 1;
     const skipped = first_seq - batch.first_seq;
     const lines = skipped === 0 ? batch.lines : batch.lines.slice(skipped);
