@@ -46,7 +46,8 @@ export async function flushStdout(): Promise<void> {
   buffered = "";
   try {
     sink ??= Bun.stdout.writer();
-    sink.write(text);
+    // Either may be what finds the reader gone.
+    await sink.write(text);
     await sink.flush();
   } catch (error) {
     const code = (error as NodeJS.ErrnoException).code;
