@@ -1,0 +1,194 @@
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import { mkdirSync, renameSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { type Cluster, freePorts, startCluster } from "../../support/cdktr.ts";
+import { PYZMQ } from "../../support/python.ts";
+import { runOver, until } from "../support/fixtures.ts";
+import { postgresMissing, rabbitMissing, skipWithout, startPostgres, startRabbit } from "./servers.ts";
+import { HELLO, Program, PythonListeners, runsBy, whoOf } from "./support.ts";
+
+const noPostgres = await postgresMissing();
+const noRabbit = await rabbitMissing();
+
+let cluster: Cluster;
+let listeners: PythonListeners;
+
+beforeAll(async () => {
+  listeners = await PythonListeners.prepare([
+    PYZMQ,
+    "flask==3.1.2",
+    "pika==1.3.2",
+    "psycopg2-binary==2.9.11",
+  ]);
+  cluster = await startCluster({ agents: 1, workflows: { "hello.yml": HELLO } });
+}, 600_000);
+
+afterAll(async () => {
+  await cluster?.stop();
+  listeners?.[Symbol.dispose]();
+});
+
+/** Runs a Python program to its end. */
+async function python(program: string, ...args: string[]): Promise<string> {
+  await using child = new Program([listeners.python, "-c", program, ...args]);
+  if ((await child.child.exited) !== 0) throw new Error(child.output);
+  return child.output;
+}
+
+test("Flask: a request is a run, its body the parameters, its key makes it one", async () => {
+  const [port = 0] = await freePorts(1);
+  await using webhook = listeners.start(cluster, "flask_webhook.py", { WEBHOOK_PORT: String(port) });
+  await webhook.waitFor(/Running on/);
+  const send = (path: string, body?: string, headers: Record<string, string> = {}) =>
+    fetch(`http://127.0.0.1:${port}${path}`, { method: "POST", body, headers });
+
+  const headers = { "Idempotency-Key": "delivery-1" };
+  const answers = await Promise.all(
+    Array.from({ length: 5 }, async () => (await send("/trigger/hello", '{"who": "Flask"}', headers)).json()),
+  );
+  const [first] = answers as { workflow_instance_id: string }[];
+  expect(answers).toEqual(
+    Array(5).fill({
+      status: "triggered",
+      workflow: "hello",
+      workflow_instance_id: first?.workflow_instance_id,
+    }),
+  );
+  const run = await runOver(cluster.client, first?.workflow_instance_id ?? "");
+  expect([run.status, run.trigger, run.params]).toEqual(["COMPLETED", "listener:webhook", { who: "Flask" }]);
+  expect((await send("/trigger/hello")).status).toBe(200);
+  const unknown = await send("/trigger/helo");
+  expect([unknown.status, await unknown.json()]).toEqual([
+    500,
+    { status: "failed", error: 'There is no workflow "helo": did you mean "hello"?' },
+  ]);
+  expect((await send("/trigger/hello", "{not json")).status).toBe(400);
+  expect((await send("/trigger/hello", "[1]")).status).toBe(400);
+});
+
+test.skipIf(skipWithout(noPostgres))(
+  "PostgreSQL: a NOTIFY is a run",
+  async () => {
+    expect(noPostgres).toBeUndefined();
+    await using server = await startPostgres();
+    const url = `postgresql://postgres@127.0.0.1:${server.port}/postgres`;
+    await using listener = listeners.start(cluster, "postgres_notify.py", { DATABASE_URL: url });
+    await listener.waitFor(/Listening for notifications/);
+    await python(
+      `import psycopg2, sys
+connection = psycopg2.connect(sys.argv[1])
+cursor = connection.cursor()
+for workflow in ("hello", "helo", "hello"):
+    # Equal notifications of one transaction are one.
+    cursor.execute("SELECT pg_notify('workflow_triggers', %s)", [workflow])
+    connection.commit()
+cursor.execute("NOTIFY workflow_triggers, 'hello'")
+connection.rollback()
+`,
+      url,
+    );
+    await listener.waitFor(/Refused, dropped: There is no workflow "helo"/);
+    const runs = await until("two runs", async () => {
+      const found = await runsBy(cluster.client, "listener:postgres");
+      return found.length >= 2 && found;
+    });
+    expect(runs).toHaveLength(2);
+    for (const run of runs) {
+      expect((await runOver(cluster.client, run.workflow_instance_id)).status).toBe("COMPLETED");
+    }
+  },
+  120_000,
+);
+
+test.skipIf(skipWithout(noRabbit))(
+  "RabbitMQ: a message is a run, one that is delivered again is the same, one that is no trigger is dropped",
+  async () => {
+    expect(noRabbit).toBeUndefined();
+    await using server = await startRabbit();
+    await using own = await startCluster({ workflows: { "hello.yml": HELLO } });
+    const environment = { RABBITMQ_HOST: "127.0.0.1", RABBITMQ_PORT: String(server.port) };
+    const publish = (...messages: [id: string, body: string][]) =>
+      python(
+        `import json, pika, sys
+connection = pika.BlockingConnection(pika.ConnectionParameters("127.0.0.1", int(sys.argv[1])))
+channel = connection.channel()
+channel.queue_declare(queue="cdktr-workflows", durable=True)
+for id, body in json.loads(sys.argv[2]):
+    channel.basic_publish("", "cdktr-workflows", body, pika.BasicProperties(message_id=id, delivery_mode=2))
+connection.close()
+`,
+        String(server.port),
+        JSON.stringify(messages),
+      );
+    const message = (who: string) => JSON.stringify({ workflow_id: "hello", params: { who } });
+    await using listener = listeners.start(own, "rabbitmq.py", environment);
+    await listener.waitFor(/Listening for workflow triggers/);
+    await publish(
+      ["1", message("a")],
+      ["1", message("a")],
+      ["2", "no trigger"],
+      ["3", "[]"],
+      ["4", JSON.stringify({ workflow_id: "helo" })],
+      ["5", message("b")],
+    );
+    await until(
+      "the messages are runs",
+      async () => (await runsBy(own.client, "listener:rabbitmq")).length === 2,
+    );
+    expect(listener.output.match(/Not a trigger, dropped/g)).toHaveLength(2);
+    expect(listener.output).toContain("Refused, dropped: There is no workflow");
+
+    // While the principal is away the queue keeps them.
+    own.principal?.kill("SIGKILL");
+    await own.principal?.finished;
+    await publish(...["c", "d", "e"].map((who): [string, string] => [who, message(who)]));
+    await listener.waitFor(/The principal is away/);
+    await own.startPrincipal();
+    const runs = await until("all are runs", async () => {
+      const found = await runsBy(own.client, "listener:rabbitmq");
+      return found.length >= 5 && found;
+    });
+    expect((await whoOf(own.client, runs)).sort()).toEqual(["a", "b", "c", "d", "e"]);
+  },
+  180_000,
+);
+
+test("file watcher: 1,000 files in a moment are 1,000 runs, 1,000 writes to one are few", async () => {
+  await using own = await startCluster({ workflows: { "hello.yml": HELLO } });
+  const inbox = listeners.path("inbox");
+  await using watcher = listeners.start(own, "file_watcher.py", { WATCH_DIRECTORY: inbox });
+  await watcher.waitFor(/Watching/);
+  // The directory appears later than its watcher.
+  mkdirSync(inbox);
+  for (let i = 0; i < 1000; i++) {
+    writeFileSync(join(inbox, `file-${i}`), String(i));
+    writeFileSync(join(inbox, "busy"), "x".repeat(i));
+    // As an editor saves: a new file takes the place of the old one.
+    writeFileSync(join(inbox, ".saved.tmp"), String(i));
+    renameSync(join(inbox, ".saved.tmp"), join(inbox, "saved"));
+  }
+  await until("a run for every file", async () => {
+    const found = await runsBy(own.client, "listener:files");
+    return found.length >= 1002 && found;
+  });
+  const names = await whoOf(own.client, await runsBy(own.client, "listener:files"));
+  expect(new Set(names).size).toBe(1002);
+  expect(names.filter((name) => name.startsWith("file-"))).toHaveLength(1000);
+  expect(names.filter((name) => !name.startsWith("file-")).length).toBeLessThan(20);
+}, 120_000);
+
+test("log lines elsewhere: one JSON object a line", async () => {
+  await using shipper = listeners.start(cluster, "ship_logs.py", {}, ["hello"]);
+  await shipper.waitFor(/subscribed/);
+  const { workflow_instance_id } = await cluster.client.runTask("hello", {
+    params: { who: "elsewhere" },
+    dedupe_key: "elsewhere",
+  });
+  const [line = ""] = await shipper.waitFor(/\{.*hello elsewhere.*\}/);
+  expect(JSON.parse(line)).toMatchObject({
+    workflow_id: "hello",
+    workflow_instance_id,
+    level: "INFO",
+    payload: "hello elsewhere",
+  });
+});
