@@ -2,6 +2,7 @@
  * Data to stdout: buffered, waiting for a slow reader instead of filling memory, and quiet when the reader has gone (`| head`).
  */
 
+import { errorMessage } from "../../errors.ts";
 import { isTerminal } from "./style.ts";
 
 /** Nobody reads stdout any more: not an error, but there is nothing left to do. */
@@ -50,8 +51,10 @@ export async function flushStdout(): Promise<void> {
     await sink.write(text);
     await sink.flush();
   } catch (error) {
-    const code = (error as NodeJS.ErrnoException).code;
-    if (code === "EPIPE" || code === "ECONNRESET") throw new BrokenPipe();
+    // Bun's sink does not give every such error its code.
+    if (/\b(EPIPE|ECONNRESET)\b/.test(`${(error as NodeJS.ErrnoException).code} ${errorMessage(error)}`)) {
+      throw new BrokenPipe();
+    }
     throw error;
   }
 }
