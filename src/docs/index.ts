@@ -35,7 +35,7 @@ export const PAGES: readonly Page[] = [
   page("getting-started", "The first ten minutes", gettingStarted),
   page("workflows", "The whole language of workflow files", workflows),
   page("scheduling", "Cron, time zones, missed firings", scheduling),
-  page("listeners", "Runs for any event; the Python client", listeners),
+  page("listeners", "Runs for any event, in TypeScript and Python", listeners),
   page("cli", "Commands, exit status, JSON, watching runs", cli),
   page("tui", "The terminal UI", tui),
   page("configuration", "Every setting", configuration),
