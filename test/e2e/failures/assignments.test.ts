@@ -52,22 +52,21 @@ test("an agent killed at any moment around an assignment: no run is lost, none r
       "once.yml": shellWorkflow({ a: { sh: `echo "$CDKTR_WORKFLOW_INSTANCE_ID" >> ${ledger}` } }),
     },
   });
-  const runs: string[] = [];
+  let agent = await cluster.startAgent(["--suffix", "mortal"]);
   for (let round = 0; round < 4; round++) {
-    const agent = await cluster.startAgent(["--suffix", "mortal"]);
-    runs.push(...(await Promise.all(Array.from({ length: 5 }, () => trigger(cluster, "once")))));
+    const runs = await Promise.all(Array.from({ length: 5 }, () => trigger(cluster, "once")));
     // The replies are under way, the confirmations too, or the tasks begin: each round it is another moment.
     await Bun.sleep(round * 5);
     agent.kill("SIGKILL");
     await agent.finished;
-  }
-  await cluster.startAgent(["--suffix", "mortal"]);
-  for (const run of runs) {
-    const over = await runOver(cluster.client, run);
-    expect(over.status).toBe("COMPLETED");
-    const ran = linesOf(ledger).filter((line) => line === run).length;
-    expect(ran).toBeGreaterThanOrEqual(1);
-    expect(ran).toBeLessThanOrEqual(over.attempts.length);
+    agent = await cluster.startAgent(["--suffix", "mortal"]);
+    for (const run of runs) {
+      const over = await runOver(cluster.client, run);
+      expect(over.status).toBe("COMPLETED");
+      const ran = linesOf(ledger).filter((line) => line === run).length;
+      expect(ran).toBeGreaterThanOrEqual(1);
+      expect(ran).toBeLessThanOrEqual(over.attempts.length);
+    }
   }
 }, 60_000);
 
