@@ -1,6 +1,6 @@
 /**
  * Makes the pictures of the terminal UI that the README shows: `npm run capture`. A live principal with two agents, real runs of
- * example workflows, the executable in tmux; what the terminal shows is written to docs/images/*.svg as it is.
+ * example workflows, the executable in tmux; what the terminal shows is written to src/docs/images/*.svg as it is.
  */
 import { cpSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -73,7 +73,7 @@ mkdirSync(IMAGES, { recursive: true });
 function capture(name: string, title: string): void {
   const svg = screenToSvg(tmux.screen(true), WIDTH, HEIGHT, title);
   writeFileSync(join(IMAGES, `${name}.svg`), svg);
-  console.log(`docs/images/${name}.svg`);
+  console.log(`src/docs/images/${name}.svg`);
 }
 
 tmux.type(`${process.env.CDKTR_TEST_BINARY ?? join(ROOT, "dist/cdktr")} ui`);
