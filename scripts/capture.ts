@@ -12,7 +12,7 @@ import { ensureUv } from "./support/tools.ts";
 
 const WIDTH = 120;
 const HEIGHT = 32;
-const IMAGES = join(ROOT, "docs", "images");
+const IMAGES = join(ROOT, "src", "docs", "images");
 
 const task = (id: string, sh: string, depends: readonly string[] = []) =>
   `  ${id}:\n    name: ${id}\n    depends: ${JSON.stringify(depends)}\n    config: !Subprocess\n      cmd: sh\n      args: ["-c", ${JSON.stringify(sh)}]\n`;
