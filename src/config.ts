@@ -120,6 +120,13 @@ export const SETTINGS = {
     "a path",
     () => join(process.env.XDG_CACHE_HOME || join(homedir(), ".cache"), "cdktr"),
   ),
+  CDKTR_WEBHOOK_HOST: setting(
+    "Address on which the webhooks of workflow files are served",
+    z.string().min(1),
+    "a host name or an IP address",
+    "127.0.0.1",
+  ),
+  CDKTR_WEBHOOK_PORT: setting("Port of the webhooks of workflow files", port, "1 to 65535", 5564),
   CDKTR_TUI_STATUS_REFRESH_INTERVAL_MS: setting(
     "Time between refreshes of the terminal UI's status",
     positive,

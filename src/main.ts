@@ -16,7 +16,7 @@ export const root: Command = command({
     description: "Runs workflows: a principal coordinates, agents execute, history lands in DuckDB.",
   },
   subCommands: {
-    start: lazy("Run a principal or an agent in the foreground", () => import("./cli/start.ts")),
+    start: lazy("Run a principal, an agent or listeners in the foreground", () => import("./cli/start.ts")),
     run: lazy("Trigger a workflow (short for 'task run')", () => import("./cli/task/run.ts")),
     task: lazy("Trigger workflows", () => import("./cli/task.ts")),
     workflow: lazy("Look at workflow definitions and check them", () => import("./cli/workflow.ts")),

@@ -440,6 +440,7 @@ export class WorkflowDirectory implements Service, WorkflowSource {
       catchup: definition.catchup,
       schedule_cursor_ms: this.#cursors.get(definition.id)?.cursor_ms ?? null,
       params: definition.params,
+      ...(definition.on === undefined ? {} : { on: definition.on }),
       tasks: definition.tasks.length,
       error: workflow.error,
     };

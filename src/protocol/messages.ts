@@ -181,6 +181,8 @@ export const WorkflowSummary = z.object({
   /** When the file was first seen with this cron, or the last firing that became a run. */
   schedule_cursor_ms: z.number().nullable(),
   params: WorkflowDefinition.shape.params,
+  /** Events, beside cron, that run it. */
+  on: WorkflowDefinition.shape.on,
   tasks: z.number().int(),
   /** Why the file as it is now does not load; the last valid version is in force. */
   error: z.string().nullable(),

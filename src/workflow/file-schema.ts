@@ -272,6 +272,55 @@ const ParamFile = z
     return param;
   });
 
+/** A scalar of a fixed form. */
+const formed = (pattern: RegExp, message: string, help: string) =>
+  z
+    .string()
+    .superRefine((value, ctx) => {
+      if (!pattern.test(value)) report(ctx, { code: "E014", message, help });
+    })
+    .meta({ pattern: pattern.source });
+
+const WebhookFile = block({
+  path: formed(
+    /^\/[A-Za-z0-9._~/-]{1,200}$/,
+    "is not the path of a URL",
+    'begin with "/" and go on with letters, digits and . _ ~ - /',
+  ).describe("Path of the URL"),
+  secret: formed(
+    /^(env:[A-Za-z_][A-Za-z0-9_]*|file:.+|none)$/,
+    "must say where the secret is",
+    "write env:VARIABLE, file:PATH, or none: secrets themselves do not belong into workflow files",
+  ).describe("Where the secret is with which senders sign: env:VARIABLE, file:PATH, or none"),
+  method: withDefault(z.enum(["POST", "PUT", "GET"]), "POST").describe("Method of the request"),
+}).describe("Runs the workflow when an HTTP request comes");
+
+const FileTriggerFile = block({
+  glob: filled().describe("Files to watch; a relative one starts at the listener's working directory"),
+  events: withDefault(z.array(z.enum(["created", "changed", "deleted"])).min(1), [
+    "created",
+    "changed",
+  ]).describe("What must happen to them"),
+  settle: withDefault(duration(1), 500, "500ms").describe("How long a file must be quiet before it counts"),
+}).describe("Runs the workflow when files appear, change or go");
+
+const AfterWorkflowFile = block({
+  id: formed(
+    IDENTIFIER,
+    "is not the id of a workflow",
+    "write its path with dots: etl/daily.yml is etl.daily",
+  ).describe("Id of the other workflow"),
+  status: withDefault(z.array(z.enum(["COMPLETED", "FAILED", "CRASHED", "CANCELLED"])).min(1), [
+    "COMPLETED",
+  ]).describe("How its run must have ended"),
+}).describe("Runs the workflow after a run of another one");
+
+const OnFile = block({
+  webhook: optional(WebhookFile),
+  file: optional(FileTriggerFile),
+  workflow: optional(AfterWorkflowFile),
+});
+
 /** A whole workflow file. */
 export const WorkflowFile = block({
   name: name().describe("Name for people"),
@@ -284,6 +333,7 @@ export const WorkflowFile = block({
   catchup: withDefault(z.enum(["none", "latest", "all"]), "latest").describe(
     "What happens to firings that were missed while the principal was down",
   ),
+  on: optional(OnFile).describe("Further events that run it; cdktr docs listeners"),
   failover: withDefault(z.enum(["rerun", "never"]), "rerun").describe(
     "What happens to a run whose agent died: it goes to another agent, or not",
   ),

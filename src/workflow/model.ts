@@ -59,6 +59,31 @@ export const ParamDefinition = z.object({
   default: z.string().nullable(),
 });
 
+/** Events, beside cron, that run a workflow. */
+export const TriggerDefinitions = z.object({
+  webhook: z
+    .object({
+      path: z.string(),
+      /** `env:VARIABLE`, `file:PATH` or `none`: where the listener finds the secret. */
+      secret: z.string(),
+      method: z.enum(["POST", "PUT", "GET"]),
+    })
+    .nullable(),
+  file: z
+    .object({
+      glob: z.string(),
+      events: z.array(z.enum(["created", "changed", "deleted"])),
+      settle_ms: z.number().int().positive(),
+    })
+    .nullable(),
+  workflow: z
+    .object({
+      id: z.string(),
+      status: z.array(z.enum(["COMPLETED", "FAILED", "CRASHED", "CANCELLED"])),
+    })
+    .nullable(),
+});
+
 export const WorkflowDefinition = z.object({
   id: z.string().regex(IDENTIFIER),
   name: z.string(),
@@ -70,6 +95,8 @@ export const WorkflowDefinition = z.object({
   start_time_ms: z.number().int().nullable(),
   /** What happens to firings missed while the principal was down. */
   catchup: z.enum(["none", "latest", "all"]),
+  /** Left out when there are none. */
+  on: TriggerDefinitions.optional(),
   /** What happens to a run whose agent died. */
   failover: z.enum(["rerun", "never"]),
   timeout_ms: z.number().int().positive().nullable(),
@@ -85,4 +112,5 @@ export type TaskConfig = z.infer<typeof TaskConfig>;
 export type RetryPolicy = z.infer<typeof RetryPolicy>;
 export type TaskDefinition = z.infer<typeof TaskDefinition>;
 export type ParamDefinition = z.infer<typeof ParamDefinition>;
+export type TriggerDefinitions = z.infer<typeof TriggerDefinitions>;
 export type WorkflowDefinition = z.infer<typeof WorkflowDefinition>;

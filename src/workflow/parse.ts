@@ -4,7 +4,12 @@ import { type Diagnostic, type Finding, fileDiagnostic, locate } from "./diagnos
 import { nearest } from "./did-you-mean.ts";
 import { TASK_TAGS, type TaskFile, VARIABLE_NAME, WorkflowFile } from "./file-schema.ts";
 import { findingsOfIssues, type IssuePath, nodeAt, placeOf } from "./issues.ts";
-import { IDENTIFIER, type TaskDefinition, type WorkflowDefinition } from "./model.ts";
+import {
+  IDENTIFIER,
+  type TaskDefinition,
+  type TriggerDefinitions,
+  type WorkflowDefinition,
+} from "./model.ts";
 import { isOwnVariable, paramVariable } from "./params.ts";
 import { NO_RETRY } from "./retry.ts";
 import { SourceText } from "./source-text.ts";
@@ -59,7 +64,7 @@ export function parseWorkflow(text: string, source: ParseSource): ParseResult {
     ]);
   }
 
-  findings.push(...checkTags(root), ...checkNames(root), ...checkTasks(root));
+  findings.push(...checkTags(root), ...checkNames(root), ...checkTasks(root), ...checkAfter(root, source.id));
   const checked = WorkflowFile.safeParse(root.value);
   if (!checked.success) {
     const hasNoTasks = findings.some((finding) => finding.code === "E013");
@@ -210,6 +215,20 @@ function checkNames(root: Located): Finding[] {
   return findings;
 }
 
+/** A workflow that runs after itself would never stop. */
+function checkAfter(root: Located, id: string): Finding[] {
+  const path = ["on", "workflow", "id"];
+  if (nodeAt(root, path)?.value !== id) return [];
+  return [
+    {
+      code: "E014",
+      message: "a workflow cannot run after itself",
+      help: "name another workflow",
+      ...placeOf(root, path),
+    },
+  ];
+}
+
 /** What is legal but does nothing. */
 function checkEffects(file: WorkflowFile, root: Located): Finding[] {
   const findings: Finding[] = [];
@@ -250,6 +269,7 @@ function definitionOf(file: WorkflowFile, id: string, order: readonly string[]):
     timezone: file.timezone,
     start_time_ms: file.start_time,
     catchup: file.catchup,
+    ...(file.on === null ? {} : { on: triggersOf(file.on) }),
     failover: file.failover,
     timeout_ms: file.timeout,
     env: { ...file.env },
@@ -258,6 +278,15 @@ function definitionOf(file: WorkflowFile, id: string, order: readonly string[]):
       const task = file.tasks[taskId];
       return task === undefined ? [] : [taskOf(taskId, task)];
     }),
+  };
+}
+
+function triggersOf({ webhook, file, workflow }: NonNullable<WorkflowFile["on"]>): TriggerDefinitions {
+  return {
+    webhook,
+    file:
+      file === null ? null : { glob: file.glob, events: [...new Set(file.events)], settle_ms: file.settle },
+    workflow: workflow === null ? null : { id: workflow.id, status: [...new Set(workflow.status)] },
   };
 }
 

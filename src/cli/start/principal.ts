@@ -1,8 +1,9 @@
 import type { Config } from "../../config.ts";
+import { DeclaredTriggers } from "../../events/declared/declared-triggers.ts";
 import { log, setLogLevel } from "../../log.ts";
 import { Principal } from "../../principal/principal.ts";
 import { PrincipalClient } from "../../protocol/client.ts";
-import { startServices, stopServices } from "../../service.ts";
+import { type Service, startServices, stopServices } from "../../service.ts";
 import { AgentChild } from "../support/agent-child.ts";
 import { command } from "../support/command.ts";
 import { settings } from "../support/connect.ts";
@@ -16,6 +17,11 @@ export default command({
   args: {
     "with-agent": { type: "boolean", description: "Run an agent beside it, as a process that is kept alive" },
     scheduler: { type: "boolean", default: true, negativeDescription: "Do not fire schedules" },
+    listeners: {
+      type: "boolean",
+      default: true,
+      negativeDescription: "Do not serve the triggers that workflow files declare under on:",
+    },
     port: {
       type: "string",
       alias: "p",
@@ -98,7 +104,9 @@ export default command({
       agent?.requestStop();
       stop.resolve();
     });
-    const services = agent === undefined ? [principal] : [principal, agent];
+    const services: Service[] = [principal];
+    if (args.listeners) services.push(new DeclaredTriggers(ownClientConfig(config)));
+    if (agent !== undefined) services.push(agent);
     try {
       await startServices(services);
       try {
@@ -135,6 +143,11 @@ async function announce(config: Config, { ports }: Principal): Promise<void> {
   } finally {
     await client.close();
   }
+}
+
+/** The settings of a client of this principal on its own host. */
+function ownClientConfig(config: Config): Config {
+  return { ...config, CDKTR_PRINCIPAL_HOST: reachableHost(config.CDKTR_PRINCIPAL_HOST) };
 }
 
 /** An address at which this host reaches what is bound to `host`. */

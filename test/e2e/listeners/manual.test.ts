@@ -1,22 +1,38 @@
 /** Every program that the page on listeners shows is run as it stands there. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { writeFileSync } from "node:fs";
+import { mkdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { codeBlocks } from "../../../src/cli/support/markdown.ts";
 import { findPage } from "../../../src/docs/index.ts";
-import { type Cluster, startCluster } from "../../support/cdktr.ts";
+import { type Cluster, freePorts, startCluster } from "../../support/cdktr.ts";
 import { PYZMQ } from "../../support/python.ts";
-import { until } from "../support/fixtures.ts";
+import { runOver, until } from "../support/fixtures.ts";
 import { HELLO, type Program, PythonListeners, runsBy } from "./support.ts";
 
 const blocks = codeBlocks(findPage("listeners")?.text ?? "");
 const programs = (language: string) => blocks.filter((block) => block.language === language);
 
+let webhookPort = 0;
 let cluster: Cluster;
 let listeners: PythonListeners;
 
 beforeAll(async () => {
   listeners = await PythonListeners.prepare([PYZMQ]);
-  cluster = await startCluster({ agents: 1, workflows: { "hello.yml": HELLO } });
+  [webhookPort = 0] = await freePorts(1);
+  const [deploy = "", inbox = "", report = ""] = programs("yaml").map((block) => block.text);
+  cluster = await startCluster({
+    agents: 1,
+    env: { CDKTR_WEBHOOK_PORT: String(webhookPort), DEPLOY_SECRET: "It's a secret to everybody" },
+    workflows: {
+      "hello.yml": HELLO,
+      "deploy.yml": deploy,
+      "import.yml": inbox,
+      "report.yml": report,
+      "etl/daily.yml": HELLO,
+    },
+  });
+  await cluster.principal?.waitFor(/Webhooks are served/);
+  await cluster.principal?.waitFor(/Watching/);
 }, 180_000);
 
 afterAll(async () => {
@@ -27,7 +43,10 @@ afterAll(async () => {
 function startPython(index: number): Program {
   const file = listeners.path(`snippet-${index}.py`);
   // The only thing that a reader may have to change is where the principal is.
-  const text = programs("python")[index]?.text.replace("port=5561", `port=${cluster.ports.api}`) ?? "";
+  const text =
+    programs("python")
+      [index]?.text.replace("port=5561", `port=${cluster.ports.api}`)
+      .replace(":5564", `:${webhookPort}`) ?? "";
   writeFileSync(file, text);
   return listeners.start(cluster, file);
 }
@@ -42,25 +61,49 @@ function hello(who: string): Promise<unknown> {
   return cluster.client.runTask("hello", { params: { who }, dedupe_key: crypto.randomUUID() });
 }
 
-test("the page shows three programs in Python and two in TypeScript", () => {
-  expect([programs("python").length, programs("ts").length]).toEqual([3, 2]);
+test("the page shows four programs in Python and two in TypeScript", () => {
+  expect([programs("python").length, programs("ts").length]).toEqual([4, 2]);
   const known = new Set(["python", "ts", "sh", "yaml"]);
   expect(blocks.filter((block) => !known.has(block.language ?? "")).map((block) => block.line)).toEqual([]);
 });
 
-test("Python: the client", async () => {
+test("the webhook, and the sender that signs", async () => {
   await using program = startPython(0);
+  await program.child.exited;
+  expect(JSON.parse(program.output)).toMatchObject({ workflow_id: "deploy", buffered: false });
+  const [run] = await runsBy(cluster.client, "listener:webhook");
+  const details = await runOver(cluster.client, run?.workflow_instance_id ?? "");
+  expect([details.status, details.params]).toEqual(["COMPLETED", { ref: "main", body: '{"ref": "main"}' }]);
+});
+
+test("the watched files, and what runs after another workflow", async () => {
+  writeFileSync(join(cluster.directory, "inbox.csv"), "not in the inbox");
+  mkdirSync(join(cluster.directory, "inbox/deep"), { recursive: true });
+  writeFileSync(join(cluster.directory, "inbox/deep/a.csv"), "1\n2\n");
+  const [run] = await until("the file's run", async () => {
+    const runs = await runsBy(cluster.client, "listener:file");
+    return runs.length > 0 && runs;
+  });
+  const details = await runOver(cluster.client, run?.workflow_instance_id ?? "");
+  expect(details.params).toEqual({ path: join(cluster.directory, "inbox/deep/a.csv") });
+  const { workflow_instance_id } = await cluster.client.runTask("etl.daily", { dedupe_key: "daily" });
+  await runOver(cluster.client, workflow_instance_id);
+  await until("the report", async () => (await runsBy(cluster.client, "workflow")).length === 1);
+});
+
+test("Python: the client", async () => {
+  await using program = startPython(1);
   await program.child.exited;
   expect(program.output).toBe("COMPLETED\n");
 });
 
 test("Python: the listener", async () => {
-  await using _program = startPython(1);
+  await using _program = startPython(2);
   await until("a run", async () => (await runsBy(cluster.client, "listener:minutely")).length === 1);
 });
 
 test("Python: the log", async () => {
-  await using program = startPython(2);
+  await using program = startPython(3);
   let shown: string | undefined;
   // It does not say when it is subscribed.
   while (shown === undefined) {

@@ -1,0 +1,61 @@
+import { DeclaredTriggers } from "../../events/declared/declared-triggers.ts";
+import { log, setLogLevel } from "../../log.ts";
+import { startServices, stopServices } from "../../service.ts";
+import { command } from "../support/command.ts";
+import { settings } from "../support/connect.ts";
+import { principalArg } from "../support/globals.ts";
+import { drainStderr } from "../support/report.ts";
+import { onStopSignals } from "../support/signals.ts";
+
+export default command({
+  meta: { name: "listeners", description: "Serve the triggers that workflow files declare" },
+  args: {
+    host: {
+      type: "string",
+      valueHint: "ADDRESS",
+      description: "Address of the webhooks (else CDKTR_WEBHOOK_HOST)",
+    },
+    port: {
+      type: "string",
+      alias: "p",
+      valueHint: "N",
+      description: "Port of the webhooks (else CDKTR_WEBHOOK_PORT)",
+    },
+    "data-dir": {
+      type: "string",
+      valueHint: "DIR",
+      description: "Where triggers wait while the principal is away (else CDKTR_APP_DATA_DIRECTORY)",
+    },
+    ...principalArg,
+  },
+  extras: {
+    details:
+      "Webhooks, watched files and runs of other workflows, as workflow files declare them under on:. The principal serves them itself unless it was started with --no-listeners; this command serves them on another host, or apart from it. Runs in the foreground until TERM or Ctrl-C.",
+    topic: "listeners",
+    examples: [
+      {
+        command: "cdktr start listeners --principal 10.0.0.5:5561 --port 8080",
+        does: "on another host, beside `start principal --no-listeners`",
+      },
+    ],
+  },
+  async run({ args }) {
+    const { values: config } = settings(args.principal, {
+      CDKTR_WEBHOOK_HOST: args.host,
+      CDKTR_WEBHOOK_PORT: args.port,
+      CDKTR_APP_DATA_DIRECTORY: args["data-dir"],
+    });
+    setLogLevel(config.CDKTR_LOG_LEVEL);
+    const stop = Promise.withResolvers<void>();
+    const ignoreSignals = onStopSignals(() => stop.resolve());
+    const services = [new DeclaredTriggers(config)];
+    await startServices(services);
+    log.info(
+      `Serving what the workflows of ${config.CDKTR_PRINCIPAL_HOST}:${config.CDKTR_PRINCIPAL_PORT} declare`,
+    );
+    await stop.promise;
+    await stopServices(services);
+    ignoreSignals();
+    await drainStderr();
+  },
+});

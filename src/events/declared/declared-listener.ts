@@ -1,0 +1,85 @@
+/** The base of listeners whose events the workflow files declare under `on:`. */
+import type { ConsolaInstance } from "consola";
+import { errorMessage } from "../../errors.ts";
+import { RequestRefusedError } from "../../protocol/client.ts";
+import type { WorkflowSummary } from "../../protocol/messages.ts";
+import { EventListener } from "../event-listener.ts";
+
+/** The longest time between two looks at the workflows, ms. Changes are heard of at once, but not from a principal that died meanwhile. */
+const REFRESH_MS = 5000;
+const FIRST_RETRY_MS = 100;
+const LAST_RETRY_MS = 2000;
+
+/** Follows the workflows and hands them on whenever they changed. */
+export abstract class DeclaredListener extends EventListener {
+  protected readonly log: ConsolaInstance;
+
+  constructor(log: ConsolaInstance) {
+    super();
+    this.log = log;
+  }
+
+  /** Takes over the workflows as they are now. */
+  protected abstract take(workflows: readonly WorkflowSummary[]): void;
+
+  async startListening(): Promise<void> {
+    const { signal } = this;
+    let revision: string | undefined;
+    let retryMs = FIRST_RETRY_MS;
+    while (!signal.aborted) {
+      try {
+        const wait_ms = revision === undefined ? 0 : REFRESH_MS;
+        const present = await this.client.watchWorkflows({ revision, wait_ms }, { signal });
+        if (present !== revision) this.take(Object.values(await this.client.listWorkflows({ signal })));
+        revision = present;
+        retryMs = FIRST_RETRY_MS;
+      } catch (error) {
+        if (signal.aborted) return;
+        this.log.debug(`The workflows cannot be asked for: ${errorMessage(error)}`);
+        await pause(retryMs, signal);
+        retryMs = Math.min(retryMs * 2, LAST_RETRY_MS);
+      }
+    }
+  }
+
+  /**
+   * Triggers a workflow with those of the offered values that it declares as parameters.
+   * @returns false when the principal refused it, which is logged
+   */
+  protected async fire(
+    workflow: WorkflowSummary,
+    offered: Readonly<Record<string, string>>,
+    dedupeKey: string,
+  ): Promise<boolean> {
+    try {
+      await this.runWorkflow(workflow.id, { params: paramsFor(workflow, offered), dedupeKey });
+      return true;
+    } catch (error) {
+      if (!(error instanceof RequestRefusedError)) throw error;
+      this.log.error(`Workflow ${workflow.id} was triggered, but cannot run: ${error.message}`);
+      return false;
+    }
+  }
+}
+
+/** Those of the offered values that the workflow declares as parameters. */
+export function paramsFor(
+  workflow: WorkflowSummary,
+  offered: Readonly<Record<string, string>>,
+): Record<string, string> {
+  return Object.fromEntries(Object.entries(offered).filter(([name]) => Object.hasOwn(workflow.params, name)));
+}
+
+/** Resolves after a time, or at once when the signal aborts. */
+export function pause(ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) return resolve();
+    const done = () => {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", done);
+      resolve();
+    };
+    const timer = setTimeout(done, ms);
+    signal.addEventListener("abort", done, { once: true });
+  });
+}

@@ -1,0 +1,73 @@
+/** From what files are there, look by look, to what happened to them: each change once, when the file has been quiet. */
+
+/** Something that happened to a file. */
+export interface FileEvent {
+  readonly kind: "created" | "changed" | "deleted";
+  readonly path: string;
+  /** The version that it has; of one that is gone, the version that it had. */
+  readonly version: string;
+}
+
+interface Unsettled {
+  /** The version that was seen last; null while the file is not there. */
+  readonly version: string | null;
+  readonly sinceMs: number;
+}
+
+/** What is known of a set of files. What is there at the first look is no event. */
+export class FileChanges {
+  readonly #settleMs: number;
+  #known: Map<string, string> | undefined;
+  readonly #unsettled = new Map<string, Unsettled>();
+
+  constructor(settleMs: number) {
+    this.#settleMs = settleMs;
+  }
+
+  /** Whether there was no look yet. */
+  get isNew(): boolean {
+    return this.#known === undefined;
+  }
+
+  /**
+   * Takes a look: the files that are there with their versions. Returns what has happened and is settled; it is returned
+   * again by later looks until {@link done} is called.
+   * @param nowMs monotonic time
+   */
+  see(present: ReadonlyMap<string, string>, nowMs: number): FileEvent[] {
+    if (this.#known === undefined) {
+      this.#known = new Map(present);
+      return [];
+    }
+    const known = this.#known;
+    for (const path of new Set([...present.keys(), ...known.keys()])) {
+      const version = present.get(path) ?? null;
+      if (version === (known.get(path) ?? null)) {
+        // As before: a file that a program replaced is there again, or nothing happened at all.
+        this.#unsettled.delete(path);
+      } else if (this.#unsettled.get(path)?.version !== version || !this.#unsettled.has(path)) {
+        this.#unsettled.set(path, { version, sinceMs: nowMs });
+      }
+    }
+    const events: FileEvent[] = [];
+    for (const [path, { version, sinceMs }] of this.#unsettled) {
+      if (!present.has(path) && !known.has(path)) {
+        // Came and went before it was quiet.
+        this.#unsettled.delete(path);
+        continue;
+      }
+      if (nowMs - sinceMs < this.#settleMs) continue;
+      const before = known.get(path);
+      if (version === null) events.push({ kind: "deleted", path, version: before ?? "" });
+      else events.push({ kind: before === undefined ? "created" : "changed", path, version });
+    }
+    return events;
+  }
+
+  /** The event was dealt with. */
+  done(event: FileEvent): void {
+    if (event.kind === "deleted") this.#known?.delete(event.path);
+    else this.#known?.set(event.path, event.version);
+    this.#unsettled.delete(event.path);
+  }
+}

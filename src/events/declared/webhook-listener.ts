@@ -1,0 +1,232 @@
+/** Serves the webhooks that workflow files declare: a request that is signed is a run. */
+import { createHash } from "node:crypto";
+import type { ConsolaInstance } from "consola";
+import { type Clock, systemClock } from "../../clock.ts";
+import { errorMessage } from "../../errors.ts";
+import { RequestRefusedError } from "../../protocol/client.ts";
+import type { WorkflowSummary } from "../../protocol/messages.ts";
+import { DeclaredListener, paramsFor, pause } from "./declared-listener.ts";
+import { RateLimit } from "./rate-limit.ts";
+import { checkSignature, readSecret } from "./webhook-signature.ts";
+
+/** The largest body, bytes. */
+export const MAX_BODY_BYTES = 1024 * 1024;
+/** The longest value of a parameter. */
+const MAX_PARAM_BYTES = 64 * 1024;
+/** Requests of one webhook: so many at once, then so many a second. Those that are refused count too. */
+const BURST = 100;
+const PER_SECOND = 20;
+/** Signatures that are remembered, so that none passes twice under another delivery id. */
+const REMEMBERED = 10_000;
+/** A port that is in use is tried again after this, ms. */
+const BIND_RETRY_MS = 5000;
+/** How long open connections may take when it ends, ms. */
+const STOP_MS = 1000;
+/** Headers that say nothing about the event, or too much about the sender. */
+const LEFT_OUT = /^(authorization|cookie|x-hub-signature(-256)?|x-cdktr-signature)$/;
+
+interface Hook {
+  readonly workflow: WorkflowSummary;
+  readonly method: string;
+  readonly secret: string;
+  readonly limit: RateLimit;
+}
+
+/** Where it listens. */
+export interface WebhookOptions {
+  readonly host: string;
+  readonly port: number;
+  readonly log: ConsolaInstance;
+  readonly clock?: Clock;
+}
+
+/** The HTTP server; it listens only while a workflow has a webhook. */
+export class WebhookListener extends DeclaredListener {
+  override readonly name = "webhook";
+  readonly #options: WebhookOptions;
+  readonly #clock: Clock;
+  #hooks: ReadonlyMap<string, Hook> = new Map();
+  readonly #signatures = new Map<string, string>();
+  #server: Bun.Server<undefined> | undefined;
+  #binding = false;
+
+  constructor(options: WebhookOptions) {
+    super(options.log);
+    this.#options = options;
+    this.#clock = options.clock ?? systemClock;
+  }
+
+  override async stopListening(): Promise<void> {
+    const server = this.#server;
+    if (server === undefined) return;
+    // Those that are being answered are answered; connections that are only held open are not waited for.
+    let timer: Timer | undefined;
+    const patience = new Promise<void>((done) => {
+      timer = setTimeout(done, STOP_MS);
+    });
+    await Promise.race([server.stop(), patience]);
+    clearTimeout(timer);
+    await server.stop(true);
+  }
+
+  protected override take(workflows: readonly WorkflowSummary[]): void {
+    const hooks = new Map<string, Hook>();
+    for (const workflow of workflows.toSorted((a, b) => (a.id < b.id ? -1 : 1))) {
+      const webhook = workflow.on?.webhook;
+      if (webhook == null) continue;
+      const other = hooks.get(webhook.path);
+      if (other !== undefined) {
+        this.log.error(
+          `The webhook ${webhook.path} of workflow ${workflow.id} is that of ${other.workflow.id} already`,
+        );
+        continue;
+      }
+      const before = this.#hooks.get(webhook.path);
+      hooks.set(webhook.path, {
+        workflow,
+        method: webhook.method,
+        secret: webhook.secret,
+        limit: before?.limit ?? new RateLimit(BURST, PER_SECOND, this.#clock.monotonic()),
+      });
+    }
+    this.#hooks = hooks;
+    if (hooks.size > 0) void this.#bind();
+    else if (this.#server !== undefined) {
+      void this.#server.stop();
+      this.#server = undefined;
+    }
+  }
+
+  async #bind(): Promise<void> {
+    if (this.#binding || this.#server !== undefined) return;
+    this.#binding = true;
+    let told = false;
+    while (this.#server === undefined && this.#hooks.size > 0 && !this.signal.aborted) {
+      try {
+        this.#server = Bun.serve({
+          hostname: this.#options.host,
+          port: this.#options.port,
+          maxRequestBodySize: MAX_BODY_BYTES,
+          // Whoever opens connections and says nothing does not hold them for long.
+          idleTimeout: 10,
+          fetch: (request) => this.#answer(request),
+          error: (error) => {
+            this.log.error(`A webhook failed: ${error.message}`);
+            return reply(500, { error: "the webhook failed; see the log of the listener" });
+          },
+        });
+        this.log.info(
+          `Webhooks are served at http://${this.#options.host}:${this.#server.port}: ${[...this.#hooks.keys()].join(", ")}`,
+        );
+      } catch (error) {
+        if (!told) this.log.error(`Webhooks cannot be served: ${errorMessage(error)}; trying on`);
+        told = true;
+        await pause(BIND_RETRY_MS, this.signal);
+      }
+    }
+    this.#binding = false;
+  }
+
+  async #answer(request: Request): Promise<Response> {
+    const url = new URL(request.url);
+    const hook = this.#hooks.get(url.pathname);
+    if (hook === undefined) return reply(404, { error: `there is no webhook ${url.pathname}` });
+    if (request.method !== hook.method) {
+      return reply(405, { error: `this webhook takes ${hook.method}` }, { Allow: hook.method });
+    }
+    if (!hook.limit.take(this.#clock.monotonic())) {
+      return reply(
+        429,
+        { error: `too many requests: ${PER_SECOND} a second are taken` },
+        { "Retry-After": "1" },
+      );
+    }
+    const body = new Uint8Array(await request.arrayBuffer());
+    let secret: string | null;
+    try {
+      secret = readSecret(hook.secret);
+    } catch (error) {
+      this.log.error(`The webhook ${url.pathname} has no secret: ${errorMessage(error)}`);
+      return reply(503, { error: "the webhook is not set up; see the log of the listener" });
+    }
+    const verdict = checkSignature(request.headers, body, secret, this.#clock.now());
+    if (!verdict.ok) return reply(verdict.status, { error: verdict.why });
+    if (verdict.signature !== null && this.#isReplayed(verdict.signature, verdict.deliveryId)) {
+      return reply(409, { error: "this signature has come already, with another delivery id" });
+    }
+    const offered = offeredBy(request, url, body, verdict.deliveryId);
+    if (offered instanceof Response) return offered;
+    const params = paramsFor(hook.workflow, offered);
+    const long = Object.keys(params).find((name) => Buffer.byteLength(params[name] ?? "") > MAX_PARAM_BYTES);
+    if (long !== undefined) {
+      return reply(413, { error: `the parameter ${long} would be longer than ${MAX_PARAM_BYTES} bytes` });
+    }
+    return this.#trigger(hook, params, verdict.deliveryId ?? verdict.signature);
+  }
+
+  async #trigger(hook: Hook, params: Record<string, string>, event: string | null): Promise<Response> {
+    const { id } = hook.workflow;
+    const dedupeKey =
+      event === null ? undefined : `webhook:${id}:${createHash("sha256").update(event).digest("hex")}`;
+    try {
+      const { workflow_instance_id, buffered } = await this.runWorkflow(id, { params, dedupeKey });
+      return reply(202, { workflow_id: id, workflow_instance_id, buffered });
+    } catch (error) {
+      if (error instanceof RequestRefusedError) return reply(422, { error: error.message });
+      return reply(503, { error: errorMessage(error) }, { "Retry-After": "5" });
+    }
+  }
+
+  #isReplayed(signature: string, deliveryId: string | null): boolean {
+    const known = this.#signatures.get(signature);
+    const id = deliveryId ?? "";
+    if (known !== undefined) return known !== id;
+    this.#signatures.set(signature, id);
+    if (this.#signatures.size > REMEMBERED) {
+      const [oldest] = this.#signatures.keys();
+      if (oldest !== undefined) this.#signatures.delete(oldest);
+    }
+    return false;
+  }
+}
+
+/** What a request offers to the parameters of a run: the fields of a JSON body, and some about the request as a whole. */
+function offeredBy(
+  request: Request,
+  url: URL,
+  body: Uint8Array,
+  deliveryId: string | null,
+): Record<string, string> | Response {
+  let text: string;
+  try {
+    text = new TextDecoder("utf-8", { fatal: true }).decode(body);
+  } catch {
+    return reply(400, { error: "the body is not UTF-8" });
+  }
+  const offered: Record<string, string> = {};
+  if (/\bjson\b/i.test(request.headers.get("content-type") ?? "") && text !== "") {
+    let json: unknown;
+    try {
+      json = JSON.parse(text);
+    } catch (error) {
+      return reply(400, { error: `the body is not JSON: ${errorMessage(error)}` });
+    }
+    if (typeof json === "object" && json !== null && !Array.isArray(json)) {
+      for (const [name, value] of Object.entries(json)) {
+        offered[name] = typeof value === "string" ? value : JSON.stringify(value);
+      }
+    }
+  }
+  const headers = [...request.headers].filter(([name]) => !LEFT_OUT.test(name));
+  return {
+    ...offered,
+    body: text,
+    headers: JSON.stringify(Object.fromEntries(headers)),
+    query: JSON.stringify(Object.fromEntries(url.searchParams)),
+    delivery_id: deliveryId ?? "",
+  };
+}
+
+function reply(status: number, json: unknown, headers: Record<string, string> = {}): Response {
+  return Response.json(json, { status, headers });
+}
