@@ -1,36 +1,10 @@
 /** How log lines look. */
 import type { LogLevel, LogLine } from "../../protocol/log-frames.ts";
-import type { LogPage } from "../../protocol/messages.ts";
 import { formatClock, formatInstant, outputText, plainText } from "./format.ts";
 import { type Paint, type Style, styleFor } from "./style.ts";
 import { truncate } from "./table.ts";
 
 const WIDEST_TASK = 28;
-
-/** The rows of a page as lines. */
-export function linesOf(page: LogPage): LogLine[] {
-  return page.rows.map(
-    ([
-      workflow_id,
-      workflow_name,
-      workflow_instance_id,
-      task_name,
-      task_instance_id,
-      timestamp_ms,
-      level,
-      payload,
-    ]) => ({
-      workflow_id,
-      workflow_name,
-      workflow_instance_id,
-      task_name,
-      task_instance_id,
-      timestamp_ms,
-      level,
-      payload,
-    }),
-  );
-}
 
 /** Tells lines apart as far as anybody can who reads them; equal lines of one task in one millisecond have one key. */
 export function lineKey(line: LogLine): bigint {

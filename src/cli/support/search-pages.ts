@@ -1,7 +1,7 @@
 import type { LogLine } from "../../protocol/log-frames.ts";
+import { linesOf } from "../../protocol/log-page.ts";
 import type { SearchLogs } from "../../protocol/messages.ts";
 import type { Connection } from "./connect.ts";
-import { linesOf } from "./log-text.ts";
 import { say } from "./report.ts";
 
 /**

@@ -3,13 +3,13 @@
 import { errorMessage } from "../../errors.ts";
 import type { PrincipalClient } from "../../protocol/client.ts";
 import type { LogLine } from "../../protocol/log-frames.ts";
+import { linesOf } from "../../protocol/log-page.ts";
 import type { PrincipalInfo, SearchLogs } from "../../protocol/messages.ts";
 import type { Service } from "../../service.ts";
 import { type LogSource, newLogView } from "../logs/log-view.ts";
 import type { State } from "../state.ts";
 import type { Store } from "../store.ts";
 import { LiveLines } from "./live-lines.ts";
-import { linesOf } from "./log-lines.ts";
 
 /** Lines that are read at first, and each time older ones are wanted. */
 const CHUNK = 5000;

@@ -1,5 +1,5 @@
-import type { LogLine } from "../../protocol/log-frames.ts";
-import type { LogPage } from "../../protocol/messages.ts";
+import type { LogLine } from "./log-frames.ts";
+import type { LogPage } from "./messages.ts";
 
 /** The rows of a page as lines. */
 export function linesOf(page: LogPage): LogLine[] {
