@@ -88,6 +88,55 @@ test("'cdktr sdk python' writes it, again without a change, and never over what 
   expect(impossible.stderr).toContain("cannot be");
 });
 
+test("pip installs it, and it is typed", async () => {
+  const site = join(directory, "site");
+  const pip = Bun.spawn([python, "-m", "pip", "install", "--quiet", "--no-deps", "--target", site, target], {
+    stdout: "pipe",
+    stderr: "pipe",
+  });
+  const errors = await new Response(pip.stderr).text();
+  expect({
+    status: await pip.exited,
+    errors: errors.replace(/^.*(WARNING|notice|Running pip as).*$/gm, "").trim(),
+  }).toEqual({
+    status: 0,
+    errors: "",
+  });
+  expect(readdirSync(join(site, "cdktr")).sort()).toContain("py.typed");
+  const listener = join(directory, "typed.py");
+  writeFileSync(
+    listener,
+    `from cdktr import EventListener, Principal
+
+class Bell(EventListener):
+    def start_listening(self) -> None:
+        made = self.run_workflow("hello", params={"who": 1})
+        if made.payload is not None:
+            print(made.payload["workflow_instance_id"].upper())
+
+def latest(principal: Principal) -> str:
+    return str(principal.get_recent_workflow_statuses().unwrap()[0]["status"])
+`,
+  );
+  const mypy = Bun.spawn(
+    [
+      await pythonWith(["mypy==1.19.0", PYZMQ]),
+      "-m",
+      "mypy",
+      "--strict",
+      "--cache-dir=/dev/null",
+      listener,
+      join(target, "cdktr"),
+    ],
+    {
+      env: { ...process.env, MYPYPATH: target },
+      stdout: "pipe",
+      stderr: "pipe",
+    },
+  );
+  expect(await new Response(mypy.stdout).text()).toMatch(/^Success: no issues found/);
+}, 240_000);
+
 test("every request of the client, against a principal with an agent", async () => {
   const child = start("client_checks.py", String(cluster.ports.api));
   const [stdout, stderr, status] = await Promise.all([
