@@ -217,14 +217,15 @@ function checkNames(root: Located): Finding[] {
 
 /** A workflow that runs after itself would never stop. */
 function checkAfter(root: Located, id: string): Finding[] {
-  const path = ["on", "workflow", "id"];
-  if (nodeAt(root, path)?.value !== id) return [];
+  const node = nodeAt(root, ["on", "workflow", "id"]);
+  if (node?.value !== id) return [];
   return [
     {
       code: "E014",
       message: "a workflow cannot run after itself",
       help: "name another workflow",
-      ...placeOf(root, path),
+      start: node.start,
+      end: node.end,
     },
   ];
 }
