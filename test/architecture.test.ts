@@ -12,6 +12,8 @@ const ROOT = join(import.meta.dir, "..");
 const ENTRY_POINTS: Readonly<Record<string, string>> = {
   "src/main.ts": "the executable",
   "src/sdk/typescript/runner.ts": "the process of a user's listener, bundled on its own",
+  "src/sdk/examples/file-watcher.ts": "an example for users, run by cdktr listen",
+  "src/sdk/examples/ship-logs.ts": "an example for users, run by cdktr listen",
 };
 
 const paths = [...new Bun.Glob("src/**/*.ts").scanSync({ cwd: ROOT })]

@@ -7,7 +7,7 @@ import { pythonWith } from "../../support/python.ts";
 import { ROOT, TemporaryDirectory } from "../support/fixtures.ts";
 
 /** The directory of the examples. */
-export const EXAMPLES = resolve(ROOT, "examples/listeners");
+export const EXAMPLES = resolve(ROOT, "src/sdk/examples");
 
 /** A workflow that says hello to its parameter `who`. */
 export const HELLO = `name: Hello
