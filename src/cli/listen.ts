@@ -1,15 +1,19 @@
 import { existsSync } from "node:fs";
 import { resolve } from "node:path";
 import { InvalidInputError, NotFoundError } from "../errors.ts";
-import { ListenerProcess } from "../events/listener-process.ts";
+import { NOT_A_LISTENER } from "../events/event-listener.ts";
 import { log, setLogLevel } from "../log.ts";
 import { nativeLibraryPath } from "../native/libraries.ts";
 import { listenerRunnerPath } from "../native/listener-runner.ts";
+import { SupervisedProcess } from "../supervised-process.ts";
 import { command } from "./support/command.ts";
 import { settings } from "./support/connect.ts";
 import { principalArg } from "./support/globals.ts";
 import { drainStderr } from "./support/report.ts";
 import { onStopSignals } from "./support/signals.ts";
+
+/** How long a listener that was told to end may take, ms; it ends by itself within less. */
+const STOP_MS = 10_000;
 
 export default command({
   meta: { name: "listen", description: "Run an event listener written in TypeScript" },
@@ -48,8 +52,12 @@ export default command({
     setLogLevel(config.CDKTR_LOG_LEVEL);
     const file = resolve(args.file);
     if (!existsSync(file)) throw new NotFoundError(`There is no file ${file}.`);
-    const listener = new ListenerProcess({
+    const listener = new SupervisedProcess({
+      name: "listener",
       log,
+      firstPauseMs: 500,
+      isFinal: (outcome, start) => outcome === 0 || (outcome === NOT_A_LISTENER && start === 1),
+      stopMs: STOP_MS,
       command: [
         process.execPath,
         // What lies in the working directory must not change what is run.
@@ -76,6 +84,6 @@ export default command({
     const outcome = await listener.done;
     ignoreSignals();
     await drainStderr();
-    if (outcome === "invalid") throw new InvalidInputError(`${file} cannot be run as a listener.`);
+    if (outcome === NOT_A_LISTENER) throw new InvalidInputError(`${file} cannot be run as a listener.`);
   },
 });

@@ -1,6 +1,9 @@
 /** The base of whatever turns events into runs. It knows the principal only by its API. */
 import type { PrincipalClient, RequestOptions } from "../protocol/client.ts";
 
+/** The exit status of a listener's process whose file holds no listener. */
+export const NOT_A_LISTENER = 78;
+
 /** How a run is asked for. */
 export interface RunOptions {
   readonly params?: Readonly<Record<string, string>>;

@@ -4,7 +4,7 @@ import { log, setLogLevel } from "../../log.ts";
 import { Principal } from "../../principal/principal.ts";
 import { PrincipalClient } from "../../protocol/client.ts";
 import { type Service, startServices, stopServices } from "../../service.ts";
-import { AgentChild } from "../support/agent-child.ts";
+import { SupervisedProcess } from "../../supervised-process.ts";
 import { command } from "../support/command.ts";
 import { settings } from "../support/connect.ts";
 import { plural } from "../support/format.ts";
@@ -93,12 +93,24 @@ export default command({
     setLogLevel(config.CDKTR_LOG_LEVEL);
     const principal = new Principal({ config, insecure: args.insecure ?? false, scheduler: args.scheduler });
     const agent = args["with-agent"]
-      ? new AgentChild({ command: agentCommand(config), env: agentEnvironment(config) })
+      ? new SupervisedProcess({
+          name: "agent",
+          command: agentCommand(config),
+          env: agentEnvironment(config),
+          log,
+          firstPauseMs: 1000,
+        })
       : undefined;
+
+    let isStopping = false;
+    void agent?.done.then(() => {
+      if (!isStopping) log.info("The agent has drained and ended; it is not started again.");
+    });
 
     // Before the start: whoever asks it to end while it starts must be heard.
     const stop = Promise.withResolvers<void>();
     const ignoreSignals = onStopSignals((count) => {
+      isStopping = true;
       if (count === 1) log.info("Stopping …");
       else if (agent !== undefined) log.info("Stopping without waiting for runs …");
       agent?.requestStop();
