@@ -47,3 +47,21 @@ export function version(): string {
   libzmq().zmq_version(parts[0], parts[1], parts[2]);
   return parts.map((part) => part[0]).join(".");
 }
+
+const Z85 = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#";
+
+/** Bytes, a multiple of four, as Z85 text (ZeroMQ RFC 32). */
+export function z85Encode(bytes: Uint8Array): string {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  let text = "";
+  for (let at = 0; at < bytes.length; at += 4) {
+    let value = view.getUint32(at);
+    let group = "";
+    for (let digit = 0; digit < 5; digit++) {
+      group = Z85[value % 85] + group;
+      value = Math.floor(value / 85);
+    }
+    text += group;
+  }
+  return text;
+}

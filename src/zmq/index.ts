@@ -2,6 +2,7 @@
  * Typed sockets over libzmq, with the class names and async iterators of zeromq.js 6. Importing this loads no native
  * library: the first socket does.
  */
+export { type Authentication, type Authenticator, authenticate } from "./authenticator.ts";
 export type { Capability } from "./constants.ts";
 export { type CurveKeyPair, curveKeyPair, curvePublicKey, has, isCurveKey, version } from "./curve.ts";
 export { ZmqError } from "./error.ts";

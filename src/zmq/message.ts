@@ -1,4 +1,4 @@
-import type { Pointer } from "bun:ffi";
+import { CString, type Pointer } from "bun:ffi";
 import { DONTWAIT, SNDMORE } from "./constants.ts";
 import { EAGAIN, EINTR, errnoName, ZmqError } from "./error.ts";
 import { libc } from "./libc.ts";
@@ -8,8 +8,11 @@ import { libzmq } from "./libzmq.ts";
 export type Frame = string | Uint8Array | ArrayBuffer | null;
 /** A message to send: one part or several. */
 export type MessageLike = Frame | readonly Frame[];
-/** A received message: its parts, at least one, owned by the receiver. */
-export type Message = [Buffer, ...Buffer[]];
+/**
+ * A received message: its parts, at least one, owned by the receiver. `userId` is who sent it, as the authenticator of a
+ * CURVE server named him (see `authenticate`); absent on every other socket.
+ */
+export type Message = [Buffer, ...Buffer[]] & { userId?: string };
 
 const EMPTY = new Uint8Array(0);
 const INT_MAX = 0x7fff_ffff;
@@ -72,14 +75,16 @@ function newEnvelope(): BigUint64Array {
 
 /**
  * Takes the next message without ever blocking; its parts are copied out of libzmq.
+ * @param withUserId whether the message is to say who sent it
  * @returns undefined when there is none
  * @throws {ZmqError} on failure
  */
-export function receiveParts(socket: Pointer): Message | undefined {
+export function receiveParts(socket: Pointer, withUserId = false): Message | undefined {
   const zmq = libzmq();
   envelope ??= newEnvelope();
   const message = envelope;
   const parts: Buffer[] = [];
+  let userId: string | undefined;
   let largest = 0;
   let failure: unknown;
   for (;;) {
@@ -100,6 +105,7 @@ export function receiveParts(socket: Pointer): Message | undefined {
       // Out of memory: the rest of this message must go too, or its tail would be taken for the next one.
       failure ??= error;
     }
+    if (withUserId) userId = property(message, "User-Id");
     if (zmq.zmq_msg_more(message) === 0) break;
   }
   if (largest > RELEASE_ABOVE) {
@@ -107,5 +113,12 @@ export function receiveParts(socket: Pointer): Message | undefined {
     zmq.zmq_msg_init(message);
   }
   if (failure !== undefined) throw failure;
-  return parts as Message;
+  const received = parts as Message;
+  if (userId !== undefined) received.userId = userId;
+  return received;
+}
+
+function property(message: BigUint64Array, name: string): string | undefined {
+  const pointer = libzmq().zmq_msg_gets(message, name);
+  return pointer === null ? undefined : new CString(pointer as Pointer).toString();
 }

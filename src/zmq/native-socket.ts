@@ -15,6 +15,8 @@ const INT_VALUE = new Int32Array(1);
  */
 export class NativeSocket {
   readonly reactor: Reactor;
+  /** Whether received messages say who sent them: on a CURVE server. */
+  namesSenders = false;
   readonly #holder: NativeHolder;
   #pointer: Pointer | undefined;
   #watch: Watch | undefined;
@@ -104,7 +106,7 @@ export class NativeSocket {
 
   /** See {@link receiveParts}. */
   receive(): Message | undefined {
-    return receiveParts(this.#open("receive"));
+    return receiveParts(this.#open("receive"), this.namesSenders);
   }
 
   /** Starts (`inproc` endpoint) or stops (undefined) the stream of events of this socket. */

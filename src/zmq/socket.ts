@@ -56,6 +56,7 @@ export abstract class Socket implements Disposable {
     );
     try {
       applyOptions(this.#native, { linger: DEFAULT_LINGER_MS, ...options });
+      this.#native.namesSenders = options.curveServer === true;
       if (options.sendTimeout !== undefined) this.sendTimeout = options.sendTimeout;
       if (options.receiveTimeout !== undefined) this.receiveTimeout = options.receiveTimeout;
     } catch (error) {
