@@ -114,6 +114,12 @@ export const SETTINGS = {
     "a path, or :memory:",
     (values) => join(String(values.CDKTR_APP_DATA_DIRECTORY), "app.db"),
   ),
+  CDKTR_KEY_FILE: setting(
+    "Key file with which to connect to a secured principal (else agent.key, client.key or admin.key in the keys directory)",
+    z.string(),
+    "a path",
+    () => "",
+  ),
   CDKTR_CACHE_DIRECTORY: setting(
     "Directory into which the binary unpacks the native libraries it carries",
     z.string().min(1),
@@ -155,6 +161,7 @@ export interface LoadedConfig {
 const PATH_SETTINGS: readonly SettingName[] = [
   "CDKTR_APP_DATA_DIRECTORY",
   "CDKTR_DB_PATH",
+  "CDKTR_KEY_FILE",
   "CDKTR_CACHE_DIRECTORY",
 ];
 
@@ -194,7 +201,8 @@ export function loadConfig(
     sources[name] = source;
   }
   for (const name of PATH_SETTINGS) {
-    if (values[name] !== ":memory:") values[name] = resolve(directory, String(values[name]));
+    if (values[name] !== ":memory:" && values[name] !== "")
+      values[name] = resolve(directory, String(values[name]));
   }
   return { values: values as Config, sources: sources as Record<SettingName, SettingSource> };
 }

@@ -6,6 +6,7 @@ import type { Config } from "../config.ts";
 import { type CdktrError, errorMessage } from "../errors.ts";
 import { log } from "../log.ts";
 import { PrincipalClient, RequestRefusedError } from "../protocol/client.ts";
+import { loadCurveKeys } from "../protocol/key-file.ts";
 import type { AgentDescription, AgentOrders, RunAssignment, StopOrder } from "../protocol/messages.ts";
 import type { Service } from "../service.ts";
 import { agentsDirectory, claimIdentity } from "./agent-id.ts";
@@ -129,7 +130,9 @@ export class Agent implements Service {
     );
     // Before anyone hears of this agent: what it had may run elsewhere from then on.
     await endOrphans(outbox, directory, graceMs);
+    const curve = loadCurveKeys(config, "agent");
     const client = new PrincipalClient({
+      ...(curve === undefined ? {} : { curve }),
       host: config.CDKTR_PRINCIPAL_HOST,
       port: config.CDKTR_PRINCIPAL_PORT,
       timeoutMs: config.CDKTR_DEFAULT_ZMQ_TIMEOUT_MS,
@@ -139,6 +142,7 @@ export class Agent implements Service {
       outbox,
       host: config.CDKTR_PRINCIPAL_HOST,
       port: config.CDKTR_LOGS_LISTENING_PORT,
+      curve,
       ask: () => link.ask(),
     });
     const reports = new ReportSender({ outbox, link, client, lines, agentId, sessionId: this.#sessionId });

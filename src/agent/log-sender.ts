@@ -1,5 +1,7 @@
 import { errorMessage } from "../errors.ts";
 import { log } from "../log.ts";
+import { type CurveClientKeys, curveOptions } from "../protocol/client.ts";
+import { watchHandshakes } from "../protocol/handshake.ts";
 import { Push } from "../zmq/index.ts";
 import type { LogFrame, Outbox } from "./outbox.ts";
 
@@ -23,6 +25,7 @@ export interface LogSenderOptions {
   readonly host: string;
   /** Port of its log socket. */
   readonly port: number;
+  readonly curve?: CurveClientKeys | undefined;
   /** Asks the principal how far it is; what it answers comes as {@link LogSender.received}. */
   ask(): Promise<void>;
 }
@@ -53,7 +56,7 @@ export class LogSender {
   #patience = LOST_AFTER_MS;
   readonly #handOvers: { readonly seq: number; readonly resolve: () => void }[] = [];
 
-  constructor({ outbox, host, port, ask }: LogSenderOptions) {
+  constructor({ outbox, host, port, curve, ask }: LogSenderOptions) {
     this.#outbox = outbox;
     this.#ask = ask;
     this.#socket = new Push({
@@ -64,8 +67,14 @@ export class LogSender {
       reconnectMaxInterval: 2000,
       heartbeatInterval: 5000,
       heartbeatTimeout: 15_000,
+      ...curveOptions(curve),
     });
-    this.#socket.connect(`tcp://${host.includes(":") ? `[${host}]` : host}:${port}`);
+    const address = `${host.includes(":") ? `[${host}]` : host}:${port}`;
+    watchHandshakes(this.#socket, `tcp://${address}`, address, curve, (error) => {
+      // It is tried again and again; the requests to the API say it at first.
+      log.debug(error.message);
+    });
+    this.#socket.connect(`tcp://${address}`);
   }
 
   /** A new frame is in the outbox. */

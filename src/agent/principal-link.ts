@@ -1,6 +1,7 @@
 import { CdktrError, errorMessage, PrincipalUnreachableError } from "../errors.ts";
 import { log } from "../log.ts";
 import {
+  AccessRefusedError,
   type PrincipalClient,
   PrincipalFailedError,
   RequestRefusedError,
@@ -213,18 +214,21 @@ export class PrincipalLink {
     }
     // A principal that answers that it failed is there.
     if (!(error instanceof PrincipalFailedError)) this.#failures++;
-    if (this.#isUp || this.#failures === 1) log.warn(known.message);
+    if (this.#isUp || this.#failures === 1)
+      log.warn(known instanceof AccessRefusedError ? `${known.message} ${known.hint}` : known.message);
     this.#down();
     if (this.#failures >= attempts && !this.#isGone) {
       this.#isGone = true;
       gone(
-        new PrincipalUnreachableError(
-          `The principal at ${client.address} did not answer ${this.#failures} requests in a row.`,
-          {
-            cause: error,
-            hint: "CDKTR_RETRY_ATTEMPTS and CDKTR_DEFAULT_ZMQ_TIMEOUT_MS say how long an agent tries.",
-          },
-        ),
+        error instanceof AccessRefusedError
+          ? error
+          : new PrincipalUnreachableError(
+              `The principal at ${client.address} did not answer ${this.#failures} requests in a row.`,
+              {
+                cause: error,
+                hint: "CDKTR_RETRY_ATTEMPTS and CDKTR_DEFAULT_ZMQ_TIMEOUT_MS say how long an agent tries.",
+              },
+            ),
       );
     }
     // A failure that came at once (the principal answered that it failed) is not repeated at once.

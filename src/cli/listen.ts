@@ -77,6 +77,7 @@ export default command({
         CDKTR_PRINCIPAL_PORT: String(config.CDKTR_PRINCIPAL_PORT),
         CDKTR_DEFAULT_ZMQ_TIMEOUT_MS: String(config.CDKTR_DEFAULT_ZMQ_TIMEOUT_MS),
         CDKTR_APP_DATA_DIRECTORY: config.CDKTR_APP_DATA_DIRECTORY,
+        CDKTR_KEY_FILE: config.CDKTR_KEY_FILE,
       },
     });
     const ignoreSignals = onStopSignals(() => void listener.stop());

@@ -1,4 +1,5 @@
 import { UsageError } from "../errors.ts";
+import { loadCurveKeys } from "../protocol/key-file.ts";
 import { command, repeated } from "./support/command.ts";
 import { settings } from "./support/connect.ts";
 import { principalsOf } from "./support/principals.ts";
@@ -40,9 +41,15 @@ export default command({
     }
     const { App } = await import("../tui/app.ts");
     const config = settings(undefined).values;
+    const principals = principalsOf(config, repeated(rawArgs, "principal"), args.principals);
+    const load = ({ keyFile }: (typeof principals)[number]) =>
+      loadCurveKeys(keyFile === undefined ? config : { ...config, CDKTR_KEY_FILE: keyFile }, "client");
+    // Now: while the UI has the terminal, nobody would see what is wrong with a file.
+    const keys = new Map(principals.map((address) => [address, load(address)]));
     const app = new App({
       config,
-      principals: principalsOf(config, repeated(rawArgs, "principal"), args.principals),
+      principals,
+      keysOf: (address) => keys.get(address),
       colour: !process.env.NO_COLOR && process.env.TERM !== "dumb",
       unicode: args.ascii !== true,
       mouse: args.mouse !== false,

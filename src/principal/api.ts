@@ -8,6 +8,7 @@ import type { Verb } from "../protocol/verbs.ts";
 import { encodeReply } from "../protocol/wire.ts";
 import type { Service } from "../service.ts";
 import { type Message, Router } from "../zmq/index.ts";
+import type { Access, Identity } from "./access.ts";
 import { bindSocket } from "./bind.ts";
 import type { Handler } from "./handlers.ts";
 import { logFailure } from "./log-failure.ts";
@@ -40,6 +41,7 @@ export class Api implements Service {
   readonly #port: number;
   readonly #handlers: Record<Verb, Handler>;
   readonly #log: ConsolaInstance;
+  readonly #access: Access | undefined;
   readonly #inFlight = new Set<Promise<void>>();
   #router: Router | undefined;
   #receiving: Promise<void> = Promise.resolve();
@@ -52,11 +54,14 @@ export class Api implements Service {
     port: number;
     handlers: Record<Verb, Handler>;
     log: ConsolaInstance;
+    /** Decides who may do what; without it everybody may do everything. */
+    access?: Access | undefined;
   }) {
     this.#host = options.host;
     this.#port = options.port;
     this.#handlers = options.handlers;
     this.#log = options.log;
+    this.#access = options.access;
   }
 
   /** The port that is bound. */
@@ -73,6 +78,7 @@ export class Api implements Service {
       linger: 1000,
       heartbeatInterval: 10_000,
       heartbeatTimeout: 30_000,
+      ...this.#access?.socketOptions("api"),
     });
     try {
       this.#boundPort = await bindSocket(router, {
@@ -127,14 +133,14 @@ export class Api implements Service {
   #accept(router: Router, message: Message): void {
     if (this.#stopping) return;
     const { envelope, body } = open(message);
-    const done = this.#answer(body)
+    const done = this.#answer(body, message.userId)
       .then((reply) => router.send([...envelope, reply]))
       .catch((error) => this.#log.debug(`A reply could not be sent: ${errorMessage(error)}`));
     this.#inFlight.add(done);
     void done.finally(() => this.#inFlight.delete(done));
   }
 
-  async #answer(body: readonly Uint8Array[]): Promise<Uint8Array> {
+  async #answer(body: readonly Uint8Array[], userId: string | undefined): Promise<Uint8Array> {
     let verb = "";
     try {
       if (body.length > 1) {
@@ -145,7 +151,10 @@ export class Api implements Service {
       if (this.#inFlight.size >= MAX_IN_FLIGHT) {
         throw new UnprocessableError("The principal has too many requests waiting; try again later.");
       }
-      const { kind, payload } = await this.#handlers[request.verb](request);
+      const sender: Identity | undefined = this.#access?.check(userId, request.verb);
+      const { kind, payload } = await this.#handlers[request.verb](request, sender);
+      // It may have been revoked while it waited.
+      this.#access?.check(userId, request.verb);
       return encodeReply(kind, payload);
     } catch (error) {
       const { kind, text } = errorReply(error);

@@ -76,7 +76,7 @@ export function refuseOpenBinding(host: string, insecure: boolean): void {
   throw new UsageError(
     `Refusing to bind to ${host}: without keys anyone who reaches this address could run any command on your agents.`,
     {
-      hint: "Bind to 127.0.0.1, or set up keys, or accept the risk on a network you trust fully with --insecure.",
+      hint: "Bind to 127.0.0.1, or set up keys with 'cdktr keys init', or accept the risk on a network you trust fully with --insecure.",
     },
   );
 }

@@ -9,6 +9,8 @@ import {
   GetRun,
   GetWorkflow,
   Heartbeat,
+  Join,
+  type Joined,
   ListEvents,
   ListRuns,
   type PrincipalInfo,
@@ -23,6 +25,7 @@ import {
 import type { Verb } from "../protocol/verbs.ts";
 import { IDENTIFIER } from "../workflow/model.ts";
 import { RunStatus } from "../workflow/status.ts";
+import type { Identity } from "./access.ts";
 import type { Activity } from "./activity.ts";
 import type { AgentRegistry } from "./agent-registry.ts";
 import type { Dispatcher } from "./dispatcher.ts";
@@ -47,6 +50,8 @@ export interface HandlerServices {
   readonly now: () => number;
   readonly principalId: string;
   readonly heartbeatTimeoutMs: number;
+  /** Makes the key of a new host known; absent without keys. */
+  readonly join: ((sender: Identity, join: Join) => Pick<Joined, "name" | "role">) | undefined;
   readonly info: () => Omit<PrincipalInfo, "workflows" | "invalid_workflow_files" | "runs" | "history">;
 }
 
@@ -56,8 +61,8 @@ export interface HandlerReply {
   readonly payload?: string;
 }
 
-/** Answers a request; throws the error that becomes an error reply. */
-export type Handler = (request: Request) => Promise<HandlerReply>;
+/** Answers a request of the holder of a key, when there are keys; throws the error that becomes an error reply. */
+export type Handler = (request: Request, sender?: Identity) => Promise<HandlerReply>;
 
 /** The topic of {@link LongPolls} for changes of the workflows. */
 export const WORKFLOWS_TOPIC = "workflows";
@@ -162,6 +167,14 @@ export function handlersOf(s: HandlerServices): Record<Verb, Handler> {
       return success(await s.agents.list());
     },
 
+    JOIN: async (request, sender) => {
+      const join = argument(Join, request);
+      if (sender === undefined || s.join === undefined) {
+        throw new UnprocessableError("This principal has no keys: there is nothing to join.");
+      }
+      const { logs_listening_port, logs_publishing_port } = s.info();
+      return success({ ...s.join(sender, join), logs_listening_port, logs_publishing_port } satisfies Joined);
+    },
     PRINCIPALINFO: async () => {
       const { ok: available, error } = s.history.available;
       return success({

@@ -20,6 +20,7 @@ const QUEUED_BATCHES = 200;
 const QUEUED_LINES = 50_000;
 /** Pause after a failure that nothing explains, ms: it may be there again at once. */
 const FAILURE_PAUSE_MS = 100;
+const REOPEN_PAUSE_MS = 1000;
 /** After so long, ms, the event loop gets a turn; looked at every so many lines. */
 const TURN_MS = 4;
 const LINES_PER_LOOK = 200;
@@ -42,8 +43,14 @@ export interface LogHubOptions {
   readonly publishingPort: number;
   readonly historian: LogSink;
   readonly log: ConsolaInstance;
-  /** Keys and the like, for both sockets. */
-  readonly sockets?: SocketOptions;
+  /** Decides who may deliver and who may watch; without it everybody may. */
+  readonly access?: LogAccess | undefined;
+}
+
+/** What the hub needs of the access to a secured principal. */
+export interface LogAccess {
+  socketOptions(socket: "logs-listening" | "logs-publishing"): SocketOptions;
+  admits(userId: string | undefined, socket: "logs-listening"): boolean;
 }
 
 /** What the hub has seen since it started. */
@@ -69,7 +76,9 @@ export class LogHub implements Service {
   readonly #counts = { frames: 0, published: 0, malformed: 0, dropped: 0 };
   #pull: Pull | undefined;
   #publisher: Publisher | undefined;
+  #publishingEndpoint = "";
   #receiving: Promise<void> | undefined;
+  #reopening: Promise<void> = Promise.resolve();
   #turnBegan = 0;
 
   constructor(options: LogHubOptions) {
@@ -85,7 +94,7 @@ export class LogHub implements Service {
 
   /** The endpoint on which lines are published, with its real port; "" before the start. */
   get publishingEndpoint(): string {
-    return this.#publisher?.lastEndpoint ?? "";
+    return this.#publisher === undefined ? "" : this.#publishingEndpoint;
   }
 
   get counts(): LogHubCounts {
@@ -94,13 +103,13 @@ export class LogHub implements Service {
 
   /** @throws ZmqError when a port cannot be bound */
   async start(): Promise<void> {
-    const { host, listeningPort, publishingPort, sockets } = this.#o;
+    const { host, listeningPort, publishingPort, access } = this.#o;
     const pull = new Pull({
       receiveHighWaterMark: QUEUED_BATCHES,
       maxMessageSize: MAX_FRAME_BYTES,
-      ...sockets,
+      ...access?.socketOptions("logs-listening"),
     });
-    const publisher = new Publisher({ sendHighWaterMark: QUEUED_LINES, ...sockets });
+    const publisher = this.#makePublisher();
     try {
       await publisher.bind(endpoint(host, publishingPort));
       await pull.bind(endpoint(host, listeningPort));
@@ -111,24 +120,58 @@ export class LogHub implements Service {
     }
     this.#pull = pull;
     this.#publisher = publisher;
-    this.#receiving = this.#receive(pull, publisher);
+    this.#publishingEndpoint = publisher.lastEndpoint;
+    this.#receiving = this.#receive(pull);
+  }
+
+  /** Ends every connection of a watcher; those that still may come back at once. */
+  cutWatchersOff(): void {
+    this.#reopening = this.#reopening.then(() => this.#reopen());
+  }
+
+  #makePublisher(): Publisher {
+    return new Publisher({
+      sendHighWaterMark: QUEUED_LINES,
+      ...this.#o.access?.socketOptions("logs-publishing"),
+    });
+  }
+
+  async #reopen(): Promise<void> {
+    const old = this.#publisher;
+    if (old === undefined) return;
+    // What is still queued for somebody who may not have it is not sent.
+    old.linger = 0;
+    old.close();
+    while (this.#pull !== undefined) {
+      const publisher = this.#makePublisher();
+      try {
+        await publisher.bind(this.#publishingEndpoint);
+        this.#publisher = publisher;
+        return;
+      } catch (error) {
+        publisher.close();
+        this.#o.log.error(`Log lines cannot be published: ${errorMessage(error)}`);
+        await Bun.sleep(REOPEN_PAUSE_MS);
+      }
+    }
   }
 
   /** Hands over what has arrived, then closes. */
   async stop(): Promise<void> {
     const pull = this.#pull;
-    const publisher = this.#publisher;
-    if (pull === undefined || publisher === undefined) return;
-    this.#pull = this.#publisher = undefined;
+    if (pull === undefined) return;
+    this.#pull = undefined;
     pull.close();
     await this.#receiving;
-    publisher.close();
+    await this.#reopening;
+    this.#publisher?.close();
+    this.#publisher = undefined;
   }
 
-  async #receive(pull: Pull, publisher: Publisher): Promise<void> {
+  async #receive(pull: Pull): Promise<void> {
     for (;;) {
       try {
-        await this.#handle(await pull.receiveBatch(RECEIVE_BATCHES), publisher);
+        await this.#handle(await pull.receiveBatch(RECEIVE_BATCHES));
       } catch (error) {
         // What was in the queue of the closed socket is not lost: agents send again what did not become durable.
         if (pull.closed) return;
@@ -138,9 +181,13 @@ export class LogHub implements Service {
     }
   }
 
-  async #handle(messages: readonly Message[], publisher: Publisher): Promise<void> {
+  async #handle(messages: readonly Message[]): Promise<void> {
     for (const message of messages) {
       this.#counts.frames++;
+      if (this.#o.access?.admits(message.userId, "logs-listening") === false) {
+        this.#malformed(1, "the key with which they came was revoked");
+        continue;
+      }
       await this.#giveTurn();
       // Batches that wait in the socket hold their agents back; those that come when nothing more fits must be sent again.
       await this.#o.historian.room();
@@ -152,9 +199,10 @@ export class LogHub implements Service {
         this.#malformed(1, error.message);
         continue;
       }
+      await this.#reopening;
       for (const [index, line] of pending.entries()) {
         // What a slow watcher cannot take, it misses; the line is in the history.
-        publisher.trySend(line);
+        if (this.#publisher?.closed === false) this.#publisher.trySend(line);
         if (index % LINES_PER_LOOK === 0) await this.#giveTurn();
       }
       this.#counts.published += pending.length;

@@ -5,10 +5,11 @@ import { type Clock, systemClock } from "../clock.ts";
 import type { Config } from "../config.ts";
 import { Scheduler } from "../events/scheduler.ts";
 import { log as processLog } from "../log.ts";
-import { PrincipalClient } from "../protocol/client.ts";
+import { type CurveClientKeys, PrincipalClient } from "../protocol/client.ts";
 import { type Service, startServices, stopServices } from "../service.ts";
 import { SqliteOperationalStore } from "../storage/operational-sqlite.ts";
 import { ZmqError } from "../zmq/index.ts";
+import { Access } from "./access.ts";
 import { Activity } from "./activity.ts";
 import { AgentRegistry } from "./agent-registry.ts";
 import { Api } from "./api.ts";
@@ -17,6 +18,7 @@ import { Dispatcher } from "./dispatcher.ts";
 import { handlersOf, WORKFLOWS_TOPIC } from "./handlers.ts";
 import { Historian } from "./historian.ts";
 import { Housekeeping } from "./housekeeping.ts";
+import { KeyStore } from "./key-store.ts";
 import { LeaseWatch } from "./lease-watch.ts";
 import { LogHub } from "./log-hub.ts";
 import { LongPolls } from "./long-polls.ts";
@@ -54,6 +56,7 @@ export class Principal implements Service {
   readonly #config: Config;
   readonly #insecure: boolean;
   readonly #log: ConsolaInstance;
+  readonly #access: Access | undefined;
   readonly #api: Api;
   readonly #logHub: LogHub;
   readonly #dispatcher: Dispatcher;
@@ -73,6 +76,11 @@ export class Principal implements Service {
     this.#log = tagged("principal");
     this.#startedAtMs = clock.now();
 
+    const keys = new KeyStore(config.CDKTR_APP_DATA_DIRECTORY);
+    const access = keys.exists
+      ? new Access({ store: keys, clock, log: tagged("access"), revoked: () => logHub.cutWatchersOff() })
+      : undefined;
+    this.#access = access;
     const store = new SqliteOperationalStore({
       directory: config.CDKTR_APP_DATA_DIRECTORY,
       log: tagged("state"),
@@ -84,12 +92,13 @@ export class Principal implements Service {
       flushIntervalMs: config.CDKTR_LOG_FLUSH_INTERVAL_MS,
       log: tagged("history"),
     });
-    const logHub = new LogHub({
+    const logHub: LogHub = new LogHub({
       host: config.CDKTR_PRINCIPAL_HOST,
       listeningPort: config.CDKTR_LOGS_LISTENING_PORT,
       publishingPort: config.CDKTR_LOGS_PUBLISHING_PORT,
       historian: history,
       log: tagged("logs"),
+      access,
     });
     this.#logHub = logHub;
     const changes: RunChanges = new RunChanges(clock, {
@@ -158,6 +167,7 @@ export class Principal implements Service {
       host: config.CDKTR_PRINCIPAL_HOST,
       port: config.CDKTR_PRINCIPAL_PORT,
       log: tagged("api"),
+      access,
       handlers: handlersOf({
         runs,
         changes,
@@ -170,6 +180,7 @@ export class Principal implements Service {
         now: () => clock.now(),
         principalId: this.id,
         heartbeatTimeoutMs: config.CDKTR_AGENT_HEARTBEAT_TIMEOUT_MS,
+        join: access === undefined ? undefined : (sender, join) => access.join(sender, join),
         info: () => ({
           principal_id: this.id,
           version: packageJson.version,
@@ -191,6 +202,7 @@ export class Principal implements Service {
     });
     const scheduler = (options.scheduler ?? true) ? [this.#scheduler(clock, tagged("scheduler"))] : [];
     this.#services = [
+      ...(access === undefined ? [] : [access]),
       store,
       history,
       withBindErrors(logHub, config),
@@ -213,14 +225,20 @@ export class Principal implements Service {
     };
   }
 
+  /** The keys with which this process reaches the principal; undefined when it is not secured. Once started. */
+  get ownKeys(): CurveClientKeys | undefined {
+    return this.#access?.ownKeys;
+  }
+
   /**
    * Resolves when requests are answered.
    * @throws UsageError when it would be open to others without protection
+   * @throws NotPrivateError when its keys are open to others
    * @throws DataDirectoryInUseError when another principal works on the data directory
    * @throws CdktrError when a port is taken, or the state on disk cannot be opened
    */
   async start(): Promise<void> {
-    refuseOpenBinding(this.#config.CDKTR_PRINCIPAL_HOST, this.#insecure);
+    if (this.#access === undefined) refuseOpenBinding(this.#config.CDKTR_PRINCIPAL_HOST, this.#insecure);
     await startServices(this.#services);
     this.#log.success(`Principal ready at ${this.#config.CDKTR_PRINCIPAL_HOST}:${this.ports.api}`);
   }
@@ -249,6 +267,7 @@ export class Principal implements Service {
             host: reachable(config.CDKTR_PRINCIPAL_HOST),
             port: this.ports.api,
             timeoutMs: config.CDKTR_DEFAULT_ZMQ_TIMEOUT_MS,
+            ...(this.ownKeys === undefined ? {} : { curve: this.ownKeys }),
           }),
           clock,
           log,

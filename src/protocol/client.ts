@@ -5,6 +5,7 @@
 import { z } from "zod";
 import { CdktrError, InvalidInputError, PrincipalUnreachableError, UnprocessableError } from "../errors.ts";
 import { Dealer } from "../zmq/index.ts";
+import { type CurveClientKeys, curveOptions, watchHandshakes } from "./handshake.ts";
 import {
   ActivityEvent,
   type AgentDescription,
@@ -14,6 +15,8 @@ import {
   type FetchOptions,
   FilePiece,
   type Heartbeat,
+  type Join,
+  Joined,
   type ListEvents,
   type ListRuns,
   LogPage,
@@ -37,6 +40,8 @@ import {
 import type { JSON_VERBS, Verb } from "./verbs.ts";
 import { decodeReply, encodeFields, type Reply } from "./wire.ts";
 
+export { type AccessProblem, AccessRefusedError, type CurveClientKeys, curveOptions } from "./handshake.ts";
+
 /** Where the principal is and how patient the client is. */
 export interface ClientOptions {
   readonly host: string;
@@ -47,23 +52,6 @@ export interface ClientOptions {
   readonly attempts?: number;
   /** For a principal that is secured. */
   readonly curve?: CurveClientKeys;
-}
-
-/** The principal's public key and the key pair of this client, each as 40 characters of Z85 text. */
-export interface CurveClientKeys {
-  readonly serverKey: string;
-  readonly publicKey: string;
-  readonly secretKey: string;
-}
-
-/** The socket options of a client with these keys; none without. */
-export function curveOptions(keys: CurveClientKeys | undefined) {
-  if (keys === undefined) return {};
-  return {
-    curveServerKey: keys.serverKey,
-    curvePublicKey: keys.publicKey,
-    curveSecretKey: keys.secretKey,
-  };
 }
 
 /** What may differ from request to request. */
@@ -210,6 +198,11 @@ export class PrincipalClient {
 
   report(reports: AgentReports, options?: RequestOptions): Promise<AgentOrders> {
     return this.#call(AgentOrders, "AGENTREPORT", reports, options);
+  }
+
+  /** Makes a key known, on a connection with the key of a join token. */
+  join(join: Join, options?: RequestOptions): Promise<Joined> {
+    return this.#call(Joined, "JOIN", join, options);
   }
 
   info(options?: RequestOptions): Promise<PrincipalInfo> {
@@ -390,7 +383,10 @@ export class PrincipalClient {
       heartbeatTimeout: 15_000,
       ...curveOptions(this.#options.curve),
     });
-    socket.connect(`tcp://${this.address}`);
+    const endpoint = `tcp://${this.address}`;
+    // Whoever waits need not wait any longer; the next request finds out whether that has changed.
+    watchHandshakes(socket, endpoint, this.address, this.#options.curve, (error) => this.#failAll(error));
+    socket.connect(endpoint);
     this.#receiving = this.#receive(socket);
     return socket;
   }

@@ -351,6 +351,21 @@ export const PrincipalInfo = z.object({
   history: z.object({ available: z.boolean(), error: z.string().nullable() }),
 });
 
+/** `JOIN`: a new host, connected with a join token, asks that the key pair it made becomes known. */
+export const Join = z.object({
+  public_key: z.string().length(40),
+  /** The name that the key is to have; it gets a number when there is one of that name. */
+  name: z.string().min(1).max(128),
+});
+
+/** How the key that joined is known, and where the principal's other sockets are. */
+export const Joined = z.object({
+  name: z.string(),
+  role: z.enum(["agent", "client", "admin"]),
+  logs_listening_port: z.number(),
+  logs_publishing_port: z.number(),
+});
+
 /** `LSEVENTS`: what the principal did and saw lately, oldest first; `after` is the `seq` of the last one known. */
 export const ListEvents = z.object({
   after: z.number().int().nonnegative().optional(),
@@ -428,6 +443,8 @@ export type RetryRun = z.infer<typeof RetryRun>;
 export type SearchLogs = z.infer<typeof SearchLogs>;
 export type LogPage = z.infer<typeof LogPage>;
 export type AgentSummary = z.infer<typeof AgentSummary>;
+export type Join = z.infer<typeof Join>;
+export type Joined = z.infer<typeof Joined>;
 export type PrincipalInfo = z.infer<typeof PrincipalInfo>;
 export type QueryDatabase = z.infer<typeof QueryDatabase>;
 export type QueryResult = z.infer<typeof QueryResult>;

@@ -17,6 +17,7 @@ export const POSITIONAL_VERBS = [
 
 export const JSON_VERBS = [
   "PRINCIPALINFO",
+  "JOIN",
   "GETWORKFLOW",
   "WATCHWORKFLOWS",
   "LSRUNS",

@@ -3,7 +3,7 @@ import { writeFileSync } from "node:fs";
 import { resolve } from "node:path";
 import type { Config } from "../config.ts";
 import { errorMessage } from "../errors.ts";
-import { PrincipalClient } from "../protocol/client.ts";
+import { type CurveClientKeys, PrincipalClient } from "../protocol/client.ts";
 import { perform } from "./actions.ts";
 import type { Effects } from "./effects.ts";
 import { LogFeed } from "./feeds/log-feed.ts";
@@ -25,6 +25,8 @@ import { drawScreen } from "./views/screen.ts";
 export interface AppOptions {
   readonly config: Config;
   readonly principals: readonly [PrincipalAddress, ...PrincipalAddress[]];
+  /** The keys with which a principal is reached, when there are any. */
+  readonly keysOf?: (address: PrincipalAddress) => CurveClientKeys | undefined;
   readonly colour: boolean;
   readonly unicode: boolean;
   readonly mouse: boolean;
@@ -189,8 +191,11 @@ export class App implements Store {
 
   // ---------------------------------------------------------------- principal and logs
 
-  #connect({ host, port }: PrincipalAddress): PrincipalClient {
+  #connect(address: PrincipalAddress): PrincipalClient {
+    const { host, port } = address;
+    const curve = this.#options.keysOf?.(address);
     return new PrincipalClient({
+      ...(curve === undefined ? {} : { curve }),
       host,
       port,
       timeoutMs: this.#options.config.CDKTR_DEFAULT_ZMQ_TIMEOUT_MS,
@@ -258,6 +263,7 @@ export class App implements Store {
       client: this.#client,
       store: this,
       host: this.#address().host,
+      curve: this.#options.keysOf?.(this.#address()),
       info,
       source,
     });

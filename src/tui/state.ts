@@ -20,6 +20,8 @@ export interface PrincipalAddress {
   readonly name: string;
   readonly host: string;
   readonly port: number;
+  /** The key with which it is reached, when that is not the usual one. */
+  readonly keyFile?: string;
 }
 
 /** How the principal answers. Times are ms since the epoch. */

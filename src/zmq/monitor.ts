@@ -29,6 +29,8 @@ export interface SocketEvent {
   readonly interval?: number;
   /** `bindError`, `acceptError`, `closeError`, `handshakeFailed`: why. */
   readonly error?: ZmqError;
+  /** `handshakeFailed`: libzmq's number for it (an errno, ZMQ_PROTOCOL_ERROR_…, or the status of the authenticator). */
+  readonly detail?: number;
 }
 
 const TYPES = new Map<number, SocketEventType>([
@@ -167,14 +169,22 @@ function parse([head, address]: Message): SocketEvent | undefined {
     case MonitorEvent.CLOSE_FAILED:
       return { ...event, error: new ZmqError(errnoName(value), "close", { endpoint: event.address }) };
     case MonitorEvent.HANDSHAKE_FAILED_NO_DETAIL:
-      return { ...event, error: handshakeError(event.address, errnoName(value), "the peer broke it off") };
+      return {
+        ...event,
+        detail: value,
+        error: handshakeError(event.address, errnoName(value), "the peer broke it off"),
+      };
     case MonitorEvent.HANDSHAKE_FAILED_PROTOCOL:
       return {
         ...event,
         error: handshakeError(event.address, "EPROTO", `the peers do not agree, 0x${value.toString(16)}`),
       };
     case MonitorEvent.HANDSHAKE_FAILED_AUTH:
-      return { ...event, error: handshakeError(event.address, "EACCES", `the peer was refused, ${value}`) };
+      return {
+        ...event,
+        detail: value,
+        error: handshakeError(event.address, "EACCES", `the peer was refused, ${value}`),
+      };
     default:
       return event;
   }

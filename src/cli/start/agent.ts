@@ -1,5 +1,7 @@
 import { Agent } from "../../agent/agent.ts";
+import { joinPrincipal, withJoinedPrincipal } from "../../agent/join.ts";
 import { log, setLogLevel } from "../../log.ts";
+import { hideArgument } from "../../native/hide-argument.ts";
 import { command, keyValues, repeated } from "../support/command.ts";
 import { settings } from "../support/connect.ts";
 import { plural } from "../support/format.ts";
@@ -29,6 +31,12 @@ export default command({
       valueHint: "DIR",
       description: "Where it keeps what is not delivered yet (else CDKTR_APP_DATA_DIRECTORY)",
     },
+    join: {
+      type: "string",
+      valueHint: "TOKEN",
+      description:
+        "Get a key from the principal with a token of 'cdktr join-token create'; - reads it from stdin",
+    },
     supervised: { type: "boolean", description: "Drain when stdin ends" },
     ...principalArg,
   },
@@ -45,6 +53,10 @@ export default command({
         does: "for a principal elsewhere",
       },
       {
+        command: "cdktr start agent --join TOKEN",
+        does: "on a new host, for a secured principal; later without --join",
+      },
+      {
         command: "cdktr start agent --suffix gpu --label gpu=a100 --label zone=b",
         does: "a second one on this host",
       },
@@ -52,12 +64,15 @@ export default command({
   },
   async run({ args, rawArgs }) {
     const labels = keyValues(repeated(rawArgs, "label"), "--label");
-    const { values: config } = settings(args.principal, {
+    const token = await joinTokenOf(args.join);
+    const loaded = settings(args.principal, {
       CDKTR_AGENT_MAX_CONCURRENCY: args["max-concurrent-workflows"],
       CDKTR_AGENT_MAX_TASKS: args["max-tasks"],
       CDKTR_APP_DATA_DIRECTORY: args["data-dir"],
     });
-    setLogLevel(config.CDKTR_LOG_LEVEL);
+    setLogLevel(loaded.values.CDKTR_LOG_LEVEL);
+    if (token !== undefined) await joinPrincipal(token, loaded, args.suffix);
+    const config = withJoinedPrincipal(loaded);
     const agent = new Agent({
       config,
       labels,
@@ -100,6 +115,12 @@ export default command({
     return status;
   },
 });
+
+/** The token, which nobody sees in the list of processes from here on. */
+async function joinTokenOf(given: string | undefined): Promise<string | undefined> {
+  if (given !== "-") return given === undefined ? undefined : hideArgument(given);
+  return (await Bun.stdin.text()).trim();
+}
 
 let progress: Timer | undefined;
 

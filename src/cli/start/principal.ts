@@ -75,8 +75,8 @@ export default command({
         does: "another directory, another port",
       },
       {
-        command: "cdktr start principal --host 10.0.0.5 --insecure",
-        does: "for agents on other hosts of a trusted network",
+        command: "cdktr start principal --host 10.0.0.5",
+        does: "for agents on other hosts, after 'cdktr keys init'",
       },
     ],
   },
@@ -136,10 +136,11 @@ export default command({
 });
 
 /** Says where it is and what it knows. */
-async function announce(config: Config, { ports }: Principal): Promise<void> {
+async function announce(config: Config, { ports, ownKeys }: Principal): Promise<void> {
   const client = new PrincipalClient({
     host: reachableHost(config.CDKTR_PRINCIPAL_HOST),
     port: ports.api,
+    ...(ownKeys === undefined ? {} : { curve: ownKeys }),
     timeoutMs: config.CDKTR_DEFAULT_ZMQ_TIMEOUT_MS,
   });
   try {
@@ -149,6 +150,9 @@ async function announce(config: Config, { ports }: Principal): Promise<void> {
       [
         `Ready: ${config.CDKTR_PRINCIPAL_HOST}:${ports.api}, logs in at ${ports.logsListening}, live log at ${ports.logsPublishing}`,
         `  ${plural(info.workflows, "workflow")} in ${config.CDKTR_WORKFLOW_DIR}${invalid === 0 ? "" : `, ${plural(invalid, "invalid file")} left out`}`,
+        ownKeys === undefined
+          ? "  not secured: whoever reaches these ports can run programs on the agents ('cdktr keys init')"
+          : "  secured: encrypted, for known keys only",
         `  data in ${config.CDKTR_APP_DATA_DIRECTORY}, history in ${config.CDKTR_DB_PATH}`,
       ].join("\n"),
     );

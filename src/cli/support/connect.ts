@@ -1,7 +1,8 @@
 /** The way from a command to its principal. */
 import { type Config, type LoadedConfig, loadConfig, type SettingName } from "../../config.ts";
 import { PrincipalUnreachableError, UnprocessableError, UsageError } from "../../errors.ts";
-import { PrincipalClient, type RequestOptions } from "../../protocol/client.ts";
+import { AccessRefusedError, PrincipalClient, type RequestOptions } from "../../protocol/client.ts";
+import { loadCurveKeys } from "../../protocol/key-file.ts";
 import type { PrincipalInfo } from "../../protocol/messages.ts";
 
 /** A principal that has answered. */
@@ -58,7 +59,9 @@ export async function withPrincipal<T>(
   use: (connection: Connection) => Promise<T>,
 ): Promise<T> {
   const config = settings(args.principal).values;
+  const curve = loadCurveKeys(config, "client");
   const client = new PrincipalClient({
+    ...(curve === undefined ? {} : { curve }),
     host: config.CDKTR_PRINCIPAL_HOST,
     port: config.CDKTR_PRINCIPAL_PORT,
     timeoutMs: config.CDKTR_DEFAULT_ZMQ_TIMEOUT_MS,
@@ -80,7 +83,7 @@ async function reach(client: PrincipalClient, config: Config): Promise<Principal
   try {
     return await client.info();
   } catch (error) {
-    if (!(error instanceof PrincipalUnreachableError)) throw error;
+    if (!(error instanceof PrincipalUnreachableError) || error instanceof AccessRefusedError) throw error;
     throw new PrincipalUnreachableError(
       `No principal answers at ${client.address} (waited ${config.CDKTR_DEFAULT_ZMQ_TIMEOUT_MS / 1000} s).`,
       {

@@ -1,4 +1,7 @@
 /** Log lines as the principal publishes them. */
+import { type CurveClientKeys, curveOptions } from "../../protocol/client.ts";
+import { watchHandshakes } from "../../protocol/handshake.ts";
+import { loadCurveKeys } from "../../protocol/key-file.ts";
 import { decodeLogLine, type LogLine } from "../../protocol/log-frames.ts";
 import { SEPARATOR } from "../../protocol/wire.ts";
 import { type Message, Subscriber } from "../../zmq/index.ts";
@@ -17,14 +20,8 @@ export interface LiveBatch {
 export class LiveLog {
   /** `tcp://HOST:PORT` of the publishing socket. */
   readonly endpoint: string;
-  readonly #socket = new Subscriber({
-    linger: 0,
-    receiveHighWaterMark: 0,
-    reconnectInterval: 100,
-    reconnectMaxInterval: 2000,
-    heartbeatInterval: 5000,
-    heartbeatTimeout: 15_000,
-  });
+  readonly #curve: CurveClientKeys | undefined;
+  readonly #socket: Subscriber;
   /** What has come and was not read yet: a reader that is slower than the tasks (a pager) loses nothing. */
   #arrived: Arrived[] = [];
   #wake: PromiseWithResolvers<void> | undefined;
@@ -34,6 +31,16 @@ export class LiveLog {
   constructor({ config, info }: Pick<Connection, "config" | "info">, workflowId: string | undefined) {
     const host = config.CDKTR_PRINCIPAL_HOST;
     this.endpoint = `tcp://${host.includes(":") ? `[${host}]` : host}:${info.logs_publishing_port}`;
+    this.#curve = loadCurveKeys(config, "client");
+    this.#socket = new Subscriber({
+      linger: 0,
+      receiveHighWaterMark: 0,
+      reconnectInterval: 100,
+      reconnectMaxInterval: 2000,
+      heartbeatInterval: 5000,
+      heartbeatTimeout: 15_000,
+      ...curveOptions(this.#curve),
+    });
     this.#socket.subscribe(workflowId === undefined ? "" : workflowId + SEPARATOR);
   }
 
@@ -41,12 +48,21 @@ export class LiveLog {
     return this.#socket.closed;
   }
 
-  /** Connects; resolves whether the principal's publisher answered within `timeoutMs`. Later it is connected to all the same. */
+  /**
+   * Connects; resolves whether the principal's publisher answered within `timeoutMs`. Later it is connected to all the same.
+   * @throws AccessRefusedError when the key does not allow it; that also ends a subscription which was there
+   */
   async connect(timeoutMs: number): Promise<boolean> {
-    const { promise, resolve } = Promise.withResolvers<boolean>();
+    const { promise, resolve, reject } = Promise.withResolvers<boolean>();
     this.#socket.events.on("handshake", () => {
       this.#handshakes++;
       resolve(true);
+    });
+    const address = this.endpoint.slice("tcp://".length);
+    watchHandshakes(this.#socket, this.endpoint, address, this.#curve, (error) => {
+      this.#failure ??= error;
+      this.close();
+      reject(error);
     });
     this.#socket.connect(this.endpoint);
     void this.#receive();

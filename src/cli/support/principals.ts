@@ -1,7 +1,8 @@
 /** The principals that `cdktr ui` can switch between: from the command line, from a file, from the settings. */
 import { existsSync, readFileSync } from "node:fs";
-import { join } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { parse } from "yaml";
+import { z } from "zod";
 import type { Config } from "../../config.ts";
 import { errorMessage, InvalidInputError, NotFoundError, UsageError } from "../../errors.ts";
 import type { PrincipalAddress } from "../../tui/state.ts";
@@ -13,7 +14,7 @@ export const PRINCIPALS_FILE = "principals.yml";
 /**
  * The principals, the first one to be shown first.
  * @param given `HOST:PORT` or `NAME=HOST:PORT`, from the command line
- * @param file a YAML file of `name: host:port` lines; left out: the one in the data directory, if it is there
+ * @param file a YAML file of `name: host:port` or `name: { address: host:port, key_file: path }` lines; left out: the one in the data directory, if it is there
  * @throws UsageError, NotFoundError, InvalidInputError
  */
 export function principalsOf(
@@ -38,6 +39,9 @@ export function principalsOf(
   ];
 }
 
+/** A principal that is reached with a key of its own. */
+const Entry = z.object({ address: z.string(), key_file: z.string().min(1) });
+
 function readPrincipals(config: Config, path: string): PrincipalAddress[] {
   if (!existsSync(path)) throw new NotFoundError(`There is no file ${path}.`);
   let content: unknown;
@@ -51,7 +55,10 @@ function readPrincipals(config: Config, path: string): PrincipalAddress[] {
   }
   return Object.entries(content).map(([name, value]) => {
     try {
-      return address(config, String(value), name);
+      const entry = Entry.safeParse(value);
+      if (!entry.success) return address(config, String(value), name);
+      const keyFile = resolve(dirname(path), entry.data.key_file);
+      return { ...address(config, entry.data.address, name), keyFile };
     } catch (error) {
       if (!(error instanceof UsageError)) throw error;
       throw new InvalidInputError(`${path}: "${name}: ${value}" must have the form NAME: HOST:PORT.`);

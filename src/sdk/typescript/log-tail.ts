@@ -1,5 +1,6 @@
 /** The live log: lines as the principal publishes them. */
 import { type CurveClientKeys, curveOptions } from "../../protocol/client.ts";
+import { watchHandshakes } from "../../protocol/handshake.ts";
 import { decodeLogLine, type LogLine } from "../../protocol/log-frames.ts";
 import { SEPARATOR } from "../../protocol/wire.ts";
 import { Subscriber } from "../../zmq/index.ts";
@@ -22,6 +23,7 @@ export interface LogTailOptions {
  */
 export class LogTail implements AsyncIterable<LogLine> {
   readonly #socket: Subscriber;
+  #failure: Error | undefined;
   readonly #connected = Promise.withResolvers<void>();
 
   constructor({ host, port, curve, workflowId, signal }: LogTailOptions) {
@@ -36,7 +38,12 @@ export class LogTail implements AsyncIterable<LogLine> {
     });
     this.#socket.subscribe(workflowId === undefined ? "" : workflowId + SEPARATOR);
     this.#socket.events.on("handshake", () => this.#connected.resolve());
-    this.#socket.connect(`tcp://${host.includes(":") ? `[${host}]` : host}:${port}`);
+    const address = `${host.includes(":") ? `[${host}]` : host}:${port}`;
+    watchHandshakes(this.#socket, `tcp://${address}`, address, curve, (error) => {
+      this.#failure = error;
+      this.close();
+    });
+    this.#socket.connect(`tcp://${address}`);
     if (signal?.aborted) this.close();
     else signal?.addEventListener("abort", () => this.close(), { once: true });
   }
@@ -54,6 +61,7 @@ export class LogTail implements AsyncIterable<LogLine> {
         const line = read(frame);
         if (line !== undefined) yield line;
       }
+      if (this.#failure !== undefined) throw this.#failure;
     } finally {
       this.close();
     }

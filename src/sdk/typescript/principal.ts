@@ -1,6 +1,7 @@
 /** The principal's API as listeners and other programs use it. */
 import { loadConfig } from "../../config.ts";
 import { type ClientOptions, PrincipalClient, type RequestOptions } from "../../protocol/client.ts";
+import { loadCurveKeys } from "../../protocol/key-file.ts";
 import type { RunDetails } from "../../protocol/messages.ts";
 import { RUN_TRANSITIONS } from "../../workflow/run-state.ts";
 import { isTerminal } from "../../workflow/status.ts";
@@ -31,8 +32,10 @@ export class Principal extends PrincipalClient {
   /** @param options what is left out comes from the settings: `CDKTR_PRINCIPAL_HOST` and so on */
   constructor(options: Partial<ClientOptions> = {}) {
     const { values } = loadConfig();
+    const curve = options.curve ?? loadCurveKeys(values, "client");
     const complete: ClientOptions = {
       ...options,
+      ...(curve === undefined ? {} : { curve }),
       host: options.host ?? values.CDKTR_PRINCIPAL_HOST,
       port: options.port ?? values.CDKTR_PRINCIPAL_PORT,
       timeoutMs: options.timeoutMs ?? values.CDKTR_DEFAULT_ZMQ_TIMEOUT_MS,

@@ -11,6 +11,7 @@ import { EventListener, NOT_A_LISTENER } from "../../events/event-listener.ts";
 import { ListenerService } from "../../events/listener-service.ts";
 import { log as processLog, setLogLevel } from "../../log.ts";
 import { PrincipalClient } from "../../protocol/client.ts";
+import { loadCurveKeys } from "../../protocol/key-file.ts";
 import * as sdk from "./index.ts";
 import { forgetVariable } from "./own-environment.ts";
 
@@ -57,11 +58,13 @@ async function main(): Promise<number> {
     return NOT_A_LISTENER;
   }
   const log = processLog.withTag(listener.name);
+  const curve = loadCurveKeys(config, "client");
   const service = new ListenerService({
     listener,
     log,
     dataDirectory: config.CDKTR_APP_DATA_DIRECTORY,
     client: new PrincipalClient({
+      ...(curve === undefined ? {} : { curve }),
       host: config.CDKTR_PRINCIPAL_HOST,
       port: config.CDKTR_PRINCIPAL_PORT,
       timeoutMs: config.CDKTR_DEFAULT_ZMQ_TIMEOUT_MS,

@@ -1,7 +1,7 @@
 /** Fills the log that is shown: history from the database, live lines from the principal's publisher, joined. */
 
 import { errorMessage } from "../../errors.ts";
-import type { PrincipalClient } from "../../protocol/client.ts";
+import type { CurveClientKeys, PrincipalClient } from "../../protocol/client.ts";
 import type { LogLine } from "../../protocol/log-frames.ts";
 import { linesOf } from "../../protocol/log-page.ts";
 import type { PrincipalInfo, SearchLogs } from "../../protocol/messages.ts";
@@ -26,6 +26,7 @@ export interface LogFeedOptions {
   readonly store: Store;
   /** Where the principal is. */
   readonly host: string;
+  readonly curve: CurveClientKeys | undefined;
   readonly info: PrincipalInfo;
   readonly source: LogSource;
 }
@@ -49,6 +50,7 @@ export class LogFeed implements Service {
     this.#live = new LiveLines({
       host: options.host,
       port: options.info.logs_publishing_port,
+      curve: options.curve,
       workflowId: source.kind === "all" ? undefined : source.workflowId,
       lines: (lines) => this.#take(lines),
       reconnected: () => void this.confirm(),

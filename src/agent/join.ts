@@ -1,0 +1,155 @@
+/** Joining: a new host makes a key pair, has its public half made known by a token, and keeps the key for all later starts. */
+import { existsSync, rmSync } from "node:fs";
+import { hostname } from "node:os";
+import { join } from "node:path";
+import type { Config, LoadedConfig } from "../config.ts";
+import { InvalidInputError, PrincipalUnreachableError, UnprocessableError } from "../errors.ts";
+import { log } from "../log.ts";
+import { makePrivateDirectory, writePrivate } from "../private-files.ts";
+import { AccessRefusedError, PrincipalClient, RequestUnprocessableError } from "../protocol/client.ts";
+import { decodeJoinToken, type JoinToken } from "../protocol/join-token.ts";
+import { type KeyFile, keysDirectory, loadKey, readKeyFile } from "../protocol/key-file.ts";
+import { curveKeyPair, curvePublicKey } from "../zmq/index.ts";
+
+const ATTEMPTS = 3;
+
+/**
+ * Gets a key by a token; when the host has joined that principal already, the token is not needed.
+ * @param suffix part of the name of the key after that of the host
+ * @throws InvalidInputError when the token is none, or there is a key of another principal
+ * @throws UnprocessableError when the token is unknown, expired or used up
+ * @throws PrincipalUnreachableError when the principal does not answer, or is not the one that made the token
+ */
+export async function joinPrincipal(line: string, loaded: LoadedConfig, suffix?: string): Promise<void> {
+  const { values: config, sources } = loaded;
+  const token = decodeJoinToken(line);
+  const directory = keysDirectory(config.CDKTR_APP_DATA_DIRECTORY);
+  const path = config.CDKTR_KEY_FILE || join(directory, "agent.key");
+  if (existsSync(path)) {
+    if (readKeyFile(path).key.server_key === token.serverKey) {
+      log.info(`This host has joined already: its key is ${path}.`);
+      return;
+    }
+    throw new InvalidInputError(`${path} is the key for another principal than the one of this join token.`, {
+      hint: "To move this host over, move that file away first.",
+    });
+  }
+  if (config.CDKTR_KEY_FILE === "") makePrivateDirectory(directory);
+  const { publicKey, secretKey } = pendingPair(`${path}.joining`, token);
+  const host = sources.CDKTR_PRINCIPAL_HOST === "default" ? token.host : config.CDKTR_PRINCIPAL_HOST;
+  const port = sources.CDKTR_PRINCIPAL_PORT === "default" ? token.port : config.CDKTR_PRINCIPAL_PORT;
+  const client = new PrincipalClient({
+    host,
+    port,
+    timeoutMs: config.CDKTR_DEFAULT_ZMQ_TIMEOUT_MS,
+    attempts: ATTEMPTS,
+    curve: {
+      serverKey: token.serverKey,
+      publicKey: curvePublicKey(token.secretKey),
+      secretKey: token.secretKey,
+    },
+  });
+  try {
+    const name = [hostname(), suffix].filter(Boolean).join("-").slice(0, 128);
+    const joined = await client.join({ public_key: publicKey, name });
+    const { logs_listening_port, logs_publishing_port } = joined;
+    const key: KeyFile = {
+      name: joined.name,
+      role: joined.role,
+      public_key: publicKey,
+      secret_key: secretKey,
+      server_key: token.serverKey,
+      principal: { host, port, logs_listening_port, logs_publishing_port },
+    };
+    writePrivate(path, json(key));
+    rmSync(`${path}.joining`, { force: true });
+    log.success(`Joined the principal at ${client.address} as ${joined.name}; the key is ${path}.`);
+  } catch (error) {
+    throw explain(error, client.address);
+  } finally {
+    await client.close();
+  }
+}
+
+/**
+ * The settings with the principal that was joined, where nothing else says where the principal is.
+ * @throws see {@link loadKey}
+ */
+export function withJoinedPrincipal({ values, sources }: LoadedConfig): Config {
+  const principal = loadKey(values, "agent")?.key.principal;
+  if (principal === undefined) return values;
+  const pick = <T>(name: keyof Config, value: T, joined: T): T =>
+    sources[name] === "default" ? joined : value;
+  return {
+    ...values,
+    CDKTR_PRINCIPAL_HOST: pick("CDKTR_PRINCIPAL_HOST", values.CDKTR_PRINCIPAL_HOST, principal.host),
+    CDKTR_PRINCIPAL_PORT: pick("CDKTR_PRINCIPAL_PORT", values.CDKTR_PRINCIPAL_PORT, principal.port),
+    CDKTR_LOGS_LISTENING_PORT: pick(
+      "CDKTR_LOGS_LISTENING_PORT",
+      values.CDKTR_LOGS_LISTENING_PORT,
+      principal.logs_listening_port,
+    ),
+    CDKTR_LOGS_PUBLISHING_PORT: pick(
+      "CDKTR_LOGS_PUBLISHING_PORT",
+      values.CDKTR_LOGS_PUBLISHING_PORT,
+      principal.logs_publishing_port,
+    ),
+  };
+}
+
+/**
+ * The pair with which this host joins. It is on disk before anybody hears of it: when the answer gets lost, the next try is the
+ * same one and not another use of the token.
+ */
+function pendingPair(path: string, token: JoinToken): { publicKey: string; secretKey: string } {
+  if (existsSync(path)) {
+    const { key } = readKeyFile(path);
+    if (key.server_key === token.serverKey) return { publicKey: key.public_key, secretKey: key.secret_key };
+  }
+  const { publicKey, secretKey } = curveKeyPair();
+  const key: KeyFile = {
+    name: "joining",
+    role: "agent",
+    public_key: publicKey,
+    secret_key: secretKey,
+    server_key: token.serverKey,
+  };
+  writePrivate(path, json(key));
+  return { publicKey, secretKey };
+}
+
+function explain(error: unknown, address: string): unknown {
+  const hint = "Ask for another one: 'cdktr join-token create' on the principal's host.";
+  if (error instanceof RequestUnprocessableError) return new UnprocessableError(error.message);
+  if (!(error instanceof AccessRefusedError)) {
+    if (!(error instanceof PrincipalUnreachableError)) return error;
+    return new PrincipalUnreachableError(
+      `No principal answers at ${address}, where the join token says it is.`,
+      {
+        hint: "Is it running, and does a firewall let this host reach its three ports? --principal HOST:PORT says another address.",
+        cause: error,
+      },
+    );
+  }
+  switch (error.reason) {
+    case "refused":
+      return new UnprocessableError(`The principal at ${address} does not know this join token.`, { hint });
+    case "other-principal":
+      return new PrincipalUnreachableError(
+        `What answers at ${address} is not the principal that made this join token: its public key is another one.`,
+        {
+          hint: "Use the token with the principal of the host that made it; --principal HOST:PORT says its address.",
+        },
+      );
+    case "not-secured":
+      return new UnprocessableError(`The principal at ${address} is not secured: there is nothing to join.`, {
+        hint: "If it has keys since it was started, start it again.",
+      });
+    case "no-key":
+      return error;
+  }
+}
+
+function json(value: unknown): string {
+  return `${JSON.stringify(value, null, 2)}\n`;
+}

@@ -1,0 +1,7 @@
+import { group, lazy } from "./support/command.ts";
+
+export default group(
+  "Let a new host get a key of its own",
+  { create: lazy("Make a join token", () => import("./join-token/create.ts")) },
+  { topic: "security" },
+);

@@ -1,0 +1,79 @@
+import { hostname, networkInterfaces } from "node:os";
+import { type LoadedConfig, loadConfig } from "../../config.ts";
+import { UsageError } from "../../errors.ts";
+import { isLoopback } from "../../principal/bind.ts";
+import { encodeJoinToken } from "../../protocol/join-token.ts";
+import { command, wholeNumber } from "../support/command.ts";
+import { parseAddress } from "../support/connect.ts";
+import { plural } from "../support/format.ts";
+import { dataDirArg, keyStore, roleOf } from "../support/key-store.ts";
+import { say } from "../support/report.ts";
+import { printLine } from "../support/stdout.ts";
+import { parseSpan } from "../support/time.ts";
+
+const MAX_TTL_MS = 7 * 86_400_000;
+
+export default command({
+  meta: { name: "create", description: "Make a join token" },
+  args: {
+    role: {
+      type: "string",
+      default: "agent",
+      valueHint: "ROLE",
+      description: "Role of the keys that are got with it: agent, client or admin",
+    },
+    ttl: { type: "string", default: "1h", valueHint: "TIME", description: "How long it is good, at most 7d" },
+    uses: { type: "string", default: "1", valueHint: "N", description: "How many hosts may join with it" },
+    address: {
+      type: "string",
+      valueHint: "HOST:PORT",
+      description:
+        "Where the new host reaches the principal (else the address it listens on, or one of this host)",
+    },
+    ...dataDirArg,
+  },
+  extras: {
+    details:
+      "Prints the token. On the new host 'cdktr start agent --join TOKEN' makes a key pair there, has it made known to the principal over an encrypted connection, and keeps it. The token is worth nothing once it is used up or its time is over.",
+    topic: "security",
+    examples: [
+      { command: "cdktr join-token create", does: "one agent, within the hour" },
+      {
+        command: "cdktr join-token create --uses 10 --ttl 15m",
+        does: "ten agents, within a quarter of an hour",
+      },
+    ],
+  },
+  async run({ args }) {
+    const role = roleOf(args.role);
+    const ttlMs = parseSpan(args.ttl);
+    if (ttlMs === undefined || ttlMs < 1 || ttlMs > MAX_TTL_MS)
+      throw new UsageError(`--ttl ${args.ttl}: expected a time such as 30m or 2h, at most 7d.`);
+    const uses = wholeNumber(args.uses, "--uses", { min: 1, max: 1000 }) ?? 1;
+    const { host, port } = addressFor(loadConfig(), args.address);
+    const { serverKey, secretKey } = keyStore(args["data-dir"]).createToken({
+      role,
+      ttlMs,
+      uses,
+      nowMs: Date.now(),
+    });
+    await printLine(encodeJoinToken({ host, port, serverKey, secretKey }));
+    say(
+      `Good for ${plural(uses, "host")} within ${args.ttl}, for the role ${role}, at ${host}:${port}. On the new host:`,
+    );
+    say("  cdktr start agent --join TOKEN");
+  },
+});
+
+function addressFor({ values }: LoadedConfig, given: string | undefined): { host: string; port: number } {
+  const parsed = given === undefined ? {} : parseAddress(given);
+  const port = Number(parsed.CDKTR_PRINCIPAL_PORT ?? values.CDKTR_PRINCIPAL_PORT);
+  if (parsed.CDKTR_PRINCIPAL_HOST !== undefined) return { host: String(parsed.CDKTR_PRINCIPAL_HOST), port };
+  const bound = values.CDKTR_PRINCIPAL_HOST;
+  const wildcard = ["0.0.0.0", "*", "::", "[::]"].includes(bound);
+  if (!wildcard && !isLoopback(bound)) return { host: bound, port };
+  const outside = Object.values(networkInterfaces())
+    .flat()
+    .find((address) => address?.family === "IPv4" && !address.internal);
+  return { host: outside?.address ?? hostname(), port };
+}

@@ -1,0 +1,41 @@
+import { command } from "../support/command.ts";
+import { dataDirArg, keyStore, roleOf } from "../support/key-store.ts";
+import { say } from "../support/report.ts";
+import { printLine } from "../support/stdout.ts";
+
+export default command({
+  meta: { name: "add", description: "Make a key for an agent, a client or an admin" },
+  args: {
+    name: {
+      type: "positional",
+      required: true,
+      description: "Who or what it is for, such as worker-1 or alice",
+    },
+    role: {
+      type: "string",
+      default: "client",
+      valueHint: "ROLE",
+      description: "agent: fetches work and reports; client: triggers and reads; admin: everything",
+    },
+    ...dataDirArg,
+  },
+  extras: {
+    details:
+      "Prints the path of the new key file. Take it to where it is used, in a way that nobody else reads it, and remove it here. It is known to a running principal at once.",
+    topic: "security",
+    examples: [
+      { command: "cdktr keys add alice", does: "a person who triggers and reads" },
+      { command: "cdktr keys add worker-1 --role agent", does: "an agent that does not join with a token" },
+    ],
+  },
+  async run({ args }) {
+    const role = roleOf(args.role);
+    const path = keyStore(args["data-dir"]).add(args.name, role, Date.now());
+    await printLine(path);
+    const place = role === "agent" ? "agent.key" : "client.key";
+    say(`The key ${args.name} has the role ${role}. Copy this file to the other host and remove it here.`);
+    say(
+      `There, as keys/${place} in the data directory (0600, the directory 0700) or where CDKTR_KEY_FILE says, it is found.`,
+    );
+  },
+});

@@ -1,0 +1,21 @@
+import { command } from "../support/command.ts";
+import { dataDirArg, keyStore } from "../support/key-store.ts";
+import { say } from "../support/report.ts";
+
+export default command({
+  meta: { name: "revoke", description: "Shut out the holder of a key, at once" },
+  args: {
+    name: { type: "positional", required: true, description: "The key, as 'cdktr keys list' names it" },
+    ...dataDirArg,
+  },
+  extras: {
+    details:
+      "A running principal takes nothing more from it within a moment, also on connections that are there. There is no way back: make a new key instead.",
+    topic: "security",
+    examples: [{ command: "cdktr keys revoke worker-1", does: "for a host that is lost or given up" }],
+  },
+  async run({ args }) {
+    const { name, role } = keyStore(args["data-dir"]).revoke(args.name, Date.now());
+    say(`The key ${name} (${role}) is revoked.`);
+  },
+});

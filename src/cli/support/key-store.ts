@@ -1,0 +1,30 @@
+/** The keys of the principal on this host, for the commands that manage them: they work on its files. */
+import { UsageError } from "../../errors.ts";
+import { KeyStore } from "../../principal/key-store.ts";
+import { CLIENT_ROLES, type ClientRole } from "../../protocol/roles.ts";
+import { settings } from "./connect.ts";
+
+/** `--data-dir`, as the principal was given it. */
+export const dataDirArg = {
+  "data-dir": {
+    type: "string",
+    valueHint: "DIR",
+    description: "The principal's data directory (else CDKTR_APP_DATA_DIRECTORY)",
+  },
+} as const;
+
+/** The keys below the data directory in force. */
+export function keyStore(dataDirectory: string | undefined): KeyStore {
+  const { values } = settings(undefined, { CDKTR_APP_DATA_DIRECTORY: dataDirectory });
+  return new KeyStore(values.CDKTR_APP_DATA_DIRECTORY);
+}
+
+/**
+ * Reads `--role`.
+ * @throws UsageError when there is no such role
+ */
+export function roleOf(text: string): ClientRole {
+  const role = CLIENT_ROLES.find((known) => known === text);
+  if (role !== undefined) return role;
+  throw new UsageError(`--role ${text}: there are the roles ${CLIENT_ROLES.join(", ")}.`);
+}

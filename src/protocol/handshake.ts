@@ -1,0 +1,123 @@
+/** Why a connection to a principal does not come about, in words: libzmq only ever tries again, or gives up in silence. */
+import { PrincipalUnreachableError } from "../errors.ts";
+import type { Socket, SocketEvent } from "../zmq/index.ts";
+
+/** The principal's public key and the key pair of this client, each as 40 characters of Z85 text. */
+export interface CurveClientKeys {
+  readonly serverKey: string;
+  readonly publicKey: string;
+  readonly secretKey: string;
+  /** What messages call the key. */
+  readonly name?: string;
+  /** Where it was read. */
+  readonly path?: string;
+}
+
+/** The socket options of a client with these keys; none without. */
+export function curveOptions(keys: CurveClientKeys | undefined) {
+  if (keys === undefined) return {};
+  return {
+    curveServerKey: keys.serverKey,
+    curvePublicKey: keys.publicKey,
+    curveSecretKey: keys.secretKey,
+  };
+}
+
+/** A principal is there, but does not take this client, or is not the one it was thought to be. */
+export class AccessRefusedError extends PrincipalUnreachableError {
+  readonly reason: AccessProblem;
+
+  constructor(reason: AccessProblem, message: string, hint: string) {
+    super(message, { hint });
+    this.reason = reason;
+  }
+}
+
+/**
+ * `refused`: the principal does not admit the key. `no-key`: it wants one. `not-secured`: it has none itself. `other-principal`: its
+ * key is not the one that was expected.
+ */
+export type AccessProblem = "refused" | "no-key" | "not-secured" | "other-principal";
+
+/** libzmq does not try again after these by itself: it is tried again after so long, ms. */
+const TRY_AGAIN_MS = 1000;
+/** One peer has keys, the other has none (ZMQ_PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH). */
+const MECHANISM_MISMATCH = 0x11000002;
+
+/**
+ * Watches the handshakes of a socket that is (about to be) connected to `endpoint`, and keeps on trying.
+ * @param address how messages name the principal
+ * @param refused told each time what is wrong
+ */
+export function watchHandshakes(
+  socket: Socket,
+  endpoint: string,
+  address: string,
+  keys: CurveClientKeys | undefined,
+  refused: (error: AccessRefusedError) => void,
+): void {
+  let brokenOff = 0;
+  socket.events.on("handshake", () => {
+    brokenOff = 0;
+  });
+  socket.events.on("handshakeFailed", (event) => {
+    const code = event.error?.code;
+    if (code === "EACCES" || code === "EPROTO") tryAgain(socket, endpoint);
+    else brokenOff++;
+    const error = explain(event, address, keys, brokenOff);
+    if (error !== undefined) refused(error);
+  });
+}
+
+function tryAgain(socket: Socket, endpoint: string): void {
+  const timer = setTimeout(() => {
+    if (socket.closed) return;
+    try {
+      socket.disconnect(endpoint);
+    } catch {
+      // It has forgotten the endpoint already.
+    }
+    socket.connect(endpoint);
+  }, TRY_AGAIN_MS);
+  timer.unref();
+}
+
+function explain(
+  { error, detail }: SocketEvent,
+  address: string,
+  keys: CurveClientKeys | undefined,
+  brokenOff: number,
+): AccessRefusedError | undefined {
+  const where = keys?.path === undefined ? "" : ` in ${keys.path}`;
+  const key = `the key ${keys?.name === undefined ? "of this client" : keys.name}${where}`;
+  if (error?.code === "EACCES") {
+    return new AccessRefusedError(
+      "refused",
+      `The principal at ${address} refuses ${key}: it was revoked, or it is not known there, or its role does not allow this port.`,
+      "'cdktr keys list' on the principal's host shows the keys that are known.",
+    );
+  }
+  if (error?.code === "EPROTO" && detail === MECHANISM_MISMATCH) {
+    if (keys === undefined) {
+      return new AccessRefusedError(
+        "no-key",
+        `The principal at ${address} is secured, and this client has no key.`,
+        "Run 'cdktr keys add NAME' on the principal's host, copy the file that it makes and set CDKTR_KEY_FILE to it; a new agent can join with 'cdktr start agent --join TOKEN'.",
+      );
+    }
+    return new AccessRefusedError(
+      "not-secured",
+      `The principal at ${address} is not secured, but this client has ${key}: nothing was sent to it.`,
+      "Set up keys there ('cdktr keys init') and start it again. If it is meant to be open, move the key away.",
+    );
+  }
+  // Once may be a principal that ended at that moment.
+  if (keys !== undefined && brokenOff >= 2) {
+    return new AccessRefusedError(
+      "other-principal",
+      `What answers at ${address} is not the principal that ${key} was made for: its public key is another one.`,
+      "Check the address. If that principal got new keys, this client needs a new one too: cdktr keys add, or cdktr join-token create.",
+    );
+  }
+  return undefined;
+}

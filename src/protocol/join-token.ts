@@ -1,0 +1,54 @@
+/** Join tokens: one line that lets a new host get a key of its own from a principal, a few times and for a short time. */
+import { createHash } from "node:crypto";
+import { z } from "zod";
+import { InvalidInputError } from "../errors.ts";
+import { isCurveKey } from "../zmq/index.ts";
+
+const PREFIX = "cdktr-join-";
+const CHECK_CHARACTERS = 8;
+const Key = z.string().refine(isCurveKey);
+
+const Content = z.object({ h: z.string().min(1), p: z.number().int().min(1).max(65535), s: Key, k: Key });
+
+/** What a token says. */
+export interface JoinToken {
+  /** Where the principal is. */
+  readonly host: string;
+  readonly port: number;
+  /** The principal's public key: nobody else can pass for it. */
+  readonly serverKey: string;
+  /** The secret key with which the new host comes in to join, and for nothing else. */
+  readonly secretKey: string;
+}
+
+/** A token as one line. */
+export function encodeJoinToken({ host, port, serverKey, secretKey }: JoinToken): string {
+  const content = JSON.stringify({ h: host, p: port, s: serverKey, k: secretKey });
+  const text = Buffer.from(content).toString("base64url");
+  return `${PREFIX}${checkOf(text)}${text}`;
+}
+
+/**
+ * Reads a token.
+ * @throws InvalidInputError when it is none, or not a whole one; the message does not quote it
+ */
+export function decodeJoinToken(line: string): JoinToken {
+  const token = line.trim();
+  const hint = "Copy the whole line that 'cdktr join-token create' printed on the principal's host.";
+  if (!token.startsWith(PREFIX)) throw new InvalidInputError("This is no join token.", { hint });
+  const check = token.slice(PREFIX.length, PREFIX.length + CHECK_CHARACTERS);
+  const text = token.slice(PREFIX.length + CHECK_CHARACTERS);
+  try {
+    if (check === checkOf(text)) {
+      const { h, p, s, k } = Content.parse(JSON.parse(Buffer.from(text, "base64url").toString()));
+      return { host: h, port: p, serverKey: s, secretKey: k };
+    }
+  } catch {
+    // Said below, without what is in it.
+  }
+  throw new InvalidInputError("This join token is damaged or not complete.", { hint });
+}
+
+function checkOf(text: string): string {
+  return createHash("sha256").update(text).digest("base64url").slice(0, CHECK_CHARACTERS);
+}

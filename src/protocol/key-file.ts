@@ -1,0 +1,129 @@
+/** The key of a client or an agent: one private file that has all it needs to connect to a secured principal. */
+import { existsSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { z } from "zod";
+import type { Config } from "../config.ts";
+import { errorMessage, InvalidInputError, NotFoundError } from "../errors.ts";
+import { checkPrivate } from "../private-files.ts";
+import { isCurveKey } from "../zmq/index.ts";
+import type { CurveClientKeys } from "./handshake.ts";
+import { CLIENT_ROLES } from "./roles.ts";
+
+const Key = z.string().refine(isCurveKey, "it is no key of 40 characters");
+
+/** Where a principal is that was joined. Hosts and ports as they are to be reached. */
+export const PrincipalAddress = z.object({
+  host: z.string().min(1),
+  port: z.number().int(),
+  logs_listening_port: z.number().int(),
+  logs_publishing_port: z.number().int(),
+});
+export type PrincipalAddress = z.infer<typeof PrincipalAddress>;
+
+/** What a key file holds. */
+export const KeyFile = z.object({
+  /** The name under which the principal knows the key. */
+  name: z.string().min(1),
+  role: z.enum(CLIENT_ROLES),
+  public_key: Key,
+  secret_key: Key,
+  /** The principal's public key. */
+  server_key: Key,
+  /** Present after joining. */
+  principal: PrincipalAddress.optional(),
+});
+export type KeyFile = z.infer<typeof KeyFile>;
+
+/** A key that was read, and from where. */
+export interface LoadedKey {
+  readonly path: string;
+  readonly key: KeyFile;
+}
+
+/** What a key is wanted for: an agent prefers its own key, everything else that of a person. */
+export type KeyPurpose = "agent" | "client";
+
+const CANDIDATES: Record<KeyPurpose, readonly string[]> = {
+  agent: ["agent.key", "admin.key"],
+  client: ["client.key", "admin.key", "agent.key"],
+};
+
+/** The directory of keys. */
+export function keysDirectory(dataDirectory: string): string {
+  return join(dataDirectory, "keys");
+}
+
+/**
+ * The key with which this process connects: that of CDKTR_KEY_FILE, else the first one of those that the directory of keys
+ * has; undefined when there is none.
+ * @throws NotFoundError when CDKTR_KEY_FILE names a file that does not exist
+ * @throws NotPrivateError when others than its owner have access to it
+ * @throws InvalidInputError when it is no key file
+ */
+export function loadKey(
+  config: Pick<Config, "CDKTR_KEY_FILE" | "CDKTR_APP_DATA_DIRECTORY">,
+  purpose: KeyPurpose,
+): LoadedKey | undefined {
+  const given = config.CDKTR_KEY_FILE;
+  if (given !== "") {
+    if (existsSync(given)) return readKeyFile(given);
+    throw new NotFoundError(`There is no key file ${given} (CDKTR_KEY_FILE).`, {
+      hint: "'cdktr keys add NAME' on the principal's host makes one.",
+    });
+  }
+  const directory = keysDirectory(config.CDKTR_APP_DATA_DIRECTORY);
+  const name = CANDIDATES[purpose].find((candidate) => existsSync(join(directory, candidate)));
+  if (name === undefined) return undefined;
+  checkPrivate(directory);
+  return readKeyFile(join(directory, name));
+}
+
+/** The keys for sockets; see {@link loadKey}. */
+export function loadCurveKeys(
+  config: Pick<Config, "CDKTR_KEY_FILE" | "CDKTR_APP_DATA_DIRECTORY">,
+  purpose: KeyPurpose,
+): CurveClientKeys | undefined {
+  const loaded = loadKey(config, purpose);
+  return loaded === undefined ? undefined : curveKeysOf(loaded);
+}
+
+/** The keys for sockets that a key file holds. */
+export function curveKeysOf({ path, key }: LoadedKey): CurveClientKeys {
+  return {
+    serverKey: key.server_key,
+    publicKey: key.public_key,
+    secretKey: key.secret_key,
+    name: key.name,
+    path,
+  };
+}
+
+/**
+ * Reads a key file.
+ * @throws NotPrivateError, InvalidInputError
+ */
+export function readKeyFile(path: string): LoadedKey {
+  checkPrivate(path);
+  return { path, key: readPrivateJson(path, KeyFile, "key file") };
+}
+
+/**
+ * Reads a private file of JSON. What is in it never gets into a message.
+ * @throws InvalidInputError
+ */
+export function readPrivateJson<S extends z.ZodType>(path: string, schema: S, what: string): z.output<S> {
+  let json: unknown;
+  try {
+    json = JSON.parse(readFileSync(path, "utf8"));
+  } catch (error) {
+    // The parser's message quotes what it read.
+    const why = error instanceof SyntaxError ? "it is not JSON" : errorMessage(error);
+    throw new InvalidInputError(`${path} cannot be read as a ${what}: ${why}.`);
+  }
+  const result = schema.safeParse(json);
+  if (result.success) return result.data;
+  const places = result.error.issues.map(({ path: place }) => place.join(".") || "the whole").join(", ");
+  throw new InvalidInputError(`${path} is no ${what}: ${places} is not as it must be.`, {
+    hint: "Copy it again, whole, from where it was made.",
+  });
+}
