@@ -297,7 +297,8 @@ export class Agent implements Service {
     this.#isDraining = true;
     this.#fetch.abort();
     this.#roomFor?.resolve();
-    this.#stopUnconfirmed();
+    // Others get what it runs, and it will not be told when.
+    this.#stopAll("superseded");
     void this.#fetching.then(() => this.#endIfIdle());
   }
 

@@ -49,6 +49,8 @@ export class Access implements Service {
   readonly #complaints = new Set<string>();
   #serverKeys: ServerKeys | undefined;
   #known = new Map<string, Identity>();
+  /** Of the files when they were last read. */
+  #stamp = "";
   #watch: DirectoryWatch | undefined;
   #timer: Timer | undefined;
 
@@ -63,6 +65,7 @@ export class Access implements Service {
   async start(): Promise<void> {
     const { store, log } = this.#o;
     this.#serverKeys = store.serverKeys();
+    this.#stamp = store.stamp();
     this.#known = this.#read();
     for (const name of Object.keys(SOCKET_ROLES) as SocketName[]) {
       this.#ends.push(
@@ -157,6 +160,8 @@ export class Access implements Service {
   }
 
   #admit(socket: SocketName, publicKey: string, address: string): string | undefined {
+    // Whoever was just given a key, or lost it, need not wait for the files' events.
+    if (this.#o.store.stamp() !== this.#stamp) this.#reload();
     if (this.admits(publicKey, socket)) return publicKey;
     const identity = this.#identity(publicKey);
     const who = identity === undefined ? "an unknown key" : `the key ${identity.name}`;
@@ -191,6 +196,7 @@ export class Access implements Service {
   #reload(): void {
     let known: Map<string, Identity>;
     try {
+      this.#stamp = this.#o.store.stamp();
       known = this.#read();
     } catch (error) {
       this.#complain(error);

@@ -43,6 +43,7 @@ export class Api implements Service {
   readonly #log: ConsolaInstance;
   readonly #access: Access | undefined;
   readonly #inFlight = new Set<Promise<void>>();
+  readonly #revocations = new Set<() => void>();
   #router: Router | undefined;
   #receiving: Promise<void> = Promise.resolve();
   #boundPort = 0;
@@ -140,6 +141,27 @@ export class Api implements Service {
     void done.finally(() => this.#inFlight.delete(done));
   }
 
+  /** Keys were revoked: who waits for an answer with one of them waits no longer. */
+  cutOff(): void {
+    for (const look of this.#revocations) look();
+  }
+
+  #unlessRevoked<T>(work: Promise<T>, userId: string | undefined, verb: Verb): Promise<T> {
+    const access = this.#access;
+    if (access === undefined) return work;
+    const { promise, resolve, reject } = Promise.withResolvers<T>();
+    const look = () => {
+      try {
+        access.check(userId, verb);
+      } catch (error) {
+        reject(error);
+      }
+    };
+    this.#revocations.add(look);
+    work.then(resolve, reject);
+    return promise.finally(() => this.#revocations.delete(look));
+  }
+
   async #answer(body: readonly Uint8Array[], userId: string | undefined): Promise<Uint8Array> {
     let verb = "";
     try {
@@ -152,9 +174,8 @@ export class Api implements Service {
         throw new UnprocessableError("The principal has too many requests waiting; try again later.");
       }
       const sender: Identity | undefined = this.#access?.check(userId, request.verb);
-      const { kind, payload } = await this.#handlers[request.verb](request, sender);
-      // It may have been revoked while it waited.
-      this.#access?.check(userId, request.verb);
+      const work = this.#handlers[request.verb](request, sender);
+      const { kind, payload } = await this.#unlessRevoked(work, userId, request.verb);
       return encodeReply(kind, payload);
     } catch (error) {
       const { kind, text } = errorReply(error);

@@ -2,7 +2,7 @@
  * The keys that a principal knows, below the directory `keys` of its data: its own pair, and one file each for every client
  * and every join token, so that two who write at once do not undo each other's work. Of clients only public keys are here.
  */
-import { existsSync, readdirSync, rmSync } from "node:fs";
+import { existsSync, readdirSync, rmSync, statSync } from "node:fs";
 import { basename, join } from "node:path";
 import { z } from "zod";
 import { CdktrError, InvalidInputError, NotFoundError, UnprocessableError } from "../errors.ts";
@@ -158,6 +158,13 @@ export class KeyStore {
     }
     writePrivate(path, json(content));
     return path;
+  }
+
+  /** Changes when a client or a token is added, changed or removed. */
+  stamp(): string {
+    return [this.clientsDirectory, this.tokensDirectory]
+      .map((path) => statSync(path, { bigint: true, throwIfNoEntry: false })?.mtimeNs ?? 0n)
+      .join(" ");
   }
 
   /** All clients by name, those that were revoked included. A file that cannot be read is told, and nobody's key. */

@@ -78,7 +78,15 @@ export class Principal implements Service {
 
     const keys = new KeyStore(config.CDKTR_APP_DATA_DIRECTORY);
     const access = keys.exists
-      ? new Access({ store: keys, clock, log: tagged("access"), revoked: () => logHub.cutWatchersOff() })
+      ? new Access({
+          store: keys,
+          clock,
+          log: tagged("access"),
+          revoked: () => {
+            this.#api.cutOff();
+            logHub.cutWatchersOff();
+          },
+        })
       : undefined;
     this.#access = access;
     const store = new SqliteOperationalStore({

@@ -177,6 +177,7 @@ function parse([head, address]: Message): SocketEvent | undefined {
     case MonitorEvent.HANDSHAKE_FAILED_PROTOCOL:
       return {
         ...event,
+        detail: value,
         error: handshakeError(event.address, "EPROTO", `the peers do not agree, 0x${value.toString(16)}`),
       };
     case MonitorEvent.HANDSHAKE_FAILED_AUTH:

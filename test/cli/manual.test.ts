@@ -116,6 +116,7 @@ describe("the manual as a whole", () => {
       "READFILE",
       "DROPFILES",
       "LSEVENTS",
+      "JOIN",
     ]);
     const missing = [...POSITIONAL_VERBS, ...JSON_VERBS].filter(
       (verb) => !inner.has(verb) && !text.includes(`| \`${verb}\``),

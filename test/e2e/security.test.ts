@@ -1,0 +1,186 @@
+import { expect, setDefaultTimeout, test } from "bun:test";
+import { chmodSync, existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { decodeJoinToken } from "../../src/protocol/join-token.ts";
+import { CdktrProcess, cdktr, freePorts } from "../support/cdktr.ts";
+import { shellWorkflow, TemporaryDirectory, until } from "./support/fixtures.ts";
+
+setDefaultTimeout(120_000);
+
+const SECRET_WORD = "a-word-that-nobody-else-reads";
+
+/** Passes a port on and keeps every byte that goes through, both ways. */
+function wiretap(port: number, to: number): { bytes: () => Buffer; stop: () => void } {
+  const seen: Buffer[] = [];
+  const server = Bun.listen<{ out?: Promise<Bun.Socket> }>({
+    hostname: "127.0.0.1",
+    port,
+    socket: {
+      open(socket) {
+        socket.data = {
+          out: Bun.connect({
+            hostname: "127.0.0.1",
+            port: to,
+            socket: {
+              data(_, data) {
+                seen.push(Buffer.from(data));
+                socket.write(data);
+              },
+              close: () => void socket.end(),
+            },
+          }),
+        };
+      },
+      async data(socket, data) {
+        const copy = Buffer.from(data);
+        seen.push(copy);
+        (await socket.data.out)?.write(copy);
+      },
+      async close(socket) {
+        (await socket.data.out)?.end();
+      },
+    },
+  });
+  return { bytes: () => Buffer.concat(seen), stop: () => server.stop(true) };
+}
+
+test("a host joins by a token, works encrypted, and is shut out again; whoever else tries learns why not", async () => {
+  using a = new TemporaryDirectory();
+  using b = new TemporaryDirectory();
+  using c = new TemporaryDirectory();
+  const [api = 0, logsIn = 0, logsOut = 0, tappedApi = 0, tappedLogs = 0] = await freePorts(5);
+  const ports = {
+    CDKTR_PRINCIPAL_PORT: String(api),
+    CDKTR_LOGS_LISTENING_PORT: String(logsIn),
+    CDKTR_LOGS_PUBLISHING_PORT: String(logsOut),
+  };
+  const onA = { cwd: a.root, env: { ...ports, CDKTR_APP_DATA_DIRECTORY: a.path("data") } };
+  const run = (...words: string[]) => cdktr(words, onA);
+  const init = await run("keys", "init");
+  expect(init).toMatchObject({ code: 0, stdout: `${a.path("data/keys/admin.key")}\n` });
+  expect((await run("keys", "init")).code).toBe(4);
+  await Bun.write(a.path("workflows/hello.yml"), shellWorkflow({ say: { sh: `echo ${SECRET_WORD}` } }));
+  await using principal = new CdktrProcess(["start", "principal", "--host", "0.0.0.0"], onA);
+  await principal.waitFor(/secured: encrypted/);
+
+  const tapApi = wiretap(tappedApi, api);
+  const tapLogs = wiretap(tappedLogs, logsIn);
+  const token = (await run("join-token", "create", "--address", `127.0.0.1:${tappedApi}`)).stdout.trim();
+  expect(decodeJoinToken(token).port).toBe(tappedApi);
+  const onB = {
+    cwd: b.root,
+    env: { CDKTR_APP_DATA_DIRECTORY: b.path("data"), CDKTR_LOGS_LISTENING_PORT: String(tappedLogs) },
+  };
+  await using agent = new CdktrProcess(["start", "agent", "--suffix", "b", "--join", token], onB);
+  await agent.waitFor(/is registered/);
+  expect(readFileSync(`/proc/${agent.pid}/cmdline`, "utf8")).not.toContain(token.slice(0, 60));
+
+  const done = await run("run", "hello", "--follow", "--wait");
+  expect(done.code).toBe(0);
+  expect(done.stdout).toContain(SECRET_WORD);
+  const traffic = Buffer.concat([tapApi.bytes(), tapLogs.bytes()]);
+  expect(traffic.length).toBeGreaterThan(1000);
+  for (const plain of [SECRET_WORD, "hello", "REGISTERAGENT", "COMPLETED"])
+    expect(`${plain}: ${traffic.includes(plain)}`).toBe(`${plain}: false`);
+
+  // Secrets are in key files, and nowhere else.
+  const { secret_key } = JSON.parse(readFileSync(b.path("data/keys/agent.key"), "utf8"));
+  const said = [
+    principal.stderr,
+    agent.stderr,
+    (await run("config", "list")).stdout,
+    (await run("keys", "list")).stdout,
+  ];
+  const admin = JSON.parse(readFileSync(a.path("data/keys/admin.key"), "utf8"));
+  for (const secret of [secret_key, admin.secret_key, token, decodeJoinToken(token).secretKey])
+    expect(said.filter((text) => text.includes(secret))).toEqual([]);
+  expect(readdirSync(b.path("data/keys"))).toEqual(["agent.key"]);
+
+  // Others.
+  const onC = (env: Record<string, string> = {}) => ({
+    cwd: c.root,
+    env: {
+      ...ports,
+      CDKTR_APP_DATA_DIRECTORY: c.path("data"),
+      CDKTR_DEFAULT_ZMQ_TIMEOUT_MS: "10000",
+      ...env,
+    },
+  });
+  const replayed = await cdktr(["start", "agent", "--join", token], onC());
+  expect(replayed.code).toBe(1);
+  expect(replayed.stderr).toMatch(/join token is used up: \S+-b joined with it/);
+  const expiring = (await run("join-token", "create", "--ttl", "1ms", "--address", `127.0.0.1:${api}`))
+    .stdout;
+  const late = await cdktr(["start", "agent", "--join", "-"], { ...onC(), stdin: expiring });
+  expect(late.stderr).toMatch(/join token expired at/);
+  const cutOff = await cdktr(["start", "agent", "--join", token.slice(0, 50)], onC());
+  expect(cutOff).toMatchObject({ code: 4 });
+  expect(cutOff.stderr).toContain("damaged or not complete");
+  const keyless = await cdktr(["runs", "list"], onC());
+  expect(keyless).toMatchObject({ code: 3 });
+  expect(keyless.stderr).toContain("is secured, and this client has no key");
+
+  const guest = (await run("keys", "add", "guest")).stdout.trim();
+  const asGuest = onC({ CDKTR_KEY_FILE: guest });
+  expect((await cdktr(["runs", "list"], asGuest)).code).toBe(0);
+  const drain = await cdktr(
+    ["agents", "drain", `${agent.stderr.match(/Agent (\S+) is registered/)?.[1]}`],
+    asGuest,
+  );
+  expect(drain).toMatchObject({ code: 4 });
+  expect(drain.stderr).toContain(
+    "DRAINAGENT needs a key with the role admin; the key guest has the role client",
+  );
+  const work = await cdktr(["start", "agent"], asGuest);
+  expect(work.code).toBe(1);
+  expect(work.stderr).toContain("REGISTERAGENT needs a key with the role agent");
+  chmodSync(guest, 0o644);
+  const loose = await cdktr(["runs", "list"], asGuest);
+  expect(loose).toMatchObject({ code: 2 });
+  expect(loose.stderr).toContain(`Run: chmod 600 ${guest}`);
+  chmodSync(guest, 0o600);
+
+  // Revoked: the agent that is connected, and the client that comes again.
+  expect((await run("keys", "revoke", "guest")).code).toBe(0);
+  await principal.waitFor(/Revoked: guest/);
+  const revoked = await cdktr(["runs", "list"], asGuest);
+  expect(revoked).toMatchObject({ code: 3 });
+  expect(revoked.stderr).toMatch(/refuses the key guest in .*: it was revoked/);
+  const name = JSON.parse(readFileSync(b.path("data/keys/agent.key"), "utf8")).name;
+  expect((await run("keys", "revoke", name)).code).toBe(0);
+  expect((await agent.finished).code).toBe(1);
+  expect(agent.stderr).toContain(`The key ${name} was revoked`);
+  tapApi.stop();
+  tapLogs.stop();
+
+  // Another principal at that address.
+  const wrong = join(c.root, "wrong.key");
+  writeFileSync(wrong, JSON.stringify({ ...admin, server_key: secret_key }), { mode: 0o600 });
+  const other = await cdktr(["runs", "list"], onC({ CDKTR_KEY_FILE: wrong }));
+  expect(other).toMatchObject({ code: 3 });
+  expect(other.stderr).toContain("is not the principal that the key admin");
+  expect(existsSync(c.path("data/keys/agent.key"))).toBe(false);
+});
+
+test("a principal with keys and an agent beside it needs nothing else", async () => {
+  using a = new TemporaryDirectory();
+  const [api = 0, logsIn = 0, logsOut = 0] = await freePorts(3);
+  const options = {
+    cwd: a.root,
+    env: {
+      CDKTR_PRINCIPAL_PORT: String(api),
+      CDKTR_LOGS_LISTENING_PORT: String(logsIn),
+      CDKTR_LOGS_PUBLISHING_PORT: String(logsOut),
+      CDKTR_APP_DATA_DIRECTORY: a.path("data"),
+    },
+  };
+  await cdktr(["keys", "init"], options);
+  const cron = shellWorkflow({ tick: { sh: "echo tick" } }, 'cron: "* * * * * *"\n');
+  await Bun.write(a.path("workflows/often.yml"), cron);
+  await using principal = new CdktrProcess(["start", "principal", "--with-agent"], options);
+  await principal.waitFor(/secured: encrypted/);
+  await until("a scheduled run is over", async () => {
+    const { stdout } = await cdktr(["runs", "list", "--json"], options);
+    return stdout.includes('"COMPLETED"');
+  });
+});

@@ -1,0 +1,345 @@
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import { chmodSync, existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { KeyStore } from "../../src/principal/key-store.ts";
+import { type CurveClientKeys, curveOptions, PrincipalClient } from "../../src/protocol/client.ts";
+import { decodeJoinToken, encodeJoinToken } from "../../src/protocol/join-token.ts";
+import { curveKeysOf, readKeyFile } from "../../src/protocol/key-file.ts";
+import { encodeLogBatch } from "../../src/protocol/log-frames.ts";
+import { type Role, VERB_ROLES } from "../../src/protocol/roles.ts";
+import { JSON_VERBS, POSITIONAL_VERBS, type Verb } from "../../src/protocol/verbs.ts";
+import { curveKeyPair, curvePublicKey, Push, Subscriber } from "../../src/zmq/index.ts";
+import { TestPrincipal, temporaryDirectory } from "./support.ts";
+
+setDefaultTimeout(60_000);
+
+/** A principal with keys, and clients that have them. */
+class Secured implements AsyncDisposable {
+  readonly test: TestPrincipal;
+  readonly store: KeyStore;
+  readonly #clients: PrincipalClient[] = [];
+
+  constructor(test: TestPrincipal) {
+    this.test = test;
+    this.store = new KeyStore(test.config.CDKTR_APP_DATA_DIRECTORY);
+  }
+
+  static async start(): Promise<Secured> {
+    const secured = new Secured(new TestPrincipal());
+    secured.store.init(Date.now());
+    await secured.test.start();
+    return secured;
+  }
+
+  keys(name: string): CurveClientKeys {
+    return curveKeysOf(readKeyFile(join(this.store.directory, `${name}.key`)));
+  }
+
+  /** Makes a key; resolves when the principal knows it. */
+  async add(name: string, role: "agent" | "client" | "admin"): Promise<CurveClientKeys> {
+    this.store.add(name, role, Date.now());
+    await this.test.book.waitFor(new RegExp(`key ${name} \\(${role}\\) is known`));
+    return this.keys(name);
+  }
+
+  async revoke(name: string): Promise<void> {
+    this.store.revoke(name, Date.now());
+    await this.test.book.waitFor(new RegExp(`Revoked: ${name}`));
+  }
+
+  client(curve: CurveClientKeys | undefined, timeoutMs = 10_000): PrincipalClient {
+    const { api: port } = this.test.ports;
+    const client = new PrincipalClient({
+      host: "127.0.0.1",
+      port,
+      timeoutMs,
+      ...(curve === undefined ? {} : { curve }),
+    });
+    this.#clients.push(client);
+    return client;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const client of this.#clients) await client.close();
+    await this.test[Symbol.asyncDispose]();
+  }
+}
+
+/** The message of what a promise is rejected with. */
+async function refusal(promise: Promise<unknown>): Promise<string> {
+  return promise.then(
+    () => "it was not refused",
+    (error) => error.message,
+  );
+}
+
+describe("a secured principal", () => {
+  test("answers whom it knows, and tells everybody else what is wrong", async () => {
+    await using secured = await Secured.start();
+    const admin = secured.keys("admin");
+    await secured.client(admin).ping();
+    // The scheduler and the principal's own announcement use a key that is nowhere on disk.
+    const own = secured.test.principal?.ownKeys;
+    expect((await secured.client(own).info()).api_port).toBe(secured.test.ports.api);
+
+    expect(await refusal(secured.client(undefined).ping())).toContain(
+      "is secured, and this client has no key",
+    );
+    const stranger = { ...curveKeyPair(), serverKey: admin.serverKey, name: "mallory" };
+    expect(await refusal(secured.client(stranger).ping())).toMatch(/refuses the key mallory: .*not known/);
+    const elsewhere = { ...admin, serverKey: curveKeyPair().publicKey };
+    expect(await refusal(secured.client(elsewhere).ping())).toMatch(
+      /is not the principal that the key admin in .*admin\.key was made for/,
+    );
+    await using open = await new TestPrincipal().start();
+    const misled = new PrincipalClient({
+      host: "127.0.0.1",
+      port: open.ports.api,
+      timeoutMs: 10_000,
+      curve: admin,
+    });
+    expect(await refusal(misled.ping())).toContain("is not secured, but this client has the key admin");
+    await misled.close();
+  });
+
+  test("enforces the role of each verb", async () => {
+    await using secured = await Secured.start();
+    const clients: Record<string, PrincipalClient> = {
+      admin: secured.client(secured.keys("admin")),
+      client: secured.client(await secured.add("ci", "client")),
+      agent: secured.client(await secured.add("worker", "agent")),
+    };
+    for (const verb of [...POSITIONAL_VERBS, ...JSON_VERBS] as Verb[]) {
+      for (const [role, client] of Object.entries(clients)) {
+        // Fields that none of them takes: what is allowed fails, or answers, in another way.
+        const text = await refusal(client.request(verb, ["?", "?", "?", "?", "?", "?", "?"]));
+        const allowed = VERB_ROLES[verb].includes(role as Role);
+        const forbidden = /needs a key with the role|needs a join token/.test(text);
+        expect(`${verb} as ${role}: ${forbidden ? "forbidden" : "allowed"}`).toBe(
+          `${verb} as ${role}: ${allowed ? "allowed" : "forbidden"}`,
+        );
+      }
+    }
+    expect(
+      await refusal(clients.client?.fetchWorkflow("x", { wait_ms: 0, labels: {} }) ?? Promise.resolve()),
+    ).toBe(
+      "FETCHWORKFLOW needs a key with the role agent; the key ci has the role client. (On the principal's host: cdktr keys add NAME --role agent)",
+    );
+  });
+
+  test("revoking ends what is connected, on all three sockets, and lets nobody back in", async () => {
+    await using secured = await Secured.start();
+    const { ports, book } = secured.test;
+    const worker = await secured.add("worker", "agent");
+    const watcher = await secured.add("watcher", "client");
+    const friend = await secured.add("friend", "client");
+    const live = secured.client(worker);
+    await live.ping();
+    using push = new Push(curveOptions(worker));
+    push.connect(`tcp://127.0.0.1:${ports.logsListening}`);
+    const stream = crypto.randomUUID();
+    const send = (seq: number, text: string) =>
+      push.send(
+        encodeLogBatch({
+          agent_id: "worker",
+          stream_id: stream,
+          first_seq: seq,
+          lines: [`wf\x01Wf\x01run\x01task\x01t-1\x01${Date.now()}\x01INFO\x01${text}`],
+        }),
+      );
+    const subscribe = async (curve: CurveClientKeys) => {
+      const socket = new Subscriber({ ...curveOptions(curve), linger: 0 });
+      socket.subscribe("");
+      const connected = new Promise<void>((done) => socket.events.on("handshake", () => done()));
+      socket.connect(`tcp://127.0.0.1:${ports.logsPublishing}`);
+      await connected;
+      return socket;
+    };
+    using revokedSub = await subscribe(watcher);
+    using friendSub = await subscribe(friend);
+    const seen: string[] = [];
+    void (async () => {
+      for await (const [frame] of revokedSub) seen.push(String(frame));
+    })();
+    // Until the subscription has arrived, lines are published to nobody.
+    let seq = 0;
+    while (seen.length === 0) {
+      await send(++seq, `before ${seq}`);
+      await Bun.sleep(20);
+    }
+
+    const cut = new Promise<string | undefined>((done) =>
+      revokedSub.events.on("handshakeFailed", ({ error }) => done(error?.code)),
+    );
+    const back = new Promise<void>((done) => friendSub.events.on("handshake", () => done()));
+    await secured.revoke("watcher");
+    expect(await cut).toBe("EACCES");
+    await back;
+    const count = seen.length;
+    const heard: string[] = [];
+    void (async () => {
+      for await (const [frame] of friendSub) heard.push(String(frame));
+    })();
+    while (!heard.some((line) => line.includes("after"))) {
+      await send(++seq, "after");
+      await Bun.sleep(20);
+    }
+    expect(seen.length).toBe(count);
+
+    // A long poll that waits when its key is revoked gets no answer but that.
+    const waiting = refusal(live.fetchWorkflow("worker", { wait_ms: 60_000, labels: {} }));
+    // Requests of a connection are taken in order.
+    await live.ping();
+    await secured.revoke("worker");
+    expect(await refusal(live.ping())).toStartWith("The key worker was revoked");
+    expect(await waiting).toStartWith("The key worker was revoked");
+    await send(++seq, "forged");
+    await book.waitFor(/key with which they came was revoked/);
+    expect(heard.some((line) => line.includes("forged"))).toBe(false);
+    expect(await refusal(secured.client(worker).ping())).toMatch(
+      /refuses the key worker in .*: it was revoked/,
+    );
+  });
+
+  test("an agent may not watch logs, a client may not deliver them", async () => {
+    await using secured = await Secured.start();
+    const { ports } = secured.test;
+    const tries = [
+      [new Subscriber(curveOptions(await secured.add("a", "agent"))), ports.logsPublishing],
+      [new Push(curveOptions(await secured.add("c", "client"))), ports.logsListening],
+    ] as const;
+    for (const [socket, port] of tries) {
+      const failed = new Promise<string | undefined>((done) =>
+        socket.events.on("handshakeFailed", ({ error }) => done(error?.code)),
+      );
+      socket.connect(`tcp://127.0.0.1:${port}`);
+      expect(await failed).toBe("EACCES");
+      socket.close();
+    }
+  });
+
+  test("a token is for joining only, for its uses and its time; the same host may ask again", async () => {
+    await using secured = await Secured.start();
+    const make = (options: { ttlMs?: number; uses?: number }) => {
+      const made = secured.store.createToken({
+        role: "agent",
+        ttlMs: options.ttlMs ?? 3_600_000,
+        uses: options.uses ?? 1,
+        nowMs: Date.now(),
+      });
+      return { ...made, publicKey: curvePublicKey(made.secretKey) };
+    };
+    const known = (token: CurveClientKeys) => retryUntilKnown(secured, token);
+    const token = make({});
+    const client = await known(token);
+    expect(await refusal(client.listWorkflows())).toContain("a join token is only good for joining");
+    expect(await refusal(client.ping())).toContain("a join token is only good for joining");
+    using push = new Push(curveOptions(token));
+    const failed = new Promise<string | undefined>((done) =>
+      push.events.on("handshakeFailed", ({ error }) => done(error?.code)),
+    );
+    push.connect(`tcp://127.0.0.1:${secured.test.ports.logsListening}`);
+    expect(await failed).toBe("EACCES");
+
+    const mine = curveKeyPair();
+    const joined = await client.join({ public_key: mine.publicKey, name: "host b/1" });
+    expect(joined).toMatchObject({
+      name: "host-b-1",
+      role: "agent",
+      logs_listening_port: secured.test.ports.logsListening,
+    });
+    expect(await client.join({ public_key: mine.publicKey, name: "host b/1" })).toEqual(joined);
+    expect(await refusal(client.join({ public_key: curveKeyPair().publicKey, name: "b" }))).toMatch(
+      /used up: host-b-1 joined with it at/,
+    );
+    expect(await refusal(secured.client({ ...mine, serverKey: token.serverKey }).ping())).toBe(
+      "it was not refused",
+    );
+
+    const expired = await known(make({ ttlMs: 1 }));
+    expect(await refusal(expired.join({ public_key: mine.publicKey, name: "late" }))).toMatch(/expired at/);
+    const two = await known(make({ uses: 2 }));
+    for (const name of ["host-b-1-2", "host-b-1-3"])
+      expect((await two.join({ public_key: curveKeyPair().publicKey, name: "host-b-1" })).name).toBe(name);
+  });
+});
+
+async function retryUntilKnown(secured: Secured, token: CurveClientKeys): Promise<PrincipalClient> {
+  for (;;) {
+    const client = secured.client(token);
+    if (!/refuses the key/.test(await refusal(client.ping()))) return client;
+  }
+}
+
+describe("files of keys", () => {
+  test("are private, and refused when they are not", async () => {
+    await using test = new TestPrincipal();
+    const store = new KeyStore(test.config.CDKTR_APP_DATA_DIRECTORY);
+    const path = store.init(Date.now());
+    store.add("x", "client", Date.now());
+    for (const directory of [store.directory, store.clientsDirectory, store.tokensDirectory]) {
+      expect(statSync(directory).mode & 0o777).toBe(0o700);
+      for (const file of readdirSync(directory, { withFileTypes: true }))
+        if (file.isFile()) expect(statSync(join(directory, file.name)).mode & 0o777).toBe(0o600);
+    }
+    chmodSync(path, 0o640);
+    expect(() => readKeyFile(path)).toThrow(/others than its owner have access to it \(0640\)/);
+    chmodSync(path, 0o600);
+    chmodSync(store.directory, 0o750);
+    expect(await refusal(test.start())).toMatch(/others than its owner have access to it \(0750\)/);
+  });
+
+  test("keep secrets to themselves: of clients the principal has public keys, and errors quote nothing", () => {
+    using directory = temporaryDirectory();
+    const store = new KeyStore(directory.path);
+    const path = store.init(Date.now());
+    const { key } = readKeyFile(path);
+    expect(readFileSync(join(store.clientsDirectory, "admin.json"), "utf8")).not.toContain(key.secret_key);
+    writeFileSync(path, JSON.stringify({ ...key, public_key: "x" }));
+    expect(() => readKeyFile(path)).toThrow(/public_key is not as it must be/);
+    writeFileSync(path, `{"secret_key": ${key.secret_key}`);
+    try {
+      readKeyFile(path);
+    } catch (error) {
+      expect(String(error)).not.toContain(key.secret_key.slice(0, 5));
+    }
+    expect(() => store.init(Date.now())).toThrow(/There are keys already/);
+    expect(() => store.add("admin", "client", Date.now())).toThrow(/already/);
+    expect(() => store.add("../x", "client", Date.now())).toThrow(/cannot be named/);
+    expect(existsSync(join(directory.path, "x.key"))).toBe(false);
+  });
+
+  test("a key of a revoked name can be made anew, and is another one", () => {
+    using directory = temporaryDirectory();
+    const store = new KeyStore(directory.path);
+    store.init(Date.now());
+    const first = readKeyFile(store.add("x", "client", Date.now())).key;
+    store.revoke("x", Date.now());
+    expect(() => store.revoke("x", Date.now())).toThrow(/revoked already/);
+    const second = readKeyFile(store.add("x", "agent", Date.now())).key;
+    expect(second.public_key).not.toBe(first.public_key);
+    const known = store.clients(() => {}).find(({ name }) => name === "x");
+    expect(known).toMatchObject({ role: "agent", public_key: second.public_key, revoked_at_ms: null });
+  });
+
+  test("tokens are whole or refused, and never quoted", () => {
+    const token = {
+      host: "10.0.0.5",
+      port: 5561,
+      serverKey: curveKeyPair().publicKey,
+      secretKey: curveKeyPair().secretKey,
+    };
+    const line = encodeJoinToken(token);
+    expect(line).not.toMatch(/\s/);
+    expect(decodeJoinToken(` ${line}\n`)).toEqual(token);
+    for (const bad of [line.slice(0, -1), `${line}A`, line.replace("cdktr-join-", ""), "", "cdktr-join-"]) {
+      try {
+        decodeJoinToken(bad);
+        throw new Error(`accepted ${bad}`);
+      } catch (error) {
+        expect(String(error)).toMatch(/no join token|damaged or not complete/);
+        if (bad !== "") expect(String(error)).not.toContain(bad.slice(-20));
+      }
+    }
+  });
+});
