@@ -52,9 +52,12 @@ class Principal:
 
     @classmethod
     def from_environment(cls, **options: Any) -> Principal:
-        """The principal that ``CDKTR_PRINCIPAL_HOST`` and ``CDKTR_PRINCIPAL_PORT`` name."""
+        """The principal that ``CDKTR_PRINCIPAL_HOST`` and ``CDKTR_PRINCIPAL_PORT`` name, with the key of ``CDKTR_KEY_FILE``."""
         host = os.environ.get("CDKTR_PRINCIPAL_HOST") or "127.0.0.1"
         port = int(os.environ.get("CDKTR_PRINCIPAL_PORT") or 5561)
+        key_file = os.environ.get("CDKTR_KEY_FILE")
+        if key_file and not options.keys() & {"server_key", "public_key", "secret_key"}:
+            options.update(_read_key_file(key_file))
         return cls(host, port, **options)
 
     def ping(self) -> Result[None]:
@@ -208,6 +211,13 @@ def _run_id(run: Union[str, Result[Dict[str, str]]]) -> tuple[str, Optional[str]
     if not run.success or run.payload is None:
         return "", run.error or "there is no run to wait for"
     return run.payload["workflow_instance_id"], None
+
+
+def _read_key_file(path: str) -> Dict[str, str]:
+    """The keys of a file that ``cdktr keys add`` made."""
+    with open(path, encoding="utf-8") as file:
+        content = json.load(file)
+    return {name: content[name] for name in ("server_key", "public_key", "secret_key")}
 
 
 def _keys(server: Optional[str], public: Optional[str], secret: Optional[str]) -> Optional[CurveKeys]:
