@@ -264,6 +264,35 @@ describe("a secured principal", () => {
   });
 });
 
+test("strangers, noise and half-open connections leave a secured principal as it was", async () => {
+  await using secured = await Secured.start();
+  const { ports } = secured.test;
+  const admin = secured.client(secured.keys("admin"));
+  const raw: { end(): unknown }[] = [];
+  const strangers: Push[] = [];
+  const serverKey = secured.keys("admin").serverKey;
+  let refused = 0;
+  for (let round = 0; round < 100; round++) {
+    for (const port of [ports.api, ports.logsListening, ports.logsPublishing]) {
+      const socket = await Bun.connect({ hostname: "127.0.0.1", port, socket: { data() {}, error() {} } });
+      raw.push(socket);
+      // Nothing, the greeting of CURVE and no more, or noise.
+      if (round % 3 === 1) socket.write(Buffer.from(`ff00000000000000017f0300${"43555256450000"}`, "hex"));
+      if (round % 3 === 2) socket.write(crypto.getRandomValues(new Uint8Array(4096)));
+      const stranger = new Push({ ...curveOptions({ ...curveKeyPair(), serverKey }), linger: 0 });
+      stranger.events.on("handshakeFailed", () => refused++);
+      stranger.connect(`tcp://127.0.0.1:${port}`);
+      strangers.push(stranger);
+    }
+    if (round % 20 === 0) await admin.ping();
+  }
+  while (refused < strangers.length) await Bun.sleep(10);
+  const run = await admin.runTask("hello", { dedupe_key: "x" });
+  expect((await admin.getRun(run.workflow_instance_id)).status).toBe("PENDING");
+  for (const socket of [...raw]) socket.end();
+  for (const socket of strangers) socket.close();
+});
+
 async function retryUntilKnown(secured: Secured, token: CurveClientKeys): Promise<PrincipalClient> {
   for (;;) {
     const client = secured.client(token);
