@@ -179,8 +179,13 @@ test("a principal with keys and an agent beside it needs nothing else", async ()
   await Bun.write(a.path("workflows/often.yml"), cron);
   await using principal = new CdktrProcess(["start", "principal", "--with-agent"], options);
   await principal.waitFor(/secured: encrypted/);
-  await until("a scheduled run is over", async () => {
+  await Bun.write(
+    a.path("workflows/then.yml"),
+    shellWorkflow({ next: { sh: "echo next" } }, "on: { workflow: { id: often } }\n"),
+  );
+  await until("a scheduled run is over, and the one that it triggers", async () => {
     const { stdout } = await cdktr(["runs", "list", "--json"], options);
-    return stdout.includes('"COMPLETED"');
+    const runs: { workflow_id: string; status: string }[] = JSON.parse(stdout);
+    return runs.some(({ workflow_id, status }) => workflow_id === "then" && status === "COMPLETED");
   });
 });

@@ -1,5 +1,6 @@
 import { DeclaredTriggers } from "../../events/declared/declared-triggers.ts";
 import { log, setLogLevel } from "../../log.ts";
+import { loadCurveKeys } from "../../protocol/key-file.ts";
 import { startServices, stopServices } from "../../service.ts";
 import { command } from "../support/command.ts";
 import { settings } from "../support/connect.ts";
@@ -48,7 +49,7 @@ export default command({
     setLogLevel(config.CDKTR_LOG_LEVEL);
     const stop = Promise.withResolvers<void>();
     const ignoreSignals = onStopSignals(() => stop.resolve());
-    const services = [new DeclaredTriggers(config)];
+    const services = [new DeclaredTriggers(config, () => loadCurveKeys(config, "client"))];
     await startServices(services);
     log.info(
       `Serving what the workflows of ${config.CDKTR_PRINCIPAL_HOST}:${config.CDKTR_PRINCIPAL_PORT} declare`,

@@ -117,7 +117,7 @@ export default command({
       stop.resolve();
     });
     const services: Service[] = [principal];
-    if (args.listeners) services.push(new DeclaredTriggers(ownClientConfig(config)));
+    if (args.listeners) services.push(new DeclaredTriggers(ownClientConfig(config), () => principal.ownKeys));
     if (agent !== undefined) services.push(agent);
     try {
       await startServices(services);

@@ -4,7 +4,7 @@ import type { ConsolaInstance } from "consola";
 import type { Config } from "../../config.ts";
 import { errorMessage } from "../../errors.ts";
 import { log as processLog } from "../../log.ts";
-import { PrincipalClient } from "../../protocol/client.ts";
+import { type CurveClientKeys, PrincipalClient } from "../../protocol/client.ts";
 import type { WorkflowSummary } from "../../protocol/messages.ts";
 import type { Service } from "../../service.ts";
 import type { TriggerDefinitions } from "../../workflow/model.ts";
@@ -25,6 +25,7 @@ const RETRY_MS = 5000;
 export class DeclaredTriggers extends DeclaredListener implements Service {
   override readonly name = "declared triggers";
   readonly #config: Config;
+  readonly #keys: () => CurveClientKeys | undefined;
   readonly #services = new Map<Kind, ListenerService>();
   readonly #stop = new AbortController();
   #started = false;
@@ -32,9 +33,11 @@ export class DeclaredTriggers extends DeclaredListener implements Service {
   #starting: Promise<void> = Promise.resolve();
   #retry: Timer | undefined;
 
-  constructor(config: Config) {
+  /** @param keys with which a secured principal is reached; asked for when it starts */
+  constructor(config: Config, keys: () => CurveClientKeys | undefined) {
     super(processLog.withTag("listeners"));
     this.#config = config;
+    this.#keys = keys;
   }
 
   /** Begins to serve; does not wait for the principal. */
@@ -105,7 +108,9 @@ export class DeclaredTriggers extends DeclaredListener implements Service {
   }
 
   #connect(): PrincipalClient {
+    const curve = this.#keys();
     return new PrincipalClient({
+      ...(curve === undefined ? {} : { curve }),
       host: this.#config.CDKTR_PRINCIPAL_HOST,
       port: this.#config.CDKTR_PRINCIPAL_PORT,
       timeoutMs: this.#config.CDKTR_DEFAULT_ZMQ_TIMEOUT_MS,
