@@ -29,6 +29,9 @@ export const root: Command = command({
     sdk: lazy("Write the client packages that this executable carries", () => import("./cli/sdk.ts")),
     config: lazy("Show the settings in force", () => import("./cli/config.ts")),
     docs: lazy("Read the manual", () => import("./cli/docs.ts")),
+    completion: lazy("Print the completion script of a shell", async () => ({
+      default: (await import("./cli/completion.ts")).completionOf(root),
+    })),
     version: lazy("Show the version", () => import("./cli/version.ts")),
   },
   extras: {
