@@ -28,6 +28,7 @@ export const root: Command = command({
     listen: lazy("Run an event listener written in TypeScript", () => import("./cli/listen.ts")),
     sdk: lazy("Write the client packages that this executable carries", () => import("./cli/sdk.ts")),
     config: lazy("Show the settings in force", () => import("./cli/config.ts")),
+    doctor: lazy("Find what is wrong on this host, and its remedy", () => import("./cli/doctor.ts")),
     docs: lazy("Read the manual", () => import("./cli/docs.ts")),
     completion: lazy("Print the completion script of a shell", async () => ({
       default: (await import("./cli/completion.ts")).completionOf(root),

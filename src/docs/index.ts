@@ -41,7 +41,7 @@ export const PAGES: readonly Page[] = [
   page("tui", "The terminal UI", tui),
   page("configuration", "Every setting", configuration),
   page("agents", "Running, draining, placing agents", agents),
-  page("operations", "Completion in the shell", operations),
+  page("operations", "Doctor, services, metrics, completion", operations),
   page("logs-and-history", "Searching logs, SQL, tables and views, backup", logsAndHistory),
   page("architecture", "What the parts are and how a run lives", architecture),
   page("reliability", "What is guaranteed, and where that ends", reliability),

@@ -166,6 +166,7 @@ export function handlersOf(s: HandlerServices): Record<Verb, Handler> {
       const { ok: available, error } = s.history.available;
       return success({
         ...s.info(),
+        now_ms: s.now(),
         workflows: s.workflows.size,
         invalid_workflow_files: [...s.workflows.invalidFiles],
         runs: await s.runs.counts(),
