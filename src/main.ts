@@ -29,6 +29,7 @@ export const root: Command = command({
     sdk: lazy("Write the client packages that this executable carries", () => import("./cli/sdk.ts")),
     config: lazy("Show the settings in force", () => import("./cli/config.ts")),
     doctor: lazy("Find what is wrong on this host, and its remedy", () => import("./cli/doctor.ts")),
+    service: lazy("Make the principal or an agent a service of systemd", () => import("./cli/service.ts")),
     docs: lazy("Read the manual", () => import("./cli/docs.ts")),
     completion: lazy("Print the completion script of a shell", async () => ({
       default: (await import("./cli/completion.ts")).completionOf(root),

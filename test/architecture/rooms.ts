@@ -7,6 +7,7 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   cli: [
     "tui",
     "doctor",
+    "systemd",
     "principal",
     "agent",
     "events",
@@ -20,6 +21,7 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   ],
   // Looks at everything that the other rooms need of a host.
   doctor: ["agent", "protocol", "storage", "zmq", "native"],
+  systemd: [],
   tui: ["protocol", "workflow", "zmq"],
   // The principal starts the scheduler, which in turn speaks to it only through the API.
   principal: ["events", "protocol", "storage", "workflow", "zmq", "native"],

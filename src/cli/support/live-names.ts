@@ -1,6 +1,7 @@
 /** The names that a shell completes and only a running principal knows. Whatever goes wrong, there are none: nobody asked for a message. */
 import { PAGES } from "../../docs/index.ts";
 import { PrincipalClient } from "../../protocol/client.ts";
+import { ROLES } from "../../systemd/unit.ts";
 import type { Candidate, NameSource } from "./complete.ts";
 import { SHELLS } from "./completion-scripts.ts";
 import { settings } from "./connect.ts";
@@ -15,6 +16,7 @@ const MOST_RUNS = 100;
 export const liveNames: NameSource = async (what, principal) => {
   if (what === "topic") return PAGES.map(({ topic, about }) => ({ value: topic, about }));
   if (what === "shell") return SHELLS.map((value) => ({ value, about: "" }));
+  if (what === "role") return ROLES.map((value) => ({ value, about: "" }));
   try {
     const config = settings(principal).values;
     const client = new PrincipalClient({
