@@ -33,7 +33,7 @@ describe("what comes next", () => {
   });
 
   test("options, negated where only that means anything, and none that are hidden", async () => {
-    expect((await candidates("start principal --no")).values).toEqual(["--no-color", "--no-scheduler"]);
+    expect((await candidates("start principal --no-s")).values).toEqual(["--no-scheduler"]);
     const options = (await candidates("start agent -")).values;
     expect(options).toContain("--suffix");
     expect(options).not.toContain("--supervised");
