@@ -6,6 +6,7 @@ import { mkdirSync, statSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { embedPlugin, type Target } from "./build/embed.ts";
+import { buildFacts } from "./build/facts.ts";
 import { terminalKitPlugin } from "./build/terminal-kit.ts";
 
 const root = dirname(import.meta.dir);
@@ -36,7 +37,10 @@ const result = await Bun.build({
   splitting: true,
   format: "esm",
   bytecode: true,
-  define: { "process.env.NODE_ENV": '"production"' },
+  define: {
+    "process.env.NODE_ENV": '"production"',
+    CDKTR_BUILD_FACTS: JSON.stringify(buildFacts(target)),
+  },
   plugins: [await embedPlugin(target), terminalKitPlugin()],
   compile: {
     target: target === "linux-arm64" ? "bun-linux-arm64" : "bun-linux-x64",

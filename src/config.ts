@@ -133,6 +133,12 @@ export const SETTINGS = {
     "127.0.0.1",
   ),
   CDKTR_WEBHOOK_PORT: setting("Port of the webhooks of workflow files", port, "1 to 65535", 5564),
+  CDKTR_METRICS_PORT: setting(
+    "Port on loopback of the principal's /metrics and /healthz; 0 for none",
+    z.coerce.number().int().min(0).max(65535),
+    "0 to 65535",
+    0,
+  ),
   CDKTR_TUI_STATUS_REFRESH_INTERVAL_MS: setting(
     "Time between refreshes of the terminal UI's status",
     positive,

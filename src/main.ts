@@ -30,7 +30,12 @@ export const root: Command = command({
     keys: lazy("Set up keys, and say who may connect", () => import("./cli/keys.ts")),
     "join-token": lazy("Let a new host get a key of its own", () => import("./cli/join-token.ts")),
     config: lazy("Show the settings in force", () => import("./cli/config.ts")),
+    doctor: lazy("Find what is wrong on this host, and its remedy", () => import("./cli/doctor.ts")),
+    service: lazy("Make the principal or an agent a service of systemd", () => import("./cli/service.ts")),
     docs: lazy("Read the manual", () => import("./cli/docs.ts")),
+    completion: lazy("Print the completion script of a shell", async () => ({
+      default: (await import("./cli/completion.ts")).completionOf(root),
+    })),
     version: lazy("Show the version", () => import("./cli/version.ts")),
   },
   extras: {

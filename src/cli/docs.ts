@@ -22,6 +22,7 @@ export default command({
     ...jsonArg,
   },
   extras: {
+    completes: { topic: "topic" },
     examples: [
       { command: "cdktr docs", does: "what there is" },
       { command: "cdktr docs getting-started", does: "read a page" },

@@ -36,6 +36,7 @@ export default command({
     ...principalArg,
   },
   extras: {
+    completes: { file: "file" },
     details:
       'This executable runs the file; no other runtime is needed. `import … from "cdktr"` gives what it carries, other packages come from node_modules beside the file. A listener that fails is started again, after a pause that grows. TERM or Ctrl-C ends it with status 0.',
     topic: "listeners",

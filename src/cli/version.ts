@@ -1,4 +1,5 @@
 import packageJson from "../../package.json" with { type: "json" };
+import { BUILD_FACTS } from "../build-facts.ts";
 import { command } from "./support/command.ts";
 import { jsonArg } from "./support/globals.ts";
 import { printJson, printLine } from "./support/stdout.ts";
@@ -7,12 +8,14 @@ export default command({
   meta: { name: "version", description: "Show the version" },
   args: { ...jsonArg },
   extras: {
-    examples: [{ command: "cdktr version --json", does: "version, runtime and platform for a bug report" }],
+    examples: [{ command: "cdktr version --json", does: "what it was built from, for a bug report" }],
   },
   async run({ args }) {
     if (!args.json) return printLine(packageJson.version);
     await printJson({
       version: packageJson.version,
+      compiled: BUILD_FACTS !== null,
+      ...BUILD_FACTS,
       bun: Bun.version,
       platform: `${process.platform}-${process.arch}`,
     });

@@ -6,6 +6,7 @@ import configuration from "./configuration.md" with { type: "text" };
 import gettingStarted from "./getting-started.md" with { type: "text" };
 import listeners from "./listeners.md" with { type: "text" };
 import logsAndHistory from "./logs-and-history.md" with { type: "text" };
+import operations from "./operations.md" with { type: "text" };
 import reliability from "./reliability.md" with { type: "text" };
 import scheduling from "./scheduling.md" with { type: "text" };
 import security from "./security.md" with { type: "text" };
@@ -42,6 +43,7 @@ export const PAGES: readonly Page[] = [
   page("configuration", "Every setting", configuration),
   page("agents", "Running, draining, placing agents", agents),
   page("security", "Keys, roles, join tokens, revoking", security),
+  page("operations", "Doctor, services, metrics, completion", operations),
   page("logs-and-history", "Searching logs, SQL, tables and views, backup", logsAndHistory),
   page("architecture", "What the parts are and how a run lives", architecture),
   page("reliability", "What is guaranteed, and where that ends", reliability),

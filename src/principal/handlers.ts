@@ -177,11 +177,13 @@ export function handlersOf(s: HandlerServices): Record<Verb, Handler> {
     },
     PRINCIPALINFO: async () => {
       const { ok: available, error } = s.history.available;
+      const { pending, running } = await s.runs.counts();
       return success({
         ...s.info(),
+        now_ms: s.now(),
         workflows: s.workflows.size,
         invalid_workflow_files: [...s.workflows.invalidFiles],
-        runs: await s.runs.counts(),
+        runs: { pending, running },
         history: { available, error },
       } satisfies PrincipalInfo);
     },

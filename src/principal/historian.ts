@@ -55,6 +55,8 @@ export interface HistorianOptions {
   readonly flushBytes?: number;
   /** How long prepared files are kept for a client that does not ask for them, ms. Default 10 minutes. */
   readonly transferIdleMs?: number;
+  /** Hears of every attempt to write something: how long it took, ms, and whether it succeeded. */
+  readonly flushed?: (tookMs: number, ok: boolean) => void;
   /** How long a statement of `db query` may run, ms. Default 60 s. */
   readonly queryTimeoutMs?: number;
 }
@@ -63,6 +65,14 @@ export interface HistorianOptions {
 export interface HistoryAvailability {
   readonly ok: boolean;
   readonly error: string | null;
+}
+
+/** What was received and is not in DuckDB yet. */
+export interface HeldLogs {
+  readonly lines: number;
+  readonly bytes: number;
+  /** How long the oldest of it waits, ms; 0 when there is none. */
+  readonly lagMs: number;
 }
 
 export class Historian implements Service {
@@ -75,6 +85,8 @@ export class Historian implements Service {
   #database: HistoryDatabase | undefined;
   /** Id of the last status row in DuckDB. */
   #outboxCursor = 0;
+  /** When the oldest line in memory came, or later than that. */
+  #heldSince = 0;
   #statusesPending = false;
   #started = false;
   #stopping = false;
@@ -107,6 +119,12 @@ export class Historian implements Service {
     return this.#database === undefined
       ? { ok: false, error: "The history database is not open." }
       : { ok: true, error: null };
+  }
+
+  /** What waits in memory for the next write. */
+  get held(): HeldLogs {
+    const { lines, bytes } = this.#intake;
+    return { lines, bytes, lagMs: lines === 0 ? 0 : performance.now() - this.#heldSince };
   }
 
   /** Opens the database. When that fails it says so and goes on trying: everything else works without. */
@@ -153,6 +171,7 @@ export class Historian implements Service {
    * batch before is missing or memory is full, must be offered again.
    */
   offer(batch: LogBatch): void {
+    if (this.#intake.lines === 0) this.#heldSince = performance.now();
     const taken = this.#intake.offer(batch);
     if (taken === 0) return;
     this.#received.reached(batch.stream_id, this.#intake.position(batch.stream_id).received);
@@ -308,10 +327,15 @@ export class Historian implements Service {
     this.#lastAttempt = performance.now();
     clearTimeout(this.#interval);
     this.#interval = undefined;
+    const began = this.#lastAttempt;
     try {
       const database = await this.#open();
-      await this.#drain(database);
+      const hasWritten = await this.#drain(database);
+      if (hasWritten) this.#o.flushed?.(performance.now() - began, true);
+      // What is left came meanwhile.
+      this.#heldSince = began;
     } catch (error) {
+      this.#o.flushed?.(performance.now() - began, false);
       const failure = historyUnavailable(error, this.#o.dbPath);
       await this.#failed(failure);
       throw failure;
@@ -319,18 +343,18 @@ export class Historian implements Service {
     this.#succeeded();
   }
 
-  /** Writes until everything is in DuckDB that was there at the beginning. */
-  async #drain(database: HistoryDatabase): Promise<void> {
+  /** Writes until everything is in DuckDB that was there at the beginning; tells whether there was anything. */
+  async #drain(database: HistoryDatabase): Promise<boolean> {
     const ends = this.#intake.ends();
-    for (;;) {
+    for (let hasWritten = false; ; hasWritten = true) {
       const portion = this.#intake.take(TRANSACTION_LINES, TRANSACTION_BYTES);
       this.#statusesPending = false;
       const statuses = this.#pendingStatuses();
-      if (portion.logs.length === 0 && statuses.length === 0) return;
+      if (portion.logs.length === 0 && statuses.length === 0) return hasWritten;
       await database.write({ ...portion, statuses });
       this.#intake.written(portion);
       this.#statusesTaken(statuses.at(-1)?.id ?? 0);
-      if (statuses.length < TRANSACTION_STATUSES && this.#intake.reached(ends)) return;
+      if (statuses.length < TRANSACTION_STATUSES && this.#intake.reached(ends)) return true;
     }
   }
 

@@ -22,6 +22,8 @@ import { KeyStore } from "./key-store.ts";
 import { LeaseWatch } from "./lease-watch.ts";
 import { LogHub } from "./log-hub.ts";
 import { LongPolls } from "./long-polls.ts";
+import { Metrics } from "./metrics/metrics.ts";
+import { MetricsServer } from "./metrics/metrics-server.ts";
 import { PauseWatch } from "./pause-watch.ts";
 import { RunChanges } from "./run-changes.ts";
 import { RunService } from "./run-service.ts";
@@ -89,6 +91,7 @@ export class Principal implements Service {
         })
       : undefined;
     this.#access = access;
+    const metrics = new Metrics();
     const store = new SqliteOperationalStore({
       directory: config.CDKTR_APP_DATA_DIRECTORY,
       log: tagged("state"),
@@ -99,6 +102,7 @@ export class Principal implements Service {
       outbox: store.outbox,
       flushIntervalMs: config.CDKTR_LOG_FLUSH_INTERVAL_MS,
       log: tagged("history"),
+      flushed: (tookMs, ok) => metrics.flushed(tookMs, ok),
     });
     const logHub: LogHub = new LogHub({
       host: config.CDKTR_PRINCIPAL_HOST,
@@ -111,9 +115,15 @@ export class Principal implements Service {
     this.#logHub = logHub;
     const changes: RunChanges = new RunChanges(clock, {
       queued: () => dispatcher.kick(),
-      offered: (attempt) => leases.offered(attempt),
+      offered: (attempt, waitedMs) => {
+        metrics.dispatched(waitedMs);
+        leases.offered(attempt);
+      },
       settled: (attempt) => leases.settled(attempt),
-      ended: (run) => runs.ended(run),
+      ended: (run) => {
+        metrics.ended(run.status);
+        runs.ended(run);
+      },
       orders: (agentId) => agents.ordersChanged(agentId),
       statusWritten: () => history.notifyStatus(),
     });
@@ -208,6 +218,23 @@ export class Principal implements Service {
       log: tagged("state"),
       forgot: () => runs.forgot(),
     });
+    const metricsServer = new MetricsServer({
+      port: config.CDKTR_METRICS_PORT,
+      page: () =>
+        metrics.page({
+          startedAtMs: this.#startedAtMs,
+          runs: () => runs.counts(),
+          agents: () => agents.list(),
+          workflows: () => ({ valid: workflows.size, invalid: workflows.invalidFiles.length }),
+          history: () => ({ ...history.held, available: history.available.ok }),
+          logs: () => logHub.counts,
+        }),
+      health: async () => {
+        // It coordinates as long as its state can be read; a history that is away is no illness of it.
+        const { queued } = await runs.counts();
+        return { principal_id: this.id, version: packageJson.version, queued, history: history.available };
+      },
+    });
     const scheduler = (options.scheduler ?? true) ? [this.#scheduler(clock, tagged("scheduler"))] : [];
     this.#services = [
       ...(access === undefined ? [] : [access]),
@@ -220,6 +247,7 @@ export class Principal implements Service {
       agents,
       housekeeping,
       this.#api,
+      metricsServer,
       ...scheduler,
     ];
   }

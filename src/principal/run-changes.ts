@@ -22,8 +22,8 @@ import { LEASE_TRANSITIONS } from "./lease-state.ts";
 export interface RunEvents {
   /** A run waits for an agent; called inside the unit of work, so that it can be assigned in the same commit. */
   queued(): void;
-  /** An attempt was offered to an agent, and is on disk. */
-  offered(attempt: AttemptRecord): void;
+  /** An attempt was offered to an agent, and is on disk. The run had waited for one so long, ms. */
+  offered(attempt: AttemptRecord, waitedMs: number): void;
   /** A lease is no longer OFFERED, on disk. */
   settled(attempt: AttemptRecord): void;
   /** A run is over, on disk. */
@@ -152,11 +152,13 @@ export class RunChanges {
       finished_at_ms: null,
       error: null,
     };
+    // The newest status row is the one with which it was queued.
+    const waitedMs = attempt.assigned_at_ms - run.status_at_ms;
     run.queued = false;
     run.agent_id = to.agentId;
     await tx.saveRun(run);
     await tx.insertAttempt(attempt);
-    tx.afterCommit(() => this.#events.offered(attempt));
+    tx.afterCommit(() => this.#events.offered(attempt, waitedMs));
     return attempt;
   }
 

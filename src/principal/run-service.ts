@@ -211,7 +211,7 @@ export class RunService {
     return this.#store.read((tx) => tx.recentStatuses(limit));
   }
 
-  counts(): Promise<{ pending: number; running: number }> {
+  counts(): Promise<{ pending: number; running: number; queued: number }> {
     return this.#store.read((tx) => tx.countRuns());
   }
 

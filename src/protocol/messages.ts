@@ -341,6 +341,8 @@ export const PrincipalInfo = z.object({
   version: z.string(),
   pid: z.number(),
   started_at_ms: z.number(),
+  /** The clock of the principal when it answered; older ones do not tell. */
+  now_ms: z.number().optional(),
   host: z.string(),
   api_port: z.number(),
   logs_listening_port: z.number(),

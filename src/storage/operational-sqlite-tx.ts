@@ -100,14 +100,15 @@ export class SqliteOperationalTx implements OperationalTx {
     return this.#one<{ created_at_ms: number }>(sql)?.created_at_ms ?? null;
   }
 
-  async countRuns(): Promise<{ pending: number; running: number }> {
-    const counts = { pending: 0, running: 0 };
-    const rows = this.#all<{ status: RunStatus; n: number }>(
-      "SELECT status, count(*) AS n FROM runs WHERE finished_at_ms IS NULL GROUP BY status",
+  async countRuns(): Promise<{ pending: number; running: number; queued: number }> {
+    const counts = { pending: 0, running: 0, queued: 0 };
+    const rows = this.#all<{ status: RunStatus; n: number; queued: number | null }>(
+      "SELECT status, count(*) AS n, sum(queued) AS queued FROM runs WHERE finished_at_ms IS NULL GROUP BY status",
     );
     for (const row of rows) {
       if (row.status === "PENDING") counts.pending = row.n;
       if (row.status === "RUNNING") counts.running = row.n;
+      counts.queued += row.queued ?? 0;
     }
     return counts;
   }

@@ -145,7 +145,8 @@ export interface OperationalTx {
   listRuns(filter: { limit: number; workflow_id?: string; status?: RunStatus }): Promise<RunRecord[]>;
   /** When the oldest of the runs that are over was created; those from before are in the history alone. */
   oldestFinishedMs(): Promise<number | null>;
-  countRuns(): Promise<{ pending: number; running: number }>;
+  /** Runs that are not over: by status, and those that wait for an agent. */
+  countRuns(): Promise<{ pending: number; running: number; queued: number }>;
 
   /** Keeps a definition under its hash; one that is there already stays. */
   putDefinition(hash: string, json: string): Promise<void>;

@@ -6,6 +6,8 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   main: ["cli"],
   cli: [
     "tui",
+    "doctor",
+    "systemd",
     "principal",
     "agent",
     "events",
@@ -17,6 +19,9 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     "zmq",
     "native",
   ],
+  // Looks at everything that the other rooms need of a host.
+  doctor: ["agent", "protocol", "storage", "zmq", "native"],
+  systemd: [],
   tui: ["protocol", "workflow", "zmq"],
   // The principal starts the scheduler, which in turn speaks to it only through the API.
   principal: ["events", "protocol", "storage", "workflow", "zmq", "native"],

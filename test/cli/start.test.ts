@@ -158,11 +158,12 @@ test("--follow outlives a principal that is killed and comes back: each line onc
   await using cluster = await startCluster({
     workflows: { "long.yml": shellWorkflow("Long", { long: script }) },
     agents: 1,
-    env: { CDKTR_DEFAULT_ZMQ_TIMEOUT_MS: "500", CDKTR_AGENT_HEARTBEAT_INTERVAL_MS: "300" },
+    env: { CDKTR_DEFAULT_ZMQ_TIMEOUT_MS: "2000", CDKTR_AGENT_HEARTBEAT_INTERVAL_MS: "300" },
   });
   const tail = cluster.spawn(["logs", "tail", "--json"]);
   const follower = cluster.spawn(["run", "long", "--follow"]);
   await follower.waitFor(/early 20\n/, "stdout");
+  await tail.waitFor(/early 20"/, "stdout");
   cluster.principal?.kill("SIGKILL");
   await cluster.principal?.finished;
   await follower.waitFor(/waiting for it/);

@@ -330,7 +330,7 @@ export async function startCluster(options: ClusterOptions = {}): Promise<Cluste
     } catch (error) {
       await cluster.stop();
       // Another process may have taken a port between looking and binding.
-      if (attempt < 3 && /in use|EADDRINUSE/i.test(String(error))) continue;
+      if (attempt < 3 && /in use|is taken|EADDRINUSE/i.test(String(error))) continue;
       throw error;
     }
   }

@@ -59,18 +59,24 @@ function findUv(configured: string | null, cwd: string, context: ExecutionContex
     );
   }
   const name = configured ?? "uv";
-  const found = Bun.which(name, { PATH: environment.PATH ?? "", cwd });
+  const found =
+    configured === null ? uvOfHost(environment, cwd) : Bun.which(name, { PATH: environment.PATH ?? "", cwd });
   if (found !== null) return found;
-  if (configured === null && environment.HOME) {
-    for (const place of USUAL_PLACES) {
-      const path = join(environment.HOME, place);
-      if (kindOf(path) === "file") return path;
-    }
-  }
   throw new CannotStartError(
     `"${name}" was not found; searched were ${environment.PATH || "(PATH is empty)"} and ~/.local/bin.`,
     { hint: `To get uv: ${GET_UV}. Or say where it is with uv_path.` },
   );
+}
+
+/** The uv that tasks use which name none: on the PATH, or where its installers put it. */
+export function uvOfHost(
+  environment: Readonly<Record<string, string | undefined>>,
+  cwd: string,
+): string | null {
+  const found = Bun.which("uv", { PATH: environment.PATH ?? "", cwd });
+  if (found !== null || !environment.HOME) return found;
+  const usual = USUAL_PLACES.map((place) => join(environment.HOME ?? "", place));
+  return usual.find((path) => kindOf(path) === "file") ?? null;
 }
 
 /** Whether uv would discover a project: the nearest pyproject.toml, from the working directory upwards. */

@@ -13,6 +13,7 @@ export default command({
     ...principalArg,
   },
   extras: {
+    completes: { id: "agent" },
     details: "The agent ends when its last run is over. Other agents take what waits.",
     topic: "agents",
     examples: [{ command: "cdktr agents drain worker-3", does: "before maintenance of its host" }],

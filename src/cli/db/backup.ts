@@ -16,6 +16,7 @@ export default command({
     ...principalArg,
   },
   extras: {
+    completes: { file: "file" },
     details:
       "The principal keeps running. The copy is a DuckDB file of its own that any DuckDB client opens; it appears under its name only when it is whole and verified.",
     topic: "logs-and-history",

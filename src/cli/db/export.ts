@@ -16,6 +16,7 @@ export default command({
     ...principalArg,
   },
   extras: {
+    completes: { dir: "directory" },
     details: "One file a table, which DuckDB, pandas, Polars or Spark read. The principal keeps running.",
     topic: "logs-and-history",
     examples: [{ command: "cdktr db export history/", does: "all tables into a directory" }],

@@ -10,6 +10,7 @@ export default command({
   meta: { name: "query", description: "Search the log lines of all runs" },
   args: logArgs,
   extras: {
+    completes: { workflow: "workflow", run: "run" },
     details:
       "Prints lines oldest first, whether or not they are in the database yet. With --json each line is an object on a line of its own.",
     topic: "logs-and-history",

@@ -17,6 +17,7 @@ export default command({
     ...principalArg,
   },
   extras: {
+    completes: { run: "run" },
     details:
       "A run that waits is cancelled at once. Of one that executes, the agent ends every task with all its processes: TERM, a grace period, KILL.",
     examples: [{ command: "cdktr runs cancel 0198c2a4", does: "cancel the run whose id begins so" }],

@@ -25,6 +25,7 @@ export default command({
     ...principalArg,
   },
   extras: {
+    completes: { workflow: "workflow" },
     examples: [
       { command: "cdktr runs list", does: "the last 20 runs" },
       { command: "cdktr runs list --workflow etl.daily -n 100", does: "the last 100 of one workflow" },

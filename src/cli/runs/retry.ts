@@ -14,6 +14,7 @@ export default command({
     ...principalArg,
   },
   extras: {
+    completes: { run: "run" },
     details:
       "Makes a new run with the definition and the parameters of the old one. Tasks that completed are not run again, unless --from-start says so.",
     examples: [

@@ -25,6 +25,7 @@ export default command({
     ...principalArg,
   },
   extras: {
+    completes: { run: "run" },
     examples: [
       { command: "cdktr runs show 0198c2a4", does: "the run whose id begins so" },
       { command: "cdktr runs show 0198c2a4 --json | jq .tasks", does: "its tasks, for a program" },

@@ -15,6 +15,7 @@ export default command({
     ...jsonArg,
   },
   extras: {
+    completes: { dir: "directory" },
     topic: "listeners",
     examples: [
       {

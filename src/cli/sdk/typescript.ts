@@ -15,6 +15,7 @@ export default command({
     ...jsonArg,
   },
   extras: {
+    completes: { dir: "directory" },
     details:
       "Editors and the TypeScript compiler need them; cdktr itself does not. The code behind them is in this executable.",
     topic: "listeners",

@@ -2,6 +2,7 @@ import { Agent } from "../../agent/agent.ts";
 import { joinPrincipal, withJoinedPrincipal } from "../../agent/join.ts";
 import { log, setLogLevel } from "../../log.ts";
 import { hideArgument } from "../../native/hide-argument.ts";
+import { Supervisor } from "../../systemd/notify.ts";
 import { command, keyValues, repeated } from "../support/command.ts";
 import { settings } from "../support/connect.ts";
 import { plural } from "../support/format.ts";
@@ -73,6 +74,8 @@ export default command({
     setLogLevel(loaded.values.CDKTR_LOG_LEVEL);
     if (token !== undefined) await joinPrincipal(token, loaded, args.suffix);
     const config = withJoinedPrincipal(loaded);
+    // Before the agent takes the environment for its tasks.
+    const supervisor = new Supervisor();
     const agent = new Agent({
       config,
       labels,
@@ -88,6 +91,7 @@ export default command({
     };
     const ignoreSignals = onStopSignals((count) => {
       wanted = count;
+      supervisor.stopping(count === 1 ? "finishing what runs, taking nothing new" : "cancelling what runs");
       obey();
     });
     if (args.supervised) {
@@ -104,11 +108,15 @@ export default command({
       throw error;
     }
     started = true;
+    supervisor.ready(
+      `agent ${agent.id}, principal at ${config.CDKTR_PRINCIPAL_HOST}:${config.CDKTR_PRINCIPAL_PORT}`,
+    );
     log.info(
       `Agent ${agent.id} looks for work at ${config.CDKTR_PRINCIPAL_HOST}:${config.CDKTR_PRINCIPAL_PORT}: up to ${plural(config.CDKTR_AGENT_MAX_CONCURRENCY, "run")} with ${plural(config.CDKTR_AGENT_MAX_TASKS, "task")} at once.`,
     );
     obey();
     const status = await agent.done;
+    supervisor.close();
     ignoreSignals();
     log.info(`Agent ${agent.id} has ended.`);
     await drainStderr();

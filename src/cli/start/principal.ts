@@ -5,6 +5,7 @@ import { Principal } from "../../principal/principal.ts";
 import { PrincipalClient } from "../../protocol/client.ts";
 import { type Service, startServices, stopServices } from "../../service.ts";
 import { SupervisedProcess } from "../../supervised-process.ts";
+import { Supervisor } from "../../systemd/notify.ts";
 import { command } from "../support/command.ts";
 import { settings } from "../support/connect.ts";
 import { plural } from "../support/format.ts";
@@ -91,6 +92,8 @@ export default command({
       CDKTR_DB_PATH: args["db-path"],
     });
     setLogLevel(config.CDKTR_LOG_LEVEL);
+    // Before the agent is started, which must not take this process's supervisor for its own.
+    const supervisor = new Supervisor();
     const principal = new Principal({ config, insecure: args.insecure ?? false, scheduler: args.scheduler });
     const agent = args["with-agent"]
       ? new SupervisedProcess({
@@ -113,6 +116,7 @@ export default command({
       isStopping = true;
       if (count === 1) log.info("Stopping …");
       else if (agent !== undefined) log.info("Stopping without waiting for runs …");
+      supervisor.stopping("stopping");
       agent?.requestStop();
       stop.resolve();
     });
@@ -123,9 +127,11 @@ export default command({
       await startServices(services);
       try {
         await announce(config, principal);
+        supervisor.ready(`coordinates at port ${principal.ports.api}`, () => answers(config, principal));
         await stop.promise;
       } finally {
         await stopServices(services);
+        supervisor.close();
         ignoreSignals();
       }
       log.info("The principal has ended.");
@@ -134,6 +140,26 @@ export default command({
     }
   },
 });
+
+/** How long the principal has for its own ping, ms: what systemd's watchdog hears of. */
+const PING_MS = 10_000;
+
+/** Whether requests are answered, asked as everyone else asks. */
+async function answers(config: Config, { ports, ownKeys }: Principal): Promise<boolean> {
+  const client = new PrincipalClient({
+    host: reachableHost(config.CDKTR_PRINCIPAL_HOST),
+    port: ports.api,
+    ...(ownKeys === undefined ? {} : { curve: ownKeys }),
+    timeoutMs: PING_MS,
+    attempts: 1,
+  });
+  try {
+    await client.ping();
+    return true;
+  } finally {
+    await client.close();
+  }
+}
 
 /** Says where it is and what it knows. */
 async function announce(config: Config, { ports, ownKeys }: Principal): Promise<void> {

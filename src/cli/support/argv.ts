@@ -24,7 +24,8 @@ export interface Invocation {
   readonly plain: boolean;
 }
 
-interface Option {
+/** An option as a command declares it. */
+export interface Option {
   readonly name: string;
   readonly definition: ArgDef;
 }
@@ -138,12 +139,13 @@ export async function resolve<T>(value: T | Promise<T> | (() => T) | (() => Prom
   return typeof value === "function" ? (value as () => T | Promise<T>)() : value;
 }
 
-function isOptionWord(word: string): boolean {
+/** Whether a word is an option, as against a value, `-`, `--` or a negative number. */
+export function isOptionWord(word: string): boolean {
   return word.length > 1 && word.startsWith("-") && word !== "--" && !/^-\d/.test(word);
 }
 
 /** Options by the way they are written: `--name` and `-n`. */
-function optionTable(args: ArgsDef): Map<string, Option> {
+export function optionTable(args: ArgsDef): Map<string, Option> {
   const table = new Map<string, Option>();
   for (const [name, definition] of Object.entries(args)) {
     if (definition.type === "positional") continue;

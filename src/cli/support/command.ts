@@ -12,6 +12,9 @@ export interface Example {
   readonly does: string;
 }
 
+/** What an argument names, for completion in the shell. */
+export type Completed = "workflow" | "run" | "agent" | "topic" | "shell" | "role" | "file" | "directory";
+
 /** What a command says beyond its citty definition. */
 export interface CommandExtras {
   /** Paragraphs of the help, after the description. */
@@ -23,6 +26,8 @@ export interface CommandExtras {
   readonly hidden?: readonly string[];
   /** Name of any number of further positional arguments, which land in `args._`. */
   readonly rest?: string;
+  /** What a shell completes for an argument or an option: its name to what it names. */
+  readonly completes?: Readonly<Record<string, Completed>>;
   /** The page of the manual that says more: `cdktr docs TOPIC`. */
   readonly topic?: string;
 }

@@ -21,6 +21,7 @@ export default command({
     ...principalArg,
   },
   extras: {
+    completes: { id: "workflow" },
     details:
       "Prints the id of the run. The trigger is answered when the run is on the principal's disk: from then on it will be run, whatever happens.",
     repeatable: ["param"],

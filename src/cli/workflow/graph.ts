@@ -26,6 +26,7 @@ export default command({
     ...principalArg,
   },
   extras: {
+    completes: { workflow: "workflow" },
     details: `Each row of boxes waits for rows above it. When the drawing would be too wide, tasks with the same
       neighbours share a box; when that is not enough, it becomes a list.`,
     examples: [

@@ -24,6 +24,7 @@ export default command({
     ...principalArg,
   },
   extras: {
+    completes: { id: "workflow" },
     examples: [
       { command: "cdktr workflow show etl.daily", does: "what it does and when" },
       { command: "cdktr workflow show etl.daily --source", does: "its file, as the principal has it" },

@@ -17,6 +17,7 @@ export default command({
   meta: { name: "validate", description: "Check workflow files; needs no principal" },
   args: { ...jsonArg },
   extras: {
+    completes: { path: "file" },
     rest: "PATH",
     details: `PATH is a workflow file, or a directory that is searched for them; without one, CDKTR_WORKFLOW_DIR is.
 

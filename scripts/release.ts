@@ -1,0 +1,55 @@
+/**
+ * `npm run release [-- --outdir DIR] [--target linux-x64|linux-arm64]`: the executables of a release with their
+ * checksums and the licenses of what is inside, in dist/release.
+ */
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { basename, join, resolve } from "node:path";
+import { parseArgs } from "node:util";
+import packageJson from "../package.json" with { type: "json" };
+import { buildFacts } from "./build/facts.ts";
+import { licenseList } from "./build/licenses.ts";
+import { BUN, ROOT } from "./support/paths.ts";
+import { run } from "./support/run.ts";
+
+const { values } = parseArgs({
+  args: process.argv.slice(2).filter((argument) => argument !== "--"),
+  options: {
+    outdir: { type: "string", default: join(ROOT, "dist", "release") },
+    target: { type: "string", multiple: true, default: ["linux-x64", "linux-arm64"] },
+  },
+});
+const outdir = resolve(values.outdir);
+rmSync(outdir, { recursive: true, force: true });
+mkdirSync(outdir, { recursive: true });
+
+const files: string[] = [];
+for (const target of values.target) {
+  const { commit, modified } = buildFacts(target);
+  if (modified) console.error(`! the sources differ from commit ${commit}: this is no release for others`);
+  const file = join(outdir, `cdktr-${packageJson.version}-${target}`);
+  const built = await run([BUN, "scripts/build.ts", "--target", target, "--outfile", file], {
+    cwd: ROOT,
+    output: "inherit",
+  });
+  if (built.code !== 0) process.exit(1);
+  if (target === `linux-${process.arch}`) await mustTellItsVersion(file);
+  files.push(file);
+}
+const licenses = join(outdir, "THIRD-PARTY-LICENSES.txt");
+writeFileSync(licenses, licenseList());
+files.push(licenses);
+
+const sums = files.map((file) => {
+  const digest = new Bun.CryptoHasher("sha256").update(readFileSync(file)).digest("hex");
+  return `${digest}  ${basename(file)}`;
+});
+writeFileSync(join(outdir, "SHA256SUMS"), `${sums.join("\n")}\n`);
+console.log(`${outdir}:\n${sums.join("\n")}\ncheck with: sha256sum -c SHA256SUMS`);
+
+/** What does not even start is not released. */
+async function mustTellItsVersion(file: string): Promise<void> {
+  const { code, output } = await run([file, "version"]);
+  if (code === 0 && output.trim() === packageJson.version) return;
+  console.error(`${file} does not work (status ${code}):\n${output}`);
+  process.exit(1);
+}

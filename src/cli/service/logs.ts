@@ -1,0 +1,49 @@
+import { requireSystemd } from "../../systemd/host.ts";
+import { unitName } from "../../systemd/unit.ts";
+import { command, wholeNumber } from "../support/command.ts";
+import { roleArg, roleOf, userArg } from "../support/service-args.ts";
+
+export default command({
+  meta: { name: "logs", description: "Show what a service says about itself" },
+  args: {
+    ...roleArg,
+    ...userArg,
+    lines: {
+      type: "string",
+      alias: "n",
+      valueHint: "N",
+      default: "100",
+      description: "The newest so many lines",
+    },
+    follow: { type: "boolean", alias: "f", description: "Go on with what it says from now on" },
+  },
+  extras: {
+    completes: { role: "role" },
+    details: "From the journal of systemd. What tasks print is in 'cdktr logs'.",
+    topic: "operations",
+    examples: [{ command: "cdktr service logs agent --follow", does: "watch the agent of this host" }],
+  },
+  async run({ args }) {
+    const role = roleOf(args.role);
+    const user = args.user ?? false;
+    const lines = wholeNumber(args.lines, "--lines");
+    requireSystemd(user, role);
+    const journal = Bun.spawn(
+      [
+        "journalctl",
+        ...(user ? ["--user"] : []),
+        `--unit=${unitName(role)}`,
+        `--lines=${lines}`,
+        "--no-pager",
+        ...(args.follow ? ["--follow"] : []),
+      ],
+      { stdin: "ignore", stdout: "inherit", stderr: "inherit" },
+    );
+    // Ctrl-C reaches journalctl too; this process only waits for its end.
+    const ignore = () => {};
+    process.on("SIGINT", ignore);
+    const status = await journal.exited;
+    process.off("SIGINT", ignore);
+    return args.follow && journal.signalCode === "SIGINT" ? 0 : status;
+  },
+});

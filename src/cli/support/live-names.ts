@@ -1,0 +1,61 @@
+/** The names that a shell completes and only a running principal knows. Whatever goes wrong, there are none: nobody asked for a message. */
+import { PAGES } from "../../docs/index.ts";
+import { PrincipalClient } from "../../protocol/client.ts";
+import { loadCurveKeys } from "../../protocol/key-file.ts";
+import { ROLES } from "../../systemd/unit.ts";
+import type { Candidate, NameSource } from "./complete.ts";
+import { SHELLS } from "./completion-scripts.ts";
+import { settings } from "./connect.ts";
+import { formatRelative, plainText } from "./format.ts";
+
+/** Longer nobody waits for a completion, ms. */
+const PATIENCE_MS = 1000;
+/** Runs that are offered, newest first. */
+const MOST_RUNS = 100;
+
+/** Asks the principal that the command line or the settings name. */
+export const liveNames: NameSource = async (what, principal) => {
+  if (what === "topic") return PAGES.map(({ topic, about }) => ({ value: topic, about }));
+  if (what === "shell") return SHELLS.map((value) => ({ value, about: "" }));
+  if (what === "role") return ROLES.map((value) => ({ value, about: "" }));
+  try {
+    const config = settings(principal).values;
+    const curve = loadCurveKeys(config, "client");
+    const client = new PrincipalClient({
+      ...(curve === undefined ? {} : { curve }),
+      host: config.CDKTR_PRINCIPAL_HOST,
+      port: config.CDKTR_PRINCIPAL_PORT,
+      timeoutMs: Math.min(PATIENCE_MS, config.CDKTR_DEFAULT_ZMQ_TIMEOUT_MS),
+      attempts: 1,
+    });
+    try {
+      return (await ASK[what](client)).map(({ value, about }) => ({ value, about: plainText(about) }));
+    } finally {
+      await client.close();
+    }
+  } catch {
+    return [];
+  }
+};
+
+const ASK: Record<"workflow" | "run" | "agent", (client: PrincipalClient) => Promise<Candidate[]>> = {
+  async workflow(client) {
+    const workflows = Object.values(await client.listWorkflows());
+    return workflows
+      .map(({ id, name }) => ({ value: id, about: name }))
+      .sort((a, b) => (a.value < b.value ? -1 : 1));
+  },
+  async run(client) {
+    const now = Date.now();
+    return (await client.listRuns({ limit: MOST_RUNS })).map((run) => ({
+      value: run.workflow_instance_id,
+      about: `${run.workflow_id} ${run.status} ${formatRelative(run.created_at_ms, now)}`,
+    }));
+  },
+  async agent(client) {
+    return (await client.registeredAgents()).map(({ agent_id, status, host }) => ({
+      value: agent_id,
+      about: `${status} on ${host}`,
+    }));
+  },
+};

@@ -1,0 +1,133 @@
+/** What the principal counts of its own work, and the page on which a scraper finds it. */
+import packageJson from "../../../package.json" with { type: "json" };
+import type { AgentSummary } from "../../protocol/messages.ts";
+import type { RunStatus } from "../../workflow/status.ts";
+import type { HeldLogs } from "../historian.ts";
+import type { LogHubCounts } from "../log-hub.ts";
+import { Exposition, Histogram } from "./exposition.ts";
+
+/** From a local agent that waits to a queue of a night, seconds. */
+const DISPATCH_BOUNDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 30, 120, 600, 3600];
+const FLUSH_BOUNDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30];
+const ENDS = ["COMPLETED", "FAILED", "CRASHED", "SKIPPED", "CANCELLED"] as const satisfies RunStatus[];
+const AGENT_STATES = ["UP", "DRAINING", "LOST"] as const;
+
+/** What is asked at the moment of the scrape. */
+export interface MetricSources {
+  readonly startedAtMs: number;
+  runs(): Promise<{ pending: number; running: number; queued: number }>;
+  agents(): Promise<readonly AgentSummary[]>;
+  workflows(): { valid: number; invalid: number };
+  history(): HeldLogs & { readonly available: boolean };
+  logs(): LogHubCounts;
+}
+
+/** The principal's metrics. */
+export class Metrics {
+  readonly #dispatch = new Histogram(DISPATCH_BOUNDS);
+  readonly #flushes = new Histogram(FLUSH_BOUNDS);
+  readonly #ended = new Map<RunStatus, number>();
+  #flushFailures = 0;
+
+  /** A run was given to an agent, after it waited so long. */
+  dispatched(waitedMs: number): void {
+    this.#dispatch.observe(Math.max(0, waitedMs) / 1000);
+  }
+
+  /** A run reached its last status. */
+  ended(status: RunStatus): void {
+    this.#ended.set(status, (this.#ended.get(status) ?? 0) + 1);
+  }
+
+  /** The historian wrote, or failed to. */
+  flushed(tookMs: number, ok: boolean): void {
+    if (ok) this.#flushes.observe(tookMs / 1000);
+    else this.#flushFailures++;
+  }
+
+  /** The page. */
+  async page(sources: MetricSources): Promise<string> {
+    const [runs, agents] = await Promise.all([sources.runs(), sources.agents()]);
+    const { valid, invalid } = sources.workflows();
+    const history = sources.history();
+    const logs = sources.logs();
+    const page = new Exposition();
+    page.gauge("cdktr_build_info", "The version, as a label; always 1.", [
+      [{ version: packageJson.version }, 1],
+    ]);
+    page.gauge(
+      "cdktr_start_time_seconds",
+      "When the principal started, since 1970.",
+      sources.startedAtMs / 1000,
+    );
+    page.gauge("cdktr_queue_length", "Runs that wait for an agent.", runs.queued);
+    page.gauge("cdktr_runs", "Runs that are not over, by status.", [
+      [{ status: "PENDING" }, runs.pending],
+      [{ status: "RUNNING" }, runs.running],
+    ]);
+    page.counter(
+      "cdktr_runs_ended_total",
+      "Runs that ended since the principal started, by status.",
+      ENDS.map((status) => [{ status }, this.#ended.get(status) ?? 0]),
+    );
+    page.histogram(
+      "cdktr_dispatch_latency_seconds",
+      "Time that runs waited for an agent, until one was given them.",
+      this.#dispatch,
+    );
+    page.gauge(
+      "cdktr_agents",
+      "Agents, by status.",
+      AGENT_STATES.map((status) => [{ status }, agents.filter((agent) => agent.status === status).length]),
+    );
+    const up = agents.filter(({ status }) => status === "UP");
+    const sum = (count: (agent: AgentSummary) => number) =>
+      up.reduce((total, agent) => total + count(agent), 0);
+    page.gauge(
+      "cdktr_agents_capacity",
+      "Runs that the agents which are up can have at once.",
+      sum((agent) => agent.max_concurrent_workflows),
+    );
+    page.gauge(
+      "cdktr_agents_running_runs",
+      "Runs that the agents which are up have.",
+      sum((agent) => agent.running_workflows),
+    );
+    page.gauge("cdktr_workflows", "Workflows that are loaded.", valid);
+    page.gauge("cdktr_workflow_files_invalid", "Workflow files that are left out.", invalid);
+    page.gauge(
+      "cdktr_history_available",
+      "Whether the history can be written and read.",
+      Number(history.available),
+    );
+    page.gauge(
+      "cdktr_log_lag_seconds",
+      "Time for which the oldest line in memory waits for DuckDB.",
+      history.lagMs / 1000,
+    );
+    page.gauge(
+      "cdktr_log_held_lines",
+      "Log lines that were received and are not in DuckDB yet.",
+      history.lines,
+    );
+    page.gauge("cdktr_log_held_bytes", "Memory that those lines take.", history.bytes);
+    page.histogram("cdktr_history_flush_seconds", "Time that writing to the history took.", this.#flushes);
+    page.counter(
+      "cdktr_history_flush_failures_total",
+      "Attempts to write to the history that failed.",
+      this.#flushFailures,
+    );
+    page.counter("cdktr_log_frames_total", "Log messages received.", logs.frames);
+    page.counter("cdktr_log_lines_published_total", "Log lines published live.", logs.published);
+    page.counter("cdktr_log_malformed_total", "Log messages and lines that were none.", logs.malformed);
+    page.counter(
+      "cdktr_log_dropped_total",
+      "Lines of agents that do not number them, lost for want of room.",
+      logs.dropped,
+    );
+    const { user, system } = process.cpuUsage();
+    page.counter("process_cpu_seconds_total", "Processor time of the principal.", (user + system) / 1e6);
+    page.gauge("process_resident_memory_bytes", "Memory of the principal.", process.memoryUsage.rss());
+    return page.toString();
+  }
+}

@@ -1,0 +1,120 @@
+/**
+ * Telling systemd how this service is: ready, stopping, alive. The protocol is one datagram of `KEY=VALUE` lines to the unix
+ * socket that NOTIFY_SOCKET names (sd_notify(3)). The platform has no unix datagrams, so the C library sends them.
+ */
+import { dlopen, ptr } from "bun:ffi";
+
+const AF_UNIX = 1;
+const SOCK_DGRAM_CLOEXEC = 2 | 0o2000000;
+const MSG_NOSIGNAL = 0x4000;
+/** `sun_path` of `struct sockaddr_un`. */
+const PATH_BYTES = 108;
+/** Pings in the time within which systemd wants one: one may be late. */
+const PINGS = 3;
+
+const SYMBOLS = {
+  socket: { args: ["i32", "i32", "i32"], returns: "i32" },
+  sendto: { args: ["i32", "ptr", "u64", "i32", "ptr", "u32"], returns: "i64" },
+  close: { args: ["i32"], returns: "i32" },
+} as const;
+
+type Environment = Record<string, string | undefined>;
+
+/** The supervisor above this process; does nothing when there is none. */
+export class Supervisor {
+  readonly #address: Buffer | undefined;
+  readonly #watchdogMs: number | undefined;
+  #timer: Timer | undefined;
+  #stopping = false;
+
+  /**
+   * Reads what systemd says in the environment, and takes it out of there: it is meant for this process, not for the tasks and
+   * agents that it starts.
+   */
+  constructor(environment: Environment = process.env, pid: number = process.pid) {
+    this.#address = addressOf(environment.NOTIFY_SOCKET);
+    const { WATCHDOG_USEC: period, WATCHDOG_PID: owner } = environment;
+    const isOurs = owner === undefined || owner === "" || Number(owner) === pid;
+    if (isOurs && Number(period) > 0) this.#watchdogMs = Number(period) / 1000;
+    for (const name of ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"]) delete environment[name];
+  }
+
+  /**
+   * The service is ready. From now on the watchdog hears of it, as long as `isWell` resolves with true in time.
+   * @param isWell looks whether the service does what it is there for
+   */
+  ready(status: string, isWell: () => Promise<boolean> = async () => true): void {
+    if (this.#stopping) return;
+    this.#send(`READY=1\nSTATUS=${oneLine(status)}`);
+    if (this.#watchdogMs === undefined || this.#address === undefined) return;
+    let looking = false;
+    const look = async () => {
+      if (looking) return;
+      looking = true;
+      try {
+        if (this.#stopping || (await isWell())) this.#send("WATCHDOG=1");
+      } catch {
+        // Not well: whether that lasts too long is for systemd to say.
+      } finally {
+        looking = false;
+      }
+    };
+    this.#timer = setInterval(look, Math.max(1, this.#watchdogMs / PINGS));
+    void look();
+  }
+
+  /** What `systemctl status` shows. */
+  status(text: string): void {
+    this.#send(`STATUS=${oneLine(text)}`);
+  }
+
+  /** The service ends on somebody's wish; until it has, the watchdog is content. */
+  stopping(status: string): void {
+    this.#stopping = true;
+    this.#send(`STOPPING=1\nSTATUS=${oneLine(status)}`);
+  }
+
+  /** Ends the pings. */
+  close(): void {
+    clearInterval(this.#timer);
+  }
+
+  /** A supervisor that cannot be reached is no reason to fail. */
+  #send(message: string): void {
+    const address = this.#address;
+    if (address === undefined) return;
+    const { socket, sendto, close } = libc();
+    const fd = socket(AF_UNIX, SOCK_DGRAM_CLOEXEC, 0);
+    if (fd < 0) return;
+    const bytes = Buffer.from(message, "utf8");
+    sendto(fd, ptr(bytes), bytes.length, MSG_NOSIGNAL, ptr(address), address.length);
+    close(fd);
+  }
+}
+
+type Libc = ReturnType<typeof dlopen<typeof SYMBOLS>>["symbols"];
+let loaded: Libc | undefined;
+
+function libc(): Libc {
+  loaded ??= dlopen("libc.so.6", SYMBOLS).symbols;
+  return loaded;
+}
+
+/** The `struct sockaddr_un` of a path, or of an abstract name (`@name`); undefined for anything else. */
+function addressOf(socket: string | undefined): Buffer | undefined {
+  if (socket === undefined || !/^[/@]./.test(socket)) return undefined;
+  const path = Buffer.from(socket, "utf8");
+  const isAbstract = path[0] === 0x40;
+  if (path.length > PATH_BYTES - (isAbstract ? 0 : 1)) return undefined;
+  // An abstract name ends with the length of the address, a path with a NUL.
+  const address = Buffer.alloc(2 + path.length + (isAbstract ? 0 : 1));
+  // Both platforms are little-endian.
+  address.writeUInt16LE(AF_UNIX, 0);
+  path.copy(address, 2);
+  if (isAbstract) address[2] = 0;
+  return address;
+}
+
+function oneLine(text: string): string {
+  return text.replace(/\s*\n\s*/g, " ");
+}

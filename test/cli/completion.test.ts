@@ -1,0 +1,205 @@
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { type Completion, complete, type NameSource } from "../../src/cli/support/complete.ts";
+import { joinedWords, SHELLS } from "../../src/cli/support/completion-scripts.ts";
+import { root } from "../../src/main.ts";
+import { CDKTR, type Cluster, cleanEnvironment, startCluster } from "../support/cdktr.ts";
+import { shellWorkflow } from "./support.ts";
+
+const asked: string[] = [];
+const names: NameSource = async (what, principal) => {
+  asked.push(principal === undefined ? what : `${what} at ${principal}`);
+  return [
+    { value: `${what}-1`, about: "first" },
+    { value: "other", about: "" },
+  ];
+};
+
+async function candidates(line: string): Promise<Completion & { values: string[] }> {
+  const result = await complete(root, line.split(" "), names);
+  return { ...result, values: result.candidates.map(({ value }) => value) };
+}
+
+describe("what comes next", () => {
+  test("commands, with what they do", async () => {
+    const { candidates: found } = await candidates("ru");
+    expect(found.map(({ value }) => value)).toEqual(["run", "runs"]);
+    expect(found[1]?.about).toBe("List, inspect, cancel and retry runs");
+    expect((await candidates("runs ")).values).toEqual(["list", "show", "cancel", "retry"]);
+    expect((await candidates("help workflow gr")).values).toEqual(["graph"]);
+    expect((await candidates("nothing ")).values).toContain("runs");
+  });
+
+  test("options, negated where only that means anything, and none that are hidden", async () => {
+    expect((await candidates("start principal --no-s")).values).toEqual(["--no-scheduler"]);
+    const options = (await candidates("start agent -")).values;
+    expect(options).toContain("--suffix");
+    expect(options).not.toContain("--supervised");
+    expect((await candidates("--prin")).values).toEqual(["--principal"]);
+    expect((await candidates("logs tail -- --")).values).toEqual([]);
+  });
+
+  test("values of options", async () => {
+    expect((await candidates("runs list --status f")).values).toEqual(["FAILED"]);
+    expect((await candidates("runs list --status=f")).values).toEqual(["--status=FAILED"]);
+    expect((await candidates("logs query -w ")).values).toEqual(["workflow-1", "other"]);
+    expect((await candidates("start principal --workflow-dir ")).kind).toBe("directories");
+    expect((await candidates("runs list --limit ")).values).toEqual([]);
+  });
+
+  test("names that the principal knows, of the principal that the line names", async () => {
+    asked.length = 0;
+    expect((await candidates("--principal other:1 run wo")).values).toEqual(["workflow-1"]);
+    expect((await candidates("runs show --json ")).values).toEqual(["run-1", "other"]);
+    expect((await candidates("agents drain --principal=h:2 ")).values).toEqual(["agent-1", "other"]);
+    expect((await candidates("workflow validate a.yml ")).kind).toBe("files");
+    expect((await candidates("run etl ")).values).toEqual([]);
+    expect(asked).toEqual(["workflow at other:1", "run", "agent at h:2"]);
+  });
+
+  test("bash's words are put together again", () => {
+    const joined = (...words: string[]) => joinedWords("bash", words);
+    expect(joined("runs", "list", "--status", "=", "f")).toEqual({
+      words: ["runs", "list", "--status=f"],
+      kept: 9,
+    });
+    expect(joined("runs", "--status", "=")).toEqual({ words: ["runs", "--status="], kept: 9 });
+    expect(joined("--principal", "h", ":", "1", "run", "")).toEqual({
+      words: ["--principal", "h:1", "run", ""],
+      kept: 0,
+    });
+    expect(joinedWords("zsh", ["--status", "=", "f"]).words).toHaveLength(3);
+  });
+});
+
+/** A shell in a terminal, as somebody sits in front of it. */
+class Terminal implements Disposable {
+  #text = "";
+  readonly #changed = new Set<() => void>();
+  readonly #shell: Bun.Subprocess;
+
+  constructor(command: readonly string[], env: Record<string, string>, cwd: string) {
+    this.#shell = Bun.spawn([...command], {
+      env,
+      cwd,
+      terminal: {
+        cols: 200,
+        rows: 50,
+        data: (_, data) => {
+          this.#text += Buffer.from(data).toString("utf8");
+          for (const wake of this.#changed) wake();
+        },
+      },
+    });
+  }
+
+  /** Types, and waits until the terminal shows what is expected. */
+  async type(keys: string, expected: string): Promise<void> {
+    this.#text = "";
+    this.#shell.terminal?.write(keys);
+    const deadline = AbortSignal.timeout(20_000);
+    while (!Bun.stripANSI(this.#text).includes(expected)) {
+      await new Promise<void>((wake, fail) => {
+        this.#changed.add(wake);
+        deadline.addEventListener("abort", () =>
+          fail(
+            new Error(
+              `no ${JSON.stringify(expected)} after ${JSON.stringify(keys)} in ${JSON.stringify(this.#text)}`,
+            ),
+          ),
+        );
+      });
+    }
+  }
+
+  [Symbol.dispose](): void {
+    this.#shell.kill("SIGKILL");
+    this.#shell.terminal?.close();
+  }
+}
+
+describe("the scripts in their shells", () => {
+  const directory = mkdtempSync(join(tmpdir(), "cdktr-completion-"));
+  let cluster: Cluster;
+  let run = "";
+
+  beforeAll(async () => {
+    cluster = await startCluster({
+      workflows: { "etl/daily.yml": shellWorkflow("Daily", { only: "true" }) },
+    });
+    run = (await cluster.client.runTask("etl.daily", { dedupe_key: "one" })).workflow_instance_id;
+    const program = join(directory, "bin", "cdktr");
+    mkdirSync(join(directory, "bin"));
+    mkdirSync(join(directory, "work", "pipelines"), { recursive: true });
+    writeFileSync(program, `#!/bin/sh\nexec ${CDKTR.map((word) => `'${word}'`).join(" ")} "$@"\n`);
+    chmodSync(program, 0o755);
+  });
+
+  afterAll(async () => {
+    await cluster.stop();
+    rmSync(directory, { recursive: true, force: true });
+  });
+
+  const environment = () => ({
+    ...cleanEnvironment(cluster.env),
+    PATH: `${join(directory, "bin")}:${process.env.PATH}`,
+    HOME: directory,
+    TERM: "xterm",
+    PS1: "ready> ",
+    LC_ALL: "C.UTF-8",
+  });
+
+  const START: Record<string, string[]> = {
+    bash: ["bash", "--norc", "--noprofile", "-i"],
+    zsh: ["zsh", "-f", "-i"],
+  };
+
+  for (const shell of ["bash", "zsh"] as const) {
+    test.skipIf(Bun.which(shell) === null)(`${shell}: Tab completes`, async () => {
+      using terminal = new Terminal(START[shell] ?? [], environment(), join(directory, "work"));
+      await terminal.type(`source <(cdktr completion ${shell}); echo sour''ced\r`, "sourced");
+      await terminal.type("cdktr workf\t", "cdktr workflow ");
+      await terminal.type("sh\t", "show ");
+      await terminal.type("et\t", "etl.daily ");
+      await terminal.type("\x15cdktr runs show \t", run);
+      await terminal.type("\x15cdktr runs list --status=FA\t", "ILED ");
+      await terminal.type("\x15cdktr workflow validate pi\t", "pipelines/");
+    });
+  }
+
+  test.skipIf(Bun.which("fish") === null)("fish: Tab completes", async () => {
+    const shown = async (line: string) => {
+      const script = `cdktr completion fish | source; complete -C '${line}'`;
+      const shell = Bun.spawn(["fish", "--no-config", "-c", script], {
+        env: environment(),
+        cwd: join(directory, "work"),
+        stdout: "pipe",
+        stderr: "pipe",
+      });
+      return await new Response(shell.stdout).text();
+    };
+    expect(await shown("cdktr workf")).toContain("workflow\tLook at workflow definitions");
+    expect(await shown("cdktr workflow show ")).toBe("etl.daily\tDaily\n");
+    expect(await shown("cdktr runs show ")).toStartWith(`${run}\tetl.daily PENDING`);
+    expect(await shown("cdktr workflow validate pi")).toContain("pipelines/");
+    expect(await shown("cdktr runs list --status=fa")).toContain("--status=FAILED");
+  });
+
+  test("without a principal there are no ids and no complaint", async () => {
+    for (const shell of SHELLS) {
+      const { code, stdout, stderr } = await cluster.cdktr(
+        ["completion", shell, "--", "--principal", "127.0.0.1:1", "run", ""],
+        { env: { CDKTR_DEFAULT_ZMQ_TIMEOUT_MS: "50" } },
+      );
+      expect({ code, stdout, stderr }).toEqual({ code: 0, stdout: ":words\n", stderr: "" });
+    }
+  });
+
+  test("a shell that is not known is wrong usage", async () => {
+    const { code, stderr } = await cluster.cdktr(["completion", "bsh"]);
+    expect(code).toBe(2);
+    expect(stderr).toContain("Did you mean 'bash'?");
+  });
+});

@@ -1,0 +1,147 @@
+import { afterAll, expect, test } from "bun:test";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Supervisor } from "../../src/systemd/notify.ts";
+import { shellWorkflow } from "../cli/support.ts";
+import { startCluster } from "../support/cdktr.ts";
+
+const directory = mkdtempSync(join(tmpdir(), "cdktr-notify-"));
+afterAll(() => rmSync(directory, { recursive: true, force: true }));
+
+/** Listens as systemd does: a unix datagram socket, bound to a path or to an abstract name. */
+const LISTENER = `
+import socket, sys
+name = sys.argv[1]
+s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+s.bind("\\0" + name[1:] if name.startswith("@") else name)
+print("bound", flush=True)
+while True:
+    print(repr(s.recv(4096).decode()), flush=True)
+`;
+
+class NotifySocket implements Disposable {
+  readonly #child: Bun.Subprocess<"ignore", "pipe", "inherit">;
+  readonly #lines: AsyncIterator<string>;
+  readonly seen: string[] = [];
+
+  private constructor(readonly address: string) {
+    this.#child = Bun.spawn(["python3", "-c", LISTENER, address], { stdin: "ignore", stdout: "pipe" });
+    this.#lines = linesOf(this.#child.stdout);
+  }
+
+  static async open(address: string): Promise<NotifySocket> {
+    const socket = new NotifySocket(address);
+    await socket.until((line) => line === "bound");
+    return socket;
+  }
+
+  /** The next message that fits. */
+  async until(fits: (message: string) => boolean): Promise<string> {
+    for (;;) {
+      const { value, done } = await this.#lines.next();
+      if (done) throw new Error(`the listener ended; seen: ${this.seen.join(" | ")}`);
+      this.seen.push(value);
+      if (fits(value)) return value;
+    }
+  }
+
+  [Symbol.dispose](): void {
+    this.#child.kill("SIGKILL");
+  }
+}
+
+async function* linesOf(stream: ReadableStream<Uint8Array>): AsyncGenerator<string> {
+  const decoder = new TextDecoder();
+  let rest = "";
+  for await (const chunk of stream) {
+    const lines = (rest + decoder.decode(chunk, { stream: true })).split("\n");
+    rest = lines.pop() ?? "";
+    yield* lines;
+  }
+}
+
+for (const [kind, address] of [
+  ["a path", join(directory, "socket")],
+  ["an abstract name", `@cdktr-test-${crypto.randomUUID()}`],
+] as const) {
+  test(`a supervisor at ${kind} hears everything, in order`, async () => {
+    using socket = await NotifySocket.open(address);
+    const environment: Record<string, string | undefined> = {
+      NOTIFY_SOCKET: address,
+      WATCHDOG_USEC: "30000",
+      WATCHDOG_PID: String(process.pid),
+    };
+    const supervisor = new Supervisor(environment);
+    expect(Object.values(environment)).toEqual([]);
+    let asked = 0;
+    supervisor.ready("at\nwork", async () => ++asked !== 2);
+    expect(await socket.until(() => true)).toBe("'READY=1\\nSTATUS=at work'");
+    await socket.until((line) => line.includes("WATCHDOG=1"));
+    await socket.until((line) => line.includes("WATCHDOG=1"));
+    // The second time it was not well, and said nothing.
+    expect(asked).toBeGreaterThanOrEqual(3);
+    supervisor.stopping("ends");
+    await socket.until((line) => line.includes("STOPPING=1"));
+    supervisor.close();
+  });
+}
+
+test("without a supervisor, or with one of another process, nothing is asked and nothing happens", () => {
+  const isWell = () => {
+    throw new Error("nobody wants to know");
+  };
+  new Supervisor({}).ready("ready", isWell);
+  new Supervisor({ NOTIFY_SOCKET: "vsock:2:1234", WATCHDOG_USEC: "1000" }).ready("ready", isWell);
+  const other = { NOTIFY_SOCKET: join(directory, "none"), WATCHDOG_USEC: "1000", WATCHDOG_PID: "1" };
+  new Supervisor(other).ready("ready", isWell);
+  new Supervisor({ NOTIFY_SOCKET: join(directory, "gone") }).status("nobody listens");
+});
+
+test("principal and agent say that they are ready, alive and stopping, and tasks hear nothing of it", async () => {
+  await using cluster = await startCluster({
+    workflows: { "env.yml": shellWorkflow("Env", { only: "env | grep -cE '^(NOTIFY|WATCHDOG)_' ; true" }) },
+  });
+  await cluster.principal?.stop();
+  using principals = await NotifySocket.open(join(directory, "principal"));
+  using agents = await NotifySocket.open(`@cdktr-agent-${crypto.randomUUID()}`);
+  const env = (address: string) => ({ env: { NOTIFY_SOCKET: address, WATCHDOG_USEC: "300000" } });
+  const principal = await cluster.startPrincipal([], env(principals.address));
+  expect(await principals.until((line) => line.includes("READY=1"))).toContain("STATUS=coordinates at port");
+  await principals.until((line) => line.includes("WATCHDOG=1"));
+  const agent = await cluster.startAgent([], env(agents.address));
+  expect(await agents.until((line) => line.includes("READY=1"))).toContain("STATUS=agent ");
+  await agents.until((line) => line.includes("WATCHDOG=1"));
+
+  expect((await cluster.cdktr(["run", "env", "--wait"])).code).toBe(0);
+  const { stdout } = await cluster.cdktr(["logs", "query", "--workflow", "env", "--json"]);
+  expect(JSON.parse(stdout.trim()).payload).toBe("0");
+
+  agent.kill();
+  expect(await agents.until((line) => line.includes("STOPPING=1"))).toContain("taking nothing new");
+  expect((await agent.finished).code).toBe(0);
+  principal.kill();
+  await principals.until((line) => line.includes("STOPPING=1"));
+  expect((await principal.finished).code).toBe(0);
+});
+
+test("a principal that stands still is silent for the watchdog", async () => {
+  await using cluster = await startCluster();
+  await cluster.principal?.stop();
+  using socket = await NotifySocket.open(join(directory, "stopped"));
+  const env = { NOTIFY_SOCKET: socket.address, WATCHDOG_USEC: "60000" };
+  const principal = await cluster.startPrincipal([], { env });
+  await socket.until((line) => line.includes("WATCHDOG=1"));
+  principal.kill("SIGSTOP");
+  // What was on its way may still come; then nothing until it goes on.
+  const before = performance.now();
+  setTimeout(() => principal.kill("SIGCONT"), 600);
+  let last = before;
+  let longest = 0;
+  while (performance.now() - before < 900) {
+    await socket.until((line) => line.includes("WATCHDOG=1"));
+    longest = Math.max(longest, performance.now() - last);
+    last = performance.now();
+  }
+  expect(longest).toBeGreaterThan(300);
+});
