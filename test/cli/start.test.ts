@@ -160,9 +160,9 @@ test("--follow outlives a principal that is killed and comes back: each line onc
     agents: 1,
     env: { CDKTR_DEFAULT_ZMQ_TIMEOUT_MS: "2000", CDKTR_AGENT_HEARTBEAT_INTERVAL_MS: "300" },
   });
+  const tail = cluster.spawn(["logs", "tail", "-n", "100", "--json"]);
   const follower = cluster.spawn(["run", "long", "--follow"]);
   await follower.waitFor(/early 20\n/, "stdout");
-  const tail = cluster.spawn(["logs", "tail", "-n", "100", "--json"]);
   await tail.waitFor(/early 20"/, "stdout");
   cluster.principal?.kill("SIGKILL");
   await cluster.principal?.finished;

@@ -61,8 +61,8 @@ export default command({
             await tail.printHistory(lines);
           }
         }
-        await flushStdout();
         await tail.printArrived(live.closed ? [] : live.takeArrived(), limit !== undefined && limit !== 0);
+        await flushStdout();
         for await (const batch of live.batches()) {
           if (batch.connection !== tail.connection) {
             // What was published while there was no connection is in the history.
