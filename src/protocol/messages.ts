@@ -4,11 +4,12 @@
  */
 import { z } from "zod";
 import { IDENTIFIER, WorkflowDefinition } from "../workflow/model.ts";
-import { RunStatus } from "../workflow/status.ts";
+import { RUN_STATUSES } from "../workflow/status.ts";
 
 const id = z.string().min(1).max(256).regex(IDENTIFIER);
 const instant = z.number().int().nonnegative();
 const text = z.string().max(64 * 1024);
+const runStatus = z.enum(RUN_STATUSES);
 
 /** What caused a run. */
 export const Trigger = z
@@ -88,6 +89,7 @@ export const Heartbeat = z.object({
   session_id: z.string().max(64),
   wait_ms: z.number().int().min(0).max(60_000),
   running: z.array(z.object({ workflow_instance_id: z.string(), attempt: z.number().int() })),
+  /** For principals before 0.2; others count the tasks that run from what is reported of them. */
   running_tasks: z.number().int().nonnegative(),
   /** As in {@link AgentDescription}. */
   log_first_seq: z.number().int().positive().optional(),
@@ -123,7 +125,7 @@ export const RunReport = z.object({
   workflow_id: id,
   workflow_instance_id: z.string().max(64),
   attempt: z.number().int().positive(),
-  status: RunStatus,
+  status: runStatus,
   timestamp_ms: instant,
   error: text.nullable().default(null),
   /** Last line of the agent's stream that was written before this report: a query of this run waits for it. */
@@ -142,7 +144,7 @@ export const TaskReport = z.object({
   task_instance_id: z.string().max(64),
   /** Attempt of the task within this attempt of the run. */
   task_attempt: z.number().int().nonnegative(),
-  status: RunStatus,
+  status: runStatus,
   timestamp_ms: instant,
   exit_code: z.number().int().nullable().default(null),
   /** Name of the signal that ended the process. */
@@ -210,14 +212,14 @@ export const WorkflowDetails = z.object({
 export const ListRuns = z.object({
   limit: z.number().int().min(1).max(10_000).default(20),
   workflow_id: z.string().optional(),
-  status: RunStatus.optional(),
+  status: runStatus.optional(),
 });
 
 /** A run as `LSRUNS` lists it. */
 export const RunSummary = z.object({
   workflow_id: z.string(),
   workflow_instance_id: z.string(),
-  status: RunStatus,
+  status: runStatus,
   trigger: z.string(),
   agent_id: z.string().nullable(),
   attempt: z.number().int(),
@@ -235,7 +237,7 @@ export const TaskRunSummary = z.object({
   task_instance_id: z.string(),
   attempt: z.number().int(),
   task_attempt: z.number().int(),
-  status: RunStatus,
+  status: runStatus,
   exit_code: z.number().nullable(),
   signal: z.string().nullable(),
   error: z.string().nullable(),
@@ -249,7 +251,7 @@ export const TaskRunSummary = z.object({
 export const RunAttempt = z.object({
   attempt: z.number().int(),
   agent_id: z.string().nullable(),
-  status: RunStatus,
+  status: runStatus,
   started_at_ms: z.number().nullable(),
   finished_at_ms: z.number().nullable(),
   error: z.string().nullable(),

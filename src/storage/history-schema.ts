@@ -1,6 +1,6 @@
 /** The schema of the history database: one list of columns a table, from which everything else follows. */
 import type { DuckDBConnection } from "@duckdb/node-api";
-import { RunStatus } from "../workflow/status.ts";
+import { RUN_STATUSES } from "../workflow/status.ts";
 import { quoteText } from "./duckdb.ts";
 import { HistoryUnavailableError } from "./history-error.ts";
 
@@ -175,7 +175,7 @@ async function readVersion(connection: DuckDBConnection): Promise<number | null>
 
 /** Makes the enum, or widens one that an older writer made: its columns become text and then the new type. */
 async function ensureStatusType(connection: DuckDBConnection): Promise<void> {
-  const create = `CREATE TYPE RunStatus AS ENUM (${RunStatus.options.map(quoteText).join(", ")})`;
+  const create = `CREATE TYPE RunStatus AS ENUM (${RUN_STATUSES.map(quoteText).join(", ")})`;
   const found = await connection.runAndReadAll(
     "SELECT count(*)::INTEGER FROM duckdb_types() WHERE type_name = 'RunStatus' AND database_name = current_database()",
   );

@@ -11,7 +11,13 @@ import type { AttemptRecord, LeaseState, OperationalTx, RunRecord } from "../../
 import type { SqliteOperationalStore } from "../../src/storage/operational-sqlite.ts";
 import { parseWorkflow } from "../../src/workflow/index.ts";
 import { MAX_RUN_ATTEMPTS, RUN_TRANSITIONS } from "../../src/workflow/run-state.ts";
-import { canTransition, isTerminal, RunStatus, type Transitions } from "../../src/workflow/status.ts";
+import {
+  canTransition,
+  isTerminal,
+  RUN_STATUSES,
+  type RunStatus,
+  type Transitions,
+} from "../../src/workflow/status.ts";
 import { TASK_TRANSITIONS } from "../../src/workflow/task-state.ts";
 import { TestStores } from "../storage/operational-support.ts";
 import { workflowText } from "./support.ts";
@@ -136,7 +142,7 @@ class Chaos {
       error: null,
     };
     if (this.#random.below(3) === 0) {
-      const status = this.#random.below(4) === 0 ? this.#random.of(RunStatus.options) : "RUNNING";
+      const status = this.#random.below(4) === 0 ? this.#random.of(RUN_STATUSES) : "RUNNING";
       return { ...common, stream_id: "stream", status, log_seq: 0 };
     }
     const task_id = this.#random.of(TASKS);
@@ -145,7 +151,7 @@ class Chaos {
       task_id,
       task_instance_id: `${common.workflow_instance_id}-${common.attempt}-${task_id}`,
       task_attempt: 1 + this.#random.below(3),
-      status: this.#random.of(RunStatus.options),
+      status: this.#random.of(RUN_STATUSES),
       exit_code: null,
       signal: null,
       cpu_ms: null,

@@ -1,5 +1,5 @@
 import type { RunSummary } from "../../protocol/messages.ts";
-import { RunStatus } from "../../workflow/status.ts";
+import { RUN_STATUSES } from "../../workflow/status.ts";
 import { command, wholeNumber } from "../support/command.ts";
 import { withPrincipal } from "../support/connect.ts";
 import { formatDuration, formatRelative, formatStatus, statusPaint } from "../support/format.ts";
@@ -18,7 +18,7 @@ export default command({
       type: "enum",
       alias: "s",
       valueHint: "STATUS",
-      options: [...RunStatus.options],
+      options: [...RUN_STATUSES],
       description: "Only runs with this status",
     },
     ...jsonArg,
@@ -38,7 +38,7 @@ export default command({
       client.listRuns({
         limit,
         ...(args.workflow === undefined ? {} : { workflow_id: args.workflow }),
-        ...(args.status === undefined ? {} : { status: RunStatus.parse(args.status) }),
+        ...(args.status === undefined ? {} : { status: args.status }),
       }),
     );
     if (args.json) return printJson(runs);

@@ -1,5 +1,5 @@
 /** How values look to a person: times, durations, sizes, statuses. */
-import type { RunStatus } from "../../workflow/status.ts";
+import { type RunStatus, STATUS_SYMBOLS } from "../../workflow/status.ts";
 import type { Paint, Style } from "./style.ts";
 
 const SECOND = 1000;
@@ -73,17 +73,6 @@ export function plural(count: number, one: string, many = `${one}s`): string {
   return `${count} ${count === 1 ? one : many}`;
 }
 
-const SYMBOLS: Record<RunStatus, string> = {
-  PENDING: "○",
-  RUNNING: "▶",
-  WAITING: "◷",
-  COMPLETED: "✓",
-  FAILED: "✗",
-  CRASHED: "‼",
-  SKIPPED: "»",
-  CANCELLED: "■",
-};
-
 /** The colour of a status. */
 export function statusPaint(status: RunStatus, style: Style): Paint {
   switch (status) {
@@ -104,7 +93,7 @@ export function statusPaint(status: RunStatus, style: Style): Paint {
 
 /** A status; on a terminal with its symbol and colour, elsewhere the bare word, which programs can compare. */
 export function formatStatus(status: RunStatus, style: Style): string {
-  return style.enabled ? statusPaint(status, style)(`${SYMBOLS[status]} ${status}`) : status;
+  return style.enabled ? statusPaint(status, style)(`${STATUS_SYMBOLS[status]} ${status}`) : status;
 }
 
 // What a terminal would obey: all escape sequences and control characters; tabs and colours (SGR) are told apart by the callers.
