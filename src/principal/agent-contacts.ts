@@ -10,7 +10,6 @@ export interface Contact {
   /** When it was last heard of. */
   seenMonotonic: number;
   seenWall: number;
-  runningTasks: number;
   /** What it says it executes. */
   running: readonly AttemptName[];
   /** Orders that were in a reply already: they are repeated, but no reason to reply at once. */
@@ -63,7 +62,6 @@ export class AgentContacts {
       sessionId,
       seenMonotonic: this.#clock.monotonic(),
       seenWall,
-      runningTasks: 0,
       running: [],
       delivered: new Set(),
       missing: new Map(),

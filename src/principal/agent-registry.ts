@@ -202,7 +202,6 @@ export class AgentRegistry implements Service {
     const contact = this.#contacts.known(beat.agent_id, beat.session_id);
     this.#contacts.seen(contact);
     contact.running = beat.running;
-    contact.runningTasks = beat.running_tasks;
     this.#o.leases.known(beat.agent_id, beat.running);
     const record = await this.#o.store.read((tx) => tx.getAgent(beat.agent_id));
     if (record?.session_id !== beat.session_id || record.status === "LOST")
@@ -284,9 +283,10 @@ export class AgentRegistry implements Service {
 
   /** All agents, by id. */
   async list(): Promise<AgentSummary[]> {
-    const { agents, open } = await this.#o.store.read(async (tx) => ({
+    const { agents, open, tasks } = await this.#o.store.read(async (tx) => ({
       agents: await tx.listAgents(),
       open: await tx.openAttempts(),
+      tasks: await tx.countRunningTasks(),
     }));
     return agents.map((agent) => {
       const contact = this.#contacts.get(agent.agent_id);
@@ -294,7 +294,7 @@ export class AgentRegistry implements Service {
       return {
         agent_id: agent.agent_id,
         last_ping_timestamp: heartbeat * 1000,
-        running_tasks: contact?.runningTasks ?? 0,
+        running_tasks: tasks.get(agent.agent_id) ?? 0,
         host: agent.host,
         status: agent.status,
         running_workflows: open.filter((attempt) => attempt.agent_id === agent.agent_id).length,

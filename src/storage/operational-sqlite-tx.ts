@@ -168,6 +168,14 @@ export class SqliteOperationalTx implements OperationalTx {
       : this.#all<AttemptRecord>(`${open} AND agent_id = ? ORDER BY assigned_at_ms`, agentId);
   }
 
+  async countRunningTasks(): Promise<ReadonlyMap<string, number>> {
+    const rows = this.#all<{ agent_id: string; n: number }>(
+      `SELECT agent_id, count(*) AS n FROM attempts JOIN task_runs USING (workflow_instance_id, attempt)
+       WHERE lease IN ('OFFERED', 'HELD') AND task_runs.status = 'RUNNING' GROUP BY agent_id`,
+    );
+    return new Map(rows.map(({ agent_id, n }) => [agent_id, n]));
+  }
+
   // ---------------------------------------------------------------- task runs
 
   async getTaskRun(runId: string, taskInstanceId: string): Promise<TaskRunRecord | null> {

@@ -159,6 +159,8 @@ export interface OperationalTx {
   listAttempts(runId: string): Promise<AttemptRecord[]>;
   /** Attempts with an open lease, of one agent or of all, oldest first. */
   openAttempts(agentId?: string): Promise<AttemptRecord[]>;
+  /** Tasks that run in attempts with an open lease, by agent; agents without any are left out. */
+  countRunningTasks(): Promise<ReadonlyMap<string, number>>;
 
   getTaskRun(runId: string, taskInstanceId: string): Promise<TaskRunRecord | null>;
   /** Inserts or replaces. */

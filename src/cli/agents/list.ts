@@ -35,6 +35,7 @@ function agentJson(agent: AgentSummary) {
     host: agent.host,
     status: agent.status,
     running_workflows: agent.running_workflows,
+    running_tasks: agent.running_tasks,
     max_concurrent_workflows: agent.max_concurrent_workflows,
     last_heartbeat_ms: agent.last_heartbeat_ms,
     labels: agent.labels,
