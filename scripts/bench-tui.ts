@@ -38,6 +38,7 @@ const env = {
   CDKTR_PRINCIPAL_PORT: String(api),
   CDKTR_LOGS_LISTENING_PORT: String(listening),
   CDKTR_LOGS_PUBLISHING_PORT: String(publishing),
+  CDKTR_METRICS_PORT: "0",
   CDKTR_APP_DATA_DIRECTORY: join(directory, "data"),
   CDKTR_WORKFLOW_DIR: join(directory, "workflows"),
   TERM: "xterm-256color",

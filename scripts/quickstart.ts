@@ -53,6 +53,7 @@ async function startPrincipal(): Promise<void> {
     CDKTR_PRINCIPAL_PORT: String(api),
     CDKTR_LOGS_LISTENING_PORT: String(listening),
     CDKTR_LOGS_PUBLISHING_PORT: String(publishing),
+    CDKTR_METRICS_PORT: "0",
     CDKTR_APP_DATA_DIRECTORY: directory,
     CDKTR_WORKFLOW_DIR: "workflows",
   };

@@ -137,7 +137,7 @@ export const SETTINGS = {
     "Port on loopback of the principal's /metrics and /healthz; 0 for none",
     z.coerce.number().int().min(0).max(65535),
     "0 to 65535",
-    0,
+    5565,
   ),
   CDKTR_TUI_STATUS_REFRESH_INTERVAL_MS: setting(
     "Time between refreshes of the terminal UI's status",

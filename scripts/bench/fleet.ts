@@ -40,6 +40,7 @@ export async function startFleet(workflows: Readonly<Record<string, string>>): P
     CDKTR_PRINCIPAL_PORT: String(api),
     CDKTR_LOGS_LISTENING_PORT: String(listening),
     CDKTR_LOGS_PUBLISHING_PORT: String(publishing),
+    CDKTR_METRICS_PORT: "0",
     CDKTR_APP_DATA_DIRECTORY: directory,
     CDKTR_WORKFLOW_DIR: workflowDirectory,
     CDKTR_AGENT_MAX_CONCURRENCY: String(CONCURRENCY),

@@ -220,6 +220,7 @@ export class Principal implements Service {
     });
     const metricsServer = new MetricsServer({
       port: config.CDKTR_METRICS_PORT,
+      log: tagged("metrics"),
       page: () =>
         metrics.page({
           startedAtMs: this.#startedAtMs,

@@ -14,6 +14,7 @@ const principal = new Principal({
     CDKTR_PRINCIPAL_PORT: 0,
     CDKTR_LOGS_LISTENING_PORT: 0,
     CDKTR_LOGS_PUBLISHING_PORT: 0,
+    CDKTR_METRICS_PORT: 0,
   },
   log: createConsola({ level: 1, stdout: process.stderr, stderr: process.stderr }),
   scheduler: false,

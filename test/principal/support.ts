@@ -97,6 +97,7 @@ export class TestPrincipal implements AsyncDisposable {
       CDKTR_PRINCIPAL_PORT: 0,
       CDKTR_LOGS_LISTENING_PORT: 0,
       CDKTR_LOGS_PUBLISHING_PORT: 0,
+      CDKTR_METRICS_PORT: 0,
       ...this.#options.config,
     };
   }

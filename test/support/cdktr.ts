@@ -231,6 +231,8 @@ export class Cluster implements AsyncDisposable {
       CDKTR_LOGS_PUBLISHING_PORT: String(publishing),
       CDKTR_APP_DATA_DIRECTORY: this.dataDirectory,
       CDKTR_WORKFLOW_DIR: this.workflowDirectory,
+      // Its default is one port for all.
+      CDKTR_METRICS_PORT: "0",
       ...options.env,
     };
     this.client = new PrincipalClient({ host: "127.0.0.1", port: api, timeoutMs: 3000 });

@@ -1,10 +1,13 @@
 /** The principal over HTTP, for what watches it: `/healthz` and `/metrics`, on loopback and nowhere else. */
-import { CdktrError, errorMessage } from "../../errors.ts";
+import type { ConsolaInstance } from "consola";
+import { errorMessage } from "../../errors.ts";
 import type { Service } from "../../service.ts";
 import { CONTENT_TYPE } from "./exposition.ts";
 
 /** Only this host: who watches from elsewhere puts a proxy before it that knows whom to let in. */
 const HOST = "127.0.0.1";
+/** Pause between attempts to get a port that is taken, ms. */
+const RETRY_MS = 5000;
 
 /** Options of {@link MetricsServer}. */
 export interface MetricsServerOptions {
@@ -14,20 +17,43 @@ export interface MetricsServerOptions {
   readonly page: () => Promise<string>;
   /** How the principal is; rejects when it cannot do its work. */
   readonly health: () => Promise<Record<string, unknown>>;
+  readonly log: ConsolaInstance;
+  /** Pause between attempts to get a port that is taken, ms; 5 s by default. */
+  readonly retryMs?: number;
 }
 
+/** Serves the two pages. A port that is taken stops nobody from coordinating: it says so, and goes on trying. */
 export class MetricsServer implements Service {
   readonly name = "metrics";
   readonly #o: MetricsServerOptions;
   #server: ReturnType<typeof Bun.serve> | undefined;
+  #retry: Timer | undefined;
 
   constructor(options: MetricsServerOptions) {
     this.#o = options;
   }
 
-  /** @throws CdktrError when the port is taken */
   async start(): Promise<void> {
     if (this.#o.port === 0) return;
+    const address = `${HOST}:${this.#o.port}`;
+    const problem = this.#listen();
+    if (problem === undefined) {
+      this.#o.log.info(`http://${address} has /healthz and /metrics`);
+      return;
+    }
+    this.#o.log.warn(
+      `/healthz and /metrics cannot be served at ${address}: ${problem}. Everything else works; they come when the port is free. ` +
+        "Another principal on this host needs another CDKTR_METRICS_PORT; 0 is for none.",
+    );
+    this.#retry = setInterval(() => {
+      if (this.#listen() !== undefined) return;
+      clearInterval(this.#retry);
+      this.#o.log.success(`http://${address} has /healthz and /metrics now`);
+    }, this.#o.retryMs ?? RETRY_MS);
+  }
+
+  /** Binds the port, or tells why it cannot be bound. */
+  #listen(): string | undefined {
     try {
       this.#server = Bun.serve({
         hostname: HOST,
@@ -37,18 +63,15 @@ export class MetricsServer implements Service {
         reusePort: false,
         fetch: (request) => this.#answer(request),
       });
+      return undefined;
     } catch (error) {
-      throw new CdktrError(
-        `The metrics cannot be served at ${HOST}:${this.#o.port}: ${errorMessage(error)}`,
-        {
-          cause: error,
-          hint: "Choose another port with CDKTR_METRICS_PORT, or 0 for no metrics.",
-        },
-      );
+      const { code } = error as NodeJS.ErrnoException;
+      return code === "EADDRINUSE" ? "another program has the port" : errorMessage(error);
     }
   }
 
   async stop(): Promise<void> {
+    clearInterval(this.#retry);
     const server = this.#server;
     this.#server = undefined;
     await server?.stop(true);

@@ -1,5 +1,6 @@
 /** A wall clock that a test can set for the processes it starts: libfaketime, in front of the C library. */
 import { existsSync, renameSync, writeFileSync } from "node:fs";
+import { installed } from "../../support/debian.ts";
 
 const LIBRARY = "/usr/lib/$ARCH/faketime/libfaketimeMT.so.1";
 
@@ -7,20 +8,9 @@ const LIBRARY = "/usr/lib/$ARCH/faketime/libfaketimeMT.so.1";
 async function library(): Promise<string> {
   const arch = process.arch === "arm64" ? "aarch64-linux-gnu" : "x86_64-linux-gnu";
   const path = LIBRARY.replace("$ARCH", arch);
-  if (existsSync(path)) return path;
-  const install = Bun.spawn(
-    ["sh", "-c", "apt-get install -y faketime || (apt-get update && apt-get install -y faketime)"],
-    {
-      env: { ...process.env, DEBIAN_FRONTEND: "noninteractive" },
-      stdout: "ignore",
-      stderr: "pipe",
-    },
-  );
-  const [, why] = await Promise.all([install.exited, new Response(install.stderr).text()]);
-  if (existsSync(path)) return path;
-  throw new Error(
-    `This test sets the clock of cdktr with libfaketime (Debian: faketime), which cannot be installed: ${why}`,
-  );
+  const missing = await installed("faketime", () => existsSync(path));
+  if (missing === undefined) return path;
+  throw new Error(`This test sets the clock of cdktr with libfaketime: ${missing}`);
 }
 
 /** A clock that is some time ahead of, or behind, the real one. Time that only moves forward stays as it is. */

@@ -3,35 +3,11 @@ import { expect, test } from "bun:test";
 import { closeSync, openSync, readdirSync, renameSync, writeFileSync, writeSync } from "node:fs";
 import { dirname } from "node:path";
 import { type CdktrProcess, type Cluster, startCluster } from "../../support/cdktr.ts";
+import { lockOf } from "../../support/file-lock.ts";
 import { runOver, shellWorkflow } from "../support/fixtures.ts";
 import { IMPATIENT, numbers, numbersOf, trigger, upTo } from "./support.ts";
 
 const WORKFLOWS = { "chatty.yml": shellWorkflow({ a: { sh: numbers(500) } }) };
-
-/** A process that holds the lock on a file as another DuckDB would, until it is disposed of. */
-async function lockOf(file: string): Promise<AsyncDisposable & { readonly pid: number }> {
-  const program = [
-    "import fcntl, sys",
-    "f = open(sys.argv[1], 'r+b')",
-    "fcntl.lockf(f, fcntl.LOCK_EX)",
-    "print('locked', flush=True)",
-    "sys.stdin.read()",
-  ].join("\n");
-  const child = Bun.spawn(["python3", "-c", program, file], {
-    stdin: "pipe",
-    stdout: "pipe",
-    stderr: "inherit",
-  });
-  const { done } = await child.stdout.getReader().read();
-  if (done) throw new Error(`${file} cannot be locked`);
-  return {
-    pid: child.pid,
-    async [Symbol.asyncDispose]() {
-      child.kill("SIGKILL");
-      await child.exited;
-    },
-  };
-}
 
 /** What must be true while the history is away: runs run, lists answer, queries say why they cannot. */
 async function worksWithout(cluster: Cluster, why: RegExp): Promise<string> {

@@ -2,9 +2,10 @@ import { afterAll, beforeAll, expect, test } from "bun:test";
 import { mkdirSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type Cluster, freePorts, startCluster } from "../../support/cdktr.ts";
+import { skipWithout } from "../../support/debian.ts";
 import { PYZMQ } from "../../support/python.ts";
 import { runOver, until } from "../support/fixtures.ts";
-import { postgresMissing, rabbitMissing, skipWithout, startPostgres, startRabbit } from "./servers.ts";
+import { postgresMissing, rabbitMissing, startPostgres, startRabbit } from "./servers.ts";
 import { HELLO, Program, PythonListeners, runsBy, whoOf } from "./support.ts";
 
 const noPostgres = await postgresMissing();

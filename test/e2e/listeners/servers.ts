@@ -3,37 +3,11 @@ import { existsSync, mkdirSync } from "node:fs";
 import { createConnection } from "node:net";
 import { join } from "node:path";
 import { freePorts } from "../../support/cdktr.ts";
+import { installed } from "../../support/debian.ts";
 import { TemporaryDirectory, until } from "../support/fixtures.ts";
 import { Program } from "./support.ts";
 
 const IS_ROOT = process.getuid?.() === 0;
-
-/**
- * Installs a Debian package unless `present` finds what it is for.
- * @returns why it is not there, or undefined when it is
- */
-async function installed(packageName: string, present: () => boolean): Promise<string | undefined> {
-  if (present()) return undefined;
-  const apt = Bun.which("apt-get");
-  if (apt === null) return `${packageName} is missing, and this system has no apt-get to install it with`;
-  const asRoot = IS_ROOT ? [] : ["sudo", "-n"];
-  const env = { ...process.env, DEBIAN_FRONTEND: "noninteractive", RUNLEVEL: "1" };
-  let output = "";
-  for (const args of [["update"], ["install", "-y", "--no-install-recommends", packageName]]) {
-    try {
-      const child = Bun.spawn([...asRoot, apt, ...args], { env, stdout: "pipe", stderr: "pipe" });
-      const texts = await Promise.all([
-        new Response(child.stdout).text(),
-        new Response(child.stderr).text(),
-        child.exited,
-      ]);
-      output = `${texts[0]}${texts[1]}`;
-    } catch (error) {
-      output = String(error);
-    }
-  }
-  return present() ? undefined : `${packageName} could not be installed:\n${output.trim().slice(-2000)}`;
-}
 
 /** The directory of PostgreSQL's programs. */
 function postgresPrograms(): string | undefined {
@@ -54,13 +28,6 @@ const RABBITMQ = "/usr/lib/rabbitmq/bin/rabbitmq-server";
 /** Why there is no RabbitMQ; undefined when there is one. */
 export function rabbitMissing(): Promise<string | undefined> {
   return installed("rabbitmq-server", () => existsSync(RABBITMQ));
-}
-
-/** Whether a test goes without a server: it says why. In CI it does not go without, and fails. */
-export function skipWithout(missing: string | undefined): boolean {
-  if (missing === undefined) return false;
-  console.error(missing);
-  return process.env.CI === undefined;
 }
 
 /** A server that runs until the end of the scope. */

@@ -1,7 +1,12 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { Exposition, Histogram } from "../../../src/principal/metrics/exposition.ts";
 import { shellWorkflow } from "../../cli/support.ts";
-import { type Cluster, cdktr, freePorts, startCluster } from "../../support/cdktr.ts";
+import { gate, runOver, until } from "../../e2e/support/fixtures.ts";
+import { type Cluster, freePorts, startCluster } from "../../support/cdktr.ts";
+import { unpacked } from "../../support/debian.ts";
+import { lockOf } from "../../support/file-lock.ts";
 import { pythonWith } from "../../support/python.ts";
 
 /** The reader that Prometheus's own client library has; it throws on what does not fit the format. */
@@ -35,6 +40,22 @@ async function parsed(text: string): Promise<Family[]> {
   ]);
   if (status !== 0) throw new Error(err);
   return JSON.parse(out) as Family[];
+}
+
+/** What the tool of Prometheus itself has against a page; "" when there is nothing. */
+async function lint(text: string): Promise<string> {
+  const promtool = join(await unpacked(["prometheus"]), "usr/bin/promtool");
+  const child = Bun.spawn([promtool, "check", "metrics"], {
+    stdin: Buffer.from(text),
+    stdout: "pipe",
+    stderr: "pipe",
+  });
+  const [out, err, status] = await Promise.all([
+    new Response(child.stdout).text(),
+    new Response(child.stderr).text(),
+    child.exited,
+  ]);
+  return status === 0 ? `${out}${err}` : `status ${status}: ${out}${err}`;
 }
 
 function value(
@@ -74,6 +95,8 @@ describe("the format", () => {
   });
 });
 
+const GOOD = shellWorkflow("Good", { only: "echo hello" });
+
 describe("a principal", () => {
   let cluster: Cluster;
   let port = 0;
@@ -83,53 +106,142 @@ describe("a principal", () => {
     port = (await freePorts(1))[0] ?? 0;
     cluster = await startCluster({
       workflows: {
-        "good.yml": shellWorkflow("Good", { only: "echo hello" }),
+        "good.yml": GOOD,
+        "gated.yml": shellWorkflow("Gated", { only: gate("gate") }),
         "bad.yml": shellWorkflow("Bad", { only: "exit 1" }),
         "broken.yml": "name: Broken\n",
       },
-      env: { CDKTR_METRICS_PORT: String(port) },
+      env: {
+        CDKTR_METRICS_PORT: String(port),
+        // No heartbeat tells anything in time: what is counted, the principal knows by itself.
+        CDKTR_AGENT_HEARTBEAT_INTERVAL_MS: "50000",
+        CDKTR_AGENT_HEARTBEAT_TIMEOUT_MS: "120000",
+      },
     });
   });
   afterAll(() => cluster.stop());
 
   test("tells what it has done and what it has before it", async () => {
+    const asked = performance.now();
     const waiting = await cluster.client.runTask("good", { dedupe_key: "waiting" });
+    const accepted = performance.now();
     const before = await parsed(await (await get("/metrics")).text());
     expect(value(before, "cdktr_queue_length")).toBe(1);
     expect(value(before, "cdktr_runs", { status: "PENDING" })).toBe(1);
+    expect(value(before, "cdktr_agents", { status: "UP" })).toBe(0);
     expect(value(before, "cdktr_dispatch_latency_seconds_count")).toBe(0);
 
+    const spawned = performance.now();
     await cluster.startAgent(["--max-concurrent-workflows", "3"]);
+    await runOver(cluster.client, waiting.workflow_instance_id);
+    const over = performance.now();
+    const first = await parsed(await (await get("/metrics")).text());
+    // A run that waited for its agent waited as long as that took, no shorter and no longer (in whole milliseconds).
+    const waited = value(first, "cdktr_dispatch_latency_seconds_sum") ?? 0;
+    expect(waited).toBeGreaterThanOrEqual((spawned - accepted - 1) / 1000);
+    expect(waited).toBeLessThanOrEqual((over - asked + 1) / 1000);
+    expect(value(first, "cdktr_dispatch_latency_seconds_count")).toBe(1);
+
+    const began = performance.now();
     expect((await cluster.cdktr(["run", "good", "--wait"])).code).toBe(0);
     expect((await cluster.cdktr(["run", "bad", "--wait"])).code).toBe(1);
-    for (let status = ""; status !== "COMPLETED"; ) {
-      status = (await cluster.client.waitRun(waiting.workflow_instance_id, 5000)).status;
-    }
+    const took = (performance.now() - began) / 1000;
     await cluster.cdktr(["logs", "query", "--workflow", "good"]);
 
     const response = await get("/metrics");
     expect(response.headers.get("Content-Type")).toBe("text/plain; version=0.0.4; charset=utf-8");
-    const after = await parsed(await response.text());
+    const text = await response.text();
+    const after = await parsed(text);
     expect(value(after, "cdktr_queue_length")).toBe(0);
     expect(value(after, "cdktr_runs_ended_total", { status: "COMPLETED" })).toBe(2);
     expect(value(after, "cdktr_runs_ended_total", { status: "FAILED" })).toBe(1);
     expect(value(after, "cdktr_dispatch_latency_seconds_count")).toBe(3);
-    expect(value(after, "cdktr_dispatch_latency_seconds_sum")).toBeGreaterThan(0);
+    expect((value(after, "cdktr_dispatch_latency_seconds_sum") ?? 0) - waited).toBeLessThan(took);
+    expect(value(after, "cdktr_dispatch_latency_seconds_bucket", { le: "+Inf" })).toBe(3);
     expect(value(after, "cdktr_agents", { status: "UP" })).toBe(1);
     expect(value(after, "cdktr_agents_capacity")).toBe(3);
-    expect(value(after, "cdktr_workflows")).toBe(2);
+    expect(value(after, "cdktr_workflows")).toBe(3);
     expect(value(after, "cdktr_workflow_files_invalid")).toBe(1);
     expect(value(after, "cdktr_history_available")).toBe(1);
     expect(value(after, "cdktr_history_flush_seconds_count")).toBeGreaterThan(0);
     expect(value(after, "cdktr_log_lines_published_total")).toBeGreaterThanOrEqual(2);
     expect(value(after, "process_resident_memory_bytes")).toBeGreaterThan(1e6);
-    // promtool's rules for names.
-    for (const { name, type, help } of after) {
+    expect(await lint(text)).toBe("");
+    for (const { name, help, samples } of after) {
       expect(name).toMatch(/^(cdktr|process)_[a-z_]+$/);
       expect(help).toEndWith(".");
-      expect(["counter", "gauge", "histogram"]).toContain(type);
-      expect(type === "gauge" && name.endsWith("_total")).toBe(false);
+      // What users choose (ids, names, labels) is in no label: the number of series is fixed.
+      for (const [, labels] of samples) {
+        expect(["", "status", "le", "version"]).toContain(Object.keys(labels).join());
+      }
     }
+  });
+
+  test("what runs is counted while it runs, and what waits while the agent is full or gone", async () => {
+    const started: string[] = [];
+    for (let i = 0; i < 5; i++)
+      started.push((await cluster.client.runTask("gated", { dedupe_key: `g${i}` })).workflow_instance_id);
+    // Before any heartbeat could tell of it.
+    await until("three runs and their tasks run", async () => {
+      const [agent] = await cluster.client.registeredAgents();
+      return agent?.running_workflows === 3 && agent.running_tasks === 3;
+    });
+    const full = await parsed(await (await get("/metrics")).text());
+    expect(value(full, "cdktr_queue_length")).toBe(2);
+    expect(value(full, "cdktr_runs", { status: "RUNNING" })).toBe(3);
+    expect(value(full, "cdktr_runs", { status: "PENDING" })).toBe(2);
+    expect(value(full, "cdktr_agents_running_runs")).toBe(3);
+
+    writeFileSync(join(cluster.directory, "gate"), "");
+    for (const run of started) await runOver(cluster.client, run);
+    const [idle] = await cluster.client.registeredAgents();
+    expect([idle?.running_workflows, idle?.running_tasks]).toEqual([0, 0]);
+
+    await cluster.agents[0]?.stop();
+    for (let i = 0; i < 4; i++) await cluster.client.runTask("good", { dedupe_key: `s${i}` });
+    const gone = await parsed(await (await get("/metrics")).text());
+    expect(value(gone, "cdktr_queue_length")).toBe(4);
+    expect(value(gone, "cdktr_agents", { status: "UP" })).toBe(0);
+    expect(value(gone, "cdktr_agents_capacity")).toBe(0);
+  });
+
+  test("the lag of the log grows with the clock while DuckDB is locked, and is over with the lock", async () => {
+    await cluster.principal?.stop();
+    await using lock = await lockOf(join(cluster.dataDirectory, "app.db"));
+    await cluster.startPrincipal();
+    const lag = async () => {
+      const page = await parsed(await (await get("/metrics")).text());
+      return {
+        at: performance.now() / 1000,
+        lag: value(page, "cdktr_log_lag_seconds") ?? -1,
+        lines: value(page, "cdktr_log_held_lines"),
+        available: value(page, "cdktr_history_available"),
+        failures: value(page, "cdktr_history_flush_failures_total") ?? 0,
+      };
+    };
+    expect(await lag()).toMatchObject({ lag: 0, lines: 0, available: 0 });
+    await cluster.startAgent();
+    const run = (await cluster.client.runTask("good", { dedupe_key: "locked" })).workflow_instance_id;
+    await runOver(cluster.client, run);
+    const one = await until("the lines are here", async () => {
+      const now = await lag();
+      return (now.lines ?? 0) > 0 && now.failures > 0 && now;
+    });
+    const two = await until("time passes", async () => {
+      const now = await lag();
+      return now.at - one.at > 1 && now;
+    });
+    expect((two.lag - one.lag) / (two.at - one.at)).toBeWithin(0.8, 1.2);
+    expect(two.lag).toBeLessThan(two.at - one.at + one.lag + 0.5);
+    expect(two.available).toBe(0);
+    expect(await (await get("/healthz")).json()).toMatchObject({ status: "ok", history: { ok: false } });
+
+    await lock[Symbol.asyncDispose]();
+    const healed = await until("the lines are in DuckDB", async () => {
+      const now = await lag();
+      return now.available === 1 && now;
+    });
+    expect(healed).toMatchObject({ lag: 0, lines: 0 });
   });
 
   test("says that it is well, to those who ask properly", async () => {
@@ -141,19 +253,19 @@ describe("a principal", () => {
     expect((await get("/healthz", { method: "HEAD" })).status).toBe(200);
   });
 
-  test("does not start where the port is taken, and says which", async () => {
-    const { code, stderr } = await cdktr(["start", "principal"], {
-      env: {
-        ...cluster.env,
-        CDKTR_PRINCIPAL_PORT: String((await freePorts(1))[0]),
-        CDKTR_LOGS_LISTENING_PORT: String((await freePorts(1))[0]),
-        CDKTR_LOGS_PUBLISHING_PORT: String((await freePorts(1))[0]),
-        CDKTR_APP_DATA_DIRECTORY: `${cluster.directory}/other`,
-        CDKTR_METRICS_PORT: String(port),
-      },
-    });
-    expect(code).toBe(1);
-    expect(stderr).toContain(`127.0.0.1:${port}`);
-    expect(stderr).toContain("CDKTR_METRICS_PORT");
+  test("a port that is taken stops nobody, and is taken up when it is free", async () => {
+    // Not cdktr: any program may be first.
+    const other = Bun.serve({ hostname: "127.0.0.1", port: 0, fetch: () => new Response("other") });
+    const env = { CDKTR_METRICS_PORT: String(other.port) };
+    await using second = await startCluster({ agents: 1, workflows: { "good.yml": GOOD }, env });
+    const warning = await second.principal?.waitFor(
+      /cannot be served at (\S+): another program has the port/,
+    );
+    expect(warning?.[1]).toBe(`127.0.0.1:${other.port}`);
+    expect((await second.cdktr(["run", "good", "--wait"])).code).toBe(0);
+    await other.stop(true);
+    await second.principal?.waitFor(/has \/healthz and \/metrics now/);
+    const health = await fetch(`http://127.0.0.1:${env.CDKTR_METRICS_PORT}/healthz`);
+    expect(await health.json()).toMatchObject({ status: "ok" });
   });
 });
