@@ -69,6 +69,12 @@ export const SETTINGS = {
     "a whole number of MiB, at least 1",
     256,
   ),
+  CDKTR_AGENT_STOP_GRACE_S: setting(
+    "How long an agent that is told to end lets its runs finish; those that have not are ended and go to another agent",
+    z.coerce.number().int().min(0).max(604_800),
+    "a whole number of seconds, 0 to 604800 (a week)",
+    900,
+  ),
   CDKTR_AGENT_HEARTBEAT_INTERVAL_MS: setting(
     "Time between an agent's heartbeats",
     positive,

@@ -1,19 +1,25 @@
 /** What cdktr says about itself: one line an event, on stderr, through consola. */
 import { formatWithOptions } from "node:util";
 import { type ConsolaInstance, type ConsolaReporter, createConsola, LogLevels } from "consola";
+import { type Priority, stderrIsJournal, withPriority } from "./journal.ts";
 
 const LEVELS = { DEBUG: LogLevels.debug, INFO: LogLevels.info, WARN: LogLevels.warn, ERROR: LogLevels.error };
 
-/** For files and pipes: time, level, room and message. The journal of systemd adds the time itself. */
+/** For files and pipes: time, level, room and message. The journal adds the time itself. */
 const plain: ConsolaReporter = {
   log({ level, date, tag, args }) {
-    const time = process.env.JOURNAL_STREAM === undefined ? `${date.toISOString()} ` : "";
+    const time = stderrIsJournal() ? "" : `${date.toISOString()} `;
     const room = tag === "" ? "" : `[${tag}] `;
-    process.stderr.write(
-      `${time}${severityOf(level)} ${room}${formatWithOptions({ colors: false }, ...args)}\n`,
-    );
+    const text = `${time}${severityOf(level)} ${room}${formatWithOptions({ colors: false }, ...args)}`;
+    process.stderr.write(`${withPriority(text, priorityOf(level))}\n`);
   },
 };
+
+function priorityOf(level: number): Priority {
+  if (level <= LogLevels.error) return "error";
+  if (level <= LogLevels.warn) return "warning";
+  return level < LogLevels.debug ? "info" : "debug";
+}
 
 function severityOf(level: number): string {
   if (level <= LogLevels.error) return "ERROR";

@@ -90,7 +90,8 @@ export class Agent implements Service {
   #fetch = new AbortController();
   #roomFor: PromiseWithResolvers<void> | undefined;
   #isDraining = false;
-  #isCancelling = false;
+  /** Whatever is still taken is stopped for this reason. */
+  #stopping: StopReason | undefined;
   #failure: CdktrError | undefined;
   #ending: Promise<void> | undefined;
 
@@ -107,6 +108,16 @@ export class Agent implements Service {
   /** Resolves when it has registered for the first time; waits for ever if it never does, see {@link done}. */
   get registered(): Promise<void> {
     return this.#registered.promise;
+  }
+
+  /** Whether its loop turns: it hears of the principal, or hears that there is none. */
+  get isWell(): boolean {
+    return this.#parts?.link.isTurning ?? true;
+  }
+
+  /** Whether the principal answered the last time. */
+  get isConnected(): boolean {
+    return this.#parts?.link.isUp ?? false;
   }
 
   /** Runs that it executes now. */
@@ -192,9 +203,21 @@ export class Agent implements Service {
 
   /** Cancels what runs, takes nothing new, then ends. */
   cancelAll(): void {
-    this.#isCancelling = true;
+    this.#endNow("cancelled");
+  }
+
+  /**
+   * Ends what runs without a report and takes nothing new, then ends: when it leaves, the principal gives its runs to other
+   * agents, as their next attempt.
+   */
+  handOver(): void {
+    this.#endNow("handed over");
+  }
+
+  #endNow(reason: StopReason): void {
+    this.#stopping ??= reason;
     this.drain();
-    this.#stopAll("cancelled");
+    this.#stopAll(reason);
   }
 
   /** Cancels what runs and ends; resolves when that is done. */
@@ -357,7 +380,7 @@ export class Agent implements Service {
       this.#held.set(key, held);
       void this.#execute(parts, held, confirmation);
       // It was on its way when everything was cancelled.
-      if (this.#isCancelling) held.run.stop("cancelled");
+      if (this.#stopping !== undefined) held.run.stop(this.#stopping);
     } catch (error) {
       log.error(`Run ${assignment.workflow_instance_id} cannot be executed: ${errorMessage(error)}`);
       parts.outbox.addReport(

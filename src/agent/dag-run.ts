@@ -2,7 +2,7 @@ import type { RunReport } from "../protocol/messages.ts";
 import { buildDag, type Dag } from "../workflow/dag.ts";
 import { formatDuration } from "../workflow/duration.ts";
 import type { RunStatus } from "../workflow/status.ts";
-import { type RunContext, type StopReason, TaskRun } from "./task-run.ts";
+import { isSilentStop, type RunContext, type StopReason, TaskRun } from "./task-run.ts";
 
 /** How an attempt ended on this agent; null when it is over for the principal, which then hears nothing of it. */
 export type RunEnd = "COMPLETED" | "FAILED" | "CANCELLED" | null;
@@ -65,7 +65,7 @@ export class DagRun {
 
   /** Stops what runs; the attempt is over when its processes are. */
   stop(reason: StopReason): void {
-    if (this.#stopped === "superseded" || (this.#stopped !== undefined && reason !== "superseded")) return;
+    if (isSilentStop(this.#stopped) || (this.#stopped !== undefined && reason !== "superseded")) return;
     const first = this.#stopped === undefined;
     this.#stopped = reason;
     if (!first) return;
@@ -97,7 +97,7 @@ export class DagRun {
     this.#ended = true;
     clearTimeout(this.#timer);
     const { assignment, outbox } = this.#context;
-    if (this.#stopped === "superseded") {
+    if (isSilentStop(this.#stopped)) {
       this.#over.resolve(null);
       return;
     }

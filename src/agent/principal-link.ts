@@ -9,6 +9,11 @@ import {
 } from "../protocol/client.ts";
 import type { AgentDescription, AgentOrders, Heartbeat } from "../protocol/messages.ts";
 
+/** How long a heartbeat waits for news at most, ms. */
+const LONGEST_POLL_MS = 60_000;
+/** A loop that is so much late stands still, ms. */
+const STALL_MS = 30_000;
+
 /** What the link needs of the agent. */
 export interface LinkOptions {
   readonly client: PrincipalClient;
@@ -45,6 +50,7 @@ export class PrincipalLink {
   #whileUp = new AbortController();
   #failures = 0;
   #isGone = false;
+  #turnedMs = performance.now();
 
   constructor(options: LinkOptions) {
     this.#options = options;
@@ -63,6 +69,13 @@ export class PrincipalLink {
   /** Whether the budget of attempts is spent. */
   get isGone(): boolean {
     return this.#isGone;
+  }
+
+  /** Whether its loop has turned lately, whatever came of that: each turn waits for one answer at most. */
+  get isTurning(): boolean {
+    const { heartbeatIntervalMs, timeoutMs } = this.#options;
+    const longest = Math.min(heartbeatIntervalMs, LONGEST_POLL_MS) + timeoutMs;
+    return performance.now() - this.#turnedMs < 2 * longest + STALL_MS;
   }
 
   /** Begins to register, and goes on until {@link close}. */
@@ -143,6 +156,7 @@ export class PrincipalLink {
   async #run(): Promise<void> {
     while (!this.#closing.signal.aborted) {
       const begun = performance.now();
+      this.#turnedMs = begun;
       const isRegistering = !this.#isRegistered;
       try {
         if (isRegistering) await this.#register();
@@ -174,7 +188,7 @@ export class PrincipalLink {
     this.#poll = new AbortController();
     const orders = await client.heartbeat(
       // After a silence the answer itself is what matters.
-      { ...this.#who(), ...beat(), wait_ms: this.#isUp ? Math.min(heartbeatIntervalMs, 60_000) : 0 },
+      { ...this.#who(), ...beat(), wait_ms: this.#isUp ? Math.min(heartbeatIntervalMs, LONGEST_POLL_MS) : 0 },
       { timeoutMs, attempts: 1, signal: this.#poll.signal },
     );
     this.obey(orders);

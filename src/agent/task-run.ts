@@ -36,8 +36,16 @@ export interface RunContext extends AgentContext {
   readonly variables: Readonly<Record<string, string>>;
 }
 
-/** Why a task is stopped from outside. `superseded`: the attempt is over for the principal, nothing is reported any more. */
-export type StopReason = "cancelled" | "superseded" | "run timed out";
+/**
+ * Why a task is stopped from outside. `superseded`: the attempt is over for the principal. `handed over`: this agent ends, and
+ * the run is for another. Nothing is reported any more then.
+ */
+export type StopReason = "cancelled" | "superseded" | "handed over" | "run timed out";
+
+/** Whether the principal hears nothing of what such a stop does to the attempt. */
+export function isSilentStop(reason: StopReason | undefined): boolean {
+  return reason === "superseded" || reason === "handed over";
+}
 
 /** How a try failed. */
 interface Failure {
@@ -233,7 +241,7 @@ export class TaskRun {
     this.#status = status;
     const { assignment, outbox, clock } = this.#context;
     this.#reportedMs = Math.max(this.#reportedMs, clock.now());
-    if (this.#stopped !== "superseded") {
+    if (!isSilentStop(this.#stopped)) {
       outbox.addReport({
         kind: "task",
         workflow_id: assignment.workflow_id,
@@ -258,5 +266,6 @@ export class TaskRun {
 const STOP_TEXTS: Readonly<Record<StopReason, string>> = {
   cancelled: "the run was cancelled",
   superseded: "this attempt of the run is over for the principal",
+  "handed over": "this agent ends, and the run goes to another one",
   "run timed out": "the run timed out",
 };

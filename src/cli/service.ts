@@ -1,7 +1,7 @@
 import { group, lazy } from "./support/command.ts";
 
 export default group(
-  "Make the principal or an agent a service of systemd",
+  "Make the principal, an agent or the listeners a service of systemd",
   {
     install: lazy("Write a unit, enable it and start it", () => import("./service/install.ts")),
     status: lazy("Show how the services are", () => import("./service/status.ts")),

@@ -277,7 +277,6 @@ export class Principal implements Service {
   async start(): Promise<void> {
     if (this.#access === undefined) refuseOpenBinding(this.#config.CDKTR_PRINCIPAL_HOST, this.#insecure);
     await startServices(this.#services);
-    this.#log.success(`Principal ready at ${this.#config.CDKTR_PRINCIPAL_HOST}:${this.ports.api}`);
   }
 
   /** Answers what waits, writes everything that is pending, and ends. */

@@ -1,18 +1,36 @@
 /** The host's systemd: whether it is there, and its programs. */
 import { existsSync } from "node:fs";
 import { CdktrError, UnprocessableError } from "../errors.ts";
+import { type Role, type ServiceId, unitName } from "./service-id.ts";
 
 /** Makes sure that systemd runs this host, or this user's session. */
-export function requireSystemd(user: boolean, role: string): void {
+export function requireSystemd(user: boolean, role: Role, program: readonly string[]): void {
   if (existsSync("/run/systemd/system") && Bun.which("systemctl") !== null) {
     if (!user || process.env.XDG_RUNTIME_DIR) return;
     throw new UnprocessableError("This user has no systemd of its own here (XDG_RUNTIME_DIR is not set).", {
       hint: "Log in as that user (ssh, machinectl shell USER@), rather than with su or sudo; 'loginctl enable-linger USER' keeps it running.",
     });
   }
-  throw new UnprocessableError("systemd does not run this host.", {
-    hint: `In a container let 'cdktr start ${role}' be its program and the runtime restart it (docker run --init --restart unless-stopped). Elsewhere give the same command to the supervisor there is (OpenRC, runit, s6): TERM ends it in order. 'cdktr service install ${role} --dry-run' prints the unit for another host.`,
-  });
+  throw new UnprocessableError("systemd does not run this host.", { hint: otherWays(role, program) });
+}
+
+/** How to keep cdktr running without systemd. The line for cron is tested as it stands here. */
+function otherWays(role: Role, program: readonly string[]): string {
+  const command = [...program, "start", role].map(shellWord).join(" ");
+  return [
+    "These keep it running without systemd; TERM ends it in order.",
+    "  by cron ('crontab -e'), which starts it at boot and, within a minute, when it has failed:",
+    `    * * * * * cd ${shellWord(process.cwd())} && exec flock -no cdktr-${role}.lock ${command} >>cdktr-${role}.log 2>&1`,
+    `  in a container: let 'cdktr start ${role}' be its program (docker run --init --restart unless-stopped)`,
+    "  by OpenRC, runit, s6 or supervisord: the same command, in the foreground",
+    `  'cdktr service install ${role} --dry-run' prints the unit for another host.`,
+  ].join("\n");
+}
+
+/** Cron takes a bare `%` for a newline. */
+function shellWord(word: string): string {
+  const quoted = /^[\w@+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
+  return quoted.replaceAll("%", "\\%");
 }
 
 /** systemd's version; undefined when there is none. */
@@ -25,7 +43,7 @@ export function systemdVersion(): number | undefined {
 }
 
 /**
- * Runs one of systemd's programs to its end.
+ * Runs one of systemd's programs, or another of the host, to its end.
  * @returns what it printed
  * @throws CdktrError with what it said when it fails
  */
@@ -38,4 +56,39 @@ export function runTool(command: readonly string[]): string {
 /** The words before a verb of systemctl. */
 export function systemctl(user: boolean): string[] {
   return user ? ["systemctl", "--user"] : ["systemctl"];
+}
+
+/** The command that shows what a service says about itself. */
+export function journalctl(service: ServiceId, lines: number): string[] {
+  // A user's journal may be one file for all users; journalctl --user looks for it in files of its own only.
+  const unit = service.user ? `--user-unit=${unitName(service)}` : `--unit=${unitName(service)}`;
+  return ["journalctl", unit, `--lines=${lines}`, "--no-pager"];
+}
+
+/** What `systemctl show` tells of a unit; what it does not know is absent or empty. */
+export function unitProperties(
+  service: ServiceId,
+  names: readonly string[],
+): Partial<Record<string, string>> {
+  const text = runTool([
+    ...systemctl(service.user),
+    "show",
+    unitName(service),
+    `--property=${names.join(",")}`,
+  ]);
+  const lines = text.split("\n").map((line) => /^(\w+)=(.*)$/.exec(line));
+  return Object.fromEntries(
+    lines.flatMap((match) => (match === null ? [] : [[match[1] ?? "", match[2] ?? ""]])),
+  );
+}
+
+/** How exposed a loaded unit is, as `systemd-analyze security` sums it up: `1.7 OK`; undefined when it does not say. */
+export function exposure(service: ServiceId): string | undefined {
+  if (Bun.which("systemd-analyze") === null) return undefined;
+  const { stdout } = Bun.spawnSync(
+    ["systemd-analyze", ...(service.user ? ["--user"] : []), "security", "--no-pager", unitName(service)],
+    { stdin: "ignore", stderr: "ignore" },
+  );
+  const match = /Overall exposure level for \S+: ([\d.]+ [A-Z]+)/.exec(stdout.toString());
+  return match?.[1];
 }

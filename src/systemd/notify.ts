@@ -11,6 +11,10 @@ const MSG_NOSIGNAL = 0x4000;
 const PATH_BYTES = 108;
 /** Pings in the time within which systemd wants one: one may be late. */
 const PINGS = 3;
+/** Between two looks at what the service says of itself, when no watchdog wants to hear more often, ms. */
+const STATUS_MS = 5000;
+/** How much longer each message of a service that takes its time to end lets it live, ms; several come in that time. */
+const EXTENSION_MS = 30_000;
 
 const SYMBOLS = {
   socket: { args: ["i32", "i32", "i32"], returns: "i32" },
@@ -25,7 +29,9 @@ export class Supervisor {
   readonly #address: Buffer | undefined;
   readonly #watchdogMs: number | undefined;
   #timer: Timer | undefined;
+  #extending: Timer | undefined;
   #stopping = false;
+  #said = "";
 
   /**
    * Reads what systemd says in the environment, and takes it out of there: it is meant for this process, not for the tasks and
@@ -41,42 +47,67 @@ export class Supervisor {
 
   /**
    * The service is ready. From now on the watchdog hears of it, as long as `isWell` resolves with true in time.
+   * @param describe what `systemctl status` shows; asked again and again
    * @param isWell looks whether the service does what it is there for
    */
-  ready(status: string, isWell: () => Promise<boolean> = async () => true): void {
+  ready(describe: () => string, isWell: () => Promise<boolean> = async () => true): void {
     if (this.#stopping) return;
-    this.#send(`READY=1\nSTATUS=${oneLine(status)}`);
-    if (this.#watchdogMs === undefined || this.#address === undefined) return;
+    this.#said = oneLine(describe());
+    this.#send(`READY=1\nSTATUS=${this.#said}`);
+    if (this.#address === undefined) return;
     let looking = false;
     const look = async () => {
       if (looking) return;
       looking = true;
       try {
-        if (this.#stopping || (await isWell())) this.#send("WATCHDOG=1");
+        if (!this.#stopping) this.status(describe());
+        if (this.#watchdogMs !== undefined && (this.#stopping || (await isWell()))) this.#send("WATCHDOG=1");
       } catch {
         // Not well: whether that lasts too long is for systemd to say.
       } finally {
         looking = false;
       }
     };
-    this.#timer = setInterval(look, Math.max(1, this.#watchdogMs / PINGS));
+    this.#timer = setInterval(
+      look,
+      Math.min(STATUS_MS, Math.max(1, (this.#watchdogMs ?? STATUS_MS) / PINGS)),
+    );
     void look();
   }
 
   /** What `systemctl status` shows. */
   status(text: string): void {
-    this.#send(`STATUS=${oneLine(text)}`);
+    const line = oneLine(text);
+    if (line === this.#said) return;
+    this.#said = line;
+    this.#send(`STATUS=${line}`);
   }
 
-  /** The service ends on somebody's wish; until it has, the watchdog is content. */
-  stopping(status: string): void {
+  /**
+   * The service ends on somebody's wish; until it has, the watchdog is content.
+   * @param patienceMs how long it may take, beyond what the unit says; as long as it lives, it asks for a little more time again
+   *   and again, so that one that hangs is found soon
+   */
+  stopping(status: string, patienceMs = 0): void {
     this.#stopping = true;
-    this.#send(`STOPPING=1\nSTATUS=${oneLine(status)}`);
+    clearInterval(this.#extending);
+    this.#said = oneLine(status);
+    this.#send(`STOPPING=1\nSTATUS=${this.#said}`);
+    if (patienceMs <= 0 || this.#address === undefined) return;
+    const until = performance.now() + patienceMs;
+    const extend = () => {
+      const left = Math.min(EXTENSION_MS, until - performance.now());
+      if (left > 0) this.#send(`EXTEND_TIMEOUT_USEC=${Math.ceil(left * 1000)}`);
+      else clearInterval(this.#extending);
+    };
+    this.#extending = setInterval(extend, EXTENSION_MS / PINGS);
+    extend();
   }
 
   /** Ends the pings. */
   close(): void {
     clearInterval(this.#timer);
+    clearInterval(this.#extending);
   }
 
   /** A supervisor that cannot be reached is no reason to fail. */

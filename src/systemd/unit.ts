@@ -1,18 +1,12 @@
 /** The units that make cdktr a service. Each line that is a decision says why in the unit itself: the operator reads it there. */
-import { join } from "node:path";
-
-/** What can be a service. */
-export const ROLES = ["principal", "agent"] as const;
-export type Role = (typeof ROLES)[number];
+import { type Role, type ServiceId, serviceName, stateDirectoryName, unitName } from "./service-id.ts";
+import { sealed } from "./unit-file.ts";
 
 /** From this version on systemd can lengthen the pauses between restarts. */
 const BACK_OFF_SINCE = 254;
 
 /** How a unit is to be. */
-export interface UnitOptions {
-  readonly role: Role;
-  /** The user's own systemd, instead of the host's. */
-  readonly user: boolean;
+export interface UnitOptions extends ServiceId {
   /** The program with what comes before `start`. */
   readonly program: readonly string[];
   /** Further arguments of `cdktr start ROLE`. */
@@ -23,79 +17,98 @@ export interface UnitOptions {
   readonly runAs: string;
   /** The file with its settings. */
   readonly environmentFile: string;
-  /** How long it may take to end, seconds. */
-  readonly stopSeconds: number;
   /** systemd's version; undefined when it is not known. */
   readonly systemdVersion?: number;
 }
 
-/** Name of the unit of a role. */
-export function unitName(role: Role): string {
-  return `cdktr-${role}.service`;
-}
-
-/** Where a unit file stands. */
-export function unitPath(role: Role, user: boolean, home: string): string {
-  return join(user ? join(home, ".config/systemd/user") : "/etc/systemd/system", unitName(role));
-}
-
-/** Where the settings of a role stand. */
-export function environmentPath(role: Role, user: boolean, home: string): string {
-  return join(user ? join(home, ".config/cdktr") : "/etc/cdktr", `${role}.env`);
-}
-
 /** The text of a unit. */
 export function unitText(options: UnitOptions): string {
-  const { role, user, program, args, environmentFile } = options;
-  const sections = [
-    `# Written by 'cdktr service install ${role}', which writes it anew when it is run again:
-# changes of yours belong into a drop-in (systemctl ${user ? "--user " : ""}edit ${unitName(role)}).
+  const { role, name, user, program, args, environmentFile } = options;
+  const unit = unitName(options);
+  const command = [...program, "start", role, ...(name === undefined ? [] : ["--suffix", name]), ...args];
+  return sealed(`# Written by 'cdktr service install ${role}${name === undefined ? "" : ` --name ${name}`}', which writes it anew when it is run again:
+# changes of yours belong into a drop-in (systemctl ${user ? "--user " : ""}edit ${unit}).
 
 [Unit]
-Description=cdktr ${role}
-${user ? "" : "Wants=network-online.target\nAfter=network-online.target\n"}# It is started again for ever: who waits for a network or a disk must not be given up.
+Description=cdktr ${role}${name === undefined ? "" : ` ${name}`}
+${order(options)}
+# It is started again for ever: who waits for a network or a disk must not be given up.
 StartLimitIntervalSec=0
 
 [Service]
-# It says itself when it is ready, and that it is still well: when it has not for this long, it is started again.
+# It says itself when it is ready, and that it is still well. When it has not for this long, it is killed and started again.
 Type=notify
 NotifyAccess=main
 WatchdogSec=60
-ExecStart=${[...program, "start", role, ...args].map(quoteWord).join(" ")}
+WatchdogSignal=SIGKILL
+ExecStart=${command.map(quoteWord).join(" ")}
 WorkingDirectory=${escapePercent(options.directory)}
-# Its settings: NAME=VALUE lines, see 'cdktr docs configuration'. The file may be missing.
+# Its settings: NAME=VALUE lines, see 'cdktr docs configuration'. The file may be missing; only root can read it, so secrets of
+# tasks and webhooks may stand there.
 EnvironmentFile=-${escapePercent(environmentFile)}
 ${ownership(options)}
 ${restart(options)}
 ${ending(options)}
-${limits(role)}
+${limits(options)}
 ${hardening(options)}
 [Install]
 WantedBy=${user ? "default.target" : "multi-user.target"}
-`,
-  ];
-  return sections.join("\n");
+`);
 }
 
 /** The settings file that is written when there is none. */
-export function environmentText(role: Role): string {
-  const reach =
-    role === "agent"
-      ? "# Where the principal is:\n#CDKTR_PRINCIPAL_HOST=10.0.0.5\n#CDKTR_PRINCIPAL_PORT=5561\n"
-      : "# The address to listen on, and the workflow files:\n#CDKTR_PRINCIPAL_HOST=127.0.0.1\n#CDKTR_WORKFLOW_DIR=/srv/workflows\n";
-  return `# Settings of the cdktr ${role} service; 'cdktr docs configuration' lists them all.\n${reach}`;
+export function environmentText(service: ServiceId): string {
+  return `# Settings of the cdktr ${serviceName(service)} service; 'cdktr docs configuration' lists them all.
+# After a change: systemctl ${service.user ? "--user " : ""}restart ${unitName(service)}
+${SETTINGS_HINTS[service.role]}`;
+}
+
+const PRINCIPAL_HINT = `# Where the principal is:
+#CDKTR_PRINCIPAL_HOST=10.0.0.5
+#CDKTR_PRINCIPAL_PORT=5561
+`;
+
+const SETTINGS_HINTS: Readonly<Record<Role, string>> = {
+  principal: `# The address to listen on, and the workflow files:
+#CDKTR_PRINCIPAL_HOST=127.0.0.1
+#CDKTR_WORKFLOW_DIR=/srv/workflows
+`,
+  agent: `${PRINCIPAL_HINT}# How long its runs may take to finish when it is stopped, seconds:
+#CDKTR_AGENT_STOP_GRACE_S=900
+# Where tasks find their programs, such as uv:
+#PATH=/usr/local/bin:/usr/bin:/bin
+`,
+  listeners: `${PRINCIPAL_HINT}# Where webhooks are served; secrets that workflow files name as env:NAME stand here too:
+#CDKTR_WEBHOOK_HOST=127.0.0.1
+#CDKTR_WEBHOOK_PORT=5564
+`,
+};
+
+function order({ role, user }: UnitOptions): string {
+  const principal = role === "principal" ? [] : ["cdktr-principal.service"];
+  const network = user ? [] : ["network-online.target"];
+  return [
+    ...(principal.length > 0
+      ? [
+          "# Where the principal is on this host too: after it when the host starts, and before it when the host stops.",
+        ]
+      : []),
+    ...network.map((target) => `Wants=${target}`),
+    ...([...network, ...principal].length > 0 ? [`After=${[...network, ...principal].join(" ")}`] : []),
+  ].join("\n");
 }
 
 function ownership({ user, runAs }: UnitOptions): string {
   if (user) return "";
+  const state = stateDirectoryName(runAs);
   return `
-# A user of its own. Its files are /var/lib/cdktr and /var/cache/cdktr, closed to everybody else.
+# A user of its own. Its files are /var/lib/${state} and /var/cache/${state}, closed to everybody else.
 User=${runAs}
-StateDirectory=cdktr
+StateDirectory=${state}
 StateDirectoryMode=0700
-CacheDirectory=cdktr
+CacheDirectory=${state}
 CacheDirectoryMode=0700
-Environment=CDKTR_APP_DATA_DIRECTORY=%S/cdktr CDKTR_CACHE_DIRECTORY=%C/cdktr
+Environment=CDKTR_APP_DATA_DIRECTORY=%S/${state} CDKTR_CACHE_DIRECTORY=%C/${state}
 `;
 }
 
@@ -112,47 +125,57 @@ ${steps}
 `;
 }
 
-function ending({ role, stopSeconds }: UnitOptions): string {
-  const drain =
-    role === "agent"
-      ? `# TERM goes to the agent alone: it takes nothing new and its tasks finish. When it has ended, or the time is up, whatever is left
-# in the unit is killed, so that no task stays behind. Runs that are killed go to another agent as their next attempt.`
-      : `# TERM goes to the principal alone: it writes everything down (and, with --with-agent, lets its agent finish what it runs).
-# When it has ended, or the time is up, whatever is left in the unit is killed.`;
+/** Whether tasks run in it: an agent's, or those of an agent beside the principal. */
+function hasTasks({ role, args }: UnitOptions): boolean {
+  return role === "agent" || (role === "principal" && args.includes("--with-agent"));
+}
+
+function ending(options: UnitOptions): string {
+  const drain = hasTasks(options)
+    ? `# TERM goes to the ${options.role} alone: ${options.role === "agent" ? "it takes" : "its agent takes"} nothing new, and what runs has CDKTR_AGENT_STOP_GRACE_S (900) to finish; meanwhile
+# systemd is asked for the time. What has not finished is ended, and goes to another agent as its next attempt. Whatever is left
+# in the unit when the ${options.role} has ended is killed, so that no task stays behind. One that hangs, and asks for no time, gets this long:`
+    : `# TERM lets it write everything down. One that hangs gets this long:`;
   return `${drain}
 KillMode=mixed
 KillSignal=SIGTERM
-TimeoutStopSec=${stopSeconds}
+TimeoutStopSec=${hasTasks(options) ? 60 : 120}
 TimeoutStartSec=90
 `;
 }
 
-function limits(role: Role): string {
-  const tasks =
-    role === "agent"
-      ? `
-# Tasks may start as many processes as they like, and one that takes too much memory must not take the agent down with it.
+function limits(options: UnitOptions): string {
+  const tasks = hasTasks(options)
+    ? `# Tasks may start as many processes as they like, and one that takes too much memory must not take the agent down with it.
 TasksMax=infinity
-OOMPolicy=continue`
-      : "";
-  return `LimitNOFILE=65536${tasks}
+OOMPolicy=continue
+# Its memory holds keys, so a crash leaves no image of it; tasks may raise the limit for theirs.
+LimitCORE=0:infinity`
+    : `# Its memory holds keys: a crash leaves no image of it.
+LimitCORE=0`;
+  return `LimitNOFILE=65536
+${tasks}
 `;
 }
 
-function hardening({ role, user, directory, args }: UnitOptions): string {
-  const common = `# No program can gain rights that this user does not have.${role === "agent" ? " Delete the line if tasks must use sudo." : ""}
+function hardening(options: UnitOptions): string {
+  const { role, user, directory } = options;
+  const forTasks = hasTasks(options);
+  const common = `# No program can gain rights that this user does not have.
 NoNewPrivileges=yes
 `;
-  // An agent beside the principal needs what an agent needs.
-  if (role === "agent" || args.includes("--with-agent")) {
-    const mounts = `# Tasks are other people's programs: /home, /tmp and devices stay open to them, as to any program of this user. The system itself
-# is read-only for them, and the kernel's settings are out of reach.
+  if (forTasks) {
+    const mounts = `# Tasks are other people's programs: /home, /tmp, devices and the network stay open to them, as to any program of this user. The
+# system itself is read-only for them, and the kernel's settings are out of reach. Tasks that must use sudo need a drop-in that says
+# =no to NoNewPrivileges and to each of these but the first two: any of them forbids it.
 ProtectSystem=full
+ProtectControlGroups=yes
 ProtectKernelTunables=yes
 ProtectKernelModules=yes
 ProtectKernelLogs=yes
-ProtectControlGroups=yes
 ProtectClock=yes
+ProtectHostname=yes
+RestrictRealtime=yes
 `;
     return user ? common : common + mounts;
   }
@@ -164,12 +187,18 @@ SystemCallArchitectures=native
 UMask=0077
 `;
   if (user) return common + filters;
-  return `${common}${filters}# The principal runs no tasks: it reads workflow files, keeps its state, and talks to the network. All else is closed to it. A
+  const own =
+    role === "principal"
+      ? `# It runs no tasks: it reads workflow files, keeps its state, and talks to the network. All else is closed to it. A
 # history elsewhere (CDKTR_DB_PATH) needs another ReadWritePaths= in a drop-in.
 ProtectSystem=strict
-ReadWritePaths=-${escapePercent(directory)}
+ReadWritePaths=-${escapePercent(directory)}`
+      : `# It runs no tasks: it looks at files, serves webhooks and talks to the principal. All else is closed to it.
+ProtectSystem=strict`;
+  return `${common}${filters}${own}
+# Files may be watched ('on: file') wherever this user can read them: so /home and /tmp are those of the host, but read-only.
 ProtectHome=read-only
-PrivateTmp=yes
+Environment=TMPDIR=%C/${stateDirectoryName(options.runAs)}
 PrivateDevices=yes
 ProtectKernelTunables=yes
 ProtectKernelModules=yes

@@ -2,9 +2,11 @@ import { afterAll, expect, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { loadConfig } from "../../src/config.ts";
+import { DeclaredTriggers } from "../../src/events/declared/declared-triggers.ts";
 import { Supervisor } from "../../src/systemd/notify.ts";
 import { shellWorkflow } from "../cli/support.ts";
-import { startCluster } from "../support/cdktr.ts";
+import { freePorts, startCluster } from "../support/cdktr.ts";
 
 const directory = mkdtempSync(join(tmpdir(), "cdktr-notify-"));
 afterAll(() => rmSync(directory, { recursive: true, force: true }));
@@ -75,7 +77,10 @@ for (const [kind, address] of [
     const supervisor = new Supervisor(environment);
     expect(Object.values(environment)).toEqual([]);
     let asked = 0;
-    supervisor.ready("at\nwork", async () => ++asked !== 2);
+    supervisor.ready(
+      () => "at\nwork",
+      async () => ++asked !== 2,
+    );
     expect(await socket.until(() => true)).toBe("'READY=1\\nSTATUS=at work'");
     await socket.until((line) => line.includes("WATCHDOG=1"));
     await socket.until((line) => line.includes("WATCHDOG=1"));
@@ -91,10 +96,10 @@ test("without a supervisor, or with one of another process, nothing is asked and
   const isWell = () => {
     throw new Error("nobody wants to know");
   };
-  new Supervisor({}).ready("ready", isWell);
-  new Supervisor({ NOTIFY_SOCKET: "vsock:2:1234", WATCHDOG_USEC: "1000" }).ready("ready", isWell);
+  new Supervisor({}).ready(() => "ready", isWell);
+  new Supervisor({ NOTIFY_SOCKET: "vsock:2:1234", WATCHDOG_USEC: "1000" }).ready(() => "ready", isWell);
   const other = { NOTIFY_SOCKET: join(directory, "none"), WATCHDOG_USEC: "1000", WATCHDOG_PID: "1" };
-  new Supervisor(other).ready("ready", isWell);
+  new Supervisor(other).ready(() => "ready", isWell);
   new Supervisor({ NOTIFY_SOCKET: join(directory, "gone") }).status("nobody listens");
 });
 
@@ -125,23 +130,101 @@ test("principal and agent say that they are ready, alive and stopping, and tasks
   expect((await principal.finished).code).toBe(0);
 });
 
-test("a principal that stands still is silent for the watchdog", async () => {
-  await using cluster = await startCluster();
+test("listeners say what they serve, also before there is a principal", async () => {
+  await using cluster = await startCluster({
+    workflows: {
+      "hook.yml": shellWorkflow("Hook", { only: "true" }, 'on: { file: { glob: "/nowhere/*" } }'),
+    },
+  });
   await cluster.principal?.stop();
-  using socket = await NotifySocket.open(join(directory, "stopped"));
-  const env = { NOTIFY_SOCKET: socket.address, WATCHDOG_USEC: "60000" };
-  const principal = await cluster.startPrincipal([], { env });
+  using socket = await NotifySocket.open(join(directory, "listeners"));
+  await using listeners = cluster.spawn(["start", "listeners"], {
+    env: { NOTIFY_SOCKET: socket.address, WATCHDOG_USEC: "300000" },
+  });
+  expect(await socket.until((line) => line.includes("READY=1"))).toContain("looks for the principal");
   await socket.until((line) => line.includes("WATCHDOG=1"));
-  principal.kill("SIGSTOP");
-  // What was on its way may still come; then nothing until it goes on.
-  const before = performance.now();
-  setTimeout(() => principal.kill("SIGCONT"), 600);
-  let last = before;
-  let longest = 0;
-  while (performance.now() - before < 900) {
-    await socket.until((line) => line.includes("WATCHDOG=1"));
-    longest = Math.max(longest, performance.now() - last);
-    last = performance.now();
-  }
-  expect(longest).toBeGreaterThan(300);
+  await cluster.startPrincipal(["--no-listeners"]);
+  await socket.until((line) => line.includes("STATUS=") && line.includes("workflows by trigger: file 1"));
+  listeners.kill();
+  await socket.until((line) => line.includes("STOPPING=1"));
+  expect((await listeners.finished).code).toBe(0);
 });
+
+test("an agent that is told to end asks for the time its runs have, and then gives them to another", async () => {
+  await using cluster = await startCluster({
+    workflows: {
+      "long.yml": shellWorkflow("Long", {
+        done: "echo once",
+        // The first attempt goes on for ever.
+        slow: { sh: '[ "$CDKTR_RUN_ATTEMPT" != 1 ] || { echo waits; sleep 1000; }', depends: ["done"] },
+      }),
+    },
+  });
+  using socket = await NotifySocket.open(join(directory, "draining"));
+  const agent = await cluster.startAgent([], {
+    env: { NOTIFY_SOCKET: socket.address, WATCHDOG_USEC: "300000", CDKTR_AGENT_STOP_GRACE_S: "2" },
+  });
+  const run = cluster.spawn(["run", "long", "--follow", "--json"]);
+  await run.waitFor(/waits/, "stdout");
+  expect(await socket.until((line) => line.includes("1 run of at most"))).toContain("principal at");
+  agent.kill();
+  expect(await socket.until((line) => line.includes("STOPPING=1"))).toContain("draining");
+  const extension = await socket.until((line) => line.includes("EXTEND_TIMEOUT_USEC="));
+  expect(Number(/USEC=(\d+)/.exec(extension)?.[1])).toBeGreaterThan(2_000_000);
+  await socket.until((line) => line.includes("STATUS=draining: 1 run left"));
+  await socket.until((line) => line.includes("STATUS=handing over 1 run"));
+  expect((await agent.finished).code).toBe(0);
+  expect(agent.stderr).toContain("CDKTR_AGENT_STOP_GRACE_S");
+
+  // At once, and not after the time in which a silent agent is lost.
+  await cluster.startAgent();
+  expect((await run.finished).code).toBe(0);
+  const [listed] = await cluster.client.listRuns({ limit: 1 });
+  expect(listed).toMatchObject({ status: "COMPLETED", attempt: 2 });
+  const details = await cluster.client.getRun(listed?.workflow_instance_id ?? "");
+  expect(details.attempts.map(({ status, error }) => [status, error])).toEqual([
+    ["CRASHED", "the agent left"],
+    ["COMPLETED", null],
+  ]);
+});
+
+test("a listener whose loop stands still is not well", async () => {
+  const [port = 0] = await freePorts(1);
+  const { values } = loadConfig({
+    CDKTR_PRINCIPAL_PORT: port,
+    CDKTR_DEFAULT_ZMQ_TIMEOUT_MS: 20,
+    CDKTR_APP_DATA_DIRECTORY: directory,
+  });
+  const triggers = new DeclaredTriggers(values, () => undefined);
+  await triggers.start();
+  // Nobody answers, and it goes on asking: that is well.
+  await Bun.sleep(200);
+  expect(triggers.isTurning(20, performance.now() + 34_900)).toBe(true);
+  expect(triggers.isWell).toBe(true);
+  await triggers.stop();
+  expect(triggers.isTurning(20, performance.now() + 36_000)).toBe(false);
+});
+
+test.each(["principal", "agent", "listeners"])(
+  "of a %s that stands still the watchdog hears nothing",
+  async (role) => {
+    await using cluster = await startCluster();
+    await cluster.principal?.stop();
+    using socket = await NotifySocket.open(join(directory, `stopped-${role}`));
+    const env = { NOTIFY_SOCKET: socket.address, WATCHDOG_USEC: "60000" };
+    await using service = cluster.spawn(["start", role], { env });
+    await socket.until((line) => line.includes("WATCHDOG=1"));
+    service.kill("SIGSTOP");
+    // What was on its way may still come; then nothing until it goes on.
+    const before = performance.now();
+    setTimeout(() => service.kill("SIGCONT"), 600);
+    let last = before;
+    let longest = 0;
+    while (performance.now() - before < 900) {
+      await socket.until((line) => line.includes("WATCHDOG=1"));
+      longest = Math.max(longest, performance.now() - last);
+      last = performance.now();
+    }
+    expect(longest).toBeGreaterThan(300);
+  },
+);

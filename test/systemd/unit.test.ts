@@ -2,7 +2,9 @@ import { afterAll, describe, expect, test } from "bun:test";
 import { chmodSync, existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { ROLES, unitName, unitText } from "../../src/systemd/unit.ts";
+import { ROLES, unitName } from "../../src/systemd/service-id.ts";
+import { unitText } from "../../src/systemd/unit.ts";
+import { differences, isEdited } from "../../src/systemd/unit-file.ts";
 import { cdktr } from "../support/cdktr.ts";
 
 const directory = mkdtempSync(join(tmpdir(), "cdktr-unit-"));
@@ -34,7 +36,7 @@ const hasSystemd = Bun.which("systemd-analyze") !== null;
 describe.each([...ROLES])("the unit of the %s", (role) => {
   for (const flags of [[], ["--user"]]) {
     test.skipIf(!hasSystemd)(`is one that systemd understands ${flags.join("")}`, async () => {
-      const path = join(directory, unitName(role));
+      const path = join(directory, unitName({ role, user: flags.length > 0 }));
       writeFileSync(path, await dryRun(role, ...flags, "--", "--port", "6000"));
       const { status, output } = analyze(
         "verify",
@@ -43,9 +45,7 @@ describe.each([...ROLES])("the unit of the %s", (role) => {
         path,
       );
       // What systemd says of other units of this host is not ours.
-      const ours = output
-        .split("\n")
-        .filter((line) => line.includes(directory) || line.includes(unitName(role)));
+      const ours = output.split("\n").filter((line) => line.includes(directory) || line.includes("cdktr-"));
       expect({ status, ours }).toEqual({ status: 0, ours: [] });
     });
   }
@@ -67,13 +67,20 @@ describe.each([...ROLES])("the unit of the %s", (role) => {
   });
 });
 
-test.skipIf(!hasSystemd)("the principal is closed to what it does not need", async () => {
-  const path = join(directory, "cdktr-principal.service");
-  writeFileSync(path, await dryRun("principal"));
-  const { output } = analyze("security", "--offline=true", path);
-  const exposure = Number(/Overall exposure level for \S+: ([\d.]+)/.exec(output)?.[1]);
-  expect(exposure).toBeLessThan(3);
-});
+// An agent runs other people's programs, which must be able to do their work.
+for (const [role, most] of [
+  ["principal", 3],
+  ["listeners", 3],
+  ["agent", 8],
+] as const) {
+  test.skipIf(!hasSystemd)(`the ${role} is closed to what it does not need`, async () => {
+    const path = join(directory, unitName({ role, user: false }));
+    writeFileSync(path, await dryRun(role));
+    const { output } = analyze("security", "--offline=true", path);
+    const exposure = Number(/Overall exposure level for \S+: ([\d.]+)/.exec(output)?.[1]);
+    expect(exposure).toBeLessThan(most);
+  });
+}
 
 test("pauses grow where systemd can", () => {
   const options = {
@@ -84,7 +91,6 @@ test("pauses grow where systemd can", () => {
     directory: "/srv",
     runAs: "cdktr",
     environmentFile: "/etc/cdktr/agent.env",
-    stopSeconds: 900,
   } as const;
   expect(unitText({ ...options, systemdVersion: 255 })).toContain("RestartMaxDelaySec=60\n");
   expect(unitText({ ...options, systemdVersion: 252 })).not.toContain("RestartSteps=");
@@ -92,14 +98,60 @@ test("pauses grow where systemd can", () => {
   expect(unitText({ ...options, user: true })).not.toContain("User=");
 });
 
-test("an agent has time to drain, and so has a principal with one", async () => {
-  expect(await dryRun("agent")).toContain("TimeoutStopSec=900\n");
-  expect(await dryRun("principal")).toContain("TimeoutStopSec=120\n");
-  expect(await dryRun("principal", "--", "--with-agent")).toContain("TimeoutStopSec=900\n");
-  expect(await dryRun("agent", "--stop-timeout", "60")).toContain("TimeoutStopSec=60\n");
+test("a unit with tasks leaves it to the agent how long they may take", async () => {
+  for (const args of [["agent"], ["principal", "--", "--with-agent"]]) {
+    const text = await dryRun(args[0] ?? "", ...args.slice(1));
+    expect(text).toContain("TimeoutStopSec=60\n");
+    expect(text).toContain("CDKTR_AGENT_STOP_GRACE_S");
+  }
+  expect(await dryRun("principal")).not.toContain("CDKTR_AGENT_STOP_GRACE_S");
 });
 
-test.skipIf(existsSync("/run/systemd/system"))("without systemd it says what to do instead", async () => {
+test("a second agent has a unit, settings and an id of its own", async () => {
+  const text = await dryRun("agent", "--name", "gpu", "--", "--label", "gpu=a100");
+  expect(text).toContain(`ExecStart=${program} start agent --suffix gpu --label gpu=a100\n`);
+  expect(text).toContain("EnvironmentFile=-/etc/cdktr/agent-gpu.env\n");
+  expect(unitName({ role: "agent", name: "gpu", user: false })).toBe("cdktr-agent-gpu.service");
+  for (const [role, name] of [
+    ["principal", "b"],
+    ["agent", "../b"],
+  ] as const) {
+    expect((await cdktr(["service", "install", role, "--name", name, "--dry-run"])).code).toBe(2);
+  }
+});
+
+test("another user has directories of its own: systemd gives them to whoever starts", async () => {
+  const text = await dryRun("agent", "--run-as", "deploy");
+  expect(text).toContain("User=deploy\nStateDirectory=cdktr-deploy\n");
+  expect(text).toContain("WorkingDirectory=/var/lib/cdktr-deploy\n");
+});
+
+test("a unit that was edited is told from one that was not", async () => {
+  const text = await dryRun("agent");
+  expect(isEdited(text)).toBe(false);
+  const edited = text.replace("WatchdogSec=60", "WatchdogSec=5");
+  expect(isEdited(edited)).toBe(true);
+  expect(isEdited("[Service]\n")).toBe(true);
+  expect(differences(edited, text)).toEqual(["- WatchdogSec=5", "+ WatchdogSec=60"]);
+});
+
+test("a join token comes into no unit", async () => {
+  const { code, stdout, stderr } = await cdktr([
+    "service",
+    "install",
+    "agent",
+    "--join",
+    "SECRET",
+    "--dry-run",
+  ]);
+  expect({ code, stdout }).toEqual({ code: 2, stdout: "" });
+  expect(stderr).toContain("--join-only");
+  expect(stderr).not.toContain("SECRET");
+});
+
+const elsewhere = test.skipIf(existsSync("/run/systemd/system"));
+
+elsewhere("without systemd it says what to do instead", async () => {
   for (const args of [["install", "agent"], ["uninstall", "agent"], ["status"], ["logs", "agent"]]) {
     const { code, stderr } = await cdktr(["service", ...args]);
     expect(code).toBe(1);
@@ -111,5 +163,5 @@ test.skipIf(existsSync("/run/systemd/system"))("without systemd it says what to 
 test("a service that is none is wrong usage", async () => {
   const { code, stderr } = await cdktr(["service", "install", "database", "--dry-run"]);
   expect(code).toBe(2);
-  expect(stderr).toContain("principal, agent");
+  expect(stderr).toContain("principal, agent, listeners");
 });

@@ -1,59 +1,80 @@
-import { chmodSync, existsSync, mkdirSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { homedir } from "node:os";
 import { dirname, resolve } from "node:path";
-import { requireSystemd, runTool, systemctl, systemdVersion } from "../../systemd/host.ts";
+import { parseEnv } from "node:util";
+import { CdktrError, UnprocessableError, UsageError } from "../../errors.ts";
 import {
+  exposure,
+  journalctl,
+  requireSystemd,
+  runTool,
+  systemctl,
+  systemdVersion,
+} from "../../systemd/host.ts";
+import {
+  DEFAULT_USER,
   environmentPath,
-  environmentText,
-  type UnitOptions,
+  stateDirectoryName,
   unitName,
   unitPath,
-  unitText,
-} from "../../systemd/unit.ts";
-import { command, wholeNumber } from "../support/command.ts";
+} from "../../systemd/service-id.ts";
+import { environmentText, type UnitOptions, unitText } from "../../systemd/unit.ts";
+import { differences, dropIns, isEdited, readUnit } from "../../systemd/unit-file.ts";
+import { command } from "../support/command.ts";
+import { joinTokenOf } from "../support/join-token.ts";
 import { say } from "../support/report.ts";
 import { selfCommand } from "../support/self.ts";
-import { requireRoot, roleArg, roleOf, userArg } from "../support/service-args.ts";
+import { nameArg, requireRoot, roleArg, serviceOf, userArg } from "../support/service-args.ts";
 import { writeStdout } from "../support/stdout.ts";
 
-/** How long an agent may drain, and a principal write, seconds. */
-const STOP_SECONDS = { agent: 900, principal: 120 };
+/** Lines of the journal that are shown when a service does not start. */
+const LINES_OF_A_FAILURE = 15;
 
 export default command({
   meta: { name: "install", description: "Write a unit, enable it and start it" },
   args: {
     ...roleArg,
+    ...nameArg,
     ...userArg,
     "dry-run": { type: "boolean", description: "Print the unit and change nothing" },
+    join: {
+      type: "string",
+      valueHint: "TOKEN",
+      description: "An agent's key for a secured principal, got before it is started; - reads it from stdin",
+    },
     "run-as": {
       type: "string",
       valueHint: "USER",
-      default: "cdktr",
+      default: DEFAULT_USER,
       description: "Whom it runs as; made when missing",
     },
     directory: {
       type: "string",
       valueHint: "DIR",
-      description: "Where it runs (else /var/lib/cdktr; with --user, here)",
+      description: "Where it runs (else its data directory below /var/lib; with --user, here)",
     },
     program: { type: "string", valueHint: "FILE", description: "The executable (else this one)" },
-    "stop-timeout": {
-      type: "string",
-      valueHint: "SECONDS",
-      description: "How long it may take to end (agents 900: they drain; principals 120)",
+    force: {
+      type: "boolean",
+      description: "Also over a unit that was edited; the old one is kept beside it",
     },
   },
   extras: {
     completes: { role: "role" },
     rest: "ARGUMENT",
     details: `What stands after -- goes to 'cdktr start'. Settings belong into the file that the unit names; it is written when it is missing,
-      and never overwritten. --dry-run needs neither systemd nor root.`,
+      and never overwritten. Run it again after an upgrade or to change the arguments: drop-ins stay, and a unit that was edited is
+      not overwritten without --force. --dry-run needs neither systemd nor root.`,
     topic: "operations",
     examples: [
       { command: "cdktr service install principal", does: "on the principal's host" },
       {
-        command: "cdktr service install agent -- --suffix gpu --label gpu=a100",
-        does: "an agent with arguments",
+        command: "cdktr service install agent --join - < token.txt",
+        does: "on a new host, for a secured principal",
+      },
+      {
+        command: "cdktr service install agent --name gpu -- --label gpu=a100",
+        does: "a second agent of this host, with arguments",
       },
       { command: "cdktr service install agent --user", does: "without root" },
       {
@@ -63,57 +84,201 @@ export default command({
     ],
   },
   async run({ args }) {
-    const role = roleOf(args.role);
-    const user = args.user ?? false;
+    const service = serviceOf(args);
+    const { role, user } = service;
+    const runAs = args["run-as"];
     const version = systemdVersion();
-    const extra = args._.slice(1);
-    const drains = role === "agent" || extra.includes("--with-agent");
     const options: UnitOptions = {
-      role,
-      user,
+      ...service,
       program: args.program === undefined ? selfCommand() : [resolve(args.program)],
-      args: extra,
-      directory: resolve(args.directory ?? (user ? "." : "/var/lib/cdktr")),
-      runAs: args["run-as"],
-      environmentFile: environmentPath(role, user, homedir()),
-      stopSeconds:
-        wholeNumber(args["stop-timeout"], "--stop-timeout", { min: 1 }) ??
-        STOP_SECONDS[drains ? "agent" : "principal"],
+      args: args._.slice(1),
+      directory: resolve(args.directory ?? (user ? "." : `/var/lib/${stateDirectoryName(runAs)}`)),
+      runAs,
+      environmentFile: environmentPath(service, homedir()),
       ...(version === undefined ? {} : { systemdVersion: version }),
     };
+    if (args.join !== undefined) refuseJoin(role, args["dry-run"] ?? false);
     if (args["dry-run"]) return writeStdout(unitText(options));
-    requireSystemd(user, role);
+    requireSystemd(user, role, options.program);
     requireRoot(user, "install");
-    install(options);
+    const token = await joinTokenOf(args.join);
+    await install(options, token, args.force ?? false);
   },
 });
 
-function install(options: UnitOptions): void {
-  const { role, user, environmentFile, runAs } = options;
-  if (!user) makeUser(runAs);
-  if (!existsSync(environmentFile)) {
-    mkdirSync(dirname(environmentFile), { recursive: true, mode: 0o755 });
-    writeFileSync(environmentFile, environmentText(role), { mode: 0o600 });
-    say(`Settings: ${environmentFile} (written, all commented out)`);
-  } else say(`Settings: ${environmentFile} (kept as it is)`);
-  const path = unitPath(role, user, homedir());
-  mkdirSync(dirname(path), { recursive: true });
-  writeFileSync(path, unitText(options));
-  chmodSync(path, 0o644);
-  say(`Unit:     ${path}`);
-  const base = systemctl(user);
-  runTool([...base, "daemon-reload"]);
-  runTool([...base, "enable", unitName(role)]);
-  // Not only started: what was installed before is replaced.
-  runTool([...base, "restart", unitName(role)]);
-  const flag = user ? " --user" : "";
-  say(`The ${role} runs and comes back after a reboot: 'cdktr service status${flag}'.`);
-  if (user) say("For it to run while you are not logged in: loginctl enable-linger");
+function refuseJoin(role: string, isDryRun: boolean): void {
+  if (role !== "agent") {
+    throw new UsageError(`--join is for agents, not for the ${role}.`, {
+      hint: "Elsewhere a key of 'cdktr keys add' does, named by CDKTR_KEY_FILE in the settings.",
+    });
+  }
+  if (isDryRun) {
+    throw new UsageError("--join has no place in a unit, which --dry-run prints: a token is a secret.", {
+      hint: "Run 'cdktr start agent --join - --join-only' once on the host, as the service's user and with its CDKTR_APP_DATA_DIRECTORY.",
+    });
+  }
 }
 
-function makeUser(name: string): void {
-  if (Bun.spawnSync(["getent", "passwd", name], { stdout: "ignore", stderr: "ignore" }).exitCode === 0)
+async function install(options: UnitOptions, token: string | undefined, force: boolean): Promise<void> {
+  const { role, user, environmentFile } = options;
+  const path = unitPath(options, homedir());
+  const before = readUnit(path);
+  if (before !== undefined && isEdited(before) && !force) {
+    throw new UnprocessableError(`${path} was edited since cdktr wrote it, and is left as it is.`, {
+      hint: `Move your changes into a drop-in (systemctl ${user ? "--user " : ""}edit ${unitName(options)}), which stays; then --force writes the unit anew and keeps this one as ${path}.before.`,
+    });
+  }
+  if (!user) prepareUser(options);
+  if (!existsSync(environmentFile)) {
+    mkdirSync(dirname(environmentFile), { recursive: true, mode: 0o755 });
+    writeFileSync(environmentFile, environmentText(options), { mode: 0o600 });
+    say(`Settings: ${environmentFile} (written, all commented out)`);
+  } else say(`Settings: ${environmentFile} (kept as it is)`);
+  if (token !== undefined) await join(options, token);
+  writeUnit(path, before, unitText(options), force);
+  start(options, before !== undefined);
+  const score = exposure(options);
+  if (score !== undefined) {
+    say(`Security: ${score} ('systemd-analyze security': 0 is closed to everything, 10 open to everything)`);
+  }
+  if (role === "principal") tellOfKeys(options);
+  const named = options.name === undefined ? "" : ` --name ${options.name}`;
+  say(`It comes back after a reboot: 'cdktr service status ${role}${named}${user ? " --user" : ""}'.`);
+  if (user && !existsSync(`/var/lib/systemd/linger/${Bun.env.USER ?? ""}`))
+    say("For it to run while you are not logged in, too: loginctl enable-linger");
+}
+
+function writeUnit(path: string, before: string | undefined, text: string, force: boolean): void {
+  mkdirSync(dirname(path), { recursive: true });
+  if (before !== undefined && force && isEdited(before)) {
+    writeFileSync(`${path}.before`, before);
+    say(`Unit:     ${path}.before (the one that was edited)`);
+  }
+  writeFileSync(path, text);
+  chmodSync(path, 0o644);
+  const changes = before === undefined ? [] : differences(before, text);
+  const how = before === undefined ? "" : changes.length === 0 ? " (as it was)" : " (changed)";
+  say(`Unit:     ${path}${how}`);
+  for (const line of changes) say(`          ${line}`);
+  for (const file of dropIns(path)) say(`Drop-in:  ${file} (kept)`);
+}
+
+/** @throws CdktrError with the end of its journal when it does not start */
+function start(options: UnitOptions, isInstalled: boolean): void {
+  const { user, role } = options;
+  const base = systemctl(user);
+  const unit = unitName(options);
+  runTool([...base, "daemon-reload"]);
+  runTool([...base, "enable", unit]);
+  if (isInstalled && role !== "listeners") say("Restarting it; an agent lets its runs finish first …");
+  const since = new Date();
+  try {
+    // Not only started: what was installed before is replaced. It resolves when the service says that it is ready.
+    runTool([...base, "restart", unit]);
+  } catch (error) {
+    const { stdout } = Bun.spawnSync(
+      [
+        ...journalctl(options, LINES_OF_A_FAILURE),
+        "--output=cat",
+        `--since=@${Math.floor(since.getTime() / 1000)}`,
+      ],
+      { stdin: "ignore", stderr: "ignore" },
+    );
+    const said = stdout.toString().trimEnd();
+    throw new CdktrError(`${unit} does not start. ${said === "" ? String(error) : `It says:\n${said}`}`, {
+      hint: `Its settings are in ${options.environmentFile}. systemd goes on trying unless the settings are wrong; 'cdktr service logs ${role}' shows what comes of it.`,
+    });
+  }
+  say(`Service:  ${unit} is ready`);
+}
+
+/** @throws UnprocessableError when the service's user cannot run the program */
+function prepareUser({ runAs, program }: UnitOptions): void {
+  const known = Bun.spawnSync(["getent", "passwd", runAs], { stdout: "ignore", stderr: "ignore" });
+  if (known.exitCode !== 0) {
+    const home = `/var/lib/${stateDirectoryName(runAs)}`;
+    runTool(["useradd", "--system", "--home-dir", home, "--shell", "/usr/sbin/nologin", runAs]);
+    say(`User:     ${runAs} (made)`);
+  }
+  for (const file of program) {
+    const test = ["runuser", "-u", runAs, "--", "test", "-r", file];
+    if (Bun.spawnSync(test, { stdin: "ignore", stderr: "ignore" }).exitCode === 0) continue;
+    throw new UnprocessableError(
+      `The user ${runAs} cannot read ${file}, and so the service could not start.`,
+      {
+        hint: `Put it where everybody can: install -m 755 ${file} /usr/local/bin/cdktr, then run that one's 'service install'.`,
+      },
+    );
+  }
+}
+
+/** Gets the key before the agent is started: as its user, with its settings; the token goes by a pipe. */
+async function join(options: UnitOptions, token: string): Promise<void> {
+  const { user, runAs, program, name, args, directory } = options;
+  const suffix = name === undefined ? [] : ["--suffix", name];
+  const command = [...program, "start", "agent", "--join", "-", "--join-only", ...suffix, ...args];
+  const base: Record<string, string | undefined> = user
+    ? process.env
+    : { PATH: process.env.PATH, LANG: process.env.LANG };
+  const directories = user ? {} : stateDirectories(runAs);
+  if (!user) {
+    const group = runTool(["id", "-gn", runAs]).trim();
+    runTool([
+      "install",
+      "-d",
+      "-m",
+      "0700",
+      "-o",
+      runAs,
+      "-g",
+      group,
+      ...Object.values(stateDirectories(runAs)),
+    ]);
+  }
+  const child = Bun.spawn(user ? command : ["runuser", "-u", runAs, "--", ...command], {
+    cwd: existsSync(directory) ? directory : "/",
+    env: { ...base, ...directories, ...serviceSettings(options) },
+    stdin: Buffer.from(token),
+    stdout: "ignore",
+    stderr: "inherit",
+  });
+  if ((await child.exited) === 0) return;
+  throw new UnprocessableError("This host has not joined the principal, and nothing was installed.", {
+    hint: "What went wrong is said above.",
+  });
+}
+
+function stateDirectories(runAs: string): {
+  CDKTR_APP_DATA_DIRECTORY: string;
+  CDKTR_CACHE_DIRECTORY: string;
+} {
+  const state = stateDirectoryName(runAs);
+  return { CDKTR_APP_DATA_DIRECTORY: `/var/lib/${state}`, CDKTR_CACHE_DIRECTORY: `/var/cache/${state}` };
+}
+
+/** What the file with its settings says. */
+function serviceSettings({ environmentFile }: UnitOptions): Record<string, string | undefined> {
+  return parseEnv(readFileSync(environmentFile, "utf8")) as Record<string, string | undefined>;
+}
+
+/** What there is to do before agents of other hosts can reach it. */
+function tellOfKeys(options: UnitOptions): void {
+  const { user, runAs, environmentFile } = options;
+  const settings = serviceSettings(options);
+  const data: string | undefined =
+    settings.CDKTR_APP_DATA_DIRECTORY ??
+    (user ? undefined : stateDirectories(runAs).CDKTR_APP_DATA_DIRECTORY);
+  const keys = `${data ?? `${homedir()}/.cdktr`}/keys`;
+  if (existsSync(`${keys}/principal.key`)) {
+    say(`Keys:     ${keys}; only known keys get in`);
     return;
-  runTool(["useradd", "--system", "--home-dir", "/var/lib/cdktr", "--shell", "/usr/sbin/nologin", name]);
-  say(`User:     ${name} (made)`);
+  }
+  const cdktr = user ? "cdktr" : `sudo -H -u ${runAs} cdktr`;
+  const where = data === undefined ? "" : ` --data-dir ${data}`;
+  say(`Keys:     none, so it can listen on loopback only. For agents of other hosts:
+            ${cdktr} keys init${where}
+            then CDKTR_PRINCIPAL_HOST=ADDRESS in ${environmentFile}, and
+            ${[...systemctl(user), "restart", unitName(options)].join(" ")}
+            ${cdktr} join-token create${where} --address ADDRESS
+          and on each of them: cdktr service install agent --join -`);
 }

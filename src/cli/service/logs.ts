@@ -1,12 +1,13 @@
-import { requireSystemd } from "../../systemd/host.ts";
-import { unitName } from "../../systemd/unit.ts";
+import { journalctl, requireSystemd } from "../../systemd/host.ts";
 import { command, wholeNumber } from "../support/command.ts";
-import { roleArg, roleOf, userArg } from "../support/service-args.ts";
+import { selfCommand } from "../support/self.ts";
+import { nameArg, roleArg, serviceOf, userArg } from "../support/service-args.ts";
 
 export default command({
   meta: { name: "logs", description: "Show what a service says about itself" },
   args: {
     ...roleArg,
+    ...nameArg,
     ...userArg,
     lines: {
       type: "string",
@@ -24,21 +25,14 @@ export default command({
     examples: [{ command: "cdktr service logs agent --follow", does: "watch the agent of this host" }],
   },
   async run({ args }) {
-    const role = roleOf(args.role);
-    const user = args.user ?? false;
-    const lines = wholeNumber(args.lines, "--lines");
-    requireSystemd(user, role);
-    const journal = Bun.spawn(
-      [
-        "journalctl",
-        ...(user ? ["--user"] : []),
-        `--unit=${unitName(role)}`,
-        `--lines=${lines}`,
-        "--no-pager",
-        ...(args.follow ? ["--follow"] : []),
-      ],
-      { stdin: "ignore", stdout: "inherit", stderr: "inherit" },
-    );
+    const service = serviceOf(args);
+    const lines = wholeNumber(args.lines, "--lines") ?? 0;
+    requireSystemd(service.user, service.role, selfCommand());
+    const journal = Bun.spawn([...journalctl(service, lines), ...(args.follow ? ["--follow"] : [])], {
+      stdin: "ignore",
+      stdout: "inherit",
+      stderr: "inherit",
+    });
     // Ctrl-C reaches journalctl too; this process only waits for its end.
     const ignore = () => {};
     process.on("SIGINT", ignore);

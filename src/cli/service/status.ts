@@ -1,20 +1,26 @@
-import { requireSystemd, runTool, systemctl } from "../../systemd/host.ts";
-import { ROLES, unitName } from "../../systemd/unit.ts";
+import { homedir } from "node:os";
+import { requireSystemd, unitProperties } from "../../systemd/host.ts";
+import { knownServices, unitName } from "../../systemd/service-id.ts";
 import { command } from "../support/command.ts";
 import { jsonArg } from "../support/globals.ts";
-import { roleOf, userArg } from "../support/service-args.ts";
+import { selfCommand } from "../support/self.ts";
+import { nameArg, serviceOf, userArg } from "../support/service-args.ts";
 import { printJson, printLine } from "../support/stdout.ts";
 import { styleFor } from "../support/style.ts";
 import { renderTable } from "../support/table.ts";
 
 interface ServiceState {
   readonly role: string;
+  /** The agent's, where a host has several. */
+  readonly name: string | null;
   readonly unit: string;
   /** `active`, `inactive`, `activating`, `failed`. */
   readonly state: string;
   /** `enabled`, `disabled`; empty when there is no unit. */
   readonly enabled: string;
   readonly pid: number | null;
+  /** How its last process ended, for one that is not active: `exit-code`, `signal`, `watchdog`, `success`. */
+  readonly result: string;
   readonly restarts: number;
   /** What the service says of itself. */
   readonly status: string;
@@ -23,7 +29,12 @@ interface ServiceState {
 export default command({
   meta: { name: "status", description: "Show how the services are" },
   args: {
-    role: { type: "positional", required: false, description: "principal or agent; without it, both" },
+    role: {
+      type: "positional",
+      required: false,
+      description: "principal, agent or listeners; without it, all",
+    },
+    ...nameArg,
     ...userArg,
     ...jsonArg,
   },
@@ -31,27 +42,30 @@ export default command({
     completes: { role: "role" },
     details: "The exit status is 1 when a service that is enabled or was named is not active.",
     topic: "operations",
-    examples: [{ command: "cdktr service status", does: "principal and agent of this host" }],
+    examples: [{ command: "cdktr service status", does: "what of cdktr runs on this host" }],
   },
   async run({ args }) {
     const user = args.user ?? false;
-    const roles = args.role === undefined ? ROLES : [roleOf(args.role)];
-    requireSystemd(user, roles[0] ?? "agent");
-    const states = roles.map((role): ServiceState => {
-      const unit = unitName(role);
-      const facts = properties(runTool([...systemctl(user), "show", unit, `--property=${PROPERTIES}`]));
+    const { role } = args;
+    const services =
+      role === undefined ? knownServices(user, homedir()) : [serviceOf({ role, name: args.name, user })];
+    requireSystemd(user, services[0]?.role ?? "agent", selfCommand());
+    const states = services.map((service): ServiceState => {
+      const facts = unitProperties(service, PROPERTIES);
       return {
-        role,
-        unit,
+        role: service.role,
+        name: service.name ?? null,
+        unit: unitName(service),
         state: facts.ActiveState ?? "unknown",
         enabled: facts.UnitFileState ?? "",
         pid: Number(facts.MainPID) || null,
+        result: facts.Result ?? "",
         restarts: Number(facts.NRestarts) || 0,
         status: facts.StatusText ?? "",
       };
     });
     const isWell = states.every(
-      ({ state, enabled }) => state === "active" || (args.role === undefined && enabled !== "enabled"),
+      ({ state, enabled }) => state === "active" || (role === undefined && enabled !== "enabled"),
     );
     if (args.json) await printJson(states);
     else for (const line of table(states)) await printLine(line);
@@ -59,24 +73,17 @@ export default command({
   },
 });
 
-const PROPERTIES = "ActiveState,UnitFileState,MainPID,NRestarts,StatusText";
-
-/** The `NAME=VALUE` lines of `systemctl show`. */
-function properties(text: string): Partial<Record<string, string>> {
-  const lines = text.split("\n").map((line) => /^(\w+)=(.*)$/.exec(line));
-  return Object.fromEntries(
-    lines.flatMap((match) => (match === null ? [] : [[match[1] ?? "", match[2] ?? ""]])),
-  );
-}
+const PROPERTIES = ["ActiveState", "UnitFileState", "MainPID", "Result", "NRestarts", "StatusText"];
 
 function table(states: readonly ServiceState[]): string[] {
   const style = styleFor("stdout");
   return renderTable<ServiceState>(
     [
-      { title: "SERVICE", value: ({ role }) => role },
+      { title: "SERVICE", value: ({ unit }) => unit.replace(/^cdktr-|\.service$/g, "") },
       {
         title: "STATE",
-        value: ({ state, enabled }) => (enabled === "" ? "not installed" : state),
+        value: ({ state, enabled, result }) =>
+          enabled === "" ? "not installed" : state === "failed" ? `failed (${result})` : state,
         paint: ({ state }) => (state === "active" ? style.green : state === "failed" ? style.red : style.dim),
       },
       { title: "AT BOOT", value: ({ enabled }) => (enabled === "" ? "" : enabled) },

@@ -1,31 +1,41 @@
 import { existsSync, rmSync } from "node:fs";
 import { homedir } from "node:os";
 import { NotFoundError } from "../../errors.ts";
-import { requireSystemd, runTool, systemctl } from "../../systemd/host.ts";
-import { environmentPath, unitName, unitPath } from "../../systemd/unit.ts";
+import { requireSystemd, runTool, systemctl, unitProperties } from "../../systemd/host.ts";
+import { environmentPath, unitName, unitPath } from "../../systemd/service-id.ts";
+import { dropIns } from "../../systemd/unit-file.ts";
 import { command } from "../support/command.ts";
 import { say } from "../support/report.ts";
-import { requireRoot, roleArg, roleOf, userArg } from "../support/service-args.ts";
+import { selfCommand } from "../support/self.ts";
+import { nameArg, requireRoot, roleArg, serviceOf, userArg } from "../support/service-args.ts";
 
 export default command({
   meta: { name: "uninstall", description: "Stop a service and remove its unit" },
-  args: { ...roleArg, ...userArg },
+  args: { ...roleArg, ...nameArg, ...userArg },
   extras: {
     completes: { role: "role" },
-    details: "Waits until it has ended: an agent finishes what it runs. Its settings, data and user stay.",
+    details:
+      "Waits until it has ended: an agent lets its runs finish, for CDKTR_AGENT_STOP_GRACE_S. Its settings, data and user stay; where they are is told.",
     topic: "operations",
     examples: [{ command: "cdktr service uninstall agent", does: "this host runs no agent any more" }],
   },
   async run({ args }) {
-    const role = roleOf(args.role);
-    const user = args.user ?? false;
-    requireSystemd(user, role);
+    const service = serviceOf(args);
+    const { user } = service;
+    requireSystemd(user, service.role, selfCommand());
     requireRoot(user, "remove");
-    const path = unitPath(role, user, homedir());
+    const path = unitPath(service, homedir());
     if (!existsSync(path)) throw new NotFoundError(`There is no service to remove: ${path} does not exist.`);
-    runTool([...systemctl(user), "disable", "--now", unitName(role)]);
+    const { User: runAs, StateDirectory: state } = unitProperties(service, ["User", "StateDirectory"]);
+    runTool([...systemctl(user), "disable", "--now", unitName(service)]);
     rmSync(path);
     runTool([...systemctl(user), "daemon-reload"]);
-    say(`Removed ${path}. Kept: ${environmentPath(role, user, homedir())} and the data directory.`);
+    say(`Removed ${path}. Kept:`);
+    say(`  settings  ${environmentPath(service, homedir())}`);
+    for (const file of dropIns(path)) say(`  drop-in   ${file}`);
+    say(
+      `  data      ${state ? `/var/lib/${state}` : "CDKTR_APP_DATA_DIRECTORY of these settings, ~/.cdktr if it says nothing"}`,
+    );
+    if (runAs) say(`  user      ${runAs}`);
   },
 });

@@ -1,16 +1,20 @@
 import { Agent } from "../../agent/agent.ts";
 import { joinPrincipal, withJoinedPrincipal } from "../../agent/join.ts";
+import type { Config } from "../../config.ts";
+import { UsageError } from "../../errors.ts";
 import { log, setLogLevel } from "../../log.ts";
-import { hideArgument } from "../../native/hide-argument.ts";
 import { Supervisor } from "../../systemd/notify.ts";
 import { command, keyValues, repeated } from "../support/command.ts";
 import { settings } from "../support/connect.ts";
 import { plural } from "../support/format.ts";
 import { principalArg } from "../support/globals.ts";
+import { joinTokenOf } from "../support/join-token.ts";
 import { drainStderr } from "../support/report.ts";
 import { onStopSignals } from "../support/signals.ts";
 
 const PROGRESS_INTERVAL_MS = 1000;
+/** What an agent may need beyond the time for its runs: to end their processes, and to deliver what it has, ms. */
+const LEAVING_MS = 60_000;
 
 export default command({
   meta: { name: "agent", description: "Run an agent" },
@@ -38,12 +42,13 @@ export default command({
       description:
         "Get a key from the principal with a token of 'cdktr join-token create'; - reads it from stdin",
     },
+    "join-only": { type: "boolean", description: "With --join: get the key, and do not start" },
     supervised: { type: "boolean", description: "Drain when stdin ends" },
     ...principalArg,
   },
   extras: {
     details:
-      "Runs in the foreground. The first TERM or Ctrl-C drains it: it finishes what runs and takes nothing new. The second cancels what runs. While the principal is away, runs go on and their reports wait on disk.",
+      "Runs in the foreground. The first TERM or Ctrl-C drains it: it takes nothing new, and what runs has CDKTR_AGENT_STOP_GRACE_S to finish; what has not goes to another agent. The second cancels what runs. While the principal is away, runs go on and their reports wait on disk.",
     repeatable: ["label"],
     hidden: ["supervised"],
     topic: "agents",
@@ -73,6 +78,12 @@ export default command({
     });
     setLogLevel(loaded.values.CDKTR_LOG_LEVEL);
     if (token !== undefined) await joinPrincipal(token, loaded, args.suffix);
+    if (args["join-only"]) {
+      if (token === undefined)
+        throw new UsageError("--join-only needs a token.", { hint: "--join TOKEN, or --join - for stdin." });
+      await drainStderr();
+      return 0;
+    }
     const config = withJoinedPrincipal(loaded);
     // Before the agent takes the environment for its tasks.
     const supervisor = new Supervisor();
@@ -86,12 +97,18 @@ export default command({
     let wanted = 0;
     const obey = () => {
       if (!started || wanted === 0) return;
-      if (wanted === 1) drain(agent);
+      if (wanted === 1) drain(agent, supervisor);
       else cancel(agent);
     };
+    const graceMs = config.CDKTR_AGENT_STOP_GRACE_S * 1000;
+    let grace: Timer | undefined;
     const ignoreSignals = onStopSignals((count) => {
       wanted = count;
-      supervisor.stopping(count === 1 ? "finishing what runs, taking nothing new" : "cancelling what runs");
+      supervisor.stopping(
+        count === 1 ? "draining: finishing what runs, taking nothing new" : "cancelling what runs",
+        graceMs + LEAVING_MS,
+      );
+      grace ??= setTimeout(() => handOver(agent, supervisor, config), graceMs);
       obey();
     });
     if (args.supervised) {
@@ -109,7 +126,8 @@ export default command({
     }
     started = true;
     supervisor.ready(
-      `agent ${agent.id}, principal at ${config.CDKTR_PRINCIPAL_HOST}:${config.CDKTR_PRINCIPAL_PORT}`,
+      () => statusOf(agent, config),
+      async () => agent.isWell,
     );
     log.info(
       `Agent ${agent.id} looks for work at ${config.CDKTR_PRINCIPAL_HOST}:${config.CDKTR_PRINCIPAL_PORT}: up to ${plural(config.CDKTR_AGENT_MAX_CONCURRENCY, "run")} with ${plural(config.CDKTR_AGENT_MAX_TASKS, "task")} at once.`,
@@ -117,6 +135,7 @@ export default command({
     obey();
     const status = await agent.done;
     supervisor.close();
+    clearTimeout(grace);
     ignoreSignals();
     log.info(`Agent ${agent.id} has ended.`);
     await drainStderr();
@@ -124,19 +143,21 @@ export default command({
   },
 });
 
-/** The token, which nobody sees in the list of processes from here on. */
-async function joinTokenOf(given: string | undefined): Promise<string | undefined> {
-  if (given !== "-") return given === undefined ? undefined : hideArgument(given);
-  return (await Bun.stdin.text()).trim();
+/** What `systemctl status` shows. */
+function statusOf(agent: Agent, config: Config): string {
+  const principal = `principal at ${config.CDKTR_PRINCIPAL_HOST}:${config.CDKTR_PRINCIPAL_PORT}`;
+  if (!agent.isConnected) return `agent ${agent.id}: looks for the ${principal}`;
+  return `agent ${agent.id}: ${plural(agent.runningWorkflows, "run")} of at most ${config.CDKTR_AGENT_MAX_CONCURRENCY}, ${principal}`;
 }
 
 let progress: Timer | undefined;
 
-function drain(agent: Agent): void {
+function drain(agent: Agent, supervisor: Supervisor): void {
   let told: number | undefined;
   const tell = () => {
     const running = agent.runningWorkflows;
     if (running === told || running === 0) return;
+    supervisor.status(`draining: ${plural(running, "run")} left`);
     if (told === undefined) {
       log.info(
         `Waiting for ${plural(running, "run")} to finish, taking nothing new. A second signal cancels.`,
@@ -148,6 +169,19 @@ function drain(agent: Agent): void {
   tell();
   progress = setInterval(tell, PROGRESS_INTERVAL_MS);
   progress.unref();
+}
+
+/** The time for what runs is over. */
+function handOver(agent: Agent, supervisor: Supervisor, config: Config): void {
+  clearInterval(progress);
+  const running = plural(agent.runningWorkflows, "run");
+  if (agent.runningWorkflows > 0) {
+    log.warn(
+      `${running} did not finish within ${config.CDKTR_AGENT_STOP_GRACE_S} s (CDKTR_AGENT_STOP_GRACE_S): ended here, for another agent to take over.`,
+    );
+  }
+  supervisor.status(`handing over ${running}`);
+  agent.handOver();
 }
 
 function cancel(agent: Agent): void {

@@ -1,7 +1,7 @@
 import { DeclaredTriggers } from "../../events/declared/declared-triggers.ts";
 import { log, setLogLevel } from "../../log.ts";
 import { loadCurveKeys } from "../../protocol/key-file.ts";
-import { startServices, stopServices } from "../../service.ts";
+import { Supervisor } from "../../systemd/notify.ts";
 import { command } from "../support/command.ts";
 import { settings } from "../support/connect.ts";
 import { principalArg } from "../support/globals.ts";
@@ -47,16 +47,29 @@ export default command({
       CDKTR_APP_DATA_DIRECTORY: args["data-dir"],
     });
     setLogLevel(config.CDKTR_LOG_LEVEL);
+    const supervisor = new Supervisor();
     const stop = Promise.withResolvers<void>();
-    const ignoreSignals = onStopSignals(() => stop.resolve());
-    const services = [new DeclaredTriggers(config, () => loadCurveKeys(config, "client"))];
-    await startServices(services);
-    log.info(
-      `Serving what the workflows of ${config.CDKTR_PRINCIPAL_HOST}:${config.CDKTR_PRINCIPAL_PORT} declare`,
-    );
-    await stop.promise;
-    await stopServices(services);
-    ignoreSignals();
-    await drainStderr();
+    const ignoreSignals = onStopSignals(() => {
+      supervisor.stopping("stopping; what is not delivered stays on disk");
+      stop.resolve();
+    });
+    const triggers = new DeclaredTriggers(config, () => loadCurveKeys(config, "client"));
+    try {
+      await triggers.start();
+      const principal = `${config.CDKTR_PRINCIPAL_HOST}:${config.CDKTR_PRINCIPAL_PORT}`;
+      // Also without the principal: what waits on disk must not wait for a start that succeeds.
+      supervisor.ready(
+        () => `listeners for the principal at ${principal}: ${triggers.summary}`,
+        async () => triggers.isWell,
+      );
+      log.info(`Serving what the workflows of ${principal} declare`);
+      await stop.promise;
+      await triggers.stop();
+      log.info("The listeners have ended.");
+    } finally {
+      supervisor.close();
+      ignoreSignals();
+      await drainStderr();
+    }
   },
 });

@@ -116,7 +116,11 @@ export default command({
       isStopping = true;
       if (count === 1) log.info("Stopping …");
       else if (agent !== undefined) log.info("Stopping without waiting for runs …");
-      supervisor.stopping("stopping");
+      // The agent ends first, and may let its runs finish.
+      supervisor.stopping(
+        agent === undefined ? "stopping" : "stopping: its agent finishes what runs",
+        agent === undefined ? 0 : config.CDKTR_AGENT_STOP_GRACE_S * 1000 + LEAVING_MS,
+      );
       agent?.requestStop();
       stop.resolve();
     });
@@ -127,7 +131,10 @@ export default command({
       await startServices(services);
       try {
         await announce(config, principal);
-        supervisor.ready(`coordinates at port ${principal.ports.api}`, () => answers(config, principal));
+        supervisor.ready(
+          () => `coordinates at port ${principal.ports.api}`,
+          () => answers(config, principal),
+        );
         await stop.promise;
       } finally {
         await stopServices(services);
@@ -141,6 +148,8 @@ export default command({
   },
 });
 
+/** What may come after the agent's time for its runs: it delivers what it has, and the principal writes everything down, ms. */
+const LEAVING_MS = 90_000;
 /** How long the principal has for its own ping, ms: what systemd's watchdog hears of. */
 const PING_MS = 10_000;
 
@@ -174,7 +183,7 @@ async function announce(config: Config, { ports, ownKeys }: Principal): Promise<
     const invalid = info.invalid_workflow_files.length;
     log.success(
       [
-        `Ready: ${config.CDKTR_PRINCIPAL_HOST}:${ports.api}, logs in at ${ports.logsListening}, live log at ${ports.logsPublishing}`,
+        `Principal ready at ${config.CDKTR_PRINCIPAL_HOST}:${ports.api}, logs in at ${ports.logsListening}, live log at ${ports.logsPublishing}`,
         `  ${plural(info.workflows, "workflow")} in ${config.CDKTR_WORKFLOW_DIR}${invalid === 0 ? "" : `, ${plural(invalid, "invalid file")} left out`}`,
         ownKeys === undefined
           ? "  not secured: whoever reaches these ports can run programs on the agents ('cdktr keys init')"

@@ -2,7 +2,7 @@
 import { PAGES } from "../../docs/index.ts";
 import { PrincipalClient } from "../../protocol/client.ts";
 import { loadCurveKeys } from "../../protocol/key-file.ts";
-import { ROLES } from "../../systemd/unit.ts";
+import { ROLES } from "../../systemd/service-id.ts";
 import type { Candidate, NameSource } from "./complete.ts";
 import { SHELLS } from "./completion-scripts.ts";
 import { settings } from "./connect.ts";

@@ -1,6 +1,7 @@
 /** The one place where what was thrown becomes a message on stderr and an exit status. */
 import { writeSync } from "node:fs";
 import { CdktrError, errorMessage } from "../../errors.ts";
+import { withPriority } from "../../journal.ts";
 import { BrokenPipe } from "./stdout.ts";
 import { styleFor } from "./style.ts";
 
@@ -10,7 +11,7 @@ export async function reportError(error: unknown): Promise<number> {
   const style = styleFor("stderr");
   const tell = (label: string, text: string) => {
     const [first = "", ...rest] = text.split("\n");
-    say([`${label} ${first}`, ...rest].join("\n"));
+    say(withPriority([`${label} ${first}`, ...rest].join("\n"), "error"));
   };
   if (error instanceof CdktrError) {
     tell(style.red("error:"), error.message);

@@ -1,18 +1,46 @@
 /** What the commands below `cdktr service` share. */
 import type { ArgsDef } from "citty";
 import { UsageError } from "../../errors.ts";
-import { ROLES, type Role } from "../../systemd/unit.ts";
+import { INSTANCE_NAME, ROLES, type Role, type ServiceId } from "../../systemd/service-id.ts";
 
 export const roleArg = {
-  role: { type: "positional", required: true, description: "principal or agent" },
+  role: { type: "positional", required: true, description: "principal, agent or listeners" },
+} as const satisfies ArgsDef;
+
+export const nameArg = {
+  name: {
+    type: "string",
+    valueHint: "NAME",
+    description: "Which agent, where a host has several: HOST-NAME is its id",
+  },
 } as const satisfies ArgsDef;
 
 export const userArg = {
   user: { type: "boolean", description: "A service of this user (systemctl --user), not of the host" },
 } as const satisfies ArgsDef;
 
-/** @throws UsageError when it is none */
-export function roleOf(text: string): Role {
+/**
+ * The service that the arguments mean.
+ * @throws UsageError when there is none such
+ */
+export function serviceOf(args: {
+  readonly role: string;
+  readonly name?: string | undefined;
+  readonly user?: boolean | undefined;
+}): ServiceId {
+  const role = roleOf(args.role);
+  const { name, user = false } = args;
+  if (name === undefined) return { role, user };
+  if (role !== "agent") throw new UsageError(`Only agents have names: a host has one ${role}.`);
+  if (!INSTANCE_NAME.test(name)) {
+    throw new UsageError(
+      `--name ${name}: expected letters, digits, '_', '-' and '.', at most 64, the first a letter or a digit.`,
+    );
+  }
+  return { role, name, user };
+}
+
+function roleOf(text: string): Role {
   const role = ROLES.find((name) => name === text);
   if (role !== undefined) return role;
   throw new UsageError(`There is no service '${text}'.`, { hint: `Services: ${ROLES.join(", ")}.` });

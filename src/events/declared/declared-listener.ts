@@ -7,16 +7,24 @@ import { EventListener } from "../event-listener.ts";
 
 /** The longest time between two looks at the workflows, ms. Changes are heard of at once, but not from a principal that died meanwhile. */
 const REFRESH_MS = 5000;
+/** A loop that is so much late stands still, ms. */
+const STALL_MS = 30_000;
 const FIRST_RETRY_MS = 100;
 const LAST_RETRY_MS = 2000;
 
 /** Follows the workflows and hands them on whenever they changed. */
 export abstract class DeclaredListener extends EventListener {
   protected readonly log: ConsolaInstance;
+  #turnedMs = performance.now();
 
   constructor(log: ConsolaInstance) {
     super();
     this.log = log;
+  }
+
+  /** Whether it has looked at the workflows lately, or tried to: each look waits for a reply or gives up. */
+  isTurning(requestMs: number, nowMs = performance.now()): boolean {
+    return nowMs - this.#turnedMs < REFRESH_MS + 2 * requestMs + STALL_MS;
   }
 
   /** Takes over the workflows as they are now. */
@@ -27,6 +35,7 @@ export abstract class DeclaredListener extends EventListener {
     let revision: string | undefined;
     let retryMs = FIRST_RETRY_MS;
     while (!signal.aborted) {
+      this.#turnedMs = performance.now();
       try {
         const wait_ms = revision === undefined ? 0 : REFRESH_MS;
         const present = await this.client.watchWorkflows({ revision, wait_ms }, { signal });

@@ -8,7 +8,6 @@ import { type CurveClientKeys, PrincipalClient } from "../../protocol/client.ts"
 import type { WorkflowSummary } from "../../protocol/messages.ts";
 import type { Service } from "../../service.ts";
 import type { TriggerDefinitions } from "../../workflow/model.ts";
-import type { EventListener } from "../event-listener.ts";
 import { ListenerService } from "../listener-service.ts";
 import { AfterWorkflowListener } from "./after-workflow-listener.ts";
 import { DeclaredListener } from "./declared-listener.ts";
@@ -16,6 +15,11 @@ import { FileListener } from "./file-listener.ts";
 import { WebhookListener } from "./webhook-listener.ts";
 
 type Kind = keyof TriggerDefinitions;
+
+interface Served {
+  readonly listener: DeclaredListener;
+  readonly service: ListenerService;
+}
 
 const KINDS: readonly Kind[] = ["webhook", "file", "workflow"];
 /** A listener that could not be started is tried again after this, ms. */
@@ -26,7 +30,8 @@ export class DeclaredTriggers extends DeclaredListener implements Service {
   override readonly name = "declared triggers";
   readonly #config: Config;
   readonly #keys: () => CurveClientKeys | undefined;
-  readonly #services = new Map<Kind, ListenerService>();
+  readonly #services = new Map<Kind, Served>();
+  #declared: ReadonlyMap<Kind, number> | undefined;
   readonly #stop = new AbortController();
   #started = false;
   #following: Promise<void> = Promise.resolve();
@@ -47,6 +52,25 @@ export class DeclaredTriggers extends DeclaredListener implements Service {
     this.#following = this.startListening();
   }
 
+  /** Whether all of its loops turn, be the principal there or not. */
+  get isWell(): boolean {
+    const timeoutMs = this.#config.CDKTR_DEFAULT_ZMQ_TIMEOUT_MS;
+    return [this, ...[...this.#services.values()].map(({ listener }) => listener)].every((listener) =>
+      listener.isTurning(timeoutMs),
+    );
+  }
+
+  /** What it serves and what waits, in a line. */
+  get summary(): string {
+    if (this.#declared === undefined) return "looks for the principal";
+    const kinds = [...this.#declared].flatMap(([kind, count]) => (count === 0 ? [] : [`${kind} ${count}`]));
+    const metrics = [...this.#services.values()].map(({ service }) => service.metrics);
+    const waiting = metrics.reduce((sum, one) => sum + one.waiting, 0);
+    const served =
+      kinds.length === 0 ? "no workflow declares a trigger" : `workflows by trigger: ${kinds.join(", ")}`;
+    return waiting === 0 ? served : `${served}; ${waiting} triggers wait for the principal`;
+  }
+
   /** What is not delivered yet stays on disk. Safe before `start`. */
   async stop(): Promise<void> {
     if (this.#stop.signal.aborted || !this.#started) return;
@@ -54,12 +78,16 @@ export class DeclaredTriggers extends DeclaredListener implements Service {
     clearTimeout(this.#retry);
     await this.#following;
     await this.#starting;
-    await Promise.all([...this.#services.values()].map((service) => service.stop()));
+    await Promise.all([...this.#services.values()].map(({ service }) => service.stop()));
     await this.client.close();
   }
 
   protected override take(workflows: readonly WorkflowSummary[]): void {
-    const wanted = KINDS.filter((kind) => workflows.some(({ on }) => on?.[kind] != null));
+    const counts = KINDS.map(
+      (kind) => [kind, workflows.filter(({ on }) => on?.[kind] != null).length] as const,
+    );
+    this.#declared = new Map(counts);
+    const wanted = counts.flatMap(([kind, count]) => (count > 0 ? [kind] : []));
     this.#starting = this.#starting.then(() => this.#begin(wanted));
   }
 
@@ -68,15 +96,16 @@ export class DeclaredTriggers extends DeclaredListener implements Service {
     for (const kind of wanted) {
       if (this.#services.has(kind) || this.#stop.signal.aborted) continue;
       const client = this.#connect();
+      const listener = this.#listener(kind);
       const service = new ListenerService({
-        listener: this.#listener(kind),
+        listener,
         log: this.log,
         dataDirectory: this.#config.CDKTR_APP_DATA_DIRECTORY,
         client,
       });
       try {
         await service.start();
-        this.#services.set(kind, service);
+        this.#services.set(kind, { listener, service });
       } catch (error) {
         this.log.error(`The triggers "${kind}" cannot be served: ${errorMessage(error)}`);
         await client.close();
@@ -88,7 +117,7 @@ export class DeclaredTriggers extends DeclaredListener implements Service {
     }
   }
 
-  #listener(kind: Kind): EventListener {
+  #listener(kind: Kind): DeclaredListener {
     const log: ConsolaInstance = processLog.withTag(kind);
     switch (kind) {
       case "webhook":
