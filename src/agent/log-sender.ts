@@ -2,7 +2,7 @@ import { errorMessage } from "../errors.ts";
 import { log } from "../log.ts";
 import { type CurveClientKeys, curveOptions } from "../protocol/client.ts";
 import { watchHandshakes } from "../protocol/handshake.ts";
-import { Push } from "../zmq/index.ts";
+import { hostAndPort, Push, tcpEndpoint } from "../zmq/index.ts";
 import type { LogFrame, Outbox } from "./outbox.ts";
 
 /** Frames under way to a principal that is slow; the rest waits on disk. */
@@ -69,12 +69,12 @@ export class LogSender {
       heartbeatTimeout: 15_000,
       ...curveOptions(curve),
     });
-    const address = `${host.includes(":") ? `[${host}]` : host}:${port}`;
-    watchHandshakes(this.#socket, `tcp://${address}`, address, curve, (error) => {
+    const endpoint = tcpEndpoint(host, port);
+    watchHandshakes(this.#socket, endpoint, hostAndPort(host, port), curve, (error) => {
       // It is tried again and again; the requests to the API say it at first.
       log.debug(error.message);
     });
-    this.#socket.connect(`tcp://${address}`);
+    this.#socket.connect(endpoint);
   }
 
   /** A new frame is in the outbox. */

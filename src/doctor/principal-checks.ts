@@ -7,6 +7,7 @@ import { CdktrError, errorMessage } from "../errors.ts";
 import { type CurveClientKeys, PrincipalClient } from "../protocol/client.ts";
 import { loadCurveKeys } from "../protocol/key-file.ts";
 import type { AgentSummary, PrincipalInfo } from "../protocol/messages.ts";
+import { hostAndPort } from "../zmq/endpoint.ts";
 import { type Finding, failure, ok, warning } from "./finding.ts";
 
 /** Clocks that differ by more, ms, make times of logs and runs misleading; by much more, schedules and tokens too. */
@@ -84,12 +85,12 @@ async function unreachable(config: Config, error: unknown): Promise<Finding[]> {
       reached === null
         ? failure(
             "principal",
-            `Something listens at ${host}:${config.CDKTR_PRINCIPAL_PORT}, but does not answer as a principal: ${errorMessage(error)}`,
+            `Something listens at ${hostAndPort(host, config.CDKTR_PRINCIPAL_PORT)}, but does not answer as a principal: ${errorMessage(error)}`,
             "Check CDKTR_PRINCIPAL_PORT; where keys are set up, check that this host has one.",
           )
         : failure(
             "principal",
-            `No principal can be reached at ${host}:${config.CDKTR_PRINCIPAL_PORT}: ${reached}`,
+            `No principal can be reached at ${hostAndPort(host, config.CDKTR_PRINCIPAL_PORT)}: ${reached}`,
             "Check CDKTR_PRINCIPAL_HOST and CDKTR_PRINCIPAL_PORT, that the principal runs and is bound to an address of its network (not to 127.0.0.1), and the firewalls between.",
           ),
     ];

@@ -1,7 +1,7 @@
 /** Binding the principal's sockets, with errors that say what to do. */
 import { CdktrError, errorMessage, UsageError } from "../errors.ts";
 import type { Socket } from "../zmq/index.ts";
-import { ZmqError } from "../zmq/index.ts";
+import { hostAndPort, tcpEndpoint, ZmqError } from "../zmq/index.ts";
 
 /** What is bound where. */
 export interface Binding {
@@ -23,9 +23,8 @@ export interface Binding {
  */
 export async function bindSocket(socket: Socket, binding: Binding): Promise<number> {
   const { host, port, what, setting, flag } = binding;
-  const address = host.includes(":") ? `[${host}]` : host;
   try {
-    await socket.bind(`tcp://${address}:${port === 0 ? "*" : port}`);
+    await socket.bind(tcpEndpoint(host, port));
   } catch (error) {
     throw bindError(error, binding);
   }
@@ -57,7 +56,7 @@ export function bindError(error: unknown, { host, port, what, setting, flag }: B
       hint: `Choose one above 1023 with ${elsewhere}.`,
     });
   }
-  return new CdktrError(`The ${what} cannot be bound to ${host}:${port}: ${errorMessage(error)}`, {
+  return new CdktrError(`The ${what} cannot be bound to ${hostAndPort(host, port)}: ${errorMessage(error)}`, {
     cause: error,
   });
 }

@@ -9,6 +9,7 @@ import {
   GetRun,
   GetWorkflow,
   Heartbeat,
+  IsSubscribed,
   Join,
   type Joined,
   ListEvents,
@@ -50,6 +51,8 @@ export interface HandlerServices {
   readonly now: () => number;
   readonly principalId: string;
   readonly heartbeatTimeoutMs: number;
+  /** Whether the publisher of the live log knows a subscription to this probe. */
+  readonly isSubscribed: (probe: string) => boolean;
   /** Makes the key of a new host known; absent without keys. */
   readonly join: ((sender: Identity, join: Join) => Pick<Joined, "name" | "role">) | undefined;
   readonly info: () => Omit<PrincipalInfo, "workflows" | "invalid_workflow_files" | "runs" | "history">;
@@ -216,6 +219,8 @@ export function handlersOf(s: HandlerServices): Record<Verb, Handler> {
       if (search.workflow_instance_id !== undefined) await lastLines(s, search.workflow_instance_id);
       return success(await s.history.searchLogs(search));
     },
+    ISSUBSCRIBED: async (request) =>
+      success({ subscribed: s.isSubscribed(argument(IsSubscribed, request).probe) }),
     LSEVENTS: async (request) => success(s.activity.list(argument(ListEvents, request))),
     DRAINAGENT: async (request) => {
       await s.agents.drain(argument(DrainAgent, request).agent_id);

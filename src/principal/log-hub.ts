@@ -7,8 +7,9 @@ import { errorMessage, InvalidInputError } from "../errors.ts";
 import { decodeLogBatch, type LogBatch } from "../protocol/log-frames.ts";
 import { MAX_FRAME_BYTES } from "../protocol/wire.ts";
 import type { Service } from "../service.ts";
-import { type Message, Publisher, Pull, type SocketOptions } from "../zmq/index.ts";
+import { type Message, Pull, type SocketOptions, tcpEndpoint, XPublisher } from "../zmq/index.ts";
 import { LineCheck, splitSingleLine } from "./log-hub/line-check.ts";
+import { Probes } from "./log-hub/probes.ts";
 import { PublishedLines } from "./log-hub/published-lines.ts";
 import { RateLimitedWarning } from "./log-hub/rate-limited-warning.ts";
 
@@ -18,6 +19,12 @@ const RECEIVE_BATCHES = 32;
 const QUEUED_BATCHES = 200;
 /** Lines queued for one watcher before it misses some. */
 const QUEUED_LINES = 50_000;
+/** Subscriptions taken from the publisher at once. */
+const RECEIVE_SUBSCRIPTIONS = 256;
+/** Nobody asks for them most of the time; they must not pile up, ms. */
+const TAKE_SUBSCRIPTIONS_MS = 5000;
+/** A watcher with a longer prefix than any workflow id is none, bytes. */
+const LONGEST_SUBSCRIPTION = 4096;
 /** Pause after a failure that nothing explains, ms: it may be there again at once. */
 const FAILURE_PAUSE_MS = 100;
 const REOPEN_PAUSE_MS = 1000;
@@ -75,7 +82,9 @@ export class LogHub implements Service {
   readonly #unnumbered = `unnumbered-${crypto.randomUUID()}`;
   readonly #counts = { frames: 0, published: 0, malformed: 0, dropped: 0 };
   #pull: Pull | undefined;
-  #publisher: Publisher | undefined;
+  #publisher: XPublisher | undefined;
+  #probes = new Probes();
+  #taking: Timer | undefined;
   #publishingEndpoint = "";
   #receiving: Promise<void> | undefined;
   #reopening: Promise<void> = Promise.resolve();
@@ -111,8 +120,8 @@ export class LogHub implements Service {
     });
     const publisher = this.#makePublisher();
     try {
-      await publisher.bind(endpoint(host, publishingPort));
-      await pull.bind(endpoint(host, listeningPort));
+      await publisher.bind(tcpEndpoint(host, publishingPort));
+      await pull.bind(tcpEndpoint(host, listeningPort));
     } catch (error) {
       pull.close();
       publisher.close();
@@ -122,6 +131,7 @@ export class LogHub implements Service {
     this.#publisher = publisher;
     this.#publishingEndpoint = publisher.lastEndpoint;
     this.#receiving = this.#receive(pull);
+    this.#taking = setInterval(() => this.#takeSubscriptions(), TAKE_SUBSCRIPTIONS_MS);
   }
 
   /** Ends every connection of a watcher; those that still may come back at once. */
@@ -129,8 +139,27 @@ export class LogHub implements Service {
     this.#reopening = this.#reopening.then(() => this.#reopen());
   }
 
-  #makePublisher(): Publisher {
-    return new Publisher({
+  /**
+   * Whether the publisher knows a subscription to this probe. It looks for news itself: an XPUB on which a receive waited would
+   * have to be asked after each line that is sent.
+   */
+  isSubscribed(probe: string): boolean {
+    this.#takeSubscriptions();
+    return this.#probes.has(probe);
+  }
+
+  #takeSubscriptions(): void {
+    const publisher = this.#publisher;
+    while (publisher?.closed === false) {
+      const messages = publisher.tryReceiveBatch(RECEIVE_SUBSCRIPTIONS);
+      for (const [frame] of messages) this.#probes.take(frame);
+      if (messages.length < RECEIVE_SUBSCRIPTIONS) return;
+    }
+  }
+
+  #makePublisher(): XPublisher {
+    return new XPublisher({
+      maxMessageSize: LONGEST_SUBSCRIPTION,
       sendHighWaterMark: QUEUED_LINES,
       ...this.#o.access?.socketOptions("logs-publishing"),
     });
@@ -142,6 +171,7 @@ export class LogHub implements Service {
     // What is still queued for somebody who may not have it is not sent.
     old.linger = 0;
     old.close();
+    this.#probes = new Probes();
     while (this.#pull !== undefined) {
       const publisher = this.#makePublisher();
       try {
@@ -161,6 +191,7 @@ export class LogHub implements Service {
     const pull = this.#pull;
     if (pull === undefined) return;
     this.#pull = undefined;
+    clearInterval(this.#taking);
     pull.close();
     await this.#receiving;
     await this.#reopening;
@@ -280,9 +311,4 @@ export class LogHub implements Service {
 function isBatchHead(text: string): boolean {
   const end = text.indexOf("\n");
   return (end === -1 ? text : text.slice(0, end)).split("\x01", 8).length < 8;
-}
-
-function endpoint(host: string, port: number): string {
-  const address = host.includes(":") && !host.startsWith("[") ? `[${host}]` : host;
-  return `tcp://${address}:${port === 0 ? "*" : port}`;
 }

@@ -198,6 +198,7 @@ export class Principal implements Service {
         now: () => clock.now(),
         principalId: this.id,
         heartbeatTimeoutMs: config.CDKTR_AGENT_HEARTBEAT_TIMEOUT_MS,
+        isSubscribed: (probe) => logHub.isSubscribed(probe),
         join: access === undefined ? undefined : (sender, join) => access.join(sender, join),
         info: () => ({
           principal_id: this.id,

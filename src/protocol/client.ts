@@ -4,7 +4,7 @@
  */
 import { z } from "zod";
 import { CdktrError, InvalidInputError, PrincipalUnreachableError, UnprocessableError } from "../errors.ts";
-import { Dealer } from "../zmq/index.ts";
+import { Dealer, hostAndPort } from "../zmq/index.ts";
 import { type CurveClientKeys, curveOptions, watchHandshakes } from "./handshake.ts";
 import {
   ActivityEvent,
@@ -32,6 +32,7 @@ import {
   RunSummary,
   type RunTaskOptions,
   type SearchLogs,
+  Subscribed,
   type WatchWorkflows,
   WorkflowDetails,
   WorkflowSummary,
@@ -90,8 +91,7 @@ export class PrincipalClient {
 
   constructor(options: ClientOptions) {
     this.#options = options;
-    const host = options.host.includes(":") ? `[${options.host}]` : options.host;
-    this.address = `${host}:${options.port}`;
+    this.address = hostAndPort(options.host, options.port);
   }
 
   /**
@@ -251,6 +251,11 @@ export class PrincipalClient {
 
   searchLogs(search: SearchLogs, options?: RequestOptions): Promise<LogPage> {
     return this.#call(LogPage, "SEARCHLOGS", search, options);
+  }
+
+  /** Whether a subscription to the live log has reached its publisher; see {@link IsSubscribed}. */
+  async isSubscribed(probe: string, options?: RequestOptions): Promise<boolean> {
+    return (await this.#call(Subscribed, "ISSUBSCRIBED", { probe }, options)).subscribed;
   }
 
   async drainAgent(agentId: string, options?: RequestOptions): Promise<void> {

@@ -7,6 +7,8 @@ import { IDENTIFIER, WorkflowDefinition } from "../workflow/model.ts";
 import { RUN_STATUSES } from "../workflow/status.ts";
 
 const id = z.string().min(1).max(256).regex(IDENTIFIER);
+/** A `~` and something that nobody else subscribes to. */
+export const PROBE = /^~[\w-]{16,63}$/;
 const instant = z.number().int().nonnegative();
 const text = z.string().max(64 * 1024);
 const runStatus = z.enum(RUN_STATUSES);
@@ -199,6 +201,13 @@ export const WatchWorkflows = z.object({
   wait_ms: z.number().int().min(0).max(60_000).default(0),
 });
 export const WorkflowsRevision = z.object({ revision: z.string() });
+
+/**
+ * `ISSUBSCRIBED`: whether the publisher of the live log knows a subscription to this probe: a prefix of the subscriber's own,
+ * with which no workflow id begins. Subscriptions of a connection come in order, so the ones before it are in force then too.
+ */
+export const IsSubscribed = z.object({ probe: z.string().regex(PROBE) });
+export const Subscribed = z.object({ subscribed: z.boolean() });
 
 /** `GETWORKFLOW`. */
 export const GetWorkflow = z.object({ workflow_id: z.string() });
@@ -434,6 +443,7 @@ export type TaskReport = z.infer<typeof TaskReport>;
 export type AgentReport = z.infer<typeof AgentReport>;
 export type AgentReports = z.infer<typeof AgentReports>;
 export type WorkflowSummary = z.infer<typeof WorkflowSummary>;
+export type IsSubscribed = z.infer<typeof IsSubscribed>;
 export type WatchWorkflows = z.infer<typeof WatchWorkflows>;
 export type WorkflowDetails = z.infer<typeof WorkflowDetails>;
 export type ListRuns = z.infer<typeof ListRuns>;

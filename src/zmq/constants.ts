@@ -11,6 +11,7 @@ export const SocketType = {
   Router: 6,
   Pull: 7,
   Push: 8,
+  XPublisher: 9,
 } as const;
 export type SocketType = (typeof SocketType)[keyof typeof SocketType];
 

@@ -5,6 +5,7 @@
 export { type Authentication, type Authenticator, authenticate } from "./authenticator.ts";
 export type { Capability } from "./constants.ts";
 export { type CurveKeyPair, curveKeyPair, curvePublicKey, has, isCurveKey, version } from "./curve.ts";
+export { hostAndPort, tcpEndpoint } from "./endpoint.ts";
 export { ZmqError } from "./error.ts";
 export type { Frame, Message, MessageLike } from "./message.ts";
 export type { SocketEvent, SocketEvents, SocketEventType } from "./monitor.ts";
@@ -28,4 +29,5 @@ export {
   Router,
   Subscriber,
   type Writable,
+  XPublisher,
 } from "./sockets.ts";

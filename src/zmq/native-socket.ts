@@ -1,6 +1,7 @@
 import type { Pointer } from "bun:ffi";
 import { Option, type SocketType } from "./constants.ts";
 import { context, type NativeHolder, register, unregister } from "./context.ts";
+import { isIpv6 } from "./endpoint.ts";
 import { EINTR, errnoName, ZmqError } from "./error.ts";
 import { check, libzmq } from "./libzmq.ts";
 import { type Message, receiveParts, sendParts } from "./message.ts";
@@ -54,6 +55,9 @@ export class NativeSocket {
   endpoint(operation: "bind" | "unbind" | "connect" | "disconnect", endpoint: string): void {
     const pointer = this.#open(operation);
     refuseBadEndpoint(operation, endpoint);
+    if (isIpv6(endpoint) && (operation === "bind" || operation === "connect")) {
+      this.setInt(Option.IPV6, 1, "ipv6");
+    }
     const call = libzmq()[`zmq_${operation}`];
     check(operation, () => call(pointer, endpoint), endpoint);
   }

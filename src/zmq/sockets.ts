@@ -130,6 +130,16 @@ export class Publisher extends WritableSocket {
   }
 }
 
+/**
+ * XPUB: a PUB that also receives: a part that begins with byte 1 for a prefix that somebody subscribes to as the first, with
+ * byte 0 for one that nobody is subscribed to any more.
+ */
+export class XPublisher extends DuplexSocket {
+  constructor(options?: PublisherOptions) {
+    super(SocketType.XPublisher, options as AnySocketOptions);
+  }
+}
+
 /** SUB: receives messages that begin with a subscribed prefix. */
 export class Subscriber extends ReadableSocket {
   constructor(options?: SocketOptions) {

@@ -41,29 +41,10 @@ class Bench implements AsyncDisposable {
     bench.agent.connect(hub.listeningEndpoint);
     bench.watcher.subscribe(prefix);
     bench.watcher.connect(hub.publishingEndpoint);
-    await bench.#subscribed(prefix);
+    const probe = `~${crypto.randomUUID()}`;
+    bench.watcher.subscribe(probe);
+    while (!hub.isSubscribed(probe)) await Bun.sleep(1);
     return bench;
-  }
-
-  /** A subscription is in force when a line comes through; only then does the test begin. */
-  async #subscribed(prefix: string): Promise<void> {
-    const probe = line({
-      workflow_id: prefix === "" ? "probe" : prefix.replace("\x01", ""),
-      payload: "probe",
-    });
-    let arrived = false;
-    const receiving = this.watcher.receive().then(() => {
-      arrived = true;
-    });
-    while (!arrived) {
-      await this.agent.send(probe);
-      await Promise.race([receiving, Bun.sleep(5)]);
-    }
-    // Further probes may be under way; this one ends them.
-    await this.agent.send(
-      line({ workflow_id: prefix === "" ? "probe" : prefix.replace("\x01", ""), payload: "last" }),
-    );
-    while (!(await this.payload()).endsWith("last")) {}
   }
 
   send(frame: string | Uint8Array): Promise<void> {

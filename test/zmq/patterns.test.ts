@@ -9,6 +9,7 @@ import {
   Router,
   Subscriber,
   type Writable,
+  XPublisher,
 } from "../../src/zmq/index.ts";
 import { ANY_PORT, codeOf, take, text, until } from "./support.ts";
 
@@ -106,6 +107,34 @@ describe("patterns", () => {
     await subscribed(publisher, subscriber, "x");
     await publisher.send("anything");
     expect(text(await subscriber.receive())).toEqual(["anything"]);
+  });
+
+  test("XPUB hears the first subscription to a prefix and the end of the last, and publishes like PUB", async () => {
+    using publisher = new XPublisher();
+    await publisher.bind(ANY_PORT);
+    const [first, second] = [new Subscriber(), new Subscriber()];
+    for (const subscriber of [first, second]) {
+      subscriber.subscribe("a");
+      subscriber.connect(publisher.lastEndpoint);
+    }
+    expect(text(await publisher.receive())).toEqual(["\x01a"]);
+    second.subscribe("b");
+    expect(text(await publisher.receive())).toEqual(["\x01b"]);
+    await publisher.send("about");
+    expect(text(await first.receive())).toEqual(["about"]);
+    second.close();
+    expect(text(await publisher.receive())).toEqual(["\0b"]);
+    first.close();
+    expect(text(await publisher.receive())).toEqual(["\0a"]);
+  });
+
+  test("IPv6 addresses need no option", async () => {
+    using reply = new Reply();
+    using request = new Request();
+    await reply.bind("tcp://[::1]:*");
+    request.connect(reply.lastEndpoint);
+    await request.send("question");
+    expect(text(await reply.receive())).toEqual(["question"]);
   });
 
   test("inproc and ipc endpoints work", async () => {

@@ -1,10 +1,11 @@
 import { InvalidInputError, UsageError } from "../../errors.ts";
 import type { LogLine } from "../../protocol/log-frames.ts";
+import type { LiveBatch, LogSubscription } from "../../protocol/log-subscription.ts";
 import type { SearchLogs } from "../../protocol/messages.ts";
 import { command } from "../support/command.ts";
 import { type Connection, withPrincipal } from "../support/connect.ts";
 import { ExactlyOnce } from "../support/exactly-once.ts";
-import { type LiveBatch, LiveLog } from "../support/live-log.ts";
+import { subscribe } from "../support/live-log.ts";
 import { logArgs, readLogFilter, withRun } from "../support/log-filter.ts";
 import { LogText, lineKey } from "../support/log-text.ts";
 import { say } from "../support/report.ts";
@@ -45,7 +46,7 @@ export default command({
         (search.workflow_instance_id === undefined ||
           line.workflow_instance_id === search.workflow_instance_id) &&
         (await isOfTask(line));
-      const live = new LiveLog(connection, search.workflow_id);
+      const live = subscribe(connection, search.workflow_id);
       const stop = () => live.close();
       process.once("SIGINT", stop);
       process.once("SIGTERM", stop);
@@ -54,14 +55,17 @@ export default command({
         if (!(await live.connect(connection.config.CDKTR_DEFAULT_ZMQ_TIMEOUT_MS))) {
           say(`warning: no live log from ${live.endpoint} yet; waiting for it.`);
         }
-        const tail = new Tail(wanted, print);
+        const tail = new Tail(wanted, print, live.connection);
         if (limit !== 0) {
           for await (const lines of searchPages(connection, search, limit)) {
             text.expect(lines);
             await tail.printHistory(lines);
           }
         }
-        await tail.printArrived(live.closed ? [] : live.takeArrived(), limit !== undefined && limit !== 0);
+        await tail.printArrived(
+          live.closed ? [] : live.takeArrived(tail.connection),
+          limit !== undefined && limit !== 0,
+        );
         await flushStdout();
         for await (const batch of live.batches()) {
           if (batch.connection !== tail.connection) {
@@ -99,14 +103,16 @@ class Tail {
   /** Time of the newest line that was printed; before the first one, when this began. */
   newestMs = Date.now();
   /** The connection by which the last live lines came. */
-  connection = 0;
+  connection: number;
 
   constructor(
     wanted: (line: LogLine) => boolean | Promise<boolean>,
     print: (line: LogLine) => Promise<void>,
+    connection: number,
   ) {
     this.#wanted = wanted;
     this.#print = print;
+    this.connection = connection;
   }
 
   restart(connection: number): void {
@@ -141,7 +147,7 @@ class Tail {
   }
 }
 
-function closeAt(live: LiveLog, until: number | undefined): Timer | undefined {
+function closeAt(live: LogSubscription, until: number | undefined): Timer | undefined {
   if (until === undefined) return undefined;
   const left = until - Date.now();
   if (left <= 0) throw new UsageError("--until is in the past: 'cdktr logs query' searches the past.");

@@ -4,6 +4,7 @@ import type { Config } from "../../config.ts";
 import { UsageError } from "../../errors.ts";
 import { log, setLogLevel } from "../../log.ts";
 import { Supervisor } from "../../systemd/notify.ts";
+import { hostAndPort } from "../../zmq/endpoint.ts";
 import { command, keyValues, repeated } from "../support/command.ts";
 import { settings } from "../support/connect.ts";
 import { plural } from "../support/format.ts";
@@ -130,7 +131,7 @@ export default command({
       async () => agent.isWell,
     );
     log.info(
-      `Agent ${agent.id} looks for work at ${config.CDKTR_PRINCIPAL_HOST}:${config.CDKTR_PRINCIPAL_PORT}: up to ${plural(config.CDKTR_AGENT_MAX_CONCURRENCY, "run")} with ${plural(config.CDKTR_AGENT_MAX_TASKS, "task")} at once.`,
+      `Agent ${agent.id} looks for work at ${hostAndPort(config.CDKTR_PRINCIPAL_HOST, config.CDKTR_PRINCIPAL_PORT)}: up to ${plural(config.CDKTR_AGENT_MAX_CONCURRENCY, "run")} with ${plural(config.CDKTR_AGENT_MAX_TASKS, "task")} at once.`,
     );
     obey();
     const status = await agent.done;

@@ -6,6 +6,7 @@ import { PrincipalClient } from "../../protocol/client.ts";
 import { type Service, startServices, stopServices } from "../../service.ts";
 import { SupervisedProcess } from "../../supervised-process.ts";
 import { Supervisor } from "../../systemd/notify.ts";
+import { hostAndPort } from "../../zmq/endpoint.ts";
 import { command } from "../support/command.ts";
 import { settings } from "../support/connect.ts";
 import { plural } from "../support/format.ts";
@@ -214,14 +215,10 @@ function agentCommand(config: Config): string[] {
     "agent",
     "--supervised",
     "--principal",
-    `${bracketed(reachableHost(config.CDKTR_PRINCIPAL_HOST))}:${config.CDKTR_PRINCIPAL_PORT}`,
+    hostAndPort(reachableHost(config.CDKTR_PRINCIPAL_HOST), config.CDKTR_PRINCIPAL_PORT),
     "--data-dir",
     config.CDKTR_APP_DATA_DIRECTORY,
   ];
-}
-
-function bracketed(host: string): string {
-  return host.includes(":") ? `[${host}]` : host;
 }
 
 /** The agent's tasks must find the same principal as the agent does. */

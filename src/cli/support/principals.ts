@@ -6,6 +6,7 @@ import { z } from "zod";
 import type { Config } from "../../config.ts";
 import { errorMessage, InvalidInputError, NotFoundError, UsageError } from "../../errors.ts";
 import type { PrincipalAddress } from "../../tui/state.ts";
+import { hostAndPort } from "../../zmq/endpoint.ts";
 import { parseAddress } from "./connect.ts";
 
 /** Name of the file in the data directory that is read when there is one. */
@@ -34,7 +35,7 @@ export function principalsOf(
     (one, i) => all.findIndex((other) => other.host === one.host && other.port === one.port) === i,
   );
   return [
-    first ?? address(config, `${bracketed(config.CDKTR_PRINCIPAL_HOST)}:${config.CDKTR_PRINCIPAL_PORT}`),
+    first ?? address(config, hostAndPort(config.CDKTR_PRINCIPAL_HOST, config.CDKTR_PRINCIPAL_PORT)),
     ...rest,
   ];
 }
@@ -70,9 +71,5 @@ function address(config: Config, text: string, name?: string): PrincipalAddress 
   const parsed = parseAddress(text);
   const host = String(parsed.CDKTR_PRINCIPAL_HOST ?? config.CDKTR_PRINCIPAL_HOST);
   const port = Number(parsed.CDKTR_PRINCIPAL_PORT ?? config.CDKTR_PRINCIPAL_PORT);
-  return { name: name ?? `${host}:${port}`, host, port };
-}
-
-function bracketed(host: string): string {
-  return host.includes(":") ? `[${host}]` : host;
+  return { name: name ?? hostAndPort(host, port), host, port };
 }

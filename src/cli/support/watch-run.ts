@@ -2,12 +2,13 @@
 import type { ArgsDef } from "citty";
 import { errorMessage, PrincipalUnreachableError } from "../../errors.ts";
 import type { LogLine } from "../../protocol/log-frames.ts";
+import type { LogSubscription } from "../../protocol/log-subscription.ts";
 import type { RunDetails } from "../../protocol/messages.ts";
 import { RUN_TRANSITIONS } from "../../workflow/run-state.ts";
 import { isTerminal } from "../../workflow/status.ts";
 import type { Connection } from "./connect.ts";
 import { ExactlyOnce } from "./exactly-once.ts";
-import { LiveLog } from "./live-log.ts";
+import { subscribe } from "./live-log.ts";
 import { lineKey, RunLogText } from "./log-text.ts";
 import { say } from "./report.ts";
 import { runOutcomeJson, statusLine, taskTable } from "./run-report.ts";
@@ -65,7 +66,7 @@ async function follow(
   connection: Connection,
   { workflowId, options, trigger }: WatchOptions,
 ): Promise<number> {
-  const live = new LiveLog(connection, workflowId);
+  const live = subscribe(connection, workflowId);
   try {
     const connected = await live.connect(connection.config.CDKTR_DEFAULT_ZMQ_TIMEOUT_MS);
     if (!connected) {
@@ -113,9 +114,9 @@ class FollowPrinter {
     this.#signal = signal;
   }
 
-  async printLive(live: LiveLog): Promise<void> {
+  async printLive(live: LogSubscription): Promise<void> {
     await this.#knowTasks();
-    let connection = 0;
+    let { connection } = live;
     for await (const batch of live.batches()) {
       if (batch.connection !== connection) {
         connection = batch.connection;

@@ -74,13 +74,14 @@ export class Principal extends PrincipalClient {
   async tailLogs(workflowId?: string, options: TailOptions = {}): Promise<LogTail> {
     const info = await this.info({ signal: options.signal });
     const tail = new LogTail({
+      client: this,
       host: this.#options.host,
       port: info.logs_publishing_port,
       curve: this.#options.curve,
       workflowId,
       signal: options.signal,
     });
-    await tail.connected(this.#options.timeoutMs);
+    await tail.connect(this.#options.timeoutMs);
     return tail;
   }
 }

@@ -4,12 +4,12 @@ import { errorMessage } from "../../errors.ts";
 import type { CurveClientKeys, PrincipalClient } from "../../protocol/client.ts";
 import type { LogLine } from "../../protocol/log-frames.ts";
 import { linesOf } from "../../protocol/log-page.ts";
+import { LogSubscription } from "../../protocol/log-subscription.ts";
 import type { PrincipalInfo, SearchLogs } from "../../protocol/messages.ts";
 import type { Service } from "../../service.ts";
 import { type LogSource, newLogView } from "../logs/log-view.ts";
 import type { State } from "../state.ts";
 import type { Store } from "../store.ts";
-import { LiveLines } from "./live-lines.ts";
 
 /** Lines that are read at first, and each time older ones are wanted. */
 const CHUNK = 5000;
@@ -37,7 +37,7 @@ export class LogFeed implements Service {
   readonly source: LogSource;
   readonly #options: LogFeedOptions;
   readonly #end = new AbortController();
-  readonly #live: LiveLines;
+  readonly #live: LogSubscription;
   #confirming: Timer | undefined;
   #running: Promise<unknown> = Promise.resolve();
   #reading = false;
@@ -47,13 +47,14 @@ export class LogFeed implements Service {
     this.#options = options;
     this.source = options.source;
     const { source } = options;
-    this.#live = new LiveLines({
+    this.#live = new LogSubscription({
+      client: options.client,
       host: options.host,
       port: options.info.logs_publishing_port,
       curve: options.curve,
       workflowId: source.kind === "all" ? undefined : source.workflowId,
-      lines: (lines) => this.#take(lines),
-      reconnected: () => void this.confirm(),
+      // The feed of the principal says what is wrong with the key; here the database has the lines.
+      persistent: true,
     });
   }
 
@@ -73,7 +74,7 @@ export class LogFeed implements Service {
   async stop(): Promise<void> {
     this.#end.abort(new Error("stopped"));
     clearInterval(this.#confirming);
-    await this.#live.close();
+    this.#live.close();
     await this.#running;
   }
 
@@ -135,6 +136,7 @@ export class LogFeed implements Service {
     // Subscribed first, read then: what is published in between is in both.
     await this.#live.connect(CONNECT_MS);
     if (signal.aborted) return;
+    const following = this.#follow(this.#live.connection);
     while (!signal.aborted) {
       try {
         await this.#readHistory();
@@ -151,6 +153,17 @@ export class LogFeed implements Service {
     if (!signal.aborted) {
       this.#confirming = setInterval(() => this.#confirmInTime(), CONFIRM_MS);
       if (this.source.kind === "run") await this.#readWholeRun();
+    }
+    await following;
+  }
+
+  /** Takes lines as they come; after each new connection, also what was published before it. */
+  async #follow(connection: number): Promise<void> {
+    for await (const batch of this.#live.batches()) {
+      this.#take(batch.lines);
+      if (batch.connection === connection) continue;
+      connection = batch.connection;
+      void this.confirm();
     }
   }
 

@@ -1,4 +1,6 @@
 /** Keys that work on every page. */
+
+import { hostAndPort } from "../../zmq/endpoint.ts";
 import type { Effects } from "../effects.ts";
 import { activeList, closePage, currentPage, listState, showPane, showTab } from "../navigation.ts";
 import { newEditor } from "../overlays/line-editor.ts";
@@ -39,7 +41,7 @@ export function choosePrincipal(state: State): void {
     purpose: "principal",
     title: "Principals",
     items: state.principals.map(({ name, host, port }, i) => {
-      const address = `${host}:${port}`;
+      const address = hostAndPort(host, port);
       return { id: String(i), label: name === address ? address : `${name}  ${address}` };
     }),
     index: state.principal,

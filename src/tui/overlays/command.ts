@@ -1,4 +1,6 @@
 /** The command line: `:run ID`, `:principal NAME`, `:q` and so on, with completion. */
+
+import { hostAndPort } from "../../zmq/endpoint.ts";
 import type { Effects } from "../effects.ts";
 import { choosePrincipal } from "../keys/global-keys.ts";
 import { jumpToTime, parseMoment } from "../logs/log-view.ts";
@@ -131,7 +133,7 @@ export const COMMANDS: readonly Command[] = [
         return undefined;
       }
       const index = state.principals.findIndex(
-        ({ name, host, port }) => name === text || `${host}:${port}` === text,
+        ({ name, host, port }) => name === text || hostAndPort(host, port) === text,
       );
       if (index === -1) return `there is no principal ${text}`;
       effects.switchPrincipal(index);

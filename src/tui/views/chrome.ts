@@ -1,5 +1,6 @@
 /** What is around every page: the header, the tabs, the footer with the keys, messages. */
 
+import { hostAndPort } from "../../zmq/endpoint.ts";
 import { age, clock, count } from "../format.ts";
 import type { Binding } from "../keys/binding.ts";
 import { bindingsFor } from "../keys/bindings.ts";
@@ -17,7 +18,7 @@ const TITLES = { workflows: "Workflows", runs: "Runs", logs: "Logs", agents: "Ag
 export function drawHeader(region: Region, state: State): void {
   const { data } = state;
   const address = state.principals[state.principal];
-  const named = address === undefined ? "" : `${address.host}:${address.port}`;
+  const named = address === undefined ? "" : hostAndPort(address.host, address.port);
   const several = state.principals.length > 1 ? `[${state.principal + 1}/${state.principals.length}] ` : "";
   const hasName = address !== undefined && address.name !== named;
   const left: Span[] = [

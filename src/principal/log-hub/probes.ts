@@ -1,0 +1,28 @@
+import { PROBE } from "../../protocol/messages.ts";
+
+/** So many are remembered; each belongs to a connection of a watcher, or did. */
+const REMEMBERED = 10_000;
+const SUBSCRIBED = 1;
+
+/** The probes that watchers of the live log have subscribed to; see `ISSUBSCRIBED`. */
+export class Probes {
+  readonly #known = new Set<string>();
+
+  /** Takes what an XPUB received. */
+  take(frame: Uint8Array): void {
+    const prefix = Buffer.from(frame.buffer, frame.byteOffset + 1, Math.max(0, frame.byteLength - 1));
+    const probe = prefix.toString("latin1");
+    if (!PROBE.test(probe)) return;
+    if (frame[0] !== SUBSCRIBED) {
+      this.#known.delete(probe);
+      return;
+    }
+    this.#known.add(probe);
+    if (this.#known.size > REMEMBERED)
+      for (const oldest of this.#known) return void this.#known.delete(oldest);
+  }
+
+  has(probe: string): boolean {
+    return this.#known.has(probe);
+  }
+}

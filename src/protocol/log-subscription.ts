@@ -1,0 +1,206 @@
+/**
+ * A subscription to the live log. Publishing waits for nobody, so whoever wants every line reads the history too, and must know
+ * from when on the subscription is in force: connected alone is not enough. After each connection it therefore subscribes to a
+ * probe, a prefix of its own, and asks the principal until its publisher knows that one.
+ */
+import { hostAndPort, type Message, Subscriber, tcpEndpoint } from "../zmq/index.ts";
+import { type PrincipalClient, RequestRefusedError } from "./client.ts";
+import { type AccessRefusedError, type CurveClientKeys, curveOptions, watchHandshakes } from "./handshake.ts";
+import { decodeLogLine, type LogLine } from "./log-frames.ts";
+import { SEPARATOR } from "./wire.ts";
+
+/** Messages received at once. */
+const BATCH = 1000;
+/** Pauses between two looks whether the subscription is in force, ms: the first, and the longest. */
+const FIRST_LOOK_MS = 2;
+const LONGEST_LOOK_MS = 1000;
+
+/** What a subscription needs. */
+export interface LogSubscriptionOptions {
+  /** The principal's API. It must not be closed before the subscription. */
+  readonly client: Pick<PrincipalClient, "isSubscribed">;
+  readonly host: string;
+  /** The principal's publishing port. */
+  readonly port: number;
+  readonly curve: CurveClientKeys | undefined;
+  /** Without it, all workflows. */
+  readonly workflowId: string | undefined;
+  /** Whether it goes on trying when the principal refuses the key; otherwise it ends. */
+  readonly persistent?: boolean;
+}
+
+/** Lines that came one after the other. */
+export interface LiveBatch {
+  /** By which connection they came, counted from 1. What was published between two connections is only in the history. */
+  readonly connection: number;
+  /** None when a connection has just become complete: from then on no line of it is missed. */
+  readonly lines: readonly LogLine[];
+}
+
+/** See the head of this file. It reconnects by itself. */
+export class LogSubscription {
+  /** `tcp://HOST:PORT` of the publishing socket. */
+  readonly endpoint: string;
+  readonly #options: LogSubscriptionOptions;
+  readonly #socket: Subscriber;
+  readonly #complete = Promise.withResolvers<boolean>();
+  /** What has come and was not read yet: a reader that is slower than the tasks (a pager) loses nothing. */
+  #arrived: Arrived[] = [];
+  #wake: PromiseWithResolvers<void> | undefined;
+  #connection = 0;
+  #probe: string | undefined;
+  #failure: unknown;
+
+  constructor(options: LogSubscriptionOptions) {
+    this.#options = options;
+    this.endpoint = tcpEndpoint(options.host, options.port);
+    this.#socket = new Subscriber({
+      linger: 0,
+      receiveHighWaterMark: 0,
+      reconnectInterval: 100,
+      reconnectMaxInterval: 2000,
+      heartbeatInterval: 5000,
+      heartbeatTimeout: 15_000,
+      ...curveOptions(options.curve),
+    });
+    this.#socket.subscribe(options.workflowId === undefined ? "" : options.workflowId + SEPARATOR);
+    // Whoever never waits for it must not be surprised by its rejection.
+    this.#complete.promise.catch(() => {});
+  }
+
+  get closed(): boolean {
+    return this.#socket.closed;
+  }
+
+  /** The connection at present, or the last one; 0 before the first. */
+  get connection(): number {
+    return this.#connection;
+  }
+
+  /**
+   * Connects; resolves whether the subscription is in force within `timeoutMs`. Later it comes into force all the same.
+   * @throws AccessRefusedError when the principal refuses the key, unless this is persistent
+   */
+  async connect(timeoutMs: number): Promise<boolean> {
+    const { host, port, curve, persistent } = this.#options;
+    this.#socket.events.on("handshake", () => void this.#probeConnection());
+    watchHandshakes(this.#socket, this.endpoint, hostAndPort(host, port), curve, (error) => {
+      if (persistent) this.#complete.resolve(false);
+      else this.#fail(error);
+    });
+    this.#socket.connect(this.endpoint);
+    void this.#receive();
+    const timer = setTimeout(() => this.#complete.resolve(false), timeoutMs);
+    try {
+      return await this.#complete.promise;
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  /** What comes; ends when the subscription is closed. Throws like {@link connect} when the key is refused later. */
+  async *batches(): AsyncGenerator<LiveBatch> {
+    for (;;) {
+      const next = this.#arrived.shift();
+      if (next !== undefined) {
+        yield decode(next);
+        continue;
+      }
+      if (this.#failure !== undefined) throw this.#failure;
+      if (this.closed) return;
+      this.#wake = Promise.withResolvers();
+      await this.#wake.promise;
+    }
+  }
+
+  /** What has come by a connection and was not read yet. */
+  takeArrived(connection: number): LiveBatch[] {
+    const [taken, rest] = [[] as LiveBatch[], [] as Arrived[]];
+    for (const arrived of this.#arrived) {
+      if (arrived.connection === connection) taken.push(decode(arrived));
+      else rest.push(arrived);
+    }
+    this.#arrived = rest;
+    return taken;
+  }
+
+  /** Ends the subscription. */
+  close(): void {
+    if (!this.#socket.closed) this.#socket.close();
+    this.#complete.resolve(false);
+    this.#wake?.resolve();
+  }
+
+  #fail(error: AccessRefusedError | unknown): void {
+    this.#failure ??= error;
+    this.#complete.reject(error);
+    this.close();
+  }
+
+  /** Receives at once whatever comes, so that it is known by which connection it came. */
+  async #receive(): Promise<void> {
+    while (!this.closed) {
+      try {
+        const messages = await this.#socket.receiveBatch(BATCH);
+        // The event that tells of the connection may come later than its first line.
+        this.#push({ connection: Math.max(1, this.#connection), text: textOf(messages) });
+      } catch (error) {
+        if (!this.closed) this.#fail(error);
+      }
+    }
+  }
+
+  #push(arrived: Arrived): void {
+    this.#arrived.push(arrived);
+    this.#wake?.resolve();
+  }
+
+  /** Finds out when the subscription of a new connection is in force. */
+  async #probeConnection(): Promise<void> {
+    if (this.closed) return;
+    const connection = ++this.#connection;
+    const probe = `~${crypto.randomUUID()}`;
+    if (this.#probe !== undefined) this.#socket.unsubscribe(this.#probe);
+    this.#probe = probe;
+    this.#socket.subscribe(probe);
+    const over = () => this.closed || connection !== this.#connection;
+    for (let pause = FIRST_LOOK_MS; !over(); pause = Math.min(2 * pause, LONGEST_LOOK_MS)) {
+      if (await this.#inForce(probe)) break;
+      await Bun.sleep(pause);
+    }
+    if (over()) return;
+    this.#push({ connection, text: "" });
+    this.#complete.resolve(true);
+  }
+
+  async #inForce(probe: string): Promise<boolean> {
+    try {
+      return await this.#options.client.isSubscribed(probe);
+    } catch (error) {
+      // A principal that is older than this question: that it is connected has to do.
+      return error instanceof RequestRefusedError;
+    }
+  }
+}
+
+/** Encoded lines with line feeds between: no line can hold one, and a million of them take the least room so. */
+interface Arrived {
+  readonly connection: number;
+  readonly text: string;
+}
+
+function textOf(messages: readonly Message[]): string {
+  return messages.map(([frame]) => frame.toString()).join("\n");
+}
+
+function decode({ connection, text }: Arrived): LiveBatch {
+  const lines: LogLine[] = [];
+  for (const encoded of text === "" ? [] : text.split("\n")) {
+    try {
+      lines.push(decodeLogLine(encoded));
+    } catch {
+      // A newer principal may publish what this one does not know; the history has it all the same.
+    }
+  }
+  return { connection, lines };
+}
