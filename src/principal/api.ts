@@ -25,6 +25,8 @@ const STOP_LISTENING_MS = 500;
  * it has received but not read when its connection ends. It would ask again, but only after its timeout.
  */
 const LAST_REPLIES_MS = 100;
+/** What a peer whose key was revoked gets to read why, before its connection is ended. */
+const LAST_WORD_MS = 250;
 /** Beyond this libzmq drops the peer without a word; between it and the 16 MiB of the protocol there is an answer. */
 const MAX_PART_BYTES = 64 * 1024 * 1024;
 
@@ -48,6 +50,7 @@ export class Api implements Service {
   #receiving: Promise<void> = Promise.resolve();
   #boundPort = 0;
   #stopping = false;
+  #cut: Timer | undefined;
 
   constructor(options: {
     host: string;
@@ -102,6 +105,7 @@ export class Api implements Service {
     const router = this.#router;
     if (router === undefined) return;
     this.#router = undefined;
+    clearTimeout(this.#cut);
     // What comes meanwhile is answered too, but nobody can keep us by asking on and on.
     const deaf = setTimeout(() => {
       this.#stopping = true;
@@ -141,9 +145,18 @@ export class Api implements Service {
     void done.finally(() => this.#inFlight.delete(done));
   }
 
-  /** Keys were revoked: who waits for an answer with one of them waits no longer. */
+  /** Keys were revoked: who waits for an answer with one of them waits no longer, and is disconnected once that is said. */
   cutOff(): void {
     for (const look of this.#revocations) look();
+    this.#disconnectLater();
+  }
+
+  /** Also those of which nothing was heard by then: whoever may come back does. */
+  #disconnectLater(): void {
+    this.#cut ??= setTimeout(() => {
+      this.#cut = undefined;
+      this.#router?.endConnections((userId) => this.#access?.admits(userId, "api") === false);
+    }, LAST_WORD_MS);
   }
 
   #unlessRevoked<T>(work: Promise<T>, userId: string | undefined, verb: Verb): Promise<T> {
@@ -183,6 +196,7 @@ export class Api implements Service {
         if (error instanceof CdktrError) logFailure(this.#log, verb, error);
         else this.#log.error(`${verb} failed`, error);
       } else this.#log.debug(`${verb || "message"}: ${kind} ${text}`);
+      if (this.#access?.admits(userId, "api") === false) this.#disconnectLater();
       return encodeReply(kind, text);
     }
   }

@@ -27,7 +27,8 @@ const TAKE_SUBSCRIPTIONS_MS = 5000;
 const LONGEST_SUBSCRIPTION = 4096;
 /** Pause after a failure that nothing explains, ms: it may be there again at once. */
 const FAILURE_PAUSE_MS = 100;
-const REOPEN_PAUSE_MS = 1000;
+/** Between two looks at peers that are still there although their key was revoked. */
+const CUT_PAUSE_MS = 250;
 /** After so long, ms, the event loop gets a turn; looked at every so many lines. */
 const TURN_MS = 4;
 const LINES_PER_LOOK = 200;
@@ -57,7 +58,7 @@ export interface LogHubOptions {
 /** What the hub needs of the access to a secured principal. */
 export interface LogAccess {
   socketOptions(socket: "logs-listening" | "logs-publishing"): SocketOptions;
-  admits(userId: string | undefined, socket: "logs-listening"): boolean;
+  admits(userId: string | undefined, socket: "logs-listening" | "logs-publishing"): boolean;
 }
 
 /** What the hub has seen since it started. */
@@ -83,11 +84,10 @@ export class LogHub implements Service {
   readonly #counts = { frames: 0, published: 0, malformed: 0, dropped: 0 };
   #pull: Pull | undefined;
   #publisher: XPublisher | undefined;
-  #probes = new Probes();
+  readonly #probes = new Probes();
   #taking: Timer | undefined;
-  #publishingEndpoint = "";
   #receiving: Promise<void> | undefined;
-  #reopening: Promise<void> = Promise.resolve();
+  #cut: Timer | undefined;
   #turnBegan = 0;
 
   constructor(options: LogHubOptions) {
@@ -103,7 +103,7 @@ export class LogHub implements Service {
 
   /** The endpoint on which lines are published, with its real port; "" before the start. */
   get publishingEndpoint(): string {
-    return this.#publisher === undefined ? "" : this.#publishingEndpoint;
+    return this.#publisher?.lastEndpoint ?? "";
   }
 
   get counts(): LogHubCounts {
@@ -118,7 +118,13 @@ export class LogHub implements Service {
       maxMessageSize: MAX_FRAME_BYTES,
       ...access?.socketOptions("logs-listening"),
     });
-    const publisher = this.#makePublisher();
+    const publisher = new XPublisher({
+      maxMessageSize: LONGEST_SUBSCRIPTION,
+      sendHighWaterMark: QUEUED_LINES,
+      // On a secured principal every subscription tells whose connection it came over, also one that others have too.
+      verbose: access !== undefined,
+      ...access?.socketOptions("logs-publishing"),
+    });
     try {
       await publisher.bind(tcpEndpoint(host, publishingPort));
       await pull.bind(tcpEndpoint(host, listeningPort));
@@ -129,14 +135,17 @@ export class LogHub implements Service {
     }
     this.#pull = pull;
     this.#publisher = publisher;
-    this.#publishingEndpoint = publisher.lastEndpoint;
     this.#receiving = this.#receive(pull);
     this.#taking = setInterval(() => this.#takeSubscriptions(), TAKE_SUBSCRIPTIONS_MS);
   }
 
-  /** Ends every connection of a watcher; those that still may come back at once. */
-  cutWatchersOff(): void {
-    this.#reopening = this.#reopening.then(() => this.#reopen());
+  /** Ends the connections of those who may not deliver or watch (any more); nobody else notices. */
+  cutOff(): void {
+    const { access } = this.#o;
+    if (access === undefined) return;
+    this.#takeSubscriptions();
+    this.#publisher?.endConnections((userId) => !access.admits(userId, "logs-publishing"));
+    this.#pull?.endConnections((userId) => !access.admits(userId, "logs-listening"));
   }
 
   /**
@@ -157,35 +166,6 @@ export class LogHub implements Service {
     }
   }
 
-  #makePublisher(): XPublisher {
-    return new XPublisher({
-      maxMessageSize: LONGEST_SUBSCRIPTION,
-      sendHighWaterMark: QUEUED_LINES,
-      ...this.#o.access?.socketOptions("logs-publishing"),
-    });
-  }
-
-  async #reopen(): Promise<void> {
-    const old = this.#publisher;
-    if (old === undefined) return;
-    // What is still queued for somebody who may not have it is not sent.
-    old.linger = 0;
-    old.close();
-    this.#probes = new Probes();
-    while (this.#pull !== undefined) {
-      const publisher = this.#makePublisher();
-      try {
-        await publisher.bind(this.#publishingEndpoint);
-        this.#publisher = publisher;
-        return;
-      } catch (error) {
-        publisher.close();
-        this.#o.log.error(`Log lines cannot be published: ${errorMessage(error)}`);
-        await Bun.sleep(REOPEN_PAUSE_MS);
-      }
-    }
-  }
-
   /** Hands over what has arrived, then closes. */
   async stop(): Promise<void> {
     const pull = this.#pull;
@@ -194,7 +174,7 @@ export class LogHub implements Service {
     clearInterval(this.#taking);
     pull.close();
     await this.#receiving;
-    await this.#reopening;
+    clearTimeout(this.#cut);
     this.#publisher?.close();
     this.#publisher = undefined;
   }
@@ -217,6 +197,10 @@ export class LogHub implements Service {
       this.#counts.frames++;
       if (this.#o.access?.admits(message.userId, "logs-listening") === false) {
         this.#malformed(1, "the key with which they came was revoked");
+        this.#cut ??= setTimeout(() => {
+          this.#cut = undefined;
+          this.cutOff();
+        }, CUT_PAUSE_MS);
         continue;
       }
       await this.#giveTurn();
@@ -230,7 +214,6 @@ export class LogHub implements Service {
         this.#malformed(1, error.message);
         continue;
       }
-      await this.#reopening;
       for (const [index, line] of pending.entries()) {
         // What a slow watcher cannot take, it misses; the line is in the history.
         if (this.#publisher?.closed === false) this.#publisher.trySend(line);

@@ -86,7 +86,7 @@ export class Principal implements Service {
           log: tagged("access"),
           revoked: () => {
             this.#api.cutOff();
-            logHub.cutWatchersOff();
+            logHub.cutOff();
           },
         })
       : undefined;

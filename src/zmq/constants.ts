@@ -39,6 +39,7 @@ export const Option = {
   TCP_KEEPALIVE_IDLE: 36,
   TCP_KEEPALIVE_INTVL: 37,
   IMMEDIATE: 39,
+  XPUB_VERBOSE: 40,
   IPV6: 42,
   CURVE_SERVER: 47,
   CURVE_PUBLICKEY: 48,
@@ -66,6 +67,9 @@ export const ContextOption = { IO_THREADS: 1, MAX_SOCKETS: 2, BLOCKY: 70 } as co
 /** Flags of `zmq_send` and `zmq_msg_recv`. */
 export const DONTWAIT = 1;
 export const SNDMORE = 2;
+
+/** Property of a message (`zmq_msg_get`): the descriptor of the connection that it came over. */
+export const SRCFD = 2;
 
 /** Bits of the option EVENTS. */
 export const POLLIN = 1;

@@ -16,6 +16,7 @@ export type {
   RouterOptions,
   RoutingIdOptions,
   SocketOptions,
+  XPublisherOptions,
 } from "./options.ts";
 export { Socket } from "./socket.ts";
 export {

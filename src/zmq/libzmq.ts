@@ -25,6 +25,7 @@ const SYMBOLS = {
   zmq_msg_data: { args: ["ptr"], returns: "ptr" },
   zmq_msg_size: { args: ["ptr"], returns: "u64" },
   zmq_msg_more: { args: ["ptr"], returns: "i32" },
+  zmq_msg_get: { args: ["ptr", "i32"], returns: "i32" },
   zmq_msg_gets: { args: ["ptr", "cstring"], returns: "ptr" },
   zmq_socket_monitor: { args: ["ptr", "cstring", "i32"], returns: "i32" },
   zmq_curve_keypair: { args: ["ptr", "ptr"], returns: "i32" },

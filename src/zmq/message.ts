@@ -1,8 +1,9 @@
 import { CString, type Pointer } from "bun:ffi";
-import { DONTWAIT, SNDMORE } from "./constants.ts";
+import { DONTWAIT, SNDMORE, SRCFD } from "./constants.ts";
 import { EAGAIN, EINTR, errnoName, ZmqError } from "./error.ts";
 import { libc } from "./libc.ts";
 import { libzmq } from "./libzmq.ts";
+import type { Peers } from "./peers.ts";
 
 /** One part of a message that can be sent. A string is sent as UTF-8, `null` as an empty part. */
 export type Frame = string | Uint8Array | ArrayBuffer | null;
@@ -75,11 +76,11 @@ function newEnvelope(): BigUint64Array {
 
 /**
  * Takes the next message without ever blocking; its parts are copied out of libzmq.
- * @param withUserId whether the message is to say who sent it
+ * @param peers of a CURVE server: the message is to say who sent it, and they learn over which connection
  * @returns undefined when there is none
  * @throws {ZmqError} on failure
  */
-export function receiveParts(socket: Pointer, withUserId = false): Message | undefined {
+export function receiveParts(socket: Pointer, peers?: Peers): Message | undefined {
   const zmq = libzmq();
   envelope ??= newEnvelope();
   const message = envelope;
@@ -105,8 +106,12 @@ export function receiveParts(socket: Pointer, withUserId = false): Message | und
       // Out of memory: the rest of this message must go too, or its tail would be taken for the next one.
       failure ??= error;
     }
-    if (withUserId) userId = property(message, "User-Id");
-    if (zmq.zmq_msg_more(message) === 0) break;
+    if (zmq.zmq_msg_more(message) !== 0) continue;
+    if (peers !== undefined) {
+      userId = property(message, "User-Id");
+      if (userId !== undefined) peers.heard(zmq.zmq_msg_get(message, SRCFD), userId);
+    }
+    break;
   }
   if (largest > RELEASE_ABOVE) {
     zmq.zmq_msg_close(message);

@@ -5,6 +5,7 @@ import { isIpv6 } from "./endpoint.ts";
 import { EINTR, errnoName, ZmqError } from "./error.ts";
 import { check, libzmq } from "./libzmq.ts";
 import { type Message, receiveParts, sendParts } from "./message.ts";
+import type { Peers } from "./peers.ts";
 import { type Reactor, reactor, type Watch } from "./reactor.ts";
 
 const INT_SIZE = new BigUint64Array(1);
@@ -16,8 +17,8 @@ const INT_VALUE = new Int32Array(1);
  */
 export class NativeSocket {
   readonly reactor: Reactor;
-  /** Whether received messages say who sent them: on a CURVE server. */
-  namesSenders = false;
+  /** On a CURVE server: who is connected. Received messages say who sent them then. */
+  peers: Peers | undefined;
   readonly #holder: NativeHolder;
   #pointer: Pointer | undefined;
   #watch: Watch | undefined;
@@ -110,7 +111,7 @@ export class NativeSocket {
 
   /** See {@link receiveParts}. */
   receive(): Message | undefined {
-    return receiveParts(this.#open("receive"), this.namesSenders);
+    return receiveParts(this.#open("receive"), this.peers);
   }
 
   /** Starts (`inproc` endpoint) or stops (undefined) the stream of events of this socket. */

@@ -100,8 +100,14 @@ export interface PublisherOptions extends SocketOptions {
   noDrop?: boolean;
 }
 
+/** Options of an XPUB. */
+export interface XPublisherOptions extends PublisherOptions {
+  /** Every subscription is told, also to what somebody has subscribed already. */
+  verbose?: boolean;
+}
+
 /** Every option of any type of socket. */
-export type AnySocketOptions = RouterOptions & RequestOptions & DealerOptions & PublisherOptions;
+export type AnySocketOptions = RouterOptions & RequestOptions & DealerOptions & XPublisherOptions;
 
 type Kind = "int" | "boolean" | "int64" | "bytes" | "key";
 
@@ -139,6 +145,7 @@ const TABLE: Record<Exclude<keyof AnySocketOptions, "sendTimeout" | "receiveTime
   correlate: [Option.REQ_CORRELATE, "boolean"],
   relaxed: [Option.REQ_RELAXED, "boolean"],
   probeRouter: [Option.PROBE_ROUTER, "boolean"],
+  verbose: [Option.XPUB_VERBOSE, "boolean"],
   noDrop: [Option.XPUB_NODROP, "boolean"],
 };
 

@@ -4,6 +4,7 @@ import { type Message, type MessageLike, toParts } from "./message.ts";
 import { SocketEvents } from "./monitor.ts";
 import { NativeSocket } from "./native-socket.ts";
 import { type AnySocketOptions, applyOptions } from "./options.ts";
+import { Peers } from "./peers.ts";
 import { isBeingReleased, releaseEndpoint } from "./released-endpoints.ts";
 import { nextTurn, takeTurn } from "./turn-budget.ts";
 
@@ -56,7 +57,7 @@ export abstract class Socket implements Disposable {
     );
     try {
       applyOptions(this.#native, { linger: DEFAULT_LINGER_MS, ...options });
-      this.#native.namesSenders = options.curveServer === true;
+      if (options.curveServer === true) this.#native.peers = new Peers();
       if (options.sendTimeout !== undefined) this.sendTimeout = options.sendTimeout;
       if (options.receiveTimeout !== undefined) this.receiveTimeout = options.receiveTimeout;
     } catch (error) {
@@ -156,6 +157,18 @@ export abstract class Socket implements Disposable {
   disconnect(endpoint: string): void {
     this.#native.endpoint("disconnect", endpoint);
     this.#progress();
+  }
+
+  /**
+   * Ends connections that were accepted, at once and for good: what is queued for them, in the kernel too, is not delivered. Only on
+   * a CURVE server. Nothing keeps a peer from coming back but the authenticator.
+   * @param isOver decides about a peer by its `userId`; undefined while no message of a connection was received
+   * @returns how many were ended
+   */
+  endConnections(isOver: (userId: string | undefined) => boolean): number {
+    const { peers } = this.#native;
+    if (peers === undefined || this.#native.closed) return 0;
+    return peers.end(new Set([...this.#bound].map(portOf)), isOver);
   }
 
   /**
@@ -458,6 +471,10 @@ export abstract class Socket implements Disposable {
 
 /** A timer of Bun that is longer fires at once. */
 const LONGEST_TIMER_MS = 0x7fff_ffff;
+
+function portOf(endpoint: string): number {
+  return Number(/^tcp:.*:(\d+)$/.exec(endpoint)?.[1]);
+}
 
 function timeout(name: string, milliseconds: number): number {
   if (!Number.isInteger(milliseconds) || milliseconds < -1) {

@@ -8,6 +8,7 @@ import type {
   RouterOptions,
   RoutingIdOptions,
   SocketOptions,
+  XPublisherOptions,
 } from "./options.ts";
 import { Socket } from "./socket.ts";
 
@@ -131,11 +132,12 @@ export class Publisher extends WritableSocket {
 }
 
 /**
- * XPUB: a PUB that also receives: a part that begins with byte 1 for a prefix that somebody subscribes to as the first, with
- * byte 0 for one that nobody is subscribed to any more.
+ * XPUB: a PUB that also receives: a part that begins with byte 1 for a prefix that somebody subscribes to as the first (with
+ * `verbose`: for every subscription), with byte 0 for one that nobody is subscribed to any more. Somebody must receive it, else it
+ * piles up.
  */
 export class XPublisher extends DuplexSocket {
-  constructor(options?: PublisherOptions) {
+  constructor(options?: XPublisherOptions) {
     super(SocketType.XPublisher, options as AnySocketOptions);
   }
 }

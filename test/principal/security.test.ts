@@ -9,7 +9,8 @@ import { encodeLogBatch } from "../../src/protocol/log-frames.ts";
 import { type Role, VERB_ROLES } from "../../src/protocol/roles.ts";
 import { JSON_VERBS, POSITIONAL_VERBS, type Verb } from "../../src/protocol/verbs.ts";
 import { curveKeyPair, curvePublicKey, Push, Subscriber } from "../../src/zmq/index.ts";
-import { TestPrincipal, temporaryDirectory } from "./support.ts";
+import { establishedAt } from "../support/connections.ts";
+import { FakeAgent, TestPrincipal, temporaryDirectory, workflowText } from "./support.ts";
 
 setDefaultTimeout(60_000);
 
@@ -45,6 +46,13 @@ class Secured implements AsyncDisposable {
   async revoke(name: string): Promise<void> {
     this.store.revoke(name, Date.now());
     await this.test.book.waitFor(new RegExp(`Revoked: ${name}`));
+  }
+
+  /** An agent that has registered. */
+  async agent(curve: CurveClientKeys, id: string): Promise<FakeAgent> {
+    const agent = new FakeAgent(this.client(curve), id);
+    await agent.register();
+    return agent;
   }
 
   client(curve: CurveClientKeys | undefined, timeoutMs = 10_000): PrincipalClient {
@@ -127,78 +135,91 @@ describe("a secured principal", () => {
     );
   });
 
-  test("revoking ends what is connected, on all three sockets, and lets nobody back in", async () => {
+  test("revoking ends what is connected, on all three sockets, and lets nobody back in; the others notice nothing", async () => {
     await using secured = await Secured.start();
     const { ports, book } = secured.test;
     const worker = await secured.add("worker", "agent");
     const watcher = await secured.add("watcher", "client");
     const friend = await secured.add("friend", "client");
-    const live = secured.client(worker);
-    await live.ping();
+    const agent = await secured.agent(worker, "worker");
+    // Waits through everything that follows, on one connection.
+    const patient = secured.client(friend, 60_000);
+    const revision = await patient.watchWorkflows({ wait_ms: 0 });
+    const waitsOn = patient.watchWorkflows({ revision, wait_ms: 50_000 });
     using push = new Push(curveOptions(worker));
     push.connect(`tcp://127.0.0.1:${ports.logsListening}`);
-    const stream = crypto.randomUUID();
     const send = (seq: number, text: string) =>
       push.send(
         encodeLogBatch({
           agent_id: "worker",
-          stream_id: stream,
+          stream_id: agent.streamId,
           first_seq: seq,
           lines: [`wf\x01Wf\x01run\x01task\x01t-1\x01${Date.now()}\x01INFO\x01${text}`],
         }),
       );
-    const subscribe = async (curve: CurveClientKeys) => {
+    const subscribe = async (curve: CurveClientKeys, heard: string[]) => {
       const socket = new Subscriber({ ...curveOptions(curve), linger: 0 });
       socket.subscribe("");
       const connected = new Promise<void>((done) => socket.events.on("handshake", () => done()));
       socket.connect(`tcp://127.0.0.1:${ports.logsPublishing}`);
       await connected;
+      void (async () => {
+        for await (const [frame] of socket) heard.push(String(frame).split("\x01")[7] ?? "");
+      })();
       return socket;
     };
-    using revokedSub = await subscribe(watcher);
-    using friendSub = await subscribe(friend);
     const seen: string[] = [];
-    void (async () => {
-      for await (const [frame] of revokedSub) seen.push(String(frame));
-    })();
-    // Until the subscription has arrived, lines are published to nobody.
+    const heard: string[] = [];
+    using revokedSub = await subscribe(watcher, seen);
+    using friendSub = await subscribe(friend, heard);
+    let disturbed = 0;
+    friendSub.events.on("disconnected", () => disturbed++);
+    // Until the subscriptions have arrived, lines are published to nobody.
     let seq = 0;
-    while (seen.length === 0) {
-      await send(++seq, `before ${seq}`);
+    while (seen.length === 0 || heard.length === 0) {
+      await send(++seq, `line ${seq}`);
       await Bun.sleep(20);
     }
+    expect(establishedAt(ports.logsPublishing)).toBe(2);
 
-    const cut = new Promise<string | undefined>((done) =>
+    const cut = new Promise<void>((done) => revokedSub.events.on("disconnected", () => done()));
+    const refused = new Promise<string | undefined>((done) =>
       revokedSub.events.on("handshakeFailed", ({ error }) => done(error?.code)),
     );
-    const back = new Promise<void>((done) => friendSub.events.on("handshake", () => done()));
     await secured.revoke("watcher");
-    expect(await cut).toBe("EACCES");
-    await back;
-    const count = seen.length;
-    const heard: string[] = [];
-    void (async () => {
-      for await (const [frame] of friendSub) heard.push(String(frame));
-    })();
-    while (!heard.some((line) => line.includes("after"))) {
-      await send(++seq, "after");
-      await Bun.sleep(20);
-    }
-    expect(seen.length).toBe(count);
+    const sentBefore = seq;
+    await send(++seq, `line ${seq}`);
+    await cut;
+    expect(await refused).toBe("EACCES");
+    for (let count = 0; count < 20; count++) await send(++seq, `line ${seq}`);
+    while (heard.at(-1) !== `line ${seq}`) await Bun.sleep(5);
+    // Not one more for the revoked one; not one less for the other.
+    expect(seen.filter((text) => Number(text.slice(5)) > sentBefore)).toEqual([]);
+    const first = Number(heard[0]?.slice(5));
+    expect(heard).toEqual(Array.from({ length: seq - first + 1 }, (_, index) => `line ${first + index}`));
 
     // A long poll that waits when its key is revoked gets no answer but that.
-    const waiting = refusal(live.fetchWorkflow("worker", { wait_ms: 60_000, labels: {} }));
+    const waiting = refusal(agent.fetch(60_000));
     // Requests of a connection are taken in order.
-    await live.ping();
+    await agent.client.ping();
+    const apiConnections = establishedAt(ports.api);
+    expect(establishedAt(ports.logsListening)).toBe(1);
+    const intakeCut = new Promise<void>((done) => push.events.on("disconnected", () => done()));
     await secured.revoke("worker");
-    expect(await refusal(live.ping())).toStartWith("The key worker was revoked");
     expect(await waiting).toStartWith("The key worker was revoked");
-    await send(++seq, "forged");
-    await book.waitFor(/key with which they came was revoked/);
-    expect(heard.some((line) => line.includes("forged"))).toBe(false);
-    expect(await refusal(secured.client(worker).ping())).toMatch(
-      /refuses the key worker in .*: it was revoked/,
-    );
+    await intakeCut;
+    while (establishedAt(ports.api) >= apiConnections) await Bun.sleep(5);
+    push.trySend("forged");
+    expect(await refusal(agent.client.ping())).toMatch(/refuses the key worker in .*: it was revoked/);
+    expect(establishedAt(ports.logsListening)).toBe(0);
+    expect(book.count(/Revoked: worker/)).toBe(1);
+
+    // The long poll of somebody else was there all the time, and so was the live log.
+    secured.test.write("another.yml", workflowText());
+    expect(await waitsOn).not.toBe(revision);
+    expect(disturbed).toBe(0);
+    expect(establishedAt(ports.logsPublishing)).toBe(1);
+    expect(heard.includes("forged")).toBe(false);
   });
 
   test("an agent may not watch logs, a client may not deliver them", async () => {
