@@ -107,9 +107,16 @@ export class Access implements Service {
     return { serverKey: this.#serverKeys.publicKey, ...this.#own };
   }
 
+  /** Whose key it is; undefined for one that is not known. */
+  identify(publicKey: string | undefined): Identity | undefined {
+    if (publicKey === this.#own.publicKey)
+      return { name: "principal", role: "admin", publicKey, revoked: false };
+    return publicKey === undefined ? undefined : this.#known.get(publicKey);
+  }
+
   /** Whether what came to a socket is to be taken. */
   admits(userId: string | undefined, socket: SocketName): boolean {
-    const identity = this.#identity(userId);
+    const identity = this.identify(userId);
     return identity !== undefined && !identity.revoked && SOCKET_ROLES[socket].includes(identity.role);
   }
 
@@ -118,7 +125,7 @@ export class Access implements Service {
    * @throws ForbiddenError when it was revoked, or does not allow that verb
    */
   check(userId: string | undefined, verb: Verb): Identity {
-    const identity = this.#identity(userId);
+    const identity = this.identify(userId);
     if (identity === undefined || identity.revoked) {
       const name = identity === undefined ? "with which this request came" : identity.name;
       throw new ForbiddenError(
@@ -153,17 +160,11 @@ export class Access implements Service {
     return `${this.#id}/${socket}`;
   }
 
-  #identity(publicKey: string | undefined): Identity | undefined {
-    if (publicKey === this.#own.publicKey)
-      return { name: "principal", role: "admin", publicKey, revoked: false };
-    return publicKey === undefined ? undefined : this.#known.get(publicKey);
-  }
-
   #admit(socket: SocketName, publicKey: string, address: string): string | undefined {
     // Whoever was just given a key, or lost it, need not wait for the files' events.
     if (this.#o.store.stamp() !== this.#stamp) this.#reload();
     if (this.admits(publicKey, socket)) return publicKey;
-    const identity = this.#identity(publicKey);
+    const identity = this.identify(publicKey);
     const who = identity === undefined ? "an unknown key" : `the key ${identity.name}`;
     const why = identity?.revoked
       ? "it is revoked"

@@ -4,7 +4,7 @@
  */
 import type { ConsolaInstance } from "consola";
 import type { Clock } from "../clock.ts";
-import { NotFoundError, UnprocessableError } from "../errors.ts";
+import { InvalidInputError, NotFoundError, UnprocessableError } from "../errors.ts";
 import type {
   AgentDescription,
   AgentOrders,
@@ -21,7 +21,9 @@ import type {
   OperationalTx,
 } from "../storage/operational.ts";
 import { canTransition } from "../workflow/status.ts";
+import type { Identity } from "./access.ts";
 import { AgentContacts, type Contact, registerFirst } from "./agent-contacts.ts";
+import type { AgentKeys } from "./agent-keys.ts";
 import { applyReports } from "./agent-reports.ts";
 import { AGENT_TRANSITIONS } from "./agent-state.ts";
 import { nameOf } from "./attempt-name.ts";
@@ -41,6 +43,8 @@ export interface AgentRegistryOptions {
   readonly logs: LogPositions;
   readonly clock: Clock;
   readonly log: ConsolaInstance;
+  /** Says which key may speak for which agent; absent without keys. */
+  readonly keys: AgentKeys | undefined;
   /** Random, new with every start. */
   readonly principalId: string;
   readonly heartbeatTimeoutMs: number;
@@ -85,11 +89,17 @@ export class AgentRegistry implements Service {
 
   /**
    * Registers an agent's process.
+   * @param sender whose key it came with, when there are keys
    * @throws UnprocessableError when another process with the same id is alive
+   * @throws ForbiddenError when the id belongs to another key
+   * @throws InvalidInputError when the stream is another agent's
    */
-  async register(agentId: string, description: AgentDescription): Promise<AgentOrders> {
+  async register(agentId: string, description: AgentDescription, sender?: Identity): Promise<AgentOrders> {
     const { session_id, stream_id } = description;
     const outcome = await this.#o.store.transact(async (tx) => {
+      if (sender !== undefined) await this.#o.keys?.claim(tx, sender, agentId);
+      const stream = await tx.getReportSeq(stream_id);
+      if (stream !== null && stream.agent_id !== agentId) throw foreignStream(agentId);
       const known = await tx.getAgent(agentId);
       const restarted = known !== null && known.session_id !== session_id;
       if (restarted && known.status !== "LOST" && known.stream_id !== stream_id) throw idInUse(known);
@@ -108,7 +118,7 @@ export class AgentRegistry implements Service {
         registered_at_ms: this.#o.clock.now(),
         last_heartbeat_ms: this.#o.clock.now(),
       });
-      const durable = (await tx.getReportSeq(stream_id))?.seq ?? 0;
+      const durable = stream?.seq ?? 0;
       if (durable === 0) await tx.setReportSeq(stream_id, agentId, 0, this.#o.clock.now());
       const waitFor = description.report_seq !== undefined && description.report_seq > durable;
       if (!waitFor) await this.#crashFormer(tx, agentId, session_id);
@@ -137,8 +147,9 @@ export class AgentRegistry implements Service {
   }
 
   /** Registers an agent that says nothing but its name. */
-  async registerPlain(agentId: string): Promise<void> {
+  async registerPlain(agentId: string, sender?: Identity): Promise<void> {
     await this.#o.store.transact(async (tx) => {
+      if (sender !== undefined) await this.#o.keys?.claim(tx, sender, agentId);
       const known = await tx.getAgent(agentId);
       if (known !== null && known.session_id !== null && known.status !== "LOST") throw idInUse(known);
       if (known !== null && known.status !== "LOST") return;
@@ -163,8 +174,8 @@ export class AgentRegistry implements Service {
   }
 
   /** Work is asked for by an agent that does not send heartbeats; registers it when it is not known. */
-  async fetchesPlain(agentId: string): Promise<void> {
-    if (!this.seenPlain(agentId)) await this.registerPlain(agentId);
+  async fetchesPlain(agentId: string, sender?: Identity): Promise<void> {
+    if (!this.seenPlain(agentId)) await this.registerPlain(agentId, sender);
   }
 
   /** A sign of life of an agent that does not send heartbeats. Returns whether it is known. */
@@ -241,12 +252,10 @@ export class AgentRegistry implements Service {
     try {
       const { fenced } = await this.#o.store.transact(async (tx) => {
         // What an agent's disk holds counts, even before its new process registered: fencing is by attempt.
-        if (
-          registered === undefined &&
-          (await tx.getReportSeq(batch.stream_id))?.agent_id !== batch.agent_id
-        ) {
+        const stream = await tx.getReportSeq(batch.stream_id);
+        if (registered === undefined && stream?.agent_id !== batch.agent_id)
           throw registerFirst(batch.agent_id);
-        }
+        if (stream !== null && stream.agent_id !== batch.agent_id) throw foreignStream(batch.agent_id);
         const applied = await applyReports(tx, batch, { ...this.#o, nowMs: this.#o.clock.now() });
         if (registered?.settle && applied.seq >= registered.settle.upTo) {
           await this.#crashFormer(tx, batch.agent_id, batch.session_id);
@@ -484,6 +493,10 @@ function topicOf(agentId: string): string {
 function checkState(from: AgentState | null, to: AgentState): void {
   if (from === null || from === to || canTransition(AGENT_TRANSITIONS, from, to)) return;
   throw new Error(`an agent that is ${from} cannot become ${to}`);
+}
+
+function foreignStream(agentId: string): InvalidInputError {
+  return new InvalidInputError(`The stream of agent ${quote(agentId)} is another agent's.`);
 }
 
 function idInUse(agent: AgentRecord): UnprocessableError {

@@ -28,6 +28,7 @@ import { IDENTIFIER } from "../workflow/model.ts";
 import { RUN_STATUSES, type RunStatus } from "../workflow/status.ts";
 import type { Identity } from "./access.ts";
 import type { Activity } from "./activity.ts";
+import type { AgentKeys } from "./agent-keys.ts";
 import type { AgentRegistry } from "./agent-registry.ts";
 import type { Dispatcher } from "./dispatcher.ts";
 import type { HistoryAccess } from "./history-access.ts";
@@ -55,6 +56,8 @@ export interface HandlerServices {
   readonly isSubscribed: (probe: string) => boolean;
   /** Makes the key of a new host known; absent without keys. */
   readonly join: ((sender: Identity, join: Join) => Pick<Joined, "name" | "role">) | undefined;
+  /** Says which key may speak for which agent; absent without keys. */
+  readonly agentKeys: AgentKeys | undefined;
   readonly info: () => Omit<PrincipalInfo, "workflows" | "invalid_workflow_files" | "runs" | "history">;
 }
 
@@ -89,18 +92,21 @@ export function handlersOf(s: HandlerServices): Record<Verb, Handler> {
       const id = await s.runs.trigger(workflow, readJson(RunTaskOptions, options || "{}", "options"));
       return ok({ workflow_instance_id: id });
     },
-    REGISTERAGENT: async (request) => {
+    REGISTERAGENT: async (request, sender) => {
       const { agent, description } = positional(request, ["agent", "description"], 1);
       checkAgentId(agent);
       if (description !== "") {
-        return ok(await s.agents.register(agent, readJson(AgentDescription, description, "description")));
+        return ok(
+          await s.agents.register(agent, readJson(AgentDescription, description, "description"), sender),
+        );
       }
-      await s.agents.registerPlain(agent);
+      await s.agents.registerPlain(agent, sender);
       return { kind: "OK" };
     },
-    FETCHWORKFLOW: (request) => fetchWorkflow(s, request),
-    AGENTWORKFLOWSTATUS: async (request) => {
+    FETCHWORKFLOW: (request, sender) => fetchWorkflow(s, request, sender),
+    AGENTWORKFLOWSTATUS: async (request, sender) => {
       const { agent, run, status } = positional(request, ["agent", "workflow", "run", "status"]);
+      speaksFor(s, sender, agent);
       const to = readStatus(status);
       s.agents.seenPlain(agent);
       return heard(
@@ -119,9 +125,10 @@ export function handlersOf(s: HandlerServices): Record<Verb, Handler> {
         ),
       );
     },
-    AGENTTASKSTATUS: async (request) => {
+    AGENTTASKSTATUS: async (request, sender) => {
       const names = ["agent", "task", "task run", "run", "status"] as const;
       const { agent, task, "task run": taskRun, run, status } = positional(request, names);
+      speaksFor(s, sender, agent);
       const to = readStatus(status);
       if (!IDENTIFIER.test(task)) throw new InvalidInputError(`${quote(task)} is no task id.`);
       s.agents.seenPlain(agent);
@@ -226,8 +233,16 @@ export function handlersOf(s: HandlerServices): Record<Verb, Handler> {
       await s.agents.drain(argument(DrainAgent, request).agent_id);
       return ok({});
     },
-    AGENTHEARTBEAT: async (request) => ok(await s.agents.heartbeat(argument(Heartbeat, request))),
-    AGENTREPORT: async (request) => ok(await s.agents.report(argument(AgentReports, request))),
+    AGENTHEARTBEAT: async (request, sender) => {
+      const beat = argument(Heartbeat, request);
+      speaksFor(s, sender, beat.agent_id);
+      return ok(await s.agents.heartbeat(beat));
+    },
+    AGENTREPORT: async (request, sender) => {
+      const batch = argument(AgentReports, request);
+      speaksFor(s, sender, batch.agent_id);
+      return ok(await s.agents.report(batch));
+    },
     QUERYDB: async (request) => success(await s.history.query(argument(QueryDatabase, request))),
     EXPORTDB: async () => success(await s.history.prepareExport()),
     BACKUPDB: async () => success(await s.history.prepareBackup()),
@@ -239,17 +254,28 @@ export function handlersOf(s: HandlerServices): Record<Verb, Handler> {
   };
 }
 
-async function fetchWorkflow(s: HandlerServices, request: Request): Promise<HandlerReply> {
+/** See {@link AgentKeys.check}. */
+function speaksFor(s: HandlerServices, sender: Identity | undefined, agentId: string): void {
+  if (sender !== undefined) s.agentKeys?.check(sender, agentId);
+}
+
+async function fetchWorkflow(
+  s: HandlerServices,
+  request: Request,
+  sender: Identity | undefined,
+): Promise<HandlerReply> {
   const { agent, options } = positional(request, ["agent", "options"], 1);
   checkAgentId(agent);
   const fetch = readJson(FetchOptions, options || "{}", "options");
   const sessionId = fetch.session_id ?? null;
   let waitMs = fetch.wait_ms;
   if (sessionId === null) {
-    await s.agents.fetchesPlain(agent);
+    await s.agents.fetchesPlain(agent, sender);
     // It sends no heartbeats: its next request is its next sign of life.
     waitMs = Math.min(waitMs, s.heartbeatTimeoutMs / 2);
-  } else s.agents.seen(agent, sessionId);
+  }
+  speaksFor(s, sender, agent);
+  if (sessionId !== null) s.agents.seen(agent, sessionId);
   if (await s.agents.isDraining(agent)) {
     const ticket = s.polls.ticket(`draining ${agent}`);
     await ticket.wait(waitMs);

@@ -5,9 +5,11 @@
 import type { ConsolaInstance } from "consola";
 import { errorMessage, InvalidInputError } from "../errors.ts";
 import { decodeLogBatch, type LogBatch } from "../protocol/log-frames.ts";
-import { MAX_FRAME_BYTES } from "../protocol/wire.ts";
+import { MAX_FRAME_BYTES, SEPARATOR } from "../protocol/wire.ts";
 import type { Service } from "../service.ts";
 import { type Message, Pull, type SocketOptions, tcpEndpoint, XPublisher } from "../zmq/index.ts";
+import type { Identity } from "./access.ts";
+import type { AgentKeys } from "./agent-keys.ts";
 import { LineCheck, splitSingleLine } from "./log-hub/line-check.ts";
 import { Probes } from "./log-hub/probes.ts";
 import { PublishedLines } from "./log-hub/published-lines.ts";
@@ -33,6 +35,9 @@ const CUT_PAUSE_MS = 250;
 const TURN_MS = 4;
 const LINES_PER_LOOK = 200;
 
+const NO_RUNS: ReadonlySet<string> = new Set();
+const FOREIGN_RUN = "A log line names a run that was never its agent's.";
+
 /** What the hub needs of the historian. */
 export interface LogSink {
   offer(batch: LogBatch): void;
@@ -53,12 +58,15 @@ export interface LogHubOptions {
   readonly log: ConsolaInstance;
   /** Decides who may deliver and who may watch; without it everybody may. */
   readonly access?: LogAccess | undefined;
+  /** With {@link access}: whose agents are whose. */
+  readonly agentKeys?: Pick<AgentKeys, "refusal" | "foreignRuns"> | undefined;
 }
 
 /** What the hub needs of the access to a secured principal. */
 export interface LogAccess {
   socketOptions(socket: "logs-listening" | "logs-publishing"): SocketOptions;
   admits(userId: string | undefined, socket: "logs-listening" | "logs-publishing"): boolean;
+  identify(userId: string | undefined): Identity | undefined;
 }
 
 /** What the hub has seen since it started. */
@@ -208,7 +216,7 @@ export class LogHub implements Service {
       await this.#o.historian.room();
       let pending: readonly string[];
       try {
-        pending = this.#take(message);
+        pending = await this.#take(message);
       } catch (error) {
         if (!(error instanceof InvalidInputError)) throw error;
         this.#malformed(1, error.message);
@@ -235,24 +243,48 @@ export class LogHub implements Service {
    * @returns those to publish
    * @throws InvalidInputError when the message is none
    */
-  #take(message: Message): readonly string[] {
+  async #take(message: Message): Promise<readonly string[]> {
     const frame = message[0];
     if (frame === undefined || message.length !== 1) {
       throw new InvalidInputError(`A log message has 1 part; this one has ${message.length}.`);
     }
     const text = frame.toString("utf8");
-    return text.startsWith("LOGS\x01") && isBatchHead(text)
-      ? this.#takeBatch(decodeLogBatch(text))
-      : this.#takeUnnumbered(splitSingleLine(text));
+    if (text.startsWith("LOGS\x01") && isBatchHead(text)) {
+      const batch = decodeLogBatch(text);
+      return this.#takeBatch(batch, await this.#foreignRuns(message.userId, batch.lines, batch));
+    }
+    const lines = splitSingleLine(text);
+    const foreign = await this.#foreignRuns(message.userId, lines);
+    if (foreign.size > 0) throw new InvalidInputError(FOREIGN_RUN);
+    return this.#takeUnnumbered(lines);
   }
 
-  #takeBatch(batch: LogBatch): readonly string[] {
+  /**
+   * Runs of which the sender may not deliver lines.
+   * @throws InvalidInputError when it may not deliver for that agent
+   */
+  async #foreignRuns(
+    userId: string | undefined,
+    lines: readonly string[],
+    batch?: LogBatch,
+  ): Promise<ReadonlySet<string>> {
+    const { agentKeys, access } = this.#o;
+    const sender = access?.identify(userId);
+    if (agentKeys === undefined || sender === undefined) return NO_RUNS;
+    if (batch !== undefined) {
+      const refusal = await agentKeys.refusal(sender, batch.agent_id, batch.stream_id);
+      if (refusal !== null) throw new InvalidInputError(refusal);
+    }
+    return agentKeys.foreignRuns(sender, batch?.agent_id ?? null, runsOf(lines));
+  }
+
+  #takeBatch(batch: LogBatch, foreign: ReadonlySet<string>): readonly string[] {
     const check = new LineCheck();
     let bad = 0;
     let reason = "";
     // A line that is none keeps its number, else those after it would never fit.
     const lines = batch.lines.map((line) => {
-      const wrong = check.check(line);
+      const wrong = check.check(line) ?? (foreign.size > 0 && foreign.has(runOf(line)) ? FOREIGN_RUN : null);
       if (wrong === null) return line;
       bad++;
       reason = wrong;
@@ -288,6 +320,31 @@ export class LogHub implements Service {
       (total) => `${total} log lines or messages were dropped, the last one because: ${reason}`,
     );
   }
+}
+
+/** Where the run that a line names begins and ends; at 0 when it is no line. */
+function runField(line: string): [start: number, end: number] {
+  const name = line.indexOf(SEPARATOR) + 1;
+  const start = name === 0 ? 0 : line.indexOf(SEPARATOR, name) + 1;
+  const end = start === 0 ? -1 : line.indexOf(SEPARATOR, start);
+  return end === -1 ? [0, 0] : [start, end];
+}
+
+function runOf(line: string): string {
+  return line.slice(...runField(line));
+}
+
+/** The runs of a batch. Neighbours mostly are of one run: then they begin alike. */
+function runsOf(lines: readonly string[]): ReadonlySet<string> {
+  const runs = new Set<string>();
+  let head = "";
+  for (const line of lines) {
+    if (head !== "" && line.startsWith(head)) continue;
+    const [start, end] = runField(line);
+    runs.add(line.slice(start, end));
+    head = end === 0 ? "" : line.slice(0, end + 1);
+  }
+  return runs;
 }
 
 /** Whether the text begins as a batch does: a line that is delivered by itself has more fields. */

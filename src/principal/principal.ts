@@ -11,6 +11,7 @@ import { SqliteOperationalStore } from "../storage/operational-sqlite.ts";
 import { ZmqError } from "../zmq/index.ts";
 import { Access } from "./access.ts";
 import { Activity } from "./activity.ts";
+import { AgentKeys } from "./agent-keys.ts";
 import { AgentRegistry } from "./agent-registry.ts";
 import { Api } from "./api.ts";
 import { bindError, refuseOpenBinding } from "./bind.ts";
@@ -96,6 +97,10 @@ export class Principal implements Service {
       directory: config.CDKTR_APP_DATA_DIRECTORY,
       log: tagged("state"),
     });
+    const agentKeys =
+      access === undefined
+        ? undefined
+        : new AgentKeys({ store, clock, identify: (publicKey) => access.identify(publicKey) });
     const history = new Historian({
       dbPath: config.CDKTR_DB_PATH,
       dataDirectory: config.CDKTR_APP_DATA_DIRECTORY,
@@ -111,6 +116,7 @@ export class Principal implements Service {
       historian: history,
       log: tagged("logs"),
       access,
+      agentKeys,
     });
     this.#logHub = logHub;
     const changes: RunChanges = new RunChanges(clock, {
@@ -157,6 +163,7 @@ export class Principal implements Service {
       leases,
       polls: this.#polls,
       logs: history,
+      keys: agentKeys,
       clock,
       log: tagged("agents"),
       principalId: this.id,
@@ -199,6 +206,7 @@ export class Principal implements Service {
         principalId: this.id,
         heartbeatTimeoutMs: config.CDKTR_AGENT_HEARTBEAT_TIMEOUT_MS,
         isSubscribed: (probe) => logHub.isSubscribed(probe),
+        agentKeys,
         join: access === undefined ? undefined : (sender, join) => access.join(sender, join),
         info: () => ({
           principal_id: this.id,
@@ -241,6 +249,7 @@ export class Principal implements Service {
     this.#services = [
       ...(access === undefined ? [] : [access]),
       store,
+      ...(agentKeys === undefined ? [] : [agentKeys]),
       history,
       withBindErrors(logHub, config),
       workflows,

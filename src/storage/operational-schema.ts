@@ -139,6 +139,15 @@ const MIGRATIONS: readonly ((database: Database) => void)[] = [
     // The history remembers the last id it took. A data directory made anew must not begin below it.
     database.run("INSERT INTO sqlite_sequence (name, seq) VALUES ('status_outbox', ?)", [Date.now() * 1000]);
   },
+  (database) => {
+    database.run(`
+      CREATE TABLE agent_keys (
+        agent_id TEXT PRIMARY KEY,
+        public_key TEXT NOT NULL,
+        bound_at_ms INTEGER NOT NULL
+      ) STRICT, WITHOUT ROWID;
+    `);
+  },
 ];
 
 /** The version that this program writes. */

@@ -224,6 +224,30 @@ export class SqliteOperationalTx implements OperationalTx {
     return this.#all<StoredAgent>("SELECT * FROM agents ORDER BY agent_id").map(toAgent);
   }
 
+  async getAgentKey(agentId: string): Promise<string | null> {
+    const row = this.#one<{ public_key: string }>(
+      "SELECT public_key FROM agent_keys WHERE agent_id = ?",
+      agentId,
+    );
+    return row?.public_key ?? null;
+  }
+
+  async saveAgentKey(agentId: string, publicKey: string | null, nowMs: number): Promise<void> {
+    if (publicKey === null) this.#run("DELETE FROM agent_keys WHERE agent_id = ?", agentId);
+    else {
+      this.#run(
+        "INSERT OR REPLACE INTO agent_keys (agent_id, public_key, bound_at_ms) VALUES (?, ?, ?)",
+        agentId,
+        publicKey,
+        nowMs,
+      );
+    }
+  }
+
+  async listAgentKeys(): Promise<{ agent_id: string; public_key: string }[]> {
+    return this.#all("SELECT agent_id, public_key FROM agent_keys");
+  }
+
   async getReportSeq(streamId: string): Promise<{ agent_id: string; seq: number } | null> {
     return this.#one("SELECT agent_id, report_seq AS seq FROM agent_streams WHERE stream_id = ?", streamId);
   }

@@ -174,6 +174,12 @@ export interface OperationalTx {
   deleteAgent(agentId: string): Promise<void>;
   listAgents(): Promise<AgentRecord[]>;
 
+  /** The public key to which an agent's id belongs; null when it belongs to none. It outlives the agent's record. */
+  getAgentKey(agentId: string): Promise<string | null>;
+  /** Sets it, or removes it with null. */
+  saveAgentKey(agentId: string, publicKey: string | null, nowMs: number): Promise<void>;
+  listAgentKeys(): Promise<{ agent_id: string; public_key: string }[]>;
+
   /** Sequence number of the last report of an agent's stream that was applied; null for a stream never heard of. */
   getReportSeq(streamId: string): Promise<{ agent_id: string; seq: number } | null>;
   setReportSeq(streamId: string, agentId: string, seq: number, nowMs: number): Promise<void>;

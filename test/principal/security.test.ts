@@ -10,7 +10,7 @@ import { type Role, VERB_ROLES } from "../../src/protocol/roles.ts";
 import { JSON_VERBS, POSITIONAL_VERBS, type Verb } from "../../src/protocol/verbs.ts";
 import { curveKeyPair, curvePublicKey, Push, Subscriber } from "../../src/zmq/index.ts";
 import { establishedAt } from "../support/connections.ts";
-import { FakeAgent, TestPrincipal, temporaryDirectory, workflowText } from "./support.ts";
+import { FakeAgent, required, TestPrincipal, temporaryDirectory, workflowText } from "./support.ts";
 
 setDefaultTimeout(60_000);
 
@@ -53,6 +53,12 @@ class Secured implements AsyncDisposable {
     const agent = new FakeAgent(this.client(curve), id);
     await agent.register();
     return agent;
+  }
+
+  async restart(): Promise<void> {
+    for (const client of this.#clients.splice(0)) await client.close();
+    await this.test.stop();
+    await this.test.start();
   }
 
   client(curve: CurveClientKeys | undefined, timeoutMs = 10_000): PrincipalClient {
@@ -220,6 +226,125 @@ describe("a secured principal", () => {
     expect(disturbed).toBe(0);
     expect(establishedAt(ports.logsPublishing)).toBe(1);
     expect(heard.includes("forged")).toBe(false);
+  });
+
+  test("an agent's id belongs to the key that registered it: no other agent speaks for it, takes its work or writes its logs", async () => {
+    await using secured = await Secured.start();
+    const { ports, book } = secured.test;
+    const good = await secured.add("good", "agent");
+    const bad = await secured.add("bad", "agent");
+    const admin = secured.client(secured.keys("admin"));
+    // Two agents of one host, with one key.
+    const first = await secured.agent(good, "host");
+    const second = await secured.agent(good, "host-2");
+    const { workflow_instance_id: runId } = await admin.runTask("hello", { dedupe_key: "1" });
+    const run = required(await first.fetch());
+    await first.send(first.runReport(run, "RUNNING"));
+    const mallory = await secured.agent(bad, "mallory");
+
+    const impostor = new FakeAgent(secured.client(bad), "host", {
+      sessionId: first.sessionId,
+      streamId: first.streamId,
+    });
+    const foreign = 'The agent id "host" belongs to the key good: the key bad may not speak for it.';
+    for (const attempt of [
+      () => impostor.register(),
+      () => impostor.fetch(0),
+      () => impostor.heartbeat(),
+      () => impostor.heartbeat([], 0, { state: "leaving" }),
+      () => impostor.send(impostor.runReport(run, "FAILED")),
+      () => impostor.client.request("REGISTERAGENT", ["host"]),
+      () => impostor.client.request("FETCHWORKFLOW", ["host"]),
+      () => impostor.client.request("AGENTWORKFLOWSTATUS", ["host", run.workflow_id, runId, "FAILED"]),
+      () => impostor.client.request("AGENTTASKSTATUS", ["host", "only", "t-1", runId, "FAILED"]),
+    ])
+      expect(await refusal(attempt())).toStartWith(foreign);
+    // Its own name, but the numbers of the other one's stream.
+    const thief = new FakeAgent(secured.client(bad), "mallory", {
+      sessionId: mallory.sessionId,
+      streamId: first.streamId,
+    });
+    expect(await refusal(thief.register())).toBe('The stream of agent "mallory" is another agent\'s.');
+    expect(await refusal(thief.send(thief.runReport(run, "FAILED")))).toBe(
+      'The stream of agent "mallory" is another agent\'s.',
+    );
+
+    using watcher = new Subscriber(curveOptions(secured.keys("admin")));
+    watcher.subscribe("");
+    watcher.connect(`tcp://127.0.0.1:${ports.logsPublishing}`);
+    const heard: string[] = [];
+    void (async () => {
+      for await (const [frame] of watcher) heard.push(String(frame).split("\x01")[7] ?? "");
+    })();
+    using goodPush = new Push(curveOptions(good));
+    using badPush = new Push(curveOptions(bad));
+    for (const push of [goodPush, badPush]) push.connect(`tcp://127.0.0.1:${ports.logsListening}`);
+    const line = (text: string, of = runId) =>
+      `hello\x01Hello\x01${of}\x01Only\x01t-1\x01${Date.now()}\x01INFO\x01${text}`;
+    const batch = (agent: FakeAgent, seq: number, ...lines: string[]) =>
+      encodeLogBatch({ agent_id: agent.id, stream_id: agent.streamId, first_seq: seq, lines });
+    let seq = 0;
+    while (!heard.includes("true 1")) {
+      await goodPush.send(batch(first, ++seq, line("true 1")));
+      await Bun.sleep(20);
+    }
+    await badPush.send(batch(first, seq + 1, line("forged: its stream")));
+    await badPush.send(
+      batch({ ...mallory, id: "mallory", streamId: first.streamId } as FakeAgent, seq + 1, line("forged")),
+    );
+    await badPush.send(
+      batch({ ...mallory, id: "mallory", streamId: "none" } as FakeAgent, 1, line("forged")),
+    );
+    // Between lines of which the numbers count, and after one that looks like those around it.
+    await badPush.send(
+      batch(
+        mallory,
+        1,
+        line("own 1", "forgotten"),
+        line("forged"),
+        `x\x01${"forgotten"}\x01forgotten\x01T\x01t\x011\x01INFO\x01own 2`,
+        `x\x01forgotten\x01${runId}\x01T\x01t\x011\x01INFO\x01forged`,
+        line("own 3", "forgotten"),
+      ),
+    );
+    await badPush.send(line("forged: without a number"));
+    while (!heard.includes("own 3")) await Bun.sleep(5);
+    await goodPush.send(batch(first, seq + 1, line("true 2")));
+    while (!heard.includes("true 2")) await Bun.sleep(5);
+    await book.waitFor(/may not speak for agent "host"/);
+    expect(heard.filter((text) => text !== "true 1")).toEqual(["own 1", "own 2", "own 3", "true 2"]);
+    expect((await first.heartbeat([run])).log_received_seq).toBe(seq + 1);
+    await first.execute(run);
+    expect((await admin.getRun(runId)).status).toBe("COMPLETED");
+    await second.heartbeat();
+  });
+
+  test("an agent's id outlives the principal and the agent; a revoked key gives it free, and an admin may take it", async () => {
+    await using secured = await Secured.start();
+    const old = await secured.add("old", "agent");
+    const fresh = await secured.add("fresh", "agent");
+    const agent = await secured.agent(old, "host");
+    await agent.heartbeat([], 0, { state: "leaving" });
+    await secured.restart();
+    const successor = new FakeAgent(secured.client(fresh), "host");
+    expect(await refusal(successor.register())).toMatch(
+      /belongs to the key old: the key fresh may not speak for it\. \(.*--suffix.*cdktr keys revoke old\)/,
+    );
+    expect(await refusal(successor.heartbeat())).toMatch(/belongs to the key old/);
+    await secured.revoke("old");
+    // Nobody's: it has to register first.
+    expect(await refusal(successor.heartbeat())).toContain("register first");
+    await successor.register();
+    await successor.heartbeat();
+
+    // An admin's own agent of that id, once the other is gone.
+    await successor.heartbeat([], 0, { state: "leaving" });
+    const taken = new FakeAgent(secured.client(secured.keys("admin")), "host");
+    await taken.register();
+    expect(await refusal(successor.heartbeat())).toContain("register first");
+    expect(await refusal(successor.register())).toContain("agent id in use");
+    await taken.heartbeat([], 0, { state: "leaving" });
+    await successor.register();
   });
 
   test("an agent may not watch logs, a client may not deliver them", async () => {
