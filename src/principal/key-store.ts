@@ -29,7 +29,7 @@ export const KnownClient = z.object({
 export type KnownClient = z.infer<typeof KnownClient>;
 
 /** A join token, without its secret. */
-export const KnownToken = z.object({
+const TokenFile = z.object({
   id: z.string(),
   role: z.enum(CLIENT_ROLES),
   public_key: Key,
@@ -38,7 +38,12 @@ export const KnownToken = z.object({
   uses: z.number().int().positive(),
   used: z.array(z.object({ public_key: Key, name: z.string(), at_ms: Time })),
 });
-export type KnownToken = z.infer<typeof KnownToken>;
+/** What became of a join token that can be used no longer, or `valid`. */
+export type TokenStatus = "valid" | "used up" | "expired" | "revoked";
+export type KnownToken = z.infer<typeof TokenFile> & { readonly revoked_at_ms: number | null };
+
+/** In a file of its own: the principal writes the token's uses while somebody revokes it. */
+const TokenRevocation = z.object({ revoked_at_ms: Time });
 
 /** The principal's own key pair. */
 export interface ServerKeys {
@@ -190,17 +195,17 @@ export class KeyStore {
 
   /**
    * Makes a join token.
-   * @returns the principal's public key, and the secret key which is the token
+   * @returns its id, the principal's public key, and the secret key which is the token
    */
   createToken(options: { role: ClientRole; ttlMs: number; uses: number; nowMs: number }): {
+    id: string;
     serverKey: string;
     secretKey: string;
   } {
     const { publicKey: serverKey } = this.serverKeys();
     const { publicKey, secretKey } = curveKeyPair();
-    const id = crypto.randomUUID().slice(0, 8);
-    const token: KnownToken = {
-      id,
+    const token: z.infer<typeof TokenFile> = {
+      id: "",
       role: options.role,
       public_key: publicKey,
       created_at_ms: options.nowMs,
@@ -208,22 +213,47 @@ export class KeyStore {
       uses: options.uses,
       used: [],
     };
-    createPrivate(this.#tokenFile(id), json(token));
-    return { serverKey, secretKey };
+    for (;;) {
+      const id = crypto.randomUUID().slice(0, 8);
+      if (createPrivate(this.#tokenFile(id), json({ ...token, id }))) return { id, serverKey, secretKey };
+    }
   }
 
   /** All tokens; those that expired long ago are removed. */
   tokens(nowMs: number, broken: (error: CdktrError) => void): KnownToken[] {
-    return readAll(this.tokensDirectory, KnownToken, "join token", broken).filter((token) => {
-      if (token.expires_at_ms + TOKEN_MEMORY_MS > nowMs) return true;
-      rmSync(this.#tokenFile(token.id), { force: true });
-      return false;
+    return readAll(this.tokensDirectory, TokenFile, "join token", broken).flatMap((token) => {
+      if (token.expires_at_ms + TOKEN_MEMORY_MS > nowMs)
+        return [{ ...token, revoked_at_ms: this.#tokenRevokedAt(token.id) }];
+      for (const path of [this.#tokenFile(token.id), this.#revocationFile(token.id)])
+        rmSync(path, { force: true });
+      return [];
     });
   }
 
   /**
+   * Makes a token worthless.
+   * @throws NotFoundError when there is none of that id
+   * @throws UnprocessableError when it is worthless already
+   */
+  revokeToken(id: string, nowMs: number): KnownToken {
+    this.serverKeys();
+    const failed = (error: CdktrError) => {
+      throw error;
+    };
+    const token = this.tokens(nowMs, failed).find((known) => known.id === id);
+    if (token === undefined)
+      throw new NotFoundError(`There is no join token ${id}.`, { hint: "See 'cdktr join-token list'." });
+    const status = tokenStatus(token, nowMs);
+    if (status !== "valid" || !createPrivate(this.#revocationFile(id), json({ revoked_at_ms: nowMs })))
+      throw new UnprocessableError(
+        `The join token ${id} is ${status === "valid" ? "revoked" : status} already.`,
+      );
+    return { ...token, revoked_at_ms: nowMs };
+  }
+
+  /**
    * Makes a key known by a token; asked again for the same key, it answers the same. Only the principal's process calls this.
-   * @throws UnprocessableError when the token has expired or is used up
+   * @throws UnprocessableError when the token has expired, is used up or revoked, or the key was revoked meanwhile
    * @throws InvalidInputError when the key or the name is none
    */
   join(tokenKey: string, publicKey: string, wanted: string, nowMs: number): Pick<Joined, "name" | "role"> {
@@ -235,26 +265,50 @@ export class KeyStore {
     if (!isCurveKey(publicKey)) throw new InvalidInputError("public_key is no key of 40 characters.");
     const earlier = token.used.find(({ public_key }) => public_key === publicKey);
     const hint = "Ask for another one: 'cdktr join-token create' on the principal's host.";
+    const refuse = (why: string) => new UnprocessableError(`This join token ${why}.`, { hint });
     if (earlier === undefined && token.used.length >= token.uses) {
       const last = token.used.at(-1);
-      throw new UnprocessableError(
-        `This join token is used up: ${last?.name ?? "somebody"} joined with it at ${isoTime(last?.at_ms ?? 0)}. If that was not you, revoke that key.`,
-        { hint },
+      throw refuse(
+        `is used up: ${last?.name ?? "somebody"} joined with it at ${isoTime(last?.at_ms ?? 0)}. If that was not you, have that key revoked`,
       );
     }
-    if (token.expires_at_ms <= nowMs) {
-      throw new UnprocessableError(`This join token expired at ${isoTime(token.expires_at_ms)}.`, { hint });
-    }
+    if (token.revoked_at_ms !== null) throw refuse(`was revoked at ${isoTime(token.revoked_at_ms)}`);
+    if (token.expires_at_ms <= nowMs) throw refuse(`expired at ${isoTime(token.expires_at_ms)}`);
     const name = earlier?.name ?? this.#freeName(wanted);
     if (earlier === undefined) {
       // First: a crash in between must not leave a use that was not counted.
       const used = [...token.used, { public_key: publicKey, name, at_ms: nowMs }];
-      writePrivate(this.#tokenFile(token.id), json({ ...token, used }));
+      const { revoked_at_ms: _, ...file } = token;
+      writePrivate(this.#tokenFile(token.id), json({ ...file, used }));
+      if (this.#tokenRevokedAt(token.id) !== null) throw refuse("was revoked just now");
     }
     if (this.#client(name) === undefined) this.#writeClient(name, token.role, publicKey, "join", nowMs);
-    if (this.#client(name)?.public_key !== publicKey)
+    const client = this.#client(name);
+    if (client?.public_key !== publicKey)
       throw new UnprocessableError(`The name ${name} was taken meanwhile: try again.`, { hint });
+    if (client.revoked_at_ms !== null) {
+      throw new UnprocessableError(
+        `The key ${name}, which this host got with this token, was revoked at ${isoTime(client.revoked_at_ms)}.`,
+        { hint },
+      );
+    }
     return { name, role: token.role };
+  }
+
+  /** When a token was revoked; null when it was not. */
+  #tokenRevokedAt(id: string): number | null {
+    const path = this.#revocationFile(id);
+    if (!existsSync(path)) return null;
+    try {
+      return readPrivateJson(path, TokenRevocation, "revocation of a join token").revoked_at_ms;
+    } catch {
+      // Whatever is in it.
+      return Math.trunc(statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? 0);
+    }
+  }
+
+  #revocationFile(id: string): string {
+    return join(this.tokensDirectory, `${id}.revoked`);
   }
 
   #freeName(wanted: string): string {
@@ -312,6 +366,13 @@ export class KeyStore {
   #tokenFile(id: string): string {
     return join(this.tokensDirectory, `${id}.json`);
   }
+}
+
+/** What can be done with a token. */
+export function tokenStatus(token: KnownToken, nowMs: number): TokenStatus {
+  if (token.revoked_at_ms !== null) return "revoked";
+  if (token.used.length >= token.uses) return "used up";
+  return token.expires_at_ms <= nowMs ? "expired" : "valid";
 }
 
 function readAll<S extends z.ZodType>(

@@ -51,7 +51,7 @@ export default command({
       throw new UsageError(`--ttl ${args.ttl}: expected a time such as 30m or 2h, at most 7d.`);
     const uses = wholeNumber(args.uses, "--uses", { min: 1, max: 1000 }) ?? 1;
     const { host, port } = addressFor(loadConfig(), args.address);
-    const { serverKey, secretKey } = keyStore(args["data-dir"]).createToken({
+    const { id, serverKey, secretKey } = keyStore(args["data-dir"]).createToken({
       role,
       ttlMs,
       uses,
@@ -59,7 +59,7 @@ export default command({
     });
     await printLine(encodeJoinToken({ host, port, serverKey, secretKey }));
     say(
-      `Good for ${plural(uses, "host")} within ${args.ttl}, for the role ${role}, at ${host}:${port}. On the new host:`,
+      `Token ${id}: good for ${plural(uses, "host")} within ${args.ttl}, for the role ${role}, at ${host}:${port}. On the new host:`,
     );
     say("  cdktr start agent --join TOKEN");
   },
