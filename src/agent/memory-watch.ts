@@ -6,6 +6,8 @@ const GROWTH = 1.25;
 const LONGEST_PAUSE_MS = 1000;
 /** Counters of memory are exact to some pages per processor. */
 const SLACK_KB = 1024;
+/** A process with less is not yet the program: the kernel is loading it. */
+const LOADING_KB = 256;
 
 /**
  * Peak resident memory of a process. The kernel's own figure at its end begins, on Linux, with the memory of the process
@@ -39,7 +41,7 @@ export class MemoryWatch {
   #look = () => {
     const peak = readPeakMemory(this.#pid);
     if (peak === undefined) return;
-    this.#seenKb = Math.max(this.#seenKb ?? 0, peak);
+    if (peak >= LOADING_KB) this.#seenKb = Math.max(this.#seenKb ?? 0, peak);
     this.#timer = setTimeout(this.#look, this.#pause);
     this.#pause = Math.min(this.#pause * GROWTH, LONGEST_PAUSE_MS);
   };

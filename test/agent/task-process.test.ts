@@ -145,6 +145,9 @@ describe("the end of a process", () => {
     // Not the memory of the agent, which the kernel counts for the children of large processes.
     expect(outcome.last("short").max_rss_kb ?? 0).toBeGreaterThan(0);
     expect(outcome.last("short").max_rss_kb ?? 0).toBeLessThan(16 * 1024);
+    // Nothing is said of one that was over before it could be looked at; not what it had before it was loaded.
+    for (const id of ["status", "signal", "killed"])
+      expect(outcome.last(id).max_rss_kb ?? 256).toBeGreaterThan(255);
   });
 
   test("a pipeline that finishes after its shell is let finish", async () => {

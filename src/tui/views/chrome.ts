@@ -44,9 +44,9 @@ export function drawHeader(region: Region, state: State): void {
       [wide ? " queued  " : " que ", DIM],
       [`✗ ${counts.failed}`, counts.failed > 0 ? RED | BOLD : DIM],
       [wide ? " failed/1h │ " : " fail │ ", DIM],
+      [wide ? "agents " : "", DIM],
       [`${up} up`, up > 0 ? GREEN : YELLOW],
       [lost > 0 ? ` ${lost} lost` : "", RED | BOLD],
-      [wide ? " agents" : "", DIM],
       [" │ ", DIM],
     );
   }
