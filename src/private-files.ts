@@ -27,12 +27,12 @@ export function checkPrivate(path: string): void {
   if ((status.mode & 0o077) === 0) return;
   const mode = (status.mode & 0o777).toString(8).padStart(4, "0");
   throw new NotPrivateError(`${path} holds secrets, but others than its owner have access to it (${mode}).`, {
-    hint: `Run: chmod ${status.isDirectory() ? "700" : "600"} ${quoted(path)}`,
+    hint: `Run: chmod ${status.isDirectory() ? "700" : "600"} ${shellWord(path)}`,
   });
 }
 
 /** A path as one writes it in a shell. */
-function quoted(path: string): string {
+export function shellWord(path: string): string {
   return /^[\w./-]+$/.test(path) ? path : `'${path.replaceAll("'", "'\\''")}'`;
 }
 

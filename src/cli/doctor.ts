@@ -1,3 +1,6 @@
+import { writeSync } from "node:fs";
+import { withJoinedPrincipal } from "../agent/join.ts";
+import type { Config, LoadedConfig } from "../config.ts";
 import { examine } from "../doctor/doctor.ts";
 import type { Finding, Severity } from "../doctor/finding.ts";
 import { ConfigError } from "../errors.ts";
@@ -7,8 +10,10 @@ import { plainText, plural } from "./support/format.ts";
 import { jsonArg, principalArg } from "./support/globals.ts";
 import { say } from "./support/report.ts";
 import { printJson, printLine } from "./support/stdout.ts";
-import { type Style, styleFor } from "./support/style.ts";
+import { isTerminal, type Style, styleFor, terminalWidth } from "./support/style.ts";
 
+/** Where the text of a finding begins. */
+const COLUMN = 14;
 const MARKS: Record<Severity, string> = { ok: "✓", warning: "!", error: "✗" };
 
 export default command({
@@ -16,7 +21,7 @@ export default command({
   args: { ...jsonArg, ...principalArg },
   extras: {
     details:
-      "Looks at the settings, the ports, the way to the principal, the clock against its clock, versions, the history database, disk space, permissions, file descriptors, the C and C++ libraries, and uv. The exit status is 1 when something does not work, 0 when there are warnings at most.",
+      "Looks at the settings, the ports, the way to the principal, the clock against its clock, versions, the history database, disk space, permissions and keys, file descriptors, the C and C++ libraries, and uv. It says of each what is wrong, why that matters, and what to do.",
     topic: "operations",
     examples: [
       { command: "cdktr doctor", does: "on the host of a principal or an agent" },
@@ -28,13 +33,16 @@ export default command({
     ],
   },
   async run({ args }) {
-    const findings = await examineWith(args.principal);
+    const progress = args.json ? () => {} : progressLine();
+    const findings = await examineWith(args.principal, progress);
+    progress("");
     const count = (severity: Severity) => findings.filter((finding) => finding.severity === severity).length;
     const errors = count("error");
     if (args.json) await printJson({ ok: errors === 0, findings });
     else {
       const style = styleFor("stdout");
-      for (const finding of findings) await printFinding(finding, style);
+      const width = Math.min(terminalWidth(), 100);
+      for (const finding of findings) await printFinding(finding, style, width);
       const warnings = count("warning");
       say(
         errors + warnings === 0
@@ -50,9 +58,12 @@ export default command({
 });
 
 /** A setting that does not parse is a finding as well: the first that is to be mended. */
-async function examineWith(principal: string | undefined): Promise<Finding[]> {
+async function examineWith(
+  principal: string | undefined,
+  progress: (what: string) => void,
+): Promise<Finding[]> {
   try {
-    return await examine(settings(principal).values);
+    return await examine(joined(settings(principal)), progress);
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
     return [
@@ -60,14 +71,46 @@ async function examineWith(principal: string | undefined): Promise<Finding[]> {
         check: "settings",
         severity: "error",
         message: error.message,
+        why: "No command of cdktr works with it.",
         remedy: error.hint ?? "See 'cdktr docs configuration'.",
       },
     ];
   }
 }
 
-async function printFinding({ check, severity, message, remedy }: Finding, style: Style): Promise<void> {
+/** As an agent takes the settings: a host that joined knows its principal from there. */
+function joined(loaded: LoadedConfig): Config {
+  try {
+    return withJoinedPrincipal(loaded);
+  } catch {
+    // What is wrong with the key is found later.
+    return loaded.values;
+  }
+}
+
+/** What is waited for, in a line that is gone when the wait is over; where nobody looks, nothing. */
+function progressLine(): (what: string) => void {
+  if (!isTerminal("stderr")) return () => {};
+  const style = styleFor("stderr");
+  return (what) => writeSync(2, `\r\x1b[K${what === "" ? "" : style.dim(`${what} …`)}`);
+}
+
+async function printFinding(
+  { check, severity, message, why, remedy }: Finding,
+  style: Style,
+  width: number,
+): Promise<void> {
   const paint = { ok: style.green, warning: style.yellow, error: style.red }[severity];
-  await printLine(`${paint(MARKS[severity])} ${style.bold(check.padEnd(11))} ${plainText(message)}`);
-  if (remedy !== null) await printLine(`${" ".repeat(14)}${style.cyan("→")} ${plainText(remedy)}`);
+  const column = " ".repeat(COLUMN);
+  const wrapped = (text: string, indent: number) =>
+    Bun.wrapAnsi(plainText(text), Math.max(30, width - COLUMN - indent), { hard: false, trim: true }).split(
+      "\n",
+    );
+  const [first = "", ...rest] = wrapped(message, 0);
+  await printLine(`${paint(MARKS[severity])} ${style.bold(check.padEnd(COLUMN - 3))} ${first}`);
+  for (const line of rest) await printLine(`${column}${line}`);
+  if (why !== null) for (const line of wrapped(why, 0)) await printLine(`${column}${style.dim(line)}`);
+  if (remedy === null) return;
+  for (const [i, line] of wrapped(remedy, 2).entries())
+    await printLine(`${column}${i === 0 ? style.cyan("→") : " "} ${line}`);
 }

@@ -1,25 +1,63 @@
 /** The history database: asked of the principal that has it open, else read from the disk. */
 import { existsSync } from "node:fs";
 import type { Config } from "../config.ts";
-import { errorMessage } from "../errors.ts";
 import type { PrincipalInfo } from "../protocol/messages.ts";
-import { type Finding, failure, ok } from "./finding.ts";
+import { type Finding, failure, ok, warning } from "./finding.ts";
 
-/** @param info what the principal says of itself; undefined when none answers */
-export async function checkDatabase(config: Config, info: PrincipalInfo | undefined): Promise<Finding[]> {
-  const remedy =
-    "A damaged file can be moved away while the principal is stopped: it makes a new one. 'cdktr db backup' copies can take its place.";
-  if (info !== undefined) {
-    const { available, error } = info.history;
-    if (available) return [ok("database", "The principal can read and write its history")];
-    return [failure("database", `The principal has no history: ${error ?? "it does not say why"}`, remedy)];
-  }
+const WHY =
+  "Workflows run all the same, but nobody can read the logs, and what is before the last weeks. Agents keep their lines on disk until it is back.";
+/** A file that takes longer, ms, is left alone: it has much to catch up with, or lies on a slow disk. */
+const PATIENCE_MS = 10_000;
+
+/** What the principal says of its database. */
+export function judgeHistory({ history: { available, error } }: PrincipalInfo): Finding {
+  if (available) return ok("database", "The principal can read and write its history");
+  const message = error ?? "The principal has no history, and does not say why.";
+  return failure("database", message, WHY, remedyOf(message));
+}
+
+/** Looks whether the file can be read, when no principal has it open. */
+export async function checkDatabase(config: Config): Promise<Finding[]> {
   const path = config.CDKTR_DB_PATH;
   if (path === ":memory:" || !existsSync(path)) return [];
+  const { countHistory } = await import("../storage/history-check.ts");
+  let timer: Timer | undefined;
+  const patience = new Promise<null>((resolve) => {
+    timer = setTimeout(() => resolve(null), PATIENCE_MS);
+  });
   try {
-    const { countHistory } = await import("../storage/history-check.ts");
-    return [ok("database", `${path} can be read (${await countHistory(path)} status rows)`)];
+    const rows = await Promise.race([countHistory(path), patience]);
+    if (rows !== null) return [ok("database", `${path} can be read (${rows} status rows)`)];
+    return [
+      warning(
+        "database",
+        `${path} could not be read in ${PATIENCE_MS / 1000} s.`,
+        "It may have much to catch up with after it was not closed, or the disk is slow.",
+        "Start the principal and look again: it takes the time that is needed.",
+      ),
+    ];
   } catch (error) {
-    return [failure("database", `${path} cannot be read: ${errorMessage(error).split("\n", 1)[0]}`, remedy)];
+    const { historyUnavailable } = await import("../storage/history-error.ts");
+    const { message } = historyUnavailable(error, path);
+    return [failure("database", message, WHY, remedyOf(message))];
+  } finally {
+    clearTimeout(timer);
   }
+}
+
+/** What to do, by what cdktr calls the trouble: see storage/history-error.ts. */
+function remedyOf(message: string): string {
+  const path = /database (\/\S+)/.exec(message)?.[1] ?? "app.db";
+  const pid = /\(process (\d+)\)/.exec(message)?.[1];
+  if (pid !== undefined)
+    return `Close it there (ps -fp ${pid} shows what it is). To read it beside the principal, use 'cdktr db query' or a copy: cdktr db backup FILE`;
+  if (/in use by another/.test(message)) return `Close it there: fuser -v ${path} shows who has it.`;
+  if (/disk is full/.test(message)) return `Free some: df -h ${path} shows which disk it is.`;
+  if (/read-only/.test(message)) return "Make it writable, or set CDKTR_DB_PATH to another place.";
+  if (/permission denied/.test(message))
+    return `Give it to the user that runs the principal, or run this as that user: ls -l ${path} shows whose it is.`;
+  if (/another version/.test(message)) return "Use the cdktr that wrote it, or move the file away.";
+  if (/damaged|not a DuckDB/.test(message))
+    return `Move it away (mv ${path} ${path}.bad; its .wal file too when there is one), or put a copy made by 'cdktr db backup' in its place: a running principal goes on by itself, with a new one if need be.`;
+  return "The principal tries again by itself. Its log says more: cdktr service logs principal";
 }

@@ -1,6 +1,6 @@
 /** Everything that usually goes wrong, looked at once. */
 import type { Config } from "../config.ts";
-import { checkDatabase } from "./database-check.ts";
+import { checkDatabase, judgeHistory } from "./database-check.ts";
 import type { Finding } from "./finding.ts";
 import {
   checkDescriptors,
@@ -9,23 +9,36 @@ import {
   checkUv,
   checkWorkflowDirectory,
 } from "./host-checks.ts";
+import { checkKeyFiles } from "./key-check.ts";
 import { checkLibraries } from "./library-check.ts";
 import { visitPrincipal } from "./principal-checks.ts";
 
-/** Examines this host and its principal. Changes nothing, but unpacks the native libraries if they are not. */
-export async function examine(config: Config): Promise<Finding[]> {
-  const libraries = checkLibraries();
+/**
+ * Examines this host and its principal. Changes nothing, but unpacks the native libraries if they are not.
+ * @param progress told what is being waited for
+ */
+export async function examine(
+  config: Config,
+  progress: (what: string) => void = () => {},
+): Promise<Finding[]> {
   const host = [
-    ...libraries,
     checkDescriptors(config),
     ...checkDisk(config),
     ...checkPermissions(config),
+    ...checkKeyFiles(config),
     await checkUv(),
   ];
+  progress("loading the libraries that cdktr carries");
+  const libraries = checkLibraries(["libzmq"]);
   // Without its libraries nothing can be asked of anyone.
-  if (libraries.some(({ severity }) => severity === "error")) return host;
-  const { findings, info } = await visitPrincipal(config);
-  // Files are the business of the host whose principal it is.
-  const own = info === undefined ? [checkWorkflowDirectory(config)] : [];
-  return [...findings, ...(await checkDatabase(config, info)), ...own, ...host];
+  if (libraries.some(({ severity }) => severity === "error")) return [...libraries, ...host];
+  const { findings, info, isHere } = await visitPrincipal(config, { progress });
+  if (info !== undefined) return [...findings, judgeHistory(info), ...host, ...libraries];
+  // A principal's files are the business of its own host, and DuckDB is too.
+  if (!isHere) return [...findings, ...host, ...libraries];
+  progress("reading the history database");
+  const own = checkLibraries(["libzmq", "libduckdb"]);
+  const canRead = own.every(({ severity }) => severity === "ok");
+  const database = canRead ? await checkDatabase(config) : [];
+  return [...findings, ...database, checkWorkflowDirectory(config), ...host, ...own];
 }

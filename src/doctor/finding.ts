@@ -10,21 +10,23 @@ export interface Finding {
   readonly severity: Severity;
   /** What was found. */
   readonly message: string;
-  /** What to do about it; null when nothing is to be done. */
+  /** Why that matters; null when all is well. */
+  readonly why: string | null;
+  /** What to do about it, with the command where there is one; null when nothing is to be done. */
   readonly remedy: string | null;
 }
 
 /** All is well. */
 export function ok(check: string, message: string): Finding {
-  return { check, severity: "ok", message, remedy: null };
+  return { check, severity: "ok", message, why: null, remedy: null };
 }
 
 /** It works, but not well, or not for long. */
-export function warning(check: string, message: string, remedy: string): Finding {
-  return { check, severity: "warning", message, remedy };
+export function warning(check: string, message: string, why: string, remedy: string): Finding {
+  return { check, severity: "warning", message, why, remedy };
 }
 
 /** It does not work. */
-export function failure(check: string, message: string, remedy: string): Finding {
-  return { check, severity: "error", message, remedy };
+export function failure(check: string, message: string, why: string, remedy: string): Finding {
+  return { check, severity: "error", message, why, remedy };
 }

@@ -1,14 +1,19 @@
 /** What a host must have: room on its disks, file descriptors, directories that fit, uv. */
-import { accessSync, constants, readFileSync, statfsSync, statSync } from "node:fs";
+import { accessSync, constants, existsSync, readFileSync, type Stats, statfsSync, statSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { uvOfHost } from "../agent/executors/uv-python.ts";
 import type { Config } from "../config.ts";
+import { errorMessage } from "../errors.ts";
+import { shellWord } from "../private-files.ts";
 import { type Finding, failure, ok, warning } from "./finding.ts";
 
 const MIB = 1024 * 1024;
 /** Less room than this, MiB: DuckDB and the agent's outbox soon find none. */
 const FEW_MIB = 1024;
 const NONE_MIB = 100;
+const FEW_INODES = 1000;
+/** A uv that takes longer to say its version, ms, is of no use. */
+const UV_PATIENCE_MS = 5000;
 /** A task takes its two pipes, its pid file and a share of the logs. */
 const DESCRIPTORS_PER_TASK = 8;
 const DESCRIPTORS_AT_REST = 128;
@@ -27,64 +32,146 @@ export function checkDisk(config: Config): Finding[] {
     const { bavail, bsize, files, ffree } = statfsSync(place);
     const free = Math.floor((bavail * bsize) / MIB);
     const message = `${free} MiB are free at ${place}`;
-    const remedy = `Free some, or move cdktr's data with CDKTR_APP_DATA_DIRECTORY and CDKTR_DB_PATH; 'cdktr db export' and 'cdktr db backup' bring the history elsewhere.`;
-    if (free < NONE_MIB) return failure("disk", `Only ${message}: nothing can be written soon.`, remedy);
-    if (files > 0 && ffree < 1000)
-      return failure("disk", `Only ${ffree} inodes are free at ${place}.`, remedy);
-    if (free < FEW_MIB) return warning("disk", `Only ${message}.`, remedy);
+    const why = "Runs cannot be accepted, nor their logs be kept, on a disk that is full.";
+    const remedy = `See what takes it: du -xhd1 ${shellWord(place)} | sort -h. Or stop cdktr and move its data (CDKTR_APP_DATA_DIRECTORY, CDKTR_DB_PATH).`;
+    if (free < NONE_MIB) return failure("disk", `Only ${message}.`, why, remedy);
+    if (files > 0 && ffree < FEW_INODES)
+      return failure(
+        "disk",
+        `Only ${ffree} inodes are free at ${place}.`,
+        why,
+        `See where the many files are: du --inodes -xd1 ${shellWord(place)} | sort -n`,
+      );
+    if (free < FEW_MIB) return warning("disk", `Only ${message}.`, why, remedy);
     return ok("disk", message);
   });
 }
 
 /** Looks at who may read and write cdktr's files, and whether this user can. */
 export function checkPermissions(config: Config, directory = process.cwd()): Finding[] {
-  const findings: Finding[] = [];
-  const uid = process.getuid?.() ?? 0;
-  for (const place of new Set([config.CDKTR_APP_DATA_DIRECTORY, config.CDKTR_CACHE_DIRECTORY])) {
-    const stat = statSync(place, { throwIfNoEntry: false });
-    const above = nearestPresent(place);
-    if (stat !== undefined && !stat.isDirectory()) {
-      findings.push(failure("permissions", `${place} is not a directory.`, "Move it away, or name another."));
-    } else if (!may(above, constants.W_OK | constants.X_OK)) {
-      findings.push(
-        failure(
-          "permissions",
-          `${place} cannot be written by this user (uid ${uid}).`,
-          `Give it to the user that runs cdktr: chown -R USER ${above}. Or run as that user.`,
-        ),
-      );
-    } else if (stat !== undefined && stat.uid !== uid && uid !== 0) {
-      findings.push(
-        failure(
-          "permissions",
-          `${place} belongs to uid ${stat.uid}, this is uid ${uid}.`,
-          `Run as its owner, or chown -R ${uid} ${place}.`,
-        ),
-      );
-    } else if (stat !== undefined && (stat.mode & 0o077) !== 0) {
-      findings.push(
-        warning("permissions", `${place} is open to other users of this host.`, `chmod go-rwx ${place}`),
-      );
-    } else findings.push(ok("permissions", `${place} is this user's${stat === undefined ? " to make" : ""}`));
+  const data = config.CDKTR_APP_DATA_DIRECTORY;
+  const cache = config.CDKTR_CACHE_DIRECTORY;
+  const findings = [
+    checkDirectory(data, "CDKTR_APP_DATA_DIRECTORY", "Neither a principal nor an agent can start."),
+    checkDirectory(cache, "CDKTR_CACHE_DIRECTORY", "cdktr cannot unpack the libraries that it needs."),
+  ];
+  const db = config.CDKTR_DB_PATH;
+  if (db !== ":memory:") {
+    const why = "The principal has no history: nobody can read logs.";
+    // In the data directory nobody else sees it.
+    if (dirname(db) !== data) findings.push(checkDirectory(dirname(db), "CDKTR_DB_PATH", why, true));
+    for (const file of [db, `${db}.wal`]) findings.push(...checkDatabaseFile(file, why));
   }
   const dotenv = join(directory, ".env");
-  const settings = statSync(dotenv, { throwIfNoEntry: false });
+  const settings = statOf(dotenv);
   if (settings !== undefined && (settings.mode & 0o022) !== 0) {
-    findings.push(warning("permissions", `${dotenv} can be changed by other users.`, `chmod go-w ${dotenv}`));
+    findings.push(
+      warning(
+        "permissions",
+        `${dotenv} can be changed by other users.`,
+        "Its settings decide where cdktr connects and which keys it uses.",
+        `chmod go-w ${shellWord(dotenv)}`,
+      ),
+    );
   }
   return findings;
+}
+
+/** @param isShared it may hold other people's files too, so that it need not be closed to them */
+function checkDirectory(place: string, setting: string, why: string, isShared = false): Finding {
+  const uid = process.getuid?.() ?? 0;
+  const stat = statOf(place);
+  const above = nearestPresent(place);
+  const path = shellWord(above);
+  if (stat !== undefined && !stat.isDirectory()) {
+    return failure(
+      "permissions",
+      `${place} is not a directory.`,
+      why,
+      `Move it away (mv ${path} ${path}.old), or name another: ${setting}.`,
+    );
+  }
+  const problem = cannot(above, constants.W_OK | constants.X_OK);
+  if (problem === "EROFS") {
+    return failure(
+      "permissions",
+      `${place} is on a file system that is read-only.`,
+      why,
+      `Make it writable (findmnt -T ${path} shows what it is; a disk with errors is made read-only by the kernel: sudo dmesg), or name another: ${setting}.`,
+    );
+  }
+  const me = userName(uid);
+  if (problem !== null && stat === undefined) {
+    return failure(
+      "permissions",
+      `${place} does not exist, and ${me} cannot make it in ${above}.`,
+      why,
+      `Make it for this user: sudo install -d -m 700 -o ${me} ${shellWord(place)}. Or name another: ${setting}.`,
+    );
+  }
+  if (stat !== undefined && (problem !== null || (!isShared && stat.uid !== uid && uid !== 0))) {
+    const owner = userName(stat.uid);
+    return failure(
+      "permissions",
+      `${place} ${problem === null ? "does not belong to" : "cannot be written by"} ${me}; it belongs to ${owner}.`,
+      why,
+      `Run cdktr as ${owner}: sudo -u ${owner} cdktr … Or give the directory to this user: sudo chown -R ${me} ${path}`,
+    );
+  }
+  if (stat !== undefined && !isShared && (stat.mode & 0o077) !== 0) {
+    return warning(
+      "permissions",
+      `${place} is open to other users of this host.`,
+      "They may read what workflows print, and what cdktr runs.",
+      `chmod go-rwx ${path}`,
+    );
+  }
+  const toMake = stat === undefined ? " to make" : "";
+  return ok("permissions", `${place} is ${isShared ? "writable" : "this user's"}${toMake}`);
+}
+
+function checkDatabaseFile(file: string, why: string): Finding[] {
+  const stat = statOf(file);
+  if (stat === undefined) return [];
+  const path = shellWord(file);
+  const problem = cannot(file, constants.R_OK | constants.W_OK);
+  if (problem !== null && problem !== "EROFS") {
+    const me = userName(process.getuid?.() ?? 0);
+    return [
+      failure(
+        "permissions",
+        `${file} cannot be read and written by ${me}; it belongs to ${userName(stat.uid)}.`,
+        why,
+        `Give it to the user that runs the principal: sudo chown ${me} ${path}; chmod u+rw ${path}`,
+      ),
+    ];
+  }
+  const others = stat.mode & 0o006;
+  if (others === 0 || (statSync(dirname(file)).mode & 0o001) === 0) return [];
+  return [
+    warning(
+      "permissions",
+      `${file} can be ${others & 0o002 ? "changed" : "read"} by every user of this host.`,
+      "It holds what every task has printed.",
+      `chmod o-rwx ${path}`,
+    ),
+  ];
 }
 
 /** Looks whether the directory of the workflow files is there; only a principal needs it. */
 export function checkWorkflowDirectory(config: Config): Finding {
   const place = resolve(config.CDKTR_WORKFLOW_DIR);
-  const stat = statSync(place, { throwIfNoEntry: false });
-  if (stat?.isDirectory() && may(place, constants.R_OK | constants.X_OK))
+  const stat = statOf(place);
+  if (stat?.isDirectory() && cannot(place, constants.R_OK | constants.X_OK) === null)
     return ok("workflows", `${place} can be read`);
+  const path = shellWord(place);
   return warning(
     "workflows",
-    stat === undefined ? `${place} does not exist.` : `${place} cannot be read.`,
-    "Only the principal's host needs it: make it, or name another with CDKTR_WORKFLOW_DIR.",
+    stat === undefined ? `${place} does not exist.` : `${place} cannot be read as a directory.`,
+    "A principal that is started here has no workflows.",
+    stat === undefined
+      ? `Make it (mkdir ${path}), or name another: CDKTR_WORKFLOW_DIR, --workflow-dir`
+      : `See whose it is (ls -ld ${path}), or name another: CDKTR_WORKFLOW_DIR, --workflow-dir`,
   );
 }
 
@@ -93,14 +180,16 @@ export function checkDescriptors(
   config: Config,
   limits = readFileSync("/proc/self/limits", "utf8"),
 ): Finding {
-  const limit = /^Max open files\s+(\S+)/m.exec(limits)?.[1] ?? "unlimited";
+  // The executable raises its soft limit to the hard one when it starts.
+  const limit = /^Max open files\s+\S+\s+(\S+)/m.exec(limits)?.[1] ?? "unlimited";
   const needed = DESCRIPTORS_AT_REST + config.CDKTR_AGENT_MAX_TASKS * DESCRIPTORS_PER_TASK;
   if (limit === "unlimited" || Number(limit) >= needed)
     return ok("descriptors", `${limit} files may be open (about ${needed} are needed at most)`);
   return failure(
     "descriptors",
     `Only ${limit} files may be open: ${config.CDKTR_AGENT_MAX_TASKS} tasks at once need about ${needed}.`,
-    "Raise it (ulimit -n 65536; LimitNOFILE= in a unit), or lower CDKTR_AGENT_MAX_TASKS.",
+    "Tasks and connections beyond that fail with 'too many open files'.",
+    `Raise the hard limit: LimitNOFILE=65536 in the unit (sudo systemctl edit cdktr-agent), '* hard nofile 65536' in /etc/security/limits.conf for logins. Or have fewer tasks at once: CDKTR_AGENT_MAX_TASKS.`,
   );
 }
 
@@ -108,32 +197,60 @@ export function checkDescriptors(
 export async function checkUv(
   environment: Readonly<Record<string, string | undefined>> = process.env,
 ): Promise<Finding> {
+  const why = "Tasks of the type !UvPython fail here. A host whose agent runs none needs no uv.";
   const remedy =
-    "Only hosts whose agent runs !UvPython tasks need it: pip install uv, or see https://docs.astral.sh/uv/";
+    "Install it for the user of the agent: pip install uv, or curl -LsSf https://astral.sh/uv/install.sh | sh";
   const uv = uvOfHost(environment, process.cwd());
-  if (uv === null) return warning("uv", "uv was not found: !UvPython tasks cannot run here.", remedy);
+  if (uv === null) return warning("uv", "uv was not found on the PATH, nor in ~/.local/bin.", why, remedy);
   try {
-    const child = Bun.spawn([uv, "--version"], { stdout: "pipe", stderr: "ignore", stdin: "ignore" });
+    const child = Bun.spawn([uv, "--version"], {
+      stdout: "pipe",
+      stderr: "ignore",
+      stdin: "ignore",
+      timeout: UV_PATIENCE_MS,
+      killSignal: "SIGKILL",
+    });
     const [text, status] = await Promise.all([new Response(child.stdout).text(), child.exited]);
     if (status === 0) return ok("uv", `${text.trim()} at ${uv}`);
-    return warning("uv", `${uv} --version ends with status ${status}.`, remedy);
+    const ended =
+      child.signalCode === null
+        ? `ends with status ${status}`
+        : `gives no answer in ${UV_PATIENCE_MS / 1000} s`;
+    return warning("uv", `${uv} --version ${ended}.`, why, remedy);
+  } catch (error) {
+    return warning("uv", `${uv} cannot be started: ${errorMessage(error)}`, why, remedy);
+  }
+}
+
+/** What is at a path; undefined when nothing is, or this user cannot look. */
+function statOf(path: string): Stats | undefined {
+  try {
+    return statSync(path);
   } catch {
-    return warning("uv", `${uv} cannot be started.`, remedy);
+    return undefined;
   }
 }
 
 /** The directory itself, or the nearest one above it that is there. */
 function nearestPresent(path: string): string {
   for (let at = resolve(path); ; at = dirname(at)) {
-    if (statSync(at, { throwIfNoEntry: false }) !== undefined || dirname(at) === at) return at;
+    if (statOf(at) !== undefined || dirname(at) === at) return at;
   }
 }
 
-function may(path: string, mode: number): boolean {
+/** The code of the error with which access is refused; null when it is granted. */
+function cannot(path: string, mode: number): string | null {
   try {
     accessSync(path, mode);
-    return true;
-  } catch {
-    return false;
+    return null;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code ?? "EACCES";
   }
+}
+
+/** The name of a user, or his number when the host has no name for it. */
+function userName(uid: number): string {
+  const passwd = existsSync("/etc/passwd") ? readFileSync("/etc/passwd", "utf8") : "";
+  const line = passwd.split("\n").find((each) => each.split(":")[2] === String(uid));
+  return line?.split(":")[0] ?? String(uid);
 }

@@ -2,41 +2,50 @@
 import { dlopen } from "bun:ffi";
 import { readFileSync } from "node:fs";
 import { errorMessage } from "../errors.ts";
+import { definedVersions, type NeededVersions, neededVersions } from "../native/elf-versions.ts";
 import { type NativeLibrary, nativeLibraryPath } from "../native/libraries.ts";
 import { type Finding, failure, ok } from "./finding.ts";
 
-const LIBRARIES: readonly NativeLibrary[] = ["libzmq", "libduckdb"];
+const WHY_OLD =
+  "The libraries that cdktr carries cannot be loaded: neither a principal nor an agent runs here.";
+const NEW_HOST =
+  "Run cdktr on a newer release of the distribution, or in a container of one: Debian 10, Ubuntu 18.04, RHEL 8 and everything newer will do.";
 
-/** What the host has: `2.36`, `3.4.30`; null when the library is not there. */
+/** What the host has. */
 export interface HostLibraries {
+  /** `2.36`; null when there is none. */
   readonly glibc: string | null;
-  readonly libstdcxx: string | null;
+  /** Versions of symbols that libstdc++ offers, such as `GLIBCXX_3.4.30`; null when there is none. */
+  readonly libstdcxx: ReadonlySet<string> | null;
 }
 
-/** Looks whether the host's libraries are new enough, and whether what cdktr carries can be loaded. */
-export function checkLibraries(host: HostLibraries = hostLibraries()): Finding[] {
+/**
+ * Looks whether the host's libraries are new enough, and whether what cdktr carries can be loaded.
+ * @param libraries those that this host needs: an agent has no use for DuckDB
+ */
+export function checkLibraries(
+  libraries: readonly NativeLibrary[],
+  host: HostLibraries = hostLibraries(),
+): Finding[] {
   const findings: Finding[] = [];
-  let glibcNeeded = "0";
-  let libstdcxxNeeded = "0";
-  for (const library of LIBRARIES) {
+  const needed: NeededVersions[] = [];
+  for (const library of libraries) {
     try {
-      const bytes = readFileSync(nativeLibraryPath(library));
-      glibcNeeded = newest([glibcNeeded, ...versionsIn(bytes, "GLIBC_")]);
-      libstdcxxNeeded = newest([libstdcxxNeeded, ...versionsIn(bytes, "GLIBCXX_")]);
+      needed.push(neededVersions(readFileSync(nativeLibraryPath(library))));
     } catch (error) {
       findings.push(
         failure(
           "libraries",
-          errorMessage(error),
+          `${library} cannot be unpacked: ${errorMessage(error)}`,
+          "Nothing can be asked of a principal without it.",
           "Set CDKTR_CACHE_DIRECTORY to a directory of this user that can be written and holds 75 MB.",
         ),
       );
     }
   }
-  findings.push(compare("glibc", host.glibc, glibcNeeded, "libc6"));
-  findings.push(compare("libstdc++", host.libstdcxx, libstdcxxNeeded, "libstdc++6"));
+  findings.push(judgeGlibc(host.glibc, needed), judgeLibstdcxx(host.libstdcxx, needed));
   if (findings.some(({ severity }) => severity === "error")) return findings;
-  for (const library of LIBRARIES) {
+  for (const library of libraries) {
     const symbol = library === "libzmq" ? "zmq_errno" : "duckdb_library_version";
     try {
       dlopen(nativeLibraryPath(library), { [symbol]: { args: [], returns: "ptr" } });
@@ -45,7 +54,8 @@ export function checkLibraries(host: HostLibraries = hostLibraries()): Finding[]
         failure(
           "libraries",
           `${library} cannot be loaded: ${errorMessage(error)}`,
-          "If the directory is mounted noexec, set CDKTR_CACHE_DIRECTORY to one that is not.",
+          "Its file is in CDKTR_CACHE_DIRECTORY, and a directory that is mounted noexec lets no library be loaded.",
+          "Set CDKTR_CACHE_DIRECTORY to a directory that is not mounted noexec (findmnt -T shows how one is).",
         ),
       );
     }
@@ -55,23 +65,37 @@ export function checkLibraries(host: HostLibraries = hostLibraries()): Finding[]
 
 /** What is installed here. */
 export function hostLibraries(): HostLibraries {
-  return { glibc: glibcVersion(), libstdcxx: libstdcxxVersion() };
+  return { glibc: glibcVersion(), libstdcxx: libstdcxxVersions() };
 }
 
-function compare(check: string, have: string | null, needed: string, debianPackage: string): Finding {
-  if (have === null) {
-    return failure(
-      check,
-      `${check} was not found.`,
-      `Install it (Debian, Ubuntu: apt-get install ${debianPackage}). Alpine and other musl systems are not supported.`,
-    );
-  }
-  const needs = needed === "0" ? "" : ` (${needed} is needed)`;
-  if (newest([have, needed]) === have) return ok(check, `${check} ${have}${needs}`);
+function judgeGlibc(have: string | null, needed: readonly NeededVersions[]): Finding {
+  if (have === null) return missing("glibc", "libc6");
+  const least = newest(versions(needed, "GLIBC_"));
+  if (newest([have, least]) === have) return ok("glibc", `glibc ${have} (${least} is needed)`);
+  return failure("glibc", `glibc ${have} is too old: ${least} is needed.`, WHY_OLD, NEW_HOST);
+}
+
+function judgeLibstdcxx(have: ReadonlySet<string> | null, needed: readonly NeededVersions[]): Finding {
+  if (have === null) return missing("libstdc++", "libstdc++6");
+  const wanted = needed.flatMap((files) => [...(files.get("libstdc++.so.6") ?? [])]);
+  const lacking = [...new Set(wanted)].filter((version) => !have.has(version));
+  const least = newest(versions(needed, "GLIBCXX_"));
+  const own = newest(versions([new Map([["", have]])], "GLIBCXX_"));
+  if (lacking.length === 0) return ok("libstdc++", `libstdc++ ${own} (${least} is needed)`);
+  return failure(
+    "libstdc++",
+    `libstdc++ ${own} is too old: it lacks ${lacking.sort().join(", ")}.`,
+    WHY_OLD,
+    NEW_HOST,
+  );
+}
+
+function missing(check: string, debianPackage: string): Finding {
   return failure(
     check,
-    `${check} ${have} is too old: ${needed} is needed.`,
-    "Run cdktr on a newer release of the distribution, or in a container of one (debian:12 is new enough).",
+    `${check} was not found.`,
+    "The libraries that cdktr carries need it. Alpine and other systems of musl are not supported.",
+    `Install it. Debian and Ubuntu: sudo apt-get install ${debianPackage}. Fedora and RHEL: sudo dnf install ${check}`,
   );
 }
 
@@ -84,27 +108,22 @@ function glibcVersion(): string | null {
   }
 }
 
-/** libstdc++ names no version of its own: the newest set of symbols that it defines counts. */
-function libstdcxxVersion(): string | null {
+function libstdcxxVersions(): ReadonlySet<string> | null {
   try {
     dlopen("libstdc++.so.6", { __cxa_demangle: { args: ["ptr", "ptr", "ptr", "ptr"], returns: "ptr" } });
     const path = /\S*\/libstdc\+\+\.so\.6\S*$/m.exec(readFileSync("/proc/self/maps", "utf8"))?.[0];
-    if (path === undefined) return null;
-    return newest(versionsIn(readFileSync(path), "GLIBCXX_"));
+    return path === undefined ? null : definedVersions(readFileSync(path));
   } catch {
     return null;
   }
 }
 
-/** The versions of symbols that a shared library names. */
-function versionsIn(bytes: Buffer, prefix: "GLIBC_" | "GLIBCXX_"): string[] {
-  const found = new Set<string>();
-  for (let at = bytes.indexOf(prefix); at !== -1; at = bytes.indexOf(prefix, at + prefix.length)) {
-    const text = bytes.toString("latin1", at + prefix.length, at + prefix.length + 12);
-    const version = /^\d+(\.\d+)+/.exec(text)?.[0];
-    if (version !== undefined) found.add(version);
-  }
-  return [...found];
+/** The numbers of the versions with a prefix. */
+function versions(needed: readonly NeededVersions[], prefix: "GLIBC_" | "GLIBCXX_"): string[] {
+  return needed
+    .flatMap((files) => [...files.values()].flatMap((names) => [...names]))
+    .filter((name) => name.startsWith(prefix) && /\d$/.test(name))
+    .map((name) => name.slice(prefix.length));
 }
 
 /** The highest of dotted versions. */

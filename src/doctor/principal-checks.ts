@@ -1,150 +1,149 @@
-/** The principal, as this host sees it: ports, reachability, clock, versions. */
-import { createConnection, createServer } from "node:net";
+/** The principal, as this host sees it: reachability, clock, versions. */
+import { lookup } from "node:dns/promises";
 import { networkInterfaces } from "node:os";
 import packageJson from "../../package.json" with { type: "json" };
 import type { Config } from "../config.ts";
 import { CdktrError, errorMessage } from "../errors.ts";
-import { type CurveClientKeys, PrincipalClient } from "../protocol/client.ts";
+import {
+  AccessRefusedError,
+  type CurveClientKeys,
+  PrincipalClient,
+  RequestRefusedError,
+} from "../protocol/client.ts";
 import { loadCurveKeys } from "../protocol/key-file.ts";
 import type { AgentSummary, PrincipalInfo } from "../protocol/messages.ts";
 import { hostAndPort } from "../zmq/endpoint.ts";
 import { type Finding, failure, ok, warning } from "./finding.ts";
+import { newest } from "./library-check.ts";
+import { cannotConnect, checkFreePorts, checkLogPorts, checkMetrics, openPort } from "./port-checks.ts";
+import { holderOf } from "./port-holder.ts";
 
 /** Clocks that differ by more, ms, make times of logs and runs misleading; by much more, schedules and tokens too. */
 const SKEW_WARNING_MS = 1000;
 const SKEW_ERROR_MS = 60_000;
 /** Samples of the clock: the one that was answered fastest counts. */
 const SAMPLES = 3;
+/** Longer no single answer is waited for, whatever the settings say, ms. */
+const MOST_PATIENCE_MS = 5000;
 
-const PORTS = [
-  { setting: "CDKTR_PRINCIPAL_PORT", what: "API" },
-  { setting: "CDKTR_LOGS_LISTENING_PORT", what: "log intake" },
-  { setting: "CDKTR_LOGS_PUBLISHING_PORT", what: "live log" },
-] as const;
-
-/** What the checks of the principal found, and what it said about its history. */
+/** What the checks of the principal found, and what it said of itself. */
 export interface PrincipalVisit {
   readonly findings: readonly Finding[];
   /** Undefined when it does not answer. */
   readonly info: PrincipalInfo | undefined;
+  /** The principal is, or would be, on this host. */
+  readonly isHere: boolean;
+}
+
+/** How to visit. */
+export interface VisitOptions {
+  readonly now?: () => number;
+  /** Told what is waited for. */
+  readonly progress?: (what: string) => void;
 }
 
 /** Visits the principal of the settings. */
-export async function visitPrincipal(config: Config, now: () => number = Date.now): Promise<PrincipalVisit> {
+export async function visitPrincipal(config: Config, options: VisitOptions = {}): Promise<PrincipalVisit> {
+  const { now = Date.now, progress = () => {} } = options;
+  const patienceMs = Math.min(config.CDKTR_DEFAULT_ZMQ_TIMEOUT_MS, MOST_PATIENCE_MS);
+  const host = reachableHost(config.CDKTR_PRINCIPAL_HOST);
+  const here = await isHere(host, patienceMs);
+  const without = (findings: readonly Finding[]): PrincipalVisit => ({
+    findings,
+    info: undefined,
+    isHere: here,
+  });
   let curve: CurveClientKeys | undefined;
   try {
     curve = loadCurveKeys(config, "client");
   } catch (error) {
     const remedy = error instanceof CdktrError ? error.hint : undefined;
-    return {
-      findings: [failure("keys", errorMessage(error), remedy ?? "See 'cdktr docs security'.")],
-      info: undefined,
-    };
+    const why = "Without its key this host does not get in at a secured principal.";
+    return without([failure("keys", errorMessage(error), why, remedy ?? "See 'cdktr docs security'.")]);
+  }
+  const address = hostAndPort(host, config.CDKTR_PRINCIPAL_PORT);
+  progress(`looking for the principal at ${address}`);
+  const problem = await cannotConnect(host, config.CDKTR_PRINCIPAL_PORT, patienceMs);
+  if (problem !== null) {
+    return without(here ? await notRunning(config, host) : [unreachable(config, host, problem)]);
   }
   const client = new PrincipalClient({
     ...(curve === undefined ? {} : { curve }),
-    host: config.CDKTR_PRINCIPAL_HOST,
+    host,
     port: config.CDKTR_PRINCIPAL_PORT,
-    timeoutMs: config.CDKTR_DEFAULT_ZMQ_TIMEOUT_MS,
+    timeoutMs: patienceMs,
     attempts: 1,
   });
   try {
-    let info: PrincipalInfo;
-    try {
-      info = await client.info();
-    } catch (error) {
-      return { findings: await unreachable(config, error), info: undefined };
-    }
+    progress(`asking the principal at ${address}`);
+    const info = await client.info();
     const findings = [
       ok("principal", `The principal at ${client.address} answers (version ${info.version})`),
-      ...(await logPorts(config, info)),
+      ...(await checkLogPorts(config, host, info, patienceMs)),
+      ...(here ? await checkMetrics(config, info) : []),
       await clock(client, now),
-      ...versions(info.version, await client.registeredAgents()),
-    ];
-    for (const { path, error } of info.invalid_workflow_files) {
-      findings.push(
+      ...(await fleet(client, info)),
+      ...info.invalid_workflow_files.map(({ path, error }) =>
         warning(
           "workflows",
           `${path} is invalid and left out: ${error.split("\n", 1)[0]}`,
-          "'cdktr workflow validate' on the principal's host shows what is wrong.",
+          "It is not scheduled and cannot be run; if it was valid before, its last valid version still is.",
+          `On the principal's host: cdktr workflow validate ${path} in the directory of the workflows`,
         ),
-      );
-    }
-    return { findings, info };
+      ),
+    ];
+    return { findings, info, isHere: here };
+  } catch (error) {
+    return without([silent(config, host, here, error)]);
   } finally {
     await client.close();
   }
 }
 
-/** Nobody answers: on this host the ports may be free or taken, elsewhere the way may be closed. */
-async function unreachable(config: Config, error: unknown): Promise<Finding[]> {
-  const host = config.CDKTR_PRINCIPAL_HOST;
-  if (!isHere(host)) {
-    const reached = await connects(host, config.CDKTR_PRINCIPAL_PORT, config.CDKTR_DEFAULT_ZMQ_TIMEOUT_MS);
-    return [
-      reached === null
-        ? failure(
-            "principal",
-            `Something listens at ${hostAndPort(host, config.CDKTR_PRINCIPAL_PORT)}, but does not answer as a principal: ${errorMessage(error)}`,
-            "Check CDKTR_PRINCIPAL_PORT; where keys are set up, check that this host has one.",
-          )
-        : failure(
-            "principal",
-            `No principal can be reached at ${hostAndPort(host, config.CDKTR_PRINCIPAL_PORT)}: ${reached}`,
-            "Check CDKTR_PRINCIPAL_HOST and CDKTR_PRINCIPAL_PORT, that the principal runs and is bound to an address of its network (not to 127.0.0.1), and the firewalls between.",
-          ),
-    ];
-  }
-  const findings: Finding[] = [];
-  for (const { setting, what } of PORTS) {
-    const port = config[setting];
-    const taken = await cannotBind(host, port);
-    findings.push(
-      taken === null
-        ? ok("ports", `Port ${port} is free for the ${what}`)
-        : failure(
-            "ports",
-            `Port ${port}, the principal's ${what}, cannot be bound to ${host}: ${taken}`,
-            `See who has it with: ss -ltnp 'sport = :${port}'. Or choose another with ${setting}.`,
-          ),
-    );
-  }
-  if (findings.every(({ severity }) => severity === "ok")) {
-    findings.unshift(
-      warning("principal", `No principal runs at ${host}.`, "Start one: cdktr start principal --with-agent"),
-    );
-  }
-  return findings;
+/** On this host: it does not run, and its ports may be free or taken. */
+async function notRunning(config: Config, host: string): Promise<Finding[]> {
+  return [
+    warning(
+      "principal",
+      `No principal runs at ${hostAndPort(host, config.CDKTR_PRINCIPAL_PORT)}.`,
+      "Commands that need one fail, agents have nobody to work for.",
+      "Start one: cdktr start principal --with-agent. Or say where it is: --principal HOST:PORT",
+    ),
+    ...(await checkFreePorts(config, bareHost(config.CDKTR_PRINCIPAL_HOST))),
+  ];
 }
 
-async function logPorts(config: Config, info: PrincipalInfo): Promise<Finding[]> {
-  const findings: Finding[] = [];
-  const told = [info.api_port, info.logs_listening_port, info.logs_publishing_port];
-  for (const [i, { setting, what }] of PORTS.entries()) {
-    if (i === 0) continue;
-    const port = config[setting];
-    if (told[i] !== port) {
-      findings.push(
-        failure(
-          "ports",
-          `The principal has its ${what} at port ${told[i]}, the settings here say ${port}.`,
-          `Set ${setting}=${told[i]} here.`,
-        ),
-      );
-      continue;
-    }
-    const problem = await connects(config.CDKTR_PRINCIPAL_HOST, port, config.CDKTR_DEFAULT_ZMQ_TIMEOUT_MS);
-    findings.push(
-      problem === null
-        ? ok("ports", `Port ${port}, the ${what}, can be reached`)
-        : failure(
-            "ports",
-            `Port ${port} of ${config.CDKTR_PRINCIPAL_HOST}, the ${what}, cannot be reached: ${problem}`,
-            "Open it in the firewalls between this host and the principal.",
-          ),
+function unreachable(config: Config, host: string, problem: string): Finding {
+  const port = config.CDKTR_PRINCIPAL_PORT;
+  return failure(
+    "principal",
+    `No principal can be reached at ${hostAndPort(host, port)}: ${problem}.`,
+    "Commands fail here, and agents here get no work.",
+    `Check CDKTR_PRINCIPAL_HOST and CDKTR_PRINCIPAL_PORT; that it runs there and is bound to an address of its network, not to 127.0.0.1 (there: cdktr doctor); and the firewalls between: ${openPort(port)}`,
+  );
+}
+
+/** Something listens at the principal's port, but gives no proper answer. */
+function silent(config: Config, host: string, here: boolean, error: unknown): Finding {
+  if (error instanceof AccessRefusedError) {
+    return failure(
+      "keys",
+      error.message,
+      "Nothing on this host gets in, agents included.",
+      error.hint ?? "See 'cdktr docs security'.",
     );
   }
-  return findings;
+  const port = config.CDKTR_PRINCIPAL_PORT;
+  const holder = here ? holderOf(port) : undefined;
+  const who = holder === undefined ? "Something" : `${holder.program} (process ${holder.pid})`;
+  return failure(
+    "principal",
+    `${who} listens at ${hostAndPort(host, port)}, but does not answer as a principal: ${errorMessage(error)}`,
+    "Either it is another program, or a principal that stands still.",
+    holder === undefined
+      ? "Check CDKTR_PRINCIPAL_HOST and CDKTR_PRINCIPAL_PORT, and how the principal is there: cdktr doctor"
+      : `See what it is: ps -fp ${holder.pid}. Another program must give up the port, or cdktr take another (CDKTR_PRINCIPAL_PORT); a principal that stands still is started anew: sudo systemctl restart cdktr-principal`,
+  );
 }
 
 async function clock(client: PrincipalClient, now: () => number): Promise<Finding> {
@@ -159,16 +158,31 @@ async function clock(client: PrincipalClient, now: () => number): Promise<Findin
   return judgeSkew(best.skew);
 }
 
+/** The agents, for whom may see them: the key of an agent may not. */
+async function fleet(client: PrincipalClient, info: PrincipalInfo): Promise<Finding[]> {
+  try {
+    return versions(info.version, await client.registeredAgents());
+  } catch (error) {
+    if (error instanceof RequestRefusedError) return versions(info.version, []);
+    throw error;
+  }
+}
+
 /** What a difference of the clocks means. `skew` is this host's clock less the principal's, ms. */
 export function judgeSkew(skew: number): Finding {
   const apart = Math.abs(skew);
   const text = apart < 10_000 ? `${Math.round(apart)} ms` : `${Math.round(apart / 1000)} s`;
   const direction = skew > 0 ? "ahead of" : "behind";
-  const remedy = "Synchronise both hosts: timedatectl set-ntp true, or chrony.";
-  if (apart >= SKEW_ERROR_MS)
-    return failure("clock", `This host's clock is ${text} ${direction} the principal's.`, remedy);
+  const message = `This host's clock is ${text} ${direction} the principal's.`;
+  const remedy =
+    "Synchronise both hosts: sudo timedatectl set-ntp true (or install chrony); timedatectl shows how it is.";
+  if (apart >= SKEW_ERROR_MS) {
+    const why =
+      "Times of runs and logs from here are wrong, '--last' and '--since' miss them, and join tokens may seem to have expired.";
+    return failure("clock", message, why, remedy);
+  }
   if (apart >= SKEW_WARNING_MS)
-    return warning("clock", `This host's clock is ${text} ${direction} the principal's.`, remedy);
+    return warning("clock", message, "Log lines of different hosts appear in the wrong order.", remedy);
   return ok("clock", `The clock is within ${text} of the principal's`);
 }
 
@@ -184,7 +198,8 @@ export function versions(
       warning(
         "versions",
         `This is cdktr ${own}, the principal is ${principal}.`,
-        "Bring both to one version: replace the executable and restart the service.",
+        "What only the newer one knows fails or is missing.",
+        `Bring both to one version: copy the executable of ${newest([own, principal])} over the other and restart what runs it (sudo systemctl restart cdktr-agent, cdktr-principal)`,
       ),
     );
   }
@@ -193,8 +208,9 @@ export function versions(
       findings.push(
         warning(
           "agents",
-          `Agent ${agent_id} is lost.`,
-          "Look at its host: 'cdktr service status agent' and 'cdktr doctor' there.",
+          `Agent ${agent_id} is lost: it was not heard of for too long.`,
+          "Its runs went to other agents, and it gets no more.",
+          "On its host: cdktr service status agent, and cdktr doctor",
         ),
       );
     } else if (version !== principal && version !== "unknown") {
@@ -202,7 +218,8 @@ export function versions(
         warning(
           "versions",
           `Agent ${agent_id} is ${version}, the principal is ${principal}.`,
-          "Replace the executable on its host and restart the service; it loses nothing.",
+          "What only the newer one knows fails or is missing.",
+          "On its host, replace the executable and restart it: sudo systemctl restart cdktr-agent. It finishes what it runs first.",
         ),
       );
     }
@@ -211,35 +228,30 @@ export function versions(
   return findings;
 }
 
-/** Why a TCP connection cannot be made; null when it can. */
-function connects(host: string, port: number, timeoutMs: number): Promise<string | null> {
-  return new Promise((resolve) => {
-    const socket = createConnection({ host, port });
-    const end = (problem: string | null) => {
-      clearTimeout(timer);
-      socket.destroy();
-      resolve(problem);
-    };
-    const timer = setTimeout(() => end(`nothing answered in ${timeoutMs / 1000} s`), timeoutMs);
-    socket.once("connect", () => end(null));
-    socket.once("error", (error) => end(errorMessage(error)));
-  });
+/** The address at which a process on this host reaches what is bound to all addresses. */
+function reachableHost(host: string): string {
+  const bare = bareHost(host);
+  if (bare === "0.0.0.0") return "127.0.0.1";
+  return bare === "::" ? "::1" : bare;
 }
 
-/** Why a port cannot be bound; null when it can. */
-function cannotBind(host: string, port: number): Promise<string | null> {
-  return new Promise((resolve) => {
-    const server = createServer();
-    server.once("error", (error: NodeJS.ErrnoException) => {
-      resolve(error.code === "EADDRINUSE" ? "another program has it" : errorMessage(error));
-    });
-    server.listen(port, host, () => server.close(() => resolve(null)));
-  });
+/** An address as node:net takes it: IPv6 without brackets. */
+function bareHost(host: string): string {
+  return host === "*" ? "0.0.0.0" : host.replace(/^\[(.*)\]$/, "$1");
 }
 
-function isHere(host: string): boolean {
-  if (/^(127\.|0\.0\.0\.0$|::1?$|\[::1?\]$|localhost$)/i.test(host)) return true;
-  return Object.values(networkInterfaces()).some((addresses) =>
-    addresses?.some(({ address }) => address === host),
+/** Whether a host name or address is this host's. */
+async function isHere(host: string, patienceMs: number): Promise<boolean> {
+  let timer: Timer | undefined;
+  const patience = new Promise<string>((resolve) => {
+    timer = setTimeout(() => resolve(""), patienceMs);
+  });
+  const resolved = lookup(host).then(
+    ({ address }) => address,
+    () => "",
   );
+  const address = await Promise.race([resolved, patience]);
+  clearTimeout(timer);
+  if (/^(127\.|::1$)/.test(address)) return true;
+  return Object.values(networkInterfaces()).some((own) => own?.some((each) => each.address === address));
 }

@@ -1,0 +1,39 @@
+/** The files of keys: nobody but their owner may read them, and cdktr refuses those that are open. */
+import { existsSync, readdirSync } from "node:fs";
+import { join } from "node:path";
+import type { Config } from "../config.ts";
+import { CdktrError, errorMessage } from "../errors.ts";
+import { checkPrivate } from "../private-files.ts";
+import { keysDirectory } from "../protocol/key-file.ts";
+import { type Finding, failure, ok } from "./finding.ts";
+
+const WHY = "Whoever reads a key can do what its owner may. cdktr refuses to use it until it is private.";
+
+/** Looks at the directory of keys and those in it, and at that of CDKTR_KEY_FILE. */
+export function checkKeyFiles(config: Config): Finding[] {
+  const directory = keysDirectory(config.CDKTR_APP_DATA_DIRECTORY);
+  const places = [directory, ...keysIn(directory)];
+  if (config.CDKTR_KEY_FILE !== "") places.push(config.CDKTR_KEY_FILE);
+  const present = places.filter((place) => existsSync(place));
+  const findings = present.flatMap((place) => {
+    try {
+      checkPrivate(place);
+      return [];
+    } catch (error) {
+      const remedy = (error instanceof CdktrError ? error.hint : undefined) ?? "See 'cdktr docs security'.";
+      return [failure("keys", errorMessage(error), WHY, remedy)];
+    }
+  });
+  if (findings.length > 0 || present.length === 0) return findings;
+  return [ok("keys", `The keys in ${directory} are private`)];
+}
+
+function keysIn(directory: string): string[] {
+  try {
+    return readdirSync(directory)
+      .filter((name) => name.endsWith(".key"))
+      .map((name) => join(directory, name));
+  } catch {
+    return [];
+  }
+}

@@ -1,0 +1,188 @@
+/** The principal's ports: free where it is to run, reachable where it is to be reached. */
+import { createConnection, createServer } from "node:net";
+import type { Config } from "../config.ts";
+import { errorMessage } from "../errors.ts";
+import type { PrincipalInfo } from "../protocol/messages.ts";
+import { type Finding, failure, ok, warning } from "./finding.ts";
+import { holderOf } from "./port-holder.ts";
+
+type PortSetting =
+  | "CDKTR_PRINCIPAL_PORT"
+  | "CDKTR_LOGS_LISTENING_PORT"
+  | "CDKTR_LOGS_PUBLISHING_PORT"
+  | "CDKTR_METRICS_PORT"
+  | "CDKTR_WEBHOOK_PORT";
+
+interface Port {
+  readonly setting: PortSetting;
+  readonly what: string;
+  /** Present for a port without which the principal starts all the same: what is missing then. */
+  readonly without?: string;
+}
+
+const API: Port = { setting: "CDKTR_PRINCIPAL_PORT", what: "API" };
+const INTAKE: Port = { setting: "CDKTR_LOGS_LISTENING_PORT", what: "log intake" };
+const LIVE_LOG: Port = { setting: "CDKTR_LOGS_PUBLISHING_PORT", what: "live log" };
+const FURTHER: readonly Port[] = [
+  { setting: "CDKTR_METRICS_PORT", what: "metrics", without: "/healthz and /metrics are not served" },
+  { setting: "CDKTR_WEBHOOK_PORT", what: "webhooks", without: "workflows are not triggered by webhooks" },
+];
+
+/** How long somebody who asks for the health of a principal on this host waits, ms. */
+const HEALTH_PATIENCE_MS = 1000;
+
+/**
+ * Where no principal runs: whether one could bind its ports.
+ * @param host the address that it would bind
+ */
+export async function checkFreePorts(config: Config, host: string): Promise<Finding[]> {
+  const findings: Finding[] = [];
+  for (const { setting, what, without } of [API, INTAKE, LIVE_LOG, ...FURTHER]) {
+    const port = config[setting];
+    if (port === 0) continue;
+    const address = without === undefined ? host : "127.0.0.1";
+    const problem = await cannotBind(address, port);
+    if (problem === null) {
+      findings.push(ok("ports", `Port ${port} is free for the ${what}`));
+      continue;
+    }
+    const message = `Port ${port}, the principal's ${what}, cannot be bound to ${address}: ${problem.text}.`;
+    const remedy = `${problem.remedy} Or choose another port: ${setting}.`;
+    findings.push(
+      without === undefined
+        ? failure("ports", message, "Without it the principal does not start.", remedy)
+        : warning("ports", message, `The principal runs without it, but ${without}.`, remedy),
+    );
+  }
+  return findings;
+}
+
+/** Where a principal answers: whether the settings name its log ports, and the way to them is open. */
+export async function checkLogPorts(
+  config: Config,
+  host: string,
+  info: PrincipalInfo,
+  patienceMs: number,
+): Promise<Finding[]> {
+  const told: readonly [Port, number, string][] = [
+    [
+      INTAKE,
+      info.logs_listening_port,
+      "Agents on this host cannot deliver log lines: they keep them on disk.",
+    ],
+    [LIVE_LOG, info.logs_publishing_port, "'cdktr logs tail' and 'cdktr run --follow' show nothing here."],
+  ];
+  return Promise.all(
+    told.map(async ([{ setting, what }, port, why]) => {
+      if (config[setting] !== port) {
+        return failure(
+          "ports",
+          `The principal has its ${what} at port ${port}, the settings here say ${config[setting]}.`,
+          why,
+          `Set ${setting}=${port} here.`,
+        );
+      }
+      const problem = await cannotConnect(host, port, patienceMs);
+      if (problem === null) return ok("ports", `Port ${port}, the ${what}, can be reached`);
+      return failure(
+        "ports",
+        `Port ${port} of ${host}, the ${what}, cannot be reached: ${problem}.`,
+        why,
+        `Open it in the firewalls between, here and there: ${openPort(port)}`,
+      );
+    }),
+  );
+}
+
+/** Where the principal runs on this host: whether the metrics of these settings are its own. */
+export async function checkMetrics(config: Config, info: PrincipalInfo): Promise<Finding[]> {
+  const port = config.CDKTR_METRICS_PORT;
+  if (port === 0) return [];
+  const address = `127.0.0.1:${port}`;
+  try {
+    const response = await fetch(`http://${address}/healthz`, {
+      signal: AbortSignal.timeout(HEALTH_PATIENCE_MS),
+    });
+    const health = (await response.json()) as { principal_id?: unknown; status?: unknown };
+    if (health.principal_id === info.principal_id)
+      return [ok("metrics", `http://${address} has /healthz (${health.status}) and /metrics`)];
+  } catch (error) {
+    // Nobody is there: they may be turned off in the principal's own settings.
+    if (/^(ECONNREFUSED|ConnectionRefused)$/.test(String((error as NodeJS.ErrnoException).code))) return [];
+    // It is no HTTP, no JSON, or no answer in time.
+  }
+  const holder = describeHolder(port);
+  return [
+    warning(
+      "metrics",
+      `What answers at ${address} is not this principal${holder === undefined ? "" : `, but ${holder.text}`}.`,
+      "Its /healthz and /metrics are not served, or on another port.",
+      "Give the principal a port of its own: CDKTR_METRICS_PORT.",
+    ),
+  ];
+}
+
+/** The command that opens a port, in the two usual firewalls. */
+export function openPort(port: number): string {
+  return `sudo ufw allow ${port}/tcp, or sudo firewall-cmd --add-port=${port}/tcp`;
+}
+
+/** Why a TCP connection cannot be made; null when it can. */
+export function cannotConnect(host: string, port: number, patienceMs: number): Promise<string | null> {
+  return new Promise((resolve) => {
+    const socket = createConnection({ host, port });
+    const end = (problem: string | null) => {
+      clearTimeout(timer);
+      socket.destroy();
+      resolve(problem);
+    };
+    const timer = setTimeout(() => end(`nothing answered in ${patienceMs / 1000} s`), patienceMs);
+    socket.once("connect", () => end(null));
+    socket.once("error", (error: NodeJS.ErrnoException) => end(wordsFor(error, host)));
+  });
+}
+
+function wordsFor(error: NodeJS.ErrnoException, host: string): string {
+  switch (error.code) {
+    case "ECONNREFUSED":
+      // Bun gives this code for a network that cannot be reached as well.
+      return "the connection was refused, or there is no way to it";
+    case "ENOTFOUND":
+    case "EAI_AGAIN":
+      return `no address is known for the name ${host}`;
+    case "ENETUNREACH":
+    case "EHOSTUNREACH":
+      return "there is no route to it";
+    default:
+      return errorMessage(error);
+  }
+}
+
+/** Why a port cannot be bound and what to do; null when it can. */
+function cannotBind(host: string, port: number): Promise<{ text: string; remedy: string } | null> {
+  return new Promise((resolve) => {
+    const server = createServer();
+    server.once("error", (error: NodeJS.ErrnoException) => {
+      if (error.code === "EADDRINUSE") {
+        resolve(
+          describeHolder(port) ?? {
+            text: "another program has it",
+            remedy: `See which: sudo ss -ltnp 'sport = :${port}'`,
+          },
+        );
+      } else if (error.code === "EACCES") {
+        resolve({ text: "only root may bind ports below 1024", remedy: "Take one above 1023." });
+      } else resolve({ text: errorMessage(error), remedy: "Check CDKTR_PRINCIPAL_HOST." });
+    });
+    server.listen(port, host, () => server.close(() => resolve(null)));
+  });
+}
+
+function describeHolder(port: number): { text: string; remedy: string } | undefined {
+  const holder = holderOf(port);
+  if (holder === undefined) return undefined;
+  return {
+    text: `${holder.program} has it (process ${holder.pid})`,
+    remedy: `Stop it, if it is not needed (ps -fp ${holder.pid} shows what it is).`,
+  };
+}

@@ -1,0 +1,51 @@
+/** Who listens on a port of this host, read from /proc: the answer that `ss -ltnp` would give. */
+import { readdirSync, readFileSync, readlinkSync } from "node:fs";
+
+/** `st` of a listening socket in /proc/net/tcp (include/net/tcp_states.h of Linux). */
+const LISTEN = "0A";
+
+/** A process. */
+export interface Holder {
+  /** Its name, as the kernel keeps it: at most 15 characters. */
+  readonly program: string;
+  readonly pid: number;
+}
+
+/** The process that listens on a port; undefined when none does, or when it is another user's, which only root sees. */
+export function holderOf(port: number): Holder | undefined {
+  const sockets = new Set(["tcp", "tcp6"].flatMap((table) => listeners(table, port)));
+  if (sockets.size === 0) return undefined;
+  for (const pid of readdirSync("/proc")) {
+    if (!/^\d+$/.test(pid)) continue;
+    try {
+      const own = readdirSync(`/proc/${pid}/fd`);
+      if (!own.some((descriptor) => sockets.has(linkOf(`/proc/${pid}/fd/${descriptor}`)))) continue;
+      return { program: readFileSync(`/proc/${pid}/comm`, "utf8").trim(), pid: Number(pid) };
+    } catch {
+      // It has ended meanwhile, or is another user's.
+    }
+  }
+  return undefined;
+}
+
+/** Links of the descriptors that listen on a port: `socket:[12345]`. */
+function listeners(table: string, port: number): string[] {
+  const wanted = port.toString(16).toUpperCase().padStart(4, "0");
+  try {
+    return readFileSync(`/proc/net/${table}`, "utf8")
+      .split("\n")
+      .map((line) => line.trim().split(/\s+/))
+      .filter((fields) => fields[1]?.split(":")[1] === wanted && fields[3] === LISTEN)
+      .map((fields) => `socket:[${fields[9]}]`);
+  } catch {
+    return [];
+  }
+}
+
+function linkOf(path: string): string {
+  try {
+    return readlinkSync(path);
+  } catch {
+    return "";
+  }
+}
