@@ -1,4 +1,5 @@
 /** What the build put into the executable about itself. */
+import packageJson from "../package.json" with { type: "json" };
 
 /** Facts of a build. */
 export interface BuildFacts {
@@ -14,8 +15,21 @@ export interface BuildFacts {
   readonly libraries: Readonly<Record<string, string>>;
 }
 
+/** What a build that stands for an older or a newer cdktr says of itself: see scripts/build.ts. */
+export interface Pretence {
+  readonly version?: string;
+  readonly protocol?: { readonly version: number; readonly oldest: number };
+}
+
 declare const CDKTR_BUILD_FACTS: BuildFacts;
+declare const CDKTR_PRETENCE: Pretence;
 
 /** The facts of this executable; null when it runs from its sources. */
 export const BUILD_FACTS: BuildFacts | null =
   typeof CDKTR_BUILD_FACTS === "undefined" ? null : CDKTR_BUILD_FACTS;
+
+/** Empty, but in an executable that was built to test upgrades with. */
+export const PRETENCE: Pretence = typeof CDKTR_PRETENCE === "undefined" ? {} : CDKTR_PRETENCE;
+
+/** The version of this cdktr. */
+export const VERSION: string = PRETENCE.version ?? packageJson.version;

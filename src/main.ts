@@ -1,6 +1,6 @@
 /** The entry of the executable: the root of the command line. Every command is imported when it is used, and not before. */
 import { runCommand } from "citty";
-import packageJson from "../package.json" with { type: "json" };
+import { VERSION } from "./build-facts.ts";
 import { readCommandLine, subCommandsOf } from "./cli/support/argv.ts";
 import { type Command, command, lazy } from "./cli/support/command.ts";
 import { drainStderr, reportError, say } from "./cli/support/report.ts";
@@ -12,7 +12,7 @@ import { renderUsage } from "./cli/support/usage.ts";
 export const root: Command = command({
   meta: {
     name: "cdktr",
-    version: packageJson.version,
+    version: VERSION,
     description: "Runs workflows: a principal coordinates, agents execute, history lands in DuckDB.",
   },
   subCommands: {
@@ -60,7 +60,7 @@ export async function main(argv: readonly string[]): Promise<number> {
     const { command: chosen, path } = invocation;
     if (invocation.plain) forbidColor();
     if (invocation.version) {
-      await printLine(packageJson.version);
+      await printLine(VERSION);
       return 0;
     }
     const isGroup = (await subCommandsOf(chosen)) !== undefined;
@@ -69,7 +69,7 @@ export async function main(argv: readonly string[]): Promise<number> {
       const usage = await renderUsage(chosen, path, {
         style: styleFor(wanted ? "stdout" : "stderr"),
         width: Math.min(terminalWidth(), 100),
-        version: chosen === root ? packageJson.version : undefined,
+        version: chosen === root ? VERSION : undefined,
       });
       if (wanted) await writeStdout(usage);
       else say(usage.trimEnd());

@@ -1,6 +1,6 @@
 /** The agent: takes runs from the principal when it has room, executes them, and tells what became of them. */
 import { hostname } from "node:os";
-import packageJson from "../../package.json" with { type: "json" };
+import { VERSION } from "../build-facts.ts";
 import { type Clock, systemClock } from "../clock.ts";
 import type { Config } from "../config.ts";
 import { type CdktrError, errorMessage } from "../errors.ts";
@@ -259,7 +259,7 @@ export class Agent implements Service {
       stream_id: outbox?.streamId ?? "",
       host: hostname(),
       pid: process.pid,
-      version: packageJson.version,
+      version: VERSION,
       max_concurrent_workflows: maxConcurrentWorkflows ?? config.CDKTR_AGENT_MAX_CONCURRENCY,
       labels: { ...labels },
       running: this.#runningAttempts(),

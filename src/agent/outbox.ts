@@ -9,6 +9,7 @@ import { CdktrError, errorMessage } from "../errors.ts";
 import { log } from "../log.ts";
 import { AgentReport, type RunReport, type TaskReport } from "../protocol/messages.ts";
 import { SEPARATOR } from "../protocol/wire.ts";
+import { migrateSqlite, type SqliteMigrations } from "../sqlite-migrations.ts";
 
 /** Another process holds the outbox: an agent with this id is running. */
 export class OutboxLockedError extends CdktrError {}
@@ -40,6 +41,8 @@ export interface OutboxOptions {
   readonly agentId: string;
   /** Most that unacknowledged log lines may take, bytes; 256 MiB by default. */
   readonly limitBytes?: number;
+  /** The schema of the file; that of this cdktr by default. */
+  readonly migrations?: SqliteMigrations;
 }
 
 /** Who is told when there is something to send. Called after it is on disk, lines first. */
@@ -64,6 +67,28 @@ const RETRY_WRITE_MS = 1000;
 const FULL_REMINDER_MS = 60_000;
 /** The file in an agent's data directory. */
 export const OUTBOX_FILE = "outbox.db";
+
+/** The file, from its first version on. */
+export const OUTBOX_MIGRATIONS: SqliteMigrations = [
+  {
+    what: "reports, frames of log lines and processes",
+    apply(database) {
+      database.run(`
+        CREATE TABLE stream (
+          stream_id TEXT NOT NULL, report_seq INTEGER NOT NULL, log_seq INTEGER NOT NULL
+        ) STRICT;
+        CREATE TABLE reports (seq INTEGER PRIMARY KEY, report TEXT NOT NULL) STRICT;
+        CREATE TABLE frames (
+          last_seq INTEGER PRIMARY KEY, first_seq INTEGER NOT NULL, frame BLOB NOT NULL
+        ) STRICT;
+        CREATE TABLE processes (
+          pid INTEGER PRIMARY KEY, start_ticks INTEGER NOT NULL, boot_id TEXT NOT NULL, task_instance_id TEXT NOT NULL
+        ) STRICT;
+      `);
+      database.run("INSERT INTO stream VALUES (?, 0, 0)", [crypto.randomUUID()]);
+    },
+  },
+];
 
 const encoder = new TextEncoder();
 
@@ -124,6 +149,7 @@ export class Outbox {
    * Opens the outbox of an agent, or makes one. A file that is no database any more is put aside with a message.
    * @throws OutboxLockedError when another process has it
    * @throws OutboxUnavailableError when the directory cannot be used
+   * @throws NewerSchemaError when a newer cdktr wrote it; NoRoomForBackupError
    */
   static open(options: OutboxOptions): Outbox {
     const path = join(options.directory, OUTBOX_FILE);
@@ -141,6 +167,7 @@ export class Outbox {
           { cause: error, hint: "Give this one an id of its own with --suffix NAME." },
         );
       }
+      if (error instanceof CdktrError) throw error;
       if (!isBroken(error)) throw unavailable(options.directory, error);
       const aside = `${path}.broken-${Date.now()}`;
       renameSync(path, aside);
@@ -171,21 +198,7 @@ export class Outbox {
       ]) {
         this.#db.query(`PRAGMA ${pragma}`).all();
       }
-      this.#db.run("BEGIN IMMEDIATE");
-      this.#db.run(`
-        CREATE TABLE IF NOT EXISTS stream (
-          stream_id TEXT NOT NULL, report_seq INTEGER NOT NULL, log_seq INTEGER NOT NULL
-        ) STRICT;
-        CREATE TABLE IF NOT EXISTS reports (seq INTEGER PRIMARY KEY, report TEXT NOT NULL) STRICT;
-        CREATE TABLE IF NOT EXISTS frames (
-          last_seq INTEGER PRIMARY KEY, first_seq INTEGER NOT NULL, frame BLOB NOT NULL
-        ) STRICT;
-        CREATE TABLE IF NOT EXISTS processes (
-          pid INTEGER PRIMARY KEY, start_ticks INTEGER NOT NULL, boot_id TEXT NOT NULL, task_instance_id TEXT NOT NULL
-        ) STRICT;
-        INSERT INTO stream SELECT '${crypto.randomUUID()}', 0, 0 WHERE NOT EXISTS (SELECT 1 FROM stream);
-      `);
-      this.#db.run("COMMIT");
+      migrateSqlite(this.#db, options.migrations ?? OUTBOX_MIGRATIONS, log);
       const stream = this.#db
         .query<{ stream_id: string; report_seq: number; log_seq: number }, []>("SELECT * FROM stream")
         .get();

@@ -1,5 +1,4 @@
-import packageJson from "../../package.json" with { type: "json" };
-import { BUILD_FACTS } from "../build-facts.ts";
+import { BUILD_FACTS, VERSION } from "../build-facts.ts";
 import { command } from "./support/command.ts";
 import { jsonArg } from "./support/globals.ts";
 import { printJson, printLine } from "./support/stdout.ts";
@@ -11,9 +10,9 @@ export default command({
     examples: [{ command: "cdktr version --json", does: "what it was built from, for a bug report" }],
   },
   async run({ args }) {
-    if (!args.json) return printLine(packageJson.version);
+    if (!args.json) return printLine(VERSION);
     await printJson({
-      version: packageJson.version,
+      version: VERSION,
       compiled: BUILD_FACTS !== null,
       ...BUILD_FACTS,
       bun: Bun.version,

@@ -1,7 +1,7 @@
 /** The principal, as this host sees it: reachability, clock, versions. */
 import { lookup } from "node:dns/promises";
 import { networkInterfaces } from "node:os";
-import packageJson from "../../package.json" with { type: "json" };
+import { VERSION } from "../build-facts.ts";
 import type { Config } from "../config.ts";
 import { CdktrError, errorMessage } from "../errors.ts";
 import {
@@ -190,7 +190,7 @@ export function judgeSkew(skew: number): Finding {
 export function versions(
   principal: string,
   agents: readonly Pick<AgentSummary, "agent_id" | "version" | "status">[],
-  own: string = packageJson.version,
+  own: string = VERSION,
 ): Finding[] {
   const findings: Finding[] = [];
   if (principal !== own) {

@@ -3,6 +3,8 @@ import { Database } from "bun:sqlite";
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { CdktrError, errorMessage } from "../errors.ts";
+import { log } from "../log.ts";
+import { migrateSqlite, type SqliteMigrations } from "../sqlite-migrations.ts";
 import type { TriggerRequest } from "./event-listener.ts";
 
 /** The buffer cannot be opened. */
@@ -21,6 +23,23 @@ interface Row {
   created_at_ms: number;
 }
 
+/** The file, from its first version on. */
+export const TRIGGER_BUFFER_MIGRATIONS: SqliteMigrations = [
+  {
+    what: "triggers",
+    apply(database) {
+      database.run(`CREATE TABLE triggers (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT,
+        workflow_id TEXT NOT NULL,
+        dedupe_key TEXT NOT NULL,
+        request TEXT NOT NULL,
+        created_at_ms INTEGER NOT NULL,
+        UNIQUE (workflow_id, dedupe_key)
+      )`);
+    },
+  },
+];
+
 /** A queue of triggers in a file. What was added is on the disk when `add` returns. */
 export class TriggerBuffer {
   readonly #db: Database;
@@ -29,6 +48,7 @@ export class TriggerBuffer {
   /**
    * @param directory made when it is missing
    * @throws TriggerBufferError when the file cannot be opened
+   * @throws NewerSchemaError when a newer cdktr wrote it; NoRoomForBackupError
    */
   constructor(directory: string) {
     try {
@@ -37,16 +57,10 @@ export class TriggerBuffer {
       this.#db.run("PRAGMA journal_mode = WAL");
       this.#db.run("PRAGMA synchronous = FULL");
       this.#db.run("PRAGMA busy_timeout = 5000");
-      this.#db.run(`CREATE TABLE IF NOT EXISTS triggers (
-        seq INTEGER PRIMARY KEY AUTOINCREMENT,
-        workflow_id TEXT NOT NULL,
-        dedupe_key TEXT NOT NULL,
-        request TEXT NOT NULL,
-        created_at_ms INTEGER NOT NULL,
-        UNIQUE (workflow_id, dedupe_key)
-      )`);
+      migrateSqlite(this.#db, TRIGGER_BUFFER_MIGRATIONS, log);
       this.#size = this.#count();
     } catch (error) {
+      if (error instanceof CdktrError) throw error;
       throw new TriggerBufferError(
         `The buffer of triggers in ${directory} cannot be opened: ${errorMessage(error)}.`,
         {

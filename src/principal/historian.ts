@@ -23,6 +23,7 @@ import { IN_MEMORY } from "../storage/duckdb.ts";
 import { HistoryDatabase } from "../storage/history.ts";
 import { HistoryUnavailableError, historyUnavailable } from "../storage/history-error.ts";
 import type { LegacyLogQuery } from "../storage/history-logs.ts";
+import type { HistoryMigrations } from "../storage/history-migrations.ts";
 import type { HistoricRun } from "../storage/history-runs.ts";
 import type { PendingStatus, StatusOutbox } from "../storage/status-outbox.ts";
 import { LogIntake, type StreamPosition } from "./historian/log-intake.ts";
@@ -59,6 +60,8 @@ export interface HistorianOptions {
   readonly flushed?: (tookMs: number, ok: boolean) => void;
   /** How long a statement of `db query` may run, ms. Default 60 s. */
   readonly queryTimeoutMs?: number;
+  /** The schema of the database; that of this cdktr by default. */
+  readonly migrations?: HistoryMigrations;
 }
 
 /** Whether the history can be written and read. */
@@ -98,6 +101,12 @@ export class Historian implements Service {
   #lastAttempt = Number.NEGATIVE_INFINITY;
   #failure: HistoryUnavailableError | undefined;
   #reported = { message: "", at: 0 };
+  /** Ends a copy that is made before a migration. */
+  #giveUp = new AbortController();
+  /** What is going on, while the schema is migrated. */
+  #migrating: string | undefined;
+  /** Told when that begins. */
+  #migrates: (() => void) | undefined;
 
   constructor(options: HistorianOptions) {
     this.#o = options;
@@ -115,9 +124,8 @@ export class Historian implements Service {
 
   /** Whether the history can be written and read, as far as the last attempt showed. */
   get available(): HistoryAvailability {
-    if (this.#failure !== undefined) return { ok: false, error: this.#failure.message };
-    return this.#database === undefined
-      ? { ok: false, error: "The history database is not open." }
+    return this.#database === undefined || this.#failure !== undefined
+      ? { ok: false, error: this.#whyAway().message }
       : { ok: true, error: null };
   }
 
@@ -127,19 +135,27 @@ export class Historian implements Service {
     return { lines, bytes, lagMs: lines === 0 ? 0 : performance.now() - this.#heldSince };
   }
 
-  /** Opens the database. When that fails it says so and goes on trying: everything else works without. */
+  /**
+   * Opens the database. When that fails it says so and goes on trying: everything else works without. Nor does anything wait while
+   * it is migrated.
+   */
   async start(): Promise<void> {
     this.#started = true;
     this.#stopping = false;
     this.#withTransfers(() => this.#transfers.start());
     this.#statusesPending = true;
-    await this.flush().catch(() => {});
+    this.#giveUp = new AbortController();
+    const migrates = Promise.withResolvers<void>();
+    this.#migrates = migrates.resolve;
+    await Promise.race([this.flush().catch(() => {}), migrates.promise]);
   }
 
   /** Writes what it holds, if it can, and closes the database. What it cannot write is still with the agents and in the operational state. */
   async stop(): Promise<void> {
     if (!this.#started) return;
     this.#stopping = true;
+    this.#giveUp.abort(new HistoryUnavailableError("The principal ends."));
+    if (this.#migrating !== undefined) await this.#flushing?.catch(() => {});
     clearTimeout(this.#interval);
     clearTimeout(this.#retry);
     this.#interval = this.#retry = undefined;
@@ -184,7 +200,14 @@ export class Historian implements Service {
    * waiting would help nobody.
    */
   room(): Promise<void> | undefined {
-    if (!this.#intake.isFull || this.#failure !== undefined || this.#stopping) return undefined;
+    if (
+      !this.#intake.isFull ||
+      this.#failure !== undefined ||
+      this.#migrating !== undefined ||
+      this.#stopping
+    ) {
+      return undefined;
+    }
     return this.flush().catch(() => {});
   }
 
@@ -215,6 +238,8 @@ export class Historian implements Service {
    * @throws HistoryUnavailableError when that cannot be done now
    */
   flush(): Promise<void> {
+    // That may take long: whoever asks is told instead of kept waiting.
+    if (this.#migrating !== undefined) return Promise.reject(this.#whyAway());
     if (this.#flushAgain !== undefined) return this.#flushAgain;
     if (this.#flushing === undefined) return this.#beginFlush();
     // The one that runs may have looked already: one more is needed, for all who call meanwhile.
@@ -383,11 +408,7 @@ export class Historian implements Service {
       await stale.close();
     }
     if (this.#database !== undefined) return this.#database;
-    const database = await HistoryDatabase.open({
-      path: this.#o.dbPath,
-      filesDirectory: this.#transfers.directory,
-      tempDirectory: join(this.#o.dataDirectory, "duckdb-temp"),
-    });
+    const database = await this.#openFile();
     try {
       this.#intake.recallTimes(await database.latestTimes());
       await this.#reconcile(database);
@@ -397,6 +418,25 @@ export class Historian implements Service {
     }
     this.#database = database;
     return database;
+  }
+
+  async #openFile(): Promise<HistoryDatabase> {
+    try {
+      return await HistoryDatabase.open({
+        path: this.#o.dbPath,
+        filesDirectory: this.#transfers.directory,
+        tempDirectory: join(this.#o.dataDirectory, "duckdb-temp"),
+        signal: this.#giveUp.signal,
+        migrations: this.#o.migrations,
+        say: (what) => {
+          this.#o.log.info(what);
+          this.#migrating = `The history database ${this.#o.dbPath} is being migrated to the schema of this cdktr.`;
+          this.#migrates?.();
+        },
+      });
+    } finally {
+      this.#migrating = undefined;
+    }
   }
 
   /** Takes over what the database says it holds: after a failed commit only it knows. */
@@ -475,11 +515,15 @@ export class Historian implements Service {
     }
   }
 
+  #whyAway(): HistoryUnavailableError {
+    const hint = "Nothing is lost meanwhile; try again in a while.";
+    if (this.#migrating !== undefined) return new HistoryUnavailableError(this.#migrating, { hint });
+    return this.#failure ?? new HistoryUnavailableError("The history database is not open.", { hint });
+  }
+
   async #read<T>(work: (database: HistoryDatabase) => Promise<T>): Promise<T> {
     const database = this.#database;
-    if (database === undefined) {
-      throw this.#failure ?? new HistoryUnavailableError("The history database is not open.");
-    }
+    if (database === undefined) throw this.#whyAway();
     try {
       return await work(database);
     } finally {

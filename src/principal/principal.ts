@@ -1,6 +1,6 @@
 /** The principal: its services, wired, started in order and stopped in reverse. */
 import type { ConsolaInstance } from "consola";
-import packageJson from "../../package.json" with { type: "json" };
+import { VERSION } from "../build-facts.ts";
 import { type Clock, systemClock } from "../clock.ts";
 import type { Config } from "../config.ts";
 import { Scheduler } from "../events/scheduler.ts";
@@ -210,7 +210,7 @@ export class Principal implements Service {
         join: access === undefined ? undefined : (sender, join) => access.join(sender, join),
         info: () => ({
           principal_id: this.id,
-          version: packageJson.version,
+          version: VERSION,
           pid: process.pid,
           started_at_ms: this.#startedAtMs,
           host: config.CDKTR_PRINCIPAL_HOST,
@@ -242,7 +242,7 @@ export class Principal implements Service {
       health: async () => {
         // It coordinates as long as its state can be read; a history that is away is no illness of it.
         const { queued } = await runs.counts();
-        return { principal_id: this.id, version: packageJson.version, queued, history: history.available };
+        return { principal_id: this.id, version: VERSION, queued, history: history.available };
       },
     });
     const scheduler = (options.scheduler ?? true) ? [this.#scheduler(clock, tagged("scheduler"))] : [];

@@ -85,6 +85,10 @@ const CAUSES: readonly [RegExp, (path: string, match: RegExpExecArray) => string
 /** Turns anything thrown while the database was opened or written into the typed error. */
 export function historyUnavailable(error: unknown, path: string): HistoryUnavailableError {
   if (error instanceof HistoryUnavailableError) return error;
+  if (error instanceof CdktrError) {
+    const hint = error.hint === undefined ? RETRIES : `${error.hint} ${RETRIES}`;
+    return new HistoryUnavailableError(error.message, { cause: error, hint });
+  }
   const text = errorMessage(error);
   for (const [pattern, describe, hint] of CAUSES) {
     const match = pattern.exec(text);

@@ -3,8 +3,7 @@
  * lines apart by itself: that is twice as fast as giving it rows, and the event loop does not wait for it.
  */
 import type { DuckDBConnection, DuckDBPreparedStatement } from "@duckdb/node-api";
-import type { Columns, StatusTable } from "./history-schema.ts";
-import { TABLES } from "./history-schema.ts";
+import { type StatusTable, TABLES } from "./history-schema.ts";
 import type { PendingStatus } from "./status-outbox.ts";
 
 /** Consecutive lines of a stream, encoded as they are published. A line of fewer than eight fields keeps its number and is not stored. */
@@ -38,7 +37,9 @@ const STATEMENT_LINES = 4_000;
 const STATEMENT_CHARACTERS = 1024 * 1024;
 
 const INSERT_LINES = `
-  INSERT INTO logstore
+  INSERT INTO logstore(
+    workflow_id, workflow_name, workflow_instance_id, task_name, task_instance_id, timestamp_ms, level, payload, agent_id, stream_id, seq
+  )
   SELECT
     field[1], field[2], field[3], field[4], field[5], coalesce(try_cast(field[6] AS BIGINT), 0), field[7],
     array_to_string(field[8:], chr(1)), $1, $2, seq
@@ -155,7 +156,7 @@ const INSERT_STATUSES: Readonly<Record<StatusTable, string>> = {
 
 /** A statement that inserts the rows of a JSON array. A value that does not fit its column becomes NULL: no row may block those after it. */
 function insertFromJson(table: StatusTable): string {
-  const columns: Columns = TABLES[table];
+  const columns = TABLES[table];
   const types = Object.entries(columns).map(([name, type]) => [name, type === "VARCHAR" ? type : "JSON"]);
   const values = Object.entries(columns).map(([name, type]) =>
     type === "VARCHAR" ? `r.${name}` : `try_cast(r.${name}->>'$' AS ${type})`,

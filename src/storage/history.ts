@@ -1,5 +1,6 @@
 /** The history database: one file that holds logs and statuses, one connection that writes, a few that read. */
 import { mkdirSync, statSync } from "node:fs";
+import { pruneBackups } from "../database-backups.ts";
 import { UnprocessableError } from "../errors.ts";
 import type {
   ListRuns,
@@ -10,13 +11,20 @@ import type {
   SearchLogs,
 } from "../protocol/messages.ts";
 import { IN_MEMORY, type OpenDatabase, openDatabase } from "./duckdb.ts";
+import { copyDatabase } from "./history-copy.ts";
 import { historyUnavailable, isDiskFull, isFatal, readError } from "./history-error.ts";
 import { exportTables, writeBackup } from "./history-export.ts";
 import { type LegacyLogQuery, queryLogLines, searchLogs } from "./history-logs.ts";
+import {
+  applyMigration,
+  HISTORY_MIGRATIONS,
+  type HistoryMigrations,
+  pendingMigration,
+} from "./history-migrations.ts";
 import { runQuery } from "./history-query.ts";
 import { HistoryReaders } from "./history-readers.ts";
 import { findRun, type HistoricRun, listRuns } from "./history-runs.ts";
-import { ensureSchema } from "./history-schema.ts";
+import { VIEWS } from "./history-schema.ts";
 import { type HistoryBatch, type HistoryCursors, HistoryWriter } from "./history-write.ts";
 
 /** Where the history is. */
@@ -27,6 +35,12 @@ export interface HistoryOptions {
   readonly filesDirectory: string;
   /** Where DuckDB puts what does not fit into memory. */
   readonly tempDirectory: string;
+  /** The schema; that of this cdktr by default. */
+  readonly migrations?: HistoryMigrations;
+  /** Told, in words, that an older schema is migrated, which may take its time. */
+  readonly say?: (what: string) => void;
+  /** Gives the copying up that comes before a migration. */
+  readonly signal?: AbortSignal;
 }
 
 /** How long an ordinary read may take, ms. */
@@ -55,22 +69,20 @@ export class HistoryDatabase {
   }
 
   /**
-   * Opens or makes the database.
+   * Opens or makes the database; one with an older schema is copied, then migrated.
    * @throws HistoryUnavailableError when it is locked, damaged, of a newer cdktr, or cannot be written
    */
   static async open(options: HistoryOptions): Promise<HistoryDatabase> {
     try {
       mkdirSync(options.filesDirectory, { recursive: true, mode: 0o700 });
-      const database = await openDatabase(options);
+      const database = await openMigrated(options);
       try {
-        await ensureSchema(database.connection, options.path);
         const history = new HistoryDatabase(options, database);
         const reader = await database.connection.runAndReadAll("SELECT count(*)::INTEGER FROM log_disorder");
         history.#disordered = reader.value(0, 0) !== 0;
         return history;
       } catch (error) {
-        database.connection.disconnectSync();
-        database.instance.closeSync();
+        shut(database);
         throw error;
       }
     } catch (error) {
@@ -195,8 +207,7 @@ export class HistoryDatabase {
     await this.#readers.close();
     // Apart from the event loop; closing finds little left to do then. What fails here is in the WAL file and read at the next start.
     if (!this.#broken) await this.#database.connection.run("CHECKPOINT").catch(() => {});
-    this.#database.connection.disconnectSync();
-    this.#database.instance.closeSync();
+    shut(this.#database);
   }
 
   async #read<T>(
@@ -227,6 +238,44 @@ function noRoom(cause: unknown, path: string): UnprocessableError {
     cause,
     hint: "Free space there, or set CDKTR_APP_DATA_DIRECTORY to a directory on another disk.",
   });
+}
+
+/**
+ * Opens a database that has the present schema, or has got it by now. What is interrupted in between begins again with the next
+ * call: there is a copy then, or none yet, and the schema is the old one or the new one.
+ */
+async function openMigrated(options: HistoryOptions): Promise<OpenDatabase> {
+  const { path, migrations = HISTORY_MIGRATIONS, say } = options;
+  let database: OpenDatabase | undefined = await openDatabase(options);
+  try {
+    const pending = await pendingMigration(database.connection, path, migrations);
+    if (pending === null) return database;
+    let backup: string | null = null;
+    if (!pending.isNew && path !== IN_MEMORY) {
+      // Everything in the one file, and nobody at it.
+      await database.connection.run("CHECKPOINT");
+      shut(database);
+      database = undefined;
+      backup = await copyDatabase(path, say, options.signal);
+      database = await openDatabase(options);
+    }
+    await applyMigration(database.connection, pending, VIEWS, backup);
+    if (backup !== null) {
+      pruneBackups(path);
+      say?.(
+        `${path}: schema ${pending.version} became ${migrations.length} (${pending.steps.map(({ what }) => what).join("; ")}). What it was before is in ${backup}.`,
+      );
+    }
+    return database;
+  } catch (error) {
+    if (database !== undefined) shut(database);
+    throw error;
+  }
+}
+
+function shut({ connection, instance }: OpenDatabase): void {
+  connection.disconnectSync();
+  instance.closeSync();
 }
 
 /** Never opens the file: closing it again would give up DuckDB's lock on it. */

@@ -1,13 +1,12 @@
 /** The schema of the operational state in sqlite, and how an older one becomes the present one. */
-import type { Database } from "bun:sqlite";
-import { CdktrError } from "../errors.ts";
+import type { SqliteMigrations } from "../sqlite-migrations.ts";
 
-/**
- * Step n makes version n + 1 out of version n. A step that was released is never edited: append another.
- */
-const MIGRATIONS: readonly ((database: Database) => void)[] = [
-  (database) => {
-    database.run(`
+/** `state.db`, from its first version on. */
+export const STATE_MIGRATIONS: SqliteMigrations = [
+  {
+    what: "runs, attempts, agents, schedules and the outbox of statuses",
+    apply(database) {
+      database.run(`
       CREATE TABLE runs (
         seq INTEGER PRIMARY KEY AUTOINCREMENT,
         workflow_instance_id TEXT NOT NULL UNIQUE,
@@ -136,39 +135,22 @@ const MIGRATIONS: readonly ((database: Database) => void)[] = [
         row TEXT NOT NULL
       ) STRICT;
     `);
-    // The history remembers the last id it took. A data directory made anew must not begin below it.
-    database.run("INSERT INTO sqlite_sequence (name, seq) VALUES ('status_outbox', ?)", [Date.now() * 1000]);
+      // The history remembers the last id it took. A data directory made anew must not begin below it.
+      database.run("INSERT INTO sqlite_sequence (name, seq) VALUES ('status_outbox', ?)", [
+        Date.now() * 1000,
+      ]);
+    },
   },
-  (database) => {
-    database.run(`
+  {
+    what: "which key registered an agent",
+    apply(database) {
+      database.run(`
       CREATE TABLE agent_keys (
         agent_id TEXT PRIMARY KEY,
         public_key TEXT NOT NULL,
         bound_at_ms INTEGER NOT NULL
       ) STRICT, WITHOUT ROWID;
     `);
+    },
   },
 ];
-
-/** The version that this program writes. */
-export const SCHEMA_VERSION = MIGRATIONS.length;
-
-/**
- * Brings a database to the present schema, in one transaction.
- * @throws CdktrError when it was written by a newer cdktr
- */
-export function migrate(database: Database): void {
-  const version =
-    database.query<{ user_version: number }, []>("PRAGMA user_version").get()?.user_version ?? 0;
-  if (version > SCHEMA_VERSION) {
-    throw new CdktrError(
-      `${database.filename} was written by a newer cdktr (schema ${version}; this one knows ${SCHEMA_VERSION}).`,
-      { hint: "Use that version again, or give this one another CDKTR_APP_DATA_DIRECTORY." },
-    );
-  }
-  if (version === SCHEMA_VERSION) return;
-  database.transaction(() => {
-    for (const step of MIGRATIONS.slice(version)) step(database);
-    database.run(`PRAGMA user_version = ${SCHEMA_VERSION}`);
-  })();
-}

@@ -4,7 +4,6 @@ import {
   chmodSync,
   closeSync,
   existsSync,
-  fsyncSync,
   mkdirSync,
   openSync,
   readFileSync,
@@ -15,7 +14,9 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import type { ConsolaInstance } from "consola";
+import { sync } from "../database-backups.ts";
 import { CdktrError, errorMessage } from "../errors.ts";
+import { migrateSqlite, type SqliteMigrations } from "../sqlite-migrations.ts";
 import { GroupCommit, type TransactionControl } from "./group-commit.ts";
 import {
   DataDirectoryInUseError,
@@ -24,7 +25,7 @@ import {
   StoreUnavailableError,
   type UnitOfWork,
 } from "./operational.ts";
-import { migrate } from "./operational-schema.ts";
+import { STATE_MIGRATIONS } from "./operational-schema.ts";
 import { SqliteOperationalTx } from "./operational-sqlite-tx.ts";
 import { SqliteStatusOutbox } from "./status-outbox.ts";
 
@@ -33,6 +34,8 @@ export interface SqliteStoreOptions {
   /** The data directory; made when it is missing. */
   readonly directory: string;
   readonly log: ConsolaInstance;
+  /** The schema; that of this cdktr by default. */
+  readonly migrations?: SqliteMigrations;
 }
 
 /**
@@ -80,7 +83,8 @@ export class SqliteOperationalStore implements OperationalStore {
   /**
    * Opens the state, making or migrating it as needed.
    * @throws DataDirectoryInUseError when another principal has it open
-   * @throws CdktrError when it cannot be opened, is corrupt, or was written by a newer cdktr
+   * @throws NewerSchemaError when it was written by a newer cdktr
+   * @throws CdktrError when it cannot be opened or copied, or is corrupt
    */
   async start(): Promise<void> {
     makePrivateDirectory(this.#options.directory);
@@ -236,7 +240,8 @@ export class SqliteOperationalStore implements OperationalStore {
       database.run("PRAGMA busy_timeout = 0");
       database.run("BEGIN IMMEDIATE");
       database.run("COMMIT");
-      migrate(database);
+      migrateSqlite(database, this.#options.migrations ?? STATE_MIGRATIONS, this.#options.log);
+      keepStatusIdsRising(database);
       chmodSync(this.path, 0o600);
       writeFileSync(owner, `${process.pid}\n`, { mode: 0o600 });
       this.#file = identityOf(this.path) ?? "";
@@ -293,12 +298,16 @@ function identityOf(path: string): string | null {
   }
 }
 
-function sync(path: string): void {
-  const descriptor = openSync(path, "r");
+/**
+ * The history remembers the last id it took and passes over those below. A state that is new, or that was put back from a
+ * copy, must not begin there: ids count from the time of the start, in µs.
+ */
+function keepStatusIdsRising(database: Database): void {
+  const least = Date.now() * 1000;
   try {
-    fsyncSync(descriptor);
-  } finally {
-    closeSync(descriptor);
+    database.run("UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = 'status_outbox'", [least]);
+  } catch {
+    // The disk takes nothing: reading works on, and the next start tries again.
   }
 }
 

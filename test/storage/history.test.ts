@@ -302,7 +302,7 @@ describe("opening", () => {
       filesDirectory: directory.at("files"),
       tempDirectory: directory.at("temp"),
     });
-    await raw.connection.run("INSERT INTO schema_version VALUES (99, 0)");
+    await raw.connection.run("INSERT INTO schema_version(version, applied_at_ms) VALUES (99, 0)");
     raw.connection.disconnectSync();
     raw.instance.closeSync();
     const error = await failure(openHistory(directory));

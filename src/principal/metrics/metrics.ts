@@ -1,5 +1,5 @@
 /** What the principal counts of its own work, and the page on which a scraper finds it. */
-import packageJson from "../../../package.json" with { type: "json" };
+import { VERSION } from "../../build-facts.ts";
 import type { AgentSummary } from "../../protocol/messages.ts";
 import type { RunStatus } from "../../workflow/status.ts";
 import type { HeldLogs } from "../historian.ts";
@@ -52,9 +52,7 @@ export class Metrics {
     const history = sources.history();
     const logs = sources.logs();
     const page = new Exposition();
-    page.gauge("cdktr_build_info", "The version, as a label; always 1.", [
-      [{ version: packageJson.version }, 1],
-    ]);
+    page.gauge("cdktr_build_info", "The version, as a label; always 1.", [[{ version: VERSION }, 1]]);
     page.gauge(
       "cdktr_start_time_seconds",
       "When the principal started, since 1970.",

@@ -1,0 +1,233 @@
+/**
+ * How the schema of the history database gets from any older version to the present one: forward only, by a table of steps, in
+ * one transaction. The table `schema_version` says how far it has come.
+ */
+import type { DuckDBConnection } from "@duckdb/node-api";
+import { VERSION } from "../build-facts.ts";
+import { newerSchema, type SchemaChange } from "../newer-schema.ts";
+import { RUN_STATUSES } from "../workflow/status.ts";
+import { quoteText } from "./duckdb.ts";
+import { HistoryUnavailableError } from "./history-error.ts";
+
+/** The documented tables. */
+export type Table = "logstore" | "workflow_run_status" | "task_run_status";
+
+/** Columns of a table in order: name → type. */
+export type Columns = Readonly<Record<string, string>>;
+
+/** A step from one version of the schema to the next. */
+export interface HistoryMigration {
+  /** What it does, for the log. */
+  readonly what: string;
+  /** Done first. */
+  readonly before?: (connection: DuckDBConnection) => Promise<unknown>;
+  /** Columns at the end of a table; rows that are there have NULL in them. The views follow by themselves. */
+  readonly adds?: Readonly<Partial<Record<Table, Columns>>>;
+  /** Done after that. */
+  readonly after?: (connection: DuckDBConnection) => Promise<unknown>;
+}
+
+/** Step n makes version n + 1 out of version n. A step that was released is never edited: append another. */
+export type HistoryMigrations = readonly HistoryMigration[];
+
+const LOGSTORE: Columns = {
+  workflow_id: "VARCHAR",
+  workflow_name: "VARCHAR",
+  workflow_instance_id: "VARCHAR",
+  task_name: "VARCHAR",
+  task_instance_id: "VARCHAR",
+  timestamp_ms: "BIGINT",
+  level: "VARCHAR",
+  payload: "VARCHAR",
+  agent_id: "VARCHAR",
+  stream_id: "VARCHAR",
+  seq: "BIGINT",
+};
+
+const WORKFLOW_RUN_STATUS: Columns = {
+  workflow_id: "VARCHAR",
+  workflow_instance_id: "VARCHAR",
+  status: "RunStatus",
+  timestamp_ms: "BIGINT",
+  workflow_name: "VARCHAR",
+  trigger: "VARCHAR",
+  attempt: "INTEGER",
+  agent_id: "VARCHAR",
+  scheduled_time_ms: "BIGINT",
+  created_at_ms: "BIGINT",
+  params: "VARCHAR",
+  error: "VARCHAR",
+  retry_of: "VARCHAR",
+};
+
+const TASK_RUN_STATUS: Columns = {
+  task_id: "VARCHAR",
+  task_instance_id: "VARCHAR",
+  workflow_instance_id: "VARCHAR",
+  status: "RunStatus",
+  timestamp_ms: "BIGINT",
+  workflow_id: "VARCHAR",
+  task_name: "VARCHAR",
+  attempt: "INTEGER",
+  task_attempt: "INTEGER",
+  agent_id: "VARCHAR",
+  exit_code: "INTEGER",
+  signal: "VARCHAR",
+  error: "VARCHAR",
+  cpu_ms: "DOUBLE",
+  max_rss_kb: "BIGINT",
+};
+
+/** The history, from its first version on. */
+export const HISTORY_MIGRATIONS: HistoryMigrations = [
+  {
+    what: "logs and statuses",
+    before: ensureStatusType,
+    adds: {
+      logstore: LOGSTORE,
+      workflow_run_status: WORKFLOW_RUN_STATUS,
+      task_run_status: TASK_RUN_STATUS,
+    },
+    async after(connection) {
+      // How far each source of rows has been taken in: 'log' is by stream, 'outbox' the status rows.
+      await connection.run(
+        "CREATE TABLE IF NOT EXISTS ingest_cursor(kind VARCHAR, id VARCHAR, position BIGINT, updated_ms BIGINT)",
+      );
+      // Task runs whose lines carry times that go back; their lines are ordered by insertion.
+      await connection.run("CREATE TABLE IF NOT EXISTS log_disorder(task_instance_id VARCHAR)");
+      await connection.run(
+        "CREATE TABLE IF NOT EXISTS schema_version(version INTEGER, applied_at_ms BIGINT)",
+      );
+    },
+  },
+];
+
+/** A schema that is older than the present one. */
+export interface PendingMigration {
+  /** The version it has; 0 when no cdktr has made one. */
+  readonly version: number;
+  /** There is nothing in the database, so nothing to copy. */
+  readonly isNew: boolean;
+  readonly steps: HistoryMigrations;
+}
+
+/**
+ * What is to be done to a database; null when it has the present schema.
+ * @throws HistoryUnavailableError when a newer cdktr wrote the database
+ */
+export async function pendingMigration(
+  connection: DuckDBConnection,
+  path: string,
+  migrations: HistoryMigrations,
+): Promise<PendingMigration | null> {
+  const version = await readVersion(connection);
+  if (version > migrations.length) {
+    const changes = await readChanges(connection);
+    const { message, hint } = newerSchema(path, migrations.length, version, changes);
+    throw new HistoryUnavailableError(message, {
+      hint: `${hint} Until then everything else goes on, and nothing is lost: what belongs into the history waits.`,
+    });
+  }
+  if (version === migrations.length) return null;
+  const tables = await connection.runAndReadAll("SELECT count(*)::INTEGER FROM duckdb_tables()");
+  return { version, isNew: tables.value(0, 0) === 0, steps: migrations.slice(version) };
+}
+
+/**
+ * Does it, in one transaction.
+ * @param views the documented views, made anew
+ * @param backup the copy that was made before, or null
+ * @throws what DuckDB throws; nothing is changed then
+ */
+export async function applyMigration(
+  connection: DuckDBConnection,
+  { version, steps }: PendingMigration,
+  views: Readonly<Record<string, string>>,
+  backup: string | null,
+): Promise<void> {
+  await connection.run("BEGIN TRANSACTION");
+  try {
+    for (const step of steps) {
+      await step.before?.(connection);
+      for (const [table, columns] of Object.entries(step.adds ?? {})) {
+        await ensureTable(connection, table, columns);
+      }
+      await step.after?.(connection);
+    }
+    for (const [view, definition] of Object.entries(views)) {
+      await connection.run(`CREATE OR REPLACE VIEW ${view} AS ${definition}`);
+    }
+    for (const column of ["cdktr", "backup"]) {
+      await connection.run(`ALTER TABLE schema_version ADD COLUMN IF NOT EXISTS ${column} VARCHAR`);
+    }
+    await connection.run("INSERT INTO schema_version VALUES ($1, $2, $3, $4)", [
+      version + steps.length,
+      BigInt(Date.now()),
+      VERSION,
+      backup,
+    ]);
+    await connection.run("COMMIT");
+  } catch (error) {
+    await connection.run("ROLLBACK").catch(() => {});
+    throw error;
+  }
+}
+
+async function readVersion(connection: DuckDBConnection): Promise<number> {
+  const known = await connection.runAndReadAll(
+    "SELECT count(*)::INTEGER FROM duckdb_tables() WHERE table_name = 'schema_version' AND database_name = current_database()",
+  );
+  if (known.value(0, 0) === 0) return 0;
+  const reader = await connection.runAndReadAll("SELECT max(version)::INTEGER FROM schema_version");
+  return Number(reader.value(0, 0) ?? 0);
+}
+
+async function readChanges(connection: DuckDBConnection): Promise<SchemaChange[]> {
+  try {
+    const reader = await connection.runAndReadAll(
+      "SELECT version, cdktr, backup FROM schema_version ORDER BY version, applied_at_ms",
+    );
+    const text = (value: unknown) => (typeof value === "string" ? value : null);
+    return reader.getRows().map(([version, cdktr, backup]) => ({
+      version: Number(version),
+      cdktr: text(cdktr),
+      backup: text(backup),
+    }));
+  } catch {
+    // It keeps that in another way.
+    return [];
+  }
+}
+
+/** Makes the enum, or widens one that an older writer made: its columns become text and then the new type. */
+async function ensureStatusType(connection: DuckDBConnection): Promise<void> {
+  const create = `CREATE TYPE RunStatus AS ENUM (${RUN_STATUSES.map(quoteText).join(", ")})`;
+  const found = await connection.runAndReadAll(
+    "SELECT count(*)::INTEGER FROM duckdb_types() WHERE type_name = 'RunStatus' AND database_name = current_database()",
+  );
+  if (found.value(0, 0) === 0) {
+    await connection.run(create);
+    return;
+  }
+  const columns = await connection.runAndReadAll(
+    `SELECT table_name, column_name FROM duckdb_columns() c JOIN duckdb_tables() t USING (table_oid, database_name, table_name)
+     WHERE database_name = current_database() AND c.data_type LIKE 'ENUM(%' AND c.column_name = 'status'`,
+  );
+  const affected = columns.getRows().map(([table, column]) => [String(table), String(column)] as const);
+  for (const [table, column] of affected) {
+    await connection.run(`ALTER TABLE ${table} ALTER ${column} TYPE VARCHAR`);
+  }
+  await connection.run("DROP TYPE RunStatus");
+  await connection.run(create);
+  for (const [table, column] of affected) {
+    await connection.run(`ALTER TABLE ${table} ALTER ${column} TYPE RunStatus`);
+  }
+}
+
+async function ensureTable(connection: DuckDBConnection, table: string, columns: Columns): Promise<void> {
+  const definitions = Object.entries(columns).map(([name, type]) => `${name} ${type}`);
+  await connection.run(`CREATE TABLE IF NOT EXISTS ${table}(${definitions.join(", ")})`);
+  for (const definition of definitions) {
+    await connection.run(`ALTER TABLE ${table} ADD COLUMN IF NOT EXISTS ${definition}`);
+  }
+}
