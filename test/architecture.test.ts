@@ -2,7 +2,7 @@ import { describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { allImports, cycles, importsOf, reachable } from "./architecture/imports.ts";
-import { agentReachesHistory, wrongDirections } from "./architecture/rooms.ts";
+import { agentReachesHistory, foldersInRooms, wrongDirections } from "./architecture/rooms.ts";
 
 const ROOT = join(import.meta.dir, "..");
 
@@ -34,6 +34,13 @@ describe("the rooms of src/", () => {
 
   test("no file imports itself through others", () => {
     const found = cycles(imports).map((cycle) =>
+      cycle.map((step) => `${step.from}:${step.line} → ${step.to}`).join("\n"),
+    );
+    expect(found).toEqual([]);
+  });
+
+  test("the folders inside a room do not import each other in a circle", () => {
+    const found = cycles(foldersInRooms(imports)).map((cycle) =>
       cycle.map((step) => `${step.from}:${step.line} → ${step.to}`).join("\n"),
     );
     expect(found).toEqual([]);
@@ -82,6 +89,19 @@ describe("the checks themselves", () => {
     expect(wrong).toEqual([
       "src/workflow/model.ts:5 imports src/protocol/verbs.ts, but workflow may not import protocol",
       "src/agent/agent.ts:1 imports src/principal/principal.ts, but agent may not import principal",
+    ]);
+  });
+
+  test("two folders of a room that import each other are found", () => {
+    const files = read({
+      "src/tui/keys/a.ts": 'import "../views/b.ts";\n',
+      "src/tui/views/b.ts": 'import "../state.ts";\n',
+      "src/tui/views/c.ts": '\nimport "../keys/d.ts";\n',
+      "src/tui/state.ts": 'import "./views/c.ts";\n',
+    });
+    expect(cycles(foldersInRooms(files)).flat()).toMatchObject([
+      { from: "src/tui/keys/a.ts", to: "src/tui/views" },
+      { from: "src/tui/views/c.ts", line: 2, to: "src/tui/keys" },
     ]);
   });
 

@@ -71,16 +71,16 @@ export function chain(target: string, reached: ReadonlyMap<string, Import | null
 export function cycles(imports: ReadonlyMap<string, readonly Import[]>): Import[][] {
   const found: Import[][] = [];
   const state = new Map<string, "open" | "done">();
-  const path: Import[] = [];
+  const path: { readonly key: string; readonly step: Import }[] = [];
   const visit = (file: string): void => {
     state.set(file, "open");
     for (const step of imports.get(file) ?? []) {
       if (!imports.has(step.to)) continue;
       if (state.get(step.to) === "open") {
-        const begin = path.findIndex((earlier) => earlier.from === step.to);
-        found.push([...(begin === -1 ? [] : path.slice(begin)), step]);
+        const begin = path.findIndex(({ key }) => key === step.to);
+        found.push([...(begin === -1 ? [] : path.slice(begin)).map((earlier) => earlier.step), step]);
       } else if (!state.has(step.to)) {
-        path.push(step);
+        path.push({ key: file, step });
         visit(step.to);
         path.pop();
       }

@@ -71,6 +71,32 @@ export function wrongDirections(imports: ReadonlyMap<string, readonly Import[]>)
   return wrong;
 }
 
+/**
+ * The folders of each room as if each were a file: `src/tui/views/log.ts` counts as `src/tui/views`. What lies in the room itself
+ * is left out: it is either what the folders stand on or what puts them together.
+ */
+export function foldersInRooms(imports: ReadonlyMap<string, readonly Import[]>): Map<string, Import[]> {
+  const folders = new Map<string, Import[]>();
+  for (const [path, steps] of imports) {
+    const from = folderOf(path);
+    if (from === undefined) continue;
+    const found = folders.get(from) ?? [];
+    folders.set(from, found);
+    for (const step of steps) {
+      const to = folderOf(step.to);
+      if (to !== undefined && to !== from && roomOf(path) === roomOf(step.to)) {
+        found.push({ ...step, from: path, to });
+      }
+    }
+  }
+  return folders;
+}
+
+function folderOf(path: string): string | undefined {
+  const parts = path.split("/");
+  return parts.length > 3 ? parts.slice(0, 3).join("/") : undefined;
+}
+
 /** How the agent reaches the history or DuckDB, when it does. */
 export function agentReachesHistory(imports: ReadonlyMap<string, readonly Import[]>): string[] {
   const agent = [...imports.keys()].filter((path) => roomOf(path) === "agent");

@@ -1,8 +1,8 @@
 /** Keys that work on every page. */
 
-import { hostAndPort } from "../../zmq/endpoint.ts";
 import type { Effects } from "../effects.ts";
 import { activeList, closePage, currentPage, listState, showPane, showTab } from "../navigation.ts";
+import { choosePrincipal } from "../overlays/ask.ts";
 import { newEditor } from "../overlays/line-editor.ts";
 import { RUN_PANES, type State, TABS, WORKFLOW_PANES } from "../state.ts";
 import type { Binding } from "./binding.ts";
@@ -32,20 +32,6 @@ function back(state: State): boolean {
     return true;
   }
   return closePage(state);
-}
-
-/** Asks which principal to show. */
-export function choosePrincipal(state: State): void {
-  state.overlay = {
-    kind: "menu",
-    purpose: "principal",
-    title: "Principals",
-    items: state.principals.map(({ name, host, port }, i) => {
-      const address = hostAndPort(host, port);
-      return { id: String(i), label: name === address ? address : `${name}  ${address}` };
-    }),
-    index: state.principal,
-  };
 }
 
 export const globalKeys: readonly Binding[] = [

@@ -2,6 +2,7 @@
 
 import { RUN_TRANSITIONS } from "../../workflow/run-state.ts";
 import { isTerminal } from "../../workflow/status.ts";
+import { hostAndPort } from "../../zmq/endpoint.ts";
 import type { State } from "../state.ts";
 import { addToast } from "../toast.ts";
 import { newEditor } from "./line-editor.ts";
@@ -84,5 +85,19 @@ export function askDrain(state: State, agentId: string): void {
     title: "Drain this agent?",
     lines: [agentId, "It finishes what runs and takes nothing new until it is started again."],
     action: { kind: "drain", agentId },
+  };
+}
+
+/** Asks which principal to show. */
+export function choosePrincipal(state: State): void {
+  state.overlay = {
+    kind: "menu",
+    purpose: "principal",
+    title: "Principals",
+    items: state.principals.map(({ name, host, port }, i) => {
+      const address = hostAndPort(host, port);
+      return { id: String(i), label: name === address ? address : `${name}  ${address}` };
+    }),
+    index: state.principal,
   };
 }

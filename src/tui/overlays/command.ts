@@ -2,12 +2,11 @@
 
 import { hostAndPort } from "../../zmq/endpoint.ts";
 import type { Effects } from "../effects.ts";
-import { choosePrincipal } from "../keys/global-keys.ts";
 import { jumpToTime, parseMoment } from "../logs/log-view.ts";
 import { openPage, openRun } from "../navigation.ts";
 import type { State } from "../state.ts";
 import { addToast } from "../toast.ts";
-import { askCancel, askRetry, askTrigger } from "./ask.ts";
+import { askCancel, askRetry, askTrigger, choosePrincipal } from "./ask.ts";
 
 interface Command {
   readonly names: readonly [string, ...string[]];

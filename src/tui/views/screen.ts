@@ -1,6 +1,5 @@
 /** The whole screen for a state: header, tabs, page, footer, and what lies over them. */
 import { currentPage } from "../navigation.ts";
-import { drawOverlay } from "../overlays/draw.ts";
 import { Canvas, type Region } from "../screen/canvas.ts";
 import { DIM } from "../screen/style.ts";
 import type { State } from "../state.ts";
@@ -8,6 +7,7 @@ import { drawActivity } from "./activity.ts";
 import { drawAgents } from "./agents.ts";
 import { drawFooter, drawHeader, drawLost, drawTabs, drawToasts, drawTooSmall } from "./chrome.ts";
 import { drawLog } from "./log.ts";
+import { drawOverlay } from "./overlay.ts";
 import { drawRun } from "./run.ts";
 import { drawRunTable } from "./run-list.ts";
 import { drawWorkflow } from "./workflow.ts";

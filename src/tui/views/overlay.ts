@@ -1,13 +1,13 @@
 /** How overlays look. */
 import { groupsFor } from "../keys/bindings.ts";
+import { COMMANDS, completions } from "../overlays/command.ts";
+import type { LineEditor } from "../overlays/line-editor.ts";
+import type { Overlay } from "../overlays/overlay.ts";
 import type { Region, Span } from "../screen/canvas.ts";
 import { BOLD, CYAN, DIM, INVERSE, PLAIN, RED, type Style, YELLOW } from "../screen/style.ts";
 import { fit, pad, width, wrapWords } from "../screen/text.ts";
 import type { State } from "../state.ts";
-import { drawLines } from "../views/lines.ts";
-import { COMMANDS, completions } from "./command.ts";
-import type { LineEditor } from "./line-editor.ts";
-import type { Overlay } from "./overlay.ts";
+import { drawLines } from "./lines.ts";
 
 /** Draws the overlay over `screen`; its last row is the footer's. */
 export function drawOverlay(screen: Region, state: State, overlay: Overlay): void {
