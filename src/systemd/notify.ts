@@ -11,8 +11,8 @@ const MSG_NOSIGNAL = 0x4000;
 const PATH_BYTES = 108;
 /** Pings in the time within which systemd wants one: one may be late. */
 const PINGS = 3;
-/** Between two looks at what the service says of itself, when no watchdog wants to hear more often, ms. */
-const STATUS_MS = 5000;
+/** Between two looks at what the service says of itself, ms. */
+const STATUS_MS = 1000;
 /** How much longer each message of a service that takes its time to end lets it live, ms; several come in that time. */
 const EXTENSION_MS = 30_000;
 
@@ -28,7 +28,8 @@ type Environment = Record<string, string | undefined>;
 export class Supervisor {
   readonly #address: Buffer | undefined;
   readonly #watchdogMs: number | undefined;
-  #timer: Timer | undefined;
+  #pings: Timer | undefined;
+  #looks: Timer | undefined;
   #extending: Timer | undefined;
   #stopping = false;
   #said = "";
@@ -55,23 +56,23 @@ export class Supervisor {
     this.#said = oneLine(describe());
     this.#send(`READY=1\nSTATUS=${this.#said}`);
     if (this.#address === undefined) return;
+    this.#looks = setInterval(() => {
+      if (!this.#stopping) this.status(describe());
+    }, STATUS_MS);
+    if (this.#watchdogMs === undefined) return;
     let looking = false;
     const look = async () => {
       if (looking) return;
       looking = true;
       try {
-        if (!this.#stopping) this.status(describe());
-        if (this.#watchdogMs !== undefined && (this.#stopping || (await isWell()))) this.#send("WATCHDOG=1");
+        if (this.#stopping || (await isWell())) this.#send("WATCHDOG=1");
       } catch {
         // Not well: whether that lasts too long is for systemd to say.
       } finally {
         looking = false;
       }
     };
-    this.#timer = setInterval(
-      look,
-      Math.min(STATUS_MS, Math.max(1, (this.#watchdogMs ?? STATUS_MS) / PINGS)),
-    );
+    this.#pings = setInterval(look, Math.max(1, this.#watchdogMs / PINGS));
     void look();
   }
 
@@ -106,7 +107,8 @@ export class Supervisor {
 
   /** Ends the pings. */
   close(): void {
-    clearInterval(this.#timer);
+    clearInterval(this.#pings);
+    clearInterval(this.#looks);
     clearInterval(this.#extending);
   }
 

@@ -49,6 +49,11 @@ export function stateDirectoryName(runAs: string): string {
   return runAs === DEFAULT_USER ? "cdktr" : `cdktr-${runAs}`;
 }
 
+/** Where a service of the host keeps its data. */
+export function stateDirectory(runAs: string): string {
+  return `/var/lib/${stateDirectoryName(runAs)}`;
+}
+
 /** Every service that there may be: one of each role, and the named agents whose units are installed. */
 export function knownServices(user: boolean, home: string): ServiceId[] {
   return ROLES.flatMap((role) => [

@@ -1,5 +1,12 @@
 /** The units that make cdktr a service. Each line that is a decision says why in the unit itself: the operator reads it there. */
-import { type Role, type ServiceId, serviceName, stateDirectoryName, unitName } from "./service-id.ts";
+import {
+  type Role,
+  type ServiceId,
+  serviceName,
+  stateDirectory,
+  stateDirectoryName,
+  unitName,
+} from "./service-id.ts";
 import { sealed } from "./unit-file.ts";
 
 /** From this version on systemd can lengthen the pauses between restarts. */
@@ -71,7 +78,7 @@ const PRINCIPAL_HINT = `# Where the principal is:
 const SETTINGS_HINTS: Readonly<Record<Role, string>> = {
   principal: `# The address to listen on, and the workflow files:
 #CDKTR_PRINCIPAL_HOST=127.0.0.1
-#CDKTR_WORKFLOW_DIR=/srv/workflows
+#CDKTR_WORKFLOW_DIR=/etc/cdktr/workflows
 `,
   agent: `${PRINCIPAL_HINT}# How long its runs may take to finish when it is stopped, seconds:
 #CDKTR_AGENT_STOP_GRACE_S=900
@@ -98,7 +105,8 @@ function order({ role, user }: UnitOptions): string {
   ].join("\n");
 }
 
-function ownership({ user, runAs }: UnitOptions): string {
+function ownership(options: UnitOptions): string {
+  const { user, runAs } = options;
   if (user) return "";
   const state = stateDirectoryName(runAs);
   return `
@@ -109,6 +117,21 @@ StateDirectoryMode=0700
 CacheDirectory=${state}
 CacheDirectoryMode=0700
 Environment=CDKTR_APP_DATA_DIRECTORY=%S/${state} CDKTR_CACHE_DIRECTORY=%C/${state}
+${workflows(options)}`;
+}
+
+/** The directory of workflow files that comes with the unit; undefined when there is none, since the operator has named a directory. */
+export function ownWorkflows({ role, user, directory, runAs }: UnitOptions): string | undefined {
+  return role === "principal" && !user && directory === stateDirectory(runAs)
+    ? "/etc/cdktr/workflows"
+    : undefined;
+}
+
+function workflows(options: UnitOptions): string {
+  if (ownWorkflows(options) === undefined) return "";
+  return `# The workflow files are root's, and it only reads them. CDKTR_WORKFLOW_DIR among the settings names another directory.
+ConfigurationDirectory=cdktr/workflows
+Environment=CDKTR_WORKFLOW_DIR=%E/cdktr/workflows
 `;
 }
 

@@ -14,11 +14,12 @@ import {
 import {
   DEFAULT_USER,
   environmentPath,
+  stateDirectory,
   stateDirectoryName,
   unitName,
   unitPath,
 } from "../../systemd/service-id.ts";
-import { environmentText, type UnitOptions, unitText } from "../../systemd/unit.ts";
+import { environmentText, ownWorkflows, type UnitOptions, unitText } from "../../systemd/unit.ts";
 import { differences, dropIns, isEdited, readUnit } from "../../systemd/unit-file.ts";
 import { command } from "../support/command.ts";
 import { joinTokenOf } from "../support/join-token.ts";
@@ -92,7 +93,7 @@ export default command({
       ...service,
       program: args.program === undefined ? selfCommand() : [resolve(args.program)],
       args: args._.slice(1),
-      directory: resolve(args.directory ?? (user ? "." : `/var/lib/${stateDirectoryName(runAs)}`)),
+      directory: resolve(args.directory ?? (user ? "." : stateDirectory(runAs))),
       runAs,
       environmentFile: environmentPath(service, homedir()),
       ...(version === undefined ? {} : { systemdVersion: version }),
@@ -141,7 +142,10 @@ async function install(options: UnitOptions, token: string | undefined, force: b
   if (score !== undefined) {
     say(`Security: ${score} ('systemd-analyze security': 0 is closed to everything, 10 open to everything)`);
   }
-  if (role === "principal") tellOfKeys(options);
+  if (role === "principal") {
+    say(`Workflows: ${workflowDirectory(options)}`);
+    tellOfKeys(options);
+  }
   const named = options.name === undefined ? "" : ` --name ${options.name}`;
   say(`It comes back after a reboot: 'cdktr service status ${role}${named}${user ? " --user" : ""}'.`);
   if (user && !existsSync(`/var/lib/systemd/linger/${Bun.env.USER ?? ""}`))
@@ -196,8 +200,15 @@ function start(options: UnitOptions, isInstalled: boolean): void {
 function prepareUser({ runAs, program }: UnitOptions): void {
   const known = Bun.spawnSync(["getent", "passwd", runAs], { stdout: "ignore", stderr: "ignore" });
   if (known.exitCode !== 0) {
-    const home = `/var/lib/${stateDirectoryName(runAs)}`;
-    runTool(["useradd", "--system", "--home-dir", home, "--shell", "/usr/sbin/nologin", runAs]);
+    runTool([
+      "useradd",
+      "--system",
+      "--home-dir",
+      stateDirectory(runAs),
+      "--shell",
+      "/usr/sbin/nologin",
+      runAs,
+    ]);
     say(`User:     ${runAs} (made)`);
   }
   for (const file of program) {
@@ -252,13 +263,26 @@ function stateDirectories(runAs: string): {
   CDKTR_APP_DATA_DIRECTORY: string;
   CDKTR_CACHE_DIRECTORY: string;
 } {
-  const state = stateDirectoryName(runAs);
-  return { CDKTR_APP_DATA_DIRECTORY: `/var/lib/${state}`, CDKTR_CACHE_DIRECTORY: `/var/cache/${state}` };
+  return {
+    CDKTR_APP_DATA_DIRECTORY: stateDirectory(runAs),
+    CDKTR_CACHE_DIRECTORY: `/var/cache/${stateDirectoryName(runAs)}`,
+  };
 }
 
 /** What the file with its settings says. */
 function serviceSettings({ environmentFile }: UnitOptions): Record<string, string | undefined> {
   return parseEnv(readFileSync(environmentFile, "utf8")) as Record<string, string | undefined>;
+}
+
+/** Where the principal looks for workflow files. */
+function workflowDirectory(options: UnitOptions): string {
+  const { args, directory } = options;
+  const flag = args.findIndex((arg) => arg === "--workflow-dir" || arg.startsWith("--workflow-dir="));
+  const given = flag === -1 ? undefined : (args[flag]?.split("=")[1] ?? args[flag + 1]);
+  return resolve(
+    directory,
+    given ?? serviceSettings(options).CDKTR_WORKFLOW_DIR ?? ownWorkflows(options) ?? "workflows",
+  );
 }
 
 /** What there is to do before agents of other hosts can reach it. */

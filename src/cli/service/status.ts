@@ -88,7 +88,11 @@ function table(states: readonly ServiceState[]): string[] {
       },
       { title: "AT BOOT", value: ({ enabled }) => (enabled === "" ? "" : enabled) },
       { title: "PID", value: ({ pid }) => (pid === null ? "" : String(pid)), align: "right" },
-      { title: "RESTARTS", value: ({ restarts }) => String(restarts), align: "right" },
+      {
+        title: "RESTARTS",
+        value: ({ enabled, restarts }) => (enabled === "" ? "" : String(restarts)),
+        align: "right",
+      },
       { title: "SAYS", value: ({ status }) => status, flexible: true },
     ],
     states,
