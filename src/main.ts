@@ -33,6 +33,7 @@ export const root: Command = command({
     doctor: lazy("Find what is wrong on this host, and its remedy", () => import("./cli/doctor.ts")),
     service: lazy("Make the principal or an agent a service of systemd", () => import("./cli/service.ts")),
     docs: lazy("Read the manual", () => import("./cli/docs.ts")),
+    init: lazy("Set up a project: settings, workflows, keys, a service", () => import("./cli/init.ts")),
     completion: lazy("Print the completion script of a shell", async () => ({
       default: (await import("./cli/completion.ts")).completionOf(root),
     })),

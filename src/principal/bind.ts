@@ -1,5 +1,6 @@
 /** Binding the principal's sockets, with errors that say what to do. */
 import { CdktrError, errorMessage, UsageError } from "../errors.ts";
+import { isLoopback } from "../loopback.ts";
 import type { Socket } from "../zmq/index.ts";
 import { hostAndPort, tcpEndpoint, ZmqError } from "../zmq/index.ts";
 
@@ -59,11 +60,6 @@ export function bindError(error: unknown, { host, port, what, setting, flag }: B
   return new CdktrError(`The ${what} cannot be bound to ${hostAndPort(host, port)}: ${errorMessage(error)}`, {
     cause: error,
   });
-}
-
-/** Whether only this machine reaches an address. */
-export function isLoopback(host: string): boolean {
-  return /^(127(\.\d{1,3}){3}|::1|\[::1\]|localhost)$/i.test(host);
 }
 
 /**

@@ -8,6 +8,7 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     "tui",
     "doctor",
     "systemd",
+    "project",
     "principal",
     "agent",
     "events",
@@ -22,6 +23,8 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   // Looks at everything that the other rooms need of a host.
   doctor: ["agent", "protocol", "storage", "zmq", "native"],
   systemd: [],
+  // Plans and writes the files of a new project; who is asked, and what else is set up, is the command's.
+  project: ["workflow"],
   tui: ["protocol", "workflow", "zmq"],
   // The principal starts the scheduler, which in turn speaks to it only through the API.
   principal: ["events", "protocol", "storage", "workflow", "zmq", "native"],

@@ -1,7 +1,7 @@
 import { hostname, networkInterfaces } from "node:os";
 import { type LoadedConfig, loadConfig } from "../../config.ts";
 import { UsageError } from "../../errors.ts";
-import { isLoopback } from "../../principal/bind.ts";
+import { isLoopback } from "../../loopback.ts";
 import { encodeJoinToken } from "../../protocol/join-token.ts";
 import { command, wholeNumber } from "../support/command.ts";
 import { parseAddress } from "../support/connect.ts";
@@ -65,7 +65,11 @@ export default command({
   },
 });
 
-function addressFor({ values }: LoadedConfig, given: string | undefined): { host: string; port: number } {
+/** Where a new host reaches the principal. */
+export function addressFor(
+  { values }: LoadedConfig,
+  given: string | undefined,
+): { host: string; port: number } {
   const parsed = given === undefined ? {} : parseAddress(given);
   const port = Number(parsed.CDKTR_PRINCIPAL_PORT ?? values.CDKTR_PRINCIPAL_PORT);
   if (parsed.CDKTR_PRINCIPAL_HOST !== undefined) return { host: String(parsed.CDKTR_PRINCIPAL_HOST), port };

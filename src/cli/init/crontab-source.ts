@@ -1,0 +1,114 @@
+/** Where a crontab to import comes from: a file, stdin, or the user's own, which only `crontab -l` may read. */
+import { readFileSync, statSync } from "node:fs";
+import { hostname } from "node:os";
+import { posix, resolve } from "node:path";
+import { errorMessage, NotFoundError, UnprocessableError, UsageError } from "../../errors.ts";
+import { type CrontabAnswer, IMPORT_DIRECTORY } from "../../project/answers.ts";
+import { guessFormat } from "../../project/crontab/crontab-file.ts";
+import { importCrontab } from "../../project/crontab/import-crontab.ts";
+import { schemaFrom } from "../../project/project-files.ts";
+import { currentUser, userNamed, userNames } from "./host-users.ts";
+
+/** The word for the crontab of the user. */
+export const OWN = "own";
+
+/** Which crontab, and how to read it. */
+export interface CrontabSource {
+  /** A path, `-` for stdin, or `own`. */
+  readonly from: string;
+  readonly format: "auto" | "user" | "system";
+  /** Whose jobs are taken; undefined for the user who runs this. */
+  readonly user: string | undefined;
+}
+
+/** A crontab that was read. */
+export interface CrontabBytes {
+  readonly bytes: Uint8Array;
+  readonly name: string;
+  readonly isPrivate: boolean;
+}
+
+/**
+ * The crontab of a user, as `crontab -l` prints it; undefined when there is none, or no `crontab` here.
+ * @throws UnprocessableError when it may not be read
+ */
+export function ownCrontab(user: string): CrontabBytes | undefined {
+  if (Bun.which("crontab") === null) return undefined;
+  const other = user === currentUser().name ? [] : ["-u", user];
+  const { exitCode, stdout, stderr } = Bun.spawnSync(["crontab", ...other, "-l"], {
+    stdin: "ignore",
+    env: { ...process.env, LC_ALL: "C" },
+  });
+  if (exitCode === 0) return { bytes: stdout, name: `the crontab of ${user}`, isPrivate: true };
+  const said = stderr.toString().trim();
+  if (/no crontab for/i.test(said)) return undefined;
+  throw new UnprocessableError(`'crontab -l' failed: ${said || `status ${exitCode}`}`, {
+    hint: "Name a file instead: --import-crontab FILE.",
+  });
+}
+
+/** Reads a crontab. Never changes it. */
+export async function readSource({ from, user }: CrontabSource): Promise<CrontabBytes> {
+  if (from === OWN) {
+    const name = user ?? currentUser().name;
+    const own = ownCrontab(name);
+    if (own !== undefined) return own;
+    throw new NotFoundError(
+      Bun.which("crontab") === null
+        ? "There is no 'crontab' on this host whose output could be imported."
+        : `${name} has no crontab.`,
+      { hint: "Name a file instead, such as --import-crontab /etc/crontab." },
+    );
+  }
+  if (from === "-") {
+    return {
+      bytes: new Uint8Array(await Bun.stdin.arrayBuffer()),
+      name: "the crontab from stdin",
+      isPrivate: true,
+    };
+  }
+  try {
+    const bytes = readFileSync(from);
+    return { bytes, name: from, isPrivate: (statSync(from).mode & 0o004) === 0 };
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === "ENOENT") throw new NotFoundError(`There is no crontab ${from}.`);
+    throw new UnprocessableError(`${from} cannot be read: ${code ?? errorMessage(error)}.`);
+  }
+}
+
+/**
+ * Reads and translates a crontab.
+ * @throws NotFoundError, UnprocessableError when it cannot be read
+ * @throws UsageError when the user does not exist
+ */
+export function translateSource(
+  source: CrontabSource,
+  read: CrontabBytes,
+  workflowDirectory: string,
+): CrontabAnswer {
+  const user = source.user === undefined ? currentUser() : userNamed(source.user);
+  if (user === undefined) throw new UsageError(`--crontab-user ${source.user}: this host has no such user.`);
+  const imported = importCrontab(read.bytes, {
+    format: formatOf(source, read.bytes),
+    source: read.name,
+    user: user.name,
+    home: user.home,
+    seed: hostname(),
+    schemaPath: schemaFrom(posix.join(workflowDirectory, IMPORT_DIRECTORY)),
+  });
+  return { imported, isPrivate: read.isPrivate };
+}
+
+function formatOf({ from, format }: CrontabSource, bytes: Uint8Array): "user" | "system" {
+  if (format !== "auto") return format;
+  if (from === OWN) return "user";
+  const path = resolve(from);
+  if (path === "/etc/crontab" || path.startsWith("/etc/cron.d/")) return "system";
+  const users = userNames();
+  return guessFormat(
+    bytes,
+    (name) => users.has(name),
+    (name) => Bun.which(name) !== null,
+  );
+}

@@ -1,0 +1,159 @@
+/** The conversation: asks what is open, shows the plan, asks about what is in the way, and does it. */
+import { CdktrError } from "../../errors.ts";
+import { lineDiff } from "../../project/line-diff.ts";
+import type { Decision, PlannedFile } from "../../project/plan.ts";
+import { recover } from "../../project/staging.ts";
+import { makeStyle, styleFor } from "../support/style.ts";
+import { ask } from "./ask.ts";
+import { completeAnswers } from "./complete.ts";
+import type { Given } from "./given.ts";
+import { busily, Cancelled, cancel, confirm, intro, outro, select, show, tell } from "./prompts.ts";
+import { type Done, type Plan, planOf, setUp } from "./set-up.ts";
+import { crontabLines, doneLines, nextLines, planLines } from "./show.ts";
+
+/** Rows of a difference that are shown. */
+const DIFF_ROWS = 40;
+/** Lines of a crontab that are shown with why they were left. */
+const LEFT_SHOWN = 4;
+
+/** What the flags want beside answers. */
+export interface Wants {
+  readonly joinToken: boolean | undefined;
+  readonly force: boolean;
+  readonly dryRun: boolean;
+}
+
+/**
+ * Talks a person through.
+ * @returns the exit status
+ */
+export async function runDialogue(flags: Given, wants: Wants): Promise<number> {
+  restoreTerminalAtEnd();
+  intro(styleFor("stdout").bold("cdktr init"));
+  try {
+    return await converse(flags, wants);
+  } catch (error) {
+    if (!(error instanceof Cancelled)) throw error;
+    cancel(error.message);
+    return 1;
+  }
+}
+
+async function converse(flags: Given, wants: Wants): Promise<number> {
+  let previous: Given = {};
+  for (;;) {
+    const given = await ask(flags, previous);
+    let plan: Plan;
+    try {
+      const answers = await completeAnswers(given);
+      if (!wants.dryRun && recover(answers.directory))
+        tell("An earlier set-up was interrupted while it wrote; it was completed.", "warn");
+      const canJoin = answers.kind === "principal" && answers.keys;
+      plan = planOf(answers, given.token ?? undefined, canJoin && (wants.joinToken ?? false));
+    } catch (error) {
+      // Something that a question could not know; the answers are not lost.
+      if (!(error instanceof CdktrError)) throw error;
+      tell([error.message, error.hint].filter(Boolean).join("\n"), "warn");
+      if (!(await confirm("Change the answers?", true))) throw new Cancelled();
+      previous = given;
+      continue;
+    }
+    const decisions = decisionsByFlag(plan, wants.force);
+    const crontab = crontabLines(plan.answers, LEFT_SHOWN);
+    if (crontab.length > 0) show("Crontab", crontab);
+    show(`This will be written to ${plan.answers.directory}`, planLines(plan, decisions));
+    for (const file of plan.files) {
+      if (file.state === "differs" && !decisions.has(file.path)) decisions.set(file.path, await decide(file));
+    }
+    if (wants.dryRun) {
+      outro("Nothing was written: --dry-run.");
+      return 0;
+    }
+    const go = await select(
+      "Write it?",
+      [
+        { value: "write", label: "Yes, write it" },
+        { value: "change", label: "No, change the answers", hint: "they are asked again, as they are" },
+        { value: "leave", label: "No, leave", hint: "nothing is written" },
+      ],
+      "write",
+    );
+    if (go === "leave") throw new Cancelled();
+    if (go === "write") return finish(plan, decisions, wants);
+    previous = given;
+  }
+}
+
+async function finish(plan: Plan, decisions: ReadonlyMap<string, Decision>, wants: Wants): Promise<number> {
+  let whole = plan;
+  const { answers } = plan;
+  if (answers.kind === "principal" && answers.keys && wants.joinToken === undefined) {
+    const wanted = await confirm("Print a join token now, for an agent on another host?", false);
+    whole = { ...plan, joinToken: wanted };
+  }
+  const takesLong = plan.token !== undefined || answers.service !== undefined;
+  const work = () => setUp(whole, decisions);
+  const done = takesLong
+    ? await busily(answers.service === undefined ? "Joining the principal" : "Setting up the service", work)
+    : await work();
+  tell(doneLines(plan, done).join("\n"), "success");
+  tellToken(done);
+  const { dim } = styleFor("stdout");
+  show("Next", nextLines(done, dim));
+  outro("The manual: cdktr docs getting-started");
+  return 0;
+}
+
+function tellToken({ joinToken }: Done): void {
+  if (joinToken === undefined) return;
+  tell(
+    "On the other host, within the hour, with this line for TOKEN (it is a secret):\n  cdktr init DIR --kind agent --join TOKEN",
+    "info",
+  );
+  // As it is, without a frame: so it can be copied.
+  process.stdout.write(`${joinToken}\n`);
+}
+
+function decisionsByFlag({ files }: Plan, force: boolean): Map<string, Decision> {
+  return new Map(
+    force ? files.filter(({ state }) => state === "differs").map(({ path }) => [path, "overwrite"]) : [],
+  );
+}
+
+/** Asks what to do with a file that is there and differs. */
+async function decide(file: PlannedFile): Promise<Decision> {
+  for (;;) {
+    const answer = await select(
+      `${file.path} is there already, and differs`,
+      [
+        { value: "keep", label: "Keep it as it is" },
+        { value: "overwrite", label: "Overwrite it" },
+        { value: "diff", label: "Show the difference" },
+      ],
+      "keep",
+    );
+    if (answer !== "diff") return answer;
+    const { enabled } = styleFor("stdout");
+    const { red, green, dim } = makeStyle(enabled);
+    const paints = { "-": red, "+": green, " ": dim, "…": dim };
+    const rows = lineDiff(file.current ?? "", file.text).map(({ sign, text }) =>
+      paints[sign](`${sign} ${text}`.trimEnd()),
+    );
+    const more = rows.length > DIFF_ROWS ? [dim(`… and ${rows.length - DIFF_ROWS} lines more`)] : [];
+    show(`${file.path}: - as it is, + as it would be`, [...rows.slice(0, DIFF_ROWS), ...more]);
+  }
+}
+
+/** A signal at a question must not leave the terminal raw and without a cursor. */
+function restoreTerminalAtEnd(): void {
+  for (const [signal, number] of [
+    ["SIGTERM", 15],
+    ["SIGHUP", 1],
+  ] as const) {
+    process.once(signal, () => {
+      if (process.stdin.isTTY) process.stdin.setRawMode(false);
+      process.stdout.write("\x1b[?25h\n");
+      process.exit(128 + number);
+    });
+  }
+}

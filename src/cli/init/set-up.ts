@@ -1,0 +1,208 @@
+/** A project as it is planned, and its making. */
+import { existsSync } from "node:fs";
+import { join, resolve } from "node:path";
+import { joinPrincipal } from "../../agent/join.ts";
+import { loadConfig } from "../../config.ts";
+import { CdktrError, UnprocessableError } from "../../errors.ts";
+import { setLogLevel } from "../../log.ts";
+import { KeyStore } from "../../principal/key-store.ts";
+import type { Answers } from "../../project/answers.ts";
+import { type NextStep, nextSteps, shellWord, startArguments } from "../../project/next-steps.ts";
+import { type Decision, filesToWrite, type PlannedFile, planFiles } from "../../project/plan.ts";
+import { isHostService } from "../../project/project-files.ts";
+import { Staging } from "../../project/staging.ts";
+import { encodeJoinToken } from "../../protocol/join-token.ts";
+import { addressFor } from "../join-token/create.ts";
+import { selfCommand } from "../support/self.ts";
+import { onStopSignals } from "../support/signals.ts";
+import { settingsIn } from "./complete.ts";
+import { userNamed } from "./host-users.ts";
+import { programName } from "./program-name.ts";
+
+/** How long the join token of the last screen is good, ms. */
+const TOKEN_TTL_MS = 3_600_000;
+
+/** What will be done. */
+export interface Plan {
+  readonly answers: Answers;
+  readonly files: readonly PlannedFile[];
+  /** Beside the files, each as a sentence, in order. */
+  readonly actions: readonly string[];
+  /** Keys are to be made: they are wanted, and there are none. */
+  readonly makesKeys: boolean;
+  readonly token: string | undefined;
+  readonly joinToken: boolean;
+}
+
+/** What was done. */
+export interface Done {
+  readonly written: readonly string[];
+  readonly kept: readonly string[];
+  readonly unchanged: readonly string[];
+  readonly serviceRuns: boolean;
+  /** A token for another host, when one was wanted. */
+  readonly joinToken: string | undefined;
+  readonly next: readonly NextStep[];
+}
+
+/**
+ * Plans; changes nothing.
+ * @throws CdktrError when something is in the way
+ */
+export function planOf(answers: Answers, token: string | undefined, joinToken: boolean): Plan {
+  const data = resolve(answers.directory, answers.dataDirectory);
+  const hasKeys = answers.kind !== "agent" && new KeyStore(data).exists;
+  const makesKeys = answers.kind !== "agent" && answers.keys && !hasKeys;
+  const actions: string[] = [];
+  if (makesKeys)
+    actions.push(`keys: the principal's and its admin's, in ${join(answers.dataDirectory, "keys")}`);
+  if (answers.kind !== "agent" && answers.keys && hasKeys)
+    actions.push(`keys: those in ${join(answers.dataDirectory, "keys")} stay in use`);
+  if (token !== undefined && answers.kind === "agent") {
+    const { host, port } = answers.principal;
+    actions.push(`join: get a key from the principal at ${host}:${port}`);
+  }
+  if (answers.service !== undefined) {
+    const role = answers.kind === "agent" ? "agent" : "principal";
+    const { user, runAs } = answers.service;
+    actions.push(
+      `service: cdktr-${role}.service, ${user ? "of this user" : `run as ${runAs}`}, started now and at each boot`,
+    );
+  }
+  if (joinToken) actions.push("join token: for one agent on another host, good for an hour");
+  return { answers, files: planFiles(answers), actions, makesKeys, token, joinToken };
+}
+
+/**
+ * Does what was planned: all files with the keys at once, then the service.
+ * @param decisions what to do with files that differ
+ * @throws CdktrError when it failed or was interrupted; then either nothing was written, or the message says what was
+ */
+export async function setUp(plan: Plan, decisions: ReadonlyMap<string, Decision>): Promise<Done> {
+  const { answers, files } = plan;
+  const toWrite = filesToWrite(files, decisions);
+  await writeAll(plan, toWrite);
+  const serviceRuns = answers.service !== undefined;
+  if (serviceRuns) await installService(plan);
+  const joinToken = plan.joinToken ? newJoinToken(answers) : undefined;
+  return {
+    written: toWrite.map(({ path }) => path),
+    kept: files.filter((file) => file.state === "differs" && !toWrite.includes(file)).map(({ path }) => path),
+    unchanged: files.filter(({ state }) => state === "same").map(({ path }) => path),
+    serviceRuns,
+    joinToken,
+    next: nextSteps(answers, {
+      program: programName(),
+      cwd: process.cwd(),
+      serviceRuns,
+    }),
+  };
+}
+
+async function writeAll(plan: Plan, toWrite: readonly PlannedFile[]): Promise<void> {
+  const { answers, makesKeys, token } = plan;
+  const staging = Staging.open(answers.directory);
+  let interrupted = false;
+  const ignoreSignals = onStopSignals(() => {
+    interrupted = true;
+  });
+  const refuseInterrupted = () => {
+    if (interrupted) throw new CdktrError("Interrupted: nothing was written.");
+  };
+  try {
+    const isInside = !answers.dataDirectory.startsWith("/");
+    if (isInside) staging.makePrivateDirectory(answers.dataDirectory);
+    const owner = ownerOf(answers);
+    for (const { path, text, mode } of toWrite)
+      staging.write(path, text, mode, mode === 0o600 ? owner : undefined);
+    const data = isInside ? join(staging.root, answers.dataDirectory) : answers.dataDirectory;
+    if (makesKeys) new KeyStore(data).init(Date.now());
+    // A service of the host joins as its own user, when it is installed.
+    if (token !== undefined && !isHostService(answers)) await joinInto(plan, token, staging, data);
+    refuseInterrupted();
+    staging.commit();
+  } finally {
+    ignoreSignals();
+    staging.discard();
+  }
+}
+
+/** Whom private files are given to: the user that a service of the host runs as. */
+function ownerOf(answers: Answers): { uid: number; gid: number } | undefined {
+  return isHostService(answers) && answers.service !== undefined
+    ? userNamed(answers.service.runAs)
+    : undefined;
+}
+
+/** Gets the agent's key: into the project that is being written, or checks the one that is there. */
+async function joinInto(plan: Plan, token: string, staging: Staging, data: string): Promise<void> {
+  const { answers } = plan;
+  if (answers.kind !== "agent") return;
+  const present = resolve(answers.directory, answers.dataDirectory);
+  const hasKey = existsSync(join(present, "keys", "agent.key"));
+  // Where the principal is comes from the answers alone: neither .env nor the environment has a say.
+  const { host, port } = answers.principal;
+  const { values } = settingsIn(answers.directory);
+  const loaded = loadConfig(
+    {
+      CDKTR_PRINCIPAL_HOST: host,
+      CDKTR_PRINCIPAL_PORT: port,
+      CDKTR_APP_DATA_DIRECTORY: hasKey ? present : data,
+      CDKTR_DEFAULT_ZMQ_TIMEOUT_MS: values.CDKTR_DEFAULT_ZMQ_TIMEOUT_MS,
+    },
+    {},
+    staging.root,
+  );
+  // It would name the directory that is renamed in a moment.
+  setLogLevel("WARN");
+  await joinPrincipal(token, loaded);
+}
+
+/** @throws UnprocessableError with what was said when the service could not be set up; the project is there by then */
+async function installService({ answers, token }: Plan): Promise<void> {
+  const { service, directory } = answers;
+  if (service === undefined) return;
+  const [role, ...args] =
+    answers.kind === "agent"
+      ? ["agent", ...Object.entries(answers.labels).flatMap(([key, value]) => ["--label", `${key}=${value}`])]
+      : startArguments(answers);
+  const joins = token !== undefined && !service.user;
+  const command = [
+    ...selfCommand(),
+    "service",
+    "install",
+    role ?? "",
+    "--directory",
+    directory,
+    ...(service.user ? ["--user"] : ["--run-as", service.runAs]),
+    ...(joins ? ["--join", "-"] : []),
+    "--",
+    ...args,
+  ];
+  const child = Bun.spawn(command, {
+    cwd: directory,
+    stdin: joins ? Buffer.from(token) : "ignore",
+    stdout: "ignore",
+    stderr: "pipe",
+  });
+  const [status, said] = await Promise.all([child.exited, new Response(child.stderr).text()]);
+  if (status === 0) return;
+  throw new UnprocessableError(
+    `The project is written, but the service could not be set up:\n${said.trim()}`,
+    {
+      hint: `When that is mended: cd ${shellWord(directory)} && ${[programName(), ...command.slice(selfCommand().length)].map((word, i) => (i === 0 ? word : shellWord(word))).join(" ")}`,
+    },
+  );
+}
+
+function newJoinToken(answers: Answers): string {
+  const { host, port } = addressFor(settingsIn(answers.directory), undefined);
+  const store = new KeyStore(resolve(answers.directory, answers.dataDirectory));
+  const { serverKey, secretKey } = store.createToken({
+    role: "agent",
+    ttlMs: TOKEN_TTL_MS,
+    uses: 1,
+    nowMs: Date.now(),
+  });
+  return encodeJoinToken({ host, port, serverKey, secretKey });
+}

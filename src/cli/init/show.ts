@@ -1,0 +1,94 @@
+/** The plan and its outcome in words. */
+import { posix } from "node:path";
+import { type Answers, IMPORT_DIRECTORY, REPORT_PATH } from "../../project/answers.ts";
+import { leftLines } from "../../project/crontab/import-crontab.ts";
+import { shortPath } from "../../project/next-steps.ts";
+import type { Decision, PlannedFile } from "../../project/plan.ts";
+import { plural } from "../support/format.ts";
+import type { Paint } from "../support/style.ts";
+import type { Done, Plan } from "./set-up.ts";
+
+/** A path is given this much room before what it is. */
+const PATH_WIDTH = 30;
+/** So many imported workflows are named one by one. */
+const FEW = 5;
+
+/** What will be done: a line for each file and each action. */
+export function planLines(plan: Plan, decisions: ReadonlyMap<string, Decision>, all = false): string[] {
+  const { answers, files, actions } = plan;
+  const imported = importDirectory(answers);
+  const many = files.filter(
+    ({ path, state }) => imported !== undefined && path.startsWith(imported) && state === "new",
+  );
+  const collapsed = new Set(all || many.length <= FEW ? [] : many);
+  const lines = files.filter((file) => !collapsed.has(file)).map((file) => fileLine(file, decisions));
+  if (collapsed.size > 0)
+    lines.push(line("+", `${imported}*.yml`, `${plural(collapsed.size, "workflow")} of the crontab`));
+  return [...lines, ...actions.map((action) => `* ${action}`)];
+}
+
+function fileLine(file: PlannedFile, decisions: ReadonlyMap<string, Decision>): string {
+  switch (file.state) {
+    case "new":
+      return line("+", file.path, file.what);
+    case "same":
+      return line("=", file.path, "is there already, just so");
+    case "differs": {
+      const decision = decisions.get(file.path);
+      const fate = { keep: "kept as it is", overwrite: "is OVERWRITTEN" } as const;
+      return line("!", file.path, `differs: ${decision === undefined ? "to be asked" : fate[decision]}`);
+    }
+  }
+}
+
+function line(sign: string, path: string, what: string): string {
+  return `${sign} ${path.padEnd(PATH_WIDTH)} ${what}`;
+}
+
+function importDirectory(answers: Answers): string | undefined {
+  if (answers.kind === "agent" || answers.crontab === undefined) return undefined;
+  return `${posix.join(answers.workflowDirectory, IMPORT_DIRECTORY)}/`;
+}
+
+/** What came of the crontab: a sentence, then the first lines that were left, with the reasons. */
+export function crontabLines(answers: Answers, most: number): string[] {
+  if (answers.kind === "agent" || answers.crontab === undefined) return [];
+  const { imported } = answers.crontab;
+  const left = leftLines(imported);
+  const disabled = imported.workflows.filter((workflow) => workflow.disabled).length;
+  const jobs = imported.workflows.length - disabled;
+  const lines = [
+    `${plural(jobs, "job")} of ${imported.source}${disabled === 0 ? "" : `, ${disabled} more that ${disabled === 1 ? "is" : "are"} commented out and will not fire`}.`,
+  ];
+  if (left.length > 0) lines.push(`${plural(left.length, "line")} cannot be translated:`);
+  for (const { number, text, detail } of left.slice(0, most)) {
+    lines.push(`  ${number}: ${shortened(text.trim(), 60)}`, `     ${detail}`);
+  }
+  if (left.length > most) lines.push(`  … and ${left.length - most} more, all in ${REPORT_PATH}`);
+  if (jobs > 0) lines.push("The crontab is not changed: take the jobs out of it, or they run twice.");
+  return lines;
+}
+
+/** What was done, in a line or two. */
+export function doneLines(plan: Plan, done: Done): string[] {
+  const where = shortPath(plan.answers.directory, process.cwd());
+  const lines = [
+    `${plural(done.written.length, "file")} written to ${where === "." ? "this directory" : where}.`,
+  ];
+  if (done.kept.length > 0) lines.push(`Kept as they were: ${done.kept.join(", ")}.`);
+  for (const path of done.kept) {
+    if (path === ".env")
+      lines.push("So the settings that were chosen are not all in force: see 'cdktr config list' there.");
+  }
+  return lines;
+}
+
+/** The next commands, each below what it does. */
+export function nextLines({ next }: Done, paint: Paint): string[] {
+  return next.flatMap(({ command, does }) => [paint(`# ${does}`), command]);
+}
+
+function shortened(text: string, most: number): string {
+  const shown = text.replace(/[\x00-\x1f\x7f-\x9f]/g, " ");
+  return shown.length <= most ? shown : `${shown.slice(0, most - 1)}…`;
+}

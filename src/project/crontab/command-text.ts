@@ -1,0 +1,41 @@
+/** What stands after the times of a crontab line: `%` ends the command and begins its input, as in child_process of ISC cron 4.1. */
+
+/** A command with what it reads from its standard input. */
+export interface CronCommand {
+  readonly command: string;
+  /** Undefined when the line has no `%`. */
+  readonly input: string | undefined;
+}
+
+/** Takes a command and its input apart: the first `%` ends the command, each further one is a line feed, `\%` is a percent sign. */
+export function readCommand(text: string): CronCommand {
+  let at = 0;
+  let command = "";
+  for (; at < text.length && text[at] !== "%"; at++) {
+    // Whatever stands after a backslash is taken as it is; before a percent sign the backslash goes.
+    if (text[at] === "\\" && at + 1 < text.length) {
+      command += text[at + 1] === "%" ? "%" : `\\${text[at + 1]}`;
+      at++;
+    } else command += text[at];
+  }
+  if (at >= text.length) return { command, input: undefined };
+  return { command, input: readInput(text.slice(at + 1)) };
+}
+
+function readInput(text: string): string {
+  // One pass: a backslash that was itself escaped still guards what follows it, as cron has it.
+  let input = "";
+  let escaped = false;
+  for (const char of text) {
+    if (escaped) {
+      if (char !== "%") input += "\\";
+    } else if (char === "%") {
+      input += "\n";
+      continue;
+    }
+    escaped = char === "\\";
+    if (!escaped) input += char;
+  }
+  if (escaped) input += "\\";
+  return input === "" || input.endsWith("\n") ? input : `${input}\n`;
+}

@@ -1,0 +1,201 @@
+/**
+ * The times of a crontab line, read as Vixie cron (entry.c of ISC cron 4.1, which Debian's cron and cronie descend from) reads them, and
+ * said as the `cron` of a workflow. What that cron refuses is refused here: such a line has never fired.
+ */
+
+/** The times of a line cannot be said in a workflow. */
+export class CronFieldError extends Error {}
+
+/** When a line fires, as a workflow says it. */
+export interface CronTimes {
+  /** Five fields. */
+  readonly expression: string;
+  /** A fixed time of day, by cron's rules: hour and minute do not begin with `*`. */
+  readonly isFixed: boolean;
+  /** What a reader of the workflow must know. */
+  readonly notes: readonly string[];
+}
+
+interface Field {
+  readonly name: string;
+  readonly low: number;
+  readonly high: number;
+  readonly names?: readonly string[];
+}
+
+const FIELDS: readonly Field[] = [
+  { name: "minute", low: 0, high: 59 },
+  { name: "hour", low: 0, high: 23 },
+  { name: "day of the month", low: 1, high: 31 },
+  {
+    name: "month",
+    low: 1,
+    high: 12,
+    names: ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"],
+  },
+  {
+    name: "day of the week",
+    low: 0,
+    high: 7,
+    names: ["sun", "mon", "tue", "wed", "thu", "fri", "sat"],
+  },
+];
+
+/** The short forms, as cron defines them. */
+const SHORT: Readonly<Record<string, string>> = {
+  "@yearly": "0 0 1 1 *",
+  "@annually": "0 0 1 1 *",
+  "@monthly": "0 0 1 * *",
+  "@weekly": "0 0 * * 0",
+  "@daily": "0 0 * * *",
+  "@midnight": "0 0 * * *",
+  "@hourly": "0 * * * *",
+  // FreeBSD's.
+  "@every_minute": "*/1 * * * *",
+};
+
+/** What a short form says in five fields; undefined for one that has none. */
+export function shortForm(word: string): string | undefined {
+  return SHORT[word.toLowerCase()];
+}
+
+/** What one field says. */
+interface ReadField {
+  readonly values: ReadonlySet<number>;
+  /** As a workflow says it. */
+  readonly text: string;
+  /** It begins with `*`: then both day fields must be met, else either one. */
+  readonly star: boolean;
+  readonly notes: readonly string[];
+}
+
+/**
+ * Reads five fields.
+ * @param random a number from 0 up to, not including, 1, for `~`; each call gives the next
+ * @throws CronFieldError saying which field is wrong and why
+ */
+export function readTimes(fields: readonly string[], random: () => number): CronTimes {
+  const [minute, hour, day, month, weekday] = FIELDS.map((field, i) =>
+    readField(fields[i] ?? "", field, random),
+  );
+  if (!minute || !hour || !day || !month || !weekday)
+    throw new CronFieldError("it has fewer than five fields");
+  const days = bothDays(day, weekday);
+  return {
+    expression: [minute.text, hour.text, days.day, month.text, days.weekday].join(" "),
+    isFixed: !minute.star && !hour.star,
+    notes: [minute, hour, day, month, weekday].flatMap(({ notes }) => notes),
+  };
+}
+
+/** The two day fields: cron wants both to be met when one begins with `*`, a workflow only when that one is `*` alone. */
+function bothDays(day: ReadField, weekday: ReadField): { day: string; weekday: string } {
+  const everyDay = day.values.size === 31;
+  const everyWeekday = [0, 1, 2, 3, 4, 5, 6].every((value) => weekday.values.has(value));
+  if (day.star || weekday.star) {
+    if (everyDay) return { day: "*", weekday: everyWeekday ? "*" : weekday.text };
+    if (everyWeekday) return { day: day.text, weekday: "*" };
+    // croner's sign for "and".
+    return { day: day.text, weekday: `+${weekday.text}` };
+  }
+  if (everyDay || everyWeekday) return { day: "*", weekday: "*" };
+  return { day: day.text, weekday: weekday.text };
+}
+
+function readField(text: string, field: Field, random: () => number): ReadField {
+  const values = new Set<number>();
+  const parts: string[] = [];
+  const notes: string[] = [];
+  for (const element of text.split(",")) {
+    const read = readElement(element, field, text, random);
+    for (const value of read.values) values.add(value);
+    parts.push(read.text);
+    if (read.note !== undefined) notes.push(read.note);
+  }
+  if (field.high === 7) {
+    if (values.has(7)) values.add(0);
+    values.delete(7);
+  }
+  return { values, text: parts.includes("*") ? "*" : parts.join(","), star: text.startsWith("*"), notes };
+}
+
+function readElement(
+  element: string,
+  field: Field,
+  whole: string,
+  random: () => number,
+): { values: number[]; text: string; note?: string } {
+  const wrong = (why: string) => new CronFieldError(`${field.name} "${whole}": ${why}`);
+  if (element.includes("~")) {
+    const match = /^(\w*)~(\w*)$/.exec(element);
+    if (match === null) throw wrong("a random range with a step differs between the cron programs");
+    const low = match[1] ? numberOf(match[1], field, wrong) : field.low;
+    const high = match[2]
+      ? numberOf(match[2], field, wrong)
+      : Math.min(field.high, field.low === 0 && field.high === 7 ? 6 : field.high);
+    if (low > high) throw wrong("the range runs backwards");
+    const value = low + Math.floor(random() * (high - low + 1));
+    return {
+      values: [value],
+      text: String(value),
+      note: `The ${field.name} was ${element}: cron picks one at random when it starts; ${value} was picked, for good.`,
+    };
+  }
+  const match = /^(?:(\*)|(\w+)(?:-(\w+))?)(?:\/(\w+))?$/.exec(element);
+  if (match === null) throw wrong("cron does not know this form");
+  const [, star, first, last, stepText] = match;
+  const low = star === undefined ? numberOf(first ?? "", field, wrong) : field.low;
+  const high = star !== undefined ? field.high : last === undefined ? low : numberOf(last, field, wrong);
+  if (low > high) throw wrong("the range runs backwards, which cron itself refuses");
+  if (stepText !== undefined && star === undefined && last === undefined) {
+    throw wrong(
+      `a step after a single value is refused by some cron programs and read as ${low}-${field.high}/${stepText} by others; write what is meant`,
+    );
+  }
+  if (stepText !== undefined && !/^\d{1,4}$/.test(stepText)) throw wrong("the step is no number");
+  const step = stepText === undefined ? 1 : Number(stepText);
+  if (step === 0) throw wrong("a step of 0, which cron itself refuses");
+  const values: number[] = [];
+  for (let value = low; value <= high; value += step) values.push(value);
+  return { values, text: said(values, { low, high, step, field, star: star !== undefined, first, last }) };
+}
+
+/** An element as a workflow says it: as it was where both read it alike, else value by value. */
+function said(
+  values: readonly number[],
+  of: {
+    low: number;
+    high: number;
+    step: number;
+    field: Field;
+    star: boolean;
+    first: string | undefined;
+    last: string | undefined;
+  },
+): string {
+  const { low, high, step, field, star } = of;
+  const isWeekday = field.high === 7;
+  if (star && step === 1) return "*";
+  if (values.length === 1) return shown(of.first, isWeekday && low === 7 ? 0 : low);
+  if (star && !isWeekday) return `*/${step}`;
+  if (!star && step === 1 && !(isWeekday && high === 7))
+    return `${shown(of.first, low)}-${shown(of.last, high)}`;
+  if (!star && !(isWeekday && high === 7)) return `${shown(of.first, low)}-${shown(of.last, high)}/${step}`;
+  // Sunday at both ends of the week, which no two programs step through alike.
+  return [...new Set(values.map((value) => value % 7))].sort((a, b) => a - b).join(",");
+}
+
+/** A name as it was written, anything else as a number. */
+function shown(written: string | undefined, value: number): string {
+  return written !== undefined && /^[a-z]+$/i.test(written) ? written.toUpperCase() : String(value);
+}
+
+function numberOf(text: string, field: Field, wrong: (why: string) => CronFieldError): number {
+  const named = field.names?.indexOf(text.toLowerCase()) ?? -1;
+  if (named !== -1) return named + field.low;
+  if (!/^\d{1,4}$/.test(text)) throw wrong(`"${text}" is no ${field.name}`);
+  const value = Number(text);
+  if (value < field.low || value > field.high)
+    throw wrong(`${value} is not from ${field.low} to ${field.high}`);
+  return value;
+}

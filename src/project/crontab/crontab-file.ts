@@ -1,0 +1,114 @@
+/** A crontab as lines, each with what it is: of crontab(5) of Vixie cron and cronie, for users and for the system (with a column for the user). */
+import { readEnvironmentLine } from "./environment-line.ts";
+
+/** Whether a crontab has a column for the user. */
+export type CrontabFormat = "user" | "system";
+
+/** A line that says when to run what. */
+export interface JobLine {
+  readonly kind: "job";
+  /** Five fields, or one word that begins with `@`. */
+  readonly times: readonly string[];
+  /** Of a system crontab only. */
+  readonly user: string | undefined;
+  readonly command: string;
+  /** It stands in a comment. */
+  readonly disabled: boolean;
+}
+
+/** What a line is. */
+export type LineContent =
+  | { readonly kind: "blank" }
+  | { readonly kind: "comment"; readonly says: string }
+  | { readonly kind: "environment"; readonly name: string; readonly value: string }
+  | JobLine
+  | { readonly kind: "unreadable"; readonly why: string };
+
+/** A line of a crontab. */
+export interface CrontabLine {
+  /** Counted from 1. */
+  readonly number: number;
+  /** As it stands in the file, without its line feed. */
+  readonly text: string;
+  readonly content: LineContent;
+}
+
+/** The example in the head that Debian gives to each new crontab. */
+const DEBIAN_EXAMPLE = /^0 5 \* \* 1 tar -zcf \/var\/backups\/home\.tgz \/home\/$/;
+const REPLACEMENT = "\ufffd";
+
+/** Reads a crontab. Bytes that are no UTF-8 make a line unreadable, and no other one. */
+export function readCrontab(bytes: Uint8Array, format: CrontabFormat): CrontabLine[] {
+  const lines = new TextDecoder("utf-8", { ignoreBOM: true }).decode(bytes).split("\n");
+  if (lines.at(-1) === "") lines.pop();
+  return lines.map((raw, index) => {
+    const text = raw.replace(/\r$/, "");
+    return { number: index + 1, text, content: contentOf(text, format) };
+  });
+}
+
+function contentOf(text: string, format: CrontabFormat): LineContent {
+  const line = text.replace(/^[ \t]+/, "");
+  if (line.trim() === "") return { kind: "blank" };
+  if (line.includes(REPLACEMENT)) return { kind: "unreadable", why: "it is not UTF-8" };
+  if (line.includes("\0")) return { kind: "unreadable", why: "it contains a NUL character" };
+  if (line.startsWith("#")) {
+    const says = line.replace(/^#+[ \t]?/, "");
+    const job = DEBIAN_EXAMPLE.test(says.trim()) ? undefined : jobOf(says.trimStart(), format, true);
+    return job?.kind === "job" && looksMeant(job) ? job : { kind: "comment", says: says.trimEnd() };
+  }
+  const environment = readEnvironmentLine(line);
+  if (environment !== undefined) return { kind: "environment", ...environment };
+  return jobOf(line, format, false);
+}
+
+function jobOf(line: string, format: CrontabFormat, disabled: boolean): JobLine | LineContent {
+  // cronie and SUSE: the job is not written to the system's log.
+  let rest = line.replace(/^-(?=\S)/, "");
+  const take = (): string => {
+    const word = /^\S+/.exec(rest)?.[0] ?? "";
+    rest = rest.slice(word.length).replace(/^[ \t]+/, "");
+    return word;
+  };
+  const first = take();
+  const times = first.startsWith("@") ? [first] : [first, take(), take(), take(), take()];
+  if (times.includes(""))
+    return {
+      kind: "unreadable",
+      why: "it is neither a comment, nor NAME=VALUE, nor five fields and a command",
+    };
+  const user = format === "system" ? take().replace(/[:/].*/, "") : undefined;
+  if (rest === "" || user === "") {
+    return {
+      kind: "unreadable",
+      why: user === undefined ? "it has no command" : "it has no user or no command",
+    };
+  }
+  return { kind: "job", times, user, command: rest, disabled };
+}
+
+/** Whether a comment that could be a job is one, and not prose. */
+function looksMeant({ times }: JobLine): boolean {
+  if (times.length === 1)
+    return /^@(yearly|annually|monthly|weekly|daily|midnight|hourly)$/.test(times[0] ?? "");
+  const field =
+    /^(?:\*|\d{1,2}|[A-Za-z]{3})(?:[-~]\w{1,3})?(?:\/\d{1,2})?(?:,(?:\d{1,2}|[A-Za-z]{3})(?:-\w{1,3})?(?:\/\d{1,2})?)*$/;
+  const [minute = "", hour = ""] = times;
+  return times.every((text) => field.test(text)) && /^[\d*]/.test(minute) && /^[\d*]/.test(hour);
+}
+
+/**
+ * Whether a crontab whose place does not tell has the column for the user: in each job the word there is one of the users, and at least one such
+ * word cannot be a command.
+ */
+export function guessFormat(
+  bytes: Uint8Array,
+  isUser: (name: string) => boolean,
+  isProgram: (name: string) => boolean,
+): CrontabFormat {
+  const words = readCrontab(bytes, "user").flatMap(({ content }) =>
+    content.kind === "job" && !content.disabled ? [content.command.split(/[ \t]/, 1)[0] ?? ""] : [],
+  );
+  const allUsers = words.length > 0 && words.every((word) => isUser(word));
+  return allUsers && words.some((word) => !isProgram(word)) ? "system" : "user";
+}

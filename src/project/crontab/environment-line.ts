@@ -1,0 +1,34 @@
+/** `NAME = value` lines of a crontab, read by the states of load_env (env.c of ISC cron 4.1). */
+
+/** What an environment line says. */
+export interface EnvironmentLine {
+  readonly name: string;
+  readonly value: string;
+}
+
+/**
+ * Reads an environment line; undefined when the line is none (then cron takes it for a job). Quotes of either kind may stand around the name
+ * and the value; spaces around `=` and at the end of a value without quotes do not count; nothing is expanded.
+ */
+export function readEnvironmentLine(line: string): EnvironmentLine | undefined {
+  const name = readWord(line.trimStart(), true);
+  if (name === undefined || name.word === "") return undefined;
+  const equals = /^\s*=\s*/.exec(name.rest);
+  if (equals === null) return undefined;
+  const after = name.rest.slice(equals[0].length);
+  const value = readWord(after, false);
+  if (value === undefined || value.rest.trim() !== "") return undefined;
+  return { name: name.word, value: value.word };
+}
+
+/** A word in quotes or without; a name without ends at a space or `=`, a value without at the end of the line. */
+function readWord(text: string, isName: boolean): { word: string; rest: string } | undefined {
+  const quote = text[0];
+  if (quote === '"' || quote === "'") {
+    const end = text.indexOf(quote, 1);
+    return end === -1 ? undefined : { word: text.slice(1, end), rest: text.slice(end + 1) };
+  }
+  if (!isName) return { word: text.trimEnd(), rest: "" };
+  const end = text.search(/[\s=]/);
+  return end === -1 ? undefined : { word: text.slice(0, end), rest: text.slice(end) };
+}

@@ -1,0 +1,236 @@
+/** From a crontab to workflow files: each line becomes part of one, or is listed with the reason why not. The crontab itself is only read. */
+import { createHash } from "node:crypto";
+import { parseWorkflow } from "../../workflow/parse.ts";
+import { isTimezone } from "../../workflow/schedule.ts";
+import { readCommand } from "./command-text.ts";
+import { CronFieldError, readTimes, shortForm } from "./cron-fields.ts";
+import { type CrontabFormat, type CrontabLine, type JobLine, readCrontab } from "./crontab-file.ts";
+import { jobName, UniqueNames } from "./job-name.ts";
+import { workflowText } from "./workflow-text.ts";
+
+/** How a crontab is to be read. */
+export interface ImportOptions {
+  readonly format: CrontabFormat;
+  /** How messages call it, such as `the crontab of alice` or `/etc/crontab`. */
+  readonly source: string;
+  /** Whom tasks will run as: jobs of other users are left. */
+  readonly user: string;
+  /** That user's home: cron runs jobs there. */
+  readonly home: string;
+  /** Varies what `~` picks from host to host. */
+  readonly seed: string;
+  /** From a workflow file to the schema. */
+  readonly schemaPath: string;
+}
+
+/** A workflow file that came of a line. */
+export interface ImportedWorkflow {
+  /** Name of the file without its directory. */
+  readonly file: string;
+  readonly text: string;
+  readonly line: number;
+  readonly disabled: boolean;
+}
+
+/** What became of a line. */
+export interface LineOutcome {
+  readonly number: number;
+  readonly text: string;
+  readonly outcome: "workflow" | "disabled" | "environment" | "comment" | "blank" | "left";
+  /** The workflow file, or why the line was left. */
+  readonly detail: string;
+  /** What differs from cron, or needs a look. */
+  readonly notes: readonly string[];
+}
+
+/** What came of a crontab. */
+export interface CrontabImport {
+  readonly source: string;
+  readonly workflows: readonly ImportedWorkflow[];
+  /** One for every line, in order. */
+  readonly lines: readonly LineOutcome[];
+}
+
+/** The lines that could not be translated. */
+export function leftLines({ lines }: CrontabImport): LineOutcome[] {
+  return lines.filter(({ outcome }) => outcome === "left");
+}
+
+/** Variables of cron itself that say nothing to the commands, with why they are left. */
+const CRONS_OWN: Readonly<Record<string, string>> = {
+  MAILTO:
+    "cdktr sends no mail: what a job prints is in its log ('cdktr logs query'), and a run that fails is FAILED ('cdktr docs listeners' shows how to react)",
+  MAILFROM: "cdktr sends no mail",
+  CONTENT_TYPE: "cdktr sends no mail",
+  CONTENT_TRANSFER_ENCODING: "cdktr sends no mail",
+  RANDOM_DELAY: "a workflow fires exactly at its time",
+  START_HOURS_RANGE: "it belongs to anacron: a workflow fires exactly at its time",
+  LOGNAME: "cron does not let it be set either",
+};
+const SECRET = /PASS(WD|WORD)?|SECRET|TOKEN|API_?KEY|CREDENTIAL/i;
+const NAME = /^[A-Za-z_][A-Za-z0-9_]*$/;
+
+/** Translates a crontab. */
+export function importCrontab(bytes: Uint8Array, options: ImportOptions): CrontabImport {
+  const names = new UniqueNames();
+  const workflows: ImportedWorkflow[] = [];
+  const lines: LineOutcome[] = [];
+  const env = new Map<string, string>();
+  let timezone: string | undefined;
+  let comments: string[] = [];
+
+  for (const line of readCrontab(bytes, options.format)) {
+    const { number, text, content } = line;
+    const tell = (outcome: LineOutcome["outcome"], detail: string, notes: readonly string[] = []) =>
+      lines.push({ number, text, outcome, detail, notes });
+    if (content.kind === "comment") {
+      comments.push(content.says);
+      tell("comment", "");
+      continue;
+    }
+    const above = comments;
+    comments = [];
+    switch (content.kind) {
+      case "blank":
+        tell("blank", "");
+        break;
+      case "unreadable":
+        tell("left", content.why);
+        break;
+      case "environment": {
+        const { name, value } = content;
+        if (name === "CRON_TZ") {
+          if (isTimezone(value)) timezone = value;
+          tell(
+            isTimezone(value) ? "environment" : "left",
+            isTimezone(value)
+              ? "timezone of the jobs below"
+              : `"${value}" is not a time zone that this system knows: the jobs below are in the principal's`,
+          );
+          break;
+        }
+        const why = Object.hasOwn(CRONS_OWN, name) ? CRONS_OWN[name] : undefined;
+        if (why !== undefined && !(name === "MAILTO" && value === "")) tell("left", why);
+        else if (!NAME.test(name)) tell("left", "a workflow takes no variable of this name");
+        else if (name === "MAILTO") tell("environment", "no mail was wanted, and cdktr sends none");
+        else {
+          env.set(name, value);
+          tell("environment", "variable of the jobs below", notesOnVariable(name, value));
+        }
+        break;
+      }
+      case "job": {
+        const made = translate(line, content, above, { options, names, env, timezone });
+        if ("why" in made) {
+          // A comment that only looked like a job is nothing to tell about.
+          if (content.disabled) {
+            comments = [...above, text.replace(/^\s*#+\s?/, "")];
+            tell("comment", "");
+          } else tell("left", made.why);
+          break;
+        }
+        workflows.push(made.workflow);
+        tell(content.disabled ? "disabled" : "workflow", made.workflow.file, made.notes);
+        break;
+      }
+    }
+  }
+  return { source: options.source, workflows, lines };
+}
+
+function notesOnVariable(name: string, value: string): string[] {
+  const notes: string[] = [];
+  if (SECRET.test(name) && value !== "") {
+    notes.push(
+      "It looks like a secret, and stands in the workflow files now: rather give it to the agent's environment.",
+    );
+  }
+  if (name === "TZ") notes.push("The commands see it; cron does not schedule by it, and neither does cdktr.");
+  if (/\$\{?\w/.test(value) && name !== "SHELL")
+    notes.push("Cron does not expand $ here, and neither does cdktr: the value is as it is written.");
+  return notes;
+}
+
+function translate(
+  line: CrontabLine,
+  job: JobLine,
+  comments: readonly string[],
+  at: {
+    options: ImportOptions;
+    names: UniqueNames;
+    env: ReadonlyMap<string, string>;
+    timezone: string | undefined;
+  },
+): { workflow: ImportedWorkflow; notes: string[] } | { why: string } {
+  const { options } = at;
+  if (job.user !== undefined && job.user !== options.user) {
+    return {
+      why: `it runs as ${job.user}, and tasks run as the user of their agent, here ${options.user}: import it as that user, with an agent of its own`,
+    };
+  }
+  const [first = ""] = job.times;
+  let fields = job.times;
+  if (first.startsWith("@")) {
+    if (first.toLowerCase() === "@reboot") {
+      return {
+        why: "a workflow has no trigger for the start of the host: let a systemd unit run 'cdktr run ID'",
+      };
+    }
+    const meant = shortForm(first);
+    if (meant === undefined) return { why: `cdktr has nothing like ${first}` };
+    fields = meant.split(" ");
+  }
+  const notes: string[] = [];
+  let commandText = job.command.trimEnd();
+  // OpenBSD's flags, which no program is named by.
+  const flags = /^-([nqs]+)[ \t]+/.exec(commandText);
+  if (flags !== null) {
+    commandText = commandText.slice(flags[0].length);
+    if (flags[1]?.includes("s"))
+      notes.push("Cron ran it once at a time (-s); cdktr starts it again though it still runs.");
+  }
+  try {
+    const times = readTimes(fields, randomOf(`${options.seed}\n${line.text}`));
+    const command = readCommand(commandText);
+    if (command.command.trim() === "") return { why: "it has no command" };
+    notes.push(...times.notes);
+    const env = new Map(at.env);
+    env.delete("SHELL");
+    const name = jobName(command.command);
+    const text = workflowText(
+      {
+        name,
+        comments: comments.map((comment) => comment.trim()).filter((comment) => comment !== ""),
+        expression: times.expression,
+        disabled: job.disabled,
+        timezone: at.timezone,
+        shell: at.env.get("SHELL") || "/bin/sh",
+        env,
+        home: at.env.get("HOME") || options.home,
+        command,
+        notes,
+        line,
+        source: options.source,
+      },
+      options.schemaPath,
+    );
+    const checked = parseWorkflow(text, { path: `${name}.yml`, id: name });
+    if (!checked.ok)
+      return {
+        why: checked.diagnostics
+          .map(({ message, help }) => [message, help].filter(Boolean).join(": "))
+          .join("; "),
+      };
+    const file = `${at.names.take(name)}.yml`;
+    return { workflow: { file, text, line: line.number, disabled: job.disabled }, notes };
+  } catch (error) {
+    if (error instanceof CronFieldError) return { why: error.message };
+    throw error;
+  }
+}
+
+/** Numbers from 0 up to 1 that depend on nothing but the seed. */
+function randomOf(seed: string): () => number {
+  let count = 0;
+  return () => createHash("sha256").update(`${count++}\n${seed}`).digest().readUInt32BE(0) / 2 ** 32;
+}

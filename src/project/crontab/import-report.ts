@@ -1,0 +1,69 @@
+/** The report on an imported crontab: every line of it with what became of it. */
+import type { CrontabImport, LineOutcome } from "./import-crontab.ts";
+import { leftLines } from "./import-crontab.ts";
+
+/** The text of the report, Markdown; `directory` is where the workflow files are. */
+export function importReport(imported: CrontabImport, directory: string): string {
+  const { source, workflows, lines } = imported;
+  const left = leftLines(imported);
+  const enabled = workflows.filter(({ disabled }) => !disabled).length;
+  const disabled = workflows.length - enabled;
+  const notes = lines.filter((line) => line.notes.length > 0);
+  const sections = [
+    `# Import of ${source}
+
+${count(enabled, "job")} became ${enabled === 1 ? "a workflow" : "workflows"} in \`${directory}/\`${disabled === 0 ? "" : `, ${count(disabled, "commented-out job")} ${disabled === 1 ? "a workflow" : "workflows"} that never ${disabled === 1 ? "fires" : "fire"}`}. ${left.length === 0 ? "Nothing was left." : `${count(left.length, "line")} could not be translated.`}
+
+The crontab itself was not changed: **its jobs still run.** Take them out of it (\`crontab -e\`) before the principal fires the workflows, or they run twice.`,
+  ];
+  if (left.length > 0) {
+    sections.push(
+      `## Not translated\n\n${left.map((line) => `${quoteLine(line)}\n${capital(line.detail)}.`).join("\n\n")}`,
+    );
+  }
+  if (notes.length > 0) {
+    sections.push(
+      `## To look at\n\n${notes.map((line) => `${quoteLine(line)}\n${line.notes.join("\n")}`).join("\n\n")}`,
+    );
+  }
+  sections.push(`## As with cron, and otherwise
+
+- The command goes to the same shell, in the same directory (\`HOME\`), at the same times. Missed firings are not made up for (\`catchup: none\`), and nothing is run again when a host dies (\`failover: never\`); both can be changed in each file.
+- What a job prints is in its log instead of a mail; a status other than 0 makes the run FAILED.
+- Variables that the crontab does not set are those of the agent: its \`PATH\` is usually longer than cron's \`/usr/bin:/bin\`.
+- When the clock is put forward or back, a job with one fixed time a day runs once, as with cron. One with several fixed times (\`0,30 2 * * *\`) follows the clock: cron would make up for those that are skipped and not repeat those that come twice.`);
+  sections.push(`## Every line\n\n~~~text\n${lines.map(lineOf).join("\n")}\n~~~`);
+  return `${sections.join("\n\n")}\n`;
+}
+
+function quoteLine({ number, text }: LineOutcome): string {
+  return `Line ${number}:\n\n    ${printable(text)}\n`;
+}
+
+function lineOf(line: LineOutcome): string {
+  const what: Record<LineOutcome["outcome"], string> = {
+    workflow: line.detail,
+    disabled: `${line.detail} (never fires)`,
+    environment: line.detail,
+    comment: "comment",
+    blank: "blank",
+    left: "NOT TRANSLATED",
+  };
+  return `${String(line.number).padStart(4)}  ${what[line.outcome].padEnd(24)}  ${printable(line.text)}`.trimEnd();
+}
+
+/** Control characters would do something to the terminal that shows them. */
+function printable(text: string): string {
+  return text.replace(
+    /[\x00-\x08\x0b-\x1f\x7f-\x9f]/g,
+    (char) => `\\x${char.charCodeAt(0).toString(16).padStart(2, "0")}`,
+  );
+}
+
+function count(number: number, noun: string): string {
+  return `${number} ${noun}${number === 1 ? "" : "s"}`;
+}
+
+function capital(text: string): string {
+  return text.charAt(0).toUpperCase() + text.slice(1);
+}

@@ -1,0 +1,76 @@
+/** The workflow file of a job of a crontab. */
+import { quoted, yamlComment, yamlScalar } from "../yaml-text.ts";
+import type { CronCommand } from "./command-text.ts";
+
+/** A job as its workflow file says it. */
+export interface ImportedJob {
+  readonly name: string;
+  /** The comments above it. */
+  readonly comments: readonly string[];
+  /** Five fields; a job that was commented out has them too, and does not fire. */
+  readonly expression: string;
+  readonly disabled: boolean;
+  readonly timezone: string | undefined;
+  readonly shell: string;
+  readonly env: ReadonlyMap<string, string>;
+  readonly home: string;
+  readonly command: CronCommand;
+  readonly notes: readonly string[];
+  /** Where it comes from: the line's number and text. */
+  readonly line: { readonly number: number; readonly text: string };
+  readonly source: string;
+}
+
+/** Gives a program something to read: $0 is the shell, $1 the input, $2 the command. */
+const WITH_INPUT = `printf %s "$1" | exec "$0" -c "$2"`;
+const LONGEST_NAME = 100;
+
+/** The text of a workflow file; `schemaPath` is where the editor finds the schema from there. */
+export function workflowText(job: ImportedJob, schemaPath: string): string {
+  const { command, input } = job.command;
+  const head = [
+    `# yaml-language-server: $schema=${schemaPath}`,
+    yamlComment(`Line ${job.line.number} of ${job.source}:`),
+    yamlComment(`  ${job.line.text.trim()}`),
+    ...job.notes.map((note) => yamlComment(note)),
+    `name: ${yamlScalar(titleOf(job))}`,
+  ];
+  if (job.comments.length > 0) head.push(`description: ${quoted(job.comments.join("\n"))}`);
+  if (job.disabled) {
+    head.push("# It was commented out. To let it fire again, take the # away:");
+  }
+  // As with cron: a firing that was missed is over, and a job whose host died is not begun again.
+  const firing = [`cron: ${quoted(job.expression)}`];
+  if (job.timezone !== undefined) firing.push(`timezone: ${yamlScalar(job.timezone)}`);
+  firing.push("catchup: none");
+  head.push(...firing.map((line) => (job.disabled ? `# ${line}` : line)), "failover: never");
+  if (job.env.size > 0) {
+    head.push("env:");
+    for (const [name, value] of job.env) head.push(`  ${name}: ${quoted(value)}`);
+  }
+  const withInput = input !== undefined && input !== "";
+  const args = withInput ? ["-c", WITH_INPUT, job.shell, input, command] : ["-c", command];
+  return `${[
+    ...head,
+    "tasks:",
+    "  job:",
+    `    name: ${yamlScalar(titleOf(job))}`,
+    "    config: !Subprocess",
+    `      cmd: ${yamlScalar(withInput ? "/bin/sh" : job.shell)}`,
+    "      args:",
+    ...args.map((arg) => `        - ${quoted(arg)}`),
+    `      working_directory: ${yamlScalar(job.home)}`,
+  ].join("\n")}\n`;
+}
+
+/** The comment above it when that is one short line, else the name of its file. */
+function titleOf({ comments, name }: ImportedJob): string {
+  const [only = ""] = comments;
+  const title = only.replace(/[:.\s]+$/, "").trim();
+  const isFit =
+    comments.length === 1 &&
+    title.length <= LONGEST_NAME &&
+    /\w/.test(title) &&
+    !/[\x00-\x1f\x7f-\x9f\u2028\u2029]/.test(title);
+  return isFit ? title : name;
+}

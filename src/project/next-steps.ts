@@ -1,0 +1,91 @@
+/** What to do after a project was written: commands as they are to be typed, for what was written. */
+import { relative } from "node:path";
+import { isLoopback } from "../loopback.ts";
+import { type Answers, REPORT_PATH } from "./answers.ts";
+
+/** A command to type. */
+export interface NextStep {
+  readonly command: string;
+  readonly does: string;
+}
+
+/** What the steps depend on beside the answers. */
+export interface Circumstances {
+  /** How this program is called from a shell. */
+  readonly program: string;
+  /** Where the person is. */
+  readonly cwd: string;
+  /** The service was set up and runs. */
+  readonly serviceRuns: boolean;
+}
+
+/** The next commands, the first one to be typed first. */
+export function nextSteps(answers: Answers, around: Circumstances): NextStep[] {
+  const { program, serviceRuns } = around;
+  const steps: NextStep[] = [];
+  const here = answers.directory === around.cwd;
+  if (!here)
+    steps.push({
+      command: `cd ${shellWord(shortPath(answers.directory, around.cwd))}`,
+      does: "where its settings are",
+    });
+  const user = answers.service?.user ? " --user" : "";
+  if (serviceRuns) {
+    const role = answers.kind === "agent" ? "agent" : "principal";
+    steps.push({ command: `${program} service status ${role}${user}`, does: `how the ${role} is` });
+  }
+  if (answers.kind === "agent") {
+    if (!serviceRuns) {
+      const labels = Object.entries(answers.labels).map(
+        ([key, value]) => ` --label ${shellWord(`${key}=${value}`)}`,
+      );
+      steps.push({
+        command: `${program} start agent${labels.join("")}`,
+        does: "takes work from the principal, until Ctrl-C",
+      });
+    }
+    return steps;
+  }
+  const { crontab, keys, host } = answers;
+  if (crontab !== undefined) {
+    steps.push({
+      command: `less ${REPORT_PATH}`,
+      does: "what became of the crontab, whose jobs still run: take them out",
+    });
+  }
+  if (!serviceRuns) {
+    steps.push({
+      command: `${program} start ${startArguments(answers).join(" ")}`,
+      does: "runs until Ctrl-C; the rest is for another terminal, in there too",
+    });
+  }
+  if (answers.example)
+    steps.push({ command: `${program} run hello --follow`, does: "runs the example and shows its output" });
+  steps.push({ command: `${program} ui`, does: "all of it on one screen" });
+  if (keys && answers.kind === "principal" && !isLoopback(host))
+    steps.push({
+      command: `${program} join-token create`,
+      does: "prints what an agent on another host needs",
+    });
+  return steps;
+}
+
+/** The words after `cdktr start`. */
+export function startArguments(answers: Exclude<Answers, { kind: "agent" }>): string[] {
+  return [
+    "principal",
+    ...(answers.withAgent ? ["--with-agent"] : []),
+    ...(!answers.keys && !isLoopback(answers.host) ? ["--insecure"] : []),
+  ];
+}
+
+/** A word as one writes it in a shell. */
+export function shellWord(text: string): string {
+  return /^[\w./:@%+=,-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
+}
+
+/** A path as one would type it here. */
+export function shortPath(path: string, cwd: string): string {
+  const near = relative(cwd, path);
+  return near !== "" && !near.startsWith("..") ? near : near === "" ? "." : path;
+}

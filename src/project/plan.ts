@@ -1,0 +1,66 @@
+/** What setting a project up would do to the disk, before anything is done. */
+import { readFileSync, statSync } from "node:fs";
+import { join } from "node:path";
+import { CdktrError, errorMessage, InvalidInputError } from "../errors.ts";
+import type { Answers } from "./answers.ts";
+import { projectFiles } from "./project-files.ts";
+
+/** A file of the plan. */
+export interface PlannedFile {
+  readonly path: string;
+  readonly what: string;
+  readonly mode: number;
+  readonly text: string;
+  /** What is there now; undefined when there is nothing. */
+  readonly current: string | undefined;
+  readonly state: "new" | "same" | "differs";
+}
+
+/** What is done with a file that differs. */
+export type Decision = "keep" | "overwrite";
+
+/**
+ * Compares the files of a project with what is there.
+ * @throws InvalidInputError when something is in the way that is no file
+ * @throws CdktrError when a file cannot be read
+ */
+export function planFiles(answers: Answers): PlannedFile[] {
+  return projectFiles(answers).map((file) => {
+    const { path, what, mode } = file;
+    const current = textOf(join(answers.directory, path));
+    const text = file.text(current);
+    const state = current === undefined ? "new" : current === text ? "same" : "differs";
+    return { path, what, mode, text, current, state };
+  });
+}
+
+/** The files that are written: the new ones, and those that differ and are to be replaced. */
+export function filesToWrite(
+  files: readonly PlannedFile[],
+  decisions: ReadonlyMap<string, Decision>,
+): PlannedFile[] {
+  return files.filter(
+    ({ path, state }) => state === "new" || (state === "differs" && decisions.get(path) === "overwrite"),
+  );
+}
+
+function textOf(path: string): string | undefined {
+  try {
+    const status = statSync(path, { throwIfNoEntry: false });
+    if (status === undefined) return undefined;
+    if (!status.isFile()) {
+      throw new InvalidInputError(`${path} is in the way: it is no file.`, {
+        hint: "Move it away, or choose another directory.",
+      });
+    }
+    return readFileSync(path, "utf8");
+  } catch (error) {
+    if (error instanceof CdktrError) throw error;
+    if ((error as NodeJS.ErrnoException).code === "ENOTDIR") {
+      throw new InvalidInputError(`A directory on the way to ${path} is a file.`, {
+        hint: "Move it away, or choose another directory.",
+      });
+    }
+    throw new CdktrError(`${path} cannot be read: ${errorMessage(error)}.`, { cause: error });
+  }
+}

@@ -1,0 +1,139 @@
+/** The files of a project, from the answers. */
+import { posix } from "node:path";
+import { workflowJsonSchema } from "../workflow/json-schema.ts";
+import {
+  type Answers,
+  IMPORT_DIRECTORY,
+  PROJECT_DATA,
+  type PrincipalAnswers,
+  REPORT_PATH,
+  SCHEMA_PATH,
+} from "./answers.ts";
+import { importReport } from "./crontab/import-report.ts";
+import { type DotenvValues, dotenvText, mergeDotenv } from "./dotenv.ts";
+
+/** A file that a project is to have. */
+export interface ProjectFile {
+  /** Relative to the project. */
+  readonly path: string;
+  readonly mode: number;
+  /** What it is, in a few words. */
+  readonly what: string;
+  /** Its text, given the one that is there. */
+  text(current: string | undefined): string;
+}
+
+const IGNORED = ["/.cdktr/*", "!/.cdktr/workflow.schema.json", "/.env"];
+/** Keys must not get into git even where the project's own file was kept as it was. */
+const DATA_IGNORE = `# The state, the history and the keys of cdktr are of this host, and no business of git's.
+*
+!.gitignore
+!workflow.schema.json
+`;
+
+/** All files of a project. */
+export function projectFiles(answers: Answers): ProjectFile[] {
+  const settings = settingsOf(answers);
+  // The user of a service of the host must be able to read it; it holds no secrets.
+  const files: ProjectFile[] = [
+    {
+      path: ".env",
+      mode: isHostService(answers) ? 0o644 : 0o600,
+      what: "settings",
+      text: (current) => (current === undefined ? dotenvText(settings) : mergeDotenv(current, settings)),
+    },
+    { path: ".gitignore", mode: 0o644, what: "keeps state and keys out of git", text: gitignore },
+  ];
+  const fixed = (path: string, what: string, text: string, mode = 0o644) =>
+    files.push({ path, mode, what, text: () => text });
+  fixed(`${PROJECT_DATA}/.gitignore`, "the same, whatever the other says", DATA_IGNORE);
+  if (answers.kind === "agent") return files;
+  const { workflowDirectory, crontab } = answers;
+  fixed(
+    SCHEMA_PATH,
+    "the schema of workflow files, for editors",
+    `${JSON.stringify(workflowJsonSchema(), null, 2)}\n`,
+  );
+  if (answers.example)
+    fixed(`${workflowDirectory}/hello.yml`, "an example workflow", exampleWorkflow(answers));
+  if (crontab !== undefined) {
+    const mode = crontab.isPrivate ? 0o600 : 0o644;
+    const directory = posix.join(workflowDirectory, IMPORT_DIRECTORY);
+    for (const { file, text, line, disabled } of crontab.imported.workflows) {
+      fixed(
+        posix.join(directory, file),
+        `line ${line}${disabled ? ", which was commented out" : ""}`,
+        text,
+        mode,
+      );
+    }
+    fixed(REPORT_PATH, "what became of each line", importReport(crontab.imported, directory), mode);
+  }
+  return files;
+}
+
+/** Whether a service of the host is to run it: then the state is where its unit has it. */
+export function isHostService({ service }: Answers): boolean {
+  return service !== undefined && !service.user;
+}
+
+/** What `.env` says. */
+export function settingsOf(answers: Answers): DotenvValues {
+  const data = { CDKTR_APP_DATA_DIRECTORY: answers.dataDirectory };
+  if (answers.kind === "agent") {
+    return {
+      CDKTR_PRINCIPAL_HOST: answers.principal.host,
+      CDKTR_PRINCIPAL_PORT: String(answers.principal.port),
+      CDKTR_AGENT_MAX_CONCURRENCY: String(answers.concurrency),
+      ...data,
+    };
+  }
+  const { host, ports, workflowDirectory } = answers;
+  return {
+    CDKTR_PRINCIPAL_HOST: host,
+    CDKTR_PRINCIPAL_PORT: String(ports.api),
+    CDKTR_LOGS_LISTENING_PORT: String(ports.logsListening),
+    CDKTR_LOGS_PUBLISHING_PORT: String(ports.logsPublishing),
+    CDKTR_WORKFLOW_DIR: workflowDirectory,
+    ...data,
+  };
+}
+
+/** From a file in a directory of the project to the schema. */
+export function schemaFrom(directory: string): string {
+  return posix.relative(directory, SCHEMA_PATH);
+}
+
+function gitignore(current: string | undefined): string {
+  const head = "# cdktr: state, history and keys, and the settings of this host\n";
+  if (current === undefined) return `${head}${IGNORED.join("\n")}\n`;
+  const present = new Set(current.split("\n").map((line) => line.trim()));
+  const missing = IGNORED.filter((line) => !present.has(line));
+  if (missing.length === 0) return current;
+  const gap = current === "" || current.endsWith("\n") ? "" : "\n";
+  return `${current}${gap}${head}${missing.join("\n")}\n`;
+}
+
+function exampleWorkflow({ workflowDirectory }: PrincipalAnswers): string {
+  return `# yaml-language-server: $schema=${schemaFrom(workflowDirectory)}
+# This file's id is "hello", after its path. Run it: cdktr run hello --follow
+name: Hello
+description: Two tasks, one after the other.
+# cron: "0 0 8 * * MON-FRI"   # when it fires by itself; the second comes first
+params:
+  whom: world
+tasks:
+  greet:
+    name: Greet
+    config: !Subprocess
+      cmd: sh
+      args: ["-c", "echo \\"Hello, $CDKTR_PARAM_WHOM, from $(uname -n)\\""]
+  count:
+    name: Count
+    depends: ["greet"]
+    retry: { max_attempts: 2, delay: 5s }
+    config: !Subprocess
+      cmd: sh
+      args: ["-c", "for i in 1 2 3; do echo $i; sleep 0.2; done"]
+`;
+}
