@@ -1,8 +1,9 @@
 /** The principal's ports: free where it is to run, reachable where it is to be reached. */
-import { createConnection, createServer } from "node:net";
+import { createServer } from "node:net";
 import type { Config } from "../config.ts";
 import { errorMessage } from "../errors.ts";
 import type { PrincipalInfo } from "../protocol/messages.ts";
+import { cannotConnect } from "../protocol/tcp-probe.ts";
 import { type Finding, failure, ok, warning } from "./finding.ts";
 import { holderOf } from "./port-holder.ts";
 
@@ -125,37 +126,6 @@ export async function checkMetrics(config: Config, info: PrincipalInfo): Promise
 /** The command that opens a port, in the two usual firewalls. */
 export function openPort(port: number): string {
   return `sudo ufw allow ${port}/tcp, or sudo firewall-cmd --add-port=${port}/tcp`;
-}
-
-/** Why a TCP connection cannot be made; null when it can. */
-export function cannotConnect(host: string, port: number, patienceMs: number): Promise<string | null> {
-  return new Promise((resolve) => {
-    const socket = createConnection({ host, port });
-    const end = (problem: string | null) => {
-      clearTimeout(timer);
-      socket.destroy();
-      resolve(problem);
-    };
-    const timer = setTimeout(() => end(`nothing answered in ${patienceMs / 1000} s`), patienceMs);
-    socket.once("connect", () => end(null));
-    socket.once("error", (error: NodeJS.ErrnoException) => end(wordsFor(error, host)));
-  });
-}
-
-function wordsFor(error: NodeJS.ErrnoException, host: string): string {
-  switch (error.code) {
-    case "ECONNREFUSED":
-      // Bun gives this code for a network that cannot be reached as well.
-      return "the connection was refused, or there is no way to it";
-    case "ENOTFOUND":
-    case "EAI_AGAIN":
-      return `no address is known for the name ${host}`;
-    case "ENETUNREACH":
-    case "EHOSTUNREACH":
-      return "there is no route to it";
-    default:
-      return errorMessage(error);
-  }
 }
 
 /** Why a port cannot be bound and what to do; null when it can. */

@@ -12,10 +12,11 @@ import {
 } from "../protocol/client.ts";
 import { loadCurveKeys } from "../protocol/key-file.ts";
 import type { AgentSummary, PrincipalInfo } from "../protocol/messages.ts";
+import { cannotConnect } from "../protocol/tcp-probe.ts";
 import { hostAndPort } from "../zmq/endpoint.ts";
 import { type Finding, failure, ok, warning } from "./finding.ts";
 import { newest } from "./library-check.ts";
-import { cannotConnect, checkFreePorts, checkLogPorts, checkMetrics, openPort } from "./port-checks.ts";
+import { checkFreePorts, checkLogPorts, checkMetrics, openPort } from "./port-checks.ts";
 import { holderOf } from "./port-holder.ts";
 
 /** Clocks that differ by more, ms, make times of logs and runs misleading; by much more, schedules and tokens too. */

@@ -3,10 +3,14 @@ import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:f
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Completion, complete, type NameSource } from "../../src/cli/support/complete.ts";
-import { joinedWords, SHELLS } from "../../src/cli/support/completion-scripts.ts";
+import { joinedWords, SHELLS, type Shell } from "../../src/cli/support/completion-scripts.ts";
 import { root } from "../../src/main.ts";
 import { CDKTR, type Cluster, cleanEnvironment, startCluster } from "../support/cdktr.ts";
+import { installed, skipWithout } from "../support/debian.ts";
 import { shellWorkflow } from "./support.ts";
+
+const missing: Record<Shell, string | undefined> = { bash: undefined, zsh: undefined, fish: undefined };
+for (const shell of SHELLS) missing[shell] = await installed(shell, () => Bun.which(shell) !== null);
 
 const asked: string[] = [];
 const names: NameSource = async (what, principal) => {
@@ -100,7 +104,8 @@ class Terminal implements Disposable {
     this.#text = "";
     this.#shell.terminal?.write(keys);
     const deadline = AbortSignal.timeout(20_000);
-    while (!Bun.stripANSI(this.#text).includes(expected)) {
+    // A bell rings where there is more than one way on.
+    while (!Bun.stripANSI(this.#text).replaceAll("\x07", "").includes(expected)) {
       await new Promise<void>((wake, fail) => {
         this.#changed.add(wake);
         deadline.addEventListener("abort", () =>
@@ -124,15 +129,36 @@ describe("the scripts in their shells", () => {
   const directory = mkdtempSync(join(tmpdir(), "cdktr-completion-"));
   let cluster: Cluster;
   let run = "";
+  let token = "";
 
   beforeAll(async () => {
     cluster = await startCluster({
-      workflows: { "etl/daily.yml": shellWorkflow("Daily", { only: "true" }) },
+      workflows: {
+        "etl/daily.yml": shellWorkflow("Daily", { only: "true" }),
+        "etl/daily-late/eu.yml": shellWorkflow("Late in Europe", { only: "true" }),
+      },
     });
+    await cluster.client.registerAgent("node-7", {
+      session_id: "one",
+      stream_id: "stream",
+      host: "far",
+      pid: 1,
+      version: "0.1.0",
+      max_concurrent_workflows: 1,
+      labels: {},
+      running: [],
+    });
+    // Of a principal that is to be secured at its next start.
+    for (const words of [["init"], ["add", "worker-1", "--role", "agent"]])
+      expect((await cluster.cdktr(["keys", ...words])).code).toBe(0);
+    rmSync(join(cluster.dataDirectory, "keys", "admin.key"));
+    const made = await cluster.cdktr(["join-token", "create", "--address", "127.0.0.1:1"]);
+    token = /^Token (\S+):/m.exec(made.stderr)?.[1] ?? "none";
     run = (await cluster.client.runTask("etl.daily", { dedupe_key: "one" })).workflow_instance_id;
     const program = join(directory, "bin", "cdktr");
     mkdirSync(join(directory, "bin"));
     mkdirSync(join(directory, "work", "pipelines"), { recursive: true });
+    writeFileSync(join(directory, "work", "pipelines", "history.db"), "");
     writeFileSync(program, `#!/bin/sh\nexec ${CDKTR.map((word) => `'${word}'`).join(" ")} "$@"\n`);
     chmodSync(program, 0o755);
   });
@@ -151,25 +177,51 @@ describe("the scripts in their shells", () => {
     LC_ALL: "C.UTF-8",
   });
 
-  const START: Record<string, string[]> = {
+  const START: Record<Shell, string[]> = {
     bash: ["bash", "--norc", "--noprofile", "-i"],
     zsh: ["zsh", "-f", "-i"],
+    fish: ["fish", "--no-config", "-i"],
+  };
+  const LOAD: Record<Shell, string> = {
+    bash: "source <(cdktr completion bash)",
+    zsh: "source <(cdktr completion zsh)",
+    fish: "function fish_prompt; echo 'ready> '; end; cdktr completion fish | source",
   };
 
-  for (const shell of ["bash", "zsh"] as const) {
-    test.skipIf(Bun.which(shell) === null)(`${shell}: Tab completes`, async () => {
-      using terminal = new Terminal(START[shell] ?? [], environment(), join(directory, "work"));
-      await terminal.type(`source <(cdktr completion ${shell}); echo sour''ced\r`, "sourced");
-      await terminal.type("cdktr workf\t", "cdktr workflow ");
+  for (const shell of SHELLS) {
+    test.skipIf(skipWithout(missing[shell]))(`${shell}: Tab completes`, async () => {
+      using terminal = new Terminal(START[shell], environment(), join(directory, "work"));
+      await terminal.type(`${LOAD[shell]}; echo sour''ced\r`, "sourced");
+      const line = (typed: string, completed: string) => terminal.type(`\x15${typed}\t`, completed);
+      await line("cdktr workf", "cdktr workflow ");
       await terminal.type("sh\t", "show ");
-      await terminal.type("et\t", "etl.daily ");
-      await terminal.type("\x15cdktr runs show \t", run);
-      await terminal.type("\x15cdktr runs list --status=FA\t", "ILED ");
-      await terminal.type("\x15cdktr workflow validate pi\t", "pipelines/");
+      await terminal.type("et\t", "etl.daily");
+      // A part of an id with a dot in it, which begins another one too.
+      await line("cdktr run etl.daily-", "etl.daily-late.eu ");
+      await line("cdktr runs show ", run);
+      await line("cdktr logs query --run ", run);
+      await line("cdktr runs list --workflow=etl.daily-", "late.eu ");
+      await line("cdktr runs list --status=FA", "FAILED ");
+      await line("cdktr logs tail --level W", "WARN ");
+      await line("cdktr agents drain no", "node-7 ");
+      await line("cdktr keys revoke wor", "worker-1 ");
+      await line("cdktr keys add x --role ag", "agent ");
+      await line("cdktr join-token revoke ", token);
+      await line("cdktr docs wire", "wire-protocol ");
+      await line("cdktr service install pr", "principal ");
+      await line("cdktr workflow validate pi", "pipelines/");
+      await line("cdktr start principal --workflow-dir=pi", "pipelines/");
+      await line("cdktr start principal --db-path pipelines/hi", "pipelines/history.db ");
+      // Where nobody answers, nothing happens, and what is typed afterwards is the line.
+      await line("cdktr --principal 127.0.0.1:1 run etl", "run etl");
+      await terminal.type("X\x15echo un''harmed\r", "unharmed");
+      if (shell === "bash") return;
+      // With what they are about; bash knows no descriptions.
+      await terminal.type("cdktr workflow show etl.\t\t", "Late in Europe");
     });
   }
 
-  test.skipIf(Bun.which("fish") === null)("fish: Tab completes", async () => {
+  test.skipIf(skipWithout(missing.fish))("fish: what is offered, in its own words", async () => {
     const shown = async (line: string) => {
       const script = `cdktr completion fish | source; complete -C '${line}'`;
       const shell = Bun.spawn(["fish", "--no-config", "-c", script], {
@@ -181,10 +233,28 @@ describe("the scripts in their shells", () => {
       return await new Response(shell.stdout).text();
     };
     expect(await shown("cdktr workf")).toContain("workflow\tLook at workflow definitions");
-    expect(await shown("cdktr workflow show ")).toBe("etl.daily\tDaily\n");
+    expect(await shown("cdktr workflow show ")).toBe("etl.daily\tDaily\netl.daily-late.eu\tLate in Europe\n");
     expect(await shown("cdktr runs show ")).toStartWith(`${run}\tetl.daily PENDING`);
     expect(await shown("cdktr workflow validate pi")).toContain("pipelines/");
     expect(await shown("cdktr runs list --status=fa")).toContain("--status=FAILED");
+    expect(await shown("cdktr start principal --workflow-dir=pi")).toContain("--workflow-dir=pipelines/");
+  });
+
+  test("a principal that accepts and says nothing costs a moment, one that is not there costs none", async () => {
+    using mute = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data() {} } });
+    const took = async (port: number) => {
+      const began = performance.now();
+      const { code, stdout, stderr } = await cluster.cdktr(
+        ["completion", "bash", "--", "--principal", `127.0.0.1:${port}`, "run", ""],
+        { env: { CDKTR_DEFAULT_ZMQ_TIMEOUT_MS: "600000" } },
+      );
+      expect({ code, stdout, stderr }).toEqual({ code: 0, stdout: ":words\n", stderr: "" });
+      return performance.now() - began;
+    };
+    const [silent, absent] = [await took(mute.port), await took(1)];
+    // It waits a second for the one, and not at all for the other.
+    expect(silent).toBeLessThan(10_000);
+    expect(absent).toBeLessThan(silent - 500);
   });
 
   test("without a principal there are no ids and no complaint", async () => {

@@ -9,6 +9,7 @@ export default command({
     ...dataDirArg,
   },
   extras: {
+    completes: { id: "token" },
     details: "Keys that were got with it stay: 'cdktr keys revoke' shuts them out.",
     topic: "security",
     examples: [{ command: "cdktr join-token revoke 5f0c2a1b", does: "for a token that was seen by others" }],

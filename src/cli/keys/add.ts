@@ -20,6 +20,7 @@ export default command({
     ...dataDirArg,
   },
   extras: {
+    completes: { role: "access" },
     details:
       "Prints the path of the new key file. Take it to where it is used, in a way that nobody else reads it, and remove it here. It is known to a running principal at once.",
     topic: "security",

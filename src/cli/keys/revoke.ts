@@ -9,6 +9,7 @@ export default command({
     ...dataDirArg,
   },
   extras: {
+    completes: { name: "key" },
     details:
       "A running principal takes nothing more from it within a moment, also on connections that are there. There is no way back: make a new key instead.",
     topic: "security",

@@ -13,7 +13,18 @@ export interface Example {
 }
 
 /** What an argument names, for completion in the shell. */
-export type Completed = "workflow" | "run" | "agent" | "topic" | "shell" | "role" | "file" | "directory";
+export type Completed =
+  | "workflow"
+  | "run"
+  | "agent"
+  | "key"
+  | "token"
+  | "access"
+  | "topic"
+  | "shell"
+  | "role"
+  | "file"
+  | "directory";
 
 /** What a command says beyond its citty definition. */
 export interface CommandExtras {

@@ -64,12 +64,8 @@ export async function complete(
     if (option === undefined) return startingWith(optionNames(position), current);
     const { kind, candidates } = await valuesOf(position.command, option, current.slice(equals + 1), ask);
     const flag = current.slice(0, equals + 1);
-    // Of the forms with "=" shells complete no paths by themselves.
-    return {
-      kind: "words",
-      candidates:
-        kind === "words" ? candidates.map(({ value, about }) => ({ value: flag + value, about })) : [],
-    };
+    // Paths the script completes itself, after the "=".
+    return { kind, candidates: candidates.map(({ value, about }) => ({ value: flag + value, about })) };
   }
   if (!position.isClosed && current === "-") return startingWith(optionNames(position), current);
   if (position.isGroup) {

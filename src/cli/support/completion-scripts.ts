@@ -13,6 +13,8 @@ _cdktr() {
   local program=\${COMP_WORDS[0]/#\\~/$HOME} current=\${COMP_WORDS[COMP_CWORD]} line
   local -a lines
   mapfile -t lines < <("$program" completion bash -- "\${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null)
+  # Of --option=VALUE bash makes three words.
+  [[ $current == = ]] && current=
   COMPREPLY=()
   case "\${lines[0]-}" in
     :files) compopt -o filenames; mapfile -t COMPREPLY < <(compgen -f -- "$current") ;;
@@ -33,6 +35,7 @@ _cdktr() {
   local -a lines candidates
   local line
   lines=("\${(@f)$("\${(Q)words[1]/#\\~/$HOME}" completion zsh -- "\${(@Q)words[2,CURRENT]}" 2>/dev/null)}")
+  [[ "$lines[1]" != :words && "$words[CURRENT]" == --*=* ]] && compset -P '--*='
   case "$lines[1]" in
     :files) _files ;;
     :directories) _files -/ ;;
@@ -56,11 +59,13 @@ function __cdktr_complete
     set -l words (commandline -opc)
     set -l current (commandline -ct)
     set -l lines (command $words[1] completion fish -- $words[2..-1] "$current" 2>/dev/null)
+    set -l flag (string match -r '^--[^=]*=' -- "$current")
+    set -l path (string replace -r '^--[^=]*=' '' -- "$current")
     switch "$lines[1]"
         case :files
-            __fish_complete_path "$current"
+            printf "$flag%s\\n" (__fish_complete_path "$path")
         case :directories
-            __fish_complete_directories "$current"
+            printf "$flag%s\\n" (__fish_complete_directories "$path")
         case :words
             test (count $lines) -gt 1; and printf '%s\\n' $lines[2..-1]
     end

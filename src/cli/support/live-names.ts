@@ -2,6 +2,7 @@
 import { PAGES } from "../../docs/index.ts";
 import { PrincipalClient } from "../../protocol/client.ts";
 import { loadCurveKeys } from "../../protocol/key-file.ts";
+import { cannotConnect } from "../../protocol/tcp-probe.ts";
 import { ROLES } from "../../systemd/service-id.ts";
 import type { Candidate, NameSource } from "./complete.ts";
 import { SHELLS } from "./completion-scripts.ts";
@@ -19,13 +20,18 @@ export const liveNames: NameSource = async (what, principal) => {
   if (what === "shell") return SHELLS.map((value) => ({ value, about: "" }));
   if (what === "role") return ROLES.map((value) => ({ value, about: "" }));
   try {
+    if (what === "access" || what === "key" || what === "token") return await ON_THIS_HOST[what]();
     const config = settings(principal).values;
     const curve = loadCurveKeys(config, "client");
+    const { CDKTR_PRINCIPAL_HOST: host, CDKTR_PRINCIPAL_PORT: port } = config;
+    const patienceMs = Math.min(PATIENCE_MS, config.CDKTR_DEFAULT_ZMQ_TIMEOUT_MS);
+    // libzmq would try until the patience is over; a port at which nobody listens says so at once.
+    if ((await cannotConnect(host, port, patienceMs)) !== null) return [];
     const client = new PrincipalClient({
       ...(curve === undefined ? {} : { curve }),
-      host: config.CDKTR_PRINCIPAL_HOST,
-      port: config.CDKTR_PRINCIPAL_PORT,
-      timeoutMs: Math.min(PATIENCE_MS, config.CDKTR_DEFAULT_ZMQ_TIMEOUT_MS),
+      host,
+      port,
+      timeoutMs: patienceMs,
       attempts: 1,
     });
     try {
@@ -36,6 +42,26 @@ export const liveNames: NameSource = async (what, principal) => {
   } catch {
     return [];
   }
+};
+
+/** Keys and tokens are files of the principal's host. */
+const ON_THIS_HOST: Record<"access" | "key" | "token", () => Promise<Candidate[]>> = {
+  async access() {
+    const { CLIENT_ROLES } = await import("../../protocol/roles.ts");
+    return CLIENT_ROLES.map((value) => ({ value, about: "" }));
+  },
+  async key() {
+    const { keyStore } = await import("./key-store.ts");
+    return keyStore(undefined)
+      .clients(() => {})
+      .map(({ name, role }) => ({ value: name, about: role }));
+  },
+  async token() {
+    const { keyStore } = await import("./key-store.ts");
+    return keyStore(undefined)
+      .tokens(Date.now(), () => {})
+      .map(({ id, role }) => ({ value: id, about: role }));
+  },
 };
 
 const ASK: Record<"workflow" | "run" | "agent", (client: PrincipalClient) => Promise<Candidate[]>> = {

@@ -1,0 +1,34 @@
+/** Whether anything listens at an address: libzmq does not tell, it only tries again. */
+import { createConnection } from "node:net";
+import { errorMessage } from "../errors.ts";
+
+/** Why a TCP connection cannot be made; null when it can. */
+export function cannotConnect(host: string, port: number, patienceMs: number): Promise<string | null> {
+  return new Promise((resolve) => {
+    const socket = createConnection({ host, port });
+    const end = (problem: string | null) => {
+      clearTimeout(timer);
+      socket.destroy();
+      resolve(problem);
+    };
+    const timer = setTimeout(() => end(`nothing answered in ${patienceMs / 1000} s`), patienceMs);
+    socket.once("connect", () => end(null));
+    socket.once("error", (error: NodeJS.ErrnoException) => end(wordsFor(error, host)));
+  });
+}
+
+function wordsFor(error: NodeJS.ErrnoException, host: string): string {
+  switch (error.code) {
+    case "ECONNREFUSED":
+      // Bun gives this code for a network that cannot be reached as well.
+      return "the connection was refused, or there is no way to it";
+    case "ENOTFOUND":
+    case "EAI_AGAIN":
+      return `no address is known for the name ${host}`;
+    case "ENETUNREACH":
+    case "EHOSTUNREACH":
+      return "there is no route to it";
+    default:
+      return errorMessage(error);
+  }
+}
