@@ -40,6 +40,7 @@ export const root: Command = command({
     version: lazy("Show the version", () => import("./cli/version.ts")),
   },
   extras: {
+    see: ["docs", "config list", "doctor"],
     examples: [
       { command: "cdktr start principal --with-agent", does: "everything on one host" },
       { command: "cdktr run etl.daily -P day=2025-01-20 --follow", does: "run a workflow and watch it" },
@@ -70,6 +71,7 @@ export async function main(argv: readonly string[]): Promise<number> {
       const usage = await renderUsage(chosen, path, {
         style: styleFor(wanted ? "stdout" : "stderr"),
         width: Math.min(terminalWidth(), 100),
+        group: invocation.group,
         version: chosen === root ? VERSION : undefined,
       });
       if (wanted) await writeStdout(usage);

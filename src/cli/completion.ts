@@ -16,6 +16,7 @@ export function completionOf(root: Command): Command {
     extras: {
       // After it the script's own words: the line so far.
       rest: "WORD",
+      restDescription: "The line so far, for the scripts themselves",
       completes: { shell: "shell" },
       details: `The script completes commands, options and their values, and asks the principal for the ids of workflows, runs and
       agents. It asks the program that is typed, so it need not be written anew after an upgrade.`,

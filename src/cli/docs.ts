@@ -22,6 +22,8 @@ export default command({
     ...jsonArg,
   },
   extras: {
+    see: ["--help"],
+    exit: { 4: "There is no such page" },
     completes: { topic: "topic" },
     examples: [
       { command: "cdktr docs", does: "what there is" },

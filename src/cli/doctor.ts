@@ -20,6 +20,8 @@ export default command({
   meta: { name: "doctor", description: "Find what is wrong on this host, and its remedy" },
   args: { ...jsonArg, ...principalArg },
   extras: {
+    exit: { 0: "All is well, or there are warnings at most", 1: "Something does not work", 3: null },
+    see: ["config list", "service status"],
     details:
       "Looks at the settings, the ports, the way to the principal, the clock against its clock, versions, the history database, disk space, permissions and keys, file descriptors, the C and C++ libraries, and uv. It says of each what is wrong, why that matters, and what to do.",
     topic: "operations",

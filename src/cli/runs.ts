@@ -8,5 +8,5 @@ export default group(
     cancel: lazy("Cancel a run", () => import("./runs/cancel.ts")),
     retry: lazy("Run again what failed, or everything", () => import("./runs/retry.ts")),
   },
-  { details: "A RUN is a run's id or any unambiguous beginning of it." },
+  { details: "A RUN is a run's id or any unambiguous beginning of it.", topic: "state-machines" },
 );

@@ -1,6 +1,10 @@
 import { group, lazy } from "./support/command.ts";
 
-export default group("Write the client packages that this executable carries", {
-  python: lazy("Write the Python package", () => import("./sdk/python.ts")),
-  typescript: lazy("Write the types of TypeScript listeners", () => import("./sdk/typescript.ts")),
-});
+export default group(
+  "Write the client packages that this executable carries",
+  {
+    python: lazy("Write the Python package", () => import("./sdk/python.ts")),
+    typescript: lazy("Write the types of TypeScript listeners", () => import("./sdk/typescript.ts")),
+  },
+  { topic: "listeners" },
+);

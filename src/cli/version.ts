@@ -7,6 +7,8 @@ export default command({
   meta: { name: "version", description: "Show the version" },
   args: { ...jsonArg },
   extras: {
+    see: ["doctor"],
+    topic: "operations",
     examples: [{ command: "cdktr version --json", does: "what it was built from, for a bug report" }],
   },
   async run({ args }) {

@@ -471,6 +471,7 @@ test("agents: list has the fields of the contract, drain ends an agent", async (
     "host",
     "status",
     "running_workflows",
+    "running_tasks",
     "max_concurrent_workflows",
     "last_heartbeat_ms",
     "labels",

@@ -1,7 +1,8 @@
 import { describe, expect, test } from "bun:test";
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { readCommandLine, subCommandsOf } from "../../src/cli/support/argv.ts";
+import type { ArgDef } from "citty";
+import { readCommandLine, resolve, subCommandsOf } from "../../src/cli/support/argv.ts";
 import type { Command, LazyCommand } from "../../src/cli/support/command.ts";
 import { codeBlocks, renderMarkdown } from "../../src/cli/support/markdown.ts";
 import { renderUsage } from "../../src/cli/support/usage.ts";
@@ -130,6 +131,12 @@ describe("the manual as a whole", () => {
       .filter(({ command, path }) => command.run !== undefined && path.join(" ") !== "cdktr run")
       .map(({ path }) => path.join(" "));
     expect(names.filter((name) => !text.includes(`\`${name}`))).toEqual([]);
+    // And nothing that there is not, nor a line about it that the command does not agree with.
+    const rows = [...text.matchAll(/^\| (`cdktr .*?`)\s*\|/gm)].flatMap(([, cell]) => [
+      ...(cell ?? "").matchAll(/`([^`]+)`/g),
+    ]);
+    expect(rows.length).toBeGreaterThanOrEqual(names.length);
+    for (const [, row] of rows) await readCommandLine(root, [...(row ?? "").split(" ").slice(1), "--help"]);
   });
 });
 
@@ -137,8 +144,31 @@ describe("the help of every command", () => {
   test("is there, fits a terminal, and its examples are valid", async () => {
     for (const { path, command } of await allCommands()) {
       const name = path.join(" ");
-      const usage = await renderUsage(command, path, { width: 80 });
+      const group =
+        path.length < 2
+          ? undefined
+          : (await allCommands()).find((each) => each.path.join() === path.slice(0, -1).join())?.command;
+      const usage = await renderUsage(command, path, {
+        width: 80,
+        ...(group === undefined ? {} : { group }),
+      });
       expect(usage).toContain("USAGE");
+      if (command.run !== undefined) {
+        // As a page of man has it; nothing is without a word about it.
+        for (const section of ["OPTIONS", "EXAMPLES", "EXIT STATUS", "SEE ALSO"])
+          expect(`${name}: ${usage.includes(`\n${section}\n`)} ${section}`).toBe(`${name}: true ${section}`);
+        for (const [key, arg] of Object.entries((await resolve(command.args)) ?? {}) as [string, ArgDef][]) {
+          const about =
+            "negativeDescription" in arg && arg.default === true ? arg.negativeDescription : arg.description;
+          expect(`${name} ${key}: ${about ?? ""}`).toMatch(/: \S.{3,}/);
+        }
+        if (command.extras?.rest !== undefined) expect(command.extras.restDescription ?? "").not.toBe("");
+        for (const other of command.extras?.see ?? [])
+          await readCommandLine(root, [...other.split(" "), "--help"]);
+      }
+      // A setting that an option overrides is named with its default.
+      for (const [text] of usage.replace(/\s+/g, " ").matchAll(/\(else CDKTR_[^)]*\)/g))
+        expect(`${name}: ${text}`).toMatch(/, default \S+\)$/);
       const tooWide = usage
         .split("\n")
         .filter((line) => !line.startsWith("  cdktr") && Bun.stringWidth(line) > 80);
@@ -158,4 +188,17 @@ describe("the help of every command", () => {
       if (topic !== undefined) expect(findPage(topic)?.topic).toBe(topic);
     }
   });
+});
+
+test("every command that shows something takes --json", async () => {
+  const showing = (await allCommands()).filter(({ path }) =>
+    /^(list|show|status|query|tail|graph|schema|doctor|version|docs|validate)$/.test(path.at(-1) ?? ""),
+  );
+  expect(showing.length).toBeGreaterThan(15);
+  const without: string[] = [];
+  for (const { path, command } of showing) {
+    const args = (await resolve(command.args)) ?? {};
+    if (!Object.hasOwn(args, "json")) without.push(path.join(" "));
+  }
+  expect(without).toEqual([]);
 });

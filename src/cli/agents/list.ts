@@ -12,6 +12,8 @@ export default command({
   meta: { name: "list", description: "List the agents the principal knows" },
   args: { ...jsonArg, ...principalArg },
   extras: {
+    details:
+      "UP: it takes work. DRAINING: it finishes what it runs and takes nothing new. LOST: it was not heard of for CDKTR_AGENT_HEARTBEAT_TIMEOUT_MS, and its runs went to others. RUNNING is its runs and how many it takes at once, TASKS the tasks that run in them.",
     examples: [
       { command: "cdktr agents list", does: "who is there, and how busy" },
       {

@@ -18,6 +18,8 @@ export default command({
   meta: { name: "list", description: "List every setting with its value and where it came from" },
   args: { ...jsonArg, ...principalArg },
   extras: {
+    exit: { 3: null },
+    see: ["doctor"],
     details:
       "Settings come from a .env file in the working directory, then the environment, then flags; later ones win.",
     topic: "configuration",

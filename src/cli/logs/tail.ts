@@ -18,6 +18,7 @@ export default command({
   meta: { name: "tail", description: "Follow log lines as they are written" },
   args: logArgs,
   extras: {
+    see: ["run"],
     completes: { workflow: "workflow", run: "run" },
     details:
       "Prints the newest lines of the history (-n, 10 of them by default; all that match with --last or --since), then every line as it is written, without gap or repetition, until Ctrl-C or --until.",

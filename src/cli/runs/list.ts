@@ -25,6 +25,8 @@ export default command({
     ...principalArg,
   },
   extras: {
+    details: "Runs that wait, run and are over, also those of long ago that are in the history alone.",
+    see: ["logs query"],
     completes: { workflow: "workflow" },
     examples: [
       { command: "cdktr runs list", does: "the last 20 runs" },

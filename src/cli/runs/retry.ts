@@ -14,6 +14,10 @@ export default command({
     ...principalArg,
   },
   extras: {
+    exit: {
+      0: "Done; with --wait or --follow: the run COMPLETED",
+      1: "The run that was waited for did not COMPLETE, or it failed",
+    },
     completes: { run: "run" },
     details:
       "Makes a new run with the definition and the parameters of the old one. Tasks that completed are not run again, unless --from-start says so.",

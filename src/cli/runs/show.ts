@@ -25,6 +25,9 @@ export default command({
     ...principalArg,
   },
   extras: {
+    details:
+      "What triggered it, with which parameters, where it ran, how each attempt and each task ended, and when.",
+    see: ["logs query"],
     completes: { run: "run" },
     examples: [
       { command: "cdktr runs show 0198c2a4", does: "the run whose id begins so" },

@@ -63,6 +63,7 @@ export default command({
   extras: {
     completes: { role: "role" },
     rest: "ARGUMENT",
+    restDescription: "After --: options of 'cdktr start ROLE'",
     details: `What stands after -- goes to 'cdktr start'. Settings belong into the file that the unit names; it is written when it is missing,
       and never overwritten. Run it again after an upgrade or to change the arguments: drop-ins stay, and a unit that was edited is
       not overwritten without --force. --dry-run needs neither systemd nor root.`,

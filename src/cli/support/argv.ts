@@ -13,6 +13,8 @@ import { GLOBAL_ARGS } from "./globals.ts";
 /** What the command line asks for. */
 export interface Invocation {
   readonly command: Command;
+  /** The group in which it was found; undefined for the root. */
+  readonly group: Command | undefined;
   /** The words that lead to the command: `["cdktr", "runs", "list"]`. */
   readonly path: readonly string[];
   /** For citty's `runCommand`. */
@@ -44,6 +46,7 @@ export async function readCommandLine(root: Command, argv: readonly string[]): P
   const path = [(await resolve(root.meta))?.name ?? "cdktr"];
   const given: Given[] = [];
   let command = root;
+  let group: Command | undefined;
   let index = 0;
   let help = false;
   let version = false;
@@ -69,6 +72,7 @@ export async function readCommandLine(root: Command, argv: readonly string[]): P
           `Commands: ${Object.keys(subCommands).join(", ")}. See '${path.join(" ")} --help'.`,
       });
     }
+    group = command;
     command = typeof next === "function" ? await next() : next;
     path.push(word);
     index++;
@@ -78,7 +82,7 @@ export async function readCommandLine(root: Command, argv: readonly string[]): P
   const isGroup = (await subCommandsOf(command)) !== undefined;
   const args: ArgsDef = { ...(await resolve(command.args)) };
   const plain = () => given.some(({ option, value }) => option.name === "color" && value === false);
-  if (version || isGroup) return { command, path, rawArgs: [], help, version, plain: plain() };
+  if (version || isGroup) return { command, group, path, rawArgs: [], help, version, plain: plain() };
 
   const options = optionTable({ ...pick(GLOBAL_ARGS, ["color", "help"]), ...args });
   for (const { option } of given) {
@@ -105,7 +109,7 @@ export async function readCommandLine(root: Command, argv: readonly string[]): P
     index = read.next;
   }
   if (given.some(({ option, value }) => option.name === "help" && value === true)) help = true;
-  if (help) return { command, path, rawArgs: [], help, version, plain: plain() };
+  if (help) return { command, group, path, rawArgs: [], help, version, plain: plain() };
 
   checkPositionals(command, args, positionals, path);
   for (const [name, definition] of Object.entries(args)) {
@@ -121,7 +125,7 @@ export async function readCommandLine(root: Command, argv: readonly string[]): P
     .map(({ option: { name }, value }) =>
       typeof value === "string" ? `--${name}=${value}` : value ? `--${name}` : `--no-${name}`,
     );
-  return { command, path, rawArgs: [...words, "--", ...positionals], help, version, plain: plain() };
+  return { command, group, path, rawArgs: [...words, "--", ...positionals], help, version, plain: plain() };
 }
 
 /** The commands below a group, by name; undefined for a command that runs. */

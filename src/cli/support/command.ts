@@ -37,10 +37,16 @@ export interface CommandExtras {
   readonly hidden?: readonly string[];
   /** Name of any number of further positional arguments, which land in `args._`. */
   readonly rest?: string;
+  /** What those are. */
+  readonly restDescription?: string;
   /** What a shell completes for an argument or an option: its name to what it names. */
   readonly completes?: Readonly<Record<string, Completed>>;
-  /** The page of the manual that says more: `cdktr docs TOPIC`. */
+  /** What an exit status means, where that is more than what it means everywhere; null for one that does not occur. */
+  readonly exit?: Readonly<Record<number, string | null>>;
+  /** The page of the manual that says more: `cdktr docs TOPIC`. Commands of a group have that of the group. */
   readonly topic?: string;
+  /** Commands to know beside those of the same group, without `cdktr`: `runs list`. */
+  readonly see?: readonly string[];
 }
 
 /** A citty command with its extras; the extras of one that has none are absent. */

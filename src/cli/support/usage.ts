@@ -1,9 +1,15 @@
 /** The help of a command: from its citty definition, its extras and its place in the tree. */
+import { homedir } from "node:os";
+import { join } from "node:path";
 import type { ArgDef } from "citty";
 import { resolve, subCommandsOf } from "./argv.ts";
-import type { Command, LazyCommand } from "./command.ts";
+import type { Command, CommandExtras, LazyCommand } from "./command.ts";
 import { GLOBAL_ARGS } from "./globals.ts";
 import { makeStyle, type Style } from "./style.ts";
+
+const NO_BREAK = "\u00a0";
+/** How a description names the setting that an option overrides. */
+const ELSE_SETTING = "(else CDKTR_";
 
 /** What {@link renderUsage} needs to know beside the command. */
 export interface UsageOptions {
@@ -12,13 +18,15 @@ export interface UsageOptions {
   readonly width?: number;
   /** Shown in the help of the root. */
   readonly version?: string;
+  /** The group that the command belongs to. */
+  readonly group?: Command;
 }
 
 /** The help text, with a line feed at the end. */
 export async function renderUsage(
   command: Command,
   path: readonly string[],
-  { style = makeStyle(false), width = 80, version }: UsageOptions = {},
+  { style = makeStyle(false), width = 80, version, group }: UsageOptions = {},
 ): Promise<string> {
   const name = path.join(" ");
   const extras = command.extras ?? {};
@@ -51,16 +59,14 @@ export async function renderUsage(
     lines.push(title("COMMANDS"));
     lines.push(...definitions(await describe(subCommands), width, style), "");
   }
-  if (positionals.length > 0) {
+  const named: [string, string][] = positionals.map(([key, arg]) => [
+    key.toUpperCase(),
+    arg.description ?? "",
+  ]);
+  if (extras.rest !== undefined) named.push([`${extras.rest}...`, extras.restDescription ?? ""]);
+  if (named.length > 0) {
     lines.push(title("ARGUMENTS"));
-    lines.push(
-      ...definitions(
-        positionals.map(([key, arg]) => [key.toUpperCase(), arg.description ?? ""]),
-        width,
-        style,
-      ),
-      "",
-    );
+    lines.push(...definitions(named, width, style), "");
   }
   const shared = Object.entries(GLOBAL_ARGS).filter(([key]) => key === "help" || key === "color") as [
     string,
@@ -68,14 +74,10 @@ export async function renderUsage(
   ][];
   const root = path.length === 1 ? [["version", GLOBAL_ARGS.version] as [string, ArgDef]] : [];
   lines.push(title("OPTIONS"));
-  lines.push(
-    ...definitions(
-      [...options, ...shared, ...root].map(([key, arg]) => describeOption(key, arg, extras.repeatable ?? [])),
-      width,
-      style,
-    ),
-    "",
+  const described = [...options, ...shared, ...root].map(([key, arg]) =>
+    describeOption(key, arg, extras.repeatable ?? []),
   );
+  lines.push(...definitions(await withDefaults(described), width, style), "");
   if (extras.examples !== undefined && extras.examples.length > 0) {
     lines.push(title("EXAMPLES"));
     for (const example of extras.examples) {
@@ -83,11 +85,56 @@ export async function renderUsage(
     }
     lines.push("");
   }
-  if (subCommands !== undefined) {
-    lines.push(`'${name} COMMAND --help' says more about a command.`);
+  if (subCommands === undefined || path.length === 1) {
+    lines.push(title("EXIT STATUS"));
+    lines.push(...definitions(exits(extras.exit, path.length === 1, named, options), width, style), "");
   }
-  if (extras.topic !== undefined) lines.push(`The manual says more: cdktr docs ${extras.topic}`);
+  const also = await seeAlso(path, extras, group);
+  if (also.length > 0) {
+    lines.push(title("SEE ALSO"));
+    lines.push(...wrap(also.join(", "), width - 2, "  "), "");
+  }
+  if (subCommands !== undefined) lines.push(`'${name} COMMAND --help' says more about a command.`);
   return `${lines.join("\n").trimEnd()}\n`;
+}
+
+/** What the exit statuses mean: those that a command can end with. */
+function exits(
+  own: CommandExtras["exit"],
+  isRoot: boolean,
+  named: readonly unknown[],
+  options: readonly (readonly [string, ArgDef])[],
+): [string, string][] {
+  const has = (...names: string[]) => options.some(([name]) => names.includes(name));
+  const table: Record<number, string | null> = {
+    0: "Done",
+    1: "It failed, or cannot be done now",
+    2: "Wrong usage, or a setting that does not parse",
+  };
+  if (isRoot || has("principal")) table[3] = "The principal cannot be reached";
+  if (isRoot || named.length > 0 || has("workflow", "run")) table[4] = "Not found, or invalid input";
+  return Object.entries({ ...table, ...own }).flatMap(([status, text]) =>
+    text === null ? [] : [[status, text] as [string, string]],
+  );
+}
+
+/** The page of the manual, the other commands of the group, and those that the command names itself. */
+async function seeAlso(
+  path: readonly string[],
+  extras: CommandExtras,
+  group: Command | undefined,
+): Promise<string[]> {
+  const topic = extras.topic ?? group?.extras?.topic;
+  const siblings =
+    group === undefined || path.length < 3 ? [] : Object.keys((await subCommandsOf(group)) ?? {});
+  const own = path.at(-1);
+  const commands = [
+    ...siblings.filter((name) => name !== own).map((name) => [...path.slice(0, -1), name].join(" ")),
+    ...(extras.see ?? []).map((words) => `cdktr ${words}`),
+    ...(topic === undefined ? [] : [`cdktr docs ${topic}`]),
+  ];
+  // A command is not broken over two lines.
+  return commands.map((words) => words.replaceAll(" ", NO_BREAK));
 }
 
 async function describe(subCommands: Record<string, Command | LazyCommand>): Promise<[string, string][]> {
@@ -138,9 +185,34 @@ function definitions(entries: readonly [string, string][], width: number, style:
   });
 }
 
+/** `(else CDKTR_X)` in a description becomes `(else CDKTR_X, default 5)`. The table of settings is loaded for those that need it. */
+async function withDefaults(described: readonly [string, string][]): Promise<[string, string][]> {
+  if (!described.some(([, text]) => text.includes(ELSE_SETTING))) return [...described];
+  const { SETTINGS } = await import("../../config.ts");
+  const defaultOf = (name: string): string => {
+    const spec = (SETTINGS as Record<string, { default: unknown } | undefined>)[name];
+    if (spec === undefined) throw new Error(`${name} is no setting`);
+    const dataDirectory = join(homedir(), ".cdktr");
+    const value =
+      typeof spec.default === "function"
+        ? spec.default({ CDKTR_APP_DATA_DIRECTORY: dataDirectory })
+        : spec.default;
+    return String(value).replace(homedir(), "~");
+  };
+  return described.map(([term, text]) => [
+    term,
+    text.replace(/\(else (CDKTR_\w+)(?: and (CDKTR_\w+))?\)/g, (_, one: string, two?: string) =>
+      two === undefined
+        ? `(else ${one}, default ${defaultOf(one)})`
+        : `(else ${one} and ${two}, default ${defaultOf(one)}:${defaultOf(two)})`,
+    ),
+  ]);
+}
+
 function wrap(text: string, width: number, indent = ""): string[] {
   if (text === "") return [];
   return Bun.wrapAnsi(text, Math.max(20, width - indent.length), { hard: false, trim: true })
+    .replaceAll(NO_BREAK, " ")
     .split("\n")
     .map((line) => indent + line);
 }

@@ -21,6 +21,11 @@ export default command({
     ...principalArg,
   },
   extras: {
+    exit: {
+      0: "Done; with --wait or --follow: the run COMPLETED",
+      1: "The run that was waited for did not COMPLETE, or it failed",
+    },
+    see: ["runs show", "runs cancel", "logs tail"],
     completes: { id: "workflow" },
     details:
       "Prints the id of the run. The trigger is answered when the run is on the principal's disk: from then on it will be run, whatever happens.",

@@ -24,6 +24,7 @@ export default command({
     ...principalArg,
   },
   extras: {
+    see: ["runs list"],
     completes: { id: "workflow" },
     examples: [
       { command: "cdktr workflow show etl.daily", does: "what it does and when" },

@@ -17,6 +17,9 @@ export default command({
   meta: { name: "validate", description: "Check workflow files; needs no principal" },
   args: { ...jsonArg },
   extras: {
+    exit: { 4: "A file is not valid, or not there" },
+    restDescription:
+      "A workflow file, or a directory that is searched for them (without any, CDKTR_WORKFLOW_DIR)",
     completes: { path: "file" },
     rest: "PATH",
     details: `PATH is a workflow file, or a directory that is searched for them; without one, CDKTR_WORKFLOW_DIR is.
