@@ -145,6 +145,12 @@ export const SETTINGS = {
     "0 to 65535",
     5565,
   ),
+  CDKTR_LISTENER_METRICS_PORT: setting(
+    "The same of 'cdktr listen' and 'cdktr start listeners'",
+    z.coerce.number().int().min(0).max(65535),
+    "0 to 65535",
+    0,
+  ),
   CDKTR_TUI_STATUS_REFRESH_INTERVAL_MS: setting(
     "Time between refreshes of the terminal UI's status",
     positive,

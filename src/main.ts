@@ -23,6 +23,7 @@ export const root: Command = command({
     runs: lazy("List, inspect, cancel and retry runs", () => import("./cli/runs.ts")),
     logs: lazy("Search the log history and follow it live", () => import("./cli/logs.ts")),
     agents: lazy("List agents and drain them", () => import("./cli/agents.ts")),
+    listeners: lazy("List the listeners that trigger workflows", () => import("./cli/listeners.ts")),
     db: lazy("Query, export and back up the history database", () => import("./cli/db.ts")),
     ui: lazy("Open the terminal UI", () => import("./cli/ui.ts")),
     listen: lazy("Run an event listener written in TypeScript", () => import("./cli/listen.ts")),

@@ -23,6 +23,10 @@ export interface SupervisedProcessOptions {
   readonly isFinal?: (outcome: ChildOutcome, start: number) => boolean;
   /** How long the child may take to end once told, ms, before its group is killed; without it, as long as it takes. */
   readonly stopMs?: number;
+  /** Takes what the child says with `process.send`, as JSON; without it, the child cannot say anything. */
+  readonly heard?: (message: unknown) => void;
+  /** It was started, or ended and is started again after a pause. */
+  readonly changed?: () => void;
 }
 
 /** The supervised child. */
@@ -36,11 +40,23 @@ export class SupervisedProcess implements Service {
   #child: Bun.Subprocess | undefined;
   #isStarted = false;
   #isStopping = false;
+  #failure: ChildOutcome | undefined;
+  #restarts = 0;
 
   constructor(options: SupervisedProcessOptions) {
     this.name = `${options.name} process`;
     this.#options = options;
     this.done = this.#done.promise;
+  }
+
+  /** How the child failed, while it waits to be started again. */
+  get failure(): ChildOutcome | undefined {
+    return this.#failure;
+  }
+
+  /** How often the child was started again. */
+  get restarts(): number {
+    return this.#restarts;
   }
 
   async start(): Promise<void> {
@@ -74,6 +90,8 @@ export class SupervisedProcess implements Service {
       outcome = await this.#run();
       if (this.#isStopping || isFinal(outcome, start)) break;
       if (performance.now() - startedAt >= HEALTHY_MS) pause = firstPauseMs;
+      this.#failure = outcome;
+      this.#options.changed?.();
       log.warn(`The ${name} failed (${outcome}); it is started again in ${pause / 1000} s.`);
       let timer: Timer | undefined;
       const waited = new Promise<void>((done) => {
@@ -81,12 +99,15 @@ export class SupervisedProcess implements Service {
       });
       await Promise.race([waited, this.#stopped.promise]);
       clearTimeout(timer);
+      this.#failure = undefined;
+      if (!this.#isStopping) this.#restarts++;
       pause = Math.min(LONGEST_PAUSE_MS, pause * 2);
     }
     return outcome;
   }
 
   async #run(): Promise<ChildOutcome> {
+    const { heard } = this.#options;
     try {
       const child = Bun.spawn([...this.#options.command], {
         env: this.#options.env,
@@ -96,6 +117,7 @@ export class SupervisedProcess implements Service {
         stderr: "inherit",
         // A group of its own: Ctrl-C in the terminal reaches this process, which tells the child what is to be done.
         detached: true,
+        ...(heard === undefined ? {} : { serialization: "json", ipc: heard }),
       });
       this.#child = child;
       // Told to stop while it was being started.

@@ -1,19 +1,21 @@
 import { existsSync } from "node:fs";
-import { resolve } from "node:path";
+import { basename, extname, resolve } from "node:path";
 import { InvalidInputError, NotFoundError } from "../errors.ts";
 import { NOT_A_LISTENER } from "../events/event-listener.ts";
+import { SupervisedListener } from "../events/supervised-listener.ts";
 import { log, setLogLevel } from "../log.ts";
+import { listenerPages } from "../metrics/listener-pages.ts";
+import { MetricsServer } from "../metrics/metrics-server.ts";
 import { nativeLibraryPath } from "../native/libraries.ts";
 import { listenerRunnerPath } from "../native/listener-runner.ts";
-import { SupervisedProcess } from "../supervised-process.ts";
+import { PrincipalClient } from "../protocol/client.ts";
+import { loadCurveKeys } from "../protocol/key-file.ts";
+import { stopServices } from "../service.ts";
 import { command } from "./support/command.ts";
 import { settings } from "./support/connect.ts";
-import { principalArg } from "./support/globals.ts";
+import { metricsPortArg, principalArg } from "./support/globals.ts";
 import { drainStderr } from "./support/report.ts";
 import { onStopSignals } from "./support/signals.ts";
-
-/** How long a listener that was told to end may take, ms; it ends by itself within less. */
-const STOP_MS = 10_000;
 
 export default command({
   meta: { name: "listen", description: "Run an event listener written in TypeScript" },
@@ -33,6 +35,7 @@ export default command({
       valueHint: "DIR",
       description: "Where triggers wait while the principal is away (else CDKTR_APP_DATA_DIRECTORY)",
     },
+    ...metricsPortArg,
     ...principalArg,
   },
   extras: {
@@ -49,16 +52,23 @@ export default command({
     ],
   },
   async run({ args }) {
-    const { values: config } = settings(args.principal, { CDKTR_APP_DATA_DIRECTORY: args["data-dir"] });
+    const { values: config } = settings(args.principal, {
+      CDKTR_APP_DATA_DIRECTORY: args["data-dir"],
+      CDKTR_LISTENER_METRICS_PORT: args["metrics-port"],
+    });
     setLogLevel(config.CDKTR_LOG_LEVEL);
     const file = resolve(args.file);
     if (!existsSync(file)) throw new NotFoundError(`There is no file ${file}.`);
-    const listener = new SupervisedProcess({
-      name: "listener",
+    const curve = loadCurveKeys(config, "client");
+    const listener = new SupervisedListener({
+      name: args.name ?? basename(file, extname(file)),
       log,
-      firstPauseMs: 500,
-      isFinal: (outcome, start) => outcome === 0 || (outcome === NOT_A_LISTENER && start === 1),
-      stopMs: STOP_MS,
+      client: new PrincipalClient({
+        ...(curve === undefined ? {} : { curve }),
+        host: config.CDKTR_PRINCIPAL_HOST,
+        port: config.CDKTR_PRINCIPAL_PORT,
+        timeoutMs: config.CDKTR_DEFAULT_ZMQ_TIMEOUT_MS,
+      }),
       command: [
         process.execPath,
         // What lies in the working directory must not change what is run.
@@ -81,9 +91,17 @@ export default command({
         CDKTR_KEY_FILE: config.CDKTR_KEY_FILE,
       },
     });
+    const metrics = new MetricsServer({
+      port: config.CDKTR_LISTENER_METRICS_PORT,
+      setting: "--metrics-port or CDKTR_LISTENER_METRICS_PORT",
+      log: log.withTag("metrics"),
+      ...listenerPages(() => [listener.status]),
+    });
     const ignoreSignals = onStopSignals(() => void listener.stop());
+    await metrics.start();
     await listener.start();
     const outcome = await listener.done;
+    await stopServices([metrics, listener]);
     ignoreSignals();
     await drainStderr();
     if (outcome === NOT_A_LISTENER) throw new InvalidInputError(`${file} cannot be run as a listener.`);

@@ -1,10 +1,11 @@
 /** Brings triggers to the principal over its absences: through a buffer on disk, in order, each with its dedupe key. */
 import type { ConsolaInstance } from "consola";
 import { type Clock, systemClock } from "../clock.ts";
-import { errorMessage } from "../errors.ts";
+import { CdktrError, errorMessage } from "../errors.ts";
 import { type PrincipalClient, RequestRefusedError } from "../protocol/client.ts";
 import type { Service } from "../service.ts";
 import { sendTrigger, type TriggerDelivery, type Triggered, type TriggerRequest } from "./event-listener.ts";
+import { pause } from "./pause.ts";
 import type { TriggerBuffer, WaitingTrigger } from "./trigger-buffer.ts";
 
 /** Triggers that may wait, if nothing else is said. */
@@ -13,14 +14,25 @@ export const DEFAULT_BUFFER_LIMIT = 100_000;
 const FIRST_RETRY_MS = 100;
 const LAST_RETRY_MS = 2000;
 
+/** Triggers that are taken from the buffer at once; those of one workflow go one after the other. */
+const BATCH = 500;
+
 /** What a delivery has done since it started, and how it is. */
 export interface DeliveryMetrics {
+  /** Triggers that were asked for. */
+  readonly fired: number;
   /** Triggers that became runs. */
   readonly delivered: number;
-  /** Triggers that the principal refused; they are gone. */
-  readonly refused: number;
+  /** Triggers that are gone: the principal refused them, or neither it nor the disk took them. */
+  readonly failed: number;
+  /** Triggers that were dropped because they were too late. */
+  readonly dropped: number;
   /** Triggers that wait on disk. */
-  readonly waiting: number;
+  readonly buffered: number;
+  /** Bytes of the file in which they wait. */
+  readonly bufferBytes: number;
+  /** When the last one was asked for, ms since the epoch; null when none was. */
+  readonly lastTriggerMs: number | null;
   /** Since when the principal does not take them, ms since the epoch; null while it does. */
   readonly awaySinceMs: number | null;
 }
@@ -35,7 +47,12 @@ export interface BufferedDeliveryOptions {
   readonly clock?: Clock;
 }
 
-type Waiter = PromiseWithResolvers<Triggered>;
+/** Neither the disk nor the principal takes a trigger: it is not safe. */
+export class TriggerNotSafeError extends CdktrError {}
+
+interface Waiter extends PromiseWithResolvers<Triggered> {
+  readonly request: TriggerRequest;
+}
 
 /** The delivery. Triggers that an earlier process left in the buffer go first. */
 export class BufferedDelivery implements TriggerDelivery, Service {
@@ -46,15 +63,23 @@ export class BufferedDelivery implements TriggerDelivery, Service {
   readonly #limit: number;
   readonly #clock: Clock;
   readonly #stop = new AbortController();
+  /** Asked for in this turn of the event loop: they share one sync of the disk. */
+  #arriving: Waiter[] = [];
+  /** Dealt with in this turn. */
+  #leaving: { seq: number; resolve: () => void; reject: (error: unknown) => void }[] = [];
   readonly #waiters = new Map<number, Waiter[]>();
   #delivering: Promise<void> = Promise.resolve();
   #work = Promise.withResolvers<void>();
   #room = Promise.withResolvers<void>();
   #empty = Promise.withResolvers<void>();
+  #fired = 0;
   #delivered = 0;
-  #refused = 0;
+  #failed = 0;
+  #dropped = 0;
+  #lastTriggerMs: number | null = null;
   #awaySinceMs: number | null = null;
   #toldFull = false;
+  #toldDisk = false;
   #closed = false;
 
   constructor(options: BufferedDeliveryOptions) {
@@ -67,9 +92,13 @@ export class BufferedDelivery implements TriggerDelivery, Service {
 
   get metrics(): DeliveryMetrics {
     return {
+      fired: this.#fired,
       delivered: this.#delivered,
-      refused: this.#refused,
-      waiting: this.#buffer.size,
+      failed: this.#failed,
+      dropped: this.#dropped,
+      buffered: this.#buffer.size,
+      bufferBytes: this.#closed ? 0 : this.#buffer.bytes,
+      lastTriggerMs: this.#lastTriggerMs,
       awaySinceMs: this.#awaySinceMs,
     };
   }
@@ -102,9 +131,13 @@ export class BufferedDelivery implements TriggerDelivery, Service {
     while (this.#buffer.size > 0 && !this.#stop.signal.aborted) await this.#empty.promise;
   }
 
-  /** Writes the trigger down and waits until it is a run, or until it is known that the principal is away. */
+  /**
+   * Writes the trigger down and waits until it is a run, or until it is known that the principal is away.
+   * @throws RequestRefusedError when the principal refuses it
+   * @throws TriggerNotSafeError when it cannot be written down and the principal does not take it either
+   */
   async deliver(request: TriggerRequest): Promise<Triggered> {
-    while (this.#buffer.size >= this.#limit && !this.#stop.signal.aborted) {
+    while (this.#buffer.size + this.#arriving.length >= this.#limit && !this.#stop.signal.aborted) {
       if (!this.#toldFull) {
         this.#toldFull = true;
         this.#log.warn(`${this.#limit} triggers wait for the principal: no more are taken until it is back`);
@@ -112,15 +145,57 @@ export class BufferedDelivery implements TriggerDelivery, Service {
       await this.#room.promise;
     }
     this.#stop.signal.throwIfAborted();
-    const seq = this.#buffer.add(request, this.#clock.now());
+    this.#fired++;
+    this.#lastTriggerMs = this.#clock.now();
+    const waiter: Waiter = { request, ...Promise.withResolvers<Triggered>() };
+    if (this.#arriving.push(waiter) === 1) queueMicrotask(() => this.#writeDown());
+    return waiter.promise;
+  }
+
+  #writeDown(): void {
+    const arriving = this.#arriving;
+    this.#arriving = [];
+    let seqs: readonly number[];
+    try {
+      seqs = this.#buffer.add(
+        arriving.map((waiter) => waiter.request),
+        this.#clock.now(),
+      );
+      this.#toldDisk = false;
+    } catch (error) {
+      if (!this.#toldDisk) this.#log.error(`Triggers cannot be written down: ${errorMessage(error)}`);
+      this.#toldDisk = true;
+      for (const waiter of arriving) void this.#deliverUnwritten(waiter, error);
+      return;
+    }
     this.#work.resolve();
-    if (this.#awaySinceMs !== null) return buffered(request);
-    const waiter: Waiter = Promise.withResolvers();
-    const others = this.#waiters.get(seq);
-    if (others === undefined) this.#waiters.set(seq, [waiter]);
-    else others.push(waiter);
-    const made = await waiter.promise;
-    return made.buffered ? buffered(request) : made;
+    for (const [i, waiter] of arriving.entries()) {
+      if (this.#awaySinceMs !== null) {
+        waiter.resolve(buffered(waiter.request));
+        continue;
+      }
+      const seq = seqs[i] ?? 0;
+      const others = this.#waiters.get(seq);
+      if (others === undefined) this.#waiters.set(seq, [waiter]);
+      else others.push(waiter);
+    }
+  }
+
+  /** The disk fails: the trigger is safe if the principal takes it at once. */
+  async #deliverUnwritten(waiter: Waiter, why: unknown): Promise<void> {
+    try {
+      waiter.resolve(await sendTrigger(this.#client, waiter.request, { signal: this.#stop.signal }));
+      this.#delivered++;
+    } catch (error) {
+      this.#failed++;
+      if (error instanceof RequestRefusedError) return waiter.reject(error);
+      waiter.reject(
+        new TriggerNotSafeError(
+          `The trigger of ${waiter.request.workflowId} can neither be written down (${errorMessage(why)}) nor handed over (${errorMessage(error)}).`,
+          { cause: error },
+        ),
+      );
+    }
   }
 
   async #deliverAll(): Promise<void> {
@@ -128,15 +203,16 @@ export class BufferedDelivery implements TriggerDelivery, Service {
     let retryMs = FIRST_RETRY_MS;
     while (!signal.aborted) {
       try {
-        const next = this.#buffer.first();
-        if (next === undefined) await this.#waitForWork();
-        else await this.#deliverOne(next);
+        const batch = this.#buffer.first(BATCH);
+        this.#askAgain(batch[0]?.seq ?? Number.POSITIVE_INFINITY);
+        if (batch.length === 0) await this.#waitForWork();
+        else await this.#deliverBatch(batch);
         retryMs = FIRST_RETRY_MS;
       } catch (error) {
         if (signal.aborted) return;
         // Also when the disk fails: what was delivered and could not be taken out is delivered again under the same key.
         this.#tellAway(error);
-        await this.#sleep(retryMs);
+        await pause(retryMs, signal);
         retryMs = Math.min(retryMs * 2, LAST_RETRY_MS);
       }
     }
@@ -149,34 +225,97 @@ export class BufferedDelivery implements TriggerDelivery, Service {
     await this.#work.promise;
   }
 
+  /**
+   * Workflows do not wait for each other; the triggers of one go in order.
+   * @throws whatever says that it cannot be done now
+   */
+  async #deliverBatch(batch: readonly WaitingTrigger[]): Promise<void> {
+    const lanes = Map.groupBy(batch, ({ request }) => request.workflowId);
+    const outcomes = await Promise.allSettled(
+      [...lanes.values()].map(async (lane) => {
+        for (const trigger of lane) await this.#deliverOne(trigger);
+      }),
+    );
+    const failure = outcomes.find((outcome) => outcome.status === "rejected");
+    if (failure !== undefined) throw failure.reason;
+  }
+
   /** @throws whatever says that it cannot be done now */
-  async #deliverOne({ seq, request }: WaitingTrigger): Promise<void> {
+  async #deliverOne(trigger: WaitingTrigger): Promise<void> {
+    const { seq, request } = trigger;
+    if (this.#isTooLate(trigger)) {
+      this.#dropped++;
+      this.#log.warn(
+        `The trigger of ${request.workflowId} (${request.dedupeKey}) is dropped: it is too late`,
+      );
+      await this.#settle(seq, (waiter) => waiter.resolve({ ...buffered(request), buffered: false }));
+      return;
+    }
+    let how: (waiter: Waiter) => void;
     try {
       const made = await sendTrigger(this.#client, request, { signal: this.#stop.signal });
       this.#delivered++;
-      this.#tellBack();
-      this.#take(seq, (waiter) => waiter.resolve(made));
+      how = (waiter) => waiter.resolve(made);
     } catch (error) {
       if (!(error instanceof RequestRefusedError)) throw error;
-      this.#refused++;
-      this.#tellBack();
+      this.#failed++;
       if (!this.#waiters.has(seq)) {
         this.#log.error(
           `The trigger of ${request.workflowId} (${request.dedupeKey}) is dropped: ${error.message}`,
         );
       }
-      this.#take(seq, (waiter) => waiter.reject(error));
+      how = (waiter) => waiter.reject(error);
     }
+    this.#tellBack();
+    await this.#settle(seq, how);
   }
 
-  #take(seq: number, settle: (waiter: Waiter) => void): void {
-    this.#buffer.remove(seq);
-    for (const waiter of this.#waiters.get(seq) ?? []) settle(waiter);
+  #isTooLate(trigger: WaitingTrigger): boolean {
+    const { late, scheduledTimeMs } = trigger.request;
+    if (late === undefined || late.keep === "all") return false;
+    if (this.#clock.now() - (scheduledTimeMs ?? trigger.createdAtMs) <= late.afterMs) return false;
+    return late.keep === "none" || this.#buffer.hasLater(trigger);
+  }
+
+  /** The trigger is dealt with: it leaves the disk, and whoever waits for it hears how. */
+  async #settle(seq: number, how: (waiter: Waiter) => void): Promise<void> {
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    if (this.#leaving.push({ seq, resolve, reject }) === 1) setImmediate(() => this.#takeOut());
+    await promise;
+    for (const waiter of this.#waiters.get(seq) ?? []) how(waiter);
     this.#waiters.delete(seq);
     if (this.#buffer.size >= this.#limit) return;
     this.#toldFull = false;
     this.#room.resolve();
     this.#room = Promise.withResolvers();
+  }
+
+  #takeOut(): void {
+    const leaving = this.#leaving;
+    this.#leaving = [];
+    try {
+      this.#buffer.remove(leaving.map(({ seq }) => seq));
+      for (const { resolve } of leaving) resolve();
+    } catch (error) {
+      for (const { reject } of leaving) reject(error);
+    }
+  }
+
+  /** Triggers before `firstSeq` are gone: another process of this listener delivered them. The principal says what they became. */
+  #askAgain(firstSeq: number): void {
+    for (const [seq, waiters] of this.#waiters) {
+      if (seq >= firstSeq) continue;
+      this.#waiters.delete(seq);
+      for (const waiter of waiters) {
+        sendTrigger(this.#client, waiter.request, { signal: this.#stop.signal }).then(
+          waiter.resolve,
+          (error) => {
+            if (error instanceof RequestRefusedError) waiter.reject(error);
+            else waiter.resolve(buffered(waiter.request));
+          },
+        );
+      }
+    }
   }
 
   #tellAway(error: unknown): void {
@@ -199,25 +338,9 @@ export class BufferedDelivery implements TriggerDelivery, Service {
   /** The triggers are safe on disk: nobody has to wait for the principal. */
   #releaseWaiters(): void {
     for (const waiters of this.#waiters.values()) {
-      for (const waiter of waiters) {
-        waiter.resolve({ workflow_instance_id: null, dedupe_key: "", buffered: true });
-      }
+      for (const waiter of waiters) waiter.resolve(buffered(waiter.request));
     }
     this.#waiters.clear();
-  }
-
-  #sleep(ms: number): Promise<void> {
-    const { signal } = this.#stop;
-    return new Promise((resolve) => {
-      if (signal.aborted) return resolve();
-      const done = () => {
-        clearTimeout(timer);
-        signal.removeEventListener("abort", done);
-        resolve();
-      };
-      const timer = setTimeout(done, ms);
-      signal.addEventListener("abort", done, { once: true });
-    });
   }
 }
 

@@ -11,11 +11,21 @@ export interface RunOptions {
   readonly dedupeKey?: string;
   /** The instant that a schedule meant, ms since the epoch. */
   readonly scheduledTimeMs?: number;
+  /** What becomes of it when the principal was away for long; by default it is delivered however late it is. */
+  readonly late?: LatePolicy;
+}
+
+/** What becomes of a trigger that could not be delivered in time. */
+export interface LatePolicy {
+  /** Later than this it is late, ms after `scheduledTimeMs`, or after it was asked for. */
+  readonly afterMs: number;
+  /** Of the late triggers of a workflow all are delivered, or the latest unless a newer one waits, or none. */
+  readonly keep: "all" | "latest" | "none";
 }
 
 /** Where a trigger is once {@link EventListener.runWorkflow} has resolved. */
 export interface Triggered {
-  /** The run; null while the trigger waits on this host's disk because the principal is away. */
+  /** The run; null while the trigger waits on this host's disk because the principal is away, or when it was dropped as too late. */
   readonly workflow_instance_id: string | null;
   readonly dedupe_key: string;
   /** Whether it waits on this host's disk; it becomes a run when the principal is back. */
@@ -29,6 +39,7 @@ export interface TriggerRequest {
   readonly params: Readonly<Record<string, string>>;
   readonly dedupeKey: string;
   readonly scheduledTimeMs: number | null;
+  readonly late?: LatePolicy;
 }
 
 /** What brings triggers to the principal. */
@@ -103,6 +114,7 @@ export abstract class EventListener {
       params: { ...options.params },
       dedupeKey: options.dedupeKey ?? crypto.randomUUID(),
       scheduledTimeMs: options.scheduledTimeMs ?? null,
+      ...(options.late === undefined ? {} : { late: options.late }),
     };
     const { client, delivery } = this.#attached();
     return delivery === undefined ? sendTrigger(client, wanted, request) : delivery.deliver(wanted, request);

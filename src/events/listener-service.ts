@@ -1,14 +1,21 @@
 /** Runs a listener as a service: with a buffer for its triggers, a signal to end, and an end that is waited for. */
-import { join } from "node:path";
 import type { ConsolaInstance } from "consola";
+import type { Clock } from "../clock.ts";
+import { errorMessage } from "../errors.ts";
 import type { PrincipalClient } from "../protocol/client.ts";
+import type { ListenerState, ListenerStatus } from "../protocol/messages.ts";
 import type { Service } from "../service.ts";
-import { BufferedDelivery, type DeliveryMetrics } from "./buffered-delivery.ts";
+import { BufferedDelivery } from "./buffered-delivery.ts";
 import type { EventListener } from "./event-listener.ts";
+import { listenerDirectory } from "./listener-file.ts";
+import { pause } from "./pause.ts";
 import { TriggerBuffer } from "./trigger-buffer.ts";
 
 /** How long a listener that was told to end may take, ms. */
 const GRACE_MS = 3000;
+/** Pauses before a listener that failed is started again, ms: they double. */
+const FIRST_PAUSE_MS = 500;
+const LAST_PAUSE_MS = 30_000;
 
 /** What it needs. */
 export interface ListenerServiceOptions {
@@ -18,9 +25,14 @@ export interface ListenerServiceOptions {
   readonly log: ConsolaInstance;
   /** The buffer is in `listeners/NAME` below it. */
   readonly dataDirectory: string;
+  /** Starts it again when it fails, after pauses that grow; without it, {@link ListenerService.done} rejects. */
+  readonly restarts?: boolean;
   /** Triggers that may wait on disk. */
   readonly bufferLimit?: number;
   readonly graceMs?: number;
+  readonly clock?: Clock;
+  /** Its state is another one. */
+  readonly changed?: () => void;
 }
 
 /** A listener that runs. */
@@ -35,6 +47,9 @@ export class ListenerService implements Service {
   #delivery: BufferedDelivery | undefined;
   #listening: Promise<void> = Promise.resolve();
   #stopped: Promise<void> | undefined;
+  #state: ListenerState = "stopped";
+  #error: string | null = null;
+  #restarts = 0;
 
   constructor(options: ListenerServiceOptions) {
     this.#options = options;
@@ -44,22 +59,28 @@ export class ListenerService implements Service {
     this.done.catch(() => {});
   }
 
-  get metrics(): DeliveryMetrics {
-    return this.#delivery?.metrics ?? { delivered: 0, refused: 0, waiting: 0, awaySinceMs: null };
+  /** How it is, and what it has done since it was started. */
+  get status(): ListenerStatus {
+    const metrics = this.#delivery?.metrics;
+    return {
+      name: this.#options.listener.name,
+      state: this.#state,
+      error: this.#error,
+      restarts: this.#restarts,
+      fired: metrics?.fired ?? 0,
+      delivered: metrics?.delivered ?? 0,
+      failed: metrics?.failed ?? 0,
+      dropped: metrics?.dropped ?? 0,
+      buffered: metrics?.buffered ?? 0,
+      buffer_bytes: metrics?.bufferBytes ?? 0,
+      last_trigger_ms: metrics?.lastTriggerMs ?? null,
+      principal_away_since_ms: metrics?.awaySinceMs ?? null,
+    };
   }
 
-  /**
-   * Begins to listen; does not wait for the principal.
-   * @throws TriggerBufferError when the buffer cannot be opened
-   */
+  /** Begins to listen; does not wait for the principal. */
   async start(): Promise<void> {
-    const { listener, client, log, dataDirectory, bufferLimit } = this.#options;
-    const buffer = new TriggerBuffer(join(dataDirectory, "listeners", directoryName(listener.name)));
-    const delivery = new BufferedDelivery({ client, buffer, log, limit: bufferLimit });
-    this.#delivery = delivery;
-    await delivery.start();
-    listener.attach({ client, delivery, signal: this.#stop.signal });
-    this.#listening = this.#listen(delivery);
+    this.#listening = this.#listen();
   }
 
   /** Tells the listener to end, waits a little for it, and leaves on disk what is not delivered. */
@@ -68,15 +89,42 @@ export class ListenerService implements Service {
     return this.#stopped;
   }
 
-  async #listen(delivery: BufferedDelivery): Promise<void> {
-    try {
-      await this.#options.listener.startListening();
-      await Promise.race([delivery.drained(), this.#told.promise]);
-      this.#done.resolve();
-    } catch (error) {
-      if (this.#stop.signal.aborted) this.#done.resolve();
-      else this.#done.reject(error);
+  async #listen(): Promise<void> {
+    const { listener, restarts = false, log } = this.#options;
+    const { signal } = this.#stop;
+    for (let pauseMs = FIRST_PAUSE_MS; ; pauseMs = Math.min(pauseMs * 2, LAST_PAUSE_MS)) {
+      try {
+        const delivery = await this.#open();
+        this.#become("running", null);
+        await listener.startListening();
+        await Promise.race([delivery.drained(), this.#told.promise]);
+        break;
+      } catch (error) {
+        if (signal.aborted) break;
+        this.#become("backing off", errorMessage(error));
+        if (!restarts) return this.#done.reject(error);
+        log.error(
+          `The listener ${listener.name} failed: ${errorMessage(error)}; it is started again in ${pauseMs / 1000} s`,
+        );
+        await pause(pauseMs, signal);
+        if (signal.aborted) break;
+        this.#restarts++;
+      }
     }
+    this.#become("stopped", null);
+    this.#done.resolve();
+  }
+
+  /** @throws ListenerFileError when the buffer cannot be opened */
+  async #open(): Promise<BufferedDelivery> {
+    if (this.#delivery !== undefined) return this.#delivery;
+    const { listener, client, log, dataDirectory, bufferLimit, clock } = this.#options;
+    const buffer = new TriggerBuffer(listenerDirectory(dataDirectory, listener.name));
+    const delivery = new BufferedDelivery({ client, buffer, log, limit: bufferLimit, clock });
+    this.#delivery = delivery;
+    await delivery.start();
+    listener.attach({ client, delivery, signal: this.#stop.signal });
+    return delivery;
   }
 
   async #end(): Promise<void> {
@@ -92,11 +140,14 @@ export class ListenerService implements Service {
     clearTimeout(timer);
     await this.#delivery?.stop();
     await this.#options.client.close();
+    this.#become("stopped", null);
     this.#done.resolve();
   }
-}
 
-/** The name as a directory: nothing in it leads elsewhere. */
-function directoryName(name: string): string {
-  return encodeURIComponent(name).replaceAll(".", "%2E").slice(0, 200) || "listener";
+  #become(state: ListenerState, error: string | null): void {
+    if (this.#state === state && this.#error === error) return;
+    this.#state = state;
+    this.#error = error;
+    this.#options.changed?.();
+  }
 }

@@ -1,14 +1,8 @@
 /** Triggers that are not runs yet, on disk, in order. */
-import { Database } from "bun:sqlite";
-import { mkdirSync } from "node:fs";
-import { join } from "node:path";
-import { CdktrError, errorMessage } from "../errors.ts";
-import { log } from "../log.ts";
-import { migrateSqlite, type SqliteMigrations } from "../sqlite-migrations.ts";
+import type { Database } from "bun:sqlite";
+import type { SqliteMigrations } from "../sqlite-migrations.ts";
 import type { TriggerRequest } from "./event-listener.ts";
-
-/** The buffer cannot be opened. */
-export class TriggerBufferError extends CdktrError {}
+import { openListenerFile } from "./listener-file.ts";
 
 /** A trigger and its place. */
 export interface WaitingTrigger {
@@ -40,35 +34,19 @@ export const TRIGGER_BUFFER_MIGRATIONS: SqliteMigrations = [
   },
 ];
 
-/** A queue of triggers in a file. What was added is on the disk when `add` returns. */
+/** A queue of triggers in a file. What was added is on the disk when `add` returns. Several processes may share it. */
 export class TriggerBuffer {
   readonly #db: Database;
   #size: number;
 
   /**
    * @param directory made when it is missing
-   * @throws TriggerBufferError when the file cannot be opened
+   * @throws ListenerFileError when the file cannot be opened
    * @throws NewerSchemaError when a newer cdktr wrote it; NoRoomForBackupError
    */
   constructor(directory: string) {
-    try {
-      mkdirSync(directory, { recursive: true, mode: 0o700 });
-      this.#db = new Database(join(directory, "triggers.db"), { create: true, strict: true });
-      this.#db.run("PRAGMA journal_mode = WAL");
-      this.#db.run("PRAGMA synchronous = FULL");
-      this.#db.run("PRAGMA busy_timeout = 5000");
-      migrateSqlite(this.#db, TRIGGER_BUFFER_MIGRATIONS, log);
-      this.#size = this.#count();
-    } catch (error) {
-      if (error instanceof CdktrError) throw error;
-      throw new TriggerBufferError(
-        `The buffer of triggers in ${directory} cannot be opened: ${errorMessage(error)}.`,
-        {
-          cause: error,
-          hint: "CDKTR_APP_DATA_DIRECTORY must be a directory that this user can write.",
-        },
-      );
-    }
+    this.#db = openListenerFile(directory, "triggers.db", TRIGGER_BUFFER_MIGRATIONS);
+    this.#size = this.#db.query<{ n: number }, []>("SELECT count(*) AS n FROM triggers").get()?.n ?? 0;
   }
 
   /** How many wait. */
@@ -76,53 +54,82 @@ export class TriggerBuffer {
     return this.#size;
   }
 
-  /** Adds a trigger at the end; one of the same event that waits already keeps its place, which is returned. */
-  add(request: TriggerRequest, nowMs: number): number {
-    const added = this.#db
-      .query<{ seq: number }, [string, string, string, number]>(
-        `INSERT INTO triggers (workflow_id, dedupe_key, request, created_at_ms) VALUES (?, ?, ?, ?)
-         ON CONFLICT DO NOTHING RETURNING seq`,
-      )
-      .get(request.workflowId, request.dedupeKey, JSON.stringify(request), nowMs);
-    if (added !== null) {
-      this.#size++;
-      return added.seq;
-    }
-    const present = this.#db
-      .query<{ seq: number }, [string, string]>(
-        "SELECT seq FROM triggers WHERE workflow_id = ? AND dedupe_key = ?",
-      )
-      .get(request.workflowId, request.dedupeKey);
-    // Another process of this listener may have delivered it just now: then it is added after all.
-    return present?.seq ?? this.add(request, nowMs);
+  /** Bytes that the file takes on disk, what is reused inside it included. */
+  get bytes(): number {
+    const pragma = (name: string) =>
+      Number(Object.values(this.#db.query(`PRAGMA ${name}`).get() as object)[0] ?? 0);
+    return pragma("page_count") * pragma("page_size");
   }
 
-  /** The trigger that has waited longest. */
-  first(): WaitingTrigger | undefined {
-    const row = this.#db
-      .query<Row, []>("SELECT seq, request, created_at_ms FROM triggers ORDER BY seq LIMIT 1")
-      .get();
-    if (row === null) {
-      this.#size = 0;
-      return undefined;
-    }
-    return {
+  /**
+   * Adds triggers at the end, in one transaction; one of the same event that waits already keeps its place.
+   * @returns their places
+   */
+  add(requests: readonly TriggerRequest[], nowMs: number): number[] {
+    let added = 0;
+    this.#db.run("PRAGMA synchronous = FULL");
+    const seqs = this.#db
+      .transaction(() =>
+        requests.map((request) => {
+          const fresh = this.#db
+            .query<{ seq: number }, [string, string, string, number]>(
+              `INSERT INTO triggers (workflow_id, dedupe_key, request, created_at_ms) VALUES (?, ?, ?, ?)
+               ON CONFLICT DO NOTHING RETURNING seq`,
+            )
+            .get(request.workflowId, request.dedupeKey, JSON.stringify(request), nowMs);
+          if (fresh !== null) added++;
+          return (fresh ?? this.#find(request)).seq;
+        }),
+      )
+      .immediate();
+    this.#size += added;
+    return seqs;
+  }
+
+  /** Those that have waited longest. */
+  first(limit: number): WaitingTrigger[] {
+    const rows = this.#db
+      .query<Row, [number]>("SELECT seq, request, created_at_ms FROM triggers ORDER BY seq LIMIT ?")
+      .all(limit);
+    // Another process may have taken some out.
+    if (rows.length < limit) this.#size = rows.length;
+    return rows.map((row) => ({
       seq: row.seq,
       request: JSON.parse(row.request) as TriggerRequest,
       createdAtMs: row.created_at_ms,
-    };
+    }));
   }
 
-  /** Takes a trigger out. */
-  remove(seq: number): void {
-    if (this.#db.query("DELETE FROM triggers WHERE seq = ?").run(seq).changes > 0) this.#size--;
+  /** Whether a later trigger of the same workflow waits. */
+  hasLater({ seq, request }: WaitingTrigger): boolean {
+    return (
+      this.#db
+        .query<object, [string, number]>("SELECT 1 FROM triggers WHERE workflow_id = ? AND seq > ? LIMIT 1")
+        .get(request.workflowId, seq) !== null
+    );
+  }
+
+  /** Takes triggers out. Not synced: one that a power cut puts back is delivered again, under the same key. */
+  remove(seqs: readonly number[]): void {
+    this.#db.run("PRAGMA synchronous = NORMAL");
+    const remove = this.#db.query<unknown, [number]>("DELETE FROM triggers WHERE seq = ?");
+    const removed = this.#db
+      .transaction(() => seqs.reduce((sum, seq) => sum + remove.run(seq).changes, 0))
+      .immediate();
+    this.#size = Math.max(0, this.#size - removed);
   }
 
   close(): void {
     this.#db.close();
   }
 
-  #count(): number {
-    return this.#db.query<{ n: number }, []>("SELECT count(*) AS n FROM triggers").get()?.n ?? 0;
+  #find(request: TriggerRequest): { seq: number } {
+    const present = this.#db
+      .query<{ seq: number }, [string, string]>(
+        "SELECT seq FROM triggers WHERE workflow_id = ? AND dedupe_key = ?",
+      )
+      .get(request.workflowId, request.dedupeKey);
+    if (present === null) throw new Error("a trigger is neither new nor there");
+    return present;
   }
 }

@@ -17,6 +17,7 @@ import {
   type PrincipalInfo,
   QueryDatabase,
   ReadFile,
+  ReportListeners,
   RetryRun,
   RunTaskOptions,
   SearchLogs,
@@ -32,6 +33,7 @@ import type { AgentKeys } from "./agent-keys.ts";
 import type { AgentRegistry } from "./agent-registry.ts";
 import type { Dispatcher } from "./dispatcher.ts";
 import type { HistoryAccess } from "./history-access.ts";
+import type { ListenerRegistry } from "./listener-registry.ts";
 import type { LongPolls } from "./long-polls.ts";
 import { positional, type Request, readJson } from "./requests.ts";
 import type { Outcome, RunChanges } from "./run-changes.ts";
@@ -49,6 +51,7 @@ export interface HandlerServices {
   readonly history: HistoryAccess;
   readonly polls: LongPolls;
   readonly activity: Activity;
+  readonly listeners: ListenerRegistry;
   readonly now: () => number;
   readonly principalId: string;
   readonly heartbeatTimeoutMs: number;
@@ -229,6 +232,11 @@ export function handlersOf(s: HandlerServices): Record<Verb, Handler> {
     ISSUBSCRIBED: async (request) =>
       success({ subscribed: s.isSubscribed(argument(IsSubscribed, request).probe) }),
     LSEVENTS: async (request) => success(s.activity.list(argument(ListEvents, request))),
+    REPORTLISTENERS: async (request) => {
+      s.listeners.report(argument(ReportListeners, request));
+      return ok({});
+    },
+    LSLISTENERS: async () => success(s.listeners.list()),
     DRAINAGENT: async (request) => {
       await s.agents.drain(argument(DrainAgent, request).agent_id);
       return ok({});

@@ -3,8 +3,9 @@ import type { ConsolaInstance } from "consola";
 import { VERSION } from "../build-facts.ts";
 import { type Clock, systemClock } from "../clock.ts";
 import type { Config } from "../config.ts";
-import { Scheduler } from "../events/scheduler.ts";
+import { DeclaredTriggers, TRIGGER_KINDS } from "../events/declared/declared-triggers.ts";
 import { log as processLog } from "../log.ts";
+import { MetricsServer } from "../metrics/metrics-server.ts";
 import { type CurveClientKeys, PrincipalClient } from "../protocol/client.ts";
 import { type Service, startServices, stopServices } from "../service.ts";
 import { SqliteOperationalStore } from "../storage/operational-sqlite.ts";
@@ -21,10 +22,10 @@ import { Historian } from "./historian.ts";
 import { Housekeeping } from "./housekeeping.ts";
 import { KeyStore } from "./key-store.ts";
 import { LeaseWatch } from "./lease-watch.ts";
+import { ListenerRegistry } from "./listener-registry.ts";
 import { LogHub } from "./log-hub.ts";
 import { LongPolls } from "./long-polls.ts";
 import { Metrics } from "./metrics/metrics.ts";
-import { MetricsServer } from "./metrics/metrics-server.ts";
 import { PauseWatch } from "./pause-watch.ts";
 import { RunChanges } from "./run-changes.ts";
 import { RunService } from "./run-service.ts";
@@ -38,6 +39,8 @@ export interface PrincipalOptions {
   readonly insecure?: boolean;
   /** Runs the scheduler; true by default. */
   readonly scheduler?: boolean;
+  /** Serves what workflow files declare under `on:`; true by default. */
+  readonly listeners?: boolean;
   readonly clock?: Clock;
   /** How long an assignment stands that no agent confirms, ms. */
   readonly leaseTimeoutMs?: number;
@@ -93,6 +96,7 @@ export class Principal implements Service {
       : undefined;
     this.#access = access;
     const metrics = new Metrics();
+    const listeners = new ListenerRegistry(clock);
     const store = new SqliteOperationalStore({
       directory: config.CDKTR_APP_DATA_DIRECTORY,
       log: tagged("state"),
@@ -202,6 +206,7 @@ export class Principal implements Service {
         history,
         polls: this.#polls,
         activity,
+        listeners,
         now: () => clock.now(),
         principalId: this.id,
         heartbeatTimeoutMs: config.CDKTR_AGENT_HEARTBEAT_TIMEOUT_MS,
@@ -230,6 +235,7 @@ export class Principal implements Service {
     const metricsServer = new MetricsServer({
       port: config.CDKTR_METRICS_PORT,
       log: tagged("metrics"),
+      setting: "CDKTR_METRICS_PORT",
       page: () =>
         metrics.page({
           startedAtMs: this.#startedAtMs,
@@ -238,6 +244,7 @@ export class Principal implements Service {
           workflows: () => ({ valid: workflows.size, invalid: workflows.invalidFiles.length }),
           history: () => ({ ...history.held, available: history.available.ok }),
           logs: () => logHub.counts,
+          listeners: () => listeners.list(),
         }),
       health: async () => {
         // It coordinates as long as its state can be read; a history that is away is no illness of it.
@@ -245,7 +252,22 @@ export class Principal implements Service {
         return { principal_id: this.id, version: VERSION, queued, history: history.available };
       },
     });
-    const scheduler = (options.scheduler ?? true) ? [this.#scheduler(clock, tagged("scheduler"))] : [];
+    // Clients like any other: they reach the API through its socket, once that is bound.
+    const triggers = new DeclaredTriggers({
+      config,
+      kinds: TRIGGER_KINDS.filter((kind) =>
+        kind === "cron" ? (options.scheduler ?? true) : (options.listeners ?? true),
+      ),
+      connect: () =>
+        new PrincipalClient({
+          host: reachable(config.CDKTR_PRINCIPAL_HOST),
+          port: this.ports.api,
+          timeoutMs: config.CDKTR_DEFAULT_ZMQ_TIMEOUT_MS,
+          ...(this.ownKeys === undefined ? {} : { curve: this.ownKeys }),
+        }),
+      log,
+      clock,
+    });
     this.#services = [
       ...(access === undefined ? [] : [access]),
       store,
@@ -259,7 +281,7 @@ export class Principal implements Service {
       housekeeping,
       this.#api,
       metricsServer,
-      ...scheduler,
+      triggers,
     ];
   }
 
@@ -299,31 +321,6 @@ export class Principal implements Service {
     this.#polls.close();
     this.#dispatcher.close();
     await stopServices(this.#services);
-  }
-
-  /** The scheduler is a client like any other: it reaches the API through its socket, once that is bound. */
-  #scheduler(clock: Clock, log: ConsolaInstance): Service {
-    const config = this.#config;
-    let scheduler: Scheduler | undefined;
-    return {
-      name: "scheduler",
-      start: async () => {
-        scheduler = new Scheduler({
-          client: new PrincipalClient({
-            host: reachable(config.CDKTR_PRINCIPAL_HOST),
-            port: this.ports.api,
-            timeoutMs: config.CDKTR_DEFAULT_ZMQ_TIMEOUT_MS,
-            ...(this.ownKeys === undefined ? {} : { curve: this.ownKeys }),
-          }),
-          clock,
-          log,
-          pollMs: config.CDKTR_SCHEDULER_START_POLL_FREQUENCY_MS,
-          refreshMs: config.CDKTR_WORKFLOW_DIR_REFRESH_FREQUENCY_S * 1000,
-        });
-        await scheduler.start();
-      },
-      stop: async () => scheduler?.stop(),
-    };
   }
 }
 

@@ -18,6 +18,7 @@ import {
   type Join,
   Joined,
   type ListEvents,
+  ListenerSummary,
   type ListRuns,
   LogPage,
   PreparedFiles,
@@ -25,6 +26,7 @@ import {
   type QueryDatabase,
   QueryResult,
   type ReadFile,
+  type ReportListeners,
   type RetryRun,
   RunAssignment,
   RunCreated,
@@ -265,6 +267,16 @@ export class PrincipalClient {
   /** What happened to the principal lately, oldest first. */
   listEvents(list: Partial<ListEvents>, options?: RequestOptions): Promise<ActivityEvent[]> {
     return this.#call(z.array(ActivityEvent), "LSEVENTS", list, options);
+  }
+
+  /** Tells how the listeners of this process are. */
+  async reportListeners(report: ReportListeners, options?: RequestOptions): Promise<void> {
+    await this.request("REPORTLISTENERS", [JSON.stringify(report)], options);
+  }
+
+  /** Listeners, wherever they run. */
+  listListeners(options?: RequestOptions): Promise<ListenerSummary[]> {
+    return this.#call(z.array(ListenerSummary), "LSLISTENERS", {}, options);
   }
 
   queryDatabase(

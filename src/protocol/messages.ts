@@ -395,6 +395,56 @@ export const ActivityEvent = z.object({
   message: z.string(),
 });
 
+// ---------------------------------------------------------------- listeners
+
+/** `backing off`: it failed and is started again soon. */
+export const ListenerState = z.enum(["running", "backing off", "stopped"]);
+
+const count = z.number().int().nonnegative();
+
+/** How a listener is, and what it has done since its process started. */
+export const ListenerStatus = z.object({
+  name: z.string().min(1).max(256),
+  state: ListenerState,
+  /** Why it failed last; null while it runs. */
+  error: z.string().max(4096).nullable(),
+  /** How often it was started again. */
+  restarts: count,
+  /** Triggers that were asked for. */
+  fired: count,
+  /** Triggers that became runs. */
+  delivered: count,
+  /** Triggers that are gone: refused, or neither the disk nor the principal took them. */
+  failed: count,
+  /** Triggers that were dropped because they were too late. */
+  dropped: count,
+  /** Triggers that wait on the listener's disk. */
+  buffered: count,
+  /** Bytes of the file in which they wait. */
+  buffer_bytes: count,
+  /** When the last one was asked for; null when none was. */
+  last_trigger_ms: instant.nullable(),
+  /** Since when the principal does not take triggers; null while it does. */
+  principal_away_since_ms: instant.nullable(),
+});
+
+/** `REPORTLISTENERS`: all listeners of a process, every few seconds and whenever the state of one changes. */
+export const ReportListeners = z.object({
+  /** Random, new with every start of the process. */
+  source_id: z.string().min(1).max(64),
+  host: z.string().max(256),
+  pid: z.number().int(),
+  listeners: z.array(ListenerStatus).max(100),
+});
+
+/** A listener as `LSLISTENERS` lists it. `lost`: its process has not reported for a while, and did not say that it ends. */
+export const ListenerSummary = ListenerStatus.extend({
+  state: z.enum([...ListenerState.options, "lost"]),
+  host: z.string(),
+  pid: z.number(),
+  last_report_ms: z.number(),
+});
+
 // ---------------------------------------------------------------- the history database
 
 /** `QUERYDB`: one read-only statement. */
@@ -457,6 +507,10 @@ export type RetryRun = z.infer<typeof RetryRun>;
 export type SearchLogs = z.infer<typeof SearchLogs>;
 export type LogPage = z.infer<typeof LogPage>;
 export type AgentSummary = z.infer<typeof AgentSummary>;
+export type ListenerState = z.infer<typeof ListenerState>;
+export type ListenerStatus = z.infer<typeof ListenerStatus>;
+export type ReportListeners = z.infer<typeof ReportListeners>;
+export type ListenerSummary = z.infer<typeof ListenerSummary>;
 export type Join = z.infer<typeof Join>;
 export type Joined = z.infer<typeof Joined>;
 export type PrincipalInfo = z.infer<typeof PrincipalInfo>;

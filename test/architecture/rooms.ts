@@ -14,6 +14,7 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     "events",
     "sdk",
     "docs",
+    "metrics",
     "protocol",
     "storage",
     "workflow",
@@ -26,10 +27,12 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   // Plans and writes the files of a new project; who is asked, and what else is set up, is the command's.
   project: ["workflow"],
   tui: ["protocol", "workflow", "zmq"],
-  // The principal starts the scheduler, which in turn speaks to it only through the API.
-  principal: ["events", "protocol", "storage", "workflow", "zmq", "native"],
+  // The principal starts the listeners of what workflow files declare, which in turn speak to it only through the API.
+  principal: ["events", "metrics", "protocol", "storage", "workflow", "zmq", "native"],
   agent: ["protocol", "storage", "workflow", "zmq", "native"],
   events: ["protocol", "workflow", "zmq"],
+  // The pages for scrapers, and who serves them.
+  metrics: [],
   sdk: ["events", "protocol", "workflow", "zmq"],
   storage: ["protocol", "workflow", "native"],
   protocol: ["workflow", "zmq"],

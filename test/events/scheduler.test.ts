@@ -1,8 +1,10 @@
+import { Database } from "bun:sqlite";
 import { describe, expect, test } from "bun:test";
 import { rmSync } from "node:fs";
 import { join } from "node:path";
 import type { Clock } from "../../src/clock.ts";
 import { EventListener } from "../../src/events/event-listener.ts";
+import { ListenerService } from "../../src/events/listener-service.ts";
 import { Scheduler } from "../../src/events/scheduler.ts";
 import { PrincipalClient } from "../../src/protocol/client.ts";
 import type { RunSummary } from "../../src/protocol/messages.ts";
@@ -34,7 +36,7 @@ class Scheduled implements AsyncDisposable {
   readonly clock = new HandClock();
   readonly cluster: TestPrincipal;
   readonly book = new LogBook();
-  #scheduler: Scheduler | undefined;
+  #scheduler: ListenerService | undefined;
 
   constructor(workflows: Record<string, string>) {
     this.cluster = new TestPrincipal({ workflows, clock: this.clock });
@@ -46,14 +48,19 @@ class Scheduled implements AsyncDisposable {
   }
 
   async startScheduler(): Promise<void> {
-    this.#scheduler = new Scheduler({
-      client: new PrincipalClient({ host: "127.0.0.1", port: this.cluster.ports.api, timeoutMs: 5000 }),
-      log: this.book.log,
-      clock: this.clock,
-      pollMs: 10,
-      refreshMs: 60_000,
-    });
+    this.#scheduler = this.scheduler("scheduler", this.cluster.ports.api);
     await this.#scheduler.start();
+  }
+
+  /** One whose buffer is in a directory of its own. */
+  scheduler(directory: string, port: number, timeoutMs = 5000): ListenerService {
+    return new ListenerService({
+      listener: new Scheduler({ log: this.book.log, clock: this.clock, pollMs: 10 }),
+      client: new PrincipalClient({ host: "127.0.0.1", port, timeoutMs }),
+      log: this.book.log,
+      dataDirectory: join(this.cluster.directory, directory),
+      clock: this.clock,
+    });
   }
 
   async stopScheduler(): Promise<void> {
@@ -108,13 +115,7 @@ describe("the scheduler", () => {
   test("fires no second time what another scheduler fired", async () => {
     await using scheduled = await new Scheduled({ "a.yml": cron("0 * * * * *") }).start();
     await scheduled.startScheduler();
-    const other = new Scheduler({
-      client: new PrincipalClient({ host: "127.0.0.1", port: scheduled.cluster.ports.api, timeoutMs: 5000 }),
-      log: scheduled.book.log,
-      clock: scheduled.clock,
-      pollMs: 10,
-      refreshMs: 60_000,
-    });
+    const other = scheduled.scheduler("other", scheduled.cluster.ports.api);
     await other.start();
     await scheduled.book.waitFor(/1 workflow has a schedule/, 2);
     for (const count of [1, 2]) {
@@ -227,20 +228,68 @@ describe("a principal that is away when it fires", () => {
     await using scheduled = await new Scheduled({ "a.yml": cron("0 0 * * * *") }).start();
     const { cluster, clock } = scheduled;
     const port = cluster.ports.api;
-    const scheduler = new Scheduler({
-      client: new PrincipalClient({ host: "127.0.0.1", port, timeoutMs: 200 }),
-      log: scheduled.book.log,
-      clock,
-      pollMs: 10,
-      refreshMs: 60_000,
-    });
+    const scheduler = scheduled.scheduler("other", port, 200);
     await scheduler.start();
     await scheduled.book.waitFor(/1 workflow has a schedule/);
     await cluster.stop();
     clock.time += HOUR;
-    await scheduled.book.waitFor(/cannot be triggered now/);
+    await scheduled.book.waitFor(/Triggers wait on disk/);
     await cluster.start({ CDKTR_PRINCIPAL_PORT: port });
     expect(await scheduled.times(1)).toEqual(["13:00:00"]);
+    await scheduler.stop();
+  });
+
+  test("firings that waited long for it follow catchup, as missed ones do", async () => {
+    await using scheduled = await new Scheduled({
+      "all.yml": cron("0 0 * * * *", "\ncatchup: all"),
+      "latest.yml": cron("0 0 * * * *"),
+      "none.yml": cron("0 0 * * * *", "\ncatchup: none"),
+    }).start();
+    const { cluster, clock, book } = scheduled;
+    const port = cluster.ports.api;
+    const scheduler = scheduled.scheduler("other", port, 200);
+    await scheduler.start();
+    await book.waitFor(/3 workflows have schedules/);
+    await cluster.stop();
+    for (let hour = 1; hour <= 3; hour++) {
+      clock.time = START - (START % HOUR) + hour * HOUR;
+      await book.waitFor(/fires next at/, 3 * (hour + 1));
+    }
+    // Half an hour after the last one.
+    clock.time += HOUR / 2;
+    await book.waitFor(/is dropped: it is too late/, 5);
+    await cluster.start({ CDKTR_PRINCIPAL_PORT: port });
+    const runs = await scheduled.runs(4);
+    const count = (id: string) => runs.filter((run) => run.workflow_id === id).length;
+    expect([count("all"), count("latest"), count("none")]).toEqual([3, 1, 0]);
+    expect(scheduler.status).toMatchObject({ fired: 9, delivered: 4, dropped: 5, buffered: 0 });
+    await scheduler.stop();
+  });
+
+  test("and a disk that takes nothing: the firing is made up for when the principal is back", async () => {
+    await using scheduled = await new Scheduled({ "a.yml": cron("0 0 * * * *") }).start();
+    const { cluster, clock, book } = scheduled;
+    const port = cluster.ports.api;
+    const scheduler = scheduled.scheduler("other", port, 200);
+    await scheduler.start();
+    await book.waitFor(/1 workflow has a schedule/);
+    // As a disk that is full: every insert fails.
+    const file = join(cluster.directory, "other/listeners/scheduler/triggers.db");
+    using db = new Database(file);
+    db.run("CREATE TRIGGER full BEFORE INSERT ON triggers BEGIN SELECT RAISE(FAIL, 'disk I/O error'); END");
+    clock.time += HOUR;
+    // Straight to the principal.
+    expect(await scheduled.times(1)).toEqual(["13:00:00"]);
+    await book.waitFor(/cannot be written down: disk I\/O error/);
+    await cluster.stop();
+    clock.time += HOUR;
+    await book.waitFor(/a cannot be triggered now/);
+    expect(scheduler.status).toMatchObject({ buffered: 0, delivered: 1 });
+    db.run("DROP TRIGGER full");
+    clock.time += 5000;
+    await book.waitFor(/Triggers wait on disk/);
+    await cluster.start({ CDKTR_PRINCIPAL_PORT: port });
+    expect(await scheduled.times(2)).toEqual(["13:00:00", "14:00:00"]);
     await scheduler.stop();
   });
 

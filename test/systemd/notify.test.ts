@@ -4,6 +4,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { loadConfig } from "../../src/config.ts";
 import { DeclaredTriggers } from "../../src/events/declared/declared-triggers.ts";
+import { log } from "../../src/log.ts";
+import { PrincipalClient } from "../../src/protocol/client.ts";
 import { Supervisor } from "../../src/systemd/notify.ts";
 import { shellWorkflow } from "../cli/support.ts";
 import { freePorts, startCluster } from "../support/cdktr.ts";
@@ -195,7 +197,12 @@ test("a listener whose loop stands still is not well", async () => {
     CDKTR_DEFAULT_ZMQ_TIMEOUT_MS: 20,
     CDKTR_APP_DATA_DIRECTORY: directory,
   });
-  const triggers = new DeclaredTriggers(values, () => undefined);
+  const triggers = new DeclaredTriggers({
+    config: values,
+    kinds: ["webhook"],
+    connect: () => new PrincipalClient({ host: "127.0.0.1", port, timeoutMs: 20 }),
+    log,
+  });
   await triggers.start();
   // Nobody answers, and it goes on asking: that is well.
   await Bun.sleep(200);

@@ -194,7 +194,7 @@ test("the triggers that wait with a listener of version 0.1 are taken as they ar
   using directory = await FormerDirectory.of("v0.1");
   const buffer = new TriggerBuffer(directory.path);
   expect(buffer.size).toBe(1);
-  expect(buffer.first()?.request).toMatchObject({ workflowId: "good", dedupeKey: "event-1" });
+  expect(buffer.first(1)[0]?.request).toMatchObject({ workflowId: "good", dedupeKey: "event-1" });
   buffer.close();
 });
 

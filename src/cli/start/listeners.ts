@@ -1,10 +1,14 @@
 import { DeclaredTriggers } from "../../events/declared/declared-triggers.ts";
 import { log, setLogLevel } from "../../log.ts";
+import { listenerPages } from "../../metrics/listener-pages.ts";
+import { MetricsServer } from "../../metrics/metrics-server.ts";
+import { PrincipalClient } from "../../protocol/client.ts";
 import { loadCurveKeys } from "../../protocol/key-file.ts";
+import { startServices, stopServices } from "../../service.ts";
 import { Supervisor } from "../../systemd/notify.ts";
 import { command } from "../support/command.ts";
 import { settings } from "../support/connect.ts";
-import { principalArg } from "../support/globals.ts";
+import { metricsPortArg, principalArg } from "../support/globals.ts";
 import { drainStderr } from "../support/report.ts";
 import { onStopSignals } from "../support/signals.ts";
 
@@ -27,6 +31,7 @@ export default command({
       valueHint: "DIR",
       description: "Where triggers wait while the principal is away (else CDKTR_APP_DATA_DIRECTORY)",
     },
+    ...metricsPortArg,
     ...principalArg,
   },
   extras: {
@@ -45,6 +50,7 @@ export default command({
       CDKTR_WEBHOOK_HOST: args.host,
       CDKTR_WEBHOOK_PORT: args.port,
       CDKTR_APP_DATA_DIRECTORY: args["data-dir"],
+      CDKTR_LISTENER_METRICS_PORT: args["metrics-port"],
     });
     setLogLevel(config.CDKTR_LOG_LEVEL);
     const supervisor = new Supervisor();
@@ -53,9 +59,30 @@ export default command({
       supervisor.stopping("stopping; what is not delivered stays on disk");
       stop.resolve();
     });
-    const triggers = new DeclaredTriggers(config, () => loadCurveKeys(config, "client"));
+    const curve = loadCurveKeys(config, "client");
+    const triggers = new DeclaredTriggers({
+      config,
+      kinds: ["webhook", "file", "workflow"],
+      connect: () =>
+        new PrincipalClient({
+          ...(curve === undefined ? {} : { curve }),
+          host: config.CDKTR_PRINCIPAL_HOST,
+          port: config.CDKTR_PRINCIPAL_PORT,
+          timeoutMs: config.CDKTR_DEFAULT_ZMQ_TIMEOUT_MS,
+        }),
+      log,
+    });
+    const services = [
+      new MetricsServer({
+        port: config.CDKTR_LISTENER_METRICS_PORT,
+        setting: "--metrics-port or CDKTR_LISTENER_METRICS_PORT",
+        log: log.withTag("metrics"),
+        ...listenerPages(() => triggers.statuses),
+      }),
+      triggers,
+    ];
     try {
-      await triggers.start();
+      await startServices(services);
       const principal = `${config.CDKTR_PRINCIPAL_HOST}:${config.CDKTR_PRINCIPAL_PORT}`;
       // Also without the principal: what waits on disk must not wait for a start that succeeds.
       supervisor.ready(
@@ -64,7 +91,7 @@ export default command({
       );
       log.info(`Serving what the workflows of ${principal} declare`);
       await stop.promise;
-      await triggers.stop();
+      await stopServices(services);
       log.info("The listeners have ended.");
     } finally {
       supervisor.close();

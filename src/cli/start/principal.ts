@@ -1,5 +1,4 @@
 import type { Config } from "../../config.ts";
-import { DeclaredTriggers } from "../../events/declared/declared-triggers.ts";
 import { log, setLogLevel } from "../../log.ts";
 import { Principal } from "../../principal/principal.ts";
 import { PrincipalClient } from "../../protocol/client.ts";
@@ -95,7 +94,12 @@ export default command({
     setLogLevel(config.CDKTR_LOG_LEVEL);
     // Before the agent is started, which must not take this process's supervisor for its own.
     const supervisor = new Supervisor();
-    const principal = new Principal({ config, insecure: args.insecure ?? false, scheduler: args.scheduler });
+    const principal = new Principal({
+      config,
+      insecure: args.insecure ?? false,
+      scheduler: args.scheduler,
+      listeners: args.listeners,
+    });
     const agent = args["with-agent"]
       ? new SupervisedProcess({
           name: "agent",
@@ -126,7 +130,6 @@ export default command({
       stop.resolve();
     });
     const services: Service[] = [principal];
-    if (args.listeners) services.push(new DeclaredTriggers(ownClientConfig(config), () => principal.ownKeys));
     if (agent !== undefined) services.push(agent);
     try {
       await startServices(services);
@@ -195,11 +198,6 @@ async function announce(config: Config, { ports, ownKeys }: Principal): Promise<
   } finally {
     await client.close();
   }
-}
-
-/** The settings of a client of this principal on its own host. */
-function ownClientConfig(config: Config): Config {
-  return { ...config, CDKTR_PRINCIPAL_HOST: reachableHost(config.CDKTR_PRINCIPAL_HOST) };
 }
 
 /** An address at which this host reaches what is bound to `host`. */

@@ -10,6 +10,15 @@ export const principalArg = {
   },
 } as const satisfies ArgsDef;
 
+/** `--metrics-port`, for commands that run listeners. */
+export const metricsPortArg = {
+  "metrics-port": {
+    type: "string",
+    valueHint: "N",
+    description: "Port on loopback for /metrics and /healthz (else CDKTR_LISTENER_METRICS_PORT)",
+  },
+} as const satisfies ArgsDef;
+
 /** `--json`, for commands that print data. */
 export const jsonArg = {
   json: { type: "boolean", description: "Print JSON and nothing else on stdout" },

@@ -5,7 +5,8 @@ import type { ConsolaInstance } from "consola";
 import { type Clock, systemClock } from "../../clock.ts";
 import { errorMessage } from "../../errors.ts";
 import type { RunSummary, WorkflowSummary } from "../../protocol/messages.ts";
-import { DeclaredListener, pause } from "./declared-listener.ts";
+import { pause } from "../pause.ts";
+import { DeclaredListener } from "./declared-listener.ts";
 
 /** Between two looks at the runs, ms. */
 const LOOK_MS = 500;

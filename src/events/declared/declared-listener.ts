@@ -4,6 +4,7 @@ import { errorMessage } from "../../errors.ts";
 import { RequestRefusedError } from "../../protocol/client.ts";
 import type { WorkflowSummary } from "../../protocol/messages.ts";
 import { EventListener } from "../event-listener.ts";
+import { pause } from "../pause.ts";
 
 /** The longest time between two looks at the workflows, ms. Changes are heard of at once, but not from a principal that died meanwhile. */
 const REFRESH_MS = 5000;
@@ -77,18 +78,4 @@ export function paramsFor(
   offered: Readonly<Record<string, string>>,
 ): Record<string, string> {
   return Object.fromEntries(Object.entries(offered).filter(([name]) => Object.hasOwn(workflow.params, name)));
-}
-
-/** Resolves after a time, or at once when the signal aborts. */
-export function pause(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal.aborted) return resolve();
-    const done = () => {
-      clearTimeout(timer);
-      signal.removeEventListener("abort", done);
-      resolve();
-    };
-    const timer = setTimeout(done, ms);
-    signal.addEventListener("abort", done, { once: true });
-  });
 }

@@ -5,7 +5,8 @@ import type { ConsolaInstance } from "consola";
 import { type Clock, systemClock } from "../../clock.ts";
 import { errorMessage } from "../../errors.ts";
 import type { WorkflowSummary } from "../../protocol/messages.ts";
-import { DeclaredListener, pause } from "./declared-listener.ts";
+import { pause } from "../pause.ts";
+import { DeclaredListener } from "./declared-listener.ts";
 import { FileChanges, type FileEvent } from "./file-changes.ts";
 
 /** Between two looks at the files, ms; more when a look takes long: it never takes more than a tenth of the time. */

@@ -5,7 +5,8 @@ import { type Clock, systemClock } from "../../clock.ts";
 import { errorMessage } from "../../errors.ts";
 import { RequestRefusedError } from "../../protocol/client.ts";
 import type { WorkflowSummary } from "../../protocol/messages.ts";
-import { DeclaredListener, paramsFor, pause } from "./declared-listener.ts";
+import { pause } from "../pause.ts";
+import { DeclaredListener, paramsFor } from "./declared-listener.ts";
 import { RateLimit } from "./rate-limit.ts";
 import { checkSignature, readSecret } from "./webhook-signature.ts";
 

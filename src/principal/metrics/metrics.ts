@@ -1,10 +1,12 @@
 /** What the principal counts of its own work, and the page on which a scraper finds it. */
 import { VERSION } from "../../build-facts.ts";
-import type { AgentSummary } from "../../protocol/messages.ts";
+import { Exposition, Histogram } from "../../metrics/exposition.ts";
+import { addListeners } from "../../metrics/listener-metrics.ts";
+import { addProcess } from "../../metrics/process-metrics.ts";
+import type { AgentSummary, ListenerSummary } from "../../protocol/messages.ts";
 import type { RunStatus } from "../../workflow/status.ts";
 import type { HeldLogs } from "../historian.ts";
 import type { LogHubCounts } from "../log-hub.ts";
-import { Exposition, Histogram } from "./exposition.ts";
 
 /** From a local agent that waits to a queue of a night, seconds. */
 const DISPATCH_BOUNDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 30, 120, 600, 3600];
@@ -20,6 +22,7 @@ export interface MetricSources {
   workflows(): { valid: number; invalid: number };
   history(): HeldLogs & { readonly available: boolean };
   logs(): LogHubCounts;
+  listeners(): readonly ListenerSummary[];
 }
 
 /** The principal's metrics. */
@@ -123,9 +126,8 @@ export class Metrics {
       "Lines of agents that do not number them, lost for want of room.",
       logs.dropped,
     );
-    const { user, system } = process.cpuUsage();
-    page.counter("process_cpu_seconds_total", "Processor time of the principal.", (user + system) / 1e6);
-    page.gauge("process_resident_memory_bytes", "Memory of the principal.", process.memoryUsage.rss());
+    addListeners(page, sources.listeners());
+    addProcess(page);
     return page.toString();
   }
 }

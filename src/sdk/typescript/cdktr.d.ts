@@ -10,11 +10,21 @@ declare module "cdktr" {
     readonly dedupeKey?: string;
     /** The instant that a schedule meant, ms since the epoch. */
     readonly scheduledTimeMs?: number;
+    /** What becomes of it when the principal was away for long; by default it is delivered however late it is. */
+    readonly late?: LatePolicy;
+  }
+
+  /** What becomes of a trigger that could not be delivered in time. */
+  export interface LatePolicy {
+    /** Later than this it is late, ms after `scheduledTimeMs`, or after it was asked for. */
+    readonly afterMs: number;
+    /** Of the late triggers of a workflow all are delivered, or the latest unless a newer one waits, or none. */
+    readonly keep: "all" | "latest" | "none";
   }
 
   /** Where a trigger is once `runWorkflow` has resolved. */
   export interface Triggered {
-    /** The run; null while the trigger waits on this host's disk because the principal is away. */
+    /** The run; null while the trigger waits on this host's disk because the principal is away, or when it was dropped as too late. */
     readonly workflow_instance_id: string | null;
     readonly dedupe_key: string;
     /** Whether it waits on this host's disk; it becomes a run when the principal is back. */
@@ -38,6 +48,7 @@ declare module "cdktr" {
      * Triggers a workflow; resolves when the trigger is safe: as a run on the principal's disk or, while the principal is
      * away, in the buffer on this host's disk, from where it is delivered in order. Waits while that buffer is full.
      * @throws RequestRefusedError when there is no such workflow or the parameters do not fit
+     * @throws TriggerNotSafeError when neither the disk nor the principal takes it
      */
     runWorkflow(workflowId: string, options?: RunOptions): Promise<Triggered>;
   }
@@ -217,6 +228,8 @@ declare module "cdktr" {
   export class RequestRefusedError extends CdktrError {}
   /** The principal says that it cannot do this now. */
   export class RequestUnprocessableError extends CdktrError {}
+  /** Neither the disk of this host nor the principal takes a trigger. */
+  export class TriggerNotSafeError extends CdktrError {}
   /** The principal failed at it. */
   export class PrincipalFailedError extends CdktrError {}
 }

@@ -1,5 +1,6 @@
 /** What `import … from "cdktr"` gives to a user's program. Its types are in cdktr.d.ts. */
 export { CdktrError, PrincipalUnreachableError } from "../../errors.ts";
+export { TriggerNotSafeError } from "../../events/buffered-delivery.ts";
 export { EventListener } from "../../events/event-listener.ts";
 export {
   PrincipalFailedError,

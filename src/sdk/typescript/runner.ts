@@ -18,9 +18,15 @@ import { forgetVariable } from "./own-environment.ts";
 /** What Bun calls a class that has no name of its own. */
 const NAMELESS = /^(?:default|starDefault|.*_default)?$/;
 
+/** How often the starter hears of what changed, ms. */
+const TELL_MS = 250;
+
 const [file = "", givenName] = process.argv.slice(2);
 // What the listener starts is not to take itself for Bun.
 forgetVariable("BUN_BE_BUN");
+// How the starter hears of the listener's state.
+forgetVariable("NODE_CHANNEL_FD");
+forgetVariable("NODE_CHANNEL_SERIALIZATION_MODE");
 
 plugin({
   name: "cdktr",
@@ -76,6 +82,13 @@ async function main(): Promise<number> {
   process.stdin.once("end", () => told.resolve()).once("error", () => told.resolve());
   process.stdin.resume();
 
+  let lastTold = "";
+  const tellState = () => {
+    const state = JSON.stringify(service.status);
+    if (state !== lastTold) process.send?.(service.status);
+    lastTold = state;
+  };
+  const telling = setInterval(tellState, TELL_MS);
   let status = 0;
   try {
     await service.start();
@@ -87,9 +100,11 @@ async function main(): Promise<number> {
     tell(error);
     status = 1;
   }
+  clearInterval(telling);
+  tellState();
   await service.stop();
-  const { delivered, refused, waiting } = service.metrics;
-  log.info(`Ended: ${delivered} triggers delivered, ${refused} refused, ${waiting} wait on disk`);
+  const { delivered, failed, buffered } = service.status;
+  log.info(`Ended: ${delivered} triggers delivered, ${failed} refused, ${buffered} wait on disk`);
   return status;
 }
 

@@ -228,15 +228,15 @@ test("after another workflow: once for each run that ended so, also for those th
 });
 
 test("'start listeners' serves them apart; a principal with --no-listeners does not", async () => {
-  const [own = 0] = await freePorts(1);
+  const [own = 0, metrics = 0, ofPrincipal = 0] = await freePorts(3);
   await using other = await startCluster({
     principalArgs: ["--no-listeners"],
-    env: { CDKTR_WEBHOOK_PORT: String(own) },
+    env: { CDKTR_WEBHOOK_PORT: String(own), CDKTR_METRICS_PORT: String(ofPrincipal) },
     workflows: { "open.yml": workflow("  webhook:\n    path: /open\n    secret: none\n", ["who"]) },
   });
   const url = `http://127.0.0.1:${own}/open`;
   expect(await fetch(url).catch(() => "refused")).toBe("refused");
-  const listeners = other.spawn(["start", "listeners"]);
+  const listeners = other.spawn(["start", "listeners", "--metrics-port", String(metrics)]);
   await listeners.waitFor(/Webhooks are served/);
   const post = (who: string) =>
     fetch(url, {
@@ -249,9 +249,38 @@ test("'start listeners' serves them apart; a principal with --no-listeners does 
   other.principal?.kill("SIGKILL");
   await other.principal?.finished;
   expect(await post("b")).toMatchObject({ buffered: true, workflow_instance_id: null });
+  const pages = async (port: number) => {
+    const get = (page: string) => fetch(`http://127.0.0.1:${port}/${page}`).then((answer) => answer.text());
+    return { health: JSON.parse(await get("healthz")), metrics: await get("metrics") };
+  };
+  const away = await pages(metrics);
+  expect(away.health.status).toBe("ok");
+  expect(away.health.listeners).toMatchObject([
+    { name: "webhook", state: "running", fired: 2, delivered: 1, buffered: 1 },
+  ]);
+  expect(away.metrics).toContain('cdktr_listener_buffered{listener="webhook"} 1\n');
+  expect(away.metrics).toContain('cdktr_listener_principal_away{listener="webhook"} 1\n');
   await other.startPrincipal();
   await until("both are runs", async () => (await runsBy(other.client, "listener:webhook")).length === 2);
   expect(await whoOf(other.client, await runsBy(other.client, "listener:webhook"))).toEqual(["a", "b"]);
+  // The principal hears how its listeners are, and so does whoever asks it.
+  const known = async () => {
+    const { stdout } = await other.cdktr(["listeners", "list", "--json"]);
+    return JSON.parse(stdout) as {
+      name: string;
+      state: string;
+      delivered: number;
+      last_trigger_ms: number;
+    }[];
+  };
+  await until("it has reported", async () => (await known())[0]?.delivered === 2);
+  expect(await known()).toMatchObject([
+    { name: "webhook", state: "running", pid: listeners.pid, fired: 2, failed: 0, buffered: 0 },
+  ]);
+  expect(Math.abs(((await known())[0]?.last_trigger_ms ?? 0) - Date.now())).toBeLessThan(60_000);
+  expect((await pages(ofPrincipal)).metrics).toMatch(
+    /^cdktr_listener_delivered_total\{listener="webhook",host="[^"]+",pid="\d+"\} 2$/m,
+  );
   other.writeWorkflow("later.yml", workflow("  webhook:\n    path: /later\n    secret: none\n"));
   await until(
     "the new webhook",
@@ -259,4 +288,5 @@ test("'start listeners' serves them apart; a principal with --no-listeners does 
   );
   listeners.kill("SIGTERM");
   expect((await listeners.finished).code).toBe(0);
+  expect(await known()).toMatchObject([{ name: "webhook", state: "stopped" }]);
 });

@@ -120,6 +120,9 @@ test("TypeScript: the listener", async () => {
   await using listener = startTypeScript(0);
   await listener.waitFor(/minute \d+: run [0-9a-f-]{36}/, "stdout");
   expect(await runsBy(cluster.client, "listener:Minutely")).toHaveLength(1);
+  const shown = () => cluster.cdktr(["listeners", "list"]).then(({ stdout }) => stdout);
+  await until("it is listed", async () => /^Minutely +running +1 +1 +0 +0 /m.test(await shown()));
+  expect(await shown()).toMatch(/^webhook +running +1 /m);
   listener.kill("SIGTERM");
   expect((await listener.finished).code).toBe(0);
 });

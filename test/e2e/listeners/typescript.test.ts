@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { cpSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { type Cluster, cdktr, startCluster } from "../../support/cdktr.ts";
+import { type Cluster, cdktr, freePorts, startCluster } from "../../support/cdktr.ts";
 import { processesWith, ROOT, runOver, TemporaryDirectory, until } from "../support/fixtures.ts";
 import { EXAMPLES, HELLO, runsBy, whoOf } from "./support.ts";
 
@@ -116,14 +116,32 @@ export default class Fails extends EventListener {
     if (starts === 1) throw new Error("trouble with bells");
     if (starts === 2) setTimeout(() => { throw new Error("thrown aside"); }, 1);
     if (starts === 3) process.kill(process.pid, "SIGKILL");
-    if (starts === 4) console.log("well now");
+    if (starts === 4) {
+      await this.runWorkflow("hello");
+      console.log("well now");
+    }
     await new Promise(() => {});
   }
 }`,
   });
   const file = join(cwd, "fails.ts");
-  const listener = cluster.spawn(["listen", file]);
+  const [port = 0] = await freePorts(1);
+  const listener = cluster.spawn(["listen", file, "--metrics-port", String(port)]);
+  const page = (name: string) => fetch(`http://127.0.0.1:${port}/${name}`);
+  const health = async () => (await page("healthz")).json();
+  const known = async () => (await cluster.client.listListeners()).find(({ name }) => name === "Fails");
+  await listener.waitFor(/started again in 2 s/);
+  expect((await page("healthz")).status).toBe(503);
+  expect(await health()).toEqual({
+    status: "failing",
+    error: "the listener Fails is backing off: its process ended with SIGKILL",
+  });
+  await until("the principal knows", async () => (await known())?.state === "backing off");
   await listener.waitFor(/well now/, "stdout");
+  expect(await health()).toMatchObject({ status: "ok", listeners: [{ state: "running", restarts: 3 }] });
+  await until("it has triggered", async () =>
+    (await (await page("metrics")).text()).includes('cdktr_listener_delivered_total{listener="Fails"} 1\n'),
+  );
   expect(listener.stderr).toContain("trouble with bells");
   expect(listener.stderr).toContain("thrown aside");
   expect(listener.stderr).toContain("failed (1); it is started again in 0.5 s");

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { Exposition, Histogram } from "../../../src/principal/metrics/exposition.ts";
+import { Exposition, Histogram } from "../../../src/metrics/exposition.ts";
 import { shellWorkflow } from "../../cli/support.ts";
 import { gate, runOver, until } from "../../e2e/support/fixtures.ts";
 import { type Cluster, freePorts, startCluster } from "../../support/cdktr.ts";

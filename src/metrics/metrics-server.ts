@@ -1,7 +1,7 @@
-/** The principal over HTTP, for what watches it: `/healthz` and `/metrics`, on loopback and nowhere else. */
+/** A process over HTTP, for what watches it: `/healthz` and `/metrics`, on loopback and nowhere else. */
 import type { ConsolaInstance } from "consola";
-import { errorMessage } from "../../errors.ts";
-import type { Service } from "../../service.ts";
+import { errorMessage } from "../errors.ts";
+import type { Service } from "../service.ts";
 import { CONTENT_TYPE } from "./exposition.ts";
 
 /** Only this host: who watches from elsewhere puts a proxy before it that knows whom to let in. */
@@ -13,16 +13,18 @@ const RETRY_MS = 5000;
 export interface MetricsServerOptions {
   /** The port; 0 for none. */
   readonly port: number;
+  /** What gave it, for the message when it is taken: `CDKTR_METRICS_PORT`. */
+  readonly setting: string;
   /** The page of metrics. */
   readonly page: () => Promise<string>;
-  /** How the principal is; rejects when it cannot do its work. */
+  /** How it is; rejects when it cannot do its work. */
   readonly health: () => Promise<Record<string, unknown>>;
   readonly log: ConsolaInstance;
   /** Pause between attempts to get a port that is taken, ms; 5 s by default. */
   readonly retryMs?: number;
 }
 
-/** Serves the two pages. A port that is taken stops nobody from coordinating: it says so, and goes on trying. */
+/** Serves the two pages. A port that is taken stops nobody from working: it says so, and goes on trying. */
 export class MetricsServer implements Service {
   readonly name = "metrics";
   readonly #o: MetricsServerOptions;
@@ -43,7 +45,7 @@ export class MetricsServer implements Service {
     }
     this.#o.log.warn(
       `/healthz and /metrics cannot be served at ${address}: ${problem}. Everything else works; they come when the port is free. ` +
-        "Another principal on this host needs another CDKTR_METRICS_PORT; 0 is for none.",
+        `Another process on this host needs another ${this.#o.setting}; 0 is for none.`,
     );
     this.#retry = setInterval(() => {
       if (this.#listen() !== undefined) return;

@@ -1,0 +1,91 @@
+/** Tells the principal how the listeners of this process are. */
+import { hostname } from "node:os";
+import type { ConsolaInstance } from "consola";
+import { errorMessage } from "../errors.ts";
+import { type PrincipalClient, RequestRefusedError } from "../protocol/client.ts";
+import type { ListenerStatus } from "../protocol/messages.ts";
+import type { Service } from "../service.ts";
+import { pause } from "./pause.ts";
+
+/** Between two reports, ms. */
+const INTERVAL_MS = 5000;
+/** How long the last report may take, ms. */
+const LAST_MS = 500;
+
+/** What it needs. */
+export interface ListenerReportsOptions {
+  /** It is not closed. */
+  readonly client: PrincipalClient;
+  readonly statuses: () => readonly ListenerStatus[];
+  readonly log: ConsolaInstance;
+}
+
+/** Reports every few seconds, and when a state changed. */
+export class ListenerReports implements Service {
+  readonly name = "reports of listeners";
+  readonly #options: ListenerReportsOptions;
+  readonly #sourceId = crypto.randomUUID();
+  readonly #stop = new AbortController();
+  #wake = new AbortController();
+  #heard = false;
+  #reporting: Promise<void> = Promise.resolve();
+
+  constructor(options: ListenerReportsOptions) {
+    this.#options = options;
+  }
+
+  async start(): Promise<void> {
+    this.#reporting = this.#report();
+  }
+
+  /** The state of a listener is another one. */
+  changed(): void {
+    this.#wake.abort();
+  }
+
+  async stop(): Promise<void> {
+    if (this.#stop.signal.aborted) return;
+    this.#stop.abort();
+    this.#wake.abort();
+    await this.#reporting;
+    // A principal that is away is not waited for.
+    if (this.#heard) await this.#send({ timeoutMs: LAST_MS }).catch(() => {});
+  }
+
+  async #report(): Promise<void> {
+    const { signal } = this.#stop;
+    while (!signal.aborted) {
+      this.#wake = new AbortController();
+      try {
+        await this.#send({ signal });
+        this.#heard = true;
+      } catch (error) {
+        if (signal.aborted) return;
+        this.#heard = false;
+        this.#options.log.debug(`The state of the listeners cannot be reported: ${errorMessage(error)}`);
+        // A principal of before, which knows no such verb, or a key that may not: there may be another one later.
+        if (error instanceof RequestRefusedError) await pause(INTERVAL_MS, signal);
+      }
+      await pause(INTERVAL_MS, this.#wake.signal);
+    }
+  }
+
+  #send(options: { signal?: AbortSignal; timeoutMs?: number }): Promise<void> {
+    const { client, statuses } = this.#options;
+    return client.reportListeners(
+      {
+        source_id: this.#sourceId,
+        host: hostname(),
+        pid: process.pid,
+        listeners: statuses()
+          .slice(0, 100)
+          .map((status) => ({
+            ...status,
+            name: status.name.slice(0, 256),
+            error: status.error?.slice(0, 4096) ?? null,
+          })),
+      },
+      options,
+    );
+  }
+}

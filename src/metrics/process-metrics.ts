@@ -1,0 +1,8 @@
+import type { Exposition } from "./exposition.ts";
+
+/** Adds what every process tells of itself. */
+export function addProcess(page: Exposition): void {
+  const { user, system } = process.cpuUsage();
+  page.counter("process_cpu_seconds_total", "Processor time of the process.", (user + system) / 1e6);
+  page.gauge("process_resident_memory_bytes", "Memory of the process.", process.memoryUsage.rss());
+}
