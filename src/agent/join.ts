@@ -27,7 +27,9 @@ export async function joinPrincipal(line: string, loaded: LoadedConfig, suffix?:
   const path = config.CDKTR_KEY_FILE || join(directory, "agent.key");
   if (existsSync(path)) {
     if (readKeyFile(path).key.server_key === token.serverKey) {
-      log.info(`This host has joined already: its key is ${path}.`);
+      // Of a process that was killed before it could.
+      rmSync(`${path}.joining`, { force: true });
+      log.info(`This host has joined already: its key is ${path}. To join anew, remove that file.`);
       return;
     }
     throw new InvalidInputError(`${path} is the key for another principal than the one of this join token.`, {
@@ -98,17 +100,19 @@ export function withJoinedPrincipal({ values, sources }: LoadedConfig): Config {
 }
 
 /**
- * The pair with which this host joins. It is on disk before anybody hears of it: when the answer gets lost, the next try is the
- * same one and not another use of the token.
+ * The pair with which this host joins. It is on disk before anybody hears of it: when the answer gets lost, the next try with that
+ * token is the same one and not another use of it.
  */
 function pendingPair(path: string, token: JoinToken): { publicKey: string; secretKey: string } {
+  const name = `joining with ${curvePublicKey(token.secretKey)}`;
   if (existsSync(path)) {
     const { key } = readKeyFile(path);
-    if (key.server_key === token.serverKey) return { publicKey: key.public_key, secretKey: key.secret_key };
+    if (key.server_key === token.serverKey && key.name === name)
+      return { publicKey: key.public_key, secretKey: key.secret_key };
   }
   const { publicKey, secretKey } = curveKeyPair();
   const key: KeyFile = {
-    name: "joining",
+    name,
     role: "agent",
     public_key: publicKey,
     secret_key: secretKey,

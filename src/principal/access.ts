@@ -189,8 +189,11 @@ export class Access implements Service {
         revoked: false,
       });
     }
-    for (const { name, role, public_key, revoked_at_ms } of store.clients(broken))
+    for (const { name, role, public_key, revoked_at_ms } of store.clients(broken)) {
+      // Whoever copied a file there: a key that is revoked stays so.
+      if (known.get(public_key)?.revoked) continue;
       known.set(public_key, { name, role, publicKey: public_key, revoked: revoked_at_ms !== null });
+    }
     return known;
   }
 

@@ -252,15 +252,15 @@ export class KeyStore {
   }
 
   /**
-   * Makes a key known by a token; asked again for the same key, it answers the same. Only the principal's process calls this.
+   * Makes a key known by a token; asked again for the same key, it answers the same, also after a crash at any point. Only the
+   * principal's process calls this.
    * @throws UnprocessableError when the token has expired, is used up or revoked, or the key was revoked meanwhile
-   * @throws InvalidInputError when the key or the name is none
+   * @throws InvalidInputError when the key is none, or somebody else's
    */
   join(tokenKey: string, publicKey: string, wanted: string, nowMs: number): Pick<Joined, "name" | "role"> {
-    const failed = (error: CdktrError) => {
-      throw error;
-    };
-    const token = this.tokens(nowMs, failed).find(({ public_key }) => public_key === tokenKey);
+    // Those that cannot be read are told elsewhere, and nobody's.
+    const tokens = this.tokens(nowMs, () => {});
+    const token = tokens.find(({ public_key }) => public_key === tokenKey);
     if (token === undefined) throw new NotFoundError("This principal does not know this join token.");
     if (!isCurveKey(publicKey)) throw new InvalidInputError("public_key is no key of 40 characters.");
     const earlier = token.used.find(({ public_key }) => public_key === publicKey);
@@ -274,25 +274,36 @@ export class KeyStore {
     }
     if (token.revoked_at_ms !== null) throw refuse(`was revoked at ${isoTime(token.revoked_at_ms)}`);
     if (token.expires_at_ms <= nowMs) throw refuse(`expired at ${isoTime(token.expires_at_ms)}`);
-    const name = earlier?.name ?? this.#freeName(wanted);
-    if (earlier === undefined) {
-      // First: a crash in between must not leave a use that was not counted.
-      const used = [...token.used, { public_key: publicKey, name, at_ms: nowMs }];
-      const { revoked_at_ms: _, ...file } = token;
-      writePrivate(this.#tokenFile(token.id), json({ ...file, used }));
-      if (this.#tokenRevokedAt(token.id) !== null) throw refuse("was revoked just now");
-    }
-    if (this.#client(name) === undefined) this.#writeClient(name, token.role, publicKey, "join", nowMs);
-    const client = this.#client(name);
-    if (client?.public_key !== publicKey)
-      throw new UnprocessableError(`The name ${name} was taken meanwhile: try again.`, { hint });
-    if (client.revoked_at_ms !== null) {
+    const known = this.clients(() => {}).find(({ public_key }) => public_key === publicKey);
+    if (known !== undefined && known.revoked_at_ms !== null) {
       throw new UnprocessableError(
-        `The key ${name}, which this host got with this token, was revoked at ${isoTime(client.revoked_at_ms)}.`,
+        `The key ${known.name}, with which this host wants to join, was revoked at ${isoTime(known.revoked_at_ms)}.`,
         { hint },
       );
     }
-    return { name, role: token.role };
+    if (earlier !== undefined && known !== undefined) return { name: known.name, role: known.role };
+    // Public keys are no secrets: whoever has a token must not change what somebody else's key may do.
+    if (known !== undefined || tokens.some(({ public_key }) => public_key === publicKey))
+      throw new InvalidInputError("public_key is the key of somebody else: a new host makes one of its own.");
+    for (;;) {
+      const name =
+        earlier === undefined || this.#client(earlier.name) !== undefined
+          ? this.#freeName(wanted)
+          : earlier.name;
+      if (earlier?.name !== name) {
+        // First: a crash in between must not leave a use that was not counted.
+        const used = [
+          ...token.used.filter((use) => use !== earlier),
+          { public_key: publicKey, name, at_ms: nowMs },
+        ];
+        const { revoked_at_ms: _, ...file } = token;
+        writePrivate(this.#tokenFile(token.id), json({ ...file, used }));
+        if (this.#tokenRevokedAt(token.id) !== null) throw refuse("was revoked just now");
+      }
+      // False when somebody took the name at this moment.
+      if (createPrivate(this.#clientFile(name), json(clientOf(name, token.role, publicKey, "join", nowMs))))
+        return { name, role: token.role };
+    }
   }
 
   /** When a token was revoked; null when it was not. */
@@ -338,16 +349,8 @@ export class KeyStore {
     addedBy: KnownClient["added_by"],
     nowMs: number,
   ): boolean {
-    const client: KnownClient = {
-      name,
-      role,
-      public_key: publicKey,
-      created_at_ms: nowMs,
-      added_by: addedBy,
-      revoked_at_ms: null,
-    };
     if (this.#client(name)?.revoked_at_ms != null) rmSync(this.#clientFile(name));
-    return createPrivate(this.#clientFile(name), json(client));
+    return createPrivate(this.#clientFile(name), json(clientOf(name, role, publicKey, addedBy, nowMs)));
   }
 
   #client(name: string): KnownClient | undefined {
@@ -366,6 +369,23 @@ export class KeyStore {
   #tokenFile(id: string): string {
     return join(this.tokensDirectory, `${id}.json`);
   }
+}
+
+function clientOf(
+  name: string,
+  role: ClientRole,
+  publicKey: string,
+  addedBy: KnownClient["added_by"],
+  nowMs: number,
+): KnownClient {
+  return {
+    name,
+    role,
+    public_key: publicKey,
+    created_at_ms: nowMs,
+    added_by: addedBy,
+    revoked_at_ms: null,
+  };
 }
 
 /** What can be done with a token. */

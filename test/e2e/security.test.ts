@@ -9,8 +9,12 @@ setDefaultTimeout(120_000);
 
 const SECRET_WORD = "a-word-that-nobody-else-reads";
 
-/** Passes a port on and keeps every byte that goes through, both ways. */
-function wiretap(port: number, to: number): { bytes: () => Buffer; stop: () => void } {
+/** Passes a port on and keeps every byte that goes through, both ways; what the server says only as long as `passes` says so. */
+function wiretap(
+  port: number,
+  to: number,
+  passes: () => boolean = () => true,
+): { bytes: () => Buffer; stop: () => void } {
   const seen: Buffer[] = [];
   const server = Bun.listen<{ out?: Promise<Bun.Socket> }>({
     hostname: "127.0.0.1",
@@ -23,6 +27,7 @@ function wiretap(port: number, to: number): { bytes: () => Buffer; stop: () => v
             port: to,
             socket: {
               data(_, data) {
+                if (!passes()) return;
                 seen.push(Buffer.from(data));
                 socket.write(data);
               },
@@ -188,4 +193,68 @@ test("a principal with keys and an agent beside it needs nothing else", async ()
     const runs: { workflow_id: string; status: string }[] = JSON.parse(stdout);
     return runs.some(({ workflow_id, status }) => workflow_id === "then" && status === "COMPLETED");
   });
+});
+
+test("a host whose answer got lost joins again with the same token, whoever was killed meanwhile", async () => {
+  using a = new TemporaryDirectory();
+  using b = new TemporaryDirectory();
+  const [api = 0, logsIn = 0, logsOut = 0, tapped = 0] = await freePorts(4);
+  const onA = {
+    cwd: a.root,
+    env: {
+      CDKTR_PRINCIPAL_PORT: String(api),
+      CDKTR_LOGS_LISTENING_PORT: String(logsIn),
+      CDKTR_LOGS_PUBLISHING_PORT: String(logsOut),
+      CDKTR_APP_DATA_DIRECTORY: a.path("data"),
+    },
+  };
+  await cdktr(["keys", "init"], onA);
+  const principal = new CdktrProcess(["start", "principal"], onA);
+  await principal.waitFor(/secured: encrypted/);
+  const made = await cdktr(["join-token", "create", "--address", `127.0.0.1:${tapped}`], onA);
+  const token = made.stdout.trim();
+  const id = /Token (\S+):/.exec(made.stderr)?.[1];
+  const used = (): number =>
+    JSON.parse(readFileSync(a.path("data/keys/tokens", `${id}.json`), "utf8")).used.length;
+  // The principal writes the use down before it answers: what it says from then on gets lost.
+  const tap = wiretap(tapped, api, () => used() === 0);
+  const onB = {
+    cwd: b.root,
+    env: {
+      CDKTR_APP_DATA_DIRECTORY: b.path("data"),
+      CDKTR_LOGS_LISTENING_PORT: String(logsIn),
+      CDKTR_LOGS_PUBLISHING_PORT: String(logsOut),
+    },
+  };
+  const join = ["start", "agent", "--suffix", "b", "--join", token];
+  const first = new CdktrProcess(join, onB);
+  await until("the use is counted", () => used() === 1);
+  expect(first.ended).toBe(false);
+  for (const child of [first, principal]) {
+    child.kill("SIGKILL");
+    await child.finished;
+  }
+  expect(existsSync(b.path("data/keys/agent.key"))).toBe(false);
+  tap.stop();
+
+  await using again = new CdktrProcess(["start", "principal"], onA);
+  await again.waitFor(/secured: encrypted/);
+  const late = wiretap(tapped, api);
+  // Somebody else with the token is too late, although the host has nothing in its hands yet.
+  using c = new TemporaryDirectory();
+  const thief = await cdktr(join, { ...onB, env: { ...onB.env, CDKTR_APP_DATA_DIRECTORY: c.path("data") } });
+  expect(thief).toMatchObject({ code: 1 });
+  expect(thief.stderr).toContain("This join token is used up");
+  await using agent = new CdktrProcess(join, onB);
+  await agent.waitFor(/is registered/);
+  expect(used()).toBe(1);
+  expect(readdirSync(b.path("data/keys"))).toEqual(["agent.key"]);
+  const { stdout } = await cdktr(["keys", "list", "--json"], onA);
+  expect(JSON.parse(stdout)).toHaveLength(2);
+  // Started once more as it was, as a service does: the token does no harm.
+  await agent.stop();
+  await using restarted = new CdktrProcess(join, onB);
+  await restarted.waitFor(/has joined already.*To join anew, remove that file/);
+  await restarted.waitFor(/is registered/);
+  late.stop();
 });

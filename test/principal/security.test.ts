@@ -1,7 +1,7 @@
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
-import { chmodSync, existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { KeyStore } from "../../src/principal/key-store.ts";
+import { KeyStore, tokenStatus } from "../../src/principal/key-store.ts";
 import { type CurveClientKeys, curveOptions, PrincipalClient } from "../../src/protocol/client.ts";
 import { decodeJoinToken, encodeJoinToken } from "../../src/protocol/join-token.ts";
 import { curveKeysOf, readKeyFile } from "../../src/protocol/key-file.ts";
@@ -445,6 +445,100 @@ async function retryUntilKnown(secured: Secured, token: CurveClientKeys): Promis
     if (!/refuses the key/.test(await refusal(client.ping()))) return client;
   }
 }
+
+describe("joining", () => {
+  const HOUR = 3_600_000;
+  const all: (error: Error) => never = (error) => {
+    throw error;
+  };
+
+  test("a token does nothing to keys that are there, and becomes no key itself", async () => {
+    await using secured = await Secured.start();
+    const { store, test: principal } = secured;
+    const alice = await secured.add("alice", "client");
+    const make = () => {
+      const made = store.createToken({ role: "agent", ttlMs: HOUR, uses: 2, nowMs: Date.now() });
+      return { ...made, publicKey: curvePublicKey(made.secretKey) };
+    };
+    const token = make();
+    const other = make();
+    const client = await retryUntilKnown(secured, token);
+    const admin = secured.keys("admin");
+    for (const public_key of [admin.publicKey, alice.publicKey, token.publicKey, other.publicKey]) {
+      expect(await refusal(client.join({ public_key, name: "mallory" }))).toStartWith(
+        "public_key is the key of somebody else",
+      );
+    }
+    expect(await refusal(client.join({ public_key: "\"".repeat(40), name: "mallory" }))).toStartWith(
+      "public_key is no key",
+    );
+    expect(store.clients(all).map(({ name, role }) => `${name} ${role}`)).toEqual([
+      "admin admin",
+      "alice client",
+    ]);
+    expect(await refusal(secured.client(admin).request("DRAINAGENT", ['{"agent_id":"x"}']))).toContain(
+      "There is no agent",
+    );
+    // Whatever a host calls itself: a name of a file, and not one that is taken.
+    for (const [name, expected] of [
+      ["../../admin", "admin-2"],
+      ["\u0001\n", "host-"],
+    ] as const)
+      expect((await client.join({ public_key: curveKeyPair().publicKey, name })).name).toStartWith(expected);
+    expect(principal.book.lines.join("\n")).not.toContain(token.secretKey);
+
+    // Revoked: who has it learns so, also where the principal writes it at that very moment.
+    store.revokeToken(other.id, Date.now());
+    const late = await retryUntilKnown(secured, other);
+    const mine = curveKeyPair();
+    expect(await refusal(late.join({ public_key: mine.publicKey, name: "late" }))).toMatch(/was revoked at/);
+    expect(() => store.revokeToken(other.id, Date.now())).toThrow(/is revoked already/);
+    expect(() => store.revokeToken(token.id, Date.now())).toThrow(/is used up already/);
+    expect(() => store.revokeToken("../x", Date.now())).toThrow(/There is no join token/);
+    expect(
+      store
+        .tokens(Date.now(), all)
+        .map((known) => tokenStatus(known, Date.now()))
+        .sort(),
+    ).toEqual(["revoked", "used up"]);
+    expect(store.tokens(Date.now() + 32 * 86_400_000, all)).toEqual([]);
+    expect(readdirSync(store.tokensDirectory)).toEqual([]);
+  });
+
+  test("whatever a crash left: the same host gets its key, and nobody else a use of the token", () => {
+    using directory = temporaryDirectory();
+    const store = new KeyStore(directory.path);
+    store.init(1);
+    const { id, secretKey } = store.createToken({ role: "agent", ttlMs: HOUR, uses: 1, nowMs: 1 });
+    const tokenKey = curvePublicKey(secretKey);
+    const mine = curveKeyPair().publicKey;
+    expect(store.join(tokenKey, mine, "b", 2)).toEqual({ name: "b", role: "agent" });
+    // Killed between the two writes: the use is counted, and the key not there.
+    rmSync(join(store.clientsDirectory, "b.json"));
+    expect(() => store.join(tokenKey, curveKeyPair().publicKey, "b", 3)).toThrow(/is used up: b joined/);
+    expect(store.join(tokenKey, mine, "b", 3)).toEqual({ name: "b", role: "agent" });
+    expect(store.clients(all).map(({ name }) => name)).toEqual(["admin", "b"]);
+    // And somebody took the name before it came again.
+    rmSync(join(store.clientsDirectory, "b.json"));
+    store.add("b", "client", 4);
+    expect(store.join(tokenKey, mine, "b", 5)).toEqual({ name: "b-2", role: "agent" });
+    expect(store.join(tokenKey, mine, "b", 6)).toEqual({ name: "b-2", role: "agent" });
+    expect(store.tokens(6, all)[0]?.used).toEqual([{ public_key: mine, name: "b-2", at_ms: 5 }]);
+    // A key that was revoked does not come back by the token that it came with.
+    store.revoke("b-2", 7);
+    expect(() => store.join(tokenKey, mine, "b", 8)).toThrow(/The key b-2, .* was revoked at/);
+    // Files that a crash left half-made, or somebody broke, are nobody's, and keep nobody else out.
+    writeFileSync(join(store.tokensDirectory, "broken.json"), "{", { mode: 0o600 });
+    writeFileSync(join(store.tokensDirectory, ".new-1"), "{", { mode: 0o600 });
+    writeFileSync(join(store.tokensDirectory, `${id}.revoked`), "", { mode: 0o600 });
+    const second = store.createToken({ role: "client", ttlMs: HOUR, uses: 1, nowMs: 9 });
+    expect(store.join(curvePublicKey(second.secretKey), curveKeyPair().publicKey, "c", 10)).toEqual({
+      name: "c",
+      role: "client",
+    });
+    expect(() => store.join(tokenKey, mine, "b", 11)).toThrow(/This join token was revoked at/);
+  });
+});
 
 describe("files of keys", () => {
   test("are private, and refused when they are not", async () => {
