@@ -2,6 +2,7 @@
 import { formatWithOptions } from "node:util";
 import { type ConsolaInstance, type ConsolaReporter, createConsola, LogLevels } from "consola";
 import { type Priority, stderrIsJournal, withPriority } from "./journal.ts";
+import { withoutSecrets } from "./secrets.ts";
 
 const LEVELS = { DEBUG: LogLevels.debug, INFO: LogLevels.info, WARN: LogLevels.warn, ERROR: LogLevels.error };
 
@@ -10,7 +11,8 @@ const plain: ConsolaReporter = {
   log({ level, date, tag, args }) {
     const time = stderrIsJournal() ? "" : `${date.toISOString()} `;
     const room = tag === "" ? "" : `[${tag}] `;
-    const text = `${time}${severityOf(level)} ${room}${formatWithOptions({ colors: false }, ...args)}`;
+    const message = withoutSecrets(formatWithOptions({ colors: false }, ...args));
+    const text = `${time}${severityOf(level)} ${room}${message}`;
     process.stderr.write(`${withPriority(text, priorityOf(level))}\n`);
   },
 };

@@ -2,9 +2,9 @@
 import { createHash } from "node:crypto";
 import { z } from "zod";
 import { InvalidInputError } from "../errors.ts";
+import { JOIN_TOKEN_PREFIX } from "../secrets.ts";
 import { isCurveKey } from "../zmq/index.ts";
 
-const PREFIX = "cdktr-join-";
 const CHECK_CHARACTERS = 8;
 const Key = z.string().refine(isCurveKey);
 
@@ -25,7 +25,7 @@ export interface JoinToken {
 export function encodeJoinToken({ host, port, serverKey, secretKey }: JoinToken): string {
   const content = JSON.stringify({ h: host, p: port, s: serverKey, k: secretKey });
   const text = Buffer.from(content).toString("base64url");
-  return `${PREFIX}${checkOf(text)}${text}`;
+  return `${JOIN_TOKEN_PREFIX}${checkOf(text)}${text}`;
 }
 
 /**
@@ -35,9 +35,9 @@ export function encodeJoinToken({ host, port, serverKey, secretKey }: JoinToken)
 export function decodeJoinToken(line: string): JoinToken {
   const token = line.trim();
   const hint = "Copy the whole line that 'cdktr join-token create' printed on the principal's host.";
-  if (!token.startsWith(PREFIX)) throw new InvalidInputError("This is no join token.", { hint });
-  const check = token.slice(PREFIX.length, PREFIX.length + CHECK_CHARACTERS);
-  const text = token.slice(PREFIX.length + CHECK_CHARACTERS);
+  if (!token.startsWith(JOIN_TOKEN_PREFIX)) throw new InvalidInputError("This is no join token.", { hint });
+  const check = token.slice(JOIN_TOKEN_PREFIX.length, JOIN_TOKEN_PREFIX.length + CHECK_CHARACTERS);
+  const text = token.slice(JOIN_TOKEN_PREFIX.length + CHECK_CHARACTERS);
   try {
     if (check === checkOf(text)) {
       const { h, p, s, k } = Content.parse(JSON.parse(Buffer.from(text, "base64url").toString()));

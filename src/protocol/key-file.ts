@@ -5,6 +5,7 @@ import { z } from "zod";
 import type { Config } from "../config.ts";
 import { errorMessage, InvalidInputError, NotFoundError } from "../errors.ts";
 import { checkPrivate } from "../private-files.ts";
+import { withoutSecrets } from "../secrets.ts";
 import { isCurveKey } from "../zmq/index.ts";
 import type { CurveClientKeys } from "./handshake.ts";
 import { CLIENT_ROLES } from "./roles.ts";
@@ -67,7 +68,7 @@ export function loadKey(
   const given = config.CDKTR_KEY_FILE;
   if (given !== "") {
     if (existsSync(given)) return readKeyFile(given);
-    throw new NotFoundError(`There is no key file ${given} (CDKTR_KEY_FILE).`, {
+    throw new NotFoundError(`There is no key file ${withoutSecrets(given)} (CDKTR_KEY_FILE).`, {
       hint: "'cdktr keys add NAME' on the principal's host makes one.",
     });
   }

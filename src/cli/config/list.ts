@@ -1,4 +1,5 @@
 import { SETTINGS, type SettingName } from "../../config.ts";
+import { withoutSecrets } from "../../secrets.ts";
 import { command } from "../support/command.ts";
 import { settings } from "../support/connect.ts";
 import { jsonArg, principalArg } from "../support/globals.ts";
@@ -33,7 +34,7 @@ export default command({
     const rows = (Object.keys(SETTINGS) as SettingName[]).map(
       (name): Row => ({
         name,
-        value: values[name],
+        value: typeof values[name] === "string" ? withoutSecrets(values[name]) : values[name],
         source: sources[name],
         description: SETTINGS[name].description,
         bounds: SETTINGS[name].bounds,

@@ -3,6 +3,7 @@ import { homedir } from "node:os";
 import { dirname, resolve } from "node:path";
 import { parseEnv } from "node:util";
 import { CdktrError, UnprocessableError, UsageError } from "../../errors.ts";
+import { withoutSecrets } from "../../secrets.ts";
 import {
   exposure,
   journalctl,
@@ -100,6 +101,7 @@ export default command({
       ...(version === undefined ? {} : { systemdVersion: version }),
     };
     if (args.join !== undefined) refuseJoin(role, args["dry-run"] ?? false);
+    if (options.args.some((word) => withoutSecrets(word) !== word)) refuseTokenInUnit();
     if (args["dry-run"]) return writeStdout(unitText(options));
     requireSystemd(user, role, options.program);
     requireRoot(user, "install");
@@ -114,11 +116,17 @@ function refuseJoin(role: string, isDryRun: boolean): void {
       hint: "Elsewhere a key of 'cdktr keys add' does, named by CDKTR_KEY_FILE in the settings.",
     });
   }
-  if (isDryRun) {
-    throw new UsageError("--join has no place in a unit, which --dry-run prints: a token is a secret.", {
-      hint: "Run 'cdktr start agent --join - --join-only' once on the host, as the service's user and with its CDKTR_APP_DATA_DIRECTORY.",
-    });
-  }
+  if (isDryRun) refuseTokenInUnit();
+}
+
+/** Everybody can read a unit. */
+function refuseTokenInUnit(): never {
+  throw new UsageError(
+    "A join token has no place in a unit: it is a secret, and everybody can read a unit.",
+    {
+      hint: "Let 'service install' take it by --join -, or run 'cdktr start agent --join - --join-only' once on the host, as the service's user and with its CDKTR_APP_DATA_DIRECTORY.",
+    },
+  );
 }
 
 async function install(options: UnitOptions, token: string | undefined, force: boolean): Promise<void> {

@@ -2,6 +2,7 @@
 import { writeSync } from "node:fs";
 import { CdktrError, errorMessage } from "../../errors.ts";
 import { withPriority } from "../../journal.ts";
+import { withoutSecrets } from "../../secrets.ts";
 import { BrokenPipe } from "./stdout.ts";
 import { styleFor } from "./style.ts";
 
@@ -28,7 +29,7 @@ export async function reportError(error: unknown): Promise<number> {
 /** Writes a line to stderr at once, so that it is out before the process ends. */
 export function say(text: string): void {
   try {
-    writeSync(2, `${text}\n`);
+    writeSync(2, `${withoutSecrets(text)}\n`);
   } catch {
     // Nobody reads stderr: there is nobody left to tell.
   }
