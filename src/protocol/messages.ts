@@ -452,7 +452,7 @@ export const QueryDatabase = z.object({
   sql: z
     .string()
     .min(1)
-    .max(1024 * 1024),
+    .max(128 * 1024),
   max_rows: z.number().int().min(1).max(1_000_000).default(10_000),
 });
 /** Values are JSON; what JSON lacks (dates, big numbers) comes as text. */

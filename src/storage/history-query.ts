@@ -3,6 +3,7 @@ import type { DuckDBConnection, DuckDBValueConverter, Json } from "@duckdb/node-
 import { InvalidInputError, UnprocessableError } from "../errors.ts";
 import type { QueryDatabase, QueryResult } from "../protocol/messages.ts";
 import type { DuckDB } from "./duckdb.ts";
+import { refuseGrowth } from "./query-growth.ts";
 
 /** Characters of a result's JSON: it must fit a frame with its escapes and in UTF-8. */
 const MAX_CHARACTERS = 5 * 1024 * 1024;
@@ -115,6 +116,7 @@ async function checkReadsOnly(connection: DuckDBConnection, sql: string): Promis
     );
   }
   checkSources(statements[0]);
+  refuseGrowth(statements[0]);
 }
 
 /** EXPLAIN is not part of what DuckDB's parser gives away; what it explains is. */

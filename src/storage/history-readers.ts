@@ -3,14 +3,15 @@ import type { DuckDBConnection, DuckDBInstance } from "@duckdb/node-api";
 import { UnprocessableError } from "../errors.ts";
 import { HistoryUnavailableError } from "./history-error.ts";
 
-/** Queries that run at once; further ones wait their turn. */
-const MAX_READERS = 4;
+/** Queries that wait for a connection; more are sent away. */
+const MAX_WAITING = 500;
 /** Pause between interrupts of what does not stop, ms. */
 const INTERRUPT_INTERVAL_MS = 20;
 
 /** The connections that read. */
 export class HistoryReaders {
   readonly #instance: DuckDBInstance;
+  readonly #most: number;
   readonly #idle: DuckDBConnection[] = [];
   readonly #busy = new Set<DuckDBConnection>();
   readonly #waiting: (() => void)[] = [];
@@ -19,47 +20,65 @@ export class HistoryReaders {
   #closed = false;
   #drained: (() => void) | undefined;
 
-  constructor(instance: DuckDBInstance) {
+  /** @param most queries that run at once; further ones wait their turn */
+  constructor(instance: DuckDBInstance, most: number) {
     this.#instance = instance;
+    this.#most = most;
   }
 
   /**
    * Lends a connection to `work`, inside a read-only transaction, which sees one state of the database.
    * @param timeoutMs after so long what runs is interrupted
-   * @throws UnprocessableError when the time is up; HistoryUnavailableError when the database is being closed; what `work` throws
+   * @param maxGrowthBytes memory by which the process may grow meanwhile, before it is interrupted too
+   * @throws UnprocessableError when the time is up, or memory, or too many wait; HistoryUnavailableError when the database is
+   *   being closed; what `work` throws
    */
-  async read<T>(timeoutMs: number, work: (connection: DuckDBConnection) => Promise<T>): Promise<T> {
-    return this.lend(timeoutMs, async (connection) => {
+  async read<T>(
+    timeoutMs: number,
+    work: (connection: DuckDBConnection) => Promise<T>,
+    maxGrowthBytes?: number,
+  ): Promise<T> {
+    const reading = async (connection: DuckDBConnection) => {
       await connection.run("BEGIN TRANSACTION READ ONLY");
       try {
         return await work(connection);
       } finally {
         await connection.run("ROLLBACK").catch(() => {});
       }
-    });
+    };
+    return this.lend(timeoutMs, reading, maxGrowthBytes);
   }
 
   /** Like {@link read}, without a transaction. */
-  async lend<T>(timeoutMs: number, work: (connection: DuckDBConnection) => Promise<T>): Promise<T> {
+  async lend<T>(
+    timeoutMs: number,
+    work: (connection: DuckDBConnection) => Promise<T>,
+    maxGrowthBytes?: number,
+  ): Promise<T> {
     const deadline = performance.now() + timeoutMs;
     const connection = await this.#acquire();
-    let expired = false;
+    let stopped: string | undefined;
     let interrupting: NodeJS.Timeout | undefined;
+    const stop = (why: string) => {
+      stopped ??= why;
+      interrupting ??= interruptUntilStopped([connection]);
+    };
     const timer = setTimeout(
-      () => {
-        expired = true;
-        interrupting = interruptUntilStopped([connection]);
-      },
+      () => stop(`it ran for more than ${timeoutMs / 1000} s`),
       Math.max(0, deadline - performance.now()),
     );
+    const watching =
+      maxGrowthBytes === undefined
+        ? undefined
+        : onGrowth(maxGrowthBytes, () => stop(`it took more than ${maxGrowthBytes / MIB} MiB of memory`));
     try {
       const result = await work(connection);
-      this.#release(connection, !expired);
+      this.#release(connection, stopped === undefined);
       return result;
     } catch (error) {
       this.#release(connection, false);
-      if (expired) {
-        throw new UnprocessableError(`The query was stopped: it ran for more than ${timeoutMs / 1000} s.`, {
+      if (stopped !== undefined) {
+        throw new UnprocessableError(`The query was stopped: ${stopped}.`, {
           cause: error,
           hint: "Narrow it, or open a copy made with 'cdktr db backup' in another DuckDB client.",
         });
@@ -68,6 +87,7 @@ export class HistoryReaders {
       throw error;
     } finally {
       clearTimeout(timer);
+      clearInterval(watching);
       clearInterval(interrupting);
     }
   }
@@ -87,7 +107,9 @@ export class HistoryReaders {
   }
 
   async #acquire(): Promise<DuckDBConnection> {
-    while (!this.#closed && this.#taken >= MAX_READERS) {
+    if (this.#waiting.length >= MAX_WAITING)
+      throw new UnprocessableError("Too many queries of the history wait; try again later.");
+    while (!this.#closed && this.#taken >= this.#most) {
       await new Promise<void>((resolve) => this.#waiting.push(resolve));
     }
     if (this.#closed) throw closing();
@@ -129,6 +151,21 @@ function interruptUntilStopped(connections: Iterable<DuckDBConnection>): NodeJS.
   };
   interrupt();
   return setInterval(interrupt, INTERRUPT_INTERVAL_MS);
+}
+
+const MIB = 1024 * 1024;
+/** How often memory is looked at while a query runs that may take much, ms. */
+const GROWTH_INTERVAL_MS = 20;
+
+/**
+ * Looks whether this process has grown by so much since now. DuckDB's own limit counts what it keeps in its buffers, not the
+ * texts and lists that an expression makes.
+ */
+function onGrowth(bytes: number, grown: () => void): NodeJS.Timeout {
+  const before = process.memoryUsage.rss();
+  return setInterval(() => {
+    if (process.memoryUsage.rss() - before > bytes) grown();
+  }, GROWTH_INTERVAL_MS);
 }
 
 function closing(cause?: unknown): HistoryUnavailableError {

@@ -45,6 +45,11 @@ export interface HistoryOptions {
 
 /** How long an ordinary read may take, ms. */
 const READ_TIMEOUT_MS = 60_000;
+/** Reads that run at once, apart from those of `db query`: a statement of a user's holds up neither lists nor searches. */
+const READERS = 4;
+const QUERIES = 2;
+/** Memory by which the process may grow while a statement of a user's runs: what DuckDB's buffers may have, and half as much again. */
+const QUERY_GROWTH_BYTES = 768 * 1024 * 1024;
 /** How long an export or a backup may take, ms. */
 const EXPORT_TIMEOUT_MS = 3_600_000;
 /** Newest lines from which the order of times is known again after a start. */
@@ -56,6 +61,7 @@ export class HistoryDatabase {
   readonly #database: OpenDatabase;
   readonly #writer: HistoryWriter;
   readonly #readers: HistoryReaders;
+  readonly #queries: HistoryReaders;
   readonly #inode: number | null;
   #disordered = false;
   #broken = false;
@@ -64,7 +70,8 @@ export class HistoryDatabase {
     this.path = options.path;
     this.#database = database;
     this.#writer = new HistoryWriter(database.connection);
-    this.#readers = new HistoryReaders(database.instance);
+    this.#readers = new HistoryReaders(database.instance, READERS);
+    this.#queries = new HistoryReaders(database.instance, QUERIES);
     this.#inode = inode(options.path);
   }
 
@@ -159,10 +166,19 @@ export class HistoryDatabase {
    * @throws InvalidInputError when it is not one, or DuckDB refuses it; UnprocessableError when it takes too long or too much
    *   memory; HistoryUnavailableError
    */
-  query(query: QueryDatabase, timeoutMs: number = READ_TIMEOUT_MS): Promise<Omit<QueryResult, "warning">> {
-    return this.#read("The query", timeoutMs, (connection) =>
-      runQuery(this.#database.duckdb, connection, query),
-    );
+  async query(
+    query: QueryDatabase,
+    timeoutMs: number = READ_TIMEOUT_MS,
+  ): Promise<Omit<QueryResult, "warning">> {
+    try {
+      return await this.#queries.read(
+        timeoutMs,
+        (connection) => runQuery(this.#database.duckdb, connection, query),
+        QUERY_GROWTH_BYTES,
+      );
+    } catch (error) {
+      throw this.#readFailure(error, "The query");
+    }
   }
 
   /** A run, or null. @throws HistoryUnavailableError */
@@ -204,7 +220,7 @@ export class HistoryDatabase {
 
   /** Ends what reads, brings everything into the one file and closes it. */
   async close(): Promise<void> {
-    await this.#readers.close();
+    await Promise.all([this.#readers.close(), this.#queries.close()]);
     // Apart from the event loop; closing finds little left to do then. What fails here is in the WAL file and read at the next start.
     if (!this.#broken) await this.#database.connection.run("CHECKPOINT").catch(() => {});
     shut(this.#database);

@@ -198,7 +198,7 @@ describe("limits", () => {
     expect(result.truncated).toBe(true);
     expect(JSON.stringify(result).length).toBeLessThan(6 * 1024 * 1024);
     const error = await history
-      .query({ sql: "SELECT repeat('x', 10000000)", max_rows: 1 })
+      .query({ sql: "SELECT string_agg(repeat('x', 1000), '') FROM range(10000)", max_rows: 1 })
       .catch((thrown) => thrown);
     expect(error).toBeInstanceOf(UnprocessableError);
   });
@@ -213,6 +213,62 @@ describe("limits", () => {
     expect(error).toBeInstanceOf(UnprocessableError);
     expect(error.message).toBe("The query was stopped: it ran for more than 1 s.");
     for (let i = 0; i < 6; i++) expect(await rowsOf(history, "SELECT 1")).toEqual([[1]]);
+  });
+
+  test("on memory that grows from step to step", async () => {
+    const doubling = `WITH RECURSIVE t(s, n) AS (SELECT 'xxxxxxxx', 1 UNION ALL SELECT s || s, n + 1 FROM t WHERE n < 40)
+      SELECT max(length(s)) FROM t`;
+    const hoarding = "SELECT list(repeat('x', 10000)) FROM range(1000000)";
+    for (const sql of [doubling, hoarding]) {
+      const error = await history.query({ sql, max_rows: 1 }).catch((thrown) => thrown);
+      expect(error).toBeInstanceOf(UnprocessableError);
+      expect(error.message).toMatch(
+        /stopped: it took more than 768 MiB of memory|more memory than the history may use/,
+      );
+    }
+    expect(await rowsOf(history, "SELECT 1")).toEqual([[1]]);
+  });
+
+  test.each([
+    "SELECT length(repeat('x', 1000000000))",
+    "SELECT repeat('x', 100000000) FROM range(100)",
+    "SELECT repeat(payload, 1000) FROM logstore",
+    "SELECT repeat('x', (SELECT 1000000000))",
+    "SELECT repeat('x', 1000 * 1000 * 1000)",
+    "SELECT repeat(repeat('x', 1000), 1000)",
+    "SELECT * FROM (SELECT (SELECT repeat('x', 1000000)))",
+    "SELECT 1 ORDER BY repeat('x', 1000000)",
+    "SELECT lpad('x', 1000000000, 'y')",
+    "SELECT [rpad(x, 1000000, 'y') FOR x IN ['a']]",
+    "SELECT range(300000000)",
+    "SELECT generate_series(0, 300000000)",
+    "SELECT format('{:1000000000d}', 1)",
+    "SELECT printf('%1000000000d', 1)",
+    "SELECT list_reduce(['a', 'b'], lambda a, b: a || a)",
+    "SELECT replace(replace('xxxxxxxxxx', 'x', repeat('x', 1000)), 'x', repeat('x', 1000))",
+    `SELECT ${"hex(".repeat(40)}payload${")".repeat(40)} FROM logstore`,
+    `SELECT 'x' a0${Array.from({ length: 40 }, (_, n) => `, a${n} || a${n} a${n + 1}`).join("")}`,
+    `SELECT 1 a0${Array.from({ length: 40 }, (_, n) => `, a${n} + a${n} a${n + 1}`).join("")}`,
+    "WITH t AS (SELECT repeat('x', 1000000000) s) FROM t",
+    "FROM range(repeat('1', 1000000000)::INTEGER)",
+  ])("on what an expression can become: %s", async (sql) => {
+    const error = await history.query({ sql, max_rows: 1 }).catch((thrown) => thrown);
+    expect(error).toBeInstanceOf(InvalidInputError);
+    expect(error.message).toMatch(/^The statement may need too much memory\. /);
+    expect(error.hint).toContain("cdktr db backup");
+  });
+
+  test.each([
+    "SELECT workflow_id || '/' || task_name || ': ' || payload FROM logstore",
+    "SELECT replace(payload, 'a', 'something longer'), upper(payload), regexp_replace(payload, '[0-9]+', '#', 'g') FROM logstore",
+    "SELECT bar(timestamp_ms, 0, 10, 20), printf('%08d', 3), format('{:>10}', payload), lpad(payload, 40, ' ') FROM logstore",
+    `SELECT CASE ${Array.from({ length: 40 }, (_, n) => `WHEN payload = '${n}' THEN payload`).join(" ")} ELSE payload END FROM logstore`,
+    `SELECT ${Array.from({ length: 60 }, () => "timestamp_ms").join(" + ")} FROM logstore`,
+    "SELECT unnest(range(24)) AS hour, list(payload ORDER BY timestamp_ms) FROM logstore GROUP BY ALL",
+    "SELECT string_agg(payload, chr(10)) OVER (ORDER BY timestamp_ms) FROM logstore",
+    `SELECT count(*) FROM logstore WHERE workflow_id IN (${Array.from({ length: 3000 }, (_, n) => `'${n}'`).join(",")})`,
+  ])("and not on what a report needs: %s", async (sql) => {
+    await history.query({ sql, max_rows: 10 });
   });
 
   test("on how many run at once: the others wait their turn", async () => {
