@@ -9,15 +9,29 @@ import { encodeReply } from "../protocol/wire.ts";
 import type { Service } from "../service.ts";
 import { type Message, Router } from "../zmq/index.ts";
 import type { Access, Identity } from "./access.ts";
-import { bindSocket } from "./bind.ts";
-import type { Handler } from "./handlers.ts";
+import { bindSocket, HANDSHAKE_MS } from "./bind.ts";
+import type { Handler, HandlerReply } from "./handlers.ts";
 import { logFailure } from "./log-failure.ts";
-import { errorReply, readRequest } from "./requests.ts";
+import { errorReply, type Request, readRequest } from "./requests.ts";
 
 /** Messages handled before the event loop gets a turn. */
 const BATCH = 200;
-/** Requests that may wait for their reply at a time. */
+/**
+ * Requests that may wait for their reply at a time, those of agents and all others each: whoever floods the principal with
+ * long polls does not keep an agent's word from being heard.
+ */
 const MAX_IN_FLIGHT = 20_000;
+/** The same of one connection. */
+const MAX_IN_FLIGHT_OF_PEER = 5_000;
+/** By which agents live; those of an agent that is not known are answered at once. */
+const AGENT_VERBS: ReadonlySet<Verb> = new Set([
+  "AGENTHEARTBEAT",
+  "AGENTREPORT",
+  "FETCHWORKFLOW",
+  "REGISTERAGENT",
+]);
+/** Requests queued from one peer before it has to wait: each may be {@link MAX_PART_BYTES}. */
+const QUEUED_REQUESTS = 16;
 /** While it stops, requests are taken for so long at most. */
 const STOP_LISTENING_MS = 500;
 /**
@@ -45,6 +59,10 @@ export class Api implements Service {
   readonly #log: ConsolaInstance;
   readonly #access: Access | undefined;
   readonly #inFlight = new Set<Promise<void>>();
+  /** How many of them are of agents. */
+  #ofAgents = 0;
+  /** Routing id of a connection → how many are its own. */
+  readonly #ofPeers = new Map<string, number>();
   readonly #revocations = new Set<() => void>();
   #router: Router | undefined;
   #receiving: Promise<void> = Promise.resolve();
@@ -77,7 +95,8 @@ export class Api implements Service {
     const router = new Router({
       maxMessageSize: MAX_PART_BYTES,
       sendHighWaterMark: 10_000,
-      receiveHighWaterMark: 10_000,
+      receiveHighWaterMark: QUEUED_REQUESTS,
+      handshakeInterval: HANDSHAKE_MS,
       backlog: 1024,
       linger: 1000,
       heartbeatInterval: 10_000,
@@ -138,11 +157,38 @@ export class Api implements Service {
   #accept(router: Router, message: Message): void {
     if (this.#stopping) return;
     const { envelope, body } = open(message);
-    const done = this.#answer(body, message.userId)
+    const peer = message[0].toString("latin1");
+    this.#ofPeers.set(peer, (this.#ofPeers.get(peer) ?? 0) + 1);
+    const done = this.#answer(body, message.userId, peer)
       .then((reply) => router.send([...envelope, reply]))
       .catch((error) => this.#log.debug(`A reply could not be sent: ${errorMessage(error)}`));
     this.#inFlight.add(done);
-    void done.finally(() => this.#inFlight.delete(done));
+    void done.finally(() => {
+      this.#inFlight.delete(done);
+      const left = (this.#ofPeers.get(peer) ?? 1) - 1;
+      if (left > 0) this.#ofPeers.set(peer, left);
+      else this.#ofPeers.delete(peer);
+    });
+  }
+
+  /** @throws UnprocessableError when too many wait */
+  async #handle(request: Request, sender: Identity | undefined, peer: string): Promise<HandlerReply> {
+    if ((this.#ofPeers.get(peer) ?? 0) > MAX_IN_FLIGHT_OF_PEER) {
+      throw new UnprocessableError(
+        `More than ${MAX_IN_FLIGHT_OF_PEER} requests of this connection wait for their replies; try again later.`,
+      );
+    }
+    const ofAgent = AGENT_VERBS.has(request.verb);
+    const waiting = ofAgent ? this.#ofAgents : this.#inFlight.size - this.#ofAgents;
+    if (waiting >= MAX_IN_FLIGHT)
+      throw new UnprocessableError("The principal has too many requests waiting; try again later.");
+    if (!ofAgent) return this.#handlers[request.verb](request, sender);
+    this.#ofAgents++;
+    try {
+      return await this.#handlers[request.verb](request, sender);
+    } finally {
+      this.#ofAgents--;
+    }
   }
 
   /** Keys were revoked: who waits for an answer with one of them waits no longer, and is disconnected once that is said. */
@@ -175,7 +221,7 @@ export class Api implements Service {
     return promise.finally(() => this.#revocations.delete(look));
   }
 
-  async #answer(body: readonly Uint8Array[], userId: string | undefined): Promise<Uint8Array> {
+  async #answer(body: readonly Uint8Array[], userId: string | undefined, peer: string): Promise<Uint8Array> {
     let verb = "";
     try {
       if (body.length > 1) {
@@ -183,11 +229,8 @@ export class Api implements Service {
       }
       const request = readRequest(body[0] ?? new Uint8Array());
       verb = request.verb;
-      if (this.#inFlight.size >= MAX_IN_FLIGHT) {
-        throw new UnprocessableError("The principal has too many requests waiting; try again later.");
-      }
       const sender: Identity | undefined = this.#access?.check(userId, request.verb);
-      const work = this.#handlers[request.verb](request, sender);
+      const work = this.#handle(request, sender, peer);
       const { kind, payload } = await this.#unlessRevoked(work, userId, request.verb);
       return encodeReply(kind, payload);
     } catch (error) {

@@ -4,6 +4,9 @@ import { isLoopback } from "../loopback.ts";
 import type { Socket } from "../zmq/index.ts";
 import { hostAndPort, tcpEndpoint, ZmqError } from "../zmq/index.ts";
 
+/** How long a peer may take to shake hands, ms: a connection that says nothing takes room no longer than that. */
+export const HANDSHAKE_MS = 10_000;
+
 /** What is bound where. */
 export interface Binding {
   readonly host: string;

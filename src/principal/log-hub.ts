@@ -10,6 +10,7 @@ import type { Service } from "../service.ts";
 import { type Message, Pull, type SocketOptions, tcpEndpoint, XPublisher } from "../zmq/index.ts";
 import type { Identity } from "./access.ts";
 import type { AgentKeys } from "./agent-keys.ts";
+import { HANDSHAKE_MS } from "./bind.ts";
 import { LineCheck, splitSingleLine } from "./log-hub/line-check.ts";
 import { Probes } from "./log-hub/probes.ts";
 import { PublishedLines } from "./log-hub/published-lines.ts";
@@ -17,14 +18,14 @@ import { RateLimitedWarning } from "./log-hub/rate-limited-warning.ts";
 
 /** Batches taken from the socket at once. */
 const RECEIVE_BATCHES = 32;
-/** Batches queued from one agent before it has to wait. */
-const QUEUED_BATCHES = 200;
+/** Batches queued from one agent before it has to wait: they may be 16 MiB each, and the next ones are quick to come. */
+const QUEUED_BATCHES = 8;
 /** Lines queued for one watcher before it misses some. */
 const QUEUED_LINES = 50_000;
 /** Subscriptions taken from the publisher at once. */
 const RECEIVE_SUBSCRIPTIONS = 256;
 /** Nobody asks for them most of the time; they must not pile up, ms. */
-const TAKE_SUBSCRIPTIONS_MS = 5000;
+const TAKE_SUBSCRIPTIONS_MS = 500;
 /** A watcher with a longer prefix than any workflow id is none, bytes. */
 const LONGEST_SUBSCRIPTION = 4096;
 /** Pause after a failure that nothing explains, ms: it may be there again at once. */
@@ -123,6 +124,7 @@ export class LogHub implements Service {
     const { host, listeningPort, publishingPort, access } = this.#o;
     const pull = new Pull({
       receiveHighWaterMark: QUEUED_BATCHES,
+      handshakeInterval: HANDSHAKE_MS,
       maxMessageSize: MAX_FRAME_BYTES,
       ...access?.socketOptions("logs-listening"),
     });

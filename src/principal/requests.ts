@@ -5,6 +5,9 @@ import { isVerb, JSON_VERBS, POSITIONAL_VERBS, type Verb } from "../protocol/ver
 import { decodeFrame, SEPARATOR } from "../protocol/wire.ts";
 import { printable, thereIsNo } from "./unknown-name.ts";
 
+/** More fields than any verb takes; what comes after them is not looked at. */
+const MAX_FIELDS = 32;
+
 /** A request, taken apart. */
 export interface Request {
   readonly verb: Verb;
@@ -16,7 +19,7 @@ export interface Request {
  * @throws InvalidInputError saying what is wrong with it
  */
 export function readRequest(frame: Uint8Array): Request {
-  const [verb = "", ...fields] = decodeFrame(frame).split(SEPARATOR);
+  const [verb = "", ...fields] = decodeFrame(frame).split(SEPARATOR, MAX_FIELDS);
   if (isVerb(verb)) return { verb, fields };
   throw new InvalidInputError(
     verb === ""
@@ -48,7 +51,7 @@ export function positional<N extends string>(
   }
   if (fields.slice(names.length).some((field) => field !== "")) {
     throw new InvalidInputError(
-      `${verb} takes ${names.length === 0 ? "no fields" : `at most ${names.length}: ${names.join(", ")}`}; there are ${fields.length}.`,
+      `${verb} takes ${names.length === 0 ? "no fields" : `at most ${names.length}: ${names.join(", ")}`}; there are ${fields.length === MAX_FIELDS - 1 ? `${fields.length} or more` : fields.length}.`,
     );
   }
   return values as Record<N, string>;
@@ -61,6 +64,7 @@ export function positional<N extends string>(
  */
 export function readJson<S extends z.ZodType>(schema: S, text: string, what: string): z.output<S> {
   let json: unknown;
+  refuseBomb(text, what);
   try {
     json = JSON.parse(text);
   } catch (error) {
@@ -78,6 +82,47 @@ export function readJson<S extends z.ZodType>(schema: S, text: string, what: str
   throw new InvalidInputError(
     `${what} is not as it must be: ${issues.join("; ")}${more > 0 ? `; and ${more} more` : ""}.`,
   );
+}
+
+/** JSON that is shorter, in characters, does no harm whatever it holds. */
+const HARMLESS_JSON = 64 * 1024;
+/** Values in a JSON field: a few MiB of brackets would become objects of some hundred. */
+const MAX_VALUES = 250_000;
+const MAX_DEPTH = 100;
+
+/**
+ * Looks at a long text before it becomes objects, which take many times its memory.
+ * @throws InvalidInputError when it has more values, or more in one another, than any request needs
+ */
+function refuseBomb(text: string, what: string): void {
+  if (text.length <= HARMLESS_JSON) return;
+  let values = 0;
+  let depth = 0;
+  for (let at = 0; at < text.length; at++) {
+    switch (text.charCodeAt(at)) {
+      case 0x22: // A string: to its end, past what is escaped.
+        for (at++; at < text.length && text.charCodeAt(at) !== 0x22; at++)
+          if (text.charCodeAt(at) === 0x5c) at++;
+        break;
+      case 0x5b:
+      case 0x7b:
+        values++;
+        if (++depth > MAX_DEPTH)
+          throw new InvalidInputError(`${what} has more than ${MAX_DEPTH} brackets in one another.`);
+        break;
+      case 0x5d:
+      case 0x7d:
+        depth--;
+        break;
+      case 0x2c:
+        values++;
+        break;
+    }
+    if (values > MAX_VALUES)
+      throw new InvalidInputError(
+        `${what} has more than ${MAX_VALUES} values; send them in several requests.`,
+      );
+  }
 }
 
 /** More problems of one field than these are counted only. */

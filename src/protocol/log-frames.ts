@@ -32,6 +32,9 @@ export interface LogBatch {
   readonly lines: readonly string[];
 }
 
+/** Lines of one batch. With the ids that stand in each, lines of an agent fill the longest frame before they are so many. */
+export const MAX_BATCH_LINES = 200_000;
+
 const LEVELS: ReadonlySet<string> = new Set(["DEBUG", "INFO", "WARN", "ERROR"]);
 
 /** The published form of a line. */
@@ -89,11 +92,11 @@ export function encodeLogBatch(batch: LogBatch): string {
 
 /**
  * Reads the delivered form of a batch; the lines stay encoded.
- * @throws InvalidInputError when the head is not one
+ * @throws InvalidInputError when the head is not one, or it has more than {@link MAX_BATCH_LINES}
  */
 export function decodeLogBatch(text: string): LogBatch {
   const end = text.indexOf("\n");
-  const head = (end === -1 ? text : text.slice(0, end)).split(SEPARATOR);
+  const head = (end === -1 ? text : text.slice(0, end)).split(SEPARATOR, 5);
   const [kind, agent_id, stream_id, seq] = head;
   const first_seq = Number(seq);
   if (
@@ -108,5 +111,8 @@ export function decodeLogBatch(text: string): LogBatch {
       "A log batch does not begin with LOGS, agent id, stream id and sequence number.",
     );
   }
-  return { agent_id, stream_id, first_seq, lines: end === -1 ? [] : text.slice(end + 1).split("\n") };
+  const lines = end === -1 ? [] : text.slice(end + 1).split("\n", MAX_BATCH_LINES + 1);
+  if (lines.length > MAX_BATCH_LINES)
+    throw new InvalidInputError(`A log batch has more than ${MAX_BATCH_LINES} lines.`);
+  return { agent_id, stream_id, first_seq, lines };
 }

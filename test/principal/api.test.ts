@@ -89,6 +89,22 @@ describe("what is malformed gets a CLIENTERROR that says why", () => {
     ["a time that is none", "QUERYLOGS\x01yesterday", /end ms is "yesterday"/],
     ["a flag that is none", "QUERYLOGS\x01\x01\x01\x01\x01maybe", /verbose is "maybe"/],
     ["a limit out of bounds", 'LSRUNS\x01{"limit":0}', /limit: /],
+    ["far too many fields", `PING${"\x01x".repeat(1_000_000)}`, /takes no fields; there are 31 or more/],
+    [
+      "JSON of far too many values",
+      `LSRUNS\x01{"limit":[${"{},".repeat(1_000_000)}{}]}`,
+      /arguments has more than 250000 values; send them in several requests/,
+    ],
+    [
+      "JSON that is far too deep",
+      `LSRUNS\x01{"limit":${"[".repeat(100_000)}${"]".repeat(100_000)}}`,
+      /arguments has more than 100 brackets in one another/,
+    ],
+    [
+      "JSON with brackets in a long text",
+      `LSRUNS\x01{"limit":"${'[\\"{,'.repeat(100_000)}"}`,
+      /limit: Invalid input: expected number/,
+    ],
     ["an unknown workflow", 'GETWORKFLOW\x01{"workflow_id":"helo"}', /did you mean "hello"/],
   ];
   for (const [name, frame, reply] of cases) {

@@ -1,7 +1,8 @@
 import { describe, expect, test } from "bun:test";
 import type { Historian } from "../../src/principal/historian.ts";
+import { Probes } from "../../src/principal/log-hub/probes.ts";
 import { LogHub } from "../../src/principal/log-hub.ts";
-import { encodeLogBatch } from "../../src/protocol/log-frames.ts";
+import { decodeLogBatch, encodeLogBatch } from "../../src/protocol/log-frames.ts";
 import { Push, Subscriber } from "../../src/zmq/index.ts";
 import { line, TestDirectory } from "../storage/history-support.ts";
 import { PYZMQ, pythonWith } from "../support/python.ts";
@@ -294,3 +295,16 @@ ctx.destroy(linger=0)`;
     "hello from python",
   ]);
 }, 180_000);
+
+test("what is no subscription leaves the publisher as it was, even nothing at all", () => {
+  const probes = new Probes();
+  for (const frame of ["", "\x01", "\x00", "\x02", "\x01cdktr-probe-", "\xff\xff"])
+    probes.take(Buffer.from(frame, "latin1"));
+  expect(probes.has("")).toBe(false);
+});
+
+test("a batch of far too many lines is none", () => {
+  const batch = `LOGS\x01a\x01s\x011\n${"\n".repeat(200_000)}`;
+  expect(() => decodeLogBatch(batch)).toThrow("A log batch has more than 200000 lines.");
+  expect(decodeLogBatch(batch.slice(0, -1)).lines).toHaveLength(200_000);
+});

@@ -8,10 +8,9 @@ const SUBSCRIBED = 1;
 export class Probes {
   readonly #known = new Set<string>();
 
-  /** Takes what an XPUB received. */
-  take(frame: Uint8Array): void {
-    const prefix = Buffer.from(frame.buffer, frame.byteOffset + 1, Math.max(0, frame.byteLength - 1));
-    const probe = prefix.toString("latin1");
+  /** Takes what an XPUB received: a subscription, or anything else that a peer sent, even nothing. */
+  take(frame: Buffer): void {
+    const probe = frame.toString("latin1", 1);
     if (!PROBE.test(probe)) return;
     if (frame[0] !== SUBSCRIBED) {
       this.#known.delete(probe);
