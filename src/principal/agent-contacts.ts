@@ -25,6 +25,7 @@ export class AgentContacts {
   readonly #clock: Clock;
   readonly #timeoutMs: number;
   readonly #contacts = new Map<string, Contact>();
+  #plain = 0;
 
   /** @param timeoutMs the silence after which an agent is taken for lost */
   constructor(clock: Clock, timeoutMs: number) {
@@ -67,13 +68,17 @@ export class AgentContacts {
       missing: new Map(),
       settle: null,
     };
+    if (known?.sessionId === null) this.#plain--;
+    if (sessionId === null) this.#plain++;
     this.#contacts.set(agentId, contact);
     return contact;
   }
 
   /** The process is gone; that of a successor stays. */
   close(contact: Contact): void {
-    if (this.#contacts.get(contact.agentId) === contact) this.#contacts.delete(contact.agentId);
+    if (this.#contacts.get(contact.agentId) !== contact) return;
+    this.#contacts.delete(contact.agentId);
+    if (contact.sessionId === null) this.#plain--;
   }
 
   /** A sign of life. */
@@ -84,6 +89,11 @@ export class AgentContacts {
 
   isSilent(contact: Contact): boolean {
     return this.#clock.monotonic() - contact.seenMonotonic >= this.#timeoutMs;
+  }
+
+  /** How many do not name their process. */
+  get plain(): number {
+    return this.#plain;
   }
 
   /** Counts as heard of so lately that it is silent again in `ms`. */

@@ -54,6 +54,11 @@ export interface AgentRegistryOptions {
   readonly dismiss: (agentId: string) => void;
 }
 
+/** Agents that are known by nothing but their name, and not lost: anybody can make them up. */
+const MAX_PLAIN_AGENTS = 1000;
+/** Registrations that the log tells of in a minute; those of a whole fleet, not those of a flood. */
+const LOGGED_REGISTRATIONS = 200;
+
 /** Knows the agents. */
 export class AgentRegistry implements Service {
   readonly name = "agent registry";
@@ -64,6 +69,7 @@ export class AgentRegistry implements Service {
   #timerAt = Number.POSITIVE_INFINITY;
   #sweeping: Promise<void> = Promise.resolve();
   #stopped = false;
+  #logged = { minute: 0, count: 0 };
 
   constructor(options: AgentRegistryOptions) {
     this.#o = options;
@@ -139,7 +145,7 @@ export class AgentRegistry implements Service {
     if (description.log_first_seq !== undefined)
       this.#o.logs.agentHoldsFrom(stream_id, description.log_first_seq);
     this.#arm();
-    this.#o.log.info(
+    this.#logRegistration(
       `Agent ${agentId} registered (${description.host}, process ${description.pid}, ${description.max_concurrent_workflows} at once` +
         `${outcome.fresh ? "" : outcome.restarted ? ", new process" : ", again"})`,
     );
@@ -153,6 +159,11 @@ export class AgentRegistry implements Service {
       const known = await tx.getAgent(agentId);
       if (known !== null && known.session_id !== null && known.status !== "LOST") throw idInUse(known);
       if (known !== null && known.status !== "LOST") return;
+      if (this.#contacts.plain >= MAX_PLAIN_AGENTS) {
+        throw new UnprocessableError(
+          `There are ${MAX_PLAIN_AGENTS} agents already that are known by their name alone; those that fall silent make room.`,
+        );
+      }
       checkState(known?.status ?? null, "UP");
       await tx.saveAgent({
         agent_id: agentId,
@@ -167,10 +178,20 @@ export class AgentRegistry implements Service {
         registered_at_ms: this.#o.clock.now(),
         last_heartbeat_ms: this.#o.clock.now(),
       });
-      tx.afterCommit(() => this.#o.log.info(`Agent ${agentId} registered`));
+      tx.afterCommit(() => this.#logRegistration(`Agent ${agentId} registered`));
     });
     this.#contacts.open(agentId, null);
     this.#arm();
+  }
+
+  #logRegistration(text: string): void {
+    const minute = Math.floor(this.#o.clock.monotonic() / 60_000);
+    if (this.#logged.minute !== minute) this.#logged = { minute, count: 0 };
+    if (++this.#logged.count <= LOGGED_REGISTRATIONS) this.#o.log.info(text);
+    else if (this.#logged.count === LOGGED_REGISTRATIONS + 1)
+      this.#o.log.warn(
+        `More than ${LOGGED_REGISTRATIONS} agents registered in a minute; no more are told of in it.`,
+      );
   }
 
   /** Work is asked for by an agent that does not send heartbeats; registers it when it is not known. */

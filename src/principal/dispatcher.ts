@@ -26,6 +26,11 @@ interface Waiter extends FetchRequest {
   timer: Timer | undefined;
 }
 
+/** Requests for work of one agent that wait; an agent has one under way, and those that nobody listens to any more. */
+const WAITERS_OF_AGENT = 16;
+/** Requests that wait of agents that do not name their process: anybody can make up their names. */
+const PLAIN_WAITERS = 1000;
+
 /** Assignments in one unit of work. */
 const BATCH = 100;
 
@@ -96,12 +101,27 @@ export class Dispatcher {
     const deadline = this.#clock.monotonic() + request.waitMs;
     const waiter: Waiter = { ...request, reply: resolve, deadline, timer: undefined };
     this.#waiters.push(waiter);
+    this.#thin(waiter);
     if (this.#closed) this.#giveUp(waiter);
     else if (request.waitMs > 0) {
       waiter.timer = setTimeout(() => this.#giveUp(waiter), request.waitMs);
       this.kick();
     } else await this.#pumpOnce(waiter);
     return promise;
+  }
+
+  /** Answers the oldest of those that are too many for one agent, or too many that could be anybody's. */
+  #thin({ agentId, sessionId }: Waiter): void {
+    const isOwn = (waiter: Waiter) => waiter.agentId === agentId && waiter.sessionId === sessionId;
+    const isPlain = (waiter: Waiter) => waiter.sessionId === null;
+    for (const [belongs, most] of [
+      [isOwn, WAITERS_OF_AGENT],
+      [isPlain, PLAIN_WAITERS],
+    ] as const) {
+      if (this.#waiters.length <= most) continue;
+      const [oldest, ...others] = this.#waiters.filter(belongs);
+      if (oldest !== undefined && others.length >= most) this.#giveUp(oldest);
+    }
   }
 
   #giveUp(waiter: Waiter): void {
@@ -160,9 +180,15 @@ export class Dispatcher {
     }
   }
 
-  /** Takes the agent that waits longest and may work. Those that may not are taken as well, and go without. */
+  /**
+   * Takes the agent that waits longest and may work, one that sends heartbeats before one of which only a name is known. Those
+   * that may not are taken as well, and go without.
+   */
   async #nextWaiter(tx: OperationalTx, taken: Waiter[]): Promise<Waiter | undefined> {
-    for (let waiter = this.#waiters.shift(); waiter !== undefined; waiter = this.#waiters.shift()) {
+    while (this.#waiters.length > 0) {
+      const known = this.#waiters.findIndex((waiter) => waiter.sessionId !== null);
+      const [waiter] = this.#waiters.splice(Math.max(known, 0), 1);
+      if (waiter === undefined) break;
       taken.push(waiter);
       if (await this.#mayWork(tx, waiter.agentId, waiter.sessionId)) return waiter;
     }
