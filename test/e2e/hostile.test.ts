@@ -1,0 +1,200 @@
+/**
+ * More than 10,000 hostile connections and messages to the three ports of a principal, while runs go on: each of those is there
+ * once and with every line, clients are answered, and the principal takes no more of the machine than before.
+ */
+import { describe, expect, test } from "bun:test";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { type CurveClientKeys, PrincipalClient } from "../../src/protocol/client.ts";
+import { curveKeysOf, readKeyFile } from "../../src/protocol/key-file.ts";
+import type { Target } from "../hostile/attacks.ts";
+import type { Campaign, Plan } from "../hostile/campaign.ts";
+import { PeakVitals, type Vitals, vitals } from "../hostile/vitals.ts";
+import { Cluster, freePorts } from "../support/cdktr.ts";
+import { linesOf, runOver, shellWorkflow, until } from "./support/fixtures.ts";
+
+const LINES = 20;
+
+/** One round; there are two, and the second must not take more than the first. */
+const ROUND: Plan = {
+  noise: 400,
+  silence: 300,
+  halfOpen: 300,
+  handshakes: 400,
+  curve: 300,
+  oldPeers: 200,
+  frames: 400,
+  churn: 800,
+  unknownKeys: 100,
+  requests: 1000,
+  largeRequests: 6,
+  identities: 500,
+  longPolls: 1000,
+  deafClients: 80,
+  deafWatchers: 10,
+  subscriptions: 2000,
+  logs: 1000,
+  largeLogs: 12,
+};
+
+/** Sends hostile traffic from a process of its own, so that what is measured here is not its work. */
+class Attackers implements AsyncDisposable {
+  readonly #child: Bun.Subprocess<"pipe", "pipe", "inherit">;
+  #output = "";
+  readonly done: Promise<number>;
+
+  constructor(campaign: Campaign) {
+    const program = join(import.meta.dir, "../hostile/campaign.ts");
+    this.#child = Bun.spawn([process.execPath, program, JSON.stringify(campaign)], {
+      stdin: "pipe",
+      stdout: "pipe",
+      stderr: "inherit",
+    });
+    this.done = this.#finish();
+  }
+
+  /** What each attack was and how long it took. */
+  get account(): string {
+    return this.#output;
+  }
+
+  async #finish(): Promise<number> {
+    const decoder = new TextDecoder();
+    for await (const chunk of this.#child.stdout) {
+      this.#output += decoder.decode(chunk, { stream: true });
+      const total = /"done":true,"count":(\d+)/.exec(this.#output);
+      if (total !== null) return Number(total[1]);
+    }
+    throw new Error(`The attackers gave up:\n${this.#output}`);
+  }
+
+  /** Leaves, with everything that it holds open. */
+  async leave(): Promise<void> {
+    await this.#child.stdin.end();
+    await this.#child.exited;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#child.kill();
+    await this.#child.exited;
+  }
+}
+
+/** Triggers runs and asks the principal for a sign of life, steadily, until it is stopped. */
+class Customer {
+  readonly runs: string[] = [];
+  readonly latencies: number[] = [];
+  #ended = false;
+  readonly #loops: Promise<void>;
+
+  constructor(client: PrincipalClient) {
+    const pinging = async () => {
+      while (!this.#ended) {
+        const began = performance.now();
+        await client.ping({ timeoutMs: 30_000 });
+        this.latencies.push(performance.now() - began);
+        await Bun.sleep(20);
+      }
+    };
+    const triggering = async () => {
+      while (!this.#ended) {
+        const options = { dedupe_key: crypto.randomUUID() };
+        const run = await client.runTask("good", options, { timeoutMs: 30_000 });
+        this.runs.push(run.workflow_instance_id);
+        await runOver(client, run.workflow_instance_id);
+        await Bun.sleep(100);
+      }
+    };
+    this.#loops = Promise.all([pinging(), triggering()]).then(() => {});
+    this.#loops.catch(() => {});
+  }
+
+  async stop(): Promise<void> {
+    this.#ended = true;
+    await this.#loops;
+  }
+
+  /** Of ten answers nine were there by then, ms. */
+  get usual(): number {
+    const sorted = this.latencies.toSorted((a, b) => a - b);
+    return sorted[Math.floor(sorted.length * 0.9)] ?? Number.POSITIVE_INFINITY;
+  }
+}
+
+async function during<T>(client: PrincipalClient, work: () => Promise<T>): Promise<[Customer, T]> {
+  const customer = new Customer(client);
+  try {
+    const result = await work();
+    await customer.stop();
+    return [customer, result];
+  } catch (error) {
+    await customer.stop().catch(() => {});
+    throw error;
+  }
+}
+
+async function startCluster(secured: boolean) {
+  const cluster = new Cluster({}, await freePorts(3));
+  const witness = join(cluster.directory, "witness");
+  writeFileSync(witness, "");
+  const talk = `echo $CDKTR_WORKFLOW_INSTANCE_ID >> ${witness}; for i in $(seq ${LINES}); do echo line $i; done`;
+  cluster.writeWorkflow("good.yml", shellWorkflow({ talk: { sh: talk } }));
+  const { ports } = cluster;
+  if (!secured) return { cluster, witness, target: { ports }, client: cluster.client };
+  await cluster.cdktr(["keys", "init"]);
+  const key = async (role: string): Promise<CurveClientKeys> => {
+    const { stdout } = await cluster.cdktr(["keys", "add", `mallory-${role}`, "--role", role]);
+    return curveKeysOf(readKeyFile(stdout.trim()));
+  };
+  const keys = { client: await key("client"), agent: await key("agent") };
+  const curve = curveKeysOf(readKeyFile(join(cluster.dataDirectory, "keys/admin.key")));
+  const client = new PrincipalClient({ host: "127.0.0.1", port: ports.api, timeoutMs: 3000, curve });
+  await cluster.client.close();
+  return { cluster: Object.assign(cluster, { client }), witness, target: { ports, keys }, client };
+}
+
+describe.each(["unsecured", "secured"])("an %s principal", (kind) => {
+  test("takes 10,000 hostile connections and messages, and works on", async () => {
+    const { cluster, witness, target, client } = await startCluster(kind === "secured");
+    await using _cluster = cluster;
+    const principal = await cluster.startPrincipal();
+    await cluster.startAgent();
+    const [calm] = await during(client, () => Bun.sleep(2000));
+    const before = vitals(principal.pid);
+    const rounds: { count: number; peak: Vitals; after: Vitals; usual: number }[] = [];
+    const runs = [...calm.runs];
+    for (const seed of [1, 2]) {
+      using peak = new PeakVitals(principal.pid);
+      await using attackers = new Attackers({ ...(target satisfies Target), seed, plan: ROUND });
+      const [customer, count] = await during(client, () => attackers.done);
+      runs.push(...customer.runs);
+      await attackers.leave();
+      // What was held against it is given back: connections, and whatever served them.
+      const after = await until("descriptors and threads are as before", () => {
+        const now = vitals(principal.pid);
+        return now.descriptors <= before.descriptors + 5 && now.threads <= before.threads + 3 && now;
+      });
+      rounds.push({ count, peak: peak.peak, after, usual: customer.usual });
+    }
+    const [first, second] = rounds;
+    if (first === undefined || second === undefined) throw new Error("there are two rounds");
+    expect(first.count + second.count).toBeGreaterThan(10_000);
+
+    // Memory: a flood costs something, twice as much of it costs nothing more.
+    expect(second.peak.memory).toBeLessThan(first.peak.memory * 2);
+    expect(first.peak.memory).toBeLessThan(before.memory * 25);
+    expect(Math.max(first.usual, second.usual)).toBeLessThan(calm.usual * 50);
+    // The log tells of it, and not of every single one.
+    expect(principal.stderr.split("\n").length).toBeLessThan(1500);
+
+    // Everything that was acknowledged was done once, and is there with every line.
+    expect(runs.length).toBeGreaterThan(5);
+    expect(linesOf(witness).toSorted()).toEqual(runs.toSorted());
+    const { rows } = await client.queryDatabase({
+      sql: `SELECT workflow_instance_id, count(*), count(DISTINCT payload) FROM logstore
+            WHERE workflow_id = 'good' AND payload LIKE 'line %' GROUP BY ALL`,
+      max_rows: 10_000,
+    });
+    expect(rows.toSorted()).toEqual(runs.map((run) => [run, LINES, LINES]).toSorted());
+  });
+});
