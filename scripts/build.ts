@@ -1,10 +1,14 @@
 /**
  * Builds the executable: `npm run build [-- --target linux-x64|linux-arm64] [--outfile FILE]`.
  * Without a target: the platform of this machine, into dist/cdktr.
+ *
+ * With `--as VERSION:PROTOCOL:OLDEST` the executable says that it is that version of cdktr and speaks the wire protocols OLDEST to
+ * PROTOCOL: the tests of upgrades have older and newer ones at hand in this way.
  */
 import { mkdirSync, statSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { parseArgs } from "node:util";
+import type { Pretence } from "../src/build-facts.ts";
 import { embedPlugin, type Target } from "./build/embed.ts";
 import { buildFacts } from "./build/facts.ts";
 import { terminalKitPlugin } from "./build/terminal-kit.ts";
@@ -14,7 +18,7 @@ const TARGETS: readonly Target[] = ["linux-x64", "linux-arm64"];
 
 const { values } = parseArgs({
   args: process.argv.slice(2),
-  options: { target: { type: "string" }, outfile: { type: "string" } },
+  options: { target: { type: "string" }, outfile: { type: "string" }, as: { type: "string" } },
 });
 const host: Target = process.arch === "arm64" ? "linux-arm64" : "linux-x64";
 const target = TARGETS.find((name) => name === (values.target ?? host));
@@ -25,6 +29,7 @@ if (target === undefined) {
 const outfile = resolve(
   values.outfile ?? join(root, "dist", target === host && !values.target ? "cdktr" : `cdktr-${target}`),
 );
+const pretence = pretenceOf(values.as);
 mkdirSync(dirname(outfile), { recursive: true });
 
 const started = performance.now();
@@ -40,6 +45,7 @@ const result = await Bun.build({
   define: {
     "process.env.NODE_ENV": '"production"',
     CDKTR_BUILD_FACTS: JSON.stringify(buildFacts(target)),
+    CDKTR_PRETENCE: JSON.stringify(pretence),
   },
   plugins: [await embedPlugin(target), terminalKitPlugin()],
   compile: {
@@ -57,6 +63,12 @@ if (!result.success) {
   for (const message of result.logs) console.error(String(message));
   process.exit(1);
 }
+function pretenceOf(text: string | undefined): Pretence {
+  if (text === undefined) return {};
+  const [version = "", newest, oldest] = text.split(":");
+  return { version, protocol: { version: Number(newest), oldest: Number(oldest) } };
+}
+
 const megabytes = (statSync(outfile).size / 1e6).toFixed(1);
 console.log(
   `built ${outfile} (${target}, ${megabytes} MB) in ${((performance.now() - started) / 1000).toFixed(1)} s`,

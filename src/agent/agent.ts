@@ -8,6 +8,7 @@ import { log } from "../log.ts";
 import { PrincipalClient, RequestRefusedError } from "../protocol/client.ts";
 import { loadCurveKeys } from "../protocol/key-file.ts";
 import type { AgentDescription, AgentOrders, RunAssignment, StopOrder } from "../protocol/messages.ts";
+import { PROTOCOL, VersionMismatchError } from "../protocol/version.ts";
 import type { Service } from "../service.ts";
 import { agentsDirectory, claimIdentity } from "./agent-id.ts";
 import { DagRun, runReport } from "./dag-run.ts";
@@ -39,8 +40,11 @@ export interface AgentOptions {
   readonly outboxLimitBytes?: number;
 }
 
-/** Exit status of an agent: 0 when it was told to end and everything is reported, 1 otherwise. */
-export type AgentStatus = 0 | 1;
+/**
+ * Exit status of an agent: 0 when it was told to end and everything is reported, 2 when it is too old for the principal, which no
+ * repetition heals, 1 otherwise.
+ */
+export type AgentStatus = 0 | 1 | 2;
 
 /** An attempt that this agent has. */
 interface Held {
@@ -74,7 +78,7 @@ const LAST_FETCH_MS = 250;
  */
 export class Agent implements Service {
   readonly name = "agent";
-  /** Resolves with the exit status when the agent has ended; it never rejects. Why it is 1 is in the log. */
+  /** Resolves with the exit status when the agent has ended; it never rejects. Why it is not 0 is in the log. */
   readonly done: Promise<AgentStatus>;
   readonly #options: AgentOptions;
   readonly #sessionId = crypto.randomUUID();
@@ -260,6 +264,7 @@ export class Agent implements Service {
       host: hostname(),
       pid: process.pid,
       version: VERSION,
+      protocol: PROTOCOL,
       max_concurrent_workflows: maxConcurrentWorkflows ?? config.CDKTR_AGENT_MAX_CONCURRENCY,
       labels: { ...labels },
       running: this.#runningAttempts(),
@@ -281,6 +286,7 @@ export class Agent implements Service {
     if (parts === undefined) return;
     parts.outbox.catchUp(orders.report_durable_seq, orders.log_received_seq);
     this.#principalId = orders.principal_id;
+    this.#failure = undefined;
     parts.lines.rewind(orders.log_received_seq);
     this.#obey(orders);
     log.info(`Agent ${parts.agentId} is registered with the principal at ${parts.client.address}.`);
@@ -307,7 +313,7 @@ export class Agent implements Service {
 
   #onGone(error: CdktrError): void {
     this.#failure = error;
-    log.error(error.message);
+    log.error(error.hint === undefined ? error.message : `${error.message} ${error.hint}`);
     // Attempts that were never confirmed have not begun, and will not.
     this.#stopUnconfirmed();
     if (this.runningWorkflows > 0) log.warn("The runs of this agent go on; it ends when they are over.");
@@ -455,11 +461,16 @@ export class Agent implements Service {
       await Promise.all([link.close(), reports.close(), lines.close()]);
       await client.close();
       outbox.close();
-      this.#done.resolve(left > 0 || leftLines > 0 || this.#failure !== undefined ? 1 : 0);
+      this.#done.resolve(this.#status(left + leftLines));
     } catch (error) {
       log.error(`The agent did not end properly: ${errorMessage(error)}`);
       this.#done.resolve(1);
     }
+  }
+
+  #status(left: number): AgentStatus {
+    if (this.#failure instanceof VersionMismatchError && this.#failure.tooOld === "agent") return 2;
+    return left > 0 || this.#failure !== undefined ? 1 : 0;
   }
 
   #unreceivedLines(outbox: Outbox): number {

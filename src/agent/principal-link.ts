@@ -4,10 +4,12 @@ import {
   AccessRefusedError,
   type PrincipalClient,
   PrincipalFailedError,
+  type RequestOptions,
   RequestRefusedError,
   RequestUnprocessableError,
 } from "../protocol/client.ts";
 import type { AgentDescription, AgentOrders, Heartbeat } from "../protocol/messages.ts";
+import { mismatch, THIS_PEER, VersionMismatchError } from "../protocol/version.ts";
 
 /** How long a heartbeat waits for news at most, ms. */
 const LONGEST_POLL_MS = 60_000;
@@ -50,6 +52,8 @@ export class PrincipalLink {
   #whileUp = new AbortController();
   #failures = 0;
   #isGone = false;
+  /** The process that registered this agent. */
+  #principalId: string | undefined;
   #turnedMs = performance.now();
 
   constructor(options: LinkOptions) {
@@ -118,8 +122,9 @@ export class PrincipalLink {
     this.#poll.abort();
   }
 
-  /** Follows the orders of a reply. */
+  /** Follows the orders of a reply. A principal that was started anew may be of another version: it is met as a stranger. */
   obey(orders: AgentOrders): void {
+    if (this.#isRegistered && orders.principal_id !== this.#principalId) this.#isRegistered = false;
     this.#options.obey(orders);
   }
 
@@ -174,13 +179,30 @@ export class PrincipalLink {
 
   async #register(): Promise<void> {
     const { client, agentId, timeoutMs, describe, registered } = this.#options;
-    const orders = await client.registerAgent(agentId, describe(), {
-      timeoutMs,
-      attempts: 1,
-      signal: this.#closing.signal,
+    const patience = { timeoutMs, attempts: 1, signal: this.#closing.signal };
+    await this.#compareVersions(patience);
+    const orders = await client.registerAgent(agentId, describe(), patience).catch(async (error) => {
+      // It may have been replaced between the two questions.
+      if (error instanceof RequestUnprocessableError) await this.#compareVersions(patience);
+      throw error;
     });
     this.#isRegistered = true;
+    this.#principalId = orders.principal_id;
     registered(orders);
+  }
+
+  /**
+   * Before it registers: a principal of former times would take an agent that it does not understand.
+   * @throws VersionMismatchError when they have no protocol in common
+   */
+  async #compareVersions(patience: RequestOptions): Promise<void> {
+    const principal = await this.#options.client.info(patience).catch((error) => {
+      // One that cannot say it now, or never could. What it says to the registration counts then.
+      if (error instanceof PrincipalUnreachableError || !(error instanceof CdktrError)) throw error;
+      return undefined;
+    });
+    const apart = principal === undefined ? undefined : mismatch(THIS_PEER, principal);
+    if (apart !== undefined) throw apart;
   }
 
   async #beat(): Promise<void> {
@@ -226,16 +248,19 @@ export class PrincipalLink {
       refused(known);
       return false;
     }
+    const saysWhy = error instanceof AccessRefusedError || error instanceof VersionMismatchError;
     // A principal that answers that it failed is there.
     if (!(error instanceof PrincipalFailedError)) this.#failures++;
-    if (this.#isUp || this.#failures === 1)
-      log.warn(known instanceof AccessRefusedError ? `${known.message} ${known.hint}` : known.message);
+    // Time may bring a newer principal, but no newer agent.
+    const isTooOld = error instanceof VersionMismatchError && error.tooOld === "agent";
+    if (!isTooOld && (this.#isUp || this.#failures === 1))
+      log.warn(saysWhy ? `${known.message} ${known.hint}` : known.message);
     this.#down();
-    if (this.#failures >= attempts && !this.#isGone) {
+    if ((isTooOld || this.#failures >= attempts) && !this.#isGone) {
       this.#isGone = true;
       gone(
-        error instanceof AccessRefusedError
-          ? error
+        saysWhy
+          ? known
           : new PrincipalUnreachableError(
               `The principal at ${client.address} did not answer ${this.#failures} requests in a row.`,
               {

@@ -15,6 +15,8 @@ export default command({
     if (!args.json) return printLine(VERSION);
     await printJson({
       version: VERSION,
+      protocol: (await import("../protocol/version.ts")).PROTOCOL,
+      schemas: await schemas(),
       compiled: BUILD_FACTS !== null,
       ...BUILD_FACTS,
       bun: Bun.version,
@@ -22,3 +24,19 @@ export default command({
     });
   },
 });
+
+/** The newest schema of each file that this cdktr keeps. */
+async function schemas() {
+  const [state, history, outbox, triggers] = await Promise.all([
+    import("../storage/operational-schema.ts"),
+    import("../storage/history-migrations.ts"),
+    import("../agent/outbox.ts"),
+    import("../events/trigger-buffer.ts"),
+  ]);
+  return {
+    "state.db": state.STATE_MIGRATIONS.length,
+    "app.db": history.HISTORY_MIGRATIONS.length,
+    "outbox.db": outbox.OUTBOX_MIGRATIONS.length,
+    "triggers.db": triggers.TRIGGER_BUFFER_MIGRATIONS.length,
+  };
+}

@@ -10,6 +10,8 @@ export interface Contact {
   /** When it was last heard of. */
   seenMonotonic: number;
   seenWall: number;
+  /** It registered with a principal of another version, and has no protocol in common with this one. */
+  isForeign: boolean;
   /** What it says it executes. */
   running: readonly AttemptName[];
   /** Orders that were in a reply already: they are repeated, but no reason to reply at once. */
@@ -47,7 +49,8 @@ export class AgentContacts {
    */
   known(agentId: string, sessionId: string): Contact {
     const contact = this.#contacts.get(agentId);
-    if (contact === undefined || contact.sessionId !== sessionId) throw registerFirst(agentId);
+    if (contact === undefined || contact.sessionId !== sessionId || contact.isForeign)
+      throw registerFirst(agentId);
     return contact;
   }
 
@@ -63,6 +66,7 @@ export class AgentContacts {
       sessionId,
       seenMonotonic: this.#clock.monotonic(),
       seenWall,
+      isForeign: false,
       running: [],
       delivered: new Set(),
       missing: new Map(),

@@ -12,6 +12,7 @@ import type {
   AgentSummary,
   Heartbeat,
 } from "../protocol/messages.ts";
+import { FIRST_PROTOCOL, mismatch, type Peer, THIS_PEER } from "../protocol/version.ts";
 import type { Service } from "../service.ts";
 import type {
   AgentRecord,
@@ -82,7 +83,8 @@ export class AgentRegistry implements Service {
     const agents = await this.#o.store.read((tx) => tx.listAgents());
     for (const agent of agents) {
       if (agent.status === "LOST") continue;
-      this.#contacts.open(agent.agent_id, agent.session_id, agent.last_heartbeat_ms);
+      const contact = this.#contacts.open(agent.agent_id, agent.session_id, agent.last_heartbeat_ms);
+      contact.isForeign = mismatch(speakerOf(agent), THIS_PEER) !== undefined;
     }
     this.#arm();
   }
@@ -97,11 +99,17 @@ export class AgentRegistry implements Service {
    * Registers an agent's process.
    * @param sender whose key it came with, when there are keys
    * @throws UnprocessableError when another process with the same id is alive
+   * @throws VersionMismatchError when it speaks no protocol that this principal speaks
    * @throws ForbiddenError when the id belongs to another key
    * @throws InvalidInputError when the stream is another agent's
    */
   async register(agentId: string, description: AgentDescription, sender?: Identity): Promise<AgentOrders> {
     const { session_id, stream_id } = description;
+    const apart = mismatch(description, THIS_PEER);
+    if (apart !== undefined) {
+      this.#o.log.warn(`Agent ${agentId} is refused. ${apart.message} ${apart.hint}`);
+      throw apart;
+    }
     const outcome = await this.#o.store.transact(async (tx) => {
       if (sender !== undefined) await this.#o.keys?.claim(tx, sender, agentId);
       const stream = await tx.getReportSeq(stream_id);
@@ -118,6 +126,8 @@ export class AgentRegistry implements Service {
         host: description.host,
         pid: description.pid,
         version: description.version,
+        protocol: description.protocol.version,
+        oldest_protocol: description.protocol.oldest,
         max_concurrent_workflows: description.max_concurrent_workflows,
         labels: description.labels,
         status,
@@ -172,6 +182,8 @@ export class AgentRegistry implements Service {
         host: known?.host ?? "unknown",
         pid: null,
         version: "unknown",
+        protocol: FIRST_PROTOCOL.version,
+        oldest_protocol: FIRST_PROTOCOL.oldest,
         max_concurrent_workflows: 1,
         labels: {},
         status: "UP",
@@ -332,6 +344,7 @@ export class AgentRegistry implements Service {
         last_heartbeat_ms: heartbeat,
         labels: { ...agent.labels },
         version: agent.version,
+        protocol: agent.protocol,
       };
     });
   }
@@ -509,6 +522,10 @@ const RETRY_MS = 1000;
 
 function topicOf(agentId: string): string {
   return `agent ${agentId}`;
+}
+
+function speakerOf({ version, protocol, oldest_protocol: oldest }: AgentRecord): Peer {
+  return { version, protocol: { version: protocol, oldest } };
 }
 
 function checkState(from: AgentState | null, to: AgentState): void {

@@ -7,6 +7,7 @@ import { DeclaredTriggers, TRIGGER_KINDS } from "../events/declared/declared-tri
 import { log as processLog } from "../log.ts";
 import { MetricsServer } from "../metrics/metrics-server.ts";
 import { type CurveClientKeys, PrincipalClient } from "../protocol/client.ts";
+import { PROTOCOL } from "../protocol/version.ts";
 import { type Service, startServices, stopServices } from "../service.ts";
 import { SqliteOperationalStore } from "../storage/operational-sqlite.ts";
 import { ZmqError } from "../zmq/index.ts";
@@ -216,6 +217,7 @@ export class Principal implements Service {
         info: () => ({
           principal_id: this.id,
           version: VERSION,
+          protocol: PROTOCOL,
           pid: process.pid,
           started_at_ms: this.#startedAtMs,
           host: config.CDKTR_PRINCIPAL_HOST,

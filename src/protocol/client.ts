@@ -3,6 +3,7 @@
  * front of the empty delimiter, which the principal's ROUTER echoes (the envelope of ZeroMQ's request-reply pattern, RFC 28).
  */
 import { z } from "zod";
+import { VERSION } from "../build-facts.ts";
 import { CdktrError, InvalidInputError, PrincipalUnreachableError, UnprocessableError } from "../errors.ts";
 import { Dealer, hostAndPort } from "../zmq/index.ts";
 import { type CurveClientKeys, curveOptions, watchHandshakes } from "./handshake.ts";
@@ -73,10 +74,15 @@ interface Pending {
 
 /** The principal said that the request was wrong. */
 export class RequestRefusedError extends InvalidInputError {}
+/** The principal has no such verb: it is older than this client, which may do without. */
+export class VerbUnknownError extends RequestRefusedError {}
 /** The principal says that it cannot do this now. */
 export class RequestUnprocessableError extends UnprocessableError {}
 /** The principal failed at it. */
 export class PrincipalFailedError extends CdktrError {}
+
+/** How a principal of any version begins its answer to a verb that it does not know. */
+const UNKNOWN_VERB = /^There is no verb "/;
 
 /** A connection to one principal. It connects at the first request and reconnects by itself. */
 export class PrincipalClient {
@@ -118,6 +124,7 @@ export class PrincipalClient {
     }
     switch (reply.kind) {
       case "CLIENTERROR":
+        if (UNKNOWN_VERB.test(reply.payload)) throw this.#verbUnknown(verb);
         throw new RequestRefusedError(reply.payload);
       case "UNPROC":
         throw new RequestUnprocessableError(reply.payload);
@@ -171,7 +178,7 @@ export class PrincipalClient {
 
   async registerAgent(
     agentId: string,
-    description: AgentDescription,
+    description: z.input<typeof AgentDescription>,
     options?: RequestOptions,
   ): Promise<AgentOrders> {
     return parse(
@@ -320,6 +327,13 @@ export class PrincipalClient {
     return parse(schema, await this.request(verb, [JSON.stringify(json)], options));
   }
 
+  #verbUnknown(verb: Verb): VerbUnknownError {
+    return new VerbUnknownError(
+      `The principal at ${this.address} does not know ${verb}: it is older than this cdktr (${VERSION}).`,
+      { hint: "'cdktr doctor' tells its version. Upgrade the principal, or use a cdktr of its version." },
+    );
+  }
+
   #patient(waitMs: number, options: RequestOptions = {}): RequestOptions {
     return { ...options, timeoutMs: (options.timeoutMs ?? this.#options.timeoutMs) + waitMs };
   }
@@ -442,7 +456,7 @@ function parse<T>(schema: z.ZodType<T>, reply: Reply): T {
   throw new PrincipalFailedError(
     `The principal's answer is not understood: ${z.prettifyError(result.error)}`,
     {
-      hint: "Client and principal may be of different versions: cdktr version, and cdktr agents list.",
+      hint: `This cdktr (${VERSION}) and the principal may be too far apart: 'cdktr doctor' tells its version.`,
     },
   );
 }

@@ -5,6 +5,7 @@
 import { z } from "zod";
 import { IDENTIFIER, WorkflowDefinition } from "../workflow/model.ts";
 import { RUN_STATUSES } from "../workflow/status.ts";
+import { FIRST_PROTOCOL } from "./version.ts";
 
 const id = z.string().min(1).max(256).regex(IDENTIFIER);
 /** A `~` and something that nobody else subscribes to. */
@@ -36,6 +37,11 @@ export const RunCreated = z.object({ workflow_instance_id: z.string() });
 
 // ---------------------------------------------------------------- agents
 
+/** The versions of the protocol that a peer speaks, see version.ts. Who does not say it speaks the first. */
+const Protocol = z
+  .object({ version: z.number().int().positive(), oldest: z.number().int().positive() })
+  .default(FIRST_PROTOCOL);
+
 /** What an agent says of itself, in `REGISTERAGENT`. */
 export const AgentDescription = z.object({
   /** Random, new with every start of the agent's process. */
@@ -45,6 +51,7 @@ export const AgentDescription = z.object({
   host: z.string().max(256),
   pid: z.number().int(),
   version: z.string().max(64),
+  protocol: Protocol,
   max_concurrent_workflows: z.number().int().positive(),
   labels: z.record(z.string().max(256), z.string().max(256)).default({}),
   /** Attempts it still executes; the principal adopts or stops them. */
@@ -341,6 +348,8 @@ export const AgentSummary = z.object({
   last_heartbeat_ms: z.number(),
   labels: z.record(z.string(), z.string()),
   version: z.string(),
+  /** The newest protocol that it speaks; older principals do not tell. */
+  protocol: z.number().optional(),
 });
 
 /** `DRAINAGENT`: the agent finishes what runs and takes nothing new. */
@@ -350,6 +359,7 @@ export const DrainAgent = z.object({ agent_id: z.string() });
 export const PrincipalInfo = z.object({
   principal_id: z.string(),
   version: z.string(),
+  protocol: Protocol,
   pid: z.number(),
   started_at_ms: z.number(),
   /** The clock of the principal when it answered; older ones do not tell. */

@@ -153,4 +153,11 @@ export const STATE_MIGRATIONS: SqliteMigrations = [
     `);
     },
   },
+  {
+    what: "which protocols an agent speaks",
+    apply(database) {
+      database.run("ALTER TABLE agents ADD COLUMN protocol INTEGER NOT NULL DEFAULT 1");
+      database.run("ALTER TABLE agents ADD COLUMN oldest_protocol INTEGER NOT NULL DEFAULT 1");
+    },
+  },
 ];

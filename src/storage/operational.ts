@@ -96,6 +96,9 @@ export interface AgentRecord {
   host: string;
   pid: number | null;
   version: string;
+  /** The newest and the oldest protocol that it speaks. */
+  protocol: number;
+  oldest_protocol: number;
   max_concurrent_workflows: number;
   labels: Readonly<Record<string, string>>;
   status: Exclude<AgentState, "GONE">;

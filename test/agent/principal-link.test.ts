@@ -1,6 +1,7 @@
 import { describe, expect, test } from "bun:test";
-import { existsSync } from "node:fs";
+import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { PROTOCOL } from "../../src/protocol/version.ts";
 import { encodeReply } from "../../src/protocol/wire.ts";
 import { assignmentOf, workflowOf } from "./support/bench.ts";
 import { Fleet } from "./support/fleet.ts";
@@ -221,5 +222,134 @@ describe("standing", () => {
     await agent.registered;
     expect(asked).toBe(5);
     principal.wake();
+  });
+});
+
+describe("a principal of another version", () => {
+  const info = (id: string, version: number, oldest: number) =>
+    encodeReply(
+      "SUCCESS",
+      JSON.stringify({
+        principal_id: id,
+        version: "9.0.0",
+        protocol: { version, oldest },
+        pid: 1,
+        started_at_ms: 0,
+        host: "h",
+        api_port: 1,
+        logs_listening_port: 1,
+        logs_publishing_port: 1,
+        workflows: 0,
+        invalid_workflow_files: [],
+        runs: { pending: 0, running: 0 },
+        history: { available: true, error: null },
+      }),
+    );
+
+  test("that understands this agent gets it, whatever it understands beside that", async () => {
+    await using principal = await new ScriptedPrincipal().start();
+    await using fleet = new Fleet();
+    principal.onInfo = () => info(principal.id, 7, PROTOCOL.version);
+    const agent = await fleet.agent(fleet.config(principal.ports, quick));
+    await agent.registered;
+    expect(principal.descriptions[0]?.protocol).toEqual(PROTOCOL);
+  });
+
+  test("that does not is told nothing, and the agent ends with a status that no supervisor repeats", async () => {
+    await using principal = await new ScriptedPrincipal().start();
+    await using fleet = new Fleet();
+    principal.onInfo = () => info(principal.id, PROTOCOL.version + 2, PROTOCOL.version + 1);
+    const agent = await fleet.agent(fleet.config(principal.ports, { ...quick, CDKTR_RETRY_ATTEMPTS: 1000 }));
+    expect(await agent.done).toBe(2);
+    expect(principal.descriptions).toEqual([]);
+  });
+
+  test("that takes the place of the former one: what runs goes on, and is delivered when there is one that understands it", async () => {
+    await using principal = await new ScriptedPrincipal().start();
+    await using fleet = new Fleet();
+    const gate = join(fleet.directory, "gate");
+    const run = assignmentOf(
+      workflowOf({ t: { run: `while [ ! -e ${gate} ]; do sleep 0.02; done; touch ${fleet.directory}/ran` } }),
+    );
+    let given = false;
+    principal.onFetch = () => {
+      if (given) return null;
+      given = true;
+      return run;
+    };
+    const config = fleet.config(principal.ports, { ...quick, CDKTR_RETRY_ATTEMPTS: 1000 });
+    const agent = await fleet.agent(config);
+    await principal.until(() => {
+      principal.wake();
+      return statuses(principal).includes("task RUNNING");
+    });
+    // Another process answers now, of a version that is too new.
+    principal.id = crypto.randomUUID();
+    let asked = 0;
+    principal.onInfo = () => {
+      asked++;
+      return info(principal.id, PROTOCOL.version + 2, PROTOCOL.version + 1);
+    };
+    await principal.until(() => {
+      principal.wake();
+      return asked >= 2;
+    });
+    expect(principal.descriptions).toHaveLength(1);
+    expect(agent.runningWorkflows).toBe(1);
+    writeFileSync(gate, "");
+    expect(await agent.done).toBe(2);
+    expect(ran(fleet)).toBe(true);
+    expect(statuses(principal)).not.toContain("run COMPLETED");
+    // The former one is put back.
+    principal.onInfo = () => info(principal.id, PROTOCOL.version, PROTOCOL.oldest);
+    const next = await fleet.agent(config);
+    await principal.until(() => {
+      principal.wake();
+      return statuses(principal).includes("run COMPLETED");
+    });
+    expect(statuses(principal)).toEqual(["run RUNNING", "task RUNNING", "task COMPLETED", "run COMPLETED"]);
+    next.drain();
+  });
+
+  test("that is put back in time gets the agent back with what it runs", async () => {
+    await using principal = await new ScriptedPrincipal().start();
+    await using fleet = new Fleet();
+    const gate = join(fleet.directory, "gate");
+    const run = assignmentOf(workflowOf({ t: { run: `while [ ! -e ${gate} ]; do sleep 0.02; done` } }));
+    let given = false;
+    principal.onFetch = () => {
+      if (given) return null;
+      given = true;
+      return run;
+    };
+    const agent = await fleet.agent(fleet.config(principal.ports, { ...quick, CDKTR_RETRY_ATTEMPTS: 1000 }));
+    await principal.until(() => {
+      principal.wake();
+      return statuses(principal).includes("task RUNNING");
+    });
+    principal.id = crypto.randomUUID();
+    let asked = 0;
+    principal.onInfo = () =>
+      ++asked < 3
+        ? info(principal.id, PROTOCOL.version + 2, PROTOCOL.version + 1)
+        : info(principal.id, PROTOCOL.version, PROTOCOL.oldest);
+    await principal.until(() => {
+      principal.wake();
+      return principal.descriptions.length === 2;
+    });
+    expect(principal.descriptions[1]?.running).toEqual([
+      { workflow_instance_id: run.workflow_instance_id, attempt: run.attempt },
+    ]);
+    writeFileSync(gate, "");
+    await principal.until(() => {
+      principal.wake();
+      return statuses(principal).includes("run COMPLETED");
+    });
+    agent.drain();
+    await principal.until(() => {
+      principal.wake();
+      return agent.runningWorkflows === 0;
+    });
+    expect(await agent.done).toBe(0);
   });
 });

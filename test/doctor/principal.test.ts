@@ -90,6 +90,7 @@ describe("a host with a principal", () => {
       host: "far",
       pid: 1,
       version: "0.0.1",
+      protocol: { version: 1, oldest: 1 },
       max_concurrent_workflows: 1,
       labels: {},
       running: [],

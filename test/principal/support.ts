@@ -185,6 +185,7 @@ export class FakeAgent {
       host: "testhost",
       pid: 4711,
       version: "0.0.0",
+      protocol: { version: 1, oldest: 1 },
       max_concurrent_workflows: 5,
       labels: {},
       running: running.map(({ workflow_instance_id, attempt }) => ({ workflow_instance_id, attempt })),

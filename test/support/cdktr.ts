@@ -34,6 +34,8 @@ export interface CommandOptions {
   readonly stdin?: string;
   /** Words in front of the command: a program that becomes cdktr, such as `nsenter … --`. */
   readonly prefix?: readonly string[];
+  /** The executable, if it is not {@link CDKTR}: one of another version. */
+  readonly program?: string;
 }
 
 /** The environment of a child: nothing of cdktr's from outside, but the place of the unpacked libraries. */
@@ -69,7 +71,8 @@ export class CdktrProcess implements AsyncDisposable {
   #ended = false;
 
   constructor(args: readonly string[], options: CommandOptions = {}) {
-    this.#child = Bun.spawn([...(options.prefix ?? []), ...CDKTR, ...args], {
+    const program = options.program === undefined ? CDKTR : [options.program];
+    this.#child = Bun.spawn([...(options.prefix ?? []), ...program, ...args], {
       cwd: options.cwd ?? tmpdir(),
       env: cleanEnvironment(options.env),
       stdin: options.stdin === undefined ? "ignore" : "pipe",

@@ -161,6 +161,7 @@ function agent(id: string, change: Partial<AgentSummary> = {}): AgentSummary {
 const INFO: PrincipalInfo = {
   principal_id: "p",
   version: "0.1.0",
+  protocol: { version: 1, oldest: 1 },
   pid: 1,
   started_at_ms: NOW - 86_400_000,
   host: "127.0.0.1",

@@ -20,7 +20,8 @@ export class ScriptedPrincipal implements AsyncDisposable {
   #serving: Promise<unknown> = Promise.resolve();
   #lines = 0;
   #polls: (() => void)[] = [];
-  readonly id = crypto.randomUUID();
+  /** Another one: the principal was started anew. */
+  id = crypto.randomUUID();
   readonly descriptions: AgentDescription[] = [];
   /** Reports in the order in which they came first. */
   readonly reports: AgentReport[] = [];
@@ -40,6 +41,8 @@ export class ScriptedPrincipal implements AsyncDisposable {
   /** What a request for work gets that has waited. */
   onFetchEnd: () => Answer | undefined = () => undefined;
   onRegister: () => Answer | undefined = () => undefined;
+  /** What it says of itself; by default it cannot, as others that speak the wire format. */
+  onInfo: () => Answer = () => encodeReply("CLIENTERROR", 'There is no verb "PRINCIPALINFO".');
 
   async start(): Promise<this> {
     await this.#router.bind("tcp://127.0.0.1:*");
@@ -96,7 +99,8 @@ export class ScriptedPrincipal implements AsyncDisposable {
     };
     const orders = () => encodeReply("OK", JSON.stringify(this.#orders()));
     const later = (answer: () => Answer) => this.#polls.push(() => reply(answer()));
-    if (verb === "REGISTERAGENT") {
+    if (verb === "PRINCIPALINFO") reply(this.onInfo());
+    else if (verb === "REGISTERAGENT") {
       this.descriptions.push(JSON.parse(fields[1] ?? ""));
       reply(this.onRegister() ?? orders());
     } else if (verb === "AGENTHEARTBEAT") {

@@ -23,6 +23,7 @@ test("the reply that hands a run to an agent is lost with the agent: another one
     host: hostname(),
     pid: 1,
     version: "0",
+    protocol: { version: 1, oldest: 1 },
     max_concurrent_workflows: 1,
     labels: {},
     running: [],

@@ -1,0 +1,70 @@
+/**
+ * The version of the wire protocol, and who can work with whom.
+ *
+ * Fields and verbs may be added without another version: both sides pass over fields that they do not know and do without those
+ * that are missing, and a verb that a principal does not know is answered with CLIENTERROR (VerbUnknownError). Everything else
+ * that a peer must know raises `version`: another meaning of a field, another value of an enum, an instruction in a run's
+ * definition that an agent must not pass over. Then the newer one still does it the former way with a peer of the former version.
+ * `oldest` follows at the earliest with the next minor version of cdktr: neighbours always work together.
+ */
+import { PRETENCE, VERSION } from "../build-facts.ts";
+import { CdktrError } from "../errors.ts";
+
+/** What one side speaks: every version from `oldest` to `version`. */
+export interface ProtocolRange {
+  readonly version: number;
+  readonly oldest: number;
+}
+
+/** What this cdktr speaks. */
+export const PROTOCOL: ProtocolRange = PRETENCE.protocol ?? { version: 1, oldest: 1 };
+
+/** What a peer speaks that does not say it: those that came before the question. */
+export const FIRST_PROTOCOL: ProtocolRange = { version: 1, oldest: 1 };
+
+/** One of two that are to work together. */
+export interface Peer {
+  /** Its cdktr. */
+  readonly version: string;
+  readonly protocol: ProtocolRange;
+}
+
+/** This cdktr. */
+export const THIS_PEER: Peer = { version: VERSION, protocol: PROTOCOL };
+
+/** An agent and a principal that have no protocol in common. */
+export class VersionMismatchError extends CdktrError {
+  override readonly reply = "UNPROC";
+  readonly tooOld: "agent" | "principal";
+
+  constructor(tooOld: "agent" | "principal", agent: Peer, principal: Peer) {
+    const [theAgent, thePrincipal] = [
+      `The agent (${describe(agent)})`,
+      `the principal (${describe(principal)})`,
+    ];
+    if (tooOld === "agent") {
+      super(`${theAgent} is too old for ${thePrincipal}.`, {
+        hint: `Upgrade the agent: put the executable of cdktr ${principal.version} in its place and start it again. What it could not deliver is kept on its disk until then.`,
+      });
+    } else {
+      super(`${theAgent} is too new for ${thePrincipal}.`, {
+        hint: `Upgrade the principal to cdktr ${agent.version}, or put the agent back to ${principal.version}.`,
+      });
+    }
+    this.tooOld = tooOld;
+  }
+}
+
+/** Why an agent and a principal cannot work together; undefined when they can. */
+export function mismatch(agent: Peer, principal: Peer): VersionMismatchError | undefined {
+  if (agent.protocol.version < principal.protocol.oldest)
+    return new VersionMismatchError("agent", agent, principal);
+  if (principal.protocol.version < agent.protocol.oldest)
+    return new VersionMismatchError("principal", agent, principal);
+  return undefined;
+}
+
+function describe({ version, protocol }: Peer): string {
+  const { oldest, version: newest } = protocol;
+  return `cdktr ${version}, ${oldest === newest ? `protocol ${newest}` : `protocols ${oldest} to ${newest}`}`;
+}

@@ -1,0 +1,53 @@
+/** Executables of these sources that stand for other versions of cdktr. */
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, utimesSync } from "node:fs";
+import { join } from "node:path";
+import { BUN, ROOT } from "../../scripts/support/paths.ts";
+import { run } from "../../scripts/support/run.ts";
+
+const BUILDS = join(ROOT, ".cache", "upgrade-builds");
+/** Builds that nobody used for so long are removed, ms. */
+const UNUSED_MS = 24 * 3_600_000;
+
+/** Names what the builds are made of. */
+function sourcesDigest(): string {
+  const hash = new Bun.CryptoHasher("sha256");
+  for (const directory of ["src", "scripts"]) {
+    const files = readdirSync(join(ROOT, directory), { recursive: true, withFileTypes: true })
+      .filter((entry) => entry.isFile() && !entry.parentPath.includes("__pycache__"))
+      .map((entry) => join(entry.parentPath, entry.name))
+      .sort();
+    for (const file of files) hash.update(file.slice(ROOT.length)).update(readFileSync(file));
+  }
+  return hash
+    .update(readFileSync(join(ROOT, "package-lock.json")))
+    .digest("hex")
+    .slice(0, 16);
+}
+
+const sources = sourcesDigest();
+
+/**
+ * The path of an executable that says it is cdktr `version` and speaks the protocols `oldest` to `protocol`. It is made once for
+ * these sources.
+ */
+export async function build(version: string, protocol: number, oldest: number): Promise<string> {
+  mkdirSync(BUILDS, { recursive: true });
+  for (const name of readdirSync(BUILDS)) {
+    const path = join(BUILDS, name);
+    if (!name.startsWith(sources) && Date.now() - Bun.file(path).lastModified > UNUSED_MS)
+      rmSync(path, { force: true });
+  }
+  const path = join(BUILDS, `${sources}-${version}-${protocol}-${oldest}`);
+  if (existsSync(path)) {
+    utimesSync(path, new Date(), new Date());
+    return path;
+  }
+  const staged = `${path}.${process.pid}`;
+  const { code, output } = await run(
+    [BUN, "scripts/build.ts", "--as", `${version}:${protocol}:${oldest}`, "--outfile", staged],
+    { cwd: ROOT },
+  );
+  if (code !== 0) throw new Error(`cdktr ${version} could not be built:\n${output}`);
+  renameSync(staged, path);
+  return path;
+}
