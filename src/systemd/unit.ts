@@ -149,7 +149,7 @@ ${steps}
 }
 
 /** Whether tasks run in it: an agent's, or those of an agent beside the principal. */
-function hasTasks({ role, args }: UnitOptions): boolean {
+export function hasTasks({ role, args }: UnitOptions): boolean {
   return role === "agent" || (role === "principal" && args.includes("--with-agent"));
 }
 

@@ -1,11 +1,12 @@
 import { afterAll, describe, expect, test } from "bun:test";
-import { chmodSync, existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ROLES, unitName } from "../../src/systemd/service-id.ts";
 import { unitText } from "../../src/systemd/unit.ts";
 import { differences, isEdited } from "../../src/systemd/unit-file.ts";
-import { cdktr } from "../support/cdktr.ts";
+import { processesWith, until } from "../e2e/support/fixtures.ts";
+import { cdktr, startCluster } from "../support/cdktr.ts";
 
 const directory = mkdtempSync(join(tmpdir(), "cdktr-unit-"));
 afterAll(() => rmSync(directory, { recursive: true, force: true }));
@@ -22,6 +23,12 @@ async function dryRun(role: string, ...flags: string[]): Promise<string> {
   );
   expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
   return stdout;
+}
+
+/** Where the executable finds its libraries unpacked, as all tests have it. */
+function cache(): Record<string, string> {
+  const { CDKTR_CACHE_DIRECTORY: place } = process.env;
+  return place === undefined ? {} : { CDKTR_CACHE_DIRECTORY: place };
 }
 
 function analyze(...args: string[]): { status: number; output: string } {
@@ -150,6 +157,55 @@ test("a join token comes into no unit", async () => {
 });
 
 const elsewhere = test.skipIf(existsSync("/run/systemd/system"));
+
+elsewhere(
+  "the line for cron that it says instead starts an agent once, and again when it has died",
+  async () => {
+    await using cluster = await startCluster();
+    // The home of cron's user, with the settings in .env.
+    const home = join(directory, "cron user's 100%");
+    mkdirSync(home);
+    const { CDKTR_WORKFLOW_DIR: _, ...settings } = cluster.env;
+    const lines = Object.entries(settings).map(([name, value]) => `${name}=${value}\n`);
+    writeFileSync(join(home, ".env"), lines.join(""));
+    const { code, stderr } = await cdktr(["service", "install", "agent"], { cwd: home });
+    expect(code).toBe(1);
+    const line = /^ *\* \* \* \* \* (.+)$/m.exec(stderr)?.[1] ?? "";
+    expect(line).toContain("start agent");
+    // What cron does: `\\%` is a percent sign, a shell gets the rest, with little in its environment.
+    const cron = () =>
+      Bun.spawn(["sh", "-c", line.replaceAll("\\%", "%")], {
+        cwd: "/",
+        env: { HOME: home, PATH: "/usr/bin:/bin", ...cache() },
+        stdout: "inherit",
+        stderr: "inherit",
+      });
+    const agents = async () =>
+      (await cluster.client.registeredAgents()).filter(({ status }) => status === "UP");
+    const agentProcesses = () =>
+      processesWith(`PWD=${home}`).filter(
+        (pid) =>
+          readFileSync(`/proc/${pid}/cmdline`, "utf8").includes("start\0agent") &&
+          readFileSync(`/proc/${pid}/comm`, "utf8") !== "flock\n",
+      );
+    const first = cron();
+    await until("the agent is there", async () => (await agents()).length === 1);
+    expect(await cron().exited).toBe(1);
+    expect(await agents()).toHaveLength(1);
+    for (const pid of agentProcesses()) process.kill(pid, "SIGKILL");
+    await first.exited;
+    const again = cron();
+    const log = join(home, "cdktr-agent.log");
+    await until(
+      "it is there again",
+      () => (readFileSync(log, "utf8").match(/is registered/g) ?? []).length === 2,
+    );
+    for (const pid of agentProcesses()) process.kill(pid, "SIGTERM");
+    await again.exited;
+    expect(readFileSync(log, "utf8")).toContain("has ended");
+  },
+  60_000,
+);
 
 elsewhere("without systemd it says what to do instead", async () => {
   for (const args of [["install", "agent"], ["uninstall", "agent"], ["status"], ["logs", "agent"]]) {

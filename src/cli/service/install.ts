@@ -1,7 +1,8 @@
 import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
-import { homedir } from "node:os";
+import { homedir, userInfo } from "node:os";
 import { dirname, resolve } from "node:path";
 import { parseEnv } from "node:util";
+import { SETTINGS } from "../../config.ts";
 import { CdktrError, UnprocessableError, UsageError } from "../../errors.ts";
 import { withoutSecrets } from "../../secrets.ts";
 import {
@@ -20,7 +21,7 @@ import {
   unitName,
   unitPath,
 } from "../../systemd/service-id.ts";
-import { environmentText, ownWorkflows, type UnitOptions, unitText } from "../../systemd/unit.ts";
+import { environmentText, hasTasks, ownWorkflows, type UnitOptions, unitText } from "../../systemd/unit.ts";
 import { differences, dropIns, isEdited, readUnit } from "../../systemd/unit-file.ts";
 import { command } from "../support/command.ts";
 import { joinTokenOf } from "../support/join-token.ts";
@@ -155,9 +156,13 @@ async function install(options: UnitOptions, token: string | undefined, force: b
     say(`Workflows: ${workflowDirectory(options)}`);
     tellOfKeys(options);
   }
+  if (role === "listeners") {
+    say("The principal serves webhooks and files itself, too, unless it is told not to:");
+    say("          cdktr service install principal -- --no-listeners");
+  }
   const named = options.name === undefined ? "" : ` --name ${options.name}`;
   say(`It comes back after a reboot: 'cdktr service status ${role}${named}${user ? " --user" : ""}'.`);
-  if (user && !existsSync(`/var/lib/systemd/linger/${Bun.env.USER ?? ""}`))
+  if (user && !existsSync(`/var/lib/systemd/linger/${userInfo().username}`))
     say("For it to run while you are not logged in, too: loginctl enable-linger");
 }
 
@@ -183,7 +188,11 @@ function start(options: UnitOptions, isInstalled: boolean): void {
   const unit = unitName(options);
   runTool([...base, "daemon-reload"]);
   runTool([...base, "enable", unit]);
-  if (isInstalled && role !== "listeners") say("Restarting it; an agent lets its runs finish first …");
+  if (isInstalled && hasTasks(options)) {
+    const grace =
+      serviceSettings(options).CDKTR_AGENT_STOP_GRACE_S ?? SETTINGS.CDKTR_AGENT_STOP_GRACE_S.default;
+    say(`Restarting it: what runs has up to ${grace} s to finish …`);
+  }
   const since = new Date();
   try {
     // Not only started: what was installed before is replaced. It resolves when the service says that it is ready.

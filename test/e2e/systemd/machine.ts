@@ -19,8 +19,8 @@ export interface RunOptions {
   readonly env?: Readonly<Record<string, string>>;
 }
 
-/** Why no machine can be started here; undefined when one can. */
-export async function machineMissing(): Promise<string | undefined> {
+/** A machine that is up, or why none can be started here. */
+export async function machineOrWhyNot(): Promise<Machine | string> {
   if (process.getuid?.() !== 0) return "a machine with a systemd of its own can be started by root only";
   for (const [name, file] of [
     ["systemd", "/lib/systemd/systemd"],
@@ -31,9 +31,7 @@ export async function machineMissing(): Promise<string | undefined> {
     if (missing !== undefined) return missing;
   }
   try {
-    await using machine = await Machine.boot();
-    void machine;
-    return undefined;
+    return await Machine.boot();
   } catch (error) {
     return `no machine with a systemd of its own can be started here: ${error}`;
   }
