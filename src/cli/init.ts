@@ -122,11 +122,11 @@ export default command({
       { command: "cdktr init demo --yes", does: "a project to try cdktr with, without questions" },
       { command: "cdktr init /srv/cdktr --yes --import-crontab own", does: "your crontab as workflows" },
       {
-        command: "cdktr init /srv/cdktr --yes --kind principal --host 10.0.0.5 --service",
+        command: "cdktr init /srv/cdktr --yes --host 10.0.0.5 --service",
         does: "a principal for agents of other hosts, with keys, as a service",
       },
       {
-        command: "cdktr init . --yes --kind agent --join - < token.txt",
+        command: "cdktr init . --yes --join - < token.txt",
         does: "an agent for it, on another host",
       },
     ],
@@ -142,7 +142,7 @@ export default command({
     const token = await joinTokenOf(args.join);
     const labels = keyValues(repeated(rawArgs, "label"), "--label");
     const flags = { ...args, ...(args.yes || args.dir !== undefined ? { dir: args.dir ?? "." } : {}) };
-    const given = givenOf(flags, { token, labels, yes });
+    const given = givenOf(flags, { token, labels, joinToken: args["join-token"] ?? false, yes });
     const wants = { joinToken: args["join-token"], force: args.force ?? false, dryRun };
     if (isDialogue) {
       const { runDialogue } = await import("./init/dialogue.ts");
@@ -205,7 +205,7 @@ async function runScript(
     say("Next:");
     for (const line of nextLines(done, styleFor("stderr").dim)) say(`  ${line}`);
     if (done.joinToken !== undefined) {
-      say("On the other host, within the hour: cdktr init DIR --kind agent --join TOKEN, where TOKEN is");
+      say("On the other host, within the hour: cdktr init DIR --join TOKEN, where TOKEN is");
       await printLine(done.joinToken);
     }
   }

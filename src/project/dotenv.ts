@@ -22,7 +22,6 @@ export function dotenvText(values: DotenvValues): string {
 
 /**
  * The same settings in a file that is there: their lines are changed, all others stay as they are.
- * @param gone settings that must not be there
  */
 export function mergeDotenv(text: string, values: DotenvValues): string {
   const missing = new Map(Object.entries(values));

@@ -1,5 +1,6 @@
 /** The files of a project, from the answers. */
 import { posix } from "node:path";
+import { parseEnv } from "node:util";
 import { workflowJsonSchema } from "../workflow/json-schema.ts";
 import {
   type Answers,
@@ -11,6 +12,7 @@ import {
 } from "./answers.ts";
 import { importReport } from "./crontab/import-report.ts";
 import { type DotenvValues, dotenvText, mergeDotenv } from "./dotenv.ts";
+import { DEFAULT_PORTS } from "./ports.ts";
 
 /** A file that a project is to have. */
 export interface ProjectFile {
@@ -34,13 +36,19 @@ const DATA_IGNORE = `# The state, the history and the keys of cdktr are of this 
 /** All files of a project. */
 export function projectFiles(answers: Answers): ProjectFile[] {
   const settings = settingsOf(answers);
+  const unasked = unaskedSettings(answers);
   // The user of a service of the host must be able to read it; it holds no secrets.
   const files: ProjectFile[] = [
     {
       path: ".env",
       mode: isHostService(answers) ? 0o644 : 0o600,
       what: "settings",
-      text: (current) => (current === undefined ? dotenvText(settings) : mergeDotenv(current, settings)),
+      text: (current) => {
+        if (current === undefined) return dotenvText({ ...settings, ...unasked });
+        const present = parseEnv(current);
+        const missing = Object.entries(unasked).filter(([name]) => present[name] === undefined);
+        return mergeDotenv(current, { ...settings, ...Object.fromEntries(missing) });
+      },
     },
     { path: ".gitignore", mode: 0o644, what: "keeps state and keys out of git", text: gitignore },
   ];
@@ -78,7 +86,7 @@ export function isHostService({ service }: Answers): boolean {
 }
 
 /** What `.env` says. */
-export function settingsOf(answers: Answers): DotenvValues {
+function settingsOf(answers: Answers): DotenvValues {
   const data = { CDKTR_APP_DATA_DIRECTORY: answers.dataDirectory };
   if (answers.kind === "agent") {
     return {
@@ -97,6 +105,13 @@ export function settingsOf(answers: Answers): DotenvValues {
     CDKTR_WORKFLOW_DIR: workflowDirectory,
     ...data,
   };
+}
+
+/** Settings that nobody was asked about: beside another principal the further ports must be others, too. */
+function unaskedSettings(answers: Answers): DotenvValues {
+  if (answers.kind === "agent" || answers.ports.api === DEFAULT_PORTS.api) return {};
+  const last = Math.max(...Object.values(answers.ports));
+  return last > 65_533 ? {} : { CDKTR_WEBHOOK_PORT: String(last + 1), CDKTR_METRICS_PORT: String(last + 2) };
 }
 
 /** From a file in a directory of the project to the schema. */

@@ -96,7 +96,12 @@ export class Staging {
 
   /** Makes a directory of the project that only its owner may look into. */
   makePrivateDirectory(path: string): void {
-    mkdirSync(join(this.root, path), { recursive: true, mode: 0o700 });
+    const place = join(this.root, path);
+    try {
+      mkdirSync(place, { recursive: true, mode: 0o700 });
+    } catch (error) {
+      throw failure(place, error);
+    }
   }
 
   /**
@@ -104,6 +109,14 @@ export class Staging {
    * @throws UnprocessableError when the directory has appeared meanwhile
    */
   commit(): void {
+    try {
+      this.#commit();
+    } catch (error) {
+      throw error instanceof CdktrError ? error : failure(this.#target, error);
+    }
+  }
+
+  #commit(): void {
     for (const directory of directoriesIn(this.root)) syncDirectory(directory);
     if (this.#appears !== undefined) {
       this.#step("rename");

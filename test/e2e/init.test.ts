@@ -15,7 +15,7 @@ import { freePorts } from "../../scripts/support/ports.ts";
 import { Tmux } from "../../scripts/support/tmux.ts";
 import { Random } from "../chaos/random.ts";
 import { CDKTR, CdktrProcess, cdktr } from "../support/cdktr.ts";
-import { TemporaryDirectory, until } from "./support/fixtures.ts";
+import { processesWith, TemporaryDirectory, until } from "./support/fixtures.ts";
 
 /** A crontab whose jobs run in a home of the test's. */
 const crontabOf = (home: string) => `HOME=${home}
@@ -91,6 +91,15 @@ function nextCommands(screen: string): string[] {
   return [...screen.slice(screen.lastIndexOf("Next")).matchAll(/^│ {2}((?:cd|less|cdktr) .*?)\s*$/gm)].map(
     (match) => match[1] ?? "",
   );
+}
+
+/** The process of this test's terminal with these words in its command line. */
+function processOf(words: string): number {
+  const found = processesWith(directory.root).find((pid) =>
+    readFileSync(`/proc/${pid}/cmdline`, "utf8").replaceAll("\0", " ").includes(words),
+  );
+  if (found === undefined) throw new Error(`no process: ${words}`);
+  return found;
 }
 
 /** Starts what a project is for, and waits until it says that it is ready. */
@@ -189,11 +198,11 @@ test("a principal for other hosts, then an agent that joins it with the token of
   if (/Make it a service/.test(openQuestion(tmux.screen()))) tmux.keys("Enter");
   // What is there is asked about, one by one; the difference is shown.
   await answer(/\.env is there already, and differs/, "Down", "Down", "Enter");
-  await tmux.waitFor(/\+ CDKTR_PRINCIPAL_HOST=0\.0\.0\.0/);
+  await tmux.waitFor(/\+ CDKTR_WORKFLOW_DIR=workflows/);
   await answer(/\.env is there already, and differs/, "Down", "Enter");
   await answer(/\.gitignore is there already, and differs/, "Enter");
   await answer(/Write it\?/, "Enter");
-  await answer(/Print a join token now/, "Left", "Enter");
+  await answer(/Print a join token at the end/, "Left", "Enter");
   // Wide enough for the token to stand on one line.
   await tmux.waitFor(/└ {2}The manual/);
   tmux.resize(200, 60);
@@ -215,6 +224,8 @@ test("a principal for other hosts, then an agent that joins it with the token of
     CDKTR_PRINCIPAL_PORT: String(api),
     CDKTR_LOGS_LISTENING_PORT: String(listening),
     CDKTR_LOGS_PUBLISHING_PORT: String(publishing),
+    CDKTR_WEBHOOK_PORT: String(Math.max(api, listening, publishing) + 1),
+    CDKTR_METRICS_PORT: String(Math.max(api, listening, publishing) + 2),
     CDKTR_WORKFLOW_DIR: "workflows",
     CDKTR_APP_DATA_DIRECTORY: ".cdktr",
   });
@@ -323,6 +334,49 @@ test("Ctrl-C at each question leaves nothing", async () => {
   await tmux.waitFor(/isig icanon echo/);
 }, 120_000);
 
+test("what stands in the way is said when it is tried, and the answers can be mended; Ctrl-C while it works leaves nothing", async () => {
+  await cdktr(["init", "s", "--yes", "--host", "0.0.0.0", "--keys"], { cwd: directory.root, env });
+  // Nobody answers at the token's address: no principal runs.
+  const made = await cdktr(["join-token", "create", "--address", "127.0.0.1:1"], {
+    cwd: directory.path("s"),
+    env,
+  });
+  const token = made.stdout.trim();
+  writeFileSync(directory.path("token"), token, { mode: 0o600 });
+  enter(
+    "clear; export CDKTR_DEFAULT_ZMQ_TIMEOUT_MS=300; cdktr init a --kind agent --label a=b --max-concurrent-workflows 2",
+  );
+  await answer(/How does it get to its principal/, "Enter");
+  await retype(/The join token/, token);
+  await tmux.waitFor(/Make it a service|Write it\?/);
+  if (/Make it a service/.test(openQuestion(tmux.screen()))) tmux.keys("Enter");
+  await answer(/Write it\?/, "Enter");
+  await answer(/Nothing was written\. Change the answers\?/, "Enter");
+  expect(tmux.screen()).toMatch(/No principal answers at 127\.0\.0\.1:1/);
+  expect(readdirSync(directory.root).sort()).toEqual(["bin", "home", "mine", "s", "token"]);
+  await answer(/How does it get to its principal/, "C-c");
+  await tmux.waitFor(/Cancelled: nothing was written/);
+
+  enter(
+    "clear; export CDKTR_DEFAULT_ZMQ_TIMEOUT_MS=20000; cdktr init a --yes --join - <token; echo status=$?",
+  );
+  await until("it is at work", () =>
+    readdirSync(directory.root).some((name) => name.startsWith(".cdktr-init")),
+  );
+  tmux.keys("C-c");
+  const interrupted = await tmux.waitFor(/status=\d/);
+  expect(interrupted).toMatch(/Interrupted: nothing was written/);
+  expect(readdirSync(directory.root).sort()).toEqual(["bin", "home", "mine", "s", "token"]);
+
+  // A signal at a question: the terminal is given back as it was.
+  enter("clear; cdktr init b & sleep 0.1; fg");
+  await asked(/What is this\?/);
+  process.kill(processOf("init b"), "SIGTERM");
+  await tmux.waitFor((screen) => /^\$ ?$/m.test(screen.slice(screen.lastIndexOf("└"))));
+  enter("clear; stty -a | tr ' ' '\\n' | grep -xE '(-?)(echo|icanon|isig)' | tr '\\n' ' '");
+  await tmux.waitFor(/isig icanon echo/);
+}, 60_000);
+
 describe("without a terminal", () => {
   const init = (args: string[], options: { stdin?: string; cwd?: string } = {}) =>
     cdktr(["init", ...args], { cwd: directory.root, env, ...options });
@@ -335,6 +389,12 @@ describe("without a terminal", () => {
     }
     const wrong: [string[], number, RegExp][] = [
       [["p", "--yes", "--kind", "agent"], 2, /must know its principal/],
+      [["p", "--yes", "--kind", "try", "--host", "0.0.0.0"], 2, /--host means nothing for --kind try/],
+      [
+        ["p", "--yes", "--principal", "a:1", "--agent"],
+        2,
+        /--principal and --agent do not go together|--agent and --principal do not go together/,
+      ],
       [["p", "--yes", "--kind", "agent", "--port", "1"], 2, /--port means nothing for --kind agent/],
       [["p", "--yes", "--port", "0"], 2, /--port 0: expected a whole number/],
       [["p", "--yes", "--port", "7000", "--logs-listening-port", "7000"], 2, /must be different/],
@@ -440,7 +500,7 @@ describe("without a terminal", () => {
     mkdirSync(directory.path("there"));
     writeFileSync(directory.path("there/mine"), "mine");
     const outcomes = { none: 0, whole: 0 };
-    for (let i = 0; i < 16; i++) {
+    for (let i = 0; i < 8; i++) {
       const target = `k${i}`;
       const child = new CdktrProcess(["init", target, ...wanted], { cwd: directory.root, env });
       await Promise.race([child.finished, Bun.sleep(takes * random.between(0.2, 1.1))]);

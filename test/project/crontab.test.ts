@@ -33,6 +33,8 @@ function imported(text: string, options: { format?: "user" | "system"; user?: st
     user: options.user ?? "alice",
     home: "/home/alice",
     seed: "host",
+    zone: "Europe/Berlin",
+    nowMs: Date.UTC(2027, 0, 1),
     schemaPath: "../../.cdktr/workflow.schema.json",
   });
 }
@@ -138,6 +140,30 @@ describe("times", () => {
       compared += expected.length;
     }
     expect(compared).toBeGreaterThan(2000);
+  });
+
+  test("where the change of the clock makes a difference, it is said, and nowhere else", () => {
+    const notes = (lines: string) => imported(lines).lines.map((line) => line.notes);
+    // Berlin skips 2:00 to 3:00 in March, and has it twice in October.
+    expect(notes("0,30 2 * * * x")).toEqual([
+      [expect.stringMatching(/in Europe\/Berlin, 02:00, 02:30 are skipped/)],
+    ]);
+    expect(notes("15 1-4 * * * x")).toEqual([[expect.stringMatching(/, 02:15 is skipped/)]]);
+    for (const same of [
+      "30 2 * * * x",
+      "*/10 2 * * * x",
+      "0 * * * * x",
+      "0 */2 * * * x",
+      "0 1,3 * * * x",
+      "59 1,3 * * * x",
+    ])
+      expect(notes(same)).toEqual([[]]);
+    expect(notes("CRON_TZ=UTC\n0,30 2 * * * x")).toEqual([[], []]);
+    // New York changes at 2:00 to 3:00 in spring, and repeats 1:00 to 2:00 in autumn; Lord Howe moves by half an hour.
+    const [, newYork] = notes("CRON_TZ=America/New_York\n0,30 0-4 * * * x");
+    expect(newYork?.[0]).toMatch(/, 01:00, 01:30, 02:00, 02:30 are/);
+    const [, lordHowe] = notes("CRON_TZ=Australia/Lord_Howe\n0,30 0-4 * * * x");
+    expect(lordHowe?.[0]).toMatch(/, 01:30, 02:00 are/);
   });
 
   test("what cron picks at random is picked once, within its range, and said", () => {
@@ -327,7 +353,7 @@ test("a crontab as it is found: every line in a workflow or in the list", () => 
     timezone: null,
     catchup: "none",
     failover: "never",
-    env: { PATH: "/opt/bin:/usr/bin" },
+    env: { SHELL: "/bin/bash", PATH: "/opt/bin:/usr/bin" },
   });
   expect(shellOf(backup)).toEqual({ cmd: "/bin/bash", args: ["-c", "/opt/bin/backup.sh"] });
   expect(backup?.tasks[0]?.config).toMatchObject({ working_directory: "/home/alice" });
@@ -335,7 +361,7 @@ test("a crontab as it is found: every line in a workflow or in the list", () => 
     name: "backup",
     description: "Twice as often\nsince March.",
     timezone: "Europe/Berlin",
-    env: { PATH: "/opt/bin:/usr/bin", API_TOKEN: "abc" },
+    env: { SHELL: "/bin/bash", PATH: "/opt/bin:/usr/bin", API_TOKEN: "abc" },
   });
   expect(weekly?.cron).toBeNull();
   expect(all.workflows[2]?.text).toContain('# cron: "0 4 * * 0"');
@@ -420,6 +446,8 @@ test("a line that is not UTF-8, a CR at the end, no line feed at the end", () =>
     user: "alice",
     home: "/",
     seed: "",
+    zone: "UTC",
+    nowMs: 0,
     schemaPath: "s",
   });
   expect(all.lines.map(({ outcome, detail }) => [outcome, detail])).toEqual([

@@ -104,6 +104,16 @@ test(".env: what is there stays, chosen settings are changed or added, and nothi
   expect(() => dotenvText({ CDKTR_WORKFLOW_DIR: "a\nb" })).toThrow(/cannot be written/);
 });
 
+test("a second principal of the host gets further ports of its own, unless .env has them", () => {
+  const dotenv = (more: Parameters<typeof answers>[0]) =>
+    parseEnv(planFiles(answers(more)).find(({ path }) => path === ".env")?.text ?? "");
+  expect(Object.keys(dotenv({}))).not.toContain("CDKTR_METRICS_PORT");
+  const ports = { api: 6000, logsListening: 6010, logsPublishing: 6001 };
+  expect(dotenv({ ports })).toMatchObject({ CDKTR_WEBHOOK_PORT: "6011", CDKTR_METRICS_PORT: "6012" });
+  writeFileSync(join(directory, ".env"), "CDKTR_METRICS_PORT=0\n");
+  expect(dotenv({ ports })).toMatchObject({ CDKTR_WEBHOOK_PORT: "6011", CDKTR_METRICS_PORT: "0" });
+});
+
 test(".gitignore is added to, once", () => {
   writeFileSync(join(directory, ".gitignore"), "node_modules");
   const added = planFiles(answers()).find(({ path }) => path === ".gitignore")?.text ?? "";

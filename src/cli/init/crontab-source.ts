@@ -95,6 +95,8 @@ export function translateSource(
     user: user.name,
     home: user.home,
     seed: hostname(),
+    zone: Intl.DateTimeFormat().resolvedOptions().timeZone,
+    nowMs: Date.now(),
     schemaPath: schemaFrom(posix.join(workflowDirectory, IMPORT_DIRECTORY)),
   });
   return { imported, isPrivate: read.isPrivate };

@@ -3,12 +3,13 @@ import { CdktrError } from "../../errors.ts";
 import { lineDiff } from "../../project/line-diff.ts";
 import type { Decision, PlannedFile } from "../../project/plan.ts";
 import { recover } from "../../project/staging.ts";
+import { onStopSignals } from "../support/signals.ts";
 import { makeStyle, styleFor } from "../support/style.ts";
 import { ask } from "./ask.ts";
 import { completeAnswers } from "./complete.ts";
 import type { Given } from "./given.ts";
-import { busily, Cancelled, cancel, confirm, intro, outro, select, show, tell } from "./prompts.ts";
-import { type Done, type Plan, planOf, setUp } from "./set-up.ts";
+import { Cancelled, cancel, confirm, intro, outro, select, show, tell } from "./prompts.ts";
+import { type Done, finishProject, Interrupted, type Plan, planOf, writeProject } from "./set-up.ts";
 import { crontabLines, doneLines, nextLines, planLines } from "./show.ts";
 
 /** Rows of a difference that are shown. */
@@ -28,10 +29,10 @@ export interface Wants {
  * @returns the exit status
  */
 export async function runDialogue(flags: Given, wants: Wants): Promise<number> {
-  restoreTerminalAtEnd();
+  const leaveSignals = restoreTerminalOnSignals();
   intro(styleFor("stdout").bold("cdktr init"));
   try {
-    return await converse(flags, wants);
+    return await converse(flags, wants, leaveSignals);
   } catch (error) {
     if (!(error instanceof Cancelled)) throw error;
     cancel(error.message);
@@ -39,7 +40,7 @@ export async function runDialogue(flags: Given, wants: Wants): Promise<number> {
   }
 }
 
-async function converse(flags: Given, wants: Wants): Promise<number> {
+async function converse(flags: Given, wants: Wants, leaveSignals: () => void): Promise<number> {
   let previous: Given = {};
   for (;;) {
     const given = await ask(flags, previous);
@@ -52,9 +53,7 @@ async function converse(flags: Given, wants: Wants): Promise<number> {
       plan = planOf(answers, given.token ?? undefined, canJoin && (wants.joinToken ?? false));
     } catch (error) {
       // Something that a question could not know; the answers are not lost.
-      if (!(error instanceof CdktrError)) throw error;
-      tell([error.message, error.hint].filter(Boolean).join("\n"), "warn");
-      if (!(await confirm("Change the answers?", true))) throw new Cancelled();
+      await offerChange(error);
       previous = given;
       continue;
     }
@@ -79,35 +78,50 @@ async function converse(flags: Given, wants: Wants): Promise<number> {
       "write",
     );
     if (go === "leave") throw new Cancelled();
-    if (go === "write") return finish(plan, decisions, wants);
     previous = given;
+    if (go === "change") continue;
+    plan = await withJoinToken(plan, wants);
+    if (plan.token !== undefined) tell("Joining the principal …", "step");
+    let written: readonly PlannedFile[];
+    // From here on the one who writes listens to signals.
+    leaveSignals();
+    try {
+      written = await writeProject(plan, decisions);
+    } catch (error) {
+      await offerChange(error);
+      continue;
+    }
+    if (plan.answers.service !== undefined) tell("Setting up the service …", "step");
+    const done = await finishProject(plan, written);
+    tell(doneLines(plan, done).join("\n"), "success");
+    tellToken(done);
+    show("Next", nextLines(done, styleFor("stdout").dim));
+    outro("The manual: cdktr docs getting-started");
+    return 0;
   }
 }
 
-async function finish(plan: Plan, decisions: ReadonlyMap<string, Decision>, wants: Wants): Promise<number> {
-  let whole = plan;
+/**
+ * Says what stands in the way of a plan, and asks whether to change it.
+ * @throws Cancelled when not; what is no fault of the plan is thrown on
+ */
+async function offerChange(error: unknown): Promise<void> {
+  if (!(error instanceof CdktrError) || error instanceof Interrupted) throw error;
+  tell([error.message, error.hint].filter(Boolean).join("\n"), "warn");
+  if (!(await confirm("Nothing was written. Change the answers?", true))) throw new Cancelled();
+}
+
+async function withJoinToken(plan: Plan, { joinToken }: Wants): Promise<Plan> {
   const { answers } = plan;
-  if (answers.kind === "principal" && answers.keys && wants.joinToken === undefined) {
-    const wanted = await confirm("Print a join token now, for an agent on another host?", false);
-    whole = { ...plan, joinToken: wanted };
-  }
-  const takesLong = plan.token !== undefined || answers.service !== undefined;
-  const work = () => setUp(whole, decisions);
-  const done = takesLong
-    ? await busily(answers.service === undefined ? "Joining the principal" : "Setting up the service", work)
-    : await work();
-  tell(doneLines(plan, done).join("\n"), "success");
-  tellToken(done);
-  const { dim } = styleFor("stdout");
-  show("Next", nextLines(done, dim));
-  outro("The manual: cdktr docs getting-started");
-  return 0;
+  if (answers.kind !== "principal" || !answers.keys || joinToken !== undefined) return plan;
+  const wanted = await confirm("Print a join token at the end, for an agent on another host?", false);
+  return { ...plan, joinToken: wanted };
 }
 
 function tellToken({ joinToken }: Done): void {
   if (joinToken === undefined) return;
   tell(
-    "On the other host, within the hour, with this line for TOKEN (it is a secret):\n  cdktr init DIR --kind agent --join TOKEN",
+    "On the other host, within the hour, with this line for TOKEN (it is a secret):\n  cdktr init DIR --join TOKEN",
     "info",
   );
   // As it is, without a frame: so it can be copied.
@@ -144,16 +158,14 @@ async function decide(file: PlannedFile): Promise<Decision> {
   }
 }
 
-/** A signal at a question must not leave the terminal raw and without a cursor. */
-function restoreTerminalAtEnd(): void {
-  for (const [signal, number] of [
-    ["SIGTERM", 15],
-    ["SIGHUP", 1],
-  ] as const) {
-    process.once(signal, () => {
-      if (process.stdin.isTTY) process.stdin.setRawMode(false);
-      process.stdout.write("\x1b[?25h\n");
-      process.exit(128 + number);
-    });
-  }
+/**
+ * A signal at a question must not leave the terminal raw and without a cursor.
+ * @returns ends it
+ */
+function restoreTerminalOnSignals(): () => void {
+  return onStopSignals(() => {
+    if (process.stdin.isTTY) process.stdin.setRawMode(false);
+    process.stdout.write("\x1b[?25h\n");
+    process.exit(1);
+  });
 }

@@ -72,28 +72,54 @@ const OF_KIND: Partial<Record<keyof InitFlags, readonly Kind[]>> = {
   "max-concurrent-workflows": ["agent"],
 };
 
+/** The kind that the flags say, or mean: what goes with one kind only says which it is. */
+function kindOf(flags: InitFlags, extra: Extra): Kind | undefined {
+  const joins = extra.token !== undefined || Object.keys(extra.labels).length > 0;
+  const meant = new Map<Kind, string>(joins ? [["agent", extra.token === undefined ? "label" : "join"]] : []);
+  if (extra.joinToken) meant.set("principal", "join-token");
+  for (const [flag, kinds] of Object.entries(OF_KIND)) {
+    const [only] = kinds;
+    if (only !== undefined && kinds.length === 1 && flags[flag as keyof InitFlags] !== undefined)
+      meant.set(only, flag);
+  }
+  const [one, other] = meant;
+  if (flags.kind === undefined && one !== undefined && other !== undefined) {
+    throw new UsageError(`--${one[1]} and --${other[1]} do not go together.`, {
+      hint: `The one is for --kind ${one[0]}, the other for --kind ${other[0]}.`,
+    });
+  }
+  const kind = (flags.kind as Kind | undefined) ?? one?.[0];
+  for (const [flag, kinds] of Object.entries(OF_KIND)) {
+    const wanted = kind ?? (extra.yes ? "try" : undefined);
+    if (flags[flag as keyof InitFlags] === undefined || wanted === undefined || kinds.includes(wanted))
+      continue;
+    refuseFlag(flag, kind ?? "try", kinds);
+  }
+  for (const [only, flag] of meant) if (kind !== only) refuseFlag(flag, kind ?? "try", [only]);
+  return kind;
+}
+
+function refuseFlag(flag: string, kind: Kind, kinds: readonly Kind[]): never {
+  throw new UsageError(`--${flag} means nothing for --kind ${kind}.`, {
+    hint: `It goes with --kind ${kinds.join(" or --kind ")}.`,
+  });
+}
+
+/** What of the command line is no plain flag. */
+interface Extra {
+  readonly token: string | undefined;
+  readonly labels: Record<string, string>;
+  readonly joinToken: boolean;
+  readonly yes: boolean;
+}
+
 /**
  * Reads the flags.
  * @throws UsageError when one cannot be used, or two do not go together
  * @throws InvalidInputError when the token is none
  */
-export function givenOf(
-  flags: InitFlags,
-  extra: { token: string | undefined; labels: Record<string, string>; yes: boolean },
-): Given {
-  const kind = flags.kind as Kind | undefined;
-  const isAgent = extra.token !== undefined || Object.keys(extra.labels).length > 0;
-  for (const [flag, kinds] of Object.entries(OF_KIND)) {
-    const wanted = kind ?? (extra.yes ? "try" : undefined);
-    if (flags[flag as keyof InitFlags] === undefined || wanted === undefined || kinds.includes(wanted))
-      continue;
-    throw new UsageError(`--${flag} means nothing for --kind ${wanted}.`, {
-      hint: `It goes with --kind ${kinds.join(" or --kind ")}.`,
-    });
-  }
-  if (isAgent && kind !== "agent") {
-    throw new UsageError("--join and --label are for --kind agent.", { hint: "Add --kind agent." });
-  }
+export function givenOf(flags: InitFlags, extra: Extra): Given {
+  const kind = kindOf(flags, extra);
   const directory = flags.dir === undefined ? undefined : resolve(flags.dir);
   refuse(directory === undefined ? undefined : checkProjectDirectory(directory));
   refuse(flags.host === undefined ? undefined : checkHost(flags.host), "--host");

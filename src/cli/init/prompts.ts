@@ -93,20 +93,6 @@ export const intro = (title: string): void => clack.intro(title);
 export const outro = (message: string): void => clack.outro(message);
 export const cancel = (message: string): void => clack.cancel(message);
 
-/** Shows that something takes a while. */
-export async function busily<T>(message: string, work: () => Promise<T>): Promise<T> {
-  const spinner = clack.spinner();
-  spinner.start(message);
-  try {
-    const result = await work();
-    spinner.stop(message);
-    return result;
-  } catch (error) {
-    spinner.error(message);
-    throw error;
-  }
-}
-
 function said<T>(answer: T): Exclude<T, symbol> {
   if (clack.isCancel(answer)) throw new Cancelled();
   return answer as Exclude<T, symbol>;

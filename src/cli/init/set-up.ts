@@ -22,6 +22,13 @@ import { programName } from "./program-name.ts";
 /** How long the join token of the last screen is good, ms. */
 const TOKEN_TTL_MS = 3_600_000;
 
+/** A signal came before the point of no return. */
+export class Interrupted extends CdktrError {
+  constructor() {
+    super("Interrupted: nothing was written.");
+  }
+}
+
 /** What will be done. */
 export interface Plan {
   readonly answers: Answers;
@@ -39,7 +46,6 @@ export interface Done {
   readonly written: readonly string[];
   readonly kept: readonly string[];
   readonly unchanged: readonly string[];
-  readonly serviceRuns: boolean;
   /** A token for another host, when one was wanted. */
   readonly joinToken: string | undefined;
   readonly next: readonly NextStep[];
@@ -76,39 +82,29 @@ export function planOf(answers: Answers, token: string | undefined, joinToken: b
 /**
  * Does what was planned: all files with the keys at once, then the service.
  * @param decisions what to do with files that differ
- * @throws CdktrError when it failed or was interrupted; then either nothing was written, or the message says what was
+ * @throws CdktrError when it failed or was interrupted: see {@link writeProject} and {@link finishProject}
  */
 export async function setUp(plan: Plan, decisions: ReadonlyMap<string, Decision>): Promise<Done> {
-  const { answers, files } = plan;
-  const toWrite = filesToWrite(files, decisions);
-  await writeAll(plan, toWrite);
-  const serviceRuns = answers.service !== undefined;
-  if (serviceRuns) await installService(plan);
-  const joinToken = plan.joinToken ? newJoinToken(answers) : undefined;
-  return {
-    written: toWrite.map(({ path }) => path),
-    kept: files.filter((file) => file.state === "differs" && !toWrite.includes(file)).map(({ path }) => path),
-    unchanged: files.filter(({ state }) => state === "same").map(({ path }) => path),
-    serviceRuns,
-    joinToken,
-    next: nextSteps(answers, {
-      program: programName(),
-      cwd: process.cwd(),
-      serviceRuns,
-    }),
-  };
+  const written = await writeProject(plan, decisions);
+  return finishProject(plan, written);
 }
 
-async function writeAll(plan: Plan, toWrite: readonly PlannedFile[]): Promise<void> {
+/**
+ * Writes the files and the keys, and joins the principal: all of it or nothing.
+ * @returns the files that were written
+ * @throws CdktrError when it failed or was interrupted; then nothing was written
+ */
+export async function writeProject(
+  plan: Plan,
+  decisions: ReadonlyMap<string, Decision>,
+): Promise<readonly PlannedFile[]> {
   const { answers, makesKeys, token } = plan;
+  const toWrite = filesToWrite(plan.files, decisions);
   const staging = Staging.open(answers.directory);
-  let interrupted = false;
-  const ignoreSignals = onStopSignals(() => {
-    interrupted = true;
-  });
-  const refuseInterrupted = () => {
-    if (interrupted) throw new CdktrError("Interrupted: nothing was written.");
-  };
+  const interruption = Promise.withResolvers<never>();
+  // Nobody may be waiting for it.
+  interruption.promise.catch(() => {});
+  const ignoreSignals = onStopSignals(() => interruption.reject(new Interrupted()));
   try {
     const isInside = !answers.dataDirectory.startsWith("/");
     if (isInside) staging.makePrivateDirectory(answers.dataDirectory);
@@ -118,13 +114,34 @@ async function writeAll(plan: Plan, toWrite: readonly PlannedFile[]): Promise<vo
     const data = isInside ? join(staging.root, answers.dataDirectory) : answers.dataDirectory;
     if (makesKeys) new KeyStore(data).init(Date.now());
     // A service of the host joins as its own user, when it is installed.
-    if (token !== undefined && !isHostService(answers)) await joinInto(plan, token, staging, data);
-    refuseInterrupted();
+    if (token !== undefined && !isHostService(answers))
+      await Promise.race([joinInto(plan, token, staging, data), interruption.promise]);
+    // Signals that came while nothing was waited for are heard here.
+    await Promise.race([Bun.sleep(0), interruption.promise]);
     staging.commit();
+    return toWrite;
   } finally {
     ignoreSignals();
     staging.discard();
   }
+}
+
+/**
+ * What follows when the project is written: the service, a join token, and what to type next.
+ * @throws CdktrError saying what is there and what is not
+ */
+export async function finishProject(plan: Plan, written: readonly PlannedFile[]): Promise<Done> {
+  const { answers, files } = plan;
+  const serviceRuns = answers.service !== undefined;
+  if (serviceRuns) await installService(plan);
+  const joinToken = plan.joinToken ? newJoinToken(answers) : undefined;
+  return {
+    written: written.map(({ path }) => path),
+    kept: files.filter((file) => file.state === "differs" && !written.includes(file)).map(({ path }) => path),
+    unchanged: files.filter(({ state }) => state === "same").map(({ path }) => path),
+    joinToken,
+    next: nextSteps(answers, { program: programName(), cwd: process.cwd(), serviceRuns }),
+  };
 }
 
 /** Whom private files are given to: the user that a service of the host runs as. */

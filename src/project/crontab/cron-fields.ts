@@ -10,8 +10,8 @@ export class CronFieldError extends Error {}
 export interface CronTimes {
   /** Five fields. */
   readonly expression: string;
-  /** A fixed time of day, by cron's rules: hour and minute do not begin with `*`. */
-  readonly isFixed: boolean;
+  /** The times of day, in minutes, when they are fixed by cron's rules: neither hour nor minute begins with `*`. Else empty. */
+  readonly fixed: readonly number[];
   /** What a reader of the workflow must know. */
   readonly notes: readonly string[];
 }
@@ -83,7 +83,10 @@ export function readTimes(fields: readonly string[], random: () => number): Cron
   const days = bothDays(day, weekday);
   return {
     expression: [minute.text, hour.text, days.day, month.text, days.weekday].join(" "),
-    isFixed: !minute.star && !hour.star,
+    fixed:
+      minute.star || hour.star
+        ? []
+        : [...hour.values].flatMap((h) => [...minute.values].map((m) => h * 60 + m)),
     notes: [minute, hour, day, month, weekday].flatMap(({ notes }) => notes),
   };
 }

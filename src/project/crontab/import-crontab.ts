@@ -2,6 +2,7 @@
 import { createHash } from "node:crypto";
 import { parseWorkflow } from "../../workflow/parse.ts";
 import { isTimezone } from "../../workflow/schedule.ts";
+import { changedTimes } from "./clock-changes.ts";
 import { readCommand } from "./command-text.ts";
 import { CronFieldError, readTimes, shortForm } from "./cron-fields.ts";
 import { type CrontabFormat, type CrontabLine, type JobLine, readCrontab } from "./crontab-file.ts";
@@ -21,6 +22,9 @@ export interface ImportOptions {
   readonly seed: string;
   /** From a workflow file to the schema. */
   readonly schemaPath: string;
+  /** The zone of the host, in which cron schedules. */
+  readonly zone: string;
+  readonly nowMs: number;
 }
 
 /** A workflow file that came of a line. */
@@ -193,9 +197,7 @@ function translate(
     const times = readTimes(fields, randomOf(`${options.seed}\n${line.text}`));
     const command = readCommand(commandText);
     if (command.command.trim() === "") return { why: "it has no command" };
-    notes.push(...times.notes);
-    const env = new Map(at.env);
-    env.delete("SHELL");
+    notes.push(...times.notes, ...clockNote(times.fixed, at.timezone ?? options.zone, options.nowMs));
     const name = jobName(command.command);
     const text = workflowText(
       {
@@ -205,7 +207,7 @@ function translate(
         disabled: job.disabled,
         timezone: at.timezone,
         shell: at.env.get("SHELL") || "/bin/sh",
-        env,
+        env: at.env,
         home: at.env.get("HOME") || options.home,
         command,
         notes,
@@ -227,6 +229,22 @@ function translate(
     if (error instanceof CronFieldError) return { why: error.message };
     throw error;
   }
+}
+
+/** A job with one fixed time a day runs once a day with either; what differs is one with several. */
+function clockNote(fixed: readonly number[], zone: string, nowMs: number): string[] {
+  if (fixed.length < 2) return [];
+  const times = changedTimes(fixed, zone, nowMs).sort((a, b) => a - b);
+  if (times.length === 0) return [];
+  const shown = times.slice(0, 4).map((time) => `${two(Math.floor(time / 60))}:${two(time % 60)}`);
+  const more = times.length > shown.length ? " and others" : "";
+  return [
+    `When the clock is changed in ${zone}, ${shown.join(", ")}${more} ${times.length === 1 ? "is" : "are"} skipped in one night and ${times.length === 1 ? "comes" : "come"} twice in another: cron makes up for the former and does not repeat the latter, a workflow follows the clock.`,
+  ];
+}
+
+function two(number: number): string {
+  return String(number).padStart(2, "0");
 }
 
 /** Numbers from 0 up to 1 that depend on nothing but the seed. */
