@@ -215,7 +215,7 @@ UMask=0077
       ? `# It runs no tasks: it reads workflow files, keeps its state, and talks to the network. All else is closed to it. A
 # history elsewhere (CDKTR_DB_PATH) needs another ReadWritePaths= in a drop-in.
 ProtectSystem=strict
-ReadWritePaths=-${escapePercent(directory)}`
+ReadWritePaths=${quoted(escapePercent(`-${directory}`))}`
       : `# It runs no tasks: it looks at files, serves webhooks and talks to the principal. All else is closed to it.
 ProtectSystem=strict`;
   return `${common}${filters}${own}
@@ -240,7 +240,11 @@ SystemCallErrorNumber=EPERM
 
 /** A word of a command line as systemd reads it. */
 function quoteWord(word: string): string {
-  const escaped = escapePercent(word).replaceAll("$", () => "$$");
+  return quoted(escapePercent(word).replaceAll("$", () => "$$"));
+}
+
+/** In quotes where that is needed. */
+function quoted(escaped: string): string {
   if (/^[\w@%+=:,./$-]+$/.test(escaped)) return escaped;
   return `"${escaped.replace(/[\\"]/g, "\\$&").replaceAll("\n", "\\n")}"`;
 }

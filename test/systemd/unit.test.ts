@@ -41,14 +41,14 @@ function analyze(...args: string[]): { status: number; output: string } {
 const hasSystemd = Bun.which("systemd-analyze") !== null;
 
 describe.each([...ROLES])("the unit of the %s", (role) => {
-  for (const flags of [[], ["--user"]]) {
+  for (const flags of [[], ["--user"], ["--directory", "/srv/50% of it"]]) {
     test.skipIf(!hasSystemd)(`is one that systemd understands ${flags.join("")}`, async () => {
-      const path = join(directory, unitName({ role, user: flags.length > 0 }));
+      const path = join(directory, unitName({ role, user: flags.includes("--user") }));
       writeFileSync(path, await dryRun(role, ...flags, "--", "--port", "6000"));
       const { status, output } = analyze(
         "verify",
         "--man=no",
-        ...(flags.length > 0 ? flags : ["--system"]),
+        flags.includes("--user") ? "--user" : "--system",
         path,
       );
       // What systemd says of other units of this host is not ours.

@@ -1,8 +1,6 @@
-import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { homedir, userInfo } from "node:os";
 import { dirname, resolve } from "node:path";
-import { parseEnv } from "node:util";
-import { SETTINGS } from "../../config.ts";
 import { CdktrError, UnprocessableError, UsageError } from "../../errors.ts";
 import { withoutSecrets } from "../../secrets.ts";
 import {
@@ -28,6 +26,7 @@ import { joinTokenOf } from "../support/join-token.ts";
 import { say } from "../support/report.ts";
 import { selfCommand } from "../support/self.ts";
 import { nameArg, requireRoot, roleArg, serviceOf, userArg } from "../support/service-args.ts";
+import { sayGrace, serviceSettings } from "../support/service-settings.ts";
 import { writeStdout } from "../support/stdout.ts";
 
 /** Lines of the journal that are shown when a service does not start. */
@@ -188,11 +187,7 @@ function start(options: UnitOptions, isInstalled: boolean): void {
   const unit = unitName(options);
   runTool([...base, "daemon-reload"]);
   runTool([...base, "enable", unit]);
-  if (isInstalled && hasTasks(options)) {
-    const grace =
-      serviceSettings(options).CDKTR_AGENT_STOP_GRACE_S ?? SETTINGS.CDKTR_AGENT_STOP_GRACE_S.default;
-    say(`Restarting it: what runs has up to ${grace} s to finish …`);
-  }
+  if (isInstalled && hasTasks(options)) sayGrace("Restarting it", options.environmentFile);
   const since = new Date();
   try {
     // Not only started: what was installed before is replaced. It resolves when the service says that it is ready.
@@ -266,7 +261,7 @@ async function join(options: UnitOptions, token: string): Promise<void> {
   }
   const child = Bun.spawn(user ? command : ["runuser", "-u", runAs, "--", ...command], {
     cwd: existsSync(directory) ? directory : "/",
-    env: { ...base, ...directories, ...serviceSettings(options) },
+    env: { ...base, ...directories, ...serviceSettings(options.environmentFile) },
     stdin: Buffer.from(token),
     stdout: "ignore",
     stderr: "inherit",
@@ -287,11 +282,6 @@ function stateDirectories(runAs: string): {
   };
 }
 
-/** What the file with its settings says. */
-function serviceSettings({ environmentFile }: UnitOptions): Record<string, string | undefined> {
-  return parseEnv(readFileSync(environmentFile, "utf8")) as Record<string, string | undefined>;
-}
-
 /** Where the principal looks for workflow files. */
 function workflowDirectory(options: UnitOptions): string {
   const { args, directory } = options;
@@ -299,14 +289,17 @@ function workflowDirectory(options: UnitOptions): string {
   const given = flag === -1 ? undefined : (args[flag]?.split("=")[1] ?? args[flag + 1]);
   return resolve(
     directory,
-    given ?? serviceSettings(options).CDKTR_WORKFLOW_DIR ?? ownWorkflows(options) ?? "workflows",
+    given ??
+      serviceSettings(options.environmentFile).CDKTR_WORKFLOW_DIR ??
+      ownWorkflows(options) ??
+      "workflows",
   );
 }
 
 /** What there is to do before agents of other hosts can reach it. */
 function tellOfKeys(options: UnitOptions): void {
   const { user, runAs, environmentFile } = options;
-  const settings = serviceSettings(options);
+  const settings = serviceSettings(options.environmentFile);
   const data: string | undefined =
     settings.CDKTR_APP_DATA_DIRECTORY ??
     (user ? undefined : stateDirectories(runAs).CDKTR_APP_DATA_DIRECTORY);

@@ -1,4 +1,4 @@
-import { existsSync, rmSync } from "node:fs";
+import { existsSync, readFileSync, rmSync } from "node:fs";
 import { homedir } from "node:os";
 import { NotFoundError } from "../../errors.ts";
 import { requireSystemd, runTool, systemctl, unitProperties } from "../../systemd/host.ts";
@@ -8,6 +8,7 @@ import { command } from "../support/command.ts";
 import { say } from "../support/report.ts";
 import { selfCommand } from "../support/self.ts";
 import { nameArg, requireRoot, roleArg, serviceOf, userArg } from "../support/service-args.ts";
+import { sayGrace } from "../support/service-settings.ts";
 
 export default command({
   meta: { name: "uninstall", description: "Stop a service and remove its unit" },
@@ -26,12 +27,15 @@ export default command({
     requireRoot(user, "remove");
     const path = unitPath(service, homedir());
     if (!existsSync(path)) throw new NotFoundError(`There is no service to remove: ${path} does not exist.`);
+    const settings = environmentPath(service, homedir());
+    const unit = readFileSync(path, "utf8");
+    if (service.role === "agent" || unit.includes(" --with-agent")) sayGrace("Stopping it", settings);
     const { User: runAs, StateDirectory: state } = unitProperties(service, ["User", "StateDirectory"]);
     runTool([...systemctl(user), "disable", "--now", unitName(service)]);
     rmSync(path);
     runTool([...systemctl(user), "daemon-reload"]);
     say(`Removed ${path}. Kept:`);
-    say(`  settings  ${environmentPath(service, homedir())}`);
+    say(`  settings  ${settings}`);
     for (const file of dropIns(path)) say(`  drop-in   ${file}`);
     say(
       `  data      ${state ? `/var/lib/${state}` : "CDKTR_APP_DATA_DIRECTORY of these settings, ~/.cdktr if it says nothing"}`,
