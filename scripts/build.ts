@@ -9,9 +9,10 @@ import { mkdirSync, statSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import type { Pretence } from "../src/build-facts.ts";
+import { bundleOptions } from "./build/bundle.ts";
 import { embedPlugin, type Target } from "./build/embed.ts";
 import { buildFacts } from "./build/facts.ts";
-import { terminalKitPlugin } from "./build/terminal-kit.ts";
+import { thirdParty, thirdPartyPlugin } from "./build/third-party.ts";
 
 const root = dirname(import.meta.dir);
 const TARGETS: readonly Target[] = ["linux-x64", "linux-arm64"];
@@ -33,21 +34,16 @@ const pretence = pretenceOf(values.as);
 mkdirSync(dirname(outfile), { recursive: true });
 
 const started = performance.now();
+const embed = await embedPlugin(target);
+const lists = thirdPartyPlugin(await thirdParty(target, [embed]));
 const result = await Bun.build({
-  entrypoints: [join(root, "src/main.ts")],
-  target: "bun",
-  minify: { whitespace: true, syntax: true, identifiers: false },
-  sourcemap: "none",
-  // Each lazy import stays a chunk of its own, so that a command loads what it needs and nothing else.
-  splitting: true,
-  format: "esm",
+  ...bundleOptions([embed, lists]),
   bytecode: true,
   define: {
     "process.env.NODE_ENV": '"production"',
     CDKTR_BUILD_FACTS: JSON.stringify(buildFacts(target)),
     CDKTR_PRETENCE: JSON.stringify(pretence),
   },
-  plugins: [await embedPlugin(target), terminalKitPlugin()],
   compile: {
     target: target === "linux-arm64" ? "bun-linux-arm64" : "bun-linux-x64",
     outfile,
@@ -57,8 +53,8 @@ const result = await Bun.build({
     autoloadTsconfig: false,
     autoloadPackageJson: false,
   },
-  throw: false,
 });
+lists.discard();
 if (!result.success) {
   for (const message of result.logs) console.error(String(message));
   process.exit(1);

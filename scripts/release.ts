@@ -1,13 +1,14 @@
 /**
- * `npm run release [-- --outdir DIR] [--target linux-x64|linux-arm64]`: the executables of a release with their
- * checksums and the licenses of what is inside, in dist/release.
+ * `npm run release [-- --outdir DIR] [--target linux-x64|linux-arm64]`: the executables of a release, in dist/release. Beside each the
+ * licenses of what is inside and its bill of materials (CycloneDX), and the checksums of all.
  */
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { basename, join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import packageJson from "../package.json" with { type: "json" };
+import { embedPlugin, type Target } from "./build/embed.ts";
 import { buildFacts } from "./build/facts.ts";
-import { licenseList } from "./build/licenses.ts";
+import { thirdParty } from "./build/third-party.ts";
 import { BUN, ROOT } from "./support/paths.ts";
 import { run } from "./support/run.ts";
 
@@ -33,11 +34,11 @@ for (const target of values.target) {
   });
   if (built.code !== 0) process.exit(1);
   if (target === `linux-${process.arch}`) await mustTellItsVersion(file);
-  files.push(file);
+  const { licenses, sbom } = await thirdParty(target, [await embedPlugin(target as Target)]);
+  writeFileSync(`${file}.licenses.txt`, licenses);
+  writeFileSync(`${file}.cdx.json`, sbom);
+  files.push(file, `${file}.licenses.txt`, `${file}.cdx.json`);
 }
-const licenses = join(outdir, "THIRD-PARTY-LICENSES.txt");
-writeFileSync(licenses, licenseList());
-files.push(licenses);
 
 const sums = files.map((file) => {
   const digest = new Bun.CryptoHasher("sha256").update(readFileSync(file)).digest("hex");

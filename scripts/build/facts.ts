@@ -25,8 +25,7 @@ export function buildFacts(target: string): BuildFacts {
 export interface LockedPackage {
   readonly version: string;
   readonly license?: string;
-  readonly dev?: boolean;
-  readonly optional?: boolean;
+  readonly integrity?: string;
 }
 
 /** What package-lock.json names, by package. */
