@@ -13,6 +13,7 @@ import {
   Join,
   type Joined,
   ListEvents,
+  ListFollowUps,
   ListRuns,
   type PrincipalInfo,
   QueryDatabase,
@@ -32,6 +33,7 @@ import type { Activity } from "./activity.ts";
 import type { AgentKeys } from "./agent-keys.ts";
 import type { AgentRegistry } from "./agent-registry.ts";
 import type { Dispatcher } from "./dispatcher.ts";
+import type { FollowUps } from "./follow-ups.ts";
 import type { HistoryAccess } from "./history-access.ts";
 import type { ListenerRegistry } from "./listener-registry.ts";
 import type { LongPolls } from "./long-polls.ts";
@@ -52,6 +54,7 @@ export interface HandlerServices {
   readonly polls: LongPolls;
   readonly activity: Activity;
   readonly listeners: ListenerRegistry;
+  readonly followUps: FollowUps;
   readonly now: () => number;
   readonly principalId: string;
   readonly heartbeatTimeoutMs: number;
@@ -232,6 +235,7 @@ export function handlersOf(s: HandlerServices): Record<Verb, Handler> {
     ISSUBSCRIBED: async (request) =>
       success({ subscribed: s.isSubscribed(argument(IsSubscribed, request).probe) }),
     LSEVENTS: async (request) => success(s.activity.list(argument(ListEvents, request))),
+    LSFOLLOWUPS: async (request) => success(await s.followUps.list(argument(ListFollowUps, request))),
     REPORTLISTENERS: async (request) => {
       s.listeners.report(argument(ReportListeners, request));
       return ok({});

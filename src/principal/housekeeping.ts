@@ -8,6 +8,8 @@ import type { AgentRegistry } from "./agent-registry.ts";
 
 /** Runs that are over and stay in the operational state; older ones are in the history alone. */
 const KEPT_RUNS = 10_000;
+/** What must follow a run that ended, for the listener that triggers it; it may be down for so long. */
+const KEPT_FOLLOW_UPS_MS = 90 * 24 * 3600 * 1000;
 /** Idempotency keys and the streams of agents that are gone. */
 const KEPT_KEYS_MS = 7 * 24 * 3600 * 1000;
 const KEPT_LOST_AGENTS_MS = 24 * 3600 * 1000;
@@ -60,7 +62,11 @@ export class Housekeeping implements Service {
     try {
       const now = this.#clock.now();
       await this.#agents.forgetLost(now - KEPT_LOST_AGENTS_MS);
-      const step = { keepRuns: this.#keptRuns, olderThanMs: now - KEPT_KEYS_MS };
+      const step = {
+        keepRuns: this.#keptRuns,
+        olderThanMs: now - KEPT_KEYS_MS,
+        followUpsOlderThanMs: now - KEPT_FOLLOW_UPS_MS,
+      };
       while (!this.#stopped) {
         const { runs, more } = await this.#store.transact((tx) => tx.forget(step));
         if (runs > 0) this.#forgot();

@@ -18,6 +18,7 @@ import { AgentRegistry } from "./agent-registry.ts";
 import { Api } from "./api.ts";
 import { bindError, refuseOpenBinding } from "./bind.ts";
 import { Dispatcher } from "./dispatcher.ts";
+import { FollowUps } from "./follow-ups.ts";
 import { handlersOf, WORKFLOWS_TOPIC } from "./handlers.ts";
 import { Historian } from "./historian.ts";
 import { Housekeeping } from "./housekeeping.ts";
@@ -131,6 +132,7 @@ export class Principal implements Service {
         leases.offered(attempt);
       },
       settled: (attempt) => leases.settled(attempt),
+      ending: (tx, run) => followUps.ending(tx, run),
       ended: (run) => {
         metrics.ended(run.status);
         runs.ended(run);
@@ -184,6 +186,7 @@ export class Principal implements Service {
       refreshMs: config.CDKTR_WORKFLOW_DIR_REFRESH_FREQUENCY_S * 1000,
       changed: () => this.#polls.wake(WORKFLOWS_TOPIC),
     });
+    const followUps: FollowUps = new FollowUps({ store, workflows, polls: this.#polls, clock });
     const runs: RunService = new RunService({
       store,
       changes,
@@ -208,6 +211,7 @@ export class Principal implements Service {
         polls: this.#polls,
         activity,
         listeners,
+        followUps,
         now: () => clock.now(),
         principalId: this.id,
         heartbeatTimeoutMs: config.CDKTR_AGENT_HEARTBEAT_TIMEOUT_MS,

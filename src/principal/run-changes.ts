@@ -26,6 +26,8 @@ export interface RunEvents {
   offered(attempt: AttemptRecord, waitedMs: number): void;
   /** A lease is no longer OFFERED, on disk. */
   settled(attempt: AttemptRecord): void;
+  /** A run ends: part of the unit of work that ends it. */
+  ending(tx: OperationalTx, run: Readonly<RunRecord>): Promise<void>;
   /** A run is over, on disk. */
   ended(run: RunRecord): void;
   /** An agent has new orders to get. */
@@ -342,6 +344,7 @@ export class RunChanges {
     }
     await tx.saveRun(run);
     await this.#writeRunStatus(tx, run);
+    await this.#events.ending(tx, run);
     tx.afterCommit(() => this.#events.ended(run));
   }
 

@@ -146,6 +146,10 @@ export class WorkflowDirectory implements Service, WorkflowSource {
     return this.#workflows.keys();
   }
 
+  *definitions(): Iterable<WorkflowDefinition> {
+    for (const { definition } of this.#workflows.values()) yield definition;
+  }
+
   get size(): number {
     return this.#workflows.size;
   }

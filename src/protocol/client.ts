@@ -15,11 +15,13 @@ import {
   AgentSummary,
   type FetchOptions,
   FilePiece,
+  FollowUpPage,
   type Heartbeat,
   type Join,
   Joined,
   type ListEvents,
   ListenerSummary,
+  type ListFollowUps,
   type ListRuns,
   LogPage,
   PreparedFiles,
@@ -274,6 +276,11 @@ export class PrincipalClient {
   /** What happened to the principal lately, oldest first. */
   listEvents(list: Partial<ListEvents>, options?: RequestOptions): Promise<ActivityEvent[]> {
     return this.#call(z.array(ActivityEvent), "LSEVENTS", list, options);
+  }
+
+  /** Which runs must follow the end of which, after a cursor; waits up to `wait_ms` for some. */
+  listFollowUps(list: Partial<ListFollowUps>, options?: RequestOptions): Promise<FollowUpPage> {
+    return this.#call(FollowUpPage, "LSFOLLOWUPS", list, this.#patient(list.wait_ms ?? 0, options));
   }
 
   /** Tells how the listeners of this process are. */

@@ -455,6 +455,29 @@ export const ListenerSummary = ListenerStatus.extend({
   last_report_ms: z.number(),
 });
 
+/**
+ * `LSFOLLOWUPS`: which runs must follow the end of which, in order, after a cursor that the reply before gave; waits up to
+ * `wait_ms` when there are none. Without a cursor, those of the last minutes.
+ */
+export const ListFollowUps = z.object({
+  cursor: z.string().max(64).optional(),
+  limit: z.number().int().min(1).max(1000).default(500),
+  wait_ms: z.number().int().min(0).max(60_000).default(0),
+});
+export const FollowUpPage = z.object({
+  follow_ups: z.array(
+    z.object({
+      /** The workflow that is to run. */
+      workflow_id: z.string(),
+      after_workflow_id: z.string(),
+      after_workflow_instance_id: z.string(),
+      after_status: runStatus,
+      created_at_ms: z.number(),
+    }),
+  ),
+  cursor: z.string(),
+});
+
 // ---------------------------------------------------------------- the history database
 
 /** `QUERYDB`: one read-only statement. */
@@ -517,6 +540,8 @@ export type RetryRun = z.infer<typeof RetryRun>;
 export type SearchLogs = z.infer<typeof SearchLogs>;
 export type LogPage = z.infer<typeof LogPage>;
 export type AgentSummary = z.infer<typeof AgentSummary>;
+export type ListFollowUps = z.infer<typeof ListFollowUps>;
+export type FollowUpPage = z.infer<typeof FollowUpPage>;
 export type ListenerState = z.infer<typeof ListenerState>;
 export type ListenerStatus = z.infer<typeof ListenerStatus>;
 export type ReportListeners = z.infer<typeof ReportListeners>;

@@ -160,4 +160,23 @@ export const STATE_MIGRATIONS: SqliteMigrations = [
       database.run("ALTER TABLE agents ADD COLUMN oldest_protocol INTEGER NOT NULL DEFAULT 1");
     },
   },
+  {
+    what: "runs that follow others",
+    apply(database) {
+      database.run(`
+      CREATE TABLE follow_ups (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT,
+        workflow_id TEXT NOT NULL,
+        after_workflow_id TEXT NOT NULL,
+        after_workflow_instance_id TEXT NOT NULL,
+        after_status TEXT NOT NULL,
+        created_at_ms INTEGER NOT NULL
+      ) STRICT;
+      CREATE INDEX follow_ups_by_age ON follow_ups (created_at_ms);
+
+      CREATE TABLE follow_up_feed (id TEXT NOT NULL) STRICT;
+      INSERT INTO follow_up_feed VALUES (lower(hex(randomblob(8))));
+    `);
+    },
+  },
 ];

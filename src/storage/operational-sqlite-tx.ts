@@ -5,6 +5,7 @@ import type { RunStatusRow, TaskStatusRow } from "./history-rows.ts";
 import type {
   AgentRecord,
   AttemptRecord,
+  FollowUp,
   OperationalTx,
   RecentStatus,
   RunRecord,
@@ -309,6 +310,33 @@ export class SqliteOperationalTx implements OperationalTx {
     this.#run("DELETE FROM workflow_versions WHERE workflow_id = ?", workflowId);
   }
 
+  // ---------------------------------------------------------------- follow-ups
+
+  async appendFollowUp(followUp: FollowUp): Promise<void> {
+    this.#write("follow_ups", "INSERT", { ...followUp });
+  }
+
+  async listFollowUps(afterSeq: number, limit: number): Promise<(FollowUp & { seq: number })[]> {
+    return this.#all("SELECT * FROM follow_ups WHERE seq > ? ORDER BY seq LIMIT ?", afterSeq, limit);
+  }
+
+  async followUpFeed(): Promise<{ id: string; last_seq: number }> {
+    const feed = this.#one<{ id: string; last_seq: number }>(
+      `SELECT id, coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'follow_ups'), 0) AS last_seq
+       FROM follow_up_feed`,
+    );
+    if (feed === null) throw new Error("the feed of follow-ups has no id");
+    return feed;
+  }
+
+  async followUpsBefore(ms: number, lastSeq: number): Promise<number> {
+    const first = this.#one<{ seq: number | null }>(
+      "SELECT min(seq) AS seq FROM follow_ups WHERE created_at_ms >= ?",
+      ms,
+    );
+    return first?.seq == null ? lastSeq : first.seq - 1;
+  }
+
   // ---------------------------------------------------------------- statuses
 
   async appendRunStatus(row: RunStatusRow): Promise<void> {
@@ -351,7 +379,16 @@ export class SqliteOperationalTx implements OperationalTx {
 
   // ---------------------------------------------------------------- forgetting
 
-  async forget(options: { keepRuns: number; olderThanMs: number }): Promise<{ runs: number; more: boolean }> {
+  async forget(options: {
+    keepRuns: number;
+    olderThanMs: number;
+    followUpsOlderThanMs: number;
+  }): Promise<{ runs: number; more: boolean }> {
+    this.#run(
+      "DELETE FROM follow_ups WHERE seq IN (SELECT seq FROM follow_ups WHERE created_at_ms < ? ORDER BY seq LIMIT ?)",
+      options.followUpsOlderThanMs,
+      FORGET_STEP,
+    );
     const oldest = this.#one<{ id: number | null }>("SELECT min(id) AS id FROM status_outbox")?.id ?? null;
     const runs = this.#all<{ workflow_instance_id: string }>(
       `SELECT workflow_instance_id FROM runs

@@ -127,6 +127,16 @@ export interface WorkflowVersion {
   readonly source: string;
 }
 
+/** A run that must follow the end of another. */
+export interface FollowUp {
+  /** The workflow that is to run. */
+  readonly workflow_id: string;
+  readonly after_workflow_id: string;
+  readonly after_workflow_instance_id: string;
+  readonly after_status: RunStatus;
+  readonly created_at_ms: number;
+}
+
 /** The latest status of a workflow. */
 export interface RecentStatus {
   readonly workflow_id: string;
@@ -191,6 +201,15 @@ export interface OperationalTx {
   findByDedupeKey(key: string): Promise<string | null>;
   putDedupeKey(key: string, runId: string, nowMs: number): Promise<void>;
 
+  /** Numbers grow with the order of commits and are never used again. */
+  appendFollowUp(followUp: FollowUp): Promise<void>;
+  /** In order, those after a number. */
+  listFollowUps(afterSeq: number, limit: number): Promise<(FollowUp & { seq: number })[]>;
+  /** What this sequence of follow-ups is called, and its last number; 0 when there was none. */
+  followUpFeed(): Promise<{ id: string; last_seq: number }>;
+  /** The number of the last one from before a time; of none after it, `lastSeq`. */
+  followUpsBefore(ms: number, lastSeq: number): Promise<number>;
+
   listScheduleCursors(): Promise<ScheduleCursor[]>;
   getScheduleCursor(workflowId: string): Promise<ScheduleCursor | null>;
   saveScheduleCursor(cursor: ScheduleCursor): Promise<void>;
@@ -208,9 +227,13 @@ export interface OperationalTx {
 
   /**
    * Forgets what is no longer needed: runs that are over beyond the newest `keepRuns`, once their status rows have left the outbox,
-   * idempotency keys, streams and definitions that nothing refers to. Does a bounded piece of it; tells how many runs went and whether more is left.
+   * idempotency keys, streams and definitions that nothing refers to, follow-ups. Does a bounded piece of it; tells how many runs went and whether more is left.
    */
-  forget(options: { keepRuns: number; olderThanMs: number }): Promise<{ runs: number; more: boolean }>;
+  forget(options: {
+    keepRuns: number;
+    olderThanMs: number;
+    followUpsOlderThanMs: number;
+  }): Promise<{ runs: number; more: boolean }>;
 
   /** Calls `effect` once the unit of work is on disk; never when it fails. */
   afterCommit(effect: () => void): void;

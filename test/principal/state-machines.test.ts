@@ -58,6 +58,7 @@ class Chaos {
       queued: () => {},
       offered: () => {},
       settled: () => {},
+      ending: async () => {},
       ended: (run) => {
         this.ended.set(run.workflow_instance_id, (this.ended.get(run.workflow_instance_id) ?? 0) + 1);
       },

@@ -107,6 +107,7 @@ export class TestPrincipal implements AsyncDisposable {
       config: { ...this.config, ...config },
       log: this.book.log,
       scheduler: this.#options.scheduler ?? false,
+      listeners: this.#options.listeners ?? true,
       ...(this.#options.clock === undefined ? {} : { clock: this.#options.clock }),
       ...(this.#options.leaseTimeoutMs === undefined ? {} : { leaseTimeoutMs: this.#options.leaseTimeoutMs }),
     });
@@ -154,6 +155,7 @@ export interface TestOptions {
   readonly workflows?: Readonly<Record<string, string>>;
   readonly config?: Partial<Config>;
   readonly scheduler?: boolean;
+  readonly listeners?: boolean;
   readonly clock?: Clock;
   readonly leaseTimeoutMs?: number;
 }

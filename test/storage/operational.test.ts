@@ -276,7 +276,8 @@ describe("forgetting", () => {
       await tx.putDedupeKey("old", "run-1", 10);
       await tx.putDedupeKey("young", "run-6", 1000);
     });
-    const forget = () => store.transact((tx) => tx.forget({ keepRuns: 3, olderThanMs: 500 }));
+    const forget = () =>
+      store.transact((tx) => tx.forget({ keepRuns: 3, olderThanMs: 500, followUpsOlderThanMs: 0 }));
     const left = () =>
       store.read(async (tx) => (await tx.listRuns({ limit: 10 })).map((run) => run.workflow_instance_id));
     expect(await forget()).toEqual({ runs: 0, more: false });

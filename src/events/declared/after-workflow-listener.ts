@@ -2,52 +2,35 @@
 import { mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { ConsolaInstance } from "consola";
-import { type Clock, systemClock } from "../../clock.ts";
 import { errorMessage } from "../../errors.ts";
-import type { RunSummary, WorkflowSummary } from "../../protocol/messages.ts";
+import { RequestRefusedError } from "../../protocol/client.ts";
+import type { FollowUpPage, WorkflowSummary } from "../../protocol/messages.ts";
 import { pause } from "../pause.ts";
 import { DeclaredListener } from "./declared-listener.ts";
 
-/** Between two looks at the runs, ms. */
-const LOOK_MS = 500;
-/** Runs of one workflow that a look sees, the newest. */
-const RUNS = 1000;
-/** Runs that ended longer ago are not looked at after a restart: their dedupe keys may be forgotten. */
-const OLDEST_MS = 24 * 3_600_000;
-
-interface Wish {
-  readonly workflow: WorkflowSummary;
-  readonly after: string;
-  readonly statuses: ReadonlySet<string>;
-  /** Runs that ended before are no events: nobody had asked yet. */
-  readonly sinceMs: number;
-}
+/** The longest wait for the next run that ends, ms. A principal that died is noticed within it. */
+const WAIT_MS = 5000;
+const FIRST_RETRY_MS = 100;
+const LAST_RETRY_MS = 2000;
 
 /** What it needs. */
 export interface AfterWorkflowOptions {
   readonly log: ConsolaInstance;
-  /** Here it notes since when each wish is known, so that what ends while it is down counts. */
+  /** Here it notes how far it has come, so that what ends while it is down counts. */
   readonly directory: string;
-  readonly clock?: Clock;
 }
 
-/** The listener; it looks at the runs of the workflows that others wait for. */
+/** The listener; the principal writes down what must follow, and it works through that list. */
 export class AfterWorkflowListener extends DeclaredListener {
   override readonly name = "workflow";
-  readonly #options: AfterWorkflowOptions;
-  readonly #clock: Clock;
+  readonly #directory: string;
   readonly #file: string;
-  /** Since when each wish is known, ms since the epoch. */
-  #known: Record<string, number>;
-  #wishes: Wish[] = [];
-  readonly #handled = new Set<string>();
+  #workflows = new Map<string, WorkflowSummary>();
 
   constructor(options: AfterWorkflowOptions) {
     super(options.log);
-    this.#options = options;
-    this.#clock = options.clock ?? systemClock;
-    this.#file = join(options.directory, "since.json");
-    this.#known = this.#read();
+    this.#directory = options.directory;
+    this.#file = join(options.directory, "cursor");
   }
 
   protected override get trigger(): string {
@@ -55,81 +38,79 @@ export class AfterWorkflowListener extends DeclaredListener {
   }
 
   override async startListening(): Promise<void> {
-    await Promise.all([super.startListening(), this.#look()]);
+    await Promise.all([super.startListening(), this.#follow()]);
   }
 
   protected override take(workflows: readonly WorkflowSummary[]): void {
-    const now = this.#clock.now();
-    const known: Record<string, number> = {};
-    this.#wishes = workflows.flatMap((workflow) => {
-      const after = workflow.on?.workflow;
-      if (after == null) return [];
-      const key = `${workflow.id} after ${after.id}: ${after.status.toSorted().join(" ")}`;
-      const sinceMs = Math.min(this.#known[key] ?? now, now);
-      known[key] = sinceMs;
-      return [{ workflow, after: after.id, statuses: new Set<string>(after.status), sinceMs }];
-    });
-    if (JSON.stringify(known) === JSON.stringify(this.#known)) return;
-    this.#known = known;
-    this.#write();
+    this.#workflows = new Map(workflows.map((workflow) => [workflow.id, workflow]));
   }
 
-  async #look(): Promise<void> {
+  async #follow(): Promise<void> {
     const { signal } = this;
+    let cursor = this.#read();
+    let retryMs = FIRST_RETRY_MS;
+    let told = false;
     while (!signal.aborted) {
       try {
-        const seen = new Set<string>();
-        for (const id of new Set(this.#wishes.map((wish) => wish.after))) {
-          for (const run of await this.client.listRuns({ workflow_id: id, limit: RUNS }, { signal })) {
-            await this.#consider(run, seen);
-          }
-        }
-        for (const key of this.#handled) if (!seen.has(key)) this.#handled.delete(key);
+        const page = await this.client.listFollowUps({ cursor, wait_ms: WAIT_MS }, { signal });
+        // In order; all are written down before the cursor is. Those that come again have the same keys.
+        await Promise.all(page.follow_ups.map((followUp) => this.#run(followUp)));
+        if (page.cursor !== cursor) this.#write(page.cursor);
+        cursor = page.cursor;
+        retryMs = FIRST_RETRY_MS;
+        told = false;
       } catch (error) {
         if (signal.aborted) return;
-        this.log.debug(`The runs cannot be asked for: ${errorMessage(error)}`);
+        const say = error instanceof RequestRefusedError && !told ? this.log.error : this.log.debug;
+        say(`What follows runs that ended cannot be triggered: ${errorMessage(error)}`);
+        told ||= error instanceof RequestRefusedError;
+        await pause(retryMs, signal);
+        retryMs = Math.min(retryMs * 2, LAST_RETRY_MS);
       }
-      await pause(LOOK_MS, signal);
     }
   }
 
-  async #consider(run: RunSummary, seen: Set<string>): Promise<void> {
-    const endedMs = run.finished_at_ms;
-    if (endedMs === null) return;
-    for (const { workflow, after, statuses, sinceMs } of this.#wishes) {
-      if (after !== run.workflow_id || !statuses.has(run.status)) continue;
-      if (endedMs < Math.max(sinceMs, this.#clock.now() - OLDEST_MS)) continue;
-      const key = `after:${workflow.id}:${run.workflow_instance_id}`;
-      seen.add(key);
-      if (this.#handled.has(key)) continue;
-      await this.fire(
-        workflow,
-        {
-          workflow_id: run.workflow_id,
-          workflow_instance_id: run.workflow_instance_id,
-          status: run.status,
-        },
-        key,
-      );
-      this.#handled.add(key);
-    }
+  async #run(followUp: FollowUpPage["follow_ups"][number]): Promise<void> {
+    // One that is not known here yet, or is gone by now: the principal says which.
+    const workflow = this.#workflows.get(followUp.workflow_id) ?? (await this.#find(followUp.workflow_id));
+    if (workflow === undefined) return;
+    await this.fire(
+      workflow,
+      {
+        workflow_id: followUp.after_workflow_id,
+        workflow_instance_id: followUp.after_workflow_instance_id,
+        status: followUp.after_status,
+      },
+      `after:${workflow.id}:${followUp.after_workflow_instance_id}`,
+    );
   }
 
-  #read(): Record<string, number> {
+  async #find(id: string): Promise<WorkflowSummary | undefined> {
     try {
-      return JSON.parse(readFileSync(this.#file, "utf8"));
+      return (await this.client.getWorkflow(id, { signal: this.signal })).summary;
+    } catch (error) {
+      if (!(error instanceof RequestRefusedError)) throw error;
+      this.log.warn(`Workflow ${id} was to run after another, but is gone`);
+      return undefined;
+    }
+  }
+
+  #read(): string | undefined {
+    try {
+      return readFileSync(this.#file, "utf8") || undefined;
     } catch {
-      // The first start, or a file that was cut off: then what ends from now on counts.
-      return {};
+      // The first start.
+      return undefined;
     }
   }
 
-  #write(): void {
+  #write(cursor: string): void {
     try {
-      mkdirSync(this.#options.directory, { recursive: true, mode: 0o700 });
-      writeFileSync(`${this.#file}.tmp`, JSON.stringify(this.#known), { flush: true });
+      mkdirSync(this.#directory, { recursive: true, mode: 0o700 });
+      writeFileSync(`${this.#file}.tmp`, cursor, { flush: true });
       renameSync(`${this.#file}.tmp`, this.#file);
     } catch (error) {
+      // It goes on in memory; after a restart the same comes again, under the same keys.
       this.log.error(`${this.#file} cannot be written: ${errorMessage(error)}`);
     }
   }
