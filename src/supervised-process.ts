@@ -14,7 +14,8 @@ export type ChildOutcome = number | string;
 export interface SupervisedProcessOptions {
   /** Shown in messages: `agent`. */
   readonly name: string;
-  readonly command: readonly string[];
+  /** Asked at each start. */
+  readonly command: () => readonly string[];
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly log: ConsolaInstance;
   /** Pause before the second start, ms; each further one is twice as long, up to 30 s. */
@@ -109,7 +110,7 @@ export class SupervisedProcess implements Service {
   async #run(): Promise<ChildOutcome> {
     const { heard } = this.#options;
     try {
-      const child = Bun.spawn([...this.#options.command], {
+      const child = Bun.spawn([...this.#options.command()], {
         env: this.#options.env,
         // The child sees the end of it when this process is gone, however it went.
         stdin: "pipe",

@@ -15,6 +15,7 @@ import { command } from "./support/command.ts";
 import { settings } from "./support/connect.ts";
 import { metricsPortArg, principalArg } from "./support/globals.ts";
 import { drainStderr } from "./support/report.ts";
+import { ownExecutable } from "./support/self.ts";
 import { onStopSignals } from "./support/signals.ts";
 
 export default command({
@@ -69,8 +70,8 @@ export default command({
         port: config.CDKTR_PRINCIPAL_PORT,
         timeoutMs: config.CDKTR_DEFAULT_ZMQ_TIMEOUT_MS,
       }),
-      command: [
-        process.execPath,
+      command: () => [
+        ownExecutable(),
         // What lies in the working directory must not change what is run.
         "--no-install",
         "--no-env-file",

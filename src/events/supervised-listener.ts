@@ -15,7 +15,8 @@ const FIRST_PAUSE_MS = 500;
 export interface SupervisedListenerOptions {
   /** How it is called until it says itself. */
   readonly name: string;
-  readonly command: readonly string[];
+  /** Asked at each start. */
+  readonly command: () => readonly string[];
   readonly env: Readonly<Record<string, string | undefined>>;
   /** For reports; it is closed when the service stops. */
   readonly client: PrincipalClient;

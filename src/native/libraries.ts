@@ -1,4 +1,5 @@
 /** Where the shared libraries are that cdktr loads. */
+import { existsSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { loadConfig } from "../config.ts";
 import { EMBEDDED } from "./embedded.ts";
@@ -22,7 +23,8 @@ const directories = new Map<NativeLibrary, string>();
 export function nativeLibraryPath(library: NativeLibrary): string {
   if (EMBEDDED === null) return packageFile(library);
   let directory = directories.get(library);
-  if (directory === undefined) {
+  // Whoever clears the cache takes it from the next process that is started, not from this one.
+  if (directory === undefined || !existsSync(join(directory, MAIN_FILES[library]))) {
     directory = unpack(EMBEDDED[library], library, loadConfig().values.CDKTR_CACHE_DIRECTORY);
     directories.set(library, directory);
   }

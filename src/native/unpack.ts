@@ -2,7 +2,16 @@
  * Brings carried files to the disk: into a directory named by their content, which appears by one rename, so that any
  * number of processes may start at once and a half-written directory is never seen under its name.
  */
-import { chmodSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { CdktrError, errorMessage } from "../errors.ts";
 import type { EmbeddedFile } from "./embedded.ts";
@@ -21,7 +30,10 @@ export function unpack(files: readonly EmbeddedFile[], group: string, cacheDirec
     .update(files.map((file) => file.sha256).join())
     .digest("hex");
   const directory = join(cacheDirectory, `${group}-${identity.slice(0, 16)}`);
-  if (isWhole(directory, files)) return directory;
+  if (isWhole(directory, files)) {
+    markUsed(directory);
+    return directory;
+  }
   try {
     mkdirSync(cacheDirectory, { recursive: true, mode: 0o700 });
     const staging = join(cacheDirectory, `.${group}-${process.pid}-${crypto.randomUUID()}`);
@@ -51,6 +63,16 @@ export function unpack(files: readonly EmbeddedFile[], group: string, cacheDirec
     });
   }
   return directory;
+}
+
+/** The time of a directory is that of its last use: stale-files.ts goes by it. */
+function markUsed(directory: string): void {
+  try {
+    const now = new Date();
+    utimesSync(directory, now, now);
+  } catch {
+    // A cache that cannot be written to is nobody's to clear either.
+  }
 }
 
 /** Renames `staging` to `directory`; a directory that another process put there is kept when it is whole and replaced when not. */

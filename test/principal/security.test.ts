@@ -469,7 +469,7 @@ describe("joining", () => {
         "public_key is the key of somebody else",
       );
     }
-    expect(await refusal(client.join({ public_key: "\"".repeat(40), name: "mallory" }))).toStartWith(
+    expect(await refusal(client.join({ public_key: '"'.repeat(40), name: "mallory" }))).toStartWith(
       "public_key is no key",
     );
     expect(store.clients(all).map(({ name, role }) => `${name} ${role}`)).toEqual([

@@ -3,6 +3,7 @@ import { joinPrincipal, withJoinedPrincipal } from "../../agent/join.ts";
 import type { Config } from "../../config.ts";
 import { UsageError } from "../../errors.ts";
 import { log, setLogLevel } from "../../log.ts";
+import { removeStaleFiles } from "../../native/stale-files.ts";
 import { Supervisor } from "../../systemd/notify.ts";
 import { hostAndPort } from "../../zmq/endpoint.ts";
 import { command, keyValues, repeated } from "../support/command.ts";
@@ -130,6 +131,7 @@ export default command({
       () => statusOf(agent, config),
       async () => agent.isWell,
     );
+    removeStaleFiles(config.CDKTR_CACHE_DIRECTORY);
     log.info(
       `Agent ${agent.id} looks for work at ${hostAndPort(config.CDKTR_PRINCIPAL_HOST, config.CDKTR_PRINCIPAL_PORT)}: up to ${plural(config.CDKTR_AGENT_MAX_CONCURRENCY, "run")} with ${plural(config.CDKTR_AGENT_MAX_TASKS, "task")} at once.`,
     );

@@ -1,5 +1,6 @@
 import type { Config } from "../../config.ts";
 import { log, setLogLevel } from "../../log.ts";
+import { removeStaleFiles } from "../../native/stale-files.ts";
 import { Principal } from "../../principal/principal.ts";
 import { PrincipalClient } from "../../protocol/client.ts";
 import { type Service, startServices, stopServices } from "../../service.ts";
@@ -10,7 +11,7 @@ import { command } from "../support/command.ts";
 import { settings } from "../support/connect.ts";
 import { plural } from "../support/format.ts";
 import { drainStderr } from "../support/report.ts";
-import { selfCommand } from "../support/self.ts";
+import { ownExecutable, selfCommand } from "../support/self.ts";
 import { onStopSignals } from "../support/signals.ts";
 
 export default command({
@@ -103,7 +104,7 @@ export default command({
     const agent = args["with-agent"]
       ? new SupervisedProcess({
           name: "agent",
-          command: agentCommand(config),
+          command: () => agentCommand(config),
           env: agentEnvironment(config),
           log,
           firstPauseMs: 1000,
@@ -139,6 +140,7 @@ export default command({
           () => `coordinates at port ${principal.ports.api}`,
           () => answers(config, principal),
         );
+        removeStaleFiles(config.CDKTR_CACHE_DIRECTORY);
         await stop.promise;
       } finally {
         await stopServices(services);
@@ -207,8 +209,10 @@ function reachableHost(host: string): string {
 }
 
 function agentCommand(config: Config): string[] {
+  const [, ...entry] = selfCommand();
   return [
-    ...selfCommand(),
+    ownExecutable(),
+    ...entry,
     "start",
     "agent",
     "--supervised",
