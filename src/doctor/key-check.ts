@@ -28,11 +28,21 @@ export function checkKeyFiles(config: Config): Finding[] {
   return [ok("keys", `The keys in ${directory} are private`)];
 }
 
+/** Key files, and on the principal's host what says who may connect: whoever can write there lets in whom he likes. */
 function keysIn(directory: string): string[] {
+  const inside = (name: string, ending: string) =>
+    list(join(directory, name))
+      .filter((file) => file.endsWith(ending))
+      .map((file) => join(directory, name, file));
+  return [
+    ...inside("", ".key"),
+    ...["clients", "tokens"].flatMap((name) => [join(directory, name), ...inside(name, ".json")]),
+  ];
+}
+
+function list(directory: string): string[] {
   try {
-    return readdirSync(directory)
-      .filter((name) => name.endsWith(".key"))
-      .map((name) => join(directory, name));
+    return readdirSync(directory);
   } catch {
     return [];
   }

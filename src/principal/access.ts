@@ -216,9 +216,15 @@ export class Access implements Service {
         !revoked && role !== "join" && (known.get(publicKey)?.revoked ?? true),
     );
     if (lost.length === 0) return;
-    this.#o.log.warn(
-      `Revoked: ${lost.map(({ name }) => name).join(", ")}. What is connected with it is cut off.`,
-    );
+    const isRevoked = ({ publicKey }: Identity) => known.get(publicKey)?.revoked === true;
+    for (const [what, keys] of [
+      ["Revoked", lost.filter(isRevoked)],
+      ["Not known any more", lost.filter((key) => !isRevoked(key))],
+    ] as const) {
+      if (keys.length === 0) continue;
+      const names = keys.map(({ name }) => name).join(", ");
+      this.#o.log.warn(`${what}: ${names}. What is connected with it is cut off.`);
+    }
     this.#o.revoked();
   }
 

@@ -35,13 +35,13 @@ export class Peers {
   /** See {@link Socket.endConnections}. */
   end(ports: ReadonlySet<number>, isOver: (userId: string | undefined) => boolean): number {
     let ended = 0;
-    for (const name of readdirSync("/proc/self/fd")) {
+    for (const descriptor of this.#descriptors()) {
       // libzmq may close the descriptor at any moment, and it may get another meaning; the copy keeps what it means now.
-      const copy = ports.has(localPort(Number(name))) ? libc().dup(Number(name)) : -1;
+      const copy = ports.has(localPort(descriptor)) ? libc().dup(descriptor) : -1;
       if (copy < 0) continue;
       try {
         if (!ports.has(localPort(copy)) || !isConnected(copy)) continue;
-        const known = this.#known.get(Number(name));
+        const known = this.#known.get(descriptor);
         const userId = known?.cookie === cookieOf(copy) ? known?.userId : undefined;
         if (isOver(userId) && libc().connect(copy, NOWHERE, NOWHERE.length) === 0) ended++;
       } finally {
@@ -49,6 +49,15 @@ export class Peers {
       }
     }
     return ended;
+  }
+
+  #descriptors(): number[] {
+    try {
+      return readdirSync("/proc/self/fd").map(Number);
+    } catch {
+      // Without /proc those that said something.
+      return [...this.#known.keys()];
+    }
   }
 }
 

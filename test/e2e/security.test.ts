@@ -1,8 +1,8 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
-import { chmodSync, existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { decodeJoinToken } from "../../src/protocol/join-token.ts";
-import { CdktrProcess, cdktr, freePorts } from "../support/cdktr.ts";
+import { CdktrProcess, type CommandOptions, cdktr, freePorts } from "../support/cdktr.ts";
 import { shellWorkflow, TemporaryDirectory, until } from "./support/fixtures.ts";
 
 setDefaultTimeout(120_000);
@@ -256,5 +256,119 @@ test("a host whose answer got lost joins again with the same token, whoever was 
   await using restarted = new CdktrProcess(join, onB);
   await restarted.waitFor(/has joined already.*To join anew, remove that file/);
   await restarted.waitFor(/is registered/);
+  await restarted.stop();
   late.stop();
+});
+
+test("keys are replaced, and what the doctor and the shell say of them", async () => {
+  using a = new TemporaryDirectory();
+  using b = new TemporaryDirectory();
+  const [api = 0, logsIn = 0, logsOut = 0, metrics = 0] = await freePorts(4);
+  const onA = {
+    cwd: a.root,
+    env: {
+      CDKTR_PRINCIPAL_PORT: String(api),
+      CDKTR_LOGS_LISTENING_PORT: String(logsIn),
+      CDKTR_LOGS_PUBLISHING_PORT: String(logsOut),
+      CDKTR_METRICS_PORT: String(metrics),
+      CDKTR_APP_DATA_DIRECTORY: a.path("data"),
+      CDKTR_RETRY_ATTEMPTS: "1000",
+    },
+  };
+  const onB = {
+    cwd: b.root,
+    env: { CDKTR_APP_DATA_DIRECTORY: b.path("data"), CDKTR_RETRY_ATTEMPTS: "1000" },
+  };
+  const run = (...words: string[]) => cdktr(words, onA);
+  const joinOnB = async () => {
+    const token = (await run("join-token", "create", "--address", `127.0.0.1:${api}`)).stdout;
+    return new CdktrProcess(["start", "agent", "--suffix", "b", "--join", "-"], { ...onB, stdin: token });
+  };
+  /** What the doctor finds wrong with keys. */
+  const findings = async (options: CommandOptions): Promise<string[]> => {
+    const { stdout } = await cdktr(["doctor", "--json"], options);
+    const report: { findings: { check: string; severity: string; message: string; remedy?: string }[] } =
+      JSON.parse(stdout);
+    return report.findings
+      .filter(({ check, severity }) => check === "keys" && severity !== "ok")
+      .map(({ message, remedy }) => `${message} ${remedy}`);
+  };
+  const completed = async (line: string[], keyFile = "") => {
+    const env = { ...onA.env, CDKTR_KEY_FILE: keyFile };
+    const done = await cdktr(["completion", "bash", "--", "cdktr", ...line], { ...onA, env });
+    expect(done).toMatchObject({ code: 0, stderr: "" });
+    return done.stdout
+      .split("\n")
+      .slice(1, -1)
+      .map((text) => text.split("\t")[0]);
+  };
+  await run("keys", "init");
+  await Bun.write(a.path("workflows/hello.yml"), shellWorkflow({ say: { sh: "echo hello" } }));
+  const principal = new CdktrProcess(["start", "principal"], onA);
+  await principal.waitFor(/secured: encrypted/);
+  const agent = await joinOnB();
+  const [, id = ""] = await agent.waitFor(/Agent (\S+) is registered/);
+  const [, first = ""] = await agent.waitFor(/Joined the principal at \S+ as (\S+);/);
+  const alice = (await run("keys", "add", "alice")).stdout.trim();
+  const bob = (await run("keys", "add", "bob")).stdout.trim();
+
+  // Whoever may read completes names; whoever may not gets none, and no complaint.
+  expect(await findings(onA)).toEqual([]);
+  expect(await findings(onB)).toEqual([]);
+  expect(await completed(["run", ""], alice)).toContain("hello");
+  expect(await completed(["run", ""], b.path("data/keys/agent.key"))).toEqual([]);
+  expect(await completed(["keys", "revoke", ""])).toEqual(["admin", "alice", "bob", first].sort());
+  await run("keys", "revoke", "bob");
+  expect(await completed(["run", ""], bob)).toEqual([]);
+  expect(await completed(["keys", "revoke", ""])).toEqual(["admin", "alice", first].sort());
+  expect(await completed(["join-token", "revoke", ""])).toEqual([]);
+  const withBob = { ...onA, env: { ...onA.env, CDKTR_KEY_FILE: bob } };
+  expect(await findings(withBob)).toEqual([
+    expect.stringMatching(/refuses the key bob in .*: it was revoked.*keys list/),
+  ]);
+  expect(await findings({ ...onA, env: { ...onA.env, CDKTR_KEY_FILE: a.path("gone") } })).toEqual([
+    expect.stringMatching(/There is no key file .*gone.*keys add/),
+  ]);
+  for (const [path, mode] of [
+    [a.path("data/keys/clients"), 0o700],
+    [a.path("data/keys/clients/alice.json"), 0o600],
+  ] as const) {
+    chmodSync(path, mode | 0o055);
+    expect((await findings(onA)).join()).toContain(`chmod ${mode.toString(8)} ${path}`);
+    chmodSync(path, mode);
+  }
+
+  // The agent's key: the old one is revoked, and the host joins again. It is the same agent.
+  await run("keys", "revoke", first);
+  expect((await agent.finished).code).toBe(1);
+  const refused = await joinOnB();
+  await refused.waitFor(/has joined already.*To join anew, remove that file/);
+  await refused.waitFor(/refuses the key .* it was revoked/);
+  await refused.stop();
+  rmSync(b.path("data/keys/agent.key"));
+  const second = await joinOnB();
+  await second.waitFor(new RegExp(`Agent ${id} is registered`));
+  expect((await run("run", "hello", "--wait")).code).toBe(0);
+
+  // The principal's own: it begins anew with its history, everybody joins again.
+  await principal.stop();
+  renameSync(a.path("data/keys"), a.path("data/keys.old"));
+  await run("keys", "init");
+  await using renewed = new CdktrProcess(["start", "principal"], onA);
+  await renewed.waitFor(/secured: encrypted/);
+  await second.waitFor(/is not the principal that the key .* was made for: its public key is another one/);
+  const old = { ...onA, env: { ...onA.env, CDKTR_KEY_FILE: a.path("data/keys.old/alice.key") } };
+  expect((await cdktr(["runs", "list"], old)).stderr).toContain("its public key is another one");
+  second.kill("SIGKILL");
+  await second.finished;
+  const foreign = await joinOnB();
+  expect((await foreign.finished).code).toBe(4);
+  expect(foreign.stderr).toMatch(
+    /is the key for another principal than the one of this join token.*move that file away/s,
+  );
+  rmSync(b.path("data/keys/agent.key"));
+  await using third = await joinOnB();
+  await third.waitFor(new RegExp(`Agent ${id} is registered`));
+  expect((await run("run", "hello", "--wait")).code).toBe(0);
+  expect(JSON.parse((await run("runs", "list", "--json")).stdout)).toHaveLength(2);
 });

@@ -54,12 +54,18 @@ const ON_THIS_HOST: Record<"access" | "key" | "token", () => Promise<Candidate[]
     const { keyStore } = await import("./key-store.ts");
     return keyStore(undefined)
       .clients(() => {})
+      .filter(({ revoked_at_ms }) => revoked_at_ms === null)
       .map(({ name, role }) => ({ value: name, about: role }));
   },
   async token() {
-    const { keyStore } = await import("./key-store.ts");
+    const [{ keyStore }, { tokenStatus }] = await Promise.all([
+      import("./key-store.ts"),
+      import("../../principal/key-store.ts"),
+    ]);
+    const now = Date.now();
     return keyStore(undefined)
-      .tokens(Date.now(), () => {})
+      .tokens(now, () => {})
+      .filter((token) => tokenStatus(token, now) === "valid")
       .map(({ id, role }) => ({ value: id, about: role }));
   },
 };
