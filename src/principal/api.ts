@@ -69,6 +69,8 @@ export class Api implements Service {
   #boundPort = 0;
   #stopping = false;
   #cut: Timer | undefined;
+  /** Connections of which it is not known whose they are, when keys were revoked. */
+  readonly #strangers = new Set<bigint | undefined>();
 
   constructor(options: {
     host: string;
@@ -194,14 +196,22 @@ export class Api implements Service {
   /** Keys were revoked: who waits for an answer with one of them waits no longer, and is disconnected once that is said. */
   cutOff(): void {
     for (const look of this.#revocations) look();
+    // Those who come from here on are let in by the keys as they are now.
+    this.#router?.endConnections(({ id, userId }) => {
+      if (userId === undefined) this.#strangers.add(id);
+      return false;
+    });
     this.#disconnectLater();
   }
 
-  /** Also those of which nothing was heard by then: whoever may come back does. */
+  /** Also those who were there before and have said nothing yet: whoever may come back does. */
   #disconnectLater(): void {
     this.#cut ??= setTimeout(() => {
       this.#cut = undefined;
-      this.#router?.endConnections((userId) => this.#access?.admits(userId, "api") === false);
+      this.#router?.endConnections(({ id, userId }) =>
+        userId === undefined ? this.#strangers.has(id) : this.#access?.admits(userId, "api") === false,
+      );
+      this.#strangers.clear();
     }, LAST_WORD_MS);
   }
 

@@ -154,8 +154,8 @@ export class LogHub implements Service {
     const { access } = this.#o;
     if (access === undefined) return;
     this.#takeSubscriptions();
-    this.#publisher?.endConnections((userId) => !access.admits(userId, "logs-publishing"));
-    this.#pull?.endConnections((userId) => !access.admits(userId, "logs-listening"));
+    this.#publisher?.endConnections(({ userId }) => !access.admits(userId, "logs-publishing"));
+    this.#pull?.endConnections(({ userId }) => !access.admits(userId, "logs-listening"));
   }
 
   /**

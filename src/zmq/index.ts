@@ -18,6 +18,7 @@ export type {
   SocketOptions,
   XPublisherOptions,
 } from "./options.ts";
+export type { Connection } from "./peers.ts";
 export { Socket } from "./socket.ts";
 export {
   Dealer,

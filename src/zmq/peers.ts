@@ -19,6 +19,14 @@ const ADDRESS_SIZE = new Uint32Array(1);
 const COOKIE = new BigUint64Array(1);
 const COOKIE_SIZE = new Uint32Array(1);
 
+/** A connection that was accepted. */
+export interface Connection {
+  /** No other connection of this machine has had it; undefined where the kernel does not say. */
+  readonly id: bigint | undefined;
+  /** Whose it is; undefined while no message of it was received. */
+  readonly userId: string | undefined;
+}
+
 /** The connections of one socket. */
 export class Peers {
   /** By descriptor. Descriptors are used again: the cookie tells whether it is still the same connection. */
@@ -33,7 +41,7 @@ export class Peers {
   }
 
   /** See {@link Socket.endConnections}. */
-  end(ports: ReadonlySet<number>, isOver: (userId: string | undefined) => boolean): number {
+  end(ports: ReadonlySet<number>, isOver: (connection: Connection) => boolean): number {
     let ended = 0;
     for (const descriptor of this.#descriptors()) {
       // libzmq may close the descriptor at any moment, and it may get another meaning; the copy keeps what it means now.
@@ -42,8 +50,9 @@ export class Peers {
       try {
         if (!ports.has(localPort(copy)) || !isConnected(copy)) continue;
         const known = this.#known.get(descriptor);
-        const userId = known?.cookie === cookieOf(copy) ? known?.userId : undefined;
-        if (isOver(userId) && libc().connect(copy, NOWHERE, NOWHERE.length) === 0) ended++;
+        const id = cookieOf(copy);
+        const userId = known?.cookie === id ? known?.userId : undefined;
+        if (isOver({ id, userId }) && libc().connect(copy, NOWHERE, NOWHERE.length) === 0) ended++;
       } finally {
         libc().close(copy);
       }

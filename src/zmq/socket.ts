@@ -4,7 +4,7 @@ import { type Message, type MessageLike, toParts } from "./message.ts";
 import { SocketEvents } from "./monitor.ts";
 import { NativeSocket } from "./native-socket.ts";
 import { type AnySocketOptions, applyOptions } from "./options.ts";
-import { Peers } from "./peers.ts";
+import { type Connection, Peers } from "./peers.ts";
 import { isBeingReleased, releaseEndpoint } from "./released-endpoints.ts";
 import { nextTurn, takeTurn } from "./turn-budget.ts";
 
@@ -162,10 +162,10 @@ export abstract class Socket implements Disposable {
   /**
    * Ends connections that were accepted, at once and for good: what is queued for them, in the kernel too, is not delivered. Only on
    * a CURVE server. Nothing keeps a peer from coming back but the authenticator.
-   * @param isOver decides about a peer by its `userId`; undefined while no message of a connection was received
+   * @param isOver asked about each connection
    * @returns how many were ended
    */
-  endConnections(isOver: (userId: string | undefined) => boolean): number {
+  endConnections(isOver: (connection: Connection) => boolean): number {
     const { peers } = this.#native;
     if (peers === undefined || this.#native.closed) return 0;
     return peers.end(new Set([...this.#bound].map(portOf)), isOver);

@@ -77,14 +77,14 @@ test("a ROUTER ends the connections of one peer and no other's, silent ones on d
   const cut = next(a, "disconnected");
   const refused = next(a, "handshakeFailed");
   out.add("alice");
-  expect(router.endConnections((userId) => userId === "alice")).toBe(1);
+  expect(router.endConnections(({ userId }) => userId === "alice")).toBe(1);
   await cut;
   await refused;
   await until("the connection is gone", () => established(router.lastEndpoint) === 2);
   // The other one's is the same connection: the routing id still works.
   await router.send([heard.get("bob") ?? "", "still there"]);
   expect(String((await b.receive())[0])).toBe("still there");
-  expect(router.endConnections((userId) => userId === undefined)).toBe(1);
+  expect(router.endConnections(({ userId }) => userId === undefined)).toBe(1);
   await router.send([heard.get("bob") ?? "", "once more"]);
   expect(String((await b.receive())[0])).toBe("once more");
   // It comes back, as it may.
@@ -108,7 +108,7 @@ test("an XPUB ends a subscriber at once, with all that is queued for it; the oth
   // A subscriber that does not read: the lines wait in its pipe and in the kernel.
   for (let i = 0; i < 5000; i++) publisher.trySend(filler);
   out.add("alice");
-  expect(publisher.endConnections((userId) => userId !== "bob")).toBe(1);
+  expect(publisher.endConnections(({ userId }) => userId !== "bob")).toBe(1);
   for (let i = 0; i < 100; i++) publisher.trySend("x-after");
   await until("the connection is gone", () => established(publisher.lastEndpoint) === 1);
   let got = 0;
@@ -138,14 +138,14 @@ test("a descriptor that was used again is not mistaken for its former peer", asy
   after.connect(pull.lastEndpoint);
   await until("the next one is there", () => established(pull.lastEndpoint) === 1);
   const asked: (string | undefined)[] = [];
-  pull.endConnections((userId) => {
+  pull.endConnections(({ userId }) => {
     asked.push(userId);
     return false;
   });
   expect(asked).toEqual([undefined]);
   await after.send("hello");
   await pull.receive();
-  pull.endConnections((userId) => {
+  pull.endConnections(({ userId }) => {
     asked.push(userId);
     return false;
   });
