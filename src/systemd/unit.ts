@@ -182,18 +182,18 @@ ${tasks}
 }
 
 function hardening(options: UnitOptions): string {
-  const { role, user, directory } = options;
+  const { role, user, directory, runAs } = options;
   const forTasks = hasTasks(options);
   const common = `# No program can gain rights that this user does not have.
 NoNewPrivileges=yes
 `;
   if (forTasks) {
     const mounts = `# Tasks are other people's programs: /home, /tmp, devices and the network stay open to them, as to any program of this user. The
-# system itself is read-only for them, and the kernel's settings are out of reach. Tasks that must use sudo need a drop-in that says
-# =no to NoNewPrivileges and to each of these but the first two: any of them forbids it.
+# system itself is read-only for them, and the kernel's settings are out of reach. Tasks that must use sudo need a drop-in with
+# NoNewPrivileges=no, CapabilityBoundingSet=~ and, since any of them forbids it, =no for each line after that.
 ProtectSystem=full
 ProtectControlGroups=yes
-ProtectKernelTunables=yes
+${runAs === "root" ? "" : "CapabilityBoundingSet=\n"}ProtectKernelTunables=yes
 ProtectKernelModules=yes
 ProtectKernelLogs=yes
 ProtectClock=yes
@@ -221,7 +221,7 @@ ProtectSystem=strict`;
   return `${common}${filters}${own}
 # Files may be watched ('on: file') wherever this user can read them: so /home and /tmp are those of the host, but read-only.
 ProtectHome=read-only
-Environment=TMPDIR=%C/${stateDirectoryName(options.runAs)}
+Environment=TMPDIR=%C/${stateDirectoryName(runAs)}
 PrivateDevices=yes
 ProtectKernelTunables=yes
 ProtectKernelModules=yes

@@ -10,6 +10,7 @@ import {
   runTool,
   systemctl,
   systemdVersion,
+  unitProperties,
 } from "../../systemd/host.ts";
 import {
   DEFAULT_USER,
@@ -31,6 +32,11 @@ import { writeStdout } from "../support/stdout.ts";
 
 /** Lines of the journal that are shown when a service does not start. */
 const LINES_OF_A_FAILURE = 15;
+/** How long a service that is ready has to find the principal before that is told, ms, and between two looks. */
+const FINDING_MS = 4000;
+const POLL_MS = 100;
+/** In what agents and listeners say of themselves as long as they have not found it. */
+const SEARCHING = "looks for the principal";
 
 export default command({
   meta: { name: "install", description: "Write a unit, enable it and start it" },
@@ -147,6 +153,7 @@ async function install(options: UnitOptions, token: string | undefined, force: b
   if (token !== undefined) await join(options, token);
   writeUnit(path, before, unitText(options), force);
   start(options, before !== undefined);
+  if (role !== "principal") await sayWhere(options);
   const score = exposure(options);
   if (score !== undefined) {
     say(`Security: ${score} ('systemd-analyze security': 0 is closed to everything, 10 open to everything)`);
@@ -207,6 +214,20 @@ function start(options: UnitOptions, isInstalled: boolean): void {
     });
   }
   say(`Service:  ${unit} is ready`);
+}
+
+/** What it says of itself: whether it has found the principal, for which it is given a moment. */
+async function sayWhere(options: UnitOptions): Promise<void> {
+  const deadline = performance.now() + FINDING_MS;
+  let status = "";
+  do {
+    status = unitProperties(options, ["StatusText"]).StatusText ?? "";
+    if (!status.includes(SEARCHING)) break;
+    await Bun.sleep(POLL_MS);
+  } while (performance.now() < deadline);
+  say(`          ${status}`);
+  if (status.includes(SEARCHING))
+    say(`          (CDKTR_PRINCIPAL_HOST in ${options.environmentFile} says where it is)`);
 }
 
 /** @throws UnprocessableError when the service's user cannot run the program */
