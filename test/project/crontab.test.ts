@@ -203,16 +203,9 @@ describe("times", () => {
 
   test("the short forms", () => {
     const crons = definitions(
-      [
-        "@yearly a",
-        "@annually b",
-        "@monthly c",
-        "@weekly d",
-        "@daily e",
-        "@midnight f",
-        "@hourly g",
-        "@HOURLY h",
-      ].join("\n"),
+      ["@yearly a", "@annually b", "@monthly c", "@weekly d", "@daily e", "@midnight f", "@hourly g"].join(
+        "\n",
+      ),
     ).map(({ cron }) => cron);
     expect(crons).toEqual([
       "0 0 1 1 *",
@@ -222,14 +215,17 @@ describe("times", () => {
       "0 0 * * *",
       "0 0 * * *",
       "0 * * * *",
-      "0 * * * *",
     ]);
     expect(
-      leftLines(imported("@reboot a\n@600 b\n@every 5m c")).map(({ number, detail }) => [number, detail]),
+      leftLines(imported("@reboot a\n@600 b\n@every 5m c\n@HOURLY d\n* * * * * * e")).map(
+        ({ number, detail }) => [number, detail],
+      ),
     ).toEqual([
       [1, expect.stringContaining("start of the host")],
       [2, "cdktr has nothing like @600"],
       [3, "cdktr has nothing like @every"],
+      [4, "cron knows @HOURLY in lower case only"],
+      [5, expect.stringContaining("a field too many")],
     ]);
   });
 });
@@ -369,7 +365,7 @@ test("a crontab as it is found: every line in a workflow or in the list", () => 
 
   const report = importReport(all, "workflows/cron");
   for (const line of CRONTAB.trimEnd().split("\n")) expect(report).toContain(line);
-  expect(report).toContain("Line 6:\n\n    MAILTO=ops@example.org\n\nCdktr sends no mail");
+  expect(report).toContain("Line 6:\n\n    MAILTO=ops@example.org\n\ncdktr sends no mail");
   expect(report).toContain(
     "4 jobs became workflows in `workflows/cron/`, 1 commented-out job a workflow that never fires. 3 lines could not",
   );

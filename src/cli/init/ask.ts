@@ -306,6 +306,7 @@ async function askAgent(draft: Draft, previous: Given): Promise<void> {
     const labelsOf = (answer: string) => keyValues(answer.split(/[\s,]+/).filter(Boolean), "");
     const answer = await text({
       message: "Labels: what it is or has, such as zone=b gpu=a100 (none: leave it empty)",
+      mayBeEmpty: true,
       initial: Object.entries(previous.labels ?? {})
         .map(([key, value]) => `${key}=${value}`)
         .join(" "),

@@ -2,7 +2,7 @@
 import { readFileSync, statSync } from "node:fs";
 import { hostname } from "node:os";
 import { posix, resolve } from "node:path";
-import { errorMessage, NotFoundError, UnprocessableError, UsageError } from "../../errors.ts";
+import { CdktrError, errorMessage, NotFoundError, UnprocessableError, UsageError } from "../../errors.ts";
 import { type CrontabAnswer, IMPORT_DIRECTORY } from "../../project/answers.ts";
 import { guessFormat } from "../../project/crontab/crontab-file.ts";
 import { importCrontab } from "../../project/crontab/import-crontab.ts";
@@ -11,6 +11,9 @@ import { currentUser, userNamed, userNames } from "./host-users.ts";
 
 /** The word for the crontab of the user. */
 export const OWN = "own";
+
+/** Far more than any crontab has. */
+const MOST_BYTES = 4 * 1024 * 1024;
 
 /** Which crontab, and how to read it. */
 export interface CrontabSource {
@@ -68,9 +71,14 @@ export async function readSource({ from, user }: CrontabSource): Promise<Crontab
     };
   }
   try {
-    const bytes = readFileSync(from);
-    return { bytes, name: from, isPrivate: (statSync(from).mode & 0o004) === 0 };
+    const status = statSync(from);
+    // A pipe may be one: <(ssh other crontab -l).
+    if (!status.isFile() && !status.isFIFO())
+      throw new UnprocessableError(`${from} is no crontab: it is no file.`);
+    if (status.size > MOST_BYTES) throw new UnprocessableError(`${from} is too large for a crontab.`);
+    return { bytes: readFileSync(from), name: from, isPrivate: (status.mode & 0o004) === 0 };
   } catch (error) {
+    if (error instanceof CdktrError) throw error;
     const { code } = error as NodeJS.ErrnoException;
     if (code === "ENOENT") throw new NotFoundError(`There is no crontab ${from}.`);
     throw new UnprocessableError(`${from} cannot be read: ${code ?? errorMessage(error)}.`);

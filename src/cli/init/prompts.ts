@@ -23,18 +23,30 @@ export interface Choice<T extends string> {
  */
 export async function text(options: {
   readonly message: string;
+  /** Offered, and taken when the answer is empty. */
   readonly initial: string;
+  /** An empty answer is one. */
+  readonly mayBeEmpty?: boolean;
   /** What is wrong with an answer, said while it is typed on. */
   readonly check: (answer: string) => string | undefined;
   /** The same for what takes time to find out: the question is then asked again. */
   readonly probe?: (answer: string) => Promise<string | undefined>;
 }): Promise<string> {
-  const { message, check, probe } = options;
+  const { message, check, probe, mayBeEmpty = false } = options;
   let { initial } = options;
   for (;;) {
-    const answer = said(
-      await clack.text({ message, initialValue: initial, validate: (value) => check((value ?? "").trim()) }),
-    ).trim();
+    // Enter that was typed before the question was there finds nothing offered yet.
+    const meant = (value: string | undefined) => (value ?? "").trim() || (mayBeEmpty ? "" : initial);
+    const answer = meant(
+      said(
+        await clack.text({
+          message,
+          initialValue: initial,
+          ...(mayBeEmpty ? {} : { defaultValue: initial }),
+          validate: (value) => check(meant(value)),
+        }),
+      ),
+    );
     const problem = await probe?.(answer);
     if (problem === undefined) return answer;
     clack.log.warn(problem);
@@ -98,17 +110,19 @@ function said<T>(answer: T): Exclude<T, symbol> {
   return answer as Exclude<T, symbol>;
 }
 
-/** A line over as many rows as it takes, those after the first indented as it is. */
+/** A line over as many rows as it takes, those after the first indented a bit more. */
 function wrapped(line: string, width: number): string[] {
   if (line.length <= width || line.includes("\x1b")) return [line];
   const indent = /^\s*/.exec(line)?.[0] ?? "";
   const rows: string[] = [];
-  let row = "";
+  let row = indent;
+  let isEmpty = true;
   for (const word of line.trim().split(" ")) {
-    if (row !== "" && indent.length + row.length + 1 + word.length > width) {
-      rows.push(indent + row);
-      row = word;
-    } else row = row === "" ? word : `${row} ${word}`;
+    if (!isEmpty && row.length + 1 + word.length > width) {
+      rows.push(row.trimEnd());
+      row = `${indent}    ${word}`;
+    } else row += isEmpty ? word : ` ${word}`;
+    isEmpty = false;
   }
-  return [...rows, indent + row];
+  return [...rows, row];
 }

@@ -1,6 +1,6 @@
 /**
- * The times of a crontab line, read as Vixie cron (entry.c of ISC cron 4.1, which Debian's cron and cronie descend from) reads them, and
- * said as the `cron` of a workflow. What that cron refuses is refused here: such a line has never fired.
+ * The times of a crontab line, read as Vixie cron (entry.c of Debian's cron 3.0pl1, of ISC cron 4.1 and of cronie) reads them, and
+ * said as the `cron` of a workflow. What they refuse is refused here: such a line has never fired.
  */
 
 /** The times of a line cannot be said in a workflow. */
@@ -56,7 +56,7 @@ const SHORT: Readonly<Record<string, string>> = {
 
 /** What a short form says in five fields; undefined for one that has none. */
 export function shortForm(word: string): string | undefined {
-  return SHORT[word.toLowerCase()];
+  return Object.hasOwn(SHORT, word) ? SHORT[word] : undefined;
 }
 
 /** What one field says. */
@@ -149,7 +149,7 @@ function readElement(
   const [, star, first, last, stepText] = match;
   const low = star === undefined ? numberOf(first ?? "", field, wrong) : field.low;
   const high = star !== undefined ? field.high : last === undefined ? low : numberOf(last, field, wrong);
-  if (low > high) throw wrong("the range runs backwards, which cron itself refuses");
+  if (low > high) throw wrong("the range runs backwards: cron refuses it, or never runs it");
   if (stepText !== undefined && star === undefined && last === undefined) {
     throw wrong(
       `a step after a single value is refused by some cron programs and read as ${low}-${field.high}/${stepText} by others; write what is meant`,

@@ -84,6 +84,8 @@ function jobOf(line: string, format: CrontabFormat, disabled: boolean): JobLine 
       why: user === undefined ? "it has no command" : "it has no user or no command",
     };
   }
+  if (user === undefined && rest.startsWith("*"))
+    return { kind: "unreadable", why: "there is a field too many: cron takes no command that begins with *" };
   return { kind: "job", times, user, command: rest, disabled };
 }
 

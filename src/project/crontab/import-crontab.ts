@@ -108,7 +108,7 @@ export function importCrontab(bytes: Uint8Array, options: ImportOptions): Cronta
           tell(
             isTimezone(value) ? "environment" : "left",
             isTimezone(value)
-              ? "timezone of the jobs below"
+              ? "time zone"
               : `"${value}" is not a time zone that this system knows: the jobs below are in the principal's`,
           );
           break;
@@ -116,10 +116,10 @@ export function importCrontab(bytes: Uint8Array, options: ImportOptions): Cronta
         const why = Object.hasOwn(CRONS_OWN, name) ? CRONS_OWN[name] : undefined;
         if (why !== undefined && !(name === "MAILTO" && value === "")) tell("left", why);
         else if (!NAME.test(name)) tell("left", "a workflow takes no variable of this name");
-        else if (name === "MAILTO") tell("environment", "no mail was wanted, and cdktr sends none");
+        else if (name === "MAILTO") tell("environment", "no mail, as wanted");
         else {
           env.set(name, value);
-          tell("environment", "variable of the jobs below", notesOnVariable(name, value));
+          tell("environment", "variable", notesOnVariable(name, value));
         }
         break;
       }
@@ -175,13 +175,16 @@ function translate(
   const [first = ""] = job.times;
   let fields = job.times;
   if (first.startsWith("@")) {
-    if (first.toLowerCase() === "@reboot") {
+    if (first === "@reboot") {
       return {
         why: "a workflow has no trigger for the start of the host: let a systemd unit run 'cdktr run ID'",
       };
     }
     const meant = shortForm(first);
-    if (meant === undefined) return { why: `cdktr has nothing like ${first}` };
+    if (meant === undefined) {
+      const lower = shortForm(first.toLowerCase()) !== undefined;
+      return { why: lower ? `cron knows ${first} in lower case only` : `cdktr has nothing like ${first}` };
+    }
     fields = meant.split(" ");
   }
   const notes: string[] = [];

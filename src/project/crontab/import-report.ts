@@ -65,5 +65,5 @@ function count(number: number, noun: string): string {
 }
 
 function capital(text: string): string {
-  return text.charAt(0).toUpperCase() + text.slice(1);
+  return text.startsWith("cdktr ") ? text : text.charAt(0).toUpperCase() + text.slice(1);
 }
