@@ -57,40 +57,43 @@ function next(socket: Socket, event: "disconnected" | "handshakeFailed"): Promis
   return new Promise((done) => socket.events.on(event, () => done()));
 }
 
-test("a ROUTER ends the connections of one peer and no other's, silent ones on demand", async () => {
-  const { out, end, options } = await serverOptions();
-  using router = new Router(options);
-  await router.bind("tcp://127.0.0.1:*");
-  using a = new Dealer(as(alice));
-  using b = new Dealer(as(bob));
-  using silent = new Dealer(as(bob));
-  for (const socket of [a, b, silent]) socket.connect(router.lastEndpoint);
-  await a.send("from a");
-  await b.send("from b");
-  const heard = new Map<string | undefined, Buffer>();
-  while (heard.size < 2) {
-    const message = await router.receive();
-    heard.set(message.userId, message[0]);
-  }
-  await until("all are connected", () => established(router.lastEndpoint) === 3);
+test.each(["127.0.0.1", "[::1]"])(
+  "a ROUTER at %s ends the connections of one peer and no other's, silent ones on demand",
+  async (host) => {
+    const { out, end, options } = await serverOptions();
+    using router = new Router(options);
+    await router.bind(`tcp://${host}:*`);
+    using a = new Dealer(as(alice));
+    using b = new Dealer(as(bob));
+    using silent = new Dealer(as(bob));
+    for (const socket of [a, b, silent]) socket.connect(router.lastEndpoint);
+    await a.send("from a");
+    await b.send("from b");
+    const heard = new Map<string | undefined, Buffer>();
+    while (heard.size < 2) {
+      const message = await router.receive();
+      heard.set(message.userId, message[0]);
+    }
+    await until("all are connected", () => established(router.lastEndpoint) === 3);
 
-  const cut = next(a, "disconnected");
-  const refused = next(a, "handshakeFailed");
-  out.add("alice");
-  expect(router.endConnections(({ userId }) => userId === "alice")).toBe(1);
-  await cut;
-  await refused;
-  await until("the connection is gone", () => established(router.lastEndpoint) === 2);
-  // The other one's is the same connection: the routing id still works.
-  await router.send([heard.get("bob") ?? "", "still there"]);
-  expect(String((await b.receive())[0])).toBe("still there");
-  expect(router.endConnections(({ userId }) => userId === undefined)).toBe(1);
-  await router.send([heard.get("bob") ?? "", "once more"]);
-  expect(String((await b.receive())[0])).toBe("once more");
-  // It comes back, as it may.
-  await until("the silent one is back", () => established(router.lastEndpoint) === 2);
-  end();
-});
+    const cut = next(a, "disconnected");
+    const refused = next(a, "handshakeFailed");
+    out.add("alice");
+    expect(router.endConnections(({ userId }) => userId === "alice")).toBe(1);
+    await cut;
+    await refused;
+    await until("the connection is gone", () => established(router.lastEndpoint) === 2);
+    // The other one's is the same connection: the routing id still works.
+    await router.send([heard.get("bob") ?? "", "still there"]);
+    expect(String((await b.receive())[0])).toBe("still there");
+    expect(router.endConnections(({ userId }) => userId === undefined)).toBe(1);
+    await router.send([heard.get("bob") ?? "", "once more"]);
+    expect(String((await b.receive())[0])).toBe("once more");
+    // It comes back, as it may.
+    await until("the silent one is back", () => established(router.lastEndpoint) === 2);
+    end();
+  },
+);
 
 test("an XPUB ends a subscriber at once, with all that is queued for it; the others miss nothing", async () => {
   const { out, end, options } = await serverOptions();
