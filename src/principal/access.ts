@@ -4,6 +4,7 @@
  */
 import type { ConsolaInstance } from "consola";
 import type { Clock } from "../clock.ts";
+import { DirectoryWatch } from "../directory-watch.ts";
 import { type CdktrError, errorMessage, InvalidInputError } from "../errors.ts";
 import type { CurveClientKeys } from "../protocol/client.ts";
 import type { Join, Joined } from "../protocol/messages.ts";
@@ -11,7 +12,6 @@ import { type Role, SOCKET_ROLES, type SocketName, VERB_ROLES } from "../protoco
 import type { Verb } from "../protocol/verbs.ts";
 import type { Service } from "../service.ts";
 import { authenticate, curveKeyPair, type SocketOptions } from "../zmq/index.ts";
-import { DirectoryWatch } from "./directory-watch.ts";
 import type { KeyStore, ServerKeys } from "./key-store.ts";
 
 /** Where the files' events do not come, they are looked at this often, ms. */

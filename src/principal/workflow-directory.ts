@@ -4,6 +4,7 @@
  */
 import type { ConsolaInstance } from "consola";
 import type { Clock } from "../clock.ts";
+import { DirectoryWatch } from "../directory-watch.ts";
 import { errorMessage } from "../errors.ts";
 import type { WorkflowDetails, WorkflowSummary } from "../protocol/messages.ts";
 import type { Service } from "../service.ts";
@@ -17,7 +18,6 @@ import {
   workflowIdOf,
 } from "../workflow/index.ts";
 import { WorkflowDefinition } from "../workflow/model.ts";
-import { DirectoryWatch } from "./directory-watch.ts";
 import type { StoredDefinition, WorkflowSource } from "./run-service.ts";
 import { type Listing, listWorkflowFiles } from "./workflow-files.ts";
 

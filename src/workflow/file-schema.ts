@@ -293,6 +293,9 @@ const WebhookFile = block({
     "write env:VARIABLE, file:PATH, or none: secrets themselves do not belong into workflow files",
   ).describe("Where the secret is with which senders sign: env:VARIABLE, file:PATH, or none"),
   method: withDefault(z.enum(["POST", "PUT", "GET"]), "POST").describe("Method of the request"),
+  tolerance: withDefault(duration(1000), 300_000, "5m").describe(
+    "How far X-Cdktr-Timestamp of a request may be from now",
+  ),
 }).describe("Runs the workflow when an HTTP request comes");
 
 const FileTriggerFile = block({
@@ -302,6 +305,9 @@ const FileTriggerFile = block({
     "changed",
   ]).describe("What must happen to them"),
   settle: withDefault(duration(1), 500, "500ms").describe("How long a file must be quiet before it counts"),
+  catchup: withDefault(z.enum(["all", "none"]), "all").describe(
+    "What becomes of changes that were made while no listener ran: all count when it starts, or none",
+  ),
 }).describe("Runs the workflow when files appear, change or go");
 
 const AfterWorkflowFile = block({

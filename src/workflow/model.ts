@@ -67,6 +67,8 @@ export const TriggerDefinitions = z.object({
       /** `env:VARIABLE`, `file:PATH` or `none`: where the listener finds the secret. */
       secret: z.string(),
       method: z.enum(["POST", "PUT", "GET"]),
+      /** How far the timestamp of a signed request may be from now, ms. */
+      tolerance_ms: z.number().int().positive().default(300_000),
     })
     .nullable(),
   file: z
@@ -74,6 +76,8 @@ export const TriggerDefinitions = z.object({
       glob: z.string(),
       events: z.array(z.enum(["created", "changed", "deleted"])),
       settle_ms: z.number().int().positive(),
+      /** What becomes of changes that were made while nobody watched. */
+      catchup: z.enum(["all", "none"]).default("all"),
     })
     .nullable(),
   workflow: z

@@ -284,9 +284,24 @@ function definitionOf(file: WorkflowFile, id: string, order: readonly string[]):
 
 function triggersOf({ webhook, file, workflow }: NonNullable<WorkflowFile["on"]>): TriggerDefinitions {
   return {
-    webhook,
+    webhook:
+      webhook === null
+        ? null
+        : {
+            path: webhook.path,
+            secret: webhook.secret,
+            method: webhook.method,
+            tolerance_ms: webhook.tolerance,
+          },
     file:
-      file === null ? null : { glob: file.glob, events: [...new Set(file.events)], settle_ms: file.settle },
+      file === null
+        ? null
+        : {
+            glob: file.glob,
+            events: [...new Set(file.events)],
+            settle_ms: file.settle,
+            catchup: file.catchup,
+          },
     workflow: workflow === null ? null : { id: workflow.id, status: [...new Set(workflow.status)] },
   };
 }

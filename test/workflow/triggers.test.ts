@@ -12,8 +12,8 @@ test("triggers become part of the definition, with defaults", () => {
     ),
   );
   expect(definition.on).toEqual({
-    webhook: { path: "/deploy", secret: "env:TOKEN", method: "POST" },
-    file: { glob: "in/*.csv", events: ["created", "changed"], settle_ms: 500 },
+    webhook: { path: "/deploy", secret: "env:TOKEN", method: "POST", tolerance_ms: 300_000 },
+    file: { glob: "in/*.csv", events: ["created", "changed"], settle_ms: 500, catchup: "all" },
     workflow: { id: "etl.daily", status: ["FAILED"] },
   });
   expect(WorkflowDefinition.parse(JSON.parse(JSON.stringify(definition)))).toEqual(definition);
@@ -32,6 +32,8 @@ const WRONG: readonly (readonly [on: string, code: string, at: string, says: Reg
   ["  webhook: {path: /d, secret: none, method: PATCH}\n", "E014", "3:45", /POST/],
   ["  file: {glob: x, settle: soon}\n", "E043", "3:27", /soon/],
   ["  file: {glob: x, events: [made]}\n", "E014", "3:28", /created/],
+  ["  file: {glob: x, catchup: latest}\n", "E014", "3:28", /all/],
+  ["  webhook: {path: /d, secret: none, tolerance: 10}\n", "E043", "3:48", /10/],
   ["  file: {glob: x, events: []}\n", "E014", "3:19", /./],
   ["  workflow: {id: 'a b'}\n", "E014", "3:18", /id of a workflow/],
   ["  workflow: {id: test}\n", "E014", "3:18", /after itself/],

@@ -129,7 +129,10 @@ export class DeclaredTriggers extends DeclaredListener implements Service {
           log: this.#o.log.withTag(kind),
         });
       case "file":
-        return new FileListener({ log: this.#o.log.withTag(kind) });
+        return new FileListener({
+          log: this.#o.log.withTag(kind),
+          directory: listenerDirectory(config.CDKTR_APP_DATA_DIRECTORY, kind),
+        });
       case "workflow":
         return new AfterWorkflowListener({
           log: this.#o.log.withTag(kind),

@@ -14,19 +14,33 @@ interface Unsettled {
   readonly sinceMs: number;
 }
 
-/** What is known of a set of files. What is there at the first look is no event. */
+/** What is known of a set of files. What is there at the first look is no event, unless it is known what was there before. */
 export class FileChanges {
   readonly #settleMs: number;
   #known: Map<string, string> | undefined;
   readonly #unsettled = new Map<string, Unsettled>();
 
-  constructor(settleMs: number) {
+  /** @param known the files that were dealt with before, with their versions */
+  constructor(settleMs: number, known?: ReadonlyMap<string, string>) {
     this.#settleMs = settleMs;
+    if (known !== undefined) this.#known = new Map(known);
   }
 
   /** Whether there was no look yet. */
   get isNew(): boolean {
     return this.#known === undefined;
+  }
+
+  /** Files that changed and are not quiet yet, or whose change was not dealt with. */
+  get unsettled(): Iterable<string> {
+    return this.#unsettled.keys();
+  }
+
+  /** How long it takes until the next of them is quiet, ms; null when there are none. */
+  nextMs(nowMs: number): number | null {
+    if (this.#unsettled.size === 0) return null;
+    const since = Math.min(...[...this.#unsettled.values()].map(({ sinceMs }) => sinceMs));
+    return Math.max(0, since + this.#settleMs - nowMs);
   }
 
   /**

@@ -1,6 +1,5 @@
 /** Watches the files that workflow files declare under `on: file`: what appears, changes or goes is a run. */
-import { stat } from "node:fs/promises";
-import { isAbsolute, join, resolve } from "node:path";
+import { createHash } from "node:crypto";
 import type { ConsolaInstance } from "consola";
 import { type Clock, systemClock } from "../../clock.ts";
 import { errorMessage } from "../../errors.ts";
@@ -8,34 +7,71 @@ import type { WorkflowSummary } from "../../protocol/messages.ts";
 import { pause } from "../pause.ts";
 import { DeclaredListener } from "./declared-listener.ts";
 import { FileChanges, type FileEvent } from "./file-changes.ts";
+import { SeenFiles } from "./seen-files.ts";
+import { WatchedFiles } from "./watched-files.ts";
 
-/** Between two looks at the files, ms; more when a look takes long: it never takes more than a tenth of the time. */
+/** Between two looks, ms; more when a look takes long: looking never takes more than a tenth of the time. */
 const LOOK_MS = 100;
 const IDLE_SHARE = 9;
+/** Between two looks at everything while changes are heard of, ms: a hundred times as long as that takes, within bounds. */
+const NET_SHARE = 100;
+const SHORTEST_NET_MS = 5000;
+const LONGEST_NET_MS = 60_000;
+/** The same where nothing is heard. */
+const DEAF_MS = 500;
+/** Events that are triggered at once. */
+const AT_ONCE = 200;
+const LONGEST_KEY = 400;
 
 interface Watch {
   readonly key: string;
   readonly changes: FileChanges;
+  readonly files: WatchedFiles;
   readonly ended: AbortController;
   workflow: WorkflowSummary;
+  /** Ends the wait for the next look. */
+  wake: AbortController;
+}
+
+/** What it needs. */
+export interface FileListenerOptions {
+  readonly log: ConsolaInstance;
+  /** Here it notes what it has dealt with. */
+  readonly directory: string;
+  readonly clock?: Clock;
+  /** Between two looks at everything while changes are heard of, ms; by default a hundred times as long as that takes. */
+  readonly netMs?: number;
 }
 
 /**
- * The watcher. It looks at the files instead of waiting for the kernel's notifications: so it works on every file
- * system, on directories that appear later, and a burst of writes or a rename that replaces costs nothing.
+ * The watcher. It hears of changes from the kernel and looks for itself; and it looks now and then in any case, for what is
+ * not heard of. So it works on every file system, and on directories that appear later.
  */
 export class FileListener extends DeclaredListener {
   override readonly name = "file";
+  readonly #directory: string;
   readonly #clock: Clock;
+  readonly #netMs: number | undefined;
   readonly #watches = new Map<string, Watch>();
+  readonly #following = new Set<Promise<void>>();
+  #seen: SeenFiles | undefined;
 
-  constructor(options: { readonly log: ConsolaInstance; readonly clock?: Clock }) {
+  constructor(options: FileListenerOptions) {
     super(options.log);
+    this.#directory = options.directory;
     this.#clock = options.clock ?? systemClock;
+    this.#netMs = options.netMs;
   }
 
-  override async stopListening(): Promise<void> {
-    for (const watch of this.#watches.values()) watch.ended.abort();
+  override async startListening(): Promise<void> {
+    this.#seen = new SeenFiles(this.#directory);
+    try {
+      await super.startListening();
+    } finally {
+      for (const id of this.#watches.keys()) this.#end(id);
+      await Promise.all(this.#following);
+      this.#seen.close();
+    }
   }
 
   protected override take(workflows: readonly WorkflowSummary[]): void {
@@ -44,80 +80,104 @@ export class FileListener extends DeclaredListener {
     );
     for (const [id, watch] of this.#watches) {
       const workflow = wanted.get(id);
-      if (workflow !== undefined && JSON.stringify(workflow.on?.file) === watch.key) {
+      if (workflow !== undefined && JSON.stringify(workflow.on?.file) === watch.key)
         watch.workflow = workflow;
-        continue;
-      }
-      watch.ended.abort();
-      this.#watches.delete(id);
+      else this.#end(id);
     }
-    for (const [id, workflow] of wanted) {
-      if (this.#watches.has(id)) continue;
-      const watch: Watch = {
-        key: JSON.stringify(workflow.on?.file),
-        changes: new FileChanges(workflow.on?.file?.settle_ms ?? 0),
-        ended: new AbortController(),
-        workflow,
-      };
-      this.#watches.set(id, watch);
-      void this.#follow(watch);
-    }
+    this.#seen?.keep(new Set(wanted.keys()), this.#clock.now());
+    for (const workflow of wanted.values()) if (!this.#watches.has(workflow.id)) this.#begin(workflow);
   }
 
-  async #follow(watch: Watch): Promise<void> {
+  #begin(workflow: WorkflowSummary): void {
+    const { file } = workflow.on ?? {};
+    if (file == null) return;
+    const known = file.catchup === "none" ? undefined : this.#seen?.load(workflow.id, file.glob);
+    const watch: Watch = {
+      key: JSON.stringify(file),
+      changes: new FileChanges(file.settle_ms, known),
+      files: new WatchedFiles(file.glob, () => watch.wake.abort(), this.log),
+      ended: new AbortController(),
+      workflow,
+      wake: new AbortController(),
+    };
+    this.#watches.set(workflow.id, watch);
+    const following = this.#follow(watch, file.glob);
+    this.#following.add(following);
+    void following.finally(() => this.#following.delete(following));
+  }
+
+  #end(id: string): void {
+    const watch = this.#watches.get(id);
+    this.#watches.delete(id);
+    watch?.ended.abort();
+    watch?.files.close();
+  }
+
+  async #follow(watch: Watch, glob: string): Promise<void> {
     const signal = AbortSignal.any([this.signal, watch.ended.signal]);
+    const { changes, files } = watch;
     let told = false;
+    let isFirst = true;
+    let wholeTookMs = 0;
+    let wholeAtMs = Number.NEGATIVE_INFINITY;
     while (!signal.aborted) {
       const started = this.#clock.monotonic();
+      watch.wake = new AbortController();
+      const netMs = files.hears
+        ? (this.#netMs ?? Math.min(LONGEST_NET_MS, Math.max(SHORTEST_NET_MS, wholeTookMs * NET_SHARE)))
+        : Math.max(DEAF_MS, wholeTookMs * IDLE_SHARE);
+      const whole = started - wholeAtMs >= netMs;
+      let waitMs = netMs;
       try {
-        const { glob = "" } = watch.workflow.on?.file ?? {};
-        const present = await versionsOf(glob);
-        const isFirst = watch.changes.isNew;
-        const events = watch.changes.see(present, this.#clock.monotonic());
+        const present = await files.look(changes.unsettled, whole);
+        if (signal.aborted) return;
+        if (whole) {
+          wholeAtMs = started;
+          wholeTookMs = this.#clock.monotonic() - started;
+        }
+        if (changes.isNew) this.#seen?.begin(watch.workflow.id, glob, present);
+        const events = changes.see(present, this.#clock.monotonic());
         if (isFirst) this.log.info(`Watching ${glob} for workflow ${watch.workflow.id}`);
-        for (const event of events) if (!signal.aborted) await this.#happened(watch, event);
+        isFirst = false;
+        for (let i = 0; i < events.length && !signal.aborted; i += AT_ONCE) {
+          await this.#happened(watch, events.slice(i, i + AT_ONCE), signal);
+        }
         told = false;
+        waitMs = Math.min(netMs, changes.nextMs(this.#clock.monotonic()) ?? netMs);
       } catch (error) {
+        if (signal.aborted) return;
         if (!told) this.log.error(`Files of workflow ${watch.workflow.id}: ${errorMessage(error)}`);
         told = true;
+        waitMs = DEAF_MS;
       }
       const took = this.#clock.monotonic() - started;
-      await pause(Math.max(LOOK_MS, took * IDLE_SHARE), signal);
+      const rest = Math.max(LOOK_MS, took * IDLE_SHARE);
+      await pause(rest, signal);
+      await pause(Math.max(1, waitMs - rest), AbortSignal.any([signal, watch.wake.signal]));
     }
   }
 
-  async #happened({ workflow, changes }: Watch, event: FileEvent): Promise<void> {
-    if (workflow.on?.file?.events.includes(event.kind)) {
-      const name = event.path.slice(event.path.lastIndexOf("/") + 1);
-      await this.fire(
-        workflow,
-        { path: event.path, file: name, event: event.kind },
-        `file:${workflow.id}:${event.kind}:${event.version}:${event.path}`.slice(0, 500),
-      );
-    }
-    changes.done(event);
+  /** @throws when one of them could not be dealt with; it comes again */
+  async #happened(watch: Watch, events: readonly FileEvent[], signal: AbortSignal): Promise<void> {
+    const outcomes = await Promise.allSettled(events.map((event) => this.#trigger(watch.workflow, event)));
+    if (signal.aborted) return;
+    const done = events.filter((_, i) => outcomes[i]?.status === "fulfilled");
+    // Noted after the triggers are safe: killed in between, it triggers them again under the same keys.
+    this.#seen?.done(watch.workflow.id, done);
+    for (const event of done) watch.changes.done(event);
+    const failure = outcomes.find((outcome) => outcome.status === "rejected");
+    if (failure !== undefined) throw failure.reason;
   }
-}
 
-/** The files of a glob with what changes when they are written or replaced. */
-export async function versionsOf(glob: string): Promise<Map<string, string>> {
-  const absolute = isAbsolute(glob) ? glob : join(resolve("."), glob);
-  // The directory down to the first part with a wildcard.
-  const parts = absolute.split("/");
-  const wild = parts.findIndex((part) => /[*?[\]{}!]/.test(part));
-  const cwd = wild === -1 ? parts.slice(0, -1).join("/") : parts.slice(0, wild).join("/");
-  const pattern = wild === -1 ? parts.at(-1) : parts.slice(wild).join("/");
-  const versions = new Map<string, string>();
-  try {
-    for await (const path of new Bun.Glob(pattern ?? "*").scan({ cwd: cwd || "/", absolute: true })) {
-      const found = await stat(path, { bigint: true }).catch(() => undefined);
-      // Gone between listing and looking.
-      if (found !== undefined) versions.set(path, `${found.ino}:${found.mtimeNs}:${found.size}`);
-    }
-  } catch (error) {
-    // The directory may appear later.
-    const { code } = error as NodeJS.ErrnoException;
-    if (code !== "ENOENT" && code !== "ENOTDIR") throw error;
+  async #trigger(workflow: WorkflowSummary, { kind, path, version }: FileEvent): Promise<void> {
+    if (!workflow.on?.file?.events.includes(kind)) return;
+    const name = path.slice(path.lastIndexOf("/") + 1);
+    const key = `file:${workflow.id}:${kind}:${version}:${path}`;
+    const isLong = key.length > LONGEST_KEY;
+    await this.fire(
+      workflow,
+      { path, file: name, event: kind },
+      isLong ? `file:${createHash("sha256").update(key).digest("hex")}` : key,
+    );
   }
-  return versions;
 }

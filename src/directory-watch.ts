@@ -5,7 +5,7 @@
 import { type FSWatcher, statSync, watch } from "node:fs";
 import { basename, dirname } from "node:path";
 import type { ConsolaInstance } from "consola";
-import { errorMessage } from "../errors.ts";
+import { errorMessage } from "./errors.ts";
 
 /** Events that come close together are one; but no one waits longer than the second of these, ms. */
 const DEBOUNCE_MS = 40;
@@ -17,8 +17,10 @@ export class DirectoryWatch {
   readonly #changed: () => void;
   readonly #relevant: (event: string, path: string | null) => boolean;
   readonly #log: ConsolaInstance;
+  readonly #recursive: boolean;
   #tree: FSWatcher | undefined;
   #treeIdentity = "";
+  #generation = 0;
   #parent: FSWatcher | undefined;
   #timer: Timer | undefined;
   #firstEvent = 0;
@@ -34,7 +36,10 @@ export class DirectoryWatch {
     relevant: (event: string, path: string | null) => boolean;
     changed: () => void;
     log: ConsolaInstance;
+    /** Also what is below its directories; true by default. */
+    recursive?: boolean;
   }) {
+    this.#recursive = options.recursive ?? true;
     this.#root = options.root;
     this.#relevant = options.relevant;
     this.#changed = options.changed;
@@ -50,9 +55,10 @@ export class DirectoryWatch {
     this.#tree?.close();
     this.#tree = undefined;
     this.#treeIdentity = identity;
+    this.#generation++;
     if (identity === "") return;
     try {
-      const tree = watch(this.#root, { recursive: true }, (event, path) => {
+      const tree = watch(this.#root, { recursive: this.#recursive }, (event, path) => {
         if (path === null || path === undefined) this.refresh();
         if (this.#relevant(event, path ?? null)) this.#soon();
       });
@@ -64,6 +70,16 @@ export class DirectoryWatch {
     } catch (error) {
       this.#complain(error);
     }
+  }
+
+  /** Whether there are events now; without, only a periodic look tells. */
+  get hasEvents(): boolean {
+    return this.#tree !== undefined;
+  }
+
+  /** Another one whenever another directory is watched: what is in it was there before the first event. */
+  get generation(): number {
+    return this.#generation;
   }
 
   close(): void {

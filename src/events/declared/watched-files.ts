@@ -1,0 +1,159 @@
+/** The files of a glob as they are: looked at as a whole, or only where something is said to have happened. */
+import { type BigIntStats, statfsSync } from "node:fs";
+import { stat } from "node:fs/promises";
+import { isAbsolute, join, resolve } from "node:path";
+import type { ConsolaInstance } from "consola";
+import { DirectoryWatch } from "../../directory-watch.ts";
+
+/** File systems whose files change elsewhere, without an event here: statfs(2). */
+const REMOTE: ReadonlySet<number> = new Set([
+  0x6969, // NFS
+  0xff534d42, // CIFS
+  0xfe534d42, // SMB2
+  0x517b, // SMB
+  0x65735546, // FUSE
+  0x01021997, // 9P
+  0x5346414f, // AFS
+  0x73757245, // Coda
+]);
+/** Questions to the kernel at once. */
+const AT_ONCE = 100;
+
+/** A glob, taken apart. */
+interface Place {
+  /** The directory down to the first part with a wildcard. */
+  readonly directory: string;
+  readonly pattern: string;
+}
+
+/** Watches a glob. */
+export class WatchedFiles {
+  readonly #place: Place;
+  readonly #glob: Bun.Glob;
+  readonly #watch: DirectoryWatch;
+  readonly #happened: () => void;
+  /** What the last look found: path to version. */
+  #present: Map<string, string> | undefined;
+  #generation = 0;
+  /** Paths of which something was heard since. */
+  readonly #heard = new Set<string>();
+
+  /**
+   * @param glob a relative one starts at the working directory
+   * @param happened something was heard; {@link look} has something to see
+   */
+  constructor(glob: string, happened: () => void, log: ConsolaInstance) {
+    this.#place = placeOf(glob);
+    this.#glob = new Bun.Glob(this.#place.pattern);
+    this.#happened = happened;
+    this.#watch = new DirectoryWatch({
+      root: this.#place.directory,
+      recursive: this.#place.pattern.includes("/"),
+      relevant: (_event, path) => {
+        if (path === null) this.#present = undefined;
+        else this.#heard.add(join(this.#place.directory, path));
+        return true;
+      },
+      changed: () => this.#happened(),
+      log,
+    });
+  }
+
+  /** Whether changes are heard of. On a network disk, or where there are no watches left, only looking tells. */
+  get hears(): boolean {
+    return this.#watch.hasEvents && !this.#isRemote();
+  }
+
+  /**
+   * The files that are there, with what changes when they are written or replaced.
+   * @param also paths to look at, beside those that were heard of
+   * @param whole looks at everything
+   */
+  async look(also: Iterable<string>, whole: boolean): Promise<ReadonlyMap<string, string>> {
+    // "/" holds more than there are watches.
+    if (this.#place.directory !== "/") this.#watch.refresh();
+    const isAnother = this.#watch.generation !== this.#generation;
+    this.#generation = this.#watch.generation;
+    const paths = new Set([...this.#heard, ...also]);
+    this.#heard.clear();
+    if (whole || isAnother || this.#present === undefined || !(await this.#lookAt(paths, this.#present))) {
+      // What is heard meanwhile is looked at once more.
+      this.#present = await this.#scan();
+    }
+    return this.#present;
+  }
+
+  close(): void {
+    this.#watch.close();
+  }
+
+  /** Whether that was enough: directories that came or went need a look at everything. */
+  async #lookAt(paths: ReadonlySet<string>, present: Map<string, string>): Promise<boolean> {
+    const versions = await statsOf([...paths]);
+    for (const [path, found] of versions) {
+      if (found?.isDirectory()) return false;
+      if (found?.isFile() && this.#matches(path)) present.set(path, versionOf(found));
+      else if (!present.delete(path) && found === undefined && hasBelow(present, path)) return false;
+    }
+    return true;
+  }
+
+  #matches(path: string): boolean {
+    const prefix = this.#place.directory === "/" ? "/" : `${this.#place.directory}/`;
+    const relative = path.slice(prefix.length);
+    const isHidden = /(^|\/)\./.test(relative) && !/(^|\/)\./.test(this.#place.pattern);
+    return !isHidden && this.#glob.match(relative);
+  }
+
+  async #scan(): Promise<Map<string, string>> {
+    const paths: string[] = [];
+    try {
+      for await (const path of this.#glob.scan({ cwd: this.#place.directory, absolute: true }))
+        paths.push(path);
+    } catch (error) {
+      // The directory may appear later.
+      const { code } = error as NodeJS.ErrnoException;
+      if (code !== "ENOENT" && code !== "ENOTDIR") throw error;
+    }
+    const versions = new Map<string, string>();
+    // Those that are gone between listing and looking are left out.
+    for (const [path, found] of await statsOf(paths))
+      if (found !== undefined) versions.set(path, versionOf(found));
+    return versions;
+  }
+
+  #isRemote(): boolean {
+    try {
+      return REMOTE.has(statfsSync(this.#place.directory).type >>> 0);
+    } catch {
+      return false;
+    }
+  }
+}
+
+function placeOf(glob: string): Place {
+  const absolute = isAbsolute(glob) ? glob : join(resolve("."), glob);
+  const parts = absolute.split("/");
+  const wild = parts.findIndex((part) => /[*?[\]{}!]/.test(part));
+  const at = wild === -1 ? parts.length - 1 : wild;
+  return { directory: parts.slice(0, at).join("/") || "/", pattern: parts.slice(at).join("/") || "*" };
+}
+
+async function statsOf(paths: readonly string[]): Promise<[string, BigIntStats | undefined][]> {
+  const found: [string, BigIntStats | undefined][] = [];
+  for (let i = 0; i < paths.length; i += AT_ONCE) {
+    const some = paths.slice(i, i + AT_ONCE);
+    const stats = await Promise.all(some.map((path) => stat(path, { bigint: true }).catch(() => undefined)));
+    for (const [j, path] of some.entries()) found.push([path, stats[j]]);
+  }
+  return found;
+}
+
+function versionOf(found: BigIntStats): string {
+  return `${found.ino}:${found.mtimeNs}:${found.size}`;
+}
+
+function hasBelow(present: ReadonlyMap<string, string>, directory: string): boolean {
+  for (const path of present.keys()) if (path.startsWith(`${directory}/`)) return true;
+  return false;
+}
