@@ -49,10 +49,16 @@ export class AgentKeys implements Service {
    */
   check(sender: Identity, agentId: string): void {
     if (sender.role === "admin") return;
-    const owner = this.#keys.get(agentId);
-    if (owner === sender.publicKey) return;
-    this.#refuse(sender, agentId, owner);
-    throw registerFirst(agentId);
+    this.checkClaim(sender, agentId);
+    if (this.#keys.get(agentId) !== sender.publicKey) throw registerFirst(agentId);
+  }
+
+  /**
+   * Refuses whoever could not register an agent.
+   * @throws ForbiddenError when its id belongs to another key
+   */
+  checkClaim(sender: Identity, agentId: string): void {
+    if (sender.role !== "admin") this.#refuse(sender, agentId, this.#keys.get(agentId));
   }
 
   /**
@@ -116,6 +122,7 @@ export class AgentKeys implements Service {
   }
 
   #refuse(sender: Identity, agentId: string, owner: string | undefined): void {
+    if (owner === sender.publicKey) return;
     const holder = owner === undefined ? undefined : this.#o.identify(owner);
     if (holder === undefined || holder.revoked) return;
     throw new ForbiddenError(

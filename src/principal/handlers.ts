@@ -281,6 +281,7 @@ async function fetchWorkflow(
   const fetch = readJson(FetchOptions, options || "{}", "options");
   const sessionId = fetch.session_id ?? null;
   let waitMs = fetch.wait_ms;
+  if (sender !== undefined) s.agentKeys?.checkClaim(sender, agent);
   if (sessionId === null) {
     await s.agents.fetchesPlain(agent, sender);
     // It sends no heartbeats: its next request is its next sign of life.

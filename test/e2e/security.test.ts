@@ -195,6 +195,43 @@ test("a principal with keys and an agent beside it needs nothing else", async ()
   });
 });
 
+test("one key serves the agents of a host; another host's key cannot pass for one of them", async () => {
+  using a = new TemporaryDirectory();
+  const [api = 0, logsIn = 0, logsOut = 0] = await freePorts(3);
+  const env = {
+    CDKTR_PRINCIPAL_PORT: String(api),
+    CDKTR_LOGS_LISTENING_PORT: String(logsIn),
+    CDKTR_LOGS_PUBLISHING_PORT: String(logsOut),
+    CDKTR_APP_DATA_DIRECTORY: a.path("data"),
+  };
+  const onA = { cwd: a.root, env };
+  await cdktr(["keys", "init"], onA);
+  await Bun.write(a.path("workflows/hello.yml"), shellWorkflow({ say: { sh: "echo hello" } }));
+  await using principal = new CdktrProcess(["start", "principal"], onA);
+  await principal.waitFor(/secured: encrypted/);
+  const keyOf = async (name: string) =>
+    (await cdktr(["keys", "add", name, "--role", "agent"], onA)).stdout.trim();
+  const [ours, theirs] = [await keyOf("ours"), await keyOf("theirs")];
+  const start = (suffix: string, key: string, place: string) =>
+    new CdktrProcess(["start", "agent", "--suffix", suffix], {
+      cwd: a.root,
+      env: { ...env, CDKTR_APP_DATA_DIRECTORY: a.path(place), CDKTR_KEY_FILE: key },
+    });
+  await using one = start("1", ours, "host");
+  await using two = start("2", ours, "host");
+  for (const agent of [one, two]) await agent.waitFor(/is registered/);
+  await using impostor = start("1", theirs, "elsewhere");
+  expect((await impostor.finished).code).toBe(1);
+  expect(impostor.stderr).toMatch(
+    /The agent id "\S+-1" belongs to the key ours: the key theirs may not speak for it\./,
+  );
+  // Also once the agent has left, and the principal was started again.
+  await one.stop();
+  await using later = start("1", theirs, "elsewhere");
+  expect((await later.finished).code).toBe(1);
+  expect((await cdktr(["run", "hello", "--wait"], onA)).code).toBe(0);
+});
+
 test("a host whose answer got lost joins again with the same token, whoever was killed meanwhile", async () => {
   using a = new TemporaryDirectory();
   using b = new TemporaryDirectory();
