@@ -116,7 +116,7 @@ export class Agent implements Service {
 
   /** Whether its loop turns: it hears of the principal, or hears that there is none. */
   get isWell(): boolean {
-    return this.#parts?.link.isTurning ?? true;
+    return this.#parts?.link.isTurning() ?? true;
   }
 
   /** Whether the principal answered the last time. */

@@ -76,10 +76,10 @@ export class PrincipalLink {
   }
 
   /** Whether its loop has turned lately, whatever came of that: each turn waits for one answer at most. */
-  get isTurning(): boolean {
+  isTurning(nowMs = performance.now()): boolean {
     const { heartbeatIntervalMs, timeoutMs } = this.#options;
     const longest = Math.min(heartbeatIntervalMs, LONGEST_POLL_MS) + timeoutMs;
-    return performance.now() - this.#turnedMs < 2 * longest + STALL_MS;
+    return nowMs - this.#turnedMs < 2 * longest + STALL_MS;
   }
 
   /** Begins to register, and goes on until {@link close}. */

@@ -266,6 +266,6 @@ export class TaskRun {
 const STOP_TEXTS: Readonly<Record<StopReason, string>> = {
   cancelled: "the run was cancelled",
   superseded: "this attempt of the run is over for the principal",
-  "handed over": "this agent ends, and the run goes to another one",
+  "handed over": "this agent ends before the run has finished",
   "run timed out": "the run timed out",
 };

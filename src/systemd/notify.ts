@@ -13,8 +13,10 @@ const PATH_BYTES = 108;
 const PINGS = 3;
 /** Between two looks at what the service says of itself, ms. */
 const STATUS_MS = 1000;
-/** How much longer each message of a service that takes its time to end lets it live, ms; several come in that time. */
+/** How much longer each message of a service that takes its time to start or to end gives it, ms; several come in that time. */
 const EXTENSION_MS = 30_000;
+/** How long a start may take at most, ms. */
+const STARTING_MS = 3_600_000;
 
 const SYMBOLS = {
   socket: { args: ["i32", "i32", "i32"], returns: "i32" },
@@ -46,6 +48,12 @@ export class Supervisor {
     for (const name of ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"]) delete environment[name];
   }
 
+  /** The service starts, and may take its time for that: it migrates and recovers what is large. */
+  starting(status: string): void {
+    this.status(status);
+    this.#askForTime(STARTING_MS);
+  }
+
   /**
    * The service is ready. From now on the watchdog hears of it, as long as `isWell` resolves with true in time.
    * @param describe what `systemctl status` shows; asked again and again
@@ -53,6 +61,7 @@ export class Supervisor {
    */
   ready(describe: () => string, isWell: () => Promise<boolean> = async () => true): void {
     if (this.#stopping) return;
+    clearInterval(this.#extending);
     this.#said = oneLine(describe());
     this.#send(`READY=1\nSTATUS=${this.#said}`);
     if (this.#address === undefined) return;
@@ -86,14 +95,18 @@ export class Supervisor {
 
   /**
    * The service ends on somebody's wish; until it has, the watchdog is content.
-   * @param patienceMs how long it may take, beyond what the unit says; as long as it lives, it asks for a little more time again
-   *   and again, so that one that hangs is found soon
+   * @param patienceMs how long it may take, beyond what the unit says; one that hangs is found soon all the same
    */
   stopping(status: string, patienceMs = 0): void {
     this.#stopping = true;
-    clearInterval(this.#extending);
     this.#said = oneLine(status);
     this.#send(`STOPPING=1\nSTATUS=${this.#said}`);
+    this.#askForTime(patienceMs);
+  }
+
+  /** Asks again and again for a little more of it, for as long as this process lives and `patienceMs` is not over. */
+  #askForTime(patienceMs: number): void {
+    clearInterval(this.#extending);
     if (patienceMs <= 0 || this.#address === undefined) return;
     const until = performance.now() + patienceMs;
     const extend = () => {

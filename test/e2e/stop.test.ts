@@ -51,6 +51,39 @@ test("SIGTERM drains an agent: what runs finishes, what waits stays for others",
   expect(taken.agent_id).toContain("other");
 }, 120_000);
 
+test("what is left when the time is up goes to another agent, also when the principal was away", async () => {
+  await using cluster = await startCluster({
+    env: { CDKTR_AGENT_STOP_GRACE_S: "0", CDKTR_DEFAULT_ZMQ_TIMEOUT_MS: "500" },
+    agents: 1,
+    workflows: {
+      "long.yml": shellWorkflow({
+        before: { sh: "echo before" },
+        long: { sh: '[ "$CDKTR_RUN_ATTEMPT" = 2 ] || sleep 1000', depends: ["before"] },
+      }),
+    },
+  });
+  const [agent] = cluster.agents;
+  const { workflow_instance_id } = await cluster.client.runTask("long", { dedupe_key: "long" });
+  await until("the task runs", async () =>
+    (await cluster.client.getRun(workflow_instance_id)).tasks.some(
+      ({ task_id, status }) => task_id === "long" && status === "RUNNING",
+    ),
+  );
+  cluster.principal?.kill("SIGKILL");
+  await cluster.principal?.finished;
+  agent?.kill("SIGTERM");
+  await agent?.finished;
+  expect(processesWith(workflow_instance_id)).toEqual([]);
+
+  await cluster.startPrincipal();
+  // The agent's own next start says that its former process is gone; nobody waits for it to be taken for lost.
+  await cluster.startAgent(["--suffix", "agent-1"]);
+  const run = await runOver(cluster.client, workflow_instance_id);
+  expect(run).toMatchObject({ status: "COMPLETED", attempt: 2 });
+  const { stdout } = await cluster.cdktr(["logs", "query", "--run", workflow_instance_id, "--json"]);
+  expect(stdout.match(/"payload":"before"/g)).toHaveLength(1);
+}, 120_000);
+
 test("a second SIGTERM ends what runs, with everything that it started", async () => {
   using directory = new TemporaryDirectory();
   await using cluster = await startCluster({

@@ -150,6 +150,13 @@ describe.skipIf(skipWithout(typeof found === "string" ? found : undefined))("a h
     }
     expect((await cdktr("logs", "query", "--workflow", "python")).stdout).toContain("hello from a wheel");
     expect(isThere("/var/lib/cdktr/.cache/uv")).toBe(true);
+    // The principal prepares copies of the history, which its client fetches.
+    for (const args of [
+      ["backup", "/root/copy.duckdb"],
+      ["export", "/root/parquet"],
+    ]) {
+      expect(await cdktr("db", ...args)).toMatchObject({ code: 0 });
+    }
   });
 
   test("tasks may gain rights again by a drop-in with the lines that the unit names", async () => {

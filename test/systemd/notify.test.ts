@@ -2,16 +2,31 @@ import { afterAll, expect, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { PrincipalLink } from "../../src/agent/principal-link.ts";
 import { loadConfig } from "../../src/config.ts";
 import { DeclaredTriggers } from "../../src/events/declared/declared-triggers.ts";
 import { log } from "../../src/log.ts";
 import { PrincipalClient } from "../../src/protocol/client.ts";
+import { PROTOCOL } from "../../src/protocol/version.ts";
 import { Supervisor } from "../../src/systemd/notify.ts";
 import { shellWorkflow } from "../cli/support.ts";
+import { until } from "../e2e/support/fixtures.ts";
 import { freePorts, startCluster } from "../support/cdktr.ts";
 
 const directory = mkdtempSync(join(tmpdir(), "cdktr-notify-"));
 afterAll(() => rmSync(directory, { recursive: true, force: true }));
+
+const DESCRIPTION = {
+  session_id: "s",
+  stream_id: "t",
+  host: "h",
+  pid: 1,
+  version: "0",
+  protocol: PROTOCOL,
+  max_concurrent_workflows: 1,
+  labels: {},
+  running: [],
+};
 
 /** Listens as systemd does: a unix datagram socket, bound to a path or to an abstract name. */
 const LISTENER = `
@@ -79,6 +94,9 @@ for (const [kind, address] of [
     const supervisor = new Supervisor(environment);
     expect(Object.values(environment)).toEqual([]);
     let asked = 0;
+    supervisor.starting("begins");
+    expect(await socket.until(() => true)).toBe("'STATUS=begins'");
+    expect(await socket.until(() => true)).toBe("'EXTEND_TIMEOUT_USEC=30000000'");
     supervisor.ready(
       () => "at\nwork",
       async () => ++asked !== 2,
@@ -114,6 +132,7 @@ test("principal and agent say that they are ready, alive and stopping, and tasks
   using agents = await NotifySocket.open(`@cdktr-agent-${crypto.randomUUID()}`);
   const env = (address: string) => ({ env: { NOTIFY_SOCKET: address, WATCHDOG_USEC: "300000" } });
   const principal = await cluster.startPrincipal([], env(principals.address));
+  expect(await principals.until((line) => line.includes("STATUS="))).toContain("starting");
   expect(await principals.until((line) => line.includes("READY=1"))).toContain("STATUS=coordinates at port");
   await principals.until((line) => line.includes("WATCHDOG=1"));
   const agent = await cluster.startAgent([], env(agents.address));
@@ -188,6 +207,38 @@ test("an agent that is told to end asks for the time its runs have, and then giv
     ["CRASHED", "the agent left"],
     ["COMPLETED", null],
   ]);
+  // What was complete is not run again.
+  expect(run.stdout.match(/once/g)).toHaveLength(1);
+});
+
+test("an agent whose loop stands still is not well", async () => {
+  const [port = 0] = await freePorts(1);
+  const client = new PrincipalClient({ host: "127.0.0.1", port, timeoutMs: 20 });
+  const nothing = () => {
+    throw new Error("there is no principal");
+  };
+  const link = new PrincipalLink({
+    client,
+    agentId: "lonely",
+    heartbeatIntervalMs: 20,
+    timeoutMs: 20,
+    attempts: 2,
+    describe: () => DESCRIPTION,
+    beat: nothing,
+    registered: nothing,
+    obey: nothing,
+    gone: () => {},
+    refused: nothing,
+  });
+  link.start();
+  // Nobody answers, it has given up hope, and goes on asking: that is well.
+  await until("the principal is gone", () => link.isGone);
+  const later = performance.now();
+  await Bun.sleep(200);
+  expect(link.isTurning(later + 30_150)).toBe(true);
+  await link.close();
+  expect(link.isTurning(performance.now() + 30_300)).toBe(false);
+  await client.close();
 });
 
 test("a listener whose loop stands still is not well", async () => {
@@ -212,11 +263,10 @@ test("a listener whose loop stands still is not well", async () => {
   expect(triggers.isTurning(20, performance.now() + 36_000)).toBe(false);
 });
 
-test.each(["principal", "agent", "listeners"])(
-  "of a %s that stands still the watchdog hears nothing",
-  async (role) => {
-    await using cluster = await startCluster();
-    await cluster.principal?.stop();
+test("of what stands still the watchdog hears nothing", async () => {
+  await using cluster = await startCluster();
+  await cluster.principal?.stop();
+  const silence = async (role: string): Promise<number> => {
     using socket = await NotifySocket.open(join(directory, `stopped-${role}`));
     const env = { NOTIFY_SOCKET: socket.address, WATCHDOG_USEC: "60000" };
     await using service = cluster.spawn(["start", role], { env });
@@ -232,6 +282,9 @@ test.each(["principal", "agent", "listeners"])(
       longest = Math.max(longest, performance.now() - last);
       last = performance.now();
     }
+    return longest;
+  };
+  for (const longest of await Promise.all(["principal", "agent", "listeners"].map(silence))) {
     expect(longest).toBeGreaterThan(300);
-  },
-);
+  }
+});

@@ -132,6 +132,7 @@ export default command({
     });
     const services: Service[] = [principal];
     if (agent !== undefined) services.push(agent);
+    supervisor.starting("starting: opening its state and the history");
     try {
       await startServices(services);
       try {
