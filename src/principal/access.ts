@@ -13,6 +13,7 @@ import type { Verb } from "../protocol/verbs.ts";
 import type { Service } from "../service.ts";
 import { authenticate, curveKeyPair, type SocketOptions } from "../zmq/index.ts";
 import type { KeyStore, ServerKeys } from "./key-store.ts";
+import { quote } from "./unknown-name.ts";
 
 /** Where the files' events do not come, they are looked at this often, ms. */
 const RELOAD_MS = 5000;
@@ -150,7 +151,15 @@ export class Access implements Service {
   /** Makes the key of a new host known; see {@link KeyStore.join}. */
   join(sender: Identity, { public_key, name }: Join): Pick<Joined, "name" | "role"> {
     const { store, clock, log } = this.#o;
-    const joined = store.join(sender.publicKey, public_key, name, clock.now());
+    let joined: Pick<Joined, "name" | "role">;
+    try {
+      joined = store.join(sender.publicKey, public_key, name, clock.now());
+    } catch (error) {
+      // Somebody may have found a token.
+      const text = `A host that calls itself ${quote(name)} came with the key ${sender.name} and did not get in: ${errorMessage(error)}`;
+      if (this.#firstTime(text)) log.warn(text);
+      throw error;
+    }
     this.#reload();
     log.success(`${joined.name} joined with a token: its key has the role ${joined.role}.`);
     return joined;

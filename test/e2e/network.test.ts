@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { chmodSync, copyFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { chmodSync, copyFileSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { decodeJoinToken } from "../../src/protocol/join-token.ts";
 import type { Finished } from "../support/cdktr.ts";
 import { until } from "./support/fixtures.ts";
@@ -143,6 +143,8 @@ test.if(missing === undefined || process.env.CI !== undefined)(
     const withdrawnId = /Token (\S+):/.exec(withdrawn.stderr)?.[1] ?? "";
     expect((await a.run(["join-token", "revoke", withdrawnId])).code).toBe(0);
     const expired = await tokenOf("--ttl", "1ms");
+    const forgotten = await a.run(["join-token", "create"]);
+    rmSync(a.path(".cdktr/keys/tokens", `${/Token (\S+):/.exec(forgotten.stderr)?.[1]}.json`));
     const nowhere = await tokenOf("--address", "10.77.0.99");
     const keyless = data("keyless");
     const client = bring(c, "client", deskKey, "agent.key");
@@ -174,6 +176,10 @@ test.if(missing === undefined || process.env.CI !== undefined)(
       [join(expired, "expired"), /^1: .*This join token expired at \d{4}-.*join-token create/],
       [join(withdrawn.stdout, "withdrawn"), /^1: .*This join token was revoked at \d{4}-/],
       [
+        join(forgotten.stdout, "forgotten"),
+        /^1: .*The principal at 10\.77\.0\.1:5561 does not know this join token.*join-token create/,
+      ],
+      [
         join(otherToken, "misled"),
         /^3: .*What answers at 10\.77\.0\.1:5561 is not the principal that made this join token/,
       ],
@@ -203,6 +209,10 @@ test.if(missing === undefined || process.env.CI !== undefined)(
       "Refused the key former from 10.77.0.3: it is revoked (api).",
       "Revoked: former.",
       "The key carol (client) is known now.",
+      'A host that calls itself "gamma" came with the key of join token',
+      "did not get in: This join token is used up: beta joined with it at",
+      "did not get in: This join token expired at",
+      "Refused an unknown key from 10.77.0.3 (api).",
     ])
       expect(principal.stderr).toContain(line);
     for (const secret of secrets) expect(principal.stderr.includes(secret)).toBe(false);
