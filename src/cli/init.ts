@@ -1,21 +1,6 @@
-import { UsageError } from "../errors.ts";
 import { KINDS } from "../project/answers.ts";
-import { leftLines } from "../project/crontab/import-crontab.ts";
-import type { Decision } from "../project/plan.ts";
-import { recover } from "../project/staging.ts";
-import { completeAnswers } from "./init/complete.ts";
-import { type Given, givenOf } from "./init/given.ts";
-import { type Done, type Plan, planOf, setUp } from "./init/set-up.ts";
-import { crontabLines, doneLines, nextLines, planLines } from "./init/show.ts";
 import { command, keyValues, repeated } from "./support/command.ts";
 import { jsonArg, principalArg } from "./support/globals.ts";
-import { joinTokenOf } from "./support/join-token.ts";
-import { say } from "./support/report.ts";
-import { printJson, printLine } from "./support/stdout.ts";
-import { isTerminal, styleFor } from "./support/style.ts";
-
-/** Lines of a crontab that are shown with why they were left; the report has them all. */
-const LEFT_SHOWN = 10;
 
 export default command({
   meta: { name: "init", description: "Set up a project: settings, workflows, keys, a service" },
@@ -47,7 +32,7 @@ export default command({
     "logs-listening-port": {
       type: "string",
       valueHint: "N",
-      description: "Port for the agents' log lines (the next one)",
+      description: "Port for the agents' log lines (the next one; an agent asks its principal)",
     },
     "logs-publishing-port": {
       type: "string",
@@ -132,118 +117,7 @@ export default command({
     ],
   },
   async run({ args, rawArgs }) {
-    const yes = args.yes ?? false;
-    const json = args.json ?? false;
-    const dryRun = args["dry-run"] ?? false;
-    if (args.join === "-" && args["import-crontab"] === "-")
-      throw new UsageError("--join - and --import-crontab - cannot both read stdin.");
-    const isDialogue = !yes && !json && isTerminal("stdin") && isTerminal("stdout");
-    if (!isDialogue && !yes) refuseSilently(json);
-    const token = await joinTokenOf(args.join);
-    const labels = keyValues(repeated(rawArgs, "label"), "--label");
-    const flags = { ...args, ...(args.yes || args.dir !== undefined ? { dir: args.dir ?? "." } : {}) };
-    const given = givenOf(flags, { token, labels, joinToken: args["join-token"] ?? false, yes });
-    const wants = { joinToken: args["join-token"], force: args.force ?? false, dryRun };
-    if (isDialogue) {
-      const { runDialogue } = await import("./init/dialogue.ts");
-      return runDialogue(given, wants);
-    }
-    return runScript(given, { ...wants, json });
+    const { runInit } = await import("./init/run.ts");
+    return runInit(args, keyValues(repeated(rawArgs, "label"), "--label"));
   },
 });
-
-function refuseSilently(json: boolean): never {
-  throw new UsageError(
-    json
-      ? "'cdktr init --json' asks no questions: it needs --yes."
-      : "'cdktr init' asks questions, and there is no terminal to ask them on.",
-    {
-      hint: `With --yes every question has an answer: cdktr init DIR --yes [--kind try|principal|agent]
-  agent needs --principal HOST:PORT or --join TOKEN; all else has defaults, see 'cdktr init --help'.`,
-    },
-  );
-}
-
-/** Without questions. */
-async function runScript(
-  given: Given,
-  wants: {
-    readonly joinToken: boolean | undefined;
-    readonly force: boolean;
-    readonly dryRun: boolean;
-    readonly json: boolean;
-  },
-): Promise<number> {
-  const { force, dryRun, json } = wants;
-  const answers = await completeAnswers(given);
-  if (!dryRun && recover(answers.directory))
-    say("An earlier set-up was interrupted while it wrote; it was completed.");
-  const joinToken = wants.joinToken ?? false;
-  if (joinToken && (answers.kind === "agent" || !answers.keys))
-    throw new UsageError("--join-token needs a principal with keys.", {
-      hint: "Add --keys, or leave it out.",
-    });
-  const plan = planOf(answers, given.token ?? undefined, joinToken);
-  const decisions = new Map<string, Decision>(
-    plan.files
-      .filter(({ state }) => state === "differs")
-      .map(({ path }) => [path, force ? "overwrite" : "keep"]),
-  );
-  if (!json) {
-    for (const line of planLines(plan, decisions, dryRun)) say(line);
-    for (const line of crontabLines(answers, LEFT_SHOWN)) say(line);
-  }
-  if (dryRun) {
-    if (json) await printJson(outcome(plan, decisions, undefined));
-    else say("Nothing was written.");
-    return 0;
-  }
-  const done = await setUp(plan, decisions);
-  if (json) await printJson(outcome(plan, decisions, done));
-  else {
-    for (const line of doneLines(plan, done)) say(line);
-    say("Next:");
-    for (const line of nextLines(done, styleFor("stderr").dim)) say(`  ${line}`);
-    if (done.joinToken !== undefined) {
-      say("On the other host, within the hour: cdktr init DIR --join TOKEN, where TOKEN is");
-      await printLine(done.joinToken);
-    }
-  }
-  return 0;
-}
-
-/** What `--json` prints. */
-function outcome(plan: Plan, decisions: ReadonlyMap<string, Decision>, done: Done | undefined) {
-  const { answers } = plan;
-  const fate = ({ path, state }: Plan["files"][number]) => {
-    if (state === "same") return "unchanged";
-    if (state === "new") return done === undefined ? "new" : "written";
-    return decisions.get(path) === "overwrite" ? "overwritten" : "kept";
-  };
-  const imported = answers.kind === "agent" ? undefined : answers.crontab?.imported;
-  return {
-    directory: answers.directory,
-    kind: answers.kind,
-    dry_run: done === undefined,
-    files: plan.files.map((file) => ({
-      path: file.path,
-      action: fate(file),
-      mode: file.mode.toString(8).padStart(4, "0"),
-    })),
-    actions: plan.actions,
-    crontab:
-      imported === undefined
-        ? null
-        : {
-            source: imported.source,
-            jobs: imported.workflows.map(({ file, line, disabled }) => ({ file, line, disabled })),
-            not_translated: leftLines(imported).map(({ number, text, detail }) => ({
-              line: number,
-              text,
-              reason: detail,
-            })),
-          },
-    next: (done?.next ?? []).map(({ command: typed, does }) => ({ command: typed, does })),
-    ...(done?.joinToken === undefined ? {} : { join_token: done.joinToken }),
-  };
-}

@@ -53,6 +53,10 @@ export interface CrontabAnswer {
 export interface AgentAnswers extends CommonAnswers {
   readonly kind: "agent";
   readonly principal: { readonly host: string; readonly port: number };
+  /** Where it delivers log lines; undefined when its key will say so. */
+  readonly logsListeningPort: number | undefined;
+  /** The principal has said so itself. */
+  readonly principalAnswered: boolean;
   /** Runs at once. */
   readonly concurrency: number;
   readonly labels: Readonly<Record<string, string>>;

@@ -92,6 +92,9 @@ function settingsOf(answers: Answers): DotenvValues {
     return {
       CDKTR_PRINCIPAL_HOST: answers.principal.host,
       CDKTR_PRINCIPAL_PORT: String(answers.principal.port),
+      ...(answers.logsListeningPort === undefined
+        ? {}
+        : { CDKTR_LOGS_LISTENING_PORT: String(answers.logsListeningPort) }),
       CDKTR_AGENT_MAX_CONCURRENCY: String(answers.concurrency),
       ...data,
     };

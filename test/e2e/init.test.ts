@@ -5,6 +5,7 @@ import {
   mkdirSync,
   readdirSync,
   readFileSync,
+  renameSync,
   statSync,
   symlinkSync,
   writeFileSync,
@@ -413,7 +414,7 @@ describe("without a terminal", () => {
     expect(readdirSync(directory.root).sort()).toEqual(["bin", "home", "mine"]);
   });
 
-  test("--yes: the project is written and runs; again it changes nothing; --force overwrites", async () => {
+  test("--yes: the project is written and runs, an agent finds it; again it changes nothing; --force overwrites", async () => {
     const dry = await init(["p", "--yes", "--import-crontab", "own", "--dry-run", "--json"]);
     expect(JSON.parse(dry.stdout)).toMatchObject({
       dry_run: true,
@@ -447,6 +448,23 @@ describe("without a terminal", () => {
     const principal = await start(project, ["start", "principal", "--with-agent"], /Principal ready at/);
     const run = await cdktr(["run", "hello", "--wait", "--json"], { cwd: project, env });
     expect(JSON.parse(run.stdout).status).toBe("COMPLETED");
+
+    // An agent that is given nothing but the address learns the rest.
+    const { CDKTR_PRINCIPAL_PORT: api, CDKTR_LOGS_LISTENING_PORT: logs } = parseEnv(
+      readFileSync(join(project, ".env"), "utf8"),
+    );
+    const byAddress = await init(["b", "--yes", "--principal", `127.0.0.1:${api}`]);
+    expect(byAddress.stderr).toContain(
+      `* principal: answers at 127.0.0.1:${api}, takes log lines at port ${logs}`,
+    );
+    expect(parseEnv(readFileSync(directory.path("b/.env"), "utf8"))).toMatchObject({
+      CDKTR_PRINCIPAL_PORT: api,
+      CDKTR_LOGS_LISTENING_PORT: logs,
+    });
+    const silent = await init(["c", "--yes", "--principal", "127.0.0.1:1", "--dry-run"]);
+    expect(silent.stderr).toContain(
+      "* principal: does NOT answer now at 127.0.0.1:1; port 2 for log lines is a guess",
+    );
 
     // It runs, so its ports are taken, by itself: they stay.
     const second = JSON.parse((await init(["p", "--yes", "--import-crontab", "own", "--json"])).stdout);
@@ -489,6 +507,23 @@ describe("without a terminal", () => {
     expect(`${ended.stdout}${ended.stderr}`).not.toContain(token);
     expect(readdirSync(directory.root).sort()).toEqual(["bin", "home", "mine", "q", "s"]);
   }, 30_000);
+
+  test("what a killed one had not finished is completed by the next, before it looks at anything", async () => {
+    const project = directory.path("p");
+    await init(["p", "--yes", "--port", "7100"]);
+    // As it is between two moves: past the point of no return, the settings not yet in their place.
+    const hidden = join(project, ".cdktr-init-1-1");
+    mkdirSync(join(hidden, "tree"), { recursive: true });
+    renameSync(join(project, ".env"), join(hidden, "tree/.env"));
+    writeFileSync(join(hidden, "commit"), "");
+    const next = await init(["p", "--yes", "--json"]);
+    expect(next.stderr).toMatch(/interrupted while it wrote; it was completed/);
+    expect(JSON.parse(next.stdout).files[0]).toMatchObject({ path: ".env", action: "unchanged" });
+    expect(parseEnv(readFileSync(join(project, ".env"), "utf8"))).toMatchObject({
+      CDKTR_PRINCIPAL_PORT: "7100",
+    });
+    expect(existsSync(hidden)).toBe(false);
+  });
 
   test("kill -9 at any moment: no project, or a whole one", async () => {
     const random = new Random(11);

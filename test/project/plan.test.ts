@@ -195,6 +195,8 @@ test("the next commands are those for what was written", () => {
     dataDirectory: ".cdktr",
     service: undefined,
     principal: { host: "10.0.0.5", port: 5561 },
+    logsListeningPort: undefined,
+    principalAnswered: false,
     concurrency: 5,
     labels: { zone: "b", gpu: "it's" },
   };

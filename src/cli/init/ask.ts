@@ -48,11 +48,17 @@ type Draft = { -readonly [K in keyof Given]: Given[K] };
  * Asks what is open.
  * @param flags what is not asked
  * @param previous the answers of an earlier round, which are offered again
+ * @param onDirectory is called with the directory before anything in it is looked at
  * @throws Cancelled
  */
-export async function ask(flags: Given, previous: Given): Promise<Given> {
+export async function ask(
+  flags: Given,
+  previous: Given,
+  onDirectory: (directory: string) => void,
+): Promise<Given> {
   const draft: Draft = { ...flags };
   draft.directory ??= await askDirectory(previous);
+  onDirectory(draft.directory);
   draft.kind ??= await askKind(previous);
   if (draft.kind === "agent") await askAgent(draft, previous);
   else await askPrincipal(draft, previous);

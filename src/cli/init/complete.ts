@@ -16,6 +16,7 @@ import { requireRoot } from "../support/service-args.ts";
 import { readSource, translateSource } from "./crontab-source.ts";
 import type { Given } from "./given.ts";
 import { currentUser, userNamed } from "./host-users.ts";
+import { logPortOf } from "./look-up-principal.ts";
 
 /** The settings in force in a directory, where it is there. */
 export function settingsIn(directory: string): LoadedConfig {
@@ -33,12 +34,20 @@ export async function completeAnswers(given: Given): Promise<Answers> {
   const { values, sources } = settingsIn(directory);
   if ((given.kind ?? "try") === "agent") {
     const service = given.service ? checkService(given.service, "agent", directory, undefined) : undefined;
+    const dataDirectory = dataDirectoryFor(service, directory, { values, sources });
+    const principal = principalOf(given, { values, sources });
+    const data = { CDKTR_APP_DATA_DIRECTORY: resolve(directory, dataDirectory) };
+    const learned = given.token
+      ? undefined
+      : await logPortOf(principal.host, principal.port, { ...values, ...data });
     return {
       kind: "agent",
       directory,
       service,
-      dataDirectory: dataDirectoryFor(service, directory, { values, sources }),
-      principal: principalOf(given, { values, sources }),
+      dataDirectory,
+      principal,
+      logsListeningPort: given.token ? undefined : (learned ?? guessedLogPort(given, principal.port)),
+      principalAnswered: learned !== undefined,
       concurrency: given.concurrency ?? values.CDKTR_AGENT_MAX_CONCURRENCY,
       labels: given.labels ?? {},
     };
@@ -148,6 +157,11 @@ function principalOf(given: Given, { values, sources }: LoadedConfig): { host: s
     });
   }
   return { host, port: given.principal?.port ?? token?.port ?? values.CDKTR_PRINCIPAL_PORT };
+}
+
+/** By the ports that the wizard itself proposes. */
+function guessedLogPort({ ports }: Given, api: number): number {
+  return ports?.logsListening ?? portsFrom(api).logsListening;
 }
 
 /**

@@ -43,12 +43,13 @@ export async function runDialogue(flags: Given, wants: Wants): Promise<number> {
 async function converse(flags: Given, wants: Wants, leaveSignals: () => void): Promise<number> {
   let previous: Given = {};
   for (;;) {
-    const given = await ask(flags, previous);
+    const given = await ask(flags, previous, (directory) => {
+      if (!wants.dryRun && recover(directory))
+        tell("An earlier set-up was interrupted while it wrote; it was completed.", "warn");
+    });
     let plan: Plan;
     try {
       const answers = await completeAnswers(given);
-      if (!wants.dryRun && recover(answers.directory))
-        tell("An earlier set-up was interrupted while it wrote; it was completed.", "warn");
       const canJoin = answers.kind === "principal" && answers.keys;
       plan = planOf(answers, given.token ?? undefined, canJoin && (wants.joinToken ?? false));
     } catch (error) {

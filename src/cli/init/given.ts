@@ -61,7 +61,7 @@ export interface InitFlags {
 const OF_KIND: Partial<Record<keyof InitFlags, readonly Kind[]>> = {
   host: ["principal"],
   port: ["try", "principal"],
-  "logs-listening-port": ["try", "principal"],
+  "logs-listening-port": ["try", "principal", "agent"],
   "logs-publishing-port": ["try", "principal"],
   "workflow-dir": ["try", "principal"],
   keys: ["try", "principal"],

@@ -6,7 +6,7 @@ import { loadConfig } from "../../config.ts";
 import { CdktrError, UnprocessableError } from "../../errors.ts";
 import { setLogLevel } from "../../log.ts";
 import { KeyStore } from "../../principal/key-store.ts";
-import type { Answers } from "../../project/answers.ts";
+import type { AgentAnswers, Answers } from "../../project/answers.ts";
 import { type NextStep, nextSteps, shellWord, startArguments } from "../../project/next-steps.ts";
 import { type Decision, filesToWrite, type PlannedFile, planFiles } from "../../project/plan.ts";
 import { isHostService } from "../../project/project-files.ts";
@@ -64,10 +64,7 @@ export function planOf(answers: Answers, token: string | undefined, joinToken: b
     actions.push(`keys: the principal's and its admin's, in ${join(answers.dataDirectory, "keys")}`);
   if (answers.kind !== "agent" && answers.keys && hasKeys)
     actions.push(`keys: those in ${join(answers.dataDirectory, "keys")} stay in use`);
-  if (token !== undefined && answers.kind === "agent") {
-    const { host, port } = answers.principal;
-    actions.push(`join: get a key from the principal at ${host}:${port}`);
-  }
+  if (answers.kind === "agent") actions.push(principalLine(answers, token !== undefined));
   if (answers.service !== undefined) {
     const role = answers.kind === "agent" ? "agent" : "principal";
     const { user, runAs } = answers.service;
@@ -77,6 +74,17 @@ export function planOf(answers: Answers, token: string | undefined, joinToken: b
   }
   if (joinToken) actions.push("join token: for one agent on another host, good for an hour");
   return { answers, files: planFiles(answers), actions, makesKeys, token, joinToken };
+}
+
+function principalLine(
+  { principal, principalAnswered, logsListeningPort }: AgentAnswers,
+  joins: boolean,
+): string {
+  const address = `${principal.host}:${principal.port}`;
+  if (joins) return `join: get a key from the principal at ${address}`;
+  if (principalAnswered)
+    return `principal: answers at ${address}, takes log lines at port ${logsListeningPort}`;
+  return `principal: does NOT answer now at ${address}; port ${logsListeningPort} for log lines is a guess`;
 }
 
 /**
