@@ -17,6 +17,8 @@ export interface Circumstances {
   readonly cwd: string;
   /** The service was set up and runs. */
   readonly serviceRuns: boolean;
+  /** A service of the user would end when the user logs out. */
+  readonly endsAtLogout: boolean;
 }
 
 /** The next commands, the first one to be typed first. */
@@ -33,6 +35,8 @@ export function nextSteps(answers: Answers, around: Circumstances): NextStep[] {
   if (serviceRuns) {
     const role = answers.kind === "agent" ? "agent" : "principal";
     steps.push({ command: `${program} service status ${role}${user}`, does: `how the ${role} is` });
+    if (around.endsAtLogout)
+      steps.push({ command: "loginctl enable-linger", does: "lets it run while you are not logged in, too" });
   }
   if (answers.kind === "agent") {
     if (!serviceRuns) {

@@ -1,6 +1,7 @@
 /** The wizard on a machine that a real systemd runs: the projects that it wrote run as services. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { existsSync, readFileSync, statSync } from "node:fs";
+import { Tmux } from "../../scripts/support/tmux.ts";
 import { skipWithout } from "../support/debian.ts";
 import { BINARY, until } from "./support/fixtures.ts";
 import { type Machine, machineOrWhyNot } from "./systemd/machine.ts";
@@ -127,6 +128,52 @@ describe.skipIf(skipWithout(typeof found === "string" ? found : undefined))("a h
     });
     expect(notRoot).toMatchObject({ code: 2, stderr: expect.stringContaining("Only root can") });
     expect(existsSync(machine.path("/home/eve/p"))).toBe(false);
+  });
+
+  test("asked on a terminal: a service, and whom it runs as", async () => {
+    const pid = /^\/proc\/(\d+)\//.exec(machine.path("/"))?.[1] ?? "";
+    using tmux = new Tmux({ width: 80, height: 24 });
+    const answer = async (question: RegExp, ...keys: string[]) => {
+      // The one that is open is the last, and has no answer yet.
+      await tmux.waitFor((screen) => {
+        const at = screen.lastIndexOf("◆");
+        return at !== -1 && question.test(screen.slice(at)) && screen.slice(at).includes("\n└");
+      });
+      tmux.keys(...keys);
+    };
+    const path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+    tmux.type(
+      `nsenter --target ${pid} --all -- env -i ${path} HOME=/root LANG=C.UTF-8 TERM=$TERM PS1='m$ ' bash --norc`,
+    );
+    tmux.keys("Enter");
+    await tmux.waitFor(/^m\$ ?$/m);
+    tmux.type("cd /root; clear; cdktr init /root/d");
+    tmux.keys("Enter");
+    await answer(/What is this/, "Enter");
+    await answer(/Directory of the workflow files/, "Enter");
+    await answer(/Three ports/, "Enter");
+    await answer(/Make keys/, "Enter");
+    await answer(/Import a crontab/, "Enter");
+    await answer(/example workflow/, "Enter");
+    await answer(/Make it a service, started now and at each boot/, "Left", "Enter");
+    await answer(/Which user shall it run as/, "Enter");
+    // What was not known before is said, and the answers can be mended.
+    await answer(/Change the answers/, "Enter");
+    expect(tmux.screen()).toContain("cdktr, who may not look into /root");
+    await answer(/What is this/, "Enter");
+    await answer(/Directory of the workflow files/, "Enter");
+    await answer(/Three ports/, "Enter");
+    await answer(/Make keys/, "Enter");
+    await answer(/Import a crontab/, "Enter");
+    await answer(/example workflow/, "Enter");
+    await answer(/Make it a service/, "Enter");
+    await answer(/Which user shall it run as/, "C-u", "r", "o", "o", "t", "Enter");
+    await answer(/Write it/, "Enter");
+    await tmux.waitFor(/└ {2}The manual/, 40_000);
+    expect(await machine.out("systemctl", "is-active", "cdktr-principal")).toBe("active");
+    const run = await cdktr("/root/d", ["run", "hello", "--wait", "--json"]);
+    expect(JSON.parse(run.stdout)).toMatchObject({ status: "COMPLETED" });
+    await cdktr("/", ["service", "uninstall", "principal"]);
   });
 
   test("a service of a user, without root", async () => {

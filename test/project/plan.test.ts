@@ -165,7 +165,7 @@ test("the difference of two texts", () => {
 });
 
 test("the next commands are those for what was written", () => {
-  const around = { program: "cdktr", cwd: "/home/alice", serviceRuns: false };
+  const around = { program: "cdktr", cwd: "/home/alice", serviceRuns: false, endsAtLogout: false };
   const commands = (of: Answers, more = {}) =>
     nextSteps(of, { ...around, ...more }).map(({ command }) => command);
   expect(commands({ ...answers(), directory: "/home/alice/my project" })).toEqual([
@@ -201,9 +201,9 @@ test("the next commands are those for what was written", () => {
     labels: { zone: "b", gpu: "it's" },
   };
   expect(commands(agent)).toEqual(["cdktr start agent --label zone=b --label 'gpu=it'\\''s'"]);
-  expect(commands({ ...agent, service: { user: true, runAs: "" } }, { serviceRuns: true })).toEqual([
-    "cdktr service status agent --user",
-  ]);
+  expect(
+    commands({ ...agent, service: { user: true, runAs: "" } }, { serviceRuns: true, endsAtLogout: true }),
+  ).toEqual(["cdktr service status agent --user", "loginctl enable-linger"]);
   expect(shellWord("a b")).toBe("'a b'");
   expect(shortPath("/home/alice", "/home/alice")).toBe(".");
   expect(shortPath("/srv", "/home/alice")).toBe("/srv");

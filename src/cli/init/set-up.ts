@@ -16,7 +16,7 @@ import { addressFor } from "../join-token/create.ts";
 import { selfCommand } from "../support/self.ts";
 import { onStopSignals } from "../support/signals.ts";
 import { settingsIn } from "./complete.ts";
-import { userNamed } from "./host-users.ts";
+import { currentUser, userNamed } from "./host-users.ts";
 import { programName } from "./program-name.ts";
 
 /** How long the join token of the last screen is good, ms. */
@@ -148,7 +148,13 @@ export async function finishProject(plan: Plan, written: readonly PlannedFile[])
     kept: files.filter((file) => file.state === "differs" && !written.includes(file)).map(({ path }) => path),
     unchanged: files.filter(({ state }) => state === "same").map(({ path }) => path),
     joinToken,
-    next: nextSteps(answers, { program: programName(), cwd: process.cwd(), serviceRuns }),
+    next: nextSteps(answers, {
+      program: programName(),
+      cwd: process.cwd(),
+      serviceRuns,
+      endsAtLogout:
+        answers.service?.user === true && !existsSync(`/var/lib/systemd/linger/${currentUser().name}`),
+    }),
   };
 }
 
