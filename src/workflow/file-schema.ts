@@ -132,13 +132,15 @@ const backoff = () =>
       anyOf: [{ type: "number", minimum: 1, maximum: LARGEST_BACKOFF }, { enum: Object.keys(BACKOFF_WORDS) }],
     });
 
-const duration = (minMs: number) =>
+const duration = (minMs: number, max?: { readonly ms: number; readonly text: string }) =>
   z
     .string()
     .transform((value, ctx) => {
       const result = parseDuration(value);
       if (!result.ok) return report(ctx, { code: "E043", message: result.message, help: result.help });
       if (result.ms < minMs) return report(ctx, { code: "E043", message: "must be longer than 0" });
+      if (max !== undefined && result.ms > max.ms)
+        return report(ctx, { code: "E043", message: `must not be longer than ${max.text}` });
       return result.ms;
     })
     .meta({ pattern: DURATION_PATTERN });
@@ -293,7 +295,7 @@ const WebhookFile = block({
     "write env:VARIABLE, file:PATH, or none: secrets themselves do not belong into workflow files",
   ).describe("Where the secret is with which senders sign: env:VARIABLE, file:PATH, or none"),
   method: withDefault(z.enum(["POST", "PUT", "GET"]), "POST").describe("Method of the request"),
-  tolerance: withDefault(duration(1000), 300_000, "5m").describe(
+  tolerance: withDefault(duration(1, { ms: 86_400_000, text: "1d" }), 300_000, "5m").describe(
     "How far X-Cdktr-Timestamp of a request may be from now",
   ),
 }).describe("Runs the workflow when an HTTP request comes");

@@ -126,6 +126,7 @@ export class DeclaredTriggers extends DeclaredListener implements Service {
         return new WebhookListener({
           host: config.CDKTR_WEBHOOK_HOST,
           port: config.CDKTR_WEBHOOK_PORT,
+          directory: listenerDirectory(config.CDKTR_APP_DATA_DIRECTORY, kind),
           log: this.#o.log.withTag(kind),
         });
       case "file":

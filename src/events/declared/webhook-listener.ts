@@ -8,6 +8,7 @@ import type { WorkflowSummary } from "../../protocol/messages.ts";
 import { pause } from "../pause.ts";
 import { DeclaredListener, paramsFor } from "./declared-listener.ts";
 import { RateLimit } from "./rate-limit.ts";
+import { SeenSignatures } from "./seen-signatures.ts";
 import { checkSignature, readSecret } from "./webhook-signature.ts";
 
 /** The largest body, bytes. */
@@ -17,8 +18,6 @@ const MAX_PARAM_BYTES = 64 * 1024;
 /** Requests of one webhook: so many at once, then so many a second. Those that are refused count too. */
 const BURST = 100;
 const PER_SECOND = 20;
-/** Signatures that are remembered, so that none passes twice under another delivery id. */
-const REMEMBERED = 10_000;
 /** A port that is in use is tried again after this, ms. */
 const BIND_RETRY_MS = 5000;
 /** How long open connections may take when it ends, ms. */
@@ -30,6 +29,7 @@ interface Hook {
   readonly workflow: WorkflowSummary;
   readonly method: string;
   readonly secret: string;
+  readonly toleranceMs: number;
   readonly limit: RateLimit;
 }
 
@@ -37,6 +37,8 @@ interface Hook {
 export interface WebhookOptions {
   readonly host: string;
   readonly port: number;
+  /** Here it notes which signatures have come. */
+  readonly directory: string;
   readonly log: ConsolaInstance;
   readonly clock?: Clock;
 }
@@ -47,7 +49,7 @@ export class WebhookListener extends DeclaredListener {
   readonly #options: WebhookOptions;
   readonly #clock: Clock;
   #hooks: ReadonlyMap<string, Hook> = new Map();
-  readonly #signatures = new Map<string, string>();
+  #signatures: SeenSignatures | undefined;
   #server: Bun.Server<undefined> | undefined;
   #binding = false;
 
@@ -57,7 +59,17 @@ export class WebhookListener extends DeclaredListener {
     this.#clock = options.clock ?? systemClock;
   }
 
+  override async startListening(): Promise<void> {
+    this.#signatures ??= new SeenSignatures(this.#options.directory);
+    await super.startListening();
+  }
+
   override async stopListening(): Promise<void> {
+    await this.#stopServer();
+    this.#signatures?.close();
+  }
+
+  async #stopServer(): Promise<void> {
     const server = this.#server;
     if (server === undefined) return;
     // Those that are being answered are answered; connections that are only held open are not waited for.
@@ -87,6 +99,7 @@ export class WebhookListener extends DeclaredListener {
         workflow,
         method: webhook.method,
         secret: webhook.secret,
+        toleranceMs: webhook.tolerance_ms,
         limit: before?.limit ?? new RateLimit(BURST, PER_SECOND, this.#clock.monotonic()),
       });
     }
@@ -142,7 +155,12 @@ export class WebhookListener extends DeclaredListener {
         { "Retry-After": "1" },
       );
     }
-    const body = new Uint8Array(await request.arrayBuffer());
+    let body: Uint8Array;
+    try {
+      body = new Uint8Array(await request.arrayBuffer());
+    } catch (error) {
+      return reply(400, { error: `the body did not come as a whole: ${errorMessage(error)}` });
+    }
     let secret: string | null;
     try {
       secret = readSecret(hook.secret);
@@ -150,10 +168,15 @@ export class WebhookListener extends DeclaredListener {
       this.log.error(`The webhook ${url.pathname} has no secret: ${errorMessage(error)}`);
       return reply(503, { error: "the webhook is not set up; see the log of the listener" });
     }
-    const verdict = checkSignature(request.headers, body, secret, this.#clock.now());
+    const verdict = checkSignature(request.headers, body, secret, {
+      nowMs: this.#clock.now(),
+      toleranceMs: hook.toleranceMs,
+    });
     if (!verdict.ok) return reply(verdict.status, { error: verdict.why });
-    if (verdict.signature !== null && this.#isReplayed(verdict.signature, verdict.deliveryId)) {
-      return reply(409, { error: "this signature has come already, with another delivery id" });
+    // It says nothing about when it was made.
+    if (verdict.scheme === "github") {
+      const problem = this.#replayed(verdict.signature, verdict.deliveryId ?? "");
+      if (problem !== undefined) return problem;
     }
     const offered = offeredBy(request, url, body, verdict.deliveryId);
     if (offered instanceof Response) return offered;
@@ -178,16 +201,16 @@ export class WebhookListener extends DeclaredListener {
     }
   }
 
-  #isReplayed(signature: string, deliveryId: string | null): boolean {
-    const known = this.#signatures.get(signature);
-    const id = deliveryId ?? "";
-    if (known !== undefined) return known !== id;
-    this.#signatures.set(signature, id);
-    if (this.#signatures.size > REMEMBERED) {
-      const [oldest] = this.#signatures.keys();
-      if (oldest !== undefined) this.#signatures.delete(oldest);
+  #replayed(signature: string, deliveryId: string): Response | undefined {
+    try {
+      if (this.#signatures?.see(signature, deliveryId, this.#clock.now()) !== "replayed") return undefined;
+      return reply(409, {
+        error: "this signature has come already, with another delivery id or more than 6 days ago",
+      });
+    } catch (error) {
+      this.log.error(`Whether a signature has come already cannot be looked up: ${errorMessage(error)}`);
+      return reply(503, { error: "the request cannot be checked now" }, { "Retry-After": "5" });
     }
-    return false;
   }
 }
 

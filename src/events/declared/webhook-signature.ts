@@ -2,30 +2,35 @@
 import { createHmac, timingSafeEqual } from "node:crypto";
 import { readFileSync } from "node:fs";
 
-/** A request with an older or a later timestamp is refused, s. */
-const TOLERANCE_S = 300;
-
 /** What is known of the sender. */
 export type Verdict =
-  | { readonly ok: true; readonly deliveryId: string | null; readonly signature: string | null }
+  | { readonly ok: true; readonly deliveryId: string | null; readonly scheme: null; readonly signature: null }
+  | {
+      readonly ok: true;
+      readonly deliveryId: string | null;
+      readonly scheme: "github" | "generic";
+      readonly signature: string;
+    }
   | { readonly ok: false; readonly status: 401 | 403; readonly why: string };
 
 /**
  * Checks a signature: GitHub's (`X-Hub-Signature-256` over the body) or the generic one (`X-Cdktr-Signature` over
  * `TIMESTAMP.DELIVERY.BODY`, with `X-Cdktr-Timestamp` in s and `X-Cdktr-Delivery`). Both are `sha256=` and the HMAC in hex.
  * @param secret null when none is asked for
+ * @param time a generic signature with a timestamp that is further from now is refused
  */
 export function checkSignature(
   headers: Headers,
   body: Uint8Array,
   secret: string | null,
-  nowMs: number,
+  { nowMs, toleranceMs }: { readonly nowMs: number; readonly toleranceMs: number },
 ): Verdict {
   const deliveryId =
     headers.get("x-cdktr-delivery") ?? headers.get("x-github-delivery") ?? headers.get("idempotency-key");
-  if (secret === null) return { ok: true, deliveryId, signature: null };
-  const generic = headers.get("x-cdktr-signature");
-  const github = headers.get("x-hub-signature-256");
+  if (secret === null) return { ok: true, deliveryId, scheme: null, signature: null };
+  // Small letters: one signature has one spelling, so that it is recognised when it comes again.
+  const generic = headers.get("x-cdktr-signature")?.trim().toLowerCase() ?? null;
+  const github = headers.get("x-hub-signature-256")?.trim().toLowerCase() ?? null;
   if (generic !== null) {
     const timestamp = headers.get("x-cdktr-timestamp") ?? "";
     const delivery = headers.get("x-cdktr-delivery") ?? "";
@@ -33,14 +38,19 @@ export function checkSignature(
     if (!matches(generic, secret, signed)) {
       return refusal(403, "X-Cdktr-Signature does not match timestamp, delivery and body");
     }
-    if (!/^\d{1,12}$/.test(timestamp) || Math.abs(nowMs / 1000 - Number(timestamp)) > TOLERANCE_S) {
-      return refusal(403, `X-Cdktr-Timestamp is not within ${TOLERANCE_S} s of now`);
+    if (!/^\d{1,12}$/.test(timestamp) || Math.abs(nowMs - Number(timestamp) * 1000) > toleranceMs) {
+      return refusal(403, `X-Cdktr-Timestamp is not within ${toleranceMs / 1000} s of now`);
     }
-    return { ok: true, deliveryId: delivery === "" ? null : delivery, signature: generic };
+    return {
+      ok: true,
+      deliveryId: delivery === "" ? null : delivery,
+      scheme: "generic",
+      signature: generic,
+    };
   }
   if (github !== null) {
     if (!matches(github, secret, body)) return refusal(403, "X-Hub-Signature-256 does not match the body");
-    return { ok: true, deliveryId, signature: github };
+    return { ok: true, deliveryId, scheme: "github", signature: github };
   }
   return refusal(401, "the request is not signed: X-Hub-Signature-256 or X-Cdktr-Signature is needed");
 }
@@ -61,7 +71,7 @@ export function readSecret(place: string): string | null {
 
 function matches(given: string, secret: string, signed: Uint8Array): boolean {
   const wanted = createHmac("sha256", secret).update(signed).digest();
-  const hex = /^sha256=([0-9a-f]{64})$/i.exec(given.trim())?.[1];
+  const hex = /^sha256=([0-9a-f]{64})$/.exec(given)?.[1];
   // Of equal length in any case, so that the time says nothing.
   const compared = Buffer.from(hex ?? "00".repeat(wanted.length), "hex");
   return timingSafeEqual(compared, wanted) && hex !== undefined;

@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { createHmac } from "node:crypto";
 import { mkdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { connect } from "node:net";
 import { join } from "node:path";
 import { type Cluster, freePorts, startCluster } from "../../support/cdktr.ts";
 import { runOver, shellWorkflow, TemporaryDirectory, until } from "../support/fixtures.ts";
@@ -10,6 +11,8 @@ const SECRET = "It's a secret to everybody";
 
 let cluster: Cluster;
 let port = 0;
+/** A request that was begun in one test; what came of it is seen in the last. */
+let unfinished: Promise<string> | undefined;
 const directory = new TemporaryDirectory();
 
 function workflow(on: string, params: string[] = []): string {
@@ -30,6 +33,9 @@ beforeAll(async () => {
         "headers",
         "delivery_id",
       ]),
+      "strict.yml": workflow(
+        "  webhook:\n    path: /strict\n    secret: env:DEPLOY_SECRET\n    tolerance: 1h\n",
+      ),
       "open.yml": workflow("  webhook:\n    path: /open\n    secret: none\n    method: PUT\n", ["query"]),
       "filed.yml": workflow(`  webhook:\n    path: /filed\n    secret: file:${directory.path("secret")}\n`),
       "unset.yml": workflow("  webhook:\n    path: /unset\n    secret: env:NO_SUCH_SECRET\n"),
@@ -98,9 +104,21 @@ test("GitHub's signature: a good one is a run with body and headers, a delivery 
   expect(Object.keys(headers)).not.toContain("authorization");
   expect(Object.keys(headers)).not.toContain("x-hub-signature-256");
 
-  const replayed = await send("/deploy", body, github(body, "d-2"));
-  expect(replayed).toMatchObject({ status: 409 });
-  expect(await runsBy(cluster.client, "listener:webhook")).toHaveLength(1);
+  const replay = async () => {
+    const other = github(body, "d-2");
+    expect(await send("/deploy", body, other)).toMatchObject({ status: 409 });
+    const signature = sign(body).toUpperCase().replace("SHA", "sha");
+    expect(await send("/deploy", body, github(body, "d-3", signature))).toMatchObject({ status: 409 });
+    expect(await send("/deploy", body, github(body, "d-1"))).toEqual(first);
+    expect(await runsBy(cluster.client, "listener:webhook")).toHaveLength(1);
+  };
+  await replay();
+  // Neither the listener nor the principal forgets it.
+  cluster.principal?.kill("SIGKILL");
+  await cluster.principal?.finished;
+  await cluster.startPrincipal();
+  await cluster.principal?.waitFor(/Webhooks are served/);
+  await replay();
 });
 
 test("bad, missing and foreign signatures get nothing but the reason", async () => {
@@ -140,6 +158,8 @@ test("the generic signature covers time, delivery and body", async () => {
   expect((await send("/filed", "hullo", headers(now, "g-1"))).status).toBe(403);
   const old = await send("/filed", "hello", headers(now - 3600, "g-3"));
   expect([old.status, old.error]).toEqual([403, "X-Cdktr-Timestamp is not within 300 s of now"]);
+  expect((await send("/strict", "hello", headers(now - 3500, "g-4"))).status).toBe(202);
+  expect((await send("/strict", "hello", headers(now - 3700, "g-5"))).status).toBe(403);
 });
 
 test("oversized and malformed bodies, refused parameters, too many requests", async () => {
@@ -171,33 +191,6 @@ test("oversized and malformed bodies, refused parameters, too many requests", as
   expect((await send("/open", "", {}, "PUT")).status).toBe(202);
 });
 
-test("files: a directory that appears later, created, changed by rename, deleted; a burst of 1,000 is one event each", async () => {
-  const inbox = directory.path("inbox", "today");
-  const events = async () => {
-    const runs = (await runsBy(cluster.client, "listener:file")).map((run) => run.workflow_instance_id);
-    const details = await Promise.all(runs.map((id) => cluster.client.getRun(id)));
-    return details.map(({ params }) => `${params.event} ${params.file}`);
-  };
-  const after = (count: number) =>
-    until(`${count} events`, async () => {
-      const found = await events();
-      return found.length >= count && found;
-    });
-  await cluster.principal?.waitFor(/Watching/);
-  mkdirSync(inbox, { recursive: true });
-  writeFileSync(join(inbox, "a.csv"), "1");
-  writeFileSync(join(inbox, "a.txt"), "1");
-  expect(await after(1)).toEqual(["created a.csv"]);
-  writeFileSync(join(inbox, "new"), "22");
-  renameSync(join(inbox, "new"), join(inbox, "a.csv"));
-  expect(await after(2)).toEqual(["created a.csv", "changed a.csv"]);
-  rmSync(join(inbox, "a.csv"));
-  expect((await after(3)).at(-1)).toBe("deleted a.csv");
-  for (let i = 0; i < 1000; i++) writeFileSync(join(inbox, `burst-${i % 10}.csv`), String(i));
-  const all = await after(13);
-  expect(all.slice(3).toSorted()).toEqual(Array.from({ length: 10 }, (_, i) => `created burst-${i}.csv`));
-});
-
 test("after another workflow: once for each run that ended so, also for those that end while the principal restarts", async () => {
   const trigger = async (id: string, key: string) => {
     const { workflow_instance_id } = await cluster.client.runTask(id, { dedupe_key: key });
@@ -225,6 +218,71 @@ test("after another workflow: once for each run that ended so, also for those th
   await cluster.startPrincipal();
   const later = await followers(3);
   expect(later.map((run) => run.workflow_id).toSorted()).toEqual(["alarm", "second", "second"]);
+});
+
+test("what no proper sender does gets its answer, or an end", async () => {
+  const bodiless = await fetch(`http://127.0.0.1:${port}/open`, { method: "HEAD" });
+  expect([bodiless.status, bodiless.headers.get("allow"), await bodiless.text()]).toEqual([405, "PUT", ""]);
+  const wrong = await fetch(`http://127.0.0.1:${port}/open`);
+  expect([wrong.status, wrong.headers.get("allow")]).toEqual([405, "PUT"]);
+
+  const line = "PUT /open HTTP/1.1\r\nHost: x\r\n";
+  const chunked = `${line}Transfer-Encoding: chunked\r\n\r\n`;
+  expect(await raw([`${chunked}5\r\nhello\r\n0\r\n\r\n`])).toMatch(/^HTTP\/1.1 202 .*"buffered":false\}$/s);
+  const chunk = `10000\r\n${"x".repeat(0x10000)}\r\n`;
+  expect(await raw([chunked, ...Array<string>(20).fill(chunk), "0\r\n\r\n"])).toMatch(/^(HTTP\/1.1 413 |$)/);
+  expect(
+    await raw([`${line}Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n`]),
+  ).toMatch(/^HTTP\/1.1 400 /);
+  expect(await raw([`${line}Content-Length: -1\r\n\r\n`])).toMatch(/^HTTP\/1.1 400 /);
+  unfinished = raw([`${line}Content-Length: 1000\r\n\r\n`, "x"]);
+  expect((await send("/open", "", {}, "PUT")).status).toBe(202);
+});
+
+/** What the server answers to these bytes until it ends the connection or has answered in full. */
+function raw(pieces: readonly string[]): Promise<string> {
+  const { promise, resolve } = Promise.withResolvers<string>();
+  let answer = "";
+  const socket = connect(port, "127.0.0.1");
+  const end = () => {
+    resolve(answer);
+    socket.destroy();
+  };
+  socket.on("data", (data) => {
+    answer += data;
+    const [, length, body = ""] = /content-length: (\d+).*?\r\n\r\n(.*)$/is.exec(answer) ?? [];
+    if (length === undefined ? answer.endsWith("\r\n\r\n") : body.length >= Number(length)) end();
+  });
+  socket.on("error", end).on("close", end);
+  for (const piece of pieces) socket.write(piece);
+  return promise;
+}
+
+test("files: a directory that appears later, created, changed by rename, deleted; a burst of 1,000 is one event each", async () => {
+  const inbox = directory.path("inbox", "today");
+  const events = async () => {
+    const runs = (await runsBy(cluster.client, "listener:file")).map((run) => run.workflow_instance_id);
+    const details = await Promise.all(runs.map((id) => cluster.client.getRun(id)));
+    return details.map(({ params }) => `${params.event} ${params.file}`);
+  };
+  const after = (count: number) =>
+    until(`${count} events`, async () => {
+      const found = await events();
+      return found.length >= count && found;
+    });
+  await cluster.principal?.waitFor(/Watching/);
+  mkdirSync(inbox, { recursive: true });
+  writeFileSync(join(inbox, "a.csv"), "1");
+  writeFileSync(join(inbox, "a.txt"), "1");
+  expect(await after(1)).toEqual(["created a.csv"]);
+  writeFileSync(join(inbox, "new"), "22");
+  renameSync(join(inbox, "new"), join(inbox, "a.csv"));
+  expect(await after(2)).toEqual(["created a.csv", "changed a.csv"]);
+  rmSync(join(inbox, "a.csv"));
+  expect((await after(3)).at(-1)).toBe("deleted a.csv");
+  for (let i = 0; i < 1000; i++) writeFileSync(join(inbox, `burst-${i % 10}.csv`), String(i));
+  const all = await after(13);
+  expect(all.slice(3).toSorted()).toEqual(Array.from({ length: 10 }, (_, i) => `created burst-${i}.csv`));
 });
 
 test("'start listeners' serves them apart; a principal with --no-listeners does not", async () => {
@@ -289,4 +347,9 @@ test("'start listeners' serves them apart; a principal with --no-listeners does 
   listeners.kill("SIGTERM");
   expect((await listeners.finished).code).toBe(0);
   expect(await known()).toMatchObject([{ name: "webhook", state: "stopped" }]);
+});
+
+test("a sender that does not end what it began holds nobody up, and is not held for long", async () => {
+  expect(await unfinished).toBe("");
+  expect((await send("/open", "", {}, "PUT")).status).toBe(202);
 });
