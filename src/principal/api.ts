@@ -31,7 +31,7 @@ const AGENT_VERBS: ReadonlySet<Verb> = new Set([
   "REGISTERAGENT",
 ]);
 /** Requests queued from one peer before it has to wait: each may be {@link MAX_PART_BYTES}. */
-const QUEUED_REQUESTS = 16;
+const QUEUED_REQUESTS = 8;
 /** While it stops, requests are taken for so long at most. */
 const STOP_LISTENING_MS = 500;
 /**

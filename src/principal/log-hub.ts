@@ -7,7 +7,14 @@ import { errorMessage, InvalidInputError } from "../errors.ts";
 import { decodeLogBatch, type LogBatch } from "../protocol/log-frames.ts";
 import { MAX_FRAME_BYTES, SEPARATOR } from "../protocol/wire.ts";
 import type { Service } from "../service.ts";
-import { type Message, Pull, type SocketOptions, tcpEndpoint, XPublisher } from "../zmq/index.ts";
+import {
+  endConnections,
+  type Message,
+  Pull,
+  type SocketOptions,
+  tcpEndpoint,
+  XPublisher,
+} from "../zmq/index.ts";
 import type { Identity } from "./access.ts";
 import type { AgentKeys } from "./agent-keys.ts";
 import { HANDSHAKE_MS } from "./bind.ts";
@@ -15,6 +22,7 @@ import { LineCheck, splitSingleLine } from "./log-hub/line-check.ts";
 import { Probes } from "./log-hub/probes.ts";
 import { PublishedLines } from "./log-hub/published-lines.ts";
 import { RateLimitedWarning } from "./log-hub/rate-limited-warning.ts";
+import { Topics } from "./log-hub/topics.ts";
 
 /** Batches taken from the socket at once. */
 const RECEIVE_BATCHES = 32;
@@ -22,10 +30,16 @@ const RECEIVE_BATCHES = 32;
 const QUEUED_BATCHES = 8;
 /** Lines queued for one watcher before it misses some. */
 const QUEUED_LINES = 50_000;
+/** Subscriptions of one watcher that may wait. */
+const QUEUED_SUBSCRIPTIONS = 64;
 /** Subscriptions taken from the publisher at once. */
 const RECEIVE_SUBSCRIPTIONS = 256;
 /** Nobody asks for them most of the time; they must not pile up, ms. */
 const TAKE_SUBSCRIPTIONS_MS = 500;
+/** All topics together, bytes: the publisher's table of them takes some fifty times as much. A watcher has one of some dozen. */
+const MOST_TOPICS = 2 * 1024 * 1024;
+/** Who has sent more than this to the publisher has more topics than anybody reads. */
+const MANY_TOPICS = 64 * 1024;
 /** A watcher with a longer prefix than any workflow id is none, bytes. */
 const LONGEST_SUBSCRIPTION = 4096;
 /** Pause after a failure that nothing explains, ms: it may be there again at once. */
@@ -88,13 +102,16 @@ export class LogHub implements Service {
   readonly #published = new PublishedLines();
   readonly #malformedWarning: RateLimitedWarning;
   readonly #droppedWarning: RateLimitedWarning;
+  readonly #topicsWarning: RateLimitedWarning;
   /** Names the numbers that lines get here which came without. */
   readonly #unnumbered = `unnumbered-${crypto.randomUUID()}`;
   readonly #counts = { frames: 0, published: 0, malformed: 0, dropped: 0 };
   #pull: Pull | undefined;
   #publisher: XPublisher | undefined;
   readonly #probes = new Probes();
+  readonly #topics = new Topics();
   #taking: Timer | undefined;
+  #moreSubscriptions: NodeJS.Immediate | undefined;
   #receiving: Promise<void> | undefined;
   #cut: Timer | undefined;
   #turnBegan = 0;
@@ -103,6 +120,7 @@ export class LogHub implements Service {
     this.#o = options;
     this.#malformedWarning = new RateLimitedWarning(options.log);
     this.#droppedWarning = new RateLimitedWarning(options.log);
+    this.#topicsWarning = new RateLimitedWarning(options.log);
   }
 
   /** The endpoint on which agents deliver, with its real port; "" before the start. */
@@ -131,6 +149,9 @@ export class LogHub implements Service {
     const publisher = new XPublisher({
       maxMessageSize: LONGEST_SUBSCRIPTION,
       sendHighWaterMark: QUEUED_LINES,
+      // libzmq takes in all that waits at once: a flood must not keep it busy for long.
+      receiveHighWaterMark: QUEUED_SUBSCRIPTIONS,
+      handshakeInterval: HANDSHAKE_MS,
       // On a secured principal every subscription tells whose connection it came over, also one that others have too.
       verbose: access !== undefined,
       ...access?.socketOptions("logs-publishing"),
@@ -169,11 +190,34 @@ export class LogHub implements Service {
 
   #takeSubscriptions(): void {
     const publisher = this.#publisher;
+    const until = performance.now() + TURN_MS;
     while (publisher?.closed === false) {
       const messages = publisher.tryReceiveBatch(RECEIVE_SUBSCRIPTIONS);
-      for (const [frame] of messages) this.#probes.take(frame);
-      if (messages.length < RECEIVE_SUBSCRIPTIONS) return;
+      for (const [frame] of messages) {
+        this.#probes.take(frame);
+        this.#topics.take(frame);
+      }
+      if (messages.length < RECEIVE_SUBSCRIPTIONS) break;
+      if (performance.now() < until) continue;
+      this.#moreSubscriptions ??= setImmediate(() => {
+        this.#moreSubscriptions = undefined;
+        this.#takeSubscriptions();
+      });
+      break;
     }
+    if (this.#topics.length > MOST_TOPICS) this.#endGreedyWatchers();
+  }
+
+  /** Whoever lives by a few topics comes back with them. */
+  #endGreedyWatchers(): void {
+    const port = new Set([Number(/:(\d+)$/.exec(this.publishingEndpoint)?.[1])]);
+    const greedy = endConnections(port, ({ traffic }) => traffic.received > MANY_TOPICS);
+    const ended = greedy > 0 ? greedy : endConnections(port, () => true);
+    this.#topicsWarning.warn(
+      ended,
+      (count) =>
+        `${count} connections of watchers of the live log were ended: they had subscribed to far too much.`,
+    );
   }
 
   /** Hands over what has arrived, then closes. */
@@ -182,6 +226,7 @@ export class LogHub implements Service {
     if (pull === undefined) return;
     this.#pull = undefined;
     clearInterval(this.#taking);
+    clearImmediate(this.#moreSubscriptions);
     pull.close();
     await this.#receiving;
     clearTimeout(this.#cut);

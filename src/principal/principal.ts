@@ -29,6 +29,7 @@ import { LogHub } from "./log-hub.ts";
 import { LongPolls } from "./long-polls.ts";
 import { Metrics } from "./metrics/metrics.ts";
 import { PauseWatch } from "./pause-watch.ts";
+import { ResourceGuard } from "./resource-guard.ts";
 import { RunChanges } from "./run-changes.ts";
 import { RunService } from "./run-service.ts";
 import { WorkflowDirectory } from "./workflow-directory.ts";
@@ -286,6 +287,7 @@ export class Principal implements Service {
       agents,
       housekeeping,
       this.#api,
+      new ResourceGuard({ ports: () => Object.values(this.ports), log: tagged("principal") }),
       metricsServer,
       triggers,
     ];

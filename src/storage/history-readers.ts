@@ -1,6 +1,7 @@
 /** Connections that read, apart from the one that writes: a long query does not hold up the rows that come in. */
 import type { DuckDBConnection, DuckDBInstance } from "@duckdb/node-api";
 import { UnprocessableError } from "../errors.ts";
+import { residentMemory } from "../resident-memory.ts";
 import { HistoryUnavailableError } from "./history-error.ts";
 
 /** Queries that wait for a connection; more are sent away. */
@@ -162,9 +163,10 @@ const GROWTH_INTERVAL_MS = 20;
  * texts and lists that an expression makes.
  */
 function onGrowth(bytes: number, grown: () => void): NodeJS.Timeout {
-  const before = process.memoryUsage.rss();
+  const before = residentMemory();
   return setInterval(() => {
-    if (process.memoryUsage.rss() - before > bytes) grown();
+    const now = residentMemory();
+    if (before !== undefined && now !== undefined && now - before > bytes) grown();
   }, GROWTH_INTERVAL_MS);
 }
 

@@ -13,6 +13,8 @@ const DEFAULT_LINGER_MS = 1_000;
 const REBIND_INTERVAL_MS = 5;
 /** How soon a send is tried again that libzmq refuses although it says that the socket can send. */
 const RETRY_INTERVAL_MS = 10;
+/** A batch ends when it has so many bytes, however many messages it may have: the next ones wait where their number is bounded. */
+const BATCH_BYTES = 1024 * 1024;
 /** Rounds of {@link Socket} between two looks at the events; more mean that libzmq says something it does not hold. */
 const MAX_ROUNDS = 64;
 
@@ -331,10 +333,12 @@ export abstract class Socket implements Disposable {
   }
 
   #receiveMore(messages: Message[], max: number): Message[] {
-    while (messages.length < max) {
+    let bytes = messages.reduce((total, message) => total + bytesOf(message), 0);
+    while (messages.length < max && bytes < BATCH_BYTES) {
       const message = this.#attemptReceive();
       if (message === undefined) break;
       messages.push(message);
+      bytes += bytesOf(message);
     }
     return messages;
   }
@@ -411,10 +415,11 @@ export abstract class Socket implements Disposable {
     if (!takeTurn()) return true;
     try {
       const messages: Message[] = [];
-      while (messages.length < pending.max) {
+      for (let bytes = 0; messages.length < pending.max && bytes < BATCH_BYTES; ) {
         const message = this.#native.receive();
         if (message === undefined) break;
         messages.push(message);
+        bytes += bytesOf(message);
       }
       if (messages.length > 0) this.#endReceive()?.resolve(messages);
     } catch (error) {
@@ -483,6 +488,12 @@ function timeout(name: string, milliseconds: number): number {
     });
   }
   return Math.min(milliseconds, LONGEST_TIMER_MS);
+}
+
+function bytesOf(message: Message): number {
+  let bytes = 0;
+  for (const part of message) bytes += part.length;
+  return bytes;
 }
 
 function isBatchSize(max: number): boolean {

@@ -38,11 +38,11 @@ export interface Readable extends AsyncIterable<Message> {
    *   closed while waiting; EFSM on REQ and REP out of turn
    */
   receive(): Promise<Message>;
-  /** At least one message, and as many of those that are there as `max` allows. Throws like {@link receive}. */
+  /** At least one message, and as many of those that are there as `max` allows, about 1 MiB of them. Throws like {@link receive}. */
   receiveBatch(max: number): Promise<Message[]>;
   /** The next message if one is there; never waits. Throws like {@link receive}, except EAGAIN. */
   tryReceive(): Message | undefined;
-  /** Up to `max` of the messages that are there, perhaps none; never waits. Throws like {@link receive}, except EAGAIN. */
+  /** Up to `max` of the messages that are there, about 1 MiB of them, perhaps none; never waits. Throws like {@link receive}, except EAGAIN. */
   tryReceiveBatch(max: number): Message[];
 }
 

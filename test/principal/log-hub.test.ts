@@ -308,3 +308,20 @@ test("a batch of far too many lines is none", () => {
   expect(() => decodeLogBatch(batch)).toThrow("A log batch has more than 200000 lines.");
   expect(decodeLogBatch(batch.slice(0, -1)).lines).toHaveLength(200_000);
 });
+
+test("a watcher with far too many topics is disconnected, and the others go on", async () => {
+  using directory = new TestDirectory();
+  await using bench = await Bench.start(directory);
+  using greedy = new Subscriber({ linger: 0, sendHighWaterMark: 0, reconnectInterval: -1 });
+  const gone = new Promise((resolve) => greedy.events.on("disconnected", resolve));
+  for (let n = 0; n < 700; n++) greedy.subscribe(`${n}-${"x".repeat(3500)}`);
+  greedy.connect(bench.hub.publishingEndpoint);
+  await gone;
+  await bench.send(encodeLogBatch(batch(1, 3)));
+  expect(await bench.payloads(3)).toEqual(range(1, 3));
+  const [warning = "", ...more] = bench.messages.filter((message) => message.startsWith("warn"));
+  expect(warning).toContain(
+    "1 connections of watchers of the live log were ended: they had subscribed to far too much",
+  );
+  expect(more).toEqual([]);
+});

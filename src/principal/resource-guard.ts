@@ -1,0 +1,198 @@
+/**
+ * Keeps what strangers, floods and peers that do not read can take of this process within bounds. libzmq bounds messages by their
+ * number for each peer, and neither their bytes, nor the parts of one that has no end, nor connections. So the guard looks at
+ * the process as a whole: when it has too many descriptors, connections are ended over which the least was ever said; when it
+ * has too much memory, those that filled it. A peer that meant no harm comes back by itself, and repeats what got no answer.
+ */
+import { readFileSync } from "node:fs";
+import { totalmem } from "node:os";
+import type { ConsolaInstance } from "consola";
+import { residentMemory } from "../resident-memory.ts";
+import type { Service } from "../service.ts";
+import { countDescriptors, endConnections } from "../zmq/index.ts";
+import { RateLimitedWarning } from "./log-hub/rate-limited-warning.ts";
+
+/** Between two looks, ms. */
+const LOOK_MS = 200;
+/** Descriptors that a principal has at most, however many the system would give it: each connection takes some KiB too. */
+const MOST_DESCRIPTORS = 16_384;
+/** The part of its own limit that connections may use: files must still be opened. */
+const USABLE = 0.8;
+/** What is left of the descriptors when too many were there. */
+const KEPT = 0.9;
+/** Memory from which on connections are ended, or this part of the host's. DuckDB may have 512 MiB of it for its buffers. */
+const MOST_MEMORY = 1024 * 1024 * 1024;
+const PART_OF_HOST = 0.6;
+/** Up to this part of it there is nothing to watch, and what came over each connection until then is forgiven now and then, ms. */
+const WATCHFUL = 0.5;
+const FORGIVE_MS = 10_000;
+/** Who sent less than this since then has not filled the memory. */
+const MUCH_SENT = 256 * 1024;
+/** Connections are ended so often, look after look; when that does not help, something else has the memory, and pauses double. */
+const ROUNDS = 10;
+const LONGEST_PAUSE_MS = 60_000;
+/** A peer that takes nothing of what waits for it, for so long, does not read, ms. */
+const DEAF_MS = 1000;
+/** Memory that was taken since the last collection, and is worth another one when there is nothing to do. */
+const WORTH_COLLECTING = 96 * 1024 * 1024;
+/** The share of a processor below which there is nothing to do. */
+const IDLE = 0.1;
+
+/** Options of {@link ResourceGuard}. */
+export interface ResourceGuardOptions {
+  /** Those at which peers are accepted. */
+  readonly ports: () => readonly number[];
+  readonly log: ConsolaInstance;
+  /** Default 1 GiB, at most 60 % of the host's. */
+  readonly mostMemory?: number;
+  /** Default 80 % of the process's limit, at most 16,384. */
+  readonly mostDescriptors?: number;
+}
+
+/** What was noted of a connection. */
+interface Noted {
+  readonly receivedBefore: number;
+  confirmed: number;
+  /** Since when nothing of what waits for it was taken; undefined when nothing waits. */
+  stuckSince: number | undefined;
+}
+
+/** Looks at descriptors and memory, and ends connections when there is too much of either. */
+export class ResourceGuard implements Service {
+  readonly name = "resource guard";
+  readonly #o: ResourceGuardOptions;
+  readonly #mostMemory: number;
+  readonly #mostDescriptors: number;
+  readonly #crowded: RateLimitedWarning;
+  readonly #full: RateLimitedWarning;
+  readonly #noted = new Map<bigint, Noted>();
+  #forgaveAt = Number.NEGATIVE_INFINITY;
+  #rounds = 0;
+  #pausedUntil = 0;
+  #timer: Timer | undefined;
+  #collected = 0;
+  #cpu = process.cpuUsage();
+
+  constructor(options: ResourceGuardOptions) {
+    this.#o = options;
+    this.#mostMemory = options.mostMemory ?? Math.min(MOST_MEMORY, totalmem() * PART_OF_HOST);
+    this.#mostDescriptors =
+      options.mostDescriptors ?? Math.min(MOST_DESCRIPTORS, Math.floor(descriptorLimit() * USABLE));
+    this.#crowded = new RateLimitedWarning(options.log);
+    this.#full = new RateLimitedWarning(options.log);
+  }
+
+  async start(): Promise<void> {
+    this.#collected = residentMemory() ?? 0;
+    this.#timer = setInterval(() => this.#look(), LOOK_MS);
+    this.#timer.unref();
+  }
+
+  async stop(): Promise<void> {
+    clearInterval(this.#timer);
+  }
+
+  #look(): void {
+    if (countDescriptors(this.#mostDescriptors) >= this.#mostDescriptors) this.#thin();
+    const memory = residentMemory();
+    if (memory === undefined) return;
+    if (memory > this.#mostMemory * WATCHFUL) this.#watch(memory - this.#mostMemory);
+    else if (performance.now() - this.#forgaveAt > FORGIVE_MS) this.#forgive();
+    if (memory <= this.#mostMemory) this.#rounds = 0;
+    this.#collectWhenIdle(memory);
+  }
+
+  /** Ends the connections over which the least came: those that were opened and left, or never got through the handshake. */
+  #thin(): void {
+    const found: { id: bigint; received: number; silentMs: number }[] = [];
+    this.#visit(({ id, traffic }) => {
+      if (id !== undefined) found.push({ id, ...traffic });
+      return false;
+    });
+    found.sort((a, b) => a.received - b.received || b.silentMs - a.silentMs);
+    const tooMany = countDescriptors(this.#mostDescriptors) - Math.floor(this.#mostDescriptors * KEPT);
+    const over = new Set(found.slice(0, Math.max(tooMany, 1)).map(({ id }) => id));
+    const ended = this.#visit(({ id }) => id !== undefined && over.has(id));
+    this.#crowded.warn(
+      ended,
+      (count) =>
+        `${count} connections were ended, over which the least had come: there were more than this process may have (${this.#mostDescriptors} descriptors; the limit is that of 'ulimit -n').`,
+    );
+  }
+
+  #forgive(): void {
+    this.#forgaveAt = performance.now();
+    this.#noted.clear();
+    this.#visit(({ id, traffic: { received, confirmed } }) => {
+      if (id !== undefined)
+        this.#noted.set(id, { receivedBefore: received, confirmed, stuckSince: undefined });
+      return false;
+    });
+  }
+
+  /** @param excess memory above the bound; not positive when there is none */
+  #watch(excess: number): void {
+    const now = performance.now();
+    const present = new Set<bigint>();
+    const suspects: { id: bigint; sent: number; deaf: boolean }[] = [];
+    this.#visit(({ id, traffic }) => {
+      if (id === undefined) return false;
+      present.add(id);
+      const { received, confirmed, unsent } = traffic;
+      const known = this.#noted.get(id);
+      const noted = known ?? { receivedBefore: 0, confirmed, stuckSince: undefined };
+      if (unsent === 0 || confirmed !== noted.confirmed) noted.stuckSince = undefined;
+      else noted.stuckSince ??= now;
+      noted.confirmed = confirmed;
+      this.#noted.set(id, noted);
+      const deaf = noted.stuckSince !== undefined && now - noted.stuckSince >= DEAF_MS;
+      const sent = received - noted.receivedBefore;
+      if (deaf || sent >= MUCH_SENT) suspects.push({ id, sent, deaf });
+      return false;
+    });
+    for (const id of this.#noted.keys()) if (!present.has(id)) this.#noted.delete(id);
+    if (excess <= 0 || suspects.length === 0 || now < this.#pausedUntil) return;
+    if (++this.#rounds > ROUNDS)
+      this.#pausedUntil = now + Math.min(LOOK_MS * 2 ** (this.#rounds - ROUNDS), LONGEST_PAUSE_MS);
+    suspects.sort((a, b) => Number(b.deaf) - Number(a.deaf) || b.sent - a.sent);
+    const over = new Set<bigint>();
+    let relief = 0;
+    for (const { id, sent, deaf } of suspects) {
+      if (!deaf && relief >= excess) break;
+      over.add(id);
+      relief += sent;
+    }
+    const ended = this.#visit(({ id }) => id !== undefined && over.has(id));
+    this.#full.warn(
+      ended,
+      (count) =>
+        `${count} connections were ended, over which the most came or whose peers do not read: this process has more than ${Math.round(this.#mostMemory / 1024 / 1024)} MiB of memory.`,
+    );
+    // What they held is given back at once, not when the next collection happens to come.
+    this.#collect();
+  }
+
+  /** A burst leaves garbage that a process with nothing to do would keep for long. */
+  #collectWhenIdle(memory: number): void {
+    const { user, system } = process.cpuUsage(this.#cpu);
+    this.#cpu = process.cpuUsage();
+    const isIdle = (user + system) / 1000 < LOOK_MS * IDLE;
+    if (memory < this.#collected) this.#collected = memory;
+    if (isIdle && memory - this.#collected > WORTH_COLLECTING) this.#collect();
+  }
+
+  #collect(): void {
+    Bun.gc(true);
+    this.#collected = residentMemory() ?? this.#collected;
+  }
+
+  #visit(isOver: Parameters<typeof endConnections>[1]): number {
+    return endConnections(new Set(this.#o.ports()), isOver);
+  }
+}
+
+/** Descriptors that the system lets this process have. */
+function descriptorLimit(): number {
+  const soft = /^Max open files\s+(\d+)/m.exec(readFileSync("/proc/self/limits", "utf8"))?.[1];
+  return soft === undefined ? 1024 : Number(soft);
+}

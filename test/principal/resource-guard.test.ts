@@ -1,0 +1,115 @@
+import { expect, setDefaultTimeout, test } from "bun:test";
+import { ResourceGuard } from "../../src/principal/resource-guard.ts";
+import { residentMemory } from "../../src/resident-memory.ts";
+import { countDescriptors, Dealer, Router } from "../../src/zmq/index.ts";
+import { Flag, frame, RawPeer } from "../hostile/raw-peer.ts";
+import { LogBook } from "./support.ts";
+
+setDefaultTimeout(60_000);
+
+const MIB = 1024 * 1024;
+
+/** A ROUTER that echoes, a good peer of it, and a guard that lets the process have so much more than it has. */
+class Bench implements AsyncDisposable {
+  readonly book = new LogBook();
+  readonly router = new Router({ linger: 0 });
+  readonly good = new Dealer({ linger: 0, receiveTimeout: 20_000 });
+  readonly peers: RawPeer[] = [];
+  #guard: ResourceGuard | undefined;
+  #lost = 0;
+
+  get port(): number {
+    return Number(/\d+$/.exec(this.router.lastEndpoint)?.[0]);
+  }
+
+  static async start(more: { memory?: number; descriptors?: number }): Promise<Bench> {
+    const bench = new Bench();
+    const { router, good } = bench;
+    await router.bind("tcp://127.0.0.1:*");
+    void (async () => {
+      for await (const message of router) if (message.length < 3) await router.send(message).catch(() => {});
+    })();
+    good.events.on("disconnected", () => bench.#lost++);
+    good.connect(router.lastEndpoint);
+    await bench.ask();
+    const options = {
+      ports: () => [bench.port],
+      log: bench.book.log,
+      ...(more.memory === undefined ? {} : { mostMemory: (residentMemory() ?? 0) + more.memory }),
+      ...(more.descriptors === undefined
+        ? {}
+        : { mostDescriptors: countDescriptors(0) + 2 * more.descriptors }),
+    };
+    bench.#guard = new ResourceGuard(options);
+    await bench.#guard.start();
+    return bench;
+  }
+
+  async connect(): Promise<RawPeer> {
+    const peer = await RawPeer.connect(this.port);
+    if (peer === undefined) throw new Error("the port is not open");
+    this.peers.push(peer);
+    return peer;
+  }
+
+  /** The good peer is answered, over the connection that it had from the beginning. */
+  async ask(): Promise<void> {
+    await this.good.send("how are you");
+    expect(String((await this.good.receive())[0])).toBe("how are you");
+    expect(this.#lost).toBe(0);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#guard?.stop();
+    for (const peer of this.peers) peer.reset();
+    this.good.close();
+    this.router.close();
+  }
+}
+
+test("a message that has no end is cut off when it fills the memory", async () => {
+  await using bench = await Bench.start({ memory: 200 * MIB });
+  const peer = await bench.connect();
+  await peer.shakeHands("DEALER");
+  const part = frame(Buffer.alloc(MIB), Flag.more);
+  let sent = 0;
+  while (sent < 5000 && (await peer.drain().write(part))) sent++;
+  expect(sent).toBeLessThan(5000);
+  await peer.ended;
+  await bench.ask();
+  expect(bench.book.count(/^warn .*connections were ended, over which the most came/)).toBe(1);
+});
+
+test("a peer that reads nothing of what it asked for is let go when that fills the memory", async () => {
+  await using bench = await Bench.start({ memory: 200 * MIB });
+  const peer = await bench.connect();
+  await peer.shakeHands("DEALER");
+  peer.deafen();
+  const request = frame(Buffer.alloc(MIB));
+  let asked = 0;
+  for (const until = performance.now() + 20_000; performance.now() < until && !peer.closed; asked++)
+    if (!(await peer.write(request))) break;
+  expect(asked).toBeGreaterThan(50);
+  await bench.book.waitFor(/whose peers do not read/);
+  await bench.ask();
+});
+
+test("connections over which nothing comes make room when there are too many", async () => {
+  await using bench = await Bench.start({ descriptors: 100 });
+  // Both ends of them are in this process.
+  for (let n = 0; n < 150; n++) await bench.connect();
+  await bench.book.waitFor(/connections were ended, over which the least had come/);
+  expect(bench.peers.filter((peer) => !peer.drain().closed).length).toBeGreaterThan(50);
+  await bench.ask();
+});
+
+test("a process that has all the memory for itself ends nobody", async () => {
+  await using bench = await Bench.start({ memory: -MIB });
+  const kept = Buffer.alloc(100 * MIB, 1);
+  for (let n = 0; n < 20; n++) {
+    await bench.ask();
+    await Bun.sleep(50);
+  }
+  expect(kept[0]).toBe(1);
+  expect(bench.book.lines).toEqual([]);
+});
