@@ -9,6 +9,7 @@ import { type CurveClientKeys, PrincipalClient } from "../../src/protocol/client
 import { curveKeysOf, readKeyFile } from "../../src/protocol/key-file.ts";
 import type { Target } from "../hostile/attacks.ts";
 import type { Campaign, Plan } from "../hostile/campaign.ts";
+import { greeting, RawPeer } from "../hostile/raw-peer.ts";
 import { PeakVitals, type Vitals, vitals } from "../hostile/vitals.ts";
 import { Cluster, freePorts } from "../support/cdktr.ts";
 import { linesOf, runOver, shellWorkflow, until } from "./support/fixtures.ts";
@@ -197,4 +198,30 @@ describe.each(["unsecured", "secured"])("an %s principal", (kind) => {
     });
     expect(rows.toSorted()).toEqual(runs.map((run) => [run, LINES, LINES]).toSorted());
   });
+});
+
+test("a principal that has no descriptor left for one connection more goes on, and lets new clients in", async () => {
+  const { cluster, client } = await startCluster(false);
+  await using _cluster = cluster;
+  const limited = { prefix: ["prlimit", "--nofile=256:256"] };
+  const principal = await cluster.startPrincipal([], limited);
+  await cluster.startAgent();
+  const before = vitals(principal.pid);
+  const strangers: (RawPeer | undefined)[] = [];
+  const { api, listening, publishing } = cluster.ports;
+  const crowd = async () => {
+    for (let n = 0; n < 500; n++) {
+      const peer = await RawPeer.connect([api, listening, publishing][n % 3] ?? api);
+      if (n % 2 === 0) await peer?.write(greeting("NULL"));
+      strangers.push(peer);
+    }
+  };
+  const [customer] = await during(client, crowd);
+  await principal.waitFor(/connections were ended, over which the least had come/);
+  const fresh = await cluster.cdktr(["runs", "list", "--json"]);
+  expect(fresh.code).toBe(0);
+  expect(JSON.parse(fresh.stdout).length).toBeGreaterThanOrEqual(customer.runs.length);
+  for (const stranger of strangers) stranger?.reset();
+  await until("descriptors are as before", () => vitals(principal.pid).descriptors <= before.descriptors + 5);
+  expect((await cluster.cdktr(["run", "good", "--wait"])).code).toBe(0);
 });

@@ -257,7 +257,11 @@ const TABLE = {
   /** So many subscriptions of one peer, and some that are very long. */
   subscriptions: async (field) => {
     const { target, random, amount } = field;
-    const subscriber = new Subscriber({ ...curveOptions(target.keys?.client), linger: 0 });
+    const subscriber = new Subscriber({
+      ...curveOptions(target.keys?.client),
+      linger: 0,
+      sendHighWaterMark: 0,
+    });
     subscriber.connect(endpoint(target.ports.publishing));
     for (let n = 0; n < amount; n++) {
       subscriber.subscribe(`${random.next()}-${n}`);
@@ -270,6 +274,22 @@ const TABLE = {
       longWinded.subscribe(bytes(random, length));
       field.hold({ end: () => longWinded.close() });
     }
+    return amount;
+  },
+
+  /** Messages without an end, of parts of 1 MiB each. */
+  endless: async (field) => {
+    const { target, random, amount } = field;
+    const part = frame(Buffer.alloc(MIB), Flag.more);
+    const peers = 4;
+    await Promise.all(
+      Array.from({ length: peers }, async () => {
+        const peer = await RawPeer.connect(random.pick([target.ports.api, target.ports.listening]));
+        await peer?.shakeHands(random.pick(["DEALER", "PUSH"]));
+        for (let n = 0; n < amount / peers; n++) if (!(await peer?.write(part))) break;
+        if (peer !== undefined) field.hold(peer);
+      }),
+    );
     return amount;
   },
 
