@@ -53,9 +53,15 @@ function textOf(path: string): string | undefined {
         hint: "Move it away, or choose another directory.",
       });
     }
-    return readFileSync(path, "utf8");
+    // What is added to must not lose a byte of what was there.
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(readFileSync(path));
   } catch (error) {
     if (error instanceof CdktrError) throw error;
+    if (error instanceof TypeError) {
+      throw new InvalidInputError(`${path} is in the way: it is not UTF-8 text.`, {
+        hint: "Save it as UTF-8, move it away, or choose another directory.",
+      });
+    }
     if ((error as NodeJS.ErrnoException).code === "ENOTDIR") {
       throw new InvalidInputError(`A directory on the way to ${path} is a file.`, {
         hint: "Move it away, or choose another directory.",

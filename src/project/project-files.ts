@@ -134,6 +134,7 @@ function gitignore(current: string | undefined): string {
 
 function exampleWorkflow({ workflowDirectory }: PrincipalAnswers): string {
   return `# yaml-language-server: $schema=${schemaFrom(workflowDirectory)}
+# (in the editor's settings, for the tags: yaml.customTags ["!Subprocess mapping", "!UvPython mapping"])
 # This file's id is "hello", after its path. Run it: cdktr run hello --follow
 name: Hello
 description: Two tasks, one after the other.

@@ -25,7 +25,7 @@ import {
   writeFileSync,
 } from "node:fs";
 import { basename, dirname, join, relative } from "node:path";
-import { CdktrError, UnprocessableError } from "../errors.ts";
+import { CdktrError, errorMessage, UnprocessableError } from "../errors.ts";
 
 const PREFIX = ".cdktr-init-";
 const COMMIT = "commit";
@@ -112,6 +112,12 @@ export class Staging {
     try {
       this.#commit();
     } catch (error) {
+      if (existsSync(join(this.#top, COMMIT))) {
+        throw new CdktrError(`Not all files are in their places yet: ${errorMessage(error)}`, {
+          cause: error,
+          hint: `When that is mended, run 'cdktr init' for ${this.#target} again: it moves the rest first.`,
+        });
+      }
       throw error instanceof CdktrError ? error : failure(this.#target, error);
     }
   }
@@ -208,7 +214,7 @@ function move(from: string, to: string): void {
   try {
     renameSync(from, to);
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== "EXDEV") throw failure(to, error);
+    if ((error as NodeJS.ErrnoException).code !== "EXDEV") throw error;
     // The place is a link to another file system.
     const beside = join(dirname(to), `${PREFIX}${basename(to)}`);
     copyFileSync(from, beside);
@@ -266,6 +272,6 @@ function failure(path: string, error: unknown): CdktrError {
   const { code, message } = error as NodeJS.ErrnoException;
   return new CdktrError(`${path} cannot be written: ${code ?? message}.`, {
     cause: error,
-    hint: "Is there room on the disk, and may this user write there?",
+    hint: "Nothing was written. Is there room on the disk, and may this user write there?",
   });
 }

@@ -473,6 +473,12 @@ describe("without a terminal", () => {
     );
     await principal.stop();
 
+    const shadowed = await cdktr(["init", "p", "--yes", "--port", "7100"], {
+      cwd: directory.root,
+      env: { ...env, CDKTR_PRINCIPAL_PORT: "7200" },
+    });
+    expect(shadowed.stderr).toMatch(/CDKTR_PRINCIPAL_PORT is set in this shell to something else/);
+
     writeFileSync(join(project, "workflows/hello.yml"), "mine");
     const kept = await init(["p", "--yes", "--example"]);
     expect(kept.stderr).toMatch(/Kept as they were: workflows\/hello\.yml/);

@@ -72,6 +72,8 @@ test("a plan compares with what is there, and only what is new or allowed is wri
       ]),
     ).map(({ path }) => path),
   ).toEqual([".env"]);
+  writeFileSync(join(directory, ".env"), Buffer.from([0x41, 0x3d, 0xe9]));
+  expect(() => planFiles(answers())).toThrow(/\.env is in the way: it is not UTF-8/);
   rmSync(join(directory, ".env"));
   mkdirSync(join(directory, ".env"));
   expect(() => planFiles(answers())).toThrow(/\.env is in the way/);

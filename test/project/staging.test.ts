@@ -145,6 +145,21 @@ test("a directory that appears meanwhile is not touched", () => {
   expect(readdirSync(target)).toEqual([]);
 });
 
+test("what cannot be moved to its place is told, and moved when it can be", () => {
+  const target = join(root, "project");
+  mkdirSync(target);
+  const staging = Staging.open(target);
+  staging.write("a.txt", "a", 0o644);
+  staging.write("in/b.txt", "b", 0o644);
+  // A file where a directory is to be.
+  writeFileSync(join(target, "in"), "");
+  expect(() => staging.commit()).toThrow(/Not all files are in their places yet: .*in/);
+  staging.discard();
+  rmSync(join(target, "in"));
+  expect(recover(target)).toBe(true);
+  expect(filesIn(target)).toEqual(["a.txt", "in/b.txt"]);
+});
+
 test("given up: nothing stays", () => {
   const staging = Staging.open(join(root, "a/b/c"));
   staging.write("x", "x", 0o644);

@@ -1,5 +1,6 @@
 /** The plan and its outcome in words. */
 import { posix } from "node:path";
+import { parseEnv } from "node:util";
 import { type Answers, IMPORT_DIRECTORY, REPORT_PATH } from "../../project/answers.ts";
 import { leftLines } from "../../project/crontab/import-crontab.ts";
 import { shortPath } from "../../project/next-steps.ts";
@@ -80,7 +81,20 @@ export function doneLines(plan: Plan, done: Done): string[] {
     if (path === ".env")
       lines.push("So the settings that were chosen are not all in force: see 'cdktr config list' there.");
   }
+  for (const name of overridden(plan)) {
+    lines.push(`${name} is set in this shell to something else, which wins over .env: unset it.`);
+  }
   return lines;
+}
+
+/** Settings of `.env` that the environment says otherwise. */
+function overridden({ files }: Plan): string[] {
+  const dotenv = files.find(({ path }) => path === ".env");
+  const settings = Object.entries(parseEnv(dotenv?.text ?? ""));
+  return settings.flatMap(([name, value]) => {
+    const own = name.startsWith("CDKTR_") ? process.env[name] : undefined;
+    return own === undefined || own === "" || own === value ? [] : [name];
+  });
 }
 
 /** The next commands, each below what it does. */
