@@ -24,11 +24,17 @@ const RESERVE_BYTES = 16 * 1024 * 1024;
 /** There is no room for the copy, so nothing is migrated. */
 export class NoRoomForBackupError extends CdktrError {}
 
-/** Where the copy of `file` is written before it gets its name; what an interrupted process left there is removed. */
+/** Where the copy of `file` is written before it gets its name; what processes that were interrupted left there is removed. */
 export function stagingPath(file: string): string {
-  const path = `${file}.backup-unfinished`;
-  rmSync(path, { force: true });
-  return path;
+  const start = `${basename(file)}.backup-unfinished-`;
+  for (const name of readdirSync(dirname(file))) {
+    if (!name.startsWith(start)) continue;
+    // Sqlite puts a journal beside it.
+    const pid = name.slice(start.length).replace(/\D.*/, "");
+    if (pid !== String(process.pid) && existsSync(`/proc/${pid}`)) continue;
+    rmSync(join(dirname(file), name), { force: true });
+  }
+  return `${file}.backup-unfinished-${process.pid}`;
 }
 
 /**

@@ -3,7 +3,7 @@
  * transaction, after a copy was made. `user_version` is the version; a file that holds tables and says 0 is older than the
  * marks and has version 1.
  */
-import type { Database } from "bun:sqlite";
+import { Database } from "bun:sqlite";
 import { chmodSync, readFileSync, rmSync } from "node:fs";
 import type { ConsolaInstance } from "consola";
 import { VERSION } from "./build-facts.ts";
@@ -35,17 +35,21 @@ export function migrateSqlite(database: Database, migrations: SqliteMigrations, 
   if (version === newest) return;
   const steps = migrations.slice(version);
   const backup = isNew ? null : makeBackup(database);
-  database
+  const isChanged = database
     .transaction(() => {
-      for (const { apply } of steps) apply(database);
+      // Another process that shares the file may have been faster.
+      const present = versionOf(database).version;
+      if (present >= newest) return false;
+      for (const { apply } of migrations.slice(present)) apply(database);
       database.run(
         "CREATE TABLE IF NOT EXISTS schema_changes (version INTEGER, cdktr TEXT, backup TEXT, applied_at_ms INTEGER)",
       );
       database.run("INSERT INTO schema_changes VALUES (?, ?, ?, ?)", [newest, VERSION, backup, Date.now()]);
       database.run(`PRAGMA user_version = ${newest}`);
+      return true;
     })
     .immediate();
-  if (backup === null) return;
+  if (backup === null || !isChanged) return;
   pruneBackups(database.filename);
   const what = steps.map((step) => step.what).join("; ");
   log.info(
@@ -54,10 +58,14 @@ export function migrateSqlite(database: Database, migrations: SqliteMigrations, 
 }
 
 function versionOf(database: Database): { version: number; isNew: boolean } {
-  const marked = ask<{ user_version: number }>(database, "PRAGMA user_version")[0]?.user_version ?? 0;
+  const marked = markOf(database);
   if (marked > 0) return { version: marked, isNew: false };
   const tables = ask(database, "SELECT name FROM sqlite_schema WHERE name NOT LIKE 'sqlite_%'");
   return tables.length === 0 ? { version: 0, isNew: true } : { version: 1, isNew: false };
+}
+
+function markOf(database: Database): number {
+  return ask<{ user_version: number }>(database, "PRAGMA user_version")[0]?.user_version ?? 0;
 }
 
 function changesOf(database: Database): SchemaChange[] {
@@ -69,16 +77,25 @@ function changesOf(database: Database): SchemaChange[] {
   }
 }
 
-function makeBackup(database: Database): string {
+/** @returns the copy; null when another process that shares the file has migrated it meanwhile */
+function makeBackup(database: Database): string | null {
   const file = database.filename;
   const size = ask<{ bytes: number }>(
     database,
     "SELECT page_count * page_size AS bytes FROM pragma_page_count(), pragma_page_size()",
   );
   requireRoom(file, size[0]?.bytes ?? 0);
+  const mark = markOf(database);
   const staged = stagingPath(file);
   ask(database, "VACUUM INTO ?", staged);
   chmodSync(staged, 0o600);
+  const copy = new Database(staged, { readonly: true });
+  const isFormer = markOf(copy) === mark;
+  copy.close();
+  if (!isFormer) {
+    rmSync(staged);
+    return null;
+  }
   // The migration may have been interrupted, again and again: one copy of the same is enough.
   const digest = sha256(staged);
   const present = backupsOf(file).find((path) => sha256(path) === digest);

@@ -1,10 +1,13 @@
 /**
- * A process that migrates a data directory: `migration-child.ts DIRECTORY state|history copying|changing|done`. It says where it
+ * A process that migrates a data directory: `migration-child.ts DIRECTORY state|history|triggers copying|changing|done`. It says where it
  * is, and stays there.
  */
+import type { Database } from "bun:sqlite";
 import { writeSync } from "node:fs";
 import { join } from "node:path";
 import { CdktrError } from "../../src/errors.ts";
+import { openListenerFile } from "../../src/events/listener-file.ts";
+import { TRIGGER_BUFFER_MIGRATIONS } from "../../src/events/trigger-buffer.ts";
 import { HistoryDatabase } from "../../src/storage/history.ts";
 import { SqliteOperationalStore } from "../../src/storage/operational-sqlite.ts";
 import { silent } from "../storage/operational-support.ts";
@@ -17,6 +20,8 @@ const stay = (at: string) => {
   Bun.sleepSync(600_000);
 };
 
+const addColour = (database: Database) => void database.run("ALTER TABLE triggers ADD COLUMN colour TEXT");
+
 try {
   if (kind === "state") {
     const store = new SqliteOperationalStore({
@@ -25,6 +30,9 @@ try {
       migrations: nextState(() => stay("changing")),
     });
     await store.start();
+  } else if (kind === "triggers") {
+    const next = { what: "triggers have a colour", apply: addColour };
+    openListenerFile(directory, "triggers.db", [...TRIGGER_BUFFER_MIGRATIONS, next]).close();
   } else {
     await HistoryDatabase.open({
       path: join(directory, "app.db"),

@@ -140,7 +140,7 @@ describe("the operational state of version 0.1", () => {
     expect(markOf(directory.state)).toBe(1);
     const backup = only(backupsOf(directory.state));
     expect(contentOf(backup)).toEqual(before);
-    writeFileSync(`${directory.state}.backup-unfinished`, "half a copy");
+    writeFileSync(`${directory.state}.backup-unfinished-0`, "half a copy");
     await openState(directory, nextState());
     expect(markOf(directory.state)).toBe(LAST_STATE + 1);
     expect(backupsOf(directory.state)).toEqual([backup]);
@@ -197,6 +197,33 @@ test("the triggers that wait with a listener of version 0.1 are taken as they ar
   expect(buffer.first(1)[0]?.request).toMatchObject({ workflowId: "good", dedupeKey: "event-1" });
   buffer.close();
 });
+
+test.each(["make", "migrate"])(
+  "processes that share a file %s it, all at once, and none of them fails",
+  async (what) => {
+    using former = await FormerDirectory.of("v0.1");
+    using fresh = new FormerDirectory();
+    const directory = what === "make" ? fresh : former;
+    const before = contentOf(former.at("triggers.db"));
+    const said = await Promise.all(
+      Array.from({ length: 6 }, async () => {
+        const child = Bun.spawn(
+          [process.execPath, join(import.meta.dir, "migration-child.ts"), directory.path, "triggers", "done"],
+          { stdout: "pipe", stderr: "inherit" },
+        );
+        return new Response(child.stdout).text();
+      }),
+    );
+    expect(said).toEqual(Array.from({ length: 6 }, () => "done\n"));
+    const file = directory.at("triggers.db");
+    expect(markOf(file)).toBe(2);
+    // Who comes at the same moment may make a copy too, but never of what another one has changed.
+    const backups = backupsOf(file);
+    expect(backups.length > 0).toBe(directory === former);
+    for (const backup of backups) expect(contentOf(backup)).toEqual(before);
+    expect(beside(file)).toHaveLength(backups.length);
+  },
+);
 
 describe("the history of version 0.1", () => {
   test("is copied, then migrated; the copy is what it was", async () => {
@@ -271,7 +298,7 @@ describe("the history of version 0.1", () => {
       using directory = await FormerDirectory.of("v0.1");
       await killed(directory, "history", where);
       expect(backupsOf(directory.history)).toHaveLength(where === "copying" ? 0 : 1);
-      writeFileSync(`${directory.history}.backup-unfinished`, "half a copy");
+      writeFileSync(`${directory.history}.backup-unfinished-0`, "half a copy");
       await openHistory(directory, nextHistory());
       expect(await ask(directory.history, "SELECT payload FROM logstore WHERE colour = 'red'")).toEqual([
         ["bad"],
@@ -279,7 +306,7 @@ describe("the history of version 0.1", () => {
       for (const backup of backupsOf(directory.history)) {
         expect(await ask(backup, "SELECT max(version) FROM schema_version")).toEqual([[1]]);
       }
-      expect(existsSync(`${directory.history}.backup-unfinished`)).toBe(false);
+      expect(existsSync(`${directory.history}.backup-unfinished-0`)).toBe(false);
     });
   }
 });
