@@ -1,8 +1,9 @@
 /** Files that hold secrets: nobody but their owner may read them, and a crash leaves the old content or the new. */
 import {
-  chmodSync,
-  chownSync,
   closeSync,
+  constants,
+  fchmodSync,
+  fchownSync,
   fsyncSync,
   linkSync,
   mkdirSync,
@@ -42,7 +43,14 @@ export function shellWord(path: string): string {
  */
 export function makePrivateDirectory(path: string): void {
   const isNew = mkdirSync(path, { recursive: true, mode: 0o700 }) !== undefined;
-  if (isNew) own(path, dirname(path));
+  if (isNew) {
+    const descriptor = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
+    try {
+      own(descriptor, dirname(path));
+    } finally {
+      closeSync(descriptor);
+    }
+  }
   checkPrivate(path);
 }
 
@@ -78,22 +86,30 @@ export function createPrivate(path: string, text: string): boolean {
 
 function write(path: string, text: string): string {
   const temporary = join(dirname(path), `.new-${crypto.randomUUID()}`);
+  let descriptor: number | undefined;
   try {
-    writeFileSync(temporary, text, { mode: 0o600, flag: "wx", flush: true });
-    chmodSync(temporary, 0o600);
-    own(temporary, dirname(path));
+    descriptor = openSync(temporary, "wx", 0o600);
+    fchmodSync(descriptor, 0o600);
+    own(descriptor, dirname(path));
+    writeFileSync(descriptor, text);
+    fsyncSync(descriptor);
   } catch (error) {
     rmSync(temporary, { force: true });
     throw failure(path, error);
+  } finally {
+    if (descriptor !== undefined) closeSync(descriptor);
   }
   return temporary;
 }
 
-/** What root makes in the directory of a service's user belongs to that user: else the service could not read it. */
-function own(path: string, directory: string): void {
+/**
+ * What root makes in the directory of a service's user belongs to that user: else the service could not read it. By descriptor: that
+ * user could put a link in the place of the path meanwhile, and have any file given to him.
+ */
+function own(descriptor: number, directory: string): void {
   if (process.getuid?.() !== 0) return;
   const { uid, gid } = statSync(directory);
-  chownSync(path, uid, gid);
+  fchownSync(descriptor, uid, gid);
 }
 
 function syncDirectory(path: string): void {

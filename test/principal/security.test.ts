@@ -1,5 +1,14 @@
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
-import { chmodSync, existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { KeyStore, tokenStatus } from "../../src/principal/key-store.ts";
 import { type CurveClientKeys, curveOptions, PrincipalClient } from "../../src/protocol/client.ts";
@@ -559,6 +568,23 @@ describe("files of keys", () => {
     chmodSync(store.directory, 0o750);
     expect(await refusal(test.start())).toMatch(/others than its owner have access to it \(0750\)/);
   });
+
+  test.skipIf(process.getuid?.() !== 0 && !process.env.CI)(
+    "that root makes belong to the service whose directory it is",
+    () => {
+      using directory = temporaryDirectory();
+      chownSync(directory.path, 65534, 65534);
+      const store = new KeyStore(directory.path);
+      store.init(1);
+      store.add("x", "client", 2);
+      const { id } = store.createToken({ role: "agent", ttlMs: 1000, uses: 1, nowMs: 3 });
+      store.revokeToken(id, 4);
+      const files = readdirSync(store.directory, { recursive: true, withFileTypes: true });
+      expect(files.length).toBeGreaterThan(6);
+      for (const { parentPath, name } of files)
+        expect(`${name} ${statSync(join(parentPath, name)).uid}`).toBe(`${name} 65534`);
+    },
+  );
 
   test("keep secrets to themselves: of clients the principal has public keys, and errors quote nothing", () => {
     using directory = temporaryDirectory();
