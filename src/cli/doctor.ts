@@ -11,6 +11,7 @@ import { jsonArg, principalArg } from "./support/globals.ts";
 import { say } from "./support/report.ts";
 import { printJson, printLine } from "./support/stdout.ts";
 import { isTerminal, type Style, styleFor, terminalWidth } from "./support/style.ts";
+import { truncate } from "./support/table.ts";
 
 /** Where the text of a finding begins. */
 const COLUMN = 14;
@@ -94,7 +95,8 @@ function joined(loaded: LoadedConfig): Config {
 function progressLine(): (what: string) => void {
   if (!isTerminal("stderr")) return () => {};
   const style = styleFor("stderr");
-  return (what) => writeSync(2, `\r\x1b[K${what === "" ? "" : style.dim(`${what} …`)}`);
+  return (what) =>
+    writeSync(2, `\r\x1b[K${what === "" ? "" : style.dim(truncate(`${what} …`, terminalWidth() - 1))}`);
 }
 
 async function printFinding(
@@ -105,7 +107,7 @@ async function printFinding(
   const paint = { ok: style.green, warning: style.yellow, error: style.red }[severity];
   const column = " ".repeat(COLUMN);
   const wrapped = (text: string, indent: number) =>
-    Bun.wrapAnsi(plainText(text), Math.max(30, width - COLUMN - indent), { hard: false, trim: true }).split(
+    Bun.wrapAnsi(plainText(text), Math.max(20, width - COLUMN - indent), { hard: false, trim: true }).split(
       "\n",
     );
   const [first = "", ...rest] = wrapped(message, 0);

@@ -40,7 +40,7 @@ import type { LongPolls } from "./long-polls.ts";
 import { positional, type Request, readJson } from "./requests.ts";
 import type { Outcome, RunChanges } from "./run-changes.ts";
 import type { RunService } from "./run-service.ts";
-import { quote, thereIsNo } from "./unknown-name.ts";
+import { quote, thereIsNo, thereIsNoWorkflow } from "./unknown-name.ts";
 import type { WorkflowDirectory } from "./workflow-directory.ts";
 
 /** The services that answer. */
@@ -207,7 +207,7 @@ export function handlersOf(s: HandlerServices): Record<Verb, Handler> {
       const { workflow_id: id } = argument(GetWorkflow, request);
       const details = s.workflows.details(id);
       if (details !== undefined) return success(details);
-      throw new NotFoundError(thereIsNo("workflow", id, s.workflows.ids()));
+      throw new NotFoundError(thereIsNoWorkflow(id, s.workflows.ids(), s.workflows.invalidFiles));
     },
     WATCHWORKFLOWS: async (request) => {
       const { revision, wait_ms } = argument(WatchWorkflows, request);

@@ -24,7 +24,7 @@ import { RUN_TRANSITIONS } from "../workflow/run-state.ts";
 import { isTerminal } from "../workflow/status.ts";
 import type { LongPolls } from "./long-polls.ts";
 import type { RunChanges } from "./run-changes.ts";
-import { quote, thereIsNo } from "./unknown-name.ts";
+import { quote, thereIsNoWorkflow } from "./unknown-name.ts";
 
 /** A definition as it is stored with a run. */
 export interface StoredDefinition {
@@ -37,6 +37,8 @@ export interface StoredDefinition {
 export interface WorkflowSource {
   get(workflowId: string): StoredDefinition | undefined;
   ids(): Iterable<string>;
+  /** Files that do not load as they are now. */
+  readonly invalidFiles: readonly { readonly path: string }[];
   /** A schedule's firing became a run; part of the unit of work that makes it. */
   fired(tx: OperationalTx, workflowId: string, scheduledMs: number): Promise<void>;
 }
@@ -308,7 +310,9 @@ export class RunService {
   }
 
   #unknownWorkflow(workflowId: string): NotFoundError {
-    return new NotFoundError(thereIsNo("workflow", workflowId, this.#workflows.ids()));
+    return new NotFoundError(
+      thereIsNoWorkflow(workflowId, this.#workflows.ids(), this.#workflows.invalidFiles),
+    );
   }
 }
 

@@ -7,6 +7,20 @@ export function thereIsNo(what: string, name: string, known: Iterable<string>): 
   return `There is no ${what} ${quote(name)}${near === undefined ? "." : `: ${near}`}`;
 }
 
+/**
+ * The same for a workflow: where there is a file for it that is invalid and left out, that is said instead.
+ * @param invalid files that are left out, relative to the workflow directory
+ */
+export function thereIsNoWorkflow(
+  id: string,
+  known: Iterable<string>,
+  invalid: readonly { readonly path: string }[],
+): string {
+  const path = invalid.find((file) => file.path.replace(/\.ya?ml$/, "").replaceAll("/", ".") === id)?.path;
+  if (path === undefined) return thereIsNo("workflow", id, known);
+  return `There is no workflow ${quote(id)}: ${path} is invalid and left out ('cdktr workflow validate' there shows what is wrong).`;
+}
+
 /** A piece of foreign text, short and with nothing in it that a terminal or a field separator would mind. */
 export function quote(text: string): string {
   const short = text.length > 60 ? `${text.slice(0, 60)}…` : text;

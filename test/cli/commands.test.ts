@@ -486,3 +486,24 @@ test("agents: list has the fields of the contract, drain ends an agent", async (
   await ok("agents", "drain", String(found?.agent_id));
   expect((await extra.finished).code).toBe(0);
 });
+
+test("a filter that names no workflow says so; a run of an invalid file tells of the file", async () => {
+  for (const words of [
+    ["logs", "query"],
+    ["runs", "list"],
+  ]) {
+    const { code, stdout, stderr } = await cluster.cdktr([...words, "--workflow", "helo"]);
+    expect({ code, stdout }).toEqual({ code: 0, stdout: "" });
+    expect(stderr).toContain("There is no workflow 'helo' now. Did you mean 'hello'?");
+    expect((await cluster.cdktr([...words, "--workflow", "helo", "--json"])).stderr).toBe("");
+  }
+  cluster.writeWorkflow("etl/half-done.yml", "name: Half\n");
+  while ((await cluster.client.info()).invalid_workflow_files.length === 0) await Bun.sleep(20);
+  for (const words of [["run"], ["workflow", "show"]]) {
+    const { code, stderr } = await cluster.cdktr([...words, "etl.half-done"]);
+    expect(code).toBe(4);
+    expect(stderr).toContain(
+      'There is no workflow "etl.half-done": etl/half-done.yml is invalid and left out',
+    );
+  }
+});

@@ -9,7 +9,7 @@ import {
   plainText,
 } from "../../src/cli/support/format.ts";
 import { makeStyle } from "../../src/cli/support/style.ts";
-import { renderTable, truncate } from "../../src/cli/support/table.ts";
+import { type Column, renderTable, truncate } from "../../src/cli/support/table.ts";
 
 const plain = makeStyle(false);
 const coloured = makeStyle(true);
@@ -101,6 +101,26 @@ describe("a table", () => {
   test("keeps everything when it is not for a terminal", () => {
     const name = "x".repeat(500);
     expect(renderTable(columns, [{ name, size: 1 }], { style: plain, width: undefined })[1]).toContain(name);
+  });
+
+  test("a table that is too wide shortens names, then leaves columns out, the last first", () => {
+    interface Row {
+      readonly id: string;
+    }
+    const wide: Column<Row>[] = [
+      { title: "ID", value: ({ id }) => id, short: ({ id }) => id.slice(0, 8) },
+      { title: "FIRST", value: () => "one", dispensable: true },
+      { title: "SECOND", value: () => "two", dispensable: true },
+      { title: "LAST", value: () => "three" },
+    ];
+    const drawn = (width: number) =>
+      renderTable(wide, [{ id: "0123456789abcdef" }], { style: plain, width }).map((line) =>
+        line.replace(/ +/g, " "),
+      );
+    expect(drawn(40)).toEqual(["ID FIRST SECOND LAST", "0123456789abcdef one two three"]);
+    expect(drawn(32)).toEqual(["ID FIRST SECOND LAST", "01234567 one two three"]);
+    expect(drawn(24)).toEqual(["ID FIRST LAST", "01234567 one three"]);
+    expect(drawn(10)).toEqual(["ID LAST", "01234567 three"]);
   });
 
   test("never lets a cell break a line", () => {

@@ -64,6 +64,7 @@ test("help goes to stdout and is done; a group without a command is wrong usage"
 
 test.each([
   [["rums"], "Did you mean 'runs'?"],
+  [["rusn", "list"], "Did you mean 'runs'?"],
   [["runs", "list", "--statsu", "FAILED"], "Did you mean '--status'?"],
   [["run"], "needs ID"],
   [["run", "x", "-P", "novalue"], "KEY=VALUE"],
@@ -96,6 +97,42 @@ test("a principal that is not there: exit 3, the address, how long, what to do",
     expect(stderr).toContain(`127.0.0.1:${port}`);
     expect(stderr).toContain("0.2 s");
     expect(stderr).toContain("cdktr start principal");
+  }
+});
+
+test("files that are not there: exit 4, and the principal is not asked", async () => {
+  for (const words of [
+    ["workflow", "validate", "nothing-here"],
+    ["workflow", "graph", "nothing-here.yml"],
+    ["workflow", "graph", "nothing/here"],
+    ["listen", "nothing-here.ts"],
+  ]) {
+    const { code, stdout, stderr } = await cdktr(words, { env: quick });
+    expect({ words, code, stdout }).toEqual({ words, code: 4, stdout: "" });
+    expect(stderr).toMatch(/There is no file .*nothing/);
+  }
+});
+
+test("output that nobody reads any more ends quietly, output that cannot be written is no defect of cdktr", async () => {
+  const shell = async (script: string) => {
+    const child = Bun.spawn(["bash", "-c", script, "bash", ...CDKTR], {
+      stdout: "pipe",
+      stderr: "pipe",
+      env: cleanEnvironment(),
+    });
+    const [out, err] = await Promise.all([
+      new Response(child.stdout).text(),
+      new Response(child.stderr).text(),
+    ]);
+    return `${out}${err}`;
+  };
+  for (const words of ["--help", "docs workflows", "config list", "workflow schema", "completion bash"]) {
+    const piped = await shell(`"$@" ${words} | head -1 >/dev/null; echo "$\{PIPESTATUS[0]}"`);
+    expect(`${words}: ${piped}`).toBe(`${words}: 0\n`);
+    const full = await shell(`"$@" ${words} >/dev/full; echo $?`);
+    expect(full).toMatch(
+      /^1\nerror: The output cannot be written: .*no space left on device.*\nhint: The disk/,
+    );
   }
 });
 

@@ -4,8 +4,11 @@ import { command } from "../support/command.ts";
 import { settings } from "../support/connect.ts";
 import { jsonArg, principalArg } from "../support/globals.ts";
 import { printJson, printLine } from "../support/stdout.ts";
-import { styleFor } from "../support/style.ts";
+import { isTerminal, styleFor, terminalWidth } from "../support/style.ts";
 import { renderTable } from "../support/table.ts";
+
+/** Columns from which on everything about a setting fits into one line. */
+const WIDE = 150;
 
 interface Row {
   readonly name: SettingName;
@@ -42,12 +45,15 @@ export default command({
     );
     if (args.json) return printJson(rows);
     const style = styleFor("stdout");
+    const width = isTerminal("stdout") ? terminalWidth() : Number.POSITIVE_INFINITY;
+    const isNarrow = width < WIDE;
     const table = renderTable<Row>(
       [
         { title: "SETTING", value: (row) => row.name },
         {
           title: "VALUE",
           value: (row) => String(row.value),
+          flexible: true,
           paint: (row) => (row.source === "default" ? (text) => text : style.bold),
         },
         {
@@ -55,10 +61,17 @@ export default command({
           value: (row) => row.source,
           paint: (row) => (row.source === "default" ? style.dim : style.green),
         },
-        { title: "MEANING", value: (row) => row.description, flexible: true },
+        // Cut off it says nothing: on a narrow terminal it stands below.
+        ...(isNarrow ? [] : [{ title: "MEANING", value: (row: Row) => row.description, flexible: true }]),
       ],
       rows,
     );
-    for (const line of table) await printLine(line);
+    for (const [i, line] of table.entries()) {
+      await printLine(line);
+      const meaning = rows[i - 1]?.description;
+      if (!isNarrow || meaning === undefined) continue;
+      for (const part of Bun.wrapAnsi(meaning, width - 2, { trim: true }).split("\n"))
+        await printLine(`  ${style.dim(part)}`);
+    }
   },
 });

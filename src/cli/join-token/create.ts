@@ -33,6 +33,7 @@ export default command({
     ...dataDirArg,
   },
   extras: {
+    exit: { 4: "There are no keys yet: run 'cdktr keys init'" },
     completes: { role: "access" },
     details:
       "Prints the token. On the new host 'cdktr start agent --join TOKEN' makes a key pair there, has it made known to the principal over an encrypted connection, and keeps it. The token is worth nothing once it is used up or its time is over.",

@@ -12,6 +12,7 @@ export default command({
   meta: { name: "list", description: "List the join tokens" },
   args: { ...jsonArg, ...dataDirArg },
   extras: {
+    exit: { 4: "There are no keys yet: run 'cdktr keys init'" },
     details:
       "Never shows a token itself: that exists only in what 'cdktr join-token create' printed. Tokens stay in the list for 30 days after their time.",
     topic: "security",

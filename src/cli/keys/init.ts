@@ -7,6 +7,7 @@ export default command({
   meta: { name: "init", description: "Make the principal's key pair and the key of its admin" },
   args: { ...dataDirArg },
   extras: {
+    exit: { 4: "There are keys already" },
     details:
       "From its next start on, the principal encrypts everything and lets in only those whose keys it knows; it may then listen on any address. Run this on the principal's host, as the principal's user.",
     topic: "security",

@@ -12,6 +12,7 @@ export default command({
   meta: { name: "list", description: "List the keys that the principal knows" },
   args: { ...jsonArg, ...dataDirArg },
   extras: {
+    exit: { 4: "There are no keys yet: run 'cdktr keys init'" },
     details: "Shows public keys only.",
     topic: "security",
     examples: [{ command: "cdktr keys list", does: "who may connect, and who no longer may" }],

@@ -5,6 +5,7 @@ import { LogText } from "../support/log-text.ts";
 import { say } from "../support/report.ts";
 import { searchPages } from "../support/search-pages.ts";
 import { printLine } from "../support/stdout.ts";
+import { tellUnknownWorkflow } from "../support/unknown-workflow.ts";
 
 export default command({
   meta: { name: "query", description: "Search the log lines of all runs" },
@@ -37,7 +38,9 @@ export default command({
         text.expect(lines);
         for (const line of lines) await printLine(args.json ? JSON.stringify(line) : text.format(line));
       }
+      if (found || args.json) return;
+      say("No log lines match.");
+      await tellUnknownWorkflow(connection.client, args.workflow);
     });
-    if (!found && !args.json) say("No log lines match.");
   },
 });

@@ -8,6 +8,7 @@ import { say } from "../support/report.ts";
 import { printJson, printLine } from "../support/stdout.ts";
 import { styleFor } from "../support/style.ts";
 import { renderTable } from "../support/table.ts";
+import { tellUnknownWorkflow } from "../support/unknown-workflow.ts";
 
 export default command({
   meta: { name: "list", description: "List runs, newest first" },
@@ -36,15 +37,19 @@ export default command({
   },
   async run({ args }) {
     const limit = wholeNumber(args.limit, "--limit", { min: 1, max: 10_000 });
-    const runs = await withPrincipal(args, ({ client }) =>
-      client.listRuns({
+    const runs = await withPrincipal(args, async ({ client }) => {
+      const found = await client.listRuns({
         limit,
         ...(args.workflow === undefined ? {} : { workflow_id: args.workflow }),
         ...(args.status === undefined ? {} : { status: args.status }),
-      }),
-    );
+      });
+      if (found.length > 0 || args.json) return found;
+      say("No runs.");
+      await tellUnknownWorkflow(client, args.workflow);
+      return found;
+    });
     if (args.json) return printJson(runs);
-    if (runs.length === 0) return say("No runs.");
+    if (runs.length === 0) return;
     for (const line of runTable(runs, Date.now())) await printLine(line);
   },
 });
@@ -53,15 +58,20 @@ function runTable(runs: readonly RunSummary[], now: number): string[] {
   const style = styleFor("stdout");
   return renderTable<RunSummary>(
     [
-      { title: "RUN", value: (run) => run.workflow_instance_id },
+      {
+        title: "RUN",
+        value: (run) => run.workflow_instance_id,
+        // Every command takes the beginning of an id.
+        short: (run) => run.workflow_instance_id.slice(0, 13),
+      },
       { title: "WORKFLOW", value: (run) => run.workflow_id, flexible: true },
       {
         title: "STATUS",
         value: (run) => formatStatus(run.status, style),
         paint: (run) => statusPaint(run.status, style),
       },
-      { title: "TRIGGER", value: (run) => run.trigger, flexible: true },
-      { title: "ATTEMPT", value: (run) => String(run.attempt), align: "right" },
+      { title: "TRIGGER", value: (run) => run.trigger, flexible: true, dispensable: true },
+      { title: "ATTEMPT", value: (run) => String(run.attempt), align: "right", dispensable: true },
       { title: "AGENT", value: (run) => run.agent_id ?? "-", flexible: true },
       { title: "CREATED", value: (run) => formatRelative(run.created_at_ms, now) },
       {

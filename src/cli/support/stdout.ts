@@ -2,7 +2,7 @@
  * Data to stdout: buffered, waiting for a slow reader instead of filling memory, and quiet when the reader has gone (`| head`).
  */
 
-import { errorMessage } from "../../errors.ts";
+import { CdktrError, errorMessage } from "../../errors.ts";
 import { isTerminal } from "./style.ts";
 
 /** Nobody reads stdout any more: not an error, but there is nothing left to do. */
@@ -55,6 +55,10 @@ export async function flushStdout(): Promise<void> {
     if (/\b(EPIPE|ECONNRESET)\b/.test(`${(error as NodeJS.ErrnoException).code} ${errorMessage(error)}`)) {
       throw new BrokenPipe();
     }
-    throw error;
+    const text = errorMessage(error);
+    throw new CdktrError(`The output cannot be written: ${text}.`, {
+      cause: error,
+      hint: /ENOSPC/.test(text) ? "The disk it goes to is full: free some and run this again." : undefined,
+    });
   }
 }

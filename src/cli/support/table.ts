@@ -12,6 +12,10 @@ export interface Column<T> {
   readonly paint?: (row: T) => Paint;
   /** Gives way when the terminal is too narrow. */
   readonly flexible?: boolean;
+  /** What stands there when the terminal is too narrow even so: still enough to name the row. */
+  readonly short?: (row: T) => string;
+  /** Left out when even that does not help; the last such column first. */
+  readonly dispensable?: boolean;
 }
 
 /** Options of {@link renderTable}; by default what stdout is. */
@@ -32,8 +36,41 @@ export function renderTable<T>(
   rows: readonly T[],
   options: TableOptions = {},
 ): string[] {
-  const style = options.style ?? styleFor("stdout");
   const limit = "width" in options ? options.width : isTerminal("stdout") ? terminalWidth() : undefined;
+  const room = limit === undefined ? undefined : limit - (options.indent ?? 0);
+  let fitting = columns;
+  if (room !== undefined && leastWidth(fitting, rows) > room) {
+    fitting = fitting.map(({ short, ...column }) =>
+      short === undefined ? column : { ...column, value: short },
+    );
+  }
+  while (room !== undefined && leastWidth(fitting, rows) > room) {
+    const given = fitting.findLastIndex(({ dispensable }) => dispensable);
+    if (given === -1) break;
+    fitting = fitting.toSpliced(given, 1);
+  }
+  return renderColumns(fitting, rows, { ...options, width: limit });
+}
+
+/** The narrowest that a table can be, all flexible columns at their least. */
+function leastWidth<T>(columns: readonly Column<T>[], rows: readonly T[]): number {
+  const widths = columns.map(({ title, value, flexible }) => {
+    const widest = rows.reduce(
+      (most, row) => Math.max(most, Bun.stringWidth(plainText(value(row)))),
+      Bun.stringWidth(title),
+    );
+    return flexible ? Math.min(widest, LEAST_FLEXIBLE) : widest;
+  });
+  return widths.reduce((sum, width) => sum + width, 0) + GAP.length * (columns.length - 1);
+}
+
+function renderColumns<T>(
+  columns: readonly Column<T>[],
+  rows: readonly T[],
+  options: TableOptions & { readonly width: number | undefined },
+): string[] {
+  const style = options.style ?? styleFor("stdout");
+  const limit = options.width;
   const indent = " ".repeat(options.indent ?? 0);
   const cells = rows.map((row) => columns.map((column) => plainText(column.value(row))));
   const widths = columns.map((column, i) =>

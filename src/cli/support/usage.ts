@@ -172,7 +172,9 @@ function describeOption(name: string, arg: ArgDef, repeatable: readonly string[]
 
 /** Terms and what they mean, side by side where there is room. */
 function definitions(entries: readonly [string, string][], width: number, style: Style): string[] {
-  const widest = Math.min(30, Math.max(...entries.map(([term]) => Bun.stringWidth(term))));
+  // On a narrow terminal what a term means stands below it.
+  const most = width < 60 ? 6 : 30;
+  const widest = Math.min(most, Math.max(...entries.map(([term]) => Bun.stringWidth(term))));
   const column = 2 + widest + 2;
   return entries.flatMap(([term, meaning]) => {
     const lines = wrap(meaning, Math.max(20, width - column));

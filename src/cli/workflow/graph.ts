@@ -1,6 +1,6 @@
 import { stat } from "node:fs/promises";
 import { basename, dirname } from "node:path";
-import { InvalidInputError } from "../../errors.ts";
+import { InvalidInputError, NotFoundError } from "../../errors.ts";
 import { buildDag } from "../../workflow/dag.ts";
 import { renderDiagnostic } from "../../workflow/diagnostic.ts";
 import { drawGraph } from "../../workflow/graph.ts";
@@ -45,12 +45,16 @@ export default command({
   },
 });
 
-/** Ids have neither slashes nor an extension, so what looks like a path is one. */
+/**
+ * Ids have neither slashes nor an extension of files, so what looks like a path is one.
+ * @throws NotFoundError when it is not there
+ */
 async function isFile(text: string): Promise<boolean> {
-  if (text.includes("/")) return true;
-  if (!/\.ya?ml$/.test(text)) return false;
-  const info = await stat(text).catch(() => null);
-  return info?.isFile() === true;
+  if (!text.includes("/") && !/\.ya?ml$/.test(text)) return false;
+  if ((await stat(text).catch(() => null)) !== null) return true;
+  throw new NotFoundError(`There is no file ${text}.`, {
+    hint: "A workflow of the principal has an id such as etl.daily: see 'cdktr workflow list'.",
+  });
 }
 
 async function fromFile(path: string): Promise<WorkflowDefinition> {

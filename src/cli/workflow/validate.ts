@@ -13,6 +13,9 @@ import { say } from "../support/report.ts";
 import { printJson, printLine } from "../support/stdout.ts";
 import { styleFor } from "../support/style.ts";
 
+/** What could only be the name of a workflow file. */
+const WORKFLOW_FILE = /\.ya?ml$/;
+
 export default command({
   meta: { name: "validate", description: "Check workflow files; needs no principal" },
   args: { ...jsonArg },
@@ -93,6 +96,11 @@ async function findFiles(given: readonly string[], workflowDirectory: string): P
   for (const path of given) {
     const absolute = resolve(path);
     const info = await stat(absolute).catch(() => null);
+    if (info === null && !WORKFLOW_FILE.test(path)) {
+      throw new NotFoundError(`There is no file or directory ${path}.`, {
+        hint: "Name workflow files or directories with them; without any, CDKTR_WORKFLOW_DIR is searched.",
+      });
+    }
     if (info === null || !info.isDirectory()) {
       // A file that does not exist is reported like any other that cannot be read.
       add(dirname(absolute), basename(absolute), path);
