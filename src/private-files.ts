@@ -8,6 +8,7 @@ import {
   linkSync,
   mkdirSync,
   openSync,
+  readdirSync,
   renameSync,
   rmSync,
   statSync,
@@ -82,6 +83,21 @@ export function createPrivate(path: string, text: string): boolean {
   }
   syncDirectory(dirname(path));
   return true;
+}
+
+/** Files that are being written. */
+const TEMPORARY = /^\.new-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
+/** A file that takes longer to be written was left by a process that was killed, ms. */
+const LEFT_AFTER_MS = 600_000;
+
+/** Removes what processes left in a directory of secrets that were killed while they wrote. */
+export function removeLeftovers(directory: string, nowMs: number): void {
+  for (const name of readdirSync(directory)) {
+    if (!TEMPORARY.test(name)) continue;
+    const path = join(directory, name);
+    const status = statSync(path, { throwIfNoEntry: false });
+    if (status !== undefined && status.mtimeMs < nowMs - LEFT_AFTER_MS) rmSync(path, { force: true });
+  }
 }
 
 function write(path: string, text: string): string {

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import type { Config, LoadedConfig } from "../config.ts";
 import { InvalidInputError, PrincipalUnreachableError, UnprocessableError } from "../errors.ts";
 import { log } from "../log.ts";
-import { makePrivateDirectory, writePrivate } from "../private-files.ts";
+import { makePrivateDirectory, removeLeftovers, writePrivate } from "../private-files.ts";
 import { AccessRefusedError, PrincipalClient, RequestUnprocessableError } from "../protocol/client.ts";
 import { decodeJoinToken, type JoinToken } from "../protocol/join-token.ts";
 import { type KeyFile, keysDirectory, loadKey, readKeyFile } from "../protocol/key-file.ts";
@@ -36,7 +36,10 @@ export async function joinPrincipal(line: string, loaded: LoadedConfig, suffix?:
       hint: "To move this host over, move that file away first.",
     });
   }
-  if (config.CDKTR_KEY_FILE === "") makePrivateDirectory(directory);
+  if (config.CDKTR_KEY_FILE === "") {
+    makePrivateDirectory(directory);
+    removeLeftovers(directory, Date.now());
+  }
   const { publicKey, secretKey } = pendingPair(`${path}.joining`, token);
   const host = sources.CDKTR_PRINCIPAL_HOST === "default" ? token.host : config.CDKTR_PRINCIPAL_HOST;
   const port = sources.CDKTR_PRINCIPAL_PORT === "default" ? token.port : config.CDKTR_PRINCIPAL_PORT;

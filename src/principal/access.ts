@@ -66,6 +66,7 @@ export class Access implements Service {
   async start(): Promise<void> {
     const { store, log } = this.#o;
     this.#serverKeys = store.serverKeys();
+    store.removeLeftovers(this.#o.clock.now());
     this.#stamp = store.stamp();
     this.#known = this.#read();
     for (const name of Object.keys(SOCKET_ROLES) as SocketName[]) {

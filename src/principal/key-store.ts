@@ -6,7 +6,13 @@ import { existsSync, readdirSync, rmSync, statSync } from "node:fs";
 import { basename, join } from "node:path";
 import { z } from "zod";
 import { CdktrError, InvalidInputError, NotFoundError, UnprocessableError } from "../errors.ts";
-import { checkPrivate, createPrivate, makePrivateDirectory, writePrivate } from "../private-files.ts";
+import {
+  checkPrivate,
+  createPrivate,
+  makePrivateDirectory,
+  removeLeftovers,
+  writePrivate,
+} from "../private-files.ts";
 import { type KeyFile, keysDirectory, readPrivateJson } from "../protocol/key-file.ts";
 import type { Joined } from "../protocol/messages.ts";
 import { CLIENT_ROLES, type ClientRole } from "../protocol/roles.ts";
@@ -163,6 +169,12 @@ export class KeyStore {
     }
     writePrivate(path, json(content));
     return path;
+  }
+
+  /** Removes what was left half-written by a crash. */
+  removeLeftovers(nowMs: number): void {
+    for (const directory of [this.directory, this.clientsDirectory, this.tokensDirectory])
+      removeLeftovers(directory, nowMs);
   }
 
   /** Changes when a client or a token is added, changed or removed. */

@@ -540,7 +540,12 @@ describe("joining", () => {
     expect(() => store.join(tokenKey, mine, "b", 8)).toThrow(/The key b-2, .* was revoked at/);
     // Files that a crash left half-made, or somebody broke, are nobody's, and keep nobody else out.
     writeFileSync(join(store.tokensDirectory, "broken.json"), "{", { mode: 0o600 });
-    writeFileSync(join(store.tokensDirectory, ".new-1"), "{", { mode: 0o600 });
+    const half = join(store.tokensDirectory, `.new-${crypto.randomUUID()}`);
+    writeFileSync(half, "{", { mode: 0o600 });
+    store.removeLeftovers(Date.now());
+    expect(existsSync(half)).toBe(true);
+    store.removeLeftovers(Date.now() + 3_600_000);
+    expect(existsSync(half)).toBe(false);
     writeFileSync(join(store.tokensDirectory, `${id}.revoked`), "", { mode: 0o600 });
     const second = store.createToken({ role: "client", ttlMs: HOUR, uses: 1, nowMs: 9 });
     expect(store.join(curvePublicKey(second.secretKey), curveKeyPair().publicKey, "c", 10)).toEqual({
