@@ -12,7 +12,7 @@
 import {
   chownSync,
   closeSync,
-  copyFileSync,
+  cpSync,
   existsSync,
   fsyncSync,
   mkdirSync,
@@ -190,24 +190,34 @@ function moveTree(
 ): void {
   const tree = join(top, TREE);
   if (existsSync(tree)) {
-    for (const directory of directoriesIn(tree)) {
-      const place = join(target, relative(tree, directory));
-      step(`make ${relative(target, place)}`);
-      if (!existsSync(place)) mkdirSync(place, { mode: statSync(directory).mode & 0o777 });
-      for (const entry of readdirSync(directory, { withFileTypes: true })) {
-        if (entry.isDirectory()) continue;
-        const to = join(place, entry.name);
-        if ((statSync(to, { throwIfNoEntry: false })?.mtimeMs ?? 0) > committedMs) continue;
-        step(`move ${entry.name}`);
-        move(join(directory, entry.name), to);
-      }
-      syncDirectory(place);
-    }
+    // Flushed to the disk together, afterwards: between the first and the last rename there is next to no time.
+    const changed = moveInside(tree, target, step, committedMs);
+    for (const directory of changed) syncDirectory(directory);
   }
   step("remove the hidden directory");
   // The marker goes last: without it, what is left would be taken for not committed, and it is empty by now anyway.
   rmSync(tree, { recursive: true, force: true });
   rmSync(top, { recursive: true, force: true });
+}
+
+/**
+ * Moves what is in a directory into another one: directories that are missing there as they are, with all that is in them.
+ * @returns the directories in which something was put
+ */
+function moveInside(from: string, to: string, step: (name: string) => void, committedMs: number): string[] {
+  const deeper: string[] = [];
+  for (const entry of readdirSync(from, { withFileTypes: true })) {
+    const place = join(to, entry.name);
+    const present = statSync(place, { throwIfNoEntry: false });
+    if (entry.isDirectory() && present !== undefined) {
+      deeper.push(...moveInside(join(from, entry.name), place, step, committedMs));
+      continue;
+    }
+    if (present !== undefined && present.mtimeMs > committedMs) continue;
+    step(`move ${entry.name}`);
+    move(join(from, entry.name), place);
+  }
+  return [to, ...deeper];
 }
 
 function move(from: string, to: string): void {
@@ -217,9 +227,9 @@ function move(from: string, to: string): void {
     if ((error as NodeJS.ErrnoException).code !== "EXDEV") throw error;
     // The place is a link to another file system.
     const beside = join(dirname(to), `${PREFIX}${basename(to)}`);
-    copyFileSync(from, beside);
+    cpSync(from, beside, { recursive: true, preserveTimestamps: true });
     renameSync(beside, to);
-    rmSync(from);
+    rmSync(from, { recursive: true });
   }
 }
 

@@ -16,7 +16,7 @@ import { freePorts } from "../../scripts/support/ports.ts";
 import { Tmux } from "../../scripts/support/tmux.ts";
 import { Random } from "../chaos/random.ts";
 import { CDKTR, CdktrProcess, cdktr } from "../support/cdktr.ts";
-import { processesWith, TemporaryDirectory, until } from "./support/fixtures.ts";
+import { COMPILED, processesWith, TemporaryDirectory, until } from "./support/fixtures.ts";
 
 /** A crontab whose jobs run in a home of the test's. */
 const crontabOf = (home: string) => `HOME=${home}
@@ -110,166 +110,175 @@ async function start(project: string, args: string[], ready: RegExp): Promise<Cd
   return child;
 }
 
-test("to try: every question, the crontab of the user, and the project runs with the commands of the last screen", async () => {
-  enter("cdktr init 'my project'");
-  await answer(/What is this\?/, "Enter");
-  // What cannot be is said at once, and the answer stays to be mended.
-  await retype(/Directory of the workflow files/, "../outside");
-  await tmux.waitFor(/It must be inside the project/);
-  await retype(/Directory of the workflow files/, "jobs/here");
-  await answer(/Three ports/, "Enter");
-  await answer(/Make keys\?/, "Enter");
-  await asked(/Import a crontab/);
-  tmux.keys("Down");
-  await answer(/● Yes, that of/, "Enter");
-  await answer(/example workflow\?/, "Enter");
-  // Where systemd runs, one more is asked.
-  await tmux.waitFor(/Make it a service|Write it\?/);
-  if (/Make it a service/.test(openQuestion(tmux.screen()))) tmux.keys("Enter");
-  const plan = await asked(/Write it\?/);
-  expect(plan).toMatch(/\+ jobs\/here\/cron\/date\.yml/);
-  expect(plan).toMatch(/5: @reboot \/opt\/hello\n/);
-  expect(existsSync(directory.path("my project"))).toBe(false);
-  tmux.keys("Enter");
-  const last = await tmux.waitFor(/└ {2}The manual/);
-  const project = directory.path("my project");
-  expect(nextCommands(last)).toEqual([
-    "cd 'my project'",
-    "less crontab-import.md",
-    "cdktr start principal --with-agent",
-    "cdktr run hello --follow",
-    "cdktr ui",
-  ]);
+// From the sources the program is called by another name.
+test.if(COMPILED)(
+  "to try: every question, the crontab of the user, and the project runs with the commands of the last screen",
+  async () => {
+    enter("cdktr init 'my project'");
+    await answer(/What is this\?/, "Enter");
+    // What cannot be is said at once, and the answer stays to be mended.
+    await retype(/Directory of the workflow files/, "../outside");
+    await tmux.waitFor(/It must be inside the project/);
+    await retype(/Directory of the workflow files/, "jobs/here");
+    await answer(/Three ports/, "Enter");
+    await answer(/Make keys\?/, "Enter");
+    await asked(/Import a crontab/);
+    tmux.keys("Down");
+    await answer(/● Yes, that of/, "Enter");
+    await answer(/example workflow\?/, "Enter");
+    // Where systemd runs, one more is asked.
+    await tmux.waitFor(/Make it a service|Write it\?/);
+    if (/Make it a service/.test(openQuestion(tmux.screen()))) tmux.keys("Enter");
+    const plan = await asked(/Write it\?/);
+    expect(plan).toMatch(/\+ jobs\/here\/cron\/date\.yml/);
+    expect(plan).toMatch(/5: @reboot \/opt\/hello\n/);
+    expect(existsSync(directory.path("my project"))).toBe(false);
+    tmux.keys("Enter");
+    const last = await tmux.waitFor(/└ {2}The manual/);
+    const project = directory.path("my project");
+    expect(nextCommands(last)).toEqual([
+      "cd 'my project'",
+      "less crontab-import.md",
+      "cdktr start principal --with-agent",
+      "cdktr run hello --follow",
+      "cdktr ui",
+    ]);
 
-  // The commands, as they stand there.
-  tmux.keys("C-l");
-  enter("cd 'my project'");
-  enter("cdktr start principal --with-agent");
-  await tmux.waitFor(/Principal ready at 127\.0\.0\.1/, 40_000);
-  const second = new Tmux({ width: 80, height: 24, cwd: project, env });
-  try {
-    second.type("cdktr run hello --follow; echo status=$?");
-    second.keys("Enter");
-    const ran = await second.waitFor(/status=\d/, 40_000);
-    expect(ran).toMatch(/Hello, world, from/);
-    expect(ran).toMatch(/COMPLETED/);
-    expect(ran).toMatch(/status=0/);
-    // A job of the crontab runs as cron would have run it: by a shell, in the home directory.
-    expect(await cdktr(["run", "cron.date", "--wait"], { cwd: project, env })).toMatchObject({ code: 0 });
-    expect(existsSync(directory.path("home/stamp"))).toBe(true);
-    const listed = await cdktr(["workflow", "list", "--json"], { cwd: project, env });
-    expect(JSON.parse(listed.stdout)).toHaveLength(3);
-  } finally {
-    second.stop();
-    tmux.keys("C-c");
-    await tmux.waitFor(/The principal has ended/, 40_000);
-  }
-  expect(await cdktr(["workflow", "validate"], { cwd: project, env })).toMatchObject({ code: 0 });
-  expect(statSync(join(project, "jobs/here/cron/date.yml")).mode & 0o777).toBe(0o600);
-  expect(readFileSync(directory.path("mine"), "utf8")).toBe(crontab);
-}, 120_000);
+    // The commands, as they stand there.
+    tmux.keys("C-l");
+    enter("cd 'my project'");
+    enter("cdktr start principal --with-agent");
+    await tmux.waitFor(/Principal ready at 127\.0\.0\.1/, 40_000);
+    const second = new Tmux({ width: 80, height: 24, cwd: project, env });
+    try {
+      second.type("cdktr run hello --follow; echo status=$?");
+      second.keys("Enter");
+      const ran = await second.waitFor(/status=\d/, 40_000);
+      expect(ran).toMatch(/Hello, world, from/);
+      expect(ran).toMatch(/COMPLETED/);
+      expect(ran).toMatch(/status=0/);
+      // A job of the crontab runs as cron would have run it: by a shell, in the home directory.
+      expect(await cdktr(["run", "cron.date", "--wait"], { cwd: project, env })).toMatchObject({ code: 0 });
+      expect(existsSync(directory.path("home/stamp"))).toBe(true);
+      const listed = await cdktr(["workflow", "list", "--json"], { cwd: project, env });
+      expect(JSON.parse(listed.stdout)).toHaveLength(3);
+    } finally {
+      second.stop();
+      tmux.keys("C-c");
+      await tmux.waitFor(/The principal has ended/, 40_000);
+    }
+    expect(await cdktr(["workflow", "validate"], { cwd: project, env })).toMatchObject({ code: 0 });
+    expect(statSync(join(project, "jobs/here/cron/date.yml")).mode & 0o777).toBe(0o600);
+    expect(readFileSync(directory.path("mine"), "utf8")).toBe(crontab);
+  },
+  120_000,
+);
 
-test("a principal for other hosts, then an agent that joins it with the token of the last screen", async () => {
-  const [api = 0, listening = 0, publishing = 0, taken = 0] = await freePorts(4);
-  const blocker = Bun.listen({ hostname: "0.0.0.0", port: taken, socket: { data() {} } });
-  mkdirSync(directory.path("p"));
-  writeFileSync(directory.path("p/.gitignore"), "node_modules\n");
-  writeFileSync(directory.path("p/.env"), "MINE=1\nCDKTR_LOG_LEVEL=INFO\n");
-  enter("clear; cdktr init");
-  await retype(/Where shall the project be/, directory.path("mine/x"));
-  await tmux.waitFor(/is a file/);
-  await retype(/Where shall the project be/, "p");
-  await answer(/What is this\?/, "Down", "Enter");
-  await answer(/Directory of the workflow files/, "Enter");
-  await answer(/Which address/, "Down", "Enter");
-  await answer(/Three ports/, "Down", "Enter");
-  await retype(/Port for requests/, "70000");
-  await tmux.waitFor(/from 1 to 65535/);
-  await retype(/Port for requests/, String(taken));
-  await tmux.waitFor(/is taken/);
-  await retype(/Port for requests/, String(api));
-  await retype(/Port for the agents' log lines/, String(listening));
-  await retype(/Port for the live log/, String(publishing));
-  blocker.stop(true);
-  await answer(/Make keys\? Without, everybody who reaches 0\.0\.0\.0/, "Enter");
-  await answer(/Run an agent beside it/, "Right", "Enter");
-  await answer(/Import a crontab/, "Enter");
-  await answer(/example workflow\?/, "Enter");
-  await tmux.waitFor(/Make it a service|differs/);
-  if (/Make it a service/.test(openQuestion(tmux.screen()))) tmux.keys("Enter");
-  // What is there is asked about, one by one; the difference is shown.
-  await answer(/\.env is there already, and differs/, "Down", "Down", "Enter");
-  await tmux.waitFor(/\+ CDKTR_WORKFLOW_DIR=workflows/);
-  await answer(/\.env is there already, and differs/, "Down", "Enter");
-  await answer(/\.gitignore is there already, and differs/, "Enter");
-  await answer(/Write it\?/, "Enter");
-  await answer(/Print a join token at the end/, "Left", "Enter");
-  // Wide enough for the token to stand on one line.
-  await tmux.waitFor(/└ {2}The manual/);
-  tmux.resize(200, 60);
-  const last = await tmux.waitFor(/cdktr-join-\S{150,}/);
-  const token = /cdktr-join-\S+/.exec(last)?.[0] ?? "";
-  expect(nextCommands(last)).toEqual([
-    "cd p",
-    "cdktr start principal",
-    "cdktr run hello --follow",
-    "cdktr ui",
-    "cdktr join-token create",
-  ]);
-  const project = directory.path("p");
-  const dotenv = readFileSync(join(project, ".env"), "utf8");
-  expect(parseEnv(dotenv)).toEqual({
-    MINE: "1",
-    CDKTR_LOG_LEVEL: "INFO",
-    CDKTR_PRINCIPAL_HOST: "0.0.0.0",
-    CDKTR_PRINCIPAL_PORT: String(api),
-    CDKTR_LOGS_LISTENING_PORT: String(listening),
-    CDKTR_LOGS_PUBLISHING_PORT: String(publishing),
-    CDKTR_WEBHOOK_PORT: String(Math.max(api, listening, publishing) + 1),
-    CDKTR_METRICS_PORT: String(Math.max(api, listening, publishing) + 2),
-    CDKTR_WORKFLOW_DIR: "workflows",
-    CDKTR_APP_DATA_DIRECTORY: ".cdktr",
-  });
-  expect(readFileSync(join(project, ".gitignore"), "utf8")).toBe("node_modules\n");
-  expect(statSync(join(project, ".cdktr/keys/principal.key")).mode & 0o777).toBe(0o600);
-  expect(statSync(join(project, ".cdktr")).mode & 0o777).toBe(0o700);
+test.if(COMPILED)(
+  "a principal for other hosts, then an agent that joins it with the token of the last screen",
+  async () => {
+    const [api = 0, listening = 0, publishing = 0, taken = 0] = await freePorts(4);
+    const blocker = Bun.listen({ hostname: "0.0.0.0", port: taken, socket: { data() {} } });
+    mkdirSync(directory.path("p"));
+    writeFileSync(directory.path("p/.gitignore"), "node_modules\n");
+    writeFileSync(directory.path("p/.env"), "MINE=1\nCDKTR_LOG_LEVEL=INFO\n");
+    enter("clear; cdktr init");
+    await retype(/Where shall the project be/, directory.path("mine/x"));
+    await tmux.waitFor(/is a file/);
+    await retype(/Where shall the project be/, "p");
+    await answer(/What is this\?/, "Down", "Enter");
+    await answer(/Directory of the workflow files/, "Enter");
+    await answer(/Which address/, "Down", "Enter");
+    await answer(/Three ports/, "Down", "Enter");
+    await retype(/Port for requests/, "70000");
+    await tmux.waitFor(/from 1 to 65535/);
+    await retype(/Port for requests/, String(taken));
+    await tmux.waitFor(/is taken/);
+    await retype(/Port for requests/, String(api));
+    await retype(/Port for the agents' log lines/, String(listening));
+    await retype(/Port for the live log/, String(publishing));
+    blocker.stop(true);
+    await answer(/Make keys\? Without, everybody who reaches 0\.0\.0\.0/, "Enter");
+    await answer(/Run an agent beside it/, "Right", "Enter");
+    await answer(/Import a crontab/, "Enter");
+    await answer(/example workflow\?/, "Enter");
+    await tmux.waitFor(/Make it a service|differs/);
+    if (/Make it a service/.test(openQuestion(tmux.screen()))) tmux.keys("Enter");
+    // What is there is asked about, one by one; the difference is shown.
+    await answer(/\.env is there already, and differs/, "Down", "Down", "Enter");
+    await tmux.waitFor(/\+ CDKTR_WORKFLOW_DIR=workflows/);
+    await answer(/\.env is there already, and differs/, "Down", "Enter");
+    await answer(/\.gitignore is there already, and differs/, "Enter");
+    await answer(/Write it\?/, "Enter");
+    await answer(/Print a join token at the end/, "Left", "Enter");
+    // Wide enough for the token to stand on one line.
+    await tmux.waitFor(/└ {2}The manual/);
+    tmux.resize(200, 60);
+    const last = await tmux.waitFor(/cdktr-join-\S{150,}/);
+    const token = /cdktr-join-\S+/.exec(last)?.[0] ?? "";
+    expect(nextCommands(last)).toEqual([
+      "cd p",
+      "cdktr start principal",
+      "cdktr run hello --follow",
+      "cdktr ui",
+      "cdktr join-token create",
+    ]);
+    const project = directory.path("p");
+    const dotenv = readFileSync(join(project, ".env"), "utf8");
+    expect(parseEnv(dotenv)).toEqual({
+      MINE: "1",
+      CDKTR_LOG_LEVEL: "INFO",
+      CDKTR_PRINCIPAL_HOST: "0.0.0.0",
+      CDKTR_PRINCIPAL_PORT: String(api),
+      CDKTR_LOGS_LISTENING_PORT: String(listening),
+      CDKTR_LOGS_PUBLISHING_PORT: String(publishing),
+      CDKTR_WEBHOOK_PORT: String(Math.max(api, listening, publishing) + 1),
+      CDKTR_METRICS_PORT: String(Math.max(api, listening, publishing) + 2),
+      CDKTR_WORKFLOW_DIR: "workflows",
+      CDKTR_APP_DATA_DIRECTORY: ".cdktr",
+    });
+    expect(readFileSync(join(project, ".gitignore"), "utf8")).toBe("node_modules\n");
+    expect(statSync(join(project, ".cdktr/keys/principal.key")).mode & 0o777).toBe(0o600);
+    expect(statSync(join(project, ".cdktr")).mode & 0o777).toBe(0o700);
 
-  await using principal = await start(project, ["start", "principal"], /Principal ready at 0\.0\.0\.0/);
-  expect(principal.stderr).toMatch(/secured: encrypted/);
+    await using principal = await start(project, ["start", "principal"], /Principal ready at 0\.0\.0\.0/);
+    expect(principal.stderr).toMatch(/secured: encrypted/);
 
-  enter("clear; cdktr init");
-  await retype(/Where shall the project be/, "a");
-  await answer(/What is this\?/, "Down", "Down", "Enter");
-  await answer(/How does it get to its principal/, "Enter");
-  await retype(/The join token/, "cdktr-join-nonsense");
-  await tmux.waitFor(/damaged or not complete/);
-  await retype(/The join token/, token);
-  await retype(/How many runs at once/, "0");
-  await tmux.waitFor(/at least 1/);
-  await retype(/How many runs at once/, "3");
-  await retype(/Labels/, "zone=b gpu=a100");
-  await tmux.waitFor(/Make it a service|Write it\?/);
-  if (/Make it a service/.test(openQuestion(tmux.screen()))) tmux.keys("Enter");
-  const plan = await asked(/Write it\?/);
-  expect(plan).toMatch(/join: get a key from the principal at \S+:\d+/);
-  expect(plan.slice(plan.lastIndexOf("What is this"))).not.toContain(token);
-  expect(existsSync(directory.path("a"))).toBe(false);
-  tmux.keys("Enter");
-  const joined = await tmux.waitFor((screen) =>
-    /└ {2}The manual/.test(screen.slice(screen.lastIndexOf("Joining"))),
-  );
-  expect(nextCommands(joined)).toEqual(["cd a", "cdktr start agent --label zone=b --label gpu=a100"]);
-  const agentProject = directory.path("a");
-  expect(readFileSync(join(agentProject, ".env"), "utf8")).not.toContain(token);
-  expect(readdirSync(join(agentProject, ".cdktr/keys"))).toEqual(["agent.key"]);
+    enter("clear; cdktr init");
+    await retype(/Where shall the project be/, "a");
+    await answer(/What is this\?/, "Down", "Down", "Enter");
+    await answer(/How does it get to its principal/, "Enter");
+    await retype(/The join token/, "cdktr-join-nonsense");
+    await tmux.waitFor(/damaged or not complete/);
+    await retype(/The join token/, token);
+    await retype(/How many runs at once/, "0");
+    await tmux.waitFor(/at least 1/);
+    await retype(/How many runs at once/, "3");
+    await retype(/Labels/, "zone=b gpu=a100");
+    await tmux.waitFor(/Make it a service|Write it\?/);
+    if (/Make it a service/.test(openQuestion(tmux.screen()))) tmux.keys("Enter");
+    const plan = await asked(/Write it\?/);
+    expect(plan).toMatch(/join: get a key from the principal at \S+:\d+/);
+    expect(plan.slice(plan.lastIndexOf("What is this"))).not.toContain(token);
+    expect(existsSync(directory.path("a"))).toBe(false);
+    tmux.keys("Enter");
+    const joined = await tmux.waitFor((screen) =>
+      /└ {2}The manual/.test(screen.slice(screen.lastIndexOf("Joining"))),
+    );
+    expect(nextCommands(joined)).toEqual(["cd a", "cdktr start agent --label zone=b --label gpu=a100"]);
+    const agentProject = directory.path("a");
+    expect(readFileSync(join(agentProject, ".env"), "utf8")).not.toContain(token);
+    expect(readdirSync(join(agentProject, ".cdktr/keys"))).toEqual(["agent.key"]);
 
-  await using agent = await start(agentProject, ["start", "agent", "--label", "zone=b"], /looks for work/);
-  const run = await cdktr(["run", "hello", "--wait", "--json"], { cwd: project, env });
-  expect(JSON.parse(run.stdout)).toMatchObject({ workflow_id: "hello", status: "COMPLETED" });
-  const agents = JSON.parse((await cdktr(["agents", "list", "--json"], { cwd: project, env })).stdout);
-  expect(agents).toMatchObject([{ status: "UP", max_concurrent_workflows: 3, labels: { zone: "b" } }]);
-  expect(agent.ended).toBe(false);
-}, 120_000);
+    await using agent = await start(agentProject, ["start", "agent", "--label", "zone=b"], /looks for work/);
+    const run = await cdktr(["run", "hello", "--wait", "--json"], { cwd: project, env });
+    expect(JSON.parse(run.stdout)).toMatchObject({ workflow_id: "hello", status: "COMPLETED" });
+    const agents = JSON.parse((await cdktr(["agents", "list", "--json"], { cwd: project, env })).stdout);
+    expect(agents).toMatchObject([{ status: "UP", max_concurrent_workflows: 3, labels: { zone: "b" } }]);
+    expect(agent.ended).toBe(false);
+  },
+  120_000,
+);
 
 test("the answers can be changed before anything is written, and are offered again; leaving writes nothing", async () => {
   enter("cdktr init changed");
