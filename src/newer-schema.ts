@@ -2,6 +2,20 @@
 import { VERSION } from "./build-facts.ts";
 import { CdktrError } from "./errors.ts";
 
+/** What a step says of itself to programs that do not know it. */
+export interface Additive {
+  /**
+   * A program that knows only the schema before can go on working with the file: there are new tables and indexes, and columns with
+   * a default in tables whose rows are written by the names of their columns, and what they hold may be missing.
+   */
+  readonly isAdditive?: true;
+}
+
+/** The oldest schema whose programs can work with the file after `steps`, the first of which makes schema 1. */
+export function oldestReader(steps: readonly Additive[]): number {
+  return steps.findLastIndex(({ isAdditive }) => isAdditive !== true) + 1;
+}
+
 /** A change of a database's schema, as the database remembers it. */
 export interface SchemaChange {
   /** The schema after it. */
@@ -10,6 +24,14 @@ export interface SchemaChange {
   readonly cdktr: string | null;
   /** The copy that was made before; null for a new database. */
   readonly backup: string | null;
+  /** The oldest schema whose programs can work with it. */
+  readonly oldest_reader: number;
+}
+
+/** Whether a program that knows schema `known` can work with a file of schema `found`: only when the file says so itself. */
+export function canRead(known: number, found: number, changes: readonly SchemaChange[]): boolean {
+  const last = changes.at(-1);
+  return last !== undefined && last.version === found && last.oldest_reader <= known;
 }
 
 /** This cdktr is too old for a database. No repetition heals it: the exit status is one after which systemd does not start it again. */

@@ -8,10 +8,17 @@ import { chmodSync, readFileSync, rmSync } from "node:fs";
 import type { ConsolaInstance } from "consola";
 import { VERSION } from "./build-facts.ts";
 import { backupsOf, keepBackup, pruneBackups, requireRoom, stagingPath } from "./database-backups.ts";
-import { NewerSchemaError, newerSchema, type SchemaChange } from "./newer-schema.ts";
+import {
+  type Additive,
+  canRead,
+  NewerSchemaError,
+  newerSchema,
+  oldestReader,
+  type SchemaChange,
+} from "./newer-schema.ts";
 
 /** A step from one version of a schema to the next. */
-export interface SqliteMigration {
+export interface SqliteMigration extends Additive {
   /** What it does, for the log. */
   readonly what: string;
   readonly apply: (database: Database) => void;
@@ -22,13 +29,15 @@ export type SqliteMigrations = readonly SqliteMigration[];
 
 /**
  * Brings an open file to the newest schema of `migrations`. Whatever interrupts it, the file has the old schema or the new one.
- * @throws NewerSchemaError when it has a newer one
+ * A newer one stays as it is, when it only adds to what is known here.
+ * @throws NewerSchemaError when it has a newer one that does more
  * @throws NoRoomForBackupError when it is older, and the copy has no room
  */
 export function migrateSqlite(database: Database, migrations: SqliteMigrations, log: ConsolaInstance): void {
   const { version, isNew } = versionOf(database);
   const newest = migrations.length;
   if (version > newest) {
+    if (canRead(newest, version, changesOf(database))) return;
     const { message, hint } = newerSchema(database.filename, newest, version, changesOf(database));
     throw new NewerSchemaError(message, { hint });
   }
@@ -42,9 +51,12 @@ export function migrateSqlite(database: Database, migrations: SqliteMigrations, 
       if (present >= newest) return false;
       for (const { apply } of migrations.slice(present)) apply(database);
       database.run(
-        "CREATE TABLE IF NOT EXISTS schema_changes (version INTEGER, cdktr TEXT, backup TEXT, applied_at_ms INTEGER)",
+        "CREATE TABLE IF NOT EXISTS schema_changes (version INTEGER, cdktr TEXT, backup TEXT, oldest_reader INTEGER, applied_at_ms INTEGER)",
       );
-      database.run("INSERT INTO schema_changes VALUES (?, ?, ?, ?)", [newest, VERSION, backup, Date.now()]);
+      database.run(
+        "INSERT INTO schema_changes (version, cdktr, backup, oldest_reader, applied_at_ms) VALUES (?, ?, ?, ?, ?)",
+        [newest, VERSION, backup, oldestReader(migrations), Date.now()],
+      );
       database.run(`PRAGMA user_version = ${newest}`);
       return true;
     })
@@ -70,7 +82,10 @@ function markOf(database: Database): number {
 
 function changesOf(database: Database): SchemaChange[] {
   try {
-    return ask(database, "SELECT version, cdktr, backup FROM schema_changes ORDER BY version, applied_at_ms");
+    return ask(
+      database,
+      "SELECT version, cdktr, backup, oldest_reader FROM schema_changes ORDER BY version, applied_at_ms",
+    );
   } catch {
     // It keeps that in another way, or not at all.
     return [];

@@ -4,7 +4,7 @@
  */
 import type { DuckDBConnection } from "@duckdb/node-api";
 import { VERSION } from "../build-facts.ts";
-import { newerSchema, type SchemaChange } from "../newer-schema.ts";
+import { type Additive, canRead, newerSchema, oldestReader, type SchemaChange } from "../newer-schema.ts";
 import { RUN_STATUSES } from "../workflow/status.ts";
 import { quoteText } from "./duckdb.ts";
 import { HistoryUnavailableError } from "./history-error.ts";
@@ -16,7 +16,7 @@ export type Table = "logstore" | "workflow_run_status" | "task_run_status";
 export type Columns = Readonly<Record<string, string>>;
 
 /** A step from one version of the schema to the next. */
-export interface HistoryMigration {
+export interface HistoryMigration extends Additive {
   /** What it does, for the log. */
   readonly what: string;
   /** Done first. */
@@ -109,11 +109,13 @@ export interface PendingMigration {
   /** There is nothing in the database, so nothing to copy. */
   readonly isNew: boolean;
   readonly steps: HistoryMigrations;
+  /** The oldest schema whose programs can work with the database afterwards. */
+  readonly oldestReader: number;
 }
 
 /**
  * What is to be done to a database; null when it has the present schema.
- * @throws HistoryUnavailableError when a newer cdktr wrote the database
+ * @throws HistoryUnavailableError when a newer cdktr has done more to the database than to add to it
  */
 export async function pendingMigration(
   connection: DuckDBConnection,
@@ -123,6 +125,7 @@ export async function pendingMigration(
   const version = await readVersion(connection);
   if (version > migrations.length) {
     const changes = await readChanges(connection);
+    if (canRead(migrations.length, version, changes)) return null;
     const { message, hint } = newerSchema(path, migrations.length, version, changes);
     throw new HistoryUnavailableError(message, {
       hint: `${hint} Until then everything else goes on, and nothing is lost: what belongs into the history waits.`,
@@ -130,7 +133,12 @@ export async function pendingMigration(
   }
   if (version === migrations.length) return null;
   const tables = await connection.runAndReadAll("SELECT count(*)::INTEGER FROM duckdb_tables()");
-  return { version, isNew: tables.value(0, 0) === 0, steps: migrations.slice(version) };
+  return {
+    version,
+    isNew: tables.value(0, 0) === 0,
+    steps: migrations.slice(version),
+    oldestReader: oldestReader(migrations),
+  };
 }
 
 /**
@@ -141,7 +149,7 @@ export async function pendingMigration(
  */
 export async function applyMigration(
   connection: DuckDBConnection,
-  { version, steps }: PendingMigration,
+  { version, steps, oldestReader }: PendingMigration,
   views: Readonly<Record<string, string>>,
   backup: string | null,
 ): Promise<void> {
@@ -157,15 +165,13 @@ export async function applyMigration(
     for (const [view, definition] of Object.entries(views)) {
       await connection.run(`CREATE OR REPLACE VIEW ${view} AS ${definition}`);
     }
-    for (const column of ["cdktr", "backup"]) {
-      await connection.run(`ALTER TABLE schema_version ADD COLUMN IF NOT EXISTS ${column} VARCHAR`);
+    for (const column of ["cdktr VARCHAR", "backup VARCHAR", "oldest_reader INTEGER"]) {
+      await connection.run(`ALTER TABLE schema_version ADD COLUMN IF NOT EXISTS ${column}`);
     }
-    await connection.run("INSERT INTO schema_version VALUES ($1, $2, $3, $4)", [
-      version + steps.length,
-      BigInt(Date.now()),
-      VERSION,
-      backup,
-    ]);
+    await connection.run(
+      "INSERT INTO schema_version(version, applied_at_ms, cdktr, backup, oldest_reader) VALUES ($1, $2, $3, $4, $5)",
+      [version + steps.length, BigInt(Date.now()), VERSION, backup, oldestReader],
+    );
     await connection.run("COMMIT");
   } catch (error) {
     await connection.run("ROLLBACK").catch(() => {});
@@ -185,11 +191,12 @@ async function readVersion(connection: DuckDBConnection): Promise<number> {
 async function readChanges(connection: DuckDBConnection): Promise<SchemaChange[]> {
   try {
     const reader = await connection.runAndReadAll(
-      "SELECT version, cdktr, backup FROM schema_version ORDER BY version, applied_at_ms",
+      "SELECT version, cdktr, backup, oldest_reader FROM schema_version ORDER BY version, applied_at_ms",
     );
     const text = (value: unknown) => (typeof value === "string" ? value : null);
-    return reader.getRows().map(([version, cdktr, backup]) => ({
+    return reader.getRows().map(([version, cdktr, backup, oldest]) => ({
       version: Number(version),
+      oldest_reader: Number(oldest ?? version),
       cdktr: text(cdktr),
       backup: text(backup),
     }));

@@ -143,6 +143,7 @@ export const STATE_MIGRATIONS: SqliteMigrations = [
   },
   {
     what: "which key registered an agent",
+    isAdditive: true,
     apply(database) {
       database.run(`
       CREATE TABLE agent_keys (
@@ -155,6 +156,7 @@ export const STATE_MIGRATIONS: SqliteMigrations = [
   },
   {
     what: "which protocols an agent speaks",
+    isAdditive: true,
     apply(database) {
       database.run("ALTER TABLE agents ADD COLUMN protocol INTEGER NOT NULL DEFAULT 1");
       database.run("ALTER TABLE agents ADD COLUMN oldest_protocol INTEGER NOT NULL DEFAULT 1");
@@ -162,6 +164,7 @@ export const STATE_MIGRATIONS: SqliteMigrations = [
   },
   {
     what: "runs that follow others",
+    isAdditive: true,
     apply(database) {
       database.run(`
       CREATE TABLE follow_ups (

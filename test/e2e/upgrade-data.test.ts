@@ -121,9 +121,9 @@ test("a state or an outbox that a newer cdktr has migrated is refused with a sta
     expect(existsSync(dirname(path))).toBe(true);
     const database = new Database(path);
     database.run(
-      "CREATE TABLE schema_changes (version INTEGER, cdktr TEXT, backup TEXT, applied_at_ms INTEGER)",
+      "CREATE TABLE schema_changes (version INTEGER, cdktr TEXT, backup TEXT, oldest_reader INTEGER, applied_at_ms INTEGER)",
     );
-    database.run("INSERT INTO schema_changes VALUES (?, '7.7.7', '/backup/of/it', 1)", [version]);
+    database.run("INSERT INTO schema_changes VALUES (?, '7.7.7', '/backup/of/it', ?, 1)", [version, version]);
     database.run(`PRAGMA user_version = ${version}`);
     database.close();
   };
@@ -148,8 +148,9 @@ async function asIfNewer(path: string, backup: string): Promise<void> {
   const connection = await instance.connect();
   await connection.run("ALTER TABLE schema_version ADD COLUMN cdktr VARCHAR");
   await connection.run("ALTER TABLE schema_version ADD COLUMN backup VARCHAR");
+  await connection.run("ALTER TABLE schema_version ADD COLUMN oldest_reader INTEGER");
   await connection.run(
-    `INSERT INTO schema_version VALUES (${HISTORY_MIGRATIONS.length + 1}, 1, '7.7.7', '${backup}')`,
+    `INSERT INTO schema_version VALUES (${HISTORY_MIGRATIONS.length + 1}, 1, '7.7.7', '${backup}', ${HISTORY_MIGRATIONS.length + 1})`,
   );
   connection.closeSync();
   instance.closeSync();

@@ -18,8 +18,8 @@ import { SqliteOperationalStore } from "../../src/storage/operational-sqlite.ts"
 import { PrivateMounts } from "../e2e/failures/support.ts";
 import { until } from "../e2e/support/fixtures.ts";
 import { MemoryOutbox, recordingLog } from "../principal/historian-support.ts";
-import { line } from "../storage/history-support.ts";
-import { silent } from "../storage/operational-support.ts";
+import { line, logs } from "../storage/history-support.ts";
+import { pendingRun, silent } from "../storage/operational-support.ts";
 import {
   AGENT,
   ask,
@@ -363,6 +363,49 @@ describe("while the history is migrated", () => {
     await waitFor(/schema 1 became/);
     await second.stop();
     expect(backupsOf(directory.history)).toHaveLength(1);
+  });
+});
+
+describe("a newer schema that only adds", () => {
+  const additive = <T extends { what: string }>(migrations: readonly T[]) =>
+    migrations.map((step, n) =>
+      n === migrations.length - 1 ? { ...step, isAdditive: true as const } : step,
+    );
+
+  test("of the state: the former version goes on with it, and the newer one after it", async () => {
+    using directory = await FormerDirectory.of("v0.1");
+    await openState(directory, additive(nextState()));
+    const store = new SqliteOperationalStore({ directory: directory.path, log: silent });
+    await store.start();
+    await store.transact((tx) => tx.insertRun(pendingRun("run-of-the-former")));
+    await store.stop();
+    expect(markOf(directory.state)).toBe(LAST_STATE + 1);
+    await openState(directory, additive(nextState()));
+    const runs = contentOf(directory.state).runs as { workflow_instance_id: string; mood: string }[];
+    expect(runs).toHaveLength(6);
+    expect(runs.find((run) => run.workflow_instance_id === "run-of-the-former")?.mood).toBe("good");
+    only(backupsOf(directory.state));
+    // It may be so for a program of the schema before, and not for those before that.
+    const further = [...additive(nextState()), { what: "more", apply: () => {} }];
+    await openState(directory, further);
+    await expect(openState(directory)).rejects.toThrow(NewerSchemaError);
+  });
+
+  test("of the history: the former version goes on with it, and the newer one after it", async () => {
+    using directory = await FormerDirectory.of("v0.1");
+    await openHistory(directory, additive(nextHistory()));
+    const history = await HistoryDatabase.open({
+      path: directory.history,
+      filesDirectory: directory.at("files"),
+      tempDirectory: directory.at("temp"),
+    });
+    await history.write(logs("a-stream", 1, [line({ payload: "of the former" })]));
+    await history.close();
+    await openHistory(directory, additive(nextHistory()));
+    expect(
+      await ask(directory.history, "SELECT payload, colour FROM logstore WHERE stream_id = 'a-stream'"),
+    ).toEqual([["of the former", null]]);
+    only(backupsOf(directory.history));
   });
 });
 
