@@ -119,6 +119,11 @@ export class Agent implements Service {
     return this.#parts?.link.isTurning() ?? true;
   }
 
+  /** Whether it takes nothing new any more. */
+  get isDraining(): boolean {
+    return this.#isDraining;
+  }
+
   /** Whether the principal answered the last time. */
   get isConnected(): boolean {
     return this.#parts?.link.isUp ?? false;

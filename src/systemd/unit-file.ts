@@ -2,12 +2,36 @@
 import { createHash } from "node:crypto";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
+import { z } from "zod";
 
+/** What an operator chose for a unit, and is kept when it is written anew. */
+export const Choices = z.object({
+  args: z.array(z.string()).readonly(),
+  directory: z.string(),
+  runAs: z.string(),
+});
+export type Choices = z.infer<typeof Choices>;
+
+const CHOICES = /^# Made with: (.*)$/m;
 const CHECKSUM = /^# Checksum: ([0-9a-f]{16})\n/m;
 
 /** Writes into the first comment of a unit what it was made of, so that a later look tells whether it was edited. */
 export function sealed(text: string): string {
   return text.replace("\n\n", () => `\n# Checksum: ${checksum(text)}\n\n`);
+}
+
+/** The line of a unit in which {@link choicesOf} finds them. */
+export function choicesLine({ args, directory, runAs }: Choices): string {
+  return `# Made with: ${JSON.stringify({ args, directory, runAs })}`;
+}
+
+/** What was chosen for a unit; undefined when it does not say. */
+export function choicesOf(unit: string): Choices | undefined {
+  try {
+    return Choices.safeParse(JSON.parse(CHOICES.exec(unit)?.[1] ?? "")).data;
+  } catch {
+    return undefined;
+  }
 }
 
 /** Whether a unit is other than {@link sealed} made it. */

@@ -7,7 +7,7 @@ import {
   stateDirectoryName,
   unitName,
 } from "./service-id.ts";
-import { sealed } from "./unit-file.ts";
+import { choicesLine, sealed } from "./unit-file.ts";
 
 /** From this version on systemd can lengthen the pauses between restarts. */
 const BACK_OFF_SINCE = 254;
@@ -35,6 +35,7 @@ export function unitText(options: UnitOptions): string {
   const command = [...program, "start", role, ...(name === undefined ? [] : ["--suffix", name]), ...args];
   return sealed(`# Written by 'cdktr service install ${role}${name === undefined ? "" : ` --name ${name}`}', which writes it anew when it is run again:
 # changes of yours belong into a drop-in (systemctl ${user ? "--user " : ""}edit ${unit}).
+${choicesLine(options)}
 
 [Unit]
 Description=cdktr ${role}${name === undefined ? "" : ` ${name}`}

@@ -327,7 +327,12 @@ describe.skipIf(skipWithout(typeof found === "string" ? found : undefined))("a h
     const refused = await service("install", "listeners");
     expect(refused).toMatchObject({ code: 1, stdout: "" });
     expect(refused.stderr).toContain("was edited");
-    expect((await service("install", "listeners", "--force")).stderr).toContain("- WatchdogSec=33");
+    const forced = (await service("install", "listeners", "--force")).stderr;
+    expect(forced).toContain("- WatchdogSec=33");
+    expect(forced).toContain("Arguments: --port 6001 (kept");
+    expect(await machine.out("grep", "-c", "start listeners --port 6001$", unit)).toBe("1");
+    expect((await service("install", "listeners", "--fresh")).stderr).toContain("- ExecStart");
+    expect(await machine.out("grep", "-c", "start listeners$", unit)).toBe("1");
     expect(await machine.out("grep", "-c", "WatchdogSec=33", `${unit}.before`)).toBe("1");
   });
 

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ROLES, unitName } from "../../src/systemd/service-id.ts";
 import { unitText } from "../../src/systemd/unit.ts";
-import { differences, isEdited } from "../../src/systemd/unit-file.ts";
+import { choicesOf, differences, isEdited } from "../../src/systemd/unit-file.ts";
 import { processesWith, until } from "../e2e/support/fixtures.ts";
 import { cdktr, startCluster } from "../support/cdktr.ts";
 import { installed, skipWithout } from "../support/debian.ts";
@@ -143,6 +143,22 @@ test("a unit that was edited is told from one that was not", async () => {
   expect(differences(edited, text)).toEqual(["- WatchdogSec=5", "+ WatchdogSec=60"]);
 });
 
+test("a unit remembers what was chosen for it", async () => {
+  const chosen = { args: ["--label", "a=b c\n{}"], directory: "/srv/50%", runAs: "deploy" };
+  const text = await dryRun(
+    "agent",
+    "--run-as",
+    chosen.runAs,
+    "--directory",
+    chosen.directory,
+    "--",
+    ...chosen.args,
+  );
+  expect(choicesOf(text)).toEqual(chosen);
+  expect(choicesOf("# Made with: {}\n")).toBeUndefined();
+  expect(choicesOf("[Service]\n")).toBeUndefined();
+});
+
 test("a join token comes into no unit", async () => {
   const { code, stdout, stderr } = await cdktr([
     "service",
@@ -215,6 +231,18 @@ elsewhere("without systemd it says what to do instead", async () => {
     expect(stderr).toContain("systemd does not run this host");
     expect(stderr).toContain("--dry-run");
   }
+});
+
+test("what would be more than it seems does not get into a unit", async () => {
+  for (const args of [
+    ["--run-as", "cdktr\nExecStartPre=+/bin/true"],
+    ["--directory", "/srv\nUser=root"],
+  ]) {
+    const { code, stdout } = await cdktr(["service", "install", "agent", "--dry-run", ...args]);
+    expect({ code, stdout }).toEqual({ code: 2, stdout: "" });
+  }
+  const text = await dryRun("agent", "--", "--label", "a=b\nUser=root");
+  expect(text).toContain('--label "a=b\\nUser=root"\n');
 });
 
 test("a service that is none is wrong usage", async () => {

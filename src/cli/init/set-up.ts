@@ -203,6 +203,7 @@ async function installService({ answers, token }: Plan): Promise<void> {
     "service",
     "install",
     role ?? "",
+    "--fresh",
     "--directory",
     directory,
     ...(service.user ? ["--user"] : ["--run-as", service.runAs]),

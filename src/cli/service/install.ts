@@ -21,7 +21,7 @@ import {
   unitPath,
 } from "../../systemd/service-id.ts";
 import { environmentText, hasTasks, ownWorkflows, type UnitOptions, unitText } from "../../systemd/unit.ts";
-import { differences, dropIns, isEdited, readUnit } from "../../systemd/unit-file.ts";
+import { choicesOf, differences, dropIns, isEdited, readUnit } from "../../systemd/unit-file.ts";
 import { command } from "../support/command.ts";
 import { joinTokenOf } from "../support/join-token.ts";
 import { say } from "../support/report.ts";
@@ -53,8 +53,7 @@ export default command({
     "run-as": {
       type: "string",
       valueHint: "USER",
-      default: DEFAULT_USER,
-      description: "Whom it runs as; made when missing",
+      description: `Whom it runs as; made when missing (else ${DEFAULT_USER})`,
     },
     directory: {
       type: "string",
@@ -62,6 +61,10 @@ export default command({
       description: "Where it runs (else its data directory below /var/lib; with --user, here)",
     },
     program: { type: "string", valueHint: "FILE", description: "The executable (else this one)" },
+    fresh: {
+      type: "boolean",
+      description: "Forget the arguments, directory and user of the unit that is there",
+    },
     force: {
       type: "boolean",
       description: "Also over a unit that was edited; the old one is kept beside it",
@@ -72,8 +75,8 @@ export default command({
     rest: "ARGUMENT",
     restDescription: "After --: options of 'cdktr start ROLE'",
     details: `What stands after -- goes to 'cdktr start'. Settings belong into the file that the unit names; it is written when it is missing,
-      and never overwritten. Run it again after an upgrade or to change the arguments: drop-ins stay, and a unit that was edited is
-      not overwritten without --force. --dry-run needs neither systemd nor root.`,
+      and never overwritten. Run it again after an upgrade or to change something: arguments, directory and user stay as they are unless
+      they are given, drop-ins stay, and a unit that was edited is not overwritten without --force. --dry-run needs neither systemd nor root.`,
     topic: "operations",
     examples: [
       { command: "cdktr service install principal", does: "on the principal's host" },
@@ -95,26 +98,42 @@ export default command({
   async run({ args }) {
     const service = serviceOf(args);
     const { role, user } = service;
-    const runAs = args["run-as"];
+    const before = args["dry-run"] ? undefined : readUnit(unitPath(service, homedir()));
+    const kept = before === undefined || args.fresh ? undefined : choicesOf(before);
+    const runAs = args["run-as"] ?? kept?.runAs ?? DEFAULT_USER;
+    const given = args._.slice(1);
     const version = systemdVersion();
     const options: UnitOptions = {
       ...service,
       program: args.program === undefined ? selfCommand() : [resolve(args.program)],
-      args: args._.slice(1),
-      directory: resolve(args.directory ?? (user ? "." : stateDirectory(runAs))),
+      args: given.length > 0 ? given : (kept?.args ?? []),
+      directory: resolve(args.directory ?? kept?.directory ?? (user ? "." : stateDirectory(runAs))),
       runAs,
       environmentFile: environmentPath(service, homedir()),
       ...(version === undefined ? {} : { systemdVersion: version }),
     };
+    checkWords(options);
     if (args.join !== undefined) refuseJoin(role, args["dry-run"] ?? false);
     if (options.args.some((word) => withoutSecrets(word) !== word)) refuseTokenInUnit();
     if (args["dry-run"]) return writeStdout(unitText(options));
     requireSystemd(user, role, options.program);
     requireRoot(user, "install");
     const token = await joinTokenOf(args.join);
-    await install(options, token, args.force ?? false);
+    if (kept !== undefined && given.length === 0 && kept.args.length > 0) {
+      say(`Arguments: ${kept.args.join(" ")} (kept; others after -- replace them, --fresh forgets them)`);
+    }
+    await install(options, before, token, args.force ?? false);
   },
 });
+
+/** What would be more than one word, or more than one line, in a unit. */
+function checkWords({ runAs, directory, program }: UnitOptions): void {
+  if (!/^[A-Za-z_][A-Za-z0-9_.@-]*$/.test(runAs))
+    throw new UsageError(`--run-as ${runAs}: expected the name of a user.`);
+  for (const path of [directory, ...program]) {
+    if (/\p{Cc}/u.test(path)) throw new UsageError(`${JSON.stringify(path)} cannot stand in a unit.`);
+  }
+}
 
 function refuseJoin(role: string, isDryRun: boolean): void {
   if (role !== "agent") {
@@ -135,10 +154,14 @@ function refuseTokenInUnit(): never {
   );
 }
 
-async function install(options: UnitOptions, token: string | undefined, force: boolean): Promise<void> {
+async function install(
+  options: UnitOptions,
+  before: string | undefined,
+  token: string | undefined,
+  force: boolean,
+): Promise<void> {
   const { role, user, environmentFile } = options;
   const path = unitPath(options, homedir());
-  const before = readUnit(path);
   if (before !== undefined && isEdited(before) && !force) {
     throw new UnprocessableError(`${path} was edited since cdktr wrote it, and is left as it is.`, {
       hint: `Move your changes into a drop-in (systemctl ${user ? "--user " : ""}edit ${unitName(options)}), which stays; then --force writes the unit anew and keeps this one as ${path}.before.`,

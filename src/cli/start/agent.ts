@@ -108,7 +108,7 @@ export default command({
       wanted = count;
       supervisor.stopping(
         count === 1 ? "draining: finishing what runs, taking nothing new" : "cancelling what runs",
-        graceMs + LEAVING_MS,
+        count === 1 ? graceMs + LEAVING_MS : LEAVING_MS,
       );
       grace ??= setTimeout(() => handOver(agent, supervisor, config), graceMs);
       obey();
@@ -148,9 +148,11 @@ export default command({
 
 /** What `systemctl status` shows. */
 function statusOf(agent: Agent, config: Config): string {
-  const principal = `principal at ${config.CDKTR_PRINCIPAL_HOST}:${config.CDKTR_PRINCIPAL_PORT}`;
-  if (!agent.isConnected) return `agent ${agent.id}: looks for the ${principal}`;
-  return `agent ${agent.id}: ${plural(agent.runningWorkflows, "run")} of at most ${config.CDKTR_AGENT_MAX_CONCURRENCY}, ${principal}`;
+  const principal = `principal at ${hostAndPort(config.CDKTR_PRINCIPAL_HOST, config.CDKTR_PRINCIPAL_PORT)}`;
+  const running = plural(agent.runningWorkflows, "run");
+  if (!agent.isConnected) return `agent ${agent.id}: looks for the ${principal}; ${running}`;
+  if (agent.isDraining) return `agent ${agent.id}: draining, ${running} left, ${principal}`;
+  return `agent ${agent.id}: ${running} of at most ${config.CDKTR_AGENT_MAX_CONCURRENCY}, ${principal}`;
 }
 
 let progress: Timer | undefined;

@@ -6,6 +6,7 @@ import { PrincipalClient } from "../../protocol/client.ts";
 import { loadCurveKeys } from "../../protocol/key-file.ts";
 import { startServices, stopServices } from "../../service.ts";
 import { Supervisor } from "../../systemd/notify.ts";
+import { hostAndPort } from "../../zmq/endpoint.ts";
 import { command } from "../support/command.ts";
 import { settings } from "../support/connect.ts";
 import { metricsPortArg, principalArg } from "../support/globals.ts";
@@ -83,7 +84,7 @@ export default command({
     ];
     try {
       await startServices(services);
-      const principal = `${config.CDKTR_PRINCIPAL_HOST}:${config.CDKTR_PRINCIPAL_PORT}`;
+      const principal = hostAndPort(config.CDKTR_PRINCIPAL_HOST, config.CDKTR_PRINCIPAL_PORT);
       // Also without the principal: what waits on disk must not wait for a start that succeeds.
       supervisor.ready(
         () => `listeners for the principal at ${principal}: ${triggers.summary}`,

@@ -190,7 +190,7 @@ async function announce(config: Config, { ports, ownKeys }: Principal): Promise<
     const invalid = info.invalid_workflow_files.length;
     log.success(
       [
-        `Principal ready at ${config.CDKTR_PRINCIPAL_HOST}:${ports.api}, logs in at ${ports.logsListening}, live log at ${ports.logsPublishing}`,
+        `Principal ready at ${hostAndPort(config.CDKTR_PRINCIPAL_HOST, ports.api)}, logs in at ${ports.logsListening}, live log at ${ports.logsPublishing}`,
         `  ${plural(info.workflows, "workflow")} in ${config.CDKTR_WORKFLOW_DIR}${invalid === 0 ? "" : `, ${plural(invalid, "invalid file")} left out`}`,
         ownKeys === undefined
           ? "  not secured: whoever reaches these ports can run programs on the agents ('cdktr keys init')"
