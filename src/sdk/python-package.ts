@@ -1,6 +1,8 @@
 /** The Python package, as it travels inside the executable. */
 import init from "./python/cdktr/__init__.py" with { type: "text" };
+import buffer from "./python/cdktr/_buffer.py" with { type: "text" };
 import connection from "./python/cdktr/_connection.py" with { type: "text" };
+import delivery from "./python/cdktr/_delivery.py" with { type: "text" };
 import listener from "./python/cdktr/listener.py" with { type: "text" };
 import logTail from "./python/cdktr/log_tail.py" with { type: "text" };
 import principal from "./python/cdktr/principal.py" with { type: "text" };
@@ -13,7 +15,9 @@ export const PYTHON_PACKAGE: Readonly<Record<string, string>> = {
   "README.md": readme,
   "pyproject.toml": project,
   "cdktr/__init__.py": init,
+  "cdktr/_buffer.py": buffer,
   "cdktr/_connection.py": connection,
+  "cdktr/_delivery.py": delivery,
   "cdktr/listener.py": listener,
   "cdktr/log_tail.py": logTail,
   "cdktr/principal.py": principal,

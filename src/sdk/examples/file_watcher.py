@@ -53,7 +53,7 @@ class FileWatcherListener(EventListener):
             time.sleep(0.1)
 
     def trigger(self, path, version):
-        """Whether the version is dealt with; if not, it is tried again."""
+        """Whether the version is dealt with, as a run or on this host's disk; if not, it is tried again."""
         result = self.run_workflow(
             self.workflow_id,
             params={"who": os.path.basename(path)},

@@ -30,7 +30,9 @@ class WebhookListener(EventListener):
             key = request.headers.get("Idempotency-Key")
             result = self.run_workflow(workflow_id, params=payload, dedupe_key=key)
             if result.success:
-                return {"status": "triggered", "workflow": workflow_id, **result.payload}, 200
+                # While the principal is away the trigger is safe on this host's disk, and no run yet.
+                status = "buffered" if result.buffered else "triggered"
+                return {"status": status, "workflow": workflow_id, **result.payload}, 200
             return {"status": "failed", "error": result.error}, 500
 
     def start_listening(self):

@@ -5,7 +5,6 @@ Needs: pip install psycopg2-binary, and the package that ``cdktr sdk python DIR`
 
 import os
 import select
-import uuid
 
 import psycopg2
 from cdktr import EventListener, Principal
@@ -40,20 +39,12 @@ class DatabaseChangeListener(EventListener):
             conn.poll()
             while conn.notifies:
                 notify = conn.notifies.pop(0)
-                self.handle(notify.payload)
-
-    def handle(self, workflow_id):
-        print(f"Received notification: {workflow_id}", flush=True)
-        # PostgreSQL does not keep notifications: as long as the principal is away, this one is asked for again.
-        key = str(uuid.uuid4())
-        while True:
-            result = self.run_workflow(workflow_id, dedupe_key=key)
-            if result.success:
-                return
-            if self.principal.ping().success:
-                print(f"Refused, dropped: {result.error}", flush=True)
-                return
-            print(f"The principal is away: {result.error}", flush=True)
+                workflow_id = notify.payload
+                print(f"Received notification: {workflow_id}", flush=True)
+                # PostgreSQL does not keep notifications; the base keeps triggers while the principal is away.
+                result = self.run_workflow(workflow_id)
+                if not result.success:
+                    print(f"Refused, dropped: {result.error}", flush=True)
 
 
 if __name__ == "__main__":

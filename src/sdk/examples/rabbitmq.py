@@ -13,6 +13,8 @@ from cdktr import EventListener, Principal
 
 class RabbitMQListener(EventListener):
     name = "rabbitmq"
+    # The queue keeps what is not acknowledged: triggers need not wait on this host's disk too.
+    buffered = False
 
     def __init__(
         self,
@@ -22,7 +24,8 @@ class RabbitMQListener(EventListener):
         principal_host="localhost",
         principal_port=5561,
     ):
-        self.principal = Principal(host=principal_host, port=principal_port)
+        # What fails comes again from the queue: one attempt is enough.
+        self.principal = Principal(host=principal_host, port=principal_port, attempts=1)
         self.rabbitmq_host = rabbitmq_host
         self.rabbitmq_port = rabbitmq_port
         self.queue_name = queue_name

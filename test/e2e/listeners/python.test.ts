@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { mkdirSync, renameSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type Cluster, freePorts, startCluster } from "../../support/cdktr.ts";
 import { skipWithout } from "../../support/debian.ts";
@@ -177,6 +177,85 @@ test("file watcher: 1,000 files in a moment are 1,000 runs, 1,000 writes to one 
   expect(names.filter((name) => name.startsWith("file-"))).toHaveLength(1000);
   expect(names.filter((name) => !name.startsWith("file-")).length).toBeLessThan(20);
 }, 120_000);
+
+test("300 events over kills of principal and listener: each is one run, in order; what waits is delivered by the next start", async () => {
+  const events = 300;
+  const file = listeners.path("counts.py");
+  const placeFile = listeners.path("place");
+  writeFileSync(
+    file,
+    `import os, sys, threading
+from cdktr import EventListener
+PLACE, EVENTS = sys.argv[1], int(sys.argv[2])
+class Counts(EventListener):
+    def start_listening(self):
+        # As a reader of a queue does: an event is acknowledged when its trigger is safe, else it comes again.
+        start = int(open(PLACE).read()) if os.path.exists(PLACE) else 0
+        for i in range(start, EVENTS):
+            result = self.run_workflow("hello", params={"who": i}, dedupe_key=f"event-{i}")
+            if not result.success: sys.exit(result.error)
+            with open(PLACE + ".new", "w") as place: place.write(str(i + 1))
+            os.replace(PLACE + ".new", PLACE)
+            if result.buffered: print("buffered", i, flush=True)
+Counts().start_listening()
+print("over", flush=True)
+`,
+  );
+  await using own = await startCluster({ workflows: { "hello.yml": HELLO } });
+  const environment = { CDKTR_APP_DATA_DIRECTORY: listeners.path("data") };
+  const startIt = () => listeners.start(own, file, environment, [placeFile, String(events)]);
+  const place = () => (existsSync(placeFile) ? Number(readFileSync(placeFile, "utf8")) : 0);
+  {
+    await using listener = startIt();
+    await until("100 events", () => place() >= 100);
+    own.principal?.kill("SIGKILL");
+    await own.principal?.finished;
+    await listener.waitFor(/buffered/);
+    // Here it is killed, with triggers on its disk.
+  }
+  const at = place();
+  expect(at).toBeGreaterThan(100);
+  await own.startPrincipal();
+  await using listener = startIt();
+  await listener.waitFor(/over/);
+  const runs = await runsBy(own.client, "listener:Counts");
+  expect(runs).toHaveLength(events);
+  expect((await whoOf(own.client, runs)).map(Number)).toEqual(Array.from({ length: events }, (_, i) => i));
+  // The principal heard of it.
+  expect((await own.client.listListeners()).find(({ name }) => name === "Counts")).toMatchObject({
+    state: "stopped",
+    buffered: 0,
+    failed: 0,
+  });
+}, 60_000);
+
+test("threads and processes of one listener share what waits: each trigger is one run, and everyone hears of his", async () => {
+  await using own = await startCluster({ workflows: { "hello.yml": HELLO } });
+  const file = listeners.path("threads.py");
+  writeFileSync(
+    file,
+    `import os, sys
+from concurrent.futures import ThreadPoolExecutor
+from cdktr import EventListener
+class Many(EventListener):
+    def start_listening(self):
+        self.run_workflow("hello", dedupe_key="before the fork").unwrap()
+        for _ in range(2):
+            os.fork()
+        with ThreadPoolExecutor(8) as threads:
+            run = lambda i: self.run_workflow("hello", dedupe_key=f"event-{i}").unwrap()["workflow_instance_id"]
+            ids = list(threads.map(run, range(40)))
+        print("ids", " ".join(ids), flush=True)
+Many().start_listening()
+`,
+  );
+  const environment = { CDKTR_APP_DATA_DIRECTORY: listeners.path("shared") };
+  await using listener = listeners.start(own, file, environment);
+  await until("four processes have their runs", () => (listener.output.match(/^ids/gm) ?? []).length === 4);
+  const lines = listener.output.split("\n").filter((line) => line.startsWith("ids"));
+  expect(new Set(lines).size).toBe(1);
+  expect(await runsBy(own.client, "listener:Many")).toHaveLength(41);
+}, 60_000);
 
 test("log lines elsewhere: one JSON object a line", async () => {
   await using shipper = listeners.start(cluster, "ship_logs.py", {}, ["hello"]);

@@ -82,7 +82,12 @@ class Connection:
         self._forgotten: List[zmq.Socket[bytes]] = []
 
     def request(
-        self, fields: Sequence[str], wait: float = 0.0, repeat_unprocessable: bool = False
+        self,
+        fields: Sequence[str],
+        wait: float = 0.0,
+        repeat_unprocessable: bool = False,
+        attempts: Optional[int] = None,
+        timeout: Optional[float] = None,
     ) -> Reply:
         """Sends a request and waits for its reply, repeating it when none comes.
 
@@ -91,24 +96,26 @@ class Connection:
         :raises Unreachable: when no attempt was answered
         """
         frame = SEPARATOR.join(fields).encode()
+        attempts = attempts or self.attempts
+        timeout = timeout or self.timeout
         socket = self._take()
         healthy = False
         try:
             ids: List[bytes] = []
             last: Optional[Reply] = None
-            for _ in range(self.attempts):
+            for _ in range(attempts):
                 started = time.monotonic()
-                reply = self._attempt(socket, ids, frame, self.timeout + wait)
+                reply = self._attempt(socket, ids, frame, timeout + wait)
                 healthy = True
                 if reply is None:
                     continue
                 if not (repeat_unprocessable and reply.kind == "UNPROC"):
                     return reply
                 last = reply
-                time.sleep(max(0.0, min(_PAUSE, self.timeout - (time.monotonic() - started))))
+                time.sleep(max(0.0, min(_PAUSE, timeout - (time.monotonic() - started))))
             if last is not None:
                 return last
-            seconds = self.attempts * (self.timeout + wait)
+            seconds = attempts * (timeout + wait)
             raise Unreachable(
                 f"no principal answered at {self.host}:{self.port} within {seconds:g} s ({fields[0]})"
             )

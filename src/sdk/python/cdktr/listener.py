@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import functools
+import logging
+import os
 import re
+import sqlite3
 import threading
 from abc import ABC, abstractmethod
-from typing import Dict, Mapping, Optional
+from typing import Any, Callable, Dict, Mapping, Optional
 
-from .principal import Principal
+from ._buffer import TriggerBuffer, buffer_directory
+from ._delivery import Delivery
+from .principal import Principal, trigger_of
 from .result import Result
 
-_making = threading.Lock()
+log = logging.getLogger("cdktr")
+_making = threading.RLock()
 
 
 class EventListener(ABC):
@@ -19,14 +26,25 @@ class EventListener(ABC):
     A subclass implements :meth:`start_listening` and calls :meth:`run_workflow`. Its runs have the trigger
     ``listener:NAME``: the class's name, or its attribute ``name``. It need not call ``super().__init__()``; without a
     ``principal`` of its own it takes the one that the environment names.
+
+    While the principal is away, triggers wait on this host's disk, below ``CDKTR_APP_DATA_DIRECTORY`` (``~/.cdktr``):
+    in order, also over restarts of the listener, which delivers them when it starts listening or triggers next.
     """
 
     name: str = ""
     principal: Principal
+    #: False for events that are kept elsewhere until they are acknowledged: triggers then fail while the principal is away.
+    buffered: bool = True
+    _delivery: Optional[Delivery] = None
 
     def __init__(self, principal: Optional[Principal] = None) -> None:
         if principal is not None:
             self.principal = principal
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "start_listening" in cls.__dict__:
+            setattr(cls, "start_listening", _with_delivery(cls.__dict__["start_listening"]))
 
     @abstractmethod
     def start_listening(self) -> None:
@@ -38,12 +56,33 @@ class EventListener(ABC):
         workflow_id: str,
         params: Optional[Mapping[str, object]] = None,
         dedupe_key: Optional[str] = None,
-    ) -> Result[Dict[str, str]]:
-        """Triggers a workflow on the principal; safe to call from any thread.
+    ) -> Result[Dict[str, Any]]:
+        """Triggers a workflow; safe to call from any thread.
+
+        Successful when the trigger is safe: as a run on the principal's disk or, while the principal is away, on this
+        host's disk (``result.buffered``; the payload then names no run). Waits while 100,000 wait there.
 
         :param dedupe_key: your own name for the event: the same key makes one run, however often it is asked for
         """
-        return self._principal().run_workflow(workflow_id, params, dedupe_key, trigger=self._trigger())
+        trigger = trigger_of(workflow_id, params, dedupe_key, self._trigger())
+        delivery = self._deliver()
+        if delivery is None:
+            return self._principal()._run(trigger)
+        return delivery.deliver(trigger)
+
+    def _deliver(self) -> Optional[Delivery]:
+        """Begins to deliver, unless it has; again after a fork, which takes no threads along."""
+        if not self.buffered:
+            return None
+        with _making:
+            if self._delivery is None or self._delivery.process != os.getpid():
+                name = self._name()
+                try:
+                    self._delivery = Delivery(name, self._principal(), TriggerBuffer(buffer_directory(name)))
+                except (OSError, sqlite3.Error) as error:
+                    log.warning("Triggers do not wait on disk while the principal is away: %s", error)
+                    self.buffered = False
+            return self._delivery
 
     def _principal(self) -> Principal:
         with _making:
@@ -51,6 +90,24 @@ class EventListener(ABC):
                 self.principal = Principal.from_environment()
             return self.principal
 
+    def _name(self) -> str:
+        return self.name or type(self).__name__
+
     def _trigger(self) -> str:
-        name = re.sub(r"[\s\x00-\x1f]+", "-", self.name or type(self).__name__)
+        name = re.sub(r"[\s\x00-\x1f]+", "-", self._name())
         return f"listener:{name[:200]}"
+
+
+def _with_delivery(listen: Callable[..., Any]) -> Callable[..., Any]:
+    """Delivers what waits from before, and at the end waits until everything is delivered."""
+
+    @functools.wraps(listen)
+    def start_listening(self: EventListener, *args: Any, **options: Any) -> Any:
+        delivery = self._deliver()
+        result = listen(self, *args, **options)
+        if delivery is not None:
+            delivery.drain()
+            delivery.report("stopped", timeout=0.5)
+        return result
+
+    return start_listening

@@ -8,9 +8,10 @@ import time
 import uuid
 from typing import Any, Callable, Dict, List, Mapping, Optional, TypeVar, Union
 
+from ._buffer import Trigger
 from ._connection import Connection, CurveKeys, Reply, Unreachable
 from .log_tail import LogTail
-from .result import Result
+from .result import CdktrError, Result
 
 T = TypeVar("T")
 
@@ -74,7 +75,7 @@ class Principal:
         params: Optional[Mapping[str, object]] = None,
         dedupe_key: Optional[str] = None,
         trigger: str = "api",
-    ) -> Result[Dict[str, str]]:
+    ) -> Result[Dict[str, Any]]:
         """Triggers a workflow; done when the run is on the principal's disk.
 
         :param params: values of the workflow's parameters; each becomes text
@@ -82,14 +83,9 @@ class Principal:
             Without it, a request that is repeated because no answer came makes one run too.
         :returns: payload ``{"workflow_instance_id": …}``
         """
-        options = {
-            "params": {name: _text(value) for name, value in (params or {}).items()},
-            "trigger": trigger,
-            "dedupe_key": dedupe_key or str(uuid.uuid4()),
-        }
-        return self._ask(["RUNTASK", workflow_id, json.dumps(options)], json.loads, repeat_unprocessable=True)
+        return self._run(trigger_of(workflow_id, params, dedupe_key, trigger))
 
-    def get_run(self, run: Union[str, Result[Dict[str, str]]]) -> Result[Dict[str, Any]]:
+    def get_run(self, run: Union[str, Result[Dict[str, Any]]]) -> Result[Dict[str, Any]]:
         """A run as it is now, with its attempts and tasks."""
         run_id, failure = _run_id(run)
         if failure is not None:
@@ -97,7 +93,7 @@ class Principal:
         return self._ask(["GETRUN", json.dumps({"workflow_instance_id": run_id})], json.loads)
 
     def wait(
-        self, run: Union[str, Result[Dict[str, str]]], timeout: Optional[float] = None
+        self, run: Union[str, Result[Dict[str, Any]]], timeout: Optional[float] = None
     ) -> Result[Dict[str, Any]]:
         """Waits until a run is over.
 
@@ -164,6 +160,33 @@ class Principal:
             port = int(info["logs_publishing_port"])
         return LogTail(self.host, port, workflow_id, idle_timeout, self._connection.keys, self._connection.timeout)
 
+    def _run(self, trigger: Trigger) -> Result[Dict[str, Any]]:
+        fields = ["RUNTASK", trigger.workflow_id, json.dumps(trigger.options)]
+        return self._ask(fields, json.loads, repeat_unprocessable=True)
+
+    def _try(self, trigger: Trigger) -> Result[Dict[str, Any]]:
+        """One attempt.
+
+        :returns: the run, or why it is refused
+        :raises Unreachable, CdktrError: when it cannot be done now
+        """
+        if "\x01" in trigger.workflow_id:
+            return Result(False, f"{trigger.workflow_id!r} holds the byte 0x01, which separates fields")
+        fields = ["RUNTASK", trigger.workflow_id, json.dumps(trigger.options)]
+        reply = self._connection.request(fields, attempts=1)
+        if reply.kind == "CLIENTERROR":
+            return Result(False, reply.payload)
+        if reply.failed:
+            raise CdktrError(reply.payload or reply.kind)
+        return Result(True, None, json.loads(reply.payload))
+
+    def _report(self, report: Mapping[str, object], timeout: Optional[float] = None) -> None:
+        """Tells how listeners are; a principal that is away, or of before, is not told."""
+        try:
+            self._connection.request(["REPORTLISTENERS", json.dumps(report)], attempts=1, timeout=timeout)
+        except Unreachable:
+            pass
+
     def close(self) -> None:
         """Ends the connection; requests in flight still end."""
         self._connection.close()
@@ -205,9 +228,23 @@ def _text(value: object) -> str:
     return str(value)
 
 
-def _run_id(run: Union[str, Result[Dict[str, str]]]) -> tuple[str, Optional[str]]:
+def trigger_of(
+    workflow_id: str, params: Optional[Mapping[str, object]], dedupe_key: Optional[str], trigger: str
+) -> Trigger:
+    """What ``RUNTASK`` takes."""
+    options = {
+        "params": {name: _text(value) for name, value in (params or {}).items()},
+        "trigger": trigger,
+        "dedupe_key": dedupe_key or str(uuid.uuid4()),
+    }
+    return Trigger(workflow_id, options)
+
+
+def _run_id(run: Union[str, Result[Dict[str, Any]]]) -> tuple[str, Optional[str]]:
     if isinstance(run, str):
         return run, None
+    if run.buffered:
+        return "", "the trigger still waits on this host's disk: it is no run yet"
     if not run.success or run.payload is None:
         return "", run.error or "there is no run to wait for"
     return run.payload["workflow_instance_id"], None

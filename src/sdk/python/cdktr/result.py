@@ -22,6 +22,8 @@ class Result(Generic[T]):
     """Why not; ``None`` after success."""
     payload: Optional[T] = None
     """What the principal answered."""
+    buffered: bool = False
+    """Whether a trigger waits on this host's disk, because the principal is away; it becomes a run when it is back."""
 
     def __bool__(self) -> bool:
         return self.success

@@ -1,0 +1,112 @@
+"""Triggers that are not runs yet, on disk, in order."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import threading
+import time
+import urllib.parse
+from dataclasses import dataclass
+from typing import Any, Dict, List
+
+
+@dataclass(frozen=True)
+class Trigger:
+    """A run that is asked for: what ``RUNTASK`` takes."""
+
+    workflow_id: str
+    options: Dict[str, Any]
+
+    @property
+    def dedupe_key(self) -> str:
+        return str(self.options["dedupe_key"])
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A trigger and its place."""
+
+    seq: int
+    trigger: Trigger
+
+
+def buffer_directory(name: str) -> str:
+    """The directory of a listener, below ``CDKTR_APP_DATA_DIRECTORY``. Nothing in a name leads elsewhere."""
+    data = os.environ.get("CDKTR_APP_DATA_DIRECTORY") or os.path.join(os.path.expanduser("~"), ".cdktr")
+    part = urllib.parse.quote(name, safe="!~*'()").replace(".", "%2E")[:200]
+    return os.path.join(data, "listeners", part or "listener")
+
+
+class TriggerBuffer:
+    """A queue of triggers in a file. What was added is on the disk when ``add`` returns.
+
+    Any thread may use it, and several processes may share the file.
+
+    :raises OSError, sqlite3.Error: when the file cannot be opened
+    """
+
+    def __init__(self, directory: str) -> None:
+        listeners = os.path.dirname(directory)
+        for path in (os.path.dirname(listeners), listeners, directory):
+            # Of directories that are made on the way, only the last gets the mode.
+            os.makedirs(path, mode=0o700, exist_ok=True)
+        self.path = os.path.join(directory, "python.db")
+        self._lock = threading.Lock()
+        self._db = sqlite3.connect(self.path, timeout=5, isolation_level=None, check_same_thread=False)
+        self._db.execute("PRAGMA journal_mode = WAL")
+        self._db.execute(
+            """CREATE TABLE IF NOT EXISTS triggers (
+                seq INTEGER PRIMARY KEY AUTOINCREMENT,
+                workflow_id TEXT NOT NULL,
+                dedupe_key TEXT NOT NULL,
+                options TEXT NOT NULL,
+                created_at_ms INTEGER NOT NULL,
+                UNIQUE (workflow_id, dedupe_key)
+            )"""
+        )
+
+    def add(self, trigger: Trigger) -> int:
+        """Adds a trigger at the end; one of the same event that waits already keeps its place, which is returned."""
+        row = (trigger.workflow_id, trigger.dedupe_key, json.dumps(trigger.options), int(time.time() * 1000))
+        with self._lock:
+            self._db.execute("PRAGMA synchronous = FULL")
+            # Another process may deliver the one that waits between the two statements: then it is added after all.
+            while True:
+                added = self._db.execute(
+                    "INSERT OR IGNORE INTO triggers (workflow_id, dedupe_key, options, created_at_ms) VALUES (?, ?, ?, ?)",
+                    row,
+                )
+                if added.rowcount == 1 and added.lastrowid is not None:
+                    return added.lastrowid
+                found = self._db.execute(
+                    "SELECT seq FROM triggers WHERE workflow_id = ? AND dedupe_key = ?", row[:2]
+                ).fetchone()
+                if found is not None:
+                    return int(found[0])
+
+    def first(self, limit: int) -> List[Waiting]:
+        """Those that have waited longest."""
+        with self._lock:
+            rows = self._db.execute(
+                "SELECT seq, workflow_id, options FROM triggers ORDER BY seq LIMIT ?", (limit,)
+            ).fetchall()
+        return [Waiting(seq, Trigger(workflow_id, json.loads(options))) for seq, workflow_id, options in rows]
+
+    def remove(self, seq: int) -> None:
+        """Takes a trigger out. Not synced: one that a power cut puts back is delivered again, under the same key."""
+        with self._lock:
+            self._db.execute("PRAGMA synchronous = NORMAL")
+            self._db.execute("DELETE FROM triggers WHERE seq = ?", (seq,))
+
+    def size(self) -> int:
+        """How many wait."""
+        with self._lock:
+            return int(self._db.execute("SELECT count(*) FROM triggers").fetchone()[0])
+
+    def bytes(self) -> int:
+        """Bytes that the file takes on disk."""
+        with self._lock:
+            pages = self._db.execute("PRAGMA page_count").fetchone()[0]
+            return int(pages) * int(self._db.execute("PRAGMA page_size").fetchone()[0])
