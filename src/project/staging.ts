@@ -10,10 +10,10 @@
  * What a dead process left is found by its name, which has the process in it.
  */
 import {
-  chownSync,
   closeSync,
   cpSync,
   existsSync,
+  fchownSync,
   fsyncSync,
   mkdirSync,
   openSync,
@@ -87,8 +87,15 @@ export class Staging {
     this.#step(`write ${path}`);
     try {
       mkdirSync(dirname(place), { recursive: true, mode: 0o755 });
-      writeFileSync(place, text, { mode, flag: "wx", flush: true });
-      if (owner !== undefined) chownSync(place, owner.uid, owner.gid);
+      const descriptor = openSync(place, "wx", mode);
+      try {
+        writeFileSync(descriptor, text);
+        // By the descriptor: whoever owns the directory could put something else in the path's place.
+        if (owner !== undefined) fchownSync(descriptor, owner.uid, owner.gid);
+        fsyncSync(descriptor);
+      } finally {
+        closeSync(descriptor);
+      }
     } catch (error) {
       throw failure(place, error);
     }
