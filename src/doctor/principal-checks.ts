@@ -13,6 +13,7 @@ import {
 import { loadCurveKeys } from "../protocol/key-file.ts";
 import type { AgentSummary, PrincipalInfo } from "../protocol/messages.ts";
 import { cannotConnect } from "../protocol/tcp-probe.ts";
+import { mismatch, THIS_PEER } from "../protocol/version.ts";
 import { hostAndPort } from "../zmq/endpoint.ts";
 import { type Finding, failure, ok, warning } from "./finding.ts";
 import { newest } from "./library-check.ts";
@@ -161,6 +162,11 @@ async function clock(client: PrincipalClient, now: () => number): Promise<Findin
 
 /** The agents, for whom may see them: the key of an agent may not. */
 async function fleet(client: PrincipalClient, info: PrincipalInfo): Promise<Finding[]> {
+  const apart = mismatch(THIS_PEER, info);
+  if (apart !== undefined) {
+    const remedy = apart.hint ?? "Upgrade both to one version.";
+    return [failure("versions", apart.message, "An agent with this executable is not taken.", remedy)];
+  }
   try {
     return versions(info.version, await client.registeredAgents());
   } catch (error) {

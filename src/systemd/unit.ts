@@ -141,8 +141,8 @@ function restart({ role, systemdVersion = BACK_OFF_SINCE }: UnitOptions): string
     systemdVersion >= BACK_OFF_SINCE
       ? "RestartSec=1\nRestartSteps=6\nRestartMaxDelaySec=60"
       : `# The pauses grow from systemd ${BACK_OFF_SINCE} on; this one is ${systemdVersion}.\nRestartSec=5`;
-  return `# Again after a failure, after pauses that grow. Not after wrong usage or a setting that does not parse (2), which no repetition
-# heals${role === "agent" ? ", and not after status 0: 'cdktr agents drain' has ended it" : ""}.
+  return `# Again after a failure, after pauses that grow. Not after status 2, which no repetition heals: wrong usage, a setting that
+# does not parse, a version too old for its data or its principal${role === "agent" ? ", and not after status 0: 'cdktr agents drain' has ended it" : ""}.
 Restart=on-failure
 RestartPreventExitStatus=2
 ${steps}

@@ -93,6 +93,11 @@ test("an agent that is too new waits for the upgrade of the principal", async ()
   );
   const run = await trigger(cluster, "hello");
   expect(await cluster.client.registeredAgents()).toEqual([]);
+  const doctor = await cluster.cdktr(["doctor"], { program: third });
+  expect(doctor.code).toBe(1);
+  expect(doctor.stdout).toMatch(
+    /✗ versions[^✗✓]*is too new for the\s+principal \(cdktr 0\.1\.0, protocol 1\)/,
+  );
   // With no patience left it ends, with a status after which systemd tries again later.
   const impatient = await cdktr(["start", "agent", "--suffix", "impatient"], {
     program: third,

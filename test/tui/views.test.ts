@@ -1,4 +1,5 @@
 import { describe, expect, test } from "bun:test";
+import { VERSION } from "../../src/build-facts.ts";
 import { askCancel, askTrigger } from "../../src/tui/overlays/ask.ts";
 import { newEditor } from "../../src/tui/overlays/line-editor.ts";
 import { BOLD, DIM, INVERSE } from "../../src/tui/screen/style.ts";
@@ -101,6 +102,13 @@ test("too small for anything: it says so", () => {
   expect(drawScreen(state(39, 9)).toString()).toContain("cdktr needs 40×10");
   expect(drawScreen(state(5, 2)).toString()).toContain("cdktr");
   expect(drawScreen(state(1, 1)).toString()).toBe("c");
+});
+
+test("the header names the version of a principal that is not of this one", () => {
+  const s = state(140, 40, { kind: "agents" });
+  expect(drawScreen(s).toString()).not.toContain(` cdktr ${VERSION}`);
+  if (s.data.info !== null) s.data = { ...s.data, info: { ...s.data.info, version: "9.8.7" } };
+  expect(drawScreen(s).toString()).toContain(" cdktr 9.8.7");
 });
 
 test("drawing changes nothing and gives the same cells again", () => {

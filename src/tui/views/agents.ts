@@ -62,7 +62,12 @@ export function drawAgents(region: Region, state: State): void {
       },
       { title: "LABELS", width: 6, grow: 2, cell: (agent) => labelSpans(agent.labels) },
       { title: "HOST", width: 6, grow: 1, from: 96, cell: (agent) => [[agent.host, DIM]] },
-      { title: "VERSION", width: 8, from: 84, cell: (agent) => [[agent.version, DIM]] },
+      {
+        title: "VERSION",
+        width: 8,
+        from: 84,
+        cell: ({ version }) => [[version, version === (state.data.info?.version ?? version) ? DIM : YELLOW]],
+      },
     ],
   });
   if (lower > 0) drawRuns(region.sub(0, region.height - lower, region.width, lower), state);

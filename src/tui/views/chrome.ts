@@ -1,5 +1,6 @@
 /** What is around every page: the header, the tabs, the footer with the keys, messages. */
 
+import { VERSION } from "../../build-facts.ts";
 import { hostAndPort } from "../../zmq/endpoint.ts";
 import { age, clock, count } from "../format.ts";
 import type { Binding } from "../keys/binding.ts";
@@ -28,6 +29,8 @@ export function drawHeader(region: Region, state: State): void {
     [hasName ? ` ${address.name} ` : " ", BOLD],
     [several, CYAN],
     [named, hasName ? DIM : BOLD],
+    // Worth a word only when it is not that of this terminal UI.
+    [data.info === null || data.info.version === VERSION ? "" : ` cdktr ${data.info.version}`, YELLOW],
   ];
   const right: Span[] = [];
   if (data.info !== null && data.agents !== null) {
