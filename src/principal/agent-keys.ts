@@ -4,6 +4,7 @@
  * registers belongs to nobody from then on.
  */
 import type { Clock } from "../clock.ts";
+import { ownText } from "../protocol/own-text.ts";
 import type { Service } from "../service.ts";
 import type { OperationalStore, OperationalTx } from "../storage/operational.ts";
 import { ForbiddenError, type Identity } from "./access.ts";
@@ -107,7 +108,7 @@ export class AgentKeys implements Service {
       const attempts = await this.#o.store.read((tx) => tx.listAttempts(runId));
       const agents = new Set(attempts.map((attempt) => attempt.agent_id));
       if (agents.size === 0) continue;
-      remember(this.#runs, runId, agents);
+      remember(this.#runs, ownText(runId), agents);
       if (![...agents].some(isMine)) foreign.add(runId);
     }
     return foreign;

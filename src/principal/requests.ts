@@ -1,6 +1,7 @@
 /** From a frame to a request, and from an error to the text of its reply. */
 import type { z } from "zod";
 import { CdktrError, type ErrorReplyKind, InvalidInputError } from "../errors.ts";
+import { ownText } from "../protocol/own-text.ts";
 import { isVerb, JSON_VERBS, POSITIONAL_VERBS, type Verb } from "../protocol/verbs.ts";
 import { decodeFrame, SEPARATOR } from "../protocol/wire.ts";
 import { printable, thereIsNo } from "./unknown-name.ts";
@@ -19,7 +20,9 @@ export interface Request {
  * @throws InvalidInputError saying what is wrong with it
  */
 export function readRequest(frame: Uint8Array): Request {
-  const [verb = "", ...fields] = decodeFrame(frame).split(SEPARATOR, MAX_FIELDS);
+  const [verb = "", ...parts] = decodeFrame(frame).split(SEPARATOR, MAX_FIELDS);
+  // An id that is kept must not keep what came with it.
+  const fields = parts.map((part) => (part.length * 2 < frame.length ? ownText(part) : part));
   if (isVerb(verb)) return { verb, fields };
   throw new InvalidInputError(
     verb === ""

@@ -6,6 +6,7 @@
  * in the published form, after a line feed. No column can hold a line feed: output is cut into lines there.
  */
 import { InvalidInputError } from "../errors.ts";
+import { ownText } from "./own-text.ts";
 import { SEPARATOR } from "./wire.ts";
 
 export type LogLevel = "DEBUG" | "INFO" | "WARN" | "ERROR";
@@ -114,5 +115,6 @@ export function decodeLogBatch(text: string): LogBatch {
   const lines = end === -1 ? [] : text.slice(end + 1).split("\n", MAX_BATCH_LINES + 1);
   if (lines.length > MAX_BATCH_LINES)
     throw new InvalidInputError(`A log batch has more than ${MAX_BATCH_LINES} lines.`);
-  return { agent_id, stream_id, first_seq, lines };
+  // Both are remembered for longer than the lines.
+  return { agent_id: ownText(agent_id), stream_id: ownText(stream_id), first_seq, lines };
 }

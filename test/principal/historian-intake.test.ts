@@ -1,5 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import { LogIntake, type LostLines } from "../../src/principal/historian/log-intake.ts";
+import { decodeLogBatch, encodeLogBatch } from "../../src/protocol/log-frames.ts";
 import { line } from "../storage/history-support.ts";
 
 const MANY = 1e9;
@@ -210,4 +211,38 @@ describe("times that go back within a task run", () => {
     log.offer({ agent_id: "a", stream_id: "s", first_seq: 2, lines: at("t", 98, 101, 100) });
     expect(log.take(MANY, MANY).disordered).toEqual([]);
   });
+});
+
+test("what is remembered of a batch does not keep the batch", () => {
+  const { intake: log } = intake();
+  log.reconcile(new Map());
+  const text = "x".repeat(256 * 1024);
+  const batches = 1500;
+  Bun.gc(true);
+  const before = process.memoryUsage.rss();
+  for (let n = 0; n < batches; n++) {
+    const sent = {
+      agent_id: `agent-${n}`,
+      stream_id: crypto.randomUUID(),
+      first_seq: 1,
+      lines: [line({ task_instance_id: crypto.randomUUID(), payload: text })],
+    };
+    const received = decodeLogBatch(Buffer.from(encodeLogBatch(sent)).toString());
+    expect(log.offer(received)).toBe(1);
+    log.written(log.take(MANY, MANY));
+  }
+  Bun.gc(true);
+  expect(log).toMatchObject({ bytes: 0, lines: 0 });
+  expect(process.memoryUsage.rss() - before).toBeLessThan((batches * text.length) / 3);
+});
+
+test("streams that nobody has registered do not keep out those of agents", () => {
+  const { intake: log } = intake();
+  log.reconcile(new Map());
+  const one = (stream_id: string) => log.offer({ ...batch(1, 1), stream_id });
+  for (let n = 0; n < 20_000; n++) expect(one(`forged-${n}`)).toBe(1);
+  expect(one("forged-too")).toBe(0);
+  expect(one("registered")).toBe(0);
+  log.agentHoldsFrom("registered", 1);
+  expect(one("registered")).toBe(1);
 });

@@ -2,6 +2,7 @@
  * Notices task runs in whose lines the time goes back (the clock of their agent was set), because ordering by time would then
  * put their lines in the wrong order.
  */
+import { ownText } from "../../protocol/own-text.ts";
 import { SEPARATOR } from "../../protocol/wire.ts";
 
 /** Task runs whose latest time is remembered. */
@@ -27,7 +28,7 @@ export class LineTimes {
           continue;
         }
         prefix = line.slice(0, end);
-        task = prefix.slice(prefix.lastIndexOf(SEPARATOR, end - 2) + 1, -1);
+        task = ownText(prefix.slice(prefix.lastIndexOf(SEPARATOR, end - 2) + 1, -1));
         latest = this.#latest.get(task) ?? Number.NEGATIVE_INFINITY;
       }
       const time = Number(line.slice(prefix.length, line.indexOf(SEPARATOR, prefix.length)));

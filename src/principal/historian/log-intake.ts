@@ -49,12 +49,15 @@ const LINE_OVERHEAD_BYTES = 40;
 const SLICE_OVERHEAD_BYTES = 200;
 /** Streams that are remembered. One is an agent's whole life on a disk. */
 const MAX_STREAMS = 100_000;
+/** Those of them that no agent has registered: anybody can make up their names. */
+const MAX_UNREGISTERED = 20_000;
 
 export class LogIntake {
   readonly #maxBytes: number;
   readonly #lost: (lost: LostLines) => void;
   readonly #streams = new Map<string, Stream>();
   readonly #times = new LineTimes();
+  #unregistered = 0;
   #cursorsRead = false;
   #bytes = 0;
   #lines = 0;
@@ -96,7 +99,7 @@ export class LogIntake {
    * @returns number of lines taken
    */
   offer(batch: LogBatch): number {
-    const stream = this.#cursorsRead ? this.#stream(batch.stream_id, 0) : this.#streams.get(batch.stream_id);
+    const stream = this.#streams.get(batch.stream_id) ?? this.#unregisteredStream(batch);
     if (stream === undefined) return 0;
     const last = batch.first_seq + batch.lines.length - 1;
     if (last <= stream.received || batch.first_seq > stream.received + 1) return 0;
@@ -199,6 +202,14 @@ export class LogIntake {
       if (stream !== undefined && stream.durable < Math.min(end, stream.received)) return false;
     }
     return true;
+  }
+
+  #unregisteredStream({ stream_id, first_seq }: LogBatch): Stream | undefined {
+    // What does not begin at the beginning would not be taken anyhow.
+    if (!this.#cursorsRead || first_seq !== 1 || this.#unregistered >= MAX_UNREGISTERED) return undefined;
+    const stream = this.#stream(stream_id, 0);
+    if (stream !== undefined) this.#unregistered++;
+    return stream;
   }
 
   #stream(streamId: string, receivedInTheDark: number): Stream | undefined {
