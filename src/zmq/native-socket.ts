@@ -2,12 +2,14 @@ import type { Pointer } from "bun:ffi";
 import { Option, type SocketType } from "./constants.ts";
 import { context, type NativeHolder, register, unregister } from "./context.ts";
 import { isIpv6 } from "./endpoint.ts";
-import { EINTR, errnoName, ZmqError } from "./error.ts";
+import { EAGAIN, EINTR, errnoName, ZmqError } from "./error.ts";
 import { check, libzmq } from "./libzmq.ts";
 import { type Message, receiveParts, sendParts } from "./message.ts";
 import type { Peers } from "./peers.ts";
 import { type Reactor, reactor, type Watch } from "./reactor.ts";
 
+/** See {@link NativeSocket.endpoint}. */
+const BIND_TRIES = 10;
 const INT_SIZE = new BigUint64Array(1);
 const INT_VALUE = new Int32Array(1);
 
@@ -60,7 +62,17 @@ export class NativeSocket {
       this.setInt(Option.IPV6, 1, "ipv6");
     }
     const call = libzmq()[`zmq_${operation}`];
-    check(operation, () => call(pointer, endpoint), endpoint);
+    for (let tries = BIND_TRIES; ; tries--) {
+      try {
+        check(operation, () => call(pointer, endpoint), endpoint);
+        return;
+      } catch (error) {
+        // To tell its monitor, libzmq sends before it returns from a bind that failed, and sometimes leaves the EAGAIN of a look
+        // into its empty mailbox where the reason was. No bind fails with EAGAIN: asked again, it tells.
+        const isHidden = operation === "bind" && error instanceof ZmqError && error.errno === EAGAIN;
+        if (!isHidden || tries === 0) throw error;
+      }
+    }
   }
 
   setBytes(option: number, value: Uint8Array, name = String(option)): void {

@@ -57,6 +57,20 @@ describe("events of a socket", () => {
     expect(first.lastEndpoint).toEndWith(event.address);
   });
 
+  test("the reason why a bind fails is not lost to the monitor", async () => {
+    using first = new Reply();
+    await first.bind(ANY_PORT);
+    using second = new Reply();
+    second.events.on("bindError", () => {});
+    const codes = new Set<string>();
+    for (let n = 0; n < 400; n++) {
+      codes.add(await codeOf(() => second.bind(first.lastEndpoint)));
+      // libzmq looks into its mailbox once a millisecond at most.
+      await Bun.sleep(2);
+    }
+    expect([...codes]).toEqual(["EADDRINUSE"]);
+  });
+
   test("a client without the key, and one with the wrong key, are told apart from one that gets in", async () => {
     const keys = curveKeyPair();
     using server = new Pull({ curveServer: true, curveSecretKey: keys.secretKey });
