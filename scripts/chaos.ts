@@ -1,6 +1,6 @@
 /**
- * `npm run chaos -- --minutes N --seed S [--rate R]`: kills, stops and cuts off a principal and three agents under load, then
- * counts what was lost or done twice. Exit status 1, the seed and a timeline when anything was.
+ * `npm run chaos -- --minutes N --seed S [--rate R] [--hostile]`: kills, stops and cuts off a principal and three agents under load,
+ * with `--hostile` under attack as well, then counts what was lost or done twice. Exit status 1, the seed and a timeline when anything was.
  */
 import { parseArgs } from "node:util";
 import { BINARY } from "./support/paths.ts";
@@ -11,6 +11,7 @@ const { values } = parseArgs({
     minutes: { type: "string", default: "2" },
     seed: { type: "string", default: String(Date.now() % 1_000_000) },
     rate: { type: "string", default: "4" },
+    hostile: { type: "boolean", default: false },
   },
 });
 process.env.CDKTR_TEST_BINARY ??= BINARY;
@@ -20,6 +21,7 @@ const result = await chaos({
   minutes: Number(values.minutes),
   seed: Number(values.seed),
   runsPerSecond: Number(values.rate),
+  hostile: values.hostile,
   say: (line) => console.error(line),
 });
 console.log(`chaos: ${values.minutes} minutes, seed ${values.seed}`);
@@ -30,7 +32,7 @@ console.log(`  ${String(result.violations.length).padStart(8)}  violations`);
 for (const violation of result.violations.slice(0, 50)) console.log(`  ! ${violation}`);
 if (result.violations.length > 0) {
   console.log(
-    `Everything is kept in ${result.directory}. Again: npm run chaos -- --minutes ${values.minutes} --seed ${values.seed}`,
+    `Everything is kept in ${result.directory}. Again: npm run chaos -- --minutes ${values.minutes} --seed ${values.seed}${values.hostile ? " --hostile" : ""}`,
   );
   process.exit(1);
 }

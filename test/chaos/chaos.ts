@@ -5,6 +5,7 @@
 import { appendFileSync, existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { PrincipalClient } from "../../src/protocol/client.ts";
+import { Attackers, ROUND } from "../hostile/attackers.ts";
 import { type CdktrProcess, Cluster, freePorts } from "../support/cdktr.ts";
 import { TcpProxy } from "./proxy.ts";
 import { Random } from "./random.ts";
@@ -16,6 +17,8 @@ export interface ChaosOptions {
   readonly minutes: number;
   readonly seed: number;
   readonly runsPerSecond?: number;
+  /** Strangers attack the principal all the while. */
+  readonly hostile?: boolean;
   /** Told of each event as it happens. */
   readonly say?: (line: string) => void;
 }
@@ -70,6 +73,8 @@ class Storm {
   readonly #began = performance.now();
   #lock: Bun.Subprocess | undefined;
   #keep = false;
+  #attackers: Attackers | undefined;
+  #attacking = true;
 
   private constructor(
     private readonly options: ChaosOptions,
@@ -105,11 +110,14 @@ class Storm {
     load.start();
     await this.#quiet(2000);
     const memoryBefore = residentMb(this.cluster.principal?.pid);
+    const attacks = this.options.hostile === true ? this.#attack(seed) : Promise.resolve(0);
     const end = performance.now() + minutes * 60_000;
     while (performance.now() < end) {
       await this.#fault();
       await this.#quiet(this.#random.between(500, 4000));
     }
+    this.#attacking = false;
+    const attacked = await attacks;
     this.#say("the storm is over");
     await load.stop();
     const violations = await this.#settle(load.acknowledged.map((run) => run.runId));
@@ -125,13 +133,15 @@ class Storm {
       fencingSeconds: FENCING_SECONDS,
     });
     violations.push(...result.violations);
-    if (memoryAfter > memoryBefore * 3 + 100) {
+    // What came from outside may have filled it up to what the principal's guard allows.
+    if (memoryAfter > memoryBefore * 3 + (attacked > 0 ? 1000 : 100)) {
       violations.push(`the principal's memory went from ${memoryBefore} MB to ${memoryAfter} MB`);
     }
     this.#keep = violations.length > 0;
     return {
       counts: {
         ...result.counts,
+        ...(attacked === 0 ? {} : { "hostile connections and messages": attacked }),
         "principal MB at the start": memoryBefore,
         "principal MB at the end": memoryAfter,
       },
@@ -144,6 +154,8 @@ class Storm {
 
   async stop(): Promise<void> {
     this.#lock?.kill("SIGKILL");
+    this.#attacking = false;
+    await this.#attackers?.[Symbol.asyncDispose]();
     for (const agent of this.#agents) {
       agent.process.kill("SIGCONT");
       agent.api.close();
@@ -165,6 +177,20 @@ class Storm {
       await Promise.all(this.#agents.map((agent) => agent.process.stop()));
       await this.cluster.stop();
     }
+  }
+
+  /** Campaign after campaign; those against a principal that is away fail, and that is all. */
+  async #attack(seed: number): Promise<number> {
+    let total = 0;
+    for (let n = 1; this.#attacking; n++) {
+      const attackers = new Attackers({ ports: this.cluster.ports, seed: seed + n, plan: ROUND });
+      this.#attackers = attackers;
+      const count = await attackers.done.catch(() => 0);
+      this.#say(count === 0 ? "the attackers met nobody" : `${count} attacks`);
+      total += count;
+      await attackers.leave();
+    }
+    return total;
   }
 
   #say(what: string): void {

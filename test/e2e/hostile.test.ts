@@ -7,79 +7,14 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type CurveClientKeys, PrincipalClient } from "../../src/protocol/client.ts";
 import { curveKeysOf, readKeyFile } from "../../src/protocol/key-file.ts";
+import { Attackers, ROUND } from "../hostile/attackers.ts";
 import type { Target } from "../hostile/attacks.ts";
-import type { Campaign, Plan } from "../hostile/campaign.ts";
 import { greeting, RawPeer } from "../hostile/raw-peer.ts";
 import { PeakVitals, type Vitals, vitals } from "../hostile/vitals.ts";
 import { Cluster, freePorts } from "../support/cdktr.ts";
 import { linesOf, runOver, shellWorkflow, until } from "./support/fixtures.ts";
 
 const LINES = 20;
-
-/** One round; there are two, and the second must not take more than the first. */
-const ROUND: Plan = {
-  noise: 400,
-  silence: 300,
-  halfOpen: 300,
-  handshakes: 400,
-  curve: 300,
-  oldPeers: 200,
-  frames: 400,
-  churn: 800,
-  unknownKeys: 100,
-  requests: 1000,
-  largeRequests: 6,
-  identities: 500,
-  longPolls: 1000,
-  deafClients: 80,
-  deafWatchers: 10,
-  subscriptions: 2000,
-  logs: 1000,
-  largeLogs: 12,
-};
-
-/** Sends hostile traffic from a process of its own, so that what is measured here is not its work. */
-class Attackers implements AsyncDisposable {
-  readonly #child: Bun.Subprocess<"pipe", "pipe", "inherit">;
-  #output = "";
-  readonly done: Promise<number>;
-
-  constructor(campaign: Campaign) {
-    const program = join(import.meta.dir, "../hostile/campaign.ts");
-    this.#child = Bun.spawn([process.execPath, program, JSON.stringify(campaign)], {
-      stdin: "pipe",
-      stdout: "pipe",
-      stderr: "inherit",
-    });
-    this.done = this.#finish();
-  }
-
-  /** What each attack was and how long it took. */
-  get account(): string {
-    return this.#output;
-  }
-
-  async #finish(): Promise<number> {
-    const decoder = new TextDecoder();
-    for await (const chunk of this.#child.stdout) {
-      this.#output += decoder.decode(chunk, { stream: true });
-      const total = /"done":true,"count":(\d+)/.exec(this.#output);
-      if (total !== null) return Number(total[1]);
-    }
-    throw new Error(`The attackers gave up:\n${this.#output}`);
-  }
-
-  /** Leaves, with everything that it holds open. */
-  async leave(): Promise<void> {
-    await this.#child.stdin.end();
-    await this.#child.exited;
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    this.#child.kill();
-    await this.#child.exited;
-  }
-}
 
 /** Triggers runs and asks the principal for a sign of life, steadily, until it is stopped. */
 class Customer {
