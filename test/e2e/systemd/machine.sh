@@ -34,8 +34,10 @@ keeper)
     # A reboot ends the init of a process namespace with SIGHUP, anything else is the end: reboot(2).
     [ "$status" = 129 ] || break
   done
-  for attempt in 1 2 3 4 5 6 7 8 9 10; do
-    find "$base/cgroup/$name" -depth -type d -exec rmdir {} + 2>/dev/null && break
+  # The last processes may take a moment to be gone.
+  tries=0
+  until find "$base/cgroup/$name" -depth -type d -exec rmdir {} + 2>/dev/null || [ "$tries" = 100 ]; do
+    tries=$((tries + 1))
     sleep 0.1
   done
   exit 0
