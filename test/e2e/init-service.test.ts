@@ -196,6 +196,13 @@ describe.skipIf(skipWithout(typeof found === "string" ? found : undefined))("a h
     expect(statSync(machine.path("/home/alice/p/.cdktr/keys/principal.key")).uid).toBe(Number(uid));
     const run = await cdktr("/home/alice/p", ["run", "hello", "--wait", "--json"], options);
     expect(JSON.parse(run.stdout)).toMatchObject({ status: "COMPLETED" });
+    // Another answer: the unit is what was said last.
+    const unit = () =>
+      readFileSync(machine.path("/home/alice/.config/systemd/user/cdktr-principal.service"), "utf8");
+    expect(unit()).toMatch(/^ExecStart=.* start principal --with-agent$/m);
+    const again = ["init", "p", "--yes", "--kind", "principal", "--no-agent", "--service", "--user"];
+    expect(await cdktr("/home/alice", again, options)).toMatchObject({ code: 0 });
+    expect(unit()).toMatch(/^ExecStart=.* start principal$/m);
     const status = await cdktr("/home/alice/p", ["service", "status", "principal", "--user"], options);
     expect(status).toMatchObject({ code: 0, stdout: expect.stringContaining("coordinates at port 7401") });
   });

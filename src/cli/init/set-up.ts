@@ -204,6 +204,8 @@ async function installService({ answers, token }: Plan): Promise<void> {
     "install",
     role ?? "",
     "--fresh",
+    // All of it is said here: nothing of a unit that is there is to be kept.
+    "--fresh",
     "--directory",
     directory,
     ...(service.user ? ["--user"] : ["--run-as", service.runAs]),
