@@ -1,7 +1,6 @@
 /** The principal, as this host sees it: reachability, clock, versions. */
 import { lookup } from "node:dns/promises";
 import { networkInterfaces } from "node:os";
-import { VERSION } from "../build-facts.ts";
 import type { Config } from "../config.ts";
 import { CdktrError, errorMessage } from "../errors.ts";
 import {
@@ -13,10 +12,9 @@ import {
 import { loadCurveKeys } from "../protocol/key-file.ts";
 import type { AgentSummary, PrincipalInfo } from "../protocol/messages.ts";
 import { cannotConnect } from "../protocol/tcp-probe.ts";
-import { mismatch, THIS_PEER } from "../protocol/version.ts";
+import { mismatch, type Peer, THIS_PEER } from "../protocol/version.ts";
 import { hostAndPort } from "../zmq/endpoint.ts";
 import { type Finding, failure, ok, warning } from "./finding.ts";
-import { newest } from "./library-check.ts";
 import { checkFreePorts, checkLogPorts, checkMetrics, openPort } from "./port-checks.ts";
 import { holderOf } from "./port-holder.ts";
 
@@ -27,6 +25,11 @@ const SKEW_ERROR_MS = 60_000;
 const SAMPLES = 3;
 /** Longer no single answer is waited for, whatever the settings say, ms. */
 const MOST_PATIENCE_MS = 5000;
+
+const UPGRADE_AGENT =
+  "On its host, replace the executable and restart it: sudo systemctl restart cdktr-agent. It finishes what it runs first.";
+const UPGRADE =
+  "Bring both to one version: replace the older executable and restart what runs it (sudo systemctl restart cdktr-principal, cdktr-agent). See 'cdktr docs operations'.";
 
 /** What the checks of the principal found, and what it said of itself. */
 export interface PrincipalVisit {
@@ -162,15 +165,10 @@ async function clock(client: PrincipalClient, now: () => number): Promise<Findin
 
 /** The agents, for whom may see them: the key of an agent may not. */
 async function fleet(client: PrincipalClient, info: PrincipalInfo): Promise<Finding[]> {
-  const apart = mismatch(THIS_PEER, info);
-  if (apart !== undefined) {
-    const remedy = apart.hint ?? "Upgrade both to one version.";
-    return [failure("versions", apart.message, "An agent with this executable is not taken.", remedy)];
-  }
   try {
-    return versions(info.version, await client.registeredAgents());
+    return versions(info, await client.registeredAgents());
   } catch (error) {
-    if (error instanceof RequestRefusedError) return versions(info.version, []);
+    if (error instanceof RequestRefusedError) return versions(info, []);
     throw error;
   }
 }
@@ -195,22 +193,32 @@ export function judgeSkew(skew: number): Finding {
 
 /** What the versions of the principal and the agents mean beside the one of this executable. */
 export function versions(
-  principal: string,
-  agents: readonly Pick<AgentSummary, "agent_id" | "version" | "status">[],
-  own: string = VERSION,
+  principal: Peer,
+  agents: readonly Pick<AgentSummary, "agent_id" | "version" | "status" | "protocol">[],
+  own: Peer = THIS_PEER,
 ): Finding[] {
   const findings: Finding[] = [];
-  if (principal !== own) {
+  const apart = mismatch(own, principal);
+  if (apart !== undefined) {
+    findings.push(
+      failure(
+        "versions",
+        apart.message,
+        "An agent of this executable gets no work from that principal.",
+        apart.hint ?? UPGRADE,
+      ),
+    );
+  } else if (principal.version !== own.version) {
     findings.push(
       warning(
         "versions",
-        `This is cdktr ${own}, the principal is ${principal}.`,
-        "What only the newer one knows fails or is missing.",
-        `Bring both to one version: copy the executable of ${newest([own, principal])} over the other and restart what runs it (sudo systemctl restart cdktr-agent, cdktr-principal)`,
+        `This is cdktr ${own.version}, the principal is ${principal.version}.`,
+        "They understand each other, but what only the newer one knows is missing.",
+        UPGRADE,
       ),
     );
   }
-  for (const { agent_id, version, status } of agents) {
+  for (const { agent_id, version, status, protocol } of agents) {
     if (status === "LOST") {
       findings.push(
         warning(
@@ -220,18 +228,27 @@ export function versions(
           "On its host: cdktr service status agent, and cdktr doctor",
         ),
       );
-    } else if (version !== principal && version !== "unknown") {
+    } else if (protocol !== undefined && protocol < principal.protocol.oldest) {
+      findings.push(
+        failure(
+          "versions",
+          `Agent ${agent_id} is too old: cdktr ${version} speaks protocol ${protocol}, the principal ${principal.version} needs ${principal.protocol.oldest}.`,
+          "It finishes what it runs and gets no more.",
+          UPGRADE_AGENT,
+        ),
+      );
+    } else if (version !== principal.version && version !== "unknown") {
       findings.push(
         warning(
           "versions",
-          `Agent ${agent_id} is ${version}, the principal is ${principal}.`,
-          "What only the newer one knows fails or is missing.",
-          "On its host, replace the executable and restart it: sudo systemctl restart cdktr-agent. It finishes what it runs first.",
+          `Agent ${agent_id} is ${version}, the principal is ${principal.version}.`,
+          "They understand each other, but what only the newer one knows is missing.",
+          UPGRADE_AGENT,
         ),
       );
     }
   }
-  if (findings.length === 0) findings.push(ok("versions", `Everything is version ${own}`));
+  if (findings.length === 0) findings.push(ok("versions", `Everything is version ${own.version}`));
   return findings;
 }
 

@@ -17,7 +17,14 @@ import { loadConfig } from "../../src/config.ts";
 import { checkDescriptors } from "../../src/doctor/host-checks.ts";
 import { checkLibraries, newest } from "../../src/doctor/library-check.ts";
 import { judgeSkew, versions } from "../../src/doctor/principal-checks.ts";
-import { type CommandOptions, cdktr, freePorts, startCluster } from "../support/cdktr.ts";
+import {
+  CDKTR,
+  type CommandOptions,
+  cdktr,
+  cleanEnvironment,
+  freePorts,
+  startCluster,
+} from "../support/cdktr.ts";
 import { lockOf } from "../support/file-lock.ts";
 import { type Examination, errorsOf, examined, findingOf } from "./support.ts";
 
@@ -395,6 +402,33 @@ test("people get what, why and remedy within the width of the terminal, no colou
   for (const line of lines) expect(Bun.stringWidth(line)).toBeLessThanOrEqual(80);
 });
 
+test("in a terminal it says what it waits for, and takes that away again", async () => {
+  using mute = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data() {} } });
+  let shown = "";
+  const shell = Bun.spawn([...CDKTR, "doctor", "--principal", `127.0.0.1:${mute.port}`], {
+    cwd: directory,
+    env: cleanEnvironment({
+      CDKTR_APP_DATA_DIRECTORY: join(directory, "seen"),
+      CDKTR_DEFAULT_ZMQ_TIMEOUT_MS: "300",
+      TERM: "xterm",
+    }),
+    terminal: {
+      cols: 60,
+      rows: 50,
+      data: (_, data) => {
+        shown += Buffer.from(data).toString("utf8");
+      },
+    },
+  });
+  await shell.exited;
+  shell.terminal?.close();
+  const waited = shown.indexOf(`asking the principal at 127.0.0.1:${mute.port} …`);
+  expect(waited).toBeGreaterThan(-1);
+  const erased = shown.indexOf("\r\x1b[K", waited);
+  expect(erased).toBeGreaterThan(waited);
+  expect(shown.lastIndexOf("listens at")).toBeGreaterThan(erased);
+});
+
 describe("judgements", () => {
   test("skew", () => {
     expect(judgeSkew(-200).severity).toBe("ok");
@@ -403,14 +437,21 @@ describe("judgements", () => {
   });
 
   test("versions", () => {
-    const agent = { agent_id: "a", version: "0.1.0", status: "UP" } as const;
-    expect(versions("0.1.0", [agent], "0.1.0").map(({ severity }) => severity)).toEqual(["ok"]);
-    const found = versions("0.2.0", [agent, { ...agent, agent_id: "b", status: "LOST" }], "0.1.0");
-    expect(found.map(({ check, severity }) => `${check} ${severity}`)).toEqual([
+    const peer = (version: string, protocol = 1, oldest = 1) => ({
+      version,
+      protocol: { version: protocol, oldest },
+    });
+    const agent = { agent_id: "a", version: "0.1.0", status: "UP", protocol: 1 } as const;
+    const judged = (...args: Parameters<typeof versions>) =>
+      versions(...args).map(({ check, severity }) => `${check} ${severity}`);
+    expect(judged(peer("0.1.0"), [agent], peer("0.1.0"))).toEqual(["versions ok"]);
+    expect(judged(peer("0.2.0"), [agent, { ...agent, status: "LOST" }], peer("0.1.0"))).toEqual([
       "versions warning",
       "versions warning",
       "agents warning",
     ]);
+    // Too far apart to work together.
+    expect(judged(peer("1.0.0", 3, 2), [agent], peer("0.1.0"))).toEqual(["versions error", "versions error"]);
   });
 
   test("libraries that are old or missing", () => {

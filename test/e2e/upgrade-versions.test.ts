@@ -3,6 +3,7 @@ import { beforeAll, expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
 import { hostname } from "node:os";
 import { join } from "node:path";
+import { errorsOf, examined, findingOf } from "../doctor/support.ts";
 import { Cluster, cdktr, freePorts } from "../support/cdktr.ts";
 import { build } from "../upgrade/builds.ts";
 import { IMPATIENT, trigger } from "./failures/support.ts";
@@ -139,3 +140,24 @@ test("a principal is upgraded too far under an agent that works: the run ends, a
   const { rows } = await cluster.client.searchLogs({ workflow_instance_id: run });
   expect(rows.map((row) => row[7])).toEqual(["waiting", "passed", "done"]);
 });
+
+test("the doctor tells neighbours, and those who are too far apart, each with what to do", async () => {
+  await using cluster = new Cluster({ workflows, env: IMPATIENT }, await freePorts(3));
+  const doctor = (program: string) => examined({ cwd: cluster.directory, env: cluster.env, program });
+  const principal = await cluster.startPrincipal([], { program: second });
+  await cluster.startAgent([], { program: first });
+  const neighbour = await doctor(first);
+  expect([neighbour.code, errorsOf(neighbour)]).toEqual([0, []]);
+  const told = neighbour.findings.filter(({ check }) => check === "versions").map(({ message }) => message);
+  expect(told).toEqual([
+    "This is cdktr 0.1.0, the principal is 0.2.0.",
+    `Agent ${agentId("agent-1")} is 0.1.0, the principal is 0.2.0.`,
+  ]);
+  await principal.stop();
+  await cluster.startPrincipal([], { program: third });
+  const far = await doctor(first);
+  expect(far.code).toBe(1);
+  const found = findingOf(far, "versions", "error");
+  expect(found.message).toContain("is too old for the principal (cdktr 1.0.0");
+  expect(found.remedy).toContain("Upgrade the agent");
+}, 60_000);
