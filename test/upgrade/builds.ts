@@ -6,7 +6,7 @@ import { run } from "../../scripts/support/run.ts";
 
 const BUILDS = join(ROOT, ".cache", "upgrade-builds");
 /** Builds that nobody used for so long are removed, ms. */
-const UNUSED_MS = 24 * 3_600_000;
+const UNUSED_MS = 1_800_000;
 
 /** Names what the builds are made of. */
 function sourcesDigest(): string {
