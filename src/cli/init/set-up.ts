@@ -203,7 +203,6 @@ async function installService({ answers, token }: Plan): Promise<void> {
     "service",
     "install",
     role ?? "",
-    "--fresh",
     // All of it is said here: nothing of a unit that is there is to be kept.
     "--fresh",
     "--directory",
