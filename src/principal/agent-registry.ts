@@ -57,8 +57,8 @@ export interface AgentRegistryOptions {
 
 /** Agents that are known by nothing but their name, and not lost: anybody can make them up. */
 const MAX_PLAIN_AGENTS = 1000;
-/** Registrations that the log tells of in a minute; those of a whole fleet, not those of a flood. */
-const LOGGED_REGISTRATIONS = 200;
+/** Agents that come and go of which the log tells in a minute: a whole fleet, but not a flood. */
+const LOGGED_A_MINUTE = 200;
 
 /** Knows the agents. */
 export class AgentRegistry implements Service {
@@ -155,7 +155,8 @@ export class AgentRegistry implements Service {
     if (description.log_first_seq !== undefined)
       this.#o.logs.agentHoldsFrom(stream_id, description.log_first_seq);
     this.#arm();
-    this.#logRegistration(
+    this.#tell(
+      "info",
       `Agent ${agentId} registered (${description.host}, process ${description.pid}, ${description.max_concurrent_workflows} at once` +
         `${outcome.fresh ? "" : outcome.restarted ? ", new process" : ", again"})`,
     );
@@ -190,19 +191,19 @@ export class AgentRegistry implements Service {
         registered_at_ms: this.#o.clock.now(),
         last_heartbeat_ms: this.#o.clock.now(),
       });
-      tx.afterCommit(() => this.#logRegistration(`Agent ${agentId} registered`));
+      tx.afterCommit(() => this.#tell("info", `Agent ${agentId} registered`));
     });
     this.#contacts.open(agentId, null);
     this.#arm();
   }
 
-  #logRegistration(text: string): void {
+  #tell(level: "info" | "warn", text: string): void {
     const minute = Math.floor(this.#o.clock.monotonic() / 60_000);
     if (this.#logged.minute !== minute) this.#logged = { minute, count: 0 };
-    if (++this.#logged.count <= LOGGED_REGISTRATIONS) this.#o.log.info(text);
-    else if (this.#logged.count === LOGGED_REGISTRATIONS + 1)
+    if (++this.#logged.count <= LOGGED_A_MINUTE) this.#o.log[level](text);
+    else if (this.#logged.count === LOGGED_A_MINUTE + 1)
       this.#o.log.warn(
-        `More than ${LOGGED_REGISTRATIONS} agents registered in a minute; no more are told of in it.`,
+        `More than ${LOGGED_A_MINUTE} agents came or went within a minute; no more of them are told of in it.`,
       );
   }
 
@@ -503,10 +504,9 @@ export class AgentRegistry implements Service {
       checkState(agent.status, "LOST");
       await tx.saveAgent({ ...agent, status: "LOST", last_heartbeat_ms: contact.seenWall });
       const open = await tx.openAttempts(contact.agentId);
-      this.#o.log.warn(
-        `Agent ${contact.agentId} is lost: nothing heard for ${seconds} s` +
-          `${open.length === 0 ? "" : `; ${open.length} of its runs crash`}.`,
-      );
+      const lost = `Agent ${contact.agentId} is lost: nothing heard for ${seconds} s`;
+      if (open.length === 0) this.#tell("warn", `${lost}.`);
+      else this.#o.log.warn(`${lost}; ${open.length} of its runs crash.`);
       for (const attempt of open) await this.#crash(tx, attempt, `agent lost: silent for ${seconds} s`);
       return true;
     });

@@ -117,6 +117,8 @@ export function readPrivateJson<S extends z.ZodType>(path: string, schema: S, wh
   try {
     json = JSON.parse(readFileSync(path, "utf8"));
   } catch (error) {
+    // That this process has no descriptor left says nothing about the file.
+    if (isOutOfDescriptors(error)) throw error;
     // The parser's message quotes what it read.
     const why = error instanceof SyntaxError ? "it is not JSON" : errorMessage(error);
     throw new InvalidInputError(`${path} cannot be read as a ${what}: ${why}.`);
@@ -127,4 +129,8 @@ export function readPrivateJson<S extends z.ZodType>(path: string, schema: S, wh
   throw new InvalidInputError(`${path} is no ${what}: ${places} is not as it must be.`, {
     hint: "Copy it again, whole, from where it was made.",
   });
+}
+
+function isOutOfDescriptors(error: unknown): boolean {
+  return error instanceof Error && "code" in error && (error.code === "EMFILE" || error.code === "ENFILE");
 }

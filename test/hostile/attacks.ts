@@ -226,7 +226,7 @@ const TABLE = {
   /** Asks for the largest replies there are, and reads none. */
   deafClients: async (field) => {
     const { target, amount } = field;
-    const big = `QUERYDB\x01${JSON.stringify({ sql: "select repeat('x', 4000000) from range(1)", max_rows: 10 })}`;
+    const big = `QUERYDB\x01${JSON.stringify({ sql: "select string_agg(repeat('x', 1000), '') from range(4000)", max_rows: 10 })}`;
     const peers = 8;
     for (let n = 0; n < peers; n++) {
       const dealer = new Dealer({ ...curveOptions(target.keys?.client), receiveHighWaterMark: 1, linger: 0 });
