@@ -32,8 +32,8 @@ const MOST_COMPARED = 2000;
 
 /**
  * The candidate that `word` was most likely meant to be, or `undefined` when none is near: up to a third of the
- * longer word's characters may differ. Case does not count. Of equally near candidates one of the same length wins (letters
- * are swapped or mistyped more often than left out), else the first; of very many, only the first 2,000 of a similar length are compared.
+ * longer word's characters may differ. Case does not count. Of equally near candidates one with the same letters, of which some
+ * are swapped, wins, else the first; of very many, only the first 2,000 of a similar length are compared.
  */
 export function nearest(word: string, candidates: Iterable<string>): string | undefined {
   if (word === "" || word.length > LONGEST) return undefined;
@@ -51,14 +51,17 @@ export function nearest(word: string, candidates: Iterable<string>): string | un
     const distance = editDistance(wanted, known);
     // A single letter that differs altogether is another word, not a typing mistake.
     if (distance > allowed || distance >= Math.max(wanted.length, known.length)) continue;
-    const isCloser =
-      distance === bestDistance && candidate.length === word.length && best?.length !== word.length;
-    if (distance < bestDistance || isCloser) {
+    const isSwapped = distance === bestDistance && lettersOf(known) === lettersOf(wanted);
+    if (distance < bestDistance || isSwapped) {
       best = candidate;
       bestDistance = distance;
     }
   }
   return best;
+}
+
+function lettersOf(word: string): string {
+  return [...word].sort().join("");
 }
 
 /** `did you mean "x"?`, or `undefined` when no candidate is near. */

@@ -121,6 +121,9 @@ describe("did you mean", () => {
     expect(editDistance("", "abc")).toBe(3);
     expect(editDistance("kitten", "sitting")).toBe(3);
     expect(editDistance("same", "same")).toBe(0);
+    // Of two that are one step away: the one with the same letters, else the first.
+    expect(nearest("rusn", ["run", "runs"])).toBe("runs");
+    expect(nearest("bsh", ["bash", "zsh"])).toBe("bash");
   });
 
   test("finds the nearest, without regard to case, and nothing when nothing is near", () => {
