@@ -18,7 +18,6 @@ interface Ended {
 async function run(command: readonly string[]): Promise<Ended> {
   try {
     const child = Bun.spawn([...command], {
-      env: { ...process.env, DEBIAN_FRONTEND: "noninteractive", RUNLEVEL: "1" },
       stdout: "pipe",
       stderr: "pipe",
     });
@@ -33,10 +32,21 @@ async function run(command: readonly string[]): Promise<Ended> {
   }
 }
 
+/** apt-get that asks nothing and starts none of the services that it installs: invoke-rc.d(8). */
+const APT = `
+export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1
+policy=/usr/sbin/policy-rc.d
+if [ ! -e "$policy" ]; then
+  trap 'rm -f "$policy"' EXIT
+  printf '#!/bin/sh\\nexit 101\\n' > "$policy"
+  chmod 755 "$policy"
+fi
+apt-get -o DPkg::Lock::Timeout=120 "$@"
+`;
+
 function apt(...args: readonly string[]): Promise<Ended> {
   const asRoot = IS_ROOT ? [] : ["sudo", "-n"];
-  const lockWait = ["-o", "DPkg::Lock::Timeout=120"];
-  return run([...asRoot, "flock", LOCK, "apt-get", ...lockWait, ...args]);
+  return run([...asRoot, "flock", LOCK, "sh", "-c", APT, "sh", ...args]);
 }
 
 /**
