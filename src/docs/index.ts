@@ -1,4 +1,6 @@
 /** The manual: its pages travel inside the executable. */
+
+import { LISTENER_EXAMPLES } from "../sdk/listener-examples.ts";
 import agents from "./agents.md" with { type: "text" };
 import architecture from "./architecture.md" with { type: "text" };
 import cli from "./cli.md" with { type: "text" };
@@ -32,12 +34,19 @@ function page(topic: string, about: string, text: string): Page {
   return { topic, about, text, title: /^# (.+)$/m.exec(text)?.[1] ?? topic };
 }
 
+/** The examples as they are tested, so that whoever has the executable has them. */
+function examples(): string {
+  return LISTENER_EXAMPLES.map(({ name, language, text }) => {
+    return `\n### ${name}\n\n\`\`\`${language}\n${text.trimEnd()}\n\`\`\`\n`;
+  }).join("");
+}
+
 /** All pages, in the order in which one would read them. */
 export const PAGES: readonly Page[] = [
   page("getting-started", "The first ten minutes", gettingStarted),
   page("workflows", "The whole language of workflow files", workflows),
   page("scheduling", "Cron, time zones, missed firings", scheduling),
-  page("listeners", "Runs for any event, in TypeScript and Python", listeners),
+  page("listeners", "Runs for any event, in TypeScript and Python", `${listeners}${examples()}`),
   page("cli", "Commands, exit status, JSON, watching runs", cli),
   page("tui", "The terminal UI", tui),
   page("configuration", "Every setting", configuration),

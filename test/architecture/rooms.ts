@@ -39,7 +39,8 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   workflow: [],
   zmq: ["native"],
   native: [],
-  docs: [],
+  // Shows the examples of listeners.
+  docs: ["sdk"],
   ground: [],
 };
 

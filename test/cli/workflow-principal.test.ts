@@ -25,7 +25,8 @@ beforeAll(async () => {
   cluster = await startCluster({
     workflows: {
       "etl/daily.yml": DAILY,
-      "hello.yml": "name: Hello\ntasks: {greet: {name: greet, config: !Subprocess {cmd: echo}}}\n",
+      "hello.yml":
+        "name: Hello\non: {file: {glob: /in/*.csv}, workflow: {id: etl.daily}}\ntasks: {greet: {name: greet, config: !Subprocess {cmd: echo}}}\n",
       "broken.yml": "name: Broken\n",
     },
   });
@@ -38,14 +39,20 @@ describe("with a principal", () => {
     async () => {
       const { code, stdout, stderr } = await cluster.cdktr(["workflow", "list"]);
       expect(code).toBe(0);
-      expect(stdout.split("\n")[0]).toMatch(/^WORKFLOW +NAME +TASKS +CRON +NEXT/);
-      expect(stdout).toMatch(/etl\.daily +Daily load +2 +0 2 \* \* \* \(Europe\/London\) +20\d\d-/);
+      expect(stdout.split("\n")[0]).toMatch(/^WORKFLOW +NAME +TASKS +CRON +ON +NEXT/);
+      expect(stdout).toMatch(/etl\.daily +Daily load +2 +0 2 \* \* \* \(Europe\/London\) +- +20\d\d-/);
+      expect(stdout).toMatch(/hello +Hello +1 +- +file workflow +-/);
       expect(stderr).toContain("broken.yml");
 
       const json = JSON.parse((await cluster.cdktr(["workflow", "list", "--json"])).stdout);
       expect(json).toMatchObject([
         { workflow_id: "etl.daily", name: "Daily load", path: "etl/daily.yml", tasks: 2, error: null },
-        { workflow_id: "hello", cron: null, next_firing_ms: null },
+        {
+          workflow_id: "hello",
+          cron: null,
+          next_firing_ms: null,
+          on: { webhook: null, workflow: { id: "etl.daily" } },
+        },
       ]);
       expect(json[0].next_firing_ms).toBeGreaterThan(Date.now());
     },
@@ -61,6 +68,9 @@ describe("with a principal", () => {
       expect(stdout).toMatch(/region +\(must be given\)/);
       expect(stdout).toMatch(/extract +Extract +- +Subprocess +python "a b\.py" +3 +-/);
       expect(stdout).toMatch(/load +Load +extract +UvPython +load\.py +1 +1h30m/);
+      const triggered = (await cluster.cdktr(["workflow", "show", "hello"])).stdout;
+      expect(triggered).toMatch(/^On file +\/in\/\*\.csv created, changed, quiet for 500ms$/m);
+      expect(triggered).toMatch(/^After +etl\.daily COMPLETED$/m);
       const source = await cluster.cdktr(["workflow", "show", "etl.daily", "--source"]);
       expect(source.stdout).toBe(DAILY);
       const json = JSON.parse((await cluster.cdktr(["workflow", "show", "etl.daily", "--json"])).stdout);

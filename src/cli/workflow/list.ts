@@ -42,6 +42,13 @@ export function summaryJson(workflow: WorkflowSummary, nowMs: number) {
   return { workflow_id: id, ...rest, next_firing_ms: nextFiring(workflow, nowMs) };
 }
 
+/** What runs it beside cron. */
+function triggerKinds({ on }: WorkflowSummary): string[] {
+  return on === undefined ? [] : TRIGGERS.filter((kind) => on[kind] != null);
+}
+
+const TRIGGERS = ["webhook", "file", "workflow"] as const;
+
 function workflowTable(workflows: readonly WorkflowSummary[], now: number): string[] {
   const style = styleFor("stdout");
   return renderTable<WorkflowSummary>(
@@ -59,6 +66,7 @@ function workflowTable(workflows: readonly WorkflowSummary[], now: number): stri
           cron === null ? "-" : timezone === null ? cron : `${cron} (${timezone})`,
         flexible: true,
       },
+      { title: "ON", value: (workflow) => triggerKinds(workflow).join(" ") || "-" },
       {
         title: "NEXT",
         value: (workflow) => {

@@ -1,6 +1,6 @@
 import type { WorkflowDetails } from "../../protocol/messages.ts";
 import { formatDuration } from "../../workflow/duration.ts";
-import type { TaskDefinition } from "../../workflow/model.ts";
+import type { TaskDefinition, TriggerDefinitions } from "../../workflow/model.ts";
 import { firingsBetween } from "../../workflow/schedule.ts";
 import { command } from "../support/command.ts";
 import { withPrincipal } from "../support/connect.ts";
@@ -70,6 +70,7 @@ async function printWorkflow({ summary, definition }: WorkflowDetails, now: numb
     );
     await fact("Missed", CATCHUP[definition.catchup]);
   }
+  for (const [label, value] of triggerFacts(definition.on)) await fact(label, plainText(value));
   await fact("Agent dies", FAILOVER[definition.failover]);
   await fact("Timeout", timeout_ms === null ? null : formatDuration(timeout_ms));
   await fact("Environment", environment(definition.env));
@@ -94,6 +95,25 @@ async function printWorkflow({ summary, definition }: WorkflowDetails, now: numb
     await printLine(`\n${style.yellow("The file as it is now does not load; what is shown is in force:")}`);
     for (const line of summary.error.split("\n")) await printLine(`  ${plainText(line)}`);
   }
+}
+
+/** What runs it beside cron. */
+function triggerFacts(on: TriggerDefinitions | undefined): [label: string, value: string][] {
+  const facts: [string, string][] = [];
+  if (on?.webhook != null) {
+    const { method, path, secret } = on.webhook;
+    facts.push([
+      "On webhook",
+      `${method} ${path}, ${secret === "none" ? "not signed" : `signed (${secret})`}`,
+    ]);
+  }
+  if (on?.file != null) {
+    const { glob, events, settle_ms, catchup } = on.file;
+    const missed = catchup === "all" ? "" : ", not what nobody watched";
+    facts.push(["On file", `${glob} ${events.join(", ")}, quiet for ${formatDuration(settle_ms)}${missed}`]);
+  }
+  if (on?.workflow != null) facts.push(["After", `${on.workflow.id} ${on.workflow.status.join(", ")}`]);
+  return facts;
 }
 
 const CATCHUP = {

@@ -1,15 +1,18 @@
 /** Every program that the page on listeners shows is run as it stands there. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { mkdirSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { codeBlocks } from "../../../src/cli/support/markdown.ts";
 import { findPage } from "../../../src/docs/index.ts";
 import { type Cluster, freePorts, startCluster } from "../../support/cdktr.ts";
 import { PYZMQ } from "../../support/python.ts";
 import { runOver, until } from "../support/fixtures.ts";
-import { HELLO, type Program, PythonListeners, runsBy } from "./support.ts";
+import { EXAMPLES, HELLO, type Program, PythonListeners, runsBy } from "./support.ts";
 
-const blocks = codeBlocks(findPage("listeners")?.text ?? "");
+const page = findPage("listeners")?.text ?? "";
+// The examples in full have tests of their own.
+const [text = "", examples = ""] = page.split("\n## Examples\n");
+const blocks = codeBlocks(text);
 const programs = (language: string) => blocks.filter((block) => block.language === language);
 
 let webhookPort = 0;
@@ -65,6 +68,15 @@ test("the page shows four programs in Python and two in TypeScript", () => {
   expect([programs("python").length, programs("ts").length]).toEqual([4, 2]);
   const known = new Set(["python", "ts", "sh", "yaml"]);
   expect(blocks.filter((block) => !known.has(block.language ?? "")).map((block) => block.line)).toEqual([]);
+});
+
+test("'cdktr docs listeners' has every example in full", async () => {
+  const files = readdirSync(EXAMPLES);
+  expect(files).toHaveLength(7);
+  const shown = codeBlocks(examples).map((block) => block.text.trimEnd());
+  for (const file of files) expect(shown).toContain(readFileSync(join(EXAMPLES, file), "utf8").trimEnd());
+  const { stdout } = await cluster.cdktr(["docs", "listeners"]);
+  for (const file of files) expect(stdout).toContain(file);
 });
 
 test("the webhook, and the sender that signs", async () => {
