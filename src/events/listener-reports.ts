@@ -7,8 +7,9 @@ import type { ListenerStatus } from "../protocol/messages.ts";
 import type { Service } from "../service.ts";
 import { pause } from "./pause.ts";
 
-/** Between two reports, ms. */
+/** Between two reports, ms; the longer one while nothing changes. */
 const INTERVAL_MS = 5000;
+const CHANGED_MS = 1000;
 /** How long the last report may take, ms. */
 const LAST_MS = 500;
 
@@ -20,7 +21,7 @@ export interface ListenerReportsOptions {
   readonly log: ConsolaInstance;
 }
 
-/** Reports every few seconds, and when a state changed. */
+/** Reports every few seconds, soon after a trigger, and at once when a state changed. */
 export class ListenerReports implements Service {
   readonly name = "reports of listeners";
   readonly #options: ListenerReportsOptions;
@@ -66,7 +67,11 @@ export class ListenerReports implements Service {
         // A principal of before, which knows no such verb, or a key that may not: there may be another one later.
         if (error instanceof RequestRefusedError) await pause(INTERVAL_MS, signal);
       }
-      await pause(INTERVAL_MS, this.#wake.signal);
+      const said = JSON.stringify(this.#options.statuses());
+      for (let waited = 0; waited < INTERVAL_MS && !this.#wake.signal.aborted; waited += CHANGED_MS) {
+        await pause(CHANGED_MS, this.#wake.signal);
+        if (JSON.stringify(this.#options.statuses()) !== said) break;
+      }
     }
   }
 
