@@ -1,7 +1,7 @@
 /** What cdktr says about itself: one line an event, on stderr, through consola. */
 import { formatWithOptions } from "node:util";
 import { type ConsolaInstance, type ConsolaReporter, createConsola, LogLevels } from "consola";
-import { type Priority, stderrIsJournal, withPriority } from "./journal.ts";
+import { type Priority, stderrIsJournal, withPriority } from "./host/journal.ts";
 import { withoutSecrets } from "./secrets.ts";
 
 const LEVELS = { DEBUG: LogLevels.debug, INFO: LogLevels.info, WARN: LogLevels.warn, ERROR: LogLevels.error };

@@ -8,9 +8,9 @@ import { join } from "node:path";
 import { z } from "zod";
 import { CdktrError, errorMessage } from "../errors.ts";
 import { log } from "../log.ts";
+import { migrateSqlite, type SqliteMigrations } from "../migrations/sqlite-migrations.ts";
 import type { AgentReport, RunReport, TaskReport } from "../protocol/messages.ts";
 import { SEPARATOR } from "../protocol/wire.ts";
-import { migrateSqlite, type SqliteMigrations } from "../sqlite-migrations.ts";
 
 /** Another process holds the outbox: an agent with this id is running. */
 export class OutboxLockedError extends CdktrError {}

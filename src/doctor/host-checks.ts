@@ -4,7 +4,7 @@ import { dirname, join, resolve } from "node:path";
 import { uvOfHost } from "../agent/executors/uv-python.ts";
 import type { Config } from "../config.ts";
 import { errorMessage } from "../errors.ts";
-import { shellWord } from "../private-files.ts";
+import { shellWord } from "../host/private-files.ts";
 import { type Finding, failure, ok, warning } from "./finding.ts";
 
 const MIB = 1024 * 1024;

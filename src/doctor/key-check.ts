@@ -3,7 +3,7 @@ import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import type { Config } from "../config.ts";
 import { CdktrError, errorMessage } from "../errors.ts";
-import { checkPrivate } from "../private-files.ts";
+import { checkPrivate } from "../host/private-files.ts";
 import { keysDirectory } from "../protocol/key-file.ts";
 import { type Finding, failure, ok } from "./finding.ts";
 

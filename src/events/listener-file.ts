@@ -4,7 +4,7 @@ import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { CdktrError, errorMessage } from "../errors.ts";
 import { log } from "../log.ts";
-import { migrateSqlite, type SqliteMigrations } from "../sqlite-migrations.ts";
+import { migrateSqlite, type SqliteMigrations } from "../migrations/sqlite-migrations.ts";
 
 /** A listener's file cannot be opened. */
 export class ListenerFileError extends CdktrError {}

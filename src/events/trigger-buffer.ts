@@ -1,6 +1,6 @@
 /** Triggers that are not runs yet, on disk, in order. */
 import type { Database } from "bun:sqlite";
-import type { SqliteMigrations } from "../sqlite-migrations.ts";
+import type { SqliteMigrations } from "../migrations/sqlite-migrations.ts";
 import type { TriggerRequest } from "./event-listener.ts";
 import { openListenerFile } from "./listener-file.ts";
 

@@ -4,7 +4,7 @@ import type { Clock } from "../clock.ts";
 import { errorMessage } from "../errors.ts";
 import type { Service } from "../service.ts";
 import type { OperationalStore } from "../storage/operational.ts";
-import type { AgentRegistry } from "./agent-registry.ts";
+import type { AgentRegistry } from "./agents/agent-registry.ts";
 
 /** Runs that are over and stay in the operational state; older ones are in the history alone. */
 const KEPT_RUNS = 10_000;

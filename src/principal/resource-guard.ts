@@ -7,10 +7,10 @@
 import { readFileSync } from "node:fs";
 import { totalmem } from "node:os";
 import type { ConsolaInstance } from "consola";
-import { residentMemory } from "../resident-memory.ts";
+import { residentMemory } from "../host/resident-memory.ts";
 import type { Service } from "../service.ts";
 import { countDescriptors, endConnections } from "../zmq/index.ts";
-import { RateLimitedWarning } from "./log-hub/rate-limited-warning.ts";
+import { RateLimitedWarning } from "./logs/rate-limited-warning.ts";
 
 /** Between two looks, ms. */
 const LOOK_MS = 200;

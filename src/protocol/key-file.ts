@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { z } from "zod";
 import type { Config } from "../config.ts";
 import { errorMessage, InvalidInputError, NotFoundError } from "../errors.ts";
-import { checkPrivate } from "../private-files.ts";
+import { checkPrivate } from "../host/private-files.ts";
 import { withoutSecrets } from "../secrets.ts";
 import { isCurveKey } from "../zmq/index.ts";
 import type { CurveClientKeys } from "./handshake.ts";

@@ -1,7 +1,7 @@
 /** The copy of a closed history database that is made before its schema is migrated. */
 import { rmSync, statSync, utimesSync } from "node:fs";
 import { open } from "node:fs/promises";
-import { backupsOf, keepBackup, requireRoom, stagingPath } from "../database-backups.ts";
+import { backupsOf, keepBackup, requireRoom, stagingPath } from "../migrations/database-backups.ts";
 import { HistoryUnavailableError } from "./history-error.ts";
 
 /** Copied at once: the event loop turns in between, and a stop is heard. */

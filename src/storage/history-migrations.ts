@@ -4,7 +4,13 @@
  */
 import type { DuckDBConnection } from "@duckdb/node-api";
 import { VERSION } from "../build-facts.ts";
-import { type Additive, canRead, newerSchema, oldestReader, type SchemaChange } from "../newer-schema.ts";
+import {
+  type Additive,
+  canRead,
+  newerSchema,
+  oldestReader,
+  type SchemaChange,
+} from "../migrations/newer-schema.ts";
 import { RUN_STATUSES } from "../workflow/status.ts";
 import { quoteText } from "./duckdb.ts";
 import { HistoryUnavailableError } from "./history-error.ts";

@@ -1,7 +1,7 @@
 /** Connections that read, apart from the one that writes: a long query does not hold up the rows that come in. */
 import type { DuckDBConnection, DuckDBInstance } from "@duckdb/node-api";
 import { UnprocessableError } from "../errors.ts";
-import { residentMemory } from "../resident-memory.ts";
+import { residentMemory } from "../host/resident-memory.ts";
 import { HistoryUnavailableError } from "./history-error.ts";
 
 /** Queries that wait for a connection; more are sent away. */

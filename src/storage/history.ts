@@ -1,7 +1,7 @@
 /** The history database: one file that holds logs and statuses, one connection that writes, a few that read. */
 import { mkdirSync, statSync } from "node:fs";
-import { pruneBackups } from "../database-backups.ts";
 import { UnprocessableError } from "../errors.ts";
+import { pruneBackups } from "../migrations/database-backups.ts";
 import type {
   ListRuns,
   LogPage,

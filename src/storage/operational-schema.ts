@@ -1,5 +1,5 @@
 /** The schema of the operational state in sqlite, and how an older one becomes the present one. */
-import type { SqliteMigrations } from "../sqlite-migrations.ts";
+import type { SqliteMigrations } from "../migrations/sqlite-migrations.ts";
 
 /** `state.db`, from its first version on. */
 export const STATE_MIGRATIONS: SqliteMigrations = [

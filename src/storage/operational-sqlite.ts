@@ -14,9 +14,9 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import type { ConsolaInstance } from "consola";
-import { sync } from "../database-backups.ts";
 import { CdktrError, errorMessage } from "../errors.ts";
-import { migrateSqlite, type SqliteMigrations } from "../sqlite-migrations.ts";
+import { sync } from "../migrations/database-backups.ts";
+import { migrateSqlite, type SqliteMigrations } from "../migrations/sqlite-migrations.ts";
 import { GroupCommit, type TransactionControl } from "./group-commit.ts";
 import {
   DataDirectoryInUseError,

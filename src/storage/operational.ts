@@ -9,10 +9,10 @@ import type { RunStatus } from "../workflow/status.ts";
 import type { RunStatusRow, TaskStatusRow } from "./history-rows.ts";
 import type { StatusOutbox } from "./status-outbox.ts";
 
-/** OFFERED and HELD leases are open: the attempt belongs to the agent. The table of transitions is in principal/lease-state.ts. */
+/** OFFERED and HELD leases are open: the attempt belongs to the agent. The table of transitions is in principal/runs/lease-state.ts. */
 export type LeaseState = "OFFERED" | "HELD" | "RELEASED" | "REVOKED" | "EXPIRED";
 
-/** The table of transitions is in principal/agent-state.ts; GONE is never stored. */
+/** The table of transitions is in principal/agents/agent-state.ts; GONE is never stored. */
 export type AgentState = "UP" | "DRAINING" | "LOST" | "GONE";
 
 /** A run. Its status is that of its newest attempt. */

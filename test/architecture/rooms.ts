@@ -44,11 +44,14 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   ground: [],
 };
 
-/** The room of a file; the files directly in src/ are the ground floor, except the entry. */
+/** Folders of what every room stands on, as the files directly in src/ are. */
+const GROUND: ReadonlySet<string> = new Set(["host", "migrations"]);
+
+/** The room of a file; the files directly in src/ and in {@link GROUND} are the ground floor, except the entry. */
 export function roomOf(path: string): string {
-  const parts = path.split("/");
+  const [, folder = "", ...rest] = path.split("/");
   if (path === "src/main.ts") return "main";
-  return parts.length > 2 ? (parts[1] ?? "") : "ground";
+  return rest.length > 0 && !GROUND.has(folder) ? folder : "ground";
 }
 
 /** A sentence for every import that points where it must not, with file and line. */

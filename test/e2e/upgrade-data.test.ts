@@ -3,7 +3,7 @@ import { Database } from "bun:sqlite";
 import { expect, test } from "bun:test";
 import { copyFileSync, cpSync, existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { backupsOf } from "../../src/database-backups.ts";
+import { backupsOf } from "../../src/migrations/database-backups.ts";
 import { loadDuckDB } from "../../src/storage/duckdb.ts";
 import { HISTORY_MIGRATIONS } from "../../src/storage/history-migrations.ts";
 import { STATE_MIGRATIONS } from "../../src/storage/operational-schema.ts";

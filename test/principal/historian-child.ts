@@ -9,7 +9,7 @@ import { dlopen, FFIType, ptr } from "bun:ffi";
 import { Database } from "bun:sqlite";
 import { join } from "node:path";
 import { createConsola } from "consola";
-import { Historian } from "../../src/principal/historian.ts";
+import { Historian } from "../../src/principal/history/historian.ts";
 import { openDatabase } from "../../src/storage/duckdb.ts";
 import { SqliteStatusOutbox } from "../../src/storage/status-outbox.ts";
 import { line, runRow } from "../storage/history-support.ts";

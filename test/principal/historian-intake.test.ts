@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { LogIntake, type LostLines } from "../../src/principal/historian/log-intake.ts";
+import { LogIntake, type LostLines } from "../../src/principal/history/log-intake.ts";
 import { decodeLogBatch, encodeLogBatch } from "../../src/protocol/log-frames.ts";
 import { line } from "../storage/history-support.ts";
 

@@ -1,6 +1,6 @@
 /** What the tests of the historian share. */
 import { createConsola, type LogObject } from "consola";
-import { Historian, type HistorianOptions } from "../../src/principal/historian.ts";
+import { Historian, type HistorianOptions } from "../../src/principal/history/historian.ts";
 import type { PendingStatus, StatusOutbox } from "../../src/storage/status-outbox.ts";
 import type { TestDirectory } from "../storage/history-support.ts";
 

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
-import type { Historian } from "../../src/principal/historian.ts";
-import { Probes } from "../../src/principal/log-hub/probes.ts";
-import { LogHub } from "../../src/principal/log-hub.ts";
+import type { Historian } from "../../src/principal/history/historian.ts";
+import { LogHub } from "../../src/principal/logs/log-hub.ts";
+import { Probes } from "../../src/principal/logs/probes.ts";
 import { decodeLogBatch, encodeLogBatch } from "../../src/protocol/log-frames.ts";
 import { Push, Subscriber } from "../../src/zmq/index.ts";
 import { line, TestDirectory } from "../storage/history-support.ts";

@@ -1,6 +1,6 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
+import { residentMemory } from "../../src/host/resident-memory.ts";
 import { ResourceGuard } from "../../src/principal/resource-guard.ts";
-import { residentMemory } from "../../src/resident-memory.ts";
 import { countDescriptors, Dealer, Router } from "../../src/zmq/index.ts";
 import { Flag, frame, RawPeer } from "../hostile/raw-peer.ts";
 import { LogBook } from "./support.ts";

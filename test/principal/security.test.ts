@@ -10,7 +10,7 @@ import {
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
-import { KeyStore, tokenStatus } from "../../src/principal/key-store.ts";
+import { KeyStore, tokenStatus } from "../../src/principal/access/key-store.ts";
 import { type CurveClientKeys, curveOptions, PrincipalClient } from "../../src/protocol/client.ts";
 import { decodeJoinToken, encodeJoinToken } from "../../src/protocol/join-token.ts";
 import { curveKeysOf, readKeyFile } from "../../src/protocol/key-file.ts";

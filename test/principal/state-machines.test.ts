@@ -3,9 +3,14 @@
  * from the rows that the history gets and from the state on disk, not from the code that makes them.
  */
 import { describe, expect, test } from "bun:test";
-import { AGENT_TRANSITIONS } from "../../src/principal/agent-state.ts";
-import { LEASE_TRANSITIONS } from "../../src/principal/lease-state.ts";
-import { RunChanges, type RunEvents, type RunWord, type TaskWord } from "../../src/principal/run-changes.ts";
+import { AGENT_TRANSITIONS } from "../../src/principal/agents/agent-state.ts";
+import { LEASE_TRANSITIONS } from "../../src/principal/runs/lease-state.ts";
+import {
+  RunChanges,
+  type RunEvents,
+  type RunWord,
+  type TaskWord,
+} from "../../src/principal/runs/run-changes.ts";
 import type { RunStatusRow, TaskStatusRow } from "../../src/storage/history-rows.ts";
 import type { AttemptRecord, LeaseState, OperationalTx, RunRecord } from "../../src/storage/operational.ts";
 import type { SqliteOperationalStore } from "../../src/storage/operational-sqlite.ts";

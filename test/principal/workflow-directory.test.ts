@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { mkdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { WorkflowDirectory } from "../../src/principal/workflow-directory.ts";
+import { WorkflowDirectory } from "../../src/principal/workflows/workflow-directory.ts";
 import type { PrincipalClient } from "../../src/protocol/client.ts";
 import type { WorkflowSummary } from "../../src/protocol/messages.ts";
 import { startServices, stopServices } from "../../src/service.ts";

@@ -4,12 +4,12 @@ import { copyFileSync, existsSync, readdirSync, rmSync, statSync, writeFileSync 
 import { dirname, join } from "node:path";
 import { Outbox } from "../../src/agent/outbox.ts";
 import { VERSION } from "../../src/build-facts.ts";
-import { backupsOf, KEPT_BACKUPS } from "../../src/database-backups.ts";
 import { CdktrError } from "../../src/errors.ts";
 import { TriggerBuffer } from "../../src/events/trigger-buffer.ts";
-import { NewerSchemaError } from "../../src/newer-schema.ts";
-import { Historian } from "../../src/principal/historian.ts";
-import type { SqliteMigrations } from "../../src/sqlite-migrations.ts";
+import { backupsOf, KEPT_BACKUPS } from "../../src/migrations/database-backups.ts";
+import { NewerSchemaError } from "../../src/migrations/newer-schema.ts";
+import type { SqliteMigrations } from "../../src/migrations/sqlite-migrations.ts";
+import { Historian } from "../../src/principal/history/historian.ts";
 import { HistoryDatabase } from "../../src/storage/history.ts";
 import { HISTORY_MIGRATIONS, type HistoryMigrations } from "../../src/storage/history-migrations.ts";
 import { TABLES } from "../../src/storage/history-schema.ts";

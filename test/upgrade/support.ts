@@ -4,7 +4,7 @@ import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs
 import { hostname, tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { OUTBOX_MIGRATIONS } from "../../src/agent/outbox.ts";
-import type { SqliteMigrations } from "../../src/sqlite-migrations.ts";
+import type { SqliteMigrations } from "../../src/migrations/sqlite-migrations.ts";
 import { loadDuckDB } from "../../src/storage/duckdb.ts";
 import { HISTORY_MIGRATIONS, type HistoryMigrations } from "../../src/storage/history-migrations.ts";
 import { STATE_MIGRATIONS } from "../../src/storage/operational-schema.ts";

@@ -5,7 +5,7 @@ import { joinPrincipal } from "../../agent/join.ts";
 import { loadConfig } from "../../config.ts";
 import { CdktrError, UnprocessableError } from "../../errors.ts";
 import { setLogLevel } from "../../log.ts";
-import { KeyStore } from "../../principal/key-store.ts";
+import { KeyStore } from "../../principal/access/key-store.ts";
 import type { AgentAnswers, Answers } from "../../project/answers.ts";
 import { type NextStep, nextSteps, shellWord, startArguments } from "../../project/next-steps.ts";
 import { type Decision, filesToWrite, type PlannedFile, planFiles } from "../../project/plan.ts";

@@ -1,7 +1,7 @@
 import { hostname, networkInterfaces } from "node:os";
 import { type LoadedConfig, loadConfig } from "../../config.ts";
 import { UsageError } from "../../errors.ts";
-import { isLoopback } from "../../loopback.ts";
+import { isLoopback } from "../../host/loopback.ts";
 import { encodeJoinToken } from "../../protocol/join-token.ts";
 import { command, wholeNumber } from "../support/command.ts";
 import { parseAddress } from "../support/connect.ts";

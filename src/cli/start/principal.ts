@@ -1,10 +1,10 @@
 import type { Config } from "../../config.ts";
+import { SupervisedProcess } from "../../host/supervised-process.ts";
 import { log, setLogLevel } from "../../log.ts";
 import { removeStaleFiles } from "../../native/stale-files.ts";
 import { Principal } from "../../principal/principal.ts";
 import { PrincipalClient } from "../../protocol/client.ts";
 import { type Service, startServices, stopServices } from "../../service.ts";
-import { SupervisedProcess } from "../../supervised-process.ts";
 import { Supervisor } from "../../systemd/notify.ts";
 import { hostAndPort } from "../../zmq/endpoint.ts";
 import { command } from "../support/command.ts";

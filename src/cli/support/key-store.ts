@@ -1,6 +1,6 @@
 /** The keys of the principal on this host, for the commands that manage them: they work on its files. */
 import { UsageError } from "../../errors.ts";
-import { KeyStore } from "../../principal/key-store.ts";
+import { KeyStore } from "../../principal/access/key-store.ts";
 import { CLIENT_ROLES, type ClientRole } from "../../protocol/roles.ts";
 import { settings } from "./connect.ts";
 

@@ -60,7 +60,7 @@ const ON_THIS_HOST: Record<"access" | "key" | "token", () => Promise<Candidate[]
   async token() {
     const [{ keyStore }, { tokenStatus }] = await Promise.all([
       import("./key-store.ts"),
-      import("../../principal/key-store.ts"),
+      import("../../principal/access/key-store.ts"),
     ]);
     const now = Date.now();
     return keyStore(undefined)

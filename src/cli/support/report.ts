@@ -1,7 +1,7 @@
 /** The one place where what was thrown becomes a message on stderr and an exit status. */
 import { writeSync } from "node:fs";
 import { CdktrError, errorMessage } from "../../errors.ts";
-import { withPriority } from "../../journal.ts";
+import { withPriority } from "../../host/journal.ts";
 import { withoutSecrets } from "../../secrets.ts";
 import { BrokenPipe } from "./stdout.ts";
 import { styleFor } from "./style.ts";

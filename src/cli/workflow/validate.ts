@@ -1,7 +1,7 @@
 import { stat } from "node:fs/promises";
 import { basename, dirname, isAbsolute, join, relative, resolve } from "node:path";
 import { NotFoundError } from "../../errors.ts";
-import { listWorkflowFiles } from "../../principal/workflow-files.ts";
+import { listWorkflowFiles } from "../../principal/workflows/workflow-files.ts";
 import { type Diagnostic, fileDiagnostic, renderDiagnostic } from "../../workflow/diagnostic.ts";
 import { loadWorkflowFile } from "../../workflow/load.ts";
 import { findDuplicateIds } from "../../workflow/workflow-id.ts";

@@ -1,6 +1,6 @@
 /** Which versions of which files were dealt with, on disk: so that changes are found that were made while nobody watched. */
 import type { Database } from "bun:sqlite";
-import type { SqliteMigrations } from "../../sqlite-migrations.ts";
+import type { SqliteMigrations } from "../../migrations/sqlite-migrations.ts";
 import { openListenerFile } from "../listener-file.ts";
 import type { FileEvent } from "./file-changes.ts";
 

@@ -1,6 +1,6 @@
 /** Signatures that have come, on disk: what was signed once does not pass again under another name. */
 import type { Database } from "bun:sqlite";
-import type { SqliteMigrations } from "../../sqlite-migrations.ts";
+import type { SqliteMigrations } from "../../migrations/sqlite-migrations.ts";
 import { openListenerFile } from "../listener-file.ts";
 
 /** So many are remembered, the newest. */

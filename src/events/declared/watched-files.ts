@@ -3,7 +3,7 @@ import { type BigIntStats, statfsSync } from "node:fs";
 import { stat } from "node:fs/promises";
 import { isAbsolute, join, resolve } from "node:path";
 import type { ConsolaInstance } from "consola";
-import { DirectoryWatch } from "../../directory-watch.ts";
+import { DirectoryWatch } from "../../host/directory-watch.ts";
 
 /** File systems whose files change elsewhere, without an event here: statfs(2). */
 const REMOTE: ReadonlySet<number> = new Set([

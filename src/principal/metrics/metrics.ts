@@ -5,8 +5,8 @@ import { addListeners } from "../../metrics/listener-metrics.ts";
 import { addProcess } from "../../metrics/process-metrics.ts";
 import type { AgentSummary, ListenerSummary } from "../../protocol/messages.ts";
 import type { RunStatus } from "../../workflow/status.ts";
-import type { HeldLogs } from "../historian.ts";
-import type { LogHubCounts } from "../log-hub.ts";
+import type { HeldLogs } from "../history/historian.ts";
+import type { LogHubCounts } from "../logs/log-hub.ts";
 
 /** From a local agent that waits to a queue of a night, seconds. */
 const DISPATCH_BOUNDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 30, 120, 600, 3600];

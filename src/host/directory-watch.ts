@@ -1,0 +1,140 @@
+/**
+ * File events of a directory tree that may not exist yet, be removed, or be replaced by another. Events are a hint: who
+ * hears one looks for himself. Where there are none (network disks, no watches left), a periodic look has to do.
+ */
+import { type FSWatcher, statSync, watch } from "node:fs";
+import { basename, dirname } from "node:path";
+import type { ConsolaInstance } from "consola";
+import { errorMessage } from "../errors.ts";
+
+/** Events that come close together are one; but no one waits longer than the second of these, ms. */
+const DEBOUNCE_MS = 40;
+const MAX_DELAY_MS = 250;
+
+/** Watches a directory. */
+export class DirectoryWatch {
+  readonly #root: string;
+  readonly #changed: () => void;
+  readonly #relevant: (event: string, path: string | null) => boolean;
+  readonly #log: ConsolaInstance;
+  readonly #recursive: boolean;
+  #tree: FSWatcher | undefined;
+  #treeIdentity = "";
+  #generation = 0;
+  #parent: FSWatcher | undefined;
+  #timer: Timer | undefined;
+  #firstEvent = 0;
+  #complained = false;
+  #closed = false;
+
+  /**
+   * @param options.relevant whether an event (`rename` or `change`, and the path relative to the root) is worth a look
+   * @param options.changed called after relevant events
+   */
+  constructor(options: {
+    root: string;
+    relevant: (event: string, path: string | null) => boolean;
+    changed: () => void;
+    log: ConsolaInstance;
+    /** Also what is below its directories; true by default. */
+    recursive?: boolean;
+  }) {
+    this.#recursive = options.recursive ?? true;
+    this.#root = options.root;
+    this.#relevant = options.relevant;
+    this.#changed = options.changed;
+    this.#log = options.log;
+  }
+
+  /** Sees to it that the directory that is there now is the one that is watched. Cheap when it is. */
+  refresh(): void {
+    if (this.#closed) return;
+    this.#watchParent();
+    const identity = identityOf(this.#root);
+    if (identity === this.#treeIdentity && this.#tree !== undefined) return;
+    this.#tree?.close();
+    this.#tree = undefined;
+    this.#treeIdentity = identity;
+    this.#generation++;
+    if (identity === "") return;
+    try {
+      const tree = watch(this.#root, { recursive: this.#recursive }, (event, path) => {
+        if (path === null || path === undefined) this.refresh();
+        if (this.#relevant(event, path ?? null)) this.#soon();
+      });
+      tree.on("error", (error) => {
+        this.#complain(error);
+        if (this.#tree === tree) this.#tree = undefined;
+      });
+      this.#tree = tree;
+    } catch (error) {
+      this.#complain(error);
+    }
+  }
+
+  /** Whether there are events now; without, only a periodic look tells. */
+  get hasEvents(): boolean {
+    return this.#tree !== undefined;
+  }
+
+  /** Another one whenever another directory is watched: what is in it was there before the first event. */
+  get generation(): number {
+    return this.#generation;
+  }
+
+  close(): void {
+    this.#closed = true;
+    clearTimeout(this.#timer);
+    this.#tree?.close();
+    this.#parent?.close();
+  }
+
+  /** The parent's events tell when the directory itself appears or is replaced. */
+  #watchParent(): void {
+    if (this.#parent !== undefined) return;
+    try {
+      const name = basename(this.#root);
+      const parent = watch(dirname(this.#root), (_event, path) => {
+        if (path !== name) return;
+        this.refresh();
+        this.#soon();
+      });
+      parent.on("error", () => {
+        if (this.#parent === parent) this.#parent = undefined;
+      });
+      this.#parent = parent;
+    } catch {
+      // It is not there either; the periodic look tries again.
+    }
+  }
+
+  #soon(): void {
+    if (this.#closed) return;
+    const now = performance.now();
+    if (this.#timer === undefined) this.#firstEvent = now;
+    clearTimeout(this.#timer);
+    const wait = Math.max(0, Math.min(DEBOUNCE_MS, this.#firstEvent + MAX_DELAY_MS - now));
+    this.#timer = setTimeout(() => {
+      this.#timer = undefined;
+      this.#changed();
+    }, wait);
+  }
+
+  #complain(error: unknown): void {
+    if (this.#complained) return;
+    this.#complained = true;
+    this.#log.warn(
+      `Changes under ${this.#root} are noticed only by the periodic scan: file events do not work (${errorMessage(error)}). ` +
+        "If the reason is ENOSPC, raise fs.inotify.max_user_watches.",
+    );
+  }
+}
+
+function identityOf(path: string): string {
+  try {
+    const info = statSync(path, { bigint: true });
+    return info.isDirectory() ? `${info.dev} ${info.ino}` : "";
+  } catch {
+    return "";
+  }
+}

@@ -1,0 +1,134 @@
+/**
+ * How the schema of a sqlite file gets from any older version to the present one: forward only, by a table of steps, in one
+ * transaction, after a copy was made. `user_version` is the version; a file that holds tables and says 0 is older than the
+ * marks and has version 1.
+ */
+import { Database } from "bun:sqlite";
+import { chmodSync, readFileSync, rmSync } from "node:fs";
+import type { ConsolaInstance } from "consola";
+import { VERSION } from "../build-facts.ts";
+import { backupsOf, keepBackup, pruneBackups, requireRoom, stagingPath } from "./database-backups.ts";
+import {
+  type Additive,
+  canRead,
+  NewerSchemaError,
+  newerSchema,
+  oldestReader,
+  type SchemaChange,
+} from "./newer-schema.ts";
+
+/** A step from one version of a schema to the next. */
+export interface SqliteMigration extends Additive {
+  /** What it does, for the log. */
+  readonly what: string;
+  readonly apply: (database: Database) => void;
+}
+
+/** Step n makes version n + 1 out of version n. A step that was released is never edited: append another. */
+export type SqliteMigrations = readonly SqliteMigration[];
+
+/**
+ * Brings an open file to the newest schema of `migrations`. Whatever interrupts it, the file has the old schema or the new one.
+ * A newer one stays as it is, when it only adds to what is known here.
+ * @throws NewerSchemaError when it has a newer one that does more
+ * @throws NoRoomForBackupError when it is older, and the copy has no room
+ */
+export function migrateSqlite(database: Database, migrations: SqliteMigrations, log: ConsolaInstance): void {
+  const { version, isNew } = versionOf(database);
+  const newest = migrations.length;
+  if (version > newest) {
+    if (canRead(newest, version, changesOf(database))) return;
+    const { message, hint } = newerSchema(database.filename, newest, version, changesOf(database));
+    throw new NewerSchemaError(message, { hint });
+  }
+  if (version === newest) return;
+  const steps = migrations.slice(version);
+  const backup = isNew ? null : makeBackup(database);
+  const isChanged = database
+    .transaction(() => {
+      // Another process that shares the file may have been faster.
+      const present = versionOf(database).version;
+      if (present >= newest) return false;
+      for (const { apply } of migrations.slice(present)) apply(database);
+      database.run(
+        "CREATE TABLE IF NOT EXISTS schema_changes (version INTEGER, cdktr TEXT, backup TEXT, oldest_reader INTEGER, applied_at_ms INTEGER)",
+      );
+      database.run(
+        "INSERT INTO schema_changes (version, cdktr, backup, oldest_reader, applied_at_ms) VALUES (?, ?, ?, ?, ?)",
+        [newest, VERSION, backup, oldestReader(migrations), Date.now()],
+      );
+      database.run(`PRAGMA user_version = ${newest}`);
+      return true;
+    })
+    .immediate();
+  if (backup === null || !isChanged) return;
+  pruneBackups(database.filename);
+  const what = steps.map((step) => step.what).join("; ");
+  log.info(
+    `${database.filename}: schema ${version} became ${newest} (${what}). What it was before is in ${backup}.`,
+  );
+}
+
+function versionOf(database: Database): { version: number; isNew: boolean } {
+  const marked = markOf(database);
+  if (marked > 0) return { version: marked, isNew: false };
+  const tables = ask(database, "SELECT name FROM sqlite_schema WHERE name NOT LIKE 'sqlite_%'");
+  return tables.length === 0 ? { version: 0, isNew: true } : { version: 1, isNew: false };
+}
+
+function markOf(database: Database): number {
+  return ask<{ user_version: number }>(database, "PRAGMA user_version")[0]?.user_version ?? 0;
+}
+
+function changesOf(database: Database): SchemaChange[] {
+  try {
+    return ask(
+      database,
+      "SELECT version, cdktr, backup, oldest_reader FROM schema_changes ORDER BY version, applied_at_ms",
+    );
+  } catch {
+    // It keeps that in another way, or not at all.
+    return [];
+  }
+}
+
+/** @returns the copy; null when another process that shares the file has migrated it meanwhile */
+function makeBackup(database: Database): string | null {
+  const file = database.filename;
+  const size = ask<{ bytes: number }>(
+    database,
+    "SELECT page_count * page_size AS bytes FROM pragma_page_count(), pragma_page_size()",
+  );
+  requireRoom(file, size[0]?.bytes ?? 0);
+  const mark = markOf(database);
+  const staged = stagingPath(file);
+  ask(database, "VACUUM INTO ?", staged);
+  chmodSync(staged, 0o600);
+  const copy = new Database(staged, { readonly: true });
+  const isFormer = markOf(copy) === mark;
+  copy.close();
+  if (!isFormer) {
+    rmSync(staged);
+    return null;
+  }
+  // The migration may have been interrupted, again and again: one copy of the same is enough.
+  const digest = sha256(staged);
+  const present = backupsOf(file).find((path) => sha256(path) === digest);
+  if (present === undefined) return keepBackup(staged, file);
+  rmSync(staged);
+  return present;
+}
+
+/** Leaves no statement open, which would keep the file locked after it is closed. */
+function ask<Row>(database: Database, sql: string, ...parameters: string[]): Row[] {
+  const statement = database.prepare<Row, string[]>(sql);
+  try {
+    return statement.all(...parameters);
+  } finally {
+    statement.finalize();
+  }
+}
+
+function sha256(path: string): string {
+  return new Bun.CryptoHasher("sha256").update(readFileSync(path)).digest("hex");
+}

@@ -1,0 +1,141 @@
+/**
+ * Whose agents are whose at a secured principal. An agent's id belongs to the key with which it first registered, until that key is
+ * revoked: no other agent's key can speak for it, take its work or write into the logs of its runs. An admin's key can; what it
+ * registers belongs to nobody from then on.
+ */
+import type { Clock } from "../../clock.ts";
+import { ownText } from "../../protocol/own-text.ts";
+import type { Service } from "../../service.ts";
+import type { OperationalStore, OperationalTx } from "../../storage/operational.ts";
+import { ForbiddenError, type Identity } from "../access/access.ts";
+import { quote } from "../unknown-name.ts";
+import { registerFirst } from "./agent-contacts.ts";
+
+/** Streams and runs that are remembered; of others the store is asked again. */
+const REMEMBERED = 10_000;
+
+/** What {@link AgentKeys} needs. */
+export interface AgentKeysOptions {
+  readonly store: OperationalStore;
+  readonly clock: Clock;
+  /** Whose key it is; undefined for one that is not known. */
+  readonly identify: (publicKey: string) => Identity | undefined;
+}
+
+/** The keys of agents. */
+export class AgentKeys implements Service {
+  readonly name = "agents' keys";
+  readonly #o: AgentKeysOptions;
+  /** Agent id → public key. */
+  readonly #keys = new Map<string, string>();
+  /** Stream → agent id, run → ids of the agents that had an attempt of it. */
+  readonly #streams = new Map<string, string>();
+  readonly #runs = new Map<string, ReadonlySet<string>>();
+
+  constructor(options: AgentKeysOptions) {
+    this.#o = options;
+  }
+
+  async start(): Promise<void> {
+    for (const { agent_id, public_key } of await this.#o.store.read((tx) => tx.listAgentKeys()))
+      this.#keys.set(agent_id, public_key);
+  }
+
+  async stop(): Promise<void> {}
+
+  /**
+   * Refuses whoever may not speak for an agent.
+   * @throws ForbiddenError when its id belongs to another key
+   * @throws UnprocessableError when it belongs to none: it must register first
+   */
+  check(sender: Identity, agentId: string): void {
+    if (sender.role === "admin") return;
+    this.checkClaim(sender, agentId);
+    if (this.#keys.get(agentId) !== sender.publicKey) throw registerFirst(agentId);
+  }
+
+  /**
+   * Refuses whoever could not register an agent.
+   * @throws ForbiddenError when its id belongs to another key
+   */
+  checkClaim(sender: Identity, agentId: string): void {
+    if (sender.role !== "admin") this.#refuse(sender, agentId, this.#keys.get(agentId));
+  }
+
+  /**
+   * An agent registers: its id belongs to that key from then on. Part of the registration.
+   * @throws ForbiddenError when it belongs to another key
+   */
+  async claim(tx: OperationalTx, sender: Identity, agentId: string): Promise<void> {
+    const owner = await tx.getAgentKey(agentId);
+    if (owner === sender.publicKey) return;
+    if (sender.role === "admin") {
+      if (owner === null) return;
+      await tx.saveAgentKey(agentId, null, this.#o.clock.now());
+      tx.afterCommit(() => this.#keys.delete(agentId));
+      return;
+    }
+    this.#refuse(sender, agentId, owner ?? undefined);
+    await tx.saveAgentKey(agentId, sender.publicKey, this.#o.clock.now());
+    tx.afterCommit(() => this.#keys.set(agentId, sender.publicKey));
+  }
+
+  /** Why lines may not be delivered as those of an agent; null when they may. */
+  async refusal(sender: Identity, agentId: string, streamId: string): Promise<string | null> {
+    if (sender.role !== "admin" && this.#keys.get(agentId) !== sender.publicKey)
+      return `the key ${sender.name} may not speak for agent ${quote(agentId)}`;
+    const owner = await this.#streamOwner(streamId);
+    if (owner === agentId) return null;
+    return `agent ${quote(agentId)} sent lines of a stream that ${owner === undefined ? "no agent has registered" : "is another agent's"}`;
+  }
+
+  /**
+   * Those of the runs into whose logs the key may not write: all their attempts were other agents'. Runs that the principal has
+   * forgotten are nobody's, and lines that come so late are not lost.
+   * @param agentId the agent that delivers, or null when it does not say; then any of the key's agents will do
+   */
+  async foreignRuns(
+    sender: Identity,
+    agentId: string | null,
+    runIds: Iterable<string>,
+  ): Promise<ReadonlySet<string>> {
+    const foreign = new Set<string>();
+    const isMine = (agent: string) =>
+      agentId === null ? this.#keys.get(agent) === sender.publicKey : agent === agentId;
+    if (agentId === null && sender.role === "admin") return foreign;
+    for (const runId of new Set(runIds)) {
+      if ([...(this.#runs.get(runId) ?? [])].some(isMine)) continue;
+      const attempts = await this.#o.store.read((tx) => tx.listAttempts(runId));
+      const agents = new Set(attempts.map((attempt) => attempt.agent_id));
+      if (agents.size === 0) continue;
+      remember(this.#runs, ownText(runId), agents);
+      if (![...agents].some(isMine)) foreign.add(runId);
+    }
+    return foreign;
+  }
+
+  async #streamOwner(streamId: string): Promise<string | undefined> {
+    const known = this.#streams.get(streamId);
+    if (known !== undefined) return known;
+    const owner = (await this.#o.store.read((tx) => tx.getReportSeq(streamId)))?.agent_id;
+    if (owner !== undefined) remember(this.#streams, streamId, owner);
+    return owner;
+  }
+
+  #refuse(sender: Identity, agentId: string, owner: string | undefined): void {
+    if (owner === sender.publicKey) return;
+    const holder = owner === undefined ? undefined : this.#o.identify(owner);
+    if (holder === undefined || holder.revoked) return;
+    throw new ForbiddenError(
+      `The agent id ${quote(agentId)} belongs to the key ${holder.name}: the key ${sender.name} may not speak for it.`,
+      {
+        hint: `Give this agent another id with --suffix. If its host has a new key, shut the old one out first: cdktr keys revoke ${holder.name}`,
+      },
+    );
+  }
+}
+
+function remember<V>(map: Map<string, V>, key: string, value: V): void {
+  if (map.size >= REMEMBERED) map.clear();
+  map.set(key, value);
+}

@@ -1,0 +1,545 @@
+/**
+ * The agents: who registered, who is heard of, what they must be told. An agent that is silent for the timeout is LOST
+ * and its attempts crash.
+ */
+import type { ConsolaInstance } from "consola";
+import type { Clock } from "../../clock.ts";
+import { InvalidInputError, NotFoundError, UnprocessableError } from "../../errors.ts";
+import type {
+  AgentDescription,
+  AgentOrders,
+  AgentReports,
+  AgentSummary,
+  Heartbeat,
+} from "../../protocol/messages.ts";
+import { FIRST_PROTOCOL, mismatch, type Peer, THIS_PEER } from "../../protocol/version.ts";
+import type { Service } from "../../service.ts";
+import type {
+  AgentRecord,
+  AgentState,
+  AttemptRecord,
+  OperationalStore,
+  OperationalTx,
+} from "../../storage/operational.ts";
+import { canTransition } from "../../workflow/status.ts";
+import type { Identity } from "../access/access.ts";
+import { logFailure } from "../log-failure.ts";
+import type { LongPolls } from "../long-polls.ts";
+import { nameOf } from "../runs/attempt-name.ts";
+import type { LeaseWatch } from "../runs/lease-watch.ts";
+import type { Outcome, RunChanges } from "../runs/run-changes.ts";
+import { quote, thereIsNo } from "../unknown-name.ts";
+import { AgentContacts, type Contact, registerFirst } from "./agent-contacts.ts";
+import type { AgentKeys } from "./agent-keys.ts";
+import { applyReports } from "./agent-reports.ts";
+import { AGENT_TRANSITIONS } from "./agent-state.ts";
+import { delivered, hasNews, type LogPositions, StandingOrders } from "./standing-orders.ts";
+
+/** What the registry needs. */
+export interface AgentRegistryOptions {
+  readonly store: OperationalStore;
+  readonly changes: RunChanges;
+  readonly leases: LeaseWatch;
+  readonly polls: LongPolls;
+  readonly logs: LogPositions;
+  readonly clock: Clock;
+  readonly log: ConsolaInstance;
+  /** Says which key may speak for which agent; absent without keys. */
+  readonly keys: AgentKeys | undefined;
+  /** Random, new with every start. */
+  readonly principalId: string;
+  readonly heartbeatTimeoutMs: number;
+  /** Looks whether the principal itself was paused. */
+  readonly checkPause: () => void;
+  /** An agent's process is gone, or takes nothing new. */
+  readonly dismiss: (agentId: string) => void;
+}
+
+/** Agents that are known by nothing but their name, and not lost: anybody can make them up. */
+const MAX_PLAIN_AGENTS = 1000;
+/** Agents that come and go of which the log tells in a minute: a whole fleet, but not a flood. */
+const LOGGED_A_MINUTE = 200;
+
+/** Knows the agents. */
+export class AgentRegistry implements Service {
+  readonly name = "agent registry";
+  readonly #o: AgentRegistryOptions;
+  readonly #contacts: AgentContacts;
+  readonly #orders: StandingOrders;
+  #timer: Timer | undefined;
+  #timerAt = Number.POSITIVE_INFINITY;
+  #sweeping: Promise<void> = Promise.resolve();
+  #stopped = false;
+  #logged = { minute: 0, count: 0 };
+
+  constructor(options: AgentRegistryOptions) {
+    this.#o = options;
+    this.#contacts = new AgentContacts(options.clock, options.heartbeatTimeoutMs);
+    this.#orders = new StandingOrders(options);
+  }
+
+  /** Agents known from before get a full timeout to be heard of. */
+  async start(): Promise<void> {
+    const agents = await this.#o.store.read((tx) => tx.listAgents());
+    for (const agent of agents) {
+      if (agent.status === "LOST") continue;
+      const contact = this.#contacts.open(agent.agent_id, agent.session_id, agent.last_heartbeat_ms);
+      contact.isForeign = mismatch(speakerOf(agent), THIS_PEER) !== undefined;
+    }
+    this.#arm();
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    clearTimeout(this.#timer);
+    await this.#sweeping;
+  }
+
+  /**
+   * Registers an agent's process.
+   * @param sender whose key it came with, when there are keys
+   * @throws UnprocessableError when another process with the same id is alive
+   * @throws VersionMismatchError when it speaks no protocol that this principal speaks
+   * @throws ForbiddenError when the id belongs to another key
+   * @throws InvalidInputError when the stream is another agent's
+   */
+  async register(agentId: string, description: AgentDescription, sender?: Identity): Promise<AgentOrders> {
+    const { session_id, stream_id } = description;
+    const apart = mismatch(description, THIS_PEER);
+    if (apart !== undefined) {
+      this.#o.log.warn(`Agent ${agentId} is refused. ${apart.message} ${apart.hint}`);
+      throw apart;
+    }
+    const outcome = await this.#o.store.transact(async (tx) => {
+      if (sender !== undefined) await this.#o.keys?.claim(tx, sender, agentId);
+      const stream = await tx.getReportSeq(stream_id);
+      if (stream !== null && stream.agent_id !== agentId) throw foreignStream(agentId);
+      const known = await tx.getAgent(agentId);
+      const restarted = known !== null && known.session_id !== session_id;
+      if (restarted && known.status !== "LOST" && known.stream_id !== stream_id) throw idInUse(known);
+      const status: AgentState = restarted || known?.status !== "DRAINING" ? "UP" : "DRAINING";
+      checkState(known?.status ?? null, status);
+      await tx.saveAgent({
+        agent_id: agentId,
+        session_id,
+        stream_id,
+        host: description.host,
+        pid: description.pid,
+        version: description.version,
+        protocol: description.protocol.version,
+        oldest_protocol: description.protocol.oldest,
+        max_concurrent_workflows: description.max_concurrent_workflows,
+        labels: description.labels,
+        status,
+        registered_at_ms: this.#o.clock.now(),
+        last_heartbeat_ms: this.#o.clock.now(),
+      });
+      const durable = stream?.seq ?? 0;
+      if (durable === 0) await tx.setReportSeq(stream_id, agentId, 0, this.#o.clock.now());
+      const waitFor = description.report_seq !== undefined && description.report_seq > durable;
+      if (!waitFor) await this.#crashFormer(tx, agentId, session_id);
+      return { restarted, waitFor, fresh: known === null };
+    });
+    const former = this.#contacts.get(agentId);
+    const contact = this.#contacts.open(agentId, session_id);
+    if (contact !== former) {
+      this.#o.dismiss(agentId);
+      this.#o.polls.wake(topicOf(agentId));
+    }
+    contact.running = description.running;
+    contact.settle =
+      outcome.waitFor && description.report_seq !== undefined
+        ? { upTo: description.report_seq, by: this.#o.clock.monotonic() + this.#o.heartbeatTimeoutMs }
+        : null;
+    this.#o.leases.known(agentId, description.running);
+    if (description.log_first_seq !== undefined)
+      this.#o.logs.agentHoldsFrom(stream_id, description.log_first_seq);
+    this.#arm();
+    this.#tell(
+      "info",
+      `Agent ${agentId} registered (${description.host}, process ${description.pid}, ${description.max_concurrent_workflows} at once` +
+        `${outcome.fresh ? "" : outcome.restarted ? ", new process" : ", again"})`,
+    );
+    return this.#orders.of(contact, description.running);
+  }
+
+  /** Registers an agent that says nothing but its name. */
+  async registerPlain(agentId: string, sender?: Identity): Promise<void> {
+    await this.#o.store.transact(async (tx) => {
+      if (sender !== undefined) await this.#o.keys?.claim(tx, sender, agentId);
+      const known = await tx.getAgent(agentId);
+      if (known !== null && known.session_id !== null && known.status !== "LOST") throw idInUse(known);
+      if (known !== null && known.status !== "LOST") return;
+      if (this.#contacts.plain >= MAX_PLAIN_AGENTS) {
+        throw new UnprocessableError(
+          `There are ${MAX_PLAIN_AGENTS} agents already that are known by their name alone; those that fall silent make room.`,
+        );
+      }
+      checkState(known?.status ?? null, "UP");
+      await tx.saveAgent({
+        agent_id: agentId,
+        session_id: null,
+        stream_id: null,
+        host: known?.host ?? "unknown",
+        pid: null,
+        version: "unknown",
+        protocol: FIRST_PROTOCOL.version,
+        oldest_protocol: FIRST_PROTOCOL.oldest,
+        max_concurrent_workflows: 1,
+        labels: {},
+        status: "UP",
+        registered_at_ms: this.#o.clock.now(),
+        last_heartbeat_ms: this.#o.clock.now(),
+      });
+      tx.afterCommit(() => this.#tell("info", `Agent ${agentId} registered`));
+    });
+    this.#contacts.open(agentId, null);
+    this.#arm();
+  }
+
+  #tell(level: "info" | "warn", text: string): void {
+    const minute = Math.floor(this.#o.clock.monotonic() / 60_000);
+    if (this.#logged.minute !== minute) this.#logged = { minute, count: 0 };
+    if (++this.#logged.count <= LOGGED_A_MINUTE) this.#o.log[level](text);
+    else if (this.#logged.count === LOGGED_A_MINUTE + 1)
+      this.#o.log.warn(
+        `More than ${LOGGED_A_MINUTE} agents came or went within a minute; no more of them are told of in it.`,
+      );
+  }
+
+  /** Work is asked for by an agent that does not send heartbeats; registers it when it is not known. */
+  async fetchesPlain(agentId: string, sender?: Identity): Promise<void> {
+    if (!this.seenPlain(agentId)) await this.registerPlain(agentId, sender);
+  }
+
+  /** A sign of life of an agent that does not send heartbeats. Returns whether it is known. */
+  seenPlain(agentId: string): boolean {
+    const contact = this.#contacts.get(agentId);
+    if (contact === undefined || contact.sessionId !== null) return false;
+    this.#contacts.seen(contact);
+    return true;
+  }
+
+  /**
+   * A sign of life of an agent's process.
+   * @throws UnprocessableError when it must register first
+   */
+  seen(agentId: string, sessionId: string): void {
+    this.#contacts.seen(this.#contacts.known(agentId, sessionId));
+  }
+
+  /** Whether an agent may have work, asked inside the assignment. */
+  async mayWork(tx: OperationalTx, agentId: string, sessionId: string | null): Promise<boolean> {
+    const agent = await tx.getAgent(agentId);
+    return agent?.status === "UP" && agent.session_id === sessionId;
+  }
+
+  /** Whether an agent is told to take nothing new. */
+  async isDraining(agentId: string): Promise<boolean> {
+    return (await this.#o.store.read((tx) => tx.getAgent(agentId)))?.status === "DRAINING";
+  }
+
+  /**
+   * Hears a heartbeat, and answers when there is something new for the agent or its time is up.
+   * @throws UnprocessableError when the process must register first
+   */
+  async heartbeat(beat: Heartbeat): Promise<AgentOrders> {
+    const contact = this.#contacts.known(beat.agent_id, beat.session_id);
+    this.#contacts.seen(contact);
+    contact.running = beat.running;
+    this.#o.leases.known(beat.agent_id, beat.running);
+    const record = await this.#o.store.read((tx) => tx.getAgent(beat.agent_id));
+    if (record?.session_id !== beat.session_id || record.status === "LOST")
+      throw registerFirst(beat.agent_id);
+    if (record.stream_id !== null && beat.log_first_seq !== undefined) {
+      this.#o.logs.agentHoldsFrom(record.stream_id, beat.log_first_seq);
+    }
+    if (beat.state === "leaving") return this.#leave(contact);
+    if (beat.state === "draining") {
+      await this.#setState(beat.agent_id, "DRAINING");
+      // It ends as soon as its lines are in DuckDB, so they go there now. When they cannot, it keeps them on its disk.
+      if (beat.running.length === 0) await this.#o.logs.flush().catch(() => {});
+    }
+    await this.#endForgotten(contact);
+    const deadline = this.#o.clock.monotonic() + beat.wait_ms;
+    for (;;) {
+      const ticket = this.#o.polls.ticket(topicOf(beat.agent_id));
+      const orders = await this.#orders.of(contact, contact.running);
+      const left = deadline - this.#o.clock.monotonic();
+      if (left <= 0 || hasNews(contact, orders)) {
+        ticket.drop();
+        return delivered(contact, orders);
+      }
+      if ((await ticket.wait(left)) === "closed") return delivered(contact, orders);
+      this.#contacts.known(beat.agent_id, beat.session_id);
+    }
+  }
+
+  /**
+   * Applies reports in sequence, each once.
+   * @throws UnprocessableError when the process must register first
+   */
+  async report(batch: AgentReports): Promise<AgentOrders> {
+    const contact = this.#contacts.get(batch.agent_id);
+    const registered = contact?.sessionId === batch.session_id ? contact : undefined;
+    if (registered !== undefined) this.#contacts.seen(registered);
+    try {
+      const { fenced } = await this.#o.store.transact(async (tx) => {
+        // What an agent's disk holds counts, even before its new process registered: fencing is by attempt.
+        const stream = await tx.getReportSeq(batch.stream_id);
+        if (registered === undefined && stream?.agent_id !== batch.agent_id)
+          throw registerFirst(batch.agent_id);
+        if (stream !== null && stream.agent_id !== batch.agent_id) throw foreignStream(batch.agent_id);
+        const applied = await applyReports(tx, batch, { ...this.#o, nowMs: this.#o.clock.now() });
+        if (registered?.settle && applied.seq >= registered.settle.upTo) {
+          await this.#crashFormer(tx, batch.agent_id, batch.session_id);
+          tx.afterCommit(() => {
+            registered.settle = null;
+          });
+        }
+        return applied;
+      });
+      const agent = { agentId: batch.agent_id, sessionId: batch.session_id };
+      const orders = await this.#orders.of(agent, fenced, batch.stream_id);
+      return registered === undefined ? orders : delivered(registered, orders);
+    } catch (error) {
+      // It may not have been able to tell us of the end of what it no longer names.
+      contact?.missing.clear();
+      throw error;
+    }
+  }
+
+  /** Applies a status of an agent that does not number its reports: to the newest attempt it has of the run. */
+  async hearPlain(
+    agentId: string,
+    runId: string,
+    apply: (tx: OperationalTx, attempt: number) => Promise<Outcome>,
+  ): Promise<Outcome> {
+    return this.#o.store.transact(async (tx) => {
+      const run = await tx.getRun(runId);
+      if (run === null) throw new NotFoundError(`There is no run ${quote(runId)}.`);
+      const attempts = await tx.listAttempts(runId);
+      const own = attempts.findLast((attempt) => attempt.agent_id === agentId);
+      return own === undefined ? "fenced" : apply(tx, own.attempt);
+    });
+  }
+
+  /** All agents, by id. */
+  async list(): Promise<AgentSummary[]> {
+    const { agents, open, tasks } = await this.#o.store.read(async (tx) => ({
+      agents: await tx.listAgents(),
+      open: await tx.openAttempts(),
+      tasks: await tx.countRunningTasks(),
+    }));
+    return agents.map((agent) => {
+      const contact = this.#contacts.get(agent.agent_id);
+      const heartbeat = Math.max(contact?.seenWall ?? 0, agent.last_heartbeat_ms);
+      return {
+        agent_id: agent.agent_id,
+        last_ping_timestamp: heartbeat * 1000,
+        running_tasks: tasks.get(agent.agent_id) ?? 0,
+        host: agent.host,
+        status: agent.status,
+        running_workflows: open.filter((attempt) => attempt.agent_id === agent.agent_id).length,
+        max_concurrent_workflows: agent.max_concurrent_workflows,
+        last_heartbeat_ms: heartbeat,
+        labels: { ...agent.labels },
+        version: agent.version,
+        protocol: agent.protocol,
+      };
+    });
+  }
+
+  /**
+   * Tells an agent to finish what runs and take nothing new.
+   * @throws NotFoundError when there is no such agent
+   * @throws UnprocessableError when it is lost
+   */
+  async drain(agentId: string): Promise<void> {
+    const agents = await this.#o.store.read((tx) => tx.listAgents());
+    const agent = agents.find((candidate) => candidate.agent_id === agentId);
+    if (agent === undefined) {
+      const ids = agents.map((candidate) => candidate.agent_id);
+      throw new NotFoundError(thereIsNo("agent", agentId, ids));
+    }
+    if (agent.status === "LOST")
+      throw new UnprocessableError(`Agent ${agentId} is lost; there is nothing to drain.`);
+    await this.#setState(agentId, "DRAINING");
+    this.#o.polls.wake(topicOf(agentId));
+  }
+
+  /** An agent has new orders. */
+  ordersChanged(agentId: string): void {
+    this.#o.polls.wake(topicOf(agentId));
+  }
+
+  /** The principal itself was not there for a while: nobody's silence counts. */
+  forgive(): void {
+    this.#contacts.forgive();
+  }
+
+  /** Forgets agents that have been lost since before `beforeMs`. */
+  async forgetLost(beforeMs: number): Promise<void> {
+    await this.#o.store.transact(async (tx) => {
+      for (const agent of await tx.listAgents()) {
+        if (agent.status === "LOST" && agent.last_heartbeat_ms < beforeMs)
+          await tx.deleteAgent(agent.agent_id);
+      }
+    });
+  }
+
+  /** Gives up what the agent's former process had. */
+  async #crashFormer(tx: OperationalTx, agentId: string, sessionId: string | null): Promise<void> {
+    for (const attempt of await tx.openAttempts(agentId)) {
+      if (attempt.session_id === sessionId) continue;
+      await this.#crash(tx, attempt, "the agent was restarted");
+    }
+  }
+
+  /** Ends attempts that the agent holds but has not named for a whole timeout, and those of a former process that are overdue. */
+  async #endForgotten(contact: Contact): Promise<void> {
+    const now = this.#o.clock.monotonic();
+    const named = new Set(contact.running.map(nameOf));
+    const open = await this.#o.store.read((tx) => tx.openAttempts(contact.agentId));
+    const forgotten: AttemptRecord[] = [];
+    const missing = new Set<string>();
+    for (const attempt of open) {
+      const name = nameOf(attempt);
+      if (attempt.session_id !== contact.sessionId) {
+        if (contact.settle === null || now > contact.settle.by) forgotten.push(attempt);
+      } else if (attempt.lease === "HELD" && !named.has(name)) {
+        missing.add(name);
+        const since = contact.missing.get(name) ?? now;
+        contact.missing.set(name, since);
+        if (now - since > this.#o.heartbeatTimeoutMs) forgotten.push(attempt);
+      }
+    }
+    for (const name of contact.missing.keys()) if (!missing.has(name)) contact.missing.delete(name);
+    if (forgotten.length === 0) return;
+    await this.#o.store.transact(async (tx) => {
+      for (const attempt of forgotten) {
+        const present = await tx.getAttempt(attempt.workflow_instance_id, attempt.attempt);
+        if (present !== null) await this.#crash(tx, present, "the agent no longer knows of this run");
+      }
+    });
+  }
+
+  async #crash(tx: OperationalTx, attempt: AttemptRecord, reason: string): Promise<void> {
+    if (attempt.lease !== "OFFERED" && attempt.lease !== "HELD") return;
+    const run = await tx.getRun(attempt.workflow_instance_id);
+    if (run === null) return;
+    await this.#o.changes.crash(tx, run, attempt, reason, "REVOKED");
+    tx.afterCommit(() =>
+      this.#o.log.warn(
+        `Run ${run.workflow_instance_id} (${run.workflow_id}): attempt ${attempt.attempt} on agent ${attempt.agent_id} crashed: ${reason}.` +
+          (run.queued ? " It is queued again." : ` It ends ${run.status}.`),
+      ),
+    );
+  }
+
+  async #setState(agentId: string, state: "UP" | "DRAINING"): Promise<void> {
+    await this.#o.store.transact(async (tx) => {
+      const agent = await tx.getAgent(agentId);
+      if (agent === null || agent.status === state) return;
+      checkState(agent.status, state);
+      await tx.saveAgent({ ...agent, status: state });
+      tx.afterCommit(() => this.#o.log.info(`Agent ${agentId} is ${state}`));
+    });
+    if (state === "DRAINING") this.#o.dismiss(agentId);
+  }
+
+  /** The agent's process ends in order. */
+  async #leave(contact: Contact): Promise<AgentOrders> {
+    const orders = await this.#orders.of(contact, contact.running);
+    await this.#o.store.transact(async (tx) => {
+      const agent = await tx.getAgent(contact.agentId);
+      if (agent === null) return;
+      checkState(agent.status, "GONE");
+      for (const attempt of await tx.openAttempts(contact.agentId)) {
+        await this.#crash(tx, attempt, "the agent left");
+      }
+      await tx.deleteAgent(contact.agentId);
+      tx.afterCommit(() => this.#o.log.info(`Agent ${contact.agentId} left`));
+    });
+    this.#contacts.close(contact);
+    this.#o.dismiss(contact.agentId);
+    return orders;
+  }
+
+  #arm(): void {
+    if (this.#stopped) return;
+    const next = this.#contacts.nextDeadline;
+    if (next >= this.#timerAt) return;
+    clearTimeout(this.#timer);
+    this.#timerAt = next;
+    this.#timer = setTimeout(
+      () => {
+        this.#timerAt = Number.POSITIVE_INFINITY;
+        this.#sweeping = this.#sweep().finally(() => this.#arm());
+      },
+      Math.max(1, next - this.#o.clock.monotonic()),
+    );
+  }
+
+  async #sweep(): Promise<void> {
+    this.#o.checkPause();
+    for (const contact of this.#contacts.all()) {
+      if (this.#stopped || !this.#contacts.isSilent(contact)) continue;
+      try {
+        await this.#lose(contact);
+      } catch (error) {
+        logFailure(this.#o.log, `Agent ${contact.agentId} is silent, but cannot be given up`, error);
+        this.#contacts.postpone(contact, RETRY_MS);
+      }
+    }
+  }
+
+  async #lose(contact: Contact): Promise<void> {
+    const seconds = this.#o.heartbeatTimeoutMs / 1000;
+    const lost = await this.#o.store.transact(async (tx) => {
+      if (!this.#contacts.isSilent(contact)) return false;
+      const agent = await tx.getAgent(contact.agentId);
+      // Another process may have registered under the id meanwhile: that one is not silent.
+      if (agent?.session_id !== contact.sessionId || agent.status === "LOST") return true;
+      checkState(agent.status, "LOST");
+      await tx.saveAgent({ ...agent, status: "LOST", last_heartbeat_ms: contact.seenWall });
+      const open = await tx.openAttempts(contact.agentId);
+      const lost = `Agent ${contact.agentId} is lost: nothing heard for ${seconds} s`;
+      if (open.length === 0) this.#tell("warn", `${lost}.`);
+      else this.#o.log.warn(`${lost}; ${open.length} of its runs crash.`);
+      for (const attempt of open) await this.#crash(tx, attempt, `agent lost: silent for ${seconds} s`);
+      return true;
+    });
+    if (!lost) return;
+    this.#contacts.close(contact);
+    if (this.#contacts.get(contact.agentId) === undefined) this.#o.dismiss(contact.agentId);
+    this.#o.polls.wake(topicOf(contact.agentId));
+  }
+}
+
+/** Pause before a silent agent is given up again, when the disk failed. */
+const RETRY_MS = 1000;
+
+function topicOf(agentId: string): string {
+  return `agent ${agentId}`;
+}
+
+function speakerOf({ version, protocol, oldest_protocol: oldest }: AgentRecord): Peer {
+  return { version, protocol: { version: protocol, oldest } };
+}
+
+function checkState(from: AgentState | null, to: AgentState): void {
+  if (from === null || from === to || canTransition(AGENT_TRANSITIONS, from, to)) return;
+  throw new Error(`an agent that is ${from} cannot become ${to}`);
+}
+
+function foreignStream(agentId: string): InvalidInputError {
+  return new InvalidInputError(`The stream of agent ${quote(agentId)} is another agent's.`);
+}
+
+function idInUse(agent: AgentRecord): UnprocessableError {
+  const process = agent.pid === null ? "" : ` pid ${agent.pid}`;
+  return new UnprocessableError(
+    `agent id in use by ${agent.host}${process}; give this one another with --suffix`,
+  );
+}

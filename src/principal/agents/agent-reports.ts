@@ -1,0 +1,68 @@
+/** Reports of an agent's numbered stream: each counts once, in order, and only for an attempt that is the agent's. */
+import type { ConsolaInstance } from "consola";
+import type { AgentReport, AgentReports } from "../../protocol/messages.ts";
+import type { OperationalTx } from "../../storage/operational.ts";
+import { type AttemptName, nameOf } from "../runs/attempt-name.ts";
+import type { RunChanges } from "../runs/run-changes.ts";
+
+/** What became of a batch. */
+export interface AppliedReports {
+  /** Last report of the stream that is on disk with this unit of work. */
+  readonly seq: number;
+  /** Attempts that are not the agent's (any more), though it seems to go on with them. */
+  readonly fenced: readonly AttemptName[];
+}
+
+/** Applies the reports of a batch that are new; part of a unit of work. */
+export async function applyReports(
+  tx: OperationalTx,
+  batch: AgentReports,
+  context: { changes: RunChanges; log: ConsolaInstance; nowMs: number },
+): Promise<AppliedReports> {
+  const { agent_id, stream_id, reports } = batch;
+  const from = (await tx.getReportSeq(stream_id))?.seq ?? 0;
+  const first = reports[0]?.seq ?? from + 1;
+  if (first > from + 1) {
+    context.log.warn(
+      `Agent ${agent_id}: reports ${from + 1} to ${first - 1} never came; this principal's state is older than the agent's.`,
+    );
+  }
+  let seq = from;
+  for (const report of reports) {
+    if (report.seq <= seq) continue;
+    seq = report.seq;
+    await apply(tx, batch, report, context);
+  }
+  if (seq > from) await tx.setReportSeq(stream_id, agent_id, seq, context.nowMs);
+  return { seq, fenced: await fencedIn(tx, batch) };
+}
+
+async function apply(
+  tx: OperationalTx,
+  { agent_id, stream_id }: AgentReports,
+  report: AgentReport,
+  { changes, log }: { changes: RunChanges; log: ConsolaInstance },
+): Promise<void> {
+  const outcome =
+    report.kind === "run"
+      ? await changes.hearRun(tx, { ...report, agent_id, stream_id })
+      : await changes.hearTask(tx, { ...report, agent_id });
+  if (outcome !== "illegal") return;
+  const what = report.kind === "run" ? "run" : `task ${report.task_id} of run`;
+  log.warn(
+    `Agent ${agent_id}: a report that ${what} ${report.workflow_instance_id} is ${report.status} does not fit its state and was passed over.`,
+  );
+}
+
+async function fencedIn(tx: OperationalTx, batch: AgentReports): Promise<AttemptName[]> {
+  const named = new Map(batch.reports.map((report) => [nameOf(report), report]));
+  const fenced: AttemptName[] = [];
+  for (const { workflow_instance_id, attempt } of named.values()) {
+    const record = await tx.getAttempt(workflow_instance_id, attempt);
+    const isMine = record?.agent_id === batch.agent_id;
+    // RELEASED: it has said itself that it is over.
+    if (isMine && ["OFFERED", "HELD", "RELEASED"].includes(record.lease)) continue;
+    fenced.push({ workflow_instance_id, attempt });
+  }
+  return fenced;
+}

@@ -1,0 +1,24 @@
+/**
+ * The state machine of an agent as the principal sees it.
+ *
+ *                     drain ordered, or the agent drains by itself
+ *   registers ──▶ UP ──────────────────────────────────────────────▶ DRAINING
+ *                │ ▲ ◀──────── a new process registers ───────────────  │
+ *                │ │                                                    │
+ *     no sign of │ │ registers again                                    │ no sign of life,
+ *     life for a │ │                                                    │ or leaves
+ *     timeout    ▼ │                                                    ▼
+ *               LOST ─── forgotten after a day ──▶ GONE ◀── leaves ── (UP, DRAINING, LOST)
+ *
+ * A LOST agent holds no lease: they are revoked in the same transaction. GONE agents are not stored.
+ */
+import type { AgentState } from "../../storage/operational.ts";
+import type { Transitions } from "../../workflow/status.ts";
+
+/** Legal transitions of an agent. */
+export const AGENT_TRANSITIONS: Transitions<AgentState> = {
+  UP: ["DRAINING", "LOST", "GONE"],
+  DRAINING: ["UP", "LOST", "GONE"],
+  LOST: ["UP", "GONE"],
+  GONE: [],
+};

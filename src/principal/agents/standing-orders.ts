@@ -1,0 +1,92 @@
+/** What agents must be told: what to stop, that they drain, how far their streams have come. */
+import type { AgentOrders, StopOrder } from "../../protocol/messages.ts";
+import type { OperationalStore } from "../../storage/operational.ts";
+import { type AttemptName, nameOf } from "../runs/attempt-name.ts";
+import type { Contact } from "./agent-contacts.ts";
+
+/** How far the history is with an agent's log stream. */
+export interface LogPositions {
+  position(streamId: string): { received: number; durable: number };
+  /** The agent cannot send lines before `firstSeq` any more. */
+  agentHoldsFrom(streamId: string, firstSeq: number): void;
+  /** Resolves when every line that came before is in DuckDB. */
+  flush(): Promise<void>;
+}
+
+/** Orders follow from the operational state; they stand until they are carried out. */
+export class StandingOrders {
+  readonly #store: OperationalStore;
+  readonly #logs: LogPositions;
+  readonly #principalId: string;
+
+  constructor(options: { store: OperationalStore; logs: LogPositions; principalId: string }) {
+    this.#store = options.store;
+    this.#logs = options.logs;
+    this.#principalId = options.principalId;
+  }
+
+  /**
+   * The orders of an agent's process.
+   * @param running attempts that it executes as far as is known
+   * @param streamId its stream; by default the one that it registered
+   */
+  of(
+    { agentId, sessionId }: { agentId: string; sessionId: string | null },
+    running: readonly AttemptName[],
+    streamId?: string,
+  ): Promise<AgentOrders> {
+    return this.#store.read(async (tx) => {
+      const agent = await tx.getAgent(agentId);
+      const stop: StopOrder[] = [];
+      const held = new Set<string>();
+      for (const attempt of await tx.openAttempts(agentId)) {
+        if (attempt.session_id !== sessionId) continue;
+        held.add(nameOf(attempt));
+        const run = await tx.getRun(attempt.workflow_instance_id);
+        if (run?.cancel_requested_at_ms != null) stop.push(stopOrder(attempt, "cancelled"));
+      }
+      for (const one of running) {
+        if (held.has(nameOf(one))) continue;
+        const attempt = await tx.getAttempt(one.workflow_instance_id, one.attempt);
+        // It ended the attempt itself meanwhile: there is nothing to stop.
+        if (attempt?.agent_id === agentId && attempt.lease === "RELEASED") continue;
+        const run = await tx.getRun(one.workflow_instance_id);
+        stop.push(stopOrder(one, run?.cancel_requested_at_ms != null ? "cancelled" : "superseded"));
+      }
+      const stream = streamId ?? agent?.stream_id ?? null;
+      const position = stream === null ? { received: 0, durable: 0 } : this.#logs.position(stream);
+      return {
+        principal_id: this.#principalId,
+        stop,
+        drain: agent?.status === "DRAINING",
+        log_received_seq: position.received,
+        log_durable_seq: position.durable,
+        report_durable_seq: stream === null ? 0 : ((await tx.getReportSeq(stream))?.seq ?? 0),
+      };
+    });
+  }
+}
+
+/** Whether the orders say something that the agent was not told yet. */
+export function hasNews(contact: Contact, orders: AgentOrders): boolean {
+  return newsIn(orders).some((news) => !contact.delivered.has(news));
+}
+
+/** Notes that the agent is told these orders. */
+export function delivered(contact: Contact, orders: AgentOrders): AgentOrders {
+  // Only what stands is remembered.
+  contact.delivered.clear();
+  for (const news of newsIn(orders)) contact.delivered.add(news);
+  return orders;
+}
+
+/** What of the orders is worth an answer of its own. */
+function newsIn(orders: AgentOrders): string[] {
+  const news = orders.stop.map((order) => `${order.reason} ${nameOf(order)}`);
+  if (orders.drain) news.push("drain");
+  return news;
+}
+
+function stopOrder(attempt: AttemptName, reason: StopOrder["reason"]): StopOrder {
+  return { workflow_instance_id: attempt.workflow_instance_id, attempt: attempt.attempt, reason };
+}

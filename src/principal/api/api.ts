@@ -1,0 +1,266 @@
+/**
+ * The principal's API: a ROUTER that hands each request to the handler of its verb. Every message gets exactly one
+ * reply, whatever is in it; a reply may come late.
+ */
+import type { ConsolaInstance } from "consola";
+import { CdktrError, errorMessage, InvalidInputError, UnprocessableError } from "../../errors.ts";
+import type { Verb } from "../../protocol/verbs.ts";
+import { encodeReply } from "../../protocol/wire.ts";
+import type { Service } from "../../service.ts";
+import { type Message, Router } from "../../zmq/index.ts";
+import type { Access, Identity } from "../access/access.ts";
+import { logFailure } from "../log-failure.ts";
+import { bindSocket, HANDSHAKE_MS } from "./bind.ts";
+import type { Handler, HandlerReply } from "./handlers.ts";
+import { errorReply, type Request, readRequest } from "./requests.ts";
+
+/** Messages handled before the event loop gets a turn. */
+const BATCH = 200;
+/**
+ * Requests that may wait for their reply at a time, those of agents and all others each: whoever floods the principal with
+ * long polls does not keep an agent's word from being heard.
+ */
+const MAX_IN_FLIGHT = 20_000;
+/** The same of one connection. */
+const MAX_IN_FLIGHT_OF_PEER = 5_000;
+/** By which agents live; those of an agent that is not known are answered at once. */
+const AGENT_VERBS: ReadonlySet<Verb> = new Set([
+  "AGENTHEARTBEAT",
+  "AGENTREPORT",
+  "FETCHWORKFLOW",
+  "REGISTERAGENT",
+]);
+/** Requests queued from one peer before it has to wait: each may be {@link MAX_PART_BYTES}. */
+const QUEUED_REQUESTS = 8;
+/** While it stops, requests are taken for so long at most. */
+const STOP_LISTENING_MS = 500;
+/**
+ * What the last replies get to be read before the connections end: a peer with ZMQ_IMMEDIATE, as our own client is, loses what
+ * it has received but not read when its connection ends. It would ask again, but only after its timeout.
+ */
+const LAST_REPLIES_MS = 100;
+/** What a peer whose key was revoked gets to read why, before its connection is ended. */
+const LAST_WORD_MS = 250;
+/** Beyond this libzmq drops the peer without a word; between it and the 16 MiB of the protocol there is an answer. */
+const MAX_PART_BYTES = 64 * 1024 * 1024;
+
+/** A request's envelope, echoed in front of its reply, and its body. */
+interface Incoming {
+  readonly envelope: readonly Uint8Array[];
+  readonly body: readonly Uint8Array[];
+}
+
+/** Answers requests. */
+export class Api implements Service {
+  readonly name = "API";
+  readonly #host: string;
+  readonly #port: number;
+  readonly #handlers: Record<Verb, Handler>;
+  readonly #log: ConsolaInstance;
+  readonly #access: Access | undefined;
+  readonly #inFlight = new Set<Promise<void>>();
+  /** How many of them are of agents. */
+  #ofAgents = 0;
+  /** Routing id of a connection → how many are its own. */
+  readonly #ofPeers = new Map<string, number>();
+  readonly #revocations = new Set<() => void>();
+  #router: Router | undefined;
+  #receiving: Promise<void> = Promise.resolve();
+  #boundPort = 0;
+  #stopping = false;
+  #cut: Timer | undefined;
+  /** Connections of which it is not known whose they are, when keys were revoked. */
+  readonly #strangers = new Set<bigint | undefined>();
+
+  constructor(options: {
+    host: string;
+    /** 0: any free port. */
+    port: number;
+    handlers: Record<Verb, Handler>;
+    log: ConsolaInstance;
+    /** Decides who may do what; without it everybody may do everything. */
+    access?: Access | undefined;
+  }) {
+    this.#host = options.host;
+    this.#port = options.port;
+    this.#handlers = options.handlers;
+    this.#log = options.log;
+    this.#access = options.access;
+  }
+
+  /** The port that is bound. */
+  get port(): number {
+    return this.#boundPort;
+  }
+
+  async start(): Promise<void> {
+    const router = new Router({
+      maxMessageSize: MAX_PART_BYTES,
+      sendHighWaterMark: 10_000,
+      receiveHighWaterMark: QUEUED_REQUESTS,
+      handshakeInterval: HANDSHAKE_MS,
+      backlog: 1024,
+      linger: 1000,
+      heartbeatInterval: 10_000,
+      heartbeatTimeout: 30_000,
+      ...this.#access?.socketOptions("api"),
+    });
+    try {
+      this.#boundPort = await bindSocket(router, {
+        host: this.#host,
+        port: this.#port,
+        what: "API",
+        setting: "CDKTR_PRINCIPAL_PORT",
+        flag: "--port",
+      });
+    } catch (error) {
+      router.close();
+      throw error;
+    }
+    this.#router = router;
+    this.#receiving = this.#receive(router);
+  }
+
+  /** Waits for the replies to the requests it has, and closes. Whoever holds long polls ends them before. */
+  async stop(): Promise<void> {
+    const router = this.#router;
+    if (router === undefined) return;
+    this.#router = undefined;
+    clearTimeout(this.#cut);
+    // What comes meanwhile is answered too, but nobody can keep us by asking on and on.
+    const deaf = setTimeout(() => {
+      this.#stopping = true;
+    }, STOP_LISTENING_MS);
+    const answersNow = this.#inFlight.size > 0;
+    while (this.#inFlight.size > 0) await Promise.allSettled(this.#inFlight);
+    clearTimeout(deaf);
+    this.#stopping = true;
+    if (answersNow) await Bun.sleep(LAST_REPLIES_MS);
+    router.close();
+    await this.#receiving;
+  }
+
+  async #receive(router: Router): Promise<void> {
+    while (!router.closed) {
+      let messages: Message[];
+      try {
+        messages = await router.receiveBatch(BATCH);
+      } catch (error) {
+        if (router.closed) return;
+        this.#log.error(`The API socket failed to receive: ${errorMessage(error)}`);
+        await Bun.sleep(100);
+        continue;
+      }
+      for (const message of messages) this.#accept(router, message);
+      await new Promise<void>((next) => setImmediate(next));
+    }
+  }
+
+  #accept(router: Router, message: Message): void {
+    if (this.#stopping) return;
+    const { envelope, body } = open(message);
+    const peer = message[0].toString("latin1");
+    this.#ofPeers.set(peer, (this.#ofPeers.get(peer) ?? 0) + 1);
+    const done = this.#answer(body, message.userId, peer)
+      .then((reply) => router.send([...envelope, reply]))
+      .catch((error) => this.#log.debug(`A reply could not be sent: ${errorMessage(error)}`));
+    this.#inFlight.add(done);
+    void done.finally(() => {
+      this.#inFlight.delete(done);
+      const left = (this.#ofPeers.get(peer) ?? 1) - 1;
+      if (left > 0) this.#ofPeers.set(peer, left);
+      else this.#ofPeers.delete(peer);
+    });
+  }
+
+  /** @throws UnprocessableError when too many wait */
+  async #handle(request: Request, sender: Identity | undefined, peer: string): Promise<HandlerReply> {
+    if ((this.#ofPeers.get(peer) ?? 0) > MAX_IN_FLIGHT_OF_PEER) {
+      throw new UnprocessableError(
+        `More than ${MAX_IN_FLIGHT_OF_PEER} requests of this connection wait for their replies; try again later.`,
+      );
+    }
+    const ofAgent = AGENT_VERBS.has(request.verb);
+    const waiting = ofAgent ? this.#ofAgents : this.#inFlight.size - this.#ofAgents;
+    if (waiting >= MAX_IN_FLIGHT)
+      throw new UnprocessableError("The principal has too many requests waiting; try again later.");
+    if (!ofAgent) return this.#handlers[request.verb](request, sender);
+    this.#ofAgents++;
+    try {
+      return await this.#handlers[request.verb](request, sender);
+    } finally {
+      this.#ofAgents--;
+    }
+  }
+
+  /** Keys were revoked: who waits for an answer with one of them waits no longer, and is disconnected once that is said. */
+  cutOff(): void {
+    for (const look of this.#revocations) look();
+    // Those who come from here on are let in by the keys as they are now.
+    this.#router?.endConnections(({ id, userId }) => {
+      if (userId === undefined) this.#strangers.add(id);
+      return false;
+    });
+    this.#disconnectLater();
+  }
+
+  /** Also those who were there before and have said nothing yet: whoever may come back does. */
+  #disconnectLater(): void {
+    this.#cut ??= setTimeout(() => {
+      this.#cut = undefined;
+      this.#router?.endConnections(({ id, userId }) =>
+        userId === undefined ? this.#strangers.has(id) : this.#access?.admits(userId, "api") === false,
+      );
+      this.#strangers.clear();
+    }, LAST_WORD_MS);
+  }
+
+  #unlessRevoked<T>(work: Promise<T>, userId: string | undefined, verb: Verb): Promise<T> {
+    const access = this.#access;
+    if (access === undefined) return work;
+    const { promise, resolve, reject } = Promise.withResolvers<T>();
+    const look = () => {
+      try {
+        access.check(userId, verb);
+      } catch (error) {
+        reject(error);
+      }
+    };
+    this.#revocations.add(look);
+    work.then(resolve, reject);
+    return promise.finally(() => this.#revocations.delete(look));
+  }
+
+  async #answer(body: readonly Uint8Array[], userId: string | undefined, peer: string): Promise<Uint8Array> {
+    let verb = "";
+    try {
+      if (body.length > 1) {
+        throw new InvalidInputError(`The message has ${body.length} frames; a message is one frame.`);
+      }
+      const request = readRequest(body[0] ?? new Uint8Array());
+      verb = request.verb;
+      const sender: Identity | undefined = this.#access?.check(userId, request.verb);
+      const work = this.#handle(request, sender, peer);
+      const { kind, payload } = await this.#unlessRevoked(work, userId, request.verb);
+      return encodeReply(kind, payload);
+    } catch (error) {
+      const { kind, text } = errorReply(error);
+      if (kind === "SERVERERROR") {
+        if (error instanceof CdktrError) logFailure(this.#log, verb, error);
+        else this.#log.error(`${verb} failed`, error);
+      } else this.#log.debug(`${verb || "message"}: ${kind} ${text}`);
+      if (this.#access?.admits(userId, "api") === false) this.#disconnectLater();
+      return encodeReply(kind, text);
+    }
+  }
+}
+
+/**
+ * Parts a message into envelope and body. The envelope is everything up to and including the first empty frame (REQ, REQ with
+ * correlation, DEALER that follows them); a DEALER that sends no empty frame has its routing id alone as envelope.
+ */
+function open(message: readonly Uint8Array[]): Incoming {
+  const delimiter = message.findIndex((part, index) => index > 0 && part.length === 0);
+  const end = delimiter === -1 ? 1 : delimiter + 1;
+  return { envelope: message.slice(0, end), body: message.slice(end) };
+}

@@ -1,0 +1,80 @@
+/** Binding the principal's sockets, with errors that say what to do. */
+import { CdktrError, errorMessage, UsageError } from "../../errors.ts";
+import { isLoopback } from "../../host/loopback.ts";
+import type { Socket } from "../../zmq/index.ts";
+import { hostAndPort, tcpEndpoint, ZmqError } from "../../zmq/index.ts";
+
+/** How long a peer may take to shake hands, ms: a connection that says nothing takes room no longer than that. */
+export const HANDSHAKE_MS = 10_000;
+
+/** What is bound where. */
+export interface Binding {
+  readonly host: string;
+  /** 0: any free port. */
+  readonly port: number;
+  /** How messages name the socket. */
+  readonly what: string;
+  /** The setting that has the port. */
+  readonly setting: string;
+  /** The flag that has it, when there is one. */
+  readonly flag?: string;
+}
+
+/**
+ * Binds a socket.
+ * @returns the port
+ * @throws CdktrError saying which port is taken, or which address is not of this machine
+ */
+export async function bindSocket(socket: Socket, binding: Binding): Promise<number> {
+  const { host, port, what, setting, flag } = binding;
+  try {
+    await socket.bind(tcpEndpoint(host, port));
+  } catch (error) {
+    throw bindError(error, binding);
+  }
+  const bound = /:(\d+)$/.exec(socket.lastEndpoint ?? "")?.[1];
+  if (bound === undefined)
+    throw new CdktrError(`The ${what} was bound, but not to a port (${setting}${flag ?? ""}).`);
+  return Number(bound);
+}
+
+/** What a failure to bind means, and what to do about it. */
+export function bindError(error: unknown, { host, port, what, setting, flag }: Binding): CdktrError {
+  const code = error instanceof ZmqError ? error.code : "";
+  const elsewhere = `${setting}${flag === undefined ? "" : ` or ${flag}`}`;
+  if (code === "EADDRINUSE") {
+    return new CdktrError(`Port ${port} of ${host} is taken: the ${what} cannot be bound.`, {
+      cause: error,
+      hint: `Another principal may be running there (ss -ltnp 'sport = :${port}' shows who); stop it, or choose another port with ${elsewhere}.`,
+    });
+  }
+  if (code === "EADDRNOTAVAIL" || code === "ENODEV" || code === "EINVAL") {
+    return new CdktrError(`${host} is not an address of this machine: the ${what} cannot be bound.`, {
+      cause: error,
+      hint: "CDKTR_PRINCIPAL_HOST is the address that the principal binds; 127.0.0.1 is the default, 0.0.0.0 means all.",
+    });
+  }
+  if (code === "EACCES") {
+    return new CdktrError(`Port ${port} needs more rights than this user has: the ${what} cannot be bound.`, {
+      cause: error,
+      hint: `Choose one above 1023 with ${elsewhere}.`,
+    });
+  }
+  return new CdktrError(`The ${what} cannot be bound to ${hostAndPort(host, port)}: ${errorMessage(error)}`, {
+    cause: error,
+  });
+}
+
+/**
+ * Refuses to open the principal to others without protection.
+ * @throws UsageError saying what it would mean
+ */
+export function refuseOpenBinding(host: string, insecure: boolean): void {
+  if (insecure || isLoopback(host)) return;
+  throw new UsageError(
+    `Refusing to bind to ${host}: without keys anyone who reaches this address could run any command on your agents.`,
+    {
+      hint: "Bind to 127.0.0.1, or set up keys with 'cdktr keys init', or accept the risk on a network you trust fully with --insecure.",
+    },
+  );
+}

@@ -1,0 +1,153 @@
+/** Files that were prepared for a client, which fetches them in pieces. They are gone when it says so, or stops asking. */
+import { mkdirSync, readdirSync, rmSync } from "node:fs";
+import { open, readdir, rm, stat } from "node:fs/promises";
+import { join } from "node:path";
+import { CdktrError, errorMessage, NotFoundError, UnprocessableError } from "../../errors.ts";
+import type { FilePiece, PreparedFiles, ReadFile } from "../../protocol/messages.ts";
+
+/** Bytes of a file in one piece: 4 MiB as base64. */
+export const PIECE_BYTES = 3 * 1024 * 1024;
+
+/** Transfers that exist at once; a client that forgets to drop its own must not fill the disk. */
+const MAX_TRANSFERS = 4;
+
+/** Options of {@link Transfers}. */
+export interface TransferOptions {
+  /** Holds one directory a transfer; emptied at the start. */
+  readonly directory: string;
+  /** A transfer that nobody asked for so long is dropped, ms. */
+  readonly idleMs: number;
+}
+
+interface Transfer {
+  readonly directory: string;
+  readonly names: ReadonlySet<string>;
+  expiry: NodeJS.Timeout | undefined;
+  reading: number;
+}
+
+export class Transfers {
+  /** Where the transfers are. */
+  readonly directory: string;
+  readonly #idleMs: number;
+  readonly #transfers = new Map<string, Transfer>();
+  #preparing = 0;
+
+  constructor(options: TransferOptions) {
+    this.directory = options.directory;
+    this.#idleMs = options.idleMs;
+  }
+
+  /** Makes the directory, and removes what an earlier process left there. */
+  start(): void {
+    mkdirSync(this.directory, { recursive: true, mode: 0o700 });
+    for (const name of readdirSync(this.directory)) {
+      rmSync(join(this.directory, name), { recursive: true, force: true });
+    }
+  }
+
+  /** Removes everything. */
+  stop(): void {
+    for (const id of [...this.#transfers.keys()]) this.drop(id);
+    rmSync(this.directory, { recursive: true, force: true });
+  }
+
+  /**
+   * Prepares files.
+   * @param write writes them into the directory it is given and returns the number of rows by file name
+   * @throws UnprocessableError when there are too many transfers, or they cannot be written; CdktrErrors of `write`
+   */
+  async prepare(write: (directory: string) => Promise<ReadonlyMap<string, number>>): Promise<PreparedFiles> {
+    if (this.#transfers.size + this.#preparing >= MAX_TRANSFERS) {
+      throw new UnprocessableError(`There are ${MAX_TRANSFERS} exports and backups under way already.`, {
+        hint: `Try again when one of them is done; forgotten ones are dropped after ${this.#idleMs / 1000} s.`,
+      });
+    }
+    const transfer_id = crypto.randomUUID();
+    const directory = join(this.directory, transfer_id);
+    this.#preparing++;
+    try {
+      mkdirSync(directory, { recursive: true, mode: 0o700 });
+      const rows = await write(directory);
+      const names = (await readdir(directory)).sort();
+      const files: PreparedFiles["files"] = [];
+      for (const name of names) {
+        const path = join(directory, name);
+        const { size } = await stat(path);
+        files.push({ name, bytes: size, sha256: await sha256(path), rows: rows.get(name) ?? null });
+      }
+      const transfer = { directory, names: new Set(names), expiry: undefined, reading: 0 };
+      this.#transfers.set(transfer_id, transfer);
+      this.#touch(transfer_id, transfer);
+      return { transfer_id, files };
+    } catch (error) {
+      await rm(directory, { recursive: true, force: true }).catch(() => {});
+      throw error instanceof CdktrError ? error : cannotPrepare(error, directory);
+    } finally {
+      this.#preparing--;
+    }
+  }
+
+  /**
+   * A piece of a prepared file.
+   * @throws NotFoundError when there is no such transfer or file
+   */
+  async read(request: ReadFile): Promise<FilePiece> {
+    const transfer = this.#transfers.get(request.transfer_id);
+    if (transfer === undefined) {
+      throw new NotFoundError("These files are not here any more.", {
+        hint: `Prepared files are dropped ${this.#idleMs / 1000} s after the last request for them, and when the principal stops. Start again.`,
+      });
+    }
+    if (!transfer.names.has(request.name)) {
+      throw new NotFoundError(`There is no file "${request.name}" among those that were prepared.`);
+    }
+    transfer.reading++;
+    try {
+      const file = await open(join(transfer.directory, request.name), "r");
+      try {
+        const { size } = await file.stat();
+        const piece = Buffer.alloc(Math.max(0, Math.min(PIECE_BYTES, size - request.offset)));
+        const { bytesRead } = await file.read(piece, 0, piece.length, request.offset);
+        const end = request.offset + bytesRead;
+        return { data: piece.toString("base64", 0, bytesRead), next: end < size ? end : null };
+      } finally {
+        await file.close();
+      }
+    } finally {
+      transfer.reading--;
+      this.#touch(request.transfer_id, transfer);
+    }
+  }
+
+  /** Removes the files of a transfer; one that is not there is gone already. */
+  drop(transferId: string): void {
+    const transfer = this.#transfers.get(transferId);
+    if (transfer === undefined) return;
+    this.#transfers.delete(transferId);
+    clearTimeout(transfer.expiry);
+    rmSync(transfer.directory, { recursive: true, force: true });
+  }
+
+  #touch(id: string, transfer: Transfer): void {
+    clearTimeout(transfer.expiry);
+    if (!this.#transfers.has(id)) return;
+    transfer.expiry = setTimeout(() => {
+      if (transfer.reading === 0) this.drop(id);
+    }, this.#idleMs);
+    transfer.expiry.unref();
+  }
+}
+
+function cannotPrepare(cause: unknown, directory: string): UnprocessableError {
+  return new UnprocessableError(`Files cannot be prepared in ${directory}: ${errorMessage(cause)}.`, {
+    cause,
+    hint: "Make room there, or set CDKTR_APP_DATA_DIRECTORY to a directory that can be written.",
+  });
+}
+
+async function sha256(path: string): Promise<string> {
+  const hasher = new Bun.CryptoHasher("sha256");
+  for await (const chunk of Bun.file(path).stream()) hasher.update(chunk);
+  return hasher.digest("hex");
+}

@@ -1,0 +1,401 @@
+/**
+ * The log hub: takes the lines that agents deliver, hands them to the historian and publishes each to those who watch, once
+ * and in the order of its stream, also when an agent sends it again.
+ */
+import type { ConsolaInstance } from "consola";
+import { errorMessage, InvalidInputError } from "../../errors.ts";
+import { decodeLogBatch, type LogBatch } from "../../protocol/log-frames.ts";
+import { MAX_FRAME_BYTES, SEPARATOR } from "../../protocol/wire.ts";
+import type { Service } from "../../service.ts";
+import {
+  endConnections,
+  type Message,
+  Pull,
+  type SocketOptions,
+  tcpEndpoint,
+  XPublisher,
+} from "../../zmq/index.ts";
+import type { Identity } from "../access/access.ts";
+import type { AgentKeys } from "../agents/agent-keys.ts";
+import { HANDSHAKE_MS } from "../api/bind.ts";
+import { LineCheck, splitSingleLine } from "./line-check.ts";
+import { Probes } from "./probes.ts";
+import { PublishedLines } from "./published-lines.ts";
+import { RateLimitedWarning } from "./rate-limited-warning.ts";
+import { Topics } from "./topics.ts";
+
+/** Batches taken from the socket at once. */
+const RECEIVE_BATCHES = 32;
+/** Batches queued from one agent before it has to wait: they may be 16 MiB each, and the next ones are quick to come. */
+const QUEUED_BATCHES = 8;
+/** Lines queued for one watcher before it misses some. */
+const QUEUED_LINES = 50_000;
+/** Subscriptions of one watcher that may wait. */
+const QUEUED_SUBSCRIPTIONS = 64;
+/** Subscriptions taken from the publisher at once. */
+const RECEIVE_SUBSCRIPTIONS = 256;
+/** Nobody asks for them most of the time; they must not pile up, ms. */
+const TAKE_SUBSCRIPTIONS_MS = 500;
+/** All topics together, bytes: the publisher's table of them takes some fifty times as much. A watcher has one of some dozen. */
+const MOST_TOPICS = 2 * 1024 * 1024;
+/** Who has sent more than this to the publisher has more topics than anybody reads. */
+const MANY_TOPICS = 64 * 1024;
+/** A watcher with a longer prefix than any workflow id is none, bytes. */
+const LONGEST_SUBSCRIPTION = 4096;
+/** Pause after a failure that nothing explains, ms: it may be there again at once. */
+const FAILURE_PAUSE_MS = 100;
+/** Between two looks at peers that are still there although their key was revoked. */
+const CUT_PAUSE_MS = 250;
+/** After so long, ms, the event loop gets a turn; looked at every so many lines. */
+const TURN_MS = 4;
+const LINES_PER_LOOK = 200;
+
+const NO_RUNS: ReadonlySet<string> = new Set();
+const FOREIGN_RUN = "A log line names a run that was never its agent's.";
+
+/** What the hub needs of the historian. */
+export interface LogSink {
+  offer(batch: LogBatch): void;
+  position(streamId: string): { received: number; known: boolean };
+  /** Something to wait for before the next batch, when memory is full and a write will make room. */
+  room(): Promise<void> | undefined;
+}
+
+/** Options of {@link LogHub}. */
+export interface LogHubOptions {
+  /** Address to bind. */
+  readonly host: string;
+  /** Port on which agents deliver; 0 for any. */
+  readonly listeningPort: number;
+  /** Port on which lines are published; 0 for any. */
+  readonly publishingPort: number;
+  readonly historian: LogSink;
+  readonly log: ConsolaInstance;
+  /** Decides who may deliver and who may watch; without it everybody may. */
+  readonly access?: LogAccess | undefined;
+  /** With {@link access}: whose agents are whose. */
+  readonly agentKeys?: Pick<AgentKeys, "refusal" | "foreignRuns"> | undefined;
+}
+
+/** What the hub needs of the access to a secured principal. */
+export interface LogAccess {
+  socketOptions(socket: "logs-listening" | "logs-publishing"): SocketOptions;
+  admits(userId: string | undefined, socket: "logs-listening" | "logs-publishing"): boolean;
+  identify(userId: string | undefined): Identity | undefined;
+}
+
+/** What the hub has seen since it started. */
+export interface LogHubCounts {
+  /** Frames taken. */
+  readonly frames: number;
+  /** Lines published. */
+  readonly published: number;
+  /** Frames and lines that were none. */
+  readonly malformed: number;
+  /** Lines without a number (of agents that do not keep them) for which the historian had no room. */
+  readonly dropped: number;
+}
+
+export class LogHub implements Service {
+  readonly name = "log hub";
+  readonly #o: LogHubOptions;
+  readonly #published = new PublishedLines();
+  readonly #malformedWarning: RateLimitedWarning;
+  readonly #droppedWarning: RateLimitedWarning;
+  readonly #topicsWarning: RateLimitedWarning;
+  /** Names the numbers that lines get here which came without. */
+  readonly #unnumbered = `unnumbered-${crypto.randomUUID()}`;
+  readonly #counts = { frames: 0, published: 0, malformed: 0, dropped: 0 };
+  #pull: Pull | undefined;
+  #publisher: XPublisher | undefined;
+  readonly #probes = new Probes();
+  readonly #topics = new Topics();
+  #taking: Timer | undefined;
+  #moreSubscriptions: NodeJS.Immediate | undefined;
+  #receiving: Promise<void> | undefined;
+  #cut: Timer | undefined;
+  #turnBegan = 0;
+
+  constructor(options: LogHubOptions) {
+    this.#o = options;
+    this.#malformedWarning = new RateLimitedWarning(options.log);
+    this.#droppedWarning = new RateLimitedWarning(options.log);
+    this.#topicsWarning = new RateLimitedWarning(options.log);
+  }
+
+  /** The endpoint on which agents deliver, with its real port; "" before the start. */
+  get listeningEndpoint(): string {
+    return this.#pull?.lastEndpoint ?? "";
+  }
+
+  /** The endpoint on which lines are published, with its real port; "" before the start. */
+  get publishingEndpoint(): string {
+    return this.#publisher?.lastEndpoint ?? "";
+  }
+
+  get counts(): LogHubCounts {
+    return { ...this.#counts };
+  }
+
+  /** @throws ZmqError when a port cannot be bound */
+  async start(): Promise<void> {
+    const { host, listeningPort, publishingPort, access } = this.#o;
+    const pull = new Pull({
+      receiveHighWaterMark: QUEUED_BATCHES,
+      handshakeInterval: HANDSHAKE_MS,
+      maxMessageSize: MAX_FRAME_BYTES,
+      ...access?.socketOptions("logs-listening"),
+    });
+    const publisher = new XPublisher({
+      maxMessageSize: LONGEST_SUBSCRIPTION,
+      sendHighWaterMark: QUEUED_LINES,
+      // libzmq takes in all that waits at once: a flood must not keep it busy for long.
+      receiveHighWaterMark: QUEUED_SUBSCRIPTIONS,
+      handshakeInterval: HANDSHAKE_MS,
+      // On a secured principal every subscription tells whose connection it came over, also one that others have too.
+      verbose: access !== undefined,
+      ...access?.socketOptions("logs-publishing"),
+    });
+    try {
+      await publisher.bind(tcpEndpoint(host, publishingPort));
+      await pull.bind(tcpEndpoint(host, listeningPort));
+    } catch (error) {
+      pull.close();
+      publisher.close();
+      throw error;
+    }
+    this.#pull = pull;
+    this.#publisher = publisher;
+    this.#receiving = this.#receive(pull);
+    this.#taking = setInterval(() => this.#takeSubscriptions(), TAKE_SUBSCRIPTIONS_MS);
+  }
+
+  /** Ends the connections of those who may not deliver or watch (any more); nobody else notices. */
+  cutOff(): void {
+    const { access } = this.#o;
+    if (access === undefined) return;
+    this.#takeSubscriptions();
+    this.#publisher?.endConnections(({ userId }) => !access.admits(userId, "logs-publishing"));
+    this.#pull?.endConnections(({ userId }) => !access.admits(userId, "logs-listening"));
+  }
+
+  /**
+   * Whether the publisher knows a subscription to this probe. It looks for news itself: an XPUB on which a receive waited would
+   * have to be asked after each line that is sent.
+   */
+  isSubscribed(probe: string): boolean {
+    this.#takeSubscriptions();
+    return this.#probes.has(probe);
+  }
+
+  #takeSubscriptions(): void {
+    const publisher = this.#publisher;
+    const until = performance.now() + TURN_MS;
+    while (publisher?.closed === false) {
+      const messages = publisher.tryReceiveBatch(RECEIVE_SUBSCRIPTIONS);
+      for (const [frame] of messages) {
+        this.#probes.take(frame);
+        this.#topics.take(frame);
+      }
+      if (messages.length < RECEIVE_SUBSCRIPTIONS) break;
+      if (performance.now() < until) continue;
+      this.#moreSubscriptions ??= setImmediate(() => {
+        this.#moreSubscriptions = undefined;
+        this.#takeSubscriptions();
+      });
+      break;
+    }
+    if (this.#topics.length > MOST_TOPICS) this.#endGreedyWatchers();
+  }
+
+  /** Whoever lives by a few topics comes back with them. */
+  #endGreedyWatchers(): void {
+    const port = new Set([Number(/:(\d+)$/.exec(this.publishingEndpoint)?.[1])]);
+    const greedy = endConnections(port, ({ traffic }) => traffic.received > MANY_TOPICS);
+    const ended = greedy > 0 ? greedy : endConnections(port, () => true);
+    this.#topicsWarning.warn(
+      ended,
+      (count) =>
+        `${count} connections of watchers of the live log were ended: they had subscribed to far too much.`,
+    );
+  }
+
+  /** Hands over what has arrived, then closes. */
+  async stop(): Promise<void> {
+    const pull = this.#pull;
+    if (pull === undefined) return;
+    this.#pull = undefined;
+    clearInterval(this.#taking);
+    clearImmediate(this.#moreSubscriptions);
+    pull.close();
+    await this.#receiving;
+    clearTimeout(this.#cut);
+    this.#publisher?.close();
+    this.#publisher = undefined;
+  }
+
+  async #receive(pull: Pull): Promise<void> {
+    for (;;) {
+      try {
+        await this.#handle(await pull.receiveBatch(RECEIVE_BATCHES));
+      } catch (error) {
+        // What was in the queue of the closed socket is not lost: agents send again what did not become durable.
+        if (pull.closed) return;
+        this.#o.log.error(`The log hub could not handle what an agent sent: ${errorMessage(error)}`);
+        await Bun.sleep(FAILURE_PAUSE_MS);
+      }
+    }
+  }
+
+  async #handle(messages: readonly Message[]): Promise<void> {
+    for (const message of messages) {
+      this.#counts.frames++;
+      if (this.#o.access?.admits(message.userId, "logs-listening") === false) {
+        this.#malformed(1, "the key with which they came was revoked");
+        this.#cut ??= setTimeout(() => {
+          this.#cut = undefined;
+          this.cutOff();
+        }, CUT_PAUSE_MS);
+        continue;
+      }
+      await this.#giveTurn();
+      // Batches that wait in the socket hold their agents back; those that come when nothing more fits must be sent again.
+      await this.#o.historian.room();
+      let pending: readonly string[];
+      try {
+        pending = await this.#take(message);
+      } catch (error) {
+        if (!(error instanceof InvalidInputError)) throw error;
+        this.#malformed(1, error.message);
+        continue;
+      }
+      for (const [index, line] of pending.entries()) {
+        // What a slow watcher cannot take, it misses; the line is in the history.
+        if (this.#publisher?.closed === false) this.#publisher.trySend(line);
+        if (index % LINES_PER_LOOK === 0) await this.#giveTurn();
+      }
+      this.#counts.published += pending.length;
+    }
+  }
+
+  /** Lets timers and other sockets have their turn when this has gone on for a while. */
+  async #giveTurn(): Promise<void> {
+    if (performance.now() - this.#turnBegan < TURN_MS) return;
+    await new Promise((turn) => setImmediate(turn));
+    this.#turnBegan = performance.now();
+  }
+
+  /**
+   * Hands the lines of a message to the historian.
+   * @returns those to publish
+   * @throws InvalidInputError when the message is none
+   */
+  async #take(message: Message): Promise<readonly string[]> {
+    const frame = message[0];
+    if (frame === undefined || message.length !== 1) {
+      throw new InvalidInputError(`A log message has 1 part; this one has ${message.length}.`);
+    }
+    const text = frame.toString("utf8");
+    if (text.startsWith("LOGS\x01") && isBatchHead(text)) {
+      const batch = decodeLogBatch(text);
+      return this.#takeBatch(batch, await this.#foreignRuns(message.userId, batch.lines, batch));
+    }
+    const lines = splitSingleLine(text);
+    const foreign = await this.#foreignRuns(message.userId, lines);
+    if (foreign.size > 0) throw new InvalidInputError(FOREIGN_RUN);
+    return this.#takeUnnumbered(lines);
+  }
+
+  /**
+   * Runs of which the sender may not deliver lines.
+   * @throws InvalidInputError when it may not deliver for that agent
+   */
+  async #foreignRuns(
+    userId: string | undefined,
+    lines: readonly string[],
+    batch?: LogBatch,
+  ): Promise<ReadonlySet<string>> {
+    const { agentKeys, access } = this.#o;
+    const sender = access?.identify(userId);
+    if (agentKeys === undefined || sender === undefined) return NO_RUNS;
+    if (batch !== undefined) {
+      const refusal = await agentKeys.refusal(sender, batch.agent_id, batch.stream_id);
+      if (refusal !== null) throw new InvalidInputError(refusal);
+    }
+    return agentKeys.foreignRuns(sender, batch?.agent_id ?? null, runsOf(lines));
+  }
+
+  #takeBatch(batch: LogBatch, foreign: ReadonlySet<string>): readonly string[] {
+    const check = new LineCheck();
+    let bad = 0;
+    let reason = "";
+    // A line that is none keeps its number, else those after it would never fit.
+    const lines = batch.lines.map((line) => {
+      const wrong = check.check(line) ?? (foreign.size > 0 && foreign.has(runOf(line)) ? FOREIGN_RUN : null);
+      if (wrong === null) return line;
+      bad++;
+      reason = wrong;
+      return "";
+    });
+    if (bad > 0) this.#malformed(bad, `${reason} (agent ${batch.agent_id.slice(0, 100)})`);
+    const before = this.#o.historian.position(batch.stream_id);
+    this.#o.historian.offer(bad === 0 ? batch : { ...batch, lines });
+    const from = this.#published.advance(batch, before);
+    const pending = from === 0 ? lines : lines.slice(from);
+    return bad === 0 ? pending : pending.filter((line) => line !== "");
+  }
+
+  #takeUnnumbered(lines: readonly string[]): readonly string[] {
+    const { historian } = this.#o;
+    const received = historian.position(this.#unnumbered).received;
+    historian.offer({ agent_id: "", stream_id: this.#unnumbered, first_seq: received + 1, lines });
+    if (historian.position(this.#unnumbered).received === received) {
+      this.#counts.dropped += lines.length;
+      this.#droppedWarning.warn(
+        lines.length,
+        (count) =>
+          `${count} log lines of agents that do not number them are lost: the history is not available and memory is full.`,
+      );
+    }
+    return lines;
+  }
+
+  #malformed(count: number, reason: string): void {
+    this.#counts.malformed += count;
+    this.#malformedWarning.warn(
+      count,
+      (total) => `${total} log lines or messages were dropped, the last one because: ${reason}`,
+    );
+  }
+}
+
+/** Where the run that a line names begins and ends; at 0 when it is no line. */
+function runField(line: string): [start: number, end: number] {
+  const name = line.indexOf(SEPARATOR) + 1;
+  const start = name === 0 ? 0 : line.indexOf(SEPARATOR, name) + 1;
+  const end = start === 0 ? -1 : line.indexOf(SEPARATOR, start);
+  return end === -1 ? [0, 0] : [start, end];
+}
+
+function runOf(line: string): string {
+  return line.slice(...runField(line));
+}
+
+/** The runs of a batch. Neighbours mostly are of one run: then they begin alike. */
+function runsOf(lines: readonly string[]): ReadonlySet<string> {
+  const runs = new Set<string>();
+  let head = "";
+  for (const line of lines) {
+    if (head !== "" && line.startsWith(head)) continue;
+    const [start, end] = runField(line);
+    runs.add(line.slice(start, end));
+    head = end === 0 ? "" : line.slice(0, end + 1);
+  }
+  return runs;
+}
+
+/** Whether the text begins as a batch does: a line that is delivered by itself has more fields. */
+function isBatchHead(text: string): boolean {
+  const end = text.indexOf("\n");
+  return (end === -1 ? text : text.slice(0, end)).split("\x01", 8).length < 8;
+}

@@ -1,0 +1,108 @@
+/**
+ * Which runs must follow the end of which: written down in the commit in which a run ends, for every workflow that declares
+ * `on: workflow` for it at that moment, and read by the listener that triggers them (`LSFOLLOWUPS`), at its own pace.
+ */
+import type { Clock } from "../../clock.ts";
+import type { FollowUpPage, ListFollowUps } from "../../protocol/messages.ts";
+import type { OperationalStore, OperationalTx, RunRecord } from "../../storage/operational.ts";
+import type { WorkflowDefinition } from "../../workflow/model.ts";
+import type { RunStatus } from "../../workflow/status.ts";
+import type { LongPolls } from "../long-polls.ts";
+
+/** The topic of {@link LongPolls}. */
+const TOPIC = "follow-ups";
+/** How far back a listener begins that has not been here before, ms: its workflow may be a little older than its first question. */
+const FIRST_LOOK_MS = 10 * 60_000;
+
+/** The workflows in force. */
+export interface FollowerSource {
+  /** Another one whenever a workflow came, changed or went. */
+  readonly revision: number;
+  definitions(): Iterable<WorkflowDefinition>;
+}
+
+interface Follower {
+  readonly workflowId: string;
+  readonly statuses: ReadonlySet<string>;
+}
+
+/** Knows who follows whom. */
+export class FollowUps {
+  readonly #store: OperationalStore;
+  readonly #workflows: FollowerSource;
+  readonly #polls: LongPolls;
+  readonly #clock: Clock;
+  #followers: { revision: number; after: Map<string, Follower[]> } | undefined;
+
+  constructor(options: {
+    store: OperationalStore;
+    workflows: FollowerSource;
+    polls: LongPolls;
+    clock: Clock;
+  }) {
+    this.#store = options.store;
+    this.#workflows = options.workflows;
+    this.#polls = options.polls;
+    this.#clock = options.clock;
+  }
+
+  /** A run ends: part of the unit of work that ends it. */
+  async ending(tx: OperationalTx, run: Readonly<RunRecord>): Promise<void> {
+    const followers = this.#of(run.workflow_id, run.status);
+    for (const { workflowId } of followers) {
+      await tx.appendFollowUp({
+        workflow_id: workflowId,
+        after_workflow_id: run.workflow_id,
+        after_workflow_instance_id: run.workflow_instance_id,
+        after_status: run.status,
+        created_at_ms: this.#clock.now(),
+      });
+    }
+    if (followers.length > 0) tx.afterCommit(() => this.#polls.wake(TOPIC));
+  }
+
+  /** What comes after the cursor; waits for it up to `wait_ms`. A cursor of another principal, or of the future, is none. */
+  async list({ cursor, limit, wait_ms: waitMs }: ListFollowUps): Promise<FollowUpPage> {
+    const ticket = this.#polls.ticket(TOPIC);
+    const first = await this.#read(cursor, limit);
+    if (first.follow_ups.length > 0 || cursor === undefined || waitMs === 0) {
+      ticket.drop();
+      return first;
+    }
+    await ticket.wait(waitMs);
+    return this.#read(cursor, limit);
+  }
+
+  #read(cursor: string | undefined, limit: number): Promise<FollowUpPage> {
+    return this.#store.read(async (tx) => {
+      const feed = await tx.followUpFeed();
+      const [id, seq = ""] = cursor?.split(":") ?? [];
+      const isKnown = id === feed.id && /^\d{1,15}$/.test(seq) && Number(seq) <= feed.last_seq;
+      const after = isKnown
+        ? Number(seq)
+        : await tx.followUpsBefore(this.#clock.now() - FIRST_LOOK_MS, feed.last_seq);
+      const rows = await tx.listFollowUps(after, limit);
+      return {
+        follow_ups: rows.map(({ seq: _seq, ...row }) => row),
+        cursor: `${feed.id}:${rows.at(-1)?.seq ?? after}`,
+      };
+    });
+  }
+
+  #of(workflowId: string, status: RunStatus): Follower[] {
+    const { revision } = this.#workflows;
+    if (this.#followers?.revision !== revision) {
+      const after = new Map<string, Follower[]>();
+      for (const { id, on } of this.#workflows.definitions()) {
+        if (on?.workflow == null) continue;
+        const others = after.get(on.workflow.id) ?? [];
+        after.set(on.workflow.id, [
+          ...others,
+          { workflowId: id, statuses: new Set<string>(on.workflow.status) },
+        ]);
+      }
+      this.#followers = { revision, after };
+    }
+    return (this.#followers.after.get(workflowId) ?? []).filter(({ statuses }) => statuses.has(status));
+  }
+}

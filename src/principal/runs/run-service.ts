@@ -1,0 +1,387 @@
+/** What clients do with runs: trigger, cancel, retry, look at, wait for. */
+import type { Clock } from "../../clock.ts";
+import { InvalidInputError, NotFoundError, UnprocessableError } from "../../errors.ts";
+import type {
+  ListRuns,
+  RetryRun,
+  RunAttempt,
+  RunDetails,
+  RunSummary,
+  RunTaskOptions,
+  TaskRunSummary,
+} from "../../protocol/messages.ts";
+import type {
+  AttemptRecord,
+  OperationalStore,
+  OperationalTx,
+  RecentStatus,
+  RunRecord,
+  TaskRunRecord,
+} from "../../storage/operational.ts";
+import type { WorkflowDefinition } from "../../workflow/model.ts";
+import { resolveParams } from "../../workflow/params.ts";
+import { RUN_TRANSITIONS } from "../../workflow/run-state.ts";
+import { isTerminal } from "../../workflow/status.ts";
+import type { LongPolls } from "../long-polls.ts";
+import { quote, thereIsNoWorkflow } from "../unknown-name.ts";
+import type { RunChanges } from "./run-changes.ts";
+
+/** A definition as it is stored with a run. */
+export interface StoredDefinition {
+  readonly definition: WorkflowDefinition;
+  readonly json: string;
+  readonly hash: string;
+}
+
+/** Where definitions come from. */
+export interface WorkflowSource {
+  get(workflowId: string): StoredDefinition | undefined;
+  ids(): Iterable<string>;
+  /** Files that do not load as they are now. */
+  readonly invalidFiles: readonly { readonly path: string }[];
+  /** A schedule's firing became a run; part of the unit of work that makes it. */
+  fired(tx: OperationalTx, workflowId: string, scheduledMs: number): Promise<void>;
+}
+
+/** Runs that are no longer in the operational state. */
+export interface OldRuns {
+  findRun(runId: string): Promise<Omit<RunDetails, "definition"> | null>;
+  /** Newest first, those created before `beforeMs`. */
+  listRuns(filter: ListRuns, beforeMs: number): Promise<RunSummary[]>;
+}
+
+/** Serves clients. */
+export class RunService {
+  readonly #store: OperationalStore;
+  readonly #changes: RunChanges;
+  readonly #workflows: WorkflowSource;
+  readonly #polls: LongPolls;
+  readonly #clock: Clock;
+  readonly #old: OldRuns;
+  /** Undefined until somebody asks for more runs than there are here. */
+  #olderRunsExist: boolean | undefined;
+
+  constructor(options: {
+    store: OperationalStore;
+    changes: RunChanges;
+    workflows: WorkflowSource;
+    polls: LongPolls;
+    clock: Clock;
+    old: OldRuns;
+  }) {
+    this.#store = options.store;
+    this.#changes = options.changes;
+    this.#workflows = options.workflows;
+    this.#polls = options.polls;
+    this.#clock = options.clock;
+    this.#old = options.old;
+  }
+
+  /**
+   * Triggers a workflow; resolves when the run is on disk. The same `dedupe_key` gives the same run.
+   * @throws NotFoundError when there is no such workflow
+   * @throws InvalidInputError for parameters that do not fit it
+   */
+  trigger(workflowId: string, options: RunTaskOptions): Promise<string> {
+    return this.#once("RUNTASK", workflowId, options.dedupe_key, async (tx) => {
+      const stored = this.#workflows.get(workflowId);
+      if (stored === undefined) throw this.#unknownWorkflow(workflowId);
+      const run = await this.#changes.create(tx, {
+        workflow_instance_id: crypto.randomUUID(),
+        workflow_id: workflowId,
+        workflow_name: stored.definition.name,
+        definition_hash: stored.hash,
+        definition: stored.json,
+        params: resolveParams(stored.definition, options.params),
+        trigger: options.trigger,
+        scheduled_time_ms: options.scheduled_time_ms,
+        retry_of: null,
+        tasks_total: stored.definition.tasks.length,
+        carried: [],
+      });
+      if (options.trigger === "cron" && options.scheduled_time_ms !== null) {
+        await this.#workflows.fired(tx, workflowId, options.scheduled_time_ms);
+      }
+      return run;
+    });
+  }
+
+  /**
+   * Runs once more what is over, from the tasks that did not complete or from the beginning.
+   * @throws UnprocessableError when it is not over
+   */
+  async retry(retry: RetryRun): Promise<string> {
+    const { workflow_instance_id: id } = await this.#find(retry.workflow_instance_id);
+    return this.#once("RETRYRUN", id, retry.dedupe_key, async (tx) => {
+      const run = await tx.getRun(id);
+      if (run === null) throw unknownRun(id);
+      if (!isTerminal(RUN_TRANSITIONS, run.status)) {
+        throw new UnprocessableError(`Run ${id} is ${run.status}: only a run that is over can be retried.`, {
+          hint: `Cancel it first: cdktr runs cancel ${id}`,
+        });
+      }
+      if (run.status === "COMPLETED" && !retry.from_start) {
+        throw new UnprocessableError(`Run ${id} COMPLETED: there is no failed task to retry.`, {
+          hint: `From the beginning: cdktr runs retry ${id} --from-start`,
+        });
+      }
+      const definition = await tx.getDefinition(run.definition_hash);
+      if (definition === null) throw unknownRun(id);
+      const tasks = retry.from_start ? [] : await tx.listTaskRuns(id);
+      return this.#changes.create(tx, {
+        workflow_instance_id: crypto.randomUUID(),
+        workflow_id: run.workflow_id,
+        workflow_name: run.workflow_name,
+        definition_hash: run.definition_hash,
+        definition,
+        params: run.params,
+        trigger: "retry",
+        scheduled_time_ms: run.scheduled_time_ms,
+        retry_of: id,
+        tasks_total: run.tasks_total,
+        carried: newestOf(tasks.filter((task) => task.status === "COMPLETED")),
+      });
+    });
+  }
+
+  /**
+   * Cancels a run: at once when it waits; by order to its agent when it runs.
+   * @throws UnprocessableError when it is over
+   */
+  async cancel(runId: string): Promise<RunDetails> {
+    const { workflow_instance_id: id } = await this.#find(runId);
+    return this.#store.transact(async (tx) => {
+      const run = await tx.getRun(id);
+      if (run === null) throw unknownRun(id);
+      if (run.status === "CANCELLED") return this.#details(tx, run);
+      if (isTerminal(RUN_TRANSITIONS, run.status)) {
+        throw new UnprocessableError(`Run ${id} is over already: ${run.status}.`);
+      }
+      await this.#changes.cancel(tx, run);
+      return this.#details(tx, run);
+    });
+  }
+
+  /**
+   * The run as it is.
+   * @throws NotFoundError when nothing is known of it
+   */
+  async get(runId: string): Promise<RunDetails> {
+    const found = await this.#store.read(async (tx) => {
+      const run = await this.#lookUp(tx, runId);
+      return run === null ? null : this.#details(tx, run);
+    });
+    return found ?? this.#fromHistory(runId);
+  }
+
+  /** The run when it is over, or as it is after `waitMs`. */
+  async wait(runId: string, waitMs: number): Promise<RunDetails> {
+    const deadline = this.#clock.monotonic() + waitMs;
+    const first = await this.get(runId);
+    if (isTerminal(RUN_TRANSITIONS, first.status)) return first;
+    const id = first.workflow_instance_id;
+    for (;;) {
+      const ticket = this.#polls.ticket(topicOf(id));
+      const run = await this.get(id);
+      const left = deadline - this.#clock.monotonic();
+      if (isTerminal(RUN_TRANSITIONS, run.status) || left <= 0) {
+        ticket.drop();
+        return run;
+      }
+      if ((await ticket.wait(left)) === "closed") return run;
+    }
+  }
+
+  /** A run is over: those who wait for it hear of it. */
+  ended(run: RunRecord): void {
+    this.#polls.wake(topicOf(run.workflow_instance_id));
+  }
+
+  /** Newest first; beyond those that the operational state keeps, the history is asked. */
+  async list(filter: ListRuns): Promise<RunSummary[]> {
+    const runs = (await this.#store.read((tx) => tx.listRuns(filter))).map(summaryOf);
+    if (runs.length >= filter.limit) return runs;
+    return [...runs, ...(await this.#olderRuns(filter))].slice(0, filter.limit);
+  }
+
+  /** Runs were forgotten here: only the history has them. */
+  forgot(): void {
+    this.#olderRunsExist = true;
+  }
+
+  recentStatuses(limit: number): Promise<RecentStatus[]> {
+    return this.#store.read((tx) => tx.recentStatuses(limit));
+  }
+
+  counts(): Promise<{ pending: number; running: number; queued: number }> {
+    return this.#store.read((tx) => tx.countRuns());
+  }
+
+  /** The end of the log of a run that is over: its agent's stream and the last line; null while it runs or when it is not known. */
+  async logEnd(runId: string): Promise<{ streamId: string; seq: number } | null> {
+    const run = await this.#store.read((tx) => tx.getRun(runId));
+    if (run?.finished_at_ms == null || run.log_stream_id === null) return null;
+    return { streamId: run.log_stream_id, seq: run.log_seq };
+  }
+
+  /** The run made under an idempotency key, which `make` makes the first time. */
+  #once(
+    verb: string,
+    subject: string,
+    key: string | undefined,
+    make: (tx: OperationalTx) => Promise<RunRecord>,
+  ): Promise<string> {
+    return this.#store.transact(async (tx) => {
+      const stored = key === undefined ? undefined : `${verb} ${subject} ${key}`;
+      const known = stored === undefined ? null : await tx.findByDedupeKey(stored);
+      if (known !== null) return known;
+      const { workflow_instance_id: id } = await make(tx);
+      if (stored !== undefined) await tx.putDedupeKey(stored, id, this.#clock.now());
+      return id;
+    });
+  }
+
+  /** Runs that only the history knows. None when it cannot be asked. */
+  async #olderRuns(filter: ListRuns): Promise<RunSummary[]> {
+    if (this.#olderRunsExist === false) return [];
+    const oldest = await this.#store.read((tx) => tx.oldestFinishedMs());
+    const before = oldest ?? this.#clock.now();
+    let older: RunSummary[];
+    try {
+      this.#olderRunsExist ??= (await this.#old.listRuns({ limit: 1 }, before)).length > 0;
+      older = this.#olderRunsExist ? await this.#old.listRuns(filter, before) : [];
+    } catch (error) {
+      if (error instanceof UnprocessableError) return [];
+      throw error;
+    }
+    return this.#store.read(async (tx) => {
+      const unknown: RunSummary[] = [];
+      for (const run of older) if ((await tx.getRun(run.workflow_instance_id)) === null) unknown.push(run);
+      return unknown;
+    });
+  }
+
+  async #fromHistory(runId: string): Promise<RunDetails> {
+    let old: Omit<RunDetails, "definition"> | null;
+    try {
+      old = await this.#old.findRun(runId);
+    } catch (error) {
+      if (!(error instanceof UnprocessableError)) throw error;
+      throw new UnprocessableError(
+        `Run "${runId}" is not among the newest, and the history cannot be asked for it: ${error.message}`,
+        { cause: error, ...(error.hint === undefined ? {} : { hint: error.hint }) },
+      );
+    }
+    if (old === null) throw unknownRun(runId);
+    return { ...old, definition: null };
+  }
+
+  async #find(runId: string): Promise<RunRecord> {
+    const run = await this.#store.read((tx) => this.#lookUp(tx, runId));
+    if (run === null) throw unknownRun(runId);
+    return run;
+  }
+
+  /** By id, or by the beginning of one when it is long enough to mean something. */
+  async #lookUp(tx: OperationalTx, runId: string): Promise<RunRecord | null> {
+    const exact = await tx.getRun(runId);
+    if (exact !== null || runId.length < SHORTEST_PREFIX) return exact;
+    const [found, another] = await tx.findRuns(runId, 2);
+    if (another !== undefined) {
+      throw new InvalidInputError(`More than one run begins with "${runId}"; give more of the id.`);
+    }
+    return found ?? null;
+  }
+
+  async #details(tx: OperationalTx, run: RunRecord): Promise<RunDetails> {
+    const attempts = await tx.listAttempts(run.workflow_instance_id);
+    const tasks = await tx.listTaskRuns(run.workflow_instance_id);
+    return {
+      ...summaryOf(run),
+      workflow_name: run.workflow_name,
+      scheduled_time_ms: run.scheduled_time_ms,
+      params: { ...run.params },
+      error: run.error,
+      retry_of: run.retry_of,
+      attempts: attemptsOf(run, attempts),
+      tasks: tasksOf(run, tasks).map(taskSummaryOf),
+      definition: await this.#changes.definitionOf(tx, run),
+    };
+  }
+
+  #unknownWorkflow(workflowId: string): NotFoundError {
+    return new NotFoundError(
+      thereIsNoWorkflow(workflowId, this.#workflows.ids(), this.#workflows.invalidFiles),
+    );
+  }
+}
+
+/** The shortest beginning of a run id that stands for it. */
+const SHORTEST_PREFIX = 6;
+
+function topicOf(runId: string): string {
+  return `run ${runId}`;
+}
+
+function unknownRun(runId: string): NotFoundError {
+  return new NotFoundError(`There is no run ${quote(runId)}.`);
+}
+
+function summaryOf(run: RunRecord): RunSummary {
+  return {
+    workflow_id: run.workflow_id,
+    workflow_instance_id: run.workflow_instance_id,
+    status: run.status,
+    trigger: run.trigger,
+    agent_id: run.agent_id,
+    attempt: run.attempt,
+    created_at_ms: run.created_at_ms,
+    started_at_ms: run.started_at_ms,
+    finished_at_ms: run.finished_at_ms,
+    tasks_total: run.tasks_total,
+    tasks_done: run.tasks_done,
+  };
+}
+
+/** The attempts that were assigned, and the newest when it still waits or never was. */
+function attemptsOf(run: RunRecord, attempts: readonly AttemptRecord[]): RunAttempt[] {
+  const told: RunAttempt[] = attempts.map((attempt) => ({
+    attempt: attempt.attempt,
+    agent_id: attempt.agent_id,
+    status: attempt.status,
+    started_at_ms: attempt.started_at_ms,
+    finished_at_ms: attempt.finished_at_ms,
+    error: attempt.error,
+  }));
+  if (told.at(-1)?.attempt !== run.attempt) {
+    told.push({
+      attempt: run.attempt,
+      agent_id: null,
+      status: run.status,
+      started_at_ms: null,
+      finished_at_ms: run.finished_at_ms,
+      error: null,
+    });
+  }
+  return told;
+}
+
+/** The tasks of the newest attempt, and those that completed in an earlier one, in that order. */
+function tasksOf(run: RunRecord, tasks: readonly TaskRunRecord[]): TaskRunRecord[] {
+  const present = tasks.filter((task) => task.attempt === run.attempt);
+  const named = new Set(present.map((task) => task.task_id));
+  const carried = tasks.filter(
+    (task) => task.attempt !== run.attempt && task.status === "COMPLETED" && !named.has(task.task_id),
+  );
+  return [...newestOf(carried), ...present];
+}
+
+/** One task run a task: the newest. */
+function newestOf(tasks: readonly TaskRunRecord[]): TaskRunRecord[] {
+  return [...new Map(tasks.map((task) => [task.task_id, task])).values()];
+}
+
+function taskSummaryOf(task: TaskRunRecord): TaskRunSummary {
+  const { workflow_instance_id: _run, task_name: _name, status_at_ms: _at, ...summary } = task;
+  return summary;
+}

@@ -1,0 +1,482 @@
+/**
+ * The workflows in force: the files of the workflow directory, read anew when they change. A file that is invalid keeps the
+ * last version of it that was valid, over restarts too; one that is gone takes its workflow with it.
+ */
+import type { ConsolaInstance } from "consola";
+import type { Clock } from "../../clock.ts";
+import { errorMessage } from "../../errors.ts";
+import { DirectoryWatch } from "../../host/directory-watch.ts";
+import type { WorkflowDetails, WorkflowSummary } from "../../protocol/messages.ts";
+import type { Service } from "../../service.ts";
+import type { OperationalStore, OperationalTx, WorkflowVersion } from "../../storage/operational.ts";
+import {
+  type Diagnostic,
+  findDuplicateIds,
+  isWorkflowPath,
+  loadWorkflowFile,
+  renderDiagnostic,
+  workflowIdOf,
+} from "../../workflow/index.ts";
+import { WorkflowDefinition } from "../../workflow/model.ts";
+import type { StoredDefinition, WorkflowSource } from "../runs/run-service.ts";
+import { type Listing, listWorkflowFiles } from "./workflow-files.ts";
+
+/** A workflow in force. */
+interface Workflow extends StoredDefinition {
+  readonly path: string;
+  readonly source: string;
+  /** What is wrong with the file as it is now. */
+  error: string | null;
+}
+
+/** A file as it was last read. */
+interface KnownFile {
+  readonly signature: string;
+  readonly id: string | null;
+  readonly read: { readonly definition: WorkflowDefinition; readonly source: string } | null;
+  readonly error: string | null;
+  readonly warning: string | null;
+  /** Since when it is as it is (monotonic). */
+  readonly since: number;
+}
+
+/** What the workflow directory needs. */
+export interface WorkflowDirectoryOptions {
+  readonly root: string;
+  readonly store: OperationalStore;
+  readonly clock: Clock;
+  readonly log: ConsolaInstance;
+  /** Time between scans; file events come in between. */
+  readonly refreshMs: number;
+  /** How long a file must have been invalid, or away, before that counts: editors write in several steps. */
+  readonly settleMs?: number;
+  /** The workflows in force changed. */
+  readonly changed: () => void;
+}
+
+/** Knows the workflows. */
+export class WorkflowDirectory implements Service, WorkflowSource {
+  readonly name = "workflow directory";
+  readonly #o: WorkflowDirectoryOptions;
+  readonly #settleMs: number;
+  readonly #watch: DirectoryWatch;
+  readonly #workflows = new Map<string, Workflow>();
+  readonly #files = new Map<string, KnownFile>();
+  /** Workflows whose file is away, since when (monotonic). */
+  readonly #away = new Map<string, number>();
+  /** The newest valid version of each id, from the operational state: for files that are invalid at the start. */
+  readonly #versions = new Map<string, WorkflowVersion>();
+  readonly #cursors = new Map<string, { schedule: string; cursor_ms: number }>();
+  /** What was said about a file, so that it is said once. */
+  readonly #said = new Map<string, string>();
+  #invalid: { path: string; error: string }[] = [];
+  #revision = 0;
+  #refresh: Timer | undefined;
+  #settle: Timer | undefined;
+  #scanning: Promise<void> | undefined;
+  #again = false;
+  #stopped = false;
+
+  constructor(options: WorkflowDirectoryOptions) {
+    this.#o = options;
+    this.#settleMs = options.settleMs ?? 300;
+    this.#watch = new DirectoryWatch({
+      root: options.root,
+      relevant: (event, path) =>
+        path === null || isWorkflowPath(path) || (event === "rename" && !path.includes("/.")),
+      changed: () => void this.scan(),
+      log: options.log,
+    });
+  }
+
+  async start(): Promise<void> {
+    const { versions, cursors } = await this.#o.store.read(async (tx) => ({
+      versions: await tx.listWorkflowVersions(),
+      cursors: await tx.listScheduleCursors(),
+    }));
+    for (const version of versions) this.#versions.set(version.workflow_id, version);
+    for (const { workflow_id, schedule, cursor_ms } of cursors)
+      this.#cursors.set(workflow_id, { schedule, cursor_ms });
+    this.#watch.refresh();
+    await this.#scanOnce(true);
+    this.#o.log.info(
+      `${this.#workflows.size} workflow${this.#workflows.size === 1 ? "" : "s"} in ${this.#o.root}` +
+        (this.#invalid.length === 0 ? "" : `, ${this.#invalid.length} invalid file(s)`),
+    );
+    this.#refresh = setInterval(() => void this.scan(), this.#o.refreshMs);
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    clearInterval(this.#refresh);
+    clearTimeout(this.#settle);
+    this.#watch.close();
+    await this.#scanning;
+  }
+
+  /** Looks at the files now. Resolves when what was there at the call is in force; never rejects. */
+  async scan(): Promise<void> {
+    if (this.#scanning !== undefined) {
+      this.#again = true;
+      return this.#scanning;
+    }
+    this.#scanning = (async () => {
+      do {
+        this.#again = false;
+        if (this.#stopped) break;
+        try {
+          await this.#scanOnce(false);
+        } catch (error) {
+          this.#o.log.error(`The workflow directory cannot be scanned: ${errorMessage(error)}`, error);
+        }
+      } while (this.#again);
+    })();
+    try {
+      await this.#scanning;
+    } finally {
+      this.#scanning = undefined;
+    }
+  }
+
+  get(workflowId: string): StoredDefinition | undefined {
+    return this.#workflows.get(workflowId);
+  }
+
+  ids(): Iterable<string> {
+    return this.#workflows.keys();
+  }
+
+  *definitions(): Iterable<WorkflowDefinition> {
+    for (const { definition } of this.#workflows.values()) yield definition;
+  }
+
+  get size(): number {
+    return this.#workflows.size;
+  }
+
+  /** Files that do not load as they are now. */
+  get invalidFiles(): readonly { path: string; error: string }[] {
+    return this.#invalid;
+  }
+
+  /** Another one whenever a workflow or an error came, changed or went. */
+  get revision(): number {
+    return this.#revision;
+  }
+
+  /** All workflows by id. */
+  summaries(): Record<string, WorkflowSummary> {
+    const ids = [...this.#workflows.keys()].sort();
+    return Object.fromEntries(
+      ids.flatMap((id) => {
+        const workflow = this.#workflows.get(id);
+        return workflow === undefined ? [] : [[id, this.#summary(workflow)]];
+      }),
+    );
+  }
+
+  details(workflowId: string): WorkflowDetails | undefined {
+    const workflow = this.#workflows.get(workflowId);
+    if (workflow === undefined) return undefined;
+    return { summary: this.#summary(workflow), definition: workflow.definition, source: workflow.source };
+  }
+
+  async fired(tx: OperationalTx, workflowId: string, scheduledMs: number): Promise<void> {
+    const cursor = this.#cursors.get(workflowId);
+    const now = this.#o.clock.now();
+    // A cursor in the future comes from a clock that was wrong; it must not hold the schedule up.
+    if (cursor === undefined || (scheduledMs <= cursor.cursor_ms && cursor.cursor_ms <= now)) return;
+    const moved = { schedule: cursor.schedule, cursor_ms: scheduledMs };
+    await tx.saveScheduleCursor({ workflow_id: workflowId, ...moved });
+    tx.afterCommit(() => this.#cursors.set(workflowId, moved));
+  }
+
+  // ---------------------------------------------------------------- scanning
+
+  async #scanOnce(first: boolean): Promise<void> {
+    this.#watch.refresh();
+    let listing: Listing;
+    try {
+      listing = await listWorkflowFiles(this.#o.root);
+    } catch (error) {
+      this.#directoryMissing(error, first);
+      return;
+    }
+    this.#said.delete("");
+    const now = this.#o.clock.monotonic();
+    await this.#readFiles(listing, now);
+    const settled = (since: number) => first || now - since >= this.#settleMs;
+    const wanted = this.#decide(listing, settled, now);
+    await this.#putInForce(wanted.workflows);
+    this.#tell(wanted.invalid);
+    clearTimeout(this.#settle);
+    if (wanted.unsettled && !this.#stopped) {
+      this.#settle = setTimeout(() => void this.scan(), this.#settleMs);
+    }
+  }
+
+  #directoryMissing(error: unknown, first: boolean): void {
+    const missing = error instanceof Error && "code" in error && error.code === "ENOENT";
+    const reason = missing ? "does not exist" : `cannot be read: ${errorMessage(error)}`;
+    const stays =
+      first || this.#workflows.size === 0
+        ? ""
+        : ` The ${this.#workflows.size} workflows it held stay in force.`;
+    this.#sayOnce(
+      "",
+      `The workflow directory ${this.#o.root} ${reason}.${stays} CDKTR_WORKFLOW_DIR says where it is.`,
+    );
+    this.#invalid = [{ path: this.#o.root, error: `the workflow directory ${reason}` }];
+  }
+
+  /** Reads the files that are new or have changed. */
+  async #readFiles(listing: Listing, now: number): Promise<void> {
+    for (const path of this.#files.keys()) if (!listing.files.has(path)) this.#files.delete(path);
+    for (const [path, signature] of listing.files) {
+      const known = this.#files.get(path);
+      if (known?.signature === signature) continue;
+      const result = await loadWorkflowFile(this.#o.root, path);
+      this.#files.set(path, {
+        signature,
+        id: idOrNull(path),
+        read:
+          result.ok && result.source !== null
+            ? { definition: result.definition, source: result.source }
+            : null,
+        error: result.ok ? null : render(result.diagnostics),
+        warning: result.ok && result.warnings.length > 0 ? render(result.warnings) : null,
+        since: now,
+      });
+    }
+  }
+
+  /** What should be in force, by id, and which files are invalid. Unsettled: look again soon. */
+  #decide(
+    listing: Listing,
+    settled: (since: number) => boolean,
+    now: number,
+  ): { workflows: Map<string, Workflow>; invalid: Map<string, string>; unsettled: boolean } {
+    const workflows = new Map<string, Workflow>();
+    const invalid = new Map<string, string>();
+    let unsettled = false;
+    for (const [path, reason] of listing.unreadable) invalid.set(path, `${path}: cannot be read: ${reason}`);
+    const duplicates = new Map(
+      findDuplicateIds(this.#files.keys()).map((found) => [found.path, render([found])]),
+    );
+    for (const [path, file] of this.#files) {
+      const duplicate = duplicates.get(path);
+      if (duplicate !== undefined) {
+        invalid.set(path, duplicate);
+        continue;
+      }
+      if (file.read !== null) {
+        const { id } = file.read.definition;
+        workflows.set(id, this.#workflow(path, file.read.definition, file.read.source));
+        continue;
+      }
+      const kept = file.id === null ? undefined : this.#lastValid(file.id);
+      const isSettled = settled(file.since);
+      if (!isSettled) unsettled = true;
+      else if (file.error !== null) invalid.set(path, file.error);
+      if (kept !== undefined)
+        workflows.set(kept.definition.id, { ...kept, error: isSettled ? file.error : kept.error });
+    }
+    for (const [id, workflow] of this.#workflows) {
+      if (workflows.has(id)) {
+        this.#away.delete(id);
+        continue;
+      }
+      const since = this.#away.get(id) ?? now;
+      this.#away.set(id, since);
+      const hidden = [...listing.unreadable.keys()].some((directory) =>
+        workflow.path.startsWith(`${directory}/`),
+      );
+      if (settled(since) && !hidden) continue;
+      workflows.set(id, workflow);
+      if (!hidden) unsettled = true;
+    }
+    return { workflows, invalid, unsettled };
+  }
+
+  #workflow(path: string, definition: WorkflowDefinition, source: string): Workflow {
+    const present = this.#workflows.get(definition.id);
+    if (present?.source === source && present.path === path) return { ...present, error: null };
+    const json = JSON.stringify(definition);
+    return { definition, json, hash: hashOf(json), path, source, error: null };
+  }
+
+  #lastValid(id: string): Workflow | undefined {
+    const present = this.#workflows.get(id);
+    if (present !== undefined) return present;
+    const version = this.#versions.get(id);
+    if (version === undefined) return undefined;
+    const parsed = WorkflowDefinition.safeParse(JSON.parse(version.definition));
+    if (!parsed.success) return undefined;
+    return {
+      definition: parsed.data,
+      json: version.definition,
+      hash: hashOf(version.definition),
+      path: version.path,
+      source: version.source,
+      error: null,
+    };
+  }
+
+  /** Makes `wanted` what is in force, on disk first. */
+  async #putInForce(wanted: ReadonlyMap<string, Workflow>): Promise<void> {
+    const now = this.#o.clock.now();
+    const fresh = [...wanted].filter(
+      ([id, workflow]) =>
+        this.#versions.get(id)?.source !== workflow.source || this.#versions.get(id)?.path !== workflow.path,
+    );
+    const gone = [...new Set([...this.#versions.keys(), ...this.#cursors.keys()])].filter(
+      (id) => !wanted.has(id),
+    );
+    const cursors = new Map<string, { schedule: string; cursor_ms: number } | null>();
+    for (const [id, { definition }] of wanted) {
+      const schedule = scheduleOf(definition);
+      const known = this.#cursors.get(id);
+      if (schedule === null && known !== undefined) cursors.set(id, null);
+      if (schedule !== null && known?.schedule !== schedule) cursors.set(id, { schedule, cursor_ms: now });
+    }
+    if (fresh.length + gone.length + cursors.size > 0) {
+      try {
+        await this.#o.store.transact(async (tx) => {
+          for (const [id, { path, json, source }] of fresh) {
+            await tx.saveWorkflowVersion({ workflow_id: id, path, definition: json, source });
+          }
+          for (const [id, cursor] of cursors) {
+            if (cursor === null) await tx.deleteScheduleCursor(id);
+            else await tx.saveScheduleCursor({ workflow_id: id, ...cursor });
+          }
+          for (const id of gone) {
+            await tx.deleteWorkflowVersion(id);
+            await tx.deleteScheduleCursor(id);
+          }
+        });
+        for (const [id, { path, json, source }] of fresh) {
+          this.#versions.set(id, { workflow_id: id, path, definition: json, source });
+        }
+        for (const id of gone) this.#versions.delete(id);
+      } catch (error) {
+        this.#o.log.warn(`Changed workflows are in force, but not noted on disk: ${errorMessage(error)}`);
+      }
+      for (const id of gone) this.#cursors.delete(id);
+      for (const [id, cursor] of cursors) {
+        if (cursor === null) this.#cursors.delete(id);
+        else this.#cursors.set(id, cursor);
+      }
+    }
+    this.#replace(wanted);
+  }
+
+  #replace(wanted: ReadonlyMap<string, Workflow>): void {
+    let changed = false;
+    for (const [id, workflow] of this.#workflows) {
+      if (wanted.has(id)) continue;
+      this.#workflows.delete(id);
+      this.#away.delete(id);
+      this.#o.log.info(`Workflow ${id} is gone (${workflow.path})`);
+      changed = true;
+    }
+    for (const [id, workflow] of wanted) {
+      const present = this.#workflows.get(id);
+      this.#workflows.set(id, workflow);
+      if (
+        present?.hash === workflow.hash &&
+        present.source === workflow.source &&
+        present.error === workflow.error
+      )
+        continue;
+      if (present !== undefined && present.hash !== workflow.hash)
+        this.#o.log.info(`Workflow ${id} changed (${workflow.path})`);
+      else if (present === undefined && this.#revision > 0)
+        this.#o.log.info(`Workflow ${id} loaded (${workflow.path})`);
+      changed = true;
+    }
+    if (!changed && this.#revision > 0) return;
+    this.#revision++;
+    this.#o.changed();
+  }
+
+  /** Says what is wrong, once for each thing. */
+  #tell(invalid: ReadonlyMap<string, string>): void {
+    const before = JSON.stringify(this.#invalid);
+    this.#invalid = [...invalid].map(([path, error]) => ({ path, error }));
+    if (JSON.stringify(this.#invalid) !== before) {
+      this.#revision++;
+      this.#o.changed();
+    }
+    for (const [path, error] of invalid) {
+      const id = this.#files.get(path)?.id ?? null;
+      const kept = id !== null && this.#workflows.has(id) && this.#workflows.get(id)?.path === path;
+      this.#sayOnce(
+        path,
+        `${error}\n${kept ? `The last valid version of ${id} stays in force.` : "The file is left out."}`,
+      );
+    }
+    for (const [path, file] of this.#files) {
+      if (invalid.has(path)) continue;
+      if (file.warning !== null) this.#sayOnce(path, file.warning);
+      else if (file.read !== null && this.#said.delete(path)) this.#o.log.success(`${path} is valid again`);
+    }
+    for (const path of this.#said.keys())
+      if (path !== "" && !this.#files.has(path) && !invalid.has(path)) this.#said.delete(path);
+  }
+
+  #sayOnce(path: string, text: string): void {
+    if (this.#said.get(path) === text) return;
+    this.#said.set(path, text);
+    this.#o.log.warn(text);
+  }
+
+  #summary(workflow: Workflow): WorkflowSummary {
+    const { definition } = workflow;
+    return {
+      id: definition.id,
+      name: definition.name,
+      description: definition.description,
+      path: workflow.path,
+      cron: definition.cron,
+      timezone: definition.timezone,
+      start_time: startTimeOf(workflow),
+      start_time_ms: definition.start_time_ms,
+      catchup: definition.catchup,
+      schedule_cursor_ms: this.#cursors.get(definition.id)?.cursor_ms ?? null,
+      params: definition.params,
+      ...(definition.on === undefined ? {} : { on: definition.on }),
+      tasks: definition.tasks.length,
+      error: workflow.error,
+    };
+  }
+}
+
+/** What a schedule cursor belongs to; null without a schedule. */
+function scheduleOf(definition: WorkflowDefinition): string | null {
+  const { cron, timezone, start_time_ms } = definition;
+  return cron === null ? null : JSON.stringify([cron, timezone, start_time_ms]);
+}
+
+/** As it stands in the file, if that can be found; else the same instant in UTC. */
+function startTimeOf({ definition, source }: Workflow): string | null {
+  const ms = definition.start_time_ms;
+  if (ms === null) return null;
+  const written = /^start_time:[ \t]*["']?([^"'#\n]*[^"'#\s])/m.exec(source)?.[1];
+  return written !== undefined && Date.parse(written) === ms ? written : new Date(ms).toISOString();
+}
+
+function hashOf(json: string): string {
+  return new Bun.CryptoHasher("sha256").update(json).digest("hex");
+}
+
+function render(diagnostics: readonly Diagnostic[]): string {
+  return diagnostics.map((diagnostic) => renderDiagnostic(diagnostic)).join("\n");
+}
+
+function idOrNull(path: string): string | null {
+  try {
+    return workflowIdOf(path);
+  } catch {
+    return null;
+  }
+}
