@@ -202,7 +202,7 @@ declare module "cdktr" {
     ): Promise<{ workflow_instance_id: string }>;
     /** The run, when it is over. */
     wait(runId: string, request?: RequestOptions): Promise<RunDetails>;
-    /** Lines as they are published, of one workflow or of all: an async iterable that is subscribed when this resolves. */
+    /** Lines as they are published, of one workflow or of all: an async iterable whose subscription is in force when this resolves: no later line is missed. */
     tailLogs(workflowId?: string, options?: { readonly signal?: AbortSignal }): Promise<LogTail>;
     /** Ends the connection; requests in flight reject. */
     close(): Promise<void>;

@@ -2,6 +2,7 @@
 import { loadConfig } from "../../config.ts";
 import { type ClientOptions, PrincipalClient, type RequestOptions } from "../../protocol/client.ts";
 import { loadCurveKeys } from "../../protocol/key-file.ts";
+import { LogSubscription } from "../../protocol/log-subscription.ts";
 import type { RunDetails } from "../../protocol/messages.ts";
 import { RUN_TRANSITIONS } from "../../workflow/run-state.ts";
 import { isTerminal } from "../../workflow/status.ts";
@@ -70,18 +71,18 @@ export class Principal extends PrincipalClient {
     }
   }
 
-  /** Lines as they are published, of one workflow or of all: an async iterable that is subscribed when this resolves. */
+  /** Lines as they are published, of one workflow or of all: an async iterable whose subscription is in force when this resolves: no later line is missed. */
   async tailLogs(workflowId?: string, options: TailOptions = {}): Promise<LogTail> {
     const info = await this.info({ signal: options.signal });
-    const tail = new LogTail({
+    const subscription = new LogSubscription({
       client: this,
       host: this.#options.host,
       port: info.logs_publishing_port,
       curve: this.#options.curve,
       workflowId,
-      signal: options.signal,
     });
-    await tail.connect(this.#options.timeoutMs);
+    const tail = new LogTail(subscription, options.signal);
+    await subscription.connect(this.#options.timeoutMs);
     return tail;
   }
 }

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
+import uuid
 from dataclasses import dataclass
-from typing import Iterator, Optional
+from typing import Callable, Iterator, Optional
 
 import zmq
 from zmq.utils.monitor import recv_monitor_message
@@ -45,6 +46,7 @@ class LogTail:
         idle_timeout: Optional[float] = None,
         keys: Optional[CurveKeys] = None,
         connect_timeout: float = 3.0,
+        is_subscribed: Optional[Callable[[str], bool]] = None,
     ) -> None:
         self._idle_timeout = idle_timeout
         self._closing = threading.Event()
@@ -53,12 +55,22 @@ class LogTail:
         prepare(socket, host, keys)
         socket.setsockopt(zmq.RCVHWM, 0)
         socket.setsockopt(zmq.SUBSCRIBE, b"" if workflow_id is None else f"{workflow_id}{SEPARATOR}".encode())
+        # Subscriptions of a connection come in order: when the publisher knows this one, which is of nobody else, the other
+        # is in force.
+        probe = f"~{uuid.uuid4()}"
+        socket.setsockopt(zmq.SUBSCRIBE, probe.encode())
+        deadline = time.monotonic() + connect_timeout
         monitor = socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED)
         socket.connect(endpoint(host, port))
-        # What is published before the connection stands is not seen, so a caller that goes on to trigger waits for it.
+        # What is published before is not seen, so a caller that goes on to trigger waits for it.
         if monitor.poll(int(connect_timeout * 1000)):
             recv_monitor_message(monitor)
         socket.disable_monitor()
+        pause = 0.002
+        while is_subscribed is not None and time.monotonic() < deadline and not is_subscribed(probe):
+            time.sleep(pause)
+            pause = min(2 * pause, 0.25)
+        socket.setsockopt(zmq.UNSUBSCRIBE, probe.encode())
 
     def __iter__(self) -> Iterator[LogLine]:
         return self

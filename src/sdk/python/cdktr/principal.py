@@ -148,7 +148,8 @@ class Principal:
         return self._ask(["GETREGISTEREDAGENTS"], json.loads)
 
     def tail_logs(self, workflow_id: Optional[str] = None, idle_timeout: Optional[float] = None) -> LogTail:
-        """Lines as they are published: an iterator of :class:`LogLine` that is subscribed when this returns.
+        """Lines as they are published: an iterator of :class:`LogLine` whose subscription is in force when this
+        returns: no later line is missed.
 
         :param workflow_id: without it, all workflows
         :param idle_timeout: the iteration ends after so many seconds without a line
@@ -158,7 +159,15 @@ class Principal:
         if port is None:
             info: Dict[str, Any] = self._ask(["PRINCIPALINFO", "{}"], json.loads).unwrap()
             port = int(info["logs_publishing_port"])
-        return LogTail(self.host, port, workflow_id, idle_timeout, self._connection.keys, self._connection.timeout)
+        return LogTail(
+            self.host,
+            port,
+            workflow_id,
+            idle_timeout,
+            self._connection.keys,
+            self._connection.timeout,
+            self._is_subscribed,
+        )
 
     def _run(self, trigger: Trigger) -> Result[Dict[str, Any]]:
         fields = ["RUNTASK", trigger.workflow_id, json.dumps(trigger.options)]
@@ -179,6 +188,14 @@ class Principal:
         if reply.failed:
             raise CdktrError(reply.payload or reply.kind)
         return Result(True, None, json.loads(reply.payload))
+
+    def _is_subscribed(self, probe: str) -> bool:
+        """Whether the publisher knows a subscription. Of a principal that is older than this question, the connection has to do."""
+        try:
+            reply = self._connection.request(["ISSUBSCRIBED", json.dumps({"probe": probe})], attempts=1)
+        except Unreachable:
+            return False
+        return reply.kind == "CLIENTERROR" or (not reply.failed and bool(json.loads(reply.payload)["subscribed"]))
 
     def _report(self, report: Mapping[str, object], timeout: Optional[float] = None) -> None:
         """Tells how listeners are; a principal that is away, or of before, is not told."""
