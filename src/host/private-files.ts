@@ -16,6 +16,7 @@ import {
 } from "node:fs";
 import { dirname, join } from "node:path";
 import { CdktrError, UsageError } from "../errors.ts";
+import { syncToDisk } from "./sync-to-disk.ts";
 
 /** A file or directory of secrets is open to others. */
 export class NotPrivateError extends UsageError {}
@@ -64,7 +65,7 @@ export function writePrivate(path: string, text: string): void {
     rmSync(temporary, { force: true });
     throw failure(path, error);
   }
-  syncDirectory(dirname(path));
+  syncToDisk(dirname(path));
 }
 
 /**
@@ -81,7 +82,7 @@ export function createPrivate(path: string, text: string): boolean {
   } finally {
     rmSync(temporary, { force: true });
   }
-  syncDirectory(dirname(path));
+  syncToDisk(dirname(path));
   return true;
 }
 
@@ -126,15 +127,6 @@ function own(descriptor: number, directory: string): void {
   if (process.getuid?.() !== 0) return;
   const { uid, gid } = statSync(directory);
   fchownSync(descriptor, uid, gid);
-}
-
-function syncDirectory(path: string): void {
-  const descriptor = openSync(path, "r");
-  try {
-    fsyncSync(descriptor);
-  } finally {
-    closeSync(descriptor);
-  }
 }
 
 function failure(path: string, error: unknown): CdktrError {

@@ -2,19 +2,11 @@
  * Copies of a database file that are made before its schema is migrated, beside it: `FILE.before-VERSION-TIME`, VERSION being
  * the cdktr that migrates. A copy appears under that name when it is complete and on the disk, and is never written to again.
  */
-import {
-  closeSync,
-  existsSync,
-  fsyncSync,
-  openSync,
-  readdirSync,
-  renameSync,
-  rmSync,
-  statfsSync,
-} from "node:fs";
+import { existsSync, readdirSync, renameSync, rmSync, statfsSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { VERSION } from "../build-facts.ts";
 import { CdktrError } from "../errors.ts";
+import { syncToDisk } from "../host/sync-to-disk.ts";
 
 /** So many of the newest copies of a file stay. */
 export const KEPT_BACKUPS = 3;
@@ -59,13 +51,13 @@ export function requireRoom(file: string, bytes: number): void {
  * @returns its path
  */
 export function keepBackup(staged: string, file: string, now: Date = new Date()): string {
-  sync(staged);
+  syncToDisk(staged);
   const time = now.toISOString().replace(/[-:]|\.\d+/g, "");
   const wanted = `${file}.before-${VERSION}-${time}`;
   let path = wanted;
   for (let number = 2; existsSync(path); number++) path = `${wanted}-${number}`;
   renameSync(staged, path);
-  sync(dirname(file));
+  syncToDisk(dirname(file));
   return path;
 }
 
@@ -82,16 +74,6 @@ export function backupsOf(file: string): string[] {
 /** Removes all but the newest copies of `file`. */
 export function pruneBackups(file: string): void {
   for (const path of backupsOf(file).slice(0, -KEPT_BACKUPS)) rmSync(path, { force: true });
-}
-
-/** Brings a file, or the names in a directory, to the disk. */
-export function sync(path: string): void {
-  const descriptor = openSync(path, "r");
-  try {
-    fsyncSync(descriptor);
-  } finally {
-    closeSync(descriptor);
-  }
 }
 
 function megabytes(bytes: number): string {

@@ -26,6 +26,7 @@ import {
 } from "node:fs";
 import { basename, dirname, join, relative } from "node:path";
 import { CdktrError, errorMessage, UnprocessableError } from "../errors.ts";
+import { syncToDisk } from "../host/sync-to-disk.ts";
 
 const PREFIX = ".cdktr-init-";
 const COMMIT = "commit";
@@ -130,7 +131,7 @@ export class Staging {
   }
 
   #commit(): void {
-    for (const directory of directoriesIn(this.root)) syncDirectory(directory);
+    for (const directory of directoriesIn(this.root)) syncToDisk(directory);
     if (this.#appears !== undefined) {
       this.#step("rename");
       if (existsSync(this.#appears)) {
@@ -139,14 +140,14 @@ export class Staging {
         });
       }
       renameSync(this.#top, this.#appears);
-      syncDirectory(dirname(this.#appears));
+      syncToDisk(dirname(this.#appears));
       return;
     }
     this.#step("commit");
     const marker = join(this.#top, `${COMMIT}.new`);
     writeFileSync(marker, `${this.#target}\n`, { flush: true });
     renameSync(marker, join(this.#top, COMMIT));
-    syncDirectory(this.#top);
+    syncToDisk(this.#top);
     moveTree(this.#top, this.#target, this.#step);
   }
 
@@ -199,7 +200,7 @@ function moveTree(
   if (existsSync(tree)) {
     // Flushed to the disk together, afterwards: between the first and the last rename there is next to no time.
     const changed = moveInside(tree, target, step, committedMs);
-    for (const directory of changed) syncDirectory(directory);
+    for (const directory of changed) syncToDisk(directory);
   }
   step("remove the hidden directory");
   // The marker goes last: without it, what is left would be taken for not committed, and it is empty by now anyway.
@@ -273,15 +274,6 @@ function startOf(pid: number): string {
     return status.slice(status.lastIndexOf(")") + 2).split(" ")[19] ?? "";
   } catch {
     return "";
-  }
-}
-
-function syncDirectory(path: string): void {
-  const descriptor = openSync(path, "r");
-  try {
-    fsyncSync(descriptor);
-  } finally {
-    closeSync(descriptor);
   }
 }
 

@@ -15,7 +15,7 @@ import {
 import { join } from "node:path";
 import type { ConsolaInstance } from "consola";
 import { CdktrError, errorMessage } from "../errors.ts";
-import { sync } from "../migrations/database-backups.ts";
+import { syncToDisk } from "../host/sync-to-disk.ts";
 import { migrateSqlite, type SqliteMigrations } from "../migrations/sqlite-migrations.ts";
 import { GroupCommit, type TransactionControl } from "./group-commit.ts";
 import {
@@ -213,12 +213,12 @@ export class SqliteOperationalStore implements OperationalStore {
     const copy = `${this.path}.restored`;
     rmSync(copy, { force: true });
     this.#open().query("VACUUM INTO ?").run(copy);
-    sync(copy);
+    syncToDisk(copy);
     // Closing removes the write-ahead log by its name: before the new file has one.
     this.#open().close();
     this.#database = undefined;
     renameSync(copy, this.path);
-    sync(directory);
+    syncToDisk(directory);
     this.#reopen = true;
     this.#reopenIfBroken();
     log.error(
