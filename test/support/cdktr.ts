@@ -275,14 +275,17 @@ export class Cluster implements AsyncDisposable {
     const known = new Map(
       (await this.client.registeredAgents()).map((agent) => [agent.agent_id, agent.last_heartbeat_ms]),
     );
-    const suffix = extra.includes("--suffix") ? [] : ["--suffix", `agent-${this.agents.length + 1}`];
-    const args = ["start", "agent", ...suffix, ...(this.#options.agentArgs ?? []), ...extra];
+    const given = extra.indexOf("--suffix");
+    const suffix = given === -1 ? `agent-${this.agents.length + 1}` : extra[given + 1];
+    const words = given === -1 ? ["--suffix", `${suffix}`, ...extra] : extra;
+    const args = ["start", "agent", ...(this.#options.agentArgs ?? []), ...words];
     const child = this.spawn(args, options);
     this.agents.push(child);
     await this.#until(child, "the agent", async () => {
       const agents = await this.client.registeredAgents({ timeoutMs: 1000 });
       const there = agents.some(
-        (agent) => agent.status === "UP" && known.get(agent.agent_id) !== agent.last_heartbeat_ms,
+        ({ agent_id, status, last_heartbeat_ms }) =>
+          agent_id.endsWith(`-${suffix}`) && status === "UP" && known.get(agent_id) !== last_heartbeat_ms,
       );
       if (!there) throw new PrincipalUnreachableError("the agent is not registered yet");
     });
