@@ -16,6 +16,7 @@ export const root: Command = command({
     description: "Runs workflows: a principal coordinates, agents execute, history lands in DuckDB.",
   },
   subCommands: {
+    init: lazy("Set up a project: settings, workflows, keys, a service", () => import("./cli/init.ts")),
     start: lazy("Run a principal, an agent or listeners in the foreground", () => import("./cli/start.ts")),
     run: lazy("Trigger a workflow (short for 'task run')", () => import("./cli/task/run.ts")),
     task: lazy("Trigger workflows", () => import("./cli/task.ts")),
@@ -34,7 +35,6 @@ export const root: Command = command({
     doctor: lazy("Find what is wrong on this host, and its remedy", () => import("./cli/doctor.ts")),
     service: lazy("Make the principal or an agent a service of systemd", () => import("./cli/service.ts")),
     docs: lazy("Read the manual", () => import("./cli/docs.ts")),
-    init: lazy("Set up a project: settings, workflows, keys, a service", () => import("./cli/init.ts")),
     completion: lazy("Print the completion script of a shell", async () => ({
       default: (await import("./cli/completion.ts")).completionOf(root),
     })),
@@ -43,6 +43,7 @@ export const root: Command = command({
   extras: {
     see: ["docs", "config list", "doctor"],
     examples: [
+      { command: "cdktr init", does: "a project, with an example or with your crontab" },
       { command: "cdktr start principal --with-agent", does: "everything on one host" },
       { command: "cdktr run etl.daily -P day=2025-01-20 --follow", does: "run a workflow and watch it" },
       { command: "cdktr runs list --status FAILED", does: "what went wrong lately" },
