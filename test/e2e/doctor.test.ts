@@ -17,6 +17,7 @@ import { loadConfig } from "../../src/config.ts";
 import { checkDescriptors } from "../../src/doctor/host-checks.ts";
 import { checkLibraries, newest } from "../../src/doctor/library-check.ts";
 import { judgeSkew, versions } from "../../src/doctor/principal-checks.ts";
+import { type Examination, errorsOf, examined, findingOf } from "../doctor/support.ts";
 import {
   CDKTR,
   type CommandOptions,
@@ -26,7 +27,6 @@ import {
   startCluster,
 } from "../support/cdktr.ts";
 import { lockOf } from "../support/file-lock.ts";
-import { type Examination, errorsOf, examined, findingOf } from "./support.ts";
 
 const directory = mkdtempSync(join(tmpdir(), "cdktr-doctor-"));
 afterAll(() => rmSync(directory, { recursive: true, force: true }));
