@@ -239,6 +239,14 @@ describe("a secured principal", () => {
     expect(heard.includes("forged")).toBe(false);
   });
 
+  test("a key that is made and revoked between two looks is told of as revoked, never as known", async () => {
+    await using secured = await Secured.start();
+    secured.store.add("brief", "agent", Date.now());
+    await secured.revoke("brief");
+    expect(secured.test.book.count(/key brief .* is known/)).toBe(0);
+    expect(await refusal(secured.client(secured.keys("brief"), 2000).ping())).toContain("refuses");
+  });
+
   test("an agent's id belongs to the key that registered it: no other agent speaks for it, takes its work or writes its logs", async () => {
     await using secured = await Secured.start();
     const { ports, book } = secured.test;

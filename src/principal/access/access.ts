@@ -218,24 +218,26 @@ export class Access implements Service {
     }
     const before = this.#known;
     this.#known = known;
-    for (const { publicKey, name, role } of known.values())
-      if (role !== "join" && !before.has(publicKey))
-        this.#o.log.info(`The key ${name} (${role}) is known now.`);
+    const fresh = [...known.values()].filter(
+      ({ role, publicKey }) => role !== "join" && !before.has(publicKey),
+    );
+    for (const { name, role, revoked } of fresh)
+      if (!revoked) this.#o.log.info(`The key ${name} (${role}) is known now.`);
     const lost = [...before.values()].filter(
       ({ publicKey, revoked, role }) =>
         !revoked && role !== "join" && (known.get(publicKey)?.revoked ?? true),
     );
-    if (lost.length === 0) return;
     const isRevoked = ({ publicKey }: Identity) => known.get(publicKey)?.revoked === true;
     for (const [what, keys] of [
-      ["Revoked", lost.filter(isRevoked)],
+      // Also those that were made and revoked between two looks.
+      ["Revoked", [...lost, ...fresh].filter(isRevoked)],
       ["Not known any more", lost.filter((key) => !isRevoked(key))],
     ] as const) {
       if (keys.length === 0) continue;
       const names = keys.map(({ name }) => name).join(", ");
       this.#o.log.warn(`${what}: ${names}. What is connected with it is cut off.`);
     }
-    this.#o.revoked();
+    if (lost.length > 0) this.#o.revoked();
   }
 
   #complain(error: unknown): void {
