@@ -109,11 +109,9 @@ test("secrets are in key files, and nowhere else: not in ps, logs, settings, uni
   await run(["db", "query", "SELECT * FROM workflow_run_status"]);
   await run(["service", "install", "principal", "--dry-run"]);
   await run(["service", "install", "agent", "--dry-run"], { CDKTR_KEY_FILE: alice });
-  await run([
-    "join-token",
-    "revoke",
-    String(/Token (\S+):/.exec((await cdktr(["join-token", "create"], onA)).stderr)?.[1]),
-  ]);
+  const { stderr: made } = await cdktr(["join-token", "create"], onA);
+  expect(made).toContain("the principal listens on 127.0.0.1, which no other host reaches");
+  await run(["join-token", "revoke", String(/Token (\S+):/.exec(made)?.[1])]);
 
   // A token where it does not belong, or not whole; what is said of it must not hold it.
   for (const words of [

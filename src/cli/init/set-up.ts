@@ -12,7 +12,7 @@ import { type Decision, filesToWrite, type PlannedFile, planFiles } from "../../
 import { isHostService } from "../../project/project-files.ts";
 import { Staging } from "../../project/staging.ts";
 import { encodeJoinToken } from "../../protocol/join-token.ts";
-import { addressFor } from "../join-token/create.ts";
+import { addressFor, warnOfLoopback } from "../join-token/create.ts";
 import { selfCommand } from "../support/self.ts";
 import { onStopSignals } from "../support/signals.ts";
 import { settingsIn } from "./complete.ts";
@@ -229,7 +229,9 @@ async function installService({ answers, token }: Plan): Promise<void> {
 }
 
 function newJoinToken(answers: Answers): string {
-  const { host, port } = addressFor(settingsIn(answers.directory), undefined);
+  const config = settingsIn(answers.directory);
+  warnOfLoopback(config);
+  const { host, port } = addressFor(config, undefined);
   const store = new KeyStore(resolve(answers.directory, answers.dataDirectory));
   const { serverKey, secretKey } = store.createToken({
     role: "agent",

@@ -52,7 +52,8 @@ export default command({
     if (ttlMs === undefined || ttlMs < 1 || ttlMs > MAX_TTL_MS)
       throw new UsageError(`--ttl ${args.ttl}: expected a time such as 30m or 2h, at most 7d.`);
     const uses = wholeNumber(args.uses, "--uses", { min: 1, max: 1000 }) ?? 1;
-    const { host, port } = addressFor(loadConfig(), args.address);
+    const config = loadConfig();
+    const { host, port } = addressFor(config, args.address);
     const { id, serverKey, secretKey } = keyStore(args["data-dir"]).createToken({
       role,
       ttlMs,
@@ -64,8 +65,18 @@ export default command({
       `Token ${id}: good for ${plural(uses, "host")} within ${args.ttl}, for the role ${role}, at ${host}:${port}. On the new host:`,
     );
     say("  cdktr start agent --join TOKEN");
+    if (args.address === undefined) warnOfLoopback(config);
   },
 });
+
+/** Says that nobody else reaches a principal with these settings, unless it was started with another address. */
+export function warnOfLoopback({ values }: LoadedConfig): void {
+  const { CDKTR_PRINCIPAL_HOST: bound } = values;
+  if (!isLoopback(bound)) return;
+  say(
+    `warning: by the settings here the principal listens on ${bound}, which no other host reaches. Start it with --host ADDRESS, or set CDKTR_PRINCIPAL_HOST.`,
+  );
+}
 
 /** Where a new host reaches the principal. */
 export function addressFor(
