@@ -1,6 +1,6 @@
 /** Keys of the list of workflows and of a workflow. */
-import { selectedOf, workflowInFocus } from "../lists/list-ids.ts";
-import { currentPage, openPage, showPane } from "../navigation.ts";
+import { workflowInFocus } from "../lists/list-ids.ts";
+import { openPage, showPane } from "../navigation.ts";
 import { askTrigger } from "../overlays/ask.ts";
 import type { State } from "../state.ts";
 import { addToast } from "../toast.ts";
@@ -75,10 +75,3 @@ export const workflowKeys: readonly Binding[] = [
   { keys: ["e"], label: "e", help: "source", footer: "source", run: (state) => showPane(state, "source") },
   { keys: ["R"], label: "R", help: "runs", footer: "runs", run: (state) => showPane(state, "runs") },
 ];
-
-/** The task that is selected in the graph, if any. */
-export function selectedTask(state: State): string | null {
-  const page = currentPage(state);
-  if (page.kind === "run") return selectedOf(state, `tasks:${page.id}`);
-  return null;
-}
