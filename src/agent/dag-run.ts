@@ -1,4 +1,4 @@
-import type { RunReport } from "../protocol/messages.ts";
+import type { RunReport } from "../contract/messages.ts";
 import { buildDag, type Dag } from "../workflow/dag.ts";
 import { formatDuration } from "../workflow/duration.ts";
 import type { RunStatus } from "../workflow/status.ts";

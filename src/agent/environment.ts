@@ -1,6 +1,6 @@
 /** The environment of tasks. Later layers win: agent, workflow, task, then what cdktr itself says. */
 import { systemClock } from "../clock.ts";
-import type { RunAssignment } from "../protocol/messages.ts";
+import type { RunAssignment } from "../contract/messages.ts";
 import type { TaskDefinition } from "../workflow/model.ts";
 import { paramVariable } from "../workflow/params.ts";
 

@@ -6,11 +6,11 @@ import { Database, SQLiteError, type Statement } from "bun:sqlite";
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
+import type { AgentReport, RunReport, TaskReport } from "../contract/messages.ts";
+import { SEPARATOR } from "../contract/wire.ts";
 import { CdktrError, errorMessage } from "../errors.ts";
 import { log } from "../log.ts";
 import { migrateSqlite, type SqliteMigrations } from "../migrations/sqlite-migrations.ts";
-import type { AgentReport, RunReport, TaskReport } from "../protocol/messages.ts";
-import { SEPARATOR } from "../protocol/wire.ts";
 
 /** Another process holds the outbox: an agent with this id is running. */
 export class OutboxLockedError extends CdktrError {}

@@ -1,3 +1,5 @@
+import type { AgentDescription, AgentOrders, Heartbeat } from "../contract/messages.ts";
+import { mismatch, THIS_PEER, VersionMismatchError } from "../contract/version.ts";
 import { CdktrError, errorMessage, PrincipalUnreachableError } from "../errors.ts";
 import { log } from "../log.ts";
 import {
@@ -8,8 +10,6 @@ import {
   RequestRefusedError,
   RequestUnprocessableError,
 } from "../protocol/client.ts";
-import type { AgentDescription, AgentOrders, Heartbeat } from "../protocol/messages.ts";
-import { mismatch, THIS_PEER, VersionMismatchError } from "../protocol/version.ts";
 
 /** How long a heartbeat waits for news at most, ms. */
 const LONGEST_POLL_MS = 60_000;

@@ -1,6 +1,6 @@
 import type { Clock } from "../clock.ts";
-import type { LogLevel } from "../protocol/log-frames.ts";
-import { SEPARATOR } from "../protocol/wire.ts";
+import type { LogLevel } from "../contract/log-line.ts";
+import { SEPARATOR } from "../contract/wire.ts";
 import { escapeControls } from "./line-text.ts";
 
 /** Where encoded lines go. */

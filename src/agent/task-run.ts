@@ -1,6 +1,6 @@
 import type { Clock } from "../clock.ts";
+import type { RunAssignment } from "../contract/messages.ts";
 import { errorMessage } from "../errors.ts";
-import type { RunAssignment } from "../protocol/messages.ts";
 import { formatDuration } from "../workflow/duration.ts";
 import type { TaskDefinition } from "../workflow/model.ts";
 import { retryDelayMs } from "../workflow/retry.ts";

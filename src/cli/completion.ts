@@ -1,5 +1,5 @@
 import { UsageError } from "../errors.ts";
-import { nearest } from "../workflow/did-you-mean.ts";
+import { nearest } from "../terminal/did-you-mean.ts";
 import { type Command, command } from "./support/command.ts";
 import { type Completion, complete } from "./support/complete.ts";
 import { COMPLETION_SCRIPTS, joinedWords, SHELLS, type Shell } from "./support/completion-scripts.ts";

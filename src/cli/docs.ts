@@ -1,6 +1,6 @@
 import { findPage, PAGES } from "../docs/index.ts";
 import { NotFoundError } from "../errors.ts";
-import { nearest } from "../workflow/did-you-mean.ts";
+import { nearest } from "../terminal/did-you-mean.ts";
 import { command } from "./support/command.ts";
 import { jsonArg } from "./support/globals.ts";
 import { renderMarkdown } from "./support/markdown.ts";

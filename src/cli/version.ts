@@ -28,7 +28,7 @@ export default command({
     if (!args.json) return printLine(VERSION);
     await printJson({
       version: VERSION,
-      protocol: (await import("../protocol/version.ts")).PROTOCOL,
+      protocol: (await import("../contract/version.ts")).PROTOCOL,
       schemas: await schemas(),
       compiled: BUILD_FACTS !== null,
       ...BUILD_FACTS,

@@ -1,7 +1,7 @@
 /** The history database: asked of the principal that has it open, else read from the disk. */
 import { existsSync } from "node:fs";
 import type { Config } from "../config.ts";
-import type { PrincipalInfo } from "../protocol/messages.ts";
+import type { PrincipalInfo } from "../contract/messages.ts";
 import { type Finding, failure, ok, warning } from "./finding.ts";
 
 const WHY =

@@ -1,8 +1,8 @@
 /** The principal's ports: free where it is to run, reachable where it is to be reached. */
 import { createServer } from "node:net";
 import type { Config } from "../config.ts";
+import type { PrincipalInfo } from "../contract/messages.ts";
 import { errorMessage } from "../errors.ts";
-import type { PrincipalInfo } from "../protocol/messages.ts";
 import { cannotConnect } from "../protocol/tcp-probe.ts";
 import { type Finding, failure, ok, warning } from "./finding.ts";
 import { holderOf } from "./port-holder.ts";

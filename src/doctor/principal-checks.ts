@@ -2,6 +2,8 @@
 import { lookup } from "node:dns/promises";
 import { networkInterfaces } from "node:os";
 import type { Config } from "../config.ts";
+import type { AgentSummary, PrincipalInfo } from "../contract/messages.ts";
+import { mismatch, type Peer, THIS_PEER } from "../contract/version.ts";
 import { CdktrError, errorMessage } from "../errors.ts";
 import {
   AccessRefusedError,
@@ -10,9 +12,7 @@ import {
   RequestRefusedError,
 } from "../protocol/client.ts";
 import { loadCurveKeys } from "../protocol/key-file.ts";
-import type { AgentSummary, PrincipalInfo } from "../protocol/messages.ts";
 import { cannotConnect } from "../protocol/tcp-probe.ts";
-import { mismatch, type Peer, THIS_PEER } from "../protocol/version.ts";
 import { hostAndPort } from "../zmq/endpoint.ts";
 import { type Finding, failure, ok, warning } from "./finding.ts";
 import { checkFreePorts, checkLogPorts, checkMetrics, openPort } from "./port-checks.ts";

@@ -1,9 +1,9 @@
 /** Tells the principal how the listeners of this process are. */
 import { hostname } from "node:os";
 import type { ConsolaInstance } from "consola";
+import type { ListenerStatus } from "../contract/messages.ts";
 import { errorMessage } from "../errors.ts";
 import { type PrincipalClient, RequestRefusedError } from "../protocol/client.ts";
-import type { ListenerStatus } from "../protocol/messages.ts";
 import type { Service } from "../service.ts";
 import { pause } from "./pause.ts";
 

@@ -1,9 +1,9 @@
 /** Runs a listener as a service: with a buffer for its triggers, a signal to end, and an end that is waited for. */
 import type { ConsolaInstance } from "consola";
 import type { Clock } from "../clock.ts";
+import type { ListenerState, ListenerStatus } from "../contract/messages.ts";
 import { errorMessage } from "../errors.ts";
 import type { PrincipalClient } from "../protocol/client.ts";
-import type { ListenerState, ListenerStatus } from "../protocol/messages.ts";
 import type { Service } from "../service.ts";
 import { BufferedDelivery } from "./buffered-delivery.ts";
 import type { EventListener } from "./event-listener.ts";

@@ -4,9 +4,9 @@
  */
 import type { ConsolaInstance } from "consola";
 import { type Clock, systemClock } from "../clock.ts";
+import type { WorkflowSummary } from "../contract/messages.ts";
 import { errorMessage } from "../errors.ts";
 import { RequestRefusedError } from "../protocol/client.ts";
-import type { WorkflowSummary } from "../protocol/messages.ts";
 import { nextFiring, type Schedule } from "../workflow/schedule.ts";
 import { DeclaredListener } from "./declared/declared-listener.ts";
 import { type Catchup, firingsDue, firingsToRun } from "./missed-firings.ts";

@@ -1,8 +1,8 @@
 /** A listener in a process of its own, which is started again when it fails; known to the principal all the while. */
 import type { ConsolaInstance } from "consola";
+import { type ListenerState, ListenerStatus } from "../contract/messages.ts";
 import { type ChildOutcome, SupervisedProcess } from "../host/supervised-process.ts";
 import type { PrincipalClient } from "../protocol/client.ts";
-import { type ListenerState, ListenerStatus } from "../protocol/messages.ts";
 import type { Service } from "../service.ts";
 import { NOT_A_LISTENER } from "./event-listener.ts";
 import { ListenerReports } from "./listener-reports.ts";

@@ -4,7 +4,7 @@
  */
 import { type ConsolaInstance, createConsola, LogLevels, type LogObject } from "consola";
 import type { Clock } from "../clock.ts";
-import type { ActivityEvent, ListEvents } from "../protocol/messages.ts";
+import type { ActivityEvent, ListEvents } from "../contract/messages.ts";
 
 /** Events that are kept; the oldest go. */
 const CAPACITY = 1000;

@@ -1,6 +1,6 @@
 /** The listeners that report to the principal, wherever they run. Kept in memory: they report again after a restart. */
 import type { Clock } from "../clock.ts";
-import type { ListenerSummary, ReportListeners } from "../protocol/messages.ts";
+import type { ListenerSummary, ReportListeners } from "../contract/messages.ts";
 
 /** A process that has not reported for so long is lost, ms; they report every 5 s. */
 const LOST_MS = 30_000;

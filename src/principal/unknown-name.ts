@@ -1,5 +1,5 @@
 /** Messages about names that do not exist. */
-import { didYouMean } from "../workflow/did-you-mean.ts";
+import { didYouMean } from "../terminal/did-you-mean.ts";
 
 /** `There is no workflow "helo": did you mean "hello"?` */
 export function thereIsNo(what: string, name: string, known: Iterable<string>): string {

@@ -4,9 +4,6 @@
  */
 import { z } from "zod";
 import { VERSION } from "../build-facts.ts";
-import { CdktrError, InvalidInputError, PrincipalUnreachableError, UnprocessableError } from "../errors.ts";
-import { Dealer, hostAndPort } from "../zmq/index.ts";
-import { type CurveClientKeys, curveOptions, watchHandshakes } from "./handshake.ts";
 import {
   ActivityEvent,
   type AgentDescription,
@@ -42,9 +39,12 @@ import {
   WorkflowDetails,
   WorkflowSummary,
   WorkflowsRevision,
-} from "./messages.ts";
-import type { JSON_VERBS, Verb } from "./verbs.ts";
-import { decodeReply, encodeFields, type Reply } from "./wire.ts";
+} from "../contract/messages.ts";
+import type { JSON_VERBS, Verb } from "../contract/verbs.ts";
+import { decodeReply, encodeFields, type Reply } from "../contract/wire.ts";
+import { CdktrError, InvalidInputError, PrincipalUnreachableError, UnprocessableError } from "../errors.ts";
+import { Dealer, hostAndPort } from "../zmq/index.ts";
+import { type CurveClientKeys, curveOptions, watchHandshakes } from "./handshake.ts";
 
 export { type AccessProblem, AccessRefusedError, type CurveClientKeys, curveOptions } from "./handshake.ts";
 

@@ -3,12 +3,12 @@ import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
 import type { Config } from "../config.ts";
+import { CLIENT_ROLES } from "../contract/roles.ts";
 import { errorMessage, InvalidInputError, NotFoundError } from "../errors.ts";
 import { checkPrivate } from "../host/private-files.ts";
 import { withoutSecrets } from "../secrets.ts";
 import { isCurveKey } from "../zmq/index.ts";
 import type { CurveClientKeys } from "./handshake.ts";
-import { CLIENT_ROLES } from "./roles.ts";
 
 const Key = z.string().refine(isCurveKey, "it is no key of 40 characters");
 

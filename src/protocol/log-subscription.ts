@@ -3,11 +3,12 @@
  * from when on the subscription is in force: connected alone is not enough. After each connection it therefore subscribes to a
  * probe, a prefix of its own, and asks the principal until its publisher knows that one.
  */
+
+import { decodeLogLine, type LogLine } from "../contract/log-line.ts";
+import { SEPARATOR } from "../contract/wire.ts";
 import { hostAndPort, type Message, Subscriber, tcpEndpoint } from "../zmq/index.ts";
 import { type PrincipalClient, RequestRefusedError } from "./client.ts";
 import { type AccessRefusedError, type CurveClientKeys, curveOptions, watchHandshakes } from "./handshake.ts";
-import { decodeLogLine, type LogLine } from "./log-frames.ts";
-import { SEPARATOR } from "./wire.ts";
 
 /** Messages received at once. */
 const BATCH = 1000;

@@ -1,7 +1,7 @@
 /** Log lines out of the history. */
 import type { DuckDBConnection, DuckDBValue } from "@duckdb/node-api";
+import type { LogPage, SearchLogs } from "../contract/messages.ts";
 import { errorMessage, InvalidInputError } from "../errors.ts";
-import type { LogPage, SearchLogs } from "../protocol/messages.ts";
 
 /** What `QUERYLOGS` asks for. */
 export interface LegacyLogQuery {

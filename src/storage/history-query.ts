@@ -1,7 +1,7 @@
 /** `db query`: a statement of the user's, which can read the history and nothing else. */
 import type { DuckDBConnection, DuckDBValueConverter, Json } from "@duckdb/node-api";
+import type { QueryDatabase, QueryResult } from "../contract/messages.ts";
 import { InvalidInputError, UnprocessableError } from "../errors.ts";
-import type { QueryDatabase, QueryResult } from "../protocol/messages.ts";
 import type { DuckDB } from "./duckdb.ts";
 import { refuseGrowth } from "./query-growth.ts";
 

@@ -1,6 +1,6 @@
 /** Runs as the history knows them: for those that the operational state has forgotten. */
 import type { DuckDBConnection, DuckDBValue } from "@duckdb/node-api";
-import type { ListRuns, RunAttempt, RunDetails, RunSummary, TaskRunSummary } from "../protocol/messages.ts";
+import type { ListRuns, RunAttempt, RunDetails, RunSummary, TaskRunSummary } from "../contract/messages.ts";
 import type { RunStatus } from "../workflow/status.ts";
 
 /** A run from the history. Definitions are not kept there. */

@@ -1,7 +1,5 @@
 /** The history database: one file that holds logs and statuses, one connection that writes, a few that read. */
 import { mkdirSync, statSync } from "node:fs";
-import { UnprocessableError } from "../errors.ts";
-import { pruneBackups } from "../migrations/database-backups.ts";
 import type {
   ListRuns,
   LogPage,
@@ -9,7 +7,9 @@ import type {
   QueryResult,
   RunSummary,
   SearchLogs,
-} from "../protocol/messages.ts";
+} from "../contract/messages.ts";
+import { UnprocessableError } from "../errors.ts";
+import { pruneBackups } from "../migrations/database-backups.ts";
 import { IN_MEMORY, type OpenDatabase, openDatabase } from "./duckdb.ts";
 import { copyDatabase } from "./history-copy.ts";
 import { historyUnavailable, isDiskFull, isFatal, readError } from "./history-error.ts";

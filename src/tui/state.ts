@@ -11,7 +11,7 @@ import type {
   RunSummary,
   WorkflowDetails,
   WorkflowSummary,
-} from "../protocol/messages.ts";
+} from "../contract/messages.ts";
 import type { LogSource, LogView } from "./logs/log-view.ts";
 import type { Overlay } from "./overlays/overlay.ts";
 

@@ -1,7 +1,8 @@
 /** What a workflow file's tasks say about each other: dependencies that do not exist, repeat or go in a circle. */
+
+import { nearest } from "../terminal/did-you-mean.ts";
 import { findCycles } from "./dag.ts";
 import type { Finding } from "./diagnostic.ts";
-import { nearest } from "./did-you-mean.ts";
 import { nodeAt, placeOf } from "./issues.ts";
 import type { Located } from "./yaml-tree.ts";
 

@@ -3,8 +3,8 @@
  * yaml-tree.ts: every scalar is a string as it was written, so that `1.10` in `args` reaches the program as `1.10`.
  */
 import { z } from "zod";
+import { didYouMean, nearest } from "../terminal/did-you-mean.ts";
 import type { DiagnosticCode } from "./diagnostic.ts";
-import { didYouMean, nearest } from "./did-you-mean.ts";
 import { DURATION_PATTERN, parseDuration } from "./duration.ts";
 import { IDENTIFIER } from "./model.ts";
 import { BACKOFF_WORDS, RETRY_DEFAULTS } from "./retry.ts";

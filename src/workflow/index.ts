@@ -1,4 +1,6 @@
 /** The room of workflow definitions: reading and checking files, the graph of tasks, schedules and parameters. */
+
+export { didYouMean, nearest } from "../terminal/did-you-mean.ts";
 export { buildDag, type Dag, type DagTask, findCycles } from "./dag.ts";
 export {
   DIAGNOSTIC_CODES,
@@ -8,7 +10,6 @@ export {
   type RenderOptions,
   renderDiagnostic,
 } from "./diagnostic.ts";
-export { didYouMean, nearest } from "./did-you-mean.ts";
 export { formatDuration, MAX_DURATION_MS, parseDuration } from "./duration.ts";
 export { type LoadOptions, type LoadResult, loadWorkflowFile, parseBytes } from "./load.ts";
 export { isOwnVariable, paramVariable, resolveParams } from "./params.ts";

@@ -1,7 +1,7 @@
 /** From zod's issues to findings: what is wrong in words, and where in the text. */
 import type { z } from "zod";
+import { didYouMean } from "../terminal/did-you-mean.ts";
 import type { Finding } from "./diagnostic.ts";
-import { didYouMean } from "./did-you-mean.ts";
 import type { Problem } from "./file-schema.ts";
 import { type Located, TAG_KEY } from "./yaml-tree.ts";
 

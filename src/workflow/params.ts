@@ -1,6 +1,6 @@
 /** Parameters: what a trigger gives, checked against what the workflow declares. */
 import { InvalidInputError } from "../errors.ts";
-import { nearest } from "./did-you-mean.ts";
+import { nearest } from "../terminal/did-you-mean.ts";
 import type { WorkflowDefinition } from "./model.ts";
 
 /** The environment variable in which tasks find a parameter: `day` is `CDKTR_PARAM_DAY`. */

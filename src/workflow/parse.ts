@@ -1,7 +1,8 @@
 /** From the text of a workflow file to its definition, or to everything that is wrong with it. */
+
+import { nearest } from "../terminal/did-you-mean.ts";
 import { checkTasks } from "./check-tasks.ts";
 import { type Diagnostic, type Finding, fileDiagnostic, locate } from "./diagnostic.ts";
-import { nearest } from "./did-you-mean.ts";
 import { TASK_TAGS, type TaskFile, VARIABLE_NAME, WorkflowFile } from "./file-schema.ts";
 import { findingsOfIssues, type IssuePath, nodeAt, placeOf } from "./issues.ts";
 import {

@@ -4,8 +4,8 @@
  * a custom tag on a mapping becomes its key `TAG_KEY`. Nothing here knows what a workflow is.
  */
 import * as yaml from "yaml";
+import { didYouMean } from "../terminal/did-you-mean.ts";
 import type { Finding } from "./diagnostic.ts";
-import { didYouMean } from "./did-you-mean.ts";
 
 /** Key under which the tag of a mapping is found in its value. A key written so in a file is an unknown key. */
 export const TAG_KEY = "!";

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { LogSender } from "../../src/agent/log-sender.ts";
 import { Outbox } from "../../src/agent/outbox.ts";
-import { decodeLogBatch } from "../../src/protocol/log-frames.ts";
+import { decodeLogBatch } from "../../src/contract/log-line.ts";
 import { Pull } from "../../src/zmq/index.ts";
 
 let directory: string;

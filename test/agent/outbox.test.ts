@@ -9,7 +9,7 @@ import {
   OutboxLockedError,
   OutboxUnavailableError,
 } from "../../src/agent/outbox.ts";
-import { decodeLogBatch } from "../../src/protocol/log-frames.ts";
+import { decodeLogBatch } from "../../src/contract/log-line.ts";
 
 const SOURCE = join(import.meta.dir, "../../src/agent/outbox.ts");
 

@@ -1,8 +1,8 @@
 import { describe, expect, test } from "bun:test";
 import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { PROTOCOL } from "../../src/protocol/version.ts";
-import { encodeReply } from "../../src/protocol/wire.ts";
+import { PROTOCOL } from "../../src/contract/version.ts";
+import { encodeReply } from "../../src/contract/wire.ts";
 import { assignmentOf, workflowOf } from "./support/bench.ts";
 import { Fleet } from "./support/fleet.ts";
 import { ScriptedPrincipal } from "./support/scripted-principal.ts";

@@ -20,23 +20,39 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     "workflow",
     "zmq",
     "native",
+    "contract",
+    "terminal",
   ],
   // Looks at everything that the other rooms need of a host.
-  doctor: ["agent", "protocol", "storage", "zmq", "native"],
+  doctor: ["agent", "protocol", "storage", "zmq", "native", "contract"],
   systemd: [],
   // Plans and writes the files of a new project; who is asked, and what else is set up, is the command's.
   project: ["workflow"],
-  tui: ["protocol", "workflow", "zmq"],
+  tui: ["protocol", "workflow", "zmq", "contract", "terminal"],
   // The principal starts the listeners of what workflow files declare, which in turn speak to it only through the API.
-  principal: ["events", "metrics", "protocol", "storage", "workflow", "zmq", "native"],
-  agent: ["protocol", "storage", "workflow", "zmq", "native"],
-  events: ["protocol", "workflow", "zmq"],
+  principal: [
+    "events",
+    "metrics",
+    "protocol",
+    "storage",
+    "workflow",
+    "zmq",
+    "native",
+    "contract",
+    "terminal",
+  ],
+  agent: ["protocol", "storage", "workflow", "zmq", "native", "contract"],
+  events: ["protocol", "workflow", "zmq", "contract"],
   // The pages for scrapers, and who serves them.
   metrics: [],
-  sdk: ["events", "protocol", "workflow", "zmq"],
-  storage: ["protocol", "workflow", "native"],
-  protocol: ["workflow", "zmq"],
-  workflow: [],
+  sdk: ["events", "protocol", "workflow", "zmq", "contract"],
+  storage: ["protocol", "workflow", "native", "contract"],
+  protocol: ["workflow", "zmq", "contract"],
+  // What travels: verbs, roles, messages, the form of a frame and of a log line.
+  contract: ["workflow"],
+  workflow: ["terminal"],
+  // What the command line and the terminal UI share.
+  terminal: ["workflow"],
   zmq: ["native"],
   native: [],
   // Shows the examples of listeners.

@@ -7,9 +7,9 @@ import type { Command, LazyCommand } from "../../src/cli/support/command.ts";
 import { codeBlocks, renderMarkdown } from "../../src/cli/support/markdown.ts";
 import { renderUsage } from "../../src/cli/support/usage.ts";
 import { SETTINGS } from "../../src/config.ts";
+import { JSON_VERBS, POSITIONAL_VERBS } from "../../src/contract/verbs.ts";
 import { findPage, PAGES } from "../../src/docs/index.ts";
 import { root } from "../../src/main.ts";
-import { JSON_VERBS, POSITIONAL_VERBS } from "../../src/protocol/verbs.ts";
 import { parseWorkflow } from "../../src/workflow/index.ts";
 import { simpleCommands } from "./shell-words.ts";
 

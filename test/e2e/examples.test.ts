@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { join } from "node:path";
-import type { RunDetails } from "../../src/protocol/messages.ts";
+import type { RunDetails } from "../../src/contract/messages.ts";
 import { Cluster, cdktr, freePorts } from "../support/cdktr.ts";
 import { ROOT, until } from "./support/fixtures.ts";
 

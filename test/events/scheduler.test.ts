@@ -3,11 +3,11 @@ import { describe, expect, test } from "bun:test";
 import { rmSync } from "node:fs";
 import { join } from "node:path";
 import type { Clock } from "../../src/clock.ts";
+import type { RunSummary } from "../../src/contract/messages.ts";
 import { EventListener } from "../../src/events/event-listener.ts";
 import { ListenerService } from "../../src/events/listener-service.ts";
 import { Scheduler } from "../../src/events/scheduler.ts";
 import { PrincipalClient } from "../../src/protocol/client.ts";
-import type { RunSummary } from "../../src/protocol/messages.ts";
 import { failure, LogBook, TestPrincipal, workflowText } from "../principal/support.ts";
 
 const MINUTE = 60_000;

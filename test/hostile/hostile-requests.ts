@@ -1,6 +1,6 @@
 /** Requests and log frames that nobody should send. */
-import { encodeLogBatch } from "../../src/protocol/log-frames.ts";
-import { JSON_VERBS, POSITIONAL_VERBS } from "../../src/protocol/verbs.ts";
+import { encodeLogBatch } from "../../src/contract/log-line.ts";
+import { JSON_VERBS, POSITIONAL_VERBS } from "../../src/contract/verbs.ts";
 import type { Random } from "../chaos/random.ts";
 
 /** Verbs by which a peer could order work, take it away or end agents: what they do when they are well-formed is their right. */

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
+import type { RunAssignment } from "../../src/contract/messages.ts";
 import { RequestUnprocessableError } from "../../src/protocol/client.ts";
-import type { RunAssignment } from "../../src/protocol/messages.ts";
 import { FakeAgent, failure, required, TestPrincipal, workflowText } from "./support.ts";
 
 const TASKS = { "etl.yml": workflowText({ tasks: ["a", "b"] }) };

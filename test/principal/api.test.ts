@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
+import { JSON_VERBS, POSITIONAL_VERBS, type Verb } from "../../src/contract/verbs.ts";
 import { Api } from "../../src/principal/api/api.ts";
 import type { Handler } from "../../src/principal/api/handlers.ts";
-import { JSON_VERBS, POSITIONAL_VERBS, type Verb } from "../../src/protocol/verbs.ts";
 import { Dealer, Request } from "../../src/zmq/index.ts";
 import { LogBook, required, TestPrincipal } from "./support.ts";
 

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
+import { decodeLogBatch, encodeLogBatch } from "../../src/contract/log-line.ts";
 import { LogIntake, type LostLines } from "../../src/principal/history/log-intake.ts";
-import { decodeLogBatch, encodeLogBatch } from "../../src/protocol/log-frames.ts";
 import { line } from "../storage/history-support.ts";
 
 const MANY = 1e9;

@@ -1,8 +1,8 @@
 import { describe, expect, test } from "bun:test";
+import { decodeLogBatch, encodeLogBatch } from "../../src/contract/log-line.ts";
 import type { Historian } from "../../src/principal/history/historian.ts";
 import { LogHub } from "../../src/principal/logs/log-hub.ts";
 import { Probes } from "../../src/principal/logs/probes.ts";
-import { decodeLogBatch, encodeLogBatch } from "../../src/protocol/log-frames.ts";
 import { Push, Subscriber } from "../../src/zmq/index.ts";
 import { line, TestDirectory } from "../storage/history-support.ts";
 import { PYZMQ, pythonWith } from "../support/python.ts";

@@ -10,13 +10,13 @@ import {
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
+import { encodeLogBatch } from "../../src/contract/log-line.ts";
+import { type Role, VERB_ROLES } from "../../src/contract/roles.ts";
+import { JSON_VERBS, POSITIONAL_VERBS, type Verb } from "../../src/contract/verbs.ts";
 import { KeyStore, tokenStatus } from "../../src/principal/access/key-store.ts";
 import { type CurveClientKeys, curveOptions, PrincipalClient } from "../../src/protocol/client.ts";
 import { decodeJoinToken, encodeJoinToken } from "../../src/protocol/join-token.ts";
 import { curveKeysOf, readKeyFile } from "../../src/protocol/key-file.ts";
-import { encodeLogBatch } from "../../src/protocol/log-frames.ts";
-import { type Role, VERB_ROLES } from "../../src/protocol/roles.ts";
-import { JSON_VERBS, POSITIONAL_VERBS, type Verb } from "../../src/protocol/verbs.ts";
 import { curveKeyPair, curvePublicKey, Push, Subscriber } from "../../src/zmq/index.ts";
 import { establishedAt } from "../support/connections.ts";
 import { FakeAgent, required, TestPrincipal, temporaryDirectory, workflowText } from "./support.ts";

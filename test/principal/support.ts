@@ -5,9 +5,9 @@ import { dirname, join } from "node:path";
 import { createConsola, type LogObject } from "consola";
 import type { Clock } from "../../src/clock.ts";
 import { type Config, loadConfig } from "../../src/config.ts";
+import type { AgentOrders, AgentReport, RunAssignment } from "../../src/contract/messages.ts";
 import { Principal, type PrincipalPorts } from "../../src/principal/principal.ts";
 import { PrincipalClient } from "../../src/protocol/client.ts";
-import type { AgentOrders, AgentReport, RunAssignment } from "../../src/protocol/messages.ts";
 import type { RunStatus } from "../../src/workflow/status.ts";
 
 /** A workflow of one task, or of several in a chain. */

@@ -1,9 +1,9 @@
 import { describe, expect, test } from "bun:test";
 import { mkdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import type { WorkflowSummary } from "../../src/contract/messages.ts";
 import { WorkflowDirectory } from "../../src/principal/workflows/workflow-directory.ts";
 import type { PrincipalClient } from "../../src/protocol/client.ts";
-import type { WorkflowSummary } from "../../src/protocol/messages.ts";
 import { startServices, stopServices } from "../../src/service.ts";
 import { SqliteOperationalStore } from "../../src/storage/operational-sqlite.ts";
 import { LogBook, required, TestPrincipal, temporaryDirectory, workflowText } from "./support.ts";

@@ -1,4 +1,5 @@
 import { afterEach, describe, expect, test } from "bun:test";
+import { encodeReply, type ReplyKind } from "../../src/contract/wire.ts";
 import { PrincipalUnreachableError } from "../../src/errors.ts";
 import {
   PrincipalClient,
@@ -6,7 +7,6 @@ import {
   RequestRefusedError,
   RequestUnprocessableError,
 } from "../../src/protocol/client.ts";
-import { encodeReply, type ReplyKind } from "../../src/protocol/wire.ts";
 import { Router } from "../../src/zmq/index.ts";
 
 type Handler = (text: string, reply: (kind: ReplyKind, payload?: string) => void) => void;

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
+import type { LogPage, SearchLogs } from "../../src/contract/messages.ts";
 import { InvalidInputError } from "../../src/errors.ts";
-import type { LogPage, SearchLogs } from "../../src/protocol/messages.ts";
 import type { HistoryDatabase } from "../../src/storage/history.ts";
 import { line, logs, openHistory, TestDirectory, taskRow } from "./history-support.ts";
 

@@ -2,7 +2,7 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { encodeLogLine, type LogLine } from "../../src/protocol/log-frames.ts";
+import { encodeLogLine, type LogLine } from "../../src/contract/log-line.ts";
 import { HistoryDatabase } from "../../src/storage/history.ts";
 import type { RunStatusRow, TaskStatusRow } from "../../src/storage/history-rows.ts";
 import type { HistoryBatch } from "../../src/storage/history-write.ts";

@@ -1,6 +1,6 @@
 /** A state of the terminal UI with something of everything in it, at a fixed time. */
 
-import type { LogLine } from "../../src/protocol/log-frames.ts";
+import type { LogLine } from "../../src/contract/log-line.ts";
 import type {
   AgentSummary,
   PrincipalInfo,
@@ -8,7 +8,7 @@ import type {
   RunSummary,
   TaskRunSummary,
   WorkflowSummary,
-} from "../../src/protocol/messages.ts";
+} from "../../src/contract/messages.ts";
 import { initialState } from "../../src/tui/initial-state.ts";
 import type { Page, State } from "../../src/tui/state.ts";
 import type { TaskDefinition, WorkflowDefinition } from "../../src/workflow/model.ts";

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import type { LogLine } from "../../src/protocol/log-frames.ts";
+import type { LogLine } from "../../src/contract/log-line.ts";
 import { LogBuffer, MAX_LINES, NO_FILTER } from "../../src/tui/logs/log-buffer.ts";
 import { jumpToTime, newLogView, nextMatch, parseMoment, scrollLog } from "../../src/tui/logs/log-view.ts";
 import { line, NOW } from "./fixtures.ts";

@@ -8,7 +8,7 @@
  */
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { decodeReply, SEPARATOR } from "../../src/protocol/wire.ts";
+import { decodeReply, SEPARATOR } from "../../src/contract/wire.ts";
 import { Dealer, Router } from "../../src/zmq/index.ts";
 import { shellWorkflow, until } from "../e2e/support/fixtures.ts";
 import { CdktrProcess, type Finished, startCluster } from "../support/cdktr.ts";

@@ -2,15 +2,15 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { PrincipalClient, VerbUnknownError } from "../../src/protocol/client.ts";
-import type { AgentReports } from "../../src/protocol/messages.ts";
+import type { AgentReports } from "../../src/contract/messages.ts";
 import {
   decodeReply,
   encodeFields,
   encodeReply,
   type ReplyKind,
   SEPARATOR,
-} from "../../src/protocol/wire.ts";
+} from "../../src/contract/wire.ts";
+import { PrincipalClient, VerbUnknownError } from "../../src/protocol/client.ts";
 import { Dealer, Router } from "../../src/zmq/index.ts";
 import { shellWorkflow } from "../e2e/support/fixtures.ts";
 import { type Cluster, startCluster } from "../support/cdktr.ts";

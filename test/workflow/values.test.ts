@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { didYouMean, editDistance, nearest } from "../../src/workflow/did-you-mean.ts";
+import { didYouMean, editDistance, nearest } from "../../src/terminal/did-you-mean.ts";
 import {
   DURATION_PATTERN,
   formatDuration,

@@ -1,5 +1,5 @@
 import { NotFoundError } from "../../errors.ts";
-import { nearest } from "../../workflow/did-you-mean.ts";
+import { nearest } from "../../terminal/did-you-mean.ts";
 import { command } from "../support/command.ts";
 import { withPrincipal } from "../support/connect.ts";
 import { plural } from "../support/format.ts";

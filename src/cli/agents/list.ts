@@ -1,4 +1,4 @@
-import type { AgentSummary } from "../../protocol/messages.ts";
+import type { AgentSummary } from "../../contract/messages.ts";
 import { command } from "../support/command.ts";
 import { withPrincipal } from "../support/connect.ts";
 import { formatRelative } from "../support/format.ts";

@@ -1,4 +1,4 @@
-import type { QueryResult } from "../../protocol/messages.ts";
+import type { QueryResult } from "../../contract/messages.ts";
 import { command, wholeNumber } from "../support/command.ts";
 import { withPrincipal } from "../support/connect.ts";
 import { plural } from "../support/format.ts";

@@ -1,4 +1,4 @@
-import type { ListenerSummary } from "../../protocol/messages.ts";
+import type { ListenerSummary } from "../../contract/messages.ts";
 import { command } from "../support/command.ts";
 import { withPrincipal } from "../support/connect.ts";
 import { formatRelative } from "../support/format.ts";

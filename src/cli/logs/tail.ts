@@ -1,7 +1,7 @@
+import type { LogLine } from "../../contract/log-line.ts";
+import type { SearchLogs } from "../../contract/messages.ts";
 import { InvalidInputError, UsageError } from "../../errors.ts";
-import type { LogLine } from "../../protocol/log-frames.ts";
 import type { LiveBatch, LogSubscription } from "../../protocol/log-subscription.ts";
-import type { SearchLogs } from "../../protocol/messages.ts";
 import { command } from "../support/command.ts";
 import { type Connection, withPrincipal } from "../support/connect.ts";
 import { ExactlyOnce } from "../support/exactly-once.ts";

@@ -1,4 +1,4 @@
-import type { RunSummary } from "../../protocol/messages.ts";
+import type { RunSummary } from "../../contract/messages.ts";
 import { RUN_STATUSES } from "../../workflow/status.ts";
 import { command, wholeNumber } from "../support/command.ts";
 import { withPrincipal } from "../support/connect.ts";

@@ -1,4 +1,4 @@
-import type { RunAttempt, RunDetails } from "../../protocol/messages.ts";
+import type { RunAttempt, RunDetails } from "../../contract/messages.ts";
 import { command } from "../support/command.ts";
 import { withPrincipal } from "../support/connect.ts";
 import {

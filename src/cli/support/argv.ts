@@ -6,7 +6,7 @@
  */
 import type { ArgDef, ArgsDef } from "citty";
 import { UsageError } from "../../errors.ts";
-import { nearest } from "../../workflow/did-you-mean.ts";
+import { nearest } from "../../terminal/did-you-mean.ts";
 import type { Command, LazyCommand } from "./command.ts";
 import { GLOBAL_ARGS } from "./globals.ts";
 

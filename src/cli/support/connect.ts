@@ -1,9 +1,9 @@
 /** The way from a command to its principal. */
 import { type Config, type LoadedConfig, loadConfig, type SettingName } from "../../config.ts";
+import type { PrincipalInfo } from "../../contract/messages.ts";
 import { PrincipalUnreachableError, UnprocessableError, UsageError } from "../../errors.ts";
 import { AccessRefusedError, PrincipalClient, type RequestOptions } from "../../protocol/client.ts";
 import { loadCurveKeys } from "../../protocol/key-file.ts";
-import type { PrincipalInfo } from "../../protocol/messages.ts";
 
 /** A principal that has answered. */
 export interface Connection {

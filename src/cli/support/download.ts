@@ -3,8 +3,8 @@ import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
 import { link, mkdir, open, rename, rm, stat } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
+import type { PreparedFiles } from "../../contract/messages.ts";
 import { CdktrError, errorMessage, InvalidInputError } from "../../errors.ts";
-import type { PreparedFiles } from "../../protocol/messages.ts";
 import type { Connection } from "./connect.ts";
 
 type PreparedFile = PreparedFiles["files"][number];

@@ -1,7 +1,8 @@
 /** The keys of the principal on this host, for the commands that manage them: they work on its files. */
+
+import { CLIENT_ROLES, type ClientRole } from "../../contract/roles.ts";
 import { UsageError } from "../../errors.ts";
 import { KeyStore } from "../../principal/access/key-store.ts";
-import { CLIENT_ROLES, type ClientRole } from "../../protocol/roles.ts";
 import { settings } from "./connect.ts";
 
 /** `--data-dir`, as the principal was given it. */

@@ -47,7 +47,7 @@ export const liveNames: NameSource = async (what, principal) => {
 /** Keys and tokens are files of the principal's host. */
 const ON_THIS_HOST: Record<"access" | "key" | "token", () => Promise<Candidate[]>> = {
   async access() {
-    const { CLIENT_ROLES } = await import("../../protocol/roles.ts");
+    const { CLIENT_ROLES } = await import("../../contract/roles.ts");
     return CLIENT_ROLES.map((value) => ({ value, about: "" }));
   },
   async key() {

@@ -1,7 +1,7 @@
 /** The filters that `logs query` and `logs tail` share. */
 import type { ArgsDef } from "citty";
+import type { SearchLogs } from "../../contract/messages.ts";
 import { UsageError } from "../../errors.ts";
-import type { SearchLogs } from "../../protocol/messages.ts";
 import { wholeNumber } from "./command.ts";
 import type { Connection } from "./connect.ts";
 import { jsonArg, principalArg } from "./globals.ts";

@@ -1,5 +1,5 @@
 /** How log lines look. */
-import type { LogLevel, LogLine } from "../../protocol/log-frames.ts";
+import type { LogLevel, LogLine } from "../../contract/log-line.ts";
 import { formatClock, formatInstant, outputText, plainText } from "./format.ts";
 import { type Paint, type Style, styleFor } from "./style.ts";
 import { truncate } from "./table.ts";

@@ -1,7 +1,8 @@
 /** Runs are named by their id or by any beginning of it that only one run has. */
+
+import type { RunDetails } from "../../contract/messages.ts";
 import { InvalidInputError, NotFoundError } from "../../errors.ts";
 import { RequestRefusedError } from "../../protocol/client.ts";
-import type { RunDetails } from "../../protocol/messages.ts";
 import type { Connection } from "./connect.ts";
 import { formatRelative } from "./format.ts";
 

@@ -1,5 +1,5 @@
 /** A run for people and for programs: the JSON of the contract, the status line, the table of tasks. */
-import type { RunDetails, TaskRunSummary } from "../../protocol/messages.ts";
+import type { RunDetails, TaskRunSummary } from "../../contract/messages.ts";
 import { formatDuration, formatStatus, plainText, statusPaint } from "./format.ts";
 import { type Style, styleFor } from "./style.ts";
 import { renderTable } from "./table.ts";

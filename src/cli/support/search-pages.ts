@@ -1,6 +1,6 @@
-import type { LogLine } from "../../protocol/log-frames.ts";
-import { linesOf } from "../../protocol/log-page.ts";
-import type { SearchLogs } from "../../protocol/messages.ts";
+import type { LogLine } from "../../contract/log-line.ts";
+import { linesOf } from "../../contract/log-page.ts";
+import type { SearchLogs } from "../../contract/messages.ts";
 import type { Connection } from "./connect.ts";
 import { say } from "./report.ts";
 

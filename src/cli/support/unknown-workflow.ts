@@ -1,6 +1,6 @@
 /** Filters that match nothing because nothing has that name. */
 import type { PrincipalClient } from "../../protocol/client.ts";
-import { nearest } from "../../workflow/did-you-mean.ts";
+import { nearest } from "../../terminal/did-you-mean.ts";
 import { say } from "./report.ts";
 
 /** Says so when a filter that found nothing names a workflow that the principal does not have; one of the past may be meant. */

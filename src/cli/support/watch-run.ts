@@ -1,9 +1,9 @@
 /** What happens after a trigger: nothing more, waiting for the end (`--wait`), or printing the log live (`--follow`). */
 import type { ArgsDef } from "citty";
+import type { LogLine } from "../../contract/log-line.ts";
+import type { RunDetails } from "../../contract/messages.ts";
 import { errorMessage, PrincipalUnreachableError } from "../../errors.ts";
-import type { LogLine } from "../../protocol/log-frames.ts";
 import type { LogSubscription } from "../../protocol/log-subscription.ts";
-import type { RunDetails } from "../../protocol/messages.ts";
 import { RUN_TRANSITIONS } from "../../workflow/run-state.ts";
 import { isTerminal } from "../../workflow/status.ts";
 import type { Connection } from "./connect.ts";

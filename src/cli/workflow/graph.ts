@@ -1,9 +1,9 @@
 import { stat } from "node:fs/promises";
 import { basename, dirname } from "node:path";
 import { InvalidInputError, NotFoundError } from "../../errors.ts";
+import { drawGraph } from "../../terminal/graph.ts";
 import { buildDag } from "../../workflow/dag.ts";
 import { renderDiagnostic } from "../../workflow/diagnostic.ts";
-import { drawGraph } from "../../workflow/graph.ts";
 import { loadWorkflowFile } from "../../workflow/load.ts";
 import type { WorkflowDefinition } from "../../workflow/model.ts";
 import { command, wholeNumber } from "../support/command.ts";

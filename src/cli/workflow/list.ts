@@ -1,4 +1,4 @@
-import type { WorkflowSummary } from "../../protocol/messages.ts";
+import type { WorkflowSummary } from "../../contract/messages.ts";
 import { nextFiring } from "../../workflow/schedule.ts";
 import { command } from "../support/command.ts";
 import { withPrincipal } from "../support/connect.ts";

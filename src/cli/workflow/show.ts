@@ -1,4 +1,4 @@
-import type { WorkflowDetails } from "../../protocol/messages.ts";
+import type { WorkflowDetails } from "../../contract/messages.ts";
 import { formatDuration } from "../../workflow/duration.ts";
 import type { TaskDefinition, TriggerDefinitions } from "../../workflow/model.ts";
 import { firingsBetween } from "../../workflow/schedule.ts";

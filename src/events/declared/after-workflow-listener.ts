@@ -2,9 +2,9 @@
 import { mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { ConsolaInstance } from "consola";
+import type { FollowUpPage, WorkflowSummary } from "../../contract/messages.ts";
 import { errorMessage } from "../../errors.ts";
 import { RequestRefusedError } from "../../protocol/client.ts";
-import type { FollowUpPage, WorkflowSummary } from "../../protocol/messages.ts";
 import { pause } from "../pause.ts";
 import { DeclaredListener } from "./declared-listener.ts";
 

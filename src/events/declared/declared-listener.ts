@@ -1,8 +1,8 @@
 /** The base of listeners whose events the workflow files declare under `on:`. */
 import type { ConsolaInstance } from "consola";
+import type { WorkflowSummary } from "../../contract/messages.ts";
 import { errorMessage } from "../../errors.ts";
 import { RequestRefusedError } from "../../protocol/client.ts";
-import type { WorkflowSummary } from "../../protocol/messages.ts";
 import { EventListener } from "../event-listener.ts";
 import { pause } from "../pause.ts";
 

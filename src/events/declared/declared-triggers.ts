@@ -2,8 +2,8 @@
 import type { ConsolaInstance } from "consola";
 import type { Clock } from "../../clock.ts";
 import type { Config } from "../../config.ts";
+import type { ListenerStatus, WorkflowSummary } from "../../contract/messages.ts";
 import type { PrincipalClient } from "../../protocol/client.ts";
-import type { ListenerStatus, WorkflowSummary } from "../../protocol/messages.ts";
 import type { Service } from "../../service.ts";
 import { listenerDirectory } from "../listener-file.ts";
 import { ListenerReports } from "../listener-reports.ts";

@@ -2,8 +2,8 @@
 import { createHash } from "node:crypto";
 import type { ConsolaInstance } from "consola";
 import { type Clock, systemClock } from "../../clock.ts";
+import type { WorkflowSummary } from "../../contract/messages.ts";
 import { errorMessage } from "../../errors.ts";
-import type { WorkflowSummary } from "../../protocol/messages.ts";
 import { pause } from "../pause.ts";
 import { DeclaredListener } from "./declared-listener.ts";
 import { FileChanges, type FileEvent } from "./file-changes.ts";

@@ -2,9 +2,9 @@
 import { createHash } from "node:crypto";
 import type { ConsolaInstance } from "consola";
 import { type Clock, systemClock } from "../../clock.ts";
+import type { WorkflowSummary } from "../../contract/messages.ts";
 import { errorMessage } from "../../errors.ts";
 import { RequestRefusedError } from "../../protocol/client.ts";
-import type { WorkflowSummary } from "../../protocol/messages.ts";
 import { pause } from "../pause.ts";
 import { DeclaredListener, paramsFor } from "./declared-listener.ts";
 import { RateLimit } from "./rate-limit.ts";

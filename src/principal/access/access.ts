@@ -4,12 +4,12 @@
  */
 import type { ConsolaInstance } from "consola";
 import type { Clock } from "../../clock.ts";
+import type { Join, Joined } from "../../contract/messages.ts";
+import { type Role, SOCKET_ROLES, type SocketName, VERB_ROLES } from "../../contract/roles.ts";
+import type { Verb } from "../../contract/verbs.ts";
 import { type CdktrError, errorMessage, InvalidInputError } from "../../errors.ts";
 import { DirectoryWatch } from "../../host/directory-watch.ts";
 import type { CurveClientKeys } from "../../protocol/client.ts";
-import type { Join, Joined } from "../../protocol/messages.ts";
-import { type Role, SOCKET_ROLES, type SocketName, VERB_ROLES } from "../../protocol/roles.ts";
-import type { Verb } from "../../protocol/verbs.ts";
 import type { Service } from "../../service.ts";
 import { authenticate, curveKeyPair, type SocketOptions } from "../../zmq/index.ts";
 import { quote } from "../unknown-name.ts";

@@ -5,6 +5,8 @@
 import { existsSync, readdirSync, rmSync, statSync } from "node:fs";
 import { basename, join } from "node:path";
 import { z } from "zod";
+import type { Joined } from "../../contract/messages.ts";
+import { CLIENT_ROLES, type ClientRole } from "../../contract/roles.ts";
 import { CdktrError, InvalidInputError, NotFoundError, UnprocessableError } from "../../errors.ts";
 import {
   checkPrivate,
@@ -14,8 +16,6 @@ import {
   writePrivate,
 } from "../../host/private-files.ts";
 import { type KeyFile, keysDirectory, readPrivateJson } from "../../protocol/key-file.ts";
-import type { Joined } from "../../protocol/messages.ts";
-import { CLIENT_ROLES, type ClientRole } from "../../protocol/roles.ts";
 import { curveKeyPair, isCurveKey } from "../../zmq/index.ts";
 
 const Key = z.string().refine(isCurveKey);

@@ -4,7 +4,7 @@
  * registers belongs to nobody from then on.
  */
 import type { Clock } from "../../clock.ts";
-import { ownText } from "../../protocol/own-text.ts";
+import { ownText } from "../../contract/own-text.ts";
 import type { Service } from "../../service.ts";
 import type { OperationalStore, OperationalTx } from "../../storage/operational.ts";
 import { ForbiddenError, type Identity } from "../access/access.ts";

@@ -4,15 +4,15 @@
  */
 import type { ConsolaInstance } from "consola";
 import type { Clock } from "../../clock.ts";
-import { InvalidInputError, NotFoundError, UnprocessableError } from "../../errors.ts";
 import type {
   AgentDescription,
   AgentOrders,
   AgentReports,
   AgentSummary,
   Heartbeat,
-} from "../../protocol/messages.ts";
-import { FIRST_PROTOCOL, mismatch, type Peer, THIS_PEER } from "../../protocol/version.ts";
+} from "../../contract/messages.ts";
+import { FIRST_PROTOCOL, mismatch, type Peer, THIS_PEER } from "../../contract/version.ts";
+import { InvalidInputError, NotFoundError, UnprocessableError } from "../../errors.ts";
 import type { Service } from "../../service.ts";
 import type {
   AgentRecord,

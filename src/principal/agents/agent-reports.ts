@@ -1,6 +1,6 @@
 /** Reports of an agent's numbered stream: each counts once, in order, and only for an attempt that is the agent's. */
 import type { ConsolaInstance } from "consola";
-import type { AgentReport, AgentReports } from "../../protocol/messages.ts";
+import type { AgentReport, AgentReports } from "../../contract/messages.ts";
 import type { OperationalTx } from "../../storage/operational.ts";
 import { type AttemptName, nameOf } from "../runs/attempt-name.ts";
 import type { RunChanges } from "../runs/run-changes.ts";

@@ -1,5 +1,5 @@
 /** What agents must be told: what to stop, that they drain, how far their streams have come. */
-import type { AgentOrders, StopOrder } from "../../protocol/messages.ts";
+import type { AgentOrders, StopOrder } from "../../contract/messages.ts";
 import type { OperationalStore } from "../../storage/operational.ts";
 import { type AttemptName, nameOf } from "../runs/attempt-name.ts";
 import type { Contact } from "./agent-contacts.ts";

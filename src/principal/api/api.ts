@@ -3,9 +3,9 @@
  * reply, whatever is in it; a reply may come late.
  */
 import type { ConsolaInstance } from "consola";
+import type { Verb } from "../../contract/verbs.ts";
+import { encodeReply } from "../../contract/wire.ts";
 import { CdktrError, errorMessage, InvalidInputError, UnprocessableError } from "../../errors.ts";
-import type { Verb } from "../../protocol/verbs.ts";
-import { encodeReply } from "../../protocol/wire.ts";
 import type { Service } from "../../service.ts";
 import { type Message, Router } from "../../zmq/index.ts";
 import type { Access, Identity } from "../access/access.ts";

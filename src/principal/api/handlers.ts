@@ -1,5 +1,5 @@
 /** What the principal answers, verb by verb. */
-import { InvalidInputError, NotFoundError, UnprocessableError } from "../../errors.ts";
+
 import {
   AgentDescription,
   AgentReports,
@@ -24,8 +24,9 @@ import {
   SearchLogs,
   WaitRun,
   WatchWorkflows,
-} from "../../protocol/messages.ts";
-import type { Verb } from "../../protocol/verbs.ts";
+} from "../../contract/messages.ts";
+import type { Verb } from "../../contract/verbs.ts";
+import { InvalidInputError, NotFoundError, UnprocessableError } from "../../errors.ts";
 import { IDENTIFIER } from "../../workflow/model.ts";
 import { RUN_STATUSES, type RunStatus } from "../../workflow/status.ts";
 import type { Identity } from "../access/access.ts";

@@ -1,9 +1,9 @@
 /** From a frame to a request, and from an error to the text of its reply. */
 import type { z } from "zod";
+import { ownText } from "../../contract/own-text.ts";
+import { isVerb, JSON_VERBS, POSITIONAL_VERBS, type Verb } from "../../contract/verbs.ts";
+import { decodeFrame, SEPARATOR } from "../../contract/wire.ts";
 import { CdktrError, type ErrorReplyKind, InvalidInputError } from "../../errors.ts";
-import { ownText } from "../../protocol/own-text.ts";
-import { isVerb, JSON_VERBS, POSITIONAL_VERBS, type Verb } from "../../protocol/verbs.ts";
-import { decodeFrame, SEPARATOR } from "../../protocol/wire.ts";
 import { printable, thereIsNo } from "../unknown-name.ts";
 
 /** More fields than any verb takes; what comes after them is not looked at. */

@@ -5,8 +5,7 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import type { ConsolaInstance } from "consola";
-import { errorMessage } from "../../errors.ts";
-import type { LogBatch } from "../../protocol/log-frames.ts";
+import type { LogBatch } from "../../contract/log-line.ts";
 import type {
   FilePiece,
   ListRuns,
@@ -17,7 +16,8 @@ import type {
   ReadFile,
   RunSummary,
   SearchLogs,
-} from "../../protocol/messages.ts";
+} from "../../contract/messages.ts";
+import { errorMessage } from "../../errors.ts";
 import type { Service } from "../../service.ts";
 import { IN_MEMORY } from "../../storage/duckdb.ts";
 import { HistoryDatabase } from "../../storage/history.ts";

@@ -10,7 +10,7 @@ import type {
   RunDetails,
   RunSummary,
   SearchLogs,
-} from "../../protocol/messages.ts";
+} from "../../contract/messages.ts";
 import type { LogPositions } from "../agents/standing-orders.ts";
 
 /** Reads of the history: each first writes what is pending. They throw HistoryUnavailableError while it is away. */

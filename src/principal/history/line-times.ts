@@ -2,8 +2,8 @@
  * Notices task runs in whose lines the time goes back (the clock of their agent was set), because ordering by time would then
  * put their lines in the wrong order.
  */
-import { ownText } from "../../protocol/own-text.ts";
-import { SEPARATOR } from "../../protocol/wire.ts";
+import { ownText } from "../../contract/own-text.ts";
+import { SEPARATOR } from "../../contract/wire.ts";
 
 /** Task runs whose latest time is remembered. */
 const MAX_TASK_RUNS = 20_000;

@@ -2,7 +2,7 @@
  * The lines that are on their way into the history: which numbers of each stream have come, which are in DuckDB, and the
  * lines between. It is pure bookkeeping, in bounded memory: what does not fit is not received, and the agent sends it again.
  */
-import type { LogBatch } from "../../protocol/log-frames.ts";
+import type { LogBatch } from "../../contract/log-line.ts";
 import type { LogSlice } from "../../storage/history-write.ts";
 import { LineTimes } from "./line-times.ts";
 

@@ -2,8 +2,8 @@
 import { mkdirSync, readdirSync, rmSync } from "node:fs";
 import { open, readdir, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
+import type { FilePiece, PreparedFiles, ReadFile } from "../../contract/messages.ts";
 import { CdktrError, errorMessage, NotFoundError, UnprocessableError } from "../../errors.ts";
-import type { FilePiece, PreparedFiles, ReadFile } from "../../protocol/messages.ts";
 
 /** Bytes of a file in one piece: 4 MiB as base64. */
 export const PIECE_BYTES = 3 * 1024 * 1024;

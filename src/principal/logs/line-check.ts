@@ -1,7 +1,8 @@
 /** Whether log lines are such, without taking each apart. */
+
+import { decodeLogLine } from "../../contract/log-line.ts";
+import { SEPARATOR } from "../../contract/wire.ts";
 import { InvalidInputError } from "../../errors.ts";
-import { decodeLogLine } from "../../protocol/log-frames.ts";
-import { SEPARATOR } from "../../protocol/wire.ts";
 
 const LEVELS: ReadonlySet<string> = new Set(["DEBUG", "INFO", "WARN", "ERROR"]);
 

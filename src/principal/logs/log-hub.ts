@@ -3,9 +3,9 @@
  * and in the order of its stream, also when an agent sends it again.
  */
 import type { ConsolaInstance } from "consola";
+import { decodeLogBatch, type LogBatch } from "../../contract/log-line.ts";
+import { MAX_FRAME_BYTES, SEPARATOR } from "../../contract/wire.ts";
 import { errorMessage, InvalidInputError } from "../../errors.ts";
-import { decodeLogBatch, type LogBatch } from "../../protocol/log-frames.ts";
-import { MAX_FRAME_BYTES, SEPARATOR } from "../../protocol/wire.ts";
 import type { Service } from "../../service.ts";
 import {
   endConnections,

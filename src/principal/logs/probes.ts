@@ -1,4 +1,4 @@
-import { PROBE } from "../../protocol/messages.ts";
+import { PROBE } from "../../contract/messages.ts";
 
 /** So many are remembered; each belongs to a connection of a watcher, or did. */
 const REMEMBERED = 10_000;

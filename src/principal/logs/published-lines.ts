@@ -1,5 +1,5 @@
 /** Which lines of each stream were published. */
-import type { LogBatch } from "../../protocol/log-frames.ts";
+import type { LogBatch } from "../../contract/log-line.ts";
 
 /** Streams that are remembered; of others the historian's word is taken. */
 const MAX_STREAMS = 10_000;

@@ -1,9 +1,9 @@
 /** What the principal counts of its own work, and the page on which a scraper finds it. */
 import { VERSION } from "../../build-facts.ts";
+import type { AgentSummary, ListenerSummary } from "../../contract/messages.ts";
 import { Exposition, Histogram } from "../../metrics/exposition.ts";
 import { addListeners } from "../../metrics/listener-metrics.ts";
 import { addProcess } from "../../metrics/process-metrics.ts";
-import type { AgentSummary, ListenerSummary } from "../../protocol/messages.ts";
 import type { RunStatus } from "../../workflow/status.ts";
 import type { HeldLogs } from "../history/historian.ts";
 import type { LogHubCounts } from "../logs/log-hub.ts";

@@ -4,7 +4,7 @@
  */
 import type { ConsolaInstance } from "consola";
 import type { Clock } from "../../clock.ts";
-import type { RunAssignment } from "../../protocol/messages.ts";
+import type { RunAssignment } from "../../contract/messages.ts";
 import type { AttemptRecord, OperationalStore, OperationalTx, RunRecord } from "../../storage/operational.ts";
 import { logFailure } from "../log-failure.ts";
 import { completedTasks, type RunChanges } from "./run-changes.ts";

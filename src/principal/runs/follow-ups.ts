@@ -3,7 +3,7 @@
  * `on: workflow` for it at that moment, and read by the listener that triggers them (`LSFOLLOWUPS`), at its own pace.
  */
 import type { Clock } from "../../clock.ts";
-import type { FollowUpPage, ListFollowUps } from "../../protocol/messages.ts";
+import type { FollowUpPage, ListFollowUps } from "../../contract/messages.ts";
 import type { OperationalStore, OperationalTx, RunRecord } from "../../storage/operational.ts";
 import type { WorkflowDefinition } from "../../workflow/model.ts";
 import type { RunStatus } from "../../workflow/status.ts";

@@ -3,8 +3,8 @@
  * the row that the history gets of it. All methods are parts of a unit of work.
  */
 import type { Clock } from "../../clock.ts";
+import type { TaskReport } from "../../contract/messages.ts";
 import { CdktrError } from "../../errors.ts";
-import type { TaskReport } from "../../protocol/messages.ts";
 import type {
   AttemptRecord,
   LeaseState,

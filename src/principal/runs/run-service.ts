@@ -1,6 +1,5 @@
 /** What clients do with runs: trigger, cancel, retry, look at, wait for. */
 import type { Clock } from "../../clock.ts";
-import { InvalidInputError, NotFoundError, UnprocessableError } from "../../errors.ts";
 import type {
   ListRuns,
   RetryRun,
@@ -9,7 +8,8 @@ import type {
   RunSummary,
   RunTaskOptions,
   TaskRunSummary,
-} from "../../protocol/messages.ts";
+} from "../../contract/messages.ts";
+import { InvalidInputError, NotFoundError, UnprocessableError } from "../../errors.ts";
 import type {
   AttemptRecord,
   OperationalStore,

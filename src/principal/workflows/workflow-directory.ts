@@ -4,9 +4,9 @@
  */
 import type { ConsolaInstance } from "consola";
 import type { Clock } from "../../clock.ts";
+import type { WorkflowDetails, WorkflowSummary } from "../../contract/messages.ts";
 import { errorMessage } from "../../errors.ts";
 import { DirectoryWatch } from "../../host/directory-watch.ts";
-import type { WorkflowDetails, WorkflowSummary } from "../../protocol/messages.ts";
 import type { Service } from "../../service.ts";
 import type { OperationalStore, OperationalTx, WorkflowVersion } from "../../storage/operational.ts";
 import {

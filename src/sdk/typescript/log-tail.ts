@@ -1,5 +1,5 @@
 /** The live log: lines as the principal publishes them. */
-import type { LogLine } from "../../protocol/log-frames.ts";
+import type { LogLine } from "../../contract/log-line.ts";
 import type { LogSubscription } from "../../protocol/log-subscription.ts";
 
 /**

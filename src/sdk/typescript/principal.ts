@@ -1,9 +1,9 @@
 /** The principal's API as listeners and other programs use it. */
 import { loadConfig } from "../../config.ts";
+import type { RunDetails } from "../../contract/messages.ts";
 import { type ClientOptions, PrincipalClient, type RequestOptions } from "../../protocol/client.ts";
 import { loadCurveKeys } from "../../protocol/key-file.ts";
 import { LogSubscription } from "../../protocol/log-subscription.ts";
-import type { RunDetails } from "../../protocol/messages.ts";
 import { RUN_TRANSITIONS } from "../../workflow/run-state.ts";
 import { isTerminal } from "../../workflow/status.ts";
 import { LogTail } from "./log-tail.ts";

@@ -1,11 +1,11 @@
 /** Fills the log that is shown: history from the database, live lines from the principal's publisher, joined. */
 
+import type { LogLine } from "../../contract/log-line.ts";
+import { linesOf } from "../../contract/log-page.ts";
+import type { PrincipalInfo, SearchLogs } from "../../contract/messages.ts";
 import { errorMessage } from "../../errors.ts";
 import type { CurveClientKeys, PrincipalClient } from "../../protocol/client.ts";
-import type { LogLine } from "../../protocol/log-frames.ts";
-import { linesOf } from "../../protocol/log-page.ts";
 import { LogSubscription } from "../../protocol/log-subscription.ts";
-import type { PrincipalInfo, SearchLogs } from "../../protocol/messages.ts";
 import type { Service } from "../../service.ts";
 import { type LogSource, newLogView } from "../logs/log-view.ts";
 import type { State } from "../state.ts";

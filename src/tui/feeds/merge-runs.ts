@@ -1,5 +1,5 @@
 /** Keeps the list of runs: pages of it come again and again, and most of what they say is known. */
-import type { RunSummary } from "../../protocol/messages.ts";
+import type { RunSummary } from "../../contract/messages.ts";
 
 /** Runs that are kept; the oldest go. */
 export const MOST_RUNS = 10_000;

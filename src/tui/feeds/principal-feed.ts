@@ -1,7 +1,8 @@
 /** Reads from a principal what the screen shows, again and again, and tells when it does not answer. */
+
+import type { RunDetails, RunSummary } from "../../contract/messages.ts";
 import { errorMessage, NotFoundError, PrincipalUnreachableError } from "../../errors.ts";
 import { type PrincipalClient, RequestRefusedError } from "../../protocol/client.ts";
-import type { RunDetails, RunSummary } from "../../protocol/messages.ts";
 import type { Service } from "../../service.ts";
 import { currentPage } from "../navigation.ts";
 import type { State } from "../state.ts";

@@ -1,5 +1,5 @@
 /** The rows of the lists of agents and of activity. */
-import type { ActivityEvent, AgentSummary } from "../../protocol/messages.ts";
+import type { ActivityEvent, AgentSummary } from "../../contract/messages.ts";
 import { memo } from "../memo.ts";
 import type { ListState, State } from "../state.ts";
 import { matcher } from "./filter.ts";

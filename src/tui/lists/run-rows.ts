@@ -1,5 +1,5 @@
 /** The rows of a list of runs: all, or those of one workflow. */
-import type { RunSummary } from "../../protocol/messages.ts";
+import type { RunSummary } from "../../contract/messages.ts";
 import { memo } from "../memo.ts";
 import type { ListState, State } from "../state.ts";
 import { matcher } from "./filter.ts";

@@ -1,5 +1,5 @@
 /** The tasks of a run. */
-import type { RunDetails, TaskRunSummary } from "../../protocol/messages.ts";
+import type { RunDetails, TaskRunSummary } from "../../contract/messages.ts";
 import type { TaskDefinition } from "../../workflow/model.ts";
 import type { RunStatus } from "../../workflow/status.ts";
 import { taskOrder } from "./task-order.ts";

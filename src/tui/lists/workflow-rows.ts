@@ -1,5 +1,5 @@
 /** The rows of the list of workflows. */
-import type { RunSummary, WorkflowSummary } from "../../protocol/messages.ts";
+import type { RunSummary, WorkflowSummary } from "../../contract/messages.ts";
 import { nextFiring } from "../../workflow/schedule.ts";
 import { memo } from "../memo.ts";
 import type { ListState, State } from "../state.ts";

@@ -2,8 +2,8 @@
  * The lines of a log: history from the database and live ones, joined without gap or double. A line that came live is
  * provisional until the database has it; {@link LogBuffer.reconcile} puts what the database says in its place.
  */
-import type { LogLevel, LogLine } from "../../protocol/log-frames.ts";
-import { printable } from "../screen/text.ts";
+import type { LogLevel, LogLine } from "../../contract/log-line.ts";
+import { printable } from "../../terminal/text.ts";
 
 /** A line as it is shown. */
 export interface ShownLine extends LogLine {

@@ -1,6 +1,7 @@
 /** The cells of a screen, and rectangles of it into which views draw: what does not fit is cut off, never wrapped. */
+
+import { fit, glyphs, isPlain, width } from "../../terminal/text.ts";
 import { colourless, DIM, PLAIN, type Style } from "./style.ts";
-import { fit, glyphs, isPlain, width } from "./text.ts";
 
 /** A piece of text with its look. */
 export type Span = readonly [text: string, style: Style];

@@ -1,11 +1,11 @@
 /** What happened to the principal itself: reloads, invalid files, agents that came and went. */
-import type { ActivityEvent } from "../../protocol/messages.ts";
+import type { ActivityEvent } from "../../contract/messages.ts";
+import { printable, wrapWords } from "../../terminal/text.ts";
 import { moment } from "../format.ts";
 import { selectedOf } from "../lists/list-ids.ts";
 import { eventRows } from "../lists/other-rows.ts";
 import type { Region, Span } from "../screen/canvas.ts";
 import { BOLD, CYAN, DIM, PLAIN, RED, YELLOW } from "../screen/style.ts";
-import { printable, wrapWords } from "../screen/text.ts";
 import type { State } from "../state.ts";
 import { drawFilterLine } from "./filter-line.ts";
 import { drawTable } from "./table.ts";

@@ -1,5 +1,5 @@
 /** The agents: what they are, how much they run, how lately they were heard. */
-import type { AgentSummary, RunSummary } from "../../protocol/messages.ts";
+import type { AgentSummary, RunSummary } from "../../contract/messages.ts";
 import { age, duration } from "../format.ts";
 import { selectedOf } from "../lists/list-ids.ts";
 import { agentRows } from "../lists/other-rows.ts";

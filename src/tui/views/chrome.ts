@@ -1,6 +1,7 @@
 /** What is around every page: the header, the tabs, the footer with the keys, messages. */
 
 import { VERSION } from "../../build-facts.ts";
+import { fit, width } from "../../terminal/text.ts";
 import { hostAndPort } from "../../zmq/endpoint.ts";
 import { age, clock, count } from "../format.ts";
 import type { Binding } from "../keys/binding.ts";
@@ -10,7 +11,6 @@ import { runCounts } from "../lists/run-rows.ts";
 import { currentPage } from "../navigation.ts";
 import type { Region, Span } from "../screen/canvas.ts";
 import { BOLD, CYAN, DIM, GREEN, INVERSE, PLAIN, RED, YELLOW } from "../screen/style.ts";
-import { fit, width } from "../screen/text.ts";
 import { type State, TABS } from "../state.ts";
 
 const TITLES = { workflows: "Workflows", runs: "Runs", logs: "Logs", agents: "Agents", activity: "Activity" };

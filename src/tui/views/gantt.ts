@@ -1,10 +1,10 @@
 /** The tasks of a run in time. */
-import type { RunDetails } from "../../protocol/messages.ts";
+import type { RunDetails } from "../../contract/messages.ts";
+import { pad, width } from "../../terminal/text.ts";
 import { duration } from "../format.ts";
 import { tasksOf } from "../lists/run-tasks.ts";
 import type { Region } from "../screen/canvas.ts";
 import { BOLD, DIM, INVERSE, PLAIN, UNDERLINE } from "../screen/style.ts";
-import { pad, width } from "../screen/text.ts";
 import type { ListState } from "../state.ts";
 import { STATUS_LOOK, statusSymbol } from "../status-look.ts";
 import { taskDuration } from "./run-tasks.ts";

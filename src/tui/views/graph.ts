@@ -1,5 +1,5 @@
 /** The graph of a workflow's tasks; of a run, with the status of each. */
-import { graphLines } from "../../workflow/graph.ts";
+import { graphLines } from "../../terminal/graph.ts";
 import type { WorkflowDefinition } from "../../workflow/model.ts";
 import type { RunStatus } from "../../workflow/status.ts";
 import type { Region, Span } from "../screen/canvas.ts";

@@ -1,4 +1,6 @@
 /** A log: its lines, what is filtered and searched, whether it follows. */
+
+import { fit, pad, width, wrapHard } from "../../terminal/text.ts";
 import { clockMs } from "../format.ts";
 import type { ShownLine } from "../logs/log-buffer.ts";
 import { finder } from "../logs/log-buffer.ts";
@@ -17,7 +19,6 @@ import {
   type Style,
   YELLOW,
 } from "../screen/style.ts";
-import { fit, pad, width, wrapHard } from "../screen/text.ts";
 import type { State } from "../state.ts";
 import { drawScrollbar } from "./table.ts";
 

@@ -1,11 +1,12 @@
 /** How overlays look. */
+
+import { fit, pad, width, wrapWords } from "../../terminal/text.ts";
 import { groupsFor } from "../keys/bindings.ts";
 import { COMMANDS, completions } from "../overlays/command.ts";
 import type { LineEditor } from "../overlays/line-editor.ts";
 import type { Overlay } from "../overlays/overlay.ts";
 import type { Region, Span } from "../screen/canvas.ts";
 import { BOLD, CYAN, DIM, INVERSE, PLAIN, RED, type Style, YELLOW } from "../screen/style.ts";
-import { fit, pad, width, wrapWords } from "../screen/text.ts";
 import type { State } from "../state.ts";
 import { drawLines } from "./lines.ts";
 

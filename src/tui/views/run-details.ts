@@ -1,9 +1,9 @@
 /** Everything else about a run: ids, parameters, attempts. */
-import type { RunDetails } from "../../protocol/messages.ts";
+import type { RunDetails } from "../../contract/messages.ts";
+import { wrapWords } from "../../terminal/text.ts";
 import { dateTime, duration } from "../format.ts";
 import type { Region, Span } from "../screen/canvas.ts";
 import { BOLD, CYAN, DIM, PLAIN, RED } from "../screen/style.ts";
-import { wrapWords } from "../screen/text.ts";
 import type { State } from "../state.ts";
 import { statusSpans } from "../status-look.ts";
 import { drawLines } from "./lines.ts";

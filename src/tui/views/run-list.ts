@@ -1,5 +1,5 @@
 /** The live table of runs: all of them, or those of a workflow. */
-import type { RunSummary } from "../../protocol/messages.ts";
+import type { RunSummary } from "../../contract/messages.ts";
 import { isOpen } from "../feeds/merge-runs.ts";
 import { duration, moment } from "../format.ts";
 import { RUN_SORTS, runDuration, runRows } from "../lists/run-rows.ts";

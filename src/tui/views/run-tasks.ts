@@ -1,11 +1,11 @@
 /** The tasks of a run: as a table, and one of them in detail. */
-import type { RunDetails, TaskRunSummary } from "../../protocol/messages.ts";
+import type { RunDetails, TaskRunSummary } from "../../contract/messages.ts";
+import { printable } from "../../terminal/text.ts";
 import type { TaskDefinition } from "../../workflow/model.ts";
 import { duration, kibibytes, moment } from "../format.ts";
 import { type TaskOfRun, tasksOf } from "../lists/run-tasks.ts";
 import type { Region, Span } from "../screen/canvas.ts";
 import { BOLD, CYAN, DIM, PLAIN, RED } from "../screen/style.ts";
-import { printable } from "../screen/text.ts";
 import type { State } from "../state.ts";
 import { statusSpans } from "../status-look.ts";
 import { drawTable } from "./table.ts";

@@ -1,11 +1,11 @@
 /** A run: its graph, its tasks in time, their details, its log. */
-import type { RunDetails } from "../../protocol/messages.ts";
+import type { RunDetails } from "../../contract/messages.ts";
+import { fit } from "../../terminal/text.ts";
 import { duration, moment } from "../format.ts";
 import { selectedOf } from "../lists/list-ids.ts";
 import { statusOfTask } from "../lists/run-tasks.ts";
 import type { Region, Span } from "../screen/canvas.ts";
 import { BOLD, CYAN, DIM, PLAIN, RED } from "../screen/style.ts";
-import { fit } from "../screen/text.ts";
 import { type Page, RUN_PANES, type State } from "../state.ts";
 import { statusSpans } from "../status-look.ts";
 import { drawGantt } from "./gantt.ts";

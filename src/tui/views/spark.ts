@@ -1,5 +1,5 @@
 /** Small pictures made of characters. */
-import type { RunSummary } from "../../protocol/messages.ts";
+import type { RunSummary } from "../../contract/messages.ts";
 import { runDuration } from "../lists/run-rows.ts";
 import type { Span } from "../screen/canvas.ts";
 import { DIM, type Style } from "../screen/style.ts";

@@ -1,8 +1,9 @@
 /** A table with a selected row: columns share the width, the less important ones go when it is narrow. */
+
+import { pad, width as textWidth } from "../../terminal/text.ts";
 import { selectedIndex } from "../navigation.ts";
 import type { Region, Span } from "../screen/canvas.ts";
 import { BOLD, DIM, INVERSE, PLAIN, UNDERLINE } from "../screen/style.ts";
-import { pad, width as textWidth } from "../screen/text.ts";
 import type { ListState } from "../state.ts";
 
 export interface Column<T> {

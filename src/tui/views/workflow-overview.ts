@@ -1,5 +1,6 @@
 /** A workflow in words: description, schedule, tasks. */
 
+import { wrapWords } from "../../terminal/text.ts";
 import type { TaskDefinition } from "../../workflow/model.ts";
 import { nextFiring } from "../../workflow/schedule.ts";
 import { cronInWords } from "../cron-words.ts";
@@ -7,7 +8,6 @@ import { dateTime, duration, moment, until } from "../format.ts";
 import { firingAfter, HISTORY, runsByWorkflow } from "../lists/workflow-rows.ts";
 import type { Region, Span } from "../screen/canvas.ts";
 import { BOLD, CYAN, DIM, PLAIN, RED } from "../screen/style.ts";
-import { wrapWords } from "../screen/text.ts";
 import type { State } from "../state.ts";
 import { statusSpans } from "../status-look.ts";
 import { drawLines } from "./lines.ts";

@@ -1,9 +1,10 @@
 /** A workflow: overview, graph, source, runs. */
+
+import { printable } from "../../terminal/text.ts";
 import { highlightYaml } from "../highlight-yaml.ts";
 import { selectedOf } from "../lists/list-ids.ts";
 import type { Region, Span } from "../screen/canvas.ts";
 import { BOLD, DIM, RED } from "../screen/style.ts";
-import { printable } from "../screen/text.ts";
 import { type Page, type State, WORKFLOW_PANES } from "../state.ts";
 import { drawTaskGraph } from "./graph.ts";
 import { drawLines } from "./lines.ts";

@@ -9,8 +9,8 @@ import { bootId } from "../../../src/agent/proc-files.ts";
 import type { AgentContext } from "../../../src/agent/task-run.ts";
 import { TaskSlots } from "../../../src/agent/task-slots.ts";
 import { type Clock, systemClock } from "../../../src/clock.ts";
-import { decodeLogBatch, decodeLogLine, type LogLine } from "../../../src/protocol/log-frames.ts";
-import type { RunAssignment, RunReport, TaskReport } from "../../../src/protocol/messages.ts";
+import { decodeLogBatch, decodeLogLine, type LogLine } from "../../../src/contract/log-line.ts";
+import type { RunAssignment, RunReport, TaskReport } from "../../../src/contract/messages.ts";
 import type { TaskConfig, TaskDefinition, WorkflowDefinition } from "../../../src/workflow/model.ts";
 
 /** A task as tests write it. */

@@ -4,9 +4,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Agent, type AgentOptions } from "../../../src/agent/agent.ts";
 import { type Config, loadConfig } from "../../../src/config.ts";
+import type { RunDetails } from "../../../src/contract/messages.ts";
 import type { PrincipalPorts } from "../../../src/principal/principal.ts";
 import type { PrincipalClient } from "../../../src/protocol/client.ts";
-import type { RunDetails } from "../../../src/protocol/messages.ts";
 
 /** A data directory and the agents in it, all ended and removed in the end. */
 export class Fleet implements AsyncDisposable {

@@ -1,14 +1,15 @@
 /** A peer that answers an agent as a test says: for replies that get lost, come late, or bring orders at an awkward moment. */
-import type { PrincipalPorts } from "../../../src/principal/principal.ts";
-import { decodeLogBatch } from "../../../src/protocol/log-frames.ts";
+
+import { decodeLogBatch } from "../../../src/contract/log-line.ts";
 import {
   type AgentDescription,
   type AgentOrders,
   type AgentReport,
   AgentReports,
   type RunAssignment,
-} from "../../../src/protocol/messages.ts";
-import { encodeReply, SEPARATOR } from "../../../src/protocol/wire.ts";
+} from "../../../src/contract/messages.ts";
+import { encodeReply, SEPARATOR } from "../../../src/contract/wire.ts";
+import type { PrincipalPorts } from "../../../src/principal/principal.ts";
 import { type Frame, Pull, Router } from "../../../src/zmq/index.ts";
 
 /** `lose`: the reply gets lost; `drop`: the request never came. */

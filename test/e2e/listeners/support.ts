@@ -1,7 +1,7 @@
 /** What the tests of listeners share. */
 import { resolve } from "node:path";
+import type { RunSummary } from "../../../src/contract/messages.ts";
 import type { PrincipalClient } from "../../../src/protocol/client.ts";
-import type { RunSummary } from "../../../src/protocol/messages.ts";
 import { type Cluster, cdktr, cleanEnvironment } from "../../support/cdktr.ts";
 import { pythonWith } from "../../support/python.ts";
 import { ROOT, TemporaryDirectory } from "../support/fixtures.ts";

@@ -4,8 +4,8 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from "node:f
 import { tmpdir } from "node:os";
 import { delimiter, join, resolve } from "node:path";
 import { ensureUv } from "../../../scripts/support/tools.ts";
+import type { RunDetails } from "../../../src/contract/messages.ts";
 import type { PrincipalClient } from "../../../src/protocol/client.ts";
-import type { RunDetails } from "../../../src/protocol/messages.ts";
 import { RUN_TRANSITIONS } from "../../../src/workflow/run-state.ts";
 import { isTerminal } from "../../../src/workflow/status.ts";
 

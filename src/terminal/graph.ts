@@ -2,10 +2,10 @@
  * Draws the graph of a workflow's tasks with box characters, for terminals. Each row of boxes depends on rows above
  * it; lines run downwards, a line that crosses another without meeting it goes over it.
  */
-import { buildDag, type Dag, type DagTask } from "./dag.ts";
+import { buildDag, type Dag, type DagTask } from "../workflow/dag.ts";
+import { type RunStatus, STATUS_SYMBOLS } from "../workflow/status.ts";
 import { Canvas, DOWN, type GraphLine, type GraphSpan, UP } from "./graph-canvas.ts";
 import { type Box, centerOf, type Item, type ItemNet, layOut, netsOf } from "./graph-layout.ts";
-import { type RunStatus, STATUS_SYMBOLS } from "./status.ts";
 
 export type { GraphLine, GraphSpan } from "./graph-canvas.ts";
 

@@ -1,14 +1,5 @@
 import { expect, test } from "bun:test";
-import {
-  fit,
-  glyphs,
-  isPlain,
-  pad,
-  printable,
-  width,
-  wrapHard,
-  wrapWords,
-} from "../../src/tui/screen/text.ts";
+import { fit, glyphs, isPlain, pad, printable, width, wrapHard, wrapWords } from "../../src/terminal/text.ts";
 
 test("what counts as plain is one column wide, every character of it", () => {
   for (let code = 0x20; code < 0x3000; code++) {

@@ -1,12 +1,12 @@
 import { describe, expect, test } from "bun:test";
-import { InvalidInputError } from "../../src/errors.ts";
 import {
   decodeLogBatch,
   decodeLogLine,
   encodeLogBatch,
   encodeLogLine,
   type LogLine,
-} from "../../src/protocol/log-frames.ts";
+} from "../../src/contract/log-line.ts";
+import { InvalidInputError } from "../../src/errors.ts";
 
 const line: LogLine = {
   workflow_id: "etl.daily",

@@ -1,12 +1,12 @@
 import { describe, expect, test } from "bun:test";
-import { InvalidInputError } from "../../src/errors.ts";
 import {
   decodeFrame,
   decodeReply,
   encodeFields,
   encodeReply,
   MAX_FRAME_BYTES,
-} from "../../src/protocol/wire.ts";
+} from "../../src/contract/wire.ts";
+import { InvalidInputError } from "../../src/errors.ts";
 
 describe("wire", () => {
   test("fields are joined by 0x01", () => {

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
+import { drawGraph, graphLines } from "../../src/terminal/graph.ts";
 import type { DagTask } from "../../src/workflow/dag.ts";
-import { drawGraph, graphLines } from "../../src/workflow/graph.ts";
-import { randomDag, randomNumbers, tasksOf } from "./support.ts";
+import { randomDag, randomNumbers, tasksOf } from "../workflow/support.ts";
 
 function draw(text: string, width = 80): string {
   return drawGraph(tasksOf(text), { width });

@@ -1,4 +1,4 @@
-import type { LogLine } from "./log-frames.ts";
+import type { LogLine } from "./log-line.ts";
 import type { LogPage } from "./messages.ts";
 
 /** The rows of a page as lines. */
