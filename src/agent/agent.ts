@@ -11,6 +11,7 @@ import { PrincipalClient, RequestRefusedError } from "../protocol/client.ts";
 import { loadCurveKeys } from "../protocol/key-file.ts";
 import type { Service } from "../service.ts";
 import { agentsDirectory, claimIdentity } from "./agent-id.ts";
+import { AgentLife } from "./agent-phase.ts";
 import { DagRun, runReport } from "./dag-run.ts";
 import { inheritedEnvironment, runVariables } from "./environment.ts";
 import { LogSender } from "./log-sender.ts";
@@ -20,7 +21,7 @@ import { PrincipalLink } from "./principal-link.ts";
 import { bootId } from "./proc-files.ts";
 import { DEFAULT_GRACE_MS } from "./process-group.ts";
 import { ReportSender } from "./report-sender.ts";
-import type { AgentContext, StopReason } from "./task-run.ts";
+import type { AgentContext } from "./task-run.ts";
 import { TaskSlots } from "./task-slots.ts";
 
 /** How an agent is to be; settings say the rest. */
@@ -93,11 +94,9 @@ export class Agent implements Service {
   /** Stops asking for work. */
   #fetch = new AbortController();
   #roomFor: PromiseWithResolvers<void> | undefined;
-  #isDraining = false;
-  /** Whatever is still taken is stopped for this reason. */
-  #stopping: StopReason | undefined;
-  #failure: CdktrError | undefined;
-  #ending: Promise<void> | undefined;
+  readonly #life = new AgentLife();
+  /** Why the principal is not there, or does not take this agent; undefined while it does. */
+  #trouble: CdktrError | undefined;
 
   constructor(options: AgentOptions) {
     this.#options = options;
@@ -121,7 +120,7 @@ export class Agent implements Service {
 
   /** Whether it takes nothing new any more. */
   get isDraining(): boolean {
-    return this.#isDraining;
+    return !this.#life.isTaking;
   }
 
   /** Whether the principal answered the last time. */
@@ -187,16 +186,19 @@ export class Agent implements Service {
         liveTasks,
       },
     };
+    this.#life.enter("REGISTERING");
     link.start();
     this.#fetching = this.#fetchRuns(this.#parts);
     if (outbox.pendingReports > 0) reports.wake();
-    if (this.#isDraining) this.#endIfIdle();
+    void this.#endIfIdle();
   }
 
   /** Finishes what runs, takes nothing new, then ends. */
   drain(): void {
-    if (this.#isDraining) return;
-    this.#isDraining = true;
+    if (this.#life.enter("DRAINING")) this.#takeNothingNew();
+  }
+
+  #takeNothingNew(): void {
     this.#roomFor?.resolve();
     void this.#endFetching().then(() => this.#endIfIdle());
   }
@@ -212,7 +214,7 @@ export class Agent implements Service {
 
   /** Cancels what runs, takes nothing new, then ends. */
   cancelAll(): void {
-    this.#endNow("cancelled");
+    this.#endNow("CANCELLING");
   }
 
   /**
@@ -220,13 +222,14 @@ export class Agent implements Service {
    * agents, as their next attempt.
    */
   handOver(): void {
-    this.#endNow("handed over");
+    this.#endNow("HANDING_OVER");
   }
 
-  #endNow(reason: StopReason): void {
-    this.#stopping ??= reason;
-    this.drain();
-    this.#stopAll(reason);
+  #endNow(phase: "CANCELLING" | "HANDING_OVER"): void {
+    const wasTaking = this.#life.isTaking;
+    if (!this.#life.enter(phase)) return;
+    if (wasTaking) this.#takeNothingNew();
+    this.#stopAll();
   }
 
   /** Cancels what runs and ends; resolves when that is done. */
@@ -251,7 +254,7 @@ export class Agent implements Service {
         running: this.#runningAttempts(),
         running_tasks: this.#parts?.context.slots.used ?? 0,
         log_first_seq: this.#parts?.outbox.firstLogSeq,
-        state: this.#isDraining ? "draining" : "up",
+        state: this.isDraining ? "draining" : "up",
       }),
       registered: (orders) => this.#onRegistered(orders),
       obey: (orders) => this.#obey(orders),
@@ -291,16 +294,23 @@ export class Agent implements Service {
     if (parts === undefined) return;
     parts.outbox.catchUp(orders.report_durable_seq, orders.log_received_seq);
     this.#principalId = orders.principal_id;
-    this.#failure = undefined;
     parts.lines.rewind(orders.log_received_seq);
     this.#obey(orders);
+    this.#heardAgain();
     log.info(`Agent ${parts.agentId} is registered with the principal at ${parts.client.address}.`);
     this.#registered.resolve();
+  }
+
+  /** The principal is there and knows this agent. */
+  #heardAgain(): void {
+    this.#trouble = undefined;
+    this.#life.enter("UP");
   }
 
   #obey(orders: AgentOrders): void {
     const parts = this.#parts;
     if (parts === undefined) return;
+    if (this.#life.phase === "ALONE") this.#heardAgain();
     if (this.#principalId !== undefined && orders.principal_id !== this.#principalId) {
       this.#principalId = orders.principal_id;
       parts.lines.rewind(orders.log_received_seq);
@@ -310,30 +320,31 @@ export class Agent implements Service {
     parts.outbox.forgetLines(orders.log_durable_seq);
     parts.reports.acknowledge(orders.report_durable_seq);
     for (const order of orders.stop) this.#stopAttempt(order);
-    if (orders.drain && !this.#isDraining) {
+    if (orders.drain && this.#life.isTaking) {
       log.info("The principal says to take nothing new: this agent ends when its runs are over.");
       this.drain();
     }
   }
 
   #onGone(error: CdktrError): void {
-    this.#failure = error;
+    this.#trouble = error;
+    this.#life.enter("ALONE");
     log.error(error.hint === undefined ? error.message : `${error.message} ${error.hint}`);
     // Attempts that were never confirmed have not begun, and will not.
     this.#stopUnconfirmed();
     if (this.runningWorkflows > 0) log.warn("The runs of this agent go on; it ends when they are over.");
-    this.#endIfIdle();
+    void this.#endIfIdle();
   }
 
   #onRefused(error: CdktrError): void {
-    this.#failure = error;
+    this.#trouble = error;
     log.error(`The principal does not take this agent: ${error.message}`);
-    this.#isDraining = true;
+    this.#life.enter("REFUSED");
     this.#fetch.abort();
     this.#roomFor?.resolve();
-    // Others get what it runs, and it will not be told when.
-    this.#stopAll("superseded");
-    void this.#fetching.then(() => this.#endIfIdle());
+    // Runs that are being cancelled are not this agent's any more either.
+    for (const { run } of this.#held.values()) run.stop("superseded");
+    void this.#endIfIdle();
   }
 
   // ---------------------------------------------------------------- runs
@@ -344,11 +355,11 @@ export class Agent implements Service {
     const wait_ms = Math.min(60_000, config.CDKTR_AGENT_HEARTBEAT_INTERVAL_MS * FETCH_INTERVALS);
     // The same until it is answered, so that a run whose assignment got lost comes again.
     let fetch_id = crypto.randomUUID();
-    while (!this.#isDraining) {
+    while (this.#life.isTaking) {
       try {
         await link.untilUp(this.#fetch.signal);
         await this.#room();
-        if (this.#isDraining) return;
+        if (!this.#life.isTaking) return;
         const assignment = await client.fetchWorkflow(
           agentId,
           { session_id: this.#sessionId, wait_ms, labels: { ...labels }, fetch_id },
@@ -371,7 +382,7 @@ export class Agent implements Service {
   async #room(): Promise<void> {
     const { config, maxConcurrentWorkflows } = this.#options;
     const most = maxConcurrentWorkflows ?? config.CDKTR_AGENT_MAX_CONCURRENCY;
-    while (this.runningWorkflows >= most && !this.#isDraining) {
+    while (this.runningWorkflows >= most && this.#life.isTaking) {
       this.#roomFor = Promise.withResolvers<void>();
       await this.#roomFor.promise;
     }
@@ -391,7 +402,8 @@ export class Agent implements Service {
       this.#held.set(key, held);
       void this.#execute(parts, held, confirmation);
       // It was on its way when everything was cancelled.
-      if (this.#stopping !== undefined) held.run.stop(this.#stopping);
+      const { stopReason } = this.#life;
+      if (stopReason !== undefined) held.run.stop(stopReason);
     } catch (error) {
       log.error(`Run ${assignment.workflow_instance_id} cannot be executed: ${errorMessage(error)}`);
       parts.outbox.addReport(
@@ -409,7 +421,7 @@ export class Agent implements Service {
     held.active = false;
     this.#roomFor?.resolve();
     parts.sweep.schedule();
-    this.#endIfIdle();
+    void this.#endIfIdle();
     if (end !== null) await parts.reports.durable(parts.outbox.lastReportSeq);
     this.#held.delete(keyOf(held.assignment));
   }
@@ -424,8 +436,10 @@ export class Agent implements Service {
     held.run.stop(order.reason);
   }
 
-  #stopAll(reason: StopReason): void {
-    for (const { run } of this.#held.values()) run.stop(reason);
+  #stopAll(): void {
+    const { stopReason } = this.#life;
+    if (stopReason === undefined) return;
+    for (const { run } of this.#held.values()) run.stop(stopReason);
   }
 
   #stopUnconfirmed(): void {
@@ -435,23 +449,19 @@ export class Agent implements Service {
   // ---------------------------------------------------------------- the end
 
   /** Ends when nothing runs any more and nothing new is to come. */
-  #endIfIdle(): void {
-    const over = this.#isDraining || this.#parts?.link.isGone === true;
-    if (!over || this.runningWorkflows > 0 || this.#parts === undefined) return;
-    this.#ending ??= this.#end(this.#parts);
+  async #endIfIdle(): Promise<void> {
+    const parts = this.#parts;
+    if (parts === undefined || !this.#life.endsWhenIdle || this.runningWorkflows > 0) return;
+    this.#life.enter("DRAINING");
+    this.#fetch.abort();
+    await this.#fetching;
+    // The last request for work may have brought a run: it is finished first.
+    if (this.runningWorkflows === 0 && this.#life.enter("ENDING")) await this.#end(parts);
   }
 
   async #end(parts: Parts): Promise<void> {
     const { outbox, link, lines, reports, sweep, client } = parts;
     try {
-      this.#isDraining = true;
-      this.#fetch.abort();
-      await this.#fetching;
-      if (this.runningWorkflows > 0) {
-        // The last request for work brought a run: it is finished first.
-        this.#ending = undefined;
-        return;
-      }
       await sweep.stop();
       outbox.flush();
       await this.#deliver(parts);
@@ -466,16 +476,21 @@ export class Agent implements Service {
       await Promise.all([link.close(), reports.close(), lines.close()]);
       await client.close();
       outbox.close();
-      this.#done.resolve(this.#status(left + leftLines));
+      this.#finish(this.#status(left + leftLines));
     } catch (error) {
       log.error(`The agent did not end properly: ${errorMessage(error)}`);
-      this.#done.resolve(1);
+      this.#finish(1);
     }
   }
 
+  #finish(status: AgentStatus): void {
+    this.#life.enter("ENDED");
+    this.#done.resolve(status);
+  }
+
   #status(left: number): AgentStatus {
-    if (this.#failure instanceof VersionMismatchError && this.#failure.tooOld === "agent") return 2;
-    return left > 0 || this.#failure !== undefined ? 1 : 0;
+    if (this.#trouble instanceof VersionMismatchError && this.#trouble.tooOld === "agent") return 2;
+    return left > 0 || this.#trouble !== undefined ? 1 : 0;
   }
 
   #unreceivedLines(outbox: Outbox): number {

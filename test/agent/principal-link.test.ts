@@ -225,6 +225,32 @@ describe("standing", () => {
   });
 });
 
+describe("a principal that is silent for longer than an agent tries, and then answers again", () => {
+  test("has its agent back: what runs goes on, and the agent ends with status 0", async () => {
+    await using principal = await new ScriptedPrincipal().start();
+    await using fleet = new Fleet();
+    const go = join(fleet.directory, "go");
+    const run = assignmentOf(workflowOf({ t: { run: `until [ -e ${go} ]; do sleep 0.01; done` } }));
+    principal.onFetch = (id) => (id === principal.fetchIds[0] ? run : null);
+    const agent = await fleet.agent(fleet.config(principal.ports, { ...quick, CDKTR_RETRY_ATTEMPTS: 2 }));
+    await principal.until(() => statuses(principal).includes("task RUNNING"));
+    let dropped = 0;
+    principal.onHeartbeat = () => (++dropped <= 4 ? "drop" : undefined);
+    // Another request for work follows only when the agent takes the principal for up again.
+    const asked = principal.fetchIds.length;
+    await principal.until(() => dropped > 4 && principal.fetchIds.length > asked);
+    writeFileSync(go, "");
+    await principal.until(() => {
+      principal.wake();
+      return statuses(principal).includes("run COMPLETED");
+    });
+    agent.drain();
+    principal.wake();
+    expect(await agent.done).toBe(0);
+    expect(principal.descriptions).toHaveLength(1);
+  });
+});
+
 describe("a principal of another version", () => {
   const info = (id: string, version: number, oldest: number) =>
     encodeReply(
