@@ -4,12 +4,12 @@
  * until the terminal has been told the frame that shows its effect, and the processor time of the UI.
  */
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { PrincipalClient } from "../src/protocol/client.ts";
 import { binaryIsFresh, buildBinary } from "./support/binary.ts";
 import { BINARY } from "./support/paths.ts";
+import { freePorts } from "./support/ports.ts";
 
 const WORKFLOWS = 500;
 const RUNS = 10_000;
@@ -31,7 +31,7 @@ process.on("exit", () => {
 });
 for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => process.exit(1));
 
-const [api, listening, publishing] = await freePorts();
+const [api = 0, listening = 0, publishing = 0] = await freePorts(3);
 const env = {
   ...process.env,
   CDKTR_PRINCIPAL_HOST: "127.0.0.1",
@@ -127,21 +127,6 @@ function start(what: string, ...args: string[]): void {
       stderr: log,
     }),
   );
-}
-
-async function freePorts(): Promise<[number, number, number]> {
-  const servers = await Promise.all(
-    [0, 1, 2].map(
-      () =>
-        new Promise<ReturnType<typeof createServer>>((resolve) => {
-          const server = createServer();
-          server.listen(0, "127.0.0.1", () => resolve(server));
-        }),
-    ),
-  );
-  const ports = servers.map((server) => Number((server.address() as { port: number }).port));
-  for (const server of servers) server.close();
-  return ports as [number, number, number];
 }
 
 // ---------------------------------------------------------------- the terminal

@@ -1,24 +1,38 @@
 /**
  * `npm test [-- PATTERN…]`: types, lint, build, unit tests, end-to-end tests against the built executable.
- * A pattern is a part of a file's path, or the name of a step (types, lint, build). Ends with the line `N passed, N failed`.
+ * A pattern is a part of a file's path, or the name of a step (types, lint, build). Ends with the slowest files and the line
+ * `N passed, N failed`.
+ *
+ * `--long` (`npm run test:long`) runs only the tests that take minutes by their nature, at full length.
+ * `--load` keeps one processor busy meanwhile: no test may depend on the speed of the machine.
  */
-import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { availableParallelism, tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
+import { parseArgs } from "node:util";
 import { binaryIsFresh, buildBinary } from "./support/binary.ts";
 import { parseJunit, type TestCounts } from "./support/junit.ts";
 import { BINARY, BUN, ROOT } from "./support/paths.ts";
 import { type Finished, killRunning, run } from "./support/run.ts";
+import { planOf, type Seconds, slowest } from "./support/test-plan.ts";
 
 /** A test file that is not done by then hangs. */
-const FILE_TIMEOUT_MS = 20 * 60_000;
-/** Unit tests start processes themselves: one file a processor, and not many on a large machine. */
-const UNIT_WORKERS = Math.min(4, Math.max(1, availableParallelism()));
+const FILE_TIMEOUT_MS = 60 * 60_000;
+/** Many files wait for processes that they start: one more than there are processors, and not many on a large machine. */
+const WORKERS = Math.min(4, availableParallelism() + 1);
+/** How long the files took here last time; a fresh clone has the times of another machine. */
+const TIMES = join(ROOT, ".cache", "test-seconds.json");
+const OTHER_TIMES = join(ROOT, "scripts", "support", "test-seconds.json");
 
-const patterns = process.argv.slice(2).filter((argument) => argument !== "--");
+const { values: flags, positionals: patterns } = parseArgs({
+  args: process.argv.slice(2),
+  options: { long: { type: "boolean", default: false }, load: { type: "boolean", default: false } },
+  allowPositionals: true,
+});
 const scratch = mkdtempSync(join(tmpdir(), "cdktr-test-"));
 const total = { passed: 0, failed: 0, skipped: 0 };
 const failures: string[] = [];
+const seconds: Record<string, number> = {};
 
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
   process.on(signal, () => {
@@ -69,6 +83,7 @@ async function testFile(file: string, env: Record<string, string | undefined>): 
       timeoutMs: FILE_TIMEOUT_MS,
     },
   );
+  seconds[file] = result.seconds;
   const counts = count(report, result);
   total.passed += counts.passed;
   total.failed += counts.failed;
@@ -128,41 +143,56 @@ async function inParallel(files: readonly string[], workers: number, work: (file
   );
 }
 
-const found = [...new Bun.Glob("test/**/*.test.ts").scanSync({ cwd: ROOT })].sort();
-const files = found.filter(wanted);
-const endToEnd = files.filter((file) => file.startsWith("test/e2e/"));
-const unit = files.filter((file) => !file.startsWith("test/e2e/"));
-const started = performance.now();
+function timesIn(path: string): Seconds {
+  return existsSync(path) ? JSON.parse(readFileSync(path, "utf8")) : {};
+}
 
-const checks: Promise<boolean>[] = [];
+/** Whether a file has tests that `--long` makes longer. */
+function isLong(file: string): boolean {
+  return readFileSync(join(ROOT, file), "utf8").includes("support/long.ts");
+}
+
+const started = performance.now();
+// Ends with this process, however that ends.
+if (flags.load) void run(["sh", "-c", "while kill -0 $PPID; do :; done"]);
+
+const found = [...new Bun.Glob("test/**/*.test.ts").scanSync({ cwd: ROOT })].sort();
+const files = found.filter(wanted).filter((file) => !flags.long || isLong(file));
+const isEndToEnd = (file: string) => file.startsWith("test/e2e/");
+
 const bin = (name: string) => join("node_modules", ".bin", name);
-if (wanted("types")) {
+const checks: Promise<boolean>[] = [];
+if (wanted("types") && !flags.long) {
   checks.push(
     step("types", "tsc --noEmit", () => run([bin("tsc"), "--noEmit", "--pretty", "false"], { cwd: ROOT })),
   );
 }
-if (wanted("lint")) {
+if (wanted("lint") && !flags.long) {
   checks.push(step("lint", "biome check .", () => run([bin("biome"), "check", "."], { cwd: ROOT })));
 }
-await Promise.all(checks);
+const building =
+  wanted("build") || files.some(isEndToEnd)
+    ? step("build", "bun scripts/build.ts", async () =>
+        binaryIsFresh() ? "up to date" : await buildBinary("capture"),
+      )
+    : true;
+const [built] = await Promise.all([building, ...checks]);
 
-let built = true;
-if (wanted("build") || endToEnd.length > 0) {
-  built = await step("build", "bun scripts/build.ts", async () =>
-    binaryIsFresh() ? "up to date" : await buildBinary("capture"),
-  );
+const environment = { ...cleanEnvironment(), ...(flags.long ? { CDKTR_TEST_LONG: "1" } : {}) };
+async function runFile(file: string): Promise<void> {
+  if (!isEndToEnd(file)) return testFile(file, environment);
+  if (built) return testFile(file, { ...environment, CDKTR_TEST_BINARY: BINARY });
+  total.failed++;
+  failures.push(`${file}: not run, the build failed`);
 }
-
-const environment = cleanEnvironment();
-await inParallel(unit, UNIT_WORKERS, (file) => testFile(file, environment));
-if (built) {
-  // One at a time: they measure, and each starts a fleet of its own.
-  await inParallel(endToEnd, 1, (file) => testFile(file, { ...environment, CDKTR_TEST_BINARY: BINARY }));
-} else {
-  for (const file of endToEnd) {
-    total.failed++;
-    failures.push(`${file}: not run, the build failed`);
-  }
+const known = { ...timesIn(OTHER_TIMES), ...timesIn(TIMES) };
+const { together, alone } = planOf(files, known);
+await inParallel(together, WORKERS, runFile);
+await inParallel(alone, 1, runFile);
+killRunning();
+if (!flags.load && !flags.long) {
+  mkdirSync(dirname(TIMES), { recursive: true });
+  writeFileSync(TIMES, JSON.stringify({ ...known, ...seconds }));
 }
 
 rmSync(scratch, { recursive: true, force: true });
@@ -170,6 +200,7 @@ if (checks.length === 0 && files.length === 0 && !wanted("build")) {
   console.log(`Nothing matches ${patterns.join(" ")}.`);
   total.failed++;
 }
+if (files.length > 0) console.log(`\nSlowest:\n${slowest(seconds, 10).join("\n")}`);
 console.log(`\n${((performance.now() - started) / 1000).toFixed(0)} s in all.`);
 if (total.skipped > 0) console.log(`${total.skipped} skipped.`);
 if (failures.length > 0) console.log(`Failed:\n${failures.map((name) => `  ${name}`).join("\n")}`);

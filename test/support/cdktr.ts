@@ -6,11 +6,13 @@
  *     const { code, stdout } = await cluster.cdktr(["run", "hello", "--wait"]);
  */
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
+import { freePorts } from "../../scripts/support/ports.ts";
 import { PrincipalUnreachableError } from "../../src/errors.ts";
 import { PrincipalClient } from "../../src/protocol/client.ts";
+
+export { freePorts };
 
 const ROOT = resolve(import.meta.dir, "../..");
 
@@ -172,27 +174,6 @@ process.on("exit", () => {
   for (const child of running) child.kill("SIGKILL");
 });
 
-/** Ports that are free now, all different. */
-export async function freePorts(count: number): Promise<number[]> {
-  const servers = await Promise.all(
-    Array.from({ length: count }, async () => {
-      const server = createServer();
-      await new Promise<void>((done, fail) => {
-        server.once("error", fail);
-        server.listen(0, "127.0.0.1", done);
-      });
-      return server;
-    }),
-  );
-  const ports = servers.map((server) => {
-    const address = server.address();
-    if (address === null || typeof address === "string") throw new Error("no port");
-    return address.port;
-  });
-  await Promise.all(servers.map((server) => new Promise((done) => server.close(done))));
-  return ports;
-}
-
 /** What a cluster starts with. */
 export interface ClusterOptions {
   /** Files of the workflow directory: relative path to text. */
@@ -325,21 +306,17 @@ export class Cluster implements AsyncDisposable {
  * @throws Error with what the process printed when it does not start
  */
 export async function startCluster(options: ClusterOptions = {}): Promise<Cluster> {
-  for (let attempt = 1; ; attempt++) {
-    const cluster = new Cluster(options, await freePorts(3));
-    try {
-      await cluster.startPrincipal();
-      await Promise.all(
-        Array.from({ length: options.agents ?? 0 }, (_, i) =>
-          cluster.startAgent(["--suffix", `agent-${i + 1}`]),
-        ),
-      );
-      return cluster;
-    } catch (error) {
-      await cluster.stop();
-      // Another process may have taken a port between looking and binding.
-      if (attempt < 3 && /in use|is taken|EADDRINUSE/i.test(String(error))) continue;
-      throw error;
-    }
+  const cluster = new Cluster(options, await freePorts(3));
+  try {
+    await cluster.startPrincipal();
+    await Promise.all(
+      Array.from({ length: options.agents ?? 0 }, (_, i) =>
+        cluster.startAgent(["--suffix", `agent-${i + 1}`]),
+      ),
+    );
+    return cluster;
+  } catch (error) {
+    await cluster.stop();
+    throw error;
   }
 }
