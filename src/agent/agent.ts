@@ -1,4 +1,5 @@
 /** The agent: takes runs from the principal when it has room, executes them, and tells what became of them. */
+
 import { hostname } from "node:os";
 import { VERSION } from "../build-facts.ts";
 import { type Clock, systemClock } from "../clock.ts";
@@ -7,8 +8,8 @@ import type { AgentDescription, AgentOrders, RunAssignment, StopOrder } from "..
 import { PROTOCOL, VersionMismatchError } from "../contract/version.ts";
 import { type CdktrError, errorMessage } from "../errors.ts";
 import { log } from "../log.ts";
-import { PrincipalClient, RequestRefusedError } from "../protocol/client.ts";
-import { loadCurveKeys } from "../protocol/key-file.ts";
+import { type PrincipalClient, RequestRefusedError } from "../protocol/client.ts";
+import { connect } from "../protocol/connect.ts";
 import type { Service } from "../service.ts";
 import { agentsDirectory, claimIdentity } from "./agent-id.ts";
 import { AgentLife } from "./agent-phase.ts";
@@ -149,19 +150,13 @@ export class Agent implements Service {
     );
     // Before anyone hears of this agent: what it had may run elsewhere from then on.
     await endOrphans(outbox, directory, graceMs);
-    const curve = loadCurveKeys(config, "agent");
-    const client = new PrincipalClient({
-      ...(curve === undefined ? {} : { curve }),
-      host: config.CDKTR_PRINCIPAL_HOST,
-      port: config.CDKTR_PRINCIPAL_PORT,
-      timeoutMs: config.CDKTR_DEFAULT_ZMQ_TIMEOUT_MS,
-    });
+    const client = connect(config, "agent");
     const link = this.#makeLink(client, agentId);
     const lines = new LogSender({
       outbox,
-      host: config.CDKTR_PRINCIPAL_HOST,
+      host: client.host,
       port: config.CDKTR_LOGS_LISTENING_PORT,
-      curve,
+      curve: client.curve,
       ask: () => link.ask(),
     });
     const reports = new ReportSender({ outbox, link, client, lines, agentId, sessionId: this.#sessionId });

@@ -1,4 +1,5 @@
 /** Joining: a new host makes a key pair, has its public half made known by a token, and keeps the key for all later starts. */
+
 import { existsSync, rmSync } from "node:fs";
 import { hostname } from "node:os";
 import { join } from "node:path";
@@ -6,7 +7,8 @@ import type { Config, LoadedConfig } from "../config.ts";
 import { InvalidInputError, PrincipalUnreachableError, UnprocessableError } from "../errors.ts";
 import { makePrivateDirectory, removeLeftovers, writePrivate } from "../host/private-files.ts";
 import { log } from "../log.ts";
-import { AccessRefusedError, PrincipalClient, RequestUnprocessableError } from "../protocol/client.ts";
+import { AccessRefusedError, RequestUnprocessableError } from "../protocol/client.ts";
+import { connect } from "../protocol/connect.ts";
 import { decodeJoinToken, type JoinToken } from "../protocol/join-token.ts";
 import { type KeyFile, keysDirectory, loadKey, readKeyFile } from "../protocol/key-file.ts";
 import { curveKeyPair, curvePublicKey } from "../zmq/index.ts";
@@ -43,17 +45,9 @@ export async function joinPrincipal(line: string, loaded: LoadedConfig, suffix?:
   const { publicKey, secretKey } = pendingPair(`${path}.joining`, token);
   const host = sources.CDKTR_PRINCIPAL_HOST === "default" ? token.host : config.CDKTR_PRINCIPAL_HOST;
   const port = sources.CDKTR_PRINCIPAL_PORT === "default" ? token.port : config.CDKTR_PRINCIPAL_PORT;
-  const client = new PrincipalClient({
-    host,
-    port,
-    timeoutMs: config.CDKTR_DEFAULT_ZMQ_TIMEOUT_MS,
-    attempts: ATTEMPTS,
-    curve: {
-      serverKey: token.serverKey,
-      publicKey: curvePublicKey(token.secretKey),
-      secretKey: token.secretKey,
-    },
-  });
+  const { serverKey, secretKey: oneTimeKey } = token;
+  const keys = { serverKey, publicKey: curvePublicKey(oneTimeKey), secretKey: oneTimeKey };
+  const client = connect(config, { keys }, { host, port, attempts: ATTEMPTS });
   try {
     const name = [hostname(), suffix].filter(Boolean).join("-").slice(0, 128);
     const joined = await client.join({ public_key: publicKey, name });
@@ -63,7 +57,7 @@ export async function joinPrincipal(line: string, loaded: LoadedConfig, suffix?:
       role: joined.role,
       public_key: publicKey,
       secret_key: secretKey,
-      server_key: token.serverKey,
+      server_key: serverKey,
       principal: { host, port, logs_listening_port, logs_publishing_port },
     };
     writePrivate(path, json(key));

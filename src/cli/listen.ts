@@ -8,8 +8,7 @@ import { listenerPages } from "../metrics/listener-pages.ts";
 import { MetricsServer } from "../metrics/metrics-server.ts";
 import { nativeLibraryPath } from "../native/libraries.ts";
 import { listenerRunnerPath } from "../native/listener-runner.ts";
-import { PrincipalClient } from "../protocol/client.ts";
-import { loadCurveKeys } from "../protocol/key-file.ts";
+import { connect } from "../protocol/connect.ts";
 import { stopServices } from "../service.ts";
 import { command } from "./support/command.ts";
 import { settings } from "./support/connect.ts";
@@ -60,16 +59,10 @@ export default command({
     setLogLevel(config.CDKTR_LOG_LEVEL);
     const file = resolve(args.file);
     if (!existsSync(file)) throw new NotFoundError(`There is no file ${file}.`);
-    const curve = loadCurveKeys(config, "client");
     const listener = new SupervisedListener({
       name: args.name ?? basename(file, extname(file)),
       log,
-      client: new PrincipalClient({
-        ...(curve === undefined ? {} : { curve }),
-        host: config.CDKTR_PRINCIPAL_HOST,
-        port: config.CDKTR_PRINCIPAL_PORT,
-        timeoutMs: config.CDKTR_DEFAULT_ZMQ_TIMEOUT_MS,
-      }),
+      client: connect(config, "client"),
       command: () => [
         ownExecutable(),
         // What lies in the working directory must not change what is run.

@@ -1,16 +1,19 @@
 /** The principal, as this host sees it: reachability, clock, versions. */
+
 import { lookup } from "node:dns/promises";
 import { networkInterfaces } from "node:os";
 import type { Config } from "../config.ts";
 import type { AgentSummary, PrincipalInfo } from "../contract/messages.ts";
 import { mismatch, type Peer, THIS_PEER } from "../contract/version.ts";
 import { CdktrError, errorMessage } from "../errors.ts";
+import { bareHost, isLoopback, reachableHost } from "../host/addresses.ts";
 import {
   AccessRefusedError,
   type CurveClientKeys,
-  PrincipalClient,
+  type PrincipalClient,
   RequestRefusedError,
 } from "../protocol/client.ts";
+import { connect } from "../protocol/connect.ts";
 import { loadCurveKeys } from "../protocol/key-file.ts";
 import { cannotConnect } from "../protocol/tcp-probe.ts";
 import { hostAndPort } from "../zmq/endpoint.ts";
@@ -51,16 +54,16 @@ export interface VisitOptions {
 export async function visitPrincipal(config: Config, options: VisitOptions = {}): Promise<PrincipalVisit> {
   const { now = Date.now, progress = () => {} } = options;
   const patienceMs = Math.min(config.CDKTR_DEFAULT_ZMQ_TIMEOUT_MS, MOST_PATIENCE_MS);
-  const host = reachableHost(config.CDKTR_PRINCIPAL_HOST);
+  const host = bareHost(reachableHost(config.CDKTR_PRINCIPAL_HOST));
   const here = await isHere(host, patienceMs);
   const without = (findings: readonly Finding[]): PrincipalVisit => ({
     findings,
     info: undefined,
     isHere: here,
   });
-  let curve: CurveClientKeys | undefined;
+  let keys: CurveClientKeys | undefined;
   try {
-    curve = loadCurveKeys(config, "client");
+    keys = loadCurveKeys(config, "client");
   } catch (error) {
     const remedy = error instanceof CdktrError ? error.hint : undefined;
     const why = "Without its key this host does not get in at a secured principal.";
@@ -72,13 +75,7 @@ export async function visitPrincipal(config: Config, options: VisitOptions = {})
   if (problem !== null) {
     return without(here ? await notRunning(config, host) : [unreachable(config, host, problem)]);
   }
-  const client = new PrincipalClient({
-    ...(curve === undefined ? {} : { curve }),
-    host,
-    port: config.CDKTR_PRINCIPAL_PORT,
-    timeoutMs: patienceMs,
-    attempts: 1,
-  });
+  const client = connect(config, { keys }, { timeoutMs: patienceMs });
   try {
     progress(`asking the principal at ${address}`);
     const info = await client.info();
@@ -252,18 +249,6 @@ export function versions(
   return findings;
 }
 
-/** The address at which a process on this host reaches what is bound to all addresses. */
-function reachableHost(host: string): string {
-  const bare = bareHost(host);
-  if (bare === "0.0.0.0") return "127.0.0.1";
-  return bare === "::" ? "::1" : bare;
-}
-
-/** An address as node:net takes it: IPv6 without brackets. */
-function bareHost(host: string): string {
-  return host === "*" ? "0.0.0.0" : host.replace(/^\[(.*)\]$/, "$1");
-}
-
 /** Whether a host name or address is this host's. */
 async function isHere(host: string, patienceMs: number): Promise<boolean> {
   let timer: Timer | undefined;
@@ -276,6 +261,6 @@ async function isHere(host: string, patienceMs: number): Promise<boolean> {
   );
   const address = await Promise.race([resolved, patience]);
   clearTimeout(timer);
-  if (/^(127\.|::1$)/.test(address)) return true;
+  if (isLoopback(address)) return true;
   return Object.values(networkInterfaces()).some((own) => own?.some((each) => each.address === address));
 }

@@ -1,4 +1,5 @@
 /** The principal: its services, wired, started in order and stopped in reverse. */
+
 import type { ConsolaInstance } from "consola";
 import { VERSION } from "../build-facts.ts";
 import { type Clock, systemClock } from "../clock.ts";
@@ -7,7 +8,8 @@ import { PROTOCOL } from "../contract/version.ts";
 import { DeclaredTriggers, TRIGGER_KINDS } from "../events/declared/declared-triggers.ts";
 import { log as processLog } from "../log.ts";
 import { MetricsServer } from "../metrics/metrics-server.ts";
-import { type CurveClientKeys, PrincipalClient } from "../protocol/client.ts";
+import type { CurveClientKeys } from "../protocol/client.ts";
+import { connect } from "../protocol/connect.ts";
 import { type Service, startServices, stopServices } from "../service.ts";
 import { SqliteOperationalStore } from "../storage/operational-sqlite.ts";
 import { ZmqError } from "../zmq/index.ts";
@@ -265,13 +267,7 @@ export class Principal implements Service {
       kinds: TRIGGER_KINDS.filter((kind) =>
         kind === "cron" ? (options.scheduler ?? true) : (options.listeners ?? true),
       ),
-      connect: () =>
-        new PrincipalClient({
-          host: reachable(config.CDKTR_PRINCIPAL_HOST),
-          port: this.ports.api,
-          timeoutMs: config.CDKTR_DEFAULT_ZMQ_TIMEOUT_MS,
-          ...(this.ownKeys === undefined ? {} : { curve: this.ownKeys }),
-        }),
+      connect: () => connect(config, { keys: this.ownKeys }, { port: this.ports.api }),
       log,
       clock,
     });
@@ -330,12 +326,6 @@ export class Principal implements Service {
     this.#dispatcher.close();
     await stopServices(this.#services);
   }
-}
-
-/** The address at which a process on this machine reaches a bound one. */
-function reachable(host: string): string {
-  if (host === "0.0.0.0" || host === "*") return "127.0.0.1";
-  return host === "::" || host === "[::]" ? "::1" : host;
 }
 
 function portOf(endpoint: string): number {

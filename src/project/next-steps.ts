@@ -1,6 +1,6 @@
 /** What to do after a project was written: commands as they are to be typed, for what was written. */
 import { relative } from "node:path";
-import { isLoopback } from "../host/loopback.ts";
+import { isLoopback } from "../host/addresses.ts";
 import { type Answers, REPORT_PATH } from "./answers.ts";
 
 /** A command to type. */

@@ -1,5 +1,6 @@
 /** Which ports a principal could have here. */
 import { createServer } from "node:net";
+import { bareHost } from "../host/addresses.ts";
 import type { Ports } from "./answers.ts";
 
 /** The ports that are used when nobody says otherwise. */
@@ -12,9 +13,8 @@ export function whyNotBindable(host: string, port: number): Promise<string | und
   return new Promise((resolve) => {
     const server = createServer();
     server.once("error", (error: NodeJS.ErrnoException) => resolve(error.code ?? error.message));
-    server.listen(
-      { host: host === "*" ? "0.0.0.0" : host.replace(/^\[|\]$/g, ""), port, exclusive: true },
-      () => server.close(() => resolve(undefined)),
+    server.listen({ host: bareHost(host), port, exclusive: true }, () =>
+      server.close(() => resolve(undefined)),
     );
   });
 }

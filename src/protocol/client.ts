@@ -104,6 +104,19 @@ export class PrincipalClient {
     this.address = hostAndPort(options.host, options.port);
   }
 
+  get host(): string {
+    return this.#options.host;
+  }
+
+  get port(): number {
+    return this.#options.port;
+  }
+
+  /** The keys with which it connects, which are those for the principal's other sockets too. */
+  get curve(): CurveClientKeys | undefined {
+    return this.#options.curve;
+  }
+
   /**
    * Sends a request and waits for its reply, repeating it when none comes: a request that changes state
    * must carry its idempotency key.

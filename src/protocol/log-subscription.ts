@@ -8,7 +8,7 @@ import { decodeLogLine, type LogLine } from "../contract/log-line.ts";
 import { SEPARATOR } from "../contract/wire.ts";
 import { hostAndPort, type Message, Subscriber, tcpEndpoint } from "../zmq/index.ts";
 import { type PrincipalClient, RequestRefusedError } from "./client.ts";
-import { type AccessRefusedError, type CurveClientKeys, curveOptions, watchHandshakes } from "./handshake.ts";
+import { type AccessRefusedError, curveOptions, watchHandshakes } from "./handshake.ts";
 
 /** Messages received at once. */
 const BATCH = 1000;
@@ -19,11 +19,9 @@ const LONGEST_LOOK_MS = 1000;
 /** What a subscription needs. */
 export interface LogSubscriptionOptions {
   /** The principal's API. It must not be closed before the subscription. */
-  readonly client: Pick<PrincipalClient, "isSubscribed">;
-  readonly host: string;
+  readonly client: Pick<PrincipalClient, "isSubscribed" | "host" | "curve">;
   /** The principal's publishing port. */
   readonly port: number;
-  readonly curve: CurveClientKeys | undefined;
   /** Without it, all workflows. */
   readonly workflowId: string | undefined;
   /** Whether it goes on trying when the principal refuses the key; otherwise it ends. */
@@ -54,7 +52,7 @@ export class LogSubscription {
 
   constructor(options: LogSubscriptionOptions) {
     this.#options = options;
-    this.endpoint = tcpEndpoint(options.host, options.port);
+    this.endpoint = tcpEndpoint(options.client.host, options.port);
     this.#socket = new Subscriber({
       linger: 0,
       receiveHighWaterMark: 0,
@@ -62,7 +60,7 @@ export class LogSubscription {
       reconnectMaxInterval: 2000,
       heartbeatInterval: 5000,
       heartbeatTimeout: 15_000,
-      ...curveOptions(options.curve),
+      ...curveOptions(options.client.curve),
     });
     this.#socket.subscribe(options.workflowId === undefined ? "" : options.workflowId + SEPARATOR);
     // Whoever never waits for it must not be surprised by its rejection.
@@ -83,7 +81,8 @@ export class LogSubscription {
    * @throws AccessRefusedError when the principal refuses the key, unless this is persistent
    */
   async connect(timeoutMs: number): Promise<boolean> {
-    const { host, port, curve, persistent } = this.#options;
+    const { client, port, persistent } = this.#options;
+    const { host, curve } = client;
     this.#socket.events.on("handshake", () => void this.#probeConnection());
     watchHandshakes(this.#socket, this.endpoint, hostAndPort(host, port), curve, (error) => {
       if (persistent) this.#complete.resolve(false);

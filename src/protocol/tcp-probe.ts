@@ -1,11 +1,12 @@
 /** Whether anything listens at an address: libzmq does not tell, it only tries again. */
 import { createConnection } from "node:net";
 import { errorMessage } from "../errors.ts";
+import { bareHost } from "../host/addresses.ts";
 
 /** Why a TCP connection cannot be made; null when it can. */
 export function cannotConnect(host: string, port: number, patienceMs: number): Promise<string | null> {
   return new Promise((resolve) => {
-    const socket = createConnection({ host, port });
+    const socket = createConnection({ host: bareHost(host), port });
     const end = (problem: string | null) => {
       clearTimeout(timer);
       socket.destroy();

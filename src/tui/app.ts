@@ -1,9 +1,11 @@
 /** The terminal UI: terminal, state, feeds and keys, wired. */
+
 import { writeFileSync } from "node:fs";
 import { resolve } from "node:path";
 import type { Config } from "../config.ts";
 import { errorMessage } from "../errors.ts";
-import { type CurveClientKeys, PrincipalClient } from "../protocol/client.ts";
+import type { CurveClientKeys, PrincipalClient } from "../protocol/client.ts";
+import { connect } from "../protocol/connect.ts";
 import { perform } from "./actions.ts";
 import type { Effects } from "./effects.ts";
 import { LogFeed } from "./feeds/log-feed.ts";
@@ -192,14 +194,8 @@ export class App implements Store {
   // ---------------------------------------------------------------- principal and logs
 
   #connect(address: PrincipalAddress): PrincipalClient {
-    const { host, port } = address;
-    const curve = this.#options.keysOf?.(address);
-    return new PrincipalClient({
-      ...(curve === undefined ? {} : { curve }),
-      host,
-      port,
-      timeoutMs: this.#options.config.CDKTR_DEFAULT_ZMQ_TIMEOUT_MS,
-    });
+    const { config, keysOf } = this.#options;
+    return connect(config, { keys: keysOf?.(address) }, address);
   }
 
   #makeFeed(): PrincipalFeed {
@@ -262,16 +258,10 @@ export class App implements Store {
     this.#logFeed = new LogFeed({
       client: this.#client,
       store: this,
-      host: this.#address().host,
-      curve: this.#options.keysOf?.(this.#address()),
       info,
       source,
     });
     this.#inBackground(this.#logFeed.start());
-  }
-
-  #address(): PrincipalAddress {
-    return this.state.principals[this.state.principal] ?? this.#options.principals[0];
   }
 
   // ---------------------------------------------------------------- effects

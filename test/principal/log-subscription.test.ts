@@ -11,13 +11,12 @@ import { line } from "../storage/history-support.ts";
 import { TestPrincipal } from "./support.ts";
 
 const SOON_MS = 10_000;
+const UNSECURED = { host: "127.0.0.1", curve: undefined };
 
 function subscribe(bench: TestPrincipal, options: Partial<LogSubscriptionOptions> = {}): LogSubscription {
   return new LogSubscription({
     client: bench.client(),
-    host: "127.0.0.1",
     port: bench.ports.logsPublishing,
-    curve: undefined,
     workflowId: undefined,
     ...options,
   });
@@ -130,7 +129,10 @@ test("a new connection is told of before a line comes by it", async () => {
 
 test("with a principal that does not know the question, being connected has to do", async () => {
   await using bench = await new TestPrincipal().start();
-  const client = { isSubscribed: () => Promise.reject(new RequestRefusedError("unknown verb")) };
+  const client = {
+    ...UNSECURED,
+    isSubscribed: () => Promise.reject(new RequestRefusedError("unknown verb")),
+  };
   const live = subscribe(bench, { client });
   expect(await live.connect(SOON_MS)).toBe(true);
   live.close();
@@ -140,6 +142,7 @@ test("while the API does not answer it is not in force; it is as soon as that do
   await using bench = await new TestPrincipal().start();
   let answers = false;
   const client = {
+    ...UNSECURED,
     isSubscribed: (probe: string) =>
       answers ? bench.client().isSubscribed(probe) : Promise.reject(new UnprocessableError("away")),
   };
@@ -156,6 +159,7 @@ test("the principal knows a probe as long as its subscriber is there, and takes 
   let probe = "";
   const live = subscribe(bench, {
     client: {
+      ...UNSECURED,
       isSubscribed: (text) => {
         probe = text;
         return client.isSubscribed(text);

@@ -3,7 +3,7 @@ import { existsSync } from "node:fs";
 import { networkInterfaces } from "node:os";
 import { join, resolve } from "node:path";
 import { CdktrError, errorMessage } from "../../errors.ts";
-import { isLoopback } from "../../host/loopback.ts";
+import { isLoopback } from "../../host/addresses.ts";
 import { type Kind, type Ports, PROJECT_DATA, type ServiceAnswer } from "../../project/answers.ts";
 import {
   checkCount,

@@ -3,7 +3,7 @@ import { existsSync, readdirSync } from "node:fs";
 import { join, relative, resolve } from "node:path";
 import { type Config, type LoadedConfig, loadConfig } from "../../config.ts";
 import { UnprocessableError, UsageError } from "../../errors.ts";
-import { isLoopback } from "../../host/loopback.ts";
+import { isLoopback } from "../../host/addresses.ts";
 import { KeyStore } from "../../principal/access/key-store.ts";
 import { type Answers, type Ports, PROJECT_DATA, type ServiceAnswer } from "../../project/answers.ts";
 import { checkReach, insideProject } from "../../project/checks.ts";

@@ -1,22 +1,15 @@
 /** What a principal says about itself to a host that is to work for it. */
 import type { Config } from "../../config.ts";
 import { CdktrError } from "../../errors.ts";
-import { PrincipalClient } from "../../protocol/client.ts";
-import { loadCurveKeys } from "../../protocol/key-file.ts";
+import { connect } from "../../protocol/connect.ts";
 
 /** A person waits. */
 const PATIENCE_MS = 1500;
 
 /** The port on which a principal takes log lines; undefined when it does not answer this host, or not without a key. */
 export async function logPortOf(host: string, port: number, config: Config): Promise<number | undefined> {
-  const curve = loadCurveKeys(config, "agent");
-  const client = new PrincipalClient({
-    host,
-    port,
-    timeoutMs: Math.min(PATIENCE_MS, config.CDKTR_DEFAULT_ZMQ_TIMEOUT_MS),
-    attempts: 1,
-    ...(curve === undefined ? {} : { curve }),
-  });
+  const timeoutMs = Math.min(PATIENCE_MS, config.CDKTR_DEFAULT_ZMQ_TIMEOUT_MS);
+  const client = connect(config, "agent", { host, port, timeoutMs });
   try {
     return (await client.info()).logs_listening_port;
   } catch (error) {

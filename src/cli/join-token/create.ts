@@ -1,7 +1,7 @@
 import { hostname, networkInterfaces } from "node:os";
 import { type LoadedConfig, loadConfig } from "../../config.ts";
 import { UsageError } from "../../errors.ts";
-import { isLoopback } from "../../host/loopback.ts";
+import { isLoopback, isWildcard } from "../../host/addresses.ts";
 import { encodeJoinToken } from "../../protocol/join-token.ts";
 import { command, wholeNumber } from "../support/command.ts";
 import { parseAddress } from "../support/connect.ts";
@@ -87,8 +87,7 @@ export function addressFor(
   const port = Number(parsed.CDKTR_PRINCIPAL_PORT ?? values.CDKTR_PRINCIPAL_PORT);
   if (parsed.CDKTR_PRINCIPAL_HOST !== undefined) return { host: String(parsed.CDKTR_PRINCIPAL_HOST), port };
   const bound = values.CDKTR_PRINCIPAL_HOST;
-  const wildcard = ["0.0.0.0", "*", "::", "[::]"].includes(bound);
-  if (!wildcard && !isLoopback(bound)) return { host: bound, port };
+  if (!isWildcard(bound) && !isLoopback(bound)) return { host: bound, port };
   const outside = Object.values(networkInterfaces())
     .flat()
     .find((address) => address?.family === "IPv4" && !address.internal);

@@ -2,7 +2,7 @@ import { DeclaredTriggers } from "../../events/declared/declared-triggers.ts";
 import { log, setLogLevel } from "../../log.ts";
 import { listenerPages } from "../../metrics/listener-pages.ts";
 import { MetricsServer } from "../../metrics/metrics-server.ts";
-import { PrincipalClient } from "../../protocol/client.ts";
+import { connect } from "../../protocol/connect.ts";
 import { loadCurveKeys } from "../../protocol/key-file.ts";
 import { startServices, stopServices } from "../../service.ts";
 import { Supervisor } from "../../systemd/notify.ts";
@@ -60,17 +60,11 @@ export default command({
       supervisor.stopping("stopping; what is not delivered stays on disk");
       stop.resolve();
     });
-    const curve = loadCurveKeys(config, "client");
+    const keys = loadCurveKeys(config, "client");
     const triggers = new DeclaredTriggers({
       config,
       kinds: ["webhook", "file", "workflow"],
-      connect: () =>
-        new PrincipalClient({
-          ...(curve === undefined ? {} : { curve }),
-          host: config.CDKTR_PRINCIPAL_HOST,
-          port: config.CDKTR_PRINCIPAL_PORT,
-          timeoutMs: config.CDKTR_DEFAULT_ZMQ_TIMEOUT_MS,
-        }),
+      connect: () => connect(config, { keys }),
       log,
     });
     const services = [

@@ -1,9 +1,10 @@
 import type { Config } from "../../config.ts";
+import { reachableHost } from "../../host/addresses.ts";
 import { SupervisedProcess } from "../../host/supervised-process.ts";
 import { log, setLogLevel } from "../../log.ts";
 import { removeStaleFiles } from "../../native/stale-files.ts";
 import { Principal } from "../../principal/principal.ts";
-import { PrincipalClient } from "../../protocol/client.ts";
+import { connect } from "../../protocol/connect.ts";
 import { type Service, startServices, stopServices } from "../../service.ts";
 import { Supervisor } from "../../systemd/notify.ts";
 import { hostAndPort } from "../../zmq/endpoint.ts";
@@ -162,13 +163,7 @@ const PING_MS = 10_000;
 
 /** Whether requests are answered, asked as everyone else asks. */
 async function answers(config: Config, { ports, ownKeys }: Principal): Promise<boolean> {
-  const client = new PrincipalClient({
-    host: reachableHost(config.CDKTR_PRINCIPAL_HOST),
-    port: ports.api,
-    ...(ownKeys === undefined ? {} : { curve: ownKeys }),
-    timeoutMs: PING_MS,
-    attempts: 1,
-  });
+  const client = connect(config, { keys: ownKeys }, { port: ports.api, timeoutMs: PING_MS });
   try {
     await client.ping();
     return true;
@@ -179,12 +174,7 @@ async function answers(config: Config, { ports, ownKeys }: Principal): Promise<b
 
 /** Says where it is and what it knows. */
 async function announce(config: Config, { ports, ownKeys }: Principal): Promise<void> {
-  const client = new PrincipalClient({
-    host: reachableHost(config.CDKTR_PRINCIPAL_HOST),
-    port: ports.api,
-    ...(ownKeys === undefined ? {} : { curve: ownKeys }),
-    timeoutMs: config.CDKTR_DEFAULT_ZMQ_TIMEOUT_MS,
-  });
+  const client = connect(config, { keys: ownKeys }, { port: ports.api });
   try {
     const info = await client.info();
     const invalid = info.invalid_workflow_files.length;
@@ -201,12 +191,6 @@ async function announce(config: Config, { ports, ownKeys }: Principal): Promise<
   } finally {
     await client.close();
   }
-}
-
-/** An address at which this host reaches what is bound to `host`. */
-function reachableHost(host: string): string {
-  if (host === "0.0.0.0" || host === "*") return "127.0.0.1";
-  return host === "::" ? "::1" : host;
 }
 
 function agentCommand(config: Config): string[] {

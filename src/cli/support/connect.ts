@@ -2,8 +2,8 @@
 import { type Config, type LoadedConfig, loadConfig, type SettingName } from "../../config.ts";
 import type { PrincipalInfo } from "../../contract/messages.ts";
 import { PrincipalUnreachableError, UnprocessableError, UsageError } from "../../errors.ts";
-import { AccessRefusedError, PrincipalClient, type RequestOptions } from "../../protocol/client.ts";
-import { loadCurveKeys } from "../../protocol/key-file.ts";
+import { AccessRefusedError, type PrincipalClient, type RequestOptions } from "../../protocol/client.ts";
+import { connect } from "../../protocol/connect.ts";
 
 /** A principal that has answered. */
 export interface Connection {
@@ -59,13 +59,7 @@ export async function withPrincipal<T>(
   use: (connection: Connection) => Promise<T>,
 ): Promise<T> {
   const config = settings(args.principal).values;
-  const curve = loadCurveKeys(config, "client");
-  const client = new PrincipalClient({
-    ...(curve === undefined ? {} : { curve }),
-    host: config.CDKTR_PRINCIPAL_HOST,
-    port: config.CDKTR_PRINCIPAL_PORT,
-    timeoutMs: config.CDKTR_DEFAULT_ZMQ_TIMEOUT_MS,
-  });
+  const client = connect(config, "client");
   try {
     const info = await reach(client, config);
     return await use({

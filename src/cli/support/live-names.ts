@@ -1,7 +1,7 @@
 /** The names that a shell completes and only a running principal knows. Whatever goes wrong, there are none: nobody asked for a message. */
 import { PAGES } from "../../docs/index.ts";
-import { PrincipalClient } from "../../protocol/client.ts";
-import { loadCurveKeys } from "../../protocol/key-file.ts";
+import type { PrincipalClient } from "../../protocol/client.ts";
+import { connect } from "../../protocol/connect.ts";
 import { cannotConnect } from "../../protocol/tcp-probe.ts";
 import { ROLES } from "../../systemd/service-id.ts";
 import type { Candidate, NameSource } from "./complete.ts";
@@ -22,19 +22,11 @@ export const liveNames: NameSource = async (what, principal) => {
   try {
     if (what === "access" || what === "key" || what === "token") return await ON_THIS_HOST[what]();
     const config = settings(principal).values;
-    const curve = loadCurveKeys(config, "client");
-    const { CDKTR_PRINCIPAL_HOST: host, CDKTR_PRINCIPAL_PORT: port } = config;
-    const patienceMs = Math.min(PATIENCE_MS, config.CDKTR_DEFAULT_ZMQ_TIMEOUT_MS);
-    // libzmq would try until the patience is over; a port at which nobody listens says so at once.
-    if ((await cannotConnect(host, port, patienceMs)) !== null) return [];
-    const client = new PrincipalClient({
-      ...(curve === undefined ? {} : { curve }),
-      host,
-      port,
-      timeoutMs: patienceMs,
-      attempts: 1,
-    });
+    const timeoutMs = Math.min(PATIENCE_MS, config.CDKTR_DEFAULT_ZMQ_TIMEOUT_MS);
+    const client = connect(config, "client", { timeoutMs });
     try {
+      // libzmq would try until the patience is over; a port at which nobody listens says so at once.
+      if ((await cannotConnect(client.host, client.port, timeoutMs)) !== null) return [];
       return (await ASK[what](client)).map(({ value, about }) => ({ value, about: plainText(about) }));
     } finally {
       await client.close();

@@ -1,6 +1,6 @@
 /** Binding the principal's sockets, with errors that say what to do. */
 import { CdktrError, errorMessage, UsageError } from "../../errors.ts";
-import { isLoopback } from "../../host/loopback.ts";
+import { isLoopback } from "../../host/addresses.ts";
 import type { Socket } from "../../zmq/index.ts";
 import { hostAndPort, tcpEndpoint, ZmqError } from "../../zmq/index.ts";
 

@@ -2,7 +2,7 @@
 import { loadConfig } from "../../config.ts";
 import type { RunDetails } from "../../contract/messages.ts";
 import { type ClientOptions, PrincipalClient, type RequestOptions } from "../../protocol/client.ts";
-import { loadCurveKeys } from "../../protocol/key-file.ts";
+import { clientOptions } from "../../protocol/connect.ts";
 import { LogSubscription } from "../../protocol/log-subscription.ts";
 import { RUN_TRANSITIONS } from "../../workflow/run-state.ts";
 import { isTerminal } from "../../workflow/status.ts";
@@ -28,22 +28,17 @@ export interface TailOptions {
 
 /** A principal, seen from outside. It connects at the first request and reconnects by itself. */
 export class Principal extends PrincipalClient {
-  readonly #options: ClientOptions;
+  readonly #timeoutMs: number;
 
   /** @param options what is left out comes from the settings: `CDKTR_PRINCIPAL_HOST` and so on */
   constructor(options: Partial<ClientOptions> = {}) {
-    const { values } = loadConfig();
-    const curve = options.curve ?? loadCurveKeys(values, "client");
-    const complete: ClientOptions = {
+    const role = options.curve === undefined ? "client" : { keys: options.curve };
+    const complete = clientOptions(loadConfig().values, role, {
       ...options,
-      ...(curve === undefined ? {} : { curve }),
-      host: options.host ?? values.CDKTR_PRINCIPAL_HOST,
-      port: options.port ?? values.CDKTR_PRINCIPAL_PORT,
-      timeoutMs: options.timeoutMs ?? values.CDKTR_DEFAULT_ZMQ_TIMEOUT_MS,
       attempts: options.attempts ?? 3,
-    };
+    });
     super(complete);
-    this.#options = complete;
+    this.#timeoutMs = complete.timeoutMs;
   }
 
   /** Triggers a workflow; resolves when the run is on the principal's disk. */
@@ -76,13 +71,11 @@ export class Principal extends PrincipalClient {
     const info = await this.info({ signal: options.signal });
     const subscription = new LogSubscription({
       client: this,
-      host: this.#options.host,
       port: info.logs_publishing_port,
-      curve: this.#options.curve,
       workflowId,
     });
     const tail = new LogTail(subscription, options.signal);
-    await subscription.connect(this.#options.timeoutMs);
+    await subscription.connect(this.#timeoutMs);
     return tail;
   }
 }

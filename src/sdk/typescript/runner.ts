@@ -2,6 +2,7 @@
  * The process of a user's listener: `bun runner.js FILE [NAME]`, started by `cdktr listen`. It takes the file's default
  * export, gives it what it works with, and ends when its starter says so or is gone.
  */
+
 import { basename, extname } from "node:path";
 import { pathToFileURL } from "node:url";
 import { plugin } from "bun";
@@ -10,8 +11,7 @@ import { CdktrError, InvalidInputError } from "../../errors.ts";
 import { EventListener, NOT_A_LISTENER } from "../../events/event-listener.ts";
 import { ListenerService } from "../../events/listener-service.ts";
 import { log as processLog, setLogLevel } from "../../log.ts";
-import { PrincipalClient } from "../../protocol/client.ts";
-import { loadCurveKeys } from "../../protocol/key-file.ts";
+import { connect } from "../../protocol/connect.ts";
 import * as sdk from "./index.ts";
 import { forgetVariable } from "./own-environment.ts";
 
@@ -64,17 +64,11 @@ async function main(): Promise<number> {
     return NOT_A_LISTENER;
   }
   const log = processLog.withTag(listener.name);
-  const curve = loadCurveKeys(config, "client");
   const service = new ListenerService({
     listener,
     log,
     dataDirectory: config.CDKTR_APP_DATA_DIRECTORY,
-    client: new PrincipalClient({
-      ...(curve === undefined ? {} : { curve }),
-      host: config.CDKTR_PRINCIPAL_HOST,
-      port: config.CDKTR_PRINCIPAL_PORT,
-      timeoutMs: config.CDKTR_DEFAULT_ZMQ_TIMEOUT_MS,
-    }),
+    client: connect(config, "client"),
   });
   const told = Promise.withResolvers<void>();
   for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) process.on(signal, () => told.resolve());

@@ -4,7 +4,7 @@ import type { LogLine } from "../../contract/log-line.ts";
 import { linesOf } from "../../contract/log-page.ts";
 import type { PrincipalInfo, SearchLogs } from "../../contract/messages.ts";
 import { errorMessage } from "../../errors.ts";
-import type { CurveClientKeys, PrincipalClient } from "../../protocol/client.ts";
+import type { PrincipalClient } from "../../protocol/client.ts";
 import { LogSubscription } from "../../protocol/log-subscription.ts";
 import type { Service } from "../../service.ts";
 import { type LogSource, newLogView } from "../logs/log-view.ts";
@@ -24,9 +24,6 @@ const TIMEOUT_MS = 20_000;
 export interface LogFeedOptions {
   readonly client: PrincipalClient;
   readonly store: Store;
-  /** Where the principal is. */
-  readonly host: string;
-  readonly curve: CurveClientKeys | undefined;
   readonly info: PrincipalInfo;
   readonly source: LogSource;
 }
@@ -49,9 +46,7 @@ export class LogFeed implements Service {
     const { source } = options;
     this.#live = new LogSubscription({
       client: options.client,
-      host: options.host,
       port: options.info.logs_publishing_port,
-      curve: options.curve,
       workflowId: source.kind === "all" ? undefined : source.workflowId,
       // The feed of the principal says what is wrong with the key; here the database has the lines.
       persistent: true,
