@@ -1,51 +1,315 @@
 /**
- * The verbs of the principal's API. The first group is the wire format of existing clients and takes positional fields;
- * the second takes one JSON field (see messages.ts).
+ * The verbs of the principal's API: which there are, who may use them, what they take and answer. Everything else that knows
+ * verbs follows from this table: the client's calls, the handlers, the checks of roles and of agents' names, the manual.
+ *
+ * Verbs with `fields` are the wire format of existing clients; new verbs take one field of JSON.
  */
-export const POSITIONAL_VERBS = [
-  "PING",
-  "LSWORKFLOWS",
-  "RUNTASK",
-  "REGISTERAGENT",
-  "FETCHWORKFLOW",
-  "AGENTWORKFLOWSTATUS",
-  "AGENTTASKSTATUS",
-  "QUERYLOGS",
-  "GETRECENTSTATUSES",
-  "GETREGISTEREDAGENTS",
-] as const;
+import { z } from "zod";
+import { Nothing } from "./messages/common.ts";
+import * as m from "./messages.ts";
+import { ADMIN, AGENT, ANYBODY, CLIENT, JOIN_TOKEN } from "./roles.ts";
+import { type Speaker, verb } from "./verb-entry.ts";
 
-export const JSON_VERBS = [
-  "PRINCIPALINFO",
-  "JOIN",
-  "GETWORKFLOW",
-  "WATCHWORKFLOWS",
-  "LSRUNS",
-  "GETRUN",
-  "WAITRUN",
-  "CANCELRUN",
-  "RETRYRUN",
-  "SEARCHLOGS",
-  "ISSUBSCRIBED",
-  "LSEVENTS",
-  "LSFOLLOWUPS",
-  "REPORTLISTENERS",
-  "LSLISTENERS",
-  "DRAINAGENT",
-  "AGENTHEARTBEAT",
-  "AGENTREPORT",
-  "QUERYDB",
-  "EXPORTDB",
-  "BACKUPDB",
-  "READFILE",
-  "DROPFILES",
-] as const;
+const asAgent = (): Speaker => "agent";
+const asNewAgent = (): Speaker => "new agent";
+const asSender = (): Speaker => "sender";
 
-export type Verb = (typeof POSITIONAL_VERBS)[number] | (typeof JSON_VERBS)[number];
+export const VERBS = {
+  // ------------------------------------------------------------ the principal
+  PING: verb({
+    about: "Whether the principal answers",
+    roles: ANYBODY,
+    fields: [],
+    request: Nothing,
+    reply: z.null(),
+    answers: "PONG",
+    changes: "nothing",
+  }),
+  PRINCIPALINFO: verb({
+    about: "Version, ports, counts, state of the history",
+    roles: ANYBODY,
+    request: Nothing,
+    reply: m.PrincipalInfo,
+    changes: "nothing",
+  }),
+  JOIN: verb({
+    about: "Makes the key of a new host known",
+    roles: JOIN_TOKEN,
+    request: m.Join,
+    reply: m.Joined,
+    changes: { key: "public_key" },
+  }),
+  LSEVENTS: verb({
+    about: "What the principal itself logged, oldest first; `after` is the last `seq` known",
+    roles: CLIENT,
+    request: m.ListEvents,
+    reply: z.array(m.ActivityEvent),
+    changes: "nothing",
+  }),
 
-const VERBS: ReadonlySet<string> = new Set([...POSITIONAL_VERBS, ...JSON_VERBS]);
+  // ------------------------------------------------------------ workflows
+  LSWORKFLOWS: verb({
+    about: "All workflows by id",
+    roles: CLIENT,
+    fields: [],
+    request: Nothing,
+    reply: z.record(z.string(), m.WorkflowSummary),
+    changes: "nothing",
+  }),
+  GETWORKFLOW: verb({
+    about: "A workflow, with its file",
+    roles: CLIENT,
+    request: m.GetWorkflow,
+    reply: m.WorkflowDetails,
+    changes: "nothing",
+  }),
+  WATCHWORKFLOWS: verb({
+    about: "Waits until the workflows are no longer as they were at `revision`",
+    roles: CLIENT,
+    request: m.WatchWorkflows,
+    reply: m.WorkflowsRevision,
+    changes: "nothing",
+    waits: "wait_ms",
+  }),
+
+  // ------------------------------------------------------------ runs
+  RUNTASK: verb({
+    about: "Triggers a workflow; answers when the run is on disk",
+    roles: CLIENT,
+    fields: ["workflow", "options"],
+    request: m.RunTask,
+    reply: m.RunCreated,
+    answers: "OK",
+    changes: { key: "options.dedupe_key" },
+  }),
+  LSRUNS: verb({
+    about: "Runs, newest first",
+    roles: CLIENT,
+    request: m.ListRuns,
+    reply: z.array(m.RunSummary),
+    changes: "nothing",
+  }),
+  GETRUN: verb({
+    about: "A run: attempts, tasks, parameters, definition",
+    roles: CLIENT,
+    request: m.GetRun,
+    reply: m.RunDetails,
+    changes: "nothing",
+  }),
+  WAITRUN: verb({
+    about: "The run, when it is over or after `wait_ms`",
+    roles: CLIENT,
+    request: m.WaitRun,
+    reply: m.RunDetails,
+    changes: "nothing",
+    waits: "wait_ms",
+  }),
+  CANCELRUN: verb({
+    about: "Cancels a run",
+    roles: CLIENT,
+    request: m.GetRun,
+    reply: m.RunDetails,
+    changes: "idempotent",
+  }),
+  RETRYRUN: verb({
+    about: "A new run from the failed tasks of one that is over, or from its beginning",
+    roles: CLIENT,
+    request: m.RetryRun,
+    reply: m.RunCreated,
+    answers: "OK",
+    changes: { key: "dedupe_key" },
+  }),
+  GETRECENTSTATUSES: verb({
+    about: "The latest run of each workflow, newest first, at most 10",
+    roles: CLIENT,
+    fields: [],
+    request: Nothing,
+    reply: z.array(m.RecentStatus),
+    changes: "nothing",
+  }),
+  LSFOLLOWUPS: verb({
+    about:
+      "Which runs must follow the end of which (`on: workflow`), after a cursor that the reply before gave",
+    roles: CLIENT,
+    request: m.ListFollowUps,
+    reply: m.FollowUpPage,
+    changes: "nothing",
+    waits: "wait_ms",
+  }),
+
+  // ------------------------------------------------------------ logs and history
+  QUERYLOGS: verb({
+    about: "Lines of the history as text; each field may be empty",
+    roles: CLIENT,
+    fields: ["end ms", "start ms", "workflow", "run", "verbose"],
+    request: m.QueryLogs,
+    reply: z.array(z.string()),
+    changes: "nothing",
+  }),
+  SEARCHLOGS: verb({
+    about: "A page of lines; the next one with `after: next`",
+    roles: CLIENT,
+    request: m.SearchLogs,
+    reply: m.LogPage,
+    changes: "nothing",
+  }),
+  ISSUBSCRIBED: verb({
+    about: "Whether a subscription to the live log is in force, see below",
+    roles: CLIENT,
+    request: m.IsSubscribed,
+    reply: m.Subscribed,
+    changes: "nothing",
+  }),
+  QUERYDB: verb({
+    about: "The result of one read-only SQL statement",
+    roles: CLIENT,
+    request: m.QueryDatabase,
+    reply: m.QueryResult,
+    changes: "nothing",
+  }),
+  EXPORTDB: verb({
+    about: "Exports the history to Parquet files, for `READFILE`",
+    roles: CLIENT,
+    request: Nothing,
+    reply: m.PreparedFiles,
+    changes: "nothing",
+  }),
+  BACKUPDB: verb({
+    about: "Copies the history database to a file, for `READFILE`",
+    roles: CLIENT,
+    request: Nothing,
+    reply: m.PreparedFiles,
+    changes: "nothing",
+  }),
+  READFILE: verb({
+    about: "A piece of a file that was prepared, in base64; the next one with `offset: next`",
+    roles: CLIENT,
+    request: m.ReadFile,
+    reply: m.FilePiece,
+    changes: "nothing",
+  }),
+  DROPFILES: verb({
+    about: "The client has the files it wanted",
+    roles: CLIENT,
+    request: m.DropFiles,
+    reply: Nothing,
+    answers: "OK",
+    changes: "idempotent",
+  }),
+
+  // ------------------------------------------------------------ listeners
+  LSLISTENERS: verb({
+    about: "Listeners, wherever they run: name, state, counts of triggers, host",
+    roles: CLIENT,
+    request: Nothing,
+    reply: z.array(m.ListenerSummary),
+    changes: "nothing",
+  }),
+  REPORTLISTENERS: verb({
+    about: "How the listeners of a process are",
+    roles: CLIENT,
+    request: m.ReportListeners,
+    reply: Nothing,
+    answers: "OK",
+    changes: "idempotent",
+  }),
+
+  // ------------------------------------------------------------ agents
+  GETREGISTEREDAGENTS: verb({
+    about: "The agents (`last_ping_timestamp` in µs)",
+    roles: CLIENT,
+    fields: [],
+    request: Nothing,
+    reply: z.array(m.AgentSummary),
+    changes: "nothing",
+  }),
+  DRAINAGENT: verb({
+    about: "Tells an agent to finish what runs and take nothing new",
+    roles: ADMIN,
+    request: m.DrainAgent,
+    reply: Nothing,
+    speaksFor: asSender,
+    answers: "OK",
+    changes: "idempotent",
+  }),
+  REGISTERAGENT: verb({
+    about: "Registers an agent, by its name alone or with a description",
+    roles: AGENT,
+    fields: ["agent", "description"],
+    request: m.RegisterAgent,
+    reply: m.AgentOrders.nullable(),
+    speaksFor: asNewAgent,
+    answers: "OK",
+    changes: "idempotent",
+    budget: "agents",
+  }),
+  FETCHWORKFLOW: verb({
+    about: "A run to execute; a bare `OK` when there is none",
+    roles: AGENT,
+    fields: ["agent", "options"],
+    request: m.FetchWorkflow,
+    reply: m.RunAssignment.nullable(),
+    // An agent without a session need not have registered before.
+    speaksFor: ({ options }) => (options.session_id === undefined ? "new agent" : "agent"),
+    changes: { key: "options.fetch_id" },
+    waits: "options.wait_ms",
+    budget: "agents",
+  }),
+  AGENTHEARTBEAT: verb({
+    about: "A sign of life; answers when there is something that the agent must know",
+    roles: AGENT,
+    request: m.Heartbeat,
+    reply: m.AgentOrders,
+    speaksFor: asAgent,
+    answers: "OK",
+    changes: "idempotent",
+    waits: "wait_ms",
+    budget: "agents",
+  }),
+  AGENTREPORT: verb({
+    about: "New statuses of runs and tasks, numbered; each counts once",
+    roles: AGENT,
+    request: m.AgentReports,
+    reply: m.AgentOrders,
+    speaksFor: asAgent,
+    answers: "OK",
+    changes: { key: "reports" },
+    budget: "agents",
+  }),
+  AGENTWORKFLOWSTATUS: verb({
+    about: "A new status of a run, of an agent that does not number its reports",
+    roles: AGENT,
+    fields: ["agent", "workflow", "run", "status"],
+    request: m.AgentWorkflowStatus,
+    reply: z.null(),
+    speaksFor: asAgent,
+    answers: "OK",
+    changes: "idempotent",
+  }),
+  AGENTTASKSTATUS: verb({
+    about: "A new status of a task, of an agent that does not number its reports",
+    roles: AGENT,
+    fields: ["agent", "task", "task run", "run", "status"],
+    request: m.AgentTaskStatus,
+    reply: z.null(),
+    speaksFor: asAgent,
+    answers: "OK",
+    changes: "idempotent",
+  }),
+} as const;
+
+export type Verb = keyof typeof VERBS;
+
+/** The names of all verbs. */
+export const VERB_NAMES = Object.keys(VERBS) as readonly Verb[];
+
+/** A request as a handler gets it: parsed, with its defaults. */
+export type RequestOf<V extends Verb> = z.output<(typeof VERBS)[V]["request"]>;
+/** A request as a client gives it. */
+export type RequestFor<V extends Verb> = z.input<(typeof VERBS)[V]["request"]>;
+export type ReplyOf<V extends Verb> = z.output<(typeof VERBS)[V]["reply"]>;
 
 /** Whether a principal knows `text` as a verb. */
 export function isVerb(text: string): text is Verb {
-  return VERBS.has(text);
+  return Object.hasOwn(VERBS, text);
 }

@@ -40,7 +40,7 @@ import {
   WorkflowSummary,
   WorkflowsRevision,
 } from "../contract/messages.ts";
-import type { JSON_VERBS, Verb } from "../contract/verbs.ts";
+import type { Verb } from "../contract/verbs.ts";
 import { decodeReply, encodeFields, type Reply } from "../contract/wire.ts";
 import { CdktrError, InvalidInputError, PrincipalUnreachableError, UnprocessableError } from "../errors.ts";
 import { Dealer, hostAndPort } from "../zmq/index.ts";
@@ -338,12 +338,7 @@ export class PrincipalClient {
     await this.#receiving;
   }
 
-  async #call<T>(
-    schema: z.ZodType<T>,
-    verb: (typeof JSON_VERBS)[number],
-    json: unknown,
-    options?: RequestOptions,
-  ): Promise<T> {
+  async #call<T>(schema: z.ZodType<T>, verb: Verb, json: unknown, options?: RequestOptions): Promise<T> {
     return parse(schema, await this.request(verb, [JSON.stringify(json)], options));
   }
 

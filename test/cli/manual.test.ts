@@ -7,7 +7,7 @@ import type { Command, LazyCommand } from "../../src/cli/support/command.ts";
 import { codeBlocks, renderMarkdown } from "../../src/cli/support/markdown.ts";
 import { renderUsage } from "../../src/cli/support/usage.ts";
 import { SETTINGS } from "../../src/config.ts";
-import { JSON_VERBS, POSITIONAL_VERBS } from "../../src/contract/verbs.ts";
+import { VERB_NAMES } from "../../src/contract/verbs.ts";
 import { findPage, PAGES } from "../../src/docs/index.ts";
 import { root } from "../../src/main.ts";
 import { parseWorkflow } from "../../src/workflow/index.ts";
@@ -119,9 +119,7 @@ describe("the manual as a whole", () => {
       "LSEVENTS",
       "JOIN",
     ]);
-    const missing = [...POSITIONAL_VERBS, ...JSON_VERBS].filter(
-      (verb) => !inner.has(verb) && !text.includes(`| \`${verb}\``),
-    );
+    const missing = VERB_NAMES.filter((verb) => !inner.has(verb) && !text.includes(`| \`${verb}\``));
     expect(missing).toEqual([]);
   });
 

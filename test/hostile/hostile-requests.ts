@@ -1,11 +1,11 @@
 /** Requests and log frames that nobody should send. */
 import { encodeLogBatch } from "../../src/contract/log-line.ts";
-import { JSON_VERBS, POSITIONAL_VERBS } from "../../src/contract/verbs.ts";
+import { VERB_NAMES } from "../../src/contract/verbs.ts";
 import type { Random } from "../chaos/random.ts";
 
 /** Verbs by which a peer could order work, take it away or end agents: what they do when they are well-formed is their right. */
 const WITHOUT_FUZZ: ReadonlySet<string> = new Set(["EXPORTDB", "BACKUPDB"]);
-const VERBS = [...POSITIONAL_VERBS, ...JSON_VERBS].filter((verb) => !WITHOUT_FUZZ.has(verb));
+const VERBS = VERB_NAMES.filter((verb) => !WITHOUT_FUZZ.has(verb));
 
 /** Makers of one field each. */
 const FIELDS: readonly ((random: Random) => string)[] = [

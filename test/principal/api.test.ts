@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { JSON_VERBS, POSITIONAL_VERBS, type Verb } from "../../src/contract/verbs.ts";
+import { VERB_NAMES, type Verb } from "../../src/contract/verbs.ts";
 import { Api } from "../../src/principal/api/api.ts";
 import type { Handler } from "../../src/principal/api/handlers.ts";
 import { Dealer, Request } from "../../src/zmq/index.ts";
@@ -139,8 +139,7 @@ describe("the socket", () => {
   /** An API with one handler for every verb. */
   async function apiWith(handler: Handler) {
     const book = new LogBook();
-    const verbs: Verb[] = [...POSITIONAL_VERBS, ...JSON_VERBS];
-    const handlers = Object.fromEntries(verbs.map((verb) => [verb, handler])) as Record<Verb, Handler>;
+    const handlers = Object.fromEntries(VERB_NAMES.map((verb) => [verb, handler])) as Record<Verb, Handler>;
     const api = new Api({ host: "127.0.0.1", port: 0, handlers, log: book.log });
     await api.start();
     return { api, book, [Symbol.asyncDispose]: () => api.stop() };

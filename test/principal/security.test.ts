@@ -11,8 +11,8 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { encodeLogBatch } from "../../src/contract/log-line.ts";
-import { type Role, VERB_ROLES } from "../../src/contract/roles.ts";
-import { JSON_VERBS, POSITIONAL_VERBS, type Verb } from "../../src/contract/verbs.ts";
+import type { Role } from "../../src/contract/roles.ts";
+import { VERB_NAMES, VERBS } from "../../src/contract/verbs.ts";
 import { KeyStore, tokenStatus } from "../../src/principal/access/key-store.ts";
 import { type CurveClientKeys, curveOptions, PrincipalClient } from "../../src/protocol/client.ts";
 import { decodeJoinToken, encodeJoinToken } from "../../src/protocol/join-token.ts";
@@ -132,11 +132,11 @@ describe("a secured principal", () => {
       client: secured.client(await secured.add("ci", "client")),
       agent: secured.client(await secured.add("worker", "agent")),
     };
-    for (const verb of [...POSITIONAL_VERBS, ...JSON_VERBS] as Verb[]) {
+    for (const verb of VERB_NAMES) {
       for (const [role, client] of Object.entries(clients)) {
         // Fields that none of them takes: what is allowed fails, or answers, in another way.
         const text = await refusal(client.request(verb, ["?", "?", "?", "?", "?", "?", "?"]));
-        const allowed = VERB_ROLES[verb].includes(role as Role);
+        const allowed = VERBS[verb].roles.includes(role as Role);
         const forbidden = /needs a key with the role|needs a join token/.test(text);
         expect(`${verb} as ${role}: ${forbidden ? "forbidden" : "allowed"}`).toBe(
           `${verb} as ${role}: ${allowed ? "allowed" : "forbidden"}`,

@@ -5,8 +5,8 @@
 import type { ConsolaInstance } from "consola";
 import type { Clock } from "../../clock.ts";
 import type { Join, Joined } from "../../contract/messages.ts";
-import { type Role, SOCKET_ROLES, type SocketName, VERB_ROLES } from "../../contract/roles.ts";
-import type { Verb } from "../../contract/verbs.ts";
+import { type Role, SOCKET_ROLES, type SocketName } from "../../contract/roles.ts";
+import { VERBS, type Verb } from "../../contract/verbs.ts";
 import { type CdktrError, errorMessage, InvalidInputError } from "../../errors.ts";
 import { DirectoryWatch } from "../../host/directory-watch.ts";
 import type { CurveClientKeys } from "../../protocol/client.ts";
@@ -137,7 +137,7 @@ export class Access implements Service {
         },
       );
     }
-    const allowed = VERB_ROLES[verb];
+    const allowed = VERBS[verb].roles;
     if (allowed.includes(identity.role)) return identity;
     const needed = allowed.filter((role) => role !== "admin" || allowed.length === 1).join(" or ");
     if (needed === "join") throw new ForbiddenError(`${verb} needs a join token.`);

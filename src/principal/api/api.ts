@@ -3,7 +3,8 @@
  * reply, whatever is in it; a reply may come late.
  */
 import type { ConsolaInstance } from "consola";
-import type { Verb } from "../../contract/verbs.ts";
+import type { VerbEntry } from "../../contract/verb-entry.ts";
+import { VERBS, type Verb } from "../../contract/verbs.ts";
 import { encodeReply } from "../../contract/wire.ts";
 import { CdktrError, errorMessage, InvalidInputError, UnprocessableError } from "../../errors.ts";
 import type { Service } from "../../service.ts";
@@ -23,13 +24,6 @@ const BATCH = 200;
 const MAX_IN_FLIGHT = 20_000;
 /** The same of one connection. */
 const MAX_IN_FLIGHT_OF_PEER = 5_000;
-/** By which agents live; those of an agent that is not known are answered at once. */
-const AGENT_VERBS: ReadonlySet<Verb> = new Set([
-  "AGENTHEARTBEAT",
-  "AGENTREPORT",
-  "FETCHWORKFLOW",
-  "REGISTERAGENT",
-]);
 /** Requests queued from one peer before it has to wait: each may be {@link MAX_PART_BYTES}. */
 const QUEUED_REQUESTS = 8;
 /** While it stops, requests are taken for so long at most. */
@@ -180,7 +174,8 @@ export class Api implements Service {
         `More than ${MAX_IN_FLIGHT_OF_PEER} requests of this connection wait for their replies; try again later.`,
       );
     }
-    const ofAgent = AGENT_VERBS.has(request.verb);
+    const entry: VerbEntry = VERBS[request.verb];
+    const ofAgent = entry.budget === "agents";
     const waiting = ofAgent ? this.#ofAgents : this.#inFlight.size - this.#ofAgents;
     if (waiting >= MAX_IN_FLIGHT)
       throw new UnprocessableError("The principal has too many requests waiting; try again later.");

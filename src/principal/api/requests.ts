@@ -1,7 +1,7 @@
 /** From a frame to a request, and from an error to the text of its reply. */
 import type { z } from "zod";
 import { ownText } from "../../contract/own-text.ts";
-import { isVerb, JSON_VERBS, POSITIONAL_VERBS, type Verb } from "../../contract/verbs.ts";
+import { isVerb, VERB_NAMES, type Verb } from "../../contract/verbs.ts";
 import { decodeFrame, SEPARATOR } from "../../contract/wire.ts";
 import { CdktrError, type ErrorReplyKind, InvalidInputError } from "../../errors.ts";
 import { printable, thereIsNo } from "../unknown-name.ts";
@@ -25,9 +25,7 @@ export function readRequest(frame: Uint8Array): Request {
   const fields = parts.map((part) => (part.length * 2 < frame.length ? ownText(part) : part));
   if (isVerb(verb)) return { verb, fields };
   throw new InvalidInputError(
-    verb === ""
-      ? "The message has no verb; a message starts with one."
-      : thereIsNo("verb", verb, [...POSITIONAL_VERBS, ...JSON_VERBS]),
+    verb === "" ? "The message has no verb; a message starts with one." : thereIsNo("verb", verb, VERB_NAMES),
   );
 }
 

@@ -1,0 +1,195 @@
+/** What agents and the principal say to each other. */
+import { z } from "zod";
+import { IDENTIFIER, WorkflowDefinition } from "../../workflow/model.ts";
+import { Identifier, Instant, Protocol, Status, Text, WaitMs } from "./common.ts";
+
+const AGENT_ID_RULE = 'that is no agent id: letters, digits, ".", "_" and "-", at most 256';
+
+/** Says itself what is wrong with it, for clients that send it as a positional field. */
+const AgentId = z.string().max(256, AGENT_ID_RULE).regex(IDENTIFIER, AGENT_ID_RULE);
+
+/** What an agent says of itself, in `REGISTERAGENT`. */
+export const AgentDescription = z.object({
+  /** Random, new with every start of the agent's process. */
+  session_id: z.string().max(64),
+  /** Names the agent's outbox on disk: the same after a restart, another one on another disk. */
+  stream_id: z.string().max(64),
+  host: z.string().max(256),
+  pid: z.number().int(),
+  version: z.string().max(64),
+  protocol: Protocol,
+  max_concurrent_workflows: z.number().int().positive(),
+  labels: z.record(z.string().max(256), z.string().max(256)).default({}),
+  /** Attempts it still executes; the principal adopts or stops them. */
+  running: z.array(z.object({ workflow_instance_id: z.string(), attempt: z.number().int() })).default([]),
+  /**
+   * Number of the oldest log line that the agent can still send. A principal that has received less than the line before it
+   * has lost its history: it cannot get the lines between and goes on from this one.
+   */
+  log_first_seq: z.number().int().positive().optional(),
+  /**
+   * Last report in its outbox. When a restarted agent gives it, the attempts of its former process are given up only once
+   * the reports up to here are in: a run whose end was not delivered yet is not run again.
+   */
+  report_seq: z.number().int().nonnegative().optional(),
+});
+export type AgentDescription = z.infer<typeof AgentDescription>;
+
+/** `FETCHWORKFLOW`: `wait_ms` 0 answers at once, otherwise the reply waits for work so long. */
+export const FetchOptions = z.object({
+  session_id: z.string().max(64).optional(),
+  wait_ms: WaitMs.default(0),
+  labels: z.record(z.string(), z.string()).default({}),
+  /** The same in a repeated request: the principal answers with the same run again. */
+  fetch_id: z.string().max(64).optional(),
+});
+export type FetchOptions = z.infer<typeof FetchOptions>;
+
+/** A run as an agent gets it. */
+export const RunAssignment = z.object({
+  workflow_id: z.string(),
+  workflow_instance_id: z.string(),
+  attempt: z.number().int().positive(),
+  trigger: z.string(),
+  scheduled_time_ms: z.number().int().nullable(),
+  /** When the run was triggered: what tasks see as their scheduled time when there is none. */
+  created_at_ms: z.number().int().optional(),
+  params: z.record(z.string(), z.string()),
+  /** Tasks that COMPLETED in an earlier attempt; they are not run again. */
+  completed_tasks: z.array(z.string()),
+  workflow: WorkflowDefinition,
+});
+export type RunAssignment = z.infer<typeof RunAssignment>;
+
+/** `AGENTHEARTBEAT`: the reply waits up to `wait_ms` for something that the agent must know. */
+export const Heartbeat = z.object({
+  agent_id: Identifier,
+  session_id: z.string().max(64),
+  wait_ms: WaitMs,
+  running: z.array(z.object({ workflow_instance_id: z.string(), attempt: z.number().int() })),
+  /** For principals before 0.2; others count the tasks that run from what is reported of them. */
+  running_tasks: z.number().int().nonnegative(),
+  /** As in {@link AgentDescription}. */
+  log_first_seq: z.number().int().positive().optional(),
+  /** `draining`: takes nothing new; `leaving`: its last heartbeat, it is gone from the list then. Left out: `up`. */
+  state: z.enum(["up", "draining", "leaving"]).optional(),
+});
+export type Heartbeat = z.infer<typeof Heartbeat>;
+
+/** Why an attempt must stop: the user cancelled it, or it is over for the principal and another may be running. */
+export const StopOrder = z.object({
+  workflow_instance_id: z.string(),
+  attempt: z.number().int(),
+  reason: z.enum(["cancelled", "superseded"]),
+});
+export type StopOrder = z.infer<typeof StopOrder>;
+
+/** Payload of the `OK` that answers `AGENTHEARTBEAT`, and of the one for `AGENTREPORT`. */
+export const AgentOrders = z.object({
+  /** Random, new with every start of the principal. */
+  principal_id: z.string(),
+  stop: z.array(StopOrder),
+  drain: z.boolean(),
+  /** Last line of the agent's stream that the principal holds in memory or better; 0 for none. */
+  log_received_seq: z.number().int(),
+  /** Last line of the agent's stream that is in DuckDB; the outbox may forget up to here. */
+  log_durable_seq: z.number().int(),
+  /** Last report of the agent's stream that is on the principal's disk. */
+  report_durable_seq: z.number().int(),
+});
+export type AgentOrders = z.infer<typeof AgentOrders>;
+
+/** A new status of an attempt. */
+export const RunReport = z.object({
+  kind: z.literal("run"),
+  seq: z.number().int().positive(),
+  workflow_id: Identifier,
+  workflow_instance_id: z.string().max(64),
+  attempt: z.number().int().positive(),
+  status: Status,
+  timestamp_ms: Instant,
+  error: Text.nullable().default(null),
+  /** Last line of the agent's stream that was written before this report: a query of this run waits for it. */
+  log_seq: z.number().int().nonnegative(),
+});
+export type RunReport = z.infer<typeof RunReport>;
+
+/** A new status of a task run. */
+export const TaskReport = z.object({
+  kind: z.literal("task"),
+  seq: z.number().int().positive(),
+  workflow_id: Identifier,
+  workflow_instance_id: z.string().max(64),
+  /** Attempt of the run. */
+  attempt: z.number().int().positive(),
+  task_id: Identifier,
+  task_instance_id: z.string().max(64),
+  /** Attempt of the task within this attempt of the run. */
+  task_attempt: z.number().int().nonnegative(),
+  status: Status,
+  timestamp_ms: Instant,
+  exit_code: z.number().int().nullable().default(null),
+  /** Name of the signal that ended the process. */
+  signal: z.string().max(32).nullable().default(null),
+  error: Text.nullable().default(null),
+  /** User and system time of the process and its waited-for children, ms. */
+  cpu_ms: z.number().nonnegative().nullable().default(null),
+  /** Peak resident memory, KiB. */
+  max_rss_kb: z.number().nonnegative().nullable().default(null),
+});
+export type TaskReport = z.infer<typeof TaskReport>;
+
+export const AgentReport = z.discriminatedUnion("kind", [RunReport, TaskReport]);
+export type AgentReport = z.infer<typeof AgentReport>;
+
+/** `AGENTREPORT`: reports in sequence; those that the principal has already are passed over. */
+export const AgentReports = z.object({
+  agent_id: Identifier,
+  session_id: z.string().max(64),
+  stream_id: z.string().max(64),
+  reports: z.array(AgentReport).max(10_000),
+});
+export type AgentReports = z.infer<typeof AgentReports>;
+
+/** An agent as `GETREGISTEREDAGENTS` lists it. `last_ping_timestamp` is in µs, for existing clients. */
+export const AgentSummary = z.object({
+  agent_id: z.string(),
+  last_ping_timestamp: z.number(),
+  running_tasks: z.number(),
+  host: z.string(),
+  status: z.enum(["UP", "DRAINING", "LOST"]),
+  running_workflows: z.number(),
+  max_concurrent_workflows: z.number(),
+  last_heartbeat_ms: z.number(),
+  labels: z.record(z.string(), z.string()),
+  version: z.string(),
+  /** The newest protocol that it speaks; older principals do not tell. */
+  protocol: z.number().optional(),
+});
+export type AgentSummary = z.infer<typeof AgentSummary>;
+
+/** `DRAINAGENT`: the agent finishes what runs and takes nothing new. */
+export const DrainAgent = z.object({ agent_id: z.string() });
+
+/** `REGISTERAGENT`: without a description the agent is known by its name alone. */
+export const RegisterAgent = z.object({ agent_id: AgentId, description: AgentDescription.optional() });
+
+/** `FETCHWORKFLOW`. */
+export const FetchWorkflow = z.object({ agent_id: AgentId, options: FetchOptions.prefault({}) });
+
+/** `AGENTWORKFLOWSTATUS`: a new status of the newest attempt that the agent has of a run. */
+export const AgentWorkflowStatus = z.object({
+  agent_id: AgentId,
+  workflow_id: z.string(),
+  workflow_instance_id: z.string(),
+  status: Status,
+});
+
+/** `AGENTTASKSTATUS`: a new status of a task in that attempt. */
+export const AgentTaskStatus = z.object({
+  agent_id: AgentId,
+  task_id: z.string().regex(IDENTIFIER, "that is no task id"),
+  task_instance_id: z.string(),
+  workflow_instance_id: z.string(),
+  status: Status,
+});

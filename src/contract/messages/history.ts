@@ -1,0 +1,45 @@
+/** The history database: queries and copies of it. */
+import { z } from "zod";
+
+/** `QUERYDB`: one read-only statement. */
+export const QueryDatabase = z.object({
+  sql: z
+    .string()
+    .min(1)
+    .max(128 * 1024),
+  max_rows: z.number().int().min(1).max(1_000_000).default(10_000),
+});
+export type QueryDatabase = z.infer<typeof QueryDatabase>;
+
+/** Values are JSON; what JSON lacks (dates, big numbers) comes as text. */
+export const QueryResult = z.object({
+  columns: z.array(z.object({ name: z.string(), type: z.string() })),
+  rows: z.array(z.array(z.unknown())),
+  truncated: z.boolean(),
+  /** What the answer cannot show and why, when the history is not complete now. */
+  warning: z.string().nullable().default(null),
+});
+export type QueryResult = z.infer<typeof QueryResult>;
+
+/** `EXPORTDB` and `BACKUPDB` take no arguments and answer with files that `READFILE` hands over. */
+export const PreparedFiles = z.object({
+  transfer_id: z.string(),
+  files: z.array(
+    z.object({ name: z.string(), bytes: z.number(), sha256: z.string(), rows: z.number().nullable() }),
+  ),
+});
+export type PreparedFiles = z.infer<typeof PreparedFiles>;
+
+/** `READFILE`: a piece of a prepared file, base64. */
+export const ReadFile = z.object({
+  transfer_id: z.string().max(64),
+  name: z.string().max(256),
+  offset: z.number().int().nonnegative(),
+});
+export type ReadFile = z.infer<typeof ReadFile>;
+
+export const FilePiece = z.object({ data: z.string(), next: z.number().nullable() });
+export type FilePiece = z.infer<typeof FilePiece>;
+
+/** `DROPFILES`: the client has what it wanted. */
+export const DropFiles = z.object({ transfer_id: z.string().max(64) });

@@ -1,0 +1,73 @@
+/** Log lines, of the past and live. */
+import { z } from "zod";
+
+const TIME_RULE = "it must be a whole number of ms since the epoch, or empty";
+
+/** A whole number of ms since the epoch, as text. */
+const TimeText = z
+  .string()
+  .regex(/^-?\d{1,16}$/, TIME_RULE)
+  .transform(Number)
+  .refine(Number.isSafeInteger, TIME_RULE);
+
+/** `SEARCHLOGS`: lines in order; with `limit` the newest so many. */
+export const SearchLogs = z.object({
+  workflow_id: z.string().optional(),
+  workflow_instance_id: z.string().optional(),
+  /** Task name or task run id. */
+  task: z.string().optional(),
+  level: z.enum(["DEBUG", "INFO", "WARN", "ERROR"]).optional(),
+  since_ms: z.number().optional(),
+  until_ms: z.number().optional(),
+  /** RE2 regular expression, searched in the payload. */
+  grep: z.string().max(4096).optional(),
+  limit: z.number().int().min(1).max(1_000_000).optional(),
+  /** Continues after this position, which the reply before gave. */
+  after: z.number().int().optional(),
+});
+export type SearchLogs = z.infer<typeof SearchLogs>;
+
+/** A page of `SEARCHLOGS`: rows are arrays of the eight columns in order. `next` is null when nothing follows. */
+export const LogPage = z.object({
+  rows: z.array(
+    z.tuple([
+      z.string(),
+      z.string(),
+      z.string(),
+      z.string(),
+      z.string(),
+      z.number(),
+      z.enum(["DEBUG", "INFO", "WARN", "ERROR"]),
+      z.string(),
+    ]),
+  ),
+  next: z.number().nullable(),
+  /** What the answer cannot show and why, when the history is not complete now. */
+  warning: z.string().nullable(),
+});
+export type LogPage = z.infer<typeof LogPage>;
+
+/** A `~` and something that nobody else subscribes to. */
+export const PROBE = /^~[\w-]{16,63}$/;
+
+/**
+ * `ISSUBSCRIBED`: whether the publisher of the live log knows a subscription to this probe: a prefix of the subscriber's own,
+ * with which no workflow id begins. Subscriptions of a connection come in order, so the ones before it are in force then too.
+ */
+export const IsSubscribed = z.object({ probe: z.string().regex(PROBE) });
+export type IsSubscribed = z.infer<typeof IsSubscribed>;
+
+export const Subscribed = z.object({ subscribed: z.boolean() });
+
+/** `QUERYLOGS`: what is left out does not filter. */
+export const QueryLogs = z.object({
+  end_ms: TimeText.optional(),
+  start_ms: TimeText.optional(),
+  workflow_id: z.string().optional(),
+  workflow_instance_id: z.string().optional(),
+  verbose: z
+    .string()
+    .regex(/^(true|1|false|0)$/i, "it must be true, false or empty")
+    .transform((text) => /^(true|1)$/i.test(text))
+    .optional(),
+});

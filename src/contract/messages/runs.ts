@@ -1,0 +1,146 @@
+/** Triggering, following, cancelling and retrying runs. */
+import { z } from "zod";
+import { WorkflowDefinition } from "../../workflow/model.ts";
+import { Instant, Status, WaitMs } from "./common.ts";
+
+/** What caused a run. */
+export const Trigger = z
+  .string()
+  .max(256)
+  .regex(/^(cron|cli|tui|api|workflow|retry|listener:[^\s\x00-\x1f]+)$/, "is not a trigger cdktr knows");
+
+/** Options of `RUNTASK`. */
+export const RunTaskOptions = z.object({
+  params: z.record(z.string().max(256), z.string().max(64 * 1024)).default({}),
+  trigger: Trigger.default("api"),
+  /** A second request with the same key returns the run of the first. */
+  dedupe_key: z.string().min(1).max(512).optional(),
+  /** The instant a schedule meant, ms since the epoch. */
+  scheduled_time_ms: Instant.nullable().default(null),
+});
+export type RunTaskOptions = z.infer<typeof RunTaskOptions>;
+
+/** Payload of the `OK` that answers `RUNTASK` and `RETRYRUN`. */
+export const RunCreated = z.object({ workflow_instance_id: z.string() });
+
+/** `LSRUNS`: newest first. */
+export const ListRuns = z.object({
+  limit: z.number().int().min(1).max(10_000).default(20),
+  workflow_id: z.string().optional(),
+  status: Status.optional(),
+});
+export type ListRuns = z.infer<typeof ListRuns>;
+
+/** A run as `LSRUNS` lists it. */
+export const RunSummary = z.object({
+  workflow_id: z.string(),
+  workflow_instance_id: z.string(),
+  status: Status,
+  trigger: z.string(),
+  agent_id: z.string().nullable(),
+  attempt: z.number().int(),
+  created_at_ms: z.number(),
+  started_at_ms: z.number().nullable(),
+  finished_at_ms: z.number().nullable(),
+  /** Tasks of the definition, and how many of them are over in the newest attempt. */
+  tasks_total: z.number().int().optional(),
+  tasks_done: z.number().int().optional(),
+});
+export type RunSummary = z.infer<typeof RunSummary>;
+
+/** The latest state of a task in an attempt of a run. */
+export const TaskRunSummary = z.object({
+  task_id: z.string(),
+  task_instance_id: z.string(),
+  attempt: z.number().int(),
+  task_attempt: z.number().int(),
+  status: Status,
+  exit_code: z.number().nullable(),
+  signal: z.string().nullable(),
+  error: z.string().nullable(),
+  cpu_ms: z.number().nullable(),
+  max_rss_kb: z.number().nullable(),
+  started_at_ms: z.number().nullable(),
+  finished_at_ms: z.number().nullable(),
+});
+export type TaskRunSummary = z.infer<typeof TaskRunSummary>;
+
+/** One try of a run on one agent. */
+export const RunAttempt = z.object({
+  attempt: z.number().int(),
+  agent_id: z.string().nullable(),
+  status: Status,
+  started_at_ms: z.number().nullable(),
+  finished_at_ms: z.number().nullable(),
+  error: z.string().nullable(),
+});
+export type RunAttempt = z.infer<typeof RunAttempt>;
+
+/** `GETRUN`, `WAITRUN`, `CANCELRUN`: the run as a whole. */
+export const GetRun = z.object({ workflow_instance_id: z.string() });
+
+/** `WAITRUN`: answers when the run is over, or with its state after `wait_ms`. */
+export const WaitRun = z.object({
+  workflow_instance_id: z.string(),
+  wait_ms: WaitMs,
+});
+
+export const RunDetails = RunSummary.extend({
+  workflow_name: z.string(),
+  scheduled_time_ms: z.number().nullable(),
+  params: z.record(z.string(), z.string()),
+  error: z.string().nullable(),
+  /** The run that this one retries. */
+  retry_of: z.string().nullable(),
+  attempts: z.array(RunAttempt),
+  /** Tasks of the newest attempt; those carried over from an earlier one keep their own attempt number. */
+  tasks: z.array(TaskRunSummary),
+  /** What really ran; null for an old run of which only the history knows. */
+  definition: WorkflowDefinition.nullable(),
+});
+export type RunDetails = z.infer<typeof RunDetails>;
+
+/** `RETRYRUN`: a new run from the failed tasks of one that is over, or from the beginning. */
+export const RetryRun = z.object({
+  workflow_instance_id: z.string(),
+  from_start: z.boolean().default(false),
+  dedupe_key: z.string().min(1).max(512).optional(),
+});
+export type RetryRun = z.infer<typeof RetryRun>;
+
+/**
+ * `LSFOLLOWUPS`: which runs must follow the end of which, in order, after a cursor that the reply before gave; waits up to
+ * `wait_ms` when there are none. Without a cursor, those of the last minutes.
+ */
+export const ListFollowUps = z.object({
+  cursor: z.string().max(64).optional(),
+  limit: z.number().int().min(1).max(1000).default(500),
+  wait_ms: WaitMs.default(0),
+});
+export type ListFollowUps = z.infer<typeof ListFollowUps>;
+
+export const FollowUpPage = z.object({
+  follow_ups: z.array(
+    z.object({
+      /** The workflow that is to run. */
+      workflow_id: z.string(),
+      after_workflow_id: z.string(),
+      after_workflow_instance_id: z.string(),
+      after_status: Status,
+      created_at_ms: z.number(),
+    }),
+  ),
+  cursor: z.string(),
+});
+export type FollowUpPage = z.infer<typeof FollowUpPage>;
+
+/** `RUNTASK`. */
+export const RunTask = z.object({ workflow_id: z.string(), options: RunTaskOptions.prefault({}) });
+
+/** The latest run of a workflow, as `GETRECENTSTATUSES` lists it. */
+export const RecentStatus = z.object({
+  workflow_id: z.string(),
+  workflow_instance_id: z.string(),
+  status: Status,
+  timestamp_ms: z.number(),
+});
