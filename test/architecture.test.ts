@@ -2,7 +2,14 @@ import { describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { allImports, cycles, importsOf, reachable } from "./architecture/imports.ts";
-import { agentReachesHistory, foldersInRooms, wrongDirections } from "./architecture/rooms.ts";
+import {
+  agentReachesHistory,
+  foldersInRooms,
+  MAY_IMPORT,
+  roomOf,
+  roomsAsFiles,
+  wrongDirections,
+} from "./architecture/rooms.ts";
 
 const ROOT = join(import.meta.dir, "..");
 
@@ -39,6 +46,11 @@ describe("the rooms of src/", () => {
     expect(found).toEqual([]);
   });
 
+  test("rooms may not import each other in a circle", () => {
+    const found = cycles(roomsAsFiles(MAY_IMPORT)).map((cycle) => cycle.map((step) => step.to).join(" → "));
+    expect(found).toEqual([]);
+  });
+
   test("the folders inside a room do not import each other in a circle", () => {
     const found = cycles(foldersInRooms(imports)).map((cycle) =>
       cycle.map((step) => `${step.from}:${step.line} → ${step.to}`).join("\n"),
@@ -58,6 +70,12 @@ describe("the rooms of src/", () => {
     const reached = reachable(Object.keys(ENTRY_POINTS), imports);
     const dead = paths.filter((path) => !reached.has(path));
     expect(dead).toEqual([]);
+  });
+
+  test("only terminal/ measures and cuts text, so that it looks alike everywhere", () => {
+    const own = /\bBun\.(?:stringWidth|wrapAnsi|stripANSI)\b|\bIntl\.Segmenter\b/;
+    const found = paths.filter((path) => roomOf(path) !== "terminal" && own.test(sources.get(path) ?? ""));
+    expect(found).toEqual([]);
   });
 
   test("every declared entry point exists", () => {
@@ -103,6 +121,11 @@ describe("the checks themselves", () => {
       { from: "src/tui/keys/a.ts", to: "src/tui/views" },
       { from: "src/tui/views/c.ts", line: 2, to: "src/tui/keys" },
     ]);
+  });
+
+  test("two rooms that may import each other are found", () => {
+    const found = cycles(roomsAsFiles({ a: ["b"], b: ["c", "d"], c: ["a"], d: [] }));
+    expect(found.map((cycle) => cycle.map((step) => step.from))).toEqual([["a", "b", "c"]]);
   });
 
   test("a way from the agent to DuckDB is shown step by step", () => {

@@ -4,14 +4,15 @@ import type { Config, LoadedConfig } from "../config.ts";
 import { examine } from "../doctor/doctor.ts";
 import type { Finding, Severity } from "../doctor/finding.ts";
 import { ConfigError } from "../errors.ts";
+import { plainText } from "../terminal/foreign-text.ts";
+import { fit, wrapProse } from "../terminal/text.ts";
 import { command } from "./support/command.ts";
 import { settings } from "./support/connect.ts";
-import { plainText, plural } from "./support/format.ts";
+import { plural } from "./support/format.ts";
 import { jsonArg, principalArg } from "./support/globals.ts";
 import { say } from "./support/report.ts";
 import { printJson, printLine } from "./support/stdout.ts";
 import { isTerminal, type Style, styleFor, terminalWidth } from "./support/style.ts";
-import { truncate } from "./support/table.ts";
 
 /** Where the text of a finding begins. */
 const COLUMN = 14;
@@ -96,7 +97,7 @@ function progressLine(): (what: string) => void {
   if (!isTerminal("stderr")) return () => {};
   const style = styleFor("stderr");
   return (what) =>
-    writeSync(2, `\r\x1b[K${what === "" ? "" : style.dim(truncate(`${what} …`, terminalWidth() - 1))}`);
+    writeSync(2, `\r\x1b[K${what === "" ? "" : style.dim(fit(`${what} …`, terminalWidth() - 1))}`);
 }
 
 async function printFinding(
@@ -107,9 +108,7 @@ async function printFinding(
   const paint = { ok: style.green, warning: style.yellow, error: style.red }[severity];
   const column = " ".repeat(COLUMN);
   const wrapped = (text: string, indent: number) =>
-    Bun.wrapAnsi(plainText(text), Math.max(20, width - COLUMN - indent), { hard: false, trim: true }).split(
-      "\n",
-    );
+    wrapProse(plainText(text), Math.max(20, width - COLUMN - indent));
   const [first = "", ...rest] = wrapped(message, 0);
   await printLine(`${paint(MARKS[severity])} ${style.bold(check.padEnd(COLUMN - 3))} ${first}`);
   for (const line of rest) await printLine(`${column}${line}`);

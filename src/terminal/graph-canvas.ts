@@ -1,4 +1,5 @@
 /** A grid of terminal cells on which boxes, lines and texts are drawn; lines join to the right box characters. */
+import { glyphs } from "./text.ts";
 
 /** Directions in which a line leaves a cell. */
 export const UP = 1;
@@ -70,10 +71,8 @@ export class Canvas {
   /** Writes a text; it must not contain control characters. */
   text(x: number, y: number, text: string, task: string | null): void {
     let at = x;
-    for (const { segment } of new Intl.Segmenter().segment(text)) {
-      const width = Bun.stringWidth(segment);
-      if (width === 0) continue;
-      this.#set(at, y, { directions: 0, owner: 0, isBorder: false, text: segment, task });
+    for (const [glyph, width] of glyphs(text)) {
+      this.#set(at, y, { directions: 0, owner: 0, isBorder: false, text: glyph, task });
       for (let more = 1; more < width; more++) {
         this.#set(at + more, y, { directions: 0, owner: 0, isBorder: false, text: "", task });
       }

@@ -2,19 +2,22 @@
  * Draws the graph of a workflow's tasks with box characters, for terminals. Each row of boxes depends on rows above
  * it; lines run downwards, a line that crosses another without meeting it goes over it.
  */
-import { buildDag, type Dag, type DagTask } from "../workflow/dag.ts";
-import { type RunStatus, STATUS_SYMBOLS } from "../workflow/status.ts";
+import { plainText } from "./foreign-text.ts";
 import { Canvas, DOWN, type GraphLine, type GraphSpan, UP } from "./graph-canvas.ts";
 import { type Box, centerOf, type Item, type ItemNet, layOut, netsOf } from "./graph-layout.ts";
+import { fill, fit, width as widthOf } from "./text.ts";
 
 export type { GraphLine, GraphSpan } from "./graph-canvas.ts";
 
 /** A task to draw. */
-export interface GraphTask extends DagTask {
-  /** Shown instead of the id. */
-  readonly label?: string;
-  /** Shown as a symbol before the label. */
-  readonly status?: RunStatus | null;
+export interface GraphTask {
+  readonly id: string;
+  /** Ids of the tasks that it waits for; each is among the tasks to draw. */
+  readonly depends: readonly string[];
+  /** Row of its box, from 0; greater than the rows of what it depends on. */
+  readonly depth: number;
+  /** Shown before the id, such as the symbol of a status. */
+  readonly symbol?: string | undefined;
 }
 
 /** How a graph is drawn. */
@@ -25,34 +28,28 @@ export interface GraphOptions {
 
 /** How a graph is turned into one text. */
 export interface DrawOptions extends GraphOptions {
-  /** Colours the label of a task. */
-  readonly paint?: (task: string, text: string) => string;
+  /** Colours the labels of the tasks. */
+  readonly paint?: (text: string) => string;
 }
 
 /** Beyond this a drawing helps nobody; the list is shown. */
 const MOST_BOXES = 300;
 
-/**
- * Draws the graph as one text, lines joined by line feeds.
- * @throws InvalidInputError when the tasks are no graph without cycles
- */
+/** Draws the graph as one text, lines joined by line feeds. */
 export function drawGraph(tasks: readonly GraphTask[], options: DrawOptions = {}): string {
-  const paint = options.paint ?? ((_task: string, text: string) => text);
+  const paint = options.paint ?? ((text: string) => text);
   return graphLines(tasks, options)
-    .map((line) =>
-      line.map((span) => (span.task === null ? span.text : paint(span.task, span.text))).join(""),
-    )
+    .map((line) => line.map((span) => (span.task === null ? span.text : paint(span.text))).join(""))
     .join("\n");
 }
 
 /**
  * Draws the graph, line by line, each label marked with its task. When it is too wide, tasks with the same
  * dependencies and the same dependents share a box, then labels are cut; when that is not enough, it is a list.
- * @throws InvalidInputError when the tasks are no graph without cycles
  */
 export function graphLines(tasks: readonly GraphTask[], options: GraphOptions = {}): GraphLine[] {
   const width = Math.max(20, options.width ?? 100);
-  const dag = buildDag(tasks);
+  const dependents = dependentsOf(tasks);
   const attempts: { stacked: boolean; longest: number }[] = [
     { stacked: false, longest: width - 4 },
     { stacked: true, longest: width - 4 },
@@ -61,7 +58,7 @@ export function graphLines(tasks: readonly GraphTask[], options: GraphOptions = 
     { stacked: true, longest: 12 },
   ];
   for (const { stacked, longest } of attempts) {
-    const groups = groupTasks(tasks, dag, stacked, longest, width - 4);
+    const groups = groupTasks(tasks, dependents, stacked, longest, width - 4);
     if (groups.length > MOST_BOXES) continue;
     const layers = layOut(
       groups.map((group) => group.box),
@@ -69,7 +66,16 @@ export function graphLines(tasks: readonly GraphTask[], options: GraphOptions = 
     );
     if (layers !== null) return draw(layers, new Map(groups.map((group) => [group.box.key, group])));
   }
-  return listLines(tasks, dag, width);
+  return listLines(tasks, width);
+}
+
+/** The tasks that wait for each task, in the order of the tasks. */
+function dependentsOf(tasks: readonly GraphTask[]): ReadonlyMap<string, readonly string[]> {
+  const dependents = new Map<string, string[]>(tasks.map(({ id }) => [id, []]));
+  for (const { id, depends } of tasks) {
+    for (const needed of new Set(depends)) dependents.get(needed)?.push(id);
+  }
+  return dependents;
 }
 
 interface Label {
@@ -90,17 +96,16 @@ const TALLEST = 8;
 
 function groupTasks(
   tasks: readonly GraphTask[],
-  dag: Dag,
+  dependents: ReadonlyMap<string, readonly string[]>,
   stacked: boolean,
   longest: number,
   widest: number,
 ): Group[] {
+  const waitFor = (id: string): readonly string[] => dependents.get(id) ?? [];
   const members = new Map<string, GraphTask[]>();
   const keyOf = new Map<string, string>();
   for (const task of tasks) {
-    const key = stacked
-      ? JSON.stringify([[...task.depends].sort(), [...dag.dependents(task.id)].sort()])
-      : task.id;
+    const key = stacked ? JSON.stringify([[...task.depends].sort(), [...waitFor(task.id)].sort()]) : task.id;
     const list = members.get(key);
     if (list === undefined) members.set(key, [task]);
     else list.push(task);
@@ -109,10 +114,10 @@ function groupTasks(
   return [...members].map(([key, group]) => {
     const labels = group.map((task) => ({ task: task.id, text: labelOf(task, longest) }));
     const { rows, columns } = arrange(labels, widest);
-    const first = group[0]?.id ?? "";
-    const targets = new Set(dag.dependents(first).map((id) => keyOf.get(id) ?? id));
+    const { id: first = "", depth = 0 } = group[0] ?? {};
+    const targets = new Set(waitFor(first).map((id) => keyOf.get(id) ?? id));
     return {
-      box: { key, layer: dag.depth(first), width: innerWidth(columns) + 4, targets: [...targets] },
+      box: { key, layer: depth, width: innerWidth(columns) + 4, targets: [...targets] },
       rows,
       columns,
     };
@@ -126,7 +131,7 @@ function arrange(labels: readonly Label[], widest: number): Pick<Group, "rows" |
     const rows: Label[][] = Array.from({ length: height }, () => []);
     for (const [index, label] of labels.entries()) rows[index % height]?.push(label);
     const columns = Array.from({ length: Math.ceil(labels.length / height) }, (_, column) =>
-      Math.max(0, ...rows.map((row) => Bun.stringWidth(row[column]?.text ?? ""))),
+      Math.max(0, ...rows.map((row) => widthOf(row[column]?.text ?? ""))),
     );
     if (count <= 1 || innerWidth(columns) <= widest) return { rows, columns };
   }
@@ -137,20 +142,8 @@ function innerWidth(columns: readonly number[]): number {
 }
 
 function labelOf(task: GraphTask, longest: number): string {
-  const symbol = task.status == null ? "" : `${STATUS_SYMBOLS[task.status]} `;
-  return symbol + shorten(task.label ?? task.id, longest - symbol.length);
-}
-
-/** A text without control characters, at most so many columns wide. */
-function shorten(text: string, longest: number): string {
-  const clean = text.replace(/[\x00-\x1f\x7f-\x9f]/g, " ");
-  if (Bun.stringWidth(clean) <= longest) return clean;
-  let kept = "";
-  for (const { segment } of new Intl.Segmenter().segment(clean)) {
-    if (Bun.stringWidth(kept + segment) > longest - 1) break;
-    kept += segment;
-  }
-  return `${kept}…`;
+  const symbol = task.symbol === undefined ? "" : `${task.symbol} `;
+  return symbol + fit(plainText(task.id), longest - widthOf(symbol));
 }
 
 function draw(layers: readonly Item[][], groups: ReadonlyMap<string, Group>): GraphLine[] {
@@ -367,11 +360,11 @@ function drawChannel(canvas: Canvas, channel: Channel, top: number, lastOwner: n
 }
 
 /** When no drawing fits: row by row, each task with what it waits for. */
-function listLines(tasks: readonly GraphTask[], dag: Dag, width: number): GraphLine[] {
-  const rows = Map.groupBy(tasks, (task) => dag.depth(task.id));
+function listLines(tasks: readonly GraphTask[], width: number): GraphLine[] {
+  const rows = Map.groupBy(tasks, (task) => task.depth);
   const numberWidth = String(rows.size).length;
   const labels = new Map(tasks.map((task) => [task.id, labelOf(task, Math.max(12, Math.floor(width / 2)))]));
-  const labelWidth = Math.max(...[...labels.values()].map((label) => Bun.stringWidth(label)));
+  const labelWidth = Math.max(...[...labels.values()].map(widthOf));
   const lines: GraphLine[] = [];
   for (const depth of [...rows.keys()].sort((a, b) => a - b)) {
     for (const [index, task] of (rows.get(depth) ?? []).entries()) {
@@ -383,7 +376,7 @@ function listLines(tasks: readonly GraphTask[], dag: Dag, width: number): GraphL
       ];
       if (task.depends.length > 0) {
         const room = width - numberWidth - 2 - labelWidth - 3;
-        const padding = " ".repeat(labelWidth - Bun.stringWidth(label));
+        const padding = fill("", labelWidth - widthOf(label));
         line.push({ text: `${padding} ← ${namesWithin(task.depends, room)}`, task: null });
       }
       lines.push(line);
@@ -395,10 +388,10 @@ function listLines(tasks: readonly GraphTask[], dag: Dag, width: number): GraphL
 /** As many ids as fit, and how many there are besides. */
 function namesWithin(ids: readonly string[], room: number): string {
   const all = ids.join(", ");
-  if (Bun.stringWidth(all) <= room) return all;
+  if (widthOf(all) <= room) return all;
   for (let count = ids.length - 1; count > 0; count--) {
     const text = `${ids.slice(0, count).join(", ")} and ${ids.length - count} more`;
-    if (Bun.stringWidth(text) <= room) return text;
+    if (widthOf(text) <= room) return text;
   }
   return `${ids.length} tasks`;
 }

@@ -4,8 +4,11 @@ const segmenter = new Intl.Segmenter(undefined, { granularity: "grapheme" });
 /** ASCII, Latin, and the punctuation, arrows, lines and blocks that this UI draws with: one column each, nothing combines. */
 const PLAIN_TEXT =
   /^[\x20-\x7e\xa1-\xac\xae-\u02ff\u2010-\u2027\u2030-\u205e\u2190-\u21ff\u2500-\u25fc\u2713\u2717]*$/;
-const CONTROL = /[\x00-\x1f\x7f-\x9f]/;
-const CONTROLS = /[\x00-\x1f\x7f-\x9f]/g;
+
+/** The graphemes of a text, what a reader takes for one character each, with their places in it. */
+export function graphemes(text: string): Iterable<Intl.SegmentData> {
+  return segmenter.segment(text);
+}
 
 /** A grapheme and the columns it takes: 1 or 2. */
 export type Glyph = readonly [text: string, columns: number];
@@ -21,7 +24,7 @@ export function* glyphs(text: string): Generator<Glyph> {
     for (const char of text) yield [char, 1];
     return;
   }
-  for (const { segment } of segmenter.segment(text)) {
+  for (const { segment } of graphemes(text)) {
     const columns = Bun.stringWidth(segment);
     if (columns > 0) yield [segment, Math.min(2, columns)];
   }
@@ -48,15 +51,13 @@ export function fit(text: string, columns: number): string {
 
 /** `text` cut or filled with spaces to exactly `columns`. */
 export function pad(text: string, columns: number, align: "left" | "right" = "left"): string {
-  const cut = fit(text, columns);
-  const space = " ".repeat(Math.max(0, columns - width(cut)));
-  return align === "left" ? cut + space : space + cut;
+  return fill(fit(text, columns), columns, align);
 }
 
-/** Output of a program made harmless: no escape sequences, tabs as spaces, other control characters as `·`. */
-export function printable(text: string): string {
-  if (!CONTROL.test(text)) return text;
-  return Bun.stripANSI(text).replace(/\t/g, "    ").replace(CONTROLS, "·");
+/** `text` filled with spaces to at least `columns`. */
+export function fill(text: string, columns: number, align: "left" | "right" = "left"): string {
+  const space = " ".repeat(Math.max(0, columns - width(text)));
+  return align === "left" ? text + space : space + text;
 }
 
 /** `text` broken into lines of at most `columns`; words stay whole where they fit. */
@@ -78,6 +79,11 @@ export function wrapWords(text: string, columns: number): string[] {
     lines.push(line);
   }
   return lines;
+}
+
+/** `text` broken into lines of at most `columns` between words; a word that is longer stands out. Colours may be in it. */
+export function wrapProse(text: string, columns: number): string[] {
+  return Bun.wrapAnsi(text, columns, { hard: false, trim: true }).split("\n");
 }
 
 /** `text` broken at every `columns`, wherever that is. */

@@ -1,5 +1,6 @@
 /** How a status looks: a symbol and a colour, so that neither is needed to tell them apart. */
-import { type RunStatus, STATUS_SYMBOLS } from "../workflow/status.ts";
+import { STATUS_SYMBOLS } from "../terminal/status-symbols.ts";
+import type { RunStatus } from "../workflow/status.ts";
 import type { Span } from "./screen/canvas.ts";
 import { BLUE, BOLD, CYAN, DIM, GREEN, MAGENTA, RED, type Style, YELLOW } from "./screen/style.ts";
 

@@ -12,10 +12,6 @@ export interface DagTask {
 export interface Dag {
   /** Every id, dependencies before dependents; roots first, in the order that was given. */
   readonly order: readonly string[];
-  /** The tasks that wait for nothing. */
-  readonly roots: readonly string[];
-  /** The tasks that no other task waits for. */
-  readonly leaves: readonly string[];
   /** Longest path to each task: 0 for roots. */
   depth(id: string): number;
   /** What `id` waits for, directly. */
@@ -24,10 +20,6 @@ export interface Dag {
   dependents(id: string): readonly string[];
   /** What waits for `id`, directly or through others: what is skipped when it fails. */
   descendants(id: string): readonly string[];
-  /** What `id` waits for, directly or through others. */
-  ancestors(id: string): readonly string[];
-  /** The tasks that are not completed themselves and whose dependencies all are. */
-  ready(completed: ReadonlySet<string>): readonly string[];
 }
 
 /**
@@ -65,33 +57,26 @@ export function buildDag(tasks: readonly DagTask[]): Dag {
     if (list === undefined) throw new InvalidInputError(`there is no task "${id}"`);
     return list;
   };
-  const reach = (of: ReadonlyMap<string, readonly string[]>, id: string): readonly string[] => {
+  const descendants = (id: string): readonly string[] => {
     const found = new Set<string>();
-    const open = [...neighbours(of, id)];
+    const open = [...neighbours(dependents, id)];
     for (let next = open.pop(); next !== undefined; next = open.pop()) {
       if (found.has(next)) continue;
       found.add(next);
-      open.push(...neighbours(of, next));
+      open.push(...neighbours(dependents, next));
     }
     return [...found].sort((a, b) => (position.get(a) ?? 0) - (position.get(b) ?? 0));
   };
 
   return {
     order,
-    roots: tasks.filter((task) => task.depends.length === 0).map((task) => task.id),
-    leaves: tasks.filter((task) => dependents.get(task.id)?.length === 0).map((task) => task.id),
     depth: (id) => {
       neighbours(dependencies, id);
       return depths.get(id) ?? 0;
     },
     dependencies: (id) => neighbours(dependencies, id),
     dependents: (id) => neighbours(dependents, id),
-    descendants: (id) => reach(dependents, id),
-    ancestors: (id) => reach(dependencies, id),
-    ready: (completed) =>
-      tasks
-        .filter((task) => !completed.has(task.id) && task.depends.every((id) => completed.has(id)))
-        .map((task) => task.id),
+    descendants,
   };
 }
 

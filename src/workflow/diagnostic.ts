@@ -1,4 +1,6 @@
 /** What can be wrong with a workflow file, as data and as text for people. */
+import { quotedText } from "../terminal/foreign-text.ts";
+import { width } from "../terminal/text.ts";
 import type { SourceText } from "./source-text.ts";
 
 /** Every kind of problem. The codes are stable: programs may rely on them, new ones are added at the end of their group. */
@@ -133,8 +135,8 @@ export function renderDiagnostic(diagnostic: Diagnostic, options: RenderOptions 
   const place = [diagnostic.path, diagnostic.line, diagnostic.column]
     .filter((part) => part !== null)
     .join(":");
-  const head = `${style("bold", `${printable(place)}:`)} ${style(tone, `${diagnostic.severity}[${diagnostic.code}]`)}`;
-  const lines = [`${head}: ${style("bold", printable(diagnostic.message))}`];
+  const head = `${style("bold", `${quotedText(place)}:`)} ${style(tone, `${diagnostic.severity}[${diagnostic.code}]`)}`;
+  const lines = [`${head}: ${style("bold", quotedText(diagnostic.message))}`];
 
   if (diagnostic.line !== null && diagnostic.source_line !== null && diagnostic.source_range !== null) {
     const { from, to } = diagnostic.source_range;
@@ -147,9 +149,9 @@ export function renderDiagnostic(diagnostic: Diagnostic, options: RenderOptions 
     lines.push(`${style("blue", `${number} |`)} ${before.text}${marked.text}${after.text}`.trimEnd());
     lines.push(`${style("blue", `${gutter} |`)} ${" ".repeat(before.width)}${style(tone, carets)}`);
     if (diagnostic.help !== null)
-      lines.push(`${style("blue", `${gutter} =`)} ${style("cyan", "help:")} ${printable(diagnostic.help)}`);
+      lines.push(`${style("blue", `${gutter} =`)} ${style("cyan", "help:")} ${quotedText(diagnostic.help)}`);
   } else if (diagnostic.help !== null) {
-    lines.push(`      ${style("blue", "=")} ${style("cyan", "help:")} ${printable(diagnostic.help)}`);
+    lines.push(`      ${style("blue", "=")} ${style("cyan", "help:")} ${quotedText(diagnostic.help)}`);
   }
   return lines.join("\n");
 }
@@ -158,16 +160,8 @@ export function renderDiagnostic(diagnostic: Diagnostic, options: RenderOptions 
 function widen(text: string, from: number): { text: string; width: number } {
   let shown = "";
   for (const part of text.split(/(\t)/)) {
-    if (part === "\t") shown += " ".repeat(TAB_WIDTH - ((from + Bun.stringWidth(shown)) % TAB_WIDTH));
-    else shown += printable(part);
+    if (part === "\t") shown += " ".repeat(TAB_WIDTH - ((from + width(shown)) % TAB_WIDTH));
+    else shown += quotedText(part);
   }
-  return { text: shown, width: Bun.stringWidth(shown) };
-}
-
-/** What comes from a file must not reach the terminal as commands: control and direction characters become `�`. */
-function printable(text: string): string {
-  return text.replace(
-    /[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2028\u2029\u2066-\u2069]/g,
-    "\ufffd",
-  );
+  return { text: shown, width: width(shown) };
 }

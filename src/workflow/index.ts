@@ -1,6 +1,5 @@
 /** The room of workflow definitions: reading and checking files, the graph of tasks, schedules and parameters. */
 
-export { didYouMean, nearest } from "../terminal/did-you-mean.ts";
 export { buildDag, type Dag, type DagTask, findCycles } from "./dag.ts";
 export {
   DIAGNOSTIC_CODES,

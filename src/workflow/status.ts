@@ -25,15 +25,3 @@ export function canTransition<S extends string>(table: Transitions<S>, from: S, 
 export function isTerminal<S extends string>(table: Transitions<S>, status: S): boolean {
   return table[status].length === 0;
 }
-
-/** One character for each status, one column wide. */
-export const STATUS_SYMBOLS: Readonly<Record<RunStatus, string>> = {
-  PENDING: "○",
-  RUNNING: "▶",
-  WAITING: "◷",
-  COMPLETED: "✓",
-  FAILED: "✗",
-  CRASHED: "‼",
-  SKIPPED: "»",
-  CANCELLED: "■",
-};

@@ -27,7 +27,7 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   doctor: ["agent", "protocol", "storage", "zmq", "native", "contract"],
   systemd: [],
   // Plans and writes the files of a new project; who is asked, and what else is set up, is the command's.
-  project: ["workflow"],
+  project: ["workflow", "terminal"],
   tui: ["protocol", "workflow", "zmq", "contract", "terminal"],
   // The principal starts the listeners of what workflow files declare, which in turn speak to it only through the API.
   principal: [
@@ -51,8 +51,8 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   // What travels: verbs, roles, messages, the form of a frame and of a log line.
   contract: ["workflow"],
   workflow: ["terminal"],
-  // What the command line and the terminal UI share.
-  terminal: ["workflow"],
+  // How text looks on a terminal: widths, foreign text, graphs, "did you mean".
+  terminal: [],
   zmq: ["native"],
   native: [],
   // Shows the examples of listeners.
@@ -68,6 +68,16 @@ export function roomOf(path: string): string {
   const [, folder = "", ...rest] = path.split("/");
   if (path === "src/main.ts") return "main";
   return rest.length > 0 && !GROUND.has(folder) ? folder : "ground";
+}
+
+/** The rooms as if each were a file that imports all that it may, to look for circles among them. */
+export function roomsAsFiles(mayImport: Readonly<Record<string, readonly string[]>>): Map<string, Import[]> {
+  return new Map(
+    Object.entries(mayImport).map(([from, rooms]) => [
+      from,
+      rooms.map((to) => ({ from, line: 1, to, relative: true })),
+    ]),
+  );
 }
 
 /** A sentence for every import that points where it must not, with file and line. */

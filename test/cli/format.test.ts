@@ -5,11 +5,9 @@ import {
   formatDuration,
   formatRelative,
   formatStatus,
-  outputText,
-  plainText,
 } from "../../src/cli/support/format.ts";
 import { makeStyle } from "../../src/cli/support/style.ts";
-import { type Column, renderTable, truncate } from "../../src/cli/support/table.ts";
+import { type Column, renderTable } from "../../src/cli/support/table.ts";
 
 const plain = makeStyle(false);
 const coloured = makeStyle(true);
@@ -53,20 +51,6 @@ test.each([
 test("a status is a bare word for programs, symbol and colour for people", () => {
   expect(formatStatus("FAILED", plain)).toBe("FAILED");
   expect(formatStatus("FAILED", coloured)).toBe("\x1b[31m✗ FAILED\x1b[39m");
-});
-
-describe("what would steer the terminal", () => {
-  test("goes from names altogether", () => {
-    expect(plainText("a\x1b[2Jb\x1b]0;title\x07c\nd\te\x9b31mf")).not.toMatch(/[\x00-\x1f\x7f-\x9f]/);
-    expect(plainText("naïve 日本 👍")).toBe("naïve 日本 👍");
-  });
-
-  test("goes from output of tasks, but colours stay on a terminal", () => {
-    const text = "\x1b[31mred\x1b[0m \x1b[2Jgone \x1b]0;evil\x07\ttab\rback\x08";
-    expect(outputText(text, coloured)).toBe("\x1b[31mred\x1b[0m gone \ttabback\x1b[0m");
-    expect(outputText(text, plain)).toBe("red gone \ttabback");
-    expect(outputText("nothing", coloured)).toBe("nothing");
-  });
 });
 
 describe("a table", () => {
@@ -126,10 +110,5 @@ describe("a table", () => {
   test("never lets a cell break a line", () => {
     const lines = renderTable(columns, [{ name: "two\nlines", size: 1 }], { style: plain, width: undefined });
     expect(lines[1]).toBe("two lines     1");
-  });
-
-  test("truncation counts cells", () => {
-    expect(truncate("日本語", 4)).toBe("日… ");
-    expect(truncate("abc", 3)).toBe("abc");
   });
 });

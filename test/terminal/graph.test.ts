@@ -1,10 +1,16 @@
 import { describe, expect, test } from "bun:test";
-import { drawGraph, graphLines } from "../../src/terminal/graph.ts";
-import type { DagTask } from "../../src/workflow/dag.ts";
+import { drawGraph, type GraphTask, graphLines } from "../../src/terminal/graph.ts";
+import { buildDag, type DagTask } from "../../src/workflow/dag.ts";
 import { randomDag, randomNumbers, tasksOf } from "../workflow/support.ts";
 
 function draw(text: string, width = 80): string {
-  return drawGraph(tasksOf(text), { width });
+  return drawGraph(placed(tasksOf(text)), { width });
+}
+
+/** The tasks with their depths. */
+function placed(tasks: readonly DagTask[]): GraphTask[] {
+  const dag = buildDag(tasks);
+  return tasks.map((task) => ({ ...task, depth: dag.depth(task.id) }));
 }
 
 describe("drawGraph", () => {
@@ -29,7 +35,7 @@ describe("drawGraph", () => {
   test("draws a chain straight down, three lines a task", () => {
     const ids = Array.from({ length: 40 }, (_, i) => `step-${i + 10}`);
     const tasks = ids.map((id, i) => ({ id, depends: i === 0 ? [] : [ids[i - 1] ?? ""] }));
-    const lines = drawGraph(tasks, { width: 40 }).split("\n");
+    const lines = drawGraph(placed(tasks), { width: 40 }).split("\n");
     expect(lines).toHaveLength(120);
     expect(new Set(lines.map((line) => line.length))).toEqual(new Set([11]));
   });
@@ -77,18 +83,18 @@ describe("drawGraph", () => {
     expect(drawn).toContain("2  b1 ← a1, a2");
   });
 
-  test("shows statuses, and marks which text belongs to which task", () => {
+  test("shows symbols, and marks which text belongs to which task", () => {
     const lines = graphLines([
-      { id: "a", depends: [], status: "COMPLETED" },
-      { id: "b", depends: ["a"], status: "FAILED", label: "Load it" },
+      { id: "a", depends: [], depth: 0, symbol: "✓" },
+      { id: "b", depends: ["a"], depth: 1, symbol: "✗" },
     ]);
     const labels = lines.flat().filter((span) => span.task !== null);
     expect(labels).toEqual([
       { text: "✓ a", task: "a" },
-      { text: "✗ Load it", task: "b" },
+      { text: "✗ b", task: "b" },
     ]);
-    const painted = drawGraph([{ id: "a", depends: [] }], { paint: (task, text) => `<${task}:${text}>` });
-    expect(painted).toContain("│ <a:a> │");
+    const painted = drawGraph([{ id: "a", depends: [], depth: 0 }], { paint: (text) => `<${text}>` });
+    expect(painted).toContain("│ <a> │");
   });
 
   test("wide characters keep the borders in line", () => {
@@ -98,12 +104,12 @@ describe("drawGraph", () => {
   });
 
   test("labels cannot bring control characters into the terminal", () => {
-    expect(drawGraph([{ id: "a", depends: [], label: "x\x1b[31m" }])).not.toContain("\x1b");
+    expect(drawGraph([{ id: "a\x1b[31m", depends: [], depth: 0 }])).not.toContain("\x1b");
   });
 
   test("two thousand tasks take no noticeable time and fall back to the list", () => {
     const tasks = randomDag(randomNumbers(5), 2000, 3);
-    expect(drawGraph(tasks).split("\n")).toHaveLength(2000);
+    expect(drawGraph(placed(tasks)).split("\n")).toHaveLength(2000);
   });
 });
 
@@ -112,7 +118,7 @@ describe("what is drawn", () => {
     for (let seed = 1; seed <= 500; seed++) {
       const random = randomNumbers(seed);
       const tasks = randomDag(random, 2 + Math.floor(random() * 14), 1 + Math.floor(random() * 3));
-      const text = drawGraph(tasks, { width: 400 });
+      const text = drawGraph(placed(tasks), { width: 400 });
       expect({ seed, edges: readEdges(text, tasks) }).toEqual({ seed, edges: edgesOf(tasks) });
     }
   });
@@ -122,7 +128,7 @@ describe("what is drawn", () => {
       const random = randomNumbers(seed);
       const tasks = randomDag(random, 2 + Math.floor(random() * 20), 2);
       const width = 20 + Math.floor(random() * 80);
-      for (const line of drawGraph(tasks, { width }).split("\n")) {
+      for (const line of drawGraph(placed(tasks), { width }).split("\n")) {
         expect(Bun.stringWidth(line)).toBeLessThanOrEqual(width);
       }
     }

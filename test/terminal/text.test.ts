@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { fit, glyphs, isPlain, pad, printable, width, wrapHard, wrapWords } from "../../src/terminal/text.ts";
+import { fit, glyphs, isPlain, pad, width, wrapHard, wrapProse, wrapWords } from "../../src/terminal/text.ts";
 
 test("what counts as plain is one column wide, every character of it", () => {
   for (let code = 0x20; code < 0x3000; code++) {
@@ -27,13 +27,8 @@ test("cutting and filling keep to the columns", () => {
   expect(fit("abc", 0)).toBe("");
   expect(fit("東京都", 4)).toBe("東…");
   expect(pad("東", 4)).toBe("東  ");
+  expect(pad("東京都", 4)).toBe("東… ");
   expect(pad("7", 3, "right")).toBe("  7");
-});
-
-test("output of programs cannot command the terminal", () => {
-  expect(printable("\x1b[31mred\x1b[0m\ttab\x07bell\rreturn")).toBe("red    tab·bell·return");
-  expect(printable("\x1b]0;title\x07text")).toBe("text");
-  expect(printable("東京 ✓")).toBe("東京 ✓");
 });
 
 test("wrapping", () => {
@@ -42,4 +37,9 @@ test("wrapping", () => {
   expect(wrapWords("the quick brown fox", 9)).toEqual(["the quick", "brown fox"]);
   expect(wrapWords("averylongword here", 6)).toEqual(["averyl", "ongwor", "d here"]);
   expect(wrapWords("a\n\nb", 9)).toEqual(["a", "", "b"]);
+  expect(wrapProse("see https://example.com/a/long/path there", 10)).toEqual([
+    "see",
+    "https://example.com/a/long/path",
+    "there",
+  ]);
 });

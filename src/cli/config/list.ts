@@ -1,5 +1,6 @@
 import { SETTINGS, type SettingName } from "../../config.ts";
 import { withoutSecrets } from "../../secrets.ts";
+import { wrapProse } from "../../terminal/text.ts";
 import { command } from "../support/command.ts";
 import { settings } from "../support/connect.ts";
 import { jsonArg, principalArg } from "../support/globals.ts";
@@ -70,8 +71,7 @@ export default command({
       await printLine(line);
       const meaning = rows[i - 1]?.description;
       if (!isNarrow || meaning === undefined) continue;
-      for (const part of Bun.wrapAnsi(meaning, width - 2, { trim: true }).split("\n"))
-        await printLine(`  ${style.dim(part)}`);
+      for (const part of wrapProse(meaning, width - 2)) await printLine(`  ${style.dim(part)}`);
     }
   },
 });

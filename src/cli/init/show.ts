@@ -5,6 +5,8 @@ import { type Answers, IMPORT_DIRECTORY, REPORT_PATH } from "../../project/answe
 import { leftLines } from "../../project/crontab/import-crontab.ts";
 import { shortPath } from "../../project/next-steps.ts";
 import type { Decision, PlannedFile } from "../../project/plan.ts";
+import { plainText } from "../../terminal/foreign-text.ts";
+import { fit } from "../../terminal/text.ts";
 import { plural } from "../support/format.ts";
 import type { Paint } from "../support/style.ts";
 import type { Done, Plan } from "./set-up.ts";
@@ -63,7 +65,7 @@ export function crontabLines(answers: Answers, most: number): string[] {
   ];
   if (left.length > 0) lines.push(`${plural(left.length, "line")} cannot be translated:`);
   for (const { number, text, detail } of left.slice(0, most)) {
-    lines.push(`  ${number}: ${shortened(text.trim(), 60)}`, `     ${detail}`);
+    lines.push(`  ${number}: ${fit(plainText(text.trim()), 60)}`, `     ${detail}`);
   }
   if (left.length > most) lines.push(`  … and ${left.length - most} more, all in ${REPORT_PATH}`);
   if (jobs > 0) lines.push("The crontab is not changed: take the jobs out of it, or they run twice.");
@@ -100,9 +102,4 @@ function overridden({ files }: Plan): string[] {
 /** The next commands, each below what it does. */
 export function nextLines({ next }: Done, paint: Paint): string[] {
   return next.flatMap(({ command, does }) => [paint(`# ${does}`), command]);
-}
-
-function shortened(text: string, most: number): string {
-  const shown = text.replace(/[\x00-\x1f\x7f-\x9f]/g, " ");
-  return shown.length <= most ? shown : `${shown.slice(0, most - 1)}…`;
 }

@@ -1,4 +1,5 @@
 import type { RunAttempt, RunDetails } from "../../contract/messages.ts";
+import { plainText } from "../../terminal/foreign-text.ts";
 import { command } from "../support/command.ts";
 import { withPrincipal } from "../support/connect.ts";
 import {
@@ -7,7 +8,6 @@ import {
   formatInstant,
   formatRelative,
   formatStatus,
-  plainText,
   statusPaint,
 } from "../support/format.ts";
 import { jsonArg, principalArg } from "../support/globals.ts";

@@ -1,5 +1,6 @@
 /** How values look to a person: times, durations, sizes, statuses. */
-import { type RunStatus, STATUS_SYMBOLS } from "../../workflow/status.ts";
+import { STATUS_SYMBOLS } from "../../terminal/status-symbols.ts";
+import type { RunStatus } from "../../workflow/status.ts";
 import type { Paint, Style } from "./style.ts";
 
 const SECOND = 1000;
@@ -94,27 +95,4 @@ export function statusPaint(status: RunStatus, style: Style): Paint {
 /** A status; on a terminal with its symbol and colour, elsewhere the bare word, which programs can compare. */
 export function formatStatus(status: RunStatus, style: Style): string {
   return style.enabled ? statusPaint(status, style)(`${STATUS_SYMBOLS[status]} ${status}`) : status;
-}
-
-// What a terminal would obey: all escape sequences and control characters; tabs and colours (SGR) are told apart by the callers.
-const ESCAPES = /\x1b\[[0-?]*[ -/]*[@-~]|\x1b[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b[ -/]*[0-~]?/g;
-const CONTROLS = /[\x00-\x08\x0a-\x1f\x7f\u0080-\u009f]/g;
-
-/** Text that cannot steer the terminal: no escape sequences, no control characters. */
-export function plainText(text: string): string {
-  return Bun.stripANSI(text).replace(ESCAPES, "").replace(CONTROLS, " ").replaceAll("\t", " ");
-}
-
-/** Output of a task for a terminal: its colours stay, whatever else would steer the terminal goes. */
-export function outputText(text: string, style: Style): string {
-  if (!/[\x00-\x08\x0a-\x1f\x7f\u0080-\u009f]/.test(text)) return text;
-  let coloured = false;
-  const safe = text
-    .replace(ESCAPES, (sequence) => {
-      if (!style.enabled || !/^\x1b\[[\d;:]*m$/.test(sequence)) return "";
-      coloured = true;
-      return sequence;
-    })
-    .replace(/[\x00-\x08\x0a-\x1a\x1c-\x1f\x7f\u0080-\u009f]/g, "");
-  return coloured ? `${safe}\x1b[0m` : safe;
 }

@@ -4,10 +4,11 @@ import type { PrincipalClient } from "../../protocol/client.ts";
 import { connect } from "../../protocol/connect.ts";
 import { cannotConnect } from "../../protocol/tcp-probe.ts";
 import { ROLES } from "../../systemd/service-id.ts";
+import { plainText } from "../../terminal/foreign-text.ts";
 import type { Candidate, NameSource } from "./complete.ts";
 import { SHELLS } from "./completion-scripts.ts";
 import { settings } from "./connect.ts";
-import { formatRelative, plainText } from "./format.ts";
+import { formatRelative } from "./format.ts";
 
 /** Longer nobody waits for a completion, ms. */
 const PATIENCE_MS = 1000;

@@ -1,8 +1,9 @@
 /** How log lines look. */
 import type { LogLevel, LogLine } from "../../contract/log-line.ts";
-import { formatClock, formatInstant, outputText, plainText } from "./format.ts";
+import { outputText, plainText } from "../../terminal/foreign-text.ts";
+import { fill, pad, width } from "../../terminal/text.ts";
+import { formatClock, formatInstant } from "./format.ts";
 import { type Paint, type Style, styleFor } from "./style.ts";
-import { truncate } from "./table.ts";
 
 const WIDEST_TASK = 28;
 
@@ -30,7 +31,7 @@ export class RunLogText {
   /** Makes room for the names, so that the column does not grow while lines are printed. */
   expect(taskNames: Iterable<string>): void {
     for (const name of taskNames) {
-      this.#width = Math.min(WIDEST_TASK, Math.max(this.#width, Bun.stringWidth(plainText(name))));
+      this.#width = Math.min(WIDEST_TASK, Math.max(this.#width, width(plainText(name))));
     }
   }
 
@@ -41,7 +42,7 @@ export class RunLogText {
     const time = style.dim(formatClock(line.timestamp_ms));
     const name = this.#taskName(line.task_name);
     const bar = bad ? style.red("!│") : style.dim(" │");
-    const payload = outputText(line.payload, style);
+    const payload = outputText(line.payload, style.enabled);
     return `${time} ${name}${bar} ${bad && payload === line.payload ? style.red(payload) : payload}`;
   }
 
@@ -52,7 +53,7 @@ export class RunLogText {
       this.#taskPaints.set(name, paint);
     }
     this.expect([name]);
-    return paint(padded(truncate(plainText(name), this.#width), this.#width));
+    return paint(pad(plainText(name), this.#width));
   }
 }
 
@@ -71,7 +72,7 @@ export class LogText {
   expect(lines: Iterable<LogLine>): void {
     const widest = this.#verbose ? 160 : WIDEST_TASK;
     for (const line of lines) {
-      this.#width = Math.max(this.#width, Math.min(Bun.stringWidth(this.#names(line)), widest));
+      this.#width = Math.max(this.#width, Math.min(width(this.#names(line)), widest));
     }
   }
 
@@ -82,7 +83,7 @@ export class LogText {
     const level = this.#levelPaint(line.level)(line.level.padEnd(5));
     const names = this.#names(line);
     this.expect([line]);
-    return `${style.dim(time)} ${level} ${style.cyan(padded(names, this.#width))} ${style.dim("│")} ${outputText(line.payload, style)}`;
+    return `${style.dim(time)} ${level} ${style.cyan(fill(names, this.#width))} ${style.dim("│")} ${outputText(line.payload, style.enabled)}`;
   }
 
   #names(line: LogLine): string {
@@ -97,8 +98,4 @@ export class LogText {
     if (level === "DEBUG") return this.#style.dim;
     return (text) => text;
   }
-}
-
-function padded(text: string, width: number): string {
-  return text + " ".repeat(Math.max(0, width - Bun.stringWidth(text)));
 }

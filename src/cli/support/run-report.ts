@@ -1,6 +1,7 @@
 /** A run for people and for programs: the JSON of the contract, the status line, the table of tasks. */
 import type { RunDetails, TaskRunSummary } from "../../contract/messages.ts";
-import { formatDuration, formatStatus, plainText, statusPaint } from "./format.ts";
+import { plainText } from "../../terminal/foreign-text.ts";
+import { formatDuration, formatStatus, statusPaint } from "./format.ts";
 import { type Style, styleFor } from "./style.ts";
 import { renderTable } from "./table.ts";
 

@@ -1,5 +1,6 @@
 /** Aligned columns. Widths are those of the terminal's cells, so wide and combining characters line up. */
-import { plainText } from "./format.ts";
+import { plainText } from "../../terminal/foreign-text.ts";
+import { fit, pad, width as widthOf } from "../../terminal/text.ts";
 import { isTerminal, type Paint, type Style, styleFor, terminalWidth } from "./style.ts";
 
 /** A column of a table. */
@@ -55,10 +56,7 @@ export function renderTable<T>(
 /** The narrowest that a table can be, all flexible columns at their least. */
 function leastWidth<T>(columns: readonly Column<T>[], rows: readonly T[]): number {
   const widths = columns.map(({ title, value, flexible }) => {
-    const widest = rows.reduce(
-      (most, row) => Math.max(most, Bun.stringWidth(plainText(value(row)))),
-      Bun.stringWidth(title),
-    );
+    const widest = rows.reduce((most, row) => Math.max(most, widthOf(plainText(value(row)))), widthOf(title));
     return flexible ? Math.min(widest, LEAST_FLEXIBLE) : widest;
   });
   return widths.reduce((sum, width) => sum + width, 0) + GAP.length * (columns.length - 1);
@@ -74,10 +72,7 @@ function renderColumns<T>(
   const indent = " ".repeat(options.indent ?? 0);
   const cells = rows.map((row) => columns.map((column) => plainText(column.value(row))));
   const widths = columns.map((column, i) =>
-    cells.reduce(
-      (widest, row) => Math.max(widest, Bun.stringWidth(row[i] ?? "")),
-      Bun.stringWidth(column.title),
-    ),
+    cells.reduce((widest, row) => Math.max(widest, widthOf(row[i] ?? "")), widthOf(column.title)),
   );
   if (limit !== undefined) shrink(columns, widths, limit - indent.length);
   const line = (texts: readonly string[], paint: (i: number) => Paint) =>
@@ -85,8 +80,9 @@ function renderColumns<T>(
       indent +
       texts
         .map((text, i) => {
-          const last = i === texts.length - 1;
-          return paint(i)(fit(text, widths[i] ?? 0, columns[i]?.align ?? "left", last));
+          const { align = "left" } = columns[i] ?? {};
+          const isOpen = i === texts.length - 1 && align === "left";
+          return paint(i)(isOpen ? fit(text, widths[i] ?? 0) : pad(text, widths[i] ?? 0, align));
         })
         .join(GAP)
     ).trimEnd();
@@ -113,24 +109,4 @@ function shrink<T>(columns: readonly Column<T>[], widths: number[], limit: numbe
     widths[widest] = (widths[widest] ?? 0) - 1;
     excess--;
   }
-}
-
-function fit(text: string, width: number, align: "left" | "right", last: boolean): string {
-  const actual = Bun.stringWidth(text);
-  if (actual > width) return truncate(text, width);
-  const padding = " ".repeat(width - actual);
-  return align === "right" ? padding + text : last ? text : text + padding;
-}
-
-/** Cuts plain text to a number of cells, with an ellipsis as the last. */
-export function truncate(text: string, width: number): string {
-  if (Bun.stringWidth(text) <= width) return text;
-  let cut = "";
-  let used = 0;
-  for (const { segment } of new Intl.Segmenter().segment(text)) {
-    used += Bun.stringWidth(segment);
-    if (used > width - 1) break;
-    cut += segment;
-  }
-  return `${cut}…${" ".repeat(Math.max(0, width - 1 - Bun.stringWidth(cut)))}`;
 }

@@ -2,6 +2,7 @@
 import { homedir } from "node:os";
 import { join } from "node:path";
 import type { ArgDef } from "citty";
+import { fill, width as widthOf, wrapProse } from "../../terminal/text.ts";
 import { resolve, subCommandsOf } from "./argv.ts";
 import type { Command, CommandExtras, LazyCommand } from "./command.ts";
 import { GLOBAL_ARGS } from "./globals.ts";
@@ -174,16 +175,15 @@ function describeOption(name: string, arg: ArgDef, repeatable: readonly string[]
 function definitions(entries: readonly [string, string][], width: number, style: Style): string[] {
   // On a narrow terminal what a term means stands below it.
   const most = width < 60 ? 6 : 30;
-  const widest = Math.min(most, Math.max(...entries.map(([term]) => Bun.stringWidth(term))));
+  const widest = Math.min(most, Math.max(...entries.map(([term]) => widthOf(term))));
   const column = 2 + widest + 2;
   return entries.flatMap(([term, meaning]) => {
     const lines = wrap(meaning, Math.max(20, width - column));
     const gap = " ".repeat(column);
     const own = `  ${style.cyan(term)}`;
-    if (Bun.stringWidth(term) > widest) return [own, ...lines.map((line) => gap + line)];
+    if (widthOf(term) > widest) return [own, ...lines.map((line) => gap + line)];
     const [first = "", ...rest] = lines;
-    const padding = " ".repeat(widest - Bun.stringWidth(term) + 2);
-    return [`${own}${padding}${first}`, ...rest.map((line) => gap + line)];
+    return [fill(own, column) + first, ...rest.map((line) => gap + line)];
   });
 }
 
@@ -213,8 +213,7 @@ async function withDefaults(described: readonly [string, string][]): Promise<[st
 
 function wrap(text: string, width: number, indent = ""): string[] {
   if (text === "") return [];
-  return Bun.wrapAnsi(text, Math.max(20, width - indent.length), { hard: false, trim: true })
-    .replaceAll(NO_BREAK, " ")
-    .split("\n")
-    .map((line) => indent + line);
+  return wrapProse(text, Math.max(20, width - indent.length)).map(
+    (line) => indent + line.replaceAll(NO_BREAK, " "),
+  );
 }

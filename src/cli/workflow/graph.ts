@@ -40,8 +40,9 @@ export default command({
       ? await fromFile(args.workflow)
       : (await withPrincipal(args, ({ client }) => client.getWorkflow(args.workflow))).definition;
     if (args.json) return printJson(graphJson(definition));
-    const style = styleFor("stdout");
-    await printLine(drawGraph(definition.tasks, { width, paint: (_task, text) => style.bold(text) }));
+    const dag = buildDag(definition.tasks);
+    const tasks = definition.tasks.map(({ id, depends }) => ({ id, depends, depth: dag.depth(id) }));
+    await printLine(drawGraph(tasks, { width, paint: styleFor("stdout").bold }));
   },
 });
 

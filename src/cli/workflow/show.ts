@@ -1,10 +1,11 @@
 import type { WorkflowDetails } from "../../contract/messages.ts";
+import { plainText } from "../../terminal/foreign-text.ts";
 import { formatDuration } from "../../workflow/duration.ts";
 import type { TaskDefinition, TriggerDefinitions } from "../../workflow/model.ts";
 import { firingsBetween } from "../../workflow/schedule.ts";
 import { command } from "../support/command.ts";
 import { withPrincipal } from "../support/connect.ts";
-import { formatInstant, formatRelative, plainText } from "../support/format.ts";
+import { formatInstant, formatRelative } from "../support/format.ts";
 import { jsonArg, principalArg } from "../support/globals.ts";
 import { printJson, printLine, writeStdout } from "../support/stdout.ts";
 import { styleFor } from "../support/style.ts";

@@ -4,7 +4,8 @@ import { ownText } from "../../contract/own-text.ts";
 import { isVerb, VERB_NAMES, type Verb } from "../../contract/verbs.ts";
 import { decodeFrame, SEPARATOR } from "../../contract/wire.ts";
 import { CdktrError, type ErrorReplyKind, InvalidInputError } from "../../errors.ts";
-import { printable, thereIsNo } from "../unknown-name.ts";
+import { messageText } from "../../terminal/foreign-text.ts";
+import { thereIsNo } from "../unknown-name.ts";
 
 /** More fields than any verb takes; what comes after them is not looked at. */
 const MAX_FIELDS = 32;
@@ -140,5 +141,5 @@ export function errorReply(error: unknown): { kind: ErrorReplyKind; text: string
 }
 
 function reply(text: string): string {
-  return printable(text).slice(0, 8192);
+  return messageText(text).slice(0, 8192);
 }

@@ -1,4 +1,5 @@
 /** The report on an imported crontab: every line of it with what became of it. */
+import { escapedText } from "../../terminal/foreign-text.ts";
 import type { CrontabImport, LineOutcome } from "./import-crontab.ts";
 import { leftLines } from "./import-crontab.ts";
 
@@ -37,7 +38,7 @@ The crontab itself was not changed: **its jobs still run.** Take them out of it 
 }
 
 function quoteLine({ number, text }: LineOutcome): string {
-  return `Line ${number}:\n\n    ${printable(text)}\n`;
+  return `Line ${number}:\n\n    ${escapedText(text)}\n`;
 }
 
 function lineOf(line: LineOutcome): string {
@@ -49,15 +50,7 @@ function lineOf(line: LineOutcome): string {
     blank: "blank",
     left: "NOT TRANSLATED",
   };
-  return `${String(line.number).padStart(4)}  ${what[line.outcome].padEnd(24)}  ${printable(line.text)}`.trimEnd();
-}
-
-/** Control characters would do something to the terminal that shows them. */
-function printable(text: string): string {
-  return text.replace(
-    /[\x00-\x08\x0b-\x1f\x7f-\x9f]/g,
-    (char) => `\\x${char.charCodeAt(0).toString(16).padStart(2, "0")}`,
-  );
+  return `${String(line.number).padStart(4)}  ${what[line.outcome].padEnd(24)}  ${escapedText(line.text)}`.trimEnd();
 }
 
 function count(number: number, noun: string): string {

@@ -3,7 +3,7 @@
  * provisional until the database has it; {@link LogBuffer.reconcile} puts what the database says in its place.
  */
 import type { LogLevel, LogLine } from "../../contract/log-line.ts";
-import { printable } from "../../terminal/text.ts";
+import { printable } from "../../terminal/foreign-text.ts";
 
 /** A line as it is shown. */
 export interface ShownLine extends LogLine {

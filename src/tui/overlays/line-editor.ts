@@ -1,4 +1,5 @@
 /** A line of text that is being typed. */
+import { graphemes } from "../../terminal/text.ts";
 
 /** `cursor` counts characters (UTF-16 units at grapheme borders). */
 export interface LineEditor {
@@ -9,8 +10,6 @@ export interface LineEditor {
 export function newEditor(text = ""): LineEditor {
   return { text, cursor: text.length };
 }
-
-const segmenter = new Intl.Segmenter(undefined, { granularity: "grapheme" });
 
 /** Applies a key; false when it is none for a line of text. */
 export function editLine(editor: LineEditor, key: string): boolean {
@@ -64,12 +63,12 @@ export function insertText(editor: LineEditor, text: string): void {
 
 /** Whether a key stands for a character that can be typed. Names of keys are capitals with more than one letter. */
 export function isCharacter(key: string): boolean {
-  return !/^[A-Z][A-Z0-9_]+$/.test(key) && [...segmenter.segment(key)].length === 1;
+  return !/^[A-Z][A-Z0-9_]+$/.test(key) && [...graphemes(key)].length === 1;
 }
 
 function before(text: string, cursor: number): number {
   let last = 0;
-  for (const { index } of segmenter.segment(text)) {
+  for (const { index } of graphemes(text)) {
     if (index >= cursor) break;
     last = index;
   }
@@ -77,7 +76,7 @@ function before(text: string, cursor: number): number {
 }
 
 function after(text: string, cursor: number): number {
-  for (const { index, segment } of segmenter.segment(text)) {
+  for (const { index, segment } of graphemes(text)) {
     if (index >= cursor) return index + segment.length;
   }
   return text.length;

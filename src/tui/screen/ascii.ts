@@ -1,4 +1,6 @@
 /** Stand-ins for terminals without Unicode (`--ascii`). */
+import { width } from "../../terminal/text.ts";
+
 const TABLE: ReadonlyMap<string, string> = new Map(
   Object.entries({
     "-": "─━╌┄—–═",
@@ -21,5 +23,5 @@ const TABLE: ReadonlyMap<string, string> = new Map(
 /** An ASCII character of the same width in place of `glyph`. */
 export function toAscii(glyph: string): string {
   if (glyph.length === 1 && glyph.charCodeAt(0) < 0x7f) return glyph;
-  return TABLE.get(glyph) ?? "?".repeat(Math.max(1, Math.min(2, Bun.stringWidth(glyph))));
+  return TABLE.get(glyph) ?? "?".repeat(Math.max(1, Math.min(2, width(glyph))));
 }

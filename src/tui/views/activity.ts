@@ -1,6 +1,7 @@
 /** What happened to the principal itself: reloads, invalid files, agents that came and went. */
 import type { ActivityEvent } from "../../contract/messages.ts";
-import { printable, wrapWords } from "../../terminal/text.ts";
+import { printable } from "../../terminal/foreign-text.ts";
+import { wrapWords } from "../../terminal/text.ts";
 import { moment } from "../format.ts";
 import { selectedOf } from "../lists/list-ids.ts";
 import { eventRows } from "../lists/other-rows.ts";

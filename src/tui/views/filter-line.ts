@@ -1,4 +1,5 @@
 /** The line above a list: its filter and its order. Drawn only when there is something to say. */
+import { width } from "../../terminal/text.ts";
 import type { Region } from "../screen/canvas.ts";
 import { BOLD, CYAN, DIM } from "../screen/style.ts";
 import type { State } from "../state.ts";
@@ -15,7 +16,7 @@ export function drawFilterLine(region: Region, state: State, name: string, sorts
   if (editing !== undefined || filter !== "") {
     x = region.text(0, 0, "/ ", BOLD | CYAN);
     const end = region.text(x, 0, editing?.text ?? filter, BOLD);
-    if (editing !== undefined) region.cursor(x + Bun.stringWidth(editing.text.slice(0, editing.cursor)), 0);
+    if (editing !== undefined) region.cursor(x + width(editing.text.slice(0, editing.cursor)), 0);
     x = end + 2;
     if (editing !== undefined && !sorted && region.width - x > 45) {
       region.text(x, 0, "words must all match, !word must not", DIM);

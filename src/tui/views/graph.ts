@@ -1,5 +1,7 @@
 /** The graph of a workflow's tasks; of a run, with the status of each. */
 import { graphLines } from "../../terminal/graph.ts";
+import { width } from "../../terminal/text.ts";
+import { buildDag } from "../../workflow/dag.ts";
 import type { WorkflowDefinition } from "../../workflow/model.ts";
 import type { RunStatus } from "../../workflow/status.ts";
 import type { Region, Span } from "../screen/canvas.ts";
@@ -18,17 +20,16 @@ export function drawTaskGraph(
   list: Readonly<ListState> | undefined,
   selected: string | null,
 ): void {
-  const tasks = definition.tasks.map((task) => ({
-    id: task.id,
-    depends: task.depends,
-    status: statusOf?.(task.id) ?? null,
+  const dag = buildDag(definition.tasks);
+  const tasks = definition.tasks.map(({ id, depends }) => ({
+    id,
+    depends,
+    depth: dag.depth(id),
+    symbol: statusOf === null ? undefined : STATUS_LOOK[statusOf(id)].symbol,
   }));
   const lines = graphLines(tasks, { width: Math.max(20, region.width - 2) });
   const at = lines.findIndex((line) => line.some((span) => span.task === selected));
-  const columns = Math.max(
-    0,
-    ...lines.map((line) => line.reduce((sum, span) => sum + Bun.stringWidth(span.text), 0)),
-  );
+  const columns = Math.max(0, ...lines.map((line) => line.reduce((sum, span) => sum + width(span.text), 0)));
   const margin = Math.max(0, Math.floor((region.width - 2 - columns) / 2));
   const spans = lines.map((line): Span[] => [
     [" ".repeat(margin), PLAIN],
@@ -41,7 +42,7 @@ export function drawTaskGraph(
   lines.slice(top, top + region.height).forEach((line, y) => {
     let x = margin;
     for (const { text, task } of line) {
-      const wide = Bun.stringWidth(text);
+      const wide = width(text);
       if (task !== null) region.hit(x, y, wide, 1, { kind: "row", list: name, id: task });
       x += wide;
     }

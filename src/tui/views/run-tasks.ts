@@ -1,6 +1,6 @@
 /** The tasks of a run: as a table, and one of them in detail. */
 import type { RunDetails, TaskRunSummary } from "../../contract/messages.ts";
-import { printable } from "../../terminal/text.ts";
+import { printable } from "../../terminal/foreign-text.ts";
 import type { TaskDefinition } from "../../workflow/model.ts";
 import { duration, kibibytes, moment } from "../format.ts";
 import { type TaskOfRun, tasksOf } from "../lists/run-tasks.ts";

@@ -1,6 +1,6 @@
 /** A workflow: overview, graph, source, runs. */
 
-import { printable } from "../../terminal/text.ts";
+import { printable } from "../../terminal/foreign-text.ts";
 import { highlightYaml } from "../highlight-yaml.ts";
 import { selectedOf } from "../lists/list-ids.ts";
 import type { Region, Span } from "../screen/canvas.ts";

@@ -1,0 +1,11 @@
+/** One character for each status of a run or a task, one column wide. */
+export const STATUS_SYMBOLS = {
+  PENDING: "○",
+  RUNNING: "▶",
+  WAITING: "◷",
+  COMPLETED: "✓",
+  FAILED: "✗",
+  CRASHED: "‼",
+  SKIPPED: "»",
+  CANCELLED: "■",
+} as const;
