@@ -4,10 +4,16 @@ export interface Clock {
   now(): number;
   /** Time that only moves forward, ms; no relation to the wall clock. */
   monotonic(): number;
+  /** Calls `ring` once, after `ms`. Returns what calls that off. */
+  after(ms: number, ring: () => void): () => void;
 }
 
 /** The clocks of this machine. */
 export const systemClock: Clock = {
   now: () => Date.now(),
   monotonic: () => performance.now(),
+  after: (ms, ring) => {
+    const timer = setTimeout(ring, ms);
+    return () => clearTimeout(timer);
+  },
 };

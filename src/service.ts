@@ -1,6 +1,9 @@
-/**
- * The one shape of a background service: started in order, stopped in reverse, and stopped means done.
- */
+/** Background services: one shape, one base, started in order and stopped in reverse. */
+import { type Clock, systemClock } from "./clock.ts";
+import { EventHub } from "./event-hub.ts";
+import { pause, Timer } from "./timer.ts";
+
+/** What starts and stops. */
 export interface Service {
   /** Shown in messages about starting and stopping. */
   readonly name: string;
@@ -8,6 +11,116 @@ export interface Service {
   start(): Promise<void>;
   /** Resolves when nothing of the service runs any more. Safe to call twice, and before `start`. */
   stop(): Promise<void>;
+}
+
+/** Signals of a service that has none. */
+export type NoSignals = Record<never, never>;
+
+/**
+ * The base of a background service. It starts once until it is stopped, and `stop` waits for a start under way, for what the service
+ * does in {@link onStop}, and for everything it was told to {@link track}; no timer of it rings after that. A start that fails
+ * leaves nothing behind: it is stopped before the error is thrown. A stopped service can be started again.
+ */
+export abstract class BackgroundService<Signals extends object = NoSignals> implements Service {
+  abstract readonly name: string;
+  /** What it did, for those who wait for that: tests above all. */
+  readonly signals = new EventHub<Signals>();
+  protected readonly clock: Clock;
+  readonly #timers: Timer[] = [];
+  readonly #tracked = new Set<Promise<unknown>>();
+  #stop = new AbortController();
+  #starting: Promise<void> | undefined;
+  #stopping: Promise<void> | undefined;
+
+  constructor(clock: Clock = systemClock) {
+    this.clock = clock;
+  }
+
+  /** Becomes ready. What it throws is what {@link start} rejects with, after {@link onStop}. */
+  protected abstract onStart(): Promise<void> | void;
+
+  /** Ends what {@link onStart} began, as far as it came. Timers are off and {@link stopSignal} is aborted by then. */
+  protected onStop(): Promise<void> | void {}
+
+  start(): Promise<void> {
+    this.#starting ??= this.#start();
+    return this.#starting;
+  }
+
+  stop(): Promise<void> {
+    if (this.#starting === undefined) {
+      this.#cancelTimers();
+      return Promise.resolve();
+    }
+    this.#stopping ??= this.#end(this.#starting);
+    return this.#stopping;
+  }
+
+  /** Whether it was told to stop, and has not been started again. */
+  get isStopping(): boolean {
+    return this.#stop.signal.aborted;
+  }
+
+  /** Aborts when the service is told to stop. */
+  protected get stopSignal(): AbortSignal {
+    return this.#stop.signal;
+  }
+
+  /** A timer that is off from the moment when the service is told to stop. */
+  protected timer(ring: () => void): Timer {
+    const timer = new Timer(ring, this.clock, () => !this.isStopping);
+    this.#timers.push(timer);
+    return timer;
+  }
+
+  /** Resolves after `ms`, or at once when the service is told to stop. */
+  protected pause(ms: number): Promise<void> {
+    return pause(ms, this.#stop.signal, this.clock);
+  }
+
+  /** Work that {@link stop} waits for. It must not reject. */
+  protected track(work: Promise<unknown>): void {
+    this.#tracked.add(work);
+    void work.finally(() => this.#tracked.delete(work));
+  }
+
+  async #start(): Promise<void> {
+    if (this.isStopping) this.#stop = new AbortController();
+    try {
+      await this.onStart();
+    } catch (error) {
+      await this.#clear().catch(() => {});
+      this.#starting = undefined;
+      throw error;
+    }
+  }
+
+  async #end(starting: Promise<void>): Promise<void> {
+    this.#stop.abort(new Error(`${this.name} stops`));
+    const isStarted = await starting.then(
+      () => true,
+      () => false,
+    );
+    try {
+      if (isStarted) await this.#clear();
+    } finally {
+      this.#starting = this.#stopping = undefined;
+    }
+  }
+
+  async #clear(): Promise<void> {
+    this.#stop.abort(new Error(`${this.name} stops`));
+    this.#cancelTimers();
+    try {
+      await this.onStop();
+    } finally {
+      while (this.#tracked.size > 0) await Promise.allSettled(this.#tracked);
+    }
+  }
+
+  #cancelTimers(): void {
+    for (const timer of this.#timers) timer.cancel();
+  }
 }
 
 /** Starts services in order. When one fails, those already started are stopped in reverse before the error is thrown. */

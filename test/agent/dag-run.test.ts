@@ -1,6 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { systemClock } from "../../src/clock.ts";
 import { assignmentOf, Bench, isRunning, type TaskSpec, until, workflowOf } from "./support/bench.ts";
 
 const retry = (max_attempts: number, delay_ms = 0, backoff = 1) => ({ max_attempts, delay_ms, backoff });
@@ -451,6 +452,7 @@ describe("time", () => {
           return now;
         },
         monotonic: () => performance.now(),
+        after: systemClock.after,
       },
     });
     const outcome = await bench.run({

@@ -2,7 +2,7 @@ import { Database } from "bun:sqlite";
 import { describe, expect, test } from "bun:test";
 import { rmSync } from "node:fs";
 import { join } from "node:path";
-import type { Clock } from "../../src/clock.ts";
+import { type Clock, systemClock } from "../../src/clock.ts";
 import type { RunSummary } from "../../src/contract/messages.ts";
 import { EventListener } from "../../src/events/event-listener.ts";
 import { ListenerService } from "../../src/events/listener-service.ts";
@@ -23,9 +23,8 @@ class HandClock implements Clock {
   now(): number {
     return this.time;
   }
-  monotonic(): number {
-    return performance.now();
-  }
+  readonly monotonic = systemClock.monotonic;
+  readonly after = systemClock.after;
 }
 
 const cron = (expression: string, more = "") =>

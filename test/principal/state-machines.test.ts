@@ -3,6 +3,7 @@
  * from the rows that the history gets and from the state on disk, not from the code that makes them.
  */
 import { describe, expect, test } from "bun:test";
+import { systemClock } from "../../src/clock.ts";
 import { AGENT_TRANSITIONS } from "../../src/principal/agents/agent-state.ts";
 import { LEASE_TRANSITIONS } from "../../src/principal/runs/lease-state.ts";
 import {
@@ -71,7 +72,11 @@ class Chaos {
       statusWritten: () => {},
     };
     // A wall clock that jumps about: nothing may depend on it.
-    const clock = { now: () => this.#now + this.#random.below(5000) - 2500, monotonic: () => 0 };
+    const clock = {
+      ...systemClock,
+      now: () => this.#now + this.#random.below(5000) - 2500,
+      monotonic: () => 0,
+    };
     this.#changes = new RunChanges(clock, events);
   }
 

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { mkdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { systemClock } from "../../src/clock.ts";
 import type { WorkflowSummary } from "../../src/contract/messages.ts";
 import { WorkflowDirectory } from "../../src/principal/workflows/workflow-directory.ts";
 import type { PrincipalClient } from "../../src/protocol/client.ts";
@@ -134,7 +135,7 @@ describe("an invalid file", () => {
     const workflows = new WorkflowDirectory({
       root: directory.path,
       store,
-      clock: { now: () => Date.now(), monotonic: () => time },
+      clock: { ...systemClock, monotonic: () => time },
       log: book.log,
       refreshMs: 3_600_000,
       settleMs: 300,

@@ -1,0 +1,125 @@
+/** Everything that waits for a time: one timer for deadlines, periods and retries, and two ways to await it. */
+import { type Clock, systemClock } from "./clock.ts";
+
+/** Calls a function at a time that can be changed. It holds one time at most. */
+export class Timer {
+  readonly #ring: () => void;
+  readonly #clock: Clock;
+  readonly #mayRing: () => boolean;
+  #callOff: (() => void) | undefined;
+  /** Monotonic. */
+  #at = Number.POSITIVE_INFINITY;
+
+  /** @param mayRing whether it may be set; asked each time */
+  constructor(ring: () => void, clock: Clock = systemClock, mayRing: () => boolean = () => true) {
+    this.#ring = ring;
+    this.#clock = clock;
+    this.#mayRing = mayRing;
+  }
+
+  /** Whether it is going to ring. */
+  get isSet(): boolean {
+    return this.#callOff !== undefined;
+  }
+
+  /** Rings in `ms`, instead of at the time that was set before. */
+  in(ms: number): void {
+    this.#set(ms, this.#ring);
+  }
+
+  /** Rings in `ms` unless it is set already. */
+  within(ms: number): void {
+    if (!this.isSet) this.in(ms);
+  }
+
+  /** Rings at `at` (monotonic, ms), unless it rings before that anyway. */
+  by(at: number): void {
+    if (at < this.#at) this.in(Math.max(1, at - this.#clock.monotonic()));
+  }
+
+  /** Rings every `ms` until it is cancelled or set otherwise. */
+  every(ms: number): void {
+    this.#set(ms, () => {
+      this.every(ms);
+      this.#ring();
+    });
+  }
+
+  cancel(): void {
+    this.#callOff?.();
+    this.#callOff = undefined;
+    this.#at = Number.POSITIVE_INFINITY;
+  }
+
+  #set(ms: number, ring: () => void): void {
+    this.cancel();
+    if (!this.#mayRing()) return;
+    this.#at = this.#clock.monotonic() + ms;
+    this.#callOff = this.#clock.after(ms, () => {
+      this.#callOff = undefined;
+      this.#at = Number.POSITIVE_INFINITY;
+      ring();
+    });
+  }
+}
+
+/** Pauses between attempts, which grow up to a longest one. */
+export class BackOff {
+  readonly #firstMs: number;
+  readonly #lastMs: number;
+  readonly #factor: number;
+  #ms: number;
+
+  constructor(firstMs: number, lastMs: number, factor = 2) {
+    this.#firstMs = this.#ms = firstMs;
+    this.#lastMs = lastMs;
+    this.#factor = factor;
+  }
+
+  /** The next pause, ms; the one after it is longer. */
+  next(): number {
+    const ms = this.#ms;
+    this.#ms = Math.min(ms * this.#factor, this.#lastMs);
+    return ms;
+  }
+
+  /** The next pause is the first one again. */
+  reset(): void {
+    this.#ms = this.#firstMs;
+  }
+}
+
+/** Resolves after `ms`, or at once when the signal aborts. */
+export function pause(ms: number, signal?: AbortSignal, clock: Clock = systemClock): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal?.aborted) return resolve();
+    const done = () => {
+      callOff();
+      signal?.removeEventListener("abort", done);
+      resolve();
+    };
+    const callOff = clock.after(ms, done);
+    signal?.addEventListener("abort", done, { once: true });
+  });
+}
+
+/** Waits for `work`, but no longer than `ms`. Resolves with whether it was in time. @throws what `work` rejects with in that time */
+export function isDoneWithin(
+  ms: number,
+  work: Promise<unknown>,
+  clock: Clock = systemClock,
+): Promise<boolean> {
+  return new Promise((resolve, reject) => {
+    const callOff = clock.after(ms, () => resolve(false));
+    work.then(
+      () => {
+        callOff();
+        resolve(true);
+      },
+      (error) => {
+        callOff();
+        reject(error);
+      },
+    );
+  });
+}
