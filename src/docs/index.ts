@@ -20,11 +20,10 @@ import workflows from "./workflows.md" with { type: "text" };
 
 /** A page of the manual. */
 export interface Page {
-  /** The name it is asked for by. */
+  /** Its name on the command line. */
   readonly topic: string;
-  /** Its heading. */
   readonly title: string;
-  /** One line about it. */
+  /** One-line summary. */
   readonly about: string;
   /** Markdown. */
   readonly text: string;
@@ -34,14 +33,14 @@ function page(topic: string, about: string, text: string): Page {
   return { topic, about, text, title: /^# (.+)$/m.exec(text)?.[1] ?? topic };
 }
 
-/** The examples as they are tested, so that whoever has the executable has them. */
+/** The listener examples, taken from the tested files. */
 function examples(): string {
   return LISTENER_EXAMPLES.map(({ name, language, text }) => {
     return `\n### ${name}\n\n\`\`\`${language}\n${text.trimEnd()}\n\`\`\`\n`;
   }).join("");
 }
 
-/** All pages, in the order in which one would read them. */
+/** All pages, in reading order. */
 export const PAGES: readonly Page[] = [
   page("getting-started", "The first ten minutes", gettingStarted),
   page("workflows", "The whole language of workflow files", workflows),
@@ -51,17 +50,17 @@ export const PAGES: readonly Page[] = [
   page("tui", "The terminal UI", tui),
   page("configuration", "Every setting", configuration),
   page("agents", "Running, draining, placing agents", agents),
-  page("security", "Keys, roles, join tokens, revoking", security),
+  page("security", "Keys, roles, join tokens, revocation", security),
   page("operations", "Doctor, services, metrics, completion", operations),
   page("logs-and-history", "Searching logs, SQL, tables and views, backup", logsAndHistory),
-  page("architecture", "What the parts are and how a run lives", architecture),
-  page("reliability", "What is guaranteed, and where that ends", reliability),
-  page("state-machines", "What becomes of runs, tasks, leases and agents, and when", stateMachines),
+  page("architecture", "The components and the life of a run", architecture),
+  page("reliability", "Guarantees, their limits, and failure modes", reliability),
+  page("state-machines", "State transitions of runs, tasks, leases and agents", stateMachines),
   page("wire-protocol", "Verbs and messages, for authors of clients", wireProtocol),
-  page("troubleshooting", "Messages and their remedies", troubleshooting),
+  page("troubleshooting", "Problems and how to fix them", troubleshooting),
 ];
 
-/** The page of a topic; case does not count. */
+/** The page of a topic, case-insensitive. */
 export function findPage(topic: string): Page | undefined {
   const wanted = topic.toLowerCase().replace(/\.md$/, "");
   return PAGES.find((each) => each.topic === wanted);
