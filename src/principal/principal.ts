@@ -203,7 +203,7 @@ export class Principal implements Service {
       host: config.CDKTR_PRINCIPAL_HOST,
       port: config.CDKTR_PRINCIPAL_PORT,
       log: tagged("api"),
-      access,
+      keys: access === undefined || agentKeys === undefined ? undefined : { access, agentKeys },
       handlers: handlersOf({
         runs,
         changes,
@@ -219,7 +219,6 @@ export class Principal implements Service {
         principalId: this.id,
         heartbeatTimeoutMs: config.CDKTR_AGENT_HEARTBEAT_TIMEOUT_MS,
         isSubscribed: (probe) => logHub.isSubscribed(probe),
-        agentKeys,
         join: access === undefined ? undefined : (sender, join) => access.join(sender, join),
         info: () => ({
           principal_id: this.id,

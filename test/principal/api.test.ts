@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
-import { VERB_NAMES, type Verb } from "../../src/contract/verbs.ts";
+import { VERB_NAMES } from "../../src/contract/verbs.ts";
 import { Api } from "../../src/principal/api/api.ts";
-import type { Handler } from "../../src/principal/api/handlers.ts";
+import type { Handlers } from "../../src/principal/api/handlers.ts";
 import { Dealer, Request } from "../../src/zmq/index.ts";
 import { LogBook, required, TestPrincipal } from "./support.ts";
 
@@ -137,9 +137,9 @@ describe("what is malformed gets a CLIENTERROR that says why", () => {
 
 describe("the socket", () => {
   /** An API with one handler for every verb. */
-  async function apiWith(handler: Handler) {
+  async function apiWith(handler: () => Promise<null>) {
     const book = new LogBook();
-    const handlers = Object.fromEntries(VERB_NAMES.map((verb) => [verb, handler])) as Record<Verb, Handler>;
+    const handlers = Object.fromEntries(VERB_NAMES.map((verb) => [verb, handler])) as unknown as Handlers;
     const api = new Api({ host: "127.0.0.1", port: 0, handlers, log: book.log });
     await api.start();
     return { api, book, [Symbol.asyncDispose]: () => api.stop() };
@@ -160,7 +160,7 @@ describe("the socket", () => {
     const served = await apiWith(async () => {
       taken.resolve();
       await release.promise;
-      return { kind: "PONG" };
+      return null;
     });
     using raw = new Raw(served.api.port);
     const answer = raw.ask("PING");

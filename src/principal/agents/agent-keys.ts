@@ -5,6 +5,7 @@
  */
 import type { Clock } from "../../clock.ts";
 import { ownText } from "../../contract/own-text.ts";
+import type { VerbEntry } from "../../contract/verb-entry.ts";
 import type { Service } from "../../service.ts";
 import type { OperationalStore, OperationalTx } from "../../storage/operational.ts";
 import { ForbiddenError, type Identity } from "../access/access.ts";
@@ -42,6 +43,17 @@ export class AgentKeys implements Service {
   }
 
   async stop(): Promise<void> {}
+
+  /**
+   * Refuses a request in the name of an agent that the sender may not speak for.
+   * @throws ForbiddenError, UnprocessableError see {@link check} and {@link checkClaim}
+   */
+  checkSpeaker(sender: Identity, { speaksFor }: VerbEntry, request: object): void {
+    if (speaksFor === undefined || !namesAgent(request)) return;
+    const speaker = speaksFor(request);
+    if (speaker === "agent") this.check(sender, request.agent_id);
+    else if (speaker === "new agent") this.checkClaim(sender, request.agent_id);
+  }
 
   /**
    * Refuses whoever may not speak for an agent.
@@ -133,6 +145,10 @@ export class AgentKeys implements Service {
       },
     );
   }
+}
+
+function namesAgent(request: object): request is { readonly agent_id: string } {
+  return "agent_id" in request;
 }
 
 function remember<V>(map: Map<string, V>, key: string, value: V): void {

@@ -207,9 +207,13 @@ export class AgentRegistry implements Service {
       );
   }
 
-  /** Work is asked for by an agent that does not send heartbeats; registers it when it is not known. */
+  /**
+   * Work is asked for by an agent that does not send heartbeats; registers it when it is not known.
+   * @throws UnprocessableError when its id belongs to no key: it must register first
+   */
   async fetchesPlain(agentId: string, sender?: Identity): Promise<void> {
     if (!this.seenPlain(agentId)) await this.registerPlain(agentId, sender);
+    else if (sender !== undefined) this.#o.keys?.check(sender, agentId);
   }
 
   /** A sign of life of an agent that does not send heartbeats. Returns whether it is known. */

@@ -10,10 +10,11 @@ import { CdktrError, errorMessage, InvalidInputError, UnprocessableError } from 
 import type { Service } from "../../service.ts";
 import { type Message, Router } from "../../zmq/index.ts";
 import type { Access, Identity } from "../access/access.ts";
+import type { AgentKeys } from "../agents/agent-keys.ts";
 import { logFailure } from "../log-failure.ts";
 import { bindSocket, HANDSHAKE_MS } from "./bind.ts";
-import type { Handler, HandlerReply } from "./handlers.ts";
-import { errorReply, type Request, readRequest } from "./requests.ts";
+import type { Handlers } from "./handlers.ts";
+import { errorReply, parseRequest, type Request, readRequest } from "./requests.ts";
 
 /** Messages handled before the event loop gets a turn. */
 const BATCH = 200;
@@ -22,7 +23,7 @@ const BATCH = 200;
  * long polls does not keep an agent's word from being heard.
  */
 const MAX_IN_FLIGHT = 20_000;
-/** The same of one connection. */
+/** Requests of one connection that may wait for their reply at a time. */
 const MAX_IN_FLIGHT_OF_PEER = 5_000;
 /** Requests queued from one peer before it has to wait: each may be {@link MAX_PART_BYTES}. */
 const QUEUED_REQUESTS = 8;
@@ -44,14 +45,20 @@ interface Incoming {
   readonly body: readonly Uint8Array[];
 }
 
-/** Answers requests. */
+/** The keys of a secured principal: which verbs a key may use, and for which agents it may speak. */
+export interface ApiKeys {
+  readonly access: Access;
+  readonly agentKeys: AgentKeys;
+}
+
+/** Serves the API. */
 export class Api implements Service {
   readonly name = "API";
   readonly #host: string;
   readonly #port: number;
-  readonly #handlers: Record<Verb, Handler>;
+  readonly #handlers: Handlers;
   readonly #log: ConsolaInstance;
-  readonly #access: Access | undefined;
+  readonly #keys: ApiKeys | undefined;
   readonly #inFlight = new Set<Promise<void>>();
   /** How many of them are of agents. */
   #ofAgents = 0;
@@ -70,16 +77,16 @@ export class Api implements Service {
     host: string;
     /** 0: any free port. */
     port: number;
-    handlers: Record<Verb, Handler>;
+    handlers: Handlers;
     log: ConsolaInstance;
-    /** Decides who may do what; without it everybody may do everything. */
-    access?: Access | undefined;
+    /** Without keys everybody may do everything. */
+    keys?: ApiKeys | undefined;
   }) {
     this.#host = options.host;
     this.#port = options.port;
     this.#handlers = options.handlers;
     this.#log = options.log;
-    this.#access = options.access;
+    this.#keys = options.keys;
   }
 
   /** The port that is bound. */
@@ -97,7 +104,7 @@ export class Api implements Service {
       linger: 1000,
       heartbeatInterval: 10_000,
       heartbeatTimeout: 30_000,
-      ...this.#access?.socketOptions("api"),
+      ...this.#keys?.access.socketOptions("api"),
     });
     try {
       this.#boundPort = await bindSocket(router, {
@@ -168,24 +175,36 @@ export class Api implements Service {
   }
 
   /** @throws UnprocessableError when too many wait */
-  async #handle(request: Request, sender: Identity | undefined, peer: string): Promise<HandlerReply> {
+  async #handle(request: Request, sender: Identity | undefined, peer: string): Promise<Uint8Array> {
     if ((this.#ofPeers.get(peer) ?? 0) > MAX_IN_FLIGHT_OF_PEER) {
       throw new UnprocessableError(
         `More than ${MAX_IN_FLIGHT_OF_PEER} requests of this connection wait for their replies; try again later.`,
       );
     }
-    const entry: VerbEntry = VERBS[request.verb];
-    const ofAgent = entry.budget === "agents";
+    const { budget }: VerbEntry = VERBS[request.verb];
+    const ofAgent = budget === "agents";
     const waiting = ofAgent ? this.#ofAgents : this.#inFlight.size - this.#ofAgents;
     if (waiting >= MAX_IN_FLIGHT)
       throw new UnprocessableError("The principal has too many requests waiting; try again later.");
-    if (!ofAgent) return this.#handlers[request.verb](request, sender);
+    if (!ofAgent) return this.#dispatch(request, sender);
     this.#ofAgents++;
     try {
-      return await this.#handlers[request.verb](request, sender);
+      return await this.#dispatch(request, sender);
     } finally {
       this.#ofAgents--;
     }
+  }
+
+  /** Parses a request, checks that its sender may speak for the agent it names, handles it, and writes the reply. */
+  async #dispatch<V extends Verb>(request: Request<V>, sender: Identity | undefined): Promise<Uint8Array> {
+    const { verb } = request;
+    const entry: VerbEntry = VERBS[verb];
+    const parsed = parseRequest(request);
+    if (sender !== undefined) this.#keys?.agentKeys.checkSpeaker(sender, entry, parsed);
+    const reply = await this.#handlers[verb](parsed, sender);
+    const { answers = "SUCCESS" } = entry;
+    if (reply === null) return encodeReply(answers === "PONG" ? answers : "OK");
+    return encodeReply(answers, JSON.stringify(reply));
   }
 
   /** Keys were revoked: who waits for an answer with one of them waits no longer, and is disconnected once that is said. */
@@ -204,14 +223,14 @@ export class Api implements Service {
     this.#cut ??= setTimeout(() => {
       this.#cut = undefined;
       this.#router?.endConnections(({ id, userId }) =>
-        userId === undefined ? this.#strangers.has(id) : this.#access?.admits(userId, "api") === false,
+        userId === undefined ? this.#strangers.has(id) : this.#keys?.access.admits(userId, "api") === false,
       );
       this.#strangers.clear();
     }, LAST_WORD_MS);
   }
 
   #unlessRevoked<T>(work: Promise<T>, userId: string | undefined, verb: Verb): Promise<T> {
-    const access = this.#access;
+    const access = this.#keys?.access;
     if (access === undefined) return work;
     const { promise, resolve, reject } = Promise.withResolvers<T>();
     const look = () => {
@@ -234,17 +253,15 @@ export class Api implements Service {
       }
       const request = readRequest(body[0] ?? new Uint8Array());
       verb = request.verb;
-      const sender: Identity | undefined = this.#access?.check(userId, request.verb);
-      const work = this.#handle(request, sender, peer);
-      const { kind, payload } = await this.#unlessRevoked(work, userId, request.verb);
-      return encodeReply(kind, payload);
+      const sender = this.#keys?.access.check(userId, request.verb);
+      return await this.#unlessRevoked(this.#handle(request, sender, peer), userId, request.verb);
     } catch (error) {
       const { kind, text } = errorReply(error);
       if (kind === "SERVERERROR") {
         if (error instanceof CdktrError) logFailure(this.#log, verb, error);
         else this.#log.error(`${verb} failed`, error);
       } else this.#log.debug(`${verb || "message"}: ${kind} ${text}`);
-      if (this.#access?.admits(userId, "api") === false) this.#disconnectLater();
+      if (this.#keys?.access.admits(userId, "api") === false) this.#disconnectLater();
       return encodeReply(kind, text);
     }
   }

@@ -1,37 +1,9 @@
-/** What the principal answers, verb by verb. */
-
-import {
-  AgentDescription,
-  AgentReports,
-  DrainAgent,
-  DropFiles,
-  FetchOptions,
-  GetRun,
-  GetWorkflow,
-  Heartbeat,
-  IsSubscribed,
-  Join,
-  type Joined,
-  ListEvents,
-  ListFollowUps,
-  ListRuns,
-  type PrincipalInfo,
-  QueryDatabase,
-  ReadFile,
-  ReportListeners,
-  RetryRun,
-  RunTaskOptions,
-  SearchLogs,
-  WaitRun,
-  WatchWorkflows,
-} from "../../contract/messages.ts";
-import type { Verb } from "../../contract/verbs.ts";
-import { InvalidInputError, NotFoundError, UnprocessableError } from "../../errors.ts";
-import { IDENTIFIER } from "../../workflow/model.ts";
-import { RUN_STATUSES, type RunStatus } from "../../workflow/status.ts";
+/** What the principal does for each verb. */
+import type { Join, Joined, PrincipalInfo } from "../../contract/messages.ts";
+import type { ReplyOf, RequestOf, Verb } from "../../contract/verbs.ts";
+import { NotFoundError, UnprocessableError } from "../../errors.ts";
 import type { Identity } from "../access/access.ts";
 import type { Activity } from "../activity.ts";
-import type { AgentKeys } from "../agents/agent-keys.ts";
 import type { AgentRegistry } from "../agents/agent-registry.ts";
 import type { HistoryAccess } from "../history/history-access.ts";
 import type { ListenerRegistry } from "../listener-registry.ts";
@@ -40,9 +12,8 @@ import type { Dispatcher } from "../runs/dispatcher.ts";
 import type { FollowUps } from "../runs/follow-ups.ts";
 import type { Outcome, RunChanges } from "../runs/run-changes.ts";
 import type { RunService } from "../runs/run-service.ts";
-import { quote, thereIsNo, thereIsNoWorkflow } from "../unknown-name.ts";
+import { thereIsNoWorkflow } from "../unknown-name.ts";
 import type { WorkflowDirectory } from "../workflows/workflow-directory.ts";
-import { positional, type Request, readJson } from "./requests.ts";
 
 /** The services that answer. */
 export interface HandlerServices {
@@ -63,19 +34,20 @@ export interface HandlerServices {
   readonly isSubscribed: (probe: string) => boolean;
   /** Makes the key of a new host known; absent without keys. */
   readonly join: ((sender: Identity, join: Join) => Pick<Joined, "name" | "role">) | undefined;
-  /** Says which key may speak for which agent; absent without keys. */
-  readonly agentKeys: AgentKeys | undefined;
   readonly info: () => Omit<PrincipalInfo, "workflows" | "invalid_workflow_files" | "runs" | "history">;
 }
 
-/** A successful reply. `payload` is JSON already. */
-export interface HandlerReply {
-  readonly kind: "PONG" | "OK" | "SUCCESS";
-  readonly payload?: string;
-}
-
-/** Answers a request of the holder of a key, when there are keys; throws the error that becomes an error reply. */
-export type Handler = (request: Request, sender?: Identity) => Promise<HandlerReply>;
+/**
+ * What each verb does. A handler gets a request that is parsed, and from a sender whose key allows the verb and the agent id in
+ * it; an error that it throws becomes an error reply.
+ */
+export type Handlers = {
+  readonly [V in Verb]: (
+    request: RequestOf<V>,
+    /** Whose key it came with, when there are keys. */
+    sender: Identity | undefined,
+  ) => ReplyOf<V> | Promise<ReplyOf<V>>;
+};
 
 /** The topic of {@link LongPolls} for changes of the workflows. */
 export const WORKFLOWS_TOPIC = "workflows";
@@ -83,48 +55,109 @@ export const WORKFLOWS_TOPIC = "workflows";
 /** How long a query of the log of a run that is over waits for its last lines, ms. */
 const LAST_LINES_MS = 2000;
 
-/** The table of verbs. */
-export function handlersOf(s: HandlerServices): Record<Verb, Handler> {
+/** Makes the handlers of all verbs. */
+export function handlersOf(s: HandlerServices): Handlers {
   return {
-    PING: async (request) => {
-      positional(request, []);
-      return { kind: "PONG" };
+    PING: () => null,
+    PRINCIPALINFO: async () => {
+      const { ok: available, error } = s.history.available;
+      const { pending, running } = await s.runs.counts();
+      return {
+        ...s.info(),
+        now_ms: s.now(),
+        workflows: s.workflows.size,
+        invalid_workflow_files: [...s.workflows.invalidFiles],
+        runs: { pending, running },
+        history: { available, error },
+      };
     },
-    LSWORKFLOWS: async (request) => {
-      positional(request, []);
-      return success(s.workflows.summaries());
+    JOIN: (request, sender) => {
+      if (sender === undefined || s.join === undefined)
+        throw new UnprocessableError("This principal has no keys: there is nothing to join.");
+      const { logs_listening_port, logs_publishing_port } = s.info();
+      return { ...s.join(sender, request), logs_listening_port, logs_publishing_port };
     },
-    RUNTASK: async (request) => {
-      const { workflow, options } = positional(request, ["workflow", "options"], 1);
-      const id = await s.runs.trigger(workflow, readJson(RunTaskOptions, options || "{}", "options"));
-      return ok({ workflow_instance_id: id });
+    LSEVENTS: (request) => s.activity.list(request),
+
+    LSWORKFLOWS: () => s.workflows.summaries(),
+    GETWORKFLOW: ({ workflow_id: id }) => {
+      const details = s.workflows.details(id);
+      if (details !== undefined) return details;
+      throw new NotFoundError(thereIsNoWorkflow(id, s.workflows.ids(), s.workflows.invalidFiles));
     },
-    REGISTERAGENT: async (request, sender) => {
-      const { agent, description } = positional(request, ["agent", "description"], 1);
-      checkAgentId(agent);
-      if (description !== "") {
-        return ok(
-          await s.agents.register(agent, readJson(AgentDescription, description, "description"), sender),
-        );
-      }
-      await s.agents.registerPlain(agent, sender);
-      return { kind: "OK" };
+    WATCHWORKFLOWS: async ({ revision, wait_ms }) => {
+      const present = () => `${s.principalId} ${s.workflows.revision}`;
+      const ticket = s.polls.ticket(WORKFLOWS_TOPIC);
+      if (revision === present()) await ticket.wait(wait_ms);
+      else ticket.drop();
+      return { revision: present() };
+    },
+
+    RUNTASK: async ({ workflow_id, options }) => ({
+      workflow_instance_id: await s.runs.trigger(workflow_id, options),
+    }),
+    LSRUNS: (request) => s.runs.list(request),
+    GETRUN: ({ workflow_instance_id: id }) => s.runs.get(id),
+    WAITRUN: ({ workflow_instance_id: id, wait_ms }) => s.runs.wait(id, wait_ms),
+    CANCELRUN: ({ workflow_instance_id: id }) => s.runs.cancel(id),
+    RETRYRUN: async (request) => ({ workflow_instance_id: await s.runs.retry(request) }),
+    GETRECENTSTATUSES: () => s.runs.recentStatuses(10),
+    LSFOLLOWUPS: (request) => s.followUps.list(request),
+
+    QUERYLOGS: async ({ end_ms, start_ms, workflow_id, workflow_instance_id, verbose }) => {
+      if (workflow_instance_id !== undefined) await lastLines(s, workflow_instance_id);
+      return s.history.queryLogs(
+        end_ms ?? null,
+        start_ms ?? null,
+        workflow_id ?? null,
+        workflow_instance_id ?? null,
+        verbose ?? false,
+      );
+    },
+    SEARCHLOGS: async (request) => {
+      if (request.workflow_instance_id !== undefined) await lastLines(s, request.workflow_instance_id);
+      return s.history.searchLogs(request);
+    },
+    ISSUBSCRIBED: ({ probe }) => ({ subscribed: s.isSubscribed(probe) }),
+    QUERYDB: (request) => s.history.query(request),
+    EXPORTDB: () => s.history.prepareExport(),
+    BACKUPDB: () => s.history.prepareBackup(),
+    READFILE: (request) => s.history.readFile(request),
+    DROPFILES: ({ transfer_id }) => {
+      s.history.dropFiles(transfer_id);
+      return {};
+    },
+
+    LSLISTENERS: () => s.listeners.list(),
+    REPORTLISTENERS: (request) => {
+      s.listeners.report(request);
+      return {};
+    },
+
+    GETREGISTEREDAGENTS: () => s.agents.list(),
+    DRAINAGENT: async ({ agent_id }) => {
+      await s.agents.drain(agent_id);
+      return {};
+    },
+    REGISTERAGENT: async ({ agent_id, description }, sender) => {
+      if (description !== undefined) return s.agents.register(agent_id, description, sender);
+      await s.agents.registerPlain(agent_id, sender);
+      return null;
     },
     FETCHWORKFLOW: (request, sender) => fetchWorkflow(s, request, sender),
-    AGENTWORKFLOWSTATUS: async (request, sender) => {
-      const { agent, run, status } = positional(request, ["agent", "workflow", "run", "status"]);
-      speaksFor(s, sender, agent);
-      const to = readStatus(status);
-      s.agents.seenPlain(agent);
+    AGENTHEARTBEAT: (request) => s.agents.heartbeat(request),
+    AGENTREPORT: (request) => s.agents.report(request),
+    AGENTWORKFLOWSTATUS: async ({ agent_id, workflow_instance_id, status }) => {
+      s.agents.seenPlain(agent_id);
       return heard(
-        `run ${run}`,
-        await s.agents.hearPlain(agent, run, (tx, attempt) =>
+        `run ${workflow_instance_id}`,
+        await s.agents.hearPlain(agent_id, workflow_instance_id, (tx, attempt) =>
           s.changes.hearRun(tx, {
-            agent_id: agent,
+            agent_id,
             stream_id: null,
-            workflow_instance_id: run,
+            workflow_instance_id,
             attempt,
-            status: to,
+            status,
             timestamp_ms: s.now(),
             error: null,
             log_seq: 0,
@@ -132,24 +165,19 @@ export function handlersOf(s: HandlerServices): Record<Verb, Handler> {
         ),
       );
     },
-    AGENTTASKSTATUS: async (request, sender) => {
-      const names = ["agent", "task", "task run", "run", "status"] as const;
-      const { agent, task, "task run": taskRun, run, status } = positional(request, names);
-      speaksFor(s, sender, agent);
-      const to = readStatus(status);
-      if (!IDENTIFIER.test(task)) throw new InvalidInputError(`${quote(task)} is no task id.`);
-      s.agents.seenPlain(agent);
+    AGENTTASKSTATUS: async ({ agent_id, task_id, task_instance_id, workflow_instance_id, status }) => {
+      s.agents.seenPlain(agent_id);
       return heard(
-        `task run ${taskRun}`,
-        await s.agents.hearPlain(agent, run, (tx, attempt) =>
+        `task run ${task_instance_id}`,
+        await s.agents.hearPlain(agent_id, workflow_instance_id, (tx, attempt) =>
           s.changes.hearTask(tx, {
-            agent_id: agent,
-            workflow_instance_id: run,
+            agent_id,
+            workflow_instance_id,
             attempt,
-            task_id: task,
-            task_instance_id: taskRun,
+            task_id,
+            task_instance_id,
             task_attempt: 1,
-            status: to,
+            status,
             timestamp_ms: s.now(),
             exit_code: null,
             signal: null,
@@ -160,148 +188,27 @@ export function handlersOf(s: HandlerServices): Record<Verb, Handler> {
         ),
       );
     },
-    QUERYLOGS: async (request) => {
-      const names = ["end ms", "start ms", "workflow", "run", "verbose"] as const;
-      const fields = positional(request, names, names.length);
-      const run = fields.run || null;
-      if (run !== null) await lastLines(s, run);
-      return success(
-        await s.history.queryLogs(
-          readTime("end ms", fields["end ms"]),
-          readTime("start ms", fields["start ms"]),
-          fields.workflow || null,
-          run,
-          readFlag("verbose", fields.verbose),
-        ),
-      );
-    },
-    GETRECENTSTATUSES: async (request) => {
-      positional(request, []);
-      return success(await s.runs.recentStatuses(10));
-    },
-    GETREGISTEREDAGENTS: async (request) => {
-      positional(request, []);
-      return success(await s.agents.list());
-    },
-
-    JOIN: async (request, sender) => {
-      const join = argument(Join, request);
-      if (sender === undefined || s.join === undefined) {
-        throw new UnprocessableError("This principal has no keys: there is nothing to join.");
-      }
-      const { logs_listening_port, logs_publishing_port } = s.info();
-      return success({ ...s.join(sender, join), logs_listening_port, logs_publishing_port } satisfies Joined);
-    },
-    PRINCIPALINFO: async () => {
-      const { ok: available, error } = s.history.available;
-      const { pending, running } = await s.runs.counts();
-      return success({
-        ...s.info(),
-        now_ms: s.now(),
-        workflows: s.workflows.size,
-        invalid_workflow_files: [...s.workflows.invalidFiles],
-        runs: { pending, running },
-        history: { available, error },
-      } satisfies PrincipalInfo);
-    },
-    GETWORKFLOW: async (request) => {
-      const { workflow_id: id } = argument(GetWorkflow, request);
-      const details = s.workflows.details(id);
-      if (details !== undefined) return success(details);
-      throw new NotFoundError(thereIsNoWorkflow(id, s.workflows.ids(), s.workflows.invalidFiles));
-    },
-    WATCHWORKFLOWS: async (request) => {
-      const { revision, wait_ms } = argument(WatchWorkflows, request);
-      const present = () => `${s.principalId} ${s.workflows.revision}`;
-      const ticket = s.polls.ticket(WORKFLOWS_TOPIC);
-      if (revision === present()) await ticket.wait(wait_ms);
-      else ticket.drop();
-      return success({ revision: present() });
-    },
-    LSRUNS: async (request) => success(await s.runs.list(argument(ListRuns, request))),
-    GETRUN: async (request) => success(await s.runs.get(argument(GetRun, request).workflow_instance_id)),
-    WAITRUN: async (request) => {
-      const { workflow_instance_id: id, wait_ms } = argument(WaitRun, request);
-      return success(await s.runs.wait(id, wait_ms));
-    },
-    CANCELRUN: async (request) =>
-      success(await s.runs.cancel(argument(GetRun, request).workflow_instance_id)),
-    RETRYRUN: async (request) =>
-      ok({ workflow_instance_id: await s.runs.retry(argument(RetryRun, request)) }),
-    SEARCHLOGS: async (request) => {
-      const search = argument(SearchLogs, request);
-      if (search.workflow_instance_id !== undefined) await lastLines(s, search.workflow_instance_id);
-      return success(await s.history.searchLogs(search));
-    },
-    ISSUBSCRIBED: async (request) =>
-      success({ subscribed: s.isSubscribed(argument(IsSubscribed, request).probe) }),
-    LSEVENTS: async (request) => success(s.activity.list(argument(ListEvents, request))),
-    LSFOLLOWUPS: async (request) => success(await s.followUps.list(argument(ListFollowUps, request))),
-    REPORTLISTENERS: async (request) => {
-      s.listeners.report(argument(ReportListeners, request));
-      return ok({});
-    },
-    LSLISTENERS: async () => success(s.listeners.list()),
-    DRAINAGENT: async (request) => {
-      await s.agents.drain(argument(DrainAgent, request).agent_id);
-      return ok({});
-    },
-    AGENTHEARTBEAT: async (request, sender) => {
-      const beat = argument(Heartbeat, request);
-      speaksFor(s, sender, beat.agent_id);
-      return ok(await s.agents.heartbeat(beat));
-    },
-    AGENTREPORT: async (request, sender) => {
-      const batch = argument(AgentReports, request);
-      speaksFor(s, sender, batch.agent_id);
-      return ok(await s.agents.report(batch));
-    },
-    QUERYDB: async (request) => success(await s.history.query(argument(QueryDatabase, request))),
-    EXPORTDB: async () => success(await s.history.prepareExport()),
-    BACKUPDB: async () => success(await s.history.prepareBackup()),
-    READFILE: async (request) => success(await s.history.readFile(argument(ReadFile, request))),
-    DROPFILES: async (request) => {
-      s.history.dropFiles(argument(DropFiles, request).transfer_id);
-      return ok({});
-    },
   };
-}
-
-/** See {@link AgentKeys.check}. */
-function speaksFor(s: HandlerServices, sender: Identity | undefined, agentId: string): void {
-  if (sender !== undefined) s.agentKeys?.check(sender, agentId);
 }
 
 async function fetchWorkflow(
   s: HandlerServices,
-  request: Request,
+  { agent_id: agentId, options }: RequestOf<"FETCHWORKFLOW">,
   sender: Identity | undefined,
-): Promise<HandlerReply> {
-  const { agent, options } = positional(request, ["agent", "options"], 1);
-  checkAgentId(agent);
-  const fetch = readJson(FetchOptions, options || "{}", "options");
-  const sessionId = fetch.session_id ?? null;
-  let waitMs = fetch.wait_ms;
-  if (sender !== undefined) s.agentKeys?.checkClaim(sender, agent);
+): Promise<ReplyOf<"FETCHWORKFLOW">> {
+  const sessionId = options.session_id ?? null;
+  let waitMs = options.wait_ms;
   if (sessionId === null) {
-    await s.agents.fetchesPlain(agent, sender);
+    await s.agents.fetchesPlain(agentId, sender);
     // It sends no heartbeats: its next request is its next sign of life.
     waitMs = Math.min(waitMs, s.heartbeatTimeoutMs / 2);
-  }
-  speaksFor(s, sender, agent);
-  if (sessionId !== null) s.agents.seen(agent, sessionId);
-  if (await s.agents.isDraining(agent)) {
-    const ticket = s.polls.ticket(`draining ${agent}`);
+  } else s.agents.seen(agentId, sessionId);
+  if (await s.agents.isDraining(agentId)) {
+    const ticket = s.polls.ticket(`draining ${agentId}`);
     await ticket.wait(waitMs);
-    return { kind: "OK" };
+    return null;
   }
-  const assignment = await s.dispatcher.fetch({
-    agentId: agent,
-    sessionId,
-    fetchId: fetch.fetch_id ?? null,
-    waitMs,
-  });
-  return assignment === null ? { kind: "OK" } : success(assignment);
+  return s.dispatcher.fetch({ agentId, sessionId, fetchId: options.fetch_id ?? null, waitMs });
 }
 
 /** A client that saw a run end sees all its lines. */
@@ -310,15 +217,11 @@ async function lastLines(s: HandlerServices, runId: string): Promise<void> {
   if (end !== null) await s.history.waitReceived(end.streamId, end.seq, LAST_LINES_MS);
 }
 
-function argument<S extends Parameters<typeof readJson>[0]>(schema: S, request: Request) {
-  const { arguments: text } = positional(request, ["arguments"], 1);
-  return readJson(schema, text || "{}", "arguments");
-}
-
-function heard(what: string, outcome: Outcome): HandlerReply {
+/** The reply to a status that an agent told, or why it was not taken. */
+function heard(what: string, outcome: Outcome): null {
   switch (outcome) {
     case "applied":
-      return { kind: "OK" };
+      return null;
     case "over":
     case "fenced":
       throw new UnprocessableError(`The ${what} is not this agent's (any more): nothing was changed.`);
@@ -327,43 +230,4 @@ function heard(what: string, outcome: Outcome): HandlerReply {
         `The ${what} cannot get that status from the one it has: nothing was changed.`,
       );
   }
-}
-
-function checkAgentId(agentId: string): void {
-  if (agentId.length > 256 || !IDENTIFIER.test(agentId)) {
-    throw new InvalidInputError(
-      `${quote(agentId)} is no agent id: letters, digits, ".", "_" and "-", at most 256.`,
-    );
-  }
-}
-
-function readStatus(text: string): RunStatus {
-  const status = RUN_STATUSES.find((known) => known === text);
-  if (status !== undefined) return status;
-  throw new InvalidInputError(thereIsNo("status", text, RUN_STATUSES));
-}
-
-function readTime(name: string, text: string): number | null {
-  if (text === "") return null;
-  const ms = Number(text);
-  if (!/^-?\d{1,16}$/.test(text) || !Number.isSafeInteger(ms)) {
-    throw new InvalidInputError(
-      `${name} is ${quote(text)}: it must be a whole number of ms since the epoch, or empty.`,
-    );
-  }
-  return ms;
-}
-
-function readFlag(name: string, text: string): boolean {
-  if (/^(true|1)$/i.test(text)) return true;
-  if (/^(false|0|)$/i.test(text)) return false;
-  throw new InvalidInputError(`${name} is ${quote(text)}: it must be true, false or empty.`);
-}
-
-function ok(json: unknown): HandlerReply {
-  return { kind: "OK", payload: JSON.stringify(json) };
-}
-
-function success(json: unknown): HandlerReply {
-  return { kind: "SUCCESS", payload: JSON.stringify(json) };
 }

@@ -1,18 +1,19 @@
 /** From a frame to a request, and from an error to the text of its reply. */
 import type { z } from "zod";
 import { ownText } from "../../contract/own-text.ts";
-import { isVerb, VERB_NAMES, type Verb } from "../../contract/verbs.ts";
+import { isJsonField, type VerbEntry } from "../../contract/verb-entry.ts";
+import { isVerb, type RequestOf, VERB_NAMES, VERBS, type Verb } from "../../contract/verbs.ts";
 import { decodeFrame, SEPARATOR } from "../../contract/wire.ts";
 import { CdktrError, type ErrorReplyKind, InvalidInputError } from "../../errors.ts";
 import { messageText } from "../../terminal/foreign-text.ts";
-import { thereIsNo } from "../unknown-name.ts";
+import { quote, thereIsNo } from "../unknown-name.ts";
 
 /** More fields than any verb takes; what comes after them is not looked at. */
 const MAX_FIELDS = 32;
 
 /** A request, taken apart. */
-export interface Request {
-  readonly verb: Verb;
+export interface Request<V extends Verb = Verb> {
+  readonly verb: V;
   readonly fields: readonly string[];
 }
 
@@ -30,60 +31,93 @@ export function readRequest(frame: Uint8Array): Request {
   );
 }
 
-/**
- * The fields of a positional request by name.
- * @param optional how many of the last ones may be left out; they are "" then
- * @throws InvalidInputError naming the field that is missing, or when there are too many
- */
-export function positional<N extends string>(
-  request: Request,
-  names: readonly N[],
-  optional = 0,
-): Record<N, string> {
-  const { verb, fields } = request;
-  const values: Partial<Record<N, string>> = {};
-  for (const [index, name] of names.entries()) {
-    const value = fields[index] ?? "";
-    if (value === "" && index < names.length - optional) {
-      throw new InvalidInputError(
-        `${verb} needs ${names.slice(0, names.length - optional).join(", ")}: ${name} is missing.`,
-      );
-    }
-    values[name] = value;
-  }
-  if (fields.slice(names.length).some((field) => field !== "")) {
-    throw new InvalidInputError(
-      `${verb} takes ${names.length === 0 ? "no fields" : `at most ${names.length}: ${names.join(", ")}`}; there are ${fields.length === MAX_FIELDS - 1 ? `${fields.length} or more` : fields.length}.`,
-    );
-  }
-  return values as Record<N, string>;
+/** A field as a verb takes it. */
+interface Field {
+  /** The key of the request; undefined when the field is the whole request. */
+  readonly key: string | undefined;
+  /** How messages name it. */
+  readonly name: string;
+  readonly isJson: boolean;
+  readonly isRequired: boolean;
+}
+
+const FIELDS = new Map<Verb, readonly Field[]>(VERB_NAMES.map((verb) => [verb, fieldsOf(VERBS[verb])]));
+
+function fieldsOf({ fields, request }: VerbEntry): Field[] {
+  if (fields === undefined) return [{ key: undefined, name: "arguments", isJson: true, isRequired: false }];
+  return Object.entries(request.shape).map(([key, schema], index) => ({
+    key,
+    name: fields[index] ?? key,
+    isJson: isJsonField(schema),
+    isRequired: !schema.safeParse(undefined).success,
+  }));
 }
 
 /**
- * Reads a JSON field.
- * @param what how messages name the field
- * @throws InvalidInputError naming what is wrong and where
+ * Parses the fields of a request.
+ * @throws InvalidInputError naming what is missing or wrong, and where
  */
-export function readJson<S extends z.ZodType>(schema: S, text: string, what: string): z.output<S> {
-  let json: unknown;
+export function parseRequest<V extends Verb>({ verb, fields: texts }: Request<V>): RequestOf<V> {
+  const fields = FIELDS.get(verb) ?? [];
+  const required = fields.filter((field) => field.isRequired);
+  let input: unknown = {};
+  for (const [index, { key, name, isJson, isRequired }] of fields.entries()) {
+    const text = texts[index] ?? "";
+    if (text === "") {
+      if (!isRequired) continue;
+      throw new InvalidInputError(
+        `${verb} needs ${required.map((field) => field.name).join(", ")}: ${name} is missing.`,
+      );
+    }
+    const value = isJson ? readJson(text, name) : text;
+    if (key === undefined) input = value;
+    else (input as Record<string, unknown>)[key] = value;
+  }
+  if (texts.slice(fields.length).some((text) => text !== "")) {
+    const names = fields.map((field) => field.name).join(", ");
+    throw new InvalidInputError(
+      `${verb} takes ${fields.length === 0 ? "no fields" : `at most ${fields.length}: ${names}`}; there are ${texts.length === MAX_FIELDS - 1 ? `${texts.length} or more` : texts.length}.`,
+    );
+  }
+  const result = VERBS[verb].request.safeParse(input);
+  if (result.success) return result.data as RequestOf<V>;
+  throw new InvalidInputError(complaint(fields, texts, result.error.issues));
+}
+
+/** What is wrong with the first field that is. */
+function complaint(
+  fields: readonly Field[],
+  texts: readonly string[],
+  issues: readonly z.core.$ZodIssue[],
+): string {
+  const at = fields.findIndex(({ key }) => key === undefined || key === issues[0]?.path[0]);
+  const field = fields[at];
+  const own = issues.filter(({ path }) => field?.key === undefined || path[0] === field.key);
+  const [first] = own;
+  const name = field?.name ?? "";
+  if (field?.isJson === false) {
+    const text = texts[at] ?? "";
+    if (first?.code === "invalid_value") return thereIsNo(name, text, first.values.map(String));
+    return `${name} is ${quote(text)}: ${first?.message}.`;
+  }
+  const told = own.slice(0, MAX_ISSUES).map(({ path, message }) => {
+    const where = (field?.key === undefined ? path : path.slice(1)).map(String).join(".");
+    return `${where === "" ? name : where}: ${message}`;
+  });
+  const more = own.length - told.length;
+  return `${name} is not as it must be: ${told.join("; ")}${more > 0 ? `; and ${more} more` : ""}.`;
+}
+
+/** @param what how messages name the field */
+function readJson(text: string, what: string): unknown {
   refuseBomb(text, what);
   try {
-    json = JSON.parse(text);
+    return JSON.parse(text);
   } catch (error) {
     throw new InvalidInputError(
       `${what} is not JSON: ${error instanceof Error ? error.message : String(error)}.`,
     );
   }
-  const result = schema.safeParse(json);
-  if (result.success) return result.data;
-  const issues = result.error.issues.slice(0, MAX_ISSUES).map((issue) => {
-    const path = issue.path.map(String).join(".");
-    return `${path === "" ? what : path}: ${issue.message}`;
-  });
-  const more = result.error.issues.length - issues.length;
-  throw new InvalidInputError(
-    `${what} is not as it must be: ${issues.join("; ")}${more > 0 ? `; and ${more} more` : ""}.`,
-  );
 }
 
 /** JSON that is shorter, in characters, does no harm whatever it holds. */
