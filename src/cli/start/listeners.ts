@@ -79,7 +79,7 @@ export default command({
     try {
       await startServices(services);
       const principal = hostAndPort(config.CDKTR_PRINCIPAL_HOST, config.CDKTR_PRINCIPAL_PORT);
-      // Also without the principal: what waits on disk must not wait for a start that succeeds.
+      // Ready even without the principal: triggers buffered on disk must not depend on a start that reaches it.
       supervisor.ready(
         () => `listeners for the principal at ${principal}: ${triggers.summary}`,
         async () => triggers.isWell,

@@ -48,7 +48,6 @@ export const logArgs = {
   ...principalArg,
 } as const satisfies ArgsDef;
 
-/** The values of {@link logArgs}. */
 export interface LogFlags {
   readonly workflow?: string | undefined;
   readonly run?: string | undefined;
@@ -61,16 +60,16 @@ export interface LogFlags {
   readonly lines?: string | undefined;
 }
 
-/** What is searched, except the run, which the principal must name. */
+/** The search criteria, except the run, whose id the principal must resolve. */
 export interface LogFilter {
   readonly search: SearchLogs;
-  /** The newest so many lines; undefined for all. */
+  /** Only the newest lines, this many; undefined for all. */
   readonly limit: number | undefined;
 }
 
 /**
  * Reads the filters.
- * @throws UsageError when one cannot be read or two exclude each other
+ * @throws UsageError when one is invalid or two exclude each other
  */
 export function readLogFilter(flags: LogFlags, now: number): LogFilter {
   if (flags.last !== undefined && flags.since !== undefined) {
@@ -97,7 +96,7 @@ export function readLogFilter(flags: LogFlags, now: number): LogFilter {
   };
 }
 
-/** Adds the run, found by its id or its beginning. */
+/** Adds the run, given by its id or a prefix of it. */
 export async function withRun(
   connection: Connection,
   search: SearchLogs,

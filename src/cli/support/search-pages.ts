@@ -5,8 +5,9 @@ import type { Connection } from "./connect.ts";
 import { say } from "./report.ts";
 
 /**
- * The lines that a search finds, page by page: any number of them in little memory. Warnings of the principal go to stderr.
- * @param limit the newest so many
+ * Fetches the results of a search page by page, so that any number of lines needs little memory. Warnings of the principal go to
+ * stderr.
+ * @param limit only the newest lines, this many
  */
 export async function* searchPages(
   connection: Connection,
