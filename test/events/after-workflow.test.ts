@@ -123,7 +123,7 @@ test("a burst that nobody listened to: each end is followed once, also when the 
 /** A listener that ends in the middle of its work. */
 async function stoppedMidway(chain: Chain): Promise<void> {
   const listener = await chain.startListener();
-  while (listener.status.delivered < 100) await Bun.sleep(1);
+  await listener.signals.until("delivered", () => listener.status.delivered >= 100);
   await listener.stop();
 }
 

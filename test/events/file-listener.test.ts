@@ -97,7 +97,7 @@ test("what happened while nobody watched is found at the next start, once; also 
   rmSync(watched.data, { recursive: true });
   cpSync(`${watched.data}.before`, watched.data, { recursive: true });
   const again = await watched.startListener();
-  while (again.status.fired < 3) await Bun.sleep(5);
+  await again.signals.until("buffered", () => again.status.fired >= 3);
   watched.write("last.csv");
   expect((await watched.events(5)).toSorted()).toEqual([...found, "created last.csv"].toSorted());
 });

@@ -82,7 +82,7 @@ export default command({
       // Ready even without the principal: triggers buffered on disk must not depend on a start that reaches it.
       supervisor.ready(
         () => `listeners for the principal at ${principal}: ${triggers.summary}`,
-        async () => triggers.isWell,
+        async () => triggers.isWell(),
       );
       log.info(`Serving what the workflows of ${principal} declare`);
       await stop.promise;

@@ -5,7 +5,7 @@ import type { ConsolaInstance } from "consola";
 import type { FollowUpPage, WorkflowSummary } from "../../contract/messages.ts";
 import { errorMessage } from "../../errors.ts";
 import { RequestRefusedError } from "../../protocol/client.ts";
-import { pause } from "../pause.ts";
+import { pause } from "../../timer.ts";
 import { DeclaredListener } from "./declared-listener.ts";
 
 /** The longest wait for the next run that ends, ms. A principal that died is noticed within it. */
