@@ -1,5 +1,6 @@
 /** The filters that `logs query` and `logs tail` share. */
 import type { ArgsDef } from "citty";
+import { LOG_LEVELS } from "../../contract/log-line.ts";
 import type { SearchLogs } from "../../contract/messages.ts";
 import { UsageError } from "../../errors.ts";
 import { wholeNumber } from "./command.ts";
@@ -26,7 +27,7 @@ export const logArgs = {
     type: "enum",
     alias: "l",
     valueHint: "LEVEL",
-    options: ["DEBUG", "INFO", "WARN", "ERROR"],
+    options: [...LOG_LEVELS],
     description: "Only lines of this level: stdout is INFO, stderr ERROR",
   },
   last: { type: "string", valueHint: "SPAN", description: "Only the time until now, such as 15m, 1h or 2d" },

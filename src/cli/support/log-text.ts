@@ -7,13 +7,6 @@ import { type Paint, type Style, styleFor } from "./style.ts";
 
 const WIDEST_TASK = 28;
 
-/** Identifies a line by its visible content; equal lines of one task in the same millisecond share a key. */
-export function lineKey(line: LogLine): bigint {
-  return Bun.hash.wyhash(
-    `${line.task_instance_id}\x01${line.timestamp_ms}\x01${line.level}\x01${line.payload}`,
-  );
-}
-
 /**
  * Formats the lines of one run: `14:03:07.250 extract │ 1042 rows`, with `!` before the bar for stderr. Each task has its own colour.
  */

@@ -1,5 +1,4 @@
-import type { LogLine } from "../../contract/log-line.ts";
-import { linesOf } from "../../contract/log-page.ts";
+import { type LogLine, lineOf } from "../../contract/log-line.ts";
 import type { SearchLogs } from "../../contract/messages.ts";
 import type { Connection } from "./connect.ts";
 import { say } from "./report.ts";
@@ -32,7 +31,7 @@ export async function* searchPages(
       warned = true;
       say(`warning: ${page.warning}`);
     }
-    const lines = linesOf(page).slice(0, left);
+    const lines = page.rows.slice(0, left).map(lineOf);
     left -= lines.length;
     if (lines.length > 0) yield lines;
     after = page.next ?? undefined;

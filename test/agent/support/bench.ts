@@ -9,7 +9,7 @@ import { bootId } from "../../../src/agent/proc-files.ts";
 import type { AgentContext } from "../../../src/agent/task-run.ts";
 import { TaskSlots } from "../../../src/agent/task-slots.ts";
 import { type Clock, systemClock } from "../../../src/clock.ts";
-import { decodeLogBatch, decodeLogLine, type LogLine } from "../../../src/contract/log-line.ts";
+import { decodeLogBatch, type LogLine, LogLineReader } from "../../../src/contract/log-line.ts";
 import type { RunAssignment, RunReport, TaskReport } from "../../../src/contract/messages.ts";
 import type { TaskConfig, TaskDefinition, WorkflowDefinition } from "../../../src/workflow/model.ts";
 
@@ -172,6 +172,7 @@ export class Bench implements Disposable {
 /** Every line that an outbox holds, in order; checks that the numbers are without gaps. */
 export function allLines(outbox: Outbox): LogLine[] {
   outbox.flush();
+  const reader = new LogLineReader();
   const lines: LogLine[] = [];
   let after = outbox.firstLogSeq - 1;
   for (let frames = outbox.frames(after); frames.length > 0; frames = outbox.frames(after)) {
@@ -180,7 +181,7 @@ export function allLines(outbox: Outbox): LogLine[] {
       if (first !== after + 1 || batch.first_seq !== first || batch.lines.length !== last - first + 1) {
         throw new Error(`frame ${first}..${last} after ${after} holds ${batch.lines.length} lines`);
       }
-      for (const line of batch.lines) lines.push(decodeLogLine(line));
+      for (const line of batch.lines) lines.push(reader.decode(line));
       after = last;
     }
   }
