@@ -168,7 +168,7 @@ export type Config = {
 };
 
 /** Where the value of a setting came from. */
-export type SettingSource = "default" | ".env" | "environment" | "flag";
+type SettingSource = "default" | ".env" | "environment" | "flag";
 
 /** The settings with the source of each value. */
 export interface LoadedConfig {

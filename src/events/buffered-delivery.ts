@@ -9,7 +9,7 @@ import { sendTrigger, type TriggerDelivery, type Triggered, type TriggerRequest 
 import type { TriggerBuffer, WaitingTrigger } from "./trigger-buffer.ts";
 
 /** Triggers that may wait, if nothing else is said. */
-export const DEFAULT_BUFFER_LIMIT = 100_000;
+const DEFAULT_BUFFER_LIMIT = 100_000;
 /** Pauses between attempts to reach the principal, ms: they double. */
 const FIRST_RETRY_MS = 100;
 const LAST_RETRY_MS = 2000;

@@ -46,7 +46,7 @@ import { CdktrError, InvalidInputError, PrincipalUnreachableError, Unprocessable
 import { Dealer, hostAndPort } from "../zmq/index.ts";
 import { type CurveClientKeys, curveOptions, watchHandshakes } from "./handshake.ts";
 
-export { type AccessProblem, AccessRefusedError, type CurveClientKeys, curveOptions } from "./handshake.ts";
+export { AccessRefusedError, type CurveClientKeys, curveOptions } from "./handshake.ts";
 
 /** Where the principal is and how patient the client is. */
 export interface ClientOptions {

@@ -2,9 +2,9 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { codeBlocks } from "../../src/cli/support/markdown.ts";
 import { findPage } from "../../src/docs/index.ts";
 import { CDKTR, type Cluster, startCluster } from "../support/cdktr.ts";
+import { codeBlocks } from "../support/code-blocks.ts";
 import { jsonLines, linesOf, shellWorkflow, waitForFile } from "./support.ts";
 
 let cluster: Cluster;

@@ -15,7 +15,7 @@ import {
 import type { RunStatusRow, TaskStatusRow } from "../../src/storage/history-rows.ts";
 import type { AttemptRecord, LeaseState, OperationalTx, RunRecord } from "../../src/storage/operational.ts";
 import type { SqliteOperationalStore } from "../../src/storage/operational-sqlite.ts";
-import { parseWorkflow } from "../../src/workflow/index.ts";
+import { parseWorkflow } from "../../src/workflow/parse.ts";
 import { MAX_RUN_ATTEMPTS, RUN_TRANSITIONS } from "../../src/workflow/run-state.ts";
 import {
   canTransition,

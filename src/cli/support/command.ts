@@ -3,7 +3,7 @@ import { type ArgsDef, type CommandDef, defineCommand } from "citty";
 import { UsageError } from "../../errors.ts";
 
 /** A line of the EXAMPLES section. */
-export interface Example {
+interface Example {
   /** The command line, beginning with `cdktr`. */
   readonly command: string;
   readonly does: string;

@@ -28,17 +28,6 @@ interface Block {
   readonly code?: string;
 }
 
-/** Fenced code blocks of a page; `line` is that of the opening fence, 1-based. */
-export function codeBlocks(text: string): { language: string; text: string; line: number }[] {
-  const found: { language: string; text: string; line: number }[] = [];
-  let line = 1;
-  for (const block of splitCode(text)) {
-    if (block.code !== undefined) found.push({ language: block.code, text: block.text, line });
-    line += block.text.split("\n").length + (block.code === undefined ? 0 : 2);
-  }
-  return found;
-}
-
 function splitCode(text: string): Block[] {
   const blocks: Block[] = [];
   let lines: string[] = [];

@@ -10,7 +10,7 @@ import { hostAndPort } from "../../zmq/endpoint.ts";
 import { parseAddress } from "./connect.ts";
 
 /** Name of the file that is read from the data directory if it exists. */
-export const PRINCIPALS_FILE = "principals.yml";
+const PRINCIPALS_FILE = "principals.yml";
 
 /**
  * Lists the principals, the first one to show first.

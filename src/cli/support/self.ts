@@ -26,6 +26,6 @@ export function ownExecutable(): string {
 }
 
 /** Whether this is the compiled executable, whose sources are in a virtual file system inside it. */
-export function isCompiled(): boolean {
+function isCompiled(): boolean {
   return Bun.isStandaloneExecutable;
 }

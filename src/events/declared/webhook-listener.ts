@@ -12,7 +12,7 @@ import { SeenSignatures } from "./seen-signatures.ts";
 import { checkSignature, readSecret } from "./webhook-signature.ts";
 
 /** The largest body, bytes. */
-export const MAX_BODY_BYTES = 1024 * 1024;
+const MAX_BODY_BYTES = 1024 * 1024;
 /** The longest value of a parameter. */
 const MAX_PARAM_BYTES = 64 * 1024;
 /** Requests of one webhook: so many at once, then so many a second. Those that are refused count too. */

@@ -61,7 +61,7 @@ const NO_RUNS: ReadonlySet<string> = new Set();
 const FOREIGN_RUN = "A log line names a run that was never its agent's.";
 
 /** What the hub needs of the historian. */
-export interface LogSink {
+interface LogSink {
   offer(batch: LogBatch): void;
   position(streamId: string): { received: number; known: boolean };
   /** Something to wait for before the next batch, when memory is full and a write will make room. */
@@ -85,7 +85,7 @@ export interface LogHubOptions {
 }
 
 /** What the hub needs of the access to a secured principal. */
-export interface LogAccess {
+interface LogAccess {
   socketOptions(socket: "logs-listening" | "logs-publishing"): SocketOptions;
   admits(userId: string | undefined, socket: "logs-listening" | "logs-publishing"): boolean;
   identify(userId: string | undefined): Identity | undefined;

@@ -75,7 +75,7 @@ export type TaskWord = Omit<TaskReport, "kind" | "seq" | "workflow_id"> & { read
 export type Outcome = "applied" | "over" | "fenced" | "illegal";
 
 /** A status that may not follow the present one. */
-export class IllegalTransitionError extends CdktrError {}
+class IllegalTransitionError extends CdktrError {}
 
 /** Changes runs. */
 export class RunChanges {

@@ -2,8 +2,7 @@
 import { setDefaultTimeout } from "bun:test";
 import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { delimiter, join, resolve } from "node:path";
-import { ensureUv } from "../../../scripts/support/tools.ts";
+import { join, resolve } from "node:path";
 import type { RunDetails } from "../../../src/contract/messages.ts";
 import type { PrincipalClient } from "../../../src/protocol/client.ts";
 import { RUN_TRANSITIONS } from "../../../src/workflow/run-state.ts";
@@ -23,11 +22,6 @@ export const COMPILED = process.env.CDKTR_TEST_BINARY !== undefined;
 
 /** The DuckDB with which the history is read from outside. */
 export const DUCKDB = "duckdb>=1.5";
-
-/** A PATH on which there is a uv. */
-export async function pathWithUv(): Promise<string> {
-  return `${await ensureUv(() => {})}${delimiter}${process.env.PATH ?? ""}`;
-}
 
 /** A directory that is gone at the end of the scope: `using directory = new TemporaryDirectory()`. */
 export class TemporaryDirectory implements Disposable {
