@@ -141,7 +141,13 @@ export class PrincipalLink {
   async #say(extra: Partial<Heartbeat>): Promise<void> {
     const { client, timeoutMs, beat } = this.#options;
     try {
-      this.obey(await client.heartbeat({ ...this.#who(), ...beat(), wait_ms: 0, ...extra }, { timeoutMs }));
+      this.obey(
+        await client.call(
+          "AGENTHEARTBEAT",
+          { ...this.#who(), ...beat(), wait_ms: 0, ...extra },
+          { timeoutMs },
+        ),
+      );
     } catch (error) {
       log.debug(`An extra heartbeat was not answered: ${errorMessage(error)}`);
     }
@@ -208,7 +214,8 @@ export class PrincipalLink {
   async #beat(): Promise<void> {
     const { client, timeoutMs, heartbeatIntervalMs, beat } = this.#options;
     this.#poll = new AbortController();
-    const orders = await client.heartbeat(
+    const orders = await client.call(
+      "AGENTHEARTBEAT",
       // After a silence the answer itself is what matters.
       { ...this.#who(), ...beat(), wait_ms: this.#isUp ? Math.min(heartbeatIntervalMs, LONGEST_POLL_MS) : 0 },
       { timeoutMs, attempts: 1, signal: this.#poll.signal },

@@ -95,7 +95,7 @@ export class ReportSender {
       const lines = reports.findLast((report) => report.kind === "run")?.log_seq ?? 0;
       await this.#lines.handedOver(lines, LINES_FIRST_MS);
       try {
-        const orders = await this.#client.report({ ...this.#who, reports }, { signal });
+        const orders = await this.#client.call("AGENTREPORT", { ...this.#who, reports }, { signal });
         this.#link.obey(orders);
         this.#limit = BATCH;
         if (this.#refusal !== "") log.info("The principal takes reports again.");

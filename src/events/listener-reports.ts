@@ -74,9 +74,10 @@ export class ListenerReports extends BackgroundService<{ reported: undefined }> 
     }
   }
 
-  #send(options: { signal?: AbortSignal; timeoutMs?: number }): Promise<void> {
+  #send(options: { signal?: AbortSignal; timeoutMs?: number }): Promise<unknown> {
     const { client, statuses } = this.#options;
-    return client.reportListeners(
+    return client.call(
+      "REPORTLISTENERS",
       {
         source_id: this.#sourceId,
         host: hostname(),

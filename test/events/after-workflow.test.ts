@@ -131,19 +131,19 @@ test("a place in the list of another principal means nothing here", async () => 
   await using chain = new Chain();
   await chain.cluster.start();
   const client = chain.cluster.client();
-  const { cursor: start } = await client.listFollowUps({});
+  const { cursor: start } = await client.call("LSFOLLOWUPS", {});
   const ids = await chain.endRuns(3);
-  const all = await client.listFollowUps({ cursor: start });
+  const all = await client.call("LSFOLLOWUPS", { cursor: start });
   expect(all.follow_ups.map((one) => one.after_workflow_instance_id).sort()).toEqual([...ids, ...ids].sort());
   const [feed = "", seq = ""] = all.cursor.split(":");
-  const page = async (cursor: string) => (await client.listFollowUps({ cursor })).follow_ups.length;
+  const page = async (cursor: string) => (await client.call("LSFOLLOWUPS", { cursor })).follow_ups.length;
   expect(await page(all.cursor)).toBe(0);
   expect(await page(`${feed}:${Number(seq) - 2}`)).toBe(2);
   // Of another principal; of a copy of this one that has since been put back; nonsense.
   for (const cursor of [`other:${seq}`, `${feed}:${Number(seq) + 1}`, "nonsense"]) {
     expect(await page(cursor)).toBe(6);
   }
-  const waiting = client.listFollowUps({ cursor: all.cursor, wait_ms: 20_000 });
+  const waiting = client.call("LSFOLLOWUPS", { cursor: all.cursor, wait_ms: 20_000 });
   const [id] = await chain.endRuns(1);
   expect((await waiting).follow_ups.map((one) => one.after_workflow_instance_id)).toContain(id ?? "");
 });

@@ -407,14 +407,14 @@ describe("a secured principal", () => {
     expect(await failed).toBe("EACCES");
 
     const mine = curveKeyPair();
-    const joined = await client.join({ public_key: mine.publicKey, name: "host b/1" });
+    const joined = await client.call("JOIN", { public_key: mine.publicKey, name: "host b/1" });
     expect(joined).toMatchObject({
       name: "host-b-1",
       role: "agent",
       logs_listening_port: secured.test.ports.logsListening,
     });
-    expect(await client.join({ public_key: mine.publicKey, name: "host b/1" })).toEqual(joined);
-    expect(await refusal(client.join({ public_key: curveKeyPair().publicKey, name: "b" }))).toMatch(
+    expect(await client.call("JOIN", { public_key: mine.publicKey, name: "host b/1" })).toEqual(joined);
+    expect(await refusal(client.call("JOIN", { public_key: curveKeyPair().publicKey, name: "b" }))).toMatch(
       /used up: host-b-1 joined with it at/,
     );
     expect(await refusal(secured.client({ ...mine, serverKey: token.serverKey }).ping())).toBe(
@@ -422,10 +422,14 @@ describe("a secured principal", () => {
     );
 
     const expired = await known(make({ ttlMs: 1 }));
-    expect(await refusal(expired.join({ public_key: mine.publicKey, name: "late" }))).toMatch(/expired at/);
+    expect(await refusal(expired.call("JOIN", { public_key: mine.publicKey, name: "late" }))).toMatch(
+      /expired at/,
+    );
     const two = await known(make({ uses: 2 }));
     for (const name of ["host-b-1-2", "host-b-1-3"])
-      expect((await two.join({ public_key: curveKeyPair().publicKey, name: "host-b-1" })).name).toBe(name);
+      expect((await two.call("JOIN", { public_key: curveKeyPair().publicKey, name: "host-b-1" })).name).toBe(
+        name,
+      );
   });
 });
 
@@ -484,11 +488,11 @@ describe("joining", () => {
     const client = await retryUntilKnown(secured, token);
     const admin = secured.keys("admin");
     for (const public_key of [admin.publicKey, alice.publicKey, token.publicKey, other.publicKey]) {
-      expect(await refusal(client.join({ public_key, name: "mallory" }))).toStartWith(
+      expect(await refusal(client.call("JOIN", { public_key, name: "mallory" }))).toStartWith(
         "public_key is the key of somebody else",
       );
     }
-    expect(await refusal(client.join({ public_key: '"'.repeat(40), name: "mallory" }))).toStartWith(
+    expect(await refusal(client.call("JOIN", { public_key: '"'.repeat(40), name: "mallory" }))).toStartWith(
       "public_key is no key",
     );
     expect(store.clients(all).map(({ name, role }) => `${name} ${role}`)).toEqual([
@@ -503,14 +507,18 @@ describe("joining", () => {
       ["../../admin", "admin-2"],
       ["\u0001\n", "host-"],
     ] as const)
-      expect((await client.join({ public_key: curveKeyPair().publicKey, name })).name).toStartWith(expected);
+      expect((await client.call("JOIN", { public_key: curveKeyPair().publicKey, name })).name).toStartWith(
+        expected,
+      );
     expect(principal.book.lines.join("\n")).not.toContain(token.secretKey);
 
     // Revoked: who has it learns so, also where the principal writes it at that very moment.
     store.revokeToken(other.id, Date.now());
     const late = await retryUntilKnown(secured, other);
     const mine = curveKeyPair();
-    expect(await refusal(late.join({ public_key: mine.publicKey, name: "late" }))).toMatch(/was revoked at/);
+    expect(await refusal(late.call("JOIN", { public_key: mine.publicKey, name: "late" }))).toMatch(
+      /was revoked at/,
+    );
     expect(() => store.revokeToken(other.id, Date.now())).toThrow(/is revoked already/);
     expect(() => store.revokeToken(token.id, Date.now())).toThrow(/is used up already/);
     expect(() => store.revokeToken("../x", Date.now())).toThrow(/There is no join token/);

@@ -67,7 +67,7 @@ async function receive(
     for (let offset: number | null = 0; offset !== null; ) {
       const from: number = offset;
       const piece = await patiently((options) =>
-        client.readFile({ transfer_id: transferId, name: file.name, offset: from }, options),
+        client.call("READFILE", { transfer_id: transferId, name: file.name, offset: from }, options),
       );
       const data = Buffer.from(piece.data, "base64");
       await handle.writeFile(data);

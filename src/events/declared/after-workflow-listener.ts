@@ -52,7 +52,7 @@ export class AfterWorkflowListener extends DeclaredListener {
     let told = false;
     while (!signal.aborted) {
       try {
-        const page = await this.client.listFollowUps({ cursor, wait_ms: WAIT_MS }, { signal });
+        const page = await this.client.call("LSFOLLOWUPS", { cursor, wait_ms: WAIT_MS }, { signal });
         // In order; all are written down before the cursor is. Those that come again have the same keys.
         await Promise.all(page.follow_ups.map((followUp) => this.#run(followUp)));
         if (page.cursor !== cursor) this.#write(page.cursor);
