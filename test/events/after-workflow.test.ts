@@ -6,6 +6,7 @@ import { listenerDirectory } from "../../src/events/listener-file.ts";
 import { ListenerService } from "../../src/events/listener-service.ts";
 import { PrincipalClient } from "../../src/protocol/client.ts";
 import { TestPrincipal, workflowText } from "../principal/support.ts";
+import { until } from "../support/until.ts";
 
 /** More than a page of the feed. */
 const BURST = 600;
@@ -61,19 +62,16 @@ class Chain implements AsyncDisposable {
   /** The ends that each workflow ran for, once there are so many in all. */
   async followed(count: number): Promise<Map<string, string[]>> {
     const client = this.cluster.client();
-    for (;;) {
-      const runs = (await client.listRuns({ limit: 10_000 })).filter((run) => run.trigger === "workflow");
-      if (runs.length < count) {
-        await Bun.sleep(100);
-        continue;
-      }
-      const details = await Promise.all(runs.map((run) => client.getRun(run.workflow_instance_id)));
-      await client.close();
-      const groups = Map.groupBy(details, (run) => run.workflow_id);
-      return new Map(
-        [...groups].map(([id, of]) => [id, of.map((run) => run.params.workflow_instance_id ?? "").sort()]),
-      );
-    }
+    const runs = await until(`${count} runs that follow others`, async () => {
+      const found = (await client.listRuns({ limit: 10_000 })).filter((run) => run.trigger === "workflow");
+      return found.length >= count && found;
+    });
+    const details = await Promise.all(runs.map((run) => client.getRun(run.workflow_instance_id)));
+    await client.close();
+    const groups = Map.groupBy(details, (run) => run.workflow_id);
+    return new Map(
+      [...groups].map(([id, of]) => [id, of.map((run) => run.params.workflow_instance_id ?? "").sort()]),
+    );
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

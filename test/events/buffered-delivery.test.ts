@@ -132,7 +132,6 @@ test("a full buffer holds the listener back until there is room", async () => {
   });
   await full;
   expect({ taken, waiting: delivery.metrics.buffered }).toEqual({ taken: false, waiting: 3 });
-  expect(messages.some((message) => message.includes("no more are taken"))).toBe(true);
   await cluster.startPrincipal();
   await fourth;
   await delivery.drained();

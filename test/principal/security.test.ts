@@ -19,6 +19,7 @@ import { decodeJoinToken, encodeJoinToken } from "../../src/protocol/join-token.
 import { curveKeysOf, readKeyFile } from "../../src/protocol/key-file.ts";
 import { curveKeyPair, curvePublicKey, Push, Subscriber } from "../../src/zmq/index.ts";
 import { establishedAt } from "../support/connections.ts";
+import { until } from "../support/until.ts";
 import { FakeAgent, required, TestPrincipal, temporaryDirectory, workflowText } from "./support.ts";
 
 setDefaultTimeout(60_000);
@@ -191,10 +192,10 @@ describe("a secured principal", () => {
     friendSub.events.on("disconnected", () => disturbed++);
     // Until the subscriptions have arrived, lines are published to nobody.
     let seq = 0;
-    while (seen.length === 0 || heard.length === 0) {
+    await until("both hear the lines", async () => {
       await send(++seq, `line ${seq}`);
-      await Bun.sleep(20);
-    }
+      return seen.length > 0 && heard.length > 0;
+    });
     expect(establishedAt(ports.logsPublishing)).toBe(2);
 
     const cut = new Promise<void>((done) => revokedSub.events.on("disconnected", () => done()));
@@ -207,7 +208,7 @@ describe("a secured principal", () => {
     await cut;
     expect(await refused).toBe("EACCES");
     for (let count = 0; count < 20; count++) await send(++seq, `line ${seq}`);
-    while (heard.at(-1) !== `line ${seq}`) await Bun.sleep(5);
+    await until("the last line is heard", () => heard.at(-1) === `line ${seq}`);
     // Not one more for the revoked one; not one less for the other.
     expect(seen.filter((text) => Number(text.slice(5)) > sentBefore)).toEqual([]);
     const first = Number(heard[0]?.slice(5));
@@ -223,19 +224,18 @@ describe("a secured principal", () => {
     await secured.revoke("worker");
     expect(await waiting).toStartWith("The key worker was revoked");
     await intakeCut;
-    while (establishedAt(ports.api) >= apiConnections) await Bun.sleep(5);
+    await until("its connection is gone", () => establishedAt(ports.api) < apiConnections);
     push.trySend("forged");
     expect(await refusal(agent.client.ping())).toMatch(/refuses the key worker in .*: it was revoked/);
     // It may be there for a moment, until it is refused.
-    while (establishedAt(ports.logsListening) > 0) await Bun.sleep(5);
+    await until("it is refused", () => establishedAt(ports.logsListening) === 0);
     expect(book.count(/Revoked: worker/)).toBe(1);
 
     // The long poll of somebody else was there all the time, and so was the live log.
     secured.test.write("another.yml", workflowText());
     expect(await waitsOn).not.toBe(revision);
     expect(disturbed).toBe(0);
-    while (establishedAt(ports.logsPublishing) > 1) await Bun.sleep(5);
-    expect(establishedAt(ports.logsPublishing)).toBe(1);
+    await until("one subscriber is left", () => establishedAt(ports.logsPublishing) === 1);
     expect(heard.includes("forged")).toBe(false);
   });
 
@@ -303,10 +303,10 @@ describe("a secured principal", () => {
     const batch = (agent: FakeAgent, seq: number, ...lines: string[]) =>
       encodeLogBatch({ agent_id: agent.id, stream_id: agent.streamId, first_seq: seq, lines });
     let seq = 0;
-    while (!heard.includes("true 1")) {
+    await until("the lines are heard", async () => {
       await goodPush.send(batch(first, ++seq, line("true 1")));
-      await Bun.sleep(20);
-    }
+      return heard.includes("true 1");
+    });
     await badPush.send(batch(first, seq + 1, line("forged: its stream")));
     await badPush.send(
       batch({ ...mallory, id: "mallory", streamId: first.streamId } as FakeAgent, seq + 1, line("forged")),
@@ -327,9 +327,9 @@ describe("a secured principal", () => {
       ),
     );
     await badPush.send(line("forged: without a number"));
-    while (!heard.includes("own 3")) await Bun.sleep(5);
+    await until("the last one is heard", () => heard.includes("own 3"));
     await goodPush.send(batch(first, seq + 1, line("true 2")));
-    while (!heard.includes("true 2")) await Bun.sleep(5);
+    await until("the true one is heard", () => heard.includes("true 2"));
     await book.waitFor(/may not speak for agent "host"/);
     expect(heard.filter((text) => text !== "true 1")).toEqual(["own 1", "own 2", "own 3", "true 2"]);
     expect((await first.heartbeat([run])).log_received_seq).toBe(seq + 1);
@@ -455,7 +455,7 @@ test("strangers, noise and half-open connections leave a secured principal as it
     }
     if (round % 20 === 0) await admin.ping();
   }
-  while (refused < strangers.length) await Bun.sleep(10);
+  await until("all strangers are refused", () => refused >= strangers.length);
   const run = await admin.runTask("hello", { dedupe_key: "x" });
   expect((await admin.getRun(run.workflow_instance_id)).status).toBe("PENDING");
   for (const socket of [...raw]) socket.end();

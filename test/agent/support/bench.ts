@@ -12,6 +12,7 @@ import { type Clock, systemClock } from "../../../src/clock.ts";
 import { decodeLogBatch, type LogLine, LogLineReader } from "../../../src/contract/log-line.ts";
 import type { RunAssignment, RunReport, TaskReport } from "../../../src/contract/messages.ts";
 import type { TaskConfig, TaskDefinition, WorkflowDefinition } from "../../../src/workflow/model.ts";
+import { until as eventually } from "../../support/until.ts";
 
 /** A task as tests write it. */
 export type TaskSpec = Partial<Omit<TaskDefinition, "config">> & {
@@ -188,13 +189,9 @@ export function allLines(outbox: Outbox): LogLine[] {
   return lines;
 }
 
-/** Waits for something to become true. For what announces itself in no other way, such as the end of a foreign process. */
-export async function until(isTrue: () => boolean, what: string): Promise<void> {
-  const deadline = performance.now() + 20_000;
-  while (!isTrue()) {
-    if (performance.now() > deadline) throw new Error(`waited in vain: ${what}`);
-    await Bun.sleep(5);
-  }
+/** Waits for something to become true that announces itself in no other way, such as the end of a foreign process. */
+export async function until(isTrue: () => boolean | Promise<boolean>, what: string): Promise<void> {
+  await eventually(what, isTrue);
 }
 
 /** Whether a process is there and not merely a zombie. */

@@ -8,6 +8,8 @@ import type { PrincipalClient } from "../../../src/protocol/client.ts";
 import { RUN_TRANSITIONS } from "../../../src/workflow/run-state.ts";
 import { isTerminal } from "../../../src/workflow/status.ts";
 
+export { until } from "../../support/until.ts";
+
 // Processes start and stop in these tests, on machines that may have other things to do.
 setDefaultTimeout(60_000);
 
@@ -42,24 +44,6 @@ export async function runOver(client: PrincipalClient, runId: string): Promise<R
   for (;;) {
     const run = await client.waitRun(runId, 10_000);
     if (isTerminal(RUN_TRANSITIONS, run.status)) return run;
-  }
-}
-
-/**
- * Waits for something that no event announces.
- * @throws Error with `what` when it does not happen in time
- */
-export async function until<T>(
-  what: string,
-  look: () => Promise<T | undefined | false> | T | undefined | false,
-  timeoutMs = 45_000,
-): Promise<T> {
-  const deadline = performance.now() + timeoutMs;
-  for (;;) {
-    const found = await look();
-    if (found !== undefined && found !== false) return found;
-    if (performance.now() > deadline) throw new Error(`It did not happen in ${timeoutMs / 1000} s: ${what}`);
-    await Bun.sleep(25);
   }
 }
 
