@@ -184,6 +184,7 @@ describe("a daemon that a task leaves", () => {
   test("is ended after the run, unless it was started without the markers", async () => {
     using bench = new Bench();
     const sweep = new StraySweep(bench.outbox.streamId, bench.context.liveTasks, 200);
+    await sweep.start();
     const outcome = await bench.run({
       t: {
         run:

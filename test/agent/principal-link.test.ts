@@ -3,7 +3,7 @@ import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { PROTOCOL } from "../../src/contract/version.ts";
 import { encodeReply } from "../../src/contract/wire.ts";
-import { assignmentOf, until, workflowOf } from "./support/bench.ts";
+import { assignmentOf, workflowOf } from "./support/bench.ts";
 import { Fleet } from "./support/fleet.ts";
 import { ScriptedPrincipal } from "./support/scripted-principal.ts";
 
@@ -103,7 +103,7 @@ describe("orders", () => {
     await principal.until(
       () => principal.fetchIds.length >= 2 && principal.reports.length >= reported.length,
     );
-    await until(() => agent.runningWorkflows === 0, "it is over");
+    await agent.signals.until("run over", () => agent.runningWorkflows === 0);
     expect(statuses(principal)).toEqual([...reported]);
     expect(ran(fleet)).toBe(false);
     principal.wake();

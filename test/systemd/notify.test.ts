@@ -230,12 +230,12 @@ test("an agent whose loop stands still is not well", async () => {
     gone: () => {},
     refused: nothing,
   });
-  link.start();
+  await link.start();
   // Nobody answers, it has given up hope, and goes on asking: that is well.
   await until("the principal is gone", () => link.isGone);
   const later = performance.now();
   await until("it asks again", () => link.isTurning(later + 30_150));
-  await link.close();
+  await link.stop();
   expect(link.isTurning(performance.now() + 30_300)).toBe(false);
   await client.close();
 });
