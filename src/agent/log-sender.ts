@@ -2,8 +2,6 @@ import { errorMessage } from "../errors.ts";
 import { log } from "../log.ts";
 import { type CurveClientKeys, curveOptions } from "../protocol/client.ts";
 import { watchHandshakes } from "../protocol/handshake.ts";
-import { BackgroundService } from "../service.ts";
-import { isDoneWithin } from "../timer.ts";
 import { hostAndPort, Push, tcpEndpoint } from "../zmq/index.ts";
 import type { LogFrame, Outbox } from "./outbox.ts";
 
@@ -36,9 +34,7 @@ export interface LogSenderOptions {
  * Delivers log lines: pushes each frame as it is written and waits for nothing. Lines that got lost on the way, or for which the
  * principal had no room, are sent again from the outbox.
  */
-export class LogSender extends BackgroundService {
-  readonly name = "log sender";
-  readonly #o: LogSenderOptions;
+export class LogSender {
   readonly #outbox: Outbox;
   readonly #socket: Push;
   readonly #ask: () => Promise<void>;
@@ -51,20 +47,18 @@ export class LogSender extends BackgroundService {
   #underWayBytes = 0;
   /** Counts how often sending began anew. */
   #rewinds = 0;
+  #pumping: Promise<void> = Promise.resolve();
   #isPumping = false;
-  readonly #check = this.timer(() => void this.#checkProgress());
-  #isChecking = false;
+  #check: Timer | undefined;
   /** When the last lines came, or were sent again. */
   #progressAt = 0;
   /** How long it may take from then on. */
   #patience = LOST_AFTER_MS;
   readonly #handOvers: { readonly seq: number; readonly resolve: () => void }[] = [];
 
-  constructor(options: LogSenderOptions) {
-    super();
-    this.#o = options;
-    this.#outbox = options.outbox;
-    this.#ask = options.ask;
+  constructor({ outbox, host, port, curve, ask }: LogSenderOptions) {
+    this.#outbox = outbox;
+    this.#ask = ask;
     this.#socket = new Push({
       immediate: true,
       linger: 0,
@@ -73,12 +67,8 @@ export class LogSender extends BackgroundService {
       reconnectMaxInterval: 2000,
       heartbeatInterval: 5000,
       heartbeatTimeout: 15_000,
-      ...curveOptions(options.curve),
+      ...curveOptions(curve),
     });
-  }
-
-  protected override onStart(): void {
-    const { host, port, curve } = this.#o;
     const endpoint = tcpEndpoint(host, port);
     watchHandshakes(this.#socket, endpoint, hostAndPort(host, port), curve, (error) => {
       // It is tried again and again; the requests to the API say it at first.
@@ -124,11 +114,16 @@ export class LogSender extends BackgroundService {
     if ((this.#sent ?? 0) >= seq) return;
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#handOvers.push({ seq, resolve });
-    await isDoneWithin(limitMs, promise);
+    const timer = setTimeout(resolve, limitMs);
+    await promise;
+    clearTimeout(timer);
   }
 
-  protected override onStop(): void {
+  /** Ends the connection. */
+  async close(): Promise<void> {
+    clearTimeout(this.#check);
     this.#socket.close();
+    await this.#pumping;
   }
 
   #trySend(frame: Uint8Array): boolean {
@@ -141,7 +136,7 @@ export class LogSender extends BackgroundService {
   }
 
   #pump(): void {
-    if (!this.#isPumping && !this.#socket.closed) this.track(this.#sendWhatWaits());
+    if (!this.#isPumping && !this.#socket.closed) this.#pumping = this.#sendWhatWaits();
   }
 
   async #sendWhatWaits(): Promise<void> {
@@ -180,7 +175,7 @@ export class LogSender extends BackgroundService {
       await this.#ask();
       if (this.#underWayBytes < WINDOW_BYTES || this.#patience > 4 * LOST_AFTER_MS) return;
       this.#sendAgainIfLost();
-      await this.pause(WINDOW_CHECK_MS);
+      await Bun.sleep(WINDOW_CHECK_MS);
     }
   }
 
@@ -199,15 +194,14 @@ export class LogSender extends BackgroundService {
   }
 
   #armCheck(): void {
-    if (this.#underWay.length > 0 && !this.#isChecking) this.#check.within(CHECK_MS);
-  }
-
-  async #checkProgress(): Promise<void> {
-    this.#isChecking = true;
-    await this.#ask();
-    this.#isChecking = false;
-    this.#sendAgainIfLost();
-    this.#armCheck();
+    if (this.#check !== undefined || this.#socket.closed || this.#underWay.length === 0) return;
+    this.#check = setTimeout(() => {
+      void this.#ask().then(() => {
+        this.#check = undefined;
+        this.#sendAgainIfLost();
+        this.#armCheck();
+      });
+    }, CHECK_MS);
   }
 
   #sendAgainIfLost(): void {

@@ -10,7 +10,6 @@ import {
   RequestRefusedError,
   RequestUnprocessableError,
 } from "../protocol/client.ts";
-import { BackgroundService } from "../service.ts";
 
 /** How long a heartbeat waits for news at most, ms. */
 const LONGEST_POLL_MS = 60_000;
@@ -42,10 +41,11 @@ export interface LinkOptions {
  * The agent's standing with the principal: registers, sends heartbeats, and knows whether the principal is there. Each
  * heartbeat is a long poll, so that orders come at once. When one goes unanswered the others wait until it is back.
  */
-export class PrincipalLink extends BackgroundService<{ up: undefined }> {
-  readonly name = "link to the principal";
+export class PrincipalLink {
   readonly #options: LinkOptions;
+  readonly #closing = new AbortController();
   #poll = new AbortController();
+  #running: Promise<void> = Promise.resolve();
   #isRegistered = false;
   #isUp = false;
   #up = Promise.withResolvers<void>();
@@ -57,7 +57,6 @@ export class PrincipalLink extends BackgroundService<{ up: undefined }> {
   #turnedMs = performance.now();
 
   constructor(options: LinkOptions) {
-    super();
     this.#options = options;
   }
 
@@ -83,13 +82,9 @@ export class PrincipalLink extends BackgroundService<{ up: undefined }> {
     return nowMs - this.#turnedMs < 2 * longest + STALL_MS;
   }
 
-  /** Begins to register, and goes on until it is stopped. */
-  protected override onStart(): void {
-    this.track(this.#run());
-  }
-
-  protected override onStop(): void {
-    this.#poll.abort();
+  /** Begins to register, and goes on until {@link close}. */
+  start(): void {
+    this.#running = this.#run();
   }
 
   /** Resolves when the agent is registered and the principal answers; rejects when `signal` aborts. */
@@ -146,16 +141,17 @@ export class PrincipalLink extends BackgroundService<{ up: undefined }> {
   async #say(extra: Partial<Heartbeat>): Promise<void> {
     const { client, timeoutMs, beat } = this.#options;
     try {
-      this.obey(
-        await client.call(
-          "AGENTHEARTBEAT",
-          { ...this.#who(), ...beat(), wait_ms: 0, ...extra },
-          { timeoutMs },
-        ),
-      );
+      this.obey(await client.heartbeat({ ...this.#who(), ...beat(), wait_ms: 0, ...extra }, { timeoutMs }));
     } catch (error) {
       log.debug(`An extra heartbeat was not answered: ${errorMessage(error)}`);
     }
+  }
+
+  /** Ends it. */
+  async close(): Promise<void> {
+    this.#closing.abort();
+    this.#poll.abort();
+    await this.#running;
   }
 
   #who(): { agent_id: string; session_id: string } {
@@ -163,7 +159,7 @@ export class PrincipalLink extends BackgroundService<{ up: undefined }> {
   }
 
   async #run(): Promise<void> {
-    while (!this.isStopping) {
+    while (!this.#closing.signal.aborted) {
       const begun = performance.now();
       this.#turnedMs = begun;
       const isRegistering = !this.#isRegistered;
@@ -173,7 +169,7 @@ export class PrincipalLink extends BackgroundService<{ up: undefined }> {
         // Another request may have heard meanwhile that the agent must register again.
         if (this.#isRegistered) this.#succeeded();
       } catch (error) {
-        if (this.isStopping) return;
+        if (this.#closing.signal.aborted) return;
         // It was only interrupted.
         if (this.#poll.signal.aborted && !(error instanceof CdktrError)) continue;
         if (!(await this.#failed(error, isRegistering, begun))) return;
@@ -183,7 +179,7 @@ export class PrincipalLink extends BackgroundService<{ up: undefined }> {
 
   async #register(): Promise<void> {
     const { client, agentId, timeoutMs, describe, registered } = this.#options;
-    const patience = { timeoutMs, attempts: 1, signal: this.stopSignal };
+    const patience = { timeoutMs, attempts: 1, signal: this.#closing.signal };
     await this.#compareVersions(patience);
     const orders = await client.registerAgent(agentId, describe(), patience).catch(async (error) => {
       // It may have been replaced between the two questions.
@@ -212,8 +208,7 @@ export class PrincipalLink extends BackgroundService<{ up: undefined }> {
   async #beat(): Promise<void> {
     const { client, timeoutMs, heartbeatIntervalMs, beat } = this.#options;
     this.#poll = new AbortController();
-    const orders = await client.call(
-      "AGENTHEARTBEAT",
+    const orders = await client.heartbeat(
       // After a silence the answer itself is what matters.
       { ...this.#who(), ...beat(), wait_ms: this.#isUp ? Math.min(heartbeatIntervalMs, LONGEST_POLL_MS) : 0 },
       { timeoutMs, attempts: 1, signal: this.#poll.signal },
@@ -229,7 +224,6 @@ export class PrincipalLink extends BackgroundService<{ up: undefined }> {
     this.#isUp = true;
     this.#whileUp = new AbortController();
     this.#up.resolve();
-    this.signals.emit("up");
   }
 
   #down(): void {
@@ -278,7 +272,15 @@ export class PrincipalLink extends BackgroundService<{ up: undefined }> {
     }
     // A failure that came at once (the principal answered that it failed) is not repeated at once.
     const left = timeoutMs - (performance.now() - begunMs);
-    if (left > 0) await this.pause(left);
+    if (left > 0) await this.#pause(left);
     return true;
+  }
+
+  async #pause(ms: number): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const timer = setTimeout(resolve, ms);
+    this.#closing.signal.addEventListener("abort", () => resolve(), { once: true });
+    await promise;
+    clearTimeout(timer);
   }
 }

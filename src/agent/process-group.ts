@@ -1,6 +1,5 @@
 /** Finding and ending what belongs to a task: its process group, and processes elsewhere that carry its marker. */
 
-import { BackOff, pause } from "../timer.ts";
 import { reap } from "./libc.ts";
 import { isAlive, listPids, type ProcessStat, readEnvironment, readStat } from "./proc-files.ts";
 
@@ -77,13 +76,12 @@ export function describeProcesses(processes: readonly ProcessStat[]): string {
  * @returns what is still there at the deadline, empty when all is gone
  */
 export async function waitUntilGone(find: () => ProcessStat[], deadline: number): Promise<ProcessStat[]> {
-  const backOff = new BackOff(2, 100);
-  for (;;) {
+  for (let pause = 2; ; pause = Math.min(pause * 2, 100)) {
     const found = find();
     if (found.length === 0) return found;
     const left = deadline - performance.now();
     if (left <= 0) return found;
-    await pause(Math.min(backOff.next(), left));
+    await Bun.sleep(Math.min(pause, left));
   }
 }
 

@@ -1,5 +1,6 @@
 import type { Clock } from "../clock.ts";
-import { encodeLogHead, encodeLogLines, type LogHead, type LogLevel } from "../contract/log-line.ts";
+import type { LogLevel } from "../contract/log-line.ts";
+import { SEPARATOR } from "../contract/wire.ts";
 import { escapeControls } from "./line-text.ts";
 
 /** Where encoded lines go. */
@@ -10,6 +11,15 @@ export interface LineSink {
   room(): Promise<void> | undefined;
 }
 
+/** The columns that all lines of a task run share. */
+export interface TaskLogHead {
+  readonly workflow_id: string;
+  readonly workflow_name: string;
+  readonly workflow_instance_id: string;
+  readonly task_name: string;
+  readonly task_instance_id: string;
+}
+
 /** The log of one task run: what its process writes, and what the agent has to say about it. */
 export class TaskLog {
   readonly #sink: LineSink;
@@ -17,17 +27,26 @@ export class TaskLog {
   readonly #clock: Clock;
   #lastMs = 0;
 
-  constructor(sink: LineSink, head: LogHead, clock: Clock) {
+  constructor(sink: LineSink, head: TaskLogHead, clock: Clock) {
     this.#sink = sink;
     this.#clock = clock;
-    this.#head = encodeLogHead(head, escapeControls);
+    this.#head = [
+      head.workflow_id,
+      head.workflow_name,
+      head.workflow_instance_id,
+      head.task_name,
+      head.task_instance_id,
+    ]
+      .map(escapeControls)
+      .join(SEPARATOR);
   }
 
   /** Adds payloads that hold no control characters. Within a task run, time does not go backwards. */
   write(level: LogLevel, payloads: readonly string[]): void {
     if (payloads.length === 0) return;
     this.#lastMs = Math.max(this.#lastMs, this.#clock.now());
-    this.#sink.addLines(encodeLogLines(this.#head, this.#lastMs, level, payloads), payloads.length);
+    const before = `${this.#head}${SEPARATOR}${this.#lastMs}${SEPARATOR}${level}${SEPARATOR}`;
+    this.#sink.addLines(before + payloads.join(`\n${before}`), payloads.length);
   }
 
   /** Adds what the agent says. */

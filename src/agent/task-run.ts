@@ -1,7 +1,6 @@
 import type { Clock } from "../clock.ts";
 import type { RunAssignment } from "../contract/messages.ts";
 import { errorMessage } from "../errors.ts";
-import { Timer } from "../timer.ts";
 import { formatDuration } from "../workflow/duration.ts";
 import type { TaskDefinition } from "../workflow/model.ts";
 import { retryDelayMs } from "../workflow/retry.ts";
@@ -67,8 +66,7 @@ export class TaskRun {
   #attempt = 0;
   #process: TaskProcess | undefined;
   #withdraw: (() => void) | undefined;
-  readonly #limit = new Timer(() => this.#timeOut());
-  readonly #retry = new Timer(() => this.start());
+  #timer: Timer | undefined;
   #timedOut = false;
   #stopped: StopReason | undefined;
   #reportedMs = 0;
@@ -123,7 +121,7 @@ export class TaskRun {
       this.#process?.end();
       return;
     }
-    this.#retry.cancel();
+    clearTimeout(this.#timer);
     this.#becomeStopped(reason);
   }
 
@@ -176,9 +174,9 @@ export class TaskRun {
     const { pid, ended } = this.#process;
     const startedMs = clock.monotonic();
     const limit = this.definition.timeout_ms;
-    if (limit !== null) this.#limit.in(limit);
+    if (limit !== null) this.#timer = setTimeout(() => this.#timeOut(limit), limit);
     void ended.then((end) => {
-      this.#limit.cancel();
+      clearTimeout(this.#timer);
       this.#process = undefined;
       this.#context.liveTasks.delete(this.id);
       if (isRemembered) outbox.forgetProcess(pid);
@@ -187,13 +185,10 @@ export class TaskRun {
     });
   }
 
-  #timeOut(): void {
+  #timeOut(limitMs: number): void {
     if (this.#stopped !== undefined) return;
     this.#timedOut = true;
-    this.#log.remark(
-      "ERROR",
-      `Timed out after ${formatDuration(this.definition.timeout_ms ?? 0)}: ended with SIGTERM.`,
-    );
+    this.#log.remark("ERROR", `Timed out after ${formatDuration(limitMs)}: ended with SIGTERM.`);
     this.#process?.end();
   }
 
@@ -230,7 +225,7 @@ export class TaskRun {
       "WARN",
       `Try ${this.#attempt} of ${this.definition.retry.max_attempts} failed (${error}); next try in ${formatDuration(delayMs)}.`,
     );
-    this.#retry.in(delayMs);
+    this.#timer = setTimeout(() => this.start(), delayMs);
   }
 
   #becomeStopped(reason: StopReason, end?: ProcessEnd): void {

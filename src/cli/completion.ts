@@ -14,7 +14,7 @@ export function completionOf(root: Command): Command {
       shell: { type: "positional", required: true, description: "bash, zsh or fish" },
     },
     extras: {
-      // Followed by the script's own arguments: the words of the line.
+      // After it the script's own words: the line so far.
       rest: "WORD",
       restDescription: "The line so far, for the scripts themselves",
       completes: { shell: "shell" },

@@ -8,7 +8,7 @@ import { printJson, printLine, writeStdout } from "./support/stdout.ts";
 import { styleFor, terminalWidth } from "./support/style.ts";
 import { renderTable } from "./support/table.ts";
 
-/** Maximum line length for readability. */
+/** Longer lines are hard to read. */
 const WIDEST = 100;
 
 export default command({

@@ -38,10 +38,10 @@ export default command({
   },
 });
 
-/** The newest schema version of each file that this cdktr writes. */
+/** The newest schema of each file that this cdktr keeps. */
 async function schemas() {
   const [state, history, outbox, triggers] = await Promise.all([
-    import("../storage/operational-schema.ts"),
+    import("../storage/operational/sqlite/schema.ts"),
     import("../storage/history-migrations.ts"),
     import("../agent/outbox.ts"),
     import("../events/trigger-buffer.ts"),
@@ -54,7 +54,7 @@ async function schemas() {
   };
 }
 
-/** A list that the build embedded in the executable. */
+/** A list that the build put into the executable. */
 async function carried(list: "licenses" | "sbom"): Promise<string> {
   const { THIRD_PARTY } = await import("../third-party.ts");
   if (THIRD_PARTY !== null) return THIRD_PARTY[list];

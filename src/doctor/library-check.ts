@@ -64,7 +64,7 @@ export function checkLibraries(
 }
 
 /** What is installed here. */
-function hostLibraries(): HostLibraries {
+export function hostLibraries(): HostLibraries {
   return { glibc: glibcVersion(), libstdcxx: libstdcxxVersions() };
 }
 

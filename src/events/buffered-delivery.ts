@@ -1,15 +1,15 @@
 /** Brings triggers to the principal over its absences: through a buffer on disk, in order, each with its dedupe key. */
 import type { ConsolaInstance } from "consola";
-import type { Clock } from "../clock.ts";
+import { type Clock, systemClock } from "../clock.ts";
 import { CdktrError, errorMessage } from "../errors.ts";
 import { type PrincipalClient, RequestRefusedError } from "../protocol/client.ts";
-import { BackgroundService } from "../service.ts";
-import { BackOff } from "../timer.ts";
+import type { Service } from "../service.ts";
 import { sendTrigger, type TriggerDelivery, type Triggered, type TriggerRequest } from "./event-listener.ts";
+import { pause } from "./pause.ts";
 import type { TriggerBuffer, WaitingTrigger } from "./trigger-buffer.ts";
 
 /** Triggers that may wait, if nothing else is said. */
-const DEFAULT_BUFFER_LIMIT = 100_000;
+export const DEFAULT_BUFFER_LIMIT = 100_000;
 /** Pauses between attempts to reach the principal, ms: they double. */
 const FIRST_RETRY_MS = 100;
 const LAST_RETRY_MS = 2000;
@@ -54,23 +54,15 @@ interface Waiter extends PromiseWithResolvers<Triggered> {
   readonly request: TriggerRequest;
 }
 
-/** What a delivery signals. */
-export interface DeliverySignals {
-  /** A trigger was written down. */
-  readonly buffered: undefined;
-  /** A trigger became a run. */
-  readonly delivered: undefined;
-  /** A trigger has to wait until there is room. */
-  readonly full: undefined;
-}
-
 /** The delivery. Triggers that an earlier process left in the buffer go first. */
-export class BufferedDelivery extends BackgroundService<DeliverySignals> implements TriggerDelivery {
+export class BufferedDelivery implements TriggerDelivery, Service {
   readonly name = "delivery of triggers";
   readonly #client: PrincipalClient;
   readonly #buffer: TriggerBuffer;
   readonly #log: ConsolaInstance;
   readonly #limit: number;
+  readonly #clock: Clock;
+  readonly #stop = new AbortController();
   /** Asked for in this turn of the event loop: they share one sync of the disk. */
   #arriving: Waiter[] = [];
   /** Dealt with in this turn. */
@@ -88,13 +80,14 @@ export class BufferedDelivery extends BackgroundService<DeliverySignals> impleme
   #awaySinceMs: number | null = null;
   #toldFull = false;
   #toldDisk = false;
+  #closed = false;
 
   constructor(options: BufferedDeliveryOptions) {
-    super(options.clock);
     this.#client = options.client;
     this.#buffer = options.buffer;
     this.#log = options.log;
     this.#limit = options.limit ?? DEFAULT_BUFFER_LIMIT;
+    this.#clock = options.clock ?? systemClock;
   }
 
   get metrics(): DeliveryMetrics {
@@ -104,21 +97,24 @@ export class BufferedDelivery extends BackgroundService<DeliverySignals> impleme
       failed: this.#failed,
       dropped: this.#dropped,
       buffered: this.#buffer.size,
-      bufferBytes: this.isStopping ? 0 : this.#buffer.bytes,
+      bufferBytes: this.#closed ? 0 : this.#buffer.bytes,
       lastTriggerMs: this.#lastTriggerMs,
       awaySinceMs: this.#awaySinceMs,
     };
   }
 
   /** Begins to deliver; does not wait for the principal. */
-  protected override onStart(): void {
+  async start(): Promise<void> {
     if (this.#buffer.size > 0)
       this.#log.info(`${this.#buffer.size} triggers of before wait for the principal`);
     this.#delivering = this.#deliverAll();
   }
 
   /** What is not delivered stays on disk. */
-  protected override async onStop(): Promise<void> {
+  async stop(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#stop.abort(new Error("the listener stops"));
     this.#work.resolve();
     this.#room.resolve();
     this.#empty.resolve();
@@ -132,7 +128,7 @@ export class BufferedDelivery extends BackgroundService<DeliverySignals> impleme
 
   /** Resolves when nothing waits, or when the delivery is stopped. */
   async drained(): Promise<void> {
-    while (this.#buffer.size > 0 && !this.stopSignal.aborted) await this.#empty.promise;
+    while (this.#buffer.size > 0 && !this.#stop.signal.aborted) await this.#empty.promise;
   }
 
   /**
@@ -141,17 +137,16 @@ export class BufferedDelivery extends BackgroundService<DeliverySignals> impleme
    * @throws TriggerNotSafeError when it cannot be written down and the principal does not take it either
    */
   async deliver(request: TriggerRequest): Promise<Triggered> {
-    while (this.#buffer.size + this.#arriving.length >= this.#limit && !this.stopSignal.aborted) {
+    while (this.#buffer.size + this.#arriving.length >= this.#limit && !this.#stop.signal.aborted) {
       if (!this.#toldFull) {
         this.#toldFull = true;
         this.#log.warn(`${this.#limit} triggers wait for the principal: no more are taken until it is back`);
       }
-      this.signals.emit("full");
       await this.#room.promise;
     }
-    this.stopSignal.throwIfAborted();
+    this.#stop.signal.throwIfAborted();
     this.#fired++;
-    this.#lastTriggerMs = this.clock.now();
+    this.#lastTriggerMs = this.#clock.now();
     const waiter: Waiter = { request, ...Promise.withResolvers<Triggered>() };
     if (this.#arriving.push(waiter) === 1) queueMicrotask(() => this.#writeDown());
     return waiter.promise;
@@ -164,7 +159,7 @@ export class BufferedDelivery extends BackgroundService<DeliverySignals> impleme
     try {
       seqs = this.#buffer.add(
         arriving.map((waiter) => waiter.request),
-        this.clock.now(),
+        this.#clock.now(),
       );
       this.#toldDisk = false;
     } catch (error) {
@@ -174,7 +169,6 @@ export class BufferedDelivery extends BackgroundService<DeliverySignals> impleme
       return;
     }
     this.#work.resolve();
-    this.signals.emit("buffered");
     for (const [i, waiter] of arriving.entries()) {
       if (this.#awaySinceMs !== null) {
         waiter.resolve(buffered(waiter.request));
@@ -190,7 +184,7 @@ export class BufferedDelivery extends BackgroundService<DeliverySignals> impleme
   /** The disk fails: the trigger is safe if the principal takes it at once. */
   async #deliverUnwritten(waiter: Waiter, why: unknown): Promise<void> {
     try {
-      waiter.resolve(await sendTrigger(this.#client, waiter.request, { signal: this.stopSignal }));
+      waiter.resolve(await sendTrigger(this.#client, waiter.request, { signal: this.#stop.signal }));
       this.#delivered++;
     } catch (error) {
       this.#failed++;
@@ -205,20 +199,21 @@ export class BufferedDelivery extends BackgroundService<DeliverySignals> impleme
   }
 
   async #deliverAll(): Promise<void> {
-    const signal = this.stopSignal;
-    const backOff = new BackOff(FIRST_RETRY_MS, LAST_RETRY_MS);
+    const { signal } = this.#stop;
+    let retryMs = FIRST_RETRY_MS;
     while (!signal.aborted) {
       try {
         const batch = this.#buffer.first(BATCH);
         this.#askAgain(batch[0]?.seq ?? Number.POSITIVE_INFINITY);
         if (batch.length === 0) await this.#waitForWork();
         else await this.#deliverBatch(batch);
-        backOff.reset();
+        retryMs = FIRST_RETRY_MS;
       } catch (error) {
         if (signal.aborted) return;
         // Also when the disk fails: what was delivered and could not be taken out is delivered again under the same key.
         this.#tellAway(error);
-        await this.pause(backOff.next());
+        await pause(retryMs, signal);
+        retryMs = Math.min(retryMs * 2, LAST_RETRY_MS);
       }
     }
   }
@@ -258,9 +253,8 @@ export class BufferedDelivery extends BackgroundService<DeliverySignals> impleme
     }
     let how: (waiter: Waiter) => void;
     try {
-      const made = await sendTrigger(this.#client, request, { signal: this.stopSignal });
+      const made = await sendTrigger(this.#client, request, { signal: this.#stop.signal });
       this.#delivered++;
-      this.signals.emit("delivered");
       how = (waiter) => waiter.resolve(made);
     } catch (error) {
       if (!(error instanceof RequestRefusedError)) throw error;
@@ -279,7 +273,7 @@ export class BufferedDelivery extends BackgroundService<DeliverySignals> impleme
   #isTooLate(trigger: WaitingTrigger): boolean {
     const { late, scheduledTimeMs } = trigger.request;
     if (late === undefined || late.keep === "all") return false;
-    if (this.clock.now() - (scheduledTimeMs ?? trigger.createdAtMs) <= late.afterMs) return false;
+    if (this.#clock.now() - (scheduledTimeMs ?? trigger.createdAtMs) <= late.afterMs) return false;
     return late.keep === "none" || this.#buffer.hasLater(trigger);
   }
 
@@ -313,7 +307,7 @@ export class BufferedDelivery extends BackgroundService<DeliverySignals> impleme
       if (seq >= firstSeq) continue;
       this.#waiters.delete(seq);
       for (const waiter of waiters) {
-        sendTrigger(this.#client, waiter.request, { signal: this.stopSignal }).then(
+        sendTrigger(this.#client, waiter.request, { signal: this.#stop.signal }).then(
           waiter.resolve,
           (error) => {
             if (error instanceof RequestRefusedError) waiter.reject(error);
@@ -326,7 +320,7 @@ export class BufferedDelivery extends BackgroundService<DeliverySignals> impleme
 
   #tellAway(error: unknown): void {
     if (this.#awaySinceMs === null) {
-      this.#awaySinceMs = this.clock.now();
+      this.#awaySinceMs = this.#clock.now();
       this.#log.warn(`Triggers wait on disk, the principal does not take them: ${errorMessage(error)}`);
     }
     this.#releaseWaiters();
@@ -334,7 +328,7 @@ export class BufferedDelivery extends BackgroundService<DeliverySignals> impleme
 
   #tellBack(): void {
     if (this.#awaySinceMs === null) return;
-    const seconds = Math.round((this.clock.now() - this.#awaySinceMs) / 1000);
+    const seconds = Math.round((this.#clock.now() - this.#awaySinceMs) / 1000);
     this.#awaySinceMs = null;
     this.#log.info(
       `The principal is back after ${seconds} s; ${this.#buffer.size} triggers that waited are delivered`,

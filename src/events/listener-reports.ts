@@ -4,8 +4,8 @@ import type { ConsolaInstance } from "consola";
 import type { ListenerStatus } from "../contract/messages.ts";
 import { errorMessage } from "../errors.ts";
 import { type PrincipalClient, RequestRefusedError } from "../protocol/client.ts";
-import { BackgroundService } from "../service.ts";
-import { pause } from "../timer.ts";
+import type { Service } from "../service.ts";
+import { pause } from "./pause.ts";
 
 /** Between two reports, ms; the longer one while nothing changes. */
 const INTERVAL_MS = 5000;
@@ -22,20 +22,20 @@ export interface ListenerReportsOptions {
 }
 
 /** Reports every few seconds, soon after a trigger, and at once when a state changed. */
-export class ListenerReports extends BackgroundService<{ reported: undefined }> {
+export class ListenerReports implements Service {
   readonly name = "reports of listeners";
   readonly #options: ListenerReportsOptions;
   readonly #sourceId = crypto.randomUUID();
+  readonly #stop = new AbortController();
   #wake = new AbortController();
   #heard = false;
   #reporting: Promise<void> = Promise.resolve();
 
   constructor(options: ListenerReportsOptions) {
-    super();
     this.#options = options;
   }
 
-  protected override onStart(): void {
+  async start(): Promise<void> {
     this.#reporting = this.#report();
   }
 
@@ -44,7 +44,9 @@ export class ListenerReports extends BackgroundService<{ reported: undefined }> 
     this.#wake.abort();
   }
 
-  protected override async onStop(): Promise<void> {
+  async stop(): Promise<void> {
+    if (this.#stop.signal.aborted) return;
+    this.#stop.abort();
     this.#wake.abort();
     await this.#reporting;
     // A principal that is away is not waited for.
@@ -52,19 +54,18 @@ export class ListenerReports extends BackgroundService<{ reported: undefined }> 
   }
 
   async #report(): Promise<void> {
-    const signal = this.stopSignal;
+    const { signal } = this.#stop;
     while (!signal.aborted) {
       this.#wake = new AbortController();
       try {
         await this.#send({ signal });
         this.#heard = true;
-        this.signals.emit("reported");
       } catch (error) {
         if (signal.aborted) return;
         this.#heard = false;
         this.#options.log.debug(`The state of the listeners cannot be reported: ${errorMessage(error)}`);
         // A principal of before, which knows no such verb, or a key that may not: there may be another one later.
-        if (error instanceof RequestRefusedError) await this.pause(INTERVAL_MS);
+        if (error instanceof RequestRefusedError) await pause(INTERVAL_MS, signal);
       }
       const said = JSON.stringify(this.#options.statuses());
       for (let waited = 0; waited < INTERVAL_MS && !this.#wake.signal.aborted; waited += CHANGED_MS) {
@@ -74,10 +75,9 @@ export class ListenerReports extends BackgroundService<{ reported: undefined }> 
     }
   }
 
-  #send(options: { signal?: AbortSignal; timeoutMs?: number }): Promise<unknown> {
+  #send(options: { signal?: AbortSignal; timeoutMs?: number }): Promise<void> {
     const { client, statuses } = this.#options;
-    return client.call(
-      "REPORTLISTENERS",
+    return client.reportListeners(
       {
         source_id: this.#sourceId,
         host: hostname(),

@@ -3,7 +3,7 @@ import type { ConsolaInstance } from "consola";
 import { type ListenerState, ListenerStatus } from "../contract/messages.ts";
 import { type ChildOutcome, SupervisedProcess } from "../host/supervised-process.ts";
 import type { PrincipalClient } from "../protocol/client.ts";
-import { BackgroundService } from "../service.ts";
+import type { Service } from "../service.ts";
 import { NOT_A_LISTENER } from "./event-listener.ts";
 import { ListenerReports } from "./listener-reports.ts";
 
@@ -24,7 +24,7 @@ export interface SupervisedListenerOptions {
 }
 
 /** The process of `sdk/typescript/runner.ts`, supervised. */
-export class SupervisedListener extends BackgroundService {
+export class SupervisedListener implements Service {
   readonly name = "listener";
   readonly #options: SupervisedListenerOptions;
   readonly #process: SupervisedProcess;
@@ -32,9 +32,9 @@ export class SupervisedListener extends BackgroundService {
   /** As the process told it last. */
   #told: ListenerStatus;
   #isOver = false;
+  #stopped: Promise<void> | undefined;
 
   constructor(options: SupervisedListenerOptions) {
-    super();
     this.#options = options;
     this.#told = {
       name: options.name,
@@ -62,13 +62,13 @@ export class SupervisedListener extends BackgroundService {
         const told = ListenerStatus.safeParse(message);
         if (told.success) this.#told = told.data;
       },
+      changed: () => this.#reports.changed(),
     });
     this.#reports = new ListenerReports({
       client: options.client,
       statuses: () => [this.status],
       log: options.log,
     });
-    this.#process.signals.on("failed", () => this.#reports.changed());
   }
 
   /** Resolves with how the process ended when it is not started again. */
@@ -85,7 +85,7 @@ export class SupervisedListener extends BackgroundService {
     return { ...this.#told, state, error, restarts };
   }
 
-  protected override async onStart(): Promise<void> {
+  async start(): Promise<void> {
     void this.#process.done.then(() => {
       this.#isOver = true;
     });
@@ -94,7 +94,12 @@ export class SupervisedListener extends BackgroundService {
   }
 
   /** Ends the process, and says so. */
-  protected override async onStop(): Promise<void> {
+  stop(): Promise<void> {
+    this.#stopped ??= this.#end();
+    return this.#stopped;
+  }
+
+  async #end(): Promise<void> {
     await this.#process.stop();
     await this.#reports.stop();
     await this.#options.client.close();

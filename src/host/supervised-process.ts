@@ -1,8 +1,7 @@
 /** A child process that is started again when it fails, with growing pauses, and ended when this process ends. */
 import type { ConsolaInstance } from "consola";
 import { errorMessage } from "../errors.ts";
-import { BackgroundService } from "../service.ts";
-import { BackOff, isDoneWithin, pause } from "../timer.ts";
+import type { Service } from "../service.ts";
 
 const LONGEST_PAUSE_MS = 30_000;
 /** A child that lived so long was well: the next pause is the first again. */
@@ -27,22 +26,25 @@ export interface SupervisedProcessOptions {
   readonly stopMs?: number;
   /** Takes what the child says with `process.send`, as JSON; without it, the child cannot say anything. */
   readonly heard?: (message: unknown) => void;
+  /** It was started, or ended and is started again after a pause. */
+  readonly changed?: () => void;
 }
 
-/** The supervised child. It signals `failed` when it ended and is going to be started again. */
-export class SupervisedProcess extends BackgroundService<{ failed: ChildOutcome }> {
+/** The supervised child. */
+export class SupervisedProcess implements Service {
   readonly name: string;
   /** Resolves with how the child ended when it is not started again. */
   readonly done: Promise<ChildOutcome>;
   readonly #options: SupervisedProcessOptions;
   readonly #done = Promise.withResolvers<ChildOutcome>();
-  readonly #end = new AbortController();
+  readonly #stopped = Promise.withResolvers<void>();
   #child: Bun.Subprocess | undefined;
+  #isStarted = false;
+  #isStopping = false;
   #failure: ChildOutcome | undefined;
   #restarts = 0;
 
   constructor(options: SupervisedProcessOptions) {
-    super();
     this.name = `${options.name} process`;
     this.#options = options;
     this.done = this.#done.promise;
@@ -58,41 +60,49 @@ export class SupervisedProcess extends BackgroundService<{ failed: ChildOutcome 
     return this.#restarts;
   }
 
-  protected override onStart(): void {
+  async start(): Promise<void> {
+    this.#isStarted = true;
     void this.#supervise().then(this.#done.resolve);
   }
 
   /** Tells the child to end, and does not wait for it; may be said again, which a child may take as more urgent. */
   requestStop(): void {
-    this.#end.abort();
+    this.#isStopping = true;
+    this.#stopped.resolve();
     this.#child?.kill("SIGTERM");
   }
 
   /** Tells the child to end, unless that was done, and waits until it has. */
-  protected override async onStop(): Promise<void> {
-    if (!this.#end.signal.aborted) this.requestStop();
+  async stop(): Promise<void> {
+    if (!this.#isStopping) this.requestStop();
+    if (!this.#isStarted) return;
     const { stopMs } = this.#options;
-    if (stopMs !== undefined && !(await isDoneWithin(stopMs, this.done))) this.#killGroup();
+    const timer = stopMs === undefined ? undefined : setTimeout(() => this.#killGroup(), stopMs);
     await this.done;
+    clearTimeout(timer);
   }
 
   async #supervise(): Promise<ChildOutcome> {
     const { name, log, firstPauseMs, isFinal = (outcome) => outcome === 0 } = this.#options;
-    const { signal } = this.#end;
-    const backOff = new BackOff(firstPauseMs, LONGEST_PAUSE_MS);
+    let pause = firstPauseMs;
     let outcome: ChildOutcome = 0;
-    for (let start = 1; !signal.aborted; start++) {
+    for (let start = 1; !this.#isStopping; start++) {
       const startedAt = performance.now();
       outcome = await this.#run();
-      if (signal.aborted || isFinal(outcome, start)) break;
-      if (performance.now() - startedAt >= HEALTHY_MS) backOff.reset();
+      if (this.#isStopping || isFinal(outcome, start)) break;
+      if (performance.now() - startedAt >= HEALTHY_MS) pause = firstPauseMs;
       this.#failure = outcome;
-      this.signals.emit("failed", outcome);
-      const pauseMs = backOff.next();
-      log.warn(`The ${name} failed (${outcome}); it is started again in ${pauseMs / 1000} s.`);
-      await pause(pauseMs, signal);
+      this.#options.changed?.();
+      log.warn(`The ${name} failed (${outcome}); it is started again in ${pause / 1000} s.`);
+      let timer: Timer | undefined;
+      const waited = new Promise<void>((done) => {
+        timer = setTimeout(done, pause);
+      });
+      await Promise.race([waited, this.#stopped.promise]);
+      clearTimeout(timer);
       this.#failure = undefined;
-      if (!signal.aborted) this.#restarts++;
+      if (!this.#isStopping) this.#restarts++;
+      pause = Math.min(LONGEST_PAUSE_MS, pause * 2);
     }
     return outcome;
   }
@@ -112,7 +122,7 @@ export class SupervisedProcess extends BackgroundService<{ failed: ChildOutcome 
       });
       this.#child = child;
       // Told to stop while it was being started.
-      if (this.#end.signal.aborted) child.kill("SIGTERM");
+      if (this.#isStopping) child.kill("SIGTERM");
       await child.exited;
       return child.signalCode ?? child.exitCode ?? "unknown";
     } catch (error) {

@@ -3,7 +3,7 @@ import type { ConsolaInstance } from "consola";
 import type { Clock } from "../clock.ts";
 import { errorMessage } from "../errors.ts";
 import type { Service } from "../service.ts";
-import type { OperationalStore } from "../storage/operational.ts";
+import type { OperationalStore } from "../storage/operational/store.ts";
 import type { AgentRegistry } from "./agents/agent-registry.ts";
 
 /** Runs that are over and stay in the operational state; older ones are in the history alone. */

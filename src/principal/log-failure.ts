@@ -1,7 +1,7 @@
 /** How failures of background work are logged. */
 import type { ConsolaInstance } from "consola";
 import { errorMessage } from "../errors.ts";
-import { StoreUnavailableError } from "../storage/operational.ts";
+import { StoreUnavailableError } from "../storage/operational/store.ts";
 
 /**
  * Logs what failed and will be tried again. That the disk fails the operational state says itself, once: whoever stumbles over

@@ -11,7 +11,8 @@ import { MetricsServer } from "../metrics/metrics-server.ts";
 import type { CurveClientKeys } from "../protocol/client.ts";
 import { connect } from "../protocol/connect.ts";
 import { type Service, startServices, stopServices } from "../service.ts";
-import { SqliteOperationalStore } from "../storage/operational-sqlite.ts";
+import { SqliteOperationalStore } from "../storage/operational/sqlite/store.ts";
+import type { OperationalStore } from "../storage/operational/store.ts";
 import { ZmqError } from "../zmq/index.ts";
 import { Access } from "./access/access.ts";
 import { KeyStore } from "./access/key-store.ts";
@@ -50,6 +51,8 @@ export interface PrincipalOptions {
   /** How long an assignment stands that no agent confirms, ms. */
   readonly leaseTimeoutMs?: number;
   readonly log?: ConsolaInstance;
+  /** What stands between the services and the operational state. For tests. */
+  readonly wrapStore?: (store: OperationalStore) => OperationalStore;
 }
 
 /** The ports that are bound. */
@@ -102,10 +105,9 @@ export class Principal implements Service {
     this.#access = access;
     const metrics = new Metrics();
     const listeners = new ListenerRegistry(clock);
-    const store = new SqliteOperationalStore({
-      directory: config.CDKTR_APP_DATA_DIRECTORY,
-      log: tagged("state"),
-    });
+    const directory = config.CDKTR_APP_DATA_DIRECTORY;
+    const sqlite = new SqliteOperationalStore({ directory, clock, log: tagged("state") });
+    const store = options.wrapStore?.(sqlite) ?? sqlite;
     const agentKeys =
       access === undefined
         ? undefined
@@ -113,7 +115,7 @@ export class Principal implements Service {
     const history = new Historian({
       dbPath: config.CDKTR_DB_PATH,
       dataDirectory: config.CDKTR_APP_DATA_DIRECTORY,
-      outbox: store.outbox,
+      statuses: store,
       flushIntervalMs: config.CDKTR_LOG_FLUSH_INTERVAL_MS,
       log: tagged("history"),
       flushed: (tookMs, ok) => metrics.flushed(tookMs, ok),
@@ -129,12 +131,11 @@ export class Principal implements Service {
     });
     this.#logHub = logHub;
     const changes: RunChanges = new RunChanges(clock, {
-      queued: () => dispatcher.kick(),
-      offered: (attempt, waitedMs) => {
+      queued: (tx) => dispatcher.queued(tx),
+      offered: (waitedMs) => {
         metrics.dispatched(waitedMs);
-        leases.offered(attempt);
+        leases.offered();
       },
-      settled: (attempt) => leases.settled(attempt),
       ending: (tx, run) => followUps.ending(tx, run),
       ended: (run) => {
         metrics.ended(run.status);
@@ -143,20 +144,14 @@ export class Principal implements Service {
       orders: (agentId) => agents.ordersChanged(agentId),
       statusWritten: () => history.notifyStatus(),
     });
-    const dispatcher = new Dispatcher({
-      store,
-      changes,
-      clock,
-      log: tagged("dispatcher"),
-      mayWork: (tx, agentId, sessionId) => agents.mayWork(tx, agentId, sessionId),
-    });
+    const offerMs = options.leaseTimeoutMs ?? Math.max(10_000, 3 * config.CDKTR_DEFAULT_ZMQ_TIMEOUT_MS);
+    const dispatcher = new Dispatcher({ store, changes, log: tagged("dispatcher"), offerMs });
     const leases = new LeaseWatch({
       store,
       changes,
-      clock,
       log: tagged("dispatcher"),
+      offerMs,
       checkPause: () => pauses.check(),
-      timeoutMs: options.leaseTimeoutMs ?? Math.max(10_000, 3 * config.CDKTR_DEFAULT_ZMQ_TIMEOUT_MS),
     });
     const pauses = new PauseWatch({
       clock,

@@ -4,7 +4,8 @@
  * probe, a prefix of its own, and asks the principal until its publisher knows that one.
  */
 
-import { type LogLine, LogLineReader, logTopic } from "../contract/log-line.ts";
+import { decodeLogLine, type LogLine } from "../contract/log-line.ts";
+import { SEPARATOR } from "../contract/wire.ts";
 import { hostAndPort, type Message, Subscriber, tcpEndpoint } from "../zmq/index.ts";
 import { type PrincipalClient, RequestRefusedError } from "./client.ts";
 import { type AccessRefusedError, curveOptions, watchHandshakes } from "./handshake.ts";
@@ -61,7 +62,7 @@ export class LogSubscription {
       heartbeatTimeout: 15_000,
       ...curveOptions(options.client.curve),
     });
-    this.#socket.subscribe(logTopic(options.workflowId));
+    this.#socket.subscribe(options.workflowId === undefined ? "" : options.workflowId + SEPARATOR);
     // Whoever never waits for it must not be surprised by its rejection.
     this.#complete.promise.catch(() => {});
   }
@@ -194,10 +195,9 @@ function textOf(messages: readonly Message[]): string {
 
 function decode({ connection, text }: Arrived): LiveBatch {
   const lines: LogLine[] = [];
-  const reader = new LogLineReader();
   for (const encoded of text === "" ? [] : text.split("\n")) {
     try {
-      lines.push(reader.decode(encoded));
+      lines.push(decodeLogLine(encoded));
     } catch {
       // A newer principal may publish what this one does not know; the history has it all the same.
     }

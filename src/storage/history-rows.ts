@@ -47,3 +47,8 @@ export interface TaskStatusRow {
   /** Peak resident memory, KiB. */
   readonly max_rss_kb: number | null;
 }
+
+/** A row that the history does not have yet, with its place among those of the operational state. */
+export type PendingStatus =
+  | { readonly id: number; readonly table: "workflow_run_status"; readonly row: RunStatusRow }
+  | { readonly id: number; readonly table: "task_run_status"; readonly row: TaskStatusRow };

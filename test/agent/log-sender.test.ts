@@ -28,7 +28,7 @@ beforeEach(() => {
   isLost = () => false;
 });
 afterEach(async () => {
-  await sender.stop();
+  await sender.close();
   pull.close();
   outbox.close();
   rmSync(directory, { recursive: true, force: true });
@@ -44,7 +44,6 @@ function connect(port: number): void {
       sender.received(received);
     },
   });
-  void sender.start();
   outbox.attach({ lines: (frame) => sender.push(frame), reports: () => {} });
 }
 

@@ -4,14 +4,13 @@ import { join } from "node:path";
 import type { ArgDef } from "citty";
 import { readCommandLine, resolve, subCommandsOf } from "../../src/cli/support/argv.ts";
 import type { Command, LazyCommand } from "../../src/cli/support/command.ts";
-import { renderMarkdown } from "../../src/cli/support/markdown.ts";
+import { codeBlocks, renderMarkdown } from "../../src/cli/support/markdown.ts";
 import { renderUsage } from "../../src/cli/support/usage.ts";
 import { SETTINGS } from "../../src/config.ts";
 import { VERB_NAMES } from "../../src/contract/verbs.ts";
 import { findPage, PAGES } from "../../src/docs/index.ts";
 import { root } from "../../src/main.ts";
-import { parseWorkflow } from "../../src/workflow/parse.ts";
-import { codeBlocks } from "../support/code-blocks.ts";
+import { parseWorkflow } from "../../src/workflow/index.ts";
 import { simpleCommands } from "./shell-words.ts";
 
 const README = join(import.meta.dir, "../../README.md");

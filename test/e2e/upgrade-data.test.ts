@@ -6,7 +6,7 @@ import { dirname, join } from "node:path";
 import { backupsOf } from "../../src/migrations/database-backups.ts";
 import { loadDuckDB } from "../../src/storage/duckdb.ts";
 import { HISTORY_MIGRATIONS } from "../../src/storage/history-migrations.ts";
-import { STATE_MIGRATIONS } from "../../src/storage/operational-schema.ts";
+import { STATE_MIGRATIONS } from "../../src/storage/operational/sqlite/schema.ts";
 import { Cluster, freePorts } from "../support/cdktr.ts";
 import { AGENT, FormerDirectory } from "../upgrade/support.ts";
 import { IMPATIENT, trigger } from "./failures/support.ts";

@@ -11,8 +11,11 @@ import { join } from "node:path";
 import { createConsola } from "consola";
 import { Historian } from "../../src/principal/history/historian.ts";
 import { openDatabase } from "../../src/storage/duckdb.ts";
-import { SqliteStatusOutbox } from "../../src/storage/status-outbox.ts";
+import { Statements } from "../../src/storage/operational/sqlite/statements.ts";
+import { ackStatuses, takeStatuses } from "../../src/storage/operational/sqlite/statuses.ts";
+import type { StatusFeed } from "../../src/storage/operational/store.ts";
 import { line, runRow } from "../storage/history-support.ts";
+import { MemoryOutbox } from "./historian-support.ts";
 
 /** Lines of the stream and rows of the outbox that `deliver` brings into DuckDB. */
 export const DELIVERED_LINES = 50_000;
@@ -38,8 +41,8 @@ async function hold(path: string): Promise<void> {
   database.instance.closeSync();
 }
 
-/** The outbox that the operational state has, filled once. */
-function outbox(directory: string): SqliteStatusOutbox {
+/** The status rows that the operational state has, filled once, a few at a time. */
+function statuses(directory: string): StatusFeed {
   const database = new Database(join(directory, "outbox.db"));
   database.run("PRAGMA journal_mode = WAL");
   database.run("PRAGMA synchronous = FULL");
@@ -57,23 +60,20 @@ function outbox(directory: string): SqliteStatusOutbox {
     for (let i = 0; i < DELIVERED_ROWS; i++)
       insert.run(JSON.stringify(runRow({ workflow_instance_id: `run-${i}` })));
   })();
-  const rows = new SqliteStatusOutbox(
-    () => database,
-    async (upTo) => {
-      database.run("DELETE FROM status_outbox WHERE id <= ?", [upTo]);
-    },
-  );
-  rows.committed();
-  return rows;
+  const db = new Statements(() => database);
+  return {
+    takeStatuses: async (afterId, limit) => takeStatuses(db, afterId, Math.min(limit, 37)),
+    ackStatuses: async (upToId) => ackStatuses(db, upToId),
+  };
 }
 
 async function deliver(directory: string): Promise<void> {
-  const all = outbox(directory);
+  const rows = statuses(directory);
   const historian = new Historian({
     dbPath: join(directory, "app.db"),
     dataDirectory: join(directory, "data"),
     // A few rows at a time, so that there are many moments at which to be killed.
-    outbox: { pending: () => all.pending(37), deleteUpTo: (id) => all.deleteUpTo(id) },
+    statuses: rows,
     flushIntervalMs: 5,
     log: createConsola({ level: 0 }),
   });
@@ -81,7 +81,7 @@ async function deliver(directory: string): Promise<void> {
   console.log("started");
   for (;;) {
     const { received, durable } = historian.position("stream");
-    if (durable === DELIVERED_LINES && all.pending(1).length === 0) break;
+    if (durable === DELIVERED_LINES && (await rows.takeStatuses(0, 1)).length === 0) break;
     const first_seq = Math.max(1, received - 50);
     const count = Math.min(700, DELIVERED_LINES - first_seq + 1);
     const lines = Array.from({ length: count }, (_, i) =>
@@ -104,7 +104,7 @@ async function fill(directory: string): Promise<void> {
   const historian = new Historian({
     dbPath: join(directory, "app.db"),
     dataDirectory: join(directory, "data"),
-    outbox: { pending: () => [], deleteUpTo: () => {} },
+    statuses: new MemoryOutbox(),
     flushIntervalMs: 20,
     log: messages,
   });

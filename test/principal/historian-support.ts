@@ -1,11 +1,12 @@
 /** What the tests of the historian share. */
 import { createConsola, type LogObject } from "consola";
 import { Historian, type HistorianOptions } from "../../src/principal/history/historian.ts";
-import type { PendingStatus, StatusOutbox } from "../../src/storage/status-outbox.ts";
+import type { PendingStatus } from "../../src/storage/history-rows.ts";
+import type { StatusFeed } from "../../src/storage/operational/store.ts";
 import type { TestDirectory } from "../storage/history-support.ts";
 
-/** A status outbox in memory; ids as the operational state gives them. */
-export class MemoryOutbox implements StatusOutbox {
+/** Status rows in memory; ids as the operational state gives them. */
+export class MemoryOutbox implements StatusFeed {
   readonly rows: PendingStatus[] = [];
   #next = 1_700_000_000_000_000;
 
@@ -13,11 +14,11 @@ export class MemoryOutbox implements StatusOutbox {
     for (const row of rows) this.rows.push({ ...row, id: this.#next++ } as PendingStatus);
   }
 
-  pending(limit: number): PendingStatus[] {
-    return this.rows.slice(0, limit);
+  async takeStatuses(afterId: number, limit: number): Promise<PendingStatus[]> {
+    return this.rows.filter(({ id }) => id > afterId).slice(0, limit);
   }
 
-  deleteUpTo(id: number): void {
+  async ackStatuses(id: number): Promise<void> {
     while (this.rows[0] !== undefined && this.rows[0].id <= id) this.rows.shift();
   }
 }
@@ -59,7 +60,7 @@ export async function startHistorian(
   const historian = new Historian({
     dbPath: directory.at("app.db"),
     dataDirectory: directory.at("data"),
-    outbox: new MemoryOutbox(),
+    statuses: new MemoryOutbox(),
     flushIntervalMs: 3_600_000,
     log: recordingLog().log,
     ...options,

@@ -4,7 +4,6 @@ import { join } from "node:path";
 import { NotFoundError, UnprocessableError } from "../../src/errors.ts";
 import { HistoryUnavailableError } from "../../src/storage/history-error.ts";
 import { line, runRow, TestDirectory, taskRow } from "../storage/history-support.ts";
-import { until } from "../support/until.ts";
 import { DELIVERED_LINES, DELIVERED_ROWS, FILL_LINES } from "./historian-child.ts";
 import { MemoryOutbox, recordingLog, startHistorian } from "./historian-support.ts";
 
@@ -50,11 +49,11 @@ describe("lines", () => {
     using directory = new TestDirectory();
     await using historian = await startHistorian(directory, { flushIntervalMs: 10 });
     historian.offer(batch(1, 3));
-    await until("they are written", () => historian.position("s").durable === 3);
+    while (historian.position("s").durable < 3) await Bun.sleep(1);
     await historian.stop();
     await using patient = await startHistorian(directory, { flushBytes: 1000 });
     patient.offer(batch(4, 100));
-    await until("they are written", () => patient.position("s").durable === 103);
+    while (patient.position("s").durable < 103) await Bun.sleep(1);
   });
 
   test("can be waited for", async () => {
@@ -74,14 +73,14 @@ describe("lines", () => {
   test("of many calls at once are flushed together, each call with what was there before it", async () => {
     using directory = new TestDirectory();
     let writes = 0;
-    const outbox = {
-      pending: () => {
+    const statuses = {
+      takeStatuses: async () => {
         writes++;
         return [];
       },
-      deleteUpTo: () => {},
+      ackStatuses: async () => {},
     };
-    await using historian = await startHistorian(directory, { outbox });
+    await using historian = await startHistorian(directory, { statuses });
     const flushes: Promise<void>[] = [];
     for (let seq = 1; seq <= 200; seq++) {
       historian.offer(batch(seq, 1));
@@ -128,7 +127,7 @@ describe("statuses", () => {
   test("go from the outbox into DuckDB and are then deleted, once each", async () => {
     using directory = new TestDirectory();
     const outbox = new MemoryOutbox();
-    await using historian = await startHistorian(directory, { outbox });
+    await using historian = await startHistorian(directory, { statuses: outbox });
     for (let i = 0; i < 5000; i++) {
       outbox.add({ table: "workflow_run_status", row: runRow({ workflow_instance_id: `run-${i}` }) });
     }
@@ -149,13 +148,15 @@ describe("statuses", () => {
     const outbox = new MemoryOutbox();
     outbox.add({ table: "workflow_run_status", row: runRow() }, { table: "task_run_status", row: taskRow() });
     {
-      const deaf = { pending: (limit: number) => outbox.pending(limit), deleteUpTo: () => {} };
-      await using historian = await startHistorian(directory, { outbox: deaf });
+      const deaf = new MemoryOutbox();
+      deaf.ackStatuses = async () => {};
+      deaf.rows.push(...outbox.rows);
+      await using historian = await startHistorian(directory, { statuses: deaf });
       expect(historian.available.ok).toBe(true);
     }
     expect(outbox.rows).toHaveLength(2);
     outbox.add({ table: "workflow_run_status", row: runRow({ status: "RUNNING" }) });
-    await using historian = await startHistorian(directory, { outbox });
+    await using historian = await startHistorian(directory, { statuses: outbox });
     expect(outbox.rows).toEqual([]);
     expect(
       await count(
@@ -168,10 +169,10 @@ describe("statuses", () => {
   test("are written by the interval after a notice", async () => {
     using directory = new TestDirectory();
     const outbox = new MemoryOutbox();
-    await using historian = await startHistorian(directory, { outbox, flushIntervalMs: 10 });
+    await using historian = await startHistorian(directory, { statuses: outbox, flushIntervalMs: 10 });
     outbox.add({ table: "workflow_run_status", row: runRow() });
     historian.notifyStatus();
-    await until("it is written", () => outbox.rows.length === 0);
+    while (outbox.rows.length > 0) await Bun.sleep(1);
     expect((await historian.findRun("run-1"))?.status).toBe("PENDING");
     expect(await historian.listRuns({ limit: 5 })).toHaveLength(1);
   });
@@ -193,7 +194,7 @@ describe("while the database is away", () => {
     const { log, waitFor } = recordingLog();
     const outbox = new MemoryOutbox();
     outbox.add({ table: "workflow_run_status", row: runRow() });
-    await using historian = await startHistorian(directory, { log, outbox });
+    await using historian = await startHistorian(directory, { log, statuses: outbox });
     expect(historian.available.ok).toBe(false);
     expect(historian.available.error).toContain(`(process ${holder.pid})`);
     historian.agentHoldsFrom("s", 1);
@@ -319,7 +320,6 @@ test("killed at any moment, it doubles nothing and loses nothing", async () => {
     if (kills < 15) {
       // At first after whole flushes, with the rest of a moment that falls anywhere in the next ones.
       for (let flushes = Math.floor(random() * 4); flushes > 0; flushes--) await output.nextLine();
-      // Not a wait: the moment at which it is killed is chance.
       await Bun.sleep(random() * 20);
       child.kill("SIGKILL");
       kills++;
@@ -422,7 +422,7 @@ describe("prepared files", () => {
     const refused = prepared.filter((result) => result.status === "rejected");
     expect(refused).toHaveLength(2);
     for (const { reason } of refused) expect(reason).toBeInstanceOf(UnprocessableError);
-    await until("they are gone", () => readdirSync(directory.at("data/transfers")).length === 0);
+    while (readdirSync(directory.at("data/transfers")).length > 0) await Bun.sleep(10);
     await historian.prepareBackup();
   });
 

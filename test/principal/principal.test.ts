@@ -2,7 +2,7 @@ import { describe, expect, test } from "bun:test";
 import { createServer } from "node:net";
 import { CdktrError, UsageError } from "../../src/errors.ts";
 import { Principal } from "../../src/principal/principal.ts";
-import { DataDirectoryInUseError } from "../../src/storage/operational.ts";
+import { DataDirectoryInUseError } from "../../src/storage/operational/store.ts";
 import { Dealer } from "../../src/zmq/index.ts";
 import { failure, required, TestPrincipal } from "./support.ts";
 

@@ -4,8 +4,6 @@
  */
 import { describe, expect, test } from "bun:test";
 import { systemClock } from "../../src/clock.ts";
-import { AGENT_TRANSITIONS } from "../../src/principal/agents/agent-state.ts";
-import { LEASE_TRANSITIONS } from "../../src/principal/runs/lease-state.ts";
 import {
   RunChanges,
   type RunEvents,
@@ -13,9 +11,11 @@ import {
   type TaskWord,
 } from "../../src/principal/runs/run-changes.ts";
 import type { RunStatusRow, TaskStatusRow } from "../../src/storage/history-rows.ts";
-import type { AttemptRecord, LeaseState, OperationalTx, RunRecord } from "../../src/storage/operational.ts";
-import type { SqliteOperationalStore } from "../../src/storage/operational-sqlite.ts";
-import { parseWorkflow } from "../../src/workflow/parse.ts";
+import { AGENT_TRANSITIONS } from "../../src/storage/operational/agent-state.ts";
+import { LEASE_TRANSITIONS, type LeaseState } from "../../src/storage/operational/lease-state.ts";
+import type { SqliteOperationalStore } from "../../src/storage/operational/sqlite/store.ts";
+import type { AttemptRecord, OperationalTx, RunRecord } from "../../src/storage/operational/store.ts";
+import { parseWorkflow } from "../../src/workflow/index.ts";
 import { MAX_RUN_ATTEMPTS, RUN_TRANSITIONS } from "../../src/workflow/run-state.ts";
 import {
   canTransition,
@@ -25,7 +25,7 @@ import {
   type Transitions,
 } from "../../src/workflow/status.ts";
 import { TASK_TRANSITIONS } from "../../src/workflow/task-state.ts";
-import { TestStores } from "../storage/operational-support.ts";
+import { agentRecord, TestStores } from "../storage/operational-support.ts";
 import { workflowText } from "./support.ts";
 
 const AGENTS = ["a1", "a2", "a3"];
@@ -63,7 +63,6 @@ class Chaos {
     const events: RunEvents = {
       queued: () => {},
       offered: () => {},
-      settled: () => {},
       ending: async () => {},
       ended: (run) => {
         this.ended.set(run.workflow_instance_id, (this.ended.get(run.workflow_instance_id) ?? 0) + 1);
@@ -124,9 +123,10 @@ class Chaos {
   }
 
   async #assign(tx: OperationalTx): Promise<void> {
-    const [run] = await tx.queuedRuns(1);
-    if (run === undefined) return;
-    await this.#changes.assign(tx, run, { agentId: this.#random.of(AGENTS), sessionId: "s", fetchId: null });
+    const agent = this.#random.of(AGENTS);
+    if ((await tx.getAgent(agent)) === null) await tx.registerAgent(agentRecord(agent), null);
+    const to = { agent_id: agent, session_id: "s", fetch_id: null, offer_ms: 1000 };
+    expect(await this.#changes.assign(tx, to)).not.toBe("unfit");
   }
 
   async #cancel(tx: OperationalTx): Promise<void> {
@@ -286,7 +286,7 @@ describe("whatever happens, in whatever order and however often", () => {
       const steps: Promise<void>[] = [];
       for (let i = 0; i < STEPS; i++) steps.push(chaos.step());
       await Promise.all(steps);
-      const rows = store.outbox.pending(1_000_000);
+      const rows = await store.takeStatuses(0, 1_000_000);
       for (const id of chaos.runIds) {
         const { run, attempts } = await chaos.read(async (tx) => ({
           run: await tx.getRun(id),

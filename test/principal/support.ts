@@ -9,6 +9,7 @@ import type { AgentOrders, AgentReport, RunAssignment } from "../../src/contract
 import { Principal, type PrincipalPorts } from "../../src/principal/principal.ts";
 import { PrincipalClient } from "../../src/protocol/client.ts";
 import type { RunStatus } from "../../src/workflow/status.ts";
+import { everyOther, RepeatingStore } from "../storage/repeating-store.ts";
 
 /** A workflow of one task, or of several in a chain. */
 export function workflowText(options: { name?: string; tasks?: string[]; top?: string } = {}): string {
@@ -70,7 +71,7 @@ export class LogBook {
   }
 }
 
-/** A running principal with its files and connections. */
+/** A running principal with its files and connections. Every other unit of work is done, undone and repeated. */
 export class TestPrincipal implements AsyncDisposable {
   readonly book = new LogBook();
   readonly #directory = temporaryDirectory();
@@ -108,6 +109,7 @@ export class TestPrincipal implements AsyncDisposable {
       log: this.book.log,
       scheduler: this.#options.scheduler ?? false,
       listeners: this.#options.listeners ?? true,
+      wrapStore: (store) => new RepeatingStore(store, everyOther()),
       ...(this.#options.clock === undefined ? {} : { clock: this.#options.clock }),
       ...(this.#options.leaseTimeoutMs === undefined ? {} : { leaseTimeoutMs: this.#options.leaseTimeoutMs }),
     });
@@ -205,7 +207,7 @@ export class FakeAgent {
   }
 
   heartbeat(running: RunAssignment[] = [], waitMs = 0, more: { state?: "up" | "draining" | "leaving" } = {}) {
-    return this.client.call("AGENTHEARTBEAT", {
+    return this.client.heartbeat({
       agent_id: this.id,
       session_id: this.sessionId,
       wait_ms: waitMs,
@@ -250,7 +252,7 @@ export class FakeAgent {
   }
 
   send(...reports: AgentReport[]): Promise<AgentOrders> {
-    return this.client.call("AGENTREPORT", {
+    return this.client.report({
       agent_id: this.id,
       session_id: this.sessionId,
       stream_id: this.streamId,

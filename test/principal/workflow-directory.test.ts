@@ -6,7 +6,7 @@ import type { WorkflowSummary } from "../../src/contract/messages.ts";
 import { WorkflowDirectory } from "../../src/principal/workflows/workflow-directory.ts";
 import type { PrincipalClient } from "../../src/protocol/client.ts";
 import { startServices, stopServices } from "../../src/service.ts";
-import { SqliteOperationalStore } from "../../src/storage/operational-sqlite.ts";
+import { SqliteOperationalStore } from "../../src/storage/operational/sqlite/store.ts";
 import { LogBook, required, TestPrincipal, temporaryDirectory, workflowText } from "./support.ts";
 
 /** The workflows as soon as they are as the test wants them; told of changes by the principal, so no file event may be missed. */

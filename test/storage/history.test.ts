@@ -3,7 +3,7 @@ import { writeFileSync } from "node:fs";
 import { openDatabase } from "../../src/storage/duckdb.ts";
 import type { HistoryDatabase } from "../../src/storage/history.ts";
 import { HistoryUnavailableError } from "../../src/storage/history-error.ts";
-import type { PendingStatus } from "../../src/storage/status-outbox.ts";
+import type { PendingStatus } from "../../src/storage/history-rows.ts";
 import { pythonWith } from "../support/python.ts";
 import { line, logs, openHistory, rowsOf, runRow, TestDirectory, taskRow } from "./history-support.ts";
 

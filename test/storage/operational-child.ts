@@ -1,8 +1,8 @@
 /** A process of its own that works on a store: `operational-child.ts DIRECTORY hold|write`. */
 import { errorMessage } from "../../src/errors.ts";
-import { StoreUnavailableError } from "../../src/storage/operational.ts";
-import { SqliteOperationalStore } from "../../src/storage/operational-sqlite.ts";
-import { silent } from "./operational-support.ts";
+import { SqliteOperationalStore } from "../../src/storage/operational/sqlite/store.ts";
+import { StoreUnavailableError } from "../../src/storage/operational/store.ts";
+import { pendingRun, silent } from "./operational-support.ts";
 
 const [directory = "", mode] = process.argv.slice(2);
 const say = (line: string) => process.stdout.write(`${line}\n`);
@@ -16,7 +16,9 @@ let written = 0;
 let refused = false;
 for (let number = 0; ; number++) {
   try {
-    await store.transact((tx) => tx.putDefinition(`hash-${number}`, "x".repeat(5000)));
+    await store.transact((tx) =>
+      tx.createRun(pendingRun(`run-${number}`, { definition_hash: `hash-${number}` }), "x".repeat(5000), []),
+    );
     written++;
     if (refused) break;
   } catch (error) {

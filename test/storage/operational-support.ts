@@ -1,10 +1,11 @@
 /** A store in a directory of its own. */
+import { SQLiteError } from "bun:sqlite";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createConsola } from "consola";
-import type { RunRecord } from "../../src/storage/operational.ts";
-import { SqliteOperationalStore } from "../../src/storage/operational-sqlite.ts";
+import { SqliteOperationalStore } from "../../src/storage/operational/sqlite/store.ts";
+import type { AgentRecord, RunRecord } from "../../src/storage/operational/store.ts";
 
 export const silent = createConsola({ level: -999 });
 
@@ -12,18 +13,52 @@ export const silent = createConsola({ level: -999 });
 export class TestStores implements AsyncDisposable {
   readonly directory = mkdtempSync(join(tmpdir(), "cdktr-state-"));
   readonly #stores: SqliteOperationalStore[] = [];
+  /** Statements until one fails; null for none. */
+  #left: number | null = null;
+  /** Transactions that were committed. */
+  commits = 0;
 
   async open(name = "data"): Promise<SqliteOperationalStore> {
-    const store = new SqliteOperationalStore({ directory: join(this.directory, name), log: silent });
+    const store = new SqliteOperationalStore({
+      directory: join(this.directory, name),
+      log: silent,
+      beforeStatement: (sql) => this.#before(sql),
+    });
     await store.start();
     this.#stores.push(store);
     return store;
+  }
+
+  /** Stops the newest store and opens another on the same file. */
+  async reopen(): Promise<SqliteOperationalStore> {
+    await this.#stores.at(-1)?.stop();
+    return this.open();
+  }
+
+  /** The n-th statement from now on, from 1, fails as on a full disk; none with null. */
+  failStatement(n: number | null): void {
+    this.#left = n;
+  }
+
+  #before(sql: string): void {
+    if (this.#left !== null && --this.#left === 0) throw diskFull();
+    if (sql === "COMMIT") this.commits++;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     for (const store of this.#stores) await store.stop();
     rmSync(this.directory, { recursive: true, force: true });
   }
+}
+
+/** What sqlite throws on a full disk. */
+function diskFull(): SQLiteError {
+  const error: SQLiteError = Object.create(SQLiteError.prototype);
+  return Object.assign(error, {
+    name: "SQLiteError",
+    message: "database or disk is full",
+    code: "SQLITE_FULL",
+  });
 }
 
 /** A run that waits. */
@@ -56,21 +91,22 @@ export function pendingRun(id: string, over: Partial<RunRecord> = {}): RunRecord
   };
 }
 
-/** A row of the history. */
-export function runRow(run: RunRecord) {
+/** An agent that takes work. */
+export function agentRecord(id: string, over: Partial<AgentRecord> = {}): AgentRecord {
   return {
-    workflow_id: run.workflow_id,
-    workflow_instance_id: run.workflow_instance_id,
-    status: run.status,
-    timestamp_ms: run.status_at_ms,
-    workflow_name: run.workflow_name,
-    trigger: run.trigger,
-    attempt: run.attempt,
-    agent_id: run.agent_id,
-    scheduled_time_ms: run.scheduled_time_ms,
-    created_at_ms: run.created_at_ms,
-    params: JSON.stringify(run.params),
-    error: run.error,
-    retry_of: run.retry_of,
+    agent_id: id,
+    session_id: "s",
+    stream_id: null,
+    host: "host",
+    pid: 1,
+    version: "0.0.0",
+    protocol: 1,
+    oldest_protocol: 1,
+    max_concurrent_workflows: 1,
+    labels: {},
+    status: "UP",
+    registered_at_ms: 1,
+    last_heartbeat_ms: 1,
+    ...over,
   };
 }

@@ -13,8 +13,8 @@ import { Historian } from "../../src/principal/history/historian.ts";
 import { HistoryDatabase } from "../../src/storage/history.ts";
 import { HISTORY_MIGRATIONS, type HistoryMigrations } from "../../src/storage/history-migrations.ts";
 import { TABLES } from "../../src/storage/history-schema.ts";
-import { STATE_MIGRATIONS } from "../../src/storage/operational-schema.ts";
-import { SqliteOperationalStore } from "../../src/storage/operational-sqlite.ts";
+import { STATE_MIGRATIONS } from "../../src/storage/operational/sqlite/schema.ts";
+import { SqliteOperationalStore } from "../../src/storage/operational/sqlite/store.ts";
 import { PrivateMounts } from "../e2e/failures/support.ts";
 import { until } from "../e2e/support/fixtures.ts";
 import { MemoryOutbox, recordingLog } from "../principal/historian-support.ts";
@@ -320,7 +320,7 @@ describe("while the history is migrated", () => {
     const historian = new Historian({
       dbPath: directory.history,
       dataDirectory: directory.path,
-      outbox: new MemoryOutbox(),
+      statuses: new MemoryOutbox(),
       flushIntervalMs: 3_600_000,
       log,
       migrations: nextHistory(() => {
@@ -348,7 +348,7 @@ describe("while the history is migrated", () => {
     const options = {
       dbPath: directory.history,
       dataDirectory: directory.path,
-      outbox: new MemoryOutbox(),
+      statuses: new MemoryOutbox(),
       flushIntervalMs: 3_600_000,
       migrations: nextHistory(),
     };
@@ -377,7 +377,7 @@ describe("a newer schema that only adds", () => {
     await openState(directory, additive(nextState()));
     const store = new SqliteOperationalStore({ directory: directory.path, log: silent });
     await store.start();
-    await store.transact((tx) => tx.insertRun(pendingRun("run-of-the-former")));
+    await store.transact((tx) => tx.createRun(pendingRun("run-of-the-former"), "{}", []));
     await store.stop();
     expect(markOf(directory.state)).toBe(LAST_STATE + 1);
     await openState(directory, additive(nextState()));

@@ -7,7 +7,7 @@ import { OUTBOX_MIGRATIONS } from "../../src/agent/outbox.ts";
 import type { SqliteMigrations } from "../../src/migrations/sqlite-migrations.ts";
 import { loadDuckDB } from "../../src/storage/duckdb.ts";
 import { HISTORY_MIGRATIONS, type HistoryMigrations } from "../../src/storage/history-migrations.ts";
-import { STATE_MIGRATIONS } from "../../src/storage/operational-schema.ts";
+import { STATE_MIGRATIONS } from "../../src/storage/operational/sqlite/schema.ts";
 
 /** The agent of the fixtures, and what it is called on this host. */
 const RECORDED_AGENT = "worker-agent-1";

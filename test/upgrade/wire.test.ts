@@ -2,6 +2,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import type { AgentReports } from "../../src/contract/messages.ts";
 import {
   decodeReply,
   encodeFields,
@@ -103,23 +104,23 @@ describe.each(VERSIONS)("replies of %s", (version) => {
   const run = "a-run";
   const agent = { agent_id: "a", session_id: "s", running: [], running_tasks: 0, wait_ms: 0 };
   const calls: Readonly<Record<string, () => Promise<unknown>>> = {
-    AGENTHEARTBEAT: () => client.call("AGENTHEARTBEAT", agent),
-    AGENTREPORT: () => client.call("AGENTREPORT", { ...agent, stream_id: "t", reports: [] }),
-    BACKUPDB: () => client.call("BACKUPDB", {}),
+    AGENTHEARTBEAT: () => client.heartbeat(agent),
+    AGENTREPORT: () => client.report({ ...agent, stream_id: "t", reports: [] } as AgentReports),
+    BACKUPDB: () => client.prepareBackup(),
     CANCELRUN: () => client.cancelRun(run),
     DRAINAGENT: () => client.drainAgent("a"),
-    DROPFILES: () => client.call("DROPFILES", { transfer_id: "t" }),
-    EXPORTDB: () => client.call("EXPORTDB", {}),
+    DROPFILES: () => client.dropFiles("t"),
+    EXPORTDB: () => client.prepareExport(),
     FETCHWORKFLOW: () => client.fetchWorkflow("a", { wait_ms: 0, labels: {} }),
     GETREGISTEREDAGENTS: () => client.registeredAgents(),
     GETRUN: () => client.getRun(run),
     GETWORKFLOW: () => client.getWorkflow("w"),
-    LSEVENTS: () => client.call("LSEVENTS", {}),
+    LSEVENTS: () => client.listEvents({}),
     LSRUNS: () => client.listRuns({}),
     LSWORKFLOWS: () => client.listWorkflows(),
     PRINCIPALINFO: () => client.info(),
     QUERYDB: () => client.queryDatabase({ sql: "" }),
-    READFILE: () => client.call("READFILE", { transfer_id: "t", name: "n", offset: 0 }),
+    READFILE: () => client.readFile({ transfer_id: "t", name: "n", offset: 0 }),
     REGISTERAGENT: () =>
       client.registerAgent("a", {
         ...agent,
@@ -153,7 +154,7 @@ describe.each(VERSIONS)("replies of %s", (version) => {
 
   test("that does not know a verb: an error of its own, which names both sides", async () => {
     present = undefined;
-    const refusal = await client.call("LSEVENTS", {}).catch((error: unknown) => error);
+    const refusal = await client.listEvents({}).catch((error: unknown) => error);
     expect(refusal).toBeInstanceOf(VerbUnknownError);
     expect(String(refusal)).toMatch(/does not know LSEVENTS: it is older than this cdktr \(\d/);
   });

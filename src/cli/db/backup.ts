@@ -27,16 +27,14 @@ export default command({
   async run({ args }) {
     refuseExisting(args.file, args.force ?? false);
     const file = await withPrincipal(args, async (connection) => {
-      const prepared = await connection.patiently((options) =>
-        connection.client.call("BACKUPDB", {}, options),
-      );
+      const prepared = await connection.patiently((options) => connection.client.prepareBackup(options));
       try {
         const [only] = prepared.files;
         if (only === undefined) throw new CdktrError("The principal prepared no backup.");
         await download(connection, prepared.transfer_id, only, args.file, args.force ?? false);
         return only;
       } finally {
-        await connection.client.call("DROPFILES", { transfer_id: prepared.transfer_id }).catch(() => {});
+        await connection.client.dropFiles(prepared.transfer_id).catch(() => {});
       }
     });
     if (args.json) return printJson({ file: args.file, bytes: file.bytes, sha256: file.sha256 });

@@ -1,4 +1,4 @@
-/** Completes partial answers: what is still open comes from the settings already in the directory, or from the defaults. */
+/** From what was said to all answers: the rest is what is in force in that directory already, or the default. */
 import { existsSync, readdirSync } from "node:fs";
 import { join, relative, resolve } from "node:path";
 import { type Config, type LoadedConfig, loadConfig } from "../../config.ts";
@@ -18,16 +18,16 @@ import type { Given } from "./given.ts";
 import { currentUser, userNamed } from "./host-users.ts";
 import { logPortOf } from "./look-up-principal.ts";
 
-/** The effective settings of a directory, if it exists. */
+/** The settings in force in a directory, where it is there. */
 export function settingsIn(directory: string): LoadedConfig {
   return loadConfig({}, process.env, directory);
 }
 
 /**
- * Completes the answers.
- * @throws UsageError when an answer without a default is missing
- * @throws UnprocessableError when a service is wanted but not possible
- * @throws ConfigError when the existing settings cannot be read
+ * All answers.
+ * @throws UsageError when one is missing that has no default
+ * @throws UnprocessableError when a service is wanted that cannot be
+ * @throws ConfigError when the settings that are there cannot be read
  */
 export async function completeAnswers(given: Given): Promise<Answers> {
   const directory = given.directory ?? process.cwd();
@@ -82,24 +82,24 @@ export async function completeAnswers(given: Given): Promise<Answers> {
   };
 }
 
-/** Keys are created when other hosts can reach the principal; existing keys stay in use. */
+/** Keys are made where others than this host reach the principal; those that are there stay in use. */
 export function keysByDefault(host: string, dataDirectory: string): boolean {
   return !isLoopback(host) || new KeyStore(dataDirectory).exists;
 }
 
-/** The default address to bind to. */
+/** The address to bind when nobody says. */
 export function hostIn({ values, sources }: LoadedConfig, kind: "try" | "principal"): string {
   return kind === "principal" && sources.CDKTR_PRINCIPAL_HOST !== "default"
     ? values.CDKTR_PRINCIPAL_HOST
     : "127.0.0.1";
 }
 
-/** The default workflow directory. */
+/** The workflow directory when nobody says. */
 export function workflowDirectoryIn(directory: string, values: Config): string {
   return insideProject(values.CDKTR_WORKFLOW_DIR, directory) ?? "workflows";
 }
 
-/** The ports that an existing directory is configured to use, if any. */
+/** The ports that are in force in a directory, when something there says so. */
 export function portsIn({ values, sources }: LoadedConfig): Ports | undefined {
   if (sources.CDKTR_PRINCIPAL_PORT === "default") return undefined;
   return {
@@ -109,15 +109,16 @@ export function portsIn({ values, sources }: LoadedConfig): Ports | undefined {
   };
 }
 
+/** Whether a directory has no workflow files yet. */
 export function hasNoWorkflows(directory: string): boolean {
   if (!existsSync(directory)) return true;
   const files = readdirSync(directory, { recursive: true, encoding: "utf8" });
-  // An example that was written here earlier does not count.
+  // One that was made here earlier does not count.
   return !files.some((file) => /\.ya?ml$/.test(file) && file !== "hello.yml" && !file.startsWith("cron/"));
 }
 
 /**
- * Chooses the ports: those given, those already configured there, or the first three free ones.
+ * Ports: those given, those in force there already, else the first three that are free.
  * @throws UsageError when two are the same
  */
 async function portsOf({ ports = {} }: Given, loaded: LoadedConfig, host: string): Promise<Ports> {
@@ -134,7 +135,7 @@ async function portsOf({ ports = {} }: Given, loaded: LoadedConfig, host: string
   return isOpen ? freePortsFrom(host, wanted) : wanted;
 }
 
-/** Where the state goes, as written to `.env`: the state directory of a system service's unit, otherwise inside the project. */
+/** Where the state goes, as `.env` says it: where the unit of a service of the host has it, else into the project. */
 function dataDirectoryFor(
   service: ServiceAnswer | undefined,
   directory: string,
@@ -158,13 +159,13 @@ function principalOf(given: Given, { values, sources }: LoadedConfig): { host: s
   return { host, port: given.principal?.port ?? token?.port ?? values.CDKTR_PRINCIPAL_PORT };
 }
 
-/** Based on the ports that the wizard itself proposes. */
+/** By the ports that the wizard itself proposes. */
 function guessedLogPort({ ports }: Given, api: number): number {
   return ports?.logsListening ?? portsFrom(api).logsListening;
 }
 
 /**
- * Checks that the service is possible before anything is written.
+ * Makes sure that a service can be: before anything is written.
  * @param jobsOf the user whose crontab is imported
  */
 function checkService(
@@ -182,7 +183,7 @@ function checkService(
       hint: `Say --run-as ${jobsOf}, or import the jobs of ${name} with --crontab-user ${name}.`,
     });
   }
-  // A user that will be created later is treated like any other.
+  // A user that is yet to be made is like any other.
   const closed = checkReach(directory, userNamed(name) ?? { uid: -1, gid: -1 });
   if (closed !== undefined) {
     throw new UnprocessableError(`The service runs as ${name}, who may not look into ${closed}.`, {

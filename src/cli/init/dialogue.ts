@@ -1,4 +1,4 @@
-/** The interactive dialogue: asks the open questions, shows the plan, resolves conflicts, and carries it out. */
+/** The conversation: asks what is open, shows the plan, asks about what is in the way, and does it. */
 import { CdktrError } from "../../errors.ts";
 import { lineDiff } from "../../project/line-diff.ts";
 import type { Decision, PlannedFile } from "../../project/plan.ts";
@@ -12,12 +12,12 @@ import { Cancelled, cancel, confirm, intro, outro, select, show, tell } from "./
 import { type Done, finishProject, Interrupted, type Plan, planOf, writeProject } from "./set-up.ts";
 import { crontabLines, doneLines, nextLines, planLines } from "./show.ts";
 
-/** Maximum number of rows of a diff to show. */
+/** Rows of a difference that are shown. */
 const DIFF_ROWS = 40;
-/** Maximum number of untranslated crontab lines to show with their reasons. */
+/** Lines of a crontab that are shown with why they were left. */
 const LEFT_SHOWN = 4;
 
-/** Flags that are not answers. */
+/** What the flags want beside answers. */
 export interface Wants {
   readonly joinToken: boolean | undefined;
   readonly force: boolean;
@@ -25,7 +25,7 @@ export interface Wants {
 }
 
 /**
- * Runs the dialogue.
+ * Talks a person through.
  * @returns the exit status
  */
 export async function runDialogue(flags: Given, wants: Wants): Promise<number> {
@@ -53,7 +53,7 @@ async function converse(flags: Given, wants: Wants, leaveSignals: () => void): P
       const canJoin = answers.kind === "principal" && answers.keys;
       plan = planOf(answers, given.token ?? undefined, canJoin && (wants.joinToken ?? false));
     } catch (error) {
-      // A problem that no question could foresee; the answers are kept for another round.
+      // Something that a question could not know; the answers are not lost.
       await offerChange(error);
       previous = given;
       continue;
@@ -84,7 +84,7 @@ async function converse(flags: Given, wants: Wants, leaveSignals: () => void): P
     plan = await withJoinToken(plan, wants);
     if (plan.token !== undefined) tell("Joining the principal …", "step");
     let written: readonly PlannedFile[];
-    // From here on, writing handles signals itself.
+    // From here on the one who writes listens to signals.
     leaveSignals();
     try {
       written = await writeProject(plan, decisions);
@@ -103,8 +103,8 @@ async function converse(flags: Given, wants: Wants, leaveSignals: () => void): P
 }
 
 /**
- * Explains what blocks a plan, and asks whether to change the answers.
- * @throws Cancelled when the user declines; rethrows anything that is not a fault of the plan
+ * Says what stands in the way of a plan, and asks whether to change it.
+ * @throws Cancelled when not; what is no fault of the plan is thrown on
  */
 async function offerChange(error: unknown): Promise<void> {
   if (!(error instanceof CdktrError) || error instanceof Interrupted) throw error;
@@ -125,7 +125,7 @@ function tellToken({ joinToken }: Done): void {
     "On the other host, within the hour, with this line for TOKEN (it is a secret):\n  cdktr init DIR --join TOKEN",
     "info",
   );
-  // Without a frame, so that it can be copied.
+  // As it is, without a frame: so it can be copied.
   process.stdout.write(`${joinToken}\n`);
 }
 
@@ -135,7 +135,7 @@ function decisionsByFlag({ files }: Plan, force: boolean): Map<string, Decision>
   );
 }
 
-/** Asks what to do with an existing file that differs. */
+/** Asks what to do with a file that is there and differs. */
 async function decide(file: PlannedFile): Promise<Decision> {
   for (;;) {
     const answer = await select(
@@ -160,8 +160,8 @@ async function decide(file: PlannedFile): Promise<Decision> {
 }
 
 /**
- * Restores the terminal when a signal arrives during a question: without this it would stay raw and without a cursor.
- * @returns removes the handlers
+ * A signal at a question must not leave the terminal raw and without a cursor.
+ * @returns ends it
  */
 function restoreTerminalOnSignals(): () => void {
   return onStopSignals(() => {

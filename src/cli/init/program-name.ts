@@ -1,9 +1,9 @@
-/** The name by which a shell can call this program. */
+/** How this program is called from a shell. */
 import { realpathSync } from "node:fs";
 import { shellWord } from "../../project/next-steps.ts";
 import { selfCommand } from "../support/self.ts";
 
-/** `cdktr` if the shell finds this program under that name, otherwise its path. */
+/** `cdktr` where the shell finds this program by that name, else its path. */
 export function programName(): string {
   const found = Bun.which("cdktr");
   const self = selfCommand();

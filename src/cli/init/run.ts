@@ -1,4 +1,4 @@
-/** `cdktr init`: interactive, or unattended for scripts. */
+/** `cdktr init`: with questions, or for scripts without. */
 import { UsageError } from "../../errors.ts";
 import { leftLines } from "../../project/crontab/import-crontab.ts";
 import type { Decision } from "../../project/plan.ts";
@@ -12,10 +12,10 @@ import { type Given, givenOf, type InitFlags } from "./given.ts";
 import { type Done, type Plan, planOf, setUp } from "./set-up.ts";
 import { crontabLines, doneLines, nextLines, planLines } from "./show.ts";
 
-/** Maximum number of untranslated crontab lines to show with their reasons; the report has all of them. */
+/** Lines of a crontab that are shown with why they were left; the report has them all. */
 const LEFT_SHOWN = 10;
 
-/** The command line of `cdktr init`. */
+/** What `cdktr init` was given. */
 export interface InitArgs extends InitFlags {
   readonly yes?: boolean | undefined;
   readonly json?: boolean | undefined;
@@ -26,9 +26,9 @@ export interface InitArgs extends InitFlags {
 }
 
 /**
- * Runs the command.
+ * Runs it.
  * @returns the exit status
- * @throws UsageError when questions are needed but there is no terminal
+ * @throws UsageError when there is nobody to ask
  */
 export async function runInit(args: InitArgs, labels: Record<string, string>): Promise<number> {
   const yes = args.yes ?? false;
@@ -61,7 +61,7 @@ function refuseSilently(json: boolean): never {
   );
 }
 
-/** Runs without questions. */
+/** Without questions. */
 async function runScript(
   given: Given,
   wants: {
@@ -109,7 +109,7 @@ async function runScript(
   return 0;
 }
 
-/** The output of `--json`. */
+/** What `--json` prints. */
 function outcome(plan: Plan, decisions: ReadonlyMap<string, Decision>, done: Done | undefined) {
   const { answers } = plan;
   const fate = ({ path, state }: Plan["files"][number]) => {

@@ -1,4 +1,4 @@
-/** Describes the plan and its outcome. */
+/** The plan and its outcome in words. */
 import { posix } from "node:path";
 import { parseEnv } from "node:util";
 import { type Answers, IMPORT_DIRECTORY, REPORT_PATH } from "../../project/answers.ts";
@@ -11,12 +11,12 @@ import { plural } from "../support/format.ts";
 import type { Paint } from "../support/style.ts";
 import type { Done, Plan } from "./set-up.ts";
 
-/** Width of the column of paths. */
+/** A path is given this much room before what it is. */
 const PATH_WIDTH = 30;
-/** Maximum number of imported workflows to list by name. */
+/** So many imported workflows are named one by one. */
 const FEW = 5;
 
-/** The plan: one line for each file and each action. */
+/** What will be done: a line for each file and each action. */
 export function planLines(plan: Plan, decisions: ReadonlyMap<string, Decision>, all = false): string[] {
   const { answers, files, actions } = plan;
   const imported = importDirectory(answers);
@@ -53,7 +53,7 @@ function importDirectory(answers: Answers): string | undefined {
   return `${posix.join(answers.workflowDirectory, IMPORT_DIRECTORY)}/`;
 }
 
-/** The result of the crontab import: a summary, then the first lines that were not translated, with the reasons. */
+/** What came of the crontab: a sentence, then the first lines that were left, with the reasons. */
 export function crontabLines(answers: Answers, most: number): string[] {
   if (answers.kind === "agent" || answers.crontab === undefined) return [];
   const { imported } = answers.crontab;
@@ -72,7 +72,7 @@ export function crontabLines(answers: Answers, most: number): string[] {
   return lines;
 }
 
-/** A line or two about what was done. */
+/** What was done, in a line or two. */
 export function doneLines(plan: Plan, done: Done): string[] {
   const where = shortPath(plan.answers.directory, process.cwd());
   const lines = [
@@ -89,7 +89,7 @@ export function doneLines(plan: Plan, done: Done): string[] {
   return lines;
 }
 
-/** Settings of `.env` that the environment overrides. */
+/** Settings of `.env` that the environment says otherwise. */
 function overridden({ files }: Plan): string[] {
   const dotenv = files.find(({ path }) => path === ".env");
   const settings = Object.entries(parseEnv(dotenv?.text ?? ""));
@@ -99,7 +99,7 @@ function overridden({ files }: Plan): string[] {
   });
 }
 
-/** The next commands, each under a line that says what it does. */
+/** The next commands, each below what it does. */
 export function nextLines({ next }: Done, paint: Paint): string[] {
   return next.flatMap(({ command, does }) => [paint(`# ${does}`), command]);
 }

@@ -69,7 +69,7 @@ export default command({
   },
 });
 
-/** Warns that other hosts cannot reach a principal with these settings, unless it was started with another address. */
+/** Says that nobody else reaches a principal with these settings, unless it was started with another address. */
 export function warnOfLoopback({ values }: LoadedConfig): void {
   const { CDKTR_PRINCIPAL_HOST: bound } = values;
   if (!isLoopback(bound)) return;
@@ -78,7 +78,7 @@ export function warnOfLoopback({ values }: LoadedConfig): void {
   );
 }
 
-/** The address at which a new host reaches the principal. */
+/** Where a new host reaches the principal. */
 export function addressFor(
   { values }: LoadedConfig,
   given: string | undefined,

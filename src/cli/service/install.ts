@@ -30,12 +30,12 @@ import { nameArg, requireRoot, roleArg, serviceOf, userArg } from "../support/se
 import { sayGrace, serviceSettings } from "../support/service-settings.ts";
 import { writeStdout } from "../support/stdout.ts";
 
-/** Lines of the journal to show when a service does not start. */
+/** Lines of the journal that are shown when a service does not start. */
 const LINES_OF_A_FAILURE = 15;
-/** How long a ready service may take to find the principal before this is reported, and the interval between checks, ms. */
+/** How long a service that is ready has to find the principal before that is told, ms, and between two looks. */
 const FINDING_MS = 4000;
 const POLL_MS = 100;
-/** Part of the status text of agents and listeners that have not found the principal yet. */
+/** In what agents and listeners say of themselves as long as they have not found it. */
 const SEARCHING = "looks for the principal";
 
 export default command({
@@ -126,7 +126,7 @@ export default command({
   },
 });
 
-/** Rejects values that would become several words or lines in a unit. */
+/** What would be more than one word, or more than one line, in a unit. */
 function checkWords({ runAs, directory, program }: UnitOptions): void {
   if (!/^[A-Za-z_][A-Za-z0-9_.@-]*$/.test(runAs))
     throw new UsageError(`--run-as ${runAs}: expected the name of a user.`);
@@ -144,7 +144,7 @@ function refuseJoin(role: string, isDryRun: boolean): void {
   if (isDryRun) refuseTokenInUnit();
 }
 
-/** Rejects secrets: every user can read a unit. */
+/** Everybody can read a unit. */
 function refuseTokenInUnit(): never {
   throw new UsageError(
     "A join token has no place in a unit: it is a secret, and everybody can read a unit.",
@@ -210,7 +210,7 @@ function writeUnit(path: string, before: string | undefined, text: string, force
   for (const file of dropIns(path)) say(`Drop-in:  ${file} (kept)`);
 }
 
-/** @throws CdktrError with the end of the service's journal when it does not start */
+/** @throws CdktrError with the end of its journal when it does not start */
 function start(options: UnitOptions, isInstalled: boolean): void {
   const { user, role } = options;
   const base = systemctl(user);
@@ -220,7 +220,7 @@ function start(options: UnitOptions, isInstalled: boolean): void {
   if (isInstalled && hasTasks(options)) sayGrace("Restarting it", options.environmentFile);
   const since = new Date();
   try {
-    // Restart rather than start, so that a previous version is replaced. Returns when the service reports that it is ready.
+    // Not only started: what was installed before is replaced. It resolves when the service says that it is ready.
     runTool([...base, "restart", unit]);
   } catch (error) {
     const { stdout } = Bun.spawnSync(
@@ -239,7 +239,7 @@ function start(options: UnitOptions, isInstalled: boolean): void {
   say(`Service:  ${unit} is ready`);
 }
 
-/** Reports the service's status text, after giving it a moment to find the principal. */
+/** What it says of itself: whether it has found the principal, for which it is given a moment. */
 async function sayWhere(options: UnitOptions): Promise<void> {
   const deadline = performance.now() + FINDING_MS;
   let status = "";
@@ -280,7 +280,7 @@ function prepareUser({ runAs, program }: UnitOptions): void {
   }
 }
 
-/** Gets the key before the agent is started, as the agent's user and with its settings; the token is passed through a pipe. */
+/** Gets the key before the agent is started: as its user, with its settings; the token goes by a pipe. */
 async function join(options: UnitOptions, token: string): Promise<void> {
   const { user, runAs, program, name, args, directory } = options;
   const suffix = name === undefined ? [] : ["--suffix", name];
@@ -326,7 +326,7 @@ function stateDirectories(runAs: string): {
   };
 }
 
-/** The directory in which the principal looks for workflow files. */
+/** Where the principal looks for workflow files. */
 function workflowDirectory(options: UnitOptions): string {
   const { args, directory } = options;
   const flag = args.findIndex((arg) => arg === "--workflow-dir" || arg.startsWith("--workflow-dir="));
@@ -340,7 +340,7 @@ function workflowDirectory(options: UnitOptions): string {
   );
 }
 
-/** The remaining steps before agents on other hosts can connect. */
+/** What there is to do before agents of other hosts can reach it. */
 function tellOfKeys(options: UnitOptions): void {
   const { user, runAs, environmentFile } = options;
   const settings = serviceSettings(options.environmentFile);

@@ -1,15 +1,18 @@
-/** A command: its citty definition plus what its help and the strict argument parser (see argv.ts) need. */
+/**
+ * What a command is here: a citty definition, and beside it what its help and the strict reading of its
+ * arguments (see argv.ts) need to know.
+ */
 import { type ArgsDef, type CommandDef, defineCommand } from "citty";
 import { UsageError } from "../../errors.ts";
 
-/** A line of the EXAMPLES section. */
-interface Example {
-  /** The command line, beginning with `cdktr`. */
+/** A line of a command's EXAMPLES section. */
+export interface Example {
+  /** As typed, beginning with `cdktr`. */
   readonly command: string;
   readonly does: string;
 }
 
-/** What an argument names, for shell completion. */
+/** What an argument names, for completion in the shell. */
 export type Completed =
   | "workflow"
   | "run"
@@ -23,46 +26,47 @@ export type Completed =
   | "file"
   | "directory";
 
-/** Properties of a command that citty does not know. */
+/** What a command says beyond its citty definition. */
 export interface CommandExtras {
-  /** Paragraphs of the help that follow the description. */
+  /** Paragraphs of the help, after the description. */
   readonly details?: string;
   readonly examples?: readonly Example[];
-  /** Options that may be repeated; read them with {@link repeated}. */
+  /** Options that may be given several times; read them with {@link repeated}. */
   readonly repeatable?: readonly string[];
-  /** Options that the help does not list. */
+  /** Options that the help does not show. */
   readonly hidden?: readonly string[];
-  /** Name of the remaining positional arguments, which end up in `args._`. */
+  /** Name of any number of further positional arguments, which land in `args._`. */
   readonly rest?: string;
-  /** Description of the remaining arguments. */
+  /** What those are. */
   readonly restDescription?: string;
-  /** What a shell completes: name of an argument or option to the kind of thing it names. */
+  /** What a shell completes for an argument or an option: its name to what it names. */
   readonly completes?: Readonly<Record<string, Completed>>;
-  /** Exit statuses with a meaning beyond the general one; null for one that does not occur. */
+  /** What an exit status means, where that is more than what it means everywhere; null for one that does not occur. */
   readonly exit?: Readonly<Record<number, string | null>>;
-  /** The page of the manual with more: `cdktr docs TOPIC`. Commands of a group inherit the group's. */
+  /** The page of the manual that says more: `cdktr docs TOPIC`. Commands of a group have that of the group. */
   readonly topic?: string;
-  /** Related commands outside the group, without `cdktr`: `runs list`. */
+  /** Commands to know beside those of the same group, without `cdktr`: `runs list`. */
   readonly see?: readonly string[];
 }
 
-/** A citty command with its extras, if any. */
+/** A citty command with its extras; the extras of one that has none are absent. */
 // biome-ignore lint/suspicious/noExplicitAny: citty's own SubCommandsDef needs it, CommandDef being contravariant in its arguments
 export type Command = CommandDef<any> & { readonly extras?: CommandExtras };
 
+/** Defines a command. */
 export function command<const T extends ArgsDef = ArgsDef>(
   definition: CommandDef<T> & { readonly extras?: CommandExtras },
 ): CommandDef<T> & { readonly extras: CommandExtras } {
   return Object.assign(defineCommand<T>(definition), { extras: definition.extras ?? {} });
 }
 
-/** A command that is imported when it is needed. Its one-line description is here, so that printing help needs no import. */
+/** A command that is imported when it is needed; its one-line description is here, so that help costs no import. */
 export interface LazyCommand {
   (): Promise<Command>;
   readonly description: string;
 }
 
-/** Makes a {@link LazyCommand} from an import whose default export is a command. */
+/** Makes a {@link LazyCommand} of an import whose default export is a command. */
 export function lazy(description: string, load: () => Promise<{ readonly default: Command }>): LazyCommand {
   return Object.assign(async () => (await load()).default, { description });
 }
@@ -76,7 +80,7 @@ export function group(
   return command({ meta: { description }, subCommands, extras });
 }
 
-/** All values of a repeatable option, in order. `rawArgs` is what citty passes to the command's `run`. */
+/** All values of a repeatable option, in order. `rawArgs` is what the command's `run` gets from citty. */
 export function repeated(rawArgs: readonly string[], name: string): string[] {
   const prefix = `--${name}=`;
   const end = rawArgs.indexOf("--");
@@ -85,8 +89,8 @@ export function repeated(rawArgs: readonly string[], name: string): string[] {
 }
 
 /**
- * Reads the `k=v` values of a repeatable option into a record; the last one wins.
- * @throws UsageError for a value without `=` or with an empty key
+ * Reads `k=v` values of a repeatable option into a record; a later one wins.
+ * @throws UsageError for one without `=` or with an empty key
  */
 export function keyValues(values: readonly string[], flag: string): Record<string, string> {
   const record: Record<string, string> = {};
@@ -104,7 +108,7 @@ export function keyValues(values: readonly string[], flag: string): Record<strin
 
 /**
  * Reads a whole number; undefined when the option was not given.
- * @throws UsageError when it is not a whole number or out of bounds
+ * @throws UsageError when it is none, or out of bounds
  */
 export function wholeNumber(
   text: string | undefined,

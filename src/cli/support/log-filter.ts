@@ -1,6 +1,5 @@
 /** The filters that `logs query` and `logs tail` share. */
 import type { ArgsDef } from "citty";
-import { LOG_LEVELS } from "../../contract/log-line.ts";
 import type { SearchLogs } from "../../contract/messages.ts";
 import { UsageError } from "../../errors.ts";
 import { wholeNumber } from "./command.ts";
@@ -27,7 +26,7 @@ export const logArgs = {
     type: "enum",
     alias: "l",
     valueHint: "LEVEL",
-    options: [...LOG_LEVELS],
+    options: ["DEBUG", "INFO", "WARN", "ERROR"],
     description: "Only lines of this level: stdout is INFO, stderr ERROR",
   },
   last: { type: "string", valueHint: "SPAN", description: "Only the time until now, such as 15m, 1h or 2d" },
@@ -49,6 +48,7 @@ export const logArgs = {
   ...principalArg,
 } as const satisfies ArgsDef;
 
+/** The values of {@link logArgs}. */
 export interface LogFlags {
   readonly workflow?: string | undefined;
   readonly run?: string | undefined;
@@ -61,16 +61,16 @@ export interface LogFlags {
   readonly lines?: string | undefined;
 }
 
-/** The search criteria, except the run, whose id the principal must resolve. */
+/** What is searched, except the run, which the principal must name. */
 export interface LogFilter {
   readonly search: SearchLogs;
-  /** Only the newest lines, this many; undefined for all. */
+  /** The newest so many lines; undefined for all. */
   readonly limit: number | undefined;
 }
 
 /**
  * Reads the filters.
- * @throws UsageError when one is invalid or two exclude each other
+ * @throws UsageError when one cannot be read or two exclude each other
  */
 export function readLogFilter(flags: LogFlags, now: number): LogFilter {
   if (flags.last !== undefined && flags.since !== undefined) {
@@ -97,7 +97,7 @@ export function readLogFilter(flags: LogFlags, now: number): LogFilter {
   };
 }
 
-/** Adds the run, given by its id or a prefix of it. */
+/** Adds the run, found by its id or its beginning. */
 export async function withRun(
   connection: Connection,
   search: SearchLogs,

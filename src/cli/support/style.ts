@@ -1,14 +1,14 @@
-/** Colours, only on a terminal and without NO_COLOR and --no-color. */
+/** Colour, only where a person looks: on a terminal, without NO_COLOR and --no-color. */
 
 import { fstatSync } from "node:fs";
 
-/** Major device number of /dev/null and similar devices. */
+/** Major number of /dev/null and its like. */
 const MEMORY_DEVICES = 1;
 
-/** Wraps text in a colour, or returns it unchanged. */
+/** Wraps text in a colour or leaves it as it is. */
 export type Paint = (text: string) => string;
 
-/** The colours of one stream. */
+/** The colours in use on one stream. */
 export interface Style {
   readonly enabled: boolean;
   readonly bold: Paint;
@@ -24,17 +24,18 @@ export interface Style {
 
 let forbidden = false;
 
-/** Applies `--no-color` to this process and its children. */
+/** Applies `--no-color`, for this process and for those it starts. */
 export function forbidColor(): void {
   forbidden = true;
   process.env.NO_COLOR = "1";
 }
 
-/** The colours for a stream, determined on access. */
+/** The colours for a stream, decided when it is asked for. */
 export function styleFor(stream: "stdout" | "stderr"): Style {
   return makeStyle(!forbidden && !process.env.NO_COLOR && process.env.TERM !== "dumb" && isTerminal(stream));
 }
 
+/** Colours that are on or off. */
 export function makeStyle(enabled: boolean): Style {
   const paint =
     (on: number, off: number): Paint =>
@@ -69,7 +70,7 @@ function mayBeTerminal(stream: "stdout" | "stderr" | "stdin"): boolean {
   }
 }
 
-/** Columns of the terminal; 80 without one, so that text wraps the same way everywhere. */
+/** Columns of the terminal; 80 when there is none, so that text is wrapped the same way everywhere. */
 export function terminalWidth(): number {
   for (const stream of ["stdout", "stderr"] as const) {
     if (isTerminal(stream) && process[stream].columns) return process[stream].columns;

@@ -36,13 +36,13 @@ export default command({
   },
 });
 
-/** A workflow with the field names of the contract, and its next firing. */
+/** A workflow with the fields of the contract, and when it fires next. */
 export function summaryJson(workflow: WorkflowSummary, nowMs: number) {
   const { id, ...rest } = workflow;
   return { workflow_id: id, ...rest, next_firing_ms: nextFiring(workflow, nowMs) };
 }
 
-/** Its triggers other than cron. */
+/** What runs it beside cron. */
 function triggerKinds({ on }: WorkflowSummary): string[] {
   return on === undefined ? [] : TRIGGERS.filter((kind) => on[kind] != null);
 }

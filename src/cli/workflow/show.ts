@@ -98,7 +98,7 @@ async function printWorkflow({ summary, definition }: WorkflowDetails, now: numb
   }
 }
 
-/** Its triggers other than cron. */
+/** What runs it beside cron. */
 function triggerFacts(on: TriggerDefinitions | undefined): [label: string, value: string][] {
   const facts: [string, string][] = [];
   if (on?.webhook != null) {
@@ -155,7 +155,7 @@ function taskTable(tasks: readonly TaskDefinition[]): string[] {
   );
 }
 
-/** The command of a task for display; arguments with blanks are quoted. */
+/** What a task starts, to read; arguments with blanks are quoted. */
 function commandOf({ config }: TaskDefinition): string {
   const words =
     config.type === "Subprocess" ? [config.cmd, ...config.args] : [config.script_path, ...config.args];

@@ -7,7 +7,7 @@ import type { Clock } from "../../clock.ts";
 import { ownText } from "../../contract/own-text.ts";
 import type { VerbEntry } from "../../contract/verb-entry.ts";
 import type { Service } from "../../service.ts";
-import type { OperationalStore, OperationalTx } from "../../storage/operational.ts";
+import type { OperationalStore, OperationalTx } from "../../storage/operational/store.ts";
 import { ForbiddenError, type Identity } from "../access/access.ts";
 import { quote } from "../unknown-name.ts";
 import { registerFirst } from "./agent-contacts.ts";
@@ -83,12 +83,12 @@ export class AgentKeys implements Service {
     if (owner === sender.publicKey) return;
     if (sender.role === "admin") {
       if (owner === null) return;
-      await tx.saveAgentKey(agentId, null, this.#o.clock.now());
+      await tx.transferAgentKey(agentId, owner, null, this.#o.clock.now());
       tx.afterCommit(() => this.#keys.delete(agentId));
       return;
     }
     this.#refuse(sender, agentId, owner ?? undefined);
-    await tx.saveAgentKey(agentId, sender.publicKey, this.#o.clock.now());
+    await tx.transferAgentKey(agentId, owner, sender.publicKey, this.#o.clock.now());
     tx.afterCommit(() => this.#keys.set(agentId, sender.publicKey));
   }
 
@@ -129,7 +129,7 @@ export class AgentKeys implements Service {
   async #streamOwner(streamId: string): Promise<string | undefined> {
     const known = this.#streams.get(streamId);
     if (known !== undefined) return known;
-    const owner = (await this.#o.store.read((tx) => tx.getReportSeq(streamId)))?.agent_id;
+    const owner = (await this.#o.store.read((tx) => tx.getStream(streamId)))?.agent_id;
     if (owner !== undefined) remember(this.#streams, streamId, owner);
     return owner;
   }

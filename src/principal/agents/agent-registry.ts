@@ -14,14 +14,13 @@ import type {
 import { FIRST_PROTOCOL, mismatch, type Peer, THIS_PEER } from "../../contract/version.ts";
 import { InvalidInputError, NotFoundError, UnprocessableError } from "../../errors.ts";
 import type { Service } from "../../service.ts";
+import type { AgentState } from "../../storage/operational/agent-state.ts";
 import type {
   AgentRecord,
-  AgentState,
   AttemptRecord,
   OperationalStore,
   OperationalTx,
-} from "../../storage/operational.ts";
-import { canTransition } from "../../workflow/status.ts";
+} from "../../storage/operational/store.ts";
 import type { Identity } from "../access/access.ts";
 import { logFailure } from "../log-failure.ts";
 import type { LongPolls } from "../long-polls.ts";
@@ -32,7 +31,6 @@ import { quote, thereIsNo } from "../unknown-name.ts";
 import { AgentContacts, type Contact, registerFirst } from "./agent-contacts.ts";
 import type { AgentKeys } from "./agent-keys.ts";
 import { applyReports } from "./agent-reports.ts";
-import { AGENT_TRANSITIONS } from "./agent-state.ts";
 import { delivered, hasNews, type LogPositions, StandingOrders } from "./standing-orders.ts";
 
 /** What the registry needs. */
@@ -112,30 +110,34 @@ export class AgentRegistry implements Service {
     }
     const outcome = await this.#o.store.transact(async (tx) => {
       if (sender !== undefined) await this.#o.keys?.claim(tx, sender, agentId);
-      const stream = await tx.getReportSeq(stream_id);
+      const stream = await tx.getStream(stream_id);
       if (stream !== null && stream.agent_id !== agentId) throw foreignStream(agentId);
       const known = await tx.getAgent(agentId);
       const restarted = known !== null && known.session_id !== session_id;
       if (restarted && known.status !== "LOST" && known.stream_id !== stream_id) throw idInUse(known);
       const status: AgentState = restarted || known?.status !== "DRAINING" ? "UP" : "DRAINING";
-      checkState(known?.status ?? null, status);
-      await tx.saveAgent({
-        agent_id: agentId,
-        session_id,
-        stream_id,
-        host: description.host,
-        pid: description.pid,
-        version: description.version,
-        protocol: description.protocol.version,
-        oldest_protocol: description.protocol.oldest,
-        max_concurrent_workflows: description.max_concurrent_workflows,
-        labels: description.labels,
-        status,
-        registered_at_ms: this.#o.clock.now(),
-        last_heartbeat_ms: this.#o.clock.now(),
-      });
+      await tx.registerAgent(
+        {
+          agent_id: agentId,
+          session_id,
+          stream_id,
+          host: description.host,
+          pid: description.pid,
+          version: description.version,
+          protocol: description.protocol.version,
+          oldest_protocol: description.protocol.oldest,
+          max_concurrent_workflows: description.max_concurrent_workflows,
+          labels: description.labels,
+          status,
+          registered_at_ms: this.#o.clock.now(),
+          last_heartbeat_ms: this.#o.clock.now(),
+        },
+        known,
+      );
       const durable = stream?.seq ?? 0;
-      if (durable === 0) await tx.setReportSeq(stream_id, agentId, 0, this.#o.clock.now());
+      if (durable === 0)
+        await tx.advanceStream(stream_id, agentId, stream?.seq ?? null, 0, this.#o.clock.now());
+      await this.#o.leases.known(tx, agentId, description.running);
       const waitFor = description.report_seq !== undefined && description.report_seq > durable;
       if (!waitFor) await this.#crashFormer(tx, agentId, session_id);
       return { restarted, waitFor, fresh: known === null };
@@ -151,7 +153,6 @@ export class AgentRegistry implements Service {
       outcome.waitFor && description.report_seq !== undefined
         ? { upTo: description.report_seq, by: this.#o.clock.monotonic() + this.#o.heartbeatTimeoutMs }
         : null;
-    this.#o.leases.known(agentId, description.running);
     if (description.log_first_seq !== undefined)
       this.#o.logs.agentHoldsFrom(stream_id, description.log_first_seq);
     this.#arm();
@@ -175,22 +176,24 @@ export class AgentRegistry implements Service {
           `There are ${MAX_PLAIN_AGENTS} agents already that are known by their name alone; those that fall silent make room.`,
         );
       }
-      checkState(known?.status ?? null, "UP");
-      await tx.saveAgent({
-        agent_id: agentId,
-        session_id: null,
-        stream_id: null,
-        host: known?.host ?? "unknown",
-        pid: null,
-        version: "unknown",
-        protocol: FIRST_PROTOCOL.version,
-        oldest_protocol: FIRST_PROTOCOL.oldest,
-        max_concurrent_workflows: 1,
-        labels: {},
-        status: "UP",
-        registered_at_ms: this.#o.clock.now(),
-        last_heartbeat_ms: this.#o.clock.now(),
-      });
+      await tx.registerAgent(
+        {
+          agent_id: agentId,
+          session_id: null,
+          stream_id: null,
+          host: known?.host ?? "unknown",
+          pid: null,
+          version: "unknown",
+          protocol: FIRST_PROTOCOL.version,
+          oldest_protocol: FIRST_PROTOCOL.oldest,
+          max_concurrent_workflows: 1,
+          labels: {},
+          status: "UP",
+          registered_at_ms: this.#o.clock.now(),
+          last_heartbeat_ms: this.#o.clock.now(),
+        },
+        known,
+      );
       tx.afterCommit(() => this.#tell("info", `Agent ${agentId} registered`));
     });
     this.#contacts.open(agentId, null);
@@ -232,12 +235,6 @@ export class AgentRegistry implements Service {
     this.#contacts.seen(this.#contacts.known(agentId, sessionId));
   }
 
-  /** Whether an agent may have work, asked inside the assignment. */
-  async mayWork(tx: OperationalTx, agentId: string, sessionId: string | null): Promise<boolean> {
-    const agent = await tx.getAgent(agentId);
-    return agent?.status === "UP" && agent.session_id === sessionId;
-  }
-
   /** Whether an agent is told to take nothing new. */
   async isDraining(agentId: string): Promise<boolean> {
     return (await this.#o.store.read((tx) => tx.getAgent(agentId)))?.status === "DRAINING";
@@ -251,7 +248,6 @@ export class AgentRegistry implements Service {
     const contact = this.#contacts.known(beat.agent_id, beat.session_id);
     this.#contacts.seen(contact);
     contact.running = beat.running;
-    this.#o.leases.known(beat.agent_id, beat.running);
     const record = await this.#o.store.read((tx) => tx.getAgent(beat.agent_id));
     if (record?.session_id !== beat.session_id || record.status === "LOST")
       throw registerFirst(beat.agent_id);
@@ -290,7 +286,7 @@ export class AgentRegistry implements Service {
     try {
       const { fenced } = await this.#o.store.transact(async (tx) => {
         // What an agent's disk holds counts, even before its new process registered: fencing is by attempt.
-        const stream = await tx.getReportSeq(batch.stream_id);
+        const stream = await tx.getStream(batch.stream_id);
         if (registered === undefined && stream?.agent_id !== batch.agent_id)
           throw registerFirst(batch.agent_id);
         if (stream !== null && stream.agent_id !== batch.agent_id) throw foreignStream(batch.agent_id);
@@ -384,12 +380,7 @@ export class AgentRegistry implements Service {
 
   /** Forgets agents that have been lost since before `beforeMs`. */
   async forgetLost(beforeMs: number): Promise<void> {
-    await this.#o.store.transact(async (tx) => {
-      for (const agent of await tx.listAgents()) {
-        if (agent.status === "LOST" && agent.last_heartbeat_ms < beforeMs)
-          await tx.deleteAgent(agent.agent_id);
-      }
-    });
+    await this.#o.store.transact((tx) => tx.forgetLostAgents(beforeMs));
   }
 
   /** Gives up what the agent's former process had. */
@@ -406,6 +397,7 @@ export class AgentRegistry implements Service {
     const named = new Set(contact.running.map(nameOf));
     const open = await this.#o.store.read((tx) => tx.openAttempts(contact.agentId));
     const forgotten: AttemptRecord[] = [];
+    const offers = open.filter((attempt) => attempt.lease === "OFFERED" && named.has(nameOf(attempt)));
     const missing = new Set<string>();
     for (const attempt of open) {
       const name = nameOf(attempt);
@@ -419,6 +411,11 @@ export class AgentRegistry implements Service {
       }
     }
     for (const name of contact.missing.keys()) if (!missing.has(name)) contact.missing.delete(name);
+    if (offers.length > 0) {
+      await this.#o.store
+        .transact((tx) => this.#o.leases.known(tx, contact.agentId, offers))
+        .catch((error) => logFailure(this.#o.log, "Offers of runs cannot be prolonged", error));
+    }
     if (forgotten.length === 0) return;
     await this.#o.store.transact(async (tx) => {
       for (const attempt of forgotten) {
@@ -432,11 +429,11 @@ export class AgentRegistry implements Service {
     if (attempt.lease !== "OFFERED" && attempt.lease !== "HELD") return;
     const run = await tx.getRun(attempt.workflow_instance_id);
     if (run === null) return;
-    await this.#o.changes.crash(tx, run, attempt, reason, "REVOKED");
+    const after = await this.#o.changes.crash(tx, run, attempt, reason, "REVOKED");
     tx.afterCommit(() =>
       this.#o.log.warn(
         `Run ${run.workflow_instance_id} (${run.workflow_id}): attempt ${attempt.attempt} on agent ${attempt.agent_id} crashed: ${reason}.` +
-          (run.queued ? " It is queued again." : ` It ends ${run.status}.`),
+          (after.queued ? " It is queued again." : ` It ends ${after.status}.`),
       ),
     );
   }
@@ -445,8 +442,7 @@ export class AgentRegistry implements Service {
     await this.#o.store.transact(async (tx) => {
       const agent = await tx.getAgent(agentId);
       if (agent === null || agent.status === state) return;
-      checkState(agent.status, state);
-      await tx.saveAgent({ ...agent, status: state });
+      await tx.transitionAgent(agent, state);
       tx.afterCommit(() => this.#o.log.info(`Agent ${agentId} is ${state}`));
     });
     if (state === "DRAINING") this.#o.dismiss(agentId);
@@ -458,11 +454,10 @@ export class AgentRegistry implements Service {
     await this.#o.store.transact(async (tx) => {
       const agent = await tx.getAgent(contact.agentId);
       if (agent === null) return;
-      checkState(agent.status, "GONE");
       for (const attempt of await tx.openAttempts(contact.agentId)) {
         await this.#crash(tx, attempt, "the agent left");
       }
-      await tx.deleteAgent(contact.agentId);
+      await tx.transitionAgent(agent, "GONE");
       tx.afterCommit(() => this.#o.log.info(`Agent ${contact.agentId} left`));
     });
     this.#contacts.close(contact);
@@ -505,12 +500,13 @@ export class AgentRegistry implements Service {
       const agent = await tx.getAgent(contact.agentId);
       // Another process may have registered under the id meanwhile: that one is not silent.
       if (agent?.session_id !== contact.sessionId || agent.status === "LOST") return true;
-      checkState(agent.status, "LOST");
-      await tx.saveAgent({ ...agent, status: "LOST", last_heartbeat_ms: contact.seenWall });
+      await tx.transitionAgent(agent, "LOST", contact.seenWall);
       const open = await tx.openAttempts(contact.agentId);
       const lost = `Agent ${contact.agentId} is lost: nothing heard for ${seconds} s`;
-      if (open.length === 0) this.#tell("warn", `${lost}.`);
-      else this.#o.log.warn(`${lost}; ${open.length} of its runs crash.`);
+      tx.afterCommit(() => {
+        if (open.length === 0) this.#tell("warn", `${lost}.`);
+        else this.#o.log.warn(`${lost}; ${open.length} of its runs crash.`);
+      });
       for (const attempt of open) await this.#crash(tx, attempt, `agent lost: silent for ${seconds} s`);
       return true;
     });
@@ -530,11 +526,6 @@ function topicOf(agentId: string): string {
 
 function speakerOf({ version, protocol, oldest_protocol: oldest }: AgentRecord): Peer {
   return { version, protocol: { version: protocol, oldest } };
-}
-
-function checkState(from: AgentState | null, to: AgentState): void {
-  if (from === null || from === to || canTransition(AGENT_TRANSITIONS, from, to)) return;
-  throw new Error(`an agent that is ${from} cannot become ${to}`);
 }
 
 function foreignStream(agentId: string): InvalidInputError {

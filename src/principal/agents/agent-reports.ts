@@ -1,7 +1,7 @@
 /** Reports of an agent's numbered stream: each counts once, in order, and only for an attempt that is the agent's. */
 import type { ConsolaInstance } from "consola";
 import type { AgentReport, AgentReports } from "../../contract/messages.ts";
-import type { OperationalTx } from "../../storage/operational.ts";
+import type { OperationalTx } from "../../storage/operational/store.ts";
 import { type AttemptName, nameOf } from "../runs/attempt-name.ts";
 import type { RunChanges } from "../runs/run-changes.ts";
 
@@ -20,11 +20,14 @@ export async function applyReports(
   context: { changes: RunChanges; log: ConsolaInstance; nowMs: number },
 ): Promise<AppliedReports> {
   const { agent_id, stream_id, reports } = batch;
-  const from = (await tx.getReportSeq(stream_id))?.seq ?? 0;
+  const before = (await tx.getStream(stream_id))?.seq ?? null;
+  const from = before ?? 0;
   const first = reports[0]?.seq ?? from + 1;
   if (first > from + 1) {
-    context.log.warn(
-      `Agent ${agent_id}: reports ${from + 1} to ${first - 1} never came; this principal's state is older than the agent's.`,
+    tx.afterCommit(() =>
+      context.log.warn(
+        `Agent ${agent_id}: reports ${from + 1} to ${first - 1} never came; this principal's state is older than the agent's.`,
+      ),
     );
   }
   let seq = from;
@@ -33,7 +36,7 @@ export async function applyReports(
     seq = report.seq;
     await apply(tx, batch, report, context);
   }
-  if (seq > from) await tx.setReportSeq(stream_id, agent_id, seq, context.nowMs);
+  if (seq > from) await tx.advanceStream(stream_id, agent_id, before, seq, context.nowMs);
   return { seq, fenced: await fencedIn(tx, batch) };
 }
 
@@ -49,8 +52,10 @@ async function apply(
       : await changes.hearTask(tx, { ...report, agent_id });
   if (outcome !== "illegal") return;
   const what = report.kind === "run" ? "run" : `task ${report.task_id} of run`;
-  log.warn(
-    `Agent ${agent_id}: a report that ${what} ${report.workflow_instance_id} is ${report.status} does not fit its state and was passed over.`,
+  tx.afterCommit(() =>
+    log.warn(
+      `Agent ${agent_id}: a report that ${what} ${report.workflow_instance_id} is ${report.status} does not fit its state and was passed over.`,
+    ),
   );
 }
 

@@ -1,6 +1,6 @@
 /** What agents must be told: what to stop, that they drain, how far their streams have come. */
 import type { AgentOrders, StopOrder } from "../../contract/messages.ts";
-import type { OperationalStore } from "../../storage/operational.ts";
+import type { OperationalStore } from "../../storage/operational/store.ts";
 import { type AttemptName, nameOf } from "../runs/attempt-name.ts";
 import type { Contact } from "./agent-contacts.ts";
 
@@ -61,7 +61,7 @@ export class StandingOrders {
         drain: agent?.status === "DRAINING",
         log_received_seq: position.received,
         log_durable_seq: position.durable,
-        report_durable_seq: stream === null ? 0 : ((await tx.getReportSeq(stream))?.seq ?? 0),
+        report_durable_seq: stream === null ? 0 : ((await tx.getStream(stream))?.seq ?? 0),
       };
     });
   }

@@ -80,8 +80,8 @@ export function handlersOf(s: HandlerServices): Handlers {
     LSEVENTS: (request) => s.activity.list(request),
 
     LSWORKFLOWS: () => s.workflows.summaries(),
-    GETWORKFLOW: ({ workflow_id: id }) => {
-      const details = s.workflows.details(id);
+    GETWORKFLOW: async ({ workflow_id: id }) => {
+      const details = await s.workflows.details(id);
       if (details !== undefined) return details;
       throw new NotFoundError(thereIsNoWorkflow(id, s.workflows.ids(), s.workflows.invalidFiles));
     },

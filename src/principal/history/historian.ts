@@ -25,7 +25,7 @@ import { HistoryUnavailableError, historyUnavailable } from "../../storage/histo
 import type { LegacyLogQuery } from "../../storage/history-logs.ts";
 import type { HistoryMigrations } from "../../storage/history-migrations.ts";
 import type { HistoricRun } from "../../storage/history-runs.ts";
-import type { PendingStatus, StatusOutbox } from "../../storage/status-outbox.ts";
+import type { StatusFeed } from "../../storage/operational/store.ts";
 import { LogIntake, type StreamPosition } from "./log-intake.ts";
 import { Transfers } from "./transfers.ts";
 import { Waiters } from "./waiters.ts";
@@ -46,7 +46,7 @@ export interface HistorianOptions {
   readonly dbPath: string;
   /** cdktr's own directory: prepared files and DuckDB's temporary ones go below it. */
   readonly dataDirectory: string;
-  readonly outbox: StatusOutbox;
+  readonly statuses: StatusFeed;
   /** The longest that a line or a status waits before it is in DuckDB, ms. */
   readonly flushIntervalMs: number;
   readonly log: ConsolaInstance;
@@ -86,8 +86,8 @@ export class Historian implements Service {
   readonly #received = new Waiters();
   readonly #flushBytes: number;
   #database: HistoryDatabase | undefined;
-  /** Id of the last status row in DuckDB. */
-  #outboxCursor = 0;
+  /** The last status row that is in DuckDB. */
+  #statusCursor = 0;
   /** When the oldest line in memory came, or later than that. */
   #heldSince = 0;
   #statusesPending = false;
@@ -227,7 +227,7 @@ export class Historian implements Service {
     return this.#received.wait(streamId, seq, timeoutMs);
   }
 
-  /** The outbox has new rows: they go with the next batch. */
+  /** There are new status rows: they go with the next batch. */
   notifyStatus(): void {
     this.#statusesPending = true;
     this.#armInterval();
@@ -372,9 +372,9 @@ export class Historian implements Service {
   async #drain(database: HistoryDatabase): Promise<boolean> {
     const ends = this.#intake.ends();
     for (let hasWritten = false; ; hasWritten = true) {
-      const portion = this.#intake.take(TRANSACTION_LINES, TRANSACTION_BYTES);
       this.#statusesPending = false;
-      const statuses = this.#pendingStatuses();
+      const statuses = await this.#o.statuses.takeStatuses(this.#statusCursor, TRANSACTION_STATUSES);
+      const portion = this.#intake.take(TRANSACTION_LINES, TRANSACTION_BYTES);
       if (portion.logs.length === 0 && statuses.length === 0) return hasWritten;
       await database.write({ ...portion, statuses });
       this.#intake.written(portion);
@@ -383,17 +383,11 @@ export class Historian implements Service {
     }
   }
 
-  #pendingStatuses(): PendingStatus[] {
-    const pending = this.#o.outbox.pending(TRANSACTION_STATUSES);
-    const fresh = pending.filter(({ id }) => id > this.#outboxCursor);
-    if (fresh.length < pending.length) this.#o.outbox.deleteUpTo(this.#outboxCursor);
-    return fresh;
-  }
-
   #statusesTaken(id: number): void {
-    if (id <= this.#outboxCursor) return;
-    this.#outboxCursor = id;
-    this.#o.outbox.deleteUpTo(id);
+    if (id <= this.#statusCursor) return;
+    this.#statusCursor = id;
+    // When they cannot be forgotten now, they are with the next ones: the history knows that it has them.
+    this.#o.statuses.ackStatuses(id).catch(() => {});
   }
 
   async #open(): Promise<HistoryDatabase> {

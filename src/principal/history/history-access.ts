@@ -18,7 +18,7 @@ export interface HistoryAccess extends LogPositions {
   readonly available: { readonly ok: boolean; readonly error: string | null };
   /** Whether line `seq` of a stream has come within the time. */
   waitReceived(streamId: string, seq: number, timeoutMs: number): Promise<boolean>;
-  /** The outbox has new rows. */
+  /** There are new status rows. */
   notifyStatus(): void;
   searchLogs(search: SearchLogs): Promise<LogPage>;
   queryLogs(

@@ -1,8 +1,7 @@
 /** How agents and the principal name an attempt to each other. */
-import type { AttemptRecord } from "../../storage/operational.ts";
+import type { AttemptName } from "../../storage/operational/store.ts";
 
-/** Which attempt of which run. */
-export type AttemptName = Pick<AttemptRecord, "workflow_instance_id" | "attempt">;
+export type { AttemptName };
 
 /** The name as one text. */
 export function nameOf(attempt: AttemptName): string {

@@ -3,11 +3,10 @@
  * the operational state; the agents' requests wait here.
  */
 import type { ConsolaInstance } from "consola";
-import type { Clock } from "../../clock.ts";
 import type { RunAssignment } from "../../contract/messages.ts";
-import type { AttemptRecord, OperationalStore, OperationalTx, RunRecord } from "../../storage/operational.ts";
+import type { Claim, CommitStep, OperationalStore, OperationalTx } from "../../storage/operational/store.ts";
 import { logFailure } from "../log-failure.ts";
-import { completedTasks, type RunChanges } from "./run-changes.ts";
+import type { RunChanges } from "./run-changes.ts";
 
 /** A request for work of a registered agent. */
 export interface FetchRequest {
@@ -21,8 +20,6 @@ export interface FetchRequest {
 
 interface Waiter extends FetchRequest {
   readonly reply: (assignment: RunAssignment | null) => void;
-  /** Monotonic. */
-  readonly deadline: number;
   timer: Timer | undefined;
 }
 
@@ -31,36 +28,39 @@ const WAITERS_OF_AGENT = 16;
 /** Requests that wait of agents that do not name their process: anybody can make up their names. */
 const PLAIN_WAITERS = 1000;
 
-/** Assignments in one unit of work. */
+/** Assignments in one commit. */
 const BATCH = 100;
+
+/** Pause after a failed assignment. */
+const RETRY_MS = 500;
 
 /** The queue's front desk. */
 export class Dispatcher {
   readonly #store: OperationalStore;
   readonly #changes: RunChanges;
-  readonly #clock: Clock;
   readonly #log: ConsolaInstance;
-  /** Whether an agent may have work; asked again at the moment of assignment. */
-  readonly #mayWork: (tx: OperationalTx, agentId: string, sessionId: string | null) => Promise<boolean>;
-  readonly #waiters: Waiter[] = [];
+  readonly #offerMs: number;
+  readonly #waiters = new Set<Waiter>();
   /** Requests that have a name, until they are answered. */
   readonly #fetching = new Map<string, Promise<RunAssignment | null>>();
-  #asked = false;
+  readonly #step: CommitStep = {
+    work: (tx) => this.#assign(tx),
+    failed: (error) => this.#failed(error),
+  };
   #retry: Timer | undefined;
   #closed = false;
 
+  /** @param options.offerMs how long an offer stands without a word from the agent, ms */
   constructor(options: {
     store: OperationalStore;
     changes: RunChanges;
-    clock: Clock;
     log: ConsolaInstance;
-    mayWork: (tx: OperationalTx, agentId: string, sessionId: string | null) => Promise<boolean>;
+    offerMs: number;
   }) {
     this.#store = options.store;
     this.#changes = options.changes;
-    this.#clock = options.clock;
     this.#log = options.log;
-    this.#mayWork = options.mayWork;
+    this.#offerMs = options.offerMs;
   }
 
   /** The next run for an agent, or null when there is none within the time it waits. */
@@ -75,38 +75,38 @@ export class Dispatcher {
     return fetching;
   }
 
-  /** Work or workers may have come: assigns what can be assigned, in the commit that comes next. */
-  kick(): void {
-    if (this.#asked || this.#waiters.length === 0) return;
-    this.#asked = true;
-    void this.#pump();
+  /** A run waits for an agent: it is assigned in the same commit, when there is one. Part of a unit of work. */
+  queued(tx: OperationalTx): void {
+    if (this.#waiters.size > 0) tx.beforeCommit(this.#step);
   }
 
   /** The agent's requests are answered with nothing: its process is gone, or takes nothing new. */
   dismiss(agentId: string): void {
-    for (const waiter of this.#waiters.filter((waiter) => waiter.agentId === agentId)) this.#giveUp(waiter);
+    for (const waiter of this.#waiters) if (waiter.agentId === agentId) this.#giveUp(waiter);
   }
 
   /** Answers everyone with nothing, now and from now on. */
   close(): void {
     this.#closed = true;
     clearTimeout(this.#retry);
-    for (const waiter of [...this.#waiters]) this.#giveUp(waiter);
+    for (const waiter of this.#waiters) this.#giveUp(waiter);
   }
 
   async #fetch(request: FetchRequest): Promise<RunAssignment | null> {
     const again = await this.#assignedBefore(request);
     if (again !== null) return again;
     const { promise, resolve } = Promise.withResolvers<RunAssignment | null>();
-    const deadline = this.#clock.monotonic() + request.waitMs;
-    const waiter: Waiter = { ...request, reply: resolve, deadline, timer: undefined };
-    this.#waiters.push(waiter);
+    const waiter: Waiter = { ...request, reply: resolve, timer: undefined };
+    this.#waiters.add(waiter);
     this.#thin(waiter);
     if (this.#closed) this.#giveUp(waiter);
     else if (request.waitMs > 0) {
       waiter.timer = setTimeout(() => this.#giveUp(waiter), request.waitMs);
-      this.kick();
-    } else await this.#pumpOnce(waiter);
+      void this.#kick();
+    } else {
+      await this.#kick();
+      this.#giveUp(waiter);
+    }
     return promise;
   }
 
@@ -118,99 +118,80 @@ export class Dispatcher {
       [isOwn, WAITERS_OF_AGENT],
       [isPlain, PLAIN_WAITERS],
     ] as const) {
-      if (this.#waiters.length <= most) continue;
-      const [oldest, ...others] = this.#waiters.filter(belongs);
+      if (this.#waiters.size <= most) continue;
+      const [oldest, ...others] = [...this.#waiters].filter(belongs);
       if (oldest !== undefined && others.length >= most) this.#giveUp(oldest);
     }
   }
 
   #giveUp(waiter: Waiter): void {
-    const index = this.#waiters.indexOf(waiter);
-    if (index === -1) return;
-    this.#waiters.splice(index, 1);
     this.#answer(waiter, null);
   }
 
+  /**
+   * Answers a request that waits. One that was given up while its run was on the way to the disk hears nothing: the agent asks
+   * again, and the offer runs out.
+   */
   #answer(waiter: Waiter, assignment: RunAssignment | null): void {
+    if (!this.#waiters.delete(waiter)) return;
     clearTimeout(waiter.timer);
     waiter.reply(assignment);
   }
 
   /** The run that a request got already, when its reply was lost. */
-  async #assignedBefore(request: FetchRequest): Promise<RunAssignment | null> {
-    if (request.fetchId === null) return null;
+  async #assignedBefore({ agentId, fetchId }: FetchRequest): Promise<RunAssignment | null> {
+    if (fetchId === null) return null;
     return this.#store.read(async (tx) => {
-      const open = await tx.openAttempts(request.agentId);
-      const attempt = open.find((candidate) => candidate.fetch_id === request.fetchId);
-      if (attempt === undefined) return null;
-      const run = await tx.getRun(attempt.workflow_instance_id);
-      return run === null ? null : this.#assignment(tx, run, attempt);
+      const claim = await tx.claimedBy(agentId, fetchId);
+      return claim === null ? null : this.#assignment(tx, claim);
     });
   }
 
-  /** For a request that does not wait. */
-  async #pumpOnce(waiter: Waiter): Promise<void> {
-    this.kick();
-    await this.#store.transactLast(async () => {}).catch(() => {});
-    this.#giveUp(waiter);
-  }
-
-  async #pump(): Promise<void> {
-    const taken: Waiter[] = [];
+  /** Assigns what can be assigned to those that wait now. Resolves when that is done, or cannot be done now. */
+  async #kick(): Promise<void> {
+    if (this.#waiters.size === 0) return;
     try {
-      const assignments = await this.#store.transactLast(async (tx) => {
-        this.#asked = false;
-        const made: [Waiter, RunAssignment][] = [];
-        for (const run of await tx.queuedRuns(Math.min(BATCH, this.#waiters.length))) {
-          const waiter = await this.#nextWaiter(tx, taken);
-          if (waiter === undefined) break;
-          const attempt = await this.#changes.assign(tx, run, waiter);
-          made.push([waiter, await this.#assignment(tx, run, attempt)]);
-        }
-        return made;
-      });
-      for (const [waiter, assignment] of assignments) this.#answer(waiter, assignment);
-      const idle = taken.filter((waiter) => !assignments.some(([served]) => served === waiter));
-      for (const waiter of idle) this.#answer(waiter, null);
-      if (assignments.length === BATCH) this.kick();
+      await this.#store.transact(async (tx) => tx.beforeCommit(this.#step));
     } catch (error) {
-      this.#asked = false;
-      logFailure(this.#log, "Nothing can be assigned", error);
-      this.#putBack(taken);
+      this.#failed(error);
     }
   }
 
-  /**
-   * Takes the agent that waits longest and may work, one that sends heartbeats before one of which only a name is known. Those
-   * that may not are taken as well, and go without.
-   */
-  async #nextWaiter(tx: OperationalTx, taken: Waiter[]): Promise<Waiter | undefined> {
-    while (this.#waiters.length > 0) {
-      const known = this.#waiters.findIndex((waiter) => waiter.sessionId !== null);
-      const [waiter] = this.#waiters.splice(Math.max(known, 0), 1);
-      if (waiter === undefined) break;
-      taken.push(waiter);
-      if (await this.#mayWork(tx, waiter.agentId, waiter.sessionId)) return waiter;
+  /** Part of a unit of work, which may be repeated: the waiters stay where they are until it has committed. */
+  async #assign(tx: OperationalTx): Promise<void> {
+    let assigned = 0;
+    for (const waiter of this.#inOrder()) {
+      const { agentId: agent_id, sessionId: session_id, fetchId: fetch_id } = waiter;
+      const claim = await this.#changes.assign(tx, {
+        agent_id,
+        session_id,
+        fetch_id,
+        offer_ms: this.#offerMs,
+      });
+      if (claim === "empty") return;
+      // It goes without: it may have no work, or no more.
+      const assignment = claim === "unfit" ? null : await this.#assignment(tx, claim);
+      tx.afterCommit(() => this.#answer(waiter, assignment));
+      if (assignment !== null && ++assigned === BATCH) break;
     }
-    return undefined;
+    if (assigned === BATCH) tx.afterCommit(() => void this.#kick());
+  }
+
+  /** Who waits longest comes first; agents that send heartbeats come before those of which only a name is known. */
+  *#inOrder(): Iterable<Waiter> {
+    for (const waiter of this.#waiters) if (waiter.sessionId !== null) yield waiter;
+    for (const waiter of this.#waiters) if (waiter.sessionId === null) yield waiter;
   }
 
   /** The disk fails: they wait on, and we try again soon. */
-  #putBack(waiters: Waiter[]): void {
-    this.#waiters.unshift(...waiters);
-    if (this.#closed) {
-      this.close();
-      return;
-    }
-    for (const waiter of waiters) {
-      clearTimeout(waiter.timer);
-      const left = Math.max(0, waiter.deadline - this.#clock.monotonic());
-      waiter.timer = setTimeout(() => this.#giveUp(waiter), left);
-    }
-    this.#retry = setTimeout(() => this.kick(), RETRY_MS);
+  #failed(error: unknown): void {
+    logFailure(this.#log, "Nothing can be assigned", error);
+    if (this.#closed) return;
+    clearTimeout(this.#retry);
+    this.#retry = setTimeout(() => void this.#kick(), RETRY_MS);
   }
 
-  async #assignment(tx: OperationalTx, run: RunRecord, attempt: AttemptRecord): Promise<RunAssignment> {
+  async #assignment(tx: OperationalTx, { run, attempt }: Claim): Promise<RunAssignment> {
     return {
       workflow_id: run.workflow_id,
       workflow_instance_id: run.workflow_instance_id,
@@ -219,11 +200,8 @@ export class Dispatcher {
       scheduled_time_ms: run.scheduled_time_ms,
       created_at_ms: run.created_at_ms,
       params: { ...run.params },
-      completed_tasks: [...(await completedTasks(tx, run.workflow_instance_id))],
+      completed_tasks: await tx.completedTasks(run.workflow_instance_id),
       workflow: await this.#changes.definitionOf(tx, run),
     };
   }
 }
-
-/** Pause after a failed assignment. */
-const RETRY_MS = 500;

@@ -4,7 +4,7 @@
  */
 import type { Clock } from "../../clock.ts";
 import type { FollowUpPage, ListFollowUps } from "../../contract/messages.ts";
-import type { OperationalStore, OperationalTx, RunRecord } from "../../storage/operational.ts";
+import type { OperationalStore, OperationalTx, RunRecord } from "../../storage/operational/store.ts";
 import type { WorkflowDefinition } from "../../workflow/model.ts";
 import type { RunStatus } from "../../workflow/status.ts";
 import type { LongPolls } from "../long-polls.ts";

@@ -1,59 +1,51 @@
 /**
- * Watches offers that no agent has confirmed. The reply with the run may have been lost, or the agent died with it:
- * then the run is offered again.
+ * Ends offers that no agent has confirmed by their deadline. The reply with the run may have been lost, or the agent died with
+ * it: then the run is offered again. Deadlines are in the operational state; here is one timer, for the next of them.
  */
 import type { ConsolaInstance } from "consola";
-import type { Clock } from "../../clock.ts";
 import type { Service } from "../../service.ts";
-import type { AttemptRecord, OperationalStore } from "../../storage/operational.ts";
+import type {
+  AttemptName,
+  AttemptRecord,
+  OperationalStore,
+  OperationalTx,
+} from "../../storage/operational/store.ts";
 import { logFailure } from "../log-failure.ts";
 import type { RunChanges } from "./run-changes.ts";
 
-interface Offer {
-  readonly runId: string;
-  readonly attempt: number;
-  readonly agentId: string;
-  /** Monotonic. */
-  deadline: number;
+/** Offers that are looked at in one go. */
+const BATCH = 100;
+/** Pause after a failure. */
+const RETRY_MS = 1000;
+
+/** What {@link LeaseWatch} needs. */
+export interface LeaseWatchOptions {
+  readonly store: OperationalStore;
+  readonly changes: RunChanges;
+  readonly log: ConsolaInstance;
+  /** How long an offer stands without a word from the agent, ms. */
+  readonly offerMs: number;
+  /** Looks whether the principal itself was paused. */
+  readonly checkPause: () => void;
 }
 
-/** Ends offers that were not confirmed in time. */
+/** Watches the deadlines of offers. */
 export class LeaseWatch implements Service {
   readonly name = "lease watch";
-  readonly #store: OperationalStore;
-  readonly #changes: RunChanges;
-  readonly #clock: Clock;
-  readonly #log: ConsolaInstance;
-  readonly #timeoutMs: number;
-  readonly #checkPause: () => void;
-  readonly #offers = new Map<string, Offer>();
+  readonly #o: LeaseWatchOptions;
   #timer: Timer | undefined;
-  #timerAt = Number.POSITIVE_INFINITY;
+  #forgives = false;
   #running: Promise<void> = Promise.resolve();
   #stopped = false;
 
-  constructor(options: {
-    store: OperationalStore;
-    changes: RunChanges;
-    clock: Clock;
-    log: ConsolaInstance;
-    /** How long an offer stands without a word from the agent, ms. */
-    timeoutMs: number;
-    /** Looks whether the principal itself was paused. */
-    checkPause: () => void;
-  }) {
-    this.#store = options.store;
-    this.#changes = options.changes;
-    this.#clock = options.clock;
-    this.#log = options.log;
-    this.#timeoutMs = options.timeoutMs;
-    this.#checkPause = options.checkPause;
+  constructor(options: LeaseWatchOptions) {
+    this.#o = options;
   }
 
   /** Offers from before the start get the full time again. */
   async start(): Promise<void> {
-    const open = await this.#store.read((tx) => tx.openAttempts());
-    for (const attempt of open) this.offered(attempt);
+    this.forgive();
+    await this.#running;
   }
 
   async stop(): Promise<void> {
@@ -62,78 +54,62 @@ export class LeaseWatch implements Service {
     await this.#running;
   }
 
-  /** An offer was made. */
-  offered(attempt: AttemptRecord): void {
-    if (attempt.lease !== "OFFERED") return;
-    const { workflow_instance_id: runId, attempt: number, agent_id: agentId } = attempt;
-    const deadline = this.#clock.monotonic() + this.#timeoutMs;
-    this.#offers.set(keyOf(runId, number), { runId, attempt: number, agentId, deadline });
-    this.#arm(deadline);
+  /** An offer was made. A timer that runs already is for an earlier one. */
+  offered(): void {
+    if (this.#timer === undefined) this.#arm(this.#o.offerMs);
   }
 
-  /** An offer was confirmed or ended. */
-  settled(attempt: AttemptRecord): void {
-    this.#offers.delete(keyOf(attempt.workflow_instance_id, attempt.attempt));
+  /** The agent says that it has these attempts: those of them that are offers stand for the full time again. Part of a unit of work. */
+  async known(tx: OperationalTx, agentId: string, attempts: readonly AttemptName[]): Promise<void> {
+    if (attempts.length > 0) await tx.extendOffers(this.#o.offerMs, { agentId, attempts });
   }
 
-  /** The agent says that it has these attempts: the offers stand for the full time again. */
-  known(agentId: string, running: readonly { workflow_instance_id: string; attempt: number }[]): void {
-    for (const one of running) {
-      const offer = this.#offers.get(keyOf(one.workflow_instance_id, one.attempt));
-      if (offer?.agentId === agentId) offer.deadline = this.#clock.monotonic() + this.#timeoutMs;
-    }
-  }
-
-  /** The principal itself was not there for a while: nobody's silence counts. */
+  /** The principal itself was not there for a while: nobody's silence counts, and offers get the full time again. */
   forgive(): void {
-    for (const offer of this.#offers.values()) offer.deadline = this.#clock.monotonic() + this.#timeoutMs;
+    this.#forgives = true;
+    this.#look();
   }
 
-  #arm(at: number): void {
-    if (this.#stopped || at >= this.#timerAt) return;
+  #arm(ms: number): void {
     clearTimeout(this.#timer);
-    this.#timerAt = at;
-    this.#timer = setTimeout(
-      () => {
-        this.#timerAt = Number.POSITIVE_INFINITY;
-        this.#running = this.#expire();
-      },
-      Math.max(1, at - this.#clock.monotonic()),
-    );
+    if (!this.#stopped) this.#timer = setTimeout(() => this.#look(), Math.max(1, ms));
+  }
+
+  #look(): void {
+    this.#running = this.#running.then(() => this.#expire());
   }
 
   async #expire(): Promise<void> {
-    this.#checkPause();
-    const now = this.#clock.monotonic();
-    for (const offer of this.#offers.values()) {
-      if (offer.deadline > now || this.#stopped) continue;
-      try {
-        await this.#store.transact(async (tx) => {
-          if (offer.deadline > this.#clock.monotonic()) return;
-          const attempt = await tx.getAttempt(offer.runId, offer.attempt);
-          const run = await tx.getRun(offer.runId);
-          if (run === null || attempt?.lease !== "OFFERED") {
-            tx.afterCommit(() => this.#offers.delete(keyOf(offer.runId, offer.attempt)));
-            return;
-          }
-          await this.#changes.crash(tx, run, attempt, "assignment never confirmed", "EXPIRED");
-          tx.afterCommit(() => {
-            this.#log.warn(
-              `Run ${offer.runId}: agent ${offer.agentId} never confirmed attempt ${offer.attempt}; it is queued again.`,
-            );
-          });
-        });
-      } catch (error) {
-        logFailure(this.#log, "An unconfirmed assignment cannot be ended", error);
-        offer.deadline = this.#clock.monotonic() + 1000;
+    this.#o.checkPause();
+    let next: number | null = RETRY_MS;
+    try {
+      if (this.#forgives) await this.#o.store.transact((tx) => tx.extendOffers(this.#o.offerMs));
+      this.#forgives = false;
+      for (const offer of await this.#o.store.read((tx) => tx.overdueOffers(BATCH))) {
+        if (this.#stopped) return;
+        await this.#end(offer);
       }
+      // From now on an offer arms the timer itself.
+      this.#timer = undefined;
+      next = await this.#o.store.read((tx) => tx.nextOverdueOffer());
+    } catch (error) {
+      logFailure(this.#o.log, "An unconfirmed assignment cannot be ended", error);
     }
-    let next = Number.POSITIVE_INFINITY;
-    for (const offer of this.#offers.values()) next = Math.min(next, offer.deadline);
-    if (next !== Number.POSITIVE_INFINITY) this.#arm(next);
+    if (next !== null) this.#arm(next);
   }
-}
 
-function keyOf(runId: string, attempt: number): string {
-  return `${runId} ${attempt}`;
+  async #end({ workflow_instance_id: id, attempt, agent_id, deadline_ms }: AttemptRecord): Promise<void> {
+    await this.#o.store.transact(async (tx) => {
+      const present = await tx.getAttempt(id, attempt);
+      const run = await tx.getRun(id);
+      // It was confirmed, ended or prolonged meanwhile.
+      if (run === null || present?.lease !== "OFFERED" || present.deadline_ms !== deadline_ms) return;
+      await this.#o.changes.crash(tx, run, present, "assignment never confirmed", "EXPIRED");
+      tx.afterCommit(() => {
+        this.#o.log.warn(
+          `Run ${id}: agent ${agent_id} never confirmed attempt ${attempt}; it is queued again.`,
+        );
+      });
+    });
+  }
 }

@@ -1,38 +1,38 @@
 /**
- * Every change of a run, an attempt, a lease or a task run happens here, by the tables of transitions, together with
- * the row that the history gets of it. All methods are parts of a unit of work.
+ * What happens to runs, their attempts, leases and task runs, and in which order. All methods are parts of a unit of work; the
+ * store obeys the tables of transitions.
  */
 import type { Clock } from "../../clock.ts";
 import type { TaskReport } from "../../contract/messages.ts";
 import { CdktrError } from "../../errors.ts";
+import { LEASE_TRANSITIONS, type LeaseState } from "../../storage/operational/lease-state.ts";
 import type {
   AttemptRecord,
-  LeaseState,
+  Claim,
+  Claimant,
   OperationalTx,
   RunRecord,
+  RunStep,
   TaskRunRecord,
-} from "../../storage/operational.ts";
+} from "../../storage/operational/store.ts";
 import type { WorkflowDefinition } from "../../workflow/model.ts";
-import { MAX_RUN_ATTEMPTS, RUN_TRANSITIONS } from "../../workflow/run-state.ts";
-import { canTransition, isTerminal, type RunStatus, type Transitions } from "../../workflow/status.ts";
+import { MAX_RUN_ATTEMPTS } from "../../workflow/run-state.ts";
+import { canTransition, isTerminal, type RunStatus } from "../../workflow/status.ts";
 import { TASK_TRANSITIONS } from "../../workflow/task-state.ts";
-import { LEASE_TRANSITIONS } from "./lease-state.ts";
 
 /** Who is told of changes. */
 export interface RunEvents {
-  /** A run waits for an agent; called inside the unit of work, so that it can be assigned in the same commit. */
-  queued(): void;
+  /** A run waits for an agent: part of the unit of work, so that it can be assigned in the same commit. */
+  queued(tx: OperationalTx): void;
   /** An attempt was offered to an agent, and is on disk. The run had waited for one so long, ms. */
-  offered(attempt: AttemptRecord, waitedMs: number): void;
-  /** A lease is no longer OFFERED, on disk. */
-  settled(attempt: AttemptRecord): void;
+  offered(waitedMs: number): void;
   /** A run ends: part of the unit of work that ends it. */
-  ending(tx: OperationalTx, run: Readonly<RunRecord>): Promise<void>;
+  ending(tx: OperationalTx, run: RunRecord): Promise<void>;
   /** A run is over, on disk. */
   ended(run: RunRecord): void;
   /** An agent has new orders to get. */
   orders(agentId: string): void;
-  /** The outbox has new rows, on disk. */
+  /** The history has new rows to get, on disk. */
   statusWritten(): void;
 }
 
@@ -74,8 +74,11 @@ export type TaskWord = Omit<TaskReport, "kind" | "seq" | "workflow_id"> & { read
  */
 export type Outcome = "applied" | "over" | "fenced" | "illegal";
 
-/** A status that may not follow the present one. */
-class IllegalTransitionError extends CdktrError {}
+/** An attempt that is under way, with its run. */
+interface Held {
+  readonly run: RunRecord;
+  readonly attempt: AttemptRecord;
+}
 
 /** Changes runs. */
 export class RunChanges {
@@ -125,73 +128,54 @@ export class RunChanges {
       log_stream_id: null,
       log_seq: 0,
     };
-    await tx.putDefinition(run.definition_hash, definition);
-    await tx.insertRun(run);
-    for (const task of carried) {
-      await tx.saveTaskRun({ ...task, workflow_instance_id: run.workflow_instance_id, attempt: 0 });
-    }
-    await this.#writeRunStatus(tx, run);
-    this.#events.queued();
+    await tx.createRun(
+      run,
+      definition,
+      carried.map((task) => ({ ...task, workflow_instance_id: run.workflow_instance_id, attempt: 0 })),
+    );
+    this.#events.queued(tx);
+    this.#written(tx);
     return run;
   }
 
-  /** Gives a run that waits to an agent. */
-  async assign(
-    tx: OperationalTx,
-    run: RunRecord,
-    to: { agentId: string; sessionId: string | null; fetchId: string | null },
-  ): Promise<AttemptRecord> {
-    const attempt: AttemptRecord = {
-      workflow_instance_id: run.workflow_instance_id,
-      attempt: run.attempt,
-      agent_id: to.agentId,
-      session_id: to.sessionId,
-      fetch_id: to.fetchId,
-      assigned_at_ms: this.#clock.now(),
-      lease: "OFFERED",
-      status: run.status,
-      started_at_ms: null,
-      finished_at_ms: null,
-      error: null,
-    };
+  /** Gives the run that waits longest to an agent. */
+  async assign(tx: OperationalTx, to: Omit<Claimant, "assigned_at_ms">): Promise<Claim | "empty" | "unfit"> {
+    const claim = await tx.claim({ ...to, assigned_at_ms: this.#clock.now() });
+    if (typeof claim === "string" || !claim.isNew) return claim;
     // The newest status row is the one with which it was queued.
-    const waitedMs = attempt.assigned_at_ms - run.status_at_ms;
-    run.queued = false;
-    run.agent_id = to.agentId;
-    await tx.saveRun(run);
-    await tx.insertAttempt(attempt);
-    tx.afterCommit(() => this.#events.offered(attempt, waitedMs));
-    return attempt;
+    const waitedMs = claim.attempt.assigned_at_ms - claim.run.status_at_ms;
+    tx.afterCommit(() => this.#events.offered(waitedMs));
+    return claim;
   }
 
   /** Applies what an agent says of an attempt. */
   async hearRun(tx: OperationalTx, word: RunWord): Promise<Outcome> {
     const held = await this.#openLease(tx, word);
     if (typeof held === "string") return held;
-    const { run, attempt } = held;
+    const at = word.timestamp_ms;
     switch (word.status) {
       case "RUNNING":
-        await this.#confirm(tx, run, attempt, word.timestamp_ms);
+        await this.#confirm(tx, held, at);
         return "applied";
       case "COMPLETED":
       case "FAILED":
-      case "CANCELLED":
-        await this.#confirm(tx, run, attempt, word.timestamp_ms);
+      case "CANCELLED": {
+        const { run, attempt } = await this.#confirm(tx, held, at);
         await this.#closeTasks(
           tx,
-          run,
-          attempt,
+          held,
           word.status === "CANCELLED" ? "CANCELLED" : "CRASHED",
           `the run ended ${word.status}, and its agent did not say how this task ended`,
         );
-        run.log_stream_id = word.stream_id;
-        run.log_seq = word.log_seq;
-        await this.#end(tx, run, attempt, "RELEASED", word.status, word.timestamp_ms, word.error);
+        const { status, error, stream_id: log_stream_id, log_seq } = word;
+        await this.#end(tx, run, attempt, "RELEASED", at, { status, error, log_stream_id, log_seq });
         return "applied";
-      case "CRASHED":
-        await this.#confirm(tx, run, attempt, word.timestamp_ms);
+      }
+      case "CRASHED": {
+        const { run, attempt } = await this.#confirm(tx, held, at);
         await this.crash(tx, run, attempt, word.error ?? "the agent gave the attempt up", "REVOKED");
         return "applied";
+      }
       default:
         return "illegal";
     }
@@ -201,27 +185,29 @@ export class RunChanges {
   async hearTask(tx: OperationalTx, word: TaskWord): Promise<Outcome> {
     const held = await this.#openLease(tx, word);
     if (typeof held === "string") return held;
-    const { run, attempt } = held;
     const known = await tx.getTaskRun(word.workflow_instance_id, word.task_instance_id);
-    const fresh = known === null;
-    const task = known ?? (await this.#newTask(tx, run, word));
+    const task = known ?? (await this.#newTask(tx, held.run, word));
     if (task.attempt !== word.attempt || task.task_id !== word.task_id) return "illegal";
     if (isTerminal(TASK_TRANSITIONS, task.status)) return task.status === word.status ? "applied" : "illegal";
-    if (task.status === word.status && !fresh) return "applied";
-    await this.#confirm(tx, run, attempt, word.timestamp_ms);
-    if (task.status !== word.status && !canTransition(TASK_TRANSITIONS, task.status, word.status)) {
-      // A word in between was lost with a disk: what the agent says now is true all the same, when it could have come to it.
-      if (task.status !== "PENDING" || !canTransition(TASK_TRANSITIONS, "RUNNING", word.status))
-        return "illegal";
-      await this.#setTaskStatus(tx, run, attempt, task, "RUNNING", word.timestamp_ms);
-    }
-    task.task_attempt = word.task_attempt;
-    task.exit_code = word.exit_code;
-    task.signal = word.signal;
-    task.error = word.error;
-    task.cpu_ms = word.cpu_ms;
-    task.max_rss_kb = word.max_rss_kb;
-    await this.#setTaskStatus(tx, run, attempt, task, word.status, word.timestamp_ms);
+    if (task.status === word.status && known !== null) return "applied";
+    // A word in between was lost with a disk: what the agent says now is true all the same, when it could have come to it.
+    const isSkipped =
+      task.status !== word.status && !canTransition(TASK_TRANSITIONS, task.status, word.status);
+    if (isSkipped && (task.status !== "PENDING" || !canTransition(TASK_TRANSITIONS, "RUNNING", word.status)))
+      return "illegal";
+    await this.#confirm(tx, held, word.timestamp_ms);
+    const at = word.timestamp_ms;
+    const from = known?.status ?? null;
+    const running = isSkipped ? await this.#setTask(tx, held, task, from, at, { status: "RUNNING" }) : null;
+    await this.#setTask(tx, held, running ?? task, running?.status ?? from, at, {
+      status: word.status,
+      task_attempt: word.task_attempt,
+      exit_code: word.exit_code,
+      signal: word.signal,
+      error: word.error,
+      cpu_ms: word.cpu_ms,
+      max_rss_kb: word.max_rss_kb,
+    });
     return "applied";
   }
 
@@ -229,6 +215,7 @@ export class RunChanges {
    * Ends an attempt that its agent will not end. The run goes back to the queue as the next attempt, unless it was cancelled,
    * must not run again, or has crashed too often.
    * @param lease EXPIRED for an offer that nobody confirmed: it does not count as a crash
+   * @returns the run as it is then
    */
   async crash(
     tx: OperationalTx,
@@ -236,67 +223,51 @@ export class RunChanges {
     attempt: AttemptRecord,
     reason: string,
     lease: "REVOKED" | "EXPIRED",
-  ): Promise<void> {
-    const confirmed = attempt.lease === "HELD";
+  ): Promise<RunRecord> {
+    const wasConfirmed = attempt.lease === "HELD";
     const now = this.#clock.now();
-    if (run.cancel_requested_at_ms !== null) {
-      await this.#closeTasks(tx, run, attempt, "CANCELLED", reason);
-      await this.#end(tx, run, attempt, lease, "CANCELLED", now, reason);
-      return;
-    }
-    await this.#closeTasks(tx, run, attempt, "CRASHED", reason);
-    if (confirmed) run.crashed_attempts++;
+    const isCancelled = run.cancel_requested_at_ms !== null;
+    const status = isCancelled ? "CANCELLED" : "CRASHED";
+    await this.#closeTasks(tx, { run, attempt }, status, reason);
+    if (isCancelled) return this.#end(tx, run, attempt, lease, now, { status, error: reason });
+    const crashed_attempts = run.crashed_attempts + (wasConfirmed ? 1 : 0);
     const again =
-      !confirmed ||
-      (run.crashed_attempts < MAX_RUN_ATTEMPTS && (await this.definitionOf(tx, run)).failover !== "never");
-    if (!again) {
-      await this.#end(tx, run, attempt, lease, "CRASHED", now, reason);
-      return;
-    }
-    this.#closeLease(tx, attempt, lease);
-    this.#setStatus(attempt, "CRASHED");
-    attempt.finished_at_ms = now;
-    attempt.error = reason;
-    await tx.saveAttempt(attempt);
-    this.#setStatus(run, "CRASHED");
-    run.status_at_ms = Math.max(run.status_at_ms, now);
-    run.error = reason;
-    await this.#writeRunStatus(tx, run);
-    // The next attempt: another pass through the machine.
-    run.status = "PENDING";
-    run.attempt++;
-    run.queued = true;
-    run.agent_id = null;
-    run.tasks_done = (await completedTasks(tx, run.workflow_instance_id)).size;
-    await tx.saveRun(run);
-    await this.#writeRunStatus(tx, { ...run, error: null });
-    this.#events.queued();
+      !wasConfirmed ||
+      (crashed_attempts < MAX_RUN_ATTEMPTS && (await this.definitionOf(tx, run)).failover !== "never");
+    const step = { status, error: reason, crashed_attempts } as const;
+    if (!again) return this.#end(tx, run, attempt, lease, now, step);
+    await tx.transitionLease(attempt, { lease, status, finished_at_ms: now, error: reason });
+    const status_at_ms = Math.max(run.status_at_ms, now);
+    // The next attempt is another pass through the machine.
+    const queued = await tx.requeueRun(await tx.transitionRun(run, { ...step, status_at_ms }));
+    this.#events.queued(tx);
+    this.#written(tx);
+    return queued;
   }
 
   /** Ends a run by order of a person; one that runs is ended by its agent, who gets the order. */
   async cancel(tx: OperationalTx, run: RunRecord): Promise<void> {
     const now = this.#clock.now();
-    run.cancel_requested_at_ms ??= now;
     const attempt = await tx.getAttempt(run.workflow_instance_id, run.attempt);
+    const asked = await tx.requestCancel(run, now);
     if (run.status === "RUNNING" && attempt?.session_id != null) {
-      await tx.saveRun(run);
       tx.afterCommit(() => this.#events.orders(attempt.agent_id));
       return;
     }
     // Nobody runs it, or an agent that cannot be told.
     const lease = attempt !== null && !isTerminal(LEASE_TRANSITIONS, attempt.lease) ? attempt : null;
     if (lease !== null) {
-      await this.#closeTasks(tx, run, lease, "CANCELLED", "the run was cancelled");
+      await this.#closeTasks(tx, { run: asked, attempt: lease }, "CANCELLED", "the run was cancelled");
       tx.afterCommit(() => this.#events.orders(lease.agent_id));
     }
-    await this.#end(tx, run, lease, "REVOKED", "CANCELLED", now, "cancelled");
+    await this.#end(tx, asked, lease, "REVOKED", now, { status: "CANCELLED", error: "cancelled" });
   }
 
   /** The attempt a word is about, with its run, if the agent may speak about it. */
   async #openLease(
     tx: OperationalTx,
     word: { agent_id: string; workflow_instance_id: string; attempt: number },
-  ): Promise<{ run: RunRecord; attempt: AttemptRecord } | "over" | "fenced"> {
+  ): Promise<Held | "over" | "fenced"> {
     const attempt = await tx.getAttempt(word.workflow_instance_id, word.attempt);
     if (attempt === null || attempt.agent_id !== word.agent_id) return "fenced";
     if (attempt.lease === "RELEASED") return "over";
@@ -305,19 +276,21 @@ export class RunChanges {
     return run === null ? "fenced" : { run, attempt };
   }
 
-  async #confirm(tx: OperationalTx, run: RunRecord, attempt: AttemptRecord, at: number): Promise<void> {
-    if (attempt.lease === "HELD") return;
-    this.#setLease(attempt, "HELD");
-    this.#setStatus(attempt, "RUNNING");
-    run.status_at_ms = Math.max(run.status_at_ms, at);
-    attempt.started_at_ms = run.status_at_ms;
-    await tx.saveAttempt(attempt);
-    this.#setStatus(run, "RUNNING");
-    run.started_at_ms ??= run.status_at_ms;
-    run.error = null;
-    await tx.saveRun(run);
-    await this.#writeRunStatus(tx, run);
-    tx.afterCommit(() => this.#events.settled(attempt));
+  async #confirm(tx: OperationalTx, held: Held, at: number): Promise<Held> {
+    const { run, attempt } = held;
+    if (attempt.lease === "HELD") return held;
+    const status = "RUNNING";
+    const status_at_ms = Math.max(run.status_at_ms, at);
+    this.#written(tx);
+    return {
+      attempt: await tx.transitionLease(attempt, { lease: "HELD", status, started_at_ms: status_at_ms }),
+      run: await tx.transitionRun(run, {
+        status,
+        status_at_ms,
+        started_at_ms: run.started_at_ms ?? status_at_ms,
+        error: null,
+      }),
+    };
   }
 
   /** The end of a run, and of its newest attempt when there was one. */
@@ -326,40 +299,31 @@ export class RunChanges {
     run: RunRecord,
     attempt: AttemptRecord | null,
     lease: LeaseState,
-    status: RunStatus,
     at: number,
-    error: string | null,
-  ): Promise<void> {
-    this.#setStatus(run, status);
-    run.status_at_ms = Math.max(run.status_at_ms, at);
-    run.finished_at_ms = run.status_at_ms;
-    run.queued = false;
-    run.error = error;
+    step: Omit<RunStep, "status_at_ms">,
+  ): Promise<RunRecord> {
+    const status_at_ms = Math.max(run.status_at_ms, at);
     if (attempt !== null) {
-      this.#closeLease(tx, attempt, lease);
-      this.#setStatus(attempt, status);
-      attempt.finished_at_ms = run.status_at_ms;
-      attempt.error = error;
-      await tx.saveAttempt(attempt);
+      const { status, error } = step;
+      await tx.transitionLease(attempt, { lease, status, finished_at_ms: status_at_ms, error });
     }
-    await tx.saveRun(run);
-    await this.#writeRunStatus(tx, run);
-    await this.#events.ending(tx, run);
-    tx.afterCommit(() => this.#events.ended(run));
+    const ended = await tx.transitionRun(run, { ...step, status_at_ms, finished_at_ms: status_at_ms });
+    this.#written(tx);
+    await this.#events.ending(tx, ended);
+    tx.afterCommit(() => this.#events.ended(ended));
+    return ended;
   }
 
   /** Ends what an attempt leaves unfinished. */
   async #closeTasks(
     tx: OperationalTx,
-    run: RunRecord,
-    attempt: AttemptRecord,
+    held: Held,
     status: "CRASHED" | "CANCELLED",
-    reason: string,
+    error: string,
   ): Promise<void> {
-    for (const task of await tx.listTaskRuns(attempt.workflow_instance_id)) {
-      if (task.attempt !== attempt.attempt || isTerminal(TASK_TRANSITIONS, task.status)) continue;
-      task.error = reason;
-      await this.#setTaskStatus(tx, run, attempt, task, status, this.#clock.now());
+    for (const task of await tx.listTaskRuns(held.attempt.workflow_instance_id)) {
+      if (task.attempt !== held.attempt.attempt || isTerminal(TASK_TRANSITIONS, task.status)) continue;
+      await this.#setTask(tx, held, task, task.status, this.#clock.now(), { status, error });
     }
   }
 
@@ -384,91 +348,32 @@ export class RunChanges {
     };
   }
 
-  async #setTaskStatus(
+  /** @param from the task's status in the store; null when it is not there */
+  async #setTask(
     tx: OperationalTx,
-    run: RunRecord,
-    attempt: AttemptRecord,
+    { run, attempt }: Held,
     task: TaskRunRecord,
-    status: RunStatus,
+    from: RunStatus | null,
     at: number,
-  ): Promise<void> {
-    // PENDING is where a task run begins: saying so is no transition.
-    if (task.status !== status) check(TASK_TRANSITIONS, "task run", task.status, status);
-    task.status = status;
-    task.status_at_ms = Math.max(task.status_at_ms, at);
-    if (status === "RUNNING") task.started_at_ms ??= task.status_at_ms;
-    if (isTerminal(TASK_TRANSITIONS, status)) {
-      task.finished_at_ms = task.status_at_ms;
-      run.tasks_done++;
-      await tx.saveRun(run);
-    }
-    await tx.saveTaskRun(task);
-    await tx.appendTaskStatus({
-      task_id: task.task_id,
-      task_instance_id: task.task_instance_id,
-      workflow_instance_id: task.workflow_instance_id,
-      status,
-      timestamp_ms: task.status_at_ms,
-      workflow_id: run.workflow_id,
-      task_name: task.task_name,
-      attempt: task.attempt,
-      task_attempt: task.task_attempt,
-      agent_id: attempt.agent_id,
-      exit_code: task.exit_code,
-      signal: task.signal,
-      error: task.error,
-      cpu_ms: task.cpu_ms,
-      max_rss_kb: task.max_rss_kb,
-    });
+    change: Partial<TaskRunRecord> & { readonly status: RunStatus },
+  ): Promise<TaskRunRecord> {
+    const status_at_ms = Math.max(task.status_at_ms, at);
+    const next: TaskRunRecord = {
+      ...task,
+      ...change,
+      status_at_ms,
+      started_at_ms: task.started_at_ms ?? (change.status === "RUNNING" ? status_at_ms : null),
+      finished_at_ms: isTerminal(TASK_TRANSITIONS, change.status) ? status_at_ms : null,
+    };
+    await tx.transitionTask(next, from, { workflow_id: run.workflow_id, agent_id: attempt.agent_id });
+    this.#written(tx);
+    return next;
+  }
+
+  #written(tx: OperationalTx): void {
     tx.afterCommit(() => this.#events.statusWritten());
   }
-
-  async #writeRunStatus(tx: OperationalTx, run: RunRecord): Promise<void> {
-    await tx.appendRunStatus({
-      workflow_id: run.workflow_id,
-      workflow_instance_id: run.workflow_instance_id,
-      status: run.status,
-      timestamp_ms: run.status_at_ms,
-      workflow_name: run.workflow_name,
-      trigger: run.trigger,
-      attempt: run.attempt,
-      agent_id: run.agent_id,
-      scheduled_time_ms: run.scheduled_time_ms,
-      created_at_ms: run.created_at_ms,
-      params: JSON.stringify(run.params),
-      error: run.error,
-      retry_of: run.retry_of,
-    });
-    tx.afterCommit(() => this.#events.statusWritten());
-  }
-
-  #setStatus(subject: { status: RunStatus }, status: RunStatus): void {
-    check(RUN_TRANSITIONS, "run", subject.status, status);
-    subject.status = status;
-  }
-
-  #setLease(attempt: AttemptRecord, lease: LeaseState): void {
-    check(LEASE_TRANSITIONS, "lease", attempt.lease, lease);
-    attempt.lease = lease;
-  }
-
-  #closeLease(tx: OperationalTx, attempt: AttemptRecord, lease: LeaseState): void {
-    this.#setLease(attempt, lease);
-    tx.afterCommit(() => this.#events.settled(attempt));
-  }
-}
-
-/** The tasks of a run that completed, in whichever attempt: they do not run again. */
-export async function completedTasks(tx: OperationalTx, runId: string): Promise<Set<string>> {
-  const tasks = await tx.listTaskRuns(runId);
-  return new Set(tasks.filter((task) => task.status === "COMPLETED").map((task) => task.task_id));
 }
 
 /** Definitions kept parsed. */
 const KEPT_DEFINITIONS = 500;
-
-function check<S extends string>(table: Transitions<S>, what: string, from: S, to: S): void {
-  if (!canTransition(table, from, to)) {
-    throw new IllegalTransitionError(`Internal error: a ${what} that is ${from} cannot become ${to}.`);
-  }
-}

@@ -17,7 +17,7 @@ import type {
   RecentStatus,
   RunRecord,
   TaskRunRecord,
-} from "../../storage/operational.ts";
+} from "../../storage/operational/store.ts";
 import type { WorkflowDefinition } from "../../workflow/model.ts";
 import { resolveParams } from "../../workflow/params.ts";
 import { RUN_TRANSITIONS } from "../../workflow/run-state.ts";
@@ -39,8 +39,6 @@ export interface WorkflowSource {
   ids(): Iterable<string>;
   /** Files that do not load as they are now. */
   readonly invalidFiles: readonly { readonly path: string }[];
-  /** A schedule's firing became a run; part of the unit of work that makes it. */
-  fired(tx: OperationalTx, workflowId: string, scheduledMs: number): Promise<void>;
 }
 
 /** Runs that are no longer in the operational state. */
@@ -83,11 +81,11 @@ export class RunService {
    * @throws InvalidInputError for parameters that do not fit it
    */
   trigger(workflowId: string, options: RunTaskOptions): Promise<string> {
-    return this.#once("RUNTASK", workflowId, options.dedupe_key, async (tx) => {
+    return this.#once("RUNTASK", workflowId, options.dedupe_key, async (tx, runId) => {
       const stored = this.#workflows.get(workflowId);
       if (stored === undefined) throw this.#unknownWorkflow(workflowId);
-      const run = await this.#changes.create(tx, {
-        workflow_instance_id: crypto.randomUUID(),
+      await this.#changes.create(tx, {
+        workflow_instance_id: runId,
         workflow_id: workflowId,
         workflow_name: stored.definition.name,
         definition_hash: stored.hash,
@@ -100,9 +98,8 @@ export class RunService {
         carried: [],
       });
       if (options.trigger === "cron" && options.scheduled_time_ms !== null) {
-        await this.#workflows.fired(tx, workflowId, options.scheduled_time_ms);
+        await tx.moveSchedule(workflowId, options.scheduled_time_ms, this.#clock.now());
       }
-      return run;
     });
   }
 
@@ -112,7 +109,7 @@ export class RunService {
    */
   async retry(retry: RetryRun): Promise<string> {
     const { workflow_instance_id: id } = await this.#find(retry.workflow_instance_id);
-    return this.#once("RETRYRUN", id, retry.dedupe_key, async (tx) => {
+    return this.#once("RETRYRUN", id, retry.dedupe_key, async (tx, runId) => {
       const run = await tx.getRun(id);
       if (run === null) throw unknownRun(id);
       if (!isTerminal(RUN_TRANSITIONS, run.status)) {
@@ -128,8 +125,8 @@ export class RunService {
       const definition = await tx.getDefinition(run.definition_hash);
       if (definition === null) throw unknownRun(id);
       const tasks = retry.from_start ? [] : await tx.listTaskRuns(id);
-      return this.#changes.create(tx, {
-        workflow_instance_id: crypto.randomUUID(),
+      await this.#changes.create(tx, {
+        workflow_instance_id: runId,
         workflow_id: run.workflow_id,
         workflow_name: run.workflow_name,
         definition_hash: run.definition_hash,
@@ -158,7 +155,7 @@ export class RunService {
         throw new UnprocessableError(`Run ${id} is over already: ${run.status}.`);
       }
       await this.#changes.cancel(tx, run);
-      return this.#details(tx, run);
+      return this.#details(tx, (await tx.getRun(id)) ?? run);
     });
   }
 
@@ -229,14 +226,13 @@ export class RunService {
     verb: string,
     subject: string,
     key: string | undefined,
-    make: (tx: OperationalTx) => Promise<RunRecord>,
+    make: (tx: OperationalTx, runId: string) => Promise<void>,
   ): Promise<string> {
+    const fresh = crypto.randomUUID();
     return this.#store.transact(async (tx) => {
-      const stored = key === undefined ? undefined : `${verb} ${subject} ${key}`;
-      const known = stored === undefined ? null : await tx.findByDedupeKey(stored);
-      if (known !== null) return known;
-      const { workflow_instance_id: id } = await make(tx);
-      if (stored !== undefined) await tx.putDedupeKey(stored, id, this.#clock.now());
+      const id =
+        key === undefined ? fresh : await tx.claimKey(`${verb} ${subject} ${key}`, fresh, this.#clock.now());
+      if (id === fresh) await make(tx, id);
       return id;
     });
   }

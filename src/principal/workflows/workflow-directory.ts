@@ -8,11 +8,16 @@ import type { WorkflowDetails, WorkflowSummary } from "../../contract/messages.t
 import { errorMessage } from "../../errors.ts";
 import { DirectoryWatch } from "../../host/directory-watch.ts";
 import type { Service } from "../../service.ts";
-import type { OperationalStore, OperationalTx, WorkflowVersion } from "../../storage/operational.ts";
-import { type Diagnostic, renderDiagnostic } from "../../workflow/diagnostic.ts";
-import { loadWorkflowFile } from "../../workflow/load.ts";
+import type { OperationalStore, ScheduleCursor, WorkflowVersion } from "../../storage/operational/store.ts";
+import {
+  type Diagnostic,
+  findDuplicateIds,
+  isWorkflowPath,
+  loadWorkflowFile,
+  renderDiagnostic,
+  workflowIdOf,
+} from "../../workflow/index.ts";
 import { WorkflowDefinition } from "../../workflow/model.ts";
-import { findDuplicateIds, isWorkflowPath, workflowIdOf } from "../../workflow/workflow-id.ts";
 import type { StoredDefinition, WorkflowSource } from "../runs/run-service.ts";
 import { type Listing, listWorkflowFiles } from "./workflow-files.ts";
 
@@ -61,7 +66,6 @@ export class WorkflowDirectory implements Service, WorkflowSource {
   readonly #away = new Map<string, number>();
   /** The newest valid version of each id, from the operational state: for files that are invalid at the start. */
   readonly #versions = new Map<string, WorkflowVersion>();
-  readonly #cursors = new Map<string, { schedule: string; cursor_ms: number }>();
   /** What was said about a file, so that it is said once. */
   readonly #said = new Map<string, string>();
   #invalid: { path: string; error: string }[] = [];
@@ -85,13 +89,8 @@ export class WorkflowDirectory implements Service, WorkflowSource {
   }
 
   async start(): Promise<void> {
-    const { versions, cursors } = await this.#o.store.read(async (tx) => ({
-      versions: await tx.listWorkflowVersions(),
-      cursors: await tx.listScheduleCursors(),
-    }));
-    for (const version of versions) this.#versions.set(version.workflow_id, version);
-    for (const { workflow_id, schedule, cursor_ms } of cursors)
-      this.#cursors.set(workflow_id, { schedule, cursor_ms });
+    for (const version of await this.#o.store.read((tx) => tx.listWorkflowVersions()))
+      this.#versions.set(version.workflow_id, version);
     this.#watch.refresh();
     await this.#scanOnce(true);
     this.#o.log.info(
@@ -160,30 +159,23 @@ export class WorkflowDirectory implements Service, WorkflowSource {
   }
 
   /** All workflows by id. */
-  summaries(): Record<string, WorkflowSummary> {
-    const ids = [...this.#workflows.keys()].sort();
-    return Object.fromEntries(
-      ids.flatMap((id) => {
-        const workflow = this.#workflows.get(id);
-        return workflow === undefined ? [] : [[id, this.#summary(workflow)]];
-      }),
-    );
+  async summaries(): Promise<Record<string, WorkflowSummary>> {
+    const cursors = await this.#cursors();
+    const all = [...this.#workflows].sort(([a], [b]) => (a < b ? -1 : 1));
+    return Object.fromEntries(all.map(([id, workflow]) => [id, summaryOf(workflow, cursors.get(id))]));
   }
 
-  details(workflowId: string): WorkflowDetails | undefined {
+  async details(workflowId: string): Promise<WorkflowDetails | undefined> {
+    const cursors = await this.#cursors();
     const workflow = this.#workflows.get(workflowId);
     if (workflow === undefined) return undefined;
-    return { summary: this.#summary(workflow), definition: workflow.definition, source: workflow.source };
+    const { definition, source } = workflow;
+    return { summary: summaryOf(workflow, cursors.get(workflowId)), definition, source };
   }
 
-  async fired(tx: OperationalTx, workflowId: string, scheduledMs: number): Promise<void> {
-    const cursor = this.#cursors.get(workflowId);
-    const now = this.#o.clock.now();
-    // A cursor in the future comes from a clock that was wrong; it must not hold the schedule up.
-    if (cursor === undefined || (scheduledMs <= cursor.cursor_ms && cursor.cursor_ms <= now)) return;
-    const moved = { schedule: cursor.schedule, cursor_ms: scheduledMs };
-    await tx.saveScheduleCursor({ workflow_id: workflowId, ...moved });
-    tx.afterCommit(() => this.#cursors.set(workflowId, moved));
+  async #cursors(): Promise<ReadonlyMap<string, ScheduleCursor>> {
+    const cursors = await this.#o.store.read((tx) => tx.listScheduleCursors());
+    return new Map(cursors.map((cursor) => [cursor.workflow_id, cursor]));
   }
 
   // ---------------------------------------------------------------- scanning
@@ -319,50 +311,37 @@ export class WorkflowDirectory implements Service, WorkflowSource {
 
   /** Makes `wanted` what is in force, on disk first. */
   async #putInForce(wanted: ReadonlyMap<string, Workflow>): Promise<void> {
-    const now = this.#o.clock.now();
-    const fresh = [...wanted].filter(
-      ([id, workflow]) =>
-        this.#versions.get(id)?.source !== workflow.source || this.#versions.get(id)?.path !== workflow.path,
-    );
-    const gone = [...new Set([...this.#versions.keys(), ...this.#cursors.keys()])].filter(
-      (id) => !wanted.has(id),
-    );
-    const cursors = new Map<string, { schedule: string; cursor_ms: number } | null>();
-    for (const [id, { definition }] of wanted) {
-      const schedule = scheduleOf(definition);
-      const known = this.#cursors.get(id);
-      if (schedule === null && known !== undefined) cursors.set(id, null);
-      if (schedule !== null && known?.schedule !== schedule) cursors.set(id, { schedule, cursor_ms: now });
-    }
-    if (fresh.length + gone.length + cursors.size > 0) {
-      try {
-        await this.#o.store.transact(async (tx) => {
-          for (const [id, { path, json, source }] of fresh) {
-            await tx.saveWorkflowVersion({ workflow_id: id, path, definition: json, source });
-          }
-          for (const [id, cursor] of cursors) {
-            if (cursor === null) await tx.deleteScheduleCursor(id);
-            else await tx.saveScheduleCursor({ workflow_id: id, ...cursor });
-          }
-          for (const id of gone) {
-            await tx.deleteWorkflowVersion(id);
-            await tx.deleteScheduleCursor(id);
-          }
-        });
-        for (const [id, { path, json, source }] of fresh) {
-          this.#versions.set(id, { workflow_id: id, path, definition: json, source });
-        }
-        for (const id of gone) this.#versions.delete(id);
-      } catch (error) {
-        this.#o.log.warn(`Changed workflows are in force, but not noted on disk: ${errorMessage(error)}`);
-      }
-      for (const id of gone) this.#cursors.delete(id);
-      for (const [id, cursor] of cursors) {
-        if (cursor === null) this.#cursors.delete(id);
-        else this.#cursors.set(id, cursor);
-      }
+    try {
+      await this.#note(wanted);
+    } catch (error) {
+      this.#o.log.warn(`Changed workflows are in force, but not noted on disk: ${errorMessage(error)}`);
     }
     this.#replace(wanted);
+  }
+
+  /** Writes down what differs from what is on disk. */
+  async #note(wanted: ReadonlyMap<string, Workflow>): Promise<void> {
+    const cursors = await this.#cursors();
+    const fresh = [...wanted].filter(([id, { source, path }]) => {
+      const noted = this.#versions.get(id);
+      return noted?.source !== source || noted.path !== path;
+    });
+    const gone = [...new Set([...this.#versions.keys(), ...cursors.keys()])].filter((id) => !wanted.has(id));
+    const schedules = [...wanted]
+      .map(([id, { definition }]) => [id, scheduleOf(definition)] as const)
+      .filter(([id, schedule]) => schedule !== (cursors.get(id)?.schedule ?? null));
+    if (fresh.length + gone.length + schedules.length === 0) return;
+    await this.#o.store.transact(async (tx) => {
+      for (const [id, { path, json, source }] of fresh) {
+        await tx.putWorkflowVersion({ workflow_id: id, path, definition: json, source });
+      }
+      for (const [id, schedule] of schedules) await tx.setSchedule(id, schedule, this.#o.clock.now());
+      for (const id of gone) await tx.dropWorkflow(id);
+    });
+    for (const [id, { path, json, source }] of fresh) {
+      this.#versions.set(id, { workflow_id: id, path, definition: json, source });
+    }
+    for (const id of gone) this.#versions.delete(id);
   }
 
   #replace(wanted: ReadonlyMap<string, Workflow>): void {
@@ -424,26 +403,27 @@ export class WorkflowDirectory implements Service, WorkflowSource {
     this.#said.set(path, text);
     this.#o.log.warn(text);
   }
+}
 
-  #summary(workflow: Workflow): WorkflowSummary {
-    const { definition } = workflow;
-    return {
-      id: definition.id,
-      name: definition.name,
-      description: definition.description,
-      path: workflow.path,
-      cron: definition.cron,
-      timezone: definition.timezone,
-      start_time: startTimeOf(workflow),
-      start_time_ms: definition.start_time_ms,
-      catchup: definition.catchup,
-      schedule_cursor_ms: this.#cursors.get(definition.id)?.cursor_ms ?? null,
-      params: definition.params,
-      ...(definition.on === undefined ? {} : { on: definition.on }),
-      tasks: definition.tasks.length,
-      error: workflow.error,
-    };
-  }
+function summaryOf(workflow: Workflow, cursor: ScheduleCursor | undefined): WorkflowSummary {
+  const { definition } = workflow;
+  return {
+    id: definition.id,
+    name: definition.name,
+    description: definition.description,
+    path: workflow.path,
+    cron: definition.cron,
+    timezone: definition.timezone,
+    start_time: startTimeOf(workflow),
+    start_time_ms: definition.start_time_ms,
+    catchup: definition.catchup,
+    // That of another schedule is not noted yet.
+    schedule_cursor_ms: cursor?.schedule === scheduleOf(definition) ? (cursor?.cursor_ms ?? null) : null,
+    params: definition.params,
+    ...(definition.on === undefined ? {} : { on: definition.on }),
+    tasks: definition.tasks.length,
+    error: workflow.error,
+  };
 }
 
 /** What a schedule cursor belongs to; null without a schedule. */

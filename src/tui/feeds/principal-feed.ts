@@ -262,8 +262,7 @@ export class PrincipalFeed implements Service {
     const { client, store } = this.#options;
     if (store.state.data.eventsMissing !== null) return;
     try {
-      const events = await client.call(
-        "LSEVENTS",
+      const events = await client.listEvents(
         { after: this.#eventsAfter, limit: 500 },
         { timeoutMs: this.#options.timeoutMs, signal: this.#end.signal },
       );

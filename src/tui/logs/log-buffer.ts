@@ -2,7 +2,7 @@
  * The lines of a log: history from the database and live ones, joined without gap or double. A line that came live is
  * provisional until the database has it; {@link LogBuffer.reconcile} puts what the database says in its place.
  */
-import { LOG_LEVELS, type LogLevel, type LogLine, lineKey } from "../../contract/log-line.ts";
+import type { LogLevel, LogLine } from "../../contract/log-line.ts";
 import { printable } from "../../terminal/foreign-text.ts";
 
 /** A line as it is shown. */
@@ -27,6 +27,8 @@ export const NO_FILTER: LogFilter = { task: null, level: "DEBUG", text: "" };
 
 /** Lines that are kept in memory; beyond it the oldest go, a tenth at a time. */
 export const MAX_LINES = 200_000;
+
+export const LEVELS: readonly LogLevel[] = ["DEBUG", "INFO", "WARN", "ERROR"];
 
 /** Lines in order, and of those the ones that pass a filter and the ones in which a search was found. */
 export class LogBuffer {
@@ -122,18 +124,18 @@ export class LogBuffer {
     const tail = this.#lines.slice(start);
     const kept = tail.filter((line) => !line.live && line.timestamp_ms < fromMs);
     const pending = tail.filter((line) => line.live);
-    const known = new Map<bigint, number>();
+    const known = new Map<string, number>();
     const earliest = pending.reduce(
       (least, line) => Math.min(least, line.timestamp_ms),
       Number.POSITIVE_INFINITY,
     );
     for (const row of rows) {
       if (row.timestamp_ms < earliest) continue;
-      const key = lineKey(row);
+      const key = identity(row);
       known.set(key, (known.get(key) ?? 0) + 1);
     }
     const left = pending.filter((line) => {
-      const key = lineKey(line);
+      const key = identity(line);
       const times = known.get(key) ?? 0;
       if (times === 0) return true;
       known.set(key, times - 1);
@@ -154,17 +156,17 @@ export class LogBuffer {
   /** Puts older lines of the database before all others; those that are here already are passed over. Returns how many are shown more. */
   prepend(rows: readonly LogLine[]): number {
     const first = this.firstMs ?? Number.POSITIVE_INFINITY;
-    const here = new Map<bigint, number>();
+    const here = new Map<string, number>();
     for (const line of this.#lines) {
       if (line.timestamp_ms > first) continue;
-      const key = lineKey(line);
+      const key = identity(line);
       here.set(key, (here.get(key) ?? 0) + 1);
     }
     const older: ShownLine[] = [];
     for (const row of rows) {
-      const key = row.timestamp_ms >= first ? lineKey(row) : null;
-      const times = key === null ? 0 : (here.get(key) ?? 0);
-      if (key !== null && times > 0) here.set(key, times - 1);
+      const key = row.timestamp_ms >= first ? identity(row) : "";
+      const times = here.get(key) ?? 0;
+      if (times > 0) here.set(key, times - 1);
       else older.push(toShown(row, false));
     }
     const before = this.#shown.length;
@@ -244,10 +246,14 @@ function isOpen(filter: LogFilter): boolean {
 function passes(line: ShownLine, filter: LogFilter): boolean {
   if (filter.task !== null && line.task_name !== filter.task && line.task_instance_id !== filter.task)
     return false;
-  if (LOG_LEVELS.indexOf(line.level) < LOG_LEVELS.indexOf(filter.level)) return false;
+  if (LEVELS.indexOf(line.level) < LEVELS.indexOf(filter.level)) return false;
   return filter.text === "" || finder(filter.text)(line.text) !== -1;
 }
 
 function toShown(line: LogLine, live: boolean): ShownLine {
   return { ...line, text: printable(line.payload), live };
+}
+
+function identity(line: LogLine): string {
+  return `${line.task_instance_id}\x01${line.timestamp_ms}\x01${line.level}\x01${line.payload}`;
 }

@@ -74,7 +74,7 @@ export function scrollLog(view: LogView, lines: number): void {
 }
 
 /** Shows the shown line `index`, a third down the screen. */
-function showLine(view: LogView, index: number): void {
+export function showLine(view: LogView, index: number): void {
   view.follow = false;
   const last = Math.max(0, view.buffer.shown.length - view.height);
   view.top = Math.min(Math.max(0, index - Math.floor(view.height / 3)), last);

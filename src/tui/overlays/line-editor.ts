@@ -62,7 +62,7 @@ export function insertText(editor: LineEditor, text: string): void {
 }
 
 /** Whether a key stands for a character that can be typed. Names of keys are capitals with more than one letter. */
-function isCharacter(key: string): boolean {
+export function isCharacter(key: string): boolean {
   return !/^[A-Z][A-Z0-9_]+$/.test(key) && [...graphemes(key)].length === 1;
 }
 

@@ -14,7 +14,7 @@ export type Action =
   | { readonly kind: "quit" };
 
 /** A field of the form of parameters. */
-interface FormField {
+export interface FormField {
   readonly name: string;
   readonly description: string | null;
   /** Null: it must be filled in. */
@@ -22,8 +22,8 @@ interface FormField {
   readonly editor: LineEditor;
 }
 
-type PromptPurpose = "log-search" | "log-text" | "log-time" | "log-save";
-type MenuPurpose = "principal" | "log-task";
+export type PromptPurpose = "log-search" | "log-text" | "log-time" | "log-save";
+export type MenuPurpose = "principal" | "log-task";
 
 export type Overlay =
   | { readonly kind: "help"; top: number }

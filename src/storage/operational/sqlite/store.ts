@@ -1,4 +1,4 @@
-/** The operational state of one principal: a sqlite file in its data directory, see operational.ts for what it holds. */
+/** The operational state of one principal: a sqlite file in its data directory. */
 import { Database, SQLiteError } from "bun:sqlite";
 import {
   chmodSync,
@@ -14,20 +14,28 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import type { ConsolaInstance } from "consola";
-import { CdktrError, errorMessage } from "../errors.ts";
-import { syncToDisk } from "../host/sync-to-disk.ts";
-import { migrateSqlite, type SqliteMigrations } from "../migrations/sqlite-migrations.ts";
-import { GroupCommit, type TransactionControl } from "./group-commit.ts";
+import { type Clock, systemClock } from "../../../clock.ts";
+import { CdktrError, errorMessage } from "../../../errors.ts";
+import { syncToDisk } from "../../../host/sync-to-disk.ts";
+import { migrateSqlite, type SqliteMigrations } from "../../../migrations/sqlite-migrations.ts";
+import type { PendingStatus } from "../../history-rows.ts";
+import { GroupCommit, type TransactionControl } from "../group-commit.ts";
 import {
   DataDirectoryInUseError,
   type OperationalStore,
   type OperationalTx,
   StoreUnavailableError,
   type UnitOfWork,
-} from "./operational.ts";
-import { STATE_MIGRATIONS } from "./operational-schema.ts";
-import { SqliteOperationalTx } from "./operational-sqlite-tx.ts";
-import { SqliteStatusOutbox } from "./status-outbox.ts";
+} from "../store.ts";
+import { agentIntentions } from "./agents.ts";
+import { followUpIntentions } from "./follow-ups.ts";
+import { housekeepingIntentions } from "./forget.ts";
+import { leaseIntentions } from "./leases.ts";
+import { runIntentions } from "./runs.ts";
+import { STATE_MIGRATIONS } from "./schema.ts";
+import { Statements } from "./statements.ts";
+import { ackStatuses, raiseStatusIds, takeStatuses } from "./statuses.ts";
+import { workflowIntentions } from "./workflows.ts";
 
 /** Where the state is and who hears about trouble. */
 export interface SqliteStoreOptions {
@@ -36,6 +44,9 @@ export interface SqliteStoreOptions {
   readonly log: ConsolaInstance;
   /** The schema; that of this cdktr by default. */
   readonly migrations?: SqliteMigrations;
+  readonly clock?: Clock;
+  /** Called before each statement of a transaction; what it throws the statement throws. For tests. */
+  readonly beforeStatement?: (sql: string) => void;
 }
 
 /**
@@ -51,8 +62,8 @@ const REMINDER_MS = 300_000;
 export class SqliteOperationalStore implements OperationalStore {
   readonly name = "operational state";
   readonly path: string;
-  readonly outbox: SqliteStatusOutbox;
   readonly #options: SqliteStoreOptions;
+  readonly #statements: Statements;
   readonly #commits: GroupCommit<OperationalTx>;
   #database: Database | undefined;
   #reopen = false;
@@ -64,20 +75,24 @@ export class SqliteOperationalStore implements OperationalStore {
   constructor(options: SqliteStoreOptions) {
     this.#options = options;
     this.path = join(options.directory, "state.db");
-    const tx = new SqliteOperationalTx(
-      () => this.#open(),
-      (effect) => this.#commits.afterCommit(effect),
-    );
+    const db = new Statements(() => this.#open(), options.beforeStatement);
+    this.#statements = db;
+    const tx: OperationalTx = {
+      ...runIntentions(db),
+      ...leaseIntentions(db, steady(options.clock ?? systemClock)),
+      ...agentIntentions(db),
+      ...followUpIntentions(db),
+      ...workflowIntentions(db),
+      ...housekeepingIntentions(db),
+      afterCommit: (effect) => this.#commits.afterCommit(effect),
+      beforeCommit: (step) => this.#commits.beforeCommit(step),
+    };
     this.#commits = new GroupCommit<OperationalTx>(this.#control(), tx, {
       committed: () => this.#committed(),
       failed: (error) => this.#failed(error),
       isDatabaseError: (error) => error instanceof SQLiteError,
       effectFailed: (error) => options.log.error(`After a commit: ${errorMessage(error)}`, error),
     });
-    this.outbox = new SqliteStatusOutbox(
-      () => this.#open(),
-      (upTo) => this.transact((unit) => (unit as SqliteOperationalTx).deleteStatuses(upTo)),
-    );
   }
 
   /**
@@ -89,7 +104,6 @@ export class SqliteOperationalStore implements OperationalStore {
   async start(): Promise<void> {
     makePrivateDirectory(this.#options.directory);
     this.#database = this.#connect();
-    this.outbox.committed();
   }
 
   async stop(): Promise<void> {
@@ -109,12 +123,16 @@ export class SqliteOperationalStore implements OperationalStore {
     return this.#commits.transact(work);
   }
 
-  transactLast<T>(work: UnitOfWork<T>): Promise<T> {
-    return this.#commits.transactLast(work);
-  }
-
   read<T>(work: UnitOfWork<T>): Promise<T> {
     return this.#commits.read(work);
+  }
+
+  takeStatuses(afterId: number, limit: number): Promise<PendingStatus[]> {
+    return this.read(async () => takeStatuses(this.#statements, afterId, limit));
+  }
+
+  ackStatuses(upToId: number): Promise<void> {
+    return this.transact(async () => ackStatuses(this.#statements, upToId));
   }
 
   #open(): Database {
@@ -124,7 +142,7 @@ export class SqliteOperationalStore implements OperationalStore {
   }
 
   #control(): TransactionControl {
-    const run = (sql: string) => this.#open().query(sql).run();
+    const run = (sql: string) => this.#statements.run(sql);
     const store = this;
     return {
       begin() {
@@ -145,7 +163,6 @@ export class SqliteOperationalStore implements OperationalStore {
   }
 
   #committed(): void {
-    this.outbox.committed();
     // A transaction that changed nothing says nothing about the disk.
     if (this.#ailing === undefined || this.#ailing.changes === this.#changes()) return;
     this.#ailing = undefined;
@@ -298,17 +315,19 @@ function identityOf(path: string): string | null {
   }
 }
 
-/**
- * The history remembers the last id it took and passes over those below. A state that is new, or that was put back from a
- * copy, must not begin there: ids count from the time of the start, in µs.
- */
+/** Ids of status rows count from the time of the start, in µs. */
 function keepStatusIdsRising(database: Database): void {
-  const least = Date.now() * 1000;
   try {
-    database.run("UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = 'status_outbox'", [least]);
+    raiseStatusIds(new Statements(() => database), Date.now() * 1000);
   } catch {
     // The disk takes nothing: reading works on, and the next start tries again.
   }
+}
+
+/** Wall time as of now that goes on evenly, whatever becomes of the wall clock; whole ms. */
+function steady(clock: Clock): () => number {
+  const start = clock.now() - clock.monotonic();
+  return () => Math.round(start + clock.monotonic());
 }
 
 function makePrivateDirectory(path: string): void {

@@ -2,6 +2,8 @@
  * Group commit: the units of work that come in one turn of the event loop share one transaction, and so one fsync.
  * Each unit has a savepoint of its own, so one that fails takes nothing else with it. Units run one after another.
  */
+import { AsyncLocalStorage } from "node:async_hooks";
+import { NestedUnitError } from "./store.ts";
 
 /** The transaction statements of a database. Each may throw. */
 export interface TransactionControl {
@@ -27,12 +29,26 @@ export interface GroupCommitEvents {
   effectFailed(error: unknown): void;
 }
 
+/** Something to do behind all units of a transaction, once for all of them that ask for it. */
+export interface Step<Tx> {
+  readonly work: (tx: Tx) => Promise<void>;
+  readonly failed: (error: unknown) => void;
+}
+
 interface Unit<Tx> {
   readonly work: (tx: Tx) => Promise<unknown>;
   readonly resolve: (value: unknown) => void;
   readonly reject: (error: unknown) => void;
   readonly effects: (() => void)[];
+  readonly steps: Step<Tx>[];
   value?: unknown;
+}
+
+/** What runs at the moment, as whatever it calls sees it. */
+interface Running<Tx> {
+  /** Undefined for a reader. */
+  readonly unit: Unit<Tx> | undefined;
+  isOver: boolean;
 }
 
 /** Units in one transaction; more wait for the next, so that replies are not held up. */
@@ -43,10 +59,10 @@ export class GroupCommit<Tx> {
   readonly #control: TransactionControl;
   readonly #tx: Tx;
   readonly #events: GroupCommitEvents;
+  /** Follows the calls of a unit, so that others that go on meanwhile are not taken for it. Costs 1 µs a unit. */
+  readonly #running = new AsyncLocalStorage<Running<Tx>>();
   #queue: Unit<Tx>[] = [];
-  #last: Unit<Tx>[] = [];
   #reads: Unit<Tx>[] = [];
-  #current: Unit<Tx> | undefined;
   #scheduled = false;
   #flushing: Promise<void> | undefined;
 
@@ -56,42 +72,81 @@ export class GroupCommit<Tx> {
     this.#events = events;
   }
 
-  /** Queues a unit for the next transaction. */
-  transact<T>(work: (tx: Tx) => Promise<T>): Promise<T> {
+  /**
+   * Queues a unit for the next transaction.
+   * @throws NestedUnitError inside another one
+   */
+  async transact<T>(work: (tx: Tx) => Promise<T>): Promise<T> {
+    this.#refuseNested();
     return this.#enqueue(this.#queue, work);
   }
 
-  /** Queues a unit behind all others of the transaction that is open or comes next. */
-  transactLast<T>(work: (tx: Tx) => Promise<T>): Promise<T> {
-    return this.#enqueue(this.#last, work);
-  }
-
-  /** Does `work` while no transaction is open. */
+  /**
+   * Does `work` while no transaction is open.
+   * @throws NestedUnitError inside another one
+   */
   async read<T>(work: (tx: Tx) => Promise<T>): Promise<T> {
+    this.#refuseNested();
     if (this.#flushing !== undefined) return this.#enqueue(this.#reads, work);
     try {
-      return await work(this.#tx);
+      return await this.#run(undefined, work);
     } catch (error) {
-      throw this.#events.isDatabaseError(error) ? this.#events.failed(error) : error;
+      throw this.#errorOf(error);
     }
   }
 
   /** Registers what happens once the unit that runs now is on disk. */
   afterCommit(effect: () => void): void {
-    if (this.#current === undefined) throw new Error("afterCommit outside a unit of work");
-    this.#current.effects.push(effect);
+    this.#unit().effects.push(effect);
+  }
+
+  /** Registers a step that runs behind all units of the transaction, if the unit that runs now succeeds. */
+  beforeCommit(step: Step<Tx>): void {
+    this.#unit().steps.push(step);
   }
 
   /** Resolves when nothing waits any more. */
   async drain(): Promise<void> {
-    while (this.#flushing !== undefined || this.#queue.length + this.#last.length + this.#reads.length > 0) {
+    while (this.#flushing !== undefined || this.#queue.length + this.#reads.length > 0) {
       await (this.#flushing ?? this.#flush());
     }
   }
 
+  #unit(): Unit<Tx> {
+    const running = this.#running.getStore();
+    if (running?.unit === undefined || running.isOver) throw new Error("this belongs into a unit of work");
+    return running.unit;
+  }
+
+  #refuseNested(): void {
+    const running = this.#running.getStore();
+    if (running === undefined || running.isOver) return;
+    throw new NestedUnitError("Internal error: a unit of work asks the store for another one.");
+  }
+
+  /** Lets a unit, or a reader, work. */
+  async #run<T>(unit: Unit<Tx> | undefined, work: (tx: Tx) => Promise<T>): Promise<T> {
+    const running: Running<Tx> = { unit, isOver: false };
+    try {
+      return await this.#running.run(running, work, this.#tx);
+    } finally {
+      running.isOver = true;
+    }
+  }
+
+  #errorOf(error: unknown): unknown {
+    return this.#events.isDatabaseError(error) ? this.#events.failed(error) : error;
+  }
+
   #enqueue<T>(queue: Unit<Tx>[], work: (tx: Tx) => Promise<T>): Promise<T> {
     return new Promise<T>((resolve, reject) => {
-      queue.push({ work, resolve: resolve as (value: unknown) => void, reject, effects: [] });
+      queue.push({
+        work,
+        resolve: resolve as (value: unknown) => void,
+        reject,
+        effects: [],
+        steps: [],
+      });
       this.#schedule();
     });
   }
@@ -106,26 +161,26 @@ export class GroupCommit<Tx> {
   }
 
   #flush(): Promise<void> {
-    this.#flushing = this.#run().finally(() => {
+    this.#flushing = this.#runAll().finally(() => {
       this.#flushing = undefined;
-      if (this.#queue.length + this.#last.length + this.#reads.length > 0) this.#schedule();
+      if (this.#queue.length + this.#reads.length > 0) this.#schedule();
     });
     return this.#flushing;
   }
 
-  async #run(): Promise<void> {
+  async #runAll(): Promise<void> {
     await this.#runReads();
-    if (this.#queue.length + this.#last.length > 0) await this.#runWrites();
+    if (this.#queue.length > 0) await this.#runWrites();
     await this.#runReads();
   }
 
   async #runReads(): Promise<void> {
     const reads = this.#reads.splice(0);
-    for (const unit of reads) {
+    for (const reader of reads) {
       try {
-        unit.resolve(await unit.work(this.#tx));
+        reader.resolve(await this.#run(undefined, reader.work));
       } catch (error) {
-        unit.reject(this.#events.isDatabaseError(error) ? this.#events.failed(error) : error);
+        reader.reject(this.#errorOf(error));
       }
     }
   }
@@ -133,29 +188,20 @@ export class GroupCommit<Tx> {
   async #runWrites(): Promise<void> {
     const units = this.#queue.splice(0, MAX_BATCH);
     const done: Unit<Tx>[] = [];
-    let failure: Error | undefined;
-    try {
-      this.#control.begin();
-    } catch (error) {
-      failure = this.#events.failed(error);
-      units.push(...this.#last.splice(0));
+    const steps = new Set<Step<Tx>>();
+    let failure = this.#try(() => this.#control.begin());
+    for (const unit of units) {
+      if (failure !== undefined) unit.reject(failure);
+      else failure = await this.#runUnit(unit, done, steps);
     }
-    const runAll = async (batch: Unit<Tx>[]) => {
-      for (const unit of batch) {
-        if (failure === undefined) failure = await this.#runUnit(unit, done);
-        else unit.reject(failure);
-      }
-    };
-    await runAll(units);
-    // A unit may ask for one that runs last, and so may that.
-    while (this.#last.length > 0) await runAll(this.#last.splice(0));
-    if (failure === undefined) {
-      try {
-        this.#control.commit();
-      } catch (error) {
-        failure = this.#events.failed(error);
-      }
+    // A step may ask for others.
+    for (const step of steps) {
+      steps.delete(step);
+      const unit = { ...step, resolve: () => {}, reject: step.failed, effects: [], steps: [] };
+      if (failure !== undefined) unit.reject(failure);
+      else failure = await this.#runUnit(unit, done, steps);
     }
+    failure ??= this.#try(() => this.#control.commit());
     if (failure !== undefined) {
       this.#rollback();
       for (const unit of done) unit.reject(failure);
@@ -174,18 +220,26 @@ export class GroupCommit<Tx> {
     }
   }
 
+  #try(statement: () => void): Error | undefined {
+    try {
+      statement();
+      return undefined;
+    } catch (error) {
+      return this.#events.failed(error);
+    }
+  }
+
   /** Runs one unit; returns an error when the whole transaction is lost. */
-  async #runUnit(unit: Unit<Tx>, done: Unit<Tx>[]): Promise<Error | undefined> {
-    this.#current = unit;
+  async #runUnit(unit: Unit<Tx>, done: Unit<Tx>[], steps: Set<Step<Tx>>): Promise<Error | undefined> {
     try {
       this.#control.savepoint();
       try {
-        unit.value = await unit.work(this.#tx);
+        unit.value = await this.#run(unit, unit.work);
         this.#control.release();
         done.push(unit);
+        for (const step of unit.steps) steps.add(step);
       } catch (error) {
-        const reason = this.#events.isDatabaseError(error) ? this.#events.failed(error) : error;
-        unit.reject(reason);
+        unit.reject(this.#errorOf(error));
         if (!this.#control.open) return this.#events.failed(error);
         this.#control.rollbackTo();
         this.#control.release();
@@ -194,8 +248,6 @@ export class GroupCommit<Tx> {
       const failure = this.#events.failed(error);
       unit.reject(failure);
       return failure;
-    } finally {
-      this.#current = undefined;
     }
     return undefined;
   }

@@ -12,8 +12,10 @@
  *
  * A LOST agent holds no lease: they are revoked in the same transaction. GONE agents are not stored.
  */
-import type { AgentState } from "../../storage/operational.ts";
 import type { Transitions } from "../../workflow/status.ts";
+
+/** GONE is never stored. */
+export type AgentState = "UP" | "DRAINING" | "LOST" | "GONE";
 
 /** Legal transitions of an agent. */
 export const AGENT_TRANSITIONS: Transitions<AgentState> = {

@@ -1,5 +1,5 @@
 /** The schema of the operational state in sqlite, and how an older one becomes the present one. */
-import type { SqliteMigrations } from "../migrations/sqlite-migrations.ts";
+import type { SqliteMigrations } from "../../../migrations/sqlite-migrations.ts";
 
 /** `state.db`, from its first version on. */
 export const STATE_MIGRATIONS: SqliteMigrations = [
@@ -180,6 +180,14 @@ export const STATE_MIGRATIONS: SqliteMigrations = [
       CREATE TABLE follow_up_feed (id TEXT NOT NULL) STRICT;
       INSERT INTO follow_up_feed VALUES (lower(hex(randomblob(8))));
     `);
+    },
+  },
+  {
+    what: "deadlines of offers",
+    isAdditive: true,
+    apply(database) {
+      database.run("ALTER TABLE attempts ADD COLUMN deadline_ms INTEGER");
+      database.run("CREATE INDEX attempts_offered ON attempts (deadline_ms) WHERE lease = 'OFFERED'");
     },
   },
 ];

@@ -8,11 +8,13 @@
  *        │    │ agent lost, cancelled,       │ agent lost or started anew, or it no longer
  *        │    │ agent started anew           │ knows the run
  *        │    └───────────▶ REVOKED ◀────────┘
- *        │ nobody confirmed it in time
+ *        │ nobody confirmed it before its deadline
  *        └───────────▶ EXPIRED
  */
-import type { LeaseState } from "../../storage/operational.ts";
 import type { Transitions } from "../../workflow/status.ts";
+
+/** OFFERED and HELD leases are open: the attempt belongs to the agent. */
+export type LeaseState = "OFFERED" | "HELD" | "RELEASED" | "REVOKED" | "EXPIRED";
 
 /** Legal transitions of a lease. */
 export const LEASE_TRANSITIONS: Transitions<LeaseState> = {

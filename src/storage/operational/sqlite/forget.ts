@@ -1,0 +1,50 @@
+/** Statements that forget what is no longer needed. */
+import type { HousekeepingIntentions } from "../store.ts";
+import type { Statements } from "./statements.ts";
+
+/** Rows of one step: a step must not hold up the requests of others. */
+const STEP = 200;
+
+/** How a unit of work tidies up. */
+export function housekeepingIntentions(db: Statements): HousekeepingIntentions {
+  return {
+    async forget({ keepRuns, olderThanMs, followUpsOlderThanMs }) {
+      db.run(
+        "DELETE FROM follow_ups WHERE seq IN (SELECT seq FROM follow_ups WHERE created_at_ms < ? ORDER BY seq LIMIT ?)",
+        followUpsOlderThanMs,
+        STEP,
+      );
+      const oldest = db.one<{ id: number | null }>("SELECT min(id) AS id FROM status_outbox")?.id ?? null;
+      const runs = db.all<{ workflow_instance_id: string }>(
+        `SELECT workflow_instance_id FROM runs
+         WHERE finished_at_ms IS NOT NULL AND (?1 IS NULL OR last_outbox_id < ?1)
+           AND seq <= coalesce((SELECT seq FROM runs WHERE finished_at_ms IS NOT NULL ORDER BY seq DESC LIMIT 1 OFFSET ?2), -1)
+         ORDER BY seq LIMIT ?3`,
+        oldest,
+        keepRuns,
+        STEP,
+      );
+      for (const { workflow_instance_id: id } of runs) {
+        db.run("DELETE FROM task_runs WHERE workflow_instance_id = ?", id);
+        db.run("DELETE FROM attempts WHERE workflow_instance_id = ?", id);
+        db.run("DELETE FROM runs WHERE workflow_instance_id = ?", id);
+      }
+      const keys = db.run(
+        "DELETE FROM dedupe_keys WHERE key IN (SELECT key FROM dedupe_keys WHERE created_at_ms < ? LIMIT ?)",
+        olderThanMs,
+        STEP,
+      ).changes;
+      db.run(
+        `DELETE FROM agent_streams WHERE updated_at_ms < ?
+           AND stream_id NOT IN (SELECT stream_id FROM agents WHERE stream_id IS NOT NULL)`,
+        olderThanMs,
+      );
+      if (runs.length > 0) {
+        db.run(
+          "DELETE FROM definitions WHERE NOT EXISTS (SELECT 1 FROM runs WHERE runs.definition_hash = definitions.hash)",
+        );
+      }
+      return { runs: runs.length, more: runs.length === STEP || keys === STEP };
+    },
+  };
+}

@@ -1,0 +1,175 @@
+/** Statements about runs, their definitions and the keys that make them once. */
+import type { SQLQueryBindings } from "bun:sqlite";
+import type { RunStatus } from "../../../workflow/status.ts";
+import { requireLegal } from "../legal.ts";
+import type { RecentStatus, RunIntentions, RunRecord } from "../store.ts";
+import { conflict, type Statements } from "./statements.ts";
+import { writeRunStatus } from "./statuses.ts";
+
+type StoredRun = Omit<RunRecord, "params" | "queued"> & {
+  params: string;
+  queued: number;
+  seq: number;
+  last_outbox_id: number;
+};
+
+/** A run that is as it was read. */
+const AS_READ =
+  "workflow_instance_id = ? AND attempt = ? AND status = ? AND queued = ? AND cancel_requested_at_ms IS ?";
+
+function asRead(run: RunRecord): SQLQueryBindings[] {
+  return [run.workflow_instance_id, run.attempt, run.status, run.queued ? 1 : 0, run.cancel_requested_at_ms];
+}
+
+const nameOf = (run: RunRecord) => `run ${run.workflow_instance_id}`;
+
+function toRun({ seq: _seq, last_outbox_id: _id, ...row }: StoredRun): RunRecord {
+  return { ...row, params: JSON.parse(row.params), queued: row.queued === 1 };
+}
+
+export function getRun(db: Statements, id: string): RunRecord | null {
+  const row = db.one<StoredRun>("SELECT * FROM runs WHERE workflow_instance_id = ?", id);
+  return row === null ? null : toRun(row);
+}
+
+/** The oldest run that waits leaves the queue. */
+export function takeQueuedRun(db: Statements, agentId: string): RunRecord | null {
+  const row = db.one<StoredRun>(
+    `UPDATE runs SET queued = 0, agent_id = ?
+     WHERE seq = (SELECT seq FROM runs WHERE queued = 1 ORDER BY seq LIMIT 1) RETURNING *`,
+    agentId,
+  );
+  return row === null ? null : toRun(row);
+}
+
+/** What a unit of work may do with runs. */
+export function runIntentions(db: Statements): RunIntentions {
+  return {
+    async claimKey(key, runId, nowMs) {
+      const { changes } = db.insert(
+        "dedupe_keys",
+        { key, workflow_instance_id: runId, created_at_ms: nowMs },
+        "ON CONFLICT DO NOTHING",
+      );
+      if (changes > 0) return runId;
+      const sql = "SELECT workflow_instance_id AS id FROM dedupe_keys WHERE key = ?";
+      return db.one<{ id: string }>(sql, key)?.id ?? runId;
+    },
+
+    async createRun(run, definition, carried) {
+      db.insert("definitions", { hash: run.definition_hash, definition }, "ON CONFLICT DO NOTHING");
+      db.insert("runs", { ...run, params: JSON.stringify(run.params), queued: run.queued ? 1 : 0 });
+      for (const task of carried) db.insert("task_runs", task);
+      writeRunStatus(db, run);
+    },
+
+    async transitionRun(run, to) {
+      requireLegal("run", run.status, to.status);
+      const next: RunRecord = { ...run, ...to, queued: false };
+      db.change(
+        nameOf(run),
+        `UPDATE runs SET status = ?, status_at_ms = ?, error = ?, queued = 0, started_at_ms = ?, finished_at_ms = ?,
+           crashed_attempts = ?, log_stream_id = ?, log_seq = ? WHERE ${AS_READ}`,
+        next.status,
+        next.status_at_ms,
+        next.error,
+        next.started_at_ms,
+        next.finished_at_ms,
+        next.crashed_attempts,
+        next.log_stream_id,
+        next.log_seq,
+        ...asRead(run),
+      );
+      writeRunStatus(db, next);
+      return next;
+    },
+
+    async requeueRun(run) {
+      const row = db.one<StoredRun>(
+        `UPDATE runs SET status = 'PENDING', attempt = attempt + 1, queued = 1, agent_id = NULL,
+           tasks_done = (SELECT count(DISTINCT task_id) FROM task_runs
+                         WHERE task_runs.workflow_instance_id = runs.workflow_instance_id AND status = 'COMPLETED')
+         WHERE ${AS_READ} AND status = 'CRASHED' AND finished_at_ms IS NULL RETURNING *`,
+        ...asRead(run),
+      );
+      if (row === null) throw conflict(nameOf(run));
+      const next = toRun(row);
+      // Why the attempt before ended belongs to that one's row.
+      writeRunStatus(db, { ...next, error: null });
+      return next;
+    },
+
+    async requestCancel(run, nowMs) {
+      const next: RunRecord = { ...run, cancel_requested_at_ms: run.cancel_requested_at_ms ?? nowMs };
+      db.change(
+        nameOf(run),
+        `UPDATE runs SET cancel_requested_at_ms = ? WHERE ${AS_READ} AND finished_at_ms IS NULL`,
+        next.cancel_requested_at_ms,
+        ...asRead(run),
+      );
+      return next;
+    },
+
+    async getRun(id) {
+      return getRun(db, id);
+    },
+
+    async findRuns(prefix, limit) {
+      return db
+        .all<StoredRun>(
+          "SELECT * FROM runs WHERE workflow_instance_id >= ? AND workflow_instance_id < ? LIMIT ?",
+          prefix,
+          `${prefix}\u{10ffff}`,
+          limit,
+        )
+        .map(toRun);
+    },
+
+    async listRuns(filter) {
+      const conditions: string[] = [];
+      const values: SQLQueryBindings[] = [];
+      if (filter.workflow_id !== undefined) {
+        conditions.push("workflow_id = ?");
+        values.push(filter.workflow_id);
+      }
+      if (filter.status !== undefined) {
+        conditions.push("status = ?");
+        values.push(filter.status);
+      }
+      const where = conditions.length === 0 ? "" : `WHERE ${conditions.join(" AND ")}`;
+      return db
+        .all<StoredRun>(`SELECT * FROM runs ${where} ORDER BY seq DESC LIMIT ?`, ...values, filter.limit)
+        .map(toRun);
+    },
+
+    async oldestFinishedMs() {
+      const sql = "SELECT created_at_ms FROM runs WHERE finished_at_ms IS NOT NULL ORDER BY seq LIMIT 1";
+      return db.one<{ created_at_ms: number }>(sql)?.created_at_ms ?? null;
+    },
+
+    async countRuns() {
+      const counts = { pending: 0, running: 0, queued: 0 };
+      const rows = db.all<{ status: RunStatus; n: number; queued: number | null }>(
+        "SELECT status, count(*) AS n, sum(queued) AS queued FROM runs WHERE finished_at_ms IS NULL GROUP BY status",
+      );
+      for (const row of rows) {
+        if (row.status === "PENDING") counts.pending = row.n;
+        if (row.status === "RUNNING") counts.running = row.n;
+        counts.queued += row.queued ?? 0;
+      }
+      return counts;
+    },
+
+    async getDefinition(hash) {
+      const sql = "SELECT definition FROM definitions WHERE hash = ?";
+      return db.one<{ definition: string }>(sql, hash)?.definition ?? null;
+    },
+
+    async recentStatuses(limit) {
+      return db.all<RecentStatus>(
+        "SELECT workflow_id, workflow_instance_id, status, timestamp_ms FROM recent_statuses ORDER BY position DESC LIMIT ?",
+        limit,
+      );
+    },
+  };
+}

@@ -1,0 +1,60 @@
+/** How the files of this folder run their statements: together they hold every statement that the store runs. */
+import type { Database, SQLQueryBindings } from "bun:sqlite";
+import { StateConflictError } from "../store.ts";
+
+/** Statements against the connection that is open at the moment, inside whatever transaction is open on it. */
+export class Statements {
+  readonly #database: () => Database;
+  readonly #before: (sql: string) => void;
+
+  /**
+   * @param database the connection, which may be opened anew
+   * @param before called before each statement; what it throws the statement throws
+   */
+  constructor(database: () => Database, before: (sql: string) => void = () => {}) {
+    this.#database = database;
+    this.#before = before;
+  }
+
+  one<T>(sql: string, ...values: SQLQueryBindings[]): T | null {
+    this.#before(sql);
+    return this.#database()
+      .query<T, SQLQueryBindings[]>(sql)
+      .get(...values);
+  }
+
+  all<T>(sql: string, ...values: SQLQueryBindings[]): T[] {
+    this.#before(sql);
+    return this.#database()
+      .query<T, SQLQueryBindings[]>(sql)
+      .all(...values);
+  }
+
+  /** Returns how many rows changed, and the id of the last one that was inserted. */
+  run(sql: string, ...values: SQLQueryBindings[]): { changes: number; lastInsertRowid: number | bigint } {
+    this.#before(sql);
+    return this.#database()
+      .query(sql)
+      .run(...values);
+  }
+
+  /** @throws StateConflictError unless it changes a row */
+  change(what: string, sql: string, ...values: SQLQueryBindings[]): void {
+    if (this.run(sql, ...values).changes === 0) throw conflict(what);
+  }
+
+  /** Inserts a row of values by column; `more` are those of the clause about conflicts. */
+  insert(table: string, row: object, clause = "", ...more: SQLQueryBindings[]): { changes: number } {
+    const names = Object.keys(row);
+    return this.run(
+      `INSERT INTO ${table} (${names.join(", ")}) VALUES (${names.map(() => "?").join(", ")}) ${clause}`,
+      ...(Object.values(row) as SQLQueryBindings[]),
+      ...more,
+    );
+  }
+}
+
+/** What a change throws that found another state than it expected. */
+export function conflict(what: string): StateConflictError {
+  return new StateConflictError(`Internal error: ${what} is in another state than expected.`);
+}

@@ -1,0 +1,94 @@
+/** Statements about the rows that the history gets, and about the latest status of each workflow. */
+import type { PendingStatus, RunStatusRow, TaskStatusRow } from "../../history-rows.ts";
+import type { RunRecord, TaskRunRecord } from "../store.ts";
+import type { Statements } from "./statements.ts";
+
+/** A run has another status, or the same one in another attempt. */
+export function writeRunStatus(db: Statements, run: RunRecord): void {
+  const row: RunStatusRow = {
+    workflow_id: run.workflow_id,
+    workflow_instance_id: run.workflow_instance_id,
+    status: run.status,
+    timestamp_ms: run.status_at_ms,
+    workflow_name: run.workflow_name,
+    trigger: run.trigger,
+    attempt: run.attempt,
+    agent_id: run.agent_id,
+    scheduled_time_ms: run.scheduled_time_ms,
+    created_at_ms: run.created_at_ms,
+    params: JSON.stringify(run.params),
+    error: run.error,
+    retry_of: run.retry_of,
+  };
+  const id = append(db, "workflow_run_status", row);
+  db.run("UPDATE runs SET last_outbox_id = ? WHERE workflow_instance_id = ?", id, row.workflow_instance_id);
+  db.run(
+    "INSERT OR REPLACE INTO recent_statuses (workflow_id, workflow_instance_id, status, timestamp_ms, position) VALUES (?, ?, ?, ?, ?)",
+    row.workflow_id,
+    row.workflow_instance_id,
+    row.status,
+    row.timestamp_ms,
+    id,
+  );
+}
+
+/** A task run has another status. @param done tasks of its run that are over with it */
+export function writeTaskStatus(
+  db: Statements,
+  task: TaskRunRecord,
+  of: { workflow_id: string; agent_id: string },
+  done: number,
+): void {
+  const row: TaskStatusRow = {
+    task_id: task.task_id,
+    task_instance_id: task.task_instance_id,
+    workflow_instance_id: task.workflow_instance_id,
+    status: task.status,
+    timestamp_ms: task.status_at_ms,
+    workflow_id: of.workflow_id,
+    task_name: task.task_name,
+    attempt: task.attempt,
+    task_attempt: task.task_attempt,
+    agent_id: of.agent_id,
+    exit_code: task.exit_code,
+    signal: task.signal,
+    error: task.error,
+    cpu_ms: task.cpu_ms,
+    max_rss_kb: task.max_rss_kb,
+  };
+  db.run(
+    "UPDATE runs SET last_outbox_id = ?, tasks_done = tasks_done + ? WHERE workflow_instance_id = ?",
+    append(db, "task_run_status", row),
+    done,
+    task.workflow_instance_id,
+  );
+}
+
+function append(db: Statements, target: PendingStatus["table"], row: object): number {
+  return Number(
+    db.run("INSERT INTO status_outbox (target, row) VALUES (?, ?)", target, JSON.stringify(row))
+      .lastInsertRowid,
+  );
+}
+
+/** In one process at a time, ids grow with the order of commits. */
+export function takeStatuses(db: Statements, afterId: number, limit: number): PendingStatus[] {
+  const rows = db.all<{ id: number; target: PendingStatus["table"]; row: string }>(
+    "SELECT id, target, row FROM status_outbox WHERE id > ? ORDER BY id LIMIT ?",
+    afterId,
+    limit,
+  );
+  return rows.map((stored) => ({ id: stored.id, table: stored.target, row: JSON.parse(stored.row) }));
+}
+
+export function ackStatuses(db: Statements, upToId: number): void {
+  db.run("DELETE FROM status_outbox WHERE id <= ?", upToId);
+}
+
+/**
+ * The history remembers the last id it took and passes over those below. A state that is new, or that was put back from a
+ * copy, must not begin there.
+ */
+export function raiseStatusIds(db: Statements, least: number): void {
+  db.run("UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = 'status_outbox'", least);
+}

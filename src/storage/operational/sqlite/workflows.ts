@@ -1,0 +1,54 @@
+/** Statements about the workflows in force and their schedules. */
+import type { ScheduleCursor, WorkflowIntentions, WorkflowVersion } from "../store.ts";
+import type { Statements } from "./statements.ts";
+
+/** What a unit of work may do with workflows. */
+export function workflowIntentions(db: Statements): WorkflowIntentions {
+  return {
+    async listWorkflowVersions() {
+      return db.all<WorkflowVersion>("SELECT * FROM workflow_versions ORDER BY workflow_id");
+    },
+
+    async putWorkflowVersion({ workflow_id, path, definition, source }) {
+      db.run(
+        "INSERT OR REPLACE INTO workflow_versions (workflow_id, path, definition, source) VALUES (?, ?, ?, ?)",
+        workflow_id,
+        path,
+        definition,
+        source,
+      );
+    },
+
+    async dropWorkflow(workflowId) {
+      db.run("DELETE FROM workflow_versions WHERE workflow_id = ?", workflowId);
+      db.run("DELETE FROM schedule_cursors WHERE workflow_id = ?", workflowId);
+    },
+
+    async listScheduleCursors() {
+      return db.all<ScheduleCursor>("SELECT * FROM schedule_cursors");
+    },
+
+    async setSchedule(workflowId, schedule, nowMs) {
+      if (schedule === null) db.run("DELETE FROM schedule_cursors WHERE workflow_id = ?", workflowId);
+      else {
+        db.run(
+          `INSERT INTO schedule_cursors (workflow_id, schedule, cursor_ms) VALUES (?, ?, ?)
+           ON CONFLICT (workflow_id) DO UPDATE SET schedule = excluded.schedule, cursor_ms = excluded.cursor_ms
+             WHERE schedule <> excluded.schedule`,
+          workflowId,
+          schedule,
+          nowMs,
+        );
+      }
+    },
+
+    async moveSchedule(workflowId, firedMs, nowMs) {
+      db.run(
+        "UPDATE schedule_cursors SET cursor_ms = ?1 WHERE workflow_id = ?2 AND (cursor_ms < ?1 OR cursor_ms > ?3)",
+        firedMs,
+        workflowId,
+        nowMs,
+      );
+    },
+  };
+}

@@ -1,0 +1,755 @@
+/** What every store of the operational state must do, whatever it is made of. */
+import { describe, expect, test } from "bun:test";
+import { CdktrError } from "../../src/errors.ts";
+import { IllegalTransitionError } from "../../src/storage/operational/legal.ts";
+import {
+  type CommitStep,
+  NestedUnitError,
+  type OperationalStore,
+  type OperationalTx,
+  type RunRecord,
+  StateConflictError,
+  StoreUnavailableError,
+  type TaskRunRecord,
+  type UnitOfWork,
+} from "../../src/storage/operational/store.ts";
+import { agentRecord, pendingRun } from "./operational-support.ts";
+import { RepeatingStore } from "./repeating-store.ts";
+
+/** A state, empty at first, and the store on it. */
+export interface StoreUnderTest extends AsyncDisposable {
+  readonly store: OperationalStore;
+  /** Stops the store and starts another on the same state. */
+  reopen(): Promise<OperationalStore>;
+  /** The n-th statement from now on, from 1, fails as it does when the disk is full; none with null. */
+  failStatement(n: number | null): void;
+}
+
+const create = (id: string, over: Partial<RunRecord> = {}): UnitOfWork<void> => {
+  return (tx) => tx.createRun(pendingRun(id, over), "{}", []);
+};
+
+const register = (id: string): UnitOfWork<void> => {
+  return (tx) => tx.registerAgent(agentRecord(id), null);
+};
+
+const claimant = (agent_id: string, fetch_id: string | null = null) => ({
+  agent_id,
+  session_id: "s",
+  fetch_id,
+  assigned_at_ms: 2000,
+  offer_ms: 60_000,
+});
+
+async function claimed(tx: OperationalTx, agentId: string, fetchId: string | null = null) {
+  const claim = await tx.claim(claimant(agentId, fetchId));
+  if (typeof claim === "string") throw new Error(`the claim is ${claim}`);
+  return claim;
+}
+
+async function runOf(tx: OperationalTx, id: string): Promise<RunRecord> {
+  const run = await tx.getRun(id);
+  if (run === null) throw new Error(`${id} is not there`);
+  return run;
+}
+
+function taskRun(runId: string, over: Partial<TaskRunRecord> = {}): TaskRunRecord {
+  return {
+    workflow_instance_id: runId,
+    task_instance_id: `${runId}-task`,
+    task_id: "task",
+    task_name: "Task",
+    attempt: 1,
+    task_attempt: 1,
+    status: "PENDING",
+    exit_code: null,
+    signal: null,
+    error: null,
+    cpu_ms: null,
+    max_rss_kb: null,
+    started_at_ms: null,
+    finished_at_ms: null,
+    status_at_ms: 3000,
+    ...over,
+  };
+}
+
+const OF = { workflow_id: "flow", agent_id: "a" };
+
+/** Everything that is stored, but for numbers that grow with every attempt to store it. */
+async function contentOf(store: OperationalStore): Promise<unknown> {
+  const statuses = await store.takeStatuses(0, 1000);
+  const rest = await store.read(async (tx) => {
+    const runs = await tx.listRuns({ limit: 1000 });
+    const of = <T>(read: (id: string) => Promise<T>) =>
+      Promise.all(runs.map((run) => read(run.workflow_instance_id)));
+    return {
+      runs: runs.map(({ workflow_instance_id, status, attempt, queued, agent_id, tasks_done }) => {
+        return { workflow_instance_id, status, attempt, queued, agent_id, tasks_done };
+      }),
+      cancelled: runs.map((run) => run.cancel_requested_at_ms),
+      definitions: await of(() => tx.getDefinition("hash")),
+      attempts: (await of((id) => tx.listAttempts(id)))
+        .flat()
+        .map(({ deadline_ms, ...attempt }) => ({ ...attempt, hasDeadline: deadline_ms !== null })),
+      tasks: await of((id) => tx.listTaskRuns(id)),
+      agents: await tx.listAgents(),
+      keys: await tx.listAgentKeys(),
+      stream: await tx.getStream("stream"),
+      followUps: (await tx.listFollowUps(0, 1000)).map(({ seq: _seq, ...row }) => row),
+      recent: await tx.recentStatuses(100),
+      versions: await tx.listWorkflowVersions(),
+      cursors: await tx.listScheduleCursors(),
+    };
+  });
+  return { ...rest, statuses: statuses.map(({ table, row }) => ({ table, row })) };
+}
+
+const FOLLOW_UP = {
+  workflow_id: "next",
+  after_workflow_id: "flow",
+  after_workflow_instance_id: "one",
+  after_status: "COMPLETED",
+  created_at_ms: 5000,
+} as const;
+
+/** A life of a few runs; together these units use every intention that changes something. */
+const LIFE: readonly UnitOfWork<unknown>[] = [
+  async (tx) => {
+    await tx.registerAgent(agentRecord("a"), null);
+    await tx.transferAgentKey("a", null, "key", 1);
+    await tx.advanceStream("stream", "a", null, 0, 1);
+  },
+  async (tx) => {
+    const id = await tx.claimKey("key", "one", 1000);
+    if (id === "one")
+      await tx.createRun(pendingRun(id), "{}", [taskRun("one", { attempt: 0, status: "COMPLETED" })]);
+    return id;
+  },
+  create("two"),
+  (tx) => tx.claim(claimant("a", "fetch")),
+  (tx) => tx.extendOffers(1000, { agentId: "a", attempts: [{ workflow_instance_id: "one", attempt: 1 }] }),
+  async (tx) => {
+    const [attempt] = await tx.openAttempts("a");
+    if (attempt === undefined) throw new Error("nothing is assigned");
+    await tx.transitionLease(attempt, { lease: "HELD", status: "RUNNING", started_at_ms: 3000 });
+    await tx.transitionRun(await runOf(tx, "one"), {
+      status: "RUNNING",
+      status_at_ms: 3000,
+      started_at_ms: 3000,
+      error: null,
+    });
+    const task = taskRun("one", { task_instance_id: "other", task_id: "other" });
+    await tx.transitionTask(task, null, OF);
+    await tx.transitionTask({ ...task, status: "RUNNING" }, "PENDING", OF);
+    await tx.transitionTask({ ...task, status: "COMPLETED" }, "RUNNING", OF);
+    await tx.advanceStream("stream", "a", 0, 3, 2);
+  },
+  async (tx) => {
+    const [attempt] = await tx.openAttempts("a");
+    if (attempt === undefined) throw new Error("nothing is assigned");
+    await tx.transitionLease(attempt, { lease: "REVOKED", status: "CRASHED", error: "gone" });
+    const step = { status: "CRASHED", status_at_ms: 4000, error: "gone", crashed_attempts: 1 } as const;
+    await tx.requeueRun(await tx.transitionRun(await runOf(tx, "one"), step));
+  },
+  async (tx) => {
+    const run = await tx.requestCancel(await runOf(tx, "one"), 4500);
+    const step = {
+      status: "CANCELLED",
+      status_at_ms: 5000,
+      finished_at_ms: 5000,
+      error: "cancelled",
+    } as const;
+    await tx.transitionRun(run, step);
+    await tx.appendFollowUp(FOLLOW_UP);
+  },
+  async (tx) => {
+    await tx.putWorkflowVersion({ workflow_id: "flow", path: "flow.yml", definition: "{}", source: "x" });
+    await tx.setSchedule("flow", "every day", 1000);
+    await tx.moveSchedule("flow", 2000, 3000);
+  },
+  async (tx) => {
+    await tx.setSchedule("flow", null, 1000);
+    await tx.dropWorkflow("flow");
+  },
+  async (tx) => {
+    const agent = await tx.getAgent("a");
+    if (agent === null) throw new Error("the agent is not there");
+    await tx.transitionAgent(agent, "LOST", 10);
+    await tx.transferAgentKey("a", "key", "another", 2);
+  },
+  async (tx) => {
+    await tx.transferAgentKey("a", "another", null, 3);
+    await tx.forgetLostAgents(11);
+    await tx.forget({ keepRuns: 100, olderThanMs: 0, followUpsOlderThanMs: 6000 });
+  },
+];
+
+/** Defines the tests of a store. */
+export function describeStore(name: string, make: () => Promise<StoreUnderTest>): void {
+  const given = (what: string, body: (state: StoreUnderTest) => Promise<void>) =>
+    test(what, async () => {
+      await using state = await make();
+      await body(state);
+    });
+
+  describe(`${name}: units of work`, () => {
+    given("one that fails takes nothing else with it", async ({ store }) => {
+      const effects: string[] = [];
+      const outcomes = await Promise.allSettled([
+        store.transact(async (tx) => {
+          tx.afterCommit(() => effects.push("a"));
+          await create("a")(tx);
+          return 1;
+        }),
+        store.transact(async (tx) => {
+          tx.afterCommit(() => effects.push("b"));
+          await create("b")(tx);
+          throw new CdktrError("no");
+        }),
+        store.transact(create("c")),
+        // A bug, such as the same run twice, is the unit's own as well.
+        store.transact(create("c")),
+      ]);
+      expect(outcomes.map(({ status }) => status)).toEqual([
+        "fulfilled",
+        "rejected",
+        "fulfilled",
+        "rejected",
+      ]);
+      expect(outcomes[0]).toMatchObject({ value: 1 });
+      expect(effects).toEqual(["a"]);
+      const runs = await store.read((tx) => tx.listRuns({ limit: 10 }));
+      expect(runs.map((run) => run.workflow_instance_id).sort()).toEqual(["a", "c"]);
+    });
+
+    given(
+      "what they ask for before the commit sees them, once for many that share one",
+      async ({ store }) => {
+        const seen: number[] = [];
+        const failures: unknown[] = [];
+        const effects: string[] = [];
+        const step: CommitStep = {
+          work: async (tx) => {
+            seen.push((await tx.countRuns()).queued);
+            tx.afterCommit(() => effects.push("step"));
+          },
+          failed: (error) => failures.push(error),
+        };
+        const asking = (work: UnitOfWork<unknown>): UnitOfWork<void> => {
+          return async (tx) => {
+            tx.beforeCommit(step);
+            await work(tx);
+          };
+        };
+        await Promise.all([store.transact(asking(create("a"))), store.transact(asking(create("b")))]);
+        expect(seen.at(-1)).toBe(2);
+        expect(effects).toHaveLength(seen.length);
+        const before = seen.length;
+        const undone = store.transact(
+          asking(async () => {
+            throw new CdktrError("no");
+          }),
+        );
+        expect(await undone.catch(String)).toContain("no");
+        await store.transact(create("c"));
+        expect(seen).toHaveLength(before);
+        expect(failures).toEqual([]);
+      },
+    );
+
+    given("a step before the commit that fails is undone alone", async ({ store }) => {
+      const failures: unknown[] = [];
+      await store.transact(async (tx) => {
+        await create("a")(tx);
+        tx.beforeCommit({
+          work: async (inner) => {
+            await create("b")(inner);
+            throw new CdktrError("no");
+          },
+          failed: (error) => failures.push(error),
+        });
+      });
+      expect(failures.map(String)).toEqual([expect.stringContaining("no")]);
+      expect((await store.read((tx) => tx.countRuns())).queued).toBe(1);
+    });
+
+    given("one inside another is refused at once; others meanwhile are not", async ({ store }) => {
+      const inside = Promise.withResolvers<void>();
+      const outside = inside.promise.then(() => store.read(async () => "read"));
+      const refused = await store.transact(async (tx) => {
+        inside.resolve();
+        await create("a")(tx);
+        return [
+          await store.transact(async () => {}).catch((error: unknown) => error),
+          await store.read(async () => {}).catch((error: unknown) => error),
+          await store.takeStatuses(0, 1).catch((error: unknown) => error),
+        ];
+      });
+      for (const error of refused) expect(error).toBeInstanceOf(NestedUnitError);
+      const read = await store.read(() => store.read(async () => {}).catch((error: unknown) => error));
+      expect(read).toBeInstanceOf(NestedUnitError);
+      expect(await outside).toBe("read");
+      expect((await store.read((tx) => tx.countRuns())).queued).toBe(1);
+    });
+
+    given("readers see what is committed, and only that", async ({ store }) => {
+      const begun = Promise.withResolvers<void>();
+      const during = begun.promise.then(() => store.read((tx) => tx.countRuns()));
+      const failed = store.transact(async (tx) => {
+        await create("a")(tx);
+        begun.resolve();
+        await create("b")(tx);
+        throw new CdktrError("no");
+      });
+      expect(await failed.catch(String)).toContain("no");
+      expect((await during).queued).toBe(0);
+      await store.transact(create("c"));
+      expect((await store.read((tx) => tx.countRuns())).queued).toBe(1);
+    });
+
+    given("are kept over a restart, in whole", async (state) => {
+      for (const unit of LIFE.slice(0, 9)) await state.store.transact(unit);
+      const before = await contentOf(state.store);
+      expect(await contentOf(await state.reopen())).toEqual(before);
+    });
+
+    given("may be repeated: what is undone leaves nothing", async (state) => {
+      await using plain = await make();
+      const repeating = new RepeatingStore(state.store);
+      for (const unit of LIFE) {
+        await plain.store.transact(unit);
+        await repeating.transact(unit);
+        expect(await contentOf(state.store)).toEqual(await contentOf(plain.store));
+      }
+    });
+
+    given(
+      "a failure at any statement undoes the unit, and nothing else; it can be repeated",
+      async (state) => {
+        await using plain = await make();
+        let failures = 0;
+        for (const unit of LIFE) {
+          await plain.store.transact(unit);
+          const before = await contentOf(state.store);
+          for (let statement = 1; ; statement++) {
+            state.failStatement(statement);
+            const effects: number[] = [];
+            const outcome = await state.store
+              .transact(async (tx) => {
+                tx.afterCommit(() => effects.push(statement));
+                await unit(tx);
+              })
+              .catch((error: unknown) => error);
+            state.failStatement(null);
+            if (outcome === undefined) break;
+            failures++;
+            expect(outcome).toBeInstanceOf(StoreUnavailableError);
+            expect(effects).toEqual([]);
+            expect(await contentOf(state.store)).toEqual(before);
+          }
+          expect(await contentOf(state.store)).toEqual(await contentOf(plain.store));
+        }
+        // Of each unit at least what opens and commits it, and its own.
+        expect(failures).toBeGreaterThan(4 * LIFE.length);
+      },
+    );
+
+    given(
+      "a failure at any statement of many at once is told to each that it undid",
+      async ({ store, failStatement }) => {
+        await store.transact(register("a"));
+        let runs = 0;
+        for (let statement = 1; ; statement++) {
+          failStatement(statement);
+          const ids = Array.from({ length: 5 }, () => `run-${++runs}`);
+          const outcomes = await Promise.allSettled(ids.map((id) => store.transact(create(id))));
+          failStatement(null);
+          const rejected = outcomes.filter(({ status }) => status === "rejected");
+          for (const outcome of rejected)
+            expect((outcome as PromiseRejectedResult).reason).toBeInstanceOf(StoreUnavailableError);
+          const there = await store.read((tx) => Promise.all(ids.map((id) => tx.getRun(id))));
+          expect(there.map((run) => (run === null ? "rejected" : "fulfilled"))).toEqual(
+            outcomes.map(({ status }) => status),
+          );
+          if (rejected.length === 0) break;
+        }
+      },
+    );
+  });
+
+  describe(`${name}: the queue`, () => {
+    given(
+      "gives the oldest run to an agent that may have work, by a lease with a deadline",
+      async ({ store }) => {
+        await store.transact(register("a"));
+        expect(await store.transact((tx) => tx.claim(claimant("a")))).toBe("empty");
+        await store.transact(create("one"));
+        await store.transact(create("two"));
+        expect(await store.transact((tx) => tx.claim(claimant("stranger")))).toBe("unfit");
+        expect(await store.transact((tx) => tx.claim({ ...claimant("a"), session_id: null }))).toBe("unfit");
+        const claim = await store.transact((tx) => claimed(tx, "a", "fetch-1"));
+        expect(claim).toMatchObject({
+          isNew: true,
+          run: { workflow_instance_id: "one", queued: false, agent_id: "a", status: "PENDING" },
+          attempt: { attempt: 1, lease: "OFFERED", status: "PENDING", fetch_id: "fetch-1" },
+        });
+        expect(claim.attempt.deadline_ms).toBeNumber();
+        // The same request again, its reply was lost.
+        const again = await store.transact((tx) => claimed(tx, "a", "fetch-1"));
+        expect(again).toMatchObject({ isNew: false, run: { workflow_instance_id: "one" } });
+        expect(await store.read((tx) => tx.claimedBy("a", "fetch-1"))).toEqual(again);
+        expect(await store.read((tx) => tx.claimedBy("a", "fetch-2"))).toBeNull();
+        expect(await store.read((tx) => tx.countRuns())).toEqual({ pending: 2, running: 0, queued: 1 });
+        await store.transact(async (tx) => {
+          const agent = await tx.getAgent("a");
+          if (agent !== null) await tx.transitionAgent(agent, "DRAINING");
+        });
+        expect(await store.transact((tx) => tx.claim(claimant("a")))).toBe("unfit");
+      },
+    );
+
+    given("gives each run away once, however many ask at once", async ({ store }) => {
+      const agents = Array.from({ length: 7 }, (_, i) => `agent-${i}`);
+      await Promise.all(agents.map((id) => store.transact(register(id))));
+      await Promise.all(Array.from({ length: 50 }, (_, i) => store.transact(create(`run-${i}`))));
+      const claims = await Promise.all(
+        Array.from({ length: 70 }, (_, i) =>
+          store.transact((tx) => tx.claim(claimant(`agent-${i % 7}`, `fetch-${i}`))),
+        ),
+      );
+      const given = claims.flatMap((claim) =>
+        typeof claim === "string" ? [] : [claim.run.workflow_instance_id],
+      );
+      expect(given).toHaveLength(50);
+      expect(new Set(given).size).toBe(50);
+      expect(await store.read((tx) => tx.openAttempts())).toHaveLength(50);
+    });
+
+    given("gives a request one run, however often it is repeated at once", async ({ store }) => {
+      await store.transact(register("a"));
+      for (const id of ["one", "two", "three"]) await store.transact(create(id));
+      const claims = await Promise.all(
+        Array.from({ length: 5 }, () => store.transact((tx) => claimed(tx, "a", "fetch"))),
+      );
+      expect(new Set(claims.map(({ run }) => run.workflow_instance_id)).size).toBe(1);
+      expect(claims.filter(({ isNew }) => isNew)).toHaveLength(1);
+    });
+
+    given("knows which offers are overdue; they can be prolonged", async ({ store }) => {
+      await store.transact(register("a"));
+      for (const id of ["one", "two", "three"]) await store.transact(create(id));
+      expect(await store.read((tx) => tx.nextOverdueOffer())).toBeNull();
+      await store.transact(async (tx) => {
+        await tx.claim({ ...claimant("a"), offer_ms: 50_000 });
+        await tx.claim({ ...claimant("a"), offer_ms: -10 });
+        await tx.claim({ ...claimant("a"), offer_ms: -20 });
+      });
+      const overdue = () =>
+        store.read(async (tx) => (await tx.overdueOffers(10)).map((offer) => offer.workflow_instance_id));
+      expect(await overdue()).toEqual(["three", "two"]);
+      expect(await store.read((tx) => tx.nextOverdueOffer())).toBeLessThan(0);
+      const named = [{ workflow_instance_id: "three", attempt: 1 }];
+      expect(await store.transact((tx) => tx.extendOffers(1, { agentId: "b", attempts: named }))).toBe(0);
+      expect(await store.transact((tx) => tx.extendOffers(40_000, { agentId: "a", attempts: named }))).toBe(
+        1,
+      );
+      expect(await overdue()).toEqual(["two"]);
+      await store.transact(async (tx) => {
+        const [offer] = await tx.overdueOffers(1);
+        if (offer !== undefined) await tx.transitionLease(offer, { lease: "EXPIRED", status: "CRASHED" });
+      });
+      expect(await overdue()).toEqual([]);
+      const next = (await store.read((tx) => tx.nextOverdueOffer())) ?? 0;
+      expect(next).toBeGreaterThan(30_000);
+      expect(next).toBeLessThanOrEqual(40_000);
+      expect(await store.transact((tx) => tx.extendOffers(60_000))).toBe(2);
+      expect(await store.read((tx) => tx.nextOverdueOffer())).toBeGreaterThan(50_000);
+    });
+
+    given("holds an idempotency key for one run, however many ask at once", async ({ store }) => {
+      const holders = await Promise.all(
+        ["a", "b", "c"].map((id) => store.transact((tx) => tx.claimKey("key", id, 1))),
+      );
+      expect(new Set(holders).size).toBe(1);
+      expect(await store.transact((tx) => tx.claimKey("key", "d", 1))).toBe(holders[0] ?? "");
+      const undone = store.transact(async (tx) => {
+        await tx.claimKey("another", "e", 1);
+        throw new CdktrError("no");
+      });
+      await undone.catch(() => {});
+      expect(await store.transact((tx) => tx.claimKey("another", "f", 1))).toBe("f");
+    });
+  });
+
+  describe(`${name}: a change that finds another state than it expected`, () => {
+    /** Does `change`, then again what it did with what it had read; that must be refused and change nothing. */
+    const refused = async (store: OperationalStore, change: UnitOfWork<unknown>) => {
+      const before = await contentOf(store);
+      const error = await store.transact(change).catch((thrown: unknown) => thrown);
+      expect(await contentOf(store)).toEqual(before);
+      return error;
+    };
+
+    given("of a run", async ({ store }) => {
+      await store.transact(create("one"));
+      const run = await store.read((tx) => runOf(tx, "one"));
+      const running = { status: "RUNNING", status_at_ms: 1, error: null } as const;
+      const cancelled = { status: "CANCELLED", status_at_ms: 1, finished_at_ms: 1, error: null } as const;
+      const now = await store.transact((tx) => tx.transitionRun(run, running));
+      expect(now).toEqual(await store.read((tx) => runOf(tx, "one")));
+      expect(await refused(store, (tx) => tx.transitionRun(run, running))).toBeInstanceOf(StateConflictError);
+      expect(await refused(store, (tx) => tx.transitionRun(run, cancelled))).toBeInstanceOf(
+        StateConflictError,
+      );
+      expect(await refused(store, (tx) => tx.requestCancel(run, 1))).toBeInstanceOf(StateConflictError);
+      expect(await refused(store, (tx) => tx.requeueRun(now))).toBeInstanceOf(StateConflictError);
+      // Somebody wanted it cancelled meanwhile: whoever does not know that yet must look again.
+      await store.transact((tx) => tx.requestCancel(now, 9));
+      expect(await refused(store, (tx) => tx.transitionRun(now, cancelled))).toBeInstanceOf(
+        StateConflictError,
+      );
+      const asked = await store.read((tx) => runOf(tx, "one"));
+      expect(asked.cancel_requested_at_ms).toBe(9);
+      const over = await store.transact((tx) => tx.transitionRun(asked, cancelled));
+      expect(await refused(store, (tx) => tx.requestCancel(over, 1))).toBeInstanceOf(StateConflictError);
+      const illegal = await refused(store, (tx) => tx.transitionRun(over, running));
+      expect(illegal).toBeInstanceOf(IllegalTransitionError);
+    });
+
+    given("of a run that goes to another agent", async ({ store }) => {
+      await store.transact(create("one"));
+      const run = await store.read((tx) => runOf(tx, "one"));
+      const crashed = { status: "CRASHED", status_at_ms: 1, error: "gone" } as const;
+      const again = await store.transact(async (tx) => tx.requeueRun(await tx.transitionRun(run, crashed)));
+      expect(again).toMatchObject({ status: "PENDING", attempt: 2, queued: true, agent_id: null });
+      expect(again).toEqual(await store.read((tx) => runOf(tx, "one")));
+      expect(await refused(store, (tx) => tx.requeueRun(run))).toBeInstanceOf(StateConflictError);
+      const rows = (await store.takeStatuses(0, 10)).map(({ row }) => [row.status, row.attempt, row.error]);
+      expect(rows).toEqual([
+        ["PENDING", 1, null],
+        ["CRASHED", 1, "gone"],
+        ["PENDING", 2, null],
+      ]);
+    });
+
+    given("of a lease", async ({ store }) => {
+      await store.transact(register("a"));
+      await store.transact(create("one"));
+      const { attempt } = await store.transact((tx) => claimed(tx, "a"));
+      const held = { lease: "HELD", status: "RUNNING" } as const;
+      const now = await store.transact((tx) => tx.transitionLease(attempt, held));
+      expect(now).toEqual((await store.read((tx) => tx.getAttempt("one", 1))) ?? attempt);
+      expect(await refused(store, (tx) => tx.transitionLease(attempt, held))).toBeInstanceOf(
+        StateConflictError,
+      );
+      const expired = { lease: "EXPIRED", status: "CRASHED" } as const;
+      expect(await refused(store, (tx) => tx.transitionLease(attempt, expired))).toBeInstanceOf(
+        StateConflictError,
+      );
+      expect(await refused(store, (tx) => tx.transitionLease(now, expired))).toBeInstanceOf(
+        IllegalTransitionError,
+      );
+    });
+
+    given("of a task run", async ({ store }) => {
+      await store.transact(create("one"));
+      const task = taskRun("one");
+      await store.transact((tx) => tx.transitionTask({ ...task, status: "RUNNING" }, null, OF));
+      const done: TaskRunRecord = { ...task, status: "COMPLETED" };
+      expect(await refused(store, (tx) => tx.transitionTask(done, "WAITING", OF))).toBeInstanceOf(
+        IllegalTransitionError,
+      );
+      expect(
+        await refused(store, (tx) => tx.transitionTask({ ...task, status: "FAILED" }, "WAITING", OF)),
+      ).toBeInstanceOf(StateConflictError);
+      await store.transact((tx) => tx.transitionTask(done, "RUNNING", OF));
+      expect(await refused(store, (tx) => tx.transitionTask(done, "RUNNING", OF))).toBeInstanceOf(
+        StateConflictError,
+      );
+      expect(await store.read((tx) => tx.getTaskRun("one", task.task_instance_id))).toEqual(done);
+      expect(await store.read((tx) => tx.completedTasks("one"))).toEqual(["task"]);
+      expect((await store.read((tx) => runOf(tx, "one"))).tasks_done).toBe(1);
+    });
+
+    given("of an agent, its key or its stream", async ({ store }) => {
+      await store.transact(register("a"));
+      const agent = agentRecord("a");
+      expect(await refused(store, register("a"))).toBeInstanceOf(StateConflictError);
+      await store.transact((tx) => tx.registerAgent({ ...agent, session_id: "t" }, agent));
+      const other = { ...agent, session_id: "u" };
+      expect(await refused(store, (tx) => tx.registerAgent(other, agent))).toBeInstanceOf(StateConflictError);
+      expect(await refused(store, (tx) => tx.transitionAgent(agent, "LOST"))).toBeInstanceOf(
+        StateConflictError,
+      );
+      const present = { ...agent, session_id: "t" };
+      expect(
+        await refused(store, (tx) => tx.transitionAgent({ ...present, status: "LOST" }, "DRAINING")),
+      ).toBeInstanceOf(IllegalTransitionError);
+      await store.transact((tx) => tx.transitionAgent(present, "GONE"));
+      expect(await store.read((tx) => tx.getAgent("a"))).toBeNull();
+
+      await store.transact((tx) => tx.transferAgentKey("a", null, "one", 1));
+      const transfer = (from: string | null, to: string | null): UnitOfWork<void> => {
+        return (tx) => tx.transferAgentKey("a", from, to, 1);
+      };
+      expect(await refused(store, transfer(null, "two"))).toBeInstanceOf(StateConflictError);
+      expect(await refused(store, transfer("two", "three"))).toBeInstanceOf(StateConflictError);
+      expect(await refused(store, transfer("two", null))).toBeInstanceOf(StateConflictError);
+      await store.transact(transfer("one", "two"));
+      expect(await store.read((tx) => tx.getAgentKey("a"))).toBe("two");
+
+      const advance = (agentId: string, from: number | null, to: number): UnitOfWork<void> => {
+        return (tx) => tx.advanceStream("stream", agentId, from, to, 1);
+      };
+      await store.transact(advance("a", null, 0));
+      await store.transact(advance("a", 0, 5));
+      expect(await refused(store, advance("a", null, 7))).toBeInstanceOf(StateConflictError);
+      expect(await refused(store, advance("a", 4, 7))).toBeInstanceOf(StateConflictError);
+      expect(await refused(store, advance("b", 5, 7))).toBeInstanceOf(StateConflictError);
+      expect(await store.read((tx) => tx.getStream("stream"))).toEqual({ agent_id: "a", seq: 5 });
+    });
+  });
+
+  describe(`${name}: feeds`, () => {
+    given("a reader that follows its cursor sees every row once, while others commit", async ({ store }) => {
+      const writing = Array.from({ length: 200 }, async (_, i) => {
+        if (i % 20 === 0) await new Promise((turn) => setImmediate(turn));
+        const unit = store.transact(async (tx) => {
+          await create(`run-${i}`)(tx);
+          await tx.appendFollowUp({ ...FOLLOW_UP, after_workflow_instance_id: `run-${i}` });
+          if (i % 7 === 0) throw new CdktrError("no");
+        });
+        await unit.catch(() => {});
+      });
+      let isWriting = true;
+      void Promise.all(writing).then(() => {
+        isWriting = false;
+      });
+      const statuses: string[] = [];
+      const followUps: string[] = [];
+      let cursor = 0;
+      let seq = 0;
+      for (let isLast = false; !isLast; ) {
+        isLast = !isWriting;
+        for (const row of await store.takeStatuses(cursor, 9)) {
+          expect(row.id).toBeGreaterThan(cursor);
+          cursor = row.id;
+          statuses.push(row.row.workflow_instance_id);
+          isLast = false;
+        }
+        for (const row of await store.read((tx) => tx.listFollowUps(seq, 9))) {
+          expect(row.seq).toBeGreaterThan(seq);
+          seq = row.seq;
+          followUps.push(row.after_workflow_instance_id);
+          isLast = false;
+        }
+        await new Promise((turn) => setImmediate(turn));
+      }
+      const committed = Array.from({ length: 200 }, (_, i) => i).filter((i) => i % 7 !== 0);
+      expect(statuses.sort()).toEqual(committed.map((i) => `run-${i}`).sort());
+      expect(followUps.sort()).toEqual(committed.map((i) => `run-${i}`).sort());
+    });
+
+    given("rows that were acknowledged are gone, and their numbers are never used again", async (state) => {
+      await state.store.transact(create("one"));
+      await state.store.transact(create("two"));
+      const [first, second] = await state.store.takeStatuses(0, 10);
+      await state.store.ackStatuses(first?.id ?? 0);
+      expect(await state.store.takeStatuses(0, 10)).toEqual(second === undefined ? [] : [second]);
+      await state.store.ackStatuses(second?.id ?? 0);
+      const again = await state.reopen();
+      expect(await again.takeStatuses(0, 10)).toEqual([]);
+      await again.transact(create("three"));
+      const [third] = await again.takeStatuses(0, 10);
+      expect(third?.id).toBeGreaterThan(second?.id ?? Number.POSITIVE_INFINITY);
+      await using other = await make();
+      await other.store.transact(create("four"));
+      expect((await other.store.takeStatuses(0, 10))[0]?.id).toBeGreaterThan(
+        third?.id ?? Number.POSITIVE_INFINITY,
+      );
+    });
+
+    given(
+      "follow-ups begin where a new reader should, and keep their numbers when old ones go",
+      async ({ store }) => {
+        const { id } = await store.read((tx) => tx.followUpFeed());
+        for (const created_at_ms of [1000, 2000, 3000])
+          await store.transact((tx) => tx.appendFollowUp({ ...FOLLOW_UP, created_at_ms }));
+        const [, second, third] = await store.read((tx) => tx.listFollowUps(0, 10));
+        const last_seq = third?.seq ?? 0;
+        expect(await store.read((tx) => tx.followUpFeed())).toEqual({ id, last_seq });
+        expect(await store.read((tx) => tx.followUpsBefore(2500, last_seq))).toBe(second?.seq ?? 0);
+        expect(await store.read((tx) => tx.followUpsBefore(9000, last_seq))).toBe(last_seq);
+        await store.transact((tx) => tx.forget({ keepRuns: 1, olderThanMs: 0, followUpsOlderThanMs: 9000 }));
+        expect(await store.read((tx) => tx.followUpFeed())).toEqual({ id, last_seq });
+        await store.transact((tx) => tx.appendFollowUp(FOLLOW_UP));
+        expect((await store.read((tx) => tx.listFollowUps(last_seq, 10)))[0]?.seq).toBeGreaterThan(last_seq);
+      },
+    );
+
+    given("the latest status of each workflow, newest first", async ({ store }) => {
+      for (const workflow_id of ["a", "b", "c"]) await store.transact(create(workflow_id, { workflow_id }));
+      const run = await store.read((tx) => runOf(tx, "a"));
+      await store.transact((tx) =>
+        tx.transitionRun(run, { status: "RUNNING", status_at_ms: 7, error: null }),
+      );
+      expect(await store.read((tx) => tx.recentStatuses(2))).toEqual([
+        { workflow_id: "a", workflow_instance_id: "a", status: "RUNNING", timestamp_ms: 7 },
+        { workflow_id: "c", workflow_instance_id: "c", status: "PENDING", timestamp_ms: 1000 },
+      ]);
+    });
+  });
+
+  describe(`${name}: schedules`, () => {
+    given(
+      "a cursor moves forward, begins anew with another schedule, and one in the future holds nothing up",
+      async ({ store }) => {
+        const cursor = async () => (await store.read((tx) => tx.listScheduleCursors()))[0];
+        const move = (to: number) => store.transact((tx) => tx.moveSchedule("flow", to, 5000));
+        await move(1);
+        expect(await cursor()).toBeUndefined();
+        await store.transact((tx) => tx.setSchedule("flow", "daily", 1000));
+        await move(2000);
+        await store.transact((tx) => tx.setSchedule("flow", "daily", 3000));
+        await move(1500);
+        expect(await cursor()).toEqual({ workflow_id: "flow", schedule: "daily", cursor_ms: 2000 });
+        await store.transact((tx) => tx.setSchedule("flow", "hourly", 9000));
+        expect(await cursor()).toEqual({ workflow_id: "flow", schedule: "hourly", cursor_ms: 9000 });
+        await move(4000);
+        expect((await cursor())?.cursor_ms).toBe(4000);
+        await store.transact((tx) => tx.setSchedule("flow", null, 1));
+        expect(await cursor()).toBeUndefined();
+      },
+    );
+  });
+
+  describe(`${name}: forgetting`, () => {
+    given("takes the oldest runs that are over, once their rows were acknowledged", async ({ store }) => {
+      await store.transact(async (tx) => {
+        for (let i = 1; i <= 6; i++) {
+          const over = i === 2 ? {} : { status: "COMPLETED" as const, queued: false, finished_at_ms: 2000 };
+          await create(`run-${i}`, { definition_hash: `hash-${i}`, ...over })(tx);
+        }
+        await tx.claimKey("old", "run-1", 10);
+        await tx.claimKey("young", "run-6", 1000);
+      });
+      const forget = () =>
+        store.transact((tx) => tx.forget({ keepRuns: 3, olderThanMs: 500, followUpsOlderThanMs: 0 }));
+      const left = () =>
+        store.read(async (tx) => (await tx.listRuns({ limit: 10 })).map((run) => run.workflow_instance_id));
+      expect(await forget()).toEqual({ runs: 0, more: false });
+      expect(await left()).toHaveLength(6);
+      await store.ackStatuses((await store.takeStatuses(0, 10)).at(-1)?.id ?? 0);
+      expect(await forget()).toEqual({ runs: 2, more: false });
+      expect(await left()).toEqual(["run-6", "run-5", "run-4", "run-2"]);
+      const kept = await store.read(async (tx) => [
+        await tx.getDefinition("hash-1"),
+        await tx.getDefinition("hash-2"),
+      ]);
+      expect(kept).toEqual([null, "{}"]);
+      expect(await store.transact((tx) => tx.claimKey("old", "another", 1))).toBe("another");
+      expect(await store.transact((tx) => tx.claimKey("young", "another", 1))).toBe("run-6");
+    });
+  });
+}

@@ -1,0 +1,69 @@
+/** A store that repeats units of work, as a database may: what they do outside of the transaction shows. */
+import type { PendingStatus } from "../../src/storage/history-rows.ts";
+import type {
+  CommitStep,
+  OperationalStore,
+  OperationalTx,
+  UnitOfWork,
+} from "../../src/storage/operational/store.ts";
+
+/** Does units once, undoes them, and does them again. */
+export class RepeatingStore implements OperationalStore {
+  readonly name: string;
+  readonly #store: OperationalStore;
+  readonly #isRepeated: () => boolean;
+
+  /** @param isRepeated asked for each unit; all of them by default */
+  constructor(store: OperationalStore, isRepeated: () => boolean = () => true) {
+    this.name = store.name;
+    this.#store = store;
+    this.#isRepeated = isRepeated;
+  }
+
+  start(): Promise<void> {
+    return this.#store.start();
+  }
+
+  stop(): Promise<void> {
+    return this.#store.stop();
+  }
+
+  async transact<T>(work: UnitOfWork<T>): Promise<T> {
+    if (this.#isRepeated()) await this.#undone(work);
+    return this.#store.transact(work);
+  }
+
+  read<T>(work: UnitOfWork<T>): Promise<T> {
+    return this.#store.read(work);
+  }
+
+  takeStatuses(afterId: number, limit: number): Promise<PendingStatus[]> {
+    return this.#store.takeStatuses(afterId, limit);
+  }
+
+  ackStatuses(upToId: number): Promise<void> {
+    return this.#store.ackStatuses(upToId);
+  }
+
+  async #undone(work: UnitOfWork<unknown>): Promise<void> {
+    await this.#store
+      .transact(async (tx) => {
+        const steps = new Set<CommitStep>();
+        const lost: OperationalTx = Object.assign(Object.create(tx), {
+          afterCommit: () => {},
+          beforeCommit: (step: CommitStep) => steps.add(step),
+        });
+        await work(lost);
+        for (const step of steps) await step.work(lost);
+        throw new Error("undone, to be repeated");
+      })
+      // What fails for another reason fails again.
+      .catch(() => {});
+  }
+}
+
+/** True every other time. */
+export function everyOther(): () => boolean {
+  let count = 0;
+  return () => ++count % 2 === 0;
+}
