@@ -1,11 +1,12 @@
 /** Requests and log frames that nobody should send. */
 import { encodeLogBatch } from "../../src/contract/log-line.ts";
-import { VERB_NAMES } from "../../src/contract/verbs.ts";
+import { VERB_NAMES, type Verb } from "../../src/contract/verbs.ts";
 import type { Random } from "../chaos/random.ts";
+import { malformedRequests } from "./malformed.ts";
 
-/** Verbs by which a peer could order work, take it away or end agents: what they do when they are well-formed is their right. */
-const WITHOUT_FUZZ: ReadonlySet<string> = new Set(["EXPORTDB", "BACKUPDB"]);
-const VERBS = VERB_NAMES.filter((verb) => !WITHOUT_FUZZ.has(verb));
+/** Verbs that make the principal write files whatever their argument is, in fields that happen to be well-formed. */
+const WRITERS: ReadonlySet<string> = new Set(["EXPORTDB", "BACKUPDB"]);
+const FUZZED = VERB_NAMES.filter((verb) => !WRITERS.has(verb));
 
 /** Makers of one field each. */
 const FIELDS: readonly ((random: Random) => string)[] = [
@@ -25,8 +26,6 @@ const FIELDS: readonly ((random: Random) => string)[] = [
   () => `${'{"a":'.repeat(20_000)}1${"}".repeat(20_000)}`,
   () => `{"wait_ms":1e308,"limit":-1,"max_rows":99999999999999999999,"after":{"x":[]}}`,
   () => `{"workflow_instance_id":"${"0".repeat(64)}","wait_ms":0}`,
-  () => `{"agent_id":"nobody","session_id":"s","wait_ms":0,"running":[],"running_tasks":0}`,
-  () => `{"agent_id":"nobody","session_id":"s","stream_id":"t","reports":[{"kind":"run","seq":1e15}]}`,
   () => `{"sql":"select ${"(".repeat(5000)}1${")".repeat(5000)}","max_rows":10}`,
   () => `{"sql":"copy (select 1) to '/tmp/x'","max_rows":10}`,
   () => `{"grep":"(a+)+$","limit":10}`,
@@ -35,15 +34,35 @@ const FIELDS: readonly ((random: Random) => string)[] = [
   (random) => String.fromCharCode(...Array.from({ length: 40 }, () => Math.floor(random.between(2, 0xd7ff)))),
 ];
 
-/** A request of a known verb with fields that are not what it wants, or of none. */
+/** Malformed requests that are still to come, of each verb. */
+const coming = new Map<Verb, Generator<string[], undefined>>();
+
+/** The next malformed request of some verb. */
+function malformedRequest(random: Random): string {
+  const verb = random.pick(VERB_NAMES);
+  let next = coming.get(verb)?.next();
+  if (next === undefined || next.done) {
+    const again = malformedRequests(verb);
+    coming.set(verb, again);
+    next = again.next();
+  }
+  return [verb, ...(next.value ?? [])].join("\x01");
+}
+
+/** Noise, a malformed request, or a known verb with fields that are not what it wants. */
 export function hostileRequest(random: Random): Uint8Array {
-  if (random.next() < 0.1) return bytes(random, Math.floor(random.between(0, 2000)));
-  const verb = random.next() < 0.05 ? "SHUTDOWN" : random.pick(VERBS);
-  const fields = Array.from({ length: Math.floor(random.between(0, 7)) }, () => random.pick(FIELDS)(random));
-  const request = Buffer.from([verb, ...fields].join("\x01"));
+  const kind = random.next();
+  if (kind < 0.1) return bytes(random, Math.floor(random.between(0, 2000)));
+  const request = Buffer.from(kind < 0.5 ? malformedRequest(random) : strangeFields(random));
   // Sometimes a byte of it is another one: no UTF-8 then, or no JSON.
   if (random.next() < 0.2) request[Math.floor(random.next() * request.length)] = 0xff;
   return request;
+}
+
+function strangeFields(random: Random): string {
+  const verb = random.next() < 0.05 ? "SHUTDOWN" : random.pick(FUZZED);
+  const fields = Array.from({ length: Math.floor(random.between(0, 7)) }, () => random.pick(FIELDS)(random));
+  return [verb, ...fields].join("\x01");
 }
 
 /** What goes to the port for logs: noise, forged batches, lines that are none, far too many, far too long. */
