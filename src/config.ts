@@ -35,13 +35,13 @@ const milliseconds = "a whole number of milliseconds, at least 1";
 /** Every setting that cdktr knows, in the order in which `config list` prints them. */
 export const SETTINGS = {
   CDKTR_LOG_LEVEL: setting<"DEBUG" | "INFO" | "WARN" | "ERROR">(
-    "How much cdktr says about itself on stderr",
+    "Verbosity of cdktr's own log on stderr",
     z.preprocess((v) => String(v).toUpperCase(), z.enum(["DEBUG", "INFO", "WARN", "ERROR"])),
     "DEBUG, INFO, WARN or ERROR",
     "INFO",
   ),
   CDKTR_PRINCIPAL_HOST: setting(
-    "Address to bind for a principal, to reach for everyone else",
+    "Address that a principal binds to and everyone else connects to",
     z.string().min(1),
     "a host name or an IP address",
     "127.0.0.1",
@@ -56,21 +56,21 @@ export const SETTINGS = {
     "a whole number of seconds, at least 1",
     60,
   ),
-  CDKTR_AGENT_MAX_CONCURRENCY: setting("Workflows an agent runs at once", positive, "at least 1", 5),
+  CDKTR_AGENT_MAX_CONCURRENCY: setting("How many workflows an agent runs at once", positive, "at least 1", 5),
   CDKTR_AGENT_MAX_TASKS: setting(
-    "Tasks an agent has in flight at once",
+    "How many tasks an agent has in flight at once",
     positive,
     "at least 1",
     () => Math.max(1, navigator.hardwareConcurrency) * 4,
   ),
   CDKTR_AGENT_OUTBOX_LIMIT_MB: setting(
-    "Log lines an agent keeps on disk for the principal; beyond it tasks that print wait",
+    "Log lines an agent buffers on disk for the principal; when it is full, tasks that print block",
     positive,
     "a whole number of MiB, at least 1",
     256,
   ),
   CDKTR_AGENT_STOP_GRACE_S: setting(
-    "How long an agent that is told to end lets its runs finish; those that have not are ended and go to another agent",
+    "Grace period in which a stopping agent lets its runs finish; unfinished runs go to another agent",
     z.coerce.number().int().min(0).max(604_800),
     "a whole number of seconds, 0 to 604800 (a week)",
     900,
@@ -82,13 +82,13 @@ export const SETTINGS = {
     5000,
   ),
   CDKTR_AGENT_HEARTBEAT_TIMEOUT_MS: setting(
-    "Silence after which the principal takes an agent for lost",
+    "Silence after which the principal counts an agent as lost",
     positive,
     milliseconds,
     30_000,
   ),
   CDKTR_RETRY_ATTEMPTS: setting(
-    "Requests an agent repeats before it takes the principal for gone",
+    "Unanswered requests after which an agent gives the principal up",
     positive,
     "at least 1",
     20,
@@ -100,18 +100,18 @@ export const SETTINGS = {
     3000,
   ),
   CDKTR_SCHEDULER_START_POLL_FREQUENCY_MS: setting(
-    "The longest the scheduler sleeps, so that a jump of the clock is noticed",
+    "Longest sleep of the scheduler, so that it notices clock jumps",
     positive,
     milliseconds,
     500,
   ),
   CDKTR_LOG_FLUSH_INTERVAL_MS: setting(
-    "The longest a log line waits before it is in DuckDB (a query flushes first)",
+    "Longest time before a log line is written to DuckDB (a query flushes first)",
     positive,
     milliseconds,
     30_000,
   ),
-  CDKTR_APP_DATA_DIRECTORY: setting("Directory of cdktr's own state", z.string().min(1), "a path", () =>
+  CDKTR_APP_DATA_DIRECTORY: setting("Directory for cdktr's own state", z.string().min(1), "a path", () =>
     join(homedir(), ".cdktr"),
   ),
   CDKTR_DB_PATH: setting(
@@ -121,38 +121,43 @@ export const SETTINGS = {
     (values) => join(String(values.CDKTR_APP_DATA_DIRECTORY), "app.db"),
   ),
   CDKTR_KEY_FILE: setting(
-    "Key file with which to connect to a secured principal (else agent.key, client.key or admin.key in the keys directory)",
+    "Key file used to connect to a secured principal (else agent.key, client.key or admin.key in the keys directory)",
     z.string(),
     "a path",
     () => "",
   ),
   CDKTR_CACHE_DIRECTORY: setting(
-    "Directory into which the binary unpacks the native libraries it carries",
+    "Directory into which the executable unpacks its native libraries",
     z.string().min(1),
     "a path",
     () => join(process.env.XDG_CACHE_HOME || join(homedir(), ".cache"), "cdktr"),
   ),
   CDKTR_WEBHOOK_HOST: setting(
-    "Address on which the webhooks of workflow files are served",
+    "Address on which webhooks of workflow files are served",
     z.string().min(1),
     "a host name or an IP address",
     "127.0.0.1",
   ),
-  CDKTR_WEBHOOK_PORT: setting("Port of the webhooks of workflow files", port, "1 to 65535", 5564),
+  CDKTR_WEBHOOK_PORT: setting(
+    "Port on which webhooks of workflow files are served",
+    port,
+    "1 to 65535",
+    5564,
+  ),
   CDKTR_METRICS_PORT: setting(
-    "Port on loopback of the principal's /metrics and /healthz; 0 for none",
+    "Loopback port of the principal's /metrics and /healthz; 0 turns them off",
     z.coerce.number().int().min(0).max(65535),
     "0 to 65535",
     5565,
   ),
   CDKTR_LISTENER_METRICS_PORT: setting(
-    "The same of 'cdktr listen' and 'cdktr start listeners'",
+    "The same for 'cdktr listen' and 'cdktr start listeners'",
     z.coerce.number().int().min(0).max(65535),
     "0 to 65535",
     0,
   ),
   CDKTR_TUI_STATUS_REFRESH_INTERVAL_MS: setting(
-    "Time between refreshes of the terminal UI's status",
+    "Time between status refreshes of the terminal UI",
     positive,
     milliseconds,
     1000,

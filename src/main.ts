@@ -13,7 +13,7 @@ export const root: Command = command({
   meta: {
     name: "cdktr",
     version: VERSION,
-    description: "Runs workflows: a principal coordinates, agents execute, history lands in DuckDB.",
+    description: "Runs workflows: a principal coordinates, agents execute, history is kept in DuckDB.",
   },
   subCommands: {
     init: lazy("Set up a project: settings, workflows, keys, a service", () => import("./cli/init.ts")),
@@ -28,14 +28,17 @@ export const root: Command = command({
     db: lazy("Query, export and back up the history database", () => import("./cli/db.ts")),
     ui: lazy("Open the terminal UI", () => import("./cli/ui.ts")),
     listen: lazy("Run an event listener written in TypeScript", () => import("./cli/listen.ts")),
-    sdk: lazy("Write the client packages that this executable carries", () => import("./cli/sdk.ts")),
-    keys: lazy("Set up keys, and say who may connect", () => import("./cli/keys.ts")),
-    "join-token": lazy("Let a new host get a key of its own", () => import("./cli/join-token.ts")),
-    config: lazy("Show the settings in force", () => import("./cli/config.ts")),
-    doctor: lazy("Find what is wrong on this host, and its remedy", () => import("./cli/doctor.ts")),
-    service: lazy("Make the principal or an agent a service of systemd", () => import("./cli/service.ts")),
+    sdk: lazy("Write the client packages bundled with this executable", () => import("./cli/sdk.ts")),
+    keys: lazy("Manage keys: who may connect", () => import("./cli/keys.ts")),
+    "join-token": lazy("Let a new host get its own key", () => import("./cli/join-token.ts")),
+    config: lazy("Show the effective settings", () => import("./cli/config.ts")),
+    doctor: lazy("Find problems on this host and how to fix them", () => import("./cli/doctor.ts")),
+    service: lazy(
+      "Run the principal, an agent or the listeners under systemd",
+      () => import("./cli/service.ts"),
+    ),
     docs: lazy("Read the manual", () => import("./cli/docs.ts")),
-    completion: lazy("Print the completion script of a shell", async () => ({
+    completion: lazy("Print the completion script for a shell", async () => ({
       default: (await import("./cli/completion.ts")).completionOf(root),
     })),
     version: lazy("Show the version", () => import("./cli/version.ts")),
@@ -43,10 +46,10 @@ export const root: Command = command({
   extras: {
     see: ["docs", "config list", "doctor"],
     examples: [
-      { command: "cdktr init", does: "a project, with an example or with your crontab" },
+      { command: "cdktr init", does: "set up a project, with an example or from your crontab" },
       { command: "cdktr start principal --with-agent", does: "everything on one host" },
       { command: "cdktr run etl.daily -P day=2025-01-20 --follow", does: "run a workflow and watch it" },
-      { command: "cdktr runs list --status FAILED", does: "what went wrong lately" },
+      { command: "cdktr runs list --status FAILED", does: "recent failures" },
       { command: "cdktr docs getting-started", does: "the first ten minutes" },
     ],
   },

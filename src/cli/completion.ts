@@ -9,24 +9,24 @@ import { printLine, writeStdout } from "./support/stdout.ts";
 /** The command that completes lines of `root`. */
 export function completionOf(root: Command): Command {
   return command({
-    meta: { name: "completion", description: "Print the completion script of a shell" },
+    meta: { name: "completion", description: "Print the completion script for a shell" },
     args: {
       shell: { type: "positional", required: true, description: "bash, zsh or fish" },
     },
     extras: {
       // After it the script's own words: the line so far.
       rest: "WORD",
-      restDescription: "The line so far, for the scripts themselves",
+      restDescription: "The words of the line, passed by the scripts",
       completes: { shell: "shell" },
       details: `The script completes commands, options and their values, and asks the principal for the ids of workflows, runs and
       agents. It asks the program that is typed, so it need not be written anew after an upgrade.`,
       topic: "operations",
       examples: [
-        { command: "cdktr completion bash >> ~/.bashrc", does: "for every bash from now on" },
-        { command: "cdktr completion zsh >> ~/.zshrc", does: "for every zsh from now on" },
+        { command: "cdktr completion bash >> ~/.bashrc", does: "for every new bash" },
+        { command: "cdktr completion zsh >> ~/.zshrc", does: "for every new zsh" },
         {
           command: "cdktr completion fish > ~/.config/fish/completions/cdktr.fish",
-          does: "for every fish from now on",
+          does: "for every new fish",
         },
       ],
     },

@@ -1,9 +1,9 @@
 import { group, lazy } from "./support/command.ts";
 
 export default group(
-  "Show the settings in force",
+  "Show the effective settings",
   {
-    list: lazy("List every setting with its value and where it came from", () => import("./config/list.ts")),
+    list: lazy("List every setting with its value and its source", () => import("./config/list.ts")),
   },
   { topic: "configuration" },
 );

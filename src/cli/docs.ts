@@ -17,7 +17,7 @@ export default command({
     topic: {
       type: "positional",
       required: false,
-      description: "The page to read; without it, the topics are listed",
+      description: "The page to read; without it, list the topics",
     },
     ...jsonArg,
   },
@@ -26,9 +26,9 @@ export default command({
     exit: { 4: "There is no such page" },
     completes: { topic: "topic" },
     examples: [
-      { command: "cdktr docs", does: "what there is" },
+      { command: "cdktr docs", does: "list the pages" },
       { command: "cdktr docs getting-started", does: "read a page" },
-      { command: "cdktr docs workflows | less", does: "page by page" },
+      { command: "cdktr docs workflows | less", does: "in a pager" },
     ],
   },
   async run({ args }) {

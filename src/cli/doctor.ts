@@ -19,13 +19,13 @@ const COLUMN = 14;
 const MARKS: Record<Severity, string> = { ok: "✓", warning: "!", error: "✗" };
 
 export default command({
-  meta: { name: "doctor", description: "Find what is wrong on this host, and its remedy" },
+  meta: { name: "doctor", description: "Find problems on this host and how to fix them" },
   args: { ...jsonArg, ...principalArg },
   extras: {
-    exit: { 0: "All is well, or there are warnings at most", 1: "Something does not work", 3: null },
+    exit: { 0: "No errors (there may be warnings)", 1: "Something does not work", 3: null },
     see: ["config list", "service status"],
     details:
-      "Looks at the settings, the ports, the way to the principal, the clock against its clock, versions, the history database, disk space, permissions and keys, file descriptors, the C and C++ libraries, and uv. It says of each what is wrong, why that matters, and what to do.",
+      "Checks the settings, the ports, the connection to the principal, clock skew, versions, the history database, disk space, permissions and keys, file descriptors, the C and C++ libraries, and uv. For each problem it says what is wrong, why that matters, and how to fix it.",
     topic: "operations",
     examples: [
       { command: "cdktr doctor", does: "on the host of a principal or an agent" },
@@ -75,7 +75,7 @@ async function examineWith(
         check: "settings",
         severity: "error",
         message: error.message,
-        why: "No command of cdktr works with it.",
+        why: "No cdktr command works with this setting.",
         remedy: error.hint ?? "See 'cdktr docs configuration'.",
       },
     ];

@@ -5,13 +5,18 @@ import { jsonArg, principalArg } from "./support/globals.ts";
 export default command({
   meta: { name: "init", description: "Set up a project: settings, workflows, keys, a service" },
   args: {
-    dir: { type: "positional", required: false, description: "Directory of the project; made when missing" },
-    yes: { type: "boolean", alias: "y", description: "Ask nothing: what no flag says is the default" },
+    dir: { type: "positional", required: false, description: "Directory of the project; created if missing" },
+    yes: {
+      type: "boolean",
+      alias: "y",
+      description: "Ask no questions: use defaults for everything without a flag",
+    },
     kind: {
       type: "enum",
       options: [...KINDS],
       valueHint: "KIND",
-      description: "try: one machine; principal: for agents of other hosts; agent: for a principal elsewhere",
+      description:
+        "try: a single machine; principal: for agents on other hosts; agent: for a principal on another host",
     },
     "workflow-dir": {
       type: "string",
@@ -27,22 +32,22 @@ export default command({
       type: "string",
       alias: "p",
       valueHint: "N",
-      description: "Port of the API (the first three that are free, from 5561)",
+      description: "Port of the API (default: the first three free ports from 5561)",
     },
     "logs-listening-port": {
       type: "string",
       valueHint: "N",
-      description: "Port for the agents' log lines (the next one; an agent asks its principal)",
+      description: "Port for the agents' log lines (default: the next one; an agent asks its principal)",
     },
     "logs-publishing-port": {
       type: "string",
       valueHint: "N",
-      description: "Port of the live log (the one after that)",
+      description: "Port of the live log (default: the one after that)",
     },
     keys: {
       type: "boolean",
       description:
-        "Make keys: everything is encrypted, and only who has one gets in (off loopback by default; --no-keys)",
+        "Create keys: connections are encrypted and only known keys are accepted (default unless it listens on loopback; --no-keys)",
     },
     "join-token": {
       type: "boolean",
@@ -50,47 +55,52 @@ export default command({
     },
     agent: {
       type: "boolean",
-      description: "principal: run an agent beside it (by default; --no-agent)",
+      description: "principal: run an agent next to it (default; --no-agent)",
     },
     example: {
       type: "boolean",
-      description: "Write an example workflow (by default where there are none yet; --no-example)",
+      description: "Write an example workflow (default if there are no workflows yet; --no-example)",
     },
     "import-crontab": {
       type: "string",
       valueHint: "FILE",
-      description: "Make workflows of the jobs of a crontab: a file, - for stdin, own for that of this user",
+      description:
+        "Import the jobs of a crontab as workflows: a file, - for stdin, own for this user's crontab",
     },
     "crontab-format": {
       type: "enum",
       options: ["auto", "user", "system"],
       valueHint: "FORMAT",
-      description: "Whether it has a column for the user (auto: by its place and content)",
+      description: "Whether it has a user column (auto: judged by its path and content)",
     },
     "crontab-user": {
       type: "string",
       valueHint: "USER",
-      description: "Whose jobs are imported (else this user's)",
+      description: "The user whose jobs to import (default: this user)",
     },
     service: {
       type: "boolean",
-      description: "Make it a service of systemd, started now and at each boot",
+      description: "Install a systemd service, started now and at each boot",
     },
-    user: { type: "boolean", description: "With --service: one of this user, without root" },
+    user: { type: "boolean", description: "With --service: a user service, without root" },
     "run-as": {
       type: "string",
       valueHint: "USER",
-      description: "With --service: whom it runs as (cdktr; with imported jobs, their user)",
+      description: "With --service: the user it runs as (default: cdktr, or the user of imported jobs)",
     },
     join: {
       type: "string",
       valueHint: "TOKEN",
-      description: "agent: get a key with a token of 'cdktr join-token create'; - reads it from stdin",
+      description: "agent: get a key with a token from 'cdktr join-token create'; - reads it from stdin",
     },
-    "max-concurrent-workflows": { type: "string", valueHint: "N", description: "agent: runs at once (5)" },
-    label: { type: "string", valueHint: "K=V", description: "agent: what it is or has, as others see it" },
-    force: { type: "boolean", description: "Overwrite files that differ; without it --yes keeps them" },
-    "dry-run": { type: "boolean", description: "Show what would be written, and write nothing" },
+    "max-concurrent-workflows": {
+      type: "string",
+      valueHint: "N",
+      description: "agent: maximum number of concurrent runs (5)",
+    },
+    label: { type: "string", valueHint: "K=V", description: "agent: a label that describes it" },
+    force: { type: "boolean", description: "Overwrite files that differ; without this, --yes keeps them" },
+    "dry-run": { type: "boolean", description: "Show what would be written, but write nothing" },
     ...principalArg,
     ...jsonArg,
   },
@@ -103,16 +113,16 @@ export default command({
       Elsewhere (scripts, --json) there is nobody to ask: then --yes is needed.`,
     topic: "getting-started",
     examples: [
-      { command: "cdktr init", does: "asks, then makes a project" },
-      { command: "cdktr init demo --yes", does: "a project to try cdktr with, without questions" },
+      { command: "cdktr init", does: "ask questions, then create a project" },
+      { command: "cdktr init demo --yes", does: "a project to try cdktr, without questions" },
       { command: "cdktr init /srv/cdktr --yes --import-crontab own", does: "your crontab as workflows" },
       {
         command: "cdktr init /srv/cdktr --yes --host 10.0.0.5 --service",
-        does: "a principal for agents of other hosts, with keys, as a service",
+        does: "a principal for agents on other hosts, with keys, as a service",
       },
       {
         command: "cdktr init . --yes --join - < token.txt",
-        does: "an agent for it, on another host",
+        does: "an agent for that principal, on another host",
       },
     ],
   },

@@ -23,12 +23,12 @@ export default command({
     file: {
       type: "positional",
       required: true,
-      description: "Its default export is a class that extends EventListener",
+      description: "The file; its default export is a class that extends EventListener",
     },
     name: {
       type: "string",
       valueHint: "NAME",
-      description: "Runs have the trigger listener:NAME (else the name of the class)",
+      description: "Name in the trigger of its runs, listener:NAME (else the name of the class)",
     },
     "data-dir": {
       type: "string",
@@ -47,7 +47,7 @@ export default command({
       { command: "cdktr listen doorbell.ts", does: "for the principal on this host" },
       {
         command: "cdktr listen doorbell.ts --name front-door --principal 10.0.0.5:5561",
-        does: "under another name, for a principal elsewhere",
+        does: "with another name, for a principal on another host",
       },
     ],
   },

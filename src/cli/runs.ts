@@ -6,7 +6,7 @@ export default group(
     list: lazy("List runs, newest first", () => import("./runs/list.ts")),
     show: lazy("Show a run: attempts, tasks, parameters, timeline", () => import("./runs/show.ts")),
     cancel: lazy("Cancel a run", () => import("./runs/cancel.ts")),
-    retry: lazy("Run again what failed, or everything", () => import("./runs/retry.ts")),
+    retry: lazy("Retry the failed tasks of a run, or all of them", () => import("./runs/retry.ts")),
   },
-  { details: "A RUN is a run's id or any unambiguous beginning of it.", topic: "state-machines" },
+  { details: "A RUN is a run's id or any unambiguous prefix of it.", topic: "state-machines" },
 );

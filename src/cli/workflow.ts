@@ -3,7 +3,7 @@ import { group, lazy } from "./support/command.ts";
 export default group(
   "Look at workflow definitions and check them",
   {
-    list: lazy("List the workflows of the principal", () => import("./workflow/list.ts")),
+    list: lazy("List the workflows", () => import("./workflow/list.ts")),
     show: lazy("Show a workflow: schedule, parameters, tasks", () => import("./workflow/show.ts")),
     validate: lazy("Check workflow files; needs no principal", () => import("./workflow/validate.ts")),
     graph: lazy("Draw a workflow's tasks and their dependencies", () => import("./workflow/graph.ts")),

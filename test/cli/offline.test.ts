@@ -70,7 +70,7 @@ test.each([
   [["run", "x", "-P", "novalue"], "KEY=VALUE"],
   [["runs", "list", "-n", "many"], "whole number"],
   [["logs", "query", "--last", "soon"], "For example 30s"],
-  [["logs", "query", "--last", "1h", "--since", "now"], "exclude each other"],
+  [["logs", "query", "--last", "1h", "--since", "now"], "cannot be combined"],
   [["--principal", "host:99999", "runs", "list"], "HOST:PORT"],
   [["start", "principal", "--port", "http"], "CDKTR_PRINCIPAL_PORT"],
 ])("%p is wrong usage: exit 2, nothing on stdout", async (args, text) => {

@@ -118,7 +118,7 @@ describe.skipIf(skipWithout(typeof found === "string" ? found : undefined))("a h
     const closed = await cdktr("/", ["init", "/root/p", "--yes", "--service"]);
     expect(closed).toMatchObject({
       code: 1,
-      stderr: expect.stringContaining("cdktr, who may not look into /root"),
+      stderr: expect.stringContaining("cdktr, who has no access to /root"),
     });
     expect(existsSync(machine.path("/root/p"))).toBe(false);
     await machine.out("useradd", "--create-home", "eve");
@@ -149,25 +149,25 @@ describe.skipIf(skipWithout(typeof found === "string" ? found : undefined))("a h
     await tmux.waitFor(/^m\$ ?$/m);
     tmux.type("cd /root; clear; cdktr init /root/d");
     tmux.keys("Enter");
-    await answer(/What is this/, "Enter");
+    await answer(/What do you want to set up/, "Enter");
     await answer(/Directory of the workflow files/, "Enter");
     await answer(/Three ports/, "Enter");
-    await answer(/Make keys/, "Enter");
+    await answer(/Create keys/, "Enter");
     await answer(/Import a crontab/, "Enter");
     await answer(/example workflow/, "Enter");
-    await answer(/Make it a service, started now and at each boot/, "Left", "Enter");
-    await answer(/Which user shall it run as/, "Enter");
+    await answer(/Install a service, started now and at each boot/, "Left", "Enter");
+    await answer(/Which user should it run as/, "Enter");
     // What was not known before is said, and the answers can be mended.
     await answer(/Change the answers/, "Enter");
-    expect(tmux.screen()).toContain("cdktr, who may not look into /root");
-    await answer(/What is this/, "Enter");
+    expect(tmux.screen()).toContain("cdktr, who has no access to /root");
+    await answer(/What do you want to set up/, "Enter");
     await answer(/Directory of the workflow files/, "Enter");
     await answer(/Three ports/, "Enter");
-    await answer(/Make keys/, "Enter");
+    await answer(/Create keys/, "Enter");
     await answer(/Import a crontab/, "Enter");
     await answer(/example workflow/, "Enter");
-    await answer(/Make it a service/, "Enter");
-    await answer(/Which user shall it run as/, "C-u", "r", "o", "o", "t", "Enter");
+    await answer(/Install a service/, "Enter");
+    await answer(/Which user should it run as/, "C-u", "r", "o", "o", "t", "Enter");
     await answer(/Write it/, "Enter");
     await tmux.waitFor(/└ {2}The manual/, 40_000);
     expect(await machine.out("systemctl", "is-active", "cdktr-principal")).toBe("active");
@@ -204,6 +204,6 @@ describe.skipIf(skipWithout(typeof found === "string" ? found : undefined))("a h
     expect(await cdktr("/home/alice", again, options)).toMatchObject({ code: 0 });
     expect(unit()).toMatch(/^ExecStart=.* start principal$/m);
     const status = await cdktr("/home/alice/p", ["service", "status", "principal", "--user"], options);
-    expect(status).toMatchObject({ code: 0, stdout: expect.stringContaining("coordinates at port 7401") });
+    expect(status).toMatchObject({ code: 0, stdout: expect.stringContaining("listening on port 7401") });
   });
 });

@@ -115,20 +115,20 @@ test.if(COMPILED)(
   "to try: every question, the crontab of the user, and the project runs with the commands of the last screen",
   async () => {
     enter("cdktr init 'my project'");
-    await answer(/What is this\?/, "Enter");
+    await answer(/What do you want to set up\?/, "Enter");
     // What cannot be is said at once, and the answer stays to be mended.
     await retype(/Directory of the workflow files/, "../outside");
     await tmux.waitFor(/It must be inside the project/);
     await retype(/Directory of the workflow files/, "jobs/here");
     await answer(/Three ports/, "Enter");
-    await answer(/Make keys\?/, "Enter");
+    await answer(/Create keys\?/, "Enter");
     await asked(/Import a crontab/);
     tmux.keys("Down");
-    await answer(/● Yes, that of/, "Enter");
+    await answer(/● Yes, the one of/, "Enter");
     await answer(/example workflow\?/, "Enter");
     // Where systemd runs, one more is asked.
-    await tmux.waitFor(/Make it a service|Write it\?/);
-    if (/Make it a service/.test(openQuestion(tmux.screen()))) tmux.keys("Enter");
+    await tmux.waitFor(/Install a service|Write it\?/);
+    if (/Install a service/.test(openQuestion(tmux.screen()))) tmux.keys("Enter");
     const plan = await asked(/Write it\?/);
     expect(plan).toMatch(/\+ jobs\/here\/cron\/date\.yml/);
     expect(plan).toMatch(/5: @reboot \/opt\/hello\n/);
@@ -165,7 +165,7 @@ test.if(COMPILED)(
     } finally {
       second.stop();
       tmux.keys("C-c");
-      await tmux.waitFor(/The principal has ended/, 40_000);
+      await tmux.waitFor(/The principal has stopped/, 40_000);
     }
     expect(await cdktr(["workflow", "validate"], { cwd: project, env })).toMatchObject({ code: 0 });
     expect(statSync(join(project, "jobs/here/cron/date.yml")).mode & 0o777).toBe(0o600);
@@ -183,10 +183,10 @@ test.if(COMPILED)(
     writeFileSync(directory.path("p/.gitignore"), "node_modules\n");
     writeFileSync(directory.path("p/.env"), "MINE=1\nCDKTR_LOG_LEVEL=INFO\n");
     enter("clear; cdktr init");
-    await retype(/Where shall the project be/, directory.path("mine/x"));
+    await retype(/Where should the project be/, directory.path("mine/x"));
     await tmux.waitFor(/is a file/);
-    await retype(/Where shall the project be/, "p");
-    await answer(/What is this\?/, "Down", "Enter");
+    await retype(/Where should the project be/, "p");
+    await answer(/What do you want to set up\?/, "Down", "Enter");
     await answer(/Directory of the workflow files/, "Enter");
     await answer(/Which address/, "Down", "Enter");
     await answer(/Three ports/, "Down", "Enter");
@@ -198,17 +198,17 @@ test.if(COMPILED)(
     await retype(/Port for the agents' log lines/, String(listening));
     await retype(/Port for the live log/, String(publishing));
     blocker.stop(true);
-    await answer(/Make keys\? Without, everybody who reaches 0\.0\.0\.0/, "Enter");
-    await answer(/Run an agent beside it/, "Right", "Enter");
+    await answer(/Create keys\? Without them, anyone who can reach 0\.0\.0\.0/, "Enter");
+    await answer(/Run an agent next to it/, "Right", "Enter");
     await answer(/Import a crontab/, "Enter");
     await answer(/example workflow\?/, "Enter");
-    await tmux.waitFor(/Make it a service|differs/);
-    if (/Make it a service/.test(openQuestion(tmux.screen()))) tmux.keys("Enter");
+    await tmux.waitFor(/Install a service|differs/);
+    if (/Install a service/.test(openQuestion(tmux.screen()))) tmux.keys("Enter");
     // What is there is asked about, one by one; the difference is shown.
-    await answer(/\.env is there already, and differs/, "Down", "Down", "Enter");
+    await answer(/\.env already exists and differs/, "Down", "Down", "Enter");
     await tmux.waitFor(/\+ CDKTR_WORKFLOW_DIR=workflows/);
-    await answer(/\.env is there already, and differs/, "Down", "Enter");
-    await answer(/\.gitignore is there already, and differs/, "Enter");
+    await answer(/\.env already exists and differs/, "Down", "Enter");
+    await answer(/\.gitignore already exists and differs/, "Enter");
     await answer(/Write it\?/, "Enter");
     await answer(/Print a join token at the end/, "Left", "Enter");
     // Wide enough for the token to stand on one line.
@@ -245,21 +245,21 @@ test.if(COMPILED)(
     expect(principal.stderr).toMatch(/secured: encrypted/);
 
     enter("clear; cdktr init");
-    await retype(/Where shall the project be/, "a");
-    await answer(/What is this\?/, "Down", "Down", "Enter");
-    await answer(/How does it get to its principal/, "Enter");
+    await retype(/Where should the project be/, "a");
+    await answer(/What do you want to set up\?/, "Down", "Down", "Enter");
+    await answer(/How does it connect to its principal/, "Enter");
     await retype(/The join token/, "cdktr-join-nonsense");
     await tmux.waitFor(/damaged or not complete/);
     await retype(/The join token/, token);
-    await retype(/How many runs at once/, "0");
+    await retype(/How many concurrent runs/, "0");
     await tmux.waitFor(/at least 1/);
-    await retype(/How many runs at once/, "3");
+    await retype(/How many concurrent runs/, "3");
     await retype(/Labels/, "zone=b gpu=a100");
-    await tmux.waitFor(/Make it a service|Write it\?/);
-    if (/Make it a service/.test(openQuestion(tmux.screen()))) tmux.keys("Enter");
+    await tmux.waitFor(/Install a service|Write it\?/);
+    if (/Install a service/.test(openQuestion(tmux.screen()))) tmux.keys("Enter");
     const plan = await asked(/Write it\?/);
     expect(plan).toMatch(/join: get a key from the principal at \S+:\d+/);
-    expect(plan.slice(plan.lastIndexOf("What is this"))).not.toContain(token);
+    expect(plan.slice(plan.lastIndexOf("What do you want to set up"))).not.toContain(token);
     expect(existsSync(directory.path("a"))).toBe(false);
     tmux.keys("Enter");
     const joined = await tmux.waitFor((screen) =>
@@ -282,22 +282,22 @@ test.if(COMPILED)(
 
 test("the answers can be changed before anything is written, and are offered again; leaving writes nothing", async () => {
   enter("cdktr init changed");
-  await answer(/What is this\?/, "Enter");
+  await answer(/What do you want to set up\?/, "Enter");
   await retype(/Directory of the workflow files/, "first");
-  for (const question of [/Three ports/, /Make keys\?/, /Import a crontab/, /example workflow\?/])
+  for (const question of [/Three ports/, /Create keys\?/, /Import a crontab/, /example workflow\?/])
     await answer(question, "Enter");
-  await tmux.waitFor(/Make it a service|Write it\?/);
-  if (/Make it a service/.test(openQuestion(tmux.screen()))) tmux.keys("Enter");
+  await tmux.waitFor(/Install a service|Write it\?/);
+  if (/Install a service/.test(openQuestion(tmux.screen()))) tmux.keys("Enter");
   await answer(/Write it\?/, "Down", "Enter");
-  await answer(/What is this\?/, "Enter");
+  await answer(/What do you want to set up\?/, "Enter");
   await asked(/Directory of the workflow files.*first/s);
   tmux.keys("C-u");
   tmux.type("second");
   tmux.keys("Enter");
-  for (const question of [/Three ports/, /Make keys\?/, /Import a crontab/, /example workflow\?/])
+  for (const question of [/Three ports/, /Create keys\?/, /Import a crontab/, /example workflow\?/])
     await answer(question, "Enter");
-  await tmux.waitFor(/Make it a service|Write it\?/);
-  if (/Make it a service/.test(openQuestion(tmux.screen()))) tmux.keys("Enter");
+  await tmux.waitFor(/Install a service|Write it\?/);
+  if (/Install a service/.test(openQuestion(tmux.screen()))) tmux.keys("Enter");
   const plan = await asked(/Write it\?/);
   expect(plan).toMatch(/\+ second\/hello\.yml/);
   tmux.keys("Down", "Down", "Enter");
@@ -307,13 +307,13 @@ test("the answers can be changed before anything is written, and are offered aga
 
 test("Ctrl-C at each question leaves nothing", async () => {
   const questions: [RegExp, string[]][] = [
-    [/Where shall the project be/, ["Enter"]],
-    [/What is this\?/, ["Down", "Enter"]],
+    [/Where should the project be/, ["Enter"]],
+    [/What do you want to set up\?/, ["Down", "Enter"]],
     [/Directory of the workflow files/, ["Enter"]],
     [/Which address/, ["Enter"]],
     [/Three ports/, ["Enter"]],
-    [/Make keys\?/, ["Left", "Enter"]],
-    [/Run an agent beside it/, ["Enter"]],
+    [/Create keys\?/, ["Left", "Enter"]],
+    [/Run an agent next to it/, ["Enter"]],
     [/Import a crontab/, ["Down", "Down", "Enter"]],
     [/Which file\?/, ["C-u", "m", "i", "n", "e", "Enter"]],
     [/example workflow\?/, ["Enter"]],
@@ -325,14 +325,14 @@ test("Ctrl-C at each question leaves nothing", async () => {
     for (const [question, keys] of questions.slice(0, stop)) {
       if (
         question.source.startsWith("Write it") &&
-        /Make it a service/.test(await tmux.waitFor(/Make it a service|Write it\?/))
+        /Install a service/.test(await tmux.waitFor(/Install a service|Write it\?/))
       )
         tmux.keys("Enter");
       await answer(question, ...keys);
     }
     await tmux.waitFor(
       (screen) =>
-        /Make it a service/.test(openQuestion(screen)) ||
+        /Install a service/.test(openQuestion(screen)) ||
         questions[stop]?.[0].test(openQuestion(screen)) === true,
     );
     tmux.keys("C-c");
@@ -356,15 +356,15 @@ test("what stands in the way is said when it is tried, and the answers can be me
   enter(
     "clear; export CDKTR_DEFAULT_ZMQ_TIMEOUT_MS=300; cdktr init a --kind agent --label a=b --max-concurrent-workflows 2",
   );
-  await answer(/How does it get to its principal/, "Enter");
+  await answer(/How does it connect to its principal/, "Enter");
   await retype(/The join token/, token);
-  await tmux.waitFor(/Make it a service|Write it\?/);
-  if (/Make it a service/.test(openQuestion(tmux.screen()))) tmux.keys("Enter");
+  await tmux.waitFor(/Install a service|Write it\?/);
+  if (/Install a service/.test(openQuestion(tmux.screen()))) tmux.keys("Enter");
   await answer(/Write it\?/, "Enter");
   await answer(/Nothing was written\. Change the answers\?/, "Enter");
   expect(tmux.screen()).toMatch(/No principal answers at 127\.0\.0\.1:1/);
   expect(readdirSync(directory.root).sort()).toEqual(["bin", "home", "mine", "s", "token"]);
-  await answer(/How does it get to its principal/, "C-c");
+  await answer(/How does it connect to its principal/, "C-c");
   await tmux.waitFor(/Cancelled: nothing was written/);
 
   enter(
@@ -380,7 +380,7 @@ test("what stands in the way is said when it is tried, and the answers can be me
 
   // A signal at a question: the terminal is given back as it was.
   enter("clear; cdktr init b & sleep 0.1; fg");
-  await asked(/What is this\?/);
+  await asked(/What do you want to set up\?/);
   process.kill(processOf("init b"), "SIGTERM");
   await tmux.waitFor((screen) => /^\$ ?$/m.test(screen.slice(screen.lastIndexOf("└"))));
   enter("clear; stty -a | tr ' ' '\\n' | grep -xE '(-?)(echo|icanon|isig)' | tr '\\n' ' '");
@@ -399,13 +399,13 @@ describe("without a terminal", () => {
     }
     const wrong: [string[], number, RegExp][] = [
       [["p", "--yes", "--kind", "agent"], 2, /must know its principal/],
-      [["p", "--yes", "--kind", "try", "--host", "0.0.0.0"], 2, /--host means nothing for --kind try/],
+      [["p", "--yes", "--kind", "try", "--host", "0.0.0.0"], 2, /--host has no meaning with --kind try/],
       [
         ["p", "--yes", "--principal", "a:1", "--agent"],
         2,
         /--principal and --agent do not go together|--agent and --principal do not go together/,
       ],
-      [["p", "--yes", "--kind", "agent", "--port", "1"], 2, /--port means nothing for --kind agent/],
+      [["p", "--yes", "--kind", "agent", "--port", "1"], 2, /--port has no meaning with --kind agent/],
       [["p", "--yes", "--port", "0"], 2, /--port 0: expected a whole number/],
       [["p", "--yes", "--port", "7000", "--logs-listening-port", "7000"], 2, /must be different/],
       [["p", "--yes", "--workflow-dir", "/etc"], 2, /inside the project/],
@@ -413,7 +413,7 @@ describe("without a terminal", () => {
       [["mine/p", "--yes"], 2, /is a file/],
       [["p", "--yes", "--import-crontab", "nothing"], 4, /no crontab/],
       [["p", "--yes", "--join-token"], 2, /needs a principal with keys/],
-      [["p", "--yes", "--crontab-user", "x"], 2, /go with --import-crontab/],
+      [["p", "--yes", "--crontab-user", "x"], 2, /need --import-crontab/],
     ];
     for (const [args, status, message] of wrong) {
       const { code, stderr } = await init(args);
@@ -464,7 +464,7 @@ describe("without a terminal", () => {
     );
     const byAddress = await init(["b", "--yes", "--principal", `127.0.0.1:${api}`]);
     expect(byAddress.stderr).toContain(
-      `* principal: answers at 127.0.0.1:${api}, takes log lines at port ${logs}`,
+      `* principal: answers at 127.0.0.1:${api}, accepts log lines on port ${logs}`,
     );
     expect(parseEnv(readFileSync(directory.path("b/.env"), "utf8"))).toMatchObject({
       CDKTR_PRINCIPAL_PORT: api,
@@ -472,7 +472,7 @@ describe("without a terminal", () => {
     });
     const silent = await init(["c", "--yes", "--principal", "127.0.0.1:1", "--dry-run"]);
     expect(silent.stderr).toContain(
-      "* principal: does NOT answer now at 127.0.0.1:1; port 2 for log lines is a guess",
+      "* principal: does NOT answer at 127.0.0.1:1 now; port 2 for log lines is a guess",
     );
 
     // It runs, so its ports are taken, by itself: they stay.
@@ -490,7 +490,7 @@ describe("without a terminal", () => {
 
     writeFileSync(join(project, "workflows/hello.yml"), "mine");
     const kept = await init(["p", "--yes", "--example"]);
-    expect(kept.stderr).toMatch(/Kept as they were: workflows\/hello\.yml/);
+    expect(kept.stderr).toMatch(/Kept unchanged: workflows\/hello\.yml/);
     expect(readFileSync(join(project, "workflows/hello.yml"), "utf8")).toBe("mine");
     expect(await init(["p", "--yes", "--example", "--force"])).toMatchObject({ code: 0 });
     expect(readFileSync(join(project, "workflows/hello.yml"), "utf8")).toStartWith("# yaml-language-server");
@@ -532,7 +532,7 @@ describe("without a terminal", () => {
     renameSync(join(project, ".env"), join(hidden, "tree/.env"));
     writeFileSync(join(hidden, "commit"), "");
     const next = await init(["p", "--yes", "--json"]);
-    expect(next.stderr).toMatch(/interrupted while it wrote; it was completed/);
+    expect(next.stderr).toMatch(/interrupted while writing; it has been completed/);
     expect(JSON.parse(next.stdout).files[0]).toMatchObject({ path: ".env", action: "unchanged" });
     expect(parseEnv(readFileSync(join(project, ".env"), "utf8"))).toMatchObject({
       CDKTR_PRINCIPAL_PORT: "7100",

@@ -353,7 +353,7 @@ describe.skipIf(skipWithout(typeof found === "string" ? found : undefined))("a h
         env: { HOME: "/var/lib/cdktr", CDKTR_APP_DATA_DIRECTORY: "/var/lib/cdktr" },
       });
     expect((await asService("keys", "init")).code).toBe(0);
-    expect((await service("install", "principal")).stderr).toContain("only known keys get in");
+    expect((await service("install", "principal")).stderr).toContain("only known keys are accepted");
     const token = (await asService("join-token", "create", "--address", "127.0.0.1:5561")).stdout.trim();
     const wrong = await machine.run(
       ["cdktr", "service", "install", "agent", "--name", "two", "--join", "-"],
@@ -415,7 +415,7 @@ describe.skipIf(skipWithout(typeof found === "string" ? found : undefined))("a h
     expect(installed.stderr).not.toContain("enable-linger");
     expect(isThere("/home/alice/.cdktr")).toBe(true);
     const status = await machine.run(["cdktr", "service", "status", "principal", "--user"], options);
-    expect(status).toMatchObject({ code: 0, stdout: expect.stringContaining("coordinates at port 7001") });
+    expect(status).toMatchObject({ code: 0, stdout: expect.stringContaining("listening on port 7001") });
     // What its agent does not finish is waited for, handed over, and taken up by the next one.
     const home = (command: string) =>
       machine.run(["sh", "-c", `cd && set -a && . .config/cdktr/principal.env && ${command}`], options);

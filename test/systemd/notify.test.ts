@@ -133,7 +133,7 @@ test("principal and agent say that they are ready, alive and stopping, and tasks
   const env = (address: string) => ({ env: { NOTIFY_SOCKET: address, WATCHDOG_USEC: "300000" } });
   const principal = await cluster.startPrincipal([], env(principals.address));
   expect(await principals.until((line) => line.includes("STATUS="))).toContain("starting");
-  expect(await principals.until((line) => line.includes("READY=1"))).toContain("STATUS=coordinates at port");
+  expect(await principals.until((line) => line.includes("READY=1"))).toContain("STATUS=listening on port");
   await principals.until((line) => line.includes("WATCHDOG=1"));
   const agent = await cluster.startAgent([], env(agents.address));
   expect(await agents.until((line) => line.includes("READY=1"))).toContain("STATUS=agent ");
@@ -144,7 +144,7 @@ test("principal and agent say that they are ready, alive and stopping, and tasks
   expect(JSON.parse(stdout.trim()).payload).toBe("0");
 
   agent.kill();
-  expect(await agents.until((line) => line.includes("STOPPING=1"))).toContain("taking nothing new");
+  expect(await agents.until((line) => line.includes("STOPPING=1"))).toContain("taking no new ones");
   expect((await agent.finished).code).toBe(0);
   principal.kill();
   await principals.until((line) => line.includes("STOPPING=1"));

@@ -219,7 +219,7 @@ elsewhere(
     );
     for (const pid of agentProcesses()) process.kill(pid, "SIGTERM");
     await again.exited;
-    expect(readFileSync(log, "utf8")).toContain("has ended");
+    expect(readFileSync(log, "utf8")).toContain("has stopped");
   },
   60_000,
 );

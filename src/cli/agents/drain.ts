@@ -7,14 +7,18 @@ import { principalArg } from "../support/globals.ts";
 import { say } from "../support/report.ts";
 
 export default command({
-  meta: { name: "drain", description: "Let an agent finish what it runs and take nothing new" },
+  meta: { name: "drain", description: "Let an agent finish its runs and take no new ones" },
   args: {
-    id: { type: "positional", required: true, description: "The agent, as 'cdktr agents list' names it" },
+    id: {
+      type: "positional",
+      required: true,
+      description: "The agent's id, as shown by 'cdktr agents list'",
+    },
     ...principalArg,
   },
   extras: {
     completes: { id: "agent" },
-    details: "The agent ends when its last run is over. Other agents take what waits.",
+    details: "The agent exits when its last run is over. Waiting runs go to other agents.",
     topic: "agents",
     examples: [{ command: "cdktr agents drain worker-3", does: "before maintenance of its host" }],
   },
@@ -34,8 +38,8 @@ export default command({
       await client.drainAgent(args.id);
       say(
         agent.running_workflows === 0
-          ? `Agent ${args.id} drains: it runs nothing and ends now.`
-          : `Agent ${args.id} drains: it finishes ${plural(agent.running_workflows, "run")} and takes nothing new.`,
+          ? `Agent ${args.id} is draining: it has no runs and exits now.`
+          : `Agent ${args.id} is draining: it finishes ${plural(agent.running_workflows, "run")} and takes no new ones.`,
       );
     });
   },

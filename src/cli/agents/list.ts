@@ -9,16 +9,16 @@ import { styleFor } from "../support/style.ts";
 import { renderTable } from "../support/table.ts";
 
 export default command({
-  meta: { name: "list", description: "List the agents the principal knows" },
+  meta: { name: "list", description: "List the agents that the principal knows" },
   args: { ...jsonArg, ...principalArg },
   extras: {
     details:
-      "UP: it takes work. DRAINING: it finishes what it runs and takes nothing new. LOST: it was not heard of for CDKTR_AGENT_HEARTBEAT_TIMEOUT_MS, and its runs went to others. RUNNING is its runs and how many it takes at once, TASKS the tasks that run in them.",
+      "UP: it accepts work. DRAINING: it finishes its runs and takes no new ones. LOST: it sent no heartbeat for CDKTR_AGENT_HEARTBEAT_TIMEOUT_MS, and its runs went to other agents. RUNNING shows its runs and its limit, TASKS the tasks in progress.",
     examples: [
-      { command: "cdktr agents list", does: "who is there, and how busy" },
+      { command: "cdktr agents list", does: "the agents and how busy they are" },
       {
         command: "cdktr agents list --json | jq '.[] | select(.status == \"LOST\")'",
-        does: "agents that are gone",
+        does: "lost agents only",
       },
     ],
   },

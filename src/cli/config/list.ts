@@ -20,13 +20,13 @@ interface Row {
 }
 
 export default command({
-  meta: { name: "list", description: "List every setting with its value and where it came from" },
+  meta: { name: "list", description: "List every setting with its value and its source" },
   args: { ...jsonArg, ...principalArg },
   extras: {
     exit: { 3: null },
     see: ["doctor"],
     details:
-      "Settings come from a .env file in the working directory, then the environment, then flags; later ones win.",
+      "Settings come from a .env file in the working directory, the environment, and flags; later sources override earlier ones.",
     topic: "configuration",
     examples: [
       { command: "cdktr config list", does: "the settings as a command started here sees them" },

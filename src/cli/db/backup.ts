@@ -10,7 +10,7 @@ import { printJson } from "../support/stdout.ts";
 export default command({
   meta: { name: "backup", description: "Write a consistent copy of the database" },
   args: {
-    file: { type: "positional", required: true, description: "Where the copy goes, on this host" },
+    file: { type: "positional", required: true, description: "Path of the copy, on this host" },
     force: { type: "boolean", description: "Replace the file if it exists" },
     ...jsonArg,
     ...principalArg,
@@ -18,7 +18,7 @@ export default command({
   extras: {
     completes: { file: "file" },
     details:
-      "The principal keeps running. The copy is a DuckDB file of its own that any DuckDB client opens; it appears under its name only when it is whole and verified.",
+      "The principal keeps running. The copy is a separate DuckDB file that any DuckDB client can open; it gets its name only when it is complete and verified.",
     topic: "logs-and-history",
     examples: [
       { command: "cdktr db backup history-2025-01-20.duckdb", does: "a copy of everything up to now" },
@@ -30,7 +30,7 @@ export default command({
       const prepared = await connection.patiently((options) => connection.client.prepareBackup(options));
       try {
         const [only] = prepared.files;
-        if (only === undefined) throw new CdktrError("The principal prepared no backup.");
+        if (only === undefined) throw new CdktrError("The principal did not prepare a backup.");
         await download(connection, prepared.transfer_id, only, args.file, args.force ?? false);
         return only;
       } finally {

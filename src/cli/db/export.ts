@@ -11,13 +11,13 @@ export default command({
   meta: { name: "export", description: "Write the tables as Parquet files" },
   args: {
     dir: { type: "positional", required: true, description: "Directory for the files, on this host" },
-    force: { type: "boolean", description: "Replace files that exist" },
+    force: { type: "boolean", description: "Replace existing files" },
     ...jsonArg,
     ...principalArg,
   },
   extras: {
     completes: { dir: "directory" },
-    details: "One file a table, which DuckDB, pandas, Polars or Spark read. The principal keeps running.",
+    details: "One file per table, readable by DuckDB, pandas, Polars or Spark. The principal keeps running.",
     topic: "logs-and-history",
     examples: [{ command: "cdktr db export history/", does: "all tables into a directory" }],
   },

@@ -16,14 +16,14 @@ export default command({
       type: "string",
       valueHint: "N",
       default: "10000",
-      description: "Print at most so many rows",
+      description: "Maximum number of rows to print",
     },
     ...jsonArg,
     ...principalArg,
   },
   extras: {
     details:
-      "Runs on the history that the principal writes, without stopping it. Tables: logstore, workflow_run_status, task_run_status; views: workflow_runs, task_runs.",
+      "Runs on the live history without stopping the principal. Tables: logstore, workflow_run_status, task_run_status; views: workflow_runs, task_runs.",
     topic: "logs-and-history",
     examples: [
       {
@@ -44,7 +44,7 @@ export default command({
     if (args.json) await printJson(asObjects(result));
     else if (result.columns.length > 0) for (const line of asTable(result)) await printLine(line);
     if (result.truncated) {
-      say(`warning: only the first ${plural(result.rows.length, "row")}; --max-rows N shows more.`);
+      say(`warning: only the first ${plural(result.rows.length, "row")} shown; use --max-rows N for more.`);
     }
   },
 });

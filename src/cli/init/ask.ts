@@ -69,7 +69,7 @@ export async function ask(
 async function askDirectory({ directory }: Given): Promise<string> {
   const cwd = process.cwd();
   const answer = await text({
-    message: "Where shall the project be? It is made when it does not exist.",
+    message: "Where should the project be? The directory is created if it does not exist.",
     initial: directory === undefined ? "." : shortPath(directory, cwd),
     check: (path) => checkProjectDirectory(resolve(path || ".")),
   });
@@ -78,11 +78,11 @@ async function askDirectory({ directory }: Given): Promise<string> {
 
 function askKind({ kind }: Given): Promise<Kind> {
   return select<Kind>(
-    "What is this?",
+    "What do you want to set up?",
     [
       { value: "try", label: "A single machine, to try it", hint: "everything on this host" },
-      { value: "principal", label: "A principal", hint: "coordinates; agents of other hosts can join it" },
-      { value: "agent", label: "An agent", hint: "executes, for a principal on another host" },
+      { value: "principal", label: "A principal", hint: "coordinates; agents on other hosts can join it" },
+      { value: "agent", label: "An agent", hint: "executes runs for a principal on another host" },
     ],
     kind ?? "try",
   );
@@ -105,7 +105,7 @@ async function askPrincipal(draft: Draft, previous: Given): Promise<void> {
   draft.ports = await askPorts(draft, previous, host, portsIn(loaded));
   draft.keys ??= await askKeys(host, resolve(directory, PROJECT_DATA), previous.keys);
   if (kind === "principal")
-    draft.withAgent ??= await confirm("Run an agent beside it, on this host?", previous.withAgent ?? true);
+    draft.withAgent ??= await confirm("Run an agent next to it, on this host?", previous.withAgent ?? true);
   if (draft.crontab === undefined)
     draft.crontab = await askCrontab(draft.workflowDirectory ?? "workflows", previous.crontab);
   const isEmpty = hasNoWorkflows(join(directory, draft.workflowDirectory ?? "workflows"));
@@ -118,7 +118,7 @@ async function askHost(initial: string): Promise<string> {
     .filter(({ internal, address }) => !internal && !address.startsWith("fe80:"))
     .map(({ address }) => address);
   const choices = [
-    { value: "127.0.0.1", label: "127.0.0.1", hint: "this host only; agents of other hosts cannot reach it" },
+    { value: "127.0.0.1", label: "127.0.0.1", hint: "this host only; agents on other hosts cannot reach it" },
     { value: "0.0.0.0", label: "0.0.0.0", hint: "all networks of this host" },
     ...own
       .slice(0, 6)
@@ -126,7 +126,7 @@ async function askHost(initial: string): Promise<string> {
     { value: "other", label: "Another one" },
   ];
   const known = choices.some(({ value }) => value === initial);
-  const answer = await select("Which address shall it listen on?", choices, known ? initial : "other");
+  const answer = await select("Which address should it listen on?", choices, known ? initial : "other");
   if (answer !== "other") return answer;
   return text({
     message: "Address to listen on",
@@ -136,7 +136,7 @@ async function askHost(initial: string): Promise<string> {
       const why = await whyNotBindable(host, 0);
       return why === undefined
         ? undefined
-        : `It cannot be listened on here (${why}): it is none of this host's.`;
+        : `This host cannot listen on it (${why}): it is not one of its addresses.`;
     },
   });
 }
@@ -155,7 +155,7 @@ async function askPorts(
   const listed = Object.values(free).join(", ");
   if (free.api !== wanted.api)
     tell(`Port ${wanted.api} or one of the two after it is taken, perhaps by another principal.`);
-  const known = present === undefined ? "They are free." : "They are those of this project already.";
+  const known = present === undefined ? "They are free." : "This project uses them already.";
   const answer = await select(
     "Three ports, for requests, incoming logs and the live log",
     [
@@ -173,13 +173,12 @@ async function askPorts(
         initial: String(initial),
         check: (written) =>
           checkPort(written) ??
-          (chosen.includes(Number(written)) ? "It is one of the others already." : undefined),
+          (chosen.includes(Number(written)) ? "It is the same as one of the others." : undefined),
         probe: async (written) => {
           const number = Number(written);
           const why = isPresent(number) ? undefined : await whyNotBindable(host, number);
           if (why === undefined) return undefined;
-          if (why === "EACCES")
-            return `Port ${number} needs more rights than this user has: take one above 1023.`;
+          if (why === "EACCES") return `This user may not use port ${number}: choose one above 1023.`;
           return why === "EADDRINUSE"
             ? `Port ${number} is taken.`
             : `Port ${number} of ${host} cannot be bound: ${why}.`;
@@ -205,16 +204,16 @@ async function askKeys(host: string, data: string, previous: boolean | undefined
   }
   if (isLoopback(host)) {
     return confirm(
-      "Make keys? Without, any user of this host can run programs as you.",
+      "Create keys? Without them, any user of this host can run programs as you.",
       previous ?? keysByDefault(host, data),
     );
   }
   const keys = await confirm(
-    `Make keys? Without, everybody who reaches ${host} can run programs on your agents.`,
+    `Create keys? Without them, anyone who can reach ${host} can run programs on your agents.`,
     previous ?? true,
   );
   if (!keys)
-    tell("It will be started with --insecure: on a network that you trust fully, and nowhere else.", "warn");
+    tell("It will be started with --insecure: use this only on a network that you trust fully.", "warn");
   return keys;
 }
 
@@ -231,7 +230,7 @@ async function askCrontab(
       ? [
           {
             value: OWN,
-            label: `Yes, that of ${currentUser().name}`,
+            label: `Yes, the one of ${currentUser().name}`,
             hint: `${jobs} ${jobs === 1 ? "job" : "jobs"}`,
           },
         ]
@@ -239,7 +238,7 @@ async function askCrontab(
     { value: "file", label: "Yes, from a file", hint: "such as /etc/crontab" },
   ];
   const before = previous === null || previous === undefined ? "none" : previous.from === OWN ? OWN : "file";
-  const answer = await select("Import a crontab into workflow files? It is only read.", choices, before);
+  const answer = await select("Import a crontab as workflows? The crontab is not changed.", choices, before);
   if (answer === "none") return null;
   if (answer === OWN) return { from: OWN, format: "user", user: undefined };
   const source = (path: string): CrontabSource => ({ from: resolve(path), format: "auto", user: undefined });
@@ -252,7 +251,7 @@ async function askCrontab(
         const read = await readSource(source(file));
         return jobsOf(source(file), read, workflowDirectory) > 0
           ? undefined
-          : `There is no job of ${currentUser().name} in it.`;
+          : `It has no jobs of ${currentUser().name}.`;
       } catch (error) {
         return errorMessage(error);
       }
@@ -277,19 +276,19 @@ function jobsOf(source: CrontabSource, read: CrontabBytes, workflowDirectory: st
 async function askAgent(draft: Draft, previous: Given): Promise<void> {
   if (draft.token === undefined && draft.principal === undefined) {
     const how = await select(
-      "How does it get to its principal?",
+      "How does it connect to its principal?",
       [
         { value: "token", label: "With a join token", hint: "printed by 'cdktr join-token create' there" },
         {
           value: "address",
           label: "By its address",
-          hint: "a principal without keys, or a key that is here already",
+          hint: "a principal without keys, or with a key that is already here",
         },
       ],
       previous.principal !== undefined && !previous.token ? "address" : "token",
     );
     if (how === "token") {
-      draft.token = await secret("The join token (it is not shown)", (token) => {
+      draft.token = await secret("The join token (not shown as you type)", (token) => {
         try {
           decodeJoinToken(token);
           return undefined;
@@ -301,7 +300,7 @@ async function askAgent(draft: Draft, previous: Given): Promise<void> {
   }
   draft.concurrency ??= Number(
     await text({
-      message: "How many runs at once?",
+      message: "How many concurrent runs?",
       initial: String(
         previous.concurrency ?? settingsIn(draft.directory ?? ".").values.CDKTR_AGENT_MAX_CONCURRENCY,
       ),
@@ -311,7 +310,7 @@ async function askAgent(draft: Draft, previous: Given): Promise<void> {
   if (draft.labels === undefined) {
     const labelsOf = (answer: string) => keyValues(answer.split(/[\s,]+/).filter(Boolean), "");
     const answer = await text({
-      message: "Labels: what it is or has, such as zone=b gpu=a100 (none: leave it empty)",
+      message: "Labels that describe it, such as zone=b gpu=a100 (empty for none)",
       mayBeEmpty: true,
       initial: Object.entries(previous.labels ?? {})
         .map(([key, value]) => `${key}=${value}`)
@@ -365,20 +364,20 @@ async function askService(draft: Draft, previous: Given): Promise<ServiceAnswer 
     requireSystemd(!isRoot, role, selfCommand());
   } catch (error) {
     tell(
-      `No service is offered: ${errorMessage(error)}\n'cdktr docs operations' has other ways to keep it running.`,
+      `A service is not possible here: ${errorMessage(error)}\n'cdktr docs operations' describes other ways to keep it running.`,
     );
     return null;
   }
-  const whose = isRoot ? "" : " of this user";
+  const whose = isRoot ? "" : " for this user";
   const wanted = await confirm(
-    `Make it a service${whose}, started now and at each boot (systemd)?`,
+    `Install a service${whose}, started now and at each boot (systemd)?`,
     (previous.service ?? null) !== null,
   );
   if (!wanted) return null;
   if (!isRoot) return { user: true, runAs: "" };
   const jobsOf = draft.crontab ? (draft.crontab.user ?? currentUser().name) : undefined;
   const runAs = await text({
-    message: "Which user shall it run as? One that does not exist is made.",
+    message: "Which user should it run as? The user is created if it does not exist.",
     initial: previous.service?.runAs || jobsOf || DEFAULT_USER,
     check: (name) =>
       /^[a-z_][a-z0-9_-]{0,31}$/.test(name) ? undefined : "Lower case letters, digits, _ and -.",

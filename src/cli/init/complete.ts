@@ -128,7 +128,7 @@ async function portsOf({ ports = {} }: Given, loaded: LoadedConfig, host: string
   const values = Object.values(wanted);
   if (new Set(values).size < values.length || values.some((port) => port > 65_535)) {
     throw new UsageError(`The three ports must be different, from 1 to 65535: ${values.join(", ")}.`, {
-      hint: "Say all three: --port, --logs-listening-port, --logs-publishing-port.",
+      hint: "Give all three: --port, --logs-listening-port, --logs-publishing-port.",
     });
   }
   const isOpen = Object.keys(ports).length === 0 && present === undefined;
@@ -153,7 +153,7 @@ function principalOf(given: Given, { values, sources }: LoadedConfig): { host: s
   const host = given.principal?.host ?? token?.host ?? (isKnown ? values.CDKTR_PRINCIPAL_HOST : undefined);
   if (host === undefined) {
     throw new UsageError("An agent must know its principal.", {
-      hint: "Add --principal HOST:PORT, or --join TOKEN with what 'cdktr join-token create' printed there.",
+      hint: "Add --principal HOST:PORT, or --join TOKEN with the token that 'cdktr join-token create' printed there.",
     });
   }
   return { host, port: given.principal?.port ?? token?.port ?? values.CDKTR_PRINCIPAL_PORT };
@@ -179,15 +179,15 @@ function checkService(
   const name = runAs || jobsOf || DEFAULT_USER;
   if (user) return { user, runAs: "" };
   if (jobsOf !== undefined && jobsOf !== name) {
-    throw new UsageError(`The imported jobs are those of ${jobsOf}, and the service is to run as ${name}.`, {
+    throw new UsageError(`The imported jobs belong to ${jobsOf}, but the service would run as ${name}.`, {
       hint: `Say --run-as ${jobsOf}, or import the jobs of ${name} with --crontab-user ${name}.`,
     });
   }
   // A user that is yet to be made is like any other.
   const closed = checkReach(directory, userNamed(name) ?? { uid: -1, gid: -1 });
   if (closed !== undefined) {
-    throw new UnprocessableError(`The service runs as ${name}, who may not look into ${closed}.`, {
-      hint: "Choose a directory that everybody can reach, such as /srv/cdktr, or another user with --run-as.",
+    throw new UnprocessableError(`The service would run as ${name}, who has no access to ${closed}.`, {
+      hint: "Choose a directory that every user can reach, such as /srv/cdktr, or another user with --run-as.",
     });
   }
   return { user, runAs: name };

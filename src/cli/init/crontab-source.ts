@@ -58,7 +58,7 @@ export async function readSource({ from, user }: CrontabSource): Promise<Crontab
     if (own !== undefined) return own;
     throw new NotFoundError(
       Bun.which("crontab") === null
-        ? "There is no 'crontab' on this host whose output could be imported."
+        ? "There is no 'crontab' program on this host to read the crontab from."
         : `${name} has no crontab.`,
       { hint: "Name a file instead, such as --import-crontab /etc/crontab." },
     );
@@ -74,7 +74,7 @@ export async function readSource({ from, user }: CrontabSource): Promise<Crontab
     const status = statSync(from);
     // A pipe may be one: <(ssh other crontab -l).
     if (!status.isFile() && !status.isFIFO())
-      throw new UnprocessableError(`${from} is no crontab: it is no file.`);
+      throw new UnprocessableError(`${from} is not a crontab: it is not a file.`);
     if (status.size > MOST_BYTES) throw new UnprocessableError(`${from} is too large for a crontab.`);
     return { bytes: readFileSync(from), name: from, isPrivate: (status.mode & 0o004) === 0 };
   } catch (error) {

@@ -45,7 +45,7 @@ async function converse(flags: Given, wants: Wants, leaveSignals: () => void): P
   for (;;) {
     const given = await ask(flags, previous, (directory) => {
       if (!wants.dryRun && recover(directory))
-        tell("An earlier set-up was interrupted while it wrote; it was completed.", "warn");
+        tell("An earlier set-up was interrupted while writing; it has been completed.", "warn");
     });
     let plan: Plan;
     try {
@@ -73,8 +73,12 @@ async function converse(flags: Given, wants: Wants, leaveSignals: () => void): P
       "Write it?",
       [
         { value: "write", label: "Yes, write it" },
-        { value: "change", label: "No, change the answers", hint: "they are asked again, as they are" },
-        { value: "leave", label: "No, leave", hint: "nothing is written" },
+        {
+          value: "change",
+          label: "No, change the answers",
+          hint: "the questions are asked again, with your answers as defaults",
+        },
+        { value: "leave", label: "No, quit", hint: "nothing is written" },
       ],
       "write",
     );
@@ -122,7 +126,7 @@ async function withJoinToken(plan: Plan, { joinToken }: Wants): Promise<Plan> {
 function tellToken({ joinToken }: Done): void {
   if (joinToken === undefined) return;
   tell(
-    "On the other host, within the hour, with this line for TOKEN (it is a secret):\n  cdktr init DIR --join TOKEN",
+    "On the other host, within the hour, run this with the line below as TOKEN (it is a secret):\n  cdktr init DIR --join TOKEN",
     "info",
   );
   // As it is, without a frame: so it can be copied.
@@ -139,9 +143,9 @@ function decisionsByFlag({ files }: Plan, force: boolean): Map<string, Decision>
 async function decide(file: PlannedFile): Promise<Decision> {
   for (;;) {
     const answer = await select(
-      `${file.path} is there already, and differs`,
+      `${file.path} already exists and differs`,
       [
-        { value: "keep", label: "Keep it as it is" },
+        { value: "keep", label: "Keep it" },
         { value: "overwrite", label: "Overwrite it" },
         { value: "diff", label: "Show the difference" },
       ],
@@ -154,8 +158,8 @@ async function decide(file: PlannedFile): Promise<Decision> {
     const rows = lineDiff(file.current ?? "", file.text).map(({ sign, text }) =>
       paints[sign](`${sign} ${text}`.trimEnd()),
     );
-    const more = rows.length > DIFF_ROWS ? [dim(`… and ${rows.length - DIFF_ROWS} lines more`)] : [];
-    show(`${file.path}: - as it is, + as it would be`, [...rows.slice(0, DIFF_ROWS), ...more]);
+    const more = rows.length > DIFF_ROWS ? [dim(`… and ${rows.length - DIFF_ROWS} more lines`)] : [];
+    show(`${file.path}: - current, + new`, [...rows.slice(0, DIFF_ROWS), ...more]);
   }
 }
 

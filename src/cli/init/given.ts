@@ -84,8 +84,8 @@ function kindOf(flags: InitFlags, extra: Extra): Kind | undefined {
   }
   const [one, other] = meant;
   if (flags.kind === undefined && one !== undefined && other !== undefined) {
-    throw new UsageError(`--${one[1]} and --${other[1]} do not go together.`, {
-      hint: `The one is for --kind ${one[0]}, the other for --kind ${other[0]}.`,
+    throw new UsageError(`--${one[1]} and --${other[1]} cannot be combined.`, {
+      hint: `The first is for --kind ${one[0]}, the second for --kind ${other[0]}.`,
     });
   }
   const kind = (flags.kind as Kind | undefined) ?? one?.[0];
@@ -100,8 +100,8 @@ function kindOf(flags: InitFlags, extra: Extra): Kind | undefined {
 }
 
 function refuseFlag(flag: string, kind: Kind, kinds: readonly Kind[]): never {
-  throw new UsageError(`--${flag} means nothing for --kind ${kind}.`, {
-    hint: `It goes with --kind ${kinds.join(" or --kind ")}.`,
+  throw new UsageError(`--${flag} has no meaning with --kind ${kind}.`, {
+    hint: `It is for --kind ${kinds.join(" or --kind ")}.`,
   });
 }
 
@@ -131,7 +131,7 @@ export function givenOf(flags: InitFlags, extra: Extra): Given {
   );
   const from = flags["import-crontab"];
   if (from === undefined && (flags["crontab-format"] ?? flags["crontab-user"]) !== undefined)
-    throw new UsageError("--crontab-format and --crontab-user go with --import-crontab.");
+    throw new UsageError("--crontab-format and --crontab-user need --import-crontab.");
   if (extra.token !== undefined) checkToken(extra.token);
   const address = flags.principal === undefined ? undefined : parseAddress(flags.principal);
   return {
@@ -202,9 +202,9 @@ function serviceOf(flags: InitFlags): ServiceAnswer | null | undefined {
   if (flags.service === false) return null;
   if (flags.service === undefined) {
     if (flags.user === undefined && flags["run-as"] === undefined) return undefined;
-    throw new UsageError("--user and --run-as go with --service.");
+    throw new UsageError("--user and --run-as need --service.");
   }
   if (flags.user && flags["run-as"] !== undefined)
-    throw new UsageError("--run-as is for a service of the host: one of --user runs as this user.");
+    throw new UsageError("--run-as is for system services: a --user service runs as this user.");
   return { user: flags.user ?? false, runAs: flags["run-as"] ?? "" };
 }

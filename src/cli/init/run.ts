@@ -53,7 +53,7 @@ function refuseSilently(json: boolean): never {
   throw new UsageError(
     json
       ? "'cdktr init --json' asks no questions: it needs --yes."
-      : "'cdktr init' asks questions, and there is no terminal to ask them on.",
+      : "'cdktr init' asks questions, but there is no terminal to ask them on.",
     {
       hint: `With --yes every question has an answer: cdktr init DIR --yes [--kind try|principal|agent]
   agent needs --principal HOST:PORT or --join TOKEN; all else has defaults, see 'cdktr init --help'.`,
@@ -73,12 +73,12 @@ async function runScript(
 ): Promise<number> {
   const { force, dryRun, json } = wants;
   if (!dryRun && recover(given.directory ?? process.cwd()))
-    say("An earlier set-up was interrupted while it wrote; it was completed.");
+    say("An earlier set-up was interrupted while writing; it has been completed.");
   const answers = await completeAnswers(given);
   const joinToken = wants.joinToken ?? false;
   if (joinToken && (answers.kind === "agent" || !answers.keys))
     throw new UsageError("--join-token needs a principal with keys.", {
-      hint: "Add --keys, or leave it out.",
+      hint: "Add --keys, or omit --join-token.",
     });
   const plan = planOf(answers, given.token ?? undefined, joinToken);
   const decisions = new Map<string, Decision>(

@@ -63,7 +63,7 @@ export function planOf(answers: Answers, token: string | undefined, joinToken: b
   if (makesKeys)
     actions.push(`keys: the principal's and its admin's, in ${join(answers.dataDirectory, "keys")}`);
   if (answers.kind !== "agent" && answers.keys && hasKeys)
-    actions.push(`keys: those in ${join(answers.dataDirectory, "keys")} stay in use`);
+    actions.push(`keys: the existing ones in ${join(answers.dataDirectory, "keys")} stay in use`);
   if (answers.kind === "agent") actions.push(principalLine(answers, token !== undefined));
   if (answers.service !== undefined) {
     const role = answers.kind === "agent" ? "agent" : "principal";
@@ -72,7 +72,7 @@ export function planOf(answers: Answers, token: string | undefined, joinToken: b
       `service: cdktr-${role}.service, ${user ? "of this user" : `run as ${runAs}`}, started now and at each boot`,
     );
   }
-  if (joinToken) actions.push("join token: for one agent on another host, good for an hour");
+  if (joinToken) actions.push("join token: for one agent on another host, valid for an hour");
   return { answers, files: planFiles(answers), actions, makesKeys, token, joinToken };
 }
 
@@ -83,8 +83,8 @@ function principalLine(
   const address = `${principal.host}:${principal.port}`;
   if (joins) return `join: get a key from the principal at ${address}`;
   if (principalAnswered)
-    return `principal: answers at ${address}, takes log lines at port ${logsListeningPort}`;
-  return `principal: does NOT answer now at ${address}; port ${logsListeningPort} for log lines is a guess`;
+    return `principal: answers at ${address}, accepts log lines on port ${logsListeningPort}`;
+  return `principal: does NOT answer at ${address} now; port ${logsListeningPort} for log lines is a guess`;
 }
 
 /**
@@ -223,7 +223,7 @@ async function installService({ answers, token }: Plan): Promise<void> {
   throw new UnprocessableError(
     `The project is written, but the service could not be set up:\n${said.trim()}`,
     {
-      hint: `When that is mended: cd ${shellWord(directory)} && ${[programName(), ...command.slice(selfCommand().length)].map((word, i) => (i === 0 ? word : shellWord(word))).join(" ")}`,
+      hint: `When that is fixed: cd ${shellWord(directory)} && ${[programName(), ...command.slice(selfCommand().length)].map((word, i) => (i === 0 ? word : shellWord(word))).join(" ")}`,
     },
   );
 }

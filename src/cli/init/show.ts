@@ -35,11 +35,15 @@ function fileLine(file: PlannedFile, decisions: ReadonlyMap<string, Decision>): 
     case "new":
       return line("+", file.path, file.what);
     case "same":
-      return line("=", file.path, "is there already, just so");
+      return line("=", file.path, "exists already, unchanged");
     case "differs": {
       const decision = decisions.get(file.path);
-      const fate = { keep: "kept as it is", overwrite: "is OVERWRITTEN" } as const;
-      return line("!", file.path, `differs: ${decision === undefined ? "to be asked" : fate[decision]}`);
+      const fate = { keep: "kept", overwrite: "will be OVERWRITTEN" } as const;
+      return line(
+        "!",
+        file.path,
+        `differs: ${decision === undefined ? "you will be asked" : fate[decision]}`,
+      );
     }
   }
 }
@@ -68,7 +72,7 @@ export function crontabLines(answers: Answers, most: number): string[] {
     lines.push(`  ${number}: ${fit(plainText(text.trim()), 60)}`, `     ${detail}`);
   }
   if (left.length > most) lines.push(`  … and ${left.length - most} more, all in ${REPORT_PATH}`);
-  if (jobs > 0) lines.push("The crontab is not changed: take the jobs out of it, or they run twice.");
+  if (jobs > 0) lines.push("The crontab is not changed: remove the jobs from it, or they run twice.");
   return lines;
 }
 
@@ -78,13 +82,13 @@ export function doneLines(plan: Plan, done: Done): string[] {
   const lines = [
     `${plural(done.written.length, "file")} written to ${where === "." ? "this directory" : where}.`,
   ];
-  if (done.kept.length > 0) lines.push(`Kept as they were: ${done.kept.join(", ")}.`);
+  if (done.kept.length > 0) lines.push(`Kept unchanged: ${done.kept.join(", ")}.`);
   for (const path of done.kept) {
     if (path === ".env")
-      lines.push("So the settings that were chosen are not all in force: see 'cdktr config list' there.");
+      lines.push("So not all chosen settings are effective: see 'cdktr config list' there.");
   }
   for (const name of overridden(plan)) {
-    lines.push(`${name} is set in this shell to something else, which wins over .env: unset it.`);
+    lines.push(`${name} is set to a different value in this shell, which overrides .env: unset it.`);
   }
   return lines;
 }

@@ -14,21 +14,26 @@ import { parseSpan } from "../support/time.ts";
 const MAX_TTL_MS = 7 * 86_400_000;
 
 export default command({
-  meta: { name: "create", description: "Make a join token" },
+  meta: { name: "create", description: "Create a join token" },
   args: {
     role: {
       type: "string",
       default: "agent",
       valueHint: "ROLE",
-      description: "Role of the keys that are got with it: agent, client or admin",
+      description: "Role of the keys issued with it: agent, client or admin",
     },
-    ttl: { type: "string", default: "1h", valueHint: "TIME", description: "How long it is good, at most 7d" },
+    ttl: {
+      type: "string",
+      default: "1h",
+      valueHint: "TIME",
+      description: "How long it is valid, at most 7d",
+    },
     uses: { type: "string", default: "1", valueHint: "N", description: "How many hosts may join with it" },
     address: {
       type: "string",
       valueHint: "HOST:PORT",
       description:
-        "Where the new host reaches the principal (else the address it listens on, or one of this host)",
+        "Address at which the new host reaches the principal (else the address it listens on, or one of this host)",
     },
     ...dataDirArg,
   },
@@ -36,13 +41,13 @@ export default command({
     exit: { 4: "There are no keys yet: run 'cdktr keys init'" },
     completes: { role: "access" },
     details:
-      "Prints the token. On the new host 'cdktr start agent --join TOKEN' makes a key pair there, has it made known to the principal over an encrypted connection, and keeps it. The token is worth nothing once it is used up or its time is over.",
+      "Prints the token. On the new host, 'cdktr start agent --join TOKEN' creates a key pair, registers it with the principal over an encrypted connection, and keeps it. The token is worthless once it is used up or expired.",
     topic: "security",
     examples: [
       { command: "cdktr join-token create", does: "one agent, within the hour" },
       {
         command: "cdktr join-token create --uses 10 --ttl 15m",
-        does: "ten agents, within a quarter of an hour",
+        does: "for ten agents, valid for 15 minutes",
       },
     ],
   },
@@ -62,7 +67,7 @@ export default command({
     });
     await printLine(encodeJoinToken({ host, port, serverKey, secretKey }));
     say(
-      `Token ${id}: good for ${plural(uses, "host")} within ${args.ttl}, for the role ${role}, at ${host}:${port}. On the new host:`,
+      `Token ${id}: valid for ${plural(uses, "host")} for ${args.ttl}, with the role ${role}, at ${host}:${port}. On the new host:`,
     );
     say("  cdktr start agent --join TOKEN");
     if (args.address === undefined) warnOfLoopback(config);
@@ -74,7 +79,7 @@ export function warnOfLoopback({ values }: LoadedConfig): void {
   const { CDKTR_PRINCIPAL_HOST: bound } = values;
   if (!isLoopback(bound)) return;
   say(
-    `warning: by the settings here the principal listens on ${bound}, which no other host reaches. Start it with --host ADDRESS, or set CDKTR_PRINCIPAL_HOST.`,
+    `warning: with these settings the principal listens on ${bound}, which other hosts cannot reach. Start it with --host ADDRESS, or set CDKTR_PRINCIPAL_HOST.`,
   );
 }
 

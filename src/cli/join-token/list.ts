@@ -14,7 +14,7 @@ export default command({
   extras: {
     exit: { 4: "There are no keys yet: run 'cdktr keys init'" },
     details:
-      "Never shows a token itself: that exists only in what 'cdktr join-token create' printed. Tokens stay in the list for 30 days after their time.",
+      "Never shows the tokens themselves: only 'cdktr join-token create' prints them. Tokens stay in the list for 30 days after they expire.",
     topic: "security",
     examples: [{ command: "cdktr join-token list", does: "what is still good, and who joined with what" }],
   },

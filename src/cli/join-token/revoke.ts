@@ -3,20 +3,24 @@ import { dataDirArg, keyStore } from "../support/key-store.ts";
 import { say } from "../support/report.ts";
 
 export default command({
-  meta: { name: "revoke", description: "Make a join token worthless" },
+  meta: { name: "revoke", description: "Invalidate a join token" },
   args: {
-    id: { type: "positional", required: true, description: "The token, as 'cdktr join-token list' names it" },
+    id: {
+      type: "positional",
+      required: true,
+      description: "The token's id, as shown by 'cdktr join-token list'",
+    },
     ...dataDirArg,
   },
   extras: {
     completes: { id: "token" },
-    details: "Keys that were got with it stay: 'cdktr keys revoke' shuts them out.",
+    details: "Keys that were issued with it stay valid: use 'cdktr keys revoke' to shut them out.",
     topic: "security",
     examples: [{ command: "cdktr join-token revoke 5f0c2a1b", does: "for a token that was seen by others" }],
   },
   async run({ args }) {
     const { used } = keyStore(args["data-dir"]).revokeToken(args.id, Date.now());
     say(`The join token ${args.id} is revoked.`);
-    if (used.length > 0) say(`These joined with it before: ${used.map(({ name }) => name).join(", ")}.`);
+    if (used.length > 0) say(`Hosts that joined with it before: ${used.map(({ name }) => name).join(", ")}.`);
   },
 });

@@ -4,7 +4,7 @@ import { say } from "../support/report.ts";
 import { printLine } from "../support/stdout.ts";
 
 export default command({
-  meta: { name: "add", description: "Make a key for an agent, a client or an admin" },
+  meta: { name: "add", description: "Create a key for an agent, a client or an admin" },
   args: {
     name: {
       type: "positional",
@@ -22,7 +22,7 @@ export default command({
   extras: {
     completes: { role: "access" },
     details:
-      "Prints the path of the new key file. Take it to where it is used, in a way that nobody else reads it, and remove it here. It is known to a running principal at once.",
+      "Prints the path of the new key file. Copy it to where it is used, over a channel that nobody else can read, and remove it here. A running principal accepts the key at once.",
     topic: "security",
     examples: [
       { command: "cdktr keys add alice", does: "a person who triggers and reads" },
@@ -36,7 +36,7 @@ export default command({
     const place = role === "agent" ? "agent.key" : "client.key";
     say(`The key ${args.name} has the role ${role}. Copy this file to the other host and remove it here.`);
     say(
-      `There, as keys/${place} in the data directory (0600, the directory 0700) or where CDKTR_KEY_FILE says, it is found.`,
+      `Put it there as keys/${place} in the data directory (mode 0600, the directory 0700), or set CDKTR_KEY_FILE to its path.`,
     );
   },
 });

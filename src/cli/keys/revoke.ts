@@ -3,15 +3,19 @@ import { dataDirArg, keyStore } from "../support/key-store.ts";
 import { say } from "../support/report.ts";
 
 export default command({
-  meta: { name: "revoke", description: "Shut out the holder of a key, at once" },
+  meta: { name: "revoke", description: "Shut out the holder of a key at once" },
   args: {
-    name: { type: "positional", required: true, description: "The key, as 'cdktr keys list' names it" },
+    name: {
+      type: "positional",
+      required: true,
+      description: "The key's name, as shown by 'cdktr keys list'",
+    },
     ...dataDirArg,
   },
   extras: {
     completes: { name: "key" },
     details:
-      "A running principal takes nothing more from it within a moment, also on connections that are there. There is no way back: make a new key instead.",
+      "A running principal stops accepting anything from it almost at once, on existing connections too. Revocation is final: create a new key instead.",
     topic: "security",
     examples: [{ command: "cdktr keys revoke worker-1", does: "for a host that is lost or given up" }],
   },

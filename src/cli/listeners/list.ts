@@ -13,13 +13,13 @@ export default command({
   args: { ...jsonArg, ...principalArg },
   extras: {
     details:
-      "The principal's own (scheduler, webhook, file, workflow), those of 'cdktr start listeners' and 'cdktr listen', on whichever host. One whose process is gone is lost after 30 s, and forgotten after a day.",
+      "The principal's own listeners (scheduler, webhook, file, workflow) and those of 'cdktr start listeners' and 'cdktr listen' on any host. A listener whose process is gone is marked lost after 30 s and forgotten after a day.",
     topic: "listeners",
     examples: [
       { command: "cdktr listeners list", does: "what triggers, and what waits" },
       {
         command: "cdktr listeners list --json | jq '.[] | select(.state != \"running\")'",
-        does: "those that trigger nothing now",
+        does: "only those that are not working",
       },
     ],
   },

@@ -12,14 +12,14 @@ import { printJson } from "../support/stdout.ts";
 export default command({
   meta: { name: "cancel", description: "Cancel a run" },
   args: {
-    run: { type: "positional", required: true, description: "The run's id or its beginning" },
+    run: { type: "positional", required: true, description: "The run's id or a prefix of it" },
     ...jsonArg,
     ...principalArg,
   },
   extras: {
     completes: { run: "run" },
     details:
-      "A run that waits is cancelled at once. Of one that executes, the agent ends every task with all its processes: TERM, a grace period, KILL.",
+      "A waiting run is cancelled at once. For a running one, the agent ends every task with all its processes: TERM, a grace period, KILL.",
     examples: [{ command: "cdktr runs cancel 0198c2a4", does: "cancel the run whose id begins so" }],
   },
   async run({ args }) {

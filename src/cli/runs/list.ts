@@ -13,7 +13,13 @@ import { tellUnknownWorkflow } from "../support/unknown-workflow.ts";
 export default command({
   meta: { name: "list", description: "List runs, newest first" },
   args: {
-    limit: { type: "string", alias: "n", valueHint: "N", default: "20", description: "At most so many" },
+    limit: {
+      type: "string",
+      alias: "n",
+      valueHint: "N",
+      default: "20",
+      description: "Maximum number of runs",
+    },
     workflow: { type: "string", alias: "w", valueHint: "ID", description: "Only runs of this workflow" },
     status: {
       type: "enum",
@@ -26,7 +32,7 @@ export default command({
     ...principalArg,
   },
   extras: {
-    details: "Runs that wait, run and are over, also those of long ago that are in the history alone.",
+    details: "Includes waiting, running and finished runs, even old ones that are only in the history.",
     see: ["logs query"],
     completes: { workflow: "workflow" },
     examples: [

@@ -5,27 +5,27 @@ import { findRun } from "../support/run-id.ts";
 import { followArgs, watchRun } from "../support/watch-run.ts";
 
 export default command({
-  meta: { name: "retry", description: "Run again what failed, or everything" },
+  meta: { name: "retry", description: "Retry the failed tasks of a run, or all of them" },
   args: {
-    run: { type: "positional", required: true, description: "The run's id or its beginning" },
-    "from-start": { type: "boolean", description: "Run every task, also those that completed" },
+    run: { type: "positional", required: true, description: "The run's id or a prefix of it" },
+    "from-start": { type: "boolean", description: "Run every task, including those that completed" },
     ...followArgs,
     ...jsonArg,
     ...principalArg,
   },
   extras: {
     exit: {
-      0: "Done; with --wait or --follow: the run COMPLETED",
-      1: "The run that was waited for did not COMPLETE, or it failed",
+      0: "Success; with --wait or --follow: the run COMPLETED",
+      1: "The run that was waited for did not complete, or the command failed",
     },
     completes: { run: "run" },
     details:
-      "Makes a new run with the definition and the parameters of the old one. Tasks that completed are not run again, unless --from-start says so.",
+      "Starts a new run with the definition and the parameters of the old one. Completed tasks are not run again unless --from-start is given.",
     examples: [
       { command: "cdktr runs retry 0198c2a4", does: "go on from the failed tasks" },
       {
         command: "cdktr runs retry 0198c2a4 --from-start --follow",
-        does: "everything once more, watching it",
+        does: "run everything again and watch it",
       },
     ],
   },

@@ -20,13 +20,13 @@ import { renderTable } from "../support/table.ts";
 export default command({
   meta: { name: "show", description: "Show a run: attempts, tasks, parameters, timeline" },
   args: {
-    run: { type: "positional", required: true, description: "The run's id or its beginning" },
+    run: { type: "positional", required: true, description: "The run's id or a prefix of it" },
     ...jsonArg,
     ...principalArg,
   },
   extras: {
     details:
-      "What triggered it, with which parameters, where it ran, how each attempt and each task ended, and when.",
+      "Shows what triggered the run, its parameters, where it ran, and how and when each attempt and each task ended.",
     see: ["logs query"],
     completes: { run: "run" },
     examples: [

@@ -17,7 +17,7 @@ export default command({
   extras: {
     completes: { dir: "directory" },
     details:
-      "Editors and the TypeScript compiler need them; cdktr itself does not. The code behind them is in this executable.",
+      "Editors and the TypeScript compiler need the types; cdktr itself does not. The implementation is in this executable.",
     topic: "listeners",
     examples: [{ command: "cdktr sdk typescript .", does: "for the listeners in this directory" }],
   },

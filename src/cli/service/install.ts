@@ -48,26 +48,26 @@ export default command({
     join: {
       type: "string",
       valueHint: "TOKEN",
-      description: "An agent's key for a secured principal, got before it is started; - reads it from stdin",
+      description: "Token with which an agent gets its key before it starts; - reads it from stdin",
     },
     "run-as": {
       type: "string",
       valueHint: "USER",
-      description: `Whom it runs as; made when missing (else ${DEFAULT_USER})`,
+      description: `User it runs as; created if missing (else ${DEFAULT_USER})`,
     },
     directory: {
       type: "string",
       valueHint: "DIR",
-      description: "Where it runs (else its data directory below /var/lib; with --user, here)",
+      description: "Working directory (else its data directory below /var/lib; with --user, this one)",
     },
     program: { type: "string", valueHint: "FILE", description: "The executable (else this one)" },
     fresh: {
       type: "boolean",
-      description: "Forget the arguments, directory and user of the unit that is there",
+      description: "Do not keep the arguments, directory and user of an existing unit",
     },
     force: {
       type: "boolean",
-      description: "Also over a unit that was edited; the old one is kept beside it",
+      description: "Overwrite a unit that was edited; a copy of it is kept",
     },
   },
   extras: {
@@ -86,12 +86,12 @@ export default command({
       },
       {
         command: "cdktr service install agent --name gpu -- --label gpu=a100",
-        does: "a second agent of this host, with arguments",
+        does: "a second agent on this host, with arguments",
       },
       { command: "cdktr service install agent --user", does: "without root" },
       {
         command: "cdktr service install agent --dry-run > cdktr-agent.service",
-        does: "for Ansible and its like",
+        does: "for Ansible and similar tools",
       },
     ],
   },
@@ -120,7 +120,7 @@ export default command({
     requireRoot(user, "install");
     const token = await joinTokenOf(args.join);
     if (kept !== undefined && given.length === 0 && kept.args.length > 0) {
-      say(`Arguments: ${kept.args.join(" ")} (kept; others after -- replace them, --fresh forgets them)`);
+      say(`Arguments: ${kept.args.join(" ")} (kept; arguments after -- replace them, --fresh drops them)`);
     }
     await install(options, before, token, args.force ?? false);
   },
@@ -131,14 +131,14 @@ function checkWords({ runAs, directory, program }: UnitOptions): void {
   if (!/^[A-Za-z_][A-Za-z0-9_.@-]*$/.test(runAs))
     throw new UsageError(`--run-as ${runAs}: expected the name of a user.`);
   for (const path of [directory, ...program]) {
-    if (/\p{Cc}/u.test(path)) throw new UsageError(`${JSON.stringify(path)} cannot stand in a unit.`);
+    if (/\p{Cc}/u.test(path)) throw new UsageError(`${JSON.stringify(path)} cannot be used in a unit.`);
   }
 }
 
 function refuseJoin(role: string, isDryRun: boolean): void {
   if (role !== "agent") {
     throw new UsageError(`--join is for agents, not for the ${role}.`, {
-      hint: "Elsewhere a key of 'cdktr keys add' does, named by CDKTR_KEY_FILE in the settings.",
+      hint: "Other services use a key from 'cdktr keys add', set as CDKTR_KEY_FILE in their settings.",
     });
   }
   if (isDryRun) refuseTokenInUnit();
@@ -147,9 +147,9 @@ function refuseJoin(role: string, isDryRun: boolean): void {
 /** Everybody can read a unit. */
 function refuseTokenInUnit(): never {
   throw new UsageError(
-    "A join token has no place in a unit: it is a secret, and everybody can read a unit.",
+    "A join token must not be in a unit: it is a secret, and every user can read a unit.",
     {
-      hint: "Let 'service install' take it by --join -, or run 'cdktr start agent --join - --join-only' once on the host, as the service's user and with its CDKTR_APP_DATA_DIRECTORY.",
+      hint: "Pass it to 'service install' with --join -, or run 'cdktr start agent --join - --join-only' once on the host, as the service's user and with its CDKTR_APP_DATA_DIRECTORY.",
     },
   );
 }
@@ -163,8 +163,8 @@ async function install(
   const { role, user, environmentFile } = options;
   const path = unitPath(options, homedir());
   if (before !== undefined && isEdited(before) && !force) {
-    throw new UnprocessableError(`${path} was edited since cdktr wrote it, and is left as it is.`, {
-      hint: `Move your changes into a drop-in (systemctl ${user ? "--user " : ""}edit ${unitName(options)}), which stays; then --force writes the unit anew and keeps this one as ${path}.before.`,
+    throw new UnprocessableError(`${path} was edited after cdktr wrote it, so it was left unchanged.`, {
+      hint: `Move your changes into a drop-in (systemctl ${user ? "--user " : ""}edit ${unitName(options)}), which is kept; then use --force to rewrite the unit. The edited one is saved as ${path}.before.`,
     });
   }
   if (!user) prepareUser(options);
@@ -179,32 +179,34 @@ async function install(
   if (role !== "principal") await sayWhere(options);
   const score = exposure(options);
   if (score !== undefined) {
-    say(`Security: ${score} ('systemd-analyze security': 0 is closed to everything, 10 open to everything)`);
+    say(`Security: ${score} ('systemd-analyze security': 0 is fully sandboxed, 10 fully exposed)`);
   }
   if (role === "principal") {
     say(`Workflows: ${workflowDirectory(options)}`);
     tellOfKeys(options);
   }
   if (role === "listeners") {
-    say("The principal serves webhooks and files itself, too, unless it is told not to:");
+    say("The principal also serves webhooks and files itself unless told not to:");
     say("          cdktr service install principal -- --no-listeners");
   }
   const named = options.name === undefined ? "" : ` --name ${options.name}`;
-  say(`It comes back after a reboot: 'cdktr service status ${role}${named}${user ? " --user" : ""}'.`);
+  say(
+    `It starts again after a reboot. Its state: 'cdktr service status ${role}${named}${user ? " --user" : ""}'.`,
+  );
   if (user && !existsSync(`/var/lib/systemd/linger/${userInfo().username}`))
-    say("For it to run while you are not logged in, too: loginctl enable-linger");
+    say("To keep it running while you are not logged in: loginctl enable-linger");
 }
 
 function writeUnit(path: string, before: string | undefined, text: string, force: boolean): void {
   mkdirSync(dirname(path), { recursive: true });
   if (before !== undefined && force && isEdited(before)) {
     writeFileSync(`${path}.before`, before);
-    say(`Unit:     ${path}.before (the one that was edited)`);
+    say(`Unit:     ${path}.before (the edited one)`);
   }
   writeFileSync(path, text);
   chmodSync(path, 0o644);
   const changes = before === undefined ? [] : differences(before, text);
-  const how = before === undefined ? "" : changes.length === 0 ? " (as it was)" : " (changed)";
+  const how = before === undefined ? "" : changes.length === 0 ? " (unchanged)" : " (changed)";
   say(`Unit:     ${path}${how}`);
   for (const line of changes) say(`          ${line}`);
   for (const file of dropIns(path)) say(`Drop-in:  ${file} (kept)`);
@@ -232,8 +234,8 @@ function start(options: UnitOptions, isInstalled: boolean): void {
       { stdin: "ignore", stderr: "ignore" },
     );
     const said = stdout.toString().trimEnd();
-    throw new CdktrError(`${unit} does not start. ${said === "" ? String(error) : `It says:\n${said}`}`, {
-      hint: `Its settings are in ${options.environmentFile}. systemd goes on trying unless the settings are wrong; 'cdktr service logs ${role}' shows what comes of it.`,
+    throw new CdktrError(`${unit} does not start. ${said === "" ? String(error) : `Its log:\n${said}`}`, {
+      hint: `Its settings are in ${options.environmentFile}. systemd keeps trying unless the settings are invalid; 'cdktr service logs ${role}' shows the result.`,
     });
   }
   say(`Service:  ${unit} is ready`);
@@ -271,12 +273,9 @@ function prepareUser({ runAs, program }: UnitOptions): void {
   for (const file of program) {
     const test = ["runuser", "-u", runAs, "--", "test", "-r", file];
     if (Bun.spawnSync(test, { stdin: "ignore", stderr: "ignore" }).exitCode === 0) continue;
-    throw new UnprocessableError(
-      `The user ${runAs} cannot read ${file}, and so the service could not start.`,
-      {
-        hint: `Put it where everybody can: install -m 755 ${file} /usr/local/bin/cdktr, then run that one's 'service install'.`,
-      },
-    );
+    throw new UnprocessableError(`The user ${runAs} cannot read ${file}, so the service could not start.`, {
+      hint: `Put it where every user can read it: install -m 755 ${file} /usr/local/bin/cdktr, then run 'service install' from there.`,
+    });
   }
 }
 
@@ -311,8 +310,8 @@ async function join(options: UnitOptions, token: string): Promise<void> {
     stderr: "inherit",
   });
   if ((await child.exited) === 0) return;
-  throw new UnprocessableError("This host has not joined the principal, and nothing was installed.", {
-    hint: "What went wrong is said above.",
+  throw new UnprocessableError("This host could not join the principal, so nothing was installed.", {
+    hint: "See the error above.",
   });
 }
 
@@ -349,7 +348,7 @@ function tellOfKeys(options: UnitOptions): void {
     (user ? undefined : stateDirectories(runAs).CDKTR_APP_DATA_DIRECTORY);
   const keys = `${data ?? `${homedir()}/.cdktr`}/keys`;
   if (existsSync(`${keys}/principal.key`)) {
-    say(`Keys:     ${keys}; only known keys get in`);
+    say(`Keys:     ${keys}; only known keys are accepted`);
     return;
   }
   const cdktr = user ? "cdktr" : `sudo -H -u ${runAs} cdktr`;

@@ -4,7 +4,7 @@ import { selfCommand } from "../support/self.ts";
 import { nameArg, roleArg, serviceOf, userArg } from "../support/service-args.ts";
 
 export default command({
-  meta: { name: "logs", description: "Show what a service says about itself" },
+  meta: { name: "logs", description: "Show the log of a service" },
   args: {
     ...roleArg,
     ...nameArg,
@@ -14,13 +14,13 @@ export default command({
       alias: "n",
       valueHint: "N",
       default: "100",
-      description: "The newest so many lines",
+      description: "Number of lines, newest last",
     },
-    follow: { type: "boolean", alias: "f", description: "Go on with what it says from now on" },
+    follow: { type: "boolean", alias: "f", description: "Keep printing new lines" },
   },
   extras: {
     completes: { role: "role" },
-    details: "From the journal of systemd. What tasks print is in 'cdktr logs'.",
+    details: "Reads the systemd journal. The output of tasks is in 'cdktr logs'.",
     topic: "operations",
     examples: [{ command: "cdktr service logs agent --follow", does: "watch the agent of this host" }],
   },

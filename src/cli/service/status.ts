@@ -27,7 +27,7 @@ interface ServiceState {
 }
 
 export default command({
-  meta: { name: "status", description: "Show how the services are" },
+  meta: { name: "status", description: "Show the state of the services" },
   args: {
     role: {
       type: "positional",
@@ -40,9 +40,9 @@ export default command({
   },
   extras: {
     completes: { role: "role" },
-    details: "The exit status is 1 when a service that is enabled or was named is not active.",
+    details: "The exit status is 1 when a service that is enabled or was given by name is not active.",
     topic: "operations",
-    examples: [{ command: "cdktr service status", does: "what of cdktr runs on this host" }],
+    examples: [{ command: "cdktr service status", does: "the cdktr services on this host" }],
   },
   async run({ args }) {
     const user = args.user ?? false;

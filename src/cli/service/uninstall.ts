@@ -16,9 +16,9 @@ export default command({
   extras: {
     completes: { role: "role" },
     details:
-      "Waits until it has ended: an agent lets its runs finish, for CDKTR_AGENT_STOP_GRACE_S. Its settings, data and user stay; where they are is told.",
+      "Waits until the service has stopped: an agent lets its runs finish for up to CDKTR_AGENT_STOP_GRACE_S. Settings, data and user are kept; the command says where they are.",
     topic: "operations",
-    examples: [{ command: "cdktr service uninstall agent", does: "this host runs no agent any more" }],
+    examples: [{ command: "cdktr service uninstall agent", does: "stop running an agent on this host" }],
   },
   async run({ args }) {
     const service = serviceOf(args);
@@ -38,7 +38,7 @@ export default command({
     say(`  settings  ${settings}`);
     for (const file of dropIns(path)) say(`  drop-in   ${file}`);
     say(
-      `  data      ${state ? `/var/lib/${state}` : "CDKTR_APP_DATA_DIRECTORY of these settings, ~/.cdktr if it says nothing"}`,
+      `  data      ${state ? `/var/lib/${state}` : "CDKTR_APP_DATA_DIRECTORY in these settings, by default ~/.cdktr"}`,
     );
     if (runAs) say(`  user      ${runAs}`);
   },

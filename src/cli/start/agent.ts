@@ -24,33 +24,33 @@ export default command({
     "max-concurrent-workflows": {
       type: "string",
       valueHint: "N",
-      description: "Runs at once (else CDKTR_AGENT_MAX_CONCURRENCY)",
+      description: "Maximum number of concurrent runs (else CDKTR_AGENT_MAX_CONCURRENCY)",
     },
     "max-tasks": {
       type: "string",
       valueHint: "N",
-      description: "Tasks at once (else CDKTR_AGENT_MAX_TASKS)",
+      description: "Maximum number of concurrent tasks (else CDKTR_AGENT_MAX_TASKS)",
     },
     suffix: { type: "string", valueHint: "S", description: "The agent's id becomes HOST-S" },
-    label: { type: "string", valueHint: "K=V", description: "What this agent is or has, as others see it" },
+    label: { type: "string", valueHint: "K=V", description: "A label that describes this agent" },
     "data-dir": {
       type: "string",
       valueHint: "DIR",
-      description: "Where it keeps what is not delivered yet (else CDKTR_APP_DATA_DIRECTORY)",
+      description: "Directory for undelivered reports and logs (else CDKTR_APP_DATA_DIRECTORY)",
     },
     join: {
       type: "string",
       valueHint: "TOKEN",
       description:
-        "Get a key from the principal with a token of 'cdktr join-token create'; - reads it from stdin",
+        "Get a key from the principal with a token from 'cdktr join-token create'; - reads it from stdin",
     },
-    "join-only": { type: "boolean", description: "With --join: get the key, and do not start" },
+    "join-only": { type: "boolean", description: "With --join: get the key, but do not start" },
     supervised: { type: "boolean", description: "Drain when stdin ends" },
     ...principalArg,
   },
   extras: {
     details:
-      "Runs in the foreground. The first TERM or Ctrl-C drains it: it takes nothing new, and what runs has CDKTR_AGENT_STOP_GRACE_S to finish; what has not goes to another agent. The second cancels what runs. While the principal is away, runs go on and their reports wait on disk.",
+      "Runs in the foreground. The first TERM or Ctrl-C drains it: it takes no new work, and its runs have CDKTR_AGENT_STOP_GRACE_S to finish; unfinished runs go to another agent. The second cancels its runs. While the principal is away, runs continue and their reports wait on disk.",
     repeatable: ["label"],
     hidden: ["supervised"],
     topic: "agents",
@@ -58,7 +58,7 @@ export default command({
       { command: "cdktr start agent", does: "for the principal on this host" },
       {
         command: "cdktr start agent --principal 10.0.0.5:5561 --max-concurrent-workflows 10",
-        does: "for a principal elsewhere",
+        does: "for a principal on another host",
       },
       {
         command: "cdktr start agent --join TOKEN",
@@ -66,7 +66,7 @@ export default command({
       },
       {
         command: "cdktr start agent --suffix gpu --label gpu=a100 --label zone=b",
-        does: "a second one on this host",
+        does: "a second agent on this host",
       },
     ],
   },
@@ -107,7 +107,7 @@ export default command({
     const ignoreSignals = onStopSignals((count) => {
       wanted = count;
       supervisor.stopping(
-        count === 1 ? "draining: finishing what runs, taking nothing new" : "cancelling what runs",
+        count === 1 ? "draining: finishing its runs, taking no new ones" : "cancelling its runs",
         count === 1 ? graceMs + LEAVING_MS : LEAVING_MS,
       );
       grace ??= setTimeout(() => handOver(agent, supervisor, config), graceMs);
@@ -140,7 +140,7 @@ export default command({
     supervisor.close();
     clearTimeout(grace);
     ignoreSignals();
-    log.info(`Agent ${agent.id} has ended.`);
+    log.info(`Agent ${agent.id} has stopped.`);
     await drainStderr();
     return status;
   },
@@ -165,7 +165,7 @@ function drain(agent: Agent, supervisor: Supervisor): void {
     supervisor.status(`draining: ${plural(running, "run")} left`);
     if (told === undefined) {
       log.info(
-        `Waiting for ${plural(running, "run")} to finish, taking nothing new. A second signal cancels.`,
+        `Waiting for ${plural(running, "run")} to finish, taking no new ones. A second signal cancels them.`,
       );
     } else log.info(`Waiting for ${plural(running, "run")} …`);
     told = running;
@@ -182,7 +182,7 @@ function handOver(agent: Agent, supervisor: Supervisor, config: Config): void {
   const running = plural(agent.runningWorkflows, "run");
   if (agent.runningWorkflows > 0) {
     log.warn(
-      `${running} did not finish within ${config.CDKTR_AGENT_STOP_GRACE_S} s (CDKTR_AGENT_STOP_GRACE_S): ended here, for another agent to take over.`,
+      `${running} did not finish within ${config.CDKTR_AGENT_STOP_GRACE_S} s (CDKTR_AGENT_STOP_GRACE_S): handing over to another agent.`,
     );
   }
   supervisor.status(`handing over ${running}`);

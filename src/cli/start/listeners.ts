@@ -37,12 +37,12 @@ export default command({
   },
   extras: {
     details:
-      "Webhooks, watched files and runs of other workflows, as workflow files declare them under on:. The principal serves them itself unless it was started with --no-listeners; this command serves them on another host, or apart from it. Runs in the foreground until TERM or Ctrl-C.",
+      "Serves webhooks, file watches and triggers on other workflows, as declared under on: in workflow files. The principal serves them itself unless it was started with --no-listeners; this command serves them on another host, or in a separate process. Runs in the foreground until TERM or Ctrl-C.",
     topic: "listeners",
     examples: [
       {
         command: "cdktr start listeners --principal 10.0.0.5:5561 --port 8080",
-        does: "on another host, beside `start principal --no-listeners`",
+        does: "on another host, with `start principal --no-listeners`",
       },
     ],
   },
@@ -57,7 +57,7 @@ export default command({
     const supervisor = new Supervisor();
     const stop = Promise.withResolvers<void>();
     const ignoreSignals = onStopSignals(() => {
-      supervisor.stopping("stopping; what is not delivered stays on disk");
+      supervisor.stopping("stopping; undelivered triggers stay on disk");
       stop.resolve();
     });
     const keys = loadCurveKeys(config, "client");
@@ -84,10 +84,10 @@ export default command({
         () => `listeners for the principal at ${principal}: ${triggers.summary}`,
         async () => triggers.isWell,
       );
-      log.info(`Serving what the workflows of ${principal} declare`);
+      log.info(`Serving the triggers declared by the workflows of ${principal}`);
       await stop.promise;
       await stopServices(services);
-      log.info("The listeners have ended.");
+      log.info("The listeners have stopped.");
     } finally {
       supervisor.close();
       ignoreSignals();

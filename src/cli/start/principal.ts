@@ -18,7 +18,7 @@ import { onStopSignals } from "../support/signals.ts";
 export default command({
   meta: { name: "principal", description: "Run the principal" },
   args: {
-    "with-agent": { type: "boolean", description: "Run an agent beside it, as a process that is kept alive" },
+    "with-agent": { type: "boolean", description: "Run an agent next to it, restarted when it dies" },
     scheduler: { type: "boolean", default: true, negativeDescription: "Do not fire schedules" },
     listeners: {
       type: "boolean",
@@ -64,12 +64,12 @@ export default command({
     insecure: {
       type: "boolean",
       description:
-        "Listen off loopback without keys: everybody who reaches the ports can run programs on the agents",
+        "Listen on other addresses than loopback without keys: anyone who can reach the ports can run programs on the agents",
     },
   },
   extras: {
     details:
-      "Runs in the foreground until TERM or Ctrl-C, then writes everything down and ends with status 0; with --with-agent it first lets the agent finish what it runs, unless a second signal cancels that.",
+      "Runs in the foreground until TERM or Ctrl-C, then flushes everything to disk and exits with status 0; with --with-agent it first lets the agent finish its runs, unless a second signal cancels them.",
     topic: "getting-started",
     examples: [
       { command: "cdktr start principal --with-agent", does: "everything on one host" },
@@ -114,7 +114,7 @@ export default command({
 
     let isStopping = false;
     void agent?.done.then(() => {
-      if (!isStopping) log.info("The agent has drained and ended; it is not started again.");
+      if (!isStopping) log.info("The agent has drained and exited; it is not restarted.");
     });
 
     // Before the start: whoever asks it to end while it starts must be heard.
@@ -125,7 +125,7 @@ export default command({
       else if (agent !== undefined) log.info("Stopping without waiting for runs …");
       // The agent ends first, and may let its runs finish.
       supervisor.stopping(
-        agent === undefined ? "stopping" : "stopping: its agent finishes what runs",
+        agent === undefined ? "stopping" : "stopping: its agent is finishing its runs",
         agent === undefined ? 0 : config.CDKTR_AGENT_STOP_GRACE_S * 1000 + LEAVING_MS,
       );
       agent?.requestStop();
@@ -133,13 +133,13 @@ export default command({
     });
     const services: Service[] = [principal];
     if (agent !== undefined) services.push(agent);
-    supervisor.starting("starting: opening its state and the history");
+    supervisor.starting("starting: opening the state and the history");
     try {
       await startServices(services);
       try {
         await announce(config, principal);
         supervisor.ready(
-          () => `coordinates at port ${principal.ports.api}`,
+          () => `listening on port ${principal.ports.api}`,
           () => answers(config, principal),
         );
         removeStaleFiles(config.CDKTR_CACHE_DIRECTORY);
@@ -149,7 +149,7 @@ export default command({
         supervisor.close();
         ignoreSignals();
       }
-      log.info("The principal has ended.");
+      log.info("The principal has stopped.");
     } finally {
       await drainStderr();
     }
@@ -180,11 +180,11 @@ async function announce(config: Config, { ports, ownKeys }: Principal): Promise<
     const invalid = info.invalid_workflow_files.length;
     log.success(
       [
-        `Principal ready at ${hostAndPort(config.CDKTR_PRINCIPAL_HOST, ports.api)}, logs in at ${ports.logsListening}, live log at ${ports.logsPublishing}`,
-        `  ${plural(info.workflows, "workflow")} in ${config.CDKTR_WORKFLOW_DIR}${invalid === 0 ? "" : `, ${plural(invalid, "invalid file")} left out`}`,
+        `Principal ready at ${hostAndPort(config.CDKTR_PRINCIPAL_HOST, ports.api)}, log intake on port ${ports.logsListening}, live log on ${ports.logsPublishing}`,
+        `  ${plural(info.workflows, "workflow")} in ${config.CDKTR_WORKFLOW_DIR}${invalid === 0 ? "" : `, ${plural(invalid, "invalid file")} not loaded`}`,
         ownKeys === undefined
-          ? "  not secured: whoever reaches these ports can run programs on the agents ('cdktr keys init')"
-          : "  secured: encrypted, for known keys only",
+          ? "  not secured: anyone who can reach these ports can run programs on the agents ('cdktr keys init')"
+          : "  secured: encrypted, known keys only",
         `  data in ${config.CDKTR_APP_DATA_DIRECTORY}, history in ${config.CDKTR_DB_PATH}`,
       ].join("\n"),
     );

@@ -285,7 +285,7 @@ function checkPositionals(
   }
   const surplus = positionals[declared.length];
   if (surplus === undefined || command.extras === undefined || command.extras.rest !== undefined) return;
-  throw new UsageError(`'${path.join(" ")}' does not know what to do with '${surplus}'.`, {
+  throw new UsageError(`'${path.join(" ")}' takes no further argument '${surplus}'.`, {
     hint: `See '${path.join(" ")} --help'. An argument with spaces needs quotes.`,
   });
 }

@@ -37,7 +37,7 @@ export async function download(
 /** @throws InvalidInputError when something is at `path` and `force` is not given, or it is a directory */
 export function refuseExisting(path: string, force: boolean): void {
   if (force || !existsSync(path)) return;
-  throw new InvalidInputError(`${path} exists already.`, {
+  throw new InvalidInputError(`${path} already exists.`, {
     hint: "Give another name, or --force to replace it.",
   });
 }

@@ -15,20 +15,20 @@ export const metricsPortArg = {
   "metrics-port": {
     type: "string",
     valueHint: "N",
-    description: "Port on loopback for /metrics and /healthz (else CDKTR_LISTENER_METRICS_PORT)",
+    description: "Loopback port for /metrics and /healthz (else CDKTR_LISTENER_METRICS_PORT)",
   },
 } as const satisfies ArgsDef;
 
 /** `--json`, for commands that print data. */
 export const jsonArg = {
-  json: { type: "boolean", description: "Print JSON and nothing else on stdout" },
+  json: { type: "boolean", description: "Print only JSON on stdout" },
 } as const satisfies ArgsDef;
 
 /** Every global option. `color` and `help` go with every command; the others with those that declare them. */
 export const GLOBAL_ARGS = {
   ...principalArg,
   ...jsonArg,
-  color: { type: "boolean", default: true, negativeDescription: "No colour (as NO_COLOR does)" },
+  color: { type: "boolean", default: true, negativeDescription: "No colour (like NO_COLOR)" },
   help: { type: "boolean", alias: "h", description: "Show help" },
   version: { type: "boolean", alias: ["V", "v"], description: "Show the version" },
 } as const satisfies ArgsDef;

@@ -27,5 +27,5 @@ export function keyStore(dataDirectory: string | undefined): KeyStore {
 export function roleOf(text: string): ClientRole {
   const role = CLIENT_ROLES.find((known) => known === text);
   if (role !== undefined) return role;
-  throw new UsageError(`--role ${text}: there are the roles ${CLIENT_ROLES.join(", ")}.`);
+  throw new UsageError(`--role ${text}: the roles are ${CLIENT_ROLES.join(", ")}.`);
 }

@@ -14,7 +14,7 @@ export const logArgs = {
     type: "string",
     alias: "r",
     valueHint: "RUN",
-    description: "Only lines of this run (its id or its beginning)",
+    description: "Only lines of this run (its id or a prefix of it)",
   },
   task: {
     type: "string",
@@ -29,20 +29,28 @@ export const logArgs = {
     options: ["DEBUG", "INFO", "WARN", "ERROR"],
     description: "Only lines of this level: stdout is INFO, stderr ERROR",
   },
-  last: { type: "string", valueHint: "SPAN", description: "Only the time until now, such as 15m, 1h or 2d" },
+  last: {
+    type: "string",
+    valueHint: "SPAN",
+    description: "Only the most recent time span, such as 15m, 1h or 2d",
+  },
   since: {
     type: "string",
     valueHint: "TIME",
-    description: "Not before: RFC 3339, '2h ago' or ms since 1970",
+    description: "Only lines from this time on: RFC 3339, '2h ago' or ms since 1970",
   },
-  until: { type: "string", valueHint: "TIME", description: "Not after, written as for --since" },
+  until: {
+    type: "string",
+    valueHint: "TIME",
+    description: "Only lines up to this time, in the same formats",
+  },
   grep: {
     type: "string",
     alias: "g",
     valueHint: "RE",
     description: "Only lines whose text matches a regular expression (RE2)",
   },
-  lines: { type: "string", alias: "n", valueHint: "N", description: "The newest so many lines" },
+  lines: { type: "string", alias: "n", valueHint: "N", description: "Only the newest N lines" },
   verbose: { type: "boolean", description: "Add workflow, run and task run to each line" },
   ...jsonArg,
   ...principalArg,
@@ -74,7 +82,7 @@ export interface LogFilter {
  */
 export function readLogFilter(flags: LogFlags, now: number): LogFilter {
   if (flags.last !== undefined && flags.since !== undefined) {
-    throw new UsageError("--last and --since exclude each other.", {
+    throw new UsageError("--last and --since cannot be combined.", {
       hint: "--last 1h is short for --since '1h ago'.",
     });
   }

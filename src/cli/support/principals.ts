@@ -52,7 +52,7 @@ function readPrincipals(config: Config, path: string): PrincipalAddress[] {
     throw new InvalidInputError(`${path} is not YAML: ${errorMessage(error)}`, { cause: error });
   }
   if (content === null || typeof content !== "object" || Array.isArray(content)) {
-    throw new InvalidInputError(`${path} must hold lines of the form NAME: HOST:PORT.`);
+    throw new InvalidInputError(`${path} must contain lines of the form NAME: HOST:PORT.`);
   }
   return Object.entries(content).map(([name, value]) => {
     try {

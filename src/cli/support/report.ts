@@ -22,7 +22,7 @@ export async function reportError(error: unknown): Promise<number> {
   }
   tell(style.red("error:"), `internal: ${errorMessage(error)}`);
   if (await isDebugging()) say(style.dim(stackOf(error)));
-  else tell(style.cyan("hint:"), "This is a defect of cdktr; with CDKTR_LOG_LEVEL=DEBUG it shows where.");
+  else tell(style.cyan("hint:"), "This is a bug in cdktr; CDKTR_LOG_LEVEL=DEBUG shows a stack trace.");
   return 1;
 }
 

@@ -26,7 +26,7 @@ export async function findRun({ client }: Connection, text: string): Promise<Run
   const [only] = found;
   if (only === undefined) {
     throw new NotFoundError(`No run has the id '${text}', and none begins with it.`, {
-      hint: "'cdktr runs list' shows the newest ones.",
+      hint: "'cdktr runs list' shows the newest runs.",
     });
   }
   if (found.length > 1) {
@@ -40,7 +40,7 @@ export async function findRun({ client }: Connection, text: string): Promise<Run
     const more = found.length > SHOWN ? [`  … and ${found.length - SHOWN} more`] : [];
     throw new InvalidInputError(
       [`${found.length} runs begin with '${text}':`, ...shown, ...more].join("\n"),
-      { hint: "Give more of the id." },
+      { hint: "Give a longer prefix of the id." },
     );
   }
   return client.getRun(only.workflow_instance_id);

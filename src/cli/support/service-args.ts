@@ -11,12 +11,12 @@ export const nameArg = {
   name: {
     type: "string",
     valueHint: "NAME",
-    description: "Which agent, where a host has several: HOST-NAME is its id",
+    description: "Which agent, if the host has several: its id is HOST-NAME",
   },
 } as const satisfies ArgsDef;
 
 export const userArg = {
-  user: { type: "boolean", description: "A service of this user (systemctl --user), not of the host" },
+  user: { type: "boolean", description: "A user service (systemctl --user) instead of a system service" },
 } as const satisfies ArgsDef;
 
 /**
@@ -49,7 +49,7 @@ function roleOf(text: string): Role {
 /** @throws UsageError when a service of the host is to be changed by somebody else than root */
 export function requireRoot(user: boolean, what: string): void {
   if (user || process.getuid?.() === 0) return;
-  throw new UsageError(`Only root can ${what} a service of the host.`, {
-    hint: "Use sudo, or --user for a service of your own.",
+  throw new UsageError(`Only root can ${what} a system service.`, {
+    hint: "Use sudo, or --user for a user service.",
   });
 }

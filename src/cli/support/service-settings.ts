@@ -14,5 +14,5 @@ export function serviceSettings(environmentFile: string): Record<string, string 
 export function sayGrace(what: string, environmentFile: string): void {
   const name = "CDKTR_AGENT_STOP_GRACE_S";
   const seconds = serviceSettings(environmentFile)[name] ?? SETTINGS[name].default;
-  say(`${what}: what runs has up to ${seconds} s to finish (${name}) …`);
+  say(`${what}: its runs have up to ${seconds} s to finish (${name}) …`);
 }

@@ -58,7 +58,7 @@ export async function flushStdout(): Promise<void> {
     const text = errorMessage(error);
     throw new CdktrError(`The output cannot be written: ${text}.`, {
       cause: error,
-      hint: /ENOSPC/.test(text) ? "The disk it goes to is full: free some and run this again." : undefined,
+      hint: /ENOSPC/.test(text) ? "The disk is full: free some space and try again." : undefined,
     });
   }
 }

@@ -47,7 +47,7 @@ export function spanOption(text: string | undefined, flag: string): number | und
   if (text === undefined) return undefined;
   const span = parseSpan(text);
   if (span === undefined) {
-    throw new UsageError(`${flag} ${text}: expected a span of time.`, {
+    throw new UsageError(`${flag} ${text}: expected a duration.`, {
       hint: "For example 30s, 15m, 1h30m, 2d or 1w.",
     });
   }

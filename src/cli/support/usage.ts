@@ -95,7 +95,7 @@ export async function renderUsage(
     lines.push(title("SEE ALSO"));
     lines.push(...wrap(also.join(", "), width - 2, "  "), "");
   }
-  if (subCommands !== undefined) lines.push(`'${name} COMMAND --help' says more about a command.`);
+  if (subCommands !== undefined) lines.push(`'${name} COMMAND --help' describes a command.`);
   return `${lines.join("\n").trimEnd()}\n`;
 }
 
@@ -109,8 +109,8 @@ function exits(
   const has = (...names: string[]) => options.some(([name]) => names.includes(name));
   const table: Record<number, string | null> = {
     0: "Done",
-    1: "It failed, or cannot be done now",
-    2: "Wrong usage, or a setting that does not parse",
+    1: "The command failed, or is not possible now",
+    2: "Wrong usage, or an invalid setting",
   };
   if (isRoot || has("principal")) table[3] = "The principal cannot be reached";
   if (isRoot || named.length > 0 || has("workflow", "run")) table[4] = "Not found, or invalid input";
@@ -193,7 +193,7 @@ async function withDefaults(described: readonly [string, string][]): Promise<[st
   const { SETTINGS } = await import("../../config.ts");
   const defaultOf = (name: string): string => {
     const spec = (SETTINGS as Record<string, { default: unknown } | undefined>)[name];
-    if (spec === undefined) throw new Error(`${name} is no setting`);
+    if (spec === undefined) throw new Error(`${name} is not a setting`);
     const dataDirectory = join(homedir(), ".cdktr");
     const value =
       typeof spec.default === "function"

@@ -22,13 +22,13 @@ export default command({
   },
   extras: {
     exit: {
-      0: "Done; with --wait or --follow: the run COMPLETED",
-      1: "The run that was waited for did not COMPLETE, or it failed",
+      0: "Success; with --wait or --follow: the run COMPLETED",
+      1: "The run that was waited for did not complete, or the command failed",
     },
     see: ["runs show", "runs cancel", "logs tail"],
     completes: { id: "workflow" },
     details:
-      "Prints the id of the run. The trigger is answered when the run is on the principal's disk: from then on it will be run, whatever happens.",
+      "Prints the id of the run. The trigger is acknowledged when the run is on the principal's disk: from then on it is guaranteed to run.",
     repeatable: ["param"],
     topic: "workflows",
     examples: [
@@ -59,8 +59,8 @@ export default command({
           } catch (error) {
             if (!(error instanceof PrincipalUnreachableError)) throw error;
             throw new PrincipalUnreachableError(
-              `The principal at ${connection.client.address} stopped answering: whether ${args.id} was triggered is not known.`,
-              { hint: `See 'cdktr runs list --workflow ${args.id}' when it is back.`, cause: error },
+              `The principal at ${connection.client.address} stopped answering: it is unknown whether ${args.id} was triggered.`,
+              { hint: `Check 'cdktr runs list --workflow ${args.id}' when it is back.`, cause: error },
             );
           }
         },

@@ -19,9 +19,13 @@ export default command({
     workflow: {
       type: "positional",
       required: true,
-      description: "A workflow's ID, or the path of a workflow file (no principal is needed then)",
+      description: "A workflow's ID, or the path of a workflow file (which needs no principal)",
     },
-    width: { type: "string", valueHint: "N", description: "Columns to draw in (else those of the terminal)" },
+    width: {
+      type: "string",
+      valueHint: "N",
+      description: "Number of columns (else the width of the terminal)",
+    },
     ...jsonArg,
     ...principalArg,
   },
@@ -54,7 +58,7 @@ async function isFile(text: string): Promise<boolean> {
   if (!text.includes("/") && !/\.ya?ml$/.test(text)) return false;
   if ((await stat(text).catch(() => null)) !== null) return true;
   throw new NotFoundError(`There is no file ${text}.`, {
-    hint: "A workflow of the principal has an id such as etl.daily: see 'cdktr workflow list'.",
+    hint: "Workflows of the principal have ids such as etl.daily: see 'cdktr workflow list'.",
   });
 }
 

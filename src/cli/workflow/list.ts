@@ -10,11 +10,11 @@ import { styleFor } from "../support/style.ts";
 import { renderTable } from "../support/table.ts";
 
 export default command({
-  meta: { name: "list", description: "List the workflows of the principal" },
+  meta: { name: "list", description: "List the workflows" },
   args: { ...jsonArg, ...principalArg },
   extras: {
     details:
-      "A workflow marked ! has a file that is no longer valid: its last valid version is in force. 'cdktr workflow show ID' says why.",
+      "A workflow marked ! has a file that is no longer valid: its last valid version stays in use. 'cdktr workflow show ID' says why.",
     examples: [
       { command: "cdktr workflow list", does: "what there is, and when it runs next" },
       { command: "cdktr workflow list --json | jq -r '.[].workflow_id'", does: "the ids, for a program" },
@@ -30,7 +30,7 @@ export default command({
     for (const line of workflows.length === 0 ? [] : workflowTable(workflows, now)) await printLine(line);
     if (workflows.length === 0) say("No workflows.");
     if (invalid.length === 0) return;
-    say(`${plural(invalid.length, "file")} in the workflow directory cannot be used as it is:`);
+    say(`${plural(invalid.length, "file")} in the workflow directory cannot be used:`);
     for (const { path } of invalid) say(`  ${path}`);
     say("'cdktr workflow validate' on the principal's host shows what is wrong.");
   },

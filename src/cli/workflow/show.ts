@@ -18,9 +18,9 @@ export default command({
     id: {
       type: "positional",
       required: true,
-      description: "The workflow, as 'cdktr workflow list' names it",
+      description: "The workflow's id, as shown by 'cdktr workflow list'",
     },
-    source: { type: "boolean", description: "Print the YAML file that is in force" },
+    source: { type: "boolean", description: "Print the YAML file in use" },
     ...jsonArg,
     ...principalArg,
   },
@@ -93,7 +93,9 @@ async function printWorkflow({ summary, definition }: WorkflowDetails, now: numb
   await printLine(`\n${style.bold("TASKS")}`);
   for (const line of taskTable(definition.tasks)) await printLine(line);
   if (summary.error !== null) {
-    await printLine(`\n${style.yellow("The file as it is now does not load; what is shown is in force:")}`);
+    await printLine(
+      `\n${style.yellow("The current file is invalid; this is the last valid version, which is in use:")}`,
+    );
     for (const line of summary.error.split("\n")) await printLine(`  ${plainText(line)}`);
   }
 }
@@ -110,7 +112,7 @@ function triggerFacts(on: TriggerDefinitions | undefined): [label: string, value
   }
   if (on?.file != null) {
     const { glob, events, settle_ms, catchup } = on.file;
-    const missed = catchup === "all" ? "" : ", not what nobody watched";
+    const missed = catchup === "all" ? "" : ", nothing that happened while it was down";
     facts.push(["On file", `${glob} ${events.join(", ")}, quiet for ${formatDuration(settle_ms)}${missed}`]);
   }
   if (on?.workflow != null) facts.push(["After", `${on.workflow.id} ${on.workflow.status.join(", ")}`]);
@@ -118,9 +120,9 @@ function triggerFacts(on: TriggerDefinitions | undefined): [label: string, value
 }
 
 const CATCHUP = {
-  none: "firings missed while the principal was down are left out",
-  latest: "of the firings missed while the principal was down, the latest is made up for",
-  all: "all firings missed while the principal was down are made up for",
+  none: "firings missed while the principal was down are dropped",
+  latest: "the latest firing missed while the principal was down is caught up",
+  all: "all firings missed while the principal was down are caught up",
 } as const;
 
 const FAILOVER = {

@@ -20,9 +20,8 @@ export default command({
   meta: { name: "validate", description: "Check workflow files; needs no principal" },
   args: { ...jsonArg },
   extras: {
-    exit: { 4: "A file is not valid, or not there" },
-    restDescription:
-      "A workflow file, or a directory that is searched for them (without any, CDKTR_WORKFLOW_DIR)",
+    exit: { 4: "A file is invalid or missing" },
+    restDescription: "A workflow file, or a directory to search for them (else CDKTR_WORKFLOW_DIR)",
     completes: { path: "file" },
     rest: "PATH",
     details: `PATH is a workflow file, or a directory that is searched for them; without one, CDKTR_WORKFLOW_DIR is.
@@ -98,7 +97,7 @@ async function findFiles(given: readonly string[], workflowDirectory: string): P
     const info = await stat(absolute).catch(() => null);
     if (info === null && !WORKFLOW_FILE.test(path)) {
       throw new NotFoundError(`There is no file or directory ${path}.`, {
-        hint: "Name workflow files or directories with them; without any, CDKTR_WORKFLOW_DIR is searched.",
+        hint: "Give workflow files or directories; without any, CDKTR_WORKFLOW_DIR is searched.",
       });
     }
     if (info === null || !info.isDirectory()) {
@@ -109,7 +108,7 @@ async function findFiles(given: readonly string[], workflowDirectory: string): P
     const { files, unreadable } = await listWorkflowFiles(absolute);
     for (const file of files.keys()) add(absolute, file, join(path, file));
     for (const [directory, reason] of unreadable) {
-      say(`${join(path, directory)} cannot be read and is left out: ${reason}`);
+      say(`${join(path, directory)} cannot be read and is skipped: ${reason}`);
     }
   }
   if (found.size === 0) {
