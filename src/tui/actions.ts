@@ -1,4 +1,4 @@
-/** Carries out what has been confirmed; the result comes as a toast. */
+/** Carries out confirmed actions; the result is shown as a toast. */
 import { CdktrError, errorMessage } from "../errors.ts";
 import type { PrincipalClient } from "../protocol/client.ts";
 import { openRun } from "./navigation.ts";
@@ -6,10 +6,10 @@ import type { Action } from "./overlays/overlay.ts";
 import type { Store } from "./store.ts";
 import { addToast } from "./toast.ts";
 
-/** Tries before an action fails; a repeated one has the same key, so it is done once. */
+/** Attempts before an action fails; retries carry the same idempotency key, so it is done only once. */
 const ATTEMPTS = 3;
 
-/** Does it and says how it went. */
+/** Performs the action and reports the result. */
 export async function perform(client: PrincipalClient, store: Store, action: Action): Promise<void> {
   try {
     const said = await request(client, store, action);

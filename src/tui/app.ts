@@ -1,4 +1,4 @@
-/** The terminal UI: terminal, state, feeds and keys, wired. */
+/** The terminal UI: wires terminal, state, feeds and keys together. */
 
 import { writeFileSync } from "node:fs";
 import { resolve } from "node:path";
@@ -27,20 +27,20 @@ import { drawScreen } from "./views/screen.ts";
 export interface AppOptions {
   readonly config: Config;
   readonly principals: readonly [PrincipalAddress, ...PrincipalAddress[]];
-  /** The keys with which a principal is reached, when there are any. */
+  /** The keys for connecting to a principal, if any. */
   readonly keysOf?: (address: PrincipalAddress) => CurveClientKeys | undefined;
   readonly colour: boolean;
   readonly unicode: boolean;
   readonly mouse: boolean;
 }
 
-/** Frames are at least so far apart, ms; the first one after a pause comes at once. */
+/** Minimum interval between frames, ms; the first one after a pause is drawn at once. */
 const FRAME_MS = 16;
 const TICK_MS = 1000;
 const DOUBLE_CLICK_MS = 400;
 /** How long quitting waits for a slow terminal, ms. */
 const FLUSH_MS = 500;
-/** OSC 52: more than this many terminals refuse. */
+/** OSC 52 payloads larger than this are refused by many terminals. */
 const MOST_COPIED = 74_000;
 
 /** Runs until the user quits. */
@@ -61,7 +61,7 @@ export class App implements Store {
   #suspended = false;
   #ticking: Timer | undefined;
   #clicked: { target: string; at: number } | undefined;
-  /** What ends in the background; awaited when the UI does. */
+  /** Background work that is awaited when the UI ends. */
   readonly #ending = new Set<Promise<unknown>>();
 
   constructor(options: AppOptions) {
@@ -85,10 +85,10 @@ export class App implements Store {
     this.#terminal.onDrain = () => this.#schedule();
   }
 
-  /** Resolves when the user has quit and the terminal is as it was. */
+  /** Resolves when the user has quit and the terminal is restored. */
   async run(): Promise<void> {
     const leave = () => this.#terminal.leave();
-    // Whatever is printed about a crash must land on the user's own screen.
+    // Crash output must appear on the user's normal screen.
     process.prependListener("uncaughtException", leave);
     process.prependListener("unhandledRejection", leave);
     process.once("exit", leave);
@@ -119,7 +119,6 @@ export class App implements Store {
     }
   }
 
-  /** Ends the UI. */
   quit(): void {
     this.#done.resolve();
   }
@@ -137,7 +136,7 @@ export class App implements Store {
     this.#schedule();
   }
 
-  /** The clock and the ages move on, also when no data comes. */
+  /** Advances the clock and the ages, even when no data arrives. */
   #tick(): void {
     if (performance.now() - this.#drawnAt > TICK_MS - 100) this.update(() => {});
   }
@@ -160,7 +159,7 @@ export class App implements Store {
     this.#terminal.write(this.#renderer.render(canvas));
   }
 
-  /** What the drawing found out about where lists and texts stand. */
+  /** Stores the positions of lists and texts that drawing has determined. */
   #remember(canvas: Canvas): void {
     const { state } = this;
     for (const [name, { top, height }] of canvas.reports) {
@@ -240,7 +239,7 @@ export class App implements Store {
 
   #shown = "";
 
-  /** What is shown decides what is read. */
+  /** Chooses what to fetch, based on what is shown. */
   #followPage(): void {
     const { state } = this;
     const page = currentPage(state);
@@ -289,7 +288,7 @@ export class App implements Store {
 
   #copy(text: string, what: string): void {
     const cut = text.slice(0, MOST_COPIED);
-    // OSC 52: the terminal puts it on the clipboard of the machine the user sits at.
+    // OSC 52: the terminal copies it to the clipboard of the machine the user sits at.
     this.#terminal.write(`\x1b]52;c;${Buffer.from(cut).toString("base64")}\x07`);
     addToast(this.state, `Copied ${what}`);
   }
@@ -310,7 +309,7 @@ export class App implements Store {
     }
   }
 
-  /** As Ctrl-Z does: the terminal is the shell's until `fg`. Where there is no shell to come back from, nothing happens. */
+  /** Suspends like Ctrl-Z: the terminal belongs to the shell until `fg`. A no-op without a shell to return to. */
   #suspend(): void {
     if (this.#suspended) return;
     this.#suspended = true;
@@ -337,7 +336,7 @@ export class App implements Store {
   }
 }
 
-/** The log that the shown page needs, if any. */
+/** The log that the current page needs, if any. */
 function wantedLog(state: State): LogSource | null {
   const page = currentPage(state);
   if (page.kind === "logs") return page.source;

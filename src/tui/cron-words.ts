@@ -1,4 +1,4 @@
-/** Cron expressions in words, for the common shapes; the expression itself for the others. */
+/** Describes common cron expressions in words; others are shown as they are. */
 
 const DAYS = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
 const DAY_NAMES = ["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"];

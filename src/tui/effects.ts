@@ -1,21 +1,21 @@
-/** What keys can cause beyond the state: requests to the principal, the clipboard, files, the process. */
+/** Effects of keys beyond the state: requests to the principal, the clipboard, files, the process. */
 import type { Action } from "./overlays/overlay.ts";
 
 export interface Effects {
-  /** Does what has been confirmed; the result comes as a toast. */
+  /** Performs a confirmed action; the result is shown as a toast. */
   perform(action: Action): void;
-  /** Shows another principal, by its index. */
+  /** Switches to another principal, by index. */
   switchPrincipal(index: number): void;
-  /** Reads everything again at once. */
+  /** Refreshes everything at once. */
   refresh(): void;
-  /** Reads lines before the first one of the shown log. */
+  /** Loads lines before the first one of the current log. */
   loadOlderLines(): void;
-  /** Puts text onto the user's clipboard (through the terminal, also over ssh). */
+  /** Copies text to the user's clipboard (through the terminal, so it works over ssh). */
   copy(text: string, what: string): void;
-  /** Writes the shown lines of the log into a file. */
+  /** Saves the shown lines of the log to a file. */
   saveLog(path: string): void;
-  /** Stops the process as Ctrl-Z does. */
+  /** Suspends the process like Ctrl-Z. */
   suspend(): void;
-  /** Draws the whole screen anew. */
+  /** Redraws the whole screen. */
   redraw(): void;
 }

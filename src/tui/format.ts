@@ -1,4 +1,4 @@
-/** How times, durations and sizes read on the screen. */
+/** Formats times, durations and sizes for the screen. */
 
 const pad2 = (n: number) => String(n).padStart(2, "0");
 
@@ -22,7 +22,7 @@ export function dateTime(ms: number): string {
 const DAYS = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];
 const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
-/** `14:03:59` today, `Tue 31 Mar 14:03` otherwise, with the year when it is another. */
+/** `14:03:59` today, otherwise `Tue 31 Mar 14:03`, with the year if it differs. */
 export function moment(ms: number, now: number): string {
   const date = new Date(ms);
   const today = new Date(now);
@@ -45,7 +45,7 @@ export function duration(ms: number): string {
   return `${Math.floor(hours / 24)}d${pad2(hours % 24)}h`;
 }
 
-/** Whole units only, for ages and waits that change while one looks: `4s`, `3m`, `2h`. */
+/** Whole units only, for ages and waits that keep changing: `4s`, `3m`, `2h`. */
 export function age(ms: number): string {
   const seconds = Math.max(0, Math.floor(ms / 1000));
   if (seconds < 60) return `${seconds}s`;

@@ -14,7 +14,7 @@ const PATTERNS: readonly [RegExp, number][] = [
   [/[^\s"'#[\]{},:|>&*]+/y, PLAIN],
 ];
 
-/** The line in pieces. */
+/** Splits the line into coloured spans. */
 export function highlightYaml(line: string): Span[] {
   const spans: Span[] = [];
   let at = 0;

@@ -1,8 +1,8 @@
-/** The state before anything is known. */
+/** The initial state. */
 import { newLogView } from "./logs/log-view.ts";
 import type { Connection, Data, PrincipalAddress, State } from "./state.ts";
 
-/** Nothing known of a principal. */
+/** Nothing is known about the principal yet. */
 export function noData(): Data {
   return {
     info: null,
@@ -17,12 +17,12 @@ export function noData(): Data {
   };
 }
 
-/** A connection that has just been begun. */
+/** A connection that was just started. */
 export function newConnection(now: number): Connection {
   return { status: "connecting", since: now, latencyMs: null, lastDataMs: null, error: null };
 }
 
-/** The state of a UI that has just been started. `now` in ms since the epoch. */
+/** The state of a UI that was just started. `now` in ms since the epoch. */
 export function initialState(
   principals: readonly PrincipalAddress[],
   width: number,

@@ -1,4 +1,4 @@
-/** Keeps the last result of a function as long as its arguments are the same ones. */
+/** Memoizes the last result of a function for identical arguments. */
 export function memo<A extends readonly unknown[], R>(compute: (...args: A) => R): (...args: A) => R {
   let last: { args: A; result: R } | undefined;
   return (...args) => {

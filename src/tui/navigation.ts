@@ -1,24 +1,24 @@
-/** Moving between tabs, pages and rows. */
+/** Navigation between tabs, pages and rows. */
 import type { ListState, Page, RunPane, State, Tab, WorkflowPane } from "./state.ts";
 
-/** The page that is shown. */
+/** The current page. */
 export function currentPage(state: State): Page {
   return state.pages[state.tab].at(-1) ?? { kind: "workflows" };
 }
 
-/** Shows a tab; choosing the one that is shown goes back to its first page. */
+/** Switches to a tab; choosing the current tab returns to its first page. */
 export function showTab(state: State, tab: Tab): void {
   if (state.tab === tab) state.pages[tab].splice(1);
   state.tab = tab;
 }
 
-/** Opens a page on top of the shown one. */
+/** Opens a page on top of the current one. */
 export function openPage(state: State, page: Page): void {
   const pages = state.pages[state.tab];
   if (JSON.stringify(pages.at(-1)) !== JSON.stringify(page)) pages.push(page);
 }
 
-/** Goes back one page; false when there was none. */
+/** Goes back one page; false when there is none. */
 export function closePage(state: State): boolean {
   const pages = state.pages[state.tab];
   if (pages.length < 2) return false;
@@ -26,7 +26,7 @@ export function closePage(state: State): boolean {
   return true;
 }
 
-/** Shows another pane of the run or workflow that is open. */
+/** Switches to another pane of the open run or workflow. */
 export function showPane(state: State, pane: RunPane | WorkflowPane): void {
   const pages = state.pages[state.tab];
   const page = pages.at(-1);
@@ -34,12 +34,12 @@ export function showPane(state: State, pane: RunPane | WorkflowPane): void {
   if (page?.kind === "workflow") pages[pages.length - 1] = { ...page, pane: pane as WorkflowPane };
 }
 
-/** Opens a run in the tab of runs. */
+/** Opens a run in the runs tab. */
 export function openRun(state: State, id: string, pane: RunPane = "graph"): void {
   openPage(state, { kind: "run", id, pane });
 }
 
-/** The state of a list, made when it is first asked for. */
+/** The state of a list, created on first use. */
 export function listState(state: State, name: string): ListState {
   let list = state.lists[name];
   if (list === undefined) {
@@ -49,7 +49,7 @@ export function listState(state: State, name: string): ListState {
   return list;
 }
 
-/** Name of the list that the arrow keys move in, or null when the page has none. */
+/** Name of the list that the arrow keys act on, or null when the page has none. */
 export function activeList(state: State): string | null {
   const page = currentPage(state);
   switch (page.kind) {
@@ -67,13 +67,13 @@ export function activeList(state: State): string | null {
   }
 }
 
-/** Name under which the scroll offset of the shown page is kept. */
+/** Key under which the scroll offset of the current page is stored. */
 export function scrollName(state: State): string {
   const page = currentPage(state);
   return "pane" in page ? `${page.kind}:${page.id}:${page.pane}` : page.kind;
 }
 
-/** Index of the selected row: where it is now, or the nearest to where it was. */
+/** Index of the selected row, or the nearest index if the row is gone. */
 export function selectedIndex<T>(
   list: Readonly<ListState> | undefined,
   rows: readonly T[],
@@ -84,20 +84,20 @@ export function selectedIndex<T>(
   const near = Math.min(Math.max(0, list.index), rows.length - 1);
   const { selected } = list;
   const there = rows[near];
-  // Mostly it is where it was: thousands of rows need not be looked at.
+  // Usually the row has not moved, so thousands of rows need not be searched.
   if (selected === null || (there !== undefined && idOf(there) === selected)) return near;
   const found = rows.findIndex((row) => idOf(row) === selected);
   return found === -1 ? near : found;
 }
 
-/** Selects the row `step` away. */
+/** Moves the selection by `step` rows. */
 export function moveSelection(state: State, name: string, ids: readonly string[], step: number): void {
   const list = listState(state, name);
   const from = selectedIndex(list, ids, (id) => id);
   selectRow(list, ids, from + step);
 }
 
-/** Selects the row at `index`, or the nearest one there is. */
+/** Selects the row at `index`, or the nearest existing one. */
 export function selectRow(list: ListState, ids: readonly string[], index: number): void {
   list.index = Math.min(Math.max(0, index), Math.max(0, ids.length - 1));
   list.selected = ids[list.index] ?? null;

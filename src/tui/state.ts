@@ -1,7 +1,7 @@
 /**
- * Everything the terminal UI knows, in one plain object. Feeds and key actions change it (through the functions beside
- * this file); views only read it. Arrays and maps from the principal are replaced, never changed in place, so that what is
- * derived from them can be kept as long as they are the same.
+ * The whole state of the terminal UI in one plain object. Feeds and key actions change it (through the functions in neighbouring
+ * files); views only read it. Arrays and maps from the principal are replaced, never mutated, so that derived data can be
+ * memoized on their identity.
  */
 import type {
   ActivityEvent,
@@ -20,18 +20,18 @@ export interface PrincipalAddress {
   readonly name: string;
   readonly host: string;
   readonly port: number;
-  /** The key with which it is reached, when that is not the usual one. */
+  /** Its key, if it is not the usual one. */
   readonly keyFile?: string;
 }
 
-/** How the principal answers. Times are ms since the epoch. */
+/** The state of the connection. Times are ms since the epoch. */
 export interface Connection {
   readonly status: "connecting" | "connected" | "lost";
-  /** Since when it is so. */
+  /** When the connection entered this state. */
   readonly since: number;
   /** Round trip of the last request, ms. */
   readonly latencyMs: number | null;
-  /** When data came last; null when none ever came. */
+  /** When data last arrived; null if never. */
   readonly lastDataMs: number | null;
   readonly error: string | null;
 }
@@ -44,7 +44,7 @@ export type WorkflowPane = (typeof WORKFLOW_PANES)[number];
 export const RUN_PANES = ["graph", "gantt", "tasks", "log", "details"] as const;
 export type RunPane = (typeof RUN_PANES)[number];
 
-/** What fills the screen below the tabs. */
+/** The content of the screen below the tabs. */
 export type Page =
   | { readonly kind: "workflows" }
   | { readonly kind: "workflow"; readonly id: string; readonly pane: WorkflowPane }
@@ -54,11 +54,11 @@ export type Page =
   | { readonly kind: "agents" }
   | { readonly kind: "activity" };
 
-/** Where a list stands. */
+/** Position in a list. */
 export interface ListState {
-  /** Id of the selected row; rows may move and it stays the same one. */
+  /** Id of the selected row; it stays selected when rows move. */
   selected: string | null;
-  /** Where it was last, so that the selection stays near when its row disappears. */
+  /** Its last index, so that the selection stays near when the row disappears. */
   index: number;
   top: number;
   filter: string;
@@ -67,14 +67,14 @@ export interface ListState {
   reverse: boolean;
 }
 
-/** A short message that goes by itself. */
+/** A short message that disappears by itself. */
 export interface Toast {
   readonly text: string;
   readonly kind: "info" | "good" | "bad";
   readonly until: number;
 }
 
-/** What is known of the principal that is shown. Emptied when another is chosen. */
+/** What is known about the current principal. Cleared when another is chosen. */
 export interface Data {
   info: PrincipalInfo | null;
   workflows: readonly WorkflowSummary[] | null;
@@ -83,32 +83,32 @@ export interface Data {
   agents: readonly AgentSummary[] | null;
   /** Oldest first. */
   events: readonly ActivityEvent[];
-  /** Why the events are not there, for a principal that does not keep them. */
+  /** Why events are not available, on a principal that does not record them. */
   eventsMissing: string | null;
   /** Runs that have been opened, by id. */
   runDetails: ReadonlyMap<string, RunDetails>;
   workflowDetails: ReadonlyMap<string, WorkflowDetails>;
-  /** What could not be read, by "run ID" or "workflow ID". */
+  /** Errors by subject, "run ID" or "workflow ID". */
   detailErrors: ReadonlyMap<string, string>;
 }
 
 export interface State {
-  /** Wall clock, ms since the epoch; moves with ticks, so that a frame shows one time. */
+  /** Wall clock, ms since the epoch; advances with ticks, so that a frame shows a single time. */
   now: number;
   width: number;
   height: number;
   principals: readonly PrincipalAddress[];
-  /** Index of the one that is shown. */
+  /** Index of the current one. */
   principal: number;
   connection: Connection;
   data: Data;
   tab: Tab;
-  /** Each tab's pages, the shown one last. */
+  /** Each tab's stack of pages, the current one last. */
   pages: Record<Tab, Page[]>;
   lists: Record<string, ListState>;
-  /** Rows that lists and texts had when they were last drawn, by name. */
+  /** Visible rows of lists and texts as last drawn, by name. */
   heights: Record<string, number>;
-  /** Scroll offsets of what is longer than the screen, by name. */
+  /** Scroll offsets of content longer than the screen, by name. */
   scroll: Record<string, number>;
   log: LogView;
   overlay: Overlay | null;

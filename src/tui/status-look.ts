@@ -1,4 +1,4 @@
-/** How a status looks: a symbol and a colour, so that neither is needed to tell them apart. */
+/** Symbol and colour of each status; either alone is enough to tell them apart. */
 import { STATUS_SYMBOLS } from "../terminal/status-symbols.ts";
 import type { RunStatus } from "../workflow/status.ts";
 import type { Span } from "./screen/canvas.ts";
@@ -22,13 +22,11 @@ export const STATUS_LOOK: Readonly<Record<RunStatus, Look>> = {
   CANCELLED: look("CANCELLED", YELLOW),
 };
 
-/** Symbol and name of a status. */
 export function statusSpans(status: RunStatus): Span[] {
   const { symbol, style } = STATUS_LOOK[status];
   return [[`${symbol} ${status}`, style]];
 }
 
-/** Symbol of a status. */
 export function statusSymbol(status: RunStatus): Span {
   const { symbol, style } = STATUS_LOOK[status];
   return [symbol, style];

@@ -1,8 +1,8 @@
-/** Holds the state; whoever changes it says so, and a frame is drawn. */
+/** Holds the state; every change schedules a frame. */
 import type { State } from "./state.ts";
 
 export interface Store {
   readonly state: State;
-  /** Changes the state and has a frame drawn soon. */
+  /** Changes the state and schedules a frame. */
   update(change: (state: State) => void): void;
 }

@@ -4,7 +4,7 @@ import type { State, Toast } from "./state.ts";
 const SHOWN_MS = { info: 4000, good: 5000, bad: 9000 };
 const KEPT = 20;
 
-/** Shows a message for some seconds; longer when it is bad news. */
+/** Shows a message for a few seconds, longer for errors. */
 export function addToast(state: State, text: string, kind: Toast["kind"] = "info"): void {
   const toasts = state.toasts.filter((toast) => toast.until > state.now);
   state.toasts = [...toasts, { text, kind, until: state.now + SHOWN_MS[kind] }].slice(-KEPT);

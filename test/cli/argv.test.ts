@@ -162,7 +162,7 @@ describe("wrong usage says what was probably meant", () => {
     [["runs", "list", "x", "--json=maybe"], "takes no value", "--no-json"],
     [["runs", "list", "x", "-s", "FALED"], "expected one of FAILED, COMPLETED", "Did you mean 'FAILED'?"],
     [["runs", "list"], "needs FIRST", "--help"],
-    [["runs", "list", "a", "b", "c"], "does not know what to do with 'c'", "quotes"],
+    [["runs", "list", "a", "b", "c"], "takes no further argument 'c'", "quotes"],
     [["check"], "needs PATH", "--help"],
     [["--json", "check", "x"], "has no option --json", "--help"],
     [["--bogus", "runs"], "has no option --bogus", "--help"],

@@ -403,7 +403,7 @@ describe("without a terminal", () => {
       [
         ["p", "--yes", "--principal", "a:1", "--agent"],
         2,
-        /--principal and --agent do not go together|--agent and --principal do not go together/,
+        /--principal and --agent cannot be combined|--agent and --principal cannot be combined/,
       ],
       [["p", "--yes", "--kind", "agent", "--port", "1"], 2, /--port has no meaning with --kind agent/],
       [["p", "--yes", "--port", "0"], 2, /--port 0: expected a whole number/],
@@ -486,7 +486,7 @@ describe("without a terminal", () => {
       cwd: directory.root,
       env: { ...env, CDKTR_PRINCIPAL_PORT: "7200" },
     });
-    expect(shadowed.stderr).toMatch(/CDKTR_PRINCIPAL_PORT is set in this shell to something else/);
+    expect(shadowed.stderr).toMatch(/CDKTR_PRINCIPAL_PORT is set to a different value in this shell/);
 
     writeFileSync(join(project, "workflows/hello.yml"), "mine");
     const kept = await init(["p", "--yes", "--example"]);

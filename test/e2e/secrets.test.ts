@@ -110,7 +110,7 @@ test("secrets are in key files, and nowhere else: not in ps, logs, settings, uni
   await run(["service", "install", "principal", "--dry-run"]);
   await run(["service", "install", "agent", "--dry-run"], { CDKTR_KEY_FILE: alice });
   const { stderr: made } = await cdktr(["join-token", "create"], onA);
-  expect(made).toContain("the principal listens on 127.0.0.1, which no other host reaches");
+  expect(made).toContain("the principal listens on 127.0.0.1, which other hosts cannot reach");
   await run(["join-token", "revoke", String(/Token (\S+):/.exec(made)?.[1])]);
 
   // A token where it does not belong, or not whole; what is said of it must not hold it.

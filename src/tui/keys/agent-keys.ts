@@ -1,4 +1,4 @@
-/** Keys of the list of agents. */
+/** Keys in the list of agents. */
 import { selectedOf } from "../lists/list-ids.ts";
 import { listState } from "../navigation.ts";
 import { askDrain } from "../overlays/ask.ts";

@@ -1,16 +1,16 @@
-/** A key and what it does. */
+/** A key binding. */
 import type { Effects } from "../effects.ts";
 import type { State } from "../state.ts";
 
 export interface Binding {
-  /** Names as terminal-kit gives them; any of them. */
+  /** terminal-kit's names of the keys; any of them triggers the binding. */
   readonly keys: readonly string[];
-  /** How the key is written in the footer and the help. */
+  /** How the key is shown in the footer and the help. */
   readonly label: string;
   readonly help: string;
-  /** A word for the footer; keys without one stand in the help only. */
+  /** Label in the footer; keys without one appear only in the help. */
   readonly footer?: string;
-  /** Whether the key means anything now; left out: always. */
+  /** Whether the binding is active now; always if omitted. */
   when?(state: State): boolean;
   run(state: State, effects: Effects): void;
 }

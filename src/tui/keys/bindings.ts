@@ -1,6 +1,4 @@
-/**
- * Which key does what, here and now. These tables are the only place: the footer and the help are made from them.
- */
+/** The active key bindings. The footer and the help are generated from these tables. */
 import { currentPage } from "../navigation.ts";
 import type { State } from "../state.ts";
 import { agentKeys } from "./agent-keys.ts";
@@ -11,13 +9,13 @@ import { listKeys, scrollKeys } from "./move-keys.ts";
 import { runKeys, runListKeys } from "./run-keys.ts";
 import { workflowKeys, workflowListKeys } from "./workflow-keys.ts";
 
-/** A table of keys under a heading of the help. */
+/** A table of keys with its heading in the help. */
 export interface BindingGroup {
   readonly title: string;
   readonly bindings: readonly Binding[];
 }
 
-/** The tables that are valid on the shown page, the most particular first. */
+/** The tables that apply to the current page, the most specific first. */
 export function groupsFor(state: State): BindingGroup[] {
   const page = currentPage(state);
   const global: BindingGroup = { title: "Everywhere", bindings: globalKeys };
@@ -56,7 +54,7 @@ export function groupsFor(state: State): BindingGroup[] {
   }
 }
 
-/** All keys that are valid on the shown page; where two share a key, the first one has it. */
+/** All keys that apply to the current page; if two tables share a key, the first one wins. */
 export function bindingsFor(state: State): Binding[] {
   return groupsFor(state)
     .flatMap((group) => group.bindings)

@@ -1,4 +1,4 @@
-/** Takes keys, pasted text and the mouse to where they mean something. */
+/** Routes keys, pasted text and mouse events. */
 import type { Effects } from "../effects.ts";
 import { listIds } from "../lists/list-ids.ts";
 import { scrollLog } from "../logs/log-view.ts";
@@ -19,11 +19,11 @@ import type { State } from "../state.ts";
 import { TABS } from "../state.ts";
 import { bindingsFor } from "./bindings.ts";
 
-/** Keys that mean the same whatever lies over the page. */
+/** Keys that work regardless of overlays. */
 const ALWAYS = new Set(["CTRL_C", "CTRL_Z", "CTRL_L"]);
 const WHEEL_ROWS = 3;
 
-/** A key was pressed. */
+/** Handles a key press. */
 export function pressKey(state: State, key: string, effects: Effects): void {
   if (state.overlay !== null && !ALWAYS.has(key)) {
     overlayKey(state, state.overlay, key, effects);
@@ -34,7 +34,7 @@ export function pressKey(state: State, key: string, effects: Effects): void {
     ?.run(state, effects);
 }
 
-/** Text was pasted: it goes where text is typed, and nowhere else. */
+/** Handles pasted text: it is inserted where text is being typed, and ignored elsewhere. */
 export function pasteText(state: State, text: string): void {
   const editor = editorOf(state);
   if (editor === undefined) return;
@@ -49,7 +49,7 @@ function editorOf(state: State): LineEditor | undefined {
   return "editor" in overlay ? overlay.editor : undefined;
 }
 
-/** The mouse was used; `target` is what is under it, `again` that it was clicked there a moment ago. */
+/** Handles a mouse event; `target` is what is under the pointer, `again` whether this is a double click. */
 export function useMouse(
   state: State,
   event: MouseEvent,

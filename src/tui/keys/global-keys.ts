@@ -23,7 +23,7 @@ function stepPane(state: State, step: number): void {
   if (next !== undefined) showPane(state, next as typeof page.pane);
 }
 
-/** Clears a filter first, then goes back a page. */
+/** Clears a filter first; otherwise goes back one page. */
 function back(state: State): boolean {
   const name = activeList(state);
   const list = name === null ? undefined : state.lists[name];

@@ -1,4 +1,4 @@
-/** Keys of a log. */
+/** Keys in a log. */
 
 import type { Effects } from "../effects.ts";
 import { LEVELS, NO_FILTER } from "../logs/log-buffer.ts";

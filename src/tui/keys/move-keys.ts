@@ -1,4 +1,4 @@
-/** Keys that move the selection of a list, and keys that scroll a text. */
+/** Keys that move the selection in a list or scroll a text. */
 import { listIds } from "../lists/list-ids.ts";
 import { RUN_SORTS } from "../lists/run-rows.ts";
 import { WORKFLOW_SORTS } from "../lists/workflow-rows.ts";
@@ -7,7 +7,7 @@ import { newEditor } from "../overlays/line-editor.ts";
 import type { State } from "../state.ts";
 import type { Binding } from "./binding.ts";
 
-/** Moves the selection of the page's list, by rows or by pages. */
+/** Moves the selection of the page's list by rows or pages. */
 function move(state: State, rows: number, pages = 0): void {
   const name = activeList(state);
   if (name === null) return;
@@ -28,14 +28,14 @@ function scroll(state: State, rows: number, pages = 0): void {
   state.scroll[name] = Math.max(0, (state.scroll[name] ?? 0) + rows + pages * height);
 }
 
-/** Sort orders of the lists that have several. */
+/** Sort orders of the lists that have more than one. */
 function sortsOf(name: string | null): readonly string[] {
   if (name === null) return [];
   if (name === "workflows") return WORKFLOW_SORTS;
   return name === "runs" || name.startsWith("runs:") ? RUN_SORTS : [];
 }
 
-/** Lists whose rows can be filtered. */
+/** Lists that can be filtered. */
 function isFilterable(name: string | null): boolean {
   return name !== null && !name.startsWith("graph:") && !name.startsWith("tasks:");
 }

@@ -1,4 +1,4 @@
-/** Keys of the lists of runs and of a run. */
+/** Keys in lists of runs and in a run. */
 import { runInFocus, selectedOf, workflowOfRun } from "../lists/list-ids.ts";
 import { NO_FILTER } from "../logs/log-buffer.ts";
 import { newLogView } from "../logs/log-view.ts";

@@ -1,4 +1,4 @@
-/** Keys of the list of workflows and of a workflow. */
+/** Keys in the list of workflows and in a workflow. */
 import { workflowInFocus } from "../lists/list-ids.ts";
 import { openPage, showPane } from "../navigation.ts";
 import { askTrigger } from "../overlays/ask.ts";

@@ -1,6 +1,6 @@
-/** The filter of a list as it is typed: words that must all occur, `!word` for one that must not. */
+/** The filter of a list: all words must occur, a `!word` must not. */
 
-/** A test for what `filter` asks; small letters match capitals too. */
+/** Compiles `filter` into a test; lower case matches upper case too. */
 export function matcher(filter: string): (text: string) => boolean {
   const words = filter.toLowerCase().split(/\s+/).filter(Boolean);
   if (words.length === 0) return () => true;

@@ -1,4 +1,4 @@
-/** The ids of the rows of any list, in the order in which they are shown. */
+/** The ids of the rows of any list, in display order. */
 
 import { currentPage } from "../navigation.ts";
 import type { State } from "../state.ts";
@@ -8,7 +8,6 @@ import { tasksOf } from "./run-tasks.ts";
 import { taskOrder } from "./task-order.ts";
 import { workflowRows } from "./workflow-rows.ts";
 
-/** The ids of a list's rows. */
 export function listIds(state: State, name: string): readonly string[] {
   const list = state.lists[name];
   if (name === "workflows") return workflowRows(state, list).map((row) => row.workflow.id);
@@ -32,7 +31,7 @@ function split(name: string): [kind: string, id: string] {
   return [name.slice(0, at), name.slice(at + 1)];
 }
 
-/** Id of the run that a key on this page means: the open one, or the selected one of a list. */
+/** Id of the run that a key on this page refers to: the open one, or the selected one of a list. */
 export function runInFocus(state: State): string | null {
   const page = currentPage(state);
   if (page.kind === "run") return page.id;
@@ -41,7 +40,7 @@ export function runInFocus(state: State): string | null {
   return null;
 }
 
-/** Id of the workflow that a key on this page means. */
+/** Id of the workflow that a key on this page refers to. */
 export function workflowInFocus(state: State): string | null {
   const page = currentPage(state);
   if (page.kind === "workflow") return page.id;
@@ -50,7 +49,7 @@ export function workflowInFocus(state: State): string | null {
   return runId === null ? null : workflowOfRun(state, runId);
 }
 
-/** The workflow of a run; null when the run is not known. */
+/** The workflow of a run; null when the run is unknown. */
 export function workflowOfRun(state: State, runId: string): string | null {
   return (
     state.data.runDetails.get(runId)?.workflow_id ??
@@ -59,7 +58,6 @@ export function workflowOfRun(state: State, runId: string): string | null {
   );
 }
 
-/** Id of the selected row. */
 export function selectedOf(state: State, name: string): string | null {
   const list = state.lists[name];
   const ids = listIds(state, name);

@@ -1,4 +1,4 @@
-/** The rows of the lists of agents and of activity. */
+/** The rows of the lists of agents and activity. */
 import type { ActivityEvent, AgentSummary } from "../../contract/messages.ts";
 import { memo } from "../memo.ts";
 import type { ListState, State } from "../state.ts";
@@ -24,12 +24,12 @@ const computeEvents = memo((events: readonly ActivityEvent[], filter: string): r
 
 const NO_AGENTS: readonly AgentSummary[] = [];
 
-/** Agents by id. */
+/** Agents, sorted by id. */
 export function agentRows(state: State, list: Readonly<ListState> | undefined): readonly AgentSummary[] {
   return computeAgents(state.data.agents ?? NO_AGENTS, list?.filter ?? "");
 }
 
-/** What happened, newest first. */
+/** Events, newest first. */
 export function eventRows(state: State, list: Readonly<ListState> | undefined): readonly ActivityEvent[] {
   return computeEvents(state.data.events, list?.filter ?? "");
 }

@@ -1,4 +1,4 @@
-/** The rows of a list of runs: all, or those of one workflow. */
+/** The rows of a list of runs: all runs, or those of one workflow. */
 import type { RunSummary } from "../../contract/messages.ts";
 import { memo } from "../memo.ts";
 import type { ListState, State } from "../state.ts";
@@ -6,7 +6,7 @@ import { matcher } from "./filter.ts";
 
 export const RUN_SORTS = ["created", "status", "duration", "workflow"] as const;
 
-/** How long a run has been going, or took, ms; null when it has not started. */
+/** How long a run has been running, or took, ms; null when it has not started. */
 export function runDuration(run: RunSummary, now: number): number | null {
   if (run.started_at_ms === null) return null;
   return Math.max(0, (run.finished_at_ms ?? now) - run.started_at_ms);
@@ -48,7 +48,7 @@ function compute(
       ),
   );
   const order = ORDERS[sort];
-  // The runs come newest first, and sorting keeps that within equals.
+  // The runs come newest first, and a stable sort keeps that order among equals.
   if (sort > 0 && order !== undefined) rows.sort(order);
   return reverse ? rows.reverse() : rows;
 }
@@ -57,7 +57,7 @@ const ofAll = memo(compute);
 const ofWorkflow = memo(compute);
 const EMPTY: readonly RunSummary[] = [];
 
-/** The rows as the list's filter and sort order want them. */
+/** The rows after filtering and sorting. */
 export function runRows(
   state: State,
   list: Readonly<ListState> | undefined,
@@ -73,7 +73,7 @@ export function runRows(
   );
 }
 
-/** Numbers for the header. */
+/** Counts for the header. */
 export const runCounts = memo((runs: readonly RunSummary[] | null, minute: number) => {
   const since = minute * 60_000 - 3_600_000;
   let running = 0;

@@ -4,14 +4,14 @@ import type { TaskDefinition } from "../../workflow/model.ts";
 import type { RunStatus } from "../../workflow/status.ts";
 import { taskOrder } from "./task-order.ts";
 
-/** A task with its definition, when that is still known, and its task run, when it has begun. */
+/** A task with its definition, if still known, and its task run, if it has started. */
 export interface TaskOfRun {
   readonly id: string;
   readonly definition: TaskDefinition | null;
   readonly run: TaskRunSummary | undefined;
 }
 
-/** The tasks in the order of the lists. */
+/** The tasks in display order. */
 export function tasksOf(run: RunDetails): TaskOfRun[] {
   const byId = new Map(run.definition?.tasks.map((task) => [task.id, task]));
   const runs = new Map(run.tasks.map((task) => [task.task_id, task]));
@@ -19,7 +19,7 @@ export function tasksOf(run: RunDetails): TaskOfRun[] {
   return ids.map((id) => ({ id, definition: byId.get(id) ?? null, run: runs.get(id) }));
 }
 
-/** The status of a task by its id; PENDING as long as the agent has not reported it. */
+/** The status of a task by its id; PENDING until the agent has reported it. */
 export function statusOfTask(run: RunDetails): (task: string) => RunStatus {
   const statuses = new Map(run.tasks.map((task) => [task.task_id, task.status]));
   return (task) => statuses.get(task) ?? "PENDING";

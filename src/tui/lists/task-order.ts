@@ -1,10 +1,10 @@
-/** The order in which the tasks of a workflow are listed: what a task waits for comes before it. */
+/** The display order of a workflow's tasks: each task comes after its dependencies. */
 import { buildDag } from "../../workflow/dag.ts";
 import type { WorkflowDefinition } from "../../workflow/model.ts";
 
 const kept = new WeakMap<WorkflowDefinition, readonly string[]>();
 
-/** Ids of the tasks; none when the definition is not known yet. */
+/** Ids of the tasks; empty while the definition is unknown. */
 export function taskOrder(definition: WorkflowDefinition | null | undefined): readonly string[] {
   if (definition == null) return [];
   let order = kept.get(definition);

@@ -7,7 +7,7 @@ import { matcher } from "./filter.ts";
 
 export interface WorkflowRow {
   readonly workflow: WorkflowSummary;
-  /** Its last runs, newest first. */
+  /** Its latest runs, newest first. */
   readonly lastRuns: readonly RunSummary[];
   /** ms since the epoch. */
   readonly next: number | null;
@@ -15,7 +15,7 @@ export interface WorkflowRow {
 
 export const WORKFLOW_SORTS = ["id", "last run", "next firing", "status"] as const;
 
-/** Runs that a sparkline shows. */
+/** Number of runs in a sparkline. */
 export const HISTORY = 10;
 
 /** The newest runs of each workflow, newest first. */
@@ -29,7 +29,7 @@ export const runsByWorkflow = memo((runs: readonly RunSummary[] | null) => {
   return byWorkflow;
 });
 
-/** When each workflow fires next; asked again every second at most. */
+/** The next firing of each workflow, recomputed at most once per second. */
 const firings = memo((workflows: readonly WorkflowSummary[], second: number) => {
   const next = new Map<string, number>();
   for (const workflow of workflows) {
@@ -49,7 +49,7 @@ export function firingAfter(workflow: WorkflowSummary, now: number): number | nu
   try {
     next = nextFiring(workflow, now);
   } catch {
-    // The zone may be one that only the principal's host knows.
+    // The zone may be known only on the principal's host.
   }
   kept.set(workflow, next);
   return next;
@@ -96,7 +96,7 @@ const ORDERS: readonly Order[] = [
 
 const EMPTY: readonly WorkflowSummary[] = [];
 
-/** The rows as the list's filter and sort order want them. */
+/** The rows after filtering and sorting. */
 export function workflowRows(state: State, list: Readonly<ListState> | undefined): readonly WorkflowRow[] {
   return computeRows(
     state.data.workflows ?? EMPTY,

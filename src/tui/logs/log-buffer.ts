@@ -1,36 +1,36 @@
 /**
- * The lines of a log: history from the database and live ones, joined without gap or double. A line that came live is
- * provisional until the database has it; {@link LogBuffer.reconcile} puts what the database says in its place.
+ * The lines of a log: history from the database and live lines, joined without gaps or duplicates. A live line is provisional
+ * until the database has it; {@link LogBuffer.reconcile} replaces it with the line from the database.
  */
 import type { LogLevel, LogLine } from "../../contract/log-line.ts";
 import { printable } from "../../terminal/foreign-text.ts";
 
-/** A line as it is shown. */
+/** A line for display. */
 export interface ShownLine extends LogLine {
-  /** The payload made harmless for a terminal. */
+  /** The payload, sanitized for a terminal. */
   readonly text: string;
-  /** It came live, and the database has not confirmed it yet. */
+  /** A live line that the database has not confirmed yet. */
   readonly live: boolean;
 }
 
-/** Which lines are shown. */
+/** Which lines to show. */
 export interface LogFilter {
   /** Name or id of a task run. */
   readonly task: string | null;
   /** Lines below this level are hidden. */
   readonly level: LogLevel;
-  /** Only lines that contain this. */
+  /** Only lines that contain this text. */
   readonly text: string;
 }
 
 export const NO_FILTER: LogFilter = { task: null, level: "DEBUG", text: "" };
 
-/** Lines that are kept in memory; beyond it the oldest go, a tenth at a time. */
+/** Maximum number of lines in memory; when it is exceeded, the oldest tenth is dropped. */
 export const MAX_LINES = 200_000;
 
 export const LEVELS: readonly LogLevel[] = ["DEBUG", "INFO", "WARN", "ERROR"];
 
-/** Lines in order, and of those the ones that pass a filter and the ones in which a search was found. */
+/** Lines in order, with the subset that passes a filter and the subset that matches a search. */
 export class LogBuffer {
   #lines: ShownLine[] = [];
   #shown: ShownLine[] = [];
@@ -40,9 +40,9 @@ export class LogBuffer {
   /** Indices into the shown lines, ascending. */
   #matches: number[] = [];
   #liveCount = 0;
-  /** Lines that were dropped from the front of the shown ones since the beginning. */
+  /** Number of shown lines that have been dropped from the front. */
   dropped = 0;
-  /** Changes with every change of what is shown. */
+  /** Incremented whenever the shown lines change. */
   version = 0;
 
   /** The lines that pass the filter. */
@@ -68,7 +68,7 @@ export class LogBuffer {
     return this.#search;
   }
 
-  /** Indices of the shown lines that hold what is searched. */
+  /** Indices of the shown lines that match the search. */
   get matches(): readonly number[] {
     return this.#matches;
   }
@@ -78,12 +78,12 @@ export class LogBuffer {
     return this.#lines[0]?.timestamp_ms ?? null;
   }
 
-  /** All lines, shown or not. */
+  /** All lines, including hidden ones. */
   get all(): readonly ShownLine[] {
     return this.#lines;
   }
 
-  /** From when on {@link reconcile} must be given the database's lines, ms since the epoch. */
+  /** Start of the range for which {@link reconcile} needs the database's lines, ms since the epoch. */
   get confirmFromMs(): number {
     let from = Number.POSITIVE_INFINITY;
     let confirmed: number | null = null;
@@ -97,7 +97,7 @@ export class LogBuffer {
       }
     }
     if (confirmed !== null) from = Math.min(from, confirmed);
-    // Lines of several tasks are not strictly in the order of their times.
+    // The lines of several tasks are not strictly ordered by time.
     return Number.isFinite(from) ? Math.max(0, from - 1000) : 0;
   }
 
@@ -108,7 +108,7 @@ export class LogBuffer {
     this.#rebuild();
   }
 
-  /** Takes in a line that came live. */
+  /** Adds a live line. */
   append(line: LogLine): void {
     this.#add(toShown(line, true));
     this.#liveCount++;
@@ -116,9 +116,9 @@ export class LogBuffer {
     this.version++;
   }
 
-  /** Puts the database's lines in the place of everything from `fromMs` on; live lines it does not have yet stay, at the end. */
+  /** Replaces everything from `fromMs` on with the database's lines; live lines that it does not have yet stay at the end. */
   reconcile(rows: readonly LogLine[], fromMs: number): void {
-    // What comes before the first line in question stays untouched: logs are long, and this is done again and again.
+    // Leave everything before the affected range untouched: logs are long, and this runs often.
     let start = this.#lines.findIndex((line) => line.live || line.timestamp_ms >= fromMs);
     if (start === -1) start = this.#lines.length;
     const tail = this.#lines.slice(start);
@@ -153,7 +153,7 @@ export class LogBuffer {
     this.version++;
   }
 
-  /** Puts older lines of the database before all others; those that are here already are passed over. Returns how many are shown more. */
+  /** Inserts older lines from the database at the front, skipping those already present. Returns the number of additional shown lines. */
   prepend(rows: readonly LogLine[]): number {
     const first = this.firstMs ?? Number.POSITIVE_INFINITY;
     const here = new Map<string, number>();
@@ -180,9 +180,9 @@ export class LogBuffer {
     this.#rebuild();
   }
 
-  /** Marks the lines that hold `text`; small letters match capitals too, capitals only themselves. */
+  /** Marks the lines that contain `text`; lower case matches upper case too, upper case only itself. */
   setSearch(text: string): void {
-    // One more letter narrows what was found: the other lines need no second look.
+    // A longer search text can only narrow the matches, so only those are checked again.
     const narrows =
       this.#search !== "" && text.startsWith(this.#search) && isLower(text) === isLower(this.#search);
     const before = narrows ? this.#matches : this.#shown.keys();
@@ -228,7 +228,7 @@ export class LogBuffer {
   }
 }
 
-/** A function that finds `text` in another: its index, or -1. */
+/** Returns a function that finds `text` in another string: its index, or -1. */
 export function finder(text: string): (line: string) => number {
   if (!isLower(text)) return (line) => line.indexOf(text);
   const pattern = new RegExp(text.replace(/[\\^$.*+?()[\]{}|]/g, "\\$&"), "iu");

@@ -1,7 +1,7 @@
-/** Where a reader of a log stands, and how it is shown. */
+/** The view of a log: position, filters and display options. */
 import { LogBuffer } from "./log-buffer.ts";
 
-/** Whose log it is. */
+/** The subject of the log. */
 export type LogSource =
   | { readonly kind: "all" }
   | { readonly kind: "workflow"; readonly workflowId: string }
@@ -10,24 +10,24 @@ export type LogSource =
 export interface LogView {
   source: LogSource;
   buffer: LogBuffer;
-  /** The newest line stays in sight. */
+  /** Keeps the newest line visible. */
   follow: boolean;
-  /** Index of the first line in sight, among the shown ones. */
+  /** Index of the first visible line, among the shown ones. */
   top: number;
-  /** Columns that lines are shifted to the left by. */
+  /** Horizontal scroll offset, in columns. */
   left: number;
   wrap: boolean;
   timestamps: boolean;
-  /** Index of the match that was jumped to last. */
+  /** Index of the match that was last jumped to. */
   match: number | null;
   status: "idle" | "loading" | "live" | "failed";
-  /** What is missing and why. */
+  /** What is missing, and why. */
   warning: string | null;
-  /** The database may hold lines before the first one. */
+  /** The database may have lines before the first one. */
   olderThere: boolean;
-  /** Older lines are on their way. */
+  /** Older lines are being loaded. */
   loadingOlder: boolean;
-  /** Rows of the screen the log has, as last drawn. */
+  /** Height of the log on the screen, in rows, as last drawn. */
   height: number;
 }
 
@@ -53,7 +53,7 @@ export function sameSource(a: LogSource, b: LogSource): boolean {
   return JSON.stringify(a) === JSON.stringify(b);
 }
 
-/** What a log is of, in words. */
+/** Describes the subject of a log. */
 export function sourceName(source: LogSource): string {
   switch (source.kind) {
     case "all":
@@ -65,7 +65,7 @@ export function sourceName(source: LogSource): string {
   }
 }
 
-/** Moves the view by `lines`; upwards it stops following, at the end it follows again. */
+/** Scrolls by `lines`; scrolling up stops following, reaching the end resumes it. */
 export function scrollLog(view: LogView, lines: number): void {
   const last = Math.max(0, view.buffer.shown.length - view.height);
   const from = view.follow ? last : view.top;
@@ -73,14 +73,14 @@ export function scrollLog(view: LogView, lines: number): void {
   view.follow = lines > 0 && view.top >= last;
 }
 
-/** Shows the shown line `index`, a third down the screen. */
+/** Scrolls to the shown line `index`, placing it a third down the screen. */
 export function showLine(view: LogView, index: number): void {
   view.follow = false;
   const last = Math.max(0, view.buffer.shown.length - view.height);
   view.top = Math.min(Math.max(0, index - Math.floor(view.height / 3)), last);
 }
 
-/** Goes to the next match after the one shown (`1`) or to the one before (`-1`), around the ends; false when there is none. */
+/** Jumps to the next match (`1`) or the previous one (`-1`), wrapping around; false when there is none. */
 export function nextMatch(view: LogView, direction: 1 | -1): boolean {
   const { matches, shown } = view.buffer;
   if (matches.length === 0) return false;
@@ -96,7 +96,7 @@ export function nextMatch(view: LogView, direction: 1 | -1): boolean {
   return true;
 }
 
-/** Shows the first line at or after an instant (ms since the epoch); the last one when all are before it. */
+/** Scrolls to the first line at or after a time (ms since the epoch), or to the last line when all are earlier. */
 export function jumpToTime(view: LogView, ms: number): void {
   const { shown } = view.buffer;
   const index = shown.findIndex((line) => line.timestamp_ms >= ms);
@@ -106,8 +106,8 @@ export function jumpToTime(view: LogView, ms: number): void {
 }
 
 /**
- * Reads a time as a person types it: `14:03`, `14:03:59`, `2026-03-31 14:03`, or `-5m` before `now`.
- * Without a date it is the last such time before `now`. Null when it is none of these.
+ * Parses a time as a person types it: `14:03`, `14:03:59`, `2026-03-31 14:03`, or `-5m` before `now`.
+ * A time without a date is the most recent one before `now`. Null when it is none of these.
  */
 export function parseMoment(text: string, now: number): number | null {
   const back = /^-\s*(\d+)\s*(s|m|h|d)$/.exec(text.trim());

@@ -1,4 +1,4 @@
-/** Opens the question or form that stands before an action. */
+/** Opens the confirmation or form for an action. */
 
 import { RUN_TRANSITIONS } from "../../workflow/run-state.ts";
 import { isTerminal } from "../../workflow/status.ts";
@@ -12,7 +12,7 @@ function statusOf(state: State, runId: string) {
   return summary?.status ?? state.data.runDetails.get(runId)?.status;
 }
 
-/** Trigger a workflow: a form when it has parameters. */
+/** Trigger a workflow: shows a form if it has parameters. */
 export function askTrigger(state: State, workflowId: string): void {
   const workflow = state.data.workflows?.find((one) => one.id === workflowId);
   if (workflow === undefined) {
@@ -58,7 +58,7 @@ export function askCancel(state: State, runId: string): void {
   };
 }
 
-/** Run again what is over. */
+/** Retry a run that is over. */
 export function askRetry(state: State, runId: string, fromStart: boolean): void {
   const status = statusOf(state, runId);
   if (status !== undefined && (!isTerminal(RUN_TRANSITIONS, status) || status === "WAITING")) {
@@ -78,7 +78,7 @@ export function askRetry(state: State, runId: string, fromStart: boolean): void 
   };
 }
 
-/** Let an agent finish and take nothing new. */
+/** Drain an agent. */
 export function askDrain(state: State, agentId: string): void {
   state.overlay = {
     kind: "confirm",
@@ -88,7 +88,7 @@ export function askDrain(state: State, agentId: string): void {
   };
 }
 
-/** Asks which principal to show. */
+/** Choose the principal to show. */
 export function choosePrincipal(state: State): void {
   state.overlay = {
     kind: "menu",

@@ -12,9 +12,9 @@ interface Command {
   readonly names: readonly [string, ...string[]];
   readonly argument?: string;
   readonly help: string;
-  /** What the argument may be. */
+  /** The possible arguments. */
   complete?(state: State): readonly string[];
-  /** Returns what is wrong, or nothing. */
+  /** Returns an error message, or nothing. */
   run(state: State, argument: string, effects: Effects): string | undefined;
 }
 
@@ -33,7 +33,7 @@ function tab(name: State["tab"], ...names: [string, ...string[]]): Command {
   };
 }
 
-/** A run by its id or the beginning of it. */
+/** Finds a run by its id or a prefix of it. */
 function findRun(state: State, text: string): { id: string } | { problem: string } {
   const found = (state.data.runs ?? []).filter((run) => run.workflow_instance_id.startsWith(text));
   if (found.length > 1 && !found.some((run) => run.workflow_instance_id === text)) {
@@ -183,7 +183,7 @@ export const COMMANDS: readonly Command[] = [
   },
 ];
 
-/** Carries a command out; returns what is wrong with it, or nothing. */
+/** Executes a command; returns an error message, or nothing. */
 export function runCommand(state: State, text: string, effects: Effects): string | undefined {
   const [name = "", ...rest] = text.trim().split(/\s+/);
   if (name === "") return undefined;
@@ -200,7 +200,7 @@ export function runCommand(state: State, text: string, effects: Effects): string
   return command.run(state, argument, effects);
 }
 
-/** What could stand at the end of `text`: whole lines, at most `limit`. */
+/** Completions of `text`, as whole lines, at most `limit`. */
 export function completions(state: State, text: string, limit = 50): string[] {
   const match = /^\s*(\S+)\s+(\S*)$/.exec(text);
   if (match === null) {
@@ -217,7 +217,7 @@ export function completions(state: State, text: string, limit = 50): string[] {
   return [...begins, ...holds].slice(0, limit).map((word) => `${name} ${word}`);
 }
 
-/** The longest text that all completions begin with; `text` itself when they have nothing more in common. */
+/** The longest common prefix of all completions, or `text` if they share nothing more. */
 export function commonCompletion(text: string, candidates: readonly string[]): string {
   const [first] = candidates;
   if (first === undefined) return text;

@@ -1,7 +1,7 @@
-/** A line of text that is being typed. */
+/** An editable line of text. */
 import { graphemes } from "../../terminal/text.ts";
 
-/** `cursor` counts characters (UTF-16 units at grapheme borders). */
+/** `cursor` counts UTF-16 units and is always at a grapheme boundary. */
 export interface LineEditor {
   text: string;
   cursor: number;
@@ -11,7 +11,7 @@ export function newEditor(text = ""): LineEditor {
   return { text, cursor: text.length };
 }
 
-/** Applies a key; false when it is none for a line of text. */
+/** Applies a key; false when the key does not edit text. */
 export function editLine(editor: LineEditor, key: string): boolean {
   const { text, cursor } = editor;
   switch (key) {
@@ -54,14 +54,14 @@ export function editLine(editor: LineEditor, key: string): boolean {
   return true;
 }
 
-/** Puts text at the cursor; line ends become spaces. */
+/** Inserts text at the cursor; newlines become spaces. */
 export function insertText(editor: LineEditor, text: string): void {
   const clean = text.replace(/[\r\n\t]+/g, " ").replace(/[\x00-\x1f\x7f-\x9f]/g, "");
   editor.text = editor.text.slice(0, editor.cursor) + clean + editor.text.slice(editor.cursor);
   editor.cursor += clean.length;
 }
 
-/** Whether a key stands for a character that can be typed. Names of keys are capitals with more than one letter. */
+/** Whether a key is a printable character. Names of other keys are upper case with more than one letter. */
 export function isCharacter(key: string): boolean {
   return !/^[A-Z][A-Z0-9_]+$/.test(key) && [...graphemes(key)].length === 1;
 }

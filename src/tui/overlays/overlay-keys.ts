@@ -1,4 +1,4 @@
-/** Keys while something lies over the page. */
+/** Keys while an overlay is open. */
 import type { Effects } from "../effects.ts";
 import { jumpToTime, nextMatch, parseMoment } from "../logs/log-view.ts";
 import { listState } from "../navigation.ts";
@@ -7,7 +7,7 @@ import { commonCompletion, completions, runCommand } from "./command.ts";
 import { editLine, newEditor } from "./line-editor.ts";
 import type { Overlay } from "./overlay.ts";
 
-/** Gives a key to the overlay; every key is its own, except the ones that quit or suspend. */
+/** Passes a key to the overlay, which receives every key except those that quit or suspend. */
 export function overlayKey(state: State, overlay: Overlay, key: string, effects: Effects): void {
   switch (overlay.kind) {
     case "help":
@@ -90,7 +90,7 @@ function submit(state: State, overlay: Of<"form">, effects: Effects): void {
   }
   const params: Record<string, string> = {};
   for (const field of overlay.fields) {
-    // A value as in the file stays what the file says.
+    // A value that was not changed keeps following the file's default.
     if (field.editor.text !== field.byDefault) params[field.name] = field.editor.text;
   }
   state.overlay = null;
@@ -136,7 +136,7 @@ function promptKey(state: State, overlay: Of<"prompt">, key: string, effects: Ef
   if (!isEnter(key)) {
     if (!editLine(editor, key)) return;
     overlay.error = null;
-    // What is searched shows while it is typed.
+    // Search incrementally while typing.
     if (purpose === "log-search") {
       log.buffer.setSearch(editor.text);
       log.match = null;

@@ -1,7 +1,7 @@
-/** What lies over a page and takes the keys: a question, a form, a line that is typed. */
+/** Overlays that take the keyboard: a confirmation, a form, a line of input. */
 import type { LineEditor } from "./line-editor.ts";
 
-/** Something that changes the world; done once it has been confirmed. */
+/** An action with an external effect; performed once it is confirmed. */
 export type Action =
   | {
       readonly kind: "trigger";
@@ -13,11 +13,11 @@ export type Action =
   | { readonly kind: "drain"; readonly agentId: string }
   | { readonly kind: "quit" };
 
-/** A field of the form of parameters. */
+/** A field of the parameter form. */
 export interface FormField {
   readonly name: string;
   readonly description: string | null;
-  /** Null: it must be filled in. */
+  /** Null if the field is required. */
   readonly byDefault: string | null;
   readonly editor: LineEditor;
 }

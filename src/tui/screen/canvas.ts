@@ -1,12 +1,12 @@
-/** The cells of a screen, and rectangles of it into which views draw: what does not fit is cut off, never wrapped. */
+/** The cells of a screen, and rectangular regions into which views draw. Content that does not fit is clipped, never wrapped. */
 
 import { fit, glyphs, isPlain, width } from "../../terminal/text.ts";
 import { colourless, DIM, PLAIN, type Style } from "./style.ts";
 
-/** A piece of text with its look. */
+/** A piece of styled text. */
 export type Span = readonly [text: string, style: Style];
 
-/** What a click on a rectangle means; the names are those of the mouse's table in keys/mouse.ts. */
+/** What a click on a rectangle does; the names are those of the mouse table in keys/mouse.ts. */
 export type Target =
   | { readonly kind: "tab"; readonly index: number }
   | { readonly kind: "row"; readonly list: string; readonly id: string }
@@ -21,19 +21,19 @@ interface Hit {
   readonly target: Target;
 }
 
-/** Where a list or text begins and how many of its rows are in sight. */
+/** The scroll position of a list or text, and its number of visible rows. */
 export interface Report {
   readonly top: number;
   readonly height: number;
 }
 
-/** A screen full of cells. The second cell of a wide character holds "". */
+/** A grid of cells. The second cell of a wide character holds "". */
 export class Canvas {
   readonly chars: string[];
   readonly styles: Int32Array;
-  /** Where the cursor stands, when one is shown. */
+  /** Position of the cursor, if it is shown. */
   cursor: { x: number; y: number } | null = null;
-  /** Where lists and texts stand as they were drawn, by name: what the next key press starts from. */
+  /** Positions of lists and texts as drawn, by name: the starting point for the next key press. */
   readonly reports = new Map<string, Report>();
   readonly #hits: Hit[] = [];
 
@@ -49,12 +49,12 @@ export class Canvas {
     this.reports.set(name, report);
   }
 
-  /** The whole of it as a region. */
+  /** The whole canvas as a region. */
   get all(): Region {
     return new Region(this, 0, 0, this.width, this.height);
   }
 
-  /** The topmost target at a cell. */
+  /** The topmost click target at a cell. */
   targetAt(x: number, y: number): Target | undefined {
     return this.#hits.findLast(
       (hit) => x >= hit.x && x < hit.x + hit.width && y >= hit.y && y < hit.y + hit.height,
@@ -65,7 +65,7 @@ export class Canvas {
     this.#hits.push(hit);
   }
 
-  /** Sets a cell; a wide character that loses one of its halves becomes blank. */
+  /** Sets a cell; if this overwrites half of a wide character, the other half becomes blank. */
   set(x: number, y: number, char: string, columns: number, style: Style): void {
     const at = y * this.width + x;
     if (this.chars[at] === "" && x > 0) this.chars[at - 1] = " ";
@@ -79,7 +79,7 @@ export class Canvas {
     }
   }
 
-  /** The text of a row, trailing spaces removed. */
+  /** The text of a row, without trailing spaces. */
   row(y: number): string {
     return this.chars
       .slice(y * this.width, (y + 1) * this.width)
@@ -93,7 +93,7 @@ export class Canvas {
   }
 }
 
-/** A rectangle of a canvas with coordinates of its own. */
+/** A rectangle of a canvas with its own coordinates. */
 export class Region {
   constructor(
     readonly canvas: Canvas,
@@ -103,7 +103,7 @@ export class Region {
     readonly height: number,
   ) {}
 
-  /** A rectangle within this one, cut to it. */
+  /** A rectangle within this one, clipped to it. */
   sub(x: number, y: number, width: number, height: number): Region {
     const left = Math.min(Math.max(0, x), this.width);
     const top = Math.min(Math.max(0, y), this.height);
@@ -116,7 +116,7 @@ export class Region {
     );
   }
 
-  /** Draws text and returns the column after it, whether it fitted or not. */
+  /** Draws text and returns the column after it, whether or not it fits. */
   text(x: number, y: number, text: string, style: Style = PLAIN): number {
     if (y < 0 || y >= this.height) return x + width(text);
     const { canvas } = this;
@@ -139,7 +139,7 @@ export class Region {
     return column;
   }
 
-  /** Draws spans one after the other, cut with an ellipsis at `columns`; returns the column after them. */
+  /** Draws spans one after the other, truncated with an ellipsis at `columns`; returns the column after them. */
   spans(
     x: number,
     y: number,
@@ -156,7 +156,7 @@ export class Region {
     return at;
   }
 
-  /** Draws text that ends at the right edge, `margin` columns before it. */
+  /** Draws right-aligned text, `margin` columns from the right edge. */
   textRight(y: number, text: string, style: Style = PLAIN, margin = 0): void {
     this.text(Math.max(0, this.width - margin - width(text)), y, text, style);
   }
@@ -166,20 +166,19 @@ export class Region {
     this.text(0, y, char.repeat(this.width), style);
   }
 
-  /** Blanks the region. */
   clear(style: Style = PLAIN): void {
     const blank = " ".repeat(this.width);
     for (let y = 0; y < this.height; y++) this.text(0, y, blank, style);
   }
 
-  /** Gives a row that has been drawn one look. */
+  /** Applies one style to a row that has been drawn. */
   paint(y: number, style: Style): void {
     if (y < 0 || y >= this.height) return;
     const start = (this.top + y) * this.canvas.width + this.left;
     this.canvas.styles.fill(style, start, start + this.width);
   }
 
-  /** Adds attributes to a row that has been drawn; colours go when `keepColour` is false. */
+  /** Adds attributes to a row that has been drawn; drops its colours when `keepColour` is false. */
   restyle(y: number, style: Style, keepColour = true): void {
     if (y < 0 || y >= this.height) return;
     const { styles } = this.canvas;
@@ -190,7 +189,7 @@ export class Region {
     }
   }
 
-  /** A frame around the region's edge; the region inside it. */
+  /** Draws a frame around the region's edge and returns the region inside it. */
   frame(title: string, style: Style): Region {
     const { width: w, height: h } = this;
     if (w < 2 || h < 2) return this.sub(0, 0, 0, 0);
@@ -212,7 +211,7 @@ export class Region {
     }
   }
 
-  /** Puts the terminal's cursor into the region. */
+  /** Places the terminal's cursor in the region. */
   cursor(x: number, y: number): void {
     if (x >= 0 && x < this.width && y >= 0 && y < this.height) {
       this.canvas.cursor = { x: this.left + x, y: this.top + y };

@@ -1,26 +1,26 @@
 /**
- * Stands between stdin and terminal-kit. Over a slow line an escape sequence arrives in pieces, and terminal-kit reads
- * each chunk by itself: half a sequence would become stray letters, half a character would make it loop. This hands it one
- * whole key, character or sequence at a time, joins what was cut, and takes out pasted text, which means itself and no keys.
+ * Sits between stdin and terminal-kit. Over a slow connection an escape sequence arrives in pieces, and terminal-kit parses each
+ * chunk on its own: half a sequence would become stray letters, and half a character would make it loop. This passes on one
+ * complete key, character or sequence at a time, joins split ones, and separates pasted text from key presses.
  */
 import { EventEmitter } from "node:events";
 import type { Input } from "terminal-kit/lib/termkit.js";
 
-/** Silence after which an ESC that came alone is the key Esc and not the start of a sequence, ms. */
+/** How long after a lone ESC to wait before it counts as the Esc key rather than the start of a sequence, ms. */
 const ESCAPE_DELAY_MS = 25;
 
 const ESC = 0x1b;
 const PASTE_START = "\x1b[200~";
 const PASTE_END = "\x1b[201~";
-/** The longest sequence that is waited for; more is garbage. */
+/** The longest sequence to wait for; anything longer is garbage. */
 const LONGEST = 64;
 
-/** What stdin must offer. */
+/** The part of stdin that is used. */
 export interface RawInput extends Input {
   readonly isTTY?: boolean;
 }
 
-/** A stdin for terminal-kit that speaks in whole keys. Emits `data` (Buffer) and `paste` (string). */
+/** A stdin for terminal-kit that emits whole keys. Emits `data` (Buffer) and `paste` (string). */
 export class KeyInput extends EventEmitter implements Input {
   readonly #source: RawInput;
   readonly #delayMs: number;
@@ -50,7 +50,7 @@ export class KeyInput extends EventEmitter implements Input {
     this.#source.pause();
   }
 
-  /** Takes bytes in. */
+  /** Feeds bytes in. */
   feed(chunk: Buffer): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;
@@ -82,18 +82,18 @@ export class KeyInput extends EventEmitter implements Input {
     }
   }
 
-  /** Nothing follows: what is there stands for itself. */
+  /** Nothing more is coming: treats the pending bytes as complete. */
   #giveUp(): void {
     const rest = this.#rest;
     this.#rest = Buffer.alloc(0);
     if (rest[0] !== ESC) return;
     if (rest.length === 1) this.emit("data", rest);
-    // `ESC [` and `ESC O` alone are Alt with that key.
+    // `ESC [` and `ESC O` alone mean Alt with that key.
     else if (rest.length === 2) this.emit("data", rest);
   }
 }
 
-/** Length of the first key, character or sequence; 0 when more bytes are needed to know. */
+/** Length of the first key, character or sequence; 0 when more bytes are needed. */
 function tokenLength(bytes: Buffer): number {
   const first = bytes[0] ?? 0;
   if (first === ESC) return sequenceLength(bytes);
@@ -102,7 +102,7 @@ function tokenLength(bytes: Buffer): number {
   for (let i = 1; i < length; i++) {
     const byte = bytes[i];
     if (byte === undefined) return 0;
-    // What should go on does not: the beginning is a stray byte.
+    // The continuation is invalid, so the first byte is a stray byte.
     if (byte < 0x80 || byte >= 0xc0) return i;
   }
   return length;
@@ -130,7 +130,7 @@ function sequenceLength(bytes: Buffer): number {
   return rest === 0 ? 0 : 1 + rest;
 }
 
-/** Whether a token is a key or valid UTF-8; a stray byte is dropped. */
+/** Whether a token is a key or valid UTF-8; stray bytes are dropped. */
 function isText(token: Buffer): boolean {
   const first = token[0] ?? 0;
   if (first < 0x80) return true;

@@ -1,21 +1,21 @@
-/** Turns a canvas into what the terminal must be told: only the cells that differ from what it shows. */
+/** Turns a canvas into terminal output, emitting only the cells that have changed. */
 import { toAscii } from "./ascii.ts";
 import type { Canvas } from "./canvas.ts";
 import { sgr } from "./style.ts";
 
-/** What the terminal can show. */
+/** Capabilities of the terminal. */
 export interface Abilities {
   readonly colour: boolean;
   readonly unicode: boolean;
 }
 
-/** Characters whose width terminals disagree about: after one of them the cursor is placed anew. */
+/** Characters on whose width terminals disagree: the cursor is repositioned after each of them. */
 const UNCERTAIN = /[\u{200d}\u{fe0f}\p{Extended_Pictographic}\p{Regional_Indicator}\p{M}]/u;
 
-/** An unchanged stretch up to this long is drawn again rather than jumped over: the jump costs as many bytes. */
+/** Unchanged stretches up to this length are redrawn rather than skipped: a cursor jump takes as many bytes. */
 const BRIDGE = 4;
 
-/** Knows what the terminal shows now. */
+/** Tracks what the terminal currently shows. */
 export class Renderer {
   #chars: string[] = [];
   #styles = new Int32Array(0);
@@ -31,7 +31,7 @@ export class Renderer {
     this.#height = 0;
   }
 
-  /** The bytes that make the terminal show `canvas`; "" when it does already. */
+  /** The bytes that make the terminal show `canvas`; "" when nothing has changed. */
   render(canvas: Canvas): string {
     const { width, height, chars, styles } = canvas;
     const whole = width !== this.#width || height !== this.#height;
@@ -40,7 +40,7 @@ export class Renderer {
     for (let y = 0; y < height; y++) {
       const start = y * width;
       let drawn = 0;
-      // Column of the terminal's cursor in this row, -1 when it is not known to be in it.
+      // Column of the terminal's cursor in this row, -1 if it may be elsewhere.
       let at = -1;
       for (let x = 0; x < width; x++) {
         const cell = start + x;
@@ -48,7 +48,7 @@ export class Renderer {
           ? chars[cell] === " " && styles[cell] === 0
           : chars[cell] === this.#chars[cell] && styles[cell] === this.#styles[cell];
         if (same) continue;
-        // A wide character is one thing: it is drawn from its first half.
+        // A wide character must be drawn from its first half.
         const from = chars[cell] === "" && x > 0 ? x - 1 : x;
         if (from < drawn) continue;
         let next = at >= 0 && from - at <= BRIDGE ? at : from;
@@ -62,7 +62,7 @@ export class Renderer {
           }
           body += this.abilities.unicode ? char : toAscii(char);
           next += next + 1 < width && chars[start + next + 1] === "" ? 2 : 1;
-          // The last column leaves some terminals' cursor in doubt as well.
+          // After the last column, the cursor position of some terminals is undefined too.
           at = next >= width || UNCERTAIN.test(char) ? -1 : next;
         }
         drawn = next;
@@ -81,7 +81,7 @@ export class Renderer {
     const before = this.#cursor;
     this.#cursor = cursor;
     if (body === "" && !moved) return "";
-    // Synchronized output: terminals that know it show the frame at once, the others ignore it.
+    // Synchronized output: terminals that support it show the frame at once, others ignore it.
     const hide = before === null ? "" : "\x1b[?25l";
     const show = cursor === null ? "" : `\x1b[${cursor.y + 1};${cursor.x + 1}H\x1b[?25h`;
     return `\x1b[?2026h${hide}${body}${body === "" ? "" : "\x1b[0m"}${show}\x1b[?2026l`;

@@ -1,14 +1,14 @@
 /**
- * How a cell looks, in one number: foreground, background, attributes. Only the sixteen colours that the user's terminal
- * theme defines are used, and never black or white on their own, so that dark and light backgrounds both read well.
+ * The style of a cell, packed into a number: foreground, background, attributes. It uses only the sixteen colours of the user's
+ * terminal theme, and never black or white on their own, so that both dark and light backgrounds are readable.
  */
 
-/** Bits 0–4 foreground, 5–9 background (0 is the default, 1–16 the palette), from 10 on attributes. */
+/** Bits 0–4 foreground, 5–9 background (0 is the default, 1–16 the palette), attributes from bit 10 on. */
 export type Style = number;
 
 const ATTRIBUTES = 10;
 
-/** The terminal's own colours. */
+/** The terminal's default colours. */
 export const PLAIN: Style = 0;
 export const RED: Style = 2;
 export const GREEN: Style = 3;
@@ -24,7 +24,7 @@ export const INVERSE: Style = 1 << (ATTRIBUTES + 4);
 
 const COLOUR_BITS = 31;
 
-/** The escape sequence that sets `style` whatever was set before. Without colour only attributes are left. */
+/** The escape sequence that sets `style`, whatever was set before. Without colour only attributes remain. */
 export function sgr(style: Style, colour: boolean): string {
   let codes = "0";
   if (style & BOLD) codes += ";1";

@@ -1,6 +1,6 @@
-/** The part of terminal-kit that the terminal UI uses; the package comes without types. */
+/** Types for the part of terminal-kit that the terminal UI uses; the package comes without types. */
 declare module "terminal-kit/lib/termkit.js" {
-  /** What a mouse event says; coordinates count from 1. */
+  /** A mouse event; coordinates start at 1. */
   export interface MouseData {
     readonly x: number;
     readonly y: number;

@@ -1,10 +1,10 @@
-/** The terminal: raw mode, the alternate screen, keys and the mouse through terminal-kit, and a way back that always works. */
+/** The terminal: raw mode, the alternate screen, keys and mouse through terminal-kit, and a reliable way to restore it. */
 import { writeSync } from "node:fs";
 import termkit, { type MouseData, type Terminal as TermkitTerminal } from "terminal-kit/lib/termkit.js";
 import { KeyInput } from "./input.ts";
 import type { Abilities } from "./renderer.ts";
 
-/** What the terminal tells. Coordinates count from 0. */
+/** Events from the terminal. Coordinates start at 0. */
 export interface TerminalEvents {
   key(name: string): void;
   mouse(event: MouseEvent): void;
@@ -19,7 +19,7 @@ export interface MouseEvent {
   readonly y: number;
 }
 
-/** How the terminal is to be used. */
+/** Options for using the terminal. */
 export interface TerminalOptions {
   readonly colour: boolean;
   readonly unicode: boolean;
@@ -27,7 +27,7 @@ export interface TerminalOptions {
 }
 
 const BRACKETED_PASTE_ON = "\x1b[?2004h";
-/** Everything that may have been switched on, off again; what was not on does not mind. */
+/** Switches off everything that may have been switched on; harmless for what was not on. */
 const RESTORE =
   "\x1b[?2026l\x1b[?2004l\x1b[?1006l\x1b[?1003l\x1b[?1002l\x1b[?1000l\x1b[0m\x1b[?25h\x1b[?1049l\x1b[?25h";
 
@@ -38,11 +38,11 @@ export class Terminal {
   readonly #input: KeyInput;
   readonly #term: TermkitTerminal;
   #entered = false;
-  /** Writes that the terminal has not taken yet. */
+  /** Bytes that the terminal has not accepted yet. */
   #pending = 0;
   #leftEarly = false;
   #flushed: (() => void)[] = [];
-  /** Called when the terminal has taken all that was written. */
+  /** Called when the terminal has accepted everything written. */
   onDrain: () => void = () => {};
 
   constructor(options: TerminalOptions, events: TerminalEvents) {
@@ -77,12 +77,12 @@ export class Terminal {
     return this.#term.height ?? 24;
   }
 
-  /** Whether the terminal has not yet taken what was written: a further frame would only wait in a queue. */
+  /** Whether the terminal is still busy with earlier output: another frame would only be queued. */
   get busy(): boolean {
     return this.#pending > 0;
   }
 
-  /** Takes the terminal over. */
+  /** Takes over the terminal. */
   enter(): void {
     this.#entered = true;
     const alternate = this.#term.esc.alternateScreenBuffer?.on ?? "\x1b[?1049h";
@@ -90,7 +90,7 @@ export class Terminal {
     void this.#term.grabInput(this.#options.mouse ? { mouse: "button" } : {});
   }
 
-  /** Resolves when the terminal has taken all that was written, or after `timeoutMs`: it may never do so. */
+  /** Resolves when the terminal has accepted everything written, or after `timeoutMs`: it may never do so. */
   async flush(timeoutMs: number): Promise<void> {
     if (this.#pending === 0) return;
     const { promise, resolve } = Promise.withResolvers<void>();
@@ -100,9 +100,9 @@ export class Terminal {
     clearTimeout(timer);
   }
 
-  /** Gives the terminal back as it was. Safe at any time, also twice, also while the process ends; {@link flush} first where there is time. */
+  /** Restores the terminal. Safe at any time, even twice or while the process exits; call {@link flush} first if there is time. */
   leave(): void {
-    // What was still on its way then has come after the restoring sequence.
+    // Output that was still in flight at that point arrived after the restoring sequence.
     const again = this.#leftEarly;
     if (!this.#entered && !again) return;
     this.#leftEarly = !again && this.#pending > 0;
@@ -110,7 +110,7 @@ export class Terminal {
     try {
       void this.#term.grabInput(false);
     } catch {
-      // The restoring sequence below does it too.
+      // The restoring sequence below covers this as well.
     }
     writeAll(RESTORE);
   }
@@ -127,7 +127,7 @@ export class Terminal {
   }
 }
 
-/** Writes past any buffer: the process may be about to end. */
+/** Writes synchronously, bypassing buffers: the process may be about to exit. */
 function writeAll(text: string): void {
   let bytes = Buffer.from(text);
   for (let tries = 0; bytes.length > 0 && tries < 1000; tries++) {

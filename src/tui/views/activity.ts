@@ -1,4 +1,4 @@
-/** What happened to the principal itself: reloads, invalid files, agents that came and went. */
+/** The principal's own events: reloads, invalid files, agents that came and went. */
 import type { ActivityEvent } from "../../contract/messages.ts";
 import { printable } from "../../terminal/foreign-text.ts";
 import { wrapWords } from "../../terminal/text.ts";
@@ -17,7 +17,7 @@ const LEVEL: Readonly<Record<ActivityEvent["level"], Span>> = {
   ERROR: ["✗ ", RED | BOLD],
 };
 
-/** Rows for the whole text of the selected event. */
+/** Rows for the full text of the selected event. */
 const DETAIL = 5;
 
 export function drawActivity(region: Region, state: State): void {

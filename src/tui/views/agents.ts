@@ -1,4 +1,4 @@
-/** The agents: what they are, how much they run, how lately they were heard. */
+/** The agents: labels, load, last heartbeat. */
 import type { AgentSummary, RunSummary } from "../../contract/messages.ts";
 import { age, duration } from "../format.ts";
 import { selectedOf } from "../lists/list-ids.ts";
@@ -17,7 +17,7 @@ const LOOK: Readonly<Record<AgentSummary["status"], readonly [symbol: string, st
   LOST: ["✗", RED | BOLD],
 };
 
-/** Rows for what the selected agent runs. */
+/** Rows for the runs of the selected agent. */
 const RUNS = 6;
 
 export function drawAgents(region: Region, state: State): void {
@@ -82,7 +82,7 @@ function labelSpans(labels: Readonly<Record<string, string>>): Span[] {
   ]);
 }
 
-/** What the selected agent runs now. */
+/** The current runs of the selected agent. */
 function drawRuns(region: Region, state: State): void {
   region.rule(0);
   const id = selectedOf(state, "agents");

@@ -1,4 +1,4 @@
-/** What is around every page: the header, the tabs, the footer with the keys, messages. */
+/** The frame around every page: header, tabs, key hints, messages. */
 
 import { VERSION } from "../../build-facts.ts";
 import { fit, width } from "../../terminal/text.ts";
@@ -15,7 +15,7 @@ import { type State, TABS } from "../state.ts";
 
 const TITLES = { workflows: "Workflows", runs: "Runs", logs: "Logs", agents: "Agents", activity: "Activity" };
 
-/** One line: which principal and how it answers, what runs, the agents, the time. */
+/** One line: the principal and its connection, runs, agents, the time. */
 export function drawHeader(region: Region, state: State): void {
   const { data } = state;
   const address = state.principals[state.principal];
@@ -29,7 +29,7 @@ export function drawHeader(region: Region, state: State): void {
     [hasName ? ` ${address.name} ` : " ", BOLD],
     [several, CYAN],
     [named, hasName ? DIM : BOLD],
-    // Worth a word only when it is not that of this terminal UI.
+    // Shown only when it differs from the version of this UI.
     [data.info === null || data.info.version === VERSION ? "" : ` cdktr ${data.info.version}`, YELLOW],
   ];
   const right: Span[] = [];
@@ -77,7 +77,7 @@ function connectionSpans(state: State): Span[] {
   }
 }
 
-/** The tabs, and on the right what page this is. */
+/** The tabs, and the name of the current page on the right. */
 export function drawTabs(region: Region, state: State): void {
   let x = 0;
   TABS.forEach((tab, i) => {
@@ -112,7 +112,7 @@ function pageNote(state: State): string {
   }
 }
 
-/** Says that the principal does not answer, and how old what is shown is. Takes one row. */
+/** A one-row banner that the principal does not answer, and how old the shown data is. */
 export function drawLost(region: Region, state: State): void {
   const { lastDataMs, error, since } = state.connection;
   const shown = lastDataMs === null ? "" : ` · showing the state of ${age(state.now - lastDataMs)} ago`;
@@ -121,7 +121,7 @@ export function drawLost(region: Region, state: State): void {
   region.text(0, 0, fit(text + why, region.width).padEnd(region.width), BOLD | INVERSE | YELLOW);
 }
 
-/** The keys that matter here; those that matter everywhere on the right. */
+/** The keys of the current page; global keys on the right. */
 export function drawFooter(region: Region, state: State): void {
   const bindings = bindingsFor(state).filter((binding) => binding.footer !== undefined);
   const everywhere = bindings.filter((binding) => globalKeys.includes(binding));
@@ -158,7 +158,7 @@ export function drawToasts(region: Region, state: State): void {
   });
 }
 
-/** Said when the screen is too small for anything else. */
+/** Shown when the screen is too small for anything else. */
 export function drawTooSmall(region: Region): void {
   const lines = ["cdktr needs 40×10", `this is ${region.width}×${region.height}`];
   lines.forEach((line, y) => {

@@ -1,10 +1,10 @@
-/** The line above a list: its filter and its order. Drawn only when there is something to say. */
+/** The line above a list with its filter and sort order; drawn only if either is set. */
 import { width } from "../../terminal/text.ts";
 import type { Region } from "../screen/canvas.ts";
 import { BOLD, CYAN, DIM } from "../screen/style.ts";
 import type { State } from "../state.ts";
 
-/** Draws the line; returns what is left below it. */
+/** Draws the line; returns the region below it. */
 export function drawFilterLine(region: Region, state: State, name: string, sorts: readonly string[]): Region {
   const list = state.lists[name];
   const overlay = state.overlay;

@@ -1,4 +1,4 @@
-/** The tasks of a run in time. */
+/** The Gantt chart of a run. */
 import type { RunDetails } from "../../contract/messages.ts";
 import { pad, width } from "../../terminal/text.ts";
 import { duration } from "../format.ts";
@@ -55,7 +55,7 @@ export function drawGantt(
   drawScrollbar(region.sub(region.width - 1, 1, 1, height), top, height, tasks.length);
 }
 
-/** Times along the top. */
+/** The time axis along the top. */
 function drawAxis(region: Region, left: number, columns: number, span: number): void {
   region.rule(0, UNDERLINE, " ");
   region.text(0, 0, "TASK", BOLD | UNDERLINE);

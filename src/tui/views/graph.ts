@@ -1,4 +1,4 @@
-/** The graph of a workflow's tasks; of a run, with the status of each. */
+/** The task graph of a workflow, or of a run with the status of each task. */
 import { graphLines } from "../../terminal/graph.ts";
 import { width } from "../../terminal/text.ts";
 import { buildDag } from "../../workflow/dag.ts";
@@ -11,7 +11,7 @@ import { STATUS_LOOK } from "../status-look.ts";
 import { drawLines } from "./lines.ts";
 import { keepInSight } from "./table.ts";
 
-/** Draws the graph with the selected task in sight; `name` is that of the list of tasks. */
+/** Draws the graph with the selected task visible; `name` is the list of tasks. */
 export function drawTaskGraph(
   region: Region,
   definition: WorkflowDefinition,
@@ -35,7 +35,7 @@ export function drawTaskGraph(
     [" ".repeat(margin), PLAIN],
     ...line.map(({ text, task }): Span => [text, task === null ? DIM : taskStyle(task, statusOf, selected)]),
   ]);
-  // The box around the selected task is to be seen whole.
+  // Keep the whole box of the selected task visible.
   const low = keepInSight(list?.top ?? 0, Math.max(0, at - 2), region.height, lines.length);
   const top = keepInSight(low, Math.min(lines.length - 1, at + 2), region.height, lines.length);
   drawLines(region, spans, top, name);

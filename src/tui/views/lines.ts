@@ -1,8 +1,8 @@
-/** Lines of text, longer than the screen perhaps. */
+/** Scrollable lines of text. */
 import type { Region, Span } from "../screen/canvas.ts";
 import { drawScrollbar } from "./table.ts";
 
-/** Draws the lines from `top` on, or as near to it as there are lines; tells the canvas where it stands. */
+/** Draws the lines from `top` on, clamped to the last page; records the position on the canvas. */
 export function drawLines(
   region: Region,
   lines: readonly (readonly Span[])[],

@@ -1,4 +1,4 @@
-/** A log: its lines, what is filtered and searched, whether it follows. */
+/** A log: its lines, filters, search and follow state. */
 
 import { fit, pad, width, wrapHard } from "../../terminal/text.ts";
 import { clockMs } from "../format.ts";
@@ -59,7 +59,7 @@ export function drawLog(region: Region, state: State): void {
   drawScrollbar(body.sub(body.width - 1, 0, 1, body.height), top, body.height, shown.length);
 }
 
-/** The first line of the last page: the newest line ends at the bottom. */
+/** The first line of the last page, so that the newest line is at the bottom. */
 function lastPage(log: LogView, height: number, rows: (line: ShownLine, index: number) => Span[][]): number {
   const { shown } = log.buffer;
   if (!log.wrap) return Math.max(0, shown.length - height);
@@ -73,17 +73,17 @@ function lastPage(log: LogView, height: number, rows: (line: ShownLine, index: n
   return 0;
 }
 
-/** Columns of the parts of a line. */
+/** Column widths of the parts of a line. */
 interface Columns {
   readonly all: number;
-  /** 0: the workflow is not named. */
+  /** 0: the workflow is not shown. */
   readonly workflow: number;
   readonly task: number;
 }
 
 const counted = new WeakMap<object, { size: number; workflow: number; task: number }>();
 
-/** The widest names among the lines in memory, counted as lines come. */
+/** The longest names among the lines in memory, updated as lines arrive. */
 function widestNames(log: LogView): { workflow: number; task: number } {
   const { shown } = log.buffer;
   let known = counted.get(log.buffer);
@@ -97,7 +97,7 @@ function widestNames(log: LogView): { workflow: number; task: number } {
   return { workflow, task };
 }
 
-/** A line as rows of the screen: one, or several when it is wrapped. */
+/** The screen rows of a line: one, or several when it is wrapped. */
 function lineRows(log: LogView, line: ShownLine, index: number, columns: Columns): Span[][] {
   const head: Span[] = [];
   if (log.timestamps) head.push([`${clockMs(line.timestamp_ms)} `, DIM]);
@@ -131,7 +131,7 @@ function levelSpan(line: ShownLine): Span {
   }
 }
 
-/** Text with what is searched highlighted. */
+/** Text with search matches highlighted. */
 function marked(text: string, style: Style, log: LogView, index: number): Span[] {
   const { search } = log.buffer;
   if (search === "") return [[text, style]];
@@ -159,7 +159,7 @@ function taskColour(name: string): Style {
   return TASK_COLOURS[sum % TASK_COLOURS.length] ?? CYAN;
 }
 
-/** The line above the log. */
+/** The status line above the log. */
 function drawStatus(region: Region, log: LogView): void {
   const { buffer } = log;
   const { filter, shown, matches, search } = buffer;

@@ -1,4 +1,4 @@
-/** How overlays look. */
+/** Draws overlays. */
 
 import { fit, pad, width, wrapWords } from "../../terminal/text.ts";
 import { groupsFor } from "../keys/bindings.ts";
@@ -10,7 +10,7 @@ import { BOLD, CYAN, DIM, INVERSE, PLAIN, RED, type Style, YELLOW } from "../scr
 import type { State } from "../state.ts";
 import { drawLines } from "./lines.ts";
 
-/** Draws the overlay over `screen`; its last row is the footer's. */
+/** Draws the overlay over `screen`; its last row belongs to the footer. */
 export function drawOverlay(screen: Region, state: State, overlay: Overlay): void {
   switch (overlay.kind) {
     case "help":
@@ -53,7 +53,7 @@ function box(screen: Region, title: string, columns: number, rows: number, style
   return inside.sub(1, 0, inside.width - 2, inside.height);
 }
 
-/** A line being typed, with the cursor in it; long text shows its end. */
+/** An input line with the cursor; of a long text, the end is visible. */
 function drawEditor(region: Region, x: number, y: number, editor: LineEditor, style: Style): void {
   const space = region.width - x - 1;
   const before = editor.text.slice(0, editor.cursor);

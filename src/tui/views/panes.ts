@@ -1,4 +1,4 @@
-/** The line with the panes of a page. */
+/** The line of pane names of a page. */
 import type { Region } from "../screen/canvas.ts";
 import { BOLD, CYAN, DIM, UNDERLINE } from "../screen/style.ts";
 

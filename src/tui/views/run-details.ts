@@ -1,4 +1,4 @@
-/** Everything else about a run: ids, parameters, attempts. */
+/** The remaining details of a run: ids, parameters, attempts. */
 import type { RunDetails } from "../../contract/messages.ts";
 import { wrapWords } from "../../terminal/text.ts";
 import { dateTime, duration } from "../format.ts";

@@ -1,4 +1,4 @@
-/** The live table of runs: all of them, or those of a workflow. */
+/** The live table of runs: all of them, or those of one workflow. */
 import type { RunSummary } from "../../contract/messages.ts";
 import { isOpen } from "../feeds/merge-runs.ts";
 import { duration, moment } from "../format.ts";
@@ -11,7 +11,7 @@ import { drawFilterLine } from "./filter-line.ts";
 import { progressBar } from "./spark.ts";
 import { type Column, drawTable } from "./table.ts";
 
-/** Draws the table of the list `name`; with `workflowId` only that workflow's runs. */
+/** Draws the table of the list `name`; with `workflowId`, only that workflow's runs. */
 export function drawRunTable(region: Region, state: State, name: string, workflowId: string | null): void {
   const list = state.lists[name];
   const body = drawFilterLine(region, state, name, RUN_SORTS);

@@ -77,7 +77,7 @@ export function drawTaskTable(region: Region, run: RunDetails, state: State, nam
   });
 }
 
-/** What a task runs, as it would be typed. */
+/** The command of a task as it would be typed. */
 export function command({ config }: TaskDefinition): string {
   const words =
     config.type === "Subprocess"

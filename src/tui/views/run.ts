@@ -1,4 +1,4 @@
-/** A run: its graph, its tasks in time, their details, its log. */
+/** A run: its graph, Gantt chart, tasks, log and details. */
 import type { RunDetails } from "../../contract/messages.ts";
 import { fit } from "../../terminal/text.ts";
 import { duration, moment } from "../format.ts";
@@ -15,7 +15,7 @@ import { drawPanes } from "./panes.ts";
 import { drawRunDetails } from "./run-details.ts";
 import { drawTask, drawTaskTable } from "./run-tasks.ts";
 
-/** Rows that the selected task's details take below the graph and the Gantt view. */
+/** Rows for the selected task's details below the graph and the Gantt chart. */
 const TASK_ROWS = 4;
 
 export function drawRun(region: Region, state: State, page: Extract<Page, { kind: "run" }>): void {
@@ -59,7 +59,7 @@ export function drawRun(region: Region, state: State, page: Extract<Page, { kind
   }
 }
 
-/** The run in one line. */
+/** A one-line summary of the run. */
 function headline(run: RunDetails, now: number): Span[] {
   const took = run.started_at_ms === null ? null : (run.finished_at_ms ?? now) - run.started_at_ms;
   const done = run.tasks.filter((task) =>

@@ -1,4 +1,4 @@
-/** The whole screen for a state: header, tabs, page, footer, and what lies over them. */
+/** The whole screen: header, tabs, page, footer, and overlays. */
 import { currentPage } from "../navigation.ts";
 import { Canvas, type Region } from "../screen/canvas.ts";
 import { DIM } from "../screen/style.ts";
@@ -13,11 +13,11 @@ import { drawRunTable } from "./run-list.ts";
 import { drawWorkflow } from "./workflow.ts";
 import { drawWorkflows } from "./workflow-list.ts";
 
-/** Below this nothing can be read. */
+/** Minimum size below which nothing is readable. */
 const LEAST_WIDTH = 40;
 const LEAST_HEIGHT = 10;
 
-/** Draws a state; the same state gives the same cells. */
+/** Draws a state; the same state always gives the same cells. */
 export function drawScreen(state: State): Canvas {
   const canvas = new Canvas(state.width, state.height);
   const screen = canvas.all;

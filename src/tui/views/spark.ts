@@ -1,4 +1,4 @@
-/** Small pictures made of characters. */
+/** Small charts made of characters. */
 import type { RunSummary } from "../../contract/messages.ts";
 import { runDuration } from "../lists/run-rows.ts";
 import type { Span } from "../screen/canvas.ts";
@@ -8,7 +8,7 @@ import { STATUS_LOOK } from "../status-look.ts";
 const BARS = "▁▂▃▄▅▆▇█";
 const PARTS = " ▏▎▍▌▋▊▉";
 
-/** A bar for each run, oldest first: its height is the duration, its colour the outcome; what failed shows its symbol. */
+/** A bar for each run, oldest first: height is the duration, colour the outcome; failed runs show their symbol. */
 export function sparkline(newestFirst: readonly RunSummary[], columns: number, now: number): Span[] {
   const runs = newestFirst.slice(0, columns).reverse();
   const longest = Math.max(1, ...runs.map((run) => runDuration(run, now) ?? 0));

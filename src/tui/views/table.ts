@@ -1,4 +1,4 @@
-/** A table with a selected row: columns share the width, the less important ones go when it is narrow. */
+/** A table with a selected row: columns share the width, and less important ones are dropped when it is narrow. */
 
 import { pad, width as textWidth } from "../../terminal/text.ts";
 import { selectedIndex } from "../navigation.ts";
@@ -8,11 +8,11 @@ import type { ListState } from "../state.ts";
 
 export interface Column<T> {
   readonly title: string;
-  /** Columns of the screen; a share of what is left when `grow` is set. */
+  /** Width in columns; a share of the remaining width when `grow` is set. */
   readonly width: number;
   readonly grow?: number;
   readonly align?: "right";
-  /** Shown only when the table has at least so many columns of the screen. */
+  /** Shown only if the table is at least this many columns wide. */
   readonly from?: number;
   cell(row: T): readonly Span[];
 }
@@ -23,11 +23,11 @@ export interface Table<T> {
   readonly rows: readonly T[];
   readonly list: Readonly<ListState> | undefined;
   id(row: T): string;
-  /** Said in place of rows. */
+  /** Text shown when there are no rows. */
   readonly empty: string;
 }
 
-/** Draws the table; tells the canvas where the list stands. */
+/** Draws the table; records the list's position on the canvas. */
 export function drawTable<T>(region: Region, table: Table<T>): void {
   const { rows, list } = table;
   const columns = fitColumns(table.columns, region.width - 1);
@@ -54,7 +54,7 @@ export function drawTable<T>(region: Region, table: Table<T>): void {
     if (row === undefined) break;
     drawRow(region, y + 1, row, columns);
     region.hit(0, y + 1, region.width, 1, { kind: "row", list: table.name, id: table.id(row) });
-    // One bar of one look: colours under it would be patches.
+    // Use one style for the whole selected row: colours under it would look patchy.
     if (top + y === index) region.sub(0, y + 1, region.width - 1, 1).paint(0, INVERSE);
   }
   drawScrollbar(region.sub(region.width - 1, 1, 1, height), top, height, rows.length);
@@ -80,7 +80,7 @@ function drawRow<T>(
   }
 }
 
-/** Where a list must begin so that `index` is in sight, moved as little as possible. */
+/** The scroll position that makes `index` visible with the least movement. */
 export function keepInSight(top: number, index: number, height: number, total: number): number {
   const last = Math.max(0, total - height);
   if (index < 0) return Math.min(Math.max(0, top), last);
@@ -88,7 +88,7 @@ export function keepInSight(top: number, index: number, height: number, total: n
   return Math.min(Math.max(lowest, Math.min(top, index)), last);
 }
 
-/** A bar that shows which part is in sight; nothing when all of it is. */
+/** A scroll bar; nothing when everything is visible. */
 export function drawScrollbar(region: Region, top: number, height: number, total: number): void {
   if (total <= height || region.height < 2) return;
   const size = Math.max(1, Math.round((height / total) * region.height));

@@ -1,4 +1,4 @@
-/** The list of workflows; on wide screens with the selected one's details beside it. */
+/** The list of workflows; on wide screens with details of the selected one. */
 import { moment, until } from "../format.ts";
 import { selectedOf } from "../lists/list-ids.ts";
 import { HISTORY, WORKFLOW_SORTS, type WorkflowRow, workflowRows } from "../lists/workflow-rows.ts";
@@ -11,7 +11,7 @@ import { sparkline } from "./spark.ts";
 import { type Column, drawTable } from "./table.ts";
 import { drawOverview } from "./workflow-overview.ts";
 
-/** From this width on the details are shown beside the list. */
+/** Minimum width for showing the details next to the list. */
 const WITH_DETAILS = 130;
 
 export function drawWorkflows(region: Region, state: State): void {

@@ -1,4 +1,4 @@
-/** A workflow in words: description, schedule, tasks. */
+/** A workflow's description, schedule and tasks. */
 
 import { wrapWords } from "../../terminal/text.ts";
 import type { TaskDefinition } from "../../workflow/model.ts";
@@ -96,7 +96,7 @@ function scheduleLines(state: State, workflow: NonNullable<State["data"]["workfl
     try {
       next = i === 0 ? firingAfter(workflow, after) : nextFiring(workflow, after);
     } catch {
-      // The zone may be one that only the principal's host knows.
+      // The zone may be known only on the principal's host.
     }
     if (next === null) break;
     lines.push([
