@@ -21,7 +21,7 @@ export default command({
   args: { ...jsonArg },
   extras: {
     exit: { 4: "A file is invalid or missing" },
-    restDescription: "A workflow file, or a directory to search for them (else CDKTR_WORKFLOW_DIR)",
+    restDescription: "A workflow file, or a directory to search for them (default: CDKTR_WORKFLOW_DIR)",
     completes: { path: "file" },
     rest: "PATH",
     details: `PATH is a workflow file, or a directory that is searched for them; without one, CDKTR_WORKFLOW_DIR is.
