@@ -17,7 +17,7 @@ const asSender = (): Speaker => "sender";
 export const VERBS = {
   // ------------------------------------------------------------ the principal
   PING: verb({
-    about: "Whether the principal answers",
+    about: "Tells that the principal is there",
     roles: ANYBODY,
     fields: [],
     request: Nothing,
@@ -57,7 +57,7 @@ export const VERBS = {
     changes: "nothing",
   }),
   GETWORKFLOW: verb({
-    about: "A workflow, with its file",
+    about: "A workflow with its definition and the text of its file",
     roles: CLIENT,
     request: m.GetWorkflow,
     reply: m.WorkflowDetails,
@@ -90,14 +90,14 @@ export const VERBS = {
     changes: "nothing",
   }),
   GETRUN: verb({
-    about: "A run: attempts, tasks, parameters, definition",
+    about: "A run with its attempts, tasks, parameters and definition",
     roles: CLIENT,
     request: m.GetRun,
     reply: m.RunDetails,
     changes: "nothing",
   }),
   WAITRUN: verb({
-    about: "The run, when it is over or after `wait_ms`",
+    about: "Waits until a run is over, at most `wait_ms`",
     roles: CLIENT,
     request: m.WaitRun,
     reply: m.RunDetails,
@@ -112,7 +112,7 @@ export const VERBS = {
     changes: "idempotent",
   }),
   RETRYRUN: verb({
-    about: "A new run from the failed tasks of one that is over, or from its beginning",
+    about: "Starts a new run from the failed tasks of one that is over, or from its beginning",
     roles: CLIENT,
     request: m.RetryRun,
     reply: m.RunCreated,
@@ -128,8 +128,7 @@ export const VERBS = {
     changes: "nothing",
   }),
   LSFOLLOWUPS: verb({
-    about:
-      "Which runs must follow the end of which (`on: workflow`), after a cursor that the reply before gave",
+    about: "Which runs must follow the end of which (`on: workflow`); `cursor` is that of the reply before",
     roles: CLIENT,
     request: m.ListFollowUps,
     reply: m.FollowUpPage,
@@ -161,7 +160,7 @@ export const VERBS = {
     changes: "nothing",
   }),
   QUERYDB: verb({
-    about: "The result of one read-only SQL statement",
+    about: "Runs one read-only SQL statement on the history",
     roles: CLIENT,
     request: m.QueryDatabase,
     reply: m.QueryResult,
@@ -182,14 +181,14 @@ export const VERBS = {
     changes: "nothing",
   }),
   READFILE: verb({
-    about: "A piece of a file that was prepared, in base64; the next one with `offset: next`",
+    about: "A piece of a prepared file in base64; the next one with `offset: next`",
     roles: CLIENT,
     request: m.ReadFile,
     reply: m.FilePiece,
     changes: "nothing",
   }),
   DROPFILES: verb({
-    about: "The client has the files it wanted",
+    about: "Deletes prepared files",
     roles: CLIENT,
     request: m.DropFiles,
     reply: Nothing,
@@ -199,14 +198,14 @@ export const VERBS = {
 
   // ------------------------------------------------------------ listeners
   LSLISTENERS: verb({
-    about: "Listeners, wherever they run: name, state, counts of triggers, host",
+    about: "Listeners, wherever they run, with their state and counts of triggers",
     roles: CLIENT,
     request: Nothing,
     reply: z.array(m.ListenerSummary),
     changes: "nothing",
   }),
   REPORTLISTENERS: verb({
-    about: "How the listeners of a process are",
+    about: "Reports the state of the listeners of a process",
     roles: CLIENT,
     request: m.ReportListeners,
     reply: Nothing,
@@ -233,7 +232,7 @@ export const VERBS = {
     changes: "idempotent",
   }),
   REGISTERAGENT: verb({
-    about: "Registers an agent, by its name alone or with a description",
+    about: "Registers an agent; without a description the reply is a bare `OK`",
     roles: AGENT,
     fields: ["agent", "description"],
     request: m.RegisterAgent,
@@ -244,7 +243,7 @@ export const VERBS = {
     budget: "agents",
   }),
   FETCHWORKFLOW: verb({
-    about: "A run to execute; a bare `OK` when there is none",
+    about: "Waits for a run to execute; a bare `OK` when there is none after `wait_ms`",
     roles: AGENT,
     fields: ["agent", "options"],
     request: m.FetchWorkflow,
@@ -256,7 +255,8 @@ export const VERBS = {
     budget: "agents",
   }),
   AGENTHEARTBEAT: verb({
-    about: "A sign of life; answers when there is something that the agent must know",
+    about:
+      "A sign of life; answers when there is something that the agent must know, at the latest after `wait_ms`",
     roles: AGENT,
     request: m.Heartbeat,
     reply: m.AgentOrders,
@@ -267,7 +267,7 @@ export const VERBS = {
     budget: "agents",
   }),
   AGENTREPORT: verb({
-    about: "New statuses of runs and tasks, numbered; each counts once",
+    about: "Reports statuses of runs and tasks; they are numbered, and each counts once",
     roles: AGENT,
     request: m.AgentReports,
     reply: m.AgentOrders,
@@ -277,7 +277,7 @@ export const VERBS = {
     budget: "agents",
   }),
   AGENTWORKFLOWSTATUS: verb({
-    about: "A new status of a run, of an agent that does not number its reports",
+    about: "Reports the status of a run, for agents that do not number their reports",
     roles: AGENT,
     fields: ["agent", "workflow", "run", "status"],
     request: m.AgentWorkflowStatus,
@@ -287,7 +287,7 @@ export const VERBS = {
     changes: "idempotent",
   }),
   AGENTTASKSTATUS: verb({
-    about: "A new status of a task, of an agent that does not number its reports",
+    about: "Reports the status of a task, for agents that do not number their reports",
     roles: AGENT,
     fields: ["agent", "task", "task run", "run", "status"],
     request: m.AgentTaskStatus,
