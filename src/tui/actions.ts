@@ -44,7 +44,7 @@ async function request(client: PrincipalClient, store: Store, action: Action): P
         options,
       );
       store.update((state) => openRun(state, created.workflow_instance_id));
-      return action.fromStart ? "Started again from the beginning" : "Retrying from the failed tasks";
+      return action.fromStart ? "Restarted from the beginning" : "Retrying from the failed tasks";
     }
     case "drain":
       await client.drainAgent(action.agentId, options);

@@ -274,7 +274,7 @@ export class App implements Store {
       switchPrincipal: (index) => this.#switchPrincipal(index),
       refresh: () => {
         this.#feed.refresh(true);
-        addToast(this.state, "Reading everything again");
+        addToast(this.state, "Refreshing everything");
       },
       loadOlderLines: () => {
         if (this.#logFeed !== undefined) this.#inBackground(this.#logFeed.loadOlder());
@@ -305,7 +305,7 @@ export class App implements Store {
       addToast(state, `Saved ${lines.length} lines to ${file}`, "good");
     } catch (error) {
       const there = (error as NodeJS.ErrnoException).code === "EEXIST";
-      addToast(state, there ? `${file} exists already` : `Not saved: ${errorMessage(error)}`, "bad");
+      addToast(state, there ? `${file} already exists` : `Not saved: ${errorMessage(error)}`, "bad");
     }
   }
 

@@ -105,7 +105,7 @@ test("a run with parameters: form, live tail, search, COMPLETED", async () => {
   await tmux.waitFor(/printed with each line · required/);
   // What is required is asked for.
   tmux.keys("Enter", "Enter");
-  await tmux.waitFor(/word must be filled in/);
+  await tmux.waitFor(/word is required/);
   tmux.type("sheep");
   tmux.keys("Enter");
   await tmux.waitFor(/RUNNING.*count/);

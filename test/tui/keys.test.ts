@@ -101,7 +101,7 @@ test("triggering: a form where there are parameters, only what differs from the 
   keys("t");
   expect(s.overlay?.kind).toBe("form");
   keys("CTRL_S");
-  expect(s.overlay).toMatchObject({ kind: "form", error: "day must be filled in" });
+  expect(s.overlay).toMatchObject({ kind: "form", error: "day is required" });
   type("2026-03-03");
   keys("DOWN", "CTRL_S");
   expect(actions).toEqual([{ kind: "trigger", workflowId: "etl.daily", params: { day: "2026-03-03" } }]);

@@ -14,7 +14,7 @@ export const agentKeys: readonly Binding[] = [
   {
     keys: ["ENTER", "KP_ENTER"],
     label: "Enter",
-    help: "the runs it has had",
+    help: "its runs",
     footer: "its runs",
     run: (state) =>
       withAgent(state, (id) => {
@@ -26,7 +26,7 @@ export const agentKeys: readonly Binding[] = [
   {
     keys: ["d"],
     label: "d",
-    help: "drain: it finishes what runs and takes nothing new",
+    help: "drain: finish its runs, take no new ones",
     footer: "drain",
     run: (state) => withAgent(state, (id) => askDrain(state, id)),
   },

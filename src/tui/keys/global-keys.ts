@@ -71,7 +71,7 @@ export const globalKeys: readonly Binding[] = [
       state.overlay = {
         kind: "confirm",
         title: "Quit?",
-        lines: ["Workflows and agents go on without the terminal UI."],
+        lines: ["Workflows and agents continue without the terminal UI."],
         action: { kind: "quit" },
       };
     },
@@ -92,10 +92,10 @@ export const globalKeys: readonly Binding[] = [
   {
     keys: ["r", "F5"],
     label: "r",
-    help: "read everything again now",
+    help: "refresh everything now",
     run: (_state: State, effects: Effects) => effects.refresh(),
   },
-  { keys: ["CTRL_L"], label: "^L", help: "draw the screen anew", run: (_state, effects) => effects.redraw() },
+  { keys: ["CTRL_L"], label: "^L", help: "redraw the screen", run: (_state, effects) => effects.redraw() },
   {
     keys: ["CTRL_Z"],
     label: "^Z",

@@ -42,7 +42,7 @@ export const logKeys: readonly Binding[] = [
   {
     keys: ["f", " "],
     label: "f",
-    help: "follow the newest line, or pause (Space too)",
+    help: "follow the newest line, or pause (also Space)",
     footer: "follow",
     run(state) {
       const { log } = state;
@@ -53,7 +53,7 @@ export const logKeys: readonly Binding[] = [
   {
     keys: ["/"],
     label: "/",
-    help: "search; small letters match capitals too",
+    help: "search; lower case matches any case",
     footer: "search",
     run(state) {
       state.overlay = prompt("log-search", "Search", state.log.buffer.search);
@@ -64,7 +64,7 @@ export const logKeys: readonly Binding[] = [
   {
     keys: ["m"],
     label: "m",
-    help: "only lines that contain a text",
+    help: "show only lines that contain a text",
     footer: "match",
     run(state) {
       state.overlay = prompt("log-text", "Only lines with", state.log.buffer.filter.text);
@@ -73,7 +73,7 @@ export const logKeys: readonly Binding[] = [
   {
     keys: ["a"],
     label: "a",
-    help: "only lines of a task",
+    help: "show only lines of one task",
     footer: "task",
     run(state) {
       const names = state.log.buffer.taskNames();
@@ -81,7 +81,7 @@ export const logKeys: readonly Binding[] = [
       state.overlay = {
         kind: "menu",
         purpose: "log-task",
-        title: "Lines of which task",
+        title: "Show lines of",
         items: [{ id: "", label: "all tasks" }, ...names.map((name) => ({ id: name, label: name }))],
         index: shown === null ? 0 : names.indexOf(shown) + 1,
       };
@@ -90,7 +90,7 @@ export const logKeys: readonly Binding[] = [
   {
     keys: ["v"],
     label: "v",
-    help: "least level that is shown: DEBUG, INFO, WARN, ERROR",
+    help: "minimum level: DEBUG, INFO, WARN, ERROR",
     footer: "level",
     run(state) {
       const { buffer } = state.log;
@@ -112,7 +112,7 @@ export const logKeys: readonly Binding[] = [
   {
     keys: ["w"],
     label: "w",
-    help: "wrap long lines",
+    help: "toggle wrapping of long lines",
     footer: "wrap",
     run(state) {
       state.log.wrap = !state.log.wrap;
@@ -122,7 +122,7 @@ export const logKeys: readonly Binding[] = [
   {
     keys: ["T"],
     label: "T",
-    help: "timestamps on or off",
+    help: "toggle timestamps",
     run(state) {
       state.log.timestamps = !state.log.timestamps;
     },
@@ -147,7 +147,7 @@ export const logKeys: readonly Binding[] = [
   {
     keys: ["y"],
     label: "y",
-    help: "copy what the screen shows of the log",
+    help: "copy the visible part of the log",
     run(state, effects) {
       const { log } = state;
       const lines = log.buffer.shown.slice(log.top, log.top + log.height);
@@ -191,7 +191,7 @@ export const logKeys: readonly Binding[] = [
   {
     keys: ["]", ">"],
     label: "]",
-    help: "long lines: to the right",
+    help: "scroll right",
     run(state) {
       if (!state.log.wrap) state.log.left += SIDE_STEP;
     },
@@ -199,7 +199,7 @@ export const logKeys: readonly Binding[] = [
   {
     keys: ["[", "<"],
     label: "[",
-    help: "long lines: to the left",
+    help: "scroll left",
     run(state) {
       state.log.left = Math.max(0, state.log.left - SIDE_STEP);
     },

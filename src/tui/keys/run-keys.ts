@@ -38,7 +38,7 @@ const common: readonly Binding[] = [
   {
     keys: ["t"],
     label: "t",
-    help: "trigger its workflow anew",
+    help: "trigger its workflow again",
     run: (state) =>
       withRun(state, (id) => {
         const workflowId = workflowOfRun(state, id);
@@ -108,7 +108,7 @@ export const runKeys: readonly Binding[] = [
   { keys: ["L"], label: "L", help: "log of the run", footer: "log", run: (state) => showPane(state, "log") },
   ...common,
   { keys: ["d"], label: "d", help: "graph", run: (state) => showPane(state, "graph") },
-  { keys: ["b"], label: "b", help: "Gantt view", run: (state) => showPane(state, "gantt") },
+  { keys: ["b"], label: "b", help: "Gantt chart", run: (state) => showPane(state, "gantt") },
   { keys: ["a"], label: "a", help: "table of tasks", run: (state) => showPane(state, "tasks") },
   { keys: ["i"], label: "i", help: "details", run: (state) => showPane(state, "details") },
 ];

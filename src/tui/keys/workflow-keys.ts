@@ -23,7 +23,7 @@ const common: readonly Binding[] = [
   {
     keys: ["L"],
     label: "L",
-    help: "its log, all runs",
+    help: "its log (all runs)",
     footer: "log",
     run: (state) =>
       withWorkflow(state, (id) =>

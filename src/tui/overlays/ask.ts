@@ -53,7 +53,7 @@ export function askCancel(state: State, runId: string): void {
   state.overlay = {
     kind: "confirm",
     title: "Cancel this run?",
-    lines: [runId, "Its tasks get TERM, then KILL; what has not started is skipped."],
+    lines: [runId, "Its tasks get TERM, then KILL; unstarted tasks are skipped."],
     action: { kind: "cancel", runId },
   };
 }
@@ -83,7 +83,7 @@ export function askDrain(state: State, agentId: string): void {
   state.overlay = {
     kind: "confirm",
     title: "Drain this agent?",
-    lines: [agentId, "It finishes what runs and takes nothing new until it is started again."],
+    lines: [agentId, "It finishes its runs and takes no new ones until it is restarted."],
     action: { kind: "drain", agentId },
   };
 }

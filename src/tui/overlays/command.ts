@@ -162,7 +162,7 @@ export const COMMANDS: readonly Command[] = [
   },
   {
     names: ["wrap"],
-    help: "wrap long lines of the log, or not",
+    help: "toggle wrapping of long log lines",
     run(state) {
       state.log.wrap = !state.log.wrap;
       return undefined;
@@ -175,7 +175,7 @@ export const COMMANDS: readonly Command[] = [
   tab("activity", "activity"),
   {
     names: ["help", "h"],
-    help: "the keys that are valid here",
+    help: "the keys available here",
     run(state) {
       state.overlay = { kind: "help", top: 0 };
       return undefined;

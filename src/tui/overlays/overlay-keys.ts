@@ -85,7 +85,7 @@ function submit(state: State, overlay: Of<"form">, effects: Effects): void {
   const empty = overlay.fields.findIndex((field) => field.byDefault === null && field.editor.text === "");
   if (empty !== -1) {
     overlay.index = empty;
-    overlay.error = `${overlay.fields[empty]?.name} must be filled in`;
+    overlay.error = `${overlay.fields[empty]?.name} is required`;
     return;
   }
   const params: Record<string, string> = {};

@@ -88,7 +88,7 @@ function drawRuns(region: Region, state: State): void {
   const id = selectedOf(state, "agents");
   if (id === null) return;
   const runs = (state.data.runs ?? []).filter((run) => run.agent_id === id && run.status === "RUNNING");
-  region.spans(1, 0, [[` ${id} runs ${runs.length === 0 ? "nothing now" : "now"} `, BOLD]]);
+  region.spans(1, 0, [[` ${id}: ${runs.length === 0 ? "no runs" : "current runs"} `, BOLD]]);
   runs.slice(0, RUNS).forEach((run, i) => {
     region.spans(1, i + 1, runLine(run, state.now));
   });

@@ -88,7 +88,7 @@ export function drawTabs(region: Region, state: State): void {
   });
   const history = state.data.info?.history;
   const away = history !== undefined && !history.available;
-  const note = away ? `✗ history away: ${history.error ?? "not available"}` : pageNote(state);
+  const note = away ? `✗ history unavailable: ${history.error ?? "not available"}` : pageNote(state);
   const space = region.width - x - 2;
   if (space > 4) region.textRight(0, fit(note, space), away ? RED | BOLD : DIM, 1);
 }

@@ -180,7 +180,7 @@ function drawStatus(region: Region, log: LogView): void {
     right.push(matches.length === 0 ? `"${search}" not found` : `"${search}" ${at}/${matches.length}`);
   }
   if (log.status === "loading") right.push("loading …");
-  if (log.status === "failed") right.push("not read");
+  if (log.status === "failed") right.push("not loaded");
   const total = shown.length === buffer.size ? "" : ` of ${buffer.size.toLocaleString("en")}`;
   right.push(`${shown.length.toLocaleString("en")}${total} lines`);
   const text = right.join("  ");
@@ -194,9 +194,9 @@ function drawEmpty(region: Region, log: LogView): void {
     log.status === "loading"
       ? "Loading …"
       : buffer.size > 0
-        ? "No line passes the filters. F clears them."
+        ? "No line matches the filters. F clears them."
         : log.source.kind === "run"
           ? "This run has not printed anything."
-          : "Nothing has been printed lately. New lines show up here as they are written.";
+          : "Nothing has been printed recently. New lines appear here as they are written.";
   region.text(1, 1, text, DIM);
 }

@@ -88,7 +88,7 @@ function drawHelp(screen: Region, state: State, top: number): void {
       [help, PLAIN],
     ]);
   }
-  lines.push([], [["The mouse works: click, double-click, wheel, tabs, footer.", DIM]]);
+  lines.push([], [["The mouse works too: click, double-click, wheel, tabs, footer.", DIM]]);
   const inside = box(screen, "Help · Esc closes", Math.min(64, screen.width - 6), lines.length, CYAN);
   drawLines(inside, lines, top, "help");
 }

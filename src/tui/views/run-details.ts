@@ -30,7 +30,7 @@ function lines(run: RunDetails, now: number, columns: number): Span[][] {
     ...fact("Trigger", run.trigger),
     ...fact("Retry of", run.retry_of),
     ...fact("Agent", run.agent_id),
-    ...fact("Planned for", time(run.scheduled_time_ms)),
+    ...fact("Scheduled", time(run.scheduled_time_ms)),
     ...fact("Created", time(run.created_at_ms)),
     ...fact("Started", time(run.started_at_ms)),
     ...fact("Finished", time(run.finished_at_ms)),

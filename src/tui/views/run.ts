@@ -37,7 +37,8 @@ export function drawRun(region: Region, state: State, page: Extract<Page, { kind
     case "gantt": {
       const upper = body.sub(1, 0, body.width - 1, body.height - TASK_ROWS);
       if (page.pane === "gantt") drawGantt(upper, run, state.now, name, state.lists[name], selected);
-      else if (run.definition === null) upper.text(0, 0, "The definition of so old a run is not kept.", DIM);
+      else if (run.definition === null)
+        upper.text(0, 0, "The definition of this old run is no longer stored.", DIM);
       else {
         drawTaskGraph(upper, run.definition, statusOfTask(run), name, state.lists[name], selected);
       }

@@ -47,7 +47,7 @@ export function drawWorkflows(region: Region, state: State): void {
 function emptyText(state: State, filter: string): string {
   if (state.data.workflows === null) return state.connection.status === "lost" ? "" : "Loading …";
   if (filter !== "") return `No workflow matches "${filter}". Esc clears the filter.`;
-  return "No workflows yet.\n\nPut a YAML file into the principal's workflow directory;\nit shows up here at once. cdktr docs workflows says how.";
+  return "No workflows yet.\n\nPut a YAML file into the principal's workflow directory;\nit appears here at once. See cdktr docs workflows.";
 }
 
 function columns(now: number): Column<WorkflowRow>[] {

@@ -26,7 +26,7 @@ export function drawOverview(region: Region, state: State, id: string): void {
 function overviewLines(state: State, id: string, width: number): Span[][] {
   const workflow = state.data.workflows?.find((one) => one.id === id);
   if (workflow === undefined) {
-    return [[[state.data.workflows === null ? "Loading …" : `There is no workflow ${id} any more.`, DIM]]];
+    return [[[state.data.workflows === null ? "Loading …" : `The workflow ${id} no longer exists.`, DIM]]];
   }
   const lines: Span[][] = [
     [[workflow.name, BOLD]],
@@ -37,7 +37,7 @@ function overviewLines(state: State, id: string, width: number): Span[][] {
   ];
   if (workflow.error !== null) {
     lines.push([]);
-    lines.push([["✗ The file is invalid; the last valid version stays in force:", RED | BOLD]]);
+    lines.push([["✗ The file is invalid; the last valid version stays in use:", RED | BOLD]]);
     for (const line of wrapWords(workflow.error, width)) lines.push([[line, RED]]);
   }
   if (workflow.description !== null) {
@@ -81,7 +81,7 @@ function overviewLines(state: State, id: string, width: number): Span[][] {
 }
 
 function scheduleLines(state: State, workflow: NonNullable<State["data"]["workflows"]>[number]): Span[][] {
-  if (workflow.cron === null) return [[["  None: it runs when it is triggered.", DIM]]];
+  if (workflow.cron === null) return [[["  None: it runs only when triggered.", DIM]]];
   const zone = workflow.timezone === null ? "" : ` (${workflow.timezone})`;
   const lines: Span[][] = [
     [
