@@ -29,6 +29,7 @@ const { values: flags, positionals: patterns } = parseArgs({
   options: { long: { type: "boolean", default: false }, load: { type: "boolean", default: false } },
   allowPositionals: true,
 });
+const bin = (name: string) => join("node_modules", ".bin", name);
 const scratch = mkdtempSync(join(tmpdir(), "cdktr-test-"));
 const total = { passed: 0, failed: 0, skipped: 0 };
 const failures: string[] = [];
@@ -147,6 +148,17 @@ function timesIn(path: string): Seconds {
   return existsSync(path) ? JSON.parse(readFileSync(path, "utf8")) : {};
 }
 
+/** What `npm run lint` does: style, exports that nothing imports, exports that only tests import. */
+async function lint(): Promise<Finished> {
+  const knip = [BUN, "node_modules/knip/bin/knip-bun.js", "--no-progress"];
+  const [style, unused, onlyTested] = await Promise.all([
+    run([bin("biome"), "check", "."], { cwd: ROOT }),
+    run(knip, { cwd: ROOT }),
+    run([...knip, "--production"], { cwd: ROOT }),
+  ]);
+  return [style, unused, onlyTested].find(({ code }) => code !== 0) ?? style;
+}
+
 /** Whether a file has tests that `--long` makes longer. */
 function isLong(file: string): boolean {
   return readFileSync(join(ROOT, file), "utf8").includes("support/long.ts");
@@ -160,7 +172,6 @@ const found = [...new Bun.Glob("test/**/*.test.ts").scanSync({ cwd: ROOT })].sor
 const files = found.filter(wanted).filter((file) => !flags.long || isLong(file));
 const isEndToEnd = (file: string) => file.startsWith("test/e2e/");
 
-const bin = (name: string) => join("node_modules", ".bin", name);
 const checks: Promise<boolean>[] = [];
 if (wanted("types") && !flags.long) {
   checks.push(
@@ -168,7 +179,7 @@ if (wanted("types") && !flags.long) {
   );
 }
 if (wanted("lint") && !flags.long) {
-  checks.push(step("lint", "biome check .", () => run([bin("biome"), "check", "."], { cwd: ROOT })));
+  checks.push(step("lint", "npm run lint", lint));
 }
 const building =
   wanted("build") || files.some(isEndToEnd)

@@ -1,21 +1,20 @@
-/** What the build put into the executable about itself. */
+/** Facts that the build embeds in the executable. */
 import packageJson from "../package.json" with { type: "json" };
 
-/** Facts of a build. */
 export interface BuildFacts {
-  /** The commit it was made of; null when that is not known. */
+  /** The commit it was built from; null when unknown. */
   readonly commit: string | null;
-  /** Sources differed from the commit. */
+  /** The sources had uncommitted changes. */
   readonly modified: boolean;
-  /** Time of the commit, RFC 3339: the same for everybody who builds it. */
+  /** Time of the commit, RFC 3339, so that builds are reproducible. */
   readonly commit_time: string | null;
   /** `linux-x64` or `linux-arm64`. */
   readonly target: string;
-  /** Versions of what is inside. */
+  /** Versions of the bundled components. */
   readonly libraries: Readonly<Record<string, string>>;
 }
 
-/** What a build that stands for an older or a newer cdktr says of itself: see scripts/build.ts. */
+/** Overrides for test builds that stand in for an older or newer cdktr: see scripts/build.ts. */
 export interface Pretence {
   readonly version?: string;
   readonly protocol?: { readonly version: number; readonly oldest: number };
@@ -24,12 +23,11 @@ export interface Pretence {
 declare const CDKTR_BUILD_FACTS: BuildFacts;
 declare const CDKTR_PRETENCE: Pretence;
 
-/** The facts of this executable; null when it runs from its sources. */
+/** The facts of this executable; null when running from source. */
 export const BUILD_FACTS: BuildFacts | null =
   typeof CDKTR_BUILD_FACTS === "undefined" ? null : CDKTR_BUILD_FACTS;
 
-/** Empty, but in an executable that was built to test upgrades with. */
+/** Empty except in executables built for upgrade tests. */
 export const PRETENCE: Pretence = typeof CDKTR_PRETENCE === "undefined" ? {} : CDKTR_PRETENCE;
 
-/** The version of this cdktr. */
 export const VERSION: string = PRETENCE.version ?? packageJson.version;

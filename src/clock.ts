@@ -1,8 +1,8 @@
-/** Time as an argument, so that a test can say what it is. */
+/** Clocks as arguments, so that tests can control time. */
 export interface Clock {
   /** Wall time, ms since the epoch. It may jump. */
   now(): number;
-  /** Time that only moves forward, ms; no relation to the wall clock. */
+  /** Monotonic time, ms; unrelated to the wall clock. */
   monotonic(): number;
   /** Calls `ring` once, after `ms`. Returns what calls that off. */
   after(ms: number, ring: () => void): () => void;

@@ -1,6 +1,6 @@
 /**
- * The settings: one table declares each setting's name, type, default, bounds and meaning.
- * Sources, later ones winning: `.env` in the working directory, the environment, flags.
+ * The settings: one table declares the name, type, default, bounds and meaning of each.
+ * Sources in order of precedence: flags, the environment, `.env` in the working directory.
  */
 import { existsSync, readFileSync } from "node:fs";
 import { homedir } from "node:os";
@@ -15,9 +15,9 @@ const positive = z.coerce.number().int().positive();
 interface SettingSpec<T> {
   readonly description: string;
   readonly schema: z.ZodType<T>;
-  /** The default; a function when it follows from other settings. */
+  /** The default; a function when it depends on other settings. */
   readonly default: T | ((values: Partial<Record<string, unknown>>) => T);
-  /** Bounds in words, for `config list` and for error messages. */
+  /** The bounds as text, for `config list` and error messages. */
   readonly bounds: string;
 }
 
@@ -32,7 +32,7 @@ function setting<T>(
 
 const milliseconds = "a whole number of milliseconds, at least 1";
 
-/** Every setting that cdktr knows, in the order in which `config list` prints them. */
+/** Every setting, in the order of `config list`. */
 export const SETTINGS = {
   CDKTR_LOG_LEVEL: setting<"DEBUG" | "INFO" | "WARN" | "ERROR">(
     "Verbosity of cdktr's own log on stderr",
@@ -167,15 +167,15 @@ export const SETTINGS = {
 /** The name of a setting, which is also its environment variable. */
 export type SettingName = keyof typeof SETTINGS;
 
-/** All settings with their values in force. */
+/** The effective values of all settings. */
 export type Config = {
   readonly [K in SettingName]: (typeof SETTINGS)[K] extends SettingSpec<infer T> ? T : never;
 };
 
 /** Where the value of a setting came from. */
-export type SettingSource = "default" | ".env" | "environment" | "flag";
+type SettingSource = "default" | ".env" | "environment" | "flag";
 
-/** The settings with the origin of each. */
+/** The settings with the source of each value. */
 export interface LoadedConfig {
   readonly values: Config;
   readonly sources: Readonly<Record<SettingName, SettingSource>>;
@@ -190,8 +190,8 @@ const PATH_SETTINGS: readonly SettingName[] = [
 
 /**
  * Reads the settings.
- * @param flags values given on the command line, which win; `undefined` ones are passed over
- * @throws ConfigError naming the variable whose value does not parse, its source and its bounds
+ * @param flags values from the command line, which take precedence; `undefined` ones are ignored
+ * @throws ConfigError naming the variable whose value is invalid, its source and its bounds
  */
 export function loadConfig(
   flags: Partial<Record<SettingName, string | number | undefined>> = {},

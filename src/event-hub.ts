@@ -21,6 +21,11 @@ export class EventHub<Topics extends object> {
     for (const handler of this.#handlers[topic] ?? []) handler(payload as Topics[Topic]);
   }
 
+  /** Resolves when `isSo`, which is looked at now and after each event of the topic. */
+  async until<Topic extends keyof Topics>(topic: Topic, isSo: () => boolean): Promise<void> {
+    while (!isSo()) await this.next(topic);
+  }
+
   /** Resolves with the next event of the topic (for which `isIt`); earlier ones do not count. */
   next<Topic extends keyof Topics>(
     topic: Topic,

@@ -1,4 +1,4 @@
-/** What cdktr says about itself: one line an event, on stderr, through consola. */
+/** cdktr's own log: one line per event, on stderr, through consola. */
 import { formatWithOptions } from "node:util";
 import { type ConsolaInstance, type ConsolaReporter, createConsola, LogLevels } from "consola";
 import { type Priority, stderrIsJournal, withPriority } from "./host/journal.ts";
@@ -6,7 +6,7 @@ import { withoutSecrets } from "./secrets.ts";
 
 const LEVELS = { DEBUG: LogLevels.debug, INFO: LogLevels.info, WARN: LogLevels.warn, ERROR: LogLevels.error };
 
-/** For files and pipes: time, level, room and message. The journal adds the time itself. */
+/** Format for files and pipes: time, level, room and message. The journal adds the time itself. */
 const plain: ConsolaReporter = {
   log({ level, date, tag, args }) {
     const time = stderrIsJournal() ? "" : `${date.toISOString()} `;
@@ -29,7 +29,7 @@ function severityOf(level: number): string {
   return level < LogLevels.debug ? "INFO " : "DEBUG";
 }
 
-/** The logger of the process; `log.withTag("scheduler")` names the room that speaks. */
+/** The logger of the process; `log.withTag("scheduler")` adds the name of the room. */
 export const log: ConsolaInstance = createConsola({
   level: LEVELS.INFO,
   stdout: process.stderr,

@@ -1,4 +1,4 @@
-/** The entry of the executable: the root of the command line. Every command is imported when it is used, and not before. */
+/** The entry of the executable: the root of the command line. Commands are imported only when they are used. */
 import { runCommand } from "citty";
 import { VERSION } from "./build-facts.ts";
 import { readCommandLine, subCommandsOf } from "./cli/support/argv.ts";
@@ -8,7 +8,7 @@ import { flushStdout, printLine, writeStdout } from "./cli/support/stdout.ts";
 import { forbidColor, styleFor, terminalWidth } from "./cli/support/style.ts";
 import { renderUsage } from "./cli/support/usage.ts";
 
-/** The command line as a tree. */
+/** The command tree. */
 export const root: Command = command({
   meta: {
     name: "cdktr",
@@ -56,7 +56,7 @@ export const root: Command = command({
 });
 
 /**
- * Runs a command line to its end.
+ * Runs a command line to completion.
  * @param argv without the program itself
  * @returns the exit status
  */

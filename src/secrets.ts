@@ -1,11 +1,11 @@
-/** Secrets that came where they do not belong: a join token pasted in the wrong place must not end in a log, or in a file. */
+/** Redacts secrets: a join token that was pasted in the wrong place must not end up in a log or a file. */
 
-/** How every join token begins. */
+/** The prefix of every join token. */
 export const JOIN_TOKEN_PREFIX = "cdktr-join-";
 
 const JOIN_TOKEN = /cdktr-join-[A-Za-z0-9_-]{8,}/g;
 
-/** A text with what is left of join tokens in it. */
+/** The text with its join tokens redacted. */
 export function withoutSecrets(text: string): string {
   return text.includes(JOIN_TOKEN_PREFIX) ? text.replace(JOIN_TOKEN, `${JOIN_TOKEN_PREFIX}…`) : text;
 }

@@ -178,6 +178,17 @@ describe("signals", () => {
     const third = probe.signals.next("looked", (count) => count === 3);
     probe.time.advance(200);
     expect([await looked, await third]).toEqual([2, 3]);
+    let looks = 3;
+    const end = probe.signals.on("looked", (count) => {
+      looks = count;
+    });
+    const fifth = probe.signals.until("looked", () => looks === 5);
+    await probe.signals.until("looked", () => looks === 3);
+    probe.time.advance(100);
+    await Promise.resolve();
+    probe.time.advance(100);
+    await fifth;
+    end();
     const ended = probe.signals.next("ended");
     await probe.stop();
     await ended;

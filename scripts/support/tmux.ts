@@ -15,7 +15,7 @@ export interface TmuxOptions {
  * Makes sure that there is a tmux: installs Debian's package where that is possible.
  * @throws Error saying what to do
  */
-export function ensureTmux(): void {
+function ensureTmux(): void {
   if (Bun.which("tmux") !== null) return;
   const byHand = "Install tmux (Debian: apt-get install tmux): the tests of the terminal UI run in it.";
   if (process.getuid?.() !== 0 || Bun.which("apt-get") === null)

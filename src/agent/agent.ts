@@ -2,7 +2,7 @@
 
 import { hostname } from "node:os";
 import { VERSION } from "../build-facts.ts";
-import { type Clock, systemClock } from "../clock.ts";
+import type { Clock } from "../clock.ts";
 import type { Config } from "../config.ts";
 import type { AgentDescription, AgentOrders, RunAssignment, StopOrder } from "../contract/messages.ts";
 import { PROTOCOL, VersionMismatchError } from "../contract/version.ts";
@@ -10,7 +10,8 @@ import { type CdktrError, errorMessage } from "../errors.ts";
 import { log } from "../log.ts";
 import { type PrincipalClient, RequestRefusedError } from "../protocol/client.ts";
 import { connect } from "../protocol/connect.ts";
-import type { Service } from "../service.ts";
+import { BackgroundService, startServices, stopServices } from "../service.ts";
+import { isDoneWithin, pause } from "../timer.ts";
 import { agentsDirectory, claimIdentity } from "./agent-id.ts";
 import { AgentLife } from "./agent-phase.ts";
 import { DagRun, runReport } from "./dag-run.ts";
@@ -48,6 +49,13 @@ export interface AgentOptions {
  */
 export type AgentStatus = 0 | 1 | 2;
 
+/** What an agent signals. */
+interface AgentSignals {
+  readonly registered: undefined;
+  /** A run is over here; the principal need not know it yet. */
+  readonly "run over": undefined;
+}
+
 /** An attempt that this agent has. */
 interface Held {
   readonly assignment: RunAssignment;
@@ -78,7 +86,7 @@ const LAST_FETCH_MS = 250;
  * An agent. `start` resolves when it is ready to work, whether or not the principal is there; from then on {@link done}
  * tells when and how it ended: after `drain`, after `cancelAll`, by order of the principal, or because the principal is gone.
  */
-export class Agent implements Service {
+export class Agent extends BackgroundService<AgentSignals> {
   readonly name = "agent";
   /** Resolves with the exit status when the agent has ended; it never rejects. Why it is not 0 is in the log. */
   readonly done: Promise<AgentStatus>;
@@ -100,6 +108,7 @@ export class Agent implements Service {
   #trouble: CdktrError | undefined;
 
   constructor(options: AgentOptions) {
+    super(options.clock);
     this.#options = options;
     this.done = this.#done.promise;
   }
@@ -140,8 +149,8 @@ export class Agent implements Service {
    * Claims the agent's data, ends what a killed agent left, and begins to register.
    * @throws OutboxLockedError, OutboxUnavailableError, UsageError: see agent-id.ts
    */
-  async start(): Promise<void> {
-    const { config, graceMs = DEFAULT_GRACE_MS, clock = systemClock } = this.#options;
+  protected override async onStart(): Promise<void> {
+    const { config, graceMs = DEFAULT_GRACE_MS } = this.#options;
     const directory = agentsDirectory(config.CDKTR_APP_DATA_DIRECTORY);
     const { agentId, outbox } = claimIdentity(
       directory,
@@ -173,7 +182,7 @@ export class Agent implements Service {
       context: {
         outbox,
         slots: new TaskSlots(config.CDKTR_AGENT_MAX_TASKS),
-        clock,
+        clock: this.clock,
         environment: inheritedEnvironment(this.#options.environment ?? process.env),
         directory: process.cwd(),
         graceMs,
@@ -182,9 +191,8 @@ export class Agent implements Service {
       },
     };
     this.#life.enter("REGISTERING");
-    link.start();
+    await startServices([this.#parts.sweep, lines, reports, link]);
     this.#fetching = this.#fetchRuns(this.#parts);
-    if (outbox.pendingReports > 0) reports.wake();
     void this.#endIfIdle();
   }
 
@@ -201,8 +209,7 @@ export class Agent implements Service {
   /** The principal, once it knows, answers the request for work that waits there; an assignment under way is still taken. */
   async #endFetching(): Promise<void> {
     await this.#parts?.link.ask();
-    const answered = this.#fetching.then(() => true);
-    if (await Promise.race([answered, Bun.sleep(LAST_FETCH_MS).then(() => false)])) return;
+    if (await isDoneWithin(LAST_FETCH_MS, this.#fetching)) return;
     this.#fetch.abort();
     await this.#fetching;
   }
@@ -227,8 +234,8 @@ export class Agent implements Service {
     this.#stopAll();
   }
 
-  /** Cancels what runs and ends; resolves when that is done. */
-  async stop(): Promise<void> {
+  /** Cancels what runs and ends. */
+  protected override async onStop(): Promise<void> {
     if (this.#parts === undefined) return;
     this.cancelAll();
     await this.done;
@@ -294,6 +301,7 @@ export class Agent implements Service {
     this.#heardAgain();
     log.info(`Agent ${parts.agentId} is registered with the principal at ${parts.client.address}.`);
     this.#registered.resolve();
+    this.signals.emit("registered");
   }
 
   /** The principal is there and knows this agent. */
@@ -368,7 +376,7 @@ export class Agent implements Service {
         if (error instanceof RequestRefusedError)
           log.error(`The principal refuses a request for work: ${error.message}`);
         else log.debug(`No work could be fetched: ${errorMessage(error)}`);
-        await Bun.sleep(FETCH_RETRY_MS);
+        await pause(FETCH_RETRY_MS, this.#fetch.signal);
       }
     }
   }
@@ -415,6 +423,7 @@ export class Agent implements Service {
     const end = await run.over;
     held.active = false;
     this.#roomFor?.resolve();
+    this.signals.emit("run over");
     parts.sweep.schedule();
     void this.#endIfIdle();
     if (end !== null) await parts.reports.durable(parts.outbox.lastReportSeq);
@@ -468,7 +477,7 @@ export class Agent implements Service {
         );
       }
       await link.leave();
-      await Promise.all([link.close(), reports.close(), lines.close()]);
+      await stopServices([lines, reports, link]);
       await client.close();
       outbox.close();
       this.#finish(this.#status(left + leftLines));
@@ -500,12 +509,12 @@ export class Agent implements Service {
     let least = undelivered();
     let deadline = performance.now() + patience;
     while (undelivered() > 0 && !link.isGone && performance.now() < deadline) {
-      if (outbox.pendingReports > 0) await Promise.race([reports.durable(last), Bun.sleep(100)]);
+      if (outbox.pendingReports > 0) await isDoneWithin(100, reports.durable(last));
       else {
         await lines.handedOver(outbox.lastLogSeq, patience);
         // The answer says what the principal has received.
         await link.ask();
-        if (undelivered() > 0) await Bun.sleep(10);
+        if (undelivered() > 0) await pause(10);
       }
       if (undelivered() < least) {
         least = undelivered();

@@ -1,4 +1,5 @@
 import type { RunReport } from "../contract/messages.ts";
+import { Timer } from "../timer.ts";
 import { buildDag, type Dag } from "../workflow/dag.ts";
 import { formatDuration } from "../workflow/duration.ts";
 import type { RunStatus } from "../workflow/status.ts";
@@ -22,7 +23,7 @@ export class DagRun {
   #started = false;
   #ended = false;
   #stopped: StopReason | undefined;
-  #timer: Timer | undefined;
+  readonly #limit = new Timer(() => this.stop("run timed out"));
 
   /** @throws InvalidInputError when the tasks are no graph */
   constructor(context: RunContext) {
@@ -56,7 +57,7 @@ export class DagRun {
     if (this.#stopped !== undefined) return;
     this.#started = true;
     const limit = this.#context.assignment.workflow.timeout_ms;
-    if (limit !== null) this.#timer = setTimeout(() => this.stop("run timed out"), limit);
+    if (limit !== null) this.#limit.in(limit);
     if (this.#open === 0) this.#end();
     for (const id of this.#dag.order) {
       if (this.#missing.get(id) === 0) this.#tasks.get(id)?.start();
@@ -95,7 +96,7 @@ export class DagRun {
     // The last failure skips what is left, and each of those is the last one too.
     if (this.#ended) return;
     this.#ended = true;
-    clearTimeout(this.#timer);
+    this.#limit.cancel();
     const { assignment, outbox } = this.#context;
     if (isSilentStop(this.#stopped)) {
       this.#over.resolve(null);

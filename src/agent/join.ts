@@ -50,7 +50,7 @@ export async function joinPrincipal(line: string, loaded: LoadedConfig, suffix?:
   const client = connect(config, { keys }, { host, port, attempts: ATTEMPTS });
   try {
     const name = [hostname(), suffix].filter(Boolean).join("-").slice(0, 128);
-    const joined = await client.join({ public_key: publicKey, name });
+    const joined = await client.call("JOIN", { public_key: publicKey, name });
     const { logs_listening_port, logs_publishing_port } = joined;
     const key: KeyFile = {
       name: joined.name,

@@ -2,6 +2,8 @@ import { errorMessage } from "../errors.ts";
 import { log } from "../log.ts";
 import { type CurveClientKeys, curveOptions } from "../protocol/client.ts";
 import { watchHandshakes } from "../protocol/handshake.ts";
+import { BackgroundService } from "../service.ts";
+import { isDoneWithin } from "../timer.ts";
 import { hostAndPort, Push, tcpEndpoint } from "../zmq/index.ts";
 import type { LogFrame, Outbox } from "./outbox.ts";
 
@@ -34,7 +36,9 @@ export interface LogSenderOptions {
  * Delivers log lines: pushes each frame as it is written and waits for nothing. Lines that got lost on the way, or for which the
  * principal had no room, are sent again from the outbox.
  */
-export class LogSender {
+export class LogSender extends BackgroundService {
+  readonly name = "log sender";
+  readonly #o: LogSenderOptions;
   readonly #outbox: Outbox;
   readonly #socket: Push;
   readonly #ask: () => Promise<void>;
@@ -47,18 +51,20 @@ export class LogSender {
   #underWayBytes = 0;
   /** Counts how often sending began anew. */
   #rewinds = 0;
-  #pumping: Promise<void> = Promise.resolve();
   #isPumping = false;
-  #check: Timer | undefined;
+  readonly #check = this.timer(() => void this.#checkProgress());
+  #isChecking = false;
   /** When the last lines came, or were sent again. */
   #progressAt = 0;
   /** How long it may take from then on. */
   #patience = LOST_AFTER_MS;
   readonly #handOvers: { readonly seq: number; readonly resolve: () => void }[] = [];
 
-  constructor({ outbox, host, port, curve, ask }: LogSenderOptions) {
-    this.#outbox = outbox;
-    this.#ask = ask;
+  constructor(options: LogSenderOptions) {
+    super();
+    this.#o = options;
+    this.#outbox = options.outbox;
+    this.#ask = options.ask;
     this.#socket = new Push({
       immediate: true,
       linger: 0,
@@ -67,8 +73,12 @@ export class LogSender {
       reconnectMaxInterval: 2000,
       heartbeatInterval: 5000,
       heartbeatTimeout: 15_000,
-      ...curveOptions(curve),
+      ...curveOptions(options.curve),
     });
+  }
+
+  protected override onStart(): void {
+    const { host, port, curve } = this.#o;
     const endpoint = tcpEndpoint(host, port);
     watchHandshakes(this.#socket, endpoint, hostAndPort(host, port), curve, (error) => {
       // It is tried again and again; the requests to the API say it at first.
@@ -114,16 +124,11 @@ export class LogSender {
     if ((this.#sent ?? 0) >= seq) return;
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#handOvers.push({ seq, resolve });
-    const timer = setTimeout(resolve, limitMs);
-    await promise;
-    clearTimeout(timer);
+    await isDoneWithin(limitMs, promise);
   }
 
-  /** Ends the connection. */
-  async close(): Promise<void> {
-    clearTimeout(this.#check);
+  protected override onStop(): void {
     this.#socket.close();
-    await this.#pumping;
   }
 
   #trySend(frame: Uint8Array): boolean {
@@ -136,7 +141,7 @@ export class LogSender {
   }
 
   #pump(): void {
-    if (!this.#isPumping && !this.#socket.closed) this.#pumping = this.#sendWhatWaits();
+    if (!this.#isPumping && !this.#socket.closed) this.track(this.#sendWhatWaits());
   }
 
   async #sendWhatWaits(): Promise<void> {
@@ -175,7 +180,7 @@ export class LogSender {
       await this.#ask();
       if (this.#underWayBytes < WINDOW_BYTES || this.#patience > 4 * LOST_AFTER_MS) return;
       this.#sendAgainIfLost();
-      await Bun.sleep(WINDOW_CHECK_MS);
+      await this.pause(WINDOW_CHECK_MS);
     }
   }
 
@@ -194,14 +199,15 @@ export class LogSender {
   }
 
   #armCheck(): void {
-    if (this.#check !== undefined || this.#socket.closed || this.#underWay.length === 0) return;
-    this.#check = setTimeout(() => {
-      void this.#ask().then(() => {
-        this.#check = undefined;
-        this.#sendAgainIfLost();
-        this.#armCheck();
-      });
-    }, CHECK_MS);
+    if (this.#underWay.length > 0 && !this.#isChecking) this.#check.within(CHECK_MS);
+  }
+
+  async #checkProgress(): Promise<void> {
+    this.#isChecking = true;
+    await this.#ask();
+    this.#isChecking = false;
+    this.#sendAgainIfLost();
+    this.#armCheck();
   }
 
   #sendAgainIfLost(): void {

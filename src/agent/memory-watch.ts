@@ -1,3 +1,4 @@
+import { BackOff, Timer } from "../timer.ts";
 import { readPeakMemory } from "./proc-files.ts";
 
 /** Looks again after so long, then after a quarter of a process's age, and at least every second. */
@@ -17,9 +18,9 @@ export class MemoryWatch {
   /** The agent's own peak when the process was started, KiB. */
   readonly #inheritedKb = process.resourceUsage().maxRSS;
   #seenKb: number | undefined;
-  #timer: Timer | undefined;
+  readonly #timer = new Timer(() => this.#look());
+  readonly #pauses = new BackOff(FIRST_PAUSE_MS, LONGEST_PAUSE_MS, GROWTH);
   #pid = 0;
-  #pause = FIRST_PAUSE_MS;
 
   /** Begins to look. */
   watch(pid: number): void {
@@ -29,7 +30,7 @@ export class MemoryWatch {
 
   /** The process has ended. */
   stop(): void {
-    clearTimeout(this.#timer);
+    this.#timer.cancel();
   }
 
   /** The peak, KiB, from what was seen and from the kernel's figure; null when nothing is known. */
@@ -38,11 +39,10 @@ export class MemoryWatch {
     return this.#seenKb ?? null;
   }
 
-  #look = () => {
+  #look(): void {
     const peak = readPeakMemory(this.#pid);
     if (peak === undefined) return;
     if (peak >= LOADING_KB) this.#seenKb = Math.max(this.#seenKb ?? 0, peak);
-    this.#timer = setTimeout(this.#look, this.#pause);
-    this.#pause = Math.min(this.#pause * GROWTH, LONGEST_PAUSE_MS);
-  };
+    this.#timer.in(this.#pauses.next());
+  }
 }

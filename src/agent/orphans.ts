@@ -6,10 +6,12 @@
  * puts into the environment of every task. A task that means to leave something running starts it in a session of its
  * own without that marker: `env -u CDKTR_TASK_INSTANCE_ID -u CDKTR_AGENT_STREAM_ID setsid PROGRAM`.
  */
+
 import { Database } from "bun:sqlite";
 import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { log } from "../log.ts";
+import { BackgroundService } from "../service.ts";
 import { AGENT_MARKER, TASK_MARKER } from "./environment.ts";
 import { OUTBOX_FILE, type Outbox, type ProcessRecord } from "./outbox.ts";
 import { bootId, isAlive, listPids, type ProcessStat, readEnvironment, readStat } from "./proc-files.ts";
@@ -99,15 +101,18 @@ function ancestry(): Set<number> {
 }
 
 /** Ends processes that outlive the task run that started them. Looks only after a run has ended. */
-export class StraySweep {
+export class StraySweep extends BackgroundService<{ swept: undefined }> {
+  readonly name = "sweep of stray processes";
   readonly #marker: string;
   readonly #liveTasks: ReadonlySet<string>;
   readonly #graceMs: number;
-  #timer: Timer | undefined;
+  readonly #soon = this.timer(() => this.#sweepNow());
+  #isDue = false;
   #sweeping: Promise<void> = Promise.resolve();
 
   /** @param liveTasks task runs that have a process now; read at each look */
   constructor(streamId: string, liveTasks: ReadonlySet<string>, graceMs: number) {
+    super();
     this.#marker = `${AGENT_MARKER}=${streamId}`;
     this.#liveTasks = liveTasks;
     this.#graceMs = graceMs;
@@ -115,11 +120,16 @@ export class StraySweep {
 
   /** A run has ended: looks soon, once for all that end meanwhile. */
   schedule(): void {
-    this.#timer ??= setTimeout(() => {
-      this.#timer = undefined;
-      this.#sweeping = this.sweep();
-    }, SWEEP_DELAY_MS);
+    this.#isDue = true;
+    this.#soon.within(SWEEP_DELAY_MS);
   }
+
+  #sweepNow(): void {
+    this.#isDue = false;
+    this.#sweeping = this.sweep().finally(() => this.signals.emit("swept"));
+  }
+
+  protected override onStart(): void {}
 
   /** Looks now; resolves when what was found is gone. */
   async sweep(): Promise<void> {
@@ -133,12 +143,10 @@ export class StraySweep {
   }
 
   /** Looks a last time if that is due. */
-  async stop(): Promise<void> {
+  protected override async onStop(): Promise<void> {
     await this.#sweeping;
-    if (this.#timer === undefined) return;
-    clearTimeout(this.#timer);
-    this.#timer = undefined;
-    await this.sweep();
+    if (this.#isDue) this.#sweepNow();
+    await this.#sweeping;
   }
 
   #isStray(environment: readonly string[]): boolean {

@@ -2,15 +2,17 @@
  * What the agent has to tell the principal, kept on disk until the principal says that it has it on its own: reports and
  * log lines, each kind numbered from 1 within a stream. The file belongs to one process at a time, and survives that process.
  */
+
 import { Database, SQLiteError, type Statement } from "bun:sqlite";
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
+import { encodeLogBatch } from "../contract/log-line.ts";
 import type { AgentReport, RunReport, TaskReport } from "../contract/messages.ts";
-import { SEPARATOR } from "../contract/wire.ts";
 import { CdktrError, errorMessage } from "../errors.ts";
 import { log } from "../log.ts";
 import { migrateSqlite, type SqliteMigrations } from "../migrations/sqlite-migrations.ts";
+import { Timer } from "../timer.ts";
 
 /** Another process holds the outbox: an agent with this id is running. */
 export class OutboxLockedError extends CdktrError {}
@@ -142,7 +144,7 @@ export class Outbox {
   readonly #processChanges: (ProcessRecord | number)[] = [];
   #waiting: PromiseWithResolvers<void> | undefined;
   #immediate: Timer | NodeJS.Immediate | undefined;
-  #timer: Timer | undefined;
+  readonly #timer = new Timer(() => this.flush());
   #lastFlush = 0;
   #failure: string | undefined;
   #fullSaidAt = Number.NEGATIVE_INFINITY;
@@ -399,9 +401,8 @@ export class Outbox {
   /** Writes what was added, and tells the readers. */
   flush(): void {
     clearImmediate(this.#immediate as NodeJS.Immediate | undefined);
-    clearTimeout(this.#timer);
+    this.#timer.cancel();
     this.#immediate = undefined;
-    this.#timer = undefined;
     if (this.#closed) return;
     this.#lastFlush = performance.now();
     const frame = this.#takeFrame();
@@ -423,7 +424,7 @@ export class Outbox {
     if (this.#closed) return;
     this.flush();
     this.#closed = true;
-    clearTimeout(this.#timer);
+    this.#timer.cancel();
     // An open statement would keep the file, and its lock.
     for (const statement of Object.values(this.#sql)) statement.finalize();
     this.#db.close();
@@ -436,7 +437,7 @@ export class Outbox {
     if (soon || wait <= 0) {
       this.#immediate = setImmediate(() => this.flush());
     } else {
-      this.#timer ??= setTimeout(() => this.flush(), wait);
+      this.#timer.within(wait);
     }
   }
 
@@ -444,8 +445,8 @@ export class Outbox {
     if (this.#textLines === 0) return undefined;
     const first = this.#logSeq + 1;
     const last = this.#logSeq + this.#textLines;
-    const head = ["LOGS", this.#agentId, this.streamId, first].join(SEPARATOR);
-    const frame = { first, last, frame: encoder.encode(`${head}\n${this.#texts.join("\n")}`) };
+    const batch = { agent_id: this.#agentId, stream_id: this.streamId, first_seq: first, lines: this.#texts };
+    const frame = { first, last, frame: encoder.encode(encodeLogBatch(batch)) };
     this.#texts = [];
     this.#textLines = 0;
     this.#textLength = 0;
@@ -531,7 +532,7 @@ export class Outbox {
         );
       }
       this.#failure = errorMessage(error);
-      this.#timer ??= setTimeout(() => this.flush(), RETRY_WRITE_MS);
+      this.#timer.within(RETRY_WRITE_MS);
       return false;
     }
     if (this.#failure !== undefined) {

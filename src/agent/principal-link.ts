@@ -10,6 +10,7 @@ import {
   RequestRefusedError,
   RequestUnprocessableError,
 } from "../protocol/client.ts";
+import { BackgroundService } from "../service.ts";
 
 /** How long a heartbeat waits for news at most, ms. */
 const LONGEST_POLL_MS = 60_000;
@@ -41,11 +42,10 @@ export interface LinkOptions {
  * The agent's standing with the principal: registers, sends heartbeats, and knows whether the principal is there. Each
  * heartbeat is a long poll, so that orders come at once. When one goes unanswered the others wait until it is back.
  */
-export class PrincipalLink {
+export class PrincipalLink extends BackgroundService<{ up: undefined }> {
+  readonly name = "link to the principal";
   readonly #options: LinkOptions;
-  readonly #closing = new AbortController();
   #poll = new AbortController();
-  #running: Promise<void> = Promise.resolve();
   #isRegistered = false;
   #isUp = false;
   #up = Promise.withResolvers<void>();
@@ -57,6 +57,7 @@ export class PrincipalLink {
   #turnedMs = performance.now();
 
   constructor(options: LinkOptions) {
+    super();
     this.#options = options;
   }
 
@@ -82,9 +83,13 @@ export class PrincipalLink {
     return nowMs - this.#turnedMs < 2 * longest + STALL_MS;
   }
 
-  /** Begins to register, and goes on until {@link close}. */
-  start(): void {
-    this.#running = this.#run();
+  /** Begins to register, and goes on until it is stopped. */
+  protected override onStart(): void {
+    this.track(this.#run());
+  }
+
+  protected override onStop(): void {
+    this.#poll.abort();
   }
 
   /** Resolves when the agent is registered and the principal answers; rejects when `signal` aborts. */
@@ -141,17 +146,16 @@ export class PrincipalLink {
   async #say(extra: Partial<Heartbeat>): Promise<void> {
     const { client, timeoutMs, beat } = this.#options;
     try {
-      this.obey(await client.heartbeat({ ...this.#who(), ...beat(), wait_ms: 0, ...extra }, { timeoutMs }));
+      this.obey(
+        await client.call(
+          "AGENTHEARTBEAT",
+          { ...this.#who(), ...beat(), wait_ms: 0, ...extra },
+          { timeoutMs },
+        ),
+      );
     } catch (error) {
       log.debug(`An extra heartbeat was not answered: ${errorMessage(error)}`);
     }
-  }
-
-  /** Ends it. */
-  async close(): Promise<void> {
-    this.#closing.abort();
-    this.#poll.abort();
-    await this.#running;
   }
 
   #who(): { agent_id: string; session_id: string } {
@@ -159,7 +163,7 @@ export class PrincipalLink {
   }
 
   async #run(): Promise<void> {
-    while (!this.#closing.signal.aborted) {
+    while (!this.isStopping) {
       const begun = performance.now();
       this.#turnedMs = begun;
       const isRegistering = !this.#isRegistered;
@@ -169,7 +173,7 @@ export class PrincipalLink {
         // Another request may have heard meanwhile that the agent must register again.
         if (this.#isRegistered) this.#succeeded();
       } catch (error) {
-        if (this.#closing.signal.aborted) return;
+        if (this.isStopping) return;
         // It was only interrupted.
         if (this.#poll.signal.aborted && !(error instanceof CdktrError)) continue;
         if (!(await this.#failed(error, isRegistering, begun))) return;
@@ -179,7 +183,7 @@ export class PrincipalLink {
 
   async #register(): Promise<void> {
     const { client, agentId, timeoutMs, describe, registered } = this.#options;
-    const patience = { timeoutMs, attempts: 1, signal: this.#closing.signal };
+    const patience = { timeoutMs, attempts: 1, signal: this.stopSignal };
     await this.#compareVersions(patience);
     const orders = await client.registerAgent(agentId, describe(), patience).catch(async (error) => {
       // It may have been replaced between the two questions.
@@ -208,7 +212,8 @@ export class PrincipalLink {
   async #beat(): Promise<void> {
     const { client, timeoutMs, heartbeatIntervalMs, beat } = this.#options;
     this.#poll = new AbortController();
-    const orders = await client.heartbeat(
+    const orders = await client.call(
+      "AGENTHEARTBEAT",
       // After a silence the answer itself is what matters.
       { ...this.#who(), ...beat(), wait_ms: this.#isUp ? Math.min(heartbeatIntervalMs, LONGEST_POLL_MS) : 0 },
       { timeoutMs, attempts: 1, signal: this.#poll.signal },
@@ -224,6 +229,7 @@ export class PrincipalLink {
     this.#isUp = true;
     this.#whileUp = new AbortController();
     this.#up.resolve();
+    this.signals.emit("up");
   }
 
   #down(): void {
@@ -272,15 +278,7 @@ export class PrincipalLink {
     }
     // A failure that came at once (the principal answered that it failed) is not repeated at once.
     const left = timeoutMs - (performance.now() - begunMs);
-    if (left > 0) await this.#pause(left);
+    if (left > 0) await this.pause(left);
     return true;
-  }
-
-  async #pause(ms: number): Promise<void> {
-    const { promise, resolve } = Promise.withResolvers<void>();
-    const timer = setTimeout(resolve, ms);
-    this.#closing.signal.addEventListener("abort", () => resolve(), { once: true });
-    await promise;
-    clearTimeout(timer);
   }
 }

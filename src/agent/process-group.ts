@@ -1,5 +1,6 @@
 /** Finding and ending what belongs to a task: its process group, and processes elsewhere that carry its marker. */
 
+import { BackOff, pause } from "../timer.ts";
 import { reap } from "./libc.ts";
 import { isAlive, listPids, type ProcessStat, readEnvironment, readStat } from "./proc-files.ts";
 
@@ -76,12 +77,13 @@ export function describeProcesses(processes: readonly ProcessStat[]): string {
  * @returns what is still there at the deadline, empty when all is gone
  */
 export async function waitUntilGone(find: () => ProcessStat[], deadline: number): Promise<ProcessStat[]> {
-  for (let pause = 2; ; pause = Math.min(pause * 2, 100)) {
+  const backOff = new BackOff(2, 100);
+  for (;;) {
     const found = find();
     if (found.length === 0) return found;
     const left = deadline - performance.now();
     if (left <= 0) return found;
-    await Bun.sleep(Math.min(pause, left));
+    await pause(Math.min(backOff.next(), left));
   }
 }
 

@@ -1,6 +1,7 @@
 import { errorMessage, PrincipalUnreachableError } from "../errors.ts";
 import { log } from "../log.ts";
 import { type PrincipalClient, RequestRefusedError } from "../protocol/client.ts";
+import { BackgroundService } from "../service.ts";
 import type { LogSender } from "./log-sender.ts";
 import type { Outbox } from "./outbox.ts";
 import type { PrincipalLink } from "./principal-link.ts";
@@ -11,20 +12,19 @@ const LINES_FIRST_MS = 1000;
 const RETRY_MS = 500;
 
 /** Delivers reports: in order, a batch at a time, each until the principal has it on its disk. */
-export class ReportSender {
+export class ReportSender extends BackgroundService {
+  readonly name = "report sender";
   readonly #outbox: Outbox;
   readonly #link: PrincipalLink;
   readonly #client: PrincipalClient;
   readonly #lines: LogSender;
   readonly #who: { agent_id: string; session_id: string; stream_id: string };
-  readonly #closing = new AbortController();
   readonly #waiting: { readonly seq: number; readonly resolve: () => void }[] = [];
   #durable = 0;
   #limit = BATCH;
   #isSending = false;
   /** Why the principal does not take reports now. */
   #refusal = "";
-  #sending: Promise<void> = Promise.resolve();
 
   constructor(options: {
     outbox: Outbox;
@@ -34,6 +34,7 @@ export class ReportSender {
     agentId: string;
     sessionId: string;
   }) {
+    super();
     this.#outbox = options.outbox;
     this.#link = options.link;
     this.#client = options.client;
@@ -45,9 +46,14 @@ export class ReportSender {
     };
   }
 
+  /** Begins with what an earlier process of this agent left. What is under way at the end stays in the outbox. */
+  protected override onStart(): void {
+    if (this.#outbox.pendingReports > 0) this.wake();
+  }
+
   /** There are new reports. */
   wake(): void {
-    if (!this.#isSending && !this.#closing.signal.aborted) this.#sending = this.#sendAll();
+    if (!this.#isSending && !this.isStopping) this.track(this.#sendAll());
   }
 
   /** The principal has the reports up to `seq` on its disk. */
@@ -70,18 +76,12 @@ export class ReportSender {
     return promise;
   }
 
-  /** Gives up what is under way; it stays in the outbox. */
-  async close(): Promise<void> {
-    this.#closing.abort();
-    await this.#sending;
-  }
-
   async #sendAll(): Promise<void> {
     this.#isSending = true;
     try {
-      await this.#sendWhatWaits(this.#closing.signal);
+      await this.#sendWhatWaits(this.stopSignal);
     } catch (error) {
-      if (!this.#closing.signal.aborted) log.error(`Reports cannot be sent: ${errorMessage(error)}`);
+      if (!this.isStopping) log.error(`Reports cannot be sent: ${errorMessage(error)}`);
     } finally {
       this.#isSending = false;
     }
@@ -95,7 +95,7 @@ export class ReportSender {
       const lines = reports.findLast((report) => report.kind === "run")?.log_seq ?? 0;
       await this.#lines.handedOver(lines, LINES_FIRST_MS);
       try {
-        const orders = await this.#client.report({ ...this.#who, reports }, { signal });
+        const orders = await this.#client.call("AGENTREPORT", { ...this.#who, reports }, { signal });
         this.#link.obey(orders);
         this.#limit = BATCH;
         if (this.#refusal !== "") log.info("The principal takes reports again.");
@@ -106,7 +106,7 @@ export class ReportSender {
         else if (error instanceof PrincipalUnreachableError) this.#link.suspect();
         else if (!this.#link.mustRegister(error)) {
           this.#tellRefusal(errorMessage(error));
-          await Bun.sleep(RETRY_MS);
+          await this.pause(RETRY_MS);
         }
       }
     }

@@ -1,6 +1,5 @@
 import type { Clock } from "../clock.ts";
-import type { LogLevel } from "../contract/log-line.ts";
-import { SEPARATOR } from "../contract/wire.ts";
+import { encodeLogHead, encodeLogLines, type LogHead, type LogLevel } from "../contract/log-line.ts";
 import { escapeControls } from "./line-text.ts";
 
 /** Where encoded lines go. */
@@ -11,15 +10,6 @@ export interface LineSink {
   room(): Promise<void> | undefined;
 }
 
-/** The columns that all lines of a task run share. */
-export interface TaskLogHead {
-  readonly workflow_id: string;
-  readonly workflow_name: string;
-  readonly workflow_instance_id: string;
-  readonly task_name: string;
-  readonly task_instance_id: string;
-}
-
 /** The log of one task run: what its process writes, and what the agent has to say about it. */
 export class TaskLog {
   readonly #sink: LineSink;
@@ -27,26 +17,17 @@ export class TaskLog {
   readonly #clock: Clock;
   #lastMs = 0;
 
-  constructor(sink: LineSink, head: TaskLogHead, clock: Clock) {
+  constructor(sink: LineSink, head: LogHead, clock: Clock) {
     this.#sink = sink;
     this.#clock = clock;
-    this.#head = [
-      head.workflow_id,
-      head.workflow_name,
-      head.workflow_instance_id,
-      head.task_name,
-      head.task_instance_id,
-    ]
-      .map(escapeControls)
-      .join(SEPARATOR);
+    this.#head = encodeLogHead(head, escapeControls);
   }
 
   /** Adds payloads that hold no control characters. Within a task run, time does not go backwards. */
   write(level: LogLevel, payloads: readonly string[]): void {
     if (payloads.length === 0) return;
     this.#lastMs = Math.max(this.#lastMs, this.#clock.now());
-    const before = `${this.#head}${SEPARATOR}${this.#lastMs}${SEPARATOR}${level}${SEPARATOR}`;
-    this.#sink.addLines(before + payloads.join(`\n${before}`), payloads.length);
+    this.#sink.addLines(encodeLogLines(this.#head, this.#lastMs, level, payloads), payloads.length);
   }
 
   /** Adds what the agent says. */

@@ -1,6 +1,8 @@
 /** One process of a task with everything it starts: a session and a process group of its own, ended as a whole. */
+
 import { closeSync } from "node:fs";
 import type { Subprocess } from "bun";
+import { isDoneWithin, Timer } from "../timer.ts";
 import { formatDuration } from "../workflow/duration.ts";
 import { TASK_MARKER } from "./environment.ts";
 import type { Command } from "./executors/executor.ts";
@@ -53,8 +55,8 @@ export class TaskProcess {
   readonly #memory: MemoryWatch;
   /** When what is told to end is killed; undefined while nobody told it to. */
   #killAt: number | undefined;
-  #killTimer: Timer | undefined;
-  readonly #rememberTimer: Timer;
+  readonly #killing = new Timer(() => this.#kill());
+  readonly #remembering: Timer;
   #gone = false;
 
   /**
@@ -103,10 +105,11 @@ export class TaskProcess {
     this.pid = this.#child.pid;
     // At once: a small program is over in half a millisecond.
     this.#memory.watch(this.pid);
-    this.#rememberTimer = setTimeout(() => {
+    this.#remembering = new Timer(() => {
       const startTicks = readStat(this.pid)?.startTicks;
       if (startTicks !== undefined) remember(this.pid, startTicks);
-    }, REMEMBER_AFTER_MS);
+    });
+    this.#remembering.in(REMEMBER_AFTER_MS);
     this.#output = pipes.map(({ read }, index) => this.#read(read, index === 0 ? "INFO" : "ERROR"));
     this.ended = this.#finish();
   }
@@ -118,11 +121,13 @@ export class TaskProcess {
     this.#signal("SIGTERM");
     // Stopped processes would not see it.
     this.#signal("SIGCONT");
-    this.#killTimer = setTimeout(() => {
-      if (this.#gone) return;
-      this.#log.remark("WARN", `Still running ${formatDuration(this.#graceMs)} after SIGTERM: killed.`);
-      this.#signal("SIGKILL");
-    }, this.#graceMs);
+    this.#killing.in(this.#graceMs);
+  }
+
+  #kill(): void {
+    if (this.#gone) return;
+    this.#log.remark("WARN", `Still running ${formatDuration(this.#graceMs)} after SIGTERM: killed.`);
+    this.#signal("SIGKILL");
   }
 
   #signal(signal: NodeJS.Signals): void {
@@ -139,24 +144,22 @@ export class TaskProcess {
   /** @returns the reader, and when everything that it read is in the log */
   #read(fd: number, level: "INFO" | "ERROR"): { reader: PipeReader; logged: Promise<void> } {
     const splitter = new LineSplitter();
-    let timer: Timer | undefined;
     const armSnapshot = () => {
       const due = splitter.snapshotDueMs;
-      if (due !== undefined) timer ??= setTimeout(showRewrite, Math.max(1, due - performance.now()));
+      if (due !== undefined) rewrite.within(Math.max(1, due - performance.now()));
     };
-    const showRewrite = () => {
-      timer = undefined;
+    const rewrite = new Timer(() => {
       this.#log.write(level, splitter.snapshot(performance.now()));
       // Timers may be early by a fraction of a millisecond.
       armSnapshot();
-    };
+    });
     const reader = new PipeReader(fd, (chunk) => {
       this.#log.write(level, splitter.push(chunk, performance.now()));
       armSnapshot();
       return this.#log.room();
     });
     const logged = reader.ended.then(() => {
-      clearTimeout(timer);
+      rewrite.cancel();
       this.#log.write(level, splitter.end());
     });
     return { reader, logged };
@@ -164,13 +167,13 @@ export class TaskProcess {
 
   async #finish(): Promise<ProcessEnd> {
     await this.#child.exited;
-    clearTimeout(this.#rememberTimer);
+    this.#remembering.cancel();
     this.#memory.stop();
     if (groupExists(this.pid)) await this.#endGroup();
     const read = Promise.all(this.#output.map(({ logged }) => logged));
     if (!(await this.#isReadToTheEnd(read))) await this.#endHolders(read);
     this.#gone = true;
-    clearTimeout(this.#killTimer);
+    this.#killing.cancel();
     const usage = this.#child.resourceUsage();
     const signal = this.#child.signalCode;
     return {
@@ -221,14 +224,9 @@ export class TaskProcess {
 
   /** Whether the output comes to its end, or only whoever holds it without writing keeps it open. */
   async #isReadToTheEnd(read: Promise<unknown>): Promise<boolean> {
-    const isRead = read.then(() => true);
     let quietSince = performance.now();
     for (;;) {
-      const pause = Promise.withResolvers<boolean>();
-      const timer = setTimeout(() => pause.resolve(false), SETTLE_MS / 5);
-      const done = await Promise.race([isRead, pause.promise]);
-      clearTimeout(timer);
-      if (done) return true;
+      if (await isDoneWithin(SETTLE_MS / 5, read)) return true;
       const now = performance.now();
       if (!this.#output.every(({ reader }) => reader.idle)) quietSince = now;
       if (now - quietSince >= SETTLE_MS) return false;

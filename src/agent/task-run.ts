@@ -1,6 +1,7 @@
 import type { Clock } from "../clock.ts";
 import type { RunAssignment } from "../contract/messages.ts";
 import { errorMessage } from "../errors.ts";
+import { Timer } from "../timer.ts";
 import { formatDuration } from "../workflow/duration.ts";
 import type { TaskDefinition } from "../workflow/model.ts";
 import { retryDelayMs } from "../workflow/retry.ts";
@@ -66,7 +67,8 @@ export class TaskRun {
   #attempt = 0;
   #process: TaskProcess | undefined;
   #withdraw: (() => void) | undefined;
-  #timer: Timer | undefined;
+  readonly #limit = new Timer(() => this.#timeOut());
+  readonly #retry = new Timer(() => this.start());
   #timedOut = false;
   #stopped: StopReason | undefined;
   #reportedMs = 0;
@@ -121,7 +123,7 @@ export class TaskRun {
       this.#process?.end();
       return;
     }
-    clearTimeout(this.#timer);
+    this.#retry.cancel();
     this.#becomeStopped(reason);
   }
 
@@ -174,9 +176,9 @@ export class TaskRun {
     const { pid, ended } = this.#process;
     const startedMs = clock.monotonic();
     const limit = this.definition.timeout_ms;
-    if (limit !== null) this.#timer = setTimeout(() => this.#timeOut(limit), limit);
+    if (limit !== null) this.#limit.in(limit);
     void ended.then((end) => {
-      clearTimeout(this.#timer);
+      this.#limit.cancel();
       this.#process = undefined;
       this.#context.liveTasks.delete(this.id);
       if (isRemembered) outbox.forgetProcess(pid);
@@ -185,10 +187,13 @@ export class TaskRun {
     });
   }
 
-  #timeOut(limitMs: number): void {
+  #timeOut(): void {
     if (this.#stopped !== undefined) return;
     this.#timedOut = true;
-    this.#log.remark("ERROR", `Timed out after ${formatDuration(limitMs)}: ended with SIGTERM.`);
+    this.#log.remark(
+      "ERROR",
+      `Timed out after ${formatDuration(this.definition.timeout_ms ?? 0)}: ended with SIGTERM.`,
+    );
     this.#process?.end();
   }
 
@@ -225,7 +230,7 @@ export class TaskRun {
       "WARN",
       `Try ${this.#attempt} of ${this.definition.retry.max_attempts} failed (${error}); next try in ${formatDuration(delayMs)}.`,
     );
-    this.#timer = setTimeout(() => this.start(), delayMs);
+    this.#retry.in(delayMs);
   }
 
   #becomeStopped(reason: StopReason, end?: ProcessEnd): void {

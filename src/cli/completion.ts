@@ -14,7 +14,7 @@ export function completionOf(root: Command): Command {
       shell: { type: "positional", required: true, description: "bash, zsh or fish" },
     },
     extras: {
-      // After it the script's own words: the line so far.
+      // Followed by the script's own arguments: the words of the line.
       rest: "WORD",
       restDescription: "The words of the line, passed by the scripts",
       completes: { shell: "shell" },

@@ -8,7 +8,7 @@ import { printJson, printLine, writeStdout } from "./support/stdout.ts";
 import { styleFor, terminalWidth } from "./support/style.ts";
 import { renderTable } from "./support/table.ts";
 
-/** Longer lines are hard to read. */
+/** Maximum line length for readability. */
 const WIDEST = 100;
 
 export default command({

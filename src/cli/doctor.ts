@@ -14,7 +14,7 @@ import { say } from "./support/report.ts";
 import { printJson, printLine } from "./support/stdout.ts";
 import { isTerminal, type Style, styleFor, terminalWidth } from "./support/style.ts";
 
-/** Where the text of a finding begins. */
+/** Column at which the text of a finding begins. */
 const COLUMN = 14;
 const MARKS: Record<Severity, string> = { ok: "✓", warning: "!", error: "✗" };
 
@@ -61,7 +61,7 @@ export default command({
   },
 });
 
-/** A setting that does not parse is a finding as well: the first that is to be mended. */
+/** Reports an invalid setting as a finding: it has to be fixed first. */
 async function examineWith(
   principal: string | undefined,
   progress: (what: string) => void,
@@ -82,17 +82,17 @@ async function examineWith(
   }
 }
 
-/** As an agent takes the settings: a host that joined knows its principal from there. */
+/** Reads the settings like an agent: on a host that has joined, the principal's address is stored with the key. */
 function joined(loaded: LoadedConfig): Config {
   try {
     return withJoinedPrincipal(loaded);
   } catch {
-    // What is wrong with the key is found later.
+    // Problems with the key are reported by a later check.
     return loaded.values;
   }
 }
 
-/** What is waited for, in a line that is gone when the wait is over; where nobody looks, nothing. */
+/** Shows what is being checked, on a line that disappears afterwards; prints nothing without a terminal. */
 function progressLine(): (what: string) => void {
   if (!isTerminal("stderr")) return () => {};
   const style = styleFor("stderr");

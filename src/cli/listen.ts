@@ -65,7 +65,7 @@ export default command({
       client: connect(config, "client"),
       command: () => [
         ownExecutable(),
-        // What lies in the working directory must not change what is run.
+        // Files in the working directory must not affect what is run.
         "--no-install",
         "--no-env-file",
         "--config=/dev/null",

@@ -44,7 +44,7 @@ export default command({
     const principals = principalsOf(config, repeated(rawArgs, "principal"), args.principals);
     const load = ({ keyFile }: (typeof principals)[number]) =>
       loadCurveKeys(keyFile === undefined ? config : { ...config, CDKTR_KEY_FILE: keyFile }, "client");
-    // Now: while the UI has the terminal, nobody would see what is wrong with a file.
+    // Report problems with a file now: once the UI owns the terminal, nobody would see them.
     const keys = new Map(principals.map((address) => [address, load(address)]));
     const app = new App({
       config,

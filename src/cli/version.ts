@@ -38,7 +38,7 @@ export default command({
   },
 });
 
-/** The newest schema of each file that this cdktr keeps. */
+/** The newest schema version of each file that this cdktr writes. */
 async function schemas() {
   const [state, history, outbox, triggers] = await Promise.all([
     import("../storage/operational/sqlite/schema.ts"),
@@ -54,7 +54,7 @@ async function schemas() {
   };
 }
 
-/** A list that the build put into the executable. */
+/** A list that the build embedded in the executable. */
 async function carried(list: "licenses" | "sbom"): Promise<string> {
   const { THIRD_PARTY } = await import("../third-party.ts");
   if (THIRD_PARTY !== null) return THIRD_PARTY[list];

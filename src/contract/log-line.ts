@@ -1,78 +1,69 @@
 /**
- * Log lines on the wire.
+ * Log lines as they travel: the one place that knows the columns of `logstore` and their order.
  *
- * Published (PUB): one frame a line, the eight columns of `logstore` joined by 0x01.
+ * Published (PUB): one frame a line, the eight columns joined by 0x01. Only the payload may hold that character itself.
  * Delivered (PUSH): one frame a batch: `LOGS` 0x01 agent id 0x01 stream id 0x01 sequence number of the first line, then each line,
  * in the published form, after a line feed. No column can hold a line feed: output is cut into lines there.
+ * In pages (`SEARCHLOGS`): one array a line.
  */
+import { z } from "zod";
 import { InvalidInputError } from "../errors.ts";
 import { ownText } from "./own-text.ts";
 import { SEPARATOR } from "./wire.ts";
 
-export type LogLevel = "DEBUG" | "INFO" | "WARN" | "ERROR";
+/** From the least to the most severe. */
+export const LOG_LEVELS = ["DEBUG", "INFO", "WARN", "ERROR"] as const;
+export type LogLevel = (typeof LOG_LEVELS)[number];
 
-/** A row of `logstore`. */
-export interface LogLine {
+/** The columns that all lines of a task run share. */
+export interface LogHead {
   readonly workflow_id: string;
   readonly workflow_name: string;
   readonly workflow_instance_id: string;
   readonly task_name: string;
   readonly task_instance_id: string;
+}
+
+/** A row of `logstore`. */
+export interface LogLine extends LogHead {
   readonly timestamp_ms: number;
   readonly level: LogLevel;
   readonly payload: string;
 }
 
-/** Lines of one agent's stream with consecutive sequence numbers, the first one being `first_seq` (1-based). */
-export interface LogBatch {
-  readonly agent_id: string;
-  /** Names the sequence; a new one begins when an agent lost its outbox. */
-  readonly stream_id: string;
-  readonly first_seq: number;
-  /** Encoded lines, see {@link encodeLogLine}. */
-  readonly lines: readonly string[];
-}
+const HEAD_COLUMNS = [
+  "workflow_id",
+  "workflow_name",
+  "workflow_instance_id",
+  "task_name",
+  "task_instance_id",
+] as const satisfies readonly (keyof LogHead)[];
 
-/** Lines of one batch. With the ids that stand in each, lines of an agent fill the longest frame before they are so many. */
-export const MAX_BATCH_LINES = 200_000;
+/** The columns in the order in which they travel and are stored. */
+export const LOG_COLUMNS = [
+  ...HEAD_COLUMNS,
+  "timestamp_ms",
+  "level",
+  "payload",
+] as const satisfies readonly (keyof LogLine)[];
 
-const LEVELS: ReadonlySet<string> = new Set(["DEBUG", "INFO", "WARN", "ERROR"]);
+/** A line as an array of its columns. */
+export const LogRow = z.tuple([
+  z.string(),
+  z.string(),
+  z.string(),
+  z.string(),
+  z.string(),
+  z.number(),
+  z.enum(LOG_LEVELS),
+  z.string(),
+]);
+export type LogRow = z.infer<typeof LogRow>;
 
-/** The published form of a line. */
-export function encodeLogLine(line: LogLine): string {
-  return [
-    line.workflow_id,
-    line.workflow_name,
-    line.workflow_instance_id,
-    line.task_name,
-    line.task_instance_id,
-    line.timestamp_ms,
-    line.level,
-    line.payload,
-  ].join(SEPARATOR);
-}
-
-/**
- * Reads the published form of a line.
- * @throws InvalidInputError when fields are missing, the time is not a number or the level is unknown
- */
-export function decodeLogLine(text: string): LogLine {
-  const fields: string[] = [];
-  let start = 0;
-  for (let i = 0; i < 7; i++) {
-    const end = text.indexOf(SEPARATOR, start);
-    if (end === -1) throw new InvalidInputError(`A log line needs 8 fields; this one has ${i + 1}.`);
-    fields.push(text.slice(start, end));
-    start = end + 1;
-  }
-  const [workflow_id, workflow_name, workflow_instance_id, task_name, task_instance_id, time, level] =
-    fields as [string, string, string, string, string, string, string];
-  const timestamp_ms = Number(time);
-  if (time === "" || !Number.isSafeInteger(timestamp_ms)) {
-    throw new InvalidInputError(`A log line has the time "${time.slice(0, 40)}", which is no number of ms.`);
-  }
-  if (!LEVELS.has(level))
-    throw new InvalidInputError(`A log line has the unknown level "${level.slice(0, 40)}".`);
+/** The line that a row is. */
+export function lineOf(row: LogRow): LogLine {
+  const [workflow_id, workflow_name, workflow_instance_id, task_name, task_instance_id] = row;
+  const [, , , , , timestamp_ms, level, payload] = row;
   return {
     workflow_id,
     workflow_name,
@@ -80,15 +71,145 @@ export function decodeLogLine(text: string): LogLine {
     task_name,
     task_instance_id,
     timestamp_ms,
-    level: level as LogLevel,
-    payload: text.slice(start),
+    level,
+    payload,
   };
 }
 
+/** The row that the columns of a stored line are; NULL counts as empty. */
+export function rowOf(columns: readonly unknown[]): LogRow {
+  const text = (index: number) => String(columns[index] ?? "");
+  const timestamp_ms = Number(columns[5] ?? 0);
+  return [text(0), text(1), text(2), text(3), text(4), timestamp_ms, text(6) as LogLevel, text(7)];
+}
+
+/** Identifies a line by its visible content; equal lines of one task run in the same millisecond share a key. */
+export function lineKey(line: LogLine): bigint {
+  return Bun.hash.wyhash(
+    `${line.task_instance_id}\x01${line.timestamp_ms}\x01${line.level}\x01${line.payload}`,
+  );
+}
+
+/** What a subscriber to the lines of one workflow subscribes to; everything without one. */
+export function logTopic(workflowId: string | undefined): string {
+  return workflowId === undefined ? "" : workflowId + SEPARATOR;
+}
+
+// ---------------------------------------------------------------- published
+
+/**
+ * The head of lines, separators included, for {@link encodeLogLines}.
+ * @param clean makes a column free of control characters
+ */
+export function encodeLogHead(head: LogHead, clean: (column: string) => string): string {
+  return HEAD_COLUMNS.map((column) => clean(head[column]) + SEPARATOR).join("");
+}
+
+/** Lines that differ in their payloads alone, in the published form, joined by line feeds. */
+export function encodeLogLines(
+  head: string,
+  timestampMs: number,
+  level: LogLevel,
+  payloads: readonly string[],
+): string {
+  const before = `${head}${timestampMs}${SEPARATOR}${level}${SEPARATOR}`;
+  return before + payloads.join(`\n${before}`);
+}
+
+/** The encoded head with which an encoded line begins; "" when it has too few columns. */
+export function headOf(line: string): string {
+  let end = 0;
+  for (let column = 0; column < HEAD_COLUMNS.length; column++) {
+    end = line.indexOf(SEPARATOR, end) + 1;
+    if (end === 0) return "";
+  }
+  return line.slice(0, end);
+}
+
+/** A column of an encoded head. */
+export function headColumn(head: string, column: keyof LogHead): string {
+  return head.split(SEPARATOR, HEAD_COLUMNS.length)[HEAD_COLUMNS.indexOf(column)] ?? "";
+}
+
+/** The time of an encoded line with this head, ms; NaN when it has none. */
+export function timeOf(line: string, head: string): number {
+  return Number(line.slice(head.length, line.indexOf(SEPARATOR, head.length)));
+}
+
+const LEVELS: ReadonlySet<string> = new Set(LOG_LEVELS);
+
+/** Reads encoded lines one after the other. Neighbours mostly have the same head, which is then taken apart once. */
+export class LogLineReader {
+  #head = "";
+  #columns: readonly string[] | undefined;
+  #time = "";
+  #level = "";
+  #payloadStart = 0;
+
+  /** Null when the line is well-formed, else what is wrong with it. */
+  check(line: string): string | null {
+    if (this.#head === "" || !line.startsWith(this.#head)) {
+      this.#head = headOf(line);
+      this.#columns = undefined;
+      if (this.#head === "") return tooShort(line);
+    }
+    const timeStart = this.#head.length;
+    const timeEnd = line.indexOf(SEPARATOR, timeStart);
+    if (timeEnd === -1) return tooShort(line);
+    this.#time = line.slice(timeStart, timeEnd);
+    if (!/^\d{1,15}$/.test(this.#time)) {
+      return `A log line has the time "${this.#time.slice(0, 40)}", which is no number of ms.`;
+    }
+    const levelEnd = line.indexOf(SEPARATOR, timeEnd + 1);
+    if (levelEnd === -1) return tooShort(line);
+    this.#level = line.slice(timeEnd + 1, levelEnd);
+    this.#payloadStart = levelEnd + 1;
+    return LEVELS.has(this.#level) ? null : `A log line has the unknown level "${this.#level.slice(0, 40)}".`;
+  }
+
+  /**
+   * Takes a line apart.
+   * @throws InvalidInputError when it is not well-formed
+   */
+  decode(line: string): LogLine {
+    const wrong = this.check(line);
+    if (wrong !== null) throw new InvalidInputError(wrong);
+    this.#columns ??= this.#head.split(SEPARATOR, HEAD_COLUMNS.length);
+    return lineOf(rowOf([...this.#columns, this.#time, this.#level, line.slice(this.#payloadStart)]));
+  }
+}
+
+function tooShort(line: string): string {
+  return `A log line needs ${LOG_COLUMNS.length} fields; this one has ${line.split(SEPARATOR).length}.`;
+}
+
+// ---------------------------------------------------------------- delivered
+
+/** Lines of one agent's stream with consecutive sequence numbers, the first one being `first_seq` (1-based). */
+export interface LogBatch {
+  readonly agent_id: string;
+  /** Names the sequence; a new one begins when an agent lost its outbox. */
+  readonly stream_id: string;
+  readonly first_seq: number;
+  /** Encoded lines. To be sent, each text may be several of them, joined by line feeds. */
+  readonly lines: readonly string[];
+}
+
+/** Lines of one batch. With the ids that stand in each, lines of an agent fill the longest frame before they are so many. */
+export const MAX_BATCH_LINES = 200_000;
+
+const BATCH_KIND = "LOGS";
+
 /** The delivered form of a batch. */
 export function encodeLogBatch(batch: LogBatch): string {
-  const head = ["LOGS", batch.agent_id, batch.stream_id, batch.first_seq].join(SEPARATOR);
+  const head = [BATCH_KIND, batch.agent_id, batch.stream_id, batch.first_seq].join(SEPARATOR);
   return batch.lines.length === 0 ? head : `${head}\n${batch.lines.join("\n")}`;
+}
+
+/** Whether a delivered text is a batch; else it may be a line that is delivered by itself, which has more fields. */
+export function isLogBatch(text: string): boolean {
+  if (!text.startsWith(BATCH_KIND + SEPARATOR)) return false;
+  return firstLine(text).split(SEPARATOR, LOG_COLUMNS.length).length < LOG_COLUMNS.length;
 }
 
 /**
@@ -96,12 +217,12 @@ export function encodeLogBatch(batch: LogBatch): string {
  * @throws InvalidInputError when the head is not one, or it has more than {@link MAX_BATCH_LINES}
  */
 export function decodeLogBatch(text: string): LogBatch {
-  const end = text.indexOf("\n");
-  const head = (end === -1 ? text : text.slice(0, end)).split(SEPARATOR, 5);
+  const first = firstLine(text);
+  const head = first.split(SEPARATOR, 5);
   const [kind, agent_id, stream_id, seq] = head;
   const first_seq = Number(seq);
   if (
-    kind !== "LOGS" ||
+    kind !== BATCH_KIND ||
     head.length !== 4 ||
     !agent_id ||
     !stream_id ||
@@ -112,9 +233,26 @@ export function decodeLogBatch(text: string): LogBatch {
       "A log batch does not begin with LOGS, agent id, stream id and sequence number.",
     );
   }
-  const lines = end === -1 ? [] : text.slice(end + 1).split("\n", MAX_BATCH_LINES + 1);
+  const lines =
+    first.length === text.length ? [] : text.slice(first.length + 1).split("\n", MAX_BATCH_LINES + 1);
   if (lines.length > MAX_BATCH_LINES)
     throw new InvalidInputError(`A log batch has more than ${MAX_BATCH_LINES} lines.`);
   // Both are remembered for longer than the lines.
   return { agent_id: ownText(agent_id), stream_id: ownText(stream_id), first_seq, lines };
+}
+
+/**
+ * A line that was delivered by itself, as by agents that do not number their lines. Line feeds in its payload make several of it.
+ * @throws InvalidInputError when it is not well-formed
+ */
+export function splitSingleLine(text: string): readonly string[] {
+  const { payload } = new LogLineReader().decode(text);
+  const before = text.slice(0, text.length - payload.length);
+  if (before.includes("\n")) throw new InvalidInputError("A field of a log line has a line feed.");
+  return payload.split("\n").map((part) => before + part);
+}
+
+function firstLine(text: string): string {
+  const end = text.indexOf("\n");
+  return end === -1 ? text : text.slice(0, end);
 }

@@ -71,15 +71,13 @@ export function isJsonField(schema: z.ZodType): boolean {
   return inner instanceof z.ZodObject;
 }
 
-/** The fields of a request, after its verb. Fields at the end that have no value are left out. */
+/** The fields of a request, after its verb; a field without a value is empty. */
 export function fieldsOf({ fields, request }: VerbEntry, value: Readonly<Record<string, unknown>>): string[] {
   if (fields === undefined) return [JSON.stringify(value)];
-  const texts = Object.keys(request.shape).map((key) => {
+  return Object.keys(request.shape).map((key) => {
     const field = value[key];
     return typeof field === "object" ? JSON.stringify(field) : String(field ?? "");
   });
-  while (texts.at(-1) === "") texts.pop();
-  return texts;
 }
 
 /** How long the reply to a request may wait, ms; 0 for one that is no long poll. */

@@ -64,7 +64,7 @@ export function checkLibraries(
 }
 
 /** What is installed here. */
-export function hostLibraries(): HostLibraries {
+function hostLibraries(): HostLibraries {
   return { glibc: glibcVersion(), libstdcxx: libstdcxxVersions() };
 }
 

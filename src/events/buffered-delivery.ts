@@ -1,15 +1,15 @@
 /** Brings triggers to the principal over its absences: through a buffer on disk, in order, each with its dedupe key. */
 import type { ConsolaInstance } from "consola";
-import { type Clock, systemClock } from "../clock.ts";
+import type { Clock } from "../clock.ts";
 import { CdktrError, errorMessage } from "../errors.ts";
 import { type PrincipalClient, RequestRefusedError } from "../protocol/client.ts";
-import type { Service } from "../service.ts";
+import { BackgroundService } from "../service.ts";
+import { BackOff } from "../timer.ts";
 import { sendTrigger, type TriggerDelivery, type Triggered, type TriggerRequest } from "./event-listener.ts";
-import { pause } from "./pause.ts";
 import type { TriggerBuffer, WaitingTrigger } from "./trigger-buffer.ts";
 
 /** Triggers that may wait, if nothing else is said. */
-export const DEFAULT_BUFFER_LIMIT = 100_000;
+const DEFAULT_BUFFER_LIMIT = 100_000;
 /** Pauses between attempts to reach the principal, ms: they double. */
 const FIRST_RETRY_MS = 100;
 const LAST_RETRY_MS = 2000;
@@ -54,15 +54,23 @@ interface Waiter extends PromiseWithResolvers<Triggered> {
   readonly request: TriggerRequest;
 }
 
+/** What a delivery signals. */
+export interface DeliverySignals {
+  /** A trigger was written down. */
+  readonly buffered: undefined;
+  /** A trigger became a run. */
+  readonly delivered: undefined;
+  /** A trigger has to wait until there is room. */
+  readonly full: undefined;
+}
+
 /** The delivery. Triggers that an earlier process left in the buffer go first. */
-export class BufferedDelivery implements TriggerDelivery, Service {
+export class BufferedDelivery extends BackgroundService<DeliverySignals> implements TriggerDelivery {
   readonly name = "delivery of triggers";
   readonly #client: PrincipalClient;
   readonly #buffer: TriggerBuffer;
   readonly #log: ConsolaInstance;
   readonly #limit: number;
-  readonly #clock: Clock;
-  readonly #stop = new AbortController();
   /** Asked for in this turn of the event loop: they share one sync of the disk. */
   #arriving: Waiter[] = [];
   /** Dealt with in this turn. */
@@ -80,14 +88,13 @@ export class BufferedDelivery implements TriggerDelivery, Service {
   #awaySinceMs: number | null = null;
   #toldFull = false;
   #toldDisk = false;
-  #closed = false;
 
   constructor(options: BufferedDeliveryOptions) {
+    super(options.clock);
     this.#client = options.client;
     this.#buffer = options.buffer;
     this.#log = options.log;
     this.#limit = options.limit ?? DEFAULT_BUFFER_LIMIT;
-    this.#clock = options.clock ?? systemClock;
   }
 
   get metrics(): DeliveryMetrics {
@@ -97,24 +104,21 @@ export class BufferedDelivery implements TriggerDelivery, Service {
       failed: this.#failed,
       dropped: this.#dropped,
       buffered: this.#buffer.size,
-      bufferBytes: this.#closed ? 0 : this.#buffer.bytes,
+      bufferBytes: this.isStopping ? 0 : this.#buffer.bytes,
       lastTriggerMs: this.#lastTriggerMs,
       awaySinceMs: this.#awaySinceMs,
     };
   }
 
   /** Begins to deliver; does not wait for the principal. */
-  async start(): Promise<void> {
+  protected override onStart(): void {
     if (this.#buffer.size > 0)
       this.#log.info(`${this.#buffer.size} triggers of before wait for the principal`);
     this.#delivering = this.#deliverAll();
   }
 
   /** What is not delivered stays on disk. */
-  async stop(): Promise<void> {
-    if (this.#closed) return;
-    this.#closed = true;
-    this.#stop.abort(new Error("the listener stops"));
+  protected override async onStop(): Promise<void> {
     this.#work.resolve();
     this.#room.resolve();
     this.#empty.resolve();
@@ -128,7 +132,7 @@ export class BufferedDelivery implements TriggerDelivery, Service {
 
   /** Resolves when nothing waits, or when the delivery is stopped. */
   async drained(): Promise<void> {
-    while (this.#buffer.size > 0 && !this.#stop.signal.aborted) await this.#empty.promise;
+    while (this.#buffer.size > 0 && !this.stopSignal.aborted) await this.#empty.promise;
   }
 
   /**
@@ -137,16 +141,17 @@ export class BufferedDelivery implements TriggerDelivery, Service {
    * @throws TriggerNotSafeError when it cannot be written down and the principal does not take it either
    */
   async deliver(request: TriggerRequest): Promise<Triggered> {
-    while (this.#buffer.size + this.#arriving.length >= this.#limit && !this.#stop.signal.aborted) {
+    while (this.#buffer.size + this.#arriving.length >= this.#limit && !this.stopSignal.aborted) {
       if (!this.#toldFull) {
         this.#toldFull = true;
         this.#log.warn(`${this.#limit} triggers wait for the principal: no more are taken until it is back`);
       }
+      this.signals.emit("full");
       await this.#room.promise;
     }
-    this.#stop.signal.throwIfAborted();
+    this.stopSignal.throwIfAborted();
     this.#fired++;
-    this.#lastTriggerMs = this.#clock.now();
+    this.#lastTriggerMs = this.clock.now();
     const waiter: Waiter = { request, ...Promise.withResolvers<Triggered>() };
     if (this.#arriving.push(waiter) === 1) queueMicrotask(() => this.#writeDown());
     return waiter.promise;
@@ -159,7 +164,7 @@ export class BufferedDelivery implements TriggerDelivery, Service {
     try {
       seqs = this.#buffer.add(
         arriving.map((waiter) => waiter.request),
-        this.#clock.now(),
+        this.clock.now(),
       );
       this.#toldDisk = false;
     } catch (error) {
@@ -169,6 +174,7 @@ export class BufferedDelivery implements TriggerDelivery, Service {
       return;
     }
     this.#work.resolve();
+    this.signals.emit("buffered");
     for (const [i, waiter] of arriving.entries()) {
       if (this.#awaySinceMs !== null) {
         waiter.resolve(buffered(waiter.request));
@@ -184,7 +190,7 @@ export class BufferedDelivery implements TriggerDelivery, Service {
   /** The disk fails: the trigger is safe if the principal takes it at once. */
   async #deliverUnwritten(waiter: Waiter, why: unknown): Promise<void> {
     try {
-      waiter.resolve(await sendTrigger(this.#client, waiter.request, { signal: this.#stop.signal }));
+      waiter.resolve(await sendTrigger(this.#client, waiter.request, { signal: this.stopSignal }));
       this.#delivered++;
     } catch (error) {
       this.#failed++;
@@ -199,21 +205,20 @@ export class BufferedDelivery implements TriggerDelivery, Service {
   }
 
   async #deliverAll(): Promise<void> {
-    const { signal } = this.#stop;
-    let retryMs = FIRST_RETRY_MS;
+    const signal = this.stopSignal;
+    const backOff = new BackOff(FIRST_RETRY_MS, LAST_RETRY_MS);
     while (!signal.aborted) {
       try {
         const batch = this.#buffer.first(BATCH);
         this.#askAgain(batch[0]?.seq ?? Number.POSITIVE_INFINITY);
         if (batch.length === 0) await this.#waitForWork();
         else await this.#deliverBatch(batch);
-        retryMs = FIRST_RETRY_MS;
+        backOff.reset();
       } catch (error) {
         if (signal.aborted) return;
         // Also when the disk fails: what was delivered and could not be taken out is delivered again under the same key.
         this.#tellAway(error);
-        await pause(retryMs, signal);
-        retryMs = Math.min(retryMs * 2, LAST_RETRY_MS);
+        await this.pause(backOff.next());
       }
     }
   }
@@ -253,8 +258,9 @@ export class BufferedDelivery implements TriggerDelivery, Service {
     }
     let how: (waiter: Waiter) => void;
     try {
-      const made = await sendTrigger(this.#client, request, { signal: this.#stop.signal });
+      const made = await sendTrigger(this.#client, request, { signal: this.stopSignal });
       this.#delivered++;
+      this.signals.emit("delivered");
       how = (waiter) => waiter.resolve(made);
     } catch (error) {
       if (!(error instanceof RequestRefusedError)) throw error;
@@ -273,7 +279,7 @@ export class BufferedDelivery implements TriggerDelivery, Service {
   #isTooLate(trigger: WaitingTrigger): boolean {
     const { late, scheduledTimeMs } = trigger.request;
     if (late === undefined || late.keep === "all") return false;
-    if (this.#clock.now() - (scheduledTimeMs ?? trigger.createdAtMs) <= late.afterMs) return false;
+    if (this.clock.now() - (scheduledTimeMs ?? trigger.createdAtMs) <= late.afterMs) return false;
     return late.keep === "none" || this.#buffer.hasLater(trigger);
   }
 
@@ -307,7 +313,7 @@ export class BufferedDelivery implements TriggerDelivery, Service {
       if (seq >= firstSeq) continue;
       this.#waiters.delete(seq);
       for (const waiter of waiters) {
-        sendTrigger(this.#client, waiter.request, { signal: this.#stop.signal }).then(
+        sendTrigger(this.#client, waiter.request, { signal: this.stopSignal }).then(
           waiter.resolve,
           (error) => {
             if (error instanceof RequestRefusedError) waiter.reject(error);
@@ -320,7 +326,7 @@ export class BufferedDelivery implements TriggerDelivery, Service {
 
   #tellAway(error: unknown): void {
     if (this.#awaySinceMs === null) {
-      this.#awaySinceMs = this.#clock.now();
+      this.#awaySinceMs = this.clock.now();
       this.#log.warn(`Triggers wait on disk, the principal does not take them: ${errorMessage(error)}`);
     }
     this.#releaseWaiters();
@@ -328,7 +334,7 @@ export class BufferedDelivery implements TriggerDelivery, Service {
 
   #tellBack(): void {
     if (this.#awaySinceMs === null) return;
-    const seconds = Math.round((this.#clock.now() - this.#awaySinceMs) / 1000);
+    const seconds = Math.round((this.clock.now() - this.#awaySinceMs) / 1000);
     this.#awaySinceMs = null;
     this.#log.info(
       `The principal is back after ${seconds} s; ${this.#buffer.size} triggers that waited are delivered`,

@@ -16,7 +16,7 @@ export interface RunOptions {
 }
 
 /** What becomes of a trigger that could not be delivered in time. */
-export interface LatePolicy {
+interface LatePolicy {
   /** Later than this it is late, ms after `scheduledTimeMs`, or after it was asked for. */
   readonly afterMs: number;
   /** Of the late triggers of a workflow all are delivered, or the latest unless a newer one waits, or none. */

@@ -7,7 +7,7 @@ import { log } from "../log.ts";
 import { migrateSqlite, type SqliteMigrations } from "../migrations/sqlite-migrations.ts";
 
 /** A listener's file cannot be opened. */
-export class ListenerFileError extends CdktrError {}
+class ListenerFileError extends CdktrError {}
 
 /**
  * The directory of a listener: `listeners/NAME` below the data directory. Nothing in a name leads elsewhere.

@@ -4,8 +4,8 @@ import type { ConsolaInstance } from "consola";
 import type { ListenerStatus } from "../contract/messages.ts";
 import { errorMessage } from "../errors.ts";
 import { type PrincipalClient, RequestRefusedError } from "../protocol/client.ts";
-import type { Service } from "../service.ts";
-import { pause } from "./pause.ts";
+import { BackgroundService } from "../service.ts";
+import { pause } from "../timer.ts";
 
 /** Between two reports, ms; the longer one while nothing changes. */
 const INTERVAL_MS = 5000;
@@ -22,20 +22,20 @@ export interface ListenerReportsOptions {
 }
 
 /** Reports every few seconds, soon after a trigger, and at once when a state changed. */
-export class ListenerReports implements Service {
+export class ListenerReports extends BackgroundService<{ reported: undefined }> {
   readonly name = "reports of listeners";
   readonly #options: ListenerReportsOptions;
   readonly #sourceId = crypto.randomUUID();
-  readonly #stop = new AbortController();
   #wake = new AbortController();
   #heard = false;
   #reporting: Promise<void> = Promise.resolve();
 
   constructor(options: ListenerReportsOptions) {
+    super();
     this.#options = options;
   }
 
-  async start(): Promise<void> {
+  protected override onStart(): void {
     this.#reporting = this.#report();
   }
 
@@ -44,9 +44,7 @@ export class ListenerReports implements Service {
     this.#wake.abort();
   }
 
-  async stop(): Promise<void> {
-    if (this.#stop.signal.aborted) return;
-    this.#stop.abort();
+  protected override async onStop(): Promise<void> {
     this.#wake.abort();
     await this.#reporting;
     // A principal that is away is not waited for.
@@ -54,18 +52,19 @@ export class ListenerReports implements Service {
   }
 
   async #report(): Promise<void> {
-    const { signal } = this.#stop;
+    const signal = this.stopSignal;
     while (!signal.aborted) {
       this.#wake = new AbortController();
       try {
         await this.#send({ signal });
         this.#heard = true;
+        this.signals.emit("reported");
       } catch (error) {
         if (signal.aborted) return;
         this.#heard = false;
         this.#options.log.debug(`The state of the listeners cannot be reported: ${errorMessage(error)}`);
         // A principal of before, which knows no such verb, or a key that may not: there may be another one later.
-        if (error instanceof RequestRefusedError) await pause(INTERVAL_MS, signal);
+        if (error instanceof RequestRefusedError) await this.pause(INTERVAL_MS);
       }
       const said = JSON.stringify(this.#options.statuses());
       for (let waited = 0; waited < INTERVAL_MS && !this.#wake.signal.aborted; waited += CHANGED_MS) {
@@ -75,9 +74,10 @@ export class ListenerReports implements Service {
     }
   }
 
-  #send(options: { signal?: AbortSignal; timeoutMs?: number }): Promise<void> {
+  #send(options: { signal?: AbortSignal; timeoutMs?: number }): Promise<unknown> {
     const { client, statuses } = this.#options;
-    return client.reportListeners(
+    return client.call(
+      "REPORTLISTENERS",
       {
         source_id: this.#sourceId,
         host: hostname(),

@@ -4,11 +4,11 @@ import type { Clock } from "../clock.ts";
 import type { ListenerState, ListenerStatus } from "../contract/messages.ts";
 import { errorMessage } from "../errors.ts";
 import type { PrincipalClient } from "../protocol/client.ts";
-import type { Service } from "../service.ts";
-import { BufferedDelivery } from "./buffered-delivery.ts";
+import { BackgroundService } from "../service.ts";
+import { BackOff, isDoneWithin } from "../timer.ts";
+import { BufferedDelivery, type DeliverySignals } from "./buffered-delivery.ts";
 import type { EventListener } from "./event-listener.ts";
 import { listenerDirectory } from "./listener-file.ts";
-import { pause } from "./pause.ts";
 import { TriggerBuffer } from "./trigger-buffer.ts";
 
 /** How long a listener that was told to end may take, ms. */
@@ -31,27 +31,30 @@ export interface ListenerServiceOptions {
   readonly bufferLimit?: number;
   readonly graceMs?: number;
   readonly clock?: Clock;
+}
+
+/** What the service of a listener signals. */
+interface ListenerSignals extends DeliverySignals {
   /** Its state is another one. */
-  readonly changed?: () => void;
+  readonly changed: ListenerState;
 }
 
 /** A listener that runs. */
-export class ListenerService implements Service {
+export class ListenerService extends BackgroundService<ListenerSignals> {
   readonly name: string;
   /** Resolves when the listener has come to its end and all its triggers are delivered; rejects when it fails. */
   readonly done: Promise<void>;
   readonly #options: ListenerServiceOptions;
-  readonly #stop = new AbortController();
   readonly #told = Promise.withResolvers<void>();
   readonly #done = Promise.withResolvers<void>();
   #delivery: BufferedDelivery | undefined;
   #listening: Promise<void> = Promise.resolve();
-  #stopped: Promise<void> | undefined;
   #state: ListenerState = "stopped";
   #error: string | null = null;
   #restarts = 0;
 
   constructor(options: ListenerServiceOptions) {
+    super(options.clock);
     this.#options = options;
     this.name = `listener ${options.listener.name}`;
     this.done = this.#done.promise;
@@ -79,20 +82,27 @@ export class ListenerService implements Service {
   }
 
   /** Begins to listen; does not wait for the principal. */
-  async start(): Promise<void> {
+  protected override onStart(): void {
     this.#listening = this.#listen();
   }
 
   /** Tells the listener to end, waits a little for it, and leaves on disk what is not delivered. */
-  stop(): Promise<void> {
-    this.#stopped ??= this.#end();
-    return this.#stopped;
+  protected override async onStop(): Promise<void> {
+    this.#told.resolve();
+    const closing = this.#options.listener.stopListening().then(() => this.#listening);
+    // A listener that does not look at its signal waits for events for ever.
+    await isDoneWithin(this.#options.graceMs ?? GRACE_MS, closing).catch(() => {});
+    await this.#delivery?.stop();
+    await this.#options.client.close();
+    this.#become("stopped", null);
+    this.#done.resolve();
   }
 
   async #listen(): Promise<void> {
     const { listener, restarts = false, log } = this.#options;
-    const { signal } = this.#stop;
-    for (let pauseMs = FIRST_PAUSE_MS; ; pauseMs = Math.min(pauseMs * 2, LAST_PAUSE_MS)) {
+    const signal = this.stopSignal;
+    const backOff = new BackOff(FIRST_PAUSE_MS, LAST_PAUSE_MS);
+    for (;;) {
       try {
         const delivery = await this.#open();
         this.#become("running", null);
@@ -103,10 +113,11 @@ export class ListenerService implements Service {
         if (signal.aborted) break;
         this.#become("backing off", errorMessage(error));
         if (!restarts) return this.#done.reject(error);
+        const pauseMs = backOff.next();
         log.error(
           `The listener ${listener.name} failed: ${errorMessage(error)}; it is started again in ${pauseMs / 1000} s`,
         );
-        await pause(pauseMs, signal);
+        await this.pause(pauseMs);
         if (signal.aborted) break;
         this.#restarts++;
       }
@@ -122,32 +133,18 @@ export class ListenerService implements Service {
     const buffer = new TriggerBuffer(listenerDirectory(dataDirectory, listener.name));
     const delivery = new BufferedDelivery({ client, buffer, log, limit: bufferLimit, clock });
     this.#delivery = delivery;
+    for (const topic of ["buffered", "delivered", "full"] as const) {
+      delivery.signals.on(topic, () => this.signals.emit(topic));
+    }
     await delivery.start();
-    listener.attach({ client, delivery, signal: this.#stop.signal });
+    listener.attach({ client, delivery, signal: this.stopSignal });
     return delivery;
-  }
-
-  async #end(): Promise<void> {
-    this.#stop.abort(new Error("the listener stops"));
-    this.#told.resolve();
-    let timer: Timer | undefined;
-    const patience = new Promise<void>((done) => {
-      timer = setTimeout(done, this.#options.graceMs ?? GRACE_MS);
-    });
-    const closing = this.#options.listener.stopListening().then(() => this.#listening);
-    // A listener that does not look at its signal waits for events for ever.
-    await Promise.race([closing.catch(() => {}), patience]);
-    clearTimeout(timer);
-    await this.#delivery?.stop();
-    await this.#options.client.close();
-    this.#become("stopped", null);
-    this.#done.resolve();
   }
 
   #become(state: ListenerState, error: string | null): void {
     if (this.#state === state && this.#error === error) return;
     this.#state = state;
     this.#error = error;
-    this.#options.changed?.();
+    this.signals.emit("changed", state);
   }
 }

@@ -7,6 +7,7 @@ import { type Clock, systemClock } from "../clock.ts";
 import type { WorkflowSummary } from "../contract/messages.ts";
 import { errorMessage } from "../errors.ts";
 import { RequestRefusedError } from "../protocol/client.ts";
+import { Timer } from "../timer.ts";
 import { nextFiring, type Schedule } from "../workflow/schedule.ts";
 import { DeclaredListener } from "./declared/declared-listener.ts";
 import { type Catchup, firingsDue, firingsToRun } from "./missed-firings.ts";
@@ -50,13 +51,18 @@ export class Scheduler extends DeclaredListener {
   readonly #queue = new PriorityQueue<{ entry: Scheduled; place: symbol }>();
   /** What was said of a workflow's firings that could not become runs, so that it is said once. */
   readonly #said = new Map<string, string>();
-  #timer: Timer | undefined;
+  readonly #timer: Timer;
   #lastNow = 0;
 
   constructor(options: SchedulerOptions) {
     super(options.log);
     this.#clock = options.clock ?? systemClock;
     this.#pollMs = options.pollMs;
+    this.#timer = new Timer(
+      () => this.#wake(),
+      this.#clock,
+      () => !this.signal.aborted,
+    );
   }
 
   protected override get trigger(): string {
@@ -67,7 +73,7 @@ export class Scheduler extends DeclaredListener {
     try {
       await super.startListening();
     } finally {
-      clearTimeout(this.#timer);
+      this.#timer.cancel();
     }
   }
 
@@ -180,13 +186,11 @@ export class Scheduler extends DeclaredListener {
 
   /** Sleeps until the next firing, but never long. */
   #arm(): void {
-    clearTimeout(this.#timer);
-    if (this.signal.aborted) return;
+    this.#timer.cancel();
     const next = this.#peek();
     if (next === undefined) return;
     this.#lastNow = this.#clock.now();
-    const wait = Math.min(Math.max(next - this.#lastNow, 1), this.#pollMs);
-    this.#timer = setTimeout(() => this.#wake(), wait);
+    this.#timer.in(Math.min(Math.max(next - this.#lastNow, 1), this.#pollMs));
   }
 
   #wake(): void {

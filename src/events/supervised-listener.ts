@@ -3,7 +3,7 @@ import type { ConsolaInstance } from "consola";
 import { type ListenerState, ListenerStatus } from "../contract/messages.ts";
 import { type ChildOutcome, SupervisedProcess } from "../host/supervised-process.ts";
 import type { PrincipalClient } from "../protocol/client.ts";
-import type { Service } from "../service.ts";
+import { BackgroundService } from "../service.ts";
 import { NOT_A_LISTENER } from "./event-listener.ts";
 import { ListenerReports } from "./listener-reports.ts";
 
@@ -24,7 +24,7 @@ export interface SupervisedListenerOptions {
 }
 
 /** The process of `sdk/typescript/runner.ts`, supervised. */
-export class SupervisedListener implements Service {
+export class SupervisedListener extends BackgroundService {
   readonly name = "listener";
   readonly #options: SupervisedListenerOptions;
   readonly #process: SupervisedProcess;
@@ -32,9 +32,9 @@ export class SupervisedListener implements Service {
   /** As the process told it last. */
   #told: ListenerStatus;
   #isOver = false;
-  #stopped: Promise<void> | undefined;
 
   constructor(options: SupervisedListenerOptions) {
+    super();
     this.#options = options;
     this.#told = {
       name: options.name,
@@ -62,13 +62,13 @@ export class SupervisedListener implements Service {
         const told = ListenerStatus.safeParse(message);
         if (told.success) this.#told = told.data;
       },
-      changed: () => this.#reports.changed(),
     });
     this.#reports = new ListenerReports({
       client: options.client,
       statuses: () => [this.status],
       log: options.log,
     });
+    this.#process.signals.on("failed", () => this.#reports.changed());
   }
 
   /** Resolves with how the process ended when it is not started again. */
@@ -85,7 +85,7 @@ export class SupervisedListener implements Service {
     return { ...this.#told, state, error, restarts };
   }
 
-  async start(): Promise<void> {
+  protected override async onStart(): Promise<void> {
     void this.#process.done.then(() => {
       this.#isOver = true;
     });
@@ -94,12 +94,7 @@ export class SupervisedListener implements Service {
   }
 
   /** Ends the process, and says so. */
-  stop(): Promise<void> {
-    this.#stopped ??= this.#end();
-    return this.#stopped;
-  }
-
-  async #end(): Promise<void> {
+  protected override async onStop(): Promise<void> {
     await this.#process.stop();
     await this.#reports.stop();
     await this.#options.client.close();

@@ -6,6 +6,7 @@ import { type FSWatcher, statSync, watch } from "node:fs";
 import { basename, dirname } from "node:path";
 import type { ConsolaInstance } from "consola";
 import { errorMessage } from "../errors.ts";
+import { Timer } from "../timer.ts";
 
 /** Events that come close together are one; but no one waits longer than the second of these, ms. */
 const DEBOUNCE_MS = 40;
@@ -14,7 +15,6 @@ const MAX_DELAY_MS = 250;
 /** Watches a directory. */
 export class DirectoryWatch {
   readonly #root: string;
-  readonly #changed: () => void;
   readonly #relevant: (event: string, path: string | null) => boolean;
   readonly #log: ConsolaInstance;
   readonly #recursive: boolean;
@@ -22,7 +22,7 @@ export class DirectoryWatch {
   #treeIdentity = "";
   #generation = 0;
   #parent: FSWatcher | undefined;
-  #timer: Timer | undefined;
+  readonly #settled: Timer;
   #firstEvent = 0;
   #complained = false;
   #closed = false;
@@ -42,7 +42,7 @@ export class DirectoryWatch {
     this.#recursive = options.recursive ?? true;
     this.#root = options.root;
     this.#relevant = options.relevant;
-    this.#changed = options.changed;
+    this.#settled = new Timer(options.changed, undefined, () => !this.#closed);
     this.#log = options.log;
   }
 
@@ -84,7 +84,7 @@ export class DirectoryWatch {
 
   close(): void {
     this.#closed = true;
-    clearTimeout(this.#timer);
+    this.#settled.cancel();
     this.#tree?.close();
     this.#parent?.close();
   }
@@ -109,15 +109,9 @@ export class DirectoryWatch {
   }
 
   #soon(): void {
-    if (this.#closed) return;
     const now = performance.now();
-    if (this.#timer === undefined) this.#firstEvent = now;
-    clearTimeout(this.#timer);
-    const wait = Math.max(0, Math.min(DEBOUNCE_MS, this.#firstEvent + MAX_DELAY_MS - now));
-    this.#timer = setTimeout(() => {
-      this.#timer = undefined;
-      this.#changed();
-    }, wait);
+    if (!this.#settled.isSet) this.#firstEvent = now;
+    this.#settled.in(Math.max(0, Math.min(DEBOUNCE_MS, this.#firstEvent + MAX_DELAY_MS - now)));
   }
 
   #complain(error: unknown): void {

@@ -19,7 +19,7 @@ import { CdktrError, UsageError } from "../errors.ts";
 import { syncToDisk } from "./sync-to-disk.ts";
 
 /** A file or directory of secrets is open to others. */
-export class NotPrivateError extends UsageError {}
+class NotPrivateError extends UsageError {}
 
 /**
  * Refuses a file or directory to which anybody but its owner has access.

@@ -1,7 +1,8 @@
 /** A child process that is started again when it fails, with growing pauses, and ended when this process ends. */
 import type { ConsolaInstance } from "consola";
 import { errorMessage } from "../errors.ts";
-import type { Service } from "../service.ts";
+import { BackgroundService } from "../service.ts";
+import { BackOff, isDoneWithin, pause } from "../timer.ts";
 
 const LONGEST_PAUSE_MS = 30_000;
 /** A child that lived so long was well: the next pause is the first again. */
@@ -26,25 +27,22 @@ export interface SupervisedProcessOptions {
   readonly stopMs?: number;
   /** Takes what the child says with `process.send`, as JSON; without it, the child cannot say anything. */
   readonly heard?: (message: unknown) => void;
-  /** It was started, or ended and is started again after a pause. */
-  readonly changed?: () => void;
 }
 
-/** The supervised child. */
-export class SupervisedProcess implements Service {
+/** The supervised child. It signals `failed` when it ended and is going to be started again. */
+export class SupervisedProcess extends BackgroundService<{ failed: ChildOutcome }> {
   readonly name: string;
   /** Resolves with how the child ended when it is not started again. */
   readonly done: Promise<ChildOutcome>;
   readonly #options: SupervisedProcessOptions;
   readonly #done = Promise.withResolvers<ChildOutcome>();
-  readonly #stopped = Promise.withResolvers<void>();
+  readonly #end = new AbortController();
   #child: Bun.Subprocess | undefined;
-  #isStarted = false;
-  #isStopping = false;
   #failure: ChildOutcome | undefined;
   #restarts = 0;
 
   constructor(options: SupervisedProcessOptions) {
+    super();
     this.name = `${options.name} process`;
     this.#options = options;
     this.done = this.#done.promise;
@@ -60,49 +58,41 @@ export class SupervisedProcess implements Service {
     return this.#restarts;
   }
 
-  async start(): Promise<void> {
-    this.#isStarted = true;
+  protected override onStart(): void {
     void this.#supervise().then(this.#done.resolve);
   }
 
   /** Tells the child to end, and does not wait for it; may be said again, which a child may take as more urgent. */
   requestStop(): void {
-    this.#isStopping = true;
-    this.#stopped.resolve();
+    this.#end.abort();
     this.#child?.kill("SIGTERM");
   }
 
   /** Tells the child to end, unless that was done, and waits until it has. */
-  async stop(): Promise<void> {
-    if (!this.#isStopping) this.requestStop();
-    if (!this.#isStarted) return;
+  protected override async onStop(): Promise<void> {
+    if (!this.#end.signal.aborted) this.requestStop();
     const { stopMs } = this.#options;
-    const timer = stopMs === undefined ? undefined : setTimeout(() => this.#killGroup(), stopMs);
+    if (stopMs !== undefined && !(await isDoneWithin(stopMs, this.done))) this.#killGroup();
     await this.done;
-    clearTimeout(timer);
   }
 
   async #supervise(): Promise<ChildOutcome> {
     const { name, log, firstPauseMs, isFinal = (outcome) => outcome === 0 } = this.#options;
-    let pause = firstPauseMs;
+    const { signal } = this.#end;
+    const backOff = new BackOff(firstPauseMs, LONGEST_PAUSE_MS);
     let outcome: ChildOutcome = 0;
-    for (let start = 1; !this.#isStopping; start++) {
+    for (let start = 1; !signal.aborted; start++) {
       const startedAt = performance.now();
       outcome = await this.#run();
-      if (this.#isStopping || isFinal(outcome, start)) break;
-      if (performance.now() - startedAt >= HEALTHY_MS) pause = firstPauseMs;
+      if (signal.aborted || isFinal(outcome, start)) break;
+      if (performance.now() - startedAt >= HEALTHY_MS) backOff.reset();
       this.#failure = outcome;
-      this.#options.changed?.();
-      log.warn(`The ${name} failed (${outcome}); it is started again in ${pause / 1000} s.`);
-      let timer: Timer | undefined;
-      const waited = new Promise<void>((done) => {
-        timer = setTimeout(done, pause);
-      });
-      await Promise.race([waited, this.#stopped.promise]);
-      clearTimeout(timer);
+      this.signals.emit("failed", outcome);
+      const pauseMs = backOff.next();
+      log.warn(`The ${name} failed (${outcome}); it is started again in ${pauseMs / 1000} s.`);
+      await pause(pauseMs, signal);
       this.#failure = undefined;
-      if (!this.#isStopping) this.#restarts++;
-      pause = Math.min(LONGEST_PAUSE_MS, pause * 2);
+      if (!signal.aborted) this.#restarts++;
     }
     return outcome;
   }
@@ -122,7 +112,7 @@ export class SupervisedProcess implements Service {
       });
       this.#child = child;
       // Told to stop while it was being started.
-      if (this.#isStopping) child.kill("SIGTERM");
+      if (this.#end.signal.aborted) child.kill("SIGTERM");
       await child.exited;
       return child.signalCode ?? child.exitCode ?? "unknown";
     } catch (error) {

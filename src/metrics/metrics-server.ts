@@ -1,7 +1,7 @@
 /** A process over HTTP, for what watches it: `/healthz` and `/metrics`, on loopback and nowhere else. */
 import type { ConsolaInstance } from "consola";
 import { errorMessage } from "../errors.ts";
-import type { Service } from "../service.ts";
+import { BackgroundService } from "../service.ts";
 import { CONTENT_TYPE } from "./exposition.ts";
 
 /** Only this host: who watches from elsewhere puts a proxy before it that knows whom to let in. */
@@ -25,19 +25,24 @@ export interface MetricsServerOptions {
 }
 
 /** Serves the two pages. A port that is taken stops nobody from working: it says so, and goes on trying. */
-export class MetricsServer implements Service {
+export class MetricsServer extends BackgroundService<{ listening: undefined }> {
   readonly name = "metrics";
   readonly #o: MetricsServerOptions;
   #server: ReturnType<typeof Bun.serve> | undefined;
-  #retry: Timer | undefined;
+  readonly #retry = this.timer(() => this.#tryAgain());
 
   constructor(options: MetricsServerOptions) {
+    super();
     this.#o = options;
   }
 
-  async start(): Promise<void> {
+  get #address(): string {
+    return `${HOST}:${this.#o.port}`;
+  }
+
+  protected override onStart(): void {
     if (this.#o.port === 0) return;
-    const address = `${HOST}:${this.#o.port}`;
+    const address = this.#address;
     const problem = this.#listen();
     if (problem === undefined) {
       this.#o.log.info(`http://${address} has /healthz and /metrics`);
@@ -47,11 +52,13 @@ export class MetricsServer implements Service {
       `/healthz and /metrics cannot be served at ${address}: ${problem}. Everything else works; they come when the port is free. ` +
         `Another process on this host needs another ${this.#o.setting}; 0 is for none.`,
     );
-    this.#retry = setInterval(() => {
-      if (this.#listen() !== undefined) return;
-      clearInterval(this.#retry);
-      this.#o.log.success(`http://${address} has /healthz and /metrics now`);
-    }, this.#o.retryMs ?? RETRY_MS);
+    this.#retry.every(this.#o.retryMs ?? RETRY_MS);
+  }
+
+  #tryAgain(): void {
+    if (this.#listen() !== undefined) return;
+    this.#retry.cancel();
+    this.#o.log.success(`http://${this.#address} has /healthz and /metrics now`);
   }
 
   /** Binds the port, or tells why it cannot be bound. */
@@ -65,6 +72,7 @@ export class MetricsServer implements Service {
         reusePort: false,
         fetch: (request) => this.#answer(request),
       });
+      this.signals.emit("listening");
       return undefined;
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException;
@@ -72,8 +80,7 @@ export class MetricsServer implements Service {
     }
   }
 
-  async stop(): Promise<void> {
-    clearInterval(this.#retry);
+  protected override async onStop(): Promise<void> {
     const server = this.#server;
     this.#server = undefined;
     await server?.stop(true);

@@ -14,7 +14,7 @@ export const KEPT_BACKUPS = 3;
 const RESERVE_BYTES = 16 * 1024 * 1024;
 
 /** There is no room for the copy, so nothing is migrated. */
-export class NoRoomForBackupError extends CdktrError {}
+class NoRoomForBackupError extends CdktrError {}
 
 /** Where the copy of `file` is written before it gets its name; what processes that were interrupted left there is removed. */
 export function stagingPath(file: string): string {

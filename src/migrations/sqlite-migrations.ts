@@ -18,7 +18,7 @@ import {
 } from "./newer-schema.ts";
 
 /** A step from one version of a schema to the next. */
-export interface SqliteMigration extends Additive {
+interface SqliteMigration extends Additive {
   /** What it does, for the log. */
   readonly what: string;
   readonly apply: (database: Database) => void;

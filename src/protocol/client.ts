@@ -4,49 +4,15 @@
  */
 import { z } from "zod";
 import { VERSION } from "../build-facts.ts";
-import {
-  ActivityEvent,
-  type AgentDescription,
-  AgentOrders,
-  type AgentReports,
-  AgentSummary,
-  type FetchOptions,
-  FilePiece,
-  FollowUpPage,
-  type Heartbeat,
-  type Join,
-  Joined,
-  type ListEvents,
-  ListenerSummary,
-  type ListFollowUps,
-  type ListRuns,
-  LogPage,
-  PreparedFiles,
-  PrincipalInfo,
-  type QueryDatabase,
-  QueryResult,
-  type ReadFile,
-  type ReportListeners,
-  type RetryRun,
-  RunAssignment,
-  RunCreated,
-  RunDetails,
-  RunSummary,
-  type RunTaskOptions,
-  type SearchLogs,
-  Subscribed,
-  type WatchWorkflows,
-  WorkflowDetails,
-  WorkflowSummary,
-  WorkflowsRevision,
-} from "../contract/messages.ts";
-import type { Verb } from "../contract/verbs.ts";
+import type { AgentDescription, AgentOrders, FetchOptions, RunTaskOptions } from "../contract/messages.ts";
+import { fieldsOf, type VerbEntry, waitOf } from "../contract/verb-entry.ts";
+import { type ReplyOf, type RequestFor, VERBS, type Verb } from "../contract/verbs.ts";
 import { decodeReply, encodeFields, type Reply } from "../contract/wire.ts";
 import { CdktrError, InvalidInputError, PrincipalUnreachableError, UnprocessableError } from "../errors.ts";
 import { Dealer, hostAndPort } from "../zmq/index.ts";
 import { type CurveClientKeys, curveOptions, watchHandshakes } from "./handshake.ts";
 
-export { type AccessProblem, AccessRefusedError, type CurveClientKeys, curveOptions } from "./handshake.ts";
+export { AccessRefusedError, type CurveClientKeys, curveOptions } from "./handshake.ts";
 
 /** Where the principal is and how patient the client is. */
 export interface ClientOptions {
@@ -150,45 +116,110 @@ export class PrincipalClient {
     }
   }
 
+  /**
+   * Makes the request of a verb and gives its reply; see {@link request}. A long poll may take its wait longer.
+   * @throws PrincipalFailedError when the reply is not understood
+   */
+  async call<V extends Verb>(
+    verb: V,
+    request: RequestFor<V>,
+    options: RequestOptions = {},
+  ): Promise<ReplyOf<V>> {
+    const entry: VerbEntry = VERBS[verb];
+    const timeoutMs = (options.timeoutMs ?? this.#options.timeoutMs) + waitOf(entry, request);
+    const reply = await this.request(verb, fieldsOf(entry, request), { ...options, timeoutMs });
+    return parse(entry.reply, reply) as ReplyOf<V>;
+  }
+
   /** Whether a principal answers. */
   async ping(options?: RequestOptions): Promise<void> {
-    await this.request("PING", [], options);
+    await this.call("PING", {}, options);
+  }
+
+  info(options?: RequestOptions) {
+    return this.call("PRINCIPALINFO", {}, options);
   }
 
   /** All workflows by id. */
-  async listWorkflows(options?: RequestOptions): Promise<Record<string, WorkflowSummary>> {
-    return parse(z.record(z.string(), WorkflowSummary), await this.request("LSWORKFLOWS", [], options));
+  listWorkflows(options?: RequestOptions) {
+    return this.call("LSWORKFLOWS", {}, options);
+  }
+
+  getWorkflow(workflowId: string, options?: RequestOptions) {
+    return this.call("GETWORKFLOW", { workflow_id: workflowId }, options);
+  }
+
+  /** Waits until the workflows are no longer as they were at `revision`; returns the present revision. */
+  async watchWorkflows(watch: RequestFor<"WATCHWORKFLOWS">, options?: RequestOptions): Promise<string> {
+    return (await this.call("WATCHWORKFLOWS", watch, options)).revision;
   }
 
   /** Triggers a workflow; answered when the run is on the principal's disk. */
-  async runTask(
+  runTask(
     workflowId: string,
-    runOptions: Partial<RunTaskOptions> & { dedupe_key: string },
+    run: z.input<typeof RunTaskOptions> & { dedupe_key: string },
     options?: RequestOptions,
-  ): Promise<{ workflow_instance_id: string }> {
-    return parse(
-      RunCreated,
-      await this.request("RUNTASK", [workflowId, JSON.stringify(runOptions)], options),
-    );
+  ) {
+    return this.call("RUNTASK", { workflow_id: workflowId, options: run }, options);
   }
 
-  /** Lines of `QUERYLOGS`, formatted; empty filters are left out. */
-  async queryLogs(
+  /** Newest first. */
+  listRuns(filter: RequestFor<"LSRUNS">, options?: RequestOptions) {
+    return this.call("LSRUNS", filter, options);
+  }
+
+  getRun(runId: string, options?: RequestOptions) {
+    return this.call("GETRUN", { workflow_instance_id: runId }, options);
+  }
+
+  /** The run when it is over, or as it is after `waitMs`. */
+  waitRun(runId: string, waitMs: number, options?: RequestOptions) {
+    return this.call("WAITRUN", { workflow_instance_id: runId, wait_ms: waitMs }, options);
+  }
+
+  cancelRun(runId: string, options?: RequestOptions) {
+    return this.call("CANCELRUN", { workflow_instance_id: runId }, options);
+  }
+
+  retryRun(retry: RequestFor<"RETRYRUN"> & { dedupe_key: string }, options?: RequestOptions) {
+    return this.call("RETRYRUN", retry, options);
+  }
+
+  /** Lines of the history as text; what is left out does not filter. */
+  queryLogs(
     filter: { endMs?: number; startMs?: number; workflowId?: string; runId?: string; verbose?: boolean },
     options?: RequestOptions,
-  ): Promise<string[]> {
-    const fields = [
-      String(filter.endMs ?? ""),
-      String(filter.startMs ?? ""),
-      filter.workflowId ?? "",
-      filter.runId ?? "",
-      filter.verbose ? "true" : "",
-    ];
-    return parse(z.array(z.string()), await this.request("QUERYLOGS", fields, options));
+  ) {
+    const { endMs, startMs, workflowId, runId, verbose } = filter;
+    const request = {
+      end_ms: endMs?.toString(),
+      start_ms: startMs?.toString(),
+      workflow_id: workflowId,
+      workflow_instance_id: runId,
+      verbose: verbose ? "true" : undefined,
+    };
+    return this.call("QUERYLOGS", request, options);
   }
 
-  async registeredAgents(options?: RequestOptions): Promise<AgentSummary[]> {
-    return parse(z.array(AgentSummary), await this.request("GETREGISTEREDAGENTS", [], options));
+  searchLogs(search: RequestFor<"SEARCHLOGS">, options?: RequestOptions) {
+    return this.call("SEARCHLOGS", search, options);
+  }
+
+  /** Whether a subscription to the live log has reached its publisher. */
+  async isSubscribed(probe: string, options?: RequestOptions): Promise<boolean> {
+    return (await this.call("ISSUBSCRIBED", { probe }, options)).subscribed;
+  }
+
+  queryDatabase(query: RequestFor<"QUERYDB">, options?: RequestOptions) {
+    return this.call("QUERYDB", query, options);
+  }
+
+  registeredAgents(options?: RequestOptions) {
+    return this.call("GETREGISTEREDAGENTS", {}, options);
+  }
+
+  async drainAgent(agentId: string, options?: RequestOptions): Promise<void> {
+    await this.call("DRAINAGENT", { agent_id: agentId }, options);
   }
 
   async registerAgent(
@@ -196,137 +227,15 @@ export class PrincipalClient {
     description: z.input<typeof AgentDescription>,
     options?: RequestOptions,
   ): Promise<AgentOrders> {
-    return parse(
-      AgentOrders,
-      await this.request("REGISTERAGENT", [agentId, JSON.stringify(description)], options),
-    );
+    const orders = await this.call("REGISTERAGENT", { agent_id: agentId, description }, options);
+    if (orders === null)
+      throw new PrincipalFailedError(`The principal at ${this.address} gave agent ${agentId} no orders.`);
+    return orders;
   }
 
   /** Waits up to `wait_ms` for a run to execute; null when there was none. */
-  async fetchWorkflow(
-    agentId: string,
-    fetch: FetchOptions,
-    options?: RequestOptions,
-  ): Promise<RunAssignment | null> {
-    const reply = await this.request(
-      "FETCHWORKFLOW",
-      [agentId, JSON.stringify(fetch)],
-      this.#patient(fetch.wait_ms, options),
-    );
-    return reply.kind === "OK" ? null : parse(RunAssignment, reply);
-  }
-
-  heartbeat(heartbeat: Heartbeat, options?: RequestOptions): Promise<AgentOrders> {
-    return this.#call(AgentOrders, "AGENTHEARTBEAT", heartbeat, this.#patient(heartbeat.wait_ms, options));
-  }
-
-  report(reports: AgentReports, options?: RequestOptions): Promise<AgentOrders> {
-    return this.#call(AgentOrders, "AGENTREPORT", reports, options);
-  }
-
-  /** Makes a key known, on a connection with the key of a join token. */
-  join(join: Join, options?: RequestOptions): Promise<Joined> {
-    return this.#call(Joined, "JOIN", join, options);
-  }
-
-  info(options?: RequestOptions): Promise<PrincipalInfo> {
-    return this.#call(PrincipalInfo, "PRINCIPALINFO", {}, options);
-  }
-
-  getWorkflow(workflowId: string, options?: RequestOptions): Promise<WorkflowDetails> {
-    return this.#call(WorkflowDetails, "GETWORKFLOW", { workflow_id: workflowId }, options);
-  }
-
-  /** Waits until the workflows are no longer as they were at `revision`; returns the present revision. */
-  async watchWorkflows(watch: WatchWorkflows, options?: RequestOptions): Promise<string> {
-    const patient = this.#patient(watch.wait_ms, options);
-    return (await this.#call(WorkflowsRevision, "WATCHWORKFLOWS", watch, patient)).revision;
-  }
-
-  /** Newest first. */
-  listRuns(filter: Partial<ListRuns>, options?: RequestOptions): Promise<RunSummary[]> {
-    return this.#call(z.array(RunSummary), "LSRUNS", filter, options);
-  }
-
-  getRun(runId: string, options?: RequestOptions): Promise<RunDetails> {
-    return this.#call(RunDetails, "GETRUN", { workflow_instance_id: runId }, options);
-  }
-
-  /** The run when it is over, or as it is after `waitMs`. */
-  waitRun(runId: string, waitMs: number, options?: RequestOptions): Promise<RunDetails> {
-    return this.#call(
-      RunDetails,
-      "WAITRUN",
-      { workflow_instance_id: runId, wait_ms: waitMs },
-      this.#patient(waitMs, options),
-    );
-  }
-
-  cancelRun(runId: string, options?: RequestOptions): Promise<RunDetails> {
-    return this.#call(RunDetails, "CANCELRUN", { workflow_instance_id: runId }, options);
-  }
-
-  retryRun(
-    retry: Partial<RetryRun> & { workflow_instance_id: string; dedupe_key: string },
-    options?: RequestOptions,
-  ): Promise<{ workflow_instance_id: string }> {
-    return this.#call(RunCreated, "RETRYRUN", retry, options);
-  }
-
-  searchLogs(search: SearchLogs, options?: RequestOptions): Promise<LogPage> {
-    return this.#call(LogPage, "SEARCHLOGS", search, options);
-  }
-
-  /** Whether a subscription to the live log has reached its publisher; see {@link IsSubscribed}. */
-  async isSubscribed(probe: string, options?: RequestOptions): Promise<boolean> {
-    return (await this.#call(Subscribed, "ISSUBSCRIBED", { probe }, options)).subscribed;
-  }
-
-  async drainAgent(agentId: string, options?: RequestOptions): Promise<void> {
-    await this.request("DRAINAGENT", [JSON.stringify({ agent_id: agentId })], options);
-  }
-
-  /** What happened to the principal lately, oldest first. */
-  listEvents(list: Partial<ListEvents>, options?: RequestOptions): Promise<ActivityEvent[]> {
-    return this.#call(z.array(ActivityEvent), "LSEVENTS", list, options);
-  }
-
-  /** Which runs must follow the end of which, after a cursor; waits up to `wait_ms` for some. */
-  listFollowUps(list: Partial<ListFollowUps>, options?: RequestOptions): Promise<FollowUpPage> {
-    return this.#call(FollowUpPage, "LSFOLLOWUPS", list, this.#patient(list.wait_ms ?? 0, options));
-  }
-
-  /** Tells how the listeners of this process are. */
-  async reportListeners(report: ReportListeners, options?: RequestOptions): Promise<void> {
-    await this.request("REPORTLISTENERS", [JSON.stringify(report)], options);
-  }
-
-  /** Listeners, wherever they run. */
-  listListeners(options?: RequestOptions): Promise<ListenerSummary[]> {
-    return this.#call(z.array(ListenerSummary), "LSLISTENERS", {}, options);
-  }
-
-  queryDatabase(
-    query: Partial<QueryDatabase> & { sql: string },
-    options?: RequestOptions,
-  ): Promise<QueryResult> {
-    return this.#call(QueryResult, "QUERYDB", query, options);
-  }
-
-  prepareExport(options?: RequestOptions): Promise<PreparedFiles> {
-    return this.#call(PreparedFiles, "EXPORTDB", {}, options);
-  }
-
-  prepareBackup(options?: RequestOptions): Promise<PreparedFiles> {
-    return this.#call(PreparedFiles, "BACKUPDB", {}, options);
-  }
-
-  readFile(piece: ReadFile, options?: RequestOptions): Promise<FilePiece> {
-    return this.#call(FilePiece, "READFILE", piece, options);
-  }
-
-  async dropFiles(transferId: string, options?: RequestOptions): Promise<void> {
-    await this.request("DROPFILES", [JSON.stringify({ transfer_id: transferId })], options);
+  fetchWorkflow(agentId: string, fetch: z.input<typeof FetchOptions>, options?: RequestOptions) {
+    return this.call("FETCHWORKFLOW", { agent_id: agentId, options: fetch }, options);
   }
 
   /** Ends the connection; requests in flight reject. */
@@ -338,19 +247,11 @@ export class PrincipalClient {
     await this.#receiving;
   }
 
-  async #call<T>(schema: z.ZodType<T>, verb: Verb, json: unknown, options?: RequestOptions): Promise<T> {
-    return parse(schema, await this.request(verb, [JSON.stringify(json)], options));
-  }
-
   #verbUnknown(verb: Verb): VerbUnknownError {
     return new VerbUnknownError(
       `The principal at ${this.address} does not know ${verb}: it is older than this cdktr (${VERSION}).`,
       { hint: "'cdktr doctor' tells its version. Upgrade the principal, or use a cdktr of its version." },
     );
-  }
-
-  #patient(waitMs: number, options: RequestOptions = {}): RequestOptions {
-    return { ...options, timeoutMs: (options.timeoutMs ?? this.#options.timeoutMs) + waitMs };
   }
 
   /** The reply, or undefined when no attempt was answered. A late reply to an earlier attempt counts. */
@@ -459,7 +360,7 @@ function closedError(): Error {
 function parse<T>(schema: z.ZodType<T>, reply: Reply): T {
   let json: unknown;
   try {
-    json = JSON.parse(reply.payload);
+    json = reply.payload === "" ? null : JSON.parse(reply.payload);
   } catch (error) {
     throw new PrincipalFailedError(
       `The principal answered with what is not JSON: ${reply.payload.slice(0, 80)}`,

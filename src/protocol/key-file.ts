@@ -13,13 +13,12 @@ import type { CurveClientKeys } from "./handshake.ts";
 const Key = z.string().refine(isCurveKey, "it is no key of 40 characters");
 
 /** Where a principal is that was joined. Hosts and ports as they are to be reached. */
-export const PrincipalAddress = z.object({
+const PrincipalAddress = z.object({
   host: z.string().min(1),
   port: z.number().int(),
   logs_listening_port: z.number().int(),
   logs_publishing_port: z.number().int(),
 });
-export type PrincipalAddress = z.infer<typeof PrincipalAddress>;
 
 /** What a key file holds. */
 export const KeyFile = z.object({

@@ -4,8 +4,7 @@
  * probe, a prefix of its own, and asks the principal until its publisher knows that one.
  */
 
-import { decodeLogLine, type LogLine } from "../contract/log-line.ts";
-import { SEPARATOR } from "../contract/wire.ts";
+import { type LogLine, LogLineReader, logTopic } from "../contract/log-line.ts";
 import { hostAndPort, type Message, Subscriber, tcpEndpoint } from "../zmq/index.ts";
 import { type PrincipalClient, RequestRefusedError } from "./client.ts";
 import { type AccessRefusedError, curveOptions, watchHandshakes } from "./handshake.ts";
@@ -62,7 +61,7 @@ export class LogSubscription {
       heartbeatTimeout: 15_000,
       ...curveOptions(options.client.curve),
     });
-    this.#socket.subscribe(options.workflowId === undefined ? "" : options.workflowId + SEPARATOR);
+    this.#socket.subscribe(logTopic(options.workflowId));
     // Whoever never waits for it must not be surprised by its rejection.
     this.#complete.promise.catch(() => {});
   }
@@ -195,9 +194,10 @@ function textOf(messages: readonly Message[]): string {
 
 function decode({ connection, text }: Arrived): LiveBatch {
   const lines: LogLine[] = [];
+  const reader = new LogLineReader();
   for (const encoded of text === "" ? [] : text.split("\n")) {
     try {
-      lines.push(decodeLogLine(encoded));
+      lines.push(reader.decode(encoded));
     } catch {
       // A newer principal may publish what this one does not know; the history has it all the same.
     }

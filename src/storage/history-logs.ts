@@ -1,5 +1,6 @@
 /** Log lines out of the history. */
 import type { DuckDBConnection, DuckDBValue } from "@duckdb/node-api";
+import { LOG_COLUMNS, type LogLine, type LogRow, lineOf, rowOf } from "../contract/log-line.ts";
 import type { LogPage, SearchLogs } from "../contract/messages.ts";
 import { errorMessage, InvalidInputError } from "../errors.ts";
 
@@ -14,8 +15,6 @@ export interface LegacyLogQuery {
   /** Adds workflow name, run, task name and task run to each line. */
   readonly verbose: boolean;
 }
-
-type LogRow = LogPage["rows"][number];
 
 /** Lines and characters on a page: at worst, with everything escaped, its JSON fits a frame. */
 const PAGE_ROWS = 10_000;
@@ -73,8 +72,7 @@ class Filter {
   }
 }
 
-const COLUMNS =
-  "l.workflow_id, l.workflow_name, l.workflow_instance_id, l.task_name, l.task_instance_id, l.timestamp_ms, l.level, l.payload";
+const COLUMNS = LOG_COLUMNS.map((column) => `l.${column}`).join(", ");
 
 /**
  * A page of lines in order. Without `limit` it begins with the oldest, with `limit` with the first of the newest so many;
@@ -167,7 +165,7 @@ async function readPage(
     const chunk = await result.fetchChunk();
     if (chunk === null || chunk.rowCount === 0) return { rows, next: null };
     for (const values of chunk.getRows()) {
-      const row = toLogRow(values);
+      const row = rowOf(values);
       characters += row.reduce<number>((sum, field) => sum + String(field).length, 0);
       if (rows.length === maxRows || (characters > PAGE_CHARACTERS && rows.length > 0)) {
         return { rows, next: last };
@@ -176,11 +174,6 @@ async function readPage(
       last = Number(values[9]);
     }
   }
-}
-
-function toLogRow(values: readonly DuckDBValue[]): LogRow {
-  const text = (index: number) => String(values[index] ?? "");
-  return [text(0), text(1), text(2), text(3), text(4), Number(values[5] ?? 0), text(6) as LogRow[6], text(7)];
 }
 
 /**
@@ -211,26 +204,27 @@ export async function queryLogLines(
     const chunk = await result.fetchChunk();
     if (chunk === null || chunk.rowCount === 0) return newestFirst.reverse();
     for (const values of chunk.getRows()) {
-      const row = toLogRow(values);
-      const line = formatLine(row, query.verbose);
-      characters += line.length;
+      const line = lineOf(rowOf(values));
+      const text = formatLine(line, query.verbose);
+      characters += text.length;
       if (characters > REPLY_CHARACTERS) {
         const counted = await connection.runAndReadAll(`SELECT count(*)::DOUBLE ${selection}`, filter.values);
         const left = Number(counted.value(0, 0)) - newestFirst.length;
         newestFirst.push(
-          `${isoTime(row[5])} [WARN] cdktr: ${left} older lines are left out; narrow the time.`,
+          `${isoTime(line.timestamp_ms)} [WARN] cdktr: ${left} older lines are left out; narrow the time.`,
         );
         return newestFirst.reverse();
       }
-      newestFirst.push(line);
+      newestFirst.push(text);
     }
   }
 }
 
-function formatLine(row: LogRow, verbose: boolean): string {
-  const [, workflowName, run, taskName, taskRun, timestampMs, level, payload] = row;
-  const head = `${isoTime(timestampMs)} [${level}]`;
-  return verbose ? `${head} ${workflowName}/${run}/${taskName}/${taskRun}: ${payload}` : `${head} ${payload}`;
+function formatLine(line: LogLine, verbose: boolean): string {
+  const head = `${isoTime(line.timestamp_ms)} [${line.level}]`;
+  if (!verbose) return `${head} ${line.payload}`;
+  const { workflow_name, workflow_instance_id, task_name, task_instance_id } = line;
+  return `${head} ${workflow_name}/${workflow_instance_id}/${task_name}/${task_instance_id}: ${line.payload}`;
 }
 
 function isoTime(ms: number): string {

@@ -22,7 +22,7 @@ export type Table = "logstore" | "workflow_run_status" | "task_run_status";
 export type Columns = Readonly<Record<string, string>>;
 
 /** A step from one version of the schema to the next. */
-export interface HistoryMigration extends Additive {
+interface HistoryMigration extends Additive {
   /** What it does, for the log. */
   readonly what: string;
   /** Done first. */

@@ -3,6 +3,7 @@
  * lines apart by itself: that is twice as fast as giving it rows, and the event loop does not wait for it.
  */
 import type { DuckDBConnection, DuckDBPreparedStatement } from "@duckdb/node-api";
+import { LOG_COLUMNS } from "../contract/log-line.ts";
 import type { PendingStatus } from "./history-rows.ts";
 import { type StatusTable, TABLES } from "./history-schema.ts";
 
@@ -37,17 +38,19 @@ const STATEMENT_LINES = 4_000;
 const STATEMENT_CHARACTERS = 1024 * 1024;
 
 const INSERT_LINES = `
-  INSERT INTO logstore(
-    workflow_id, workflow_name, workflow_instance_id, task_name, task_instance_id, timestamp_ms, level, payload, agent_id, stream_id, seq
-  )
-  SELECT
-    field[1], field[2], field[3], field[4], field[5], coalesce(try_cast(field[6] AS BIGINT), 0), field[7],
-    array_to_string(field[8:], chr(1)), $1, $2, seq
+  INSERT INTO logstore(${LOG_COLUMNS.join(", ")}, agent_id, stream_id, seq)
+  SELECT ${LOG_COLUMNS.map(fieldOf).join(", ")}, $1, $2, seq
   FROM (
     SELECT string_split(line, chr(1)) AS field, seq
     FROM (SELECT unnest(string_split($3, chr(10))) AS line, unnest(range($4::BIGINT, $5::BIGINT)) AS seq)
   )
-  WHERE len(field) >= 8`;
+  WHERE len(field) >= ${LOG_COLUMNS.length}`;
+
+/** A column out of the fields of an encoded line. What is behind the last separator is the payload, which may hold more of them. */
+function fieldOf(column: (typeof LOG_COLUMNS)[number], index: number): string {
+  if (column === "timestamp_ms") return `coalesce(try_cast(field[${index + 1}] AS BIGINT), 0)`;
+  return column === "payload" ? `array_to_string(field[${index + 1}:], chr(1))` : `field[${index + 1}]`;
+}
 
 const MOVE_CURSORS = `
   UPDATE ingest_cursor SET position = moved.position, updated_ms = moved.updated_ms

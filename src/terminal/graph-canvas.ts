@@ -3,9 +3,9 @@ import { glyphs } from "./text.ts";
 
 /** Directions in which a line leaves a cell. */
 export const UP = 1;
-export const RIGHT = 2;
+const RIGHT = 2;
 export const DOWN = 4;
-export const LEFT = 8;
+const LEFT = 8;
 
 /** A piece of a line of the drawing. */
 export interface GraphSpan {

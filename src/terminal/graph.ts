@@ -7,7 +7,7 @@ import { Canvas, DOWN, type GraphLine, type GraphSpan, UP } from "./graph-canvas
 import { type Box, centerOf, type Item, type ItemNet, layOut, netsOf } from "./graph-layout.ts";
 import { fill, fit, width as widthOf } from "./text.ts";
 
-export type { GraphLine, GraphSpan } from "./graph-canvas.ts";
+export type { GraphLine } from "./graph-canvas.ts";
 
 /** A task to draw. */
 export interface GraphTask {

@@ -19,7 +19,6 @@ NAMES.set(constants.errno.ENOTSUP, "ENOTSUP");
 
 export const EAGAIN: number = constants.errno.EAGAIN;
 export const EINTR: number = constants.errno.EINTR;
-export const EADDRINUSE: number = constants.errno.EADDRINUSE;
 
 const TEXTS: Record<string, string> = {
   EACCES: "permission denied",

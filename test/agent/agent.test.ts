@@ -127,9 +127,12 @@ describe("the end of an agent", () => {
     const agent = await fleet.agent(fleet.config(principal.ports));
     const client = principal.client();
     const first = await trigger(client, "flow");
-    while ((await linesOf(client, first)).length === 0) await Bun.sleep(5);
+    await until(async () => (await linesOf(client, first)).length > 0, "its first line is in the history");
     agent.drain();
-    while ((await client.registeredAgents())[0]?.status !== "DRAINING") await Bun.sleep(5);
+    await until(
+      async () => (await client.registeredAgents())[0]?.status === "DRAINING",
+      "the principal knows that it drains",
+    );
     const second = await trigger(client, "flow");
     writeFileSync(go, "");
     expect(await agent.done).toBe(0);
@@ -158,7 +161,7 @@ describe("the end of an agent", () => {
     const agent = await fleet.agent(fleet.config(principal.ports));
     const client = principal.client();
     const id = await trigger(client, "flow");
-    while ((await linesOf(client, id)).length === 0) await Bun.sleep(5);
+    await until(async () => (await linesOf(client, id)).length > 0, "its first line is in the history");
     agent.drain();
     agent.cancelAll();
     expect(await agent.done).toBe(0);
@@ -264,7 +267,10 @@ describe("a principal that goes away", () => {
     const config = fleet.config(ports, { ...quick, CDKTR_RETRY_ATTEMPTS: 2 });
     const agent = await fleet.agent(config);
     const id = await trigger(principal.client(), "flow");
-    while ((await linesOf(principal.client(), id)).length === 0) await Bun.sleep(5);
+    await until(
+      async () => (await linesOf(principal.client(), id)).length > 0,
+      "its first line is in the history",
+    );
     await principal.stop();
     let isDone = false;
     void agent.done.then(() => {

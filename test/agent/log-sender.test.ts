@@ -28,7 +28,7 @@ beforeEach(() => {
   isLost = () => false;
 });
 afterEach(async () => {
-  await sender.close();
+  await sender.stop();
   pull.close();
   outbox.close();
   rmSync(directory, { recursive: true, force: true });
@@ -44,6 +44,7 @@ function connect(port: number): void {
       sender.received(received);
     },
   });
+  void sender.start();
   outbox.attach({ lines: (frame) => sender.push(frame), reports: () => {} });
 }
 

@@ -55,8 +55,11 @@ describe("an agent that was killed", () => {
     const id = await trigger(client, "flow");
     await until(() => files.every((file) => pidIn(file) > 0), "the task and its children run");
     // Its report that the first task is over is delivered.
-    while ((await client.getRun(id)).tasks.find((task) => task.task_id === "slow")?.status !== "RUNNING")
-      await Bun.sleep(5);
+    await until(
+      async () =>
+        (await client.getRun(id)).tasks.find((task) => task.task_id === "slow")?.status === "RUNNING",
+      "the second task is RUNNING",
+    );
     victim.kill("SIGKILL");
     await victim.exited;
     const pids = files.map(pidIn);
@@ -90,7 +93,7 @@ test("an agent that was silent too long comes back: its attempt is over, its pro
     const client = principal.client();
     const id = await trigger(client, "flow");
     await until(() => pidIn(pid) > 0, "the task runs");
-    while ((await client.getRun(id)).status !== "RUNNING") await Bun.sleep(5);
+    await until(async () => (await client.getRun(id)).status === "RUNNING", "the run is RUNNING");
     silent.kill("SIGSTOP");
     const other = await fleet.agent(config, { suffix: "other" });
     const run = await ended(client, id);
@@ -99,7 +102,10 @@ test("an agent that was silent too long comes back: its attempt is over, its pro
     silent.kill("SIGCONT");
     await until(() => !isRunning(pidIn(pid)), "the task of the first attempt is ended");
     // It is a full member again, and takes work.
-    while (!(await client.registeredAgents()).every((agent) => agent.status === "UP")) await Bun.sleep(5);
+    await until(
+      async () => (await client.registeredAgents()).every((agent) => agent.status === "UP"),
+      "both agents are UP",
+    );
     const after = await client.getRun(id);
     expect(after).toMatchObject({ status: "COMPLETED", attempt: 2 });
     expect(after.attempts.map((attempt) => attempt.status)).toEqual(["CRASHED", "COMPLETED"]);
@@ -178,6 +184,7 @@ describe("a daemon that a task leaves", () => {
   test("is ended after the run, unless it was started without the markers", async () => {
     using bench = new Bench();
     const sweep = new StraySweep(bench.outbox.streamId, bench.context.liveTasks, 200);
+    await sweep.start();
     const outcome = await bench.run({
       t: {
         run:

@@ -103,7 +103,7 @@ describe("orders", () => {
     await principal.until(
       () => principal.fetchIds.length >= 2 && principal.reports.length >= reported.length,
     );
-    while (agent.runningWorkflows > 0) await Bun.sleep(1);
+    await agent.signals.until("run over", () => agent.runningWorkflows === 0);
     expect(statuses(principal)).toEqual([...reported]);
     expect(ran(fleet)).toBe(false);
     principal.wake();

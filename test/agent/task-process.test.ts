@@ -107,15 +107,13 @@ describe("output", () => {
     await until(() => bench.outbox.room() !== undefined, "the outbox is full");
     expect(existsSync(join(bench.directory, "written"))).toBe(false);
     const payloads: string[] = [];
-    let over = false;
-    void run.over.then(() => {
-      over = true;
-    });
-    while (!over || bench.outbox.pendingLines > 0) {
+    const take = () => {
       for (const line of allLines(bench.outbox)) payloads.push(line.payload);
       bench.outbox.forgetLines(bench.outbox.lastLogSeq);
-      await Bun.sleep(1);
-    }
+      return payloads.length === count;
+    };
+    await until(take, "every line has been taken out");
+    await run.over;
     expect(payloads).toEqual(Array.from({ length: count }, (_, i) => String(i + 1)));
   });
 });

@@ -252,7 +252,7 @@ describe("with real uv", () => {
     const [outcome] = await Promise.all([
       bench.run({ t: { config, timeout_ms: 120_000 } }),
       (async () => {
-        while (bench.outbox.lastLogSeq === 0) await Bun.sleep(5);
+        await until(() => bench.outbox.lastLogSeq > 0, "its first line has come");
         write(bench, "go");
       })(),
     ]);

@@ -337,7 +337,7 @@ class Storm {
     let progress = performance.now();
     while (open.size > 0) {
       for (const runId of [...open]) {
-        const run = await this.#client.waitRun(runId, 2000, { attempts: 5 });
+        const run = await this.#client.waitRun(runId, 2000, { attempts: 5, timeoutMs: 5000 });
         if (!["COMPLETED", "FAILED", "CRASHED", "CANCELLED"].includes(run.status)) {
           if (performance.now() - progress > STUCK_MS) {
             return [

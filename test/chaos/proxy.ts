@@ -66,6 +66,7 @@ export class TcpProxy {
       const due = performance.now() + this.#delayMs;
       last = last.then(async () => {
         const wait = due - performance.now();
+        // The delay of a slow network.
         if (wait > 0) await Bun.sleep(wait);
         if (!to.destroyed && !this.#cut) to.write(bytes);
       });

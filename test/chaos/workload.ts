@@ -87,6 +87,9 @@ export interface Acknowledged {
   readonly runId: string;
 }
 
+/** While the principal is away nobody answers: it is asked again soon. */
+const SOON = { timeoutMs: 3000 };
+
 /** Triggers runs steadily, each again and again until it is acknowledged, some of them twice on purpose. */
 export class Load {
   readonly acknowledged: Acknowledged[] = [];
@@ -110,6 +113,7 @@ export class Load {
         const trigger = this.#trigger(this.random.pick(this.workflowIds), n);
         this.#open.add(trigger);
         void trigger.finally(() => this.#open.delete(trigger));
+        // The rate is what was asked for, whatever happens meanwhile.
         await Bun.sleep(1000 / this.runsPerSecond);
       }
     })();
@@ -129,7 +133,7 @@ export class Load {
     this.acknowledged.push({ workflowId, runId });
     if (twice && (await this.#untilAcknowledged(workflowId, n)) !== runId) this.doubled.push(runId);
     if (cancel) {
-      const done = await this.client.cancelRun(runId).then(
+      const done = await this.client.cancelRun(runId, SOON).then(
         () => true,
         () => false,
       );
@@ -140,10 +144,15 @@ export class Load {
   async #untilAcknowledged(workflowId: string, n: number): Promise<string> {
     for (;;) {
       try {
-        const { workflow_instance_id } = await this.client.runTask(workflowId, { dedupe_key: `chaos-${n}` });
+        const { workflow_instance_id } = await this.client.runTask(
+          workflowId,
+          { dedupe_key: `chaos-${n}` },
+          SOON,
+        );
         return workflow_instance_id;
       } catch {
         // Not acknowledged: the principal is away or ill. What counts is that the repetition makes no second run.
+        // A pause, not a wait: somebody who asks again gives the principal a moment.
         await Bun.sleep(50);
       }
     }

@@ -2,9 +2,10 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { codeBlocks } from "../../src/cli/support/markdown.ts";
 import { findPage } from "../../src/docs/index.ts";
 import { CDKTR, type Cluster, startCluster } from "../support/cdktr.ts";
+import { codeBlocks } from "../support/code-blocks.ts";
+import { until } from "../support/until.ts";
 import { jsonLines, linesOf, shellWorkflow, waitForFile } from "./support.ts";
 
 let cluster: Cluster;
@@ -48,7 +49,7 @@ beforeAll(async () => {
     cluster.writeWorkflow(path, text);
   }
   const known = async () => Object.keys(await cluster.client.listWorkflows()).length;
-  while ((await known()) < 8) await Bun.sleep(20);
+  await until("all workflows are known", async () => (await known()) >= 8);
 }, 60_000);
 
 afterAll(async () => {
@@ -498,7 +499,10 @@ test("a filter that names no workflow says so; a run of an invalid file tells of
     expect((await cluster.cdktr([...words, "--workflow", "helo", "--json"])).stderr).toBe("");
   }
   cluster.writeWorkflow("etl/half-done.yml", "name: Half\n");
-  while ((await cluster.client.info()).invalid_workflow_files.length === 0) await Bun.sleep(20);
+  await until(
+    "the file is looked at",
+    async () => (await cluster.client.info()).invalid_workflow_files.length > 0,
+  );
   for (const words of [["run"], ["workflow", "show"]]) {
     const { code, stderr } = await cluster.cdktr([...words, "etl.half-done"]);
     expect(code).toBe(4);

@@ -5,12 +5,13 @@ import type { ArgDef } from "citty";
 import { withVerbTables } from "../../scripts/manual.ts";
 import { readCommandLine, resolve, subCommandsOf } from "../../src/cli/support/argv.ts";
 import type { Command, LazyCommand } from "../../src/cli/support/command.ts";
-import { codeBlocks, renderMarkdown } from "../../src/cli/support/markdown.ts";
+import { renderMarkdown } from "../../src/cli/support/markdown.ts";
 import { renderUsage } from "../../src/cli/support/usage.ts";
 import { SETTINGS } from "../../src/config.ts";
 import { findPage, PAGES } from "../../src/docs/index.ts";
 import { root } from "../../src/main.ts";
-import { parseWorkflow } from "../../src/workflow/index.ts";
+import { parseWorkflow } from "../../src/workflow/parse.ts";
+import { codeBlocks } from "../support/code-blocks.ts";
 import { simpleCommands } from "./shell-words.ts";
 
 const README = join(import.meta.dir, "../../README.md");

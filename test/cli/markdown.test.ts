@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { codeBlocks, renderMarkdown } from "../../src/cli/support/markdown.ts";
+import { renderMarkdown } from "../../src/cli/support/markdown.ts";
 
 const PAGE = `# A title
 
@@ -36,12 +36,4 @@ test("with colours the same words are there", () => {
   expect(text).toContain("\x1b[");
   expect(Bun.stripANSI(text)).toContain("    name: x   # a comment");
   expect(Bun.stripANSI(text)).toContain("A title");
-});
-
-test("code blocks are found with language and line", () => {
-  expect(codeBlocks(PAGE).map(({ language, line }) => [language, line])).toEqual([
-    ["yaml", 5],
-    ["sh", 17],
-  ]);
-  expect(codeBlocks(PAGE)[1]?.text).toBe("cdktr runs list");
 });

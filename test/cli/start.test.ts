@@ -3,14 +3,10 @@ import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { PrincipalUnreachableError } from "../../src/errors.ts";
 import { type CdktrProcess, type Cluster, startCluster } from "../support/cdktr.ts";
+import { until } from "../support/until.ts";
 import { jsonLines, linesOf, shellWorkflow, waitForFile } from "./support.ts";
 
 const HELLO = shellWorkflow("Hello", { greet: "echo hello" });
-
-/** Waits until something is so; what makes it so are other processes, which tell nobody. */
-async function until(condition: () => Promise<boolean> | boolean): Promise<void> {
-  while (!(await condition())) await Bun.sleep(20);
-}
 
 function isAlive(pid: number): boolean {
   try {
@@ -32,8 +28,7 @@ async function agentPid(cluster: Cluster, besides?: number): Promise<number> {
       .filter((word) => word !== "")
       .map(Number)
       .find((pid) => pid !== besides);
-  await until(() => below() !== undefined);
-  return below() ?? 0;
+  return until("the agent process", below);
 }
 
 async function upAgents(cluster: Cluster): Promise<string[]> {
@@ -75,7 +70,7 @@ test("--with-agent: an agent that is killed is started again", async () => {
     principalArgs: ["--with-agent"],
     env: { CDKTR_AGENT_HEARTBEAT_INTERVAL_MS: "200", CDKTR_AGENT_HEARTBEAT_TIMEOUT_MS: "2000" },
   });
-  await until(async () => (await upAgents(cluster)).length === 1);
+  await until("the agent is there", async () => (await upAgents(cluster)).length === 1);
   const first = await agentPid(cluster);
   process.kill(first, "SIGKILL");
   const second = await agentPid(cluster, first);
@@ -89,11 +84,11 @@ test("--with-agent: the agent of a principal that was killed finishes and ends",
     principalArgs: ["--with-agent"],
     env: { CDKTR_DEFAULT_ZMQ_TIMEOUT_MS: "500" },
   });
-  await until(async () => (await upAgents(cluster)).length === 1);
+  await until("the agent is there", async () => (await upAgents(cluster)).length === 1);
   const agent = await agentPid(cluster);
   cluster.principal?.kill("SIGKILL");
   await cluster.principal?.finished;
-  await until(() => !isAlive(agent));
+  await until("the agent has ended", () => !isAlive(agent));
 });
 
 test("--with-agent: the first signal waits for what runs, the second does not", async () => {
@@ -105,7 +100,7 @@ test("--with-agent: the first signal waits for what runs, the second does not", 
     const { principal } = cluster;
     if (principal === undefined) throw new Error("no principal");
     const id = (await cluster.cdktr(["run", "wait"])).stdout.trim();
-    await until(() => existsSync(join(cluster.directory, "gate.started")));
+    await until("the task runs", () => existsSync(join(cluster.directory, "gate.started")));
     principal.kill("SIGTERM");
     await principal.waitFor(/Waiting for 1 run /);
     expect((await cluster.client.getRun(id)).status).toBe("RUNNING");
@@ -124,7 +119,7 @@ test("an agent drains at the first signal and exits 0", async () => {
   });
   const [agent] = cluster.agents;
   const id = (await cluster.cdktr(["run", "wait"])).stdout.trim();
-  await until(() => existsSync(join(cluster.directory, "gate.started")));
+  await until("the task runs", () => existsSync(join(cluster.directory, "gate.started")));
   agent?.kill("SIGINT");
   await agent?.waitFor(/Waiting for 1 run /);
   const later = (await cluster.cdktr(["run", "hello"])).stdout.trim();

@@ -27,7 +27,7 @@ class Customer {
     const pinging = async () => {
       while (!this.#ended) {
         const began = performance.now();
-        await client.ping({ timeoutMs: 30_000 });
+        await client.ping();
         this.latencies.push(performance.now() - began);
         await Bun.sleep(20);
       }
@@ -35,7 +35,7 @@ class Customer {
     const triggering = async () => {
       while (!this.#ended) {
         const options = { dedupe_key: crypto.randomUUID() };
-        const run = await client.runTask("good", options, { timeoutMs: 30_000 });
+        const run = await client.runTask("good", options);
         this.runs.push(run.workflow_instance_id);
         await runOver(client, run.workflow_instance_id);
         await Bun.sleep(100);
@@ -84,7 +84,7 @@ async function startCluster(secured: boolean) {
   };
   const keys = { client: await key("client"), agent: await key("agent") };
   const curve = curveKeysOf(readKeyFile(join(cluster.dataDirectory, "keys/admin.key")));
-  const client = new PrincipalClient({ host: "127.0.0.1", port: ports.api, timeoutMs: 3000, curve });
+  const client = new PrincipalClient({ host: "127.0.0.1", port: ports.api, timeoutMs: 30_000, curve });
   await cluster.client.close();
   return { cluster: Object.assign(cluster, { client }), witness, target: { ports, keys }, client };
 }

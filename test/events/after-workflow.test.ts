@@ -6,6 +6,7 @@ import { listenerDirectory } from "../../src/events/listener-file.ts";
 import { ListenerService } from "../../src/events/listener-service.ts";
 import { PrincipalClient } from "../../src/protocol/client.ts";
 import { TestPrincipal, workflowText } from "../principal/support.ts";
+import { until } from "../support/until.ts";
 
 /** More than a page of the feed. */
 const BURST = 600;
@@ -61,19 +62,16 @@ class Chain implements AsyncDisposable {
   /** The ends that each workflow ran for, once there are so many in all. */
   async followed(count: number): Promise<Map<string, string[]>> {
     const client = this.cluster.client();
-    for (;;) {
-      const runs = (await client.listRuns({ limit: 10_000 })).filter((run) => run.trigger === "workflow");
-      if (runs.length < count) {
-        await Bun.sleep(100);
-        continue;
-      }
-      const details = await Promise.all(runs.map((run) => client.getRun(run.workflow_instance_id)));
-      await client.close();
-      const groups = Map.groupBy(details, (run) => run.workflow_id);
-      return new Map(
-        [...groups].map(([id, of]) => [id, of.map((run) => run.params.workflow_instance_id ?? "").sort()]),
-      );
-    }
+    const runs = await until(`${count} runs that follow others`, async () => {
+      const found = (await client.listRuns({ limit: 10_000 })).filter((run) => run.trigger === "workflow");
+      return found.length >= count && found;
+    });
+    const details = await Promise.all(runs.map((run) => client.getRun(run.workflow_instance_id)));
+    await client.close();
+    const groups = Map.groupBy(details, (run) => run.workflow_id);
+    return new Map(
+      [...groups].map(([id, of]) => [id, of.map((run) => run.params.workflow_instance_id ?? "").sort()]),
+    );
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -123,7 +121,7 @@ test("a burst that nobody listened to: each end is followed once, also when the 
 /** A listener that ends in the middle of its work. */
 async function stoppedMidway(chain: Chain): Promise<void> {
   const listener = await chain.startListener();
-  while (listener.status.delivered < 100) await Bun.sleep(1);
+  await listener.signals.until("delivered", () => listener.status.delivered >= 100);
   await listener.stop();
 }
 
@@ -131,19 +129,19 @@ test("a place in the list of another principal means nothing here", async () => 
   await using chain = new Chain();
   await chain.cluster.start();
   const client = chain.cluster.client();
-  const { cursor: start } = await client.listFollowUps({});
+  const { cursor: start } = await client.call("LSFOLLOWUPS", {});
   const ids = await chain.endRuns(3);
-  const all = await client.listFollowUps({ cursor: start });
+  const all = await client.call("LSFOLLOWUPS", { cursor: start });
   expect(all.follow_ups.map((one) => one.after_workflow_instance_id).sort()).toEqual([...ids, ...ids].sort());
   const [feed = "", seq = ""] = all.cursor.split(":");
-  const page = async (cursor: string) => (await client.listFollowUps({ cursor })).follow_ups.length;
+  const page = async (cursor: string) => (await client.call("LSFOLLOWUPS", { cursor })).follow_ups.length;
   expect(await page(all.cursor)).toBe(0);
   expect(await page(`${feed}:${Number(seq) - 2}`)).toBe(2);
   // Of another principal; of a copy of this one that has since been put back; nonsense.
   for (const cursor of [`other:${seq}`, `${feed}:${Number(seq) + 1}`, "nonsense"]) {
     expect(await page(cursor)).toBe(6);
   }
-  const waiting = client.listFollowUps({ cursor: all.cursor, wait_ms: 20_000 });
+  const waiting = client.call("LSFOLLOWUPS", { cursor: all.cursor, wait_ms: 20_000 });
   const [id] = await chain.endRuns(1);
   expect((await waiting).follow_ups.map((one) => one.after_workflow_instance_id)).toContain(id ?? "");
 });

@@ -6,6 +6,7 @@ import { listenerDirectory } from "../../src/events/listener-file.ts";
 import { ListenerService } from "../../src/events/listener-service.ts";
 import { PrincipalClient } from "../../src/protocol/client.ts";
 import { TestPrincipal, workflowText } from "../principal/support.ts";
+import { until } from "../support/until.ts";
 
 /** What is not heard of is found only after an hour. */
 const HEARING = { netMs: 3_600_000 };
@@ -57,15 +58,13 @@ class Watched implements AsyncDisposable {
   /** `event file` of each run, oldest first, once there are so many. */
   async events(count: number): Promise<string[]> {
     const client = this.cluster.client();
-    for (;;) {
-      const runs = await client.listRuns({ limit: 10_000 });
-      if (runs.length >= count) {
-        const details = await Promise.all(runs.map((run) => client.getRun(run.workflow_instance_id)));
-        await client.close();
-        return details.map((run) => `${run.params.event} ${run.params.file}`).reverse();
-      }
-      await Bun.sleep(10);
-    }
+    const runs = await until(`${count} runs`, async () => {
+      const found = await client.listRuns({ limit: 10_000 });
+      return found.length >= count && found;
+    });
+    const details = await Promise.all(runs.map((run) => client.getRun(run.workflow_instance_id)));
+    await client.close();
+    return details.map((run) => `${run.params.event} ${run.params.file}`).reverse();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -97,7 +96,7 @@ test("what happened while nobody watched is found at the next start, once; also 
   rmSync(watched.data, { recursive: true });
   cpSync(`${watched.data}.before`, watched.data, { recursive: true });
   const again = await watched.startListener();
-  while (again.status.fired < 3) await Bun.sleep(5);
+  await again.signals.until("buffered", () => again.status.fired >= 3);
   watched.write("last.csv");
   expect((await watched.events(5)).toSorted()).toEqual([...found, "created last.csv"].toSorted());
 });

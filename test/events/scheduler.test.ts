@@ -9,6 +9,7 @@ import { ListenerService } from "../../src/events/listener-service.ts";
 import { Scheduler } from "../../src/events/scheduler.ts";
 import { PrincipalClient } from "../../src/protocol/client.ts";
 import { failure, LogBook, TestPrincipal, workflowText } from "../principal/support.ts";
+import { until } from "../support/until.ts";
 
 const MINUTE = 60_000;
 const HOUR = 60 * MINUTE;
@@ -74,11 +75,10 @@ class Scheduled implements AsyncDisposable {
   /** The runs, oldest first, once there are so many. */
   async runs(count: number): Promise<RunSummary[]> {
     const client = this.cluster.client();
-    for (;;) {
+    return until(`${count} runs`, async () => {
       const runs = await client.listRuns({ limit: 1000 });
-      if (runs.length >= count) return runs.reverse();
-      await Bun.sleep(5);
-    }
+      return runs.length >= count && runs.reverse();
+    });
   }
 
   /** The scheduled times of the runs, oldest first. */
@@ -315,11 +315,10 @@ test("a real clock and a real second", async () => {
     scheduler: true,
   }).start();
   const client = cluster.client();
-  let runs: RunSummary[] = [];
-  while (runs.length < 3) {
-    await Bun.sleep(100);
-    runs = await client.listRuns({});
-  }
+  const runs = await until("three runs", async () => {
+    const found = await client.listRuns({});
+    return found.length >= 3 && found;
+  });
   for (const { workflow_instance_id: id, created_at_ms } of runs) {
     const { scheduled_time_ms } = await client.getRun(id);
     expect(scheduled_time_ms).toBe(Math.floor((scheduled_time_ms ?? 0) / 1000) * 1000);

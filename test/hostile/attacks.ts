@@ -13,7 +13,7 @@ export interface Target {
 }
 
 /** Where an attack takes place. */
-export interface Field {
+interface Field {
   readonly target: Target;
   readonly random: Random;
   /** How many connections or messages. */

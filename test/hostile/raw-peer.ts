@@ -112,7 +112,7 @@ export function command(name: string, body: Uint8Array = Buffer.alloc(0)): Buffe
 }
 
 /** A property of the metadata in a READY or INITIATE command. */
-export function property(name: string, value: string): Buffer {
+function property(name: string, value: string): Buffer {
   const head = Buffer.from([name.length, ...Buffer.from(name)]);
   const length = Buffer.alloc(4);
   length.writeUInt32BE(value.length);

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { NotFoundError, UnprocessableError } from "../../src/errors.ts";
 import { HistoryUnavailableError } from "../../src/storage/history-error.ts";
 import { line, runRow, TestDirectory, taskRow } from "../storage/history-support.ts";
+import { until } from "../support/until.ts";
 import { DELIVERED_LINES, DELIVERED_ROWS, FILL_LINES } from "./historian-child.ts";
 import { MemoryOutbox, recordingLog, startHistorian } from "./historian-support.ts";
 
@@ -49,11 +50,11 @@ describe("lines", () => {
     using directory = new TestDirectory();
     await using historian = await startHistorian(directory, { flushIntervalMs: 10 });
     historian.offer(batch(1, 3));
-    while (historian.position("s").durable < 3) await Bun.sleep(1);
+    await until("they are written", () => historian.position("s").durable === 3);
     await historian.stop();
     await using patient = await startHistorian(directory, { flushBytes: 1000 });
     patient.offer(batch(4, 100));
-    while (patient.position("s").durable < 103) await Bun.sleep(1);
+    await until("they are written", () => patient.position("s").durable === 103);
   });
 
   test("can be waited for", async () => {
@@ -172,7 +173,7 @@ describe("statuses", () => {
     await using historian = await startHistorian(directory, { statuses: outbox, flushIntervalMs: 10 });
     outbox.add({ table: "workflow_run_status", row: runRow() });
     historian.notifyStatus();
-    while (outbox.rows.length > 0) await Bun.sleep(1);
+    await until("it is written", () => outbox.rows.length === 0);
     expect((await historian.findRun("run-1"))?.status).toBe("PENDING");
     expect(await historian.listRuns({ limit: 5 })).toHaveLength(1);
   });
@@ -320,6 +321,7 @@ test("killed at any moment, it doubles nothing and loses nothing", async () => {
     if (kills < 15) {
       // At first after whole flushes, with the rest of a moment that falls anywhere in the next ones.
       for (let flushes = Math.floor(random() * 4); flushes > 0; flushes--) await output.nextLine();
+      // Not a wait: the moment at which it is killed is chance.
       await Bun.sleep(random() * 20);
       child.kill("SIGKILL");
       kills++;
@@ -422,7 +424,7 @@ describe("prepared files", () => {
     const refused = prepared.filter((result) => result.status === "rejected");
     expect(refused).toHaveLength(2);
     for (const { reason } of refused) expect(reason).toBeInstanceOf(UnprocessableError);
-    while (readdirSync(directory.at("data/transfers")).length > 0) await Bun.sleep(10);
+    await until("they are gone", () => readdirSync(directory.at("data/transfers")).length === 0);
     await historian.prepareBackup();
   });
 

@@ -6,6 +6,7 @@ import { Probes } from "../../src/principal/logs/probes.ts";
 import { Push, Subscriber } from "../../src/zmq/index.ts";
 import { line, TestDirectory } from "../storage/history-support.ts";
 import { PYZMQ, pythonWith } from "../support/python.ts";
+import { until } from "../support/until.ts";
 import { recordingLog, startHistorian } from "./historian-support.ts";
 
 const batch = (first_seq: number, count: number, stream_id = "s", workflow_id = "etl.daily") => ({
@@ -44,7 +45,7 @@ class Bench implements AsyncDisposable {
     bench.watcher.connect(hub.publishingEndpoint);
     const probe = `~${crypto.randomUUID()}`;
     bench.watcher.subscribe(probe);
-    while (!hub.isSubscribed(probe)) await Bun.sleep(1);
+    await until("the subscription is in force", () => hub.isSubscribed(probe));
     return bench;
   }
 

@@ -8,6 +8,7 @@ import {
 } from "../../src/protocol/log-subscription.ts";
 import { Push } from "../../src/zmq/index.ts";
 import { line } from "../storage/history-support.ts";
+import { until } from "../support/until.ts";
 import { TestPrincipal } from "./support.ts";
 
 const SOON_MS = 10_000;
@@ -172,5 +173,5 @@ test("the principal knows a probe as long as its subscriber is there, and takes 
   const refusal = await client.isSubscribed("hello\x01").catch((error) => error);
   expect(refusal).toBeInstanceOf(InvalidInputError);
   live.close();
-  while (await client.isSubscribed(probe)) await Bun.sleep(1);
+  await until("the probe is forgotten", async () => !(await client.isSubscribed(probe)));
 });

@@ -19,6 +19,7 @@ import { decodeJoinToken, encodeJoinToken } from "../../src/protocol/join-token.
 import { readKeyFile } from "../../src/protocol/key-file.ts";
 import { curveKeyPair, curvePublicKey, Push, Subscriber } from "../../src/zmq/index.ts";
 import { establishedAt } from "../support/connections.ts";
+import { until } from "../support/until.ts";
 import { refusal, Secured } from "./secured.ts";
 import { FakeAgent, required, TestPrincipal, temporaryDirectory, workflowText } from "./support.ts";
 
@@ -119,10 +120,10 @@ describe("a secured principal", () => {
     friendSub.events.on("disconnected", () => disturbed++);
     // Until the subscriptions have arrived, lines are published to nobody.
     let seq = 0;
-    while (seen.length === 0 || heard.length === 0) {
+    await until("both hear the lines", async () => {
       await send(++seq, `line ${seq}`);
-      await Bun.sleep(20);
-    }
+      return seen.length > 0 && heard.length > 0;
+    });
     expect(establishedAt(ports.logsPublishing)).toBe(2);
 
     const cut = new Promise<void>((done) => revokedSub.events.on("disconnected", () => done()));
@@ -135,7 +136,7 @@ describe("a secured principal", () => {
     await cut;
     expect(await refused).toBe("EACCES");
     for (let count = 0; count < 20; count++) await send(++seq, `line ${seq}`);
-    while (heard.at(-1) !== `line ${seq}`) await Bun.sleep(5);
+    await until("the last line is heard", () => heard.at(-1) === `line ${seq}`);
     // Not one more for the revoked one; not one less for the other.
     expect(seen.filter((text) => Number(text.slice(5)) > sentBefore)).toEqual([]);
     const first = Number(heard[0]?.slice(5));
@@ -151,19 +152,18 @@ describe("a secured principal", () => {
     await secured.revoke("worker");
     expect(await waiting).toStartWith("The key worker was revoked");
     await intakeCut;
-    while (establishedAt(ports.api) >= apiConnections) await Bun.sleep(5);
+    await until("its connection is gone", () => establishedAt(ports.api) < apiConnections);
     push.trySend("forged");
     expect(await refusal(agent.client.ping())).toMatch(/refuses the key worker in .*: it was revoked/);
     // It may be there for a moment, until it is refused.
-    while (establishedAt(ports.logsListening) > 0) await Bun.sleep(5);
+    await until("it is refused", () => establishedAt(ports.logsListening) === 0);
     expect(book.count(/Revoked: worker/)).toBe(1);
 
     // The long poll of somebody else was there all the time, and so was the live log.
     secured.test.write("another.yml", workflowText());
     expect(await waitsOn).not.toBe(revision);
     expect(disturbed).toBe(0);
-    while (establishedAt(ports.logsPublishing) > 1) await Bun.sleep(5);
-    expect(establishedAt(ports.logsPublishing)).toBe(1);
+    await until("one subscriber is left", () => establishedAt(ports.logsPublishing) === 1);
     expect(heard.includes("forged")).toBe(false);
   });
 
@@ -231,10 +231,10 @@ describe("a secured principal", () => {
     const batch = (agent: FakeAgent, seq: number, ...lines: string[]) =>
       encodeLogBatch({ agent_id: agent.id, stream_id: agent.streamId, first_seq: seq, lines });
     let seq = 0;
-    while (!heard.includes("true 1")) {
+    await until("the lines are heard", async () => {
       await goodPush.send(batch(first, ++seq, line("true 1")));
-      await Bun.sleep(20);
-    }
+      return heard.includes("true 1");
+    });
     await badPush.send(batch(first, seq + 1, line("forged: its stream")));
     await badPush.send(
       batch({ ...mallory, id: "mallory", streamId: first.streamId } as FakeAgent, seq + 1, line("forged")),
@@ -255,9 +255,9 @@ describe("a secured principal", () => {
       ),
     );
     await badPush.send(line("forged: without a number"));
-    while (!heard.includes("own 3")) await Bun.sleep(5);
+    await until("the last one is heard", () => heard.includes("own 3"));
     await goodPush.send(batch(first, seq + 1, line("true 2")));
-    while (!heard.includes("true 2")) await Bun.sleep(5);
+    await until("the true one is heard", () => heard.includes("true 2"));
     await book.waitFor(/may not speak for agent "host"/);
     expect(heard.filter((text) => text !== "true 1")).toEqual(["own 1", "own 2", "own 3", "true 2"]);
     expect((await first.heartbeat([run])).log_received_seq).toBe(seq + 1);
@@ -335,14 +335,14 @@ describe("a secured principal", () => {
     expect(await failed).toBe("EACCES");
 
     const mine = curveKeyPair();
-    const joined = await client.join({ public_key: mine.publicKey, name: "host b/1" });
+    const joined = await client.call("JOIN", { public_key: mine.publicKey, name: "host b/1" });
     expect(joined).toMatchObject({
       name: "host-b-1",
       role: "agent",
       logs_listening_port: secured.test.ports.logsListening,
     });
-    expect(await client.join({ public_key: mine.publicKey, name: "host b/1" })).toEqual(joined);
-    expect(await refusal(client.join({ public_key: curveKeyPair().publicKey, name: "b" }))).toMatch(
+    expect(await client.call("JOIN", { public_key: mine.publicKey, name: "host b/1" })).toEqual(joined);
+    expect(await refusal(client.call("JOIN", { public_key: curveKeyPair().publicKey, name: "b" }))).toMatch(
       /used up: host-b-1 joined with it at/,
     );
     expect(await refusal(secured.client({ ...mine, serverKey: token.serverKey }).ping())).toBe(
@@ -350,10 +350,14 @@ describe("a secured principal", () => {
     );
 
     const expired = await known(make({ ttlMs: 1 }));
-    expect(await refusal(expired.join({ public_key: mine.publicKey, name: "late" }))).toMatch(/expired at/);
+    expect(await refusal(expired.call("JOIN", { public_key: mine.publicKey, name: "late" }))).toMatch(
+      /expired at/,
+    );
     const two = await known(make({ uses: 2 }));
     for (const name of ["host-b-1-2", "host-b-1-3"])
-      expect((await two.join({ public_key: curveKeyPair().publicKey, name: "host-b-1" })).name).toBe(name);
+      expect((await two.call("JOIN", { public_key: curveKeyPair().publicKey, name: "host-b-1" })).name).toBe(
+        name,
+      );
   });
 });
 
@@ -379,7 +383,7 @@ test("strangers, noise and half-open connections leave a secured principal as it
     }
     if (round % 20 === 0) await admin.ping();
   }
-  while (refused < strangers.length) await Bun.sleep(10);
+  await until("all strangers are refused", () => refused >= strangers.length);
   const run = await admin.runTask("hello", { dedupe_key: "x" });
   expect((await admin.getRun(run.workflow_instance_id)).status).toBe("PENDING");
   for (const socket of [...raw]) socket.end();
@@ -412,11 +416,11 @@ describe("joining", () => {
     const client = await retryUntilKnown(secured, token);
     const admin = secured.keys("admin");
     for (const public_key of [admin.publicKey, alice.publicKey, token.publicKey, other.publicKey]) {
-      expect(await refusal(client.join({ public_key, name: "mallory" }))).toStartWith(
+      expect(await refusal(client.call("JOIN", { public_key, name: "mallory" }))).toStartWith(
         "public_key is the key of somebody else",
       );
     }
-    expect(await refusal(client.join({ public_key: '"'.repeat(40), name: "mallory" }))).toStartWith(
+    expect(await refusal(client.call("JOIN", { public_key: '"'.repeat(40), name: "mallory" }))).toStartWith(
       "public_key is no key",
     );
     expect(store.clients(all).map(({ name, role }) => `${name} ${role}`)).toEqual([
@@ -431,14 +435,18 @@ describe("joining", () => {
       ["../../admin", "admin-2"],
       ["\u0001\n", "host-"],
     ] as const)
-      expect((await client.join({ public_key: curveKeyPair().publicKey, name })).name).toStartWith(expected);
+      expect((await client.call("JOIN", { public_key: curveKeyPair().publicKey, name })).name).toStartWith(
+        expected,
+      );
     expect(principal.book.lines.join("\n")).not.toContain(token.secretKey);
 
     // Revoked: who has it learns so, also where the principal writes it at that very moment.
     store.revokeToken(other.id, Date.now());
     const late = await retryUntilKnown(secured, other);
     const mine = curveKeyPair();
-    expect(await refusal(late.join({ public_key: mine.publicKey, name: "late" }))).toMatch(/was revoked at/);
+    expect(await refusal(late.call("JOIN", { public_key: mine.publicKey, name: "late" }))).toMatch(
+      /was revoked at/,
+    );
     expect(() => store.revokeToken(other.id, Date.now())).toThrow(/is revoked already/);
     expect(() => store.revokeToken(token.id, Date.now())).toThrow(/is used up already/);
     expect(() => store.revokeToken("../x", Date.now())).toThrow(/There is no join token/);

@@ -15,7 +15,7 @@ import { AGENT_TRANSITIONS } from "../../src/storage/operational/agent-state.ts"
 import { LEASE_TRANSITIONS, type LeaseState } from "../../src/storage/operational/lease-state.ts";
 import type { SqliteOperationalStore } from "../../src/storage/operational/sqlite/store.ts";
 import type { AttemptRecord, OperationalTx, RunRecord } from "../../src/storage/operational/store.ts";
-import { parseWorkflow } from "../../src/workflow/index.ts";
+import { parseWorkflow } from "../../src/workflow/parse.ts";
 import { MAX_RUN_ATTEMPTS, RUN_TRANSITIONS } from "../../src/workflow/run-state.ts";
 import {
   canTransition,

@@ -207,7 +207,7 @@ export class FakeAgent {
   }
 
   heartbeat(running: RunAssignment[] = [], waitMs = 0, more: { state?: "up" | "draining" | "leaving" } = {}) {
-    return this.client.heartbeat({
+    return this.client.call("AGENTHEARTBEAT", {
       agent_id: this.id,
       session_id: this.sessionId,
       wait_ms: waitMs,
@@ -252,7 +252,7 @@ export class FakeAgent {
   }
 
   send(...reports: AgentReport[]): Promise<AgentOrders> {
-    return this.client.report({
+    return this.client.call("AGENTREPORT", {
       agent_id: this.id,
       session_id: this.sessionId,
       stream_id: this.streamId,

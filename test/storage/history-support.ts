@@ -2,7 +2,7 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { encodeLogLine, type LogLine } from "../../src/contract/log-line.ts";
+import { encodeLogHead, encodeLogLines, type LogLine } from "../../src/contract/log-line.ts";
 import { HistoryDatabase } from "../../src/storage/history.ts";
 import type { RunStatusRow, TaskStatusRow } from "../../src/storage/history-rows.ts";
 import type { HistoryBatch } from "../../src/storage/history-write.ts";
@@ -32,7 +32,7 @@ export function openHistory(
 }
 
 export function line(fields: Partial<LogLine> = {}): string {
-  return encodeLogLine({
+  const line: LogLine = {
     workflow_id: "etl.daily",
     workflow_name: "Daily",
     workflow_instance_id: "run-1",
@@ -42,7 +42,9 @@ export function line(fields: Partial<LogLine> = {}): string {
     level: "INFO",
     payload: "hello",
     ...fields,
-  });
+  };
+  const head = encodeLogHead(line, String);
+  return encodeLogLines(head, line.timestamp_ms, line.level, [line.payload]);
 }
 
 /** A batch of lines alone. */

@@ -219,7 +219,7 @@ export class Cluster implements AsyncDisposable {
       CDKTR_METRICS_PORT: "0",
       ...options.env,
     };
-    this.client = new PrincipalClient({ host: "127.0.0.1", port: api, timeoutMs: 3000 });
+    this.client = new PrincipalClient({ host: "127.0.0.1", port: api, timeoutMs: 30_000 });
     for (const [path, text] of Object.entries(options.workflows ?? {})) this.writeWorkflow(path, text);
   }
 
@@ -247,7 +247,7 @@ export class Cluster implements AsyncDisposable {
       options,
     );
     this.principal = child;
-    await this.#until(child, "the principal", () => this.client.ping({ timeoutMs: 250 }));
+    await this.#until(child, "the principal", () => this.client.ping({ timeoutMs: 1000 }));
     return child;
   }
 

@@ -17,7 +17,7 @@ import type { RunStatus } from "../../src/workflow/status.ts";
 /** Wednesday, 4 March 2026, 10:00:00 UTC. */
 export const NOW = Date.UTC(2026, 2, 4, 10, 0, 0);
 
-export function task(id: string, depends: string[] = []): TaskDefinition {
+function task(id: string, depends: string[] = []): TaskDefinition {
   return {
     id,
     name: `Task ${id}`,
@@ -30,7 +30,7 @@ export function task(id: string, depends: string[] = []): TaskDefinition {
   };
 }
 
-export const DEFINITION: WorkflowDefinition = {
+const DEFINITION: WorkflowDefinition = {
   id: "etl.daily",
   name: "Daily load",
   description: "Takes yesterday's orders out of the shop and puts them into the warehouse.",
@@ -54,7 +54,7 @@ export const DEFINITION: WorkflowDefinition = {
   ],
 };
 
-export function workflow(id: string, change: Partial<WorkflowSummary> = {}): WorkflowSummary {
+function workflow(id: string, change: Partial<WorkflowSummary> = {}): WorkflowSummary {
   return {
     id,
     name: id.toUpperCase(),

@@ -2,7 +2,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import type { AgentReports } from "../../src/contract/messages.ts";
 import {
   decodeReply,
   encodeFields,
@@ -104,23 +103,23 @@ describe.each(VERSIONS)("replies of %s", (version) => {
   const run = "a-run";
   const agent = { agent_id: "a", session_id: "s", running: [], running_tasks: 0, wait_ms: 0 };
   const calls: Readonly<Record<string, () => Promise<unknown>>> = {
-    AGENTHEARTBEAT: () => client.heartbeat(agent),
-    AGENTREPORT: () => client.report({ ...agent, stream_id: "t", reports: [] } as AgentReports),
-    BACKUPDB: () => client.prepareBackup(),
+    AGENTHEARTBEAT: () => client.call("AGENTHEARTBEAT", agent),
+    AGENTREPORT: () => client.call("AGENTREPORT", { ...agent, stream_id: "t", reports: [] }),
+    BACKUPDB: () => client.call("BACKUPDB", {}),
     CANCELRUN: () => client.cancelRun(run),
     DRAINAGENT: () => client.drainAgent("a"),
-    DROPFILES: () => client.dropFiles("t"),
-    EXPORTDB: () => client.prepareExport(),
+    DROPFILES: () => client.call("DROPFILES", { transfer_id: "t" }),
+    EXPORTDB: () => client.call("EXPORTDB", {}),
     FETCHWORKFLOW: () => client.fetchWorkflow("a", { wait_ms: 0, labels: {} }),
     GETREGISTEREDAGENTS: () => client.registeredAgents(),
     GETRUN: () => client.getRun(run),
     GETWORKFLOW: () => client.getWorkflow("w"),
-    LSEVENTS: () => client.listEvents({}),
+    LSEVENTS: () => client.call("LSEVENTS", {}),
     LSRUNS: () => client.listRuns({}),
     LSWORKFLOWS: () => client.listWorkflows(),
     PRINCIPALINFO: () => client.info(),
     QUERYDB: () => client.queryDatabase({ sql: "" }),
-    READFILE: () => client.readFile({ transfer_id: "t", name: "n", offset: 0 }),
+    READFILE: () => client.call("READFILE", { transfer_id: "t", name: "n", offset: 0 }),
     REGISTERAGENT: () =>
       client.registerAgent("a", {
         ...agent,
@@ -154,7 +153,7 @@ describe.each(VERSIONS)("replies of %s", (version) => {
 
   test("that does not know a verb: an error of its own, which names both sides", async () => {
     present = undefined;
-    const refusal = await client.listEvents({}).catch((error: unknown) => error);
+    const refusal = await client.call("LSEVENTS", {}).catch((error: unknown) => error);
     expect(refusal).toBeInstanceOf(VerbUnknownError);
     expect(String(refusal)).toMatch(/does not know LSEVENTS: it is older than this cdktr \(\d/);
   });

@@ -11,14 +11,10 @@ import {
   XPublisher,
 } from "../../src/zmq/index.ts";
 import { establishedAt } from "../support/connections.ts";
+import { until } from "../support/until.ts";
 
 function established(endpoint: string): number {
   return establishedAt(Number(/:(\d+)$/.exec(endpoint)?.[1]));
-}
-
-async function until(what: string, look: () => boolean): Promise<void> {
-  for (const deadline = performance.now() + 10_000; !look(); await Bun.sleep(5))
-    if (performance.now() > deadline) throw new Error(`It did not happen: ${what}`);
 }
 
 const server = curveKeyPair();

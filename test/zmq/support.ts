@@ -1,6 +1,7 @@
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { ZmqError } from "../../src/zmq/index.ts";
+import { until as eventually } from "../support/until.ts";
 
 /** The room under test, for programs that tests write. */
 export const ZMQ_INDEX = join(import.meta.dir, "../../src/zmq/index.ts");
@@ -8,9 +9,9 @@ export const ZMQ_INDEX = join(import.meta.dir, "../../src/zmq/index.ts");
 /** Any free port of this host alone. */
 export const ANY_PORT = "tcp://127.0.0.1:*";
 
-/** Waits until the condition holds; the time-out of the test ends it otherwise. For facts that no event announces. */
+/** Waits until the condition holds. For facts that no event announces. */
 export async function until(condition: () => boolean): Promise<void> {
-  while (!condition()) await Bun.sleep(2);
+  await eventually(String(condition), condition);
 }
 
 /** The code of the ZmqError that the operation fails with; "none" when it succeeds. */

@@ -30,7 +30,7 @@ export default command({
   },
 });
 
-/** An agent with the fields of the contract. */
+/** An agent, with the field names of the contract. */
 function agentJson(agent: AgentSummary) {
   return {
     agent_id: agent.agent_id,

@@ -8,7 +8,7 @@ import { printJson, printLine } from "../support/stdout.ts";
 import { isTerminal, styleFor, terminalWidth } from "../support/style.ts";
 import { renderTable } from "../support/table.ts";
 
-/** Columns from which on everything about a setting fits into one line. */
+/** Terminal width from which everything about a setting fits on one line. */
 const WIDE = 150;
 
 interface Row {
@@ -62,7 +62,7 @@ export default command({
           value: (row) => row.source,
           paint: (row) => (row.source === "default" ? style.dim : style.green),
         },
-        // Cut off it says nothing: on a narrow terminal it stands below.
+        // A truncated description is useless, so on a narrow terminal it goes below.
         ...(isNarrow ? [] : [{ title: "MEANING", value: (row: Row) => row.description, flexible: true }]),
       ],
       rows,

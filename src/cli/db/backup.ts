@@ -27,14 +27,16 @@ export default command({
   async run({ args }) {
     refuseExisting(args.file, args.force ?? false);
     const file = await withPrincipal(args, async (connection) => {
-      const prepared = await connection.patiently((options) => connection.client.prepareBackup(options));
+      const prepared = await connection.patiently((options) =>
+        connection.client.call("BACKUPDB", {}, options),
+      );
       try {
         const [only] = prepared.files;
         if (only === undefined) throw new CdktrError("The principal did not prepare a backup.");
         await download(connection, prepared.transfer_id, only, args.file, args.force ?? false);
         return only;
       } finally {
-        await connection.client.dropFiles(prepared.transfer_id).catch(() => {});
+        await connection.client.call("DROPFILES", { transfer_id: prepared.transfer_id }).catch(() => {});
       }
     });
     if (args.json) return printJson({ file: args.file, bytes: file.bytes, sha256: file.sha256 });

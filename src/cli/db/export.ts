@@ -25,7 +25,9 @@ export default command({
     const force = args.force ?? false;
     await makeDirectory(args.dir);
     const files = await withPrincipal(args, async (connection) => {
-      const prepared = await connection.patiently((options) => connection.client.prepareExport(options));
+      const prepared = await connection.patiently((options) =>
+        connection.client.call("EXPORTDB", {}, options),
+      );
       try {
         const targets = prepared.files.map((file) => ({ file, path: join(args.dir, basename(file.name)) }));
         for (const { path } of targets) refuseExisting(path, force);
@@ -38,7 +40,7 @@ export default command({
         }
         return targets;
       } finally {
-        await connection.client.dropFiles(prepared.transfer_id).catch(() => {});
+        await connection.client.call("DROPFILES", { transfer_id: prepared.transfer_id }).catch(() => {});
       }
     });
     if (args.json) {

@@ -49,7 +49,7 @@ export default command({
   },
 });
 
-/** Rows as objects. A column name that occurs twice gets a number, so that no value is lost. */
+/** Rows as objects. A repeated column name gets a number, so that no value is lost. */
 function asObjects({ columns, rows }: QueryResult): Record<string, unknown>[] {
   const names: string[] = [];
   for (const { name } of columns) {

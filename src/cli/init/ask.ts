@@ -1,4 +1,4 @@
-/** The questions. Each fills what neither a flag nor, at a second round, the person themself has said; their defaults are those of complete.ts. */
+/** The questions of `cdktr init`. Each one fills in what neither a flag nor an earlier round of answers has set; the defaults come from complete.ts. */
 import { existsSync } from "node:fs";
 import { networkInterfaces } from "node:os";
 import { join, resolve } from "node:path";
@@ -41,14 +41,14 @@ import type { Given } from "./given.ts";
 import { currentUser } from "./host-users.ts";
 import { confirm, secret, select, tell, text } from "./prompts.ts";
 
-/** What one question after the other finds out. */
+/** The open questions, in order. */
 type Draft = { -readonly [K in keyof Given]: Given[K] };
 
 /**
- * Asks what is open.
- * @param flags what is not asked
- * @param previous the answers of an earlier round, which are offered again
- * @param onDirectory is called with the directory before anything in it is looked at
+ * Asks for everything that is still open.
+ * @param flags answers that are not asked for
+ * @param previous the answers of an earlier round, offered again as defaults
+ * @param onDirectory called with the directory before anything in it is read
  * @throws Cancelled
  */
 export async function ask(
@@ -150,7 +150,7 @@ async function askPorts(
   if (draft.ports !== undefined) return draft.ports;
   const wanted = { ...(present ?? DEFAULT_PORTS), ...previous.ports };
   const isPresent = (port: number) => present !== undefined && Object.values(present).includes(port);
-  // A principal of this project may be running: its ports are not taken by somebody else.
+  // A principal of this project may be running; the ports it holds are not taken by someone else.
   const free = present === undefined ? await freePortsFrom(host, wanted) : wanted;
   const listed = Object.values(free).join(", ");
   if (free.api !== wanted.api)

@@ -1,4 +1,4 @@
-/** From what was said to all answers: the rest is what is in force in that directory already, or the default. */
+/** Completes partial answers: what is still open comes from the settings already in the directory, or from the defaults. */
 import { existsSync, readdirSync } from "node:fs";
 import { join, relative, resolve } from "node:path";
 import { type Config, type LoadedConfig, loadConfig } from "../../config.ts";
@@ -18,16 +18,16 @@ import type { Given } from "./given.ts";
 import { currentUser, userNamed } from "./host-users.ts";
 import { logPortOf } from "./look-up-principal.ts";
 
-/** The settings in force in a directory, where it is there. */
+/** The effective settings of a directory, if it exists. */
 export function settingsIn(directory: string): LoadedConfig {
   return loadConfig({}, process.env, directory);
 }
 
 /**
- * All answers.
- * @throws UsageError when one is missing that has no default
- * @throws UnprocessableError when a service is wanted that cannot be
- * @throws ConfigError when the settings that are there cannot be read
+ * Completes the answers.
+ * @throws UsageError when an answer without a default is missing
+ * @throws UnprocessableError when a service is wanted but not possible
+ * @throws ConfigError when the existing settings cannot be read
  */
 export async function completeAnswers(given: Given): Promise<Answers> {
   const directory = given.directory ?? process.cwd();
@@ -82,24 +82,24 @@ export async function completeAnswers(given: Given): Promise<Answers> {
   };
 }
 
-/** Keys are made where others than this host reach the principal; those that are there stay in use. */
+/** Keys are created when other hosts can reach the principal; existing keys stay in use. */
 export function keysByDefault(host: string, dataDirectory: string): boolean {
   return !isLoopback(host) || new KeyStore(dataDirectory).exists;
 }
 
-/** The address to bind when nobody says. */
+/** The default address to bind to. */
 export function hostIn({ values, sources }: LoadedConfig, kind: "try" | "principal"): string {
   return kind === "principal" && sources.CDKTR_PRINCIPAL_HOST !== "default"
     ? values.CDKTR_PRINCIPAL_HOST
     : "127.0.0.1";
 }
 
-/** The workflow directory when nobody says. */
+/** The default workflow directory. */
 export function workflowDirectoryIn(directory: string, values: Config): string {
   return insideProject(values.CDKTR_WORKFLOW_DIR, directory) ?? "workflows";
 }
 
-/** The ports that are in force in a directory, when something there says so. */
+/** The ports that an existing directory is configured to use, if any. */
 export function portsIn({ values, sources }: LoadedConfig): Ports | undefined {
   if (sources.CDKTR_PRINCIPAL_PORT === "default") return undefined;
   return {
@@ -109,16 +109,15 @@ export function portsIn({ values, sources }: LoadedConfig): Ports | undefined {
   };
 }
 
-/** Whether a directory has no workflow files yet. */
 export function hasNoWorkflows(directory: string): boolean {
   if (!existsSync(directory)) return true;
   const files = readdirSync(directory, { recursive: true, encoding: "utf8" });
-  // One that was made here earlier does not count.
+  // An example that was written here earlier does not count.
   return !files.some((file) => /\.ya?ml$/.test(file) && file !== "hello.yml" && !file.startsWith("cron/"));
 }
 
 /**
- * Ports: those given, those in force there already, else the first three that are free.
+ * Chooses the ports: those given, those already configured there, or the first three free ones.
  * @throws UsageError when two are the same
  */
 async function portsOf({ ports = {} }: Given, loaded: LoadedConfig, host: string): Promise<Ports> {
@@ -135,7 +134,7 @@ async function portsOf({ ports = {} }: Given, loaded: LoadedConfig, host: string
   return isOpen ? freePortsFrom(host, wanted) : wanted;
 }
 
-/** Where the state goes, as `.env` says it: where the unit of a service of the host has it, else into the project. */
+/** Where the state goes, as written to `.env`: the state directory of a system service's unit, otherwise inside the project. */
 function dataDirectoryFor(
   service: ServiceAnswer | undefined,
   directory: string,
@@ -159,13 +158,13 @@ function principalOf(given: Given, { values, sources }: LoadedConfig): { host: s
   return { host, port: given.principal?.port ?? token?.port ?? values.CDKTR_PRINCIPAL_PORT };
 }
 
-/** By the ports that the wizard itself proposes. */
+/** Based on the ports that the wizard itself proposes. */
 function guessedLogPort({ ports }: Given, api: number): number {
   return ports?.logsListening ?? portsFrom(api).logsListening;
 }
 
 /**
- * Makes sure that a service can be: before anything is written.
+ * Checks that the service is possible before anything is written.
  * @param jobsOf the user whose crontab is imported
  */
 function checkService(
@@ -183,7 +182,7 @@ function checkService(
       hint: `Say --run-as ${jobsOf}, or import the jobs of ${name} with --crontab-user ${name}.`,
     });
   }
-  // A user that is yet to be made is like any other.
+  // A user that will be created later is treated like any other.
   const closed = checkReach(directory, userNamed(name) ?? { uid: -1, gid: -1 });
   if (closed !== undefined) {
     throw new UnprocessableError(`The service would run as ${name}, who has no access to ${closed}.`, {

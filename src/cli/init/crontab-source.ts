@@ -1,4 +1,4 @@
-/** Where a crontab to import comes from: a file, stdin, or the user's own, which only `crontab -l` may read. */
+/** The source of a crontab to import: a file, stdin, or the user's own crontab, which only `crontab -l` may read. */
 import { readFileSync, statSync } from "node:fs";
 import { hostname } from "node:os";
 import { posix, resolve } from "node:path";
@@ -9,22 +9,22 @@ import { importCrontab } from "../../project/crontab/import-crontab.ts";
 import { schemaFrom } from "../../project/project-files.ts";
 import { currentUser, userNamed, userNames } from "./host-users.ts";
 
-/** The word for the crontab of the user. */
+/** The keyword for the user's own crontab. */
 export const OWN = "own";
 
-/** Far more than any crontab has. */
+/** Far larger than any real crontab. */
 const MOST_BYTES = 4 * 1024 * 1024;
 
-/** Which crontab, and how to read it. */
+/** Which crontab to read, and how. */
 export interface CrontabSource {
   /** A path, `-` for stdin, or `own`. */
   readonly from: string;
   readonly format: "auto" | "user" | "system";
-  /** Whose jobs are taken; undefined for the user who runs this. */
+  /** Whose jobs to import; undefined for the current user. */
   readonly user: string | undefined;
 }
 
-/** A crontab that was read. */
+/** The content of a crontab. */
 export interface CrontabBytes {
   readonly bytes: Uint8Array;
   readonly name: string;
@@ -32,7 +32,7 @@ export interface CrontabBytes {
 }
 
 /**
- * The crontab of a user, as `crontab -l` prints it; undefined when there is none, or no `crontab` here.
+ * The crontab of a user, as printed by `crontab -l`; undefined when there is none, or no `crontab` program.
  * @throws UnprocessableError when it may not be read
  */
 export function ownCrontab(user: string): CrontabBytes | undefined {
@@ -50,7 +50,7 @@ export function ownCrontab(user: string): CrontabBytes | undefined {
   });
 }
 
-/** Reads a crontab. Never changes it. */
+/** Reads a crontab without changing it. */
 export async function readSource({ from, user }: CrontabSource): Promise<CrontabBytes> {
   if (from === OWN) {
     const name = user ?? currentUser().name;
@@ -72,7 +72,7 @@ export async function readSource({ from, user }: CrontabSource): Promise<Crontab
   }
   try {
     const status = statSync(from);
-    // A pipe may be one: <(ssh other crontab -l).
+    // May be a pipe: <(ssh other crontab -l).
     if (!status.isFile() && !status.isFIFO())
       throw new UnprocessableError(`${from} is not a crontab: it is not a file.`);
     if (status.size > MOST_BYTES) throw new UnprocessableError(`${from} is too large for a crontab.`);

@@ -1,4 +1,4 @@
-/** The conversation: asks what is open, shows the plan, asks about what is in the way, and does it. */
+/** The interactive dialogue: asks the open questions, shows the plan, resolves conflicts, and carries it out. */
 import { CdktrError } from "../../errors.ts";
 import { lineDiff } from "../../project/line-diff.ts";
 import type { Decision, PlannedFile } from "../../project/plan.ts";
@@ -12,12 +12,12 @@ import { Cancelled, cancel, confirm, intro, outro, select, show, tell } from "./
 import { type Done, finishProject, Interrupted, type Plan, planOf, writeProject } from "./set-up.ts";
 import { crontabLines, doneLines, nextLines, planLines } from "./show.ts";
 
-/** Rows of a difference that are shown. */
+/** Maximum number of rows of a diff to show. */
 const DIFF_ROWS = 40;
-/** Lines of a crontab that are shown with why they were left. */
+/** Maximum number of untranslated crontab lines to show with their reasons. */
 const LEFT_SHOWN = 4;
 
-/** What the flags want beside answers. */
+/** Flags that are not answers. */
 export interface Wants {
   readonly joinToken: boolean | undefined;
   readonly force: boolean;
@@ -25,7 +25,7 @@ export interface Wants {
 }
 
 /**
- * Talks a person through.
+ * Runs the dialogue.
  * @returns the exit status
  */
 export async function runDialogue(flags: Given, wants: Wants): Promise<number> {
@@ -53,7 +53,7 @@ async function converse(flags: Given, wants: Wants, leaveSignals: () => void): P
       const canJoin = answers.kind === "principal" && answers.keys;
       plan = planOf(answers, given.token ?? undefined, canJoin && (wants.joinToken ?? false));
     } catch (error) {
-      // Something that a question could not know; the answers are not lost.
+      // A problem that no question could foresee; the answers are kept for another round.
       await offerChange(error);
       previous = given;
       continue;
@@ -88,7 +88,7 @@ async function converse(flags: Given, wants: Wants, leaveSignals: () => void): P
     plan = await withJoinToken(plan, wants);
     if (plan.token !== undefined) tell("Joining the principal …", "step");
     let written: readonly PlannedFile[];
-    // From here on the one who writes listens to signals.
+    // From here on, writing handles signals itself.
     leaveSignals();
     try {
       written = await writeProject(plan, decisions);
@@ -107,8 +107,8 @@ async function converse(flags: Given, wants: Wants, leaveSignals: () => void): P
 }
 
 /**
- * Says what stands in the way of a plan, and asks whether to change it.
- * @throws Cancelled when not; what is no fault of the plan is thrown on
+ * Explains what blocks a plan, and asks whether to change the answers.
+ * @throws Cancelled when the user declines; rethrows anything that is not a fault of the plan
  */
 async function offerChange(error: unknown): Promise<void> {
   if (!(error instanceof CdktrError) || error instanceof Interrupted) throw error;
@@ -129,7 +129,7 @@ function tellToken({ joinToken }: Done): void {
     "On the other host, within the hour, run this with the line below as TOKEN (it is a secret):\n  cdktr init DIR --join TOKEN",
     "info",
   );
-  // As it is, without a frame: so it can be copied.
+  // Without a frame, so that it can be copied.
   process.stdout.write(`${joinToken}\n`);
 }
 
@@ -139,7 +139,7 @@ function decisionsByFlag({ files }: Plan, force: boolean): Map<string, Decision>
   );
 }
 
-/** Asks what to do with a file that is there and differs. */
+/** Asks what to do with an existing file that differs. */
 async function decide(file: PlannedFile): Promise<Decision> {
   for (;;) {
     const answer = await select(
@@ -164,8 +164,8 @@ async function decide(file: PlannedFile): Promise<Decision> {
 }
 
 /**
- * A signal at a question must not leave the terminal raw and without a cursor.
- * @returns ends it
+ * Restores the terminal when a signal arrives during a question: without this it would stay raw and without a cursor.
+ * @returns removes the handlers
  */
 function restoreTerminalOnSignals(): () => void {
   return onStopSignals(() => {

@@ -1,4 +1,4 @@
-/** What the wizard was told so far: by flags at first, then also by answers. What is undefined is open. */
+/** What the wizard has been told so far, first by flags, then by answers. `undefined` means open. */
 import { resolve } from "node:path";
 import { InvalidInputError, UsageError } from "../../errors.ts";
 import type { Kind, Ports, ServiceAnswer } from "../../project/answers.ts";
@@ -13,7 +13,7 @@ import { wholeNumber } from "../support/command.ts";
 import { parseAddress } from "../support/connect.ts";
 import type { CrontabSource } from "./crontab-source.ts";
 
-/** Answers that may be missing. */
+/** Partial answers. */
 export interface Given {
   readonly directory?: string | undefined;
   readonly kind?: Kind | undefined;
@@ -24,18 +24,18 @@ export interface Given {
   readonly keys?: boolean | undefined;
   readonly withAgent?: boolean | undefined;
   readonly example?: boolean | undefined;
-  /** `null`: none. */
+  /** `null` for none. */
   readonly crontab?: CrontabSource | null | undefined;
-  /** `null`: none. */
+  /** `null` for none. */
   readonly service?: ServiceAnswer | null | undefined;
   readonly principal?: { readonly host?: string | undefined; readonly port?: number | undefined } | undefined;
-  /** A secret. `null`: there is none. */
+  /** Secret. `null` for none. */
   readonly token?: string | null | undefined;
   readonly concurrency?: number | undefined;
   readonly labels?: Readonly<Record<string, string>> | undefined;
 }
 
-/** The flags, as citty gives them. */
+/** The flags as parsed by citty. */
 export interface InitFlags {
   readonly dir?: string | undefined;
   readonly kind?: string | undefined;
@@ -57,7 +57,7 @@ export interface InitFlags {
   readonly "max-concurrent-workflows"?: string | undefined;
 }
 
-/** Which kinds a flag means something for. */
+/** The kinds of project for which each flag is meaningful. */
 const OF_KIND: Partial<Record<keyof InitFlags, readonly Kind[]>> = {
   host: ["principal"],
   port: ["try", "principal"],
@@ -72,7 +72,7 @@ const OF_KIND: Partial<Record<keyof InitFlags, readonly Kind[]>> = {
   "max-concurrent-workflows": ["agent"],
 };
 
-/** The kind that the flags say, or mean: what goes with one kind only says which it is. */
+/** The kind that the flags state or imply: a flag that fits only one kind selects it. */
 function kindOf(flags: InitFlags, extra: Extra): Kind | undefined {
   const joins = extra.token !== undefined || Object.keys(extra.labels).length > 0;
   const meant = new Map<Kind, string>(joins ? [["agent", extra.token === undefined ? "label" : "join"]] : []);
@@ -105,7 +105,7 @@ function refuseFlag(flag: string, kind: Kind, kinds: readonly Kind[]): never {
   });
 }
 
-/** What of the command line is no plain flag. */
+/** The parts of the command line that are not plain flags. */
 interface Extra {
   readonly token: string | undefined;
   readonly labels: Record<string, string>;
@@ -115,8 +115,8 @@ interface Extra {
 
 /**
  * Reads the flags.
- * @throws UsageError when one cannot be used, or two do not go together
- * @throws InvalidInputError when the token is none
+ * @throws UsageError when a flag is invalid or two contradict each other
+ * @throws InvalidInputError when the token is not a join token
  */
 export function givenOf(flags: InitFlags, extra: Extra): Given {
   const kind = kindOf(flags, extra);

@@ -1,7 +1,7 @@
 /** The users of this host. */
 import { readFileSync } from "node:fs";
 
-/** A user, as the host knows it. */
+/** A user account of the host. */
 export interface HostUser {
   readonly name: string;
   readonly uid: number;
@@ -9,20 +9,20 @@ export interface HostUser {
   readonly home: string;
 }
 
-/** The user whose process this is. Bun's own userInfo() takes the name from $USER, which cron and containers do not set. */
+/** The user this process runs as. Bun's own userInfo() takes the name from $USER, which cron and containers do not set. */
 export function currentUser(): HostUser {
   const uid = process.getuid?.() ?? 0;
-  // A container may run as a number that nobody named.
+  // In a container the uid may have no name.
   const unnamed = { name: String(uid), uid, gid: process.getgid?.() ?? 0, home: process.env.HOME || "/" };
   return find(String(uid), (fields) => fields[2] === String(uid)) ?? unnamed;
 }
 
-/** A user by name; undefined when there is none. */
+/** Looks up a user by name; undefined when there is none. */
 export function userNamed(name: string): HostUser | undefined {
   return find(name, (fields) => fields[0] === name);
 }
 
-/** Asks whatever knows users here (files, LDAP), or reads the file where there is no `getent`. */
+/** Asks the name service (files, LDAP), or reads the file where there is no `getent`. */
 function find(key: string, matches: (fields: readonly string[]) => boolean): HostUser | undefined {
   const asked =
     Bun.which("getent") === null ? "" : Bun.spawnSync(["getent", "passwd", key]).stdout.toString();
@@ -35,7 +35,6 @@ function find(key: string, matches: (fields: readonly string[]) => boolean): Hos
   return undefined;
 }
 
-/** The names of the users in /etc/passwd. */
 export function userNames(): Set<string> {
   return new Set(
     passwd()

@@ -1,12 +1,12 @@
-/** What a principal says about itself to a host that is to work for it. */
+/** What a principal tells a host that is about to become its agent. */
 import type { Config } from "../../config.ts";
 import { CdktrError } from "../../errors.ts";
 import { connect } from "../../protocol/connect.ts";
 
-/** A person waits. */
+/** Short, because a person is waiting. */
 const PATIENCE_MS = 1500;
 
-/** The port on which a principal takes log lines; undefined when it does not answer this host, or not without a key. */
+/** The port on which a principal accepts log lines; undefined when it does not answer this host, or only with a key. */
 export async function logPortOf(host: string, port: number, config: Config): Promise<number | undefined> {
   const timeoutMs = Math.min(PATIENCE_MS, config.CDKTR_DEFAULT_ZMQ_TIMEOUT_MS);
   const client = connect(config, "agent", { host, port, timeoutMs });

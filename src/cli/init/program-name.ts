@@ -1,9 +1,9 @@
-/** How this program is called from a shell. */
+/** The name by which a shell can call this program. */
 import { realpathSync } from "node:fs";
 import { shellWord } from "../../project/next-steps.ts";
 import { selfCommand } from "../support/self.ts";
 
-/** `cdktr` where the shell finds this program by that name, else its path. */
+/** `cdktr` if the shell finds this program under that name, otherwise its path. */
 export function programName(): string {
   const found = Bun.which("cdktr");
   const self = selfCommand();

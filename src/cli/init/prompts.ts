@@ -1,9 +1,9 @@
-/** The questions' look and feel: clack's prompts, with one way out of all of them. */
+/** Look and feel of the questions: clack's prompts, all with the same way to cancel. */
 import * as clack from "@clack/prompts";
 import { CdktrError } from "../../errors.ts";
 import { styleFor } from "../support/style.ts";
 
-/** The person has left: Ctrl-C or Escape at a question. */
+/** The user left: Ctrl-C or Escape at a question. */
 export class Cancelled extends CdktrError {
   constructor() {
     super("Cancelled: nothing was written.");
@@ -23,19 +23,19 @@ export interface Choice<T extends string> {
  */
 export async function text(options: {
   readonly message: string;
-  /** Offered, and taken when the answer is empty. */
+  /** Offered as the default, used when the answer is empty. */
   readonly initial: string;
-  /** An empty answer is one. */
+  /** Allows an empty answer. */
   readonly mayBeEmpty?: boolean;
-  /** What is wrong with an answer, said while it is typed on. */
+  /** Returns what is wrong with an answer, shown while typing. */
   readonly check: (answer: string) => string | undefined;
-  /** The same for what takes time to find out: the question is then asked again. */
+  /** Like `check`, for checks that take time; if it fails, the question is asked again. */
   readonly probe?: (answer: string) => Promise<string | undefined>;
 }): Promise<string> {
   const { message, check, probe, mayBeEmpty = false } = options;
   let { initial } = options;
   for (;;) {
-    // Enter that was typed before the question was there finds nothing offered yet.
+    // If Enter was typed before the question appeared, no default has been offered yet.
     const meant = (value: string | undefined) => (value ?? "").trim() || (mayBeEmpty ? "" : initial);
     const answer = meant(
       said(
@@ -54,7 +54,7 @@ export async function text(options: {
   }
 }
 
-/** Asks for a secret, which is not shown. @throws Cancelled */
+/** Asks for a secret, without echo. @throws Cancelled */
 export async function secret(
   message: string,
   check: (answer: string) => string | undefined,
@@ -62,7 +62,7 @@ export async function secret(
   return said(await clack.password({ message, validate: (value) => check((value ?? "").trim()) })).trim();
 }
 
-/** Asks for one of a few. @throws Cancelled */
+/** Asks for one of several options. @throws Cancelled */
 export async function select<T extends string>(
   message: string,
   choices: readonly Choice<T>[],
@@ -73,7 +73,7 @@ export async function select<T extends string>(
     label,
     ...(hint === undefined ? {} : { hint }),
   }));
-  // The type of clack's options is conditional, which a type parameter leaves open.
+  // The type of clack's options is conditional, which TypeScript cannot resolve for a type parameter.
   const answer = await clack.select<string>({
     message,
     options,
@@ -83,24 +83,24 @@ export async function select<T extends string>(
   return said(answer) as T;
 }
 
-/** Asks a question of yes and no. @throws Cancelled */
+/** Asks a yes/no question. @throws Cancelled */
 export async function confirm(message: string, initial: boolean): Promise<boolean> {
   return said(await clack.confirm({ message, initialValue: initial }));
 }
 
-/** Says something between the questions. */
+/** Prints a message between the questions. */
 export function tell(message: string, how: "info" | "warn" | "success" | "step" = "info"): void {
   clack.log[how](message);
 }
 
-/** Shows lines under a title, each cut to the terminal's width. */
+/** Shows lines under a title, each truncated to the terminal's width. */
 export function show(title: string, lines: readonly string[]): void {
   const width = Math.max(20, (process.stdout.columns || 80) - 4);
   const { bold } = styleFor("stdout");
   clack.log.message([bold(title), ...lines.flatMap((line) => wrapped(line, width))].join("\n"));
 }
 
-/** Opens and ends the conversation. */
+/** Opens and closes the dialogue. */
 export const intro = (title: string): void => clack.intro(title);
 export const outro = (message: string): void => clack.outro(message);
 export const cancel = (message: string): void => clack.cancel(message);
@@ -110,7 +110,7 @@ function said<T>(answer: T): Exclude<T, symbol> {
   return answer as Exclude<T, symbol>;
 }
 
-/** A line over as many rows as it takes, those after the first indented a bit more. */
+/** Wraps a line over as many rows as needed, with a hanging indent. */
 function wrapped(line: string, width: number): string[] {
   if (line.length <= width || line.includes("\x1b")) return [line];
   const indent = /^\s*/.exec(line)?.[0] ?? "";

@@ -1,4 +1,4 @@
-/** `cdktr init`: with questions, or for scripts without. */
+/** `cdktr init`: interactive, or unattended for scripts. */
 import { UsageError } from "../../errors.ts";
 import { leftLines } from "../../project/crontab/import-crontab.ts";
 import type { Decision } from "../../project/plan.ts";
@@ -12,10 +12,10 @@ import { type Given, givenOf, type InitFlags } from "./given.ts";
 import { type Done, type Plan, planOf, setUp } from "./set-up.ts";
 import { crontabLines, doneLines, nextLines, planLines } from "./show.ts";
 
-/** Lines of a crontab that are shown with why they were left; the report has them all. */
+/** Maximum number of untranslated crontab lines to show with their reasons; the report has all of them. */
 const LEFT_SHOWN = 10;
 
-/** What `cdktr init` was given. */
+/** The command line of `cdktr init`. */
 export interface InitArgs extends InitFlags {
   readonly yes?: boolean | undefined;
   readonly json?: boolean | undefined;
@@ -26,9 +26,9 @@ export interface InitArgs extends InitFlags {
 }
 
 /**
- * Runs it.
+ * Runs the command.
  * @returns the exit status
- * @throws UsageError when there is nobody to ask
+ * @throws UsageError when questions are needed but there is no terminal
  */
 export async function runInit(args: InitArgs, labels: Record<string, string>): Promise<number> {
   const yes = args.yes ?? false;
@@ -61,7 +61,7 @@ function refuseSilently(json: boolean): never {
   );
 }
 
-/** Without questions. */
+/** Runs without questions. */
 async function runScript(
   given: Given,
   wants: {
@@ -109,7 +109,7 @@ async function runScript(
   return 0;
 }
 
-/** What `--json` prints. */
+/** The output of `--json`. */
 function outcome(plan: Plan, decisions: ReadonlyMap<string, Decision>, done: Done | undefined) {
   const { answers } = plan;
   const fate = ({ path, state }: Plan["files"][number]) => {

@@ -1,4 +1,4 @@
-/** A project as it is planned, and its making. */
+/** Plans a project and creates it. */
 import { existsSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { joinPrincipal } from "../../agent/join.ts";
@@ -19,40 +19,40 @@ import { settingsIn } from "./complete.ts";
 import { currentUser, userNamed } from "./host-users.ts";
 import { programName } from "./program-name.ts";
 
-/** How long the join token of the last screen is good, ms. */
+/** Lifetime of the join token shown on the last screen, ms. */
 const TOKEN_TTL_MS = 3_600_000;
 
-/** A signal came before the point of no return. */
+/** A signal arrived before the point of no return. */
 export class Interrupted extends CdktrError {
   constructor() {
     super("Interrupted: nothing was written.");
   }
 }
 
-/** What will be done. */
+/** The planned work. */
 export interface Plan {
   readonly answers: Answers;
   readonly files: readonly PlannedFile[];
-  /** Beside the files, each as a sentence, in order. */
+  /** Actions other than writing files, each as a sentence, in order. */
   readonly actions: readonly string[];
-  /** Keys are to be made: they are wanted, and there are none. */
+  /** Keys will be created: they are wanted and do not exist yet. */
   readonly makesKeys: boolean;
   readonly token: string | undefined;
   readonly joinToken: boolean;
 }
 
-/** What was done. */
+/** The work done. */
 export interface Done {
   readonly written: readonly string[];
   readonly kept: readonly string[];
   readonly unchanged: readonly string[];
-  /** A token for another host, when one was wanted. */
+  /** A join token for another host, if one was wanted. */
   readonly joinToken: string | undefined;
   readonly next: readonly NextStep[];
 }
 
 /**
- * Plans; changes nothing.
+ * Makes the plan; changes nothing.
  * @throws CdktrError when something is in the way
  */
 export function planOf(answers: Answers, token: string | undefined, joinToken: boolean): Plan {
@@ -88,7 +88,7 @@ function principalLine(
 }
 
 /**
- * Does what was planned: all files with the keys at once, then the service.
+ * Carries out the plan: all files and keys at once, then the service.
  * @param decisions what to do with files that differ
  * @throws CdktrError when it failed or was interrupted: see {@link writeProject} and {@link finishProject}
  */
@@ -110,7 +110,7 @@ export async function writeProject(
   const toWrite = filesToWrite(plan.files, decisions);
   const staging = Staging.open(answers.directory);
   const interruption = Promise.withResolvers<never>();
-  // Nobody may be waiting for it.
+  // Nothing may be awaiting it yet.
   interruption.promise.catch(() => {});
   const ignoreSignals = onStopSignals(() => interruption.reject(new Interrupted()));
   try {
@@ -121,10 +121,10 @@ export async function writeProject(
       staging.write(path, text, mode, mode === 0o600 ? owner : undefined);
     const data = isInside ? join(staging.root, answers.dataDirectory) : answers.dataDirectory;
     if (makesKeys) new KeyStore(data).init(Date.now());
-    // A service of the host joins as its own user, when it is installed.
+    // A system service joins as its own user when it is installed.
     if (token !== undefined && !isHostService(answers))
       await Promise.race([joinInto(plan, token, staging, data), interruption.promise]);
-    // Signals that came while nothing was waited for are heard here.
+    // Lets pending signals be delivered here.
     await Promise.race([Bun.sleep(0), interruption.promise]);
     staging.commit();
     return toWrite;
@@ -135,8 +135,8 @@ export async function writeProject(
 }
 
 /**
- * What follows when the project is written: the service, a join token, and what to type next.
- * @throws CdktrError saying what is there and what is not
+ * Finishes a project that has been written: the service, a join token, and the next steps.
+ * @throws CdktrError saying what was done and what was not
  */
 export async function finishProject(plan: Plan, written: readonly PlannedFile[]): Promise<Done> {
   const { answers, files } = plan;
@@ -158,20 +158,20 @@ export async function finishProject(plan: Plan, written: readonly PlannedFile[])
   };
 }
 
-/** Whom private files are given to: the user that a service of the host runs as. */
+/** The owner for private files: the user that a system service runs as. */
 function ownerOf(answers: Answers): { uid: number; gid: number } | undefined {
   return isHostService(answers) && answers.service !== undefined
     ? userNamed(answers.service.runAs)
     : undefined;
 }
 
-/** Gets the agent's key: into the project that is being written, or checks the one that is there. */
+/** Gets the agent's key into the project being written, or checks the existing one. */
 async function joinInto(plan: Plan, token: string, staging: Staging, data: string): Promise<void> {
   const { answers } = plan;
   if (answers.kind !== "agent") return;
   const present = resolve(answers.directory, answers.dataDirectory);
   const hasKey = existsSync(join(present, "keys", "agent.key"));
-  // Where the principal is comes from the answers alone: neither .env nor the environment has a say.
+  // The principal's address comes from the answers alone, not from .env or the environment.
   const { host, port } = answers.principal;
   const { values } = settingsIn(answers.directory);
   const loaded = loadConfig(
@@ -184,12 +184,12 @@ async function joinInto(plan: Plan, token: string, staging: Staging, data: strin
     {},
     staging.root,
   );
-  // It would name the directory that is renamed in a moment.
+  // The message would name the staging directory, which is about to be renamed.
   setLogLevel("WARN");
   await joinPrincipal(token, loaded);
 }
 
-/** @throws UnprocessableError with what was said when the service could not be set up; the project is there by then */
+/** @throws UnprocessableError with the output of the installation when the service could not be set up; the project exists by then */
 async function installService({ answers, token }: Plan): Promise<void> {
   const { service, directory } = answers;
   if (service === undefined) return;
@@ -203,7 +203,7 @@ async function installService({ answers, token }: Plan): Promise<void> {
     "service",
     "install",
     role ?? "",
-    // All of it is said here: nothing of a unit that is there is to be kept.
+    // The arguments are complete: nothing from an existing unit is kept.
     "--fresh",
     "--directory",
     directory,

@@ -1,4 +1,4 @@
-/** The plan and its outcome in words. */
+/** Describes the plan and its outcome. */
 import { posix } from "node:path";
 import { parseEnv } from "node:util";
 import { type Answers, IMPORT_DIRECTORY, REPORT_PATH } from "../../project/answers.ts";
@@ -11,12 +11,12 @@ import { plural } from "../support/format.ts";
 import type { Paint } from "../support/style.ts";
 import type { Done, Plan } from "./set-up.ts";
 
-/** A path is given this much room before what it is. */
+/** Width of the column of paths. */
 const PATH_WIDTH = 30;
-/** So many imported workflows are named one by one. */
+/** Maximum number of imported workflows to list by name. */
 const FEW = 5;
 
-/** What will be done: a line for each file and each action. */
+/** The plan: one line for each file and each action. */
 export function planLines(plan: Plan, decisions: ReadonlyMap<string, Decision>, all = false): string[] {
   const { answers, files, actions } = plan;
   const imported = importDirectory(answers);
@@ -57,7 +57,7 @@ function importDirectory(answers: Answers): string | undefined {
   return `${posix.join(answers.workflowDirectory, IMPORT_DIRECTORY)}/`;
 }
 
-/** What came of the crontab: a sentence, then the first lines that were left, with the reasons. */
+/** The result of the crontab import: a summary, then the first lines that were not translated, with the reasons. */
 export function crontabLines(answers: Answers, most: number): string[] {
   if (answers.kind === "agent" || answers.crontab === undefined) return [];
   const { imported } = answers.crontab;
@@ -76,7 +76,7 @@ export function crontabLines(answers: Answers, most: number): string[] {
   return lines;
 }
 
-/** What was done, in a line or two. */
+/** A line or two about what was done. */
 export function doneLines(plan: Plan, done: Done): string[] {
   const where = shortPath(plan.answers.directory, process.cwd());
   const lines = [
@@ -93,7 +93,7 @@ export function doneLines(plan: Plan, done: Done): string[] {
   return lines;
 }
 
-/** Settings of `.env` that the environment says otherwise. */
+/** Settings of `.env` that the environment overrides. */
 function overridden({ files }: Plan): string[] {
   const dotenv = files.find(({ path }) => path === ".env");
   const settings = Object.entries(parseEnv(dotenv?.text ?? ""));
@@ -103,7 +103,7 @@ function overridden({ files }: Plan): string[] {
   });
 }
 
-/** The next commands, each below what it does. */
+/** The next commands, each under a line that says what it does. */
 export function nextLines({ next }: Done, paint: Paint): string[] {
   return next.flatMap(({ command, does }) => [paint(`# ${does}`), command]);
 }

@@ -74,7 +74,7 @@ export default command({
   },
 });
 
-/** Says that nobody else reaches a principal with these settings, unless it was started with another address. */
+/** Warns that other hosts cannot reach a principal with these settings, unless it was started with another address. */
 export function warnOfLoopback({ values }: LoadedConfig): void {
   const { CDKTR_PRINCIPAL_HOST: bound } = values;
   if (!isLoopback(bound)) return;
@@ -83,7 +83,7 @@ export function warnOfLoopback({ values }: LoadedConfig): void {
   );
 }
 
-/** Where a new host reaches the principal. */
+/** The address at which a new host reaches the principal. */
 export function addressFor(
   { values }: LoadedConfig,
   given: string | undefined,

@@ -24,7 +24,7 @@ export default command({
     ],
   },
   async run({ args }) {
-    const listeners = await withPrincipal(args, ({ client }) => client.listListeners());
+    const listeners = await withPrincipal(args, ({ client }) => client.call("LSLISTENERS", {}));
     if (args.json) return printJson(listeners);
     if (listeners.length === 0) {
       return say("No listeners: no workflow has a cron or an on:, and no 'cdktr listen' has reported.");

@@ -1,4 +1,4 @@
-import type { LogLine } from "../../contract/log-line.ts";
+import { type LogLine, lineKey } from "../../contract/log-line.ts";
 import type { SearchLogs } from "../../contract/messages.ts";
 import { InvalidInputError, UsageError } from "../../errors.ts";
 import type { LiveBatch, LogSubscription } from "../../protocol/log-subscription.ts";
@@ -7,7 +7,7 @@ import { type Connection, withPrincipal } from "../support/connect.ts";
 import { ExactlyOnce } from "../support/exactly-once.ts";
 import { subscribe } from "../support/live-log.ts";
 import { logArgs, readLogFilter, withRun } from "../support/log-filter.ts";
-import { LogText, lineKey } from "../support/log-text.ts";
+import { LogText } from "../support/log-text.ts";
 import { say } from "../support/report.ts";
 import { searchPages } from "../support/search-pages.ts";
 import { flushStdout, printLine } from "../support/stdout.ts";

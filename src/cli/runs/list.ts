@@ -67,7 +67,7 @@ function runTable(runs: readonly RunSummary[], now: number): string[] {
       {
         title: "RUN",
         value: (run) => run.workflow_instance_id,
-        // Every command takes the beginning of an id.
+        // Every command accepts a prefix of an id.
         short: (run) => run.workflow_instance_id.slice(0, 13),
       },
       { title: "WORKFLOW", value: (run) => run.workflow_id, flexible: true },

@@ -30,12 +30,12 @@ import { nameArg, requireRoot, roleArg, serviceOf, userArg } from "../support/se
 import { sayGrace, serviceSettings } from "../support/service-settings.ts";
 import { writeStdout } from "../support/stdout.ts";
 
-/** Lines of the journal that are shown when a service does not start. */
+/** Lines of the journal to show when a service does not start. */
 const LINES_OF_A_FAILURE = 15;
-/** How long a service that is ready has to find the principal before that is told, ms, and between two looks. */
+/** How long a ready service may take to find the principal before this is reported, and the interval between checks, ms. */
 const FINDING_MS = 4000;
 const POLL_MS = 100;
-/** In what agents and listeners say of themselves as long as they have not found it. */
+/** Part of the status text of agents and listeners that have not found the principal yet. */
 const SEARCHING = "looks for the principal";
 
 export default command({
@@ -126,7 +126,7 @@ export default command({
   },
 });
 
-/** What would be more than one word, or more than one line, in a unit. */
+/** Rejects values that would become several words or lines in a unit. */
 function checkWords({ runAs, directory, program }: UnitOptions): void {
   if (!/^[A-Za-z_][A-Za-z0-9_.@-]*$/.test(runAs))
     throw new UsageError(`--run-as ${runAs}: expected the name of a user.`);
@@ -144,7 +144,7 @@ function refuseJoin(role: string, isDryRun: boolean): void {
   if (isDryRun) refuseTokenInUnit();
 }
 
-/** Everybody can read a unit. */
+/** Rejects secrets: every user can read a unit. */
 function refuseTokenInUnit(): never {
   throw new UsageError(
     "A join token must not be in a unit: it is a secret, and every user can read a unit.",
@@ -212,7 +212,7 @@ function writeUnit(path: string, before: string | undefined, text: string, force
   for (const file of dropIns(path)) say(`Drop-in:  ${file} (kept)`);
 }
 
-/** @throws CdktrError with the end of its journal when it does not start */
+/** @throws CdktrError with the end of the service's journal when it does not start */
 function start(options: UnitOptions, isInstalled: boolean): void {
   const { user, role } = options;
   const base = systemctl(user);
@@ -222,7 +222,7 @@ function start(options: UnitOptions, isInstalled: boolean): void {
   if (isInstalled && hasTasks(options)) sayGrace("Restarting it", options.environmentFile);
   const since = new Date();
   try {
-    // Not only started: what was installed before is replaced. It resolves when the service says that it is ready.
+    // Restart rather than start, so that a previous version is replaced. Returns when the service reports that it is ready.
     runTool([...base, "restart", unit]);
   } catch (error) {
     const { stdout } = Bun.spawnSync(
@@ -241,7 +241,7 @@ function start(options: UnitOptions, isInstalled: boolean): void {
   say(`Service:  ${unit} is ready`);
 }
 
-/** What it says of itself: whether it has found the principal, for which it is given a moment. */
+/** Reports the service's status text, after giving it a moment to find the principal. */
 async function sayWhere(options: UnitOptions): Promise<void> {
   const deadline = performance.now() + FINDING_MS;
   let status = "";
@@ -279,7 +279,7 @@ function prepareUser({ runAs, program }: UnitOptions): void {
   }
 }
 
-/** Gets the key before the agent is started: as its user, with its settings; the token goes by a pipe. */
+/** Gets the key before the agent is started, as the agent's user and with its settings; the token is passed through a pipe. */
 async function join(options: UnitOptions, token: string): Promise<void> {
   const { user, runAs, program, name, args, directory } = options;
   const suffix = name === undefined ? [] : ["--suffix", name];
@@ -325,7 +325,7 @@ function stateDirectories(runAs: string): {
   };
 }
 
-/** Where the principal looks for workflow files. */
+/** The directory in which the principal looks for workflow files. */
 function workflowDirectory(options: UnitOptions): string {
   const { args, directory } = options;
   const flag = args.findIndex((arg) => arg === "--workflow-dir" || arg.startsWith("--workflow-dir="));
@@ -339,7 +339,7 @@ function workflowDirectory(options: UnitOptions): string {
   );
 }
 
-/** What there is to do before agents of other hosts can reach it. */
+/** The remaining steps before agents on other hosts can connect. */
 function tellOfKeys(options: UnitOptions): void {
   const { user, runAs, environmentFile } = options;
   const settings = serviceSettings(options.environmentFile);

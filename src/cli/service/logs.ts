@@ -33,7 +33,7 @@ export default command({
       stdout: "inherit",
       stderr: "inherit",
     });
-    // Ctrl-C reaches journalctl too; this process only waits for its end.
+    // Ctrl-C reaches journalctl too; this process just waits for it to exit.
     const ignore = () => {};
     process.on("SIGINT", ignore);
     const status = await journal.exited;

@@ -11,7 +11,7 @@ import { renderTable } from "../support/table.ts";
 
 interface ServiceState {
   readonly role: string;
-  /** The agent's, where a host has several. */
+  /** Name of the agent, where a host has several. */
   readonly name: string | null;
   readonly unit: string;
   /** `active`, `inactive`, `activating`, `failed`. */
@@ -19,10 +19,10 @@ interface ServiceState {
   /** `enabled`, `disabled`; empty when there is no unit. */
   readonly enabled: string;
   readonly pid: number | null;
-  /** How its last process ended, for one that is not active: `exit-code`, `signal`, `watchdog`, `success`. */
+  /** How its last process ended, if it is not active: `exit-code`, `signal`, `watchdog`, `success`. */
   readonly result: string;
   readonly restarts: number;
-  /** What the service says of itself. */
+  /** Status text reported by the service. */
   readonly status: string;
 }
 

@@ -15,7 +15,7 @@ import { drainStderr } from "../support/report.ts";
 import { onStopSignals } from "../support/signals.ts";
 
 const PROGRESS_INTERVAL_MS = 1000;
-/** What an agent may need beyond the time for its runs: to end their processes, and to deliver what it has, ms. */
+/** Time an agent may need in addition to the grace period, to end processes and deliver what it has, ms. */
 const LEAVING_MS = 60_000;
 
 export default command({
@@ -87,14 +87,14 @@ export default command({
       return 0;
     }
     const config = withJoinedPrincipal(loaded);
-    // Before the agent takes the environment for its tasks.
+    // Must happen before the agent captures the environment for its tasks.
     const supervisor = new Supervisor();
     const agent = new Agent({
       config,
       labels,
       ...(args.suffix === undefined ? {} : { suffix: args.suffix }),
     });
-    // Before the start: whoever asks it to end while it starts must be heard.
+    // Installed before the start, so that a signal during start-up is not missed.
     let started = false;
     let wanted = 0;
     const obey = () => {
@@ -146,7 +146,7 @@ export default command({
   },
 });
 
-/** What `systemctl status` shows. */
+/** The status line of `systemctl status`. */
 function statusOf(agent: Agent, config: Config): string {
   const principal = `principal at ${hostAndPort(config.CDKTR_PRINCIPAL_HOST, config.CDKTR_PRINCIPAL_PORT)}`;
   const running = plural(agent.runningWorkflows, "run");
@@ -176,7 +176,7 @@ function drain(agent: Agent, supervisor: Supervisor): void {
   progress.unref();
 }
 
-/** The time for what runs is over. */
+/** The grace period for runs has expired. */
 function handOver(agent: Agent, supervisor: Supervisor, config: Config): void {
   clearInterval(progress);
   const running = plural(agent.runningWorkflows, "run");

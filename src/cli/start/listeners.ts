@@ -79,10 +79,10 @@ export default command({
     try {
       await startServices(services);
       const principal = hostAndPort(config.CDKTR_PRINCIPAL_HOST, config.CDKTR_PRINCIPAL_PORT);
-      // Also without the principal: what waits on disk must not wait for a start that succeeds.
+      // Ready even without the principal: triggers buffered on disk must not depend on a start that reaches it.
       supervisor.ready(
         () => `listeners for the principal at ${principal}: ${triggers.summary}`,
-        async () => triggers.isWell,
+        async () => triggers.isWell(),
       );
       log.info(`Serving the triggers declared by the workflows of ${principal}`);
       await stop.promise;

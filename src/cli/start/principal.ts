@@ -94,7 +94,7 @@ export default command({
       CDKTR_DB_PATH: args["db-path"],
     });
     setLogLevel(config.CDKTR_LOG_LEVEL);
-    // Before the agent is started, which must not take this process's supervisor for its own.
+    // Must happen before the agent is started, which must not mistake this process's supervisor for its own.
     const supervisor = new Supervisor();
     const principal = new Principal({
       config,
@@ -117,13 +117,13 @@ export default command({
       if (!isStopping) log.info("The agent has drained and exited; it is not restarted.");
     });
 
-    // Before the start: whoever asks it to end while it starts must be heard.
+    // Installed before the start, so that a signal during start-up is not missed.
     const stop = Promise.withResolvers<void>();
     const ignoreSignals = onStopSignals((count) => {
       isStopping = true;
       if (count === 1) log.info("Stopping …");
       else if (agent !== undefined) log.info("Stopping without waiting for runs …");
-      // The agent ends first, and may let its runs finish.
+      // The agent stops first, and may let its runs finish.
       supervisor.stopping(
         agent === undefined ? "stopping" : "stopping: its agent is finishing its runs",
         agent === undefined ? 0 : config.CDKTR_AGENT_STOP_GRACE_S * 1000 + LEAVING_MS,
@@ -156,12 +156,12 @@ export default command({
   },
 });
 
-/** What may come after the agent's time for its runs: it delivers what it has, and the principal writes everything down, ms. */
+/** Time allowed after the agent's grace period, for the agent to deliver and the principal to write everything, ms. */
 const LEAVING_MS = 90_000;
-/** How long the principal has for its own ping, ms: what systemd's watchdog hears of. */
+/** Deadline for the principal's ping to itself, which feeds systemd's watchdog, ms. */
 const PING_MS = 10_000;
 
-/** Whether requests are answered, asked as everyone else asks. */
+/** Checks that requests are answered, by sending one like any client. */
 async function answers(config: Config, { ports, ownKeys }: Principal): Promise<boolean> {
   const client = connect(config, { keys: ownKeys }, { port: ports.api, timeoutMs: PING_MS });
   try {
@@ -172,7 +172,7 @@ async function answers(config: Config, { ports, ownKeys }: Principal): Promise<b
   }
 }
 
-/** Says where it is and what it knows. */
+/** Reports the addresses and the number of workflows. */
 async function announce(config: Config, { ports, ownKeys }: Principal): Promise<void> {
   const client = connect(config, { keys: ownKeys }, { port: ports.api });
   try {
@@ -208,7 +208,7 @@ function agentCommand(config: Config): string[] {
   ];
 }
 
-/** The agent's tasks must find the same principal as the agent does. */
+/** Makes the agent's tasks use the same principal as the agent. */
 function agentEnvironment(config: Config): Record<string, string | undefined> {
   return {
     ...process.env,

@@ -1,8 +1,8 @@
 /**
- * Reads the command line strictly and hands citty one that it cannot misread. By itself citty lets unknown options and surplus
- * arguments pass, keeps only the last of a repeated option, takes a value that begins with `--no-` for a negated flag,
- * and loses options that stand before the subcommand. So: every option leaves here as one word
- * (`--name=value`, `--name`, `--no-name`), every positional argument after `--`.
+ * Reads the command line strictly and passes citty one that it cannot misread. On its own, citty ignores unknown options and
+ * surplus arguments, keeps only the last of a repeated option, takes a value that begins with `--no-` for a negated flag, and
+ * loses options that come before the subcommand. Here every option becomes a single word (`--name=value`, `--name`,
+ * `--no-name`), and every positional argument comes after `--`.
  */
 import type { ArgDef, ArgsDef } from "citty";
 import { UsageError } from "../../errors.ts";
@@ -10,23 +10,23 @@ import { nearest } from "../../terminal/did-you-mean.ts";
 import type { Command, LazyCommand } from "./command.ts";
 import { GLOBAL_ARGS } from "./globals.ts";
 
-/** What the command line asks for. */
+/** The parsed command line. */
 export interface Invocation {
   readonly command: Command;
-  /** The group in which it was found; undefined for the root. */
+  /** The group that contains the command; undefined for the root. */
   readonly group: Command | undefined;
-  /** The words that lead to the command: `["cdktr", "runs", "list"]`. */
+  /** The words that name the command: `["cdktr", "runs", "list"]`. */
   readonly path: readonly string[];
-  /** For citty's `runCommand`. */
+  /** Arguments for citty's `runCommand`. */
   readonly rawArgs: string[];
-  /** The help of the command is wanted, and nothing else. */
+  /** Only the help of the command is requested. */
   readonly help: boolean;
   readonly version: boolean;
   /** `--no-color` was given. */
   readonly plain: boolean;
 }
 
-/** An option as a command declares it. */
+/** The declaration of an option. */
 export interface Option {
   readonly name: string;
   readonly definition: ArgDef;
@@ -128,7 +128,7 @@ export async function readCommandLine(root: Command, argv: readonly string[]): P
   return { command, group, path, rawArgs: [...words, "--", ...positionals], help, version, plain: plain() };
 }
 
-/** The commands below a group, by name; undefined for a command that runs. */
+/** The commands of a group, by name; undefined for a command that runs. */
 export async function subCommandsOf(
   command: Command,
 ): Promise<Record<string, Command | LazyCommand> | undefined> {
@@ -138,17 +138,17 @@ export async function subCommandsOf(
   return subCommands === undefined || Object.keys(subCommands).length === 0 ? undefined : subCommands;
 }
 
-/** The value of citty's `Resolvable`. */
+/** Resolves citty's `Resolvable`. */
 export async function resolve<T>(value: T | Promise<T> | (() => T) | (() => Promise<T>)): Promise<T> {
   return typeof value === "function" ? (value as () => T | Promise<T>)() : value;
 }
 
-/** Whether a word is an option, as against a value, `-`, `--` or a negative number. */
+/** Whether a word is an option rather than a value, `-`, `--` or a negative number. */
 export function isOptionWord(word: string): boolean {
   return word.length > 1 && word.startsWith("-") && word !== "--" && !/^-\d/.test(word);
 }
 
-/** Options by the way they are written: `--name` and `-n`. */
+/** Options by spelling: `--name` and `-n`. */
 export function optionTable(args: ArgsDef): Map<string, Option> {
   const table = new Map<string, Option>();
   for (const [name, definition] of Object.entries(args)) {
@@ -163,7 +163,7 @@ export function optionTable(args: ArgsDef): Map<string, Option> {
   return table;
 }
 
-/** Reads the option that stands at `index`; `next` is where reading goes on. */
+/** Reads the option at `index`; `next` is where reading continues. */
 function readOption(
   argv: readonly string[],
   index: number,
@@ -194,7 +194,7 @@ function readOption(
   return withValue(option, flag, inline, argv, index, options);
 }
 
-/** `-n 5`, `-n5`, `-n=5`, and booleans in a bunch. */
+/** `-n 5`, `-n5`, `-n=5`, and clustered booleans. */
 function readShort(
   argv: readonly string[],
   index: number,
@@ -241,7 +241,7 @@ function withValue(
   };
 }
 
-/** The value of an option with a fixed set of values, in the way the set spells it. */
+/** The value of an option with a fixed set of values, in the spelling of the set. */
 function checkChoice(option: Option, flag: string, value: string): string {
   const choices = "options" in option.definition ? option.definition.options : undefined;
   if (choices === undefined) return value;

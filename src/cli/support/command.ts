@@ -1,18 +1,15 @@
-/**
- * What a command is here: a citty definition, and beside it what its help and the strict reading of its
- * arguments (see argv.ts) need to know.
- */
+/** A command: its citty definition plus what its help and the strict argument parser (see argv.ts) need. */
 import { type ArgsDef, type CommandDef, defineCommand } from "citty";
 import { UsageError } from "../../errors.ts";
 
-/** A line of a command's EXAMPLES section. */
-export interface Example {
-  /** As typed, beginning with `cdktr`. */
+/** A line of the EXAMPLES section. */
+interface Example {
+  /** The command line, beginning with `cdktr`. */
   readonly command: string;
   readonly does: string;
 }
 
-/** What an argument names, for completion in the shell. */
+/** What an argument names, for shell completion. */
 export type Completed =
   | "workflow"
   | "run"
@@ -26,47 +23,46 @@ export type Completed =
   | "file"
   | "directory";
 
-/** What a command says beyond its citty definition. */
+/** Properties of a command that citty does not know. */
 export interface CommandExtras {
-  /** Paragraphs of the help, after the description. */
+  /** Paragraphs of the help that follow the description. */
   readonly details?: string;
   readonly examples?: readonly Example[];
-  /** Options that may be given several times; read them with {@link repeated}. */
+  /** Options that may be repeated; read them with {@link repeated}. */
   readonly repeatable?: readonly string[];
-  /** Options that the help does not show. */
+  /** Options that the help does not list. */
   readonly hidden?: readonly string[];
-  /** Name of any number of further positional arguments, which land in `args._`. */
+  /** Name of the remaining positional arguments, which end up in `args._`. */
   readonly rest?: string;
-  /** What those are. */
+  /** Description of the remaining arguments. */
   readonly restDescription?: string;
-  /** What a shell completes for an argument or an option: its name to what it names. */
+  /** What a shell completes: name of an argument or option to the kind of thing it names. */
   readonly completes?: Readonly<Record<string, Completed>>;
-  /** What an exit status means, where that is more than what it means everywhere; null for one that does not occur. */
+  /** Exit statuses with a meaning beyond the general one; null for one that does not occur. */
   readonly exit?: Readonly<Record<number, string | null>>;
-  /** The page of the manual that says more: `cdktr docs TOPIC`. Commands of a group have that of the group. */
+  /** The page of the manual with more: `cdktr docs TOPIC`. Commands of a group inherit the group's. */
   readonly topic?: string;
-  /** Commands to know beside those of the same group, without `cdktr`: `runs list`. */
+  /** Related commands outside the group, without `cdktr`: `runs list`. */
   readonly see?: readonly string[];
 }
 
-/** A citty command with its extras; the extras of one that has none are absent. */
+/** A citty command with its extras, if any. */
 // biome-ignore lint/suspicious/noExplicitAny: citty's own SubCommandsDef needs it, CommandDef being contravariant in its arguments
 export type Command = CommandDef<any> & { readonly extras?: CommandExtras };
 
-/** Defines a command. */
 export function command<const T extends ArgsDef = ArgsDef>(
   definition: CommandDef<T> & { readonly extras?: CommandExtras },
 ): CommandDef<T> & { readonly extras: CommandExtras } {
   return Object.assign(defineCommand<T>(definition), { extras: definition.extras ?? {} });
 }
 
-/** A command that is imported when it is needed; its one-line description is here, so that help costs no import. */
+/** A command that is imported when it is needed. Its one-line description is here, so that printing help needs no import. */
 export interface LazyCommand {
   (): Promise<Command>;
   readonly description: string;
 }
 
-/** Makes a {@link LazyCommand} of an import whose default export is a command. */
+/** Makes a {@link LazyCommand} from an import whose default export is a command. */
 export function lazy(description: string, load: () => Promise<{ readonly default: Command }>): LazyCommand {
   return Object.assign(async () => (await load()).default, { description });
 }
@@ -80,7 +76,7 @@ export function group(
   return command({ meta: { description }, subCommands, extras });
 }
 
-/** All values of a repeatable option, in order. `rawArgs` is what the command's `run` gets from citty. */
+/** All values of a repeatable option, in order. `rawArgs` is what citty passes to the command's `run`. */
 export function repeated(rawArgs: readonly string[], name: string): string[] {
   const prefix = `--${name}=`;
   const end = rawArgs.indexOf("--");
@@ -89,8 +85,8 @@ export function repeated(rawArgs: readonly string[], name: string): string[] {
 }
 
 /**
- * Reads `k=v` values of a repeatable option into a record; a later one wins.
- * @throws UsageError for one without `=` or with an empty key
+ * Reads the `k=v` values of a repeatable option into a record; the last one wins.
+ * @throws UsageError for a value without `=` or with an empty key
  */
 export function keyValues(values: readonly string[], flag: string): Record<string, string> {
   const record: Record<string, string> = {};
@@ -108,7 +104,7 @@ export function keyValues(values: readonly string[], flag: string): Record<strin
 
 /**
  * Reads a whole number; undefined when the option was not given.
- * @throws UsageError when it is none, or out of bounds
+ * @throws UsageError when it is not a whole number or out of bounds
  */
 export function wholeNumber(
   text: string | undefined,

@@ -1,41 +1,41 @@
 /**
- * What may stand at the end of a half-typed command line. It is read off the same tree of commands that runs them, so a shell
- * offers what this very executable has, and the ids of workflows, runs and agents are asked of the principal at that moment.
+ * Completes a partial command line. The candidates come from the same command tree that runs the commands, so a shell offers
+ * exactly what this executable has; ids of workflows, runs and agents are requested from the principal.
  */
 import type { ArgDef, ArgsDef } from "citty";
 import { isOptionWord, type Option, optionTable, resolve, subCommandsOf } from "./argv.ts";
 import type { Command, Completed, LazyCommand } from "./command.ts";
 import { GLOBAL_ARGS } from "./globals.ts";
 
-/** A word that may come next. */
+/** A candidate for the next word. */
 export interface Candidate {
   readonly value: string;
-  /** One line about it; "" when there is nothing to say. */
+  /** One-line description; "" for none. */
   readonly about: string;
 }
 
-/** What a shell offers: words, or what it knows best itself. */
+/** What a shell offers: words, or files or directories, which it completes itself. */
 export interface Completion {
   readonly kind: "words" | "files" | "directories";
   readonly candidates: readonly Candidate[];
 }
 
-/** Names things that only a running system knows. */
+/** Lists names that only a running system knows. */
 export type NameSource = (
   what: Exclude<Completed, "file" | "directory">,
   principal: string | undefined,
 ) => Promise<readonly Candidate[]>;
 
-/** Where a half-typed line has come to. */
+/** The state of parsing a partial line. */
 interface Position {
   readonly command: Command;
   readonly isGroup: boolean;
-  /** The options that are allowed here, by the way they are written. */
+  /** The options that are allowed here, by spelling. */
   readonly options: ReadonlyMap<string, Option>;
   readonly positionals: readonly string[];
   /** The option whose value is being typed. */
   readonly open: Option | undefined;
-  /** Only arguments may come: `--` stood before. */
+  /** `--` has been seen, so only arguments may follow. */
   readonly isClosed: boolean;
   /** The value of `--principal`. */
   readonly principal: string | undefined;
@@ -43,7 +43,7 @@ interface Position {
 
 /**
  * Completes the last of `words`.
- * @param words what stands after the program's name; the last one is being typed, and may be empty
+ * @param words the words after the program's name; the last one is incomplete and may be empty
  */
 export async function complete(
   root: Command,
@@ -64,7 +64,7 @@ export async function complete(
     if (option === undefined) return startingWith(optionNames(position), current);
     const { kind, candidates } = await valuesOf(position.command, option, current.slice(equals + 1), ask);
     const flag = current.slice(0, equals + 1);
-    // Paths the script completes itself, after the "=".
+    // The script itself completes paths after the "=".
     return { kind, candidates: candidates.map(({ value, about }) => ({ value: flag + value, about })) };
   }
   if (!position.isClosed && current === "-") return startingWith(optionNames(position), current);
@@ -74,7 +74,7 @@ export async function complete(
   return ask(await positionalAt(position), current);
 }
 
-/** Reads the words before the one that is typed as the command line does, but forgives what is wrong in them. */
+/** Parses the words before the incomplete one like the command line does, but tolerates errors. */
 async function follow(root: Command, words: readonly string[]): Promise<Position> {
   let command = root;
   let subCommands = await subCommandsOf(root);
@@ -148,14 +148,14 @@ async function valuesOf(command: Command, option: Option, typed: string, ask: As
   return ask(command.extras?.completes?.[name] ?? pathOf(definition), typed);
 }
 
-/** What the name of an option's value in the help says about it. */
+/** What the value hint of an option in the help says about its kind. */
 function pathOf(definition: ArgDef): Completed | undefined {
   const hint = "valueHint" in definition ? definition.valueHint : undefined;
   if (hint === "DIR") return "directory";
   return hint === "FILE" ? "file" : undefined;
 }
 
-/** What the argument that is typed names; the further ones of a command with any number are like the first of them. */
+/** What the current argument names; the remaining arguments of a command are of the same kind as the first of them. */
 async function positionalAt({ command, positionals }: Position): Promise<Completed | undefined> {
   const args: ArgsDef = { ...(await resolve(command.args)) };
   const declared = Object.entries(args).filter(([, { type }]) => type === "positional");

@@ -1,10 +1,10 @@
 /**
- * What each shell evaluates. The scripts know nothing of cdktr's commands: at each Tab they ask the very program that is typed, with
- * the words so far, and it answers with one line that says what kind of thing comes next (`:words`, `:files`, `:directories`) and
- * then one line a candidate, `value TAB about`.
+ * The completion script of each shell. The scripts know nothing about cdktr's commands: on each Tab they call the program being
+ * typed with the words so far. It answers with a line that names the kind of completion (`:words`, `:files`, `:directories`),
+ * followed by one line per candidate, `value TAB about`.
  */
 
-/** The shells that can complete. */
+/** The supported shells. */
 export const SHELLS = ["bash", "zsh", "fish"] as const;
 export type Shell = (typeof SHELLS)[number];
 
@@ -77,8 +77,8 @@ complete -c cdktr -f -k -a '(__cdktr_complete)'
 export const COMPLETION_SCRIPTS: Readonly<Record<Shell, string>> = { bash: BASH, zsh: ZSH, fish: FISH };
 
 /**
- * The words of a line as the command line counts them: bash makes words of their own of each "=" and ":".
- * @param words the last one is being typed
+ * Joins the words of a line as the command line counts them: bash splits words at each "=" and ":".
+ * @param words the last one is incomplete
  * @returns the words, and how much of the last one the shell does not replace
  */
 export function joinedWords(shell: Shell, words: readonly string[]): { words: string[]; kept: number } {

@@ -1,4 +1,4 @@
-/** Fetches files that the principal prepared, piece by piece, and puts them in place only when they are whole. */
+/** Fetches files that the principal prepared, chunk by chunk, and moves them into place only when they are complete. */
 import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
 import { link, mkdir, open, rename, rm, stat } from "node:fs/promises";
@@ -10,9 +10,9 @@ import type { Connection } from "./connect.ts";
 type PreparedFile = PreparedFiles["files"][number];
 
 /**
- * Writes a prepared file to `path`: under another name first, flushed to disk, its sha256 compared, then renamed.
- * @throws InvalidInputError when something is there already and `force` is not given, or the path cannot be written
- * @throws CdktrError when what arrived is not what was sent
+ * Writes a prepared file to `path`: to a temporary name first, flushed to disk, verified by sha256, then renamed.
+ * @throws InvalidInputError when something exists already and `force` is not given, or the path cannot be written
+ * @throws CdktrError when the received data differs from what was sent
  */
 export async function download(
   connection: Connection,
@@ -34,7 +34,7 @@ export async function download(
   }
 }
 
-/** @throws InvalidInputError when something is at `path` and `force` is not given, or it is a directory */
+/** @throws InvalidInputError when something exists at `path` and `force` is not given, or it is a directory */
 export function refuseExisting(path: string, force: boolean): void {
   if (force || !existsSync(path)) return;
   throw new InvalidInputError(`${path} already exists.`, {
@@ -43,7 +43,7 @@ export function refuseExisting(path: string, force: boolean): void {
 }
 
 /**
- * Makes a directory and those above it.
+ * Creates a directory and its parents.
  * @throws InvalidInputError when that is not possible
  */
 export async function makeDirectory(path: string): Promise<void> {
@@ -67,7 +67,7 @@ async function receive(
     for (let offset: number | null = 0; offset !== null; ) {
       const from: number = offset;
       const piece = await patiently((options) =>
-        client.readFile({ transfer_id: transferId, name: file.name, offset: from }, options),
+        client.call("READFILE", { transfer_id: transferId, name: file.name, offset: from }, options),
       );
       const data = Buffer.from(piece.data, "base64");
       await handle.writeFile(data);
@@ -97,13 +97,13 @@ async function putInPlace(partial: string, target: string, force: boolean): Prom
     await rename(partial, target);
     return;
   }
-  // A link, unlike a rename, never replaces what came into being meanwhile.
+  // Unlike a rename, a link never replaces a file that was created in the meantime.
   try {
     await link(partial, target);
   } catch (error) {
     const code = (error as NodeJS.ErrnoException).code;
     if (code === "EEXIST") refuseExisting(target, false);
-    // File systems without hard links.
+    // Fallback for file systems without hard links.
     if (code !== "EPERM" && code !== "ENOTSUP" && code !== "EOPNOTSUPP") throw error;
     refuseExisting(target, false);
     await rename(partial, target);

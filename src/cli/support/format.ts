@@ -1,4 +1,4 @@
-/** How values look to a person: times, durations, sizes, statuses. */
+/** Human-readable times, durations, sizes and statuses. */
 import { STATUS_SYMBOLS } from "../../terminal/status-symbols.ts";
 import type { RunStatus } from "../../workflow/status.ts";
 import type { Paint, Style } from "./style.ts";
@@ -8,7 +8,7 @@ const MINUTE = 60 * SECOND;
 const HOUR = 60 * MINUTE;
 const DAY = 24 * HOUR;
 
-/** A span of time: `37ms`, `4.2s`, `3m 20s`, `5h 12m`, `2d 3h`. */
+/** A duration: `37ms`, `4.2s`, `3m 20s`, `5h 12m`, `2d 3h`. */
 export function formatDuration(ms: number): string {
   if (ms < 0) return `-${formatDuration(-ms)}`;
   if (ms < SECOND) return `${Math.round(ms)}ms`;
@@ -25,7 +25,7 @@ function joined(big: number, bigUnit: string, small: number, smallUnit: string):
   return small === 0 ? `${big}${bigUnit}` : `${big}${bigUnit} ${small}${smallUnit}`;
 }
 
-/** How long ago or how far ahead: `just now`, `12s ago`, `3h ago`, `in 5m`. */
+/** A relative time: `just now`, `12s ago`, `3h ago`, `in 5m`. */
 export function formatRelative(instantMs: number, nowMs: number): string {
   const distance = Math.abs(nowMs - instantMs);
   if (distance < SECOND) return "just now";
@@ -56,7 +56,7 @@ function two(n: number): string {
   return String(n).padStart(2, "0");
 }
 
-/** An amount of data: `812 B`, `3.4 KiB`, `1.2 GiB`. */
+/** A size: `812 B`, `3.4 KiB`, `1.2 GiB`. */
 export function formatBytes(bytes: number): string {
   if (bytes < 1024) return `${bytes} B`;
   const units = ["KiB", "MiB", "GiB", "TiB"];
@@ -74,7 +74,6 @@ export function plural(count: number, one: string, many = `${one}s`): string {
   return `${count} ${count === 1 ? one : many}`;
 }
 
-/** The colour of a status. */
 export function statusPaint(status: RunStatus, style: Style): Paint {
   switch (status) {
     case "COMPLETED":
@@ -92,7 +91,7 @@ export function statusPaint(status: RunStatus, style: Style): Paint {
   }
 }
 
-/** A status; on a terminal with its symbol and colour, elsewhere the bare word, which programs can compare. */
+/** A status: with symbol and colour on a terminal, elsewhere the bare word, which programs can compare. */
 export function formatStatus(status: RunStatus, style: Style): string {
   return style.enabled ? statusPaint(status, style)(`${STATUS_SYMBOLS[status]} ${status}`) : status;
 }

@@ -1,4 +1,4 @@
-/** Options that mean the same everywhere; they may stand before the command too. */
+/** Options with the same meaning everywhere; they may also come before the command. */
 import type { ArgsDef } from "citty";
 
 /** `--principal`, for commands that talk to one. */
@@ -24,7 +24,7 @@ export const jsonArg = {
   json: { type: "boolean", description: "Print only JSON on stdout" },
 } as const satisfies ArgsDef;
 
-/** Every global option. `color` and `help` go with every command; the others with those that declare them. */
+/** Every global option. `color` and `help` apply to every command; the others to those that declare them. */
 export const GLOBAL_ARGS = {
   ...principalArg,
   ...jsonArg,

@@ -1,7 +1,7 @@
-/** How commands take a join token. */
+/** Reading a join token from the command line. */
 import { hideArgument } from "../../native/hide-argument.ts";
 
-/** The token of `--join`, or of stdin for `-`; nobody sees it in the list of processes from here on. */
+/** The token given with `--join`, or read from stdin for `-`; it is hidden from the process list from here on. */
 export async function joinTokenOf(given: string | undefined): Promise<string | undefined> {
   if (given !== "-") return given === undefined ? undefined : hideArgument(given);
   return (await Bun.stdin.text()).trim();

@@ -1,11 +1,11 @@
-/** The keys of the principal on this host, for the commands that manage them: they work on its files. */
+/** The principal's keys on this host, for the commands that manage them: they work on its files. */
 
 import { CLIENT_ROLES, type ClientRole } from "../../contract/roles.ts";
 import { UsageError } from "../../errors.ts";
 import { KeyStore } from "../../principal/access/key-store.ts";
 import { settings } from "./connect.ts";
 
-/** `--data-dir`, as the principal was given it. */
+/** `--data-dir`, the same as the principal's. */
 export const dataDirArg = {
   "data-dir": {
     type: "string",
@@ -14,7 +14,7 @@ export const dataDirArg = {
   },
 } as const;
 
-/** The keys below the data directory in force. */
+/** The keys in the configured data directory. */
 export function keyStore(dataDirectory: string | undefined): KeyStore {
   const { values } = settings(undefined, { CDKTR_APP_DATA_DIRECTORY: dataDirectory });
   return new KeyStore(values.CDKTR_APP_DATA_DIRECTORY);

@@ -1,4 +1,4 @@
-/** The names that a shell completes and only a running principal knows. Whatever goes wrong, there are none: nobody asked for a message. */
+/** Names for shell completion that only a running principal knows. On any error there are none: nobody expects a message here. */
 import { PAGES } from "../../docs/index.ts";
 import type { PrincipalClient } from "../../protocol/client.ts";
 import { connect } from "../../protocol/connect.ts";
@@ -10,12 +10,12 @@ import { SHELLS } from "./completion-scripts.ts";
 import { settings } from "./connect.ts";
 import { formatRelative } from "./format.ts";
 
-/** Longer nobody waits for a completion, ms. */
+/** Deadline for a completion, ms. */
 const PATIENCE_MS = 1000;
-/** Runs that are offered, newest first. */
+/** Number of runs to offer, newest first. */
 const MOST_RUNS = 100;
 
-/** Asks the principal that the command line or the settings name. */
+/** Asks the principal given on the command line or in the settings. */
 export const liveNames: NameSource = async (what, principal) => {
   if (what === "topic") return PAGES.map(({ topic, about }) => ({ value: topic, about }));
   if (what === "shell") return SHELLS.map((value) => ({ value, about: "" }));
@@ -26,7 +26,7 @@ export const liveNames: NameSource = async (what, principal) => {
     const timeoutMs = Math.min(PATIENCE_MS, config.CDKTR_DEFAULT_ZMQ_TIMEOUT_MS);
     const client = connect(config, "client", { timeoutMs });
     try {
-      // libzmq would try until the patience is over; a port at which nobody listens says so at once.
+      // libzmq would retry until the deadline; a plain connection to a closed port fails at once.
       if ((await cannotConnect(client.host, client.port, timeoutMs)) !== null) return [];
       return (await ASK[what](client)).map(({ value, about }) => ({ value, about: plainText(about) }));
     } finally {
@@ -37,7 +37,7 @@ export const liveNames: NameSource = async (what, principal) => {
   }
 };
 
-/** Keys and tokens are files of the principal's host. */
+/** Keys and tokens are files on the principal's host. */
 const ON_THIS_HOST: Record<"access" | "key" | "token", () => Promise<Candidate[]>> = {
   async access() {
     const { CLIENT_ROLES } = await import("../../contract/roles.ts");

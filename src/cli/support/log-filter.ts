@@ -1,5 +1,6 @@
 /** The filters that `logs query` and `logs tail` share. */
 import type { ArgsDef } from "citty";
+import { LOG_LEVELS } from "../../contract/log-line.ts";
 import type { SearchLogs } from "../../contract/messages.ts";
 import { UsageError } from "../../errors.ts";
 import { wholeNumber } from "./command.ts";
@@ -26,7 +27,7 @@ export const logArgs = {
     type: "enum",
     alias: "l",
     valueHint: "LEVEL",
-    options: ["DEBUG", "INFO", "WARN", "ERROR"],
+    options: [...LOG_LEVELS],
     description: "Only lines of this level: stdout is INFO, stderr ERROR",
   },
   last: {
@@ -56,7 +57,6 @@ export const logArgs = {
   ...principalArg,
 } as const satisfies ArgsDef;
 
-/** The values of {@link logArgs}. */
 export interface LogFlags {
   readonly workflow?: string | undefined;
   readonly run?: string | undefined;
@@ -69,16 +69,16 @@ export interface LogFlags {
   readonly lines?: string | undefined;
 }
 
-/** What is searched, except the run, which the principal must name. */
+/** The search criteria, except the run, whose id the principal must resolve. */
 export interface LogFilter {
   readonly search: SearchLogs;
-  /** The newest so many lines; undefined for all. */
+  /** Only the newest lines, this many; undefined for all. */
   readonly limit: number | undefined;
 }
 
 /**
  * Reads the filters.
- * @throws UsageError when one cannot be read or two exclude each other
+ * @throws UsageError when one is invalid or two exclude each other
  */
 export function readLogFilter(flags: LogFlags, now: number): LogFilter {
   if (flags.last !== undefined && flags.since !== undefined) {
@@ -105,7 +105,7 @@ export function readLogFilter(flags: LogFlags, now: number): LogFilter {
   };
 }
 
-/** Adds the run, found by its id or its beginning. */
+/** Adds the run, given by its id or a prefix of it. */
 export async function withRun(
   connection: Connection,
   search: SearchLogs,

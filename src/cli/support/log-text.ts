@@ -1,4 +1,4 @@
-/** How log lines look. */
+/** Formats log lines. */
 import type { LogLevel, LogLine } from "../../contract/log-line.ts";
 import { outputText, plainText } from "../../terminal/foreign-text.ts";
 import { fill, pad, width } from "../../terminal/text.ts";
@@ -7,15 +7,8 @@ import { type Paint, type Style, styleFor } from "./style.ts";
 
 const WIDEST_TASK = 28;
 
-/** Tells lines apart as far as anybody can who reads them; equal lines of one task in one millisecond have one key. */
-export function lineKey(line: LogLine): bigint {
-  return Bun.hash.wyhash(
-    `${line.task_instance_id}\x01${line.timestamp_ms}\x01${line.level}\x01${line.payload}`,
-  );
-}
-
 /**
- * Turns lines into text: `14:03:07.250 extract │ 1042 rows`, with `!` before the bar for a line of stderr. Each task has its colour.
+ * Formats the lines of one run: `14:03:07.250 extract │ 1042 rows`, with `!` before the bar for stderr. Each task has its own colour.
  */
 export class RunLogText {
   readonly #style: Style;
@@ -28,14 +21,14 @@ export class RunLogText {
     this.#paints = [style.cyan, style.green, style.magenta, style.blue, style.yellow];
   }
 
-  /** Makes room for the names, so that the column does not grow while lines are printed. */
+  /** Widens the column for the names in advance, so that it does not grow while lines are printed. */
   expect(taskNames: Iterable<string>): void {
     for (const name of taskNames) {
       this.#width = Math.min(WIDEST_TASK, Math.max(this.#width, width(plainText(name))));
     }
   }
 
-  /** The text of a line, without line feed. */
+  /** The text of a line, without newline. */
   format(line: LogLine): string {
     const style = this.#style;
     const bad = line.level === "ERROR";
@@ -57,7 +50,7 @@ export class RunLogText {
   }
 }
 
-/** Text of lines of any runs: date, time, level, task; with `verbose` also workflow, run and task run. */
+/** Formats lines of any runs: date, time, level, task; with `verbose` also workflow, run and task run. */
 export class LogText {
   readonly #style: Style;
   readonly #verbose: boolean;
@@ -68,7 +61,7 @@ export class LogText {
     this.#style = style;
   }
 
-  /** Makes room for the names of lines that are about to be printed. */
+  /** Widens the column for lines that are about to be printed. */
   expect(lines: Iterable<LogLine>): void {
     const widest = this.#verbose ? 160 : WIDEST_TASK;
     for (const line of lines) {
@@ -76,7 +69,7 @@ export class LogText {
     }
   }
 
-  /** The text of a line, without line feed. */
+  /** The text of a line, without newline. */
   format(line: LogLine): string {
     const style = this.#style;
     const time = `${formatInstant(line.timestamp_ms)}${formatClock(line.timestamp_ms).slice(8)}`;

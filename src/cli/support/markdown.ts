@@ -1,14 +1,13 @@
-/** Markdown in a terminal. */
+/** Renders Markdown in a terminal. */
 
-/** How to render. */
 export interface MarkdownOptions {
-  /** Columns to wrap at. */
+  /** Column to wrap at. */
   readonly width: number;
-  /** Colours and box-drawing characters; without, plain ASCII. */
+  /** Use colours and box-drawing characters; otherwise plain ASCII. */
   readonly colors: boolean;
 }
 
-/** A page as text for a terminal. Code blocks are indented and otherwise bare, so that they can be copied. */
+/** Renders a page as terminal text. Code blocks are indented but otherwise unchanged, so that they can be copied. */
 export function renderMarkdown(text: string, { width, colors }: MarkdownOptions): string {
   const blocks = splitCode(text).map((block) => {
     if (block.code === undefined) {
@@ -25,19 +24,8 @@ export function renderMarkdown(text: string, { width, colors }: MarkdownOptions)
 
 interface Block {
   readonly text: string;
-  /** The language of a code block; undefined for anything else. */
+  /** The language of a fenced code block; undefined for any other token. */
   readonly code?: string;
-}
-
-/** Fenced code blocks of a page, with their language: `{ language, text, line }`, `line` being that of the fence, 1-based. */
-export function codeBlocks(text: string): { language: string; text: string; line: number }[] {
-  const found: { language: string; text: string; line: number }[] = [];
-  let line = 1;
-  for (const block of splitCode(text)) {
-    if (block.code !== undefined) found.push({ language: block.code, text: block.text, line });
-    line += block.text.split("\n").length + (block.code === undefined ? 0 : 2);
-  }
-  return found;
 }
 
 function splitCode(text: string): Block[] {
@@ -65,7 +53,7 @@ function splitCode(text: string): Block[] {
 const DIM = (text: string) => `\x1b[2m${text}\x1b[22m`;
 const CYAN = (text: string) => `\x1b[36m${text}\x1b[39m`;
 
-/** Comments step back, YAML keys stand out. */
+/** Dims comments and highlights YAML keys. */
 function paintCode(line: string, language: string): string {
   const comment = /(^|\s)#(?!\{).*$/.exec(line);
   const at = comment === null || language === "text" || language === "sql" ? line.length : comment.index;

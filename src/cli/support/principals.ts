@@ -1,4 +1,4 @@
-/** The principals that `cdktr ui` can switch between: from the command line, from a file, from the settings. */
+/** The principals that `cdktr ui` can switch between, from the command line, a file or the settings. */
 import { existsSync, readFileSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { parse } from "yaml";
@@ -9,13 +9,13 @@ import type { PrincipalAddress } from "../../tui/state.ts";
 import { hostAndPort } from "../../zmq/endpoint.ts";
 import { parseAddress } from "./connect.ts";
 
-/** Name of the file in the data directory that is read when there is one. */
-export const PRINCIPALS_FILE = "principals.yml";
+/** Name of the file that is read from the data directory if it exists. */
+const PRINCIPALS_FILE = "principals.yml";
 
 /**
- * The principals, the first one to be shown first.
+ * Lists the principals, the first one to show first.
  * @param given `HOST:PORT` or `NAME=HOST:PORT`, from the command line
- * @param file a YAML file of `name: host:port` or `name: { address: host:port, key_file: path }` lines; left out: the one in the data directory, if it is there
+ * @param file a YAML file of `name: host:port` or `name: { address: host:port, key_file: path }` lines; by default the one in the data directory, if it exists
  * @throws UsageError, NotFoundError, InvalidInputError
  */
 export function principalsOf(
@@ -40,7 +40,7 @@ export function principalsOf(
   ];
 }
 
-/** A principal that is reached with a key of its own. */
+/** A principal with its own key. */
 const Entry = z.object({ address: z.string(), key_file: z.string().min(1) });
 
 function readPrincipals(config: Config, path: string): PrincipalAddress[] {

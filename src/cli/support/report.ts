@@ -1,4 +1,4 @@
-/** The one place where what was thrown becomes a message on stderr and an exit status. */
+/** The one place where errors become a message on stderr and an exit status. */
 import { writeSync } from "node:fs";
 import { CdktrError, errorMessage } from "../../errors.ts";
 import { withPriority } from "../../host/journal.ts";
@@ -6,7 +6,7 @@ import { withoutSecrets } from "../../secrets.ts";
 import { BrokenPipe } from "./stdout.ts";
 import { styleFor } from "./style.ts";
 
-/** Tells a person what went wrong and what to do next; the exit status of the process is returned. */
+/** Tells the user what went wrong and what to do next; returns the exit status. */
 export async function reportError(error: unknown): Promise<number> {
   if (error instanceof BrokenPipe) return 0;
   const style = styleFor("stderr");
@@ -26,12 +26,12 @@ export async function reportError(error: unknown): Promise<number> {
   return 1;
 }
 
-/** Writes a line to stderr at once, so that it is out before the process ends. */
+/** Writes a line to stderr synchronously, so that it is out before the process exits. */
 export function say(text: string): void {
   try {
     writeSync(2, `${withoutSecrets(text)}\n`);
   } catch {
-    // Nobody reads stderr: there is nobody left to tell.
+    // stderr is closed: there is nobody left to tell.
   }
 }
 
@@ -51,8 +51,8 @@ function stackOf(error: unknown): string {
 }
 
 /**
- * Resolves when what was logged is out: it may still be on its way to a pipe. Only for commands that log, because the mere mention
- * of the stream takes 20 ms to load it; {@link say} needs none of this.
+ * Resolves when all log output has been written: some may still be on its way to a pipe. Only for commands that log, because
+ * merely touching the stream takes 20 ms to load it; {@link say} does not need it.
  */
 export function drainStderr(): Promise<void> {
   return new Promise((resolve) => {

@@ -1,4 +1,4 @@
-/** Runs are named by their id or by any beginning of it that only one run has. */
+/** Resolves runs from their id or any unambiguous prefix of it. */
 
 import type { RunDetails } from "../../contract/messages.ts";
 import { InvalidInputError, NotFoundError } from "../../errors.ts";
@@ -6,14 +6,14 @@ import { RequestRefusedError } from "../../protocol/client.ts";
 import type { Connection } from "./connect.ts";
 import { formatRelative } from "./format.ts";
 
-/** As many of the newest runs are searched for a beginning of an id as the principal lists at once. */
+/** How many of the newest runs are searched for a prefix: as many as the principal lists at once. */
 const SEARCHED = 10_000;
 const SHOWN = 8;
 
 /**
- * The run that `text` names.
+ * The run that `text` refers to.
  * @throws NotFoundError when there is none
- * @throws InvalidInputError listing the candidates when several runs begin so
+ * @throws InvalidInputError listing the candidates when the prefix is ambiguous
  */
 export async function findRun({ client }: Connection, text: string): Promise<RunDetails> {
   try {

@@ -1,11 +1,11 @@
-/** A run for people and for programs: the JSON of the contract, the status line, the table of tasks. */
+/** Run reports for people and programs: the JSON of the contract, the status line, the table of tasks. */
 import type { RunDetails, TaskRunSummary } from "../../contract/messages.ts";
 import { plainText } from "../../terminal/foreign-text.ts";
 import { formatDuration, formatStatus, statusPaint } from "./format.ts";
 import { type Style, styleFor } from "./style.ts";
 import { renderTable } from "./table.ts";
 
-/** What `task run --wait --json` prints. */
+/** The output of `task run --wait --json`. */
 export function runOutcomeJson(run: RunDetails) {
   return {
     workflow_id: run.workflow_id,
@@ -22,7 +22,7 @@ export function runOutcomeJson(run: RunDetails) {
   };
 }
 
-/** A moment in the life of a run. */
+/** An event in the life of a run. */
 export interface TimelineEntry {
   readonly timestamp_ms: number;
   readonly event: string;
@@ -30,12 +30,12 @@ export interface TimelineEntry {
   readonly task_id: string | null;
 }
 
-/** What `runs show --json` prints: everything the principal knows, and the timeline. */
+/** The output of `runs show --json`: everything the principal knows, plus the timeline. */
 export function runJson(run: RunDetails) {
   return { ...run, timeline: timelineOf(run) };
 }
 
-/** What happened when, in order; of equal times, what must have been first comes first. */
+/** The events of a run in order; events at the same time are sorted by their logical order. */
 export function timelineOf(run: RunDetails): TimelineEntry[] {
   const entries: TimelineEntry[] = [
     { timestamp_ms: run.created_at_ms, event: `created by ${run.trigger}`, attempt: null, task_id: null },
@@ -66,7 +66,7 @@ export function timelineOf(run: RunDetails): TimelineEntry[] {
     .map(({ entry }) => entry);
 }
 
-/** One line: how the run stands, or ended. */
+/** One line: the current or final status of the run. */
 export function statusLine(run: RunDetails, now: number, style: Style = styleFor("stdout")): string {
   const parts = [formatStatus(run.status, style), style.bold(run.workflow_id), run.workflow_instance_id];
   if (run.started_at_ms !== null) {
@@ -77,7 +77,7 @@ export function statusLine(run: RunDetails, now: number, style: Style = styleFor
   return parts.join(" ") + (run.error === null ? "" : `\n${style.red(plainText(run.error))}`);
 }
 
-/** The tasks of a run with how long they took and how they ended; those that have not begun too. */
+/** The tasks of a run with duration and outcome, including those that have not started. */
 export function taskTable(run: RunDetails, now: number, options: { resources?: boolean } = {}): string[] {
   const style = styleFor("stdout");
   const took = (task: TaskRunSummary) =>

@@ -1,12 +1,12 @@
-import type { LogLine } from "../../contract/log-line.ts";
-import { linesOf } from "../../contract/log-page.ts";
+import { type LogLine, lineOf } from "../../contract/log-line.ts";
 import type { SearchLogs } from "../../contract/messages.ts";
 import type { Connection } from "./connect.ts";
 import { say } from "./report.ts";
 
 /**
- * The lines that a search finds, page by page: any number of them in little memory. Warnings of the principal go to stderr.
- * @param limit the newest so many
+ * Fetches the results of a search page by page, so that any number of lines needs little memory. Warnings of the principal go to
+ * stderr.
+ * @param limit only the newest lines, this many
  */
 export async function* searchPages(
   connection: Connection,
@@ -31,7 +31,7 @@ export async function* searchPages(
       warned = true;
       say(`warning: ${page.warning}`);
     }
-    const lines = linesOf(page).slice(0, left);
+    const lines = page.rows.slice(0, left).map(lineOf);
     left -= lines.length;
     if (lines.length > 0) yield lines;
     after = page.next ?? undefined;

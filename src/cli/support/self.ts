@@ -1,18 +1,18 @@
-/** How this program starts itself again. */
+/** How this program starts itself as a child process. */
 import { statSync } from "node:fs";
 
-/** Linux keeps the file of a running program under this name, whatever has become of its path. */
+/** On Linux this refers to the file of the running program, whatever has happened to its path. */
 const THIS_FILE = "/proc/self/exe";
 
-/** The command that runs this program: the compiled executable, or Bun with the entry's source. */
+/** The command that starts this program: the compiled executable, or Bun with the entry's source. */
 export function selfCommand(): string[] {
   if (isCompiled()) return [process.execPath];
   return [process.execPath, Bun.main];
 }
 
 /**
- * The path under which the very file that runs here can be started: another version may have taken its place, or it was removed.
- * What this process starts is of its own version, until it is started anew itself.
+ * A path that starts exactly the file that is running, even if it has been replaced by another version or removed. Child
+ * processes therefore have the version of this process until it is restarted.
  */
 export function ownExecutable(): string {
   const { execPath } = process;
@@ -25,7 +25,7 @@ export function ownExecutable(): string {
   }
 }
 
-/** Whether this is the compiled executable, whose sources live in a file system inside it. */
-export function isCompiled(): boolean {
+/** Whether this is the compiled executable, whose sources are in a virtual file system inside it. */
+function isCompiled(): boolean {
   return Bun.isStandaloneExecutable;
 }

@@ -1,4 +1,4 @@
-/** What the commands below `cdktr service` share. */
+/** Shared by the commands of `cdktr service`. */
 import type { ArgsDef } from "citty";
 import { UsageError } from "../../errors.ts";
 import { INSTANCE_NAME, ROLES, type Role, type ServiceId } from "../../systemd/service-id.ts";
@@ -20,8 +20,8 @@ export const userArg = {
 } as const satisfies ArgsDef;
 
 /**
- * The service that the arguments mean.
- * @throws UsageError when there is none such
+ * The service that the arguments refer to.
+ * @throws UsageError when there is no such service
  */
 export function serviceOf(args: {
   readonly role: string;
@@ -46,7 +46,7 @@ function roleOf(text: string): Role {
   throw new UsageError(`There is no service '${text}'.`, { hint: `Services: ${ROLES.join(", ")}.` });
 }
 
-/** @throws UsageError when a service of the host is to be changed by somebody else than root */
+/** @throws UsageError when a user other than root wants to change a system service */
 export function requireRoot(user: boolean, what: string): void {
   if (user || process.getuid?.() === 0) return;
   throw new UsageError(`Only root can ${what} a system service.`, {

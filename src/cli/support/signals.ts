@@ -1,9 +1,9 @@
-/** The signals by which somebody asks this process to end. */
+/** Handles the signals that ask this process to end. */
 import { readFileSync } from "node:fs";
 
 /**
- * Calls `handle` with each TERM, INT and HUP, counting them. HUP is left alone where it is ignored already (`nohup`).
- * @returns ends it
+ * Calls `handle` with each TERM, INT and HUP, and their count. HUP stays ignored if it already is (`nohup`).
+ * @returns removes the handlers
  */
 export function onStopSignals(handle: (count: number) => void): () => void {
   const signals: NodeJS.Signals[] = ["SIGTERM", "SIGINT"];

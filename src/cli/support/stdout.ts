@@ -1,11 +1,9 @@
-/**
- * Data to stdout: buffered, waiting for a slow reader instead of filling memory, and quiet when the reader has gone (`| head`).
- */
+/** Writes data to stdout: buffered, with backpressure from slow readers, and silent when the reader has gone (`| head`). */
 
 import { CdktrError, errorMessage } from "../../errors.ts";
 import { isTerminal } from "./style.ts";
 
-/** Nobody reads stdout any more: not an error, but there is nothing left to do. */
+/** The reader of stdout has gone: not an error, but there is nothing left to do. */
 export class BrokenPipe extends Error {
   constructor() {
     super("stdout was closed");
@@ -20,26 +18,26 @@ let buffered = "";
 
 /**
  * Writes text to stdout. It may stay in the buffer until {@link flushStdout}.
- * @throws BrokenPipe when nobody reads
+ * @throws BrokenPipe when the reader has gone
  */
 export async function writeStdout(text: string): Promise<void> {
   buffered += text;
   if (buffered.length >= BUFFER_CHARS) await flushStdout();
 }
 
-/** Writes text and a line feed to stdout; see {@link writeStdout}. */
+/** Writes text and a newline to stdout; see {@link writeStdout}. */
 export async function printLine(text = ""): Promise<void> {
   await writeStdout(`${text}\n`);
 }
 
-/** Prints a JSON document: indented for a person, one line for a program. */
+/** Prints a JSON document: indented on a terminal, otherwise on one line. */
 export async function printJson(value: unknown): Promise<void> {
   await printLine(JSON.stringify(value, null, isTerminal("stdout") ? 2 : undefined));
 }
 
 /**
- * Resolves when everything written is with the reader.
- * @throws BrokenPipe when nobody reads
+ * Resolves when everything has been passed to the reader.
+ * @throws BrokenPipe when the reader has gone
  */
 export async function flushStdout(): Promise<void> {
   if (buffered === "") return;
@@ -47,11 +45,11 @@ export async function flushStdout(): Promise<void> {
   buffered = "";
   try {
     sink ??= Bun.stdout.writer();
-    // Either may be what finds the reader gone.
+    // Either call may be the one that notices the missing reader.
     await sink.write(text);
     await sink.flush();
   } catch (error) {
-    // Bun's sink does not give every such error its code.
+    // Bun's sink does not set the code on every such error.
     if (/\b(EPIPE|ECONNRESET)\b/.test(`${(error as NodeJS.ErrnoException).code} ${errorMessage(error)}`)) {
       throw new BrokenPipe();
     }

@@ -1,14 +1,14 @@
-/** Colour, only where a person looks: on a terminal, without NO_COLOR and --no-color. */
+/** Colours, only on a terminal and without NO_COLOR and --no-color. */
 
 import { fstatSync } from "node:fs";
 
-/** Major number of /dev/null and its like. */
+/** Major device number of /dev/null and similar devices. */
 const MEMORY_DEVICES = 1;
 
-/** Wraps text in a colour or leaves it as it is. */
+/** Wraps text in a colour, or returns it unchanged. */
 export type Paint = (text: string) => string;
 
-/** The colours in use on one stream. */
+/** The colours of one stream. */
 export interface Style {
   readonly enabled: boolean;
   readonly bold: Paint;
@@ -24,18 +24,17 @@ export interface Style {
 
 let forbidden = false;
 
-/** Applies `--no-color`, for this process and for those it starts. */
+/** Applies `--no-color` to this process and its children. */
 export function forbidColor(): void {
   forbidden = true;
   process.env.NO_COLOR = "1";
 }
 
-/** The colours for a stream, decided when it is asked for. */
+/** The colours for a stream, determined on access. */
 export function styleFor(stream: "stdout" | "stderr"): Style {
   return makeStyle(!forbidden && !process.env.NO_COLOR && process.env.TERM !== "dumb" && isTerminal(stream));
 }
 
-/** Colours that are on or off. */
 export function makeStyle(enabled: boolean): Style {
   const paint =
     (on: number, off: number): Paint =>
@@ -70,7 +69,7 @@ function mayBeTerminal(stream: "stdout" | "stderr" | "stdin"): boolean {
   }
 }
 
-/** Columns of the terminal; 80 when there is none, so that text is wrapped the same way everywhere. */
+/** Columns of the terminal; 80 without one, so that text wraps the same way everywhere. */
 export function terminalWidth(): number {
   for (const stream of ["stdout", "stderr"] as const) {
     if (isTerminal(stream) && process[stream].columns) return process[stream].columns;

@@ -1,37 +1,36 @@
-/** Aligned columns. Widths are those of the terminal's cells, so wide and combining characters line up. */
+/** Aligned columns. Widths are measured in terminal cells, so wide and combining characters line up. */
 import { plainText } from "../../terminal/foreign-text.ts";
 import { fit, pad, width as widthOf } from "../../terminal/text.ts";
 import { isTerminal, type Paint, type Style, styleFor, terminalWidth } from "./style.ts";
 
-/** A column of a table. */
 export interface Column<T> {
   readonly title: string;
-  /** The cell's text; control characters are taken out of it. */
+  /** The cell's text; control characters are removed. */
   readonly value: (row: T) => string;
   readonly align?: "left" | "right";
   /** Colours the padded cell. */
   readonly paint?: (row: T) => Paint;
-  /** Gives way when the terminal is too narrow. */
+  /** May shrink when the terminal is too narrow. */
   readonly flexible?: boolean;
-  /** What stands there when the terminal is too narrow even so: still enough to name the row. */
+  /** Minimum width that still identifies the row. */
   readonly short?: (row: T) => string;
-  /** Left out when even that does not help; the last such column first. */
+  /** Dropped when shrinking is not enough; the last such column first. */
   readonly dispensable?: boolean;
 }
 
-/** Options of {@link renderTable}; by default what stdout is. */
+/** Options of {@link renderTable}; the defaults are those of stdout. */
 export interface TableOptions {
   readonly style?: Style;
-  /** Cells of a line at most; undefined for no limit. */
+  /** Maximum cells per line; undefined for no limit. */
   readonly width?: number | undefined;
-  /** Spaces before each line. */
+  /** Indentation of each line. */
   readonly indent?: number;
 }
 
 const GAP = "  ";
 const LEAST_FLEXIBLE = 8;
 
-/** The table as lines, the header first. */
+/** The table as lines, with a header. */
 export function renderTable<T>(
   columns: readonly Column<T>[],
   rows: readonly T[],
@@ -53,7 +52,7 @@ export function renderTable<T>(
   return renderColumns(fitting, rows, { ...options, width: limit });
 }
 
-/** The narrowest that a table can be, all flexible columns at their least. */
+/** The minimum width of the table, with all flexible columns at their minimum. */
 function leastWidth<T>(columns: readonly Column<T>[], rows: readonly T[]): number {
   const widths = columns.map(({ title, value, flexible }) => {
     const widest = rows.reduce((most, row) => Math.max(most, widthOf(plainText(value(row)))), widthOf(title));
@@ -95,7 +94,7 @@ function renderColumns<T>(
   ];
 }
 
-/** Takes what is too much from the flexible columns, the widest first. */
+/** Shrinks the flexible columns, the widest first. */
 function shrink<T>(columns: readonly Column<T>[], widths: number[], limit: number): void {
   let excess = widths.reduce((sum, width) => sum + width, 0) + GAP.length * (widths.length - 1) - limit;
   while (excess > 0) {

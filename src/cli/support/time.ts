@@ -1,4 +1,4 @@
-/** Times as people type them: `2h ago`, `1h30m`, RFC 3339, epoch milliseconds. */
+/** Parses times as people type them: `2h ago`, `1h30m`, RFC 3339, epoch milliseconds. */
 import { UsageError } from "../../errors.ts";
 
 const UNITS: Readonly<Record<string, number>> = {
@@ -20,7 +20,7 @@ const WORDS: Readonly<Record<string, string>> = {
   week: "w",
 };
 
-/** A span such as `90s`, `1h30m`, `2 days`, in ms; undefined when it is none. */
+/** A duration such as `90s`, `1h30m`, `2 days`, in ms; undefined when it is not one. */
 export function parseSpan(text: string): number | undefined {
   const part = /(\d+(?:\.\d+)?)\s*([a-z]+)\s*/giy;
   const trimmed = text.trim();
@@ -40,7 +40,7 @@ export function parseSpan(text: string): number | undefined {
 }
 
 /**
- * Reads a span given with an option, ms.
+ * Reads a duration given with an option, ms.
  * @throws UsageError
  */
 export function spanOption(text: string | undefined, flag: string): number | undefined {
@@ -54,7 +54,7 @@ export function spanOption(text: string | undefined, flag: string): number | und
   return span;
 }
 
-/** An instant, ms since the epoch; undefined when it is none. Without an offset it is local time. */
+/** A point in time, ms since the epoch; undefined when it is not one. Without an offset it is local time. */
 export function parseInstant(text: string, nowMs: number): number | undefined {
   const trimmed = text.trim();
   if (trimmed.toLowerCase() === "now") return nowMs;
@@ -76,13 +76,13 @@ export function parseInstant(text: string, nowMs: number): number | undefined {
   return instant;
 }
 
-/** Whether the calendar has the day: the engine rolls 31 February over into March. */
+/** Whether the date exists: the engine turns 31 February into a day in March. */
 function existsDate(date: string): boolean {
   return new Date(`${date}T00:00:00Z`).toISOString().startsWith(date);
 }
 
 /**
- * Reads an instant given with an option, ms since the epoch.
+ * Reads a point in time given with an option, ms since the epoch.
  * @throws UsageError
  */
 export function instantOption(text: string | undefined, flag: string, nowMs: number): number | undefined {

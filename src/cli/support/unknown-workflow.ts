@@ -1,9 +1,9 @@
-/** Filters that match nothing because nothing has that name. */
+/** Hints for filters that match nothing. */
 import type { PrincipalClient } from "../../protocol/client.ts";
 import { nearest } from "../../terminal/did-you-mean.ts";
 import { say } from "./report.ts";
 
-/** Says so when a filter that found nothing names a workflow that the principal does not have; one of the past may be meant. */
+/** Tells the user when a filter without results names a workflow that the principal does not have; it may be a former one. */
 export async function tellUnknownWorkflow(client: PrincipalClient, id: string | undefined): Promise<void> {
   if (id === undefined) return;
   const known = Object.keys(await client.listWorkflows());

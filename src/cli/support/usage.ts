@@ -1,4 +1,4 @@
-/** The help of a command: from its citty definition, its extras and its place in the tree. */
+/** The help of a command, made from its citty definition, its extras and its place in the tree. */
 import { homedir } from "node:os";
 import { join } from "node:path";
 import type { ArgDef } from "citty";
@@ -9,10 +9,10 @@ import { GLOBAL_ARGS } from "./globals.ts";
 import { makeStyle, type Style } from "./style.ts";
 
 const NO_BREAK = "\u00a0";
-/** How a description names the setting that an option overrides. */
+/** How a description refers to the setting that an option overrides. */
 const ELSE_SETTING = "(else CDKTR_";
 
-/** What {@link renderUsage} needs to know beside the command. */
+/** What {@link renderUsage} needs besides the command. */
 export interface UsageOptions {
   readonly style?: Style;
   /** Columns. */
@@ -23,7 +23,7 @@ export interface UsageOptions {
   readonly group?: Command;
 }
 
-/** The help text, with a line feed at the end. */
+/** The help text, with a trailing newline. */
 export async function renderUsage(
   command: Command,
   path: readonly string[],
@@ -99,7 +99,7 @@ export async function renderUsage(
   return `${lines.join("\n").trimEnd()}\n`;
 }
 
-/** What the exit statuses mean: those that a command can end with. */
+/** The exit statuses that the command can end with. */
 function exits(
   own: CommandExtras["exit"],
   isRoot: boolean,
@@ -119,7 +119,7 @@ function exits(
   );
 }
 
-/** The page of the manual, the other commands of the group, and those that the command names itself. */
+/** The page of the manual, the other commands of the group, and the related commands. */
 async function seeAlso(
   path: readonly string[],
   extras: CommandExtras,
@@ -134,7 +134,7 @@ async function seeAlso(
     ...(extras.see ?? []).map((words) => `cdktr ${words}`),
     ...(topic === undefined ? [] : [`cdktr docs ${topic}`]),
   ];
-  // A command is not broken over two lines.
+  // Keep a command on one line.
   return commands.map((words) => words.replaceAll(" ", NO_BREAK));
 }
 
@@ -171,9 +171,9 @@ function describeOption(name: string, arg: ArgDef, repeatable: readonly string[]
   return [`${short.length === 0 ? "    " : ""}${names}${value}`, [description ?? "", ...notes].join(" ")];
 }
 
-/** Terms and what they mean, side by side where there is room. */
+/** Terms and their descriptions, side by side if there is enough room. */
 function definitions(entries: readonly [string, string][], width: number, style: Style): string[] {
-  // On a narrow terminal what a term means stands below it.
+  // On a narrow terminal the description goes below the term.
   const most = width < 60 ? 6 : 30;
   const widest = Math.min(most, Math.max(...entries.map(([term]) => widthOf(term))));
   const column = 2 + widest + 2;
@@ -187,7 +187,7 @@ function definitions(entries: readonly [string, string][], width: number, style:
   });
 }
 
-/** `(else CDKTR_X)` in a description becomes `(else CDKTR_X, default 5)`. The table of settings is loaded for those that need it. */
+/** Turns `(else CDKTR_X)` into `(else CDKTR_X, default 5)`. The table of settings is only loaded when it is needed. */
 async function withDefaults(described: readonly [string, string][]): Promise<[string, string][]> {
   if (!described.some(([, text]) => text.includes(ELSE_SETTING))) return [...described];
   const { SETTINGS } = await import("../../config.ts");

@@ -1,6 +1,6 @@
 /** What happens after a trigger: nothing more, waiting for the end (`--wait`), or printing the log live (`--follow`). */
 import type { ArgsDef } from "citty";
-import type { LogLine } from "../../contract/log-line.ts";
+import { type LogLine, lineKey } from "../../contract/log-line.ts";
 import type { RunDetails } from "../../contract/messages.ts";
 import { errorMessage, PrincipalUnreachableError } from "../../errors.ts";
 import type { LogSubscription } from "../../protocol/log-subscription.ts";
@@ -9,7 +9,7 @@ import { isTerminal } from "../../workflow/status.ts";
 import type { Connection } from "./connect.ts";
 import { ExactlyOnce } from "./exactly-once.ts";
 import { subscribe } from "./live-log.ts";
-import { lineKey, RunLogText } from "./log-text.ts";
+import { RunLogText } from "./log-text.ts";
 import { say } from "./report.ts";
 import { runOutcomeJson, statusLine, taskTable } from "./run-report.ts";
 import { searchPages } from "./search-pages.ts";

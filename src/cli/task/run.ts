@@ -4,7 +4,7 @@ import { withPrincipal } from "../support/connect.ts";
 import { jsonArg, principalArg } from "../support/globals.ts";
 import { followArgs, watchRun } from "../support/watch-run.ts";
 
-/** A trigger carries an idempotency key, so it is repeated when no answer comes. */
+/** Safe to repeat when no reply comes, because a trigger carries an idempotency key. */
 const TRIGGER_ATTEMPTS = 5;
 
 export default command({

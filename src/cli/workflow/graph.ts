@@ -51,8 +51,8 @@ export default command({
 });
 
 /**
- * Ids have neither slashes nor an extension of files, so what looks like a path is one.
- * @throws NotFoundError when it is not there
+ * Treats text that looks like a path as one: ids have neither slashes nor a file extension.
+ * @throws NotFoundError when the file does not exist
  */
 async function isFile(text: string): Promise<boolean> {
   if (!text.includes("/") && !/\.ya?ml$/.test(text)) return false;

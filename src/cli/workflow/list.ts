@@ -36,13 +36,13 @@ export default command({
   },
 });
 
-/** A workflow with the fields of the contract, and when it fires next. */
+/** A workflow with the field names of the contract, and its next firing. */
 export function summaryJson(workflow: WorkflowSummary, nowMs: number) {
   const { id, ...rest } = workflow;
   return { workflow_id: id, ...rest, next_firing_ms: nextFiring(workflow, nowMs) };
 }
 
-/** What runs it beside cron. */
+/** Its triggers other than cron. */
 function triggerKinds({ on }: WorkflowSummary): string[] {
   return on === undefined ? [] : TRIGGERS.filter((kind) => on[kind] != null);
 }

@@ -100,7 +100,7 @@ async function printWorkflow({ summary, definition }: WorkflowDetails, now: numb
   }
 }
 
-/** What runs it beside cron. */
+/** Its triggers other than cron. */
 function triggerFacts(on: TriggerDefinitions | undefined): [label: string, value: string][] {
   const facts: [string, string][] = [];
   if (on?.webhook != null) {
@@ -157,7 +157,7 @@ function taskTable(tasks: readonly TaskDefinition[]): string[] {
   );
 }
 
-/** What a task starts, to read; arguments with blanks are quoted. */
+/** The command of a task for display; arguments with blanks are quoted. */
 function commandOf({ config }: TaskDefinition): string {
   const words =
     config.type === "Subprocess" ? [config.cmd, ...config.args] : [config.script_path, ...config.args];

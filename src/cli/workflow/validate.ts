@@ -13,7 +13,7 @@ import { say } from "../support/report.ts";
 import { printJson, printLine } from "../support/stdout.ts";
 import { styleFor } from "../support/style.ts";
 
-/** What could only be the name of a workflow file. */
+/** Matches text that can only be the name of a workflow file. */
 const WORKFLOW_FILE = /\.ya?ml$/;
 
 export default command({
@@ -60,16 +60,15 @@ export default command({
   },
 });
 
-/** A file to check. */
 interface Candidate {
-  /** Where paths of workflows start: it decides the id. */
+  /** The root for ids: a workflow's id is its path relative to this. */
   readonly root: string;
   readonly relativePath: string;
-  /** As the user would write it. */
+  /** The path as the user would write it. */
   readonly shown: string;
 }
 
-/** What is known of a file after the check; the `results` of `--json`. */
+/** The result of checking a file; the `results` of `--json`. */
 interface Checked {
   readonly path: string;
   readonly workflow_id: string | null;
@@ -78,8 +77,8 @@ interface Checked {
 }
 
 /**
- * The files that are meant: those named, and all workflow files in the directories named. Ids start at the workflow
- * directory for what is inside it; elsewhere at the directory named, or at that of the file.
+ * The files to check: those named, and all workflow files in the directories named. Ids are relative to the workflow directory
+ * for files inside it, otherwise to the named directory or that of the named file.
  */
 async function findFiles(given: readonly string[], workflowDirectory: string): Promise<Candidate[]> {
   const found = new Map<string, Candidate>();
@@ -101,7 +100,7 @@ async function findFiles(given: readonly string[], workflowDirectory: string): P
       });
     }
     if (info === null || !info.isDirectory()) {
-      // A file that does not exist is reported like any other that cannot be read.
+      // A missing file is reported like any other that cannot be read.
       add(dirname(absolute), basename(absolute), path);
       continue;
     }

@@ -1,5 +1,6 @@
 /** Log lines, of the past and live. */
 import { z } from "zod";
+import { LOG_LEVELS, LogRow } from "../log-line.ts";
 
 const TIME_RULE = "it must be a whole number of ms since the epoch, or empty";
 
@@ -16,7 +17,7 @@ export const SearchLogs = z.object({
   workflow_instance_id: z.string().optional(),
   /** Task name or task run id. */
   task: z.string().optional(),
-  level: z.enum(["DEBUG", "INFO", "WARN", "ERROR"]).optional(),
+  level: z.enum(LOG_LEVELS).optional(),
   since_ms: z.number().optional(),
   until_ms: z.number().optional(),
   /** RE2 regular expression, searched in the payload. */
@@ -27,20 +28,9 @@ export const SearchLogs = z.object({
 });
 export type SearchLogs = z.infer<typeof SearchLogs>;
 
-/** A page of `SEARCHLOGS`: rows are arrays of the eight columns in order. `next` is null when nothing follows. */
+/** A page of `SEARCHLOGS`: `next` is null when nothing follows. */
 export const LogPage = z.object({
-  rows: z.array(
-    z.tuple([
-      z.string(),
-      z.string(),
-      z.string(),
-      z.string(),
-      z.string(),
-      z.number(),
-      z.enum(["DEBUG", "INFO", "WARN", "ERROR"]),
-      z.string(),
-    ]),
-  ),
+  rows: z.array(LogRow),
   next: z.number().nullable(),
   /** What the answer cannot show and why, when the history is not complete now. */
   warning: z.string().nullable(),

@@ -5,7 +5,7 @@ import type { ConsolaInstance } from "consola";
 import type { FollowUpPage, WorkflowSummary } from "../../contract/messages.ts";
 import { errorMessage } from "../../errors.ts";
 import { RequestRefusedError } from "../../protocol/client.ts";
-import { pause } from "../pause.ts";
+import { pause } from "../../timer.ts";
 import { DeclaredListener } from "./declared-listener.ts";
 
 /** The longest wait for the next run that ends, ms. A principal that died is noticed within it. */
@@ -52,7 +52,7 @@ export class AfterWorkflowListener extends DeclaredListener {
     let told = false;
     while (!signal.aborted) {
       try {
-        const page = await this.client.listFollowUps({ cursor, wait_ms: WAIT_MS }, { signal });
+        const page = await this.client.call("LSFOLLOWUPS", { cursor, wait_ms: WAIT_MS }, { signal });
         // In order; all are written down before the cursor is. Those that come again have the same keys.
         await Promise.all(page.follow_ups.map((followUp) => this.#run(followUp)));
         if (page.cursor !== cursor) this.#write(page.cursor);

@@ -3,8 +3,8 @@ import type { ConsolaInstance } from "consola";
 import type { WorkflowSummary } from "../../contract/messages.ts";
 import { errorMessage } from "../../errors.ts";
 import { RequestRefusedError } from "../../protocol/client.ts";
+import { BackOff, pause } from "../../timer.ts";
 import { EventListener } from "../event-listener.ts";
-import { pause } from "../pause.ts";
 
 /** The longest time between two looks at the workflows, ms. Changes are heard of at once, but not from a principal that died meanwhile. */
 const REFRESH_MS = 5000;
@@ -34,7 +34,7 @@ export abstract class DeclaredListener extends EventListener {
   async startListening(): Promise<void> {
     const { signal } = this;
     let revision: string | undefined;
-    let retryMs = FIRST_RETRY_MS;
+    const backOff = new BackOff(FIRST_RETRY_MS, LAST_RETRY_MS);
     while (!signal.aborted) {
       this.#turnedMs = performance.now();
       try {
@@ -42,12 +42,11 @@ export abstract class DeclaredListener extends EventListener {
         const present = await this.client.watchWorkflows({ revision, wait_ms }, { signal });
         if (present !== revision) this.take(Object.values(await this.client.listWorkflows({ signal })));
         revision = present;
-        retryMs = FIRST_RETRY_MS;
+        backOff.reset();
       } catch (error) {
         if (signal.aborted) return;
         this.log.debug(`The workflows cannot be asked for: ${errorMessage(error)}`);
-        await pause(retryMs, signal);
-        retryMs = Math.min(retryMs * 2, LAST_RETRY_MS);
+        await pause(backOff.next(), signal);
       }
     }
   }

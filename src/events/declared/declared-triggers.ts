@@ -4,7 +4,7 @@ import type { Clock } from "../../clock.ts";
 import type { Config } from "../../config.ts";
 import type { ListenerStatus, WorkflowSummary } from "../../contract/messages.ts";
 import type { PrincipalClient } from "../../protocol/client.ts";
-import type { Service } from "../../service.ts";
+import { BackgroundService } from "../../service.ts";
 import { listenerDirectory } from "../listener-file.ts";
 import { ListenerReports } from "../listener-reports.ts";
 import { ListenerService } from "../listener-service.ts";
@@ -33,19 +33,36 @@ interface Served {
   readonly service: ListenerService;
 }
 
+/** Follows the workflows, and tells what they are now. */
+class Declarations extends DeclaredListener {
+  readonly #changed: (workflows: readonly WorkflowSummary[]) => void;
+
+  constructor(log: ConsolaInstance, changed: (workflows: readonly WorkflowSummary[]) => void) {
+    super(log);
+    this.#changed = changed;
+  }
+
+  protected override take(workflows: readonly WorkflowSummary[]): void {
+    this.#changed(workflows);
+  }
+}
+
 /** A listener for each kind, with a buffer of its own, from when the first workflow asks for it. */
-export class DeclaredTriggers extends DeclaredListener implements Service {
-  override readonly name = "declared triggers";
+export class DeclaredTriggers extends BackgroundService {
+  readonly name = "declared triggers";
+  readonly #log: ConsolaInstance;
+  readonly #declarations: Declarations;
   readonly #o: DeclaredTriggersOptions;
   readonly #services = new Map<TriggerKind, Served>();
   #declared: ReadonlyMap<TriggerKind, number> | undefined;
-  readonly #stop = new AbortController();
-  #reports: ListenerReports | undefined;
   #following: Promise<void> = Promise.resolve();
+  #reports: ListenerReports | undefined;
 
   constructor(options: DeclaredTriggersOptions) {
-    super(options.log.withTag("listeners"));
+    super(options.clock);
     this.#o = options;
+    this.#log = options.log.withTag("listeners");
+    this.#declarations = new Declarations(this.#log, (workflows) => this.#serve(workflows));
   }
 
   /** How its listeners are. */
@@ -54,18 +71,20 @@ export class DeclaredTriggers extends DeclaredListener implements Service {
   }
 
   /** Begins to serve; does not wait for the principal. */
-  async start(): Promise<void> {
+  protected override onStart(): void {
     const client = this.#o.connect();
-    this.#reports = new ListenerReports({ client, statuses: () => this.statuses, log: this.log });
-    this.attach({ client, signal: this.#stop.signal });
-    this.#following = this.startListening();
+    this.#reports = new ListenerReports({ client, statuses: () => this.statuses, log: this.#log });
+    this.#declarations.attach({ client, signal: this.stopSignal });
+    this.#following = this.#declarations.startListening();
   }
 
   /** Whether all of its loops turn, be the principal there or not. */
-  get isWell(): boolean {
+  isWell(nowMs = performance.now()): boolean {
     const timeoutMs = this.#o.config.CDKTR_DEFAULT_ZMQ_TIMEOUT_MS;
     const running = [...this.#services.values()].filter(({ service }) => service.status.state === "running");
-    return [this, ...running.map(({ listener }) => listener)].every((one) => one.isTurning(timeoutMs));
+    return [this.#declarations, ...running.map(({ listener }) => listener)].every((one) =>
+      one.isTurning(timeoutMs, nowMs),
+    );
   }
 
   /** What it serves and what waits, in a line. */
@@ -78,17 +97,15 @@ export class DeclaredTriggers extends DeclaredListener implements Service {
     return waiting === 0 ? served : `${served}; ${waiting} triggers wait for the principal`;
   }
 
-  /** What is not delivered yet stays on disk. Safe before `start`. */
-  async stop(): Promise<void> {
-    if (this.#stop.signal.aborted || this.#reports === undefined) return;
-    this.#stop.abort(new Error("the listeners stop"));
+  /** What is not delivered yet stays on disk. */
+  protected override async onStop(): Promise<void> {
     await this.#following;
     await Promise.all([...this.#services.values()].map(({ service }) => service.stop()));
-    await this.#reports.stop();
-    await this.client.close();
+    await this.#reports?.stop();
+    await this.#declarations.client.close();
   }
 
-  protected override take(workflows: readonly WorkflowSummary[]): void {
+  #serve(workflows: readonly WorkflowSummary[]): void {
     const declares = (kind: TriggerKind, { cron, on }: WorkflowSummary) =>
       (kind === "cron" ? cron : on?.[kind]) != null;
     this.#declared = new Map(
@@ -99,13 +116,13 @@ export class DeclaredTriggers extends DeclaredListener implements Service {
       const listener = this.#listener(kind);
       const service = new ListenerService({
         listener,
-        log: this.log,
+        log: this.#log,
         dataDirectory: this.#o.config.CDKTR_APP_DATA_DIRECTORY,
         client: this.#o.connect(),
         restarts: true,
-        changed: () => this.#reports?.changed(),
         ...(this.#o.clock === undefined ? {} : { clock: this.#o.clock }),
       });
+      service.signals.on("changed", () => this.#reports?.changed());
       if (this.#services.size === 0) void this.#reports?.start();
       this.#services.set(kind, { listener, service });
       void service.start();

@@ -4,7 +4,7 @@ import type { ConsolaInstance } from "consola";
 import { type Clock, systemClock } from "../../clock.ts";
 import type { WorkflowSummary } from "../../contract/messages.ts";
 import { errorMessage } from "../../errors.ts";
-import { pause } from "../pause.ts";
+import { pause } from "../../timer.ts";
 import { DeclaredListener } from "./declared-listener.ts";
 import { FileChanges, type FileEvent } from "./file-changes.ts";
 import { SeenFiles } from "./seen-files.ts";

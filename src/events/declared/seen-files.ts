@@ -8,7 +8,7 @@ import type { FileEvent } from "./file-changes.ts";
 const KEPT_MS = 7 * 24 * 3_600_000;
 
 /** The file, from its first version on. */
-export const SEEN_FILES_MIGRATIONS: SqliteMigrations = [
+const SEEN_FILES_MIGRATIONS: SqliteMigrations = [
   {
     what: "files that were seen",
     apply(database) {

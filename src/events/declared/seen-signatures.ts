@@ -11,7 +11,7 @@ const TIDIED = 1000;
 const REPEATABLE_MS = 6 * 24 * 3_600_000;
 
 /** The file, from its first version on. */
-export const SEEN_SIGNATURES_MIGRATIONS: SqliteMigrations = [
+const SEEN_SIGNATURES_MIGRATIONS: SqliteMigrations = [
   {
     what: "signatures that have come",
     apply(database) {

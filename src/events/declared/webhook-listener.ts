@@ -5,14 +5,14 @@ import { type Clock, systemClock } from "../../clock.ts";
 import type { WorkflowSummary } from "../../contract/messages.ts";
 import { errorMessage } from "../../errors.ts";
 import { RequestRefusedError } from "../../protocol/client.ts";
-import { pause } from "../pause.ts";
+import { isDoneWithin, pause } from "../../timer.ts";
 import { DeclaredListener, paramsFor } from "./declared-listener.ts";
 import { RateLimit } from "./rate-limit.ts";
 import { SeenSignatures } from "./seen-signatures.ts";
 import { checkSignature, readSecret } from "./webhook-signature.ts";
 
 /** The largest body, bytes. */
-export const MAX_BODY_BYTES = 1024 * 1024;
+const MAX_BODY_BYTES = 1024 * 1024;
 /** The longest value of a parameter. */
 const MAX_PARAM_BYTES = 64 * 1024;
 /** Requests of one webhook: so many at once, then so many a second. Those that are refused count too. */
@@ -73,12 +73,7 @@ export class WebhookListener extends DeclaredListener {
     const server = this.#server;
     if (server === undefined) return;
     // Those that are being answered are answered; connections that are only held open are not waited for.
-    let timer: Timer | undefined;
-    const patience = new Promise<void>((done) => {
-      timer = setTimeout(done, STOP_MS);
-    });
-    await Promise.race([server.stop(), patience]);
-    clearTimeout(timer);
+    await isDoneWithin(STOP_MS, server.stop());
     await server.stop(true);
   }
 

@@ -2,8 +2,8 @@
  * Notices task runs in whose lines the time goes back (the clock of their agent was set), because ordering by time would then
  * put their lines in the wrong order.
  */
+import { headColumn, headOf, timeOf } from "../../contract/log-line.ts";
 import { ownText } from "../../contract/own-text.ts";
-import { SEPARATOR } from "../../contract/wire.ts";
 
 /** Task runs whose latest time is remembered. */
 const MAX_TASK_RUNS = 20_000;
@@ -15,23 +15,19 @@ export class LineTimes {
 
   /** Looks at encoded lines in the order in which they were written. */
   observe(lines: readonly string[]): void {
-    let prefix = "";
+    let head = "";
     let task = "";
     let latest = Number.NEGATIVE_INFINITY;
     for (const line of lines) {
       // Lines of one task run come together: their first five fields are the same text.
-      if (prefix === "" || !line.startsWith(prefix)) {
+      if (head === "" || !line.startsWith(head)) {
         if (task !== "") this.#remember(task, latest);
-        const end = endOfFields(line, 5);
-        if (end === -1) {
-          prefix = task = "";
-          continue;
-        }
-        prefix = line.slice(0, end);
-        task = ownText(prefix.slice(prefix.lastIndexOf(SEPARATOR, end - 2) + 1, -1));
+        head = headOf(line);
+        task = ownText(headColumn(head, "task_instance_id"));
+        if (head === "") continue;
         latest = this.#latest.get(task) ?? Number.NEGATIVE_INFINITY;
       }
-      const time = Number(line.slice(prefix.length, line.indexOf(SEPARATOR, prefix.length)));
+      const time = timeOf(line, head);
       if (time < latest) this.#disordered.add(task);
       else if (time > latest) latest = time;
     }
@@ -67,14 +63,4 @@ export class LineTimes {
       return;
     }
   }
-}
-
-/** Index after the separator that ends field `count`; -1 when there are fewer. */
-function endOfFields(line: string, count: number): number {
-  let end = 0;
-  for (let i = 0; i < count; i++) {
-    end = line.indexOf(SEPARATOR, end) + 1;
-    if (end === 0) return -1;
-  }
-  return end;
 }

@@ -6,7 +6,7 @@ import type { FilePiece, PreparedFiles, ReadFile } from "../../contract/messages
 import { CdktrError, errorMessage, NotFoundError, UnprocessableError } from "../../errors.ts";
 
 /** Bytes of a file in one piece: 4 MiB as base64. */
-export const PIECE_BYTES = 3 * 1024 * 1024;
+const PIECE_BYTES = 3 * 1024 * 1024;
 
 /** Transfers that exist at once; a client that forgets to drop its own must not fill the disk. */
 const MAX_TRANSFERS = 4;

@@ -3,8 +3,16 @@
  * and in the order of its stream, also when an agent sends it again.
  */
 import type { ConsolaInstance } from "consola";
-import { decodeLogBatch, type LogBatch } from "../../contract/log-line.ts";
-import { MAX_FRAME_BYTES, SEPARATOR } from "../../contract/wire.ts";
+import {
+  decodeLogBatch,
+  headColumn,
+  headOf,
+  isLogBatch,
+  type LogBatch,
+  LogLineReader,
+  splitSingleLine,
+} from "../../contract/log-line.ts";
+import { MAX_FRAME_BYTES } from "../../contract/wire.ts";
 import { errorMessage, InvalidInputError } from "../../errors.ts";
 import type { Service } from "../../service.ts";
 import {
@@ -18,7 +26,6 @@ import {
 import type { Identity } from "../access/access.ts";
 import type { AgentKeys } from "../agents/agent-keys.ts";
 import { HANDSHAKE_MS } from "../api/bind.ts";
-import { LineCheck, splitSingleLine } from "./line-check.ts";
 import { Probes } from "./probes.ts";
 import { PublishedLines } from "./published-lines.ts";
 import { RateLimitedWarning } from "./rate-limited-warning.ts";
@@ -54,7 +61,7 @@ const NO_RUNS: ReadonlySet<string> = new Set();
 const FOREIGN_RUN = "A log line names a run that was never its agent's.";
 
 /** What the hub needs of the historian. */
-export interface LogSink {
+interface LogSink {
   offer(batch: LogBatch): void;
   position(streamId: string): { received: number; known: boolean };
   /** Something to wait for before the next batch, when memory is full and a write will make room. */
@@ -78,7 +85,7 @@ export interface LogHubOptions {
 }
 
 /** What the hub needs of the access to a secured principal. */
-export interface LogAccess {
+interface LogAccess {
   socketOptions(socket: "logs-listening" | "logs-publishing"): SocketOptions;
   admits(userId: string | undefined, socket: "logs-listening" | "logs-publishing"): boolean;
   identify(userId: string | undefined): Identity | undefined;
@@ -296,7 +303,7 @@ export class LogHub implements Service {
       throw new InvalidInputError(`A log message has 1 part; this one has ${message.length}.`);
     }
     const text = frame.toString("utf8");
-    if (text.startsWith("LOGS\x01") && isBatchHead(text)) {
+    if (isLogBatch(text)) {
       const batch = decodeLogBatch(text);
       return this.#takeBatch(batch, await this.#foreignRuns(message.userId, batch.lines, batch));
     }
@@ -326,12 +333,12 @@ export class LogHub implements Service {
   }
 
   #takeBatch(batch: LogBatch, foreign: ReadonlySet<string>): readonly string[] {
-    const check = new LineCheck();
+    const reader = new LogLineReader();
     let bad = 0;
     let reason = "";
     // A line that is none keeps its number, else those after it would never fit.
     const lines = batch.lines.map((line) => {
-      const wrong = check.check(line) ?? (foreign.size > 0 && foreign.has(runOf(line)) ? FOREIGN_RUN : null);
+      const wrong = reader.check(line) ?? (foreign.size > 0 && foreign.has(runOf(line)) ? FOREIGN_RUN : null);
       if (wrong === null) return line;
       bad++;
       reason = wrong;
@@ -369,33 +376,18 @@ export class LogHub implements Service {
   }
 }
 
-/** Where the run that a line names begins and ends; at 0 when it is no line. */
-function runField(line: string): [start: number, end: number] {
-  const name = line.indexOf(SEPARATOR) + 1;
-  const start = name === 0 ? 0 : line.indexOf(SEPARATOR, name) + 1;
-  const end = start === 0 ? -1 : line.indexOf(SEPARATOR, start);
-  return end === -1 ? [0, 0] : [start, end];
-}
-
 function runOf(line: string): string {
-  return line.slice(...runField(line));
+  return headColumn(headOf(line), "workflow_instance_id");
 }
 
-/** The runs of a batch. Neighbours mostly are of one run: then they begin alike. */
+/** The runs of a batch. */
 function runsOf(lines: readonly string[]): ReadonlySet<string> {
   const runs = new Set<string>();
   let head = "";
   for (const line of lines) {
     if (head !== "" && line.startsWith(head)) continue;
-    const [start, end] = runField(line);
-    runs.add(line.slice(start, end));
-    head = end === 0 ? "" : line.slice(0, end + 1);
+    head = headOf(line);
+    runs.add(headColumn(head, "workflow_instance_id"));
   }
   return runs;
-}
-
-/** Whether the text begins as a batch does: a line that is delivered by itself has more fields. */
-function isBatchHead(text: string): boolean {
-  const end = text.indexOf("\n");
-  return (end === -1 ? text : text.slice(0, end)).split("\x01", 8).length < 8;
 }

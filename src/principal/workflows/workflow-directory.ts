@@ -9,15 +9,10 @@ import { errorMessage } from "../../errors.ts";
 import { DirectoryWatch } from "../../host/directory-watch.ts";
 import type { Service } from "../../service.ts";
 import type { OperationalStore, ScheduleCursor, WorkflowVersion } from "../../storage/operational/store.ts";
-import {
-  type Diagnostic,
-  findDuplicateIds,
-  isWorkflowPath,
-  loadWorkflowFile,
-  renderDiagnostic,
-  workflowIdOf,
-} from "../../workflow/index.ts";
+import { type Diagnostic, renderDiagnostic } from "../../workflow/diagnostic.ts";
+import { loadWorkflowFile } from "../../workflow/load.ts";
 import { WorkflowDefinition } from "../../workflow/model.ts";
+import { findDuplicateIds, isWorkflowPath, workflowIdOf } from "../../workflow/workflow-id.ts";
 import type { StoredDefinition, WorkflowSource } from "../runs/run-service.ts";
 import { type Listing, listWorkflowFiles } from "./workflow-files.ts";
 

@@ -17,7 +17,7 @@ export interface JobLine {
 }
 
 /** What a line is. */
-export type LineContent =
+type LineContent =
   | { readonly kind: "blank" }
   | { readonly kind: "comment"; readonly says: string }
   | { readonly kind: "environment"; readonly name: string; readonly value: string }

@@ -28,7 +28,7 @@ export interface ImportOptions {
 }
 
 /** A workflow file that came of a line. */
-export interface ImportedWorkflow {
+interface ImportedWorkflow {
   /** Name of the file without its directory. */
   readonly file: string;
   readonly text: string;

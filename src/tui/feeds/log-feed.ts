@@ -1,7 +1,6 @@
 /** Fills the log that is shown: history from the database, live lines from the principal's publisher, joined. */
 
-import type { LogLine } from "../../contract/log-line.ts";
-import { linesOf } from "../../contract/log-page.ts";
+import { type LogLine, lineOf } from "../../contract/log-line.ts";
 import type { PrincipalInfo, SearchLogs } from "../../contract/messages.ts";
 import { errorMessage } from "../../errors.ts";
 import type { PrincipalClient } from "../../protocol/client.ts";
@@ -205,7 +204,7 @@ export class LogFeed implements Service {
         },
         { timeoutMs: TIMEOUT_MS, signal: this.#end.signal },
       );
-      const lines = linesOf(page);
+      const lines = page.rows.map(lineOf);
       this.#update(({ log }) => {
         log.warning = page.warning;
       });

@@ -262,7 +262,8 @@ export class PrincipalFeed implements Service {
     const { client, store } = this.#options;
     if (store.state.data.eventsMissing !== null) return;
     try {
-      const events = await client.listEvents(
+      const events = await client.call(
+        "LSEVENTS",
         { after: this.#eventsAfter, limit: 500 },
         { timeoutMs: this.#options.timeoutMs, signal: this.#end.signal },
       );

@@ -1,7 +1,8 @@
 /** Keys in a log. */
 
+import { LOG_LEVELS } from "../../contract/log-line.ts";
 import type { Effects } from "../effects.ts";
-import { LEVELS, NO_FILTER } from "../logs/log-buffer.ts";
+import { NO_FILTER } from "../logs/log-buffer.ts";
 import { nextMatch, scrollLog } from "../logs/log-view.ts";
 import { newEditor } from "../overlays/line-editor.ts";
 import type { Overlay } from "../overlays/overlay.ts";
@@ -94,7 +95,7 @@ export const logKeys: readonly Binding[] = [
     footer: "level",
     run(state) {
       const { buffer } = state.log;
-      const next = LEVELS[(LEVELS.indexOf(buffer.filter.level) + 1) % LEVELS.length] ?? "DEBUG";
+      const next = LOG_LEVELS[(LOG_LEVELS.indexOf(buffer.filter.level) + 1) % LOG_LEVELS.length] ?? "DEBUG";
       buffer.setFilter({ ...buffer.filter, level: next });
       state.log.match = null;
     },

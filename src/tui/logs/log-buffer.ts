@@ -2,7 +2,7 @@
  * The lines of a log: history from the database and live lines, joined without gaps or duplicates. A live line is provisional
  * until the database has it; {@link LogBuffer.reconcile} replaces it with the line from the database.
  */
-import type { LogLevel, LogLine } from "../../contract/log-line.ts";
+import { LOG_LEVELS, type LogLevel, type LogLine, lineKey } from "../../contract/log-line.ts";
 import { printable } from "../../terminal/foreign-text.ts";
 
 /** A line for display. */
@@ -27,8 +27,6 @@ export const NO_FILTER: LogFilter = { task: null, level: "DEBUG", text: "" };
 
 /** Maximum number of lines in memory; when it is exceeded, the oldest tenth is dropped. */
 export const MAX_LINES = 200_000;
-
-export const LEVELS: readonly LogLevel[] = ["DEBUG", "INFO", "WARN", "ERROR"];
 
 /** Lines in order, with the subset that passes a filter and the subset that matches a search. */
 export class LogBuffer {
@@ -124,18 +122,18 @@ export class LogBuffer {
     const tail = this.#lines.slice(start);
     const kept = tail.filter((line) => !line.live && line.timestamp_ms < fromMs);
     const pending = tail.filter((line) => line.live);
-    const known = new Map<string, number>();
+    const known = new Map<bigint, number>();
     const earliest = pending.reduce(
       (least, line) => Math.min(least, line.timestamp_ms),
       Number.POSITIVE_INFINITY,
     );
     for (const row of rows) {
       if (row.timestamp_ms < earliest) continue;
-      const key = identity(row);
+      const key = lineKey(row);
       known.set(key, (known.get(key) ?? 0) + 1);
     }
     const left = pending.filter((line) => {
-      const key = identity(line);
+      const key = lineKey(line);
       const times = known.get(key) ?? 0;
       if (times === 0) return true;
       known.set(key, times - 1);
@@ -156,17 +154,17 @@ export class LogBuffer {
   /** Inserts older lines from the database at the front, skipping those already present. Returns the number of additional shown lines. */
   prepend(rows: readonly LogLine[]): number {
     const first = this.firstMs ?? Number.POSITIVE_INFINITY;
-    const here = new Map<string, number>();
+    const here = new Map<bigint, number>();
     for (const line of this.#lines) {
       if (line.timestamp_ms > first) continue;
-      const key = identity(line);
+      const key = lineKey(line);
       here.set(key, (here.get(key) ?? 0) + 1);
     }
     const older: ShownLine[] = [];
     for (const row of rows) {
-      const key = row.timestamp_ms >= first ? identity(row) : "";
-      const times = here.get(key) ?? 0;
-      if (times > 0) here.set(key, times - 1);
+      const key = row.timestamp_ms >= first ? lineKey(row) : null;
+      const times = key === null ? 0 : (here.get(key) ?? 0);
+      if (key !== null && times > 0) here.set(key, times - 1);
       else older.push(toShown(row, false));
     }
     const before = this.#shown.length;
@@ -246,14 +244,10 @@ function isOpen(filter: LogFilter): boolean {
 function passes(line: ShownLine, filter: LogFilter): boolean {
   if (filter.task !== null && line.task_name !== filter.task && line.task_instance_id !== filter.task)
     return false;
-  if (LEVELS.indexOf(line.level) < LEVELS.indexOf(filter.level)) return false;
+  if (LOG_LEVELS.indexOf(line.level) < LOG_LEVELS.indexOf(filter.level)) return false;
   return filter.text === "" || finder(filter.text)(line.text) !== -1;
 }
 
 function toShown(line: LogLine, live: boolean): ShownLine {
   return { ...line, text: printable(line.payload), live };
-}
-
-function identity(line: LogLine): string {
-  return `${line.task_instance_id}\x01${line.timestamp_ms}\x01${line.level}\x01${line.payload}`;
 }

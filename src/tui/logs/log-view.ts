@@ -74,7 +74,7 @@ export function scrollLog(view: LogView, lines: number): void {
 }
 
 /** Scrolls to the shown line `index`, placing it a third down the screen. */
-export function showLine(view: LogView, index: number): void {
+function showLine(view: LogView, index: number): void {
   view.follow = false;
   const last = Math.max(0, view.buffer.shown.length - view.height);
   view.top = Math.min(Math.max(0, index - Math.floor(view.height / 3)), last);

@@ -62,7 +62,7 @@ export function insertText(editor: LineEditor, text: string): void {
 }
 
 /** Whether a key is a printable character. Names of other keys are upper case with more than one letter. */
-export function isCharacter(key: string): boolean {
+function isCharacter(key: string): boolean {
   return !/^[A-Z][A-Z0-9_]+$/.test(key) && [...graphemes(key)].length === 1;
 }
 

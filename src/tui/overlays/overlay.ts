@@ -14,7 +14,7 @@ export type Action =
   | { readonly kind: "quit" };
 
 /** A field of the parameter form. */
-export interface FormField {
+interface FormField {
   readonly name: string;
   readonly description: string | null;
   /** Null if the field is required. */
@@ -22,8 +22,8 @@ export interface FormField {
   readonly editor: LineEditor;
 }
 
-export type PromptPurpose = "log-search" | "log-text" | "log-time" | "log-save";
-export type MenuPurpose = "principal" | "log-task";
+type PromptPurpose = "log-search" | "log-text" | "log-time" | "log-save";
+type MenuPurpose = "principal" | "log-task";
 
 export type Overlay =
   | { readonly kind: "help"; top: number }

@@ -18,7 +18,7 @@ export const MAGENTA: Style = 6;
 export const CYAN: Style = 7;
 export const BOLD: Style = 1 << ATTRIBUTES;
 export const DIM: Style = 1 << (ATTRIBUTES + 1);
-export const ITALIC: Style = 1 << (ATTRIBUTES + 2);
+const ITALIC: Style = 1 << (ATTRIBUTES + 2);
 export const UNDERLINE: Style = 1 << (ATTRIBUTES + 3);
 export const INVERSE: Style = 1 << (ATTRIBUTES + 4);
 

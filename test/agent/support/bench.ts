@@ -9,9 +9,10 @@ import { bootId } from "../../../src/agent/proc-files.ts";
 import type { AgentContext } from "../../../src/agent/task-run.ts";
 import { TaskSlots } from "../../../src/agent/task-slots.ts";
 import { type Clock, systemClock } from "../../../src/clock.ts";
-import { decodeLogBatch, decodeLogLine, type LogLine } from "../../../src/contract/log-line.ts";
+import { decodeLogBatch, type LogLine, LogLineReader } from "../../../src/contract/log-line.ts";
 import type { RunAssignment, RunReport, TaskReport } from "../../../src/contract/messages.ts";
 import type { TaskConfig, TaskDefinition, WorkflowDefinition } from "../../../src/workflow/model.ts";
+import { until as eventually } from "../../support/until.ts";
 
 /** A task as tests write it. */
 export type TaskSpec = Partial<Omit<TaskDefinition, "config">> & {
@@ -172,6 +173,7 @@ export class Bench implements Disposable {
 /** Every line that an outbox holds, in order; checks that the numbers are without gaps. */
 export function allLines(outbox: Outbox): LogLine[] {
   outbox.flush();
+  const reader = new LogLineReader();
   const lines: LogLine[] = [];
   let after = outbox.firstLogSeq - 1;
   for (let frames = outbox.frames(after); frames.length > 0; frames = outbox.frames(after)) {
@@ -180,20 +182,16 @@ export function allLines(outbox: Outbox): LogLine[] {
       if (first !== after + 1 || batch.first_seq !== first || batch.lines.length !== last - first + 1) {
         throw new Error(`frame ${first}..${last} after ${after} holds ${batch.lines.length} lines`);
       }
-      for (const line of batch.lines) lines.push(decodeLogLine(line));
+      for (const line of batch.lines) lines.push(reader.decode(line));
       after = last;
     }
   }
   return lines;
 }
 
-/** Waits for something to become true. For what announces itself in no other way, such as the end of a foreign process. */
-export async function until(isTrue: () => boolean, what: string): Promise<void> {
-  const deadline = performance.now() + 20_000;
-  while (!isTrue()) {
-    if (performance.now() > deadline) throw new Error(`waited in vain: ${what}`);
-    await Bun.sleep(5);
-  }
+/** Waits for something to become true that announces itself in no other way, such as the end of a foreign process. */
+export async function until(isTrue: () => boolean | Promise<boolean>, what: string): Promise<void> {
+  await eventually(what, isTrue);
 }
 
 /** Whether a process is there and not merely a zombie. */

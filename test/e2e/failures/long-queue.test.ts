@@ -23,11 +23,7 @@ test("10,000 queued runs at the start: it answers at once, hands them out oldest
     await Promise.all(
       Array.from({ length: 500 }, (_, index) =>
         // One after another in the queue: the number says which it is.
-        client.runTask(
-          "small",
-          { dedupe_key: `${n + index}`, params: { n: `${n + index}` } },
-          { timeoutMs: 30_000 },
-        ),
+        client.runTask("small", { dedupe_key: `${n + index}`, params: { n: `${n + index}` } }),
       ),
     );
   }

@@ -1,5 +1,5 @@
 /** What the tests of failures share: disks of their own, log lines that are counted, settings that notice failures soon. */
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { PrincipalClient } from "../../../src/protocol/client.ts";
 import type { Cluster } from "../../support/cdktr.ts";
@@ -139,13 +139,4 @@ export function upTo(count: number): number[] {
 export async function trigger(cluster: Cluster, workflowId: string, key?: string): Promise<string> {
   const dedupe_key = key ?? crypto.randomUUID();
   return (await cluster.client.runTask(workflowId, { dedupe_key })).workflow_instance_id;
-}
-
-/** Text of a file, or "" when there is none. */
-export function textOf(path: string): string {
-  try {
-    return readFileSync(path, "utf8");
-  } catch {
-    return "";
-  }
 }

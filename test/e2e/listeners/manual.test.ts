@@ -2,9 +2,9 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { codeBlocks } from "../../../src/cli/support/markdown.ts";
 import { findPage } from "../../../src/docs/index.ts";
 import { type Cluster, freePorts, startCluster } from "../../support/cdktr.ts";
+import { codeBlocks } from "../../support/code-blocks.ts";
 import { PYZMQ } from "../../support/python.ts";
 import { runOver, until } from "../support/fixtures.ts";
 import { EXAMPLES, HELLO, type Program, PythonListeners, runsBy } from "./support.ts";

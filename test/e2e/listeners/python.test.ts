@@ -222,7 +222,7 @@ print("over", flush=True)
   expect(runs).toHaveLength(events);
   expect((await whoOf(own.client, runs)).map(Number)).toEqual(Array.from({ length: events }, (_, i) => i));
   // The principal heard of it.
-  expect((await own.client.listListeners()).find(({ name }) => name === "Counts")).toMatchObject({
+  expect((await own.client.call("LSLISTENERS", {})).find(({ name }) => name === "Counts")).toMatchObject({
     state: "stopped",
     buffered: 0,
     failed: 0,

@@ -129,7 +129,8 @@ export default class Fails extends EventListener {
   const listener = cluster.spawn(["listen", file, "--metrics-port", String(port)]);
   const page = (name: string) => fetch(`http://127.0.0.1:${port}/${name}`);
   const health = async () => (await page("healthz")).json();
-  const known = async () => (await cluster.client.listListeners()).find(({ name }) => name === "Fails");
+  const known = async () =>
+    (await cluster.client.call("LSLISTENERS", {})).find(({ name }) => name === "Fails");
   await listener.waitFor(/started again in 2 s/);
   expect((await page("healthz")).status).toBe(503);
   expect(await health()).toEqual({

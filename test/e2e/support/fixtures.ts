@@ -2,12 +2,13 @@
 import { setDefaultTimeout } from "bun:test";
 import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { delimiter, join, resolve } from "node:path";
-import { ensureUv } from "../../../scripts/support/tools.ts";
+import { join, resolve } from "node:path";
 import type { RunDetails } from "../../../src/contract/messages.ts";
 import type { PrincipalClient } from "../../../src/protocol/client.ts";
 import { RUN_TRANSITIONS } from "../../../src/workflow/run-state.ts";
 import { isTerminal } from "../../../src/workflow/status.ts";
+
+export { until } from "../../support/until.ts";
 
 // Processes start and stop in these tests, on machines that may have other things to do.
 setDefaultTimeout(60_000);
@@ -23,11 +24,6 @@ export const COMPILED = process.env.CDKTR_TEST_BINARY !== undefined;
 
 /** The DuckDB with which the history is read from outside. */
 export const DUCKDB = "duckdb>=1.5";
-
-/** A PATH on which there is a uv. */
-export async function pathWithUv(): Promise<string> {
-  return `${await ensureUv(() => {})}${delimiter}${process.env.PATH ?? ""}`;
-}
 
 /** A directory that is gone at the end of the scope: `using directory = new TemporaryDirectory()`. */
 export class TemporaryDirectory implements Disposable {
@@ -48,24 +44,6 @@ export async function runOver(client: PrincipalClient, runId: string): Promise<R
   for (;;) {
     const run = await client.waitRun(runId, 10_000);
     if (isTerminal(RUN_TRANSITIONS, run.status)) return run;
-  }
-}
-
-/**
- * Waits for something that no event announces.
- * @throws Error with `what` when it does not happen in time
- */
-export async function until<T>(
-  what: string,
-  look: () => Promise<T | undefined | false> | T | undefined | false,
-  timeoutMs = 45_000,
-): Promise<T> {
-  const deadline = performance.now() + timeoutMs;
-  for (;;) {
-    const found = await look();
-    if (found !== undefined && found !== false) return found;
-    if (performance.now() > deadline) throw new Error(`It did not happen in ${timeoutMs / 1000} s: ${what}`);
-    await Bun.sleep(25);
   }
 }
 
