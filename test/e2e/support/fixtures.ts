@@ -1,13 +1,13 @@
 /** What several end-to-end tests need beside the cluster. */
 import { setDefaultTimeout } from "bun:test";
-import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { readdirSync, readFileSync, statSync } from "node:fs";
 import { join, resolve } from "node:path";
 import type { RunDetails } from "../../../src/contract/messages.ts";
 import type { PrincipalClient } from "../../../src/protocol/client.ts";
 import { RUN_TRANSITIONS } from "../../../src/workflow/run-state.ts";
 import { isTerminal } from "../../../src/workflow/status.ts";
 
+export { TemporaryDirectory } from "../../support/temporary-directory.ts";
 export { until } from "../../support/until.ts";
 
 // Processes start and stop in these tests, on machines that may have other things to do.
@@ -24,20 +24,6 @@ export const COMPILED = process.env.CDKTR_TEST_BINARY !== undefined;
 
 /** The DuckDB with which the history is read from outside. */
 export const DUCKDB = "duckdb>=1.5";
-
-/** A directory that is gone at the end of the scope: `using directory = new TemporaryDirectory()`. */
-export class TemporaryDirectory implements Disposable {
-  readonly root = mkdtempSync(join(tmpdir(), "cdktr-e2e-"));
-
-  /** The path of something inside. */
-  path(...parts: string[]): string {
-    return join(this.root, ...parts);
-  }
-
-  [Symbol.dispose](): void {
-    rmSync(this.root, { recursive: true, force: true });
-  }
-}
 
 /** Waits until a run is over. */
 export async function runOver(client: PrincipalClient, runId: string): Promise<RunDetails> {
