@@ -1,4 +1,6 @@
 /** Requests that wait for something to happen. */
+import { BackgroundService } from "../service.ts";
+import { Timer } from "../timer.ts";
 
 /** What ended a wait. */
 export type WaitEnd = "woken" | "timeout" | "closed";
@@ -12,22 +14,22 @@ export interface Ticket {
 }
 
 /** Waits by topic; a topic is any text. */
-export class LongPolls {
+export class LongPolls extends BackgroundService {
+  readonly name = "long polls";
   readonly #waiting = new Map<string, Set<(end: WaitEnd) => void>>();
-  #closed = false;
 
   /** Takes a place. Every ticket must be waited for or dropped. */
   ticket(topic: string): Ticket {
     const { promise, resolve } = Promise.withResolvers<WaitEnd>();
-    let timer: Timer | undefined;
     const settle = (end: WaitEnd) => {
-      clearTimeout(timer);
+      timer.cancel();
       const others = this.#waiting.get(topic);
       others?.delete(settle);
       if (others?.size === 0) this.#waiting.delete(topic);
       resolve(end);
     };
-    if (this.#closed) resolve("closed");
+    const timer = new Timer(() => settle("timeout"), this.clock);
+    if (this.isStopping) resolve("closed");
     else {
       const others = this.#waiting.get(topic) ?? new Set();
       others.add(settle);
@@ -36,7 +38,7 @@ export class LongPolls {
     return {
       wait: (timeoutMs) => {
         if (timeoutMs <= 0) settle("timeout");
-        else if (this.#waiting.get(topic)?.has(settle)) timer = setTimeout(settle, timeoutMs, "timeout");
+        else if (this.#waiting.get(topic)?.has(settle)) timer.in(timeoutMs);
         return promise;
       },
       drop: () => settle("timeout"),
@@ -48,9 +50,10 @@ export class LongPolls {
     for (const settle of [...(this.#waiting.get(topic) ?? [])]) settle("woken");
   }
 
+  protected override onStart(): void {}
+
   /** Ends all waits, present and future. */
-  close(): void {
-    this.#closed = true;
+  protected override onStop(): void {
     for (const waiting of [...this.#waiting.values()]) {
       for (const settle of [...waiting]) settle("closed");
     }

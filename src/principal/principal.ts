@@ -96,10 +96,6 @@ export class Principal implements Service {
           store: keys,
           clock,
           log: tagged("access"),
-          revoked: () => {
-            this.#api.cutOff();
-            logHub.cutOff();
-          },
         })
       : undefined;
     this.#access = access;
@@ -118,8 +114,8 @@ export class Principal implements Service {
       statuses: store,
       flushIntervalMs: config.CDKTR_LOG_FLUSH_INTERVAL_MS,
       log: tagged("history"),
-      flushed: (tookMs, ok) => metrics.flushed(tookMs, ok),
     });
+    history.signals.on("flushed", ({ tookMs, ok }) => metrics.flushed(tookMs, ok));
     const logHub: LogHub = new LogHub({
       host: config.CDKTR_PRINCIPAL_HOST,
       listeningPort: config.CDKTR_LOGS_LISTENING_PORT,
@@ -130,6 +126,10 @@ export class Principal implements Service {
       agentKeys,
     });
     this.#logHub = logHub;
+    access?.signals.on("revoked", () => {
+      this.#api.cutOff();
+      logHub.cutOff();
+    });
     const changes: RunChanges = new RunChanges(clock, {
       queued: (tx) => dispatcher.queued(tx),
       offered: (waitedMs) => {
@@ -306,6 +306,7 @@ export class Principal implements Service {
    */
   async start(): Promise<void> {
     if (this.#access === undefined) refuseOpenBinding(this.#config.CDKTR_PRINCIPAL_HOST, this.#insecure);
+    await this.#polls.start();
     await startServices(this.#services);
   }
 
@@ -316,7 +317,7 @@ export class Principal implements Service {
   }
 
   async #stop(): Promise<void> {
-    this.#polls.close();
+    await this.#polls.stop();
     this.#dispatcher.close();
     await stopServices(this.#services);
   }

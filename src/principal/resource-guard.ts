@@ -8,7 +8,7 @@ import { readFileSync } from "node:fs";
 import { totalmem } from "node:os";
 import type { ConsolaInstance } from "consola";
 import { residentMemory } from "../host/resident-memory.ts";
-import type { Service } from "../service.ts";
+import { BackgroundService } from "../service.ts";
 import { countDescriptors, endConnections } from "../zmq/index.ts";
 import { RateLimitedWarning } from "./logs/rate-limited-warning.ts";
 
@@ -58,7 +58,7 @@ interface Noted {
 }
 
 /** Looks at descriptors and memory, and ends connections when there is too much of either. */
-export class ResourceGuard implements Service {
+export class ResourceGuard extends BackgroundService<{ looked: undefined }> {
   readonly name = "resource guard";
   readonly #o: ResourceGuardOptions;
   readonly #mostMemory: number;
@@ -69,11 +69,12 @@ export class ResourceGuard implements Service {
   #forgaveAt = Number.NEGATIVE_INFINITY;
   #rounds = 0;
   #pausedUntil = 0;
-  #timer: Timer | undefined;
+  readonly #looks = this.timer(() => this.#look());
   #collected = 0;
   #cpu = process.cpuUsage();
 
   constructor(options: ResourceGuardOptions) {
+    super();
     this.#o = options;
     this.#mostMemory = options.mostMemory ?? Math.min(MOST_MEMORY, totalmem() * PART_OF_HOST);
     this.#mostDescriptors =
@@ -82,17 +83,17 @@ export class ResourceGuard implements Service {
     this.#full = new RateLimitedWarning(options.log);
   }
 
-  async start(): Promise<void> {
+  protected override onStart(): void {
     this.#collected = residentMemory() ?? 0;
-    this.#timer = setInterval(() => this.#look(), LOOK_MS);
-    this.#timer.unref();
-  }
-
-  async stop(): Promise<void> {
-    clearInterval(this.#timer);
+    this.#looks.every(LOOK_MS);
   }
 
   #look(): void {
+    this.#lookAround();
+    this.signals.emit("looked");
+  }
+
+  #lookAround(): void {
     if (countDescriptors(this.#mostDescriptors) >= this.#mostDescriptors) this.#thin();
     const memory = residentMemory();
     if (memory === undefined) return;

@@ -50,11 +50,11 @@ describe("lines", () => {
     using directory = new TestDirectory();
     await using historian = await startHistorian(directory, { flushIntervalMs: 10 });
     historian.offer(batch(1, 3));
-    await until("they are written", () => historian.position("s").durable === 3);
+    await historian.signals.until("flushed", () => historian.position("s").durable === 3);
     await historian.stop();
     await using patient = await startHistorian(directory, { flushBytes: 1000 });
     patient.offer(batch(4, 100));
-    await until("they are written", () => patient.position("s").durable === 103);
+    await patient.signals.until("flushed", () => patient.position("s").durable === 103);
   });
 
   test("can be waited for", async () => {
@@ -173,7 +173,7 @@ describe("statuses", () => {
     await using historian = await startHistorian(directory, { statuses: outbox, flushIntervalMs: 10 });
     outbox.add({ table: "workflow_run_status", row: runRow() });
     historian.notifyStatus();
-    await until("it is written", () => outbox.rows.length === 0);
+    await historian.signals.until("flushed", () => outbox.rows.length === 0);
     expect((await historian.findRun("run-1"))?.status).toBe("PENDING");
     expect(await historian.listRuns({ limit: 5 })).toHaveLength(1);
   });

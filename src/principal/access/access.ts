@@ -10,7 +10,7 @@ import { VERBS, type Verb } from "../../contract/verbs.ts";
 import { type CdktrError, errorMessage, InvalidInputError } from "../../errors.ts";
 import { DirectoryWatch } from "../../host/directory-watch.ts";
 import type { CurveClientKeys } from "../../protocol/client.ts";
-import type { Service } from "../../service.ts";
+import { BackgroundService } from "../../service.ts";
 import { authenticate, curveKeyPair, type SocketOptions } from "../../zmq/index.ts";
 import { quote } from "../unknown-name.ts";
 import type { KeyStore, ServerKeys } from "./key-store.ts";
@@ -34,12 +34,16 @@ export interface AccessOptions {
   readonly store: KeyStore;
   readonly clock: Clock;
   readonly log: ConsolaInstance;
+}
+
+/** What the access signals. */
+interface AccessSignals {
   /** Keys that were known are no longer: whoever is connected with them must go. */
-  readonly revoked: () => void;
+  readonly revoked: undefined;
 }
 
 /** The keys in force. */
-export class Access implements Service {
+export class Access extends BackgroundService<AccessSignals> {
   readonly name = "access";
   readonly #o: AccessOptions;
   /** Names the domains of this principal's sockets; a process can have several principals. */
@@ -53,9 +57,10 @@ export class Access implements Service {
   /** Of the files when they were last read. */
   #stamp = "";
   #watch: DirectoryWatch | undefined;
-  #timer: Timer | undefined;
+  readonly #refresh = this.timer(() => this.#lookAgain());
 
   constructor(options: AccessOptions) {
+    super(options.clock);
     this.#o = options;
   }
 
@@ -63,7 +68,7 @@ export class Access implements Service {
    * Reads the keys. Must come before the sockets are bound.
    * @throws NotPrivateError, InvalidInputError when the files of keys are open to others, or damaged
    */
-  async start(): Promise<void> {
+  protected override async onStart(): Promise<void> {
     const { store, log } = this.#o;
     this.#serverKeys = store.serverKeys();
     store.removeLeftovers(this.#o.clock.now());
@@ -83,18 +88,19 @@ export class Access implements Service {
       log,
     });
     this.#watch.refresh();
-    this.#timer = setInterval(() => {
-      this.#watch?.refresh();
-      this.#reload();
-    }, RELOAD_MS);
+    this.#refresh.every(RELOAD_MS);
     // What changed between the reading and the watching.
     this.#reload();
   }
 
-  async stop(): Promise<void> {
-    clearInterval(this.#timer);
+  protected override onStop(): void {
     this.#watch?.close();
     for (const end of this.#ends.splice(0)) end();
+  }
+
+  #lookAgain(): void {
+    this.#watch?.refresh();
+    this.#reload();
   }
 
   /** Options of the principal's sockets. */
@@ -237,7 +243,7 @@ export class Access implements Service {
       const names = keys.map(({ name }) => name).join(", ");
       this.#o.log.warn(`${what}: ${names}. What is connected with it is cut off.`);
     }
-    if (lost.length > 0) this.#o.revoked();
+    if (lost.length > 0) this.signals.emit("revoked");
   }
 
   #complain(error: unknown): void {

@@ -2,12 +2,14 @@
  * The principal's API: a ROUTER that hands each request to the handler of its verb. Every message gets exactly one
  * reply, whatever is in it; a reply may come late.
  */
+
 import type { ConsolaInstance } from "consola";
 import type { VerbEntry } from "../../contract/verb-entry.ts";
 import { VERBS, type Verb } from "../../contract/verbs.ts";
 import { encodeReply } from "../../contract/wire.ts";
 import { CdktrError, errorMessage, InvalidInputError, UnprocessableError } from "../../errors.ts";
-import type { Service } from "../../service.ts";
+import { BackgroundService } from "../../service.ts";
+import { pause, Timer } from "../../timer.ts";
 import { type Message, Router } from "../../zmq/index.ts";
 import type { Access, Identity } from "../access/access.ts";
 import type { AgentKeys } from "../agents/agent-keys.ts";
@@ -52,7 +54,7 @@ export interface ApiKeys {
 }
 
 /** Serves the API. */
-export class Api implements Service {
+export class Api extends BackgroundService {
   readonly name = "API";
   readonly #host: string;
   readonly #port: number;
@@ -68,8 +70,8 @@ export class Api implements Service {
   #router: Router | undefined;
   #receiving: Promise<void> = Promise.resolve();
   #boundPort = 0;
-  #stopping = false;
-  #cut: Timer | undefined;
+  #isDeaf = false;
+  readonly #cut = this.timer(() => this.#disconnect());
   /** Connections of which it is not known whose they are, when keys were revoked. */
   readonly #strangers = new Set<bigint | undefined>();
 
@@ -82,6 +84,7 @@ export class Api implements Service {
     /** Without keys everybody may do everything. */
     keys?: ApiKeys | undefined;
   }) {
+    super();
     this.#host = options.host;
     this.#port = options.port;
     this.#handlers = options.handlers;
@@ -94,7 +97,7 @@ export class Api implements Service {
     return this.#boundPort;
   }
 
-  async start(): Promise<void> {
+  protected override async onStart(): Promise<void> {
     const router = new Router({
       maxMessageSize: MAX_PART_BYTES,
       sendHighWaterMark: 10_000,
@@ -123,20 +126,20 @@ export class Api implements Service {
   }
 
   /** Waits for the replies to the requests it has, and closes. Whoever holds long polls ends them before. */
-  async stop(): Promise<void> {
+  protected override async onStop(): Promise<void> {
     const router = this.#router;
     if (router === undefined) return;
     this.#router = undefined;
-    clearTimeout(this.#cut);
     // What comes meanwhile is answered too, but nobody can keep us by asking on and on.
-    const deaf = setTimeout(() => {
-      this.#stopping = true;
-    }, STOP_LISTENING_MS);
+    const deaf = new Timer(() => {
+      this.#isDeaf = true;
+    });
+    deaf.in(STOP_LISTENING_MS);
     const answersNow = this.#inFlight.size > 0;
     while (this.#inFlight.size > 0) await Promise.allSettled(this.#inFlight);
-    clearTimeout(deaf);
-    this.#stopping = true;
-    if (answersNow) await Bun.sleep(LAST_REPLIES_MS);
+    deaf.cancel();
+    this.#isDeaf = true;
+    if (answersNow) await pause(LAST_REPLIES_MS);
     router.close();
     await this.#receiving;
   }
@@ -149,7 +152,7 @@ export class Api implements Service {
       } catch (error) {
         if (router.closed) return;
         this.#log.error(`The API socket failed to receive: ${errorMessage(error)}`);
-        await Bun.sleep(100);
+        await pause(100);
         continue;
       }
       for (const message of messages) this.#accept(router, message);
@@ -158,7 +161,7 @@ export class Api implements Service {
   }
 
   #accept(router: Router, message: Message): void {
-    if (this.#stopping) return;
+    if (this.#isDeaf) return;
     const { envelope, body } = open(message);
     const peer = message[0].toString("latin1");
     this.#ofPeers.set(peer, (this.#ofPeers.get(peer) ?? 0) + 1);
@@ -215,18 +218,15 @@ export class Api implements Service {
       if (userId === undefined) this.#strangers.add(id);
       return false;
     });
-    this.#disconnectLater();
+    this.#cut.within(LAST_WORD_MS);
   }
 
   /** Also those who were there before and have said nothing yet: whoever may come back does. */
-  #disconnectLater(): void {
-    this.#cut ??= setTimeout(() => {
-      this.#cut = undefined;
-      this.#router?.endConnections(({ id, userId }) =>
-        userId === undefined ? this.#strangers.has(id) : this.#keys?.access.admits(userId, "api") === false,
-      );
-      this.#strangers.clear();
-    }, LAST_WORD_MS);
+  #disconnect(): void {
+    this.#router?.endConnections(({ id, userId }) =>
+      userId === undefined ? this.#strangers.has(id) : this.#keys?.access.admits(userId, "api") === false,
+    );
+    this.#strangers.clear();
   }
 
   #unlessRevoked<T>(work: Promise<T>, userId: string | undefined, verb: Verb): Promise<T> {
@@ -261,7 +261,7 @@ export class Api implements Service {
         if (error instanceof CdktrError) logFailure(this.#log, verb, error);
         else this.#log.error(`${verb} failed`, error);
       } else this.#log.debug(`${verb || "message"}: ${kind} ${text}`);
-      if (this.#keys?.access.admits(userId, "api") === false) this.#disconnectLater();
+      if (this.#keys?.access.admits(userId, "api") === false) this.#cut.within(LAST_WORD_MS);
       return encodeReply(kind, text);
     }
   }

@@ -2,6 +2,7 @@
  * Brings log lines and status rows into the history database, in batches with their cursors, and answers from it. While the
  * database is away nothing else stops: lines wait here in bounded memory and then with the agents, status rows in the operational state.
  */
+
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import type { ConsolaInstance } from "consola";
@@ -18,7 +19,7 @@ import type {
   SearchLogs,
 } from "../../contract/messages.ts";
 import { errorMessage } from "../../errors.ts";
-import type { Service } from "../../service.ts";
+import { BackgroundService } from "../../service.ts";
 import { IN_MEMORY } from "../../storage/duckdb.ts";
 import { HistoryDatabase } from "../../storage/history.ts";
 import { HistoryUnavailableError, historyUnavailable } from "../../storage/history-error.ts";
@@ -26,6 +27,7 @@ import type { LegacyLogQuery } from "../../storage/history-logs.ts";
 import type { HistoryMigrations } from "../../storage/history-migrations.ts";
 import type { HistoricRun } from "../../storage/history-runs.ts";
 import type { StatusFeed } from "../../storage/operational/store.ts";
+import { BackOff } from "../../timer.ts";
 import { LogIntake, type StreamPosition } from "./log-intake.ts";
 import { Transfers } from "./transfers.ts";
 import { Waiters } from "./waiters.ts";
@@ -56,8 +58,6 @@ export interface HistorianOptions {
   readonly flushBytes?: number;
   /** How long prepared files are kept for a client that does not ask for them, ms. Default 10 minutes. */
   readonly transferIdleMs?: number;
-  /** Hears of every attempt to write something: how long it took, ms, and whether it succeeded. */
-  readonly flushed?: (tookMs: number, ok: boolean) => void;
   /** How long a statement of `db query` may run, ms. Default 60 s. */
   readonly queryTimeoutMs?: number;
   /** The schema of the database; that of this cdktr by default. */
@@ -78,7 +78,13 @@ export interface HeldLogs {
   readonly lagMs: number;
 }
 
-export class Historian implements Service {
+/** What the historian signals. */
+export interface HistorianSignals {
+  /** It tried to write something: how long that took, and whether it succeeded. */
+  readonly flushed: { readonly tookMs: number; readonly ok: boolean };
+}
+
+export class Historian extends BackgroundService<HistorianSignals> {
   readonly name = "historian";
   readonly #o: HistorianOptions;
   readonly #intake: LogIntake;
@@ -91,13 +97,12 @@ export class Historian implements Service {
   /** When the oldest line in memory came, or later than that. */
   #heldSince = 0;
   #statusesPending = false;
-  #started = false;
-  #stopping = false;
+  #isOpen = false;
   #flushing: Promise<void> | undefined;
   #flushAgain: Promise<void> | undefined;
-  #interval: NodeJS.Timeout | undefined;
-  #retry: NodeJS.Timeout | undefined;
-  #retryMs = FIRST_RETRY_MS;
+  readonly #interval = this.timer(() => this.#flushSoon());
+  readonly #retry = this.timer(() => this.#flushSoon());
+  readonly #backOff = new BackOff(FIRST_RETRY_MS, LAST_RETRY_MS);
   #lastAttempt = Number.NEGATIVE_INFINITY;
   #failure: HistoryUnavailableError | undefined;
   #reported = { message: "", at: 0 };
@@ -109,6 +114,7 @@ export class Historian implements Service {
   #migrates: (() => void) | undefined;
 
   constructor(options: HistorianOptions) {
+    super();
     this.#o = options;
     this.#flushBytes = options.flushBytes ?? 8 * 1024 * 1024;
     this.#intake = new LogIntake(options.maxHeldBytes ?? 64 * 1024 * 1024, (lost) => {
@@ -139,9 +145,8 @@ export class Historian implements Service {
    * Opens the database. When that fails it says so and goes on trying: everything else works without. Nor does anything wait while
    * it is migrated.
    */
-  async start(): Promise<void> {
-    this.#started = true;
-    this.#stopping = false;
+  protected override async onStart(): Promise<void> {
+    this.#isOpen = true;
     this.#withTransfers(() => this.#transfers.start());
     this.#statusesPending = true;
     this.#giveUp = new AbortController();
@@ -151,17 +156,12 @@ export class Historian implements Service {
   }
 
   /** Writes what it holds, if it can, and closes the database. What it cannot write is still with the agents and in the operational state. */
-  async stop(): Promise<void> {
-    if (!this.#started) return;
-    this.#stopping = true;
+  protected override async onStop(): Promise<void> {
     this.#giveUp.abort(new HistoryUnavailableError("The principal ends."));
     if (this.#migrating !== undefined) await this.#flushing?.catch(() => {});
-    clearTimeout(this.#interval);
-    clearTimeout(this.#retry);
-    this.#interval = this.#retry = undefined;
     this.#lastAttempt = Number.NEGATIVE_INFINITY;
     await this.flush().catch(() => {});
-    this.#started = false;
+    this.#isOpen = false;
     this.#received.end();
     const database = this.#database;
     this.#database = undefined;
@@ -204,7 +204,7 @@ export class Historian implements Service {
       !this.#intake.isFull ||
       this.#failure !== undefined ||
       this.#migrating !== undefined ||
-      this.#stopping
+      this.isStopping
     ) {
       return undefined;
     }
@@ -345,22 +345,21 @@ export class Historian implements Service {
   }
 
   async #flushNow(): Promise<void> {
-    if (!this.#started) throw new HistoryUnavailableError("The historian does not run.");
+    if (!this.#isOpen) throw new HistoryUnavailableError("The historian does not run.");
     // While the database is away, those who ask get the answer that is known instead of one attempt each.
     if (this.#failure !== undefined && performance.now() - this.#lastAttempt < FIRST_RETRY_MS)
       throw this.#failure;
     this.#lastAttempt = performance.now();
-    clearTimeout(this.#interval);
-    this.#interval = undefined;
+    this.#interval.cancel();
     const began = this.#lastAttempt;
     try {
       const database = await this.#open();
       const hasWritten = await this.#drain(database);
-      if (hasWritten) this.#o.flushed?.(performance.now() - began, true);
+      if (hasWritten) this.signals.emit("flushed", { tookMs: performance.now() - began, ok: true });
       // What is left came meanwhile.
       this.#heldSince = began;
     } catch (error) {
-      this.#o.flushed?.(performance.now() - began, false);
+      this.signals.emit("flushed", { tookMs: performance.now() - began, ok: false });
       const failure = historyUnavailable(error, this.#o.dbPath);
       await this.#failed(failure);
       throw failure;
@@ -461,16 +460,12 @@ export class Historian implements Service {
       this.#o.log.warn(failure.hint === undefined ? failure.message : `${failure.message} ${failure.hint}`);
       this.#o.log.debug(`Cause: ${errorMessage(failure.cause)}`);
     }
-    if (this.#stopping) return;
-    clearTimeout(this.#retry);
-    this.#retry = setTimeout(() => void this.flush().catch(() => {}), this.#retryMs);
-    this.#retryMs = Math.min(this.#retryMs * 2, LAST_RETRY_MS);
+    this.#retry.in(this.#backOff.next());
   }
 
   #succeeded(): void {
-    clearTimeout(this.#retry);
-    this.#retry = undefined;
-    this.#retryMs = FIRST_RETRY_MS;
+    this.#retry.cancel();
+    this.#backOff.reset();
     if (this.#failure !== undefined) {
       this.#failure = undefined;
       this.#reported = { message: "", at: 0 };
@@ -480,15 +475,12 @@ export class Historian implements Service {
   }
 
   #armInterval(): void {
-    if (!this.#started || this.#stopping || this.#interval !== undefined || this.#retry !== undefined) return;
-    this.#interval = setTimeout(() => {
-      this.#interval = undefined;
-      this.#flushSoon();
-    }, this.#o.flushIntervalMs);
+    // After a failure the retry comes first.
+    if (this.#isOpen && this.#failure === undefined) this.#interval.within(this.#o.flushIntervalMs);
   }
 
   #flushSoon(): void {
-    if (this.#stopping || this.#flushAgain !== undefined) return;
+    if (this.isStopping || this.#flushAgain !== undefined) return;
     // Nobody waits for it: what goes wrong is reported and tried again.
     this.flush().catch(() => {});
   }

@@ -1,9 +1,11 @@
 /** Files that were prepared for a client, which fetches them in pieces. They are gone when it says so, or stops asking. */
+
 import { mkdirSync, readdirSync, rmSync } from "node:fs";
 import { open, readdir, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import type { FilePiece, PreparedFiles, ReadFile } from "../../contract/messages.ts";
 import { CdktrError, errorMessage, NotFoundError, UnprocessableError } from "../../errors.ts";
+import { Timer } from "../../timer.ts";
 
 /** Bytes of a file in one piece: 4 MiB as base64. */
 const PIECE_BYTES = 3 * 1024 * 1024;
@@ -22,7 +24,7 @@ export interface TransferOptions {
 interface Transfer {
   readonly directory: string;
   readonly names: ReadonlySet<string>;
-  expiry: NodeJS.Timeout | undefined;
+  readonly expiry: Timer;
   reading: number;
 }
 
@@ -76,7 +78,10 @@ export class Transfers {
         const { size } = await stat(path);
         files.push({ name, bytes: size, sha256: await sha256(path), rows: rows.get(name) ?? null });
       }
-      const transfer = { directory, names: new Set(names), expiry: undefined, reading: 0 };
+      const expiry = new Timer(() => {
+        if (transfer.reading === 0) this.drop(transfer_id);
+      });
+      const transfer: Transfer = { directory, names: new Set(names), expiry, reading: 0 };
       this.#transfers.set(transfer_id, transfer);
       this.#touch(transfer_id, transfer);
       return { transfer_id, files };
@@ -125,17 +130,12 @@ export class Transfers {
     const transfer = this.#transfers.get(transferId);
     if (transfer === undefined) return;
     this.#transfers.delete(transferId);
-    clearTimeout(transfer.expiry);
+    transfer.expiry.cancel();
     rmSync(transfer.directory, { recursive: true, force: true });
   }
 
   #touch(id: string, transfer: Transfer): void {
-    clearTimeout(transfer.expiry);
-    if (!this.#transfers.has(id)) return;
-    transfer.expiry = setTimeout(() => {
-      if (transfer.reading === 0) this.drop(id);
-    }, this.#idleMs);
-    transfer.expiry.unref();
+    if (this.#transfers.has(id)) transfer.expiry.in(this.#idleMs);
   }
 }
 

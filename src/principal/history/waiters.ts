@@ -1,4 +1,5 @@
 /** Those who wait until a stream has come so far. */
+import { Timer } from "../../timer.ts";
 
 interface Waiter {
   readonly seq: number;
@@ -13,17 +14,18 @@ export class Waiters {
     return new Promise((resolve) => {
       const waiters = this.#byStream.get(streamId) ?? new Set();
       this.#byStream.set(streamId, waiters);
-      const timer = setTimeout(() => waiter.done(false), timeoutMs);
+      const timer = new Timer(() => waiter.done(false));
       const waiter: Waiter = {
         seq,
         done: (reached) => {
-          clearTimeout(timer);
+          timer.cancel();
           waiters.delete(waiter);
           if (waiters.size === 0) this.#byStream.delete(streamId);
           resolve(reached);
         },
       };
       waiters.add(waiter);
+      timer.in(timeoutMs);
     });
   }
 

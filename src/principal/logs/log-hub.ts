@@ -14,7 +14,7 @@ import {
 } from "../../contract/log-line.ts";
 import { MAX_FRAME_BYTES } from "../../contract/wire.ts";
 import { errorMessage, InvalidInputError } from "../../errors.ts";
-import type { Service } from "../../service.ts";
+import { BackgroundService } from "../../service.ts";
 import {
   endConnections,
   type Message,
@@ -103,7 +103,7 @@ export interface LogHubCounts {
   readonly dropped: number;
 }
 
-export class LogHub implements Service {
+export class LogHub extends BackgroundService {
   readonly name = "log hub";
   readonly #o: LogHubOptions;
   readonly #published = new PublishedLines();
@@ -117,13 +117,14 @@ export class LogHub implements Service {
   #publisher: XPublisher | undefined;
   readonly #probes = new Probes();
   readonly #topics = new Topics();
-  #taking: Timer | undefined;
+  readonly #taking = this.timer(() => this.#takeSubscriptions());
   #moreSubscriptions: NodeJS.Immediate | undefined;
-  #receiving: Promise<void> | undefined;
-  #cut: Timer | undefined;
+  readonly #cut = this.timer(() => this.cutOff());
+  #receiving: Promise<void> = Promise.resolve();
   #turnBegan = 0;
 
   constructor(options: LogHubOptions) {
+    super();
     this.#o = options;
     this.#malformedWarning = new RateLimitedWarning(options.log);
     this.#droppedWarning = new RateLimitedWarning(options.log);
@@ -145,7 +146,7 @@ export class LogHub implements Service {
   }
 
   /** @throws ZmqError when a port cannot be bound */
-  async start(): Promise<void> {
+  protected override async onStart(): Promise<void> {
     const { host, listeningPort, publishingPort, access } = this.#o;
     const pull = new Pull({
       receiveHighWaterMark: QUEUED_BATCHES,
@@ -174,7 +175,7 @@ export class LogHub implements Service {
     this.#pull = pull;
     this.#publisher = publisher;
     this.#receiving = this.#receive(pull);
-    this.#taking = setInterval(() => this.#takeSubscriptions(), TAKE_SUBSCRIPTIONS_MS);
+    this.#taking.every(TAKE_SUBSCRIPTIONS_MS);
   }
 
   /** Ends the connections of those who may not deliver or watch (any more); nobody else notices. */
@@ -228,15 +229,12 @@ export class LogHub implements Service {
   }
 
   /** Hands over what has arrived, then closes. */
-  async stop(): Promise<void> {
+  protected override async onStop(): Promise<void> {
     const pull = this.#pull;
-    if (pull === undefined) return;
     this.#pull = undefined;
-    clearInterval(this.#taking);
     clearImmediate(this.#moreSubscriptions);
-    pull.close();
+    pull?.close();
     await this.#receiving;
-    clearTimeout(this.#cut);
     this.#publisher?.close();
     this.#publisher = undefined;
   }
@@ -249,7 +247,7 @@ export class LogHub implements Service {
         // What was in the queue of the closed socket is not lost: agents send again what did not become durable.
         if (pull.closed) return;
         this.#o.log.error(`The log hub could not handle what an agent sent: ${errorMessage(error)}`);
-        await Bun.sleep(FAILURE_PAUSE_MS);
+        await this.pause(FAILURE_PAUSE_MS);
       }
     }
   }
@@ -259,10 +257,7 @@ export class LogHub implements Service {
       this.#counts.frames++;
       if (this.#o.access?.admits(message.userId, "logs-listening") === false) {
         this.#malformed(1, "the key with which they came was revoked");
-        this.#cut ??= setTimeout(() => {
-          this.#cut = undefined;
-          this.cutOff();
-        }, CUT_PAUSE_MS);
+        this.#cut.within(CUT_PAUSE_MS);
         continue;
       }
       await this.#giveTurn();
