@@ -62,6 +62,7 @@ declare module "cdktr" {
     readonly signal?: AbortSignal;
   }
 
+  // What principals answer.
   export type RunStatus =
     | "PENDING"
     | "RUNNING"
@@ -80,6 +81,11 @@ declare module "cdktr" {
     readonly cron: string | null;
     readonly timezone: string | null;
     readonly start_time: string | null;
+    readonly start_time_ms: number | null;
+    readonly catchup: "none" | "latest" | "all";
+    readonly schedule_cursor_ms: number | null;
+    readonly params: Readonly<Record<string, unknown>>;
+    readonly on?: Readonly<Record<string, unknown>>;
     readonly tasks: number;
     readonly error: string | null;
   }
@@ -94,27 +100,49 @@ declare module "cdktr" {
     readonly created_at_ms: number;
     readonly started_at_ms: number | null;
     readonly finished_at_ms: number | null;
+    readonly tasks_total?: number;
+    readonly tasks_done?: number;
   }
 
   export interface TaskRun {
     readonly task_id: string;
     readonly task_instance_id: string;
+    readonly attempt: number;
+    readonly task_attempt: number;
     readonly status: RunStatus;
     readonly exit_code: number | null;
+    readonly signal: string | null;
     readonly error: string | null;
+    readonly cpu_ms: number | null;
+    readonly max_rss_kb: number | null;
     readonly started_at_ms: number | null;
     readonly finished_at_ms: number | null;
   }
 
+  export interface RunAttempt {
+    readonly attempt: number;
+    readonly agent_id: string | null;
+    readonly status: RunStatus;
+    readonly started_at_ms: number | null;
+    readonly finished_at_ms: number | null;
+    readonly error: string | null;
+  }
+
   export interface RunDetails extends Run {
     readonly workflow_name: string;
+    readonly scheduled_time_ms: number | null;
     readonly params: Readonly<Record<string, string>>;
     readonly error: string | null;
+    readonly retry_of: string | null;
+    readonly attempts: readonly RunAttempt[];
     readonly tasks: readonly TaskRun[];
+    readonly definition: Readonly<Record<string, unknown>> | null;
   }
 
   export interface Agent {
     readonly agent_id: string;
+    readonly last_ping_timestamp: number;
+    readonly running_tasks: number;
     readonly host: string;
     readonly status: "UP" | "DRAINING" | "LOST";
     readonly running_workflows: number;
@@ -122,7 +150,9 @@ declare module "cdktr" {
     readonly last_heartbeat_ms: number;
     readonly labels: Readonly<Record<string, string>>;
     readonly version: string;
+    readonly protocol?: number;
   }
+  // End of what principals answer.
 
   /** A line that a task printed; the columns of `logstore`. */
   export interface LogLine {
@@ -175,21 +205,9 @@ declare module "cdktr" {
   }
 
   /** A principal, seen from outside. It connects at the first request and reconnects by itself. */
-  export class Principal implements PrincipalApi {
+  export interface Principal extends PrincipalApi {}
+  export class Principal {
     constructor(options?: Partial<ClientOptions>);
-    ping(options?: RequestOptions): Promise<void>;
-    listWorkflows(options?: RequestOptions): Promise<Record<string, Workflow>>;
-    listRuns(
-      filter: { limit?: number; workflow_id?: string; status?: RunStatus },
-      options?: RequestOptions,
-    ): Promise<Run[]>;
-    getRun(runId: string, options?: RequestOptions): Promise<RunDetails>;
-    cancelRun(runId: string, options?: RequestOptions): Promise<RunDetails>;
-    queryLogs(
-      filter: { endMs?: number; startMs?: number; workflowId?: string; runId?: string; verbose?: boolean },
-      options?: RequestOptions,
-    ): Promise<string[]>;
-    registeredAgents(options?: RequestOptions): Promise<Agent[]>;
     /** Triggers a workflow; resolves when the run is on the principal's disk. */
     runWorkflow(
       workflowId: string,

@@ -1,0 +1,78 @@
+/** Writes the types of replies in src/sdk/typescript/cdktr.d.ts from the schemas of the wire: bun scripts/sdk-types.ts */
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { z } from "zod";
+import {
+  AgentSummary,
+  RunAttempt,
+  RunDetails,
+  RunSummary,
+  TaskRunSummary,
+  WorkflowSummary,
+} from "../src/contract/messages.ts";
+import { WorkflowDefinition } from "../src/workflow/model.ts";
+import { RUN_STATUSES } from "../src/workflow/status.ts";
+
+const FILE = join(import.meta.dir, "../src/sdk/typescript/cdktr.d.ts");
+
+const STATUS = "RunStatus";
+const INTERFACES: ReadonlyMap<z.ZodObject, string> = new Map<z.ZodObject, string>([
+  [WorkflowSummary, "Workflow"],
+  [RunSummary, "Run"],
+  [TaskRunSummary, "TaskRun"],
+  [RunAttempt, "RunAttempt"],
+  [RunDetails, "RunDetails"],
+  [AgentSummary, "Agent"],
+]);
+
+/** Parts of the language of workflow files, which grows: they are declared as records of anything. */
+const LANGUAGE: ReadonlySet<unknown> = new Set([
+  WorkflowDefinition,
+  WorkflowDefinition.shape.params,
+  WorkflowDefinition.shape.on,
+]);
+
+/** The declarations between these lines are written by this program. */
+const BLOCK =
+  /(?<= {2}\/\/ What principals answer\.\n)[\s\S]*?(?= {2}\/\/ End of what principals answer\.\n)/;
+
+/** The text of the file with its types of replies as they must be. */
+export function withReplyTypes(text: string): string {
+  const statuses = RUN_STATUSES.map((status) => `\n    | "${status}"`).join("");
+  const declarations = [
+    `  export type ${STATUS} =${statuses};\n`,
+    ...[...INTERFACES].map(([schema, name]) => declaration(name, schema)),
+  ];
+  return text.replace(BLOCK, declarations.join("\n"));
+}
+
+function declaration(name: string, schema: z.ZodObject): string {
+  const base = schema === RunDetails ? RunSummary.shape : {};
+  const fields = Object.entries<z.ZodType>(schema.shape).filter(([key]) => !Object.hasOwn(base, key));
+  const lines = fields.map(([key, inner]) => {
+    const optional = inner instanceof z.ZodOptional ? "?" : "";
+    return `    readonly ${key}${optional}: ${typeOf(inner)};\n`;
+  });
+  return `  export interface ${name}${schema === RunDetails ? " extends Run" : ""} {\n${lines.join("")}  }\n`;
+}
+
+/** @throws Error when it does not know how to write a schema as a type */
+function typeOf(schema: z.ZodType): string {
+  const name = INTERFACES.get(schema as z.ZodObject);
+  if (name !== undefined) return name;
+  if (LANGUAGE.has(schema)) return "Readonly<Record<string, unknown>>";
+  if (schema instanceof z.ZodOptional) return typeOf(schema.unwrap() as z.ZodType);
+  if (schema instanceof z.ZodNullable) return `${typeOf(schema.unwrap() as z.ZodType)} | null`;
+  if (schema instanceof z.ZodArray) return `readonly ${typeOf(schema.element as z.ZodType)}[]`;
+  if (schema instanceof z.ZodRecord)
+    return `Readonly<Record<string, ${typeOf(schema.valueType as z.ZodType)}>>`;
+  if (schema instanceof z.ZodEnum) {
+    if (schema.options.length === RUN_STATUSES.length) return STATUS;
+    return schema.options.map((option) => JSON.stringify(option)).join(" | ");
+  }
+  if (schema instanceof z.ZodString) return "string";
+  if (schema instanceof z.ZodNumber) return "number";
+  throw new Error(`There is no type for ${schema.type} yet: add it.`);
+}
+
+if (import.meta.main) writeFileSync(FILE, withReplyTypes(readFileSync(FILE, "utf8")));
