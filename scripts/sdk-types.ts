@@ -10,7 +10,7 @@ import {
   TaskRunSummary,
   WorkflowSummary,
 } from "../src/contract/messages.ts";
-import { WorkflowDefinition } from "../src/workflow/model.ts";
+import { ParamDefinitions, TriggerDefinitions, WorkflowDefinition } from "../src/workflow/model.ts";
 import { RUN_STATUSES } from "../src/workflow/status.ts";
 
 const FILE = join(import.meta.dir, "../src/sdk/typescript/cdktr.d.ts");
@@ -26,10 +26,10 @@ const INTERFACES: ReadonlyMap<z.ZodObject, string> = new Map<z.ZodObject, string
 ]);
 
 /** Parts of the language of workflow files, which grows: they are declared as records of anything. */
-const LANGUAGE: ReadonlySet<unknown> = new Set([
+const LANGUAGE: ReadonlySet<unknown> = new Set<unknown>([
   WorkflowDefinition,
-  WorkflowDefinition.shape.params,
-  WorkflowDefinition.shape.on,
+  ParamDefinitions,
+  TriggerDefinitions,
 ]);
 
 /** The declarations between these lines are written by this program. */

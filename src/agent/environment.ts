@@ -2,7 +2,7 @@
 import { systemClock } from "../clock.ts";
 import type { RunAssignment } from "../contract/messages.ts";
 import type { TaskDefinition } from "../workflow/model.ts";
-import { paramVariable } from "../workflow/params.ts";
+import { isOwnVariable, type OwnVariables, paramVariable } from "../workflow/own-variables.ts";
 
 /** The variable that marks every process of a task, and by which what is left of one is found. */
 export const TASK_MARKER = "CDKTR_TASK_INSTANCE_ID";
@@ -11,17 +11,14 @@ export const AGENT_MARKER = "CDKTR_AGENT_STREAM_ID";
 
 /** Settings of cdktr that hold secrets: no task sees them. */
 const SECRET = /^CDKTR_.*(KEY|SECRET|TOKEN|PASSWORD|CREDENTIAL)/;
-/** Variables of a task: an agent that was itself started by a task does not pass them on. */
-const OF_A_TASK =
-  /^CDKTR_(PARAM_.*|WORKFLOW_ID|WORKFLOW_INSTANCE_ID|TASK_ID|TASK_INSTANCE_ID|ATTEMPT|RUN_ATTEMPT|SCHEDULED_TIME|AGENT_STREAM_ID)$/;
 
 type Environment = Record<string, string>;
 
-/** What tasks inherit from the agent. */
+/** What tasks inherit from the agent. An agent that was itself started by a task does not pass on what marks that task. */
 export function inheritedEnvironment(own: Readonly<Record<string, string | undefined>>): Environment {
   const environment: Environment = {};
   for (const [name, value] of Object.entries(own)) {
-    if (value !== undefined && !SECRET.test(name) && !OF_A_TASK.test(name)) environment[name] = value;
+    if (value !== undefined && !SECRET.test(name) && !isOwnVariable(name)) environment[name] = value;
   }
   return environment;
 }
@@ -33,14 +30,14 @@ export function runVariables(assignment: RunAssignment, streamId: string): Envir
     variables[paramVariable(name).replace(/[^A-Z0-9_]/g, "_")] = value;
   }
   const scheduled = assignment.scheduled_time_ms ?? assignment.created_at_ms ?? systemClock.now();
-  return {
-    ...variables,
+  const own: OwnVariables<"run"> = {
     CDKTR_WORKFLOW_ID: assignment.workflow_id,
     CDKTR_WORKFLOW_INSTANCE_ID: assignment.workflow_instance_id,
     CDKTR_RUN_ATTEMPT: String(assignment.attempt),
     CDKTR_SCHEDULED_TIME: new Date(scheduled).toISOString(),
     [AGENT_MARKER]: streamId,
   };
+  return { ...variables, ...own };
 }
 
 /** The environment of one try of a task. */
@@ -50,13 +47,10 @@ export function taskEnvironment(
   instanceId: string,
   attempt: number,
 ): Environment {
-  return {
-    ...layers.inherited,
-    ...layers.workflow,
-    ...task.env,
-    ...layers.run,
+  const own: OwnVariables<"task"> = {
     CDKTR_TASK_ID: task.id,
     [TASK_MARKER]: instanceId,
     CDKTR_ATTEMPT: String(attempt),
   };
+  return { ...layers.inherited, ...layers.workflow, ...task.env, ...layers.run, ...own };
 }

@@ -2,7 +2,7 @@
 import type { z } from "zod";
 import { didYouMean } from "../terminal/did-you-mean.ts";
 import type { Finding } from "./diagnostic.ts";
-import type { Problem } from "./file-schema.ts";
+import type { AnyField, Problem } from "./field.ts";
 import { type Located, TAG_KEY } from "./yaml-tree.ts";
 
 /** The way from the root to a value. */
@@ -30,19 +30,41 @@ export function placeOf(root: Located, path: IssuePath): Range {
   return { start: root.start, end: root.start + 1 };
 }
 
-/** The findings for the issues of a value read from `root`. */
-export function findingsOfIssues(issues: readonly z.core.$ZodIssue[], root: Located): Finding[] {
-  return issues.flatMap((issue) => findingsOf(issue, issue.path as IssuePath, root));
+/** The findings for the issues of a value that was read from `root` as `schema`. */
+export function findingsOfIssues(
+  issues: readonly z.core.$ZodIssue[],
+  root: Located,
+  schema: AnyField,
+): Finding[] {
+  return issues.flatMap((issue) => findingsOf(issue, placed(issue.path as IssuePath, root, schema)));
 }
 
-function findingsOf(issue: z.core.$ZodIssue, path: IssuePath, root: Located): Finding[] {
-  // What is wrong with tags is known already.
-  if (path.at(-1) === TAG_KEY) return [];
+/** A place in the file: what stands there, and what was declared for it. */
+interface Place {
+  readonly path: IssuePath;
+  readonly root: Located;
+  readonly schema: AnyField;
+  readonly node: Located | null;
+  readonly field: AnyField | undefined;
+  /** The value itself, so that the caret stands under what is wrong; its key when the value goes over several lines. */
+  readonly range: Range;
+}
+
+function placed(path: IssuePath, root: Located, schema: AnyField): Place {
   const node = nodeAt(root, path);
-  if (node?.broken === true) return [];
+  let field: AnyField | undefined = schema;
+  for (const [n, key] of path.entries()) field = field?.child(key, nodeAt(root, path.slice(0, n))?.tag?.name);
+  const isScalar = node !== null && node.value !== null && typeof node.value !== "object";
+  return { path, root, schema, node, field, range: isScalar ? node : placeOf(root, path) };
+}
+
+function findingsOf(issue: z.core.$ZodIssue, at: Place): Finding[] {
+  const { path, node } = at;
+  // What is wrong with tags is known already.
+  if (path.at(-1) === TAG_KEY || node?.broken === true) return [];
   switch (issue.code) {
     case "unrecognized_keys": {
-      const known = issue.message.split(" ").filter((key) => key !== TAG_KEY);
+      const known = Object.keys(at.field?.keys(node?.tag?.name) ?? {}).filter((key) => key !== TAG_KEY);
       const place = containerName(path);
       return issue.keys
         .filter((key) => key !== TAG_KEY)
@@ -50,146 +72,84 @@ function findingsOf(issue: z.core.$ZodIssue, path: IssuePath, root: Located): Fi
           code: "E010",
           message: `unknown key "${key}"${place === "" ? "" : ` in ${place}`}`,
           help: didYouMean(key, known) ?? `the keys here are ${known.join(", ")}`,
-          ...placeOf(root, [...path, key]),
+          ...placeOf(at.root, [...path, key]),
         }));
     }
     case "invalid_type":
-      return [wrongType(issue.expected, path, node, root)];
+      return [wrongType(issue.expected, at)];
     case "invalid_union":
-      return unionFindings(issue, path, node, root);
+      return unionFindings(issue, at);
     case "invalid_value": {
       const choices = issue.values.map(String);
-      return [
-        {
-          code: "E014",
-          message: `${subjectName(path)} must be ${oneOf(choices.map((choice) => `"${choice}"`))}, not ${valueName(node)}`,
-          help: didYouMean(String(node?.value ?? ""), choices),
-          ...valueRange(root, path, node),
-        },
-      ];
+      const wanted = oneOf(choices.map((choice) => `"${choice}"`));
+      const message = `${subjectName(path)} must be ${wanted}, not ${valueName(node)}`;
+      const help = typeof node?.value === "string" ? didYouMean(node.value, choices) : undefined;
+      return [{ code: "E014", message, help, ...at.range }];
     }
     case "custom": {
       const problem = issue.params?.problem as Problem | undefined;
-      if (problem !== undefined) return [problemFinding(problem, path, node, root)];
+      if (problem !== undefined) return [problemFinding(problem, at)];
       break;
     }
     default:
   }
-  return [
-    { code: "E014", message: `${subjectName(path)}: ${issue.message}`, ...valueRange(root, path, node) },
-  ];
+  return [{ code: "E014", message: `${subjectName(path)}: ${issue.message}`, ...at.range }];
 }
 
-function problemFinding(problem: Problem, path: IssuePath, node: Located | null, root: Located): Finding {
-  const joint = /^(is|has|must|contains|never)\b/.test(problem.message) ? " " : ": ";
-  let range = valueRange(root, path, node);
-  if (problem.start !== undefined && problem.end !== undefined && node?.textStart != null) {
-    range = { start: node.textStart + problem.start, end: node.textStart + problem.end };
-  }
-  return {
-    code: problem.code,
-    message: `${subjectName(path)}${joint}${problem.message}`,
-    help: problem.help,
-    ...range,
-  };
+function problemFinding({ code, message, help, start, end }: Problem, { path, node, range }: Place): Finding {
+  const joint = /^(is|has|must|contains|never)\b/.test(message) ? " " : ": ";
+  const inside =
+    start !== undefined && end !== undefined && node?.textStart != null
+      ? { start: node.textStart + start, end: node.textStart + end }
+      : range;
+  return { code, message: `${subjectName(path)}${joint}${message}`, help, ...inside };
 }
 
 /** The branch of a union that was meant, or that none fits. */
-function unionFindings(
-  issue: Extract<z.core.$ZodIssue, { code: "invalid_union" }>,
-  path: IssuePath,
-  node: Located | null,
-  root: Located,
-): Finding[] {
+function unionFindings(issue: Extract<z.core.$ZodIssue, { code: "invalid_union" }>, at: Place): Finding[] {
+  const { path, root, schema } = at;
   const meant = issue.errors.filter((branch) => {
     const [first] = branch;
     return first !== undefined && !(first.code === "invalid_type" && first.path.length === 0);
   });
   const [only] = meant;
   if (meant.length === 1 && only !== undefined) {
-    return only.flatMap((inner) => findingsOf(inner, [...path, ...(inner.path as IssuePath)], root));
+    return only.flatMap((inner) =>
+      findingsOf(inner, placed([...path, ...(inner.path as IssuePath)], root, schema)),
+    );
   }
-  const expected = issue.errors
-    .map((branch) => branch[0])
-    .filter((inner) => inner?.code === "invalid_type" && inner.expected !== "null")
-    .map((inner) => typeName(inner?.code === "invalid_type" ? inner.expected : ""));
-  return [
-    {
-      code: "E012",
-      message: `${subjectName(path)} must be ${oneOf(expected)}, not ${valueName(node)}`,
-      ...valueRange(root, path, node),
-    },
-  ];
+  const expected = issue.errors.flatMap(([inner]) =>
+    inner?.code === "invalid_type" && inner.expected !== "null" ? [typeName(inner.expected)] : [],
+  );
+  const message = `${subjectName(path)} must be ${oneOf(expected)}, not ${valueName(at.node)}`;
+  return [{ code: "E012", message, ...at.range }];
 }
 
-function wrongType(expected: string, path: IssuePath, node: Located | null, root: Located): Finding {
+function wrongType(expected: string, { path, root, node, field, range }: Place): Finding {
   const key = path.at(-1);
   if (path.length === 0) {
-    return {
-      code: "E012",
-      message: `a workflow file must be a mapping, not ${valueName(node)}`,
-      help: 'start it with "name:" and "tasks:"',
-      ...valueRange(root, path, node),
-    };
+    const message = `a workflow file must be a mapping, not ${valueName(node)}`;
+    return { code: "E012", message, help: 'start it with "name:" and "tasks:"', ...range };
   }
-  const help = HELP.get(key);
-  const range = placeOf(root, path);
+  const { help, noun = typeName(expected) } = field?.traits ?? {};
   if (node === null) {
     const place = containerName(path.slice(0, -1));
-    const inside = place === "" ? "" : ` in ${place}`;
-    return { code: "E011", message: `"${String(key)}" is missing${inside}`, help, ...range };
+    const message = `"${String(key)}" is missing${place === "" ? "" : ` in ${place}`}`;
+    return { code: "E011", message, help, ...placeOf(root, path) };
   }
   if (node.value === null) {
-    if (typeof key === "number" || path.at(-2) === "env") {
-      return {
-        code: "E012",
-        message: `${subjectName(path)} has no value`,
-        help: 'write "" for an empty text',
-        ...range,
-      };
-    }
-    return { code: "E011", message: `${subjectName(path)} has no value`, help, ...range };
+    const message = `${subjectName(path)} has no value`;
+    return typeof key === "number" || path.at(-2) === "env"
+      ? { code: "E012", message, help: 'write "" for an empty text', ...range }
+      : { code: "E011", message, help, ...range };
   }
   return {
     code: "E012",
-    message: `${subjectName(path)} must be ${NOUNS.get(key) ?? typeName(expected)}, not ${valueName(node)}`,
+    message: `${subjectName(path)} must be ${noun}, not ${valueName(node)}`,
     help: expected === "array" && typeof node.value === "string" ? `write a list: ["${node.value}"]` : help,
-    ...valueRange(root, path, node),
+    ...range,
   };
 }
-
-/** The value itself, so that the caret stands under what is wrong; its key when the value goes over several lines. */
-function valueRange(root: Located, path: IssuePath, node: Located | null): Range {
-  if (node === null || node.value === null || typeof node.value === "object") return placeOf(root, path);
-  return node;
-}
-
-/** What scalars with a meaning of their own are called. */
-const NOUNS = new Map<unknown, string>(
-  Object.entries({
-    timeout: "a duration",
-    delay: "a duration",
-    max_attempts: "a whole number",
-    backoff: 'a number, "constant" or "exponential"',
-    is_uv_project: "true or false",
-    cron: "a cron expression",
-    start_time: "a date and time",
-    timezone: "the name of a time zone",
-  }),
-);
-
-const HELP = new Map<unknown, string>(
-  Object.entries({
-    timeout: 'such as "90s", "5m" or "1h30m"',
-    delay: 'such as "10s" or "5m"',
-    start_time: "such as 2025-01-20T02:00:00+00:00",
-    cron: 'such as "0 2 * * *", each day at two',
-    timezone: "such as Europe/London",
-    tasks: "add at least one task",
-    config: "say what the task does: config: !Subprocess, with its cmd on the next line",
-    retry: 'such as {max_attempts: 3, delay: "10s", backoff: exponential}',
-  }),
-);
 
 function typeName(expected: string): string {
   switch (expected) {

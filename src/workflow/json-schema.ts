@@ -1,6 +1,6 @@
 /** The JSON Schema of workflow files, for editors. */
 import { z } from "zod";
-import { WorkflowFile } from "./file-schema.ts";
+import { Workflow } from "./model.ts";
 import { TAG_KEY } from "./yaml-tree.ts";
 
 /** A JSON Schema as plain JSON. */
@@ -12,7 +12,7 @@ export type JsonSchema = Readonly<Record<string, unknown>>;
  * (`yaml.customTags: ["!Subprocess mapping", "!UvPython mapping"]`).
  */
 export function workflowJsonSchema(): JsonSchema {
-  const schema = z.toJSONSchema(WorkflowFile, {
+  const schema = z.toJSONSchema(Workflow.file, {
     target: "draft-7",
     io: "input",
     override: ({ zodSchema, jsonSchema }) => {

@@ -66,58 +66,31 @@ export function parseBytes(
 }
 
 function notUtf8(bytes: Uint8Array, path: string) {
-  const start = firstInvalid(bytes);
   const isUtf16 = (bytes[0] === 0xff && bytes[1] === 0xfe) || (bytes[0] === 0xfe && bytes[1] === 0xff);
   if (isUtf16) return fileDiagnostic(path, "E004", "the file is UTF-16, not UTF-8", "save it as UTF-8");
-  const before = new TextDecoder().decode(bytes.subarray(0, start));
-  const after = new TextDecoder().decode(bytes.subarray(start, start + 100));
-  const byte = (bytes[start] ?? 0).toString(16).padStart(2, "0");
-  const [diagnostic] = locate(
-    [
-      {
-        code: "E004",
-        message: `the file is not UTF-8: the byte 0x${byte} does not belong here`,
-        help: "save it as UTF-8",
-        start: before.length,
-        end: before.length + 1,
-      },
-    ],
-    new SourceText(before + after),
-    path,
-  );
+  const text = new TextDecoder().decode(bytes);
+  const { start, offset } = firstInvalid(text, bytes);
+  const byte = (bytes[offset] ?? 0).toString(16).padStart(2, "0");
+  const message = `the file is not UTF-8: the byte 0x${byte} does not belong here`;
+  const finding = { code: "E004", message, help: "save it as UTF-8", start, end: start + 1 } as const;
+  const [diagnostic] = locate([finding], new SourceText(text), path);
   return diagnostic ?? fileDiagnostic(path, "E004", "the file is not UTF-8");
 }
 
-/** Offset of the first byte that is not UTF-8: the longest prefix that a strict decoder still takes, by bisection. */
-function firstInvalid(bytes: Uint8Array): number {
-  let [low, high] = [0, bytes.length];
-  while (low < high) {
-    const middle = (low + high + 1) >> 1;
-    if (isValidPrefix(bytes.subarray(0, middle))) low = middle;
-    else high = middle - 1;
-  }
-  // The prefix may end in the first bytes of a character that is broken off after them.
-  while (low > 0 && ((bytes[low - 1] ?? 0) & 0x80) !== 0 && !isComplete(bytes.subarray(0, low))) low -= 1;
-  return low;
-}
-
-function isValidPrefix(bytes: Uint8Array): boolean {
-  try {
-    new TextDecoder("utf-8", { fatal: true }).decode(bytes, { stream: true });
-    return true;
-  } catch {
-    return false;
+/** Where the first replacement character of the decoded text is that the bytes do not hold themselves. */
+function firstInvalid(text: string, bytes: Uint8Array): { start: number; offset: number } {
+  // The decoder takes a byte order mark away.
+  let [start, offset] = [0, bytes[0] === 0xef && bytes[1] === 0xbb && bytes[2] === 0xbf ? 3 : 0];
+  for (;;) {
+    const next = text.indexOf("\ufffd", start);
+    if (next < 0) return { start: 0, offset: 0 };
+    offset += Buffer.byteLength(text.slice(start, next));
+    if (Buffer.compare(bytes.subarray(offset, offset + 3), REPLACEMENT) !== 0) return { start: next, offset };
+    [start, offset] = [next + 1, offset + 3];
   }
 }
 
-function isComplete(bytes: Uint8Array): boolean {
-  try {
-    new TextDecoder("utf-8", { fatal: true }).decode(bytes);
-    return true;
-  } catch {
-    return false;
-  }
-}
+const REPLACEMENT = Buffer.from("\ufffd");
 
 function readFailure(error: unknown): string {
   const code = error instanceof Error && "code" in error ? error.code : undefined;

@@ -1,120 +1,238 @@
 /**
- * The model of a workflow: what a file becomes once it is read and checked. This is also the form in which a
- * definition is stored with a run and travels to an agent, so it is plain JSON: durations in ms, instants as ms since the epoch.
+ * The language of workflow files and the form in which a workflow is stored with its runs and travels to agents. Each
+ * key is declared here once; its stored form is plain JSON: durations in ms, instants as ms since the epoch.
  */
 import { z } from "zod";
+import { CdktrError, errorMessage } from "../errors.ts";
+import { Block, Field, IDENTIFIER, list, type NameCheck, named, oneOf, type ValueOf } from "./field.ts";
+import { taskConfig } from "./kinds/index.ts";
+import { isOwnVariable, paramVariable } from "./own-variables.ts";
+import {
+  anyText,
+  backoff,
+  cron,
+  duration,
+  filled,
+  formed,
+  name,
+  text,
+  timestamp,
+  timezone,
+  whole,
+} from "./scalars.ts";
 
-/** Ids of workflows (dotted path) and tasks: no white space, no control characters, safe in a log frame. */
-export const IDENTIFIER = /^[A-Za-z0-9_][A-Za-z0-9_.-]*$/;
+export { IDENTIFIER } from "./field.ts";
+export type { TaskConfig } from "./kinds/index.ts";
 
-/** Runs a program with arguments; no shell is involved. */
-export const SubprocessConfig = z.object({
-  type: z.literal("Subprocess"),
-  cmd: z.string(),
-  args: z.array(z.string()),
-  /** Relative paths start at the agent's working directory. */
-  working_directory: z.string().nullable(),
+/** Names of environment variables and parameters. */
+const VARIABLE_NAME = /^[A-Za-z_][A-Za-z0-9_]*$/;
+const VARIABLE_HELP = "use letters, digits and _, and do not start with a digit";
+
+const TASK_ID_HELP =
+  "use letters, digits, _, - and ., start with a letter, a digit or _, and stay below 200 characters";
+
+const taskIds = (): NameCheck => (id) => {
+  if (IDENTIFIER.test(id) && id.length <= 200) return null;
+  return { code: "E050", message: `${quote(id)} is not a legal id of a task`, help: TASK_ID_HELP };
+};
+
+const variableNames = (): NameCheck => (variable) => {
+  if (!VARIABLE_NAME.test(variable)) {
+    const message = `${quote(variable)} is not a legal name of an environment variable`;
+    return { code: "E053", message, help: VARIABLE_HELP };
+  }
+  if (!isOwnVariable(variable)) return null;
+  return { code: "E053", message: `${variable} is set by cdktr itself`, help: "choose another name" };
+};
+
+const paramNames = (): NameCheck => {
+  const variables = new Map<string, string>();
+  return (param) => {
+    if (!VARIABLE_NAME.test(param)) {
+      const message = `${quote(param)} is not a legal name of a parameter`;
+      return { code: "E054", message, help: VARIABLE_HELP };
+    }
+    const other = variables.get(param.toUpperCase());
+    variables.set(param.toUpperCase(), param);
+    if (other === undefined) return null;
+    const message = `the parameters "${other}" and "${param}" differ only in case`;
+    return { code: "E054", message, help: `tasks find both as ${paramVariable(param)}; rename one` };
+  };
+};
+
+const env = () =>
+  named(VARIABLE_NAME, variableNames, text())
+    .default({})
+    .describe("Environment variables of the tasks; those of a task win over those of the workflow");
+
+const Retry = new Block({
+  max_attempts: whole(1, 1000).describe("Tries in all, the first one included"),
+  delay: duration(0)
+    .help('such as "10s" or "5m"')
+    .default(1000)
+    .as("delay_ms")
+    .describe("Wait before the second try"),
+  backoff: backoff()
+    .default(1)
+    .describe("Each further wait is so many times the one before; constant is 1, exponential is 2"),
 });
 
-/** Runs a Python script with `uv run`. */
-export const UvPythonConfig = z.object({
-  type: z.literal("UvPython"),
-  script_path: z.string(),
-  args: z.array(z.string()),
-  /** PEP 508 requirements, one `--with` each. */
-  packages: z.array(z.string()),
-  /** Plain `uv run SCRIPT` inside the project at the working directory. */
-  is_uv_project: z.boolean(),
-  working_directory: z.string().nullable(),
-  uv_path: z.string().nullable(),
+const Task = new Block({
+  name: name().describe("Name for people"),
+  description: text().optional(),
+  depends: list(anyText(), { unique: true })
+    .default([])
+    .describe("Ids of the tasks that must have completed before"),
+  config: taskConfig
+    .help("say what the task does: config: !Subprocess, with its cmd on the next line")
+    .describe("What the task does; its tag says which kind it is"),
+  retry: Retry.orElse({ max_attempts: 1, delay_ms: 0, backoff: 1 })
+    .help('such as {max_attempts: 3, delay: "10s", backoff: exponential}')
+    .describe("How often and how soon a failed task is tried again"),
+  timeout: duration(1)
+    .optional()
+    .as("timeout_ms")
+    .describe("A try that takes longer is stopped and has failed"),
+  env: env(),
 });
 
-/** What a task does; further task types are further members. */
-export const TaskConfig = z.discriminatedUnion("type", [SubprocessConfig, UvPythonConfig]);
+/** In the file by id, stored as a list in the order of the file (the reader of files sees to the order). */
+const tasksById = named(IDENTIFIER, taskIds, Task);
+const Tasks = new Field(
+  tasksById.file
+    .meta({ minProperties: 1, description: "The tasks, by id" })
+    .transform((tasks) => Object.entries(tasks).map(([id, task]) => ({ id, ...task }))),
+  z.array(Task.identified()).min(1),
+  tasksById.traits,
+);
 
-/** How often and how soon a failed task is tried again. */
-export const RetryPolicy = z.object({
-  /** Tries in all, the first one included. */
-  max_attempts: z.number().int().min(1),
-  /** Wait before the second try, ms. */
-  delay_ms: z.number().int().min(0),
-  /** Each further wait is this many times the one before. */
-  backoff: z.number().min(1),
+/** A parameter; without a default it must be given at each trigger. */
+const Param = new Block({
+  description: text().optional(),
+  default: text().optional().describe("Without one, the parameter must be given at each trigger"),
+});
+const ShortParam = new Field(
+  z
+    .union([text().file, z.null(), Param.file])
+    .transform((param) =>
+      param === null || typeof param === "string" ? { description: null, default: param } : param,
+    ),
+  Param.stored,
+  Param.traits,
+);
+const Params = named(VARIABLE_NAME, paramNames, ShortParam).default({});
+
+const Webhook = new Block(
+  {
+    path: formed(
+      /^\/[A-Za-z0-9._~/-]{1,200}$/,
+      "is not the path of a URL",
+      'begin with "/" and go on with letters, digits and . _ ~ - /',
+    ).describe("Path of the URL"),
+    secret: formed(
+      /^(env:[A-Za-z_][A-Za-z0-9_]*|file:.+|none)$/,
+      "must say where the secret is",
+      "write env:VARIABLE, file:PATH, or none: secrets themselves do not belong into workflow files",
+    ).describe("Where the secret is with which senders sign: env:VARIABLE, file:PATH, or none"),
+    method: oneOf("POST", "PUT", "GET").default("POST").describe("Method of the request"),
+    tolerance: duration(1, 86_400_000)
+      .default(300_000)
+      .as("tolerance_ms")
+      .describe("How far X-Cdktr-Timestamp of a request may be from now"),
+  },
+  "Runs the workflow when an HTTP request comes",
+);
+
+const FileTrigger = new Block(
+  {
+    glob: filled().describe("Files to watch; a relative one starts at the listener's working directory"),
+    events: list(oneOf("created", "changed", "deleted"), { min: 1, unique: true })
+      .default(["created", "changed"])
+      .describe("What must happen to them"),
+    settle: duration(1)
+      .default(500)
+      .as("settle_ms")
+      .describe("How long a file must be quiet before it counts"),
+    catchup: oneOf("all", "none")
+      .default("all")
+      .describe(
+        "What becomes of changes that were made while no listener ran: all count when it starts, or none",
+      ),
+  },
+  "Runs the workflow when files appear, change or go",
+);
+
+const AfterWorkflow = new Block(
+  {
+    id: formed(
+      IDENTIFIER,
+      "is not the id of a workflow",
+      "write its path with dots: etl/daily.yml is etl.daily",
+    ).describe("Id of the other workflow"),
+    status: list(oneOf("COMPLETED", "FAILED", "CRASHED", "CANCELLED"), { min: 1, unique: true })
+      .default(["COMPLETED"])
+      .describe("How its run must have ended"),
+  },
+  "Runs the workflow after a run of another one",
+);
+
+const Triggers = new Block({
+  webhook: Webhook.optional(),
+  file: FileTrigger.optional(),
+  workflow: AfterWorkflow.optional(),
 });
 
-export const TaskDefinition = z.object({
-  id: z.string().regex(IDENTIFIER),
-  name: z.string(),
-  description: z.string().nullable(),
-  depends: z.array(z.string()),
-  config: TaskConfig,
-  retry: RetryPolicy,
-  timeout_ms: z.number().int().positive().nullable(),
-  env: z.record(z.string(), z.string()),
-});
+/** A workflow file. */
+export const Workflow = new Block(
+  {
+    name: name().describe("Name for people"),
+    description: text().optional(),
+    cron: cron().optional().describe("When it fires: 5 fields, or 6 with the second first"),
+    timezone: timezone()
+      .optional()
+      .describe("IANA name of the zone that cron is meant in; by default the principal's"),
+    start_time: timestamp().optional().as("start_time_ms").describe("No firing before this instant"),
+    catchup: oneOf("none", "latest", "all")
+      .default("latest")
+      .describe("What happens to firings that were missed while the principal was down"),
+    on: Triggers.sparse().describe("Further events that run it; cdktr docs listeners"),
+    failover: oneOf("rerun", "never")
+      .default("rerun")
+      .describe("What happens to a run whose agent died: it goes to another agent, or not"),
+    timeout: duration(1)
+      .optional()
+      .as("timeout_ms")
+      .describe("A run that takes longer is stopped and has failed"),
+    env: env(),
+    params: Params.describe("Parameters of a run; tasks find them as CDKTR_PARAM_NAME"),
+    tasks: Tasks.help("add at least one task"),
+  },
+  "A cdktr workflow",
+);
 
-/** A parameter of a workflow; without a default it must be given at each trigger. */
-export const ParamDefinition = z.object({
-  description: z.string().nullable(),
-  default: z.string().nullable(),
-});
+/** The stored forms. */
+export const WorkflowDefinition = Workflow.identified();
+export const ParamDefinitions = Params.stored;
+export const TriggerDefinitions = Triggers.stored;
 
-/** Events, beside cron, that run a workflow. */
-export const TriggerDefinitions = z.object({
-  webhook: z
-    .object({
-      path: z.string(),
-      /** `env:VARIABLE`, `file:PATH` or `none`: where the listener finds the secret. */
-      secret: z.string(),
-      method: z.enum(["POST", "PUT", "GET"]),
-      /** How far the timestamp of a signed request may be from now, ms. */
-      tolerance_ms: z.number().int().positive().default(300_000),
-    })
-    .nullable(),
-  file: z
-    .object({
-      glob: z.string(),
-      events: z.array(z.enum(["created", "changed", "deleted"])),
-      settle_ms: z.number().int().positive(),
-      /** What becomes of changes that were made while nobody watched. */
-      catchup: z.enum(["all", "none"]).default("all"),
-    })
-    .nullable(),
-  workflow: z
-    .object({
-      id: z.string(),
-      status: z.array(z.enum(["COMPLETED", "FAILED", "CRASHED", "CANCELLED"])),
-    })
-    .nullable(),
-});
+export type WorkflowDefinition = z.output<typeof WorkflowDefinition>;
+export type TaskDefinition = WorkflowDefinition["tasks"][number];
+export type RetryPolicy = ValueOf<typeof Retry>;
+export type TriggerDefinitions = z.output<typeof TriggerDefinitions>;
 
-export const WorkflowDefinition = z.object({
-  id: z.string().regex(IDENTIFIER),
-  name: z.string(),
-  description: z.string().nullable(),
-  cron: z.string().nullable(),
-  /** IANA name; null means the principal's own. */
-  timezone: z.string().nullable(),
-  /** No firing before this instant. */
-  start_time_ms: z.number().int().nullable(),
-  /** What happens to firings missed while the principal was down. */
-  catchup: z.enum(["none", "latest", "all"]),
-  /** Left out when there are none. */
-  on: TriggerDefinitions.optional(),
-  /** What happens to a run whose agent died. */
-  failover: z.enum(["rerun", "never"]),
-  timeout_ms: z.number().int().positive().nullable(),
-  env: z.record(z.string(), z.string()),
-  params: z.record(z.string(), ParamDefinition),
-  /** In the order of the file. */
-  tasks: z.array(TaskDefinition).min(1),
-});
+/**
+ * A definition from its stored JSON, with the defaults of what was not known when it was stored.
+ * @throws CdktrError when it is damaged
+ */
+export function readDefinition(json: string): WorkflowDefinition {
+  try {
+    return WorkflowDefinition.parse(JSON.parse(json));
+  } catch (error) {
+    const reason = error instanceof z.ZodError ? z.prettifyError(error) : errorMessage(error);
+    throw new CdktrError(`A stored workflow definition is damaged: ${reason}`, { cause: error });
+  }
+}
 
-export type SubprocessConfig = z.infer<typeof SubprocessConfig>;
-export type UvPythonConfig = z.infer<typeof UvPythonConfig>;
-export type TaskConfig = z.infer<typeof TaskConfig>;
-export type RetryPolicy = z.infer<typeof RetryPolicy>;
-export type TaskDefinition = z.infer<typeof TaskDefinition>;
-export type ParamDefinition = z.infer<typeof ParamDefinition>;
-export type TriggerDefinitions = z.infer<typeof TriggerDefinitions>;
-export type WorkflowDefinition = z.infer<typeof WorkflowDefinition>;
+function quote(text: string): string {
+  return JSON.stringify(text.length > 60 ? `${text.slice(0, 60)}…` : text);
+}

@@ -3,25 +3,6 @@ import { InvalidInputError } from "../errors.ts";
 import { nearest } from "../terminal/did-you-mean.ts";
 import type { WorkflowDefinition } from "./model.ts";
 
-/** The environment variable in which tasks find a parameter: `day` is `CDKTR_PARAM_DAY`. */
-export function paramVariable(name: string): string {
-  return `CDKTR_PARAM_${name.toUpperCase()}`;
-}
-
-const OWN_VARIABLES: ReadonlySet<string> = new Set([
-  "CDKTR_WORKFLOW_ID",
-  "CDKTR_WORKFLOW_INSTANCE_ID",
-  "CDKTR_TASK_ID",
-  "CDKTR_TASK_INSTANCE_ID",
-  "CDKTR_ATTEMPT",
-  "CDKTR_SCHEDULED_TIME",
-]);
-
-/** Whether cdktr itself sets this environment variable for each task. */
-export function isOwnVariable(name: string): boolean {
-  return OWN_VARIABLES.has(name) || name.startsWith("CDKTR_PARAM_");
-}
-
 /**
  * The parameters of a run: what was given, and the defaults for the rest.
  * @throws InvalidInputError naming every parameter that the workflow does not have (with the nearest one it has),

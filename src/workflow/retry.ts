@@ -2,15 +2,6 @@
 import { MAX_DURATION_MS } from "./duration.ts";
 import type { RetryPolicy } from "./model.ts";
 
-/** No `retry` in the file: one try. */
-export const NO_RETRY: RetryPolicy = { max_attempts: 1, delay_ms: 0, backoff: 1 };
-
-/** What `retry` means where it does not say. */
-export const RETRY_DEFAULTS = { delay: "1s", backoff: 1 } as const;
-
-/** What the words for `backoff` mean. */
-export const BACKOFF_WORDS = { constant: 1, exponential: 2 } as const;
-
 /**
  * The wait in ms before the next try, after `attempt` tries (1-based) have failed; `null` when no try is left.
  * It grows by the factor `backoff` and never beyond the longest duration.

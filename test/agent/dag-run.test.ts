@@ -2,6 +2,7 @@ import { describe, expect, test } from "bun:test";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { systemClock } from "../../src/clock.ts";
+import type { TaskConfig } from "../../src/workflow/model.ts";
 import { assignmentOf, Bench, isRunning, type TaskSpec, until, workflowOf } from "./support/bench.ts";
 
 const retry = (max_attempts: number, delay_ms = 0, backoff = 1) => ({ max_attempts, delay_ms, backoff });
@@ -193,6 +194,15 @@ describe("tries", () => {
       (report) => `${report.task_id} ${report.status} ${report.task_attempt}`,
     );
     expect(order.indexOf("other COMPLETED 1")).toBeLessThan(order.indexOf("flaky RUNNING 2"));
+  });
+
+  test("a kind that only a newer principal knows fails its task, and says so", async () => {
+    using bench = new Bench();
+    const newer = { type: "Http", url: "https://example.com" } as unknown as TaskConfig;
+    const outcome = await bench.run({ t: { config: newer }, other: {} });
+    expect(outcome.last("t").error).toBe("This agent does not know the kind of task !Http.");
+    expect(outcome.log("t").join("\n")).toContain("the principal is newer");
+    expect(outcome.last("other").status).toBe("COMPLETED");
   });
 
   test("what cannot start is a failed try as well", async () => {

@@ -1,7 +1,7 @@
 import { beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { chmodSync, existsSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
 import { delimiter, dirname, join } from "node:path";
-import type { UvPythonConfig } from "../../src/workflow/model.ts";
+import type { UvPythonConfig } from "../../src/workflow/kinds/uv-python.ts";
 import { pythonWith } from "../support/python.ts";
 import { assignmentOf, Bench, isRunning, type Outcome, until, workflowOf } from "./support/bench.ts";
 

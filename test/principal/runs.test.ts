@@ -1,5 +1,8 @@
+import { Database } from "bun:sqlite";
 import { describe, expect, test } from "bun:test";
+import { join } from "node:path";
 import { RequestRefusedError, RequestUnprocessableError } from "../../src/protocol/client.ts";
+import type { WorkflowDefinition } from "../../src/workflow/model.ts";
 import { failure, required, TestPrincipal, workflowText } from "./support.ts";
 
 const TWO_TASKS = { "etl/daily.yml": workflowText({ tasks: ["a", "b"] }) };
@@ -44,6 +47,52 @@ describe("a run", () => {
       tasks_total: 2,
       tasks_done: 2,
     });
+  });
+
+  test("that another version stored has today's defaults, and keeps what only a newer one knows", async () => {
+    await using cluster = await new TestPrincipal().start();
+    const client = cluster.client();
+    const id = await client.runTask("hello", { dedupe_key: "one" }).then((run) => run.workflow_instance_id);
+    await cluster.stop();
+    const state = new Database(join(cluster.directory, "data", "state.db"));
+    const task = { id: "only", name: "Only", config: { type: "Subprocess", cmd: "true", stdin: "x" } };
+    state.run("UPDATE definitions SET definition = ?", [
+      JSON.stringify({ id: "hello", name: "Hello", priority: 5, tasks: [task] }),
+    ]);
+    state.close();
+
+    await cluster.start();
+    const agent = await cluster.agent();
+    const run = required(await agent.fetch());
+    expect(run.workflow_instance_id).toBe(id);
+    const whole: unknown = {
+      id: "hello",
+      name: "Hello",
+      description: null,
+      cron: null,
+      timezone: null,
+      start_time_ms: null,
+      catchup: "latest",
+      failover: "rerun",
+      timeout_ms: null,
+      env: {},
+      params: {},
+      tasks: [
+        {
+          ...task,
+          description: null,
+          depends: [],
+          config: { ...task.config, args: [], working_directory: null },
+          retry: { max_attempts: 1, delay_ms: 0, backoff: 1 },
+          timeout_ms: null,
+          env: {},
+        },
+      ],
+      priority: 5,
+    };
+    expect(run.workflow).toEqual(whole as WorkflowDefinition);
+    await agent.execute(run);
+    expect(await cluster.client().getRun(id)).toMatchObject({ status: "COMPLETED", definition: whole });
   });
 
   test("is made once for one idempotency key, also for requests at the same time", async () => {

@@ -348,6 +348,20 @@ const CASES: readonly Case[] = [
     help: 'did you mean "latest"?',
   },
   {
+    about: "a mapping where a word belongs",
+    text: task("catchup: {a: b}\n"),
+    code: "E014",
+    at: "6:1",
+    message: '"catchup" must be "none", "latest" or "all", not a mapping',
+  },
+  {
+    about: "a variable with the name of a key",
+    text: task("    env: {timeout: [a]}\n"),
+    code: "E012",
+    at: "6:11",
+    message: '"timeout" in env of task "a" must be a text, not a list',
+  },
+  {
     about: "an unknown failover",
     text: task("failover: always\n"),
     code: "E014",

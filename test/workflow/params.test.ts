@@ -1,6 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { InvalidInputError } from "../../src/errors.ts";
-import { paramVariable, resolveParams } from "../../src/workflow/params.ts";
+import { paramVariable } from "../../src/workflow/own-variables.ts";
+import { resolveParams } from "../../src/workflow/params.ts";
 
 const workflow = {
   id: "etl.daily",

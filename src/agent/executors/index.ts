@@ -1,5 +1,6 @@
+import { VERSION } from "../../build-facts.ts";
 import type { TaskConfig } from "../../workflow/model.ts";
-import type { Command, ExecutionContext, Executor } from "./executor.ts";
+import { CannotStartError, type Command, type ExecutionContext, type Executor } from "./executor.ts";
 import { subprocess } from "./subprocess.ts";
 import { uvPython } from "./uv-python.ts";
 
@@ -16,6 +17,9 @@ const EXECUTORS: { readonly [T in TaskConfig["type"]]: Executor<Extract<TaskConf
  * @throws CannotStartError when it is clear already that it cannot start
  */
 export function commandFor<C extends TaskConfig>(config: C, context: ExecutionContext): Command {
-  const executor = EXECUTORS[config.type] as unknown as Executor<C>;
-  return executor.command(config, context);
+  const executor = (EXECUTORS as Partial<Record<string, unknown>>)[config.type] as Executor<C> | undefined;
+  if (executor !== undefined) return executor.command(config, context);
+  throw new CannotStartError(`This agent does not know the kind of task !${config.type}.`, {
+    hint: `It is cdktr ${VERSION}; the principal is newer.`,
+  });
 }

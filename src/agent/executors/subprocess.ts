@@ -1,4 +1,4 @@
-import type { SubprocessConfig } from "../../workflow/model.ts";
+import type { SubprocessConfig } from "../../workflow/kinds/subprocess.ts";
 import type { Executor } from "./executor.ts";
 import { expandHome, workingDirectory } from "./paths.ts";
 

@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
-import type { UvPythonConfig } from "../../workflow/model.ts";
+import type { UvPythonConfig } from "../../workflow/kinds/uv-python.ts";
 import { CannotStartError, type ExecutionContext, type Executor } from "./executor.ts";
 import { checkDirectory, expandHome, kindOf, workingDirectory } from "./paths.ts";
 

@@ -159,7 +159,8 @@ function taskTable(tasks: readonly TaskDefinition[]): string[] {
 
 /** The command of a task for display; arguments with blanks are quoted. */
 function commandOf({ config }: TaskDefinition): string {
-  const words =
-    config.type === "Subprocess" ? [config.cmd, ...config.args] : [config.script_path, ...config.args];
+  const words: string[] = [];
+  if (config.type === "Subprocess") words.push(config.cmd, ...config.args);
+  if (config.type === "UvPython") words.push(config.script_path, ...config.args);
   return words.map((word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : JSON.stringify(word))).join(" ");
 }

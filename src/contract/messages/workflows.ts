@@ -1,6 +1,6 @@
 /** Workflows as the principal has loaded them. */
 import { z } from "zod";
-import { WorkflowDefinition } from "../../workflow/model.ts";
+import { ParamDefinitions, TriggerDefinitions, WorkflowDefinition } from "../../workflow/model.ts";
 import { WaitMs } from "./common.ts";
 
 /** A workflow as `LSWORKFLOWS` lists it. */
@@ -17,9 +17,9 @@ export const WorkflowSummary = z.object({
   catchup: z.enum(["none", "latest", "all"]),
   /** When the file was first seen with this cron, or the last firing that became a run. */
   schedule_cursor_ms: z.number().nullable(),
-  params: WorkflowDefinition.shape.params,
+  params: ParamDefinitions,
   /** Events, beside cron, that run it. */
-  on: WorkflowDefinition.shape.on,
+  on: TriggerDefinitions.optional(),
   tasks: z.number().int(),
   /** Why the file as it is now does not load; the last valid version is in force. */
   error: z.string().nullable(),

@@ -15,7 +15,7 @@ import type {
   RunStep,
   TaskRunRecord,
 } from "../../storage/operational/store.ts";
-import type { WorkflowDefinition } from "../../workflow/model.ts";
+import { readDefinition, type WorkflowDefinition } from "../../workflow/model.ts";
 import { MAX_RUN_ATTEMPTS } from "../../workflow/run-state.ts";
 import { canTransition, isTerminal, type RunStatus } from "../../workflow/status.ts";
 import { TASK_TRANSITIONS } from "../../workflow/task-state.ts";
@@ -101,7 +101,7 @@ export class RunChanges {
     const json = await tx.getDefinition(run.definition_hash);
     if (json === null)
       throw new CdktrError(`Internal error: definition ${run.definition_hash} is not stored.`);
-    const definition = JSON.parse(json) as WorkflowDefinition;
+    const definition = readDefinition(json);
     if (this.#definitions.size >= KEPT_DEFINITIONS) this.#definitions.clear();
     this.#definitions.set(run.definition_hash, definition);
     return definition;

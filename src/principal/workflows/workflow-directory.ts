@@ -11,7 +11,7 @@ import type { Service } from "../../service.ts";
 import type { OperationalStore, ScheduleCursor, WorkflowVersion } from "../../storage/operational/store.ts";
 import { type Diagnostic, renderDiagnostic } from "../../workflow/diagnostic.ts";
 import { loadWorkflowFile } from "../../workflow/load.ts";
-import { WorkflowDefinition } from "../../workflow/model.ts";
+import { readDefinition, type WorkflowDefinition } from "../../workflow/model.ts";
 import { findDuplicateIds, isWorkflowPath, workflowIdOf } from "../../workflow/workflow-id.ts";
 import type { StoredDefinition, WorkflowSource } from "../runs/run-service.ts";
 import { type Listing, listWorkflowFiles } from "./workflow-files.ts";
@@ -292,10 +292,14 @@ export class WorkflowDirectory implements Service, WorkflowSource {
     if (present !== undefined) return present;
     const version = this.#versions.get(id);
     if (version === undefined) return undefined;
-    const parsed = WorkflowDefinition.safeParse(JSON.parse(version.definition));
-    if (!parsed.success) return undefined;
+    let definition: WorkflowDefinition;
+    try {
+      definition = readDefinition(version.definition);
+    } catch {
+      return undefined;
+    }
     return {
-      definition: parsed.data,
+      definition,
       json: version.definition,
       hash: hashOf(version.definition),
       path: version.path,

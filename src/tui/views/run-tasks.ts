@@ -79,18 +79,12 @@ export function drawTaskTable(region: Region, run: RunDetails, state: State, nam
 
 /** The command of a task as it would be typed. */
 export function command({ config }: TaskDefinition): string {
-  const words =
-    config.type === "Subprocess"
-      ? [config.cmd, ...config.args]
-      : config.is_uv_project
-        ? [config.uv_path ?? "uv", "run", config.script_path, ...config.args]
-        : [
-            config.uv_path ?? "uv",
-            "run",
-            ...config.packages.flatMap((name) => ["--with", name]),
-            config.script_path,
-            ...config.args,
-          ];
+  const words: string[] = [];
+  if (config.type === "Subprocess") words.push(config.cmd, ...config.args);
+  if (config.type === "UvPython") {
+    const packages = config.is_uv_project ? [] : config.packages.flatMap((name) => ["--with", name]);
+    words.push(config.uv_path ?? "uv", "run", ...packages, config.script_path, ...config.args);
+  }
   const line = words.map((word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word}'`)).join(" ");
   return printable(line.replace(/\s*\n\s*/g, " ↵ "));
 }

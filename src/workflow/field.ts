@@ -1,0 +1,184 @@
+/**
+ * What the keys of a workflow file are declared with. A field says once how its value is written in a file and how it
+ * is stored; reading, the stored form, types, defaults, the JSON Schema and the words of diagnostics come from it.
+ * Values in a file are those of yaml-tree.ts: every scalar is a string as it was written, so that `1.10` in `args`
+ * reaches the program as `1.10`.
+ */
+import { z } from "zod";
+import type { DiagnosticCode } from "./diagnostic.ts";
+
+/** What is wrong with a scalar or a name; `start` and `end` are offsets into its text. */
+export interface Problem {
+  readonly code: DiagnosticCode;
+  readonly message: string;
+  readonly help?: string | undefined;
+  readonly start?: number;
+  readonly end?: number;
+}
+
+/** Checks the names of one mapping, one after the other. */
+export type NameCheck = (name: string) => Problem | null;
+
+export type AnyField = Field<unknown, string | null>;
+export type Keys = Readonly<Record<string, AnyField>>;
+
+/** What diagnostics and the checks of names and tags know of a field. */
+interface Traits {
+  /** What its value is called in "must be …"; by default its YAML type. */
+  readonly noun?: string;
+  /** What to write, for whoever left it out or wrote something of another type. */
+  readonly help?: string;
+  /** How a default is written in a file. */
+  readonly write?: (value: unknown) => unknown;
+  /** The keys of a mapping. */
+  readonly keys?: Keys;
+  /** The entries of a list, or of a mapping with names of the user's choice. */
+  readonly entry?: AnyField;
+  readonly names?: () => NameCheck;
+  /** The possible mappings, by tag. */
+  readonly kinds?: Keys;
+}
+
+/** A value of a workflow file; `K` is its key in the stored form where that differs from the file's. */
+export class Field<T, K extends string | null = null> {
+  constructor(
+    /** Reads what stands in a file, into the stored form. */
+    readonly file: z.ZodType<T>,
+    /**
+     * Checks what comes from the store or another process. Keys, words and kinds that a newer version added pass, and
+     * what an older version did not write has its default.
+     */
+    readonly stored: z.ZodType<T>,
+    readonly traits: Traits = {},
+    readonly storedKey: K = null as K,
+  ) {}
+
+  /** Says what it means, in the JSON Schema. */
+  describe(text: string): Field<T, K> {
+    return new Field(this.file.describe(text), this.stored, this.traits, this.storedKey);
+  }
+
+  help(help: string): Field<T, K> {
+    return new Field(this.file, this.stored, { ...this.traits, help }, this.storedKey);
+  }
+
+  /** Has this key when stored. */
+  as<N extends string>(storedKey: N): Field<T, N> {
+    return new Field(this.file, this.stored, this.traits, storedKey);
+  }
+
+  /** May be left out or left empty; null then. */
+  optional(): Field<T | null, K> {
+    return this.#absent(null, this.stored.nullable().default(null));
+  }
+
+  /** May be left out or left empty; the stored form does not have it then. */
+  sparse(): Field<T | undefined, K> {
+    return this.#absent(undefined, this.stored.optional());
+  }
+
+  /** May be left out or left empty; `fallback` then, which the JSON Schema does not show. */
+  orElse(fallback: T): Field<T, K> {
+    return this.#absent(fallback, z._default(this.stored, fallback as never) as z.ZodType<T>);
+  }
+
+  /** May be left out or left empty; `fallback` then. */
+  default(fallback: T): Field<T, K> {
+    const { file, stored } = this.orElse(fallback);
+    const { write = (value) => value } = this.traits;
+    return new Field<T, K>(file.meta({ default: write(fallback) }), stored, this.traits, this.storedKey);
+  }
+
+  #absent<A>(absent: A, stored: z.ZodType<T | A>): Field<T | A, K> {
+    const file = this.file.nullish().transform((value) => value ?? absent);
+    return new Field(file, stored, this.traits, this.storedKey);
+  }
+
+  /** The keys of a mapping that has this tag. */
+  keys(tag: string | undefined): Keys {
+    return this.traits.kinds?.[tag ?? ""]?.traits.keys ?? this.traits.keys ?? {};
+  }
+
+  /** The field at a key of a mapping that has this tag, or at an index of a list. */
+  child(key: string | number, tag: string | undefined): AnyField | undefined {
+    const keys = this.keys(tag);
+    return Object.hasOwn(keys, key) ? keys[key] : this.traits.entry;
+  }
+}
+
+/** What a field holds. */
+export type ValueOf<F> = F extends Field<infer T, string | null> ? T : never;
+type StoredKey<K extends Keys, N extends keyof K> = K[N]["storedKey"] extends string ? K[N]["storedKey"] : N;
+type Sparse<K extends Keys> = { [N in keyof K]: undefined extends ValueOf<K[N]> ? N : never }[keyof K];
+type ValuesOf<K extends Keys> = {
+  -readonly [N in Exclude<keyof K, Sparse<K>> as StoredKey<K, N>]: ValueOf<K[N]>;
+} & { -readonly [N in Sparse<K> as StoredKey<K, N>]?: ValueOf<K[N]> };
+type Flat<T> = { [K in keyof T]: T[K] };
+
+/** A mapping that knows exactly these keys. */
+export class Block<K extends Keys> extends Field<Flat<ValuesOf<K>>> {
+  readonly #stored: Record<string, z.ZodType>;
+
+  constructor(keys: K, description?: string) {
+    const entries = Object.entries(keys).map(([key, field]) => ({ key, to: field.storedKey ?? key, field }));
+    const stored = Object.fromEntries(entries.map(({ to, field }) => [to, field.stored]));
+    const mapping = z.strictObject(Object.fromEntries(entries.map(({ key, field }) => [key, field.file])));
+    const file = (description === undefined ? mapping : mapping.describe(description)).transform((value) => {
+      const found = entries.filter(({ key }) => value[key] !== undefined);
+      return Object.fromEntries(found.map(({ key, to }) => [to, value[key]])) as Flat<ValuesOf<K>>;
+    });
+    super(file, loose(stored), { keys });
+    this.#stored = stored;
+  }
+
+  /** The stored form of what has an id: its name in a mapping, or the one that its file gives. */
+  identified(): z.ZodType<Flat<{ id: string } & ValuesOf<K>>> {
+    return loose({ id: z.string().regex(IDENTIFIER), ...this.#stored });
+  }
+}
+
+/** The stored form of a mapping; what it holds besides is kept as it is. */
+function loose<T>(keys: Record<string, z.ZodType>): z.ZodType<T> {
+  return z.looseObject(keys) as unknown as z.ZodType<T>;
+}
+
+/** Ids of workflows (dotted path) and tasks: no white space, no control characters, safe in a log frame. */
+export const IDENTIFIER = /^[A-Za-z0-9_][A-Za-z0-9_.-]*$/;
+
+/** A mapping with names of the user's choice. Its names are checked apart: zod would skip the value of a wrong one. */
+export function named<T>(pattern: RegExp, names: () => NameCheck, entry: Field<T>): Field<Record<string, T>> {
+  const file = z.record(z.string().meta({ pattern: pattern.source }), entry.file);
+  return new Field(file, z.record(z.string(), entry.stored), { entry, names });
+}
+
+/** A list, of at least `min` entries; with `unique`, each counts once. */
+export function list<T>(entry: Field<T>, { min = 0, unique = false } = {}): Field<T[]> {
+  const all = min === 0 ? z.array(entry.file) : z.array(entry.file).min(min);
+  const file = unique ? all.transform((values) => [...new Set(values)]) : all;
+  return new Field(file, z.array(entry.stored), { entry });
+}
+
+/** One of some words. */
+export function oneOf<const W extends string>(...words: readonly W[]): Field<W> {
+  return new Field<W>(z.enum(words), z.string() as unknown as z.ZodType<W>);
+}
+
+/** Ends the reading of a scalar with a problem. */
+type Refuse = (code: DiagnosticCode, message: string, help?: string, range?: Partial<Problem>) => never;
+
+/** A scalar that `read` makes a stored value of; `json` describes it in the JSON Schema. */
+export function scalar<T>(
+  stored: z.ZodType<T>,
+  json: z.GlobalMeta,
+  read: (text: string, refuse: Refuse) => T,
+  traits: Traits = {},
+): Field<T> {
+  const file = z.string().transform((text, ctx) =>
+    read(text, (code, message, help, range) => {
+      const problem: Problem = { ...range, code, message, help };
+      ctx.addIssue({ code: "custom", message, params: { problem } });
+      return z.NEVER;
+    }),
+  );
+  return new Field(Object.keys(json).length === 0 ? file : file.meta(json), stored, traits);
+}

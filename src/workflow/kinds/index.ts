@@ -1,0 +1,41 @@
+/** The kinds of tasks; a new one is one file beside this and one entry of `KINDS`. */
+import { z } from "zod";
+import { Field, type ValueOf } from "../field.ts";
+import { TAG_KEY } from "../yaml-tree.ts";
+import { Subprocess } from "./subprocess.ts";
+import { UvPython } from "./uv-python.ts";
+
+const KINDS = { Subprocess, UvPython } as const;
+type Tag = keyof typeof KINDS;
+
+/** The tags that a task's config may have. */
+export const TASK_TAGS = Object.keys(KINDS) as Tag[];
+
+/** What a task does. */
+export type TaskConfig = { [T in Tag]: ValueOf<(typeof KINDS)[T]> }[Tag];
+
+/** A kind that only a newer version knows: it is passed on, and cannot be executed here. */
+const newerKind = z.looseObject({ type: z.string().refine((type) => !Object.hasOwn(KINDS, type)) });
+
+type Options = [z.core.$ZodTypeDiscriminable, ...z.core.$ZodTypeDiscriminable[]];
+const optionsOf = (form: "file" | "stored") =>
+  Object.values(KINDS).map((each) => each[form]) as unknown as Options;
+
+/** The mapping under `config:`; its tag says which kind it is. */
+export const taskConfig = new Field<TaskConfig>(
+  z.discriminatedUnion(TAG_KEY, optionsOf("file")) as unknown as z.ZodType<TaskConfig>,
+  z.union([z.discriminatedUnion("type", optionsOf("stored")), newerKind]) as unknown as z.ZodType<TaskConfig>,
+  { kinds: KINDS },
+);
+
+/** The kind that a config without a tag must be: it has most keys that no other kind has; of equals the later one. */
+export function likelyTag(keys: readonly string[]): Tag | null {
+  const ownersOf = (key: string) => TASK_TAGS.filter((tag) => Object.hasOwn(KINDS[tag].keys(tag), key));
+  const telling = keys
+    .map(ownersOf)
+    .filter((owners) => owners.length === 1)
+    .flat();
+  const count = (tag: Tag) => telling.filter((one) => one === tag).length;
+  const [likely] = [...TASK_TAGS].reverse().sort((a, b) => count(b) - count(a));
+  return likely !== undefined && count(likely) > 0 ? likely : null;
+}

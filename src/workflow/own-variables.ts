@@ -1,0 +1,37 @@
+/**
+ * The environment variables that cdktr sets for tasks: when each is set (once for each attempt of a run, or for each
+ * try of a task) and what it holds, as the manual says it. A workflow's `env` may not have them: it would be overwritten.
+ */
+export const OWN_VARIABLES = {
+  CDKTR_WORKFLOW_ID: { set: "run", holds: "id of the workflow" },
+  CDKTR_WORKFLOW_INSTANCE_ID: { set: "run", holds: "id of the run" },
+  CDKTR_TASK_ID: { set: "task", holds: "id of the task" },
+  CDKTR_TASK_INSTANCE_ID: { set: "task", holds: "id of the task run" },
+  CDKTR_ATTEMPT: { set: "task", holds: "attempt of the task, 1 for the first" },
+  CDKTR_RUN_ATTEMPT: {
+    set: "run",
+    holds: "attempt of the run, 1 for the first; increases when an agent died",
+  },
+  CDKTR_SCHEDULED_TIME: {
+    set: "run",
+    holds: "the scheduled time, or when the run was triggered (RFC 3339, UTC)",
+  },
+  CDKTR_AGENT_STREAM_ID: { set: "run", holds: "marks every process that the agent started" },
+} as const;
+
+/** A value for each variable that is set for a run, or for a task. */
+export type OwnVariables<When extends "run" | "task"> = {
+  [N in keyof typeof OWN_VARIABLES as (typeof OWN_VARIABLES)[N]["set"] extends When ? N : never]: string;
+};
+
+const PARAM_PREFIX = "CDKTR_PARAM_";
+
+/** The environment variable in which tasks find a parameter: `day` is `CDKTR_PARAM_DAY`. */
+export function paramVariable(name: string): string {
+  return `${PARAM_PREFIX}${name.toUpperCase()}`;
+}
+
+/** Whether cdktr itself sets this environment variable. Settings, such as `CDKTR_PRINCIPAL_HOST`, are the user's to set. */
+export function isOwnVariable(name: string): boolean {
+  return Object.hasOwn(OWN_VARIABLES, name) || name.startsWith(PARAM_PREFIX);
+}

@@ -1,0 +1,175 @@
+/** The scalars of workflow files: how each is written, checked and stored. */
+import { z } from "zod";
+import { didYouMean, nearest } from "../terminal/did-you-mean.ts";
+import { DURATION_PATTERN, formatDuration, parseDuration } from "./duration.ts";
+import { type Field, scalar } from "./field.ts";
+import { checkCron, isTimezone, timezoneNames } from "./schedule.ts";
+import { parseTimestamp } from "./timestamp.ts";
+
+/** In the JSON Schema, a scalar that may be written without quotes whatever it looks like. */
+const ANY_SCALAR = { type: ["string", "number", "boolean"] };
+
+const LONGEST_NAME = 200;
+const LARGEST_BACKOFF = 100;
+const BACKOFF_WORDS = new Map([
+  ["constant", 1],
+  ["exponential", 2],
+]);
+
+/** A text that is not looked at further. */
+export const anyText = () => scalar(z.string(), ANY_SCALAR, (text) => text);
+
+/** Some text; programs, arguments and environment variables end at a NUL, so none may be inside. */
+export const text = () =>
+  scalar(z.string(), ANY_SCALAR, (value, refuse) =>
+    value.includes("\0") ? refuse("E015", "contains a NUL character") : value,
+  );
+
+/** Some text that is not empty. */
+export const filled = () =>
+  scalar(z.string(), { ...ANY_SCALAR, minLength: 1 }, (value, refuse) => {
+    if (value.trim() === "") return refuse("E015", "is empty");
+    return value.includes("\0") ? refuse("E015", "contains a NUL character") : value;
+  });
+
+/** A name for people: one line; it travels in log lines, whose fields a control character would break. */
+export const name = () =>
+  scalar(z.string(), { ...ANY_SCALAR, minLength: 1, maxLength: LONGEST_NAME }, (value, refuse) => {
+    const trimmed = value.trim();
+    if (trimmed === "") return refuse("E015", "is empty", "give it a name");
+    if (/[\x00-\x1f\x7f-\x9f\u2028\u2029]/.test(trimmed)) {
+      return refuse("E015", "contains a control character or a line break");
+    }
+    return [...trimmed].length > LONGEST_NAME
+      ? refuse("E015", `is longer than ${LONGEST_NAME} characters`)
+      : trimmed;
+  });
+
+/** true or false. */
+export const flag = () =>
+  scalar(
+    z.boolean(),
+    { type: "boolean" },
+    (value, refuse) => {
+      if (value === "true" || value === "false") return value === "true";
+      const said = /^(yes|on|y|1)$/i.test(value)
+        ? "true"
+        : /^(no|off|n|0)$/i.test(value)
+          ? "false"
+          : undefined;
+      const near = said ?? nearest(value, ["true", "false"]);
+      const help = near === undefined ? undefined : `did you mean ${near}?`;
+      return refuse("E012", `must be true or false, not "${value}"`, help);
+    },
+    { noun: "true or false" },
+  );
+
+/** A whole number. */
+export const whole = (min: number, max: number) =>
+  scalar(
+    z.number().int().min(min),
+    { type: "integer", minimum: min, maximum: max },
+    (value, refuse) => {
+      if (!/^[+-]?\d{1,15}$/.test(value)) return refuse("E012", `must be a whole number, not "${value}"`);
+      const number = Number(value);
+      if (number < min) return refuse("E014", `must be at least ${min}`);
+      return number > max ? refuse("E014", `must be at most ${max}`) : number;
+    },
+    { noun: "a whole number" },
+  );
+
+/** The factor by which waits grow. */
+export const backoff = () =>
+  scalar(
+    z.number().min(1),
+    {
+      type: ["number", "string"],
+      anyOf: [{ type: "number", minimum: 1, maximum: LARGEST_BACKOFF }, { enum: [...BACKOFF_WORDS.keys()] }],
+    },
+    (value, refuse) => {
+      const word = BACKOFF_WORDS.get(value);
+      if (word !== undefined) return word;
+      if (!/^[+-]?\d+(\.\d+)?$/.test(value)) {
+        return refuse(
+          "E012",
+          `must be a number, "constant" or "exponential", not "${value}"`,
+          didYouMean(value, BACKOFF_WORDS.keys()),
+        );
+      }
+      const factor = Number(value);
+      if (factor < 1) return refuse("E014", "must be at least 1", "1 waits the same time each time");
+      return factor > LARGEST_BACKOFF ? refuse("E014", `must be at most ${LARGEST_BACKOFF}`) : factor;
+    },
+    {
+      noun: 'a number, "constant" or "exponential"',
+      write: (factor) => [...BACKOFF_WORDS].find(([, value]) => value === factor)?.[0] ?? factor,
+    },
+  );
+
+/** A duration, stored in ms. */
+export const duration = (minMs: number, maxMs = Number.POSITIVE_INFINITY): Field<number> =>
+  scalar(
+    z.number().int().min(minMs),
+    { pattern: DURATION_PATTERN },
+    (value, refuse) => {
+      const result = parseDuration(value);
+      if (!result.ok) return refuse("E043", result.message, result.help);
+      if (result.ms < minMs) return refuse("E043", "must be longer than 0");
+      return result.ms > maxMs
+        ? refuse("E043", `must not be longer than ${formatDuration(maxMs)}`)
+        : result.ms;
+    },
+    {
+      noun: "a duration",
+      help: 'such as "90s", "5m" or "1h30m"',
+      write: (ms) => formatDuration(Number(ms)),
+    },
+  );
+
+/** A cron expression. */
+export const cron = () =>
+  scalar(
+    z.string(),
+    {},
+    (value, refuse) => {
+      const problem = checkCron(value);
+      if (problem !== null) return refuse("E040", problem.message, problem.help, problem);
+      return value.trim().replace(/\s+/g, " ");
+    },
+    { noun: "a cron expression", help: 'such as "0 2 * * *", each day at two' },
+  );
+
+/** The IANA name of a time zone. */
+export const timezone = () =>
+  scalar(
+    z.string(),
+    {},
+    (value, refuse) => {
+      if (isTimezone(value)) return value;
+      const near = nearest(value, timezoneNames());
+      return refuse(
+        "E041",
+        `"${value}" is not a time zone this system knows`,
+        near === undefined ? "write an IANA name such as Europe/London or UTC" : `did you mean "${near}"?`,
+      );
+    },
+    { noun: "the name of a time zone", help: "such as Europe/London" },
+  );
+
+/** An instant, stored in ms since the epoch. */
+export const timestamp = () =>
+  scalar(
+    z.number().int(),
+    { format: "date-time" },
+    (value, refuse) => {
+      const result = parseTimestamp(value);
+      return result.ok ? result.ms : refuse("E042", result.message, result.help);
+    },
+    { noun: "a date and time", help: "such as 2025-01-20T02:00:00+00:00" },
+  );
+
+/** A text of a fixed form. */
+export const formed = (pattern: RegExp, message: string, help: string) =>
+  scalar(z.string(), { type: "string", pattern: pattern.source }, (value, refuse) =>
+    pattern.test(value) ? value : refuse("E014", message, help),
+  );

@@ -1,0 +1,150 @@
+/** The stored form of definitions: what is written is read again, by older and newer versions too. */
+import { describe, expect, test } from "bun:test";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { readDefinition, type WorkflowDefinition } from "../../src/workflow/model.ts";
+import { definitionOf, randomDag, randomNumbers } from "./support.ts";
+
+const ROOT = join(import.meta.dir, "../..");
+const EVERYTHING = `name: Everything
+description: all keys
+cron: "0 2 * * *"
+timezone: Europe/London
+start_time: 2025-01-20T02:00:00+00:00
+catchup: all
+on:
+  webhook: {path: /deploy, secret: env:TOKEN, method: PUT, tolerance: 1m}
+  file: {glob: "in/*.csv", events: [deleted], settle: 2s, catchup: none}
+  workflow: {id: etl.daily, status: [FAILED, CRASHED]}
+failover: never
+timeout: 1h30m
+env: {A: 1, B: x}
+params:
+  day: {description: the day}
+  region: eu
+tasks:
+  10:
+    name: Ten
+    config: !Subprocess {cmd: ls, args: [-l, 1.10], working_directory: work}
+  2:
+    name: Two
+    description: the second
+    depends: ["10"]
+    config: !UvPython
+      script_path: x.py
+      args: [a]
+      packages: [pandas]
+      is_uv_project: false
+      working_directory: work
+      uv_path: /usr/bin/uv
+    retry: {max_attempts: 3, delay: 5s, backoff: exponential}
+    timeout: 5m
+    env: {C: z}
+`;
+
+const FILES = [
+  ...[...new Bun.Glob("workflows/**/*.{yml,yaml}").scanSync(ROOT)]
+    .sort()
+    .map((path) => [path, readFileSync(join(ROOT, path), "utf8")] as const),
+  ["a file with every key", EVERYTHING] as const,
+  ...Array.from({ length: 20 }, (_, seed) => [`generated file ${seed}`, generated(seed)] as const),
+];
+
+/** A file in which each key is there or not. */
+function generated(seed: number): string {
+  const random = randomNumbers(seed);
+  const maybe = (...lines: string[]) => (random() < 0.5 ? lines : []);
+  const tasks = randomDag(random, 1 + Math.floor(random() * 30), 3).flatMap(({ id, depends }) => [
+    `  ${id}:`,
+    `    name: Task ${id}`,
+    ...maybe(`    depends: [${depends.join(", ")}]`),
+    ...maybe("    timeout: 90s"),
+    ...maybe("    retry: {max_attempts: 2}"),
+    ...maybe("    env: {A: x, B: '1'}"),
+    random() < 0.5 ? "    config: !Subprocess {cmd: ls}" : "    config: !UvPython {script_path: x.py}",
+  ]);
+  return [
+    "name: Generated",
+    ...maybe("cron: '*/5 * * * *'"),
+    ...maybe("on:", "  file: {glob: x}"),
+    ...maybe("params:", "  a: 1", "  b:"),
+    "tasks:",
+    ...tasks,
+    "",
+  ].join("\n");
+}
+
+describe("readDefinition", () => {
+  test.each(FILES)("reads what was stored of %s", (_, text) => {
+    const definition = definitionOf(text);
+    const json = JSON.stringify(definition);
+    expect(readDefinition(json)).toEqual(definition);
+    // The same text has the same hash.
+    expect(JSON.stringify(readDefinition(json))).toBe(json);
+  });
+
+  test("reads the definitions of databases of version 0.1, and would store them the same", () => {
+    const sql = readFileSync(join(ROOT, "test/upgrade/v0.1/state.sql"), "utf8");
+    const stored = [...sql.matchAll(/^INSERT INTO definitions VALUES \('[0-9a-f]+', '(.*)'\);$/gm)];
+    expect(stored.length).toBeGreaterThan(0);
+    for (const [, escaped = ""] of stored) {
+      const json = escaped.replaceAll("''", "'");
+      expect(JSON.stringify(readDefinition(json))).toBe(json);
+    }
+  });
+
+  test("gives each key that an older version did not write its default", () => {
+    const whole = definitionOf(
+      "name: w\ntasks:\n  a:\n    name: a\n    config: !UvPython {script_path: x}\n",
+    );
+    const task = { id: "a", name: "a", config: { type: "UvPython", script_path: "x" } };
+    expect(readDefinition(JSON.stringify({ id: "test", name: "w", tasks: [task] }))).toEqual(whole);
+
+    const on = { webhook: { path: "/d", secret: "none" }, file: { glob: "x" }, workflow: { id: "w" } };
+    const older = { id: "test", name: "w", on, params: { p: {} }, tasks: [task] };
+    expect(readDefinition(JSON.stringify(older))).toMatchObject({
+      on: {
+        webhook: { method: "POST", tolerance_ms: 300_000 },
+        file: { events: ["created", "changed"], settle_ms: 500, catchup: "all" },
+        workflow: { status: ["COMPLETED"] },
+      },
+      params: { p: { description: null, default: null } },
+    });
+  });
+
+  test("keeps what a newer version added: keys, words and kinds of tasks", () => {
+    const newer = JSON.parse(JSON.stringify(definitionOf(EVERYTHING)));
+    newer.priority = 5;
+    newer.failover = "elsewhere";
+    newer.on.calendar = { name: "workdays" };
+    newer.on.webhook.roles = ["operator"];
+    newer.params.day.type = "date";
+    newer.tasks[0].grace_ms = 5000;
+    newer.tasks[0].config.stdin = "x";
+    newer.tasks[0].retry.jitter = 0.2;
+    newer.tasks[1].config = { type: "Http", url: "https://example.com", expect: { status: [200] } };
+    const read: unknown = readDefinition(JSON.stringify(newer));
+    expect(read).toEqual(newer);
+  });
+
+  test.each<[string, (definition: WorkflowDefinition) => unknown]>([
+    ["is not JSON", () => "{"],
+    ["has no tasks", (definition) => JSON.stringify({ ...definition, tasks: [] })],
+    [
+      "has an id that no log line can carry",
+      (definition) => JSON.stringify({ ...definition, id: "a\u0001b" }),
+    ],
+    [
+      "lacks what a known kind needs",
+      (definition) => JSON.stringify(definition).replace('"cmd"', '"command"'),
+    ],
+    [
+      "has a text where a number belongs",
+      (definition) => JSON.stringify({ ...definition, timeout_ms: "5m" }),
+    ],
+  ])("says that a definition is damaged that %s", (_, damaged) => {
+    expect(() => readDefinition(String(damaged(definitionOf(EVERYTHING))))).toThrow(
+      "stored workflow definition is damaged",
+    );
+  });
+});
