@@ -149,6 +149,7 @@ export class Principal implements Service {
     const leases = new LeaseWatch({
       store,
       changes,
+      clock,
       log: tagged("dispatcher"),
       offerMs,
       checkPause: () => pauses.check(),

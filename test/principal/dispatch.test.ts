@@ -57,8 +57,11 @@ describe("dispatch", () => {
     const client = cluster.client();
     const agents = [await cluster.agent("a"), await cluster.agent("b"), await cluster.agent("c")];
     const got: string[] = [];
+    let isOver = false;
     const working = agents.map(async (agent) => {
-      for (let run = await agent.fetch(); run !== null; run = await agent.fetch(got.length < 60 ? 5000 : 0)) {
+      while (!isOver) {
+        const run = await agent.fetch(100);
+        if (run === null) continue;
         got.push(run.workflow_instance_id);
         await agent.execute(run);
       }
@@ -67,6 +70,7 @@ describe("dispatch", () => {
       Array.from({ length: 60 }, (_, i) => client.runTask("hello", { dedupe_key: `burst-${i}` })),
     );
     const ends = await Promise.all(made.map((run) => client.waitRun(run.workflow_instance_id, 20_000)));
+    isOver = true;
     expect(new Set(ends.map((run) => run.status))).toEqual(new Set(["COMPLETED"]));
     await Promise.all(working);
     expect(got.sort()).toEqual(made.map((run) => run.workflow_instance_id).sort());

@@ -124,7 +124,7 @@ class Chaos {
 
   async #assign(tx: OperationalTx): Promise<void> {
     const agent = this.#random.of(AGENTS);
-    if ((await tx.getAgent(agent)) === null) await tx.registerAgent(agentRecord(agent), null);
+    if ((await tx.getAgent(agent)) === null) await tx.registerAgent(agentRecord(agent), null, 1000);
     const to = { agent_id: agent, session_id: "s", fetch_id: null, offer_ms: 1000 };
     expect(await this.#changes.assign(tx, to)).not.toBe("unfit");
   }

@@ -3,6 +3,7 @@ import { describe, expect, test } from "bun:test";
 import { CdktrError } from "../../src/errors.ts";
 import { IllegalTransitionError } from "../../src/storage/operational/legal.ts";
 import {
+  type AgentRecord,
   type CommitStep,
   NestedUnitError,
   type OperationalStore,
@@ -30,7 +31,7 @@ const create = (id: string, over: Partial<RunRecord> = {}): UnitOfWork<void> => 
 };
 
 const register = (id: string): UnitOfWork<void> => {
-  return (tx) => tx.registerAgent(agentRecord(id), null);
+  return (tx) => tx.registerAgent(agentRecord(id), null, 60_000);
 };
 
 const claimant = (agent_id: string, fetch_id: string | null = null) => ({
@@ -51,6 +52,12 @@ async function runOf(tx: OperationalTx, id: string): Promise<RunRecord> {
   const run = await tx.getRun(id);
   if (run === null) throw new Error(`${id} is not there`);
   return run;
+}
+
+async function agentOf(tx: OperationalTx, id: string): Promise<AgentRecord> {
+  const agent = await tx.getAgent(id);
+  if (agent === null) throw new Error(`agent ${id} is not there`);
+  return agent;
 }
 
 function taskRun(runId: string, over: Partial<TaskRunRecord> = {}): TaskRunRecord {
@@ -93,7 +100,10 @@ async function contentOf(store: OperationalStore): Promise<unknown> {
         .flat()
         .map(({ deadline_ms, ...attempt }) => ({ ...attempt, hasDeadline: deadline_ms !== null })),
       tasks: await of((id) => tx.listTaskRuns(id)),
-      agents: await tx.listAgents(),
+      agents: (await tx.listAgents()).map(({ deadline_ms, ...agent }) => ({
+        ...agent,
+        hasDeadline: deadline_ms !== null,
+      })),
       keys: await tx.listAgentKeys(),
       stream: await tx.getStream("stream"),
       followUps: (await tx.listFollowUps(0, 1000)).map(({ seq: _seq, ...row }) => row),
@@ -116,7 +126,7 @@ const FOLLOW_UP = {
 /** A life of a few runs; together these units use every intention that changes something. */
 const LIFE: readonly UnitOfWork<unknown>[] = [
   async (tx) => {
-    await tx.registerAgent(agentRecord("a"), null);
+    await tx.registerAgent(agentRecord("a"), null, 60_000);
     await tx.transferAgentKey("a", null, "key", 1);
     await tx.advanceStream("stream", "a", null, 0, 1);
   },
@@ -172,10 +182,9 @@ const LIFE: readonly UnitOfWork<unknown>[] = [
     await tx.setSchedule("flow", null, 1000);
     await tx.dropWorkflow("flow");
   },
+  (tx) => tx.heardOfAgent({ agent_id: "a", session_id: "s" }, 60_000, 5),
   async (tx) => {
-    const agent = await tx.getAgent("a");
-    if (agent === null) throw new Error("the agent is not there");
-    await tx.transitionAgent(agent, "LOST", 10);
+    await tx.transitionAgent(await agentOf(tx, "a"), "LOST", 10);
     await tx.transferAgentKey("a", "key", "another", 2);
   },
   async (tx) => {
@@ -309,7 +318,7 @@ export function describeStore(name: string, make: () => Promise<StoreUnderTest>)
     });
 
     given("are kept over a restart, in whole", async (state) => {
-      for (const unit of LIFE.slice(0, 9)) await state.store.transact(unit);
+      for (const unit of LIFE.slice(0, 10)) await state.store.transact(unit);
       const before = await contentOf(state.store);
       expect(await contentOf(await state.reopen())).toEqual(before);
     });
@@ -467,6 +476,32 @@ export function describeStore(name: string, make: () => Promise<StoreUnderTest>)
       expect(await store.read((tx) => tx.nextOverdueOffer())).toBeGreaterThan(50_000);
     });
 
+    given("knows when an agent is lost that is not heard of", async ({ store }) => {
+      const due = (withinMs: number) =>
+        store.read(async (tx) => (await tx.dueAgents(withinMs)).map((agent) => agent.agent_id));
+      expect(await store.read((tx) => tx.nextDueAgent())).toBeNull();
+      for (const [id, aliveMs] of [
+        ["late", -10],
+        ["soon", 20_000],
+        ["fine", 60_000],
+      ] as const)
+        await store.transact((tx) => tx.registerAgent(agentRecord(id), null, aliveMs));
+      expect(await due(0)).toEqual(["late"]);
+      expect(await due(30_000)).toEqual(["late", "soon"]);
+      expect(await store.read((tx) => tx.nextDueAgent())).toBeLessThan(0);
+      const heard = (agent_id: string, session_id: string) =>
+        store.transact((tx) => tx.heardOfAgent({ agent_id, session_id }, 40_000, 9));
+      await heard("late", "another process");
+      expect(await due(0)).toEqual(["late"]);
+      await heard("late", "s");
+      expect(await due(30_000)).toEqual(["soon"]);
+      expect((await store.read((tx) => agentOf(tx, "late"))).last_heartbeat_ms).toBe(9);
+      await store.transact(async (tx) => tx.transitionAgent(await agentOf(tx, "soon"), "LOST"));
+      await heard("soon", "s");
+      expect(await due(90_000)).toEqual(["late", "fine"]);
+      expect(await store.read((tx) => tx.nextDueAgent())).toBeGreaterThan(30_000);
+    });
+
     given("holds an idempotency key for one run, however many ask at once", async ({ store }) => {
       const holders = await Promise.all(
         ["a", "b", "c"].map((id) => store.transact((tx) => tx.claimKey("key", id, 1))),
@@ -574,19 +609,25 @@ export function describeStore(name: string, make: () => Promise<StoreUnderTest>)
 
     given("of an agent, its key or its stream", async ({ store }) => {
       await store.transact(register("a"));
-      const agent = agentRecord("a");
+      const agent = await store.read((tx) => agentOf(tx, "a"));
+      const another = (session_id: string): UnitOfWork<void> => {
+        return (tx) => tx.registerAgent(agentRecord("a", { session_id }), agent, 60_000);
+      };
       expect(await refused(store, register("a"))).toBeInstanceOf(StateConflictError);
-      await store.transact((tx) => tx.registerAgent({ ...agent, session_id: "t" }, agent));
-      const other = { ...agent, session_id: "u" };
-      expect(await refused(store, (tx) => tx.registerAgent(other, agent))).toBeInstanceOf(StateConflictError);
+      await store.transact(another("t"));
+      expect(await refused(store, another("u"))).toBeInstanceOf(StateConflictError);
       expect(await refused(store, (tx) => tx.transitionAgent(agent, "LOST"))).toBeInstanceOf(
         StateConflictError,
       );
-      const present = { ...agent, session_id: "t" };
-      expect(
-        await refused(store, (tx) => tx.transitionAgent({ ...present, status: "LOST" }, "DRAINING")),
-      ).toBeInstanceOf(IllegalTransitionError);
-      await store.transact((tx) => tx.transitionAgent(present, "GONE"));
+      const present = await store.read((tx) => agentOf(tx, "a"));
+      const back: UnitOfWork<void> = (tx) => tx.transitionAgent({ ...present, status: "LOST" }, "DRAINING");
+      expect(await refused(store, back)).toBeInstanceOf(IllegalTransitionError);
+      // It was heard of meanwhile: whoever takes it for lost must look again.
+      await store.transact((tx) => tx.heardOfAgent(present, 90_000, 7));
+      expect(await refused(store, (tx) => tx.transitionAgent(present, "LOST"))).toBeInstanceOf(
+        StateConflictError,
+      );
+      await store.transact(async (tx) => tx.transitionAgent(await agentOf(tx, "a"), "GONE"));
       expect(await store.read((tx) => tx.getAgent("a"))).toBeNull();
 
       await store.transact((tx) => tx.transferAgentKey("a", null, "one", 1));

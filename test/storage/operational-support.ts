@@ -4,6 +4,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createConsola } from "consola";
+import type { Clock } from "../../src/clock.ts";
 import { SqliteOperationalStore } from "../../src/storage/operational/sqlite/store.ts";
 import type { AgentRecord, RunRecord } from "../../src/storage/operational/store.ts";
 
@@ -18,11 +19,12 @@ export class TestStores implements AsyncDisposable {
   /** Transactions that were committed. */
   commits = 0;
 
-  async open(name = "data"): Promise<SqliteOperationalStore> {
+  async open(name = "data", clock?: Clock): Promise<SqliteOperationalStore> {
     const store = new SqliteOperationalStore({
       directory: join(this.directory, name),
       log: silent,
       beforeStatement: (sql) => this.#before(sql),
+      ...(clock === undefined ? {} : { clock }),
     });
     await store.start();
     this.#stores.push(store);
@@ -107,6 +109,7 @@ export function agentRecord(id: string, over: Partial<AgentRecord> = {}): AgentR
     status: "UP",
     registered_at_ms: 1,
     last_heartbeat_ms: 1,
+    deadline_ms: null,
     ...over,
   };
 }

@@ -49,7 +49,7 @@ test("units of one turn share one commit, with what they ask for before it", asy
     },
     failed: () => {},
   };
-  await store.transact((tx) => tx.registerAgent(agentRecord("a"), null));
+  await store.transact((tx) => tx.registerAgent(agentRecord("a"), null, 1000));
   const before = stores.commits;
   await Promise.all(
     Array.from({ length: 100 }, (_, i) =>

@@ -1,4 +1,4 @@
-/** What is known of agents only while the principal runs: above all when they were heard of. */
+/** What is known of agents only while the principal runs: what their processes were told, and what their rows do not say yet. */
 import type { Clock } from "../../clock.ts";
 import { UnprocessableError } from "../../errors.ts";
 import type { AttemptName } from "../runs/attempt-name.ts";
@@ -37,10 +37,6 @@ export class AgentContacts {
 
   get(agentId: string): Contact | undefined {
     return this.#contacts.get(agentId);
-  }
-
-  all(): Contact[] {
-    return [...this.#contacts.values()];
   }
 
   /**
@@ -91,26 +87,14 @@ export class AgentContacts {
     contact.seenWall = this.#clock.now();
   }
 
-  isSilent(contact: Contact): boolean {
-    return this.#clock.monotonic() - contact.seenMonotonic >= this.#timeoutMs;
+  /** Time until it is silent for the whole timeout, if nothing is heard, ms. */
+  leftMs(contact: Contact): number {
+    return contact.seenMonotonic + this.#timeoutMs - this.#clock.monotonic();
   }
 
   /** How many do not name their process. */
   get plain(): number {
     return this.#plain;
-  }
-
-  /** Counts as heard of so lately that it is silent again in `ms`. */
-  postpone(contact: Contact, ms: number): void {
-    contact.seenMonotonic = this.#clock.monotonic() - this.#timeoutMs + ms;
-  }
-
-  /** When the next one is silent, if nothing is heard (monotonic); infinity without any. */
-  get nextDeadline(): number {
-    let next = Number.POSITIVE_INFINITY;
-    for (const contact of this.#contacts.values())
-      next = Math.min(next, contact.seenMonotonic + this.#timeoutMs);
-    return next;
   }
 
   /** The principal itself was not there for a while: nobody's silence counts. */

@@ -18,6 +18,7 @@ import type { AgentState } from "../../storage/operational/agent-state.ts";
 import type {
   AgentRecord,
   AttemptRecord,
+  DueAgent,
   OperationalStore,
   OperationalTx,
 } from "../../storage/operational/store.ts";
@@ -31,6 +32,7 @@ import { quote, thereIsNo } from "../unknown-name.ts";
 import { AgentContacts, type Contact, registerFirst } from "./agent-contacts.ts";
 import type { AgentKeys } from "./agent-keys.ts";
 import { applyReports } from "./agent-reports.ts";
+import { AgentWatch } from "./agent-watch.ts";
 import { delivered, hasNews, type LogPositions, StandingOrders } from "./standing-orders.ts";
 
 /** What the registry needs. */
@@ -64,16 +66,18 @@ export class AgentRegistry implements Service {
   readonly #o: AgentRegistryOptions;
   readonly #contacts: AgentContacts;
   readonly #orders: StandingOrders;
-  #timer: Timer | undefined;
-  #timerAt = Number.POSITIVE_INFINITY;
-  #sweeping: Promise<void> = Promise.resolve();
-  #stopped = false;
+  readonly #watch: AgentWatch;
   #logged = { minute: 0, count: 0 };
 
   constructor(options: AgentRegistryOptions) {
     this.#o = options;
     this.#contacts = new AgentContacts(options.clock, options.heartbeatTimeoutMs);
     this.#orders = new StandingOrders(options);
+    this.#watch = new AgentWatch({
+      ...options,
+      contacts: this.#contacts,
+      lose: (agent) => this.#lose(agent),
+    });
   }
 
   /** Agents known from before get a full timeout to be heard of. */
@@ -84,13 +88,11 @@ export class AgentRegistry implements Service {
       const contact = this.#contacts.open(agent.agent_id, agent.session_id, agent.last_heartbeat_ms);
       contact.isForeign = mismatch(speakerOf(agent), THIS_PEER) !== undefined;
     }
-    this.#arm();
+    await this.#watch.start();
   }
 
-  async stop(): Promise<void> {
-    this.#stopped = true;
-    clearTimeout(this.#timer);
-    await this.#sweeping;
+  stop(): Promise<void> {
+    return this.#watch.stop();
   }
 
   /**
@@ -133,6 +135,7 @@ export class AgentRegistry implements Service {
           last_heartbeat_ms: this.#o.clock.now(),
         },
         known,
+        this.#o.heartbeatTimeoutMs,
       );
       const durable = stream?.seq ?? 0;
       if (durable === 0)
@@ -155,7 +158,7 @@ export class AgentRegistry implements Service {
         : null;
     if (description.log_first_seq !== undefined)
       this.#o.logs.agentHoldsFrom(stream_id, description.log_first_seq);
-    this.#arm();
+    this.#watch.registered();
     this.#tell(
       "info",
       `Agent ${agentId} registered (${description.host}, process ${description.pid}, ${description.max_concurrent_workflows} at once` +
@@ -193,11 +196,12 @@ export class AgentRegistry implements Service {
           last_heartbeat_ms: this.#o.clock.now(),
         },
         known,
+        this.#o.heartbeatTimeoutMs,
       );
       tx.afterCommit(() => this.#tell("info", `Agent ${agentId} registered`));
     });
     this.#contacts.open(agentId, null);
-    this.#arm();
+    this.#watch.registered();
   }
 
   #tell(level: "info" | "warn", text: string): void {
@@ -465,44 +469,18 @@ export class AgentRegistry implements Service {
     return orders;
   }
 
-  #arm(): void {
-    if (this.#stopped) return;
-    const next = this.#contacts.nextDeadline;
-    if (next >= this.#timerAt) return;
-    clearTimeout(this.#timer);
-    this.#timerAt = next;
-    this.#timer = setTimeout(
-      () => {
-        this.#timerAt = Number.POSITIVE_INFINITY;
-        this.#sweeping = this.#sweep().finally(() => this.#arm());
-      },
-      Math.max(1, next - this.#o.clock.monotonic()),
-    );
-  }
-
-  async #sweep(): Promise<void> {
-    this.#o.checkPause();
-    for (const contact of this.#contacts.all()) {
-      if (this.#stopped || !this.#contacts.isSilent(contact)) continue;
-      try {
-        await this.#lose(contact);
-      } catch (error) {
-        logFailure(this.#o.log, `Agent ${contact.agentId} is silent, but cannot be given up`, error);
-        this.#contacts.postpone(contact, RETRY_MS);
-      }
-    }
-  }
-
-  async #lose(contact: Contact): Promise<void> {
+  async #lose({ agent_id: agentId, session_id: sessionId }: DueAgent): Promise<void> {
     const seconds = this.#o.heartbeatTimeoutMs / 1000;
-    const lost = await this.#o.store.transact(async (tx) => {
-      if (!this.#contacts.isSilent(contact)) return false;
-      const agent = await tx.getAgent(contact.agentId);
+    const contact = this.#contacts.get(agentId);
+    const isHeard = () => contact?.sessionId === sessionId && this.#contacts.leftMs(contact) > 0;
+    const isLost = await this.#o.store.transact(async (tx) => {
+      if (isHeard()) return false;
+      const agent = await tx.getAgent(agentId);
       // Another process may have registered under the id meanwhile: that one is not silent.
-      if (agent?.session_id !== contact.sessionId || agent.status === "LOST") return true;
-      await tx.transitionAgent(agent, "LOST", contact.seenWall);
-      const open = await tx.openAttempts(contact.agentId);
-      const lost = `Agent ${contact.agentId} is lost: nothing heard for ${seconds} s`;
+      if (agent?.session_id !== sessionId || agent.status === "LOST") return false;
+      await tx.transitionAgent(agent, "LOST", contact?.seenWall);
+      const open = await tx.openAttempts(agentId);
+      const lost = `Agent ${agentId} is lost: nothing heard for ${seconds} s`;
       tx.afterCommit(() => {
         if (open.length === 0) this.#tell("warn", `${lost}.`);
         else this.#o.log.warn(`${lost}; ${open.length} of its runs crash.`);
@@ -510,15 +488,12 @@ export class AgentRegistry implements Service {
       for (const attempt of open) await this.#crash(tx, attempt, `agent lost: silent for ${seconds} s`);
       return true;
     });
-    if (!lost) return;
-    this.#contacts.close(contact);
-    if (this.#contacts.get(contact.agentId) === undefined) this.#o.dismiss(contact.agentId);
-    this.#o.polls.wake(topicOf(contact.agentId));
+    if (!isLost) return;
+    if (contact?.sessionId === sessionId) this.#contacts.close(contact);
+    if (this.#contacts.get(agentId) === undefined) this.#o.dismiss(agentId);
+    this.#o.polls.wake(topicOf(agentId));
   }
 }
-
-/** Pause before a silent agent is given up again, when the disk failed. */
-const RETRY_MS = 1000;
 
 function topicOf(agentId: string): string {
   return `agent ${agentId}`;

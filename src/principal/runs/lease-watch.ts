@@ -3,7 +3,8 @@
  * it: then the run is offered again. Deadlines are in the operational state; here is one timer, for the next of them.
  */
 import type { ConsolaInstance } from "consola";
-import type { Service } from "../../service.ts";
+import type { Clock } from "../../clock.ts";
+import { BackgroundService } from "../../service.ts";
 import type {
   AttemptName,
   AttemptRecord,
@@ -22,6 +23,7 @@ const RETRY_MS = 1000;
 export interface LeaseWatchOptions {
   readonly store: OperationalStore;
   readonly changes: RunChanges;
+  readonly clock: Clock;
   readonly log: ConsolaInstance;
   /** How long an offer stands without a word from the agent, ms. */
   readonly offerMs: number;
@@ -30,33 +32,27 @@ export interface LeaseWatchOptions {
 }
 
 /** Watches the deadlines of offers. */
-export class LeaseWatch implements Service {
+export class LeaseWatch extends BackgroundService {
   readonly name = "lease watch";
   readonly #o: LeaseWatchOptions;
-  #timer: Timer | undefined;
+  readonly #timer = this.timer(() => this.#look());
   #forgives = false;
-  #running: Promise<void> = Promise.resolve();
-  #stopped = false;
+  #looking: Promise<void> = Promise.resolve();
 
   constructor(options: LeaseWatchOptions) {
+    super(options.clock);
     this.#o = options;
   }
 
   /** Offers from before the start get the full time again. */
-  async start(): Promise<void> {
+  protected async onStart(): Promise<void> {
     this.forgive();
-    await this.#running;
+    await this.#looking;
   }
 
-  async stop(): Promise<void> {
-    this.#stopped = true;
-    clearTimeout(this.#timer);
-    await this.#running;
-  }
-
-  /** An offer was made. A timer that runs already is for an earlier one. */
+  /** An offer was made. A timer that is set already is for an earlier one. */
   offered(): void {
-    if (this.#timer === undefined) this.#arm(this.#o.offerMs);
+    this.#timer.within(this.#o.offerMs);
   }
 
   /** The agent says that it has these attempts: those of them that are offers stand for the full time again. Part of a unit of work. */
@@ -70,32 +66,26 @@ export class LeaseWatch implements Service {
     this.#look();
   }
 
-  #arm(ms: number): void {
-    clearTimeout(this.#timer);
-    if (!this.#stopped) this.#timer = setTimeout(() => this.#look(), Math.max(1, ms));
-  }
-
   #look(): void {
-    this.#running = this.#running.then(() => this.#expire());
+    this.#looking = this.#looking.then(() => this.#expire());
+    this.track(this.#looking);
   }
 
   async #expire(): Promise<void> {
     this.#o.checkPause();
-    let next: number | null = RETRY_MS;
     try {
       if (this.#forgives) await this.#o.store.transact((tx) => tx.extendOffers(this.#o.offerMs));
       this.#forgives = false;
       for (const offer of await this.#o.store.read((tx) => tx.overdueOffers(BATCH))) {
-        if (this.#stopped) return;
+        if (this.isStopping) return;
         await this.#end(offer);
       }
-      // From now on an offer arms the timer itself.
-      this.#timer = undefined;
-      next = await this.#o.store.read((tx) => tx.nextOverdueOffer());
+      const next = await this.#o.store.read((tx) => tx.nextOverdueOffer());
+      if (next !== null) this.#timer.in(Math.max(1, next));
     } catch (error) {
       logFailure(this.#o.log, "An unconfirmed assignment cannot be ended", error);
+      this.#timer.in(RETRY_MS);
     }
-    if (next !== null) this.#arm(next);
   }
 
   async #end({ workflow_instance_id: id, attempt, agent_id, deadline_ms }: AttemptRecord): Promise<void> {

@@ -98,6 +98,8 @@ export interface AgentRecord {
   readonly registered_at_ms: number;
   /** As of the last change of the record. */
   readonly last_heartbeat_ms: number;
+  /** When it is lost if nothing is heard of it, by the store's clock; null for one that an older cdktr wrote. */
+  readonly deadline_ms: number | null;
 }
 
 /** How far a workflow's schedule has come. */

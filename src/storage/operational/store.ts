@@ -56,6 +56,14 @@ export type LeaseStep = { readonly lease: LeaseState; readonly status: RunStatus
   Pick<AttemptRecord, "started_at_ms" | "finished_at_ms" | "error">
 >;
 
+/** An agent that is not lost yet. */
+export interface DueAgent {
+  readonly agent_id: string;
+  readonly session_id: string | null;
+  /** Time until it is, ms; 0 or less when that has passed. */
+  readonly left_ms: number;
+}
+
 /** Runs and their definitions. Whatever changes a status writes the row that the history gets of it. */
 export interface RunIntentions {
   /** Holds an idempotency key for a run; returns the run that has it: this one, or one from before. */
@@ -131,8 +139,26 @@ export interface LeaseIntentions {
 
 /** The agents, their keys and their streams of reports. */
 export interface AgentIntentions {
-  /** Writes an agent that registers. @param known what was read of it before; null for nothing */
-  registerAgent(agent: AgentRecord, known: AgentRecord | null): Promise<void>;
+  /**
+   * Writes an agent that registers.
+   * @param known what was read of it before; null for nothing
+   * @param aliveMs time until it is lost if nothing is heard of it
+   */
+  registerAgent(
+    agent: Omit<AgentRecord, "deadline_ms">,
+    known: AgentRecord | null,
+    aliveMs: number,
+  ): Promise<void>;
+  /** An agent's process was heard of, `heardMs`: if it is not lost, it has so much time until it is. */
+  heardOfAgent(
+    agent: Pick<AgentRecord, "agent_id" | "session_id">,
+    aliveMs: number,
+    heardMs: number,
+  ): Promise<void>;
+  /** Agents whose deadline passes within so long, ms. */
+  dueAgents(withinMs: number): Promise<DueAgent[]>;
+  /** Time until the next deadline of an agent, ms, 0 or less when it has passed; null without any. */
+  nextDueAgent(): Promise<number | null>;
   /** Changes the state of an agent that is as it was read. GONE removes it. @param heardMs when it was last heard of */
   transitionAgent(agent: AgentRecord, to: AgentState, heardMs?: number): Promise<void>;
   /** Forgets the agents that are LOST and were last heard of before a time. */

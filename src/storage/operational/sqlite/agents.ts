@@ -1,12 +1,14 @@
 /** Statements about agents, the keys they belong to and their streams of reports. */
 import { requireLegal } from "../legal.ts";
-import type { AgentIntentions, AgentRecord } from "../store.ts";
+import type { AgentIntentions, AgentRecord, DueAgent } from "../store.ts";
 import { conflict, type Statements } from "./statements.ts";
 
 type StoredAgent = Omit<AgentRecord, "labels"> & { labels: string };
 
 /** An agent that is as it was read. */
-const AS_READ = "agent_id = ? AND session_id IS ? AND status = ?";
+const AS_READ = "agent_id = ? AND session_id IS ? AND status = ? AND deadline_ms IS ?";
+/** Until the store's clock says that it is lost; an older cdktr wrote none. */
+const LEFT_MS = "coalesce(deadline_ms, 0) - ? AS left_ms FROM agents WHERE status <> 'LOST'";
 
 function toAgent(row: StoredAgent): AgentRecord {
   return { ...row, labels: JSON.parse(row.labels) };
@@ -18,12 +20,19 @@ export function mayHaveWork(db: Statements, agentId: string, sessionId: string |
   return db.one(sql, agentId, sessionId) !== null;
 }
 
-/** What a unit of work may do with agents. */
-export function agentIntentions(db: Statements): AgentIntentions {
+/**
+ * What a unit of work may do with agents.
+ * @param now the store's clock, ms
+ */
+export function agentIntentions(db: Statements, now: () => number): AgentIntentions {
   return {
-    async registerAgent(agent, known) {
+    async registerAgent(agent, known, aliveMs) {
       if (known !== null && known.status !== agent.status) requireLegal("agent", known.status, agent.status);
-      const row = { ...agent, labels: JSON.stringify(agent.labels) };
+      const row = {
+        ...agent,
+        labels: JSON.stringify(agent.labels),
+        deadline_ms: now() + Math.round(aliveMs),
+      };
       const changes = Object.keys(row).map((name) => `${name} = excluded.${name}`);
       const { changes: written } = db.insert(
         "agents",
@@ -38,13 +47,33 @@ export function agentIntentions(db: Statements): AgentIntentions {
 
     async transitionAgent(agent, to, heardMs = agent.last_heartbeat_ms) {
       requireLegal("agent", agent.status, to);
-      const asRead = [agent.agent_id, agent.session_id, agent.status];
+      const asRead = [agent.agent_id, agent.session_id, agent.status, agent.deadline_ms];
       const name = `agent ${agent.agent_id}`;
       if (to === "GONE") db.change(name, `DELETE FROM agents WHERE ${AS_READ}`, ...asRead);
       else {
         const update = `UPDATE agents SET status = ?, last_heartbeat_ms = ? WHERE ${AS_READ}`;
         db.change(name, update, to, heardMs, ...asRead);
       }
+    },
+
+    async heardOfAgent({ agent_id, session_id }, aliveMs, heardMs) {
+      db.run(
+        `UPDATE agents SET deadline_ms = ?, last_heartbeat_ms = ?
+         WHERE agent_id = ? AND session_id IS ? AND status <> 'LOST'`,
+        now() + Math.round(aliveMs),
+        heardMs,
+        agent_id,
+        session_id,
+      );
+    },
+
+    async dueAgents(withinMs) {
+      const sql = `SELECT agent_id, session_id, ${LEFT_MS} AND left_ms <= ? ORDER BY left_ms`;
+      return db.all<DueAgent>(sql, now(), withinMs);
+    },
+
+    async nextDueAgent() {
+      return db.one<DueAgent>(`SELECT ${LEFT_MS} ORDER BY left_ms LIMIT 1`, now())?.left_ms ?? null;
     },
 
     async forgetLostAgents(beforeMs) {

@@ -36,7 +36,7 @@ export function leaseIntentions(db: Statements, now: () => number): LeaseIntenti
         ...to,
         workflow_instance_id: run.workflow_instance_id,
         attempt: run.attempt,
-        deadline_ms: now() + offer_ms,
+        deadline_ms: now() + Math.round(offer_ms),
         lease: "OFFERED",
         status: run.status,
         started_at_ms: null,
@@ -74,7 +74,7 @@ export function leaseIntentions(db: Statements, now: () => number): LeaseIntenti
 
     async extendOffers(offerMs, of) {
       const extend = "UPDATE attempts SET deadline_ms = ? WHERE lease = 'OFFERED'";
-      const deadline = now() + offerMs;
+      const deadline = now() + Math.round(offerMs);
       if (of === undefined) return db.run(extend, deadline).changes;
       let extended = 0;
       for (const { workflow_instance_id, attempt } of of.attempts) {

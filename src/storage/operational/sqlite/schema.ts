@@ -183,10 +183,11 @@ export const STATE_MIGRATIONS: SqliteMigrations = [
     },
   },
   {
-    what: "deadlines of offers",
+    what: "deadlines of offers and agents",
     isAdditive: true,
     apply(database) {
       database.run("ALTER TABLE attempts ADD COLUMN deadline_ms INTEGER");
+      database.run("ALTER TABLE agents ADD COLUMN deadline_ms INTEGER");
       database.run("CREATE INDEX attempts_offered ON attempts (deadline_ms) WHERE lease = 'OFFERED'");
     },
   },

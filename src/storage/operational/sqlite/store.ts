@@ -77,10 +77,11 @@ export class SqliteOperationalStore implements OperationalStore {
     this.path = join(options.directory, "state.db");
     const db = new Statements(() => this.#open(), options.beforeStatement);
     this.#statements = db;
+    const now = steady(options.clock ?? systemClock);
     const tx: OperationalTx = {
       ...runIntentions(db),
-      ...leaseIntentions(db, steady(options.clock ?? systemClock)),
-      ...agentIntentions(db),
+      ...leaseIntentions(db, now),
+      ...agentIntentions(db, now),
       ...followUpIntentions(db),
       ...workflowIntentions(db),
       ...housekeepingIntentions(db),

@@ -1,0 +1,107 @@
+/**
+ * Notices agents that fall silent. When an agent is lost stands in its row, as a deadline; what is heard of it meanwhile is known
+ * in memory only, so that a heartbeat costs no write. Before the deadline passes, the rows of those that were heard of follow,
+ * many in one commit: whoever reads the rows is never behind by more than the time between two looks.
+ */
+import type { ConsolaInstance } from "consola";
+import type { Clock } from "../../clock.ts";
+import { BackgroundService } from "../../service.ts";
+import type { DueAgent, OperationalStore } from "../../storage/operational/store.ts";
+import { logFailure } from "../log-failure.ts";
+import type { AgentContacts } from "./agent-contacts.ts";
+
+/** Pause after a failure. */
+const RETRY_MS = 1000;
+
+/** What {@link AgentWatch} needs. */
+export interface AgentWatchOptions {
+  readonly store: OperationalStore;
+  readonly contacts: AgentContacts;
+  readonly clock: Clock;
+  readonly log: ConsolaInstance;
+  readonly heartbeatTimeoutMs: number;
+  /** Looks whether the principal itself was paused. */
+  readonly checkPause: () => void;
+  /** The deadline of an agent's process has passed, and nothing was heard of it. */
+  readonly lose: (agent: DueAgent) => Promise<void>;
+}
+
+/** What it does that a test waits for. */
+interface AgentWatchSignals {
+  /** It has looked, and knows when it looks again. */
+  readonly looked: undefined;
+}
+
+/** Watches the deadlines of agents. */
+export class AgentWatch extends BackgroundService<AgentWatchSignals> {
+  readonly name = "agent watch";
+  readonly #o: AgentWatchOptions;
+  /** So long before a deadline the row of an agent follows, at the latest. */
+  readonly #aheadMs: number;
+  readonly #timer = this.timer(() => this.track(this.#look()));
+
+  constructor(options: AgentWatchOptions) {
+    super(options.clock);
+    this.#o = options;
+    this.#aheadMs = options.heartbeatTimeoutMs / 4;
+  }
+
+  protected onStart(): Promise<void> {
+    return this.#look();
+  }
+
+  /** An agent registered. A timer that is set already is for one whose deadline is no later. */
+  registered(): void {
+    this.#timer.within(this.#o.heartbeatTimeoutMs - this.#aheadMs);
+  }
+
+  async #look(): Promise<void> {
+    this.#o.checkPause();
+    try {
+      // Those of the next looks as well, so that there are few.
+      const due = await this.#o.store.read((tx) => tx.dueAgents(2 * this.#aheadMs));
+      const silent = await this.#extend(due);
+      const isDone = await this.#loseAll(silent.filter((agent) => agent.left_ms <= 0));
+      const left = await this.#o.store.read((tx) => tx.nextDueAgent());
+      if (!isDone) this.#timer.in(RETRY_MS);
+      else if (left !== null)
+        this.#timer.in(Math.max(1, left > 2 * this.#aheadMs ? left - this.#aheadMs : left));
+    } catch (error) {
+      logFailure(this.#o.log, "The deadlines of agents cannot be kept", error);
+      this.#timer.in(RETRY_MS);
+    }
+    this.signals.emit("looked");
+  }
+
+  /** Writes down who was heard of since it was written down the last time. Returns the others. */
+  async #extend(due: readonly DueAgent[]): Promise<DueAgent[]> {
+    const silent: DueAgent[] = [];
+    const heard: { agent: DueAgent; leftMs: number; heardMs: number }[] = [];
+    for (const agent of due) {
+      const contact = this.#o.contacts.get(agent.agent_id);
+      const leftMs = contact?.sessionId === agent.session_id ? this.#o.contacts.leftMs(contact) : 0;
+      if (contact === undefined || leftMs <= Math.max(0, agent.left_ms + 1)) silent.push(agent);
+      else heard.push({ agent, leftMs, heardMs: contact.seenWall });
+    }
+    if (heard.length > 0) {
+      await this.#o.store.transact(async (tx) => {
+        for (const { agent, leftMs, heardMs } of heard) await tx.heardOfAgent(agent, leftMs, heardMs);
+      });
+    }
+    return silent;
+  }
+
+  async #loseAll(overdue: readonly DueAgent[]): Promise<boolean> {
+    let isDone = true;
+    for (const agent of overdue) {
+      if (this.isStopping) return true;
+      try {
+        await this.#o.lose(agent);
+      } catch (error) {
+        isDone = false;
+        logFailure(this.#o.log, `Agent ${agent.agent_id} is silent, but cannot be given up`, error);
+      }
+    }
+    return isDone;
+  }
+}
