@@ -13,7 +13,7 @@ import { connect } from "../protocol/connect.ts";
 import { BackgroundService, startServices, stopServices } from "../service.ts";
 import { isDoneWithin, pause } from "../timer.ts";
 import { agentsDirectory, claimIdentity } from "./agent-id.ts";
-import { AgentLife } from "./agent-phase.ts";
+import { AgentLife, type AgentPhase } from "./agent-phase.ts";
 import { DagRun, runReport } from "./dag-run.ts";
 import { inheritedEnvironment, runVariables } from "./environment.ts";
 import { LogSender } from "./log-sender.ts";
@@ -126,6 +126,11 @@ export class Agent extends BackgroundService<AgentSignals> {
   /** Whether its loop turns: it hears of the principal, or hears that there is none. */
   get isWell(): boolean {
     return this.#parts?.link.isTurning() ?? true;
+  }
+
+  /** Where it is between its start and its end. */
+  get phase(): AgentPhase {
+    return this.#life.phase;
   }
 
   /** Whether it takes nothing new any more. */

@@ -23,11 +23,12 @@ export class DagRun {
   #started = false;
   #ended = false;
   #stopped: StopReason | undefined;
-  readonly #limit = new Timer(() => this.stop("run timed out"));
+  readonly #limit: Timer;
 
   /** @throws InvalidInputError when the tasks are no graph */
   constructor(context: RunContext) {
     this.#context = context;
+    this.#limit = new Timer(() => this.stop("run timed out"), context.clock);
     const { workflow, completed_tasks } = context.assignment;
     this.#dag = buildDag(workflow.tasks);
     const completed = new Set(completed_tasks);

@@ -67,8 +67,8 @@ export class TaskRun {
   #attempt = 0;
   #process: TaskProcess | undefined;
   #withdraw: (() => void) | undefined;
-  readonly #limit = new Timer(() => this.#timeOut());
-  readonly #retry = new Timer(() => this.start());
+  readonly #limit: Timer;
+  readonly #retry: Timer;
   #timedOut = false;
   #stopped: StopReason | undefined;
   #reportedMs = 0;
@@ -77,6 +77,8 @@ export class TaskRun {
   constructor(definition: TaskDefinition, context: RunContext, onOver: (task: TaskRun) => void) {
     this.definition = definition;
     this.#context = context;
+    this.#limit = new Timer(() => this.#timeOut(), context.clock);
+    this.#retry = new Timer(() => this.start(), context.clock);
     this.#onOver = onOver;
     const { assignment } = context;
     this.#log = new TaskLog(

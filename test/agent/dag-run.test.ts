@@ -3,7 +3,15 @@ import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { systemClock } from "../../src/clock.ts";
 import type { TaskConfig } from "../../src/workflow/model.ts";
-import { assignmentOf, Bench, isRunning, type TaskSpec, until, workflowOf } from "./support/bench.ts";
+import {
+  assignmentOf,
+  Bench,
+  clockWith,
+  isRunning,
+  type TaskSpec,
+  until,
+  workflowOf,
+} from "./support/bench.ts";
 
 const retry = (max_attempts: number, delay_ms = 0, backoff = 1) => ({ max_attempts, delay_ms, backoff });
 
@@ -219,9 +227,9 @@ describe("tries", () => {
 
 describe("time limits", () => {
   test("a task that takes too long is ended with its whole group, and fails", async () => {
-    using bench = new Bench();
+    using bench = new Bench({ clock: clockWith(300, () => bench.has("started")) });
     const outcome = await bench.run({
-      slow: { run: "sleep 600 & echo $! > child; echo started; wait", timeout_ms: 300 },
+      slow: { run: "sleep 600 & echo $! > child; echo started; touch started; wait", timeout_ms: 300 },
       after: { depends: ["slow"] },
     });
     expect(outcome.end).toBe("FAILED");
@@ -236,7 +244,7 @@ describe("time limits", () => {
   });
 
   test("what ignores SIGTERM is killed when the grace period is over, its children too", async () => {
-    using bench = new Bench({ graceMs: 200 });
+    using bench = new Bench({ graceMs: 200, clock: clockWith(300, () => bench.has("child")) });
     const outcome = await bench.run({
       stubborn: {
         run: 'trap "" TERM; sh -c "trap \\"\\" TERM; echo \\$\\$ > child; while :; do sleep 0.05; done" & while :; do sleep 0.05; done',
@@ -249,16 +257,20 @@ describe("time limits", () => {
   });
 
   test("each try has the whole time, and one that timed out is tried again", async () => {
-    using bench = new Bench();
+    let limits = 0;
+    // The time of the first try is over when that runs; the second one has all the time that it needs.
+    using bench = new Bench({ clock: clockWith(700, () => bench.has("first") && limits++ === 0) });
     const outcome = await bench.run({
-      t: { run: '[ "$CDKTR_ATTEMPT" = 2 ] || sleep 600', timeout_ms: 700, retry: retry(2) },
+      t: { run: '[ "$CDKTR_ATTEMPT" = 2 ] || { touch first; sleep 600; }', timeout_ms: 700, retry: retry(2) },
     });
     expect(outcome.statuses("t")).toEqual(["RUNNING", "WAITING", "RUNNING", "COMPLETED"]);
   });
 
   test("a process that ends well after it was told to end has failed all the same", async () => {
-    using bench = new Bench();
-    const outcome = await bench.run({ t: { run: 'trap "exit 0" TERM; sleep 600 & wait', timeout_ms: 300 } });
+    using bench = new Bench({ clock: clockWith(300, () => bench.has("set")) });
+    const outcome = await bench.run({
+      t: { run: 'trap "exit 0" TERM; sleep 600 & touch set; wait', timeout_ms: 300 },
+    });
     expect(outcome.last("t")).toMatchObject({
       status: "FAILED",
       exit_code: 0,
@@ -273,11 +285,14 @@ describe("time limits", () => {
   });
 
   test("a run that takes too long fails: what runs or waits for its next try FAILED, what has not begun SKIPPED", async () => {
-    using bench = new Bench({ slots: 2 });
+    const reached = (status: string) =>
+      bench.outbox.reports(0, 100).some((report) => report.kind === "task" && report.status === status);
+    const clock = clockWith(500, () => ["COMPLETED", "WAITING"].every(reached) && bench.has("running"));
+    using bench = new Bench({ slots: 2, clock });
     const outcome = await bench.run(
       {
         done: { run: "true" },
-        running: { run: "sleep 600" },
+        running: { run: "touch running; sleep 600" },
         waiting: { run: "false", retry: retry(9, 600_000) },
         pending: { depends: ["running"] },
       },

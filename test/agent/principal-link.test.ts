@@ -7,7 +7,7 @@ import { assignmentOf, workflowOf } from "./support/bench.ts";
 import { Fleet } from "./support/fleet.ts";
 import { ScriptedPrincipal } from "./support/scripted-principal.ts";
 
-const quick = { CDKTR_DEFAULT_ZMQ_TIMEOUT_MS: 150, CDKTR_AGENT_HEARTBEAT_INTERVAL_MS: 150 };
+const quick = { CDKTR_DEFAULT_ZMQ_TIMEOUT_MS: 500, CDKTR_AGENT_HEARTBEAT_INTERVAL_MS: 150 };
 /** The long polls of this one only end when the test says so. */
 const patient = { CDKTR_DEFAULT_ZMQ_TIMEOUT_MS: 20_000, CDKTR_AGENT_HEARTBEAT_INTERVAL_MS: 20_000 };
 
@@ -353,6 +353,8 @@ describe("a principal of another version", () => {
       principal.wake();
       return statuses(principal).includes("task RUNNING");
     });
+    // More than one, when an answer came too late.
+    const registrations = principal.descriptions.length;
     principal.id = crypto.randomUUID();
     let asked = 0;
     principal.onInfo = () =>
@@ -361,9 +363,9 @@ describe("a principal of another version", () => {
         : info(principal.id, PROTOCOL.version, PROTOCOL.oldest);
     await principal.until(() => {
       principal.wake();
-      return principal.descriptions.length === 2;
+      return principal.descriptions.length > registrations;
     });
-    expect(principal.descriptions[1]?.running).toEqual([
+    expect(principal.descriptions.at(-1)?.running).toEqual([
       { workflow_instance_id: run.workflow_instance_id, attempt: run.attempt },
     ]);
     writeFileSync(gate, "");

@@ -1,7 +1,16 @@
 import { describe, expect, test } from "bun:test";
 import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { allLines, assignmentOf, Bench, isRunning, subprocess, until, workflowOf } from "./support/bench.ts";
+import {
+  allLines,
+  assignmentOf,
+  Bench,
+  clockWith,
+  isRunning,
+  subprocess,
+  until,
+  workflowOf,
+} from "./support/bench.ts";
 
 const pidIn = (bench: Bench, file: string) => Number(readFileSync(join(bench.directory, file), "utf8"));
 
@@ -213,11 +222,14 @@ describe("the end of a process", () => {
   });
 
   test("a time limit reaches processes in sessions of their own, and nobody else's", async () => {
-    using bench = new Bench();
+    using bench = new Bench({ clock: clockWith(400, () => bench.has("stray")) });
     const foreign = Bun.spawn(["sleep", "600"]);
     try {
       const outcome = await bench.run({
-        t: { run: "setsid sh -c 'echo $$ > stray; exec sleep 600' & sleep 600", timeout_ms: 400 },
+        t: {
+          run: "setsid sh -c 'echo $$ > .stray; mv .stray stray; exec sleep 600' & sleep 600",
+          timeout_ms: 400,
+        },
       });
       expect(outcome.last("t").status).toBe("FAILED");
       expect(isRunning(pidIn(bench, "stray"))).toBe(false);

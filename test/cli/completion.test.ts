@@ -7,6 +7,7 @@ import { joinedWords, SHELLS, type Shell } from "../../src/cli/support/completio
 import { root } from "../../src/main.ts";
 import { CDKTR, type Cluster, cleanEnvironment, startCluster } from "../support/cdktr.ts";
 import { installed, skipWithout } from "../support/debian.ts";
+import { until } from "../support/until.ts";
 import { shellWorkflow } from "./support.ts";
 
 const missing: Record<Shell, string | undefined> = { bash: undefined, zsh: undefined, fish: undefined };
@@ -251,10 +252,10 @@ describe("the scripts in their shells", () => {
       expect({ code, stdout, stderr }).toEqual({ code: 0, stdout: ":words\n", stderr: "" });
       return performance.now() - began;
     };
-    const [silent, absent] = [await took(mute.port), await took(1)];
-    // It waits a second for the one, and not at all for the other.
-    expect(silent).toBeLessThan(10_000);
-    expect(absent).toBeLessThan(silent - 500);
+    // It waits a second for the one, and not for the ten minutes of the setting, which this test does not have.
+    expect(await took(mute.port)).toBeGreaterThan(900);
+    // Not at all for the other: on a busy machine not every start shows it.
+    await until("it is there in less than that", async () => (await took(1)) < 900);
   });
 
   test("without a principal there are no ids and no complaint", async () => {

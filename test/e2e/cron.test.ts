@@ -18,11 +18,14 @@ test("a cron of every second fires once a second, for the second it means; new f
   });
   const runsOf = async (id: string) =>
     (await cluster.client.listRuns({ workflow_id: id, limit: 1000 })).reverse();
-  await until("four firings", async () => (await runsOf("second")).length >= 4);
-
-  const runs = await Promise.all(
-    (await runsOf("second")).slice(0, 4).map((run) => runOver(cluster.client, run.workflow_instance_id)),
-  );
+  // A principal that stands still for longer than a second fires for the latest one only: four in a row show the rhythm.
+  const runs = await until("four firings in a row", async () => {
+    const fired = await Promise.all(
+      (await runsOf("second")).slice(-4).map((run) => runOver(cluster.client, run.workflow_instance_id)),
+    );
+    const [first, , , last] = fired.map((run) => run.scheduled_time_ms ?? Number.NaN);
+    return last !== undefined && first !== undefined && last - first === 3000 && fired;
+  });
   expect(runs.map((run) => [run.trigger, run.status])).toEqual(Array(4).fill(["cron", "COMPLETED"]));
   const instants = runs.map((run) => run.scheduled_time_ms ?? Number.NaN);
   expect(instants.map((instant) => instant % 1000)).toEqual([0, 0, 0, 0]);
@@ -41,7 +44,7 @@ test("a cron of every second fires once a second, for the second it means; new f
   cluster.writeWorkflow("another.yml", every("* * * * * *"));
   await until("the new one fires", async () => (await runsOf("another")).length >= 1);
   const afterDeletion = (await runsOf("second")).length;
-  await until("the new one fires on", async () => (await runsOf("another")).length >= 4);
+  await until("the new one fires on", async () => (await runsOf("another")).length >= 3);
   expect((await runsOf("second")).length).toBe(afterDeletion);
   expect(await runsOf("later")).toEqual([]);
   expect(await runsOf("manual")).toEqual([]);

@@ -2,7 +2,8 @@ import { expect, test } from "bun:test";
 import { CdktrProcess, cdktr, freePorts } from "../support/cdktr.ts";
 import { gate, shellWorkflow, TemporaryDirectory, until } from "./support/fixtures.ts";
 
-const LINES = 3000;
+/** Lines after the principal was killed. */
+const LINES = 1500;
 
 test("while keys are revoked, and the principal is killed, the others lose no line and get none twice", async () => {
   using a = new TemporaryDirectory();
@@ -17,9 +18,15 @@ test("while keys are revoked, and the principal is killed, the others lose no li
   const onA = { cwd: a.root, env };
   const run = (...words: string[]) => cdktr(words, onA);
   await run("keys", "init");
-  // Half of the lines, then those after the principal was killed.
-  const count = `i=0; while [ $i -lt ${LINES / 2} ]; do echo "$0 $i"; i=$((i+1)); [ $((i % 100)) -ne 0 ] || sleep 0.05; done`;
-  const spoken = `sh -c '${count}' first; ${gate(a.path("go"))}; sh -c '${count}' second`;
+  // Lines until all those who are to be shut out are, and further ones after the principal was killed.
+  const talk = (word: string, goesOn: string) =>
+    `i=0; while ${goesOn}; do echo "${word} $i"; i=$((i+1)); [ $((i % 20)) -ne 0 ] || sleep 0.05; done`;
+  const spoken = [
+    talk("first", `[ ! -e ${a.path("enough")} ]`),
+    `echo $i > ${a.path("count")}`,
+    gate(a.path("go")),
+    talk("second", `[ $i -lt ${LINES} ]`),
+  ].join("; ");
   await Bun.write(a.path("workflows/talk.yml"), shellWorkflow({ talk: { sh: spoken } }));
   const principal = new CdktrProcess(["start", "principal"], onA);
   await principal.waitFor(/secured: encrypted/);
@@ -61,8 +68,9 @@ test("while keys are revoked, and the principal is killed, the others lose no li
     const { code, stderr } = await guest.finished;
     expect(`${code}: ${stderr}`).toMatch(/^3: [\s\S]*refuses the key guest-\d in .*: it was revoked/);
   }
-  await until("the first half is there", () => said(`first ${LINES / 2 - 1}`));
+  await Bun.write(a.path("enough"), "");
   await until("it waits", () => said("waiting"));
+  const lines = { first: Number(await Bun.file(a.path("count")).text()), second: LINES };
 
   principal.kill("SIGKILL");
   await principal.finished;
@@ -70,13 +78,13 @@ test("while keys are revoked, and the principal is killed, the others lose no li
   await using again = new CdktrProcess(["start", "principal"], onA);
   await again.waitFor(/secured: encrypted/);
   expect((await follower.finished).code).toBe(0);
-  const expected = ["first", "second"].flatMap((half) =>
-    Array.from({ length: LINES / 2 }, (_, number) => `${half} ${number}`),
+  const expected = Object.entries(lines).flatMap(([word, count]) =>
+    Array.from({ length: count }, (_, number) => `${word} ${number}`),
   );
   const spokenIn = (text: string) =>
     [...text.matchAll(/"payload":"((?:first|second) \d+)"/g)].map(([, payload]) => payload);
   expect(spokenIn(follower.stdout)).toEqual(expected);
-  const history = await cdktr(["logs", "query", "--workflow", "talk", "-n", "10000", "--json"], asCarol);
+  const history = await cdktr(["logs", "query", "--workflow", "talk", "-n", "1000000", "--json"], asCarol);
   expect(spokenIn(history.stdout)).toEqual(expected);
   for (const text of [again.stderr, principal.stderr])
     expect(text).not.toMatch(/lines or messages were dropped/);

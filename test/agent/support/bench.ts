@@ -1,5 +1,5 @@
 /** A place to execute runs as an agent does: a real outbox and real processes, without a principal. */
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DagRun, type RunEnd } from "../../../src/agent/dag-run.ts";
@@ -164,6 +164,11 @@ export class Bench implements Disposable {
     };
   }
 
+  /** Whether a task has made a file of that name. */
+  has(name: string): boolean {
+    return existsSync(join(this.directory, name));
+  }
+
   [Symbol.dispose](): void {
     this.outbox.close();
     rmSync(this.directory, { recursive: true, force: true });
@@ -192,6 +197,21 @@ export function allLines(outbox: Outbox): LogLine[] {
 /** Waits for something to become true that announces itself in no other way, such as the end of a foreign process. */
 export async function until(isTrue: () => boolean | Promise<boolean>, what: string): Promise<void> {
   await eventually(what, isTrue);
+}
+
+/** A clock on which `ms` are over as soon as `isDue` says so; any other time passes as usual. */
+export function clockWith(ms: number, isDue: () => boolean): Clock {
+  return {
+    ...systemClock,
+    after(wanted, ring) {
+      if (wanted !== ms) return systemClock.after(wanted, ring);
+      let isOff = false;
+      void until(() => isOff || isDue(), "the time is over").then(() => isOff || ring());
+      return () => {
+        isOff = true;
+      };
+    },
+  };
 }
 
 /** Whether a process is there and not merely a zombie. */
