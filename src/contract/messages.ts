@@ -1,7 +1,6 @@
 /**
- * The JSON of requests and replies, by subject. Field names are those of the database.
- * Schemas of what comes in are loose about additions (a newer peer may say more) and strict about types and lengths.
- * Which verb takes and answers what is in verbs.ts.
+ * The schemas of requests and replies, by subject; verbs.ts says which verb has which. Field names are those of the database.
+ * Unknown fields are ignored, because a newer peer may send more; types and lengths are strict.
  */
 export * from "./messages/agents.ts";
 export * from "./messages/history.ts";

@@ -1,16 +1,16 @@
-/** The roles of keys, and which sockets of a secured principal each may use. Which verbs each may use is in verbs.ts. */
+/** The roles of keys, and the sockets of a secured principal that each may use. verbs.ts has the verbs that each may use. */
 
 /** Roles that a key can be given. */
 export const CLIENT_ROLES = ["agent", "client", "admin"] as const;
 export type ClientRole = (typeof CLIENT_ROLES)[number];
 
-/** Also that of a join token, which may do nothing but join. */
+/** A join token has a role too: it may only join. */
 export type Role = ClientRole | "join";
 
 export const ANYBODY: readonly Role[] = ["agent", "client", "admin"];
-/** Triggers and reads. */
+/** Trigger runs and read. */
 export const CLIENT: readonly Role[] = ["client", "admin"];
-/** Takes work and reports. */
+/** Execute runs and report. */
 export const AGENT: readonly Role[] = ["agent", "admin"];
 export const ADMIN: readonly Role[] = ["admin"];
 export const JOIN_TOKEN: readonly Role[] = ["join"];

@@ -1,48 +1,48 @@
-/** What an entry of the table of verbs says, and how its request is written into the fields of a frame. */
+/** The entries of the table of verbs, and how requests are encoded into fields. */
 import { z } from "zod";
 import type { Role } from "./roles.ts";
 
 /**
- * In whose name a request speaks that has an agent id.
- * - `agent`: in the agent's. Its id must belong to the sender's key.
- * - `new agent`: in the agent's, and it may be what registers the agent. The id must not belong to another key.
- * - `sender`: in the sender's own. The agent is only what the request is about.
+ * In whose name a request with an agent id is made.
+ * - `agent`: the agent's; its id must belong to the sender's key.
+ * - `new agent`: the agent's, and it may register the agent; its id must not belong to another key.
+ * - `sender`: the sender's own; the request is only about the agent.
  */
 export type Speaker = "agent" | "new agent" | "sender";
 
-/** What a request changes, and why a client may repeat it when no reply came. */
+/** What a request changes, and why a client can safely repeat it when it got no reply. */
 export type Changes =
   | "nothing"
-  /** The second request finds done what it asks for. */
+  /** The second request finds that everything is done. */
   | "idempotent"
-  /** The principal recognizes the second request by the value of a field; `options.x` is a field within a field. */
+  /** The principal recognizes the second request by this field; a dot leads into an object. */
   | { readonly key: string };
 
-/** An entry, whatever its schemas are. */
+/** An entry with any schemas. */
 export interface VerbEntry {
-  /** What the verb does, in a line. */
+  /** What the verb does, in one line without a full stop. */
   readonly about: string;
-  /** The roles of a key that may use it. */
+  /** The roles that may use the verb. */
   readonly roles: readonly Role[];
-  /** What comes in, as an object; see `fields` for how it travels. */
+  /** The request as an object; `fields` says how it is encoded. */
   readonly request: z.ZodObject;
-  /** What goes out. `null` travels as a bare `OK`, or `PONG`. */
+  /** The reply. `null` is encoded as a bare `OK` or `PONG`. */
   readonly reply: z.ZodType;
-  /** How a reply with a payload begins. Default `SUCCESS`. */
+  /** The outcome of a reply with a payload. Default `SUCCESS`. */
   readonly answers?: "OK" | "SUCCESS" | "PONG";
   readonly changes: Changes;
-  /** Given by exactly the verbs whose request has an `agent_id`. */
+  /** Required if the request has an `agent_id`, else not allowed. */
   speaksFor?(request: { readonly agent_id: string }): Speaker;
   /**
-   * Names of positional fields, one for each key of the request in order, as messages call them. A field that is an object
-   * travels as JSON. Without them the request travels as one field of JSON.
+   * Names of positional fields in messages, one for each key of the request, in order. A field that is an object is encoded as
+   * JSON. Without `fields` the whole request is one JSON field.
    */
   readonly fields?: readonly string[];
-  /** The field that says how long the reply may wait, of a long poll. */
+  /** Of a long poll: the field that says how long the reply may wait. */
   readonly waits?: "wait_ms" | "options.wait_ms";
-  /** Whose budget of waiting requests it counts in: agents must be heard however many clients ask. Default `others`. */
+  /** The budget of requests in flight that it counts in. Agents have one of their own. Default `others`. */
   readonly budget?: "agents" | "others";
-  /** The first version of the protocol that has it. Default 1. */
+  /** The first protocol version that has the verb. Default 1. */
   readonly since?: number;
 }
 
@@ -56,14 +56,14 @@ type EntryOf<Request extends z.ZodObject, Reply extends z.ZodType> = Omit<
     ? { speaksFor(request: z.output<Request>): Speaker }
     : { speaksFor?: never });
 
-/** Checks an entry: one whose request has an agent id does not compile without saying in whose name it speaks. */
+/** Type-checks an entry: a request with an agent id does not compile without `speaksFor`. */
 export function verb<Request extends z.ZodObject, Reply extends z.ZodType>(
   entry: EntryOf<Request, Reply>,
 ): EntryOf<Request, Reply> {
   return entry;
 }
 
-/** Whether a positional field travels as JSON. */
+/** Whether a positional field is encoded as JSON. */
 export function isJsonField(schema: z.ZodType): boolean {
   let inner = schema;
   while (inner instanceof z.ZodOptional || inner instanceof z.ZodPrefault)
@@ -71,7 +71,7 @@ export function isJsonField(schema: z.ZodType): boolean {
   return inner instanceof z.ZodObject;
 }
 
-/** The fields of a request, after its verb; a field without a value is empty. */
+/** Encodes a request into the fields after the verb; a missing value is an empty field. */
 export function fieldsOf({ fields, request }: VerbEntry, value: Readonly<Record<string, unknown>>): string[] {
   if (fields === undefined) return [JSON.stringify(value)];
   return Object.keys(request.shape).map((key) => {
@@ -80,7 +80,7 @@ export function fieldsOf({ fields, request }: VerbEntry, value: Readonly<Record<
   });
 }
 
-/** How long the reply to a request may wait, ms; 0 for one that is no long poll. */
+/** How long the reply to a request may wait, ms; 0 unless the verb is a long poll. */
 export function waitOf({ waits }: VerbEntry, request: object): number {
   const wait = waits?.split(".").reduce<unknown>((at, key) => Object(at)[key], request);
   return typeof wait === "number" ? wait : 0;

@@ -1,8 +1,8 @@
 /**
- * The verbs of the principal's API: which there are, who may use them, what they take and answer. Everything else that knows
- * verbs follows from this table: the client's calls, the handlers, the checks of roles and of agents' names, the manual.
+ * The verbs of the principal's API: who may use each, its request and its reply. The client's calls, the handlers, the checks of
+ * roles and agents' ids, the manual's tables and the hostile traffic of the tests are derived from this table.
  *
- * Verbs with `fields` are the wire format of existing clients; new verbs take one field of JSON.
+ * Verbs with `fields` are the wire format of existing clients; new verbs take one JSON field.
  */
 import { z } from "zod";
 import { Nothing } from "./messages/common.ts";
@@ -300,12 +300,11 @@ export const VERBS = {
 
 export type Verb = keyof typeof VERBS;
 
-/** The names of all verbs. */
 export const VERB_NAMES = Object.keys(VERBS) as readonly Verb[];
 
-/** A request as a handler gets it: parsed, with its defaults. */
+/** A request as its handler gets it: parsed, with defaults. */
 export type RequestOf<V extends Verb> = z.output<(typeof VERBS)[V]["request"]>;
-/** A request as a client gives it. */
+/** A request as a client makes it: fields with a default are optional. */
 export type RequestFor<V extends Verb> = z.input<(typeof VERBS)[V]["request"]>;
 export type ReplyOf<V extends Verb> = z.output<(typeof VERBS)[V]["reply"]>;
 

@@ -10,29 +10,28 @@
 import { PRETENCE, VERSION } from "../build-facts.ts";
 import { CdktrError } from "../errors.ts";
 
-/** What one side speaks: every version from `oldest` to `version`. */
+/** The protocol versions that a peer speaks: all from `oldest` to `version`. */
 export interface ProtocolRange {
   readonly version: number;
   readonly oldest: number;
 }
 
-/** What this cdktr speaks. */
+/** The protocol versions of this cdktr. */
 export const PROTOCOL: ProtocolRange = PRETENCE.protocol ?? { version: 1, oldest: 1 };
 
-/** What a peer speaks that does not say it: those that came before the question. */
+/** The protocol versions of a peer that does not send any; it is older than the field. */
 export const FIRST_PROTOCOL: ProtocolRange = { version: 1, oldest: 1 };
 
-/** One of two that are to work together. */
+/** An agent or a principal. */
 export interface Peer {
-  /** Its cdktr. */
+  /** The version of its cdktr. */
   readonly version: string;
   readonly protocol: ProtocolRange;
 }
 
-/** This cdktr. */
 export const THIS_PEER: Peer = { version: VERSION, protocol: PROTOCOL };
 
-/** An agent and a principal that have no protocol in common. */
+/** The agent and the principal have no protocol version in common. */
 export class VersionMismatchError extends CdktrError {
   override readonly reply = "UNPROC";
   readonly tooOld: "agent" | "principal";
@@ -55,7 +54,7 @@ export class VersionMismatchError extends CdktrError {
   }
 }
 
-/** Why an agent and a principal cannot work together; undefined when they can. */
+/** The error when an agent and a principal cannot work together; undefined when they can. */
 export function mismatch(agent: Peer, principal: Peer): VersionMismatchError | undefined {
   if (agent.protocol.version < principal.protocol.oldest)
     return new VersionMismatchError("agent", agent, principal);

@@ -23,7 +23,7 @@ const REPLY_KINDS: ReadonlySet<string> = new Set([
   "SERVERERROR",
 ]);
 
-/** A reply, taken apart. `payload` is everything after the first separator, or "". */
+/** A decoded reply. `payload` is everything after the first separator, or "". */
 export interface Reply {
   readonly kind: ReplyKind;
   readonly payload: string;
@@ -38,7 +38,7 @@ export function encodeFields(fields: readonly string[]): Uint8Array {
 }
 
 /**
- * Text of a frame.
+ * Decodes a frame.
  * @throws InvalidInputError when it is empty, too long or not UTF-8
  */
 export function decodeFrame(frame: Uint8Array): string {
@@ -55,14 +55,12 @@ export function decodeFrame(frame: Uint8Array): string {
   }
 }
 
-/** Makes a reply frame. */
 export function encodeReply(kind: ReplyKind, payload?: string): Uint8Array {
   return encoder.encode(payload === undefined ? kind : `${kind}${SEPARATOR}${payload}`);
 }
 
 /**
- * Takes a reply frame apart.
- * @throws InvalidInputError when it does not begin as a reply does
+ * @throws InvalidInputError when the frame does not begin like a reply
  */
 export function decodeReply(frame: Uint8Array): Reply {
   const text = new TextDecoder().decode(frame);

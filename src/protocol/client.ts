@@ -14,7 +14,7 @@ import { type CurveClientKeys, curveOptions, watchHandshakes } from "./handshake
 
 export { AccessRefusedError, type CurveClientKeys, curveOptions } from "./handshake.ts";
 
-/** Where the principal is and how patient the client is. */
+/** The address of the principal, keys and timeouts. */
 export interface ClientOptions {
   readonly host: string;
   readonly port: number;
@@ -22,16 +22,16 @@ export interface ClientOptions {
   readonly timeoutMs: number;
   /** Attempts before {@link PrincipalUnreachableError}; 1 by default. */
   readonly attempts?: number;
-  /** For a principal that is secured. */
+  /** Keys for a secured principal. */
   readonly curve?: CurveClientKeys;
 }
 
-/** What may differ from request to request. */
+/** Options of one request. */
 export interface RequestOptions {
   /** How long one attempt waits for its reply, ms; a long poll adds its `wait_ms`. */
   readonly timeoutMs?: number;
   readonly attempts?: number;
-  /** Gives the request up; it rejects with the signal's reason. */
+  /** Cancels the request, which rejects with the signal's reason. */
   readonly signal?: AbortSignal;
 }
 
@@ -40,16 +40,16 @@ interface Pending {
   readonly settle: (reply: Reply | Error) => void;
 }
 
-/** The principal said that the request was wrong. */
+/** `CLIENTERROR`: the request was wrong. */
 export class RequestRefusedError extends InvalidInputError {}
-/** The principal has no such verb: it is older than this client, which may do without. */
+/** The principal is older than this client and does not have the verb. */
 export class VerbUnknownError extends RequestRefusedError {}
-/** The principal says that it cannot do this now. */
+/** `UNPROC`: the principal cannot do this now. */
 export class RequestUnprocessableError extends UnprocessableError {}
-/** The principal failed at it. */
+/** `SERVERERROR`, or a reply that this client does not understand. */
 export class PrincipalFailedError extends CdktrError {}
 
-/** How a principal of any version begins its answer to a verb that it does not know. */
+/** How principals of all versions begin the reply to an unknown verb. */
 const UNKNOWN_VERB = /^There is no verb "/;
 
 /** A connection to one principal. It connects at the first request and reconnects by itself. */
@@ -117,8 +117,8 @@ export class PrincipalClient {
   }
 
   /**
-   * Makes the request of a verb and gives its reply; see {@link request}. A long poll may take its wait longer.
-   * @throws PrincipalFailedError when the reply is not understood
+   * Calls a verb and returns its parsed reply; see {@link request}. A long poll adds its wait to the timeout.
+   * @throws PrincipalFailedError also when the reply does not match its schema
    */
   async call<V extends Verb>(
     verb: V,
@@ -131,7 +131,7 @@ export class PrincipalClient {
     return parse(entry.reply, reply) as ReplyOf<V>;
   }
 
-  /** Whether a principal answers. */
+  /** @throws PrincipalUnreachableError when no principal answers */
   async ping(options?: RequestOptions): Promise<void> {
     await this.call("PING", {}, options);
   }
@@ -149,12 +149,12 @@ export class PrincipalClient {
     return this.call("GETWORKFLOW", { workflow_id: workflowId }, options);
   }
 
-  /** Waits until the workflows are no longer as they were at `revision`; returns the present revision. */
+  /** Waits until the workflows have changed since `revision`; returns the new revision. */
   async watchWorkflows(watch: RequestFor<"WATCHWORKFLOWS">, options?: RequestOptions): Promise<string> {
     return (await this.call("WATCHWORKFLOWS", watch, options)).revision;
   }
 
-  /** Triggers a workflow; answered when the run is on the principal's disk. */
+  /** Triggers a workflow; resolves when the run is on the principal's disk. */
   runTask(
     workflowId: string,
     run: z.input<typeof RunTaskOptions> & { dedupe_key: string },
@@ -172,7 +172,7 @@ export class PrincipalClient {
     return this.call("GETRUN", { workflow_instance_id: runId }, options);
   }
 
-  /** The run when it is over, or as it is after `waitMs`. */
+  /** Waits until the run has ended, at most `waitMs`; returns its present state. */
   waitRun(runId: string, waitMs: number, options?: RequestOptions) {
     return this.call("WAITRUN", { workflow_instance_id: runId, wait_ms: waitMs }, options);
   }
@@ -185,7 +185,7 @@ export class PrincipalClient {
     return this.call("RETRYRUN", retry, options);
   }
 
-  /** Lines of the history as text; what is left out does not filter. */
+  /** Lines of the history as text. */
   queryLogs(
     filter: { endMs?: number; startMs?: number; workflowId?: string; runId?: string; verbose?: boolean },
     options?: RequestOptions,
@@ -233,12 +233,12 @@ export class PrincipalClient {
     return orders;
   }
 
-  /** Waits up to `wait_ms` for a run to execute; null when there was none. */
+  /** Waits up to `wait_ms` for a run to execute; null when there is none. */
   fetchWorkflow(agentId: string, fetch: z.input<typeof FetchOptions>, options?: RequestOptions) {
     return this.call("FETCHWORKFLOW", { agent_id: agentId, options: fetch }, options);
   }
 
-  /** Ends the connection; requests in flight reject. */
+  /** Closes the connection; requests in flight reject. */
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
@@ -299,7 +299,7 @@ export class PrincipalClient {
     if (!this.#sending) void this.#pump(this.#socket);
   }
 
-  /** Sends what waits, one at a time: while there is no connection nothing is handed over, so what expires meanwhile is never sent. */
+  /** Sends queued requests one at a time. Without a connection none leaves the queue, so a request that expires is never sent. */
   async #pump(socket: Dealer): Promise<void> {
     this.#sending = true;
     try {
@@ -331,7 +331,7 @@ export class PrincipalClient {
       ...curveOptions(this.#options.curve),
     });
     const endpoint = `tcp://${this.address}`;
-    // Whoever waits need not wait any longer; the next request finds out whether that has changed.
+    // Requests in flight fail at once; the next one tries again.
     watchHandshakes(socket, endpoint, this.address, this.#options.curve, (error) => this.#failAll(error));
     socket.connect(endpoint);
     this.#receiving = this.#receive(socket);

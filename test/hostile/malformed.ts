@@ -35,7 +35,7 @@ const WRONG_JSON = ["{", "null", "[]", '"x"', "17", "NaN", "{'a':1}", `${"[".rep
  * A value that a schema takes, with everything in it that is optional.
  * @throws Error when none is known
  */
-export function sampleOf(schema: z.ZodType): unknown {
+function sampleOf(schema: z.ZodType): unknown {
   if (schema instanceof z.ZodObject) {
     const shape: Record<string, z.ZodType> = schema.shape;
     return Object.fromEntries(Object.entries(shape).map(([key, inner]) => [key, sampleOf(inner)]));

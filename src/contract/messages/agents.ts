@@ -1,18 +1,18 @@
-/** What agents and the principal say to each other. */
+/** Messages between agents and the principal, and about agents. */
 import { z } from "zod";
 import { IDENTIFIER, WorkflowDefinition } from "../../workflow/model.ts";
 import { Identifier, Instant, Protocol, Status, Text, WaitMs } from "./common.ts";
 
 const AGENT_ID_RULE = 'that is no agent id: letters, digits, ".", "_" and "-", at most 256';
 
-/** Says itself what is wrong with it, for clients that send it as a positional field. */
+/** An agent id in a positional field, with a message of its own. */
 const AgentId = z.string().max(256, AGENT_ID_RULE).regex(IDENTIFIER, AGENT_ID_RULE);
 
-/** What an agent says of itself, in `REGISTERAGENT`. */
+/** How an agent describes itself in `REGISTERAGENT`. */
 export const AgentDescription = z.object({
-  /** Random, new with every start of the agent's process. */
+  /** Random; new for every process. */
   session_id: z.string().max(64),
-  /** Names the agent's outbox on disk: the same after a restart, another one on another disk. */
+  /** Identifies the agent's outbox on disk: it stays the same over restarts. */
   stream_id: z.string().max(64),
   host: z.string().max(256),
   pid: z.number().int(),
@@ -20,7 +20,7 @@ export const AgentDescription = z.object({
   protocol: Protocol,
   max_concurrent_workflows: z.number().int().positive(),
   labels: z.record(z.string().max(256), z.string().max(256)).default({}),
-  /** Attempts it still executes; the principal adopts or stops them. */
+  /** Attempts that it still executes; the principal adopts or stops them. */
   running: z.array(z.object({ workflow_instance_id: z.string(), attempt: z.number().int() })).default([]),
   /**
    * Number of the oldest log line that the agent can still send. A principal that has received less than the line before it
@@ -35,27 +35,27 @@ export const AgentDescription = z.object({
 });
 export type AgentDescription = z.infer<typeof AgentDescription>;
 
-/** `FETCHWORKFLOW`: `wait_ms` 0 answers at once, otherwise the reply waits for work so long. */
+/** Options of `FETCHWORKFLOW`: the reply waits for work up to `wait_ms`. */
 export const FetchOptions = z.object({
   session_id: z.string().max(64).optional(),
   wait_ms: WaitMs.default(0),
   labels: z.record(z.string(), z.string()).default({}),
-  /** The same in a repeated request: the principal answers with the same run again. */
+  /** Idempotency key: the principal answers a repeated request with the same run. */
   fetch_id: z.string().max(64).optional(),
 });
 export type FetchOptions = z.infer<typeof FetchOptions>;
 
-/** A run as an agent gets it. */
+/** A run that is assigned to an agent. */
 export const RunAssignment = z.object({
   workflow_id: z.string(),
   workflow_instance_id: z.string(),
   attempt: z.number().int().positive(),
   trigger: z.string(),
   scheduled_time_ms: z.number().int().nullable(),
-  /** When the run was triggered: what tasks see as their scheduled time when there is none. */
+  /** When the run was triggered; tasks get it as their scheduled time when there is none. */
   created_at_ms: z.number().int().optional(),
   params: z.record(z.string(), z.string()),
-  /** Tasks that COMPLETED in an earlier attempt; they are not run again. */
+  /** Tasks that COMPLETED in an earlier attempt and are not run again. */
   completed_tasks: z.array(z.string()),
   workflow: WorkflowDefinition,
 });
@@ -67,16 +67,16 @@ export const Heartbeat = z.object({
   session_id: z.string().max(64),
   wait_ms: WaitMs,
   running: z.array(z.object({ workflow_instance_id: z.string(), attempt: z.number().int() })),
-  /** For principals before 0.2; others count the tasks that run from what is reported of them. */
+  /** For principals before 0.2; newer ones count running tasks from their reports. */
   running_tasks: z.number().int().nonnegative(),
   /** As in {@link AgentDescription}. */
   log_first_seq: z.number().int().positive().optional(),
-  /** `draining`: takes nothing new; `leaving`: its last heartbeat, it is gone from the list then. Left out: `up`. */
+  /** `draining`: it takes no new work. `leaving`: its last heartbeat. Default `up`. */
   state: z.enum(["up", "draining", "leaving"]).optional(),
 });
 export type Heartbeat = z.infer<typeof Heartbeat>;
 
-/** Why an attempt must stop: the user cancelled it, or it is over for the principal and another may be running. */
+/** Why an attempt must stop: a user cancelled it, or the principal has given it up and may have started another. */
 export const StopOrder = z.object({
   workflow_instance_id: z.string(),
   attempt: z.number().int(),
@@ -84,13 +84,13 @@ export const StopOrder = z.object({
 });
 export type StopOrder = z.infer<typeof StopOrder>;
 
-/** Payload of the `OK` that answers `AGENTHEARTBEAT`, and of the one for `AGENTREPORT`. */
+/** Reply to `REGISTERAGENT`, `AGENTHEARTBEAT` and `AGENTREPORT`. */
 export const AgentOrders = z.object({
-  /** Random, new with every start of the principal. */
+  /** Random; new for every process of the principal. */
   principal_id: z.string(),
   stop: z.array(StopOrder),
   drain: z.boolean(),
-  /** Last line of the agent's stream that the principal holds in memory or better; 0 for none. */
+  /** Last line of the agent's stream that the principal has received; 0 for none. */
   log_received_seq: z.number().int(),
   /** Last line of the agent's stream that is in DuckDB; the outbox may forget up to here. */
   log_durable_seq: z.number().int(),
@@ -142,7 +142,7 @@ export type TaskReport = z.infer<typeof TaskReport>;
 export const AgentReport = z.discriminatedUnion("kind", [RunReport, TaskReport]);
 export type AgentReport = z.infer<typeof AgentReport>;
 
-/** `AGENTREPORT`: reports in sequence; those that the principal has already are passed over. */
+/** `AGENTREPORT`: reports in sequence; the principal skips those that it already has. */
 export const AgentReports = z.object({
   agent_id: Identifier,
   session_id: z.string().max(64),
@@ -163,18 +163,17 @@ export const AgentSummary = z.object({
   last_heartbeat_ms: z.number(),
   labels: z.record(z.string(), z.string()),
   version: z.string(),
-  /** The newest protocol that it speaks; older principals do not tell. */
+  /** The newest protocol version that it speaks; older principals do not send it. */
   protocol: z.number().optional(),
 });
 export type AgentSummary = z.infer<typeof AgentSummary>;
 
-/** `DRAINAGENT`: the agent finishes what runs and takes nothing new. */
+/** `DRAINAGENT`: the agent finishes its runs and takes no new ones. */
 export const DrainAgent = z.object({ agent_id: z.string() });
 
-/** `REGISTERAGENT`: without a description the agent is known by its name alone. */
+/** `REGISTERAGENT`: without a description only the name of the agent is known. */
 export const RegisterAgent = z.object({ agent_id: AgentId, description: AgentDescription.optional() });
 
-/** `FETCHWORKFLOW`. */
 export const FetchWorkflow = z.object({ agent_id: AgentId, options: FetchOptions.prefault({}) });
 
 /** `AGENTWORKFLOWSTATUS`: a new status of the newest attempt that the agent has of a run. */

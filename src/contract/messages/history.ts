@@ -11,17 +11,17 @@ export const QueryDatabase = z.object({
 });
 export type QueryDatabase = z.infer<typeof QueryDatabase>;
 
-/** Values are JSON; what JSON lacks (dates, big numbers) comes as text. */
+/** Values that JSON lacks (dates, big numbers) are text. */
 export const QueryResult = z.object({
   columns: z.array(z.object({ name: z.string(), type: z.string() })),
   rows: z.array(z.array(z.unknown())),
   truncated: z.boolean(),
-  /** What the answer cannot show and why, when the history is not complete now. */
+  /** What is missing from the result and why, while the history is incomplete. */
   warning: z.string().nullable().default(null),
 });
 export type QueryResult = z.infer<typeof QueryResult>;
 
-/** `EXPORTDB` and `BACKUPDB` take no arguments and answer with files that `READFILE` hands over. */
+/** Reply to `EXPORTDB` and `BACKUPDB`: files that `READFILE` reads. */
 export const PreparedFiles = z.object({
   transfer_id: z.string(),
   files: z.array(
@@ -41,5 +41,5 @@ export type ReadFile = z.infer<typeof ReadFile>;
 export const FilePiece = z.object({ data: z.string(), next: z.number().nullable() });
 export type FilePiece = z.infer<typeof FilePiece>;
 
-/** `DROPFILES`: the client has what it wanted. */
+/** `DROPFILES`: the principal may delete the prepared files. */
 export const DropFiles = z.object({ transfer_id: z.string().max(64) });

@@ -1,41 +1,40 @@
-/** How listeners are. */
+/** The state of listeners. */
 import { z } from "zod";
 import { Count, Instant } from "./common.ts";
 
-/** `backing off`: it failed and is started again soon. */
+/** `backing off`: it failed and will be restarted. */
 export const ListenerState = z.enum(["running", "backing off", "stopped"]);
 export type ListenerState = z.infer<typeof ListenerState>;
 
-/** How a listener is, and what it has done since its process started. */
+/** The state of a listener, and its counts since its process started. */
 export const ListenerStatus = z.object({
   name: z.string().min(1).max(256),
   state: ListenerState,
-  /** Why it failed last; null while it runs. */
+  /** Its last failure; null while it runs. */
   error: z.string().max(4096).nullable(),
-  /** How often it was started again. */
   restarts: Count,
-  /** Triggers that were asked for. */
+  /** Triggers that the listener fired. */
   fired: Count,
   /** Triggers that became runs. */
   delivered: Count,
-  /** Triggers that are gone: refused, or neither the disk nor the principal took them. */
+  /** Triggers that are lost: refused, or accepted neither by the disk nor by the principal. */
   failed: Count,
-  /** Triggers that were dropped because they were too late. */
+  /** Triggers that were dropped as too late. */
   dropped: Count,
   /** Triggers that wait on the listener's disk. */
   buffered: Count,
-  /** Bytes of the file in which they wait. */
+  /** Size of the buffer file, bytes. */
   buffer_bytes: Count,
-  /** When the last one was asked for; null when none was. */
+  /** When the last trigger was fired. */
   last_trigger_ms: Instant.nullable(),
-  /** Since when the principal does not take triggers; null while it does. */
+  /** Since when the principal has not accepted triggers; null while it does. */
   principal_away_since_ms: Instant.nullable(),
 });
 export type ListenerStatus = z.infer<typeof ListenerStatus>;
 
 /** `REPORTLISTENERS`: all listeners of a process, every few seconds and whenever the state of one changes. */
 export const ReportListeners = z.object({
-  /** Random, new with every start of the process. */
+  /** Random; new for every process. */
   source_id: z.string().min(1).max(64),
   host: z.string().max(256),
   pid: z.number().int(),
@@ -43,7 +42,7 @@ export const ReportListeners = z.object({
 });
 export type ReportListeners = z.infer<typeof ReportListeners>;
 
-/** A listener as `LSLISTENERS` lists it. `lost`: its process has not reported for a while, and did not say that it ends. */
+/** An entry of `LSLISTENERS`. `lost`: its process stopped reporting without saying that it ends. */
 export const ListenerSummary = ListenerStatus.extend({
   state: z.enum([...ListenerState.options, "lost"]),
   host: z.string(),

@@ -1,4 +1,4 @@
-/** Log lines, of the past and live. */
+/** Log lines: history and live log. */
 import { z } from "zod";
 import { LOG_LEVELS, LogRow } from "../log-line.ts";
 
@@ -11,7 +11,7 @@ const TimeText = z
   .transform(Number)
   .refine(Number.isSafeInteger, TIME_RULE);
 
-/** `SEARCHLOGS`: lines in order; with `limit` the newest so many. */
+/** `SEARCHLOGS`: lines in order; with `limit` only the newest. */
 export const SearchLogs = z.object({
   workflow_id: z.string().optional(),
   workflow_instance_id: z.string().optional(),
@@ -23,7 +23,7 @@ export const SearchLogs = z.object({
   /** RE2 regular expression, searched in the payload. */
   grep: z.string().max(4096).optional(),
   limit: z.number().int().min(1).max(1_000_000).optional(),
-  /** Continues after this position, which the reply before gave. */
+  /** Continues after this position, the `next` of the previous page. */
   after: z.number().int().optional(),
 });
 export type SearchLogs = z.infer<typeof SearchLogs>;
@@ -32,17 +32,17 @@ export type SearchLogs = z.infer<typeof SearchLogs>;
 export const LogPage = z.object({
   rows: z.array(LogRow),
   next: z.number().nullable(),
-  /** What the answer cannot show and why, when the history is not complete now. */
+  /** What is missing from the page and why, while the history is incomplete. */
   warning: z.string().nullable(),
 });
 export type LogPage = z.infer<typeof LogPage>;
 
-/** A `~` and something that nobody else subscribes to. */
+/** A `~` and a name that only one subscriber uses. */
 export const PROBE = /^~[\w-]{16,63}$/;
 
 /**
- * `ISSUBSCRIBED`: whether the publisher of the live log knows a subscription to this probe: a prefix of the subscriber's own,
- * with which no workflow id begins. Subscriptions of a connection come in order, so the ones before it are in force then too.
+ * `ISSUBSCRIBED`: whether the publisher of the live log knows a subscription to this probe, a prefix that no workflow id has.
+ * Subscriptions of a connection arrive in order, so the earlier ones are in force then too.
  */
 export const IsSubscribed = z.object({ probe: z.string().regex(PROBE) });
 export type IsSubscribed = z.infer<typeof IsSubscribed>;

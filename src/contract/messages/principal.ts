@@ -2,14 +2,13 @@
 import { z } from "zod";
 import { Protocol } from "./common.ts";
 
-/** `PRINCIPALINFO`. */
 export const PrincipalInfo = z.object({
   principal_id: z.string(),
   version: z.string(),
   protocol: Protocol,
   pid: z.number(),
   started_at_ms: z.number(),
-  /** The clock of the principal when it answered; older ones do not tell. */
+  /** The principal's clock when it answered; older principals do not send it. */
   now_ms: z.number().optional(),
   host: z.string(),
   api_port: z.number(),
@@ -22,15 +21,15 @@ export const PrincipalInfo = z.object({
 });
 export type PrincipalInfo = z.infer<typeof PrincipalInfo>;
 
-/** `JOIN`: a new host, connected with a join token, asks that the key pair it made becomes known. */
+/** `JOIN`: a new host, connected with a join token, registers the key pair that it made. */
 export const Join = z.object({
   public_key: z.string().length(40),
-  /** The name that the key is to have; it gets a number when there is one of that name. */
+  /** The name for the key; a number is appended when the name is taken. */
   name: z.string().min(1).max(128),
 });
 export type Join = z.infer<typeof Join>;
 
-/** How the key that joined is known, and where the principal's other sockets are. */
+/** The name and role of the new key, and the ports of the principal's other sockets. */
 export const Joined = z.object({
   name: z.string(),
   role: z.enum(["agent", "client", "admin"]),
@@ -39,18 +38,18 @@ export const Joined = z.object({
 });
 export type Joined = z.infer<typeof Joined>;
 
-/** `LSEVENTS`: what the principal did and saw lately, oldest first; `after` is the `seq` of the last one known. */
+/** `LSEVENTS`: recent events of the principal, oldest first; `after` is the last `seq` that the client knows. */
 export const ListEvents = z.object({
   after: z.number().int().nonnegative().optional(),
   limit: z.number().int().min(1).max(1000).default(200),
 });
 export type ListEvents = z.infer<typeof ListEvents>;
 
-/** Something that happened to the principal itself. `seq` counts from 1 with each start of the principal. */
+/** An event of the principal itself. `seq` counts from 1 in every process. */
 export const ActivityEvent = z.object({
   seq: z.number().int(),
   timestamp_ms: z.number(),
-  /** The part of the principal that says it: `workflows`, `agents`, `history` … */
+  /** The part of the principal that logged it: `workflows`, `agents`, `history` … */
   kind: z.string(),
   level: z.enum(["INFO", "WARN", "ERROR"]),
   message: z.string(),

@@ -13,14 +13,14 @@ export const Trigger = z
 export const RunTaskOptions = z.object({
   params: z.record(z.string().max(256), z.string().max(64 * 1024)).default({}),
   trigger: Trigger.default("api"),
-  /** A second request with the same key returns the run of the first. */
+  /** Idempotency key: a second request with the same key returns the run of the first. */
   dedupe_key: z.string().min(1).max(512).optional(),
-  /** The instant a schedule meant, ms since the epoch. */
+  /** The time of the firing in the schedule, ms since the epoch. */
   scheduled_time_ms: Instant.nullable().default(null),
 });
 export type RunTaskOptions = z.infer<typeof RunTaskOptions>;
 
-/** Payload of the `OK` that answers `RUNTASK` and `RETRYRUN`. */
+/** Reply to `RUNTASK` and `RETRYRUN`. */
 export const RunCreated = z.object({ workflow_instance_id: z.string() });
 
 /** `LSRUNS`: newest first. */
@@ -31,7 +31,7 @@ export const ListRuns = z.object({
 });
 export type ListRuns = z.infer<typeof ListRuns>;
 
-/** A run as `LSRUNS` lists it. */
+/** An entry of `LSRUNS`. */
 export const RunSummary = z.object({
   workflow_id: z.string(),
   workflow_instance_id: z.string(),
@@ -42,7 +42,7 @@ export const RunSummary = z.object({
   created_at_ms: z.number(),
   started_at_ms: z.number().nullable(),
   finished_at_ms: z.number().nullable(),
-  /** Tasks of the definition, and how many of them are over in the newest attempt. */
+  /** Tasks of the definition, and how many of them have ended in the newest attempt. */
   tasks_total: z.number().int().optional(),
   tasks_done: z.number().int().optional(),
 });
@@ -65,7 +65,7 @@ export const TaskRunSummary = z.object({
 });
 export type TaskRunSummary = z.infer<typeof TaskRunSummary>;
 
-/** One try of a run on one agent. */
+/** An attempt of a run on an agent. */
 export const RunAttempt = z.object({
   attempt: z.number().int(),
   agent_id: z.string().nullable(),
@@ -76,10 +76,10 @@ export const RunAttempt = z.object({
 });
 export type RunAttempt = z.infer<typeof RunAttempt>;
 
-/** `GETRUN`, `WAITRUN`, `CANCELRUN`: the run as a whole. */
+/** `GETRUN` and `CANCELRUN`. */
 export const GetRun = z.object({ workflow_instance_id: z.string() });
 
-/** `WAITRUN`: answers when the run is over, or with its state after `wait_ms`. */
+/** `WAITRUN`: answers when the run has ended, or after `wait_ms`. */
 export const WaitRun = z.object({
   workflow_instance_id: z.string(),
   wait_ms: WaitMs,
@@ -95,12 +95,12 @@ export const RunDetails = RunSummary.extend({
   attempts: z.array(RunAttempt),
   /** Tasks of the newest attempt; those carried over from an earlier one keep their own attempt number. */
   tasks: z.array(TaskRunSummary),
-  /** What really ran; null for an old run of which only the history knows. */
+  /** The definition that ran; null for an old run that only the history has. */
   definition: WorkflowDefinition.nullable(),
 });
 export type RunDetails = z.infer<typeof RunDetails>;
 
-/** `RETRYRUN`: a new run from the failed tasks of one that is over, or from the beginning. */
+/** `RETRYRUN`: starts a new run from the failed tasks of one that has ended, or from the beginning. */
 export const RetryRun = z.object({
   workflow_instance_id: z.string(),
   from_start: z.boolean().default(false),
@@ -109,8 +109,8 @@ export const RetryRun = z.object({
 export type RetryRun = z.infer<typeof RetryRun>;
 
 /**
- * `LSFOLLOWUPS`: which runs must follow the end of which, in order, after a cursor that the reply before gave; waits up to
- * `wait_ms` when there are none. Without a cursor, those of the last minutes.
+ * `LSFOLLOWUPS`: runs that must follow the end of others, in order, after the cursor of the previous reply; waits up to `wait_ms`
+ * for some. Without a cursor, those of the last minutes.
  */
 export const ListFollowUps = z.object({
   cursor: z.string().max(64).optional(),
@@ -122,7 +122,7 @@ export type ListFollowUps = z.infer<typeof ListFollowUps>;
 export const FollowUpPage = z.object({
   follow_ups: z.array(
     z.object({
-      /** The workflow that is to run. */
+      /** The workflow to run. */
       workflow_id: z.string(),
       after_workflow_id: z.string(),
       after_workflow_instance_id: z.string(),
@@ -134,10 +134,9 @@ export const FollowUpPage = z.object({
 });
 export type FollowUpPage = z.infer<typeof FollowUpPage>;
 
-/** `RUNTASK`. */
 export const RunTask = z.object({ workflow_id: z.string(), options: RunTaskOptions.prefault({}) });
 
-/** The latest run of a workflow, as `GETRECENTSTATUSES` lists it. */
+/** An entry of `GETRECENTSTATUSES`: the latest run of a workflow. */
 export const RecentStatus = z.object({
   workflow_id: z.string(),
   workflow_instance_id: z.string(),

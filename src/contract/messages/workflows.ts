@@ -1,9 +1,9 @@
-/** Workflows as the principal has loaded them. */
+/** The workflows that the principal has loaded. */
 import { z } from "zod";
 import { ParamDefinitions, TriggerDefinitions, WorkflowDefinition } from "../../workflow/model.ts";
 import { WaitMs } from "./common.ts";
 
-/** A workflow as `LSWORKFLOWS` lists it. */
+/** An entry of `LSWORKFLOWS`. */
 export const WorkflowSummary = z.object({
   id: z.string(),
   name: z.string(),
@@ -15,20 +15,20 @@ export const WorkflowSummary = z.object({
   start_time: z.string().nullable(),
   start_time_ms: z.number().nullable(),
   catchup: z.enum(["none", "latest", "all"]),
-  /** When the file was first seen with this cron, or the last firing that became a run. */
+  /** The last firing that became a run, or when this cron was first seen. */
   schedule_cursor_ms: z.number().nullable(),
   params: ParamDefinitions,
-  /** Events, beside cron, that run it. */
+  /** Events, besides cron, that trigger it. */
   on: TriggerDefinitions.optional(),
   tasks: z.number().int(),
-  /** Why the file as it is now does not load; the last valid version is in force. */
+  /** Why the present file does not load; the last valid version stays in force. */
   error: z.string().nullable(),
 });
 export type WorkflowSummary = z.infer<typeof WorkflowSummary>;
 
 /**
- * `WATCHWORKFLOWS`: answers at once when `LSWORKFLOWS` may have another answer than at `revision`, else after `wait_ms`.
- * Without a revision it tells the present one.
+ * `WATCHWORKFLOWS`: answers when the reply to `LSWORKFLOWS` may have changed since `revision`, at the latest after `wait_ms`;
+ * without a revision, at once.
  */
 export const WatchWorkflows = z.object({
   revision: z.string().max(128).optional(),
@@ -38,7 +38,6 @@ export type WatchWorkflows = z.infer<typeof WatchWorkflows>;
 
 export const WorkflowsRevision = z.object({ revision: z.string() });
 
-/** `GETWORKFLOW`. */
 export const GetWorkflow = z.object({ workflow_id: z.string() });
 
 export const WorkflowDetails = z.object({

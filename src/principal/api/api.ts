@@ -21,24 +21,24 @@ import { errorReply, parseRequest, type Request, readRequest } from "./requests.
 /** Messages handled before the event loop gets a turn. */
 const BATCH = 200;
 /**
- * Requests that may wait for their reply at a time, those of agents and all others each: whoever floods the principal with
- * long polls does not keep an agent's word from being heard.
+ * Requests in flight at a time. Agents' verbs and all others each have this budget, so that a client that floods the principal
+ * with long polls cannot keep it from hearing its agents.
  */
 const MAX_IN_FLIGHT = 20_000;
-/** Requests of one connection that may wait for their reply at a time. */
+/** Requests in flight on one connection. */
 const MAX_IN_FLIGHT_OF_PEER = 5_000;
-/** Requests queued from one peer before it has to wait: each may be {@link MAX_PART_BYTES}. */
+/** Receive queue of a connection; each request in it may have {@link MAX_PART_BYTES}. */
 const QUEUED_REQUESTS = 8;
-/** While it stops, requests are taken for so long at most. */
+/** How long the API still accepts requests while it stops, ms. */
 const STOP_LISTENING_MS = 500;
 /**
- * What the last replies get to be read before the connections end: a peer with ZMQ_IMMEDIATE, as our own client is, loses what
- * it has received but not read when its connection ends. It would ask again, but only after its timeout.
+ * How long peers have to read the last replies before their connections are closed, ms. A peer with ZMQ_IMMEDIATE, such as our
+ * own client, loses what it has received but not read when the connection ends, and asks again only after its timeout.
  */
 const LAST_REPLIES_MS = 100;
-/** What a peer whose key was revoked gets to read why, before its connection is ended. */
+/** How long a peer whose key was revoked has to read the reason before its connection is closed, ms. */
 const LAST_WORD_MS = 250;
-/** Beyond this libzmq drops the peer without a word; between it and the 16 MiB of the protocol there is an answer. */
+/** libzmq drops a peer that sends more. Between the 16 MiB of the protocol and this, the peer gets a CLIENTERROR. */
 const MAX_PART_BYTES = 64 * 1024 * 1024;
 
 /** A request's envelope, echoed in front of its reply, and its body. */
@@ -62,9 +62,9 @@ export class Api extends BackgroundService {
   readonly #log: ConsolaInstance;
   readonly #keys: ApiKeys | undefined;
   readonly #inFlight = new Set<Promise<void>>();
-  /** How many of them are of agents. */
+  /** How many of them have an agents' verb. */
   #ofAgents = 0;
-  /** Routing id of a connection → how many are its own. */
+  /** Requests in flight by the routing id of their connection. */
   readonly #ofPeers = new Map<string, number>();
   readonly #revocations = new Set<() => void>();
   #router: Router | undefined;
@@ -72,7 +72,7 @@ export class Api extends BackgroundService {
   #boundPort = 0;
   #isDeaf = false;
   readonly #cut = this.timer(() => this.#disconnect());
-  /** Connections of which it is not known whose they are, when keys were revoked. */
+  /** Connections that had not identified themselves when keys were revoked. */
   readonly #strangers = new Set<bigint | undefined>();
 
   constructor(options: {
@@ -81,7 +81,7 @@ export class Api extends BackgroundService {
     port: number;
     handlers: Handlers;
     log: ConsolaInstance;
-    /** Without keys everybody may do everything. */
+    /** Without keys every peer may use every verb. */
     keys?: ApiKeys | undefined;
   }) {
     super();
@@ -92,7 +92,7 @@ export class Api extends BackgroundService {
     this.#keys = options.keys;
   }
 
-  /** The port that is bound. */
+  /** The bound port. */
   get port(): number {
     return this.#boundPort;
   }
@@ -125,12 +125,12 @@ export class Api extends BackgroundService {
     this.#receiving = this.#receive(router);
   }
 
-  /** Waits for the replies to the requests it has, and closes. Whoever holds long polls ends them before. */
+  /** Answers the requests in flight and closes. The services that hold long polls must have ended them before. */
   protected override async onStop(): Promise<void> {
     const router = this.#router;
     if (router === undefined) return;
     this.#router = undefined;
-    // What comes meanwhile is answered too, but nobody can keep us by asking on and on.
+    // Requests that arrive meanwhile are answered too, but not for ever.
     const deaf = new Timer(() => {
       this.#isDeaf = true;
     });
@@ -177,7 +177,7 @@ export class Api extends BackgroundService {
     });
   }
 
-  /** @throws UnprocessableError when too many wait */
+  /** @throws UnprocessableError when too many requests are in flight */
   async #handle(request: Request, sender: Identity | undefined, peer: string): Promise<Uint8Array> {
     if ((this.#ofPeers.get(peer) ?? 0) > MAX_IN_FLIGHT_OF_PEER) {
       throw new UnprocessableError(
@@ -210,10 +210,10 @@ export class Api extends BackgroundService {
     return encodeReply(answers, JSON.stringify(reply));
   }
 
-  /** Keys were revoked: who waits for an answer with one of them waits no longer, and is disconnected once that is said. */
+  /** Keys were revoked: refuses the requests in flight that came with them, then disconnects their peers. */
   cutOff(): void {
     for (const look of this.#revocations) look();
-    // Those who come from here on are let in by the keys as they are now.
+    // Peers that connect from here on are checked against the present keys.
     this.#router?.endConnections(({ id, userId }) => {
       if (userId === undefined) this.#strangers.add(id);
       return false;
@@ -221,7 +221,7 @@ export class Api extends BackgroundService {
     this.#cut.within(LAST_WORD_MS);
   }
 
-  /** Also those who were there before and have said nothing yet: whoever may come back does. */
+  /** Also disconnects peers that had not identified themselves yet; those with a valid key reconnect. */
   #disconnect(): void {
     this.#router?.endConnections(({ id, userId }) =>
       userId === undefined ? this.#strangers.has(id) : this.#keys?.access.admits(userId, "api") === false,

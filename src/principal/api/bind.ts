@@ -4,26 +4,26 @@ import { isLoopback } from "../../host/addresses.ts";
 import type { Socket } from "../../zmq/index.ts";
 import { hostAndPort, tcpEndpoint, ZmqError } from "../../zmq/index.ts";
 
-/** How long a peer may take to shake hands, ms: a connection that says nothing takes room no longer than that. */
+/** How long a peer may take for the handshake, ms; a silent connection is closed after that. */
 export const HANDSHAKE_MS = 10_000;
 
-/** What is bound where. */
+/** A socket to bind, and what error messages say about it. */
 export interface Binding {
   readonly host: string;
   /** 0: any free port. */
   readonly port: number;
-  /** How messages name the socket. */
+  /** The name of the socket in messages. */
   readonly what: string;
-  /** The setting that has the port. */
+  /** The setting of the port. */
   readonly setting: string;
-  /** The flag that has it, when there is one. */
+  /** The flag that overrides it. */
   readonly flag?: string;
 }
 
 /**
  * Binds a socket.
  * @returns the port
- * @throws CdktrError saying which port is taken, or which address is not of this machine
+ * @throws CdktrError when the port is taken or the address is not one of this machine
  */
 export async function bindSocket(socket: Socket, binding: Binding): Promise<number> {
   const { host, port, what, setting, flag } = binding;
@@ -38,7 +38,7 @@ export async function bindSocket(socket: Socket, binding: Binding): Promise<numb
   return Number(bound);
 }
 
-/** What a failure to bind means, and what to do about it. */
+/** Explains a failure to bind, with a hint. */
 export function bindError(error: unknown, { host, port, what, setting, flag }: Binding): CdktrError {
   const code = error instanceof ZmqError ? error.code : "";
   const elsewhere = `${setting}${flag === undefined ? "" : ` or ${flag}`}`;
@@ -66,8 +66,8 @@ export function bindError(error: unknown, { host, port, what, setting, flag }: B
 }
 
 /**
- * Refuses to open the principal to others without protection.
- * @throws UsageError saying what it would mean
+ * Refuses to bind an address that other hosts reach while the principal has no keys.
+ * @throws UsageError
  */
 export function refuseOpenBinding(host: string, insecure: boolean): void {
   if (insecure || isLoopback(host)) return;

@@ -15,7 +15,7 @@ import type { RunService } from "../runs/run-service.ts";
 import { thereIsNoWorkflow } from "../unknown-name.ts";
 import type { WorkflowDirectory } from "../workflows/workflow-directory.ts";
 
-/** The services that answer. */
+/** The services that the handlers call. */
 export interface HandlerServices {
   readonly runs: RunService;
   readonly changes: RunChanges;
@@ -38,8 +38,8 @@ export interface HandlerServices {
 }
 
 /**
- * What each verb does. A handler gets a request that is parsed, and from a sender whose key allows the verb and the agent id in
- * it; an error that it throws becomes an error reply.
+ * What each verb does. The API has parsed the request and checked the sender's role and agent before it calls a handler.
+ * An error that a handler throws becomes an error reply.
  */
 export type Handlers = {
   readonly [V in Verb]: (
@@ -49,10 +49,10 @@ export type Handlers = {
   ) => ReplyOf<V> | Promise<ReplyOf<V>>;
 };
 
-/** The topic of {@link LongPolls} for changes of the workflows. */
+/** The topic of {@link LongPolls} that changes of workflows wake. */
 export const WORKFLOWS_TOPIC = "workflows";
 
-/** How long a query of the log of a run that is over waits for its last lines, ms. */
+/** How long a log query waits for the last lines of a run that has ended, ms. */
 const LAST_LINES_MS = 2000;
 
 /** Makes the handlers of all verbs. */
@@ -211,13 +211,13 @@ async function fetchWorkflow(
   return s.dispatcher.fetch({ agentId, sessionId, fetchId: options.fetch_id ?? null, waitMs });
 }
 
-/** A client that saw a run end sees all its lines. */
+/** Waits for the last lines of a run that has ended, so that a client that saw the end also sees them. */
 async function lastLines(s: HandlerServices, runId: string): Promise<void> {
   const end = await s.runs.logEnd(runId);
   if (end !== null) await s.history.waitReceived(end.streamId, end.seq, LAST_LINES_MS);
 }
 
-/** The reply to a status that an agent told, or why it was not taken. */
+/** @throws UnprocessableError when the status was not applied */
 function heard(what: string, outcome: Outcome): null {
   switch (outcome) {
     case "applied":

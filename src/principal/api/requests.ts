@@ -1,4 +1,4 @@
-/** From a frame to a request, and from an error to the text of its reply. */
+/** Parses frames into requests, and turns errors into replies. */
 import type { z } from "zod";
 import { ownText } from "../../contract/own-text.ts";
 import { isJsonField, type VerbEntry } from "../../contract/verb-entry.ts";
@@ -8,22 +8,22 @@ import { CdktrError, type ErrorReplyKind, InvalidInputError } from "../../errors
 import { messageText } from "../../terminal/foreign-text.ts";
 import { quote, thereIsNo } from "../unknown-name.ts";
 
-/** More fields than any verb takes; what comes after them is not looked at. */
+/** More fields than any verb takes; further ones are ignored. */
 const MAX_FIELDS = 32;
 
-/** A request, taken apart. */
+/** A request whose fields are not parsed yet. */
 export interface Request<V extends Verb = Verb> {
   readonly verb: V;
   readonly fields: readonly string[];
 }
 
 /**
- * Reads a request.
- * @throws InvalidInputError saying what is wrong with it
+ * Splits a frame into verb and fields.
+ * @throws InvalidInputError when the frame is malformed or the verb unknown
  */
 export function readRequest(frame: Uint8Array): Request {
   const [verb = "", ...parts] = decodeFrame(frame).split(SEPARATOR, MAX_FIELDS);
-  // An id that is kept must not keep what came with it.
+  // An id that is kept must not keep the whole frame in memory.
   const fields = parts.map((part) => (part.length * 2 < frame.length ? ownText(part) : part));
   if (isVerb(verb)) return { verb, fields };
   throw new InvalidInputError(
@@ -31,11 +31,11 @@ export function readRequest(frame: Uint8Array): Request {
   );
 }
 
-/** A field as a verb takes it. */
+/** A field of a verb. */
 interface Field {
   /** The key of the request; undefined when the field is the whole request. */
   readonly key: string | undefined;
-  /** How messages name it. */
+  /** Its name in messages. */
   readonly name: string;
   readonly isJson: boolean;
   readonly isRequired: boolean;
@@ -55,7 +55,7 @@ function fieldsOf({ fields, request }: VerbEntry): Field[] {
 
 /**
  * Parses the fields of a request.
- * @throws InvalidInputError naming what is missing or wrong, and where
+ * @throws InvalidInputError naming the missing or invalid field
  */
 export function parseRequest<V extends Verb>({ verb, fields: texts }: Request<V>): RequestOf<V> {
   const fields = FIELDS.get(verb) ?? [];
@@ -84,7 +84,7 @@ export function parseRequest<V extends Verb>({ verb, fields: texts }: Request<V>
   throw new InvalidInputError(complaint(fields, texts, result.error.issues));
 }
 
-/** What is wrong with the first field that is. */
+/** Describes what is wrong with the first invalid field. */
 function complaint(
   fields: readonly Field[],
   texts: readonly string[],
@@ -108,7 +108,7 @@ function complaint(
   return `${name} is not as it must be: ${told.join("; ")}${more > 0 ? `; and ${more} more` : ""}.`;
 }
 
-/** @param what how messages name the field */
+/** @param what the name of the field in messages */
 function readJson(text: string, what: string): unknown {
   refuseBomb(text, what);
   try {
@@ -120,15 +120,15 @@ function readJson(text: string, what: string): unknown {
   }
 }
 
-/** JSON that is shorter, in characters, does no harm whatever it holds. */
+/** Shorter JSON, in characters, is harmless whatever it holds. */
 const HARMLESS_JSON = 64 * 1024;
-/** Values in a JSON field: a few MiB of brackets would become objects of some hundred. */
+/** Values in a JSON field. A few MiB of brackets would take hundreds of MiB as objects. */
 const MAX_VALUES = 250_000;
 const MAX_DEPTH = 100;
 
 /**
- * Looks at a long text before it becomes objects, which take many times its memory.
- * @throws InvalidInputError when it has more values, or more in one another, than any request needs
+ * Scans a long JSON text before it is parsed: the objects would take many times its memory.
+ * @throws InvalidInputError when it has more values, or deeper nesting, than any request needs
  */
 function refuseBomb(text: string, what: string): void {
   if (text.length <= HARMLESS_JSON) return;
@@ -161,10 +161,10 @@ function refuseBomb(text: string, what: string): void {
   }
 }
 
-/** More problems of one field than these are counted only. */
+/** Problems of one field that a reply describes; further ones are only counted. */
 const MAX_ISSUES = 5;
 
-/** What a reply says of an error: whose fault, and what to do. */
+/** The error reply for an error: who is at fault, and what to do. */
 export function errorReply(error: unknown): { kind: ErrorReplyKind; text: string } {
   if (!(error instanceof CdktrError)) {
     const message = error instanceof Error ? error.message : String(error);
