@@ -1,4 +1,4 @@
-/** The history database: asked of the principal that has it open, else read from the disk. */
+/** Checks the history database: through the principal that has it open, or on the disk. */
 import { existsSync } from "node:fs";
 import type { Config } from "../config.ts";
 import type { PrincipalInfo } from "../contract/messages.ts";
@@ -6,17 +6,17 @@ import { type Finding, failure, ok, warning } from "./finding.ts";
 
 const WHY =
   "Workflows run all the same, but nobody can read the logs, and what is before the last weeks. Agents keep their lines on disk until it is back.";
-/** A file that takes longer, ms, is left alone: it has much to catch up with, or lies on a slow disk. */
+/** If opening the file takes longer than this, ms, give up: it may have a long WAL to replay, or be on a slow disk. */
 const PATIENCE_MS = 10_000;
 
-/** What the principal says of its database. */
+/** What the principal reports about its database. */
 export function judgeHistory({ history: { available, error } }: PrincipalInfo): Finding {
   if (available) return ok("database", "The principal can read and write its history");
   const message = error ?? "The principal has no history, and does not say why.";
   return failure("database", message, WHY, remedyOf(message));
 }
 
-/** Looks whether the file can be read, when no principal has it open. */
+/** Checks that the file can be read, when no principal has it open. */
 export async function checkDatabase(config: Config): Promise<Finding[]> {
   const path = config.CDKTR_DB_PATH;
   if (path === ":memory:" || !existsSync(path)) return [];
@@ -45,7 +45,7 @@ export async function checkDatabase(config: Config): Promise<Finding[]> {
   }
 }
 
-/** What to do, by what cdktr calls the trouble: see storage/history-error.ts. */
+/** The remedy for each error message of storage/history-error.ts. */
 function remedyOf(message: string): string {
   const path = /database (\/\S+)/.exec(message)?.[1] ?? "app.db";
   const pid = /\(process (\d+)\)/.exec(message)?.[1];

@@ -1,4 +1,4 @@
-/** Everything that usually goes wrong, looked at once. */
+/** Runs all checks. */
 import type { Config } from "../config.ts";
 import { checkDatabase, judgeHistory } from "./database-check.ts";
 import type { Finding } from "./finding.ts";
@@ -14,8 +14,8 @@ import { checkLibraries } from "./library-check.ts";
 import { visitPrincipal } from "./principal-checks.ts";
 
 /**
- * Examines this host and its principal. Changes nothing, but unpacks the native libraries if they are not.
- * @param progress told what is being waited for
+ * Examines this host and its principal. Changes nothing, except that it unpacks the native libraries if necessary.
+ * @param progress called with a description of what is being checked
  */
 export async function examine(
   config: Config,
@@ -30,11 +30,11 @@ export async function examine(
   ];
   progress("loading the libraries that cdktr carries");
   const libraries = checkLibraries(["libzmq"]);
-  // Without its libraries nothing can be asked of anyone.
+  // Without the libraries no connection is possible.
   if (libraries.some(({ severity }) => severity === "error")) return [...libraries, ...host];
   const { findings, info, isHere } = await visitPrincipal(config, { progress });
   if (info !== undefined) return [...findings, judgeHistory(info), ...host, ...libraries];
-  // A principal's files are the business of its own host, and DuckDB is too.
+  // The files of a principal, and DuckDB, are only checked on the principal's own host.
   if (!isHere) return [...findings, ...host, ...libraries];
   progress("reading the history database");
   const own = checkLibraries(["libzmq", "libduckdb"]);

@@ -1,22 +1,22 @@
-/** What the doctor says. */
+/** Findings of the doctor. */
 
-/** How bad it is: a warning will hurt some day, an error keeps something from working. */
+/** A warning will cause trouble some day; an error keeps something from working. */
 export type Severity = "ok" | "warning" | "error";
 
-/** One thing that was looked at. */
+/** The result of one check. */
 export interface Finding {
-  /** What was looked at, in a word: `clock`, `disk`. */
+  /** Name of the check in one word: `clock`, `disk`. */
   readonly check: string;
   readonly severity: Severity;
   /** What was found. */
   readonly message: string;
-  /** Why that matters; null when all is well. */
+  /** Why that matters; null when nothing is wrong. */
   readonly why: string | null;
-  /** What to do about it, with the command where there is one; null when nothing is to be done. */
+  /** How to fix it, with the command if there is one; null when nothing is wrong. */
   readonly remedy: string | null;
 }
 
-/** All is well. */
+/** Nothing is wrong. */
 export function ok(check: string, message: string): Finding {
   return { check, severity: "ok", message, why: null, remedy: null };
 }

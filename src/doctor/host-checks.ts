@@ -1,4 +1,4 @@
-/** What a host must have: room on its disks, file descriptors, directories that fit, uv. */
+/** Checks the requirements of a host: disk space, file descriptors, permissions of directories, uv. */
 import { accessSync, constants, existsSync, readFileSync, type Stats, statfsSync, statSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { uvOfHost } from "../agent/executors/uv-python.ts";
@@ -8,17 +8,17 @@ import { shellWord } from "../host/private-files.ts";
 import { type Finding, failure, ok, warning } from "./finding.ts";
 
 const MIB = 1024 * 1024;
-/** Less room than this, MiB: DuckDB and the agent's outbox soon find none. */
+/** Free space below which to warn, MiB: DuckDB and the agent's outbox will soon run out. */
 const FEW_MIB = 1024;
 const NONE_MIB = 100;
 const FEW_INODES = 1000;
-/** A uv that takes longer to say its version, ms, is of no use. */
+/** Deadline for `uv --version`, ms. */
 const UV_PATIENCE_MS = 5000;
-/** A task takes its two pipes, its pid file and a share of the logs. */
+/** A task needs two pipes, a pid file and a share of the logs. */
 const DESCRIPTORS_PER_TASK = 8;
 const DESCRIPTORS_AT_REST = 128;
 
-/** Looks at the room left where cdktr writes. */
+/** Checks the free space where cdktr writes. */
 export function checkDisk(config: Config): Finding[] {
   const places = new Map<number, string>();
   const directories = [config.CDKTR_APP_DATA_DIRECTORY, config.CDKTR_CACHE_DIRECTORY];
@@ -47,7 +47,7 @@ export function checkDisk(config: Config): Finding[] {
   });
 }
 
-/** Looks at who may read and write cdktr's files, and whether this user can. */
+/** Checks who may read and write cdktr's files, and whether this user can. */
 export function checkPermissions(config: Config, directory = process.cwd()): Finding[] {
   const data = config.CDKTR_APP_DATA_DIRECTORY;
   const cache = config.CDKTR_CACHE_DIRECTORY;
@@ -58,7 +58,7 @@ export function checkPermissions(config: Config, directory = process.cwd()): Fin
   const db = config.CDKTR_DB_PATH;
   if (db !== ":memory:") {
     const why = "The principal has no history: nobody can read logs.";
-    // In the data directory nobody else sees it.
+    // Inside the data directory it is protected by that directory.
     if (dirname(db) !== data) findings.push(checkDirectory(dirname(db), "CDKTR_DB_PATH", why, true));
     for (const file of [db, `${db}.wal`]) findings.push(...checkDatabaseFile(file, why));
   }
@@ -77,7 +77,7 @@ export function checkPermissions(config: Config, directory = process.cwd()): Fin
   return findings;
 }
 
-/** @param isShared it may hold other people's files too, so that it need not be closed to them */
+/** @param isShared it may hold other users' files too, so it need not be private */
 function checkDirectory(place: string, setting: string, why: string, isShared = false): Finding {
   const uid = process.getuid?.() ?? 0;
   const stat = statOf(place);
@@ -158,7 +158,7 @@ function checkDatabaseFile(file: string, why: string): Finding[] {
   ];
 }
 
-/** Looks whether the directory of the workflow files is there; only a principal needs it. */
+/** Checks that the workflow directory exists; only a principal needs it. */
 export function checkWorkflowDirectory(config: Config): Finding {
   const place = resolve(config.CDKTR_WORKFLOW_DIR);
   const stat = statOf(place);
@@ -175,12 +175,12 @@ export function checkWorkflowDirectory(config: Config): Finding {
   );
 }
 
-/** Looks at the limit of open files, as this process has it. */
+/** Checks the limit of open files of this process. */
 export function checkDescriptors(
   config: Config,
   limits = readFileSync("/proc/self/limits", "utf8"),
 ): Finding {
-  // The executable raises its soft limit to the hard one when it starts.
+  // The executable raises its soft limit to the hard limit when it starts.
   const limit = /^Max open files\s+\S+\s+(\S+)/m.exec(limits)?.[1] ?? "unlimited";
   const needed = DESCRIPTORS_AT_REST + config.CDKTR_AGENT_MAX_TASKS * DESCRIPTORS_PER_TASK;
   if (limit === "unlimited" || Number(limit) >= needed)
@@ -193,7 +193,7 @@ export function checkDescriptors(
   );
 }
 
-/** Looks whether tasks of the type !UvPython can run. */
+/** Checks that tasks of the type !UvPython can run. */
 export async function checkUv(
   environment: Readonly<Record<string, string | undefined>> = process.env,
 ): Promise<Finding> {
@@ -222,7 +222,7 @@ export async function checkUv(
   }
 }
 
-/** What is at a path; undefined when nothing is, or this user cannot look. */
+/** The status of a path; undefined when nothing is there, or this user has no access. */
 function statOf(path: string): Stats | undefined {
   try {
     return statSync(path);
@@ -231,14 +231,14 @@ function statOf(path: string): Stats | undefined {
   }
 }
 
-/** The directory itself, or the nearest one above it that is there. */
+/** The directory itself, or its nearest existing ancestor. */
 function nearestPresent(path: string): string {
   for (let at = resolve(path); ; at = dirname(at)) {
     if (statOf(at) !== undefined || dirname(at) === at) return at;
   }
 }
 
-/** The code of the error with which access is refused; null when it is granted. */
+/** The error code if access is denied; null if it is granted. */
 function cannot(path: string, mode: number): string | null {
   try {
     accessSync(path, mode);
@@ -248,7 +248,7 @@ function cannot(path: string, mode: number): string | null {
   }
 }
 
-/** The name of a user, or his number when the host has no name for it. */
+/** The name of a user, or the uid if the host has no name for it. */
 function userName(uid: number): string {
   const passwd = existsSync("/etc/passwd") ? readFileSync("/etc/passwd", "utf8") : "";
   const line = passwd.split("\n").find((each) => each.split(":")[2] === String(uid));

@@ -1,4 +1,4 @@
-/** The files of keys: nobody but their owner may read them, and cdktr refuses those that are open. */
+/** Checks key files: only their owner may read them; cdktr refuses files that are open to others. */
 import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import type { Config } from "../config.ts";
@@ -9,7 +9,7 @@ import { type Finding, failure, ok } from "./finding.ts";
 
 const WHY = "Whoever reads a key can do what its owner may. cdktr refuses to use it until it is private.";
 
-/** Looks at the directory of keys and those in it, and at that of CDKTR_KEY_FILE. */
+/** Checks the directory of keys and the file named by CDKTR_KEY_FILE. */
 export function checkKeyFiles(config: Config): Finding[] {
   const directory = keysDirectory(config.CDKTR_APP_DATA_DIRECTORY);
   const places = [directory, ...keysIn(directory)];
@@ -28,7 +28,7 @@ export function checkKeyFiles(config: Config): Finding[] {
   return [ok("keys", `The keys in ${directory} are private`)];
 }
 
-/** Key files, and on the principal's host what says who may connect: whoever can write there lets in whom he likes. */
+/** Key files and, on the principal's host, the files that say who may connect: anyone who can write them controls access. */
 function keysIn(directory: string): string[] {
   const inside = (name: string, ending: string) =>
     list(join(directory, name))

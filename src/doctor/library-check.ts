@@ -1,4 +1,4 @@
-/** The C and C++ libraries of the host, against what the libraries that cdktr carries were linked with. */
+/** Compares the host's C and C++ libraries with what the bundled libraries were linked with. */
 import { dlopen } from "bun:ffi";
 import { readFileSync } from "node:fs";
 import { errorMessage } from "../errors.ts";
@@ -20,8 +20,8 @@ export interface HostLibraries {
 }
 
 /**
- * Looks whether the host's libraries are new enough, and whether what cdktr carries can be loaded.
- * @param libraries those that this host needs: an agent has no use for DuckDB
+ * Checks that the host's libraries are new enough, and that the bundled libraries can be loaded.
+ * @param libraries those that this host needs: an agent does not use DuckDB
  */
 export function checkLibraries(
   libraries: readonly NativeLibrary[],
@@ -63,7 +63,7 @@ export function checkLibraries(
   return findings;
 }
 
-/** What is installed here. */
+/** The installed versions. */
 function hostLibraries(): HostLibraries {
   return { glibc: glibcVersion(), libstdcxx: libstdcxxVersions() };
 }
@@ -118,7 +118,7 @@ function libstdcxxVersions(): ReadonlySet<string> | null {
   }
 }
 
-/** The numbers of the versions with a prefix. */
+/** The version numbers with a given prefix. */
 function versions(needed: readonly NeededVersions[], prefix: "GLIBC_" | "GLIBCXX_"): string[] {
   return needed
     .flatMap((files) => [...files.values()].flatMap((names) => [...names]))
@@ -126,7 +126,7 @@ function versions(needed: readonly NeededVersions[], prefix: "GLIBC_" | "GLIBCXX
     .map((name) => name.slice(prefix.length));
 }
 
-/** The highest of dotted versions. */
+/** The highest of several dotted versions. */
 export function newest(versions: readonly string[]): string {
   return versions.reduce((best, version) => (compareVersions(version, best) > 0 ? version : best), "0");
 }

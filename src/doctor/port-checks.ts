@@ -1,4 +1,4 @@
-/** The principal's ports: free where it is to run, reachable where it is to be reached. */
+/** Checks the principal's ports: free where it would run, reachable where it is running. */
 import { createServer } from "node:net";
 import type { Config } from "../config.ts";
 import type { PrincipalInfo } from "../contract/messages.ts";
@@ -17,7 +17,7 @@ type PortSetting =
 interface Port {
   readonly setting: PortSetting;
   readonly what: string;
-  /** Present for a port without which the principal starts all the same: what is missing then. */
+  /** Set for an optional port: what does not work without it. */
   readonly without?: string;
 }
 
@@ -29,11 +29,11 @@ const FURTHER: readonly Port[] = [
   { setting: "CDKTR_WEBHOOK_PORT", what: "webhooks", without: "workflows are not triggered by webhooks" },
 ];
 
-/** How long somebody who asks for the health of a principal on this host waits, ms. */
+/** Deadline for a health request to a principal on this host, ms. */
 const HEALTH_PATIENCE_MS = 1000;
 
 /**
- * Where no principal runs: whether one could bind its ports.
+ * Without a running principal: checks whether one could bind its ports.
  * @param host the address that it would bind
  */
 export async function checkFreePorts(config: Config, host: string): Promise<Finding[]> {
@@ -58,7 +58,7 @@ export async function checkFreePorts(config: Config, host: string): Promise<Find
   return findings;
 }
 
-/** Where a principal answers: whether the settings name its log ports, and the way to them is open. */
+/** With a running principal: checks that the settings have its log ports, and that they can be reached. */
 export async function checkLogPorts(
   config: Config,
   host: string,
@@ -95,7 +95,7 @@ export async function checkLogPorts(
   );
 }
 
-/** Where the principal runs on this host: whether the metrics of these settings are its own. */
+/** With a principal on this host: checks that the configured metrics port is the principal's own. */
 export async function checkMetrics(config: Config, info: PrincipalInfo): Promise<Finding[]> {
   const port = config.CDKTR_METRICS_PORT;
   if (port === 0) return [];
@@ -108,9 +108,9 @@ export async function checkMetrics(config: Config, info: PrincipalInfo): Promise
     if (health.principal_id === info.principal_id)
       return [ok("metrics", `http://${address} has /healthz (${health.status}) and /metrics`)];
   } catch (error) {
-    // Nobody is there: they may be turned off in the principal's own settings.
+    // Nothing listens: metrics may be turned off in the principal's own settings.
     if (/^(ECONNREFUSED|ConnectionRefused)$/.test(String((error as NodeJS.ErrnoException).code))) return [];
-    // It is no HTTP, no JSON, or no answer in time.
+    // Not HTTP, not JSON, or no reply in time.
   }
   const holder = describeHolder(port);
   return [
@@ -123,12 +123,12 @@ export async function checkMetrics(config: Config, info: PrincipalInfo): Promise
   ];
 }
 
-/** The command that opens a port, in the two usual firewalls. */
+/** The command that opens a port, for the two usual firewalls. */
 export function openPort(port: number): string {
   return `sudo ufw allow ${port}/tcp, or sudo firewall-cmd --add-port=${port}/tcp`;
 }
 
-/** Why a port cannot be bound and what to do; null when it can. */
+/** Why a port cannot be bound, and what to do; null when it can. */
 function cannotBind(host: string, port: number): Promise<{ text: string; remedy: string } | null> {
   return new Promise((resolve) => {
     const server = createServer();

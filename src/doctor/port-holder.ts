@@ -1,17 +1,16 @@
-/** Who listens on a port of this host, read from /proc: the answer that `ss -ltnp` would give. */
+/** Finds out which process listens on a port of this host, from /proc, like `ss -ltnp`. */
 import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 
 /** `st` of a listening socket in /proc/net/tcp (include/net/tcp_states.h of Linux). */
 const LISTEN = "0A";
 
-/** A process. */
 export interface Holder {
-  /** Its name, as the kernel keeps it: at most 15 characters. */
+  /** Its name as the kernel stores it: at most 15 characters. */
   readonly program: string;
   readonly pid: number;
 }
 
-/** The process that listens on a port; undefined when none does, or when it is another user's, which only root sees. */
+/** The process that listens on a port; undefined when none does, or when it belongs to another user, which only root can see. */
 export function holderOf(port: number): Holder | undefined {
   const sockets = new Set(["tcp", "tcp6"].flatMap((table) => listeners(table, port)));
   if (sockets.size === 0) return undefined;
@@ -22,13 +21,13 @@ export function holderOf(port: number): Holder | undefined {
       if (!own.some((descriptor) => sockets.has(linkOf(`/proc/${pid}/fd/${descriptor}`)))) continue;
       return { program: readFileSync(`/proc/${pid}/comm`, "utf8").trim(), pid: Number(pid) };
     } catch {
-      // It has ended meanwhile, or is another user's.
+      // It has exited in the meantime, or belongs to another user.
     }
   }
   return undefined;
 }
 
-/** Links of the descriptors that listen on a port: `socket:[12345]`. */
+/** Links of the file descriptors that listen on a port: `socket:[12345]`. */
 function listeners(table: string, port: number): string[] {
   const wanted = port.toString(16).toUpperCase().padStart(4, "0");
   try {

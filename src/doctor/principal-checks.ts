@@ -1,4 +1,4 @@
-/** The principal, as this host sees it: reachability, clock, versions. */
+/** Checks the principal as seen from this host: reachability, clock, versions. */
 
 import { lookup } from "node:dns/promises";
 import { networkInterfaces } from "node:os";
@@ -21,12 +21,12 @@ import { type Finding, failure, ok, warning } from "./finding.ts";
 import { checkFreePorts, checkLogPorts, checkMetrics, openPort } from "./port-checks.ts";
 import { holderOf } from "./port-holder.ts";
 
-/** Clocks that differ by more, ms, make times of logs and runs misleading; by much more, schedules and tokens too. */
+/** Clock skew, ms, that makes times of logs and runs misleading; a much larger one affects schedules and tokens too. */
 const SKEW_WARNING_MS = 1000;
 const SKEW_ERROR_MS = 60_000;
-/** Samples of the clock: the one that was answered fastest counts. */
+/** Number of clock samples; the one with the fastest reply counts. */
 const SAMPLES = 3;
-/** Longer no single answer is waited for, whatever the settings say, ms. */
+/** Upper limit for the deadline of a single reply, whatever the settings say, ms. */
 const MOST_PATIENCE_MS = 5000;
 
 const UPGRADE_AGENT =
@@ -34,23 +34,23 @@ const UPGRADE_AGENT =
 const UPGRADE =
   "Bring both to one version: replace the older executable and restart what runs it (sudo systemctl restart cdktr-principal, cdktr-agent). See 'cdktr docs operations'.";
 
-/** What the checks of the principal found, and what it said of itself. */
+/** What the checks found, and what the principal reported about itself. */
 export interface PrincipalVisit {
   readonly findings: readonly Finding[];
   /** Undefined when it does not answer. */
   readonly info: PrincipalInfo | undefined;
-  /** The principal is, or would be, on this host. */
+  /** Whether the principal is, or would be, on this host. */
   readonly isHere: boolean;
 }
 
-/** How to visit. */
+/** Options of the checks. */
 export interface VisitOptions {
   readonly now?: () => number;
-  /** Told what is waited for. */
+  /** Called with a description of what is being checked. */
   readonly progress?: (what: string) => void;
 }
 
-/** Visits the principal of the settings. */
+/** Connects to the configured principal and examines it. */
 export async function visitPrincipal(config: Config, options: VisitOptions = {}): Promise<PrincipalVisit> {
   const { now = Date.now, progress = () => {} } = options;
   const patienceMs = Math.min(config.CDKTR_DEFAULT_ZMQ_TIMEOUT_MS, MOST_PATIENCE_MS);
@@ -102,7 +102,7 @@ export async function visitPrincipal(config: Config, options: VisitOptions = {})
   }
 }
 
-/** On this host: it does not run, and its ports may be free or taken. */
+/** The principal would run on this host but does not; its ports may be free or taken. */
 async function notRunning(config: Config, host: string): Promise<Finding[]> {
   return [
     warning(
@@ -125,7 +125,7 @@ function unreachable(config: Config, host: string, problem: string): Finding {
   );
 }
 
-/** Something listens at the principal's port, but gives no proper answer. */
+/** Something listens on the principal's port, but does not give a proper reply. */
 function silent(config: Config, host: string, here: boolean, error: unknown): Finding {
   if (error instanceof AccessRefusedError) {
     return failure(
@@ -160,7 +160,7 @@ async function clock(client: PrincipalClient, now: () => number): Promise<Findin
   return judgeSkew(best.skew);
 }
 
-/** The agents, for whom may see them: the key of an agent may not. */
+/** The agents, if the key's role may list them: an agent's may not. */
 async function fleet(client: PrincipalClient, info: PrincipalInfo): Promise<Finding[]> {
   try {
     return versions(info, await client.registeredAgents());
@@ -170,7 +170,7 @@ async function fleet(client: PrincipalClient, info: PrincipalInfo): Promise<Find
   }
 }
 
-/** What a difference of the clocks means. `skew` is this host's clock less the principal's, ms. */
+/** Assesses the clock skew: this host's clock minus the principal's, ms. */
 export function judgeSkew(skew: number): Finding {
   const apart = Math.abs(skew);
   const text = apart < 10_000 ? `${Math.round(apart)} ms` : `${Math.round(apart / 1000)} s`;
@@ -188,7 +188,7 @@ export function judgeSkew(skew: number): Finding {
   return ok("clock", `The clock is within ${text} of the principal's`);
 }
 
-/** What the versions of the principal and the agents mean beside the one of this executable. */
+/** Compares the versions of the principal and the agents with this executable. */
 export function versions(
   principal: Peer,
   agents: readonly Pick<AgentSummary, "agent_id" | "version" | "status" | "protocol">[],
@@ -249,7 +249,7 @@ export function versions(
   return findings;
 }
 
-/** Whether a host name or address is this host's. */
+/** Whether a host name or address belongs to this host. */
 async function isHere(host: string, patienceMs: number): Promise<boolean> {
   let timer: Timer | undefined;
   const patience = new Promise<string>((resolve) => {

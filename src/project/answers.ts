@@ -1,7 +1,6 @@
-/** What the wizard has to know, whoever says it: flags, defaults, or a person. */
+/** The answers that the wizard needs, from flags, defaults, or a person. */
 import type { CrontabImport } from "./crontab/import-crontab.ts";
 
-/** What a project is for. */
 export const KINDS = ["try", "principal", "agent"] as const;
 export type Kind = (typeof KINDS)[number];
 
@@ -12,26 +11,26 @@ export interface Ports {
   readonly logsPublishing: number;
 }
 
-/** A service of systemd. */
+/** A systemd service. */
 export interface ServiceAnswer {
-  /** Of this user; else of the host. */
+  /** A user service; otherwise a system service. */
   readonly user: boolean;
-  /** Whom a service of the host runs as. */
+  /** The user that a system service runs as. */
   readonly runAs: string;
 }
 
 interface CommonAnswers {
   /** Absolute. */
   readonly directory: string;
-  /** As `.env` says it: relative to the project, or absolute for a service of the host. */
+  /** As in `.env`: relative to the project, or absolute for a system service. */
   readonly dataDirectory: string;
   readonly service: ServiceAnswer | undefined;
 }
 
-/** A project with a principal: `try` is one on loopback with an agent beside it. */
+/** A project with a principal: `try` is a principal on loopback with an agent next to it. */
 export interface PrincipalAnswers extends CommonAnswers {
   readonly kind: "try" | "principal";
-  /** The address to bind. */
+  /** The address to bind to. */
   readonly host: string;
   readonly ports: Ports;
   /** Relative to the project. */
@@ -45,30 +44,30 @@ export interface PrincipalAnswers extends CommonAnswers {
 /** An imported crontab. */
 export interface CrontabAnswer {
   readonly imported: CrontabImport;
-  /** Nobody but its owner could read it: the files that come of it are like that too. */
+  /** Only its owner could read it, so the files made from it are private too. */
   readonly isPrivate: boolean;
 }
 
-/** A project of an agent for a principal elsewhere. */
+/** A project of an agent for a principal on another host. */
 export interface AgentAnswers extends CommonAnswers {
   readonly kind: "agent";
   readonly principal: { readonly host: string; readonly port: number };
-  /** Where it delivers log lines; undefined when its key will say so. */
+  /** The port for log lines; undefined when it will come with the key. */
   readonly logsListeningPort: number | undefined;
-  /** The principal has said so itself. */
+  /** Whether the port was reported by the principal itself. */
   readonly principalAnswered: boolean;
-  /** Runs at once. */
+  /** Maximum number of concurrent runs. */
   readonly concurrency: number;
   readonly labels: Readonly<Record<string, string>>;
 }
 
 export type Answers = PrincipalAnswers | AgentAnswers;
 
-/** The data directory inside a project. */
+/** The data directory, relative to the project. */
 export const PROJECT_DATA = ".cdktr";
-/** The JSON Schema of workflow files inside a project. */
+/** The JSON Schema of workflow files, relative to the project. */
 export const SCHEMA_PATH = ".cdktr/workflow.schema.json";
-/** Where imported jobs go inside the workflow directory: their ids begin with `cron.`. */
+/** The subdirectory of the workflow directory for imported jobs: their ids begin with `cron.`. */
 export const IMPORT_DIRECTORY = "cron";
-/** The report on an import. */
+/** The import report. */
 export const REPORT_PATH = "crontab-import.md";

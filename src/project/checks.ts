@@ -1,21 +1,21 @@
-/** Whether an answer can be used: undefined when it can, else a sentence that says why not. */
+/** Validates answers: each check returns undefined, or a sentence that says what is wrong. */
 import { accessSync, constants, statSync } from "node:fs";
 import { dirname, isAbsolute, join, normalize, relative, resolve } from "node:path";
 import { PROJECT_DATA } from "./answers.ts";
 
-/** A port, as it is written. */
+/** A port number. */
 export function checkPort(text: string): string | undefined {
   const port = Number(text);
   if (/^\d+$/.test(text.trim()) && port >= 1 && port <= 65_535) return undefined;
   return "A port is a whole number from 1 to 65535.";
 }
 
-/** A whole number from 1 on. */
+/** A whole number, at least 1. */
 export function checkCount(text: string): string | undefined {
   return /^\d{1,6}$/.test(text.trim()) && Number(text) >= 1 ? undefined : "A whole number, at least 1.";
 }
 
-/** The workflow directory: in the project, where it can be written at once with everything else. */
+/** The workflow directory: it must be inside the project, so that everything can be written in one step. */
 export function checkWorkflowDirectory(text: string, project: string): string | undefined {
   const inside = insideProject(text, project);
   if (inside === undefined) return `It must be inside the project (${project}), such as "workflows".`;
@@ -26,14 +26,14 @@ export function checkWorkflowDirectory(text: string, project: string): string | 
   return status !== undefined && !status.isDirectory() ? "There is a file of this name." : undefined;
 }
 
-/** A path relative to the project, with `/`; undefined when it is outside, or the project itself. */
+/** The path relative to the project, with `/`; undefined when it is outside, or the project itself. */
 export function insideProject(text: string, project: string): string | undefined {
   if (text.trim() === "") return undefined;
   const inside = relative(project, resolve(project, text));
   return inside === "" || inside.startsWith("..") || isAbsolute(inside) ? undefined : normalize(inside);
 }
 
-/** The project's directory: it is there and can be written, or can be made. */
+/** The project's directory: it exists and is writable, or can be created. */
 export function checkProjectDirectory(path: string): string | undefined {
   if (path.includes("\0") || /[\n\r]/.test(path)) return "A line break cannot be part of it.";
   let at = path;
@@ -57,13 +57,13 @@ export function checkProjectDirectory(path: string): string | undefined {
   }
 }
 
-/** An address to bind or to reach. */
+/** An address to bind to or to connect to. */
 export function checkHost(text: string): string | undefined {
   if (text.trim() === "") return "An IP address or a host name, such as 10.0.0.5.";
   return /^[\w.:[\]*%-]+$/.test(text.trim()) ? undefined : "An IP address or a host name, such as 10.0.0.5.";
 }
 
-/** Why a user, by id, cannot reach a directory: others may not pass through one on the way. Root always can. */
+/** Why a user, given by uid, cannot reach a directory: another one on the way is closed to others. Root can reach everything. */
 export function checkReach(
   directory: string,
   user: { readonly uid: number; readonly gid: number },

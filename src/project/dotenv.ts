@@ -10,7 +10,7 @@ const HEAD = `# Settings of this cdktr project: commands that run in this direct
 # All there are: cdktr config list. Secrets do not belong here.
 `;
 
-/** A new file with these settings, each with what it means. */
+/** A new file with these settings, each with its description. */
 export function dotenvText(values: DotenvValues): string {
   return (
     HEAD +
@@ -20,9 +20,7 @@ export function dotenvText(values: DotenvValues): string {
   );
 }
 
-/**
- * The same settings in a file that is there: their lines are changed, all others stay as they are.
- */
+/** Updates these settings in an existing file: their lines are changed, all others are kept. */
 export function mergeDotenv(text: string, values: DotenvValues): string {
   const missing = new Map(Object.entries(values));
   const lines = text
@@ -37,7 +35,7 @@ export function mergeDotenv(text: string, values: DotenvValues): string {
     });
   const added = [...missing].map(([name, value]) => block(name as SettingName, value)).join("");
   const merged = `${lines.join("\n")}\n${added}`;
-  // A value over several lines that looks like a setting: then it is written anew.
+  // A value over several lines may look like a setting; in that case the file is rewritten.
   const read = parseEnv(merged);
   return Object.entries(values).every(([name, value]) => read[name] === value) ? merged : dotenvText(values);
 }

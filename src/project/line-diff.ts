@@ -1,17 +1,17 @@
-/** What overwriting a file would change, line by line. */
+/** Shows what overwriting a file would change, line by line. */
 
 /** Lines of context around a change. */
 const CONTEXT = 2;
-/** Beyond this many lines on either side the comparison would take too long. */
+/** Maximum number of lines per side, above which the comparison would take too long. */
 const MOST_LINES = 2000;
 
-/** A line of the difference: ` ` in both, `-` goes, `+` comes, `…` for lines left out. */
+/** A line of the diff: ` ` in both, `-` removed, `+` added, `…` for omitted lines. */
 export interface DiffLine {
   readonly sign: " " | "-" | "+" | "…";
   readonly text: string;
 }
 
-/** The difference by the longest common subsequence of lines, with some context. */
+/** The diff by longest common subsequence of lines, with some context. */
 export function lineDiff(before: string, after: string): DiffLine[] {
   const a = linesOf(before);
   const b = linesOf(after);

@@ -1,4 +1,4 @@
-/** What to do after a project was written: commands as they are to be typed, for what was written. */
+/** The commands to type after a project was written. */
 import { relative } from "node:path";
 import { isLoopback } from "../host/addresses.ts";
 import { type Answers, REPORT_PATH } from "./answers.ts";
@@ -9,19 +9,19 @@ export interface NextStep {
   readonly does: string;
 }
 
-/** What the steps depend on beside the answers. */
+/** What the steps depend on besides the answers. */
 export interface Circumstances {
   /** How this program is called from a shell. */
   readonly program: string;
-  /** Where the person is. */
+  /** The user's current directory. */
   readonly cwd: string;
-  /** The service was set up and runs. */
+  /** The service was installed and is running. */
   readonly serviceRuns: boolean;
-  /** A service of the user would end when the user logs out. */
+  /** A user service would end when the user logs out. */
   readonly endsAtLogout: boolean;
 }
 
-/** The next commands, the first one to be typed first. */
+/** The next commands, in order. */
 export function nextSteps(answers: Answers, around: Circumstances): NextStep[] {
   const { program, serviceRuns } = around;
   const steps: NextStep[] = [];
@@ -74,7 +74,7 @@ export function nextSteps(answers: Answers, around: Circumstances): NextStep[] {
   return steps;
 }
 
-/** The words after `cdktr start`. */
+/** The arguments of `cdktr start`. */
 export function startArguments(answers: Exclude<Answers, { kind: "agent" }>): string[] {
   return [
     "principal",
@@ -83,12 +83,12 @@ export function startArguments(answers: Exclude<Answers, { kind: "agent" }>): st
   ];
 }
 
-/** A word as one writes it in a shell. */
+/** Quotes a word for a shell if necessary. */
 export function shellWord(text: string): string {
   return /^[\w./:@%+=,-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
 }
 
-/** A path as one would type it here. */
+/** A path as one would type it from the current directory. */
 export function shortPath(path: string, cwd: string): string {
   const near = relative(cwd, path);
   return near !== "" && !near.startsWith("..") ? near : near === "" ? "." : path;

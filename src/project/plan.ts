@@ -1,4 +1,4 @@
-/** What setting a project up would do to the disk, before anything is done. */
+/** The plan: what setting up a project would change on disk. */
 import { readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { CdktrError, errorMessage, InvalidInputError } from "../errors.ts";
@@ -11,17 +11,17 @@ export interface PlannedFile {
   readonly what: string;
   readonly mode: number;
   readonly text: string;
-  /** What is there now; undefined when there is nothing. */
+  /** The current content; undefined when there is no such file. */
   readonly current: string | undefined;
   readonly state: "new" | "same" | "differs";
 }
 
-/** What is done with a file that differs. */
+/** What to do with a file that differs. */
 export type Decision = "keep" | "overwrite";
 
 /**
- * Compares the files of a project with what is there.
- * @throws InvalidInputError when something is in the way that is no file
+ * Compares the files of a project with what is on disk.
+ * @throws InvalidInputError when something other than a file is in the way
  * @throws CdktrError when a file cannot be read
  */
 export function planFiles(answers: Answers): PlannedFile[] {
@@ -34,7 +34,7 @@ export function planFiles(answers: Answers): PlannedFile[] {
   });
 }
 
-/** The files that are written: the new ones, and those that differ and are to be replaced. */
+/** The files to write: new ones, and those that differ and are to be overwritten. */
 export function filesToWrite(
   files: readonly PlannedFile[],
   decisions: ReadonlyMap<string, Decision>,
@@ -53,7 +53,7 @@ function textOf(path: string): string | undefined {
         hint: "Move it away, or choose another directory.",
       });
     }
-    // What is added to must not lose a byte of what was there.
+    // A file that is extended must not lose a byte of its content.
     return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(readFileSync(path));
   } catch (error) {
     if (error instanceof CdktrError) throw error;

@@ -1,14 +1,14 @@
-/** Which ports a principal could have here. */
+/** Finds ports for a principal on this host. */
 import { createServer } from "node:net";
 import { bareHost } from "../host/addresses.ts";
 import type { Ports } from "./answers.ts";
 
-/** The ports that are used when nobody says otherwise. */
+/** The default ports. */
 export const DEFAULT_PORTS: Ports = { api: 5561, logsListening: 5562, logsPublishing: 5563 };
 const STEP = 10;
 const TRIES = 100;
 
-/** Why a port cannot be bound, by the system's code; undefined when it can. */
+/** Why a port cannot be bound, as an error code; undefined when it can. */
 export function whyNotBindable(host: string, port: number): Promise<string | undefined> {
   return new Promise((resolve) => {
     const server = createServer();
@@ -19,7 +19,7 @@ export function whyNotBindable(host: string, port: number): Promise<string | und
   });
 }
 
-/** Three ports in a row from the API's. */
+/** Three consecutive ports starting with the API's. */
 export function portsFrom(api: number): Ports {
   return { api, logsListening: api + 1, logsPublishing: api + 2 };
 }
@@ -34,7 +34,7 @@ export async function takenPorts(host: string, ports: Ports): Promise<Map<number
   return taken;
 }
 
-/** The first three ports in a row that are free, from those given on; those themselves when none are found. */
+/** The first three consecutive free ports, starting from the given ones; those themselves if there are none. */
 export async function freePortsFrom(host: string, ports: Ports): Promise<Ports> {
   if ((await takenPorts(host, ports)).size === 0) return ports;
   for (let tries = 1; tries <= TRIES; tries++) {

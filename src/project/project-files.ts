@@ -1,4 +1,4 @@
-/** The files of a project, from the answers. */
+/** Generates the files of a project from the answers. */
 import { posix } from "node:path";
 import { parseEnv } from "node:util";
 import { workflowJsonSchema } from "../workflow/json-schema.ts";
@@ -14,19 +14,19 @@ import { importReport } from "./crontab/import-report.ts";
 import { type DotenvValues, dotenvText, mergeDotenv } from "./dotenv.ts";
 import { DEFAULT_PORTS } from "./ports.ts";
 
-/** A file that a project is to have. */
+/** A file of a project. */
 export interface ProjectFile {
   /** Relative to the project. */
   readonly path: string;
   readonly mode: number;
-  /** What it is, in a few words. */
+  /** A short description. */
   readonly what: string;
-  /** Its text, given the one that is there. */
+  /** Generates its text, given the existing one. */
   text(current: string | undefined): string;
 }
 
 const IGNORED = ["/.cdktr/*", "!/.cdktr/workflow.schema.json", "/.env"];
-/** Keys must not get into git even where the project's own file was kept as it was. */
+/** Keeps keys out of git even where the project's own .gitignore was kept. */
 const DATA_IGNORE = `# The state, the history and the keys of cdktr are of this host, and no business of git's.
 *
 !.gitignore
@@ -37,7 +37,7 @@ const DATA_IGNORE = `# The state, the history and the keys of cdktr are of this 
 export function projectFiles(answers: Answers): ProjectFile[] {
   const settings = settingsOf(answers);
   const unasked = unaskedSettings(answers);
-  // The user of a service of the host must be able to read it; it holds no secrets.
+  // It holds no secrets, and the user of a system service must be able to read it.
   const files: ProjectFile[] = [
     {
       path: ".env",
@@ -80,12 +80,12 @@ export function projectFiles(answers: Answers): ProjectFile[] {
   return files;
 }
 
-/** Whether a service of the host is to run it: then the state is where its unit has it. */
+/** Whether a system service runs it: then the state is in the unit's state directory. */
 export function isHostService({ service }: Answers): boolean {
   return service !== undefined && !service.user;
 }
 
-/** What `.env` says. */
+/** The content of `.env`. */
 function settingsOf(answers: Answers): DotenvValues {
   const data = { CDKTR_APP_DATA_DIRECTORY: answers.dataDirectory };
   if (answers.kind === "agent") {
@@ -110,14 +110,14 @@ function settingsOf(answers: Answers): DotenvValues {
   };
 }
 
-/** Settings that nobody was asked about: beside another principal the further ports must be others, too. */
+/** Settings that are not asked for: next to another principal the remaining ports must differ too. */
 function unaskedSettings(answers: Answers): DotenvValues {
   if (answers.kind === "agent" || answers.ports.api === DEFAULT_PORTS.api) return {};
   const last = Math.max(...Object.values(answers.ports));
   return last > 65_533 ? {} : { CDKTR_WEBHOOK_PORT: String(last + 1), CDKTR_METRICS_PORT: String(last + 2) };
 }
 
-/** From a file in a directory of the project to the schema. */
+/** Relative path from a file in a directory of the project to the schema. */
 export function schemaFrom(directory: string): string {
   return posix.relative(directory, SCHEMA_PATH);
 }

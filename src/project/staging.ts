@@ -1,13 +1,13 @@
 /**
- * Writes a project at once or not at all, whenever the process dies.
+ * Writes a project atomically, whenever the process dies.
  *
- * Everything is written into a hidden directory first, and flushed to the disk.
- * - A project whose directory is new: the hidden directory stands where that directory is to be, and one rename makes it appear, whole.
- * - A project in a directory that is there: the hidden directory stands in it. A file `commit` in it, made by a rename, is the point of no
- *   return: before, nothing has happened; after, files are moved to their places one by one, and who finds the directory left behind
- *   (the next `cdktr init` there) moves the rest.
+ * Everything is first written into a hidden staging directory and flushed to disk.
+ * - New project directory: the staging directory is its sibling, and one rename makes the complete project appear.
+ * - Existing project directory: the staging directory is inside it. A file `commit` in it, created by a rename, is the point of no
+ *   return: before it, nothing has happened; after it, the files are moved to their places one by one, and the next `cdktr init` that
+ *   finds the staging directory moves the rest.
  *
- * What a dead process left is found by its name, which has the process in it.
+ * The name of the staging directory contains the process that owns it, so leftovers of a dead process can be recognized.
  */
 import {
   closeSync,
@@ -34,12 +34,12 @@ const TREE = "tree";
 
 /** A project that is being written. */
 export class Staging {
-  /** The directory that stands for the project until it is committed. */
+  /** The directory that stands for the project until the commit. */
   readonly root: string;
   readonly #target: string;
-  /** The hidden directory. */
+  /** The staging directory. */
   readonly #top: string;
-  /** Undefined when the project's directory is there already. */
+  /** Undefined when the project's directory exists already. */
   readonly #appears: string | undefined;
   readonly #step: (name: string) => void;
 
@@ -59,9 +59,9 @@ export class Staging {
   }
 
   /**
-   * Begins to write a project at `target` (absolute). What an earlier, interrupted process left there is completed or removed first.
-   * @param step for tests: is called before each step, with its name
-   * @throws UnprocessableError when another process writes there
+   * Begins to write a project at `target` (absolute). Leftovers of an interrupted process are completed or removed first.
+   * @param step for tests: called with the name of each step before it
+   * @throws UnprocessableError when another process is writing there
    * @throws CdktrError when the directory cannot be written
    */
   static open(target: string, step: (name: string) => void = () => {}): Staging {
@@ -77,7 +77,7 @@ export class Staging {
     return staging;
   }
 
-  /** Writes a file of the project; `owner` is whom it is given to. */
+  /** Writes a file of the project; `owner` is its new owner. */
   write(
     path: string,
     text: string,
@@ -91,7 +91,7 @@ export class Staging {
       const descriptor = openSync(place, "wx", mode);
       try {
         writeFileSync(descriptor, text);
-        // By the descriptor: whoever owns the directory could put something else in the path's place.
+        // By descriptor: the owner of the directory could replace the path with something else.
         if (owner !== undefined) fchownSync(descriptor, owner.uid, owner.gid);
         fsyncSync(descriptor);
       } finally {
@@ -102,7 +102,7 @@ export class Staging {
     }
   }
 
-  /** Makes a directory of the project that only its owner may look into. */
+  /** Creates a directory of the project that only its owner can access. */
   makePrivateDirectory(path: string): void {
     const place = join(this.root, path);
     try {
@@ -113,8 +113,8 @@ export class Staging {
   }
 
   /**
-   * Puts everything in its place.
-   * @throws UnprocessableError when the directory has appeared meanwhile
+   * Moves everything into place.
+   * @throws UnprocessableError when the directory was created by someone else in the meantime
    */
   commit(): void {
     try {
@@ -151,7 +151,7 @@ export class Staging {
     moveTree(this.#top, this.#target, this.#step);
   }
 
-  /** Removes what was written; after a commit there is nothing left to remove. */
+  /** Removes what was written; after a commit this is a no-op. */
   discard(): void {
     if (existsSync(join(this.#top, COMMIT))) return;
     rmSync(this.#top, { recursive: true, force: true });
@@ -161,7 +161,7 @@ export class Staging {
 /**
  * Completes or removes what an interrupted process left for a project at `target`.
  * @returns whether something was completed
- * @throws UnprocessableError when that process still runs
+ * @throws UnprocessableError when that process is still running
  */
 export function recover(target: string): boolean {
   const directory = nearestDirectory(target);
@@ -170,7 +170,7 @@ export function recover(target: string): boolean {
     if (!name.startsWith(PREFIX)) continue;
     const [pid = "", start = ""] = name.slice(PREFIX.length).split("-");
     if (Number(pid) !== process.pid && start !== "" && startOf(Number(pid)) === start) {
-      // It makes another directory beside this one.
+      // It belongs to another project in the same directory.
       if (!existsSync(join(directory, name, TREE))) continue;
       throw new UnprocessableError(`Another 'cdktr init' (process ${pid}) is writing to ${directory}.`, {
         hint: "Wait until it is done.",
@@ -187,8 +187,8 @@ export function recover(target: string): boolean {
 }
 
 /**
- * Moves what is still in the tree to its places; may be begun anew any number of times. What somebody put there after `committedMs` is
- * left as it is.
+ * Moves what is left in the tree to its place; idempotent, so it can be restarted at any time. Files that someone created there after
+ * `committedMs` are left alone.
  */
 function moveTree(
   top: string,
@@ -198,19 +198,19 @@ function moveTree(
 ): void {
   const tree = join(top, TREE);
   if (existsSync(tree)) {
-    // Flushed to the disk together, afterwards: between the first and the last rename there is next to no time.
+    // Flush to disk together at the end: this keeps the time between the first and the last rename minimal.
     const changed = moveInside(tree, target, step, committedMs);
     for (const directory of changed) syncToDisk(directory);
   }
   step("remove the hidden directory");
-  // The marker goes last: without it, what is left would be taken for not committed, and it is empty by now anyway.
+  // Remove the marker last: without it, the rest would count as uncommitted. It is empty by now anyway.
   rmSync(tree, { recursive: true, force: true });
   rmSync(top, { recursive: true, force: true });
 }
 
 /**
- * Moves what is in a directory into another one: directories that are missing there as they are, with all that is in them.
- * @returns the directories in which something was put
+ * Moves the content of a directory into another one; subdirectories that are missing there are moved as a whole.
+ * @returns the directories that have changed
  */
 function moveInside(from: string, to: string, step: (name: string) => void, committedMs: number): string[] {
   const deeper: string[] = [];
@@ -233,7 +233,7 @@ function move(from: string, to: string): void {
     renameSync(from, to);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== "EXDEV") throw error;
-    // The place is a link to another file system.
+    // The destination is a link to another file system.
     const beside = join(dirname(to), `${PREFIX}${basename(to)}`);
     cpSync(from, beside, { recursive: true, preserveTimestamps: true });
     renameSync(beside, to);
@@ -241,7 +241,7 @@ function move(from: string, to: string): void {
   }
 }
 
-/** A directory and all below it, each before those inside it. */
+/** A directory and all its subdirectories, parents first. */
 function directoriesIn(root: string): string[] {
   const inside = readdirSync(root, { withFileTypes: true }).filter((entry) => entry.isDirectory());
   return [root, ...inside.flatMap((entry) => directoriesIn(join(root, entry.name)))];
@@ -261,13 +261,13 @@ function statOf(path: string) {
   try {
     return statSync(path, { throwIfNoEntry: false });
   } catch (error) {
-    // Something on the way is a file: it is found further up.
+    // A file is in the way of the path; the search continues further up.
     if ((error as NodeJS.ErrnoException).code === "ENOTDIR") return undefined;
     throw failure(path, error);
   }
 }
 
-/** When a process was started, in clock ticks since boot: with it a process id means one process only. */
+/** Start time of a process, in clock ticks since boot: together with the pid it identifies a process uniquely. */
 function startOf(pid: number): string {
   try {
     const status = readFileSync(`/proc/${pid}/stat`, "utf8");

@@ -1,10 +1,10 @@
-/** Writing YAML by hand, so that the files look as a person would write them. */
+/** Writes YAML as a person would, so that the files are readable. */
 
-/** Plain words that every YAML reader takes for text. */
+/** Words that every YAML reader takes for a plain string. */
 const PLAIN = /^[A-Za-z/.][A-Za-z0-9 /._+@%=-]*$/;
 const NOT_TEXT = /^(true|false|yes|no|on|off|null|y|n)$|[ ]$|^[.]+$/i;
 
-/** A scalar: plain where nothing can be misread, else in double quotes. */
+/** A scalar: plain where it is unambiguous, otherwise in double quotes. */
 export function yamlScalar(text: string): string {
   if (PLAIN.test(text) && !NOT_TEXT.test(text) && !/^\.?\d/.test(text)) return text;
   return quoted(text);
@@ -18,7 +18,7 @@ export function quoted(text: string): string {
   );
 }
 
-/** Comment lines; what may not stand in a comment is escaped. */
+/** Comment lines; characters that are not allowed in a comment are escaped. */
 export function yamlComment(text: string, indent = ""): string {
   return text
     .split("\n")

@@ -1,9 +1,9 @@
-/** The host's systemd: whether it is there, and its programs. */
+/** The host's systemd: whether it is available, and its tools. */
 import { existsSync } from "node:fs";
 import { CdktrError, UnprocessableError } from "../errors.ts";
 import { type Role, type ServiceId, unitName } from "./service-id.ts";
 
-/** Makes sure that systemd runs this host, or this user's session. */
+/** Checks that systemd runs this host, or this user's session. */
 export function requireSystemd(user: boolean, role: Role, program: readonly string[]): void {
   if (existsSync("/run/systemd/system") && Bun.which("systemctl") !== null) {
     if (!user || process.env.XDG_RUNTIME_DIR) return;
@@ -14,7 +14,7 @@ export function requireSystemd(user: boolean, role: Role, program: readonly stri
   throw new UnprocessableError("systemd does not run this host.", { hint: otherWays(role, program) });
 }
 
-/** How to keep cdktr running without systemd. The line for cron is tested as it stands here. */
+/** How to keep cdktr running without systemd. A test runs the cron line as it is written here. */
 function otherWays(role: Role, program: readonly string[]): string {
   const command = [...program, "start", role].map(shellWord).join(" ");
   return [
@@ -27,13 +27,13 @@ function otherWays(role: Role, program: readonly string[]): string {
   ].join("\n");
 }
 
-/** Cron takes a bare `%` for a newline. */
+/** Cron treats a bare `%` as a newline. */
 function shellWord(word: string): string {
   const quoted = /^[\w@+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
   return quoted.replaceAll("%", "\\%");
 }
 
-/** systemd's version; undefined when there is none. */
+/** systemd's version; undefined without systemd. */
 export function systemdVersion(): number | undefined {
   const systemctl = Bun.which("systemctl");
   if (systemctl === null) return undefined;
@@ -43,9 +43,9 @@ export function systemdVersion(): number | undefined {
 }
 
 /**
- * Runs one of systemd's programs, or another of the host, to its end.
- * @returns what it printed
- * @throws CdktrError with what it said when it fails
+ * Runs one of systemd's tools, or another program of the host, to completion.
+ * @returns its output
+ * @throws CdktrError with its error output when it fails
  */
 export function runTool(command: readonly string[]): string {
   const { exitCode, stdout, stderr } = Bun.spawnSync([...command], { stdin: "ignore" });
@@ -53,19 +53,19 @@ export function runTool(command: readonly string[]): string {
   throw new CdktrError(`'${command.join(" ")}' failed: ${stderr.toString().trim() || `status ${exitCode}`}`);
 }
 
-/** The words before a verb of systemctl. */
+/** The words before a systemctl verb. */
 export function systemctl(user: boolean): string[] {
   return user ? ["systemctl", "--user"] : ["systemctl"];
 }
 
-/** The command that shows what a service says about itself. */
+/** The command that shows a service's log. */
 export function journalctl(service: ServiceId, lines: number): string[] {
-  // A user's journal may be one file for all users; journalctl --user looks for it in files of its own only.
+  // The journals of all users may share one file, but journalctl --user only reads files per user.
   const unit = service.user ? `--user-unit=${unitName(service)}` : `--unit=${unitName(service)}`;
   return ["journalctl", unit, `--lines=${lines}`, "--no-pager"];
 }
 
-/** What `systemctl show` tells of a unit; what it does not know is absent or empty. */
+/** The properties that `systemctl show` prints for a unit; unknown ones are missing or empty. */
 export function unitProperties(
   service: ServiceId,
   names: readonly string[],
@@ -82,7 +82,7 @@ export function unitProperties(
   );
 }
 
-/** How exposed a loaded unit is, as `systemd-analyze security` sums it up: `1.7 OK`; undefined when it does not say. */
+/** The exposure of a loaded unit as rated by `systemd-analyze security`, such as `1.7 OK`; undefined when it has none. */
 export function exposure(service: ServiceId): string | undefined {
   if (Bun.which("systemd-analyze") === null) return undefined;
   const { stdout } = Bun.spawnSync(

@@ -1,21 +1,21 @@
 /**
- * Telling systemd how this service is: ready, stopping, alive. The protocol is one datagram of `KEY=VALUE` lines to the unix
- * socket that NOTIFY_SOCKET names (sd_notify(3)). The platform has no unix datagrams, so the C library sends them.
+ * Reports the state of this service to systemd: ready, stopping, alive. The protocol is one datagram of `KEY=VALUE` lines to the unix
+ * socket named by NOTIFY_SOCKET (sd_notify(3)). Bun has no unix datagrams, so they are sent through the C library.
  */
 import { dlopen, ptr } from "bun:ffi";
 
 const AF_UNIX = 1;
 const SOCK_DGRAM_CLOEXEC = 2 | 0o2000000;
 const MSG_NOSIGNAL = 0x4000;
-/** `sun_path` of `struct sockaddr_un`. */
+/** Size of `sun_path` in `struct sockaddr_un`. */
 const PATH_BYTES = 108;
-/** Pings in the time within which systemd wants one: one may be late. */
+/** Pings per watchdog interval, so that one may be late. */
 const PINGS = 3;
-/** Between two looks at what the service says of itself, ms. */
+/** Interval between updates of the status text, ms. */
 const STATUS_MS = 1000;
-/** How much longer each message of a service that takes its time to start or to end gives it, ms; several come in that time. */
+/** How much each message extends the timeout of a slow start or stop, ms; several messages are sent in that time. */
 const EXTENSION_MS = 30_000;
-/** How long a start may take at most, ms. */
+/** Maximum duration of a start, ms. */
 const STARTING_MS = 3_600_000;
 
 const SYMBOLS = {
@@ -26,7 +26,7 @@ const SYMBOLS = {
 
 type Environment = Record<string, string | undefined>;
 
-/** The supervisor above this process; does nothing when there is none. */
+/** The supervisor of this process; a no-op when there is none. */
 export class Supervisor {
   readonly #address: Buffer | undefined;
   readonly #watchdogMs: number | undefined;
@@ -37,8 +37,8 @@ export class Supervisor {
   #said = "";
 
   /**
-   * Reads what systemd says in the environment, and takes it out of there: it is meant for this process, not for the tasks and
-   * agents that it starts.
+   * Reads systemd's variables from the environment, and removes them: they are meant for this process, not for the tasks and agents
+   * that it starts.
    */
   constructor(environment: Environment = process.env, pid: number = process.pid) {
     this.#address = addressOf(environment.NOTIFY_SOCKET);
@@ -48,16 +48,16 @@ export class Supervisor {
     for (const name of ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"]) delete environment[name];
   }
 
-  /** The service starts, and may take its time for that: it migrates and recovers what is large. */
+  /** The service is starting, which may take a while if it migrates or recovers large files. */
   starting(status: string): void {
     this.status(status);
     this.#askForTime(STARTING_MS);
   }
 
   /**
-   * The service is ready. From now on the watchdog hears of it, as long as `isWell` resolves with true in time.
-   * @param describe what `systemctl status` shows; asked again and again
-   * @param isWell looks whether the service does what it is there for
+   * The service is ready. From now on the watchdog is pinged as long as `isWell` resolves with true in time.
+   * @param describe the status text of `systemctl status`; called periodically
+   * @param isWell checks that the service does its work
    */
   ready(describe: () => string, isWell: () => Promise<boolean> = async () => true): void {
     if (this.#stopping) return;
@@ -76,7 +76,7 @@ export class Supervisor {
       try {
         if (this.#stopping || (await isWell())) this.#send("WATCHDOG=1");
       } catch {
-        // Not well: whether that lasts too long is for systemd to say.
+        // Not well: systemd decides whether that lasts too long.
       } finally {
         looking = false;
       }
@@ -85,7 +85,7 @@ export class Supervisor {
     void look();
   }
 
-  /** What `systemctl status` shows. */
+  /** Sets the status text of `systemctl status`. */
   status(text: string): void {
     const line = oneLine(text);
     if (line === this.#said) return;
@@ -94,8 +94,8 @@ export class Supervisor {
   }
 
   /**
-   * The service ends on somebody's wish; until it has, the watchdog is content.
-   * @param patienceMs how long it may take, beyond what the unit says; one that hangs is found soon all the same
+   * The service is stopping on request; the watchdog is satisfied until it has stopped.
+   * @param patienceMs how long that may take, beyond the unit's stop timeout; a hang is still detected early
    */
   stopping(status: string, patienceMs = 0): void {
     this.#stopping = true;
@@ -104,7 +104,7 @@ export class Supervisor {
     this.#askForTime(patienceMs);
   }
 
-  /** Asks again and again for a little more of it, for as long as this process lives and `patienceMs` is not over. */
+  /** Keeps extending the timeout in small steps, as long as this process lives and `patienceMs` has not passed. */
   #askForTime(patienceMs: number): void {
     clearInterval(this.#extending);
     if (patienceMs <= 0 || this.#address === undefined) return;
@@ -118,14 +118,14 @@ export class Supervisor {
     extend();
   }
 
-  /** Ends the pings. */
+  /** Stops the pings. */
   close(): void {
     clearInterval(this.#pings);
     clearInterval(this.#looks);
     clearInterval(this.#extending);
   }
 
-  /** A supervisor that cannot be reached is no reason to fail. */
+  /** An unreachable supervisor is not a reason to fail. */
   #send(message: string): void {
     const address = this.#address;
     if (address === undefined) return;

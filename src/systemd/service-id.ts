@@ -1,24 +1,22 @@
-/** The services that cdktr can be on a host: their names, and where their files stand. */
+/** The cdktr services of a host: their names and the locations of their files. */
 import { readdirSync } from "node:fs";
 import { basename, join } from "node:path";
 
-/** What can be a service. */
 export const ROLES = ["principal", "agent", "listeners"] as const;
 export type Role = (typeof ROLES)[number];
 
-/** Whom a service of the host runs as, if nothing else is said. */
+/** The default user of a system service. */
 export const DEFAULT_USER = "cdktr";
 
-/** One service. */
 export interface ServiceId {
   readonly role: Role;
-  /** Tells several agents of one host apart: the suffix of the agent's id. */
+  /** Distinguishes several agents on one host: the suffix of the agent's id. */
   readonly name?: string;
-  /** One of the user's own systemd, instead of the host's. */
+  /** A user service instead of a system service. */
   readonly user: boolean;
 }
 
-/** How names of agents look: they are parts of file names, of agent ids, and of unit names as systemd takes them. */
+/** Valid agent names: they are part of file names, of agent ids, and of systemd unit names. */
 export const INSTANCE_NAME = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$/;
 
 /** `principal`, `agent`, `agent-NAME`. */
@@ -31,30 +29,30 @@ export function unitName(service: ServiceId): string {
   return `cdktr-${serviceName(service)}.service`;
 }
 
-/** Where its unit file stands. */
+/** Path of its unit file. */
 export function unitPath(service: ServiceId, home: string): string {
   return join(unitDirectory(service.user, home), unitName(service));
 }
 
-/** Where its settings stand. */
+/** Path of its settings file. */
 export function environmentPath(service: ServiceId, home: string): string {
   return join(service.user ? join(home, ".config/cdktr") : "/etc/cdktr", `${serviceName(service)}.env`);
 }
 
 /**
- * The name of its directories below /var/lib and /var/cache: one for each user, since systemd gives them to the user of the unit
- * that starts.
+ * The name of its directories below /var/lib and /var/cache: one per user, since systemd gives them to the user of the unit being
+ * started.
  */
 export function stateDirectoryName(runAs: string): string {
   return runAs === DEFAULT_USER ? "cdktr" : `cdktr-${runAs}`;
 }
 
-/** Where a service of the host keeps its data. */
+/** The data directory of a system service. */
 export function stateDirectory(runAs: string): string {
   return `/var/lib/${stateDirectoryName(runAs)}`;
 }
 
-/** Every service that there may be: one of each role, and the named agents whose units are installed. */
+/** All possible services: one of each role, plus the named agents whose units are installed. */
 export function knownServices(user: boolean, home: string): ServiceId[] {
   return ROLES.flatMap((role) => [
     { role, user },
@@ -69,7 +67,7 @@ function installedNames(user: boolean, home: string): string[] {
       .filter((name) => INSTANCE_NAME.test(name))
       .sort();
   } catch {
-    // A user without a single unit has no such directory.
+    // A user without any unit has no such directory.
     return [];
   }
 }

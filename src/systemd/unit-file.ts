@@ -1,10 +1,10 @@
-/** Unit files on disk: whether somebody has edited one since cdktr wrote it, and what a new one changes. */
+/** Unit files on disk: detects manual edits, and compares versions. */
 import { createHash } from "node:crypto";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
 
-/** What an operator chose for a unit, and is kept when it is written anew. */
+/** The operator's choices for a unit, which are kept when it is rewritten. */
 export const Choices = z.object({
   args: z.array(z.string()).readonly(),
   directory: z.string(),
@@ -15,17 +15,17 @@ export type Choices = z.infer<typeof Choices>;
 const CHOICES = /^# Made with: (.*)$/m;
 const CHECKSUM = /^# Checksum: ([0-9a-f]{16})\n/m;
 
-/** Writes into the first comment of a unit what it was made of, so that a later look tells whether it was edited. */
+/** Adds a checksum to the first comment of a unit, so that edits can be detected later. */
 export function sealed(text: string): string {
   return text.replace("\n\n", () => `\n# Checksum: ${checksum(text)}\n\n`);
 }
 
-/** The line of a unit in which {@link choicesOf} finds them. */
+/** The line of a unit that {@link choicesOf} reads. */
 export function choicesLine({ args, directory, runAs }: Choices): string {
   return `# Made with: ${JSON.stringify({ args, directory, runAs })}`;
 }
 
-/** What was chosen for a unit; undefined when it does not say. */
+/** The choices recorded in a unit; undefined when it has none. */
 export function choicesOf(unit: string): Choices | undefined {
   try {
     return Choices.safeParse(JSON.parse(CHOICES.exec(unit)?.[1] ?? "")).data;
@@ -34,12 +34,12 @@ export function choicesOf(unit: string): Choices | undefined {
   }
 }
 
-/** Whether a unit is other than {@link sealed} made it. */
+/** Whether a unit differs from what {@link sealed} wrote. */
 export function isEdited(text: string): boolean {
   return CHECKSUM.exec(text)?.[1] !== checksum(text.replace(CHECKSUM, ""));
 }
 
-/** The lines of the settings that a new text takes away (`-`) and brings (`+`); comments do not count. */
+/** The settings that a new text removes (`-`) and adds (`+`), ignoring comments. */
 export function differences(before: string, after: string): string[] {
   const settings = (text: string) => text.split("\n").filter((line) => /^[A-Z]\w+=/.test(line));
   const [old, now] = [settings(before), settings(after)];
@@ -49,12 +49,12 @@ export function differences(before: string, after: string): string[] {
   ];
 }
 
-/** The unit that stands there; undefined when none does. */
+/** The installed unit; undefined when there is none. */
 export function readUnit(path: string): string | undefined {
   return existsSync(path) ? readFileSync(path, "utf8") : undefined;
 }
 
-/** The drop-ins of a unit: what somebody added to it with `systemctl edit`. */
+/** The drop-ins of a unit: what was added with `systemctl edit`. */
 export function dropIns(unitFile: string): string[] {
   const directory = `${unitFile}.d`;
   if (!existsSync(directory)) return [];

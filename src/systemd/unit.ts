@@ -1,4 +1,4 @@
-/** The units that make cdktr a service. Each line that is a decision says why in the unit itself: the operator reads it there. */
+/** Generates systemd units. Comments in the unit itself explain each decision, because that is where the operator reads them. */
 import {
   type Role,
   type ServiceId,
@@ -9,26 +9,25 @@ import {
 } from "./service-id.ts";
 import { choicesLine, sealed } from "./unit-file.ts";
 
-/** From this version on systemd can lengthen the pauses between restarts. */
+/** The first version of systemd that supports increasing restart delays. */
 const BACK_OFF_SINCE = 254;
 
-/** How a unit is to be. */
+/** Options of a unit. */
 export interface UnitOptions extends ServiceId {
-  /** The program with what comes before `start`. */
+  /** The command line before `start`. */
   readonly program: readonly string[];
-  /** Further arguments of `cdktr start ROLE`. */
+  /** Additional arguments of `cdktr start ROLE`. */
   readonly args: readonly string[];
-  /** Where it runs: relative settings, such as the workflow directory, start there. */
+  /** Working directory: the base of relative paths in settings, such as the workflow directory. */
   readonly directory: string;
-  /** Whom it runs as; of no meaning for a user's own. */
+  /** The user it runs as; ignored for a user service. */
   readonly runAs: string;
-  /** The file with its settings. */
+  /** Path of its settings file. */
   readonly environmentFile: string;
-  /** systemd's version; undefined when it is not known. */
+  /** systemd's version; undefined when unknown. */
   readonly systemdVersion?: number;
 }
 
-/** The text of a unit. */
 export function unitText(options: UnitOptions): string {
   const { role, name, user, program, args, environmentFile } = options;
   const unit = unitName(options);
@@ -64,7 +63,7 @@ WantedBy=${user ? "default.target" : "multi-user.target"}
 `);
 }
 
-/** The settings file that is written when there is none. */
+/** The template of the settings file, written when there is none. */
 export function environmentText(service: ServiceId): string {
   return `# Settings of the cdktr ${serviceName(service)} service; 'cdktr docs configuration' lists them all.
 # After a change: systemctl ${service.user ? "--user " : ""}restart ${unitName(service)}
@@ -121,7 +120,7 @@ Environment=CDKTR_APP_DATA_DIRECTORY=%S/${state} CDKTR_CACHE_DIRECTORY=%C/${stat
 ${workflows(options)}`;
 }
 
-/** The directory of workflow files that comes with the unit; undefined when there is none, since the operator has named a directory. */
+/** The workflow directory that comes with the unit; undefined when the operator has chosen a working directory. */
 export function ownWorkflows({ role, user, directory, runAs }: UnitOptions): string | undefined {
   return role === "principal" && !user && directory === stateDirectory(runAs)
     ? "/etc/cdktr/workflows"
@@ -149,7 +148,7 @@ ${steps}
 `;
 }
 
-/** Whether tasks run in it: an agent's, or those of an agent beside the principal. */
+/** Whether it runs tasks: an agent, or a principal with an agent next to it. */
 export function hasTasks({ role, args }: UnitOptions): boolean {
   return role === "agent" || (role === "principal" && args.includes("--with-agent"));
 }
@@ -239,12 +238,12 @@ SystemCallErrorNumber=EPERM
 `;
 }
 
-/** A word of a command line as systemd reads it. */
+/** A word of a command line in systemd's syntax. */
 function quoteWord(word: string): string {
   return quoted(escapePercent(word).replaceAll("$", () => "$$"));
 }
 
-/** In quotes where that is needed. */
+/** Quotes it if necessary. */
 function quoted(escaped: string): string {
   if (/^[\w@%+=:,./$-]+$/.test(escaped)) return escaped;
   return `"${escaped.replace(/[\\"]/g, "\\$&").replaceAll("\n", "\\n")}"`;

@@ -1,8 +1,8 @@
-/** When clocks are put forward and back, and which times of day that concerns. */
+/** Daylight-saving changes and the times of day that they affect. */
 
 /** A change of the clock. */
 interface ClockChange {
-  /** The local times that are skipped or come twice, minutes of the day: from, up to and not including. */
+  /** The local times that are skipped or repeated, in minutes of the day; the end is exclusive. */
   readonly from: number;
   readonly until: number;
 }
@@ -12,8 +12,8 @@ const DAY = 24 * 60 * MINUTE;
 const known = new Map<string, readonly ClockChange[]>();
 
 /**
- * Those of the times of day (minutes) that the clock skips or repeats in the year after `nowMs`. Of a job with several fixed times cron
- * makes up for the ones that are skipped, and does not repeat those that come twice; a workflow follows the clock.
+ * Returns those of the given times of day (minutes) that the clock skips or repeats in the year after `nowMs`. For a job with several
+ * fixed times, cron catches up on skipped ones and does not repeat doubled ones; a workflow follows the clock.
  */
 export function changedTimes(times: readonly number[], zone: string, nowMs: number): number[] {
   const changes = changesIn(zone, nowMs);
@@ -35,7 +35,7 @@ function changesIn(zone: string, nowMs: number): readonly ClockChange[] {
       if (offset(middle) === old) low = middle;
       else high = middle;
     }
-    // The local time at which it happens, by the earlier of the two clocks.
+    // The local time of the change, by the earlier of the two offsets.
     const at = Math.round(high / MINUTE) + Math.min(old, next);
     const from = ((at % 1440) + 1440) % 1440;
     changes.push({ from, until: from + Math.abs(next - old) });
@@ -44,7 +44,7 @@ function changesIn(zone: string, nowMs: number): readonly ClockChange[] {
   return changes;
 }
 
-/** Minutes east of Greenwich at an instant. */
+/** UTC offset at a point in time, in minutes. */
 function offsets(zone: string): (ms: number) => number {
   const format = new Intl.DateTimeFormat("en", { timeZone: zone, timeZoneName: "longOffset" });
   return (ms) => {

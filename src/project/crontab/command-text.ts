@@ -1,18 +1,18 @@
-/** What stands after the times of a crontab line: `%` ends the command and begins its input, as in child_process of ISC cron 4.1. */
+/** Parses the command of a crontab line: `%` ends the command and starts its input, as in child_process of ISC cron 4.1. */
 
-/** A command with what it reads from its standard input. */
+/** A command and its standard input. */
 export interface CronCommand {
   readonly command: string;
   /** Undefined when the line has no `%`. */
   readonly input: string | undefined;
 }
 
-/** Takes a command and its input apart: the first `%` ends the command, each further one is a line feed, `\%` is a percent sign. */
+/** Splits command and input: the first `%` ends the command, each further one is a newline, `\%` is a percent sign. */
 export function readCommand(text: string): CronCommand {
   let at = 0;
   let command = "";
   for (; at < text.length && text[at] !== "%"; at++) {
-    // Whatever stands after a backslash is taken as it is; before a percent sign the backslash goes.
+    // A character after a backslash is taken literally; before a percent sign the backslash is removed.
     if (text[at] === "\\" && at + 1 < text.length) {
       command += text[at + 1] === "%" ? "%" : `\\${text[at + 1]}`;
       at++;
@@ -23,7 +23,7 @@ export function readCommand(text: string): CronCommand {
 }
 
 function readInput(text: string): string {
-  // One pass: a backslash that was itself escaped still guards what follows it, as cron has it.
+  // In a single pass: as in cron, even a backslash that was itself escaped still escapes the next character.
   let input = "";
   let escaped = false;
   for (const char of text) {

@@ -1,18 +1,18 @@
 /**
- * The times of a crontab line, read as Vixie cron (entry.c of Debian's cron 3.0pl1, of ISC cron 4.1 and of cronie) reads them, and
- * said as the `cron` of a workflow. What they refuse is refused here: such a line has never fired.
+ * Parses the times of a crontab line like Vixie cron (entry.c of Debian's cron 3.0pl1, of ISC cron 4.1 and of cronie) and translates
+ * them into the `cron` of a workflow. What these programs reject is rejected here too: such a line has never fired.
  */
 
-/** The times of a line cannot be said in a workflow. */
+/** The times of a line cannot be expressed in a workflow. */
 export class CronFieldError extends Error {}
 
-/** When a line fires, as a workflow says it. */
+/** The times of a line, as a workflow's schedule. */
 export interface CronTimes {
   /** Five fields. */
   readonly expression: string;
-  /** The times of day, in minutes, when they are fixed by cron's rules: neither hour nor minute begins with `*`. Else empty. */
+  /** The times of day, in minutes, if they are fixed by cron's rules: neither hour nor minute begins with `*`. Otherwise empty. */
   readonly fixed: readonly number[];
-  /** What a reader of the workflow must know. */
+  /** Notes for the reader of the workflow. */
   readonly notes: readonly string[];
 }
 
@@ -41,7 +41,7 @@ const FIELDS: readonly Field[] = [
   },
 ];
 
-/** The short forms, as cron defines them. */
+/** The shortcuts, as cron defines them. */
 const SHORT: Readonly<Record<string, string>> = {
   "@yearly": "0 0 1 1 *",
   "@annually": "0 0 1 1 *",
@@ -50,29 +50,29 @@ const SHORT: Readonly<Record<string, string>> = {
   "@daily": "0 0 * * *",
   "@midnight": "0 0 * * *",
   "@hourly": "0 * * * *",
-  // FreeBSD's.
+  // FreeBSD only.
   "@every_minute": "*/1 * * * *",
 };
 
-/** What a short form says in five fields; undefined for one that has none. */
+/** The five fields of a shortcut; undefined if it has none. */
 export function shortForm(word: string): string | undefined {
   return Object.hasOwn(SHORT, word) ? SHORT[word] : undefined;
 }
 
-/** What one field says. */
+/** A parsed field. */
 interface ReadField {
   readonly values: ReadonlySet<number>;
-  /** As a workflow says it. */
+  /** As written in a workflow. */
   readonly text: string;
-  /** It begins with `*`: then both day fields must be met, else either one. */
+  /** It begins with `*`: then both day fields must match, otherwise either one. */
   readonly star: boolean;
   readonly notes: readonly string[];
 }
 
 /**
- * Reads five fields.
- * @param random a number from 0 up to, not including, 1, for `~`; each call gives the next
- * @throws CronFieldError saying which field is wrong and why
+ * Parses five fields.
+ * @param random returns the next number in [0, 1), for `~`
+ * @throws CronFieldError naming the invalid field and the reason
  */
 export function readTimes(fields: readonly string[], random: () => number): CronTimes {
   const [minute, hour, day, month, weekday] = FIELDS.map((field, i) =>
@@ -91,14 +91,14 @@ export function readTimes(fields: readonly string[], random: () => number): Cron
   };
 }
 
-/** The two day fields: cron wants both to be met when one begins with `*`, a workflow only when that one is `*` alone. */
+/** Combines the two day fields: cron requires both to match when one begins with `*`, a workflow only when that one is just `*`. */
 function bothDays(day: ReadField, weekday: ReadField): { day: string; weekday: string } {
   const everyDay = day.values.size === 31;
   const everyWeekday = [0, 1, 2, 3, 4, 5, 6].every((value) => weekday.values.has(value));
   if (day.star || weekday.star) {
     if (everyDay) return { day: "*", weekday: everyWeekday ? "*" : weekday.text };
     if (everyWeekday) return { day: day.text, weekday: "*" };
-    // croner's sign for "and".
+    // croner's syntax for "and".
     return { day: day.text, weekday: `+${weekday.text}` };
   }
   if (everyDay || everyWeekday) return { day: "*", weekday: "*" };
@@ -163,7 +163,7 @@ function readElement(
   return { values, text: said(values, { low, high, step, field, star: star !== undefined, first, last }) };
 }
 
-/** An element as a workflow says it: as it was where both read it alike, else value by value. */
+/** An element in the syntax of a workflow: unchanged if both read it alike, otherwise as a list of values. */
 function said(
   values: readonly number[],
   of: {
@@ -184,7 +184,7 @@ function said(
   if (!star && step === 1 && !(isWeekday && high === 7))
     return `${shown(of.first, low)}-${shown(of.last, high)}`;
   if (!star && !(isWeekday && high === 7)) return `${shown(of.first, low)}-${shown(of.last, high)}/${step}`;
-  // Sunday at both ends of the week, which no two programs step through alike.
+  // No two programs agree on steps over a week with Sunday at both ends.
   return [...new Set(values.map((value) => value % 7))].sort((a, b) => a - b).join(",");
 }
 

@@ -1,22 +1,22 @@
-/** A crontab as lines, each with what it is: of crontab(5) of Vixie cron and cronie, for users and for the system (with a column for the user). */
+/** Splits a crontab into classified lines: crontab(5) of Vixie cron and cronie, for users and for the system (with a user column). */
 import { readEnvironmentLine } from "./environment-line.ts";
 
-/** Whether a crontab has a column for the user. */
+/** Whether a crontab has a user column. */
 export type CrontabFormat = "user" | "system";
 
-/** A line that says when to run what. */
+/** A job: when to run what. */
 export interface JobLine {
   readonly kind: "job";
   /** Five fields, or one word that begins with `@`. */
   readonly times: readonly string[];
-  /** Of a system crontab only. */
+  /** Only in a system crontab. */
   readonly user: string | undefined;
   readonly command: string;
-  /** It stands in a comment. */
+  /** The job is commented out. */
   readonly disabled: boolean;
 }
 
-/** What a line is. */
+/** The kind of a line. */
 type LineContent =
   | { readonly kind: "blank" }
   | { readonly kind: "comment"; readonly says: string }
@@ -28,16 +28,16 @@ type LineContent =
 export interface CrontabLine {
   /** Counted from 1. */
   readonly number: number;
-  /** As it stands in the file, without its line feed. */
+  /** The raw line, without its newline. */
   readonly text: string;
   readonly content: LineContent;
 }
 
-/** The example in the head that Debian gives to each new crontab. */
+/** The example in the header of each new crontab on Debian. */
 const DEBIAN_EXAMPLE = /^0 5 \* \* 1 tar -zcf \/var\/backups\/home\.tgz \/home\/$/;
 const REPLACEMENT = "\ufffd";
 
-/** Reads a crontab. Bytes that are no UTF-8 make a line unreadable, and no other one. */
+/** Parses a crontab. Bytes that are not UTF-8 make only their own line unreadable. */
 export function readCrontab(bytes: Uint8Array, format: CrontabFormat): CrontabLine[] {
   const lines = new TextDecoder("utf-8", { ignoreBOM: true }).decode(bytes).split("\n");
   if (lines.at(-1) === "") lines.pop();
@@ -63,7 +63,7 @@ function contentOf(text: string, format: CrontabFormat): LineContent {
 }
 
 function jobOf(line: string, format: CrontabFormat, disabled: boolean): JobLine | LineContent {
-  // cronie and SUSE: the job is not written to the system's log.
+  // cronie and SUSE: the job is not written to the system log.
   let rest = line.replace(/^-(?=\S)/, "");
   const take = (): string => {
     const word = /^\S+/.exec(rest)?.[0] ?? "";
@@ -89,7 +89,7 @@ function jobOf(line: string, format: CrontabFormat, disabled: boolean): JobLine 
   return { kind: "job", times, user, command: rest, disabled };
 }
 
-/** Whether a comment that could be a job is one, and not prose. */
+/** Whether a comment that looks like a job is one, rather than prose. */
 function looksMeant({ times }: JobLine): boolean {
   if (times.length === 1)
     return /^@(yearly|annually|monthly|weekly|daily|midnight|hourly)$/.test(times[0] ?? "");
@@ -100,8 +100,8 @@ function looksMeant({ times }: JobLine): boolean {
 }
 
 /**
- * Whether a crontab whose place does not tell has the column for the user: in each job the word there is one of the users, and at least one such
- * word cannot be a command.
+ * Guesses whether a crontab has a user column when its path does not tell: it does if in each job the word in that place is the name
+ * of a user, and at least one of these words cannot be a command.
  */
 export function guessFormat(
   bytes: Uint8Array,

@@ -1,14 +1,13 @@
-/** `NAME = value` lines of a crontab, read by the states of load_env (env.c of ISC cron 4.1). */
+/** `NAME = value` lines of a crontab, parsed with the state machine of load_env (env.c of ISC cron 4.1). */
 
-/** What an environment line says. */
 export interface EnvironmentLine {
   readonly name: string;
   readonly value: string;
 }
 
 /**
- * Reads an environment line; undefined when the line is none (then cron takes it for a job). Quotes of either kind may stand around the name
- * and the value; spaces around `=` and at the end of a value without quotes do not count; nothing is expanded.
+ * Parses an environment line; undefined if it is not one (cron then takes it for a job). Name and value may be quoted with either
+ * kind of quotes; spaces around `=` and at the end of an unquoted value are ignored; nothing is expanded.
  */
 export function readEnvironmentLine(line: string): EnvironmentLine | undefined {
   const name = readWord(line.trimStart(), true);
@@ -21,7 +20,7 @@ export function readEnvironmentLine(line: string): EnvironmentLine | undefined {
   return { name: name.word, value: value.word };
 }
 
-/** A word in quotes or without; a name without ends at a space or `=`, a value without at the end of the line. */
+/** A quoted or plain word; a plain name ends at a space or `=`, a plain value at the end of the line. */
 function readWord(text: string, isName: boolean): { word: string; rest: string } | undefined {
   const quote = text[0];
   if (quote === '"' || quote === "'") {

@@ -1,4 +1,4 @@
-/** From a crontab to workflow files: each line becomes part of one, or is listed with the reason why not. The crontab itself is only read. */
+/** Translates a crontab into workflow files: each line becomes part of one, or is listed with the reason why not. The crontab is only read. */
 import { createHash } from "node:crypto";
 import { parseWorkflow } from "../../workflow/parse.ts";
 import { isTimezone } from "../../workflow/schedule.ts";
@@ -9,49 +9,49 @@ import { type CrontabFormat, type CrontabLine, type JobLine, readCrontab } from 
 import { jobName, UniqueNames } from "./job-name.ts";
 import { workflowText } from "./workflow-text.ts";
 
-/** How a crontab is to be read. */
+/** Options for reading a crontab. */
 export interface ImportOptions {
   readonly format: CrontabFormat;
-  /** How messages call it, such as `the crontab of alice` or `/etc/crontab`. */
+  /** Its name in messages, such as `the crontab of alice` or `/etc/crontab`. */
   readonly source: string;
-  /** Whom tasks will run as: jobs of other users are left. */
+  /** The user that tasks will run as: jobs of other users are skipped. */
   readonly user: string;
   /** That user's home: cron runs jobs there. */
   readonly home: string;
-  /** Varies what `~` picks from host to host. */
+  /** Makes the random values of `~` differ from host to host. */
   readonly seed: string;
-  /** From a workflow file to the schema. */
+  /** Relative path from a workflow file to the schema. */
   readonly schemaPath: string;
-  /** The zone of the host, in which cron schedules. */
+  /** The host's time zone, in which cron schedules. */
   readonly zone: string;
   readonly nowMs: number;
 }
 
-/** A workflow file that came of a line. */
+/** A workflow file made from a line. */
 interface ImportedWorkflow {
-  /** Name of the file without its directory. */
+  /** File name without directory. */
   readonly file: string;
   readonly text: string;
   readonly line: number;
   readonly disabled: boolean;
 }
 
-/** What became of a line. */
+/** The result for a line. */
 export interface LineOutcome {
   readonly number: number;
   readonly text: string;
   readonly outcome: "workflow" | "disabled" | "environment" | "comment" | "blank" | "left";
-  /** The workflow file, or why the line was left. */
+  /** The workflow file, or why the line was not translated. */
   readonly detail: string;
-  /** What differs from cron, or needs a look. */
+  /** Differences from cron, or points to check. */
   readonly notes: readonly string[];
 }
 
-/** What came of a crontab. */
+/** The result of an import. */
 export interface CrontabImport {
   readonly source: string;
   readonly workflows: readonly ImportedWorkflow[];
-  /** One for every line, in order. */
+  /** One entry per line, in order. */
   readonly lines: readonly LineOutcome[];
 }
 
@@ -60,7 +60,7 @@ export function leftLines({ lines }: CrontabImport): LineOutcome[] {
   return lines.filter(({ outcome }) => outcome === "left");
 }
 
-/** Variables of cron itself that say nothing to the commands, with why they are left. */
+/** Variables for cron itself that mean nothing to the commands, with the reason why they are dropped. */
 const CRONS_OWN: Readonly<Record<string, string>> = {
   MAILTO:
     "cdktr sends no mail: what a job prints is in its log ('cdktr logs query'), and a run that fails is FAILED ('cdktr docs listeners' shows how to react)",
@@ -74,7 +74,6 @@ const CRONS_OWN: Readonly<Record<string, string>> = {
 const SECRET = /PASS(WD|WORD)?|SECRET|TOKEN|API_?KEY|CREDENTIAL/i;
 const NAME = /^[A-Za-z_][A-Za-z0-9_]*$/;
 
-/** Translates a crontab. */
 export function importCrontab(bytes: Uint8Array, options: ImportOptions): CrontabImport {
   const names = new UniqueNames();
   const workflows: ImportedWorkflow[] = [];
@@ -126,7 +125,7 @@ export function importCrontab(bytes: Uint8Array, options: ImportOptions): Cronta
       case "job": {
         const made = translate(line, content, above, { options, names, env, timezone });
         if ("why" in made) {
-          // A comment that only looked like a job is nothing to tell about.
+          // A comment that merely looked like a job needs no mention.
           if (content.disabled) {
             comments = [...above, text.replace(/^\s*#+\s?/, "")];
             tell("comment", "");
@@ -189,7 +188,7 @@ function translate(
   }
   const notes: string[] = [];
   let commandText = job.command.trimEnd();
-  // OpenBSD's flags, which no program is named by.
+  // OpenBSD's flags; no program has such a name.
   const flags = /^-([nqs]+)[ \t]+/.exec(commandText);
   if (flags !== null) {
     commandText = commandText.slice(flags[0].length);
@@ -234,7 +233,7 @@ function translate(
   }
 }
 
-/** A job with one fixed time a day runs once a day with either; what differs is one with several. */
+/** A job with one fixed time a day runs once a day in both systems; jobs with several differ. */
 function clockNote(fixed: readonly number[], zone: string, nowMs: number): string[] {
   if (fixed.length < 2) return [];
   const times = changedTimes(fixed, zone, nowMs).sort((a, b) => a - b);
@@ -250,7 +249,7 @@ function two(number: number): string {
   return String(number).padStart(2, "0");
 }
 
-/** Numbers from 0 up to 1 that depend on nothing but the seed. */
+/** A reproducible sequence of numbers in [0, 1) for a seed. */
 function randomOf(seed: string): () => number {
   let count = 0;
   return () => createHash("sha256").update(`${count++}\n${seed}`).digest().readUInt32BE(0) / 2 ** 32;

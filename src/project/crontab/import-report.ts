@@ -1,9 +1,9 @@
-/** The report on an imported crontab: every line of it with what became of it. */
+/** The import report: every line of a crontab and what became of it. */
 import { escapedText } from "../../terminal/foreign-text.ts";
 import type { CrontabImport, LineOutcome } from "./import-crontab.ts";
 import { leftLines } from "./import-crontab.ts";
 
-/** The text of the report, Markdown; `directory` is where the workflow files are. */
+/** The report as Markdown; `directory` is where the workflow files are. */
 export function importReport(imported: CrontabImport, directory: string): string {
   const { source, workflows, lines } = imported;
   const left = leftLines(imported);

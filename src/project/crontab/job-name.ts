@@ -1,6 +1,6 @@
-/** Names for imported jobs: the program that does the work, as one would call the file. */
+/** Derives names for imported jobs from the program that does the work. */
 
-/** Programs that only start another one: the word that follows is looked at, after options. */
+/** Programs that only start another one: the next word after the options is examined instead. */
 const STARTERS = new Set(
   "sudo doas nice ionice env nohup time exec setsid chronic cronic stdbuf command eatmydata systemd-cat run-one".split(
     " ",
@@ -12,11 +12,11 @@ const INTERPRETERS = new Set(
     " ",
   ),
 );
-/** The same, with one argument of their own before the program. */
+/** Starters with one argument of their own before the program. */
 const WITH_ARGUMENT = new Set(["timeout", "flock", "lockf", "lockfile-run", "setlock", "taskset", "chrt"]);
-/** Options of starters that take the next word. */
+/** Options of starters that take a value. */
 const OPTIONS_WITH_VALUE = /^-(?:u|n|c|g|k|s|w|E|p|C)$/;
-/** Parts of a command that only prepare: the next part is looked at. */
+/** Parts of a command that only prepare: the next part is examined instead. */
 const PREPARING = new Set([
   "cd",
   "test",
@@ -36,7 +36,7 @@ const PREPARING = new Set([
 ]);
 const LONGEST = 40;
 
-/** A file name, without its ending, for a command: lower case letters, digits, `-` and `_`. */
+/** A file name, without extension, for a command: lower case letters, digits, `-` and `_`. */
 export function jobName(command: string): string {
   for (const part of command.split(/&&|\|\||[;|\n]/)) {
     const name = cleaned(programOf(part));
@@ -45,7 +45,7 @@ export function jobName(command: string): string {
   return "job";
 }
 
-/** The program that a simple command runs; empty for one that only prepares. */
+/** The program that a simple command runs; empty if it only prepares. */
 function programOf(part: string): string {
   const words = part.match(/"[^"]*"|'[^']*'|[^\s"']+/g) ?? [];
   let afterStarter = false;
@@ -86,7 +86,7 @@ function cleaned(base: string): string {
     .replace(/[-_]+$/, "");
 }
 
-/** Hands out names, each once: the second `backup` is `backup-2`. */
+/** Hands out unique names: the second `backup` is `backup-2`. */
 export class UniqueNames {
   readonly #taken = new Set<string>();
 

@@ -1,13 +1,13 @@
-/** The workflow file of a job of a crontab. */
+/** Generates the workflow file for a job of a crontab. */
 import { quoted, yamlComment, yamlScalar } from "../yaml-text.ts";
 import type { CronCommand } from "./command-text.ts";
 
-/** A job as its workflow file says it. */
+/** The content of a job's workflow file. */
 export interface ImportedJob {
   readonly name: string;
-  /** The comments above it. */
+  /** The comments above the job. */
   readonly comments: readonly string[];
-  /** Five fields; a job that was commented out has them too, and does not fire. */
+  /** Five fields, also for a job that was commented out and does not fire. */
   readonly expression: string;
   readonly disabled: boolean;
   readonly timezone: string | undefined;
@@ -16,16 +16,16 @@ export interface ImportedJob {
   readonly home: string;
   readonly command: CronCommand;
   readonly notes: readonly string[];
-  /** Where it comes from: the line's number and text. */
+  /** Origin: number and text of the line. */
   readonly line: { readonly number: number; readonly text: string };
   readonly source: string;
 }
 
-/** Gives a program something to read: $0 is the shell, $1 the input, $2 the command. */
+/** Pipes input into a program: $0 is the shell, $1 the input, $2 the command. */
 const WITH_INPUT = `printf %s "$1" | exec "$0" -c "$2"`;
 const LONGEST_NAME = 100;
 
-/** The text of a workflow file; `schemaPath` is where the editor finds the schema from there. */
+/** The text of a workflow file; `schemaPath` is the path to the schema, relative to the file. */
 export function workflowText(job: ImportedJob, schemaPath: string): string {
   const { command, input } = job.command;
   const head = [
@@ -39,7 +39,7 @@ export function workflowText(job: ImportedJob, schemaPath: string): string {
   if (job.disabled) {
     head.push("# It was commented out. To let it fire again, take the # away:");
   }
-  // As with cron: a firing that was missed is over, and a job whose host died is not begun again.
+  // As with cron: a missed firing is not caught up, and a job whose host died is not restarted.
   const firing = [`cron: ${quoted(job.expression)}`];
   if (job.timezone !== undefined) firing.push(`timezone: ${yamlScalar(job.timezone)}`);
   firing.push("catchup: none");
@@ -63,7 +63,7 @@ export function workflowText(job: ImportedJob, schemaPath: string): string {
   ].join("\n")}\n`;
 }
 
-/** The comment above it when that is one short line, else the name of its file. */
+/** The comment above the job if it is one short line, otherwise the name of its file. */
 function titleOf({ comments, name }: ImportedJob): string {
   const [only = ""] = comments;
   const title = only.replace(/[:.\s]+$/, "").trim();
