@@ -5,14 +5,14 @@ import type { PrincipalInfo } from "../contract/messages.ts";
 import { type Finding, failure, ok, warning } from "./finding.ts";
 
 const WHY =
-  "Workflows run all the same, but nobody can read the logs, and what is before the last weeks. Agents keep their lines on disk until it is back.";
+  "Workflows keep running, but logs and older runs cannot be read. Agents keep their lines on disk until it is back.";
 /** If opening the file takes longer than this, ms, give up: it may have a long WAL to replay, or be on a slow disk. */
 const PATIENCE_MS = 10_000;
 
 /** What the principal reports about its database. */
 export function judgeHistory({ history: { available, error } }: PrincipalInfo): Finding {
   if (available) return ok("database", "The principal can read and write its history");
-  const message = error ?? "The principal has no history, and does not say why.";
+  const message = error ?? "The principal has no history and does not say why.";
   return failure("database", message, WHY, remedyOf(message));
 }
 
@@ -32,8 +32,8 @@ export async function checkDatabase(config: Config): Promise<Finding[]> {
       warning(
         "database",
         `${path} could not be read in ${PATIENCE_MS / 1000} s.`,
-        "It may have much to catch up with after it was not closed, or the disk is slow.",
-        "Start the principal and look again: it takes the time that is needed.",
+        "It may have a lot to recover after an unclean shutdown, or the disk is slow.",
+        "Start the principal, which waits as long as necessary, and check again.",
       ),
     ];
   } catch (error) {
@@ -50,14 +50,14 @@ function remedyOf(message: string): string {
   const path = /database (\/\S+)/.exec(message)?.[1] ?? "app.db";
   const pid = /\(process (\d+)\)/.exec(message)?.[1];
   if (pid !== undefined)
-    return `Close it there (ps -fp ${pid} shows what it is). To read it beside the principal, use 'cdktr db query' or a copy: cdktr db backup FILE`;
+    return `Close it there (ps -fp ${pid} shows what it is). To read it while the principal is running, use 'cdktr db query' or a copy: cdktr db backup FILE`;
   if (/in use by another/.test(message)) return `Close it there: fuser -v ${path} shows who has it.`;
-  if (/disk is full/.test(message)) return `Free some: df -h ${path} shows which disk it is.`;
-  if (/read-only/.test(message)) return "Make it writable, or set CDKTR_DB_PATH to another place.";
+  if (/disk is full/.test(message)) return `Free some space: df -h ${path} shows which disk it is.`;
+  if (/read-only/.test(message)) return "Make it writable, or set CDKTR_DB_PATH to another path.";
   if (/permission denied/.test(message))
-    return `Give it to the user that runs the principal, or run this as that user: ls -l ${path} shows whose it is.`;
+    return `Give it to the user that runs the principal, or run this as that user: ls -l ${path} shows its owner.`;
   if (/another version/.test(message)) return "Use the cdktr that wrote it, or move the file away.";
   if (/damaged|not a DuckDB/.test(message))
-    return `Move it away (mv ${path} ${path}.bad; its .wal file too when there is one), or put a copy made by 'cdktr db backup' in its place: a running principal goes on by itself, with a new one if need be.`;
-  return "The principal tries again by itself. Its log says more: cdktr service logs principal";
+    return `Move it away (mv ${path} ${path}.bad; and its .wal file if there is one), or put a copy made by 'cdktr db backup' in its place: a running principal picks that up by itself, and creates a new file if there is none.`;
+  return "The principal retries by itself. Its log has the details: cdktr service logs principal";
 }

@@ -32,15 +32,15 @@ export function checkDisk(config: Config): Finding[] {
     const { bavail, bsize, files, ffree } = statfsSync(place);
     const free = Math.floor((bavail * bsize) / MIB);
     const message = `${free} MiB are free at ${place}`;
-    const why = "Runs cannot be accepted, nor their logs be kept, on a disk that is full.";
-    const remedy = `See what takes it: du -xhd1 ${shellWord(place)} | sort -h. Or stop cdktr and move its data (CDKTR_APP_DATA_DIRECTORY, CDKTR_DB_PATH).`;
+    const why = "On a full disk, runs cannot be accepted and logs cannot be stored.";
+    const remedy = `Find out what uses the space: du -xhd1 ${shellWord(place)} | sort -h. Or stop cdktr and move its data (CDKTR_APP_DATA_DIRECTORY, CDKTR_DB_PATH).`;
     if (free < NONE_MIB) return failure("disk", `Only ${message}.`, why, remedy);
     if (files > 0 && ffree < FEW_INODES)
       return failure(
         "disk",
         `Only ${ffree} inodes are free at ${place}.`,
         why,
-        `See where the many files are: du --inodes -xd1 ${shellWord(place)} | sort -n`,
+        `Find out where the many files are: du --inodes -xd1 ${shellWord(place)} | sort -n`,
       );
     if (free < FEW_MIB) return warning("disk", `Only ${message}.`, why, remedy);
     return ok("disk", message);
@@ -53,11 +53,11 @@ export function checkPermissions(config: Config, directory = process.cwd()): Fin
   const cache = config.CDKTR_CACHE_DIRECTORY;
   const findings = [
     checkDirectory(data, "CDKTR_APP_DATA_DIRECTORY", "Neither a principal nor an agent can start."),
-    checkDirectory(cache, "CDKTR_CACHE_DIRECTORY", "cdktr cannot unpack the libraries that it needs."),
+    checkDirectory(cache, "CDKTR_CACHE_DIRECTORY", "cdktr cannot unpack its libraries."),
   ];
   const db = config.CDKTR_DB_PATH;
   if (db !== ":memory:") {
-    const why = "The principal has no history: nobody can read logs.";
+    const why = "The principal has no history, so logs cannot be read.";
     // Inside the data directory it is protected by that directory.
     if (dirname(db) !== data) findings.push(checkDirectory(dirname(db), "CDKTR_DB_PATH", why, true));
     for (const file of [db, `${db}.wal`]) findings.push(...checkDatabaseFile(file, why));
@@ -88,25 +88,25 @@ function checkDirectory(place: string, setting: string, why: string, isShared = 
       "permissions",
       `${place} is not a directory.`,
       why,
-      `Move it away (mv ${path} ${path}.old), or name another: ${setting}.`,
+      `Move it away (mv ${path} ${path}.old), or choose another: ${setting}.`,
     );
   }
   const problem = cannot(above, constants.W_OK | constants.X_OK);
   if (problem === "EROFS") {
     return failure(
       "permissions",
-      `${place} is on a file system that is read-only.`,
+      `${place} is on a read-only file system.`,
       why,
-      `Make it writable (findmnt -T ${path} shows what it is; a disk with errors is made read-only by the kernel: sudo dmesg), or name another: ${setting}.`,
+      `Make it writable (findmnt -T ${path} shows which; the kernel makes a disk with errors read-only: sudo dmesg), or choose another: ${setting}.`,
     );
   }
   const me = userName(uid);
   if (problem !== null && stat === undefined) {
     return failure(
       "permissions",
-      `${place} does not exist, and ${me} cannot make it in ${above}.`,
+      `${place} does not exist, and ${me} cannot create it in ${above}.`,
       why,
-      `Make it for this user: sudo install -d -m 700 -o ${me} ${shellWord(place)}. Or name another: ${setting}.`,
+      `Create it for this user: sudo install -d -m 700 -o ${me} ${shellWord(place)}. Or choose another: ${setting}.`,
     );
   }
   if (stat !== undefined && (problem !== null || (!isShared && stat.uid !== uid && uid !== 0))) {
@@ -122,7 +122,7 @@ function checkDirectory(place: string, setting: string, why: string, isShared = 
     return warning(
       "permissions",
       `${place} is open to other users of this host.`,
-      "They may read what workflows print, and what cdktr runs.",
+      "They can read the output of workflows, and what cdktr runs.",
       `chmod go-rwx ${path}`,
     );
   }
@@ -152,7 +152,7 @@ function checkDatabaseFile(file: string, why: string): Finding[] {
     warning(
       "permissions",
       `${file} can be ${others & 0o002 ? "changed" : "read"} by every user of this host.`,
-      "It holds what every task has printed.",
+      "It contains the output of every task.",
       `chmod o-rwx ${path}`,
     ),
   ];
@@ -168,10 +168,10 @@ export function checkWorkflowDirectory(config: Config): Finding {
   return warning(
     "workflows",
     stat === undefined ? `${place} does not exist.` : `${place} cannot be read as a directory.`,
-    "A principal that is started here has no workflows.",
+    "A principal started here has no workflows.",
     stat === undefined
-      ? `Make it (mkdir ${path}), or name another: CDKTR_WORKFLOW_DIR, --workflow-dir`
-      : `See whose it is (ls -ld ${path}), or name another: CDKTR_WORKFLOW_DIR, --workflow-dir`,
+      ? `Create it (mkdir ${path}), or choose another: CDKTR_WORKFLOW_DIR, --workflow-dir`
+      : `Check its owner (ls -ld ${path}), or choose another: CDKTR_WORKFLOW_DIR, --workflow-dir`,
   );
 }
 
@@ -184,12 +184,12 @@ export function checkDescriptors(
   const limit = /^Max open files\s+\S+\s+(\S+)/m.exec(limits)?.[1] ?? "unlimited";
   const needed = DESCRIPTORS_AT_REST + config.CDKTR_AGENT_MAX_TASKS * DESCRIPTORS_PER_TASK;
   if (limit === "unlimited" || Number(limit) >= needed)
-    return ok("descriptors", `${limit} files may be open (about ${needed} are needed at most)`);
+    return ok("descriptors", `${limit} open files allowed (at most about ${needed} needed)`);
   return failure(
     "descriptors",
-    `Only ${limit} files may be open: ${config.CDKTR_AGENT_MAX_TASKS} tasks at once need about ${needed}.`,
+    `Only ${limit} open files are allowed: ${config.CDKTR_AGENT_MAX_TASKS} concurrent tasks need about ${needed}.`,
     "Tasks and connections beyond that fail with 'too many open files'.",
-    `Raise the hard limit: LimitNOFILE=65536 in the unit (sudo systemctl edit cdktr-agent), '* hard nofile 65536' in /etc/security/limits.conf for logins. Or have fewer tasks at once: CDKTR_AGENT_MAX_TASKS.`,
+    `Raise the hard limit: LimitNOFILE=65536 in the unit (sudo systemctl edit cdktr-agent), '* hard nofile 65536' in /etc/security/limits.conf for logins. Or allow fewer concurrent tasks: CDKTR_AGENT_MAX_TASKS.`,
   );
 }
 
@@ -197,11 +197,11 @@ export function checkDescriptors(
 export async function checkUv(
   environment: Readonly<Record<string, string | undefined>> = process.env,
 ): Promise<Finding> {
-  const why = "Tasks of the type !UvPython fail here. A host whose agent runs none needs no uv.";
+  const why = "Tasks of the type !UvPython fail here. A host whose agent runs none does not need uv.";
   const remedy =
     "Install it for the user of the agent: pip install uv, or curl -LsSf https://astral.sh/uv/install.sh | sh";
   const uv = uvOfHost(environment, process.cwd());
-  if (uv === null) return warning("uv", "uv was not found on the PATH, nor in ~/.local/bin.", why, remedy);
+  if (uv === null) return warning("uv", "uv was found neither in PATH nor in ~/.local/bin.", why, remedy);
   try {
     const child = Bun.spawn([uv, "--version"], {
       stdout: "pipe",
@@ -214,8 +214,8 @@ export async function checkUv(
     if (status === 0) return ok("uv", `${text.trim()} at ${uv}`);
     const ended =
       child.signalCode === null
-        ? `ends with status ${status}`
-        : `gives no answer in ${UV_PATIENCE_MS / 1000} s`;
+        ? `exits with status ${status}`
+        : `does not answer within ${UV_PATIENCE_MS / 1000} s`;
     return warning("uv", `${uv} --version ${ended}.`, why, remedy);
   } catch (error) {
     return warning("uv", `${uv} cannot be started: ${errorMessage(error)}`, why, remedy);

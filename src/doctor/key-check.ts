@@ -7,7 +7,7 @@ import { checkPrivate } from "../host/private-files.ts";
 import { keysDirectory } from "../protocol/key-file.ts";
 import { type Finding, failure, ok } from "./finding.ts";
 
-const WHY = "Whoever reads a key can do what its owner may. cdktr refuses to use it until it is private.";
+const WHY = "Anyone who can read a key can act as its owner. cdktr refuses to use it until it is private.";
 
 /** Checks the directory of keys and the file named by CDKTR_KEY_FILE. */
 export function checkKeyFiles(config: Config): Finding[] {

@@ -6,10 +6,9 @@ import { definedVersions, type NeededVersions, neededVersions } from "../native/
 import { type NativeLibrary, nativeLibraryPath } from "../native/libraries.ts";
 import { type Finding, failure, ok } from "./finding.ts";
 
-const WHY_OLD =
-  "The libraries that cdktr carries cannot be loaded: neither a principal nor an agent runs here.";
+const WHY_OLD = "The bundled libraries cannot be loaded, so neither a principal nor an agent can run here.";
 const NEW_HOST =
-  "Run cdktr on a newer release of the distribution, or in a container of one: Debian 10, Ubuntu 18.04, RHEL 8 and everything newer will do.";
+  "Run cdktr on a newer release of the distribution, or in a container with one: Debian 10, Ubuntu 18.04, RHEL 8 or anything newer.";
 
 /** What the host has. */
 export interface HostLibraries {
@@ -37,8 +36,8 @@ export function checkLibraries(
         failure(
           "libraries",
           `${library} cannot be unpacked: ${errorMessage(error)}`,
-          "Nothing can be asked of a principal without it.",
-          "Set CDKTR_CACHE_DIRECTORY to a directory of this user that can be written and holds 75 MB.",
+          "Without it no principal can be contacted.",
+          "Set CDKTR_CACHE_DIRECTORY to a directory that this user can write and that has 75 MB of free space.",
         ),
       );
     }
@@ -54,8 +53,8 @@ export function checkLibraries(
         failure(
           "libraries",
           `${library} cannot be loaded: ${errorMessage(error)}`,
-          "Its file is in CDKTR_CACHE_DIRECTORY, and a directory that is mounted noexec lets no library be loaded.",
-          "Set CDKTR_CACHE_DIRECTORY to a directory that is not mounted noexec (findmnt -T shows how one is).",
+          "Its file is in CDKTR_CACHE_DIRECTORY; libraries cannot be loaded from a directory that is mounted noexec.",
+          "Set CDKTR_CACHE_DIRECTORY to a directory that is not mounted noexec (findmnt -T shows the mount options).",
         ),
       );
     }
@@ -94,7 +93,7 @@ function missing(check: string, debianPackage: string): Finding {
   return failure(
     check,
     `${check} was not found.`,
-    "The libraries that cdktr carries need it. Alpine and other systems of musl are not supported.",
+    "The bundled libraries need it. Alpine and other musl-based systems are not supported.",
     `Install it. Debian and Ubuntu: sudo apt-get install ${debianPackage}. Fedora and RHEL: sudo dnf install ${check}`,
   );
 }

@@ -51,7 +51,7 @@ export async function checkFreePorts(config: Config, host: string): Promise<Find
     const remedy = `${problem.remedy} Or choose another port: ${setting}.`;
     findings.push(
       without === undefined
-        ? failure("ports", message, "Without it the principal does not start.", remedy)
+        ? failure("ports", message, "The principal cannot start without this port.", remedy)
         : warning("ports", message, `The principal runs without it, but ${without}.`, remedy),
     );
   }
@@ -78,7 +78,7 @@ export async function checkLogPorts(
       if (config[setting] !== port) {
         return failure(
           "ports",
-          `The principal has its ${what} at port ${port}, the settings here say ${config[setting]}.`,
+          `The principal has its ${what} on port ${port}, but the settings here say ${config[setting]}.`,
           why,
           `Set ${setting}=${port} here.`,
         );
@@ -89,7 +89,7 @@ export async function checkLogPorts(
         "ports",
         `Port ${port} of ${host}, the ${what}, cannot be reached: ${problem}.`,
         why,
-        `Open it in the firewalls between, here and there: ${openPort(port)}`,
+        `Open it in the firewalls of both hosts and in between: ${openPort(port)}`,
       );
     }),
   );
@@ -117,8 +117,8 @@ export async function checkMetrics(config: Config, info: PrincipalInfo): Promise
     warning(
       "metrics",
       `What answers at ${address} is not this principal${holder === undefined ? "" : `, but ${holder.text}`}.`,
-      "Its /healthz and /metrics are not served, or on another port.",
-      "Give the principal a port of its own: CDKTR_METRICS_PORT.",
+      "Its /healthz and /metrics are not served, or are on another port.",
+      "Give the principal its own port: CDKTR_METRICS_PORT.",
     ),
   ];
 }
@@ -137,11 +137,11 @@ function cannotBind(host: string, port: number): Promise<{ text: string; remedy:
         resolve(
           describeHolder(port) ?? {
             text: "another program has it",
-            remedy: `See which: sudo ss -ltnp 'sport = :${port}'`,
+            remedy: `Find out which: sudo ss -ltnp 'sport = :${port}'`,
           },
         );
       } else if (error.code === "EACCES") {
-        resolve({ text: "only root may bind ports below 1024", remedy: "Take one above 1023." });
+        resolve({ text: "only root may bind ports below 1024", remedy: "Choose one above 1023." });
       } else resolve({ text: errorMessage(error), remedy: "Check CDKTR_PRINCIPAL_HOST." });
     });
     server.listen(port, host, () => server.close(() => resolve(null)));
@@ -153,6 +153,6 @@ function describeHolder(port: number): { text: string; remedy: string } | undefi
   if (holder === undefined) return undefined;
   return {
     text: `${holder.program} has it (process ${holder.pid})`,
-    remedy: `Stop it, if it is not needed (ps -fp ${holder.pid} shows what it is).`,
+    remedy: `Stop it if it is not needed (ps -fp ${holder.pid} shows what it is).`,
   };
 }

@@ -66,7 +66,7 @@ export async function visitPrincipal(config: Config, options: VisitOptions = {})
     keys = loadCurveKeys(config, "client");
   } catch (error) {
     const remedy = error instanceof CdktrError ? error.hint : undefined;
-    const why = "Without its key this host does not get in at a secured principal.";
+    const why = "Without its key this host cannot connect to a secured principal.";
     return without([failure("keys", errorMessage(error), why, remedy ?? "See 'cdktr docs security'.")]);
   }
   const address = hostAndPort(host, config.CDKTR_PRINCIPAL_PORT);
@@ -88,9 +88,9 @@ export async function visitPrincipal(config: Config, options: VisitOptions = {})
       ...info.invalid_workflow_files.map(({ path, error }) =>
         warning(
           "workflows",
-          `${path} is invalid and left out: ${error.split("\n", 1)[0]}`,
-          "It is not scheduled and cannot be run; if it was valid before, its last valid version still is.",
-          `On the principal's host: cdktr workflow validate ${path} in the directory of the workflows`,
+          `${path} is invalid and was not loaded: ${error.split("\n", 1)[0]}`,
+          "It is not scheduled and cannot be run; if it was valid before, its last valid version stays in use.",
+          `On the principal's host: cdktr workflow validate ${path} in the workflow directory`,
         ),
       ),
     ];
@@ -108,8 +108,8 @@ async function notRunning(config: Config, host: string): Promise<Finding[]> {
     warning(
       "principal",
       `No principal runs at ${hostAndPort(host, config.CDKTR_PRINCIPAL_PORT)}.`,
-      "Commands that need one fail, agents have nobody to work for.",
-      "Start one: cdktr start principal --with-agent. Or say where it is: --principal HOST:PORT",
+      "Commands that need a principal fail, and agents get no work.",
+      "Start one: cdktr start principal --with-agent. Or give its address: --principal HOST:PORT",
     ),
     ...(await checkFreePorts(config, bareHost(config.CDKTR_PRINCIPAL_HOST))),
   ];
@@ -121,7 +121,7 @@ function unreachable(config: Config, host: string, problem: string): Finding {
     "principal",
     `No principal can be reached at ${hostAndPort(host, port)}: ${problem}.`,
     "Commands fail here, and agents here get no work.",
-    `Check CDKTR_PRINCIPAL_HOST and CDKTR_PRINCIPAL_PORT; that it runs there and is bound to an address of its network, not to 127.0.0.1 (there: cdktr doctor); and the firewalls between: ${openPort(port)}`,
+    `Check CDKTR_PRINCIPAL_HOST and CDKTR_PRINCIPAL_PORT; that the principal is running there and listens on a network address, not on 127.0.0.1 (run cdktr doctor there); and the firewalls in between: ${openPort(port)}`,
   );
 }
 
@@ -131,7 +131,7 @@ function silent(config: Config, host: string, here: boolean, error: unknown): Fi
     return failure(
       "keys",
       error.message,
-      "Nothing on this host gets in, agents included.",
+      "Nothing on this host can connect, including agents.",
       error.hint ?? "See 'cdktr docs security'.",
     );
   }
@@ -140,11 +140,11 @@ function silent(config: Config, host: string, here: boolean, error: unknown): Fi
   const who = holder === undefined ? "Something" : `${holder.program} (process ${holder.pid})`;
   return failure(
     "principal",
-    `${who} listens at ${hostAndPort(host, port)}, but does not answer as a principal: ${errorMessage(error)}`,
-    "Either it is another program, or a principal that stands still.",
+    `${who} listens at ${hostAndPort(host, port)}, but does not answer like a principal: ${errorMessage(error)}`,
+    "It is either another program or a principal that hangs.",
     holder === undefined
-      ? "Check CDKTR_PRINCIPAL_HOST and CDKTR_PRINCIPAL_PORT, and how the principal is there: cdktr doctor"
-      : `See what it is: ps -fp ${holder.pid}. Another program must give up the port, or cdktr take another (CDKTR_PRINCIPAL_PORT); a principal that stands still is started anew: sudo systemctl restart cdktr-principal`,
+      ? "Check CDKTR_PRINCIPAL_HOST and CDKTR_PRINCIPAL_PORT, and the principal's host with cdktr doctor"
+      : `See what it is: ps -fp ${holder.pid}. Stop the other program or choose another port (CDKTR_PRINCIPAL_PORT); restart a principal that hangs: sudo systemctl restart cdktr-principal`,
   );
 }
 
@@ -154,7 +154,7 @@ async function clock(client: PrincipalClient, now: () => number): Promise<Findin
     const asked = now();
     const { now_ms } = await client.info();
     const took = now() - asked;
-    if (now_ms === undefined) return ok("clock", "The principal is too old to tell its time");
+    if (now_ms === undefined) return ok("clock", "The principal is too old to report its time");
     if (took < best.took) best = { took, skew: asked + took / 2 - now_ms };
   }
   return judgeSkew(best.skew);
@@ -177,7 +177,7 @@ export function judgeSkew(skew: number): Finding {
   const direction = skew > 0 ? "ahead of" : "behind";
   const message = `This host's clock is ${text} ${direction} the principal's.`;
   const remedy =
-    "Synchronise both hosts: sudo timedatectl set-ntp true (or install chrony); timedatectl shows how it is.";
+    "Synchronise both hosts: sudo timedatectl set-ntp true (or install chrony); timedatectl shows the state.";
   if (apart >= SKEW_ERROR_MS) {
     const why =
       "Times of runs and logs from here are wrong, '--last' and '--since' miss them, and join tokens may seem to have expired.";
@@ -201,7 +201,7 @@ export function versions(
       failure(
         "versions",
         apart.message,
-        "An agent of this executable gets no work from that principal.",
+        "An agent with this executable gets no work from that principal.",
         apart.hint ?? UPGRADE,
       ),
     );
@@ -210,7 +210,7 @@ export function versions(
       warning(
         "versions",
         `This is cdktr ${own.version}, the principal is ${principal.version}.`,
-        "They understand each other, but what only the newer one knows is missing.",
+        "They are compatible, but features of the newer version are missing.",
         UPGRADE,
       ),
     );
@@ -220,8 +220,8 @@ export function versions(
       findings.push(
         warning(
           "agents",
-          `Agent ${agent_id} is lost: it was not heard of for too long.`,
-          "Its runs went to other agents, and it gets no more.",
+          `Agent ${agent_id} is lost: it sent no heartbeat for too long.`,
+          "Its runs went to other agents, and it gets no new ones.",
           "On its host: cdktr service status agent, and cdktr doctor",
         ),
       );
@@ -229,8 +229,8 @@ export function versions(
       findings.push(
         failure(
           "versions",
-          `Agent ${agent_id} is too old: cdktr ${version} speaks protocol ${protocol}, the principal ${principal.version} needs ${principal.protocol.oldest}.`,
-          "It finishes what it runs and gets no more.",
+          `Agent ${agent_id} is too old: cdktr ${version} speaks protocol ${protocol}, the principal (${principal.version}) needs ${principal.protocol.oldest}.`,
+          "It finishes its runs and gets no new ones.",
           UPGRADE_AGENT,
         ),
       );
@@ -239,7 +239,7 @@ export function versions(
         warning(
           "versions",
           `Agent ${agent_id} is ${version}, the principal is ${principal.version}.`,
-          "They understand each other, but what only the newer one knows is missing.",
+          "They are compatible, but features of the newer version are missing.",
           UPGRADE_AGENT,
         ),
       );

@@ -19,11 +19,11 @@ export function checkCount(text: string): string | undefined {
 export function checkWorkflowDirectory(text: string, project: string): string | undefined {
   const inside = insideProject(text, project);
   if (inside === undefined) return `It must be inside the project (${project}), such as "workflows".`;
-  if (/[\n\r\0]/.test(text)) return "A line break cannot be part of it.";
+  if (/[\n\r\0]/.test(text)) return "It must not contain a line break.";
   if (inside.split("/").some((part) => part.startsWith(".")))
-    return "A hidden directory would not be searched.";
+    return "It must not be hidden: hidden directories are not searched.";
   const status = statSync(join(project, inside), { throwIfNoEntry: false });
-  return status !== undefined && !status.isDirectory() ? "There is a file of this name." : undefined;
+  return status !== undefined && !status.isDirectory() ? "There is a file with this name." : undefined;
 }
 
 /** The path relative to the project, with `/`; undefined when it is outside, or the project itself. */
@@ -35,14 +35,14 @@ export function insideProject(text: string, project: string): string | undefined
 
 /** The project's directory: it exists and is writable, or can be created. */
 export function checkProjectDirectory(path: string): string | undefined {
-  if (path.includes("\0") || /[\n\r]/.test(path)) return "A line break cannot be part of it.";
+  if (path.includes("\0") || /[\n\r]/.test(path)) return "It must not contain a line break.";
   let at = path;
   for (;;) {
     const status = statOf(at);
-    if (status === "denied") return `This user may not look into ${dirname(at)}.`;
+    if (status === "denied") return `This user has no access to ${dirname(at)}.`;
     if (status?.isDirectory()) break;
     if (status !== undefined) return `${at} is a file.`;
-    if (at === dirname(at)) return `${path} does not exist, and cannot be made.`;
+    if (at === dirname(at)) return `${path} does not exist and cannot be created.`;
     at = dirname(at);
   }
   try {

@@ -29,14 +29,17 @@ export function nextSteps(answers: Answers, around: Circumstances): NextStep[] {
   if (!here)
     steps.push({
       command: `cd ${shellWord(shortPath(answers.directory, around.cwd))}`,
-      does: "where its settings are",
+      does: "the directory with its settings",
     });
   const user = answers.service?.user ? " --user" : "";
   if (serviceRuns) {
     const role = answers.kind === "agent" ? "agent" : "principal";
-    steps.push({ command: `${program} service status ${role}${user}`, does: `how the ${role} is` });
+    steps.push({
+      command: `${program} service status ${role}${user}`,
+      does: `shows the state of the ${role}`,
+    });
     if (around.endsAtLogout)
-      steps.push({ command: "loginctl enable-linger", does: "lets it run while you are not logged in, too" });
+      steps.push({ command: "loginctl enable-linger", does: "keeps it running while you are not logged in" });
   }
   if (answers.kind === "agent") {
     if (!serviceRuns) {
@@ -45,7 +48,7 @@ export function nextSteps(answers: Answers, around: Circumstances): NextStep[] {
       );
       steps.push({
         command: `${program} start agent${labels.join("")}`,
-        does: "takes work from the principal, until Ctrl-C",
+        does: "takes work from the principal until Ctrl-C",
       });
     }
     return steps;
@@ -54,22 +57,22 @@ export function nextSteps(answers: Answers, around: Circumstances): NextStep[] {
   if (crontab !== undefined) {
     steps.push({
       command: `less ${REPORT_PATH}`,
-      does: "what became of the crontab, whose jobs still run: take them out",
+      does: "what became of the crontab; its jobs still run until you remove them",
     });
   }
   if (!serviceRuns) {
     steps.push({
       command: `${program} start ${startArguments(answers).join(" ")}`,
-      does: "runs until Ctrl-C; the rest is for another terminal, in there too",
+      does: "runs until Ctrl-C; use another terminal, in the same directory, for the rest",
     });
   }
   if (answers.example)
     steps.push({ command: `${program} run hello --follow`, does: "runs the example and shows its output" });
-  steps.push({ command: `${program} ui`, does: "all of it on one screen" });
+  steps.push({ command: `${program} ui`, does: "everything on one screen" });
   if (keys && answers.kind === "principal" && !isLoopback(host))
     steps.push({
       command: `${program} join-token create`,
-      does: "prints what an agent on another host needs",
+      does: "prints the token that an agent on another host needs",
     });
   return steps;
 }

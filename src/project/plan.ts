@@ -49,7 +49,7 @@ function textOf(path: string): string | undefined {
     const status = statSync(path, { throwIfNoEntry: false });
     if (status === undefined) return undefined;
     if (!status.isFile()) {
-      throw new InvalidInputError(`${path} is in the way: it is no file.`, {
+      throw new InvalidInputError(`${path} is in the way: it is not a file.`, {
         hint: "Move it away, or choose another directory.",
       });
     }

@@ -27,7 +27,7 @@ export interface ProjectFile {
 
 const IGNORED = ["/.cdktr/*", "!/.cdktr/workflow.schema.json", "/.env"];
 /** Keeps keys out of git even where the project's own .gitignore was kept. */
-const DATA_IGNORE = `# The state, the history and the keys of cdktr are of this host, and no business of git's.
+const DATA_IGNORE = `# cdktr's state, history and keys belong to this host and must not be committed.
 *
 !.gitignore
 !workflow.schema.json
@@ -54,7 +54,7 @@ export function projectFiles(answers: Answers): ProjectFile[] {
   ];
   const fixed = (path: string, what: string, text: string, mode = 0o644) =>
     files.push({ path, mode, what, text: () => text });
-  fixed(`${PROJECT_DATA}/.gitignore`, "the same, whatever the other says", DATA_IGNORE);
+  fixed(`${PROJECT_DATA}/.gitignore`, "the same, independent of the other one", DATA_IGNORE);
   if (answers.kind === "agent") return files;
   const { workflowDirectory, crontab } = answers;
   fixed(
@@ -135,10 +135,10 @@ function gitignore(current: string | undefined): string {
 function exampleWorkflow({ workflowDirectory }: PrincipalAnswers): string {
   return `# yaml-language-server: $schema=${schemaFrom(workflowDirectory)}
 # (in the editor's settings, for the tags: yaml.customTags ["!Subprocess mapping", "!UvPython mapping"])
-# This file's id is "hello", after its path. Run it: cdktr run hello --follow
+# This file's id is "hello", from its path. Run it: cdktr run hello --follow
 name: Hello
 description: Two tasks, one after the other.
-# cron: "0 0 8 * * MON-FRI"   # when it fires by itself; the second comes first
+# cron: "0 0 8 * * MON-FRI"   # fires on this schedule; the first field is the second
 params:
   whom: world
 tasks:

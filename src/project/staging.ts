@@ -121,9 +121,9 @@ export class Staging {
       this.#commit();
     } catch (error) {
       if (existsSync(join(this.#top, COMMIT))) {
-        throw new CdktrError(`Not all files are in their places yet: ${errorMessage(error)}`, {
+        throw new CdktrError(`Not all files have been moved into place: ${errorMessage(error)}`, {
           cause: error,
-          hint: `When that is mended, run 'cdktr init' for ${this.#target} again: it moves the rest first.`,
+          hint: `When that is fixed, run 'cdktr init' for ${this.#target} again: it moves the rest first.`,
         });
       }
       throw error instanceof CdktrError ? error : failure(this.#target, error);
@@ -135,8 +135,8 @@ export class Staging {
     if (this.#appears !== undefined) {
       this.#step("rename");
       if (existsSync(this.#appears)) {
-        throw new UnprocessableError(`${this.#appears} has appeared meanwhile: nothing was written.`, {
-          hint: "Run it again.",
+        throw new UnprocessableError(`${this.#appears} was created in the meantime: nothing was written.`, {
+          hint: "Run the command again.",
         });
       }
       renameSync(this.#top, this.#appears);
@@ -252,7 +252,7 @@ function nearestDirectory(path: string): string {
     const status = statOf(at);
     if (status?.isDirectory()) return at;
     if (status !== undefined || at === dirname(at)) {
-      throw new UnprocessableError(`${at} is no directory.`, { hint: "Choose another one." });
+      throw new UnprocessableError(`${at} is not a directory.`, { hint: "Choose another one." });
     }
   }
 }
@@ -281,6 +281,6 @@ function failure(path: string, error: unknown): CdktrError {
   const { code, message } = error as NodeJS.ErrnoException;
   return new CdktrError(`${path} cannot be written: ${code ?? message}.`, {
     cause: error,
-    hint: "Nothing was written. Is there room on the disk, and may this user write there?",
+    hint: "Nothing was written. Is there free space on the disk, and may this user write there?",
   });
 }

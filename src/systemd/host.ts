@@ -7,23 +7,23 @@ import { type Role, type ServiceId, unitName } from "./service-id.ts";
 export function requireSystemd(user: boolean, role: Role, program: readonly string[]): void {
   if (existsSync("/run/systemd/system") && Bun.which("systemctl") !== null) {
     if (!user || process.env.XDG_RUNTIME_DIR) return;
-    throw new UnprocessableError("This user has no systemd of its own here (XDG_RUNTIME_DIR is not set).", {
+    throw new UnprocessableError("There is no systemd instance for this user (XDG_RUNTIME_DIR is not set).", {
       hint: "Log in as that user (ssh, machinectl shell USER@), rather than with su or sudo; 'loginctl enable-linger USER' keeps it running.",
     });
   }
-  throw new UnprocessableError("systemd does not run this host.", { hint: otherWays(role, program) });
+  throw new UnprocessableError("This host is not managed by systemd.", { hint: otherWays(role, program) });
 }
 
 /** How to keep cdktr running without systemd. A test runs the cron line as it is written here. */
 function otherWays(role: Role, program: readonly string[]): string {
   const command = [...program, "start", role].map(shellWord).join(" ");
   return [
-    "These keep it running without systemd; TERM ends it in order.",
-    "  by cron ('crontab -e'), which starts it at boot and, within a minute, when it has failed:",
+    "Ways to keep it running without systemd (TERM shuts it down cleanly):",
+    "  cron ('crontab -e'), which starts it at boot and restarts it within a minute after a failure:",
     `    * * * * * cd ${shellWord(process.cwd())} && exec flock -no cdktr-${role}.lock ${command} >>cdktr-${role}.log 2>&1`,
-    `  in a container: let 'cdktr start ${role}' be its program (docker run --init --restart unless-stopped)`,
-    "  by OpenRC, runit, s6 or supervisord: the same command, in the foreground",
-    `  'cdktr service install ${role} --dry-run' prints the unit for another host.`,
+    `  a container that runs 'cdktr start ${role}' (docker run --init --restart unless-stopped)`,
+    "  OpenRC, runit, s6 or supervisord, with the same command in the foreground",
+    `'cdktr service install ${role} --dry-run' prints the unit for another host.`,
   ].join("\n");
 }
 

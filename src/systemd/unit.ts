@@ -32,26 +32,26 @@ export function unitText(options: UnitOptions): string {
   const { role, name, user, program, args, environmentFile } = options;
   const unit = unitName(options);
   const command = [...program, "start", role, ...(name === undefined ? [] : ["--suffix", name]), ...args];
-  return sealed(`# Written by 'cdktr service install ${role}${name === undefined ? "" : ` --name ${name}`}', which writes it anew when it is run again:
-# changes of yours belong into a drop-in (systemctl ${user ? "--user " : ""}edit ${unit}).
+  return sealed(`# Written by 'cdktr service install ${role}${name === undefined ? "" : ` --name ${name}`}', which rewrites it when it is run again.
+# Put your own changes into a drop-in (systemctl ${user ? "--user " : ""}edit ${unit}).
 ${choicesLine(options)}
 
 [Unit]
 Description=cdktr ${role}${name === undefined ? "" : ` ${name}`}
 ${order(options)}
-# It is started again for ever: who waits for a network or a disk must not be given up.
+# Restart without limit: the service may be waiting for a network or a disk.
 StartLimitIntervalSec=0
 
 [Service]
-# It says itself when it is ready, and that it is still well. When it has not for this long, it is killed and started again.
+# The service reports when it is ready and pings the watchdog. Without a ping for this long, it is killed and restarted.
 Type=notify
 NotifyAccess=main
 WatchdogSec=60
 WatchdogSignal=SIGKILL
 ExecStart=${command.map(quoteWord).join(" ")}
 WorkingDirectory=${escapePercent(options.directory)}
-# Its settings: NAME=VALUE lines, see 'cdktr docs configuration'. The file may be missing; only root can read it, so secrets of
-# tasks and webhooks may stand there.
+# Settings: NAME=VALUE lines, see 'cdktr docs configuration'. The file may be missing; only root can read it, so it may contain
+# secrets of tasks and webhooks.
 EnvironmentFile=-${escapePercent(environmentFile)}
 ${ownership(options)}
 ${restart(options)}
@@ -80,12 +80,12 @@ const SETTINGS_HINTS: Readonly<Record<Role, string>> = {
 #CDKTR_PRINCIPAL_HOST=127.0.0.1
 #CDKTR_WORKFLOW_DIR=/etc/cdktr/workflows
 `,
-  agent: `${PRINCIPAL_HINT}# How long its runs may take to finish when it is stopped, seconds:
+  agent: `${PRINCIPAL_HINT}# Grace period for its runs when it is stopped, seconds:
 #CDKTR_AGENT_STOP_GRACE_S=900
 # Where tasks find their programs, such as uv:
 #PATH=/usr/local/bin:/usr/bin:/bin
 `,
-  listeners: `${PRINCIPAL_HINT}# Where webhooks are served; secrets that workflow files name as env:NAME stand here too:
+  listeners: `${PRINCIPAL_HINT}# Where webhooks are served; secrets that workflow files refer to as env:NAME go here too:
 #CDKTR_WEBHOOK_HOST=127.0.0.1
 #CDKTR_WEBHOOK_PORT=5564
 `,
@@ -96,9 +96,7 @@ function order({ role, user }: UnitOptions): string {
   const network = user ? [] : ["network-online.target"];
   return [
     ...(principal.length > 0
-      ? [
-          "# Where the principal is on this host too: after it when the host starts, and before it when the host stops.",
-        ]
+      ? ["# If the principal is on this host too: start after it, and stop before it."]
       : []),
     ...network.map((target) => `Wants=${target}`),
     ...([...network, ...principal].length > 0 ? [`After=${[...network, ...principal].join(" ")}`] : []),
@@ -110,7 +108,7 @@ function ownership(options: UnitOptions): string {
   if (user) return "";
   const state = stateDirectoryName(runAs);
   return `
-# A user of its own. Its files are /var/lib/${state} and /var/cache/${state}, closed to everybody else.
+# It runs as its own user. Its files are in /var/lib/${state} and /var/cache/${state}, which nobody else can access.
 User=${runAs}
 StateDirectory=${state}
 StateDirectoryMode=0700
@@ -129,7 +127,7 @@ export function ownWorkflows({ role, user, directory, runAs }: UnitOptions): str
 
 function workflows(options: UnitOptions): string {
   if (ownWorkflows(options) === undefined) return "";
-  return `# The workflow files are root's, and it only reads them. CDKTR_WORKFLOW_DIR among the settings names another directory.
+  return `# The workflow files belong to root, and the service only reads them. Set CDKTR_WORKFLOW_DIR to use another directory.
 ConfigurationDirectory=cdktr/workflows
 Environment=CDKTR_WORKFLOW_DIR=%E/cdktr/workflows
 `;
@@ -139,9 +137,9 @@ function restart({ role, systemdVersion = BACK_OFF_SINCE }: UnitOptions): string
   const steps =
     systemdVersion >= BACK_OFF_SINCE
       ? "RestartSec=1\nRestartSteps=6\nRestartMaxDelaySec=60"
-      : `# The pauses grow from systemd ${BACK_OFF_SINCE} on; this one is ${systemdVersion}.\nRestartSec=5`;
-  return `# Again after a failure, after pauses that grow. Not after status 2, which no repetition heals: wrong usage, a setting that
-# does not parse, a version too old for its data or its principal${role === "agent" ? ", and not after status 0: 'cdktr agents drain' has ended it" : ""}.
+      : `# Increasing delays need systemd ${BACK_OFF_SINCE}; this is ${systemdVersion}.\nRestartSec=5`;
+  return `# Restart after a failure, with increasing delays. Not after status 2, which a restart cannot fix: wrong usage, an invalid
+# setting, a version too old for its data or its principal${role === "agent" ? "; nor after status 0, when 'cdktr agents drain' has stopped it" : ""}.
 Restart=on-failure
 RestartPreventExitStatus=2
 ${steps}
@@ -155,10 +153,10 @@ export function hasTasks({ role, args }: UnitOptions): boolean {
 
 function ending(options: UnitOptions): string {
   const drain = hasTasks(options)
-    ? `# TERM goes to the ${options.role} alone: ${options.role === "agent" ? "it takes" : "its agent takes"} nothing new, and what runs has CDKTR_AGENT_STOP_GRACE_S (900) to finish; meanwhile
-# systemd is asked for the time. What has not finished is ended, and goes to another agent as its next attempt. Whatever is left
-# in the unit when the ${options.role} has ended is killed, so that no task stays behind. One that hangs, and asks for no time, gets this long:`
-    : `# TERM lets it write everything down. One that hangs gets this long:`;
+    ? `# TERM goes only to the ${options.role}: ${options.role === "agent" ? "it takes" : "its agent takes"} no new work, and its runs have CDKTR_AGENT_STOP_GRACE_S (900) to finish; meanwhile
+# it extends the stop timeout. Unfinished runs are ended and go to another agent as their next attempt. Processes that are left
+# in the unit when the ${options.role} has stopped are killed, so that no task stays behind. If it hangs without extending the timeout:`
+    : `# After TERM it flushes everything to disk. If it hangs, it is killed after:`;
   return `${drain}
 KillMode=mixed
 KillSignal=SIGTERM
@@ -169,12 +167,12 @@ TimeoutStartSec=90
 
 function limits(options: UnitOptions): string {
   const tasks = hasTasks(options)
-    ? `# Tasks may start as many processes as they like, and one that takes too much memory must not take the agent down with it.
+    ? `# Tasks may start any number of processes, and one that runs out of memory must not take the agent down with it.
 TasksMax=infinity
 OOMPolicy=continue
-# Its memory holds keys, so a crash leaves no image of it; tasks may raise the limit for theirs.
+# Its memory holds keys, so it must not dump core; tasks may raise the limit for themselves.
 LimitCORE=0:infinity`
-    : `# Its memory holds keys: a crash leaves no image of it.
+    : `# Its memory holds keys, so it must not dump core.
 LimitCORE=0`;
   return `LimitNOFILE=65536
 ${tasks}
@@ -184,13 +182,13 @@ ${tasks}
 function hardening(options: UnitOptions): string {
   const { role, user, directory, runAs } = options;
   const forTasks = hasTasks(options);
-  const common = `# No program can gain rights that this user does not have.
+  const common = `# No program can gain privileges that this user does not have.
 NoNewPrivileges=yes
 `;
   if (forTasks) {
-    const mounts = `# Tasks are other people's programs: /home, /tmp, devices and the network stay open to them, as to any program of this user. The
-# system itself is read-only for them, and the kernel's settings are out of reach. Tasks that must use sudo need a drop-in with
-# NoNewPrivileges=no, CapabilityBoundingSet=~ and, since any of them forbids it, =no for each line after that.
+    const mounts = `# Tasks are arbitrary programs: they may use /home, /tmp, devices and the network like any program of this user. The system
+# itself is read-only for them, and kernel settings are out of reach. Tasks that need sudo require a drop-in with
+# NoNewPrivileges=no, CapabilityBoundingSet=~ and =no for each of the settings after that, since any of them prevents sudo.
 ProtectSystem=full
 ProtectControlGroups=yes
 ${runAs === "root" ? "" : "CapabilityBoundingSet=\n"}ProtectKernelTunables=yes
@@ -212,14 +210,14 @@ UMask=0077
   if (user) return common + filters;
   const own =
     role === "principal"
-      ? `# It runs no tasks: it reads workflow files, keeps its state, and talks to the network. All else is closed to it. A
-# history elsewhere (CDKTR_DB_PATH) needs another ReadWritePaths= in a drop-in.
+      ? `# It runs no tasks: it reads workflow files, keeps its state, and talks to the network. Everything else is denied. If the
+# history is elsewhere (CDKTR_DB_PATH), add another ReadWritePaths= in a drop-in.
 ProtectSystem=strict
 ReadWritePaths=${quoted(escapePercent(`-${directory}`))}`
-      : `# It runs no tasks: it looks at files, serves webhooks and talks to the principal. All else is closed to it.
+      : `# It runs no tasks: it watches files, serves webhooks and talks to the principal. Everything else is denied.
 ProtectSystem=strict`;
   return `${common}${filters}${own}
-# Files may be watched ('on: file') wherever this user can read them: so /home and /tmp are those of the host, but read-only.
+# Files may be watched ('on: file') wherever this user can read them, so it sees the host's /home and /tmp, but read-only.
 ProtectHome=read-only
 Environment=TMPDIR=%C/${stateDirectoryName(runAs)}
 PrivateDevices=yes

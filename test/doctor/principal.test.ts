@@ -42,7 +42,7 @@ describe("a host with a principal", () => {
     findingOf(report, "versions", "ok");
     const bad = findingOf(report, "workflows", "warning");
     expect(bad.message).toMatch(/bad\.yml is invalid/);
-    expect(bad.remedy).toMatch(/cdktr workflow validate bad\.yml in the directory of the workflows$/);
+    expect(bad.remedy).toMatch(/cdktr workflow validate bad\.yml in the workflow directory$/);
   });
 
   test("log ports that differ from the principal's", async () => {

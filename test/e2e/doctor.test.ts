@@ -99,7 +99,7 @@ describe("ports", () => {
     const found = findingOf(intake, "ports", "error");
     expect(found.message).toContain(`Port ${port}, the principal's log intake`);
     expect(found.message).toContain(`python3 has it (process ${other.pid})`);
-    expect(found.why).toContain("does not start");
+    expect(found.why).toContain("cannot start");
     expect(found.remedy).toContain(`ps -fp ${other.pid}`);
     expect(found.remedy).toContain("CDKTR_LOGS_LISTENING_PORT");
     // Without metrics a principal starts all the same.
@@ -108,7 +108,7 @@ describe("ports", () => {
     // At the port of the API it might be a principal: it is asked, and does not answer as one.
     expect(api.code).toBe(1);
     expect(findingOf(api, "principal", "error").message).toContain(
-      `python3 (process ${other.pid}) listens at 127.0.0.1:${port}, but does not answer as a principal`,
+      `python3 (process ${other.pid}) listens at 127.0.0.1:${port}, but does not answer like a principal`,
     );
   });
 
@@ -287,7 +287,7 @@ describe("permissions", () => {
       "permissions",
       "error",
     );
-    expect(readOnly.message).toContain("on a file system that is read-only");
+    expect(readOnly.message).toContain("on a read-only file system");
     expect(readOnly.remedy).toContain(`findmnt -T ${theirs}`);
   });
 
@@ -322,7 +322,7 @@ describe("limits", () => {
     const report = await hostWith({ CDKTR_AGENT_MAX_TASKS: "100" }, { prefix: limited("-n") });
     expect(report.code).toBe(1);
     const found = findingOf(report, "descriptors", "error");
-    expect(found.message).toContain("Only 64 files may be open: 100 tasks at once need about 928");
+    expect(found.message).toContain("Only 64 open files are allowed: 100 concurrent tasks need about 928");
     expect(found.remedy).toContain("LimitNOFILE=");
     // The executable raises a soft limit by itself.
     findingOf(await hostWith({}, { prefix: limited("-Sn") }), "descriptors", "ok");
@@ -362,15 +362,15 @@ describe("uv", () => {
 
   test("is missing", async () => {
     const found = findingOf(await hostWith(env), "uv", "warning");
-    expect(found.message).toContain("uv was not found");
+    expect(found.message).toContain("uv was found neither");
     expect(found.remedy).toContain("pip install uv");
   });
 
   test("does not work, or gives no answer", async () => {
     uv("exit 3");
-    expect(findingOf(await hostWith(env), "uv", "warning").message).toContain("ends with status 3");
+    expect(findingOf(await hostWith(env), "uv", "warning").message).toContain("exits with status 3");
     uv("exec /bin/sleep 600");
-    expect(findingOf(await hostWith(env), "uv", "warning").message).toContain("gives no answer in 5 s");
+    expect(findingOf(await hostWith(env), "uv", "warning").message).toContain("does not answer within 5 s");
     uv("echo uv 9.9.9");
     expect(findingOf(await hostWith(env), "uv", "ok").message).toContain(`uv 9.9.9 at ${bin}/uv`);
   });

@@ -177,25 +177,27 @@ describe("times", () => {
       expect(weekday).toBeWithin(0, 7);
       expect(definitions(line)[0]?.cron).toBe(definition?.cron as string);
     }
-    expect(imported("~ 1 * * * x").lines[0]?.notes[0]).toMatch(/^The minute was ~: cron picks one at random/);
+    expect(imported("~ 1 * * * x").lines[0]?.notes[0]).toMatch(
+      /^The minute was ~: cron picks a random value/,
+    );
   });
 
   test.each([
     ["5/10 * * * *", /minute "5\/10": a step after a single value/],
-    ["60 * * * *", /60 is not from 0 to 59/],
-    ["* 24 * * *", /24 is not from 0 to 23/],
-    ["* * 0 * *", /0 is not from 1 to 31/],
-    ["* * * 13 *", /13 is not from 1 to 12/],
-    ["* * * * 8", /8 is not from 0 to 7/],
+    ["60 * * * *", /60 is not between 0 and 59/],
+    ["* 24 * * *", /24 is not between 0 and 23/],
+    ["* * 0 * *", /0 is not between 1 and 31/],
+    ["* * * 13 *", /13 is not between 1 and 12/],
+    ["* * * * 8", /8 is not between 0 and 7/],
     ["* * * * fri-sun", /runs backwards/],
     ["30-10 * * * *", /runs backwards/],
     ["*/0 * * * *", /step of 0/],
-    ["* * * foo *", /"foo" is no month/],
-    ["* * L * *", /"L" is no day of the month/],
-    ["* * ? * *", /does not know this form/],
-    ["1,,2 * * * *", /does not know this form/],
+    ["* * * foo *", /"foo" is not a month/],
+    ["* * L * *", /"L" is not a day of the month/],
+    ["* * ? * *", /does not support this syntax/],
+    ["1,,2 * * * *", /does not support this syntax/],
     ["0 0 31 2 *", /never fires/],
-    ["0~59/5 * * * *", /differs between the cron programs/],
+    ["0~59/5 * * * *", /read differently by different cron programs/],
   ])("%s is listed with the reason", (times, why) => {
     const [left] = leftLines(imported(`${times} cmd`));
     expect(left?.detail).toMatch(why);
@@ -222,10 +224,10 @@ describe("times", () => {
       ),
     ).toEqual([
       [1, expect.stringContaining("start of the host")],
-      [2, "cdktr has nothing like @600"],
-      [3, "cdktr has nothing like @every"],
-      [4, "cron knows @HOURLY in lower case only"],
-      [5, expect.stringContaining("a field too many")],
+      [2, "cdktr has no equivalent of @600"],
+      [3, "cdktr has no equivalent of @every"],
+      [4, "cron accepts @HOURLY only in lower case"],
+      [5, expect.stringContaining("one field too many")],
     ]);
   });
 });

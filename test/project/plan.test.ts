@@ -219,7 +219,7 @@ test("directories that cannot be used are refused with the reason", () => {
   expect(checkWorkflowDirectory(join(directory, "w"), directory)).toBeUndefined();
   for (const bad of ["", ".", "..", "../x", "/etc", ".hidden", "a/.b"])
     expect(checkWorkflowDirectory(bad, directory)).toMatch(/inside the project|hidden/);
-  expect(checkWorkflowDirectory("file", directory)).toMatch(/a file of this name/);
+  expect(checkWorkflowDirectory("file", directory)).toMatch(/a file with this name/);
   expect(insideProject(`${directory}/a/./b/`, directory)).toBe("a/b");
   mkdirSync(join(directory, "closed"), { mode: 0o700 });
   expect(checkReach(join(directory, "closed/x"), { uid: 65_534, gid: 65_534 })).toBeOneOf([

@@ -139,7 +139,7 @@ test("a directory that appears meanwhile is not touched", () => {
   const staging = Staging.open(target);
   staging.write("a.txt", "a", 0o644);
   mkdirSync(target);
-  expect(() => staging.commit()).toThrow(/has appeared meanwhile/);
+  expect(() => staging.commit()).toThrow(/was created in the meantime/);
   staging.discard();
   expect(readdirSync(root)).toEqual(["project"]);
   expect(readdirSync(target)).toEqual([]);
@@ -153,7 +153,7 @@ test("what cannot be moved to its place is told, and moved when it can be", () =
   staging.write("in/b.txt", "b", 0o644);
   // A file where a directory is to be.
   writeFileSync(join(target, "in"), "");
-  expect(() => staging.commit()).toThrow(/Not all files are in their places yet: .*in/);
+  expect(() => staging.commit()).toThrow(/Not all files have been moved into place: .*in/);
   staging.discard();
   rmSync(join(target, "in"));
   expect(recover(target)).toBe(true);
@@ -169,5 +169,5 @@ test("given up: nothing stays", () => {
   rmSync(root, { recursive: true });
   mkdirSync(root);
   writeFileSync(join(root, "file"), "");
-  expect(() => Staging.open(join(root, "file/x"))).toThrow(/is no directory/);
+  expect(() => Staging.open(join(root, "file/x"))).toThrow(/is not a directory/);
 });

@@ -131,7 +131,8 @@ function readElement(
   const wrong = (why: string) => new CronFieldError(`${field.name} "${whole}": ${why}`);
   if (element.includes("~")) {
     const match = /^(\w*)~(\w*)$/.exec(element);
-    if (match === null) throw wrong("a random range with a step differs between the cron programs");
+    if (match === null)
+      throw wrong("a random range with a step is read differently by different cron programs");
     const low = match[1] ? numberOf(match[1], field, wrong) : field.low;
     const high = match[2]
       ? numberOf(match[2], field, wrong)
@@ -141,23 +142,23 @@ function readElement(
     return {
       values: [value],
       text: String(value),
-      note: `The ${field.name} was ${element}: cron picks one at random when it starts; ${value} was picked, for good.`,
+      note: `The ${field.name} was ${element}: cron picks a random value at start; ${value} was picked permanently.`,
     };
   }
   const match = /^(?:(\*)|(\w+)(?:-(\w+))?)(?:\/(\w+))?$/.exec(element);
-  if (match === null) throw wrong("cron does not know this form");
+  if (match === null) throw wrong("cron does not support this syntax");
   const [, star, first, last, stepText] = match;
   const low = star === undefined ? numberOf(first ?? "", field, wrong) : field.low;
   const high = star !== undefined ? field.high : last === undefined ? low : numberOf(last, field, wrong);
-  if (low > high) throw wrong("the range runs backwards: cron refuses it, or never runs it");
+  if (low > high) throw wrong("the range runs backwards: cron rejects it or never runs it");
   if (stepText !== undefined && star === undefined && last === undefined) {
     throw wrong(
-      `a step after a single value is refused by some cron programs and read as ${low}-${field.high}/${stepText} by others; write what is meant`,
+      `a step after a single value is refused by some cron programs and read as ${low}-${field.high}/${stepText} by others; write it explicitly`,
     );
   }
-  if (stepText !== undefined && !/^\d{1,4}$/.test(stepText)) throw wrong("the step is no number");
+  if (stepText !== undefined && !/^\d{1,4}$/.test(stepText)) throw wrong("the step is not a number");
   const step = stepText === undefined ? 1 : Number(stepText);
-  if (step === 0) throw wrong("a step of 0, which cron itself refuses");
+  if (step === 0) throw wrong("a step of 0, which cron itself rejects");
   const values: number[] = [];
   for (let value = low; value <= high; value += step) values.push(value);
   return { values, text: said(values, { low, high, step, field, star: star !== undefined, first, last }) };
@@ -196,9 +197,9 @@ function shown(written: string | undefined, value: number): string {
 function numberOf(text: string, field: Field, wrong: (why: string) => CronFieldError): number {
   const named = field.names?.indexOf(text.toLowerCase()) ?? -1;
   if (named !== -1) return named + field.low;
-  if (!/^\d{1,4}$/.test(text)) throw wrong(`"${text}" is no ${field.name}`);
+  if (!/^\d{1,4}$/.test(text)) throw wrong(`"${text}" is not a ${field.name}`);
   const value = Number(text);
   if (value < field.low || value > field.high)
-    throw wrong(`${value} is not from ${field.low} to ${field.high}`);
+    throw wrong(`${value} is not between ${field.low} and ${field.high}`);
   return value;
 }

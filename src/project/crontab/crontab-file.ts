@@ -85,7 +85,10 @@ function jobOf(line: string, format: CrontabFormat, disabled: boolean): JobLine 
     };
   }
   if (user === undefined && rest.startsWith("*"))
-    return { kind: "unreadable", why: "there is a field too many: cron takes no command that begins with *" };
+    return {
+      kind: "unreadable",
+      why: "there is one field too many: cron does not accept a command that begins with *",
+    };
   return { kind: "job", times, user, command: rest, disabled };
 }
 

@@ -63,13 +63,13 @@ export function leftLines({ lines }: CrontabImport): LineOutcome[] {
 /** Variables for cron itself that mean nothing to the commands, with the reason why they are dropped. */
 const CRONS_OWN: Readonly<Record<string, string>> = {
   MAILTO:
-    "cdktr sends no mail: what a job prints is in its log ('cdktr logs query'), and a run that fails is FAILED ('cdktr docs listeners' shows how to react)",
+    "cdktr sends no mail: the output of a job is in its log ('cdktr logs query'), and a failed run is FAILED ('cdktr docs listeners' shows how to react)",
   MAILFROM: "cdktr sends no mail",
   CONTENT_TYPE: "cdktr sends no mail",
   CONTENT_TRANSFER_ENCODING: "cdktr sends no mail",
-  RANDOM_DELAY: "a workflow fires exactly at its time",
-  START_HOURS_RANGE: "it belongs to anacron: a workflow fires exactly at its time",
-  LOGNAME: "cron does not let it be set either",
+  RANDOM_DELAY: "a workflow fires exactly on time",
+  START_HOURS_RANGE: "it is for anacron: a workflow fires exactly on time",
+  LOGNAME: "cron does not allow it to be set either",
 };
 const SECRET = /PASS(WD|WORD)?|SECRET|TOKEN|API_?KEY|CREDENTIAL/i;
 const NAME = /^[A-Za-z_][A-Za-z0-9_]*$/;
@@ -108,14 +108,14 @@ export function importCrontab(bytes: Uint8Array, options: ImportOptions): Cronta
             isTimezone(value) ? "environment" : "left",
             isTimezone(value)
               ? "time zone"
-              : `"${value}" is not a time zone that this system knows: the jobs below are in the principal's`,
+              : `"${value}" is not a time zone known to this system: the jobs below use the principal's`,
           );
           break;
         }
         const why = Object.hasOwn(CRONS_OWN, name) ? CRONS_OWN[name] : undefined;
         if (why !== undefined && !(name === "MAILTO" && value === "")) tell("left", why);
-        else if (!NAME.test(name)) tell("left", "a workflow takes no variable of this name");
-        else if (name === "MAILTO") tell("environment", "no mail, as wanted");
+        else if (!NAME.test(name)) tell("left", "a workflow cannot have a variable with this name");
+        else if (name === "MAILTO") tell("environment", "no mail, as requested");
         else {
           env.set(name, value);
           tell("environment", "variable", notesOnVariable(name, value));
@@ -145,12 +145,13 @@ function notesOnVariable(name: string, value: string): string[] {
   const notes: string[] = [];
   if (SECRET.test(name) && value !== "") {
     notes.push(
-      "It looks like a secret, and stands in the workflow files now: rather give it to the agent's environment.",
+      "It looks like a secret and is now in the workflow files: move it to the agent's environment.",
     );
   }
-  if (name === "TZ") notes.push("The commands see it; cron does not schedule by it, and neither does cdktr.");
+  if (name === "TZ")
+    notes.push("Commands see it, but cron does not use it for scheduling, and neither does cdktr.");
   if (/\$\{?\w/.test(value) && name !== "SHELL")
-    notes.push("Cron does not expand $ here, and neither does cdktr: the value is as it is written.");
+    notes.push("Cron does not expand $ here, and neither does cdktr: the value is taken literally.");
   return notes;
 }
 
@@ -176,13 +177,15 @@ function translate(
   if (first.startsWith("@")) {
     if (first === "@reboot") {
       return {
-        why: "a workflow has no trigger for the start of the host: let a systemd unit run 'cdktr run ID'",
+        why: "workflows have no trigger for the start of the host: use a systemd unit that runs 'cdktr run ID'",
       };
     }
     const meant = shortForm(first);
     if (meant === undefined) {
       const lower = shortForm(first.toLowerCase()) !== undefined;
-      return { why: lower ? `cron knows ${first} in lower case only` : `cdktr has nothing like ${first}` };
+      return {
+        why: lower ? `cron accepts ${first} only in lower case` : `cdktr has no equivalent of ${first}`,
+      };
     }
     fields = meant.split(" ");
   }
@@ -193,7 +196,9 @@ function translate(
   if (flags !== null) {
     commandText = commandText.slice(flags[0].length);
     if (flags[1]?.includes("s"))
-      notes.push("Cron ran it once at a time (-s); cdktr starts it again though it still runs.");
+      notes.push(
+        "Cron ran only one instance at a time (-s); cdktr starts it again even if it is still running.",
+      );
   }
   try {
     const times = readTimes(fields, randomOf(`${options.seed}\n${line.text}`));
@@ -241,7 +246,7 @@ function clockNote(fixed: readonly number[], zone: string, nowMs: number): strin
   const shown = times.slice(0, 4).map((time) => `${two(Math.floor(time / 60))}:${two(time % 60)}`);
   const more = times.length > shown.length ? " and others" : "";
   return [
-    `When the clock is changed in ${zone}, ${shown.join(", ")}${more} ${times.length === 1 ? "is" : "are"} skipped in one night and ${times.length === 1 ? "comes" : "come"} twice in another: cron makes up for the former and does not repeat the latter, a workflow follows the clock.`,
+    `When the clock changes in ${zone}, ${shown.join(", ")}${more} ${times.length === 1 ? "is" : "are"} skipped in one night and ${times.length === 1 ? "comes" : "come"} twice in another: cron catches up on the former and does not repeat the latter; a workflow follows the clock.`,
   ];
 }
 

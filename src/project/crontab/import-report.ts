@@ -13,9 +13,9 @@ export function importReport(imported: CrontabImport, directory: string): string
   const sections = [
     `# Import of ${source}
 
-${count(enabled, "job")} became ${enabled === 1 ? "a workflow" : "workflows"} in \`${directory}/\`${disabled === 0 ? "" : `, ${count(disabled, "commented-out job")} ${disabled === 1 ? "a workflow" : "workflows"} that never ${disabled === 1 ? "fires" : "fire"}`}. ${left.length === 0 ? "Nothing was left." : `${count(left.length, "line")} could not be translated.`}
+${count(enabled, "job")} became ${enabled === 1 ? "a workflow" : "workflows"} in \`${directory}/\`${disabled === 0 ? "" : `, ${count(disabled, "commented-out job")} ${disabled === 1 ? "a workflow" : "workflows"} that never ${disabled === 1 ? "fires" : "fire"}`}. ${left.length === 0 ? "Every line was translated." : `${count(left.length, "line")} could not be translated.`}
 
-The crontab itself was not changed: **its jobs still run.** Take them out of it (\`crontab -e\`) before the principal fires the workflows, or they run twice.`,
+The crontab itself was not changed: **its jobs still run.** Remove them (\`crontab -e\`) before the principal fires the workflows, or they run twice.`,
   ];
   if (left.length > 0) {
     sections.push(
@@ -24,15 +24,15 @@ The crontab itself was not changed: **its jobs still run.** Take them out of it 
   }
   if (notes.length > 0) {
     sections.push(
-      `## To look at\n\n${notes.map((line) => `${quoteLine(line)}\n${line.notes.join("\n")}`).join("\n\n")}`,
+      `## To check\n\n${notes.map((line) => `${quoteLine(line)}\n${line.notes.join("\n")}`).join("\n\n")}`,
     );
   }
   sections.push(`## As with cron, and otherwise
 
-- The command goes to the same shell, in the same directory (\`HOME\`), at the same times. Missed firings are not made up for (\`catchup: none\`), and nothing is run again when a host dies (\`failover: never\`); both can be changed in each file.
+- The command runs in the same shell, in the same directory (\`HOME\`), at the same times. Missed firings are not caught up (\`catchup: none\`), and jobs are not rerun when a host dies (\`failover: never\`); both can be changed in each file.
 - What a job prints is in its log instead of a mail; a status other than 0 makes the run FAILED.
-- Variables that the crontab does not set are those of the agent: its \`PATH\` is usually longer than cron's \`/usr/bin:/bin\`.
-- When the clock is put forward or back, a job with one fixed time a day runs once, as with cron. One with several fixed times (\`0,30 2 * * *\`) follows the clock: cron would make up for those that are skipped and not repeat those that come twice.`);
+- Variables that the crontab does not set come from the agent: its \`PATH\` is usually longer than cron's \`/usr/bin:/bin\`.
+- When the clock is put forward or back, a job with one fixed time a day runs once, as with cron. A job with several fixed times (\`0,30 2 * * *\`) follows the clock, whereas cron would catch up on skipped times and not repeat doubled ones.`);
   sections.push(`## Every line\n\n~~~text\n${lines.map(lineOf).join("\n")}\n~~~`);
   return `${sections.join("\n\n")}\n`;
 }

@@ -37,7 +37,7 @@ export function workflowText(job: ImportedJob, schemaPath: string): string {
   ];
   if (job.comments.length > 0) head.push(`description: ${quoted(job.comments.join("\n"))}`);
   if (job.disabled) {
-    head.push("# It was commented out. To let it fire again, take the # away:");
+    head.push("# It was commented out. Remove the # to let it fire again:");
   }
   // As with cron: a missed firing is not caught up, and a job whose host died is not restarted.
   const firing = [`cron: ${quoted(job.expression)}`];
