@@ -10,5 +10,8 @@ export const BINARY = join(ROOT, "dist", "cdktr");
 /** Tools and packages from PyPI that scripts and tests install for themselves; not under version control. */
 export const TOOLS = join(ROOT, ".cache", "tools");
 
+/** apt minds nothing but its own: two test files at once would find its lists locked, so each takes this lock first. */
+export const APT_LOCK = "/tmp/cdktr-test-apt.lock";
+
 /** The Bun that runs this script. */
 export const BUN = process.execPath;

@@ -2,6 +2,7 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { APT_LOCK } from "./paths.ts";
 
 /** How a terminal is made. */
 export interface TmuxOptions {
@@ -25,7 +26,7 @@ function ensureTmux(): void {
     ["apt-get", "update", "-qq"],
     ["apt-get", "install", "-y", "-qq", "--no-install-recommends", "tmux"],
   ]) {
-    const result = Bun.spawnSync(command, { env, stdout: "pipe", stderr: "pipe" });
+    const result = Bun.spawnSync(["flock", APT_LOCK, ...command], { env, stdout: "pipe", stderr: "pipe" });
     if (result.exitCode !== 0) {
       throw new Error(
         `tmux is missing and '${command.join(" ")}' failed: ${result.stderr.toString().trim()}\n${byHand}`,
@@ -99,6 +100,7 @@ export class Tmux implements Disposable {
       const screen = this.screen();
       if (matches(screen)) return screen;
       if (performance.now() > deadline) throw new Error(`The screen never matched ${pattern}:\n${screen}`);
+      // A terminal tells nobody that it has changed.
       await Bun.sleep(25);
     }
   }

@@ -275,6 +275,7 @@ describe("trouble with the disk", () => {
       const seen = new Set();
       for (let after = 0, found; (found = outbox.frames(after)).length > 0; ) for (const f of found) { seen.add(f.last); after = f.last; }
       rmSync(directory + "/ballast");
+      // It tries by itself, and does not say when.
       while (outbox.failure !== undefined) await Bun.sleep(20);
       outbox.close();
       const again = Outbox.open({ directory: directory + "/data", agentId: "host" });

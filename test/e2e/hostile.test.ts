@@ -29,6 +29,7 @@ class Customer {
         const began = performance.now();
         await client.ping();
         this.latencies.push(performance.now() - began);
+        // The pace of a customer, not a wait.
         await Bun.sleep(20);
       }
     };
@@ -95,6 +96,7 @@ describe.each(["unsecured", "secured"])("an %s principal", (kind) => {
     await using _cluster = cluster;
     const principal = await cluster.startPrincipal();
     await cluster.startAgent();
+    // What is usual without attackers, measured over a while.
     const [calm] = await during(client, () => Bun.sleep(2000));
     const before = vitals(principal.pid);
     const rounds: { count: number; peak: Vitals; after: Vitals; usual: number }[] = [];

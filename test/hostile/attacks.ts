@@ -158,6 +158,7 @@ const TABLE = {
       socket.trySend(["", "PING"]);
       sockets.push(socket);
       if (n % AT_ONCE === AT_ONCE - 1) {
+        // Time for some of the handshakes, as strangers take it.
         await Bun.sleep(20);
         for (const old of sockets.splice(0)) old.close();
       }
@@ -265,6 +266,7 @@ const TABLE = {
     subscriber.connect(endpoint(target.ports.publishing));
     for (let n = 0; n < amount; n++) {
       subscriber.subscribe(`${random.next()}-${n}`);
+      // Lets the socket send what it has.
       if (n % 1000 === 0) await Bun.sleep(1);
     }
     field.hold({ end: () => subscriber.close() });

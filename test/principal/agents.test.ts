@@ -160,6 +160,7 @@ describe("an agent", () => {
     await trigger(cluster);
     const { agent, run } = await halfway(cluster);
     const stop = keepAlive(agent, () => [run]);
+    // The principal runs in this process.
     Bun.sleepSync(1500);
     await cluster.book.waitFor(/stood still/);
     await agent.heartbeat([run], 0);

@@ -130,6 +130,7 @@ async function fill(directory: string): Promise<void> {
       await historian.flush();
       break;
     } catch {
+      // The file may grow again, and nobody says so: it is tried again.
       await Bun.sleep(50);
     }
   }

@@ -25,6 +25,7 @@ for (let number = 0; ; number++) {
     if (!(error instanceof StoreUnavailableError)) throw error;
     if (!refused) say(`refused ${errorMessage(error)}`);
     refused = true;
+    // Space comes without a word: it is tried again.
     await Bun.sleep(10);
   }
 }

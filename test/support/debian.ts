@@ -2,11 +2,10 @@
 import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
+import { APT_LOCK } from "../../scripts/support/paths.ts";
 
 /** Where things are kept between test runs. */
 const CACHE = join(import.meta.dir, "../../.cache");
-/** apt minds nothing but its own: two test files at once would find its lists locked. */
-const LOCK = "/tmp/cdktr-test-apt.lock";
 
 const IS_ROOT = process.getuid?.() === 0;
 
@@ -46,7 +45,7 @@ apt-get -o DPkg::Lock::Timeout=120 "$@"
 
 function apt(...args: readonly string[]): Promise<Ended> {
   const asRoot = IS_ROOT ? [] : ["sudo", "-n"];
-  return run([...asRoot, "flock", LOCK, "sh", "-c", APT, "sh", ...args]);
+  return run([...asRoot, "flock", APT_LOCK, "sh", "-c", APT, "sh", ...args]);
 }
 
 /**
@@ -90,7 +89,7 @@ export async function unpacked(packages: readonly string[]): Promise<string> {
   if (existsSync(target)) return target;
   if (Bun.which("apt-get") === null)
     throw new Error(`This test needs Debian's packages ${packages.join(", ")}, and there is no apt-get.`);
-  const unpack = ["flock", LOCK, "sh", "-c", UNPACK, "sh", target, ...packages];
+  const unpack = ["flock", APT_LOCK, "sh", "-c", UNPACK, "sh", target, ...packages];
   let ended = await run(unpack);
   if (ended.code !== 0) {
     await apt("update");

@@ -243,6 +243,7 @@ describe("waiting", () => {
     using push = new Push();
     await pull.bind(ANY_PORT);
     const waiting = pull.receive();
+    // Timers fire in the order in which they are due: one that is due at once has fired before this one.
     await Bun.sleep(20);
     push.connect(pull.lastEndpoint);
     await push.send("came");

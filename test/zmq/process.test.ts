@@ -175,7 +175,11 @@ describe("limits of the host", () => {
           await router.send(await router.receive());
           console.log(String(await dealer.receive()));
           answered = true;
-        } catch (error) { if (error.code !== "EMFILE" && error.code !== "EAGAIN") throw error; await Bun.sleep(5); }
+        } catch (error) {
+          if (error.code !== "EMFILE" && error.code !== "EAGAIN") throw error;
+          // libzmq gives descriptors back in its own time, and tells nobody.
+          await Bun.sleep(5);
+        }
       }
       router.close();
       `,
@@ -286,7 +290,6 @@ describe("a compiled executable", () => {
       // The first answers may come before the Worker is there.
       await push.send("message");
       for (answer = await program.line(); answer === "message false"; answer = await program.line()) {
-        await Bun.sleep(5);
         await push.send("message");
       }
       expect(answer).toBe("message true");

@@ -88,7 +88,7 @@ describe("the Worker", () => {
     for (let death = 0; death < 3; death++) {
       let waiting = pairs.map(({ pull }) => pull.receive());
       const worker = await workerRuns();
-      // All that waits is armed now, and the thread is inside of epoll_wait.
+      // Nothing tells when a thread has entered epoll_wait: by now it has, or this death is merely one between two calls.
       await Bun.sleep(5);
       worker.terminate();
       await until(() => reactor().worker !== worker && reactor().workerReady);
@@ -143,6 +143,7 @@ describe("the Worker", () => {
     };
     for (let i = 0; i < 5; i++) {
       expect(await ask("before")).toEqual(["before"]);
+      // Nothing tells that a process has gone to sleep: it is stopped while it waits, or a little before.
       await Bun.sleep(10);
       program.process.kill("SIGSTOP");
       const answer = ask("while stopped");
@@ -253,7 +254,7 @@ describe("fairness", () => {
 });
 
 describe("idle cost", () => {
-  test("a hundred sockets that wait, heartbeats on, cost next to nothing beside a busy loop", async () => {
+  test("a hundred sockets that wait, heartbeats on, cost next to nothing", async () => {
     using program = startProgram(`
       const sockets = [];
       for (let i = 0; i < 50; i++) {
@@ -266,19 +267,15 @@ describe("idle cost", () => {
         sockets.push(dealer, router);
       }
       for (const socket of sockets) socket.receive().catch(() => {});
+      // What it uses is measured over a while, after what the start leaves to do.
       await Bun.sleep(200);
-      const cpu = (since?: NodeJS.CpuUsage) => { const { user, system } = process.cpuUsage(since); return (user + system) / 1000; };
-      const measure = async (work: () => unknown) => {
-        const start = process.cpuUsage(), clock = performance.now();
-        await work();
-        return cpu(start) / (performance.now() - clock);
-      };
-      const idle = await measure(() => Bun.sleep(1500));
-      const busy = await measure(() => { const end = performance.now() + 300; while (performance.now() < end); });
-      console.log(JSON.stringify({ idle, busy }));
+      const before = process.cpuUsage(), clock = performance.now();
+      await Bun.sleep(1500);
+      const { user, system } = process.cpuUsage(before);
+      console.log((user + system) / 1000 / (performance.now() - clock));
       process.exit(0);
     `);
-    const { idle, busy } = JSON.parse(await program.line());
-    expect(idle / busy).toBeLessThan(0.05);
+    // As a share of one processor: on a busy machine it is no more.
+    expect(Number(await program.line())).toBeLessThan(0.05);
   });
 });
