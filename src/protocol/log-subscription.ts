@@ -14,6 +14,8 @@ const BATCH = 1000;
 /** Pauses between two looks whether the subscription is in force, ms: the first, and the longest. */
 const FIRST_LOOK_MS = 2;
 const LONGEST_LOOK_MS = 1000;
+/** What may wait to be read, characters. When it is more, all of it goes: the history has it. */
+const MOST_WAITING = 64 * 1024 * 1024;
 
 /** What a subscription needs. */
 export interface LogSubscriptionOptions {
@@ -25,13 +27,18 @@ export interface LogSubscriptionOptions {
   readonly workflowId: string | undefined;
   /** Whether it goes on trying when the principal refuses the key; otherwise it ends. */
   readonly persistent?: boolean;
+  /** How many characters may wait to be read; {@link MOST_WAITING} by default. */
+  readonly mostWaiting?: number;
 }
 
 /** Lines that came one after the other. */
 export interface LiveBatch {
-  /** By which connection they came, counted from 1. What was published between two connections is only in the history. */
+  /**
+   * By which connection they came, counted from 1. What was published between two connections is only in the history. When lines
+   * had to go because nobody read them, those after them count as of a new connection.
+   */
   readonly connection: number;
-  /** None when a connection has just become complete: from then on no line of it is missed. */
+  /** None when a connection has just become complete, from then on no line of it is missed; and after {@link LogSubscription.wake}. */
   readonly lines: readonly LogLine[];
 }
 
@@ -42,8 +49,12 @@ export class LogSubscription {
   readonly #options: LogSubscriptionOptions;
   readonly #socket: Subscriber;
   readonly #complete = Promise.withResolvers<boolean>();
-  /** What has come and was not read yet: a reader that is slower than the tasks (a pager) loses nothing. */
+  readonly #mostWaiting: number;
+  /** What has come and was not read yet: a reader may be slower than the tasks (a pager). */
   #arrived: Arrived[] = [];
+  #waiting = 0;
+  /** How often everything that waited had to go. */
+  #breaks = 0;
   #wake: PromiseWithResolvers<void> | undefined;
   #connection = 0;
   #probe: string | undefined;
@@ -51,6 +62,7 @@ export class LogSubscription {
 
   constructor(options: LogSubscriptionOptions) {
     this.#options = options;
+    this.#mostWaiting = options.mostWaiting ?? MOST_WAITING;
     this.endpoint = tcpEndpoint(options.client.host, options.port);
     this.#socket = new Subscriber({
       linger: 0,
@@ -72,7 +84,7 @@ export class LogSubscription {
 
   /** The connection at present, or the last one; 0 before the first. */
   get connection(): number {
-    return this.#connection;
+    return this.#connection + this.#breaks;
   }
 
   /**
@@ -102,6 +114,7 @@ export class LogSubscription {
     for (;;) {
       const next = this.#arrived.shift();
       if (next !== undefined) {
+        this.#waiting -= next.text.length;
         yield decode(next);
         continue;
       }
@@ -120,7 +133,13 @@ export class LogSubscription {
       else rest.push(arrived);
     }
     this.#arrived = rest;
+    this.#waiting = rest.reduce((sum, { text }) => sum + text.length, 0);
     return taken;
+  }
+
+  /** Makes {@link batches} go on with a batch without lines. */
+  wake(): void {
+    if (!this.closed) this.#push("");
   }
 
   /** Ends the subscription. */
@@ -141,16 +160,22 @@ export class LogSubscription {
     while (!this.closed) {
       try {
         const messages = await this.#socket.receiveBatch(BATCH);
-        // The event that tells of the connection may come later than its first line.
-        this.#push({ connection: Math.max(1, this.#connection), text: textOf(messages) });
+        this.#push(textOf(messages));
       } catch (error) {
         if (!this.closed) this.#fail(error);
       }
     }
   }
 
-  #push(arrived: Arrived): void {
-    this.#arrived.push(arrived);
+  #push(text: string): void {
+    this.#waiting += text.length;
+    if (this.#waiting > this.#mostWaiting && this.#arrived.length > 0) {
+      this.#arrived = [];
+      this.#waiting = text.length;
+      this.#breaks++;
+    }
+    // The event that tells of the connection may come later than its first line.
+    this.#arrived.push({ connection: Math.max(1, this.#connection) + this.#breaks, text });
     this.#wake?.resolve();
   }
 
@@ -168,7 +193,7 @@ export class LogSubscription {
       await Bun.sleep(pause);
     }
     if (over()) return;
-    this.#push({ connection, text: "" });
+    this.#push("");
     this.#complete.resolve(true);
   }
 

@@ -261,10 +261,7 @@ export function state(width: number, height: number, page?: Page): State {
     ]),
     detailErrors: new Map(),
   };
-  result.log.buffer.reconcile(
-    Array.from({ length: 60 }, (_, n) => line(n)),
-    0,
-  );
+  result.log.buffer.merge(Array.from({ length: 60 }, (_, n) => line(n)));
   result.log.status = "live";
   if (page !== undefined) {
     result.tab = page.kind === "run" ? "runs" : page.kind === "workflow" ? "workflows" : page.kind;

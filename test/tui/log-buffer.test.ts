@@ -15,10 +15,9 @@ describe("history and live lines are joined without gap or double", () => {
       // The history was read when 20 lines were there; more came live before its answer, and after.
       const buffer = new LogBuffer();
       for (const one of all.slice(subscribed, 25)) buffer.append(one);
-      buffer.reconcile(all.slice(0, 20), 0);
+      buffer.merge(all.slice(0, 20));
       for (const one of all.slice(25)) buffer.append(one);
       expect(texts(buffer)).toEqual(all.map((one) => one.payload));
-      expect(buffer.liveCount).toBe(10);
     }
   });
 
@@ -26,40 +25,50 @@ describe("history and live lines are joined without gap or double", () => {
     const same = Array.from({ length: 5 }, () => line(1));
     const buffer = new LogBuffer();
     for (const one of same.slice(2)) buffer.append(one);
-    buffer.reconcile(same.slice(0, 4), 0);
+    buffer.merge(same.slice(0, 4));
     // Three came live, of which the history has all that it can have: one more is to be confirmed at most.
     expect(buffer.size).toBe(4);
-    buffer.reconcile(same, buffer.confirmFromMs);
+    buffer.merge(same);
     expect(buffer.size).toBe(5);
-    expect(buffer.liveCount).toBe(0);
+    expect(buffer.merge(same)).toBe(0);
   });
 
   test("what was missed while the connection was lost is filled in, in its place", () => {
     const all = lines(0, 30);
     const buffer = new LogBuffer();
-    buffer.reconcile(all.slice(0, 10), 0);
+    buffer.merge(all.slice(0, 10));
     for (const one of all.slice(10, 15)) buffer.append(one);
     for (const one of all.slice(20, 28)) buffer.append(one);
-    const from = buffer.confirmFromMs;
-    buffer.reconcile(
-      all.filter((one) => one.timestamp_ms >= from),
-      from,
-    );
+    expect(buffer.merge(all.slice(9))).toBe(7);
     expect(texts(buffer)).toEqual(all.map((one) => one.payload));
+  });
+
+  test("the order of the database counts, and lines that it does not have yet stay", () => {
+    const [a, b, c, d, e] = lines(0, 5) as [LogLine, LogLine, LogLine, LogLine, LogLine];
+    const buffer = new LogBuffer();
+    // As they come live from two agents; the database does not have c yet, and has two of the same time in another order.
+    const twin = { ...b, payload: "twin" };
+    for (const one of [b, a, twin, e, c]) buffer.append(one);
+    expect(buffer.merge([a, twin, b, d, e])).toBe(1);
+    expect(texts(buffer)).toEqual([a, twin, b, c, d, e].map((one) => one.payload));
+    const { version } = buffer;
+    expect(buffer.merge([a, twin, b])).toBe(0);
+    expect(buffer.merge([])).toBe(0);
+    expect(buffer.version).toBe(version);
   });
 
   test("older lines go in front, and those that are here already are passed over", () => {
     const all = lines(0, 20);
     const buffer = new LogBuffer();
-    buffer.reconcile(all.slice(10), 0);
-    expect(buffer.prepend(all.slice(5, 11))).toBe(5);
+    buffer.merge(all.slice(10));
+    expect(buffer.merge(all.slice(5, 11))).toBe(5);
     expect(texts(buffer)).toEqual(all.slice(5).map((one) => one.payload));
   });
 });
 
 test("filters: task, level, text; all of them at once, also for lines that come later", () => {
   const buffer = new LogBuffer();
-  buffer.reconcile(lines(0, 30), 0);
+  buffer.merge(lines(0, 30));
   buffer.setFilter({ ...NO_FILTER, task: "Task orders" });
   expect(buffer.shown).toHaveLength(10);
   buffer.setFilter({ task: "Task orders", level: "ERROR", text: "ROW" });
@@ -88,7 +97,7 @@ test("search: small letters match capitals, capitals only themselves; later line
 test("next and previous match go around, and show the line", () => {
   const view = newLogView({ kind: "all" });
   view.height = 10;
-  view.buffer.reconcile(lines(0, 100), 0);
+  view.buffer.merge(lines(0, 100));
   view.buffer.setSearch("row 3");
   expect(view.buffer.matches[0]).toBe(3);
   expect(nextMatch(view, -1)).toBe(true);
@@ -104,7 +113,7 @@ test("next and previous match go around, and show the line", () => {
 test("scrolling up pauses, reaching the end follows again", () => {
   const view = newLogView({ kind: "all" });
   view.height = 10;
-  view.buffer.reconcile(lines(0, 100), 0);
+  view.buffer.merge(lines(0, 100));
   scrollLog(view, -5);
   expect([view.follow, view.top]).toEqual([false, 85]);
   view.buffer.append(line(101));
@@ -134,7 +143,7 @@ test("times as people type them", () => {
 test("jumping to a time shows the first line from then on", () => {
   const view = newLogView({ kind: "all" });
   view.height = 10;
-  view.buffer.reconcile(lines(0, 100), 0);
+  view.buffer.merge(lines(0, 100));
   jumpToTime(view, line(50).timestamp_ms);
   expect([view.follow, view.top]).toEqual([false, 50]);
   jumpToTime(view, NOW * 2);
@@ -147,7 +156,7 @@ test("searching letter by letter finds what searching at once finds", () => {
   for (let i = 0; i < 200; i++) buffer.append(line(i, { payload: `${words[i % words.length]} ${i}` }));
   for (const text of ["a.b*c 1", "A.B", "(x) [y] {z} ^$|\\", "ax", "1", "b*"]) {
     const whole = new LogBuffer();
-    whole.reconcile(buffer.all, 0);
+    whole.merge(buffer.all);
     whole.setSearch(text);
     for (let i = 1; i <= text.length; i++) buffer.setSearch(text.slice(0, i));
     expect([text, buffer.matches]).toEqual([text, whole.matches]);

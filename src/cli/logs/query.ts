@@ -1,9 +1,10 @@
+import { searchPages } from "../../protocol/log-search.ts";
 import { command } from "../support/command.ts";
 import { withPrincipal } from "../support/connect.ts";
+import { askPatiently } from "../support/live-log.ts";
 import { logArgs, readLogFilter, withRun } from "../support/log-filter.ts";
 import { LogText } from "../support/log-text.ts";
 import { say } from "../support/report.ts";
-import { searchPages } from "../support/search-pages.ts";
 import { printLine } from "../support/stdout.ts";
 import { tellUnknownWorkflow } from "../support/unknown-workflow.ts";
 
@@ -33,8 +34,8 @@ export default command({
     let found = false;
     await withPrincipal(args, async (connection) => {
       const complete = await withRun(connection, search, args.run);
-      for await (const lines of searchPages(connection, complete, limit)) {
-        found = true;
+      for await (const { lines } of searchPages(askPatiently(connection), complete, limit)) {
+        found ||= lines.length > 0;
         text.expect(lines);
         for (const line of lines) await printLine(args.json ? JSON.stringify(line) : text.format(line));
       }

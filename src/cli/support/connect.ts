@@ -62,11 +62,12 @@ export async function withPrincipal<T>(
   const client = connect(config, "client");
   try {
     const info = await reach(client, config);
+    const known = { principalId: info.principal_id };
     return await use({
       client,
       config,
       info,
-      patiently: (request) => patiently(client, config, info.principal_id, request),
+      patiently: (request) => patiently(client, config, known, request),
     });
   } finally {
     await client.close();
@@ -94,14 +95,15 @@ const NO_LIMIT_MS = 86_400_000;
 async function patiently<T>(
   client: PrincipalClient,
   config: Config,
-  principalId: string,
+  known: { principalId: string },
   request: (options: RequestOptions) => Promise<T>,
 ): Promise<T> {
   const gone = new AbortController();
   const watch = async () => {
     try {
       const now = await client.info({ signal: gone.signal });
-      if (now.principal_id !== principalId) {
+      if (now.principal_id !== known.principalId) {
+        known.principalId = now.principal_id;
         throw new UnprocessableError("The principal was restarted while it worked on this.", {
           hint: "Try again.",
         });

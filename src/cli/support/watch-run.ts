@@ -1,18 +1,16 @@
 /** What happens after a trigger: nothing more, waiting for the end (`--wait`), or printing the log live (`--follow`). */
 import type { ArgsDef } from "citty";
-import { type LogLine, lineKey } from "../../contract/log-line.ts";
 import type { RunDetails } from "../../contract/messages.ts";
 import { errorMessage, PrincipalUnreachableError } from "../../errors.ts";
+import { LogFollower } from "../../protocol/log-follower.ts";
 import type { LogSubscription } from "../../protocol/log-subscription.ts";
 import { RUN_TRANSITIONS } from "../../workflow/run-state.ts";
 import { isTerminal } from "../../workflow/status.ts";
 import type { Connection } from "./connect.ts";
-import { ExactlyOnce } from "./exactly-once.ts";
-import { subscribe } from "./live-log.ts";
+import { askPatiently, subscribe } from "./live-log.ts";
 import { RunLogText } from "./log-text.ts";
 import { say } from "./report.ts";
 import { runOutcomeJson, statusLine, taskTable } from "./run-report.ts";
-import { searchPages } from "./search-pages.ts";
 import { BrokenPipe, flushStdout, printJson, printLine } from "./stdout.ts";
 import { styleFor } from "./style.ts";
 
@@ -75,16 +73,14 @@ async function follow(
     const runId = await trigger();
     if (!options.json) say(`Run ${runId} of ${workflowId}`);
     return await detachable(runId, async (signal) => {
-      const printer = new FollowPrinter(connection, runId, options.json ?? false, signal);
-      const printing = printer.printLive(live);
+      const printer = new FollowPrinter(connection, live, runId, options.json ?? false, signal);
+      const printing = printer.print();
       // A failure of it is thrown below; until then it must not count as unhandled.
       printing.catch(() => {});
-      const over = waitUntilOver(connection, runId, signal, () => printer.printMissed());
+      const over = waitUntilOver(connection, runId, signal);
       const run = await Promise.race([over, printing.then(() => over)]);
-      await printer.settle();
-      live.close();
+      await printer.finish();
       await printing;
-      await printer.printMissed();
       await printOutcome(run, options.json ?? false);
       return exitStatus(run);
     });
@@ -96,63 +92,59 @@ async function follow(
 /** When no line comes for so long after the end of a run, none is on its way. */
 const QUIET_MS = 200;
 
-/** Prints the lines of one run as they come, and later those that did not come. */
+/** Prints the lines of one run as they come, and in the end those that did not come. */
 class FollowPrinter {
   readonly #connection: Connection;
   readonly #runId: string;
   readonly #json: boolean;
-  readonly #signal: AbortSignal;
   readonly #text = new RunLogText();
-  readonly #once = new ExactlyOnce();
+  readonly #follower: LogFollower;
   #printed = 0;
-  #expecting: Promise<void> | undefined;
 
-  constructor(connection: Connection, runId: string, json: boolean, signal: AbortSignal) {
+  constructor(
+    connection: Connection,
+    live: LogSubscription,
+    runId: string,
+    json: boolean,
+    signal: AbortSignal,
+  ) {
     this.#connection = connection;
     this.#runId = runId;
     this.#json = json;
-    this.#signal = signal;
+    this.#follower = new LogFollower({
+      live,
+      ask: askPatiently(connection),
+      search: { workflow_instance_id: runId },
+      limit: 0,
+      failed: (error) => {
+        if (!signal.aborted) say(`warning: lines of the run may be missing here: ${errorMessage(error)}`);
+      },
+      remembered: Number.POSITIVE_INFINITY,
+    });
   }
 
-  async printLive(live: LogSubscription): Promise<void> {
+  async print(): Promise<void> {
     await this.#knowTasks();
-    let { connection } = live;
-    for await (const batch of live.batches()) {
-      if (batch.connection !== connection) {
-        connection = batch.connection;
-        this.#once.restartLive();
-      }
-      for (const line of batch.lines) {
-        if (line.workflow_instance_id === this.#runId && this.#once.offerLive(lineKey(line)))
-          await this.#print(line);
+    for await (const lines of this.#follower.lines()) {
+      for (const line of lines) {
+        this.#printed++;
+        await printLine(this.#json ? JSON.stringify(line) : this.#text.format(line));
       }
       await flushStdout();
     }
   }
 
-  /** Lets come what is still on its way live once the run is over: reading it from the history takes longer. */
-  async settle(): Promise<void> {
+  /**
+   * The run is over: lets come what is still on its way live, for reading it from the history takes longer, and then has the history
+   * read unless everything has come.
+   */
+  async finish(): Promise<void> {
     const stored = await this.#countStored();
     for (let before = -1; this.#printed !== stored && this.#printed !== before; ) {
       before = this.#printed;
       await Bun.sleep(QUIET_MS);
     }
-  }
-
-  /** Reads the run's lines from the history and prints those that have not been printed. */
-  async printMissed(): Promise<void> {
-    await this.#knowTasks();
-    if (this.#printed === (await this.#countStored())) return;
-    this.#once.restartHistory();
-    try {
-      for await (const lines of searchPages(this.#connection, { workflow_instance_id: this.#runId })) {
-        for (const line of lines) if (this.#once.offerHistory(lineKey(line))) await this.#print(line);
-      }
-    } catch (error) {
-      if (error instanceof BrokenPipe || this.#signal.aborted) throw error;
-      say(`warning: lines of the run may be missing here: ${errorMessage(error)}`);
-    }
-    await flushStdout();
+    this.#follower.finish(async () => this.#printed === (await this.#countStored()));
   }
 
   /**
@@ -170,29 +162,20 @@ class FollowPrinter {
       const counted = await patiently((options) => client.queryDatabase({ sql }, options));
       const count = counted.rows[0]?.[0];
       return warning === null && counted.warning === null && typeof count === "number" ? count : null;
-    } catch (error) {
-      if (this.#signal.aborted) throw error;
+    } catch {
       return null;
     }
   }
 
-  #print(line: LogLine): Promise<void> {
-    this.#printed++;
-    return this.#json ? printJsonLine(line) : printLine(this.#text.format(line));
-  }
-
   /** The names of the tasks, so that the lines are aligned from the first on. */
-  #knowTasks(): Promise<void> {
-    this.#expecting ??= this.#connection.client.getRun(this.#runId).then(
-      (run) => this.#text.expect(run.definition?.tasks.map((task) => task.name) ?? []),
-      () => {},
-    );
-    return this.#expecting;
+  async #knowTasks(): Promise<void> {
+    try {
+      const { definition } = await this.#connection.client.getRun(this.#runId);
+      this.#text.expect(definition?.tasks.map((task) => task.name) ?? []);
+    } catch {
+      // The column grows as names come.
+    }
   }
-}
-
-async function printJsonLine(value: unknown): Promise<void> {
-  await printLine(JSON.stringify(value));
 }
 
 async function printOutcome(run: RunDetails, json: boolean): Promise<void> {
@@ -208,14 +191,12 @@ function exitStatus(run: RunDetails): number {
 
 /**
  * Polls until the run is over. A principal that is away for a while is waited for: the run goes on without it.
- * @param onReturn called when it was away and is back
  * @throws PrincipalUnreachableError when it stays away for the whole retry budget
  */
 async function waitUntilOver(
   { client, config }: Connection,
   runId: string,
   signal: AbortSignal,
-  onReturn?: () => Promise<void>,
 ): Promise<RunDetails> {
   const waitMs = Math.min(60_000, Math.max(1000, config.CDKTR_DEFAULT_ZMQ_TIMEOUT_MS));
   let failures = 0;
@@ -226,7 +207,6 @@ async function waitUntilOver(
       if (failures > 0) {
         failures = 0;
         say("The principal is back.");
-        await onReturn?.();
       }
     } catch (error) {
       if (!(error instanceof PrincipalUnreachableError)) throw error;

@@ -227,7 +227,7 @@ declare module "cdktr" {
   }
 
   /**
-   * The live log. It reconnects by itself; lines of a time in which there was no connection are only in the history.
+   * The live log. It reconnects by itself, and then also gives the lines that were printed meanwhile.
    */
   export class LogTail implements AsyncIterable<LogLine> {
     private constructor();

@@ -1,24 +1,32 @@
 /** The live log: lines as the principal publishes them. */
 import type { LogLine } from "../../contract/log-line.ts";
+import type { PrincipalClient } from "../../protocol/client.ts";
+import { LogFollower } from "../../protocol/log-follower.ts";
 import type { LogSubscription } from "../../protocol/log-subscription.ts";
 
 /**
- * An async iterable over the live log; it reconnects by itself. Publishing waits for nobody: lines of a time in which there
- * was no connection are only in the history.
+ * An async iterable over the live log. It reconnects by itself, and then reads from the history what was published meanwhile. While
+ * the history cannot be read, lines go on, and it is tried again.
  */
 export class LogTail implements AsyncIterable<LogLine> {
-  readonly #subscription: LogSubscription;
+  readonly #live: LogSubscription;
+  readonly #follower: LogFollower;
 
-  /** @param signal ends the iteration */
-  constructor(subscription: LogSubscription, signal?: AbortSignal) {
-    this.#subscription = subscription;
-    if (signal?.aborted) this.close();
-    else signal?.addEventListener("abort", () => this.close(), { once: true });
+  /** @param live the subscription, connected */
+  constructor(client: PrincipalClient, live: LogSubscription, workflowId: string | undefined) {
+    this.#live = live;
+    this.#follower = new LogFollower({
+      live,
+      ask: (search) => client.searchLogs(search),
+      search: workflowId === undefined ? {} : { workflow_id: workflowId },
+      limit: 0,
+      failed: () => {},
+    });
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<LogLine> {
     try {
-      for await (const { lines } of this.#subscription.batches()) yield* lines;
+      for await (const lines of this.#follower.lines()) yield* lines;
     } finally {
       this.close();
     }
@@ -26,7 +34,7 @@ export class LogTail implements AsyncIterable<LogLine> {
 
   /** Ends the iteration. */
   close(): void {
-    this.#subscription.close();
+    this.#live.close();
   }
 
   [Symbol.dispose](): void {

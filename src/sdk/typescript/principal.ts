@@ -74,8 +74,8 @@ export class Principal extends PrincipalClient {
       port: info.logs_publishing_port,
       workflowId,
     });
-    const tail = new LogTail(subscription, options.signal);
+    options.signal?.addEventListener("abort", () => subscription.close(), { once: true });
     await subscription.connect(this.#timeoutMs);
-    return tail;
+    return new LogTail(this, subscription, workflowId);
   }
 }

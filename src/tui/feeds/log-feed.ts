@@ -1,9 +1,10 @@
 /** Fills the log that is shown: history from the database, live lines from the principal's publisher, joined. */
-
-import { type LogLine, lineOf } from "../../contract/log-line.ts";
+import type { LogLine } from "../../contract/log-line.ts";
 import type { PrincipalInfo, SearchLogs } from "../../contract/messages.ts";
 import { errorMessage } from "../../errors.ts";
 import type { PrincipalClient } from "../../protocol/client.ts";
+import { LogFollower } from "../../protocol/log-follower.ts";
+import { searchPages } from "../../protocol/log-search.ts";
 import { LogSubscription } from "../../protocol/log-subscription.ts";
 import type { Service } from "../../service.ts";
 import { type LogSource, newLogView } from "../logs/log-view.ts";
@@ -15,9 +16,13 @@ const CHUNK = 5000;
 /** Lines of a run that are read without being asked for. */
 const WHOLE_RUN = 100_000;
 const CONNECT_MS = 1500;
+/** Time between attempts to read the history, ms. */
+const RETRY_MS = 2000;
 /** Time between looks into the database while there are lines it has not confirmed, ms. */
 const CONFIRM_MS = 4000;
 const MOST_PATIENCE_MS = 30_000;
+/** Lines of several tasks are not strictly in the order of their times: so far back the database is asked again, ms. */
+const OVERLAP_MS = 1000;
 const TIMEOUT_MS = 20_000;
 
 export interface LogFeedOptions {
@@ -27,25 +32,39 @@ export interface LogFeedOptions {
   readonly source: LogSource;
 }
 
+/** Lines that came live and were not read from the database yet. */
+interface Unconfirmed {
+  readonly count: number;
+  /** Time of the oldest of them, ms. */
+  readonly oldestMs: number;
+}
+
+const NONE: Unconfirmed = { count: 0, oldestMs: Number.POSITIVE_INFINITY };
+
 /** Feeds one log; for another one, make another feed. */
 export class LogFeed implements Service {
   readonly name = "log feed";
   readonly source: LogSource;
   readonly #options: LogFeedOptions;
+  readonly #search: SearchLogs;
   readonly #end = new AbortController();
   readonly #live: LogSubscription;
   #confirming: Timer | undefined;
   #running: Promise<unknown> = Promise.resolve();
   #reading = false;
   #confirmedAt = 0;
+  #unconfirmed = NONE;
+  /** Time of the newest line that was read from the database, ms. */
+  #storedMs: number | undefined;
 
   constructor(options: LogFeedOptions) {
     this.#options = options;
     this.source = options.source;
-    const { source } = options;
+    this.#search = searchOf(options.source);
+    const { client, info, source } = options;
     this.#live = new LogSubscription({
-      client: options.client,
-      port: options.info.logs_publishing_port,
+      client,
+      port: info.logs_publishing_port,
       workflowId: source.kind === "all" ? undefined : source.workflowId,
       // The feed of the principal says what is wrong with the key; here the database has the lines.
       persistent: true,
@@ -72,29 +91,32 @@ export class LogFeed implements Service {
     await this.#running;
   }
 
-  /** Looks what the database has: after a gap in the live lines, or when a run has ended. */
+  /** Reads from the database the time in which lines came live: it has what was missed, and in which order they are. */
   async confirm(): Promise<void> {
     if (this.#reading || this.#end.signal.aborted) return;
-    this.#reading = true;
+    const asked = this.#unconfirmed;
+    this.#unconfirmed = NONE;
     this.#confirmedAt = performance.now();
+    const fromMs = Math.min(asked.oldestMs, this.#storedMs ?? asked.oldestMs) - OVERLAP_MS;
     try {
-      const { buffer } = this.#options.store.state.log;
-      const from = buffer.confirmFromMs;
-      const rows: LogLine[] = [];
-      for await (const lines of this.#pages({ since_ms: from })) rows.push(...lines);
-      this.#update((state) => state.log.buffer.reconcile(rows, from));
+      const isWhole = await this.#merge({ since_ms: Number.isFinite(fromMs) ? Math.max(0, fromMs) : 0 });
+      if (!isWhole) this.#addUnconfirmed(asked);
     } catch {
       // The next look comes soon.
-    } finally {
-      this.#reading = false;
+      this.#addUnconfirmed(asked);
     }
   }
 
   /** Many live lines are many to read again: that is done less often. */
   #confirmInTime(): void {
-    const { liveCount } = this.#options.store.state.log.buffer;
-    const patience = Math.min(MOST_PATIENCE_MS, liveCount * 2);
-    if (liveCount > 0 && performance.now() - this.#confirmedAt >= patience) void this.confirm();
+    const { count } = this.#unconfirmed;
+    const patience = Math.min(MOST_PATIENCE_MS, count * 2);
+    if (count > 0 && performance.now() - this.#confirmedAt >= patience) void this.confirm();
+  }
+
+  #addUnconfirmed(more: Unconfirmed): void {
+    const { count, oldestMs } = this.#unconfirmed;
+    this.#unconfirmed = { count: count + more.count, oldestMs: Math.min(oldestMs, more.oldestMs) };
   }
 
   /** Reads lines before the first one. */
@@ -102,22 +124,18 @@ export class LogFeed implements Service {
     const { store } = this.#options;
     const first = store.state.log.buffer.firstMs;
     if (this.#reading || first === null || !store.state.log.olderThere) return 0;
-    this.#reading = true;
     this.#update(({ log }) => {
       log.loadingOlder = true;
     });
     let added = 0;
     try {
-      const rows: LogLine[] = [];
-      for await (const lines of this.#pages({ until_ms: first, limit: CHUNK })) rows.push(...lines);
-      this.#update(({ log }) => {
-        added = log.buffer.prepend(rows);
+      await this.#merge({ until_ms: first }, CHUNK, ({ log }, rows, more) => {
+        added = more;
         log.top += added;
         if (log.match !== null) log.match += added;
-        log.olderThere = rows.length >= CHUNK && added > 0;
+        log.olderThere = rows >= CHUNK && added > 0;
       });
     } finally {
-      this.#reading = false;
       this.#update(({ log }) => {
         log.loadingOlder = false;
       });
@@ -130,10 +148,13 @@ export class LogFeed implements Service {
     // Subscribed first, read then: what is published in between is in both.
     await this.#live.connect(CONNECT_MS);
     if (signal.aborted) return;
-    const following = this.#follow(this.#live.connection);
+    const following = this.#follow();
     while (!signal.aborted) {
       try {
-        await this.#readHistory();
+        await this.#merge({}, CHUNK, ({ log }, rows) => {
+          log.olderThere = rows >= CHUNK;
+          log.status = "live";
+        });
         break;
       } catch (error) {
         if (signal.aborted) break;
@@ -141,7 +162,7 @@ export class LogFeed implements Service {
           log.status = "failed";
           log.warning = errorMessage(error);
         });
-        await Bun.sleep(2000);
+        await Bun.sleep(RETRY_MS);
       }
     }
     if (!signal.aborted) {
@@ -151,31 +172,19 @@ export class LogFeed implements Service {
     await following;
   }
 
-  /** Takes lines as they come; after each new connection, also what was published before it. */
-  async #follow(connection: number): Promise<void> {
-    for await (const batch of this.#live.batches()) {
-      this.#take(batch.lines);
-      if (batch.connection === connection) continue;
-      connection = batch.connection;
-      void this.confirm();
-    }
-  }
-
-  #take(lines: readonly LogLine[]): void {
-    const { source } = this;
-    const wanted =
-      source.kind === "run" ? lines.filter((line) => line.workflow_instance_id === source.runId) : lines;
-    if (wanted.length > 0) this.#update((state) => appendLines(state, wanted));
-  }
-
-  async #readHistory(): Promise<void> {
-    const rows: LogLine[] = [];
-    for await (const lines of this.#pages({ limit: CHUNK })) rows.push(...lines);
-    this.#update(({ log }) => {
-      log.buffer.reconcile(rows, 0);
-      log.olderThere = rows.length >= CHUNK;
-      log.status = "live";
+  /** Takes lines as they come, and after each new connection those that were published before it. */
+  async #follow(): Promise<void> {
+    const follower = new LogFollower({
+      live: this.#live,
+      ask: this.#ask,
+      search: this.#search,
+      limit: 0,
+      failed: () => {},
     });
+    for await (const lines of follower.lines()) {
+      for (const { timestamp_ms: oldestMs } of lines) this.#addUnconfirmed({ count: 1, oldestMs });
+      this.#update((state) => appendLines(state, lines));
+    }
   }
 
   async #readWholeRun(): Promise<void> {
@@ -189,46 +198,54 @@ export class LogFeed implements Service {
     }
   }
 
-  /** The lines that a search finds, page by page. */
-  async *#pages(search: SearchLogs): AsyncGenerator<LogLine[]> {
-    const { client } = this.#options;
-    let left = search.limit;
-    let after: number | undefined;
-    do {
-      const page = await client.searchLogs(
-        {
-          ...search,
-          ...this.#filter(),
-          ...(left === undefined ? {} : { limit: left }),
-          ...(after === undefined ? {} : { after }),
-        },
-        { timeoutMs: TIMEOUT_MS, signal: this.#end.signal },
-      );
-      const lines = page.rows.map(lineOf);
-      this.#update(({ log }) => {
-        log.warning = page.warning;
-      });
-      if (left !== undefined) left -= lines.length;
-      yield lines;
-      after = page.next ?? undefined;
-    } while (after !== undefined && (left === undefined || left > 0));
+  /**
+   * Reads lines from the database and puts them where they belong.
+   * @param limit the newest so many
+   * @param change is told how many were found and how many are shown more
+   * @returns whether the database has said that nothing is missing
+   */
+  async #merge(
+    search: SearchLogs,
+    limit?: number,
+    change: (state: State, found: number, added: number) => void = () => {},
+  ): Promise<boolean> {
+    this.#reading = true;
+    let warning: string | null = null;
+    const rows: LogLine[] = [];
+    try {
+      for await (const page of searchPages(this.#ask, { ...search, ...this.#search }, limit)) {
+        rows.push(...page.lines);
+        warning ??= page.warning;
+      }
+    } finally {
+      this.#reading = false;
+    }
+    const newest = rows.at(-1)?.timestamp_ms;
+    if (newest !== undefined) this.#storedMs = Math.max(this.#storedMs ?? 0, newest);
+    this.#update((state) => {
+      state.log.warning = warning;
+      change(state, rows.length, state.log.buffer.merge(rows));
+    });
+    return warning === null;
   }
 
-  #filter(): SearchLogs {
-    const { source } = this;
-    switch (source.kind) {
-      case "all":
-        return {};
-      case "workflow":
-        return { workflow_id: source.workflowId };
-      case "run":
-        return { workflow_instance_id: source.runId };
-    }
-  }
+  readonly #ask = (search: SearchLogs) =>
+    this.#options.client.searchLogs(search, { timeoutMs: TIMEOUT_MS, signal: this.#end.signal });
 
   /** Changes the state unless another log has taken its place. */
   #update(change: (state: State) => void): void {
     if (!this.#end.signal.aborted) this.#options.store.update(change);
+  }
+}
+
+function searchOf(source: LogSource): SearchLogs {
+  switch (source.kind) {
+    case "all":
+      return {};
+    case "workflow":
+      return { workflow_id: source.workflowId };
+    case "run":
+      return { workflow_instance_id: source.runId };
   }
 }
 

@@ -1,6 +1,6 @@
 /**
- * The lines of a log: history from the database and live lines, joined without gaps or duplicates. A live line is provisional
- * until the database has it; {@link LogBuffer.reconcile} replaces it with the line from the database.
+ * The lines of a log: live lines in the order of their arrival, and lines from the database, which {@link LogBuffer.merge} puts in
+ * their place without gaps or duplicates.
  */
 import { LOG_LEVELS, type LogLevel, type LogLine, lineKey } from "../../contract/log-line.ts";
 import { printable } from "../../terminal/foreign-text.ts";
@@ -9,8 +9,6 @@ import { printable } from "../../terminal/foreign-text.ts";
 export interface ShownLine extends LogLine {
   /** The payload, sanitized for a terminal. */
   readonly text: string;
-  /** A live line that the database has not confirmed yet. */
-  readonly live: boolean;
 }
 
 /** Which lines to show. */
@@ -37,7 +35,6 @@ export class LogBuffer {
   #find = finder("");
   /** Indices into the shown lines, ascending. */
   #matches: number[] = [];
-  #liveCount = 0;
   /** Number of shown lines that have been dropped from the front. */
   dropped = 0;
   /** Incremented whenever the shown lines change. */
@@ -51,11 +48,6 @@ export class LogBuffer {
   /** Number of all lines. */
   get size(): number {
     return this.#lines.length;
-  }
-
-  /** Number of lines that the database has not confirmed. */
-  get liveCount(): number {
-    return this.#liveCount;
   }
 
   get filter(): LogFilter {
@@ -81,94 +73,31 @@ export class LogBuffer {
     return this.#lines;
   }
 
-  /** Start of the range for which {@link reconcile} needs the database's lines, ms since the epoch. */
-  get confirmFromMs(): number {
-    let from = Number.POSITIVE_INFINITY;
-    let confirmed: number | null = null;
-    for (let i = this.#lines.length - 1; i >= 0; i--) {
-      const line = this.#lines[i];
-      if (line === undefined) break;
-      if (line.live) from = Math.min(from, line.timestamp_ms);
-      else {
-        confirmed = line.timestamp_ms;
-        break;
-      }
-    }
-    if (confirmed !== null) from = Math.min(from, confirmed);
-    // The lines of several tasks are not strictly ordered by time.
-    return Number.isFinite(from) ? Math.max(0, from - 1000) : 0;
-  }
-
-  clear(): void {
-    this.#lines = [];
-    this.#liveCount = 0;
-    this.dropped = 0;
-    this.#rebuild();
-  }
-
   /** Adds a live line. */
   append(line: LogLine): void {
-    this.#add(toShown(line, true));
-    this.#liveCount++;
+    this.#add(toShown(line));
     if (this.#lines.length > MAX_LINES) this.#shorten();
     this.version++;
   }
 
-  /** Replaces everything from `fromMs` on with the database's lines; live lines that it does not have yet stay at the end. */
-  reconcile(rows: readonly LogLine[], fromMs: number): void {
-    // Leave everything before the affected range untouched: logs are long, and this runs often.
-    let start = this.#lines.findIndex((line) => line.live || line.timestamp_ms >= fromMs);
+  /**
+   * Merges consecutive rows from the database. In the time range that they cover, the database's order wins; lines that it does not
+   * have yet are kept. Returns the number of additional shown lines.
+   */
+  merge(rows: readonly LogLine[]): number {
+    let [from, to] = [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY];
+    for (const { timestamp_ms } of rows) {
+      from = Math.min(from, timestamp_ms);
+      to = Math.max(to, timestamp_ms);
+    }
+    let start = this.#lines.findIndex((line) => line.timestamp_ms >= from);
     if (start === -1) start = this.#lines.length;
-    const tail = this.#lines.slice(start);
-    const kept = tail.filter((line) => !line.live && line.timestamp_ms < fromMs);
-    const pending = tail.filter((line) => line.live);
-    const known = new Map<bigint, number>();
-    const earliest = pending.reduce(
-      (least, line) => Math.min(least, line.timestamp_ms),
-      Number.POSITIVE_INFINITY,
-    );
-    for (const row of rows) {
-      if (row.timestamp_ms < earliest) continue;
-      const key = lineKey(row);
-      known.set(key, (known.get(key) ?? 0) + 1);
-    }
-    const left = pending.filter((line) => {
-      const key = lineKey(line);
-      const times = known.get(key) ?? 0;
-      if (times === 0) return true;
-      known.set(key, times - 1);
-      return false;
-    });
-    const gone = tail.reduce((sum, line) => sum + (passes(line, this.#filter) ? 1 : 0), 0);
-    this.#shown.length -= gone;
-    while ((this.#matches.at(-1) ?? -1) >= this.#shown.length) this.#matches.pop();
-    this.#lines.length = start;
-    for (const line of kept) this.#add(line);
-    for (const row of rows) this.#add(toShown(row, false));
-    for (const line of left) this.#add(line);
-    this.#liveCount = left.length;
-    if (this.#lines.length > MAX_LINES) this.#shorten();
-    this.version++;
-  }
-
-  /** Inserts older lines from the database at the front, skipping those already present. Returns the number of additional shown lines. */
-  prepend(rows: readonly LogLine[]): number {
-    const first = this.firstMs ?? Number.POSITIVE_INFINITY;
-    const here = new Map<bigint, number>();
-    for (const line of this.#lines) {
-      if (line.timestamp_ms > first) continue;
-      const key = lineKey(line);
-      here.set(key, (here.get(key) ?? 0) + 1);
-    }
-    const older: ShownLine[] = [];
-    for (const row of rows) {
-      const key = row.timestamp_ms >= first ? lineKey(row) : null;
-      const times = key === null ? 0 : (here.get(key) ?? 0);
-      if (key !== null && times > 0) here.set(key, times - 1);
-      else older.push(toShown(row, false));
-    }
+    const end = Math.max(start, this.#lines.findLastIndex((line) => line.timestamp_ms <= to) + 1);
+    const here = this.#lines.slice(start, end);
+    const merged = mergeLines(here, rows);
+    if (merged.length === here.length && merged.every((line, i) => line === here[i])) return 0;
     const before = this.#shown.length;
-    this.#lines = [...older, ...this.#lines];
+    this.#lines = [...this.#lines.slice(0, start), ...merged, ...this.#lines.slice(end)];
     this.#rebuild();
     return this.#shown.length - before;
   }
@@ -220,7 +149,6 @@ export class LogBuffer {
   #shorten(): void {
     const shownBefore = this.#shown.length;
     this.#lines = this.#lines.slice(Math.ceil(MAX_LINES / 10));
-    this.#liveCount = this.#lines.reduce((sum, line) => sum + (line.live ? 1 : 0), 0);
     this.#rebuild();
     this.dropped += shownBefore - this.#shown.length;
   }
@@ -248,6 +176,34 @@ function passes(line: ShownLine, filter: LogFilter): boolean {
   return filter.text === "" || finder(filter.text)(line.text) !== -1;
 }
 
-function toShown(line: LogLine, live: boolean): ShownLine {
-  return { ...line, text: printable(line.payload), live };
+function toShown(line: LogLine): ShownLine {
+  return { ...line, text: printable(line.payload) };
+}
+
+/** The rows in their order, as existing lines where there are any, with the lines that have no row placed between them by time. */
+function mergeLines(here: readonly ShownLine[], rows: readonly LogLine[]): ShownLine[] {
+  const known = new Map<bigint, ShownLine[]>();
+  for (const line of here.toReversed()) {
+    const key = lineKey(line);
+    const same = known.get(key);
+    if (same === undefined) known.set(key, [line]);
+    else same.push(line);
+  }
+  const stored = rows.map((row) => known.get(lineKey(row))?.pop() ?? toShown(row));
+  const taken = new Set(stored);
+  const left = here.filter((line) => !taken.has(line));
+  const merged: ShownLine[] = [];
+  let next = 0;
+  for (const line of stored) {
+    for (
+      let other = left[next];
+      other !== undefined && other.timestamp_ms < line.timestamp_ms;
+      other = left[next]
+    ) {
+      merged.push(other);
+      next++;
+    }
+    merged.push(line);
+  }
+  return [...merged, ...left.slice(next)];
 }

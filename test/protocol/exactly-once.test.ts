@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { ExactlyOnce } from "../../src/cli/support/exactly-once.ts";
+import { ExactlyOnce } from "../../src/protocol/exactly-once.ts";
 
 /** Deterministic random numbers: a failure names its seed. */
 function random(seed: number): () => number {
@@ -19,8 +19,9 @@ test.each(Array.from({ length: 50 }, (_, seed) => seed))(
     const once = new ExactlyOnce();
     const printed: bigint[] = [];
     const readHistory = (length: number) => {
-      once.restartHistory();
+      once.startHistory();
       for (const line of history.slice(0, length)) if (once.offerHistory(line)) printed.push(line);
+      once.endHistory();
     };
     let stored = 0;
     history.forEach((line, i) => {

@@ -1,0 +1,188 @@
+/**
+ * A log as it was and as it goes on: lines of the history, then live ones, each once. What is published while there is no
+ * connection is read from the history as soon as there is one again.
+ */
+import { type LogLine, lineKey } from "../contract/log-line.ts";
+import type { SearchLogs } from "../contract/messages.ts";
+import { RequestRefusedError } from "./client.ts";
+import { ExactlyOnce } from "./exactly-once.ts";
+import { type AskForPage, isFoundBy, searchPages } from "./log-search.ts";
+import type { LogSubscription } from "./log-subscription.ts";
+
+/** Lines that are remembered, to recognise them when they come again. */
+const REMEMBERED = 300_000;
+/** After a break the history is read from so long before the newest line, ms: clocks of agents differ. */
+const OVERLAP_MS = 60_000;
+/** Pauses before the history is read again that could not be read or was not complete, ms: the first, and the longest. */
+const FIRST_RETRY_MS = 2000;
+const LONGEST_RETRY_MS = 60_000;
+
+/** What is followed. */
+export interface FollowOptions {
+  /** The live log. What it receives before {@link LogFollower.lines} is read waits. */
+  readonly live: LogSubscription;
+  /** Asks for pages of the history. */
+  readonly ask: AskForPage;
+  /** Which lines. Of `task` and `grep` the history alone takes notice: `matches` applies them to live lines. */
+  readonly search: SearchLogs;
+  readonly matches?: (line: LogLine) => boolean | Promise<boolean>;
+  /** How many lines of the history come first: the newest so many, 0 for none; undefined for all. */
+  readonly limit: number | undefined;
+  /** Told when the history cannot be read after a break, which is tried again, or at the end. */
+  readonly failed: (error: unknown) => void;
+  /** How many lines are remembered; {@link REMEMBERED} by default. */
+  readonly remembered?: number;
+}
+
+/** See the head of this file. */
+export class LogFollower {
+  readonly #o: FollowOptions;
+  readonly #once: ExactlyOnce;
+  /** The connection by which the last live lines came. */
+  #connection: number;
+  /** What is older was not asked for, ms. Before the first line: when this began. */
+  #oldestMs: number;
+  /** Time of the newest line, ms. */
+  #newestMs: number | undefined;
+  /** From when on the history has lines that may have been missed, ms. */
+  #missedFromMs: number | undefined;
+  #retryMs = FIRST_RETRY_MS;
+  #retry: Timer | undefined;
+  #isComplete: (() => Promise<boolean>) | undefined;
+
+  constructor(options: FollowOptions) {
+    this.#o = options;
+    this.#once = new ExactlyOnce(options.remembered ?? REMEMBERED);
+    this.#connection = options.live.connection;
+    this.#oldestMs = options.limit === undefined ? 0 : Date.now();
+  }
+
+  /**
+   * The lines, some at a time; ends when the subscription is closed.
+   * @throws what `ask` throws for the lines that come first; AccessRefusedError when the principal refuses the key later
+   */
+  async *lines(): AsyncGenerator<readonly LogLine[]> {
+    const { live } = this.#o;
+    try {
+      yield* this.#begin();
+      for await (const { connection, lines } of live.batches()) {
+        if (connection !== this.#connection) {
+          this.#connection = connection;
+          this.#once.restartLive();
+          this.#missedFromMs ??= Math.max(
+            this.#oldestMs,
+            Math.min(this.#newestMs ?? 0, Date.now()) - OVERLAP_MS,
+          );
+          this.#endRetry();
+        }
+        if (this.#missedFromMs !== undefined && this.#retry === undefined) {
+          yield* this.#readMissed(this.#missedFromMs);
+        }
+        yield* this.#offerLive(lines);
+      }
+      if (this.#isComplete !== undefined && !(await this.#isComplete())) yield* this.#readRest();
+    } finally {
+      this.#endRetry();
+    }
+  }
+
+  /**
+   * Ends the live log; {@link lines} goes on with what has arrived and then, unless `isComplete` says that nothing is missing, with
+   * all of the history that has not come live.
+   */
+  finish(isComplete: () => Promise<boolean>): void {
+    this.#isComplete = isComplete;
+    this.#o.live.close();
+  }
+
+  async *#begin(): AsyncGenerator<readonly LogLine[]> {
+    const { live, search, limit } = this.#o;
+    if (limit === 0) return;
+    let oldestMs: number | undefined;
+    for await (const { lines, first } of this.#history(search, limit)) {
+      oldestMs ??= first;
+      yield* lines;
+    }
+    // The history was cut to its newest lines: what came live meanwhile and is older lies beyond the cut.
+    if (limit === undefined || oldestMs === undefined) return;
+    const fromMs = oldestMs;
+    this.#oldestMs = fromMs;
+    if (live.closed) return;
+    for (const { lines } of live.takeArrived(this.#connection)) {
+      yield* this.#offerLive(lines.filter((line) => line.timestamp_ms >= fromMs));
+    }
+  }
+
+  async *#readRest(): AsyncGenerator<readonly LogLine[]> {
+    try {
+      for await (const { lines } of this.#history(this.#o.search)) yield* lines;
+    } catch (error) {
+      this.#o.failed(error);
+    }
+  }
+
+  async *#readMissed(fromMs: number): AsyncGenerator<readonly LogLine[]> {
+    const { search, failed } = this.#o;
+    const { forgottenMs = -1 } = this.#once;
+    const since_ms = Math.max(search.since_ms ?? 0, fromMs, forgottenMs + 1);
+    let isWhole = true;
+    try {
+      for await (const { lines, warning } of this.#history({ ...search, since_ms })) {
+        if (warning !== null) isWhole = false;
+        yield* lines;
+      }
+    } catch (error) {
+      // That this principal does not tell does not change.
+      isWhole = error instanceof RequestRefusedError;
+      failed(error);
+    }
+    if (isWhole) {
+      this.#missedFromMs = undefined;
+      this.#retryMs = FIRST_RETRY_MS;
+      return;
+    }
+    this.#retry = setTimeout(() => {
+      this.#retry = undefined;
+      this.#o.live.wake();
+    }, this.#retryMs);
+    this.#retryMs = Math.min(2 * this.#retryMs, LONGEST_RETRY_MS);
+  }
+
+  /** Pages of the history; of each, none or one array of its new lines. */
+  async *#history(search: SearchLogs, limit?: number) {
+    this.#once.startHistory();
+    try {
+      for await (const { lines, warning } of searchPages(this.#o.ask, search, limit)) {
+        const fresh = lines.filter((line) => this.#once.offerHistory(lineKey(line), line.timestamp_ms));
+        yield { lines: this.#some(fresh), first: lines[0]?.timestamp_ms, warning };
+      }
+    } finally {
+      this.#once.endHistory();
+    }
+  }
+
+  async *#offerLive(lines: readonly LogLine[]): AsyncGenerator<readonly LogLine[]> {
+    const { search, matches } = this.#o;
+    const fresh: LogLine[] = [];
+    for (const line of lines) {
+      if (!isFoundBy(search, line)) continue;
+      const wanted = matches?.(line) ?? true;
+      if (!(typeof wanted === "boolean" ? wanted : await wanted)) continue;
+      if (this.#once.offerLive(lineKey(line), line.timestamp_ms)) fresh.push(line);
+    }
+    yield* this.#some(fresh);
+  }
+
+  #some(lines: readonly LogLine[]): readonly (readonly LogLine[])[] {
+    for (const { timestamp_ms } of lines) {
+      if (this.#newestMs === undefined) this.#oldestMs = Math.min(this.#oldestMs, timestamp_ms);
+      this.#newestMs = Math.max(this.#newestMs ?? timestamp_ms, timestamp_ms);
+    }
+    return lines.length === 0 ? [] : [lines];
+  }
+
+  #endRetry(): void {
+    clearTimeout(this.#retry);
+    this.#retry = undefined;
+  }
+}
