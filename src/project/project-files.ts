@@ -1,7 +1,7 @@
 /** Generates the files of a project from the answers. */
 import { posix } from "node:path";
 import { parseEnv } from "node:util";
-import { workflowJsonSchema } from "../workflow/json-schema.ts";
+import { CUSTOM_TAGS, workflowJsonSchema } from "../workflow/json-schema.ts";
 import {
   type Answers,
   IMPORT_DIRECTORY,
@@ -134,7 +134,7 @@ function gitignore(current: string | undefined): string {
 
 function exampleWorkflow({ workflowDirectory }: PrincipalAnswers): string {
   return `# yaml-language-server: $schema=${schemaFrom(workflowDirectory)}
-# (in the editor's settings, for the tags: yaml.customTags ["!Subprocess mapping", "!UvPython mapping"])
+# (in the editor's settings, for the tags: yaml.customTags ${CUSTOM_TAGS})
 # This file's id is "hello", from its path. Run it: cdktr run hello --follow
 name: Hello
 description: Two tasks, one after the other.

@@ -1,16 +1,16 @@
 /** The JSON Schema of workflow files, for editors. */
 import { z } from "zod";
+import { TASK_TAGS } from "./kinds/index.ts";
 import { Workflow } from "./model.ts";
 import { TAG_KEY } from "./yaml-tree.ts";
 
 /** A JSON Schema as plain JSON. */
 export type JsonSchema = Readonly<Record<string, unknown>>;
 
-/**
- * The JSON Schema (draft 7, the one that YAML language servers read) of a workflow file. Tags are no part of JSON:
- * a task's config is described by its keys, and the tags belong into the editor's list of custom tags
- * (`yaml.customTags: ["!Subprocess mapping", "!UvPython mapping"]`).
- */
+/** The value of `yaml.customTags` in an editor's settings: tags are no part of JSON, so the JSON Schema has none. */
+export const CUSTOM_TAGS = `[${TASK_TAGS.map((tag) => `"!${tag} mapping"`).join(", ")}]`;
+
+/** The JSON Schema (draft 7, the one that YAML language servers read) of a workflow file. */
 export function workflowJsonSchema(): JsonSchema {
   const schema = z.toJSONSchema(Workflow.file, {
     target: "draft-7",

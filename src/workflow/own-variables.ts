@@ -1,6 +1,6 @@
 /**
  * The environment variables that cdktr sets for tasks: when each is set (once for each attempt of a run, or for each
- * try of a task) and what it holds, as the manual says it. A workflow's `env` may not have them: it would be overwritten.
+ * try of a task) and what it holds, as the manual says it. A workflow's `env` may not set them: its values would be overwritten.
  */
 export const OWN_VARIABLES = {
   CDKTR_WORKFLOW_ID: { set: "run", holds: "id of the workflow" },

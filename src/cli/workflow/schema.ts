@@ -1,4 +1,4 @@
-import { workflowJsonSchema } from "../../workflow/json-schema.ts";
+import { CUSTOM_TAGS, workflowJsonSchema } from "../../workflow/json-schema.ts";
 import { command } from "../support/command.ts";
 import { jsonArg } from "../support/globals.ts";
 import { printLine } from "../support/stdout.ts";
@@ -9,7 +9,7 @@ export default command({
   extras: {
     details: `For editors. Write it to a file, name that file on the first line of a workflow
       (# yaml-language-server: $schema=cdktr.schema.json), and tell the editor of the tags:
-      yaml.customTags ["!Subprocess mapping", "!UvPython mapping"].`,
+      yaml.customTags ${CUSTOM_TAGS}.`,
     examples: [{ command: "cdktr workflow schema > cdktr.schema.json", does: "completion in the editor" }],
   },
   run: () => printLine(JSON.stringify(workflowJsonSchema(), null, 2)),
