@@ -2,9 +2,10 @@
 import type { ConsolaInstance } from "consola";
 import type { Clock } from "../clock.ts";
 import { errorMessage } from "../errors.ts";
-import type { Service } from "../service.ts";
+import { BackgroundService } from "../service.ts";
 import type { OperationalStore } from "../storage/operational/store.ts";
 import type { AgentRegistry } from "./agents/agent-registry.ts";
+import type { PrincipalEvents } from "./principal-events.ts";
 
 /** Runs that are over and stay in the operational state; older ones are in the history alone. */
 const KEPT_RUNS = 10_000;
@@ -16,17 +17,14 @@ const KEPT_LOST_AGENTS_MS = 24 * 3600 * 1000;
 const INTERVAL_MS = 60_000;
 
 /** Tidies up once a minute. */
-export class Housekeeping implements Service {
+export class Housekeeping extends BackgroundService<{ tidied: undefined }> {
   readonly name = "housekeeping";
   readonly #store: OperationalStore;
   readonly #agents: AgentRegistry;
-  readonly #clock: Clock;
   readonly #log: ConsolaInstance;
   readonly #keptRuns: number;
-  readonly #forgot: () => void;
-  #timer: Timer | undefined;
-  #running: Promise<void> = Promise.resolve();
-  #stopped = false;
+  readonly #events: PrincipalEvents;
+  readonly #interval = this.timer(() => this.track(this.tidy()));
 
   constructor(options: {
     store: OperationalStore;
@@ -34,47 +32,39 @@ export class Housekeeping implements Service {
     clock: Clock;
     log: ConsolaInstance;
     keptRuns?: number;
-    /** Runs were forgotten. */
-    forgot: () => void;
+    events: PrincipalEvents;
   }) {
+    super(options.clock);
     this.#store = options.store;
     this.#agents = options.agents;
-    this.#clock = options.clock;
     this.#log = options.log;
-    this.#forgot = options.forgot;
+    this.#events = options.events;
     this.#keptRuns = options.keptRuns ?? KEPT_RUNS;
   }
 
-  async start(): Promise<void> {
-    this.#timer = setInterval(() => {
-      this.#running = this.tidy();
-    }, INTERVAL_MS);
-  }
-
-  async stop(): Promise<void> {
-    this.#stopped = true;
-    clearInterval(this.#timer);
-    await this.#running;
+  protected override onStart(): void {
+    this.#interval.every(INTERVAL_MS);
   }
 
   /** Tidies up now; never rejects. */
   async tidy(): Promise<void> {
     try {
-      const now = this.#clock.now();
+      const now = this.clock.now();
       await this.#agents.forgetLost(now - KEPT_LOST_AGENTS_MS);
       const step = {
         keepRuns: this.#keptRuns,
         olderThanMs: now - KEPT_KEYS_MS,
         followUpsOlderThanMs: now - KEPT_FOLLOW_UPS_MS,
       };
-      while (!this.#stopped) {
+      while (!this.isStopping) {
         const { runs, more } = await this.#store.transact((tx) => tx.forget(step));
-        if (runs > 0) this.#forgot();
+        if (runs > 0) this.#events.emit("runs forgotten");
         if (!more) break;
-        await Bun.sleep(10);
+        await this.pause(10);
       }
     } catch (error) {
       this.#log.debug(`Tidying up failed, it is tried again: ${errorMessage(error)}`);
     }
+    this.signals.emit("tidied");
   }
 }

@@ -5,30 +5,33 @@ import { VERSION } from "../build-facts.ts";
 import { type Clock, systemClock } from "../clock.ts";
 import type { Config } from "../config.ts";
 import { PROTOCOL } from "../contract/version.ts";
+import { EventHub } from "../event-hub.ts";
 import { DeclaredTriggers, TRIGGER_KINDS } from "../events/declared/declared-triggers.ts";
 import { log as processLog } from "../log.ts";
 import { MetricsServer } from "../metrics/metrics-server.ts";
 import type { CurveClientKeys } from "../protocol/client.ts";
 import { connect } from "../protocol/connect.ts";
-import { type Service, startServices, stopServices } from "../service.ts";
+import { BackgroundService, type Service, startServices, stopServices } from "../service.ts";
 import { SqliteOperationalStore } from "../storage/operational/sqlite/store.ts";
 import type { OperationalStore } from "../storage/operational/store.ts";
-import { ZmqError } from "../zmq/index.ts";
 import { Access } from "./access/access.ts";
 import { KeyStore } from "./access/key-store.ts";
 import { Activity } from "./activity.ts";
 import { AgentKeys } from "./agents/agent-keys.ts";
 import { AgentRegistry } from "./agents/agent-registry.ts";
 import { Api } from "./api/api.ts";
-import { bindError, refuseOpenBinding } from "./api/bind.ts";
-import { handlersOf, WORKFLOWS_TOPIC } from "./api/handlers.ts";
+import { type HandlerServices, handlersOf } from "./api/handlers.ts";
+import { refuseOpenBinding } from "./bind.ts";
 import { Historian } from "./history/historian.ts";
 import { Housekeeping } from "./housekeeping.ts";
 import { ListenerRegistry } from "./listener-registry.ts";
 import { LogHub } from "./logs/log-hub.ts";
 import { LongPolls } from "./long-polls.ts";
 import { Metrics } from "./metrics/metrics.ts";
+import { principalPages } from "./metrics/pages.ts";
+import type { PrincipalEvents } from "./principal-events.ts";
 import { ResourceGuard } from "./resource-guard.ts";
+import { Definitions } from "./runs/definitions.ts";
 import { Dispatcher } from "./runs/dispatcher.ts";
 import { FollowUps } from "./runs/follow-ups.ts";
 import { LeaseWatch } from "./runs/lease-watch.ts";
@@ -63,143 +66,122 @@ export interface PrincipalPorts {
 }
 
 /** The coordinator: one process of it works on a data directory. */
-export class Principal implements Service {
+export class Principal extends BackgroundService {
   readonly name = "principal";
   /** Random, new with every start. */
   readonly id = crypto.randomUUID();
   readonly #config: Config;
   readonly #insecure: boolean;
-  readonly #log: ConsolaInstance;
+  readonly #startedAtMs: number;
   readonly #access: Access | undefined;
   readonly #api: Api;
   readonly #logHub: LogHub;
-  readonly #dispatcher: Dispatcher;
-  readonly #polls = new LongPolls();
   readonly #services: readonly Service[];
-  readonly #startedAtMs: number;
-  #stopping: Promise<void> | undefined;
 
+  /** Makes the services, each with those that it needs; what they tell each other is in principal-events.ts. */
   constructor(options: PrincipalOptions) {
-    const { config } = options;
-    const clock = options.clock ?? systemClock;
-    const activity = new Activity(clock);
-    const log = activity.listeningTo(options.log ?? processLog);
-    const tagged = (tag: string) => log.withTag(tag);
+    const { config, clock = systemClock } = options;
+    super(clock);
     this.#config = config;
     this.#insecure = options.insecure ?? false;
-    this.#log = tagged("principal");
     this.#startedAtMs = clock.now();
+    const { id: principalId } = this;
+    const host = config.CDKTR_PRINCIPAL_HOST;
+    const dataDirectory = config.CDKTR_APP_DATA_DIRECTORY;
+    const heartbeatTimeoutMs = config.CDKTR_AGENT_HEARTBEAT_TIMEOUT_MS;
+    const offerMs = options.leaseTimeoutMs ?? Math.max(10_000, 3 * config.CDKTR_DEFAULT_ZMQ_TIMEOUT_MS);
 
-    const keys = new KeyStore(config.CDKTR_APP_DATA_DIRECTORY);
-    const access = keys.exists
-      ? new Access({
-          store: keys,
-          clock,
-          log: tagged("access"),
-        })
-      : undefined;
-    this.#access = access;
-    const metrics = new Metrics();
+    // What others work with.
+    const activity = new Activity(clock);
+    const allLogs = activity.listeningTo(options.log ?? processLog);
+    const log = (tag: string) => allLogs.withTag(tag);
+    const events: PrincipalEvents = new EventHub();
+    const polls = new LongPolls();
+    const definitions = new Definitions();
     const listeners = new ListenerRegistry(clock);
-    const directory = config.CDKTR_APP_DATA_DIRECTORY;
-    const sqlite = new SqliteOperationalStore({ directory, clock, log: tagged("state") });
+
+    // Who may come in, and what is kept.
+    const keyStore = new KeyStore(dataDirectory);
+    const access = keyStore.exists ? new Access({ store: keyStore, clock, log: log("access") }) : undefined;
+    const sqlite = new SqliteOperationalStore({ directory: dataDirectory, clock, log: log("state") });
     const store = options.wrapStore?.(sqlite) ?? sqlite;
-    const agentKeys =
-      access === undefined
-        ? undefined
-        : new AgentKeys({ store, clock, identify: (publicKey) => access.identify(publicKey) });
+    const agentKeys = access && new AgentKeys({ store, clock, access });
     const history = new Historian({
       dbPath: config.CDKTR_DB_PATH,
-      dataDirectory: config.CDKTR_APP_DATA_DIRECTORY,
+      dataDirectory,
       statuses: store,
       flushIntervalMs: config.CDKTR_LOG_FLUSH_INTERVAL_MS,
-      log: tagged("history"),
+      log: log("history"),
     });
-    history.signals.on("flushed", ({ tookMs, ok }) => metrics.flushed(tookMs, ok));
-    const logHub: LogHub = new LogHub({
-      host: config.CDKTR_PRINCIPAL_HOST,
+    events.on("statuses written", () => history.notifyStatus());
+    const logHub = new LogHub({
+      host,
       listeningPort: config.CDKTR_LOGS_LISTENING_PORT,
       publishingPort: config.CDKTR_LOGS_PUBLISHING_PORT,
       historian: history,
-      log: tagged("logs"),
+      log: log("logs"),
       access,
       agentKeys,
     });
-    this.#logHub = logHub;
-    access?.signals.on("revoked", () => {
-      this.#api.cutOff();
-      logHub.cutOff();
-    });
-    const changes: RunChanges = new RunChanges(clock, {
-      queued: (tx) => dispatcher.queued(tx),
-      offered: (waitedMs) => {
-        metrics.dispatched(waitedMs);
-        leases.offered();
-      },
-      ending: (tx, run) => followUps.ending(tx, run),
-      ended: (run) => {
-        metrics.ended(run.status);
-        runs.ended(run);
-      },
-      orders: (agentId) => agents.ordersChanged(agentId),
-      statusWritten: () => history.notifyStatus(),
-    });
-    const offerMs = options.leaseTimeoutMs ?? Math.max(10_000, 3 * config.CDKTR_DEFAULT_ZMQ_TIMEOUT_MS);
-    const dispatcher = new Dispatcher({ store, changes, log: tagged("dispatcher"), offerMs });
-    const leases = new LeaseWatch({
-      store,
-      changes,
-      clock,
-      log: tagged("dispatcher"),
-      offerMs,
-      checkPause: () => pauses.check(),
-    });
-    const pauses = new PauseWatch({
-      clock,
-      toleranceMs: config.CDKTR_AGENT_HEARTBEAT_INTERVAL_MS,
-      paused: (ms) => {
-        this.#log.warn(`This principal stood still for ${Math.round(ms)} ms; agents get a fresh timeout.`);
-        agents.forgive();
-        leases.forgive();
-      },
-    });
-    const agents: AgentRegistry = new AgentRegistry({
-      store,
-      changes,
-      leases,
-      polls: this.#polls,
-      logs: history,
-      keys: agentKeys,
-      clock,
-      log: tagged("agents"),
-      principalId: this.id,
-      heartbeatTimeoutMs: config.CDKTR_AGENT_HEARTBEAT_TIMEOUT_MS,
-      checkPause: () => pauses.check(),
-      dismiss: (agentId) => dispatcher.dismiss(agentId),
-    });
+
+    // Workflows, runs and agents.
     const workflows = new WorkflowDirectory({
       root: config.CDKTR_WORKFLOW_DIR,
       store,
+      polls,
       clock,
-      log: tagged("workflows"),
+      log: log("workflows"),
       refreshMs: config.CDKTR_WORKFLOW_DIR_REFRESH_FREQUENCY_S * 1000,
-      changed: () => this.#polls.wake(WORKFLOWS_TOPIC),
     });
-    const followUps: FollowUps = new FollowUps({ store, workflows, polls: this.#polls, clock });
-    const runs: RunService = new RunService({
+    const dispatcher = new Dispatcher({
+      store,
+      definitions,
+      events,
+      clock,
+      log: log("dispatcher"),
+      offerMs,
+    });
+    const followUps = new FollowUps({ store, workflows, polls, clock });
+    const changes = new RunChanges({ clock, events, definitions, queue: dispatcher, followUps });
+    const pauses = new PauseWatch({
+      clock,
+      events,
+      log: log("principal"),
+      toleranceMs: config.CDKTR_AGENT_HEARTBEAT_INTERVAL_MS,
+    });
+    const leases = new LeaseWatch({ store, changes, events, pauses, clock, log: log("dispatcher"), offerMs });
+    const agents = new AgentRegistry({
       store,
       changes,
+      events,
+      leases,
+      pauses,
+      polls,
+      logs: history,
+      keys: agentKeys,
+      clock,
+      log: log("agents"),
+      principalId,
+      heartbeatTimeoutMs,
+    });
+    const runs = new RunService({
+      store,
+      changes,
+      definitions,
+      events,
       workflows,
-      polls: this.#polls,
+      polls,
       clock,
       old: history,
     });
-    this.#dispatcher = dispatcher;
-    this.#api = new Api({
-      host: config.CDKTR_PRINCIPAL_HOST,
+    const housekeeping = new Housekeeping({ store, agents, events, clock, log: log("state") });
+
+    // What others see of it.
+    const api = new Api({
+      host,
       port: config.CDKTR_PRINCIPAL_PORT,
-      log: tagged("api"),
-      keys: access === undefined || agentKeys === undefined ? undefined : { access, agentKeys },
+      log: log("api"),
+      keys: access && agentKeys && { access, agentKeys },
       handlers: handlersOf({
         runs,
         changes,
@@ -207,54 +189,34 @@ export class Principal implements Service {
         agents,
         workflows,
         history,
-        polls: this.#polls,
+        polls,
         activity,
         listeners,
         followUps,
+        logHub,
+        access,
         now: () => clock.now(),
-        principalId: this.id,
-        heartbeatTimeoutMs: config.CDKTR_AGENT_HEARTBEAT_TIMEOUT_MS,
-        isSubscribed: (probe) => logHub.isSubscribed(probe),
-        join: access === undefined ? undefined : (sender, join) => access.join(sender, join),
-        info: () => ({
-          principal_id: this.id,
-          version: VERSION,
-          protocol: PROTOCOL,
-          pid: process.pid,
-          started_at_ms: this.#startedAtMs,
-          host: config.CDKTR_PRINCIPAL_HOST,
-          api_port: this.ports.api,
-          logs_listening_port: this.ports.logsListening,
-          logs_publishing_port: this.ports.logsPublishing,
-        }),
+        principalId,
+        heartbeatTimeoutMs,
+        info: () => this.#info(),
       }),
     });
-    const housekeeping = new Housekeeping({
-      store,
-      agents,
-      clock,
-      log: tagged("state"),
-      forgot: () => runs.forgot(),
-    });
+    const guard = new ResourceGuard({ ports: () => Object.values(this.ports), log: log("principal") });
     const metricsServer = new MetricsServer({
       port: config.CDKTR_METRICS_PORT,
-      log: tagged("metrics"),
       setting: "CDKTR_METRICS_PORT",
-      page: () =>
-        metrics.page({
-          startedAtMs: this.#startedAtMs,
-          runs: () => runs.counts(),
-          agents: () => agents.list(),
-          workflows: () => ({ valid: workflows.size, invalid: workflows.invalidFiles.length }),
-          history: () => ({ ...history.held, available: history.available.ok }),
-          logs: () => logHub.counts,
-          listeners: () => listeners.list(),
-        }),
-      health: async () => {
-        // It coordinates as long as its state can be read; a history that is away is no illness of it.
-        const { queued } = await runs.counts();
-        return { principal_id: this.id, version: VERSION, queued, history: history.available };
-      },
+      log: log("metrics"),
+      ...principalPages({
+        principalId,
+        startedAtMs: this.#startedAtMs,
+        metrics: new Metrics(events, history.signals),
+        runs,
+        agents,
+        workflows,
+        history,
+        logHub,
+        listeners,
+      }),
     });
     // Clients like any other: they reach the API through its socket, once that is bound.
     const triggers = new DeclaredTriggers({
@@ -263,25 +225,32 @@ export class Principal implements Service {
         kind === "cron" ? (options.scheduler ?? true) : (options.listeners ?? true),
       ),
       connect: () => connect(config, { keys: this.ownKeys }, { port: this.ports.api }),
-      log,
+      log: allLogs,
       clock,
     });
+
+    this.#access = access;
+    this.#logHub = logHub;
+    this.#api = api;
+    // In the order in which they start. Those at the end stop first: they answer the requests that wait.
     this.#services = [
-      ...(access === undefined ? [] : [access]),
+      access,
       store,
-      ...(agentKeys === undefined ? [] : [agentKeys]),
+      agentKeys,
       history,
-      withBindErrors(logHub, config),
+      logHub,
       workflows,
       pauses,
       leases,
       agents,
       housekeeping,
-      this.#api,
-      new ResourceGuard({ ports: () => Object.values(this.ports), log: tagged("principal") }),
+      api,
+      guard,
       metricsServer,
       triggers,
-    ];
+      dispatcher,
+      polls,
+    ].filter((service) => service !== undefined);
   }
 
   /** The ports that are bound, once started. */
@@ -299,49 +268,37 @@ export class Principal implements Service {
   }
 
   /**
-   * Resolves when requests are answered.
+   * Its services answer requests then.
    * @throws UsageError when it would be open to others without protection
    * @throws NotPrivateError when its keys are open to others
    * @throws DataDirectoryInUseError when another principal works on the data directory
    * @throws CdktrError when a port is taken, or the state on disk cannot be opened
    */
-  async start(): Promise<void> {
+  protected override async onStart(): Promise<void> {
     if (this.#access === undefined) refuseOpenBinding(this.#config.CDKTR_PRINCIPAL_HOST, this.#insecure);
-    await this.#polls.start();
     await startServices(this.#services);
   }
 
   /** Answers what waits, writes everything that is pending, and ends. */
-  stop(): Promise<void> {
-    this.#stopping ??= this.#stop();
-    return this.#stopping;
+  protected override async onStop(): Promise<void> {
+    await stopServices(this.#services);
   }
 
-  async #stop(): Promise<void> {
-    await this.#polls.stop();
-    this.#dispatcher.close();
-    await stopServices(this.#services);
+  #info(): ReturnType<HandlerServices["info"]> {
+    return {
+      principal_id: this.id,
+      version: VERSION,
+      protocol: PROTOCOL,
+      pid: process.pid,
+      started_at_ms: this.#startedAtMs,
+      host: this.#config.CDKTR_PRINCIPAL_HOST,
+      api_port: this.ports.api,
+      logs_listening_port: this.ports.logsListening,
+      logs_publishing_port: this.ports.logsPublishing,
+    };
   }
 }
 
 function portOf(endpoint: string): number {
   return Number(/:(\d+)$/.exec(endpoint)?.[1] ?? 0);
-}
-
-/** The log hub, whose binding errors say which setting has the port. */
-function withBindErrors(hub: LogHub, config: Config): Service {
-  const { CDKTR_PRINCIPAL_HOST: host, CDKTR_LOGS_LISTENING_PORT, CDKTR_LOGS_PUBLISHING_PORT } = config;
-  const listening = { what: "port for agents' logs", setting: "CDKTR_LOGS_LISTENING_PORT" };
-  const publishing = { what: "port for live logs", setting: "CDKTR_LOGS_PUBLISHING_PORT" };
-  return {
-    name: hub.name,
-    start: () =>
-      hub.start().catch((error) => {
-        const port = error instanceof ZmqError ? portOf(error.endpoint ?? "") : 0;
-        if (port === CDKTR_LOGS_LISTENING_PORT) throw bindError(error, { host, port, ...listening });
-        if (port === CDKTR_LOGS_PUBLISHING_PORT) throw bindError(error, { host, port, ...publishing });
-        throw error;
-      }),
-    stop: () => hub.stop(),
-  };
 }

@@ -23,7 +23,7 @@ async function watching(stores: TestStores, ...names: string[]) {
     clock,
     log: silent,
     heartbeatTimeoutMs: TIMEOUT_MS,
-    checkPause: () => {},
+    pauses: { check: () => {} },
     lose: async ({ agent_id }) => {
       await store.transact(async (tx) => {
         const agent = await tx.getAgent(agent_id);

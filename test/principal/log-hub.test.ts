@@ -258,7 +258,7 @@ test("a port that is taken is an error that names it; nothing stays bound", asyn
     log,
   });
   const error = await other.start().catch((thrown) => thrown);
-  expect(error.message).toContain(`127.0.0.1:${taken}`);
+  expect(error.message).toContain(`Port ${taken} of 127.0.0.1 is taken`);
   expect(other.publishingEndpoint).toBe("");
   await other.stop();
 });

@@ -3,13 +3,11 @@
  * from the rows that the history gets and from the state on disk, not from the code that makes them.
  */
 import { describe, expect, test } from "bun:test";
-import { systemClock } from "../../src/clock.ts";
-import {
-  RunChanges,
-  type RunEvents,
-  type RunWord,
-  type TaskWord,
-} from "../../src/principal/runs/run-changes.ts";
+import { type Clock, systemClock } from "../../src/clock.ts";
+import { EventHub } from "../../src/event-hub.ts";
+import type { PrincipalEvents } from "../../src/principal/principal-events.ts";
+import { Definitions } from "../../src/principal/runs/definitions.ts";
+import { RunChanges, type RunWord, type TaskWord } from "../../src/principal/runs/run-changes.ts";
 import type { RunStatusRow, TaskStatusRow } from "../../src/storage/history-rows.ts";
 import { AGENT_TRANSITIONS } from "../../src/storage/operational/agent-state.ts";
 import { LEASE_TRANSITIONS, type LeaseState } from "../../src/storage/operational/lease-state.ts";
@@ -51,6 +49,7 @@ class Chaos {
   readonly #random;
   readonly #store: SqliteOperationalStore;
   readonly #changes: RunChanges;
+  readonly #clock: Clock;
   readonly #said: (RunWord | TaskWord)[] = [];
   readonly runIds: string[] = [];
   readonly ended = new Map<string, number>();
@@ -60,23 +59,23 @@ class Chaos {
   constructor(store: SqliteOperationalStore, seed: number) {
     this.#store = store;
     this.#random = dice(seed);
-    const events: RunEvents = {
-      queued: () => {},
-      offered: () => {},
-      ending: async () => {},
-      ended: (run) => {
-        this.ended.set(run.workflow_instance_id, (this.ended.get(run.workflow_instance_id) ?? 0) + 1);
-      },
-      orders: () => {},
-      statusWritten: () => {},
-    };
+    const events: PrincipalEvents = new EventHub();
+    events.on("run ended", ({ workflow_instance_id: id }) => {
+      this.ended.set(id, (this.ended.get(id) ?? 0) + 1);
+    });
     // A wall clock that jumps about: nothing may depend on it.
-    const clock = {
+    this.#clock = {
       ...systemClock,
       now: () => this.#now + this.#random.below(5000) - 2500,
       monotonic: () => 0,
     };
-    this.#changes = new RunChanges(clock, events);
+    this.#changes = new RunChanges({
+      clock: this.#clock,
+      events,
+      definitions: new Definitions(),
+      queue: { queued: () => {} },
+      followUps: { ending: async () => {} },
+    });
   }
 
   async step(): Promise<void> {
@@ -126,7 +125,7 @@ class Chaos {
     const agent = this.#random.of(AGENTS);
     if ((await tx.getAgent(agent)) === null) await tx.registerAgent(agentRecord(agent), null, 1000);
     const to = { agent_id: agent, session_id: "s", fetch_id: null, offer_ms: 1000 };
-    expect(await this.#changes.assign(tx, to)).not.toBe("unfit");
+    expect(await tx.claim({ ...to, assigned_at_ms: this.#clock.now() })).not.toBe("unfit");
   }
 
   async #cancel(tx: OperationalTx): Promise<void> {

@@ -3,6 +3,7 @@ import { mkdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:
 import { join } from "node:path";
 import { systemClock } from "../../src/clock.ts";
 import type { WorkflowSummary } from "../../src/contract/messages.ts";
+import { LongPolls } from "../../src/principal/long-polls.ts";
 import { WorkflowDirectory } from "../../src/principal/workflows/workflow-directory.ts";
 import type { PrincipalClient } from "../../src/protocol/client.ts";
 import { startServices, stopServices } from "../../src/service.ts";
@@ -139,7 +140,7 @@ describe("an invalid file", () => {
       log: book.log,
       refreshMs: 3_600_000,
       settleMs: 300,
-      changed: () => {},
+      polls: new LongPolls(),
     });
     await startServices([store, workflows]);
     const whole = workflowText({ name: "Slowly written" });

@@ -1,6 +1,7 @@
 /** What is known of agents only while the principal runs: what their processes were told, and what their rows do not say yet. */
 import type { Clock } from "../../clock.ts";
 import { UnprocessableError } from "../../errors.ts";
+import type { AgentRecord } from "../../storage/operational/store.ts";
 import type { AttemptName } from "../runs/attempt-name.ts";
 
 /** One agent's process. */
@@ -110,5 +111,13 @@ export class AgentContacts {
 export function registerFirst(agentId: string): UnprocessableError {
   return new UnprocessableError(
     `This principal does not know agent "${agentId}" with that session: register first.`,
+  );
+}
+
+/** What an agent is told whose id another one has that is alive. */
+export function idInUse(agent: AgentRecord): UnprocessableError {
+  const process = agent.pid === null ? "" : ` pid ${agent.pid}`;
+  return new UnprocessableError(
+    `agent id in use by ${agent.host}${process}; give this one another with --suffix`,
   );
 }

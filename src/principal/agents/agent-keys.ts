@@ -6,9 +6,9 @@
 import type { Clock } from "../../clock.ts";
 import { ownText } from "../../contract/own-text.ts";
 import type { VerbEntry } from "../../contract/verb-entry.ts";
-import type { Service } from "../../service.ts";
+import { BackgroundService } from "../../service.ts";
 import type { OperationalStore, OperationalTx } from "../../storage/operational/store.ts";
-import { ForbiddenError, type Identity } from "../access/access.ts";
+import { type Access, ForbiddenError, type Identity } from "../access/access.ts";
 import { quote } from "../unknown-name.ts";
 import { registerFirst } from "./agent-contacts.ts";
 
@@ -19,12 +19,11 @@ const REMEMBERED = 10_000;
 export interface AgentKeysOptions {
   readonly store: OperationalStore;
   readonly clock: Clock;
-  /** Whose key it is; undefined for one that is not known. */
-  readonly identify: (publicKey: string) => Identity | undefined;
+  readonly access: Access;
 }
 
 /** The keys of agents. */
-export class AgentKeys implements Service {
+export class AgentKeys extends BackgroundService {
   readonly name = "agents' keys";
   readonly #o: AgentKeysOptions;
   /** Agent id → public key. */
@@ -34,15 +33,14 @@ export class AgentKeys implements Service {
   readonly #runs = new Map<string, ReadonlySet<string>>();
 
   constructor(options: AgentKeysOptions) {
+    super(options.clock);
     this.#o = options;
   }
 
-  async start(): Promise<void> {
+  protected override async onStart(): Promise<void> {
     for (const { agent_id, public_key } of await this.#o.store.read((tx) => tx.listAgentKeys()))
       this.#keys.set(agent_id, public_key);
   }
-
-  async stop(): Promise<void> {}
 
   /**
    * Refuses a request in the name of an agent that the sender may not speak for.
@@ -136,7 +134,7 @@ export class AgentKeys implements Service {
 
   #refuse(sender: Identity, agentId: string, owner: string | undefined): void {
     if (owner === sender.publicKey) return;
-    const holder = owner === undefined ? undefined : this.#o.identify(owner);
+    const holder = owner === undefined ? undefined : this.#o.access.identify(owner);
     if (holder === undefined || holder.revoked) return;
     throw new ForbiddenError(
       `The agent id ${quote(agentId)} belongs to the key ${holder.name}: the key ${sender.name} may not speak for it.`,

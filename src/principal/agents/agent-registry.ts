@@ -11,9 +11,9 @@ import type {
   AgentSummary,
   Heartbeat,
 } from "../../contract/messages.ts";
-import { FIRST_PROTOCOL, mismatch, type Peer, THIS_PEER } from "../../contract/version.ts";
+import { mismatch, type Peer, THIS_PEER } from "../../contract/version.ts";
 import { InvalidInputError, NotFoundError, UnprocessableError } from "../../errors.ts";
-import type { Service } from "../../service.ts";
+import { BackgroundService } from "../../service.ts";
 import type { AgentState } from "../../storage/operational/agent-state.ts";
 import type {
   AgentRecord,
@@ -25,14 +25,17 @@ import type {
 import type { Identity } from "../access/access.ts";
 import { logFailure } from "../log-failure.ts";
 import type { LongPolls } from "../long-polls.ts";
+import type { PrincipalEvents } from "../principal-events.ts";
 import { nameOf } from "../runs/attempt-name.ts";
 import type { LeaseWatch } from "../runs/lease-watch.ts";
-import type { Outcome, RunChanges } from "../runs/run-changes.ts";
+import type { PauseWatch } from "../runs/pause-watch.ts";
+import type { RunChanges } from "../runs/run-changes.ts";
 import { quote, thereIsNo } from "../unknown-name.ts";
-import { AgentContacts, type Contact, registerFirst } from "./agent-contacts.ts";
+import { AgentContacts, type Contact, idInUse, registerFirst } from "./agent-contacts.ts";
 import type { AgentKeys } from "./agent-keys.ts";
 import { applyReports } from "./agent-reports.ts";
 import { AgentWatch } from "./agent-watch.ts";
+import { PlainAgents } from "./plain-agents.ts";
 import { delivered, hasNews, type LogPositions, StandingOrders } from "./standing-orders.ts";
 
 /** What the registry needs. */
@@ -49,20 +52,18 @@ export interface AgentRegistryOptions {
   /** Random, new with every start. */
   readonly principalId: string;
   readonly heartbeatTimeoutMs: number;
-  /** Looks whether the principal itself was paused. */
-  readonly checkPause: () => void;
-  /** An agent's process is gone, or takes nothing new. */
-  readonly dismiss: (agentId: string) => void;
+  readonly events: PrincipalEvents;
+  readonly pauses: PauseWatch;
 }
 
-/** Agents that are known by nothing but their name, and not lost: anybody can make them up. */
-const MAX_PLAIN_AGENTS = 1000;
 /** Agents that come and go of which the log tells in a minute: a whole fleet, but not a flood. */
 const LOGGED_A_MINUTE = 200;
 
 /** Knows the agents. */
-export class AgentRegistry implements Service {
+export class AgentRegistry extends BackgroundService {
   readonly name = "agent registry";
+  /** Those that are only a name. */
+  readonly plain: PlainAgents;
   readonly #o: AgentRegistryOptions;
   readonly #contacts: AgentContacts;
   readonly #orders: StandingOrders;
@@ -70,6 +71,7 @@ export class AgentRegistry implements Service {
   #logged = { minute: 0, count: 0 };
 
   constructor(options: AgentRegistryOptions) {
+    super(options.clock);
     this.#o = options;
     this.#contacts = new AgentContacts(options.clock, options.heartbeatTimeoutMs);
     this.#orders = new StandingOrders(options);
@@ -78,10 +80,18 @@ export class AgentRegistry implements Service {
       contacts: this.#contacts,
       lose: (agent) => this.#lose(agent),
     });
+    this.plain = new PlainAgents({
+      ...options,
+      contacts: this.#contacts,
+      opened: () => this.#watch.registered(),
+      registered: (agentId) => this.#tell("info", `Agent ${agentId} registered`),
+    });
+    options.events.on("orders changed", (agentId) => options.polls.wake(topicOf(agentId)));
+    options.events.on("principal paused", () => this.#contacts.forgive());
   }
 
   /** Agents known from before get a full timeout to be heard of. */
-  async start(): Promise<void> {
+  protected override async onStart(): Promise<void> {
     const agents = await this.#o.store.read((tx) => tx.listAgents());
     for (const agent of agents) {
       if (agent.status === "LOST") continue;
@@ -91,7 +101,7 @@ export class AgentRegistry implements Service {
     await this.#watch.start();
   }
 
-  stop(): Promise<void> {
+  protected override onStop(): Promise<void> {
     return this.#watch.stop();
   }
 
@@ -148,7 +158,7 @@ export class AgentRegistry implements Service {
     const former = this.#contacts.get(agentId);
     const contact = this.#contacts.open(agentId, session_id);
     if (contact !== former) {
-      this.#o.dismiss(agentId);
+      this.#o.events.emit("agent dismissed", agentId);
       this.#o.polls.wake(topicOf(agentId));
     }
     contact.running = description.running;
@@ -167,43 +177,6 @@ export class AgentRegistry implements Service {
     return this.#orders.of(contact, description.running);
   }
 
-  /** Registers an agent that says nothing but its name. */
-  async registerPlain(agentId: string, sender?: Identity): Promise<void> {
-    await this.#o.store.transact(async (tx) => {
-      if (sender !== undefined) await this.#o.keys?.claim(tx, sender, agentId);
-      const known = await tx.getAgent(agentId);
-      if (known !== null && known.session_id !== null && known.status !== "LOST") throw idInUse(known);
-      if (known !== null && known.status !== "LOST") return;
-      if (this.#contacts.plain >= MAX_PLAIN_AGENTS) {
-        throw new UnprocessableError(
-          `There are ${MAX_PLAIN_AGENTS} agents already that are known by their name alone; those that fall silent make room.`,
-        );
-      }
-      await tx.registerAgent(
-        {
-          agent_id: agentId,
-          session_id: null,
-          stream_id: null,
-          host: known?.host ?? "unknown",
-          pid: null,
-          version: "unknown",
-          protocol: FIRST_PROTOCOL.version,
-          oldest_protocol: FIRST_PROTOCOL.oldest,
-          max_concurrent_workflows: 1,
-          labels: {},
-          status: "UP",
-          registered_at_ms: this.#o.clock.now(),
-          last_heartbeat_ms: this.#o.clock.now(),
-        },
-        known,
-        this.#o.heartbeatTimeoutMs,
-      );
-      tx.afterCommit(() => this.#tell("info", `Agent ${agentId} registered`));
-    });
-    this.#contacts.open(agentId, null);
-    this.#watch.registered();
-  }
-
   #tell(level: "info" | "warn", text: string): void {
     const minute = Math.floor(this.#o.clock.monotonic() / 60_000);
     if (this.#logged.minute !== minute) this.#logged = { minute, count: 0 };
@@ -212,23 +185,6 @@ export class AgentRegistry implements Service {
       this.#o.log.warn(
         `More than ${LOGGED_A_MINUTE} agents came or went within a minute; no more of them are told of in it.`,
       );
-  }
-
-  /**
-   * Work is asked for by an agent that does not send heartbeats; registers it when it is not known.
-   * @throws UnprocessableError when its id belongs to no key: it must register first
-   */
-  async fetchesPlain(agentId: string, sender?: Identity): Promise<void> {
-    if (!this.seenPlain(agentId)) await this.registerPlain(agentId, sender);
-    else if (sender !== undefined) this.#o.keys?.check(sender, agentId);
-  }
-
-  /** A sign of life of an agent that does not send heartbeats. Returns whether it is known. */
-  seenPlain(agentId: string): boolean {
-    const contact = this.#contacts.get(agentId);
-    if (contact === undefined || contact.sessionId !== null) return false;
-    this.#contacts.seen(contact);
-    return true;
   }
 
   /**
@@ -313,21 +269,6 @@ export class AgentRegistry implements Service {
     }
   }
 
-  /** Applies a status of an agent that does not number its reports: to the newest attempt it has of the run. */
-  async hearPlain(
-    agentId: string,
-    runId: string,
-    apply: (tx: OperationalTx, attempt: number) => Promise<Outcome>,
-  ): Promise<Outcome> {
-    return this.#o.store.transact(async (tx) => {
-      const run = await tx.getRun(runId);
-      if (run === null) throw new NotFoundError(`There is no run ${quote(runId)}.`);
-      const attempts = await tx.listAttempts(runId);
-      const own = attempts.findLast((attempt) => attempt.agent_id === agentId);
-      return own === undefined ? "fenced" : apply(tx, own.attempt);
-    });
-  }
-
   /** All agents, by id. */
   async list(): Promise<AgentSummary[]> {
     const { agents, open, tasks } = await this.#o.store.read(async (tx) => ({
@@ -370,16 +311,6 @@ export class AgentRegistry implements Service {
       throw new UnprocessableError(`Agent ${agentId} is lost; there is nothing to drain.`);
     await this.#setState(agentId, "DRAINING");
     this.#o.polls.wake(topicOf(agentId));
-  }
-
-  /** An agent has new orders. */
-  ordersChanged(agentId: string): void {
-    this.#o.polls.wake(topicOf(agentId));
-  }
-
-  /** The principal itself was not there for a while: nobody's silence counts. */
-  forgive(): void {
-    this.#contacts.forgive();
   }
 
   /** Forgets agents that have been lost since before `beforeMs`. */
@@ -449,7 +380,7 @@ export class AgentRegistry implements Service {
       await tx.transitionAgent(agent, state);
       tx.afterCommit(() => this.#o.log.info(`Agent ${agentId} is ${state}`));
     });
-    if (state === "DRAINING") this.#o.dismiss(agentId);
+    if (state === "DRAINING") this.#o.events.emit("agent dismissed", agentId);
   }
 
   /** The agent's process ends in order. */
@@ -465,7 +396,7 @@ export class AgentRegistry implements Service {
       tx.afterCommit(() => this.#o.log.info(`Agent ${contact.agentId} left`));
     });
     this.#contacts.close(contact);
-    this.#o.dismiss(contact.agentId);
+    this.#o.events.emit("agent dismissed", contact.agentId);
     return orders;
   }
 
@@ -490,7 +421,7 @@ export class AgentRegistry implements Service {
     });
     if (!isLost) return;
     if (contact?.sessionId === sessionId) this.#contacts.close(contact);
-    if (this.#contacts.get(agentId) === undefined) this.#o.dismiss(agentId);
+    if (this.#contacts.get(agentId) === undefined) this.#o.events.emit("agent dismissed", agentId);
     this.#o.polls.wake(topicOf(agentId));
   }
 }
@@ -505,11 +436,4 @@ function speakerOf({ version, protocol, oldest_protocol: oldest }: AgentRecord):
 
 function foreignStream(agentId: string): InvalidInputError {
   return new InvalidInputError(`The stream of agent ${quote(agentId)} is another agent's.`);
-}
-
-function idInUse(agent: AgentRecord): UnprocessableError {
-  const process = agent.pid === null ? "" : ` pid ${agent.pid}`;
-  return new UnprocessableError(
-    `agent id in use by ${agent.host}${process}; give this one another with --suffix`,
-  );
 }

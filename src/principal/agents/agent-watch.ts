@@ -8,6 +8,7 @@ import type { Clock } from "../../clock.ts";
 import { BackgroundService } from "../../service.ts";
 import type { DueAgent, OperationalStore } from "../../storage/operational/store.ts";
 import { logFailure } from "../log-failure.ts";
+import type { PauseWatch } from "../runs/pause-watch.ts";
 import type { AgentContacts } from "./agent-contacts.ts";
 
 /** Pause after a failure. */
@@ -20,8 +21,7 @@ export interface AgentWatchOptions {
   readonly clock: Clock;
   readonly log: ConsolaInstance;
   readonly heartbeatTimeoutMs: number;
-  /** Looks whether the principal itself was paused. */
-  readonly checkPause: () => void;
+  readonly pauses: Pick<PauseWatch, "check">;
   /** The deadline of an agent's process has passed, and nothing was heard of it. */
   readonly lose: (agent: DueAgent) => Promise<void>;
 }
@@ -56,7 +56,7 @@ export class AgentWatch extends BackgroundService<AgentWatchSignals> {
   }
 
   async #look(): Promise<void> {
-    this.#o.checkPause();
+    this.#o.pauses.check();
     try {
       // Those of the next looks as well, so that there are few.
       const due = await this.#o.store.read((tx) => tx.dueAgents(2 * this.#aheadMs));

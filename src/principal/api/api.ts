@@ -13,8 +13,8 @@ import { pause, Timer } from "../../timer.ts";
 import { type Message, Router } from "../../zmq/index.ts";
 import type { Access, Identity } from "../access/access.ts";
 import type { AgentKeys } from "../agents/agent-keys.ts";
+import { bindSocket, HANDSHAKE_MS } from "../bind.ts";
 import { logFailure } from "../log-failure.ts";
-import { bindSocket, HANDSHAKE_MS } from "./bind.ts";
 import type { Handlers } from "./handlers.ts";
 import { errorReply, parseRequest, type Request, readRequest } from "./requests.ts";
 
@@ -90,6 +90,7 @@ export class Api extends BackgroundService {
     this.#handlers = options.handlers;
     this.#log = options.log;
     this.#keys = options.keys;
+    options.keys?.access.signals.on("revoked", () => this.cutOff());
   }
 
   /** The bound port. */

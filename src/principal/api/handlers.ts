@@ -1,19 +1,20 @@
 /** What the principal does for each verb. */
-import type { Join, Joined, PrincipalInfo } from "../../contract/messages.ts";
+import type { PrincipalInfo } from "../../contract/messages.ts";
 import type { ReplyOf, RequestOf, Verb } from "../../contract/verbs.ts";
 import { NotFoundError, UnprocessableError } from "../../errors.ts";
-import type { Identity } from "../access/access.ts";
+import type { Access, Identity } from "../access/access.ts";
 import type { Activity } from "../activity.ts";
 import type { AgentRegistry } from "../agents/agent-registry.ts";
 import type { HistoryAccess } from "../history/history-access.ts";
 import type { ListenerRegistry } from "../listener-registry.ts";
+import type { LogHub } from "../logs/log-hub.ts";
 import type { LongPolls } from "../long-polls.ts";
 import type { Dispatcher } from "../runs/dispatcher.ts";
 import type { FollowUps } from "../runs/follow-ups.ts";
 import type { Outcome, RunChanges } from "../runs/run-changes.ts";
 import type { RunService } from "../runs/run-service.ts";
 import { thereIsNoWorkflow } from "../unknown-name.ts";
-import type { WorkflowDirectory } from "../workflows/workflow-directory.ts";
+import { WORKFLOWS_TOPIC, type WorkflowDirectory } from "../workflows/workflow-directory.ts";
 
 /** The services that the handlers call. */
 export interface HandlerServices {
@@ -30,10 +31,9 @@ export interface HandlerServices {
   readonly now: () => number;
   readonly principalId: string;
   readonly heartbeatTimeoutMs: number;
-  /** Whether the publisher of the live log knows a subscription to this probe. */
-  readonly isSubscribed: (probe: string) => boolean;
-  /** Makes the key of a new host known; absent without keys. */
-  readonly join: ((sender: Identity, join: Join) => Pick<Joined, "name" | "role">) | undefined;
+  readonly logHub: LogHub;
+  /** Absent without keys. */
+  readonly access: Access | undefined;
   readonly info: () => Omit<PrincipalInfo, "workflows" | "invalid_workflow_files" | "runs" | "history">;
 }
 
@@ -48,9 +48,6 @@ export type Handlers = {
     sender: Identity | undefined,
   ) => ReplyOf<V> | Promise<ReplyOf<V>>;
 };
-
-/** The topic of {@link LongPolls} that changes of workflows wake. */
-export const WORKFLOWS_TOPIC = "workflows";
 
 /** How long a log query waits for the last lines of a run that has ended, ms. */
 const LAST_LINES_MS = 2000;
@@ -72,10 +69,10 @@ export function handlersOf(s: HandlerServices): Handlers {
       };
     },
     JOIN: (request, sender) => {
-      if (sender === undefined || s.join === undefined)
+      if (sender === undefined || s.access === undefined)
         throw new UnprocessableError("This principal has no keys: there is nothing to join.");
       const { logs_listening_port, logs_publishing_port } = s.info();
-      return { ...s.join(sender, request), logs_listening_port, logs_publishing_port };
+      return { ...s.access.join(sender, request), logs_listening_port, logs_publishing_port };
     },
     LSEVENTS: (request) => s.activity.list(request),
 
@@ -118,7 +115,7 @@ export function handlersOf(s: HandlerServices): Handlers {
       if (request.workflow_instance_id !== undefined) await lastLines(s, request.workflow_instance_id);
       return s.history.searchLogs(request);
     },
-    ISSUBSCRIBED: ({ probe }) => ({ subscribed: s.isSubscribed(probe) }),
+    ISSUBSCRIBED: ({ probe }) => ({ subscribed: s.logHub.isSubscribed(probe) }),
     QUERYDB: (request) => s.history.query(request),
     EXPORTDB: () => s.history.prepareExport(),
     BACKUPDB: () => s.history.prepareBackup(),
@@ -141,17 +138,17 @@ export function handlersOf(s: HandlerServices): Handlers {
     },
     REGISTERAGENT: async ({ agent_id, description }, sender) => {
       if (description !== undefined) return s.agents.register(agent_id, description, sender);
-      await s.agents.registerPlain(agent_id, sender);
+      await s.agents.plain.register(agent_id, sender);
       return null;
     },
     FETCHWORKFLOW: (request, sender) => fetchWorkflow(s, request, sender),
     AGENTHEARTBEAT: (request) => s.agents.heartbeat(request),
     AGENTREPORT: (request) => s.agents.report(request),
     AGENTWORKFLOWSTATUS: async ({ agent_id, workflow_instance_id, status }) => {
-      s.agents.seenPlain(agent_id);
+      s.agents.plain.seen(agent_id);
       return heard(
         `run ${workflow_instance_id}`,
-        await s.agents.hearPlain(agent_id, workflow_instance_id, (tx, attempt) =>
+        await s.agents.plain.hear(agent_id, workflow_instance_id, (tx, attempt) =>
           s.changes.hearRun(tx, {
             agent_id,
             stream_id: null,
@@ -166,10 +163,10 @@ export function handlersOf(s: HandlerServices): Handlers {
       );
     },
     AGENTTASKSTATUS: async ({ agent_id, task_id, task_instance_id, workflow_instance_id, status }) => {
-      s.agents.seenPlain(agent_id);
+      s.agents.plain.seen(agent_id);
       return heard(
         `task run ${task_instance_id}`,
-        await s.agents.hearPlain(agent_id, workflow_instance_id, (tx, attempt) =>
+        await s.agents.plain.hear(agent_id, workflow_instance_id, (tx, attempt) =>
           s.changes.hearTask(tx, {
             agent_id,
             workflow_instance_id,
@@ -199,7 +196,7 @@ async function fetchWorkflow(
   const sessionId = options.session_id ?? null;
   let waitMs = options.wait_ms;
   if (sessionId === null) {
-    await s.agents.fetchesPlain(agentId, sender);
+    await s.agents.plain.fetches(agentId, sender);
     // It sends no heartbeats: its next request is its next sign of life.
     waitMs = Math.min(waitMs, s.heartbeatTimeoutMs / 2);
   } else s.agents.seen(agentId, sessionId);

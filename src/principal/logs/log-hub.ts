@@ -15,17 +15,10 @@ import {
 import { MAX_FRAME_BYTES } from "../../contract/wire.ts";
 import { errorMessage, InvalidInputError } from "../../errors.ts";
 import { BackgroundService } from "../../service.ts";
-import {
-  endConnections,
-  type Message,
-  Pull,
-  type SocketOptions,
-  tcpEndpoint,
-  XPublisher,
-} from "../../zmq/index.ts";
-import type { Identity } from "../access/access.ts";
+import { endConnections, type Message, Pull, XPublisher } from "../../zmq/index.ts";
+import type { Access } from "../access/access.ts";
 import type { AgentKeys } from "../agents/agent-keys.ts";
-import { HANDSHAKE_MS } from "../api/bind.ts";
+import { bindSocket, HANDSHAKE_MS } from "../bind.ts";
 import { Probes } from "./probes.ts";
 import { PublishedLines } from "./published-lines.ts";
 import { RateLimitedWarning } from "./rate-limited-warning.ts";
@@ -79,16 +72,9 @@ export interface LogHubOptions {
   readonly historian: LogSink;
   readonly log: ConsolaInstance;
   /** Decides who may deliver and who may watch; without it everybody may. */
-  readonly access?: LogAccess | undefined;
+  readonly access?: Access | undefined;
   /** With {@link access}: whose agents are whose. */
   readonly agentKeys?: Pick<AgentKeys, "refusal" | "foreignRuns"> | undefined;
-}
-
-/** What the hub needs of the access to a secured principal. */
-interface LogAccess {
-  socketOptions(socket: "logs-listening" | "logs-publishing"): SocketOptions;
-  admits(userId: string | undefined, socket: "logs-listening" | "logs-publishing"): boolean;
-  identify(userId: string | undefined): Identity | undefined;
 }
 
 /** What the hub has seen since it started. */
@@ -126,6 +112,7 @@ export class LogHub extends BackgroundService {
   constructor(options: LogHubOptions) {
     super();
     this.#o = options;
+    options.access?.signals.on("revoked", () => this.cutOff());
     this.#malformedWarning = new RateLimitedWarning(options.log);
     this.#droppedWarning = new RateLimitedWarning(options.log);
     this.#topicsWarning = new RateLimitedWarning(options.log);
@@ -145,7 +132,7 @@ export class LogHub extends BackgroundService {
     return { ...this.#counts };
   }
 
-  /** @throws ZmqError when a port cannot be bound */
+  /** @throws CdktrError when a port cannot be bound */
   protected override async onStart(): Promise<void> {
     const { host, listeningPort, publishingPort, access } = this.#o;
     const pull = new Pull({
@@ -165,8 +152,18 @@ export class LogHub extends BackgroundService {
       ...access?.socketOptions("logs-publishing"),
     });
     try {
-      await publisher.bind(tcpEndpoint(host, publishingPort));
-      await pull.bind(tcpEndpoint(host, listeningPort));
+      await bindSocket(publisher, {
+        host,
+        port: publishingPort,
+        what: "port for live logs",
+        setting: "CDKTR_LOGS_PUBLISHING_PORT",
+      });
+      await bindSocket(pull, {
+        host,
+        port: listeningPort,
+        what: "port for agents' logs",
+        setting: "CDKTR_LOGS_LISTENING_PORT",
+      });
     } catch (error) {
       pull.close();
       publisher.close();

@@ -1,12 +1,14 @@
 /** What the principal counts of its own work, and the page on which a scraper finds it. */
 import { VERSION } from "../../build-facts.ts";
 import type { AgentSummary, ListenerSummary } from "../../contract/messages.ts";
+import type { EventHub } from "../../event-hub.ts";
 import { Exposition, Histogram } from "../../metrics/exposition.ts";
 import { addListeners } from "../../metrics/listener-metrics.ts";
 import { addProcess } from "../../metrics/process-metrics.ts";
 import type { RunStatus } from "../../workflow/status.ts";
-import type { HeldLogs } from "../history/historian.ts";
+import type { HeldLogs, HistorianSignals } from "../history/historian.ts";
 import type { LogHubCounts } from "../logs/log-hub.ts";
+import type { PrincipalEvents } from "../principal-events.ts";
 
 /** From a local agent that waits to a queue of a night, seconds. */
 const DISPATCH_BOUNDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 30, 120, 600, 3600];
@@ -32,20 +34,14 @@ export class Metrics {
   readonly #ended = new Map<RunStatus, number>();
   #flushFailures = 0;
 
-  /** A run was given to an agent, after it waited so long. */
-  dispatched(waitedMs: number): void {
-    this.#dispatch.observe(Math.max(0, waitedMs) / 1000);
-  }
-
-  /** A run reached its last status. */
-  ended(status: RunStatus): void {
-    this.#ended.set(status, (this.#ended.get(status) ?? 0) + 1);
-  }
-
-  /** The historian wrote, or failed to. */
-  flushed(tookMs: number, ok: boolean): void {
-    if (ok) this.#flushes.observe(tookMs / 1000);
-    else this.#flushFailures++;
+  /** Counts from now on. */
+  constructor(events: PrincipalEvents, historian: EventHub<HistorianSignals>) {
+    events.on("run offered", (waitedMs) => this.#dispatch.observe(Math.max(0, waitedMs) / 1000));
+    events.on("run ended", ({ status }) => this.#ended.set(status, (this.#ended.get(status) ?? 0) + 1));
+    historian.on("flushed", ({ tookMs, ok }) => {
+      if (ok) this.#flushes.observe(tookMs / 1000);
+      else this.#flushFailures++;
+    });
   }
 
   /** The page. */

@@ -2,11 +2,16 @@
  * Brings runs that wait and agents that wait together: the oldest run to the agent that waits longest. The queue is in
  * the operational state; the agents' requests wait here.
  */
+
 import type { ConsolaInstance } from "consola";
+import type { Clock } from "../../clock.ts";
 import type { RunAssignment } from "../../contract/messages.ts";
+import { BackgroundService } from "../../service.ts";
 import type { Claim, CommitStep, OperationalStore, OperationalTx } from "../../storage/operational/store.ts";
+import { Timer } from "../../timer.ts";
 import { logFailure } from "../log-failure.ts";
-import type { RunChanges } from "./run-changes.ts";
+import type { PrincipalEvents } from "../principal-events.ts";
+import type { Definitions } from "./definitions.ts";
 
 /** A request for work of a registered agent. */
 export interface FetchRequest {
@@ -20,7 +25,7 @@ export interface FetchRequest {
 
 interface Waiter extends FetchRequest {
   readonly reply: (assignment: RunAssignment | null) => void;
-  timer: Timer | undefined;
+  readonly patience: Timer;
 }
 
 /** Requests for work of one agent that wait; an agent has one under way, and those that nobody listens to any more. */
@@ -35,9 +40,11 @@ const BATCH = 100;
 const RETRY_MS = 500;
 
 /** The queue's front desk. */
-export class Dispatcher {
+export class Dispatcher extends BackgroundService {
+  readonly name = "dispatcher";
   readonly #store: OperationalStore;
-  readonly #changes: RunChanges;
+  readonly #definitions: Definitions;
+  readonly #events: PrincipalEvents;
   readonly #log: ConsolaInstance;
   readonly #offerMs: number;
   readonly #waiters = new Set<Waiter>();
@@ -47,20 +54,24 @@ export class Dispatcher {
     work: (tx) => this.#assign(tx),
     failed: (error) => this.#failed(error),
   };
-  #retry: Timer | undefined;
-  #closed = false;
+  readonly #retry = this.timer(() => void this.#kick());
 
   /** @param options.offerMs how long an offer stands without a word from the agent, ms */
   constructor(options: {
     store: OperationalStore;
-    changes: RunChanges;
+    definitions: Definitions;
+    events: PrincipalEvents;
+    clock: Clock;
     log: ConsolaInstance;
     offerMs: number;
   }) {
+    super(options.clock);
     this.#store = options.store;
-    this.#changes = options.changes;
+    this.#definitions = options.definitions;
+    this.#events = options.events;
     this.#log = options.log;
     this.#offerMs = options.offerMs;
+    options.events.on("agent dismissed", (agentId) => this.#dismiss(agentId));
   }
 
   /** The next run for an agent, or null when there is none within the time it waits. */
@@ -81,14 +92,14 @@ export class Dispatcher {
   }
 
   /** The agent's requests are answered with nothing: its process is gone, or takes nothing new. */
-  dismiss(agentId: string): void {
+  #dismiss(agentId: string): void {
     for (const waiter of this.#waiters) if (waiter.agentId === agentId) this.#giveUp(waiter);
   }
 
+  protected override onStart(): void {}
+
   /** Answers everyone with nothing, now and from now on. */
-  close(): void {
-    this.#closed = true;
-    clearTimeout(this.#retry);
+  protected override onStop(): void {
     for (const waiter of this.#waiters) this.#giveUp(waiter);
   }
 
@@ -96,12 +107,13 @@ export class Dispatcher {
     const again = await this.#assignedBefore(request);
     if (again !== null) return again;
     const { promise, resolve } = Promise.withResolvers<RunAssignment | null>();
-    const waiter: Waiter = { ...request, reply: resolve, timer: undefined };
+    const patience = new Timer(() => this.#giveUp(waiter), this.clock);
+    const waiter: Waiter = { ...request, reply: resolve, patience };
     this.#waiters.add(waiter);
     this.#thin(waiter);
-    if (this.#closed) this.#giveUp(waiter);
+    if (this.isStopping) this.#giveUp(waiter);
     else if (request.waitMs > 0) {
-      waiter.timer = setTimeout(() => this.#giveUp(waiter), request.waitMs);
+      patience.in(request.waitMs);
       void this.#kick();
     } else {
       await this.#kick();
@@ -134,7 +146,7 @@ export class Dispatcher {
    */
   #answer(waiter: Waiter, assignment: RunAssignment | null): void {
     if (!this.#waiters.delete(waiter)) return;
-    clearTimeout(waiter.timer);
+    waiter.patience.cancel();
     waiter.reply(assignment);
   }
 
@@ -162,19 +174,26 @@ export class Dispatcher {
     let assigned = 0;
     for (const waiter of this.#inOrder()) {
       const { agentId: agent_id, sessionId: session_id, fetchId: fetch_id } = waiter;
-      const claim = await this.#changes.assign(tx, {
+      const claim = await tx.claim({
         agent_id,
         session_id,
         fetch_id,
         offer_ms: this.#offerMs,
+        assigned_at_ms: this.clock.now(),
       });
       if (claim === "empty") return;
+      if (claim !== "unfit" && claim.isNew) this.#offered(tx, claim);
       // It goes without: it may have no work, or no more.
       const assignment = claim === "unfit" ? null : await this.#assignment(tx, claim);
       tx.afterCommit(() => this.#answer(waiter, assignment));
       if (assignment !== null && ++assigned === BATCH) break;
     }
     if (assigned === BATCH) tx.afterCommit(() => void this.#kick());
+  }
+
+  #offered(tx: OperationalTx, { run, attempt }: Claim): void {
+    // The newest status row is the one with which it was queued.
+    tx.afterCommit(() => this.#events.emit("run offered", attempt.assigned_at_ms - run.status_at_ms));
   }
 
   /** Who waits longest comes first; agents that send heartbeats come before those of which only a name is known. */
@@ -186,9 +205,7 @@ export class Dispatcher {
   /** The disk fails: they wait on, and we try again soon. */
   #failed(error: unknown): void {
     logFailure(this.#log, "Nothing can be assigned", error);
-    if (this.#closed) return;
-    clearTimeout(this.#retry);
-    this.#retry = setTimeout(() => void this.#kick(), RETRY_MS);
+    this.#retry.in(RETRY_MS);
   }
 
   async #assignment(tx: OperationalTx, { run, attempt }: Claim): Promise<RunAssignment> {
@@ -201,7 +218,7 @@ export class Dispatcher {
       created_at_ms: run.created_at_ms,
       params: { ...run.params },
       completed_tasks: await tx.completedTasks(run.workflow_instance_id),
-      workflow: await this.#changes.definitionOf(tx, run),
+      workflow: await this.#definitions.of(tx, run),
     };
   }
 }

@@ -12,6 +12,8 @@ import type {
   OperationalTx,
 } from "../../storage/operational/store.ts";
 import { logFailure } from "../log-failure.ts";
+import type { PrincipalEvents } from "../principal-events.ts";
+import type { PauseWatch } from "./pause-watch.ts";
 import type { RunChanges } from "./run-changes.ts";
 
 /** Offers that are looked at in one go. */
@@ -27,8 +29,8 @@ export interface LeaseWatchOptions {
   readonly log: ConsolaInstance;
   /** How long an offer stands without a word from the agent, ms. */
   readonly offerMs: number;
-  /** Looks whether the principal itself was paused. */
-  readonly checkPause: () => void;
+  readonly events: PrincipalEvents;
+  readonly pauses: PauseWatch;
 }
 
 /** Watches the deadlines of offers. */
@@ -42,17 +44,15 @@ export class LeaseWatch extends BackgroundService {
   constructor(options: LeaseWatchOptions) {
     super(options.clock);
     this.#o = options;
+    // A timer that is set already is for an earlier offer.
+    options.events.on("run offered", () => this.#timer.within(options.offerMs));
+    options.events.on("principal paused", () => this.#forgive());
   }
 
   /** Offers from before the start get the full time again. */
   protected async onStart(): Promise<void> {
-    this.forgive();
+    this.#forgive();
     await this.#looking;
-  }
-
-  /** An offer was made. A timer that is set already is for an earlier one. */
-  offered(): void {
-    this.#timer.within(this.#o.offerMs);
   }
 
   /** The agent says that it has these attempts: those of them that are offers stand for the full time again. Part of a unit of work. */
@@ -61,7 +61,7 @@ export class LeaseWatch extends BackgroundService {
   }
 
   /** The principal itself was not there for a while: nobody's silence counts, and offers get the full time again. */
-  forgive(): void {
+  #forgive(): void {
     this.#forgives = true;
     this.#look();
   }
@@ -72,7 +72,7 @@ export class LeaseWatch extends BackgroundService {
   }
 
   async #expire(): Promise<void> {
-    this.#o.checkPause();
+    this.#o.pauses.check();
     try {
       if (this.#forgives) await this.#o.store.transact((tx) => tx.extendOffers(this.#o.offerMs));
       this.#forgives = false;

@@ -2,44 +2,42 @@
  * Notices when this process itself was not there: stopped by a signal, starved, or its event loop blocked. What
  * others said meanwhile waits in the sockets, so their silence means nothing.
  */
+import type { ConsolaInstance } from "consola";
 import type { Clock } from "../../clock.ts";
-import type { Service } from "../../service.ts";
+import { BackgroundService } from "../../service.ts";
+import type { PrincipalEvents } from "../principal-events.ts";
 
-/** Ticks, and reports ticks that come late. */
-export class PauseWatch implements Service {
+/** Ticks, and tells of ticks that come late. */
+export class PauseWatch extends BackgroundService {
   readonly name = "pause watch";
-  readonly #clock: Clock;
+  readonly #events: PrincipalEvents;
+  readonly #log: ConsolaInstance;
   readonly #tickMs: number;
   readonly #toleranceMs: number;
-  readonly #paused: (ms: number) => void;
+  readonly #tick = this.timer(() => this.check());
   #last = 0;
-  #timer: Timer | undefined;
 
-  /**
-   * @param options.toleranceMs a tick this late is a pause
-   * @param options.paused told how long the pause was, ms
-   */
-  constructor(options: { clock: Clock; toleranceMs: number; paused: (ms: number) => void }) {
-    this.#clock = options.clock;
+  /** @param options.toleranceMs a tick this late is a pause */
+  constructor(options: { clock: Clock; events: PrincipalEvents; log: ConsolaInstance; toleranceMs: number }) {
+    super(options.clock);
+    this.#events = options.events;
+    this.#log = options.log;
     this.#toleranceMs = options.toleranceMs;
     this.#tickMs = Math.min(1000, Math.max(20, options.toleranceMs / 2));
-    this.#paused = options.paused;
   }
 
-  async start(): Promise<void> {
-    this.#last = this.#clock.monotonic();
-    this.#timer = setInterval(() => this.check(), this.#tickMs);
-  }
-
-  async stop(): Promise<void> {
-    clearInterval(this.#timer);
+  protected override onStart(): void {
+    this.#last = this.clock.monotonic();
+    this.#tick.every(this.#tickMs);
   }
 
   /** Looks now, so that whoever is about to act on a silence hears of a pause first. */
   check(): void {
-    const now = this.#clock.monotonic();
+    const now = this.clock.monotonic();
     const late = now - this.#last - this.#tickMs;
     this.#last = now;
-    if (late > this.#toleranceMs) this.#paused(late);
+    if (late <= this.#toleranceMs) return;
+    this.#log.warn(`This principal stood still for ${Math.round(late)} ms; agents get a fresh timeout.`);
+    this.#events.emit("principal paused", late);
   }
 }

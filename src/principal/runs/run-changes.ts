@@ -4,36 +4,29 @@
  */
 import type { Clock } from "../../clock.ts";
 import type { TaskReport } from "../../contract/messages.ts";
-import { CdktrError } from "../../errors.ts";
 import { LEASE_TRANSITIONS, type LeaseState } from "../../storage/operational/lease-state.ts";
 import type {
   AttemptRecord,
-  Claim,
-  Claimant,
   OperationalTx,
   RunRecord,
   RunStep,
   TaskRunRecord,
 } from "../../storage/operational/store.ts";
-import { readDefinition, type WorkflowDefinition } from "../../workflow/model.ts";
 import { MAX_RUN_ATTEMPTS } from "../../workflow/run-state.ts";
 import { canTransition, isTerminal, type RunStatus } from "../../workflow/status.ts";
 import { TASK_TRANSITIONS } from "../../workflow/task-state.ts";
+import type { PrincipalEvents } from "../principal-events.ts";
+import type { Definitions } from "./definitions.ts";
 
-/** Who is told of changes. */
-export interface RunEvents {
-  /** A run waits for an agent: part of the unit of work, so that it can be assigned in the same commit. */
-  queued(tx: OperationalTx): void;
-  /** An attempt was offered to an agent, and is on disk. The run had waited for one so long, ms. */
-  offered(waitedMs: number): void;
-  /** A run ends: part of the unit of work that ends it. */
-  ending(tx: OperationalTx, run: RunRecord): Promise<void>;
-  /** A run is over, on disk. */
-  ended(run: RunRecord): void;
-  /** An agent has new orders to get. */
-  orders(agentId: string): void;
-  /** The history has new rows to get, on disk. */
-  statusWritten(): void;
+/** What {@link RunChanges} needs. */
+export interface RunChangesOptions {
+  readonly clock: Clock;
+  readonly events: PrincipalEvents;
+  readonly definitions: Definitions;
+  /** Hears in the unit of work that a run waits for an agent, so that it can be assigned in the same commit. */
+  readonly queue: { queued(tx: OperationalTx): void };
+  /** Hears in the unit of work that a run ends. */
+  readonly followUps: { ending(tx: OperationalTx, run: RunRecord): Promise<void> };
 }
 
 /** A run to be made. */
@@ -82,35 +75,16 @@ interface Held {
 
 /** Changes runs. */
 export class RunChanges {
-  readonly #clock: Clock;
-  readonly #events: RunEvents;
-  readonly #definitions = new Map<string, WorkflowDefinition>();
+  readonly #o: RunChangesOptions;
 
-  constructor(clock: Clock, events: RunEvents) {
-    this.#clock = clock;
-    this.#events = events;
-  }
-
-  /** The definition of a run. */
-  async definitionOf(
-    tx: OperationalTx,
-    run: Pick<RunRecord, "definition_hash">,
-  ): Promise<WorkflowDefinition> {
-    const known = this.#definitions.get(run.definition_hash);
-    if (known !== undefined) return known;
-    const json = await tx.getDefinition(run.definition_hash);
-    if (json === null)
-      throw new CdktrError(`Internal error: definition ${run.definition_hash} is not stored.`);
-    const definition = readDefinition(json);
-    if (this.#definitions.size >= KEPT_DEFINITIONS) this.#definitions.clear();
-    this.#definitions.set(run.definition_hash, definition);
-    return definition;
+  constructor(options: RunChangesOptions) {
+    this.#o = options;
   }
 
   /** Makes a run that waits for an agent. */
   async create(tx: OperationalTx, fresh: NewRun): Promise<RunRecord> {
     const { carried, definition, ...fields } = fresh;
-    const now = this.#clock.now();
+    const now = this.#o.clock.now();
     const run: RunRecord = {
       ...fields,
       created_at_ms: now,
@@ -133,19 +107,9 @@ export class RunChanges {
       definition,
       carried.map((task) => ({ ...task, workflow_instance_id: run.workflow_instance_id, attempt: 0 })),
     );
-    this.#events.queued(tx);
+    this.#o.queue.queued(tx);
     this.#written(tx);
     return run;
-  }
-
-  /** Gives the run that waits longest to an agent. */
-  async assign(tx: OperationalTx, to: Omit<Claimant, "assigned_at_ms">): Promise<Claim | "empty" | "unfit"> {
-    const claim = await tx.claim({ ...to, assigned_at_ms: this.#clock.now() });
-    if (typeof claim === "string" || !claim.isNew) return claim;
-    // The newest status row is the one with which it was queued.
-    const waitedMs = claim.attempt.assigned_at_ms - claim.run.status_at_ms;
-    tx.afterCommit(() => this.#events.offered(waitedMs));
-    return claim;
   }
 
   /** Applies what an agent says of an attempt. */
@@ -225,7 +189,7 @@ export class RunChanges {
     lease: "REVOKED" | "EXPIRED",
   ): Promise<RunRecord> {
     const wasConfirmed = attempt.lease === "HELD";
-    const now = this.#clock.now();
+    const now = this.#o.clock.now();
     const isCancelled = run.cancel_requested_at_ms !== null;
     const status = isCancelled ? "CANCELLED" : "CRASHED";
     await this.#closeTasks(tx, { run, attempt }, status, reason);
@@ -233,32 +197,32 @@ export class RunChanges {
     const crashed_attempts = run.crashed_attempts + (wasConfirmed ? 1 : 0);
     const again =
       !wasConfirmed ||
-      (crashed_attempts < MAX_RUN_ATTEMPTS && (await this.definitionOf(tx, run)).failover !== "never");
+      (crashed_attempts < MAX_RUN_ATTEMPTS && (await this.#o.definitions.of(tx, run)).failover !== "never");
     const step = { status, error: reason, crashed_attempts } as const;
     if (!again) return this.#end(tx, run, attempt, lease, now, step);
     await tx.transitionLease(attempt, { lease, status, finished_at_ms: now, error: reason });
     const status_at_ms = Math.max(run.status_at_ms, now);
     // The next attempt is another pass through the machine.
     const queued = await tx.requeueRun(await tx.transitionRun(run, { ...step, status_at_ms }));
-    this.#events.queued(tx);
+    this.#o.queue.queued(tx);
     this.#written(tx);
     return queued;
   }
 
   /** Ends a run by order of a person; one that runs is ended by its agent, who gets the order. */
   async cancel(tx: OperationalTx, run: RunRecord): Promise<void> {
-    const now = this.#clock.now();
+    const now = this.#o.clock.now();
     const attempt = await tx.getAttempt(run.workflow_instance_id, run.attempt);
     const asked = await tx.requestCancel(run, now);
     if (run.status === "RUNNING" && attempt?.session_id != null) {
-      tx.afterCommit(() => this.#events.orders(attempt.agent_id));
+      tx.afterCommit(() => this.#o.events.emit("orders changed", attempt.agent_id));
       return;
     }
     // Nobody runs it, or an agent that cannot be told.
     const lease = attempt !== null && !isTerminal(LEASE_TRANSITIONS, attempt.lease) ? attempt : null;
     if (lease !== null) {
       await this.#closeTasks(tx, { run: asked, attempt: lease }, "CANCELLED", "the run was cancelled");
-      tx.afterCommit(() => this.#events.orders(lease.agent_id));
+      tx.afterCommit(() => this.#o.events.emit("orders changed", lease.agent_id));
     }
     await this.#end(tx, asked, lease, "REVOKED", now, { status: "CANCELLED", error: "cancelled" });
   }
@@ -309,8 +273,8 @@ export class RunChanges {
     }
     const ended = await tx.transitionRun(run, { ...step, status_at_ms, finished_at_ms: status_at_ms });
     this.#written(tx);
-    await this.#events.ending(tx, ended);
-    tx.afterCommit(() => this.#events.ended(ended));
+    await this.#o.followUps.ending(tx, ended);
+    tx.afterCommit(() => this.#o.events.emit("run ended", ended));
     return ended;
   }
 
@@ -323,12 +287,12 @@ export class RunChanges {
   ): Promise<void> {
     for (const task of await tx.listTaskRuns(held.attempt.workflow_instance_id)) {
       if (task.attempt !== held.attempt.attempt || isTerminal(TASK_TRANSITIONS, task.status)) continue;
-      await this.#setTask(tx, held, task, task.status, this.#clock.now(), { status, error });
+      await this.#setTask(tx, held, task, task.status, this.#o.clock.now(), { status, error });
     }
   }
 
   async #newTask(tx: OperationalTx, run: RunRecord, word: TaskWord): Promise<TaskRunRecord> {
-    const definition = await this.definitionOf(tx, run);
+    const definition = await this.#o.definitions.of(tx, run);
     return {
       workflow_instance_id: word.workflow_instance_id,
       task_instance_id: word.task_instance_id,
@@ -371,9 +335,6 @@ export class RunChanges {
   }
 
   #written(tx: OperationalTx): void {
-    tx.afterCommit(() => this.#events.statusWritten());
+    tx.afterCommit(() => this.#o.events.emit("statuses written"));
   }
 }
-
-/** Definitions kept parsed. */
-const KEPT_DEFINITIONS = 500;

@@ -23,7 +23,9 @@ import { resolveParams } from "../../workflow/params.ts";
 import { RUN_TRANSITIONS } from "../../workflow/run-state.ts";
 import { isTerminal } from "../../workflow/status.ts";
 import type { LongPolls } from "../long-polls.ts";
+import type { PrincipalEvents } from "../principal-events.ts";
 import { quote, thereIsNoWorkflow } from "../unknown-name.ts";
+import type { Definitions } from "./definitions.ts";
 import type { RunChanges } from "./run-changes.ts";
 
 /** A definition as it is stored with a run. */
@@ -52,6 +54,7 @@ export interface OldRuns {
 export class RunService {
   readonly #store: OperationalStore;
   readonly #changes: RunChanges;
+  readonly #definitions: Definitions;
   readonly #workflows: WorkflowSource;
   readonly #polls: LongPolls;
   readonly #clock: Clock;
@@ -62,6 +65,8 @@ export class RunService {
   constructor(options: {
     store: OperationalStore;
     changes: RunChanges;
+    definitions: Definitions;
+    events: PrincipalEvents;
     workflows: WorkflowSource;
     polls: LongPolls;
     clock: Clock;
@@ -69,10 +74,15 @@ export class RunService {
   }) {
     this.#store = options.store;
     this.#changes = options.changes;
+    this.#definitions = options.definitions;
     this.#workflows = options.workflows;
     this.#polls = options.polls;
     this.#clock = options.clock;
     this.#old = options.old;
+    options.events.on("run ended", (run) => this.#polls.wake(topicOf(run.workflow_instance_id)));
+    options.events.on("runs forgotten", () => {
+      this.#olderRunsExist = true;
+    });
   }
 
   /**
@@ -189,21 +199,11 @@ export class RunService {
     }
   }
 
-  /** A run is over: those who wait for it hear of it. */
-  ended(run: RunRecord): void {
-    this.#polls.wake(topicOf(run.workflow_instance_id));
-  }
-
   /** Newest first; beyond those that the operational state keeps, the history is asked. */
   async list(filter: ListRuns): Promise<RunSummary[]> {
     const runs = (await this.#store.read((tx) => tx.listRuns(filter))).map(summaryOf);
     if (runs.length >= filter.limit) return runs;
     return [...runs, ...(await this.#olderRuns(filter))].slice(0, filter.limit);
-  }
-
-  /** Runs were forgotten here: only the history has them. */
-  forgot(): void {
-    this.#olderRunsExist = true;
   }
 
   recentStatuses(limit: number): Promise<RecentStatus[]> {
@@ -301,7 +301,7 @@ export class RunService {
       retry_of: run.retry_of,
       attempts: attemptsOf(run, attempts),
       tasks: tasksOf(run, tasks).map(taskSummaryOf),
-      definition: await this.#changes.definitionOf(tx, run),
+      definition: await this.#definitions.of(tx, run),
     };
   }
 

@@ -7,12 +7,13 @@ import type { Clock } from "../../clock.ts";
 import type { WorkflowDetails, WorkflowSummary } from "../../contract/messages.ts";
 import { errorMessage } from "../../errors.ts";
 import { DirectoryWatch } from "../../host/directory-watch.ts";
-import type { Service } from "../../service.ts";
+import { BackgroundService } from "../../service.ts";
 import type { OperationalStore, ScheduleCursor, WorkflowVersion } from "../../storage/operational/store.ts";
 import { type Diagnostic, renderDiagnostic } from "../../workflow/diagnostic.ts";
 import { loadWorkflowFile } from "../../workflow/load.ts";
 import { readDefinition, type WorkflowDefinition } from "../../workflow/model.ts";
 import { findDuplicateIds, isWorkflowPath, workflowIdOf } from "../../workflow/workflow-id.ts";
+import type { LongPolls } from "../long-polls.ts";
 import type { StoredDefinition, WorkflowSource } from "../runs/run-service.ts";
 import { type Listing, listWorkflowFiles } from "./workflow-files.ts";
 
@@ -45,12 +46,14 @@ export interface WorkflowDirectoryOptions {
   readonly refreshMs: number;
   /** How long a file must have been invalid, or away, before that counts: editors write in several steps. */
   readonly settleMs?: number;
-  /** The workflows in force changed. */
-  readonly changed: () => void;
+  readonly polls: LongPolls;
 }
 
+/** The topic of {@link LongPolls} that changes of workflows wake. */
+export const WORKFLOWS_TOPIC = "workflows";
+
 /** Knows the workflows. */
-export class WorkflowDirectory implements Service, WorkflowSource {
+export class WorkflowDirectory extends BackgroundService<{ scanned: undefined }> implements WorkflowSource {
   readonly name = "workflow directory";
   readonly #o: WorkflowDirectoryOptions;
   readonly #settleMs: number;
@@ -65,13 +68,13 @@ export class WorkflowDirectory implements Service, WorkflowSource {
   readonly #said = new Map<string, string>();
   #invalid: { path: string; error: string }[] = [];
   #revision = 0;
-  #refresh: Timer | undefined;
-  #settle: Timer | undefined;
+  readonly #refresh = this.timer(() => void this.scan());
+  readonly #settle = this.timer(() => void this.scan());
   #scanning: Promise<void> | undefined;
   #again = false;
-  #stopped = false;
 
   constructor(options: WorkflowDirectoryOptions) {
+    super(options.clock);
     this.#o = options;
     this.#settleMs = options.settleMs ?? 300;
     this.#watch = new DirectoryWatch({
@@ -83,7 +86,7 @@ export class WorkflowDirectory implements Service, WorkflowSource {
     });
   }
 
-  async start(): Promise<void> {
+  protected override async onStart(): Promise<void> {
     for (const version of await this.#o.store.read((tx) => tx.listWorkflowVersions()))
       this.#versions.set(version.workflow_id, version);
     this.#watch.refresh();
@@ -92,13 +95,10 @@ export class WorkflowDirectory implements Service, WorkflowSource {
       `${this.#workflows.size} workflow${this.#workflows.size === 1 ? "" : "s"} in ${this.#o.root}` +
         (this.#invalid.length === 0 ? "" : `, ${this.#invalid.length} invalid file(s)`),
     );
-    this.#refresh = setInterval(() => void this.scan(), this.#o.refreshMs);
+    this.#refresh.every(this.#o.refreshMs);
   }
 
-  async stop(): Promise<void> {
-    this.#stopped = true;
-    clearInterval(this.#refresh);
-    clearTimeout(this.#settle);
+  protected override async onStop(): Promise<void> {
     this.#watch.close();
     await this.#scanning;
   }
@@ -112,9 +112,10 @@ export class WorkflowDirectory implements Service, WorkflowSource {
     this.#scanning = (async () => {
       do {
         this.#again = false;
-        if (this.#stopped) break;
+        if (this.isStopping) break;
         try {
           await this.#scanOnce(false);
+          this.signals.emit("scanned");
         } catch (error) {
           this.#o.log.error(`The workflow directory cannot be scanned: ${errorMessage(error)}`, error);
         }
@@ -191,10 +192,8 @@ export class WorkflowDirectory implements Service, WorkflowSource {
     const wanted = this.#decide(listing, settled, now);
     await this.#putInForce(wanted.workflows);
     this.#tell(wanted.invalid);
-    clearTimeout(this.#settle);
-    if (wanted.unsettled && !this.#stopped) {
-      this.#settle = setTimeout(() => void this.scan(), this.#settleMs);
-    }
+    if (wanted.unsettled) this.#settle.in(this.#settleMs);
+    else this.#settle.cancel();
   }
 
   #directoryMissing(error: unknown, first: boolean): void {
@@ -369,7 +368,7 @@ export class WorkflowDirectory implements Service, WorkflowSource {
     }
     if (!changed && this.#revision > 0) return;
     this.#revision++;
-    this.#o.changed();
+    this.#o.polls.wake(WORKFLOWS_TOPIC);
   }
 
   /** Says what is wrong, once for each thing. */
@@ -378,7 +377,7 @@ export class WorkflowDirectory implements Service, WorkflowSource {
     this.#invalid = [...invalid].map(([path, error]) => ({ path, error }));
     if (JSON.stringify(this.#invalid) !== before) {
       this.#revision++;
-      this.#o.changed();
+      this.#o.polls.wake(WORKFLOWS_TOPIC);
     }
     for (const [path, error] of invalid) {
       const id = this.#files.get(path)?.id ?? null;

@@ -1,8 +1,8 @@
 /** Binding the principal's sockets, with errors that say what to do. */
-import { CdktrError, errorMessage, UsageError } from "../../errors.ts";
-import { isLoopback } from "../../host/addresses.ts";
-import type { Socket } from "../../zmq/index.ts";
-import { hostAndPort, tcpEndpoint, ZmqError } from "../../zmq/index.ts";
+import { CdktrError, errorMessage, UsageError } from "../errors.ts";
+import { isLoopback } from "../host/addresses.ts";
+import type { Socket } from "../zmq/index.ts";
+import { hostAndPort, tcpEndpoint, ZmqError } from "../zmq/index.ts";
 
 /** How long a peer may take for the handshake, ms; a silent connection is closed after that. */
 export const HANDSHAKE_MS = 10_000;
@@ -39,7 +39,7 @@ export async function bindSocket(socket: Socket, binding: Binding): Promise<numb
 }
 
 /** Explains a failure to bind, with a hint. */
-export function bindError(error: unknown, { host, port, what, setting, flag }: Binding): CdktrError {
+function bindError(error: unknown, { host, port, what, setting, flag }: Binding): CdktrError {
   const code = error instanceof ZmqError ? error.code : "";
   const elsewhere = `${setting}${flag === undefined ? "" : ` or ${flag}`}`;
   if (code === "EADDRINUSE") {

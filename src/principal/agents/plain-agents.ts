@@ -1,0 +1,114 @@
+/**
+ * Agents of the first protocol: a name and nothing else. They have no session and send no heartbeats; every request of theirs is a
+ * sign of life, and anybody can make one up, so that there may not be too many.
+ */
+import type { Clock } from "../../clock.ts";
+import { FIRST_PROTOCOL } from "../../contract/version.ts";
+import { NotFoundError, UnprocessableError } from "../../errors.ts";
+import type { OperationalStore, OperationalTx } from "../../storage/operational/store.ts";
+import type { Identity } from "../access/access.ts";
+import type { Outcome } from "../runs/run-changes.ts";
+import { quote } from "../unknown-name.ts";
+import { type AgentContacts, idInUse } from "./agent-contacts.ts";
+import type { AgentKeys } from "./agent-keys.ts";
+
+/** How many there may be that are not lost. */
+const MOST = 1000;
+
+/** What {@link PlainAgents} needs. */
+export interface PlainAgentsOptions {
+  readonly store: OperationalStore;
+  readonly clock: Clock;
+  /** Says which key may speak for which agent; absent without keys. */
+  readonly keys: AgentKeys | undefined;
+  readonly contacts: AgentContacts;
+  readonly heartbeatTimeoutMs: number;
+  /** One is heard of from now on. */
+  readonly opened: () => void;
+  /** One has registered that was not known, and this is on disk. */
+  readonly registered: (agentId: string) => void;
+}
+
+/** The part of the registry that knows agents by their names alone. */
+export class PlainAgents {
+  readonly #o: PlainAgentsOptions;
+
+  constructor(options: PlainAgentsOptions) {
+    this.#o = options;
+  }
+
+  /**
+   * Registers an agent; one that is registered stays so.
+   * @param sender whose key it came with, when there are keys
+   * @throws UnprocessableError when an agent with a session has the id, or when there are too many
+   * @throws ForbiddenError when the id belongs to another key
+   */
+  async register(agentId: string, sender?: Identity): Promise<void> {
+    const { store, clock, keys, contacts } = this.#o;
+    await store.transact(async (tx) => {
+      if (sender !== undefined) await keys?.claim(tx, sender, agentId);
+      const known = await tx.getAgent(agentId);
+      if (known !== null && known.session_id !== null && known.status !== "LOST") throw idInUse(known);
+      if (known !== null && known.status !== "LOST") return;
+      if (contacts.plain >= MOST) {
+        throw new UnprocessableError(
+          `There are ${MOST} agents already that are known by their name alone; those that fall silent make room.`,
+        );
+      }
+      await tx.registerAgent(
+        {
+          agent_id: agentId,
+          session_id: null,
+          stream_id: null,
+          host: known?.host ?? "unknown",
+          pid: null,
+          version: "unknown",
+          protocol: FIRST_PROTOCOL.version,
+          oldest_protocol: FIRST_PROTOCOL.oldest,
+          max_concurrent_workflows: 1,
+          labels: {},
+          status: "UP",
+          registered_at_ms: clock.now(),
+          last_heartbeat_ms: clock.now(),
+        },
+        known,
+        this.#o.heartbeatTimeoutMs,
+      );
+      tx.afterCommit(() => this.#o.registered(agentId));
+    });
+    contacts.open(agentId, null);
+    this.#o.opened();
+  }
+
+  /**
+   * An agent asks for work; it is registered when it is not known.
+   * @throws UnprocessableError when its id belongs to no key: it must register first
+   */
+  async fetches(agentId: string, sender?: Identity): Promise<void> {
+    if (!this.seen(agentId)) await this.register(agentId, sender);
+    else if (sender !== undefined) this.#o.keys?.check(sender, agentId);
+  }
+
+  /** A sign of life. Returns whether the agent is known. */
+  seen(agentId: string): boolean {
+    const contact = this.#o.contacts.get(agentId);
+    if (contact === undefined || contact.sessionId !== null) return false;
+    this.#o.contacts.seen(contact);
+    return true;
+  }
+
+  /** Applies a status that has no number and names no attempt: to the newest attempt that the agent has of the run. */
+  async hear(
+    agentId: string,
+    runId: string,
+    apply: (tx: OperationalTx, attempt: number) => Promise<Outcome>,
+  ): Promise<Outcome> {
+    return this.#o.store.transact(async (tx) => {
+      const run = await tx.getRun(runId);
+      if (run === null) throw new NotFoundError(`There is no run ${quote(runId)}.`);
+      const attempts = await tx.listAttempts(runId);
+      const own = attempts.findLast((attempt) => attempt.agent_id === agentId);
+      return own === undefined ? "fenced" : apply(tx, own.attempt);
+    });
+  }
+}

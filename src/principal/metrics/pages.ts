@@ -1,0 +1,43 @@
+import { VERSION } from "../../build-facts.ts";
+import type { MetricsServerOptions } from "../../metrics/metrics-server.ts";
+import type { AgentRegistry } from "../agents/agent-registry.ts";
+import type { Historian } from "../history/historian.ts";
+import type { ListenerRegistry } from "../listener-registry.ts";
+import type { LogHub } from "../logs/log-hub.ts";
+import type { RunService } from "../runs/run-service.ts";
+import type { WorkflowDirectory } from "../workflows/workflow-directory.ts";
+import type { Metrics } from "./metrics.ts";
+
+/** The services that the pages tell of. */
+export interface PagesOptions {
+  readonly principalId: string;
+  readonly startedAtMs: number;
+  readonly metrics: Metrics;
+  readonly runs: RunService;
+  readonly agents: AgentRegistry;
+  readonly workflows: WorkflowDirectory;
+  readonly history: Historian;
+  readonly logHub: LogHub;
+  readonly listeners: ListenerRegistry;
+}
+
+/** The two pages of a principal. */
+export function principalPages(o: PagesOptions): Pick<MetricsServerOptions, "page" | "health"> {
+  return {
+    page: () =>
+      o.metrics.page({
+        startedAtMs: o.startedAtMs,
+        runs: () => o.runs.counts(),
+        agents: () => o.agents.list(),
+        workflows: () => ({ valid: o.workflows.size, invalid: o.workflows.invalidFiles.length }),
+        history: () => ({ ...o.history.held, available: o.history.available.ok }),
+        logs: () => o.logHub.counts,
+        listeners: () => o.listeners.list(),
+      }),
+    health: async () => {
+      // It coordinates as long as its state can be read; a history that is away is no illness of it.
+      const { queued } = await o.runs.counts();
+      return { principal_id: o.principalId, version: VERSION, queued, history: o.history.available };
+    },
+  };
+}

@@ -1,0 +1,24 @@
+import { CdktrError } from "../../errors.ts";
+import type { OperationalTx, RunRecord } from "../../storage/operational/store.ts";
+import { readDefinition, type WorkflowDefinition } from "../../workflow/model.ts";
+
+/** Definitions kept parsed. */
+const KEPT_DEFINITIONS = 500;
+
+/** The definitions of runs, as they were when each was created. */
+export class Definitions {
+  readonly #known = new Map<string, WorkflowDefinition>();
+
+  /** Part of a unit of work. */
+  async of(tx: OperationalTx, run: Pick<RunRecord, "definition_hash">): Promise<WorkflowDefinition> {
+    const known = this.#known.get(run.definition_hash);
+    if (known !== undefined) return known;
+    const json = await tx.getDefinition(run.definition_hash);
+    if (json === null)
+      throw new CdktrError(`Internal error: definition ${run.definition_hash} is not stored.`);
+    const definition = readDefinition(json);
+    if (this.#known.size >= KEPT_DEFINITIONS) this.#known.clear();
+    this.#known.set(run.definition_hash, definition);
+    return definition;
+  }
+}
