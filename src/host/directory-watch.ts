@@ -1,6 +1,6 @@
 /**
- * File events of a directory tree that may not exist yet, be removed, or be replaced by another. Events are a hint: who
- * hears one looks for himself. Where there are none (network disks, no watches left), a periodic look has to do.
+ * File events of a directory tree that may not exist yet, be removed, or be replaced by another. Events are only hints: the
+ * receiver must look for itself. Where there are none (network disks, inotify watches exhausted), it has to poll.
  */
 import { type FSWatcher, statSync, watch } from "node:fs";
 import { basename, dirname } from "node:path";
@@ -8,7 +8,7 @@ import type { ConsolaInstance } from "consola";
 import { errorMessage } from "../errors.ts";
 import { Timer } from "../timer.ts";
 
-/** Events that come close together are one; but no one waits longer than the second of these, ms. */
+/** Debounce: events in quick succession are merged, but never delayed longer than the second value, ms. */
 const DEBOUNCE_MS = 40;
 const MAX_DELAY_MS = 250;
 
@@ -28,7 +28,7 @@ export class DirectoryWatch {
   #closed = false;
 
   /**
-   * @param options.relevant whether an event (`rename` or `change`, and the path relative to the root) is worth a look
+   * @param options.relevant whether an event (`rename` or `change`, and the path relative to the root) matters
    * @param options.changed called after relevant events
    */
   constructor(options: {
@@ -36,7 +36,7 @@ export class DirectoryWatch {
     relevant: (event: string, path: string | null) => boolean;
     changed: () => void;
     log: ConsolaInstance;
-    /** Also what is below its directories; true by default. */
+    /** Whether to watch subdirectories too; true by default. */
     recursive?: boolean;
   }) {
     this.#recursive = options.recursive ?? true;
@@ -46,7 +46,7 @@ export class DirectoryWatch {
     this.#log = options.log;
   }
 
-  /** Sees to it that the directory that is there now is the one that is watched. Cheap when it is. */
+  /** Makes sure that the directory currently at the path is the one being watched. Cheap if it is. */
   refresh(): void {
     if (this.#closed) return;
     this.#watchParent();
@@ -72,12 +72,12 @@ export class DirectoryWatch {
     }
   }
 
-  /** Whether there are events now; without, only a periodic look tells. */
+  /** Whether events are delivered at the moment; if not, the caller has to poll. */
   get hasEvents(): boolean {
     return this.#tree !== undefined;
   }
 
-  /** Another one whenever another directory is watched: what is in it was there before the first event. */
+  /** Incremented whenever a different directory is watched: its content was there before the first event. */
   get generation(): number {
     return this.#generation;
   }
@@ -89,7 +89,7 @@ export class DirectoryWatch {
     this.#parent?.close();
   }
 
-  /** The parent's events tell when the directory itself appears or is replaced. */
+  /** Events of the parent report when the directory itself appears or is replaced. */
   #watchParent(): void {
     if (this.#parent !== undefined) return;
     try {
@@ -104,7 +104,7 @@ export class DirectoryWatch {
       });
       this.#parent = parent;
     } catch {
-      // It is not there either; the periodic look tries again.
+      // The parent does not exist either; the next poll tries again.
     }
   }
 

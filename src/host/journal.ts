@@ -1,10 +1,10 @@
-/** The journal of systemd, when it reads this process's stderr. */
+/** Support for the systemd journal when it receives this process's stderr. */
 import { fstatSync } from "node:fs";
 
-/** The priorities of syslog that cdktr uses. */
+/** The syslog priorities that cdktr uses. */
 export type Priority = "error" | "warning" | "info" | "debug";
 
-/** As lines say them to the journal (sd-daemon(3)). */
+/** The priority prefixes of lines (sd-daemon(3)). */
 const PREFIXES: Readonly<Record<Priority, string>> = {
   error: "<3>",
   warning: "<4>",
@@ -15,15 +15,15 @@ const PREFIXES: Readonly<Record<Priority, string>> = {
 let isJournal: boolean | undefined;
 
 /**
- * Whether stderr goes to the journal. JOURNAL_STREAM says by device and inode which stream that is (systemd.exec(5)): a process
- * further down inherits the variable, but may have another stderr.
+ * Whether stderr goes to the journal. JOURNAL_STREAM identifies that stream by device and inode (systemd.exec(5)): a child process
+ * inherits the variable, but may have a different stderr.
  */
 export function stderrIsJournal(): boolean {
   isJournal ??= isStream(process.env.JOURNAL_STREAM);
   return isJournal;
 }
 
-/** A text for stderr; the journal is told the priority of each of its lines, since each is an entry of its own there. */
+/** Text for stderr; for the journal, each line gets a priority prefix, because each becomes a separate entry. */
 export function withPriority(text: string, priority: Priority): string {
   return stderrIsJournal() ? text.replace(/^/gm, PREFIXES[priority]) : text;
 }

@@ -1,4 +1,4 @@
-/** Files that hold secrets: nobody but their owner may read them, and a crash leaves the old content or the new. */
+/** Files that hold secrets: only their owner can read them, and they are written atomically. */
 import {
   closeSync,
   constants,
@@ -18,12 +18,12 @@ import { dirname, join } from "node:path";
 import { CdktrError, UsageError } from "../errors.ts";
 import { syncToDisk } from "./sync-to-disk.ts";
 
-/** A file or directory of secrets is open to others. */
+/** A secret file or directory is accessible to others. */
 class NotPrivateError extends UsageError {}
 
 /**
- * Refuses a file or directory to which anybody but its owner has access.
- * @throws NotPrivateError with the command that mends it
+ * Refuses a file or directory that anyone but its owner can access.
+ * @throws NotPrivateError with the command that fixes it
  */
 export function checkPrivate(path: string): void {
   const status = statSync(path);
@@ -34,13 +34,13 @@ export function checkPrivate(path: string): void {
   });
 }
 
-/** A path as one writes it in a shell. */
+/** Quotes a path for a shell. */
 export function shellWord(path: string): string {
   return /^[\w./-]+$/.test(path) ? path : `'${path.replaceAll("'", "'\\''")}'`;
 }
 
 /**
- * Makes a directory for secrets, or checks the one that is there.
+ * Creates a directory for secrets, or checks an existing one.
  * @throws NotPrivateError
  */
 export function makePrivateDirectory(path: string): void {
@@ -56,7 +56,7 @@ export function makePrivateDirectory(path: string): void {
   checkPrivate(path);
 }
 
-/** Writes a private file at once or not at all, replacing what was there. */
+/** Writes a private file atomically, replacing an existing one. */
 export function writePrivate(path: string, text: string): void {
   const temporary = write(path, text);
   try {
@@ -69,8 +69,8 @@ export function writePrivate(path: string, text: string): void {
 }
 
 /**
- * Writes a private file that must not be there yet.
- * @returns false when it is there; it is left as it was
+ * Writes a private file that must not exist yet.
+ * @returns false if it exists; it is left unchanged
  */
 export function createPrivate(path: string, text: string): boolean {
   const temporary = write(path, text);
@@ -86,12 +86,12 @@ export function createPrivate(path: string, text: string): boolean {
   return true;
 }
 
-/** Files that are being written. */
+/** Temporary files. */
 const TEMPORARY = /^\.new-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
-/** A file that takes longer to be written was left by a process that was killed, ms. */
+/** Age above which a temporary file was left by a process that was killed, ms. */
 const LEFT_AFTER_MS = 600_000;
 
-/** Removes what processes left in a directory of secrets that were killed while they wrote. */
+/** Removes temporary files that were left in a directory of secrets by killed processes. */
 export function removeLeftovers(directory: string, nowMs: number): void {
   for (const name of readdirSync(directory)) {
     if (!TEMPORARY.test(name)) continue;
@@ -120,8 +120,8 @@ function write(path: string, text: string): string {
 }
 
 /**
- * What root makes in the directory of a service's user belongs to that user: else the service could not read it. By descriptor: that
- * user could put a link in the place of the path meanwhile, and have any file given to him.
+ * Gives a file that root creates in the directory of a service's user to that user, who could not read it otherwise. Works by
+ * descriptor: with a path, that user could swap in a link and be given any file.
  */
 function own(descriptor: number, directory: string): void {
   if (process.getuid?.() !== 0) return;

@@ -1,4 +1,4 @@
-/** Memory of this process that is in RAM, bytes; undefined when the system does not tell, as when no descriptor is left. */
+/** Resident memory of this process, bytes; undefined when it cannot be read, for example when no descriptor is left. */
 export function residentMemory(): number | undefined {
   try {
     return process.memoryUsage.rss();

@@ -1,38 +1,38 @@
-/** A child process that is started again when it fails, with growing pauses, and ended when this process ends. */
+/** A child process that is restarted with exponential back-off when it fails, and ended when this process ends. */
 import type { ConsolaInstance } from "consola";
 import { errorMessage } from "../errors.ts";
 import { BackgroundService } from "../service.ts";
 import { BackOff, isDoneWithin, pause } from "../timer.ts";
 
 const LONGEST_PAUSE_MS = 30_000;
-/** A child that lived so long was well: the next pause is the first again. */
+/** A child that ran this long was healthy: the back-off is reset, ms. */
 const HEALTHY_MS = 60_000;
 
-/** How a child ended: its exit status, the name of the signal that ended it, or why it could not be started. */
+/** How a child ended: its exit status, the name of the signal, or the error with which it could not be started. */
 export type ChildOutcome = number | string;
 
-/** How the child is started, and when not again. */
+/** How to start the child, and when not to restart it. */
 export interface SupervisedProcessOptions {
-  /** Shown in messages: `agent`. */
+  /** Name in messages: `agent`. */
   readonly name: string;
-  /** Asked at each start. */
+  /** Called before each start. */
   readonly command: () => readonly string[];
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly log: ConsolaInstance;
-  /** Pause before the second start, ms; each further one is twice as long, up to 30 s. */
+  /** Delay before the first restart, ms; doubles each time, up to 30 s. */
   readonly firstPauseMs: number;
-  /** Whether it is not to be started again after its `start`-th end (1-based). By default when it ended with status 0. */
+  /** Whether to stop restarting after the `start`-th exit (1-based). By default after exit status 0. */
   readonly isFinal?: (outcome: ChildOutcome, start: number) => boolean;
-  /** How long the child may take to end once told, ms, before its group is killed; without it, as long as it takes. */
+  /** How long the child may take to stop, ms, before its process group is killed; by default any time. */
   readonly stopMs?: number;
-  /** Takes what the child says with `process.send`, as JSON; without it, the child cannot say anything. */
+  /** Receives what the child sends with `process.send`, as JSON; without it, there is no IPC channel. */
   readonly heard?: (message: unknown) => void;
 }
 
-/** The supervised child. It signals `failed` when it ended and is going to be started again. */
+/** The supervised child. Signals `failed` when it has exited and will be restarted. */
 export class SupervisedProcess extends BackgroundService<{ failed: ChildOutcome }> {
   readonly name: string;
-  /** Resolves with how the child ended when it is not started again. */
+  /** Resolves with how the child ended when it is not restarted. */
   readonly done: Promise<ChildOutcome>;
   readonly #options: SupervisedProcessOptions;
   readonly #done = Promise.withResolvers<ChildOutcome>();
@@ -48,12 +48,12 @@ export class SupervisedProcess extends BackgroundService<{ failed: ChildOutcome 
     this.done = this.#done.promise;
   }
 
-  /** How the child failed, while it waits to be started again. */
+  /** How the child failed, while it waits for its restart. */
   get failure(): ChildOutcome | undefined {
     return this.#failure;
   }
 
-  /** How often the child was started again. */
+  /** Number of restarts. */
   get restarts(): number {
     return this.#restarts;
   }
@@ -62,13 +62,13 @@ export class SupervisedProcess extends BackgroundService<{ failed: ChildOutcome 
     void this.#supervise().then(this.#done.resolve);
   }
 
-  /** Tells the child to end, and does not wait for it; may be said again, which a child may take as more urgent. */
+  /** Tells the child to stop, without waiting; can be repeated, which a child may treat as more urgent. */
   requestStop(): void {
     this.#end.abort();
     this.#child?.kill("SIGTERM");
   }
 
-  /** Tells the child to end, unless that was done, and waits until it has. */
+  /** Tells the child to stop, unless that was done, and waits until it has exited. */
   protected override async onStop(): Promise<void> {
     if (!this.#end.signal.aborted) this.requestStop();
     const { stopMs } = this.#options;
@@ -102,16 +102,16 @@ export class SupervisedProcess extends BackgroundService<{ failed: ChildOutcome 
     try {
       const child = Bun.spawn([...this.#options.command()], {
         env: this.#options.env,
-        // The child sees the end of it when this process is gone, however it went.
+        // The child notices end of input when this process is gone, for whatever reason.
         stdin: "pipe",
         stdout: "inherit",
         stderr: "inherit",
-        // A group of its own: Ctrl-C in the terminal reaches this process, which tells the child what is to be done.
+        // Its own process group: Ctrl-C in the terminal reaches only this process, which then tells the child what to do.
         detached: true,
         ...(heard === undefined ? {} : { serialization: "json", ipc: heard }),
       });
       this.#child = child;
-      // Told to stop while it was being started.
+      // Told to stop during the start.
       if (this.#end.signal.aborted) child.kill("SIGTERM");
       await child.exited;
       return child.signalCode ?? child.exitCode ?? "unknown";
@@ -129,7 +129,7 @@ export class SupervisedProcess extends BackgroundService<{ failed: ChildOutcome 
     try {
       process.kill(-pid, "SIGKILL");
     } catch {
-      // It has ended meanwhile.
+      // It has exited in the meantime.
     }
   }
 }

@@ -1,6 +1,6 @@
 import { closeSync, fsyncSync, openSync } from "node:fs";
 
-/** Brings what a file holds, or the names in a directory, to the disk (fsync). Throws what the file system throws. */
+/** Flushes a file's content, or a directory's entries, to disk (fsync). Throws file system errors. */
 export function syncToDisk(path: string): void {
   const descriptor = openSync(path, "r");
   try {

@@ -1,26 +1,26 @@
-/** The text format of Prometheus, version 0.0.4: what a scraper reads. */
+/** The Prometheus text format, version 0.0.4. */
 
-/** The type of the answer. */
+/** Its content type. */
 export const CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8";
 
 /** Labels of a sample. */
 export type Labels = Readonly<Record<string, string>>;
 
-/** Collects metrics in order. Names end as Prometheus wants it: `_total` for counters, the unit for what has one. */
+/** Collects metrics in order. Names follow the Prometheus conventions: `_total` for counters, a unit where there is one. */
 export class Exposition {
   readonly #lines: string[] = [];
 
-  /** A value that goes up and down. */
+  /** A gauge. */
   gauge(name: string, help: string, samples: number | readonly (readonly [Labels, number])[]): void {
     this.#metric(name, "gauge", help, samples);
   }
 
-  /** A value that only grows while the process lives. */
+  /** A counter. */
   counter(name: string, help: string, samples: number | readonly (readonly [Labels, number])[]): void {
     this.#metric(name, "counter", help, samples);
   }
 
-  /** Observations in buckets. */
+  /** A histogram. */
   histogram(name: string, help: string, histogram: Histogram): void {
     this.#head(name, "histogram", help);
     for (const [bound, count] of histogram.cumulative()) {
@@ -71,7 +71,7 @@ export class Histogram {
   sum = 0;
   count = 0;
 
-  /** @param bounds upper bounds of the buckets, ascending; one for all that is larger is added */
+  /** @param bounds upper bounds of the buckets, ascending; a bucket for larger values is added */
   constructor(bounds: readonly number[]) {
     this.#bounds = [...bounds, Number.POSITIVE_INFINITY];
     this.#counts = this.#bounds.map(() => 0);
@@ -84,7 +84,7 @@ export class Histogram {
     this.count++;
   }
 
-  /** For each bound, how many observations were not above it. */
+  /** Cumulative counts: for each bound, how many observations do not exceed it. */
   cumulative(): [number, number][] {
     let total = 0;
     return this.#bounds.map((bound, i) => {

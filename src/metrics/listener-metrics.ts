@@ -1,7 +1,7 @@
-/** What is told of listeners, by whoever tells it: their own process, or the principal that they report to. */
+/** The metrics of listeners, reported by their own process or by the principal. */
 import type { Exposition, Labels } from "./exposition.ts";
 
-/** How a listener is; the names are those of the protocol. */
+/** The state of a listener; the names are those of the protocol. */
 export interface ListenerNumbers {
   readonly name: string;
   readonly state: string;
@@ -14,14 +14,14 @@ export interface ListenerNumbers {
   readonly buffer_bytes: number;
   readonly last_trigger_ms: number | null;
   readonly principal_away_since_ms: number | null;
-  /** The machine it runs on, when the page is of several. */
+  /** Its machine, when the page covers several. */
   readonly host?: string;
   readonly pid?: number;
 }
 
 const STATES = ["running", "backing off", "stopped", "lost"] as const;
 
-/** Adds the metrics of listeners; counters begin anew with each process. */
+/** Adds the metrics of listeners; counters restart with each process. */
 export function addListeners(page: Exposition, listeners: readonly ListenerNumbers[]): void {
   if (listeners.length === 0) return;
   const labels = ({ name, host, pid }: ListenerNumbers): Record<string, string> => ({

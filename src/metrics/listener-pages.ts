@@ -6,12 +6,12 @@ import { addListeners, type ListenerNumbers } from "./listener-metrics.ts";
 import type { MetricsServerOptions } from "./metrics-server.ts";
 import { addProcess } from "./process-metrics.ts";
 
-/** A listener as the page on health shows it. */
+/** A listener on the health page. */
 export interface ListenerHealth extends ListenerNumbers {
   readonly error: string | null;
 }
 
-/** A process is not well while one of its listeners has failed; a principal that is away is no illness of it. */
+/** A process is unhealthy while one of its listeners has failed; an absent principal does not make it unhealthy. */
 export function listenerPages(
   listeners: () => readonly ListenerHealth[],
 ): Pick<MetricsServerOptions, "page" | "health"> {

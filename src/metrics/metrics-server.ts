@@ -1,30 +1,30 @@
-/** A process over HTTP, for what watches it: `/healthz` and `/metrics`, on loopback and nowhere else. */
+/** Serves `/healthz` and `/metrics` over HTTP, on loopback only. */
 import type { ConsolaInstance } from "consola";
 import { errorMessage } from "../errors.ts";
 import { BackgroundService } from "../service.ts";
 import { CONTENT_TYPE } from "./exposition.ts";
 
-/** Only this host: who watches from elsewhere puts a proxy before it that knows whom to let in. */
+/** Only this host: for remote monitoring, put a proxy with access control in front. */
 const HOST = "127.0.0.1";
-/** Pause between attempts to get a port that is taken, ms. */
+/** Delay between attempts to bind a port that is taken, ms. */
 const RETRY_MS = 5000;
 
 /** Options of {@link MetricsServer}. */
 export interface MetricsServerOptions {
-  /** The port; 0 for none. */
+  /** The port; 0 turns the server off. */
   readonly port: number;
-  /** What gave it, for the message when it is taken: `CDKTR_METRICS_PORT`. */
+  /** The setting that it comes from, for the message when it is taken: `CDKTR_METRICS_PORT`. */
   readonly setting: string;
-  /** The page of metrics. */
+  /** The metrics page. */
   readonly page: () => Promise<string>;
-  /** How it is; rejects when it cannot do its work. */
+  /** The health page; rejects when the process cannot do its work. */
   readonly health: () => Promise<Record<string, unknown>>;
   readonly log: ConsolaInstance;
-  /** Pause between attempts to get a port that is taken, ms; 5 s by default. */
+  /** Delay between attempts to bind a port that is taken, ms; 5 s by default. */
   readonly retryMs?: number;
 }
 
-/** Serves the two pages. A port that is taken stops nobody from working: it says so, and goes on trying. */
+/** Serves the two pages. A taken port is not fatal: it is reported, and binding is retried. */
 export class MetricsServer extends BackgroundService<{ listening: undefined }> {
   readonly name = "metrics";
   readonly #o: MetricsServerOptions;
@@ -61,14 +61,14 @@ export class MetricsServer extends BackgroundService<{ listening: undefined }> {
     this.#o.log.success(`http://${this.#address} has /healthz and /metrics now`);
   }
 
-  /** Binds the port, or tells why it cannot be bound. */
+  /** Binds the port, or reports why it cannot be bound. */
   #listen(): string | undefined {
     try {
       this.#server = Bun.serve({
         hostname: HOST,
         port: this.#o.port,
         development: false,
-        // By default two programs would share the port, and each see half of the requests.
+        // By default two programs would share the port, and each receive half of the requests.
         reusePort: false,
         fetch: (request) => this.#answer(request),
       });

@@ -1,6 +1,6 @@
 import type { Exposition } from "./exposition.ts";
 
-/** Adds what every process tells of itself. */
+/** Adds the metrics that every process reports about itself. */
 export function addProcess(page: Exposition): void {
   const { user, system } = process.cpuUsage();
   page.counter("process_cpu_seconds_total", "Processor time of the process.", (user + system) / 1e6);

@@ -1,6 +1,6 @@
 /**
- * Copies of a database file that are made before its schema is migrated, beside it: `FILE.before-VERSION-TIME`, VERSION being
- * the cdktr that migrates. A copy appears under that name when it is complete and on the disk, and is never written to again.
+ * Backups of a database file before its schema is migrated, next to it: `FILE.before-VERSION-TIME`, where VERSION is the cdktr that
+ * migrates. A backup gets that name when it is complete and on disk, and is never written to again.
  */
 import { existsSync, readdirSync, renameSync, rmSync, statfsSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
@@ -8,20 +8,20 @@ import { VERSION } from "../build-facts.ts";
 import { CdktrError } from "../errors.ts";
 import { syncToDisk } from "../host/sync-to-disk.ts";
 
-/** So many of the newest copies of a file stay. */
+/** Number of backups to keep per file. */
 export const KEPT_BACKUPS = 3;
-/** What must be free beyond the copy itself, bytes: the migration needs room too. */
+/** Free space required beyond the backup itself, bytes: the migration needs space too. */
 const RESERVE_BYTES = 16 * 1024 * 1024;
 
-/** There is no room for the copy, so nothing is migrated. */
+/** There is not enough space for the backup, so nothing is migrated. */
 class NoRoomForBackupError extends CdktrError {}
 
-/** Where the copy of `file` is written before it gets its name; what processes that were interrupted left there is removed. */
+/** Where the backup of `file` is written before it gets its name; leftovers of interrupted processes are removed. */
 export function stagingPath(file: string): string {
   const start = `${basename(file)}.backup-unfinished-`;
   for (const name of readdirSync(dirname(file))) {
     if (!name.startsWith(start)) continue;
-    // Sqlite puts a journal beside it.
+    // SQLite creates a journal next to it.
     const pid = name.slice(start.length).replace(/\D.*/, "");
     if (pid !== String(process.pid) && existsSync(`/proc/${pid}`)) continue;
     rmSync(join(dirname(file), name), { force: true });
@@ -30,7 +30,7 @@ export function stagingPath(file: string): string {
 }
 
 /**
- * Makes sure that a copy of `bytes` fits beside `file`.
+ * Checks that a backup of `bytes` fits next to `file`.
  * @throws NoRoomForBackupError
  */
 export function requireRoom(file: string, bytes: number): void {
@@ -47,7 +47,7 @@ export function requireRoom(file: string, bytes: number): void {
 }
 
 /**
- * Gives the finished copy its name.
+ * Gives the finished backup its name.
  * @returns its path
  */
 export function keepBackup(staged: string, file: string, now: Date = new Date()): string {
@@ -61,7 +61,7 @@ export function keepBackup(staged: string, file: string, now: Date = new Date())
   return path;
 }
 
-/** The copies of `file`, oldest first. */
+/** The backups of `file`, oldest first. */
 export function backupsOf(file: string): string[] {
   const start = `${basename(file)}.before-`;
   const timeOf = (name: string) => /-(\d{8}T\d{6}Z(?:-\d+)?)$/.exec(name)?.[1];
@@ -71,7 +71,7 @@ export function backupsOf(file: string): string[] {
     .map((name) => join(dirname(file), name));
 }
 
-/** Removes all but the newest copies of `file`. */
+/** Removes all but the newest backups of `file`. */
 export function pruneBackups(file: string): void {
   for (const path of backupsOf(file).slice(0, -KEPT_BACKUPS)) rmSync(path, { force: true });
 }

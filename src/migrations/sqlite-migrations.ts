@@ -1,7 +1,7 @@
 /**
- * How the schema of a sqlite file gets from any older version to the present one: forward only, by a table of steps, in one
- * transaction, after a copy was made. `user_version` is the version; a file that holds tables and says 0 is older than the
- * marks and has version 1.
+ * Migrates the schema of a SQLite file from any older version to the current one: forward only, by a table of steps, in one
+ * transaction, after a backup. `user_version` holds the version; a file that has tables but says 0 predates version numbers and
+ * has version 1.
  */
 import { Database } from "bun:sqlite";
 import { chmodSync, readFileSync, rmSync } from "node:fs";
@@ -17,21 +17,21 @@ import {
   type SchemaChange,
 } from "./newer-schema.ts";
 
-/** A step from one version of a schema to the next. */
+/** A step from one schema version to the next. */
 interface SqliteMigration extends Additive {
-  /** What it does, for the log. */
+  /** Description for the log. */
   readonly what: string;
   readonly apply: (database: Database) => void;
 }
 
-/** Step n makes version n + 1 out of version n. A step that was released is never edited: append another. */
+/** Step n migrates version n to n + 1. Never edit a released step: append another. */
 export type SqliteMigrations = readonly SqliteMigration[];
 
 /**
- * Brings an open file to the newest schema of `migrations`. Whatever interrupts it, the file has the old schema or the new one.
- * A newer one stays as it is, when it only adds to what is known here.
- * @throws NewerSchemaError when it has a newer one that does more
- * @throws NoRoomForBackupError when it is older, and the copy has no room
+ * Migrates an open file to the newest schema of `migrations`. However this is interrupted, the file has either the old schema or the
+ * new one. A newer schema is left as it is if it is only additive.
+ * @throws NewerSchemaError when the file has a newer schema that is not just additive
+ * @throws NoRoomForBackupError when it is older and there is no space for the backup
  */
 export function migrateSqlite(database: Database, migrations: SqliteMigrations, log: ConsolaInstance): void {
   const { version, isNew } = versionOf(database);
@@ -87,12 +87,12 @@ function changesOf(database: Database): SchemaChange[] {
       "SELECT version, cdktr, backup, oldest_reader FROM schema_changes ORDER BY version, applied_at_ms",
     );
   } catch {
-    // It keeps that in another way, or not at all.
+    // It records that in another way, or not at all.
     return [];
   }
 }
 
-/** @returns the copy; null when another process that shares the file has migrated it meanwhile */
+/** @returns the backup; null when another process that shares the file has migrated it in the meantime */
 function makeBackup(database: Database): string | null {
   const file = database.filename;
   const size = ask<{ bytes: number }>(
@@ -111,7 +111,7 @@ function makeBackup(database: Database): string | null {
     rmSync(staged);
     return null;
   }
-  // The migration may have been interrupted, again and again: one copy of the same is enough.
+  // If the migration was interrupted before, even repeatedly, one backup of the same content is enough.
   const digest = sha256(staged);
   const present = backupsOf(file).find((path) => sha256(path) === digest);
   if (present === undefined) return keepBackup(staged, file);
@@ -119,7 +119,7 @@ function makeBackup(database: Database): string | null {
   return present;
 }
 
-/** Leaves no statement open, which would keep the file locked after it is closed. */
+/** Finalizes every statement: an open one would keep the file locked after it is closed. */
 function ask<Row>(database: Database, sql: string, ...parameters: string[]): Row[] {
   const statement = database.prepare<Row, string[]>(sql);
   try {

@@ -1,14 +1,14 @@
 /**
- * The versions of symbols that a shared library asks of others, and those that it offers: what decides whether the loader takes it.
+ * The symbol versions that a shared library requires and provides: they decide whether the loader accepts it.
  * Format: System V ABI (ELF-64, little-endian), and "Symbol Versioning" of the Linux Standard Base, core specification 5.0, chapter 10.7.
  */
 
 const SECTION_VERDEF = 0x6ffffffd;
 const SECTION_VERNEED = 0x6ffffffe;
-/** The loader only warns when such a version is missing. */
+/** For weak versions the loader only warns when they are missing. */
 const FLAG_WEAK = 0x2;
 
-/** Version names such as `GLIBC_2.17` by the library of which they are asked, such as `libc.so.6`. */
+/** Version names such as `GLIBC_2.17` by the library that must provide them, such as `libc.so.6`. */
 export type NeededVersions = ReadonlyMap<string, ReadonlySet<string>>;
 
 interface Section {
@@ -20,7 +20,7 @@ interface Section {
   readonly info: number;
 }
 
-/** @throws RangeError when `bytes` are no 64-bit little-endian ELF file, or not all of one */
+/** @throws RangeError when `bytes` is not a complete 64-bit little-endian ELF file */
 export function neededVersions(bytes: Buffer): NeededVersions {
   const needed = new Map<string, Set<string>>();
   const sections = sectionsOf(bytes);
@@ -43,7 +43,7 @@ export function neededVersions(bytes: Buffer): NeededVersions {
   return needed;
 }
 
-/** @throws RangeError when `bytes` are no 64-bit little-endian ELF file, or not all of one */
+/** @throws RangeError when `bytes` is not a complete 64-bit little-endian ELF file */
 export function definedVersions(bytes: Buffer): ReadonlySet<string> {
   const defined = new Set<string>();
   const sections = sectionsOf(bytes);

@@ -1,9 +1,9 @@
 /**
- * The native files inside the executable. In a source checkout there are none; the build puts another module in the
- * place of this one (scripts/build/embed.ts), whose table holds the compressed files of the target platform.
+ * The native files embedded in the executable. A source checkout has none; the build replaces this module with one
+ * (scripts/build/embed.ts) whose table holds the compressed files of the target platform.
  */
 
-/** A file that the executable carries, compressed with zstd. */
+/** An embedded file, compressed with zstd. */
 export interface EmbeddedFile {
   /** File name in the cache. */
   readonly name: string;
@@ -13,6 +13,6 @@ export interface EmbeddedFile {
   readonly sha256: string;
 }
 
-/** The carried files, by what they are needed for; null in a source checkout. */
+/** The embedded files, by purpose; null in a source checkout. */
 export const EMBEDDED: Readonly<Record<"libzmq" | "libduckdb" | "sdk", readonly EmbeddedFile[]>> | null =
   null;

@@ -1,13 +1,13 @@
-/** Secrets on the command line: `ps` shows the arguments of a process as they are in its memory. */
+/** Hides secrets on the command line: `ps` shows the arguments of a process as they are in its memory. */
 
 import { type Pointer, toArrayBuffer } from "bun:ffi";
 import { readFileSync } from "node:fs";
 
-/** Place of `arg_start` and `arg_end` among the fields of /proc/self/stat after the name of the program. */
+/** Positions of `arg_start` and `arg_end` among the fields of /proc/self/stat after the program name. */
 const ARG_START = 45;
 
 /**
- * Overwrites an argument of this process where `ps` and /proc find it.
+ * Overwrites an argument of this process in the memory that `ps` and /proc show.
  * @returns a copy of it
  */
 export function hideArgument(secret: string): string {
@@ -23,7 +23,7 @@ export function hideArgument(secret: string): string {
     for (let at = memory.indexOf(wanted); at !== -1; at = memory.indexOf(wanted, at + 1))
       memory.fill("x", at, at + wanted.length);
   } catch {
-    // Without /proc there is nobody who could see it there.
+    // Without /proc nobody could see it there.
   }
   return copy;
 }

@@ -1,4 +1,4 @@
-/** Where the program is that runs a user's listener: a file that Bun can run. */
+/** Locates the program that runs a user's listener: a file that Bun can run. */
 import { join } from "node:path";
 import { loadConfig } from "../config.ts";
 import { EMBEDDED } from "./embedded.ts";

@@ -1,17 +1,17 @@
-/** Files that other versions of cdktr unpacked into the cache, and nobody uses any more. */
+/** Removes stale files that other versions of cdktr unpacked into the cache. */
 import { readdirSync, readFileSync, renameSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 
-/** What was used so lately may be about to be loaded, ms. */
+/** Anything used this recently may be about to be loaded, ms. */
 const REST_MS = 3_600_000;
-/** Directories that unpack.ts makes: by content, and while it works. */
+/** Directories created by unpack.ts: named by content, and temporary ones. */
 const UNPACKED =
   /^(?:libzmq|libduckdb|sdk)-[0-9a-f]{16}$|^\.(?:libzmq|libduckdb|sdk)-\d+-[0-9a-f-]{36}(?:\.broken)?$|\.\d+\.stale$/;
 
 /**
- * Removes them. A process has the libraries that it loaded in its memory map; where that cannot be seen, it keeps the files that
- * it has open even when their names are gone, and unpacks anew what it needs later.
- * @param cacheDirectory that of unpack.ts
+ * Removes stale directories. A library in use shows in the memory map of its process. Where that cannot be seen, removal is still
+ * safe: the process keeps the files that it has open even without a name, and unpacks again what it needs later.
+ * @param cacheDirectory the same as for unpack.ts
  * @returns the directories that were removed
  */
 export function removeStaleFiles(cacheDirectory: string, now: number = Date.now()): string[] {
@@ -38,7 +38,7 @@ function namesIn(directory: string): string[] {
   }
 }
 
-/** What the processes of this host have mapped, as far as this user may see it. */
+/** The files that processes of this host have mapped, as far as this user can see. */
 function memoryMaps(): string[] {
   return namesIn("/proc")
     .filter((name) => /^\d+$/.test(name))
@@ -53,7 +53,7 @@ function memoryMaps(): string[] {
 
 function remove(path: string): boolean {
   try {
-    // Whole or not at all: nobody finds half of it under its name.
+    // Rename first, so that nobody ever finds a half-removed directory under its name.
     const doomed = `${path}.${process.pid}.stale`;
     renameSync(path, doomed);
     rmSync(doomed, { recursive: true, force: true });

@@ -1,6 +1,6 @@
 /**
- * Brings carried files to the disk: into a directory named by their content, which appears by one rename, so that any
- * number of processes may start at once and a half-written directory is never seen under its name.
+ * Unpacks embedded files into a directory named by their content, which appears by one rename. Any number of processes may
+ * start at once, and a half-written directory never appears under its final name.
  */
 import {
   chmodSync,
@@ -20,10 +20,10 @@ import type { EmbeddedFile } from "./embedded.ts";
 export class NativeCacheError extends CdktrError {}
 
 /**
- * Unpacks `files` below `cacheDirectory`, unless they are there already and whole.
+ * Unpacks `files` below `cacheDirectory`, unless they are already there and intact.
  * @param group first part of the directory's name
  * @returns the directory that holds them
- * @throws NativeCacheError when the directory cannot be written or belongs to somebody else
+ * @throws NativeCacheError when the directory cannot be written or belongs to another user
  */
 export function unpack(files: readonly EmbeddedFile[], group: string, cacheDirectory: string): string {
   const identity = new Bun.CryptoHasher("sha256")
@@ -65,17 +65,17 @@ export function unpack(files: readonly EmbeddedFile[], group: string, cacheDirec
   return directory;
 }
 
-/** The time of a directory is that of its last use: stale-files.ts goes by it. */
+/** Sets the directory's time to now, its last use, for stale-files.ts. */
 function markUsed(directory: string): void {
   try {
     const now = new Date();
     utimesSync(directory, now, now);
   } catch {
-    // A cache that cannot be written to is nobody's to clear either.
+    // A cache that cannot be written cannot be cleared either.
   }
 }
 
-/** Renames `staging` to `directory`; a directory that another process put there is kept when it is whole and replaced when not. */
+/** Renames `staging` to `directory`; an existing directory from another process is kept if it is intact and replaced otherwise. */
 function putInPlace(staging: string, directory: string, files: readonly EmbeddedFile[]): void {
   for (;;) {
     try {
@@ -92,7 +92,7 @@ function putInPlace(staging: string, directory: string, files: readonly Embedded
   }
 }
 
-/** Whether the directory is this user's own, closed to others, and holds every file with the right hash. */
+/** Whether the directory belongs to this user, is private, and holds every file with the right hash. */
 function isWhole(directory: string, files: readonly EmbeddedFile[]): boolean {
   try {
     const stat = statSync(directory);

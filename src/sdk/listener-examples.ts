@@ -1,4 +1,4 @@
-/** The examples of listeners, as they travel inside the executable: `cdktr docs listeners` shows them. */
+/** The listener examples embedded in the executable: `cdktr docs listeners` shows them. */
 
 import fileWatcherPy from "./examples/file_watcher.py" with { type: "text" };
 import fileWatcherTs from "./examples/file-watcher.ts" with { type: "text" };
@@ -8,15 +8,15 @@ import rabbitmq from "./examples/rabbitmq.py" with { type: "text" };
 import shipLogsPy from "./examples/ship_logs.py" with { type: "text" };
 import shipLogsTs from "./examples/ship-logs.ts" with { type: "text" };
 
-/** A program that can be run as it is. */
+/** A complete, runnable program. */
 export interface ListenerExample {
   readonly name: string;
-  /** Of the code block. */
+  /** Language of the code block. */
   readonly language: "python" | "ts";
   readonly text: string;
 }
 
-// TypeScript takes these imports for the modules that they are not.
+// TypeScript takes these text imports for modules.
 const typescript: readonly [string, string][] = [
   ["file-watcher.ts", String(fileWatcherTs)],
   ["ship-logs.ts", String(shipLogsTs)],

@@ -1,4 +1,4 @@
-/** The Python package, as it travels inside the executable. */
+/** The Python package embedded in the executable. */
 import init from "./python/cdktr/__init__.py" with { type: "text" };
 import buffer from "./python/cdktr/_buffer.py" with { type: "text" };
 import connection from "./python/cdktr/_connection.py" with { type: "text" };
@@ -21,7 +21,7 @@ export const PYTHON_PACKAGE: Readonly<Record<string, string>> = {
   "cdktr/listener.py": listener,
   "cdktr/log_tail.py": logTail,
   "cdktr/principal.py": principal,
-  // Tells type checkers that the package is typed; it is empty.
+  // An empty marker that tells type checkers that the package is typed.
   "cdktr/py.typed": "",
   "cdktr/result.py": result,
 };

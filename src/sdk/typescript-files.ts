@@ -1,5 +1,5 @@
-/** What `cdktr sdk typescript DIR` writes. */
-// @ts-expect-error TypeScript does not know that a declaration can be imported as a text
+/** The files that `cdktr sdk typescript DIR` writes. */
+// @ts-expect-error TypeScript does not know that a declaration file can be imported as text
 import declarations from "./typescript/cdktr.d.ts" with { type: "text" };
 
 const types: string = declarations;

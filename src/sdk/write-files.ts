@@ -1,4 +1,4 @@
-/** Writes a set of files into a directory without touching what somebody else put there. */
+/** Writes a set of files into a directory without overwriting files of others. */
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { CdktrError, errorMessage, UnprocessableError } from "../errors.ts";
@@ -7,14 +7,14 @@ import { CdktrError, errorMessage, UnprocessableError } from "../errors.ts";
 export interface WrittenFiles {
   /** Paths inside the directory. */
   readonly written: readonly string[];
-  /** Those that held the same text already. */
+  /** Files that already had the same content. */
   readonly unchanged: readonly string[];
 }
 
 /**
- * Writes files that are missing; with `force` also those that hold something else.
+ * Writes files that are missing; with `force`, also overwrites those with different content.
  * @param files path inside the directory to text
- * @throws UnprocessableError naming what is there already, before anything is written
+ * @throws UnprocessableError naming the existing files, before anything is written
  * @throws CdktrError when the directory cannot be written
  */
 export function writeFiles(

@@ -1,5 +1,5 @@
 /**
- * Runs a workflow for every file that appears or changes in a directory, once it has been quiet for a moment: editors and
+ * Runs a workflow for every file that is created or changed in a directory, once it has been quiet for a moment: editors and
  * programs write in bursts.
  *
  *     WATCH_DIRECTORY=inbox WORKFLOW=hello cdktr listen file-watcher.ts
@@ -38,7 +38,7 @@ export default class FileWatcher extends EventListener {
     const state: Stats | undefined = await stat(path).catch(() => undefined);
     if (!state?.isFile()) return;
     try {
-      // A version of a file is one event, however many notifications there were.
+      // A version of a file is one event, however many notifications arrive.
       await this.runWorkflow(WORKFLOW, {
         params: { who: name },
         dedupeKey: `${path}:${state.ino}:${state.mtimeMs}:${state.size}`,

@@ -1,5 +1,5 @@
 /**
- * Ships every log line elsewhere as it is printed: here as JSON to a URL, in batches. It triggers nothing.
+ * Ships every log line somewhere else as it is printed: here as JSON to a URL, in batches. It triggers nothing.
  *
  *     SHIP_TO=http://127.0.0.1:9000/lines cdktr listen ship-logs.ts
  */

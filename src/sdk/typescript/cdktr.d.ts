@@ -1,68 +1,68 @@
 /**
- * Types of what `cdktr listen FILE.ts` gives to `import … from "cdktr"`. Written by `cdktr sdk typescript DIR`;
- * the code itself is inside the executable.
+ * Types of what `import … from "cdktr"` provides in a file that `cdktr listen FILE.ts` runs. Written by `cdktr sdk typescript DIR`;
+ * the implementation is inside the executable.
  */
 declare module "cdktr" {
-  /** How a run is asked for. */
+  /** Options of a trigger. */
   export interface RunOptions {
     readonly params?: Readonly<Record<string, string>>;
-    /** The same event always has the same key: then it makes one run, however often it is asked for. */
+    /** Idempotency key: the same event always has the same key, so that it starts one run however often it is sent. */
     readonly dedupeKey?: string;
-    /** The instant that a schedule meant, ms since the epoch. */
+    /** The scheduled time, ms since the epoch. */
     readonly scheduledTimeMs?: number;
-    /** What becomes of it when the principal was away for long; by default it is delivered however late it is. */
+    /** What to do with the trigger if the principal was away for long; by default it is delivered however late it is. */
     readonly late?: LatePolicy;
   }
 
-  /** What becomes of a trigger that could not be delivered in time. */
+  /** What to do with a trigger that could not be delivered in time. */
   export interface LatePolicy {
-    /** Later than this it is late, ms after `scheduledTimeMs`, or after it was asked for. */
+    /** The trigger is late when this many ms have passed since `scheduledTimeMs`, or since it was sent. */
     readonly afterMs: number;
-    /** Of the late triggers of a workflow all are delivered, or the latest unless a newer one waits, or none. */
+    /** Which late triggers of a workflow to deliver: all, only the latest unless a newer one waits, or none. */
     readonly keep: "all" | "latest" | "none";
   }
 
-  /** Where a trigger is once `runWorkflow` has resolved. */
+  /** Where a trigger is when `runWorkflow` has resolved. */
   export interface Triggered {
-    /** The run; null while the trigger waits on this host's disk because the principal is away, or when it was dropped as too late. */
+    /** The run; null while the trigger is buffered on this host's disk because the principal is away, or when it was dropped as too late. */
     readonly workflow_instance_id: string | null;
     readonly dedupe_key: string;
-    /** Whether it waits on this host's disk; it becomes a run when the principal is back. */
+    /** Whether it is buffered on this host's disk; it becomes a run when the principal is back. */
     readonly buffered: boolean;
   }
 
-  /** Waits for events and runs workflows for them. The default export of a file that `cdktr listen` runs. */
+  /** Waits for events and runs workflows for them. Base class of the default export of a file that `cdktr listen` runs. */
   export abstract class EventListener {
-    /** Runs have the trigger `listener:NAME`: the class's name, if no other is given. */
+    /** Runs have the trigger `listener:NAME`; by default the name of the class. */
     readonly name: string;
     /** The principal's API. */
     get client(): PrincipalApi;
-    /** Aborts when the listener is to end. */
+    /** Aborts when the listener should stop. */
     get signal(): AbortSignal;
     constructor();
-    /** Waits for events; resolves when there will be no more. It should end when `signal` aborts. */
+    /** Waits for events; resolves when there will be no more. Should return when `signal` aborts. */
     abstract startListening(): Promise<void>;
-    /** Called when the listener is to end, for those that must close something to come back from `startListening`. */
+    /** Called when the listener should stop, for listeners that must close something to return from `startListening`. */
     stopListening(): Promise<void>;
     /**
      * Triggers a workflow; resolves when the trigger is safe: as a run on the principal's disk or, while the principal is
-     * away, in the buffer on this host's disk, from where it is delivered in order. Waits while that buffer is full.
+     * away, in the buffer on this host's disk, from which it is delivered in order. Blocks while that buffer is full.
      * @throws RequestRefusedError when there is no such workflow or the parameters do not fit
-     * @throws TriggerNotSafeError when neither the disk nor the principal takes it
+     * @throws TriggerNotSafeError when neither the disk nor the principal accepts it
      */
     runWorkflow(workflowId: string, options?: RunOptions): Promise<Triggered>;
   }
 
-  /** What may differ from request to request. */
+  /** Options of a single request. */
   export interface RequestOptions {
     /** How long one attempt waits for its reply, ms. */
     readonly timeoutMs?: number;
     readonly attempts?: number;
-    /** Gives the request up. */
+    /** Aborts the request. */
     readonly signal?: AbortSignal;
   }
 
-  // What principals answer.
+  // Replies of the principal.
   export type RunStatus =
     | "PENDING"
     | "RUNNING"
@@ -152,7 +152,7 @@ declare module "cdktr" {
     readonly version: string;
     readonly protocol?: number;
   }
-  // End of what principals answer.
+  // End of the replies of the principal.
 
   /** A line that a task printed; the columns of `logstore`. */
   export interface LogLine {
@@ -168,7 +168,7 @@ declare module "cdktr" {
 
   /** Requests that every client can make. */
   export interface PrincipalApi {
-    /** @throws PrincipalUnreachableError when nobody answers */
+    /** @throws PrincipalUnreachableError when the principal does not answer */
     ping(options?: RequestOptions): Promise<void>;
     /** All workflows by id. */
     listWorkflows(options?: RequestOptions): Promise<Record<string, Workflow>>;
@@ -179,7 +179,7 @@ declare module "cdktr" {
     ): Promise<Run[]>;
     getRun(runId: string, options?: RequestOptions): Promise<RunDetails>;
     cancelRun(runId: string, options?: RequestOptions): Promise<RunDetails>;
-    /** Lines of the history, as text; what is left out does not filter. */
+    /** Lines of the history, as text; omitted options do not filter. */
     queryLogs(
       filter: { endMs?: number; startMs?: number; workflowId?: string; runId?: string; verbose?: boolean },
       options?: RequestOptions,
@@ -194,7 +194,7 @@ declare module "cdktr" {
     readonly secretKey: string;
   }
 
-  /** Where the principal is; what is left out comes from the settings: `CDKTR_PRINCIPAL_HOST` and so on. */
+  /** Where the principal is; omitted options come from the settings: `CDKTR_PRINCIPAL_HOST` and so on. */
   export interface ClientOptions {
     readonly host: string;
     readonly port: number;
@@ -204,7 +204,7 @@ declare module "cdktr" {
     readonly curve?: CurveClientKeys;
   }
 
-  /** A principal, seen from outside. It connects at the first request and reconnects by itself. */
+  /** A client of a principal. It connects on the first request and reconnects by itself. */
   export interface Principal extends PrincipalApi {}
   export class Principal {
     constructor(options?: Partial<ClientOptions>);
@@ -218,17 +218,15 @@ declare module "cdktr" {
       },
       request?: RequestOptions,
     ): Promise<{ workflow_instance_id: string }>;
-    /** The run, when it is over. */
+    /** Resolves with the run when it is over. */
     wait(runId: string, request?: RequestOptions): Promise<RunDetails>;
-    /** Lines as they are published, of one workflow or of all: an async iterable whose subscription is in force when this resolves: no later line is missed. */
+    /** Live lines of one workflow or of all, as an async iterable. When this resolves, the subscription is active: no later line is missed. */
     tailLogs(workflowId?: string, options?: { readonly signal?: AbortSignal }): Promise<LogTail>;
-    /** Ends the connection; requests in flight reject. */
+    /** Closes the connection; pending requests reject. */
     close(): Promise<void>;
   }
 
-  /**
-   * The live log. It reconnects by itself, and then also gives the lines that were printed meanwhile.
-   */
+  /** The live log. It reconnects by itself; lines published while it was disconnected are only in the history. */
   export class LogTail implements AsyncIterable<LogLine> {
     private constructor();
     [Symbol.asyncIterator](): AsyncGenerator<LogLine>;
@@ -236,18 +234,18 @@ declare module "cdktr" {
     close(): void;
   }
 
-  /** Base of the errors that cdktr throws; `hint` says what to do next. */
+  /** Base class of the errors that cdktr throws; `hint` says what to do next. */
   export class CdktrError extends Error {
     readonly hint: string | undefined;
   }
-  /** No answer came from the principal in time. */
+  /** The principal did not reply in time. */
   export class PrincipalUnreachableError extends CdktrError {}
-  /** The principal said that the request was wrong. */
+  /** The principal rejected the request as wrong. */
   export class RequestRefusedError extends CdktrError {}
-  /** The principal says that it cannot do this now. */
+  /** The principal cannot process the request now. */
   export class RequestUnprocessableError extends CdktrError {}
-  /** Neither the disk of this host nor the principal takes a trigger. */
+  /** Neither the disk of this host nor the principal accepts a trigger. */
   export class TriggerNotSafeError extends CdktrError {}
-  /** The principal failed at it. */
+  /** The principal failed to process the request. */
   export class PrincipalFailedError extends CdktrError {}
 }

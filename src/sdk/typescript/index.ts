@@ -1,4 +1,4 @@
-/** What `import … from "cdktr"` gives to a user's program. Its types are in cdktr.d.ts. */
+/** The exports of `import … from "cdktr"` in a user's program. Their types are in cdktr.d.ts. */
 export { CdktrError, PrincipalUnreachableError } from "../../errors.ts";
 export { TriggerNotSafeError } from "../../events/buffered-delivery.ts";
 export { EventListener } from "../../events/event-listener.ts";

@@ -1,8 +1,8 @@
-/** Keeps from the listener's own child processes what its process was started with. */
+/** Hides a listener's own start-up environment from its child processes. */
 
 /**
- * Removes a variable from the environment that child processes get. `Bun.spawn` gives those that name no environment the one
- * the process began with, whatever became of `process.env` since; from here on they get the present one.
+ * Removes a variable from the environment of child processes. When `Bun.spawn` is given no environment, it uses the one the process
+ * started with, whatever happened to `process.env` since; from here on it uses the current one.
  */
 export function forgetVariable(name: string): void {
   delete process.env[name];

@@ -1,4 +1,4 @@
-/** The principal's API as listeners and other programs use it. */
+/** The principal's API for listeners and other programs. */
 import { loadConfig } from "../../config.ts";
 import type { RunDetails } from "../../contract/messages.ts";
 import { type ClientOptions, PrincipalClient, type RequestOptions } from "../../protocol/client.ts";
@@ -8,29 +8,29 @@ import { RUN_TRANSITIONS } from "../../workflow/run-state.ts";
 import { isTerminal } from "../../workflow/status.ts";
 import { LogTail } from "./log-tail.ts";
 
-/** One long poll, ms: a principal that died is noticed within it. */
+/** Duration of one long poll, ms: a dead principal is noticed within this time. */
 const POLL_MS = 10_000;
 
-/** How a run is asked for. */
+/** Options of a trigger. */
 export interface RunWorkflowOptions {
   readonly params?: Readonly<Record<string, string>>;
-  /** The same event always has the same key: then it makes one run, however often it is asked for. */
+  /** Idempotency key: the same event always has the same key, so that it starts one run however often it is sent. */
   readonly dedupeKey?: string;
   /** `api`, or `listener:NAME`. */
   readonly trigger?: string;
 }
 
-/** What a tail follows. */
+/** Options of a tail. */
 export interface TailOptions {
   /** Ends the iteration. */
   readonly signal?: AbortSignal;
 }
 
-/** A principal, seen from outside. It connects at the first request and reconnects by itself. */
+/** A client of a principal. It connects on the first request and reconnects by itself. */
 export class Principal extends PrincipalClient {
   readonly #timeoutMs: number;
 
-  /** @param options what is left out comes from the settings: `CDKTR_PRINCIPAL_HOST` and so on */
+  /** @param options omitted ones come from the settings: `CDKTR_PRINCIPAL_HOST` and so on */
   constructor(options: Partial<ClientOptions> = {}) {
     const role = options.curve === undefined ? "client" : { keys: options.curve };
     const complete = clientOptions(loadConfig().values, role, {
@@ -58,7 +58,7 @@ export class Principal extends PrincipalClient {
     );
   }
 
-  /** The run, when it is over. */
+  /** Resolves with the run when it is over. */
   async wait(runId: string, request?: RequestOptions): Promise<RunDetails> {
     for (;;) {
       const run = await this.waitRun(runId, POLL_MS, request);
@@ -66,7 +66,7 @@ export class Principal extends PrincipalClient {
     }
   }
 
-  /** Lines as they are published, of one workflow or of all: an async iterable whose subscription is in force when this resolves: no later line is missed. */
+  /** Live lines of one workflow or of all, as an async iterable. When this resolves, the subscription is active: no later line is missed. */
   async tailLogs(workflowId?: string, options: TailOptions = {}): Promise<LogTail> {
     const info = await this.info({ signal: options.signal });
     const subscription = new LogSubscription({

@@ -1,6 +1,6 @@
 /**
- * The process of a user's listener: `bun runner.js FILE [NAME]`, started by `cdktr listen`. It takes the file's default
- * export, gives it what it works with, and ends when its starter says so or is gone.
+ * The process of a user's listener: `bun runner.js FILE [NAME]`, started by `cdktr listen`. It instantiates the file's default
+ * export, and exits when its parent says so or is gone.
  */
 
 import { basename, extname } from "node:path";
@@ -15,16 +15,16 @@ import { connect } from "../../protocol/connect.ts";
 import * as sdk from "./index.ts";
 import { forgetVariable } from "./own-environment.ts";
 
-/** What Bun calls a class that has no name of its own. */
+/** Bun's name for an anonymous class. */
 const NAMELESS = /^(?:default|starDefault|.*_default)?$/;
 
-/** How often the starter hears of what changed, ms. */
+/** How often state changes are reported to the parent, ms. */
 const TELL_MS = 250;
 
 const [file = "", givenName] = process.argv.slice(2);
-// What the listener starts is not to take itself for Bun.
+// Child processes of the listener must not take themselves for Bun.
 forgetVariable("BUN_BE_BUN");
-// How the starter hears of the listener's state.
+// The channel on which the parent receives the listener's state.
 forgetVariable("NODE_CHANNEL_FD");
 forgetVariable("NODE_CHANNEL_SERIALIZATION_MODE");
 
@@ -33,7 +33,7 @@ plugin({
   setup: (build) => void build.module("cdktr", () => ({ exports: { ...sdk }, loader: "object" })),
 });
 
-/** @throws InvalidInputError when the file is none that can be listened with */
+/** @throws InvalidInputError when the file does not export a listener */
 async function load(): Promise<EventListener> {
   let module: { readonly default?: unknown };
   try {
@@ -72,7 +72,7 @@ async function main(): Promise<number> {
   });
   const told = Promise.withResolvers<void>();
   for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) process.on(signal, () => told.resolve());
-  // The starter is gone, however it went.
+  // The parent is gone, for whatever reason.
   process.stdin.once("end", () => told.resolve()).once("error", () => told.resolve());
   process.stdin.resume();
 
@@ -116,7 +116,7 @@ function exit(status: number): void {
   process.stderr.write("", () => process.exit(status));
 }
 
-// While main() is awaited, Bun reports these and goes on: a listener that lost a part of itself would look well.
+// While main() is awaited, Bun only reports these and continues: a listener that lost a part of itself would look healthy.
 for (const event of ["uncaughtException", "unhandledRejection"] as const) {
   process.on(event, (error: unknown) => {
     tell(error);
