@@ -34,7 +34,7 @@ const LANGUAGE: ReadonlySet<unknown> = new Set<unknown>([
 
 /** The declarations between these lines are written by this program. */
 const BLOCK =
-  /(?<= {2}\/\/ What principals answer\.\n)[\s\S]*?(?= {2}\/\/ End of what principals answer\.\n)/;
+  /(?<= {2}\/\/ Replies of the principal\.\n)[\s\S]*?(?= {2}\/\/ End of the replies of the principal\.\n)/;
 
 /** The text of the file with its types of replies as they must be. */
 export function withReplyTypes(text: string): string {

@@ -1,31 +1,31 @@
 /**
- * Who gets in: the ZAP handler (ZeroMQ RFC 27) of this process. libzmq asks it about every peer that shook hands with a CURVE
- * server whose option `zapDomain` is one that somebody answers for, and lets in nobody else.
+ * The ZAP handler (ZeroMQ RFC 27) of this process, which decides who may connect. libzmq asks it about every peer that completed the
+ * handshake with a CURVE server whose `zapDomain` option names a domain that has an authenticator, and rejects everyone else.
  */
 import { z85Encode } from "./curve.ts";
 import type { Message } from "./message.ts";
 import { Router } from "./sockets.ts";
 
-/** Where libzmq looks for the handler. */
+/** The endpoint on which libzmq expects the handler. */
 const ENDPOINT = "inproc://zeromq.zap.01";
 
-/** A peer that wants in. */
+/** A peer that wants to connect. */
 export interface Authentication {
-  /** Its public key, as 40 characters of Z85 text; it has proved that it has the secret one. */
+  /** Its public key, as 40 characters of Z85 text; it has proved that it holds the secret key. */
   readonly publicKey: string;
   /** Its IP address. */
   readonly address: string;
 }
 
-/** Decides about a peer: what messages carry as `userId`, or undefined when it may not come in. */
+/** Decides about a peer: returns what messages will carry as `userId`, or undefined to reject it. */
 export type Authenticator = (peer: Authentication) => string | undefined;
 
 const authenticators = new Map<string, Authenticator>();
 let handler: Router | undefined;
 
 /**
- * Answers for a domain from now on. Must be called before a socket with that `zapDomain` is bound.
- * @returns ends it: nobody gets in any more
+ * Registers an authenticator for a domain. Must be called before a socket with that `zapDomain` is bound.
+ * @returns removes it: from then on every peer is rejected
  * @throws {ZmqError} EADDRINUSE when something else in this process is the ZAP handler
  */
 export async function authenticate(domain: string, authenticator: Authenticator): Promise<() => void> {
@@ -55,7 +55,7 @@ export async function authenticate(domain: string, authenticator: Authenticator)
 async function serve(router: Router): Promise<void> {
   for await (const message of router) {
     const reply = answer(message);
-    // A peer that went away meanwhile needs none.
+    // A peer that has disconnected in the meantime needs no reply.
     if (reply !== undefined) await router.send(reply).catch(() => {});
   }
 }
@@ -69,7 +69,7 @@ function answer(message: Message): (Uint8Array | string)[] | undefined {
     try {
       userId = authenticators.get(String(domain))?.({ publicKey: z85Encode(key), address: String(address) });
     } catch {
-      // Whoever fails to decide has not let anybody in.
+      // If the decision fails, the peer is rejected.
     }
   }
   const [status, text] = userId === undefined ? ["400", "refused"] : ["200", "OK"];

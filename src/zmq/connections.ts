@@ -1,22 +1,22 @@
 /**
- * The connections that were accepted at ports of this process, as the kernel knows them, and how to end them. libzmq has no way to
- * disconnect one peer of a bound socket (its issues 2319, 2877, 4281), nor a limit of how many there may be; but a connection that
- * the kernel ends looks to it like any that broke.
+ * The connections accepted on ports of this process, as the kernel sees them, and a way to close them. libzmq can neither
+ * disconnect a single peer of a bound socket (its issues 2319, 2877, 4281) nor limit their number; but a connection that the kernel
+ * closes looks to libzmq like any broken connection.
  */
 import { readdirSync } from "node:fs";
 import { libc } from "./libc.ts";
 
 const SOL_SOCKET = 1;
-/** A number that the kernel gives to no other socket while it runs (Linux 4.12). */
+/** Socket cookie: a number that the kernel assigns to only one socket while it runs (Linux 4.12). */
 const SO_COOKIE = 57;
 const IPPROTO_TCP = 6;
 const TCP_INFO = 11;
 const AF_INET = 2;
 const AF_INET6 = 10;
-/** `struct sockaddr` with the family AF_UNSPEC: connecting to it resets a TCP connection and empties its queues. */
+/** `struct sockaddr` with the family AF_UNSPEC: connecting to it resets a TCP connection and discards its queues. */
 const NOWHERE = new Uint8Array(16);
 
-/** Where numbers stand in `struct tcp_info` (linux/tcp.h), which only ever grows at its end. */
+/** Offsets in `struct tcp_info` (linux/tcp.h), which only ever grows at its end. */
 const LAST_DATA_RECEIVED = 52;
 const BYTES_ACKED = 120;
 const BYTES_RECEIVED = 128;
@@ -28,21 +28,21 @@ const COOKIE = new BigUint64Array(1);
 const INFO = new Uint8Array(256);
 const SIZE = new Uint32Array(1);
 
-/** What the kernel counts of a connection. */
+/** The kernel's counters of a connection. */
 export interface Traffic {
-  /** Bytes that came, since it began. */
+  /** Total bytes received. */
   readonly received: number;
-  /** Bytes that the peer has confirmed, since it began. */
+  /** Total bytes acknowledged by the peer. */
   readonly confirmed: number;
-  /** Bytes that the peer takes no room for. */
+  /** Bytes that do not fit into the peer's receive window. */
   readonly unsent: number;
-  /** Milliseconds since something came. */
+  /** Milliseconds since data was last received. */
   readonly silentMs: number;
 }
 
-/** A connection, while it is looked at. */
+/** A connection under examination. */
 export class AcceptedConnection {
-  /** Its number in this process; used again when it is closed. */
+  /** Its file descriptor; the number is reused after it is closed. */
   readonly descriptor: number;
   readonly #copy: number;
 
@@ -51,7 +51,7 @@ export class AcceptedConnection {
     this.#copy = copy;
   }
 
-  /** No other connection of this machine has had it; undefined where the kernel does not say. */
+  /** The socket cookie; undefined where the kernel does not provide it. */
   get id(): bigint | undefined {
     return connectionId(this.#copy);
   }
@@ -71,9 +71,9 @@ export class AcceptedConnection {
 }
 
 /**
- * Looks at each connection that was accepted at one of the ports, and ends those of which `isOver` says so, at once and for good:
- * what is queued for them, in the kernel too, is not delivered.
- * @returns how many were ended
+ * Examines each connection accepted on one of the ports, and closes those for which `isOver` returns true, immediately: data
+ * queued for them, even in the kernel, is not delivered.
+ * @returns how many were closed
  */
 export function endConnections(
   ports: ReadonlySet<number>,
@@ -82,8 +82,8 @@ export function endConnections(
   let ended = 0;
   for (const descriptor of descriptors()) {
     if (!ports.has(localPort(descriptor))) continue;
-    // libzmq may close the descriptor at any moment, and it may get another meaning; the copy keeps what it means now. When there
-    // is no descriptor left for a copy, it must do itself: a connection that takes its number at this moment is ended with it.
+    // libzmq may close the descriptor at any moment and its number may be reused; the duplicate keeps referring to this connection. If no
+    // descriptor is left for a duplicate, use the original: a connection that takes over its number at this moment is closed with it.
     const copy = libc().dup(descriptor);
     const held = copy < 0 ? descriptor : copy;
     try {
@@ -100,7 +100,7 @@ export function endConnections(
   return ended;
 }
 
-/** How many descriptors this process has; as many as it may have when it cannot be counted any more. */
+/** Number of open descriptors of this process; the limit when they cannot be counted any more. */
 export function countDescriptors(limit: number): number {
   try {
     return readdirSync(DESCRIPTORS).length;
@@ -109,7 +109,7 @@ export function countDescriptors(limit: number): number {
   }
 }
 
-/** The number that the kernel gives to a connection; undefined when there is none. */
+/** The socket cookie of a connection; undefined when there is none. */
 export function connectionId(descriptor: number): bigint | undefined {
   SIZE[0] = 8;
   if (libc().getsockopt(descriptor, SOL_SOCKET, SO_COOKIE, COOKIE, SIZE) !== 0) return undefined;
@@ -117,7 +117,7 @@ export function connectionId(descriptor: number): bigint | undefined {
 }
 
 const DESCRIPTORS = "/proc/self/fd";
-/** When none is left to read the list with, all numbers up to here are looked at. */
+/** If no descriptor is left to read the list with, all numbers up to this one are examined. */
 const MOST_DESCRIPTORS = 65_536;
 
 function* descriptors(): Iterable<number> {
@@ -131,7 +131,7 @@ function* descriptors(): Iterable<number> {
   for (const name of names) yield Number(name);
 }
 
-/** The local port of a TCP or UDP socket; 0 of anything else. */
+/** The local port of a TCP or UDP socket; 0 for anything else. */
 function localPort(descriptor: number): number {
   ADDRESS_SIZE[0] = ADDRESS.length;
   if (libc().getsockname(descriptor, ADDRESS, ADDRESS_SIZE) !== 0) return 0;

@@ -1,4 +1,4 @@
-/** The numbers of libzmq 4.3's C interface (zmq.h) and of epoll that this room uses. */
+/** Constants of libzmq 4.3's C interface (zmq.h) and of epoll. */
 
 /** Socket types (`zmq_socket`). */
 export const SocketType = {
@@ -68,7 +68,7 @@ export const ContextOption = { IO_THREADS: 1, MAX_SOCKETS: 2, BLOCKY: 70 } as co
 export const DONTWAIT = 1;
 export const SNDMORE = 2;
 
-/** Property of a message (`zmq_msg_get`): the descriptor of the connection that it came over. */
+/** Property of a message (`zmq_msg_get`): the descriptor of the connection on which it arrived. */
 export const SRCFD = 2;
 
 /** Bits of the option EVENTS. */
@@ -95,7 +95,7 @@ export const MonitorEvent = {
 } as const;
 export const MONITOR_ALL = 0xffff;
 
-/** What libzmq can have been built with (`zmq_has`). */
+/** Capabilities that libzmq may have been built with (`zmq_has`). */
 export type Capability = "ipc" | "pgm" | "tipc" | "norm" | "curve" | "gssapi" | "vmci" | "draft";
 
 export const EPOLLIN = 0x001;

@@ -3,19 +3,19 @@ import { ContextOption } from "./constants.ts";
 import { errnoName, ZmqError } from "./error.ts";
 import { check, libzmq } from "./libzmq.ts";
 
-/** Sockets that may be open at once in this process. libzmq's own default is 1023. */
+/** Maximum number of open sockets in this process. libzmq's own default is 1023. */
 const MAX_SOCKETS = 16_384;
 
 let current: Pointer | undefined;
 
-/** Something that holds a libzmq socket and must give it back before the process may end. */
+/** Something that holds a libzmq socket and must release it before the process may exit. */
 export interface NativeHolder {
   close(): void;
 }
 
 const holders = new Set<NativeHolder>();
 
-/** The one context of this process, made at the first call. */
+/** The context of this process, created on the first call. */
 export function context(): Pointer {
   if (current !== undefined) return current;
   const zmq = libzmq();
@@ -28,7 +28,7 @@ export function context(): Pointer {
   return pointer;
 }
 
-/** Remembers a holder, so that the end of the process closes it when nobody did. */
+/** Registers a holder, so that it is closed at exit if nobody did before. */
 export function register(holder: NativeHolder): void {
   holders.add(holder);
 }
@@ -38,8 +38,8 @@ export function unregister(holder: NativeHolder): void {
 }
 
 /**
- * At the end of the process: what was sent on sockets with a `linger` still goes out, for at most that long.
- * Without this, a message that was sent just before the exit would be lost in the I/O thread.
+ * At exit, what was sent on sockets with a `linger` is still delivered, for at most that long. Without this, a message sent just
+ * before the exit would be lost in the I/O thread.
  */
 function terminate(): void {
   if (current === undefined) return;
@@ -49,7 +49,7 @@ function terminate(): void {
     try {
       holder.close();
     } catch {
-      // Its socket may still be open, and ending the context would then wait for it for ever.
+      // Its socket may still be open, and terminating the context would then block forever.
       return;
     }
   }

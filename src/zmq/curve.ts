@@ -10,7 +10,7 @@ export interface CurveKeyPair {
 
 const KEY_CHARACTERS = 40;
 
-/** A new random CURVE key pair. */
+/** Generates a random CURVE key pair. */
 export function curveKeyPair(): CurveKeyPair {
   const publicKey = Buffer.alloc(KEY_CHARACTERS + 1);
   const secretKey = Buffer.alloc(KEY_CHARACTERS + 1);
@@ -50,7 +50,7 @@ export function version(): string {
 
 const Z85 = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#";
 
-/** Bytes, a multiple of four, as Z85 text (ZeroMQ RFC 32). */
+/** Encodes bytes, a multiple of four, as Z85 text (ZeroMQ RFC 32). */
 export function z85Encode(bytes: Uint8Array): string {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   let text = "";

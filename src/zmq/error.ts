@@ -1,7 +1,7 @@
 import { constants } from "node:os";
 import { CdktrError } from "../errors.ts";
 
-/** libzmq numbers the errors of its own from here on (ZMQ_HAUSNUMERO). */
+/** libzmq's own error numbers start here (ZMQ_HAUSNUMERO). */
 const ZMQ_ERROR_BASE = 156384712;
 
 const OWN_ERRORS: Record<string, number> = {
@@ -13,7 +13,7 @@ const OWN_ERRORS: Record<string, number> = {
 
 const NUMBERS: Record<string, number> = { ...constants.errno, ...OWN_ERRORS };
 const NAMES = new Map<number, string>(Object.entries(NUMBERS).map(([name, number]) => [number, name]));
-// Linux gives these two names one number each; the first is what libzmq documents.
+// On Linux these two names share a number; the first is what libzmq documents.
 NAMES.set(constants.errno.EAGAIN, "EAGAIN");
 NAMES.set(constants.errno.ENOTSUP, "ENOTSUP");
 
@@ -49,8 +49,8 @@ const HINTS: Record<string, string> = {
 };
 
 /**
- * Anything libzmq refused. `code` is the errno's name (`"EADDRINUSE"`, `"EFSM"`, `"EHOSTUNREACH"`, …), `errno` its
- * number, `operation` what was tried and `endpoint` where, when there was one.
+ * Any error reported by libzmq. `code` is the errno's name (`"EADDRINUSE"`, `"EFSM"`, `"EHOSTUNREACH"`, …), `errno` its number,
+ * `operation` what was attempted, and `endpoint` where, if there was one.
  *
  * After `close()` every operation fails with `ENOTSOCK`; one that was waiting at that moment fails with `ETERM`.
  */
@@ -72,7 +72,7 @@ export class ZmqError extends CdktrError {
   }
 }
 
-/** The name of an errno as libzmq returns it, `"E123"` for one that has no name here. */
+/** The name of an errno as returned by libzmq, such as `"E123"` if the name is unknown. */
 export function errnoName(errno: number): string {
   return NAMES.get(errno) ?? `E${errno}`;
 }

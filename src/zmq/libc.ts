@@ -16,13 +16,13 @@ type Libc = ReturnType<typeof dlopen<typeof SYMBOLS>>["symbols"];
 
 let loaded: Libc | undefined;
 
-/** The few functions of the C library that sockets need; the first call binds them. */
+/** The C library functions that sockets need, bound on the first call. */
 export function libc(): Libc {
   loaded ??= dlopen("libc.so.6", SYMBOLS).symbols;
   return loaded;
 }
 
-/** `struct epoll_event` is packed on x64 (12 bytes) and aligned elsewhere (16): sizes in 32-bit words. */
+/** `struct epoll_event` is packed on x64 (12 bytes) and aligned elsewhere (16): size in 32-bit words. */
 export const EPOLL_EVENT_WORDS: number = process.arch === "x64" ? 3 : 4;
-/** Where the low half of its `data` stands, in 32-bit words. */
+/** Offset of the low half of its `data`, in 32-bit words. */
 export const EPOLL_DATA_WORD: number = process.arch === "x64" ? 1 : 2;

@@ -3,8 +3,8 @@ import { nativeLibraryPath } from "../native/libraries.ts";
 import { EINTR, errnoName, ZmqError } from "./error.ts";
 
 /**
- * The C functions of libzmq. `buffer` with `buffer_length` takes pointer and length from one view at call time, so they
- * cannot disagree. A typed array given to a call stays alive until the call returns; libzmq copies what it keeps.
+ * The C functions of libzmq. `buffer` with `buffer_length` takes pointer and length from the same view at call time, so they
+ * cannot disagree. A typed array passed to a call stays alive until the call returns; libzmq copies what it keeps.
  */
 const SYMBOLS = {
   zmq_ctx_new: { args: [], returns: "ptr" },
@@ -46,7 +46,7 @@ export function libzmq(): Libzmq {
 }
 
 /**
- * Runs a C function that returns -1 on failure, again when a signal interrupted it.
+ * Calls a C function that returns -1 on failure, and repeats it when it was interrupted by a signal.
  * @throws {ZmqError} naming the operation and the endpoint
  */
 export function check(operation: string, call: () => number, endpoint?: string): number {

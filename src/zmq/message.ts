@@ -5,21 +5,21 @@ import { libc } from "./libc.ts";
 import { libzmq } from "./libzmq.ts";
 import type { Peers } from "./peers.ts";
 
-/** One part of a message that can be sent. A string is sent as UTF-8, `null` as an empty part. */
+/** One part of an outgoing message. A string is sent as UTF-8, `null` as an empty part. */
 export type Frame = string | Uint8Array | ArrayBuffer | null;
-/** A message to send: one part or several. */
+/** An outgoing message: one part or several. */
 export type MessageLike = Frame | readonly Frame[];
 /**
- * A received message: its parts, at least one, owned by the receiver. `userId` is who sent it, as the authenticator of a
- * CURVE server named him (see `authenticate`); absent on every other socket.
+ * A received message: its parts, at least one, owned by the receiver. `userId` is the sender as identified by the authenticator of
+ * a CURVE server (see `authenticate`); absent on every other socket.
  */
 export type Message = [Buffer, ...Buffer[]] & { userId?: string };
 
 const EMPTY = new Uint8Array(0);
 const INT_MAX = 0x7fff_ffff;
-/** A received part above this is released at once and not kept until the next receive. */
+/** A received part larger than this is released at once instead of being kept until the next receive. */
 const RELEASE_ABOVE = 32 * 1024;
-/** How often a message is started again whose peer went away in the middle of it. */
+/** How often to restart a message whose peer disconnected in the middle of it. */
 const RESTARTS = 8;
 
 /** The parts of a message as bytes. */
@@ -39,7 +39,7 @@ function toBytes(frame: Frame): Uint8Array {
 
 /**
  * Sends without ever blocking; libzmq copies the parts before this returns.
- * @returns false when the message cannot be taken now; nothing of it was sent then
+ * @returns false when the message cannot be accepted now; nothing of it was sent then
  * @throws {ZmqError} on any other failure
  */
 export function sendParts(socket: Pointer, parts: readonly Uint8Array[]): boolean {
@@ -55,7 +55,7 @@ export function sendParts(socket: Pointer, parts: readonly Uint8Array[]): boolea
     const errno = zmq_errno();
     if (errno === EINTR) continue;
     if (errno !== EAGAIN) throw new ZmqError(errnoName(errno), "send");
-    // Past the first part this means that the peer went away and libzmq rolled the message back: begin anew.
+    // After the first part this means that the peer disconnected and libzmq rolled the message back: start again.
     if (index === 0 || ++restarts > RESTARTS) return false;
     index = 0;
   }
@@ -63,8 +63,8 @@ export function sendParts(socket: Pointer, parts: readonly Uint8Array[]): boolea
 }
 
 /**
- * `zmq_msg_t` wants 64 bytes, 8-byte aligned, that never move: hence the ArrayBuffer, which is not in the
- * garbage-collected heap. One for all sockets is enough, as nothing here runs in the middle of a receive.
+ * `zmq_msg_t` needs 64 bytes, 8-byte aligned, that never move: hence an ArrayBuffer, which is not in the garbage-collected heap.
+ * One for all sockets is enough, because nothing else runs during a receive.
  */
 let envelope: BigUint64Array | undefined;
 
@@ -75,8 +75,8 @@ function newEnvelope(): BigUint64Array {
 }
 
 /**
- * Takes the next message without ever blocking; its parts are copied out of libzmq.
- * @param peers of a CURVE server: the message is to say who sent it, and they learn over which connection
+ * Receives the next message without ever blocking; its parts are copied out of libzmq.
+ * @param peers for a CURVE server: adds the sender to the message, and records the sender's connection
  * @returns undefined when there is none
  * @throws {ZmqError} on failure
  */
@@ -103,7 +103,7 @@ export function receiveParts(socket: Pointer, peers?: Peers): Message | undefine
       if (size > 0) libc().memcpy(part, zmq.zmq_msg_data(message), size);
       parts.push(part);
     } catch (error) {
-      // Out of memory: the rest of this message must go too, or its tail would be taken for the next one.
+      // Out of memory: discard the rest of this message too, or its tail would be taken for the next one.
       failure ??= error;
     }
     if (zmq.zmq_msg_more(message) !== 0) continue;

@@ -25,11 +25,11 @@ export interface SocketEvent {
   readonly type: SocketEventType;
   /** The endpoint concerned; may be empty. */
   readonly address: string;
-  /** `connectRetried`: the pause before the next try, in milliseconds. */
+  /** `connectRetried`: the delay before the next attempt, in milliseconds. */
   readonly interval?: number;
   /** `bindError`, `acceptError`, `closeError`, `handshakeFailed`: why. */
   readonly error?: ZmqError;
-  /** `handshakeFailed`: libzmq's number for it (an errno, ZMQ_PROTOCOL_ERROR_…, or the status of the authenticator). */
+  /** `handshakeFailed`: libzmq's code (an errno, ZMQ_PROTOCOL_ERROR_…, or the status from the authenticator). */
   readonly detail?: number;
 }
 
@@ -50,16 +50,16 @@ const TYPES = new Map<number, SocketEventType>([
   [MonitorEvent.HANDSHAKE_FAILED_AUTH, "handshakeFailed"],
 ]);
 
-/** Events that an iterator keeps for a slow reader; beyond this it loses the oldest. */
+/** Events that an iterator buffers for a slow reader; beyond this it drops the oldest. */
 const QUEUE_LIMIT = 10_000;
-/** Events handed on before the event loop gets a turn. */
+/** Events delivered before the event loop gets a turn. */
 const DRAIN_LIMIT = 256;
 
 let lastMonitor = 0;
 
 /**
- * The events of one socket, from the moment `socket.events` was first read. Every iterator and every listener gets
- * all of them. Iterators end when the socket is closed; one that waits keeps the process alive, a listener does not.
+ * The events of one socket, from the moment `socket.events` was first read. Every iterator and every listener gets all of them.
+ * Iterators end when the socket is closed; a waiting iterator keeps the process alive, a listener does not.
  */
 export class SocketEvents implements AsyncIterable<SocketEvent> {
   readonly #owner: NativeSocket;
@@ -67,11 +67,11 @@ export class SocketEvents implements AsyncIterable<SocketEvent> {
   readonly #listeners = new Map<SocketEventType, Set<(event: SocketEvent) => void>>();
   readonly #iterators = new Set<EventIterator>();
 
-  /** Used by `Socket` only. */
+  /** Only for use by `Socket`. */
   constructor(owner: NativeSocket) {
     this.#owner = owner;
     const endpoint = `inproc://zmq-monitor-${process.pid}-${++lastMonitor}`;
-    // The owner closes this one too, after itself: a monitored socket whose reader is gone would block libzmq.
+    // The owner closes this socket after its own: a monitored socket whose reader is gone would block libzmq.
     this.#pair = new NativeSocket(
       SocketType.Pair,
       () => this.#pump(),
@@ -79,7 +79,7 @@ export class SocketEvents implements AsyncIterable<SocketEvent> {
     );
     try {
       this.#pair.setInt(Option.LINGER, 0);
-      // No limit: with one, libzmq's I/O thread would wait for us when it is reached.
+      // No limit: with one, libzmq's I/O thread would block when it is reached.
       this.#pair.setInt(Option.RCVHWM, 0);
       owner.monitor(endpoint, MONITOR_ALL);
       this.#pair.endpoint("connect", endpoint);
@@ -112,7 +112,7 @@ export class SocketEvents implements AsyncIterable<SocketEvent> {
     return iterator;
   }
 
-  /** Stops the events; used by `Socket` when it closes, before it gives its libzmq socket back. */
+  /** Stops the events; called by `Socket` when it closes, before it releases its libzmq socket. */
   stop(): void {
     if (this.#pair.closed) return;
     this.#owner.monitor(undefined, 0);
@@ -153,7 +153,7 @@ export class SocketEvents implements AsyncIterable<SocketEvent> {
 
 function parse([head, address]: Message): SocketEvent | undefined {
   if (head === undefined || head.length < 6) return undefined;
-  // libzmq writes both numbers in the byte order of the host; every host of cdktr is little-endian.
+  // libzmq writes both numbers in host byte order; every supported host is little-endian.
   const number = head.readUInt16LE(0);
   const value = head.readUInt32LE(2);
   if (number === MonitorEvent.MONITOR_STOPPED) return undefined;

@@ -14,12 +14,12 @@ const INT_SIZE = new BigUint64Array(1);
 const INT_VALUE = new Int32Array(1);
 
 /**
- * Owns one libzmq socket and its place in the reactor: the only file that holds a socket's pointer. After `close()`
+ * Owns one libzmq socket and its registration with the reactor: the only place that holds a socket's pointer. After `close()`
  * every method fails with ENOTSOCK and never reaches libzmq.
  */
 export class NativeSocket {
   readonly reactor: Reactor;
-  /** On a CURVE server: who is connected. Received messages say who sent them then. */
+  /** On a CURVE server: the connected peers. Received messages then carry their sender. */
   peers: Peers | undefined;
   readonly #holder: NativeHolder;
   #pointer: Pointer | undefined;
@@ -27,7 +27,7 @@ export class NativeSocket {
 
   /**
    * @param ready called when the socket may have become readable or writable
-   * @param atExit called when the process ends while the socket is open; must close it
+   * @param atExit called when the process exits while the socket is open; must close it
    */
   constructor(type: SocketType, ready: () => void, atExit: () => void) {
     const zmq = libzmq();
@@ -54,7 +54,7 @@ export class NativeSocket {
     return this.#pointer;
   }
 
-  /** Runs an endpoint function of libzmq. */
+  /** Calls an endpoint function of libzmq. */
   endpoint(operation: "bind" | "unbind" | "connect" | "disconnect", endpoint: string): void {
     const pointer = this.#open(operation);
     refuseBadEndpoint(operation, endpoint);
@@ -67,8 +67,8 @@ export class NativeSocket {
         check(operation, () => call(pointer, endpoint), endpoint);
         return;
       } catch (error) {
-        // To tell its monitor, libzmq sends before it returns from a bind that failed, and sometimes leaves the EAGAIN of a look
-        // into its empty mailbox where the reason was. No bind fails with EAGAIN: asked again, it tells.
+        // Before it returns from a failed bind, libzmq notifies its monitor, and sometimes overwrites errno with the EAGAIN of a check of its
+        // empty mailbox. A bind never really fails with EAGAIN: repeating it gives the real reason.
         const isHidden = operation === "bind" && error instanceof ZmqError && error.errno === EAGAIN;
         if (!isHidden || tries === 0) throw error;
       }
@@ -100,11 +100,11 @@ export class NativeSocket {
     const value = Buffer.alloc(1024);
     const size = new BigUint64Array([BigInt(value.length)]);
     check("read an option", () => libzmq().zmq_getsockopt(pointer, option, value, size));
-    // The size counts the NUL at the end.
+    // The size includes the terminating NUL.
     return value.toString("utf8", 0, Math.max(0, Number(size[0]) - 1));
   }
 
-  /** POLLIN and POLLOUT as they are now. Makes libzmq take in what its I/O thread has for this socket. */
+  /** The current POLLIN and POLLOUT. Makes libzmq process what its I/O thread has for this socket. */
   events(): number {
     const pointer = this.#open("read the events");
     const zmq = libzmq();
@@ -126,18 +126,18 @@ export class NativeSocket {
     return receiveParts(this.#open("receive"), this.peers);
   }
 
-  /** Starts (`inproc` endpoint) or stops (undefined) the stream of events of this socket. */
+  /** Starts (`inproc` endpoint) or stops (undefined) the event stream of this socket. */
   monitor(endpoint: string | undefined, events: number): void {
     const pointer = this.#open("monitor");
     check("monitor", () => libzmq().zmq_socket_monitor(pointer, endpoint ?? null, events));
   }
 
-  /** Has `ready` called once the socket's descriptor signals. The events must be looked at again after this. */
+  /** Arms the reactor: `ready` is called once the socket's descriptor signals. The events must be checked again after this. */
   arm(): void {
     if (this.#watch !== undefined) this.reactor.arm(this.#watch);
   }
 
-  /** Gives the socket back. libzmq goes on in the background to send what is queued, for the socket's linger. */
+  /** Closes the socket. libzmq continues to send what is queued in the background, for the socket's linger time. */
   close(): void {
     const pointer = this.#pointer;
     if (pointer === undefined) return;
@@ -148,7 +148,7 @@ export class NativeSocket {
   }
 }
 
-/** What libzmq would take for another endpoint than was meant: it cuts at a NUL, and cuts a port to 16 bits. */
+/** Rejects endpoints that libzmq would misread: it truncates at a NUL, and truncates a port to 16 bits. */
 function refuseBadEndpoint(operation: string, endpoint: string): void {
   if (endpoint.includes("\0")) {
     throw new ZmqError("EINVAL", operation, { endpoint: endpoint.replaceAll("\0", "\\0") });

@@ -3,63 +3,63 @@ import { isCurveKey } from "./curve.ts";
 import { ZmqError } from "./error.ts";
 import type { NativeSocket } from "./native-socket.ts";
 
-/** Options of every socket. Times are in milliseconds. They are set before the first bind or connect. */
+/** Options of every socket, set before the first bind or connect. Times are in milliseconds. */
 export interface SocketOptions {
-  /** Messages queued for one peer before a send waits (PUSH, DEALER, REQ) or drops (PUB, ROUTER). Default 1000; 0: no limit. */
+  /** Messages queued for one peer before a send blocks (PUSH, DEALER, REQ) or drops (PUB, ROUTER). Default 1000; 0: no limit. */
   sendHighWaterMark?: number;
-  /** Messages queued from one peer before it is made to wait. Default 1000; 0: no limit. */
+  /** Messages queued from one peer before backpressure applies. Default 1000; 0: no limit. */
   receiveHighWaterMark?: number;
-  /** How long a closed socket, and the end of the process, still try to send what is queued. Default 1000; -1: for ever. */
+  /** How long a closed socket, and the exiting process, keep trying to send what is queued. Default 1000; -1: forever. */
   linger?: number;
-  /** How long `send` waits for room. Default -1: for ever; 0: not at all. */
+  /** How long `send` waits for space. Default -1: forever; 0: not at all. */
   sendTimeout?: number;
-  /** How long `receive` waits for a message. Default -1: for ever; 0: not at all. */
+  /** How long `receive` waits for a message. Default -1: forever; 0: not at all. */
   receiveTimeout?: number;
-  /** First pause before a lost connection is tried again. Default 100; -1: never. */
+  /** Initial delay before a lost connection is retried. Default 100; -1: never. */
   reconnectInterval?: number;
-  /** The pause doubles up to this. Default 0: it does not grow. */
+  /** Upper limit of the exponential back-off. Default 0: the delay is constant. */
   reconnectMaxInterval?: number;
-  /** How long a TCP connect may take. Default 0: what the system says. */
+  /** Timeout of a TCP connect. Default 0: the system's. */
   connectTimeout?: number;
-  /** How long the handshake may take. Default 30000; 0: no limit. */
+  /** Timeout of the handshake. Default 30000; 0: no limit. */
   handshakeInterval?: number;
-  /** Pings an idle peer this often. Default 0: never. */
+  /** Interval of heartbeats to an idle peer. Default 0: never. */
   heartbeatInterval?: number;
-  /** A peer that does not answer a ping for this long is disconnected. Default: the interval. */
+  /** A peer that does not answer a heartbeat for this long is disconnected. Default: the interval. */
   heartbeatTimeout?: number;
-  /** How long the peer waits for our next ping before it drops us. In steps of 100 ms. */
+  /** How long the peer waits for our next heartbeat before it disconnects. In steps of 100 ms. */
   heartbeatTimeToLive?: number;
   /** A peer that sends a larger part is disconnected. Bytes; default -1: no limit. */
   maxMessageSize?: number;
   /** Queue only for peers whose connection is complete. */
   immediate?: boolean;
   /**
-   * Keep only the last message (single part; PUSH, PULL, PUB, SUB, DEALER). Not for what must arrive: libzmq can hold
-   * the very last message back until another one follows.
+   * Keep only the last message (single part; PUSH, PULL, PUB, SUB, DEALER). Not for messages that must arrive: libzmq can hold
+   * back the very last message until another one follows.
    */
   conflate?: boolean;
   /** Allow IPv6 as well as IPv4. */
   ipv6?: boolean;
-  /** Connections that may wait to be accepted. Default 100. */
+  /** Backlog of connections waiting to be accepted. Default 100. */
   backlog?: number;
-  /** Bytes of the kernel's send and receive buffers. Default -1: what the system says. */
+  /** Size of the kernel's send and receive buffers, bytes. Default -1: the system's. */
   sendBufferSize?: number;
   receiveBufferSize?: number;
-  /** TCP keep-alive: 1 on, 0 off, -1 what the system says; with its count, idle time and interval (seconds). */
+  /** TCP keep-alive: 1 on, 0 off, -1 the system's default; with its count, idle time and interval (seconds). */
   tcpKeepalive?: number;
   tcpKeepaliveCount?: number;
   tcpKeepaliveIdle?: number;
   tcpKeepaliveInterval?: number;
-  /** How long sent data may stay unacknowledged before TCP gives up. Default 0: what the system says. */
+  /** How long sent data may stay unacknowledged before TCP gives up. Default 0: the system's. */
   tcpMaxRetransmitTimeout?: number;
-  /** CURVE server: only peers that know its public key get in. Needs `curveSecretKey`. */
+  /** CURVE server: only peers that know its public key can connect. Needs `curveSecretKey`. */
   curveServer?: boolean;
   /** CURVE keys: Z85 text of 40 characters or 32 bytes. */
   curvePublicKey?: string | Uint8Array;
   curveSecretKey?: string | Uint8Array;
-  /** Makes this socket a CURVE client of the server with that public key. Needs both keys of its own. */
+  /** Makes this socket a CURVE client of the server with that public key. Needs both keys of its own pair. */
   curveServerKey?: string | Uint8Array;
-  /** The domain given to the ZAP handler that decides who gets in. */
+  /** The domain passed to the ZAP handler that decides who may connect. */
   zapDomain?: string;
 }
 
@@ -72,19 +72,19 @@ export interface RoutingIdOptions {
 /** Options of a ROUTER. */
 export interface RouterOptions extends SocketOptions, RoutingIdOptions {
   /**
-   * Sending to an unknown id fails with EHOSTUNREACH, to a full peer waits, and what is sent after it waits behind it,
-   * to whomever it goes. Without this both drop the message.
+   * Sending to an unknown id fails with EHOSTUNREACH; sending to a full peer blocks, and all later messages wait behind it, whatever
+   * their destination. Without this option the message is dropped in both cases.
    */
   mandatory?: boolean;
-  /** A new peer with the id of an old one takes its place; without it the new one is refused. */
+  /** A new peer with the id of an existing one replaces it; without this option the new one is refused. */
   handover?: boolean;
 }
 
 /** Options of a REQ. */
 export interface RequestOptions extends SocketOptions, RoutingIdOptions {
-  /** Match replies to requests by an id, dropping replies to earlier requests. */
+  /** Match replies to requests by an id, and drop replies to earlier requests. */
   correlate?: boolean;
-  /** Allow a new request before the reply has come. Use with `correlate`. */
+  /** Allow a new request before the reply has arrived. Use with `correlate`. */
   relaxed?: boolean;
 }
 
@@ -96,13 +96,13 @@ export interface DealerOptions extends SocketOptions, RoutingIdOptions {
 
 /** Options of a PUB. */
 export interface PublisherOptions extends SocketOptions {
-  /** A full subscriber makes `send` wait instead of losing messages. */
+  /** A full subscriber makes `send` block instead of losing messages. */
   noDrop?: boolean;
 }
 
 /** Options of an XPUB. */
 export interface XPublisherOptions extends PublisherOptions {
-  /** Every subscription is told, also to what somebody has subscribed already. */
+  /** Report every subscription, even to prefixes that others have subscribed to already. */
   verbose?: boolean;
 }
 
@@ -150,8 +150,8 @@ const TABLE: Record<Exclude<keyof AnySocketOptions, "sendTimeout" | "receiveTime
 };
 
 /**
- * Sets the options that libzmq keeps; the time-outs of `send` and `receive` are the socket's own business.
- * @throws {ZmqError} EINVAL naming the option whose value is refused
+ * Sets the options that libzmq handles; the timeouts of `send` and `receive` are handled by the socket class.
+ * @throws {ZmqError} EINVAL naming the option whose value is rejected
  */
 export function applyOptions(socket: NativeSocket, options: AnySocketOptions): void {
   for (const [name, value] of Object.entries(options)) {
@@ -187,7 +187,7 @@ function bytes(value: unknown): Uint8Array {
 function key(name: string, value: unknown): Uint8Array {
   if (value instanceof Uint8Array && value.length === 32) return value;
   if (typeof value === "string" && isCurveKey(value)) return Buffer.from(value, "latin1");
-  // The value itself stays out of the message: it may be a secret.
+  // Do not include the value in the message: it may be a secret.
   throw refused(name, "a key is 40 characters of Z85, or 32 bytes");
 }
 

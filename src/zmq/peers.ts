@@ -1,20 +1,20 @@
-/** Who is connected to a CURVE server: a ZAP handler decides only who comes in, but libzmq tells over which descriptor a message came. */
+/** Maps the connections of a CURVE server to users: the ZAP handler only admits peers, but libzmq reports on which descriptor a message arrived. */
 import { connectionId, endConnections } from "./connections.ts";
 
-/** A connection that was accepted. */
+/** An accepted connection. */
 export interface Connection {
-  /** No other connection of this machine has had it; undefined where the kernel does not say. */
+  /** The socket cookie; undefined where the kernel does not provide it. */
   readonly id: bigint | undefined;
-  /** Whose it is; undefined while no message of it was received. */
+  /** Its user; undefined until a message was received on it. */
   readonly userId: string | undefined;
 }
 
 /** The connections of one socket. */
 export class Peers {
-  /** By descriptor. Descriptors are used again: the id tells whether it is still the same connection. */
+  /** By descriptor. Descriptor numbers are reused; the id tells whether it is still the same connection. */
   readonly #known = new Map<number, { id: bigint; userId: string }>();
 
-  /** A message of a user came over a connection. */
+  /** Records that a message of a user arrived on a connection. */
   heard(descriptor: number, userId: string): void {
     const id = descriptor < 0 ? undefined : connectionId(descriptor);
     if (id === undefined) return;

@@ -1,12 +1,12 @@
 import { EPOLL_DATA_WORD, EPOLL_EVENT_WORDS } from "./libc.ts";
 
-/** Descriptors reported by one wake-up. */
+/** Descriptors reported per wake-up. */
 const BATCH = 256;
 
 /**
- * The source of the thread that waits. It is a string, not a module, because that works the same in a checkout and in
- * a compiled executable, where no file of ours exists. It blocks in `epoll_wait` for ever and only ever posts: -1
- * once it is ready, then the token of the ready descriptor, or an array of tokens when there are several.
+ * The source code of the waiting thread. It is a string, not a module, because that works both in a checkout and in a compiled
+ * executable, where our source files do not exist. It blocks in `epoll_wait` forever and only posts messages: -1 when it is ready,
+ * then the token of the ready descriptor, or an array of tokens when there are several.
  */
 export function reactorWorkerSource(epollDescriptor: number): string {
   return `
@@ -20,7 +20,7 @@ postMessage(-1);
 for (;;) {
   const count = epoll_wait(${epollDescriptor}, events, ${BATCH}, -1);
   if (count < 0) {
-    // A signal interrupts it (stop and continue do); anything that lasts is for the main thread to deal with.
+    // Interrupted by a signal (stop and continue do that); lasting errors are left to the main thread.
     if (++failures > 1000) throw new Error("epoll_wait fails");
     continue;
   }

@@ -10,16 +10,16 @@ import { ZmqError } from "./error.ts";
 import { EPOLL_DATA_WORD, EPOLL_EVENT_WORDS, libc } from "./libc.ts";
 import { reactorWorkerSource } from "./reactor-worker.ts";
 
-/** Looks at the sockets itself this often while no Worker does. */
+/** Interval at which the main thread polls the sockets while there is no Worker. */
 const POLL_INTERVAL_MS = 1;
-/** The same when no Worker can be had at all. */
+/** The same if no Worker can be started at all. */
 const DEGRADED_POLL_INTERVAL_MS = 10;
-/** A command that gets its answer within these looks never pays for a Worker. */
+/** A command that gets its reply within this many polls never pays for a Worker. */
 const POLLS_BEFORE_WORKER = 5;
-/** Workers that died in a row before one became ready: then it is done without. */
+/** After this many Workers in a row died before they were ready, give up on Workers. */
 const FAILED_STARTS = 3;
 
-/** One descriptor that the reactor watches. `ready` is called when it may be ready; it may also be called for nothing. */
+/** A descriptor that the reactor watches. `ready` is called when it may be ready; spurious calls are possible. */
 export interface Watch {
   readonly descriptor: number;
   readonly token: number;
@@ -29,12 +29,12 @@ export interface Watch {
 }
 
 /**
- * Tells when the descriptors of sockets become ready. Each is in one epoll set with EPOLLONESHOT: it is reported once
- * and then silent until it is armed again. A Worker blocks in `epoll_wait` and posts what is ready; until it runs (a
- * few milliseconds, from the first longer wait on) or when it died, the main thread looks itself.
+ * Reports when the descriptors of sockets become ready. All are in one epoll set with EPOLLONESHOT: each is reported once and then
+ * silent until it is armed again. A Worker blocks in `epoll_wait` and posts what is ready; until it runs (a few milliseconds,
+ * starting with the first longer wait) or after it died, the main thread polls.
  *
- * epoll looks at the level of the descriptor when it is armed, so a Worker that dies loses nothing: what it took and
- * did not post is still armed here, and is armed in the set once more.
+ * epoll checks the level of the descriptor when it is armed, so a Worker that dies loses nothing: whatever it took and did not post is
+ * still armed here, and is armed in the set again.
  */
 export class Reactor {
   readonly #epoll: number;
@@ -57,26 +57,26 @@ export class Reactor {
     this.#keepAlive.unref();
   }
 
-  /** The Worker that waits at the moment, if one runs. */
+  /** The current Worker, if any. */
   get worker(): Worker | undefined {
     return this.#worker;
   }
 
-  /** Whether that Worker waits already; until then, and without one, the main thread looks at the sockets itself. */
+  /** Whether that Worker is already waiting; until then the main thread polls. */
   get workerReady(): boolean {
     return this.#workerReady;
   }
 
-  /** Begins to watch a descriptor; nothing is reported before it is armed. */
+  /** Starts to watch a descriptor; nothing is reported before it is armed. */
   watch(descriptor: number, ready: () => void): Watch {
-    // Never the descriptor as token: its number is used again as soon as it is closed.
+    // The token must not be the descriptor: its number is reused as soon as it is closed.
     const token = this.#nextToken();
     const watch: Watch = { descriptor, token, ready, armed: false, added: false };
     this.#watches.set(token, watch);
     return watch;
   }
 
-  /** Ends watching. Must come before the descriptor is closed. */
+  /** Stops watching. Must be called before the descriptor is closed. */
   unwatch(watch: Watch): void {
     if (!this.#watches.delete(watch.token)) return;
     this.#armed.delete(watch);
@@ -84,7 +84,7 @@ export class Reactor {
     if (watch.added) this.#control(EPOLL_CTL_DEL, watch);
   }
 
-  /** Reports the watch once when its descriptor is, or becomes, readable. */
+  /** Reports the watch once, when its descriptor is or becomes readable. */
   arm(watch: Watch): void {
     if (watch.armed) return;
     watch.armed = true;
@@ -94,7 +94,7 @@ export class Reactor {
     if (!this.#workerReady) this.#poll();
   }
 
-  /** Keeps the process alive until {@link release} was called as often. */
+  /** Keeps the process alive until {@link release} was called the same number of times. */
   hold(): void {
     if (this.#holds++ === 0) this.#keepAlive.ref();
   }
@@ -145,7 +145,7 @@ export class Reactor {
       },
       degraded ? DEGRADED_POLL_INTERVAL_MS : POLL_INTERVAL_MS,
     );
-    // Whoever waits for something that must come holds the process; this timer alone is no reason to stay.
+    // Operations that wait keep the process alive themselves; this timer alone must not.
     this.#pollTimer.unref();
   }
 
@@ -173,7 +173,7 @@ export class Reactor {
         this.#failedStarts = 0;
       }
     });
-    // Its end is what counts, and "close" tells that; without a listener the error would end the process.
+    // The "close" event is what matters; but without an error listener, an error would crash the process.
     worker.addEventListener("error", (event) => event.preventDefault());
     worker.addEventListener("close", () => {
       if (this.#worker !== worker) return;
@@ -189,7 +189,7 @@ export class Reactor {
 
 let current: Reactor | undefined;
 
-/** The one reactor of this process, made at the first call. */
+/** The reactor of this process, created on the first call. */
 export function reactor(): Reactor {
   current ??= new Reactor();
   return current;

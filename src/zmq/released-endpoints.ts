@@ -1,19 +1,19 @@
 /**
- * libzmq gives an address back in the background, some time after unbind or close. An address that this process had
- * itself a moment ago is therefore waited for and not reported as in use.
+ * libzmq releases an address in the background, some time after unbind or close. If an address was held by this process a moment
+ * ago, a bind therefore waits for it instead of reporting that it is in use.
  */
 const GRACE_MS = 2_000;
 
 const released = new Map<string, number>();
 
-/** Remembers that this process is giving the endpoint back. */
+/** Records that this process is releasing the endpoint. */
 export function releaseEndpoint(endpoint: string): void {
   const now = performance.now();
   for (const [other, until] of released) if (until < now) released.delete(other);
   released.set(normalise(endpoint), now + GRACE_MS);
 }
 
-/** Whether the endpoint may be in use only because this process has not quite given it back. */
+/** Whether the endpoint may be in use only because this process has not fully released it yet. */
 export function isBeingReleased(endpoint: string): boolean {
   const until = released.get(normalise(endpoint));
   return until !== undefined && until >= performance.now();

@@ -8,14 +8,14 @@ import { type Connection, Peers } from "./peers.ts";
 import { isBeingReleased, releaseEndpoint } from "./released-endpoints.ts";
 import { nextTurn, takeTurn } from "./turn-budget.ts";
 
-/** Default of the option `linger`: libzmq's own, for ever, would let a process hang whose peer is gone. */
+/** Default of the option `linger`: with libzmq's own default, forever, a process whose peer is gone would hang. */
 const DEFAULT_LINGER_MS = 1_000;
 const REBIND_INTERVAL_MS = 5;
-/** How soon a send is tried again that libzmq refuses although it says that the socket can send. */
+/** Retry delay for a send that libzmq refuses although it reports the socket as writable. */
 const RETRY_INTERVAL_MS = 10;
-/** A batch ends when it has so many bytes, however many messages it may have: the next ones wait where their number is bounded. */
+/** A batch ends at this many bytes, whatever its number of messages: the rest stays in the bounded queue. */
 const BATCH_BYTES = 1024 * 1024;
-/** Rounds of {@link Socket} between two looks at the events; more mean that libzmq says something it does not hold. */
+/** Rounds of {@link Socket} between two checks of the events; more mean that libzmq reports a readiness it does not honour. */
 const MAX_ROUNDS = 64;
 
 const SENT = Promise.resolve();
@@ -35,8 +35,8 @@ interface PendingSend {
 }
 
 /**
- * What all sockets have in common. A receive or a send that waits keeps the process alive; an open socket on which
- * nothing waits does not. Close sockets explicitly: one that is merely forgotten stays open until the process ends.
+ * The common base of all sockets. A waiting receive or send keeps the process alive; an open socket on which nothing waits does
+ * not. Close sockets explicitly: one that is merely dropped stays open until the process exits.
  */
 export abstract class Socket implements Disposable {
   readonly #native: NativeSocket;
@@ -78,7 +78,7 @@ export abstract class Socket implements Disposable {
     return this.#lastEndpoint;
   }
 
-  /** How long `send` waits for room, in milliseconds: -1 for ever, 0 not at all. */
+  /** How long `send` waits for space, in milliseconds: -1 forever, 0 not at all. */
   get sendTimeout(): number {
     return this.#sendTimeout;
   }
@@ -87,7 +87,7 @@ export abstract class Socket implements Disposable {
     this.#sendTimeout = timeout("sendTimeout", milliseconds);
   }
 
-  /** How long `receive` waits for a message, in milliseconds: -1 for ever, 0 not at all. */
+  /** How long `receive` waits for a message, in milliseconds: -1 forever, 0 not at all. */
   get receiveTimeout(): number {
     return this.#receiveTimeout;
   }
@@ -96,7 +96,7 @@ export abstract class Socket implements Disposable {
     this.#receiveTimeout = timeout("receiveTimeout", milliseconds);
   }
 
-  /** Milliseconds that a closed socket still tries to send what is queued; -1: for ever. */
+  /** How many milliseconds a closed socket keeps trying to send what is queued; -1: forever. */
   get linger(): number {
     return this.#native.getInt(Option.LINGER);
   }
@@ -105,14 +105,14 @@ export abstract class Socket implements Disposable {
     this.#native.setInt(Option.LINGER, milliseconds, "linger");
   }
 
-  /** What happens to the connections of this socket, from the first use of this property on. */
+  /** Connection events of this socket, from the first use of this property on. */
   get events(): SocketEvents {
     this.#events ??= new SocketEvents(this.#native);
     return this.#events;
   }
 
   /**
-   * Accepts peers at an endpoint. An address that this process has just given back is waited for.
+   * Accepts peers at an endpoint. If this process has just released the address, it waits until it is free.
    * @throws {ZmqError} EADDRINUSE, EADDRNOTAVAIL, EINVAL, EPROTONOSUPPORT, …
    */
   async bind(endpoint: string): Promise<void> {
@@ -132,7 +132,7 @@ export abstract class Socket implements Disposable {
   }
 
   /**
-   * Stops accepting peers at an endpoint, given as `lastEndpoint` was after binding.
+   * Stops accepting peers at an endpoint, given as the value of `lastEndpoint` after binding.
    * @throws {ZmqError} ENOENT when it is not bound
    */
   async unbind(endpoint: string): Promise<void> {
@@ -143,7 +143,7 @@ export abstract class Socket implements Disposable {
   }
 
   /**
-   * Connects to a peer, and again whenever the connection is lost. Returns at once; the peer need not be there.
+   * Connects to a peer, and reconnects whenever the connection is lost. Returns at once; the peer need not be there yet.
    * @throws {ZmqError} EINVAL, EPROTONOSUPPORT, …
    */
   connect(endpoint: string): void {
@@ -153,8 +153,8 @@ export abstract class Socket implements Disposable {
   }
 
   /**
-   * Gives a connection up.
-   * @throws {ZmqError} ENOENT when there is none to that endpoint
+   * Disconnects from a peer.
+   * @throws {ZmqError} ENOENT when there is no connection to that endpoint
    */
   disconnect(endpoint: string): void {
     this.#native.endpoint("disconnect", endpoint);
@@ -162,10 +162,10 @@ export abstract class Socket implements Disposable {
   }
 
   /**
-   * Ends connections that were accepted, at once and for good: what is queued for them, in the kernel too, is not delivered. Only on
-   * a CURVE server. Nothing keeps a peer from coming back but the authenticator.
-   * @param isOver asked about each connection
-   * @returns how many were ended
+   * Closes accepted connections immediately: data queued for them, even in the kernel, is not delivered. Only on a CURVE server. Only
+   * the authenticator can keep a peer from reconnecting.
+   * @param isOver called for each connection
+   * @returns how many were closed
    */
   endConnections(isOver: (connection: Connection) => boolean): number {
     const { peers } = this.#native;
@@ -174,8 +174,8 @@ export abstract class Socket implements Disposable {
   }
 
   /**
-   * Closes the socket at once. What waits on it is rejected with ETERM, iterators end. What was already sent still
-   * goes out in the background, for up to `linger`. Safe to call twice.
+   * Closes the socket at once. Waiting operations reject with ETERM, iterators end. Messages that were already sent still go out in
+   * the background, for up to `linger`. Safe to call twice.
    */
   close(): void {
     if (this.#native.closed) return;
@@ -198,7 +198,7 @@ export abstract class Socket implements Disposable {
     this.close();
   }
 
-  /** Sets a byte option while the socket is in use. */
+  /** Sets a byte-valued option while the socket is in use. */
   protected setBytes(option: number, value: Uint8Array, name: string): void {
     this.#native.setBytes(option, value, name);
     this.#progress();
@@ -228,7 +228,7 @@ export abstract class Socket implements Disposable {
   protected trySendMessage(message: MessageLike): boolean {
     this.#assertOpen("send");
     const parts = toParts(message);
-    // What waits already goes first.
+    // Sends that are already waiting go first.
     return this.#sends.length === 0 && this.#attemptSend(parts);
   }
 
@@ -299,7 +299,7 @@ export abstract class Socket implements Disposable {
     if (this.#receive !== undefined) throw new ZmqError("EBUSY", "receive");
   }
 
-  /** A message if there is one and the turn allows it, the failure, or undefined: then it must be waited for. */
+  /** A message if one is available and the turn's budget allows it, the failure, or undefined if the caller must wait. */
   #receiveNow(): Message | ZmqError | undefined {
     try {
       this.#assertMayReceive();
@@ -327,7 +327,7 @@ export abstract class Socket implements Disposable {
 
   #attemptReceive(): Message | undefined {
     const message = this.#native.receive();
-    // Receiving makes libzmq take in what it has for this socket, so room for a waiting send would be told to nobody.
+    // Receiving makes libzmq process its mailbox, so a notification of space for a waiting send could get lost.
     if (this.#sends.length > 0) this.#progress();
     return message;
   }
@@ -345,16 +345,16 @@ export abstract class Socket implements Disposable {
 
   #attemptSend(parts: readonly Uint8Array[]): boolean {
     let sent = this.#native.send(parts);
-    // libzmq looks at news from its I/O thread only now and then when it sends; asking for the events makes it look.
+    // When sending, libzmq only rarely checks for news from its I/O thread; asking for the events forces it to.
     if (!sent && (this.#native.events() & POLLOUT) !== 0) sent = this.#native.send(parts);
-    // As in attemptReceive, the other way round.
+    // As in attemptReceive, in the opposite direction.
     if (this.#receive !== undefined) this.#progress();
     return sent;
   }
 
   /**
-   * Does what can be done for whoever waits, and has the reactor call again for the rest. After arming, the events are
-   * looked at once more: the descriptor signals only news that came after libzmq was last asked.
+   * Completes as many waiting operations as possible, and arms the reactor for the rest. After arming, the events are checked once
+   * more: the descriptor only signals news that arrived after libzmq was last asked.
    */
   #progress(): void {
     if (this.#turnPending) return;
@@ -371,7 +371,7 @@ export abstract class Socket implements Disposable {
           (this.#receive !== undefined && (events & POLLIN) !== 0) ||
           (this.#sends.length > 0 && (events & POLLOUT) !== 0);
         if (!more) break;
-        // A ROUTER says that it can send when any peer has room, not the one that is meant.
+        // A ROUTER reports that it is writable when any peer has space, not the one this message is for.
         const input = this.#receive !== undefined && (events & POLLIN) !== 0;
         if (round === MAX_ROUNDS || (round > 0 && !input)) {
           this.#retryLater();
@@ -386,7 +386,7 @@ export abstract class Socket implements Disposable {
     }
   }
 
-  /** @returns whether the turn's budget ended it */
+  /** @returns whether it stopped because the turn's budget was exhausted */
   #flushSends(): boolean {
     for (let pending = this.#sends[0]; pending !== undefined; pending = this.#sends[0]) {
       if (!takeTurn()) return true;
@@ -408,7 +408,7 @@ export abstract class Socket implements Disposable {
     else pending.reject(failure);
   }
 
-  /** @returns whether the turn's budget ended it */
+  /** @returns whether it stopped because the turn's budget was exhausted */
   #flushReceive(): boolean {
     const pending = this.#receive;
     if (pending === undefined) return false;
@@ -449,7 +449,7 @@ export abstract class Socket implements Disposable {
   }
 
   #receiveTimedOut(pending: PendingReceive): void {
-    // The message may be there already when the event loop was late.
+    // If the event loop was late, the message may already be there.
     this.#progress();
     if (this.#receive !== pending) return;
     this.#endReceive()?.reject(new ZmqError("EAGAIN", "receive"));
@@ -474,7 +474,7 @@ export abstract class Socket implements Disposable {
   }
 }
 
-/** A timer of Bun that is longer fires at once. */
+/** The maximum delay of a timer in Bun; a longer one fires at once. */
 const LONGEST_TIMER_MS = 0x7fff_ffff;
 
 function portOf(endpoint: string): number {

@@ -12,12 +12,12 @@ import type {
 } from "./options.ts";
 import { Socket } from "./socket.ts";
 
-/** What sockets can do that send. */
+/** The sending side of a socket. */
 export interface Writable {
   /**
-   * Sends a message of one part or several, all or nothing. Resolves when libzmq has taken it. Waits, up to
-   * `sendTimeout`, while the high-water mark is reached or nobody is connected; sends that wait go in order. Do not
-   * change a buffer that was given before the promise is settled.
+   * Sends a message of one part or several, all or nothing. Resolves when libzmq has accepted it. Waits, up to `sendTimeout`, while
+   * the high-water mark is reached or no peer is connected; waiting sends complete in order. Do not change a buffer that was passed in
+   * before the promise settles.
    * @throws {ZmqError} EAGAIN after `sendTimeout`; ENOTSOCK when closed, ETERM when closed while waiting;
    *   EFSM on REQ and REP out of turn; EHOSTUNREACH on a `mandatory` ROUTER
    */
@@ -30,19 +30,19 @@ export interface Writable {
   trySend(message: MessageLike): boolean;
 }
 
-/** What sockets can do that receive. Iterating yields messages until the socket is closed. */
+/** The receiving side of a socket. Iterating yields messages until the socket is closed. */
 export interface Readable extends AsyncIterable<Message> {
   /**
-   * The next message, one buffer a part. One receive at a time may wait.
+   * The next message, one buffer per part. Only one receive may wait at a time.
    * @throws {ZmqError} EAGAIN after `receiveTimeout`; EBUSY while another one waits; ENOTSOCK when closed, ETERM when
    *   closed while waiting; EFSM on REQ and REP out of turn
    */
   receive(): Promise<Message>;
-  /** At least one message, and as many of those that are there as `max` allows, about 1 MiB of them. Throws like {@link receive}. */
+  /** At least one message, and as many of the available ones as `max` allows, about 1 MiB of them. Throws like {@link receive}. */
   receiveBatch(max: number): Promise<Message[]>;
-  /** The next message if one is there; never waits. Throws like {@link receive}, except EAGAIN. */
+  /** The next message if one is available; never waits. Throws like {@link receive}, except EAGAIN. */
   tryReceive(): Message | undefined;
-  /** Up to `max` of the messages that are there, about 1 MiB of them, perhaps none; never waits. Throws like {@link receive}, except EAGAIN. */
+  /** Up to `max` available messages, about 1 MiB of them, possibly none; never waits. Throws like {@link receive}, except EAGAIN. */
   tryReceiveBatch(max: number): Message[];
 }
 
@@ -82,21 +82,21 @@ abstract class DuplexSocket extends ReadableSocket implements Writable {
   }
 }
 
-/** REQ: sends a request, receives its reply, in turns. */
+/** REQ: alternates between sending a request and receiving its reply. */
 export class Request extends DuplexSocket {
   constructor(options?: RequestOptions) {
     super(SocketType.Request, options as AnySocketOptions);
   }
 }
 
-/** REP: receives a request, sends its reply, in turns. */
+/** REP: alternates between receiving a request and sending its reply. */
 export class Reply extends DuplexSocket {
   constructor(options?: SocketOptions & RoutingIdOptions) {
     super(SocketType.Reply, options as AnySocketOptions);
   }
 }
 
-/** DEALER: sends and receives freely, spread over its peers. */
+/** DEALER: sends and receives freely, round-robin over its peers. */
 export class Dealer extends DuplexSocket {
   constructor(options?: DealerOptions) {
     super(SocketType.Dealer, options as AnySocketOptions);
@@ -110,21 +110,21 @@ export class Router extends DuplexSocket {
   }
 }
 
-/** PUSH: sends, each message to one of its peers in turn. */
+/** PUSH: sends each message to one of its peers, round-robin. */
 export class Push extends WritableSocket {
   constructor(options?: SocketOptions) {
     super(SocketType.Push, options as AnySocketOptions);
   }
 }
 
-/** PULL: receives from its peers fairly. */
+/** PULL: receives from its peers with fair queuing. */
 export class Pull extends ReadableSocket {
   constructor(options?: SocketOptions) {
     super(SocketType.Pull, options as AnySocketOptions);
   }
 }
 
-/** PUB: sends to every subscriber whose prefix matches; a subscriber that is full misses the message. */
+/** PUB: sends to every subscriber with a matching prefix; a full subscriber misses the message. */
 export class Publisher extends WritableSocket {
   constructor(options?: PublisherOptions) {
     super(SocketType.Publisher, options as AnySocketOptions);
@@ -132,9 +132,8 @@ export class Publisher extends WritableSocket {
 }
 
 /**
- * XPUB: a PUB that also receives: a part that begins with byte 1 for a prefix that somebody subscribes to as the first (with
- * `verbose`: for every subscription), with byte 0 for one that nobody is subscribed to any more. Somebody must receive it, else it
- * piles up.
+ * XPUB: a PUB that also receives subscriptions: a part that begins with byte 1 when a prefix gets its first subscriber (with
+ * `verbose`: for every subscription), with byte 0 when it loses its last one. These messages must be received, or they pile up.
  */
 export class XPublisher extends DuplexSocket {
   constructor(options?: XPublisherOptions) {
@@ -148,14 +147,14 @@ export class Subscriber extends ReadableSocket {
     super(SocketType.Subscriber, options as AnySocketOptions);
   }
 
-  /** Adds prefixes; none at all means every message. Subscribing twice needs unsubscribing twice. */
+  /** Adds prefixes; no argument means every message. Each subscription needs its own unsubscription. */
   subscribe(...prefixes: (string | Uint8Array)[]): void {
     for (const prefix of prefixes.length === 0 ? [""] : prefixes) {
       this.setBytes(Option.SUBSCRIBE, Buffer.from(prefix), "subscribe");
     }
   }
 
-  /** Takes prefixes away. */
+  /** Removes prefixes. */
   unsubscribe(...prefixes: (string | Uint8Array)[]): void {
     for (const prefix of prefixes.length === 0 ? [""] : prefixes) {
       this.setBytes(Option.UNSUBSCRIBE, Buffer.from(prefix), "unsubscribe");

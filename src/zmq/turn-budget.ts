@@ -1,20 +1,20 @@
 /**
- * How many operations may complete at once before the event loop gets a turn. An operation that needs no waiting
- * resolves in a microtask, and a loop of those would starve timers and every other socket.
+ * Limits how many operations may complete before the event loop gets a turn. An operation that does not have to wait resolves in a
+ * microtask, and a loop of those would starve timers and every other socket.
  */
 const OPERATIONS_PER_TURN = 256;
 
 let remaining = OPERATIONS_PER_TURN;
 let deferred: (() => void)[] = [];
 
-/** Counts one immediate operation. False: this turn has had enough; wait with {@link nextTurn}. */
+/** Counts one immediate operation. False: the budget of this turn is used up; wait with {@link nextTurn}. */
 export function takeTurn(): boolean {
   if (remaining === 0) return false;
   remaining--;
   return true;
 }
 
-/** Runs the function when the event loop has been round once, in the order of the calls. */
+/** Runs the function in the next turn of the event loop, in the order of the calls. */
 export function nextTurn(run: () => void): void {
   deferred.push(run);
   if (deferred.length === 1) setImmediate(begin);
