@@ -4,6 +4,7 @@ import type { RunDetails, RunSummary } from "../../contract/messages.ts";
 import { errorMessage, NotFoundError, PrincipalUnreachableError } from "../../errors.ts";
 import { type PrincipalClient, RequestRefusedError } from "../../protocol/client.ts";
 import type { Service } from "../../service.ts";
+import { pause } from "../../timer.ts";
 import { currentPage } from "../navigation.ts";
 import type { State } from "../state.ts";
 import type { Store } from "../store.ts";
@@ -111,10 +112,14 @@ export class PrincipalFeed implements Service {
       const since = state.connection.status === "connected" && !restarted ? state.connection.since : now;
       state.connection = { status: "connected", since, latencyMs, lastDataMs: now, error: null };
       state.data.info = info;
-      if (restarted) state.data.events = [];
     };
     // That it answers is news; otherwise one frame for all that comes is enough.
-    if (store.state.connection.status !== "connected" || restarted) store.update(answered);
+    if (store.state.connection.status !== "connected" || restarted) {
+      store.update((state) => {
+        answered(state);
+        if (restarted) state.data.events = [];
+      });
+    }
     const [agents] = await Promise.all([
       client.registeredAgents(request),
       this.#readRuns(),
@@ -300,8 +305,8 @@ export class PrincipalFeed implements Service {
         // An older principal has no such verb: its list is read now and then.
         if (error instanceof RequestRefusedError || error instanceof NotFoundError) {
           await this.#readWorkflows().catch(() => {});
-          await Bun.sleep(5000);
-        } else await Bun.sleep(this.#options.intervalMs);
+          await pause(5000, signal);
+        } else await pause(this.#options.intervalMs, signal);
       }
     }
   }
