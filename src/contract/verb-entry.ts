@@ -46,22 +46,31 @@ export interface VerbEntry {
   readonly since?: number;
 }
 
-type EntryOf<Request extends z.ZodObject, Reply extends z.ZodType> = Omit<
+type EntryOf<Request extends z.ZodObject, Reply extends z.ZodType, C extends Changes> = Omit<
   VerbEntry,
-  "request" | "reply" | "speaksFor"
+  "request" | "reply" | "changes" | "speaksFor"
 > & {
   readonly request: Request;
   readonly reply: Reply;
+  readonly changes: C;
 } & ("agent_id" extends keyof Request["shape"]
     ? { speaksFor(request: z.output<Request>): Speaker }
     : { speaksFor?: never });
 
 /** Type-checks an entry: a request with an agent id does not compile without `speaksFor`. */
-export function verb<Request extends z.ZodObject, Reply extends z.ZodType>(
-  entry: EntryOf<Request, Reply>,
-): EntryOf<Request, Reply> {
+export function verb<Request extends z.ZodObject, Reply extends z.ZodType, const C extends Changes>(
+  entry: EntryOf<Request, Reply, C>,
+): EntryOf<Request, Reply, C> {
   return entry;
 }
+
+/** The part of a request that holds its idempotency key: `{ options: { dedupe_key: … } }` for `options.dedupe_key`. */
+export type WithKey<C extends Changes> = C extends { readonly key: infer Path extends string }
+  ? Holding<Path>
+  : unknown;
+type Holding<Path extends string> = Path extends `${infer Outer}.${infer Inner}`
+  ? { readonly [K in Outer]: Holding<Inner> }
+  : { readonly [K in Path]: NonNullable<unknown> };
 
 /** Whether a positional field is encoded as JSON. */
 export function isJsonField(schema: z.ZodType): boolean {

@@ -8,7 +8,7 @@ import { z } from "zod";
 import { Nothing } from "./messages/common.ts";
 import * as m from "./messages.ts";
 import { ADMIN, AGENT, ANYBODY, CLIENT, JOIN_TOKEN } from "./roles.ts";
-import { type Speaker, verb } from "./verb-entry.ts";
+import { type Speaker, verb, type WithKey } from "./verb-entry.ts";
 
 const asAgent = (): Speaker => "agent";
 const asNewAgent = (): Speaker => "new agent";
@@ -304,8 +304,9 @@ export const VERB_NAMES = Object.keys(VERBS) as readonly Verb[];
 
 /** A request as its handler gets it: parsed, with defaults. */
 export type RequestOf<V extends Verb> = z.output<(typeof VERBS)[V]["request"]>;
-/** A request as a client makes it: fields with a default are optional. */
-export type RequestFor<V extends Verb> = z.input<(typeof VERBS)[V]["request"]>;
+/** A request as a client makes it: fields with a default are optional, its idempotency key is not. */
+export type RequestFor<V extends Verb> = z.input<(typeof VERBS)[V]["request"]> &
+  WithKey<(typeof VERBS)[V]["changes"]>;
 export type ReplyOf<V extends Verb> = z.output<(typeof VERBS)[V]["reply"]>;
 
 /** Whether a principal knows `text` as a verb. */

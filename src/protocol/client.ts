@@ -4,7 +4,7 @@
  */
 import { z } from "zod";
 import { VERSION } from "../build-facts.ts";
-import type { AgentDescription, AgentOrders, FetchOptions, RunTaskOptions } from "../contract/messages.ts";
+import type { AgentDescription, AgentOrders } from "../contract/messages.ts";
 import { fieldsOf, type VerbEntry, waitOf } from "../contract/verb-entry.ts";
 import { type ReplyOf, type RequestFor, VERBS, type Verb } from "../contract/verbs.ts";
 import { decodeReply, encodeFields, type Reply } from "../contract/wire.ts";
@@ -84,8 +84,8 @@ export class PrincipalClient {
   }
 
   /**
-   * Sends a request and waits for its reply, repeating it when none comes: a request that changes state
-   * must carry its idempotency key.
+   * Sends a request and waits for its reply, repeating it when none comes. The fields of a request that changes state must have
+   * its idempotency key, as {@link call} demands.
    * @throws RequestRefusedError for `CLIENTERROR`, RequestUnprocessableError for `UNPROC`, PrincipalFailedError for `SERVERERROR`
    * @throws PrincipalUnreachableError when no attempt was answered
    */
@@ -155,11 +155,7 @@ export class PrincipalClient {
   }
 
   /** Triggers a workflow; resolves when the run is on the principal's disk. */
-  runTask(
-    workflowId: string,
-    run: z.input<typeof RunTaskOptions> & { dedupe_key: string },
-    options?: RequestOptions,
-  ) {
+  runTask(workflowId: string, run: RequestFor<"RUNTASK">["options"], options?: RequestOptions) {
     return this.call("RUNTASK", { workflow_id: workflowId, options: run }, options);
   }
 
@@ -181,7 +177,7 @@ export class PrincipalClient {
     return this.call("CANCELRUN", { workflow_instance_id: runId }, options);
   }
 
-  retryRun(retry: RequestFor<"RETRYRUN"> & { dedupe_key: string }, options?: RequestOptions) {
+  retryRun(retry: RequestFor<"RETRYRUN">, options?: RequestOptions) {
     return this.call("RETRYRUN", retry, options);
   }
 
@@ -234,7 +230,7 @@ export class PrincipalClient {
   }
 
   /** Waits up to `wait_ms` for a run to execute; null when there is none. */
-  fetchWorkflow(agentId: string, fetch: z.input<typeof FetchOptions>, options?: RequestOptions) {
+  fetchWorkflow(agentId: string, fetch: RequestFor<"FETCHWORKFLOW">["options"], options?: RequestOptions) {
     return this.call("FETCHWORKFLOW", { agent_id: agentId, options: fetch }, options);
   }
 

@@ -2,7 +2,7 @@ import { describe, expect, test } from "bun:test";
 import { z } from "zod";
 import { CLIENT_ROLES } from "../../src/contract/roles.ts";
 import { fieldsOf, type Speaker, type VerbEntry, verb } from "../../src/contract/verb-entry.ts";
-import { VERB_NAMES, VERBS, type Verb } from "../../src/contract/verbs.ts";
+import { type RequestFor, VERB_NAMES, VERBS, type Verb } from "../../src/contract/verbs.ts";
 import { Dealer } from "../../src/zmq/index.ts";
 import { malformedRequests, sampleRequest } from "../hostile/malformed.ts";
 import { refusal, Secured } from "../principal/secured.ts";
@@ -48,6 +48,15 @@ test("a verb whose request names an agent does not compile without saying in who
   verb({ ...base, request, speaksFor: () => "agent" });
   // @ts-expect-error there is nobody to speak for
   verb({ ...base, request: z.object({}), speaksFor: () => "agent" });
+});
+
+test("a request that changes state does not compile without its idempotency key", () => {
+  // @ts-expect-error dedupe_key is missing
+  const retry: RequestFor<"RETRYRUN"> = { workflow_instance_id: "x" };
+  // @ts-expect-error options.dedupe_key is missing
+  const task: RequestFor<"RUNTASK"> = { workflow_id: "x", options: {} };
+  const keyed: RequestFor<"RUNTASK"> = { workflow_id: "x", options: { dedupe_key: "k" } };
+  expect([retry, task, keyed]).toHaveLength(3);
 });
 
 /** The requests of a verb for an agent, one for each name it may speak in. */

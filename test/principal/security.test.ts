@@ -73,7 +73,7 @@ describe("a secured principal", () => {
       }
     }
     expect(
-      await refusal(clients.client?.fetchWorkflow("x", { wait_ms: 0, labels: {} }) ?? Promise.resolve()),
+      await refusal(clients.client?.fetchWorkflow("x", { wait_ms: 0, fetch_id: "f" }) ?? Promise.resolve()),
     ).toBe(
       "FETCHWORKFLOW needs a key with the role agent; the key ci has the role client. (On the principal's host: cdktr keys add NAME --role agent)",
     );
