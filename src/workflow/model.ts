@@ -228,8 +228,9 @@ export function readDefinition(json: string): WorkflowDefinition {
   try {
     return WorkflowDefinition.parse(JSON.parse(json));
   } catch (error) {
-    const reason = error instanceof z.ZodError ? z.prettifyError(error) : errorMessage(error);
-    throw new CdktrError(`A stored workflow definition is damaged: ${reason}`, { cause: error });
+    const [issue] = error instanceof z.ZodError ? error.issues : [];
+    const reason = issue === undefined ? errorMessage(error) : `${issue.path.join(".")}: ${issue.message}`;
+    throw new CdktrError(`The stored definition is damaged: ${reason}`, { cause: error });
   }
 }
 

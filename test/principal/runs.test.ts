@@ -95,6 +95,36 @@ describe("a run", () => {
     expect(await cluster.client().getRun(id)).toMatchObject({ status: "COMPLETED", definition: whole });
   });
 
+  test.each(["{", JSON.stringify({ id: "bad", name: "Bad" })])(
+    "whose stored definition is damaged ends, and holds up no others: %s",
+    async (damaged) => {
+      const workflows = { "bad.yml": workflowText(), "good.yml": workflowText({ name: "Good" }) };
+      await using cluster = await new TestPrincipal({ workflows, leaseTimeoutMs: 400 }).start();
+      const ids: string[] = [];
+      for (const workflow of ["bad", "bad", "good"]) {
+        const run = await cluster.client().runTask(workflow, { dedupe_key: String(ids.length) });
+        ids.push(run.workflow_instance_id);
+      }
+      const [bad = "", cancelled = "", good] = ids;
+      await cluster.stop();
+      const state = new Database(join(cluster.directory, "data", "state.db"));
+      state.run('UPDATE definitions SET definition = ? WHERE definition LIKE \'%"id":"bad"%\'', [damaged]);
+      state.close();
+
+      await cluster.start();
+      const client = cluster.client();
+      expect(await client.cancelRun(cancelled)).toMatchObject({ status: "CANCELLED", definition: null });
+      const agent = await cluster.agent();
+      expect(await agent.fetch()).toBeNull();
+      const run = required(await agent.fetch());
+      expect(run.workflow_instance_id).toBe(required(good));
+      const ended = await client.waitRun(bad, 10_000);
+      expect(ended).toMatchObject({ status: "CRASHED", definition: null });
+      expect(ended.error).toEndWith("and the stored definition is damaged");
+      await agent.execute(run);
+    },
+  );
+
   test("is made once for one idempotency key, also for requests at the same time", async () => {
     await using cluster = await new TestPrincipal().start();
     const client = cluster.client();

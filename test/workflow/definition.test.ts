@@ -144,7 +144,7 @@ describe("readDefinition", () => {
     ],
   ])("says that a definition is damaged that %s", (_, damaged) => {
     expect(() => readDefinition(String(damaged(definitionOf(EVERYTHING))))).toThrow(
-      "stored workflow definition is damaged",
+      "stored definition is damaged: ",
     );
   });
 });

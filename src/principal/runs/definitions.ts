@@ -1,4 +1,3 @@
-import { CdktrError } from "../../errors.ts";
 import type { OperationalTx, RunRecord } from "../../storage/operational/store.ts";
 import { readDefinition, type WorkflowDefinition } from "../../workflow/model.ts";
 
@@ -9,14 +8,18 @@ const KEPT_DEFINITIONS = 500;
 export class Definitions {
   readonly #known = new Map<string, WorkflowDefinition>();
 
-  /** Part of a unit of work. */
-  async of(tx: OperationalTx, run: Pick<RunRecord, "definition_hash">): Promise<WorkflowDefinition> {
+  /** Part of a unit of work. Null when what is stored cannot be read: that is one run's trouble, and no other's. */
+  async of(tx: OperationalTx, run: Pick<RunRecord, "definition_hash">): Promise<WorkflowDefinition | null> {
     const known = this.#known.get(run.definition_hash);
     if (known !== undefined) return known;
     const json = await tx.getDefinition(run.definition_hash);
-    if (json === null)
-      throw new CdktrError(`Internal error: definition ${run.definition_hash} is not stored.`);
-    const definition = readDefinition(json);
+    if (json === null) return null;
+    let definition: WorkflowDefinition;
+    try {
+      definition = readDefinition(json);
+    } catch {
+      return null;
+    }
     if (this.#known.size >= KEPT_DEFINITIONS) this.#known.clear();
     this.#known.set(run.definition_hash, definition);
     return definition;

@@ -208,7 +208,10 @@ export class Dispatcher extends BackgroundService {
     this.#retry.in(RETRY_MS);
   }
 
-  async #assignment(tx: OperationalTx, { run, attempt }: Claim): Promise<RunAssignment> {
+  /** Null for a run whose definition is damaged: the offer runs out, and the run ends. */
+  async #assignment(tx: OperationalTx, { run, attempt }: Claim): Promise<RunAssignment | null> {
+    const workflow = await this.#definitions.of(tx, run);
+    if (workflow === null) return null;
     return {
       workflow_id: run.workflow_id,
       workflow_instance_id: run.workflow_instance_id,
@@ -218,7 +221,7 @@ export class Dispatcher extends BackgroundService {
       created_at_ms: run.created_at_ms,
       params: { ...run.params },
       completed_tasks: await tx.completedTasks(run.workflow_instance_id),
-      workflow: await this.#definitions.of(tx, run),
+      workflow,
     };
   }
 }

@@ -195,10 +195,12 @@ export class RunChanges {
     await this.#closeTasks(tx, { run, attempt }, status, reason);
     if (isCancelled) return this.#end(tx, run, attempt, lease, now, { status, error: reason });
     const crashed_attempts = run.crashed_attempts + (wasConfirmed ? 1 : 0);
+    const definition = await this.#o.definitions.of(tx, run);
     const again =
-      !wasConfirmed ||
-      (crashed_attempts < MAX_RUN_ATTEMPTS && (await this.#o.definitions.of(tx, run)).failover !== "never");
-    const step = { status, error: reason, crashed_attempts } as const;
+      definition !== null &&
+      (!wasConfirmed || (crashed_attempts < MAX_RUN_ATTEMPTS && definition.failover !== "never"));
+    const error = definition === null ? `${reason}, and the stored definition is damaged` : reason;
+    const step = { status, error, crashed_attempts } as const;
     if (!again) return this.#end(tx, run, attempt, lease, now, step);
     await tx.transitionLease(attempt, { lease, status, finished_at_ms: now, error: reason });
     const status_at_ms = Math.max(run.status_at_ms, now);
@@ -297,7 +299,7 @@ export class RunChanges {
       workflow_instance_id: word.workflow_instance_id,
       task_instance_id: word.task_instance_id,
       task_id: word.task_id,
-      task_name: definition.tasks.find((task) => task.id === word.task_id)?.name ?? word.task_id,
+      task_name: definition?.tasks.find((task) => task.id === word.task_id)?.name ?? word.task_id,
       attempt: word.attempt,
       task_attempt: word.task_attempt,
       status: "PENDING",
