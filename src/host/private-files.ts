@@ -133,6 +133,6 @@ function failure(path: string, error: unknown): CdktrError {
   const { code, message } = error as NodeJS.ErrnoException;
   return new CdktrError(`${path} cannot be written: ${code ?? message}.`, {
     cause: error,
-    hint: "Is there room on the disk, and does the directory belong to this user?",
+    hint: "Is there free space on the disk, and does the directory belong to this user?",
   });
 }

@@ -89,7 +89,7 @@ export class SupervisedProcess extends BackgroundService<{ failed: ChildOutcome 
       this.#failure = outcome;
       this.signals.emit("failed", outcome);
       const pauseMs = backOff.next();
-      log.warn(`The ${name} failed (${outcome}); it is started again in ${pauseMs / 1000} s.`);
+      log.warn(`The ${name} failed (${outcome}); restarting in ${pauseMs / 1000} s.`);
       await pause(pauseMs, signal);
       this.#failure = undefined;
       if (!signal.aborted) this.#restarts++;
@@ -125,7 +125,7 @@ export class SupervisedProcess extends BackgroundService<{ failed: ChildOutcome 
   #killGroup(): void {
     const { pid } = this.#child ?? {};
     if (pid === undefined) return;
-    this.#options.log.warn(`The ${this.#options.name} does not end; it is killed.`);
+    this.#options.log.warn(`The ${this.#options.name} does not stop; killing it.`);
     try {
       process.kill(-pid, "SIGKILL");
     } catch {

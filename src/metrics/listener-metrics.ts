@@ -36,7 +36,7 @@ export function addListeners(page: Exposition, listeners: readonly ListenerNumbe
     });
   page.gauge(
     "cdktr_listener_state",
-    "1 for the state that the listener has.",
+    "1 for the current state of the listener.",
     listeners.flatMap((listener) =>
       STATES.map((state): [Labels, number] => [
         { ...labels(listener), state },
@@ -46,12 +46,12 @@ export function addListeners(page: Exposition, listeners: readonly ListenerNumbe
   );
   page.counter(
     "cdktr_listener_restarts_total",
-    "How often the listener was started again after a failure.",
+    "How often the listener was restarted after a failure.",
     each((listener) => listener.restarts),
   );
   page.counter(
     "cdktr_listener_triggers_total",
-    "Triggers that the listener asked for.",
+    "Triggers that the listener sent.",
     each((listener) => listener.fired),
   );
   page.counter(
@@ -61,7 +61,7 @@ export function addListeners(page: Exposition, listeners: readonly ListenerNumbe
   );
   page.counter(
     "cdktr_listener_failed_total",
-    "Triggers that were refused, or that neither the disk nor the principal took.",
+    "Triggers that were refused, or that neither the disk nor the principal accepted.",
     each((listener) => listener.failed),
   );
   page.counter(
@@ -71,22 +71,22 @@ export function addListeners(page: Exposition, listeners: readonly ListenerNumbe
   );
   page.gauge(
     "cdktr_listener_buffered",
-    "Triggers that wait on the listener's disk.",
+    "Triggers buffered on the listener's disk.",
     each((listener) => listener.buffered),
   );
   page.gauge(
     "cdktr_listener_buffer_bytes",
-    "Bytes of the file in which triggers wait.",
+    "Size of the buffer file.",
     each((listener) => listener.buffer_bytes),
   );
   page.gauge(
     "cdktr_listener_last_trigger_time_seconds",
-    "When the listener asked for a run last, since 1970.",
+    "When the listener last sent a trigger, Unix time.",
     each((listener) => (listener.last_trigger_ms === null ? null : listener.last_trigger_ms / 1000)),
   );
   page.gauge(
     "cdktr_listener_principal_away",
-    "Whether the principal does not take the listener's triggers.",
+    "1 while the principal does not accept the listener's triggers.",
     each((listener) => Number(listener.principal_away_since_ms !== null)),
   );
 }

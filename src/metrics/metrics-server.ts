@@ -49,8 +49,8 @@ export class MetricsServer extends BackgroundService<{ listening: undefined }> {
       return;
     }
     this.#o.log.warn(
-      `/healthz and /metrics cannot be served at ${address}: ${problem}. Everything else works; they come when the port is free. ` +
-        `Another process on this host needs another ${this.#o.setting}; 0 is for none.`,
+      `/healthz and /metrics cannot be served at ${address}: ${problem}. Everything else works; they will be served when the port is free. ` +
+        `A second process on this host needs a different ${this.#o.setting}; 0 turns them off.`,
     );
     this.#retry.every(this.#o.retryMs ?? RETRY_MS);
   }
@@ -89,10 +89,10 @@ export class MetricsServer extends BackgroundService<{ listening: undefined }> {
   async #answer(request: Request): Promise<Response> {
     const { pathname } = new URL(request.url);
     if (pathname !== "/metrics" && pathname !== "/healthz") {
-      return new Response("There are /healthz and /metrics.\n", { status: 404 });
+      return new Response("Only /healthz and /metrics exist here.\n", { status: 404 });
     }
     if (request.method !== "GET" && request.method !== "HEAD") {
-      return new Response("Only GET.\n", { status: 405, headers: { Allow: "GET, HEAD" } });
+      return new Response("Only GET is allowed.\n", { status: 405, headers: { Allow: "GET, HEAD" } });
     }
     try {
       if (pathname === "/healthz") return Response.json({ status: "ok", ...(await this.#o.health()) });

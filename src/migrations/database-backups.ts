@@ -38,10 +38,10 @@ export function requireRoom(file: string, bytes: number): void {
   const free = bavail * bsize;
   if (free >= bytes + RESERVE_BYTES) return;
   throw new NoRoomForBackupError(
-    `${file} must be copied before its schema is migrated for cdktr ${VERSION}, and there is no room: ` +
+    `${file} must be backed up before its schema is migrated for cdktr ${VERSION}, but there is not enough space: ` +
       `${megabytes(bytes + RESERVE_BYTES)} are needed in ${dirname(file)}, ${megabytes(free)} are free.`,
     {
-      hint: "Nothing was changed. Free space there, or use the former version of cdktr until there is some.",
+      hint: "Nothing was changed. Free some space there, or keep using the previous version of cdktr.",
     },
   );
 }

@@ -58,6 +58,6 @@ export function newerSchema(
       `Use ${writer === null ? "that version" : `cdktr ${writer}`} again.` +
       (backup === null
         ? ""
-        : ` To go back to this one, put the copy that was made before the upgrade in its place: ${backup}. What came since is not in it: 'cdktr docs operations', Upgrades.`),
+        : ` To go back to this one, put the backup from before the upgrade in its place: ${backup}. It lacks everything since then: see 'cdktr docs operations', Upgrades.`),
   };
 }

@@ -64,9 +64,7 @@ export function migrateSqlite(database: Database, migrations: SqliteMigrations, 
   if (backup === null || !isChanged) return;
   pruneBackups(database.filename);
   const what = steps.map((step) => step.what).join("; ");
-  log.info(
-    `${database.filename}: schema ${version} became ${newest} (${what}). What it was before is in ${backup}.`,
-  );
+  log.info(`${database.filename}: schema ${version} became ${newest} (${what}). The backup is ${backup}.`);
 }
 
 function versionOf(database: Database): { version: number; isNew: boolean } {

@@ -53,14 +53,17 @@ export function unpack(files: readonly EmbeddedFile[], group: string, cacheDirec
       `The native libraries cannot be unpacked into ${cacheDirectory}: ${errorMessage(error)}.`,
       {
         cause: error,
-        hint: "cdktr needs about 75 MB in a directory of yours there. Set CDKTR_CACHE_DIRECTORY to one that can be written.",
+        hint: "cdktr needs about 75 MB in a directory that belongs to you. Set CDKTR_CACHE_DIRECTORY to one that you can write.",
       },
     );
   }
   if (!isWhole(directory, files)) {
-    throw new NativeCacheError(`The native libraries in ${directory} are not what was written there.`, {
-      hint: "Check the disk, or set CDKTR_CACHE_DIRECTORY to a directory on another one.",
-    });
+    throw new NativeCacheError(
+      `The native libraries in ${directory} are corrupt: they differ from what was written.`,
+      {
+        hint: "Check the disk, or set CDKTR_CACHE_DIRECTORY to a directory on another one.",
+      },
+    );
   }
   return directory;
 }

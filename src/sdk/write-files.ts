@@ -26,7 +26,7 @@ export function writeFiles(
   const foreign = [...present].filter(([path, text]) => text !== undefined && text !== files[path]);
   if (foreign.length > 0 && !options.force) {
     throw new UnprocessableError(
-      `${directory} holds other files of these names: ${foreign.map(([path]) => path).join(", ")}.`,
+      `${directory} has different files with these names: ${foreign.map(([path]) => path).join(", ")}.`,
       { hint: "Nothing was written. Choose another directory, or replace them with --force." },
     );
   }

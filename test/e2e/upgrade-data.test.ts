@@ -103,7 +103,7 @@ test("a history that a newer cdktr has migrated: everything else goes on, and it
     `was written by a newer cdktr, 7.7.7 (schema ${HISTORY_MIGRATIONS.length + 1}; this one, `,
   );
   await cluster.principal?.waitFor(
-    /put the copy that was made before the upgrade in its place: \/backup\/of\/app\.db/,
+    /put the backup from before the upgrade in its place: \/backup\/of\/app\.db/,
   );
   const query = await cluster.cdktr(["logs", "query", "--run", run]);
   expect(query.code).not.toBe(0);

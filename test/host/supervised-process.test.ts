@@ -67,7 +67,7 @@ describe("starting again", () => {
     expect(outcomes).toEqual([3, "SIGKILL", expect.stringMatching(/ENOENT|not found/)]);
     expect([child.restarts, child.failure, starts]).toEqual([3, undefined, 4]);
     // Each pause is twice as long as the one before.
-    expect(book.lines.map((line) => /started again in ([\d.]+) s/.exec(line)?.[1])).toEqual([
+    expect(book.lines.map((line) => /restarting in ([\d.]+) s/.exec(line)?.[1])).toEqual([
       "0.001",
       "0.002",
       "0.004",
@@ -146,7 +146,7 @@ describe("stopping", () => {
     expect(await child.done).toBe("SIGKILL");
     // It was killed as well, and is gone when the kernel has got round to it.
     while (isAlive(Number(pid))) await new Promise(setImmediate);
-    expect(book.count(/does not end; it is killed/)).toBe(1);
+    expect(book.count(/does not stop; killing it/)).toBe(1);
   });
 });
 

@@ -90,7 +90,7 @@ test("a port that is taken is said, and taken up when it is free", async () => {
   const server = metrics({ retryMs: 1 });
   const listening = new Promise<void>((resolve) => server.signals.on("listening", resolve));
   await server.start();
-  expect(book.count(/another program has the port.*needs another CDKTR_METRICS_PORT/)).toBe(1);
+  expect(book.count(/another program has the port.*needs a different CDKTR_METRICS_PORT/)).toBe(1);
   expect(await (await get("/metrics")).text()).toBe("other");
   await other.stop(true);
   await listening;

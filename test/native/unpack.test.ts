@@ -64,6 +64,6 @@ describe("unpack", () => {
 
   test("damaged contents are refused", () => {
     const damaged = [{ ...embed("c.so", "third"), sha256: "0".repeat(64) }];
-    expect(() => unpack(damaged, "lib", join(root, "damaged"))).toThrow("not what was written");
+    expect(() => unpack(damaged, "lib", join(root, "damaged"))).toThrow("differ from what was written");
   });
 });

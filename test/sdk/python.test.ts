@@ -188,7 +188,9 @@ test("a listener goes on over a principal that is killed and started again: each
   await restart;
   expect({ status: await child.exited, errors: await errors }).toEqual({
     status: 0,
-    errors: expect.stringMatching(/^Triggers wait on disk, the principal does not take them: .*\n$/),
+    errors: expect.stringMatching(
+      /^Triggers are buffered on disk because the principal does not accept them: .*\n$/,
+    ),
   });
   expect(text.trimEnd().split("\n")).toEqual(Array.from({ length: events }, (_, i) => `${i} True None`));
   const runs = await cluster.client.listRuns({ limit: 10_000 });

@@ -437,7 +437,7 @@ test("without room for the copy nothing is migrated, and the message says how mu
       { stdout: "pipe", stderr: "inherit" },
     );
     expect(await new Response(child.stdout).text()).toMatch(
-      /must be copied before its schema is migrated .* there is no room: \d+ MB are needed in .*small, \d MB are free\. Nothing was changed\. Free space there/,
+      /must be backed up before its schema is migrated .* there is not enough space: \d+ MB are needed in .*small, \d MB are free\. Nothing was changed\. Free some space there/,
     );
     await child.exited;
     expect(readdirSync(mounts.path(small)).filter((name) => name.includes(".b"))).toEqual([]);

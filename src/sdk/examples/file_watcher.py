@@ -20,7 +20,7 @@ class FileWatcherListener(EventListener):
         self.settle = settle
 
     def versions(self):
-        """Each file with what changes when it is written or replaced."""
+        """Each file with a fingerprint that changes when it is written or replaced."""
         try:
             with os.scandir(self.watch_path) as entries:
                 for entry in entries:
@@ -34,7 +34,7 @@ class FileWatcherListener(EventListener):
             pass  # The directory may appear later.
 
     def start_listening(self):
-        """Watch the directory; what is there at the start is not an event"""
+        """Watch the directory; existing files are not events"""
         done = dict(self.versions())
         pending = {}
         print(f"Watching: {self.watch_path}", flush=True)
@@ -53,7 +53,7 @@ class FileWatcherListener(EventListener):
             time.sleep(0.1)
 
     def trigger(self, path, version):
-        """Whether the version is dealt with, as a run or on this host's disk; if not, it is tried again."""
+        """Whether the version was handled, as a run or on this host's disk; otherwise it is retried."""
         result = self.run_workflow(
             self.workflow_id,
             params={"who": os.path.basename(path)},

@@ -26,11 +26,11 @@ class WebhookListener(EventListener):
                 return {"status": "failed", "error": "the body is not JSON"}, 400
             if payload is not None and not isinstance(payload, dict):
                 return {"status": "failed", "error": "the body must be a JSON object: the run's parameters"}, 400
-            # Whoever sends a request again says so by the same key: it makes one run.
+            # A repeated request has the same key, so it starts only one run.
             key = request.headers.get("Idempotency-Key")
             result = self.run_workflow(workflow_id, params=payload, dedupe_key=key)
             if result.success:
-                # While the principal is away the trigger is safe on this host's disk, and no run yet.
+                # While the principal is away, the trigger is safe on this host's disk but not a run yet.
                 status = "buffered" if result.buffered else "triggered"
                 return {"status": status, "workflow": workflow_id, **result.payload}, 200
             return {"status": "failed", "error": result.error}, 500

@@ -13,7 +13,7 @@ from cdktr import EventListener, Principal
 
 class RabbitMQListener(EventListener):
     name = "rabbitmq"
-    # The queue keeps what is not acknowledged: triggers need not wait on this host's disk too.
+    # The queue keeps unacknowledged messages, so triggers need not be buffered on this host's disk.
     buffered = False
 
     def __init__(
@@ -24,7 +24,7 @@ class RabbitMQListener(EventListener):
         principal_host="localhost",
         principal_port=5561,
     ):
-        # What fails comes again from the queue: one attempt is enough.
+        # Failed messages are redelivered by the queue, so one attempt is enough.
         self.principal = Principal(host=principal_host, port=principal_port, attempts=1)
         self.rabbitmq_host = rabbitmq_host
         self.rabbitmq_port = rabbitmq_port
@@ -37,11 +37,11 @@ class RabbitMQListener(EventListener):
             workflow_id = message["workflow_id"]
             params = message.get("params")
         except (ValueError, TypeError, KeyError, AttributeError) as error:
-            # It will never be right: requeued, it would come back for ever.
+            # It can never succeed: if requeued, it would be redelivered forever.
             print(f"Not a trigger, dropped: {error!r}", flush=True)
             ch.basic_nack(delivery_tag=method.delivery_tag, requeue=False)
             return
-        # RabbitMQ delivers at least once; the message's id makes it one run.
+        # RabbitMQ delivers at least once; with the message's id as the key it is still one run.
         result = self.run_workflow(workflow_id, params=params, dedupe_key=properties.message_id)
         if result.success:
             ch.basic_ack(delivery_tag=method.delivery_tag)

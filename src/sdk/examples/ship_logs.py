@@ -1,4 +1,4 @@
-"""Ships every log line elsewhere as it is printed: here, as JSON, one line each, to stdout.
+"""Ships every log line somewhere else as it is printed: here as JSON to stdout, one object per line.
 
     python ship_logs.py | some-log-shipper
 """

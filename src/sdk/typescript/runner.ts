@@ -43,7 +43,7 @@ async function load(): Promise<EventListener> {
   }
   const made = module.default;
   if (typeof made !== "function" || !(made.prototype instanceof EventListener)) {
-    throw new InvalidInputError(`${file} has no listener as its default export.`, {
+    throw new InvalidInputError(`The default export of ${file} is not a listener.`, {
       hint: 'It needs: import { EventListener } from "cdktr"; export default class NAME extends EventListener { … }',
     });
   }
@@ -98,7 +98,7 @@ async function main(): Promise<number> {
   tellState();
   await service.stop();
   const { delivered, failed, buffered } = service.status;
-  log.info(`Ended: ${delivered} triggers delivered, ${failed} refused, ${buffered} wait on disk`);
+  log.info(`Finished: ${delivered} triggers delivered, ${failed} refused, ${buffered} buffered on disk`);
   return status;
 }
 

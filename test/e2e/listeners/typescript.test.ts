@@ -95,7 +95,7 @@ test("a file that is no listener is refused at once, with the reason", async () 
   });
   const number = await cluster.cdktr(["listen", join(cwd, "number.ts")]);
   expect(number.code).toBe(4);
-  expect(number.stderr).toContain("has no listener as its default export");
+  expect(number.stderr).toContain("is not a listener");
   const broken = await cluster.cdktr(["listen", join(cwd, "broken.ts")]);
   expect(broken.code).toBe(4);
   expect(broken.stderr).toContain("broken.ts:2");
@@ -105,7 +105,7 @@ test("a file that is no listener is refused at once, with the reason", async () 
   expect((await cluster.cdktr(["listen", join(cwd, "none.ts")])).code).toBe(4);
 });
 
-test("one that fails is started again, one whose starter is killed ends", async () => {
+test("one that fails is restarting, one whose starter is killed ends", async () => {
   const cwd = folder("fails", {
     "fails.ts": `import { appendFileSync, readFileSync } from "node:fs";
 import { EventListener } from "cdktr";
@@ -131,7 +131,7 @@ export default class Fails extends EventListener {
   const health = async () => (await page("healthz")).json();
   const known = async () =>
     (await cluster.client.call("LSLISTENERS", {})).find(({ name }) => name === "Fails");
-  await listener.waitFor(/started again in 2 s/);
+  await listener.waitFor(/restarting in 2 s/);
   expect((await page("healthz")).status).toBe(503);
   expect(await health()).toEqual({
     status: "failing",
@@ -145,9 +145,9 @@ export default class Fails extends EventListener {
   );
   expect(listener.stderr).toContain("trouble with bells");
   expect(listener.stderr).toContain("thrown aside");
-  expect(listener.stderr).toContain("failed (1); it is started again in 0.5 s");
-  expect(listener.stderr).toContain("failed (1); it is started again in 1 s");
-  expect(listener.stderr).toContain("failed (SIGKILL); it is started again in 2 s");
+  expect(listener.stderr).toContain("failed (1); restarting in 0.5 s");
+  expect(listener.stderr).toContain("failed (1); restarting in 1 s");
+  expect(listener.stderr).toContain("failed (SIGKILL); restarting in 2 s");
   listener.kill("SIGKILL");
   await until("the listener's process is gone", () => processesWith(file).length === 0);
   await listener.finished;
@@ -180,10 +180,10 @@ export default class Counts extends EventListener {
   // Its process, not its supervisor.
   const [pid] = processesWith(join(cwd, "counts.ts")).filter((found) => found !== listener.pid);
   process.kill(pid ?? 0, "SIGKILL");
-  await listener.waitFor(/started again/);
+  await listener.waitFor(/restarting/);
   await own.startPrincipal();
   const { code, stderr } = await listener.finished;
-  expect({ code, stderr }).toEqual({ code: 0, stderr: expect.stringContaining("0 wait on disk") });
+  expect({ code, stderr }).toEqual({ code: 0, stderr: expect.stringContaining("0 buffered on disk") });
   const runs = await runsBy(own.client, "listener:Counts");
   expect(runs).toHaveLength(events);
   const order = (await whoOf(own.client, runs)).map(Number);

@@ -1,4 +1,4 @@
-"""Triggers that are not runs yet, on disk, in order."""
+"""An on-disk queue of triggers that are not runs yet."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any, Dict, List
 
 @dataclass(frozen=True)
 class Trigger:
-    """A run that is asked for: what ``RUNTASK`` takes."""
+    """A request for a run: the arguments of ``RUNTASK``."""
 
     workflow_id: str
     options: Dict[str, Any]
@@ -26,23 +26,23 @@ class Trigger:
 
 @dataclass(frozen=True)
 class Waiting:
-    """A trigger and its place."""
+    """A buffered trigger and its position."""
 
     seq: int
     trigger: Trigger
 
 
 def buffer_directory(name: str) -> str:
-    """The directory of a listener, below ``CDKTR_APP_DATA_DIRECTORY``. Nothing in a name leads elsewhere."""
+    """The directory of a listener, below ``CDKTR_APP_DATA_DIRECTORY``. A name cannot escape from it."""
     data = os.environ.get("CDKTR_APP_DATA_DIRECTORY") or os.path.join(os.path.expanduser("~"), ".cdktr")
     part = urllib.parse.quote(name, safe="!~*'()").replace(".", "%2E")[:200]
     return os.path.join(data, "listeners", part or "listener")
 
 
 class TriggerBuffer:
-    """A queue of triggers in a file. What was added is on the disk when ``add`` returns.
+    """A queue of triggers in a file. A trigger is on disk when ``add`` returns.
 
-    Any thread may use it, and several processes may share the file.
+    It is thread-safe, and several processes may share the file.
 
     :raises OSError, sqlite3.Error: when the file cannot be opened
     """
@@ -50,7 +50,7 @@ class TriggerBuffer:
     def __init__(self, directory: str) -> None:
         listeners = os.path.dirname(directory)
         for path in (os.path.dirname(listeners), listeners, directory):
-            # Of directories that are made on the way, only the last gets the mode.
+            # One by one, because makedirs applies the mode only to the last directory.
             os.makedirs(path, mode=0o700, exist_ok=True)
         self.path = os.path.join(directory, "python.db")
         self._lock = threading.Lock()
@@ -68,11 +68,11 @@ class TriggerBuffer:
         )
 
     def add(self, trigger: Trigger) -> int:
-        """Adds a trigger at the end; one of the same event that waits already keeps its place, which is returned."""
+        """Appends a trigger and returns its position; if the same event is already queued, that entry is kept and its position returned."""
         row = (trigger.workflow_id, trigger.dedupe_key, json.dumps(trigger.options), int(time.time() * 1000))
         with self._lock:
             self._db.execute("PRAGMA synchronous = FULL")
-            # Another process may deliver the one that waits between the two statements: then it is added after all.
+            # Another process may deliver the queued one between the two statements; then try to add it again.
             while True:
                 added = self._db.execute(
                     "INSERT OR IGNORE INTO triggers (workflow_id, dedupe_key, options, created_at_ms) VALUES (?, ?, ?, ?)",
@@ -87,7 +87,7 @@ class TriggerBuffer:
                     return int(found[0])
 
     def first(self, limit: int) -> List[Waiting]:
-        """Those that have waited longest."""
+        """The oldest triggers."""
         with self._lock:
             rows = self._db.execute(
                 "SELECT seq, workflow_id, options FROM triggers ORDER BY seq LIMIT ?", (limit,)
@@ -95,18 +95,18 @@ class TriggerBuffer:
         return [Waiting(seq, Trigger(workflow_id, json.loads(options))) for seq, workflow_id, options in rows]
 
     def remove(self, seq: int) -> None:
-        """Takes a trigger out. Not synced: one that a power cut puts back is delivered again, under the same key."""
+        """Removes a trigger. Not synced: if a power cut brings it back, it is delivered again under the same key."""
         with self._lock:
             self._db.execute("PRAGMA synchronous = NORMAL")
             self._db.execute("DELETE FROM triggers WHERE seq = ?", (seq,))
 
     def size(self) -> int:
-        """How many wait."""
+        """Number of queued triggers."""
         with self._lock:
             return int(self._db.execute("SELECT count(*) FROM triggers").fetchone()[0])
 
     def bytes(self) -> int:
-        """Bytes that the file takes on disk."""
+        """Size of the file, bytes."""
         with self._lock:
             pages = self._db.execute("PRAGMA page_count").fetchone()[0]
             return int(pages) * int(self._db.execute("PRAGMA page_size").fetchone()[0])

@@ -14,13 +14,13 @@ import zmq
 SEPARATOR = "\x01"
 _ERRORS = ("CLIENTERROR", "UNPROC", "SERVERERROR")
 _KINDS = ("PONG", "OK", "SUCCESS", *_ERRORS)
-#: How long a request that cannot be done now waits before it is repeated, seconds.
+#: Delay before a request that cannot be processed now is repeated, seconds.
 _PAUSE = 0.25
 
 
 @dataclass(frozen=True)
 class CurveKeys:
-    """The principal's public key and the pair of this client, each as 40 characters of Z85 text."""
+    """The principal's public key and the key pair of this client, each as 40 characters of Z85 text."""
 
     server_key: str
     public_key: str
@@ -34,7 +34,7 @@ class CurveKeys:
 
 @dataclass(frozen=True)
 class Reply:
-    """A reply, taken apart."""
+    """A parsed reply."""
 
     kind: str
     payload: str
@@ -54,7 +54,7 @@ def endpoint(host: str, port: int) -> str:
 
 
 def prepare(socket: zmq.Socket[bytes], host: str, keys: Optional[CurveKeys]) -> None:
-    """Options that every socket of this package has. Reconnects fast and notices a peer that is gone."""
+    """Sets the options of every socket of this package: fast reconnects, and heartbeats that detect a dead peer."""
     socket.linger = 0
     socket.setsockopt(zmq.RECONNECT_IVL, 100)
     socket.setsockopt(zmq.RECONNECT_IVL_MAX, 2000)
@@ -67,7 +67,7 @@ def prepare(socket: zmq.Socket[bytes], host: str, keys: Optional[CurveKeys]) -> 
 
 
 class Connection:
-    """Sockets to one principal. A request takes a free one, so that threads do not wait for each other."""
+    """A pool of sockets to one principal. Each request uses a free one, so that threads do not wait for each other."""
 
     def __init__(self, host: str, port: int, timeout: float, attempts: int, keys: Optional[CurveKeys]) -> None:
         self.host = host
@@ -89,10 +89,10 @@ class Connection:
         attempts: Optional[int] = None,
         timeout: Optional[float] = None,
     ) -> Reply:
-        """Sends a request and waits for its reply, repeating it when none comes.
+        """Sends a request and waits for its reply; repeats it when there is none.
 
-        :param wait: how long the principal itself may take to answer, seconds, beside the timeout
-        :param repeat_unprocessable: also repeats what the principal cannot do now; for requests with an idempotency key
+        :param wait: how long the principal may hold the request, seconds, in addition to the timeout
+        :param repeat_unprocessable: also repeats requests that the principal cannot process now; only for requests with an idempotency key
         :raises Unreachable: when no attempt was answered
         """
         frame = SEPARATOR.join(fields).encode()
@@ -123,7 +123,7 @@ class Connection:
             self._give_back(socket, healthy)
 
     def close(self) -> None:
-        """Closes the sockets that no request uses; those in use are closed when their request ends."""
+        """Closes idle sockets; those in use are closed when their request ends."""
         with self._lock:
             self._closed = True
             free, self._free = self._free, []
@@ -134,7 +134,7 @@ class Connection:
         self, socket: zmq.Socket[bytes], ids: List[bytes], frame: bytes, patience: float
     ) -> Optional[Reply]:
         deadline = time.monotonic() + patience
-        # Nothing is handed over while there is no connection, so what expires meanwhile is never sent.
+        # Nothing is queued while there is no connection, so an expired request is never sent.
         if not _poll(socket, zmq.POLLOUT, deadline):
             return None
         request_id = uuid.uuid4().hex.encode()
@@ -142,7 +142,7 @@ class Connection:
         socket.send_multipart([request_id, b"", frame], flags=zmq.DONTWAIT)
         while _poll(socket, zmq.POLLIN, deadline):
             parts = socket.recv_multipart(flags=zmq.DONTWAIT)
-            # A late reply to an earlier attempt counts; one to an earlier request does not.
+            # A late reply to an earlier attempt is accepted; a reply to an earlier request is not.
             if len(parts) == 3 and parts[0] in ids:
                 return _decode(parts[2])
         return None
@@ -152,7 +152,7 @@ class Connection:
             if self._closed:
                 raise Unreachable("this client was closed")
             if self._process != os.getpid():
-                # After a fork the sockets are the parent's: neither used nor closed here.
+                # After a fork the sockets belong to the parent: they are neither used nor closed here.
                 self._forgotten = self._free
                 self._free = []
                 self._process = os.getpid()

@@ -1,4 +1,4 @@
-"""Brings triggers to the principal over its absences: through a buffer on disk, in order, each with its dedupe key."""
+"""Delivers triggers to the principal even across its absences: through a buffer on disk, in order, each with its dedupe key."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from .result import Result
 
 log = logging.getLogger("cdktr")
 
-#: Triggers that may wait; whoever asks for more waits himself.
+#: Maximum number of buffered triggers; beyond it callers block.
 LIMIT = 100_000
-#: Triggers that are read from the disk at once.
+#: Number of triggers read from disk at once.
 _BATCH = 100
-#: Pauses between attempts to reach the principal, seconds: they double.
+#: Exponential back-off between attempts to reach the principal, seconds.
 _FIRST_RETRY = 0.1
 _LAST_RETRY = 2.0
-#: Between two reports of the listener's state, seconds.
+#: Interval between reports of the listener's state, seconds.
 _REPORT = 5.0
-#: How long a report may take: triggers wait behind it.
+#: Timeout of a report, seconds: triggers wait behind it.
 _REPORT_TIMEOUT = 0.5
 
 
 class _Ticket:
-    """Somebody who waits to hear what became of a trigger."""
+    """A caller that waits for the outcome of a trigger."""
 
     def __init__(self, trigger: Trigger) -> None:
         self.trigger = trigger
@@ -47,7 +47,7 @@ class _Ticket:
 
 
 class Delivery:
-    """Delivers what is in a buffer, in a thread of its own. Triggers that an earlier process left there go first."""
+    """Delivers the triggers of a buffer in a background thread, starting with those that an earlier process left there."""
 
     def __init__(self, name: str, principal: Principal, buffer: TriggerBuffer) -> None:
         self.process = os.getpid()
@@ -64,11 +64,11 @@ class Delivery:
         self._reported = 0.0
         self._thread = threading.Thread(target=self._deliver_all, name=f"cdktr {name}", daemon=True)
         if self._size > 0:
-            log.info("%d triggers of before wait for the principal", self._size)
+            log.info("%d buffered triggers from before wait for the principal", self._size)
         self._thread.start()
 
     def deliver(self, trigger: Trigger) -> Result[Dict[str, Any]]:
-        """Writes the trigger down and waits until it is a run, or until it is known that the principal is away."""
+        """Stores the trigger and waits until it is a run, or until the principal turns out to be away."""
         with self._changed:
             while self._size >= LIMIT:
                 self._changed.wait()
@@ -77,10 +77,10 @@ class Delivery:
             self._size += 1
         ticket = _Ticket(trigger)
         try:
-            # Not under the lock: others may write meanwhile, and the thread may deliver.
+            # Without the lock, so that others can write and the thread can deliver in the meantime.
             seq = self._buffer.add(trigger)
         except Exception as error:
-            log.error("A trigger cannot be written down: %s", error)
+            log.error("A trigger cannot be written to disk: %s", error)
             return self._deliver_unwritten(trigger)
         with self._changed:
             self._changed.notify_all()
@@ -90,13 +90,13 @@ class Delivery:
         return ticket.wait()
 
     def drain(self) -> None:
-        """Waits until nothing waits."""
+        """Waits until the buffer is empty."""
         with self._changed:
             while self._size > 0:
                 self._changed.wait()
 
     def report(self, state: str = "running", timeout: Optional[float] = None) -> None:
-        """Tells the principal how the listener is, if it can be told."""
+        """Reports the listener's state to the principal, if it can be reached."""
         self._reported = time.monotonic()
         status = {
             "name": self._name[:256],
@@ -121,7 +121,7 @@ class Delivery:
         self._principal._report(report, timeout)
 
     def _deliver_unwritten(self, trigger: Trigger) -> Result[Dict[str, Any]]:
-        """The disk fails: the trigger is safe if the principal takes it at once."""
+        """The disk has failed: the trigger is only safe if the principal accepts it at once."""
         with self._changed:
             self._size -= 1
         result = self._principal._run(trigger)
@@ -143,7 +143,7 @@ class Delivery:
                     self._deliver_one(waiting)
                 retry = _FIRST_RETRY
             except Exception as error:
-                # Also when the disk fails: what was delivered and could not be taken out is delivered again under the same key.
+                # Also when the disk fails: a trigger that was delivered but could not be removed is delivered again under the same key.
                 self._tell_away(error)
                 time.sleep(retry)
                 retry = min(retry * 2, _LAST_RETRY)
@@ -152,7 +152,7 @@ class Delivery:
         if time.monotonic() - self._reported >= _REPORT:
             self.report(timeout=_REPORT_TIMEOUT)
         with self._changed:
-            # Something may have been written since the look at the disk.
+            # Something may have been written since the disk was read.
             if self._tickets:
                 return
             self._size = self._buffer.size()
@@ -161,9 +161,9 @@ class Delivery:
                 self._changed.wait(_REPORT)
 
     def _deliver_one(self, waiting: Waiting) -> None:
-        """:raises Exception: whatever says that it cannot be done now"""
+        """:raises Exception: when it cannot be delivered now"""
         trigger = waiting.trigger
-        # One attempt: to be told soon that the principal is away is worth more than a third try.
+        # A single attempt: noticing quickly that the principal is away matters more than another try.
         result = self._principal._try(trigger)
         if result.success:
             self._delivered += 1
@@ -172,7 +172,7 @@ class Delivery:
             with self._changed:
                 is_awaited = waiting.seq in self._tickets
             if not is_awaited:
-                log.error("The trigger of %s (%s) is dropped: %s", trigger.workflow_id, trigger.dedupe_key, result.error)
+                log.error("The trigger of %s (%s) was dropped: %s", trigger.workflow_id, trigger.dedupe_key, result.error)
         self._buffer.remove(waiting.seq)
         with self._changed:
             if self._away_since is not None:
@@ -186,7 +186,7 @@ class Delivery:
             self.report(timeout=_REPORT_TIMEOUT)
 
     def _ask_again(self, first: Optional[int]) -> None:
-        """Triggers before the first are gone: another process of this listener delivered them. The principal says what they became."""
+        """Triggers before the first are gone: another process of this listener delivered them. Asks the principal for their runs."""
         with self._changed:
             gone = [seq for seq in self._tickets if first is None or seq < first]
             tickets = [ticket for seq in gone for ticket in self._tickets.pop(seq)]
@@ -200,8 +200,8 @@ class Delivery:
         with self._changed:
             if self._away_since is None:
                 self._away_since = time.time()
-                log.warning("Triggers wait on disk, the principal does not take them: %s", error)
-            # They are safe on disk: nobody has to wait for the principal.
+                log.warning("Triggers are buffered on disk because the principal does not accept them: %s", error)
+            # They are safe on disk, so nobody has to wait for the principal.
             tickets = [ticket for waiting in self._tickets.values() for ticket in waiting]
             self._tickets.clear()
         for ticket in tickets:
@@ -209,7 +209,7 @@ class Delivery:
 
 
 def buffered() -> Result[Dict[str, Any]]:
-    """The outcome of a trigger that waits on disk."""
+    """The outcome of a buffered trigger."""
     return Result(True, None, {"workflow_instance_id": None}, buffered=True)
 
 

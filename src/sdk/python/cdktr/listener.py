@@ -24,16 +24,16 @@ class EventListener(ABC):
     """Waits for events and runs workflows for them.
 
     A subclass implements :meth:`start_listening` and calls :meth:`run_workflow`. Its runs have the trigger
-    ``listener:NAME``: the class's name, or its attribute ``name``. It need not call ``super().__init__()``; without a
-    ``principal`` of its own it takes the one that the environment names.
+    ``listener:NAME``, where NAME is the attribute ``name`` or the class name. It need not call ``super().__init__()``; without a
+    ``principal`` it uses the one that the environment names.
 
-    While the principal is away, triggers wait on this host's disk, below ``CDKTR_APP_DATA_DIRECTORY`` (``~/.cdktr``):
-    in order, also over restarts of the listener, which delivers them when it starts listening or triggers next.
+    While the principal is away, triggers are buffered on this host's disk, below ``CDKTR_APP_DATA_DIRECTORY`` (``~/.cdktr``),
+    in order and across restarts of the listener, which delivers them when it starts listening or triggers the next time.
     """
 
     name: str = ""
     principal: Principal
-    #: False for events that are kept elsewhere until they are acknowledged: triggers then fail while the principal is away.
+    #: False if the event source keeps unacknowledged events itself: triggers then fail while the principal is away.
     buffered: bool = True
     _delivery: Optional[Delivery] = None
 
@@ -60,9 +60,9 @@ class EventListener(ABC):
         """Triggers a workflow; safe to call from any thread.
 
         Successful when the trigger is safe: as a run on the principal's disk or, while the principal is away, on this
-        host's disk (``result.buffered``; the payload then names no run). Waits while 100,000 wait there.
+        host's disk (``result.buffered``; the payload then has no run). Blocks while 100,000 are buffered.
 
-        :param dedupe_key: your own name for the event: the same key makes one run, however often it is asked for
+        :param dedupe_key: idempotency key of the event: the same key starts one run, however often it is sent
         """
         trigger = trigger_of(workflow_id, params, dedupe_key, self._trigger())
         delivery = self._deliver()
@@ -71,7 +71,7 @@ class EventListener(ABC):
         return delivery.deliver(trigger)
 
     def _deliver(self) -> Optional[Delivery]:
-        """Begins to deliver, unless it has; again after a fork, which takes no threads along."""
+        """Starts the delivery unless it is running; starts it again after a fork, which does not copy threads."""
         if not self.buffered:
             return None
         with _making:
@@ -80,7 +80,7 @@ class EventListener(ABC):
                 try:
                     self._delivery = Delivery(name, self._principal(), TriggerBuffer(buffer_directory(name)))
                 except (OSError, sqlite3.Error) as error:
-                    log.warning("Triggers do not wait on disk while the principal is away: %s", error)
+                    log.warning("Triggers cannot be buffered on disk while the principal is away: %s", error)
                     self.buffered = False
             return self._delivery
 
@@ -99,7 +99,7 @@ class EventListener(ABC):
 
 
 def _with_delivery(listen: Callable[..., Any]) -> Callable[..., Any]:
-    """Delivers what waits from before, and at the end waits until everything is delivered."""
+    """Delivers triggers left from before, and at the end waits until everything is delivered."""
 
     @functools.wraps(listen)
     def start_listening(self: EventListener, *args: Any, **options: Any) -> Any:

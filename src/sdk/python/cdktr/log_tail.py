@@ -13,7 +13,7 @@ from zmq.utils.monitor import recv_monitor_message
 
 from ._connection import SEPARATOR, CurveKeys, endpoint, prepare
 
-#: How soon ``close`` from another thread is noticed, ms.
+#: How soon ``close`` from another thread takes effect, ms.
 _SLICE_MS = 200
 
 
@@ -32,9 +32,9 @@ class LogLine:
 
 
 class LogTail:
-    """An iterator over the live log. It subscribes when it is made and reconnects by itself.
+    """An iterator over the live log. It subscribes on construction and reconnects by itself.
 
-    Publishing waits for nobody: lines of a time in which there was no connection are only in the history.
+    Lines published while it was disconnected are only in the history.
     One thread may iterate; any may :meth:`close` it, which ends the iteration.
     """
 
@@ -55,14 +55,13 @@ class LogTail:
         prepare(socket, host, keys)
         socket.setsockopt(zmq.RCVHWM, 0)
         socket.setsockopt(zmq.SUBSCRIBE, b"" if workflow_id is None else f"{workflow_id}{SEPARATOR}".encode())
-        # Subscriptions of a connection come in order: when the publisher knows this one, which is of nobody else, the other
-        # is in force.
+        # Subscriptions of a connection arrive in order: once the publisher knows this unique one, the other is active too.
         probe = f"~{uuid.uuid4()}"
         socket.setsockopt(zmq.SUBSCRIBE, probe.encode())
         deadline = time.monotonic() + connect_timeout
         monitor = socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED)
         socket.connect(endpoint(host, port))
-        # What is published before is not seen, so a caller that goes on to trigger waits for it.
+        # Lines published before that are missed, so callers that are about to trigger wait for it.
         if monitor.poll(int(connect_timeout * 1000)):
             recv_monitor_message(monitor)
         socket.disable_monitor()
@@ -96,14 +95,14 @@ class LogTail:
         self._socket.close()
 
     def close(self) -> None:
-        """Ends the iteration, soon; from any thread."""
+        """Ends the iteration shortly; may be called from any thread."""
         self._closing.set()
 
 
 def _decode(frame: bytes) -> Optional[LogLine]:
     fields = frame.decode("utf-8", errors="replace").split(SEPARATOR, 7)
     if len(fields) != 8 or not fields[5].isdigit():
-        # A newer principal may publish what this version does not know.
+        # A newer principal may publish messages that this version does not know.
         return None
     return LogLine(
         fields[0], fields[1], fields[2], fields[3], fields[4], int(fields[5]), fields[6], fields[7]

@@ -15,19 +15,19 @@ from .result import CdktrError, Result
 
 T = TypeVar("T")
 
-#: One long poll of ``wait``, seconds: a principal that died is noticed within it.
+#: Duration of one long poll of ``wait``, seconds: a dead principal is noticed within this time.
 _POLL = 10.0
 _OVER = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED", "SKIPPED")
 
 
 class Principal:
-    """A principal, seen from outside.
+    """A client of a principal.
 
-    It connects at the first request and reconnects by itself. Any number of threads may use one object at once.
-    Requests do not raise: each gives a :class:`Result`.
+    It connects on the first request and reconnects by itself. It is thread-safe.
+    Requests do not raise: each returns a :class:`Result`.
 
-    :param timeout: how long one attempt waits for its answer, seconds
-    :param attempts: how often a request is sent before it is given up
+    :param timeout: how long one attempt waits for its reply, seconds
+    :param attempts: how often a request is sent before giving up
     :param server_key: the principal's public CURVE key; with it, ``public_key`` and ``secret_key`` are needed too
     """
 
@@ -76,11 +76,11 @@ class Principal:
         dedupe_key: Optional[str] = None,
         trigger: str = "api",
     ) -> Result[Dict[str, Any]]:
-        """Triggers a workflow; done when the run is on the principal's disk.
+        """Triggers a workflow; returns when the run is on the principal's disk.
 
         :param params: values of the workflow's parameters; each becomes text
-        :param dedupe_key: your own name for the event: the same key makes one run, however often it is asked for.
-            Without it, a request that is repeated because no answer came makes one run too.
+        :param dedupe_key: idempotency key of the event: the same key starts one run, however often it is sent.
+            Without it, a request that is repeated because there was no reply still starts only one run.
         :returns: payload ``{"workflow_instance_id": …}``
         """
         return self._run(trigger_of(workflow_id, params, dedupe_key, trigger))
@@ -97,7 +97,7 @@ class Principal:
     ) -> Result[Dict[str, Any]]:
         """Waits until a run is over.
 
-        :param run: its id, or what :meth:`run_workflow` gave
+        :param run: its id, or the result of :meth:`run_workflow`
         :param timeout: seconds; without it, as long as the run takes
         :returns: success when the run COMPLETED; the payload is the run either way
         """
@@ -128,7 +128,7 @@ class Principal:
         workflow_instance_id: Optional[str] = None,
         verbose: bool = False,
     ) -> Result[List[str]]:
-        """Lines of the history, as text; what is left out does not filter. ``verbose`` adds names."""
+        """Lines of the history, as text; omitted arguments do not filter. ``verbose`` adds names."""
         fields = [
             "QUERYLOGS",
             "" if end_ms is None else str(end_ms),
@@ -148,12 +148,12 @@ class Principal:
         return self._ask(["GETREGISTEREDAGENTS"], json.loads)
 
     def tail_logs(self, workflow_id: Optional[str] = None, idle_timeout: Optional[float] = None) -> LogTail:
-        """Lines as they are published: an iterator of :class:`LogLine` whose subscription is in force when this
-        returns: no later line is missed.
+        """Live lines: an iterator of :class:`LogLine`. When this returns, the subscription is active, so no later
+        line is missed.
 
         :param workflow_id: without it, all workflows
-        :param idle_timeout: the iteration ends after so many seconds without a line
-        :raises CdktrError: when the principal does not say where it publishes
+        :param idle_timeout: the iteration ends after this many seconds without a line
+        :raises CdktrError: when the principal does not report where it publishes
         """
         port = self._logs_port
         if port is None:
@@ -176,8 +176,8 @@ class Principal:
     def _try(self, trigger: Trigger) -> Result[Dict[str, Any]]:
         """One attempt.
 
-        :returns: the run, or why it is refused
-        :raises Unreachable, CdktrError: when it cannot be done now
+        :returns: the run, or why it was refused
+        :raises Unreachable, CdktrError: when the request cannot be processed now
         """
         if "\x01" in trigger.workflow_id:
             return Result(False, f"{trigger.workflow_id!r} holds the byte 0x01, which separates fields")
@@ -190,7 +190,7 @@ class Principal:
         return Result(True, None, json.loads(reply.payload))
 
     def _is_subscribed(self, probe: str) -> bool:
-        """Whether the publisher knows a subscription. Of a principal that is older than this question, the connection has to do."""
+        """Whether the publisher knows a subscription. A principal too old for this request only guarantees the connection."""
         try:
             reply = self._connection.request(["ISSUBSCRIBED", json.dumps({"probe": probe})], attempts=1)
         except Unreachable:
@@ -198,14 +198,14 @@ class Principal:
         return reply.kind == "CLIENTERROR" or (not reply.failed and bool(json.loads(reply.payload)["subscribed"]))
 
     def _report(self, report: Mapping[str, object], timeout: Optional[float] = None) -> None:
-        """Tells how listeners are; a principal that is away, or of before, is not told."""
+        """Reports the state of listeners; ignored by a principal that is away or too old."""
         try:
             self._connection.request(["REPORTLISTENERS", json.dumps(report)], attempts=1, timeout=timeout)
         except Unreachable:
             pass
 
     def close(self) -> None:
-        """Ends the connection; requests in flight still end."""
+        """Closes the connection; pending requests still finish."""
         self._connection.close()
 
     def __enter__(self) -> Principal:
@@ -233,11 +233,11 @@ class Principal:
         try:
             return Result(True, None, read(reply.payload))
         except ValueError as error:
-            return Result(False, f"the principal's answer is not understood: {error}")
+            return Result(False, f"the principal's reply cannot be parsed: {error}")
 
 
 def _text(value: object) -> str:
-    """Parameters are text: JSON for what has no text of its own."""
+    """Converts a parameter to text; JSON for values without a natural text form."""
     if isinstance(value, str):
         return value
     if value is None or isinstance(value, (bool, dict, list)):
@@ -248,7 +248,7 @@ def _text(value: object) -> str:
 def trigger_of(
     workflow_id: str, params: Optional[Mapping[str, object]], dedupe_key: Optional[str], trigger: str
 ) -> Trigger:
-    """What ``RUNTASK`` takes."""
+    """The arguments of ``RUNTASK``."""
     options = {
         "params": {name: _text(value) for name, value in (params or {}).items()},
         "trigger": trigger,
@@ -268,7 +268,7 @@ def _run_id(run: Union[str, Result[Dict[str, Any]]]) -> tuple[str, Optional[str]
 
 
 def _read_key_file(path: str) -> Dict[str, str]:
-    """The keys of a file that ``cdktr keys add`` made."""
+    """Reads a key file written by ``cdktr keys add``."""
     with open(path, encoding="utf-8") as file:
         content = json.load(file)
     return {name: content[name] for name in ("server_key", "public_key", "secret_key")}

@@ -1,4 +1,4 @@
-"""What came of a request."""
+"""The outcome of a request."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ T = TypeVar("T")
 
 
 class CdktrError(Exception):
-    """A request failed; raised by :meth:`Result.unwrap` and by iterators, which have no other way to say so."""
+    """A request failed; raised by :meth:`Result.unwrap` and by iterators, which have no other way to report it."""
 
 
 @dataclass(frozen=True)
@@ -17,13 +17,13 @@ class Result(Generic[T]):
     """The outcome of a request. Requests do not raise: look at ``success``, or call :meth:`unwrap`."""
 
     success: bool
-    """Whether it was done."""
+    """Whether the request succeeded."""
     error: Optional[str] = None
-    """Why not; ``None`` after success."""
+    """Why it failed; ``None`` on success."""
     payload: Optional[T] = None
-    """What the principal answered."""
+    """The principal's reply."""
     buffered: bool = False
-    """Whether a trigger waits on this host's disk, because the principal is away; it becomes a run when it is back."""
+    """Whether a trigger is buffered on this host's disk because the principal is away; it becomes a run when it is back."""
 
     def __bool__(self) -> bool:
         return self.success
