@@ -90,22 +90,27 @@ function complaint(
   texts: readonly string[],
   issues: readonly z.core.$ZodIssue[],
 ): string {
-  const at = fields.findIndex(({ key }) => key === undefined || key === issues[0]?.path[0]);
-  const field = fields[at];
-  const own = issues.filter(({ path }) => field?.key === undefined || path[0] === field.key);
-  const [first] = own;
-  const name = field?.name ?? "";
-  if (field?.isJson === false) {
-    const text = texts[at] ?? "";
-    if (first?.code === "invalid_value") return thereIsNo(name, text, first.values.map(String));
-    return `${name} is ${quote(text)}: ${first?.message}.`;
-  }
+  const [first] = issues;
+  const index = fields.findIndex(({ key }) => key === undefined || key === first?.path[0]);
+  const field = fields[index];
+  if (field === undefined || first === undefined) return "The request is not as it must be.";
+  if (!field.isJson) return textComplaint(field, texts[index] ?? "", first);
+  const { key, name } = field;
+  const own = key === undefined ? issues : issues.filter(({ path }) => path[0] === key);
   const told = own.slice(0, MAX_ISSUES).map(({ path, message }) => {
-    const where = (field?.key === undefined ? path : path.slice(1)).map(String).join(".");
+    const where = path.slice(key === undefined ? 0 : 1).join(".");
     return `${where === "" ? name : where}: ${message}`;
   });
   const more = own.length - told.length;
   return `${name} is not as it must be: ${told.join("; ")}${more > 0 ? `; and ${more} more` : ""}.`;
+}
+
+/** Messages of schemas read `is no agent id` or `it must be a whole number`. */
+function textComplaint({ name }: Field, text: string, issue: z.core.$ZodIssue): string {
+  if (issue.code === "invalid_value") return thereIsNo(name, text, issue.values.map(String));
+  return issue.message.startsWith("is ")
+    ? `${quote(text)} ${issue.message}.`
+    : `${name} is ${quote(text)}: ${issue.message}.`;
 }
 
 /** @param what the name of the field in messages */
