@@ -93,7 +93,7 @@ export class Tmux implements Disposable {
    * Waits until the screen matches; returns it.
    * @throws Error with the screen when it does not within `timeoutMs`
    */
-  async waitFor(pattern: RegExp | ((screen: string) => boolean), timeoutMs = 20_000): Promise<string> {
+  async waitFor(pattern: RegExp | ((screen: string) => boolean), timeoutMs = 45_000): Promise<string> {
     const matches = typeof pattern === "function" ? pattern : (screen: string) => pattern.test(screen);
     const deadline = performance.now() + timeoutMs;
     for (;;) {

@@ -169,7 +169,7 @@ describe.skipIf(skipWithout(typeof found === "string" ? found : undefined))("a h
     await answer(/Install a service/, "Enter");
     await answer(/Which user should it run as/, "C-u", "r", "o", "o", "t", "Enter");
     await answer(/Write it/, "Enter");
-    await tmux.waitFor(/└ {2}The manual/, 40_000);
+    await tmux.waitFor(/└ {2}The manual/);
     expect(await machine.out("systemctl", "is-active", "cdktr-principal")).toBe("active");
     const run = await cdktr("/root/d", ["run", "hello", "--wait", "--json"]);
     expect(JSON.parse(run.stdout)).toMatchObject({ status: "COMPLETED" });

@@ -148,12 +148,12 @@ test.if(COMPILED)(
     tmux.keys("C-l");
     enter("cd 'my project'");
     enter("cdktr start principal --with-agent");
-    await tmux.waitFor(/Principal ready at 127\.0\.0\.1/, 40_000);
+    await tmux.waitFor(/Principal ready at 127\.0\.0\.1/);
     const second = new Tmux({ width: 80, height: 24, cwd: project, env });
     try {
       second.type("cdktr run hello --follow; echo status=$?");
       second.keys("Enter");
-      const ran = await second.waitFor(/status=\d/, 40_000);
+      const ran = await second.waitFor(/status=\d/);
       expect(ran).toMatch(/Hello, world, from/);
       expect(ran).toMatch(/COMPLETED/);
       expect(ran).toMatch(/status=0/);
@@ -165,7 +165,7 @@ test.if(COMPILED)(
     } finally {
       second.stop();
       tmux.keys("C-c");
-      await tmux.waitFor(/The principal has stopped/, 40_000);
+      await tmux.waitFor(/The principal has stopped/);
     }
     expect(await cdktr(["workflow", "validate"], { cwd: project, env })).toMatchObject({ code: 0 });
     expect(statSync(join(project, "jobs/here/cron/date.yml")).mode & 0o777).toBe(0o600);

@@ -233,10 +233,19 @@ describe.skipIf(skipWithout(typeof found === "string" ? found : undefined))("a h
   test("stop waits for a run, longer than the unit says; restart hands over what does not finish", async () => {
     // One second, were it not for the time that the agent asks for.
     await dropIn("cdktr-agent", "[Service]\nTimeoutStopSec=1\nRestartSec=1\n");
-    await workflow("short", shellWorkflow({ only: { sh: "echo begun; sleep 2; echo done" } }));
+    const go = "/var/lib/cdktr/go";
+    const waits = `until [ -e ${go} ]; do sleep 0.1; done`;
+    await workflow("short", shellWorkflow({ only: { sh: `echo begun; ${waits}; sleep 2; echo done` } }));
     const short = await begin("short");
     await until("it runs", async () => (await machine.processes("cdktr-agent")).length > 1);
-    await machine.out("systemctl", "stop", "cdktr-agent");
+    const stopped = machine.out("systemctl", "stop", "cdktr-agent");
+    await until(
+      "it is asked to stop",
+      async () => (await machine.property("cdktr-agent", "ActiveState")) === "deactivating",
+    );
+    // From now on it takes two more seconds.
+    machine.write(go, "");
+    await stopped;
     expect(await machine.property("cdktr-agent", "Result")).toBe("success");
     expect(await finished(short)).toEqual({ status: "COMPLETED", attempt: 1 });
 

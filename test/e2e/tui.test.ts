@@ -1,12 +1,13 @@
 /** The terminal UI as an operator uses it: the executable in a real terminal, against a live principal. */
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "bun:test";
-import { readFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Tmux } from "../../scripts/support/tmux.ts";
 import { CDKTR, type Cluster, startCluster } from "../support/cdktr.ts";
 import { runOver, shellWorkflow, until } from "./support/fixtures.ts";
 
-const COUNT = `for i in $(seq $CDKTR_PARAM_LINES); do echo "line $i of $CDKTR_PARAM_WORD"; sleep 0.1; done`;
+/** Waits after its third line until the file `go` is there. */
+const COUNT = `for i in $(seq $CDKTR_PARAM_LINES); do echo "line $i of $CDKTR_PARAM_WORD"; [ $i != 3 ] || until [ -e go ]; do sleep 0.05; done; done`;
 
 let cluster: Cluster;
 let tmux: Tmux;
@@ -118,6 +119,7 @@ test("a run with parameters: form, live tail, search, COMPLETED", async () => {
   tmux.type("line 2");
   tmux.keys("Enter");
   await tmux.waitFor(/paused.*"line 2" \d+\/\d+/);
+  writeFileSync(join(cluster.directory, "go"), "");
   await tmux.waitFor(/✓ COMPLETED {2}count/);
   // 2 and 20 to 29; every line once.
   await tmux.waitFor(/"line 2" \d+\/11 {2}30 lines/);

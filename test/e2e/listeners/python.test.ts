@@ -161,6 +161,7 @@ test("file watcher: 1,000 files in a moment are 1,000 runs, 1,000 writes to one 
   await watcher.waitFor(/Watching/);
   // The directory appears later than its watcher.
   mkdirSync(inbox);
+  const began = performance.now();
   for (let i = 0; i < 1000; i++) {
     writeFileSync(join(inbox, `file-${i}`), String(i));
     writeFileSync(join(inbox, "busy"), "x".repeat(i));
@@ -168,14 +169,16 @@ test("file watcher: 1,000 files in a moment are 1,000 runs, 1,000 writes to one 
     writeFileSync(join(inbox, ".saved.tmp"), String(i));
     renameSync(join(inbox, ".saved.tmp"), join(inbox, "saved"));
   }
-  await until("a run for every file", async () => {
-    const found = await runsBy(own.client, "listener:files");
-    return found.length >= 1002 && found;
+  // A file that nobody writes to for so long is at rest, ms.
+  const settled = 300;
+  const pauses = (performance.now() - began) / settled;
+  const names = await until("a run for every file", async () => {
+    const runs = await runsBy(own.client, "listener:files");
+    const found = runs.length >= 1002 ? await whoOf(own.client, runs) : [];
+    return new Set(found).size === 1002 && found;
   });
-  const names = await whoOf(own.client, await runsBy(own.client, "listener:files"));
-  expect(new Set(names).size).toBe(1002);
   expect(names.filter((name) => name.startsWith("file-"))).toHaveLength(1000);
-  expect(names.filter((name) => !name.startsWith("file-")).length).toBeLessThan(20);
+  expect(names.filter((name) => !name.startsWith("file-")).length).toBeLessThan(20 + 2 * pauses);
 }, 120_000);
 
 test("300 events over kills of principal and listener: each is one run, in order; what waits is delivered by the next start", async () => {
