@@ -9,7 +9,7 @@ import type { AgentOrders, AgentReport, RunAssignment } from "../../src/contract
 import { Principal, type PrincipalPorts } from "../../src/principal/principal.ts";
 import { PrincipalClient } from "../../src/protocol/client.ts";
 import type { RunStatus } from "../../src/workflow/status.ts";
-import { everyOther, RepeatingStore } from "../storage/repeating-store.ts";
+import { RepeatingStore } from "../storage/repeating-store.ts";
 
 /** A workflow of one task, or of several in a chain. */
 export function workflowText(options: { name?: string; tasks?: string[]; top?: string } = {}): string {
@@ -71,7 +71,7 @@ export class LogBook {
   }
 }
 
-/** A running principal with its files and connections. Every other unit of work is done, undone and repeated. */
+/** A running principal with its files and connections. Every unit of work is done, undone and repeated. */
 export class TestPrincipal implements AsyncDisposable {
   readonly book = new LogBook();
   readonly #directory = temporaryDirectory();
@@ -109,7 +109,7 @@ export class TestPrincipal implements AsyncDisposable {
       log: this.book.log,
       scheduler: this.#options.scheduler ?? false,
       listeners: this.#options.listeners ?? true,
-      wrapStore: (store) => new RepeatingStore(store, everyOther()),
+      wrapStore: (store) => new RepeatingStore(store),
       ...(this.#options.clock === undefined ? {} : { clock: this.#options.clock }),
       ...(this.#options.leaseTimeoutMs === undefined ? {} : { leaseTimeoutMs: this.#options.leaseTimeoutMs }),
     });

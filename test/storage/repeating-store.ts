@@ -11,13 +11,10 @@ import type {
 export class RepeatingStore implements OperationalStore {
   readonly name: string;
   readonly #store: OperationalStore;
-  readonly #isRepeated: () => boolean;
 
-  /** @param isRepeated asked for each unit; all of them by default */
-  constructor(store: OperationalStore, isRepeated: () => boolean = () => true) {
+  constructor(store: OperationalStore) {
     this.name = store.name;
     this.#store = store;
-    this.#isRepeated = isRepeated;
   }
 
   start(): Promise<void> {
@@ -29,7 +26,7 @@ export class RepeatingStore implements OperationalStore {
   }
 
   async transact<T>(work: UnitOfWork<T>): Promise<T> {
-    if (this.#isRepeated()) await this.#undone(work);
+    await this.#undone(work);
     return this.#store.transact(work);
   }
 
@@ -60,10 +57,4 @@ export class RepeatingStore implements OperationalStore {
       // What fails for another reason fails again.
       .catch(() => {});
   }
-}
-
-/** True every other time. */
-export function everyOther(): () => boolean {
-  let count = 0;
-  return () => ++count % 2 === 0;
 }

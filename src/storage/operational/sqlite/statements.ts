@@ -1,11 +1,13 @@
 /** How the files of this folder run their statements: together they hold every statement that the store runs. */
-import type { Database, SQLQueryBindings } from "bun:sqlite";
+import type { Database, SQLQueryBindings, Statement } from "bun:sqlite";
 import { StateConflictError } from "../store.ts";
 
 /** Statements against the connection that is open at the moment, inside whatever transaction is open on it. */
 export class Statements {
   readonly #database: () => Database;
   readonly #before: (sql: string) => void;
+  /** By their text. `Database.query` keeps 20 at most, and a run needs more. */
+  readonly #prepared = new Map<string, Statement>();
 
   /**
    * @param database the connection, which may be opened anew
@@ -17,30 +19,36 @@ export class Statements {
   }
 
   one<T>(sql: string, ...values: SQLQueryBindings[]): T | null {
-    this.#before(sql);
-    return this.#database()
-      .query<T, SQLQueryBindings[]>(sql)
-      .get(...values);
+    return this.#prepare(sql).get(...values) as T | null;
   }
 
   all<T>(sql: string, ...values: SQLQueryBindings[]): T[] {
-    this.#before(sql);
-    return this.#database()
-      .query<T, SQLQueryBindings[]>(sql)
-      .all(...values);
+    return this.#prepare(sql).all(...values) as T[];
   }
 
   /** Returns how many rows changed, and the id of the last one that was inserted. */
   run(sql: string, ...values: SQLQueryBindings[]): { changes: number; lastInsertRowid: number | bigint } {
-    this.#before(sql);
-    return this.#database()
-      .query(sql)
-      .run(...values);
+    return this.#prepare(sql).run(...values);
   }
 
   /** @throws StateConflictError unless it changes a row */
   change(what: string, sql: string, ...values: SQLQueryBindings[]): void {
     if (this.run(sql, ...values).changes === 0) throw conflict(what);
+  }
+
+  /** Lets go of the connection, so that it can be closed. */
+  release(): void {
+    for (const statement of this.#prepared.values()) statement.finalize();
+    this.#prepared.clear();
+  }
+
+  #prepare(sql: string): Statement {
+    this.#before(sql);
+    const known = this.#prepared.get(sql);
+    if (known !== undefined) return known;
+    const statement = this.#database().prepare(sql);
+    this.#prepared.set(sql, statement);
+    return statement;
   }
 
   /** Inserts a row of values by column; `more` are those of the clause about conflicts. */

@@ -110,14 +110,12 @@ export class SqliteOperationalStore implements OperationalStore {
   async stop(): Promise<void> {
     if (this.#database === undefined) return;
     await this.#commits.drain();
-    const database = this.#database;
-    this.#database = undefined;
     try {
-      database.run("PRAGMA wal_checkpoint(TRUNCATE)");
+      this.#database.run("PRAGMA wal_checkpoint(TRUNCATE)");
     } catch {
       // The log stays beside the file and is read at the next start.
     }
-    database.close();
+    this.#close();
   }
 
   transact<T>(work: UnitOfWork<T>): Promise<T> {
@@ -140,6 +138,12 @@ export class SqliteOperationalStore implements OperationalStore {
     if (this.#database === undefined)
       throw new StoreUnavailableError(`The principal's state (${this.path}) is not open.`);
     return this.#database;
+  }
+
+  #close(): void {
+    this.#statements.release();
+    this.#database?.close();
+    this.#database = undefined;
   }
 
   #control(): TransactionControl {
@@ -206,8 +210,7 @@ export class SqliteOperationalStore implements OperationalStore {
 
   #reopenIfBroken(): void {
     if (!this.#reopen) return;
-    this.#database?.close();
-    this.#database = undefined;
+    this.#close();
     this.#database = this.#connect();
     this.#reopen = false;
   }
@@ -233,8 +236,7 @@ export class SqliteOperationalStore implements OperationalStore {
     this.#open().query("VACUUM INTO ?").run(copy);
     syncToDisk(copy);
     // Closing removes the write-ahead log by its name: before the new file has one.
-    this.#open().close();
-    this.#database = undefined;
+    this.#close();
     renameSync(copy, this.path);
     syncToDisk(directory);
     this.#reopen = true;
@@ -318,10 +320,13 @@ function identityOf(path: string): string | null {
 
 /** Ids of status rows count from the time of the start, in µs. */
 function keepStatusIdsRising(database: Database): void {
+  const statements = new Statements(() => database);
   try {
-    raiseStatusIds(new Statements(() => database), Date.now() * 1000);
+    raiseStatusIds(statements, Date.now() * 1000);
   } catch {
     // The disk takes nothing: reading works on, and the next start tries again.
+  } finally {
+    statements.release();
   }
 }
 
