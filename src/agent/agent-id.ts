@@ -4,19 +4,19 @@ import { UsageError } from "../errors.ts";
 import { IDENTIFIER } from "../workflow/model.ts";
 import { Outbox, OutboxLockedError } from "./outbox.ts";
 
-/** Agents of one host without a suffix: a guard against a loop, not a limit that anyone meets. */
+/** Maximum number of agents without a suffix on one host: a guard against a loop, not a practical limit. */
 const MOST = 1000;
 
-/** An agent's id and the outbox that belongs to it. */
+/** An agent's id and its outbox. */
 export interface Identity {
   readonly agentId: string;
   readonly outbox: Outbox;
 }
 
 /**
- * The id of an agent: the name of the host, with `-SUFFIX` if one is given. Without one, and when that id is taken on this
- * host, the next of HOST-2, HOST-3, … that is free. Whoever holds the outbox in the data directory of an id has the id.
- * @param agentsDirectory where the data directories of all agents of this host stand
+ * Determines the id of an agent: the host name, with `-SUFFIX` if one is given. Without a suffix, if that id is taken on this
+ * host, it is the next free one of HOST-2, HOST-3, … An id belongs to the process that holds the outbox in its data directory.
+ * @param agentsDirectory contains the data directories of all agents on this host
  * @throws UsageError when the suffix cannot be part of an id
  * @throws OutboxLockedError when the id with that suffix is taken
  * @throws OutboxUnavailableError when the data directory cannot be used
@@ -51,7 +51,7 @@ export function claimIdentity(
   }
 }
 
-/** The data directories of the agents of this host. */
+/** The data directories of the agents on this host. */
 export function agentsDirectory(appDataDirectory: string): string {
   return join(appDataDirectory, "agents");
 }

@@ -1,20 +1,20 @@
 /**
- * The state machine of an agent's process, from its start to its end.
+ * The state machine of an agent process, from start to end.
  *
  *                              ┌─────────────────────┐
  *                              │                     ▼
- *   STARTING ──▶ REGISTERING ──┴──▶ UP ◀────────▶ ALONE    the principal does not answer; what runs goes on
+ *   STARTING ──▶ REGISTERING ──┴──▶ UP ◀────────▶ ALONE    the principal does not answer; runs continue
  *       │             │              │               │
  *       └─────────────┴──────┬───────┴───────────────┘
- *                            │ told to end, or ALONE and nothing runs
+ *                            │ told to stop, or ALONE without runs
  *                            ▼
- *                        DRAINING ──────┐                  takes nothing new; what runs is finished
- *                            │          │ told to end now, or refused by the principal
- *                            │          │ (also straight from any phase above)
+ *                        DRAINING ──────┐                  takes no new runs; finishes those it has
+ *                            │          │ told to stop now, or refused by the principal
+ *                            │          │ (possible from any phase above)
  *                            │          ▼
- *                            │   CANCELLING | HANDING_OVER | REFUSED      what runs is stopped
+ *                            │   CANCELLING | HANDING_OVER | REFUSED      stops its runs
  *                            │          │
- *               nothing runs └────┬─────┘ nothing runs
+ *                    no runs └────┬─────┘ no runs
  *                                 ▼
  *                              ENDING                      delivers what the principal does not have yet
  *                                 ▼
@@ -23,7 +23,7 @@
 import { canTransition, type Transitions } from "../workflow/status.ts";
 import type { StopReason } from "./task-run.ts";
 
-/** Where an agent is between its start and its end. */
+/** The phase of an agent's life. */
 export type AgentPhase =
   | "STARTING"
   | "REGISTERING"
@@ -36,7 +36,7 @@ export type AgentPhase =
   | "ENDING"
   | "ENDED";
 
-/** Legal transitions of an agent. */
+/** The legal transitions of an agent. */
 export const AGENT_PHASES: Transitions<AgentPhase> = {
   STARTING: ["REGISTERING", "DRAINING", "CANCELLING", "HANDING_OVER"],
   REGISTERING: ["UP", "ALONE", "DRAINING", "CANCELLING", "HANDING_OVER", "REFUSED"],
@@ -53,7 +53,7 @@ export const AGENT_PHASES: Transitions<AgentPhase> = {
 /** Phases in which an agent asks for work. */
 const TAKING: ReadonlySet<AgentPhase> = new Set(["STARTING", "REGISTERING", "UP", "ALONE"]);
 
-/** Phases that end as soon as nothing runs. */
+/** Phases that end as soon as there are no runs. */
 const ENDS_WHEN_IDLE: ReadonlySet<AgentPhase> = new Set([
   "ALONE",
   "DRAINING",
@@ -62,11 +62,11 @@ const ENDS_WHEN_IDLE: ReadonlySet<AgentPhase> = new Set([
   "REFUSED",
 ]);
 
-/** Why runs are stopped, in the phases in which all of them are. */
+/** Why all runs are stopped, in the phases that stop them. */
 const STOPS: Partial<Record<AgentPhase, StopReason>> = {
   CANCELLING: "cancelled",
   HANDING_OVER: "handed over",
-  // Other agents get its runs, and nobody tells this one when.
+  // Other agents take its runs over, and nobody tells this one when.
   REFUSED: "superseded",
 };
 
@@ -78,24 +78,24 @@ export class AgentLife {
     return this.#phase;
   }
 
-  /** Enters a phase if the table allows it. Returns whether it does: orders may come late, or twice. */
+  /** Enters a phase if the table allows it, and returns whether it did: orders may come late, or twice. */
   enter(phase: AgentPhase): boolean {
     if (!canTransition(AGENT_PHASES, this.#phase, phase)) return false;
     this.#phase = phase;
     return true;
   }
 
-  /** Whether the agent takes new runs. */
+  /** Whether the agent accepts new runs. */
   get isTaking(): boolean {
     return TAKING.has(this.#phase);
   }
 
-  /** Whether the agent ends as soon as nothing runs. */
+  /** Whether the agent ends as soon as there are no runs. */
   get endsWhenIdle(): boolean {
     return ENDS_WHEN_IDLE.has(this.#phase);
   }
 
-  /** Why every run is stopped, also one that comes now; undefined when runs go on. */
+  /** Why every run is stopped, including one that arrives now; undefined when runs continue. */
   get stopReason(): StopReason | undefined {
     return STOPS[this.#phase];
   }

@@ -1,4 +1,4 @@
-/** The agent: takes runs from the principal when it has room, executes them, and tells what became of them. */
+/** The agent: takes runs from the principal when it has free capacity, executes them, and reports the results. */
 
 import { hostname } from "node:os";
 import { VERSION } from "../build-facts.ts";
@@ -26,45 +26,45 @@ import { ReportSender } from "./report-sender.ts";
 import type { AgentContext } from "./task-run.ts";
 import { TaskSlots } from "./task-slots.ts";
 
-/** How an agent is to be; settings say the rest. */
+/** Options of an agent in addition to the settings. */
 export interface AgentOptions {
   readonly config: Config;
-  /** Part of the agent's id after the name of the host. */
+  /** Appended to the host name to form the agent's id. */
   readonly suffix?: string;
   readonly labels?: Readonly<Record<string, string>>;
-  /** Runs at once; `CDKTR_AGENT_MAX_CONCURRENCY` by default. */
+  /** Maximum number of concurrent runs; `CDKTR_AGENT_MAX_CONCURRENCY` by default. */
   readonly maxConcurrentWorkflows?: number;
-  /** What tasks inherit; the environment of this process by default. */
+  /** The environment that tasks inherit; that of this process by default. */
   readonly environment?: Readonly<Record<string, string | undefined>>;
   /** Time between TERM and KILL, ms; 5 s by default. */
   readonly graceMs?: number;
   readonly clock?: Clock;
-  /** Most that log lines which the principal does not have yet may take on disk, bytes; `CDKTR_AGENT_OUTBOX_LIMIT_MB` by default. */
+  /** Maximum size on disk of log lines that the principal does not have yet, bytes; `CDKTR_AGENT_OUTBOX_LIMIT_MB` by default. */
   readonly outboxLimitBytes?: number;
 }
 
 /**
- * Exit status of an agent: 0 when it was told to end and everything is reported, 2 when it is too old for the principal, which no
- * repetition heals, 1 otherwise.
+ * Exit status of an agent: 0 when it was told to stop and everything is reported, 2 when it is too old for the principal (a restart
+ * cannot fix that), 1 otherwise.
  */
 export type AgentStatus = 0 | 1 | 2;
 
-/** What an agent signals. */
+/** Events of an agent. */
 interface AgentSignals {
   readonly registered: undefined;
-  /** A run is over here; the principal need not know it yet. */
+  /** A run is over on this agent; the principal may not know it yet. */
   readonly "run over": undefined;
 }
 
-/** An attempt that this agent has. */
+/** An attempt that this agent holds. */
 interface Held {
   readonly assignment: RunAssignment;
   readonly run: DagRun;
-  /** It takes up room: it is not over yet. */
+  /** It takes up capacity: it is not over yet. */
   active: boolean;
 }
 
-/** What `start` opens. */
+/** The resources that `start` opens. */
 interface Parts {
   readonly agentId: string;
   readonly outbox: Outbox;
@@ -76,19 +76,19 @@ interface Parts {
   readonly context: AgentContext;
 }
 
-/** How long one request for work waits at the principal, in heartbeat intervals. */
+/** How long one request for work waits at the principal (long poll), in heartbeat intervals. */
 const FETCH_INTERVALS = 4;
 const FETCH_RETRY_MS = 500;
-/** How long an agent that takes nothing new waits for the answer to its last request for work, ms. */
+/** How long a draining agent waits for the reply to its last request for work, ms. */
 const LAST_FETCH_MS = 250;
 
 /**
- * An agent. `start` resolves when it is ready to work, whether or not the principal is there; from then on {@link done}
- * tells when and how it ended: after `drain`, after `cancelAll`, by order of the principal, or because the principal is gone.
+ * An agent. `start` resolves when it is ready to work, whether or not the principal is there; from then on {@link done} tells when
+ * and how it ended: after `drain`, after `cancelAll`, by order of the principal, or because the principal is gone.
  */
 export class Agent extends BackgroundService<AgentSignals> {
   readonly name = "agent";
-  /** Resolves with the exit status when the agent has ended; it never rejects. Why it is not 0 is in the log. */
+  /** Resolves with the exit status when the agent has ended; never rejects. The reason for a status other than 0 is in the log. */
   readonly done: Promise<AgentStatus>;
   readonly #options: AgentOptions;
   readonly #sessionId = crypto.randomUUID();
@@ -97,14 +97,14 @@ export class Agent extends BackgroundService<AgentSignals> {
   readonly #registered = Promise.withResolvers<void>();
   #parts: Parts | undefined;
   #principalId: string | undefined;
-  /** Last log line that the principal has, as far as it said. */
+  /** Last log line that the principal has confirmed. */
   #receivedSeq = 0;
   #fetching: Promise<void> = Promise.resolve();
-  /** Stops asking for work. */
+  /** Aborts the request for work. */
   #fetch = new AbortController();
   #roomFor: PromiseWithResolvers<void> | undefined;
   readonly #life = new AgentLife();
-  /** Why the principal is not there, or does not take this agent; undefined while it does. */
+  /** Why the principal is unreachable, or refuses this agent; undefined when neither is the case. */
   #trouble: CdktrError | undefined;
 
   constructor(options: AgentOptions) {
@@ -118,32 +118,31 @@ export class Agent extends BackgroundService<AgentSignals> {
     return this.#parts?.agentId ?? "";
   }
 
-  /** Resolves when it has registered for the first time; waits for ever if it never does, see {@link done}. */
+  /** Resolves after the first registration; never resolves if there is none, see {@link done}. */
   get registered(): Promise<void> {
     return this.#registered.promise;
   }
 
-  /** Whether its loop turns: it hears of the principal, or hears that there is none. */
+  /** Whether its loop is running: it hears from the principal, or notices that there is none. */
   get isWell(): boolean {
     return this.#parts?.link.isTurning() ?? true;
   }
 
-  /** Where it is between its start and its end. */
   get phase(): AgentPhase {
     return this.#life.phase;
   }
 
-  /** Whether it takes nothing new any more. */
+  /** Whether it has stopped accepting runs. */
   get isDraining(): boolean {
     return !this.#life.isTaking;
   }
 
-  /** Whether the principal answered the last time. */
+  /** Whether the principal answered the last request. */
   get isConnected(): boolean {
     return this.#parts?.link.isUp ?? false;
   }
 
-  /** Runs that it executes now. */
+  /** Number of runs that it is executing. */
   get runningWorkflows(): number {
     let count = 0;
     for (const { active } of this.#held.values()) if (active) count++;
@@ -151,7 +150,7 @@ export class Agent extends BackgroundService<AgentSignals> {
   }
 
   /**
-   * Claims the agent's data, ends what a killed agent left, and begins to register.
+   * Claims the agent's data, ends leftover processes of a killed agent, and begins to register.
    * @throws OutboxLockedError, OutboxUnavailableError, UsageError: see agent-id.ts
    */
   protected override async onStart(): Promise<void> {
@@ -162,7 +161,7 @@ export class Agent extends BackgroundService<AgentSignals> {
       this.#options.suffix,
       this.#options.outboxLimitBytes ?? config.CDKTR_AGENT_OUTBOX_LIMIT_MB * 1024 * 1024,
     );
-    // Before anyone hears of this agent: what it had may run elsewhere from then on.
+    // Must happen before this agent registers: from then on the runs it had may be executed elsewhere.
     await endOrphans(outbox, directory, graceMs);
     const client = connect(config, "agent");
     const link = this.#makeLink(client, agentId);
@@ -201,7 +200,7 @@ export class Agent extends BackgroundService<AgentSignals> {
     void this.#endIfIdle();
   }
 
-  /** Finishes what runs, takes nothing new, then ends. */
+  /** Drains: takes no new runs, finishes those it has, then ends. */
   drain(): void {
     if (this.#life.enter("DRAINING")) this.#takeNothingNew();
   }
@@ -211,7 +210,7 @@ export class Agent extends BackgroundService<AgentSignals> {
     void this.#endFetching().then(() => this.#endIfIdle());
   }
 
-  /** The principal, once it knows, answers the request for work that waits there; an assignment under way is still taken. */
+  /** Once the principal knows, it answers the pending request for work; an assignment already under way is still accepted. */
   async #endFetching(): Promise<void> {
     await this.#parts?.link.ask();
     if (await isDoneWithin(LAST_FETCH_MS, this.#fetching)) return;
@@ -219,14 +218,14 @@ export class Agent extends BackgroundService<AgentSignals> {
     await this.#fetching;
   }
 
-  /** Cancels what runs, takes nothing new, then ends. */
+  /** Cancels its runs, takes no new ones, then ends. */
   cancelAll(): void {
     this.#endNow("CANCELLING");
   }
 
   /**
-   * Ends what runs without a report and takes nothing new, then ends: when it leaves, the principal gives its runs to other
-   * agents, as their next attempt.
+   * Stops its runs without a report, takes no new ones, then ends. When it leaves, the principal gives its runs to other agents as
+   * their next attempt.
    */
   handOver(): void {
     this.#endNow("HANDING_OVER");
@@ -239,7 +238,7 @@ export class Agent extends BackgroundService<AgentSignals> {
     this.#stopAll();
   }
 
-  /** Cancels what runs and ends. */
+  /** Cancels its runs and ends. */
   protected override async onStop(): Promise<void> {
     if (this.#parts === undefined) return;
     this.cancelAll();
@@ -338,7 +337,7 @@ export class Agent extends BackgroundService<AgentSignals> {
     this.#trouble = error;
     this.#life.enter("ALONE");
     log.error(error.hint === undefined ? error.message : `${error.message} ${error.hint}`);
-    // Attempts that were never confirmed have not begun, and will not.
+    // Attempts that were never confirmed have not begun and never will.
     this.#stopUnconfirmed();
     if (this.runningWorkflows > 0) log.warn("The runs of this agent go on; it ends when they are over.");
     void this.#endIfIdle();
@@ -350,7 +349,7 @@ export class Agent extends BackgroundService<AgentSignals> {
     this.#life.enter("REFUSED");
     this.#fetch.abort();
     this.#roomFor?.resolve();
-    // Runs that are being cancelled are not this agent's any more either.
+    // Runs that are being cancelled no longer belong to this agent either.
     for (const { run } of this.#held.values()) run.stop("superseded");
     void this.#endIfIdle();
   }
@@ -361,7 +360,7 @@ export class Agent extends BackgroundService<AgentSignals> {
     const { client, link, agentId } = parts;
     const { config, labels = {} } = this.#options;
     const wait_ms = Math.min(60_000, config.CDKTR_AGENT_HEARTBEAT_INTERVAL_MS * FETCH_INTERVALS);
-    // The same until it is answered, so that a run whose assignment got lost comes again.
+    // The same id until it is answered, so that a run whose assignment got lost is sent again.
     let fetch_id = crypto.randomUUID();
     while (this.#life.isTaking) {
       try {
@@ -386,7 +385,7 @@ export class Agent extends BackgroundService<AgentSignals> {
     }
   }
 
-  /** Resolves when there is room for another run. */
+  /** Resolves when there is capacity for another run. */
   async #room(): Promise<void> {
     const { config, maxConcurrentWorkflows } = this.#options;
     const most = maxConcurrentWorkflows ?? config.CDKTR_AGENT_MAX_CONCURRENCY;
@@ -409,7 +408,7 @@ export class Agent extends BackgroundService<AgentSignals> {
       const held: Held = { assignment, run: new DagRun(context), active: true };
       this.#held.set(key, held);
       void this.#execute(parts, held, confirmation);
-      // It was on its way when everything was cancelled.
+      // It was in transit when everything was cancelled.
       const { stopReason } = this.#life;
       if (stopReason !== undefined) held.run.stop(stopReason);
     } catch (error) {
@@ -420,10 +419,10 @@ export class Agent extends BackgroundService<AgentSignals> {
     }
   }
 
-  /** From the confirmation of an attempt to the moment when the principal has its end. */
+  /** Handles an attempt from its confirmation until the principal has its end. */
   async #execute(parts: Parts, held: Held, confirmation: number): Promise<void> {
     const { run } = held;
-    // Orders that came with the confirmation are followed by then: a run that was stopped does not start.
+    // Orders that came with the confirmation have been carried out by then: a run that was stopped does not start.
     void parts.reports.durable(confirmation).then(() => run.start());
     const end = await run.over;
     held.active = false;
@@ -457,14 +456,14 @@ export class Agent extends BackgroundService<AgentSignals> {
 
   // ---------------------------------------------------------------- the end
 
-  /** Ends when nothing runs any more and nothing new is to come. */
+  /** Ends when there are no runs and none can arrive any more. */
   async #endIfIdle(): Promise<void> {
     const parts = this.#parts;
     if (parts === undefined || !this.#life.endsWhenIdle || this.runningWorkflows > 0) return;
     this.#life.enter("DRAINING");
     this.#fetch.abort();
     await this.#fetching;
-    // The last request for work may have brought a run: it is finished first.
+    // The last request for work may have brought a run, which is finished first.
     if (this.runningWorkflows === 0 && this.#life.enter("ENDING")) await this.#end(parts);
   }
 
@@ -517,7 +516,7 @@ export class Agent extends BackgroundService<AgentSignals> {
       if (outbox.pendingReports > 0) await isDoneWithin(100, reports.durable(last));
       else {
         await lines.handedOver(outbox.lastLogSeq, patience);
-        // The answer says what the principal has received.
+        // The reply says what the principal has received.
         await link.ask();
         if (undelivered() > 0) await pause(10);
       }

@@ -5,18 +5,18 @@ import { formatDuration } from "../workflow/duration.ts";
 import type { RunStatus } from "../workflow/status.ts";
 import { isSilentStop, type RunContext, type StopReason, TaskRun } from "./task-run.ts";
 
-/** How an attempt ended on this agent; null when it is over for the principal, which then hears nothing of it. */
+/** How an attempt ended on this agent; null if the principal considers it over already and gets no report. */
 export type RunEnd = "COMPLETED" | "FAILED" | "CANCELLED" | null;
 
 /**
- * One attempt of a run: its tasks in the order of the graph, independent ones side by side. When a task does not
- * complete, what depends on it, directly or through others, is skipped; the other branches go on.
+ * Executes one attempt of a run: its tasks in the order of the graph, independent ones in parallel. When a task does not complete, the
+ * tasks that depend on it, directly or transitively, are skipped; other branches continue.
  */
 export class DagRun {
   readonly #context: RunContext;
   readonly #dag: Dag;
   readonly #tasks = new Map<string, TaskRun>();
-  /** Dependencies that have not completed yet, for each task that has not begun. */
+  /** Number of dependencies not completed yet, for each task that has not started. */
   readonly #missing = new Map<string, number>();
   readonly #over = Promise.withResolvers<RunEnd>();
   #open: number;
@@ -25,7 +25,7 @@ export class DagRun {
   #stopped: StopReason | undefined;
   readonly #limit: Timer;
 
-  /** @throws InvalidInputError when the tasks are no graph */
+  /** @throws InvalidInputError when the tasks do not form a DAG */
   constructor(context: RunContext) {
     this.#context = context;
     this.#limit = new Timer(() => this.stop("run timed out"), context.clock);
@@ -43,7 +43,7 @@ export class DagRun {
     this.#open = this.#tasks.size;
   }
 
-  /** Whether the principal has confirmed the attempt, so that tasks may have begun. */
+  /** Whether the principal has confirmed the attempt, so that tasks may have started. */
   get isStarted(): boolean {
     return this.#started;
   }
@@ -53,7 +53,7 @@ export class DagRun {
     return this.#over.promise;
   }
 
-  /** Executes the tasks. The principal has confirmed the attempt. */
+  /** Executes the tasks; call it after the principal has confirmed the attempt. */
   start(): void {
     if (this.#stopped !== undefined) return;
     this.#started = true;
@@ -65,7 +65,7 @@ export class DagRun {
     }
   }
 
-  /** Stops what runs; the attempt is over when its processes are. */
+  /** Stops the tasks; the attempt is over when its processes are. */
   stop(reason: StopReason): void {
     if (isSilentStop(this.#stopped) || (this.#stopped !== undefined && reason !== "superseded")) return;
     const first = this.#stopped === undefined;
@@ -94,7 +94,7 @@ export class DagRun {
   }
 
   #end(): void {
-    // The last failure skips what is left, and each of those is the last one too.
+    // The last failure skips all remaining tasks, each of which would in turn count as the last one.
     if (this.#ended) return;
     this.#ended = true;
     this.#limit.cancel();

@@ -1,20 +1,20 @@
-/** The environment of tasks. Later layers win: agent, workflow, task, then what cdktr itself says. */
+/** The environment of tasks. Later layers override earlier ones: agent, workflow, task, then cdktr's own variables. */
 import { systemClock } from "../clock.ts";
 import type { RunAssignment } from "../contract/messages.ts";
 import type { TaskDefinition } from "../workflow/model.ts";
 import { isOwnVariable, type OwnVariables, paramVariable } from "../workflow/own-variables.ts";
 
-/** The variable that marks every process of a task, and by which what is left of one is found. */
+/** Marks every process of a task, so that leftovers can be found. */
 export const TASK_MARKER = "CDKTR_TASK_INSTANCE_ID";
-/** The variable that marks every process of an agent, with the id of its outbox's stream. */
+/** Marks every process of an agent with the id of its outbox's stream. */
 export const AGENT_MARKER = "CDKTR_AGENT_STREAM_ID";
 
-/** Settings of cdktr that hold secrets: no task sees them. */
+/** cdktr settings that hold secrets: no task sees them. */
 const SECRET = /^CDKTR_.*(KEY|SECRET|TOKEN|PASSWORD|CREDENTIAL)/;
 
 type Environment = Record<string, string>;
 
-/** What tasks inherit from the agent. An agent that was itself started by a task does not pass on what marks that task. */
+/** What tasks inherit from the agent. An agent that was itself started by a task does not pass on that task's marker. */
 export function inheritedEnvironment(own: Readonly<Record<string, string | undefined>>): Environment {
   const environment: Environment = {};
   for (const [name, value] of Object.entries(own)) {
@@ -23,7 +23,7 @@ export function inheritedEnvironment(own: Readonly<Record<string, string | undef
   return environment;
 }
 
-/** What all tasks of an attempt have from cdktr; it wins over everything that the workflow says. */
+/** cdktr's own variables for all tasks of an attempt; they override everything that the workflow sets. */
 export function runVariables(assignment: RunAssignment, streamId: string): Environment {
   const variables: Environment = {};
   for (const [name, value] of Object.entries(assignment.params)) {
@@ -40,7 +40,7 @@ export function runVariables(assignment: RunAssignment, streamId: string): Envir
   return { ...variables, ...own };
 }
 
-/** The environment of one try of a task. */
+/** The environment of one attempt of a task. */
 export function taskEnvironment(
   layers: { inherited: Environment; workflow: Environment; run: Environment },
   task: TaskDefinition,

@@ -1,4 +1,4 @@
-/** Joining: a new host makes a key pair, has its public half made known by a token, and keeps the key for all later starts. */
+/** Joining: a new host creates a key pair, registers its public half with a token, and keeps the key for all later starts. */
 
 import { existsSync, rmSync } from "node:fs";
 import { hostname } from "node:os";
@@ -16,11 +16,11 @@ import { curveKeyPair, curvePublicKey } from "../zmq/index.ts";
 const ATTEMPTS = 3;
 
 /**
- * Gets a key by a token; when the host has joined that principal already, the token is not needed.
- * @param suffix part of the name of the key after that of the host
- * @throws InvalidInputError when the token is none, or there is a key of another principal
+ * Gets a key with a token; if the host has already joined that principal, the token is not used.
+ * @param suffix part of the name of the key, after the host name
+ * @throws InvalidInputError when the token is invalid, or there is a key of another principal
  * @throws UnprocessableError when the token is unknown, expired or used up
- * @throws PrincipalUnreachableError when the principal does not answer, or is not the one that made the token
+ * @throws PrincipalUnreachableError when the principal does not answer, or is not the one that created the token
  */
 export async function joinPrincipal(line: string, loaded: LoadedConfig, suffix?: string): Promise<void> {
   const { values: config, sources } = loaded;
@@ -29,7 +29,7 @@ export async function joinPrincipal(line: string, loaded: LoadedConfig, suffix?:
   const path = config.CDKTR_KEY_FILE || join(directory, "agent.key");
   if (existsSync(path)) {
     if (readKeyFile(path).key.server_key === token.serverKey) {
-      // Of a process that was killed before it could.
+      // Left by a process that was killed before it could remove it.
       rmSync(`${path}.joining`, { force: true });
       log.info(`This host has joined already: its key is ${path}. To join anew, remove that file.`);
       return;
@@ -71,7 +71,7 @@ export async function joinPrincipal(line: string, loaded: LoadedConfig, suffix?:
 }
 
 /**
- * The settings with the principal that was joined, where nothing else says where the principal is.
+ * The settings with the address of the joined principal, unless the address is set explicitly.
  * @throws see {@link loadKey}
  */
 export function withJoinedPrincipal({ values, sources }: LoadedConfig): Config {
@@ -97,8 +97,8 @@ export function withJoinedPrincipal({ values, sources }: LoadedConfig): Config {
 }
 
 /**
- * The pair with which this host joins. It is on disk before anybody hears of it: when the answer gets lost, the next try with that
- * token is the same one and not another use of it.
+ * The key pair with which this host joins. It is on disk before it is sent: if the reply is lost, the next attempt with the same token
+ * is recognized as the same use.
  */
 function pendingPair(path: string, token: JoinToken): { publicKey: string; secretKey: string } {
   const name = `joining with ${curvePublicKey(token.secretKey)}`;

@@ -1,4 +1,4 @@
-/** The few calls of the C library that tasks need and the platform's API lacks. */
+/** C library calls that tasks need and Bun's API lacks. */
 import { dlopen, ptr } from "bun:ffi";
 import { CdktrError } from "../errors.ts";
 
@@ -21,14 +21,14 @@ function libc(): Libc {
   return loaded;
 }
 
-/** A pipe: what is written to `write` can be read from `read`. Both are closed on exec, and are the caller's to close. */
+/** A pipe: what is written to `write` can be read from `read`. Both are close-on-exec; the caller must close them. */
 export interface Pipe {
   readonly read: number;
   readonly write: number;
 }
 
 /**
- * Makes a pipe. The platform's own "pipe" is a socket: a program that opens `/dev/stdout` or `/dev/stderr` fails on it.
+ * Creates a pipe. Bun's own "pipe" is a socket: a program that opens `/dev/stdout` or `/dev/stderr` fails on it.
  * @throws CdktrError when the process has no descriptors left
  */
 export function makePipe(): Pipe {
@@ -40,12 +40,12 @@ export function makePipe(): Pipe {
   return { read: words[0] ?? -1, write: words[1] ?? -1 };
 }
 
-/** Bytes that can be read from a pipe now. */
+/** Number of bytes that can be read from a pipe now. */
 export function readableBytes(fd: number): number {
   return libc().ioctl(fd, FIONREAD, ptr(words)) === 0 ? (words[0] ?? 0) : 0;
 }
 
-/** Takes the exit status of a child that nobody else waits for, so that it does not stay a zombie. */
+/** Reaps a child that nobody else waits for, so that it does not remain a zombie. */
 export function reap(pid: number): void {
   libc().waitpid(pid, ptr(words), WNOHANG);
 }

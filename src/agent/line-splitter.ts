@@ -1,8 +1,8 @@
 import { cutLength, decodeLoosely, isPlainText, payloadText } from "./line-text.ts";
 
-/** The longest line, bytes; what is longer is cut into several. */
+/** Maximum length of a line, bytes; longer lines are split. */
 export const MAX_LINE_BYTES = 64 * 1024;
-/** A line that is rewritten with carriage returns shows its state at most this often, ms. */
+/** Minimum interval between snapshots of a line that is rewritten with carriage returns, ms. */
 export const REWRITE_SNAPSHOT_MS = 1000;
 
 const LF = 10;
@@ -10,25 +10,25 @@ const CR = 13;
 const NOTHING = new Uint8Array(0);
 
 /**
- * Cuts a stream of bytes into lines, as payloads of log lines. Lines end at LF or CR LF. Of a line that is rewritten
- * with CR (a progress bar) its last state is kept, and while it goes on a snapshot a second.
+ * Splits a stream of bytes into lines, as payloads of log lines. Lines end with LF or CR LF. For a line that is rewritten with CR (a
+ * progress bar), the final state is kept, plus one snapshot per second while it changes.
  */
 export class LineSplitter {
-  /** What came after the last LF; of a rewritten line its current state. */
+  /** Bytes after the last LF; for a rewritten line its current state. */
   #rest: Uint8Array = NOTHING;
-  /** The line that `#rest` belongs to has seen a CR. */
+  /** The line in `#rest` has contained a CR. */
   #rewritten = false;
-  /** `#rest` may have something that no snapshot has shown. */
+  /** `#rest` may have content that no snapshot has shown. */
   #isNew = false;
   /** The last snapshot of that line. */
   #shown: string | undefined;
-  /** When that line began, or was shown last. */
+  /** When that line began, or was last shown. */
   #since = 0;
 
   /**
-   * Takes the next bytes.
-   * @param nowMs when they were read; any clock that does not go backwards
-   * @returns the lines that are complete now
+   * Adds the next bytes.
+   * @param nowMs when they were read, on any monotonic clock
+   * @returns the lines that are now complete
    */
   push(chunk: Uint8Array, nowMs: number): string[] {
     const end = chunk.lastIndexOf(LF);
@@ -40,18 +40,18 @@ export class LineSplitter {
     return lines;
   }
 
-  /** What is left at the end of the stream, as a line. */
+  /** Returns what is left at the end of the stream, as a line. */
   end(): string[] {
     return this.#rest.length === 0 ? [] : this.#finish(NOTHING);
   }
 
-  /** When {@link snapshot} has something to show, in the terms of `push`; undefined while there is nothing to wait for. */
+  /** When {@link snapshot} will have something to show, on the clock of `push`; undefined if there is nothing to wait for. */
   get snapshotDueMs(): number | undefined {
     if (!this.#rewritten || !this.#isNew || this.#rest.length === 0) return undefined;
     return this.#since + REWRITE_SNAPSHOT_MS;
   }
 
-  /** The state of the line that is being rewritten, if it is due and new. */
+  /** The state of the line being rewritten, if a snapshot is due and differs from the last one. */
   snapshot(nowMs: number): string[] {
     const due = this.snapshotDueMs;
     if (due === undefined || nowMs < due) return [];
@@ -59,7 +59,7 @@ export class LineSplitter {
     return this.#show(this.#rest, nowMs);
   }
 
-  /** The quick way: everything is text without surprises. */
+  /** Fast path: plain text without special characters. */
   #plain(head: Uint8Array): string[] | undefined {
     if (this.#rewritten) return undefined;
     const bytes = this.#rest.length === 0 ? head : concat(this.#rest, head);
@@ -79,7 +79,7 @@ export class LineSplitter {
     let start = 0;
     for (;;) {
       const end = head.indexOf(LF, start);
-      // One at a time: spreading would overflow the stack for what a hostile task can print.
+      // One by one: spreading would overflow the stack for the amount that a hostile task can print.
       for (const line of this.#finish(end === -1 ? head.subarray(start) : head.subarray(start, end)))
         lines.push(line);
       if (end === -1) return lines;
@@ -87,7 +87,7 @@ export class LineSplitter {
     }
   }
 
-  /** Ends the line that `#rest` began. */
+  /** Finishes the line that `#rest` began. */
   #finish(tail: Uint8Array): string[] {
     const bytes = this.#rest.length === 0 ? tail : concat(this.#rest, tail);
     const shown = this.#shown;
@@ -96,7 +96,7 @@ export class LineSplitter {
     this.#shown = undefined;
     let last: Uint8Array;
     let end = bytes.length;
-    // The last state that shows something; what a CR left empty is the end of a line, not a state.
+    // The last visible state; an empty one after a CR is the end of the line, not a state.
     for (;;) {
       const start = end === 0 ? 0 : bytes.lastIndexOf(CR, end - 1) + 1;
       last = bytes.subarray(start, end);
@@ -115,13 +115,13 @@ export class LineSplitter {
     const lines: string[] = [];
     if (this.#rewritten || bytes.includes(CR)) {
       const { state, complete } = lastState(rest);
-      // A single CR at the end may be the first half of CR LF: not a rewritten line yet.
+      // A trailing CR may be the first half of CR LF, so this is not a rewritten line yet.
       this.#rewritten ||= rest.indexOf(CR) < rest.length - 1;
       rest = state;
       this.#isNew = true;
       if (this.#rewritten && complete.length > 0 && nowMs >= this.#since + REWRITE_SNAPSHOT_MS) {
         lines.push(...this.#show(complete, nowMs));
-        // A state that is not complete is shown when it stands still.
+        // An incomplete state is shown once it stops changing.
         this.#isNew = state.at(-1) !== CR;
       }
     }
@@ -130,7 +130,7 @@ export class LineSplitter {
       lines.push(payloadText(rest.subarray(0, length)));
       rest = rest.subarray(length);
     }
-    // A copy: what was read must not be kept alive, or changed, by what is left of it.
+    // Copied, so that the rest neither keeps the read buffer alive nor changes with it.
     this.#rest = rest.slice();
     return lines;
   }
@@ -144,7 +144,7 @@ export class LineSplitter {
   }
 }
 
-/** The state that a rewritten line has (with the CR that ends it, if it came), and the last one that is complete. */
+/** The current state of a rewritten line (with its terminating CR, if any), and its last complete state. */
 function lastState(bytes: Uint8Array): { state: Uint8Array; complete: Uint8Array } {
   const body = stripTrailingCr(bytes);
   const start = body.lastIndexOf(CR) + 1;

@@ -1,35 +1,34 @@
-/** Bytes of a task's output as text that is safe in a log frame and on a terminal, and still readable. */
+/** Converts bytes of a task's output to text that is safe in a log frame and on a terminal, and still readable. */
 import { isUtf8 } from "node:buffer";
 
-/** Colours (SGR) and "erase": they say nothing in a log. */
+/** Colours (SGR) and "erase": they carry no information in a log. */
 const DECORATION = /\x1b\[[0-9;:]*[mK]/g;
-/** C0 without tab, DEL and C1. Each could end a field or a line of a frame, or drive the terminal of whoever reads the log. */
+/** C0 without tab, DEL and C1. Each could end a field or a line of a frame, or control the terminal of a reader. */
 const CONTROL = /[\x00-\x08\x0a-\x1f\x7f-\x9f]/;
 const CONTROLS = new RegExp(CONTROL.source, "g");
 
 const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
 
-/** Whether decoded text can be taken as it is. U+FFFD is a sign that bytes were not UTF-8; a carriage return needs a closer look. */
+/** Whether decoded text can be used as it is. U+FFFD indicates invalid UTF-8; a carriage return needs closer inspection. */
 export function isPlainText(text: string): boolean {
   return !NOT_PLAIN.test(text);
 }
 const NOT_PLAIN = /[\x00-\x08\x0b-\x1f\x7f-\x9f\ufffd]/;
 
-/** Decodes without judging: invalid sequences become U+FFFD. */
+/** Lossy decoding: invalid sequences become U+FFFD. */
 export function decodeLoosely(bytes: Uint8Array): string {
   return decoder.decode(bytes);
 }
 
 /**
- * Bytes of one line as a payload: colour codes are left out, other control characters and bytes that are not UTF-8
- * become `\xNN`.
+ * Bytes of one line as a payload: colour codes are removed, other control characters and invalid UTF-8 become `\xNN`.
  */
 export function payloadText(bytes: Uint8Array): string {
   const text = isUtf8(bytes) ? decoder.decode(bytes) : decodeEscaping(bytes);
   return escapeControls(text);
 }
 
-/** Text without colour codes, other control characters (line feeds too) as `\xNN`. */
+/** Text without colour codes; other control characters (including newlines) as `\xNN`. */
 export function escapeControls(text: string): string {
   if (!CONTROL.test(text)) return text;
   return text.replace(DECORATION, "").replace(CONTROLS, (character) => hex(character.charCodeAt(0)));
@@ -39,7 +38,7 @@ function hex(byte: number): string {
   return `\\x${byte.toString(16).padStart(2, "0")}`;
 }
 
-/** Decodes UTF-8; each byte that belongs to no valid sequence becomes `\xNN`. */
+/** Decodes UTF-8; each byte that is not part of a valid sequence becomes `\xNN`. */
 function decodeEscaping(bytes: Uint8Array): string {
   let text = "";
   let validFrom = 0;
@@ -74,7 +73,7 @@ function sequenceLength(bytes: Uint8Array, index: number): number {
   return length;
 }
 
-/** The largest length up to `limit` that does not cut a character of UTF-8 in two. */
+/** The largest length up to `limit` that does not split a UTF-8 character. */
 export function cutLength(bytes: Uint8Array, limit: number): number {
   for (let length = limit; length > limit - 4 && length > 0; length--) {
     if (((bytes[length] ?? 0) & 0xc0) !== 0x80) return length;

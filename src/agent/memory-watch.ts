@@ -1,18 +1,18 @@
 import { BackOff, Timer } from "../timer.ts";
 import { readPeakMemory } from "./proc-files.ts";
 
-/** Looks again after so long, then after a quarter of a process's age, and at least every second. */
+/** Intervals: first this long, then a quarter of the process's age, but at most a second. */
 const FIRST_PAUSE_MS = 3;
 const GROWTH = 1.25;
 const LONGEST_PAUSE_MS = 1000;
-/** Counters of memory are exact to some pages per processor. */
+/** Memory counters are accurate to some pages per processor. */
 const SLACK_KB = 1024;
-/** A process with less is not yet the program: the kernel is loading it. */
+/** A process with less memory is not the program yet: the kernel is still loading it. */
 const LOADING_KB = 256;
 
 /**
- * Peak resident memory of a process. The kernel's own figure at its end begins, on Linux, with the memory of the process
- * that started it: it says something only when it is larger than that. Below, what was seen while it ran is the answer.
+ * Peak resident memory of a process. On Linux the kernel's own figure at exit starts with the memory of the parent process, so it
+ * is only meaningful when it is larger than that. Below, the largest sample taken while it ran is used.
  */
 export class MemoryWatch {
   /** The agent's own peak when the process was started, KiB. */
@@ -22,18 +22,18 @@ export class MemoryWatch {
   readonly #pauses = new BackOff(FIRST_PAUSE_MS, LONGEST_PAUSE_MS, GROWTH);
   #pid = 0;
 
-  /** Begins to look. */
+  /** Starts sampling. */
   watch(pid: number): void {
     this.#pid = pid;
     this.#look();
   }
 
-  /** The process has ended. */
+  /** Stops sampling: the process has ended. */
   stop(): void {
     this.#timer.cancel();
   }
 
-  /** The peak, KiB, from what was seen and from the kernel's figure; null when nothing is known. */
+  /** The peak, KiB, from the samples and the kernel's figure; null when unknown. */
   peakKb(reportedKb: number): number | null {
     if (reportedKb > this.#inheritedKb + SLACK_KB) return Math.round(reportedKb);
     return this.#seenKb ?? null;

@@ -1,10 +1,10 @@
 /**
- * What tasks leave behind. After an agent was killed, its next start (or that of any agent with the same data directory on
- * this host) ends the processes of its tasks. While an agent runs, it ends what outlives its task: a daemon, say.
+ * Cleans up after tasks. When an agent was killed, its next start (or that of any agent with the same data directory on this host)
+ * ends the processes of its tasks. While an agent runs, it ends processes that outlive their task, such as daemons.
  *
- * A process is recognised by its group, whose leader the outbox names by pid and start time, or by the marker that cdktr
- * puts into the environment of every task. A task that means to leave something running starts it in a session of its
- * own without that marker: `env -u CDKTR_TASK_INSTANCE_ID -u CDKTR_AGENT_STREAM_ID setsid PROGRAM`.
+ * A process is recognized by its group, whose leader the outbox records by pid and start time, or by the marker that cdktr puts into
+ * the environment of every task. A task that wants to leave something running starts it in its own session without that marker:
+ * `env -u CDKTR_TASK_INSTANCE_ID -u CDKTR_AGENT_STREAM_ID setsid PROGRAM`.
  */
 
 import { Database } from "bun:sqlite";
@@ -17,19 +17,19 @@ import { OUTBOX_FILE, type Outbox, type ProcessRecord } from "./outbox.ts";
 import { bootId, isAlive, listPids, type ProcessStat, readEnvironment, readStat } from "./proc-files.ts";
 import { describeProcesses, endProcesses, processesMarked } from "./process-group.ts";
 
-/** How long after the end of a run the agent looks for what it left behind, ms. */
+/** How long after the end of a run the agent looks for leftovers, ms. */
 const SWEEP_DELAY_MS = 1000;
 
-/** Tasks of an agent that is no more. */
+/** Tasks of an agent that no longer exists. */
 interface Legacy {
   readonly streamId: string;
   readonly processes: readonly ProcessRecord[];
 }
 
 /**
- * Ends what killed agents left: the former process of this one, and those whose data directories stand beside its own
- * and belong to nobody. Resolves when it is gone.
- * @param agentsDirectory where the data directories of all agents of this host stand
+ * Ends the leftovers of killed agents: the previous process of this one, and agents whose data directories are next to its own and
+ * not in use. Resolves when they are gone.
+ * @param agentsDirectory contains the data directories of all agents on this host
  */
 export async function endOrphans(outbox: Outbox, agentsDirectory: string, graceMs: number): Promise<void> {
   const records = outbox.processes();
@@ -49,7 +49,7 @@ export async function endOrphans(outbox: Outbox, agentsDirectory: string, graceM
   for (const { pid } of records) outbox.forgetProcess(pid);
 }
 
-/** The outboxes beside one's own that no process holds. */
+/** The neighbouring outboxes that no process holds. */
 function abandoned(agentsDirectory: string): Legacy[] {
   const legacies: Legacy[] = [];
   for (const name of readdirSync(agentsDirectory)) {
@@ -65,7 +65,7 @@ function abandoned(agentsDirectory: string): Legacy[] {
         db.close();
       }
     } catch {
-      // It is in use, which is what a running agent's is, or unreadable: not ours to judge.
+      // In use, as a running agent's outbox is, or unreadable: leave it alone.
     }
   }
   return legacies;
@@ -74,7 +74,7 @@ function abandoned(agentsDirectory: string): Legacy[] {
 function findOrphans(legacies: readonly Legacy[]): ProcessStat[] {
   const boot = bootId();
   const markers = new Set(legacies.map(({ streamId }) => `${AGENT_MARKER}=${streamId}`));
-  // Groups whose leader still is the process that was recorded. A zombie leader keeps its pid and start time as well.
+  // Groups whose leader is still the recorded process. A zombie leader keeps its pid and start time too.
   const groups = new Set<number>();
   for (const { processes } of legacies) {
     for (const record of processes) {
@@ -93,14 +93,14 @@ function findOrphans(legacies: readonly Legacy[]): ProcessStat[] {
   return found;
 }
 
-/** This process and those it descends from: an agent may have been started by a task of its former self. */
+/** This process and its ancestors: an agent may have been started by a task of its previous process. */
 function ancestry(): Set<number> {
   const pids = new Set<number>();
   for (let pid = process.pid; pid > 0 && !pids.has(pid); pid = readStat(pid)?.parent ?? 0) pids.add(pid);
   return pids;
 }
 
-/** Ends processes that outlive the task run that started them. Looks only after a run has ended. */
+/** Ends processes that outlive the task run that started them. Only looks after a run has ended. */
 export class StraySweep extends BackgroundService<{ swept: undefined }> {
   readonly name = "sweep of stray processes";
   readonly #marker: string;
@@ -110,7 +110,7 @@ export class StraySweep extends BackgroundService<{ swept: undefined }> {
   #isDue = false;
   #sweeping: Promise<void> = Promise.resolve();
 
-  /** @param liveTasks task runs that have a process now; read at each look */
+  /** @param liveTasks task runs that currently have a process; evaluated on each look */
   constructor(streamId: string, liveTasks: ReadonlySet<string>, graceMs: number) {
     super();
     this.#marker = `${AGENT_MARKER}=${streamId}`;
@@ -118,7 +118,7 @@ export class StraySweep extends BackgroundService<{ swept: undefined }> {
     this.#graceMs = graceMs;
   }
 
-  /** A run has ended: looks soon, once for all that end meanwhile. */
+  /** A run has ended: schedules one look for all runs that end in the meantime. */
   schedule(): void {
     this.#isDue = true;
     this.#soon.within(SWEEP_DELAY_MS);
@@ -142,7 +142,7 @@ export class StraySweep extends BackgroundService<{ swept: undefined }> {
     await endProcesses(find, this.#graceMs);
   }
 
-  /** Looks a last time if that is due. */
+  /** Looks a last time if a look is due. */
   protected override async onStop(): Promise<void> {
     await this.#sweeping;
     if (this.#isDue) this.#sweepNow();

@@ -1,6 +1,6 @@
 /**
- * What the agent has to tell the principal, kept on disk until the principal says that it has it on its own: reports and
- * log lines, each kind numbered from 1 within a stream. The file belongs to one process at a time, and survives that process.
+ * What the agent has to tell the principal, kept on disk until the principal confirms that it has stored it: reports and log
+ * lines, each kind numbered from 1 within a stream. The file belongs to one process at a time, and survives that process.
  */
 
 import { Database, SQLiteError, type Statement } from "bun:sqlite";
@@ -19,20 +19,20 @@ export class OutboxLockedError extends CdktrError {}
 /** The outbox cannot be opened or created. */
 export class OutboxUnavailableError extends CdktrError {}
 
-/** A report before it has its number. */
+/** A report without its number. */
 export type NewReport = Omit<TaskReport, "seq"> | Omit<RunReport, "seq" | "log_seq">;
 
-/** Log lines with consecutive numbers, in the form in which they are delivered. */
+/** Log lines with consecutive numbers, encoded for delivery. */
 export interface LogFrame {
   readonly first: number;
   readonly last: number;
   readonly frame: Uint8Array;
 }
 
-/** A process that was started for a task; enough to recognise it after a restart of the agent. */
+/** A process that was started for a task, identified well enough to recognize it after a restart of the agent. */
 export interface ProcessRecord {
   readonly pid: number;
-  /** Start time in clock ticks since the host booted: with the pid it names a process for good. */
+  /** Start time in clock ticks since boot: together with the pid it is unique. */
   readonly start_ticks: number;
   readonly boot_id: string;
   readonly task_instance_id: string;
@@ -42,13 +42,13 @@ export interface OutboxOptions {
   /** The agent's data directory. */
   readonly directory: string;
   readonly agentId: string;
-  /** Most that unacknowledged log lines may take, bytes; 256 MiB by default. */
+  /** Maximum size of unacknowledged log lines, bytes; 256 MiB by default. */
   readonly limitBytes?: number;
-  /** The schema of the file; that of this cdktr by default. */
+  /** The migrations of the file; those of this cdktr by default. */
   readonly migrations?: SqliteMigrations;
 }
 
-/** Who is told when there is something to send. Called after it is on disk, lines first. */
+/** Receives notifications of new data, after it is on disk, lines first. */
 export interface OutboxReaders {
   /** A new frame. Frames come in order, each once. */
   lines(frame: LogFrame): void;
@@ -57,21 +57,21 @@ export interface OutboxReaders {
 }
 
 const DEFAULT_LIMIT_BYTES = 256 * 1024 * 1024;
-/** A frame is written when it has so many characters, without waiting for the end of the turn. */
+/** A frame is written at this many characters, without waiting for the end of the turn. */
 const FRAME_CHARACTERS = 64 * 1024;
-/** Most that waits in memory while the disk does not take it, bytes. */
+/** Maximum size of unwritten data in memory while the disk cannot be written, bytes. */
 const UNSAVED_LIMIT_BYTES = 32 * 1024 * 1024;
-/** The file gives its space back after it has held so much, bytes. */
+/** The file is shrunk after it has held this much, bytes. */
 const SHRINK_BYTES = 16 * 1024 * 1024;
-/** The longest that lines and reports of tasks wait to be written together with others, ms. */
+/** Maximum time for which lines and reports of tasks wait to be written together with others, ms. */
 const GATHER_MS = 5;
 const RETRY_WRITE_MS = 1000;
-/** A full outbox is spoken of again after so long, ms. */
+/** Interval at which a full outbox is logged again, ms. */
 const FULL_REMINDER_MS = 60_000;
-/** The file in an agent's data directory. */
+/** Name of the file in an agent's data directory. */
 export const OUTBOX_FILE = "outbox.db";
 
-/** The file, from its first version on. */
+/** The migrations of the file, from its first version on. */
 export const OUTBOX_MIGRATIONS: SqliteMigrations = [
   {
     what: "reports, frames of log lines and processes",
@@ -108,7 +108,7 @@ interface Statements {
   readonly framesAfter: Statement<{ first_seq: number; last_seq: number; frame: Uint8Array }, [number]>;
 }
 
-/** Sizes of the frames that are kept, oldest first. */
+/** Sizes of the stored frames, oldest first. */
 interface FrameSize {
   readonly first: number;
   readonly last: number;
@@ -116,7 +116,7 @@ interface FrameSize {
 }
 
 export class Outbox {
-  /** Names the two sequences. The same for as long as the file lives. */
+  /** Identifies the two sequences. Constant for the lifetime of the file. */
   readonly streamId: string;
   readonly #db: Database;
   readonly #sql: Statements;
@@ -124,17 +124,17 @@ export class Outbox {
   readonly #limitBytes: number;
   #readers: OutboxReaders | undefined;
 
-  /** All reports that the principal does not have, oldest first: few, since without the principal no run begins. */
+  /** All reports that the principal does not have, oldest first. They are few, since no run starts without the principal. */
   readonly #reports: AgentReport[] = [];
   #reportSeq = 0;
   #unsavedReports = 0;
 
   readonly #sizes: FrameSize[] = [];
   #keptBytes = 0;
-  /** The most that was kept since the file last gave space back. */
+  /** Peak size since the file was last shrunk. */
   #peakBytes = 0;
   #logSeq = 0;
-  /** Frames that the disk did not take yet. */
+  /** Frames that are not on disk yet. */
   readonly #unsavedFrames: LogFrame[] = [];
   #unsavedBytes = 0;
   #texts: string[] = [];
@@ -151,8 +151,8 @@ export class Outbox {
   #closed = false;
 
   /**
-   * Opens the outbox of an agent, or makes one. A file that is no database any more is put aside with a message.
-   * @throws OutboxLockedError when another process has it
+   * Opens the outbox of an agent, or creates one. A corrupt file is put aside with a message.
+   * @throws OutboxLockedError when another process holds it
    * @throws OutboxUnavailableError when the directory cannot be used
    * @throws NewerSchemaError when a newer cdktr wrote it; NoRoomForBackupError
    */
@@ -191,12 +191,12 @@ export class Outbox {
     this.#db = new Database(path, { create: true, strict: true });
     try {
       for (const pragma of [
-        // Another agent that starts on this host may look into the file for a moment, see orphans.ts.
+        // Another agent that starts on this host may open the file for a moment, see orphans.ts.
         "busy_timeout=250",
         "locking_mode=EXCLUSIVE",
         "auto_vacuum=INCREMENTAL",
         "journal_mode=WAL",
-        // A commit survives the end of the process; after a power failure the principal's numbers lead on (catchUp).
+        // A commit survives the end of the process; after a power failure the principal's numbers are used (catchUp).
         "synchronous=NORMAL",
         "wal_autocheckpoint=4000",
         "journal_size_limit=33554432",
@@ -229,7 +229,7 @@ export class Outbox {
     try {
       writeFileSync(join(options.directory, "pid"), `${process.pid}\n`);
     } catch {
-      // Only for the message that names who has the outbox.
+      // Only used in the message that names the holder of the outbox.
     }
   }
 
@@ -238,7 +238,7 @@ export class Outbox {
       .query<{ report: string }, []>("SELECT report FROM reports ORDER BY seq")
       .all()) {
       const written: unknown = JSON.parse(report);
-      // An agent of another version may have written it: what is in it is for the principal to judge.
+      // It may come from an agent of another version: the principal decides what to do with it.
       if (Numbered.safeParse(written).success) this.#reports.push(written as AgentReport);
     }
     const sizes = this.#db
@@ -249,7 +249,7 @@ export class Outbox {
     for (const size of sizes) this.#keep(size);
   }
 
-  /** Sets who is told of news. */
+  /** Sets the receiver of notifications. */
   attach(readers: OutboxReaders): void {
     this.#readers = readers;
   }
@@ -259,7 +259,7 @@ export class Outbox {
     return this.#logSeq + this.#textLines;
   }
 
-  /** Number of the oldest log line that is still here, or that the next one will have. */
+  /** Number of the oldest log line that is still here, or of the next one. */
   get firstLogSeq(): number {
     return this.#sizes[0]?.first ?? this.#logSeq + 1;
   }
@@ -269,17 +269,17 @@ export class Outbox {
     return this.#reportSeq;
   }
 
-  /** Reports that the principal does not have yet. */
+  /** Number of reports that the principal does not have yet. */
   get pendingReports(): number {
     return this.#reports.length;
   }
 
-  /** Log lines that the principal does not have in its history yet. */
+  /** Number of log lines that are not in the principal's history yet. */
   get pendingLines(): number {
     return this.lastLogSeq - this.firstLogSeq + 1;
   }
 
-  /** Why the disk does not take what is written; undefined when it does. */
+  /** Why the disk cannot be written; undefined when it can. */
   get failure(): string | undefined {
     return this.#failure;
   }
@@ -294,12 +294,12 @@ export class Outbox {
       report.kind === "run" ? { ...report, seq, log_seq: this.lastLogSeq } : { ...report, seq },
     );
     this.#unsavedReports++;
-    // Somebody waits for the news of a run; those of tasks can travel together.
+    // Someone waits for news of a run; reports of tasks can be batched.
     this.#schedule(report.kind === "run");
     return seq;
   }
 
-  /** Adds `count` encoded log lines, joined by line feeds. */
+  /** Adds `count` encoded log lines, joined by newlines. */
   addLines(text: string, count: number): void {
     this.#texts.push(text);
     this.#textLines += count;
@@ -308,7 +308,7 @@ export class Outbox {
     else this.#schedule(false);
   }
 
-  /** Undefined when there is room for more lines; otherwise waits until there is: whoever reads a pipe stops reading. */
+  /** Backpressure: undefined when there is space for more lines; otherwise resolves when there is, and pipe readers pause until then. */
   room(): Promise<void> | undefined {
     if (this.#closed || !this.#isFull(1)) return undefined;
     if (this.#waiting === undefined) {
@@ -318,19 +318,19 @@ export class Outbox {
     return this.#waiting.promise;
   }
 
-  /** Remembers a process of a task. */
+  /** Records a process of a task. */
   rememberProcess(record: ProcessRecord): void {
     this.#processChanges.push(record);
     this.#schedule(false);
   }
 
-  /** The process, and what it started, is over. */
+  /** Forgets a process: it and everything that it started are gone. */
   forgetProcess(pid: number): void {
     this.#processChanges.push(pid);
     this.#schedule(false);
   }
 
-  /** The processes that were remembered and not forgotten. */
+  /** The recorded processes. */
   processes(): ProcessRecord[] {
     this.flush();
     return this.#db.query<ProcessRecord, []>("SELECT * FROM processes").all();
@@ -383,8 +383,8 @@ export class Outbox {
   }
 
   /**
-   * Takes the principal's numbers over where they are ahead of the outbox: after a power failure the file may have lost
-   * its last numbers, and the principal would pass over lines and reports that bear them again.
+   * Adopts the principal's numbers where they are ahead of the outbox: after a power failure the file may have lost its last numbers,
+   * and the principal would ignore lines and reports that reuse them.
    */
   catchUp(reportSeq: number, logSeq: number): void {
     this.flush();
@@ -398,7 +398,7 @@ export class Outbox {
     this.#attempt(() => this.#sql.position.run(this.#reportSeq, this.#logSeq));
   }
 
-  /** Writes what was added, and tells the readers. */
+  /** Writes what was added, and notifies the reader. */
   flush(): void {
     clearImmediate(this.#immediate as NodeJS.Immediate | undefined);
     this.#timer.cancel();
@@ -419,13 +419,13 @@ export class Outbox {
     if (hasReports) this.#readers?.reports();
   }
 
-  /** Writes what was added and lets go of the file. */
+  /** Writes what was added and closes the file. */
   close(): void {
     if (this.#closed) return;
     this.flush();
     this.#closed = true;
     this.#timer.cancel();
-    // An open statement would keep the file, and its lock.
+    // An open statement would keep the file, and its lock, open.
     for (const statement of Object.values(this.#sql)) statement.finalize();
     this.#db.close();
     this.#waiting?.resolve();
@@ -470,7 +470,7 @@ export class Outbox {
     );
   }
 
-  /** Lets whoever waits for room go on, once there is so much that it is not taken at once. */
+  /** Resumes those who wait for space, once there is enough that it is not used up at once. */
   #release(): void {
     if (this.#waiting === undefined || this.#isFull(0.9)) return;
     this.#waiting.resolve();
@@ -478,7 +478,7 @@ export class Outbox {
     log.debug("There is room for log lines again: the tasks go on.");
   }
 
-  /** An outbox that is at its limit for long fills up again and again: that is said once in a while. */
+  /** An outbox at its limit fills up again and again, so this is only logged from time to time. */
   #tellFull(): void {
     const now = performance.now();
     if (now < this.#fullSaidAt + FULL_REMINDER_MS) return;
@@ -489,7 +489,7 @@ export class Outbox {
     );
   }
 
-  /** One transaction for everything that is not on disk; when that fails it stays in memory, and is tried again. */
+  /** One transaction for everything that is not on disk; on failure it stays in memory and is retried. */
   #save(): void {
     const done = this.#attempt(() => {
       const newest = this.#reports.length;
@@ -520,7 +520,7 @@ export class Outbox {
     this.#release();
   }
 
-  /** Works on the database. A failure is said once, and again when it is over; it never reaches the tasks. */
+  /** Works on the database. A failure is logged once, and so is the recovery; it never reaches the tasks. */
   #attempt(work: () => void): boolean {
     try {
       work();

@@ -2,27 +2,27 @@ import { closeSync } from "node:fs";
 import { readableBytes } from "./libc.ts";
 
 /**
- * Reads a pipe to its end, a chunk at a time; while a chunk is being taken nothing more is read, so that a full outbox
- * slows the writer down. Owns the descriptor.
+ * Reads a pipe to its end, a chunk at a time. It reads nothing while a chunk is being processed, so that a full outbox slows the
+ * writer down (backpressure). Owns the descriptor.
  */
 export class PipeReader {
-  /** Resolves when the pipe is at its end, or was given up. */
+  /** Resolves when the pipe has ended, or reading was stopped. */
   readonly ended: Promise<void>;
   readonly #fd: number;
   readonly #reader: ReadableStreamDefaultReader<Uint8Array>;
   #taking = false;
   #closed = false;
 
-  /** @param take gets each chunk; what it returns is waited for */
+  /** @param take receives each chunk; its result is awaited */
   constructor(fd: number, take: (chunk: Uint8Array) => Promise<void> | undefined) {
     this.#fd = fd;
     this.#reader = Bun.file(fd).stream().getReader() as ReadableStreamDefaultReader<Uint8Array>;
     this.ended = this.#read(take);
   }
 
-  /** Nothing is being taken, and there is nothing in the pipe. */
+  /** Nothing is being processed, and the pipe is empty. */
   get idle(): boolean {
-    // A closed descriptor's number may belong to another file by now.
+    // The number of a closed descriptor may belong to another file by now.
     return this.#closed || (!this.#taking && readableBytes(this.#fd) === 0);
   }
 
@@ -44,7 +44,7 @@ export class PipeReader {
         this.#taking = false;
       }
     } catch {
-      // A pipe that cannot be read is at its end.
+      // A pipe that cannot be read is treated as ended.
     } finally {
       this.#closed = true;
       closeSync(this.#fd);

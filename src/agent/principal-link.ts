@@ -12,35 +12,35 @@ import {
 } from "../protocol/client.ts";
 import { BackgroundService } from "../service.ts";
 
-/** How long a heartbeat waits for news at most, ms. */
+/** Maximum duration of a heartbeat's long poll, ms. */
 const LONGEST_POLL_MS = 60_000;
-/** A loop that is so much late stands still, ms. */
+/** A loop that is this late is stuck, ms. */
 const STALL_MS = 30_000;
 
-/** What the link needs of the agent. */
+/** What the link needs from the agent. */
 export interface LinkOptions {
   readonly client: PrincipalClient;
   readonly agentId: string;
   readonly heartbeatIntervalMs: number;
   /** How long one request waits for its reply, ms. */
   readonly timeoutMs: number;
-  /** Requests without a reply, one after another, after which the principal is taken for gone. */
+  /** Number of consecutive unanswered requests after which the principal counts as gone. */
   readonly attempts: number;
   describe(): AgentDescription;
   beat(): Omit<Heartbeat, "agent_id" | "session_id" | "wait_ms">;
-  /** The agent is registered (again), with what the principal answered. */
+  /** The agent is registered (again); receives the principal's reply. */
   registered(orders: AgentOrders): void;
   /** Orders that came with any reply. */
   obey(orders: AgentOrders): void;
-  /** The principal is gone: the budget of attempts is spent. It may come back. */
+  /** The principal is gone: all attempts are used up. It may come back. */
   gone(error: CdktrError): void;
-  /** The principal does not take this agent. */
+  /** The principal refuses this agent. */
   refused(error: CdktrError): void;
 }
 
 /**
- * The agent's standing with the principal: registers, sends heartbeats, and knows whether the principal is there. Each
- * heartbeat is a long poll, so that orders come at once. When one goes unanswered the others wait until it is back.
+ * The agent's relationship with the principal: registers, sends heartbeats, and knows whether the principal is there. Each
+ * heartbeat is a long poll, so that orders arrive at once. When one goes unanswered, other requests wait until the principal is back.
  */
 export class PrincipalLink extends BackgroundService<{ up: undefined }> {
   readonly name = "link to the principal";
@@ -52,7 +52,7 @@ export class PrincipalLink extends BackgroundService<{ up: undefined }> {
   #whileUp = new AbortController();
   #failures = 0;
   #isGone = false;
-  /** The process that registered this agent. */
+  /** The principal process that registered this agent. */
   #principalId: string | undefined;
   #turnedMs = performance.now();
 
@@ -61,29 +61,29 @@ export class PrincipalLink extends BackgroundService<{ up: undefined }> {
     this.#options = options;
   }
 
-  /** Whether the principal answered the last time. */
+  /** Whether the principal answered the last request. */
   get isUp(): boolean {
     return this.#isUp;
   }
 
-  /** Aborted as soon as the principal is not there any more: what waits for it then waits in vain. */
+  /** Aborted when the principal is gone: waiting for it is pointless then. */
   get whileUp(): AbortSignal {
     return this.#whileUp.signal;
   }
 
-  /** Whether the budget of attempts is spent. */
+  /** Whether all attempts are used up. */
   get isGone(): boolean {
     return this.#isGone;
   }
 
-  /** Whether its loop has turned lately, whatever came of that: each turn waits for one answer at most. */
+  /** Whether its loop has made progress recently, whatever the result: each round waits for one reply at most. */
   isTurning(nowMs = performance.now()): boolean {
     const { heartbeatIntervalMs, timeoutMs } = this.#options;
     const longest = Math.min(heartbeatIntervalMs, LONGEST_POLL_MS) + timeoutMs;
     return nowMs - this.#turnedMs < 2 * longest + STALL_MS;
   }
 
-  /** Begins to register, and goes on until it is stopped. */
+  /** Begins to register, and continues until it is stopped. */
   protected override onStart(): void {
     this.track(this.#run());
   }
@@ -107,13 +107,13 @@ export class PrincipalLink extends BackgroundService<{ up: undefined }> {
     }
   }
 
-  /** A request went unanswered: asks at once whether the principal is there. */
+  /** A request went unanswered: checks at once whether the principal is there. */
   suspect(): void {
     this.#down();
     this.beatNow();
   }
 
-  /** Whether an error says that the agent must register first; it then does. */
+  /** Whether an error says that the agent must register first; if so, it does. */
   mustRegister(error: unknown): boolean {
     if (!(error instanceof RequestUnprocessableError)) return false;
     this.#isRegistered = false;
@@ -122,23 +122,23 @@ export class PrincipalLink extends BackgroundService<{ up: undefined }> {
     return true;
   }
 
-  /** Sends the next heartbeat at once: there is something to say. */
+  /** Sends the next heartbeat at once, because there is something to report. */
   beatNow(): void {
     this.#poll.abort();
   }
 
-  /** Follows the orders of a reply. A principal that was started anew may be of another version: it is met as a stranger. */
+  /** Follows the orders of a reply. A restarted principal may have another version, so it is treated as unknown. */
   obey(orders: AgentOrders): void {
     if (this.#isRegistered && orders.principal_id !== this.#principalId) this.#isRegistered = false;
     this.#options.obey(orders);
   }
 
-  /** Sends a heartbeat beside the others and follows what it brings, without waiting for news. */
+  /** Sends an additional heartbeat and follows its orders, without a long poll. */
   async ask(): Promise<void> {
     if (this.#isUp) await this.#say({});
   }
 
-  /** Says that the agent leaves, if anybody hears it. */
+  /** Tells the principal that the agent leaves, if it can be reached. */
   async leave(): Promise<void> {
     if (this.#isUp) await this.#say({ state: "leaving" });
   }
@@ -170,7 +170,7 @@ export class PrincipalLink extends BackgroundService<{ up: undefined }> {
       try {
         if (isRegistering) await this.#register();
         else await this.#beat();
-        // Another request may have heard meanwhile that the agent must register again.
+        // Another request may have learned in the meantime that the agent must register again.
         if (this.#isRegistered) this.#succeeded();
       } catch (error) {
         if (this.isStopping) return;
@@ -186,7 +186,7 @@ export class PrincipalLink extends BackgroundService<{ up: undefined }> {
     const patience = { timeoutMs, attempts: 1, signal: this.stopSignal };
     await this.#compareVersions(patience);
     const orders = await client.registerAgent(agentId, describe(), patience).catch(async (error) => {
-      // It may have been replaced between the two questions.
+      // It may have been replaced between the two requests.
       if (error instanceof RequestUnprocessableError) await this.#compareVersions(patience);
       throw error;
     });
@@ -196,12 +196,12 @@ export class PrincipalLink extends BackgroundService<{ up: undefined }> {
   }
 
   /**
-   * Before it registers: a principal of former times would take an agent that it does not understand.
+   * Checked before registering: an old principal would accept an agent that it does not understand.
    * @throws VersionMismatchError when they have no protocol in common
    */
   async #compareVersions(patience: RequestOptions): Promise<void> {
     const principal = await this.#options.client.info(patience).catch((error) => {
-      // One that cannot say it now, or never could. What it says to the registration counts then.
+      // It cannot tell now, or never could. Its reply to the registration decides then.
       if (error instanceof PrincipalUnreachableError || !(error instanceof CdktrError)) throw error;
       return undefined;
     });
@@ -214,7 +214,7 @@ export class PrincipalLink extends BackgroundService<{ up: undefined }> {
     this.#poll = new AbortController();
     const orders = await client.call(
       "AGENTHEARTBEAT",
-      // After a silence the answer itself is what matters.
+      // After a silence the reply itself is what matters.
       { ...this.#who(), ...beat(), wait_ms: this.#isUp ? Math.min(heartbeatIntervalMs, LONGEST_POLL_MS) : 0 },
       { timeoutMs, attempts: 1, signal: this.#poll.signal },
     );
@@ -239,12 +239,12 @@ export class PrincipalLink extends BackgroundService<{ up: undefined }> {
     this.#whileUp.abort();
   }
 
-  /** @returns whether to go on */
+  /** @returns whether to continue */
   async #failed(error: unknown, isRegistering: boolean, begunMs: number): Promise<boolean> {
     const { attempts, timeoutMs, gone, refused, client } = this.#options;
     const known = error instanceof CdktrError ? error : new CdktrError(errorMessage(error), { cause: error });
     if (!isRegistering && error instanceof RequestUnprocessableError) {
-      // Another request may have heard it before.
+      // Another request may have learned it before.
       if (this.#isRegistered) log.info("The principal does not know this agent any more: registering again.");
       this.#isRegistered = false;
       this.#down();
@@ -255,9 +255,9 @@ export class PrincipalLink extends BackgroundService<{ up: undefined }> {
       return false;
     }
     const saysWhy = error instanceof AccessRefusedError || error instanceof VersionMismatchError;
-    // A principal that answers that it failed is there.
+    // A principal that replies with a failure is there.
     if (!(error instanceof PrincipalFailedError)) this.#failures++;
-    // Time may bring a newer principal, but no newer agent.
+    // The principal may be upgraded in time, but the agent cannot be.
     const isTooOld = error instanceof VersionMismatchError && error.tooOld === "agent";
     if (!isTooOld && (this.#isUp || this.#failures === 1))
       log.warn(saysWhy ? `${known.message} ${known.hint}` : known.message);
@@ -276,7 +276,7 @@ export class PrincipalLink extends BackgroundService<{ up: undefined }> {
             ),
       );
     }
-    // A failure that came at once (the principal answered that it failed) is not repeated at once.
+    // A failure that came immediately (the principal replied with an error) is not retried immediately.
     const left = timeoutMs - (performance.now() - begunMs);
     if (left > 0) await this.pause(left);
     return true;

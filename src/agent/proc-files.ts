@@ -1,17 +1,17 @@
-/** What `/proc` says of processes. Nothing here throws for a process that ends meanwhile. */
+/** Reads `/proc`. Nothing here throws for a process that ends in the meantime. */
 import { readdirSync, readFileSync } from "node:fs";
 
 /** A process, from `/proc/PID/stat`. */
 export interface ProcessStat {
   readonly pid: number;
-  /** Name of the program, at most 15 characters. */
+  /** Program name, at most 15 characters. */
   readonly name: string;
   /** `R` running, `S` sleeping, `T` stopped, `Z` zombie, `X` dead, … */
   readonly state: string;
   readonly parent: number;
   readonly group: number;
   readonly session: number;
-  /** Clock ticks since the host booted: with the pid this names a process for good, until the next boot. */
+  /** Start time in clock ticks since boot: together with the pid it is unique until the next boot. */
   readonly startTicks: number;
 }
 
@@ -19,7 +19,7 @@ export interface ProcessStat {
 export function readStat(pid: number): ProcessStat | undefined {
   const text = read(`/proc/${pid}/stat`);
   if (text === undefined) return undefined;
-  // The name stands in parentheses and may itself hold parentheses and spaces.
+  // The name is in parentheses and may itself contain parentheses and spaces.
   const nameEnd = text.lastIndexOf(")");
   const fields = text.slice(nameEnd + 2).split(" ");
   return {
@@ -33,12 +33,12 @@ export function readStat(pid: number): ProcessStat | undefined {
   };
 }
 
-/** Whether a process is there and not merely waiting to be reaped. */
+/** Whether a process exists and is not just a zombie. */
 export function isAlive(stat: ProcessStat): boolean {
   return stat.state !== "Z" && stat.state !== "X";
 }
 
-/** All processes that can be seen. */
+/** All visible processes. */
 export function listPids(): number[] {
   const pids: number[] = [];
   for (const name of readdirSync("/proc")) {
@@ -48,18 +48,18 @@ export function listPids(): number[] {
   return pids;
 }
 
-/** The environment with which a process was started, as `NAME=value` entries; empty when it may not be seen. */
+/** The environment with which a process was started, as `NAME=value` entries; empty when it cannot be read. */
 export function readEnvironment(pid: number): string[] {
   return (read(`/proc/${pid}/environ`) ?? "").split("\0");
 }
 
-/** Peak resident memory of a process so far, KiB; undefined when it is over. */
+/** Peak resident memory of a process so far, KiB; undefined after its end. */
 export function readPeakMemory(pid: number): number | undefined {
   const match = /^VmHWM:\s+(\d+) kB$/m.exec(read(`/proc/${pid}/status`) ?? "");
   return match === null ? undefined : Number(match[1]);
 }
 
-/** Names this run of the host's kernel. */
+/** Identifies this boot of the host. */
 export function bootId(): string {
   return (read("/proc/sys/kernel/random/boot_id") ?? "").trim();
 }

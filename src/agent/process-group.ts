@@ -1,46 +1,46 @@
-/** Finding and ending what belongs to a task: its process group, and processes elsewhere that carry its marker. */
+/** Finds and ends the processes of a task: its process group, and processes elsewhere that carry its marker. */
 
 import { BackOff, pause } from "../timer.ts";
 import { reap } from "./libc.ts";
 import { isAlive, listPids, type ProcessStat, readEnvironment, readStat } from "./proc-files.ts";
 
-/** How long processes that were told to end have before they are killed, ms. */
+/** Default time between TERM and KILL, ms. */
 export const DEFAULT_GRACE_MS = 5000;
 
-/** Whether a process group has members, zombies among them. */
+/** Whether a process group has members, including zombies. */
 export function groupExists(group: number): boolean {
   try {
     process.kill(-group, 0);
     return true;
   } catch (error) {
-    // EPERM: it is there, but belongs to somebody else.
+    // EPERM: it exists, but belongs to someone else.
     return error instanceof Error && "code" in error && error.code === "EPERM";
   }
 }
 
-/** Signals a whole group; one that is gone is no error. */
+/** Signals a whole group; it is not an error if it is gone. */
 export function signalGroup(group: number, signal: NodeJS.Signals): void {
   try {
     process.kill(-group, signal);
   } catch {
-    // Gone, or not ours to signal.
+    // Gone, or not ours.
   }
 }
 
-/** Signals processes; those that are gone are no error. */
+/** Signals processes; it is not an error if some are gone. */
 export function signalAll(processes: readonly ProcessStat[], signal: NodeJS.Signals): void {
   for (const { pid, startTicks } of processes) {
-    // The pid may be another process's by now.
+    // The pid may have been reused.
     if (readStat(pid)?.startTicks !== startTicks) continue;
     try {
       process.kill(pid, signal);
     } catch {
-      // Gone, or not ours to signal.
+      // Gone, or not ours.
     }
   }
 }
 
-/** The living members of a group. Zombies that were left to this process (as the init of a container) are reaped. */
+/** The living members of a group. Zombies left to this process (as the init of a container) are reaped. */
 export function groupMembers(group: number): ProcessStat[] {
   const members: ProcessStat[] = [];
   for (const pid of listPids()) {
@@ -52,7 +52,7 @@ export function groupMembers(group: number): ProcessStat[] {
   return members;
 }
 
-/** The living processes, other than this one, whose environment at start had one of the entries `NAME=value`. */
+/** The living processes, other than this one, whose initial environment had one of the entries `NAME=value`. */
 export function processesMarked(marked: (environment: readonly string[]) => boolean): ProcessStat[] {
   const found: ProcessStat[] = [];
   for (const pid of listPids()) {
@@ -65,7 +65,7 @@ export function processesMarked(marked: (environment: readonly string[]) => bool
   return found;
 }
 
-/** Names of processes for a message: `sleep (pid 12), tail (pid 14)`. */
+/** Process names for a message: `sleep (pid 12), tail (pid 14)`. */
 export function describeProcesses(processes: readonly ProcessStat[]): string {
   const shown = processes.slice(0, 5).map(({ name, pid }) => `${name} (pid ${pid})`);
   const more = processes.length - shown.length;
@@ -73,8 +73,8 @@ export function describeProcesses(processes: readonly ProcessStat[]): string {
 }
 
 /**
- * Waits until nothing is found any more, looking more and more seldom.
- * @returns what is still there at the deadline, empty when all is gone
+ * Waits until nothing is found any more, polling at increasing intervals.
+ * @returns what is left at the deadline, empty when everything is gone
  */
 export async function waitUntilGone(find: () => ProcessStat[], deadline: number): Promise<ProcessStat[]> {
   const backOff = new BackOff(2, 100);
@@ -88,8 +88,8 @@ export async function waitUntilGone(find: () => ProcessStat[], deadline: number)
 }
 
 /**
- * Ends processes: TERM, and KILL for what is still there when the grace period is over. What appears meanwhile is ended too.
- * @param find the processes that are to end, as they are now
+ * Ends processes: TERM, then KILL for what is left after the grace period. Processes that appear in the meantime are ended too.
+ * @param find returns the processes to end, as of now
  * @returns whether everything is gone (a process in uninterruptible sleep may outlive KILL for a while)
  */
 export async function endProcesses(find: () => ProcessStat[], graceMs: number): Promise<boolean> {
@@ -101,7 +101,7 @@ export async function endProcesses(find: () => ProcessStat[], graceMs: number): 
   return killProcesses(find);
 }
 
-/** Kills processes and what appears meanwhile, for at most a few seconds. */
+/** Kills processes, including new ones, for at most a few seconds. */
 export async function killProcesses(find: () => ProcessStat[]): Promise<boolean> {
   const deadline = performance.now() + 3000;
   const findAndKill = () => {

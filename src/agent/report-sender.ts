@@ -7,11 +7,11 @@ import type { Outbox } from "./outbox.ts";
 import type { PrincipalLink } from "./principal-link.ts";
 
 const BATCH = 500;
-/** How long a report of a run's end waits for the run's lines to be under way, ms. */
+/** How long the report of a run's end waits for the run's log lines to be sent, ms. */
 const LINES_FIRST_MS = 1000;
 const RETRY_MS = 500;
 
-/** Delivers reports: in order, a batch at a time, each until the principal has it on its disk. */
+/** Delivers reports in order, a batch at a time, and repeats each batch until the principal has it on its disk. */
 export class ReportSender extends BackgroundService {
   readonly name = "report sender";
   readonly #outbox: Outbox;
@@ -23,7 +23,7 @@ export class ReportSender extends BackgroundService {
   #durable = 0;
   #limit = BATCH;
   #isSending = false;
-  /** Why the principal does not take reports now. */
+  /** Why the principal does not accept reports at the moment. */
   #refusal = "";
 
   constructor(options: {
@@ -46,7 +46,7 @@ export class ReportSender extends BackgroundService {
     };
   }
 
-  /** Begins with what an earlier process of this agent left. What is under way at the end stays in the outbox. */
+  /** Starts with what an earlier process of this agent left. What is in transit at the end stays in the outbox. */
   protected override onStart(): void {
     if (this.#outbox.pendingReports > 0) this.wake();
   }
@@ -112,14 +112,14 @@ export class ReportSender extends BackgroundService {
     }
   }
 
-  /** The same trouble is told once. */
+  /** Logs the same problem only once. */
   #tellRefusal(reason: string): void {
     if (this.#refusal === reason) return;
     this.#refusal = reason;
     log.warn(`Reports wait on this agent's disk: ${reason}`);
   }
 
-  /** The principal takes no batch with one of these in it: finds that one, and goes on without it. */
+  /** The principal rejects any batch that contains a certain report: finds it, and continues without it. */
   #passOver(count: number, seq: number, error: Error): void {
     if (count > 1) {
       this.#limit = Math.max(1, count >> 1);

@@ -4,7 +4,7 @@ import { CdktrError, errorMessage } from "../errors.ts";
 import { CannotStartError, type Command } from "./executors/executor.ts";
 import { checkDirectory, kindOf } from "./executors/paths.ts";
 
-/** Says in words why a command could not be started. The system's own answer names neither the cause nor the file. */
+/** Explains why a command could not be started. The system's error names neither the cause nor the file. */
 export function explainSpawnError(error: unknown, command: Command): CannotStartError {
   if (error instanceof CannotStartError) return error;
   try {
@@ -101,7 +101,7 @@ function explainPath(program: string, command: Command, explain: Explain): Canno
   );
 }
 
-/** The program that the first line of a script names. */
+/** The interpreter named in the first line of a script. */
 function interpreterOf(file: string): string | undefined {
   try {
     const fd = openSync(file, "r");

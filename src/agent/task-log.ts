@@ -2,15 +2,15 @@ import type { Clock } from "../clock.ts";
 import { encodeLogHead, encodeLogLines, type LogHead, type LogLevel } from "../contract/log-line.ts";
 import { escapeControls } from "./line-text.ts";
 
-/** Where encoded lines go. */
+/** Receives encoded lines. */
 export interface LineSink {
-  /** Adds `count` encoded log lines, joined by line feeds. */
+  /** Adds `count` encoded log lines, joined by newlines. */
   addLines(text: string, count: number): void;
-  /** Undefined when there is room for more lines; otherwise waits until there is. */
+  /** Backpressure: undefined when there is space for more lines; otherwise resolves when there is. */
   room(): Promise<void> | undefined;
 }
 
-/** The log of one task run: what its process writes, and what the agent has to say about it. */
+/** The log of one task run: the output of its process, and messages of the agent about it. */
 export class TaskLog {
   readonly #sink: LineSink;
   readonly #head: string;
@@ -23,19 +23,19 @@ export class TaskLog {
     this.#head = encodeLogHead(head, escapeControls);
   }
 
-  /** Adds payloads that hold no control characters. Within a task run, time does not go backwards. */
+  /** Adds payloads without control characters. Timestamps never decrease within a task run. */
   write(level: LogLevel, payloads: readonly string[]): void {
     if (payloads.length === 0) return;
     this.#lastMs = Math.max(this.#lastMs, this.#clock.now());
     this.#sink.addLines(encodeLogLines(this.#head, this.#lastMs, level, payloads), payloads.length);
   }
 
-  /** Adds what the agent says. */
+  /** Adds a message of the agent. */
   remark(level: LogLevel, text: string): void {
     this.write(level, text.split("\n").map(escapeControls));
   }
 
-  /** Undefined when there is room for more lines; otherwise waits until there is. */
+  /** Backpressure: undefined when there is space for more lines; otherwise resolves when there is. */
   room(): Promise<void> | undefined {
     return this.#sink.room();
   }

@@ -1,4 +1,4 @@
-/** One process of a task with everything it starts: a session and a process group of its own, ended as a whole. */
+/** The process of a task and everything it starts: a session and a process group, ended as a whole. */
 
 import { closeSync } from "node:fs";
 import type { Subprocess } from "bun";
@@ -25,19 +25,19 @@ import {
 import { explainSpawnError } from "./spawn-error.ts";
 import type { TaskLog } from "./task-log.ts";
 
-/** How long what a task has left behind may take to end by itself (`| tee` in a shell), ms. */
+/** How long processes left behind by a task may take to exit by themselves (`| tee` in a shell), ms. */
 const SETTLE_MS = 500;
 
-/** A process that is over sooner is not worth a record on disk: should the agent die meanwhile, its marker tells of it, ms. */
+/** A process that ends sooner is not recorded on disk: if the agent dies in that time, its marker identifies it, ms. */
 const REMEMBER_AFTER_MS = 5;
 
 /** How a process ended. */
 export interface ProcessEnd {
-  /** Null when a signal ended it. */
+  /** Null when it was ended by a signal. */
   readonly exitCode: number | null;
   /** Name of the signal, such as `SIGKILL`. */
   readonly signal: string | null;
-  /** User and system time of the process and of its children that it waited for, ms. */
+  /** User and system time of the process and of the children that it waited for, ms. */
   readonly cpuMs: number;
   /** Peak resident memory, KiB; a lower bound, or null, for processes that live only a few milliseconds. */
   readonly maxRssKb: number | null;
@@ -45,7 +45,7 @@ export interface ProcessEnd {
 
 export class TaskProcess {
   readonly pid: number;
-  /** Resolves when the process has ended, nothing of its group is left and its output is read. Never rejects. */
+  /** Resolves when the process has ended, its group is empty and its output has been read. Never rejects. */
   readonly ended: Promise<ProcessEnd>;
   readonly #child: Subprocess;
   readonly #log: TaskLog;
@@ -53,7 +53,7 @@ export class TaskProcess {
   readonly #graceMs: number;
   readonly #output: readonly { readonly reader: PipeReader; readonly logged: Promise<void> }[];
   readonly #memory: MemoryWatch;
-  /** When what is told to end is killed; undefined while nobody told it to. */
+  /** When the process is killed after it was told to end; undefined if it was not told to. */
   #killAt: number | undefined;
   readonly #killing = new Timer(() => this.#kill());
   readonly #remembering: Timer;
@@ -62,7 +62,7 @@ export class TaskProcess {
   /**
    * Starts a command. Its output goes to `log`: stdout as INFO, stderr as ERROR.
    * @param graceMs time between TERM and KILL
-   * @param remember called once unless the process is over very soon, with its start time as in proc-files.ts
+   * @param remember called once unless the process ends very soon, with its start time as in proc-files.ts
    * @throws CannotStartError with the reason
    */
   static start(
@@ -103,7 +103,7 @@ export class TaskProcess {
       for (const pipe of pipes) closeSync(pipe.write);
     }
     this.pid = this.#child.pid;
-    // At once: a small program is over in half a millisecond.
+    // Check at once: a small program ends within half a millisecond.
     this.#memory.watch(this.pid);
     this.#remembering = new Timer(() => {
       const startTicks = readStat(this.pid)?.startTicks;
@@ -114,12 +114,12 @@ export class TaskProcess {
     this.ended = this.#finish();
   }
 
-  /** Tells the whole group to end; what is left of it after the grace period is killed. */
+  /** Tells the whole group to end; what is left after the grace period is killed. */
   end(): void {
     if (this.#gone || this.#killAt !== undefined) return;
     this.#killAt = performance.now() + this.#graceMs;
     this.#signal("SIGTERM");
-    // Stopped processes would not see it.
+    // Stopped processes would not receive it.
     this.#signal("SIGCONT");
     this.#killing.in(this.#graceMs);
   }
@@ -135,13 +135,13 @@ export class TaskProcess {
     signalAll(this.#marked(), signal);
   }
 
-  /** What carries the marker of this task run but made a group for itself. */
+  /** Processes with the marker of this task run that have created their own group. */
   #marked = () =>
     processesMarked((environment) => environment.includes(this.#marker)).filter(
       ({ group }) => group !== this.pid,
     );
 
-  /** @returns the reader, and when everything that it read is in the log */
+  /** @returns the reader, and a promise that resolves when everything it read is in the log */
   #read(fd: number, level: "INFO" | "ERROR"): { reader: PipeReader; logged: Promise<void> } {
     const splitter = new LineSplitter();
     const armSnapshot = () => {
@@ -150,7 +150,7 @@ export class TaskProcess {
     };
     const rewrite = new Timer(() => {
       this.#log.write(level, splitter.snapshot(performance.now()));
-      // Timers may be early by a fraction of a millisecond.
+      // Timers may fire a fraction of a millisecond early.
       armSnapshot();
     });
     const reader = new PipeReader(fd, (chunk) => {
@@ -202,7 +202,7 @@ export class TaskProcess {
     if ((await waitUntilGone(members, deadline)).length > 0) await killProcesses(members);
   }
 
-  /** A process outside the group holds the output open: one that made a session of its own. */
+  /** A process outside the group holds the output open: one that created its own session. */
   async #endHolders(read: Promise<unknown>): Promise<void> {
     const holders = this.#marked();
     if (holders.length > 0) {
@@ -222,7 +222,7 @@ export class TaskProcess {
     await read;
   }
 
-  /** Whether the output comes to its end, or only whoever holds it without writing keeps it open. */
+  /** Whether the output has ended, or is only held open by a process that does not write. */
   async #isReadToTheEnd(read: Promise<unknown>): Promise<boolean> {
     let quietSince = performance.now();
     for (;;) {

@@ -14,41 +14,41 @@ import { TaskLog } from "./task-log.ts";
 import { type ProcessEnd, TaskProcess } from "./task-process.ts";
 import type { TaskSlots } from "./task-slots.ts";
 
-/** What all runs of an agent share. */
+/** Shared by all runs of an agent. */
 export interface AgentContext {
   readonly outbox: Outbox;
   readonly slots: TaskSlots;
   readonly clock: Clock;
-  /** What tasks inherit from the agent, see environment.ts. */
+  /** The environment that tasks inherit, see environment.ts. */
   readonly environment: Readonly<Record<string, string>>;
-  /** The agent's working directory: where relative paths of tasks start. */
+  /** The agent's working directory: the base of relative paths in tasks. */
   readonly directory: string;
   /** Time between TERM and KILL, ms. */
   readonly graceMs: number;
-  /** This boot of the host, see orphans.ts. */
+  /** The current boot of the host, see orphans.ts. */
   readonly bootId: string;
-  /** Task runs (their instance ids) that have a process now: what bears their marker is no stray. */
+  /** Task runs (instance ids) that currently have a process: processes with their marker are not strays. */
   readonly liveTasks: Set<string>;
 }
 
-/** What all tasks of an attempt share. */
+/** Shared by all tasks of an attempt. */
 export interface RunContext extends AgentContext {
   readonly assignment: RunAssignment;
   readonly variables: Readonly<Record<string, string>>;
 }
 
 /**
- * Why a task is stopped from outside. `superseded`: the attempt is over for the principal. `handed over`: this agent ends, and
- * the run is for another. Nothing is reported any more then.
+ * Why a task is stopped from outside. `superseded`: the principal considers the attempt over. `handed over`: this agent ends, and the
+ * run goes to another one. In both cases nothing more is reported.
  */
 export type StopReason = "cancelled" | "superseded" | "handed over" | "run timed out";
 
-/** Whether the principal hears nothing of what such a stop does to the attempt. */
+/** Whether a stop for this reason is kept from the principal. */
 export function isSilentStop(reason: StopReason | undefined): boolean {
   return reason === "superseded" || reason === "handed over";
 }
 
-/** How a try failed. */
+/** How a task attempt failed. */
 interface Failure {
   readonly error: string;
   readonly end?: ProcessEnd;
@@ -56,7 +56,7 @@ interface Failure {
 
 const MAX_ERROR_LENGTH = 4096;
 
-/** One task of an attempt of a run, through all its tries. Statuses change only here, along the table of task-state.ts. */
+/** One task of an attempt of a run, through all its retries. Its status changes only here, following the table of task-state.ts. */
 export class TaskRun {
   readonly id = crypto.randomUUID();
   readonly definition: TaskDefinition;
@@ -73,7 +73,7 @@ export class TaskRun {
   #stopped: StopReason | undefined;
   #reportedMs = 0;
 
-  /** @param onOver called once, when the status is a last one */
+  /** @param onOver called once, when the status is final */
   constructor(definition: TaskDefinition, context: RunContext, onOver: (task: TaskRun) => void) {
     this.definition = definition;
     this.#context = context;
@@ -102,7 +102,7 @@ export class TaskRun {
     return isTerminal(TASK_TRANSITIONS, this.#status);
   }
 
-  /** All dependencies have COMPLETED: runs as soon as the agent has a slot. */
+  /** All dependencies have COMPLETED: runs as soon as the agent has a free slot. */
   start(): void {
     this.#withdraw = this.#context.slots.request(this.#context.assignment.workflow_instance_id, () =>
       this.#try(),
@@ -114,14 +114,14 @@ export class TaskRun {
     this.#become("SKIPPED", { error: because });
   }
 
-  /** Ends the task: its process if it has one, or its waiting. */
+  /** Stops the task: its process if it has one, or its wait. */
   stop(reason: StopReason): void {
     if (this.isOver || this.#stopped !== undefined) return;
     this.#stopped = reason;
     this.#withdraw?.();
     if (this.#status === "RUNNING") {
       this.#log.remark("WARN", `Stopped: ${STOP_TEXTS[reason]}.`);
-      // Undefined when it could not start: its failure is on the way.
+      // Undefined if it could not start: its failure is about to be reported.
       this.#process?.end();
       return;
     }
@@ -168,7 +168,7 @@ export class TaskRun {
       this.#log.remark("ERROR", reason);
       if (error instanceof CannotStartError && error.hint !== undefined)
         this.#log.remark("ERROR", error.hint);
-      // In a turn of its own: thousands of tasks that cannot start must not call each other.
+      // In a separate turn: thousands of tasks that cannot start must not recurse into each other.
       queueMicrotask(() => {
         slots.release();
         this.#failed({ error: reason });

@@ -1,26 +1,26 @@
 /**
- * The limit on tasks in flight, shared by all runs of an agent. Runs take turns: one with a thousand ready tasks does not
- * keep the others waiting.
+ * The limit of concurrent tasks, shared by all runs of an agent. Runs take turns: one with a thousand ready tasks does not block the
+ * others.
  */
 export class TaskSlots {
   readonly size: number;
   #used = 0;
-  /** What waits, run by run; the run whose turn is next stands first. */
+  /** Waiting requests by run; the run whose turn is next comes first. */
   readonly #waiting = new Map<string, (() => void)[]>();
 
-  /** @param size tasks at once */
+  /** @param size maximum number of concurrent tasks */
   constructor(size: number) {
     this.size = size;
   }
 
-  /** Tasks that hold a slot now. */
+  /** Number of tasks that hold a slot. */
   get used(): number {
     return this.#used;
   }
 
   /**
-   * Calls `start` as soon as there is a slot, perhaps at once. Whoever got one gives it back with {@link release}.
-   * @returns a function that withdraws the request; it does nothing once `start` was called
+   * Calls `start` as soon as there is a free slot, possibly at once. The holder returns it with {@link release}.
+   * @returns withdraws the request; a no-op once `start` was called
    */
   request(owner: string, start: () => void): () => void {
     if (this.#used < this.size) {
@@ -40,7 +40,7 @@ export class TaskSlots {
     };
   }
 
-  /** Gives a slot back: the next in turn gets it. */
+  /** Returns a slot: the next in turn gets it. */
   release(): void {
     const next = this.#waiting.entries().next().value;
     if (next === undefined) {
@@ -49,7 +49,7 @@ export class TaskSlots {
     }
     const [owner, starts] = next;
     const start = starts.shift();
-    // To the end of the line.
+    // To the end of the queue.
     this.#waiting.delete(owner);
     if (starts.length > 0) this.#waiting.set(owner, starts);
     start?.();

@@ -1,27 +1,27 @@
 import { CdktrError } from "../../errors.ts";
 
-/** A process that does the work of a task. No shell takes part: `argv` is what the program sees. */
+/** The command that does the work of a task. No shell is involved: the program receives exactly `argv`. */
 export interface Command {
   readonly argv: readonly [string, ...string[]];
   /** Absolute. */
   readonly cwd: string;
-  /** The whole environment. */
+  /** The complete environment. */
   readonly env: Readonly<Record<string, string>>;
 }
 
-/** What an executor knows of the place where a task runs. */
+/** Where and how a task runs. */
 export interface ExecutionContext {
-  /** The agent's own working directory: where relative working directories start. */
+  /** The agent's own working directory: the base of relative working directories. */
   readonly directory: string;
   /** The environment of the task. */
   readonly environment: Readonly<Record<string, string>>;
 }
 
-/** Turns the configuration of one task type into what is to be executed. */
+/** Turns the configuration of one task type into a command. */
 export interface Executor<Config> {
-  /** @throws CannotStartError when it is clear already that it cannot start */
+  /** @throws CannotStartError when it is already certain that it cannot start */
   command(config: Config, context: ExecutionContext): Command;
 }
 
-/** A task could not be started; the message is the reason, the hint what to do. */
+/** A task could not be started; the message is the reason, the hint says what to do. */
 export class CannotStartError extends CdktrError {}

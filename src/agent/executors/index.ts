@@ -6,15 +6,15 @@ import { uvPython } from "./uv-python.ts";
 
 export { CannotStartError, type Command, type ExecutionContext } from "./executor.ts";
 
-/** From task type to executor; a new type is one file and one row here. */
+/** Executors by task type; a new type needs one file and one row here. */
 const EXECUTORS: { readonly [T in TaskConfig["type"]]: Executor<Extract<TaskConfig, { type: T }>> } = {
   Subprocess: subprocess,
   UvPython: uvPython,
 };
 
 /**
- * What is to be executed for a task.
- * @throws CannotStartError when it is clear already that it cannot start
+ * The command of a task.
+ * @throws CannotStartError when it is already certain that it cannot start
  */
 export function commandFor<C extends TaskConfig>(config: C, context: ExecutionContext): Command {
   const executor = (EXECUTORS as Partial<Record<string, unknown>>)[config.type] as Executor<C> | undefined;

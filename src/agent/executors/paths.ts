@@ -2,20 +2,20 @@ import { statSync } from "node:fs";
 import { resolve } from "node:path";
 import { CannotStartError, type ExecutionContext } from "./executor.ts";
 
-/** `~/` at the beginning of a path means the home directory, as everywhere else a person types one. */
+/** Expands `~/` at the beginning of a path to the home directory. */
 export function expandHome(path: string, environment: Readonly<Record<string, string>>): string {
   const home = environment.HOME;
   return path.startsWith("~/") && home ? home + path.slice(1) : path;
 }
 
-/** The directory in which a task runs. Whether it exists shows when the task starts. */
+/** The directory in which a task runs. Whether it exists is checked when the task starts. */
 export function workingDirectory(configured: string | null, context: ExecutionContext): string {
   if (configured === null) return context.directory;
   return resolve(context.directory, expandHome(configured, context.environment));
 }
 
 /**
- * Says what is wrong with a working directory.
+ * Checks a working directory.
  * @throws CannotStartError when a process cannot run there
  */
 export function checkDirectory(directory: string): void {
@@ -31,7 +31,7 @@ export function checkDirectory(directory: string): void {
   );
 }
 
-/** What a path leads to. */
+/** What kind of file a path leads to. */
 export function kindOf(path: string): "file" | "directory" | "missing" | "unreachable" {
   try {
     return statSync(path).isDirectory() ? "directory" : "file";

@@ -3,8 +3,8 @@ import type { Executor } from "./executor.ts";
 import { expandHome, workingDirectory } from "./paths.ts";
 
 /**
- * `!Subprocess`: a program with its arguments. A name is searched in the PATH of the task, a path is relative to the
- * working directory.
+ * `!Subprocess`: a program with its arguments. A name is looked up in the PATH of the task, a path is relative to the working
+ * directory.
  */
 export const subprocess: Executor<SubprocessConfig> = {
   command: (config, context) => ({

@@ -9,12 +9,12 @@ const GET_UV = "pip install uv, or see https://docs.astral.sh/uv/getting-started
 /** Where uv's own installers put it, below the home directory: often not in the PATH of a service. */
 const USUAL_PLACES = [".local/bin/uv", ".cargo/bin/uv"];
 
-/** The opening of inline metadata (PEP 723) at the beginning of a line. */
+/** The start of inline metadata (PEP 723) at the beginning of a line. */
 const INLINE_METADATA = /^# \/\/\/ script\s*$/m;
 
 /**
- * `!UvPython`: `uv run --with PKG… SCRIPT ARGS…`. A script that is no part of a uv project is kept apart from one that
- * happens to lie around it (`--no-project`): otherwise uv would install that project and write into its directory.
+ * `!UvPython`: `uv run --with PKG… SCRIPT ARGS…`. A script outside a uv project is isolated from any project that happens to be in a
+ * parent directory (`--no-project`): otherwise uv would install that project and write into its directory.
  */
 export const uvPython: Executor<UvPythonConfig> = {
   command(config, context) {
@@ -37,7 +37,7 @@ export const uvPython: Executor<UvPythonConfig> = {
     const options = config.packages.flatMap((requirement) => ["--with", requirement]);
     if (!config.is_uv_project && hasProjectAround(cwd) && !hasInlineMetadata(path))
       options.unshift("--no-project");
-    // uv takes what does not end in .py for a command.
+    // uv treats a name that does not end in .py as a command.
     if (!/\.pyw?$/.test(script)) options.push("--script");
     return {
       argv: [uv, "run", ...options, script.startsWith("-") ? `./${script}` : script, ...config.args],
@@ -68,7 +68,7 @@ function findUv(configured: string | null, cwd: string, context: ExecutionContex
   );
 }
 
-/** The uv that tasks use which name none: on the PATH, or where its installers put it. */
+/** The default uv: from PATH, or where its installers put it. */
 export function uvOfHost(
   environment: Readonly<Record<string, string | undefined>>,
   cwd: string,
