@@ -23,8 +23,6 @@ const config: KnipConfig = {
   project: ["src/**/*.ts!", "scripts/**/*.ts", "test/**/*.ts"],
   // The native library of zeromq is embedded by its path; scripts/bootstrap.mjs finds bun by its path.
   ignoreDependencies: ["zeromq", "bun"],
-  // Being rewritten.
-  ignoreIssues: { "src/{contract/**,workflow/**,service.ts,timer.ts}": ["exports", "types"] },
   // Tests may look at a constant that its own file uses.
   ignoreExportsUsedInFile: process.argv.includes("--production"),
 };

@@ -196,7 +196,7 @@ export interface LogBatch {
 }
 
 /** Lines of one batch. With the ids that stand in each, lines of an agent fill the longest frame before they are so many. */
-export const MAX_BATCH_LINES = 200_000;
+const MAX_BATCH_LINES = 200_000;
 
 const BATCH_KIND = "LOGS";
 

@@ -26,7 +26,7 @@ export interface Located {
 }
 
 /** An entry of a mapping or a sequence. */
-export interface LocatedChild {
+interface LocatedChild {
   /** Range of the key; null in a sequence. */
   readonly key: { readonly start: number; readonly end: number } | null;
   readonly node: Located;

@@ -1,6 +1,7 @@
 /** Look and feel of the questions: clack's prompts, all with the same way to cancel. */
 import * as clack from "@clack/prompts";
 import { CdktrError } from "../../errors.ts";
+import { width as widthOf } from "../../terminal/text.ts";
 import { styleFor } from "../support/style.ts";
 
 /** The user left: Ctrl-C or Escape at a question. */
@@ -112,13 +113,13 @@ function said<T>(answer: T): Exclude<T, symbol> {
 
 /** Wraps a line over as many rows as needed, with a hanging indent. */
 function wrapped(line: string, width: number): string[] {
-  if (line.length <= width || line.includes("\x1b")) return [line];
+  if (widthOf(line) <= width || line.includes("\x1b")) return [line];
   const indent = /^\s*/.exec(line)?.[0] ?? "";
   const rows: string[] = [];
   let row = indent;
   let isEmpty = true;
   for (const word of line.trim().split(" ")) {
-    if (!isEmpty && row.length + 1 + word.length > width) {
+    if (!isEmpty && widthOf(`${row} ${word}`) > width) {
       rows.push(row.trimEnd());
       row = `${indent}    ${word}`;
     } else row += isEmpty ? word : ` ${word}`;

@@ -13,7 +13,6 @@ export interface Style {
   readonly enabled: boolean;
   readonly bold: Paint;
   readonly dim: Paint;
-  readonly underline: Paint;
   readonly red: Paint;
   readonly green: Paint;
   readonly yellow: Paint;
@@ -44,7 +43,6 @@ export function makeStyle(enabled: boolean): Style {
     enabled,
     bold: paint(1, 22),
     dim: paint(2, 22),
-    underline: paint(4, 24),
     red: paint(31, 39),
     green: paint(32, 39),
     yellow: paint(33, 39),

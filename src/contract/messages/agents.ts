@@ -36,14 +36,13 @@ export const AgentDescription = z.object({
 export type AgentDescription = z.infer<typeof AgentDescription>;
 
 /** Options of `FETCHWORKFLOW`: the reply waits for work up to `wait_ms`. */
-export const FetchOptions = z.object({
+const FetchOptions = z.object({
   session_id: z.string().max(64).optional(),
   wait_ms: WaitMs.default(0),
   labels: z.record(z.string(), z.string()).default({}),
   /** Idempotency key: the principal answers a repeated request with the same run. */
   fetch_id: z.string().max(64).optional(),
 });
-export type FetchOptions = z.infer<typeof FetchOptions>;
 
 /** A run that is assigned to an agent. */
 export const RunAssignment = z.object({

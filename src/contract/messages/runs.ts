@@ -4,7 +4,7 @@ import { WorkflowDefinition } from "../../workflow/model.ts";
 import { Instant, Status, WaitMs } from "./common.ts";
 
 /** What caused a run. */
-export const Trigger = z
+const Trigger = z
   .string()
   .max(256)
   .regex(/^(cron|cli|tui|api|workflow|retry|listener:[^\s\x00-\x1f]+)$/, "is not a trigger cdktr knows");

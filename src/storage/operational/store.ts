@@ -26,7 +26,7 @@ import type {
 export type * from "./records.ts";
 
 /** An agent's process that asks for a run. */
-export interface Claimant {
+interface Claimant {
   readonly agent_id: string;
   /** Null for agents that do not name their process. */
   readonly session_id: string | null;
@@ -52,7 +52,7 @@ export type RunStep = Pick<RunRecord, "status" | "status_at_ms" | "error"> &
   >;
 
 /** The next state of a lease and status of its attempt, and what changes with them; what is left out stays. */
-export type LeaseStep = { readonly lease: LeaseState; readonly status: RunStatus } & Partial<
+type LeaseStep = { readonly lease: LeaseState; readonly status: RunStatus } & Partial<
   Pick<AttemptRecord, "started_at_ms" | "finished_at_ms" | "error">
 >;
 
