@@ -20,14 +20,8 @@ export function checkTasks(root: Located): Finding[] {
   if (tasks === null) return [];
   if (tasks.broken === true || Array.isArray(tasks.value)) return [];
   if (tasks.value === null || (typeof tasks.value === "object" && tasks.children.size === 0)) {
-    return [
-      {
-        code: "E013",
-        message: "there are no tasks",
-        help: "add at least one task",
-        ...placeOf(root, ["tasks"]),
-      },
-    ];
+    const help = "add at least one task";
+    return [{ code: "E013", message: "there are no tasks", help, ...placeOf(root, ["tasks"]) }];
   }
   const findings: Finding[] = [];
   const names = new Map<string, string>();
@@ -46,13 +40,10 @@ export function checkTasks(root: Located): Finding[] {
       if (dependency === id) {
         findings.push({ code: "E031", message: `task "${id}" depends on itself`, ...place });
       } else if (!depends.has(dependency)) {
-        findings.push({
-          code: "E030",
-          message: `task "${id}" depends on "${dependency}", which does not exist`,
-          help:
-            suggestions++ < MAX_SUGGESTIONS ? suggestion(dependency, id, depends.keys(), names) : undefined,
-          ...place,
-        });
+        const isHelped = suggestions++ < MAX_SUGGESTIONS;
+        const help = isHelped ? suggestion(dependency, id, depends.keys(), names) : undefined;
+        const message = `task "${id}" depends on "${dependency}", which does not exist`;
+        findings.push({ code: "E030", message, help, ...place });
       } else if (seen.has(dependency)) {
         findings.push({ code: "W001", message: `task "${id}" names "${dependency}" twice`, ...place });
       }
@@ -67,12 +58,9 @@ export function checkTasks(root: Located): Finding[] {
   for (const cycle of findCycles(graph)) {
     const [first = "", second] = cycle;
     const place = depends.get(first)?.find((dependency) => dependency.id === second)?.place;
-    findings.push({
-      code: "E032",
-      message: `tasks wait for each other: ${cycle.join(" → ")}`,
-      help: 'an arrow reads "depends on"; remove one of these dependencies',
-      ...(place ?? placeOf(root, ["tasks", first])),
-    });
+    const message = `tasks wait for each other: ${cycle.join(" → ")}`;
+    const help = 'an arrow reads "depends on"; remove one of these dependencies';
+    findings.push({ code: "E032", message, help, ...(place ?? placeOf(root, ["tasks", first])) });
   }
   return findings;
 }
@@ -80,11 +68,9 @@ export function checkTasks(root: Located): Finding[] {
 function dependenciesOf(task: Located): Dependency[] {
   const list = task.children.get("depends")?.node;
   if (list === undefined || !Array.isArray(list.value)) return [];
-  const dependencies: Dependency[] = [];
-  for (const { node } of list.children.values()) {
-    if (typeof node.value === "string") dependencies.push({ id: node.value, place: node });
-  }
-  return dependencies;
+  return [...list.children.values()].flatMap(({ node }) =>
+    typeof node.value === "string" ? [{ id: node.value, place: node }] : [],
+  );
 }
 
 function suggestion(

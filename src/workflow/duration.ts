@@ -51,28 +51,17 @@ export function parseDuration(text: string): DurationResult {
   return { ok: true, ms };
 }
 
-const UNIT_WORDS: Readonly<Record<string, Unit>> = {
-  sec: "s",
-  secs: "s",
-  second: "s",
-  seconds: "s",
-  min: "m",
-  mins: "m",
-  minute: "m",
-  minutes: "m",
-  hr: "h",
-  hrs: "h",
-  hour: "h",
-  hours: "h",
-  day: "d",
-  days: "d",
-  msec: "ms",
-  millisecond: "ms",
-  milliseconds: "ms",
-};
+const UNIT_WORDS: readonly (readonly [word: RegExp, unit: Unit])[] = [
+  [/^days?$/, "d"],
+  [/^(hr|hours?)$/, "h"],
+  [/^min(ute)?s?$/, "m"],
+  [/^sec(ond)?s?$/, "s"],
+  [/^(msec|milliseconds?)$/, "ms"],
+];
 
 function unitHelp(word: string, number: string): string {
-  const known = UNIT_WORDS[word.toLowerCase()] ?? UNITS.find((unit) => unit === word.toLowerCase());
+  const lower = word.toLowerCase();
+  const known = UNIT_WORDS.find(([words]) => words.test(lower))?.[1] ?? UNITS.find((unit) => unit === lower);
   return known === undefined
     ? `units are ${UNITS.join(", ")}; ${EXAMPLES}`
     : `write "${number}${known}"; units are ${UNITS.join(", ")}`;

@@ -3,15 +3,10 @@ import type { z } from "zod";
 import { didYouMean } from "../terminal/did-you-mean.ts";
 import type { Finding } from "./diagnostic.ts";
 import type { AnyField, Problem } from "./field.ts";
-import { type Located, TAG_KEY } from "./yaml-tree.ts";
+import { type Located, type Range, TAG_KEY } from "./yaml-tree.ts";
 
 /** The way from the root to a value. */
 export type IssuePath = readonly (string | number)[];
-
-interface Range {
-  readonly start: number;
-  readonly end: number;
-}
 
 /** The value at a path, or null when there is none. */
 export function nodeAt(root: Located, path: IssuePath): Located | null {

@@ -5,7 +5,7 @@ import { checkTasks } from "./check-tasks.ts";
 import { type Diagnostic, type Finding, fileDiagnostic, locate } from "./diagnostic.ts";
 import type { AnyField, ValueOf } from "./field.ts";
 import { findingsOfIssues, type IssuePath, nodeAt, placeOf } from "./issues.ts";
-import { likelyTag, TASK_TAGS } from "./kinds/index.ts";
+import { factsOf, likelyTag, TASK_TAGS } from "./kinds/index.ts";
 import { Workflow, type WorkflowDefinition } from "./model.ts";
 import { SourceText } from "./source-text.ts";
 import { type Located, readYaml, TAG_KEY } from "./yaml-tree.ts";
@@ -77,13 +77,9 @@ function rawFindings(text: string): Finding[] {
   const findings: Finding[] = [];
   for (const match of text.matchAll(/[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]/g)) {
     const code = match[0].charCodeAt(0).toString(16).padStart(2, "0");
-    findings.push({
-      code: "E009",
-      message: `a control character (0x${code}) stands here`,
-      help: `remove it; in a text in double quotes it can be written as "\\x${code}"`,
-      start: match.index,
-      end: match.index + 1,
-    });
+    const message = `a control character (0x${code}) stands here`;
+    const help = `remove it; in a text in double quotes it can be written as "\\x${code}"`;
+    findings.push({ code: "E009", message, help, start: match.index, end: match.index + 1 });
     if (findings.length >= 20) break;
   }
   return findings;
@@ -91,13 +87,8 @@ function rawFindings(text: string): Finding[] {
 
 /** The finding for a file beyond `MAX_FILE_BYTES`. */
 export function tooLarge(): Finding {
-  return {
-    code: "E005",
-    message: "the file is larger than 1 MiB",
-    help: "keep data out of workflow files; put scripts into files of their own",
-    start: 0,
-    end: 1,
-  };
+  const help = "keep data out of workflow files; put scripts into files of their own";
+  return { code: "E005", message: "the file is larger than 1 MiB", help, start: 0, end: 1 };
 }
 
 /**
@@ -180,9 +171,9 @@ function checkEffects(file: FileContent, root: Located): Finding[] {
     }
   }
   for (const { id, config } of file.tasks) {
-    if (config.type !== "UvPython" || !config.is_uv_project || config.packages.length === 0) continue;
-    const help = "name the packages in the pyproject.toml of the project";
-    warn(["tasks", id, "config", "packages"], `"packages" has no effect in a uv project`, help);
+    const found = factsOf(config).noEffect?.(config) ?? null;
+    if (found === null) continue;
+    warn(["tasks", id, "config", found.key], `"${found.key}" has no effect ${found.where}`, found.help);
   }
   return findings;
 }
@@ -199,12 +190,8 @@ function inOrder(tasks: FileContent["tasks"], root: Located): FileContent["tasks
 function unique(findings: readonly Finding[]): Finding[] {
   const seen = new Set<string>();
   const ordered = [...findings].sort((a, b) => a.start - b.start);
-  return ordered.filter((finding) => {
-    const key = `${finding.start} ${finding.code} ${finding.message}`;
-    if (seen.has(key)) return false;
-    seen.add(key);
-    return true;
-  });
+  const keyOf = ({ start, code, message }: Finding) => `${start} ${code} ${message}`;
+  return ordered.filter((finding) => !seen.has(keyOf(finding)) && seen.add(keyOf(finding)));
 }
 
 function isMapping(value: unknown): value is Record<string, unknown> {

@@ -10,6 +10,14 @@ import type { Finding } from "./diagnostic.ts";
 /** Key under which the tag of a mapping is found in its value. A key written so in a file is an unknown key. */
 export const TAG_KEY = "!";
 
+/** Offsets into the text, `end` not included. */
+export interface Range {
+  readonly start: number;
+  readonly end: number;
+}
+
+type Tag = Range & { readonly name: string };
+
 /** A value and where it stands. */
 export interface Located {
   readonly value: unknown;
@@ -19,7 +27,7 @@ export interface Located {
   /** Where the text of a scalar starts when the source has it character by character (no escapes, no folding). */
   readonly textStart: number | null;
   /** Range of the tag, when the mapping has one. */
-  readonly tag: { readonly name: string; readonly start: number; readonly end: number } | null;
+  readonly tag: Tag | null;
   readonly children: ReadonlyMap<string | number, LocatedChild>;
   /** There is a finding about this value already; null stands in for it. */
   readonly broken?: boolean;
@@ -28,7 +36,7 @@ export interface Located {
 /** An entry of a mapping or a sequence. */
 interface LocatedChild {
   /** Range of the key; null in a sequence. */
-  readonly key: { readonly start: number; readonly end: number } | null;
+  readonly key: Range | null;
   readonly node: Located;
 }
 
@@ -84,13 +92,9 @@ function syntaxFindings(errors: readonly yaml.YAMLError[], text: string): Findin
     if (isConsequence && isDerailed) continue;
     isDerailed ||= error.code === "UNEXPECTED_TOKEN" || error.code === "BAD_INDENT";
     if (error.code === "MULTIPLE_DOCS") {
-      findings.push({
-        code: "E002",
-        message: "a second document starts here; a file holds one workflow",
-        help: "remove the line ---, or move what follows into a file of its own",
-        start,
-        end: Math.min(end, start + 3),
-      });
+      const message = "a second document starts here; a file holds one workflow";
+      const help = "remove the line ---, or move what follows into a file of its own";
+      findings.push({ code: "E002", message, help, start, end: Math.min(end, start + 3) });
       continue;
     }
     findings.push({ code: "E001", start, end, ...explainSyntax(error, text) });
@@ -112,12 +116,8 @@ function explainSyntax(error: yaml.YAMLError, text: string): Partial<Finding> & 
       const tag = /^\s*(![A-Za-z]*)/.exec(text.slice(start, start + 400));
       if (tag !== null) {
         const at = start + tag[0].length - (tag[1]?.length ?? 0);
-        return {
-          message: "the tag is not indented enough",
-          help: "indent it more than the key it belongs to, or write it on the line of the key",
-          start: at,
-          end: start + tag[0].length,
-        };
+        const help = "indent it more than the key it belongs to, or write it on the line of the key";
+        return { message: "the tag is not indented enough", help, start: at, end: start + tag[0].length };
       }
       return { message: error.message, help: "keys of one mapping start at the same column" };
     }
@@ -152,7 +152,7 @@ class TreeReader {
   readonly #targets = new Map<yaml.Alias, yaml.Node>();
   /** Nodes under way, to notice an alias inside the node it names. */
   readonly #open = new Set<yaml.Node>();
-  readonly #unresolvedTags: { start: number; end: number }[] = [];
+  readonly #unresolvedTags: Range[] = [];
   readonly #usedTags = new Set<number>();
   #aliasDepth = 0;
   #aliasedValues = 0;
@@ -172,21 +172,15 @@ class TreeReader {
     const root = this.#node(contents, 0);
     for (const tag of this.#unresolvedTags) {
       if (this.#usedTags.has(tag.start)) continue;
-      this.#find("E021", `the tag ${this.#text.slice(tag.start, tag.end)} does not belong here`, tag, {
-        help: "tags stand on the mapping under config: of a task, and nowhere else",
-      });
+      const help = "tags stand on the mapping under config: of a task, and nowhere else";
+      const name = this.#text.slice(tag.start, tag.end);
+      this.#find("E021", `the tag ${name} does not belong here`, tag, help);
     }
     return { root, findings: this.#findings };
   }
 
-  #find(
-    code: Finding["code"],
-    message: string,
-    range: { start: number; end: number },
-    options: { help?: string | undefined } = {},
-  ): void {
-    if (this.#findings.length >= MAX_FINDINGS) return;
-    this.#findings.push({ code, message, help: options.help, start: range.start, end: range.end });
+  #find(code: Finding["code"], message: string, { start, end }: Range, help?: string): void {
+    if (this.#findings.length < MAX_FINDINGS) this.#findings.push({ code, message, help, start, end });
   }
 
   #firstGiven(offset: number): string | undefined {
@@ -194,11 +188,11 @@ class TreeReader {
     return `it was given first on line ${this.#text.slice(0, offset).split("\n").length}`;
   }
 
-  #empty(range: { start: number; end: number }): Located {
+  #empty(range: Range): Located {
     return { value: null, ...range, textStart: null, tag: null, children: new Map() };
   }
 
-  #broken(range: { start: number; end: number }): Located {
+  #broken(range: Range): Located {
     return { ...this.#empty(range), broken: true };
   }
 
@@ -228,9 +222,8 @@ class TreeReader {
       if (target !== undefined) this.#targets.set(alias, target);
     }
     if (target === undefined) {
-      this.#find("E007", `there is no anchor &${alias.source} before this alias`, range, {
-        help: didYouMean(alias.source, this.#anchors.keys()),
-      });
+      const help = didYouMean(alias.source, this.#anchors.keys());
+      this.#find("E007", `there is no anchor &${alias.source} before this alias`, range, help);
       return this.#broken(range);
     }
     if (this.#open.has(target)) {
@@ -242,14 +235,13 @@ class TreeReader {
     const located = this.#node(target, depth);
     this.#aliasDepth -= 1;
     if (before <= MAX_ALIASED_VALUES && this.#aliasedValues > MAX_ALIASED_VALUES && this.#aliasDepth === 0) {
-      this.#find("E007", `aliases make this file more than ${MAX_ALIASED_VALUES} values larger`, range, {
-        help: "write out what is needed; nested aliases multiply",
-      });
+      const help = "write out what is needed; nested aliases multiply";
+      this.#find("E007", `aliases make this file more than ${MAX_ALIASED_VALUES} values larger`, range, help);
     }
     return located;
   }
 
-  #scalar(scalar: yaml.Scalar, range: { start: number; end: number }): Located {
+  #scalar(scalar: yaml.Scalar, range: Range): Located {
     const plain = scalar.type === "PLAIN";
     const tag = this.#tagBefore(scalar, range.start);
     // `config: !Subprocess` with nothing under it: a mapping without keys.
@@ -260,7 +252,7 @@ class TreeReader {
     return { value, ...range, textStart: verbatim ? inside.start : null, tag: null, children: new Map() };
   }
 
-  #map(map: yaml.YAMLMap, range: { start: number; end: number }, depth: number): Located {
+  #map(map: yaml.YAMLMap, range: Range, depth: number): Located {
     const children = new Map<string | number, LocatedChild>();
     const merged: Located[] = [];
     for (const pair of map.items) {
@@ -285,9 +277,8 @@ class TreeReader {
       }
       const first = children.get(name);
       if (first?.key) {
-        this.#find("E003", `the key "${name}" is there twice`, keyRange, {
-          help: this.#firstGiven(first.key.start),
-        });
+        const help = this.#firstGiven(first.key.start);
+        this.#find("E003", `the key "${name}" is there twice`, keyRange, help);
         continue;
       }
       children.set(name, { key: keyRange, node });
@@ -329,7 +320,7 @@ class TreeReader {
     return key.type === "PLAIN" ? (key.source ?? "") : String(key.value);
   }
 
-  #sequence(node: yaml.Node, range: { start: number; end: number }, depth: number): Located {
+  #sequence(node: yaml.Node, range: Range, depth: number): Located {
     const children = new Map<string | number, LocatedChild>();
     const value: unknown[] = [];
     if (yaml.isSeq(node)) {
@@ -344,8 +335,8 @@ class TreeReader {
 
   #tagged(
     value: Record<string, unknown>,
-    range: { start: number; end: number },
-    tag: { name: string; start: number; end: number },
+    range: Range,
+    tag: Tag,
     children: ReadonlyMap<string | number, LocatedChild>,
   ): Located {
     value[TAG_KEY] = tag.name;
@@ -353,7 +344,7 @@ class TreeReader {
   }
 
   /** The custom tag of a mapping: the last one before it that the parser did not know. */
-  #tagBefore(node: yaml.Node, start: number): { name: string; start: number; end: number } | null {
+  #tagBefore(node: yaml.Node, start: number): Tag | null {
     if (!("tag" in node) || node.tag === undefined || !String(node.tag).startsWith("!")) return null;
     if (yaml.isScalar(node) && !(node.type === "PLAIN" && (node.source ?? "") === "")) return null;
     let low = 0;
@@ -370,7 +361,7 @@ class TreeReader {
   }
 }
 
-function rangeOf(node: yaml.Node): { start: number; end: number } {
+function rangeOf(node: yaml.Node): Range {
   const [start, end] = node.range ?? [0, 0];
   return { start, end };
 }

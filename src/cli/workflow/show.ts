@@ -1,6 +1,7 @@
 import type { WorkflowDetails } from "../../contract/messages.ts";
 import { plainText } from "../../terminal/foreign-text.ts";
 import { formatDuration } from "../../workflow/duration.ts";
+import { factsOf } from "../../workflow/kinds/index.ts";
 import type { TaskDefinition, TriggerDefinitions } from "../../workflow/model.ts";
 import { firingsBetween } from "../../workflow/schedule.ts";
 import { command } from "../support/command.ts";
@@ -159,8 +160,6 @@ function taskTable(tasks: readonly TaskDefinition[]): string[] {
 
 /** The command of a task for display; arguments with blanks are quoted. */
 function commandOf({ config }: TaskDefinition): string {
-  const words: string[] = [];
-  if (config.type === "Subprocess") words.push(config.cmd, ...config.args);
-  if (config.type === "UvPython") words.push(config.script_path, ...config.args);
+  const words = factsOf(config).command(config);
   return words.map((word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : JSON.stringify(word))).join(" ");
 }

@@ -1,6 +1,7 @@
 /** The tasks of a run: as a table, and one of them in detail. */
 import type { RunDetails, TaskRunSummary } from "../../contract/messages.ts";
 import { printable } from "../../terminal/foreign-text.ts";
+import { factsOf } from "../../workflow/kinds/index.ts";
 import type { TaskDefinition } from "../../workflow/model.ts";
 import { duration, kibibytes, moment } from "../format.ts";
 import { type TaskOfRun, tasksOf } from "../lists/run-tasks.ts";
@@ -79,12 +80,8 @@ export function drawTaskTable(region: Region, run: RunDetails, state: State, nam
 
 /** The command of a task as it would be typed. */
 export function command({ config }: TaskDefinition): string {
-  const words: string[] = [];
-  if (config.type === "Subprocess") words.push(config.cmd, ...config.args);
-  if (config.type === "UvPython") {
-    const packages = config.is_uv_project ? [] : config.packages.flatMap((name) => ["--with", name]);
-    words.push(config.uv_path ?? "uv", "run", ...packages, config.script_path, ...config.args);
-  }
+  const facts = factsOf(config);
+  const words = [...(facts.runner?.(config) ?? []), ...facts.command(config)];
   const line = words.map((word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word}'`)).join(" ");
   return printable(line.replace(/\s*\n\s*/g, " ↵ "));
 }

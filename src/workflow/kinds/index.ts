@@ -2,6 +2,7 @@
 import { z } from "zod";
 import { Field, type ValueOf } from "../field.ts";
 import { TAG_KEY } from "../yaml-tree.ts";
+import type { KindFacts } from "./kind.ts";
 import { Subprocess } from "./subprocess.ts";
 import { UvPython } from "./uv-python.ts";
 
@@ -27,6 +28,12 @@ export const taskConfig = new Field<TaskConfig>(
   z.union([z.discriminatedUnion("type", optionsOf("stored")), newerKind]) as unknown as z.ZodType<TaskConfig>,
   { kinds: KINDS },
 );
+
+/** What is known of the kind of a config; a kind that only a newer version knows shows its tag alone. */
+export function factsOf(config: TaskConfig): KindFacts<TaskConfig> {
+  const kind = Object.hasOwn(KINDS, config.type) ? KINDS[config.type] : undefined;
+  return (kind?.facts as KindFacts<TaskConfig> | undefined) ?? { command: ({ type }) => [`!${type}`] };
+}
 
 /** The kind that a config without a tag must be: it has most keys that no other kind has; of equals the later one. */
 export function likelyTag(keys: readonly string[]): Tag | null {

@@ -1,13 +1,32 @@
 /** What every kind of task is declared with. */
 import { z } from "zod";
-import { Block, Field, type Keys, list } from "../field.ts";
+import { Block, Field, type Keys, list, type ValueOf } from "../field.ts";
 import { filled, text } from "../scalars.ts";
 import { TAG_KEY } from "../yaml-tree.ts";
 
-/** The mapping under a tag. When stored, the tag is its `type`. */
-export function kind<const Tag extends string, K extends Keys>(tag: Tag, about: string, keys: K) {
-  const type = new Field<Tag, "type">(z.literal(tag), z.literal(tag), {}, "type");
-  return new Block({ [TAG_KEY]: type, ...keys }, `!${tag}: ${about}`);
+/** What else is to be known of a kind. */
+export interface KindFacts<Config> {
+  /** What a task does, in words of a command line. */
+  readonly command: (config: Config) => readonly string[];
+  /** The program that executes the command, as it would be typed before it. */
+  readonly runner?: (config: Config) => readonly string[];
+  /** A key that is legal but does nothing in this config, and what to do. */
+  readonly noEffect?: (config: Config) => { key: string; where: string; help: string } | null;
+}
+
+type Tagged<Tag extends string, K> = K & { [TAG_KEY]: Field<Tag, "type"> };
+
+/** A kind of task: the mapping under its tag. When stored, the tag is its `type`. */
+export class Kind<const Tag extends string, K extends Keys> extends Block<Tagged<Tag, K>> {
+  constructor(
+    tag: Tag,
+    about: string,
+    keys: K,
+    readonly facts: KindFacts<ValueOf<Block<Tagged<Tag, K>>>>,
+  ) {
+    const type = new Field<Tag, "type">(z.literal(tag), z.literal(tag), {}, "type");
+    super({ [TAG_KEY]: type, ...keys } as Tagged<Tag, K>, `!${tag}: ${about}`);
+  }
 }
 
 export const args = () => list(text()).default([]).describe("Arguments, each as it is: no shell is involved");

@@ -1,11 +1,16 @@
 import type { ValueOf } from "../field.ts";
 import { filled } from "../scalars.ts";
-import { args, kind, workingDirectory } from "./kind.ts";
+import { args, Kind, workingDirectory } from "./kind.ts";
 
 /** Runs a program with arguments; no shell is involved. */
-export const Subprocess = kind("Subprocess", "runs a program", {
-  cmd: filled().describe("The program: a path, or a name that is looked up in PATH"),
-  args: args(),
-  working_directory: workingDirectory(),
-});
+export const Subprocess = new Kind(
+  "Subprocess",
+  "runs a program",
+  {
+    cmd: filled().describe("The program: a path, or a name that is looked up in PATH"),
+    args: args(),
+    working_directory: workingDirectory(),
+  },
+  { command: ({ cmd, args }) => [cmd, ...args] },
+);
 export type SubprocessConfig = ValueOf<typeof Subprocess>;
