@@ -1,7 +1,9 @@
 /** Checks the history database: through the principal that has it open, or on the disk. */
+
 import { existsSync } from "node:fs";
 import type { Config } from "../config.ts";
 import type { PrincipalInfo } from "../contract/messages.ts";
+import { isDoneWithin } from "../timer.ts";
 import { type Finding, failure, ok, warning } from "./finding.ts";
 
 const WHY =
@@ -21,13 +23,10 @@ export async function checkDatabase(config: Config): Promise<Finding[]> {
   const path = config.CDKTR_DB_PATH;
   if (path === ":memory:" || !existsSync(path)) return [];
   const { countHistory } = await import("../storage/history-check.ts");
-  let timer: Timer | undefined;
-  const patience = new Promise<null>((resolve) => {
-    timer = setTimeout(() => resolve(null), PATIENCE_MS);
-  });
   try {
-    const rows = await Promise.race([countHistory(path), patience]);
-    if (rows !== null) return [ok("database", `${path} can be read (${rows} status rows)`)];
+    const counting = countHistory(path);
+    if (await isDoneWithin(PATIENCE_MS, counting))
+      return [ok("database", `${path} can be read (${await counting} status rows)`)];
     return [
       warning(
         "database",
@@ -40,8 +39,6 @@ export async function checkDatabase(config: Config): Promise<Finding[]> {
     const { historyUnavailable } = await import("../storage/history-error.ts");
     const { message } = historyUnavailable(error, path);
     return [failure("database", message, WHY, remedyOf(message))];
-  } finally {
-    clearTimeout(timer);
   }
 }
 

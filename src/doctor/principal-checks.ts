@@ -16,6 +16,7 @@ import {
 import { connect } from "../protocol/connect.ts";
 import { loadCurveKeys } from "../protocol/key-file.ts";
 import { cannotConnect } from "../protocol/tcp-probe.ts";
+import { isDoneWithin } from "../timer.ts";
 import { hostAndPort } from "../zmq/endpoint.ts";
 import { type Finding, failure, ok, warning } from "./finding.ts";
 import { checkFreePorts, checkLogPorts, checkMetrics, openPort } from "./port-checks.ts";
@@ -251,16 +252,14 @@ export function versions(
 
 /** Whether a host name or address belongs to this host. */
 async function isHere(host: string, patienceMs: number): Promise<boolean> {
-  let timer: Timer | undefined;
-  const patience = new Promise<string>((resolve) => {
-    timer = setTimeout(() => resolve(""), patienceMs);
-  });
+  let address = "";
   const resolved = lookup(host).then(
-    ({ address }) => address,
-    () => "",
+    (found) => {
+      address = found.address;
+    },
+    () => {},
   );
-  const address = await Promise.race([resolved, patience]);
-  clearTimeout(timer);
+  await isDoneWithin(patienceMs, resolved);
   if (isLoopback(address)) return true;
   return Object.values(networkInterfaces()).some((own) => own?.some((each) => each.address === address));
 }

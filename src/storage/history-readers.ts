@@ -1,7 +1,9 @@
 /** Connections that read, apart from the one that writes: a long query does not hold up the rows that come in. */
+
 import type { DuckDBConnection, DuckDBInstance } from "@duckdb/node-api";
 import { UnprocessableError } from "../errors.ts";
 import { residentMemory } from "../host/resident-memory.ts";
+import { Timer } from "../timer.ts";
 import { HistoryUnavailableError } from "./history-error.ts";
 
 /** Queries that wait for a connection; more are sent away. */
@@ -59,15 +61,13 @@ export class HistoryReaders {
     const deadline = performance.now() + timeoutMs;
     const connection = await this.#acquire();
     let stopped: string | undefined;
-    let interrupting: NodeJS.Timeout | undefined;
+    let interrupting: Timer | undefined;
     const stop = (why: string) => {
       stopped ??= why;
       interrupting ??= interruptUntilStopped([connection]);
     };
-    const timer = setTimeout(
-      () => stop(`it ran for more than ${timeoutMs / 1000} s`),
-      Math.max(0, deadline - performance.now()),
-    );
+    const limit = new Timer(() => stop(`it ran for more than ${timeoutMs / 1000} s`));
+    limit.in(Math.max(0, deadline - performance.now()));
     const watching =
       maxGrowthBytes === undefined
         ? undefined
@@ -87,9 +87,9 @@ export class HistoryReaders {
       if (this.#closed) throw closing(error);
       throw error;
     } finally {
-      clearTimeout(timer);
-      clearInterval(watching);
-      clearInterval(interrupting);
+      limit.cancel();
+      watching?.cancel();
+      interrupting?.cancel();
     }
   }
 
@@ -102,7 +102,7 @@ export class HistoryReaders {
       await new Promise<void>((resolve) => {
         this.#drained = resolve;
       });
-      clearInterval(interrupting);
+      interrupting.cancel();
     }
     for (const connection of this.#idle.splice(0)) connection.disconnectSync();
   }
@@ -146,12 +146,12 @@ export class HistoryReaders {
 }
 
 /** Interrupts again and again: one that comes between two statements of a connection has no effect. */
-function interruptUntilStopped(connections: Iterable<DuckDBConnection>): NodeJS.Timeout {
+function interruptUntilStopped(connections: Iterable<DuckDBConnection>): Timer {
   const interrupt = () => {
     for (const connection of connections) connection.interrupt();
   };
   interrupt();
-  return setInterval(interrupt, INTERRUPT_INTERVAL_MS);
+  return periodically(INTERRUPT_INTERVAL_MS, interrupt);
 }
 
 const MIB = 1024 * 1024;
@@ -162,12 +162,18 @@ const GROWTH_INTERVAL_MS = 20;
  * Looks whether this process has grown by so much since now. DuckDB's own limit counts what it keeps in its buffers, not the
  * texts and lists that an expression makes.
  */
-function onGrowth(bytes: number, grown: () => void): NodeJS.Timeout {
+function onGrowth(bytes: number, grown: () => void): Timer {
   const before = residentMemory();
-  return setInterval(() => {
+  return periodically(GROWTH_INTERVAL_MS, () => {
     const now = residentMemory();
     if (before !== undefined && now !== undefined && now - before > bytes) grown();
-  }, GROWTH_INTERVAL_MS);
+  });
+}
+
+function periodically(ms: number, ring: () => void): Timer {
+  const timer = new Timer(ring);
+  timer.every(ms);
+  return timer;
 }
 
 function closing(cause?: unknown): HistoryUnavailableError {

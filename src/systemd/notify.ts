@@ -3,6 +3,7 @@
  * socket named by NOTIFY_SOCKET (sd_notify(3)). Bun has no unix datagrams, so they are sent through the C library.
  */
 import { dlopen, ptr } from "bun:ffi";
+import { Timer } from "../timer.ts";
 
 const AF_UNIX = 1;
 const SOCK_DGRAM_CLOEXEC = 2 | 0o2000000;
@@ -30,9 +31,13 @@ type Environment = Record<string, string | undefined>;
 export class Supervisor {
   readonly #address: Buffer | undefined;
   readonly #watchdogMs: number | undefined;
-  #pings: Timer | undefined;
-  #looks: Timer | undefined;
-  #extending: Timer | undefined;
+  readonly #pings = new Timer(() => void this.#ping());
+  readonly #looks = new Timer(() => this.#describe());
+  readonly #extending = new Timer(() => this.#extend());
+  /** Until then it asks for more time (monotonic). */
+  #extendUntil = 0;
+  #describe: () => void = () => {};
+  #ping: () => Promise<void> = async () => {};
   #stopping = false;
   #said = "";
 
@@ -61,16 +66,17 @@ export class Supervisor {
    */
   ready(describe: () => string, isWell: () => Promise<boolean> = async () => true): void {
     if (this.#stopping) return;
-    clearInterval(this.#extending);
+    this.#extending.cancel();
     this.#said = oneLine(describe());
     this.#send(`READY=1\nSTATUS=${this.#said}`);
     if (this.#address === undefined) return;
-    this.#looks = setInterval(() => {
+    this.#describe = () => {
       if (!this.#stopping) this.status(describe());
-    }, STATUS_MS);
+    };
+    this.#looks.every(STATUS_MS);
     if (this.#watchdogMs === undefined) return;
     let looking = false;
-    const look = async () => {
+    this.#ping = async () => {
       if (looking) return;
       looking = true;
       try {
@@ -81,8 +87,8 @@ export class Supervisor {
         looking = false;
       }
     };
-    this.#pings = setInterval(look, Math.max(1, this.#watchdogMs / PINGS));
-    void look();
+    this.#pings.every(Math.max(1, this.#watchdogMs / PINGS));
+    void this.#ping();
   }
 
   /** Sets the status text of `systemctl status`. */
@@ -106,23 +112,22 @@ export class Supervisor {
 
   /** Keeps extending the timeout in small steps, as long as this process lives and `patienceMs` has not passed. */
   #askForTime(patienceMs: number): void {
-    clearInterval(this.#extending);
+    this.#extending.cancel();
     if (patienceMs <= 0 || this.#address === undefined) return;
-    const until = performance.now() + patienceMs;
-    const extend = () => {
-      const left = Math.min(EXTENSION_MS, until - performance.now());
-      if (left > 0) this.#send(`EXTEND_TIMEOUT_USEC=${Math.ceil(left * 1000)}`);
-      else clearInterval(this.#extending);
-    };
-    this.#extending = setInterval(extend, EXTENSION_MS / PINGS);
-    extend();
+    this.#extendUntil = performance.now() + patienceMs;
+    this.#extending.every(EXTENSION_MS / PINGS);
+    this.#extend();
+  }
+
+  #extend(): void {
+    const left = Math.min(EXTENSION_MS, this.#extendUntil - performance.now());
+    if (left > 0) this.#send(`EXTEND_TIMEOUT_USEC=${Math.ceil(left * 1000)}`);
+    else this.#extending.cancel();
   }
 
   /** Stops the pings. */
   close(): void {
-    clearInterval(this.#pings);
-    clearInterval(this.#looks);
-    clearInterval(this.#extending);
+    for (const timer of [this.#pings, this.#looks, this.#extending]) timer.cancel();
   }
 
   /** An unreachable supervisor is not a reason to fail. */

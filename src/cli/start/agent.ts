@@ -5,6 +5,7 @@ import { UsageError } from "../../errors.ts";
 import { log, setLogLevel } from "../../log.ts";
 import { removeStaleFiles } from "../../native/stale-files.ts";
 import { Supervisor } from "../../systemd/notify.ts";
+import { Timer } from "../../timer.ts";
 import { hostAndPort } from "../../zmq/endpoint.ts";
 import { command, keyValues, repeated } from "../support/command.ts";
 import { settings } from "../support/connect.ts";
@@ -103,14 +104,14 @@ export default command({
       else cancel(agent);
     };
     const graceMs = config.CDKTR_AGENT_STOP_GRACE_S * 1000;
-    let grace: Timer | undefined;
+    const grace = new Timer(() => handOver(agent, supervisor, config));
     const ignoreSignals = onStopSignals((count) => {
       wanted = count;
       supervisor.stopping(
         count === 1 ? "draining: finishing its runs, taking no new ones" : "cancelling its runs",
         count === 1 ? graceMs + LEAVING_MS : LEAVING_MS,
       );
-      grace ??= setTimeout(() => handOver(agent, supervisor, config), graceMs);
+      if (count === 1) grace.in(graceMs);
       obey();
     });
     if (args.supervised) {
@@ -138,7 +139,8 @@ export default command({
     obey();
     const status = await agent.done;
     supervisor.close();
-    clearTimeout(grace);
+    grace.cancel();
+    progress?.cancel();
     ignoreSignals();
     log.info(`Agent ${agent.id} has stopped.`);
     await drainStderr();
@@ -172,13 +174,13 @@ function drain(agent: Agent, supervisor: Supervisor): void {
   };
   agent.drain();
   tell();
-  progress = setInterval(tell, PROGRESS_INTERVAL_MS);
-  progress.unref();
+  progress = new Timer(tell);
+  progress.every(PROGRESS_INTERVAL_MS);
 }
 
 /** The grace period for runs has expired. */
 function handOver(agent: Agent, supervisor: Supervisor, config: Config): void {
-  clearInterval(progress);
+  progress?.cancel();
   const running = plural(agent.runningWorkflows, "run");
   if (agent.runningWorkflows > 0) {
     log.warn(
@@ -190,7 +192,7 @@ function handOver(agent: Agent, supervisor: Supervisor, config: Config): void {
 }
 
 function cancel(agent: Agent): void {
-  clearInterval(progress);
+  progress?.cancel();
   log.info(`Cancelling ${plural(agent.runningWorkflows, "run")}.`);
   agent.cancelAll();
 }

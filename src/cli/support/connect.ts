@@ -1,9 +1,11 @@
 /** The way from a command to its principal. */
+
 import { type Config, type LoadedConfig, loadConfig, type SettingName } from "../../config.ts";
 import type { PrincipalInfo } from "../../contract/messages.ts";
 import { PrincipalUnreachableError, UnprocessableError, UsageError } from "../../errors.ts";
 import { AccessRefusedError, type PrincipalClient, type RequestOptions } from "../../protocol/client.ts";
 import { connect } from "../../protocol/connect.ts";
+import { Timer } from "../../timer.ts";
 
 /** A principal that has answered. */
 export interface Connection {
@@ -112,11 +114,12 @@ async function patiently<T>(
       if (!gone.signal.aborted) gone.abort(error);
     }
   };
-  const timer = setInterval(watch, config.CDKTR_DEFAULT_ZMQ_TIMEOUT_MS);
+  const timer = new Timer(() => void watch());
+  timer.every(config.CDKTR_DEFAULT_ZMQ_TIMEOUT_MS);
   try {
     return await request({ timeoutMs: NO_LIMIT_MS, signal: gone.signal });
   } finally {
-    clearInterval(timer);
+    timer.cancel();
     if (!gone.signal.aborted) gone.abort(new Error("done"));
   }
 }

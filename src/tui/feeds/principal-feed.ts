@@ -3,7 +3,7 @@
 import type { RunDetails, RunSummary } from "../../contract/messages.ts";
 import { errorMessage, NotFoundError, PrincipalUnreachableError } from "../../errors.ts";
 import { type PrincipalClient, RequestRefusedError } from "../../protocol/client.ts";
-import type { Service } from "../../service.ts";
+import { BackgroundService } from "../../service.ts";
 import { pause } from "../../timer.ts";
 import { currentPage } from "../navigation.ts";
 import type { State } from "../state.ts";
@@ -28,13 +28,10 @@ export interface PrincipalFeedOptions {
   readonly regained: () => void;
 }
 
-export class PrincipalFeed implements Service {
+export class PrincipalFeed extends BackgroundService {
   readonly name = "principal feed";
   readonly #options: PrincipalFeedOptions;
-  readonly #end = new AbortController();
-  #wake: () => void = () => {};
-  #polling: Promise<void> = Promise.resolve();
-  #watching: Promise<void> = Promise.resolve();
+  #nap = new AbortController();
   #principalId: string | null = null;
   #allRead = false;
   #workflowsRevision: string | undefined;
@@ -42,18 +39,17 @@ export class PrincipalFeed implements Service {
   #again = false;
 
   constructor(options: PrincipalFeedOptions) {
+    super();
     this.#options = options;
   }
 
-  async start(): Promise<void> {
-    this.#polling = this.#poll();
-    this.#watching = this.#watchWorkflows();
+  protected override onStart(): void {
+    this.track(this.#poll());
+    this.track(this.#watchWorkflows());
   }
 
-  async stop(): Promise<void> {
-    this.#end.abort(new Error("stopped"));
-    this.#wake();
-    await Promise.all([this.#polling, this.#watching]);
+  protected override onStop(): void {
+    this.#nap.abort();
   }
 
   /** Reads again now. */
@@ -64,38 +60,29 @@ export class PrincipalFeed implements Service {
       void this.#readWorkflows().catch(() => {});
     }
     this.#again = true;
-    this.#wake();
+    this.#nap.abort();
   }
 
   async #poll(): Promise<void> {
-    while (!this.#end.signal.aborted) {
+    while (!this.isStopping) {
       this.#again = false;
       const began = performance.now();
       try {
         await this.#read();
       } catch (error) {
-        if (this.#end.signal.aborted) return;
+        if (this.isStopping) return;
         this.#lost(error);
       }
       if (this.#again) continue;
-      await this.#pause(Math.max(50, this.#options.intervalMs - (performance.now() - began)));
+      this.#nap = new AbortController();
+      if (this.isStopping) return;
+      await pause(Math.max(50, this.#options.intervalMs - (performance.now() - began)), this.#nap.signal);
     }
-  }
-
-  #pause(ms: number): Promise<void> {
-    return new Promise((resolve) => {
-      const timer = setTimeout(resolve, ms);
-      this.#wake = () => {
-        clearTimeout(timer);
-        resolve();
-      };
-      if (this.#end.signal.aborted) this.#wake();
-    });
   }
 
   async #read(): Promise<void> {
     const { client, store } = this.#options;
-    const request = { timeoutMs: this.#options.timeoutMs, signal: this.#end.signal };
+    const request = { timeoutMs: this.#options.timeoutMs, signal: this.stopSignal };
     const began = performance.now();
     const info = await client.info(request);
     const latencyMs = performance.now() - began;
@@ -150,7 +137,7 @@ export class PrincipalFeed implements Service {
 
   async #readRuns(): Promise<void> {
     const { client, store } = this.#options;
-    const request = { timeoutMs: this.#options.timeoutMs, signal: this.#end.signal };
+    const request = { timeoutMs: this.#options.timeoutMs, signal: this.stopSignal };
     const known = store.state.data.runs;
     if (known === null) {
       // Something to look at first, all of it then.
@@ -195,7 +182,7 @@ export class PrincipalFeed implements Service {
 
   async #readOneByOne(runs: readonly RunSummary[]): Promise<RunSummary[]> {
     const { client } = this.#options;
-    const request = { timeoutMs: this.#options.timeoutMs, signal: this.#end.signal };
+    const request = { timeoutMs: this.#options.timeoutMs, signal: this.stopSignal };
     const read = await Promise.allSettled(
       runs.map((run) => client.getRun(run.workflow_instance_id, request)),
     );
@@ -247,7 +234,7 @@ export class PrincipalFeed implements Service {
   ): Promise<void> {
     const { store } = this.#options;
     try {
-      await read({ timeoutMs: this.#options.timeoutMs, signal: this.#end.signal });
+      await read({ timeoutMs: this.#options.timeoutMs, signal: this.stopSignal });
       if (store.state.data.detailErrors.has(name)) {
         store.update(({ data }) => {
           const errors = new Map(data.detailErrors);
@@ -256,7 +243,7 @@ export class PrincipalFeed implements Service {
         });
       }
     } catch (error) {
-      if (error instanceof PrincipalUnreachableError || this.#end.signal.aborted) throw error;
+      if (error instanceof PrincipalUnreachableError || this.isStopping) throw error;
       store.update(({ data }) => {
         data.detailErrors = new Map(data.detailErrors).set(name, errorMessage(error));
       });
@@ -270,7 +257,7 @@ export class PrincipalFeed implements Service {
       const events = await client.call(
         "LSEVENTS",
         { after: this.#eventsAfter, limit: 500 },
-        { timeoutMs: this.#options.timeoutMs, signal: this.#end.signal },
+        { timeoutMs: this.#options.timeoutMs, signal: this.stopSignal },
       );
       if (events.length === 0) return;
       this.#eventsAfter = events.at(-1)?.seq ?? this.#eventsAfter;
@@ -287,7 +274,7 @@ export class PrincipalFeed implements Service {
 
   async #watchWorkflows(): Promise<void> {
     const { client } = this.#options;
-    const { signal } = this.#end;
+    const signal = this.stopSignal;
     while (!signal.aborted) {
       try {
         const revision = await client.watchWorkflows(
@@ -305,8 +292,8 @@ export class PrincipalFeed implements Service {
         // An older principal has no such verb: its list is read now and then.
         if (error instanceof RequestRefusedError || error instanceof NotFoundError) {
           await this.#readWorkflows().catch(() => {});
-          await pause(5000, signal);
-        } else await pause(this.#options.intervalMs, signal);
+          await this.pause(5000);
+        } else await this.pause(this.#options.intervalMs);
       }
     }
   }
@@ -315,7 +302,7 @@ export class PrincipalFeed implements Service {
     const { client, store } = this.#options;
     const workflows = await client.listWorkflows({
       timeoutMs: this.#options.timeoutMs,
-      signal: this.#end.signal,
+      signal: this.stopSignal,
     });
     store.update(({ data }) => {
       data.workflows = Object.values(workflows).sort((a, b) => (a.id < b.id ? -1 : 1));
