@@ -46,4 +46,4 @@ test("a disk that takes nothing more: what needs it is refused with the reason, 
     child.kill("SIGTERM");
     expect(await child.exited).toBe(0);
   }
-});
+}, 30_000);

@@ -8,6 +8,7 @@ import { type Config, loadConfig } from "../../src/config.ts";
 import type { AgentOrders, AgentReport, RunAssignment } from "../../src/contract/messages.ts";
 import { Principal, type PrincipalPorts } from "../../src/principal/principal.ts";
 import { PrincipalClient } from "../../src/protocol/client.ts";
+import type { OperationalStore } from "../../src/storage/operational/store.ts";
 import type { RunStatus } from "../../src/workflow/status.ts";
 import { RepeatingStore } from "../storage/repeating-store.ts";
 
@@ -109,7 +110,7 @@ export class TestPrincipal implements AsyncDisposable {
       log: this.book.log,
       scheduler: this.#options.scheduler ?? false,
       listeners: this.#options.listeners ?? true,
-      wrapStore: (store) => new RepeatingStore(store),
+      wrapStore: this.#options.wrapStore ?? ((store) => new RepeatingStore(store)),
       ...(this.#options.clock === undefined ? {} : { clock: this.#options.clock }),
       ...(this.#options.leaseTimeoutMs === undefined ? {} : { leaseTimeoutMs: this.#options.leaseTimeoutMs }),
     });
@@ -160,6 +161,8 @@ export interface TestOptions {
   readonly listeners?: boolean;
   readonly clock?: Clock;
   readonly leaseTimeoutMs?: number;
+  /** By default one that repeats every unit of work. */
+  readonly wrapStore?: (store: OperationalStore) => OperationalStore;
 }
 
 export interface AgentOptions {

@@ -54,7 +54,7 @@ export class TestStores implements AsyncDisposable {
 }
 
 /** What sqlite throws on a full disk. */
-function diskFull(): SQLiteError {
+export function diskFull(): SQLiteError {
   const error: SQLiteError = Object.create(SQLiteError.prototype);
   return Object.assign(error, {
     name: "SQLiteError",
