@@ -1,16 +1,16 @@
 /**
- * What the principal did and saw lately: what its services log, kept in memory for those who ask for it (`LSEVENTS`).
- * Whatever is worth a line on stderr is worth one in the terminal UI.
+ * Recent events of the principal: what its services log, kept in memory for clients that ask for it (`LSEVENTS`). Everything that is
+ * worth a line on stderr is also shown in the terminal UI.
  */
 import { type ConsolaInstance, createConsola, LogLevels, type LogObject } from "consola";
 import type { Clock } from "../clock.ts";
 import type { ActivityEvent, ListEvents } from "../contract/messages.ts";
 
-/** Events that are kept; the oldest go. */
+/** Number of events to keep; the oldest are dropped. */
 const CAPACITY = 1000;
 const LONGEST_MESSAGE = 4000;
 
-/** The last events of this process of the principal. */
+/** The latest events of this principal process. */
 export class Activity {
   readonly #clock: Clock;
   readonly #events: ActivityEvent[] = [];
@@ -20,7 +20,7 @@ export class Activity {
     this.#clock = clock;
   }
 
-  /** A logger that logs as `log` does and keeps every line from INFO on, whatever the level of `log` is. */
+  /** A logger that logs to `log` and records every line from INFO on, whatever the level of `log` is. */
   listeningTo(log: ConsolaInstance): ConsolaInstance {
     return createConsola({
       ...log.options,
@@ -37,7 +37,7 @@ export class Activity {
     });
   }
 
-  /** Events after `after`, oldest first; when there are more than `limit`, the newest so many. */
+  /** Events after `after`, oldest first; if there are more than `limit`, the newest ones. */
   list({ after = 0, limit }: ListEvents): ActivityEvent[] {
     return this.#events.filter((event) => event.seq > after).slice(-limit);
   }

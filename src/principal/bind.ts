@@ -1,16 +1,16 @@
-/** Binding the principal's sockets, with errors that say what to do. */
+/** Binds the principal's sockets, with errors that say what to do. */
 import { CdktrError, errorMessage, UsageError } from "../errors.ts";
 import { isLoopback } from "../host/addresses.ts";
 import type { Socket } from "../zmq/index.ts";
 import { hostAndPort, tcpEndpoint, ZmqError } from "../zmq/index.ts";
 
-/** How long a peer may take for the handshake, ms; a silent connection is closed after that. */
+/** Timeout of the handshake, ms; a silent connection is closed after that. */
 export const HANDSHAKE_MS = 10_000;
 
-/** A socket to bind, and what error messages say about it. */
+/** A socket to bind, with the names to use in error messages. */
 export interface Binding {
   readonly host: string;
-  /** 0: any free port. */
+  /** 0 for any free port. */
   readonly port: number;
   /** The name of the socket in messages. */
   readonly what: string;
@@ -23,7 +23,7 @@ export interface Binding {
 /**
  * Binds a socket.
  * @returns the port
- * @throws CdktrError when the port is taken or the address is not one of this machine
+ * @throws CdktrError when the port is taken or the address does not belong to this machine
  */
 export async function bindSocket(socket: Socket, binding: Binding): Promise<number> {
   const { host, port, what, setting, flag } = binding;
@@ -66,7 +66,7 @@ function bindError(error: unknown, { host, port, what, setting, flag }: Binding)
 }
 
 /**
- * Refuses to bind an address that other hosts reach while the principal has no keys.
+ * Refuses to bind an address that other hosts can reach while the principal has no keys.
  * @throws UsageError
  */
 export function refuseOpenBinding(host: string, insecure: boolean): void {

@@ -1,4 +1,4 @@
-/** Forgets, little by little, what the operational state need not keep. */
+/** Removes old data from the operational state, a little at a time. */
 import type { ConsolaInstance } from "consola";
 import type { Clock } from "../clock.ts";
 import { errorMessage } from "../errors.ts";
@@ -7,16 +7,16 @@ import type { OperationalStore } from "../storage/operational/store.ts";
 import type { AgentRegistry } from "./agents/agent-registry.ts";
 import type { PrincipalEvents } from "./principal-events.ts";
 
-/** Runs that are over and stay in the operational state; older ones are in the history alone. */
+/** Number of finished runs to keep in the operational state; older ones are only in the history. */
 const KEPT_RUNS = 10_000;
-/** What must follow a run that ended, for the listener that triggers it; it may be down for so long. */
+/** Retention of follow-ups of finished runs, for the listener that triggers them: it may be down this long. */
 const KEPT_FOLLOW_UPS_MS = 90 * 24 * 3600 * 1000;
-/** Idempotency keys and the streams of agents that are gone. */
+/** Retention of idempotency keys and of the streams of agents that are gone. */
 const KEPT_KEYS_MS = 7 * 24 * 3600 * 1000;
 const KEPT_LOST_AGENTS_MS = 24 * 3600 * 1000;
 const INTERVAL_MS = 60_000;
 
-/** Tidies up once a minute. */
+/** Cleans up once a minute. */
 export class Housekeeping extends BackgroundService<{ tidied: undefined }> {
   readonly name = "housekeeping";
   readonly #store: OperationalStore;
@@ -46,7 +46,7 @@ export class Housekeeping extends BackgroundService<{ tidied: undefined }> {
     this.#interval.every(INTERVAL_MS);
   }
 
-  /** Tidies up now; never rejects. */
+  /** Cleans up now; never rejects. */
   async tidy(): Promise<void> {
     try {
       const now = this.clock.now();

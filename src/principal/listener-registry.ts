@@ -2,11 +2,11 @@
 import type { Clock } from "../clock.ts";
 import type { ListenerSummary, ReportListeners } from "../contract/messages.ts";
 
-/** A process that has not reported for so long is lost, ms; they report every 5 s. */
+/** A process that has not reported for this long is lost, ms; reports come every 5 s. */
 const LOST_MS = 30_000;
-/** Listeners that have not reported for so long are forgotten, ms. */
+/** Listeners that have not reported for this long are forgotten, ms. */
 const FORGOTTEN_MS = 24 * 3_600_000;
-/** Listeners that are known at most; of more, those that have been silent longest are forgotten. */
+/** Maximum number of listeners; beyond it, those that have been silent longest are forgotten. */
 const CAPACITY = 1000;
 
 interface Known {
@@ -16,17 +16,16 @@ interface Known {
   readonly heardMs: number;
 }
 
-/** Knows the listeners. */
 export class ListenerRegistry {
   readonly #clock: Clock;
-  /** In the order of their last report. */
+  /** Ordered by their last report. */
   #known: Known[] = [];
 
   constructor(clock: Clock) {
     this.#clock = clock;
   }
 
-  /** Takes over what a process says of its listeners; one that takes the place of another is that one. */
+  /** Stores the report of a process; a listener that replaces another one keeps its identity. */
   report({ source_id: sourceId, host, pid, listeners }: ReportListeners): void {
     const heardMs = this.#clock.monotonic();
     const names = new Set(listeners.map((listener) => listener.name));
@@ -44,7 +43,7 @@ export class ListenerRegistry {
     this.#known = [...others, ...fresh].slice(-CAPACITY);
   }
 
-  /** By name and host. */
+  /** Sorted by name and host. */
   list(): ListenerSummary[] {
     const oldest = this.#clock.monotonic() - FORGOTTEN_MS;
     this.#known = this.#known.filter((known) => known.heardMs >= oldest);

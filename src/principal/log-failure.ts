@@ -1,11 +1,11 @@
-/** How failures of background work are logged. */
+/** Logs failures of background work. */
 import type { ConsolaInstance } from "consola";
 import { errorMessage } from "../errors.ts";
 import { StoreUnavailableError } from "../storage/operational/store.ts";
 
 /**
- * Logs what failed and will be tried again. That the disk fails the operational state says itself, once: whoever stumbles over
- * it afterwards, again and again, is worth a line only to those who look closely.
+ * Logs a failure that will be retried. A failing disk is logged once by the operational state itself: its repeated consequences are
+ * only logged at debug level.
  */
 export function logFailure(log: ConsolaInstance, what: string, error: unknown): void {
   const text = `${what}: ${errorMessage(error)}`;

@@ -1,15 +1,15 @@
-/** Requests that wait for something to happen. */
+/** Requests that wait for an event (long polls). */
 import { BackgroundService } from "../service.ts";
 import { Timer } from "../timer.ts";
 
-/** What ended a wait. */
+/** The reason why a wait ended. */
 export type WaitEnd = "woken" | "timeout" | "closed";
 
-/** A place in the wait for one topic. Taken before the state is read, so that nothing that happens in between is missed. */
+/** A registration for a topic. Taken before the state is read, so that nothing that happens in between is missed. */
 export interface Ticket {
-  /** Resolves when the topic was woken since the ticket was taken, after `timeoutMs`, or when all waiting ends. */
+  /** Resolves when the topic was woken since the ticket was taken, after `timeoutMs`, or when all waits are ended. */
   wait(timeoutMs: number): Promise<WaitEnd>;
-  /** Gives the place up without waiting. */
+  /** Cancels the registration. */
   drop(): void;
 }
 
@@ -18,7 +18,7 @@ export class LongPolls extends BackgroundService {
   readonly name = "long polls";
   readonly #waiting = new Map<string, Set<(end: WaitEnd) => void>>();
 
-  /** Takes a place. Every ticket must be waited for or dropped. */
+  /** Registers. Every ticket must be waited for or dropped. */
   ticket(topic: string): Ticket {
     const { promise, resolve } = Promise.withResolvers<WaitEnd>();
     const settle = (end: WaitEnd) => {
@@ -45,14 +45,14 @@ export class LongPolls extends BackgroundService {
     };
   }
 
-  /** Something happened to the topic. */
+  /** Wakes a topic. */
   wake(topic: string): void {
     for (const settle of [...(this.#waiting.get(topic) ?? [])]) settle("woken");
   }
 
   protected override onStart(): void {}
 
-  /** Ends all waits, present and future. */
+  /** Ends all waits, current and future ones. */
   protected override onStop(): void {
     for (const waiting of [...this.#waiting.values()]) {
       for (const settle of [...waiting]) settle("closed");

@@ -1,24 +1,24 @@
 /**
- * What the services of a principal tell each other, by topic. Each is told after the fact, on disk where it is about the state. What
- * must happen in the same unit of work is no event: {@link RunChanges} calls it.
+ * Events between the services of a principal, by topic. Each is emitted after the fact; if it concerns the state, after it is on disk.
+ * What must happen in the same unit of work is not an event: {@link RunChanges} calls it directly.
  */
 import type { EventHub } from "../event-hub.ts";
 import type { RunRecord } from "../storage/operational/store.ts";
 
-/** Topic → what comes with it. */
+/** Topic → payload. */
 interface PrincipalTopics {
-  /** A run was offered to an agent; so long it had waited for one, ms. */
+  /** A run was offered to an agent; the payload is how long it had waited, ms. */
   readonly "run offered": number;
   readonly "run ended": RunRecord;
-  /** Runs that are over were forgotten; only the history has them. */
+  /** Finished runs were removed; only the history has them. */
   readonly "runs forgotten": undefined;
-  /** The history has new status rows to get. */
+  /** There are new status rows for the history. */
   readonly "statuses written": undefined;
-  /** There are new orders for the agent of this id. */
+  /** There are new orders for the agent with this id. */
   readonly "orders changed": string;
-  /** The process of the agent of this id is gone, or takes nothing new. */
+  /** The process of the agent with this id is gone, or accepts no new work. */
   readonly "agent dismissed": string;
-  /** This process stood still for so long, ms: nobody's silence in that time counts. */
+  /** This process was suspended for this long, ms: silence during that time does not count. */
   readonly "principal paused": number;
 }
 

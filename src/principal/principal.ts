@@ -1,4 +1,4 @@
-/** The principal: its services, wired, started in order and stopped in reverse. */
+/** The principal: wires its services, starts them in order and stops them in reverse. */
 
 import type { ConsolaInstance } from "consola";
 import { VERSION } from "../build-facts.ts";
@@ -40,35 +40,35 @@ import { RunChanges } from "./runs/run-changes.ts";
 import { RunService } from "./runs/run-service.ts";
 import { WorkflowDirectory } from "./workflows/workflow-directory.ts";
 
-/** What may differ from principal to principal. */
+/** Options of a principal in addition to the settings. */
 export interface PrincipalOptions {
-  /** A port of 0 means any free one; {@link Principal.ports} tells which. */
+  /** Port 0 means any free one; see {@link Principal.ports}. */
   readonly config: Config;
-  /** Binds off loopback although no keys are set up. */
+  /** Binds addresses other than loopback even without keys. */
   readonly insecure?: boolean;
   /** Runs the scheduler; true by default. */
   readonly scheduler?: boolean;
-  /** Serves what workflow files declare under `on:`; true by default. */
+  /** Serves the triggers that workflow files declare under `on:`; true by default. */
   readonly listeners?: boolean;
   readonly clock?: Clock;
-  /** How long an assignment stands that no agent confirms, ms. */
+  /** How long an unconfirmed offer is valid, ms. */
   readonly leaseTimeoutMs?: number;
   readonly log?: ConsolaInstance;
-  /** What stands between the services and the operational state. For tests. */
+  /** Wraps the operational state, for tests. */
   readonly wrapStore?: (store: OperationalStore) => OperationalStore;
 }
 
-/** The ports that are bound. */
+/** The bound ports. */
 export interface PrincipalPorts {
   readonly api: number;
   readonly logsListening: number;
   readonly logsPublishing: number;
 }
 
-/** The coordinator: one process of it works on a data directory. */
+/** The coordinator; only one process may use a data directory. */
 export class Principal extends BackgroundService {
   readonly name = "principal";
-  /** Random, new with every start. */
+  /** Random, new on every start. */
   readonly id = crypto.randomUUID();
   readonly #config: Config;
   readonly #insecure: boolean;
@@ -78,7 +78,7 @@ export class Principal extends BackgroundService {
   readonly #logHub: LogHub;
   readonly #services: readonly Service[];
 
-  /** Makes the services, each with those that it needs; what they tell each other is in principal-events.ts. */
+  /** Creates the services, passing each the ones it needs; events between them are in principal-events.ts. */
   constructor(options: PrincipalOptions) {
     const { config, clock = systemClock } = options;
     super(clock);
@@ -91,7 +91,7 @@ export class Principal extends BackgroundService {
     const heartbeatTimeoutMs = config.CDKTR_AGENT_HEARTBEAT_TIMEOUT_MS;
     const offerMs = options.leaseTimeoutMs ?? Math.max(10_000, 3 * config.CDKTR_DEFAULT_ZMQ_TIMEOUT_MS);
 
-    // What others work with.
+    // Shared infrastructure.
     const activity = new Activity(clock);
     const allLogs = activity.listeningTo(options.log ?? processLog);
     const log = (tag: string) => allLogs.withTag(tag);
@@ -100,7 +100,7 @@ export class Principal extends BackgroundService {
     const definitions = new Definitions();
     const listeners = new ListenerRegistry(clock);
 
-    // Who may come in, and what is kept.
+    // Access control and storage.
     const keyStore = new KeyStore(dataDirectory);
     const access = keyStore.exists ? new Access({ store: keyStore, clock, log: log("access") }) : undefined;
     const sqlite = new SqliteOperationalStore({ directory: dataDirectory, clock, log: log("state") });
@@ -176,7 +176,7 @@ export class Principal extends BackgroundService {
     });
     const housekeeping = new Housekeeping({ store, agents, events, clock, log: log("state") });
 
-    // What others see of it.
+    // What is visible from outside.
     const api = new Api({
       host,
       port: config.CDKTR_PRINCIPAL_PORT,
@@ -218,7 +218,7 @@ export class Principal extends BackgroundService {
         listeners,
       }),
     });
-    // Clients like any other: they reach the API through its socket, once that is bound.
+    // Ordinary clients: they connect to the API through its socket once it is bound.
     const triggers = new DeclaredTriggers({
       config,
       kinds: TRIGGER_KINDS.filter((kind) =>
@@ -232,7 +232,7 @@ export class Principal extends BackgroundService {
     this.#access = access;
     this.#logHub = logHub;
     this.#api = api;
-    // In the order in which they start. Those at the end stop first: they answer the requests that wait.
+    // In start order. The last ones stop first: they answer pending requests.
     this.#services = [
       access,
       store,
@@ -253,7 +253,7 @@ export class Principal extends BackgroundService {
     ].filter((service) => service !== undefined);
   }
 
-  /** The ports that are bound, once started. */
+  /** The bound ports, once started. */
   get ports(): PrincipalPorts {
     return {
       api: this.#api.port,
@@ -262,16 +262,16 @@ export class Principal extends BackgroundService {
     };
   }
 
-  /** The keys with which this process reaches the principal; undefined when it is not secured. Once started. */
+  /** The keys with which this process connects to its own principal; undefined when it is not secured. Available once started. */
   get ownKeys(): CurveClientKeys | undefined {
     return this.#access?.ownKeys;
   }
 
   /**
-   * Its services answer requests then.
+   * Starts the services; afterwards they answer requests.
    * @throws UsageError when it would be open to others without protection
-   * @throws NotPrivateError when its keys are open to others
-   * @throws DataDirectoryInUseError when another principal works on the data directory
+   * @throws NotPrivateError when its key files are accessible to others
+   * @throws DataDirectoryInUseError when another principal uses the data directory
    * @throws CdktrError when a port is taken, or the state on disk cannot be opened
    */
   protected override async onStart(): Promise<void> {
@@ -279,7 +279,7 @@ export class Principal extends BackgroundService {
     await startServices(this.#services);
   }
 
-  /** Answers what waits, writes everything that is pending, and ends. */
+  /** Answers pending requests, writes everything that is pending, and stops. */
   protected override async onStop(): Promise<void> {
     await stopServices(this.#services);
   }

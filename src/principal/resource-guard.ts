@@ -1,8 +1,8 @@
 /**
- * Keeps what strangers, floods and peers that do not read can take of this process within bounds. libzmq bounds messages by their
- * number for each peer, and neither their bytes, nor the parts of one that has no end, nor connections. So the guard looks at
- * the process as a whole: when it has too many descriptors, connections are ended over which the least was ever said; when it
- * has too much memory, those that filled it. A peer that meant no harm comes back by itself, and repeats what got no answer.
+ * Bounds the resources that strangers, floods and non-reading peers can use. libzmq limits the number of messages per peer, but
+ * neither their bytes, nor the parts of an endless message, nor the number of connections. So this guard watches the process as a
+ * whole: with too many descriptors it closes the connections with the least traffic, with too much memory those with the most. A
+ * well-behaved peer reconnects by itself and repeats requests that got no reply.
  */
 import { readFileSync } from "node:fs";
 import { totalmem } from "node:os";
@@ -12,35 +12,35 @@ import { BackgroundService } from "../service.ts";
 import { countDescriptors, endConnections } from "../zmq/index.ts";
 import { RateLimitedWarning } from "./logs/rate-limited-warning.ts";
 
-/** Between two looks, ms. */
+/** Interval between checks, ms. */
 const LOOK_MS = 200;
-/** Descriptors that a principal has at most, however many the system would give it: each connection takes some KiB too. */
+/** Upper limit for descriptors, even if the system allows more: each connection also takes some KiB. */
 const MOST_DESCRIPTORS = 16_384;
-/** The part of its own limit that connections may use: files must still be opened. */
+/** The share of the limit that connections may use: descriptors are also needed for files. */
 const USABLE = 0.8;
-/** What is left of the descriptors when too many were there. */
+/** The share to reduce to after the limit was exceeded. */
 const KEPT = 0.9;
-/** Memory from which on connections are ended, or this part of the host's. DuckDB may have 512 MiB of it for its buffers. */
+/** Memory above which connections are closed, or this share of the host's. DuckDB may use 512 MiB of it for its buffers. */
 const MOST_MEMORY = 1024 * 1024 * 1024;
 const PART_OF_HOST = 0.6;
-/** Up to this part of it there is nothing to watch, and what came over each connection until then is forgiven now and then, ms. */
+/** Below this share of the memory limit nothing is tracked, and traffic counters are reset from time to time, ms. */
 const WATCHFUL = 0.5;
 const FORGIVE_MS = 10_000;
-/** Who sent less than this since then has not filled the memory. */
+/** A peer that sent less than this since then has not filled the memory. */
 const MUCH_SENT = 256 * 1024;
-/** Connections are ended so often, look after look; when that does not help, something else has the memory, and pauses double. */
+/** Number of consecutive checks that close connections; if they do not help, something else uses the memory, and pauses double. */
 const ROUNDS = 10;
 const LONGEST_PAUSE_MS = 60_000;
-/** A peer that takes nothing of what waits for it, for so long, does not read, ms. */
+/** A peer that reads nothing of its queue for this long is considered not reading, ms. */
 const DEAF_MS = 1000;
-/** Memory that was taken since the last collection, and is worth another one when there is nothing to do. */
+/** Memory growth since the last garbage collection that justifies another one when the process is idle. */
 const WORTH_COLLECTING = 96 * 1024 * 1024;
-/** The share of a processor below which there is nothing to do. */
+/** The CPU share below which the process is idle. */
 const IDLE = 0.1;
 
 /** Options of {@link ResourceGuard}. */
 export interface ResourceGuardOptions {
-  /** Those at which peers are accepted. */
+  /** The ports on which peers are accepted. */
   readonly ports: () => readonly number[];
   readonly log: ConsolaInstance;
   /** Default 1 GiB, at most 60 % of the host's. */
@@ -49,15 +49,15 @@ export interface ResourceGuardOptions {
   readonly mostDescriptors?: number;
 }
 
-/** What was noted of a connection. */
+/** Tracking data of a connection. */
 interface Noted {
   readonly receivedBefore: number;
   confirmed: number;
-  /** Since when nothing of what waits for it was taken; undefined when nothing waits. */
+  /** Since when it has not read anything of its queue; undefined when the queue is empty. */
   stuckSince: number | undefined;
 }
 
-/** Looks at descriptors and memory, and ends connections when there is too much of either. */
+/** Checks descriptors and memory, and closes connections when there is too much of either. */
 export class ResourceGuard extends BackgroundService<{ looked: undefined }> {
   readonly name = "resource guard";
   readonly #o: ResourceGuardOptions;
@@ -103,7 +103,7 @@ export class ResourceGuard extends BackgroundService<{ looked: undefined }> {
     this.#collectWhenIdle(memory);
   }
 
-  /** Ends the connections over which the least came: those that were opened and left, or never got through the handshake. */
+  /** Closes the connections with the least traffic: those that were opened and abandoned, or never completed the handshake. */
   #thin(): void {
     const found: { id: bigint; received: number; silentMs: number }[] = [];
     this.#visit(({ id, traffic }) => {
@@ -131,7 +131,7 @@ export class ResourceGuard extends BackgroundService<{ looked: undefined }> {
     });
   }
 
-  /** @param excess memory above the bound; not positive when there is none */
+  /** @param excess memory above the limit; not positive when there is none */
   #watch(excess: number): void {
     const now = performance.now();
     const present = new Set<bigint>();
@@ -169,11 +169,11 @@ export class ResourceGuard extends BackgroundService<{ looked: undefined }> {
       (count) =>
         `${count} connections were ended, over which the most came or whose peers do not read: this process has more than ${Math.round(this.#mostMemory / 1024 / 1024)} MiB of memory.`,
     );
-    // What they held is given back at once, not when the next collection happens to come.
+    // Free what they held at once instead of at the next garbage collection.
     this.#collect();
   }
 
-  /** A burst leaves garbage that a process with nothing to do would keep for long. */
+  /** A burst leaves garbage that an idle process would keep for long. */
   #collectWhenIdle(memory: number): void {
     const { user, system } = process.cpuUsage(this.#cpu);
     this.#cpu = process.cpuUsage();
@@ -192,7 +192,7 @@ export class ResourceGuard extends BackgroundService<{ looked: undefined }> {
   }
 }
 
-/** Descriptors that the system lets this process have. */
+/** The limit of descriptors of this process. */
 function descriptorLimit(): number {
   const soft = /^Max open files\s+(\d+)/m.exec(readFileSync("/proc/self/limits", "utf8"))?.[1];
   return soft === undefined ? 1024 : Number(soft);

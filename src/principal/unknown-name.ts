@@ -9,8 +9,8 @@ export function thereIsNo(what: string, name: string, known: Iterable<string>): 
 }
 
 /**
- * The same for a workflow: where there is a file for it that is invalid and left out, that is said instead.
- * @param invalid files that are left out, relative to the workflow directory
+ * The same for a workflow; if there is an invalid file for it that was not loaded, the message says so instead.
+ * @param invalid invalid files, relative to the workflow directory
  */
 export function thereIsNoWorkflow(
   id: string,
@@ -22,7 +22,7 @@ export function thereIsNoWorkflow(
   return `There is no workflow ${quote(id)}: ${path} is invalid and left out ('cdktr workflow validate' there shows what is wrong).`;
 }
 
-/** A piece of foreign text, short and with nothing in it that a terminal or a field separator would mind. */
+/** Foreign text, shortened and made safe for terminals and field separators. */
 export function quote(text: string): string {
   const short = text.length > 60 ? `${text.slice(0, 60)}…` : text;
   return JSON.stringify(messageText(short));

@@ -1,6 +1,6 @@
 /**
- * Who may do what at a secured principal: admits known keys to its sockets, tells whose key a message came with, and follows
- * the files of keys as they change.
+ * Access control of a secured principal: admits known keys to its sockets, identifies the key behind each message, and follows
+ * changes of the key files.
  */
 import type { ConsolaInstance } from "consola";
 import type { Clock } from "../../clock.ts";
@@ -15,10 +15,10 @@ import { authenticate, curveKeyPair, type SocketOptions } from "../../zmq/index.
 import { quote } from "../unknown-name.ts";
 import type { KeyStore, ServerKeys } from "./key-store.ts";
 
-/** Where the files' events do not come, they are looked at this often, ms. */
+/** Polling interval for the key files, in case file events do not arrive, ms. */
 const RELOAD_MS = 5000;
 
-/** Whose key it is. */
+/** The owner of a key. */
 export interface Identity {
   readonly name: string;
   readonly role: Role;
@@ -26,7 +26,7 @@ export interface Identity {
   readonly revoked: boolean;
 }
 
-/** The key does not allow what was asked for with it. */
+/** The key's role does not allow the request. */
 export class ForbiddenError extends InvalidInputError {}
 
 /** What {@link Access} needs. */
@@ -36,25 +36,25 @@ export interface AccessOptions {
   readonly log: ConsolaInstance;
 }
 
-/** What the access signals. */
+/** Events of the access control. */
 interface AccessSignals {
-  /** Keys that were known are no longer: whoever is connected with them must go. */
+  /** Keys were removed: connections with them must be closed. */
   readonly revoked: undefined;
 }
 
-/** The keys in force. */
+/** Holds the current keys. */
 export class Access extends BackgroundService<AccessSignals> {
   readonly name = "access";
   readonly #o: AccessOptions;
-  /** Names the domains of this principal's sockets; a process can have several principals. */
+  /** Prefix of the ZAP domains of this principal's sockets; a process can contain several principals. */
   readonly #id = crypto.randomUUID();
-  /** The scheduler of the principal is its own client. */
+  /** The principal's scheduler is its own client. */
   readonly #own = curveKeyPair();
   readonly #ends: (() => void)[] = [];
   readonly #complaints = new Set<string>();
   #serverKeys: ServerKeys | undefined;
   #known = new Map<string, Identity>();
-  /** Of the files when they were last read. */
+  /** Fingerprint of the files when they were last read. */
   #stamp = "";
   #watch: DirectoryWatch | undefined;
   readonly #refresh = this.timer(() => this.#lookAgain());
@@ -65,8 +65,8 @@ export class Access extends BackgroundService<AccessSignals> {
   }
 
   /**
-   * Reads the keys. Must come before the sockets are bound.
-   * @throws NotPrivateError, InvalidInputError when the files of keys are open to others, or damaged
+   * Reads the keys. Must be called before the sockets are bound.
+   * @throws NotPrivateError, InvalidInputError when the key files are accessible to others, or damaged
    */
   protected override async onStart(): Promise<void> {
     const { store, log } = this.#o;
@@ -89,7 +89,7 @@ export class Access extends BackgroundService<AccessSignals> {
     });
     this.#watch.refresh();
     this.#refresh.every(RELOAD_MS);
-    // What changed between the reading and the watching.
+    // For changes between reading and watching.
     this.#reload();
   }
 
@@ -109,28 +109,28 @@ export class Access extends BackgroundService<AccessSignals> {
     return { curveServer: true, curveSecretKey: this.#serverKeys.secretKey, zapDomain: this.#domain(socket) };
   }
 
-  /** With which this process reaches its own principal. */
+  /** The keys with which this process connects to its own principal. */
   get ownKeys(): CurveClientKeys {
     if (this.#serverKeys === undefined) throw new Error("the keys are not read yet");
     return { serverKey: this.#serverKeys.publicKey, ...this.#own };
   }
 
-  /** Whose key it is; undefined for one that is not known. */
+  /** The owner of a key; undefined for an unknown key. */
   identify(publicKey: string | undefined): Identity | undefined {
     if (publicKey === this.#own.publicKey)
       return { name: "principal", role: "admin", publicKey, revoked: false };
     return publicKey === undefined ? undefined : this.#known.get(publicKey);
   }
 
-  /** Whether what came to a socket is to be taken. */
+  /** Whether a message that arrived on a socket may be processed. */
   admits(userId: string | undefined, socket: SocketName): boolean {
     const identity = this.identify(userId);
     return identity !== undefined && !identity.revoked && SOCKET_ROLES[socket].includes(identity.role);
   }
 
   /**
-   * Whose key a request came with.
-   * @throws ForbiddenError when it was revoked, or does not allow that verb
+   * The owner of the key with which a request came.
+   * @throws ForbiddenError when the key was revoked, or its role does not allow the verb
    */
   check(userId: string | undefined, verb: Verb): Identity {
     const identity = this.identify(userId);
@@ -155,14 +155,14 @@ export class Access extends BackgroundService<AccessSignals> {
     );
   }
 
-  /** Makes the key of a new host known; see {@link KeyStore.join}. */
+  /** Registers the key of a new host; see {@link KeyStore.join}. */
   join(sender: Identity, { public_key, name }: Join): Pick<Joined, "name" | "role"> {
     const { store, clock, log } = this.#o;
     let joined: Pick<Joined, "name" | "role">;
     try {
       joined = store.join(sender.publicKey, public_key, name, clock.now());
     } catch (error) {
-      // Somebody may have found a token.
+      // Someone may have found a token.
       const text = `A host that calls itself ${quote(name)} came with the key ${sender.name} and did not get in: ${errorMessage(error)}`;
       if (this.#firstTime(text)) log.warn(text);
       throw error;
@@ -177,7 +177,7 @@ export class Access extends BackgroundService<AccessSignals> {
   }
 
   #admit(socket: SocketName, publicKey: string, address: string): string | undefined {
-    // Whoever was just given a key, or lost it, need not wait for the files' events.
+    // A client that was just given a key, or lost it, need not wait for file events.
     if (this.#o.store.stamp() !== this.#stamp) this.#reload();
     if (this.admits(publicKey, socket)) return publicKey;
     const identity = this.identify(publicKey);
@@ -188,7 +188,7 @@ export class Access extends BackgroundService<AccessSignals> {
         ? ""
         : `its role is ${identity.role}`;
     const text = `Refused ${who} from ${address}${why && `: ${why}`} (${socket}).`;
-    // A client tries again and again.
+    // A client retries again and again.
     if (this.#firstTime(text)) this.#o.log.warn(text);
     return undefined;
   }
@@ -206,7 +206,7 @@ export class Access extends BackgroundService<AccessSignals> {
       });
     }
     for (const { name, role, public_key, revoked_at_ms } of store.clients(broken)) {
-      // Whoever copied a file there: a key that is revoked stays so.
+      // Even if someone copied the file back: a revoked key stays revoked.
       if (known.get(public_key)?.revoked) continue;
       known.set(public_key, { name, role, publicKey: public_key, revoked: revoked_at_ms !== null });
     }
@@ -235,7 +235,7 @@ export class Access extends BackgroundService<AccessSignals> {
     );
     const isRevoked = ({ publicKey }: Identity) => known.get(publicKey)?.revoked === true;
     for (const [what, keys] of [
-      // Also those that were made and revoked between two looks.
+      // Including keys that were created and revoked between two reads.
       ["Revoked", [...lost, ...fresh].filter(isRevoked)],
       ["Not known any more", lost.filter((key) => !isRevoked(key))],
     ] as const) {

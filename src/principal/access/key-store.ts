@@ -1,6 +1,6 @@
 /**
- * The keys that a principal knows, below the directory `keys` of its data: its own pair, and one file each for every client
- * and every join token, so that two who write at once do not undo each other's work. Of clients only public keys are here.
+ * The keys that a principal knows, in the directory `keys` of its data: its own pair, and one file for each client and each join
+ * token, so that concurrent writers do not overwrite each other's changes. Only the public keys of clients are stored.
  */
 import { existsSync, readdirSync, rmSync, statSync } from "node:fs";
 import { basename, join } from "node:path";
@@ -28,7 +28,7 @@ export const KnownClient = z.object({
   role: z.enum(CLIENT_ROLES),
   public_key: Key,
   created_at_ms: Time,
-  /** How it became known. */
+  /** How it was registered. */
   added_by: z.enum(["keys init", "keys add", "join"]),
   revoked_at_ms: Time.nullable(),
 });
@@ -44,11 +44,11 @@ const TokenFile = z.object({
   uses: z.number().int().positive(),
   used: z.array(z.object({ public_key: Key, name: z.string(), at_ms: Time })),
 });
-/** What became of a join token that can be used no longer, or `valid`. */
+/** The state of a join token that can no longer be used, or `valid`. */
 export type TokenStatus = "valid" | "used up" | "expired" | "revoked";
 export type KnownToken = z.infer<typeof TokenFile> & { readonly revoked_at_ms: number | null };
 
-/** In a file of its own: the principal writes the token's uses while somebody revokes it. */
+/** In a separate file, because the principal writes the token's uses while someone else may revoke it. */
 const TokenRevocation = z.object({ revoked_at_ms: Time });
 
 /** The principal's own key pair. */
@@ -57,14 +57,14 @@ export interface ServerKeys {
   readonly secretKey: string;
 }
 
-/** How the names of keys look: they are names of files too. */
+/** Valid key names: they are file names too. */
 const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/;
-/** Names of files that hold something else than a client's key. */
+/** File names that are reserved for other purposes. */
 const RESERVED = new Set(["principal", "agent", "client"]);
-/** How long a token that has expired is remembered, so that who uses it learns why it fails, ms. */
+/** How long an expired token is kept, so that using it gives the right error, ms. */
 const TOKEN_MEMORY_MS = 30 * 86_400_000;
 
-/** The keys on disk. Reads are of the disk each time. */
+/** The keys on disk. Every read goes to the disk. */
 export class KeyStore {
   readonly directory: string;
 
@@ -72,7 +72,7 @@ export class KeyStore {
     this.directory = keysDirectory(dataDirectory);
   }
 
-  /** Where the files of known clients and of tokens are. */
+  /** The directories of client and token files. */
   get clientsDirectory(): string {
     return join(this.directory, "clients");
   }
@@ -81,7 +81,7 @@ export class KeyStore {
     return join(this.directory, "tokens");
   }
 
-  /** Whether `keys init` was run here. */
+  /** Whether `keys init` has been run. */
   get exists(): boolean {
     return existsSync(this.#serverFile);
   }
@@ -91,8 +91,8 @@ export class KeyStore {
   }
 
   /**
-   * Makes the principal's key pair and the key of its admin.
-   * @returns the file of the admin's key
+   * Creates the principal's key pair and the admin's key.
+   * @returns the path of the admin's key file
    * @throws InvalidInputError when there are keys already
    */
   init(nowMs: number): string {
@@ -117,7 +117,7 @@ export class KeyStore {
       } satisfies KeyFile),
     );
     this.#writeClient("admin", "admin", admin.publicKey, "keys init", nowMs);
-    // Last: with this file there are keys.
+    // Last, because this file means that there are keys.
     const content = { public_key: publicKey, secret_key: secretKey, created_at_ms: nowMs };
     if (!createPrivate(this.#serverFile, json(content)))
       throw new InvalidInputError(`There are keys already in ${this.directory}.`);
@@ -143,9 +143,9 @@ export class KeyStore {
   }
 
   /**
-   * Makes a key for a client, which is known from then on.
-   * @returns the file to take to the client's host
-   * @throws InvalidInputError when the name is none, or taken
+   * Creates a key for a client and registers it.
+   * @returns the path of the file to copy to the client's host
+   * @throws InvalidInputError when the name is invalid or taken
    */
   add(name: string, role: ClientRole, nowMs: number): string {
     const { publicKey: serverKey } = this.serverKeys();
@@ -171,28 +171,28 @@ export class KeyStore {
     return path;
   }
 
-  /** Removes what was left half-written by a crash. */
+  /** Removes temporary files left by a crash. */
   removeLeftovers(nowMs: number): void {
     for (const directory of [this.directory, this.clientsDirectory, this.tokensDirectory])
       removeLeftovers(directory, nowMs);
   }
 
-  /** Changes when a client or a token is added, changed or removed. */
+  /** Changes whenever a client or a token is added, changed or removed. */
   stamp(): string {
     return [this.clientsDirectory, this.tokensDirectory]
       .map((path) => statSync(path, { bigint: true, throwIfNoEntry: false })?.mtimeNs ?? 0n)
       .join(" ");
   }
 
-  /** All clients by name, those that were revoked included. A file that cannot be read is told, and nobody's key. */
+  /** All clients by name, including revoked ones. An unreadable file is reported and grants nothing. */
   clients(broken: (error: CdktrError) => void): KnownClient[] {
     return readAll(this.clientsDirectory, KnownClient, "known key", broken);
   }
 
   /**
    * Revokes a key.
-   * @throws NotFoundError when there is none of that name
-   * @throws UnprocessableError when it is revoked already
+   * @throws NotFoundError when there is none with that name
+   * @throws UnprocessableError when it is already revoked
    */
   revoke(name: string, nowMs: number): KnownClient {
     this.serverKeys();
@@ -206,8 +206,8 @@ export class KeyStore {
   }
 
   /**
-   * Makes a join token.
-   * @returns its id, the principal's public key, and the secret key which is the token
+   * Creates a join token.
+   * @returns its id, the principal's public key, and the secret key, which is the token
    */
   createToken(options: { role: ClientRole; ttlMs: number; uses: number; nowMs: number }): {
     id: string;
@@ -243,9 +243,9 @@ export class KeyStore {
   }
 
   /**
-   * Makes a token worthless.
-   * @throws NotFoundError when there is none of that id
-   * @throws UnprocessableError when it is worthless already
+   * Revokes a token.
+   * @throws NotFoundError when there is none with that id
+   * @throws UnprocessableError when it cannot be used any more anyway
    */
   revokeToken(id: string, nowMs: number): KnownToken {
     this.serverKeys();
@@ -264,13 +264,12 @@ export class KeyStore {
   }
 
   /**
-   * Makes a key known by a token; asked again for the same key, it answers the same, also after a crash at any point. Only the
-   * principal's process calls this.
-   * @throws UnprocessableError when the token has expired, is used up or revoked, or the key was revoked meanwhile
-   * @throws InvalidInputError when the key is none, or somebody else's
+   * Registers a key with a token. Idempotent for the same key, even after a crash at any point. Only called by the principal's process.
+   * @throws UnprocessableError when the token has expired, is used up or revoked, or the key was revoked in the meantime
+   * @throws InvalidInputError when the key is invalid, or belongs to someone else
    */
   join(tokenKey: string, publicKey: string, wanted: string, nowMs: number): Pick<Joined, "name" | "role"> {
-    // Those that cannot be read are told elsewhere, and nobody's.
+    // Unreadable files are reported elsewhere and grant nothing.
     const tokens = this.tokens(nowMs, () => {});
     const token = tokens.find(({ public_key }) => public_key === tokenKey);
     if (token === undefined) throw new NotFoundError("This principal does not know this join token.");
@@ -294,7 +293,7 @@ export class KeyStore {
       );
     }
     if (earlier !== undefined && known !== undefined) return { name: known.name, role: known.role };
-    // Public keys are no secrets: whoever has a token must not change what somebody else's key may do.
+    // Public keys are not secret: the holder of a token must not be able to change the role of someone else's key.
     if (known !== undefined || tokens.some(({ public_key }) => public_key === publicKey))
       throw new InvalidInputError("public_key is the key of somebody else: a new host makes one of its own.");
     for (;;) {
@@ -303,7 +302,7 @@ export class KeyStore {
           ? this.#freeName(wanted)
           : earlier.name;
       if (earlier?.name !== name) {
-        // First: a crash in between must not leave a use that was not counted.
+        // First, because a crash in between must not leave an uncounted use.
         const used = [
           ...token.used.filter((use) => use !== earlier),
           { public_key: publicKey, name, at_ms: nowMs },
@@ -312,20 +311,20 @@ export class KeyStore {
         writePrivate(this.#tokenFile(token.id), json({ ...file, used }));
         if (this.#tokenRevokedAt(token.id) !== null) throw refuse("was revoked just now");
       }
-      // False when somebody took the name at this moment.
+      // False if someone took the name at this very moment.
       if (createPrivate(this.#clientFile(name), json(clientOf(name, token.role, publicKey, "join", nowMs))))
         return { name, role: token.role };
     }
   }
 
-  /** When a token was revoked; null when it was not. */
+  /** When a token was revoked; null if it was not. */
   #tokenRevokedAt(id: string): number | null {
     const path = this.#revocationFile(id);
     if (!existsSync(path)) return null;
     try {
       return readPrivateJson(path, TokenRevocation, "revocation of a join token").revoked_at_ms;
     } catch {
-      // Whatever is in it.
+      // Whatever its content.
       return Math.trunc(statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? 0);
     }
   }
@@ -353,7 +352,7 @@ export class KeyStore {
     });
   }
 
-  /** @returns false when there is one of that name that is not revoked */
+  /** @returns false when there is one with that name that is not revoked */
   #writeClient(
     name: string,
     role: ClientRole,
@@ -400,7 +399,7 @@ function clientOf(
   };
 }
 
-/** What can be done with a token. */
+/** The state of a token. */
 export function tokenStatus(token: KnownToken, nowMs: number): TokenStatus {
   if (token.revoked_at_ms !== null) return "revoked";
   if (token.used.length >= token.uses) return "used up";
@@ -423,7 +422,7 @@ function readAll<S extends z.ZodType>(
       checkPrivate(path);
       found.push(readPrivateJson(path, schema, what));
     } catch (error) {
-      // Removed between the listing and the reading.
+      // Removed between listing and reading.
       if (!existsSync(path)) continue;
       if (!(error instanceof CdktrError)) throw error;
       broken(error);

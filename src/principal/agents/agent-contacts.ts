@@ -1,4 +1,4 @@
-/** What is known of agents only while the principal runs: what their processes were told, and what their rows do not say yet. */
+/** What is known of agents only while the principal runs: what their processes were told, and what is not in their rows yet. */
 import type { Clock } from "../../clock.ts";
 import { UnprocessableError } from "../../errors.ts";
 import type { AgentRecord } from "../../storage/operational/store.ts";
@@ -11,15 +11,15 @@ export interface Contact {
   /** When it was last heard of. */
   seenMonotonic: number;
   seenWall: number;
-  /** It registered with a principal of another version, and has no protocol in common with this one. */
+  /** It registered with a principal of another version and has no protocol in common with this one. */
   isForeign: boolean;
-  /** What it says it executes. */
+  /** The attempts that it says it is executing. */
   running: readonly AttemptName[];
-  /** Orders that were in a reply already: they are repeated, but no reason to reply at once. */
+  /** Orders that were already sent: they are repeated, but do not end a long poll. */
   readonly delivered: Set<string>;
-  /** Since when the agent does not name an attempt it holds (monotonic). */
+  /** Since when the agent has not mentioned an attempt that it holds (monotonic). */
   readonly missing: Map<string, number>;
-  /** A restarted agent's reports up to here must be in before its former attempts are given up; no later than `by` (monotonic). */
+  /** A restarted agent's reports up to here must arrive before its former attempts are given up, but no later than `by` (monotonic). */
   settle: { readonly upTo: number; readonly by: number } | null;
 }
 
@@ -30,7 +30,7 @@ export class AgentContacts {
   readonly #contacts = new Map<string, Contact>();
   #plain = 0;
 
-  /** @param timeoutMs the silence after which an agent is taken for lost */
+  /** @param timeoutMs the silence after which an agent counts as lost */
   constructor(clock: Clock, timeoutMs: number) {
     this.#clock = clock;
     this.#timeoutMs = timeoutMs;
@@ -41,7 +41,7 @@ export class AgentContacts {
   }
 
   /**
-   * The contact of this very process.
+   * The contact of exactly this process.
    * @throws UnprocessableError when it must register first
    */
   known(agentId: string, sessionId: string): Contact {
@@ -75,30 +75,30 @@ export class AgentContacts {
     return contact;
   }
 
-  /** The process is gone; that of a successor stays. */
+  /** The process is gone; a successor's contact is kept. */
   close(contact: Contact): void {
     if (this.#contacts.get(contact.agentId) !== contact) return;
     this.#contacts.delete(contact.agentId);
     if (contact.sessionId === null) this.#plain--;
   }
 
-  /** A sign of life. */
+  /** Records a sign of life. */
   seen(contact: Contact): void {
     contact.seenMonotonic = this.#clock.monotonic();
     contact.seenWall = this.#clock.now();
   }
 
-  /** Time until it is silent for the whole timeout, if nothing is heard, ms. */
+  /** Time until the timeout expires if nothing more is heard, ms. */
   leftMs(contact: Contact): number {
     return contact.seenMonotonic + this.#timeoutMs - this.#clock.monotonic();
   }
 
-  /** How many do not name their process. */
+  /** Number of agents that do not identify their process. */
   get plain(): number {
     return this.#plain;
   }
 
-  /** The principal itself was not there for a while: nobody's silence counts. */
+  /** The principal itself was suspended: silence in that time does not count. */
   forgive(): void {
     for (const contact of this.#contacts.values()) {
       contact.seenMonotonic = this.#clock.monotonic();
@@ -107,14 +107,14 @@ export class AgentContacts {
   }
 }
 
-/** What an agent is told that this principal does not know, or knows another process of. */
+/** The error for an agent whose process this principal does not know. */
 export function registerFirst(agentId: string): UnprocessableError {
   return new UnprocessableError(
     `This principal does not know agent "${agentId}" with that session: register first.`,
   );
 }
 
-/** What an agent is told whose id another one has that is alive. */
+/** The error for an agent whose id is used by another live one. */
 export function idInUse(agent: AgentRecord): UnprocessableError {
   const process = agent.pid === null ? "" : ` pid ${agent.pid}`;
   return new UnprocessableError(

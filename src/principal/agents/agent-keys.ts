@@ -1,7 +1,7 @@
 /**
- * Whose agents are whose at a secured principal. An agent's id belongs to the key with which it first registered, until that key is
- * revoked: no other agent's key can speak for it, take its work or write into the logs of its runs. An admin's key can; what it
- * registers belongs to nobody from then on.
+ * Maps agents to keys on a secured principal. An agent's id belongs to the key that first registered it, until that key is revoked: no
+ * other agent's key can act for it, take its work or write into the logs of its runs. An admin's key can; what it registers belongs to
+ * no key from then on.
  */
 import type { Clock } from "../../clock.ts";
 import { ownText } from "../../contract/own-text.ts";
@@ -12,7 +12,7 @@ import { type Access, ForbiddenError, type Identity } from "../access/access.ts"
 import { quote } from "../unknown-name.ts";
 import { registerFirst } from "./agent-contacts.ts";
 
-/** Streams and runs that are remembered; of others the store is asked again. */
+/** Size of the cache of streams and runs; others are looked up in the store. */
 const REMEMBERED = 10_000;
 
 /** What {@link AgentKeys} needs. */
@@ -43,7 +43,7 @@ export class AgentKeys extends BackgroundService {
   }
 
   /**
-   * Refuses a request in the name of an agent that the sender may not speak for.
+   * Rejects a request in the name of an agent for which the sender may not act.
    * @throws ForbiddenError, UnprocessableError see {@link check} and {@link checkClaim}
    */
   checkSpeaker(sender: Identity, { speaksFor }: VerbEntry, request: object): void {
@@ -54,9 +54,9 @@ export class AgentKeys extends BackgroundService {
   }
 
   /**
-   * Refuses whoever may not speak for an agent.
+   * Rejects a sender that may not act for an agent.
    * @throws ForbiddenError when its id belongs to another key
-   * @throws UnprocessableError when it belongs to none: it must register first
+   * @throws UnprocessableError when it belongs to no key: it must register first
    */
   check(sender: Identity, agentId: string): void {
     if (sender.role === "admin") return;
@@ -65,7 +65,7 @@ export class AgentKeys extends BackgroundService {
   }
 
   /**
-   * Refuses whoever could not register an agent.
+   * Rejects a sender that could not register an agent.
    * @throws ForbiddenError when its id belongs to another key
    */
   checkClaim(sender: Identity, agentId: string): void {
@@ -73,7 +73,7 @@ export class AgentKeys extends BackgroundService {
   }
 
   /**
-   * An agent registers: its id belongs to that key from then on. Part of the registration.
+   * An agent registers: from then on its id belongs to that key. Part of the registration.
    * @throws ForbiddenError when it belongs to another key
    */
   async claim(tx: OperationalTx, sender: Identity, agentId: string): Promise<void> {
@@ -90,7 +90,7 @@ export class AgentKeys extends BackgroundService {
     tx.afterCommit(() => this.#keys.set(agentId, sender.publicKey));
   }
 
-  /** Why lines may not be delivered as those of an agent; null when they may. */
+  /** Why lines may not be delivered in the name of an agent; null when they may. */
   async refusal(sender: Identity, agentId: string, streamId: string): Promise<string | null> {
     if (sender.role !== "admin" && this.#keys.get(agentId) !== sender.publicKey)
       return `the key ${sender.name} may not speak for agent ${quote(agentId)}`;
@@ -100,8 +100,8 @@ export class AgentKeys extends BackgroundService {
   }
 
   /**
-   * Those of the runs into whose logs the key may not write: all their attempts were other agents'. Runs that the principal has
-   * forgotten are nobody's, and lines that come so late are not lost.
+   * Those of the runs into whose logs the key may not write, because all their attempts were other agents'. Runs that the principal has
+   * removed belong to no one, so that very late lines are not lost.
    * @param agentId the agent that delivers, or null when it does not say; then any of the key's agents will do
    */
   async foreignRuns(

@@ -1,6 +1,5 @@
 /**
- * The agents: who registered, who is heard of, what they must be told. An agent that is silent for the timeout is LOST
- * and its attempts crash.
+ * The agents: registration, signs of life, orders. An agent that is silent for the timeout is LOST and its attempts crash.
  */
 import type { ConsolaInstance } from "consola";
 import type { Clock } from "../../clock.ts";
@@ -47,22 +46,22 @@ export interface AgentRegistryOptions {
   readonly logs: LogPositions;
   readonly clock: Clock;
   readonly log: ConsolaInstance;
-  /** Says which key may speak for which agent; absent without keys. */
+  /** Says which key may act for which agent; absent without keys. */
   readonly keys: AgentKeys | undefined;
-  /** Random, new with every start. */
+  /** Random, new on every start. */
   readonly principalId: string;
   readonly heartbeatTimeoutMs: number;
   readonly events: PrincipalEvents;
   readonly pauses: PauseWatch;
 }
 
-/** Agents that come and go of which the log tells in a minute: a whole fleet, but not a flood. */
+/** Maximum number of log messages about agents that come and go, per minute: enough for a whole fleet, but not for a flood. */
 const LOGGED_A_MINUTE = 200;
 
 /** Knows the agents. */
 export class AgentRegistry extends BackgroundService {
   readonly name = "agent registry";
-  /** Those that are only a name. */
+  /** Agents known only by name. */
   readonly plain: PlainAgents;
   readonly #o: AgentRegistryOptions;
   readonly #contacts: AgentContacts;
@@ -90,7 +89,7 @@ export class AgentRegistry extends BackgroundService {
     options.events.on("principal paused", () => this.#contacts.forgive());
   }
 
-  /** Agents known from before get a full timeout to be heard of. */
+  /** After a start, known agents get a full timeout to report. */
   protected override async onStart(): Promise<void> {
     const agents = await this.#o.store.read((tx) => tx.listAgents());
     for (const agent of agents) {
@@ -107,9 +106,9 @@ export class AgentRegistry extends BackgroundService {
 
   /**
    * Registers an agent's process.
-   * @param sender whose key it came with, when there are keys
+   * @param sender owner of the key of the request, when there are keys
    * @throws UnprocessableError when another process with the same id is alive
-   * @throws VersionMismatchError when it speaks no protocol that this principal speaks
+   * @throws VersionMismatchError when they have no protocol in common
    * @throws ForbiddenError when the id belongs to another key
    * @throws InvalidInputError when the stream is another agent's
    */
@@ -188,20 +187,20 @@ export class AgentRegistry extends BackgroundService {
   }
 
   /**
-   * A sign of life of an agent's process.
+   * Records a sign of life of an agent's process.
    * @throws UnprocessableError when it must register first
    */
   seen(agentId: string, sessionId: string): void {
     this.#contacts.seen(this.#contacts.known(agentId, sessionId));
   }
 
-  /** Whether an agent is told to take nothing new. */
+  /** Whether an agent is draining. */
   async isDraining(agentId: string): Promise<boolean> {
     return (await this.#o.store.read((tx) => tx.getAgent(agentId)))?.status === "DRAINING";
   }
 
   /**
-   * Hears a heartbeat, and answers when there is something new for the agent or its time is up.
+   * Handles a heartbeat: replies when there is news for the agent or its long poll ends.
    * @throws UnprocessableError when the process must register first
    */
   async heartbeat(beat: Heartbeat): Promise<AgentOrders> {
@@ -217,7 +216,7 @@ export class AgentRegistry extends BackgroundService {
     if (beat.state === "leaving") return this.#leave(contact);
     if (beat.state === "draining") {
       await this.#setState(beat.agent_id, "DRAINING");
-      // It ends as soon as its lines are in DuckDB, so they go there now. When they cannot, it keeps them on its disk.
+      // It exits as soon as its lines are in DuckDB, so write them now. If that fails, it keeps them on its disk.
       if (beat.running.length === 0) await this.#o.logs.flush().catch(() => {});
     }
     await this.#endForgotten(contact);
@@ -245,7 +244,7 @@ export class AgentRegistry extends BackgroundService {
     if (registered !== undefined) this.#contacts.seen(registered);
     try {
       const { fenced } = await this.#o.store.transact(async (tx) => {
-        // What an agent's disk holds counts, even before its new process registered: fencing is by attempt.
+        // What is on an agent's disk counts, even before its new process has registered: fencing is by attempt.
         const stream = await tx.getStream(batch.stream_id);
         if (registered === undefined && stream?.agent_id !== batch.agent_id)
           throw registerFirst(batch.agent_id);
@@ -263,13 +262,13 @@ export class AgentRegistry extends BackgroundService {
       const orders = await this.#orders.of(agent, fenced, batch.stream_id);
       return registered === undefined ? orders : delivered(registered, orders);
     } catch (error) {
-      // It may not have been able to tell us of the end of what it no longer names.
+      // It may have been unable to report the end of attempts that it no longer mentions.
       contact?.missing.clear();
       throw error;
     }
   }
 
-  /** All agents, by id. */
+  /** All agents, sorted by id. */
   async list(): Promise<AgentSummary[]> {
     const { agents, open, tasks } = await this.#o.store.read(async (tx) => ({
       agents: await tx.listAgents(),
@@ -296,7 +295,7 @@ export class AgentRegistry extends BackgroundService {
   }
 
   /**
-   * Tells an agent to finish what runs and take nothing new.
+   * Drains an agent.
    * @throws NotFoundError when there is no such agent
    * @throws UnprocessableError when it is lost
    */
@@ -313,12 +312,12 @@ export class AgentRegistry extends BackgroundService {
     this.#o.polls.wake(topicOf(agentId));
   }
 
-  /** Forgets agents that have been lost since before `beforeMs`. */
+  /** Removes agents that have been lost since before `beforeMs`. */
   async forgetLost(beforeMs: number): Promise<void> {
     await this.#o.store.transact((tx) => tx.forgetLostAgents(beforeMs));
   }
 
-  /** Gives up what the agent's former process had. */
+  /** Ends the attempts of the agent's former process. */
   async #crashFormer(tx: OperationalTx, agentId: string, sessionId: string | null): Promise<void> {
     for (const attempt of await tx.openAttempts(agentId)) {
       if (attempt.session_id === sessionId) continue;
@@ -326,7 +325,7 @@ export class AgentRegistry extends BackgroundService {
     }
   }
 
-  /** Ends attempts that the agent holds but has not named for a whole timeout, and those of a former process that are overdue. */
+  /** Ends attempts that the agent holds but has not mentioned for a whole timeout, and overdue ones of a former process. */
   async #endForgotten(contact: Contact): Promise<void> {
     const now = this.#o.clock.monotonic();
     const named = new Set(contact.running.map(nameOf));
@@ -383,7 +382,7 @@ export class AgentRegistry extends BackgroundService {
     if (state === "DRAINING") this.#o.events.emit("agent dismissed", agentId);
   }
 
-  /** The agent's process ends in order. */
+  /** The agent's process leaves in an orderly way. */
   async #leave(contact: Contact): Promise<AgentOrders> {
     const orders = await this.#orders.of(contact, contact.running);
     await this.#o.store.transact(async (tx) => {
@@ -407,7 +406,7 @@ export class AgentRegistry extends BackgroundService {
     const isLost = await this.#o.store.transact(async (tx) => {
       if (isHeard()) return false;
       const agent = await tx.getAgent(agentId);
-      // Another process may have registered under the id meanwhile: that one is not silent.
+      // Another process may have registered under the id in the meantime: that one is not silent.
       if (agent?.session_id !== sessionId || agent.status === "LOST") return false;
       await tx.transitionAgent(agent, "LOST", contact?.seenWall);
       const open = await tx.openAttempts(agentId);

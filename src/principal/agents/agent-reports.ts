@@ -1,19 +1,19 @@
-/** Reports of an agent's numbered stream: each counts once, in order, and only for an attempt that is the agent's. */
+/** Applies an agent's numbered stream of reports: each counts once, in order, and only for an attempt that the agent holds. */
 import type { ConsolaInstance } from "consola";
 import type { AgentReport, AgentReports } from "../../contract/messages.ts";
 import type { OperationalTx } from "../../storage/operational/store.ts";
 import { type AttemptName, nameOf } from "../runs/attempt-name.ts";
 import type { RunChanges } from "../runs/run-changes.ts";
 
-/** What became of a batch. */
+/** The result of a batch. */
 export interface AppliedReports {
-  /** Last report of the stream that is on disk with this unit of work. */
+  /** Last report of the stream that is on disk after this unit of work. */
   readonly seq: number;
-  /** Attempts that are not the agent's (any more), though it seems to go on with them. */
+  /** Attempts that the agent does not hold (any more), although it seems to continue them. */
   readonly fenced: readonly AttemptName[];
 }
 
-/** Applies the reports of a batch that are new; part of a unit of work. */
+/** Applies the new reports of a batch; part of a unit of work. */
 export async function applyReports(
   tx: OperationalTx,
   batch: AgentReports,
@@ -65,7 +65,7 @@ async function fencedIn(tx: OperationalTx, batch: AgentReports): Promise<Attempt
   for (const { workflow_instance_id, attempt } of named.values()) {
     const record = await tx.getAttempt(workflow_instance_id, attempt);
     const isMine = record?.agent_id === batch.agent_id;
-    // RELEASED: it has said itself that it is over.
+    // RELEASED: the agent itself reported the end.
     if (isMine && ["OFFERED", "HELD", "RELEASED"].includes(record.lease)) continue;
     fenced.push({ workflow_instance_id, attempt });
   }

@@ -1,7 +1,7 @@
 /**
- * Notices agents that fall silent. When an agent is lost stands in its row, as a deadline; what is heard of it meanwhile is known
- * in memory only, so that a heartbeat costs no write. Before the deadline passes, the rows of those that were heard of follow,
- * many in one commit: whoever reads the rows is never behind by more than the time between two looks.
+ * Detects agents that fall silent. The deadline after which an agent is lost is in its row; signs of life are recorded in memory only,
+ * so that a heartbeat costs no write. Before a deadline passes, the rows of the agents that were heard of are updated, many in one
+ * commit: the rows are never stale by more than the time between two checks.
  */
 import type { ConsolaInstance } from "consola";
 import type { Clock } from "../../clock.ts";
@@ -11,7 +11,7 @@ import { logFailure } from "../log-failure.ts";
 import type { PauseWatch } from "../runs/pause-watch.ts";
 import type { AgentContacts } from "./agent-contacts.ts";
 
-/** Pause after a failure. */
+/** Delay after a failure. */
 const RETRY_MS = 1000;
 
 /** What {@link AgentWatch} needs. */
@@ -22,13 +22,13 @@ export interface AgentWatchOptions {
   readonly log: ConsolaInstance;
   readonly heartbeatTimeoutMs: number;
   readonly pauses: Pick<PauseWatch, "check">;
-  /** The deadline of an agent's process has passed, and nothing was heard of it. */
+  /** The deadline of an agent's process has passed without a sign of life. */
   readonly lose: (agent: DueAgent) => Promise<void>;
 }
 
-/** What it does that a test waits for. */
+/** Events for tests. */
 interface AgentWatchSignals {
-  /** It has looked, and knows when it looks again. */
+  /** It has checked, and knows when the next check is due. */
   readonly looked: undefined;
 }
 
@@ -36,7 +36,7 @@ interface AgentWatchSignals {
 export class AgentWatch extends BackgroundService<AgentWatchSignals> {
   readonly name = "agent watch";
   readonly #o: AgentWatchOptions;
-  /** So long before a deadline the row of an agent follows, at the latest. */
+  /** How long before a deadline the row of an agent is updated at the latest. */
   readonly #aheadMs: number;
   readonly #timer = this.timer(() => this.track(this.#look()));
 
@@ -50,7 +50,7 @@ export class AgentWatch extends BackgroundService<AgentWatchSignals> {
     return this.#look();
   }
 
-  /** An agent registered. A timer that is set already is for one whose deadline is no later. */
+  /** An agent registered. A timer that is already set is for a deadline that is not later. */
   registered(): void {
     this.#timer.within(this.#o.heartbeatTimeoutMs - this.#aheadMs);
   }
@@ -58,7 +58,7 @@ export class AgentWatch extends BackgroundService<AgentWatchSignals> {
   async #look(): Promise<void> {
     this.#o.pauses.check();
     try {
-      // Those of the next looks as well, so that there are few.
+      // Includes those of the next checks, so that there are fewer checks.
       const due = await this.#o.store.read((tx) => tx.dueAgents(2 * this.#aheadMs));
       const silent = await this.#extend(due);
       const isDone = await this.#loseAll(silent.filter((agent) => agent.left_ms <= 0));
@@ -73,7 +73,7 @@ export class AgentWatch extends BackgroundService<AgentWatchSignals> {
     this.signals.emit("looked");
   }
 
-  /** Writes down who was heard of since it was written down the last time. Returns the others. */
+  /** Updates the rows of agents heard of since the last update. Returns the others. */
   async #extend(due: readonly DueAgent[]): Promise<DueAgent[]> {
     const silent: DueAgent[] = [];
     const heard: { agent: DueAgent; leftMs: number; heardMs: number }[] = [];

@@ -1,6 +1,6 @@
 /**
- * Agents of the first protocol: a name and nothing else. They have no session and send no heartbeats; every request of theirs is a
- * sign of life, and anybody can make one up, so that there may not be too many.
+ * Agents of the first protocol, known only by name. They have no session and send no heartbeats; every request of theirs is a sign of
+ * life. Anyone can make up such names, so their number is limited.
  */
 import type { Clock } from "../../clock.ts";
 import { FIRST_PROTOCOL } from "../../contract/version.ts";
@@ -12,24 +12,24 @@ import { quote } from "../unknown-name.ts";
 import { type AgentContacts, idInUse } from "./agent-contacts.ts";
 import type { AgentKeys } from "./agent-keys.ts";
 
-/** How many there may be that are not lost. */
+/** Maximum number of them that are not lost. */
 const MOST = 1000;
 
 /** What {@link PlainAgents} needs. */
 export interface PlainAgentsOptions {
   readonly store: OperationalStore;
   readonly clock: Clock;
-  /** Says which key may speak for which agent; absent without keys. */
+  /** Says which key may act for which agent; absent without keys. */
   readonly keys: AgentKeys | undefined;
   readonly contacts: AgentContacts;
   readonly heartbeatTimeoutMs: number;
-  /** One is heard of from now on. */
+  /** The agent was heard of. */
   readonly opened: () => void;
-  /** One has registered that was not known, and this is on disk. */
+  /** A previously unknown agent has registered, and this is on disk. */
   readonly registered: (agentId: string) => void;
 }
 
-/** The part of the registry that knows agents by their names alone. */
+/** The part of the registry for agents known only by name. */
 export class PlainAgents {
   readonly #o: PlainAgentsOptions;
 
@@ -38,8 +38,8 @@ export class PlainAgents {
   }
 
   /**
-   * Registers an agent; one that is registered stays so.
-   * @param sender whose key it came with, when there are keys
+   * Registers an agent; a no-op if it is registered.
+   * @param sender owner of the key of the request, when there are keys
    * @throws UnprocessableError when an agent with a session has the id, or when there are too many
    * @throws ForbiddenError when the id belongs to another key
    */
@@ -81,7 +81,7 @@ export class PlainAgents {
   }
 
   /**
-   * An agent asks for work; it is registered when it is not known.
+   * An agent asks for work; it is registered if it is unknown.
    * @throws UnprocessableError when its id belongs to no key: it must register first
    */
   async fetches(agentId: string, sender?: Identity): Promise<void> {
@@ -89,7 +89,7 @@ export class PlainAgents {
     else if (sender !== undefined) this.#o.keys?.check(sender, agentId);
   }
 
-  /** A sign of life. Returns whether the agent is known. */
+  /** Records a sign of life. Returns whether the agent is known. */
   seen(agentId: string): boolean {
     const contact = this.#o.contacts.get(agentId);
     if (contact === undefined || contact.sessionId !== null) return false;
@@ -97,7 +97,7 @@ export class PlainAgents {
     return true;
   }
 
-  /** Applies a status that has no number and names no attempt: to the newest attempt that the agent has of the run. */
+  /** Applies a status without number and attempt: it refers to the newest attempt of the run that the agent holds. */
   async hear(
     agentId: string,
     runId: string,

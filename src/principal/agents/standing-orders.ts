@@ -1,19 +1,19 @@
-/** What agents must be told: what to stop, that they drain, how far their streams have come. */
+/** Orders for agents: what to stop, that they drain, and how far their streams have been received. */
 import type { AgentOrders, StopOrder } from "../../contract/messages.ts";
 import type { OperationalStore } from "../../storage/operational/store.ts";
 import { type AttemptName, nameOf } from "../runs/attempt-name.ts";
 import type { Contact } from "./agent-contacts.ts";
 
-/** How far the history is with an agent's log stream. */
+/** How far the history has received an agent's log stream. */
 export interface LogPositions {
   position(streamId: string): { received: number; durable: number };
   /** The agent cannot send lines before `firstSeq` any more. */
   agentHoldsFrom(streamId: string, firstSeq: number): void;
-  /** Resolves when every line that came before is in DuckDB. */
+  /** Resolves when every line received before is in DuckDB. */
   flush(): Promise<void>;
 }
 
-/** Orders follow from the operational state; they stand until they are carried out. */
+/** Orders are derived from the operational state; they stand until they are carried out. */
 export class StandingOrders {
   readonly #store: OperationalStore;
   readonly #logs: LogPositions;
@@ -26,9 +26,9 @@ export class StandingOrders {
   }
 
   /**
-   * The orders of an agent's process.
-   * @param running attempts that it executes as far as is known
-   * @param streamId its stream; by default the one that it registered
+   * The orders for an agent's process.
+   * @param running attempts that it is executing, as far as is known
+   * @param streamId its stream; by default the registered one
    */
   of(
     { agentId, sessionId }: { agentId: string; sessionId: string | null },
@@ -48,7 +48,7 @@ export class StandingOrders {
       for (const one of running) {
         if (held.has(nameOf(one))) continue;
         const attempt = await tx.getAttempt(one.workflow_instance_id, one.attempt);
-        // It ended the attempt itself meanwhile: there is nothing to stop.
+        // It has ended the attempt itself in the meantime: there is nothing to stop.
         if (attempt?.agent_id === agentId && attempt.lease === "RELEASED") continue;
         const run = await tx.getRun(one.workflow_instance_id);
         stop.push(stopOrder(one, run?.cancel_requested_at_ms != null ? "cancelled" : "superseded"));
@@ -67,20 +67,20 @@ export class StandingOrders {
   }
 }
 
-/** Whether the orders say something that the agent was not told yet. */
+/** Whether the orders contain something that the agent was not told yet. */
 export function hasNews(contact: Contact, orders: AgentOrders): boolean {
   return newsIn(orders).some((news) => !contact.delivered.has(news));
 }
 
-/** Notes that the agent is told these orders. */
+/** Records that the agent is told these orders. */
 export function delivered(contact: Contact, orders: AgentOrders): AgentOrders {
-  // Only what stands is remembered.
+  // Only current orders are remembered.
   contact.delivered.clear();
   for (const news of newsIn(orders)) contact.delivered.add(news);
   return orders;
 }
 
-/** What of the orders is worth an answer of its own. */
+/** The part of the orders that justifies an immediate reply. */
 function newsIn(orders: AgentOrders): string[] {
   const news = orders.stop.map((order) => `${order.reason} ${nameOf(order)}`);
   if (orders.drain) news.push("drain");

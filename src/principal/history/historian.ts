@@ -1,6 +1,6 @@
 /**
- * Brings log lines and status rows into the history database, in batches with their cursors, and answers from it. While the
- * database is away nothing else stops: lines wait here in bounded memory and then with the agents, status rows in the operational state.
+ * Writes log lines and status rows to the history database, in batches together with their cursors, and queries it. While the database
+ * is unavailable nothing else stops: lines wait here in bounded memory and then on the agents, status rows in the operational state.
  */
 
 import { existsSync } from "node:fs";
@@ -32,35 +32,35 @@ import { LogIntake, type StreamPosition } from "./log-intake.ts";
 import { Transfers } from "./transfers.ts";
 import { Waiters } from "./waiters.ts";
 
-/** What one transaction takes at most, roughly. */
+/** Approximate maximum size of one transaction. */
 const TRANSACTION_LINES = 100_000;
 const TRANSACTION_BYTES = 32 * 1024 * 1024;
 const TRANSACTION_STATUSES = 2_000;
-/** Pauses between attempts to open or write the database, ms: they double. */
+/** Exponential back-off between attempts to open or write the database, ms. */
 const FIRST_RETRY_MS = 250;
 const LAST_RETRY_MS = 5_000;
-/** A failure that lasts is reported again after so long, ms. */
+/** A persistent failure is logged again after this time, ms. */
 const REMINDER_MS = 300_000;
 
 /** Options of {@link Historian}. */
 export interface HistorianOptions {
   /** The DuckDB file, or `:memory:`. */
   readonly dbPath: string;
-  /** cdktr's own directory: prepared files and DuckDB's temporary ones go below it. */
+  /** cdktr's own directory, for prepared files and DuckDB's temporary ones. */
   readonly dataDirectory: string;
   readonly statuses: StatusFeed;
-  /** The longest that a line or a status waits before it is in DuckDB, ms. */
+  /** Maximum time before a line or a status is written to DuckDB, ms. */
   readonly flushIntervalMs: number;
   readonly log: ConsolaInstance;
-  /** Memory that lines may take before they are no longer received. Default 64 MiB. */
+  /** Memory that lines may use before no more are accepted. Default 64 MiB. */
   readonly maxHeldBytes?: number;
-  /** From so many bytes of lines on they are written at once. Default 8 MiB. */
+  /** Above this many bytes, lines are written at once. Default 8 MiB. */
   readonly flushBytes?: number;
-  /** How long prepared files are kept for a client that does not ask for them, ms. Default 10 minutes. */
+  /** How long prepared files are kept if the client does not fetch them, ms. Default 10 minutes. */
   readonly transferIdleMs?: number;
-  /** How long a statement of `db query` may run, ms. Default 60 s. */
+  /** Timeout of a statement of `db query`, ms. Default 60 s. */
   readonly queryTimeoutMs?: number;
-  /** The schema of the database; that of this cdktr by default. */
+  /** The migrations of the database; those of this cdktr by default. */
   readonly migrations?: HistoryMigrations;
 }
 
@@ -70,17 +70,17 @@ export interface HistoryAvailability {
   readonly error: string | null;
 }
 
-/** What was received and is not in DuckDB yet. */
+/** What was received but is not in DuckDB yet. */
 export interface HeldLogs {
   readonly lines: number;
   readonly bytes: number;
-  /** How long the oldest of it waits, ms; 0 when there is none. */
+  /** How long the oldest of it has waited, ms; 0 when there is none. */
   readonly lagMs: number;
 }
 
-/** What the historian signals. */
+/** Events of the historian. */
 export interface HistorianSignals {
-  /** It tried to write something: how long that took, and whether it succeeded. */
+  /** A write was attempted: its duration and result. */
   readonly flushed: { readonly tookMs: number; readonly ok: boolean };
 }
 
@@ -94,7 +94,7 @@ export class Historian extends BackgroundService<HistorianSignals> {
   #database: HistoryDatabase | undefined;
   /** The last status row that is in DuckDB. */
   #statusCursor = 0;
-  /** When the oldest line in memory came, or later than that. */
+  /** When the oldest line in memory arrived, or later. */
   #heldSince = 0;
   #statusesPending = false;
   #isOpen = false;
@@ -106,11 +106,11 @@ export class Historian extends BackgroundService<HistorianSignals> {
   #lastAttempt = Number.NEGATIVE_INFINITY;
   #failure: HistoryUnavailableError | undefined;
   #reported = { message: "", at: 0 };
-  /** Ends a copy that is made before a migration. */
+  /** Aborts the backup before a migration. */
   #giveUp = new AbortController();
-  /** What is going on, while the schema is migrated. */
+  /** A description of the progress, while the schema is migrated. */
   #migrating: string | undefined;
-  /** Told when that begins. */
+  /** Called when the migration begins. */
   #migrates: (() => void) | undefined;
 
   constructor(options: HistorianOptions) {
@@ -128,7 +128,7 @@ export class Historian extends BackgroundService<HistorianSignals> {
     });
   }
 
-  /** Whether the history can be written and read, as far as the last attempt showed. */
+  /** Whether the history can be written and read, according to the last attempt. */
   get available(): HistoryAvailability {
     return this.#database === undefined || this.#failure !== undefined
       ? { ok: false, error: this.#whyAway().message }
@@ -142,8 +142,8 @@ export class Historian extends BackgroundService<HistorianSignals> {
   }
 
   /**
-   * Opens the database. When that fails it says so and goes on trying: everything else works without. Nor does anything wait while
-   * it is migrated.
+   * Opens the database. If that fails, it is logged and retried: everything else works without it. Nothing waits for a migration
+   * either.
    */
   protected override async onStart(): Promise<void> {
     this.#isOpen = true;
@@ -155,7 +155,7 @@ export class Historian extends BackgroundService<HistorianSignals> {
     await Promise.race([this.flush().catch(() => {}), migrates.promise]);
   }
 
-  /** Writes what it holds, if it can, and closes the database. What it cannot write is still with the agents and in the operational state. */
+  /** Writes what it holds, if possible, and closes the database. What it cannot write is still on the agents and in the operational state. */
   protected override async onStop(): Promise<void> {
     this.#giveUp.abort(new HistoryUnavailableError("The principal ends."));
     if (this.#migrating !== undefined) await this.#flushing?.catch(() => {});
@@ -169,7 +169,7 @@ export class Historian extends BackgroundService<HistorianSignals> {
     this.#withTransfers(() => this.#transfers.stop());
   }
 
-  /** A disk that is full or read-only keeps files from being prepared, and nothing else. */
+  /** A full or read-only disk only prevents files from being prepared. */
   #withTransfers(work: () => void): void {
     try {
       work();
@@ -183,8 +183,8 @@ export class Historian extends BackgroundService<HistorianSignals> {
   // ---------------------------------------------------------------- what comes in
 
   /**
-   * Takes the lines of a batch that continue its stream: {@link position} tells how far that is. What it cannot take, because a
-   * batch before is missing or memory is full, must be offered again.
+   * Accepts the lines of a batch that continue its stream: {@link position} tells how far that is. Lines that it cannot accept, because
+   * an earlier batch is missing or memory is full, must be offered again.
    */
   offer(batch: LogBatch): void {
     if (this.#intake.lines === 0) this.#heldSince = performance.now();
@@ -196,8 +196,8 @@ export class Historian extends BackgroundService<HistorianSignals> {
   }
 
   /**
-   * Resolves when a write has made room for more lines; undefined when there is room, or when nothing can be written now, so that
-   * waiting would help nobody.
+   * Backpressure: resolves when a write has made space for more lines; undefined when there is space, or when nothing can be written now,
+   * so that waiting would be pointless.
    */
   room(): Promise<void> | undefined {
     if (
@@ -211,38 +211,38 @@ export class Historian extends BackgroundService<HistorianSignals> {
     return this.flush().catch(() => {});
   }
 
-  /** How far a stream has come: its last line in memory or better, and its last line in DuckDB. */
+  /** The position of a stream: its last line received, and its last line in DuckDB. */
   position(streamId: string): StreamPosition {
     return this.#intake.position(streamId);
   }
 
-  /** The agent of a stream cannot send lines before `firstSeq` any more: when they are not here, they never will be. */
+  /** The agent of a stream cannot send lines before `firstSeq` any more: those that are missing are lost. */
   agentHoldsFrom(streamId: string, firstSeq: number): void {
     this.#intake.agentHoldsFrom(streamId, firstSeq);
   }
 
-  /** Resolves with true when line `seq` of the stream has come, with false after `timeoutMs`. */
+  /** Resolves with true when line `seq` of the stream has arrived, with false after `timeoutMs`. */
   waitReceived(streamId: string, seq: number, timeoutMs: number): Promise<boolean> {
     if (this.#intake.position(streamId).received >= seq) return Promise.resolve(true);
     return this.#received.wait(streamId, seq, timeoutMs);
   }
 
-  /** There are new status rows: they go with the next batch. */
+  /** There are new status rows: they are written with the next batch. */
   notifyStatus(): void {
     this.#statusesPending = true;
     this.#armInterval();
   }
 
   /**
-   * Resolves when every line and status that came before the call is in DuckDB. Calls at the same time share one write.
-   * @throws HistoryUnavailableError when that cannot be done now
+   * Resolves when every line and status received before the call is in DuckDB. Concurrent calls share one write.
+   * @throws HistoryUnavailableError when that is not possible now
    */
   flush(): Promise<void> {
-    // That may take long: whoever asks is told instead of kept waiting.
+    // That may take long, so callers get an error instead of waiting.
     if (this.#migrating !== undefined) return Promise.reject(this.#whyAway());
     if (this.#flushAgain !== undefined) return this.#flushAgain;
     if (this.#flushing === undefined) return this.#beginFlush();
-    // The one that runs may have looked already: one more is needed, for all who call meanwhile.
+    // The current write may have read its input already: one more is needed, for all callers in the meantime.
     this.#flushAgain = this.#flushing.then(
       () => this.#beginFlush(),
       () => this.#beginFlush(),
@@ -253,8 +253,8 @@ export class Historian extends BackgroundService<HistorianSignals> {
   // ---------------------------------------------------------------- what is asked
 
   /**
-   * A page of log lines; everything that was received is in it, or `warning` says what is not.
-   * @throws InvalidInputError when the pattern or the position is none; HistoryUnavailableError when nothing can be read
+   * A page of log lines; it includes everything that was received, or `warning` says what is missing.
+   * @throws InvalidInputError when the pattern or the position is invalid; HistoryUnavailableError when nothing can be read
    */
   async searchLogs(search: SearchLogs): Promise<LogPage> {
     const warning = await this.#flushForReading();
@@ -280,7 +280,7 @@ export class Historian extends BackgroundService<HistorianSignals> {
   }
 
   /**
-   * Runs one statement that only reads.
+   * Runs one read-only statement.
    * @throws InvalidInputError, UnprocessableError, HistoryUnavailableError
    */
   async query(query: QueryDatabase): Promise<QueryResult> {
@@ -289,13 +289,13 @@ export class Historian extends BackgroundService<HistorianSignals> {
     return { ...result, warning };
   }
 
-  /** A run that the operational state has forgotten, or null. @throws HistoryUnavailableError */
+  /** A run that was removed from the operational state, or null. @throws HistoryUnavailableError */
   findRun(workflowInstanceId: string): Promise<HistoricRun | null> {
     return this.#read((database) => database.findRun(workflowInstanceId));
   }
 
   /**
-   * Runs, newest first; with `before` only those created before that instant (ms).
+   * Runs, newest first; with `before` only those created before that time (ms).
    * @throws HistoryUnavailableError
    */
   listRuns(list: ListRuns, before?: number): Promise<RunSummary[]> {
@@ -304,7 +304,7 @@ export class Historian extends BackgroundService<HistorianSignals> {
 
   /**
    * Prepares Parquet files of all tables and views.
-   * @throws HistoryUnavailableError; UnprocessableError when too many are under way
+   * @throws HistoryUnavailableError; UnprocessableError when too many are in progress
    */
   async prepareExport(): Promise<PreparedFiles> {
     await this.flush();
@@ -313,7 +313,7 @@ export class Historian extends BackgroundService<HistorianSignals> {
 
   /**
    * Prepares a consistent copy of the database.
-   * @throws HistoryUnavailableError; UnprocessableError when too many are under way
+   * @throws HistoryUnavailableError; UnprocessableError when too many are in progress
    */
   async prepareBackup(): Promise<PreparedFiles> {
     await this.flush();
@@ -323,7 +323,7 @@ export class Historian extends BackgroundService<HistorianSignals> {
     });
   }
 
-  /** A piece of a prepared file. @throws NotFoundError */
+  /** A chunk of a prepared file. @throws NotFoundError */
   readFile(request: ReadFile): Promise<FilePiece> {
     return this.#transfers.read(request);
   }
@@ -346,7 +346,7 @@ export class Historian extends BackgroundService<HistorianSignals> {
 
   async #flushNow(): Promise<void> {
     if (!this.#isOpen) throw new HistoryUnavailableError("The historian does not run.");
-    // While the database is away, those who ask get the answer that is known instead of one attempt each.
+    // While the database is unavailable, callers get the known answer instead of one attempt each.
     if (this.#failure !== undefined && performance.now() - this.#lastAttempt < FIRST_RETRY_MS)
       throw this.#failure;
     this.#lastAttempt = performance.now();
@@ -356,7 +356,7 @@ export class Historian extends BackgroundService<HistorianSignals> {
       const database = await this.#open();
       const hasWritten = await this.#drain(database);
       if (hasWritten) this.signals.emit("flushed", { tookMs: performance.now() - began, ok: true });
-      // What is left came meanwhile.
+      // The rest arrived in the meantime.
       this.#heldSince = began;
     } catch (error) {
       this.signals.emit("flushed", { tookMs: performance.now() - began, ok: false });
@@ -367,7 +367,7 @@ export class Historian extends BackgroundService<HistorianSignals> {
     this.#succeeded();
   }
 
-  /** Writes until everything is in DuckDB that was there at the beginning; tells whether there was anything. */
+  /** Writes until everything that was there at the beginning is in DuckDB; returns whether there was anything. */
   async #drain(database: HistoryDatabase): Promise<boolean> {
     const ends = this.#intake.ends();
     for (let hasWritten = false; ; hasWritten = true) {
@@ -385,7 +385,7 @@ export class Historian extends BackgroundService<HistorianSignals> {
   #statusesTaken(id: number): void {
     if (id <= this.#statusCursor) return;
     this.#statusCursor = id;
-    // When they cannot be forgotten now, they are with the next ones: the history knows that it has them.
+    // If they cannot be removed now, they come again with the next batch: the history knows that it has them.
     this.#o.statuses.ackStatuses(id).catch(() => {});
   }
 
@@ -432,7 +432,7 @@ export class Historian extends BackgroundService<HistorianSignals> {
     }
   }
 
-  /** Takes over what the database says it holds: after a failed commit only it knows. */
+  /** Adopts what the database says it contains: after a failed commit only the database knows. */
   async #reconcile(database: HistoryDatabase): Promise<void> {
     const { outbox, streams } = await database.cursors();
     this.#intake.reconcile(streams);
@@ -481,7 +481,7 @@ export class Historian extends BackgroundService<HistorianSignals> {
 
   #flushSoon(): void {
     if (this.isStopping || this.#flushAgain !== undefined) return;
-    // Nobody waits for it: what goes wrong is reported and tried again.
+    // Nobody awaits it: failures are logged and retried.
     this.flush().catch(() => {});
   }
 
@@ -513,7 +513,7 @@ export class Historian extends BackgroundService<HistorianSignals> {
     try {
       return await work(database);
     } finally {
-      // A reader found the database broken: the next flush opens it anew.
+      // A reader found the database broken: the next flush reopens it.
       if (database.stale && database === this.#database) this.#flushSoon();
     }
   }

@@ -1,4 +1,4 @@
-/** What the principal's API needs of the history; the historian offers it. */
+/** The interface of the history for the principal's API, implemented by the historian. */
 import type {
   FilePiece,
   ListRuns,
@@ -13,10 +13,10 @@ import type {
 } from "../../contract/messages.ts";
 import type { LogPositions } from "../agents/standing-orders.ts";
 
-/** Reads of the history: each first writes what is pending. They throw HistoryUnavailableError while it is away. */
+/** Reads of the history: each first writes what is pending. They throw HistoryUnavailableError while it is unavailable. */
 export interface HistoryAccess extends LogPositions {
   readonly available: { readonly ok: boolean; readonly error: string | null };
-  /** Whether line `seq` of a stream has come within the time. */
+  /** Whether line `seq` of a stream arrives within the time. */
   waitReceived(streamId: string, seq: number, timeoutMs: number): Promise<boolean>;
   /** There are new status rows. */
   notifyStatus(): void;

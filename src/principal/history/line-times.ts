@@ -1,25 +1,25 @@
 /**
- * Notices task runs in whose lines the time goes back (the clock of their agent was set), because ordering by time would then
- * put their lines in the wrong order.
+ * Detects task runs whose lines go back in time (the clock of their agent was set), because sorting by time would then put their lines
+ * in the wrong order.
  */
 import { headColumn, headOf, timeOf } from "../../contract/log-line.ts";
 import { ownText } from "../../contract/own-text.ts";
 
-/** Task runs whose latest time is remembered. */
+/** Number of task runs whose latest time is remembered. */
 const MAX_TASK_RUNS = 20_000;
 
 export class LineTimes {
-  /** Task run → latest time, ms, or NaN when it is recorded as disordered; those heard of longest ago first. */
+  /** Task run → latest time, ms, or NaN when it is recorded as disordered; least recently used first. */
   readonly #latest = new Map<string, number>();
   readonly #disordered = new Set<string>();
 
-  /** Looks at encoded lines in the order in which they were written. */
+  /** Processes encoded lines in the order in which they are written. */
   observe(lines: readonly string[]): void {
     let head = "";
     let task = "";
     let latest = Number.NEGATIVE_INFINITY;
     for (const line of lines) {
-      // Lines of one task run come together: their first five fields are the same text.
+      // Lines of one task run are adjacent: their first five fields are identical.
       if (head === "" || !line.startsWith(head)) {
         if (task !== "") this.#remember(task, latest);
         head = headOf(line);
@@ -41,7 +41,7 @@ export class LineTimes {
     }
   }
 
-  /** Task runs that were noticed and are not recorded yet. */
+  /** Task runs that were detected and are not recorded yet. */
   disordered(): string[] {
     return [...this.#disordered];
   }

@@ -1,18 +1,18 @@
 /**
- * The lines that are on their way into the history: which numbers of each stream have come, which are in DuckDB, and the
- * lines between. It is pure bookkeeping, in bounded memory: what does not fit is not received, and the agent sends it again.
+ * Tracks the lines on their way into the history: which numbers of each stream have arrived, which are in DuckDB, and the lines in
+ * between. Pure bookkeeping in bounded memory: lines that do not fit are not accepted, and the agent sends them again.
  */
 import type { LogBatch } from "../../contract/log-line.ts";
 import type { LogSlice } from "../../storage/history-write.ts";
 import { LineTimes } from "./line-times.ts";
 
-/** How far a stream has come; 0 for not at all. */
+/** The position of a stream; 0 for the beginning. */
 export interface StreamPosition {
-  /** Number of the last line that is in memory or better. */
+  /** Number of the last line that was received. */
   readonly received: number;
   /** Number of the last line that is in DuckDB. */
   readonly durable: number;
-  /** Whether DuckDB has told what it holds of the stream; until then `received` is provisional. */
+  /** Whether DuckDB has been asked what it has of the stream; until then `received` is provisional. */
   readonly known: boolean;
 }
 
@@ -26,30 +26,30 @@ interface Stream {
   known: boolean;
   /** The agent cannot send lines up to here any more. */
   gone: number;
-  /** Lost lines up to here were reported. */
+  /** Lost lines up to here have been reported. */
   reportedLost: number;
   slices: HeldSlice[];
 }
 
-/** What a flush takes. */
+/** The input of a flush. */
 export interface Portion {
   readonly logs: readonly LogSlice[];
   readonly disordered: readonly string[];
 }
 
-/** A jump over lines that nobody has any more. */
+/** A gap of lines that nobody has any more. */
 export interface LostLines {
   readonly stream_id: string;
   readonly from: number;
   readonly to: number;
 }
 
-/** Memory that a held line takes beside its characters, roughly. */
+/** Approximate memory of a held line in addition to its characters. */
 const LINE_OVERHEAD_BYTES = 40;
 const SLICE_OVERHEAD_BYTES = 200;
-/** Streams that are remembered. One is an agent's whole life on a disk. */
+/** Number of streams to remember. One is an agent's whole life on a disk. */
 const MAX_STREAMS = 100_000;
-/** Those of them that no agent has registered: anybody can make up their names. */
+/** Number of those that no agent has registered: anyone can make up their ids. */
 const MAX_UNREGISTERED = 20_000;
 
 export class LogIntake {
@@ -63,25 +63,25 @@ export class LogIntake {
   #lines = 0;
 
   /**
-   * @param maxBytes memory that lines may take
-   * @param lost called when lines are passed over that no agent can send any more
+   * @param maxBytes memory that lines may use
+   * @param lost called when lines are skipped that no agent can send any more
    */
   constructor(maxBytes: number, lost: (lost: LostLines) => void) {
     this.#maxBytes = maxBytes;
     this.#lost = lost;
   }
 
-  /** Memory that the held lines take, roughly. */
+  /** Approximate memory of the held lines. */
   get bytes(): number {
     return this.#bytes;
   }
 
-  /** Whether nothing more is taken until something was written. */
+  /** Whether nothing more is accepted until something was written. */
   get isFull(): boolean {
     return this.#bytes >= this.#maxBytes;
   }
 
-  /** Lines that are held and not in DuckDB yet. */
+  /** Number of lines that are held and not in DuckDB yet. */
   get lines(): number {
     return this.#lines;
   }
@@ -93,10 +93,10 @@ export class LogIntake {
   }
 
   /**
-   * Takes the lines of a batch that continue its stream. Lines that have come before are passed over; a batch that leaves a
-   * gap is not taken, nor one for which there is no room. Before DuckDB could be asked how far a stream is, the agent's word
-   * for the oldest line that it holds ({@link agentHoldsFrom}) is the beginning, and nothing is taken before that.
-   * @returns number of lines taken
+   * Accepts the lines of a batch that continue its stream. Lines that arrived before are skipped; a batch that leaves a gap is rejected,
+   * and so is one for which there is no space. Before DuckDB could be asked for a stream's position, the oldest line that the agent says
+   * it holds ({@link agentHoldsFrom}) is the beginning, and nothing is accepted before that.
+   * @returns number of lines accepted
    */
   offer(batch: LogBatch): number {
     const stream = this.#streams.get(batch.stream_id) ?? this.#unregisteredStream(batch);
@@ -115,7 +115,7 @@ export class LogIntake {
     return lines.length;
   }
 
-  /** The agent of the stream cannot send lines before `firstSeq` any more: what is missing of them is lost. */
+  /** The agent of the stream cannot send lines before `firstSeq` any more: missing ones are lost. */
   agentHoldsFrom(streamId: string, firstSeq: number): void {
     const stream = this.#stream(streamId, firstSeq - 1);
     if (stream === undefined || firstSeq - 1 <= stream.gone) return;
@@ -124,8 +124,8 @@ export class LogIntake {
   }
 
   /**
-   * What DuckDB says that it holds. Lines that it has are let go; held lines that do not continue it are too, for they will be sent
-   * again. A stream of which DuckDB knows less than it once took goes on from where it was: the file is another one.
+   * Processes DuckDB's answer about a stream. Lines that it has are released, and so are held lines that do not continue it, for they
+   * will be sent again. A stream of which DuckDB knows less than it once confirmed continues from where it was: the file is another one.
    */
   reconcile(cursors: ReadonlyMap<string, number>): void {
     this.#cursorsRead = true;
@@ -138,7 +138,7 @@ export class LogIntake {
       if (!stream.known) {
         stream.known = true;
         const next = stream.slices[0]?.first_seq ?? stream.received + 1;
-        // What is held began in the dark. When it does not continue what DuckDB has, the lines between come first.
+        // The held lines started at an unknown position. If they do not continue what DuckDB has, the lines in between come first.
         if (stream.slices.length === 0) stream.received = stream.durable;
         else if (next > Math.max(stream.durable, stream.gone) + 1) this.#forget(stream);
       } else if (cursor < before && before > stream.reportedLost) {
@@ -150,7 +150,7 @@ export class LogIntake {
   }
 
   /**
-   * The next lines to write: of each stream the oldest, together at most about so many. They stay held until {@link written}.
+   * The next lines to write: the oldest of each stream, together at most about this many. They stay held until {@link written}.
    */
   take(maxLines: number, maxBytes: number): Portion {
     const streams = [...this.#streams.values()].filter((s) => s.known && s.slices.length > 0);
@@ -181,12 +181,12 @@ export class LogIntake {
     this.#times.recorded(portion.disordered);
   }
 
-  /** Times of task runs that are in DuckDB, to which later lines are compared. */
+  /** Times of task runs that are in DuckDB, with which later lines are compared. */
   recallTimes(latest: ReadonlyMap<string, number>): void {
     this.#times.recall(latest);
   }
 
-  /** The end of what each stream has now: {@link reached} tells when it is in DuckDB. */
+  /** The current end of each stream: {@link reached} tells when it is in DuckDB. */
   ends(): Map<string, number> {
     const ends = new Map<string, number>();
     for (const [streamId, stream] of this.#streams) {
@@ -195,7 +195,7 @@ export class LogIntake {
     return ends;
   }
 
-  /** Whether every stream is in DuckDB up to `ends`, or does not hold it any more. */
+  /** Whether every stream is in DuckDB up to `ends`, or is not held any more. */
   reached(ends: ReadonlyMap<string, number>): boolean {
     for (const [streamId, end] of ends) {
       const stream = this.#streams.get(streamId);
@@ -205,7 +205,7 @@ export class LogIntake {
   }
 
   #unregisteredStream({ stream_id, first_seq }: LogBatch): Stream | undefined {
-    // What does not begin at the beginning would not be taken anyhow.
+    // Lines after a gap would not be accepted anyway.
     if (!this.#cursorsRead || first_seq !== 1 || this.#unregistered >= MAX_UNREGISTERED) return undefined;
     const stream = this.#stream(stream_id, 0);
     if (stream !== undefined) this.#unregistered++;
@@ -246,7 +246,7 @@ export class LogIntake {
     stream.slices.splice(0, covered);
   }
 
-  /** Lets the held lines go: they will be sent again. */
+  /** Releases the held lines: they will be sent again. */
   #forget(stream: Stream): void {
     for (const slice of stream.slices) this.#release(slice);
     stream.slices = [];
@@ -280,7 +280,7 @@ function held(slice: LogSlice): HeldSlice {
   return { ...slice, bytes };
 }
 
-/** The first slices, those that follow one another made one: DuckDB gets few long texts instead of many short ones. */
+/** The first slices, with adjacent ones merged: DuckDB gets few long texts instead of many short ones. */
 function takeFrom(slices: readonly HeldSlice[], maxLines: number, maxBytes: number) {
   const logs: { agent_id: string; stream_id: string; first_seq: number; lines: string[] }[] = [];
   let lines = 0;

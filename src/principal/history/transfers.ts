@@ -1,4 +1,4 @@
-/** Files that were prepared for a client, which fetches them in pieces. They are gone when it says so, or stops asking. */
+/** Files that were prepared for a client, which fetches them in chunks. They are removed when it says so, or stops asking. */
 
 import { mkdirSync, readdirSync, rmSync } from "node:fs";
 import { open, readdir, rm, stat } from "node:fs/promises";
@@ -7,17 +7,17 @@ import type { FilePiece, PreparedFiles, ReadFile } from "../../contract/messages
 import { CdktrError, errorMessage, NotFoundError, UnprocessableError } from "../../errors.ts";
 import { Timer } from "../../timer.ts";
 
-/** Bytes of a file in one piece: 4 MiB as base64. */
+/** Chunk size: 4 MiB as base64. */
 const PIECE_BYTES = 3 * 1024 * 1024;
 
-/** Transfers that exist at once; a client that forgets to drop its own must not fill the disk. */
+/** Maximum number of transfers; a client that forgets to drop its own must not fill the disk. */
 const MAX_TRANSFERS = 4;
 
 /** Options of {@link Transfers}. */
 export interface TransferOptions {
-  /** Holds one directory a transfer; emptied at the start. */
+  /** Contains one directory per transfer; emptied at start. */
   readonly directory: string;
-  /** A transfer that nobody asked for so long is dropped, ms. */
+  /** A transfer that nobody asked for in this time is dropped, ms. */
   readonly idleMs: number;
 }
 
@@ -29,7 +29,7 @@ interface Transfer {
 }
 
 export class Transfers {
-  /** Where the transfers are. */
+  /** The directory of the transfers. */
   readonly directory: string;
   readonly #idleMs: number;
   readonly #transfers = new Map<string, Transfer>();
@@ -40,7 +40,7 @@ export class Transfers {
     this.#idleMs = options.idleMs;
   }
 
-  /** Makes the directory, and removes what an earlier process left there. */
+  /** Creates the directory, and removes what an earlier process left there. */
   start(): void {
     mkdirSync(this.directory, { recursive: true, mode: 0o700 });
     for (const name of readdirSync(this.directory)) {
@@ -56,7 +56,7 @@ export class Transfers {
 
   /**
    * Prepares files.
-   * @param write writes them into the directory it is given and returns the number of rows by file name
+   * @param write writes them into the given directory and returns the number of rows by file name
    * @throws UnprocessableError when there are too many transfers, or they cannot be written; CdktrErrors of `write`
    */
   async prepare(write: (directory: string) => Promise<ReadonlyMap<string, number>>): Promise<PreparedFiles> {
@@ -94,7 +94,7 @@ export class Transfers {
   }
 
   /**
-   * A piece of a prepared file.
+   * A chunk of a prepared file.
    * @throws NotFoundError when there is no such transfer or file
    */
   async read(request: ReadFile): Promise<FilePiece> {
@@ -125,7 +125,7 @@ export class Transfers {
     }
   }
 
-  /** Removes the files of a transfer; one that is not there is gone already. */
+  /** Removes the files of a transfer; a no-op if it does not exist. */
   drop(transferId: string): void {
     const transfer = this.#transfers.get(transferId);
     if (transfer === undefined) return;

@@ -1,4 +1,4 @@
-/** Those who wait until a stream has come so far. */
+/** Waits for positions of streams. */
 import { Timer } from "../../timer.ts";
 
 interface Waiter {
@@ -29,19 +29,19 @@ export class Waiters {
     });
   }
 
-  /** Streams that somebody waits for. */
+  /** Streams with waiters. */
   streams(): string[] {
     return [...this.#byStream.keys()];
   }
 
-  /** The stream has come to `seq`. */
+  /** The stream has reached `seq`. */
   reached(streamId: string, seq: number): void {
     const waiters = this.#byStream.get(streamId);
     if (waiters === undefined) return;
     for (const waiter of [...waiters]) if (waiter.seq <= seq) waiter.done(true);
   }
 
-  /** Lets everyone go. */
+  /** Ends all waits. */
   end(): void {
     for (const waiters of [...this.#byStream.values()]) {
       for (const waiter of [...waiters]) waiter.done(false);

@@ -1,6 +1,6 @@
 /**
- * The log hub: takes the lines that agents deliver, hands them to the historian and publishes each to those who watch, once
- * and in the order of its stream, also when an agent sends it again.
+ * The log hub: receives the lines that agents deliver, passes them to the historian and publishes each one to subscribers, exactly once
+ * and in the order of its stream, even if an agent sends it again.
  */
 import type { ConsolaInstance } from "consola";
 import {
@@ -24,40 +24,40 @@ import { PublishedLines } from "./published-lines.ts";
 import { RateLimitedWarning } from "./rate-limited-warning.ts";
 import { Topics } from "./topics.ts";
 
-/** Batches taken from the socket at once. */
+/** Batches read from the socket at once. */
 const RECEIVE_BATCHES = 32;
-/** Batches queued from one agent before it has to wait: they may be 16 MiB each, and the next ones are quick to come. */
+/** Batches queued per agent before backpressure applies: each may be 16 MiB, and more arrive quickly. */
 const QUEUED_BATCHES = 8;
-/** Lines queued for one watcher before it misses some. */
+/** Lines queued per subscriber before it misses some. */
 const QUEUED_LINES = 50_000;
-/** Subscriptions of one watcher that may wait. */
+/** Pending subscriptions per subscriber. */
 const QUEUED_SUBSCRIPTIONS = 64;
-/** Subscriptions taken from the publisher at once. */
+/** Subscriptions read from the publisher at once. */
 const RECEIVE_SUBSCRIPTIONS = 256;
-/** Nobody asks for them most of the time; they must not pile up, ms. */
+/** Interval at which they are read when nobody asks, so that they do not pile up, ms. */
 const TAKE_SUBSCRIPTIONS_MS = 500;
-/** All topics together, bytes: the publisher's table of them takes some fifty times as much. A watcher has one of some dozen. */
+/** Total size of all topics, bytes: the publisher's table of them takes about fifty times as much. A subscriber's topic has a few dozen bytes. */
 const MOST_TOPICS = 2 * 1024 * 1024;
-/** Who has sent more than this to the publisher has more topics than anybody reads. */
+/** A subscriber that has sent more than this to the publisher has more topics than anyone can read. */
 const MANY_TOPICS = 64 * 1024;
-/** A watcher with a longer prefix than any workflow id is none, bytes. */
+/** A prefix longer than any workflow id is invalid, bytes. */
 const LONGEST_SUBSCRIPTION = 4096;
-/** Pause after a failure that nothing explains, ms: it may be there again at once. */
+/** Delay after an unexplained failure, ms: it may recur at once. */
 const FAILURE_PAUSE_MS = 100;
-/** Between two looks at peers that are still there although their key was revoked. */
+/** Interval between checks for peers that are still connected although their key was revoked. */
 const CUT_PAUSE_MS = 250;
-/** After so long, ms, the event loop gets a turn; looked at every so many lines. */
+/** After this time, ms, the event loop gets a turn; checked every few lines. */
 const TURN_MS = 4;
 const LINES_PER_LOOK = 200;
 
 const NO_RUNS: ReadonlySet<string> = new Set();
 const FOREIGN_RUN = "A log line names a run that was never its agent's.";
 
-/** What the hub needs of the historian. */
+/** What the hub needs from the historian. */
 interface LogSink {
   offer(batch: LogBatch): void;
   position(streamId: string): { received: number; known: boolean };
-  /** Something to wait for before the next batch, when memory is full and a write will make room. */
+  /** Backpressure: something to wait for before the next batch, when memory is full and a write will make space. */
   room(): Promise<void> | undefined;
 }
 
@@ -65,27 +65,27 @@ interface LogSink {
 export interface LogHubOptions {
   /** Address to bind. */
   readonly host: string;
-  /** Port on which agents deliver; 0 for any. */
+  /** Port on which agents deliver; 0 for any free one. */
   readonly listeningPort: number;
-  /** Port on which lines are published; 0 for any. */
+  /** Port on which lines are published; 0 for any free one. */
   readonly publishingPort: number;
   readonly historian: LogSink;
   readonly log: ConsolaInstance;
-  /** Decides who may deliver and who may watch; without it everybody may. */
+  /** Decides who may deliver and who may subscribe; without it everyone may. */
   readonly access?: Access | undefined;
-  /** With {@link access}: whose agents are whose. */
+  /** With {@link access}: maps agents to keys. */
   readonly agentKeys?: Pick<AgentKeys, "refusal" | "foreignRuns"> | undefined;
 }
 
-/** What the hub has seen since it started. */
+/** Counters since the start. */
 export interface LogHubCounts {
-  /** Frames taken. */
+  /** Frames received. */
   readonly frames: number;
   /** Lines published. */
   readonly published: number;
-  /** Frames and lines that were none. */
+  /** Malformed frames and lines. */
   readonly malformed: number;
-  /** Lines without a number (of agents that do not keep them) for which the historian had no room. */
+  /** Unnumbered lines (from agents that do not keep them) for which the historian had no space. */
   readonly dropped: number;
 }
 
@@ -96,7 +96,7 @@ export class LogHub extends BackgroundService {
   readonly #malformedWarning: RateLimitedWarning;
   readonly #droppedWarning: RateLimitedWarning;
   readonly #topicsWarning: RateLimitedWarning;
-  /** Names the numbers that lines get here which came without. */
+  /** Stream id for lines that arrive without a number. */
   readonly #unnumbered = `unnumbered-${crypto.randomUUID()}`;
   readonly #counts = { frames: 0, published: 0, malformed: 0, dropped: 0 };
   #pull: Pull | undefined;
@@ -144,10 +144,10 @@ export class LogHub extends BackgroundService {
     const publisher = new XPublisher({
       maxMessageSize: LONGEST_SUBSCRIPTION,
       sendHighWaterMark: QUEUED_LINES,
-      // libzmq takes in all that waits at once: a flood must not keep it busy for long.
+      // libzmq reads everything that waits at once: a flood must not keep it busy for long.
       receiveHighWaterMark: QUEUED_SUBSCRIPTIONS,
       handshakeInterval: HANDSHAKE_MS,
-      // On a secured principal every subscription tells whose connection it came over, also one that others have too.
+      // On a secured principal every subscription must show its connection, even a repeated one.
       verbose: access !== undefined,
       ...access?.socketOptions("logs-publishing"),
     });
@@ -175,7 +175,7 @@ export class LogHub extends BackgroundService {
     this.#taking.every(TAKE_SUBSCRIPTIONS_MS);
   }
 
-  /** Ends the connections of those who may not deliver or watch (any more); nobody else notices. */
+  /** Closes the connections of peers that may not deliver or subscribe (any more); others are unaffected. */
   cutOff(): void {
     const { access } = this.#o;
     if (access === undefined) return;
@@ -185,8 +185,8 @@ export class LogHub extends BackgroundService {
   }
 
   /**
-   * Whether the publisher knows a subscription to this probe. It looks for news itself: an XPUB on which a receive waited would
-   * have to be asked after each line that is sent.
+   * Whether the publisher knows a subscription to this probe. It reads pending subscriptions itself: if a receive waited on the XPUB, the
+   * socket would have to be polled after each published line.
    */
   isSubscribed(probe: string): boolean {
     this.#takeSubscriptions();
@@ -213,7 +213,7 @@ export class LogHub extends BackgroundService {
     if (this.#topics.length > MOST_TOPICS) this.#endGreedyWatchers();
   }
 
-  /** Whoever lives by a few topics comes back with them. */
+  /** Disconnects subscribers with too many topics; a legitimate one reconnects with its few topics. */
   #endGreedyWatchers(): void {
     const port = new Set([Number(/:(\d+)$/.exec(this.publishingEndpoint)?.[1])]);
     const greedy = endConnections(port, ({ traffic }) => traffic.received > MANY_TOPICS);
@@ -225,7 +225,7 @@ export class LogHub extends BackgroundService {
     );
   }
 
-  /** Hands over what has arrived, then closes. */
+  /** Processes what has arrived, then closes. */
   protected override async onStop(): Promise<void> {
     const pull = this.#pull;
     this.#pull = undefined;
@@ -241,7 +241,7 @@ export class LogHub extends BackgroundService {
       try {
         await this.#handle(await pull.receiveBatch(RECEIVE_BATCHES));
       } catch (error) {
-        // What was in the queue of the closed socket is not lost: agents send again what did not become durable.
+        // What was queued in the closed socket is not lost: agents send again what did not become durable.
         if (pull.closed) return;
         this.#o.log.error(`The log hub could not handle what an agent sent: ${errorMessage(error)}`);
         await this.pause(FAILURE_PAUSE_MS);
@@ -258,7 +258,7 @@ export class LogHub extends BackgroundService {
         continue;
       }
       await this.#giveTurn();
-      // Batches that wait in the socket hold their agents back; those that come when nothing more fits must be sent again.
+      // Batches that wait in the socket hold their agents back; batches that arrive when memory is full must be sent again.
       await this.#o.historian.room();
       let pending: readonly string[];
       try {
@@ -269,7 +269,7 @@ export class LogHub extends BackgroundService {
         continue;
       }
       for (const [index, line] of pending.entries()) {
-        // What a slow watcher cannot take, it misses; the line is in the history.
+        // A slow subscriber misses lines that it cannot receive; they are in the history.
         if (this.#publisher?.closed === false) this.#publisher.trySend(line);
         if (index % LINES_PER_LOOK === 0) await this.#giveTurn();
       }
@@ -277,7 +277,7 @@ export class LogHub extends BackgroundService {
     }
   }
 
-  /** Lets timers and other sockets have their turn when this has gone on for a while. */
+  /** Yields to timers and other sockets when this has run for a while. */
   async #giveTurn(): Promise<void> {
     if (performance.now() - this.#turnBegan < TURN_MS) return;
     await new Promise((turn) => setImmediate(turn));
@@ -285,9 +285,9 @@ export class LogHub extends BackgroundService {
   }
 
   /**
-   * Hands the lines of a message to the historian.
-   * @returns those to publish
-   * @throws InvalidInputError when the message is none
+   * Passes the lines of a message to the historian.
+   * @returns the lines to publish
+   * @throws InvalidInputError when the message is malformed
    */
   async #take(message: Message): Promise<readonly string[]> {
     const frame = message[0];
@@ -306,7 +306,7 @@ export class LogHub extends BackgroundService {
   }
 
   /**
-   * Runs of which the sender may not deliver lines.
+   * Runs for which the sender may not deliver lines.
    * @throws InvalidInputError when it may not deliver for that agent
    */
   async #foreignRuns(
@@ -328,7 +328,7 @@ export class LogHub extends BackgroundService {
     const reader = new LogLineReader();
     let bad = 0;
     let reason = "";
-    // A line that is none keeps its number, else those after it would never fit.
+    // A malformed line keeps its number, or the lines after it would never fit.
     const lines = batch.lines.map((line) => {
       const wrong = reader.check(line) ?? (foreign.size > 0 && foreign.has(runOf(line)) ? FOREIGN_RUN : null);
       if (wrong === null) return line;

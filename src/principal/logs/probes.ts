@@ -1,14 +1,14 @@
 import { PROBE } from "../../contract/messages.ts";
 
-/** So many are remembered; each belongs to a connection of a watcher, or did. */
+/** Number of probes to remember; each belongs, or belonged, to the connection of a subscriber. */
 const REMEMBERED = 10_000;
 const SUBSCRIBED = 1;
 
-/** The probes that watchers of the live log have subscribed to; see `ISSUBSCRIBED`. */
+/** The probes to which clients of the live log have subscribed; see `ISSUBSCRIBED`. */
 export class Probes {
   readonly #known = new Set<string>();
 
-  /** Takes what an XPUB received: a subscription, or anything else that a peer sent, even nothing. */
+  /** Processes a message from an XPUB: a subscription, or anything else that a peer sent, even nothing. */
   take(frame: Buffer): void {
     const probe = frame.toString("latin1", 1);
     if (!PROBE.test(probe)) return;

@@ -1,6 +1,6 @@
 import type { ConsolaInstance } from "consola";
 
-/** A warning about something that may happen very often: at once the first time, then at most once a minute with the number. */
+/** A warning about something that may happen very often: logged at once the first time, then at most once a minute with the count. */
 const INTERVAL_MS = 60_000;
 
 export class RateLimitedWarning {
@@ -14,7 +14,7 @@ export class RateLimitedWarning {
 
   /**
    * It has happened `times` more.
-   * @param describe makes the message of the number since the last one
+   * @param describe makes the message from the count since the last one
    */
   warn(times: number, describe: (count: number) => string): void {
     this.#count += times;

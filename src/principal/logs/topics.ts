@@ -1,18 +1,18 @@
-/** Memory that a publisher's table of subscriptions takes is some fifty times the text of the topics. */
+/** A publisher's table of subscriptions takes about fifty times the size of the topics. */
 const SUBSCRIBED = 1;
 const UNSUBSCRIBED = 0;
 
-/** What watchers have subscribed to. */
+/** The topics to which clients have subscribed. */
 export class Topics {
   readonly #topics = new Set<string>();
   #characters = 0;
 
-  /** Length of all different topics together, bytes. */
+  /** Total length of all different topics, bytes. */
   get length(): number {
     return this.#characters;
   }
 
-  /** Takes what an XPUB received: a topic that is new to it, one that nobody has any more, or anything else that a peer sent. */
+  /** Processes a message from an XPUB: a new topic, one without subscribers, or anything else that a peer sent. */
   take(frame: Buffer): void {
     if (frame[0] !== SUBSCRIBED && frame[0] !== UNSUBSCRIBED) return;
     const topic = frame.toString("latin1", 1);

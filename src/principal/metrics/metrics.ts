@@ -1,4 +1,4 @@
-/** What the principal counts of its own work, and the page on which a scraper finds it. */
+/** The principal's metrics. */
 import { VERSION } from "../../build-facts.ts";
 import type { AgentSummary, ListenerSummary } from "../../contract/messages.ts";
 import type { EventHub } from "../../event-hub.ts";
@@ -10,13 +10,13 @@ import type { HeldLogs, HistorianSignals } from "../history/historian.ts";
 import type { LogHubCounts } from "../logs/log-hub.ts";
 import type { PrincipalEvents } from "../principal-events.ts";
 
-/** From a local agent that waits to a queue of a night, seconds. */
+/** From a local agent that is waiting to a queue of a whole night, seconds. */
 const DISPATCH_BOUNDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 30, 120, 600, 3600];
 const FLUSH_BOUNDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30];
 const ENDS = ["COMPLETED", "FAILED", "CRASHED", "SKIPPED", "CANCELLED"] as const satisfies RunStatus[];
 const AGENT_STATES = ["UP", "DRAINING", "LOST"] as const;
 
-/** What is asked at the moment of the scrape. */
+/** Values that are read at the moment of the scrape. */
 export interface MetricSources {
   readonly startedAtMs: number;
   runs(): Promise<{ pending: number; running: number; queued: number }>;
@@ -27,14 +27,13 @@ export interface MetricSources {
   listeners(): readonly ListenerSummary[];
 }
 
-/** The principal's metrics. */
 export class Metrics {
   readonly #dispatch = new Histogram(DISPATCH_BOUNDS);
   readonly #flushes = new Histogram(FLUSH_BOUNDS);
   readonly #ended = new Map<RunStatus, number>();
   #flushFailures = 0;
 
-  /** Counts from now on. */
+  /** Starts counting. */
   constructor(events: PrincipalEvents, historian: EventHub<HistorianSignals>) {
     events.on("run offered", (waitedMs) => this.#dispatch.observe(Math.max(0, waitedMs) / 1000));
     events.on("run ended", ({ status }) => this.#ended.set(status, (this.#ended.get(status) ?? 0) + 1));
@@ -44,7 +43,7 @@ export class Metrics {
     });
   }
 
-  /** The page. */
+  /** Renders the page. */
   async page(sources: MetricSources): Promise<string> {
     const [runs, agents] = await Promise.all([sources.runs(), sources.agents()]);
     const { valid, invalid } = sources.workflows();

@@ -8,7 +8,7 @@ import type { RunService } from "../runs/run-service.ts";
 import type { WorkflowDirectory } from "../workflows/workflow-directory.ts";
 import type { Metrics } from "./metrics.ts";
 
-/** The services that the pages tell of. */
+/** The services that the pages report on. */
 export interface PagesOptions {
   readonly principalId: string;
   readonly startedAtMs: number;
@@ -35,7 +35,7 @@ export function principalPages(o: PagesOptions): Pick<MetricsServerOptions, "pag
         listeners: () => o.listeners.list(),
       }),
     health: async () => {
-      // It coordinates as long as its state can be read; a history that is away is no illness of it.
+      // It works as long as its state can be read; an unavailable history does not make it unhealthy.
       const { queued } = await o.runs.counts();
       return { principal_id: o.principalId, version: VERSION, queued, history: o.history.available };
     },

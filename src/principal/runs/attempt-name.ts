@@ -1,9 +1,9 @@
-/** How agents and the principal name an attempt to each other. */
+/** How agents and the principal identify an attempt. */
 import type { AttemptName } from "../../storage/operational/store.ts";
 
 export type { AttemptName };
 
-/** The name as one text. */
+/** The identifier as text. */
 export function nameOf(attempt: AttemptName): string {
   return `${attempt.workflow_instance_id} ${attempt.attempt}`;
 }

@@ -1,14 +1,14 @@
 import type { OperationalTx, RunRecord } from "../../storage/operational/store.ts";
 import { readDefinition, type WorkflowDefinition } from "../../workflow/model.ts";
 
-/** Definitions kept parsed. */
+/** Maximum number of parsed definitions to cache. */
 const KEPT_DEFINITIONS = 500;
 
-/** The definitions of runs, as they were when each was created. */
+/** The definitions of runs, as they were when each run was created. */
 export class Definitions {
   readonly #known = new Map<string, WorkflowDefinition>();
 
-  /** Part of a unit of work. Null when what is stored cannot be read: that is one run's trouble, and no other's. */
+  /** Part of a unit of work. Null when the stored definition cannot be read: that affects only this run. */
   async of(tx: OperationalTx, run: Pick<RunRecord, "definition_hash">): Promise<WorkflowDefinition | null> {
     const known = this.#known.get(run.definition_hash);
     if (known !== undefined) return known;

@@ -1,6 +1,6 @@
 /**
- * Brings runs that wait and agents that wait together: the oldest run to the agent that waits longest. The queue is in
- * the operational state; the agents' requests wait here.
+ * Matches waiting runs and waiting agents: the oldest run goes to the agent that has waited longest. The queue is in the operational
+ * state; the agents' requests wait here.
  */
 
 import type { ConsolaInstance } from "consola";
@@ -13,10 +13,10 @@ import { logFailure } from "../log-failure.ts";
 import type { PrincipalEvents } from "../principal-events.ts";
 import type { Definitions } from "./definitions.ts";
 
-/** A request for work of a registered agent. */
+/** A request for work from a registered agent. */
 export interface FetchRequest {
   readonly agentId: string;
-  /** Null for agents that do not name their process. */
+  /** Null for agents that do not identify their process. */
   readonly sessionId: string | null;
   /** The same in a repeated request. */
   readonly fetchId: string | null;
@@ -28,18 +28,18 @@ interface Waiter extends FetchRequest {
   readonly patience: Timer;
 }
 
-/** Requests for work of one agent that wait; an agent has one under way, and those that nobody listens to any more. */
+/** Maximum number of waiting requests per agent: one in progress, plus those to which nobody listens any more. */
 const WAITERS_OF_AGENT = 16;
-/** Requests that wait of agents that do not name their process: anybody can make up their names. */
+/** Maximum number of waiting requests from agents without a process id: anyone can make up their names. */
 const PLAIN_WAITERS = 1000;
 
-/** Assignments in one commit. */
+/** Assignments per commit. */
 const BATCH = 100;
 
-/** Pause after a failed assignment. */
+/** Delay after a failed assignment. */
 const RETRY_MS = 500;
 
-/** The queue's front desk. */
+/** Assigns runs to agents. */
 export class Dispatcher extends BackgroundService {
   readonly name = "dispatcher";
   readonly #store: OperationalStore;
@@ -48,7 +48,7 @@ export class Dispatcher extends BackgroundService {
   readonly #log: ConsolaInstance;
   readonly #offerMs: number;
   readonly #waiters = new Set<Waiter>();
-  /** Requests that have a name, until they are answered. */
+  /** Requests that have an id, until they are answered. */
   readonly #fetching = new Map<string, Promise<RunAssignment | null>>();
   readonly #step: CommitStep = {
     work: (tx) => this.#assign(tx),
@@ -56,7 +56,7 @@ export class Dispatcher extends BackgroundService {
   };
   readonly #retry = this.timer(() => void this.#kick());
 
-  /** @param options.offerMs how long an offer stands without a word from the agent, ms */
+  /** @param options.offerMs how long an unconfirmed offer is valid, ms */
   constructor(options: {
     store: OperationalStore;
     definitions: Definitions;
@@ -74,10 +74,10 @@ export class Dispatcher extends BackgroundService {
     options.events.on("agent dismissed", (agentId) => this.#dismiss(agentId));
   }
 
-  /** The next run for an agent, or null when there is none within the time it waits. */
+  /** The next run for an agent, or null when there is none before its long poll ends. */
   fetch(request: FetchRequest): Promise<RunAssignment | null> {
     if (request.fetchId === null) return this.#fetch(request);
-    // The request repeated: whichever of the two is still listened to gets the answer.
+    // The request was repeated: whichever of the two is still listened to gets the answer.
     const key = `${request.agentId} ${request.fetchId}`;
     const known = this.#fetching.get(key);
     if (known !== undefined) return known;
@@ -86,19 +86,19 @@ export class Dispatcher extends BackgroundService {
     return fetching;
   }
 
-  /** A run waits for an agent: it is assigned in the same commit, when there is one. Part of a unit of work. */
+  /** A run waits for an agent: if one is waiting, the run is assigned in the same commit. Part of a unit of work. */
   queued(tx: OperationalTx): void {
     if (this.#waiters.size > 0) tx.beforeCommit(this.#step);
   }
 
-  /** The agent's requests are answered with nothing: its process is gone, or takes nothing new. */
+  /** Answers the agent's requests with nothing: its process is gone, or accepts no new work. */
   #dismiss(agentId: string): void {
     for (const waiter of this.#waiters) if (waiter.agentId === agentId) this.#giveUp(waiter);
   }
 
   protected override onStart(): void {}
 
-  /** Answers everyone with nothing, now and from now on. */
+  /** Answers all requests with nothing, now and from now on. */
   protected override onStop(): void {
     for (const waiter of this.#waiters) this.#giveUp(waiter);
   }
@@ -122,7 +122,7 @@ export class Dispatcher extends BackgroundService {
     return promise;
   }
 
-  /** Answers the oldest of those that are too many for one agent, or too many that could be anybody's. */
+  /** Answers the oldest request when there are too many from one agent, or too many from agents without a process id. */
   #thin({ agentId, sessionId }: Waiter): void {
     const isOwn = (waiter: Waiter) => waiter.agentId === agentId && waiter.sessionId === sessionId;
     const isPlain = (waiter: Waiter) => waiter.sessionId === null;
@@ -141,8 +141,8 @@ export class Dispatcher extends BackgroundService {
   }
 
   /**
-   * Answers a request that waits. One that was given up while its run was on the way to the disk hears nothing: the agent asks
-   * again, and the offer runs out.
+   * Answers a waiting request. A request that was cancelled while its run was being written to disk gets nothing: the agent asks again,
+   * and the offer expires.
    */
   #answer(waiter: Waiter, assignment: RunAssignment | null): void {
     if (!this.#waiters.delete(waiter)) return;
@@ -150,7 +150,7 @@ export class Dispatcher extends BackgroundService {
     waiter.reply(assignment);
   }
 
-  /** The run that a request got already, when its reply was lost. */
+  /** The run that a request was already given, if its reply was lost. */
   async #assignedBefore({ agentId, fetchId }: FetchRequest): Promise<RunAssignment | null> {
     if (fetchId === null) return null;
     return this.#store.read(async (tx) => {
@@ -159,7 +159,7 @@ export class Dispatcher extends BackgroundService {
     });
   }
 
-  /** Assigns what can be assigned to those that wait now. Resolves when that is done, or cannot be done now. */
+  /** Assigns as many runs as possible. Resolves when that is done, or is not possible now. */
   async #kick(): Promise<void> {
     if (this.#waiters.size === 0) return;
     try {
@@ -169,7 +169,7 @@ export class Dispatcher extends BackgroundService {
     }
   }
 
-  /** Part of a unit of work, which may be repeated: the waiters stay where they are until it has committed. */
+  /** Part of a unit of work, which may be repeated: the waiters stay in the queue until it has committed. */
   async #assign(tx: OperationalTx): Promise<void> {
     let assigned = 0;
     for (const waiter of this.#inOrder()) {
@@ -183,7 +183,7 @@ export class Dispatcher extends BackgroundService {
       });
       if (claim === "empty") return;
       if (claim !== "unfit" && claim.isNew) this.#offered(tx, claim);
-      // It goes without: it may have no work, or no more.
+      // It gets none: it may not accept work, or no more of it.
       const assignment = claim === "unfit" ? null : await this.#assignment(tx, claim);
       tx.afterCommit(() => this.#answer(waiter, assignment));
       if (assignment !== null && ++assigned === BATCH) break;
@@ -192,23 +192,23 @@ export class Dispatcher extends BackgroundService {
   }
 
   #offered(tx: OperationalTx, { run, attempt }: Claim): void {
-    // The newest status row is the one with which it was queued.
+    // The newest status row is the one written when it was queued.
     tx.afterCommit(() => this.#events.emit("run offered", attempt.assigned_at_ms - run.status_at_ms));
   }
 
-  /** Who waits longest comes first; agents that send heartbeats come before those of which only a name is known. */
+  /** The longest wait comes first; agents that send heartbeats come before those known only by name. */
   *#inOrder(): Iterable<Waiter> {
     for (const waiter of this.#waiters) if (waiter.sessionId !== null) yield waiter;
     for (const waiter of this.#waiters) if (waiter.sessionId === null) yield waiter;
   }
 
-  /** The disk fails: they wait on, and we try again soon. */
+  /** The disk has failed: keep them waiting and retry soon. */
   #failed(error: unknown): void {
     logFailure(this.#log, "Nothing can be assigned", error);
     this.#retry.in(RETRY_MS);
   }
 
-  /** Null for a run whose definition is damaged: the offer runs out, and the run ends. */
+  /** Null for a run whose definition is damaged: the offer expires, and the run ends. */
   async #assignment(tx: OperationalTx, { run, attempt }: Claim): Promise<RunAssignment | null> {
     const workflow = await this.#definitions.of(tx, run);
     if (workflow === null) return null;

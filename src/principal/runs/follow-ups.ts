@@ -1,6 +1,6 @@
 /**
- * Which runs must follow the end of which: written down in the commit in which a run ends, for every workflow that declares
- * `on: workflow` for it at that moment, and read by the listener that triggers them (`LSFOLLOWUPS`), at its own pace.
+ * Records which runs must follow the end of which: in the commit in which a run ends, for every workflow that declares `on: workflow`
+ * for it at that moment. The listener that triggers them reads the records (`LSFOLLOWUPS`) at its own pace.
  */
 import type { Clock } from "../../clock.ts";
 import type { FollowUpPage, ListFollowUps } from "../../contract/messages.ts";
@@ -11,12 +11,12 @@ import type { LongPolls } from "../long-polls.ts";
 
 /** The topic of {@link LongPolls}. */
 const TOPIC = "follow-ups";
-/** How far back a listener begins that has not been here before, ms: its workflow may be a little older than its first question. */
+/** How far back a new listener starts, ms: its workflow may be a little older than its first request. */
 const FIRST_LOOK_MS = 10 * 60_000;
 
-/** The workflows in force. */
+/** The current workflows. */
 export interface FollowerSource {
-  /** Another one whenever a workflow came, changed or went. */
+  /** Changes whenever a workflow is added, changed or removed. */
   readonly revision: number;
   definitions(): Iterable<WorkflowDefinition>;
 }
@@ -26,7 +26,7 @@ interface Follower {
   readonly statuses: ReadonlySet<string>;
 }
 
-/** Knows who follows whom. */
+/** Knows which workflow follows which. */
 export class FollowUps {
   readonly #store: OperationalStore;
   readonly #workflows: FollowerSource;
@@ -61,7 +61,7 @@ export class FollowUps {
     if (followers.length > 0) tx.afterCommit(() => this.#polls.wake(TOPIC));
   }
 
-  /** What comes after the cursor; waits for it up to `wait_ms`. A cursor of another principal, or of the future, is none. */
+  /** What comes after the cursor, waiting up to `wait_ms` for it. A cursor from another principal, or from the future, is ignored. */
   async list({ cursor, limit, wait_ms: waitMs }: ListFollowUps): Promise<FollowUpPage> {
     const ticket = this.#polls.ticket(TOPIC);
     const first = await this.#read(cursor, limit);

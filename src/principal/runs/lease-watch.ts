@@ -1,6 +1,6 @@
 /**
- * Ends offers that no agent has confirmed by their deadline. The reply with the run may have been lost, or the agent died with
- * it: then the run is offered again. Deadlines are in the operational state; here is one timer, for the next of them.
+ * Expires offers that no agent has confirmed by their deadline. The reply with the run may have been lost, or the agent died with it;
+ * the run is then offered again. Deadlines are in the operational state; this keeps one timer, for the next one.
  */
 import type { ConsolaInstance } from "consola";
 import type { Clock } from "../../clock.ts";
@@ -16,9 +16,9 @@ import type { PrincipalEvents } from "../principal-events.ts";
 import type { PauseWatch } from "./pause-watch.ts";
 import type { RunChanges } from "./run-changes.ts";
 
-/** Offers that are looked at in one go. */
+/** Number of offers processed at once. */
 const BATCH = 100;
-/** Pause after a failure. */
+/** Delay after a failure. */
 const RETRY_MS = 1000;
 
 /** What {@link LeaseWatch} needs. */
@@ -27,7 +27,7 @@ export interface LeaseWatchOptions {
   readonly changes: RunChanges;
   readonly clock: Clock;
   readonly log: ConsolaInstance;
-  /** How long an offer stands without a word from the agent, ms. */
+  /** How long an unconfirmed offer is valid, ms. */
   readonly offerMs: number;
   readonly events: PrincipalEvents;
   readonly pauses: PauseWatch;
@@ -44,23 +44,23 @@ export class LeaseWatch extends BackgroundService {
   constructor(options: LeaseWatchOptions) {
     super(options.clock);
     this.#o = options;
-    // A timer that is set already is for an earlier offer.
+    // A timer that is already set is for an earlier offer.
     options.events.on("run offered", () => this.#timer.within(options.offerMs));
     options.events.on("principal paused", () => this.#forgive());
   }
 
-  /** Offers from before the start get the full time again. */
+  /** After a start, existing offers get the full time again. */
   protected async onStart(): Promise<void> {
     this.#forgive();
     await this.#looking;
   }
 
-  /** The agent says that it has these attempts: those of them that are offers stand for the full time again. Part of a unit of work. */
+  /** The agent says that it has these attempts: any of them that are offers get the full time again. Part of a unit of work. */
   async known(tx: OperationalTx, agentId: string, attempts: readonly AttemptName[]): Promise<void> {
     if (attempts.length > 0) await tx.extendOffers(this.#o.offerMs, { agentId, attempts });
   }
 
-  /** The principal itself was not there for a while: nobody's silence counts, and offers get the full time again. */
+  /** The principal itself was suspended: silence in that time does not count, and offers get the full time again. */
   #forgive(): void {
     this.#forgives = true;
     this.#look();
@@ -92,7 +92,7 @@ export class LeaseWatch extends BackgroundService {
     await this.#o.store.transact(async (tx) => {
       const present = await tx.getAttempt(id, attempt);
       const run = await tx.getRun(id);
-      // It was confirmed, ended or prolonged meanwhile.
+      // It was confirmed, ended or renewed in the meantime.
       if (run === null || present?.lease !== "OFFERED" || present.deadline_ms !== deadline_ms) return;
       await this.#o.changes.crash(tx, run, present, "assignment never confirmed", "EXPIRED");
       tx.afterCommit(() => {

@@ -1,13 +1,13 @@
 /**
- * Notices when this process itself was not there: stopped by a signal, starved, or its event loop blocked. What
- * others said meanwhile waits in the sockets, so their silence means nothing.
+ * Detects when this process itself was suspended: stopped by a signal, starved, or its event loop blocked. Messages from others wait in
+ * the sockets during that time, so their silence means nothing.
  */
 import type { ConsolaInstance } from "consola";
 import type { Clock } from "../../clock.ts";
 import { BackgroundService } from "../../service.ts";
 import type { PrincipalEvents } from "../principal-events.ts";
 
-/** Ticks, and tells of ticks that come late. */
+/** Ticks, and reports late ticks. */
 export class PauseWatch extends BackgroundService {
   readonly name = "pause watch";
   readonly #events: PrincipalEvents;
@@ -17,7 +17,7 @@ export class PauseWatch extends BackgroundService {
   readonly #tick = this.timer(() => this.check());
   #last = 0;
 
-  /** @param options.toleranceMs a tick this late is a pause */
+  /** @param options.toleranceMs a tick that is this late counts as a pause */
   constructor(options: { clock: Clock; events: PrincipalEvents; log: ConsolaInstance; toleranceMs: number }) {
     super(options.clock);
     this.#events = options.events;
@@ -31,7 +31,7 @@ export class PauseWatch extends BackgroundService {
     this.#tick.every(this.#tickMs);
   }
 
-  /** Looks now, so that whoever is about to act on a silence hears of a pause first. */
+  /** Checks now, so that code about to act on a silence learns of a pause first. */
   check(): void {
     const now = this.clock.monotonic();
     const late = now - this.#last - this.#tickMs;

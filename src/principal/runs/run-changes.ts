@@ -1,6 +1,6 @@
 /**
- * What happens to runs, their attempts, leases and task runs, and in which order. All methods are parts of a unit of work; the
- * store obeys the tables of transitions.
+ * All changes of runs, their attempts, leases and task runs. Every method is part of a unit of work; the store enforces the transition
+ * tables.
  */
 import type { Clock } from "../../clock.ts";
 import type { TaskReport } from "../../contract/messages.ts";
@@ -23,13 +23,13 @@ export interface RunChangesOptions {
   readonly clock: Clock;
   readonly events: PrincipalEvents;
   readonly definitions: Definitions;
-  /** Hears in the unit of work that a run waits for an agent, so that it can be assigned in the same commit. */
+  /** Called in the unit of work when a run waits for an agent, so that it can be assigned in the same commit. */
   readonly queue: { queued(tx: OperationalTx): void };
-  /** Hears in the unit of work that a run ends. */
+  /** Called in the unit of work when a run ends. */
   readonly followUps: { ending(tx: OperationalTx, run: RunRecord): Promise<void> };
 }
 
-/** A run to be made. */
+/** A run to be created. */
 export interface NewRun {
   readonly workflow_instance_id: string;
   readonly workflow_id: string;
@@ -46,7 +46,7 @@ export interface NewRun {
   readonly carried: readonly TaskRunRecord[];
 }
 
-/** What an agent says of an attempt. */
+/** An agent's report about an attempt. */
 export interface RunWord {
   readonly agent_id: string;
   readonly stream_id: string | null;
@@ -58,16 +58,16 @@ export interface RunWord {
   readonly log_seq: number;
 }
 
-/** What an agent says of a task run. */
+/** An agent's report about a task run. */
 export type TaskWord = Omit<TaskReport, "kind" | "seq" | "workflow_id"> & { readonly agent_id: string };
 
 /**
- * What became of an agent's word. `applied`: it counts, or was known. `over`: the agent ended this attempt itself before.
- * `fenced`: the attempt does not belong to the agent (any more). `illegal`: the present status does not allow it.
+ * The result of a report. `applied`: it counts, or was known. `over`: the agent ended this attempt itself before. `fenced`: the attempt
+ * does not belong to the agent (any more). `illegal`: the current status does not allow it.
  */
 export type Outcome = "applied" | "over" | "fenced" | "illegal";
 
-/** An attempt that is under way, with its run. */
+/** An active attempt with its run. */
 interface Held {
   readonly run: RunRecord;
   readonly attempt: AttemptRecord;
@@ -81,7 +81,7 @@ export class RunChanges {
     this.#o = options;
   }
 
-  /** Makes a run that waits for an agent. */
+  /** Creates a run, which then waits for an agent. */
   async create(tx: OperationalTx, fresh: NewRun): Promise<RunRecord> {
     const { carried, definition, ...fields } = fresh;
     const now = this.#o.clock.now();
@@ -112,7 +112,7 @@ export class RunChanges {
     return run;
   }
 
-  /** Applies what an agent says of an attempt. */
+  /** Applies a report about an attempt. */
   async hearRun(tx: OperationalTx, word: RunWord): Promise<Outcome> {
     const held = await this.#openLease(tx, word);
     if (typeof held === "string") return held;
@@ -145,7 +145,7 @@ export class RunChanges {
     }
   }
 
-  /** Applies what an agent says of a task run. */
+  /** Applies a report about a task run. */
   async hearTask(tx: OperationalTx, word: TaskWord): Promise<Outcome> {
     const held = await this.#openLease(tx, word);
     if (typeof held === "string") return held;
@@ -154,7 +154,7 @@ export class RunChanges {
     if (task.attempt !== word.attempt || task.task_id !== word.task_id) return "illegal";
     if (isTerminal(TASK_TRANSITIONS, task.status)) return task.status === word.status ? "applied" : "illegal";
     if (task.status === word.status && known !== null) return "applied";
-    // A word in between was lost with a disk: what the agent says now is true all the same, when it could have come to it.
+    // A report in between was lost with a disk: accept the current one if it could have been reached.
     const isSkipped =
       task.status !== word.status && !canTransition(TASK_TRANSITIONS, task.status, word.status);
     if (isSkipped && (task.status !== "PENDING" || !canTransition(TASK_TRANSITIONS, "RUNNING", word.status)))
@@ -176,10 +176,10 @@ export class RunChanges {
   }
 
   /**
-   * Ends an attempt that its agent will not end. The run goes back to the queue as the next attempt, unless it was cancelled,
-   * must not run again, or has crashed too often.
-   * @param lease EXPIRED for an offer that nobody confirmed: it does not count as a crash
-   * @returns the run as it is then
+   * Ends an attempt that its agent will not end. The run goes back to the queue as the next attempt, unless it was cancelled, must not
+   * run again, or has crashed too often.
+   * @param lease EXPIRED for an offer that was never confirmed: it does not count as a crash
+   * @returns the resulting run
    */
   async crash(
     tx: OperationalTx,
@@ -204,14 +204,14 @@ export class RunChanges {
     if (!again) return this.#end(tx, run, attempt, lease, now, step);
     await tx.transitionLease(attempt, { lease, status, finished_at_ms: now, error: reason });
     const status_at_ms = Math.max(run.status_at_ms, now);
-    // The next attempt is another pass through the machine.
+    // The next attempt goes through the state machine again.
     const queued = await tx.requeueRun(await tx.transitionRun(run, { ...step, status_at_ms }));
     this.#o.queue.queued(tx);
     this.#written(tx);
     return queued;
   }
 
-  /** Ends a run by order of a person; one that runs is ended by its agent, who gets the order. */
+  /** Cancels a run; if it is running, its agent gets the order and ends it. */
   async cancel(tx: OperationalTx, run: RunRecord): Promise<void> {
     const now = this.#o.clock.now();
     const attempt = await tx.getAttempt(run.workflow_instance_id, run.attempt);
@@ -220,7 +220,7 @@ export class RunChanges {
       tx.afterCommit(() => this.#o.events.emit("orders changed", attempt.agent_id));
       return;
     }
-    // Nobody runs it, or an agent that cannot be told.
+    // Nobody executes it, or only an agent that cannot be reached with orders.
     const lease = attempt !== null && !isTerminal(LEASE_TRANSITIONS, attempt.lease) ? attempt : null;
     if (lease !== null) {
       await this.#closeTasks(tx, { run: asked, attempt: lease }, "CANCELLED", "the run was cancelled");
@@ -229,7 +229,7 @@ export class RunChanges {
     await this.#end(tx, asked, lease, "REVOKED", now, { status: "CANCELLED", error: "cancelled" });
   }
 
-  /** The attempt a word is about, with its run, if the agent may speak about it. */
+  /** The attempt of a report with its run, if the agent may report on it. */
   async #openLease(
     tx: OperationalTx,
     word: { agent_id: string; workflow_instance_id: string; attempt: number },
@@ -259,7 +259,7 @@ export class RunChanges {
     };
   }
 
-  /** The end of a run, and of its newest attempt when there was one. */
+  /** Ends a run, and its newest attempt if there is one. */
   async #end(
     tx: OperationalTx,
     run: RunRecord,
@@ -314,7 +314,7 @@ export class RunChanges {
     };
   }
 
-  /** @param from the task's status in the store; null when it is not there */
+  /** @param from the task's status in the store; null when it has none */
   async #setTask(
     tx: OperationalTx,
     { run, attempt }: Held,

@@ -1,4 +1,4 @@
-/** What clients do with runs: trigger, cancel, retry, look at, wait for. */
+/** The operations of clients on runs: trigger, cancel, retry, get, wait. */
 import type { Clock } from "../../clock.ts";
 import type {
   ListRuns,
@@ -28,18 +28,18 @@ import { quote, thereIsNoWorkflow } from "../unknown-name.ts";
 import type { Definitions } from "./definitions.ts";
 import type { RunChanges } from "./run-changes.ts";
 
-/** A definition as it is stored with a run. */
+/** A definition as stored with a run. */
 export interface StoredDefinition {
   readonly definition: WorkflowDefinition;
   readonly json: string;
   readonly hash: string;
 }
 
-/** Where definitions come from. */
+/** The source of definitions. */
 export interface WorkflowSource {
   get(workflowId: string): StoredDefinition | undefined;
   ids(): Iterable<string>;
-  /** Files that do not load as they are now. */
+  /** Files that are currently invalid. */
   readonly invalidFiles: readonly { readonly path: string }[];
 }
 
@@ -59,7 +59,7 @@ export class RunService {
   readonly #polls: LongPolls;
   readonly #clock: Clock;
   readonly #old: OldRuns;
-  /** Undefined until somebody asks for more runs than there are here. */
+  /** Undefined until someone asks for more runs than are kept here. */
   #olderRunsExist: boolean | undefined;
 
   constructor(options: {
@@ -114,7 +114,7 @@ export class RunService {
   }
 
   /**
-   * Runs once more what is over, from the tasks that did not complete or from the beginning.
+   * Retries a finished run, from the tasks that did not complete or from the beginning.
    * @throws UnprocessableError when it is not over
    */
   async retry(retry: RetryRun): Promise<string> {
@@ -152,7 +152,7 @@ export class RunService {
   }
 
   /**
-   * Cancels a run: at once when it waits; by order to its agent when it runs.
+   * Cancels a run: at once when it is waiting, through its agent when it is running.
    * @throws UnprocessableError when it is over
    */
   async cancel(runId: string): Promise<RunDetails> {
@@ -170,8 +170,8 @@ export class RunService {
   }
 
   /**
-   * The run as it is.
-   * @throws NotFoundError when nothing is known of it
+   * The current state of a run.
+   * @throws NotFoundError when nothing is known about it
    */
   async get(runId: string): Promise<RunDetails> {
     const found = await this.#store.read(async (tx) => {
@@ -181,7 +181,7 @@ export class RunService {
     return found ?? this.#fromHistory(runId);
   }
 
-  /** The run when it is over, or as it is after `waitMs`. */
+  /** The run when it is over, or its state after `waitMs`. */
   async wait(runId: string, waitMs: number): Promise<RunDetails> {
     const deadline = this.#clock.monotonic() + waitMs;
     const first = await this.get(runId);
@@ -199,7 +199,7 @@ export class RunService {
     }
   }
 
-  /** Newest first; beyond those that the operational state keeps, the history is asked. */
+  /** Newest first; beyond those in the operational state, the history is queried. */
   async list(filter: ListRuns): Promise<RunSummary[]> {
     const runs = (await this.#store.read((tx) => tx.listRuns(filter))).map(summaryOf);
     if (runs.length >= filter.limit) return runs;
@@ -214,14 +214,14 @@ export class RunService {
     return this.#store.read((tx) => tx.countRuns());
   }
 
-  /** The end of the log of a run that is over: its agent's stream and the last line; null while it runs or when it is not known. */
+  /** The end of the log of a finished run: its agent's stream and the last line; null while it runs or when unknown. */
   async logEnd(runId: string): Promise<{ streamId: string; seq: number } | null> {
     const run = await this.#store.read((tx) => tx.getRun(runId));
     if (run?.finished_at_ms == null || run.log_stream_id === null) return null;
     return { streamId: run.log_stream_id, seq: run.log_seq };
   }
 
-  /** The run made under an idempotency key, which `make` makes the first time. */
+  /** The run created under an idempotency key; `make` creates it the first time. */
   #once(
     verb: string,
     subject: string,
@@ -237,7 +237,7 @@ export class RunService {
     });
   }
 
-  /** Runs that only the history knows. None when it cannot be asked. */
+  /** Runs that only the history knows. Empty when it is not available. */
   async #olderRuns(filter: ListRuns): Promise<RunSummary[]> {
     if (this.#olderRunsExist === false) return [];
     const oldest = await this.#store.read((tx) => tx.oldestFinishedMs());
@@ -278,7 +278,7 @@ export class RunService {
     return run;
   }
 
-  /** By id, or by the beginning of one when it is long enough to mean something. */
+  /** Finds a run by its id, or by a prefix that is long enough. */
   async #lookUp(tx: OperationalTx, runId: string): Promise<RunRecord | null> {
     const exact = await tx.getRun(runId);
     if (exact !== null || runId.length < SHORTEST_PREFIX) return exact;
@@ -312,7 +312,7 @@ export class RunService {
   }
 }
 
-/** The shortest beginning of a run id that stands for it. */
+/** The minimum length of a prefix of a run id. */
 const SHORTEST_PREFIX = 6;
 
 function topicOf(runId: string): string {
@@ -339,7 +339,7 @@ function summaryOf(run: RunRecord): RunSummary {
   };
 }
 
-/** The attempts that were assigned, and the newest when it still waits or never was. */
+/** The attempts that were assigned, and the newest one if it is waiting or was never assigned. */
 function attemptsOf(run: RunRecord, attempts: readonly AttemptRecord[]): RunAttempt[] {
   const told: RunAttempt[] = attempts.map((attempt) => ({
     attempt: attempt.attempt,
@@ -362,7 +362,7 @@ function attemptsOf(run: RunRecord, attempts: readonly AttemptRecord[]): RunAtte
   return told;
 }
 
-/** The tasks of the newest attempt, and those that completed in an earlier one, in that order. */
+/** The tasks of the newest attempt, preceded by those that completed in an earlier one. */
 function tasksOf(run: RunRecord, tasks: readonly TaskRunRecord[]): TaskRunRecord[] {
   const present = tasks.filter((task) => task.attempt === run.attempt);
   const named = new Set(present.map((task) => task.task_id));
@@ -372,7 +372,7 @@ function tasksOf(run: RunRecord, tasks: readonly TaskRunRecord[]): TaskRunRecord
   return [...newestOf(carried), ...present];
 }
 
-/** One task run a task: the newest. */
+/** The newest task run of each task. */
 function newestOf(tasks: readonly TaskRunRecord[]): TaskRunRecord[] {
   return [...new Map(tasks.map((task) => [task.task_id, task])).values()];
 }

@@ -1,6 +1,6 @@
 /**
- * The workflows in force: the files of the workflow directory, read anew when they change. A file that is invalid keeps the
- * last version of it that was valid, over restarts too; one that is gone takes its workflow with it.
+ * The loaded workflows: the files of the workflow directory, reloaded when they change. A file that becomes invalid keeps its last valid
+ * version in use, even across restarts; a deleted file removes its workflow.
  */
 import type { ConsolaInstance } from "consola";
 import type { Clock } from "../../clock.ts";
@@ -17,11 +17,11 @@ import type { LongPolls } from "../long-polls.ts";
 import type { StoredDefinition, WorkflowSource } from "../runs/run-service.ts";
 import { type Listing, listWorkflowFiles } from "./workflow-files.ts";
 
-/** A workflow in force. */
+/** A loaded workflow. */
 interface Workflow extends StoredDefinition {
   readonly path: string;
   readonly source: string;
-  /** What is wrong with the file as it is now. */
+  /** What is wrong with the current file. */
   error: string | null;
 }
 
@@ -32,7 +32,7 @@ interface KnownFile {
   readonly read: { readonly definition: WorkflowDefinition; readonly source: string } | null;
   readonly error: string | null;
   readonly warning: string | null;
-  /** Since when it is as it is (monotonic). */
+  /** Since when it has been in this state (monotonic). */
   readonly since: number;
 }
 
@@ -42,17 +42,17 @@ export interface WorkflowDirectoryOptions {
   readonly store: OperationalStore;
   readonly clock: Clock;
   readonly log: ConsolaInstance;
-  /** Time between scans; file events come in between. */
+  /** Time between scans; file events trigger additional ones. */
   readonly refreshMs: number;
-  /** How long a file must have been invalid, or away, before that counts: editors write in several steps. */
+  /** How long a file must be invalid or missing before that counts: editors write in several steps. */
   readonly settleMs?: number;
   readonly polls: LongPolls;
 }
 
-/** The topic of {@link LongPolls} that changes of workflows wake. */
+/** The topic of {@link LongPolls} that is woken by changes of workflows. */
 export const WORKFLOWS_TOPIC = "workflows";
 
-/** Knows the workflows. */
+/** Loads and watches the workflows. */
 export class WorkflowDirectory extends BackgroundService<{ scanned: undefined }> implements WorkflowSource {
   readonly name = "workflow directory";
   readonly #o: WorkflowDirectoryOptions;
@@ -60,11 +60,11 @@ export class WorkflowDirectory extends BackgroundService<{ scanned: undefined }>
   readonly #watch: DirectoryWatch;
   readonly #workflows = new Map<string, Workflow>();
   readonly #files = new Map<string, KnownFile>();
-  /** Workflows whose file is away, since when (monotonic). */
+  /** Workflows whose file is missing, and since when (monotonic). */
   readonly #away = new Map<string, number>();
-  /** The newest valid version of each id, from the operational state: for files that are invalid at the start. */
+  /** The newest valid version of each id, from the operational state: for files that are invalid at start. */
   readonly #versions = new Map<string, WorkflowVersion>();
-  /** What was said about a file, so that it is said once. */
+  /** Messages that were already logged about a file. */
   readonly #said = new Map<string, string>();
   #invalid: { path: string; error: string }[] = [];
   #revision = 0;
@@ -103,7 +103,7 @@ export class WorkflowDirectory extends BackgroundService<{ scanned: undefined }>
     await this.#scanning;
   }
 
-  /** Looks at the files now. Resolves when what was there at the call is in force; never rejects. */
+  /** Scans the files now. Resolves when what was there at the time of the call is loaded; never rejects. */
   async scan(): Promise<void> {
     if (this.#scanning !== undefined) {
       this.#again = true;
@@ -144,12 +144,12 @@ export class WorkflowDirectory extends BackgroundService<{ scanned: undefined }>
     return this.#workflows.size;
   }
 
-  /** Files that do not load as they are now. */
+  /** Files that are currently invalid. */
   get invalidFiles(): readonly { path: string; error: string }[] {
     return this.#invalid;
   }
 
-  /** Another one whenever a workflow or an error came, changed or went. */
+  /** Changes whenever a workflow or an error appears, changes or disappears. */
   get revision(): number {
     return this.#revision;
   }
@@ -231,7 +231,7 @@ export class WorkflowDirectory extends BackgroundService<{ scanned: undefined }>
     }
   }
 
-  /** What should be in force, by id, and which files are invalid. Unsettled: look again soon. */
+  /** The workflows to load, by id, and the invalid files. Unsettled: scan again soon. */
   #decide(
     listing: Listing,
     settled: (since: number) => boolean,
@@ -307,7 +307,7 @@ export class WorkflowDirectory extends BackgroundService<{ scanned: undefined }>
     };
   }
 
-  /** Makes `wanted` what is in force, on disk first. */
+  /** Puts `wanted` into use, on disk first. */
   async #putInForce(wanted: ReadonlyMap<string, Workflow>): Promise<void> {
     try {
       await this.#note(wanted);
@@ -317,7 +317,7 @@ export class WorkflowDirectory extends BackgroundService<{ scanned: undefined }>
     this.#replace(wanted);
   }
 
-  /** Writes down what differs from what is on disk. */
+  /** Writes what differs from what is on disk. */
   async #note(wanted: ReadonlyMap<string, Workflow>): Promise<void> {
     const cursors = await this.#cursors();
     const fresh = [...wanted].filter(([id, { source, path }]) => {
@@ -371,7 +371,7 @@ export class WorkflowDirectory extends BackgroundService<{ scanned: undefined }>
     this.#o.polls.wake(WORKFLOWS_TOPIC);
   }
 
-  /** Says what is wrong, once for each thing. */
+  /** Logs problems, each once. */
   #tell(invalid: ReadonlyMap<string, string>): void {
     const before = JSON.stringify(this.#invalid);
     this.#invalid = [...invalid].map(([path, error]) => ({ path, error }));
@@ -415,7 +415,7 @@ function summaryOf(workflow: Workflow, cursor: ScheduleCursor | undefined): Work
     start_time: startTimeOf(workflow),
     start_time_ms: definition.start_time_ms,
     catchup: definition.catchup,
-    // That of another schedule is not noted yet.
+    // The cursor of another schedule is not recorded yet.
     schedule_cursor_ms: cursor?.schedule === scheduleOf(definition) ? (cursor?.cursor_ms ?? null) : null,
     params: definition.params,
     ...(definition.on === undefined ? {} : { on: definition.on }),
@@ -424,13 +424,13 @@ function summaryOf(workflow: Workflow, cursor: ScheduleCursor | undefined): Work
   };
 }
 
-/** What a schedule cursor belongs to; null without a schedule. */
+/** The schedule that a cursor belongs to; null without a schedule. */
 function scheduleOf(definition: WorkflowDefinition): string | null {
   const { cron, timezone, start_time_ms } = definition;
   return cron === null ? null : JSON.stringify([cron, timezone, start_time_ms]);
 }
 
-/** As it stands in the file, if that can be found; else the same instant in UTC. */
+/** As written in the file, if that can be found; otherwise the same time in UTC. */
 function startTimeOf({ definition, source }: Workflow): string | null {
   const ms = definition.start_time_ms;
   if (ms === null) return null;

@@ -1,4 +1,4 @@
-/** The files under the workflow directory. */
+/** Lists the files in the workflow directory. */
 import type { BigIntStats } from "node:fs";
 import { readdir, realpath, stat } from "node:fs/promises";
 import { join } from "node:path";
@@ -6,14 +6,14 @@ import { isWorkflowPath } from "../../workflow/workflow-id.ts";
 
 /** What is under the directory. */
 export interface Listing {
-  /** Relative path of each workflow file, and what changes when the file does. In the order of the paths. */
+  /** Relative path of each workflow file, and a fingerprint that changes when the file does. Sorted by path. */
   readonly files: ReadonlyMap<string, string>;
-  /** Directories that could not be read, with the reason. What was in them is not known. */
+  /** Directories that could not be read, with the reason. Their content is unknown. */
   readonly unreadable: ReadonlyMap<string, string>;
 }
 
 /**
- * Lists the workflow files under `root`, links followed, hidden names left out.
+ * Lists the workflow files under `root`, following links and ignoring hidden names.
  * @throws the error of reading `root` itself
  */
 export async function listWorkflowFiles(root: string): Promise<Listing> {
@@ -29,7 +29,7 @@ export async function listWorkflowFiles(root: string): Promise<Listing> {
       try {
         info = await stat(join(root, path), { bigint: true });
       } catch (error) {
-        // Gone since it was listed, or a link that leads nowhere: only the latter is worth a word, when it is read.
+        // Deleted since it was listed, or a dangling link: only the latter is reported, when it is read.
         if (isWorkflowPath(path) && !isMissing(error)) files.set(path, String(error));
         continue;
       }
