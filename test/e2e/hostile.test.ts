@@ -5,6 +5,7 @@
 import { describe, expect, test } from "bun:test";
 import { utimesSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { loadConfig } from "../../src/config.ts";
 import { type CurveClientKeys, PrincipalClient } from "../../src/protocol/client.ts";
 import { curveKeysOf, readKeyFile } from "../../src/protocol/key-file.ts";
 import { Attackers, ROUND } from "../hostile/attackers.ts";
@@ -12,9 +13,14 @@ import type { Target } from "../hostile/attacks.ts";
 import { greeting, RawPeer } from "../hostile/raw-peer.ts";
 import { PeakVitals, type Vitals, vitals } from "../hostile/vitals.ts";
 import { Cluster, freePorts } from "../support/cdktr.ts";
+import { LONG } from "../support/long.ts";
 import { linesOf, runOver, shellWorkflow, until } from "./support/fixtures.ts";
 
 const LINES = 20;
+/** Floods of each kind, one after another. */
+const ROUNDS = LONG ? 20 : 2;
+/** How long a client waits for a reply unless it is set otherwise. */
+const PATIENCE_MS = loadConfig({}).values.CDKTR_DEFAULT_ZMQ_TIMEOUT_MS;
 
 /** Triggers runs and asks the principal for a sign of life, steadily, until it is stopped. */
 class Customer {
@@ -101,7 +107,7 @@ describe.each(["unsecured", "secured"])("an %s principal", (kind) => {
     const before = vitals(principal.pid);
     const rounds: { count: number; peak: Vitals; after: Vitals; usual: number }[] = [];
     const runs = [...calm.runs];
-    for (const seed of [1, 2]) {
+    for (let seed = 1; seed <= ROUNDS; seed++) {
       using peak = new PeakVitals(principal.pid);
       await using attackers = new Attackers({ ...(target satisfies Target), seed, plan: ROUND });
       const [customer, count] = await during(client, () => attackers.done);
@@ -114,16 +120,19 @@ describe.each(["unsecured", "secured"])("an %s principal", (kind) => {
       });
       rounds.push({ count, peak: peak.peak, after, usual: customer.usual });
     }
-    const [first, second] = rounds;
-    if (first === undefined || second === undefined) throw new Error("there are two rounds");
-    expect(first.count + second.count).toBeGreaterThan(10_000);
+    const [first, last] = [rounds[0], rounds.at(-1)];
+    if (first === undefined || last === undefined) throw new Error("no round");
+    expect(rounds.reduce((sum, { count }) => sum + count, 0)).toBeGreaterThan(10_000);
 
-    // Memory: a flood costs something, twice as much of it costs nothing more.
-    expect(second.peak.memory).toBeLessThan(first.peak.memory * 2);
-    expect(first.peak.memory).toBeLessThan(before.memory * 25);
-    expect(Math.max(first.usual, second.usual)).toBeLessThan(calm.usual * 50);
+    // Memory: a flood costs something, more of it costs nothing more.
+    const { memory } = before;
+    expect(last.peak.memory).toBeLessThan(2 * Math.max(first.peak.memory, memory * 4));
+    expect(first.peak.memory).toBeLessThan(memory * 25);
+    // Clients are answered long before they lose patience, also where the attackers leave the principal little of a processor.
+    const limit = Math.max(calm.usual * 50, PATIENCE_MS / 4);
+    expect(Math.max(...rounds.map(({ usual }) => usual))).toBeLessThan(limit);
     // The log tells of it, and not of every single one.
-    expect(principal.stderr.split("\n").length).toBeLessThan(1500);
+    expect(principal.stderr.split("\n").length).toBeLessThan(750 * ROUNDS);
 
     // Everything that was acknowledged was done once, and is there with every line.
     expect(runs.length).toBeGreaterThan(5);
@@ -134,7 +143,7 @@ describe.each(["unsecured", "secured"])("an %s principal", (kind) => {
       max_rows: 10_000,
     });
     expect(rows.toSorted()).toEqual(runs.map((run) => [run, LINES, LINES]).toSorted());
-  });
+  }, 3_600_000);
 });
 
 test.each(["unsecured", "secured"])(

@@ -24,6 +24,7 @@ import {
 } from "../../src/workflow/status.ts";
 import { TASK_TRANSITIONS } from "../../src/workflow/task-state.ts";
 import { agentRecord, TestStores } from "../storage/operational-support.ts";
+import { LONG } from "../support/long.ts";
 import { workflowText } from "./support.ts";
 
 const AGENTS = ["a1", "a2", "a3"];
@@ -276,7 +277,7 @@ function checkTasks(run: RunRecord, rows: readonly TaskStatusRow[]): void {
 describe("whatever happens, in whatever order and however often", () => {
   const seeds = process.env.CDKTR_TEST_SEED
     ? [Number(process.env.CDKTR_TEST_SEED)]
-    : [1, 2, Date.now() % 2 ** 31];
+    : [1, 2, ...Array.from({ length: LONG ? 100 : 1 }, (_, n) => (Date.now() + n) % 2 ** 31)];
   for (const seed of seeds) {
     test(`runs, leases and tasks obey their tables (CDKTR_TEST_SEED=${seed})`, async () => {
       await using stores = new TestStores();

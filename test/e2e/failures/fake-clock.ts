@@ -13,11 +13,18 @@ async function library(): Promise<string> {
   throw new Error(`This test sets the clock of cdktr with libfaketime: ${missing}`);
 }
 
-/** A clock that is some time ahead of, or behind, the real one. Time that only moves forward stays as it is. */
+const HOUR_MS = 3_600_000;
+
+/**
+ * A wall clock that begins at half past an hour, so that no full hour comes by itself, and jumps when the test says so. Time that
+ * only moves forward stays as it is.
+ */
 export class FakeClock {
   /** Settings of the processes that see it. */
   readonly env: Readonly<Record<string, string>>;
   readonly #file: string;
+  readonly #halfPastS = Math.round((HOUR_MS / 2 - (Date.now() % HOUR_MS)) / 1000);
+  #offsetS = 0;
 
   private constructor(file: string, path: string) {
     this.#file = file;
@@ -36,10 +43,16 @@ export class FakeClock {
     return new FakeClock(file, await library());
   }
 
-  /** Makes it jump: from now on it is so many seconds ahead, or behind when negative. */
+  /** What it shows now, ms since the epoch. */
+  now(): number {
+    return Date.now() + this.#offsetS * 1000;
+  }
+
+  /** Makes it jump: from now on it is so many seconds ahead of where it began, or behind when negative. */
   set(seconds: number): void {
+    this.#offsetS = this.#halfPastS + seconds;
     // In one step: half a file would be another time.
-    writeFileSync(`${this.#file}.new`, `${seconds < 0 ? "-" : "+"}${Math.abs(seconds)}\n`);
+    writeFileSync(`${this.#file}.new`, `${this.#offsetS < 0 ? "-" : "+"}${Math.abs(this.#offsetS)}\n`);
     renameSync(`${this.#file}.new`, this.#file);
   }
 }
