@@ -7,34 +7,32 @@ import { isDoneWithin } from "../timer.ts";
 import { hostAndPort, Push, tcpEndpoint } from "../zmq/index.ts";
 import type { LogFrame, Outbox } from "./outbox.ts";
 
-/** Frames under way to a principal that is slow; the rest waits on disk. */
+/** Maximum number of frames in flight to a slow principal; the rest wait on disk. */
 const HIGH_WATER_MARK = 64;
-/** Of what is sent again at most so much is under way without a word that it has come, bytes. */
+/** Maximum amount of unacknowledged data in flight when lines are resent, bytes. */
 const WINDOW_BYTES = 16 * 1024 * 1024;
-/** How often the principal is asked how far it is, while lines are under way, ms. */
+/** Interval at which the principal is asked for its position while lines are in flight, ms. */
 const CHECK_MS = 500;
-/** Lines are taken for lost when none has come for so long, ms. */
+/** Lines count as lost when the principal has received none for this long, ms. */
 const LOST_AFTER_MS = 1000;
-/** How often it is asked while the window is full, ms. */
+/** The same interval while the window is full, ms. */
 const WINDOW_CHECK_MS = 50;
-/** The longest pause between two attempts to send again lines that the principal does not take, ms. */
+/** Maximum pause between two attempts to resend lines that the principal does not accept, ms. */
 const LONGEST_PATIENCE_MS = 30_000;
 
-/** What {@link LogSender} needs. */
 export interface LogSenderOptions {
   readonly outbox: Outbox;
-  /** Where the principal is. */
   readonly host: string;
-  /** Port of its log socket. */
+  /** The port on which the principal receives log lines. */
   readonly port: number;
   readonly curve?: CurveClientKeys | undefined;
-  /** Asks the principal how far it is; what it answers comes as {@link LogSender.received}. */
+  /** Asks the principal for its position; the answer arrives through {@link LogSender.received}. */
   ask(): Promise<void>;
 }
 
 /**
- * Delivers log lines: pushes each frame as it is written and waits for nothing. Lines that got lost on the way, or for which the
- * principal had no room, are sent again from the outbox.
+ * Delivers log lines: pushes each frame as soon as it is written, without waiting for an acknowledgement. Lines that were lost in
+ * transit, or for which the principal had no room, are resent from the outbox.
  */
 export class LogSender extends BackgroundService {
   readonly name = "log sender";
@@ -42,21 +40,21 @@ export class LogSender extends BackgroundService {
   readonly #outbox: Outbox;
   readonly #socket: Push;
   readonly #ask: () => Promise<void>;
-  /** Number of the last line that was handed to the socket; undefined until the principal said what it has. */
+  /** Number of the last line handed to the socket; undefined until the principal has reported its position. */
   #sent: number | undefined;
-  /** Number of the last line that the principal has. */
+  /** Number of the last line that the principal has received. */
   #received = 0;
-  /** Frames that were sent and not received, oldest first. */
+  /** Frames that were sent but not acknowledged, oldest first. */
   #underWay: { readonly last: number; readonly bytes: number }[] = [];
   #underWayBytes = 0;
-  /** Counts how often sending began anew. */
+  /** How often sending has restarted from an earlier line. */
   #rewinds = 0;
   #isPumping = false;
   readonly #check = this.timer(() => void this.#checkProgress());
   #isChecking = false;
-  /** When the last lines came, or were sent again. */
+  /** When lines were last acknowledged or resent. */
   #progressAt = 0;
-  /** How long it may take from then on. */
+  /** How long after that the next acknowledgement may take, ms. */
   #patience = LOST_AFTER_MS;
   readonly #handOvers: { readonly seq: number; readonly resolve: () => void }[] = [];
 
@@ -81,20 +79,20 @@ export class LogSender extends BackgroundService {
     const { host, port, curve } = this.#o;
     const endpoint = tcpEndpoint(host, port);
     watchHandshakes(this.#socket, endpoint, hostAndPort(host, port), curve, (error) => {
-      // It is tried again and again; the requests to the API say it at first.
+      // The socket keeps trying; requests to the API have already reported the problem.
       log.debug(error.message);
     });
     this.#socket.connect(endpoint);
   }
 
-  /** A new frame is in the outbox. */
+  /** Sends a new frame from the outbox. */
   push(frame: LogFrame): void {
     if (this.#sent === undefined || this.#isPumping) return;
     if (frame.first <= this.#sent + 1 && this.#trySend(frame.frame)) this.#advance(frame);
     else this.#pump();
   }
 
-  /** The principal has the lines up to `seq`. */
+  /** Records that the principal has the lines up to `seq`. */
   received(seq: number): void {
     if (seq <= this.#received) return;
     this.#received = seq;
@@ -109,7 +107,7 @@ export class LogSender extends BackgroundService {
     this.#underWay.splice(0, count);
   }
 
-  /** Begins anew: the principal has the lines up to `received` and needs what follows. */
+  /** Restarts sending after line `received`, the last one that the principal has. */
   rewind(received: number): void {
     this.#sent = received;
     this.#received = received;
@@ -119,7 +117,7 @@ export class LogSender extends BackgroundService {
     this.#pump();
   }
 
-  /** Resolves when the lines up to `seq` are handed over, or after `limitMs`. */
+  /** Resolves when the lines up to `seq` have been handed to the socket, or after `limitMs`. */
   async handedOver(seq: number, limitMs: number): Promise<void> {
     if ((this.#sent ?? 0) >= seq) return;
     const { promise, resolve } = Promise.withResolvers<void>();
@@ -155,7 +153,7 @@ export class LogSender extends BackgroundService {
     } catch (error) {
       if (!this.#socket.closed) log.warn(`Log lines cannot be sent: ${errorMessage(error)}`);
     } finally {
-      // In the turn in which nothing was left to send: a frame that comes next must find it so.
+      // Set in the same turn in which nothing was left to send: the next frame must see it.
       this.#isPumping = false;
     }
   }
@@ -172,8 +170,8 @@ export class LogSender extends BackgroundService {
   }
 
   /**
-   * Waits until the principal has received enough of what is under way. When it keeps on not taking it, the flow goes on all the
-   * same: whoever watches the log live sees it although the history has no room.
+   * Waits until the principal has acknowledged enough of what is in flight. If it keeps rejecting lines, sending continues anyway, so
+   * that the live log goes on even though the history has no room.
    */
   async #waitForWindow(): Promise<void> {
     while (this.#underWayBytes >= WINDOW_BYTES && !this.#socket.closed) {
@@ -213,7 +211,7 @@ export class LogSender extends BackgroundService {
   #sendAgainIfLost(): void {
     if (this.#underWay.length === 0 || performance.now() < this.#progressAt + this.#patience) return;
     log.debug(`Log lines after ${this.#received} got lost on the way: sending them again.`);
-    // The principal may have no room for them: then asking more often does not help.
+    // The principal may have no room, in which case resending more often does not help.
     this.#patience = Math.min(this.#patience * 2, LONGEST_PATIENCE_MS);
     this.rewind(this.#received);
   }

@@ -1,17 +1,17 @@
 /**
- * Log lines as they travel: the one place that knows the columns of `logstore` and their order.
+ * The codec of log lines: the one place that knows the columns of `logstore` and their order.
  *
- * Published (PUB): one frame a line, the eight columns joined by 0x01. Only the payload may hold that character itself.
- * Delivered (PUSH): one frame a batch: `LOGS` 0x01 agent id 0x01 stream id 0x01 sequence number of the first line, then each line,
- * in the published form, after a line feed. No column can hold a line feed: output is cut into lines there.
- * In pages (`SEARCHLOGS`): one array a line.
+ * Published (PUB): one frame per line, the eight columns joined by 0x01. Only the payload may contain that character.
+ * Delivered (PUSH): one frame per batch: `LOGS` 0x01 agent id 0x01 stream id 0x01 sequence number of the first line, then, after a
+ * line feed each, the lines in the published form. No column can contain a line feed, because output is split into lines there.
+ * In pages (`SEARCHLOGS`): one array per line.
  */
 import { z } from "zod";
 import { InvalidInputError } from "../errors.ts";
 import { ownText } from "./own-text.ts";
 import { SEPARATOR } from "./wire.ts";
 
-/** From the least to the most severe. */
+/** Least severe first. */
 export const LOG_LEVELS = ["DEBUG", "INFO", "WARN", "ERROR"] as const;
 export type LogLevel = (typeof LOG_LEVELS)[number];
 
@@ -39,7 +39,7 @@ const HEAD_COLUMNS = [
   "task_instance_id",
 ] as const satisfies readonly (keyof LogHead)[];
 
-/** The columns in the order in which they travel and are stored. */
+/** The columns in the order in which they are sent and stored. */
 export const LOG_COLUMNS = [
   ...HEAD_COLUMNS,
   "timestamp_ms",
@@ -47,7 +47,7 @@ export const LOG_COLUMNS = [
   "payload",
 ] as const satisfies readonly (keyof LogLine)[];
 
-/** A line as an array of its columns. */
+/** A line as an array of columns. */
 export const LogRow = z.tuple([
   z.string(),
   z.string(),
@@ -60,7 +60,7 @@ export const LogRow = z.tuple([
 ]);
 export type LogRow = z.infer<typeof LogRow>;
 
-/** The line that a row is. */
+/** Converts a row into a line. */
 export function lineOf(row: LogRow): LogLine {
   const [workflow_id, workflow_name, workflow_instance_id, task_name, task_instance_id] = row;
   const [, , , , , timestamp_ms, level, payload] = row;
@@ -76,7 +76,7 @@ export function lineOf(row: LogRow): LogLine {
   };
 }
 
-/** The row that the columns of a stored line are; NULL counts as empty. */
+/** Converts the columns of a stored line, of any type, into a row; NULL becomes empty. */
 export function rowOf(columns: readonly unknown[]): LogRow {
   const text = (index: number) => String(columns[index] ?? "");
   const timestamp_ms = Number(columns[5] ?? 0);
@@ -90,7 +90,7 @@ export function lineKey(line: LogLine): bigint {
   );
 }
 
-/** What a subscriber to the lines of one workflow subscribes to; everything without one. */
+/** The topic to subscribe to for the lines of a workflow, or of all workflows. */
 export function logTopic(workflowId: string | undefined): string {
   return workflowId === undefined ? "" : workflowId + SEPARATOR;
 }
@@ -98,14 +98,14 @@ export function logTopic(workflowId: string | undefined): string {
 // ---------------------------------------------------------------- published
 
 /**
- * The head of lines, separators included, for {@link encodeLogLines}.
- * @param clean makes a column free of control characters
+ * Encodes the columns that lines share, with the separators, for {@link encodeLogLines}.
+ * @param clean removes control characters from a column
  */
 export function encodeLogHead(head: LogHead, clean: (column: string) => string): string {
   return HEAD_COLUMNS.map((column) => clean(head[column]) + SEPARATOR).join("");
 }
 
-/** Lines that differ in their payloads alone, in the published form, joined by line feeds. */
+/** Encodes lines that differ only in their payloads, joined by line feeds. */
 export function encodeLogLines(
   head: string,
   timestampMs: number,
@@ -116,7 +116,7 @@ export function encodeLogLines(
   return before + payloads.join(`\n${before}`);
 }
 
-/** The encoded head with which an encoded line begins; "" when it has too few columns. */
+/** The encoded head of an encoded line; "" when the line has too few columns. */
 export function headOf(line: string): string {
   let end = 0;
   for (let column = 0; column < HEAD_COLUMNS.length; column++) {
@@ -138,7 +138,7 @@ export function timeOf(line: string, head: string): number {
 
 const LEVELS: ReadonlySet<string> = new Set(LOG_LEVELS);
 
-/** Reads encoded lines one after the other. Neighbours mostly have the same head, which is then taken apart once. */
+/** Decodes lines one after the other. Consecutive lines mostly have the same head, which is then only parsed once. */
 export class LogLineReader {
   #head = "";
   #columns: readonly string[] | undefined;
@@ -168,8 +168,8 @@ export class LogLineReader {
   }
 
   /**
-   * Takes a line apart.
-   * @throws InvalidInputError when it is not well-formed
+   * Decodes a line.
+   * @throws InvalidInputError when it is malformed
    */
   decode(line: string): LogLine {
     const wrong = this.check(line);
@@ -188,33 +188,33 @@ function tooShort(line: string): string {
 /** Lines of one agent's stream with consecutive sequence numbers, the first one being `first_seq` (1-based). */
 export interface LogBatch {
   readonly agent_id: string;
-  /** Names the sequence; a new one begins when an agent lost its outbox. */
+  /** Identifies the sequence; an agent that lost its outbox begins a new one. */
   readonly stream_id: string;
   readonly first_seq: number;
-  /** Encoded lines. To be sent, each text may be several of them, joined by line feeds. */
+  /** Encoded lines. For encoding, an element may also be several lines, joined by line feeds. */
   readonly lines: readonly string[];
 }
 
-/** Lines of one batch. With the ids that stand in each, lines of an agent fill the longest frame before they are so many. */
+/** Maximum number of lines in a batch. The lines of an agent fill the longest frame before there are this many. */
 const MAX_BATCH_LINES = 200_000;
 
 const BATCH_KIND = "LOGS";
 
-/** The delivered form of a batch. */
+/** Encodes a batch for delivery. */
 export function encodeLogBatch(batch: LogBatch): string {
   const head = [BATCH_KIND, batch.agent_id, batch.stream_id, batch.first_seq].join(SEPARATOR);
   return batch.lines.length === 0 ? head : `${head}\n${batch.lines.join("\n")}`;
 }
 
-/** Whether a delivered text is a batch; else it may be a line that is delivered by itself, which has more fields. */
+/** Whether a delivered text is a batch, rather than a line delivered by itself, which has more fields. */
 export function isLogBatch(text: string): boolean {
   if (!text.startsWith(BATCH_KIND + SEPARATOR)) return false;
   return firstLine(text).split(SEPARATOR, LOG_COLUMNS.length).length < LOG_COLUMNS.length;
 }
 
 /**
- * Reads the delivered form of a batch; the lines stay encoded.
- * @throws InvalidInputError when the head is not one, or it has more than {@link MAX_BATCH_LINES}
+ * Decodes a batch; its lines stay encoded.
+ * @throws InvalidInputError when the head is malformed, or the batch has more than {@link MAX_BATCH_LINES}
  */
 export function decodeLogBatch(text: string): LogBatch {
   const first = firstLine(text);
@@ -237,13 +237,13 @@ export function decodeLogBatch(text: string): LogBatch {
     first.length === text.length ? [] : text.slice(first.length + 1).split("\n", MAX_BATCH_LINES + 1);
   if (lines.length > MAX_BATCH_LINES)
     throw new InvalidInputError(`A log batch has more than ${MAX_BATCH_LINES} lines.`);
-  // Both are remembered for longer than the lines.
+  // The ids outlive the lines.
   return { agent_id: ownText(agent_id), stream_id: ownText(stream_id), first_seq, lines };
 }
 
 /**
- * A line that was delivered by itself, as by agents that do not number their lines. Line feeds in its payload make several of it.
- * @throws InvalidInputError when it is not well-formed
+ * Splits a line that was delivered by itself, as by agents that do not number their lines, at the line feeds in its payload.
+ * @throws InvalidInputError when it is malformed
  */
 export function splitSingleLine(text: string): readonly string[] {
   const { payload } = new LogLineReader().decode(text);

@@ -1,11 +1,11 @@
-/** The one way to a principal: where it is and with which key comes from the settings. */
+/** The one way to connect to a principal: its address and the key come from the settings. */
 import type { Config } from "../config.ts";
 import { reachableHost } from "../host/addresses.ts";
 import { type ClientOptions, PrincipalClient } from "./client.ts";
 import type { CurveClientKeys } from "./handshake.ts";
 import { type KeyPurpose, loadCurveKeys } from "./key-file.ts";
 
-/** The settings that say how to connect. */
+/** The settings that a connection needs. */
 export type ConnectConfig = Pick<
   Config,
   | "CDKTR_KEY_FILE"
@@ -15,13 +15,13 @@ export type ConnectConfig = Pick<
   | "CDKTR_DEFAULT_ZMQ_TIMEOUT_MS"
 >;
 
-/** Whose key file is used; or keys that the caller already holds, undefined for none. */
+/** Whose key file to use; or the keys themselves, undefined for none. */
 export type ConnectRole = KeyPurpose | { readonly keys: CurveClientKeys | undefined };
 
 /**
- * A client of the principal that the settings name; it connects at its first request.
- * @param other what differs from the settings
- * @throws NotFoundError, NotPrivateError, InvalidInputError when there is something wrong with the key file
+ * Creates a client for the principal in the settings; it connects at its first request.
+ * @param other overrides the settings
+ * @throws NotFoundError, NotPrivateError, InvalidInputError when the key file cannot be used
  */
 export function connect(
   config: ConnectConfig,
@@ -31,7 +31,7 @@ export function connect(
   return new PrincipalClient(clientOptions(config, role, other));
 }
 
-/** What {@link connect} makes a client of. */
+/** The options with which {@link connect} creates a client. */
 export function clientOptions(
   config: ConnectConfig,
   role: ConnectRole,

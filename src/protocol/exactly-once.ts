@@ -1,42 +1,44 @@
+import { dropOldest } from "../recent.ts";
+
 /**
- * Lets each line through once although two sources tell of it: the live log, which may miss some, and the history, which can be
- * read again and has all of them in the end. Equal lines are counted: the source that has told of a line more often is right.
+ * Accepts each line once, although two sources deliver it: the live log, which may miss lines, and the history, which can be read
+ * repeatedly and has all lines in the end. Equal lines are counted: the source that has delivered a line more often is right.
  *
- * One connection of the live log tells of each line at most once. A principal that was started again publishes anew what it had
- * not stored, so each connection is a new source.
+ * One connection of the live log delivers each line at most once. A restarted principal republishes what it had not stored, so each
+ * connection is a new source.
  *
- * Lines are known by their keys. Of those that were let through, the newest are remembered, 16 bytes each; counts are only kept of
- * lines that the other source may still repeat.
+ * Lines are identified by their keys. The newest accepted lines are remembered at 16 bytes each; counts are only kept for lines that
+ * the other source may still repeat.
  */
 export class ExactlyOnce {
   readonly #limit: number;
-  /** The lines that were let through: a ring once it has reached the limit. */
+  /** Keys and times of the accepted lines; ring buffers once they have reached the limit. */
   #keys = new BigUint64Array(1024);
   #times = new Float64Array(1024);
-  /** How many were let through in all. */
+  /** Total number of accepted lines. */
   #count = 0;
-  /** How often the live log may repeat lines that it has not told of yet. */
+  /** Accepted lines that the current live connection has not delivered yet, with their number. */
   #liveRepeats = new Map<bigint, number>();
-  /** The same of the history, while it is being read. */
+  /** The same for the current reading of the history. */
   #historyRepeats: Map<bigint, number> | undefined;
 
-  /** @param limit how many lines are remembered */
+  /** @param limit number of lines to remember */
   constructor(limit = Number.POSITIVE_INFINITY) {
     this.#limit = limit;
   }
 
-  /** When lines have been forgotten: the time of the newest of them, ms. What is not newer may come again. */
+  /** If lines have been forgotten, the time up to which they may come again unrecognised, ms. */
   get forgottenMs(): number | undefined {
-    // The slot that is overwritten next has the oldest line that is still known.
+    // The slot that is overwritten next holds the oldest line still known.
     return this.#count > this.#limit ? this.#times[this.#count % this.#limit] : undefined;
   }
 
-  /** The live log has a new connection. */
+  /** Call when the live log has a new connection. */
   restartLive(): void {
     this.#liveRepeats = this.#counted();
   }
 
-  /** Whether a line that came live is new. */
+  /** Whether a live line is new. */
   offerLive(key: bigint, timestampMs = 0): boolean {
     if (take(this.#liveRepeats, key)) return false;
     this.#remember(key, timestampMs);
@@ -44,12 +46,12 @@ export class ExactlyOnce {
     return true;
   }
 
-  /** The history is read anew. */
+  /** Begins a reading of the history. */
   startHistory(): void {
     this.#historyRepeats = this.#counted();
   }
 
-  /** Whether a line of the history is new. */
+  /** Whether a line from the history is new. */
   offerHistory(key: bigint, timestampMs = 0): boolean {
     if (this.#historyRepeats !== undefined && take(this.#historyRepeats, key)) return false;
     this.#remember(key, timestampMs);
@@ -57,7 +59,7 @@ export class ExactlyOnce {
     return true;
   }
 
-  /** This reading of the history is over. */
+  /** Ends the reading of the history. */
   endHistory(): void {
     this.#historyRepeats = undefined;
   }
@@ -80,7 +82,7 @@ export class ExactlyOnce {
   #counted(): Map<bigint, number> {
     const counts = new Map<bigint, number>();
     const size = Math.min(this.#keys.length, this.#limit);
-    // From the oldest on: it is the first to go.
+    // Oldest first, because the oldest entry is dropped first.
     for (let i = Math.max(0, this.#count - size); i < this.#count; i++) {
       add(counts, this.#keys[i % size] ?? 0n, this.#limit);
     }
@@ -98,9 +100,5 @@ function take(counts: Map<bigint, number>, key: bigint): boolean {
 
 function add(counts: Map<bigint, number>, key: bigint, limit: number): void {
   counts.set(key, (counts.get(key) ?? 0) + 1);
-  if (counts.size <= limit) return;
-  for (const oldest of counts.keys()) {
-    counts.delete(oldest);
-    return;
-  }
+  dropOldest(counts, limit);
 }

@@ -1,6 +1,6 @@
 /**
- * A log as it was and as it goes on: lines of the history, then live ones, each once. What is published while there is no
- * connection is read from the history as soon as there is one again.
+ * Follows a log: yields lines of the history, then live lines, each exactly once. Lines published while the connection is lost are
+ * read from the history after the reconnect.
  */
 import { type LogLine, lineKey } from "../contract/log-line.ts";
 import type { SearchLogs } from "../contract/messages.ts";
@@ -9,42 +9,42 @@ import { ExactlyOnce } from "./exactly-once.ts";
 import { type AskForPage, isFoundBy, searchPages } from "./log-search.ts";
 import type { LogSubscription } from "./log-subscription.ts";
 
-/** Lines that are remembered, to recognise them when they come again. */
+/** Number of lines remembered, to recognise them when they come again. */
 const REMEMBERED = 300_000;
-/** After a break the history is read from so long before the newest line, ms: clocks of agents differ. */
+/** After a reconnect, the history is read from this long before the newest line, because the clocks of agents differ, ms. */
 const OVERLAP_MS = 60_000;
-/** Pauses before the history is read again that could not be read or was not complete, ms: the first, and the longest. */
+/** First and longest pause before the history is read again, after it was unavailable or incomplete, ms. */
 const FIRST_RETRY_MS = 2000;
 const LONGEST_RETRY_MS = 60_000;
 
-/** What is followed. */
+/** What to follow. */
 export interface FollowOptions {
-  /** The live log. What it receives before {@link LogFollower.lines} is read waits. */
+  /** The live log, connected. What it receives before {@link LogFollower.lines} is read is kept. */
   readonly live: LogSubscription;
   /** Asks for pages of the history. */
   readonly ask: AskForPage;
-  /** Which lines. Of `task` and `grep` the history alone takes notice: `matches` applies them to live lines. */
+  /** Selects lines. `task` and `grep` only apply to the history; `matches` has to apply them to live lines. */
   readonly search: SearchLogs;
   readonly matches?: (line: LogLine) => boolean | Promise<boolean>;
-  /** How many lines of the history come first: the newest so many, 0 for none; undefined for all. */
+  /** Number of lines of the history to begin with, the newest ones; undefined for all. */
   readonly limit: number | undefined;
-  /** Told when the history cannot be read after a break, which is tried again, or at the end. */
+  /** Called when the history cannot be read after a reconnect, which is tried again, or at the end. */
   readonly failed: (error: unknown) => void;
-  /** How many lines are remembered; {@link REMEMBERED} by default. */
+  /** Number of lines to remember; {@link REMEMBERED} by default. */
   readonly remembered?: number;
 }
 
-/** See the head of this file. */
+/** See the top of this file. */
 export class LogFollower {
   readonly #o: FollowOptions;
   readonly #once: ExactlyOnce;
-  /** The connection by which the last live lines came. */
+  /** The connection of the last live lines. */
   #connection: number;
-  /** What is older was not asked for, ms. Before the first line: when this began. */
+  /** Lines older than this were not asked for, ms. Until the first line, the time at which this began. */
   #oldestMs: number;
   /** Time of the newest line, ms. */
   #newestMs: number | undefined;
-  /** From when on the history has lines that may have been missed, ms. */
+  /** Start of the time range in which lines may have been missed, ms. */
   #missedFromMs: number | undefined;
   #retryMs = FIRST_RETRY_MS;
   #retry: Timer | undefined;
@@ -58,8 +58,8 @@ export class LogFollower {
   }
 
   /**
-   * The lines, some at a time; ends when the subscription is closed.
-   * @throws what `ask` throws for the lines that come first; AccessRefusedError when the principal refuses the key later
+   * The lines, in batches; ends when the subscription is closed.
+   * @throws what `ask` throws for the lines to begin with; AccessRefusedError when the principal refuses the key later
    */
   async *lines(): AsyncGenerator<readonly LogLine[]> {
     const { live } = this.#o;
@@ -87,8 +87,8 @@ export class LogFollower {
   }
 
   /**
-   * Ends the live log; {@link lines} goes on with what has arrived and then, unless `isComplete` says that nothing is missing, with
-   * all of the history that has not come live.
+   * Ends the live log. {@link lines} continues with what has arrived and then, unless `isComplete` resolves to true, with all lines
+   * of the history that did not arrive live.
    */
   finish(isComplete: () => Promise<boolean>): void {
     this.#isComplete = isComplete;
@@ -103,7 +103,7 @@ export class LogFollower {
       oldestMs ??= first;
       yield* lines;
     }
-    // The history was cut to its newest lines: what came live meanwhile and is older lies beyond the cut.
+    // With a limit, live lines that arrived meanwhile but are older than the oldest line of the history lie beyond the limit.
     if (limit === undefined || oldestMs === undefined) return;
     const fromMs = oldestMs;
     this.#oldestMs = fromMs;
@@ -132,7 +132,7 @@ export class LogFollower {
         yield* lines;
       }
     } catch (error) {
-      // That this principal does not tell does not change.
+      // A principal that refuses the request will not answer it later either.
       isWhole = error instanceof RequestRefusedError;
       failed(error);
     }
@@ -148,7 +148,7 @@ export class LogFollower {
     this.#retryMs = Math.min(2 * this.#retryMs, LONGEST_RETRY_MS);
   }
 
-  /** Pages of the history; of each, none or one array of its new lines. */
+  /** Reads the history page by page; `lines` holds at most one array, with the lines of the page that are new. */
   async *#history(search: SearchLogs, limit?: number) {
     this.#once.startHistory();
     try {

@@ -1,19 +1,19 @@
-/** Searching the history of log lines. */
+/** Searches the history of log lines. */
 import { type LogLine, lineOf } from "../contract/log-line.ts";
 import type { LogPage, SearchLogs } from "../contract/messages.ts";
 
 /** Asks the principal for a page. */
 export type AskForPage = (search: SearchLogs) => Promise<LogPage>;
 
-/** Lines of a page, and what the principal says is missing. */
+/** The lines of a page, and a warning when the history is incomplete. */
 export interface FoundLines {
   readonly lines: LogLine[];
   readonly warning: string | null;
 }
 
 /**
- * The lines that a search finds, page by page, so that any number of them takes little memory.
- * @param limit only the newest so many
+ * The results of a search, page by page, so that any number of lines takes little memory.
+ * @param limit only the newest lines, this many
  */
 export async function* searchPages(
   ask: AskForPage,
@@ -35,7 +35,7 @@ export async function* searchPages(
   } while (after !== undefined && left > 0);
 }
 
-/** Whether a line is one that a search finds, as far as its own columns tell: `task` and `grep` are left out. */
+/** Whether a line matches a search, ignoring `task` and `grep`. */
 export function isFoundBy(search: SearchLogs, line: LogLine): boolean {
   const { workflow_id, workflow_instance_id, level, since_ms, until_ms } = search;
   return (

@@ -1,7 +1,7 @@
 /**
- * A subscription to the live log. Publishing waits for nobody, so whoever wants every line reads the history too, and must know
- * from when on the subscription is in force: connected alone is not enough. After each connection it therefore subscribes to a
- * probe, a prefix of its own, and asks the principal until its publisher knows that one.
+ * A subscription to the live log. The publisher does not wait for subscribers, so whoever needs every line also reads the history,
+ * and must know from when on the subscription is in force; being connected is not enough. After each connection it therefore
+ * subscribes to a probe, a prefix of its own, and asks the principal until its publisher knows the probe.
  */
 
 import { type LogLine, LogLineReader, logTopic } from "../contract/log-line.ts";
@@ -9,40 +9,39 @@ import { hostAndPort, type Message, Subscriber, tcpEndpoint } from "../zmq/index
 import { type PrincipalClient, RequestRefusedError } from "./client.ts";
 import { type AccessRefusedError, curveOptions, watchHandshakes } from "./handshake.ts";
 
-/** Messages received at once. */
+/** Maximum number of messages received at once. */
 const BATCH = 1000;
-/** Pauses between two looks whether the subscription is in force, ms: the first, and the longest. */
+/** First and longest pause between two checks whether the subscription is in force, ms. */
 const FIRST_LOOK_MS = 2;
 const LONGEST_LOOK_MS = 1000;
-/** What may wait to be read, characters. When it is more, all of it goes: the history has it. */
+/** Maximum length of unread lines, characters. When it is exceeded, all of them are dropped: the history has them. */
 const MOST_WAITING = 64 * 1024 * 1024;
 
-/** What a subscription needs. */
 export interface LogSubscriptionOptions {
-  /** The principal's API. It must not be closed before the subscription. */
+  /** The principal's API. Close the subscription before this. */
   readonly client: Pick<PrincipalClient, "isSubscribed" | "host" | "curve">;
   /** The principal's publishing port. */
   readonly port: number;
-  /** Without it, all workflows. */
+  /** Only lines of this workflow. */
   readonly workflowId: string | undefined;
-  /** Whether it goes on trying when the principal refuses the key; otherwise it ends. */
+  /** Keeps trying when the principal refuses the key, instead of ending. */
   readonly persistent?: boolean;
-  /** How many characters may wait to be read; {@link MOST_WAITING} by default. */
+  /** Maximum length of unread lines, characters; {@link MOST_WAITING} by default. */
   readonly mostWaiting?: number;
 }
 
-/** Lines that came one after the other. */
+/** Consecutive lines. */
 export interface LiveBatch {
   /**
-   * By which connection they came, counted from 1. What was published between two connections is only in the history. When lines
-   * had to go because nobody read them, those after them count as of a new connection.
+   * The connection by which they arrived, counted from 1. Lines published between two connections are only in the history. After
+   * unread lines were dropped, the following ones count as a new connection.
    */
   readonly connection: number;
-  /** None when a connection has just become complete, from then on no line of it is missed; and after {@link LogSubscription.wake}. */
+  /** Empty when the subscription of a new connection has come into force, and after {@link LogSubscription.wake}. */
   readonly lines: readonly LogLine[];
 }
 
-/** See the head of this file. It reconnects by itself. */
+/** See the top of this file. Reconnects by itself. */
 export class LogSubscription {
   /** `tcp://HOST:PORT` of the publishing socket. */
   readonly endpoint: string;
@@ -50,10 +49,10 @@ export class LogSubscription {
   readonly #socket: Subscriber;
   readonly #complete = Promise.withResolvers<boolean>();
   readonly #mostWaiting: number;
-  /** What has come and was not read yet: a reader may be slower than the tasks (a pager). */
+  /** Unread lines: a reader, such as a pager, may be slower than the tasks. */
   #arrived: Arrived[] = [];
   #waiting = 0;
-  /** How often everything that waited had to go. */
+  /** How often unread lines were dropped. */
   #breaks = 0;
   #wake: PromiseWithResolvers<void> | undefined;
   #connection = 0;
@@ -74,7 +73,7 @@ export class LogSubscription {
       ...curveOptions(options.client.curve),
     });
     this.#socket.subscribe(logTopic(options.workflowId));
-    // Whoever never waits for it must not be surprised by its rejection.
+    // Without this, its rejection would count as unhandled when nobody waits for it.
     this.#complete.promise.catch(() => {});
   }
 
@@ -82,13 +81,13 @@ export class LogSubscription {
     return this.#socket.closed;
   }
 
-  /** The connection at present, or the last one; 0 before the first. */
+  /** The current or last connection; 0 before the first one. */
   get connection(): number {
     return this.#connection + this.#breaks;
   }
 
   /**
-   * Connects; resolves whether the subscription is in force within `timeoutMs`. Later it comes into force all the same.
+   * Connects; resolves to whether the subscription has come into force within `timeoutMs`. If not, it may do so later.
    * @throws AccessRefusedError when the principal refuses the key, unless this is persistent
    */
   async connect(timeoutMs: number): Promise<boolean> {
@@ -109,7 +108,7 @@ export class LogSubscription {
     }
   }
 
-  /** What comes; ends when the subscription is closed. Throws like {@link connect} when the key is refused later. */
+  /** Lines as they arrive; ends when the subscription is closed. Throws like {@link connect} if the key is refused later. */
   async *batches(): AsyncGenerator<LiveBatch> {
     for (;;) {
       const next = this.#arrived.shift();
@@ -125,7 +124,7 @@ export class LogSubscription {
     }
   }
 
-  /** What has come by a connection and was not read yet. */
+  /** Removes and returns the unread lines of a connection. */
   takeArrived(connection: number): LiveBatch[] {
     const [taken, rest] = [[] as LiveBatch[], [] as Arrived[]];
     for (const arrived of this.#arrived) {
@@ -137,7 +136,7 @@ export class LogSubscription {
     return taken;
   }
 
-  /** Makes {@link batches} go on with a batch without lines. */
+  /** Makes {@link batches} yield an empty batch. */
   wake(): void {
     if (!this.closed) this.#push("");
   }
@@ -155,7 +154,7 @@ export class LogSubscription {
     this.close();
   }
 
-  /** Receives at once whatever comes, so that it is known by which connection it came. */
+  /** Receives lines immediately, so that it is known by which connection they arrived. */
   async #receive(): Promise<void> {
     while (!this.closed) {
       try {
@@ -174,12 +173,12 @@ export class LogSubscription {
       this.#waiting = text.length;
       this.#breaks++;
     }
-    // The event that tells of the connection may come later than its first line.
+    // The first line may arrive before the event of its connection.
     this.#arrived.push({ connection: Math.max(1, this.#connection) + this.#breaks, text });
     this.#wake?.resolve();
   }
 
-  /** Finds out when the subscription of a new connection is in force. */
+  /** Waits until the subscription of a new connection is in force. */
   async #probeConnection(): Promise<void> {
     if (this.closed) return;
     const connection = ++this.#connection;
@@ -201,13 +200,13 @@ export class LogSubscription {
     try {
       return await this.#options.client.isSubscribed(probe);
     } catch (error) {
-      // A principal that is older than this question: that it is connected has to do.
+      // An older principal does not know this verb: being connected has to be enough.
       return error instanceof RequestRefusedError;
     }
   }
 }
 
-/** Encoded lines with line feeds between: no line can hold one, and a million of them take the least room so. */
+/** Encoded lines, joined by line feeds, which no line can contain: the most compact form for a million of them. */
 interface Arrived {
   readonly connection: number;
   readonly text: string;
@@ -224,7 +223,7 @@ function decode({ connection, text }: Arrived): LiveBatch {
     try {
       lines.push(reader.decode(encoded));
     } catch {
-      // A newer principal may publish what this one does not know; the history has it all the same.
+      // A newer principal may publish something unknown to this version; the history has it.
     }
   }
   return { connection, lines };

@@ -46,7 +46,7 @@ const INSERT_LINES = `
   )
   WHERE len(field) >= ${LOG_COLUMNS.length}`;
 
-/** A column out of the fields of an encoded line. What is behind the last separator is the payload, which may hold more of them. */
+/** The SQL expression for a column of an encoded line. The payload, the last column, may contain separators. */
 function fieldOf(column: (typeof LOG_COLUMNS)[number], index: number): string {
   if (column === "timestamp_ms") return `coalesce(try_cast(field[${index + 1}] AS BIGINT), 0)`;
   return column === "payload" ? `array_to_string(field[${index + 1}:], chr(1))` : `field[${index + 1}]`;

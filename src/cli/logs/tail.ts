@@ -77,10 +77,7 @@ function closeAt(live: LogSubscription, until: number | undefined): Timer | unde
   return setTimeout(() => live.close(), Math.min(left, 2_147_483_647));
 }
 
-/**
- * Applies `--grep` and `--task` to live lines: the publisher sends all of a workflow. Lines carry no task id: the definition of their
- * run tells it.
- */
+/** Applies `--grep` and `--task` to live lines. Lines carry no task id, so it is looked up in the definition of their run. */
 function matcher(
   { client }: Connection,
   pattern: RegExp | undefined,

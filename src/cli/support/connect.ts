@@ -1,5 +1,4 @@
-/** The way from a command to its principal. */
-
+/** Connects a command to its principal. */
 import { type Config, type LoadedConfig, loadConfig, type SettingName } from "../../config.ts";
 import type { PrincipalInfo } from "../../contract/messages.ts";
 import { PrincipalUnreachableError, UnprocessableError, UsageError } from "../../errors.ts";
@@ -13,14 +12,14 @@ export interface Connection {
   readonly config: Config;
   readonly info: PrincipalInfo;
   /**
-   * Runs a request that may take long: it waits as long as the principal is alive, and not longer.
-   * @throws PrincipalUnreachableError when the principal stops answering meanwhile
-   * @throws UnprocessableError when it was restarted and so has forgotten the request
+   * Runs a request that may take long: waits for as long as the principal is alive.
+   * @throws PrincipalUnreachableError when the principal stops answering
+   * @throws UnprocessableError when the principal was restarted, and so has forgotten the request
    */
   patiently<T>(request: (options: RequestOptions) => Promise<T>): Promise<T>;
 }
 
-/** Settings that come from flags every command may have. */
+/** Settings that are given as flags. */
 export type Flags = Partial<Record<SettingName, string | number | undefined>>;
 
 /**
@@ -32,8 +31,8 @@ export function settings(principal: string | undefined, flags: Flags = {}): Load
 }
 
 /**
- * Takes `HOST:PORT`, `HOST`, `:PORT` or `[IPV6]:PORT` apart.
- * @throws UsageError when it is none of these
+ * Parses `HOST:PORT`, `HOST`, `:PORT` or `[IPV6]:PORT`.
+ * @throws UsageError for anything else
  */
 export function parseAddress(text: string): Flags {
   const match =
@@ -53,8 +52,8 @@ export function parseAddress(text: string): Flags {
 }
 
 /**
- * Connects, runs `use`, and closes the connection whatever happens.
- * @throws PrincipalUnreachableError after about one `CDKTR_DEFAULT_ZMQ_TIMEOUT_MS` when nobody answers
+ * Connects, runs `use`, and closes the connection in any case.
+ * @throws PrincipalUnreachableError when nobody answers within `CDKTR_DEFAULT_ZMQ_TIMEOUT_MS`
  */
 export async function withPrincipal<T>(
   args: { readonly principal?: string | undefined },
@@ -91,7 +90,7 @@ async function reach(client: PrincipalClient, config: Config): Promise<Principal
   }
 }
 
-// A day: in fact the watch below decides how long the request may take.
+// A day; in fact the watch below decides how long the request may take.
 const NO_LIMIT_MS = 86_400_000;
 
 async function patiently<T>(

@@ -1,4 +1,4 @@
-/** The live log and the history of log lines, as commands read them. */
+/** How commands read the live log and the history of log lines. */
 import type { AskForPage } from "../../protocol/log-search.ts";
 import { LogSubscription } from "../../protocol/log-subscription.ts";
 import type { Connection } from "./connect.ts";
@@ -9,7 +9,7 @@ export function subscribe({ client, info }: Connection, workflowId: string | und
   return new LogSubscription({ client, port: info.logs_publishing_port, workflowId });
 }
 
-/** Asks for pages of the history, as patiently as the principal is alive. Its warnings go to stderr, each once. */
+/** Asks for pages of the history, waiting as long as the principal is alive. Each warning is printed to stderr once. */
 export function askPatiently({ client, patiently }: Connection): AskForPage {
   const said = new Set<string>();
   return async (search) => {

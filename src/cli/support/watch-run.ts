@@ -1,4 +1,4 @@
-/** What happens after a trigger: nothing more, waiting for the end (`--wait`), or printing the log live (`--follow`). */
+/** Watches a run after its trigger: not at all, until its end (`--wait`), or printing its log live (`--follow`). */
 import type { ArgsDef } from "citty";
 import type { RunDetails } from "../../contract/messages.ts";
 import { errorMessage, PrincipalUnreachableError } from "../../errors.ts";
@@ -32,13 +32,13 @@ export interface WatchOptions {
     readonly follow?: boolean | undefined;
     readonly json?: boolean | undefined;
   };
-  /** Creates the run and returns its id. It is called when the live log is on. */
+  /** Creates the run and returns its id. Called once the live log is on. */
   readonly trigger: () => Promise<string>;
 }
 
 /**
- * Triggers, and watches as far as the options say.
- * @returns the exit status: 0, or 1 when the run that was waited for did not complete
+ * Triggers a run and watches it as the options say.
+ * @returns the exit status: 0, or 1 when a run that was waited for did not complete
  */
 export async function watchRun(connection: Connection, watch: WatchOptions): Promise<number> {
   const { workflowId, options, trigger } = watch;
@@ -75,7 +75,7 @@ async function follow(
     return await detachable(runId, async (signal) => {
       const printer = new FollowPrinter(connection, live, runId, options.json ?? false, signal);
       const printing = printer.print();
-      // A failure of it is thrown below; until then it must not count as unhandled.
+      // Its failure is rethrown below; until then it must not count as unhandled.
       printing.catch(() => {});
       const over = waitUntilOver(connection, runId, signal);
       const run = await Promise.race([over, printing.then(() => over)]);
@@ -89,10 +89,10 @@ async function follow(
   }
 }
 
-/** When no line comes for so long after the end of a run, none is on its way. */
+/** When no line arrives for this long after the end of a run, none is on its way, ms. */
 const QUIET_MS = 200;
 
-/** Prints the lines of one run as they come, and in the end those that did not come. */
+/** Prints the lines of one run as they arrive, and at the end those that did not arrive live. */
 class FollowPrinter {
   readonly #connection: Connection;
   readonly #runId: string;
@@ -135,8 +135,8 @@ class FollowPrinter {
   }
 
   /**
-   * The run is over: lets come what is still on its way live, for reading it from the history takes longer, and then has the history
-   * read unless everything has come.
+   * Call once the run is over. Waits for live lines that are still on their way, since reading them from the history takes longer, and
+   * then has the history read unless nothing is missing.
    */
   async finish(): Promise<void> {
     const stored = await this.#countStored();
@@ -148,15 +148,15 @@ class FollowPrinter {
   }
 
   /**
-   * How many lines of the run the history has; null when it cannot tell now. All that was printed is in the history in the end, so
-   * with equal numbers nothing is missing.
+   * The number of lines of the run in the history; null when it is not available. Everything that was printed is in the history in
+   * the end, so nothing is missing when the numbers are equal.
    */
   async #countStored(): Promise<number | null> {
     const { client, patiently } = this.#connection;
     const run = this.#runId.replaceAll("'", "''");
     const sql = `SELECT count(*)::INTEGER FROM logstore WHERE workflow_instance_id = '${run}'`;
     try {
-      // This waits for the last lines of a run that is over; counting does not.
+      // A search waits for the last lines of a finished run; a count does not.
       const search = { workflow_instance_id: this.#runId, limit: 1 };
       const { warning } = await patiently((options) => client.searchLogs(search, options));
       const counted = await patiently((options) => client.queryDatabase({ sql }, options));
@@ -167,13 +167,13 @@ class FollowPrinter {
     }
   }
 
-  /** The names of the tasks, so that the lines are aligned from the first on. */
+  /** Reads the names of the tasks, so that the lines are aligned from the first one on. */
   async #knowTasks(): Promise<void> {
     try {
       const { definition } = await this.#connection.client.getRun(this.#runId);
       this.#text.expect(definition?.tasks.map((task) => task.name) ?? []);
     } catch {
-      // The column grows as names come.
+      // Then the column grows as names appear.
     }
   }
 }
@@ -190,8 +190,8 @@ function exitStatus(run: RunDetails): number {
 }
 
 /**
- * Polls until the run is over. A principal that is away for a while is waited for: the run goes on without it.
- * @throws PrincipalUnreachableError when it stays away for the whole retry budget
+ * Polls until the run is over. If the principal is unreachable for a while, this waits: the run goes on without it.
+ * @throws PrincipalUnreachableError when it does not come back within the retry budget
  */
 async function waitUntilOver(
   { client, config }: Connection,
@@ -226,7 +226,7 @@ async function waitUntilOver(
   }
 }
 
-/** Runs `watch` until it is done or the user has seen enough: Ctrl-C ends the watching, not the run. */
+/** Runs `watch` until it is done or the user presses Ctrl-C, which ends the watching, not the run. */
 async function detachable(runId: string, watch: (signal: AbortSignal) => Promise<number>): Promise<number> {
   const gone = new AbortController();
   const { promise: interrupted, resolve } = Promise.withResolvers<number>();
@@ -240,7 +240,7 @@ async function detachable(runId: string, watch: (signal: AbortSignal) => Promise
   };
   process.once("SIGINT", onInterrupt);
   const watching = watch(gone.signal).catch((error) => {
-    // Who reads no further has detached too, and cannot be told how the run ends.
+    // A reader that has closed the pipe has detached too, and cannot be told how the run ends.
     if (error instanceof BrokenPipe) return 1;
     throw error;
   });

@@ -4,6 +4,7 @@
  */
 import { headColumn, headOf, timeOf } from "../../contract/log-line.ts";
 import { ownText } from "../../contract/own-text.ts";
+import { dropOldest } from "../../recent.ts";
 
 /** Number of task runs whose latest time is remembered. */
 const MAX_TASK_RUNS = 20_000;
@@ -57,10 +58,6 @@ export class LineTimes {
   #remember(task: string, time: number): void {
     this.#latest.delete(task);
     this.#latest.set(task, time);
-    if (this.#latest.size <= MAX_TASK_RUNS) return;
-    for (const oldest of this.#latest.keys()) {
-      this.#latest.delete(oldest);
-      return;
-    }
+    dropOldest(this.#latest, MAX_TASK_RUNS);
   }
 }

@@ -1,4 +1,5 @@
 import { PROBE } from "../../contract/messages.ts";
+import { dropOldest } from "../../recent.ts";
 
 /** Number of probes to remember; each belongs, or belonged, to the connection of a subscriber. */
 const REMEMBERED = 10_000;
@@ -17,8 +18,7 @@ export class Probes {
       return;
     }
     this.#known.add(probe);
-    if (this.#known.size > REMEMBERED)
-      for (const oldest of this.#known) return void this.#known.delete(oldest);
+    dropOldest(this.#known, REMEMBERED);
   }
 
   has(probe: string): boolean {

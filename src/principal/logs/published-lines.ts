@@ -1,5 +1,6 @@
 /** Tracks which lines of each stream were published. */
 import type { LogBatch } from "../../contract/log-line.ts";
+import { dropOldest } from "../../recent.ts";
 
 /** Number of streams to remember; for others the historian's position is used. */
 const MAX_STREAMS = 10_000;
@@ -25,12 +26,7 @@ export class PublishedLines {
     if (first_seq > last + 1 || end <= last) return lines.length;
     this.#last.delete(stream_id);
     this.#last.set(stream_id, end);
-    if (this.#last.size > MAX_STREAMS) {
-      for (const oldest of this.#last.keys()) {
-        this.#last.delete(oldest);
-        break;
-      }
-    }
+    dropOldest(this.#last, MAX_STREAMS);
     return last + 1 - first_seq;
   }
 }

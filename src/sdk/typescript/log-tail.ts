@@ -5,8 +5,8 @@ import { LogFollower } from "../../protocol/log-follower.ts";
 import type { LogSubscription } from "../../protocol/log-subscription.ts";
 
 /**
- * An async iterable over the live log. It reconnects by itself, and then reads from the history what was published meanwhile. While
- * the history cannot be read, lines go on, and it is tried again.
+ * An async iterable over the live log. It reconnects by itself and reads the lines published in between from the history. If the
+ * history is not available, live lines continue, and the reading is retried.
  */
 export class LogTail implements AsyncIterable<LogLine> {
   readonly #live: LogSubscription;

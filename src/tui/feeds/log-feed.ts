@@ -1,4 +1,4 @@
-/** Fills the log that is shown: history from the database, live lines from the principal's publisher, joined. */
+/** Fills the log on the screen with history from the database and live lines from the principal's publisher. */
 import type { LogLine } from "../../contract/log-line.ts";
 import type { PrincipalInfo, SearchLogs } from "../../contract/messages.ts";
 import { errorMessage } from "../../errors.ts";
@@ -11,17 +11,17 @@ import { type LogSource, newLogView } from "../logs/log-view.ts";
 import type { State } from "../state.ts";
 import type { Store } from "../store.ts";
 
-/** Lines that are read at first, and each time older ones are wanted. */
+/** Number of lines read at first, and each time older ones are requested. */
 const CHUNK = 5000;
-/** Lines of a run that are read without being asked for. */
+/** Number of lines of a run that are read without being requested. */
 const WHOLE_RUN = 100_000;
 const CONNECT_MS = 1500;
 /** Time between attempts to read the history, ms. */
 const RETRY_MS = 2000;
-/** Time between looks into the database while there are lines it has not confirmed, ms. */
+/** Interval between readings of the database while it has not confirmed all live lines, ms. */
 const CONFIRM_MS = 4000;
 const MOST_PATIENCE_MS = 30_000;
-/** Lines of several tasks are not strictly in the order of their times: so far back the database is asked again, ms. */
+/** How far readings overlap, because the lines of several tasks are not strictly ordered by time, ms. */
 const OVERLAP_MS = 1000;
 const TIMEOUT_MS = 20_000;
 
@@ -32,7 +32,7 @@ export interface LogFeedOptions {
   readonly source: LogSource;
 }
 
-/** Lines that came live and were not read from the database yet. */
+/** Live lines that the database has not confirmed yet. */
 interface Unconfirmed {
   readonly count: number;
   /** Time of the oldest of them, ms. */
@@ -41,7 +41,7 @@ interface Unconfirmed {
 
 const NONE: Unconfirmed = { count: 0, oldestMs: Number.POSITIVE_INFINITY };
 
-/** Feeds one log; for another one, make another feed. */
+/** Feeds one log; each log has a feed of its own. */
 export class LogFeed implements Service {
   readonly name = "log feed";
   readonly source: LogSource;
@@ -54,7 +54,7 @@ export class LogFeed implements Service {
   #reading = false;
   #confirmedAt = 0;
   #unconfirmed = NONE;
-  /** Time of the newest line that was read from the database, ms. */
+  /** Time of the newest line read from the database, ms. */
   #storedMs: number | undefined;
 
   constructor(options: LogFeedOptions) {
@@ -66,7 +66,7 @@ export class LogFeed implements Service {
       client,
       port: info.logs_publishing_port,
       workflowId: source.kind === "all" ? undefined : source.workflowId,
-      // The feed of the principal says what is wrong with the key; here the database has the lines.
+      // The principal feed reports problems with the key; the database has the lines.
       persistent: true,
     });
   }
@@ -75,7 +75,7 @@ export class LogFeed implements Service {
     const { store, source } = this.#options;
     store.update((state) => {
       const { wrap, timestamps } = state.log;
-      // Filters that were set for this very log stay.
+      // Filters that were set for this log are kept.
       if (state.log.status !== "idle" || JSON.stringify(state.log.source) !== JSON.stringify(source)) {
         state.log = { ...newLogView(source), wrap, timestamps };
       }
@@ -91,7 +91,7 @@ export class LogFeed implements Service {
     await this.#running;
   }
 
-  /** Reads from the database the time in which lines came live: it has what was missed, and in which order they are. */
+  /** Reads the time range of the unconfirmed live lines from the database, which has what was missed and the right order. */
   async confirm(): Promise<void> {
     if (this.#reading || this.#end.signal.aborted) return;
     const asked = this.#unconfirmed;
@@ -102,12 +102,12 @@ export class LogFeed implements Service {
       const isWhole = await this.#merge({ since_ms: Number.isFinite(fromMs) ? Math.max(0, fromMs) : 0 });
       if (!isWhole) this.#addUnconfirmed(asked);
     } catch {
-      // The next look comes soon.
+      // It is tried again soon.
       this.#addUnconfirmed(asked);
     }
   }
 
-  /** Many live lines are many to read again: that is done less often. */
+  /** The more live lines there are to confirm, the less often this reads. */
   #confirmInTime(): void {
     const { count } = this.#unconfirmed;
     const patience = Math.min(MOST_PATIENCE_MS, count * 2);
@@ -119,7 +119,7 @@ export class LogFeed implements Service {
     this.#unconfirmed = { count: count + more.count, oldestMs: Math.min(oldestMs, more.oldestMs) };
   }
 
-  /** Reads lines before the first one. */
+  /** Loads lines older than the first one; returns how many more are shown. */
   async loadOlder(): Promise<number> {
     const { store } = this.#options;
     const first = store.state.log.buffer.firstMs;
@@ -145,7 +145,7 @@ export class LogFeed implements Service {
 
   async #run(): Promise<void> {
     const { signal } = this.#end;
-    // Subscribed first, read then: what is published in between is in both.
+    // Subscribe before reading: lines published in between come both ways, and none is missed.
     await this.#live.connect(CONNECT_MS);
     if (signal.aborted) return;
     const following = this.#follow();
@@ -172,7 +172,7 @@ export class LogFeed implements Service {
     await following;
   }
 
-  /** Takes lines as they come, and after each new connection those that were published before it. */
+  /** Takes in live lines, and after each reconnect the lines published in between. */
   async #follow(): Promise<void> {
     const follower = new LogFollower({
       live: this.#live,
@@ -194,15 +194,15 @@ export class LogFeed implements Service {
         if (store.state.log.buffer.size >= WHOLE_RUN || (await this.loadOlder()) === 0) return;
       }
     } catch {
-      // What is there is shown; scrolling to the top tries again.
+      // Scrolling to the top tries again.
     }
   }
 
   /**
-   * Reads lines from the database and puts them where they belong.
-   * @param limit the newest so many
-   * @param change is told how many were found and how many are shown more
-   * @returns whether the database has said that nothing is missing
+   * Reads lines from the database and merges them into the log.
+   * @param limit only the newest lines, this many
+   * @param change also changes the state; gets the number of lines found and of additional shown lines
+   * @returns whether the history was complete
    */
   async #merge(
     search: SearchLogs,
@@ -232,7 +232,7 @@ export class LogFeed implements Service {
   readonly #ask = (search: SearchLogs) =>
     this.#options.client.searchLogs(search, { timeoutMs: TIMEOUT_MS, signal: this.#end.signal });
 
-  /** Changes the state unless another log has taken its place. */
+  /** Changes the state, unless the feed has been stopped. */
   #update(change: (state: State) => void): void {
     if (!this.#end.signal.aborted) this.#options.store.update(change);
   }
@@ -249,7 +249,7 @@ function searchOf(source: LogSource): SearchLogs {
   }
 }
 
-/** Takes live lines in; the view stays where it is when old lines go. */
+/** Appends live lines; the view keeps its position when old lines are dropped. */
 function appendLines({ log }: State, lines: readonly LogLine[]): void {
   const { dropped } = log.buffer;
   for (const line of lines) log.buffer.append(line);
