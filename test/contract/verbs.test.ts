@@ -99,6 +99,16 @@ describe("a request that speaks for an agent", () => {
       expect(`${name}: ${await refusal(bad.request(name, unknown))}`).toMatch(/: register first\.$/);
     }
   });
+
+  test("gets no work for an agent that is nobody's, until the sender has registered it", async () => {
+    await using secured = await Secured.start();
+    const admin = secured.client(secured.keys("admin"));
+    const worker = secured.client(await secured.add("worker", "agent"));
+    await admin.request("REGISTERAGENT", ["simple"]);
+    expect(await refusal(worker.request("FETCHWORKFLOW", ["simple"]))).toMatch(/: register first\.$/);
+    await worker.request("REGISTERAGENT", ["simple"]);
+    expect((await worker.request("FETCHWORKFLOW", ["simple"])).kind).toBe("OK");
+  });
 });
 
 test("every malformed request of every verb is answered with CLIENTERROR", async () => {

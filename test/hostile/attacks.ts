@@ -1,8 +1,10 @@
 /** The kinds of hostile traffic, one function each: what it does to a principal, so many times. */
+import { VERB_NAMES, VERBS } from "../../src/contract/verbs.ts";
 import { type CurveClientKeys, curveOptions } from "../../src/protocol/client.ts";
 import { curveKeyPair, Dealer, Push, Subscriber } from "../../src/zmq/index.ts";
 import type { Random } from "../chaos/random.ts";
 import { bytes, hostileLogs, hostileRequest, largeHostileLogs } from "./hostile-requests.ts";
+import { longPollRequest } from "./malformed.ts";
 import { command, Flag, frame, greeting, RawPeer } from "./raw-peer.ts";
 
 /** The principal that is attacked. */
@@ -28,6 +30,8 @@ export type Attack = (field: Field) => Promise<number>;
 /** Connections or messages at a time. */
 const AT_ONCE = 50;
 const MIB = 1024 * 1024;
+
+const LONG_POLLS = VERB_NAMES.filter((verb) => "waits" in VERBS[verb]);
 
 const HANDSHAKE_COMMANDS = [
   "HELLO",
@@ -214,14 +218,16 @@ const TABLE = {
     return amount;
   },
 
-  /** Long polls that nobody waits for: of runs, of definitions, and of agents that never registered. */
+  /** Long polls of every verb that nobody waits for: of runs that do not exist, of agents that never registered. */
   longPolls: (field) =>
     withDealers(field, 20, (dealer) => {
       const { random } = field;
-      const fetch = ["FETCHWORKFLOW", `ghost-${Math.floor(random.next() * 1000)}`, '{"wait_ms":60000}'];
-      const watch = ["WATCHWORKFLOWS", '{"wait_ms":60000}'];
-      const wait = ["WAITRUN", `{"workflow_instance_id":"${crypto.randomUUID()}","wait_ms":60000}`];
-      return dealer.send(["id", "", random.pick([fetch, watch, wait]).join("\x01")]);
+      const verb = random.pick(LONG_POLLS);
+      const fields = longPollRequest(verb, {
+        agent_id: `ghost-${Math.floor(random.next() * 1000)}`,
+        workflow_instance_id: crypto.randomUUID(),
+      });
+      return dealer.send(["id", "", [verb, ...fields].join("\x01")]);
     }),
 
   /** Asks for the largest replies there are, and reads none. */

@@ -66,6 +66,16 @@ export function sampleRequest(verb: Verb): Record<string, unknown> {
   return sampleOf(VERBS[verb].request) as Record<string, unknown>;
 }
 
+/** The fields of a long poll that waits as long as it may, with nothing in it that is optional. */
+export function longPollRequest(verb: Verb, values: Readonly<Record<string, unknown>>): string[] {
+  const entry: VerbEntry = VERBS[verb];
+  const wait = entry.waits === "options.wait_ms" ? { options: { wait_ms: 60_000 } } : { wait_ms: 60_000 };
+  const required = Object.entries({ ...sampleRequest(verb), ...values }).filter(
+    ([key]) => key in entry.request.shape && !entry.request.shape[key]?.safeParse(undefined).success,
+  );
+  return fieldsOf(entry, { ...Object.fromEntries(required), ...wait });
+}
+
 /** The fields of every malformed request of a verb that differs from a valid one in one place. */
 export function* malformedRequests(verb: Verb): Generator<string[], undefined> {
   const entry: VerbEntry = VERBS[verb];
