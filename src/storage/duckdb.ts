@@ -1,6 +1,4 @@
-/**
- * DuckDB, loaded when it is first needed: an agent or a command that does not touch the history never pays for it.
- */
+/** DuckDB, loaded on first use: an agent or a command that does not touch the history never pays for it. */
 import { dlopen } from "bun:ffi";
 import { mkdirSync, rmSync } from "node:fs";
 import { dirname } from "node:path";
@@ -10,20 +8,20 @@ import { nativeLibraryPath } from "../native/libraries.ts";
 /** The module `@duckdb/node-api`. */
 export type DuckDB = typeof import("@duckdb/node-api");
 
-/** The path that means a database in memory. */
+/** The path of an in-memory database. */
 export const IN_MEMORY = ":memory:";
 
-/** What DuckDB may use of the machine: it serves a coordinator, which must not starve. */
+/** DuckDB's share of the machine: it serves a coordinator, which must not starve. */
 const THREADS = 2;
 const MEMORY_LIMIT = "512MB";
-/** Log of changes that may collect before it is worked into the file: seldom enough not to slow writing, little enough to read at a start. */
+/** WAL size that triggers a checkpoint: large enough not to slow down writes, small enough to replay quickly at start. */
 const CHECKPOINT_THRESHOLD = "64MB";
 
 let module: Promise<DuckDB> | undefined;
 
 /**
  * Loads DuckDB, once.
- * @throws NativeCacheError when the library cannot be unpacked; a later call tries again
+ * @throws NativeCacheError when the library cannot be unpacked; a later call retries
  */
 export function loadDuckDB(): Promise<DuckDB> {
   module ??= load().catch((error) => {
@@ -34,12 +32,12 @@ export function loadDuckDB(): Promise<DuckDB> {
 }
 
 async function load(): Promise<DuckDB> {
-  // Once libduckdb.so is in the process, the binding finds it by its name wherever it came from.
+  // Once libduckdb.so is loaded into the process, the binding finds it by name, wherever it came from.
   dlopen(nativeLibraryPath("libduckdb"), { duckdb_library_version: { args: [], returns: "cstring" } });
   return await import("@duckdb/node-api");
 }
 
-/** An open database. One process must open a file only once: the lock on it is the process's, and lost with any second closing. */
+/** An open database. A process must open a file only once: the file lock belongs to the process, and any second close releases it. */
 export interface OpenDatabase {
   readonly duckdb: DuckDB;
   readonly instance: DuckDBInstance;
@@ -47,20 +45,20 @@ export interface OpenDatabase {
   readonly connection: DuckDBConnection;
 }
 
-/** Where a database may write. */
+/** The files that a database may use. */
 export interface DatabaseOptions {
-  /** A file, or `:memory:`. Missing directories above it are made. */
+  /** A file, or `:memory:`. Missing parent directories are created. */
   readonly path: string;
-  /** The only directory from which and to which statements may read and write files. */
+  /** The only directory in which statements may read and write files. */
   readonly filesDirectory: string;
-  /** Where DuckDB puts what does not fit into memory; emptied here. */
+  /** Where DuckDB spills what does not fit into memory; emptied on open. */
   readonly tempDirectory: string;
 }
 
 /**
- * Opens a database that cannot reach the host's files, apart from its own and `filesDirectory`, nor load extensions,
- * whatever statement it is given.
- * @throws what DuckDB throws
+ * Opens a database that, whatever statement it is given, can neither access the host's files, apart from its own and `filesDirectory`,
+ * nor load extensions.
+ * @throws errors of DuckDB
  */
 export async function openDatabase(options: DatabaseOptions): Promise<OpenDatabase> {
   const duckdb = await loadDuckDB();
@@ -87,12 +85,12 @@ export async function openDatabase(options: DatabaseOptions): Promise<OpenDataba
   }
 }
 
-/** A text as an SQL literal. */
+/** Quotes text as an SQL literal. */
 export function quoteText(text: string): string {
   return `'${text.replaceAll("'", "''")}'`;
 }
 
-/** A name as an SQL identifier. */
+/** Quotes a name as an SQL identifier. */
 export function quoteName(name: string): string {
   return `"${name.replaceAll('"', '""')}"`;
 }

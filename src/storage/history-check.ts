@@ -1,9 +1,9 @@
-/** Looking at a history database that no principal has open. */
+/** Examines a history database that no principal has open. */
 import { loadDuckDB } from "./duckdb.ts";
 
 /**
  * Opens a database file for reading and counts its status rows.
- * @throws what DuckDB throws when it cannot be read: it is damaged, locked, or of a newer format
+ * @throws errors of DuckDB when it cannot be read: it is damaged, locked, or has a newer format
  */
 export async function countHistory(path: string): Promise<number> {
   const { DuckDBInstance } = await loadDuckDB();

@@ -1,16 +1,16 @@
-/** The copy of a closed history database that is made before its schema is migrated. */
+/** The backup of a closed history database before its schema is migrated. */
 import { rmSync, statSync, utimesSync } from "node:fs";
 import { open } from "node:fs/promises";
 import { backupsOf, keepBackup, requireRoom, stagingPath } from "../migrations/database-backups.ts";
 import { HistoryUnavailableError } from "./history-error.ts";
 
-/** Copied at once: the event loop turns in between, and a stop is heard. */
+/** Bytes copied at once: in between, the event loop gets a turn and a stop takes effect. */
 const PIECE_BYTES = 4 * 1024 * 1024;
 
 /**
- * Copies the file beside itself, unless the same was copied before.
- * @param say told when it begins
- * @returns the copy
+ * Copies the file, unless the same content was copied before.
+ * @param say called when the copy begins
+ * @returns the backup
  * @throws NoRoomForBackupError, HistoryUnavailableError, the reason of `signal`
  */
 export async function copyDatabase(
@@ -25,7 +25,7 @@ export async function copyDatabase(
       `The history database ${path} cannot be copied before its migration: changes of it are still in ${path}.wal.`,
     );
   }
-  // A copy bears the time of what it was made of. The migration may have been interrupted, again and again: one is enough.
+  // A copy has the mtime of its source. If the migration was interrupted before, even repeatedly, one copy is enough.
   const isSame = (copy: string) => {
     const { size, mtimeMs } = statSync(copy);
     return size === source.size && Math.abs(mtimeMs - source.mtimeMs) < 1;

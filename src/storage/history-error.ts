@@ -1,10 +1,10 @@
-/** What goes wrong with the history database, in words that help. */
+/** Errors of the history database, with helpful messages. */
 import { CdktrError, errorMessage, InvalidInputError, UnprocessableError } from "../errors.ts";
 
-/** The history database cannot be reached or written now. Coordination goes on; the principal tries again by itself. */
+/** The history database cannot be read or written now. Coordination continues; the principal retries by itself. */
 export class HistoryUnavailableError extends UnprocessableError {}
 
-/** DuckDB's own kind of an error: the words before "Error:" in its message. */
+/** DuckDB's name for a kind of error: the words before "Error:" in its message. */
 function kindOf(message: string): string {
   return /^([A-Za-z ]+?) Error: /.exec(message)?.[1]?.toLowerCase() ?? "";
 }
@@ -38,7 +38,7 @@ const RETRIES =
 
 const DISK_FULL = /No space left|File too large|Disk quota exceeded|not enough space|Out of space/i;
 
-/** What is the matter, found in DuckDB's message: a pattern, what to say, what to do. */
+/** Known problems: a pattern of DuckDB's message, what to say, what to do. */
 const CAUSES: readonly [RegExp, (path: string, match: RegExpExecArray) => string, string][] = [
   [
     /Conflicting lock is held in (.+?) \(PID (\d+)\)/,
@@ -82,7 +82,7 @@ const CAUSES: readonly [RegExp, (path: string, match: RegExpExecArray) => string
   ],
 ];
 
-/** Turns anything thrown while the database was opened or written into the typed error. */
+/** Converts any error from opening or writing the database to the typed error. */
 export function historyUnavailable(error: unknown, path: string): HistoryUnavailableError {
   if (error instanceof HistoryUnavailableError) return error;
   if (error instanceof CdktrError) {
@@ -105,15 +105,15 @@ export function isDiskFull(error: unknown): boolean {
   return DISK_FULL.test(errorMessage(error));
 }
 
-/** Whether the connection to the database is of no use any more after `error`: it must be opened anew. */
+/** Whether the connection is unusable after `error`, so that the database must be reopened. */
 export function isFatal(error: unknown): boolean {
   const text = errorMessage(error instanceof HistoryUnavailableError ? error.cause : error);
   return /^(FATAL|INTERNAL) Error|database has been invalidated/i.test(text);
 }
 
 /**
- * Turns what a reading statement threw into the typed error.
- * @param what begins the sentence: "The query", "The pattern"
+ * Converts an error of a reading statement to the typed error.
+ * @param what the subject of the message: "The query", "The pattern"
  */
 export function readError(error: unknown, path: string, what: string): CdktrError {
   if (error instanceof CdktrError) return error;

@@ -1,11 +1,11 @@
-/** Copies of the history for elsewhere: Parquet files, and a database. */
+/** Exports of the history: Parquet files, and a copy of the database. */
 import { join } from "node:path";
 import type { DuckDBConnection } from "@duckdb/node-api";
 import { quoteName, quoteText } from "./duckdb.ts";
 import { logOrder } from "./history-logs.ts";
 
 /**
- * Writes one Parquet file a table and view. The connection is in a transaction, so all show the same state.
+ * Writes one Parquet file per table and view. The connection is in a transaction, so all show the same state.
  * @returns file name → number of rows
  */
 export async function exportTables(
@@ -32,7 +32,7 @@ export async function exportTables(
   return rows;
 }
 
-/** Writes a copy of the database: one transaction reads it all. */
+/** Writes a copy of the database, read in one transaction. */
 export async function writeBackup(connection: DuckDBConnection, file: string): Promise<void> {
   const target = quoteName(`backup_${crypto.randomUUID().replaceAll("-", "")}`);
   const source = quoteName(String((await connection.runAndReadAll("SELECT current_database()")).value(0, 0)));
@@ -44,7 +44,7 @@ export async function writeBackup(connection: DuckDBConnection, file: string): P
   }
 }
 
-/** What interrupts the copying may interrupt this as well; the copy must not stay in sight. */
+/** Detaches the copy. Whatever interrupts the copying may interrupt this too, but the copy must not stay attached. */
 async function detach(connection: DuckDBConnection, target: string): Promise<void> {
   for (let tries = 5; ; tries--) {
     try {

@@ -1,14 +1,14 @@
-/** Log lines out of the history. */
+/** Reads log lines from the history. */
 import type { DuckDBConnection, DuckDBValue } from "@duckdb/node-api";
 import { LOG_COLUMNS, type LogLine, type LogRow, lineOf, rowOf } from "../contract/log-line.ts";
 import type { LogPage, SearchLogs } from "../contract/messages.ts";
 import { errorMessage, InvalidInputError } from "../errors.ts";
 
-/** What `QUERYLOGS` asks for. */
+/** The parameters of `QUERYLOGS`. */
 export interface LegacyLogQuery {
-  /** Lines after this instant are left out, ms since the epoch; null for no bound. */
+  /** Lines after this time are omitted, ms since the epoch; null for no bound. */
   readonly endMs: number | null;
-  /** Lines before this instant are left out, ms since the epoch; null for no bound. */
+  /** Lines before this time are omitted, ms since the epoch; null for no bound. */
   readonly startMs: number | null;
   readonly workflowId: string | null;
   readonly workflowInstanceId: string | null;
@@ -16,23 +16,23 @@ export interface LegacyLogQuery {
   readonly verbose: boolean;
 }
 
-/** Lines and characters on a page: at worst, with everything escaped, its JSON fits a frame. */
+/** Maximum lines and characters per page: even with everything escaped, its JSON fits a frame. */
 const PAGE_ROWS = 10_000;
 const PAGE_CHARACTERS = 2 * 1024 * 1024;
-/** Characters in the one reply that `QUERYLOGS` has. */
+/** Maximum characters of the single reply of `QUERYLOGS`. */
 const REPLY_CHARACTERS = 8 * 1024 * 1024;
-/** Instants that an ISO date can say, ms. */
+/** Range of times that an ISO date can express, ms. */
 const LAST_INSTANT_MS = 8.64e15;
 
-/** Where lines come from and by what they are ordered: `time`, then `l.rowid`, which is insertion. */
+/** The source of lines and their order: `time`, then `l.rowid`, which is insertion order. */
 export interface LogOrder {
   readonly from: string;
   readonly time: string;
 }
 
 /**
- * The order of lines: by time, and within a task run as they were written. Where the clock of an agent was set back, the two
- * differ: lines of such a task run count as not earlier than those before them.
+ * The order of lines: by time, and within a task run as they were written. The two differ where the clock of an agent was set back:
+ * lines of such a task run are treated as not earlier than those before them.
  * @param disordered whether there are such task runs
  */
 export function logOrder(disordered: boolean): LogOrder {
@@ -46,7 +46,7 @@ export function logOrder(disordered: boolean): LogOrder {
   };
 }
 
-/** Collects conditions and the values they refer to. */
+/** Collects conditions and their parameter values. */
 class Filter {
   readonly values: DuckDBValue[] = [];
   readonly #conditions: string[] = [];
@@ -75,9 +75,9 @@ class Filter {
 const COLUMNS = LOG_COLUMNS.map((column) => `l.${column}`).join(", ");
 
 /**
- * A page of lines in order. Without `limit` it begins with the oldest, with `limit` with the first of the newest so many;
- * with `after` it goes on from there, and `limit` bounds what follows. The connection is in a transaction.
- * @throws InvalidInputError when the pattern or the position is none
+ * A page of lines in order. Without `limit` it begins with the oldest line, with `limit` with the first of that many newest ones; with
+ * `after` it continues from there, and `limit` bounds the rest. The connection is in a transaction.
+ * @throws InvalidInputError when the pattern or the position is invalid
  */
 export async function searchLogs(
   connection: DuckDBConnection,
@@ -177,8 +177,8 @@ async function readPage(
 }
 
 /**
- * Lines as text, in order. When they are more than a reply can hold, the newest are given, after a line that says so.
- * The connection is in a transaction.
+ * Lines as text, in order. If they exceed the size of a reply, the newest are returned, after a line that says so. The connection is in
+ * a transaction.
  */
 export async function queryLogLines(
   connection: DuckDBConnection,

@@ -1,6 +1,6 @@
 /**
- * How the schema of the history database gets from any older version to the present one: forward only, by a table of steps, in
- * one transaction. The table `schema_version` says how far it has come.
+ * Migrates the schema of the history database from any older version to the current one: forward only, by a table of steps, in one
+ * transaction. The table `schema_version` holds the version.
  */
 import type { DuckDBConnection } from "@duckdb/node-api";
 import { VERSION } from "../build-facts.ts";
@@ -21,19 +21,19 @@ export type Table = "logstore" | "workflow_run_status" | "task_run_status";
 /** Columns of a table in order: name → type. */
 export type Columns = Readonly<Record<string, string>>;
 
-/** A step from one version of the schema to the next. */
+/** A step from one schema version to the next. */
 interface HistoryMigration extends Additive {
-  /** What it does, for the log. */
+  /** Description for the log. */
   readonly what: string;
-  /** Done first. */
+  /** Statements to run first. */
   readonly before?: (connection: DuckDBConnection) => Promise<unknown>;
-  /** Columns at the end of a table; rows that are there have NULL in them. The views follow by themselves. */
+  /** Columns added at the end of a table; existing rows get NULL. The views follow automatically. */
   readonly adds?: Readonly<Partial<Record<Table, Columns>>>;
-  /** Done after that. */
+  /** Statements to run after that. */
   readonly after?: (connection: DuckDBConnection) => Promise<unknown>;
 }
 
-/** Step n makes version n + 1 out of version n. A step that was released is never edited: append another. */
+/** Step n migrates version n to n + 1. Never edit a released step: append another. */
 export type HistoryMigrations = readonly HistoryMigration[];
 
 const LOGSTORE: Columns = {
@@ -84,7 +84,7 @@ const TASK_RUN_STATUS: Columns = {
   max_rss_kb: "BIGINT",
 };
 
-/** The history, from its first version on. */
+/** The migrations of the history, from its first version on. */
 export const HISTORY_MIGRATIONS: HistoryMigrations = [
   {
     what: "logs and statuses",
@@ -95,11 +95,11 @@ export const HISTORY_MIGRATIONS: HistoryMigrations = [
       task_run_status: TASK_RUN_STATUS,
     },
     async after(connection) {
-      // How far each source of rows has been taken in: 'log' is by stream, 'outbox' the status rows.
+      // Position of each source of rows: 'log' per stream, 'outbox' for the status rows.
       await connection.run(
         "CREATE TABLE IF NOT EXISTS ingest_cursor(kind VARCHAR, id VARCHAR, position BIGINT, updated_ms BIGINT)",
       );
-      // Task runs whose lines carry times that go back; their lines are ordered by insertion.
+      // Task runs whose lines go back in time; their lines are ordered by insertion.
       await connection.run("CREATE TABLE IF NOT EXISTS log_disorder(task_instance_id VARCHAR)");
       await connection.run(
         "CREATE TABLE IF NOT EXISTS schema_version(version INTEGER, applied_at_ms BIGINT)",
@@ -108,20 +108,20 @@ export const HISTORY_MIGRATIONS: HistoryMigrations = [
   },
 ];
 
-/** A schema that is older than the present one. */
+/** A schema older than the current one. */
 export interface PendingMigration {
-  /** The version it has; 0 when no cdktr has made one. */
+  /** Its version; 0 when cdktr has not created one yet. */
   readonly version: number;
-  /** There is nothing in the database, so nothing to copy. */
+  /** The database is empty, so there is nothing to back up. */
   readonly isNew: boolean;
   readonly steps: HistoryMigrations;
-  /** The oldest schema whose programs can work with the database afterwards. */
+  /** The oldest schema whose programs can use the database afterwards. */
   readonly oldestReader: number;
 }
 
 /**
- * What is to be done to a database; null when it has the present schema.
- * @throws HistoryUnavailableError when a newer cdktr has done more to the database than to add to it
+ * The pending migration of a database; null when its schema is current.
+ * @throws HistoryUnavailableError when a newer cdktr has made changes that are not just additive
  */
 export async function pendingMigration(
   connection: DuckDBConnection,
@@ -148,10 +148,10 @@ export async function pendingMigration(
 }
 
 /**
- * Does it, in one transaction.
- * @param views the documented views, made anew
- * @param backup the copy that was made before, or null
- * @throws what DuckDB throws; nothing is changed then
+ * Runs a migration in one transaction.
+ * @param views the documented views, which are recreated
+ * @param backup the backup made before, or null
+ * @throws errors of DuckDB; nothing is changed then
  */
 export async function applyMigration(
   connection: DuckDBConnection,
@@ -207,12 +207,12 @@ async function readChanges(connection: DuckDBConnection): Promise<SchemaChange[]
       backup: text(backup),
     }));
   } catch {
-    // It keeps that in another way.
+    // It records that in another way.
     return [];
   }
 }
 
-/** Makes the enum, or widens one that an older writer made: its columns become text and then the new type. */
+/** Creates the enum, or extends one made by an older version: its columns become text and then the new type. */
 async function ensureStatusType(connection: DuckDBConnection): Promise<void> {
   const create = `CREATE TYPE RunStatus AS ENUM (${RUN_STATUSES.map(quoteText).join(", ")})`;
   const found = await connection.runAndReadAll(

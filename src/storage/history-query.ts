@@ -1,18 +1,18 @@
-/** `db query`: a statement of the user's, which can read the history and nothing else. */
+/** `db query`: runs a user's statement, which can read the history and nothing else. */
 import type { DuckDBConnection, DuckDBValueConverter, Json } from "@duckdb/node-api";
 import type { QueryDatabase, QueryResult } from "../contract/messages.ts";
 import { InvalidInputError, UnprocessableError } from "../errors.ts";
 import type { DuckDB } from "./duckdb.ts";
 import { refuseGrowth } from "./query-growth.ts";
 
-/** Characters of a result's JSON: it must fit a frame with its escapes and in UTF-8. */
+/** Maximum characters of a result's JSON: it must fit a frame with its escapes and in UTF-8. */
 const MAX_CHARACTERS = 5 * 1024 * 1024;
 
 const ALLOWED = "One SELECT, EXPLAIN, DESCRIBE, SHOW or SUMMARIZE statement is allowed.";
 
 /**
- * Functions that may stand in FROM: those that compute, and those that tell about the database. Others read files
- * (even the database's own, whose lock would be lost), run text as SQL or change settings.
+ * Functions allowed in FROM: those that compute, and those that describe the database. Others read files (even the database's own,
+ * whose lock would be lost), run text as SQL or change settings.
  */
 const TABLE_FUNCTIONS: ReadonlySet<string> = new Set([
   "duckdb_columns",
@@ -49,7 +49,7 @@ const TABLE_FUNCTIONS: ReadonlySet<string> = new Set([
   "unnest",
 ]);
 
-/** What `json_serialize_sql` answers. */
+/** The result of `json_serialize_sql`. */
 interface SerializedSql {
   readonly error: boolean;
   readonly error_type?: string;
@@ -60,8 +60,8 @@ interface SerializedSql {
 
 /**
  * Runs one statement. The connection is in a read-only transaction.
- * @throws InvalidInputError when the text is not one statement that only reads; UnprocessableError when a row is too long;
- *   what DuckDB throws
+ * @throws InvalidInputError when the text is not exactly one read-only statement; UnprocessableError when a row is too long;
+ *   errors of DuckDB
  */
 export async function runQuery(
   duckdb: DuckDB,
@@ -93,7 +93,7 @@ export async function runQuery(
 }
 
 /**
- * Checks what DuckDB's own parser makes of the text, before anything in it is looked up.
+ * Checks the statement as parsed by DuckDB itself, before any name in it is resolved.
  * @throws InvalidInputError
  */
 async function checkReadsOnly(connection: DuckDBConnection, sql: string): Promise<void> {
@@ -119,7 +119,7 @@ async function checkReadsOnly(connection: DuckDBConnection, sql: string): Promis
   refuseGrowth(statements[0]);
 }
 
-/** EXPLAIN is not part of what DuckDB's parser gives away; what it explains is. */
+/** DuckDB's parser does not serialize EXPLAIN, but it does serialize the explained statement. */
 function withoutExplain(sql: string): string {
   const blank = "(?:\\s|--[^\\n]*(?:\\n|$)|/\\*[\\s\\S]*?\\*/)*";
   const options = "\\(\\s*(?:format|analyze)\\b[\\w\\s,']*\\)";
@@ -127,7 +127,7 @@ function withoutExplain(sql: string): string {
   return sql.replace(explain, "");
 }
 
-/** Walks the parsed statement and refuses tables and functions that are not of this database. */
+/** Walks the parsed statement and rejects tables and functions that do not belong to this database. */
 function checkSources(statement: unknown): void {
   const open: unknown[] = [statement];
   while (open.length > 0) {
@@ -151,7 +151,7 @@ function checkSource(node: Record<string, unknown>): void {
   }
   if (node.type === "BASE_TABLE" || node.type === "SHOW_REF") {
     const name = String(node.table_name ?? "");
-    // DuckDB takes a table name that looks like a file for a file.
+    // DuckDB takes a table name that looks like a file name for a file.
     if (/[./\\*?:]/.test(name)) {
       throw new InvalidInputError(`"${name}" is not a table of the history.`, {
         hint: "A query reads the tables and views of the history, not files; SHOW TABLES lists them.",
@@ -162,7 +162,7 @@ function checkSource(node: Record<string, unknown>): void {
 
 let converter: DuckDBValueConverter<Json> | undefined;
 
-/** Values as JSON: whole numbers as numbers as long as JSON's are exact, then as text; what JSON lacks as DuckDB prints it. */
+/** Values as JSON: whole numbers as numbers while JSON's are exact, then as text; other types as DuckDB prints them. */
 function jsonConverter(duckdb: DuckDB): DuckDBValueConverter<Json> {
   if (converter !== undefined) return converter;
   const { DuckDBTypeId: Type, JsonDuckDBValueConverter: base } = duckdb;

@@ -1,4 +1,4 @@
-/** Connections that read, apart from the one that writes: a long query does not hold up the rows that come in. */
+/** Read connections, separate from the one that writes: a long query does not hold up incoming rows. */
 
 import type { DuckDBConnection, DuckDBInstance } from "@duckdb/node-api";
 import { UnprocessableError } from "../errors.ts";
@@ -6,35 +6,35 @@ import { residentMemory } from "../host/resident-memory.ts";
 import { Timer } from "../timer.ts";
 import { HistoryUnavailableError } from "./history-error.ts";
 
-/** Queries that wait for a connection; more are sent away. */
+/** Maximum number of queries waiting for a connection; more are rejected. */
 const MAX_WAITING = 500;
-/** Pause between interrupts of what does not stop, ms. */
+/** Interval between interrupts of a query that does not stop, ms. */
 const INTERRUPT_INTERVAL_MS = 20;
 
-/** The connections that read. */
+/** A pool of read connections. */
 export class HistoryReaders {
   readonly #instance: DuckDBInstance;
   readonly #most: number;
   readonly #idle: DuckDBConnection[] = [];
   readonly #busy = new Set<DuckDBConnection>();
   readonly #waiting: (() => void)[] = [];
-  /** Slots taken: busy connections and those being made. */
+  /** Slots in use: busy connections and those being opened. */
   #taken = 0;
   #closed = false;
   #drained: (() => void) | undefined;
 
-  /** @param most queries that run at once; further ones wait their turn */
+  /** @param most maximum number of concurrent queries; further ones wait their turn */
   constructor(instance: DuckDBInstance, most: number) {
     this.#instance = instance;
     this.#most = most;
   }
 
   /**
-   * Lends a connection to `work`, inside a read-only transaction, which sees one state of the database.
-   * @param timeoutMs after so long what runs is interrupted
-   * @param maxGrowthBytes memory by which the process may grow meanwhile, before it is interrupted too
-   * @throws UnprocessableError when the time is up, or memory, or too many wait; HistoryUnavailableError when the database is
-   *   being closed; what `work` throws
+   * Lends a connection to `work`, in a read-only transaction, which sees a single state of the database.
+   * @param timeoutMs the query is interrupted after this time
+   * @param maxGrowthBytes the query is interrupted when the process grows by more than this
+   * @throws UnprocessableError on timeout, too much memory, or too many waiting queries; HistoryUnavailableError when the database is
+   *   being closed; errors of `work`
    */
   async read<T>(
     timeoutMs: number,
@@ -93,7 +93,7 @@ export class HistoryReaders {
     }
   }
 
-  /** Interrupts what runs, waits until it has ended and closes every connection. */
+  /** Interrupts running queries, waits until they have ended and closes every connection. */
   async close(): Promise<void> {
     this.#closed = true;
     for (const wake of this.#waiting.splice(0)) wake();
@@ -118,7 +118,7 @@ export class HistoryReaders {
     try {
       const connection = this.#idle.pop() ?? (await this.#instance.connect());
       this.#busy.add(connection);
-      // Closing has begun while the connection was made: it would not be interrupted.
+      // Closing began while the connection was being opened: it would not be interrupted.
       if (this.#closed) {
         this.#busy.delete(connection);
         connection.disconnectSync();
@@ -145,7 +145,7 @@ export class HistoryReaders {
   }
 }
 
-/** Interrupts again and again: one that comes between two statements of a connection has no effect. */
+/** Interrupts repeatedly: an interrupt between two statements of a connection has no effect. */
 function interruptUntilStopped(connections: Iterable<DuckDBConnection>): Timer {
   const interrupt = () => {
     for (const connection of connections) connection.interrupt();
@@ -155,12 +155,12 @@ function interruptUntilStopped(connections: Iterable<DuckDBConnection>): Timer {
 }
 
 const MIB = 1024 * 1024;
-/** How often memory is looked at while a query runs that may take much, ms. */
+/** How often to check the memory during a query that may use a lot, ms. */
 const GROWTH_INTERVAL_MS = 20;
 
 /**
- * Looks whether this process has grown by so much since now. DuckDB's own limit counts what it keeps in its buffers, not the
- * texts and lists that an expression makes.
+ * Checks whether this process has grown by this much since now. DuckDB's own limit covers its buffers, but not the texts and lists
+ * that an expression creates.
  */
 function onGrowth(bytes: number, grown: () => void): Timer {
   const before = residentMemory();

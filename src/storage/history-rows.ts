@@ -1,4 +1,4 @@
-/** The rows of the history tables, exactly as they stand in DuckDB. */
+/** The rows of the history tables, exactly as in DuckDB. */
 import type { RunStatus } from "../workflow/status.ts";
 
 /** A row of `workflow_run_status`: an attempt of a run got a new status. */
@@ -12,7 +12,7 @@ export interface RunStatusRow {
   readonly trigger: string | null;
   readonly attempt: number;
   readonly agent_id: string | null;
-  /** The instant the schedule meant, ms since the epoch. */
+  /** The scheduled time, ms since the epoch. */
   readonly scheduled_time_ms: number | null;
   /** When the run was triggered, ms since the epoch. */
   readonly created_at_ms: number;
@@ -35,7 +35,7 @@ export interface TaskStatusRow {
   readonly task_name: string | null;
   /** Attempt of the run. */
   readonly attempt: number;
-  /** Try of the task within that attempt. */
+  /** Attempt of the task within that attempt. */
   readonly task_attempt: number;
   readonly agent_id: string | null;
   readonly exit_code: number | null;
@@ -48,7 +48,7 @@ export interface TaskStatusRow {
   readonly max_rss_kb: number | null;
 }
 
-/** A row that the history does not have yet, with its place among those of the operational state. */
+/** A row that the history does not have yet, with its position in the operational state. */
 export type PendingStatus =
   | { readonly id: number; readonly table: "workflow_run_status"; readonly row: RunStatusRow }
   | { readonly id: number; readonly table: "task_run_status"; readonly row: TaskStatusRow };

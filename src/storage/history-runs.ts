@@ -1,4 +1,4 @@
-/** Runs as the history knows them: for those that the operational state has forgotten. */
+/** Runs from the history, for those that are no longer in the operational state. */
 import type { DuckDBConnection, DuckDBValue } from "@duckdb/node-api";
 import type { ListRuns, RunAttempt, RunDetails, RunSummary, TaskRunSummary } from "../contract/messages.ts";
 import type { RunStatus } from "../workflow/status.ts";
@@ -24,7 +24,7 @@ export async function listRuns(
   return reader.getRowObjects().map(toSummary);
 }
 
-/** A run with its attempts, and the tasks of its newest attempt; null when there is none of that id. */
+/** A run with its attempts, and the tasks of its newest attempt; null when there is none with that id. */
 export async function findRun(
   connection: DuckDBConnection,
   workflowInstanceId: string,
@@ -42,7 +42,7 @@ export async function findRun(
        FROM workflow_run_status WHERE workflow_instance_id = $1 GROUP BY attempt
      ) ORDER BY attempt`,
   );
-  // A task that completed in an earlier attempt has no task run in the newest one: each task's newest task run counts.
+  // A task that completed in an earlier attempt has no task run in the newest one: use each task's newest task run.
   const tasks = await read(
     `SELECT * FROM task_runs WHERE workflow_instance_id = $1
      QUALIFY row_number() OVER (PARTITION BY task_id ORDER BY attempt DESC, created_at_ms DESC) = 1

@@ -1,7 +1,7 @@
-/** The schema of the history database: the documented tables, as the migrations make them, and views. */
+/** The schema of the history database: the documented tables, as created by the migrations, and the views. */
 import { type Columns, HISTORY_MIGRATIONS, type Table } from "./history-migrations.ts";
 
-/** The documented tables: rows are only ever inserted. */
+/** The documented tables; they are append-only. */
 export const TABLES: Readonly<Record<Table, Columns>> = {
   logstore: columnsOf("logstore"),
   workflow_run_status: columnsOf("workflow_run_status"),
@@ -18,8 +18,8 @@ export type StatusTable = "workflow_run_status" | "task_run_status";
 const TERMINAL = "('COMPLETED', 'FAILED', 'CRASHED', 'SKIPPED', 'CANCELLED')";
 
 /**
- * The newest row decides. Its place is by attempt, then by insertion: the principal writes changes in the order in which it
- * made them, while timestamps come from the clocks of several machines.
+ * The newest row wins. Rows are ordered by attempt, then by insertion: the principal writes changes in the order in which it made them,
+ * while timestamps come from the clocks of several machines.
  */
 const NEWEST = "coalesce(attempt, 1)::BIGINT * 1099511627776 + rowid";
 

@@ -1,13 +1,13 @@
 /**
- * Puts a batch into the history: lines, status rows and how far each source has come, in one transaction. DuckDB takes the
- * lines apart by itself: that is twice as fast as giving it rows, and the event loop does not wait for it.
+ * Writes a batch to the history: lines, status rows and the position of each source, in one transaction. DuckDB itself splits the
+ * lines: that is twice as fast as passing rows, and the event loop does not wait for it.
  */
 import type { DuckDBConnection, DuckDBPreparedStatement } from "@duckdb/node-api";
 import { LOG_COLUMNS } from "../contract/log-line.ts";
 import type { PendingStatus } from "./history-rows.ts";
 import { type StatusTable, TABLES } from "./history-schema.ts";
 
-/** Consecutive lines of a stream, encoded as they are published. A line of fewer than eight fields keeps its number and is not stored. */
+/** Consecutive lines of a stream, encoded as they are published. A line with fewer than eight fields keeps its number but is not stored. */
 export interface LogSlice {
   readonly agent_id: string;
   readonly stream_id: string;
@@ -15,17 +15,17 @@ export interface LogSlice {
   readonly lines: readonly string[];
 }
 
-/** What goes into the history together, or not at all. */
+/** A batch, written all or nothing. */
 export interface HistoryBatch {
   /** In order; slices of one stream in the order of their numbers. */
   readonly logs: readonly LogSlice[];
   /** In the order of their ids. */
   readonly statuses: readonly PendingStatus[];
-  /** Task runs in whose lines the time went back. */
+  /** Task runs whose lines go back in time. */
   readonly disordered: readonly string[];
 }
 
-/** How far the sources of rows have been taken in. */
+/** The positions of the sources of rows. */
 export interface HistoryCursors {
   /** Id of the last status row; 0 for none. */
   readonly outbox: number;
@@ -33,7 +33,7 @@ export interface HistoryCursors {
   readonly streams: ReadonlyMap<string, number>;
 }
 
-/** Lines given to DuckDB in one statement: what a core's cache holds. */
+/** Lines passed to DuckDB in one statement: as many as fit a core's cache. */
 const STATEMENT_LINES = 4_000;
 const STATEMENT_CHARACTERS = 1024 * 1024;
 
@@ -46,7 +46,7 @@ const INSERT_LINES = `
   )
   WHERE len(field) >= ${LOG_COLUMNS.length}`;
 
-/** The SQL expression for a column of an encoded line. The payload, the last column, may contain separators. */
+/** A column from the fields of an encoded line. The payload is everything after the last separator, and may contain more of them. */
 function fieldOf(column: (typeof LOG_COLUMNS)[number], index: number): string {
   if (column === "timestamp_ms") return `coalesce(try_cast(field[${index + 1}] AS BIGINT), 0)`;
   return column === "payload" ? `array_to_string(field[${index + 1}:], chr(1))` : `field[${index + 1}]`;
@@ -74,8 +74,8 @@ export class HistoryWriter {
 
   /**
    * Writes a batch and moves the cursors, in one transaction that is on disk when the promise resolves.
-   * After a failure nothing of it is there, or all: {@link cursors} tells.
-   * @throws what DuckDB throws
+   * After a failure either nothing of it is there or all of it: {@link cursors} tells.
+   * @throws errors of DuckDB
    */
   async write(batch: HistoryBatch): Promise<void> {
     const connection = this.#connection;
@@ -99,7 +99,7 @@ export class HistoryWriter {
     }
   }
 
-  /** Reads how far the sources have been taken in. */
+  /** Reads the positions of the sources. */
   async cursors(): Promise<HistoryCursors> {
     const reader = await this.#connection.runAndReadAll(
       "SELECT kind, id, position::DOUBLE FROM ingest_cursor",
@@ -167,7 +167,7 @@ function insertFromJson(table: StatusTable): string {
   return `INSERT INTO ${table}(${Object.keys(columns).join(", ")}) SELECT ${values.join(", ")} FROM (SELECT unnest(from_json($1::VARCHAR, '[${JSON.stringify(Object.fromEntries(types))}]')) AS r)`;
 }
 
-/** JSON that DuckDB accepts: it refuses half surrogate pairs. */
+/** JSON that DuckDB accepts: it rejects lone surrogates. */
 function toJson(value: unknown): string {
   return JSON.stringify(value, (_, part) => (typeof part === "string" ? part.toWellFormed() : part));
 }

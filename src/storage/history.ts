@@ -1,4 +1,4 @@
-/** The history database: one file that holds logs and statuses, one connection that writes, a few that read. */
+/** The history database: one file with logs and statuses, one connection that writes, a few that read. */
 import { mkdirSync, statSync } from "node:fs";
 import type {
   ListRuns,
@@ -27,32 +27,32 @@ import { findRun, type HistoricRun, listRuns } from "./history-runs.ts";
 import { VIEWS } from "./history-schema.ts";
 import { type HistoryBatch, type HistoryCursors, HistoryWriter } from "./history-write.ts";
 
-/** Where the history is. */
+/** Options of the history. */
 export interface HistoryOptions {
   /** The DuckDB file, or `:memory:`. */
   readonly path: string;
-  /** Directory for prepared exports and backups: the only one that statements can reach. Made when missing. */
+  /** Directory for prepared exports and backups: the only one that statements can access. Created if missing. */
   readonly filesDirectory: string;
-  /** Where DuckDB puts what does not fit into memory. */
+  /** Where DuckDB spills what does not fit into memory. */
   readonly tempDirectory: string;
-  /** The schema; that of this cdktr by default. */
+  /** The migrations; those of this cdktr by default. */
   readonly migrations?: HistoryMigrations;
-  /** Told, in words, that an older schema is migrated, which may take its time. */
+  /** Called with a message when an older schema is migrated, which may take a while. */
   readonly say?: (what: string) => void;
-  /** Gives the copying up that comes before a migration. */
+  /** Aborts the copying before a migration. */
   readonly signal?: AbortSignal;
 }
 
-/** How long an ordinary read may take, ms. */
+/** Timeout of an ordinary read, ms. */
 const READ_TIMEOUT_MS = 60_000;
-/** Reads that run at once, apart from those of `db query`: a statement of a user's holds up neither lists nor searches. */
+/** Maximum number of concurrent reads, apart from `db query`: users' statements hold up neither lists nor searches. */
 const READERS = 4;
 const QUERIES = 2;
-/** Memory by which the process may grow while a statement of a user's runs: what DuckDB's buffers may have, and half as much again. */
+/** How much the process may grow while a user's statement runs: the size of DuckDB's buffers plus half as much again. */
 const QUERY_GROWTH_BYTES = 768 * 1024 * 1024;
-/** How long an export or a backup may take, ms. */
+/** Timeout of an export or a backup, ms. */
 const EXPORT_TIMEOUT_MS = 3_600_000;
-/** Newest lines from which the order of times is known again after a start. */
+/** Number of newest lines from which the latest times are read after a start. */
 const ORDER_WINDOW_LINES = 50_000;
 
 /** The open history database. */
@@ -76,8 +76,8 @@ export class HistoryDatabase {
   }
 
   /**
-   * Opens or makes the database; one with an older schema is copied, then migrated.
-   * @throws HistoryUnavailableError when it is locked, damaged, of a newer cdktr, or cannot be written
+   * Opens or creates the database; one with an older schema is backed up, then migrated.
+   * @throws HistoryUnavailableError when it is locked, damaged, written by a newer cdktr, or cannot be written
    */
   static async open(options: HistoryOptions): Promise<HistoryDatabase> {
     try {
@@ -97,14 +97,14 @@ export class HistoryDatabase {
     }
   }
 
-  /** Whether it must be closed and opened anew: DuckDB gave it up, or the file is no longer the one that was opened. */
+  /** Whether it must be closed and reopened: DuckDB has given it up, or the file was replaced. */
   get stale(): boolean {
     return this.#broken || inode(this.path) !== this.#inode;
   }
 
   /**
    * Writes a batch in one transaction; it is on disk when the promise resolves. One call at a time.
-   * @throws HistoryUnavailableError; {@link cursors} then tells whether the batch is there
+   * @throws HistoryUnavailableError; {@link cursors} then tells whether the batch was written
    */
   async write(batch: HistoryBatch): Promise<void> {
     try {
@@ -116,7 +116,7 @@ export class HistoryDatabase {
   }
 
   /**
-   * How far the sources of rows have been taken in. Not while {@link write} runs.
+   * The positions of the sources of rows. Must not be called while {@link write} runs.
    * @throws HistoryUnavailableError
    */
   async cursors(): Promise<HistoryCursors> {
@@ -143,7 +143,7 @@ export class HistoryDatabase {
 
   /**
    * A page of log lines, see `SEARCHLOGS`.
-   * @throws InvalidInputError when the pattern or the position is none; HistoryUnavailableError
+   * @throws InvalidInputError when the pattern or the position is invalid; HistoryUnavailableError
    */
   searchLogs(search: SearchLogs): Promise<Omit<LogPage, "warning">> {
     return this.#read("The search", READ_TIMEOUT_MS, (connection) =>
@@ -162,8 +162,8 @@ export class HistoryDatabase {
   }
 
   /**
-   * Runs one statement that only reads.
-   * @throws InvalidInputError when it is not one, or DuckDB refuses it; UnprocessableError when it takes too long or too much
+   * Runs one read-only statement.
+   * @throws InvalidInputError when it is not one, or DuckDB rejects it; UnprocessableError when it takes too long or too much
    *   memory; HistoryUnavailableError
    */
   async query(
@@ -186,15 +186,15 @@ export class HistoryDatabase {
     return this.#read("The query", READ_TIMEOUT_MS, (connection) => findRun(connection, workflowInstanceId));
   }
 
-  /** Runs, newest first; `before` passes over those created at or after that instant (ms). @throws HistoryUnavailableError */
+  /** Runs, newest first; with `before` only those created before that time (ms). @throws HistoryUnavailableError */
   listRuns(list: ListRuns, before?: number): Promise<RunSummary[]> {
     return this.#read("The query", READ_TIMEOUT_MS, (connection) => listRuns(connection, list, before));
   }
 
   /**
-   * Writes one Parquet file a table and view into `directory`, all from the same state.
+   * Writes one Parquet file per table and view into `directory`, all from the same state.
    * @returns file name → number of rows
-   * @throws UnprocessableError when there is no room for them; HistoryUnavailableError
+   * @throws UnprocessableError when there is not enough space; HistoryUnavailableError
    */
   async exportTo(directory: string): Promise<Map<string, number>> {
     try {
@@ -208,7 +208,7 @@ export class HistoryDatabase {
 
   /**
    * Writes a consistent copy of the database to `file`, which any DuckDB client can open.
-   * @throws UnprocessableError when there is no room for it; HistoryUnavailableError
+   * @throws UnprocessableError when there is not enough space; HistoryUnavailableError
    */
   async backupTo(file: string): Promise<void> {
     try {
@@ -218,10 +218,10 @@ export class HistoryDatabase {
     }
   }
 
-  /** Ends what reads, brings everything into the one file and closes it. */
+  /** Ends all reads, checkpoints everything into the one file and closes it. */
   async close(): Promise<void> {
     await Promise.all([this.#readers.close(), this.#queries.close()]);
-    // Apart from the event loop; closing finds little left to do then. What fails here is in the WAL file and read at the next start.
+    // Asynchronously, so that closing finds little left to do. If this fails, the data is in the WAL file and read at the next start.
     if (!this.#broken) await this.#database.connection.run("CHECKPOINT").catch(() => {});
     shut(this.#database);
   }
@@ -257,8 +257,8 @@ function noRoom(cause: unknown, path: string): UnprocessableError {
 }
 
 /**
- * Opens a database that has the present schema, or has got it by now. What is interrupted in between begins again with the next
- * call: there is a copy then, or none yet, and the schema is the old one or the new one.
+ * Opens a database that has the current schema, migrating it if necessary. If this is interrupted, the next call starts again: the
+ * backup exists by then or not, and the schema is either the old one or the new one.
  */
 async function openMigrated(options: HistoryOptions): Promise<OpenDatabase> {
   const { path, migrations = HISTORY_MIGRATIONS, say } = options;
@@ -268,7 +268,7 @@ async function openMigrated(options: HistoryOptions): Promise<OpenDatabase> {
     if (pending === null) return database;
     let backup: string | null = null;
     if (!pending.isNew && path !== IN_MEMORY) {
-      // Everything in the one file, and nobody at it.
+      // Checkpointed into the one file, with no connection left.
       await database.connection.run("CHECKPOINT");
       shut(database);
       database = undefined;
@@ -294,7 +294,7 @@ function shut({ connection, instance }: OpenDatabase): void {
   instance.closeSync();
 }
 
-/** Never opens the file: closing it again would give up DuckDB's lock on it. */
+/** Never opens the file: closing it again would release DuckDB's lock on it. */
 function inode(path: string): number | null {
   if (path === IN_MEMORY) return null;
   try {

@@ -1,21 +1,21 @@
 /**
- * How much longer than what it reads an expression of a statement can become. DuckDB does not count texts while they are made,
- * and works through some thousand rows before it looks whether it was interrupted: `repeat('x', 1000000000)` would take the
- * memory of the host before anything could stop it. So that is seen before the statement runs.
+ * Estimates how much longer than its input the result of an expression can become. DuckDB does not limit texts while they are built,
+ * and processes thousands of rows before it checks for an interrupt: `repeat('x', 1000000000)` would use up the host's memory before
+ * anything could stop it. So such statements are detected before they run.
  */
 import { InvalidInputError } from "../errors.ts";
 
-/** Characters, or elements, that an expression may make of nothing but what stands in the statement. */
+/** Maximum characters, or elements, that an expression may produce from constants alone. */
 const MAX_MADE = 100_000;
-/** How often an expression may hold the value of one column. */
+/** How many times an expression may contain the value of one column. */
 const MAX_HELD = 16;
-/** Parts of an expression, with those of the names that it uses for others: DuckDB writes them out. */
+/** Maximum number of parts of an expression, including the aliases that it uses: DuckDB expands them. */
 const MAX_PARTS = 50_000;
 
 const BACKUP_HINT =
   "Open a copy made with 'cdktr db backup' in another DuckDB client, which has no such limit.";
 
-/** Functions whose argument at that place says how long the result is. */
+/** Functions with a length argument, and its position. */
 const COUNTED: ReadonlyMap<string, number> = new Map([
   ["repeat", 1],
   ["lpad", 1],
@@ -25,7 +25,7 @@ const COUNTED: ReadonlyMap<string, number> = new Map([
   ["bar", 3],
 ]);
 
-/** Functions whose result is so many times as long as what they are given. */
+/** Functions whose result is longer than their input by this factor. */
 const FACTORS: ReadonlyMap<string, number> = new Map([
   ["hex", 2],
   ["to_hex", 2],
@@ -45,27 +45,27 @@ const FACTORS: ReadonlyMap<string, number> = new Map([
 const SERIES: ReadonlySet<string> = new Set(["range", "generate_series"]);
 const FORMATS: ReadonlySet<string> = new Set(["format", "printf"]);
 const REPLACING: ReadonlySet<string> = new Set(["replace", "regexp_replace", "translate"]);
-/** They may double what they have with each element. */
+/** They may double their input with each element. */
 const REFUSED: ReadonlySet<string> = new Set(["reduce", "list_reduce", "array_reduce", "list_aggregate"]);
 const ARITHMETIC: ReadonlySet<string> = new Set(["+", "-", "*", "/", "//", "%", "**", "^", "~~", "!~~"]);
-/** Expressions that are true or false. */
+/** Boolean expressions. */
 const TRUTHS: ReadonlySet<string> = new Set(["COMPARISON", "CONJUNCTION", "BETWEEN"]);
 
-/** What an expression can become: how long of itself, how often it holds which column, of how many parts it is made. */
+/** The estimate for an expression: constant length, how often it contains which column, and its number of parts. */
 interface Extent {
   readonly made: number;
   readonly held: ReadonlyMap<string, number>;
   readonly parts: number;
 }
 
-/** A value of no length worth counting. */
+/** A value of negligible length. */
 const VALUE_LENGTH = 20;
 
 type Node = Readonly<Record<string, unknown>>;
 type Names = Map<string, Extent>;
 
 /**
- * Checks a statement as `json_serialize_sql` gives it.
+ * Checks a statement as serialized by `json_serialize_sql`.
  * @throws InvalidInputError when something in it could become too long
  */
 export function refuseGrowth(statement: unknown): void {
@@ -82,7 +82,7 @@ function walk(node: unknown, names: Names): void {
   }
 }
 
-/** An expression may use the names of those before it. */
+/** An expression may use the aliases of those before it. */
 function walkSelect(select: Node): void {
   const names: Names = new Map();
   const { select_list, ...others } = select;
@@ -142,7 +142,7 @@ function extentOfFunction(node: Node, names: Names): Extent {
   if (REFUSED.has(name))
     throw refused(`The function ${name}() may not be used here: what it makes has no bound`);
   const extents = children.map((child) => extentOf(child, names));
-  // What is sorted, filtered or windowed by has no part in the result, but must be looked at as well.
+  // Sort keys, filters and windows are not part of the result, but must be checked as well.
   const { children: _children, function_name: _name, ...others } = node;
   for (const other of Object.values(others)) if (isInner(other)) walk(other, names);
   const all = sum(extents);
@@ -212,7 +212,7 @@ function checked(extent: Extent): Extent {
   return extent;
 }
 
-/** A number that is written out. */
+/** A literal number. */
 function numberOf(node: unknown, name: string): number {
   const value =
     isNode(node) && node.class === "CONSTANT" ? (node.value as Node | undefined)?.value : undefined;

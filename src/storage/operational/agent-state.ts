@@ -17,7 +17,7 @@ import type { Transitions } from "../../workflow/status.ts";
 /** GONE is never stored. */
 export type AgentState = "UP" | "DRAINING" | "LOST" | "GONE";
 
-/** Legal transitions of an agent. */
+/** The legal transitions of an agent. */
 export const AGENT_TRANSITIONS: Transitions<AgentState> = {
   UP: ["DRAINING", "LOST", "GONE"],
   DRAINING: ["UP", "LOST", "GONE"],

@@ -1,6 +1,6 @@
 /**
- * Group commit: the units of work that come in one turn of the event loop share one transaction, and so one fsync.
- * Each unit has a savepoint of its own, so one that fails takes nothing else with it. Units run one after another.
+ * Group commit: the units of work that arrive in one turn of the event loop share one transaction, and so one fsync. Each unit has
+ * its own savepoint, so a failing unit does not affect the others. Units run one after another.
  */
 import { AsyncLocalStorage } from "node:async_hooks";
 import { NestedUnitError } from "./store.ts";
@@ -17,11 +17,11 @@ export interface TransactionControl {
   readonly open: boolean;
 }
 
-/** What the owner is told. */
+/** Callbacks of the owner. */
 export interface GroupCommitEvents {
-  /** After each commit, before anyone's promise is resolved. */
+  /** After each commit, before any promise is resolved. */
   committed?(): void;
-  /** Makes the error that everyone in the transaction gets out of the one that the database threw. */
+  /** Converts an error of the database to the one that every unit in the transaction gets. */
   failed(error: unknown): Error;
   /** Whether an error came from the database itself rather than from the unit of work. */
   isDatabaseError(error: unknown): boolean;
@@ -29,7 +29,7 @@ export interface GroupCommitEvents {
   effectFailed(error: unknown): void;
 }
 
-/** Something to do behind all units of a transaction, once for all of them that ask for it. */
+/** A step to run after all units of a transaction, once for all units that request it. */
 export interface Step<Tx> {
   readonly work: (tx: Tx) => Promise<void>;
   readonly failed: (error: unknown) => void;
@@ -44,14 +44,14 @@ interface Unit<Tx> {
   value?: unknown;
 }
 
-/** What runs at the moment, as whatever it calls sees it. */
+/** The current unit, as seen by everything it calls. */
 interface Running<Tx> {
   /** Undefined for a reader. */
   readonly unit: Unit<Tx> | undefined;
   isOver: boolean;
 }
 
-/** Units in one transaction; more wait for the next, so that replies are not held up. */
+/** Maximum number of units per transaction; more wait for the next one, so that replies are not held up. */
 const MAX_BATCH = 1000;
 
 /** Runs units of work against `tx`, grouped into transactions. */
@@ -59,7 +59,7 @@ export class GroupCommit<Tx> {
   readonly #control: TransactionControl;
   readonly #tx: Tx;
   readonly #events: GroupCommitEvents;
-  /** Follows the calls of a unit, so that others that go on meanwhile are not taken for it. Costs 1 µs a unit. */
+  /** Tracks the calls of a unit, so that concurrent code is not mistaken for it. Costs 1 µs per unit. */
   readonly #running = new AsyncLocalStorage<Running<Tx>>();
   #queue: Unit<Tx>[] = [];
   #reads: Unit<Tx>[] = [];
@@ -82,7 +82,7 @@ export class GroupCommit<Tx> {
   }
 
   /**
-   * Does `work` while no transaction is open.
+   * Runs `work` while no transaction is open.
    * @throws NestedUnitError inside another one
    */
   async read<T>(work: (tx: Tx) => Promise<T>): Promise<T> {
@@ -95,17 +95,17 @@ export class GroupCommit<Tx> {
     }
   }
 
-  /** Registers what happens once the unit that runs now is on disk. */
+  /** Registers an effect to run once the current unit is on disk. */
   afterCommit(effect: () => void): void {
     this.#unit().effects.push(effect);
   }
 
-  /** Registers a step that runs behind all units of the transaction, if the unit that runs now succeeds. */
+  /** Registers a step that runs after all units of the transaction, if the current unit succeeds. */
   beforeCommit(step: Step<Tx>): void {
     this.#unit().steps.push(step);
   }
 
-  /** Resolves when nothing waits any more. */
+  /** Resolves when nothing is waiting any more. */
   async drain(): Promise<void> {
     while (this.#flushing !== undefined || this.#queue.length + this.#reads.length > 0) {
       await (this.#flushing ?? this.#flush());
@@ -124,7 +124,7 @@ export class GroupCommit<Tx> {
     throw new NestedUnitError("Internal error: a unit of work asks the store for another one.");
   }
 
-  /** Lets a unit, or a reader, work. */
+  /** Runs a unit, or a reader. */
   async #run<T>(unit: Unit<Tx> | undefined, work: (tx: Tx) => Promise<T>): Promise<T> {
     const running: Running<Tx> = { unit, isOver: false };
     try {
@@ -194,7 +194,7 @@ export class GroupCommit<Tx> {
       if (failure !== undefined) unit.reject(failure);
       else failure = await this.#runUnit(unit, done, steps);
     }
-    // A step may ask for others.
+    // A step may request others.
     for (const step of steps) {
       steps.delete(step);
       const unit = { ...step, resolve: () => {}, reject: step.failed, effects: [], steps: [] };
@@ -256,7 +256,7 @@ export class GroupCommit<Tx> {
     try {
       if (this.#control.open) this.#control.rollback();
     } catch {
-      // The transaction is gone already, which is what was wanted.
+      // The transaction is already gone, which is what was wanted.
     }
   }
 }

@@ -1,4 +1,4 @@
-/** Every store asks here, that is the tables of transitions, before it changes a status. */
+/** Every store checks the transition tables here before it changes a status. */
 import { CdktrError } from "../../errors.ts";
 import { RUN_TRANSITIONS } from "../../workflow/run-state.ts";
 import { canTransition, type Transitions } from "../../workflow/status.ts";
@@ -6,10 +6,10 @@ import { TASK_TRANSITIONS } from "../../workflow/task-state.ts";
 import { AGENT_TRANSITIONS } from "./agent-state.ts";
 import { LEASE_TRANSITIONS } from "./lease-state.ts";
 
-/** A status that may not follow the present one. */
+/** A status that must not follow the current one. */
 export class IllegalTransitionError extends CdktrError {}
 
-/** The state machines by what they are of. An attempt goes through that of a run. */
+/** The state machines by subject. An attempt uses that of a run. */
 const TABLES = {
   run: RUN_TRANSITIONS,
   task: TASK_TRANSITIONS,
@@ -20,7 +20,7 @@ const TABLES = {
 type Machine = keyof typeof TABLES;
 type StateOf<M extends Machine> = keyof (typeof TABLES)[M] & string;
 
-/** @throws IllegalTransitionError when `to` may not follow `from` */
+/** @throws IllegalTransitionError when `to` must not follow `from` */
 export function requireLegal<M extends Machine>(machine: M, from: StateOf<M>, to: StateOf<M>): void {
   const table: Transitions<string> = TABLES[machine];
   if (!canTransition(table, from, to)) {

@@ -1,4 +1,4 @@
-/** What the operational state holds. Records are what was read: a change goes through an intention of the store. */
+/** The records of the operational state. They are snapshots: changes go through the intentions of the store. */
 import type { RunStatus } from "../../workflow/status.ts";
 import type { AgentState } from "./agent-state.ts";
 import type { LeaseState } from "./lease-state.ts";
@@ -8,7 +8,7 @@ export interface RunRecord {
   readonly workflow_instance_id: string;
   readonly workflow_id: string;
   readonly workflow_name: string;
-  /** Names the stored definition. */
+  /** Hash of the stored definition. */
   readonly definition_hash: string;
   readonly params: Readonly<Record<string, string>>;
   readonly trigger: string;
@@ -19,22 +19,22 @@ export interface RunRecord {
   readonly status: RunStatus;
   /** Number of the newest attempt, 1-based. */
   readonly attempt: number;
-  /** Attempts that crashed after an agent had confirmed them: these are limited. */
+  /** Number of attempts that crashed after an agent had confirmed them: these are limited. */
   readonly crashed_attempts: number;
-  /** Waits for an agent. */
+  /** Whether it waits for an agent. */
   readonly queued: boolean;
   readonly agent_id: string | null;
   readonly cancel_requested_at_ms: number | null;
-  /** Tasks of the definition. */
+  /** Number of tasks of the definition. */
   readonly tasks_total: number;
-  /** Those that are over in the newest attempt, or completed before. */
+  /** Number of tasks that are over in the newest attempt, or completed before. */
   readonly tasks_done: number;
   readonly started_at_ms: number | null;
   readonly finished_at_ms: number | null;
-  /** Time of the newest status row: rows of a run never go back in time. */
+  /** Time of the newest status row: the rows of a run never go back in time. */
   readonly status_at_ms: number;
   readonly error: string | null;
-  /** The agent's log stream and the last line of it that belongs to the run, known when the run is over. */
+  /** The agent's log stream and its last line that belongs to the run, known when the run is over. */
   readonly log_stream_id: string | null;
   readonly log_seq: number;
 }
@@ -44,12 +44,12 @@ export interface AttemptRecord {
   readonly workflow_instance_id: string;
   readonly attempt: number;
   readonly agent_id: string;
-  /** The agent's process; null for agents that do not name it. */
+  /** The agent's process; null for agents that do not identify it. */
   readonly session_id: string | null;
   /** The agent's request that this lease answers. */
   readonly fetch_id: string | null;
   readonly assigned_at_ms: number;
-  /** While it is OFFERED: when the offer ends that nobody confirms, by the store's clock; null for one of an older cdktr. */
+  /** While it is OFFERED: when an unconfirmed offer expires, by the store's clock; null for one of an older cdktr. */
   readonly deadline_ms: number | null;
   readonly lease: LeaseState;
   readonly status: RunStatus;
@@ -78,10 +78,10 @@ export interface TaskRunRecord {
   readonly status_at_ms: number;
 }
 
-/** Which attempt of which run. */
+/** Identifies an attempt of a run. */
 export type AttemptName = Pick<AttemptRecord, "workflow_instance_id" | "attempt">;
 
-/** An agent that registered. */
+/** A registered agent. */
 export interface AgentRecord {
   readonly agent_id: string;
   readonly session_id: string | null;
@@ -89,7 +89,7 @@ export interface AgentRecord {
   readonly host: string;
   readonly pid: number | null;
   readonly version: string;
-  /** The newest and the oldest protocol that it speaks. */
+  /** The newest and the oldest protocol version that it speaks. */
   readonly protocol: number;
   readonly oldest_protocol: number;
   readonly max_concurrent_workflows: number;
@@ -98,33 +98,33 @@ export interface AgentRecord {
   readonly registered_at_ms: number;
   /** As of the last change of the record. */
   readonly last_heartbeat_ms: number;
-  /** When it is lost if nothing is heard of it, by the store's clock; null for one that an older cdktr wrote. */
+  /** When it is lost if nothing more is heard of it, by the store's clock; null for one written by an older cdktr. */
   readonly deadline_ms: number | null;
 }
 
-/** How far a workflow's schedule has come. */
+/** The position of a workflow's schedule. */
 export interface ScheduleCursor {
   readonly workflow_id: string;
-  /** What the cursor belongs to: cron, time zone and start time. With another schedule it begins anew. */
+  /** The schedule that the cursor belongs to: cron, time zone and start time. With another schedule it starts over. */
   readonly schedule: string;
   /** When the file was first seen with this schedule, or the last firing that became a run. */
   readonly cursor_ms: number;
 }
 
-/** The newest version of a workflow file that was valid. */
+/** The newest valid version of a workflow file. */
 export interface WorkflowVersion {
   readonly workflow_id: string;
   /** Relative to the workflow directory. */
   readonly path: string;
   /** JSON of the definition. */
   readonly definition: string;
-  /** The text of the file. */
+  /** The source text of the file. */
   readonly source: string;
 }
 
 /** A run that must follow the end of another. */
 export interface FollowUp {
-  /** The workflow that is to run. */
+  /** The workflow to run. */
   readonly workflow_id: string;
   readonly after_workflow_id: string;
   readonly after_workflow_instance_id: string;

@@ -1,9 +1,9 @@
 /**
- * The operational state: runs, leases, agents, cursors, and the feeds that others read. This is the interface behind which it
- * lives; `sqlite/` is the store of one principal on one disk.
+ * The operational state: runs, leases, agents, cursors, and the feeds that others read. This is its interface; `sqlite/` is the store
+ * of one principal on one disk.
  *
- * It speaks in intentions, each one statement or a few: a change names the state that it expects, and one that meets another
- * throws {@link StateConflictError}. Nothing here assumes one process or one connection. Deadlines go by the store's own clock.
+ * It speaks in intentions, each a single statement or a few: a change names the state that it expects, and throws
+ * {@link StateConflictError} if it finds another. Nothing here assumes a single process or connection. Deadlines use the store's clock.
  */
 import { CdktrError } from "../../errors.ts";
 import type { Service } from "../../service.ts";
@@ -28,12 +28,12 @@ export type * from "./records.ts";
 /** An agent's process that asks for a run. */
 interface Claimant {
   readonly agent_id: string;
-  /** Null for agents that do not name their process. */
+  /** Null for agents that do not identify their process. */
   readonly session_id: string | null;
-  /** Names the request; the same in a repeated one. */
+  /** Id of the request; the same when it is repeated. */
   readonly fetch_id: string | null;
   readonly assigned_at_ms: number;
-  /** How long the offer stands without a word from the agent, ms. */
+  /** How long an unconfirmed offer is valid, ms. */
   readonly offer_ms: number;
 }
 
@@ -45,13 +45,13 @@ export interface Claim {
   readonly isNew: boolean;
 }
 
-/** The next status of a run, and what changes with it; what is left out stays. */
+/** The next status of a run, and further changes; omitted fields stay. */
 export type RunStep = Pick<RunRecord, "status" | "status_at_ms" | "error"> &
   Partial<
     Pick<RunRecord, "started_at_ms" | "finished_at_ms" | "crashed_attempts" | "log_stream_id" | "log_seq">
   >;
 
-/** The next state of a lease and status of its attempt, and what changes with them; what is left out stays. */
+/** The next state of a lease, the status of its attempt, and further changes; omitted fields stay. */
 type LeaseStep = { readonly lease: LeaseState; readonly status: RunStatus } & Partial<
   Pick<AttemptRecord, "started_at_ms" | "finished_at_ms" | "error">
 >;
@@ -60,25 +60,25 @@ type LeaseStep = { readonly lease: LeaseState; readonly status: RunStatus } & Pa
 export interface DueAgent {
   readonly agent_id: string;
   readonly session_id: string | null;
-  /** Time until it is, ms; 0 or less when that has passed. */
+  /** Time until it is lost, ms; 0 or less when that has passed. */
   readonly left_ms: number;
 }
 
-/** Runs and their definitions. Whatever changes a status writes the row that the history gets of it. */
+/** Runs and their definitions. Every status change also writes the row for the history. */
 export interface RunIntentions {
-  /** Holds an idempotency key for a run; returns the run that has it: this one, or one from before. */
+  /** Reserves an idempotency key for a run; returns the run that has it: this one, or an earlier one. */
   claimKey(key: string, runId: string, nowMs: number): Promise<string>;
   /**
    * Adds a run that waits for an agent.
-   * @param definition JSON of the definition, kept under its hash
+   * @param definition JSON of the definition, stored under its hash
    * @param carried tasks that need not run again
    */
   createRun(run: RunRecord, definition: string, carried: readonly TaskRunRecord[]): Promise<void>;
-  /** Changes the status of a run that is as it was read. Returns it as it is then. */
+  /** Changes the status of a run that is unchanged since it was read. Returns the new state. */
   transitionRun(run: RunRecord, to: RunStep): Promise<RunRecord>;
   /** Puts a run whose newest attempt is CRASHED back into the queue, as the next attempt. */
   requeueRun(run: RunRecord): Promise<RunRecord>;
-  /** Notes that a run that is not over is to be cancelled. */
+  /** Records that a run that is not over is to be cancelled. */
   requestCancel(run: RunRecord, nowMs: number): Promise<RunRecord>;
 
   getRun(id: string): Promise<RunRecord | null>;
@@ -86,16 +86,16 @@ export interface RunIntentions {
   findRuns(prefix: string, limit: number): Promise<RunRecord[]>;
   /** Newest first. */
   listRuns(filter: { limit: number; workflow_id?: string; status?: RunStatus }): Promise<RunRecord[]>;
-  /** When the oldest of the runs that are over was created; those from before are in the history alone. */
+  /** When the oldest finished run in the state was created; earlier ones are only in the history. */
   oldestFinishedMs(): Promise<number | null>;
-  /** Runs that are not over: by status, and those that wait for an agent. */
+  /** Numbers of unfinished runs: by status, and those that wait for an agent. */
   countRuns(): Promise<{ pending: number; running: number; queued: number }>;
   getDefinition(hash: string): Promise<string | null>;
   /** The latest status of each workflow, newest first. */
   recentStatuses(limit: number): Promise<RecentStatus[]>;
 }
 
-/** Who executes what: the queue, leases and task runs. */
+/** The queue, leases and task runs. */
 export interface LeaseIntentions {
   /**
    * Gives the oldest run that waits to an agent: it is the agent's, by a lease with a deadline, when the unit of work commits.
@@ -104,13 +104,13 @@ export interface LeaseIntentions {
   claim(to: Claimant): Promise<Claim | "empty" | "unfit">;
   /** The open lease that a request was given before. */
   claimedBy(agentId: string, fetchId: string): Promise<Claim | null>;
-  /** Changes a lease, and the status of its attempt, that is as it was read. Returns it as it is then. */
+  /** Changes a lease, and the status of its attempt, if it is unchanged since it was read. Returns the new state. */
   transitionLease(attempt: AttemptRecord, to: LeaseStep): Promise<AttemptRecord>;
   /** Gives offers their full time again, those of some attempts or all. Returns how many there were. */
   extendOffers(offerMs: number, of?: { agentId: string; attempts: readonly AttemptName[] }): Promise<number>;
-  /** Offers whose time is up, oldest first. */
+  /** Offers whose deadline has passed, oldest first. */
   overdueOffers(limit: number): Promise<AttemptRecord[]>;
-  /** Time until the next offer is overdue, ms, 0 or less for one that is; null without any. */
+  /** Time until the next offer expires, ms, 0 or less if it is overdue; null without any. */
   nextOverdueOffer(): Promise<number | null>;
 
   getAttempt(runId: string, attempt: number): Promise<AttemptRecord | null>;
@@ -120,8 +120,8 @@ export interface LeaseIntentions {
   openAttempts(agentId?: string): Promise<AttemptRecord[]>;
 
   /**
-   * Writes a task run as it is now; one that is over counts as done in its run.
-   * @param from its status as it was read; null when it was not there
+   * Writes the current state of a task run; one that is over counts as done in its run.
+   * @param from its status as it was read; null when it did not exist
    */
   transitionTask(
     task: TaskRunRecord,
@@ -131,50 +131,50 @@ export interface LeaseIntentions {
   getTaskRun(runId: string, taskInstanceId: string): Promise<TaskRunRecord | null>;
   /** In the order in which they were first written. */
   listTaskRuns(runId: string): Promise<TaskRunRecord[]>;
-  /** Ids of the tasks of a run that completed, in whichever attempt. */
+  /** Ids of the tasks of a run that completed, in any attempt. */
   completedTasks(runId: string): Promise<string[]>;
-  /** Tasks that run in attempts with an open lease, by agent; agents without any are left out. */
+  /** Number of running tasks in attempts with an open lease, by agent; agents without any are omitted. */
   countRunningTasks(): Promise<ReadonlyMap<string, number>>;
 }
 
 /** The agents, their keys and their streams of reports. */
 export interface AgentIntentions {
   /**
-   * Writes an agent that registers.
+   * Writes a registering agent.
    * @param known what was read of it before; null for nothing
-   * @param aliveMs time until it is lost if nothing is heard of it
+   * @param aliveMs time until it is lost if nothing more is heard of it
    */
   registerAgent(
     agent: Omit<AgentRecord, "deadline_ms">,
     known: AgentRecord | null,
     aliveMs: number,
   ): Promise<void>;
-  /** An agent's process was heard of, `heardMs`: if it is not lost, it has so much time until it is. */
+  /** Records that an agent's process was heard of, `heardMs`: if it is not lost, its timeout starts again. */
   heardOfAgent(
     agent: Pick<AgentRecord, "agent_id" | "session_id">,
     aliveMs: number,
     heardMs: number,
   ): Promise<void>;
-  /** Agents whose deadline passes within so long, ms. */
+  /** Agents whose deadline passes within this time, ms. */
   dueAgents(withinMs: number): Promise<DueAgent[]>;
   /** Time until the next deadline of an agent, ms, 0 or less when it has passed; null without any. */
   nextDueAgent(): Promise<number | null>;
-  /** Changes the state of an agent that is as it was read. GONE removes it. @param heardMs when it was last heard of */
+  /** Changes the state of an agent that is unchanged since it was read. GONE removes it. @param heardMs when it was last heard of */
   transitionAgent(agent: AgentRecord, to: AgentState, heardMs?: number): Promise<void>;
-  /** Forgets the agents that are LOST and were last heard of before a time. */
+  /** Removes the agents that are LOST and were last heard of before a given time. */
   forgetLostAgents(beforeMs: number): Promise<void>;
   getAgent(agentId: string): Promise<AgentRecord | null>;
   listAgents(): Promise<AgentRecord[]>;
 
   /** The public key to which an agent's id belongs; null when it belongs to none. It outlives the agent's record. */
   getAgentKey(agentId: string): Promise<string | null>;
-  /** Gives an agent's id from one key to another; null is none. */
+  /** Transfers an agent's id from one key to another; null for none. */
   transferAgentKey(agentId: string, from: string | null, to: string | null, nowMs: number): Promise<void>;
   listAgentKeys(): Promise<{ agent_id: string; public_key: string }[]>;
 
-  /** Sequence number of the last report of an agent's stream that was applied; null for a stream never heard of. */
+  /** Sequence number of the last applied report of an agent's stream; null for an unknown stream. */
   getStream(streamId: string): Promise<{ agent_id: string; seq: number } | null>;
-  /** Notes that reports up to `to` were applied. @param from the number before; null for a stream never heard of */
+  /** Records that reports up to `to` were applied. @param from the previous number; null for an unknown stream */
   advanceStream(
     streamId: string,
     agentId: string,
@@ -184,36 +184,37 @@ export interface AgentIntentions {
   ): Promise<void>;
 }
 
-/** Runs that follow others, as a feed: numbers grow with the order of commits and are never used again. */
+/** Runs that follow others, as a feed: numbers grow with the order of commits and are never reused. */
 export interface FollowUpIntentions {
   appendFollowUp(followUp: FollowUp): Promise<void>;
-  /** In order, those after a number. */
+  /** Those after a number, in order. */
   listFollowUps(afterSeq: number, limit: number): Promise<(FollowUp & { seq: number })[]>;
-  /** What this sequence of follow-ups is called, and its last number; 0 when there was none. */
+  /** The name of this sequence of follow-ups, and its last number; 0 when there was none. */
   followUpFeed(): Promise<{ id: string; last_seq: number }>;
-  /** The number of the last one from before a time; of none after it, `lastSeq`. */
+  /** The number of the last one before a given time; `lastSeq` when there is none after it. */
   followUpsBefore(ms: number, lastSeq: number): Promise<number>;
 }
 
-/** The workflows in force and how far their schedules have come. */
+/** The loaded workflows and the positions of their schedules. */
 export interface WorkflowIntentions {
   listWorkflowVersions(): Promise<WorkflowVersion[]>;
   putWorkflowVersion(version: WorkflowVersion): Promise<void>;
-  /** Forgets a workflow and its schedule. */
+  /** Removes a workflow and its schedule. */
   dropWorkflow(workflowId: string): Promise<void>;
 
   listScheduleCursors(): Promise<ScheduleCursor[]>;
-  /** Sets what a workflow's schedule is; null for none. With another one than before its cursor begins anew, now. */
+  /** Sets a workflow's schedule; null for none. If it changes, its cursor starts over, now. */
   setSchedule(workflowId: string, schedule: string | null, nowMs: number): Promise<void>;
-  /** A firing became a run: the cursor follows, unless it is further already. One in the future comes from a clock that was wrong. */
+  /** A firing became a run: moves the cursor, unless it is further already. A cursor in the future comes from a wrong clock. */
   moveSchedule(workflowId: string, firedMs: number, nowMs: number): Promise<void>;
 }
 
-/** What is kept no longer than it is needed. */
+/** Retention. */
 export interface HousekeepingIntentions {
   /**
-   * Forgets runs that are over beyond the newest `keepRuns`, once their status rows were acknowledged, and idempotency keys,
-   * streams, definitions and follow-ups that nothing needs. Does a bounded piece of it; tells how many runs went and whether more is left.
+   * Removes finished runs beyond the newest `keepRuns`, once their status rows were acknowledged, and idempotency keys, streams,
+   * definitions and follow-ups that nothing needs. Does a bounded amount of work; returns how many runs were removed and whether more is
+   * left.
    */
   forget(options: {
     keepRuns: number;
@@ -222,14 +223,14 @@ export interface HousekeepingIntentions {
   }): Promise<{ runs: number; more: boolean }>;
 }
 
-/** A step that units of work ask for; the same object is the same step. */
+/** A step that units of work request; the same object is the same step. */
 export interface CommitStep {
   readonly work: UnitOfWork<void>;
-  /** It did not come to the commit. What asked for it may have committed without it. */
+  /** It was not committed. The unit that requested it may have committed without it. */
   readonly failed: (error: unknown) => void;
 }
 
-/** What a unit of work may do. */
+/** The operations of a unit of work. */
 export interface OperationalTx
   extends RunIntentions,
     LeaseIntentions,
@@ -240,38 +241,35 @@ export interface OperationalTx
   /** Calls `effect` once the unit of work is committed; never when it is not. */
   afterCommit(effect: () => void): void;
   /**
-   * Does a step behind this unit of work, in the same commit, which costs no write of its own: once, however many units of that
-   * commit ask for it. A step that throws is undone alone; a unit that is undone asked for nothing.
+   * Runs a step after this unit of work, in the same commit, at no extra fsync: once, however many units of that commit request it. A
+   * step that throws is undone alone; a unit that is undone has requested nothing.
    */
   beforeCommit(step: CommitStep): void;
 }
 
 /**
- * A unit of work. It awaits nothing but the transaction's own methods: others wait behind it. The store may repeat it, so it
- * changes nothing outside the transaction; what must follow goes through {@link OperationalTx.afterCommit} or what it returns.
- * An error of an intention undoes the unit: it must not be caught and passed over.
+ * A unit of work. It awaits nothing but the transaction's own methods, because others wait behind it. The store may repeat it, so it
+ * changes nothing outside the transaction; effects go through {@link OperationalTx.afterCommit} or its result.
+ * An error of an intention undoes the unit: it must not be caught and ignored.
  */
 export type UnitOfWork<T> = (tx: OperationalTx) => Promise<T>;
 
-/**
- * Status rows on their way into the history, in the order of commits. Ids grow and are never used twice, not even by a state
- * made anew.
- */
+/** Status rows on their way into the history, in the order of commits. Ids grow and are never reused, not even by a new state. */
 export interface StatusFeed {
   /** Committed rows after an id, in order. */
   takeStatuses(afterId: number, limit: number): Promise<PendingStatus[]>;
-  /** Forgets rows up to an id: the history has them. */
+  /** Deletes rows up to an id: the history has them. */
   ackStatuses(upToId: number): Promise<void>;
 }
 
 /**
- * The operational state. Any method throws {@link StoreUnavailableError} while the database fails, and
- * {@link NestedUnitError} inside a unit of work.
+ * The operational state. Every method throws {@link StoreUnavailableError} while the database fails, and {@link NestedUnitError}
+ * inside a unit of work.
  */
 export interface OperationalStore extends Service, StatusFeed {
-  /** Does `work` as a whole or not at all; resolves when it is committed. One that throws is undone alone. */
+  /** Runs `work` all or nothing; resolves when it is committed. A unit that throws is undone alone. */
   transact<T>(work: UnitOfWork<T>): Promise<T>;
-  /** Reads what is committed. */
+  /** Reads committed data. */
   read<T>(work: UnitOfWork<T>): Promise<T>;
 }
 
@@ -281,8 +279,8 @@ export class StoreUnavailableError extends CdktrError {}
 /** Something is in another state than an intention expected. The unit of work was undone. */
 export class StateConflictError extends CdktrError {}
 
-/** A unit of work asked the store for another one, which would wait for the first. */
+/** A unit of work requested another one, which would wait for the first. */
 export class NestedUnitError extends CdktrError {}
 
-/** Another principal works on the same data directory. */
+/** Another principal uses the same data directory. */
 export class DataDirectoryInUseError extends CdktrError {}

@@ -5,23 +5,23 @@ import { conflict, type Statements } from "./statements.ts";
 
 type StoredAgent = Omit<AgentRecord, "labels"> & { labels: string };
 
-/** An agent that is as it was read. */
+/** Matches an agent that is unchanged since it was read. */
 const AS_READ = "agent_id = ? AND session_id IS ? AND status = ? AND deadline_ms IS ?";
-/** Until the store's clock says that it is lost; an older cdktr wrote none. */
+/** Time until it is lost, by the store's clock; an older cdktr wrote none. */
 const LEFT_MS = "coalesce(deadline_ms, 0) - ? AS left_ms FROM agents WHERE status <> 'LOST'";
 
 function toAgent(row: StoredAgent): AgentRecord {
   return { ...row, labels: JSON.parse(row.labels) };
 }
 
-/** Whether a process may have work. */
+/** Whether a process may get work. */
 export function mayHaveWork(db: Statements, agentId: string, sessionId: string | null): boolean {
   const sql = "SELECT 1 FROM agents WHERE agent_id = ? AND session_id IS ? AND status = 'UP'";
   return db.one(sql, agentId, sessionId) !== null;
 }
 
 /**
- * What a unit of work may do with agents.
+ * The operations of a unit of work on agents.
  * @param now the store's clock, ms
  */
 export function agentIntentions(db: Statements, now: () => number): AgentIntentions {

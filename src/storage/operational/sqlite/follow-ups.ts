@@ -2,7 +2,7 @@
 import type { FollowUpIntentions } from "../store.ts";
 import type { Statements } from "./statements.ts";
 
-/** What a unit of work may do with the feed of follow-ups. In one process at a time, numbers grow with the order of commits. */
+/** The operations of a unit of work on the feed of follow-ups. Since there is only one process, numbers grow with the order of commits. */
 export function followUpIntentions(db: Statements): FollowUpIntentions {
   return {
     async appendFollowUp(followUp) {

@@ -1,11 +1,11 @@
-/** Statements that forget what is no longer needed. */
+/** Statements that delete what is no longer needed. */
 import type { HousekeepingIntentions } from "../store.ts";
 import type { Statements } from "./statements.ts";
 
-/** Rows of one step: a step must not hold up the requests of others. */
+/** Maximum rows per step: a step must not hold up the requests of others. */
 const STEP = 200;
 
-/** How a unit of work tidies up. */
+/** The clean-up operations of a unit of work. */
 export function housekeepingIntentions(db: Statements): HousekeepingIntentions {
   return {
     async forget({ keepRuns, olderThanMs, followUpsOlderThanMs }) {

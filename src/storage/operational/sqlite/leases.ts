@@ -20,7 +20,7 @@ function claimedBy(db: Statements, agentId: string, fetchId: string | null): Cla
 }
 
 /**
- * What a unit of work may do with leases and task runs.
+ * The operations of a unit of work on leases and task runs.
  * @param now the store's clock, ms
  */
 export function leaseIntentions(db: Statements, now: () => number): LeaseIntentions {
@@ -115,7 +115,7 @@ export function leaseIntentions(db: Statements, now: () => number): LeaseIntenti
     },
 
     async transitionTask(task, from, of) {
-      // PENDING is where a task run begins: saying so is no transition.
+      // PENDING is the initial status of a task run: reporting it is not a transition.
       if (task.status !== (from ?? "PENDING")) requireLegal("task", from ?? "PENDING", task.status);
       if (from === null) db.insert("task_runs", task);
       else {

@@ -1,4 +1,4 @@
-/** Statements about runs, their definitions and the keys that make them once. */
+/** Statements about runs, their definitions and their idempotency keys. */
 import type { SQLQueryBindings } from "bun:sqlite";
 import type { RunStatus } from "../../../workflow/status.ts";
 import { requireLegal } from "../legal.ts";
@@ -13,7 +13,7 @@ type StoredRun = Omit<RunRecord, "params" | "queued"> & {
   last_outbox_id: number;
 };
 
-/** A run that is as it was read. */
+/** Matches a run that is unchanged since it was read. */
 const AS_READ =
   "workflow_instance_id = ? AND attempt = ? AND status = ? AND queued = ? AND cancel_requested_at_ms IS ?";
 
@@ -32,7 +32,7 @@ export function getRun(db: Statements, id: string): RunRecord | null {
   return row === null ? null : toRun(row);
 }
 
-/** The oldest run that waits leaves the queue. */
+/** Removes the oldest waiting run from the queue. */
 export function takeQueuedRun(db: Statements, agentId: string): RunRecord | null {
   const row = db.one<StoredRun>(
     `UPDATE runs SET queued = 0, agent_id = ?
@@ -42,7 +42,7 @@ export function takeQueuedRun(db: Statements, agentId: string): RunRecord | null
   return row === null ? null : toRun(row);
 }
 
-/** What a unit of work may do with runs. */
+/** The operations of a unit of work on runs. */
 export function runIntentions(db: Statements): RunIntentions {
   return {
     async claimKey(key, runId, nowMs) {
@@ -94,7 +94,7 @@ export function runIntentions(db: Statements): RunIntentions {
       );
       if (row === null) throw conflict(nameOf(run));
       const next = toRun(row);
-      // Why the attempt before ended belongs to that one's row.
+      // The reason why the previous attempt ended belongs to that attempt's row.
       writeRunStatus(db, { ...next, error: null });
       return next;
     },

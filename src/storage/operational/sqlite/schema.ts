@@ -1,7 +1,7 @@
-/** The schema of the operational state in sqlite, and how an older one becomes the present one. */
+/** The schema of the operational state in SQLite, and its migrations. */
 import type { SqliteMigrations } from "../../../migrations/sqlite-migrations.ts";
 
-/** `state.db`, from its first version on. */
+/** The migrations of `state.db`, from its first version on. */
 export const STATE_MIGRATIONS: SqliteMigrations = [
   {
     what: "runs, attempts, agents, schedules and the outbox of statuses",
@@ -135,7 +135,7 @@ export const STATE_MIGRATIONS: SqliteMigrations = [
         row TEXT NOT NULL
       ) STRICT;
     `);
-      // The history remembers the last id it took. A data directory made anew must not begin below it.
+      // The history remembers the last id it has received. A new data directory must not start below it.
       database.run("INSERT INTO sqlite_sequence (name, seq) VALUES ('status_outbox', ?)", [
         Date.now() * 1000,
       ]);

@@ -1,17 +1,17 @@
-/** How the files of this folder run their statements: together they hold every statement that the store runs. */
+/** Runs the statements of this folder, whose files together contain every statement of the store. */
 import type { Database, SQLQueryBindings, Statement } from "bun:sqlite";
 import { StateConflictError } from "../store.ts";
 
-/** Statements against the connection that is open at the moment, inside whatever transaction is open on it. */
+/** Statements on the current connection, inside whatever transaction is open on it. */
 export class Statements {
   readonly #database: () => Database;
   readonly #before: (sql: string) => void;
-  /** By their text. `Database.query` keeps 20 at most, and a run needs more. */
+  /** Cached by their text. `Database.query` keeps 20 at most, and a run needs more. */
   readonly #prepared = new Map<string, Statement>();
 
   /**
-   * @param database the connection, which may be opened anew
-   * @param before called before each statement; what it throws the statement throws
+   * @param database the connection, which may be reopened
+   * @param before called before each statement; if it throws, so does the statement
    */
   constructor(database: () => Database, before: (sql: string) => void = () => {}) {
     this.#database = database;
@@ -26,7 +26,7 @@ export class Statements {
     return this.#prepare(sql).all(...values) as T[];
   }
 
-  /** Returns how many rows changed, and the id of the last one that was inserted. */
+  /** Returns how many rows changed, and the id of the last inserted one. */
   run(sql: string, ...values: SQLQueryBindings[]): { changes: number; lastInsertRowid: number | bigint } {
     return this.#prepare(sql).run(...values);
   }
@@ -36,7 +36,7 @@ export class Statements {
     if (this.run(sql, ...values).changes === 0) throw conflict(what);
   }
 
-  /** Lets go of the connection, so that it can be closed. */
+  /** Releases the connection, so that it can be closed. */
   release(): void {
     for (const statement of this.#prepared.values()) statement.finalize();
     this.#prepared.clear();
@@ -51,7 +51,7 @@ export class Statements {
     return statement;
   }
 
-  /** Inserts a row of values by column; `more` are those of the clause about conflicts. */
+  /** Inserts a row of values by column; `more` are the parameters of the conflict clause. */
   insert(table: string, row: object, clause = "", ...more: SQLQueryBindings[]): { changes: number } {
     const names = Object.keys(row);
     return this.run(
@@ -62,7 +62,7 @@ export class Statements {
   }
 }
 
-/** What a change throws that found another state than it expected. */
+/** Thrown by a change that found another state than it expected. */
 export function conflict(what: string): StateConflictError {
   return new StateConflictError(`Internal error: ${what} is in another state than expected.`);
 }

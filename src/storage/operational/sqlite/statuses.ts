@@ -1,9 +1,9 @@
-/** Statements about the rows that the history gets, and about the latest status of each workflow. */
+/** Statements about status rows for the history, and about the latest status of each workflow. */
 import type { PendingStatus, RunStatusRow, TaskStatusRow } from "../../history-rows.ts";
 import type { RunRecord, TaskRunRecord } from "../store.ts";
 import type { Statements } from "./statements.ts";
 
-/** A run has another status, or the same one in another attempt. */
+/** Records that a run has another status, or the same one in another attempt. */
 export function writeRunStatus(db: Statements, run: RunRecord): void {
   const row: RunStatusRow = {
     workflow_id: run.workflow_id,
@@ -32,7 +32,7 @@ export function writeRunStatus(db: Statements, run: RunRecord): void {
   );
 }
 
-/** A task run has another status. @param done tasks of its run that are over with it */
+/** Records that a task run has another status. @param done number of tasks of its run that are over */
 export function writeTaskStatus(
   db: Statements,
   task: TaskRunRecord,
@@ -71,7 +71,7 @@ function append(db: Statements, target: PendingStatus["table"], row: object): nu
   );
 }
 
-/** In one process at a time, ids grow with the order of commits. */
+/** Since there is only one process, ids grow with the order of commits. */
 export function takeStatuses(db: Statements, afterId: number, limit: number): PendingStatus[] {
   const rows = db.all<{ id: number; target: PendingStatus["table"]; row: string }>(
     "SELECT id, target, row FROM status_outbox WHERE id > ? ORDER BY id LIMIT ?",
@@ -86,8 +86,8 @@ export function ackStatuses(db: Statements, upToId: number): void {
 }
 
 /**
- * The history remembers the last id it took and passes over those below. A state that is new, or that was put back from a
- * copy, must not begin there.
+ * The history remembers the last id it has received and skips lower ones. A state that is new, or was restored from a backup, must not
+ * start there.
  */
 export function raiseStatusIds(db: Statements, least: number): void {
   db.run("UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = 'status_outbox'", least);

@@ -1,4 +1,4 @@
-/** The operational state of one principal: a sqlite file in its data directory. */
+/** The operational state of one principal: a SQLite file in its data directory. */
 import { Database, SQLiteError } from "bun:sqlite";
 import {
   chmodSync,
@@ -37,28 +37,28 @@ import { Statements } from "./statements.ts";
 import { ackStatuses, raiseStatusIds, takeStatuses } from "./statuses.ts";
 import { workflowIntentions } from "./workflows.ts";
 
-/** Where the state is and who hears about trouble. */
+/** Options of the store. */
 export interface SqliteStoreOptions {
-  /** The data directory; made when it is missing. */
+  /** The data directory; created if missing. */
   readonly directory: string;
   readonly log: ConsolaInstance;
-  /** The schema; that of this cdktr by default. */
+  /** The migrations; those of this cdktr by default. */
   readonly migrations?: SqliteMigrations;
   readonly clock?: Clock;
-  /** Called before each statement of a transaction; what it throws the statement throws. For tests. */
+  /** Called before each statement of a transaction; if it throws, so does the statement. For tests. */
   readonly beforeStatement?: (sql: string) => void;
 }
 
 /**
- * Errors after which not even reading can be trusted: the file is opened anew before the next transaction. Not after failed
- * writes: reading works on then, and the connection writes again as soon as the disk does.
+ * Errors after which not even reads can be trusted: the file is reopened before the next transaction. Not after failed writes: reads
+ * still work then, and the connection writes again as soon as the disk does.
  */
 const REOPEN_AFTER = /^SQLITE_(IOERR_(READ|SHORT_READ|FSTAT|SEEK|MMAP|LOCK)|CANTOPEN|CORRUPT|NOTADB)/;
 
-/** A disk that goes on failing is spoken of again after so long, ms. */
+/** A disk that keeps failing is logged again after this time, ms. */
 const REMINDER_MS = 300_000;
 
-/** `state.db` in the data directory, locked against a second principal for as long as it is open. */
+/** `state.db` in the data directory, locked against a second principal while it is open. */
 export class SqliteOperationalStore implements OperationalStore {
   readonly name = "operational state";
   readonly path: string;
@@ -67,9 +67,9 @@ export class SqliteOperationalStore implements OperationalStore {
   readonly #commits: GroupCommit<OperationalTx>;
   #database: Database | undefined;
   #reopen = false;
-  /** Which file is open: device and inode. */
+  /** Identity of the open file: device and inode. */
   #file = "";
-  /** While the disk fails: when that was said the last time (monotonic), and what was written before. */
+  /** While the disk fails: when that was last logged (monotonic), and what was written before. */
   #ailing: { saidAt: number; changes: number } | undefined;
 
   constructor(options: SqliteStoreOptions) {
@@ -97,10 +97,10 @@ export class SqliteOperationalStore implements OperationalStore {
   }
 
   /**
-   * Opens the state, making or migrating it as needed.
+   * Opens the state, creating or migrating it as needed.
    * @throws DataDirectoryInUseError when another principal has it open
    * @throws NewerSchemaError when it was written by a newer cdktr
-   * @throws CdktrError when it cannot be opened or copied, or is corrupt
+   * @throws CdktrError when it cannot be opened or backed up, or is corrupt
    */
   async start(): Promise<void> {
     makePrivateDirectory(this.#options.directory);
@@ -113,7 +113,7 @@ export class SqliteOperationalStore implements OperationalStore {
     try {
       this.#database.run("PRAGMA wal_checkpoint(TRUNCATE)");
     } catch {
-      // The log stays beside the file and is read at the next start.
+      // The WAL stays next to the file and is read at the next start.
     }
     this.#close();
   }
@@ -198,7 +198,7 @@ export class SqliteOperationalStore implements OperationalStore {
     return this.#ails(failure);
   }
 
-  /** Says it, if it was not said lately. */
+  /** Logs it, unless it was logged recently. */
   #ails(failure: StoreUnavailableError): StoreUnavailableError {
     const now = performance.now();
     if (this.#ailing === undefined || now - this.#ailing.saidAt > REMINDER_MS) {
@@ -216,8 +216,8 @@ export class SqliteOperationalStore implements OperationalStore {
   }
 
   /**
-   * Whoever removes the file takes it from the next start, not from this process, which still has it open: nothing may be
-   * acknowledged that only lives here, so it is written anew.
+   * When the file is removed, this process still has it open. Nothing may be acknowledged that exists only in the removed file, so it is
+   * rewritten under its name.
    * @throws StoreUnavailableError when another file is in its place
    */
   #restoreIfGone(): void {
@@ -235,7 +235,7 @@ export class SqliteOperationalStore implements OperationalStore {
     rmSync(copy, { force: true });
     this.#open().query("VACUUM INTO ?").run(copy);
     syncToDisk(copy);
-    // Closing removes the write-ahead log by its name: before the new file has one.
+    // Closing removes the WAL by its name, so close before the new file has one.
     this.#close();
     renameSync(copy, this.path);
     syncToDisk(directory);
@@ -253,7 +253,7 @@ export class SqliteOperationalStore implements OperationalStore {
     try {
       closeSync(openSync(this.path, "a", 0o600));
       database = new Database(this.path, { readwrite: true, create: false, strict: true });
-      // Taken with the first transaction and kept until the file is closed, however the process ends.
+      // The lock is taken with the first transaction and held until the file is closed, however the process ends.
       database.run("PRAGMA locking_mode = EXCLUSIVE");
       database.run("PRAGMA journal_mode = WAL");
       database.run("PRAGMA synchronous = FULL");
@@ -308,7 +308,7 @@ function reasonOf(code: string, message: string): string {
   return message;
 }
 
-/** Names a file for as long as it exists, whatever it is called; null when there is none. */
+/** Identifies a file for as long as it exists, whatever its name; null when there is none. */
 function identityOf(path: string): string | null {
   try {
     const { dev, ino } = statSync(path);
@@ -318,19 +318,19 @@ function identityOf(path: string): string | null {
   }
 }
 
-/** Ids of status rows count from the time of the start, in µs. */
+/** Ids of status rows start from the time of the start, in µs. */
 function keepStatusIdsRising(database: Database): void {
   const statements = new Statements(() => database);
   try {
     raiseStatusIds(statements, Date.now() * 1000);
   } catch {
-    // The disk takes nothing: reading works on, and the next start tries again.
+    // The disk cannot be written: reads still work, and the next start retries.
   } finally {
     statements.release();
   }
 }
 
-/** Wall time as of now that goes on evenly, whatever becomes of the wall clock; whole ms. */
+/** Monotonic clock that starts at the current wall time and ignores later changes of the wall clock; whole ms. */
 function steady(clock: Clock): () => number {
   const start = clock.now() - clock.monotonic();
   return () => Math.round(start + clock.monotonic());

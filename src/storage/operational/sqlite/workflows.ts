@@ -1,8 +1,8 @@
-/** Statements about the workflows in force and their schedules. */
+/** Statements about the loaded workflows and their schedules. */
 import type { ScheduleCursor, WorkflowIntentions, WorkflowVersion } from "../store.ts";
 import type { Statements } from "./statements.ts";
 
-/** What a unit of work may do with workflows. */
+/** The operations of a unit of work on workflows. */
 export function workflowIntentions(db: Statements): WorkflowIntentions {
   return {
     async listWorkflowVersions() {
