@@ -96,7 +96,8 @@ export class Field<T, K extends string | null = null> {
 
   /** The keys of a mapping that has this tag. */
   keys(tag: string | undefined): Keys {
-    return this.traits.kinds?.[tag ?? ""]?.traits.keys ?? this.traits.keys ?? {};
+    const { kinds = {}, keys = {} } = this.traits;
+    return (tag !== undefined && Object.hasOwn(kinds, tag) ? kinds[tag]?.traits.keys : undefined) ?? keys;
   }
 
   /** The field at a key of a mapping that has this tag, or at an index of a list. */

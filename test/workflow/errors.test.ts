@@ -467,6 +467,14 @@ const CASES: readonly Case[] = [
     at: "6:18",
     message: "the tag !!int does not belong here",
   },
+  {
+    about: "a tag that every object of JavaScript has",
+    text: "name: w\ntasks:\n  a:\n    name: a\n    config: !constructor {cmd: ls}\n",
+    code: "E021",
+    at: "5:13",
+    message: "there is no kind of task !constructor",
+    help: "the kinds are !Subprocess and !UvPython",
+  },
   // E030 unknown-dependency
   {
     about: "a dependency that does not exist",
