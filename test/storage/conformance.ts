@@ -742,6 +742,63 @@ export function describeStore(name: string, make: () => Promise<StoreUnderTest>)
     });
   });
 
+  describe(`${name}: what is asked of it`, () => {
+    given("runs by the beginning of their id, by workflow and by status, newest first", async ({ store }) => {
+      await store.transact(create("abc-1", { workflow_id: "a" }));
+      await store.transact(create("abc-2", { workflow_id: "b", created_at_ms: 7 }));
+      await store.transact(create("xyz", { workflow_id: "a" }));
+      const over = { status: "CANCELLED", status_at_ms: 9, finished_at_ms: 9, error: null } as const;
+      expect(await store.read((tx) => tx.oldestFinishedMs())).toBeNull();
+      await store.transact(async (tx) => tx.transitionRun(await runOf(tx, "abc-2"), over));
+      const ids = (read: UnitOfWork<RunRecord[]>) =>
+        store.read(async (tx) => (await read(tx)).map((run) => run.workflow_instance_id));
+      expect((await ids((tx) => tx.findRuns("abc", 5))).sort()).toEqual(["abc-1", "abc-2"]);
+      expect(await ids((tx) => tx.findRuns("abc", 1))).toHaveLength(1);
+      expect(await ids((tx) => tx.findRuns("b", 5))).toEqual([]);
+      expect(await ids((tx) => tx.listRuns({ limit: 2 }))).toEqual(["xyz", "abc-2"]);
+      expect(await ids((tx) => tx.listRuns({ limit: 5, workflow_id: "a" }))).toEqual(["xyz", "abc-1"]);
+      expect(await ids((tx) => tx.listRuns({ limit: 5, status: "CANCELLED" }))).toEqual(["abc-2"]);
+      expect(await ids((tx) => tx.listRuns({ limit: 5, workflow_id: "a", status: "CANCELLED" }))).toEqual([]);
+      expect(await store.read((tx) => tx.oldestFinishedMs())).toBe(7);
+      expect(await store.read((tx) => tx.getRun("abc-1"))).toEqual(pendingRun("abc-1", { workflow_id: "a" }));
+      expect(await store.read((tx) => tx.getRun("abc"))).toBeNull();
+    });
+
+    given("tasks in the order in which they came, and how many run on which agent", async ({ store }) => {
+      await store.transact(register("a"));
+      await store.transact(create("one"));
+      const { attempt } = await store.transact((tx) => claimed(tx, "a"));
+      const tasks = ["z", "y", "x"].map((id) =>
+        taskRun("one", { task_instance_id: id, task_id: id, status: "RUNNING" }),
+      );
+      for (const task of tasks) await store.transact((tx) => tx.transitionTask(task, null, OF));
+      expect(await store.read((tx) => tx.listTaskRuns("one"))).toEqual(tasks);
+      const running = () => store.read(async (tx) => [...(await tx.countRunningTasks())]);
+      expect(await running()).toEqual([["a", 3]]);
+      await store.transact(async (tx) => {
+        for (const task of tasks.slice(1))
+          await tx.transitionTask({ ...task, status: "COMPLETED" }, "RUNNING", OF);
+      });
+      expect(await running()).toEqual([["a", 1]]);
+      expect(await store.read((tx) => tx.completedTasks("one"))).toEqual(["y", "x"]);
+      await store.transact((tx) => tx.transitionLease(attempt, { lease: "REVOKED", status: "CRASHED" }));
+      expect(await running()).toEqual([]);
+      expect(await store.read((tx) => tx.openAttempts("a"))).toEqual([]);
+      expect(await store.read((tx) => tx.listAttempts("one"))).toHaveLength(1);
+    });
+
+    given("the versions of workflows", async ({ store }) => {
+      const version = { workflow_id: "flow", path: "flow.yml", definition: "{}", source: "one" };
+      await store.transact((tx) => tx.putWorkflowVersion(version));
+      await store.transact((tx) => tx.putWorkflowVersion({ ...version, source: "two" }));
+      await store.transact((tx) => tx.setSchedule("flow", "daily", 1));
+      expect(await store.read((tx) => tx.listWorkflowVersions())).toEqual([{ ...version, source: "two" }]);
+      await store.transact((tx) => tx.dropWorkflow("flow"));
+      expect(await store.read((tx) => tx.listWorkflowVersions())).toEqual([]);
+      expect(await store.read((tx) => tx.listScheduleCursors())).toEqual([]);
+    });
+  });
+
   describe(`${name}: schedules`, () => {
     given(
       "a cursor moves forward, begins anew with another schedule, and one in the future holds nothing up",
