@@ -1,29 +1,29 @@
-/** Background services: one shape, one base, started in order and stopped in reverse. */
+/** Background services: one interface, one base class, started in order and stopped in reverse. */
 import { type Clock, systemClock } from "./clock.ts";
 import { EventHub } from "./event-hub.ts";
 import { pause, Timer } from "./timer.ts";
 
-/** What starts and stops. */
+/** Something that starts and stops. */
 export interface Service {
-  /** Shown in messages about starting and stopping. */
+  /** Name in messages about starting and stopping. */
   readonly name: string;
   /** Resolves when the service is ready; rejects with a typed error when it cannot be. */
   start(): Promise<void>;
-  /** Resolves when nothing of the service runs any more. Safe to call twice, and before `start`. */
+  /** Resolves when nothing of the service is running any more. Safe to call twice, and before `start`. */
   stop(): Promise<void>;
 }
 
-/** Signals of a service that has none. */
+/** For a service without signals. */
 export type NoSignals = Record<never, never>;
 
 /**
- * The base of a background service. It starts once until it is stopped, and `stop` waits for a start under way, for what the service
- * does in {@link onStop}, and for everything it was told to {@link track}; no timer of it rings after that. A start that fails
- * leaves nothing behind: it is stopped before the error is thrown. A stopped service can be started again.
+ * The base class of background services. A service starts once until it is stopped. `stop` waits for a start in progress, for
+ * {@link onStop}, and for everything passed to {@link track}; no timer of the service fires after that. A start that fails leaves nothing
+ * behind: the service is stopped before the error is thrown. A stopped service can be started again.
  */
 export abstract class BackgroundService<Signals extends object = NoSignals> implements Service {
   abstract readonly name: string;
-  /** What it did, for those who wait for that: tests above all. */
+  /** Events about what it did, mainly for tests. */
   readonly signals = new EventHub<Signals>();
   protected readonly clock: Clock;
   readonly #timers: Timer[] = [];
@@ -36,10 +36,10 @@ export abstract class BackgroundService<Signals extends object = NoSignals> impl
     this.clock = clock;
   }
 
-  /** Becomes ready. What it throws is what {@link start} rejects with, after {@link onStop}. */
+  /** Makes the service ready. If it throws, {@link start} rejects with the error, after {@link onStop}. */
   protected abstract onStart(): Promise<void> | void;
 
-  /** Ends what {@link onStart} began, as far as it came. Timers are off and {@link stopSignal} is aborted by then. */
+  /** Ends what {@link onStart} began, however far it got. Timers are off and {@link stopSignal} is aborted by then. */
   protected onStop(): Promise<void> | void {}
 
   start(): Promise<void> {
@@ -66,7 +66,7 @@ export abstract class BackgroundService<Signals extends object = NoSignals> impl
     return this.#stop.signal;
   }
 
-  /** A timer that is off from the moment when the service is told to stop. */
+  /** A timer that is turned off when the service is told to stop. */
   protected timer(ring: () => void): Timer {
     const timer = new Timer(ring, this.clock, () => !this.isStopping);
     this.#timers.push(timer);
@@ -78,7 +78,7 @@ export abstract class BackgroundService<Signals extends object = NoSignals> impl
     return pause(ms, this.#stop.signal, this.clock);
   }
 
-  /** Work that {@link stop} waits for. It must not reject. */
+  /** Registers work that {@link stop} waits for. It must not reject. */
   protected track(work: Promise<unknown>): void {
     this.#tracked.add(work);
     void work.finally(() => this.#tracked.delete(work));

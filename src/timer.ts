@@ -1,7 +1,7 @@
-/** Everything that waits for a time: one timer for deadlines, periods and retries, and two ways to await it. */
+/** Waiting for a time: one timer for deadlines, intervals and retries, and two ways to await it. */
 import { type Clock, systemClock } from "./clock.ts";
 
-/** Calls a function at a time that can be changed. It holds one time at most. */
+/** Calls a function at a time that can be changed. It has at most one pending time. */
 export class Timer {
   readonly #ring: () => void;
   readonly #clock: Clock;
@@ -10,34 +10,34 @@ export class Timer {
   /** Monotonic. */
   #at = Number.POSITIVE_INFINITY;
 
-  /** @param mayRing whether it may be set; asked each time */
+  /** @param mayRing whether it may be set; called each time */
   constructor(ring: () => void, clock: Clock = systemClock, mayRing: () => boolean = () => true) {
     this.#ring = ring;
     this.#clock = clock;
     this.#mayRing = mayRing;
   }
 
-  /** Whether it is going to ring. */
+  /** Whether it is set. */
   get isSet(): boolean {
     return this.#callOff !== undefined;
   }
 
-  /** Rings in `ms`, instead of at the time that was set before. */
+  /** Sets it to fire in `ms`, replacing an earlier time. */
   in(ms: number): void {
     this.#set(ms, this.#ring);
   }
 
-  /** Rings in `ms` unless it is set already. */
+  /** Sets it to fire in `ms` unless it is set already. */
   within(ms: number): void {
     if (!this.isSet) this.in(ms);
   }
 
-  /** Rings at `at` (monotonic, ms), unless it rings before that anyway. */
+  /** Sets it to fire at `at` (monotonic, ms), unless it fires before that anyway. */
   by(at: number): void {
     if (at < this.#at) this.in(Math.max(1, at - this.#clock.monotonic()));
   }
 
-  /** Rings every `ms` until it is cancelled or set otherwise. */
+  /** Fires every `ms` until it is cancelled or set otherwise. */
   every(ms: number): void {
     this.#set(ms, () => {
       this.every(ms);
@@ -63,7 +63,7 @@ export class Timer {
   }
 }
 
-/** Pauses between attempts, which grow up to a longest one. */
+/** Exponential back-off between attempts, up to a maximum. */
 export class BackOff {
   readonly #firstMs: number;
   readonly #lastMs: number;
@@ -76,14 +76,14 @@ export class BackOff {
     this.#factor = factor;
   }
 
-  /** The next pause, ms; the one after it is longer. */
+  /** The next delay, ms; the one after it is longer. */
   next(): number {
     const ms = this.#ms;
     this.#ms = Math.min(ms * this.#factor, this.#lastMs);
     return ms;
   }
 
-  /** The next pause is the first one again. */
+  /** Resets the delay to the first one. */
   reset(): void {
     this.#ms = this.#firstMs;
   }

@@ -1,4 +1,4 @@
-/** Brings triggers to the principal over its absences: through a buffer on disk, in order, each with its dedupe key. */
+/** Delivers triggers to the principal even across its absences: through a buffer on disk, in order, each with its dedupe key. */
 import type { ConsolaInstance } from "consola";
 import type { Clock } from "../clock.ts";
 import { CdktrError, errorMessage } from "../errors.ts";
@@ -8,32 +8,32 @@ import { BackOff } from "../timer.ts";
 import { sendTrigger, type TriggerDelivery, type Triggered, type TriggerRequest } from "./event-listener.ts";
 import type { TriggerBuffer, WaitingTrigger } from "./trigger-buffer.ts";
 
-/** Triggers that may wait, if nothing else is said. */
+/** Default maximum number of buffered triggers. */
 const DEFAULT_BUFFER_LIMIT = 100_000;
-/** Pauses between attempts to reach the principal, ms: they double. */
+/** Exponential back-off between attempts to reach the principal, ms. */
 const FIRST_RETRY_MS = 100;
 const LAST_RETRY_MS = 2000;
 
-/** Triggers that are taken from the buffer at once; those of one workflow go one after the other. */
+/** Triggers read from the buffer at once; those of one workflow are delivered one after the other. */
 const BATCH = 500;
 
-/** What a delivery has done since it started, and how it is. */
+/** State and counters of a delivery since it started. */
 export interface DeliveryMetrics {
-  /** Triggers that were asked for. */
+  /** Triggers received. */
   readonly fired: number;
   /** Triggers that became runs. */
   readonly delivered: number;
-  /** Triggers that are gone: the principal refused them, or neither it nor the disk took them. */
+  /** Triggers lost: the principal refused them, or neither it nor the disk accepted them. */
   readonly failed: number;
   /** Triggers that were dropped because they were too late. */
   readonly dropped: number;
-  /** Triggers that wait on disk. */
+  /** Triggers buffered on disk. */
   readonly buffered: number;
-  /** Bytes of the file in which they wait. */
+  /** Size of the buffer file, bytes. */
   readonly bufferBytes: number;
-  /** When the last one was asked for, ms since the epoch; null when none was. */
+  /** When the last trigger was received, ms since the epoch; null if there was none. */
   readonly lastTriggerMs: number | null;
-  /** Since when the principal does not take them, ms since the epoch; null while it does. */
+  /** Since when the principal has not accepted triggers, ms since the epoch; null while it does. */
   readonly awaySinceMs: number | null;
 }
 
@@ -47,20 +47,20 @@ export interface BufferedDeliveryOptions {
   readonly clock?: Clock;
 }
 
-/** Neither the disk nor the principal takes a trigger: it is not safe. */
+/** Neither the disk nor the principal accepts a trigger: it is not safe. */
 export class TriggerNotSafeError extends CdktrError {}
 
 interface Waiter extends PromiseWithResolvers<Triggered> {
   readonly request: TriggerRequest;
 }
 
-/** What a delivery signals. */
+/** Events of a delivery. */
 export interface DeliverySignals {
-  /** A trigger was written down. */
+  /** A trigger was stored on disk. */
   readonly buffered: undefined;
   /** A trigger became a run. */
   readonly delivered: undefined;
-  /** A trigger has to wait until there is room. */
+  /** A trigger has to wait until there is space. */
   readonly full: undefined;
 }
 
@@ -71,9 +71,9 @@ export class BufferedDelivery extends BackgroundService<DeliverySignals> impleme
   readonly #buffer: TriggerBuffer;
   readonly #log: ConsolaInstance;
   readonly #limit: number;
-  /** Asked for in this turn of the event loop: they share one sync of the disk. */
+  /** Received in this turn of the event loop: they share one fsync. */
   #arriving: Waiter[] = [];
-  /** Dealt with in this turn. */
+  /** Settled in this turn. */
   #leaving: { seq: number; resolve: () => void; reject: (error: unknown) => void }[] = [];
   readonly #waiters = new Map<number, Waiter[]>();
   #delivering: Promise<void> = Promise.resolve();
@@ -110,14 +110,14 @@ export class BufferedDelivery extends BackgroundService<DeliverySignals> impleme
     };
   }
 
-  /** Begins to deliver; does not wait for the principal. */
+  /** Starts the delivery; does not wait for the principal. */
   protected override onStart(): void {
     if (this.#buffer.size > 0)
       this.#log.info(`${this.#buffer.size} triggers of before wait for the principal`);
     this.#delivering = this.#deliverAll();
   }
 
-  /** What is not delivered stays on disk. */
+  /** Undelivered triggers stay on disk. */
   protected override async onStop(): Promise<void> {
     this.#work.resolve();
     this.#room.resolve();
@@ -130,15 +130,15 @@ export class BufferedDelivery extends BackgroundService<DeliverySignals> impleme
     this.#buffer.close();
   }
 
-  /** Resolves when nothing waits, or when the delivery is stopped. */
+  /** Resolves when the buffer is empty, or when the delivery is stopped. */
   async drained(): Promise<void> {
     while (this.#buffer.size > 0 && !this.stopSignal.aborted) await this.#empty.promise;
   }
 
   /**
-   * Writes the trigger down and waits until it is a run, or until it is known that the principal is away.
+   * Stores the trigger and waits until it is a run, or until the principal turns out to be away.
    * @throws RequestRefusedError when the principal refuses it
-   * @throws TriggerNotSafeError when it cannot be written down and the principal does not take it either
+   * @throws TriggerNotSafeError when it cannot be stored and the principal does not accept it either
    */
   async deliver(request: TriggerRequest): Promise<Triggered> {
     while (this.#buffer.size + this.#arriving.length >= this.#limit && !this.stopSignal.aborted) {
@@ -187,7 +187,7 @@ export class BufferedDelivery extends BackgroundService<DeliverySignals> impleme
     }
   }
 
-  /** The disk fails: the trigger is safe if the principal takes it at once. */
+  /** The disk has failed: the trigger is only safe if the principal accepts it at once. */
   async #deliverUnwritten(waiter: Waiter, why: unknown): Promise<void> {
     try {
       waiter.resolve(await sendTrigger(this.#client, waiter.request, { signal: this.stopSignal }));
@@ -216,7 +216,7 @@ export class BufferedDelivery extends BackgroundService<DeliverySignals> impleme
         backOff.reset();
       } catch (error) {
         if (signal.aborted) return;
-        // Also when the disk fails: what was delivered and could not be taken out is delivered again under the same key.
+        // Also when the disk fails: a trigger that was delivered but could not be removed is delivered again under the same key.
         this.#tellAway(error);
         await this.pause(backOff.next());
       }
@@ -231,8 +231,8 @@ export class BufferedDelivery extends BackgroundService<DeliverySignals> impleme
   }
 
   /**
-   * Workflows do not wait for each other; the triggers of one go in order.
-   * @throws whatever says that it cannot be done now
+   * Workflows do not wait for each other; the triggers of each are delivered in order.
+   * @throws when delivery is not possible now
    */
   async #deliverBatch(batch: readonly WaitingTrigger[]): Promise<void> {
     const lanes = Map.groupBy(batch, ({ request }) => request.workflowId);
@@ -245,7 +245,7 @@ export class BufferedDelivery extends BackgroundService<DeliverySignals> impleme
     if (failure !== undefined) throw failure.reason;
   }
 
-  /** @throws whatever says that it cannot be done now */
+  /** @throws when delivery is not possible now */
   async #deliverOne(trigger: WaitingTrigger): Promise<void> {
     const { seq, request } = trigger;
     if (this.#isTooLate(trigger)) {
@@ -283,7 +283,7 @@ export class BufferedDelivery extends BackgroundService<DeliverySignals> impleme
     return late.keep === "none" || this.#buffer.hasLater(trigger);
   }
 
-  /** The trigger is dealt with: it leaves the disk, and whoever waits for it hears how. */
+  /** The trigger is settled: it is removed from disk, and its caller gets the result. */
   async #settle(seq: number, how: (waiter: Waiter) => void): Promise<void> {
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     if (this.#leaving.push({ seq, resolve, reject }) === 1) setImmediate(() => this.#takeOut());
@@ -307,7 +307,7 @@ export class BufferedDelivery extends BackgroundService<DeliverySignals> impleme
     }
   }
 
-  /** Triggers before `firstSeq` are gone: another process of this listener delivered them. The principal says what they became. */
+  /** Triggers before `firstSeq` are gone: another process of this listener delivered them. Asks the principal for their runs. */
   #askAgain(firstSeq: number): void {
     for (const [seq, waiters] of this.#waiters) {
       if (seq >= firstSeq) continue;
@@ -341,7 +341,7 @@ export class BufferedDelivery extends BackgroundService<DeliverySignals> impleme
     );
   }
 
-  /** The triggers are safe on disk: nobody has to wait for the principal. */
+  /** The triggers are safe on disk, so their callers need not wait for the principal. */
   #releaseWaiters(): void {
     for (const waiters of this.#waiters.values()) {
       for (const waiter of waiters) waiter.resolve(buffered(waiter.request));

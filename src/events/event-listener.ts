@@ -1,38 +1,38 @@
-/** The base of whatever turns events into runs. It knows the principal only by its API. */
+/** The base class of everything that turns events into runs. It uses only the principal's API. */
 import type { PrincipalClient, RequestOptions } from "../protocol/client.ts";
 
-/** The exit status of a listener's process whose file holds no listener. */
+/** The exit status of a listener's process whose file does not export a listener. */
 export const NOT_A_LISTENER = 78;
 
-/** How a run is asked for. */
+/** Options of a trigger. */
 export interface RunOptions {
   readonly params?: Readonly<Record<string, string>>;
-  /** The same event always has the same key: then it makes one run, however often it is asked for. */
+  /** Idempotency key: the same event always has the same key, so that it starts one run however often it is sent. */
   readonly dedupeKey?: string;
-  /** The instant that a schedule meant, ms since the epoch. */
+  /** The scheduled time, ms since the epoch. */
   readonly scheduledTimeMs?: number;
-  /** What becomes of it when the principal was away for long; by default it is delivered however late it is. */
+  /** What to do with the trigger if the principal was away for long; by default it is delivered however late it is. */
   readonly late?: LatePolicy;
 }
 
-/** What becomes of a trigger that could not be delivered in time. */
+/** What to do with a trigger that could not be delivered in time. */
 interface LatePolicy {
-  /** Later than this it is late, ms after `scheduledTimeMs`, or after it was asked for. */
+  /** The trigger is late when this many ms have passed since `scheduledTimeMs`, or since it was sent. */
   readonly afterMs: number;
-  /** Of the late triggers of a workflow all are delivered, or the latest unless a newer one waits, or none. */
+  /** Which late triggers of a workflow to deliver: all, only the latest unless a newer one waits, or none. */
   readonly keep: "all" | "latest" | "none";
 }
 
-/** Where a trigger is once {@link EventListener.runWorkflow} has resolved. */
+/** Where a trigger is when {@link EventListener.runWorkflow} has resolved. */
 export interface Triggered {
-  /** The run; null while the trigger waits on this host's disk because the principal is away, or when it was dropped as too late. */
+  /** The run; null while the trigger is buffered on this host's disk because the principal is away, or when it was dropped as too late. */
   readonly workflow_instance_id: string | null;
   readonly dedupe_key: string;
-  /** Whether it waits on this host's disk; it becomes a run when the principal is back. */
+  /** Whether it is buffered on this host's disk; it becomes a run when the principal is back. */
   readonly buffered: boolean;
 }
 
-/** A trigger as it is handed over. */
+/** A complete trigger. */
 export interface TriggerRequest {
   readonly workflowId: string;
   readonly trigger: string;
@@ -42,17 +42,17 @@ export interface TriggerRequest {
   readonly late?: LatePolicy;
 }
 
-/** What brings triggers to the principal. */
+/** Delivers triggers to the principal. */
 export interface TriggerDelivery {
   deliver(request: TriggerRequest, options?: RequestOptions): Promise<Triggered>;
 }
 
-/** What a listener is given to work with. */
+/** What a listener works with. */
 export interface ListenerContext {
   readonly client: PrincipalClient;
-  /** Without it, triggers go straight to the principal and fail while it is away. */
+  /** Without it, triggers go directly to the principal and fail while it is away. */
   readonly delivery?: TriggerDelivery;
-  /** Aborts when the listener is to end. */
+  /** Aborts when the listener should stop. */
   readonly signal?: AbortSignal;
 }
 
@@ -66,20 +66,20 @@ export interface ListenerContext {
  *     }
  */
 export abstract class EventListener {
-  /** Runs have the trigger `listener:NAME`: the class's name, if no other is given. */
+  /** Runs have the trigger `listener:NAME`; by default the name of the class. */
   readonly name: string;
   #context: ListenerContext | undefined;
 
-  /** @param client the principal; whoever runs a listener may give it later, see {@link attach} */
+  /** @param client the principal; it may be set later, see {@link attach} */
   constructor(client?: PrincipalClient) {
     this.name = new.target.name;
     if (client !== undefined) this.#context = { client };
   }
 
-  /** Waits for events; resolves when there will be no more. It should end when {@link signal} aborts. */
+  /** Waits for events; resolves when there will be no more. Should return when {@link signal} aborts. */
   abstract startListening(): Promise<void>;
 
-  /** Called when the listener is to end, for those that must close something to come back from `startListening`. */
+  /** Called when the listener should stop, for listeners that must close something to return from `startListening`. */
   async stopListening(): Promise<void> {}
 
   /** The principal's API. */
@@ -87,21 +87,21 @@ export abstract class EventListener {
     return this.#attached().client;
   }
 
-  /** Aborts when the listener is to end. */
+  /** Aborts when the listener should stop. */
   get signal(): AbortSignal {
     return this.#attached().signal ?? NEVER;
   }
 
-  /** Gives the listener what it works with; before `startListening`. */
+  /** Sets what the listener works with; called before `startListening`. */
   attach(context: ListenerContext): void {
     this.#context = context;
   }
 
   /**
    * Triggers a workflow; resolves when the trigger is safe: as a run on the principal's disk or, while the principal is
-   * away, in the buffer on this host's disk, from where it is delivered in order. Waits while that buffer is full.
+   * away, in the buffer on this host's disk, from which it is delivered in order. Blocks while that buffer is full.
    * @throws RequestRefusedError when there is no such workflow or the parameters do not fit
-   * @throws PrincipalUnreachableError, RequestUnprocessableError, PrincipalFailedError when it cannot be done now and there is no buffer
+   * @throws PrincipalUnreachableError, RequestUnprocessableError, PrincipalFailedError when it is not possible now and there is no buffer
    */
   async runWorkflow(
     workflowId: string,
@@ -120,7 +120,7 @@ export abstract class EventListener {
     return delivery === undefined ? sendTrigger(client, wanted, request) : delivery.deliver(wanted, request);
   }
 
-  /** What the runs say caused them. */
+  /** The trigger recorded in its runs. */
   protected get trigger(): string {
     return `listener:${this.name.replace(/[\s\p{Cc}]+/gu, "-").slice(0, LONGEST_NAME)}`;
   }
@@ -136,7 +136,7 @@ export abstract class EventListener {
 const LONGEST_NAME = 200;
 const NEVER = new AbortController().signal;
 
-/** Hands a trigger to the principal; resolves when the run is on its disk. */
+/** Sends a trigger to the principal; resolves when the run is on its disk. */
 export async function sendTrigger(
   client: PrincipalClient,
   wanted: TriggerRequest,

@@ -1,4 +1,4 @@
-/** The sqlite files in which listeners keep what must outlive their process. */
+/** The SQLite files in which listeners keep what must outlive their process. */
 import { Database } from "bun:sqlite";
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
@@ -9,16 +9,14 @@ import { migrateSqlite, type SqliteMigrations } from "../migrations/sqlite-migra
 /** A listener's file cannot be opened. */
 class ListenerFileError extends CdktrError {}
 
-/**
- * The directory of a listener: `listeners/NAME` below the data directory. Nothing in a name leads elsewhere.
- */
+/** The directory of a listener: `listeners/NAME` below the data directory. A name cannot escape from it. */
 export function listenerDirectory(dataDirectory: string, name: string): string {
   const part = encodeURIComponent(name).replaceAll(".", "%2E").slice(0, 200) || "listener";
   return join(dataDirectory, "listeners", part);
 }
 
 /**
- * Opens a file, making what is missing. Several processes may have it open.
+ * Opens a file, creating it if necessary. Several processes may have it open.
  * @throws ListenerFileError when it cannot be opened
  * @throws NewerSchemaError when a newer cdktr wrote it; NoRoomForBackupError
  */

@@ -1,4 +1,4 @@
-/** Tells the principal how the listeners of this process are. */
+/** Reports the state of this process's listeners to the principal. */
 import { hostname } from "node:os";
 import type { ConsolaInstance } from "consola";
 import type { ListenerStatus } from "../contract/messages.ts";
@@ -7,10 +7,10 @@ import { type PrincipalClient, RequestRefusedError } from "../protocol/client.ts
 import { BackgroundService } from "../service.ts";
 import { pause } from "../timer.ts";
 
-/** Between two reports, ms; the longer one while nothing changes. */
+/** Intervals between reports, ms; the longer one while nothing changes. */
 const INTERVAL_MS = 5000;
 const CHANGED_MS = 1000;
-/** How long the last report may take, ms. */
+/** Timeout of the last report, ms. */
 const LAST_MS = 500;
 
 /** What it needs. */
@@ -21,7 +21,7 @@ export interface ListenerReportsOptions {
   readonly log: ConsolaInstance;
 }
 
-/** Reports every few seconds, soon after a trigger, and at once when a state changed. */
+/** Reports every few seconds, soon after a trigger, and at once when a state changes. */
 export class ListenerReports extends BackgroundService<{ reported: undefined }> {
   readonly name = "reports of listeners";
   readonly #options: ListenerReportsOptions;
@@ -39,7 +39,7 @@ export class ListenerReports extends BackgroundService<{ reported: undefined }> 
     this.#reporting = this.#report();
   }
 
-  /** The state of a listener is another one. */
+  /** The state of a listener has changed. */
   changed(): void {
     this.#wake.abort();
   }
@@ -47,7 +47,7 @@ export class ListenerReports extends BackgroundService<{ reported: undefined }> 
   protected override async onStop(): Promise<void> {
     this.#wake.abort();
     await this.#reporting;
-    // A principal that is away is not waited for.
+    // Do not wait for a principal that is away.
     if (this.#heard) await this.#send({ timeoutMs: LAST_MS }).catch(() => {});
   }
 
@@ -63,7 +63,7 @@ export class ListenerReports extends BackgroundService<{ reported: undefined }> 
         if (signal.aborted) return;
         this.#heard = false;
         this.#options.log.debug(`The state of the listeners cannot be reported: ${errorMessage(error)}`);
-        // A principal of before, which knows no such verb, or a key that may not: there may be another one later.
+        // An old principal without this verb, or a key without permission: a later one may accept it.
         if (error instanceof RequestRefusedError) await this.pause(INTERVAL_MS);
       }
       const said = JSON.stringify(this.#options.statuses());

@@ -1,4 +1,4 @@
-/** Runs a listener as a service: with a buffer for its triggers, a signal to end, and an end that is waited for. */
+/** Runs a listener as a service: with a buffer for its triggers, a stop signal, and an orderly end. */
 import type { ConsolaInstance } from "consola";
 import type { Clock } from "../clock.ts";
 import type { ListenerState, ListenerStatus } from "../contract/messages.ts";
@@ -11,9 +11,9 @@ import type { EventListener } from "./event-listener.ts";
 import { listenerDirectory } from "./listener-file.ts";
 import { TriggerBuffer } from "./trigger-buffer.ts";
 
-/** How long a listener that was told to end may take, ms. */
+/** How long a listener may take to stop, ms. */
 const GRACE_MS = 3000;
-/** Pauses before a listener that failed is started again, ms: they double. */
+/** Exponential back-off before a failed listener is restarted, ms. */
 const FIRST_PAUSE_MS = 500;
 const LAST_PAUSE_MS = 30_000;
 
@@ -25,24 +25,24 @@ export interface ListenerServiceOptions {
   readonly log: ConsolaInstance;
   /** The buffer is in `listeners/NAME` below it. */
   readonly dataDirectory: string;
-  /** Starts it again when it fails, after pauses that grow; without it, {@link ListenerService.done} rejects. */
+  /** Restarts it with increasing delays when it fails; without this, {@link ListenerService.done} rejects. */
   readonly restarts?: boolean;
-  /** Triggers that may wait on disk. */
+  /** Maximum number of buffered triggers. */
   readonly bufferLimit?: number;
   readonly graceMs?: number;
   readonly clock?: Clock;
 }
 
-/** What the service of a listener signals. */
+/** Events of the service. */
 interface ListenerSignals extends DeliverySignals {
-  /** Its state is another one. */
+  /** Its state has changed. */
   readonly changed: ListenerState;
 }
 
-/** A listener that runs. */
+/** A running listener. */
 export class ListenerService extends BackgroundService<ListenerSignals> {
   readonly name: string;
-  /** Resolves when the listener has come to its end and all its triggers are delivered; rejects when it fails. */
+  /** Resolves when the listener has finished and all its triggers are delivered; rejects when it fails. */
   readonly done: Promise<void>;
   readonly #options: ListenerServiceOptions;
   readonly #told = Promise.withResolvers<void>();
@@ -58,11 +58,11 @@ export class ListenerService extends BackgroundService<ListenerSignals> {
     this.#options = options;
     this.name = `listener ${options.listener.name}`;
     this.done = this.#done.promise;
-    // Whoever does not look at it is not to be ended by it.
+    // If nobody awaits it, a rejection must not crash the process.
     this.done.catch(() => {});
   }
 
-  /** How it is, and what it has done since it was started. */
+  /** Its state, and its counters since the start. */
   get status(): ListenerStatus {
     const metrics = this.#delivery?.metrics;
     return {
@@ -81,16 +81,16 @@ export class ListenerService extends BackgroundService<ListenerSignals> {
     };
   }
 
-  /** Begins to listen; does not wait for the principal. */
+  /** Starts listening; does not wait for the principal. */
   protected override onStart(): void {
     this.#listening = this.#listen();
   }
 
-  /** Tells the listener to end, waits a little for it, and leaves on disk what is not delivered. */
+  /** Tells the listener to stop, waits a little for it, and leaves undelivered triggers on disk. */
   protected override async onStop(): Promise<void> {
     this.#told.resolve();
     const closing = this.#options.listener.stopListening().then(() => this.#listening);
-    // A listener that does not look at its signal waits for events for ever.
+    // A listener that ignores its signal would wait for events forever.
     await isDoneWithin(this.#options.graceMs ?? GRACE_MS, closing).catch(() => {});
     await this.#delivery?.stop();
     await this.#options.client.close();

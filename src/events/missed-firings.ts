@@ -1,13 +1,13 @@
-/** Which firings of a schedule still count when it is late: after a restart, a jump of the clock, a principal that was away. */
+/** Decides which late firings of a schedule still count: after a restart, a clock jump, or an absence of the principal. */
 import { previousFiring, type Schedule } from "../workflow/schedule.ts";
 
-/** What a workflow wants of firings that were missed. */
+/** A workflow's policy for missed firings. */
 export type Catchup = "none" | "latest" | "all";
 
-/** With `all`, the newest so many are run. */
+/** With `all`, at most this many of the newest are run. */
 export const MAX_CATCHUP = 100;
 
-/** The newest firings after `afterMs` (not included) up to `untilMs` (included), at most {@link MAX_CATCHUP}, oldest first. */
+/** The newest firings after `afterMs` (exclusive) up to `untilMs` (inclusive), at most {@link MAX_CATCHUP}, oldest first. */
 export function firingsDue(schedule: Schedule, afterMs: number, untilMs: number): number[] {
   const due: number[] = [];
   let at = previousFiring(schedule, untilMs);
@@ -19,8 +19,8 @@ export function firingsDue(schedule: Schedule, afterMs: number, untilMs: number)
 }
 
 /**
- * The firings of `due` (oldest first) that are to be run.
- * @param graceMs those that are no later than this were not missed, only late: they all run
+ * The firings of `due` (oldest first) to run.
+ * @param graceMs firings no later than this were not missed, only late: they all run
  */
 export function firingsToRun(
   due: readonly number[],

@@ -1,4 +1,4 @@
-/** A binary heap: the item with the smallest number comes out first; of equal ones any. */
+/** A binary heap: the item with the smallest number comes out first; ties in any order. */
 export class PriorityQueue<T> {
   readonly #heap: { readonly priority: number; readonly item: T }[] = [];
 
@@ -6,7 +6,7 @@ export class PriorityQueue<T> {
     return this.#heap.length;
   }
 
-  /** The first item and its number, left in place. */
+  /** The first item and its number, without removing it. */
   peek(): { readonly priority: number; readonly item: T } | undefined {
     return this.#heap[0];
   }
@@ -26,7 +26,7 @@ export class PriorityQueue<T> {
     heap[index] = entry;
   }
 
-  /** Takes the first item out. */
+  /** Removes and returns the first item. */
   pop(): { readonly priority: number; readonly item: T } | undefined {
     const heap = this.#heap;
     const first = heap[0];

@@ -1,6 +1,6 @@
 /**
- * The scheduler: an event listener whose events are the firings of cron expressions. It speaks to the principal as any
- * other client does. While no workflow has a schedule it only waits for the workflows to change.
+ * The scheduler: an event listener whose events are the firings of cron expressions. It talks to the principal like any other client.
+ * While no workflow has a schedule it only waits for changes of the workflows.
  */
 import type { ConsolaInstance } from "consola";
 import { type Clock, systemClock } from "../clock.ts";
@@ -16,7 +16,7 @@ import { PriorityQueue } from "./priority-queue.ts";
 /** What the scheduler needs. */
 export interface SchedulerOptions {
   readonly log: ConsolaInstance;
-  /** The longest sleep while something is scheduled: a jump of the clock is noticed within it, ms. */
+  /** Maximum sleep while something is scheduled: a clock jump is noticed within it, ms. */
   readonly pollMs: number;
   readonly clock?: Clock;
 }
@@ -28,28 +28,28 @@ interface Scheduled {
   readonly catchup: Catchup;
   /** Changes with the schedule. */
   readonly key: string;
-  /** Up to here firings have been dealt with. */
+  /** Firings up to this time have been handled. */
   handledMs: number;
-  /** The place in the queue that counts; others are left over from before. */
+  /** The current position in the queue; other positions are stale. */
   place: symbol;
   gone: boolean;
 }
 
-/** A firing this late was not missed: the machine was busy. */
+/** A firing this late was not missed: the machine was just busy. */
 const GRACE_MS = 60_000;
-/** A firing that could not be made safe is tried again after this, ms. */
+/** Retry delay for a firing that could not be made safe, ms. */
 const RETRY_MS = 1000;
-/** A clock that goes back by more than this has been set. */
+/** A clock that goes back by more than this was set back. */
 const BACKWARDS_MS = 1000;
 
-/** Runs workflows on time. */
+/** Runs workflows on schedule. */
 export class Scheduler extends DeclaredListener {
   override readonly name = "scheduler";
   readonly #clock: Clock;
   readonly #pollMs: number;
   readonly #scheduled = new Map<string, Scheduled>();
   readonly #queue = new PriorityQueue<{ entry: Scheduled; place: symbol }>();
-  /** What was said of a workflow's firings that could not become runs, so that it is said once. */
+  /** Failures of a workflow's firings that were already logged. */
   readonly #said = new Map<string, string>();
   readonly #timer: Timer;
   #lastNow = 0;
@@ -117,7 +117,7 @@ export class Scheduler extends DeclaredListener {
       schedule: { cron, timezone, start_time_ms },
       catchup,
       key,
-      // A cursor in the future was set by a clock that was wrong.
+      // A cursor in the future was set by a wrong clock.
       handledMs: Math.min(schedule_cursor_ms ?? now, now),
       place: Symbol(),
       gone: false,
@@ -126,7 +126,7 @@ export class Scheduler extends DeclaredListener {
     this.#fire(entry, now, 0);
   }
 
-  /** Runs what is due of an entry up to now, and queues its next firing. */
+  /** Runs the firings of an entry that are due, and queues its next one. */
   #fire(entry: Scheduled, now: number, graceMs: number): void {
     const due = firingsDue(entry.schedule, entry.handledMs, now);
     const run = firingsToRun(due, entry.catchup, now, graceMs);
@@ -160,7 +160,7 @@ export class Scheduler extends DeclaredListener {
       await this.runWorkflow(entry.id, {
         dedupeKey: `cron:${entry.id}:${at}`,
         scheduledTimeMs: at,
-        // Firings that wait for the principal are missed ones in the end.
+        // Firings that wait for the principal count as missed in the end.
         late: { afterMs: GRACE_MS, keep: entry.catchup },
       });
       this.#said.delete(entry.id);
@@ -171,7 +171,7 @@ export class Scheduler extends DeclaredListener {
         return;
       }
       this.#sayOnce(entry.id, `Workflow ${entry.id} cannot be triggered now: ${errorMessage(error)}`);
-      // It is not safe anywhere: it counts as missed, and is caught up with soon.
+      // It is not safe anywhere: it counts as missed, and is caught up soon.
       entry.handledMs = Math.min(entry.handledMs, at - 1);
       this.#enqueue(entry, this.#clock.now() + RETRY_MS);
       this.#arm();
@@ -184,7 +184,7 @@ export class Scheduler extends DeclaredListener {
     this.log.error(message);
   }
 
-  /** Sleeps until the next firing, but never long. */
+  /** Sleeps until the next firing, but never for long. */
   #arm(): void {
     this.#timer.cancel();
     const next = this.#peek();
@@ -208,7 +208,7 @@ export class Scheduler extends DeclaredListener {
     this.#arm();
   }
 
-  /** The number of the first place that still counts. */
+  /** The time of the first position that is not stale. */
   #peek(): number | undefined {
     for (let first = this.#queue.peek(); first !== undefined; first = this.#queue.peek()) {
       const { entry, place } = first.item;
@@ -218,7 +218,7 @@ export class Scheduler extends DeclaredListener {
     return undefined;
   }
 
-  /** Firings are counted anew from `now`; those that were runs already make no second one: their keys are known. */
+  /** Restarts counting firings from `now`; those that already became runs are not repeated, because their keys are known. */
   #restart(now: number): void {
     this.#queue.clear();
     for (const entry of this.#scheduled.values()) {

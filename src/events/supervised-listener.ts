@@ -1,4 +1,4 @@
-/** A listener in a process of its own, which is started again when it fails; known to the principal all the while. */
+/** A listener in a separate process, which is restarted when it fails; its state is reported to the principal throughout. */
 import type { ConsolaInstance } from "consola";
 import { type ListenerState, ListenerStatus } from "../contract/messages.ts";
 import { type ChildOutcome, SupervisedProcess } from "../host/supervised-process.ts";
@@ -7,15 +7,15 @@ import { BackgroundService } from "../service.ts";
 import { NOT_A_LISTENER } from "./event-listener.ts";
 import { ListenerReports } from "./listener-reports.ts";
 
-/** How long a listener that was told to end may take, ms; it ends by itself within less. */
+/** How long a listener may take to stop, ms; normally it takes less. */
 const STOP_MS = 10_000;
 const FIRST_PAUSE_MS = 500;
 
 /** What it needs. */
 export interface SupervisedListenerOptions {
-  /** How it is called until it says itself. */
+  /** Its name until it reports one. */
   readonly name: string;
-  /** Asked at each start. */
+  /** Called before each start. */
   readonly command: () => readonly string[];
   readonly env: Readonly<Record<string, string | undefined>>;
   /** For reports; it is closed when the service stops. */
@@ -23,13 +23,13 @@ export interface SupervisedListenerOptions {
   readonly log: ConsolaInstance;
 }
 
-/** The process of `sdk/typescript/runner.ts`, supervised. */
+/** The supervised process of `sdk/typescript/runner.ts`. */
 export class SupervisedListener extends BackgroundService {
   readonly name = "listener";
   readonly #options: SupervisedListenerOptions;
   readonly #process: SupervisedProcess;
   readonly #reports: ListenerReports;
-  /** As the process told it last. */
+  /** The process's last report. */
   #told: ListenerStatus;
   #isOver = false;
 
@@ -71,12 +71,12 @@ export class SupervisedListener extends BackgroundService {
     this.#process.signals.on("failed", () => this.#reports.changed());
   }
 
-  /** Resolves with how the process ended when it is not started again. */
+  /** Resolves with how the process ended when it is not restarted. */
   get done(): Promise<ChildOutcome> {
     return this.#process.done;
   }
 
-  /** How it is, and what its present process has done. */
+  /** Its state, and the counters of its current process. */
   get status(): ListenerStatus {
     const { failure, restarts } = this.#process;
     let state: ListenerState = failure === undefined ? "running" : "backing off";
@@ -93,7 +93,7 @@ export class SupervisedListener extends BackgroundService {
     await this.#reports.start();
   }
 
-  /** Ends the process, and says so. */
+  /** Stops the process, and reports it. */
   protected override async onStop(): Promise<void> {
     await this.#process.stop();
     await this.#reports.stop();

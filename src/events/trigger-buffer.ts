@@ -1,10 +1,10 @@
-/** Triggers that are not runs yet, on disk, in order. */
+/** An on-disk queue of triggers that are not runs yet. */
 import type { Database } from "bun:sqlite";
 import type { SqliteMigrations } from "../migrations/sqlite-migrations.ts";
 import type { TriggerRequest } from "./event-listener.ts";
 import { openListenerFile } from "./listener-file.ts";
 
-/** A trigger and its place. */
+/** A buffered trigger and its position. */
 export interface WaitingTrigger {
   readonly seq: number;
   readonly request: TriggerRequest;
@@ -17,7 +17,7 @@ interface Row {
   created_at_ms: number;
 }
 
-/** The file, from its first version on. */
+/** The migrations of the file, from its first version on. */
 export const TRIGGER_BUFFER_MIGRATIONS: SqliteMigrations = [
   {
     what: "triggers",
@@ -34,13 +34,13 @@ export const TRIGGER_BUFFER_MIGRATIONS: SqliteMigrations = [
   },
 ];
 
-/** A queue of triggers in a file. What was added is on the disk when `add` returns. Several processes may share it. */
+/** A queue of triggers in a file. A trigger is on disk when `add` returns. Several processes may share it. */
 export class TriggerBuffer {
   readonly #db: Database;
   #size: number;
 
   /**
-   * @param directory made when it is missing
+   * @param directory created if missing
    * @throws ListenerFileError when the file cannot be opened
    * @throws NewerSchemaError when a newer cdktr wrote it; NoRoomForBackupError
    */
@@ -49,12 +49,12 @@ export class TriggerBuffer {
     this.#size = this.#db.query<{ n: number }, []>("SELECT count(*) AS n FROM triggers").get()?.n ?? 0;
   }
 
-  /** How many wait. */
+  /** Number of buffered triggers. */
   get size(): number {
     return this.#size;
   }
 
-  /** Bytes that the file takes on disk, what is reused inside it included. */
+  /** Size of the file, including space for reuse, bytes. */
   get bytes(): number {
     const pragma = (name: string) =>
       Number(Object.values(this.#db.query(`PRAGMA ${name}`).get() as object)[0] ?? 0);
@@ -62,8 +62,8 @@ export class TriggerBuffer {
   }
 
   /**
-   * Adds triggers at the end, in one transaction; one of the same event that waits already keeps its place.
-   * @returns their places
+   * Appends triggers in one transaction; if the same event is already queued, that entry is kept.
+   * @returns their positions
    */
   add(requests: readonly TriggerRequest[], nowMs: number): number[] {
     let added = 0;
@@ -86,12 +86,12 @@ export class TriggerBuffer {
     return seqs;
   }
 
-  /** Those that have waited longest. */
+  /** The oldest triggers. */
   first(limit: number): WaitingTrigger[] {
     const rows = this.#db
       .query<Row, [number]>("SELECT seq, request, created_at_ms FROM triggers ORDER BY seq LIMIT ?")
       .all(limit);
-    // Another process may have taken some out.
+    // Another process may have removed some.
     if (rows.length < limit) this.#size = rows.length;
     return rows.map((row) => ({
       seq: row.seq,
@@ -100,7 +100,7 @@ export class TriggerBuffer {
     }));
   }
 
-  /** Whether a later trigger of the same workflow waits. */
+  /** Whether a later trigger of the same workflow is queued. */
   hasLater({ seq, request }: WaitingTrigger): boolean {
     return (
       this.#db
@@ -109,7 +109,7 @@ export class TriggerBuffer {
     );
   }
 
-  /** Takes triggers out. Not synced: one that a power cut puts back is delivered again, under the same key. */
+  /** Removes triggers. Not synced: if a power cut brings one back, it is delivered again with the same key. */
   remove(seqs: readonly number[]): void {
     this.#db.run("PRAGMA synchronous = NORMAL");
     const remove = this.#db.query<unknown, [number]>("DELETE FROM triggers WHERE seq = ?");

@@ -1,4 +1,4 @@
-/** Why a connection to a principal does not come about, in words: libzmq only ever tries again, or gives up in silence. */
+/** Explains why a connection to a principal fails: libzmq only retries, or gives up silently. */
 import { PrincipalUnreachableError } from "../errors.ts";
 import type { Socket, SocketEvent } from "../zmq/index.ts";
 
@@ -7,13 +7,13 @@ export interface CurveClientKeys {
   readonly serverKey: string;
   readonly publicKey: string;
   readonly secretKey: string;
-  /** What messages call the key. */
+  /** The name of the key in messages. */
   readonly name?: string;
-  /** Where it was read. */
+  /** The file it was read from. */
   readonly path?: string;
 }
 
-/** The socket options of a client with these keys; none without. */
+/** The socket options of a client with these keys; none without keys. */
 export function curveOptions(keys: CurveClientKeys | undefined) {
   if (keys === undefined) return {};
   return {
@@ -23,7 +23,7 @@ export function curveOptions(keys: CurveClientKeys | undefined) {
   };
 }
 
-/** A principal is there, but does not take this client, or is not the one it was thought to be. */
+/** A principal is there, but rejects this client, or is not the expected one. */
 export class AccessRefusedError extends PrincipalUnreachableError {
   readonly reason: AccessProblem;
 
@@ -34,20 +34,20 @@ export class AccessRefusedError extends PrincipalUnreachableError {
 }
 
 /**
- * `refused`: the principal does not admit the key. `no-key`: it wants one. `not-secured`: it has none itself. `other-principal`: its
- * key is not the one that was expected.
+ * `refused`: the principal does not admit the key. `no-key`: it requires one. `not-secured`: it has none itself. `other-principal`: its
+ * key is not the expected one.
  */
 export type AccessProblem = "refused" | "no-key" | "not-secured" | "other-principal";
 
-/** libzmq does not try again after these by itself: it is tried again after so long, ms. */
+/** libzmq does not retry after these failures: they are retried after this time, ms. */
 const TRY_AGAIN_MS = 1000;
 /** One peer has keys, the other has none (ZMQ_PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH). */
 const MECHANISM_MISMATCH = 0x11000002;
 
 /**
- * Watches the handshakes of a socket that is (about to be) connected to `endpoint`, and keeps on trying.
- * @param address how messages name the principal
- * @param refused told each time what is wrong
+ * Watches the handshakes of a socket that is (about to be) connected to `endpoint`, and keeps retrying.
+ * @param address the principal's name in messages
+ * @param refused called each time with what is wrong
  */
 export function watchHandshakes(
   socket: Socket,
@@ -75,7 +75,7 @@ function tryAgain(socket: Socket, endpoint: string): void {
     try {
       socket.disconnect(endpoint);
     } catch {
-      // It has forgotten the endpoint already.
+      // It has given the endpoint up already.
     }
     socket.connect(endpoint);
   }, TRY_AGAIN_MS);
@@ -111,7 +111,7 @@ function explain(
       "Set up keys there ('cdktr keys init') and start it again. If it is meant to be open, move the key away.",
     );
   }
-  // Once may be a principal that ended at that moment.
+  // A single failure may come from a principal that exited at that moment.
   if (keys !== undefined && brokenOff >= 2) {
     return new AccessRefusedError(
       "other-principal",

@@ -1,4 +1,4 @@
-/** Join tokens: one line that lets a new host get a key of its own from a principal, a few times and for a short time. */
+/** Join tokens: one line that lets a new host get its own key from a principal, for a limited number of uses and a short time. */
 import { createHash } from "node:crypto";
 import { z } from "zod";
 import { InvalidInputError } from "../errors.ts";
@@ -10,14 +10,14 @@ const Key = z.string().refine(isCurveKey);
 
 const Content = z.object({ h: z.string().min(1), p: z.number().int().min(1).max(65535), s: Key, k: Key });
 
-/** What a token says. */
+/** The content of a token. */
 export interface JoinToken {
   /** Where the principal is. */
   readonly host: string;
   readonly port: number;
-  /** The principal's public key: nobody else can pass for it. */
+  /** The principal's public key: nobody else can impersonate it. */
   readonly serverKey: string;
-  /** The secret key with which the new host comes in to join, and for nothing else. */
+  /** The secret key with which the new host connects to join, and for nothing else. */
   readonly secretKey: string;
 }
 
@@ -29,8 +29,8 @@ export function encodeJoinToken({ host, port, serverKey, secretKey }: JoinToken)
 }
 
 /**
- * Reads a token.
- * @throws InvalidInputError when it is none, or not a whole one; the message does not quote it
+ * Parses a token.
+ * @throws InvalidInputError when it is not a complete token; the message does not quote it
  */
 export function decodeJoinToken(line: string): JoinToken {
   const token = line.trim();
@@ -44,7 +44,7 @@ export function decodeJoinToken(line: string): JoinToken {
       return { host: h, port: p, serverKey: s, secretKey: k };
     }
   } catch {
-    // Said below, without what is in it.
+    // Reported below, without the content.
   }
   throw new InvalidInputError("This join token is damaged or not complete.", { hint });
 }

@@ -1,4 +1,4 @@
-/** The key of a client or an agent: one private file that has all it needs to connect to a secured principal. */
+/** Key files of clients and agents: one private file with everything needed to connect to a secured principal. */
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
@@ -12,7 +12,7 @@ import type { CurveClientKeys } from "./handshake.ts";
 
 const Key = z.string().refine(isCurveKey, "it is no key of 40 characters");
 
-/** Where a principal is that was joined. Hosts and ports as they are to be reached. */
+/** The address of a principal that was joined, as it can be reached. */
 const PrincipalAddress = z.object({
   host: z.string().min(1),
   port: z.number().int(),
@@ -20,7 +20,7 @@ const PrincipalAddress = z.object({
   logs_publishing_port: z.number().int(),
 });
 
-/** What a key file holds. */
+/** The content of a key file. */
 export const KeyFile = z.object({
   /** The name under which the principal knows the key. */
   name: z.string().min(1),
@@ -34,13 +34,13 @@ export const KeyFile = z.object({
 });
 export type KeyFile = z.infer<typeof KeyFile>;
 
-/** A key that was read, and from where. */
+/** A key and the file it was read from. */
 export interface LoadedKey {
   readonly path: string;
   readonly key: KeyFile;
 }
 
-/** What a key is wanted for: an agent prefers its own key, everything else that of a person. */
+/** The purpose of a key: an agent prefers its own key, everything else a person's key. */
 export type KeyPurpose = "agent" | "client";
 
 const CANDIDATES: Record<KeyPurpose, readonly string[]> = {
@@ -54,11 +54,11 @@ export function keysDirectory(dataDirectory: string): string {
 }
 
 /**
- * The key with which this process connects: that of CDKTR_KEY_FILE, else the first one of those that the directory of keys
- * has; undefined when there is none.
+ * The key with which this process connects: the one that CDKTR_KEY_FILE names, or the first one found in the directory of keys;
+ * undefined when there is none.
  * @throws NotFoundError when CDKTR_KEY_FILE names a file that does not exist
  * @throws NotPrivateError when others than its owner have access to it
- * @throws InvalidInputError when it is no key file
+ * @throws InvalidInputError when it is not a key file
  */
 export function loadKey(
   config: Pick<Config, "CDKTR_KEY_FILE" | "CDKTR_APP_DATA_DIRECTORY">,
@@ -87,7 +87,7 @@ export function loadCurveKeys(
   return loaded === undefined ? undefined : curveKeysOf(loaded);
 }
 
-/** The keys for sockets that a key file holds. */
+/** The socket keys of a key file. */
 export function curveKeysOf({ path, key }: LoadedKey): CurveClientKeys {
   return {
     serverKey: key.server_key,
@@ -108,7 +108,7 @@ export function readKeyFile(path: string): LoadedKey {
 }
 
 /**
- * Reads a private file of JSON. What is in it never gets into a message.
+ * Reads a private JSON file. Its content never gets into a message.
  * @throws InvalidInputError
  */
 export function readPrivateJson<S extends z.ZodType>(path: string, schema: S, what: string): z.output<S> {
@@ -118,7 +118,7 @@ export function readPrivateJson<S extends z.ZodType>(path: string, schema: S, wh
   } catch (error) {
     // That this process has no descriptor left says nothing about the file.
     if (isOutOfDescriptors(error)) throw error;
-    // The parser's message quotes what it read.
+    // The parser's message quotes the input.
     const why = error instanceof SyntaxError ? "it is not JSON" : errorMessage(error);
     throw new InvalidInputError(`${path} cannot be read as a ${what}: ${why}.`);
   }

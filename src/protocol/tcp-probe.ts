@@ -1,4 +1,4 @@
-/** Whether anything listens at an address: libzmq does not tell, it only tries again. */
+/** Checks whether anything listens at an address: libzmq does not report it, it only retries. */
 import { createConnection } from "node:net";
 import { errorMessage } from "../errors.ts";
 import { bareHost } from "../host/addresses.ts";
@@ -21,7 +21,7 @@ export function cannotConnect(host: string, port: number, patienceMs: number): P
 function wordsFor(error: NodeJS.ErrnoException, host: string): string {
   switch (error.code) {
     case "ECONNREFUSED":
-      // Bun gives this code for a network that cannot be reached as well.
+      // Bun uses this code for an unreachable network as well.
       return "the connection was refused, or there is no way to it";
     case "ENOTFOUND":
     case "EAI_AGAIN":

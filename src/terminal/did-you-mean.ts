@@ -1,8 +1,8 @@
 /** "Did you mean …": the nearest of some known words. */
 
 /**
- * Damerau–Levenshtein distance (optimal string alignment): insertions, deletions, replacements and swaps of
- * neighbouring characters, each counting 1.
+ * Damerau–Levenshtein distance (optimal string alignment): insertions, deletions, replacements and swaps of adjacent characters, each
+ * counting 1.
  */
 export function editDistance(from: string, to: string): number {
   const a = [...from];
@@ -27,13 +27,13 @@ export function editDistance(from: string, to: string): number {
 
 /** Longer words are not compared: nobody mistypes them by a letter or two, and the comparison is quadratic. */
 const LONGEST = 256;
-/** Of many candidates only the first are compared letter by letter. */
+/** Maximum number of candidates to compare letter by letter. */
 const MOST_COMPARED = 2000;
 
 /**
- * The candidate that `word` was most likely meant to be, or `undefined` when none is near: up to a third of the
- * longer word's characters may differ. Case does not count. Of equally near candidates one with the same letters, of which some
- * are swapped, wins, else the first; of very many, only the first 2,000 of a similar length are compared.
+ * The candidate that `word` was most likely meant to be, or `undefined` when none is close: up to a third of the longer word's
+ * characters may differ, ignoring case. Among equally close candidates, one with the same letters in another order wins, otherwise the
+ * first; of very many, only the first 2,000 of a similar length are compared.
  */
 export function nearest(word: string, candidates: Iterable<string>): string | undefined {
   if (word === "" || word.length > LONGEST) return undefined;
@@ -49,7 +49,7 @@ export function nearest(word: string, candidates: Iterable<string>): string | un
     if (known === wanted) return candidate;
     if (++compared > MOST_COMPARED) continue;
     const distance = editDistance(wanted, known);
-    // A single letter that differs altogether is another word, not a typing mistake.
+    // If a single letter differs completely, it is another word, not a typo.
     if (distance > allowed || distance >= Math.max(wanted.length, known.length)) continue;
     const isSwapped = distance === bestDistance && lettersOf(known) === lettersOf(wanted);
     if (distance < bestDistance || isSwapped) {
@@ -64,7 +64,7 @@ function lettersOf(word: string): string {
   return [...word].sort().join("");
 }
 
-/** `did you mean "x"?`, or `undefined` when no candidate is near. */
+/** `did you mean "x"?`, or `undefined` when no candidate is close. */
 export function didYouMean(word: string, candidates: Iterable<string>): string | undefined {
   const near = nearest(word, candidates);
   return near === undefined ? undefined : `did you mean "${near}"?`;

@@ -1,4 +1,4 @@
-/** A grid of terminal cells on which boxes, lines and texts are drawn; lines join to the right box characters. */
+/** A grid of terminal cells for boxes, lines and text; lines join to the right box characters. */
 import { glyphs } from "./text.ts";
 
 /** Directions in which a line leaves a cell. */
@@ -10,7 +10,7 @@ const LEFT = 8;
 /** A piece of a line of the drawing. */
 export interface GraphSpan {
   readonly text: string;
-  /** The task that the text is the label of; null for lines and blanks. */
+  /** The task whose label this is; null for lines and blanks. */
   readonly task: string | null;
 }
 
@@ -23,21 +23,21 @@ const BORDERS = [" ", "╵", "╶", "└", "╷", "│", "┌", "├", "╴", "�
 
 interface Cell {
   directions: number;
-  /** Whose line it is: lines of different owners cross, lines of one join. */
+  /** Owner of the line: lines of different owners cross, lines of the same owner join. */
   owner: number;
   isBorder: boolean;
-  /** A text instead of a line; empty for the second column of a wide character. */
+  /** Text instead of a line; empty for the second column of a wide character. */
   text: string | null;
   task: string | null;
 }
 
 const BORDER_OWNER = -1;
 
-/** The grid; it grows downwards as it is drawn on. */
+/** The grid; it grows downwards as needed. */
 export class Canvas {
   readonly #rows: (Cell | undefined)[][] = [];
 
-  /** Draws a line from one cell to another in the same row or column, both included. */
+  /** Draws a line from one cell to another in the same row or column, inclusive. */
   line(fromX: number, fromY: number, toX: number, toY: number, owner: number): void {
     if (fromY === toY) {
       const [left, right] = fromX < toX ? [fromX, toX] : [toX, fromX];
@@ -54,7 +54,7 @@ export class Canvas {
     }
   }
 
-  /** Adds a direction to one cell, such as the place where a line enters a border. */
+  /** Adds a direction to one cell, for example where a line enters a border. */
   join(x: number, y: number, direction: number, owner: number): void {
     this.#join(x, y, direction, owner);
   }
@@ -68,7 +68,7 @@ export class Canvas {
     this.line(right, y, right, bottom, BORDER_OWNER);
   }
 
-  /** Writes a text; it must not contain control characters. */
+  /** Writes text, which must not contain control characters. */
   text(x: number, y: number, text: string, task: string | null): void {
     let at = x;
     for (const [glyph, width] of glyphs(text)) {
@@ -121,7 +121,7 @@ export class Canvas {
     } else if (cell.owner === owner || cell.isBorder) {
       cell.directions |= direction;
     } else if ((direction & (UP | DOWN)) !== 0) {
-      // Two edges cross without meeting: the vertical one goes over the other, so that it does not look like a junction.
+      // Two edges cross without meeting: the vertical one is drawn on top, so that it does not look like a junction.
       cell.directions = (cell.directions & (UP | DOWN)) | direction;
       cell.owner = owner;
     }

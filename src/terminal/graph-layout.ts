@@ -1,15 +1,15 @@
 /**
- * Places the tasks of a graph in layers, for drawing: a task stands in the row of its depth, so that each row can
- * start when the one above is done. Edges that pass a layer go through passages (items without a task) in it.
- * The steps are those of Sugiyama's method: layers, order within each layer, then coordinates.
+ * Places the tasks of a graph in layers for drawing: each task is in the row of its depth, so that a row can start when the one above is
+ * done. Edges that skip a layer go through passages (items without a task) in it. The steps are those of Sugiyama's method: layers,
+ * order within each layer, then coordinates.
  */
 
-/** A box to place: one task, or several that have the same dependencies and the same dependents. */
+/** A box to place: one task, or several with the same dependencies and the same dependents. */
 export interface Box {
   readonly key: string;
-  /** Row, from 0. */
+  /** Row, starting from 0. */
   readonly layer: number;
-  /** Columns. */
+  /** Width in columns. */
   readonly width: number;
   /** Keys of the boxes that depend on it, all in lower layers. */
   readonly targets: readonly string[];
@@ -19,22 +19,22 @@ export interface Box {
 export interface Item {
   /** Null for a passage. */
   readonly box: Box | null;
-  /** Columns; those of a passage are as many as the lines that meet in it need. */
+  /** Width in columns; a passage is as wide as the lines that meet in it. */
   width: number;
-  /** What it leads to in the next layer. */
+  /** The items it leads to in the next layer. */
   readonly next: Item[];
   readonly previous: Item[];
   /** Left column. */
   x: number;
 }
 
-/** Lines from a layer to the next that are one: all its sources lead to all its targets. */
+/** Lines between two layers that are drawn as one: all its sources lead to all its targets. */
 export interface ItemNet {
   readonly sources: readonly Item[];
   readonly targets: readonly Item[];
 }
 
-/** The nets that leave a layer: items that lead to the same targets share one. */
+/** The nets that leave a layer: items with the same targets share one. */
 export function netsOf(layer: readonly Item[]): ItemNet[] {
   const numbers = new Map<Item, number>();
   const nets = new Map<string, { sources: Item[]; targets: Item[] }>();
@@ -60,8 +60,7 @@ const GAP = 2;
 const SWEEPS = 12;
 
 /**
- * The layers from top to bottom, each from left to right with its columns; null when a layer does not fit into
- * `limit` columns.
+ * The layers from top to bottom, each from left to right with its columns; null when a layer does not fit into `limit` columns.
  */
 export function layOut(boxes: readonly Box[], limit: number): Item[][] | null {
   const layers = makeLayers(boxes);
@@ -81,8 +80,8 @@ export function centerOf(item: Item): number {
 }
 
 /**
- * Edges to the same set of tasks share one passage in each layer they pass: whatever enters it reaches exactly
- * these tasks, so nothing is lost by drawing one line.
+ * Edges to the same set of tasks share one passage in each layer they skip: whatever enters it reaches exactly these tasks, so nothing
+ * is lost by drawing one line.
  */
 function makeLayers(boxes: readonly Box[]): Item[][] {
   const layers: Item[][] = [];
@@ -134,7 +133,7 @@ function makeLayers(boxes: readonly Box[]): Item[][] {
   return layers;
 }
 
-/** Sweeps down and up, sorting each layer by the middle of its neighbours; the order with the fewest crossings stays. */
+/** Sweeps down and up, sorting each layer by the barycenter of its neighbours; keeps the order with the fewest crossings. */
 function orderLayers(layers: Item[][]): void {
   const count = layers.reduce((sum, layer) => sum + layer.length, 0);
   let best = layers.map((layer) => [...layer]);
@@ -166,7 +165,7 @@ function orderLayers(layers: Item[][]): void {
   for (const [index, layer] of best.entries()) layers[index] = layer;
 }
 
-/** Whether it has no neighbours at all: such tasks stand at the right end of the first row. */
+/** Whether it has no neighbours at all: such tasks go to the right end of the first row. */
 function isAlone(item: Item): boolean {
   return item.previous.length === 0 && item.next.length === 0;
 }
@@ -180,7 +179,7 @@ function crossings(layers: readonly Item[][]): number {
     const ends = layer.flatMap((item) =>
       item.next.map((target) => position.get(target) ?? 0).sort((a, b) => a - b),
     );
-    // Edges are in the order of their upper ends: each pair whose lower ends are the other way round crosses.
+    // Edges are sorted by their upper ends: each pair whose lower ends are in reverse order crosses.
     const seen = new Array<number>(below.length + 1).fill(0);
     for (const [edge, end] of ends.entries()) {
       let before = 0;
@@ -234,8 +233,8 @@ function placeLayers(layers: readonly Item[][], limit: number): void {
 }
 
 /**
- * The centers nearest to the wanted ones (least squares) that keep the order and the gaps, within the limit: without
- * the widths this is isotonic regression, solved by merging neighbours that stand in each other's way.
+ * The centers closest to the wanted ones (least squares) that keep the order and the gaps, within the limit: without widths this is
+ * isotonic regression, solved by merging adjacent items that are in each other's way.
  */
 function separate(layer: readonly Item[], wanted: readonly number[], limit: number): number[] {
   const offsets: number[] = [];
@@ -248,7 +247,7 @@ function separate(layer: readonly Item[], wanted: readonly number[], limit: numb
   const groups: { sum: number; weight: number; count: number }[] = [];
   for (const [index, center] of wanted.entries()) {
     const item = layer[index];
-    // What is alone follows its neighbours and never moves them.
+    // Isolated items follow their neighbours and never move them.
     const alone = item !== undefined && isAlone(item);
     const weight = alone ? 1e-6 : 1;
     groups.push({ sum: weight * ((alone ? 0 : center) - (offsets[index] ?? 0)), weight, count: 1 });

@@ -1,6 +1,6 @@
 /**
- * Draws the graph of a workflow's tasks with box characters, for terminals. Each row of boxes depends on rows above
- * it; lines run downwards, a line that crosses another without meeting it goes over it.
+ * Draws the graph of a workflow's tasks with box characters, for terminals. Each row of boxes depends on rows above it; lines run
+ * downwards, and a line that crosses another without meeting it goes over it.
  */
 import { plainText } from "./foreign-text.ts";
 import { Canvas, DOWN, type GraphLine, type GraphSpan, UP } from "./graph-canvas.ts";
@@ -12,30 +12,30 @@ export type { GraphLine } from "./graph-canvas.ts";
 /** A task to draw. */
 export interface GraphTask {
   readonly id: string;
-  /** Ids of the tasks that it waits for; each is among the tasks to draw. */
+  /** Ids of its dependencies; all of them are among the tasks to draw. */
   readonly depends: readonly string[];
-  /** Row of its box, from 0; greater than the rows of what it depends on. */
+  /** Row of its box, starting from 0; greater than the rows of its dependencies. */
   readonly depth: number;
-  /** Shown before the id, such as the symbol of a status. */
+  /** Shown before the id, such as a status symbol. */
   readonly symbol?: string | undefined;
 }
 
-/** How a graph is drawn. */
+/** Options of a drawing. */
 export interface GraphOptions {
-  /** Columns that there are; 100 by default. */
+  /** Available columns; 100 by default. */
   readonly width?: number;
 }
 
-/** How a graph is turned into one text. */
+/** Options for the drawing as one text. */
 export interface DrawOptions extends GraphOptions {
   /** Colours the labels of the tasks. */
   readonly paint?: (text: string) => string;
 }
 
-/** Beyond this a drawing helps nobody; the list is shown. */
+/** With more tasks a drawing is useless, so a list is shown. */
 const MOST_BOXES = 300;
 
-/** Draws the graph as one text, lines joined by line feeds. */
+/** Draws the graph as one text. */
 export function drawGraph(tasks: readonly GraphTask[], options: DrawOptions = {}): string {
   const paint = options.paint ?? ((text: string) => text);
   return graphLines(tasks, options)
@@ -44,8 +44,8 @@ export function drawGraph(tasks: readonly GraphTask[], options: DrawOptions = {}
 }
 
 /**
- * Draws the graph, line by line, each label marked with its task. When it is too wide, tasks with the same
- * dependencies and the same dependents share a box, then labels are cut; when that is not enough, it is a list.
+ * Draws the graph, line by line, with each label marked with its task. If it is too wide, tasks with the same dependencies and the same
+ * dependents share a box, then labels are truncated; if that is not enough, it becomes a list.
  */
 export function graphLines(tasks: readonly GraphTask[], options: GraphOptions = {}): GraphLine[] {
   const width = Math.max(20, options.width ?? 100);
@@ -69,7 +69,7 @@ export function graphLines(tasks: readonly GraphTask[], options: GraphOptions = 
   return listLines(tasks, width);
 }
 
-/** The tasks that wait for each task, in the order of the tasks. */
+/** The dependents of each task, in the order of the tasks. */
 function dependentsOf(tasks: readonly GraphTask[]): ReadonlyMap<string, readonly string[]> {
   const dependents = new Map<string, string[]>(tasks.map(({ id }) => [id, []]));
   for (const { id, depends } of tasks) {
@@ -85,7 +85,7 @@ interface Label {
 
 interface Group {
   readonly box: Box;
-  /** Row by row; several to a row when there are many. */
+  /** Row by row; several labels per row if there are many. */
   readonly rows: readonly (readonly Label[])[];
   /** Width of each column of labels. */
   readonly columns: readonly number[];
@@ -124,7 +124,7 @@ function groupTasks(
   });
 }
 
-/** Labels in as many columns as keep the box low, as far as they fit. */
+/** Labels in as many columns as keep the box low, if they fit. */
 function arrange(labels: readonly Label[], widest: number): Pick<Group, "rows" | "columns"> {
   for (let count = Math.ceil(labels.length / TALLEST); ; count--) {
     const height = Math.ceil(labels.length / count);
@@ -197,11 +197,11 @@ function heightOf(item: Item, groups: ReadonlyMap<string, Group>): number {
   return item.box === null ? 1 : 2 + (groups.get(item.box.key)?.rows.length ?? 1);
 }
 
-/** A net with its way. */
+/** A net and its path. */
 interface Net extends ItemNet {
   /** Columns where it enters its targets, in their order. */
   readonly entries: number[];
-  /** Row of its horizontal piece within the channel; null when it is one straight line. */
+  /** Row of its horizontal part within the channel; null when it is one straight line. */
   track: number | null;
 }
 
@@ -217,7 +217,7 @@ interface Channel {
   readonly height: number;
 }
 
-/** Finds the way of the lines from a layer to the next. */
+/** Routes the lines from a layer to the next. */
 function route(layer: readonly Item[]): Channel {
   const nets = netsOf(layer).map((net) => ({ ...net, entries: [], track: null }));
   const ports = choosePorts(nets);
@@ -225,8 +225,8 @@ function route(layer: readonly Item[]): Channel {
 }
 
 /**
- * The column where each net enters each of its targets: straight down where that is possible, else the middle of
- * what is free; never under the end of another net, whose line would then seem to go on.
+ * The column where each net enters each of its targets: straight down if possible, otherwise the middle of the free range; never under
+ * the end of another net, whose line would then seem to continue.
  */
 function choosePorts(nets: readonly Net[]): Port[] {
   const arrivals = new Map<Item, Net[]>();
@@ -278,7 +278,7 @@ function nearestFree(
   taken: ReadonlySet<number>,
   leaving: ReadonlyMap<number, Net>,
 ): number {
-  // The corners of a box are no place to enter it.
+  // The corners of a box are not suitable.
   const corner = target.box === null ? 0 : 1;
   const [first, last] = [target.x + corner, target.x + target.width - 1 - corner];
   const isFree = (x: number): boolean => {
@@ -293,7 +293,7 @@ function nearestFree(
   return wanted;
 }
 
-/** Gives each net that is not straight a row of its own where it would touch another; returns how many rows there are. */
+/** Gives each net that is not straight its own row where it would touch another; returns the number of rows. */
 function assignTracks(nets: readonly Net[]): number {
   const bent = nets.filter((net) => new Set(columnsOf(net)).size > 1);
   const leaving = new Map<number, Net>();
@@ -314,7 +314,7 @@ function assignTracks(nets: readonly Net[]): number {
       (above.get(net) ?? []).every((other) => other.track !== null && other.track < row),
     );
     let free = Number.NEGATIVE_INFINITY;
-    // When nets wait for each other in a circle, one goes first.
+    // If nets wait for each other in a cycle, one goes first.
     for (const net of ready.length > 0 ? ready : open.slice(0, 1)) {
       const columns = columnsOf(net);
       if (Math.min(...columns) <= free + 1) continue;
@@ -335,7 +335,7 @@ function drawChannel(canvas: Canvas, channel: Channel, top: number, lastOwner: n
   let owner = lastOwner;
   if (channel.height === 0) return owner;
   const bottom = top + channel.height - 1;
-  // Horizontal pieces first: vertical ones go over them.
+  // Horizontal parts first, because vertical ones go over them.
   for (const net of channel.nets) {
     owner += 1;
     if (net.track === null) continue;
@@ -359,7 +359,7 @@ function drawChannel(canvas: Canvas, channel: Channel, top: number, lastOwner: n
   return owner;
 }
 
-/** When no drawing fits: row by row, each task with what it waits for. */
+/** The fallback when no drawing fits: row by row, each task with its dependencies. */
 function listLines(tasks: readonly GraphTask[], width: number): GraphLine[] {
   const rows = Map.groupBy(tasks, (task) => task.depth);
   const numberWidth = String(rows.size).length;
@@ -385,7 +385,7 @@ function listLines(tasks: readonly GraphTask[], width: number): GraphLine[] {
   return lines;
 }
 
-/** As many ids as fit, and how many there are besides. */
+/** As many ids as fit, and the number of the remaining ones. */
 function namesWithin(ids: readonly string[], room: number): string {
   const all = ids.join(", ");
   if (widthOf(all) <= room) return all;

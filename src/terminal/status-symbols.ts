@@ -1,4 +1,4 @@
-/** One character for each status of a run or a task, one column wide. */
+/** A symbol for each status of a run or a task, one column wide. */
 export const STATUS_SYMBOLS = {
   PENDING: "○",
   RUNNING: "▶",

@@ -1,19 +1,19 @@
-/** Text as a terminal counts it: columns, not characters. */
+/** Text measured in terminal columns, not characters. */
 
 const segmenter = new Intl.Segmenter(undefined, { granularity: "grapheme" });
-/** ASCII, Latin, and the punctuation, arrows, lines and blocks that this UI draws with: one column each, nothing combines. */
+/** ASCII, Latin, and the punctuation, arrows, lines and blocks used for drawing: one column each, no combining characters. */
 const PLAIN_TEXT =
   /^[\x20-\x7e\xa1-\xac\xae-\u02ff\u2010-\u2027\u2030-\u205e\u2190-\u21ff\u2500-\u25fc\u2713\u2717]*$/;
 
-/** The graphemes of a text, what a reader takes for one character each, with their places in it. */
+/** The graphemes of a text (what a reader perceives as characters) with their positions. */
 export function graphemes(text: string): Iterable<Intl.SegmentData> {
   return segmenter.segment(text);
 }
 
-/** A grapheme and the columns it takes: 1 or 2. */
+/** A grapheme and its width: 1 or 2 columns. */
 export type Glyph = readonly [text: string, columns: number];
 
-/** Whether every character is one column wide and nothing needs care. */
+/** Whether every character is one column wide and needs no special handling. */
 export function isPlain(text: string): boolean {
   return PLAIN_TEXT.test(text);
 }
@@ -30,12 +30,12 @@ export function* glyphs(text: string): Generator<Glyph> {
   }
 }
 
-/** Columns that `text` takes. */
+/** Width of `text` in columns. */
 export function width(text: string): number {
   return isPlain(text) ? text.length : Bun.stringWidth(text);
 }
 
-/** `text` cut to `columns`, with an ellipsis where something was cut off. */
+/** `text` truncated to `columns`, with an ellipsis if something was cut off. */
 export function fit(text: string, columns: number): string {
   if (columns <= 0) return "";
   if (width(text) <= columns) return text;
@@ -49,18 +49,18 @@ export function fit(text: string, columns: number): string {
   return `${kept}…`;
 }
 
-/** `text` cut or filled with spaces to exactly `columns`. */
+/** `text` truncated or padded to exactly `columns`. */
 export function pad(text: string, columns: number, align: "left" | "right" = "left"): string {
   return fill(fit(text, columns), columns, align);
 }
 
-/** `text` filled with spaces to at least `columns`. */
+/** `text` padded to at least `columns`. */
 export function fill(text: string, columns: number, align: "left" | "right" = "left"): string {
   const space = " ".repeat(Math.max(0, columns - width(text)));
   return align === "left" ? text + space : space + text;
 }
 
-/** `text` broken into lines of at most `columns`; words stay whole where they fit. */
+/** `text` wrapped into lines of at most `columns`; words stay whole where they fit. */
 export function wrapWords(text: string, columns: number): string[] {
   const lines: string[] = [];
   for (const paragraph of text.split("\n")) {
@@ -81,12 +81,12 @@ export function wrapWords(text: string, columns: number): string[] {
   return lines;
 }
 
-/** `text` broken into lines of at most `columns` between words; a word that is longer stands out. Colours may be in it. */
+/** `text` wrapped between words into lines of at most `columns`; longer words overflow. May contain colours. */
 export function wrapProse(text: string, columns: number): string[] {
   return Bun.wrapAnsi(text, columns, { hard: false, trim: true }).split("\n");
 }
 
-/** `text` broken at every `columns`, wherever that is. */
+/** `text` split every `columns`, regardless of words. */
 export function wrapHard(text: string, columns: number): string[] {
   if (columns <= 0) return [text];
   if (isPlain(text)) {

@@ -1,4 +1,4 @@
-/** Runs workflows after runs of others, as `on: workflow` declares. */
+/** Runs workflows after runs of others, as declared with `on: workflow`. */
 import { mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { ConsolaInstance } from "consola";
@@ -8,7 +8,7 @@ import { RequestRefusedError } from "../../protocol/client.ts";
 import { pause } from "../../timer.ts";
 import { DeclaredListener } from "./declared-listener.ts";
 
-/** The longest wait for the next run that ends, ms. A principal that died is noticed within it. */
+/** Maximum duration of a long poll, ms. A dead principal is noticed within this time. */
 const WAIT_MS = 5000;
 const FIRST_RETRY_MS = 100;
 const LAST_RETRY_MS = 2000;
@@ -16,11 +16,11 @@ const LAST_RETRY_MS = 2000;
 /** What it needs. */
 export interface AfterWorkflowOptions {
   readonly log: ConsolaInstance;
-  /** Here it notes how far it has come, so that what ends while it is down counts. */
+  /** Directory in which it stores its position, so that runs that end while it is down count. */
   readonly directory: string;
 }
 
-/** The listener; the principal writes down what must follow, and it works through that list. */
+/** The listener. The principal records what must follow, and this works through that list. */
 export class AfterWorkflowListener extends DeclaredListener {
   override readonly name = "workflow";
   readonly #directory: string;
@@ -53,7 +53,7 @@ export class AfterWorkflowListener extends DeclaredListener {
     while (!signal.aborted) {
       try {
         const page = await this.client.call("LSFOLLOWUPS", { cursor, wait_ms: WAIT_MS }, { signal });
-        // In order; all are written down before the cursor is. Those that come again have the same keys.
+        // In order; all are stored before the cursor is. If some come again, they have the same keys.
         await Promise.all(page.follow_ups.map((followUp) => this.#run(followUp)));
         if (page.cursor !== cursor) this.#write(page.cursor);
         cursor = page.cursor;
@@ -71,7 +71,7 @@ export class AfterWorkflowListener extends DeclaredListener {
   }
 
   async #run(followUp: FollowUpPage["follow_ups"][number]): Promise<void> {
-    // One that is not known here yet, or is gone by now: the principal says which.
+    // A workflow that is not known here yet, or is gone by now: the principal decides.
     const workflow = this.#workflows.get(followUp.workflow_id) ?? (await this.#find(followUp.workflow_id));
     if (workflow === undefined) return;
     await this.fire(
@@ -110,7 +110,7 @@ export class AfterWorkflowListener extends DeclaredListener {
       writeFileSync(`${this.#file}.tmp`, cursor, { flush: true });
       renameSync(`${this.#file}.tmp`, this.#file);
     } catch (error) {
-      // It goes on in memory; after a restart the same comes again, under the same keys.
+      // Continue in memory; after a restart the same follow-ups come again, with the same keys.
       this.log.error(`${this.#file} cannot be written: ${errorMessage(error)}`);
     }
   }

@@ -1,4 +1,4 @@
-/** The base of listeners whose events the workflow files declare under `on:`. */
+/** The base class of listeners whose events are declared in workflow files under `on:`. */
 import type { ConsolaInstance } from "consola";
 import type { WorkflowSummary } from "../../contract/messages.ts";
 import { errorMessage } from "../../errors.ts";
@@ -6,14 +6,14 @@ import { RequestRefusedError } from "../../protocol/client.ts";
 import { BackOff, pause } from "../../timer.ts";
 import { EventListener } from "../event-listener.ts";
 
-/** The longest time between two looks at the workflows, ms. Changes are heard of at once, but not from a principal that died meanwhile. */
+/** Maximum time between two reads of the workflows, ms. Changes are noticed at once, but not if the principal dies in the meantime. */
 const REFRESH_MS = 5000;
-/** A loop that is so much late stands still, ms. */
+/** A loop that is this late is stuck, ms. */
 const STALL_MS = 30_000;
 const FIRST_RETRY_MS = 100;
 const LAST_RETRY_MS = 2000;
 
-/** Follows the workflows and hands them on whenever they changed. */
+/** Follows the workflows and passes them on whenever they change. */
 export abstract class DeclaredListener extends EventListener {
   protected readonly log: ConsolaInstance;
   #turnedMs = performance.now();
@@ -23,12 +23,12 @@ export abstract class DeclaredListener extends EventListener {
     this.log = log;
   }
 
-  /** Whether it has looked at the workflows lately, or tried to: each look waits for a reply or gives up. */
+  /** Whether it has read the workflows recently, or tried to: each read waits for a reply or times out. */
   isTurning(requestMs: number, nowMs = performance.now()): boolean {
     return nowMs - this.#turnedMs < REFRESH_MS + 2 * requestMs + STALL_MS;
   }
 
-  /** Takes over the workflows as they are now. */
+  /** Applies the current workflows. */
   protected abstract take(workflows: readonly WorkflowSummary[]): void;
 
   async startListening(): Promise<void> {

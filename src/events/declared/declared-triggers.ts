@@ -1,4 +1,4 @@
-/** Everything that workflow files declare, served: `cron`, and what stands under `on:`. */
+/** Serves everything that workflow files declare: `cron`, and the triggers under `on:`. */
 import type { ConsolaInstance } from "consola";
 import type { Clock } from "../../clock.ts";
 import type { Config } from "../../config.ts";
@@ -14,7 +14,7 @@ import { DeclaredListener } from "./declared-listener.ts";
 import { FileListener } from "./file-listener.ts";
 import { WebhookListener } from "./webhook-listener.ts";
 
-/** What can be declared. */
+/** The kinds of declared triggers. */
 export const TRIGGER_KINDS = ["cron", "webhook", "file", "workflow"] as const;
 export type TriggerKind = (typeof TRIGGER_KINDS)[number];
 
@@ -22,7 +22,7 @@ export type TriggerKind = (typeof TRIGGER_KINDS)[number];
 export interface DeclaredTriggersOptions {
   readonly config: Config;
   readonly kinds: readonly TriggerKind[];
-  /** Makes a connection to the principal; called when it starts, and for each listener. */
+  /** Creates a connection to the principal; called at start, and for each listener. */
   readonly connect: () => PrincipalClient;
   readonly log: ConsolaInstance;
   readonly clock?: Clock;
@@ -33,7 +33,7 @@ interface Served {
   readonly service: ListenerService;
 }
 
-/** Follows the workflows, and tells what they are now. */
+/** Follows the workflows, and publishes the current ones. */
 class Declarations extends DeclaredListener {
   readonly #changed: (workflows: readonly WorkflowSummary[]) => void;
 
@@ -47,7 +47,7 @@ class Declarations extends DeclaredListener {
   }
 }
 
-/** A listener for each kind, with a buffer of its own, from when the first workflow asks for it. */
+/** One listener per kind, with its own buffer, created when the first workflow needs it. */
 export class DeclaredTriggers extends BackgroundService {
   readonly name = "declared triggers";
   readonly #log: ConsolaInstance;
@@ -65,12 +65,12 @@ export class DeclaredTriggers extends BackgroundService {
     this.#declarations = new Declarations(this.#log, (workflows) => this.#serve(workflows));
   }
 
-  /** How its listeners are. */
+  /** The state of its listeners. */
   get statuses(): ListenerStatus[] {
     return [...this.#services.values()].map(({ service }) => service.status);
   }
 
-  /** Begins to serve; does not wait for the principal. */
+  /** Starts serving; does not wait for the principal. */
   protected override onStart(): void {
     const client = this.#o.connect();
     this.#reports = new ListenerReports({ client, statuses: () => this.statuses, log: this.#log });
@@ -78,7 +78,7 @@ export class DeclaredTriggers extends BackgroundService {
     this.#following = this.#declarations.startListening();
   }
 
-  /** Whether all of its loops turn, be the principal there or not. */
+  /** Whether all of its loops are running, with or without the principal. */
   isWell(nowMs = performance.now()): boolean {
     const timeoutMs = this.#o.config.CDKTR_DEFAULT_ZMQ_TIMEOUT_MS;
     const running = [...this.#services.values()].filter(({ service }) => service.status.state === "running");
@@ -87,7 +87,7 @@ export class DeclaredTriggers extends BackgroundService {
     );
   }
 
-  /** What it serves and what waits, in a line. */
+  /** A one-line summary of what it serves and what is buffered. */
   get summary(): string {
     if (this.#declared === undefined) return "looks for the principal";
     const kinds = [...this.#declared].flatMap(([kind, count]) => (count === 0 ? [] : [`${kind} ${count}`]));
@@ -97,7 +97,7 @@ export class DeclaredTriggers extends BackgroundService {
     return waiting === 0 ? served : `${served}; ${waiting} triggers wait for the principal`;
   }
 
-  /** What is not delivered yet stays on disk. */
+  /** Undelivered triggers stay on disk. */
   protected override async onStop(): Promise<void> {
     await this.#following;
     await Promise.all([...this.#services.values()].map(({ service }) => service.stop()));

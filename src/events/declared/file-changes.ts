@@ -1,42 +1,42 @@
-/** From what files are there, look by look, to what happened to them: each change once, when the file has been quiet. */
+/** Derives changes of files from successive scans: each change once, when the file has been quiet. */
 
-/** Something that happened to a file. */
+/** A change of a file. */
 export interface FileEvent {
   readonly kind: "created" | "changed" | "deleted";
   readonly path: string;
-  /** The version that it has; of one that is gone, the version that it had. */
+  /** The version that it has or, if it is deleted, had. */
   readonly version: string;
 }
 
 interface Unsettled {
-  /** The version that was seen last; null while the file is not there. */
+  /** The version seen last; null while the file does not exist. */
   readonly version: string | null;
   readonly sinceMs: number;
 }
 
-/** What is known of a set of files. What is there at the first look is no event, unless it is known what was there before. */
+/** The known state of a set of files. Files found by the first scan cause no event, unless an earlier state is known. */
 export class FileChanges {
   readonly #settleMs: number;
   #known: Map<string, string> | undefined;
   readonly #unsettled = new Map<string, Unsettled>();
 
-  /** @param known the files that were dealt with before, with their versions */
+  /** @param known the files that were handled before, with their versions */
   constructor(settleMs: number, known?: ReadonlyMap<string, string>) {
     this.#settleMs = settleMs;
     if (known !== undefined) this.#known = new Map(known);
   }
 
-  /** Whether there was no look yet. */
+  /** Whether there was no scan yet. */
   get isNew(): boolean {
     return this.#known === undefined;
   }
 
-  /** Files that changed and are not quiet yet, or whose change was not dealt with. */
+  /** Files that changed and are not quiet yet, or whose change was not handled. */
   get unsettled(): Iterable<string> {
     return this.#unsettled.keys();
   }
 
-  /** How long it takes until the next of them is quiet, ms; null when there are none. */
+  /** Time until the next of them is quiet, ms; null when there are none. */
   nextMs(nowMs: number): number | null {
     if (this.#unsettled.size === 0) return null;
     const since = Math.min(...[...this.#unsettled.values()].map(({ sinceMs }) => sinceMs));
@@ -44,8 +44,8 @@ export class FileChanges {
   }
 
   /**
-   * Takes a look: the files that are there with their versions. Returns what has happened and is settled; it is returned
-   * again by later looks until {@link done} is called.
+   * Processes a scan: the existing files with their versions. Returns the changes that have settled; later scans return them again until
+   * {@link done} is called.
    * @param nowMs monotonic time
    */
   see(present: ReadonlyMap<string, string>, nowMs: number): FileEvent[] {
@@ -57,7 +57,7 @@ export class FileChanges {
     for (const path of new Set([...present.keys(), ...known.keys()])) {
       const version = present.get(path) ?? null;
       if (version === (known.get(path) ?? null)) {
-        // As before: a file that a program replaced is there again, or nothing happened at all.
+        // Unchanged: a file that a program replaced is back, or nothing happened at all.
         this.#unsettled.delete(path);
       } else if (this.#unsettled.get(path)?.version !== version || !this.#unsettled.has(path)) {
         this.#unsettled.set(path, { version, sinceMs: nowMs });
@@ -66,7 +66,7 @@ export class FileChanges {
     const events: FileEvent[] = [];
     for (const [path, { version, sinceMs }] of this.#unsettled) {
       if (!present.has(path) && !known.has(path)) {
-        // Came and went before it was quiet.
+        // Created and deleted before it was quiet.
         this.#unsettled.delete(path);
         continue;
       }
@@ -78,7 +78,7 @@ export class FileChanges {
     return events;
   }
 
-  /** The event was dealt with. */
+  /** The event was handled. */
   done(event: FileEvent): void {
     if (event.kind === "deleted") this.#known?.delete(event.path);
     else this.#known?.set(event.path, event.version);

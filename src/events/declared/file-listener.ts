@@ -1,4 +1,4 @@
-/** Watches the files that workflow files declare under `on: file`: what appears, changes or goes is a run. */
+/** Watches the files declared in workflow files under `on: file`: a file that is created, changed or deleted starts a run. */
 import { createHash } from "node:crypto";
 import type { ConsolaInstance } from "consola";
 import { type Clock, systemClock } from "../../clock.ts";
@@ -10,16 +10,16 @@ import { FileChanges, type FileEvent } from "./file-changes.ts";
 import { SeenFiles } from "./seen-files.ts";
 import { WatchedFiles } from "./watched-files.ts";
 
-/** Between two looks, ms; more when a look takes long: looking never takes more than a tenth of the time. */
+/** Interval between scans, ms; more if a scan takes long: scanning never uses more than a tenth of the time. */
 const LOOK_MS = 100;
 const IDLE_SHARE = 9;
-/** Between two looks at everything while changes are heard of, ms: a hundred times as long as that takes, within bounds. */
+/** Interval between full scans while file events arrive, ms: a hundred times the duration of a scan, within limits. */
 const NET_SHARE = 100;
 const SHORTEST_NET_MS = 5000;
 const LONGEST_NET_MS = 60_000;
-/** The same where nothing is heard. */
+/** The same without file events. */
 const DEAF_MS = 500;
-/** Events that are triggered at once. */
+/** Events that are triggered concurrently. */
 const AT_ONCE = 200;
 const LONGEST_KEY = 400;
 
@@ -29,23 +29,23 @@ interface Watch {
   readonly files: WatchedFiles;
   readonly ended: AbortController;
   workflow: WorkflowSummary;
-  /** Ends the wait for the next look. */
+  /** Ends the wait for the next scan. */
   wake: AbortController;
 }
 
 /** What it needs. */
 export interface FileListenerOptions {
   readonly log: ConsolaInstance;
-  /** Here it notes what it has dealt with. */
+  /** Directory in which it stores what it has handled. */
   readonly directory: string;
   readonly clock?: Clock;
-  /** Between two looks at everything while changes are heard of, ms; by default a hundred times as long as that takes. */
+  /** Interval between full scans while file events arrive, ms; by default a hundred times the duration of a scan. */
   readonly netMs?: number;
 }
 
 /**
- * The watcher. It hears of changes from the kernel and looks for itself; and it looks now and then in any case, for what is
- * not heard of. So it works on every file system, and on directories that appear later.
+ * The watcher. The kernel reports changes and it then scans; it also scans periodically, for changes that are not reported. So it works
+ * on every file system, and with directories that are created later.
  */
 export class FileListener extends DeclaredListener {
   override readonly name = "file";
@@ -157,12 +157,12 @@ export class FileListener extends DeclaredListener {
     }
   }
 
-  /** @throws when one of them could not be dealt with; it comes again */
+  /** @throws when one of them could not be handled; it comes again */
   async #happened(watch: Watch, events: readonly FileEvent[], signal: AbortSignal): Promise<void> {
     const outcomes = await Promise.allSettled(events.map((event) => this.#trigger(watch.workflow, event)));
     if (signal.aborted) return;
     const done = events.filter((_, i) => outcomes[i]?.status === "fulfilled");
-    // Noted after the triggers are safe: killed in between, it triggers them again under the same keys.
+    // Stored after the triggers are safe: if killed in between, it triggers them again with the same keys.
     this.#seen?.done(watch.workflow.id, done);
     for (const event of done) watch.changes.done(event);
     const failure = outcomes.find((outcome) => outcome.status === "rejected");

@@ -1,11 +1,11 @@
-/** A bucket of tokens: so many at once, then so many a second. */
+/** A token bucket: a burst, then a steady rate. */
 export class RateLimit {
   readonly #burst: number;
   readonly #perSecond: number;
   #tokens: number;
   #atMs: number;
 
-  /** @param nowMs monotonic time, as that of {@link take} */
+  /** @param nowMs monotonic time, the same clock as for {@link take} */
   constructor(burst: number, perSecond: number, nowMs: number) {
     this.#burst = burst;
     this.#perSecond = perSecond;
@@ -13,7 +13,7 @@ export class RateLimit {
     this.#atMs = nowMs;
   }
 
-  /** Whether one more may pass now. */
+  /** Whether another one may pass now. */
   take(nowMs: number): boolean {
     const gained = ((nowMs - this.#atMs) / 1000) * this.#perSecond;
     this.#tokens = Math.min(this.#burst, this.#tokens + gained);

@@ -1,13 +1,13 @@
-/** Which versions of which files were dealt with, on disk: so that changes are found that were made while nobody watched. */
+/** Stores on disk which versions of which files were handled, so that changes made while the listener was down are found. */
 import type { Database } from "bun:sqlite";
 import type { SqliteMigrations } from "../../migrations/sqlite-migrations.ts";
 import { openListenerFile } from "../listener-file.ts";
 import type { FileEvent } from "./file-changes.ts";
 
-/** What was seen for a workflow that is gone is kept for so long, ms: its file may come back. */
+/** Retention of the state of a workflow that is gone, ms: its file may come back. */
 const KEPT_MS = 7 * 24 * 3_600_000;
 
-/** The file, from its first version on. */
+/** The migrations of the file, from its first version on. */
 const SEEN_FILES_MIGRATIONS: SqliteMigrations = [
   {
     what: "files that were seen",
@@ -29,7 +29,7 @@ const SEEN_FILES_MIGRATIONS: SqliteMigrations = [
   },
 ];
 
-/** Not synced: what a power cut takes is dealt with again, under the same dedupe keys. */
+/** Not synced: what a power cut takes away is handled again, with the same dedupe keys. */
 export class SeenFiles {
   readonly #db: Database;
 
@@ -41,7 +41,7 @@ export class SeenFiles {
     this.#db = openListenerFile(directory, "files.db", SEEN_FILES_MIGRATIONS);
   }
 
-  /** What was dealt with for a workflow and a glob; undefined when nobody has looked yet. */
+  /** What was handled for a workflow and a glob; undefined before the first scan. */
   load(workflowId: string, glob: string): Map<string, string> | undefined {
     const watch = this.#db
       .query<object, [string, string]>("SELECT 1 FROM watches WHERE workflow_id = ? AND glob = ?")
@@ -55,7 +55,7 @@ export class SeenFiles {
     return new Map(rows.map(({ path, version }) => [path, version]));
   }
 
-  /** Begins anew with what is there. */
+  /** Starts over with the existing files. */
   begin(workflowId: string, glob: string, present: ReadonlyMap<string, string>): void {
     this.#db
       .transaction(() => {
@@ -66,7 +66,7 @@ export class SeenFiles {
       .immediate();
   }
 
-  /** Events were dealt with. */
+  /** Events were handled. */
   done(workflowId: string, events: readonly FileEvent[]): void {
     this.#db
       .transaction(() => {
@@ -80,7 +80,7 @@ export class SeenFiles {
       .immediate();
   }
 
-  /** These workflows watch files; what was seen for others is forgotten after a while. */
+  /** These workflows watch files; the state of others is deleted after a while. */
   keep(workflowIds: ReadonlySet<string>, nowMs: number): void {
     const watches = this.#db
       .query<{ workflow_id: string; gone_ms: number | null }, []>("SELECT workflow_id, gone_ms FROM watches")

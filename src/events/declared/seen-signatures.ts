@@ -1,16 +1,16 @@
-/** Signatures that have come, on disk: what was signed once does not pass again under another name. */
+/** Stores seen signatures on disk: a signature cannot be replayed with another delivery id. */
 import type { Database } from "bun:sqlite";
 import type { SqliteMigrations } from "../../migrations/sqlite-migrations.ts";
 import { openListenerFile } from "../listener-file.ts";
 
-/** So many are remembered, the newest. */
+/** Number of the newest signatures to keep. */
 const REMEMBERED = 1_000_000;
-/** Between two looks at how many there are, in signatures. */
+/** How many signatures to add between two counts. */
 const TIDIED = 1000;
-/** The principal forgets which event made which run after 7 days: a repetition is known as one for less, ms. */
+/** The principal remembers idempotency keys for 7 days: repetitions are accepted for less than that, ms. */
 const REPEATABLE_MS = 6 * 24 * 3_600_000;
 
-/** The file, from its first version on. */
+/** The migrations of the file, from its first version on. */
 const SEEN_SIGNATURES_MIGRATIONS: SqliteMigrations = [
   {
     what: "signatures that have come",
@@ -27,10 +27,9 @@ const SEEN_SIGNATURES_MIGRATIONS: SqliteMigrations = [
   },
 ];
 
-/** What a signature is: new, that of a delivery that is repeated, or taken from an earlier request. */
+/** A new signature, a repeated delivery, or a replay of another request's signature. */
 export type Seen = "new" | "repeated" | "replayed";
 
-/** The memory. */
 export class SeenSignatures {
   readonly #db: Database;
 
@@ -42,7 +41,7 @@ export class SeenSignatures {
     this.#db = openListenerFile(directory, "signatures.db", SEEN_SIGNATURES_MIGRATIONS);
   }
 
-  /** Looks a signature up, and remembers it when it is new. */
+  /** Looks up a signature, and stores it if it is new. */
   see(signature: string, deliveryId: string, nowMs: number): Seen {
     const known = this.#db
       .query<{ delivery_id: string; seen_ms: number }, [string]>(

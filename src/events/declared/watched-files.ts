@@ -1,11 +1,11 @@
-/** The files of a glob as they are: looked at as a whole, or only where something is said to have happened. */
+/** The files that match a glob: a full scan, or only the paths for which events arrived. */
 import { type BigIntStats, statfsSync } from "node:fs";
 import { stat } from "node:fs/promises";
 import { isAbsolute, join, resolve } from "node:path";
 import type { ConsolaInstance } from "consola";
 import { DirectoryWatch } from "../../host/directory-watch.ts";
 
-/** File systems whose files change elsewhere, without an event here: statfs(2). */
+/** File systems whose files can change on other hosts without an event here: statfs(2). */
 const REMOTE: ReadonlySet<number> = new Set([
   0x6969, // NFS
   0xff534d42, // CIFS
@@ -16,12 +16,12 @@ const REMOTE: ReadonlySet<number> = new Set([
   0x5346414f, // AFS
   0x73757245, // Coda
 ]);
-/** Questions to the kernel at once. */
+/** Number of concurrent stat calls. */
 const AT_ONCE = 100;
 
-/** A glob, taken apart. */
+/** A parsed glob. */
 interface Place {
-  /** The directory down to the first part with a wildcard. */
+  /** The directory before the first part with a wildcard. */
   readonly directory: string;
   readonly pattern: string;
 }
@@ -32,15 +32,15 @@ export class WatchedFiles {
   readonly #glob: Bun.Glob;
   readonly #watch: DirectoryWatch;
   readonly #happened: () => void;
-  /** What the last look found: path to version. */
+  /** The result of the last scan: path to version. */
   #present: Map<string, string> | undefined;
   #generation = 0;
-  /** Paths of which something was heard since. */
+  /** Paths with events since then. */
   readonly #heard = new Set<string>();
 
   /**
-   * @param glob a relative one starts at the working directory
-   * @param happened something was heard; {@link look} has something to see
+   * @param glob if relative, relative to the working directory
+   * @param happened called when there were events, so that {@link look} has something to do
    */
   constructor(glob: string, happened: () => void, log: ConsolaInstance) {
     this.#place = placeOf(glob);
@@ -59,25 +59,25 @@ export class WatchedFiles {
     });
   }
 
-  /** Whether changes are heard of. On a network disk, or where there are no watches left, only looking tells. */
+  /** Whether file events are delivered. On a network disk, or when inotify watches are exhausted, only scanning helps. */
   get hears(): boolean {
     return this.#watch.hasEvents && !this.#isRemote();
   }
 
   /**
-   * The files that are there, with what changes when they are written or replaced.
-   * @param also paths to look at, beside those that were heard of
-   * @param whole looks at everything
+   * The existing files, with a fingerprint that changes when they are written or replaced.
+   * @param also paths to check in addition to those with events
+   * @param whole scans everything
    */
   async look(also: Iterable<string>, whole: boolean): Promise<ReadonlyMap<string, string>> {
-    // "/" holds more than there are watches.
+    // "/" contains more directories than there are watches.
     if (this.#place.directory !== "/") this.#watch.refresh();
     const isAnother = this.#watch.generation !== this.#generation;
     this.#generation = this.#watch.generation;
     const paths = new Set([...this.#heard, ...also]);
     this.#heard.clear();
     if (whole || isAnother || this.#present === undefined || !(await this.#lookAt(paths, this.#present))) {
-      // What is heard meanwhile is looked at once more.
+      // Events that arrive during the scan are handled by the next one.
       this.#present = await this.#scan();
     }
     return this.#present;
@@ -87,7 +87,7 @@ export class WatchedFiles {
     this.#watch.close();
   }
 
-  /** Whether that was enough: directories that came or went need a look at everything. */
+  /** Whether that was sufficient: directories that were created or deleted need a full scan. */
   async #lookAt(paths: ReadonlySet<string>, present: Map<string, string>): Promise<boolean> {
     const versions = await statsOf([...paths]);
     for (const [path, found] of versions) {
@@ -111,12 +111,12 @@ export class WatchedFiles {
       for await (const path of this.#glob.scan({ cwd: this.#place.directory, absolute: true }))
         paths.push(path);
     } catch (error) {
-      // The directory may appear later.
+      // The directory may be created later.
       const { code } = error as NodeJS.ErrnoException;
       if (code !== "ENOENT" && code !== "ENOTDIR") throw error;
     }
     const versions = new Map<string, string>();
-    // Those that are gone between listing and looking are left out.
+    // Files deleted between listing and stat are omitted.
     for (const [path, found] of await statsOf(paths))
       if (found !== undefined) versions.set(path, versionOf(found));
     return versions;

@@ -1,4 +1,4 @@
-/** Serves the webhooks that workflow files declare: a request that is signed is a run. */
+/** Serves the webhooks declared in workflow files: a signed request starts a run. */
 import { createHash } from "node:crypto";
 import type { ConsolaInstance } from "consola";
 import { type Clock, systemClock } from "../../clock.ts";
@@ -11,16 +11,16 @@ import { RateLimit } from "./rate-limit.ts";
 import { SeenSignatures } from "./seen-signatures.ts";
 import { checkSignature, readSecret } from "./webhook-signature.ts";
 
-/** The largest body, bytes. */
+/** Maximum size of a body, bytes. */
 const MAX_BODY_BYTES = 1024 * 1024;
-/** The longest value of a parameter. */
+/** Maximum length of a parameter value. */
 const MAX_PARAM_BYTES = 64 * 1024;
-/** Requests of one webhook: so many at once, then so many a second. Those that are refused count too. */
+/** Rate limit per webhook: burst, then requests per second. Refused requests count too. */
 const BURST = 100;
 const PER_SECOND = 20;
-/** A port that is in use is tried again after this, ms. */
+/** Retry interval for a port that is in use, ms. */
 const BIND_RETRY_MS = 5000;
-/** How long open connections may take when it ends, ms. */
+/** How long open connections may take at shutdown, ms. */
 const STOP_MS = 1000;
 /** Headers that say nothing about the event, or too much about the sender. */
 const LEFT_OUT = /^(authorization|cookie|x-hub-signature(-256)?|x-cdktr-signature)$/;
@@ -33,11 +33,11 @@ interface Hook {
   readonly limit: RateLimit;
 }
 
-/** Where it listens. */
+/** The address to listen on. */
 export interface WebhookOptions {
   readonly host: string;
   readonly port: number;
-  /** Here it notes which signatures have come. */
+  /** Directory in which it stores seen signatures. */
   readonly directory: string;
   readonly log: ConsolaInstance;
   readonly clock?: Clock;
@@ -72,7 +72,7 @@ export class WebhookListener extends DeclaredListener {
   async #stopServer(): Promise<void> {
     const server = this.#server;
     if (server === undefined) return;
-    // Those that are being answered are answered; connections that are only held open are not waited for.
+    // Requests in progress are answered; idle connections are not waited for.
     await isDoneWithin(STOP_MS, server.stop());
     await server.stop(true);
   }
@@ -116,7 +116,7 @@ export class WebhookListener extends DeclaredListener {
           hostname: this.#options.host,
           port: this.#options.port,
           maxRequestBodySize: MAX_BODY_BYTES,
-          // Whoever opens connections and says nothing does not hold them for long.
+          // Idle connections are closed soon.
           idleTimeout: 10,
           fetch: (request) => this.#answer(request),
           error: (error) => {
@@ -168,7 +168,7 @@ export class WebhookListener extends DeclaredListener {
       toleranceMs: hook.toleranceMs,
     });
     if (!verdict.ok) return reply(verdict.status, { error: verdict.why });
-    // It says nothing about when it was made.
+    // It contains no timestamp.
     if (verdict.scheme === "github") {
       const problem = this.#replayed(verdict.signature, verdict.deliveryId ?? "");
       if (problem !== undefined) return problem;
@@ -209,7 +209,7 @@ export class WebhookListener extends DeclaredListener {
   }
 }
 
-/** What a request offers to the parameters of a run: the fields of a JSON body, and some about the request as a whole. */
+/** The values that a request offers as parameters: the fields of a JSON body, and some about the request itself. */
 function offeredBy(
   request: Request,
   url: URL,

@@ -1,8 +1,8 @@
-/** Whether a request to a webhook was signed by somebody who knows the secret. */
+/** Verifies the signature of a webhook request. */
 import { createHmac, timingSafeEqual } from "node:crypto";
 import { readFileSync } from "node:fs";
 
-/** What is known of the sender. */
+/** The result of a check. */
 export type Verdict =
   | { readonly ok: true; readonly deliveryId: string | null; readonly scheme: null; readonly signature: null }
   | {
@@ -16,8 +16,8 @@ export type Verdict =
 /**
  * Checks a signature: GitHub's (`X-Hub-Signature-256` over the body) or the generic one (`X-Cdktr-Signature` over
  * `TIMESTAMP.DELIVERY.BODY`, with `X-Cdktr-Timestamp` in s and `X-Cdktr-Delivery`). Both are `sha256=` and the HMAC in hex.
- * @param secret null when none is asked for
- * @param time a generic signature with a timestamp that is further from now is refused
+ * @param secret null when none is required
+ * @param time a generic signature whose timestamp differs more from now is refused
  */
 export function checkSignature(
   headers: Headers,
@@ -28,7 +28,7 @@ export function checkSignature(
   const deliveryId =
     headers.get("x-cdktr-delivery") ?? headers.get("x-github-delivery") ?? headers.get("idempotency-key");
   if (secret === null) return { ok: true, deliveryId, scheme: null, signature: null };
-  // Small letters: one signature has one spelling, so that it is recognised when it comes again.
+  // Lower case, so that each signature has one spelling and is recognized when it is replayed.
   const generic = headers.get("x-cdktr-signature")?.trim().toLowerCase() ?? null;
   const github = headers.get("x-hub-signature-256")?.trim().toLowerCase() ?? null;
   if (generic !== null) {
@@ -56,8 +56,8 @@ export function checkSignature(
 }
 
 /**
- * Reads a secret from where the workflow file says it is; null for `none`.
- * @throws Error when it is not there or empty
+ * Reads a secret from the place that the workflow file names; null for `none`.
+ * @throws Error when it is missing or empty
  */
 export function readSecret(place: string): string | null {
   if (place === "none") return null;
@@ -72,7 +72,7 @@ export function readSecret(place: string): string | null {
 function matches(given: string, secret: string, signed: Uint8Array): boolean {
   const wanted = createHmac("sha256", secret).update(signed).digest();
   const hex = /^sha256=([0-9a-f]{64})$/.exec(given)?.[1];
-  // Of equal length in any case, so that the time says nothing.
+  // Always compare equal lengths, so that the timing reveals nothing.
   const compared = Buffer.from(hex ?? "00".repeat(wanted.length), "hex");
   return timingSafeEqual(compared, wanted) && hex !== undefined;
 }

@@ -1,14 +1,14 @@
 /**
- * The state machine of a lease: the right of one agent to execute one attempt of a run. Assignment creates it, on disk,
- * before the agent hears of it; when it ends, the attempt is over and nothing the agent says about it counts any more.
+ * The state machine of a lease: the right of one agent to execute one attempt of a run. It is created on disk by the assignment,
+ * before the agent receives it. When it ends, the attempt is over and later reports of the agent about it are ignored (fencing).
  *
  *                   agent reports RUNNING          agent reports the end
  *   ──▶ OFFERED ──────────────────────────▶ HELD ───────────────────────▶ RELEASED
  *        │    │                              │
- *        │    │ agent lost, cancelled,       │ agent lost or started anew, or it no longer
- *        │    │ agent started anew           │ knows the run
+ *        │    │ agent lost, cancelled,       │ agent lost or restarted, or it no longer
+ *        │    │ agent restarted              │ knows the run
  *        │    └───────────▶ REVOKED ◀────────┘
- *        │ nobody confirmed it before its deadline
+ *        │ not confirmed before its deadline
  *        └───────────▶ EXPIRED
  */
 import type { Transitions } from "../../workflow/status.ts";
@@ -16,7 +16,7 @@ import type { Transitions } from "../../workflow/status.ts";
 /** OFFERED and HELD leases are open: the attempt belongs to the agent. */
 export type LeaseState = "OFFERED" | "HELD" | "RELEASED" | "REVOKED" | "EXPIRED";
 
-/** Legal transitions of a lease. */
+/** The legal transitions of a lease. */
 export const LEASE_TRANSITIONS: Transitions<LeaseState> = {
   OFFERED: ["HELD", "EXPIRED", "REVOKED"],
   HELD: ["RELEASED", "REVOKED"],

@@ -98,8 +98,8 @@ export interface RunIntentions {
 /** The queue, leases and task runs. */
 export interface LeaseIntentions {
   /**
-   * Gives the oldest run that waits to an agent: it is the agent's, by a lease with a deadline, when the unit of work commits.
-   * A request that has an open lease gets that one again. `empty`: nothing waits. `unfit`: no process of this name may have work.
+   * Gives the oldest waiting run to an agent: it belongs to the agent, by a lease with a deadline, when the unit of work commits.
+   * A request that has an open lease gets the same one again. `empty`: nothing waits. `unfit`: no process with this name may get work.
    */
   claim(to: Claimant): Promise<Claim | "empty" | "unfit">;
   /** The open lease that a request was given before. */
