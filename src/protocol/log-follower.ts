@@ -4,6 +4,7 @@
  */
 import { type LogLine, lineKey } from "../contract/log-line.ts";
 import type { SearchLogs } from "../contract/messages.ts";
+import { Timer } from "../timer.ts";
 import { RequestRefusedError } from "./client.ts";
 import { ExactlyOnce } from "./exactly-once.ts";
 import { type AskForPage, isFoundBy, searchPages } from "./log-search.ts";
@@ -47,7 +48,7 @@ export class LogFollower {
   /** Start of the time range in which lines may have been missed, ms. */
   #missedFromMs: number | undefined;
   #retryMs = FIRST_RETRY_MS;
-  #retry: Timer | undefined;
+  readonly #retry = new Timer(() => this.#o.live.wake());
   #isComplete: (() => Promise<boolean>) | undefined;
 
   constructor(options: FollowOptions) {
@@ -73,16 +74,16 @@ export class LogFollower {
             this.#oldestMs,
             Math.min(this.#newestMs ?? 0, Date.now()) - OVERLAP_MS,
           );
-          this.#endRetry();
+          this.#retry.cancel();
         }
-        if (this.#missedFromMs !== undefined && this.#retry === undefined) {
+        if (this.#missedFromMs !== undefined && !this.#retry.isSet) {
           yield* this.#readMissed(this.#missedFromMs);
         }
         yield* this.#offerLive(lines);
       }
       if (this.#isComplete !== undefined && !(await this.#isComplete())) yield* this.#readRest();
     } finally {
-      this.#endRetry();
+      this.#retry.cancel();
     }
   }
 
@@ -141,10 +142,7 @@ export class LogFollower {
       this.#retryMs = FIRST_RETRY_MS;
       return;
     }
-    this.#retry = setTimeout(() => {
-      this.#retry = undefined;
-      this.#o.live.wake();
-    }, this.#retryMs);
+    this.#retry.in(this.#retryMs);
     this.#retryMs = Math.min(2 * this.#retryMs, LONGEST_RETRY_MS);
   }
 
@@ -179,10 +177,5 @@ export class LogFollower {
       this.#newestMs = Math.max(this.#newestMs ?? timestamp_ms, timestamp_ms);
     }
     return lines.length === 0 ? [] : [lines];
-  }
-
-  #endRetry(): void {
-    clearTimeout(this.#retry);
-    this.#retry = undefined;
   }
 }

@@ -40,6 +40,7 @@ test("what is published while there is no connection is read from the history, a
   await bench.store(1000);
   const live = await bench.subscribe();
   const followed = bench.follow(live, { limit: 5 });
+  await followed.readTo("1000");
   await bench.deliver(10);
   await followed.readTo("1010");
   await bench.restart("elsewhere");

@@ -6,7 +6,7 @@ import type { PrincipalClient } from "../../protocol/client.ts";
 import { LogFollower } from "../../protocol/log-follower.ts";
 import { searchPages } from "../../protocol/log-search.ts";
 import { LogSubscription } from "../../protocol/log-subscription.ts";
-import type { Service } from "../../service.ts";
+import { BackgroundService } from "../../service.ts";
 import { type LogSource, newLogView } from "../logs/log-view.ts";
 import type { State } from "../state.ts";
 import type { Store } from "../store.ts";
@@ -42,15 +42,13 @@ interface Unconfirmed {
 const NONE: Unconfirmed = { count: 0, oldestMs: Number.POSITIVE_INFINITY };
 
 /** Feeds one log; each log has a feed of its own. */
-export class LogFeed implements Service {
+export class LogFeed extends BackgroundService {
   readonly name = "log feed";
   readonly source: LogSource;
   readonly #options: LogFeedOptions;
   readonly #search: SearchLogs;
-  readonly #end = new AbortController();
   readonly #live: LogSubscription;
-  #confirming: Timer | undefined;
-  #running: Promise<unknown> = Promise.resolve();
+  readonly #confirming = this.timer(() => this.#confirmInTime());
   #reading = false;
   #confirmedAt = 0;
   #unconfirmed = NONE;
@@ -58,6 +56,7 @@ export class LogFeed implements Service {
   #storedMs: number | undefined;
 
   constructor(options: LogFeedOptions) {
+    super();
     this.#options = options;
     this.source = options.source;
     this.#search = searchOf(options.source);
@@ -71,7 +70,7 @@ export class LogFeed implements Service {
     });
   }
 
-  async start(): Promise<void> {
+  protected override onStart(): void {
     const { store, source } = this.#options;
     store.update((state) => {
       const { wrap, timestamps } = state.log;
@@ -81,19 +80,16 @@ export class LogFeed implements Service {
       }
       state.log.status = "loading";
     });
-    this.#running = this.#run();
+    this.track(this.#run().catch((error) => this.#failed(error)));
   }
 
-  async stop(): Promise<void> {
-    this.#end.abort(new Error("stopped"));
-    clearInterval(this.#confirming);
+  protected override onStop(): void {
     this.#live.close();
-    await this.#running;
   }
 
   /** Reads the time range of the unconfirmed live lines from the database, which has what was missed and the right order. */
   async confirm(): Promise<void> {
-    if (this.#reading || this.#end.signal.aborted) return;
+    if (this.#reading || this.isStopping) return;
     const asked = this.#unconfirmed;
     this.#unconfirmed = NONE;
     this.#confirmedAt = performance.now();
@@ -144,12 +140,11 @@ export class LogFeed implements Service {
   }
 
   async #run(): Promise<void> {
-    const { signal } = this.#end;
     // Subscribe before reading: lines published in between come both ways, and none is missed.
     await this.#live.connect(CONNECT_MS);
-    if (signal.aborted) return;
+    if (this.isStopping) return;
     const following = this.#follow();
-    while (!signal.aborted) {
+    while (!this.isStopping) {
       try {
         await this.#merge({}, CHUNK, ({ log }, rows) => {
           log.olderThere = rows >= CHUNK;
@@ -157,19 +152,20 @@ export class LogFeed implements Service {
         });
         break;
       } catch (error) {
-        if (signal.aborted) break;
-        this.#update(({ log }) => {
-          log.status = "failed";
-          log.warning = errorMessage(error);
-        });
-        await Bun.sleep(RETRY_MS);
+        this.#failed(error);
+        await this.pause(RETRY_MS);
       }
     }
-    if (!signal.aborted) {
-      this.#confirming = setInterval(() => this.#confirmInTime(), CONFIRM_MS);
-      if (this.source.kind === "run") await this.#readWholeRun();
-    }
+    this.#confirming.every(CONFIRM_MS);
+    if (this.source.kind === "run") await this.#readWholeRun();
     await following;
+  }
+
+  #failed(error: unknown): void {
+    this.#update(({ log }) => {
+      log.status = "failed";
+      log.warning = errorMessage(error);
+    });
   }
 
   /** Takes in live lines, and after each reconnect the lines published in between. */
@@ -190,7 +186,7 @@ export class LogFeed implements Service {
   async #readWholeRun(): Promise<void> {
     const { store } = this.#options;
     try {
-      while (!this.#end.signal.aborted && store.state.log.olderThere) {
+      while (!this.isStopping && store.state.log.olderThere) {
         if (store.state.log.buffer.size >= WHOLE_RUN || (await this.loadOlder()) === 0) return;
       }
     } catch {
@@ -230,11 +226,11 @@ export class LogFeed implements Service {
   }
 
   readonly #ask = (search: SearchLogs) =>
-    this.#options.client.searchLogs(search, { timeoutMs: TIMEOUT_MS, signal: this.#end.signal });
+    this.#options.client.searchLogs(search, { timeoutMs: TIMEOUT_MS, signal: this.stopSignal });
 
   /** Changes the state, unless the feed has been stopped. */
   #update(change: (state: State) => void): void {
-    if (!this.#end.signal.aborted) this.#options.store.update(change);
+    if (!this.isStopping) this.#options.store.update(change);
   }
 }
 
