@@ -117,6 +117,16 @@ describe("a principal that stops", () => {
     await principal.stop();
     await cluster.start();
   });
+
+  test("while it starts, leaves nothing open: the next one starts on the same files", async () => {
+    await using cluster = new TestPrincipal();
+    const principal = new Principal({ config: cluster.config, log: cluster.book.log });
+    const started = principal.start();
+    await principal.stop();
+    await started;
+    await cluster.start();
+    await cluster.client().ping();
+  });
 });
 
 test("a principal tells what it is", async () => {

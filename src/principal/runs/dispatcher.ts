@@ -93,31 +93,31 @@ export class Dispatcher extends BackgroundService {
 
   /** Answers the agent's requests with nothing: its process is gone, or accepts no new work. */
   #dismiss(agentId: string): void {
-    for (const waiter of this.#waiters) if (waiter.agentId === agentId) this.#giveUp(waiter);
+    for (const waiter of this.#waiters) if (waiter.agentId === agentId) void this.#giveUp(waiter);
   }
 
   protected override onStart(): void {}
 
   /** Answers all requests with nothing, now and from now on. */
-  protected override onStop(): void {
-    for (const waiter of this.#waiters) this.#giveUp(waiter);
+  protected override async onStop(): Promise<void> {
+    await Promise.all([...this.#waiters].map((waiter) => this.#giveUp(waiter)));
   }
 
   async #fetch(request: FetchRequest): Promise<RunAssignment | null> {
     const again = await this.#assignedBefore(request);
     if (again !== null) return again;
     const { promise, resolve } = Promise.withResolvers<RunAssignment | null>();
-    const patience = new Timer(() => this.#giveUp(waiter), this.clock);
+    const patience = new Timer(() => void this.#giveUp(waiter), this.clock);
     const waiter: Waiter = { ...request, reply: resolve, patience };
     this.#waiters.add(waiter);
     this.#thin(waiter);
-    if (this.isStopping) this.#giveUp(waiter);
+    if (this.isStopping) this.#answer(waiter, null);
     else if (request.waitMs > 0) {
       patience.in(request.waitMs);
       void this.#kick();
     } else {
       await this.#kick();
-      this.#giveUp(waiter);
+      this.#answer(waiter, null);
     }
     return promise;
   }
@@ -132,18 +132,18 @@ export class Dispatcher extends BackgroundService {
     ] as const) {
       if (this.#waiters.size <= most) continue;
       const [oldest, ...others] = [...this.#waiters].filter(belongs);
-      if (oldest !== undefined && others.length >= most) this.#giveUp(oldest);
+      if (oldest !== undefined && others.length >= most) this.#answer(oldest, null);
     }
   }
 
-  #giveUp(waiter: Waiter): void {
+  /** Ends the wait of a request. A run that is being written to disk for it is still given to it. */
+  async #giveUp(waiter: Waiter): Promise<void> {
+    // A read waits for the commit that is under way.
+    await this.#store.read(async () => {}).catch(() => {});
     this.#answer(waiter, null);
   }
 
-  /**
-   * Answers a waiting request. A request that was cancelled while its run was being written to disk gets nothing: the agent asks again,
-   * and the offer expires.
-   */
+  /** Answers a waiting request, once. */
   #answer(waiter: Waiter, assignment: RunAssignment | null): void {
     if (!this.#waiters.delete(waiter)) return;
     waiter.patience.cancel();
