@@ -10,7 +10,7 @@ const HOUR = 3600;
 
 test("an hour forward, then back: nobody is lost, nothing times out, and an hour that comes twice fires once", async () => {
   using directory = new TemporaryDirectory();
-  const clock = await FakeClock.create(directory.path("clock"));
+  const clock = await FakeClock.createHalfPast(directory.path("clock"));
   const task = { sh: numbers(20, directory.path("gate")), extra: "    timeout: 10m\n" };
   await using cluster = new Cluster(
     {
@@ -79,7 +79,7 @@ test("an hour forward, then back: nobody is lost, nothing times out, and an hour
 
 test("firings missed while the principal was down: none, the latest, or all of them run, and it says so", async () => {
   using directory = new TemporaryDirectory();
-  const clock = await FakeClock.create(directory.path("clock"));
+  const clock = await FakeClock.createHalfPast(directory.path("clock"));
   const hourly = (catchup: string) =>
     shellWorkflow(
       { a: { sh: "true" } },

@@ -15,19 +15,17 @@ async function library(): Promise<string> {
 
 const HOUR_MS = 3_600_000;
 
-/**
- * A wall clock that begins at half past an hour, so that no full hour comes by itself, and jumps when the test says so. Time that
- * only moves forward stays as it is.
- */
+/** A wall clock that jumps when the test says so. The monotonic clock stays as it is. */
 export class FakeClock {
   /** Settings of the processes that see it. */
   readonly env: Readonly<Record<string, string>>;
   readonly #file: string;
-  readonly #halfPastS = Math.round((HOUR_MS / 2 - (Date.now() % HOUR_MS)) / 1000);
+  readonly #startS: number;
   #offsetS = 0;
 
-  private constructor(file: string, path: string) {
+  private constructor(file: string, path: string, startS: number) {
     this.#file = file;
+    this.#startS = startS;
     this.env = {
       LD_PRELOAD: path,
       FAKETIME_TIMESTAMP_FILE: file,
@@ -38,9 +36,14 @@ export class FakeClock {
     this.set(0);
   }
 
-  /** @param file keeps the offset */
+  /** A clock that begins with the present time. */
   static async create(file: string): Promise<FakeClock> {
-    return new FakeClock(file, await library());
+    return new FakeClock(file, await library(), 0);
+  }
+
+  /** A clock that begins at half past an hour, so that no full hour comes by itself. */
+  static async createHalfPast(file: string): Promise<FakeClock> {
+    return new FakeClock(file, await library(), Math.round((HOUR_MS / 2 - (Date.now() % HOUR_MS)) / 1000));
   }
 
   /** What it shows now, ms since the epoch. */
@@ -50,7 +53,7 @@ export class FakeClock {
 
   /** Makes it jump: from now on it is so many seconds ahead of where it began, or behind when negative. */
   set(seconds: number): void {
-    this.#offsetS = this.#halfPastS + seconds;
+    this.#offsetS = this.#startS + seconds;
     // In one step: half a file would be another time.
     writeFileSync(`${this.#file}.new`, `${this.#offsetS < 0 ? "-" : "+"}${Math.abs(this.#offsetS)}\n`);
     renameSync(`${this.#file}.new`, this.#file);
