@@ -167,3 +167,14 @@ describe("the checks themselves", () => {
     expect([...reached.keys()]).toEqual(["src/main.ts", "src/worker.ts"]);
   });
 });
+
+test("tests wait for events: each pause in one says in a comment above it what it is for", () => {
+  const unsaid = [...new Bun.Glob("test/**/*.ts").scanSync({ cwd: ROOT })].flatMap((path) => {
+    const lines = readFileSync(join(ROOT, path), "utf8").split("\n");
+    return lines.flatMap((line, at) => {
+      const isSaid = lines.slice(Math.max(0, at - 3), at).some((above) => /^\s*(\/\/|\/?\*)/.test(above));
+      return /\bBun\.sleep\(/.test(line) && !isSaid ? [`${path}:${at + 1}`] : [];
+    });
+  });
+  expect(unsaid.filter((place) => !place.startsWith("test/architecture"))).toEqual([]);
+});

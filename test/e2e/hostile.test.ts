@@ -45,6 +45,7 @@ class Customer {
         const run = await client.runTask("good", options);
         this.runs.push(run.workflow_instance_id);
         await runOver(client, run.workflow_instance_id);
+        // So is this.
         await Bun.sleep(100);
       }
     };

@@ -117,11 +117,11 @@ test("Python: the listener", async () => {
 test("Python: the log", async () => {
   await using program = startPython(3);
   let shown: string | undefined;
-  // It does not say when it is subscribed.
   while (shown === undefined) {
     await hello("the log");
     shown = await Promise.race([
       program.waitFor(/\{.*hello the log.*\}/).then(([line]) => line),
+      // It does not say when it is subscribed: the next line may be heard.
       Bun.sleep(500).then(() => undefined),
     ]);
   }
@@ -147,6 +147,7 @@ test("TypeScript: the log", async () => {
     await hello("the stream");
     shown = await Promise.race([
       listener.waitFor(/\{.*hello the stream.*\}/, "stdout").then(([line]) => line),
+      // It does not say when it is subscribed: the next line may be heard.
       Bun.sleep(500).then(() => undefined),
     ]);
   }
