@@ -1,12 +1,14 @@
 /** Text measured in terminal columns, not characters. */
 
-const segmenter = new Intl.Segmenter(undefined, { granularity: "grapheme" });
+/** Created on first use: this takes milliseconds, which commands that print plain text do not need to spend. */
+let segmenter: Intl.Segmenter | undefined;
 /** ASCII, Latin, and the punctuation, arrows, lines and blocks used for drawing: one column each, no combining characters. */
 const PLAIN_TEXT =
   /^[\x20-\x7e\xa1-\xac\xae-\u02ff\u2010-\u2027\u2030-\u205e\u2190-\u21ff\u2500-\u25fc\u2713\u2717]*$/;
 
 /** The graphemes of a text (what a reader perceives as characters) with their positions. */
 export function graphemes(text: string): Iterable<Intl.SegmentData> {
+  segmenter ??= new Intl.Segmenter(undefined, { granularity: "grapheme" });
   return segmenter.segment(text);
 }
 
