@@ -1,4 +1,7 @@
 import { describe, expect, test } from "bun:test";
+import { join } from "node:path";
+import { SqliteOperationalStore } from "../../src/storage/operational/sqlite/store.ts";
+import { silent } from "../storage/operational-support.ts";
 import { required, TestPrincipal } from "./support.ts";
 
 async function trigger(cluster: TestPrincipal, count: number): Promise<string[]> {
@@ -18,6 +21,33 @@ describe("dispatch", () => {
     const got = [await agent.fetch(), await agent.fetch(), await agent.fetch()];
     expect(got.map((run) => run?.workflow_instance_id)).toEqual(ids);
     expect(await agent.fetch(0)).toBeNull();
+  });
+
+  test("writes a run and its assignment to an agent that waits in one commit", async () => {
+    let commits = 0;
+    let hasWritten = false;
+    await using cluster = new TestPrincipal({
+      wrapStore: () =>
+        new SqliteOperationalStore({
+          directory: join(cluster.directory, "data"),
+          log: silent,
+          beforeStatement: (sql) => {
+            if (/^(INSERT|UPDATE|DELETE)/.test(sql)) hasWritten = true;
+            if (sql !== "COMMIT") return;
+            if (hasWritten) commits++;
+            hasWritten = false;
+          },
+        }),
+    });
+    await cluster.start();
+    const agent = await cluster.agent();
+    const waiting = agent.fetch();
+    // Its own requests are answered in order: with this answer the fetch before has arrived.
+    await agent.heartbeat();
+    const before = commits;
+    const [id] = await trigger(cluster, 1);
+    expect(required(await waiting).workflow_instance_id).toBe(required(id));
+    expect(commits - before).toBe(1);
   });
 
   test("serves the agent that waits longest", async () => {
