@@ -1,3 +1,4 @@
+import type { Clock } from "../clock.ts";
 import { errorMessage } from "../errors.ts";
 import { log } from "../log.ts";
 import { type CurveClientKeys, curveOptions } from "../protocol/client.ts";
@@ -26,6 +27,7 @@ export interface LogSenderOptions {
   /** The port on which the principal receives log lines. */
   readonly port: number;
   readonly curve?: CurveClientKeys | undefined;
+  readonly clock?: Clock;
   /** Asks the principal for its position; the answer arrives through {@link LogSender.received}. */
   ask(): Promise<void>;
 }
@@ -59,7 +61,7 @@ export class LogSender extends BackgroundService {
   readonly #handOvers: { readonly seq: number; readonly resolve: () => void }[] = [];
 
   constructor(options: LogSenderOptions) {
-    super();
+    super(options.clock);
     this.#o = options;
     this.#outbox = options.outbox;
     this.#ask = options.ask;
@@ -96,7 +98,7 @@ export class LogSender extends BackgroundService {
   received(seq: number): void {
     if (seq <= this.#received) return;
     this.#received = seq;
-    this.#progressAt = performance.now();
+    this.#progressAt = this.clock.monotonic();
     this.#patience = LOST_AFTER_MS;
     let count = 0;
     for (const { last, bytes } of this.#underWay) {
@@ -122,7 +124,7 @@ export class LogSender extends BackgroundService {
     if ((this.#sent ?? 0) >= seq) return;
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#handOvers.push({ seq, resolve });
-    await isDoneWithin(limitMs, promise);
+    await isDoneWithin(limitMs, promise, this.clock);
   }
 
   protected override onStop(): void {
@@ -184,7 +186,7 @@ export class LogSender extends BackgroundService {
 
   #advance({ last, frame }: LogFrame): void {
     this.#sent = last;
-    if (this.#underWay.length === 0) this.#progressAt = performance.now();
+    if (this.#underWay.length === 0) this.#progressAt = this.clock.monotonic();
     this.#underWay.push({ last, bytes: frame.length });
     this.#underWayBytes += frame.length;
     this.#armCheck();
@@ -209,7 +211,7 @@ export class LogSender extends BackgroundService {
   }
 
   #sendAgainIfLost(): void {
-    if (this.#underWay.length === 0 || performance.now() < this.#progressAt + this.#patience) return;
+    if (this.#underWay.length === 0 || this.clock.monotonic() < this.#progressAt + this.#patience) return;
     log.debug(`Log lines after ${this.#received} got lost on the way: sending them again.`);
     // The principal may have no room, in which case resending more often does not help.
     this.#patience = Math.min(this.#patience * 2, LONGEST_PATIENCE_MS);

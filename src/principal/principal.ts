@@ -124,57 +124,33 @@ export class Principal extends BackgroundService {
       agentKeys,
     });
 
-    // Workflows, runs and agents.
+    // Workflows, runs and agents. Nearly all of these share the store, the clock, the events and the long polls.
+    const base = { store, clock, events, polls, definitions };
     const workflows = new WorkflowDirectory({
-      root: config.CDKTR_WORKFLOW_DIR,
-      store,
-      polls,
-      clock,
+      ...base,
       log: log("workflows"),
+      root: config.CDKTR_WORKFLOW_DIR,
       refreshMs: config.CDKTR_WORKFLOW_DIR_REFRESH_FREQUENCY_S * 1000,
     });
-    const dispatcher = new Dispatcher({
-      store,
-      definitions,
-      events,
-      clock,
-      log: log("dispatcher"),
-      offerMs,
-    });
-    const followUps = new FollowUps({ store, workflows, polls, clock });
-    const changes = new RunChanges({ clock, events, definitions, queue: dispatcher, followUps });
-    const pauses = new PauseWatch({
-      clock,
-      events,
-      log: log("principal"),
-      toleranceMs: config.CDKTR_AGENT_HEARTBEAT_INTERVAL_MS,
-    });
-    const leases = new LeaseWatch({ store, changes, events, pauses, clock, log: log("dispatcher"), offerMs });
+    const dispatcher = new Dispatcher({ ...base, log: log("dispatcher"), offerMs });
+    const followUps = new FollowUps({ ...base, workflows });
+    const changes = new RunChanges({ ...base, queue: dispatcher, followUps });
+    const toleranceMs = config.CDKTR_AGENT_HEARTBEAT_INTERVAL_MS;
+    const pauses = new PauseWatch({ ...base, log: log("principal"), toleranceMs });
+    const leases = new LeaseWatch({ ...base, log: log("dispatcher"), changes, pauses, offerMs });
     const agents = new AgentRegistry({
-      store,
+      ...base,
+      log: log("agents"),
       changes,
-      events,
       leases,
       pauses,
-      polls,
       logs: history,
       keys: agentKeys,
-      clock,
-      log: log("agents"),
       principalId,
       heartbeatTimeoutMs,
     });
-    const runs = new RunService({
-      store,
-      changes,
-      definitions,
-      events,
-      workflows,
-      polls,
-      clock,
-      old: history,
-    });
-    const housekeeping = new Housekeeping({ store, agents, events, clock, log: log("state") });
+    const runs = new RunService({ ...base, changes, workflows, old: history });
+    const housekeeping = new Housekeeping({ ...base, log: log("state"), agents });
 
     // What is visible from outside.
     const api = new Api({

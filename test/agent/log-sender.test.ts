@@ -4,8 +4,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { LogSender } from "../../src/agent/log-sender.ts";
 import { Outbox } from "../../src/agent/outbox.ts";
+import { type Clock, systemClock } from "../../src/clock.ts";
 import { decodeLogBatch } from "../../src/contract/log-line.ts";
 import { Pull } from "../../src/zmq/index.ts";
+import { ManualClock } from "../support/manual-clock.ts";
 
 let directory: string;
 let outbox: Outbox;
@@ -34,11 +36,12 @@ afterEach(async () => {
   rmSync(directory, { recursive: true, force: true });
 });
 
-function connect(port: number): void {
+function connect(port: number, clock: Clock = systemClock): void {
   sender = new LogSender({
     outbox,
     host: "127.0.0.1",
     port,
+    clock,
     ask: async () => {
       asked++;
       sender.received(received);
@@ -138,14 +141,15 @@ describe("lines reach the principal", () => {
   });
 
   test("nothing is asked while nothing is under way", async () => {
-    connect(await bound());
+    const clock = new ManualClock();
+    connect(await bound(), clock);
     sender.rewind(0);
     write(1, 3);
     await takeUntil(3);
-    sender.received(3);
-    asked = 0;
-    // Timers of one process fire in the order in which they are due: a question would come before this ends.
-    await Bun.sleep(1200);
-    expect(asked).toBeLessThanOrEqual(1);
+    clock.advance(600);
+    await new Promise(setImmediate);
+    expect(asked).toBe(1);
+    clock.advance(600_000);
+    expect([asked, clock.alarms]).toEqual([1, 0]);
   });
 });
