@@ -1,4 +1,4 @@
-/** What a workflow file's tasks say about each other: dependencies that do not exist, repeat or go in a circle. */
+/** Checks the dependencies between the tasks of a workflow file: missing, repeated or circular ones. */
 
 import { nearest } from "../terminal/did-you-mean.ts";
 import { findCycles } from "./dag.ts";
@@ -11,7 +11,7 @@ interface Dependency {
   readonly place: { readonly start: number; readonly end: number };
 }
 
-/** Each one compares a name with all ids: a file full of wrong names must not take minutes. */
+/** Limit on suggestions: each one compares a name with all ids, and a file full of wrong names must not take minutes. */
 const MAX_SUGGESTIONS = 20;
 
 /** Checks the tasks as far as they can be read, whatever else is wrong with the file. */

@@ -1,30 +1,30 @@
 /** The dependency graph of a workflow's tasks. Pure; safe for graphs of any depth (nothing here recurses). */
 import { InvalidInputError } from "../errors.ts";
 
-/** What the graph needs to know of a task. */
+/** The properties of a task that the graph needs. */
 export interface DagTask {
   readonly id: string;
-  /** Ids of the tasks that must have COMPLETED before. */
+  /** Ids of the tasks that must have COMPLETED first. */
   readonly depends: readonly string[];
 }
 
-/** The dependency graph of a set of tasks. Lists of ids are in the order of the tasks as they were given. */
+/** The dependency graph of a set of tasks. Lists of ids are in the order in which the tasks were given. */
 export interface Dag {
-  /** Every id, dependencies before dependents; roots first, in the order that was given. */
+  /** Every id, dependencies before dependents; roots first, in the given order. */
   readonly order: readonly string[];
   /** Longest path to each task: 0 for roots. */
   depth(id: string): number;
-  /** What `id` waits for, directly. */
+  /** The direct dependencies of `id`. */
   dependencies(id: string): readonly string[];
-  /** What waits for `id`, directly. */
+  /** The direct dependents of `id`. */
   dependents(id: string): readonly string[];
-  /** What waits for `id`, directly or through others: what is skipped when it fails. */
+  /** The direct and transitive dependents of `id`, which are skipped when it fails. */
   descendants(id: string): readonly string[];
 }
 
 /**
  * Builds the graph.
- * @throws InvalidInputError when an id is there twice, a dependency does not exist, or there is a cycle.
+ * @throws InvalidInputError when an id is duplicated, a dependency does not exist, or there is a cycle.
  */
 export function buildDag(tasks: readonly DagTask[]): Dag {
   const dependencies = new Map<string, readonly string[]>();
@@ -80,7 +80,7 @@ export function buildDag(tasks: readonly DagTask[]): Dag {
   };
 }
 
-/** Kahn's algorithm; fills in the depth of each task on the way. */
+/** Kahn's algorithm; also computes the depth of each task. */
 function topologicalOrder(
   tasks: readonly DagTask[],
   dependencies: ReadonlyMap<string, readonly string[]>,
@@ -110,9 +110,8 @@ function topologicalOrder(
 }
 
 /**
- * The cycles of the graph: for each set of tasks that wait for each other, a shortest cycle through its first
- * task, as a path whose last id is its first again (`a`, `b`, `a`: a depends on b, b depends on a).
- * Dependencies that do not exist are passed over. Empty for a graph without cycles.
+ * The cycles of the graph: for each set of mutually dependent tasks, a shortest cycle through its first task, as a path that ends with
+ * its first id (`a`, `b`, `a`: a depends on b, b depends on a). Ignores dependencies that do not exist. Empty for an acyclic graph.
  */
 export function findCycles(tasks: readonly DagTask[]): string[][] {
   const depends = new Map(tasks.map((task) => [task.id, task.depends]));
@@ -132,7 +131,7 @@ export function findCycles(tasks: readonly DagTask[]): string[][] {
   return cycles;
 }
 
-/** A shortest path from `start` back to itself, by breadth first search. */
+/** A shortest path from `start` back to itself, by breadth-first search. */
 function shortestCycle(start: string, next: (id: string) => readonly string[]): string[] | undefined {
   const cameFrom = new Map<string, string>();
   const queue = [start];
@@ -159,7 +158,7 @@ function shortestCycle(start: string, next: (id: string) => readonly string[]): 
   return undefined;
 }
 
-/** The strongly connected component of each id (Tarjan's algorithm with a stack of its own). */
+/** The strongly connected component of each id (Tarjan's algorithm with an explicit stack). */
 function components(graph: ReadonlyMap<string, readonly string[]>): Map<string, number> {
   const index = new Map<string, number>();
   const low = new Map<string, number>();

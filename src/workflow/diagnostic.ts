@@ -1,9 +1,9 @@
-/** What can be wrong with a workflow file, as data and as text for people. */
+/** Diagnostics of workflow files, as data and as text for people. */
 import { quotedText } from "../terminal/foreign-text.ts";
 import { width } from "../terminal/text.ts";
 import type { SourceText } from "./source-text.ts";
 
-/** Every kind of problem. The codes are stable: programs may rely on them, new ones are added at the end of their group. */
+/** Every kind of problem. The codes are stable: programs may rely on them, and new ones are added at the end of their group. */
 export const DIAGNOSTIC_CODES = {
   E001: "yaml-syntax",
   E002: "multiple-documents",
@@ -49,20 +49,20 @@ export interface Diagnostic {
   /** The code in words, such as `unknown-key`. */
   readonly kind: (typeof DIAGNOSTIC_CODES)[DiagnosticCode];
   readonly message: string;
-  /** What to do, where there is something to say. */
+  /** How to fix it, if there is something to say. */
   readonly help: string | null;
   readonly path: string;
-  /** 1-based; null when the problem is the file as a whole. */
+  /** 1-based; null when the problem concerns the whole file. */
   readonly line: number | null;
   /** 1-based, in characters. */
   readonly column: number | null;
-  /** The source line, or the piece of a long one around the place. */
+  /** The source line, or an excerpt of a long one. */
   readonly source_line: string | null;
-  /** The range in `source_line`: offsets of a JavaScript string, `to` not included. */
+  /** The range in `source_line`: offsets of a JavaScript string, `to` exclusive. */
   readonly source_range: { readonly from: number; readonly to: number } | null;
 }
 
-/** A problem by its offsets in the text, before it has a path and a line. */
+/** A problem with its offsets in the text, before it has a path and a line. */
 export interface Finding {
   readonly code: DiagnosticCode;
   readonly message: string;
@@ -71,7 +71,7 @@ export interface Finding {
   readonly end: number;
 }
 
-/** A problem of a file as a whole. */
+/** A problem that concerns the whole file. */
 export function fileDiagnostic(
   path: string,
   code: DiagnosticCode,
@@ -94,12 +94,12 @@ export function fileDiagnostic(
 
 const LONGEST_MESSAGE = 400;
 
-/** Messages quote the file, and a file may have words of any length. */
+/** Shortens quotations: a file may contain words of any length. */
 function clip(text: string): string {
   return text.length <= LONGEST_MESSAGE ? text : `${text.slice(0, LONGEST_MESSAGE).toWellFormed()}…`;
 }
 
-/** Gives each finding its place. */
+/** Adds positions to findings. */
 export function locate(findings: readonly Finding[], source: SourceText, path: string): Diagnostic[] {
   return findings.map((finding) => {
     const { line, column } = source.position(finding.start);
@@ -114,9 +114,9 @@ export function locate(findings: readonly Finding[], source: SourceText, path: s
   });
 }
 
-/** How a diagnostic is written. */
+/** Options for rendering a diagnostic. */
 export interface RenderOptions {
-  /** With terminal colours; by default none. */
+  /** With terminal colours; off by default. */
   readonly color?: boolean;
 }
 
@@ -124,8 +124,8 @@ const TAB_WIDTH = 4;
 const STYLES = { bold: "1", red: "1;31", yellow: "1;33", blue: "34", cyan: "36" } as const;
 
 /**
- * A diagnostic as a compiler writes it: `path:line:column: error[E010]: message`, the source line, a caret under the
- * place, and what to do. No line break at the end.
+ * Renders a diagnostic like a compiler does: `path:line:column: error[E010]: message`, the source line, a caret under the position, and
+ * how to fix it. No newline at the end.
  */
 export function renderDiagnostic(diagnostic: Diagnostic, options: RenderOptions = {}): string {
   const style = (name: keyof typeof STYLES, text: string): string =>
@@ -156,7 +156,7 @@ export function renderDiagnostic(diagnostic: Diagnostic, options: RenderOptions 
   return lines.join("\n");
 }
 
-/** A text as it stands on the screen: tabs up to their stops, control characters made visible, the columns it takes. */
+/** A text as shown on the screen: tabs expanded, control characters made visible, and its width in columns. */
 function widen(text: string, from: number): { text: string; width: number } {
   let shown = "";
   for (const part of text.split(/(\t)/)) {

@@ -1,13 +1,13 @@
-/** Durations as people write them: `90s`, `5m`, `1h30m`, `500ms`. */
+/** Durations in readable form: `90s`, `5m`, `1h30m`, `500ms`. */
 
 const UNIT_MS = { d: 86_400_000, h: 3_600_000, m: 60_000, s: 1000, ms: 1 } as const;
 type Unit = keyof typeof UNIT_MS;
 const UNITS = Object.keys(UNIT_MS) as Unit[];
 
-/** The longest duration, in ms: what a timer of the platform can still wait (2^31 - 1 ms), in whole days. */
+/** The longest duration, in ms: the maximum of a timer (2^31 - 1 ms), rounded down to whole days. */
 export const MAX_DURATION_MS = 24 * UNIT_MS.d;
 
-/** A duration in ms, or why the text is none and what to write instead. */
+/** A duration in ms, or why the text is not one and what to write instead. */
 export type DurationResult =
   | { readonly ok: true; readonly ms: number }
   | { readonly ok: false; readonly message: string; readonly help: string };
@@ -19,7 +19,7 @@ const EXAMPLES =
 export const DURATION_PATTERN =
   "^(?=\\d)(\\d+(\\.\\d+)?d ?)?(\\d+(\\.\\d+)?h ?)?(\\d+(\\.\\d+)?m(?!s) ?)?(\\d+(\\.\\d+)?s ?)?(\\d+ms)?$";
 
-/** Reads a duration. Units are d, h, m, s and ms, the largest first, each at most once; decimals are allowed (`1.5h`). */
+/** Parses a duration. Units are d, h, m, s and ms, largest first, each at most once; decimals are allowed (`1.5h`). */
 export function parseDuration(text: string): DurationResult {
   const fail = (message: string, help = EXAMPLES): DurationResult => ({ ok: false, message, help });
   const trimmed = text.trim();
@@ -67,7 +67,7 @@ function unitHelp(word: string, number: string): string {
     : `write "${number}${known}"; units are ${UNITS.join(", ")}`;
 }
 
-/** Writes a duration in ms the way `parseDuration` reads it: 5400000 is `1h30m`, 0 is `0s`. */
+/** Formats a duration in ms the way `parseDuration` reads it: 5400000 is `1h30m`, 0 is `0s`. */
 export function formatDuration(ms: number): string {
   let rest = Math.max(0, Math.round(ms));
   if (rest === 0) return "0s";

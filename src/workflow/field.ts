@@ -1,13 +1,12 @@
 /**
- * What the keys of a workflow file are declared with. A field says once how its value is written in a file and how it
- * is stored; reading, the stored form, types, defaults, the JSON Schema and the words of diagnostics come from it.
- * Values in a file are those of yaml-tree.ts: every scalar is a string as it was written, so that `1.10` in `args`
- * reaches the program as `1.10`.
+ * The building blocks for declaring the keys of a workflow file. A field states once how its value is written in a file and how it is
+ * stored; parsing, the stored form, types, defaults, the JSON Schema and the wording of diagnostics are derived from it. Values in a file
+ * are those of yaml-tree.ts: every scalar is a string as written, so that `1.10` in `args` reaches the program as `1.10`.
  */
 import { z } from "zod";
 import type { DiagnosticCode } from "./diagnostic.ts";
 
-/** What is wrong with a scalar or a name; `start` and `end` are offsets into its text. */
+/** What is wrong with a scalar or a name; `start` and `end` are offsets in its text. */
 export interface Problem {
   readonly code: DiagnosticCode;
   readonly message: string;
@@ -22,38 +21,38 @@ export type NameCheck = (name: string) => Problem | null;
 export type AnyField = Field<unknown, string | null>;
 export type Keys = Readonly<Record<string, AnyField>>;
 
-/** What diagnostics and the checks of names and tags know of a field. */
+/** What diagnostics and the checks of names and tags need to know about a field. */
 interface Traits {
-  /** What its value is called in "must be …"; by default its YAML type. */
+  /** The noun for its value in "must be …"; by default its YAML type. */
   readonly noun?: string;
-  /** What to write, for whoever left it out or wrote something of another type. */
+  /** What to write, for someone who omitted it or wrote a value of another type. */
   readonly help?: string;
   /** How a default is written in a file. */
   readonly write?: (value: unknown) => unknown;
   /** The keys of a mapping. */
   readonly keys?: Keys;
-  /** The entries of a list, or of a mapping with names of the user's choice. */
+  /** The entries of a list, or of a mapping with user-defined names. */
   readonly entry?: AnyField;
   readonly names?: () => NameCheck;
   /** The possible mappings, by tag. */
   readonly kinds?: Keys;
 }
 
-/** A value of a workflow file; `K` is its key in the stored form where that differs from the file's. */
+/** A value of a workflow file; `K` is its key in the stored form if that differs from the file's. */
 export class Field<T, K extends string | null = null> {
   constructor(
-    /** Reads what stands in a file, into the stored form. */
+    /** Parses the value from a file into the stored form. */
     readonly file: z.ZodType<T>,
     /**
-     * Checks what comes from the store or another process. Keys, words and kinds that a newer version added pass, and
-     * what an older version did not write has its default.
+     * Validates a value from the store or another process. Keys, words and kinds added by a newer version are accepted, and what an older
+     * version did not write gets its default.
      */
     readonly stored: z.ZodType<T>,
     readonly traits: Traits = {},
     readonly storedKey: K = null as K,
   ) {}
 
-  /** Says what it means, in the JSON Schema. */
+  /** Sets its description in the JSON Schema. */
   describe(text: string): Field<T, K> {
     return new Field(this.file.describe(text), this.stored, this.traits, this.storedKey);
   }
@@ -62,27 +61,27 @@ export class Field<T, K extends string | null = null> {
     return new Field(this.file, this.stored, { ...this.traits, help }, this.storedKey);
   }
 
-  /** Has this key when stored. */
+  /** Sets its key in the stored form. */
   as<N extends string>(storedKey: N): Field<T, N> {
     return new Field(this.file, this.stored, this.traits, storedKey);
   }
 
-  /** May be left out or left empty; null then. */
+  /** Optional: null when omitted or empty. */
   optional(): Field<T | null, K> {
     return this.#absent(null, this.stored.nullable().default(null));
   }
 
-  /** May be left out or left empty; the stored form does not have it then. */
+  /** Optional: absent from the stored form when omitted or empty. */
   sparse(): Field<T | undefined, K> {
     return this.#absent(undefined, this.stored.optional());
   }
 
-  /** May be left out or left empty; `fallback` then, which the JSON Schema does not show. */
+  /** Optional: `fallback` when omitted or empty, without a default in the JSON Schema. */
   orElse(fallback: T): Field<T, K> {
     return this.#absent(fallback, z._default(this.stored, fallback as never) as z.ZodType<T>);
   }
 
-  /** May be left out or left empty; `fallback` then. */
+  /** Optional: `fallback` when omitted or empty. */
   default(fallback: T): Field<T, K> {
     const { file, stored } = this.orElse(fallback);
     const { write = (value) => value } = this.traits;

@@ -1,11 +1,11 @@
-/** From zod's issues to findings: what is wrong in words, and where in the text. */
+/** Converts zod's issues to findings: what is wrong in words, and where in the text. */
 import type { z } from "zod";
 import { didYouMean } from "../terminal/did-you-mean.ts";
 import type { Finding } from "./diagnostic.ts";
 import type { AnyField, Problem } from "./field.ts";
 import { type Located, type Range, TAG_KEY } from "./yaml-tree.ts";
 
-/** The way from the root to a value. */
+/** The path from the root to a value. */
 export type IssuePath = readonly (string | number)[];
 
 /** The value at a path, or null when there is none. */
@@ -15,7 +15,7 @@ export function nodeAt(root: Located, path: IssuePath): Located | null {
   return node ?? null;
 }
 
-/** Where to point at for what is at a path: its key, or (in a list) itself; for what is not there, its parent. */
+/** The range to point at for a path: its key, or (in a list) the value itself; for a missing value, its parent. */
 export function placeOf(root: Located, path: IssuePath): Range {
   for (let length = path.length; length > 0; length--) {
     const parent = nodeAt(root, path.slice(0, length - 1));
@@ -25,7 +25,7 @@ export function placeOf(root: Located, path: IssuePath): Range {
   return { start: root.start, end: root.start + 1 };
 }
 
-/** The findings for the issues of a value that was read from `root` as `schema`. */
+/** The findings for the issues of a value that was parsed from `root` with `schema`. */
 export function findingsOfIssues(
   issues: readonly z.core.$ZodIssue[],
   root: Located,
@@ -34,14 +34,14 @@ export function findingsOfIssues(
   return issues.flatMap((issue) => findingsOf(issue, placed(issue.path as IssuePath, root, schema)));
 }
 
-/** A place in the file: what stands there, and what was declared for it. */
+/** A place in the file: its value, and its declared field. */
 interface Place {
   readonly path: IssuePath;
   readonly root: Located;
   readonly schema: AnyField;
   readonly node: Located | null;
   readonly field: AnyField | undefined;
-  /** The value itself, so that the caret stands under what is wrong; its key when the value goes over several lines. */
+  /** Points at the value, so that the caret is under what is wrong; at its key if the value spans several lines. */
   readonly range: Range;
 }
 
@@ -55,7 +55,7 @@ function placed(path: IssuePath, root: Located, schema: AnyField): Place {
 
 function findingsOf(issue: z.core.$ZodIssue, at: Place): Finding[] {
   const { path, node } = at;
-  // What is wrong with tags is known already.
+  // Problems with tags have been reported already.
   if (path.at(-1) === TAG_KEY || node?.broken === true) return [];
   switch (issue.code) {
     case "unrecognized_keys": {
@@ -100,7 +100,7 @@ function problemFinding({ code, message, help, start, end }: Problem, { path, no
   return { code, message: `${subjectName(path)}${joint}${message}`, help, ...inside };
 }
 
-/** The branch of a union that was meant, or that none fits. */
+/** The branch of a union that was probably meant; undefined when none fits. */
 function unionFindings(issue: Extract<z.core.$ZodIssue, { code: "invalid_union" }>, at: Place): Finding[] {
   const { path, root, schema } = at;
   const meant = issue.errors.filter((branch) => {
@@ -173,7 +173,7 @@ function oneOf(choices: readonly string[]): string {
   return choices.length < 2 ? choices.join("") : `${choices.slice(0, -1).join(", ")} or ${choices.at(-1)}`;
 }
 
-/** What a mapping is called in "unknown key … in …"; nothing for the file itself. */
+/** The name of a mapping in "unknown key … in …"; nothing for the file itself. */
 function containerName(path: IssuePath): string {
   if (path.length === 0) return "";
   if (path.length === 2 && (path[0] === "tasks" || path[0] === "params")) return subjectName(path);
@@ -182,7 +182,7 @@ function containerName(path: IssuePath): string {
   return outer === "" ? String(own) : `${own} of ${outer}`;
 }
 
-/** What a value is called at the start of a message. */
+/** The name of a value at the start of a message. */
 function subjectName(path: IssuePath): string {
   const key = path.at(-1);
   if (key === undefined) return "the file";

@@ -7,16 +7,16 @@ import { TAG_KEY } from "./yaml-tree.ts";
 /** A JSON Schema as plain JSON. */
 export type JsonSchema = Readonly<Record<string, unknown>>;
 
-/** The value of `yaml.customTags` in an editor's settings: tags are no part of JSON, so the JSON Schema has none. */
+/** The value of `yaml.customTags` in an editor's settings: JSON Schema cannot describe tags. */
 export const CUSTOM_TAGS = `[${TASK_TAGS.map((tag) => `"!${tag} mapping"`).join(", ")}]`;
 
-/** The JSON Schema (draft 7, the one that YAML language servers read) of a workflow file. */
+/** The JSON Schema of a workflow file (draft 7, which YAML language servers support). */
 export function workflowJsonSchema(): JsonSchema {
   const schema = z.toJSONSchema(Workflow.file, {
     target: "draft-7",
     io: "input",
     override: ({ zodSchema, jsonSchema }) => {
-      // zod leaves defaults out where the value is transformed: it cannot know that ours are in the form of the file.
+      // zod omits defaults of transformed values, because it cannot know that ours are in the form of the file.
       const shown = z.globalRegistry.get(zodSchema)?.default;
       if (shown !== undefined) jsonSchema.default = shown as NonNullable<typeof jsonSchema.default>;
       if (jsonSchema.properties?.[TAG_KEY] === undefined) return;

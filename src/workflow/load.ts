@@ -7,17 +7,17 @@ import { MAX_FILE_BYTES, type ParseResult, parseWorkflow, tooLarge } from "./par
 import { SourceText } from "./source-text.ts";
 import { workflowIdOf } from "./workflow-id.ts";
 
-/** A file that was read: what it says, or what is wrong; and its text, when it could be read as text. */
+/** The result of loading a file: its definition or its problems, and its text, if it could be read as text. */
 export type LoadResult = ParseResult & { readonly source: string | null };
 
-/** How `loadWorkflowFile` names the file in messages; by default by its relative path. */
+/** The name of the file in messages; by default its relative path. */
 export interface LoadOptions {
   readonly displayPath?: string;
 }
 
 /**
- * Reads and checks the file at `relativePath` under `root`; the id comes from `relativePath`. Never throws: a file
- * that cannot be read, is too large or is not UTF-8 comes back as a diagnostic.
+ * Loads and checks the file at `relativePath` under `root`; the id is derived from `relativePath`. Never throws: a file that cannot be
+ * read, is too large or is not UTF-8 results in a diagnostic.
  */
 export async function loadWorkflowFile(
   root: string,
@@ -41,7 +41,7 @@ export async function loadWorkflowFile(
   try {
     const file = join(root, relativePath);
     const info = await stat(file);
-    // A pipe or a device would block the reader or never end.
+    // Reading a pipe or a device would block, or never end.
     if (!info.isFile()) return fail("E008", info.isDirectory() ? "is a directory" : "is not a regular file");
     if (info.size > MAX_FILE_BYTES) return fail("E005", tooLarge().message, tooLarge().help);
     bytes = await readFile(file);
@@ -51,7 +51,7 @@ export async function loadWorkflowFile(
   return parseBytes(bytes, { path, id });
 }
 
-/** The same for the bytes of a file. */
+/** The same for the content of a file. */
 export function parseBytes(
   bytes: Uint8Array,
   source: { readonly path: string; readonly id: string },
@@ -77,9 +77,9 @@ function notUtf8(bytes: Uint8Array, path: string) {
   return diagnostic ?? fileDiagnostic(path, "E004", "the file is not UTF-8");
 }
 
-/** Where the first replacement character of the decoded text is that the bytes do not hold themselves. */
+/** Position of the first replacement character in the decoded text that is not in the bytes themselves. */
 function firstInvalid(text: string, bytes: Uint8Array): { start: number; offset: number } {
-  // The decoder takes a byte order mark away.
+  // The decoder removes a byte order mark.
   let [start, offset] = [0, bytes[0] === 0xef && bytes[1] === 0xbb && bytes[2] === 0xbf ? 3 : 0];
   for (;;) {
     const next = text.indexOf("\ufffd", start);

@@ -1,6 +1,6 @@
 /**
- * The language of workflow files and the form in which a workflow is stored with its runs and travels to agents. Each
- * key is declared here once; its stored form is plain JSON: durations in ms, instants as ms since the epoch.
+ * The language of workflow files, and the form in which a workflow is stored with its runs and sent to agents. Each key is declared here
+ * once; the stored form is plain JSON: durations in ms, times as ms since the epoch.
  */
 import { z } from "zod";
 import { CdktrError, errorMessage } from "../errors.ts";
@@ -96,7 +96,7 @@ const Task = new Block({
   env: env(),
 });
 
-/** In the file by id, stored as a list in the order of the file (the reader of files sees to the order). */
+/** A mapping by id in the file, stored as a list in the order of the file (which the parser preserves). */
 const tasksById = named(IDENTIFIER, taskIds, Task);
 const Tasks = new Field(
   tasksById.file
@@ -106,7 +106,7 @@ const Tasks = new Field(
   tasksById.traits,
 );
 
-/** A parameter; without a default it must be given at each trigger. */
+/** A parameter; without a default it must be given with each trigger. */
 const Param = new Block({
   description: text().optional(),
   default: text().optional().describe("Without one, the parameter must be given at each trigger"),
@@ -221,7 +221,7 @@ export type RetryPolicy = ValueOf<typeof Retry>;
 export type TriggerDefinitions = z.output<typeof TriggerDefinitions>;
 
 /**
- * A definition from its stored JSON, with the defaults of what was not known when it was stored.
+ * Parses a definition from its stored JSON, with defaults for everything that was unknown when it was stored.
  * @throws CdktrError when it is damaged
  */
 export function readDefinition(json: string): WorkflowDefinition {

@@ -1,6 +1,6 @@
 /**
- * The environment variables that cdktr sets for tasks: when each is set (once for each attempt of a run, or for each
- * try of a task) and what it holds, as the manual says it. A workflow's `env` may not set them: its values would be overwritten.
+ * The environment variables that cdktr sets for tasks: when each is set (once per attempt of a run, or per attempt of a task) and its
+ * value, in the words of the manual. A workflow's `env` must not set them, because its values would be overwritten.
  */
 export const OWN_VARIABLES = {
   CDKTR_WORKFLOW_ID: { set: "run", holds: "id of the workflow" },
@@ -19,19 +19,19 @@ export const OWN_VARIABLES = {
   CDKTR_AGENT_STREAM_ID: { set: "run", holds: "marks every process that the agent started" },
 } as const;
 
-/** A value for each variable that is set for a run, or for a task. */
+/** Computes the value of each variable that is set for a run, or for a task. */
 export type OwnVariables<When extends "run" | "task"> = {
   [N in keyof typeof OWN_VARIABLES as (typeof OWN_VARIABLES)[N]["set"] extends When ? N : never]: string;
 };
 
 const PARAM_PREFIX = "CDKTR_PARAM_";
 
-/** The environment variable in which tasks find a parameter: `day` is `CDKTR_PARAM_DAY`. */
+/** The environment variable that holds a parameter: `day` is in `CDKTR_PARAM_DAY`. */
 export function paramVariable(name: string): string {
   return `${PARAM_PREFIX}${name.toUpperCase()}`;
 }
 
-/** Whether cdktr itself sets this environment variable. Settings, such as `CDKTR_PRINCIPAL_HOST`, are the user's to set. */
+/** Whether cdktr itself sets this environment variable. Users may set settings, such as `CDKTR_PRINCIPAL_HOST`. */
 export function isOwnVariable(name: string): boolean {
   return Object.hasOwn(OWN_VARIABLES, name) || name.startsWith(PARAM_PREFIX);
 }

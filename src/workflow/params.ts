@@ -1,12 +1,12 @@
-/** Parameters: what a trigger gives, checked against what the workflow declares. */
+/** Checks the parameters of a trigger against those that the workflow declares. */
 import { InvalidInputError } from "../errors.ts";
 import { nearest } from "../terminal/did-you-mean.ts";
 import type { WorkflowDefinition } from "./model.ts";
 
 /**
- * The parameters of a run: what was given, and the defaults for the rest.
- * @throws InvalidInputError naming every parameter that the workflow does not have (with the nearest one it has),
- * every one that has no default and was not given, and values that no environment variable can hold.
+ * The parameters of a run: the given ones, and defaults for the rest.
+ * @throws InvalidInputError naming every parameter that the workflow does not have (with the closest match), every one that has no
+ * default and was not given, and values that an environment variable cannot hold.
  */
 export function resolveParams(
   definition: Pick<WorkflowDefinition, "id" | "params">,

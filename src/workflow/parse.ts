@@ -1,4 +1,4 @@
-/** From the text of a workflow file to its definition, or to everything that is wrong with it. */
+/** Parses the text of a workflow file into its definition, or a list of everything that is wrong with it. */
 
 import { nearest } from "../terminal/did-you-mean.ts";
 import { checkTasks } from "./check-tasks.ts";
@@ -10,29 +10,28 @@ import { Workflow, type WorkflowDefinition } from "./model.ts";
 import { SourceText } from "./source-text.ts";
 import { type Located, readYaml, TAG_KEY } from "./yaml-tree.ts";
 
-/** The largest file that is read, in bytes of UTF-8. */
+/** Maximum size of a file, in bytes of UTF-8. */
 export const MAX_FILE_BYTES = 1024 * 1024;
 
-/** More problems than these are counted only: each costs a look at its line, and nobody reads on. */
+/** Further problems are only counted: locating each takes time, and nobody reads them. */
 const MAX_DIAGNOSTICS = 200;
 
 type FileContent = ValueOf<typeof Workflow>;
 
-/** The outcome of reading a workflow file. */
+/** The result of parsing a workflow file. */
 export type ParseResult =
   | { readonly ok: true; readonly definition: WorkflowDefinition; readonly warnings: readonly Diagnostic[] }
   | { readonly ok: false; readonly diagnostics: readonly Diagnostic[] };
 
-/** Where a text comes from: the path for messages, and the id that the path gives. */
+/** The origin of a text: the path for messages, and the id derived from the path. */
 export interface ParseSource {
   readonly path: string;
   readonly id: string;
 }
 
 /**
- * Reads and checks the text of a workflow file. Never throws: whatever is wrong comes back as diagnostics, all of
- * them at once, in the order of the text. A text that is not YAML has its syntax errors alone; warnings are among the
- * errors; beyond 200 the rest is counted (`E099`).
+ * Parses and checks the text of a workflow file. Never throws: all problems are returned as diagnostics, in the order of the text. If the
+ * text is not YAML, only its syntax errors are returned. Warnings are among the errors; beyond 200 the rest is counted (`E099`).
  */
 export function parseWorkflow(text: string, source: ParseSource): ParseResult {
   const body = text.startsWith("\ufeff") ? text.slice(1) : text;
@@ -71,7 +70,7 @@ export function parseWorkflow(text: string, source: ParseSource): ParseResult {
   };
 }
 
-/** What can be said before the text is read as YAML. */
+/** Checks that are possible before the text is parsed as YAML. */
 function rawFindings(text: string): Finding[] {
   if (text.length > MAX_FILE_BYTES || Buffer.byteLength(text) > MAX_FILE_BYTES) return [tooLarge()];
   const findings: Finding[] = [];
@@ -92,8 +91,8 @@ export function tooLarge(): Finding {
 }
 
 /**
- * Tags: each config has a known one, and nothing else has any; wrong ones are taken out of the values. And the names
- * that people choose: ids of tasks, environment variables, parameters.
+ * Checks tags (each config must have a known one, nothing else may have any; wrong ones are removed from the values) and user-defined
+ * names: ids of tasks, environment variables, parameters.
  */
 function checkTagsAndNames(root: Located): Finding[] {
   const tags: Finding[] = [];
@@ -141,7 +140,7 @@ function checkTag(
   return { code: "E020", message, help, ...placeOf(root, path) };
 }
 
-/** A workflow that runs after itself would never stop. */
+/** A workflow that follows itself would never stop. */
 function checkAfter(root: Located, id: string): Finding[] {
   const node = nodeAt(root, ["on", "workflow", "id"]);
   if (node?.value !== id) return [];
@@ -157,7 +156,7 @@ function checkAfter(root: Located, id: string): Finding[] {
   ];
 }
 
-/** What is legal but does nothing. */
+/** Warns about keys that are valid but have no effect. */
 function checkEffects(file: FileContent, root: Located): Finding[] {
   const findings: Finding[] = [];
   const warn = (path: IssuePath, message: string, help: string): void => {
@@ -178,7 +177,7 @@ function checkEffects(file: FileContent, root: Located): Finding[] {
   return findings;
 }
 
-/** In the order of the file: a JavaScript object puts ids that are numbers first. */
+/** Restores the order of the file: a JavaScript object puts numeric ids first. */
 function inOrder(tasks: FileContent["tasks"], root: Located): FileContent["tasks"] {
   const places = new Map(
     [...(nodeAt(root, ["tasks"])?.children.keys() ?? [])].map((id, n) => [String(id), n]),
@@ -186,7 +185,7 @@ function inOrder(tasks: FileContent["tasks"], root: Located): FileContent["tasks
   return tasks.toSorted((a, b) => (places.get(a.id) ?? 0) - (places.get(b.id) ?? 0));
 }
 
-/** In the order of the text, and the same thing said once: aliases let the reader pass the same place more than once. */
+/** Sorts by position and removes duplicates: with aliases, the same place may be visited more than once. */
 function unique(findings: readonly Finding[]): Finding[] {
   const seen = new Set<string>();
   const ordered = [...findings].sort((a, b) => a.start - b.start);

@@ -1,5 +1,5 @@
 /**
- * The state machine of an attempt of a run. The principal alone changes it; a run has the status of its newest attempt.
+  * The state machine of an attempt of a run. Only the principal changes it; a run has the status of its newest attempt.
  *
  *              agent confirms               all tasks are over
  *   ──▶ PENDING ─────────────▶ RUNNING ───────────────────────▶ COMPLETED | FAILED
@@ -8,8 +8,8 @@
  *          ▼                     │                              unless attempts are used up or failover is `never`
  *      CANCELLED ◀───────────────┘ cancel: the agent has stopped it
  *
- * An assignment that no agent confirmed ends as CRASHED too: it may have reached an agent, so its number is never used again.
- * Retrying a run that is over makes a new run (trigger `retry`): a terminal status is the last one.
+  * An assignment that was never confirmed ends as CRASHED too: it may have reached an agent, so its number is never reused.
+  * Retrying a run that is over creates a new run (trigger `retry`): a terminal status never changes.
  */
 import type { RunStatus, Transitions } from "./status.ts";
 
@@ -24,5 +24,5 @@ export const RUN_TRANSITIONS: Transitions<RunStatus> = {
   CANCELLED: [],
 };
 
-/** Attempts a run gets when agents die under it. */
+/** Maximum number of attempts of a run whose agents die. */
 export const MAX_RUN_ATTEMPTS = 3;

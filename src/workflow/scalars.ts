@@ -1,4 +1,4 @@
-/** The scalars of workflow files: how each is written, checked and stored. */
+/** The scalars of workflow files: how each is written, validated and stored. */
 import { z } from "zod";
 import { didYouMean, nearest } from "../terminal/did-you-mean.ts";
 import { DURATION_PATTERN, formatDuration, parseDuration } from "./duration.ts";
@@ -16,23 +16,23 @@ const BACKOFF_WORDS = new Map([
   ["exponential", 2],
 ]);
 
-/** A text that is not looked at further. */
+/** Any text. */
 export const anyText = () => scalar(z.string(), ANY_SCALAR, (text) => text);
 
-/** Some text; programs, arguments and environment variables end at a NUL, so none may be inside. */
+/** Text without NUL: programs, arguments and environment variables would end at one. */
 export const text = () =>
   scalar(z.string(), ANY_SCALAR, (value, refuse) =>
     value.includes("\0") ? refuse("E015", "contains a NUL character") : value,
   );
 
-/** Some text that is not empty. */
+/** Non-empty text. */
 export const filled = () =>
   scalar(z.string(), { ...ANY_SCALAR, minLength: 1 }, (value, refuse) => {
     if (value.trim() === "") return refuse("E015", "is empty");
     return value.includes("\0") ? refuse("E015", "contains a NUL character") : value;
   });
 
-/** A name for people: one line; it travels in log lines, whose fields a control character would break. */
+/** A display name: one line, because it is part of log lines, whose fields a control character would break. */
 export const name = () =>
   scalar(z.string(), { ...ANY_SCALAR, minLength: 1, maxLength: LONGEST_NAME }, (value, refuse) => {
     const trimmed = value.trim();
@@ -78,7 +78,7 @@ export const whole = (min: number, max: number) =>
     { noun: "a whole number" },
   );
 
-/** The factor by which waits grow. */
+/** The factor by which delays grow. */
 export const backoff = () =>
   scalar(
     z.number().min(1),
@@ -156,7 +156,7 @@ export const timezone = () =>
     { noun: "the name of a time zone", help: "such as Europe/London" },
   );
 
-/** An instant, stored in ms since the epoch. */
+/** A point in time, stored in ms since the epoch. */
 export const timestamp = () =>
   scalar(
     z.number().int(),
@@ -168,7 +168,7 @@ export const timestamp = () =>
     { noun: "a date and time", help: "such as 2025-01-20T02:00:00+00:00" },
   );
 
-/** A text of a fixed form. */
+/** Text in a fixed format. */
 export const formed = (pattern: RegExp, message: string, help: string) =>
   scalar(z.string(), { type: "string", pattern: pattern.source }, (value, refuse) =>
     pattern.test(value) ? value : refuse("E014", message, help),

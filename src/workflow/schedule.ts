@@ -1,28 +1,28 @@
 /**
- * When a workflow fires. Cron expressions have five fields (minute, hour, day of month, month, day of week) or six
- * with the second first; names (`MON`, `JAN`), `L`, `W`, `#`, `?` and `@daily` and its like work as croner reads them,
- * Sunday is 0 or 7, and when both day fields are restricted a day that meets either one fires.
+ * Determines when a workflow fires. Cron expressions have five fields (minute, hour, day of month, month, day of week), or six starting
+ * with the second; names (`MON`, `JAN`), `L`, `W`, `#`, `?` and shortcuts such as `@daily` work as in croner, Sunday is 0 or 7, and when
+ * both day fields are restricted, a day that matches either one fires.
  *
- * Daylight saving. A schedule with one fixed time of day (`30 1 * * *`) fires once a day, always: at a local time
- * that the clock skips it fires when the clock has jumped (01:30 becomes 02:00 in London), and of a time that comes
- * twice it takes the first. Any other schedule (a list, a range, a step or `*` in second, minute or hour) follows
- * the clock: local times that are skipped do not fire, those that come twice fire twice.
+ * Daylight saving. A schedule with one fixed time of day (`30 1 * * *`) always fires exactly once a day: if the clock skips that local
+ * time, it fires right after the jump (01:30 becomes 02:00 in London); if the time occurs twice, it fires the first time. Any other
+ * schedule (a list, a range, a step or `*` in second, minute or hour) follows the clock: skipped local times do not fire, repeated ones
+ * fire twice.
  */
 import { Cron, CronPattern } from "croner";
 
-/** What of a workflow's definition decides when it fires. */
+/** The parts of a workflow's definition that decide when it fires. */
 export interface Schedule {
   readonly cron: string | null;
-  /** IANA name; null means the zone of this process. */
+  /** IANA name; null for the zone of this process. */
   readonly timezone: string | null;
-  /** No firing before this instant (one exactly at it counts). */
+  /** No firing before this time (one exactly at it counts). */
   readonly start_time_ms: number | null;
 }
 
 const KEPT = 1000;
 const parsed = new Map<string, Cron>();
 
-/** The same few expressions are asked again and again, and parsing one costs more than asking. */
+/** A cache: the same few expressions are used again and again, and parsing one costs more than evaluating it. */
 function cronOf(expression: string, timezone: string | null): Cron {
   const key = `${timezone ?? ""}\n${expression}`;
   let cron = parsed.get(key);
@@ -39,8 +39,8 @@ function cronOf(expression: string, timezone: string | null): Cron {
 }
 
 /**
- * The first firing after `afterMs` (ms since the epoch, not included), or `null` when there is none.
- * @throws TypeError or RangeError from croner when the expression or the zone is not valid (a parsed definition's are).
+ * The first firing after `afterMs` (ms since the epoch, exclusive), or `null` when there is none.
+ * @throws TypeError or RangeError from croner when the expression or the zone is invalid (those of a parsed definition are valid).
  */
 export function nextFiring(schedule: Schedule, afterMs: number): number | null {
   if (schedule.cron === null) return null;
@@ -58,8 +58,8 @@ export function previousFiring(schedule: Schedule, atMs: number): number | null 
 }
 
 /**
- * The firings after `afterMs` (not included) up to `untilMs` (included), oldest first, at most `limit`.
- * When there are more than `limit`, the oldest are given: go on from the last one.
+ * The firings after `afterMs` (exclusive) up to `untilMs` (inclusive), oldest first, at most `limit`.
+ * If there are more than `limit`, the oldest are returned: continue from the last one.
  */
 export function firingsBetween(schedule: Schedule, afterMs: number, untilMs: number, limit = 1000): number[] {
   const firings: number[] = [];
@@ -73,7 +73,7 @@ export function firingsBetween(schedule: Schedule, afterMs: number, untilMs: num
   return firings;
 }
 
-/** What is wrong with a cron expression, and where in it (offsets into the expression). */
+/** What is wrong with a cron expression, and where (offsets in the expression). */
 export interface CronProblem {
   readonly message: string;
   readonly help: string;
@@ -159,7 +159,7 @@ function reasonOf(error: unknown): string {
   return reason.charAt(0).toLowerCase() + reason.slice(1).replace(/\.$/, "");
 }
 
-/** Whether this is an IANA time zone that this system knows. */
+/** Whether this system knows this IANA time zone. */
 export function isTimezone(name: string): boolean {
   if (!/^[A-Za-z]/.test(name)) return false;
   try {

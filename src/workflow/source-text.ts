@@ -1,18 +1,18 @@
-/** Positions in a source text: from offsets to lines, columns and the piece of a line worth showing. */
+/** Converts offsets in a source text to lines, columns and excerpts of lines. */
 
-/** Where something stands, for people: lines and columns start at 1; a column is one character (code point). */
+/** A position for people: lines and columns start at 1; a column is one character (code point). */
 export interface Position {
   readonly line: number;
   readonly column: number;
 }
 
-/** The piece of a source line around a range, short enough to show. */
+/** An excerpt of a source line around a range, short enough to show. */
 export interface Excerpt {
-  /** At most `EXCERPT_LENGTH` characters and two `…` where it was cut. */
+  /** At most `EXCERPT_LENGTH` characters, plus `…` where it was cut. */
   readonly text: string;
   /** Offset of the range in `text`. */
   readonly start: number;
-  /** End of the range in `text`: on the same line, at least one character on. */
+  /** End of the range in `text`: on the same line, at least one character further. */
   readonly end: number;
 }
 
@@ -29,7 +29,7 @@ export class SourceText {
     for (let at = text.indexOf("\n"); at >= 0; at = text.indexOf("\n", at + 1)) this.#starts.push(at + 1);
   }
 
-  /** Index of the line that holds `offset`, by bisection. */
+  /** Index of the line that contains `offset`, by binary search. */
   #lineIndex(offset: number): number {
     let low = 0;
     let high = this.#starts.length - 1;
@@ -48,7 +48,7 @@ export class SourceText {
     return { line: line + 1, column: countCharacters(this.text, this.#starts[line] ?? 0, at) + 1 };
   }
 
-  /** The line of `start`, cut around the range when it is long. A range over several lines is cut at its first. */
+  /** The line of `start`, shortened around the range if it is long. A range over several lines ends with its first one. */
   excerpt(start: number, end: number): Excerpt {
     const from = Math.min(Math.max(0, start), this.text.length);
     const lineIndex = this.#lineIndex(from);

@@ -1,4 +1,4 @@
-/** The statuses that runs and tasks share. No schema library is needed for them, so that commands that only show them start fast. */
+/** The statuses of runs and tasks. Without a schema library, so that commands that only show statuses start fast. */
 
 /** Every status, in the order of the enum `RunStatus` of the history database. */
 export const RUN_STATUSES = [
@@ -13,7 +13,7 @@ export const RUN_STATUSES = [
 ] as const;
 export type RunStatus = (typeof RUN_STATUSES)[number];
 
-/** A table of legal transitions: from each status, the statuses that may follow. */
+/** A transition table: from each status, the statuses that may follow. */
 export type Transitions<S extends string> = Readonly<Record<S, readonly S[]>>;
 
 /** Whether `to` may follow `from`. */
@@ -21,7 +21,7 @@ export function canTransition<S extends string>(table: Transitions<S>, from: S, 
   return table[from].includes(to);
 }
 
-/** Whether nothing may follow `status`. */
+/** Whether `status` is terminal. */
 export function isTerminal<S extends string>(table: Transitions<S>, status: S): boolean {
   return table[status].length === 0;
 }

@@ -1,6 +1,6 @@
-/** Instants as people write them: RFC 3339, such as `2025-01-20T02:00:00+00:00`. */
+/** Points in time in RFC 3339, such as `2025-01-20T02:00:00+00:00`. */
 
-/** An instant in ms since the epoch, or why the text is none and what to write instead. */
+/** A time in ms since the epoch, or why the text is not one and what to write instead. */
 export type TimestampResult =
   | { readonly ok: true; readonly ms: number }
   | { readonly ok: false; readonly message: string; readonly help: string };
@@ -8,7 +8,7 @@ export type TimestampResult =
 const SHAPE =
   /^(\d{4})-(\d{2})-(\d{2})(?:[Tt ](\d{2}):(\d{2})(?::(\d{2})(\.\d+)?)?\s*([Zz]|[+-]\d{2}:?\d{2})?)?$/;
 
-/** Reads an instant; date, time and offset are all needed, so that it means the same everywhere. */
+/** Parses a time; date, time and offset are all required, so that it means the same everywhere. */
 export function parseTimestamp(text: string): TimestampResult {
   const fail = (message: string, help: string): TimestampResult => ({ ok: false, message, help });
   const parts = SHAPE.exec(text.trim());
@@ -27,7 +27,7 @@ export function parseTimestamp(text: string): TimestampResult {
   }
   const fields = [year, month, day, hour, minute, second].map(Number);
   const local = Date.UTC(fields[0] ?? 0, (fields[1] ?? 0) - 1, fields[2], fields[3], fields[4], fields[5]);
-  // What does not exist (30 February, 25:00) comes back as something else.
+  // A date or time that does not exist (30 February, 25:00) comes back as a different one.
   const expected = `${year}-${month}-${day}T${hour}:${minute}:${second}`;
   if (new Date(local).toISOString().slice(0, 19) !== expected) {
     return fail(`"${text}" does not exist`, "check the day and the time");

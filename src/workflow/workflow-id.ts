@@ -1,4 +1,4 @@
-/** From the path of a workflow file to its id: `etl/daily.yml` is `etl.daily`. */
+/** Derives the id of a workflow from the path of its file: `etl/daily.yml` is `etl.daily`. */
 import { InvalidInputError } from "../errors.ts";
 import { type Diagnostic, fileDiagnostic } from "./diagnostic.ts";
 import { IDENTIFIER } from "./model.ts";
@@ -7,8 +7,8 @@ const EXTENSION = /\.ya?ml$/;
 const LONGEST_ID = 200;
 
 /**
- * Whether a path, relative to the workflow directory, is that of a workflow file: it ends in `.yml` or `.yaml`, and
- * neither it nor a directory on the way is hidden.
+ * Whether a path, relative to the workflow directory, is a workflow file: it ends in `.yml` or `.yaml`, and neither the file nor any of
+ * its directories is hidden.
  */
 export function isWorkflowPath(relativePath: string): boolean {
   return EXTENSION.test(relativePath) && !relativePath.split("/").some((part) => part.startsWith("."));
@@ -16,7 +16,7 @@ export function isWorkflowPath(relativePath: string): boolean {
 
 /**
  * The id of the workflow at a path relative to the workflow directory.
- * @throws InvalidInputError when the path gives no legal id.
+ * @throws InvalidInputError when the path does not result in a valid id.
  */
 export function workflowIdOf(relativePath: string): string {
   if (!EXTENSION.test(relativePath)) {
@@ -41,8 +41,8 @@ export function workflowIdOf(relativePath: string): string {
 }
 
 /**
- * Files that want the same id (`a.yml` and `a.yaml`, `a/b.yml` and `a.b.yml`): one diagnostic for each but the
- * first, in the order of their paths. Paths are relative to the workflow directory; those without an id are passed over.
+ * Files with conflicting ids (`a.yml` and `a.yaml`, `a/b.yml` and `a.b.yml`): one diagnostic for each but the first, ordered by path.
+ * Paths are relative to the workflow directory; those without an id are ignored.
  */
 export function findDuplicateIds(relativePaths: Iterable<string>): Diagnostic[] {
   const owners = new Map<string, string>();

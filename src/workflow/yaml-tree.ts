@@ -1,16 +1,16 @@
 /**
- * Reads YAML into plain values and remembers where each stands. Scalars become strings as they are written
- * (`1.10` stays `1.10`), empty ones and `null` become null, aliases and merge keys are followed within bounds, and
- * a custom tag on a mapping becomes its key `TAG_KEY`. Nothing here knows what a workflow is.
+ * Parses YAML into plain values and remembers the position of each. Scalars become strings as written (`1.10` stays `1.10`), empty ones
+ * and `null` become null, aliases and merge keys are expanded within limits, and a custom tag on a mapping becomes its key `TAG_KEY`.
+ * Nothing here knows what a workflow is.
  */
 import * as yaml from "yaml";
 import { didYouMean } from "../terminal/did-you-mean.ts";
 import type { Finding } from "./diagnostic.ts";
 
-/** Key under which the tag of a mapping is found in its value. A key written so in a file is an unknown key. */
+/** Key for the tag of a mapping in its value. If a file contains this key, it is an unknown key. */
 export const TAG_KEY = "!";
 
-/** Offsets into the text, `end` not included. */
+/** Offsets in the text, `end` exclusive. */
 export interface Range {
   readonly start: number;
   readonly end: number;
@@ -18,18 +18,18 @@ export interface Range {
 
 type Tag = Range & { readonly name: string };
 
-/** A value and where it stands. */
+/** A value and its position. */
 export interface Located {
   readonly value: unknown;
-  /** Range of the value; for what is empty, a place. */
+  /** Range of the value; for an empty value, an empty range. */
   readonly start: number;
   readonly end: number;
-  /** Where the text of a scalar starts when the source has it character by character (no escapes, no folding). */
+  /** Where the text of a scalar starts, if the source has it verbatim (no escapes, no folding). */
   readonly textStart: number | null;
-  /** Range of the tag, when the mapping has one. */
+  /** Range of the tag, if the mapping has one. */
   readonly tag: Tag | null;
   readonly children: ReadonlyMap<string | number, LocatedChild>;
-  /** There is a finding about this value already; null stands in for it. */
+  /** This value has a finding already; null replaces it. */
   readonly broken?: boolean;
 }
 
@@ -40,14 +40,14 @@ interface LocatedChild {
   readonly node: Located;
 }
 
-/** What is known of the text as YAML. `root` is null when it is not YAML or has nothing in it. */
+/** The result of parsing. `root` is null when the text is not YAML or is empty. */
 export interface YamlTree {
   readonly root: Located | null;
   readonly findings: Finding[];
 }
 
 const MAX_DEPTH = 64;
-/** Values that aliases may add. Files with honest anchors stay far below; an alias bomb does not. */
+/** Maximum number of values added by aliases. Legitimate files stay far below it; an alias bomb does not. */
 const MAX_ALIASED_VALUES = 20_000;
 const MAX_FINDINGS = 100;
 
@@ -86,7 +86,7 @@ function syntaxFindings(errors: readonly yaml.YAMLError[], text: string): Findin
   for (const error of errors) {
     if (findings.length >= MAX_FINDINGS) break;
     const [start, end] = error.pos;
-    // Once the parser has lost the thread, every further token surprises it.
+    // After a syntax error, every further token is unexpected to the parser.
     const isConsequence =
       error.message.includes("token in YAML stream") || error.code === "MULTILINE_IMPLICIT_KEY";
     if (isConsequence && isDerailed) continue;
@@ -102,7 +102,7 @@ function syntaxFindings(errors: readonly yaml.YAMLError[], text: string): Findin
   return findings;
 }
 
-/** The parser's message, and in the usual cases a plainer one and what to do. */
+/** The parser's message or, in common cases, a plainer one and how to fix it. */
 function explainSyntax(error: yaml.YAMLError, text: string): Partial<Finding> & { message: string } {
   const [start] = error.pos;
   const lineEnd = text.indexOf("\n", start);
@@ -148,9 +148,9 @@ class TreeReader {
   readonly #text: string;
   readonly #findings: Finding[] = [];
   readonly #anchors = new Map<string, yaml.Node>();
-  /** What each alias stood for at its place; a later anchor of the same name does not change it. */
+  /** The node that each alias refers to; a later anchor with the same name does not change it. */
   readonly #targets = new Map<yaml.Alias, yaml.Node>();
-  /** Nodes under way, to notice an alias inside the node it names. */
+  /** Nodes being expanded, to detect an alias inside the node that it refers to. */
   readonly #open = new Set<yaml.Node>();
   readonly #unresolvedTags: Range[] = [];
   readonly #usedTags = new Set<number>();
@@ -244,7 +244,7 @@ class TreeReader {
   #scalar(scalar: yaml.Scalar, range: Range): Located {
     const plain = scalar.type === "PLAIN";
     const tag = this.#tagBefore(scalar, range.start);
-    // `config: !Subprocess` with nothing under it: a mapping without keys.
+    // `config: !Subprocess` without content: a mapping without keys.
     if (tag !== null) return this.#tagged({}, range, tag, new Map());
     const value = scalar.value === null ? null : plain ? (scalar.source ?? "") : String(scalar.value);
     const inside = plain ? range : { start: range.start + 1, end: range.end - 1 };
@@ -293,7 +293,7 @@ class TreeReader {
       : this.#tagged(value, range, tag, children);
   }
 
-  /** `<<: *base`: the entries of a mapping, or of each of a list of mappings, that are not there yet. */
+  /** `<<: *base`: adds the entries of a mapping, or of each of a list of mappings, that do not exist yet. */
   #merge(source: Located, children: Map<string | number, LocatedChild>): void {
     const parts = Array.isArray(source.value)
       ? [...source.children.values()].map((child) => child.node)

@@ -1,4 +1,4 @@
-/** The kinds of tasks; a new one is one file beside this and one entry of `KINDS`. */
+/** The kinds of tasks; a new one needs a file here and an entry in `KINDS`. */
 import { z } from "zod";
 import { Field, type ValueOf } from "../field.ts";
 import { TAG_KEY } from "../yaml-tree.ts";
@@ -9,33 +9,33 @@ import { UvPython } from "./uv-python.ts";
 const KINDS = { Subprocess, UvPython } as const;
 type Tag = keyof typeof KINDS;
 
-/** The tags that a task's config may have. */
+/** The possible tags of a task's config. */
 export const TASK_TAGS = Object.keys(KINDS) as Tag[];
 
-/** What a task does. */
+/** The config of a task. */
 export type TaskConfig = { [T in Tag]: ValueOf<(typeof KINDS)[T]> }[Tag];
 
-/** A kind that only a newer version knows: it is passed on, and cannot be executed here. */
+/** A kind that only a newer version knows: it is passed on, but cannot be executed here. */
 const newerKind = z.looseObject({ type: z.string().refine((type) => !Object.hasOwn(KINDS, type)) });
 
 type Options = [z.core.$ZodTypeDiscriminable, ...z.core.$ZodTypeDiscriminable[]];
 const optionsOf = (form: "file" | "stored") =>
   Object.values(KINDS).map((each) => each[form]) as unknown as Options;
 
-/** The mapping under `config:`; its tag says which kind it is. */
+/** The mapping under `config:`; its tag selects the kind. */
 export const taskConfig = new Field<TaskConfig>(
   z.discriminatedUnion(TAG_KEY, optionsOf("file")) as unknown as z.ZodType<TaskConfig>,
   z.union([z.discriminatedUnion("type", optionsOf("stored")), newerKind]) as unknown as z.ZodType<TaskConfig>,
   { kinds: KINDS },
 );
 
-/** What is known of the kind of a config; a kind that only a newer version knows shows its tag alone. */
+/** The description of a config's kind; for an unknown kind, just its tag. */
 export function factsOf(config: TaskConfig): KindFacts<TaskConfig> {
   const kind = Object.hasOwn(KINDS, config.type) ? KINDS[config.type] : undefined;
   return (kind?.facts as KindFacts<TaskConfig> | undefined) ?? { command: ({ type }) => [`!${type}`] };
 }
 
-/** The kind that a config without a tag must be: it has most keys that no other kind has; of equals the later one. */
+/** The kind that a config without a tag probably is: the one with the most keys that no other kind has; on a tie the later one. */
 export function likelyTag(keys: readonly string[]): Tag | null {
   const ownersOf = (key: string) => TASK_TAGS.filter((tag) => Object.hasOwn(KINDS[tag].keys(tag), key));
   const telling = keys

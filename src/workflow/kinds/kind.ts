@@ -1,22 +1,22 @@
-/** What every kind of task is declared with. */
+/** The declaration of a kind of task. */
 import { z } from "zod";
 import { Block, Field, type Keys, list, type ValueOf } from "../field.ts";
 import { filled, text } from "../scalars.ts";
 import { TAG_KEY } from "../yaml-tree.ts";
 
-/** What else is to be known of a kind. */
+/** Additional properties of a kind. */
 export interface KindFacts<Config> {
-  /** What a task does, in words of a command line. */
+  /** The command of a task, as the words of a command line. */
   readonly command: (config: Config) => readonly string[];
   /** The program that executes the command, as it would be typed before it. */
   readonly runner?: (config: Config) => readonly string[];
-  /** A key that is legal but does nothing in this config, and what to do. */
+  /** Finds a key that is valid but has no effect in this config, and says what to do. */
   readonly noEffect?: (config: Config) => { key: string; where: string; help: string } | null;
 }
 
 type Tagged<Tag extends string, K> = K & { [TAG_KEY]: Field<Tag, "type"> };
 
-/** A kind of task: the mapping under its tag. When stored, the tag is its `type`. */
+/** A kind of task: the mapping under its tag. In the stored form, the tag is its `type`. */
 export class Kind<const Tag extends string, K extends Keys> extends Block<Tagged<Tag, K>> {
   constructor(
     tag: Tag,
