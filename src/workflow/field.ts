@@ -106,7 +106,7 @@ export class Field<T, K extends string | null = null> {
   }
 }
 
-/** What a field holds. */
+/** The stored type of a field. */
 export type ValueOf<F> = F extends Field<infer T, string | null> ? T : never;
 type StoredKey<K extends Keys, N extends keyof K> = K[N]["storedKey"] extends string ? K[N]["storedKey"] : N;
 type Sparse<K extends Keys> = { [N in keyof K]: undefined extends ValueOf<K[N]> ? N : never }[keyof K];
@@ -115,7 +115,7 @@ type ValuesOf<K extends Keys> = {
 } & { -readonly [N in Sparse<K> as StoredKey<K, N>]?: ValueOf<K[N]> };
 type Flat<T> = { [K in keyof T]: T[K] };
 
-/** A mapping that knows exactly these keys. */
+/** A mapping with exactly these keys. */
 export class Block<K extends Keys> extends Field<Flat<ValuesOf<K>>> {
   readonly #stored: Record<string, z.ZodType>;
 
@@ -131,13 +131,13 @@ export class Block<K extends Keys> extends Field<Flat<ValuesOf<K>>> {
     this.#stored = stored;
   }
 
-  /** The stored form of what has an id: its name in a mapping, or the one that its file gives. */
+  /** The stored form of something with an id: its name in a mapping, or the one derived from its file. */
   identified(): z.ZodType<Flat<{ id: string } & ValuesOf<K>>> {
     return loose({ id: z.string().regex(IDENTIFIER), ...this.#stored });
   }
 }
 
-/** The stored form of a mapping; what it holds besides is kept as it is. */
+/** The stored form of a mapping; unknown keys are kept. */
 function loose<T>(keys: Record<string, z.ZodType>): z.ZodType<T> {
   return z.looseObject(keys) as unknown as z.ZodType<T>;
 }
@@ -145,28 +145,28 @@ function loose<T>(keys: Record<string, z.ZodType>): z.ZodType<T> {
 /** Ids of workflows (dotted path) and tasks: no white space, no control characters, safe in a log frame. */
 export const IDENTIFIER = /^[A-Za-z0-9_][A-Za-z0-9_.-]*$/;
 
-/** A mapping with names of the user's choice. Its names are checked apart: zod would skip the value of a wrong one. */
+/** A mapping with user-defined names. The names are checked separately: zod would skip the value of an invalid one. */
 export function named<T>(pattern: RegExp, names: () => NameCheck, entry: Field<T>): Field<Record<string, T>> {
   const file = z.record(z.string().meta({ pattern: pattern.source }), entry.file);
   return new Field(file, z.record(z.string(), entry.stored), { entry, names });
 }
 
-/** A list, of at least `min` entries; with `unique`, each counts once. */
+/** A list of at least `min` entries; with `unique`, duplicates are rejected. */
 export function list<T>(entry: Field<T>, { min = 0, unique = false } = {}): Field<T[]> {
   const all = min === 0 ? z.array(entry.file) : z.array(entry.file).min(min);
   const file = unique ? all.transform((values) => [...new Set(values)]) : all;
   return new Field(file, z.array(entry.stored), { entry });
 }
 
-/** One of some words. */
+/** One of several words. */
 export function oneOf<const W extends string>(...words: readonly W[]): Field<W> {
   return new Field<W>(z.enum(words), z.string() as unknown as z.ZodType<W>);
 }
 
-/** Ends the reading of a scalar with a problem. */
+/** Fails the parsing of a scalar with a problem. */
 type Refuse = (code: DiagnosticCode, message: string, help?: string, range?: Partial<Problem>) => never;
 
-/** A scalar that `read` makes a stored value of; `json` describes it in the JSON Schema. */
+/** A scalar that `read` turns into a stored value; `json` describes it in the JSON Schema. */
 export function scalar<T>(
   stored: z.ZodType<T>,
   json: z.GlobalMeta,

@@ -1,5 +1,5 @@
 /**
-  * The state machine of an attempt of a run. Only the principal changes it; a run has the status of its newest attempt.
+ * The state machine of an attempt of a run. Only the principal changes it; a run has the status of its newest attempt.
  *
  *              agent confirms               all tasks are over
  *   ──▶ PENDING ─────────────▶ RUNNING ───────────────────────▶ COMPLETED | FAILED
@@ -8,8 +8,8 @@
  *          ▼                     │                              unless attempts are used up or failover is `never`
  *      CANCELLED ◀───────────────┘ cancel: the agent has stopped it
  *
-  * An assignment that was never confirmed ends as CRASHED too: it may have reached an agent, so its number is never reused.
-  * Retrying a run that is over creates a new run (trigger `retry`): a terminal status never changes.
+ * An assignment that was never confirmed ends as CRASHED too: it may have reached an agent, so its number is never reused.
+ * Retrying a run that is over creates a new run (trigger `retry`): a terminal status never changes.
  */
 import type { RunStatus, Transitions } from "./status.ts";
 
