@@ -51,7 +51,8 @@ export type AgentStatus = 0 | 1 | 2;
 
 /** Events of an agent. */
 interface AgentSignals {
-  readonly registered: undefined;
+  /** The agent has entered this phase. */
+  readonly phase: AgentPhase;
   /** A run is over on this agent; the principal may not know it yet. */
   readonly "run over": undefined;
 }
@@ -194,7 +195,7 @@ export class Agent extends BackgroundService<AgentSignals> {
         liveTasks,
       },
     };
-    this.#life.enter("REGISTERING");
+    this.#enter("REGISTERING");
     await startServices([this.#parts.sweep, lines, reports, link]);
     this.#fetching = this.#fetchRuns(this.#parts);
     void this.#endIfIdle();
@@ -202,7 +203,7 @@ export class Agent extends BackgroundService<AgentSignals> {
 
   /** Drains: takes no new runs, finishes those it has, then ends. */
   drain(): void {
-    if (this.#life.enter("DRAINING")) this.#takeNothingNew();
+    if (this.#enter("DRAINING")) this.#takeNothingNew();
   }
 
   #takeNothingNew(): void {
@@ -231,9 +232,16 @@ export class Agent extends BackgroundService<AgentSignals> {
     this.#endNow("HANDING_OVER");
   }
 
+  /** Enters a phase if that is legal now. Returns whether it is. */
+  #enter(phase: AgentPhase): boolean {
+    const entered = this.#life.enter(phase);
+    if (entered) this.signals.emit("phase", phase);
+    return entered;
+  }
+
   #endNow(phase: "CANCELLING" | "HANDING_OVER"): void {
     const wasTaking = this.#life.isTaking;
-    if (!this.#life.enter(phase)) return;
+    if (!this.#enter(phase)) return;
     if (wasTaking) this.#takeNothingNew();
     this.#stopAll();
   }
@@ -305,13 +313,12 @@ export class Agent extends BackgroundService<AgentSignals> {
     this.#heardAgain();
     log.info(`Agent ${parts.agentId} is registered with the principal at ${parts.client.address}.`);
     this.#registered.resolve();
-    this.signals.emit("registered");
   }
 
   /** The principal is there and knows this agent. */
   #heardAgain(): void {
     this.#trouble = undefined;
-    this.#life.enter("UP");
+    this.#enter("UP");
   }
 
   #obey(orders: AgentOrders): void {
@@ -335,7 +342,7 @@ export class Agent extends BackgroundService<AgentSignals> {
 
   #onGone(error: CdktrError): void {
     this.#trouble = error;
-    this.#life.enter("ALONE");
+    this.#enter("ALONE");
     log.error(error.hint === undefined ? error.message : `${error.message} ${error.hint}`);
     // Attempts that were never confirmed have not begun and never will.
     this.#stopUnconfirmed();
@@ -346,7 +353,7 @@ export class Agent extends BackgroundService<AgentSignals> {
   #onRefused(error: CdktrError): void {
     this.#trouble = error;
     log.error(`The principal does not take this agent: ${error.message}`);
-    this.#life.enter("REFUSED");
+    this.#enter("REFUSED");
     this.#fetch.abort();
     this.#roomFor?.resolve();
     // Runs that are being cancelled no longer belong to this agent either.
@@ -460,11 +467,11 @@ export class Agent extends BackgroundService<AgentSignals> {
   async #endIfIdle(): Promise<void> {
     const parts = this.#parts;
     if (parts === undefined || !this.#life.endsWhenIdle || this.runningWorkflows > 0) return;
-    this.#life.enter("DRAINING");
+    this.#enter("DRAINING");
     this.#fetch.abort();
     await this.#fetching;
     // The last request for work may have brought a run, which is finished first.
-    if (this.runningWorkflows === 0 && this.#life.enter("ENDING")) await this.#end(parts);
+    if (this.runningWorkflows === 0 && this.#enter("ENDING")) await this.#end(parts);
   }
 
   async #end(parts: Parts): Promise<void> {
@@ -492,7 +499,7 @@ export class Agent extends BackgroundService<AgentSignals> {
   }
 
   #finish(status: AgentStatus): void {
-    this.#life.enter("ENDED");
+    this.#enter("ENDED");
     this.#done.resolve(status);
   }
 

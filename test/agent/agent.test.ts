@@ -241,7 +241,7 @@ describe("a principal that goes away", () => {
     await principal.stop();
     // The run ends while nobody is there.
     writeFileSync(go, "");
-    await until(() => agent.runningWorkflows === 0, "the run ends without the principal");
+    await agent.signals.until("run over", () => agent.runningWorkflows === 0);
     const again = new TestPrincipal({
       workflows: {},
       config: {
@@ -281,7 +281,7 @@ describe("a principal that goes away", () => {
       "its first line is in the history",
     );
     await principal.stop();
-    await until(() => agent.phase === "ALONE", "the agent has given the principal up");
+    await agent.signals.until("phase", () => agent.phase === "ALONE");
     expect(agent.runningWorkflows).toBe(1);
     writeFileSync(go, "");
     expect(await agent.done).toBe(1);
