@@ -101,7 +101,7 @@ function ancestry(): Set<number> {
 }
 
 /** Ends processes that outlive the task run that started them. Only looks after a run has ended. */
-export class StraySweep extends BackgroundService<{ swept: undefined }> {
+export class StraySweep extends BackgroundService {
   readonly name = "sweep of stray processes";
   readonly #marker: string;
   readonly #liveTasks: ReadonlySet<string>;
@@ -126,7 +126,7 @@ export class StraySweep extends BackgroundService<{ swept: undefined }> {
 
   #sweepNow(): void {
     this.#isDue = false;
-    this.#sweeping = this.sweep().finally(() => this.signals.emit("swept"));
+    this.#sweeping = this.sweep();
   }
 
   protected override onStart(): void {}

@@ -42,7 +42,7 @@ export interface LinkOptions {
  * The agent's relationship with the principal: registers, sends heartbeats, and knows whether the principal is there. Each
  * heartbeat is a long poll, so that orders arrive at once. When one goes unanswered, other requests wait until the principal is back.
  */
-export class PrincipalLink extends BackgroundService<{ up: undefined }> {
+export class PrincipalLink extends BackgroundService {
   readonly name = "link to the principal";
   readonly #options: LinkOptions;
   #poll = new AbortController();
@@ -229,7 +229,6 @@ export class PrincipalLink extends BackgroundService<{ up: undefined }> {
     this.#isUp = true;
     this.#whileUp = new AbortController();
     this.#up.resolve();
-    this.signals.emit("up");
   }
 
   #down(): void {

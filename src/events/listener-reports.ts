@@ -22,7 +22,7 @@ export interface ListenerReportsOptions {
 }
 
 /** Reports every few seconds, soon after a trigger, and at once when a state changes. */
-export class ListenerReports extends BackgroundService<{ reported: undefined }> {
+export class ListenerReports extends BackgroundService {
   readonly name = "reports of listeners";
   readonly #options: ListenerReportsOptions;
   readonly #sourceId = crypto.randomUUID();
@@ -58,7 +58,6 @@ export class ListenerReports extends BackgroundService<{ reported: undefined }> 
       try {
         await this.#send({ signal });
         this.#heard = true;
-        this.signals.emit("reported");
       } catch (error) {
         if (signal.aborted) return;
         this.#heard = false;

@@ -20,7 +20,7 @@ const INTERVAL_MS = 60_000;
 export class Housekeeping extends BackgroundService<{ tidied: undefined }> {
   readonly name = "housekeeping";
   readonly #store: OperationalStore;
-  readonly #agents: AgentRegistry;
+  readonly #agents: Pick<AgentRegistry, "forgetLost">;
   readonly #log: ConsolaInstance;
   readonly #keptRuns: number;
   readonly #events: PrincipalEvents;
@@ -28,7 +28,7 @@ export class Housekeeping extends BackgroundService<{ tidied: undefined }> {
 
   constructor(options: {
     store: OperationalStore;
-    agents: AgentRegistry;
+    agents: Pick<AgentRegistry, "forgetLost">;
     clock: Clock;
     log: ConsolaInstance;
     keptRuns?: number;

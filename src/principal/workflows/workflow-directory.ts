@@ -53,7 +53,7 @@ export interface WorkflowDirectoryOptions {
 export const WORKFLOWS_TOPIC = "workflows";
 
 /** Loads and watches the workflows. */
-export class WorkflowDirectory extends BackgroundService<{ scanned: undefined }> implements WorkflowSource {
+export class WorkflowDirectory extends BackgroundService implements WorkflowSource {
   readonly name = "workflow directory";
   readonly #o: WorkflowDirectoryOptions;
   readonly #settleMs: number;
@@ -115,7 +115,6 @@ export class WorkflowDirectory extends BackgroundService<{ scanned: undefined }>
         if (this.isStopping) break;
         try {
           await this.#scanOnce(false);
-          this.signals.emit("scanned");
         } catch (error) {
           this.#o.log.error(`The workflow directory cannot be scanned: ${errorMessage(error)}`, error);
         }
