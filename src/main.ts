@@ -7,6 +7,7 @@ import { drainStderr, reportError, say } from "./cli/support/report.ts";
 import { flushStdout, printLine, writeStdout } from "./cli/support/stdout.ts";
 import { forbidColor, styleFor, terminalWidth } from "./cli/support/style.ts";
 import { renderUsage } from "./cli/support/usage.ts";
+import { START_TASK } from "./host/self.ts";
 
 /** The command tree. */
 export const root: Command = command({
@@ -109,5 +110,10 @@ if (import.meta.main) {
   };
   process.on("uncaughtException", crash);
   process.on("unhandledRejection", crash);
-  await exit(await main(process.argv.slice(2)));
+  const argv = process.argv.slice(2);
+  if (argv[0] === START_TASK) {
+    const { startTask } = await import("./cli/start-task.ts");
+    process.exit(startTask(argv.slice(1)));
+  }
+  await exit(await main(argv));
 }

@@ -16,6 +16,7 @@ import { agentsDirectory, claimIdentity } from "./agent-id.ts";
 import { AgentLife, type AgentPhase } from "./agent-phase.ts";
 import { DagRun, runReport } from "./dag-run.ts";
 import { inheritedEnvironment, runVariables } from "./environment.ts";
+import { ForeignMounts } from "./foreign-mounts.ts";
 import { LogSender } from "./log-sender.ts";
 import { endOrphans, StraySweep } from "./orphans.ts";
 import type { Outbox } from "./outbox.ts";
@@ -190,6 +191,7 @@ export class Agent extends BackgroundService<AgentSignals> {
         clock: this.clock,
         environment: inheritedEnvironment(this.#options.environment ?? process.env),
         directory: process.cwd(),
+        foreignMounts: new ForeignMounts(["/", process.execPath, directory]),
         graceMs,
         bootId: bootId(),
         liveTasks,

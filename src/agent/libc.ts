@@ -5,11 +5,15 @@ import { CdktrError } from "../errors.ts";
 const O_CLOEXEC = 0o2000000;
 const FIONREAD = 0x541b;
 const WNOHANG = 1;
+/** Signals that the runtime ignores (SIGPIPE, SIGXFSZ): a program would inherit that. */
+const IGNORED = [13, 25];
 
 const SYMBOLS = {
   pipe2: { args: ["ptr", "i32"], returns: "i32" },
   ioctl: { args: ["i32", "u64", "ptr"], returns: "i32" },
   waitpid: { args: ["i32", "ptr", "i32"], returns: "i32" },
+  execve: { args: ["ptr", "ptr", "ptr"], returns: "i32" },
+  signal: { args: ["i32", "ptr"], returns: "ptr" },
 } as const;
 
 type Libc = ReturnType<typeof dlopen<typeof SYMBOLS>>["symbols"];
@@ -48,4 +52,31 @@ export function readableBytes(fd: number): number {
 /** Reaps a child that nobody else waits for, so that it does not remain a zombie. */
 export function reap(pid: number): void {
   libc().waitpid(pid, ptr(words), WNOHANG);
+}
+
+/**
+ * Replaces this process with another program, with the usual reactions to signals.
+ * @throws an error with the code EACCES if the system refuses
+ */
+export function replaceProcess(
+  file: string,
+  argv: readonly string[],
+  env: Readonly<Record<string, string>>,
+): never {
+  const path = Buffer.from(`${file}\0`);
+  const argumentList = stringList(argv);
+  const environment = stringList(Object.entries(env).map(([name, value]) => `${name}=${value}`));
+  for (const signal of IGNORED) libc().signal(signal, null);
+  libc().execve(ptr(path), ptr(argumentList.pointers), ptr(environment.pointers));
+  throw Object.assign(new Error("the system refuses to execute it"), { code: "EACCES" });
+}
+
+/** A null-terminated list of C strings. `strings` must be kept as long as the pointers are used. */
+function stringList(texts: readonly string[]): { pointers: BigUint64Array; strings: readonly Buffer[] } {
+  const strings = texts.map((text) => Buffer.from(`${text}\0`));
+  const pointers = new BigUint64Array(strings.length + 1);
+  strings.forEach((text, index) => {
+    pointers[index] = BigInt(ptr(text));
+  });
+  return { pointers, strings };
 }

@@ -1,8 +1,9 @@
-import { accessSync, closeSync, constants, openSync, readSync } from "node:fs";
+import { accessSync, constants } from "node:fs";
 import { delimiter, join, resolve } from "node:path";
 import { CdktrError, errorMessage } from "../errors.ts";
 import { CannotStartError, type Command } from "./executors/executor.ts";
 import { checkDirectory, kindOf } from "./executors/paths.ts";
+import { interpreterOf } from "./foreign-mounts.ts";
 
 /** Explains why a command could not be started. The system's error names neither the cause nor the file. */
 export function explainSpawnError(error: unknown, command: Command): CannotStartError {
@@ -83,6 +84,8 @@ function explainPath(program: string, command: Command, explain: Explain): Canno
       );
     case "directory":
       return explain(`${file} is a directory, not a program.`);
+    case "special":
+      return explain(`${file} is not a regular file.`);
     case "unreachable":
       return explain(`${file} cannot be reached: permission denied.`);
     case "file":
@@ -99,20 +102,4 @@ function explainPath(program: string, command: Command, explain: Explain): Canno
   return explain(
     `${file} cannot be started: the interpreter or loader that it names does not exist or may not be used.`,
   );
-}
-
-/** The interpreter named in the first line of a script. */
-function interpreterOf(file: string): string | undefined {
-  try {
-    const fd = openSync(file, "r");
-    try {
-      const start = Buffer.alloc(256);
-      const length = readSync(fd, start);
-      return /^#! *([^\s]+)/.exec(start.toString("latin1", 0, length))?.[1];
-    } finally {
-      closeSync(fd);
-    }
-  } catch {
-    return undefined;
-  }
 }

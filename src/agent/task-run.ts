@@ -8,11 +8,13 @@ import { retryDelayMs } from "../workflow/retry.ts";
 import { canTransition, isTerminal, type RunStatus } from "../workflow/status.ts";
 import { TASK_TRANSITIONS } from "../workflow/task-state.ts";
 import { taskEnvironment } from "./environment.ts";
-import { CannotStartError, commandFor } from "./executors/index.ts";
+import { CannotStartError, type Command, commandFor, touchedBy } from "./executors/index.ts";
+import type { ForeignMounts } from "./foreign-mounts.ts";
 import type { Outbox } from "./outbox.ts";
 import { TaskLog } from "./task-log.ts";
 import { type ProcessEnd, TaskProcess } from "./task-process.ts";
 import type { TaskSlots } from "./task-slots.ts";
+import { isStarting, starterCommand } from "./task-starter.ts";
 
 /** Shared by all runs of an agent. */
 export interface AgentContext {
@@ -23,6 +25,8 @@ export interface AgentContext {
   readonly environment: Readonly<Record<string, string>>;
   /** The agent's working directory: the base of relative paths in tasks. */
   readonly directory: string;
+  /** Mounts on which the agent itself touches nothing. */
+  readonly foreignMounts: ForeignMounts;
   /** Time between TERM and KILL, ms. */
   readonly graceMs: number;
   /** The current boot of the host, see orphans.ts. */
@@ -55,6 +59,8 @@ interface Failure {
 }
 
 const MAX_ERROR_LENGTH = 4096;
+/** How long a foreign mount may take to let a task start, ms. */
+const STARTING_MS = 30_000;
 
 /** One task of an attempt of a run, through all its retries. Its status changes only here, following the table of task-state.ts. */
 export class TaskRun {
@@ -69,7 +75,11 @@ export class TaskRun {
   #withdraw: (() => void) | undefined;
   readonly #limit: Timer;
   readonly #retry: Timer;
-  #timedOut = false;
+  readonly #starting: Timer;
+  /** The foreign mount on which the current process starts. */
+  #mount: string | undefined;
+  /** Why the process was ended although nobody stopped it. */
+  #fault: string | undefined;
   #stopped: StopReason | undefined;
   #reportedMs = 0;
 
@@ -79,6 +89,7 @@ export class TaskRun {
     this.#context = context;
     this.#limit = new Timer(() => this.#timeOut(), context.clock);
     this.#retry = new Timer(() => this.start(), context.clock);
+    this.#starting = new Timer(() => this.#giveUpStarting(), context.clock);
     this.#onOver = onOver;
     const { assignment } = context;
     this.#log = new TaskLog(
@@ -130,12 +141,14 @@ export class TaskRun {
   }
 
   #try(): void {
-    const { assignment, slots, clock, outbox } = this.#context;
+    const { assignment, slots, outbox } = this.#context;
     let isRemembered = false;
     this.#withdraw = undefined;
     this.#attempt++;
-    this.#timedOut = false;
+    this.#fault = undefined;
     this.#become("RUNNING");
+    const limit = this.definition.timeout_ms;
+    if (limit !== null) this.#limit.in(limit);
     try {
       const environment = taskEnvironment(
         {
@@ -147,10 +160,7 @@ export class TaskRun {
         this.id,
         this.#attempt,
       );
-      const command = commandFor(this.definition.config, {
-        directory: this.#context.directory,
-        environment,
-      });
+      const command = this.#command(environment);
       this.#context.liveTasks.add(this.id);
       this.#process = TaskProcess.start(command, this.#log, this.#context.graceMs, (pid, start_ticks) => {
         isRemembered = true;
@@ -162,6 +172,7 @@ export class TaskRun {
         });
       });
     } catch (error) {
+      this.#limit.cancel();
       this.#context.liveTasks.delete(this.id);
       const reason =
         error instanceof CannotStartError ? error.message : `Cannot start: ${errorMessage(error)}`;
@@ -176,32 +187,61 @@ export class TaskRun {
       return;
     }
     const { pid, ended } = this.#process;
-    const startedMs = clock.monotonic();
-    const limit = this.definition.timeout_ms;
-    if (limit !== null) this.#limit.in(limit);
+    if (this.#mount !== undefined) this.#starting.in(STARTING_MS);
     void ended.then((end) => {
       this.#limit.cancel();
+      this.#starting.cancel();
       this.#process = undefined;
       this.#context.liveTasks.delete(this.id);
       if (isRemembered) outbox.forgetProcess(pid);
       slots.release();
-      this.#ended(end, clock.monotonic() - startedMs);
+      this.#ended(end);
     });
   }
 
+  /** The command of the next try. On a foreign mount, the process of the task does what could block. */
+  #command(environment: Readonly<Record<string, string>>): Command {
+    const { config } = this.definition;
+    const { directory, foreignMounts } = this.#context;
+    const context = { directory, environment };
+    const touched = touchedBy(config, context);
+    this.#mount =
+      touched === undefined ? undefined : foreignMounts.among(touched, touched[0], environment.PATH ?? "");
+    return this.#mount === undefined ? commandFor(config, context) : starterCommand(config, context);
+  }
+
   #timeOut(): void {
-    if (this.#stopped !== undefined) return;
-    this.#timedOut = true;
-    this.#log.remark(
-      "ERROR",
-      `Timed out after ${formatDuration(this.definition.timeout_ms ?? 0)}: ended with SIGTERM.`,
+    const limit = formatDuration(this.definition.timeout_ms ?? 0);
+    const silent = this.#silentMount();
+    this.#endFor(
+      `timed out after ${limit}${silent === undefined ? "" : `: ${silent}`}`,
+      `Timed out after ${limit}${silent === undefined ? "" : `: ${silent}`}.`,
     );
+  }
+
+  #giveUpStarting(): void {
+    const silent = this.#silentMount();
+    if (silent !== undefined)
+      this.#endFor(silent, `Cannot start: in ${formatDuration(STARTING_MS)}, ${silent}.`);
+  }
+
+  /** Says so if the program has not begun because of a mount. */
+  #silentMount(): string | undefined {
+    const waits = this.#mount !== undefined && this.#process !== undefined && isStarting(this.#process.pid);
+    return waits ? `the mount ${this.#mount} did not answer` : undefined;
+  }
+
+  /** Ends the process of the try, which has failed. */
+  #endFor(fault: string, message: string): void {
+    if (this.#stopped !== undefined || this.#fault !== undefined) return;
+    this.#fault = fault;
+    this.#log.remark("ERROR", `${message} SIGTERM is sent.`);
     this.#process?.end();
   }
 
-  #ended(end: ProcessEnd, ranMs: number): void {
-    if (this.#timedOut) {
-      this.#failed({ error: `timed out after ${formatDuration(this.definition.timeout_ms ?? ranMs)}`, end });
+  #ended(end: ProcessEnd): void {
+    if (this.#fault !== undefined) {
+      this.#failed({ error: this.#fault, end });
     } else if (end.signal !== null) {
       if (this.#stopped === undefined) {
         const memory = end.signal === "SIGKILL" ? " (by a person, or by the system when memory ran out)" : "";

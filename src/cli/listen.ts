@@ -3,6 +3,7 @@ import { basename, extname, resolve } from "node:path";
 import { InvalidInputError, NotFoundError } from "../errors.ts";
 import { NOT_A_LISTENER } from "../events/event-listener.ts";
 import { SupervisedListener } from "../events/supervised-listener.ts";
+import { ownExecutable } from "../host/self.ts";
 import { log, setLogLevel } from "../log.ts";
 import { listenerPages } from "../metrics/listener-pages.ts";
 import { MetricsServer } from "../metrics/metrics-server.ts";
@@ -14,7 +15,6 @@ import { command } from "./support/command.ts";
 import { settings } from "./support/connect.ts";
 import { metricsPortArg, principalArg } from "./support/globals.ts";
 import { drainStderr } from "./support/report.ts";
-import { ownExecutable } from "./support/self.ts";
 import { onStopSignals } from "./support/signals.ts";
 
 export default command({

@@ -238,7 +238,7 @@ describe("time limits", () => {
       error: "timed out after 300ms",
       signal: "SIGTERM",
     });
-    expect(outcome.log("slow")).toEqual(["INFO started", "ERROR Timed out after 300ms: ended with SIGTERM."]);
+    expect(outcome.log("slow")).toEqual(["INFO started", "ERROR Timed out after 300ms. SIGTERM is sent."]);
     expect(outcome.statuses("after")).toEqual(["SKIPPED"]);
     expect(isRunning(Number(readFileSync(join(bench.directory, "child"), "utf8")))).toBe(false);
   });

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import type { RunAssignment } from "../../src/contract/messages.ts";
 import { RequestUnprocessableError } from "../../src/protocol/client.ts";
+import { until } from "../support/until.ts";
 import { FakeAgent, failure, required, TestPrincipal, workflowText } from "./support.ts";
 
 const TASKS = { "etl.yml": workflowText({ tasks: ["a", "b"] }) };
@@ -137,6 +138,21 @@ describe("an agent", () => {
     const ends = await Promise.all(ids.map((id) => client.waitRun(id, 20_000)));
     expect(ends.map((run) => run.status)).toEqual(["CANCELLED", "CRASHED"]);
     expect(ends[1]?.error).toContain("agent lost");
+  });
+
+  test("that is lost, after another was lost with the same run, is its last: a third does not get it", async () => {
+    await using cluster = await new TestPrincipal({ workflows: TASKS, config: QUICK }).start();
+    const client = cluster.client();
+    const id = await trigger(cluster);
+    for (const name of ["one", "two"]) {
+      const agent = await cluster.agent(name);
+      const run = required(await agent.fetch(5000));
+      await agent.send(agent.runReport(run, "RUNNING"));
+      await until(`${name} is lost`, async () => (await client.getRun(id)).status !== "RUNNING");
+    }
+    const run = await client.getRun(id);
+    expect(run).toMatchObject({ status: "CRASHED", attempt: 2 });
+    expect(run.error).toContain("not given to a third");
   });
 
   test("gives a run back three times, no more", async () => {

@@ -17,9 +17,21 @@ const EXECUTORS: { readonly [T in TaskConfig["type"]]: Executor<Extract<TaskConf
  * @throws CannotStartError when it is already certain that it cannot start
  */
 export function commandFor<C extends TaskConfig>(config: C, context: ExecutionContext): Command {
-  const executor = (EXECUTORS as Partial<Record<string, unknown>>)[config.type] as Executor<C> | undefined;
+  const executor = executorOf(config);
   if (executor !== undefined) return executor.command(config, context);
   throw new CannotStartError(`This agent does not know the kind of task !${config.type}.`, {
     hint: `It is cdktr ${VERSION}; the principal is newer.`,
   });
+}
+
+/** What starting a task enters or reads, see {@link Executor.touches}; nothing is known of an unknown kind of task. */
+export function touchedBy<C extends TaskConfig>(
+  config: C,
+  context: ExecutionContext,
+): readonly [string, ...string[]] | undefined {
+  return executorOf(config)?.touches(config, context);
+}
+
+function executorOf<C extends TaskConfig>(config: C): Executor<C> | undefined {
+  return (EXECUTORS as Partial<Record<string, unknown>>)[config.type] as Executor<C> | undefined;
 }

@@ -31,10 +31,11 @@ export function checkDirectory(directory: string): void {
   );
 }
 
-/** What kind of file a path leads to. */
-export function kindOf(path: string): "file" | "directory" | "missing" | "unreachable" {
+/** What kind of file a path leads to. `special` is a pipe, a device or a socket: opening one may block. */
+export function kindOf(path: string): "file" | "directory" | "special" | "missing" | "unreachable" {
   try {
-    return statSync(path).isDirectory() ? "directory" : "file";
+    const stat = statSync(path);
+    return stat.isDirectory() ? "directory" : stat.isFile() ? "file" : "special";
   } catch (error) {
     return error instanceof Error && "code" in error && error.code === "EACCES" ? "unreachable" : "missing";
   }

@@ -7,6 +7,10 @@ import { expandHome, workingDirectory } from "./paths.ts";
  * directory.
  */
 export const subprocess: Executor<SubprocessConfig> = {
+  touches: (config, context) => [
+    workingDirectory(config.working_directory, context),
+    expandHome(config.cmd, context.environment),
+  ],
   command: (config, context) => ({
     argv: [expandHome(config.cmd, context.environment), ...config.args],
     cwd: workingDirectory(config.working_directory, context),

@@ -17,6 +17,13 @@ const INLINE_METADATA = /^# \/\/\/ script\s*$/m;
  * parent directory (`--no-project`): otherwise uv would install that project and write into its directory.
  */
 export const uvPython: Executor<UvPythonConfig> = {
+  touches(config, context) {
+    const { environment } = context;
+    const cwd = workingDirectory(config.working_directory, context);
+    const script = resolve(cwd, expandHome(config.script_path, environment));
+    const usual = USUAL_PLACES.map((place) => join(environment.HOME || "/", place));
+    return [cwd, script, expandHome(config.uv_path ?? "uv", environment), ...usual];
+  },
   command(config, context) {
     const cwd = workingDirectory(config.working_directory, context);
     checkDirectory(cwd);
@@ -29,7 +36,9 @@ export const uvPython: Executor<UvPythonConfig> = {
           ? `The script ${path} is a directory.`
           : kind === "missing"
             ? `The script ${path} does not exist.`
-            : `The script ${path} cannot be read: permission denied.`,
+            : kind === "special"
+              ? `The script ${path} is not a regular file.`
+              : `The script ${path} cannot be read: permission denied.`,
         { hint: "script_path is relative to the working directory of the task." },
       );
     }

@@ -4,6 +4,7 @@ import { networkInterfaces } from "node:os";
 import { join, resolve } from "node:path";
 import { CdktrError, errorMessage } from "../../errors.ts";
 import { isLoopback } from "../../host/addresses.ts";
+import { selfCommand } from "../../host/self.ts";
 import { type Kind, type Ports, PROJECT_DATA, type ServiceAnswer } from "../../project/answers.ts";
 import {
   checkCount,
@@ -20,7 +21,6 @@ import { requireSystemd } from "../../systemd/host.ts";
 import { DEFAULT_USER } from "../../systemd/service-id.ts";
 import { keyValues } from "../support/command.ts";
 import { parseAddress } from "../support/connect.ts";
-import { selfCommand } from "../support/self.ts";
 import {
   hasNoWorkflows,
   hostIn,

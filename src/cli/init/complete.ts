@@ -4,6 +4,7 @@ import { join, relative, resolve } from "node:path";
 import { type Config, type LoadedConfig, loadConfig } from "../../config.ts";
 import { UnprocessableError, UsageError } from "../../errors.ts";
 import { isLoopback } from "../../host/addresses.ts";
+import { selfCommand } from "../../host/self.ts";
 import { KeyStore } from "../../principal/access/key-store.ts";
 import { type Answers, type Ports, PROJECT_DATA, type ServiceAnswer } from "../../project/answers.ts";
 import { checkReach, insideProject } from "../../project/checks.ts";
@@ -11,7 +12,6 @@ import { DEFAULT_PORTS, freePortsFrom, portsFrom } from "../../project/ports.ts"
 import { decodeJoinToken } from "../../protocol/join-token.ts";
 import { requireSystemd } from "../../systemd/host.ts";
 import { DEFAULT_USER, stateDirectoryName } from "../../systemd/service-id.ts";
-import { selfCommand } from "../support/self.ts";
 import { requireRoot } from "../support/service-args.ts";
 import { readSource, translateSource } from "./crontab-source.ts";
 import type { Given } from "./given.ts";

@@ -1,7 +1,7 @@
 /** The name by which a shell can call this program. */
 import { realpathSync } from "node:fs";
+import { selfCommand } from "../../host/self.ts";
 import { shellWord } from "../../project/next-steps.ts";
-import { selfCommand } from "../support/self.ts";
 
 /** `cdktr` if the shell finds this program under that name, otherwise its path. */
 export function programName(): string {

@@ -2,6 +2,7 @@ import { chmodSync, existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { homedir, userInfo } from "node:os";
 import { dirname, resolve } from "node:path";
 import { CdktrError, UnprocessableError, UsageError } from "../../errors.ts";
+import { selfCommand } from "../../host/self.ts";
 import { withoutSecrets } from "../../secrets.ts";
 import {
   exposure,
@@ -25,7 +26,6 @@ import { choicesOf, differences, dropIns, isEdited, readUnit } from "../../syste
 import { command } from "../support/command.ts";
 import { joinTokenOf } from "../support/join-token.ts";
 import { say } from "../support/report.ts";
-import { selfCommand } from "../support/self.ts";
 import { nameArg, requireRoot, roleArg, serviceOf, userArg } from "../support/service-args.ts";
 import { sayGrace, serviceSettings } from "../support/service-settings.ts";
 import { writeStdout } from "../support/stdout.ts";

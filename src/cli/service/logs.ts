@@ -1,6 +1,6 @@
+import { selfCommand } from "../../host/self.ts";
 import { journalctl, requireSystemd } from "../../systemd/host.ts";
 import { command, wholeNumber } from "../support/command.ts";
-import { selfCommand } from "../support/self.ts";
 import { nameArg, roleArg, serviceOf, userArg } from "../support/service-args.ts";
 
 export default command({

@@ -1,9 +1,9 @@
 import { homedir } from "node:os";
+import { selfCommand } from "../../host/self.ts";
 import { requireSystemd, unitProperties } from "../../systemd/host.ts";
 import { knownServices, unitName } from "../../systemd/service-id.ts";
 import { command } from "../support/command.ts";
 import { jsonArg } from "../support/globals.ts";
-import { selfCommand } from "../support/self.ts";
 import { nameArg, serviceOf, userArg } from "../support/service-args.ts";
 import { printJson, printLine } from "../support/stdout.ts";
 import { styleFor } from "../support/style.ts";

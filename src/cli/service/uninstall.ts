@@ -1,12 +1,12 @@
 import { existsSync, readFileSync, rmSync } from "node:fs";
 import { homedir } from "node:os";
 import { NotFoundError } from "../../errors.ts";
+import { selfCommand } from "../../host/self.ts";
 import { requireSystemd, runTool, systemctl, unitProperties } from "../../systemd/host.ts";
 import { environmentPath, unitName, unitPath } from "../../systemd/service-id.ts";
 import { dropIns } from "../../systemd/unit-file.ts";
 import { command } from "../support/command.ts";
 import { say } from "../support/report.ts";
-import { selfCommand } from "../support/self.ts";
 import { nameArg, requireRoot, roleArg, serviceOf, userArg } from "../support/service-args.ts";
 import { sayGrace } from "../support/service-settings.ts";
 

@@ -1,5 +1,6 @@
 import type { Config } from "../../config.ts";
 import { reachableHost } from "../../host/addresses.ts";
+import { ownExecutable, selfCommand } from "../../host/self.ts";
 import { SupervisedProcess } from "../../host/supervised-process.ts";
 import { log, setLogLevel } from "../../log.ts";
 import { removeStaleFiles } from "../../native/stale-files.ts";
@@ -12,7 +13,6 @@ import { command } from "../support/command.ts";
 import { settings } from "../support/connect.ts";
 import { plural } from "../support/format.ts";
 import { drainStderr } from "../support/report.ts";
-import { ownExecutable, selfCommand } from "../support/self.ts";
 import { onStopSignals } from "../support/signals.ts";
 
 export default command({

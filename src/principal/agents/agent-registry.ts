@@ -28,7 +28,7 @@ import type { PrincipalEvents } from "../principal-events.ts";
 import { nameOf } from "../runs/attempt-name.ts";
 import type { LeaseWatch } from "../runs/lease-watch.ts";
 import type { PauseWatch } from "../runs/pause-watch.ts";
-import type { RunChanges } from "../runs/run-changes.ts";
+import { agentLost, type RunChanges } from "../runs/run-changes.ts";
 import { quote, thereIsNo } from "../unknown-name.ts";
 import { AgentContacts, type Contact, idInUse, registerFirst } from "./agent-contacts.ts";
 import type { AgentKeys } from "./agent-keys.ts";
@@ -415,7 +415,7 @@ export class AgentRegistry extends BackgroundService {
         if (open.length === 0) this.#tell("warn", `${lost}.`);
         else this.#o.log.warn(`${lost}; ${open.length} of its runs crash.`);
       });
-      for (const attempt of open) await this.#crash(tx, attempt, `agent lost: silent for ${seconds} s`);
+      for (const attempt of open) await this.#crash(tx, attempt, agentLost(seconds));
       return true;
     });
     if (!isLost) return;

@@ -196,10 +196,16 @@ export class RunChanges {
     if (isCancelled) return this.#end(tx, run, attempt, lease, now, { status, error: reason });
     const crashed_attempts = run.crashed_attempts + (wasConfirmed ? 1 : 0);
     const definition = await this.#o.definitions.of(tx, run);
+    const tookTwo = wasConfirmed && isLoss(reason) && (await this.#lostOthers(tx, attempt));
     const again =
       definition !== null &&
-      (!wasConfirmed || (crashed_attempts < MAX_RUN_ATTEMPTS && definition.failover !== "never"));
-    const error = definition === null ? `${reason}, and the stored definition is damaged` : reason;
+      (!wasConfirmed || (crashed_attempts < MAX_RUN_ATTEMPTS && definition.failover !== "never" && !tookTwo));
+    const error =
+      definition === null
+        ? `${reason}, and the stored definition is damaged`
+        : tookTwo && definition.failover !== "never"
+          ? `${reason}; two agents in a row were lost while they had this run, so it is not given to a third`
+          : reason;
     const step = { status, error, crashed_attempts } as const;
     if (!again) return this.#end(tx, run, attempt, lease, now, step);
     await tx.transitionLease(attempt, { lease, status, finished_at_ms: now, error: reason });
@@ -209,6 +215,18 @@ export class RunChanges {
     this.#o.queue.queued(tx);
     this.#written(tx);
     return queued;
+  }
+
+  /** Whether an earlier attempt of the run was confirmed by another agent that was lost with it. */
+  async #lostOthers(tx: OperationalTx, attempt: AttemptRecord): Promise<boolean> {
+    const attempts = await tx.listAttempts(attempt.workflow_instance_id);
+    return attempts.some(
+      (other) =>
+        other.attempt < attempt.attempt &&
+        other.agent_id !== attempt.agent_id &&
+        other.started_at_ms !== null &&
+        isLoss(other.error),
+    );
   }
 
   /** Cancels a run; if it is running, its agent gets the order and ends it. */
@@ -339,4 +357,15 @@ export class RunChanges {
   #written(tx: OperationalTx): void {
     tx.afterCommit(() => this.#o.events.emit("statuses written"));
   }
+}
+
+/** The reason of an attempt whose agent is lost. */
+export function agentLost(seconds: number): string {
+  return `${AGENT_LOST}: silent for ${seconds} s`;
+}
+
+const AGENT_LOST = "agent lost";
+
+function isLoss(reason: string | null): boolean {
+  return reason?.startsWith(AGENT_LOST) === true;
 }

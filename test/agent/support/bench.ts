@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DagRun, type RunEnd } from "../../../src/agent/dag-run.ts";
 import { inheritedEnvironment, runVariables } from "../../../src/agent/environment.ts";
+import { ForeignMounts } from "../../../src/agent/foreign-mounts.ts";
 import { Outbox } from "../../../src/agent/outbox.ts";
 import { bootId } from "../../../src/agent/proc-files.ts";
 import type { AgentContext } from "../../../src/agent/task-run.ts";
@@ -95,6 +96,7 @@ export interface BenchOptions {
   readonly environment?: Record<string, string | undefined>;
   readonly outboxLimitBytes?: number;
   readonly directory?: string;
+  readonly foreignMounts?: ForeignMounts;
 }
 
 export class Bench implements Disposable {
@@ -114,6 +116,7 @@ export class Bench implements Disposable {
       clock: options.clock ?? systemClock,
       environment: inheritedEnvironment(options.environment ?? process.env),
       directory: options.directory ?? this.directory,
+      foreignMounts: options.foreignMounts ?? new ForeignMounts(["/", process.execPath]),
       graceMs: options.graceMs ?? 5000,
       bootId: bootId(),
       liveTasks: new Set(),

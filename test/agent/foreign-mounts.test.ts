@@ -1,0 +1,84 @@
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import { chmodSync, mkdirSync, realpathSync, symlinkSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { ForeignMounts } from "../../src/agent/foreign-mounts.ts";
+import { TemporaryDirectory } from "../support/temporary-directory.ts";
+import { Bench, subprocess } from "./support/bench.ts";
+
+const directory = new TemporaryDirectory();
+const root = realpathSync(directory.path());
+const at = (...path: string[]) => join(root, ...path);
+// Looking at it would not block: it stands for a mount that does.
+const mountinfo = (type: string) =>
+  [
+    "27 1 254:0 / / rw,relatime - ext4 /dev/vda rw",
+    `40 27 0:40 / ${at("a\\040share")} rw shared:5 master:1 - ${type} server:/x rw`,
+    `41 27 0:41 / ${at("local")} rw - tmpfs none rw`,
+  ].join("\n");
+const mounts = (type = "nfs4", trusted = ["/"]) => new ForeignMounts(trusted, () => mountinfo(type));
+
+beforeAll(() => {
+  for (const name of ["a share/bin", "local", "bin", "deep/er"]) mkdirSync(at(name), { recursive: true });
+  symlinkSync("../a share", at("deep/link"));
+  symlinkSync("link/bin", at("deep/er2"));
+  symlinkSync(at("loop2"), at("loop1"));
+  symlinkSync(at("loop1"), at("loop2"));
+  for (const [name, text] of [
+    ["bin/tool", "#!/bin/sh\n"],
+    ["a share/bin/tool", `#!/bin/sh\necho "in $PWD with $1 of $CDKTR_TASK_ID"\n`],
+    ["bin/script", `#!${at("deep/er2/tool")} -x\n`],
+  ] as const) {
+    writeFileSync(at(name), text);
+    chmodSync(at(name), 0o755);
+  }
+});
+afterAll(() => directory[Symbol.dispose]());
+
+test("a path that leads onto a foreign mount, also through links and dots", () => {
+  const share = at("a share");
+  for (const path of [at("a share"), at("a share/x/y"), at("deep/link/x"), at("deep/er2")])
+    expect([path, mounts().among([path], "/", "")]).toEqual([path, share]);
+  for (const path of [at("local/x"), at("loop1/x"), at("a share2"), "/"])
+    expect([path, mounts().among([path], "/", "")]).toEqual([path, undefined]);
+  expect(mounts().among(["./a share/x"], root, "")).toBe(share);
+});
+
+test("a name that is looked up on a foreign mount, and a script whose interpreter is there", () => {
+  const share = at("a share");
+  expect(mounts().among(["tool"], "/", `${at("bin")}:${at("a share/bin")}`)).toBeUndefined();
+  expect(mounts().among(["tool"], "/", `${at("a share/bin")}:${at("bin")}`)).toBe(share);
+  expect(mounts().among(["other"], "/", `${at("bin")}:${at("a share/bin")}`)).toBe(share);
+  expect(mounts().among(["script"], "/", at("bin"))).toBe(share);
+});
+
+test("mounts of this machine, and those without which the agent cannot work, are not foreign", () => {
+  const path = [at("a share/x")];
+  for (const type of ["ext4", "xfs", "overlay", "tmpfs"])
+    expect(mounts(type).among(path, "/", "")).toBeUndefined();
+  for (const type of ["nfs", "cifs", "fuse.sshfs", "9p", "autofs", "new one"])
+    expect(mounts(type).among(path, "/", "")).toBe(at("a share"));
+  expect(mounts("nfs", [at("a share/bin")]).among(path, "/", "")).toBeUndefined();
+});
+
+test("a task on a foreign mount runs as any other, and says why when it cannot", async () => {
+  const foreignMounts = mounts();
+  using bench = new Bench({ directory: root, foreignMounts, environment: { PATH: "/usr/bin:/bin" } });
+  const outcome = await bench.run({
+    good: { run: ["bin/tool", "an argument with 'quotes'"], cwd: "a share" },
+    signals: { run: "grep -E 'Sig(Blk|Ign)' /proc/self/status", cwd: "a share" },
+    fails: { run: "exit 3", cwd: "a share" },
+    "no-directory": { run: "true", cwd: "a share/nowhere" },
+    "no-program": { run: ["no-such-program"], cwd: "a share" },
+    directory: { config: subprocess([at("bin")], at("a share")) },
+  });
+  expect(outcome.log("good")).toEqual([`INFO in ${at("a share")} with an argument with 'quotes' of good`]);
+  expect(outcome.log("signals")).toEqual([
+    "INFO SigBlk:\t0000000000000000",
+    "INFO SigIgn:\t0000000000000000",
+  ]);
+  expect(outcome.last("fails")).toMatchObject({ status: "FAILED", exit_code: 3 });
+  expect(outcome.log("no-directory").join()).toContain(`${at("a share/nowhere")} does not exist`);
+  expect(outcome.last("no-program")).toMatchObject({ status: "FAILED", exit_code: 127 });
+  expect(outcome.log("no-program").join()).toContain('"no-such-program" was not found');
+  expect(outcome.log("directory").join()).toContain("is a directory");
+});
