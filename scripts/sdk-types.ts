@@ -64,6 +64,10 @@ function typeOf(schema: z.ZodType): string {
   if (schema instanceof z.ZodOptional) return typeOf(schema.unwrap() as z.ZodType);
   if (schema instanceof z.ZodNullable) return `${typeOf(schema.unwrap() as z.ZodType)} | null`;
   if (schema instanceof z.ZodArray) return `readonly ${typeOf(schema.element as z.ZodType)}[]`;
+  if (schema instanceof z.ZodObject) {
+    const fields = Object.entries<z.ZodType>(schema.shape);
+    return `{ ${fields.map(([key, inner]) => `readonly ${key}: ${typeOf(inner)}`).join("; ")} }`;
+  }
   if (schema instanceof z.ZodRecord)
     return `Readonly<Record<string, ${typeOf(schema.valueType as z.ZodType)}>>`;
   if (schema instanceof z.ZodEnum) {

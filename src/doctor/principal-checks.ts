@@ -86,6 +86,7 @@ export async function visitPrincipal(config: Config, options: VisitOptions = {})
       ...(here ? await checkMetrics(config, info) : []),
       await clock(client, now),
       ...(await fleet(client, info)),
+      ...(await triggers(client)),
       ...info.invalid_workflow_files.map(({ path, error }) =>
         warning(
           "workflows",
@@ -167,6 +168,35 @@ async function fleet(client: PrincipalClient, info: PrincipalInfo): Promise<Find
     return versions(info, await client.registeredAgents());
   } catch (error) {
     if (error instanceof RequestRefusedError) return versions(info, []);
+    throw error;
+  }
+}
+
+/** Triggers that cannot work and firings that were refused, if the key's role may list workflows. */
+async function triggers(client: PrincipalClient): Promise<Finding[]> {
+  try {
+    return Object.values(await client.listWorkflows()).flatMap(({ id, trigger_problems = [], refused }) => [
+      ...trigger_problems.map((problem) =>
+        warning(
+          "workflows",
+          `Workflow ${id}: ${problem}.`,
+          "It does not run when you expect it to, or runs more often.",
+          `Edit its file; cdktr workflow show ${id} shows it, cdktr workflow validate checks it`,
+        ),
+      ),
+      ...(refused == null
+        ? []
+        : [
+            warning(
+              "workflows",
+              `A firing of workflow ${id} (${refused.trigger}) was refused: ${refused.message}`,
+              "No run was made for it, and the next firings are likely to be refused, too.",
+              `Edit its file; cdktr workflow show ${id} shows it`,
+            ),
+          ]),
+    ]);
+  } catch (error) {
+    if (error instanceof RequestRefusedError) return [];
     throw error;
   }
 }

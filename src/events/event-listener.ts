@@ -11,6 +11,8 @@ export interface RunOptions {
   readonly dedupeKey?: string;
   /** The scheduled time, ms since the epoch. */
   readonly scheduledTimeMs?: number;
+  /** Number of runs before it in a chain of runs that follow each other; by default 0. */
+  readonly triggerDepth?: number;
   /** What to do with the trigger if the principal was away for long; by default it is delivered however late it is. */
   readonly late?: LatePolicy;
 }
@@ -39,6 +41,7 @@ export interface TriggerRequest {
   readonly params: Readonly<Record<string, string>>;
   readonly dedupeKey: string;
   readonly scheduledTimeMs: number | null;
+  readonly triggerDepth?: number;
   readonly late?: LatePolicy;
 }
 
@@ -114,6 +117,7 @@ export abstract class EventListener {
       params: { ...options.params },
       dedupeKey: options.dedupeKey ?? crypto.randomUUID(),
       scheduledTimeMs: options.scheduledTimeMs ?? null,
+      ...(options.triggerDepth === undefined ? {} : { triggerDepth: options.triggerDepth }),
       ...(options.late === undefined ? {} : { late: options.late }),
     };
     const { client, delivery } = this.#attached();
@@ -149,6 +153,7 @@ export async function sendTrigger(
       params: wanted.params,
       dedupe_key: wanted.dedupeKey,
       scheduled_time_ms: wanted.scheduledTimeMs,
+      ...(wanted.triggerDepth === undefined ? {} : { trigger_depth: wanted.triggerDepth }),
     },
     request,
   );

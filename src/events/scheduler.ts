@@ -167,7 +167,8 @@ export class Scheduler extends DeclaredListener {
     } catch (error) {
       if (this.signal.aborted || entry.gone) return;
       if (error instanceof RequestRefusedError) {
-        this.#sayOnce(entry.id, `Workflow ${entry.id} fired, but cannot run: ${error.message}`);
+        // The principal has logged it, and shows it with the workflow.
+        this.log.debug(`Workflow ${entry.id} fired, but cannot run: ${error.message}`);
         return;
       }
       this.#sayOnce(entry.id, `Workflow ${entry.id} cannot be triggered now: ${errorMessage(error)}`);

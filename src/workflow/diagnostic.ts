@@ -37,6 +37,9 @@ export const DIAGNOSTIC_CODES = {
   E099: "too-many",
   W001: "repeated-dependency",
   W002: "no-effect",
+  W003: "cannot-fire",
+  W004: "unknown-workflow",
+  W005: "trigger-circle",
 } as const;
 
 /** The code of a kind of problem, `E…` for errors and `W…` for warnings. */

@@ -2,6 +2,7 @@
 
 import { nearest } from "../terminal/did-you-mean.ts";
 import { checkTasks } from "./check-tasks.ts";
+import { checkOfferedParams } from "./check-triggers.ts";
 import { type Diagnostic, type Finding, fileDiagnostic, locate } from "./diagnostic.ts";
 import type { AnyField, ValueOf } from "./field.ts";
 import { findingsOfIssues, type IssuePath, nodeAt, placeOf } from "./issues.ts";
@@ -60,7 +61,9 @@ export function parseWorkflow(text: string, source: ParseSource): ParseResult {
     const issues = checked.error.issues.filter((issue) => !(hasNoTasks && issue.path.join() === "tasks"));
     findings.push(...findingsOfIssues(issues, root, Workflow));
   }
-  const warnings = checked.success ? checkEffects(checked.data, root) : [];
+  const warnings = checked.success
+    ? [...checkEffects(checked.data, root), ...checkOfferedParams(checked.data, root)]
+    : [];
   const all = [...findings, ...warnings];
   if (!checked.success || all.some((finding) => finding.code.startsWith("E"))) return fail(all);
   return {

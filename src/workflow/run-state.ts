@@ -11,7 +11,7 @@
  * An assignment that was never confirmed ends as CRASHED too: it may have reached an agent, so its number is never reused.
  * Retrying a run that is over creates a new run (trigger `retry`): a terminal status never changes.
  */
-import type { RunStatus, Transitions } from "./status.ts";
+import { RUN_STATUSES, type RunStatus, type Transitions } from "./status.ts";
 
 export const RUN_TRANSITIONS: Transitions<RunStatus> = {
   PENDING: ["RUNNING", "CANCELLED", "CRASHED"],
@@ -23,6 +23,11 @@ export const RUN_TRANSITIONS: Transitions<RunStatus> = {
   SKIPPED: [],
   CANCELLED: [],
 };
+
+/** The statuses that runs can have; the others are those of tasks. */
+export const STATUSES_OF_RUNS = RUN_STATUSES.filter(
+  (status) => status === "PENDING" || Object.values(RUN_TRANSITIONS).some((next) => next.includes(status)),
+);
 
 /** Maximum number of attempts of a run whose agents die. */
 export const MAX_RUN_ATTEMPTS = 3;

@@ -40,6 +40,15 @@ export function workflowIdOf(relativePath: string): string {
   return id;
 }
 
+/** The same, or null when the path gives no legal id. */
+export function workflowIdOrNull(relativePath: string): string | null {
+  try {
+    return workflowIdOf(relativePath);
+  } catch {
+    return null;
+  }
+}
+
 /**
  * Files with conflicting ids (`a.yml` and `a.yaml`, `a/b.yml` and `a.b.yml`): one diagnostic for each but the first, ordered by path.
  * Paths are relative to the workflow directory; those without an id are ignored.
@@ -48,12 +57,8 @@ export function findDuplicateIds(relativePaths: Iterable<string>): Diagnostic[] 
   const owners = new Map<string, string>();
   const diagnostics: Diagnostic[] = [];
   for (const path of [...relativePaths].sort()) {
-    let id: string;
-    try {
-      id = workflowIdOf(path);
-    } catch {
-      continue;
-    }
+    const id = workflowIdOrNull(path);
+    if (id === null) continue;
     const owner = owners.get(id);
     if (owner === undefined) {
       owners.set(id, path);

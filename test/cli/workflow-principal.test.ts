@@ -40,9 +40,10 @@ describe("with a principal", () => {
       const { code, stdout, stderr } = await cluster.cdktr(["workflow", "list"]);
       expect(code).toBe(0);
       expect(stdout.split("\n")[0]).toMatch(/^WORKFLOW +NAME +TASKS +CRON +ON +NEXT/);
-      expect(stdout).toMatch(/etl\.daily +Daily load +2 +0 2 \* \* \* \(Europe\/London\) +- +20\d\d-/);
+      expect(stdout).toMatch(/etl\.daily ! +Daily load +2 +0 2 \* \* \* \(Europe\/London\) +- +20\d\d-/);
       expect(stdout).toMatch(/hello +Hello +1 +- +file workflow +-/);
       expect(stderr).toContain("broken.yml");
+      expect(stderr).toContain('etl.daily: "cron" can never run this workflow: parameter "region" has no');
 
       const json = JSON.parse((await cluster.cdktr(["workflow", "list", "--json"])).stdout);
       expect(json).toMatchObject([

@@ -50,6 +50,7 @@ async function assignWhile(
       trigger: "api",
       scheduled_time_ms: null,
       retry_of: null,
+      trigger_depth: 0,
       tasks_total: 1,
       carried: [],
     });

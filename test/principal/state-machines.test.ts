@@ -115,6 +115,7 @@ class Chaos {
       trigger: "api",
       scheduled_time_ms: null,
       retry_of: null,
+      trigger_depth: 0,
       tasks_total: TASKS.length,
       carried: [],
     });

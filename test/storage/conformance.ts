@@ -120,6 +120,7 @@ const FOLLOW_UP = {
   after_workflow_id: "flow",
   after_workflow_instance_id: "one",
   after_status: "COMPLETED",
+  trigger_depth: 1,
   created_at_ms: 5000,
 } as const;
 

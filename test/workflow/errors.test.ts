@@ -1,4 +1,5 @@
 import { describe, expect, test } from "bun:test";
+import { checkChains } from "../../src/workflow/check-triggers.ts";
 import { DIAGNOSTIC_CODES, type DiagnosticCode } from "../../src/workflow/diagnostic.ts";
 import { parseBytes } from "../../src/workflow/load.ts";
 import { parseWorkflow } from "../../src/workflow/parse.ts";
@@ -767,7 +768,19 @@ describe("each mistake", () => {
   });
 
   test("has a test: every code that a file's text can cause is here", () => {
-    const elsewhere = ["E004", "E005", "E008", "E051", "E052", "E099", "W001", "W002"];
+    const elsewhere = [
+      "E004",
+      "E005",
+      "E008",
+      "E051",
+      "E052",
+      "E099",
+      "W001",
+      "W002",
+      "W003",
+      "W004",
+      "W005",
+    ];
     const tested = new Set<string>([...CASES.map((each) => each.code), ...elsewhere]);
     expect(Object.keys(DIAGNOSTIC_CODES).filter((code) => !tested.has(code))).toEqual([]);
   });
@@ -782,6 +795,43 @@ describe("warnings", () => {
       warnings: [{ severity: "warning", code: "W001", line: 8, column: 18 }],
     });
     expect(result.ok ? result.definition.tasks[1]?.depends : null).toEqual(["a"]);
+  });
+
+  test("W003 cannot-fire: a parameter that must be given, and a trigger that does not give it", () => {
+    const warningsOf = (head: string) => {
+      const result = parseWorkflow(`${head}\n${task("")}`, { path: "test.yml", id: "test" });
+      return result.ok ? result.warnings.map(({ code, line }) => [code, line]) : result.diagnostics;
+    };
+    const day = "params: {day: {description: which}}";
+    expect(warningsOf(`cron: "0 2 * * *"\n${day}`)).toEqual([["W003", 1]]);
+    expect(warningsOf(`cron: "0 2 * * *"\nparams: {day: {default: ""}}`)).toEqual([]);
+    expect(warningsOf(`on: {webhook: {path: /a, secret: none}}\n${day}`)).toEqual([]);
+    expect(warningsOf(`on: {workflow: {id: other}}\n${day}`)).toEqual([["W003", 1]]);
+    expect(warningsOf("on: {workflow: {id: other}}\nparams: {status: null}")).toEqual([]);
+    expect(warningsOf("on: {file: {glob: /in/*}}\nparams: {path: null, file: null}")).toEqual([]);
+  });
+
+  test("W004 unknown-workflow and W005 trigger-circle need all files", () => {
+    const flow = (id: string, after?: string) => ({
+      id,
+      ...(after === undefined ? {} : { on: { workflow: { id: after, status: ["COMPLETED" as const] } } }),
+    });
+    const flows = [
+      flow("a", "b"),
+      flow("b", "c"),
+      flow("c", "b"),
+      flow("d", "a"),
+      flow("e", "gone"),
+      flow("f"),
+    ];
+    const found = checkChains(flows, new Set(["a", "b", "c", "d", "e", "f"]));
+    expect([...found].map(([id, { code }]) => [id, code])).toEqual([
+      ["e", "W004"],
+      ["b", "W005"],
+      ["c", "W005"],
+    ]);
+    expect(found.get("c")?.message).toContain("b → c → b");
+    expect([...checkChains(flows, null).keys()]).toEqual(["b", "c"]);
   });
 
   test("W002 no-effect: settings of a schedule without cron, packages of a uv project", () => {

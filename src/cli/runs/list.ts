@@ -1,5 +1,5 @@
 import type { RunSummary } from "../../contract/messages.ts";
-import { RUN_STATUSES } from "../../workflow/status.ts";
+import { STATUSES_OF_RUNS } from "../../workflow/run-state.ts";
 import { command, wholeNumber } from "../support/command.ts";
 import { withPrincipal } from "../support/connect.ts";
 import { formatDuration, formatRelative, formatStatus, statusPaint } from "../support/format.ts";
@@ -25,7 +25,7 @@ export default command({
       type: "enum",
       alias: "s",
       valueHint: "STATUS",
-      options: [...RUN_STATUSES],
+      options: STATUSES_OF_RUNS,
       description: "Only runs with this status",
     },
     ...jsonArg,

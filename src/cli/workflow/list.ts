@@ -1,4 +1,5 @@
 import type { WorkflowSummary } from "../../contract/messages.ts";
+import { plainText } from "../../terminal/foreign-text.ts";
 import { nextFiring } from "../../workflow/schedule.ts";
 import { command } from "../support/command.ts";
 import { withPrincipal } from "../support/connect.ts";
@@ -14,7 +15,7 @@ export default command({
   args: { ...jsonArg, ...principalArg },
   extras: {
     details:
-      "A workflow marked ! has a file that is no longer valid: its last valid version stays in use. 'cdktr workflow show ID' says why.",
+      "A workflow marked ! has a problem, which is printed below the table: its file is no longer valid (the last valid version stays in use), a trigger can never work, or its latest firing was refused.",
     examples: [
       { command: "cdktr workflow list", does: "what there is, and when it runs next" },
       { command: "cdktr workflow list --json | jq -r '.[].workflow_id'", does: "the ids, for a program" },
@@ -29,6 +30,9 @@ export default command({
     if (args.json) return printJson(workflows.map((workflow) => summaryJson(workflow, now)));
     for (const line of workflows.length === 0 ? [] : workflowTable(workflows, now)) await printLine(line);
     if (workflows.length === 0) say("No workflows.");
+    for (const workflow of workflows) {
+      for (const problem of problemsOf(workflow, now)) say(`${workflow.id}: ${plainText(problem)}`);
+    }
     if (invalid.length === 0) return;
     say(`${plural(invalid.length, "file")} in the workflow directory cannot be used:`);
     for (const { path } of invalid) say(`  ${path}`);
@@ -40,6 +44,30 @@ export default command({
 export function summaryJson(workflow: WorkflowSummary, nowMs: number) {
   const { id, ...rest } = workflow;
   return { workflow_id: id, ...rest, next_firing_ms: nextFiring(workflow, nowMs) };
+}
+
+/** What keeps a workflow, or one of its triggers, from working. */
+export function problemsOf(workflow: WorkflowSummary, now: number): string[] {
+  const { error, trigger_problems = [], refused } = workflow;
+  return [
+    ...(error === null
+      ? []
+      : [`the file is invalid, its last valid version stays in use: ${firstLine(error)}`]),
+    ...trigger_problems,
+    ...(refused == null
+      ? []
+      : [
+          `a firing (${refused.trigger}) was refused ${formatRelative(refused.timestamp_ms, now)}: ${refused.message}`,
+        ]),
+  ];
+}
+
+function isSound({ error, trigger_problems = [], refused }: WorkflowSummary): boolean {
+  return error === null && trigger_problems.length === 0 && refused == null;
+}
+
+function firstLine(text: string): string {
+  return text.split("\n", 1)[0] ?? "";
 }
 
 /** Its triggers other than cron. */
@@ -55,8 +83,8 @@ function workflowTable(workflows: readonly WorkflowSummary[], now: number): stri
     [
       {
         title: "WORKFLOW",
-        value: (workflow) => (workflow.error === null ? workflow.id : `${workflow.id} !`),
-        paint: (workflow) => (workflow.error === null ? (text) => text : style.yellow),
+        value: (workflow) => (isSound(workflow) ? workflow.id : `${workflow.id} !`),
+        paint: (workflow) => (isSound(workflow) ? (text) => text : style.yellow),
       },
       { title: "NAME", value: (workflow) => workflow.name, flexible: true },
       { title: "TASKS", value: (workflow) => String(workflow.tasks), align: "right" },

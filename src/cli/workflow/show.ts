@@ -11,7 +11,7 @@ import { jsonArg, principalArg } from "../support/globals.ts";
 import { printJson, printLine, writeStdout } from "../support/stdout.ts";
 import { styleFor } from "../support/style.ts";
 import { renderTable } from "../support/table.ts";
-import { summaryJson } from "./list.ts";
+import { problemsOf, summaryJson } from "./list.ts";
 
 export default command({
   meta: { name: "show", description: "Show a workflow: schedule, parameters, tasks" },
@@ -73,6 +73,9 @@ async function printWorkflow({ summary, definition }: WorkflowDetails, now: numb
     await fact("Missed", CATCHUP[definition.catchup]);
   }
   for (const [label, value] of triggerFacts(definition.on)) await fact(label, plainText(value));
+  for (const problem of problemsOf({ ...summary, error: null }, now)) {
+    await fact("Problem", style.yellow(plainText(problem)));
+  }
   await fact("Agent dies", FAILOVER[definition.failover]);
   await fact("Timeout", timeout_ms === null ? null : formatDuration(timeout_ms));
   await fact("Environment", environment(definition.env));

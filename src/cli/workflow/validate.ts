@@ -2,9 +2,10 @@ import { stat } from "node:fs/promises";
 import { basename, dirname, isAbsolute, join, relative, resolve } from "node:path";
 import { NotFoundError } from "../../errors.ts";
 import { listWorkflowFiles } from "../../principal/workflows/workflow-files.ts";
+import { checkChains, locateChainProblem } from "../../workflow/check-triggers.ts";
 import { type Diagnostic, fileDiagnostic, renderDiagnostic } from "../../workflow/diagnostic.ts";
 import { loadWorkflowFile } from "../../workflow/load.ts";
-import { findDuplicateIds } from "../../workflow/workflow-id.ts";
+import { findDuplicateIds, workflowIdOrNull } from "../../workflow/workflow-id.ts";
 import { command } from "../support/command.ts";
 import { settings } from "../support/connect.ts";
 import { plural } from "../support/format.ts";
@@ -18,16 +19,23 @@ const WORKFLOW_FILE = /\.ya?ml$/;
 
 export default command({
   meta: { name: "validate", description: "Check workflow files; needs no principal" },
-  args: { ...jsonArg },
+  args: {
+    strict: { type: "boolean", description: "Warnings count as errors" },
+    ...jsonArg,
+  },
   extras: {
-    exit: { 4: "A file is invalid or missing" },
+    exit: { 4: "A file is invalid or missing, or has a warning with --strict" },
     restDescription: "A workflow file, or a directory to search for them (default: CDKTR_WORKFLOW_DIR)",
     completes: { path: "file" },
     rest: "PATH",
     details: `PATH is a workflow file, or a directory that is searched for them; without one, CDKTR_WORKFLOW_DIR is.
 
       All that is wrong with each file is shown: the place, the line, what to do. The exit status is 0 when
-      every file is valid and 4 when one is not, so it fits into a commit hook or CI. Warnings do not count.`,
+      every file is valid and 4 when one is not, so it fits into a commit hook or CI. Warnings
+      do not count, unless --strict is given.
+
+      Files are also checked against each other: "on: workflow" that names no workflow of the directory, and
+      workflows that run after each other in a circle.`,
     examples: [
       { command: "cdktr workflow validate workflows/", does: "every workflow there" },
       { command: "cdktr workflow validate etl/daily.yml etl/hourly.yml", does: "two files" },
@@ -38,7 +46,7 @@ export default command({
     const workflowDirectory = resolve(settings(undefined).values.CDKTR_WORKFLOW_DIR);
     const given = args._.length === 0 ? [relative(process.cwd(), workflowDirectory) || "."] : args._;
     const files = await findFiles(given, workflowDirectory);
-    const checked = await checkFiles(files);
+    const checked = await checkFiles(files, await knownIds(files, given, workflowDirectory));
     const invalid = checked.filter((file) => !file.valid).length;
     const warnings = checked.flatMap((file) => file.diagnostics).filter(isWarning).length;
 
@@ -56,7 +64,7 @@ export default command({
       ];
       say(parts.join(", "));
     }
-    return invalid === 0 ? 0 : 4;
+    return invalid === 0 && !(args.strict && warnings > 0) ? 0 : 4;
   },
 });
 
@@ -118,7 +126,30 @@ async function findFiles(given: readonly string[], workflowDirectory: string): P
   return [...found.values()];
 }
 
-async function checkFiles(files: readonly Candidate[]): Promise<Checked[]> {
+/**
+ * The ids of all workflows below each root: what "on: workflow" may name. Roots of which only some files were given are left out,
+ * except for the workflow directory.
+ */
+async function knownIds(
+  files: readonly Candidate[],
+  given: readonly string[],
+  workflowDirectory: string,
+): Promise<Map<string, ReadonlySet<string>>> {
+  const known = new Map<string, ReadonlySet<string>>();
+  const whole = new Set([workflowDirectory, ...given.map((path) => resolve(path))]);
+  for (const root of new Set(files.map((file) => file.root))) {
+    if (!whole.has(root)) continue;
+    const listing = await listWorkflowFiles(root).catch(() => null);
+    if (listing === null || listing.unreadable.size > 0) continue;
+    known.set(root, new Set([...listing.files.keys()].flatMap((path) => workflowIdOrNull(path) ?? [])));
+  }
+  return known;
+}
+
+async function checkFiles(
+  files: readonly Candidate[],
+  known: ReadonlyMap<string, ReadonlySet<string>>,
+): Promise<Checked[]> {
   const duplicates = new Map<string, Diagnostic>();
   for (const [root, members] of Map.groupBy(files, (file) => file.root)) {
     const shown = new Map(members.map((file) => [file.relativePath, file.shown]));
@@ -130,13 +161,30 @@ async function checkFiles(files: readonly Candidate[]): Promise<Checked[]> {
       );
     }
   }
+  const loaded = [];
+  for (const file of files) {
+    const result = await loadWorkflowFile(file.root, file.relativePath, { displayPath: file.shown });
+    loaded.push({ ...file, result });
+  }
+  const chains = new Map(
+    [...Map.groupBy(loaded, (file) => file.root)].map(([root, members]) => [
+      root,
+      checkChains(
+        members.flatMap(({ result }) => (result.ok ? result.definition : [])),
+        known.get(root) ?? null,
+      ),
+    ]),
+  );
   const checked: Checked[] = [];
-  for (const { root, relativePath, shown } of files) {
-    const result = await loadWorkflowFile(root, relativePath, { displayPath: shown });
+  for (const { root, relativePath, shown, result } of loaded) {
     const duplicate = duplicates.get(join(root, relativePath));
+    const chain = result.ok ? chains.get(root)?.get(result.definition.id) : undefined;
     const diagnostics = [
       ...(duplicate === undefined ? [] : [duplicate]),
       ...(result.ok ? result.warnings : result.diagnostics),
+      ...(chain === undefined || result.source === null
+        ? []
+        : locateChainProblem(chain, result.source, shown)),
     ];
     checked.push({
       path: shown,

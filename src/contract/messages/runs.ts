@@ -17,6 +17,8 @@ export const RunTaskOptions = z.object({
   dedupe_key: z.string().min(1).max(512).optional(),
   /** The time of the firing in the schedule, ms since the epoch. */
   scheduled_time_ms: Instant.nullable().default(null),
+  /** Number of runs before it in a chain of runs that follow each other; the listener passes on that of `LSFOLLOWUPS`. */
+  trigger_depth: z.number().int().min(0).max(1000).default(0),
 });
 export type RunTaskOptions = z.infer<typeof RunTaskOptions>;
 
@@ -127,6 +129,8 @@ export const FollowUpPage = z.object({
       after_workflow_id: z.string(),
       after_workflow_instance_id: z.string(),
       after_status: Status,
+      /** Number of runs before the one that follows; older principals do not send it. */
+      trigger_depth: z.number().int().optional(),
       created_at_ms: z.number(),
     }),
   ),

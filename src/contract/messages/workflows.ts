@@ -23,6 +23,13 @@ export const WorkflowSummary = z.object({
   tasks: z.number().int(),
   /** Why the present file does not load; the last valid version stays in force. */
   error: z.string().nullable(),
+  /** Why triggers of it cannot work, or never stop; older principals do not send it. */
+  trigger_problems: z.array(z.string()).optional(),
+  /** The firing that was refused since its file last changed; null when the latest one was not. Older principals do not send it. */
+  refused: z
+    .object({ trigger: z.string(), timestamp_ms: z.number(), message: z.string() })
+    .nullable()
+    .optional(),
 });
 export type WorkflowSummary = z.infer<typeof WorkflowSummary>;
 

@@ -82,6 +82,7 @@ export class AfterWorkflowListener extends DeclaredListener {
         status: followUp.after_status,
       },
       `after:${workflow.id}:${followUp.after_workflow_instance_id}`,
+      followUp.trigger_depth === undefined ? {} : { triggerDepth: followUp.trigger_depth },
     );
   }
 

@@ -4,7 +4,7 @@ import type { WorkflowSummary } from "../../contract/messages.ts";
 import { errorMessage } from "../../errors.ts";
 import { RequestRefusedError } from "../../protocol/client.ts";
 import { BackOff, pause } from "../../timer.ts";
-import { EventListener } from "../event-listener.ts";
+import { EventListener, type RunOptions } from "../event-listener.ts";
 
 /** Maximum time between two reads of the workflows, ms. Changes are noticed at once, but not if the principal dies in the meantime. */
 const REFRESH_MS = 5000;
@@ -59,9 +59,10 @@ export abstract class DeclaredListener extends EventListener {
     workflow: WorkflowSummary,
     offered: Readonly<Record<string, string>>,
     dedupeKey: string,
+    more: Pick<RunOptions, "triggerDepth"> = {},
   ): Promise<boolean> {
     try {
-      await this.runWorkflow(workflow.id, { params: paramsFor(workflow, offered), dedupeKey });
+      await this.runWorkflow(workflow.id, { ...more, params: paramsFor(workflow, offered), dedupeKey });
       return true;
     } catch (error) {
       if (!(error instanceof RequestRefusedError)) throw error;

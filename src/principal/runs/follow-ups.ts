@@ -5,6 +5,7 @@
 import type { Clock } from "../../clock.ts";
 import type { FollowUpPage, ListFollowUps } from "../../contract/messages.ts";
 import type { OperationalStore, OperationalTx, RunRecord } from "../../storage/operational/store.ts";
+import { MAX_CHAIN } from "../../workflow/check-triggers.ts";
 import type { WorkflowDefinition } from "../../workflow/model.ts";
 import type { RunStatus } from "../../workflow/status.ts";
 import type { LongPolls } from "../long-polls.ts";
@@ -19,6 +20,8 @@ export interface FollowerSource {
   /** Changes whenever a workflow is added, changed or removed. */
   readonly revision: number;
   definitions(): Iterable<WorkflowDefinition>;
+  /** A firing of a workflow was refused. */
+  refused(workflowId: string, trigger: string, message: string): void;
 }
 
 interface Follower {
@@ -49,12 +52,20 @@ export class FollowUps {
   /** A run ends: part of the unit of work that ends it. */
   async ending(tx: OperationalTx, run: Readonly<RunRecord>): Promise<void> {
     const followers = this.#of(run.workflow_id, run.status);
+    const trigger_depth = run.trigger_depth + 1;
+    if (trigger_depth > MAX_CHAIN) {
+      tx.afterCommit(() => {
+        for (const { workflowId } of followers) this.#refuse(workflowId, run);
+      });
+      return;
+    }
     for (const { workflowId } of followers) {
       await tx.appendFollowUp({
         workflow_id: workflowId,
         after_workflow_id: run.workflow_id,
         after_workflow_instance_id: run.workflow_instance_id,
         after_status: run.status,
+        trigger_depth,
         created_at_ms: this.#clock.now(),
       });
     }
@@ -87,6 +98,11 @@ export class FollowUps {
         cursor: `${feed.id}:${rows.at(-1)?.seq ?? after}`,
       };
     });
+  }
+
+  #refuse(workflowId: string, run: Readonly<RunRecord>): void {
+    const message = `it does not follow run ${run.workflow_instance_id} of ${run.workflow_id}: ${MAX_CHAIN} runs have followed each other by "on: workflow" already, the most that are allowed. If the workflows run after each other in a circle, remove one "on: workflow".`;
+    this.#workflows.refused(workflowId, "workflow", message);
   }
 
   #of(workflowId: string, status: RunStatus): Follower[] {

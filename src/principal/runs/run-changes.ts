@@ -41,6 +41,7 @@ export interface NewRun {
   readonly trigger: string;
   readonly scheduled_time_ms: number | null;
   readonly retry_of: string | null;
+  readonly trigger_depth: number;
   readonly tasks_total: number;
   /** Tasks that need not run again; copied from the run that this one retries. */
   readonly carried: readonly TaskRunRecord[];

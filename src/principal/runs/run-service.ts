@@ -41,6 +41,10 @@ export interface WorkflowSource {
   ids(): Iterable<string>;
   /** Files that are currently invalid. */
   readonly invalidFiles: readonly { readonly path: string }[];
+  /** A firing was refused: by no person, so that nobody may see the reply. */
+  refused(workflowId: string, trigger: string, message: string): void;
+  /** A firing became a run. */
+  fired(workflowId: string): void;
 }
 
 /** Runs that are no longer in the operational state. */
@@ -90,7 +94,18 @@ export class RunService {
    * @throws NotFoundError when there is no such workflow
    * @throws InvalidInputError for parameters that do not fit it
    */
-  trigger(workflowId: string, options: RunTaskOptions): Promise<string> {
+  async trigger(workflowId: string, options: RunTaskOptions): Promise<string> {
+    try {
+      return await this.#trigger(workflowId, options);
+    } catch (error) {
+      if (error instanceof InvalidInputError && isFiring(options.trigger)) {
+        this.#workflows.refused(workflowId, options.trigger, error.message);
+      }
+      throw error;
+    }
+  }
+
+  #trigger(workflowId: string, options: RunTaskOptions): Promise<string> {
     return this.#once("RUNTASK", workflowId, options.dedupe_key, async (tx, runId) => {
       const stored = this.#workflows.get(workflowId);
       if (stored === undefined) throw this.#unknownWorkflow(workflowId);
@@ -104,12 +119,14 @@ export class RunService {
         trigger: options.trigger,
         scheduled_time_ms: options.scheduled_time_ms,
         retry_of: null,
+        trigger_depth: options.trigger_depth,
         tasks_total: stored.definition.tasks.length,
         carried: [],
       });
       if (options.trigger === "cron" && options.scheduled_time_ms !== null) {
         await tx.moveSchedule(workflowId, options.scheduled_time_ms, this.#clock.now());
       }
+      if (isFiring(options.trigger)) tx.afterCommit(() => this.#workflows.fired(workflowId));
     });
   }
 
@@ -145,6 +162,7 @@ export class RunService {
         trigger: "retry",
         scheduled_time_ms: run.scheduled_time_ms,
         retry_of: id,
+        trigger_depth: run.trigger_depth,
         tasks_total: run.tasks_total,
         carried: newestOf(tasks.filter((task) => task.status === "COMPLETED")),
       });
@@ -310,6 +328,11 @@ export class RunService {
       thereIsNoWorkflow(workflowId, this.#workflows.ids(), this.#workflows.invalidFiles),
     );
   }
+}
+
+/** Whether an event triggers, and no person: nobody may read the reply. */
+function isFiring(trigger: string): boolean {
+  return trigger === "cron" || trigger === "workflow" || trigger.startsWith("listener:");
 }
 
 /** The minimum length of a prefix of a run id. */

@@ -9,10 +9,11 @@ import { errorMessage } from "../../errors.ts";
 import { DirectoryWatch } from "../../host/directory-watch.ts";
 import { BackgroundService } from "../../service.ts";
 import type { OperationalStore, ScheduleCursor, WorkflowVersion } from "../../storage/operational/store.ts";
+import { checkChains, locateChainProblem, TRIGGER_CODES } from "../../workflow/check-triggers.ts";
 import { type Diagnostic, renderDiagnostic } from "../../workflow/diagnostic.ts";
 import { loadWorkflowFile } from "../../workflow/load.ts";
 import { readDefinition, type WorkflowDefinition } from "../../workflow/model.ts";
-import { findDuplicateIds, isWorkflowPath, workflowIdOf } from "../../workflow/workflow-id.ts";
+import { findDuplicateIds, isWorkflowPath, workflowIdOrNull } from "../../workflow/workflow-id.ts";
 import type { LongPolls } from "../long-polls.ts";
 import type { StoredDefinition, WorkflowSource } from "../runs/run-service.ts";
 import { type Listing, listWorkflowFiles } from "./workflow-files.ts";
@@ -23,6 +24,8 @@ interface Workflow extends StoredDefinition {
   readonly source: string;
   /** What is wrong with the current file. */
   error: string | null;
+  /** What is wrong with its triggers: it has been logged, and changes with the files. */
+  triggerProblems: readonly Diagnostic[];
 }
 
 /** A file as it was last read. */
@@ -31,7 +34,7 @@ interface KnownFile {
   readonly id: string | null;
   readonly read: { readonly definition: WorkflowDefinition; readonly source: string } | null;
   readonly error: string | null;
-  readonly warning: string | null;
+  readonly warnings: readonly Diagnostic[];
   /** Since when it has been in this state (monotonic). */
   readonly since: number;
 }
@@ -48,6 +51,9 @@ export interface WorkflowDirectoryOptions {
   readonly settleMs?: number;
   readonly polls: LongPolls;
 }
+
+/** What a workflow has that was not in use before. */
+const FRESH = { error: null, triggerProblems: [] } as const;
 
 /** The topic of {@link LongPolls} that is woken by changes of workflows. */
 export const WORKFLOWS_TOPIC = "workflows";
@@ -66,6 +72,8 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
   readonly #versions = new Map<string, WorkflowVersion>();
   /** Messages that were already logged about a file. */
   readonly #said = new Map<string, string>();
+  /** Firings that were refused, with the source of the file that they belong to. */
+  readonly #refused = new Map<string, { source: string; firing: NonNullable<WorkflowSummary["refused"]> }>();
   #invalid: { path: string; error: string }[] = [];
   #revision = 0;
   readonly #refresh = this.timer(() => void this.scan());
@@ -153,11 +161,39 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
     return this.#revision;
   }
 
+  /** Shows a refused firing until the file changes or a firing becomes a run, and logs it once. */
+  refused(workflowId: string, trigger: string, message: string): void {
+    const workflow = this.#workflows.get(workflowId);
+    if (workflow === undefined || this.#refusal(workflow)?.message === message) return;
+    const firing = { trigger, timestamp_ms: this.#o.clock.now(), message };
+    this.#refused.set(workflowId, { source: workflow.source, firing });
+    this.#o.log.warn(`A firing of workflow ${workflowId} (${trigger}) was refused: ${message}`);
+    this.#changed();
+  }
+
+  fired(workflowId: string): void {
+    if (this.#refused.delete(workflowId)) this.#changed();
+  }
+
+  #refusal({ definition, source }: Workflow): WorkflowSummary["refused"] {
+    const known = this.#refused.get(definition.id);
+    return known?.source === source ? known.firing : null;
+  }
+
+  #summary(workflow: Workflow, cursor: ScheduleCursor | undefined): WorkflowSummary {
+    return { ...summaryOf(workflow, cursor), refused: this.#refusal(workflow) };
+  }
+
+  #changed(): void {
+    this.#revision++;
+    this.#o.polls.wake(WORKFLOWS_TOPIC);
+  }
+
   /** All workflows by id. */
   async summaries(): Promise<Record<string, WorkflowSummary>> {
     const cursors = await this.#cursors();
     const all = [...this.#workflows].sort(([a], [b]) => (a < b ? -1 : 1));
-    return Object.fromEntries(all.map(([id, workflow]) => [id, summaryOf(workflow, cursors.get(id))]));
+    return Object.fromEntries(all.map(([id, workflow]) => [id, this.#summary(workflow, cursors.get(id))]));
   }
 
   async details(workflowId: string): Promise<WorkflowDetails | undefined> {
@@ -165,7 +201,7 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
     const workflow = this.#workflows.get(workflowId);
     if (workflow === undefined) return undefined;
     const { definition, source } = workflow;
-    return { summary: summaryOf(workflow, cursors.get(workflowId)), definition, source };
+    return { summary: this.#summary(workflow, cursors.get(workflowId)), definition, source };
   }
 
   async #cursors(): Promise<ReadonlyMap<string, ScheduleCursor>> {
@@ -189,6 +225,7 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
     await this.#readFiles(listing, now);
     const settled = (since: number) => first || now - since >= this.#settleMs;
     const wanted = this.#decide(listing, settled, now);
+    this.#checkTriggers(wanted.workflows);
     await this.#putInForce(wanted.workflows);
     this.#tell(wanted.invalid);
     if (wanted.unsettled) this.#settle.in(this.#settleMs);
@@ -218,13 +255,13 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
       const result = await loadWorkflowFile(this.#o.root, path);
       this.#files.set(path, {
         signature,
-        id: idOrNull(path),
+        id: workflowIdOrNull(path),
         read:
           result.ok && result.source !== null
             ? { definition: result.definition, source: result.source }
             : null,
         error: result.ok ? null : render(result.diagnostics),
-        warning: result.ok && result.warnings.length > 0 ? render(result.warnings) : null,
+        warnings: result.ok ? result.warnings : [],
         since: now,
       });
     }
@@ -278,11 +315,28 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
     return { workflows, invalid, unsettled };
   }
 
+  /** Finds the triggers that cannot work; most of it shows only when all workflows are seen together. */
+  #checkTriggers(workflows: Map<string, Workflow>): void {
+    const ids = [...this.#files.values()].flatMap(({ id }) => id ?? []);
+    const chains = checkChains(
+      [...workflows.values()].map(({ definition }) => definition),
+      new Set([...ids, ...workflows.keys()]),
+    );
+    for (const [id, workflow] of workflows) {
+      const own =
+        this.#files.get(workflow.path)?.warnings.filter(({ code }) => TRIGGER_CODES.has(code)) ?? [];
+      const chain = chains.get(id);
+      if (chain === undefined && own.length === 0 && workflow.triggerProblems.length === 0) continue;
+      const placed = chain === undefined ? [] : locateChainProblem(chain, workflow.source, workflow.path);
+      workflows.set(id, { ...workflow, triggerProblems: [...own, ...placed] });
+    }
+  }
+
   #workflow(path: string, definition: WorkflowDefinition, source: string): Workflow {
     const present = this.#workflows.get(definition.id);
     if (present?.source === source && present.path === path) return { ...present, error: null };
     const json = JSON.stringify(definition);
-    return { definition, json, hash: hashOf(json), path, source, error: null };
+    return { ...FRESH, definition, json, hash: hashOf(json), path, source };
   }
 
   #lastValid(id: string): Workflow | undefined {
@@ -297,12 +351,12 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
       return undefined;
     }
     return {
+      ...FRESH,
       definition,
       json: version.definition,
       hash: hashOf(version.definition),
       path: version.path,
       source: version.source,
-      error: null,
     };
   }
 
@@ -346,6 +400,7 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
     for (const [id, workflow] of this.#workflows) {
       if (wanted.has(id)) continue;
       this.#workflows.delete(id);
+      this.#refused.delete(id);
       this.#away.delete(id);
       this.#o.log.info(`Workflow ${id} is gone (${workflow.path})`);
       changed = true;
@@ -356,7 +411,8 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
       if (
         present?.hash === workflow.hash &&
         present.source === workflow.source &&
-        present.error === workflow.error
+        present.error === workflow.error &&
+        messagesOf(present) === messagesOf(workflow)
       )
         continue;
       if (present !== undefined && present.hash !== workflow.hash)
@@ -365,19 +421,14 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
         this.#o.log.info(`Workflow ${id} loaded (${workflow.path})`);
       changed = true;
     }
-    if (!changed && this.#revision > 0) return;
-    this.#revision++;
-    this.#o.polls.wake(WORKFLOWS_TOPIC);
+    if (changed || this.#revision === 0) this.#changed();
   }
 
   /** Logs problems, each once. */
   #tell(invalid: ReadonlyMap<string, string>): void {
     const before = JSON.stringify(this.#invalid);
     this.#invalid = [...invalid].map(([path, error]) => ({ path, error }));
-    if (JSON.stringify(this.#invalid) !== before) {
-      this.#revision++;
-      this.#o.polls.wake(WORKFLOWS_TOPIC);
-    }
+    if (JSON.stringify(this.#invalid) !== before) this.#changed();
     for (const [path, error] of invalid) {
       const id = this.#files.get(path)?.id ?? null;
       const kept = id !== null && this.#workflows.has(id) && this.#workflows.get(id)?.path === path;
@@ -388,7 +439,10 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
     }
     for (const [path, file] of this.#files) {
       if (invalid.has(path)) continue;
-      if (file.warning !== null) this.#sayOnce(path, file.warning);
+      const workflow = file.id === null ? undefined : this.#workflows.get(file.id);
+      const chain = workflow?.triggerProblems.filter((problem) => !file.warnings.includes(problem)) ?? [];
+      const warnings = [...file.warnings, ...chain];
+      if (warnings.length > 0) this.#sayOnce(path, render(warnings));
       else if (file.read !== null && this.#said.delete(path)) this.#o.log.success(`${path} is valid again`);
     }
     for (const path of this.#said.keys())
@@ -420,7 +474,13 @@ function summaryOf(workflow: Workflow, cursor: ScheduleCursor | undefined): Work
     ...(definition.on === undefined ? {} : { on: definition.on }),
     tasks: definition.tasks.length,
     error: workflow.error,
+    trigger_problems: workflow.triggerProblems.map(({ message }) => message),
   };
+}
+
+/** What is said about a workflow's triggers. */
+function messagesOf({ triggerProblems }: Workflow): string {
+  return triggerProblems.map(({ message }) => message).join("\n");
 }
 
 /** The schedule that a cursor belongs to; null without a schedule. */
@@ -443,12 +503,4 @@ function hashOf(json: string): string {
 
 function render(diagnostics: readonly Diagnostic[]): string {
   return diagnostics.map((diagnostic) => renderDiagnostic(diagnostic)).join("\n");
-}
-
-function idOrNull(path: string): string | null {
-  try {
-    return workflowIdOf(path);
-  } catch {
-    return null;
-  }
 }

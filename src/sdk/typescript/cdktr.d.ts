@@ -88,6 +88,12 @@ declare module "cdktr" {
     readonly on?: Readonly<Record<string, unknown>>;
     readonly tasks: number;
     readonly error: string | null;
+    readonly trigger_problems?: readonly string[];
+    readonly refused?: {
+      readonly trigger: string;
+      readonly timestamp_ms: number;
+      readonly message: string;
+    } | null;
   }
 
   export interface Run {

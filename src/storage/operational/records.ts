@@ -15,6 +15,8 @@ export interface RunRecord {
   readonly scheduled_time_ms: number | null;
   /** The run that this one retries. */
   readonly retry_of: string | null;
+  /** Number of runs before it in a chain of runs that follow each other by `on: workflow`. */
+  readonly trigger_depth: number;
   readonly created_at_ms: number;
   readonly status: RunStatus;
   /** Number of the newest attempt, 1-based. */
@@ -129,6 +131,8 @@ export interface FollowUp {
   readonly after_workflow_id: string;
   readonly after_workflow_instance_id: string;
   readonly after_status: RunStatus;
+  /** The `trigger_depth` of the run that follows. */
+  readonly trigger_depth: number;
   readonly created_at_ms: number;
 }
 

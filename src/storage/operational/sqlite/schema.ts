@@ -191,4 +191,12 @@ export const STATE_MIGRATIONS: SqliteMigrations = [
       database.run("CREATE INDEX attempts_offered ON attempts (deadline_ms) WHERE lease = 'OFFERED'");
     },
   },
+  {
+    what: "how long chains of runs are that follow each other",
+    isAdditive: true,
+    apply(database) {
+      database.run("ALTER TABLE runs ADD COLUMN trigger_depth INTEGER NOT NULL DEFAULT 0");
+      database.run("ALTER TABLE follow_ups ADD COLUMN trigger_depth INTEGER NOT NULL DEFAULT 1");
+    },
+  },
 ];

@@ -1,0 +1,104 @@
+/** Triggers that are well formed but cannot work, or never stop: as one file shows it, and as files together show it. */
+import { didYouMean } from "../terminal/did-you-mean.ts";
+import { type Diagnostic, type DiagnosticCode, type Finding, locate } from "./diagnostic.ts";
+import { placeOf } from "./issues.ts";
+import type { WorkflowDefinition } from "./model.ts";
+import { SourceText } from "./source-text.ts";
+import { type Located, readYaml } from "./yaml-tree.ts";
+
+/** Most runs that may follow each other by `on: workflow`; the next one is refused. */
+export const MAX_CHAIN = 20;
+
+/** The codes of problems with triggers. */
+export const TRIGGER_CODES: ReadonlySet<DiagnosticCode> = new Set(["W003", "W004", "W005"]);
+
+const AFTER_ID = ["on", "workflow", "id"];
+
+/** A problem of a workflow's `on: workflow`. */
+export type ChainProblem = Pick<Finding, "code" | "message" | "help">;
+
+/** What is looked at of a workflow. */
+interface Follower {
+  readonly id: string;
+  readonly on?: { readonly workflow: { readonly id: string } | null } | undefined;
+}
+
+type Triggers = Pick<WorkflowDefinition, "cron" | "on" | "params">;
+
+/** Triggers that never give a value for a parameter that must be given: the principal refuses each of their firings. */
+export function checkOfferedParams({ cron, on, params }: Triggers, root: Located): Finding[] {
+  const triggers = [
+    { path: ["cron"], isUsed: cron !== null, offered: [] },
+    { path: ["on", "file"], isUsed: on?.file != null, offered: ["path", "file", "event"] },
+    {
+      path: ["on", "workflow"],
+      isUsed: on?.workflow != null,
+      offered: ["workflow_id", "workflow_instance_id", "status"],
+    },
+  ];
+  const needed = Object.keys(params).filter((name) => params[name]?.default === null);
+  return triggers.flatMap(({ path, isUsed, offered }) => {
+    const missing = isUsed ? needed.filter((name) => !(offered as string[]).includes(name)) : [];
+    if (missing.length === 0) return [];
+    const names = missing.map((name) => `"${name}"`).join(", ");
+    const [subject, verb] = missing.length === 1 ? ["parameter", "has"] : ["parameters", "have"];
+    const message = `"${path.join(": ")}" can never run this workflow: ${subject} ${names} ${verb} no default`;
+    const gives = offered.length === 0 ? "a schedule gives no parameters" : `it gives ${offered.join(", ")}`;
+    return [{ code: "W003", message, help: `${gives}; add a default`, ...placeOf(root, path) }];
+  });
+}
+
+/**
+ * Problems of `on: workflow` that show only when all workflows are seen together, by the id of the workflow that has them.
+ * @param known every id that exists, those of invalid files too; null when some are not known
+ */
+export function checkChains(
+  workflows: Iterable<Follower>,
+  known: ReadonlySet<string> | null,
+): Map<string, ChainProblem> {
+  const after = new Map<string, string>();
+  for (const { id, on } of workflows) if (on?.workflow != null) after.set(id, on.workflow.id);
+  const problems = new Map<string, ChainProblem>();
+  for (const [id, other] of after) {
+    if (known === null || known.has(other)) continue;
+    const message = `this workflow never runs after "${other}": there is no such workflow`;
+    const help = didYouMean(other, known) ?? "an id is the path with dots: etl/daily.yml is etl.daily";
+    problems.set(id, { code: "W004", message, help });
+  }
+  for (const circle of circlesOf(after)) {
+    const way = [...circle, circle[0]].join(" → ");
+    for (const id of circle) {
+      problems.set(id, {
+        code: "W005",
+        message: `workflows run after each other in a circle: ${way}`,
+        help: `an arrow reads "runs after"; each run starts the next, up to ${MAX_CHAIN} of them. Remove one "on: workflow"`,
+      });
+    }
+  }
+  return problems;
+}
+
+/** The circles of a map in which each id leads to one other at most; each begins with its first id in order. */
+function circlesOf(next: ReadonlyMap<string, string>): string[][] {
+  const circles: string[][] = [];
+  const seen = new Set<string>();
+  for (const start of [...next.keys()].sort()) {
+    const way: string[] = [];
+    let id: string | undefined = start;
+    for (; id !== undefined && !seen.has(id); id = next.get(id)) {
+      seen.add(id);
+      way.push(id);
+    }
+    const entry = id === undefined ? -1 : way.indexOf(id);
+    if (entry >= 0) circles.push(way.slice(entry));
+  }
+  return circles;
+}
+
+/** The problem with its place in the workflow's file. */
+export function locateChainProblem(problem: ChainProblem, source: string, path: string): Diagnostic[] {
+  const body = source.startsWith("\ufeff") ? source.slice(1) : source;
+  const { root } = readYaml(body);
+  const range = root === null ? { start: 0, end: 1 } : placeOf(root, AFTER_ID);
+  return locate([{ ...problem, ...range }], new SourceText(body), path);
+}
