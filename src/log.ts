@@ -2,20 +2,32 @@
 import { formatWithOptions } from "node:util";
 import { type ConsolaInstance, type ConsolaReporter, createConsola, LogLevels } from "consola";
 import { type Priority, stderrIsJournal, withPriority } from "./host/journal.ts";
+import { LogOutput } from "./log-output.ts";
 import { withoutSecrets } from "./secrets.ts";
 
 const LEVELS = { DEBUG: LogLevels.debug, INFO: LogLevels.info, WARN: LogLevels.warn, ERROR: LogLevels.error };
 
+const output = new LogOutput(process.stderr, (lost) =>
+  lineOf(
+    LogLevels.warn,
+    new Date(),
+    "log",
+    `${lost === 1 ? "1 message was" : `${lost} messages were`} lost here: the log could not be written (its reader was away, or the disk full).`,
+  ),
+);
+
 /** Format for files and pipes: time, level, room and message. The journal adds the time itself. */
 const plain: ConsolaReporter = {
   log({ level, date, tag, args }) {
-    const time = stderrIsJournal() ? "" : `${date.toISOString()} `;
-    const room = tag === "" ? "" : `[${tag}] `;
-    const message = withoutSecrets(formatWithOptions({ colors: false }, ...args));
-    const text = `${time}${severityOf(level)} ${room}${message}`;
-    process.stderr.write(`${withPriority(text, priorityOf(level))}\n`);
+    output.write(lineOf(level, date, tag, withoutSecrets(formatWithOptions({ colors: false }, ...args))));
   },
 };
+
+function lineOf(level: number, date: Date, tag: string, message: string): string {
+  const time = stderrIsJournal() ? "" : `${date.toISOString()} `;
+  const room = tag === "" ? "" : `[${tag}] `;
+  return `${withPriority(`${time}${severityOf(level)} ${room}${message}`, priorityOf(level))}\n`;
+}
 
 function priorityOf(level: number): Priority {
   if (level <= LogLevels.error) return "error";
@@ -41,4 +53,12 @@ export const log: ConsolaInstance = createConsola({
 /** Applies `CDKTR_LOG_LEVEL`. */
 export function setLogLevel(level: keyof typeof LEVELS): void {
   log.level = LEVELS[level];
+}
+
+/** Time for the rest of the log at the end of the process, ms: its reader may have stopped reading. */
+const DRAIN_MS = 2000;
+
+/** Resolves when the log is written, or cannot be written in time. */
+export function drainLog(): Promise<void> {
+  return output.drain(DRAIN_MS);
 }

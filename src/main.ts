@@ -3,7 +3,7 @@ import { runCommand } from "citty";
 import { VERSION } from "./build-facts.ts";
 import { readCommandLine, subCommandsOf } from "./cli/support/argv.ts";
 import { type Command, command, lazy } from "./cli/support/command.ts";
-import { drainStderr, reportError, say } from "./cli/support/report.ts";
+import { reportError, say } from "./cli/support/report.ts";
 import { flushStdout, printLine, writeStdout } from "./cli/support/stdout.ts";
 import { forbidColor, styleFor, terminalWidth } from "./cli/support/style.ts";
 import { renderUsage } from "./cli/support/usage.ts";
@@ -104,7 +104,8 @@ async function exit(status: number): Promise<never> {
 if (import.meta.main) {
   const crash = (error: unknown) => {
     void reportError(error).then(async (status) => {
-      await drainStderr();
+      const { drainLog } = await import("./log.ts");
+      await drainLog();
       await exit(status);
     });
   };

@@ -4,7 +4,7 @@ import { InvalidInputError, NotFoundError } from "../errors.ts";
 import { NOT_A_LISTENER } from "../events/event-listener.ts";
 import { SupervisedListener } from "../events/supervised-listener.ts";
 import { ownExecutable } from "../host/self.ts";
-import { log, setLogLevel } from "../log.ts";
+import { drainLog, log, setLogLevel } from "../log.ts";
 import { listenerPages } from "../metrics/listener-pages.ts";
 import { MetricsServer } from "../metrics/metrics-server.ts";
 import { nativeLibraryPath } from "../native/libraries.ts";
@@ -14,7 +14,6 @@ import { stopServices } from "../service.ts";
 import { command } from "./support/command.ts";
 import { settings } from "./support/connect.ts";
 import { metricsPortArg, principalArg } from "./support/globals.ts";
-import { drainStderr } from "./support/report.ts";
 import { onStopSignals } from "./support/signals.ts";
 
 export default command({
@@ -97,7 +96,7 @@ export default command({
     const outcome = await listener.done;
     await stopServices([metrics, listener]);
     ignoreSignals();
-    await drainStderr();
+    await drainLog();
     if (outcome === NOT_A_LISTENER) throw new InvalidInputError(`${file} cannot be run as a listener.`);
   },
 });

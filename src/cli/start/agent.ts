@@ -2,7 +2,7 @@ import { Agent } from "../../agent/agent.ts";
 import { joinPrincipal, withJoinedPrincipal } from "../../agent/join.ts";
 import type { Config } from "../../config.ts";
 import { UsageError } from "../../errors.ts";
-import { log, setLogLevel } from "../../log.ts";
+import { drainLog, log, setLogLevel } from "../../log.ts";
 import { removeStaleFiles } from "../../native/stale-files.ts";
 import { Supervisor } from "../../systemd/notify.ts";
 import { Timer } from "../../timer.ts";
@@ -12,7 +12,6 @@ import { settings } from "../support/connect.ts";
 import { plural } from "../support/format.ts";
 import { principalArg } from "../support/globals.ts";
 import { joinTokenOf } from "../support/join-token.ts";
-import { drainStderr } from "../support/report.ts";
 import { onStopSignals } from "../support/signals.ts";
 
 const PROGRESS_INTERVAL_MS = 1000;
@@ -84,7 +83,7 @@ export default command({
     if (args["join-only"]) {
       if (token === undefined)
         throw new UsageError("--join-only needs a token.", { hint: "--join TOKEN, or --join - for stdin." });
-      await drainStderr();
+      await drainLog();
       return 0;
     }
     const config = withJoinedPrincipal(loaded);
@@ -124,7 +123,7 @@ export default command({
     try {
       await agent.start();
     } catch (error) {
-      await drainStderr();
+      await drainLog();
       throw error;
     }
     started = true;
@@ -143,7 +142,7 @@ export default command({
     progress?.cancel();
     ignoreSignals();
     log.info(`Agent ${agent.id} has stopped.`);
-    await drainStderr();
+    await drainLog();
     return status;
   },
 });

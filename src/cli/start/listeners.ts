@@ -1,5 +1,5 @@
 import { DeclaredTriggers } from "../../events/declared/declared-triggers.ts";
-import { log, setLogLevel } from "../../log.ts";
+import { drainLog, log, setLogLevel } from "../../log.ts";
 import { listenerPages } from "../../metrics/listener-pages.ts";
 import { MetricsServer } from "../../metrics/metrics-server.ts";
 import { connect } from "../../protocol/connect.ts";
@@ -10,7 +10,6 @@ import { hostAndPort } from "../../zmq/endpoint.ts";
 import { command } from "../support/command.ts";
 import { settings } from "../support/connect.ts";
 import { metricsPortArg, principalArg } from "../support/globals.ts";
-import { drainStderr } from "../support/report.ts";
 import { onStopSignals } from "../support/signals.ts";
 
 export default command({
@@ -91,7 +90,7 @@ export default command({
     } finally {
       supervisor.close();
       ignoreSignals();
-      await drainStderr();
+      await drainLog();
     }
   },
 });

@@ -2,7 +2,7 @@ import type { Config } from "../../config.ts";
 import { reachableHost } from "../../host/addresses.ts";
 import { ownExecutable, selfCommand } from "../../host/self.ts";
 import { SupervisedProcess } from "../../host/supervised-process.ts";
-import { log, setLogLevel } from "../../log.ts";
+import { drainLog, log, setLogLevel } from "../../log.ts";
 import { removeStaleFiles } from "../../native/stale-files.ts";
 import { Principal } from "../../principal/principal.ts";
 import { connect } from "../../protocol/connect.ts";
@@ -12,7 +12,6 @@ import { hostAndPort } from "../../zmq/endpoint.ts";
 import { command } from "../support/command.ts";
 import { settings } from "../support/connect.ts";
 import { plural } from "../support/format.ts";
-import { drainStderr } from "../support/report.ts";
 import { onStopSignals } from "../support/signals.ts";
 
 export default command({
@@ -151,7 +150,7 @@ export default command({
       }
       log.info("The principal has stopped.");
     } finally {
-      await drainStderr();
+      await drainLog();
     }
   },
 });

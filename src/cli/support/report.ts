@@ -49,13 +49,3 @@ function stackOf(error: unknown): string {
   const cause = error.cause === undefined ? "" : `\ncaused by: ${stackOf(error.cause)}`;
   return `${error.stack ?? error.message}${cause}`;
 }
-
-/**
- * Resolves when all log output has been written: some may still be on its way to a pipe. Only for commands that log, because
- * merely touching the stream takes 20 ms to load it; {@link say} does not need it.
- */
-export function drainStderr(): Promise<void> {
-  return new Promise((resolve) => {
-    process.stderr.write("", () => resolve());
-  });
-}

@@ -10,7 +10,7 @@ import { loadConfig } from "../../config.ts";
 import { CdktrError, InvalidInputError } from "../../errors.ts";
 import { EventListener, NOT_A_LISTENER } from "../../events/event-listener.ts";
 import { ListenerService } from "../../events/listener-service.ts";
-import { log as processLog, setLogLevel } from "../../log.ts";
+import { drainLog, log as processLog, setLogLevel } from "../../log.ts";
 import { connect } from "../../protocol/connect.ts";
 import * as sdk from "./index.ts";
 import { forgetVariable } from "./own-environment.ts";
@@ -112,15 +112,19 @@ function tell(error: unknown): void {
   if (error.hint !== undefined) processLog.info(error.hint);
 }
 
-function exit(status: number): void {
-  process.stderr.write("", () => process.exit(status));
+async function exit(status: number): Promise<never> {
+  await drainLog();
+  process.exit(status);
 }
+
+// What a listener prints may be lost, for the same reasons as the log.
+process.stdout.on("error", () => {});
 
 // While main() is awaited, Bun only reports these and continues: a listener that lost a part of itself would look healthy.
 for (const event of ["uncaughtException", "unhandledRejection"] as const) {
   process.on(event, (error: unknown) => {
     tell(error);
-    exit(1);
+    void exit(1);
   });
 }
-exit(await main());
+await exit(await main());
