@@ -54,6 +54,9 @@ export class UnprocessableError extends CdktrError {
   override readonly reply = "UNPROC";
 }
 
+/** Not possible yet: the same request is repeated, and succeeds or is refused in time. It is no failure of the principal. */
+export class NotYetError extends CdktrError {}
+
 /** The message of anything thrown. */
 export function errorMessage(error: unknown): string {
   return error instanceof Error ? error.message : String(error);

@@ -293,6 +293,7 @@ export class Agent extends BackgroundService<AgentSignals> {
       labels: { ...labels },
       running: this.#runningAttempts(),
       log_first_seq: outbox?.firstLogSeq,
+      ...(outbox === undefined ? {} : { follows: outbox.former }),
       report_seq: outbox !== undefined && outbox.pendingReports > 0 ? outbox.lastReportSeq : 0,
     };
   }
@@ -308,6 +309,7 @@ export class Agent extends BackgroundService<AgentSignals> {
   #onRegistered(orders: AgentOrders): void {
     const parts = this.#parts;
     if (parts === undefined) return;
+    parts.outbox.registered(this.#sessionId);
     parts.outbox.catchUp(orders.report_durable_seq, orders.log_received_seq);
     this.#principalId = orders.principal_id;
     parts.lines.rewind(orders.log_received_seq);

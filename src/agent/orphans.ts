@@ -13,7 +13,7 @@ import { join } from "node:path";
 import { log } from "../log.ts";
 import { BackgroundService } from "../service.ts";
 import { AGENT_MARKER, TASK_MARKER } from "./environment.ts";
-import { OUTBOX_FILE, type Outbox, type ProcessRecord } from "./outbox.ts";
+import { formerOf, OUTBOX_FILE, type Outbox, type ProcessRecord, placeOf } from "./outbox.ts";
 import { bootId, isAlive, listPids, type ProcessStat, readEnvironment, readStat } from "./proc-files.ts";
 import { describeProcesses, endProcesses, processesMarked } from "./process-group.ts";
 
@@ -34,7 +34,8 @@ interface Legacy {
 export async function endOrphans(outbox: Outbox, agentsDirectory: string, graceMs: number): Promise<void> {
   const records = outbox.processes();
   const legacies: Legacy[] = [
-    { streamId: outbox.streamId, processes: records },
+    // Of a copy, they are the original's, which may be at work.
+    ...(outbox.former.in_place ? [{ streamId: outbox.streamId, processes: records }] : []),
     ...abandoned(agentsDirectory),
   ];
   const find = () => findOrphans(legacies);
@@ -60,7 +61,7 @@ function abandoned(agentsDirectory: string): Legacy[] {
       try {
         const stream = db.query<{ stream_id: string }, []>("SELECT stream_id FROM stream").get();
         const processes = db.query<ProcessRecord, []>("SELECT * FROM processes").all();
-        if (stream !== null) legacies.push({ streamId: stream.stream_id, processes });
+        if (stream !== null && isInPlace(db, path)) legacies.push({ streamId: stream.stream_id, processes });
       } finally {
         db.close();
       }
@@ -69,6 +70,12 @@ function abandoned(agentsDirectory: string): Legacy[] {
     }
   }
   return legacies;
+}
+
+/** Whether a neighbouring outbox is where its agent had it; one of an older cdktr does not say. */
+function isInPlace(db: Database, path: string): boolean {
+  const table = db.query("SELECT 1 FROM sqlite_schema WHERE name = 'owner'").get();
+  return table === null || formerOf(db, placeOf(path)).in_place;
 }
 
 function findOrphans(legacies: readonly Legacy[]): ProcessStat[] {

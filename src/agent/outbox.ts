@@ -4,7 +4,7 @@
  */
 
 import { Database, SQLiteError, type Statement } from "bun:sqlite";
-import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
 import { encodeLogBatch } from "../contract/log-line.ts";
@@ -13,6 +13,7 @@ import { CdktrError, errorMessage } from "../errors.ts";
 import { log } from "../log.ts";
 import { migrateSqlite, type SqliteMigrations } from "../migrations/sqlite-migrations.ts";
 import { Timer } from "../timer.ts";
+import { bootId, machineId } from "./proc-files.ts";
 
 /** Another process holds the outbox: an agent with this id is running. */
 export class OutboxLockedError extends CdktrError {}
@@ -91,7 +92,32 @@ export const OUTBOX_MIGRATIONS: SqliteMigrations = [
       database.run("INSERT INTO stream VALUES (?, 0, 0)", [crypto.randomUUID()]);
     },
   },
+  {
+    what: "whose the outbox is, and where",
+    isAdditive: true,
+    apply(database) {
+      // One row. NULL: no process has registered since there is this table.
+      database.run("CREATE TABLE owner (session_id TEXT, machine TEXT, boot TEXT, file TEXT) STRICT");
+      database.run("INSERT INTO owner DEFAULT VALUES");
+    },
+  },
 ];
+
+/** Where an outbox is: a copy of it is elsewhere. */
+interface Place {
+  readonly machine: string;
+  readonly boot: string;
+  /** Device and inode of the file. */
+  readonly file: string;
+}
+
+/** The process that had an outbox before. */
+export interface Former {
+  /** Its session; null when none has registered. */
+  readonly session_id: string | null;
+  /** The outbox has not been moved, copied or restored since, and the host has not been restarted. */
+  readonly in_place: boolean;
+}
 
 const Numbered = z.looseObject({ kind: z.string(), seq: z.number().int().positive() });
 
@@ -116,10 +142,13 @@ interface FrameSize {
 }
 
 export class Outbox {
-  /** Identifies the two sequences. Constant for the lifetime of the file. */
+  /** Identifies the two sequences. An outbox that was moved, or whose host was restarted, begins new ones once nothing waits in it. */
   readonly streamId: string;
+  /** The process that had the outbox before this one. */
+  readonly former: Former;
   readonly #db: Database;
   readonly #sql: Statements;
+  readonly #place: Place;
   readonly #agentId: string;
   readonly #limitBytes: number;
   #readers: OutboxReaders | undefined;
@@ -212,6 +241,15 @@ export class Outbox {
       this.#reportSeq = stream.report_seq;
       this.#logSeq = stream.log_seq;
       this.#load();
+      this.#place = placeOf(path);
+      this.former = formerOf(this.#db, this.#place);
+      // A copy that goes on with the numbers would use those of the original for other lines.
+      if (!this.former.in_place && this.#reports.length === 0 && this.#sizes.length === 0) {
+        this.streamId = crypto.randomUUID();
+        this.#reportSeq = 0;
+        this.#logSeq = 0;
+        this.#db.run("UPDATE stream SET stream_id = ?, report_seq = 0, log_seq = 0", [this.streamId]);
+      }
       this.#sql = {
         insertReport: this.#db.prepare("INSERT OR REPLACE INTO reports VALUES (?, ?)"),
         insertFrame: this.#db.prepare("INSERT OR REPLACE INTO frames VALUES (?, ?, ?)"),
@@ -247,6 +285,19 @@ export class Outbox {
       )
       .all();
     for (const size of sizes) this.#keep(size);
+  }
+
+  /** The principal has registered this process: the next one follows it. */
+  registered(sessionId: string): void {
+    const { machine, boot, file } = this.#place;
+    this.#attempt(() =>
+      this.#db.run("UPDATE owner SET session_id = ?, machine = ?, boot = ?, file = ?", [
+        sessionId,
+        machine,
+        boot,
+        file,
+      ]),
+    );
   }
 
   /** Sets the receiver of notifications. */
@@ -541,6 +592,22 @@ export class Outbox {
     }
     return true;
   }
+}
+
+/** The place of an outbox, to compare with where it was. */
+export function placeOf(path: string): Place {
+  const { dev, ino } = statSync(path);
+  return { machine: machineId(), boot: bootId(), file: `${dev} ${ino}` };
+}
+
+/** The process that had an outbox before, read from an open one. */
+export function formerOf(db: Database, { machine, boot, file }: Place): Former {
+  const owner = db
+    .query<{ session_id: string | null } & { [K in keyof Place]: string | null }, []>("SELECT * FROM owner")
+    .get();
+  const isUnused = owner === null || owner.file === null;
+  const in_place = isUnused || (owner.machine === machine && owner.boot === boot && owner.file === file);
+  return { session_id: owner?.session_id ?? null, in_place };
 }
 
 function isLocked(error: unknown): boolean {

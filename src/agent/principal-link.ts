@@ -52,6 +52,8 @@ export class PrincipalLink extends BackgroundService {
   #whileUp = new AbortController();
   #failures = 0;
   #isGone = false;
+  /** The last message of a principal that answers but does not register this agent yet. */
+  #notYet = "";
   /** The principal process that registered this agent. */
   #principalId: string | undefined;
   #turnedMs = performance.now();
@@ -258,7 +260,10 @@ export class PrincipalLink extends BackgroundService {
     if (!(error instanceof PrincipalFailedError)) this.#failures++;
     // The principal may be upgraded in time, but the agent cannot be.
     const isTooOld = error instanceof VersionMismatchError && error.tooOld === "agent";
-    if (!isTooOld && (this.#isUp || this.#failures === 1))
+    if (error instanceof PrincipalFailedError && isRegistering && error.message !== this.#notYet) {
+      this.#notYet = error.message;
+      log.warn(`The principal does not take this agent yet: ${error.message}`);
+    } else if (!isTooOld && (this.#isUp || this.#failures === 1))
       log.warn(saysWhy ? `${known.message} ${known.hint}` : known.message);
     this.#down();
     if ((isTooOld || this.#failures >= attempts) && !this.#isGone) {

@@ -64,6 +64,11 @@ export function bootId(): string {
   return (read("/proc/sys/kernel/random/boot_id") ?? "").trim();
 }
 
+/** Identifies this installation of the operating system; empty where there is none, as in many containers. */
+export function machineId(): string {
+  return (read("/etc/machine-id") ?? "").trim();
+}
+
 function read(path: string): string | undefined {
   try {
     return readFileSync(path, "utf8");

@@ -1,6 +1,6 @@
 /** Logs failures of background work. */
 import type { ConsolaInstance } from "consola";
-import { errorMessage } from "../errors.ts";
+import { errorMessage, NotYetError } from "../errors.ts";
 import { StoreUnavailableError } from "../storage/operational/store.ts";
 
 /**
@@ -9,6 +9,6 @@ import { StoreUnavailableError } from "../storage/operational/store.ts";
  */
 export function logFailure(log: ConsolaInstance, what: string, error: unknown): void {
   const text = `${what}: ${errorMessage(error)}`;
-  if (error instanceof StoreUnavailableError) log.debug(text);
+  if (error instanceof StoreUnavailableError || error instanceof NotYetError) log.debug(text);
   else log.error(text);
 }

@@ -32,6 +32,18 @@ export const AgentDescription = z.object({
    * the reports up to here are in: a run whose end was not delivered yet is not run again.
    */
   report_seq: z.number().int().nonnegative().optional(),
+  /**
+   * The process before this one on the same data directory. Older agents do not send it. A principal accepts a successor at once
+   * only when it follows the process that it knows, in the same place: a data directory may have been copied.
+   */
+  follows: z
+    .object({
+      /** Its session; null when no process has registered with this data directory before. */
+      session_id: z.string().max(64).nullable(),
+      /** The directory is where that process had it: the same file on the same host, which has not been restarted. */
+      in_place: z.boolean(),
+    })
+    .optional(),
 });
 export type AgentDescription = z.infer<typeof AgentDescription>;
 

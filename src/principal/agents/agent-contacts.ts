@@ -21,6 +21,8 @@ export interface Contact {
   readonly missing: Map<string, number>;
   /** A restarted agent's reports up to here must arrive before its former attempts are given up, but no later than `by` (monotonic). */
   settle: { readonly upTo: number; readonly by: number } | null;
+  /** It was asked for a sign of life: its long poll ends at once. Resolves when there is one. */
+  asked: PromiseWithResolvers<void> | null;
 }
 
 /** The agents that are not lost. */
@@ -68,6 +70,7 @@ export class AgentContacts {
       delivered: new Set(),
       missing: new Map(),
       settle: null,
+      asked: null,
     };
     if (known?.sessionId === null) this.#plain--;
     if (sessionId === null) this.#plain++;
@@ -86,6 +89,8 @@ export class AgentContacts {
   seen(contact: Contact): void {
     contact.seenMonotonic = this.#clock.monotonic();
     contact.seenWall = this.#clock.now();
+    contact.asked?.resolve();
+    contact.asked = null;
   }
 
   /** Time until the timeout expires if nothing more is heard, ms. */
@@ -111,6 +116,16 @@ export class AgentContacts {
 export function registerFirst(agentId: string): UnprocessableError {
   return new UnprocessableError(
     `This principal does not know agent "${agentId}" with that session: register first.`,
+  );
+}
+
+/** The error for an agent whose data directory is a copy of that of another live one. */
+export function copied(agent: AgentRecord): UnprocessableError {
+  return new UnprocessableError(
+    `the data directory of agent "${agent.agent_id}" is in use twice: ${agent.host} pid ${agent.pid} answers and has the same one`,
+    {
+      hint: `one is a copy of the other: remove agents/${agent.agent_id} from the copy's data directory, or give the copy an id of its own with --suffix`,
+    },
   );
 }
 

@@ -11,7 +11,7 @@ import type {
   Heartbeat,
 } from "../../contract/messages.ts";
 import { mismatch, type Peer, THIS_PEER } from "../../contract/version.ts";
-import { InvalidInputError, NotFoundError, UnprocessableError } from "../../errors.ts";
+import { InvalidInputError, NotFoundError, NotYetError, UnprocessableError } from "../../errors.ts";
 import { BackgroundService } from "../../service.ts";
 import type { AgentState } from "../../storage/operational/agent-state.ts";
 import type {
@@ -21,6 +21,7 @@ import type {
   OperationalStore,
   OperationalTx,
 } from "../../storage/operational/store.ts";
+import { isDoneWithin } from "../../timer.ts";
 import type { Identity } from "../access/access.ts";
 import { logFailure } from "../log-failure.ts";
 import type { LongPolls } from "../long-polls.ts";
@@ -30,7 +31,7 @@ import type { LeaseWatch } from "../runs/lease-watch.ts";
 import type { PauseWatch } from "../runs/pause-watch.ts";
 import { agentLost, type RunChanges } from "../runs/run-changes.ts";
 import { quote, thereIsNo } from "../unknown-name.ts";
-import { AgentContacts, type Contact, idInUse, registerFirst } from "./agent-contacts.ts";
+import { AgentContacts, type Contact, copied, idInUse, registerFirst } from "./agent-contacts.ts";
 import type { AgentKeys } from "./agent-keys.ts";
 import { applyReports } from "./agent-reports.ts";
 import { AgentWatch } from "./agent-watch.ts";
@@ -57,6 +58,10 @@ export interface AgentRegistryOptions {
 
 /** Maximum number of log messages about agents that come and go, per minute: enough for a whole fleet, but not for a flood. */
 const LOGGED_A_MINUTE = 200;
+/** How long a live agent may take to answer that it is alive, ms. */
+const ANSWERS_WITHIN_MS = 1000;
+/** Number of sessions to remember that were replaced by another one. */
+const REMEMBERED_SESSIONS = 10_000;
 
 /** Knows the agents. */
 export class AgentRegistry extends BackgroundService {
@@ -68,6 +73,8 @@ export class AgentRegistry extends BackgroundService {
   readonly #orders: StandingOrders;
   readonly #watch: AgentWatch;
   #logged = { minute: 0, count: 0 };
+  /** Sessions of older agents that another process of their agent has replaced: if they come back, there are two of them. */
+  readonly #replaced = new Set<string>();
 
   constructor(options: AgentRegistryOptions) {
     super(options.clock);
@@ -108,6 +115,7 @@ export class AgentRegistry extends BackgroundService {
    * Registers an agent's process.
    * @param sender owner of the key of the request, when there are keys
    * @throws UnprocessableError when another process with the same id is alive
+   * @throws NotYetError while it is not known whether that is so
    * @throws VersionMismatchError when they have no protocol in common
    * @throws ForbiddenError when the id belongs to another key
    * @throws InvalidInputError when the stream is another agent's
@@ -119,13 +127,15 @@ export class AgentRegistry extends BackgroundService {
       this.#o.log.warn(`Agent ${agentId} is refused. ${apart.message} ${apart.hint}`);
       throw apart;
     }
+    const rival = await this.#o.store.read((tx) => tx.getAgent(agentId));
+    await this.#requireEnd(rival, description);
     const outcome = await this.#o.store.transact(async (tx) => {
       if (sender !== undefined) await this.#o.keys?.claim(tx, sender, agentId);
       const stream = await tx.getStream(stream_id);
       if (stream !== null && stream.agent_id !== agentId) throw foreignStream(agentId);
       const known = await tx.getAgent(agentId);
       const restarted = known !== null && known.session_id !== session_id;
-      if (restarted && known.status !== "LOST" && known.stream_id !== stream_id) throw idInUse(known);
+      if (isDoubtful(known, description) && known?.session_id !== rival?.session_id) throw notYet(agentId);
       const status: AgentState = restarted || known?.status !== "DRAINING" ? "UP" : "DRAINING";
       await tx.registerAgent(
         {
@@ -157,6 +167,7 @@ export class AgentRegistry extends BackgroundService {
     const former = this.#contacts.get(agentId);
     const contact = this.#contacts.open(agentId, session_id);
     if (contact !== former) {
+      if (former?.sessionId != null) this.#remember(former.sessionId);
       this.#o.events.emit("agent dismissed", agentId);
       this.#o.polls.wake(topicOf(agentId));
     }
@@ -174,6 +185,52 @@ export class AgentRegistry extends BackgroundService {
         `${outcome.fresh ? "" : outcome.restarted ? ", new process" : ", again"})`,
     );
     return this.#orders.of(contact, description.running);
+  }
+
+  /**
+   * Makes sure that the process which has the id is gone, if the newcomer does not prove to be its successor: it is asked for a sign of
+   * life.
+   * @throws UnprocessableError when it answers; NotYetError when it does not, until it is lost
+   */
+  async #requireEnd(known: AgentRecord | null, newcomer: AgentDescription): Promise<void> {
+    if (known === null || !isDoubtful(known, newcomer)) {
+      if (newcomer.follows === undefined && this.#replaced.has(newcomer.session_id) && known !== null)
+        throw this.#refuse(known, newcomer);
+      return;
+    }
+    const contact = this.#contacts.get(known.agent_id);
+    const isAnswering =
+      newcomer.follows === undefined ||
+      known.session_id === null ||
+      (contact?.sessionId === known.session_id && (await this.#answers(contact)));
+    if (isAnswering) throw this.#refuse(known, newcomer);
+    this.#tell(
+      "info",
+      `Agent ${known.agent_id} on ${newcomer.host} has to wait: it is not certain that its former process on ${known.host} (pid ${known.pid}) has ended.`,
+    );
+    throw notYet(known.agent_id);
+  }
+
+  async #answers(contact: Contact): Promise<boolean> {
+    contact.asked ??= Promise.withResolvers<void>();
+    const { promise } = contact.asked;
+    this.#o.polls.wake(topicOf(contact.agentId));
+    return isDoneWithin(ANSWERS_WITHIN_MS, promise, this.#o.clock);
+  }
+
+  #refuse(known: AgentRecord, newcomer: AgentDescription): UnprocessableError {
+    const isCopy = known.stream_id === newcomer.stream_id || newcomer.follows?.in_place === false;
+    const error = isCopy ? copied(known) : idInUse(known);
+    this.#tell(
+      "warn",
+      `An agent on ${newcomer.host} (pid ${newcomer.pid}) is refused: ${error.message}${error.hint === undefined ? "" : ` (${error.hint})`}.`,
+    );
+    return error;
+  }
+
+  #remember(sessionId: string): void {
+    if (this.#replaced.size >= REMEMBERED_SESSIONS) this.#replaced.clear();
+    this.#replaced.add(sessionId);
   }
 
   #tell(level: "info" | "warn", text: string): void {
@@ -225,7 +282,7 @@ export class AgentRegistry extends BackgroundService {
       const ticket = this.#o.polls.ticket(topicOf(beat.agent_id));
       const orders = await this.#orders.of(contact, contact.running);
       const left = deadline - this.#o.clock.monotonic();
-      if (left <= 0 || hasNews(contact, orders)) {
+      if (left <= 0 || contact.asked !== null || hasNews(contact, orders)) {
         ticket.drop();
         return delivered(contact, orders);
       }
@@ -423,6 +480,23 @@ export class AgentRegistry extends BackgroundService {
     if (this.#contacts.get(agentId) === undefined) this.#o.events.emit("agent dismissed", agentId);
     this.#o.polls.wake(topicOf(agentId));
   }
+}
+
+/** Whether a newcomer may be another agent than the one that has the id, rather than its next process. */
+function isDoubtful(
+  known: AgentRecord | null,
+  { session_id, stream_id, follows }: AgentDescription,
+): boolean {
+  if (known === null || known.status === "LOST" || known.session_id === session_id) return false;
+  if (known.stream_id !== stream_id) return true;
+  // Older agents do not say.
+  return follows !== undefined && !(follows.in_place && follows.session_id === known.session_id);
+}
+
+function notYet(agentId: string): NotYetError {
+  return new NotYetError(
+    `Another process with the id "${agentId}" was heard of recently, and may still be alive: this one is accepted when the other has been silent for the timeout, CDKTR_AGENT_HEARTBEAT_TIMEOUT_MS.`,
+  );
 }
 
 function topicOf(agentId: string): string {

@@ -1,6 +1,6 @@
 /** Two agents with the same id. */
 import { expect, test } from "bun:test";
-import { writeFileSync } from "node:fs";
+import { cpSync, writeFileSync } from "node:fs";
 import { startCluster } from "../../support/cdktr.ts";
 import { gate, runOver, shellWorkflow, TemporaryDirectory, until } from "../support/fixtures.ts";
 import { IMPATIENT, trigger } from "./support.ts";
@@ -42,4 +42,43 @@ test("the second one ends with status 1 and says who has the id; the first one w
   await cluster.startAgent(["--suffix", "twin", ...elsewhere]);
   writeFileSync(directory.path("gate"), "");
   expect(await runOver(cluster.client, run)).toMatchObject({ status: "COMPLETED", attempt: 2 });
+}, 60_000);
+
+test("of a data directory and its copy one agent runs on, also when the copy was made while it ran; a restart in place is no copy", async () => {
+  using directory = new TemporaryDirectory();
+  await using cluster = await startCluster({
+    env: { ...IMPATIENT, CDKTR_AGENT_HEARTBEAT_TIMEOUT_MS: "60000" },
+    workflows: { "gated.yml": shellWorkflow({ a: { sh: gate(directory.path("gate")) } }) },
+  });
+  const { principal } = cluster;
+  const copy = (name: string) => {
+    cpSync(`${cluster.dataDirectory}/agents`, `${directory.path(name)}/agents`, { recursive: true });
+    return ["start", "agent", "--suffix", "twin", "--data-dir", directory.path(name)];
+  };
+  const isRefused = async (words: readonly string[]) => {
+    const clone = await cluster.cdktr(words);
+    expect(clone.code).toBe(1);
+    expect(clone.stderr).toMatch(/the data directory of agent ".*-twin" is in use twice: .* pid \d+ answers/);
+    expect(clone.stderr).toContain("--suffix");
+  };
+  const trained = await cluster.startAgent(["--suffix", "twin"]);
+  expect((await trained.stop()).code).toBe(0);
+  const image = copy("image");
+  const first = await cluster.startAgent(["--suffix", "twin"]);
+  const run = await trigger(cluster, "gated");
+  await until("the task runs", async () => (await cluster.client.getRun(run)).tasks.length === 1);
+  await isRefused(image);
+  await isRefused(copy("live"));
+  expect(principal?.stderr.match(/-twin registered/g)?.length).toBe(2);
+  await principal?.waitFor(/is refused: the data directory of agent ".*-twin" is in use twice/);
+
+  // Its runs go on: the copies have changed nothing.
+  writeFileSync(directory.path("gate"), "");
+  expect(await runOver(cluster.client, run)).toMatchObject({ status: "COMPLETED", attempt: 1 });
+
+  // It follows the one that was killed at once, long before that one is lost.
+  first.kill("SIGKILL");
+  await first.finished;
+  const next = await cluster.startAgent(["--suffix", "twin"]);
+  expect(next.stderr).not.toContain("yet");
 }, 60_000);
