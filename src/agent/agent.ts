@@ -339,7 +339,7 @@ export class Agent extends BackgroundService<AgentSignals> {
     parts.reports.acknowledge(orders.report_durable_seq);
     for (const order of orders.stop) this.#stopAttempt(order);
     if (orders.drain && this.#life.isTaking) {
-      log.info("The principal says to take nothing new: this agent ends when its runs are over.");
+      log.info("The principal has ordered a drain: this agent stops when its runs are over.");
       this.drain();
     }
   }
@@ -350,7 +350,7 @@ export class Agent extends BackgroundService<AgentSignals> {
     log.error(error.hint === undefined ? error.message : `${error.message} ${error.hint}`);
     // Attempts that were never confirmed have not begun and never will.
     this.#stopUnconfirmed();
-    if (this.runningWorkflows > 0) log.warn("The runs of this agent go on; it ends when they are over.");
+    if (this.runningWorkflows > 0) log.warn("The runs of this agent continue; it stops when they are over.");
     void this.#endIfIdle();
   }
 
@@ -449,8 +449,8 @@ export class Agent extends BackgroundService<AgentSignals> {
     const held = this.#held.get(keyOf(order));
     if (held === undefined || !held.active) return;
     log.info(
-      `Run ${order.workflow_instance_id}, attempt ${order.attempt}, is stopped: ` +
-        (order.reason === "cancelled" ? "it was cancelled." : "it is over for the principal."),
+      `Run ${order.workflow_instance_id}, attempt ${order.attempt}, was stopped: ` +
+        (order.reason === "cancelled" ? "it was cancelled." : "the principal considers it over."),
     );
     held.run.stop(order.reason);
   }
@@ -497,7 +497,7 @@ export class Agent extends BackgroundService<AgentSignals> {
       outbox.close();
       this.#finish(this.#status(left + leftLines));
     } catch (error) {
-      log.error(`The agent did not end properly: ${errorMessage(error)}`);
+      log.error(`The agent did not stop cleanly: ${errorMessage(error)}`);
       this.#finish(1);
     }
   }

@@ -31,12 +31,15 @@ export async function joinPrincipal(line: string, loaded: LoadedConfig, suffix?:
     if (readKeyFile(path).key.server_key === token.serverKey) {
       // Left by a process that was killed before it could remove it.
       rmSync(`${path}.joining`, { force: true });
-      log.info(`This host has joined already: its key is ${path}. To join anew, remove that file.`);
+      log.info(`This host has already joined: its key is ${path}. To join again, remove that file.`);
       return;
     }
-    throw new InvalidInputError(`${path} is the key for another principal than the one of this join token.`, {
-      hint: "To move this host over, move that file away first.",
-    });
+    throw new InvalidInputError(
+      `${path} is the key for a different principal than the one of this join token.`,
+      {
+        hint: "To switch this host to the other principal, move that file away first.",
+      },
+    );
   }
   if (config.CDKTR_KEY_FILE === "") {
     makePrivateDirectory(directory);
@@ -120,14 +123,14 @@ function pendingPair(path: string, token: JoinToken): { publicKey: string; secre
 }
 
 function explain(error: unknown, address: string): unknown {
-  const hint = "Ask for another one: 'cdktr join-token create' on the principal's host.";
+  const hint = "Ask for a new one: 'cdktr join-token create' on the principal's host.";
   if (error instanceof RequestUnprocessableError) return new UnprocessableError(error.message);
   if (!(error instanceof AccessRefusedError)) {
     if (!(error instanceof PrincipalUnreachableError)) return error;
     return new PrincipalUnreachableError(
-      `No principal answers at ${address}, where the join token says it is.`,
+      `No principal answers at ${address}, the address in the join token.`,
       {
-        hint: "Is it running, and does a firewall let this host reach its three ports? --principal HOST:PORT says another address.",
+        hint: "Is it running, and can this host reach its three ports through the firewall? Use --principal HOST:PORT for another address.",
         cause: error,
       },
     );
@@ -137,14 +140,14 @@ function explain(error: unknown, address: string): unknown {
       return new UnprocessableError(`The principal at ${address} does not know this join token.`, { hint });
     case "other-principal":
       return new PrincipalUnreachableError(
-        `What answers at ${address} is not the principal that made this join token: its public key is another one.`,
+        `What answers at ${address} is not the principal that created this join token: its public key is different.`,
         {
-          hint: "Use the token with the principal of the host that made it; --principal HOST:PORT says its address.",
+          hint: "Use the token with the principal that created it; --principal HOST:PORT sets its address.",
         },
       );
     case "not-secured":
       return new UnprocessableError(`The principal at ${address} is not secured: there is nothing to join.`, {
-        hint: "If it has keys since it was started, start it again.",
+        hint: "If its keys were created after it started, restart it.",
       });
     case "no-key":
       return error;

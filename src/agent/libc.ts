@@ -37,7 +37,7 @@ export interface Pipe {
  */
 export function makePipe(): Pipe {
   if (libc().pipe2(ptr(words), O_CLOEXEC) !== 0) {
-    throw new CdktrError("No pipe could be made for the output of a task: too many files are open.", {
+    throw new CdktrError("No pipe could be created for the output of a task: too many files are open.", {
       hint: "Raise the limit of open files (ulimit -n), or lower CDKTR_AGENT_MAX_TASKS.",
     });
   }

@@ -212,7 +212,7 @@ export class LogSender extends BackgroundService {
 
   #sendAgainIfLost(): void {
     if (this.#underWay.length === 0 || this.clock.monotonic() < this.#progressAt + this.#patience) return;
-    log.debug(`Log lines after ${this.#received} got lost on the way: sending them again.`);
+    log.debug(`Log lines after ${this.#received} were lost: sending them again.`);
     // The principal may have no room, in which case resending more often does not help.
     this.#patience = Math.min(this.#patience * 2, LONGEST_PATIENCE_MS);
     this.rewind(this.#received);

@@ -42,7 +42,7 @@ export async function endOrphans(outbox: Outbox, agentsDirectory: string, graceM
   const found = find();
   if (found.length > 0) {
     log.warn(
-      `An agent that was killed left processes of its tasks running: ${describeProcesses(found)}. They are ended.`,
+      `An agent that was killed left processes of its tasks running: ${describeProcesses(found)}. They will be ended.`,
     );
     if (!(await endProcesses(find, graceMs)))
       log.error(`Some of them cannot be ended: ${describeProcesses(find())}.`);
@@ -145,7 +145,9 @@ export class StraySweep extends BackgroundService {
       processesMarked((environment) => this.#isStray(environment)).filter(({ pid }) => !own.has(pid));
     const found = find();
     if (found.length === 0) return;
-    log.warn(`Processes outlived the tasks that started them: ${describeProcesses(found)}. They are ended.`);
+    log.warn(
+      `Processes outlived the tasks that started them: ${describeProcesses(found)}. They will be ended.`,
+    );
     await endProcesses(find, this.#graceMs);
   }
 

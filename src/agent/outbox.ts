@@ -197,8 +197,8 @@ export class Outbox {
     } catch (error) {
       if (isLocked(error)) {
         throw new OutboxLockedError(
-          `An agent with the id "${options.agentId}" runs on this host already${holder(options.directory)}.`,
-          { cause: error, hint: "Give this one an id of its own with --suffix NAME." },
+          `An agent with the id "${options.agentId}" is already running on this host${holder(options.directory)}.`,
+          { cause: error, hint: "Give this one its own id with --suffix NAME." },
         );
       }
       if (error instanceof CdktrError) throw error;
@@ -207,8 +207,8 @@ export class Outbox {
       renameSync(path, aside);
       for (const end of ["-wal", "-shm"]) rmSync(path + end, { force: true });
       log.error(
-        `The agent's outbox was damaged (${errorMessage(error)}). It is put aside as ${aside}; a new one begins. ` +
-          "Lines and reports that the principal did not have yet are lost with it.",
+        `The agent's outbox was damaged (${errorMessage(error)}). It was moved to ${aside}, and a new one was created. ` +
+          "Log lines and reports that the principal did not have yet are lost.",
       );
       return new Outbox(path, options);
     }
@@ -442,7 +442,7 @@ export class Outbox {
     if (reportSeq <= this.#reportSeq && logSeq <= this.#logSeq) return;
     log.warn(
       `The principal knows more of this agent (report ${reportSeq}, line ${logSeq}) than its outbox ` +
-        `(report ${this.#reportSeq}, line ${this.#logSeq}): the numbers go on from there.`,
+        `(report ${this.#reportSeq}, line ${this.#logSeq}): numbering continues from there.`,
     );
     this.#reportSeq = Math.max(this.#reportSeq, reportSeq);
     this.#logSeq = Math.max(this.#logSeq, logSeq);
@@ -526,7 +526,7 @@ export class Outbox {
     if (this.#waiting === undefined || this.#isFull(0.9)) return;
     this.#waiting.resolve();
     this.#waiting = undefined;
-    log.debug("There is room for log lines again: the tasks go on.");
+    log.debug("There is space for log lines again: the tasks continue.");
   }
 
   /** An outbox at its limit fills up again and again, so this is only logged from time to time. */
@@ -536,7 +536,7 @@ export class Outbox {
     this.#fullSaidAt = now;
     const mib = Math.round((this.#keptBytes + this.#textLength) / 1024 / 1024);
     log.warn(
-      `${mib} MiB of log lines wait for the principal: tasks that print more wait too, until it has taken some. Nothing is dropped.`,
+      `${mib} MiB of log lines wait for the principal: tasks that print more are blocked until it has accepted some. Nothing is dropped.`,
     );
   }
 
@@ -579,7 +579,7 @@ export class Outbox {
       if (this.#db.inTransaction) this.#db.run("ROLLBACK");
       if (this.#failure === undefined) {
         log.error(
-          `The agent cannot write its outbox: ${errorMessage(error)}. Runs go on; what they report is kept in memory until it can.`,
+          `The agent cannot write its outbox: ${errorMessage(error)}. Runs continue; their reports are kept in memory until it can be written.`,
         );
       }
       this.#failure = errorMessage(error);
@@ -633,6 +633,6 @@ function holder(directory: string): string {
 function unavailable(directory: string, error: unknown): OutboxUnavailableError {
   return new OutboxUnavailableError(
     `The agent cannot keep its data in ${directory}: ${errorMessage(error)}.`,
-    { cause: error, hint: "Make it writable, or choose another place with CDKTR_APP_DATA_DIRECTORY." },
+    { cause: error, hint: "Make it writable, or choose another directory with CDKTR_APP_DATA_DIRECTORY." },
   );
 }

@@ -156,7 +156,7 @@ export class PrincipalLink extends BackgroundService {
         ),
       );
     } catch (error) {
-      log.debug(`An extra heartbeat was not answered: ${errorMessage(error)}`);
+      log.debug(`An additional heartbeat was not answered: ${errorMessage(error)}`);
     }
   }
 
@@ -246,7 +246,7 @@ export class PrincipalLink extends BackgroundService {
     const known = error instanceof CdktrError ? error : new CdktrError(errorMessage(error), { cause: error });
     if (!isRegistering && error instanceof RequestUnprocessableError) {
       // Another request may have learned it before.
-      if (this.#isRegistered) log.info("The principal does not know this agent any more: registering again.");
+      if (this.#isRegistered) log.info("The principal no longer knows this agent: registering again.");
       this.#isRegistered = false;
       this.#down();
       return true;
@@ -275,7 +275,7 @@ export class PrincipalLink extends BackgroundService {
               `The principal at ${client.address} did not answer ${this.#failures} requests in a row.`,
               {
                 cause: error,
-                hint: "CDKTR_RETRY_ATTEMPTS and CDKTR_DEFAULT_ZMQ_TIMEOUT_MS say how long an agent tries.",
+                hint: "CDKTR_RETRY_ATTEMPTS and CDKTR_DEFAULT_ZMQ_TIMEOUT_MS set how long an agent tries.",
               },
             ),
       );

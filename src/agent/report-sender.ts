@@ -98,7 +98,7 @@ export class ReportSender extends BackgroundService {
         const orders = await this.#client.call("AGENTREPORT", { ...this.#who, reports }, { signal });
         this.#link.obey(orders);
         this.#limit = BATCH;
-        if (this.#refusal !== "") log.info("The principal takes reports again.");
+        if (this.#refusal !== "") log.info("The principal accepts reports again.");
         this.#refusal = "";
       } catch (error) {
         if (signal.aborted) return;
@@ -116,7 +116,7 @@ export class ReportSender extends BackgroundService {
   #tellRefusal(reason: string): void {
     if (this.#refusal === reason) return;
     this.#refusal = reason;
-    log.warn(`Reports wait on this agent's disk: ${reason}`);
+    log.warn(`Reports are kept on this agent's disk: ${reason}`);
   }
 
   /** The principal rejects any batch that contains a certain report: finds it, and continues without it. */
@@ -125,7 +125,7 @@ export class ReportSender extends BackgroundService {
       this.#limit = Math.max(1, count >> 1);
       return;
     }
-    log.error(`The principal refuses report ${seq}, which is passed over: ${error.message}`);
+    log.error(`The principal refuses report ${seq}, which is skipped: ${error.message}`);
     this.acknowledge(seq);
   }
 }

@@ -31,7 +31,7 @@ export function explainSpawnError(error: unknown, command: Command): CannotStart
       );
     case "E2BIG":
       return explain(
-        `"${program}" cannot be started: its arguments and environment are too long for the system.`,
+        `"${program}" cannot be started: its arguments and environment are too long.`,
         "Pass large values in a file.",
       );
     case "ERR_INVALID_ARG_VALUE":
@@ -41,7 +41,7 @@ export function explainSpawnError(error: unknown, command: Command): CannotStart
     case "EMFILE":
     case "ENFILE":
       return explain(
-        `"${program}" cannot be started: this host has no room for another process (${code}).`,
+        `"${program}" cannot be started: this host cannot create another process (${code}).`,
         "See ulimit -a of the agent, or lower CDKTR_AGENT_MAX_TASKS.",
       );
     default:
@@ -80,7 +80,7 @@ function explainPath(program: string, command: Command, explain: Explain): Canno
           ? NO_ARGUMENTS
           : program.startsWith("/")
             ? undefined
-            : "A relative cmd starts at the working directory of the task.",
+            : "A relative cmd is relative to the working directory of the task.",
       );
     case "directory":
       return explain(`${file} is a directory, not a program.`);
@@ -99,7 +99,5 @@ function explainPath(program: string, command: Command, explain: Explain): Canno
   if (interpreter !== undefined && kindOf(interpreter) !== "file") {
     return explain(`${file} cannot be started: its interpreter ${interpreter} does not exist.`);
   }
-  return explain(
-    `${file} cannot be started: the interpreter or loader that it names does not exist or may not be used.`,
-  );
+  return explain(`${file} cannot be started: its interpreter or loader does not exist or is not accessible.`);
 }

@@ -193,7 +193,7 @@ export class TaskProcess {
       if (this.#killAt === undefined) {
         this.#log.remark(
           "WARN",
-          `The task has ended but left processes running: ${describeProcesses(left)}. They are ended with it.`,
+          `The task has ended but left processes running: ${describeProcesses(left)}. They will be ended.`,
         );
         this.end();
       }
@@ -208,15 +208,15 @@ export class TaskProcess {
     if (holders.length > 0) {
       this.#log.remark(
         "WARN",
-        `The task has ended, but processes that it started still hold its output: ${describeProcesses(holders)}. ` +
-          "They are ended with it.",
+        `The task has ended, but processes that it started still hold its output open: ${describeProcesses(holders)}. ` +
+          "They will be ended.",
       );
       await endProcesses(this.#marked, this.#graceMs);
       if (await this.#isReadToTheEnd(read)) return;
     }
     this.#log.remark(
       "WARN",
-      "The task has ended, but a process that cannot be found still holds its output. What that process writes is not recorded.",
+      "The task has ended, but a process that cannot be found still holds its output open. The output of that process is not recorded.",
     );
     for (const { reader } of this.#output) await reader.giveUp();
     await read;

@@ -270,7 +270,7 @@ export class TaskRun {
     this.#become("WAITING", { error, end });
     this.#log.remark(
       "WARN",
-      `Try ${this.#attempt} of ${this.definition.retry.max_attempts} failed (${error}); next try in ${formatDuration(delayMs)}.`,
+      `Attempt ${this.#attempt} of ${this.definition.retry.max_attempts} failed (${error}); next attempt in ${formatDuration(delayMs)}.`,
     );
     this.#retry.in(delayMs);
   }
@@ -312,7 +312,7 @@ export class TaskRun {
 
 const STOP_TEXTS: Readonly<Record<StopReason, string>> = {
   cancelled: "the run was cancelled",
-  superseded: "this attempt of the run is over for the principal",
-  "handed over": "this agent ends before the run has finished",
+  superseded: "the principal considers this attempt of the run over",
+  "handed over": "this agent stops before the run has finished",
   "run timed out": "the run timed out",
 };

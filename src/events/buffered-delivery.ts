@@ -113,7 +113,7 @@ export class BufferedDelivery extends BackgroundService<DeliverySignals> impleme
   /** Starts the delivery; does not wait for the principal. */
   protected override onStart(): void {
     if (this.#buffer.size > 0)
-      this.#log.info(`${this.#buffer.size} triggers of before wait for the principal`);
+      this.#log.info(`${this.#buffer.size} buffered triggers from before wait for the principal`);
     this.#delivering = this.#deliverAll();
   }
 
@@ -125,7 +125,7 @@ export class BufferedDelivery extends BackgroundService<DeliverySignals> impleme
     await this.#delivering;
     this.#releaseWaiters();
     if (this.#buffer.size > 0) {
-      this.#log.info(`${this.#buffer.size} triggers wait on disk for the next start`);
+      this.#log.info(`${this.#buffer.size} triggers stay buffered on disk for the next start`);
     }
     this.#buffer.close();
   }
@@ -144,7 +144,9 @@ export class BufferedDelivery extends BackgroundService<DeliverySignals> impleme
     while (this.#buffer.size + this.#arriving.length >= this.#limit && !this.stopSignal.aborted) {
       if (!this.#toldFull) {
         this.#toldFull = true;
-        this.#log.warn(`${this.#limit} triggers wait for the principal: no more are taken until it is back`);
+        this.#log.warn(
+          `${this.#limit} triggers are buffered: no more are accepted until the principal is back`,
+        );
       }
       this.signals.emit("full");
       await this.#room.promise;
@@ -168,7 +170,7 @@ export class BufferedDelivery extends BackgroundService<DeliverySignals> impleme
       );
       this.#toldDisk = false;
     } catch (error) {
-      if (!this.#toldDisk) this.#log.error(`Triggers cannot be written down: ${errorMessage(error)}`);
+      if (!this.#toldDisk) this.#log.error(`Triggers cannot be written to disk: ${errorMessage(error)}`);
       this.#toldDisk = true;
       for (const waiter of arriving) void this.#deliverUnwritten(waiter, error);
       return;
@@ -197,7 +199,7 @@ export class BufferedDelivery extends BackgroundService<DeliverySignals> impleme
       if (error instanceof RequestRefusedError) return waiter.reject(error);
       waiter.reject(
         new TriggerNotSafeError(
-          `The trigger of ${waiter.request.workflowId} can neither be written down (${errorMessage(why)}) nor handed over (${errorMessage(error)}).`,
+          `The trigger of ${waiter.request.workflowId} can neither be written to disk (${errorMessage(why)}) nor delivered (${errorMessage(error)}).`,
           { cause: error },
         ),
       );
@@ -251,7 +253,7 @@ export class BufferedDelivery extends BackgroundService<DeliverySignals> impleme
     if (this.#isTooLate(trigger)) {
       this.#dropped++;
       this.#log.warn(
-        `The trigger of ${request.workflowId} (${request.dedupeKey}) is dropped: it is too late`,
+        `The trigger of ${request.workflowId} (${request.dedupeKey}) was dropped: it is too late`,
       );
       await this.#settle(seq, (waiter) => waiter.resolve({ ...buffered(request), buffered: false }));
       return;
@@ -267,7 +269,7 @@ export class BufferedDelivery extends BackgroundService<DeliverySignals> impleme
       this.#failed++;
       if (!this.#waiters.has(seq)) {
         this.#log.error(
-          `The trigger of ${request.workflowId} (${request.dedupeKey}) is dropped: ${error.message}`,
+          `The trigger of ${request.workflowId} (${request.dedupeKey}) was dropped: ${error.message}`,
         );
       }
       how = (waiter) => waiter.reject(error);
@@ -327,7 +329,9 @@ export class BufferedDelivery extends BackgroundService<DeliverySignals> impleme
   #tellAway(error: unknown): void {
     if (this.#awaySinceMs === null) {
       this.#awaySinceMs = this.clock.now();
-      this.#log.warn(`Triggers wait on disk, the principal does not take them: ${errorMessage(error)}`);
+      this.#log.warn(
+        `Triggers are buffered on disk because the principal does not accept them: ${errorMessage(error)}`,
+      );
     }
     this.#releaseWaiters();
   }
@@ -337,7 +341,7 @@ export class BufferedDelivery extends BackgroundService<DeliverySignals> impleme
     const seconds = Math.round((this.clock.now() - this.#awaySinceMs) / 1000);
     this.#awaySinceMs = null;
     this.#log.info(
-      `The principal is back after ${seconds} s; ${this.#buffer.size} triggers that waited are delivered`,
+      `The principal is back after ${seconds} s; ${this.#buffer.size} buffered triggers are being delivered`,
     );
   }
 

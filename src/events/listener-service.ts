@@ -115,7 +115,7 @@ export class ListenerService extends BackgroundService<ListenerSignals> {
         if (!restarts) return this.#done.reject(error);
         const pauseMs = backOff.next();
         log.error(
-          `The listener ${listener.name} failed: ${errorMessage(error)}; it is started again in ${pauseMs / 1000} s`,
+          `The listener ${listener.name} failed: ${errorMessage(error)}; restarting in ${pauseMs / 1000} s`,
         );
         await this.pause(pauseMs);
         if (signal.aborted) break;

@@ -168,7 +168,7 @@ export class Scheduler extends DeclaredListener {
       if (this.signal.aborted || entry.gone) return;
       if (error instanceof RequestRefusedError) {
         // The principal has logged it, and shows it with the workflow.
-        this.log.debug(`Workflow ${entry.id} fired, but cannot run: ${error.message}`);
+        this.log.debug(`Workflow ${entry.id} fired but cannot run: ${error.message}`);
         return;
       }
       this.#sayOnce(entry.id, `Workflow ${entry.id} cannot be triggered now: ${errorMessage(error)}`);
@@ -198,7 +198,7 @@ export class Scheduler extends DeclaredListener {
     const now = this.#clock.now();
     if (now < this.#lastNow - BACKWARDS_MS) {
       this.log.warn(
-        `The clock was set back by ${Math.round((this.#lastNow - now) / 1000)} s; schedules go on from there.`,
+        `The clock was set back by ${Math.round((this.#lastNow - now) / 1000)} s; schedules continue from there.`,
       );
       this.#restart(now);
     }

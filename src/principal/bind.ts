@@ -51,14 +51,17 @@ function bindError(error: unknown, { host, port, what, setting, flag }: Binding)
   if (code === "EADDRNOTAVAIL" || code === "ENODEV" || code === "EINVAL") {
     return new CdktrError(`${host} is not an address of this machine: the ${what} cannot be bound.`, {
       cause: error,
-      hint: "CDKTR_PRINCIPAL_HOST is the address that the principal binds; 127.0.0.1 is the default, 0.0.0.0 means all.",
+      hint: "CDKTR_PRINCIPAL_HOST is the address that the principal binds to; 127.0.0.1 is the default, 0.0.0.0 means all.",
     });
   }
   if (code === "EACCES") {
-    return new CdktrError(`Port ${port} needs more rights than this user has: the ${what} cannot be bound.`, {
-      cause: error,
-      hint: `Choose one above 1023 with ${elsewhere}.`,
-    });
+    return new CdktrError(
+      `Port ${port} needs privileges that this user does not have: the ${what} cannot be bound.`,
+      {
+        cause: error,
+        hint: `Choose one above 1023 with ${elsewhere}.`,
+      },
+    );
   }
   return new CdktrError(`The ${what} cannot be bound to ${hostAndPort(host, port)}: ${errorMessage(error)}`, {
     cause: error,
@@ -72,7 +75,7 @@ function bindError(error: unknown, { host, port, what, setting, flag }: Binding)
 export function refuseOpenBinding(host: string, insecure: boolean): void {
   if (insecure || isLoopback(host)) return;
   throw new UsageError(
-    `Refusing to bind to ${host}: without keys anyone who reaches this address could run any command on your agents.`,
+    `Refusing to bind to ${host}: without keys anyone who can reach this address could run any command on your agents.`,
     {
       hint: "Bind to 127.0.0.1, or set up keys with 'cdktr keys init', or accept the risk on a network you trust fully with --insecure.",
     },

@@ -63,7 +63,7 @@ export class Housekeeping extends BackgroundService<{ tidied: undefined }> {
         await this.pause(10);
       }
     } catch (error) {
-      this.#log.debug(`Tidying up failed, it is tried again: ${errorMessage(error)}`);
+      this.#log.debug(`Cleaning up failed and will be retried: ${errorMessage(error)}`);
     }
     this.signals.emit("tidied");
   }

@@ -117,7 +117,7 @@ export class ResourceGuard extends BackgroundService<{ looked: undefined }> {
     this.#crowded.warn(
       ended,
       (count) =>
-        `${count} connections were ended, over which the least had come: there were more than this process may have (${this.#mostDescriptors} descriptors; the limit is that of 'ulimit -n').`,
+        `${count} connections with the least traffic were closed: there were more than this process may have (${this.#mostDescriptors} descriptors; the limit comes from 'ulimit -n').`,
     );
   }
 
@@ -167,7 +167,7 @@ export class ResourceGuard extends BackgroundService<{ looked: undefined }> {
     this.#full.warn(
       ended,
       (count) =>
-        `${count} connections were ended, over which the most came or whose peers do not read: this process has more than ${Math.round(this.#mostMemory / 1024 / 1024)} MiB of memory.`,
+        `${count} connections with the most traffic, or whose peers do not read, were closed: this process uses more than ${Math.round(this.#mostMemory / 1024 / 1024)} MiB of memory.`,
     );
     // Free what they held at once instead of at the next garbage collection.
     this.#collect();

@@ -19,7 +19,7 @@ export function thereIsNoWorkflow(
 ): string {
   const path = invalid.find((file) => file.path.replace(/\.ya?ml$/, "").replaceAll("/", ".") === id)?.path;
   if (path === undefined) return thereIsNo("workflow", id, known);
-  return `There is no workflow ${quote(id)}: ${path} is invalid and left out ('cdktr workflow validate' there shows what is wrong).`;
+  return `There is no workflow ${quote(id)}: ${path} is invalid and was not loaded ('cdktr workflow validate' there shows what is wrong).`;
 }
 
 /** Foreign text, shortened and made safe for terminals and field separators. */

@@ -99,7 +99,7 @@ export class PrincipalClient {
       throw new PrincipalUnreachableError(
         `No principal answered at ${this.address} within ${seconds} s (${verb}).`,
         {
-          hint: "Is it running (cdktr start principal)? CDKTR_PRINCIPAL_HOST and CDKTR_PRINCIPAL_PORT say where to look.",
+          hint: "Is it running (cdktr start principal)? CDKTR_PRINCIPAL_HOST and CDKTR_PRINCIPAL_PORT set its address.",
         },
       );
     }
@@ -246,7 +246,9 @@ export class PrincipalClient {
   #verbUnknown(verb: Verb): VerbUnknownError {
     return new VerbUnknownError(
       `The principal at ${this.address} does not know ${verb}: it is older than this cdktr (${VERSION}).`,
-      { hint: "'cdktr doctor' tells its version. Upgrade the principal, or use a cdktr of its version." },
+      {
+        hint: "'cdktr doctor' shows its version. Upgrade the principal, or use a cdktr with the same version.",
+      },
     );
   }
 
@@ -358,17 +360,16 @@ function parse<T>(schema: z.ZodType<T>, reply: Reply): T {
   try {
     json = reply.payload === "" ? null : JSON.parse(reply.payload);
   } catch (error) {
-    throw new PrincipalFailedError(
-      `The principal answered with what is not JSON: ${reply.payload.slice(0, 80)}`,
-      { cause: error },
-    );
+    throw new PrincipalFailedError(`The principal's reply is not JSON: ${reply.payload.slice(0, 80)}`, {
+      cause: error,
+    });
   }
   const result = schema.safeParse(json);
   if (result.success) return result.data;
   throw new PrincipalFailedError(
-    `The principal's answer is not understood: ${z.prettifyError(result.error)}`,
+    `The principal's reply is not understood: ${z.prettifyError(result.error)}`,
     {
-      hint: `This cdktr (${VERSION}) and the principal may be too far apart: 'cdktr doctor' tells its version.`,
+      hint: `This cdktr (${VERSION}) and the principal may have incompatible versions: 'cdktr doctor' shows them.`,
     },
   );
 }

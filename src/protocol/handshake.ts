@@ -93,8 +93,8 @@ function explain(
   if (error?.code === "EACCES") {
     return new AccessRefusedError(
       "refused",
-      `The principal at ${address} refuses ${key}: it was revoked, or it is not known there, or its role does not allow this port.`,
-      "'cdktr keys list' on the principal's host shows the keys that are known.",
+      `The principal at ${address} refuses ${key}: it was revoked, it is not known there, or its role does not allow this port.`,
+      "'cdktr keys list' on the principal's host shows the known keys.",
     );
   }
   if (error?.code === "EPROTO" && detail === MECHANISM_MISMATCH) {
@@ -102,20 +102,20 @@ function explain(
       return new AccessRefusedError(
         "no-key",
         `The principal at ${address} is secured, and this client has no key.`,
-        "Run 'cdktr keys add NAME' on the principal's host, copy the file that it makes and set CDKTR_KEY_FILE to it; a new agent can join with 'cdktr start agent --join TOKEN'.",
+        "Run 'cdktr keys add NAME' on the principal's host, copy the file that it creates and set CDKTR_KEY_FILE to it; a new agent can join with 'cdktr start agent --join TOKEN'.",
       );
     }
     return new AccessRefusedError(
       "not-secured",
       `The principal at ${address} is not secured, but this client has ${key}: nothing was sent to it.`,
-      "Set up keys there ('cdktr keys init') and start it again. If it is meant to be open, move the key away.",
+      "Set up keys there ('cdktr keys init') and restart it. If it is meant to be open, move the key away.",
     );
   }
   // A single failure may come from a principal that exited at that moment.
   if (keys !== undefined && brokenOff >= 2) {
     return new AccessRefusedError(
       "other-principal",
-      `What answers at ${address} is not the principal that ${key} was made for: its public key is another one.`,
+      `What answers at ${address} is not the principal that ${key} was made for: its public key is different.`,
       "Check the address. If that principal got new keys, this client needs a new one too: cdktr keys add, or cdktr join-token create.",
     );
   }

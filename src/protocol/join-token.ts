@@ -35,7 +35,8 @@ export function encodeJoinToken({ host, port, serverKey, secretKey }: JoinToken)
 export function decodeJoinToken(line: string): JoinToken {
   const token = line.trim();
   const hint = "Copy the whole line that 'cdktr join-token create' printed on the principal's host.";
-  if (!token.startsWith(JOIN_TOKEN_PREFIX)) throw new InvalidInputError("This is no join token.", { hint });
+  if (!token.startsWith(JOIN_TOKEN_PREFIX))
+    throw new InvalidInputError("This is not a join token.", { hint });
   const check = token.slice(JOIN_TOKEN_PREFIX.length, JOIN_TOKEN_PREFIX.length + CHECK_CHARACTERS);
   const text = token.slice(JOIN_TOKEN_PREFIX.length + CHECK_CHARACTERS);
   try {
@@ -46,7 +47,7 @@ export function decodeJoinToken(line: string): JoinToken {
   } catch {
     // Reported below, without the content.
   }
-  throw new InvalidInputError("This join token is damaged or not complete.", { hint });
+  throw new InvalidInputError("This join token is damaged or incomplete.", { hint });
 }
 
 function checkOf(text: string): string {

@@ -10,7 +10,7 @@ import { withoutSecrets } from "../secrets.ts";
 import { isCurveKey } from "../zmq/index.ts";
 import type { CurveClientKeys } from "./handshake.ts";
 
-const Key = z.string().refine(isCurveKey, "it is no key of 40 characters");
+const Key = z.string().refine(isCurveKey, "it is not a key of 40 characters");
 
 /** The address of a principal that was joined, as it can be reached. */
 const PrincipalAddress = z.object({
@@ -68,7 +68,7 @@ export function loadKey(
   if (given !== "") {
     if (existsSync(given)) return readKeyFile(given);
     throw new NotFoundError(`There is no key file ${withoutSecrets(given)} (CDKTR_KEY_FILE).`, {
-      hint: "'cdktr keys add NAME' on the principal's host makes one.",
+      hint: "'cdktr keys add NAME' on the principal's host creates one.",
     });
   }
   const directory = keysDirectory(config.CDKTR_APP_DATA_DIRECTORY);
@@ -125,8 +125,8 @@ export function readPrivateJson<S extends z.ZodType>(path: string, schema: S, wh
   const result = schema.safeParse(json);
   if (result.success) return result.data;
   const places = result.error.issues.map(({ path: place }) => place.join(".") || "the whole").join(", ");
-  throw new InvalidInputError(`${path} is no ${what}: ${places} is not as it must be.`, {
-    hint: "Copy it again, whole, from where it was made.",
+  throw new InvalidInputError(`${path} is not a ${what}: ${places} is invalid.`, {
+    hint: "Copy the complete file again from where it was created.",
   });
 }
 

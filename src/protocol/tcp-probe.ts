@@ -12,7 +12,7 @@ export function cannotConnect(host: string, port: number, patienceMs: number): P
       socket.destroy();
       resolve(problem);
     };
-    const timer = setTimeout(() => end(`nothing answered in ${patienceMs / 1000} s`), patienceMs);
+    const timer = setTimeout(() => end(`nothing answered within ${patienceMs / 1000} s`), patienceMs);
     socket.once("connect", () => end(null));
     socket.once("error", (error: NodeJS.ErrnoException) => end(wordsFor(error, host)));
   });
@@ -22,13 +22,13 @@ function wordsFor(error: NodeJS.ErrnoException, host: string): string {
   switch (error.code) {
     case "ECONNREFUSED":
       // Bun uses this code for an unreachable network as well.
-      return "the connection was refused, or there is no way to it";
+      return "the connection was refused, or the network is unreachable";
     case "ENOTFOUND":
     case "EAI_AGAIN":
-      return `no address is known for the name ${host}`;
+      return `the host name ${host} cannot be resolved`;
     case "ENETUNREACH":
     case "EHOSTUNREACH":
-      return "there is no route to it";
+      return "there is no route to the host";
     default:
       return errorMessage(error);
   }

@@ -22,7 +22,7 @@ export async function copyDatabase(
   const staged = stagingPath(path);
   if (statSync(`${path}.wal`, { throwIfNoEntry: false }) !== undefined) {
     throw new HistoryUnavailableError(
-      `The history database ${path} cannot be copied before its migration: changes of it are still in ${path}.wal.`,
+      `The history database ${path} cannot be backed up before its migration: some changes are still in ${path}.wal.`,
     );
   }
   // A copy has the mtime of its source. If the migration was interrupted before, even repeatedly, one copy is enough.
@@ -34,7 +34,7 @@ export async function copyDatabase(
   if (present !== undefined) return present;
   requireRoom(path, source.size);
   say?.(
-    `${path} (${Math.ceil(source.size / 1e6)} MB) is copied before its schema is migrated; everything else goes on meanwhile.`,
+    `${path} (${Math.ceil(source.size / 1e6)} MB) is being backed up before its schema is migrated; everything else continues in the meantime.`,
   );
   try {
     await copyFile(path, staged, signal);

@@ -34,7 +34,7 @@ const STATEMENT_KINDS: ReadonlySet<string> = new Set([
 ]);
 
 const RETRIES =
-  "cdktr tries again by itself, and nothing is lost meanwhile: agents keep their lines on disk.";
+  "cdktr retries by itself, and nothing is lost in the meantime: agents keep their lines on disk.";
 
 const DISK_FULL = /No space left|File too large|Disk quota exceeded|not enough space|Out of space/i;
 
@@ -53,22 +53,22 @@ const CAUSES: readonly [RegExp, (path: string, match: RegExpExecArray) => string
   [
     DISK_FULL,
     (path) => `The disk is full: the history database ${path} cannot be written.`,
-    `Free space there. ${RETRIES}`,
+    `Free some space there. ${RETRIES}`,
   ],
   [
     /not a valid DuckDB database file/,
     (path) => `The history database ${path} is not a DuckDB database.`,
-    `Move the file away: cdktr then begins a new one. ${RETRIES}`,
+    `Move the file away: cdktr then creates a new one. ${RETRIES}`,
   ],
   [
     /read-only file system/i,
     (path) => `The file system of the history database ${path} is read-only.`,
-    `Make it writable, or set CDKTR_DB_PATH to another place. ${RETRIES}`,
+    `Make it writable, or set CDKTR_DB_PATH to another path. ${RETRIES}`,
   ],
   [
     /permission denied/i,
     (path) => `The history database ${path} cannot be opened for writing: permission denied.`,
-    `Give this user the right to write the file and its directory, or set CDKTR_DB_PATH. ${RETRIES}`,
+    `Give this user write permission for the file and its directory, or set CDKTR_DB_PATH. ${RETRIES}`,
   ],
   [
     /newer than|requires DuckDB|old DuckDB version|storage version|different version/i,
@@ -78,7 +78,7 @@ const CAUSES: readonly [RegExp, (path: string, match: RegExpExecArray) => string
   [
     /corrupt|checksum|Failure while replaying WAL|Serialization Error|deserializ|invalid magic/i,
     (path) => `The history database ${path} is damaged.`,
-    `Move it and its .wal file away, or put a backup in its place: cdktr then goes on. ${RETRIES}`,
+    `Move it and its .wal file away, or put a backup in its place: cdktr then continues. ${RETRIES}`,
   ],
 ];
 

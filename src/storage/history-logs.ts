@@ -133,7 +133,7 @@ async function checkPattern(connection: DuckDBConnection, pattern: string): Prom
     const reason = errorMessage(error).replace(/^Invalid Input Error: /, "");
     throw new InvalidInputError(`"${pattern}" is not a regular expression: ${reason}`, {
       cause: error,
-      hint: "Patterns are RE2: no look-around and no back-references. A backslash takes the meaning from ( [ . * + ? and the like.",
+      hint: "Patterns use RE2 syntax: no look-around and no back-references. Escape ( [ . * + ? and similar characters with a backslash.",
     });
   }
 }
@@ -145,7 +145,7 @@ async function timeAt(connection: DuckDBConnection, position: number, order: Log
   );
   if (reader.currentRowCount === 0) {
     throw new InvalidInputError(`There is no log line at position ${position}.`, {
-      hint: "Give `after` the number that `next` had in the reply before.",
+      hint: "Set `after` to the value of `next` in the previous reply.",
     });
   }
   return Number(reader.value(0, 0));
@@ -211,7 +211,7 @@ export async function queryLogLines(
         const counted = await connection.runAndReadAll(`SELECT count(*)::DOUBLE ${selection}`, filter.values);
         const left = Number(counted.value(0, 0)) - newestFirst.length;
         newestFirst.push(
-          `${isoTime(line.timestamp_ms)} [WARN] cdktr: ${left} older lines are left out; narrow the time.`,
+          `${isoTime(line.timestamp_ms)} [WARN] cdktr: ${left} older lines are omitted; narrow the time range.`,
         );
         return newestFirst.reverse();
       }

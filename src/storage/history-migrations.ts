@@ -134,7 +134,7 @@ export async function pendingMigration(
     if (canRead(migrations.length, version, changes)) return null;
     const { message, hint } = newerSchema(path, migrations.length, version, changes);
     throw new HistoryUnavailableError(message, {
-      hint: `${hint} Until then everything else goes on, and nothing is lost: what belongs into the history waits.`,
+      hint: `${hint} Until then everything else continues, and nothing is lost: data for the history waits.`,
     });
   }
   if (version === migrations.length) return null;

@@ -105,7 +105,7 @@ async function checkReadsOnly(connection: DuckDBConnection, sql: string): Promis
     if (parsed.error_type === "not implemented")
       throw new InvalidInputError(`The statement may change something. ${ALLOWED}`);
     const at = parsed.position === undefined ? "" : ` (at character ${Number(parsed.position) + 1})`;
-    throw new InvalidInputError(`The SQL cannot be read: ${parsed.error_message}${at}`);
+    throw new InvalidInputError(`The SQL cannot be parsed: ${parsed.error_message}${at}`);
   }
   const statements = parsed.statements ?? [];
   if (statements.length !== 1) {

@@ -250,9 +250,9 @@ export class HistoryDatabase {
 }
 
 function noRoom(cause: unknown, path: string): UnprocessableError {
-  return new UnprocessableError(`The disk is full: there is no room for ${path}.`, {
+  return new UnprocessableError(`The disk is full: there is no space for ${path}.`, {
     cause,
-    hint: "Free space there, or set CDKTR_APP_DATA_DIRECTORY to a directory on another disk.",
+    hint: "Free some space there, or set CDKTR_APP_DATA_DIRECTORY to a directory on another disk.",
   });
 }
 
@@ -279,7 +279,7 @@ async function openMigrated(options: HistoryOptions): Promise<OpenDatabase> {
     if (backup !== null) {
       pruneBackups(path);
       say?.(
-        `${path}: schema ${pending.version} became ${migrations.length} (${pending.steps.map(({ what }) => what).join("; ")}). What it was before is in ${backup}.`,
+        `${path}: schema ${pending.version} became ${migrations.length} (${pending.steps.map(({ what }) => what).join("; ")}). The backup is ${backup}.`,
       );
     }
     return database;

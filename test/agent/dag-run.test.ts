@@ -178,9 +178,9 @@ describe("tries", () => {
     ).toBe(1);
     expect(outcome.log("flaky")).toEqual([
       "INFO try 1",
-      "WARN Try 1 of 5 failed (exit status 1); next try in 10ms.",
+      "WARN Attempt 1 of 5 failed (exit status 1); next attempt in 10ms.",
       "INFO try 2",
-      "WARN Try 2 of 5 failed (exit status 1); next try in 20ms.",
+      "WARN Attempt 2 of 5 failed (exit status 1); next attempt in 20ms.",
       "INFO try 3",
     ]);
   });

@@ -201,7 +201,7 @@ describe("one process at a time", () => {
   test("a second one is told who has it, and what to do", () => {
     open();
     expect(() => open()).toThrow(OutboxLockedError);
-    expect(() => open()).toThrow(`runs on this host already (pid ${process.pid})`);
+    expect(() => open()).toThrow(`is already running on this host (pid ${process.pid})`);
   });
 
   test("also when it is another process; its end lets go, however it ends, and loses nothing that was told", async () => {

@@ -147,7 +147,7 @@ describe("what cannot start", () => {
     using bench = new Bench();
     write(bench, "s.py");
     const log = await reason(bench, uv({ script_path: "s.py" }), { PATH: "/nowhere", HOME: "/nobody" });
-    expect(log[0]).toBe('"uv" was not found; searched were /nowhere and ~/.local/bin.');
+    expect(log[0]).toBe('"uv" was not found in /nowhere or in ~/.local/bin.');
     expect(log[1]).toContain("pip install uv");
     expect(log[1]).toContain("https://docs.astral.sh/uv/");
     expect(log[1]).toContain("uv_path");

@@ -507,7 +507,7 @@ test("a filter that names no workflow says so; a run of an invalid file tells of
     const { code, stderr } = await cluster.cdktr([...words, "etl.half-done"]);
     expect(code).toBe(4);
     expect(stderr).toContain(
-      'There is no workflow "etl.half-done": etl/half-done.yml is invalid and left out',
+      'There is no workflow "etl.half-done": etl/half-done.yml is invalid and was not loaded',
     );
   }
 });

@@ -89,7 +89,7 @@ describe("a request that speaks for an agent", () => {
       const { fields } = required(speakersOf(name).find((each) => each.speaker === speaker));
       const text = await refusal(bad.request(name, fields));
       expect(`${name} as ${speaker}: ${text}`).toStartWith(
-        `${name} as ${speaker}: The agent id "host" belongs to the key good: the key bad may not speak for it.`,
+        `${name} as ${speaker}: The agent id "host" belongs to the key good: the key bad may not act for it.`,
       );
       // An agent that is nobody's has to be registered first.
       if (speaker !== "agent") continue;

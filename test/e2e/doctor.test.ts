@@ -136,9 +136,9 @@ describe("a principal elsewhere", () => {
   testAsRoot("without a way to it, or a name", async () => {
     // 192.0.2.0/24 is nobody's, and in a network namespace of its own a process reaches nothing.
     const alone = ["unshare", "--net", "--"];
-    expect(await elsewhere("192.0.2.1", alone)).toContain("refused, or there is no way to it");
+    expect(await elsewhere("192.0.2.1", alone)).toContain("refused, or the network is unreachable");
     expect(await elsewhere("no-such-host.invalid", alone)).toContain(
-      "no address is known for the name no-such-host.invalid",
+      "the host name no-such-host.invalid cannot be resolved",
     );
   });
 
@@ -149,13 +149,13 @@ describe("a principal elsewhere", () => {
       'ip link set lo up; ip link add v0 type veth peer name v1; ip addr add 192.0.2.2/24 dev v0; ip link set v0 up; ip link set v1 up; ip neigh add 192.0.2.1 lladdr 02:00:00:00:00:01 dev v0; exec "$@"',
       "sh",
     ];
-    expect(await elsewhere("192.0.2.1", drops)).toContain("nothing answered in 0.2 s");
+    expect(await elsewhere("192.0.2.1", drops)).toContain("nothing answered within 0.2 s");
     // Ten minutes, which this test does not have.
     const report = await hostWith(
       { CDKTR_PRINCIPAL_HOST: "192.0.2.1", CDKTR_DEFAULT_ZMQ_TIMEOUT_MS: "600000" },
       { prefix: drops },
     );
-    expect(findingOf(report, "principal", "error").message).toContain("nothing answered in 5 s");
+    expect(findingOf(report, "principal", "error").message).toContain("nothing answered within 5 s");
   });
 });
 

@@ -169,7 +169,7 @@ test.each(["unsecured", "secured"])(
       }
     };
     const [customer] = await during(client, crowd);
-    await principal.waitFor(/connections were ended, over which the least had come/);
+    await principal.waitFor(/connections with the least traffic were closed/);
     expect(principal.stderr).not.toContain("Revoked");
     const fresh = await cluster.cdktr(["runs", "list", "--json"]);
     expect(fresh.code).toBe(0);

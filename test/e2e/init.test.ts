@@ -249,7 +249,7 @@ test.if(COMPILED)(
     await answer(/What do you want to set up\?/, "Down", "Down", "Enter");
     await answer(/How does it connect to its principal/, "Enter");
     await retype(/The join token/, "cdktr-join-nonsense");
-    await tmux.waitFor(/damaged or not complete/);
+    await tmux.waitFor(/damaged or incomplete/);
     await retype(/The join token/, token);
     await retype(/How many concurrent runs/, "0");
     await tmux.waitFor(/at least 1/);
@@ -409,7 +409,7 @@ describe("without a terminal", () => {
       [["p", "--yes", "--port", "0"], 2, /--port 0: expected a whole number/],
       [["p", "--yes", "--port", "7000", "--logs-listening-port", "7000"], 2, /must be different/],
       [["p", "--yes", "--workflow-dir", "/etc"], 2, /inside the project/],
-      [["p", "--yes", "--kind", "agent", "--join", "cdktr-join-x"], 4, /damaged or not complete/],
+      [["p", "--yes", "--kind", "agent", "--join", "cdktr-join-x"], 4, /damaged or incomplete/],
       [["mine/p", "--yes"], 2, /is a file/],
       [["p", "--yes", "--import-crontab", "nothing"], 4, /no crontab/],
       [["p", "--yes", "--join-token"], 2, /needs a principal with keys/],

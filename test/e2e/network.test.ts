@@ -159,7 +159,7 @@ test.if(missing === undefined || process.env.CI !== undefined)(
       [agentWith(former), /^1: .*refuses the key former in .*agent\.key: it was revoked/],
       [
         agentWith(otherKey),
-        /^1: .*is not the principal that the key admin in .* was made for: its public key is another one/,
+        /^1: .*is not the principal that the key admin in .* was made for: its public key is different/,
       ],
       [
         c.run(["runs", "list", ...principalAt], { env: otherKey }),
@@ -181,14 +181,14 @@ test.if(missing === undefined || process.env.CI !== undefined)(
       ],
       [
         join(otherToken, "misled"),
-        /^3: .*What answers at 10\.77\.0\.1:5561 is not the principal that made this join token/,
+        /^3: .*What answers at 10\.77\.0\.1:5561 is not the principal that created this join token/,
       ],
       [
         join(nowhere, "nowhere"),
-        /^3: .*No principal answers at 10\.77\.0\.99:5561, where the join token says it is/,
+        /^3: .*No principal answers at 10\.77\.0\.99:5561, the address in the join token/,
       ],
-      [join(token.slice(0, -9), "damaged"), /^4: .*This join token is damaged or not complete/],
-      [join("hello", "none"), /^4: .*This is no join token/],
+      [join(token.slice(0, -9), "damaged"), /^4: .*This join token is damaged or incomplete/],
+      [join("hello", "none"), /^4: .*This is not a join token/],
     ];
     for (const [finished, expected] of tries) expect(outcome(await finished)).toMatch(expected);
     // No plain text of theirs either, and nobody has a key who had none.
@@ -208,10 +208,10 @@ test.if(missing === undefined || process.env.CI !== undefined)(
     for (const line of [
       "Refused the key former from 10.77.0.3: it is revoked (api).",
       "Revoked: former.",
-      "The key carol (client) is known now.",
+      "The key carol (client) is now known.",
       'A host that calls itself "gamma" came with the key of join token',
-      "did not get in: This join token is used up: beta joined with it at",
-      "did not get in: This join token expired at",
+      "was refused: This join token is used up: beta joined with it at",
+      "was refused: This join token expired at",
       "Refused an unknown key from 10.77.0.3 (api).",
     ])
       expect(principal.stderr).toContain(line);

@@ -120,7 +120,7 @@ test("a host joins by a token, works encrypted, and is shut out again; whoever e
   expect(late.stderr).toMatch(/join token expired at/);
   const cutOff = await cdktr(["start", "agent", "--join", token.slice(0, 50)], onC());
   expect(cutOff).toMatchObject({ code: 4 });
-  expect(cutOff.stderr).toContain("damaged or not complete");
+  expect(cutOff.stderr).toContain("damaged or incomplete");
   const keyless = await cdktr(["runs", "list"], onC());
   expect(keyless).toMatchObject({ code: 3 });
   expect(keyless.stderr).toContain("is secured, and this client has no key");
@@ -223,7 +223,7 @@ test("one key serves the agents of a host; another host's key cannot pass for on
   await using impostor = start("1", theirs, "elsewhere");
   expect((await impostor.finished).code).toBe(1);
   expect(impostor.stderr).toMatch(
-    /The agent id "\S+-1" belongs to the key ours: the key theirs may not speak for it\./,
+    /The agent id "\S+-1" belongs to the key ours: the key theirs may not act for it\./,
   );
   // Also once the agent has left, and the principal was started again.
   await one.stop();
@@ -291,7 +291,7 @@ test("a host whose answer got lost joins again with the same token, whoever was 
   // Started once more as it was, as a service does: the token does no harm.
   await agent.stop();
   await using restarted = new CdktrProcess(join, onB);
-  await restarted.waitFor(/has joined already.*To join anew, remove that file/);
+  await restarted.waitFor(/has already joined.*To join again, remove that file/);
   await restarted.waitFor(/is registered/);
   await restarted.stop();
   late.stop();
@@ -379,7 +379,7 @@ test("keys are replaced, and what the doctor and the shell say of them", async (
   await run("keys", "revoke", first);
   expect((await agent.finished).code).toBe(1);
   const refused = await joinOnB();
-  await refused.waitFor(/has joined already.*To join anew, remove that file/);
+  await refused.waitFor(/has already joined.*To join again, remove that file/);
   await refused.waitFor(/refuses the key .* it was revoked/);
   await refused.stop();
   rmSync(b.path("data/keys/agent.key"));
@@ -393,15 +393,15 @@ test("keys are replaced, and what the doctor and the shell say of them", async (
   await run("keys", "init");
   await using renewed = new CdktrProcess(["start", "principal"], onA);
   await renewed.waitFor(/secured: encrypted/);
-  await second.waitFor(/is not the principal that the key .* was made for: its public key is another one/);
+  await second.waitFor(/is not the principal that the key .* was made for: its public key is different/);
   const old = { ...onA, env: { ...onA.env, CDKTR_KEY_FILE: a.path("data/keys.old/alice.key") } };
-  expect((await cdktr(["runs", "list"], old)).stderr).toContain("its public key is another one");
+  expect((await cdktr(["runs", "list"], old)).stderr).toContain("its public key is different");
   second.kill("SIGKILL");
   await second.finished;
   const foreign = await joinOnB();
   expect((await foreign.finished).code).toBe(4);
   expect(foreign.stderr).toMatch(
-    /is the key for another principal than the one of this join token.*move that file away/s,
+    /is the key for a different principal than the one of this join token.*move that file away/s,
   );
   rmSync(b.path("data/keys/agent.key"));
   await using third = await joinOnB();

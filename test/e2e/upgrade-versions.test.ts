@@ -125,7 +125,7 @@ test("a principal is upgraded too far under an agent that works: the run ends, a
   await old.finished;
   await cluster.startPrincipal([], { program: third });
   await agent.waitFor(/is too old for the principal .*cdktr 1\.0\.0/);
-  await agent.waitFor(/The runs of this agent go on/);
+  await agent.waitFor(/The runs of this agent continue/);
   const waiting = await trigger(cluster, "gated");
   writeFileSync(open, "");
   expect((await agent.finished).code).toBe(2);

@@ -204,7 +204,7 @@ describe("a clock that is set", () => {
     expect([count("all"), count("latest")]).toEqual([3, 1]);
   });
 
-  test("an hour back: nothing runs twice, and schedules go on from there", async () => {
+  test("an hour back: nothing runs twice, and schedules continue from there", async () => {
     await using scheduled = await new Scheduled({ "a.yml": cron("0 */10 * * * *") }).start();
     await scheduled.startScheduler();
     await scheduled.book.waitFor(/1 workflow has a schedule/);
@@ -232,7 +232,7 @@ describe("a principal that is away when it fires", () => {
     await scheduled.book.waitFor(/1 workflow has a schedule/);
     await cluster.stop();
     clock.time += HOUR;
-    await scheduled.book.waitFor(/Triggers wait on disk/);
+    await scheduled.book.waitFor(/Triggers are buffered on disk/);
     await cluster.start({ CDKTR_PRINCIPAL_PORT: port });
     expect(await scheduled.times(1)).toEqual(["13:00:00"]);
     await scheduler.stop();
@@ -256,7 +256,7 @@ describe("a principal that is away when it fires", () => {
     }
     // Half an hour after the last one.
     clock.time += HOUR / 2;
-    await book.waitFor(/is dropped: it is too late/, 5);
+    await book.waitFor(/was dropped: it is too late/, 5);
     await cluster.start({ CDKTR_PRINCIPAL_PORT: port });
     const runs = await scheduled.runs(4);
     const count = (id: string) => runs.filter((run) => run.workflow_id === id).length;
@@ -279,14 +279,14 @@ describe("a principal that is away when it fires", () => {
     clock.time += HOUR;
     // Straight to the principal.
     expect(await scheduled.times(1)).toEqual(["13:00:00"]);
-    await book.waitFor(/cannot be written down: disk I\/O error/);
+    await book.waitFor(/cannot be written to disk: disk I\/O error/);
     await cluster.stop();
     clock.time += HOUR;
     await book.waitFor(/a cannot be triggered now/);
     expect(scheduler.status).toMatchObject({ buffered: 0, delivered: 1 });
     db.run("DROP TRIGGER full");
     clock.time += 5000;
-    await book.waitFor(/Triggers wait on disk/);
+    await book.waitFor(/Triggers are buffered on disk/);
     await cluster.start({ CDKTR_PRINCIPAL_PORT: port });
     expect(await scheduled.times(2)).toEqual(["13:00:00", "14:00:00"]);
     await scheduler.stop();

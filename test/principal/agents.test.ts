@@ -178,7 +178,7 @@ describe("an agent", () => {
     const stop = keepAlive(agent, () => [run]);
     // The principal runs in this process.
     Bun.sleepSync(1500);
-    await cluster.book.waitFor(/stood still/);
+    await cluster.book.waitFor(/was suspended/);
     await agent.heartbeat([run], 0);
     await stop();
     expect(cluster.book.count(/is lost/)).toBe(0);
@@ -349,7 +349,7 @@ describe("reports", () => {
     const run = required(await agent.fetch());
     agent.seq = 41;
     expect((await agent.send(agent.runReport(run, "RUNNING"))).report_durable_seq).toBe(42);
-    expect(cluster.book.count(/reports 1 to 41 never came/)).toBe(1);
+    expect(cluster.book.count(/reports 1 to 41 never arrived/)).toBe(1);
     expect((await cluster.client().getRun(id)).status).toBe("RUNNING");
   });
 

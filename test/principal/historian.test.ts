@@ -284,7 +284,7 @@ describe("while the database is away", () => {
       new RegExp(`rows \\[\\[${FILL_LINES},${FILL_LINES},${FILL_LINES}\\]\\] available true`),
     );
     expect(await child.exited).toBe(0);
-    expect(output.text).toMatch(/^warn: The disk is full: .* cannot be written\. Free space there/m);
+    expect(output.text).toMatch(/^warn: The disk is full: .* cannot be written\. Free some space there/m);
     expect(output.text).toMatch(/^info: .* is available again/m);
   }, 60_000);
 

@@ -322,7 +322,7 @@ test("a watcher with far too many topics is disconnected, and the others go on",
   expect(await bench.payloads(3)).toEqual(range(1, 3));
   const [warning = "", ...more] = bench.messages.filter((message) => message.startsWith("warn"));
   expect(warning).toContain(
-    "1 connections of watchers of the live log were ended: they had subscribed to far too much",
+    "1 connections of live log subscribers were closed: they had far too many subscriptions",
   );
   expect(more).toEqual([]);
 });

@@ -82,7 +82,7 @@ test("a message that has no end is cut off when it fills the memory", async () =
   expect(sent).toBeLessThan(5000);
   await peer.ended;
   await bench.ask();
-  expect(bench.book.count(/^warn .*connections were ended, over which the most came/)).toBe(1);
+  expect(bench.book.count(/^warn .*connections with the most traffic/)).toBe(1);
 });
 
 test("a peer that reads nothing of what it asked for is let go when that fills the memory", async () => {
@@ -103,7 +103,7 @@ test("connections over which nothing comes make room when there are too many", a
   await using bench = await Bench.start({ descriptors: 100 });
   // Both ends of them are in this process.
   for (let n = 0; n < 150; n++) await bench.connect();
-  await bench.book.waitFor(/connections were ended, over which the least had come/);
+  await bench.book.waitFor(/connections with the least traffic were closed/);
   expect(bench.peers.filter((peer) => !peer.drain().closed).length).toBeGreaterThan(50);
   await bench.ask();
 });

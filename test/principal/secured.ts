@@ -30,7 +30,7 @@ export class Secured implements AsyncDisposable {
   /** Makes a key; resolves when the principal knows it. */
   async add(name: string, role: "agent" | "client" | "admin"): Promise<CurveClientKeys> {
     this.store.add(name, role, Date.now());
-    await this.test.book.waitFor(new RegExp(`key ${name} \\(${role}\\) is known`));
+    await this.test.book.waitFor(new RegExp(`key ${name} \\(${role}\\) is now known`));
     return this.keys(name);
   }
 

@@ -171,7 +171,7 @@ describe("a secured principal", () => {
     await using secured = await Secured.start();
     secured.store.add("brief", "agent", Date.now());
     await secured.revoke("brief");
-    expect(secured.test.book.count(/key brief .* is known/)).toBe(0);
+    expect(secured.test.book.count(/key brief .* is now known/)).toBe(0);
     expect(await refusal(secured.client(secured.keys("brief"), 2000).ping())).toContain("refuses");
   });
 
@@ -193,7 +193,7 @@ describe("a secured principal", () => {
       sessionId: first.sessionId,
       streamId: first.streamId,
     });
-    const foreign = 'The agent id "host" belongs to the key good: the key bad may not speak for it.';
+    const foreign = 'The agent id "host" belongs to the key good: the key bad may not act for it.';
     for (const attempt of [
       () => impostor.register(),
       () => impostor.fetch(0),
@@ -258,7 +258,7 @@ describe("a secured principal", () => {
     await until("the last one is heard", () => heard.includes("own 3"));
     await goodPush.send(batch(first, seq + 1, line("true 2")));
     await until("the true one is heard", () => heard.includes("true 2"));
-    await book.waitFor(/may not speak for agent "host"/);
+    await book.waitFor(/may not act for agent "host"/);
     expect(heard.filter((text) => text !== "true 1")).toEqual(["own 1", "own 2", "own 3", "true 2"]);
     expect((await first.heartbeat([run])).log_received_seq).toBe(seq + 1);
     await first.execute(run);
@@ -275,7 +275,7 @@ describe("a secured principal", () => {
     await secured.restart();
     const successor = new FakeAgent(secured.client(fresh), "host");
     expect(await refusal(successor.register())).toMatch(
-      /belongs to the key old: the key fresh may not speak for it\. \(.*--suffix.*cdktr keys revoke old\)/,
+      /belongs to the key old: the key fresh may not act for it\. \(.*--suffix.*cdktr keys revoke old\)/,
     );
     expect(await refusal(successor.heartbeat())).toMatch(/belongs to the key old/);
     await secured.revoke("old");
@@ -417,11 +417,11 @@ describe("joining", () => {
     const admin = secured.keys("admin");
     for (const public_key of [admin.publicKey, alice.publicKey, token.publicKey, other.publicKey]) {
       expect(await refusal(client.call("JOIN", { public_key, name: "mallory" }))).toStartWith(
-        "public_key is the key of somebody else",
+        "public_key belongs to someone else",
       );
     }
     expect(await refusal(client.call("JOIN", { public_key: '"'.repeat(40), name: "mallory" }))).toStartWith(
-      "public_key is no key",
+      "public_key is not a key",
     );
     expect(store.clients(all).map(({ name, role }) => `${name} ${role}`)).toEqual([
       "admin admin",
@@ -583,7 +583,7 @@ describe("files of keys", () => {
         decodeJoinToken(bad);
         throw new Error(`accepted ${bad}`);
       } catch (error) {
-        expect(String(error)).toMatch(/no join token|damaged or not complete/);
+        expect(String(error)).toMatch(/not a join token|damaged or incomplete/);
         if (bad !== "") expect(String(error)).not.toContain(bad.slice(-20));
       }
     }

@@ -106,7 +106,7 @@ describe("what is removed", () => {
     transfers.drop(one.transfer_id);
     expect(onDisk()).toEqual([two.transfer_id]);
     const gone = transfers.read({ transfer_id: one.transfer_id, name: "file", offset: 0 });
-    expect((await failure(gone)).message).toBe("These files are not here any more.");
+    expect((await failure(gone)).message).toBe("These files no longer exist.");
     expect((await fetched(two.transfer_id, "file")).content.toString()).toBe("y");
   });
 
@@ -159,7 +159,7 @@ test("there are four at most, those that are still being prepared included", asy
   const three = [await prepare({ file: "1" }), await prepare({ file: "2" }), await prepare({ file: "3" })];
   const writing = Promise.withResolvers<ReadonlyMap<string, number>>();
   const fourth = transfers.prepare(() => writing.promise);
-  expect((await failure(prepare({ file: "5" }))).message).toContain("There are 4 exports");
+  expect((await failure(prepare({ file: "5" }))).message).toContain("4 exports and backups are already");
   // One that fails makes room, as one that is dropped does.
   writing.reject(new Error("failed"));
   await failure(fourth);

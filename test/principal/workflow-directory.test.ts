@@ -115,7 +115,7 @@ describe("an invalid file", () => {
     const kept = await until(client, (all) => all.hello?.error != null);
     expect(kept.hello).toMatchObject({ name: "A workflow", tasks: 1 });
     expect(kept.hello?.error).toContain("hello.yml:4:5");
-    expect(cluster.book.count(/last valid version of hello stays in force/)).toBe(1);
+    expect(cluster.book.count(/last valid version of hello stays in use/)).toBe(1);
     await cluster.stop();
     await cluster.start();
     client = cluster.client();
@@ -201,7 +201,7 @@ describe("the workflow directory", () => {
     await using cluster = await new TestPrincipal().start();
     const client = cluster.client();
     renameSync(join(cluster.directory, "workflows"), join(cluster.directory, "away"));
-    await cluster.book.waitFor(/does not exist.*stay in force/);
+    await cluster.book.waitFor(/does not exist.*stay in use/);
     expect(Object.keys(await client.listWorkflows())).toEqual(["hello"]);
     expect((await client.info()).invalid_workflow_files).toHaveLength(1);
     renameSync(join(cluster.directory, "away"), join(cluster.directory, "workflows"));

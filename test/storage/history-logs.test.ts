@@ -233,7 +233,7 @@ describe("lines as text", () => {
     await history.write(logs("s", 1, lines));
     const found = await history.queryLogLines(everything);
     expect(found.length).toBeLessThan(200);
-    expect(found[0]).toContain(`[WARN] cdktr: ${200 - (found.length - 1)} older lines are left out`);
+    expect(found[0]).toContain(`[WARN] cdktr: ${200 - (found.length - 1)} older lines are omitted`);
     expect(found.at(-1)).toContain("[INFO] 199 x");
     await history.close();
   });

@@ -104,7 +104,7 @@ describe("the file", () => {
     );
     await expect(stores.open("broken")).rejects.toThrow(/is damaged/);
     writeFileSync(join(stores.directory, "file"), "");
-    await expect(stores.open("file/data")).rejects.toThrow(/cannot be made/);
+    await expect(stores.open("file/data")).rejects.toThrow(/cannot be created/);
   });
 
   test("that cannot grow refuses units and heals by itself", async () => {

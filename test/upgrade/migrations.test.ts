@@ -233,7 +233,7 @@ describe("the history of version 0.1", () => {
     expect(before).toHaveLength(11);
     const said: string[] = [];
     await openHistory(directory, nextHistory(), (what) => said.push(what));
-    expect(said[0]).toContain("is copied before its schema is migrated");
+    expect(said[0]).toContain("is being backed up before its schema is migrated");
     expect(said[1]).toContain(`schema 1 became ${LAST_HISTORY + 1}`);
     expect(await ask(directory.history, rows)).toEqual(before);
     expect(await ask(directory.history, "SELECT payload FROM logstore WHERE colour = 'red'")).toEqual([

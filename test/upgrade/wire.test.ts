@@ -54,7 +54,8 @@ describe.each(VERSIONS)("requests of %s", (version) => {
     for (const exchange of exchanges.toSorted((a, b) => first(a) - first(b))) {
       const { kind, payload } = await ask(exchange);
       // What it speaks of is not here, or it was not here then either: what counts is that it is understood.
-      const isAbsent = kind === "CLIENTERROR" && /^(There is no run|These files are not here)/.test(payload);
+      const isAbsent =
+        kind === "CLIENTERROR" && /^(There is no run|These files no longer exist)/.test(payload);
       const wasRefused = ["CLIENTERROR", "UNPROC"].includes(exchange.kind);
       const isRefused = kind === "UNPROC" || isAbsent;
       if (kind === exchange.kind || isRefused || (wasRefused && kind === "SUCCESS")) continue;

@@ -64,7 +64,7 @@ function findUv(configured: string | null, cwd: string, context: ExecutionContex
     if (kind === "file") return path;
     throw new CannotStartError(
       kind === "directory" ? `uv_path is a directory: ${path}.` : `uv_path does not exist: ${path}.`,
-      { hint: `Correct uv_path, or leave it out to search the PATH. To get uv: ${GET_UV}` },
+      { hint: `Correct uv_path, or omit it to search the PATH. To get uv: ${GET_UV}` },
     );
   }
   const name = configured ?? "uv";
@@ -72,8 +72,8 @@ function findUv(configured: string | null, cwd: string, context: ExecutionContex
     configured === null ? uvOfHost(environment, cwd) : Bun.which(name, { PATH: environment.PATH ?? "", cwd });
   if (found !== null) return found;
   throw new CannotStartError(
-    `"${name}" was not found; searched were ${environment.PATH || "(PATH is empty)"} and ~/.local/bin.`,
-    { hint: `To get uv: ${GET_UV}. Or say where it is with uv_path.` },
+    `"${name}" was not found in ${environment.PATH || "(PATH is empty)"} or in ~/.local/bin.`,
+    { hint: `To get uv: ${GET_UV}. Or set uv_path to its location.` },
   );
 }
 

@@ -62,7 +62,7 @@ export class AfterWorkflowListener extends DeclaredListener {
       } catch (error) {
         if (signal.aborted) return;
         const say = error instanceof RequestRefusedError && !told ? this.log.error : this.log.debug;
-        say(`What follows runs that ended cannot be triggered: ${errorMessage(error)}`);
+        say(`Workflows that follow finished runs cannot be triggered: ${errorMessage(error)}`);
         told ||= error instanceof RequestRefusedError;
         await pause(retryMs, signal);
         retryMs = Math.min(retryMs * 2, LAST_RETRY_MS);
@@ -91,7 +91,7 @@ export class AfterWorkflowListener extends DeclaredListener {
       return (await this.client.getWorkflow(id, { signal: this.signal })).summary;
     } catch (error) {
       if (!(error instanceof RequestRefusedError)) throw error;
-      this.log.warn(`Workflow ${id} was to run after another, but is gone`);
+      this.log.warn(`Workflow ${id} should run after another one, but no longer exists`);
       return undefined;
     }
   }

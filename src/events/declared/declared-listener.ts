@@ -45,7 +45,7 @@ export abstract class DeclaredListener extends EventListener {
         backOff.reset();
       } catch (error) {
         if (signal.aborted) return;
-        this.log.debug(`The workflows cannot be asked for: ${errorMessage(error)}`);
+        this.log.debug(`The workflows cannot be read from the principal: ${errorMessage(error)}`);
         await pause(backOff.next(), signal);
       }
     }
@@ -66,7 +66,7 @@ export abstract class DeclaredListener extends EventListener {
       return true;
     } catch (error) {
       if (!(error instanceof RequestRefusedError)) throw error;
-      this.log.error(`Workflow ${workflow.id} was triggered, but cannot run: ${error.message}`);
+      this.log.error(`Workflow ${workflow.id} was triggered but cannot run: ${error.message}`);
       return false;
     }
   }

@@ -85,7 +85,7 @@ export class WebhookListener extends DeclaredListener {
       const other = hooks.get(webhook.path);
       if (other !== undefined) {
         this.log.error(
-          `The webhook ${webhook.path} of workflow ${workflow.id} is that of ${other.workflow.id} already`,
+          `The webhook ${webhook.path} of workflow ${workflow.id} is already used by ${other.workflow.id}`,
         );
         continue;
       }
@@ -128,7 +128,7 @@ export class WebhookListener extends DeclaredListener {
           `Webhooks are served at http://${this.#options.host}:${this.#server.port}: ${[...this.#hooks.keys()].join(", ")}`,
         );
       } catch (error) {
-        if (!told) this.log.error(`Webhooks cannot be served: ${errorMessage(error)}; trying on`);
+        if (!told) this.log.error(`Webhooks cannot be served: ${errorMessage(error)}; retrying`);
         told = true;
         await pause(BIND_RETRY_MS, this.signal);
       }
@@ -141,12 +141,12 @@ export class WebhookListener extends DeclaredListener {
     const hook = this.#hooks.get(url.pathname);
     if (hook === undefined) return reply(404, { error: `there is no webhook ${url.pathname}` });
     if (request.method !== hook.method) {
-      return reply(405, { error: `this webhook takes ${hook.method}` }, { Allow: hook.method });
+      return reply(405, { error: `this webhook accepts ${hook.method}` }, { Allow: hook.method });
     }
     if (!hook.limit.take(this.#clock.monotonic())) {
       return reply(
         429,
-        { error: `too many requests: ${PER_SECOND} a second are taken` },
+        { error: `too many requests: ${PER_SECOND} per second are accepted` },
         { "Retry-After": "1" },
       );
     }
@@ -154,7 +154,7 @@ export class WebhookListener extends DeclaredListener {
     try {
       body = new Uint8Array(await request.arrayBuffer());
     } catch (error) {
-      return reply(400, { error: `the body did not come as a whole: ${errorMessage(error)}` });
+      return reply(400, { error: `the body is incomplete: ${errorMessage(error)}` });
     }
     let secret: string | null;
     try {
@@ -200,10 +200,10 @@ export class WebhookListener extends DeclaredListener {
     try {
       if (this.#signatures?.see(signature, deliveryId, this.#clock.now()) !== "replayed") return undefined;
       return reply(409, {
-        error: "this signature has come already, with another delivery id or more than 6 days ago",
+        error: "this signature was used before, with another delivery id or more than 6 days ago",
       });
     } catch (error) {
-      this.log.error(`Whether a signature has come already cannot be looked up: ${errorMessage(error)}`);
+      this.log.error(`Seen signatures cannot be looked up: ${errorMessage(error)}`);
       return reply(503, { error: "the request cannot be checked now" }, { "Retry-After": "5" });
     }
   }

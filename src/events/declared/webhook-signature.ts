@@ -52,7 +52,7 @@ export function checkSignature(
     if (!matches(github, secret, body)) return refusal(403, "X-Hub-Signature-256 does not match the body");
     return { ok: true, deliveryId, scheme: "github", signature: github };
   }
-  return refusal(401, "the request is not signed: X-Hub-Signature-256 or X-Cdktr-Signature is needed");
+  return refusal(401, "the request is not signed: X-Hub-Signature-256 or X-Cdktr-Signature is required");
 }
 
 /**
@@ -65,7 +65,7 @@ export function readSecret(place: string): string | null {
   const kind = place.slice(0, at);
   const name = place.slice(at + 1);
   const secret = kind === "env" ? process.env[name] : readFileSync(name, "utf8").trimEnd();
-  if (secret === undefined || secret === "") throw new Error(`${place} holds no secret`);
+  if (secret === undefined || secret === "") throw new Error(`${place} contains no secret`);
   return secret;
 }
 

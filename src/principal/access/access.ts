@@ -136,12 +136,9 @@ export class Access extends BackgroundService<AccessSignals> {
     const identity = this.identify(userId);
     if (identity === undefined || identity.revoked) {
       const name = identity === undefined ? "with which this request came" : identity.name;
-      throw new ForbiddenError(
-        `The key ${name} was revoked: this principal takes nothing from it any more.`,
-        {
-          hint: "Ask whoever runs the principal for another one: cdktr keys add, or cdktr join-token create.",
-        },
-      );
+      throw new ForbiddenError(`The key ${name} was revoked: this principal no longer accepts it.`, {
+        hint: "Ask the operator of the principal for a new one: cdktr keys add, or cdktr join-token create.",
+      });
     }
     const allowed = VERBS[verb].roles;
     if (allowed.includes(identity.role)) return identity;
@@ -163,7 +160,7 @@ export class Access extends BackgroundService<AccessSignals> {
       joined = store.join(sender.publicKey, public_key, name, clock.now());
     } catch (error) {
       // Someone may have found a token.
-      const text = `A host that calls itself ${quote(name)} came with the key ${sender.name} and did not get in: ${errorMessage(error)}`;
+      const text = `A host that calls itself ${quote(name)} came with the key ${sender.name} and was refused: ${errorMessage(error)}`;
       if (this.#firstTime(text)) log.warn(text);
       throw error;
     }
@@ -228,7 +225,7 @@ export class Access extends BackgroundService<AccessSignals> {
       ({ role, publicKey }) => role !== "join" && !before.has(publicKey),
     );
     for (const { name, role, revoked } of fresh)
-      if (!revoked) this.#o.log.info(`The key ${name} (${role}) is known now.`);
+      if (!revoked) this.#o.log.info(`The key ${name} (${role}) is now known.`);
     const lost = [...before.values()].filter(
       ({ publicKey, revoked, role }) =>
         !revoked && role !== "join" && (known.get(publicKey)?.revoked ?? true),
@@ -241,7 +238,7 @@ export class Access extends BackgroundService<AccessSignals> {
     ] as const) {
       if (keys.length === 0) continue;
       const names = keys.map(({ name }) => name).join(", ");
-      this.#o.log.warn(`${what}: ${names}. What is connected with it is cut off.`);
+      this.#o.log.warn(`${what}: ${names}. Its connections are closed.`);
     }
     if (lost.length > 0) this.signals.emit("revoked");
   }

@@ -98,7 +98,7 @@ export class KeyStore {
   init(nowMs: number): string {
     if (this.exists) {
       throw new InvalidInputError(`There are keys already in ${this.directory}.`, {
-        hint: "'cdktr keys list' shows them. To begin anew, move that directory away: then no agent and no client gets in until it has a new key.",
+        hint: "'cdktr keys list' shows them. To start over, move that directory away: then no agent and no client can connect until it has a new key.",
       });
     }
     for (const directory of [this.directory, this.clientsDirectory, this.tokensDirectory])
@@ -273,14 +273,14 @@ export class KeyStore {
     const tokens = this.tokens(nowMs, () => {});
     const token = tokens.find(({ public_key }) => public_key === tokenKey);
     if (token === undefined) throw new NotFoundError("This principal does not know this join token.");
-    if (!isCurveKey(publicKey)) throw new InvalidInputError("public_key is no key of 40 characters.");
+    if (!isCurveKey(publicKey)) throw new InvalidInputError("public_key is not a key of 40 characters.");
     const earlier = token.used.find(({ public_key }) => public_key === publicKey);
-    const hint = "Ask for another one: 'cdktr join-token create' on the principal's host.";
+    const hint = "Ask for a new one: 'cdktr join-token create' on the principal's host.";
     const refuse = (why: string) => new UnprocessableError(`This join token ${why}.`, { hint });
     if (earlier === undefined && token.used.length >= token.uses) {
       const last = token.used.at(-1);
       throw refuse(
-        `is used up: ${last?.name ?? "somebody"} joined with it at ${isoTime(last?.at_ms ?? 0)}. If that was not you, have that key revoked`,
+        `is used up: ${last?.name ?? "someone"} joined with it at ${isoTime(last?.at_ms ?? 0)}. If that was not you, have that key revoked`,
       );
     }
     if (token.revoked_at_ms !== null) throw refuse(`was revoked at ${isoTime(token.revoked_at_ms)}`);
@@ -295,7 +295,7 @@ export class KeyStore {
     if (earlier !== undefined && known !== undefined) return { name: known.name, role: known.role };
     // Public keys are not secret: the holder of a token must not be able to change the role of someone else's key.
     if (known !== undefined || tokens.some(({ public_key }) => public_key === publicKey))
-      throw new InvalidInputError("public_key is the key of somebody else: a new host makes one of its own.");
+      throw new InvalidInputError("public_key belongs to someone else: a new host must create its own key.");
     for (;;) {
       const name =
         earlier === undefined || this.#client(earlier.name) !== undefined
@@ -348,7 +348,7 @@ export class KeyStore {
   #refuseName(name: string): void {
     if (NAME.test(name) && !RESERVED.has(name)) return;
     throw new InvalidInputError(`A key cannot be named '${name.slice(0, 140)}'.`, {
-      hint: `Letters, digits, ".", "_" and "-", beginning with a letter or a digit; not ${[...RESERVED].join(", ")}.`,
+      hint: `Letters, digits, ".", "_" and "-", starting with a letter or a digit; not ${[...RESERVED].join(", ")}.`,
     });
   }
 

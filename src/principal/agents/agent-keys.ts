@@ -93,7 +93,7 @@ export class AgentKeys extends BackgroundService {
   /** Why lines may not be delivered in the name of an agent; null when they may. */
   async refusal(sender: Identity, agentId: string, streamId: string): Promise<string | null> {
     if (sender.role !== "admin" && this.#keys.get(agentId) !== sender.publicKey)
-      return `the key ${sender.name} may not speak for agent ${quote(agentId)}`;
+      return `the key ${sender.name} may not act for agent ${quote(agentId)}`;
     const owner = await this.#streamOwner(streamId);
     if (owner === agentId) return null;
     return `agent ${quote(agentId)} sent lines of a stream that ${owner === undefined ? "no agent has registered" : "is another agent's"}`;
@@ -137,9 +137,9 @@ export class AgentKeys extends BackgroundService {
     const holder = owner === undefined ? undefined : this.#o.access.identify(owner);
     if (holder === undefined || holder.revoked) return;
     throw new ForbiddenError(
-      `The agent id ${quote(agentId)} belongs to the key ${holder.name}: the key ${sender.name} may not speak for it.`,
+      `The agent id ${quote(agentId)} belongs to the key ${holder.name}: the key ${sender.name} may not act for it.`,
       {
-        hint: `Give this agent another id with --suffix. If its host has a new key, shut the old one out first: cdktr keys revoke ${holder.name}`,
+        hint: `Give this agent another id with --suffix. If its host has a new key, revoke the old one first: cdktr keys revoke ${holder.name}`,
       },
     );
   }

@@ -239,7 +239,7 @@ export class AgentRegistry extends BackgroundService {
     if (++this.#logged.count <= LOGGED_A_MINUTE) this.#o.log[level](text);
     else if (this.#logged.count === LOGGED_A_MINUTE + 1)
       this.#o.log.warn(
-        `More than ${LOGGED_A_MINUTE} agents came or went within a minute; no more of them are told of in it.`,
+        `More than ${LOGGED_A_MINUTE} agents came or went within a minute; the rest are not logged.`,
       );
   }
 
@@ -405,7 +405,7 @@ export class AgentRegistry extends BackgroundService {
     if (offers.length > 0) {
       await this.#o.store
         .transact((tx) => this.#o.leases.known(tx, contact.agentId, offers))
-        .catch((error) => logFailure(this.#o.log, "Offers of runs cannot be prolonged", error));
+        .catch((error) => logFailure(this.#o.log, "Offers of runs cannot be renewed", error));
     }
     if (forgotten.length === 0) return;
     await this.#o.store.transact(async (tx) => {

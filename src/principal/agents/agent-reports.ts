@@ -26,7 +26,7 @@ export async function applyReports(
   if (first > from + 1) {
     tx.afterCommit(() =>
       context.log.warn(
-        `Agent ${agent_id}: reports ${from + 1} to ${first - 1} never came; this principal's state is older than the agent's.`,
+        `Agent ${agent_id}: reports ${from + 1} to ${first - 1} never arrived; this principal's state is older than the agent's.`,
       ),
     );
   }
@@ -54,7 +54,7 @@ async function apply(
   const what = report.kind === "run" ? "run" : `task ${report.task_id} of run`;
   tx.afterCommit(() =>
     log.warn(
-      `Agent ${agent_id}: a report that ${what} ${report.workflow_instance_id} is ${report.status} does not fit its state and was passed over.`,
+      `Agent ${agent_id}: a report that ${what} ${report.workflow_instance_id} is ${report.status} does not fit its state and was ignored.`,
     ),
   );
 }

@@ -67,7 +67,7 @@ export class AgentWatch extends BackgroundService<AgentWatchSignals> {
       else if (left !== null)
         this.#timer.in(Math.max(1, left > 2 * this.#aheadMs ? left - this.#aheadMs : left));
     } catch (error) {
-      logFailure(this.#o.log, "The deadlines of agents cannot be kept", error);
+      logFailure(this.#o.log, "The deadlines of agents cannot be updated", error);
       this.#timer.in(RETRY_MS);
     }
     this.signals.emit("looked");
@@ -99,7 +99,7 @@ export class AgentWatch extends BackgroundService<AgentWatchSignals> {
         await this.#o.lose(agent);
       } catch (error) {
         isDone = false;
-        logFailure(this.#o.log, `Agent ${agent.agent_id} is silent, but cannot be given up`, error);
+        logFailure(this.#o.log, `Agent ${agent.agent_id} is silent, but cannot be marked as lost`, error);
       }
     }
     return isDone;

@@ -52,7 +52,7 @@ export class PlainAgents {
       if (known !== null && known.status !== "LOST") return;
       if (contacts.plain >= MOST) {
         throw new UnprocessableError(
-          `There are ${MOST} agents already that are known by their name alone; those that fall silent make room.`,
+          `There are already ${MOST} agents that are known only by name; retry when some of them have fallen silent.`,
         );
       }
       await tx.registerAgent(

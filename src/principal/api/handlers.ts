@@ -221,10 +221,12 @@ function heard(what: string, outcome: Outcome): null {
       return null;
     case "over":
     case "fenced":
-      throw new UnprocessableError(`The ${what} is not this agent's (any more): nothing was changed.`);
+      throw new UnprocessableError(
+        `The ${what} does not belong to this agent (any more): nothing was changed.`,
+      );
     case "illegal":
       throw new UnprocessableError(
-        `The ${what} cannot get that status from the one it has: nothing was changed.`,
+        `The ${what} cannot change to that status from its current one: nothing was changed.`,
       );
   }
 }

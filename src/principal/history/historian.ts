@@ -119,7 +119,7 @@ export class Historian extends BackgroundService<HistorianSignals> {
     this.#flushBytes = options.flushBytes ?? 8 * 1024 * 1024;
     this.#intake = new LogIntake(options.maxHeldBytes ?? 64 * 1024 * 1024, (lost) => {
       options.log.warn(
-        `Log lines ${lost.from} to ${lost.to} of stream ${lost.stream_id} are not in ${options.dbPath}, and their agent does not keep them any more: the database is not the one that they went into.`,
+        `Log lines ${lost.from} to ${lost.to} of stream ${lost.stream_id} are not in ${options.dbPath}, and their agent no longer has them: they went into a different database file.`,
       );
     });
     this.#transfers = new Transfers({
@@ -157,7 +157,7 @@ export class Historian extends BackgroundService<HistorianSignals> {
 
   /** Writes what it holds, if possible, and closes the database. What it cannot write is still on the agents and in the operational state. */
   protected override async onStop(): Promise<void> {
-    this.#giveUp.abort(new HistoryUnavailableError("The principal ends."));
+    this.#giveUp.abort(new HistoryUnavailableError("The principal is stopping."));
     if (this.#migrating !== undefined) await this.#flushing?.catch(() => {});
     this.#lastAttempt = Number.NEGATIVE_INFINITY;
     await this.flush().catch(() => {});
@@ -175,7 +175,7 @@ export class Historian extends BackgroundService<HistorianSignals> {
       work();
     } catch (error) {
       this.#o.log.warn(
-        `Prepared files in ${this.#transfers.directory} cannot be cleared away: ${errorMessage(error)}`,
+        `Prepared files in ${this.#transfers.directory} cannot be removed: ${errorMessage(error)}`,
       );
     }
   }
@@ -345,7 +345,7 @@ export class Historian extends BackgroundService<HistorianSignals> {
   }
 
   async #flushNow(): Promise<void> {
-    if (!this.#isOpen) throw new HistoryUnavailableError("The historian does not run.");
+    if (!this.#isOpen) throw new HistoryUnavailableError("The historian is not running.");
     // While the database is unavailable, callers get the known answer instead of one attempt each.
     if (this.#failure !== undefined && performance.now() - this.#lastAttempt < FIRST_RETRY_MS)
       throw this.#failure;
@@ -394,7 +394,7 @@ export class Historian extends BackgroundService<HistorianSignals> {
       const stale = this.#database;
       if (this.#o.dbPath !== IN_MEMORY && !existsSync(this.#o.dbPath)) {
         this.#o.log.error(
-          `The history database ${this.#o.dbPath} was removed while the principal ran: a new one begins. What it held is gone, unless there is a backup.`,
+          `The history database ${this.#o.dbPath} was removed while the principal ran: a new one begins. Its content is lost, unless there is a backup.`,
         );
       }
       this.#database = undefined;
@@ -423,7 +423,7 @@ export class Historian extends BackgroundService<HistorianSignals> {
         migrations: this.#o.migrations,
         say: (what) => {
           this.#o.log.info(what);
-          this.#migrating = `The history database ${this.#o.dbPath} is being migrated to the schema of this cdktr.`;
+          this.#migrating = `The history database ${this.#o.dbPath} is being migrated to the schema of this cdktr version.`;
           this.#migrates?.();
         },
       });
@@ -502,7 +502,7 @@ export class Historian extends BackgroundService<HistorianSignals> {
   }
 
   #whyAway(): HistoryUnavailableError {
-    const hint = "Nothing is lost meanwhile; try again in a while.";
+    const hint = "Nothing is lost in the meantime; try again later.";
     if (this.#migrating !== undefined) return new HistoryUnavailableError(this.#migrating, { hint });
     return this.#failure ?? new HistoryUnavailableError("The history database is not open.", { hint });
   }

@@ -61,8 +61,8 @@ export class Transfers {
    */
   async prepare(write: (directory: string) => Promise<ReadonlyMap<string, number>>): Promise<PreparedFiles> {
     if (this.#transfers.size + this.#preparing >= MAX_TRANSFERS) {
-      throw new UnprocessableError(`There are ${MAX_TRANSFERS} exports and backups under way already.`, {
-        hint: `Try again when one of them is done; forgotten ones are dropped after ${this.#idleMs / 1000} s.`,
+      throw new UnprocessableError(`${MAX_TRANSFERS} exports and backups are already in progress.`, {
+        hint: `Try again when one of them is done; abandoned ones are dropped after ${this.#idleMs / 1000} s.`,
       });
     }
     const transfer_id = crypto.randomUUID();
@@ -100,12 +100,12 @@ export class Transfers {
   async read(request: ReadFile): Promise<FilePiece> {
     const transfer = this.#transfers.get(request.transfer_id);
     if (transfer === undefined) {
-      throw new NotFoundError("These files are not here any more.", {
+      throw new NotFoundError("These files no longer exist.", {
         hint: `Prepared files are dropped ${this.#idleMs / 1000} s after the last request for them, and when the principal stops. Start again.`,
       });
     }
     if (!transfer.names.has(request.name)) {
-      throw new NotFoundError(`There is no file "${request.name}" among those that were prepared.`);
+      throw new NotFoundError(`There is no file "${request.name}" among the prepared files.`);
     }
     transfer.reading++;
     try {
@@ -142,7 +142,7 @@ export class Transfers {
 function cannotPrepare(cause: unknown, directory: string): UnprocessableError {
   return new UnprocessableError(`Files cannot be prepared in ${directory}: ${errorMessage(cause)}.`, {
     cause,
-    hint: "Make room there, or set CDKTR_APP_DATA_DIRECTORY to a directory that can be written.",
+    hint: "Free some space there, or set CDKTR_APP_DATA_DIRECTORY to a directory that can be written.",
   });
 }
 

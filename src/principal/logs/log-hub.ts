@@ -51,7 +51,7 @@ const TURN_MS = 4;
 const LINES_PER_LOOK = 200;
 
 const NO_RUNS: ReadonlySet<string> = new Set();
-const FOREIGN_RUN = "A log line names a run that was never its agent's.";
+const FOREIGN_RUN = "A log line names a run that was never assigned to its agent.";
 
 /** What the hub needs from the historian. */
 interface LogSink {
@@ -221,7 +221,7 @@ export class LogHub extends BackgroundService {
     this.#topicsWarning.warn(
       ended,
       (count) =>
-        `${count} connections of watchers of the live log were ended: they had subscribed to far too much.`,
+        `${count} connections of live log subscribers were closed: they had far too many subscriptions.`,
     );
   }
 
@@ -243,7 +243,7 @@ export class LogHub extends BackgroundService {
       } catch (error) {
         // What was queued in the closed socket is not lost: agents send again what did not become durable.
         if (pull.closed) return;
-        this.#o.log.error(`The log hub could not handle what an agent sent: ${errorMessage(error)}`);
+        this.#o.log.error(`The log hub could not process a message from an agent: ${errorMessage(error)}`);
         await this.pause(FAILURE_PAUSE_MS);
       }
     }
@@ -253,7 +253,7 @@ export class LogHub extends BackgroundService {
     for (const message of messages) {
       this.#counts.frames++;
       if (this.#o.access?.admits(message.userId, "logs-listening") === false) {
-        this.#malformed(1, "the key with which they came was revoked");
+        this.#malformed(1, "their key was revoked");
         this.#cut.within(CUT_PAUSE_MS);
         continue;
       }
@@ -353,7 +353,7 @@ export class LogHub extends BackgroundService {
       this.#droppedWarning.warn(
         lines.length,
         (count) =>
-          `${count} log lines of agents that do not number them are lost: the history is not available and memory is full.`,
+          `${count} unnumbered log lines were lost: the history is not available and memory is full.`,
       );
     }
     return lines;

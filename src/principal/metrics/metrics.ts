@@ -53,7 +53,7 @@ export class Metrics {
     page.gauge("cdktr_build_info", "The version, as a label; always 1.", [[{ version: VERSION }, 1]]);
     page.gauge(
       "cdktr_start_time_seconds",
-      "When the principal started, since 1970.",
+      "When the principal started, Unix time.",
       sources.startedAtMs / 1000,
     );
     page.gauge("cdktr_queue_length", "Runs that wait for an agent.", runs.queued);
@@ -68,7 +68,7 @@ export class Metrics {
     );
     page.histogram(
       "cdktr_dispatch_latency_seconds",
-      "Time that runs waited for an agent, until one was given them.",
+      "Time that runs waited before they were given to an agent.",
       this.#dispatch,
     );
     page.gauge(
@@ -81,16 +81,16 @@ export class Metrics {
       up.reduce((total, agent) => total + count(agent), 0);
     page.gauge(
       "cdktr_agents_capacity",
-      "Runs that the agents which are up can have at once.",
+      "Total capacity of the agents that are up, in runs.",
       sum((agent) => agent.max_concurrent_workflows),
     );
     page.gauge(
       "cdktr_agents_running_runs",
-      "Runs that the agents which are up have.",
+      "Runs on the agents that are up.",
       sum((agent) => agent.running_workflows),
     );
-    page.gauge("cdktr_workflows", "Workflows that are loaded.", valid);
-    page.gauge("cdktr_workflow_files_invalid", "Workflow files that are left out.", invalid);
+    page.gauge("cdktr_workflows", "Loaded workflows.", valid);
+    page.gauge("cdktr_workflow_files_invalid", "Invalid workflow files.", invalid);
     page.gauge(
       "cdktr_history_available",
       "Whether the history can be written and read.",
@@ -98,7 +98,7 @@ export class Metrics {
     );
     page.gauge(
       "cdktr_log_lag_seconds",
-      "Time for which the oldest line in memory waits for DuckDB.",
+      "How long the oldest line in memory has waited for DuckDB.",
       history.lagMs / 1000,
     );
     page.gauge(
@@ -106,19 +106,19 @@ export class Metrics {
       "Log lines that were received and are not in DuckDB yet.",
       history.lines,
     );
-    page.gauge("cdktr_log_held_bytes", "Memory that those lines take.", history.bytes);
+    page.gauge("cdktr_log_held_bytes", "Memory used by those lines.", history.bytes);
     page.histogram("cdktr_history_flush_seconds", "Time that writing to the history took.", this.#flushes);
     page.counter(
       "cdktr_history_flush_failures_total",
-      "Attempts to write to the history that failed.",
+      "Failed attempts to write to the history.",
       this.#flushFailures,
     );
     page.counter("cdktr_log_frames_total", "Log messages received.", logs.frames);
     page.counter("cdktr_log_lines_published_total", "Log lines published live.", logs.published);
-    page.counter("cdktr_log_malformed_total", "Log messages and lines that were none.", logs.malformed);
+    page.counter("cdktr_log_malformed_total", "Malformed log messages and lines.", logs.malformed);
     page.counter(
       "cdktr_log_dropped_total",
-      "Lines of agents that do not number them, lost for want of room.",
+      "Unnumbered lines of agents that were lost for lack of space.",
       logs.dropped,
     );
     addListeners(page, sources.listeners());

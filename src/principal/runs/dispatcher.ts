@@ -204,7 +204,7 @@ export class Dispatcher extends BackgroundService {
 
   /** The disk has failed: keep them waiting and retry soon. */
   #failed(error: unknown): void {
-    logFailure(this.#log, "Nothing can be assigned", error);
+    logFailure(this.#log, "Runs cannot be assigned", error);
     this.#retry.in(RETRY_MS);
   }
 

@@ -83,7 +83,7 @@ export class LeaseWatch extends BackgroundService {
       const next = await this.#o.store.read((tx) => tx.nextOverdueOffer());
       if (next !== null) this.#timer.in(Math.max(1, next));
     } catch (error) {
-      logFailure(this.#o.log, "An unconfirmed assignment cannot be ended", error);
+      logFailure(this.#o.log, "An unconfirmed assignment cannot be expired", error);
       this.#timer.in(RETRY_MS);
     }
   }

@@ -37,7 +37,7 @@ export class PauseWatch extends BackgroundService {
     const late = now - this.#last - this.#tickMs;
     this.#last = now;
     if (late <= this.#toleranceMs) return;
-    this.#log.warn(`This principal stood still for ${Math.round(late)} ms; agents get a fresh timeout.`);
+    this.#log.warn(`This principal was suspended for ${Math.round(late)} ms; agents get a fresh timeout.`);
     this.#events.emit("principal paused", late);
   }
 }

@@ -130,7 +130,7 @@ export class RunChanges {
           tx,
           held,
           word.status === "CANCELLED" ? "CANCELLED" : "CRASHED",
-          `the run ended ${word.status}, and its agent did not say how this task ended`,
+          `the run ended ${word.status}, and its agent did not report how this task ended`,
         );
         const { status, error, stream_id: log_stream_id, log_seq } = word;
         await this.#end(tx, run, attempt, "RELEASED", at, { status, error, log_stream_id, log_seq });

@@ -146,7 +146,7 @@ export class RunService {
       }
       if (run.status === "COMPLETED" && !retry.from_start) {
         throw new UnprocessableError(`Run ${id} COMPLETED: there is no failed task to retry.`, {
-          hint: `From the beginning: cdktr runs retry ${id} --from-start`,
+          hint: `To run it from the beginning: cdktr runs retry ${id} --from-start`,
         });
       }
       const definition = await tx.getDefinition(run.definition_hash);
@@ -282,7 +282,7 @@ export class RunService {
     } catch (error) {
       if (!(error instanceof UnprocessableError)) throw error;
       throw new UnprocessableError(
-        `Run "${runId}" is not among the newest, and the history cannot be asked for it: ${error.message}`,
+        `Run "${runId}" is not among the newest, and the history is not available: ${error.message}`,
         { cause: error, ...(error.hint === undefined ? {} : { hint: error.hint }) },
       );
     }
@@ -302,7 +302,7 @@ export class RunService {
     if (exact !== null || runId.length < SHORTEST_PREFIX) return exact;
     const [found, another] = await tx.findRuns(runId, 2);
     if (another !== undefined) {
-      throw new InvalidInputError(`More than one run begins with "${runId}"; give more of the id.`);
+      throw new InvalidInputError(`More than one run begins with "${runId}"; give a longer prefix.`);
     }
     return found ?? null;
   }

@@ -238,10 +238,10 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
     const stays =
       first || this.#workflows.size === 0
         ? ""
-        : ` The ${this.#workflows.size} workflows it held stay in force.`;
+        : ` The ${this.#workflows.size} workflows from it stay in use.`;
     this.#sayOnce(
       "",
-      `The workflow directory ${this.#o.root} ${reason}.${stays} CDKTR_WORKFLOW_DIR says where it is.`,
+      `The workflow directory ${this.#o.root} ${reason}.${stays} CDKTR_WORKFLOW_DIR sets its location.`,
     );
     this.#invalid = [{ path: this.#o.root, error: `the workflow directory ${reason}` }];
   }
@@ -365,7 +365,9 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
     try {
       await this.#note(wanted);
     } catch (error) {
-      this.#o.log.warn(`Changed workflows are in force, but not noted on disk: ${errorMessage(error)}`);
+      this.#o.log.warn(
+        `Changed workflows are in use, but could not be saved to disk: ${errorMessage(error)}`,
+      );
     }
     this.#replace(wanted);
   }
@@ -434,7 +436,7 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
       const kept = id !== null && this.#workflows.has(id) && this.#workflows.get(id)?.path === path;
       this.#sayOnce(
         path,
-        `${error}\n${kept ? `The last valid version of ${id} stays in force.` : "The file is left out."}`,
+        `${error}\n${kept ? `The last valid version of ${id} stays in use.` : "The file is not loaded."}`,
       );
     }
     for (const [path, file] of this.#files) {

@@ -37,7 +37,7 @@ test("a task that prints more than the outbox holds waits while the principal is
   await cluster.principal?.finished;
   await Bun.write(directory.path("go"), "");
   await agent?.waitFor(
-    /MiB of log lines wait for the principal: tasks that print more wait too.* Nothing is dropped/,
+    /MiB of log lines wait for the principal: tasks that print more are blocked.* Nothing is dropped/,
   );
   const printed = linesOf(progress).length;
   expect(printed).toBeGreaterThan(3);

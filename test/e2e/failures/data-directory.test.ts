@@ -26,13 +26,13 @@ test("removed under the principal: its state is written anew, nothing that was a
   const acknowledged = await trigger(cluster, "quick");
   const { principal } = cluster;
   await principal?.waitFor(
-    /state\.db was removed while the principal ran\. It was written anew .* no run is lost/,
+    /state\.db was removed while the principal ran\. It was rewritten .* no run is lost/,
   );
   expect(existsSync(`${cluster.dataDirectory}/state.db`)).toBe(true);
   // It cannot be started twice on what it wrote anew.
   const second = await cluster.cdktr(["start", "principal"]);
   expect(second.stderr).toContain(
-    `Another principal (process ${principal?.pid}) works on the data directory`,
+    `Another principal (process ${principal?.pid}) is using the data directory`,
   );
 
   principal?.kill("SIGKILL");

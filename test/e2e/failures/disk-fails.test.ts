@@ -68,7 +68,7 @@ test("under the principal's state: nothing is acknowledged any more; after a res
   await principal.waitFor(/state cannot be written: /);
   // What the agent has goes on without the principal's disk.
   writeFileSync(directory.path("gate"), "");
-  await agent.waitFor(/Reports wait on this agent's disk/);
+  await agent.waitFor(/Reports are kept on this agent's disk/);
   expect((await cluster.client.registeredAgents()).map((known) => known.status)).toEqual(["UP"]);
 
   // The operator's way out: end it, mend the disk, start it.

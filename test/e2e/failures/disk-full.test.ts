@@ -37,14 +37,14 @@ test("the principal's: triggers are refused, what runs goes on, and everything a
     }
   });
   expect(String(refused)).toMatch(FULL);
-  await principal.waitFor(/state cannot be written: the disk is full .*cdktr goes on by itself/);
+  await principal.waitFor(/state cannot be written: the disk is full .*cdktr then continues by itself/);
   const command = await cluster.cdktr(["run", "quick"]);
   expect(command.code).toBe(1);
   expect(command.stderr).toMatch(FULL);
 
   // Its end cannot be written down; it waits with the agent, who is not lost meanwhile.
   writeFileSync(directory.path("gate"), "");
-  await agent.waitFor(/Reports wait on this agent's disk: .*the disk is full/);
+  await agent.waitFor(/Reports are kept on this agent's disk: .*the disk is full/);
   const silent = Number(IMPATIENT.CDKTR_AGENT_HEARTBEAT_TIMEOUT_MS) + 500;
   const since = performance.now();
   await until("it would be lost if it were silent", async () => {

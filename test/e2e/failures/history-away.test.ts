@@ -31,7 +31,7 @@ async function worksWithout(cluster: Cluster, why: RegExp): Promise<string> {
     expect(refused.code).toBe(1);
     expect(refused.stdout).toBe("");
     expect(refused.stderr).toMatch(why);
-    expect(refused.stderr).toContain("nothing is lost meanwhile: agents keep their lines on disk");
+    expect(refused.stderr).toContain("nothing is lost in the meantime: agents keep their lines on disk");
   }
   return run;
 }

@@ -36,7 +36,7 @@ test("an agent killed with KILL: its next start ends the task, what is deaf to T
   expect(sessions.size).toBe(2);
 
   const next = await cluster.startAgent(["--suffix", "agent-1"]);
-  await next.waitFor(/An agent that was killed left processes of its tasks running: .*They are ended/);
+  await next.waitFor(/An agent that was killed left processes of its tasks running: .*They will be ended/);
   // Before it takes anything new.
   expect(processesWith(run)).toEqual([]);
   const over = await cluster.client.getRun(run);

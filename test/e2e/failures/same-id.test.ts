@@ -20,7 +20,7 @@ test("the second one ends with status 1 and says who has the id; the first one w
   const here = await cluster.cdktr(start);
   expect(here.code).toBe(1);
   expect(here.stderr).toMatch(
-    new RegExp(`An agent with the id ".*-twin" runs on this host already \\(pid ${first.pid}\\)`),
+    new RegExp(`An agent with the id ".*-twin" is already running on this host \\(pid ${first.pid}\\)`),
   );
   expect(here.stderr).toContain("--suffix");
 

@@ -192,7 +192,7 @@ export class SqliteOperationalStore implements OperationalStore {
       `The principal's state cannot be written: ${reasonOf(code, error.message)} (${this.path}).`,
       {
         cause: error,
-        hint: "Nothing was changed. Free space or mend the disk; cdktr goes on by itself then.",
+        hint: "Nothing was changed. Free some space or repair the disk; cdktr then continues by itself.",
       },
     );
     return this.#ails(failure);
@@ -226,7 +226,7 @@ export class SqliteOperationalStore implements OperationalStore {
     if (present !== null) {
       throw new StoreUnavailableError(
         `The principal's state cannot be written: another file is in the place of ${this.path}.`,
-        { hint: "Restart the principal to go on with that one, or put the former one back." },
+        { hint: "Restart the principal to use that file, or put the original one back." },
       );
     }
     const { directory, log } = this.#options;
@@ -242,7 +242,7 @@ export class SqliteOperationalStore implements OperationalStore {
     this.#reopen = true;
     this.#reopenIfBroken();
     log.error(
-      `${this.path} was removed while the principal ran. It was written anew from what this process had open: no run is lost. ` +
+      `${this.path} was removed while the principal ran. It was rewritten from the file that this process has open: no run is lost. ` +
         "Stop the principal before you remove its data directory.",
     );
   }
@@ -277,17 +277,17 @@ export class SqliteOperationalStore implements OperationalStore {
     if (/^SQLITE_(BUSY|LOCKED)/.test(code)) {
       const pid = existsSync(owner) ? ` (process ${readFileSync(owner, "utf8").trim()})` : "";
       return new DataDirectoryInUseError(
-        `Another principal${pid} works on the data directory ${this.#options.directory}.`,
+        `Another principal${pid} is using the data directory ${this.#options.directory}.`,
         {
           cause: error,
-          hint: "Stop that one, or give this one a directory of its own with CDKTR_APP_DATA_DIRECTORY.",
+          hint: "Stop that one, or give this one its own directory with CDKTR_APP_DATA_DIRECTORY.",
         },
       );
     }
     if (/^SQLITE_(CORRUPT|NOTADB)/.test(code)) {
       return new CdktrError(`${this.path} is damaged: ${errorMessage(error)}.`, {
         cause: error,
-        hint: "Restore it from a backup or move it away: runs that waited in it are lost, the history in DuckDB is not.",
+        hint: "Restore it from a backup or move it away: queued runs are then lost, but not the history in DuckDB.",
       });
     }
     if (error instanceof CdktrError) return error;
@@ -340,9 +340,9 @@ function makePrivateDirectory(path: string): void {
   try {
     mkdirSync(path, { recursive: true, mode: 0o700 });
   } catch (error) {
-    throw new CdktrError(`The data directory ${path} cannot be made: ${errorMessage(error)}.`, {
+    throw new CdktrError(`The data directory ${path} cannot be created: ${errorMessage(error)}.`, {
       cause: error,
-      hint: "CDKTR_APP_DATA_DIRECTORY says where it is.",
+      hint: "CDKTR_APP_DATA_DIRECTORY sets its location.",
     });
   }
 }
