@@ -104,7 +104,7 @@ test("away: triggers are safe at once, wait in order, and become runs when the p
   await delivery.drained();
   expect(delivery.metrics).toMatchObject({ buffered: 0, failed: 2, delivered: 52, awaySinceMs: null });
   expect(messages.filter((message) => message.includes("are buffered on disk"))).toHaveLength(1);
-  expect(messages.some((message) => message.includes("late) is dropped"))).toBe(true);
+  expect(messages.some((message) => message.includes("late) was dropped"))).toBe(true);
   await delivery.stop();
   const runs = await cluster.client.listRuns({ limit: 1000 });
   expect(runs).toHaveLength(51);
