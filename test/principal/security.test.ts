@@ -542,7 +542,7 @@ describe("files of keys", () => {
     const { key } = readKeyFile(path);
     expect(readFileSync(join(store.clientsDirectory, "admin.json"), "utf8")).not.toContain(key.secret_key);
     writeFileSync(path, JSON.stringify({ ...key, public_key: "x" }));
-    expect(() => readKeyFile(path)).toThrow(/public_key is not as it must be/);
+    expect(() => readKeyFile(path)).toThrow(/public_key is invalid/);
     writeFileSync(path, `{"secret_key": ${key.secret_key}`);
     try {
       readKeyFile(path);
