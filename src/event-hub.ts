@@ -1,11 +1,11 @@
 /**
- * Tells those who want to know that something happened. `Topics` says what there is to hear of: name → what comes with it. An event
- * is told when it has happened; whoever must take part in it is called by name instead.
+ * A typed event hub. `Topics` maps the name of each event to its payload. An event is emitted after the fact; code that must take part in
+ * what happens is called directly instead.
  */
 export class EventHub<Topics extends object> {
   readonly #handlers: { [Topic in keyof Topics]?: Set<(payload: Topics[Topic]) => void> } = {};
 
-  /** Calls `handler` for each event of the topic, in the order in which the handlers came. Returns what ends that. */
+  /** Calls `handler` for each event of the topic, in the order in which handlers were added. Returns a function that removes it. */
   on<Topic extends keyof Topics>(topic: Topic, handler: (payload: Topics[Topic]) => void): () => void {
     const handlers = this.#handlers[topic] ?? new Set();
     this.#handlers[topic] = handlers;
@@ -13,7 +13,7 @@ export class EventHub<Topics extends object> {
     return () => handlers.delete(handler);
   }
 
-  /** Tells everybody, before it returns. */
+  /** Calls all handlers before it returns. */
   emit<Topic extends keyof Topics>(
     topic: Topic,
     ...[payload]: Topics[Topic] extends undefined ? [] : [Topics[Topic]]
@@ -21,12 +21,12 @@ export class EventHub<Topics extends object> {
     for (const handler of this.#handlers[topic] ?? []) handler(payload as Topics[Topic]);
   }
 
-  /** Resolves when `isSo`, which is looked at now and after each event of the topic. */
+  /** Resolves when `isSo` is true, which is checked now and after each event of the topic. */
   async until<Topic extends keyof Topics>(topic: Topic, isSo: () => boolean): Promise<void> {
     while (!isSo()) await this.next(topic);
   }
 
-  /** Resolves with the next event of the topic (for which `isIt`); earlier ones do not count. */
+  /** Resolves with the next event of the topic (that satisfies `isIt`); earlier ones do not count. */
   next<Topic extends keyof Topics>(
     topic: Topic,
     isIt: (payload: Topics[Topic]) => boolean = () => true,

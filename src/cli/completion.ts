@@ -19,7 +19,7 @@ export function completionOf(root: Command): Command {
       restDescription: "The words of the line, passed by the scripts",
       completes: { shell: "shell" },
       details: `The script completes commands, options and their values, and asks the principal for the ids of workflows, runs and
-      agents. It asks the program that is typed, so it need not be written anew after an upgrade.`,
+      agents. It calls the executable being typed, so it stays correct after an upgrade.`,
       topic: "operations",
       examples: [
         { command: "cdktr completion bash >> ~/.bashrc", does: "for every new bash" },

@@ -223,7 +223,7 @@ export const VERBS = {
     changes: "nothing",
   }),
   DRAINAGENT: verb({
-    about: "Tells an agent to finish what runs and take nothing new",
+    about: "Tells an agent to finish its runs and take no new ones",
     roles: ADMIN,
     request: m.DrainAgent,
     reply: Nothing,

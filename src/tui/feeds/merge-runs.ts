@@ -1,10 +1,10 @@
-/** Keeps the list of runs: pages of it come again and again, and most of what they say is known. */
+/** Maintains the list of runs from overlapping pages, most of whose content is already known. */
 import type { RunSummary } from "../../contract/messages.ts";
 
-/** Runs that are kept; the oldest go. */
+/** Maximum number of runs; the oldest are dropped. */
 export const MOST_RUNS = 10_000;
 
-/** `known` with what `pages` say, newest first; `known` itself when they say nothing new. */
+/** `known` updated from `pages`, newest first; returns `known` itself if nothing has changed. */
 export function mergeRuns(
   known: readonly RunSummary[],
   ...pages: readonly (readonly RunSummary[])[]

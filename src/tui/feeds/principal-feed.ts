@@ -1,4 +1,4 @@
-/** Reads from a principal what the screen shows, again and again, and tells when it does not answer. */
+/** Polls a principal for what the screen shows, and reports when it does not answer. */
 
 import type { RunDetails, RunSummary } from "../../contract/messages.ts";
 import { errorMessage, NotFoundError, PrincipalUnreachableError } from "../../errors.ts";
@@ -10,9 +10,9 @@ import type { State } from "../state.ts";
 import type { Store } from "../store.ts";
 import { isOpen, MOST_RUNS, mergeRuns } from "./merge-runs.ts";
 
-/** The newest runs that are read every time. */
+/** Number of newest runs read in each round. */
 const NEWEST = 100;
-/** Runs that are not over and that are asked for one by one because no list has them. */
+/** Maximum number of unfinished runs that are requested one by one because no list has them. */
 const ONE_BY_ONE = 20;
 const WATCH_MS = 20_000;
 const KEPT_EVENTS = 1000;
@@ -20,11 +20,11 @@ const KEPT_EVENTS = 1000;
 export interface PrincipalFeedOptions {
   readonly client: PrincipalClient;
   readonly store: Store;
-  /** Time between readings, ms. */
+  /** Interval between rounds, ms. */
   readonly intervalMs: number;
-  /** How long a reading waits for the principal, ms. */
+  /** How long a round waits for the principal, ms. */
   readonly timeoutMs: number;
-  /** Called when the principal answers again after it did not. */
+  /** Called when the principal answers again after an outage. */
   readonly regained: () => void;
 }
 
@@ -52,7 +52,7 @@ export class PrincipalFeed extends BackgroundService {
     this.#nap.abort();
   }
 
-  /** Reads again now. */
+  /** Polls at once. */
   refresh(everything = false): void {
     if (everything) {
       this.#allRead = false;
@@ -100,7 +100,7 @@ export class PrincipalFeed extends BackgroundService {
       state.connection = { status: "connected", since, latencyMs, lastDataMs: now, error: null };
       state.data.info = info;
     };
-    // That it answers is news; otherwise one frame for all that comes is enough.
+    // The return of the principal is shown at once; otherwise one frame for everything is enough.
     if (store.state.connection.status !== "connected" || restarted) {
       store.update((state) => {
         answered(state);
@@ -124,7 +124,7 @@ export class PrincipalFeed extends BackgroundService {
   #lost(error: unknown): void {
     this.#options.store.update((state) => {
       const before = state.connection;
-      // An answer that is an error is an answer all the same.
+      // An error reply is a reply too.
       const lost = error instanceof PrincipalUnreachableError;
       state.connection = {
         ...before,
@@ -140,7 +140,7 @@ export class PrincipalFeed extends BackgroundService {
     const request = { timeoutMs: this.#options.timeoutMs, signal: this.stopSignal };
     const known = store.state.data.runs;
     if (known === null) {
-      // Something to look at first, all of it then.
+      // Show something first, then everything.
       const newest = await client.listRuns({ limit: NEWEST }, request);
       store.update((state) => {
         state.data.runs = mergeRuns([], newest);
@@ -168,7 +168,7 @@ export class PrincipalFeed extends BackgroundService {
       pages.push(...open);
       for (const run of open.flat()) seen.add(run.workflow_instance_id);
       const unseen = older.filter((run) => !seen.has(run.workflow_instance_id));
-      // They ended meanwhile.
+      // They ended in the meantime.
       if (unseen.length > ONE_BY_ONE) this.#allRead = false;
       else pages.push(await this.#readOneByOne(unseen));
     }
@@ -189,7 +189,7 @@ export class PrincipalFeed extends BackgroundService {
     return read.flatMap((result) => (result.status === "fulfilled" ? [summaryOf(result.value)] : []));
   }
 
-  /** What the shown page needs beyond the lists. */
+  /** Data that the current page needs in addition to the lists. */
   async #readOpenPage(): Promise<void> {
     const { store } = this.#options;
     const page = currentPage(store.state);
@@ -200,7 +200,7 @@ export class PrincipalFeed extends BackgroundService {
     }
   }
 
-  /** Reads a run; one that is over is read once. */
+  /** Reads a run; a finished one is read once. */
   async readRun(id: string): Promise<void> {
     const { client, store } = this.#options;
     const known = store.state.data.runDetails.get(id);
@@ -208,7 +208,7 @@ export class PrincipalFeed extends BackgroundService {
     await this.#detail(`run ${id}`, async (request) => {
       const run = await client.getRun(id, request);
       store.update(({ data }) => {
-        // A definition that is the same stays the same object: what is derived from it is kept.
+        // An unchanged definition stays the same object, so that data derived from it stays valid.
         const definition =
           known?.definition != null && known.attempt === run.attempt ? known.definition : run.definition;
         data.runDetails = new Map(data.runDetails).set(id, { ...run, definition });
@@ -267,7 +267,7 @@ export class PrincipalFeed extends BackgroundService {
     } catch (error) {
       if (!(error instanceof RequestRefusedError)) throw error;
       store.update(({ data }) => {
-        data.eventsMissing = "This principal is of a version that does not tell what it does.";
+        data.eventsMissing = "This principal is too old to report its activity.";
       });
     }
   }
@@ -289,7 +289,7 @@ export class PrincipalFeed extends BackgroundService {
         this.#workflowsRevision = revision;
       } catch (error) {
         if (signal.aborted) return;
-        // An older principal has no such verb: its list is read now and then.
+        // An older principal does not have this verb: its list is polled from time to time.
         if (error instanceof RequestRefusedError || error instanceof NotFoundError) {
           await this.#readWorkflows().catch(() => {});
           await this.pause(5000);
@@ -313,7 +313,7 @@ export class PrincipalFeed extends BackgroundService {
   }
 }
 
-/** The workflow whose definition the shown page needs. */
+/** The workflow whose definition the current page needs. */
 function shownWorkflow(state: State): string | null {
   const page = currentPage(state);
   if (page.kind === "workflow") return page.id;
