@@ -82,7 +82,6 @@ describe("options", () => {
     [["--number=5"], "5"],
     [["-n", "-5"], "-5"],
     [["--number", "-5"], "-5"],
-    [["--number="], ""],
     [["--number=--no-scheduler"], "--no-scheduler"],
     [["-n", "1", "-n", "2"], "2"],
   ])("%p gives %p", async (argv, value) => {

@@ -271,21 +271,37 @@ describe("runs", () => {
     }
   });
 
-  test("a beginning that several runs have is refused with a list of them", async () => {
-    const ids = new Map<string, string>();
-    for (;;) {
-      const id = (await cluster.client.runTask("hello", { dedupe_key: crypto.randomUUID() }))
-        .workflow_instance_id;
-      const start = id.slice(0, 1);
-      const other = ids.get(start);
-      ids.set(start, id);
-      if (other === undefined) continue;
-      const { code, stderr } = await cluster.cdktr(["runs", "show", start]);
-      expect(code).toBe(4);
-      expect(stderr).toContain(`runs begin with '${start}'`);
-      expect(stderr).toContain(id);
-      expect(stderr).toContain(other);
-      break;
+  test("what is empty, too short, or no id names no run, even when there is only one", async () => {
+    for (const command of [
+      ["runs", "show"],
+      ["runs", "cancel"],
+      ["runs", "retry"],
+    ]) {
+      for (const [text, code, message] of [
+        ["", 2, "RUN is empty"],
+        [" ", 2, "RUN is empty"],
+        ["0", 4, "too short"],
+        ["hello", 4, "cdktr runs list --workflow hello"],
+      ] as const) {
+        const ended = await cluster.cdktr([...command, text]);
+        expect({ text, code: ended.code, stdout: ended.stdout }).toEqual({ text, code, stdout: "" });
+        expect(ended.stderr).toContain(message);
+      }
+    }
+    for (const args of [
+      ["run", ""],
+      ["workflow", "show", ""],
+      ["agents", "drain", ""],
+      ["keys", "revoke", ""],
+      ["join-token", "revoke", ""],
+      ["docs", ""],
+      ["runs", "list", "--workflow", ""],
+      ["logs", "query", "--workflow="],
+      ["logs", "query", "-r", ""],
+    ]) {
+      const { code, stderr } = await cluster.cdktr(args);
+      expect({ args, code }).toEqual({ args, code: 2 });
+      expect(stderr).toContain("is empty");
     }
   });
 

@@ -235,10 +235,17 @@ function withValue(
       hint: value === undefined ? undefined : `If '${value}' is the value, write ${flag}=${value}.`,
     });
   }
+  checkNotEmpty(flag, value);
   return {
     given: [{ option, value: checkChoice(option, flag, value) }],
     next: index + (inline === undefined ? 2 : 1),
   };
+}
+
+/** An empty value is nearly always a variable of a script that is not set, and must not mean "all" or "any". */
+function checkNotEmpty(name: string, value: string): void {
+  if (value.trim() !== "") return;
+  throw new UsageError(`${name} is empty.`, { hint: "A variable of a script may not be set." });
 }
 
 /** The value of an option with a fixed set of values, in the spelling of the set. */
@@ -282,6 +289,10 @@ function checkPositionals(
   if (missing !== undefined) {
     const name = missing[0].toUpperCase();
     throw new UsageError(`'${path.join(" ")}' needs ${name}.`, { hint: `See '${path.join(" ")} --help'.` });
+  }
+  for (const [index, [name]] of declared.entries()) {
+    const value = positionals[index];
+    if (value !== undefined) checkNotEmpty(name.toUpperCase(), value);
   }
   const surplus = positionals[declared.length];
   if (surplus === undefined || command.extras === undefined || command.extras.rest !== undefined) return;

@@ -1,7 +1,7 @@
 /** Messages between agents and the principal, and about agents. */
 import { z } from "zod";
 import { IDENTIFIER, WorkflowDefinition } from "../../workflow/model.ts";
-import { Identifier, Instant, Protocol, Status, Text, WaitMs } from "./common.ts";
+import { Identifier, Instant, Name, Protocol, Status, Text, WaitMs } from "./common.ts";
 
 const AGENT_ID_RULE = 'is no agent id: letters, digits, ".", "_" and "-", at most 256';
 
@@ -180,7 +180,7 @@ export const AgentSummary = z.object({
 export type AgentSummary = z.infer<typeof AgentSummary>;
 
 /** `DRAINAGENT`: the agent finishes its runs and takes no new ones. */
-export const DrainAgent = z.object({ agent_id: z.string() });
+export const DrainAgent = z.object({ agent_id: Name });
 
 /** `REGISTERAGENT`: without a description only the name of the agent is known. */
 export const RegisterAgent = z.object({ agent_id: AgentId, description: AgentDescription.optional() });
@@ -190,8 +190,8 @@ export const FetchWorkflow = z.object({ agent_id: AgentId, options: FetchOptions
 /** `AGENTWORKFLOWSTATUS`: a new status of the newest attempt that the agent has of a run. */
 export const AgentWorkflowStatus = z.object({
   agent_id: AgentId,
-  workflow_id: z.string(),
-  workflow_instance_id: z.string(),
+  workflow_id: Name,
+  workflow_instance_id: Name,
   status: Status,
 });
 
@@ -199,7 +199,7 @@ export const AgentWorkflowStatus = z.object({
 export const AgentTaskStatus = z.object({
   agent_id: AgentId,
   task_id: z.string().regex(IDENTIFIER, "is no task id"),
-  task_instance_id: z.string(),
-  workflow_instance_id: z.string(),
+  task_instance_id: Name,
+  workflow_instance_id: Name,
   status: Status,
 });

@@ -5,6 +5,8 @@ import { RUN_STATUSES } from "../../workflow/status.ts";
 import { FIRST_PROTOCOL } from "../version.ts";
 
 export const Identifier = z.string().min(1).max(256).regex(IDENTIFIER);
+/** The name of something that there may or may not be. An empty one is a mistake of the client's and names nothing. */
+export const Name = z.string().min(1, "is empty");
 /** ms since the epoch. */
 export const Instant = z.number().int().nonnegative();
 export const Count = z.number().int().nonnegative();

@@ -1,6 +1,7 @@
 /** Log lines: history and live log. */
 import { z } from "zod";
 import { LOG_LEVELS, LogRow } from "../log-line.ts";
+import { Name } from "./common.ts";
 
 const TIME_RULE = "it must be a whole number of ms since the epoch, or empty";
 
@@ -13,10 +14,10 @@ const TimeText = z
 
 /** `SEARCHLOGS`: lines in order; with `limit` only the newest. */
 export const SearchLogs = z.object({
-  workflow_id: z.string().optional(),
-  workflow_instance_id: z.string().optional(),
+  workflow_id: Name.optional(),
+  workflow_instance_id: Name.optional(),
   /** Task name or task run id. */
-  task: z.string().optional(),
+  task: Name.optional(),
   level: z.enum(LOG_LEVELS).optional(),
   since_ms: z.number().optional(),
   until_ms: z.number().optional(),

@@ -1,7 +1,7 @@
 /** Triggering, following, cancelling and retrying runs. */
 import { z } from "zod";
 import { WorkflowDefinition } from "../../workflow/model.ts";
-import { Instant, Status, WaitMs } from "./common.ts";
+import { Instant, Name, Status, WaitMs } from "./common.ts";
 
 /** What caused a run. */
 const Trigger = z
@@ -28,7 +28,7 @@ export const RunCreated = z.object({ workflow_instance_id: z.string() });
 /** `LSRUNS`: newest first. */
 export const ListRuns = z.object({
   limit: z.number().int().min(1).max(10_000).default(20),
-  workflow_id: z.string().optional(),
+  workflow_id: Name.optional(),
   status: Status.optional(),
 });
 export type ListRuns = z.infer<typeof ListRuns>;
@@ -79,11 +79,11 @@ export const RunAttempt = z.object({
 export type RunAttempt = z.infer<typeof RunAttempt>;
 
 /** `GETRUN` and `CANCELRUN`. */
-export const GetRun = z.object({ workflow_instance_id: z.string() });
+export const GetRun = z.object({ workflow_instance_id: Name });
 
 /** `WAITRUN`: answers when the run has ended, or after `wait_ms`. */
 export const WaitRun = z.object({
-  workflow_instance_id: z.string(),
+  workflow_instance_id: Name,
   wait_ms: WaitMs,
 });
 
@@ -104,7 +104,7 @@ export type RunDetails = z.infer<typeof RunDetails>;
 
 /** `RETRYRUN`: starts a new run from the failed tasks of one that has ended, or from the beginning. */
 export const RetryRun = z.object({
-  workflow_instance_id: z.string(),
+  workflow_instance_id: Name,
   from_start: z.boolean().default(false),
   dedupe_key: z.string().min(1).max(512).optional(),
 });
@@ -138,7 +138,7 @@ export const FollowUpPage = z.object({
 });
 export type FollowUpPage = z.infer<typeof FollowUpPage>;
 
-export const RunTask = z.object({ workflow_id: z.string(), options: RunTaskOptions.prefault({}) });
+export const RunTask = z.object({ workflow_id: Name, options: RunTaskOptions.prefault({}) });
 
 /** An entry of `GETRECENTSTATUSES`: the latest run of a workflow. */
 export const RecentStatus = z.object({

@@ -1,7 +1,7 @@
 /** The workflows that the principal has loaded. */
 import { z } from "zod";
 import { ParamDefinitions, TriggerDefinitions, WorkflowDefinition } from "../../workflow/model.ts";
-import { WaitMs } from "./common.ts";
+import { Name, WaitMs } from "./common.ts";
 
 /** An entry of `LSWORKFLOWS`. */
 export const WorkflowSummary = z.object({
@@ -45,7 +45,7 @@ export type WatchWorkflows = z.infer<typeof WatchWorkflows>;
 
 export const WorkflowsRevision = z.object({ revision: z.string() });
 
-export const GetWorkflow = z.object({ workflow_id: z.string() });
+export const GetWorkflow = z.object({ workflow_id: Name });
 
 export const WorkflowDetails = z.object({
   summary: WorkflowSummary,

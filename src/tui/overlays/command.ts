@@ -1,5 +1,6 @@
 /** The command line: `:run ID`, `:principal NAME`, `:q` and so on, with completion. */
 
+import { runIdProblem, runsNamed } from "../../contract/run-id.ts";
 import { hostAndPort } from "../../zmq/endpoint.ts";
 import type { Effects } from "../effects.ts";
 import { jumpToTime, parseMoment } from "../logs/log-view.ts";
@@ -35,10 +36,10 @@ function tab(name: State["tab"], ...names: [string, ...string[]]): Command {
 
 /** Finds a run by its id or a prefix of it. */
 function findRun(state: State, text: string): { id: string } | { problem: string } {
-  const found = (state.data.runs ?? []).filter((run) => run.workflow_instance_id.startsWith(text));
-  if (found.length > 1 && !found.some((run) => run.workflow_instance_id === text)) {
-    return { problem: `${found.length} runs begin with ${text}` };
-  }
+  const problem = runIdProblem(text);
+  if (problem !== undefined) return { problem };
+  const found = runsNamed(text, state.data.runs ?? []);
+  if (found.length > 1) return { problem: `${found.length} runs begin with ${text}` };
   // The principal may know a run that is not in the list.
   return { id: found.length === 1 ? (found[0]?.workflow_instance_id ?? text) : text };
 }
