@@ -7,7 +7,7 @@ import { reportError, say } from "./cli/support/report.ts";
 import { flushStdout, printLine, writeStdout } from "./cli/support/stdout.ts";
 import { forbidColor, styleFor, terminalWidth } from "./cli/support/style.ts";
 import { renderUsage } from "./cli/support/usage.ts";
-import { START_TASK } from "./host/self.ts";
+import { FILE_HELPER, START_TASK } from "./host/self.ts";
 
 /** The command tree. */
 export const root: Command = command({
@@ -63,6 +63,10 @@ export const root: Command = command({
  */
 export async function main(argv: readonly string[]): Promise<number> {
   try {
+    if (argv[0] === FILE_HELPER) {
+      await (await import("./host/file-helper/helper.ts")).serveFileRequests();
+      return 0;
+    }
     const words = argv[0] === "help" ? [...argv.slice(1), "--help"] : argv;
     const invocation = await readCommandLine(root, words);
     const { command: chosen, path } = invocation;

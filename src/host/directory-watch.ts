@@ -6,24 +6,19 @@ import { type FSWatcher, statSync, watch } from "node:fs";
 import { basename, dirname } from "node:path";
 import type { ConsolaInstance } from "consola";
 import { errorMessage } from "../errors.ts";
-import { Timer } from "../timer.ts";
-
-/** Debounce: events in quick succession are merged, but never delayed longer than the second value, ms. */
-const DEBOUNCE_MS = 40;
-const MAX_DELAY_MS = 250;
+import { Debounce } from "./debounce.ts";
 
 /** Watches a directory. */
 export class DirectoryWatch {
   readonly #root: string;
   readonly #relevant: (event: string, path: string | null) => boolean;
-  readonly #log: ConsolaInstance;
+  readonly #log: Pick<ConsolaInstance, "warn">;
   readonly #recursive: boolean;
   #tree: FSWatcher | undefined;
   #treeIdentity = "";
   #generation = 0;
   #parent: FSWatcher | undefined;
-  readonly #settled: Timer;
-  #firstEvent = 0;
+  readonly #changed: Debounce;
   #complained = false;
   #closed = false;
 
@@ -35,14 +30,14 @@ export class DirectoryWatch {
     root: string;
     relevant: (event: string, path: string | null) => boolean;
     changed: () => void;
-    log: ConsolaInstance;
+    log: Pick<ConsolaInstance, "warn">;
     /** Whether to watch subdirectories too; true by default. */
     recursive?: boolean;
   }) {
     this.#recursive = options.recursive ?? true;
     this.#root = options.root;
     this.#relevant = options.relevant;
-    this.#settled = new Timer(options.changed, undefined, () => !this.#closed);
+    this.#changed = new Debounce(options.changed);
     this.#log = options.log;
   }
 
@@ -60,7 +55,7 @@ export class DirectoryWatch {
     try {
       const tree = watch(this.#root, { recursive: this.#recursive }, (event, path) => {
         if (path === null || path === undefined) this.refresh();
-        if (this.#relevant(event, path ?? null)) this.#soon();
+        if (this.#relevant(event, path ?? null)) this.#changed.soon();
       });
       tree.on("error", (error) => {
         this.#complain(error);
@@ -84,7 +79,7 @@ export class DirectoryWatch {
 
   close(): void {
     this.#closed = true;
-    this.#settled.cancel();
+    this.#changed.cancel();
     this.#tree?.close();
     this.#parent?.close();
   }
@@ -97,7 +92,7 @@ export class DirectoryWatch {
       const parent = watch(dirname(this.#root), (_event, path) => {
         if (path !== name) return;
         this.refresh();
-        this.#soon();
+        this.#changed.soon();
       });
       parent.on("error", () => {
         if (this.#parent === parent) this.#parent = undefined;
@@ -106,12 +101,6 @@ export class DirectoryWatch {
     } catch {
       // The parent does not exist either; the next poll tries again.
     }
-  }
-
-  #soon(): void {
-    const now = performance.now();
-    if (!this.#settled.isSet) this.#firstEvent = now;
-    this.#settled.in(Math.max(0, Math.min(DEBOUNCE_MS, this.#firstEvent + MAX_DELAY_MS - now)));
   }
 
   #complain(error: unknown): void {

@@ -6,6 +6,8 @@ const THIS_FILE = "/proc/self/exe";
 
 /** As the first argument: this process becomes a task, see task-starter.ts of the agent. */
 export const START_TASK = "__start-task";
+/** As the first argument: this process becomes a file helper, see file-helper/helper.ts. */
+export const FILE_HELPER = "__file-helper";
 
 /** The command that starts this program: the compiled executable, or Bun with the entry's source. */
 export function selfCommand(): string[] {

@@ -1,7 +1,7 @@
 /** Reads one workflow file from disk. */
-import { readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { CdktrError, errorMessage } from "../errors.ts";
+import { type RegularFile, readRegularFile } from "../host/regular-file.ts";
 import { type DiagnosticCode, fileDiagnostic, locate } from "./diagnostic.ts";
 import { MAX_FILE_BYTES, type ParseResult, parseWorkflow, tooLarge } from "./parse.ts";
 import { SourceText } from "./source-text.ts";
@@ -19,11 +19,16 @@ export interface LoadOptions {
  * Loads and checks the file at `relativePath` under `root`; the id is derived from `relativePath`. Never throws: a file that cannot be
  * read, is too large or is not UTF-8 results in a diagnostic.
  */
-export async function loadWorkflowFile(
-  root: string,
+export function loadWorkflowFile(root: string, relativePath: string, options: LoadOptions = {}): LoadResult {
+  return checkWorkflowFile(relativePath, readRegularFile(join(root, relativePath), MAX_FILE_BYTES), options);
+}
+
+/** The same for a file that was read already. */
+export function checkWorkflowFile(
   relativePath: string,
+  file: RegularFile,
   options: LoadOptions = {},
-): Promise<LoadResult> {
+): LoadResult {
   const path = options.displayPath ?? relativePath;
   const fail = (code: DiagnosticCode, message: string, help?: string): LoadResult => ({
     ok: false,
@@ -37,18 +42,19 @@ export async function loadWorkflowFile(
   } catch (error) {
     return fail("E051", errorMessage(error), error instanceof CdktrError ? error.hint : undefined);
   }
-  let bytes: Uint8Array;
-  try {
-    const file = join(root, relativePath);
-    const info = await stat(file);
-    // Reading a pipe or a device would block, or never end.
-    if (!info.isFile()) return fail("E008", info.isDirectory() ? "is a directory" : "is not a regular file");
-    if (info.size > MAX_FILE_BYTES) return fail("E005", tooLarge().message, tooLarge().help);
-    bytes = await readFile(file);
-  } catch (error) {
-    return fail("E008", `cannot be read: ${readFailure(error)}`);
+  switch (file.kind) {
+    case "file":
+      return parseBytes(file.bytes, { path, id });
+    // A pipe or a device would block the reader or never end.
+    case "directory":
+      return fail("E008", "is a directory");
+    case "other":
+      return fail("E008", "is not a regular file");
+    case "too large":
+      return fail("E005", tooLarge().message, tooLarge().help);
+    case "failed":
+      return fail("E008", `cannot be read: ${readFailure(file)}`);
   }
-  return parseBytes(bytes, { path, id });
 }
 
 /** The same for the content of a file. */
@@ -92,8 +98,7 @@ function firstInvalid(text: string, bytes: Uint8Array): { start: number; offset:
 
 const REPLACEMENT = Buffer.from("\ufffd");
 
-function readFailure(error: unknown): string {
-  const code = error instanceof Error && "code" in error ? error.code : undefined;
+function readFailure({ code, message }: { readonly code: string; readonly message: string }): string {
   switch (code) {
     case "ENOENT":
       return "it does not exist";
@@ -103,6 +108,6 @@ function readFailure(error: unknown): string {
     case "ELOOP":
       return "its symbolic links go in a circle";
     default:
-      return errorMessage(error);
+      return message;
   }
 }

@@ -3,16 +3,10 @@ import { InvalidInputError } from "../errors.ts";
 import { type Diagnostic, fileDiagnostic } from "./diagnostic.ts";
 import { IDENTIFIER } from "./model.ts";
 
+/** How the names of workflow files end. */
+export const WORKFLOW_ENDINGS: readonly string[] = [".yml", ".yaml"];
 const EXTENSION = /\.ya?ml$/;
 const LONGEST_ID = 200;
-
-/**
- * Whether a path, relative to the workflow directory, is a workflow file: it ends in `.yml` or `.yaml`, and neither the file nor any of
- * its directories is hidden.
- */
-export function isWorkflowPath(relativePath: string): boolean {
-  return EXTENSION.test(relativePath) && !relativePath.split("/").some((part) => part.startsWith("."));
-}
 
 /**
  * The id of the workflow at a path relative to the workflow directory.

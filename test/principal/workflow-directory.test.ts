@@ -3,6 +3,7 @@ import { mkdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:
 import { join } from "node:path";
 import { systemClock } from "../../src/clock.ts";
 import type { WorkflowSummary } from "../../src/contract/messages.ts";
+import { listTree } from "../../src/host/file-helper/tree.ts";
 import { LongPolls } from "../../src/principal/long-polls.ts";
 import { WorkflowDirectory } from "../../src/principal/workflows/workflow-directory.ts";
 import type { PrincipalClient } from "../../src/protocol/client.ts";
@@ -208,6 +209,51 @@ describe("the workflow directory", () => {
     cluster.write("more.yml", workflowText());
     await until(client, (all) => all.more !== undefined && all.hello !== undefined);
     expect((await client.info()).invalid_workflow_files).toEqual([]);
+  });
+
+  test("whose files are all gone at once may have been unmounted: they stay in force; one that goes alone is deleted", async () => {
+    await using cluster = await new TestPrincipal({
+      workflows: { "a.yml": workflowText(), "b.yml": workflowText(), "c.yml": workflowText() },
+    }).start();
+    const client = cluster.client();
+    const root = join(cluster.directory, "workflows");
+    rmSync(join(root, "c.yml"));
+    await until(client, (all) => all.c === undefined);
+    for (const name of ["a.yml", "b.yml"]) renameSync(join(root, name), join(cluster.directory, name));
+    await cluster.book.waitFor(/The files of 2 workflows are gone at once: a, b/);
+    expect(Object.keys(await client.listWorkflows())).toEqual(["a", "b"]);
+    renameSync(join(cluster.directory, "b.yml"), join(root, "b.yml"));
+    await until(client, (all) => all.a === undefined && all.b !== undefined);
+  });
+
+  test("that is empty at the start keeps the schedules of what it held, for when that comes back", async () => {
+    await using cluster = await new TestPrincipal({
+      workflows: { "a.yml": workflowText({ top: 'cron: "0 0 3 * * *"' }), "b.yml": workflowText() },
+    }).start();
+    const root = join(cluster.directory, "workflows");
+    const cursor = async () => (await cluster.client().listWorkflows()).a?.schedule_cursor_ms;
+    const before = await cursor();
+    expect(before).toBeNumber();
+    await cluster.stop();
+    renameSync(root, join(cluster.directory, "away"));
+    mkdirSync(root);
+    await cluster.start();
+    expect(await cluster.client().listWorkflows()).toEqual({});
+    expect(cluster.book.count(/2 workflows that were in .* are not there: a, b/)).toBe(1);
+    rmSync(root, { recursive: true });
+    renameSync(join(cluster.directory, "away"), root);
+    await until(cluster.client(), (all) => all.a !== undefined);
+    expect(await cursor()).toBe(before);
+  });
+
+  test("tells what it cannot look at from what is not there", async () => {
+    using directory = temporaryDirectory();
+    writeFileSync(join(directory.path, "a.yml"), "");
+    symlinkSync("circle", join(directory.path, "circle"));
+    symlinkSync("nowhere", join(directory.path, "dangling"));
+    const { files, unreadable } = listTree(directory.path, { endings: [".yml"] });
+    expect([...files.keys()]).toEqual(["a.yml"]);
+    expect([...unreadable.keys()]).toEqual(["circle"]);
   });
 
   test("is scanned from time to time, should an event be missed", async () => {

@@ -21,13 +21,13 @@ beforeAll(() => {
 afterAll(() => rmSync(root, { recursive: true }));
 
 async function codeOf(path: string): Promise<string> {
-  const result = await loadWorkflowFile(root, path);
+  const result = loadWorkflowFile(root, path);
   return result.ok ? "ok" : result.diagnostics.map((found) => `${found.code} ${found.message}`).join("; ");
 }
 
 describe("loadWorkflowFile", () => {
   test("gives the definition with the id of the path, and the text", async () => {
-    const result = await loadWorkflowFile(root, "etl/daily.yml");
+    const result = loadWorkflowFile(root, "etl/daily.yml");
     expect(result).toMatchObject({ ok: true, definition: { id: "etl.daily" }, warnings: [], source: GOOD });
     expect(await codeOf("link.yml")).toBe("ok");
   });
@@ -51,7 +51,7 @@ describe("loadWorkflowFile", () => {
 
   test("keeps the text of an invalid file, and names it as asked", async () => {
     writeFileSync(join(root, "bad.yml"), "name: w\n");
-    const result = await loadWorkflowFile(root, "bad.yml", { displayPath: "flows/bad.yml" });
+    const result = loadWorkflowFile(root, "bad.yml", { displayPath: "flows/bad.yml" });
     expect(result).toMatchObject({
       ok: false,
       source: "name: w\n",

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import { InvalidInputError } from "../../src/errors.ts";
-import { findDuplicateIds, isWorkflowPath, workflowIdOf } from "../../src/workflow/workflow-id.ts";
+import { findDuplicateIds, workflowIdOf } from "../../src/workflow/workflow-id.ts";
 
 describe("workflowIdOf", () => {
   test("joins the parts of the path with dots", () => {
@@ -32,14 +32,6 @@ describe("workflowIdOf", () => {
     expect(() => workflowIdOf("notes.txt")).toThrow("is not a workflow file");
     expect(() => workflowIdOf(`${"d/".repeat(150)}a.yml`)).toThrow("more than 200 characters");
   });
-});
-
-test("isWorkflowPath: .yml and .yaml, nothing hidden", () => {
-  expect(
-    ["a.yml", "a/b.yaml", "a.json", "a.yml~", ".a.yml", ".git/a.yml", "a/.b/c.yml", "a.YML"].map(
-      isWorkflowPath,
-    ),
-  ).toEqual([true, true, false, false, false, false, false, false]);
 });
 
 test("E052: files that want the same id", () => {

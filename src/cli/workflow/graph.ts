@@ -63,7 +63,7 @@ async function isFile(text: string): Promise<boolean> {
 }
 
 async function fromFile(path: string): Promise<WorkflowDefinition> {
-  const result = await loadWorkflowFile(dirname(path), basename(path), { displayPath: path });
+  const result = loadWorkflowFile(dirname(path), basename(path), { displayPath: path });
   if (result.ok) return result.definition;
   const color = styleFor("stderr").enabled;
   for (const diagnostic of result.diagnostics) say(renderDiagnostic(diagnostic, { color }));

@@ -1,11 +1,11 @@
 import { stat } from "node:fs/promises";
 import { basename, dirname, isAbsolute, join, relative, resolve } from "node:path";
 import { NotFoundError } from "../../errors.ts";
-import { listWorkflowFiles } from "../../principal/workflows/workflow-files.ts";
+import { listTree, type TreeListing } from "../../host/file-helper/tree.ts";
 import { checkChains, locateChainProblem } from "../../workflow/check-triggers.ts";
 import { type Diagnostic, fileDiagnostic, renderDiagnostic } from "../../workflow/diagnostic.ts";
 import { loadWorkflowFile } from "../../workflow/load.ts";
-import { findDuplicateIds, workflowIdOrNull } from "../../workflow/workflow-id.ts";
+import { findDuplicateIds, WORKFLOW_ENDINGS, workflowIdOrNull } from "../../workflow/workflow-id.ts";
 import { command } from "../support/command.ts";
 import { settings } from "../support/connect.ts";
 import { plural } from "../support/format.ts";
@@ -46,7 +46,7 @@ export default command({
     const workflowDirectory = resolve(settings(undefined).values.CDKTR_WORKFLOW_DIR);
     const given = args._.length === 0 ? [relative(process.cwd(), workflowDirectory) || "."] : args._;
     const files = await findFiles(given, workflowDirectory);
-    const checked = await checkFiles(files, await knownIds(files, given, workflowDirectory));
+    const checked = await checkFiles(files, knownIds(files, given, workflowDirectory));
     const invalid = checked.filter((file) => !file.valid).length;
     const warnings = checked.flatMap((file) => file.diagnostics).filter(isWarning).length;
 
@@ -112,7 +112,7 @@ async function findFiles(given: readonly string[], workflowDirectory: string): P
       add(dirname(absolute), basename(absolute), path);
       continue;
     }
-    const { files, unreadable } = await listWorkflowFiles(absolute);
+    const { files, unreadable } = listTree(absolute, { endings: WORKFLOW_ENDINGS });
     for (const file of files.keys()) add(absolute, file, join(path, file));
     for (const [directory, reason] of unreadable) {
       say(`${join(path, directory)} cannot be read and is skipped: ${reason}`);
@@ -130,17 +130,22 @@ async function findFiles(given: readonly string[], workflowDirectory: string): P
  * The ids of all workflows below each root: what "on: workflow" may name. Roots of which only some files were given are left out,
  * except for the workflow directory.
  */
-async function knownIds(
+function knownIds(
   files: readonly Candidate[],
   given: readonly string[],
   workflowDirectory: string,
-): Promise<Map<string, ReadonlySet<string>>> {
+): Map<string, ReadonlySet<string>> {
   const known = new Map<string, ReadonlySet<string>>();
   const whole = new Set([workflowDirectory, ...given.map((path) => resolve(path))]);
   for (const root of new Set(files.map((file) => file.root))) {
     if (!whole.has(root)) continue;
-    const listing = await listWorkflowFiles(root).catch(() => null);
-    if (listing === null || listing.unreadable.size > 0) continue;
+    let listing: TreeListing;
+    try {
+      listing = listTree(root, { endings: WORKFLOW_ENDINGS });
+    } catch {
+      continue;
+    }
+    if (listing.unreadable.size > 0) continue;
     known.set(root, new Set([...listing.files.keys()].flatMap((path) => workflowIdOrNull(path) ?? [])));
   }
   return known;
@@ -163,7 +168,7 @@ async function checkFiles(
   }
   const loaded = [];
   for (const file of files) {
-    const result = await loadWorkflowFile(file.root, file.relativePath, { displayPath: file.shown });
+    const result = loadWorkflowFile(file.root, file.relativePath, { displayPath: file.shown });
     loaded.push({ ...file, result });
   }
   const chains = new Map(

@@ -4,11 +4,12 @@ import type { ConsolaInstance } from "consola";
 import { type Clock, systemClock } from "../../clock.ts";
 import type { WorkflowSummary } from "../../contract/messages.ts";
 import { errorMessage } from "../../errors.ts";
+import { FileHelper } from "../../host/file-helper/file-helper.ts";
 import { pause } from "../../timer.ts";
 import { DeclaredListener } from "./declared-listener.ts";
 import { FileChanges, type FileEvent } from "./file-changes.ts";
+import { GlobFiles } from "./glob-files.ts";
 import { SeenFiles } from "./seen-files.ts";
-import { WatchedFiles } from "./watched-files.ts";
 
 /** Interval between scans, ms; more if a scan takes long: scanning never uses more than a tenth of the time. */
 const LOOK_MS = 100;
@@ -26,7 +27,7 @@ const LONGEST_KEY = 400;
 interface Watch {
   readonly key: string;
   readonly changes: FileChanges;
-  readonly files: WatchedFiles;
+  readonly files: GlobFiles;
   readonly ended: AbortController;
   workflow: WorkflowSummary;
   /** Ends the wait for the next scan. */
@@ -54,7 +55,9 @@ export class FileListener extends DeclaredListener {
   readonly #netMs: number | undefined;
   readonly #watches = new Map<string, Watch>();
   readonly #following = new Set<Promise<void>>();
+  #helper = new FileHelper();
   #seen: SeenFiles | undefined;
+  #begun = 0;
 
   constructor(options: FileListenerOptions) {
     super(options.log);
@@ -65,10 +68,13 @@ export class FileListener extends DeclaredListener {
 
   override async startListening(): Promise<void> {
     this.#seen = new SeenFiles(this.#directory);
+    this.#helper = new FileHelper();
+    this.#helper.signals.on("warning", (text) => this.log.warn(text));
     try {
       await super.startListening();
     } finally {
       for (const id of this.#watches.keys()) this.#end(id);
+      this.#helper.close();
       await Promise.all(this.#following);
       this.#seen.close();
     }
@@ -95,7 +101,7 @@ export class FileListener extends DeclaredListener {
     const watch: Watch = {
       key: JSON.stringify(file),
       changes: new FileChanges(file.settle_ms, known),
-      files: new WatchedFiles(file.glob, () => watch.wake.abort(), this.log),
+      files: new GlobFiles(this.#helper, `${++this.#begun}`, file.glob, () => watch.wake.abort()),
       ended: new AbortController(),
       workflow,
       wake: new AbortController(),
@@ -137,6 +143,7 @@ export class FileListener extends DeclaredListener {
         }
         if (changes.isNew) this.#seen?.begin(watch.workflow.id, glob, present);
         const events = changes.see(present, this.#clock.monotonic());
+        if (told) this.log.success(`Files of workflow ${watch.workflow.id} can be looked at again`);
         if (isFirst) this.log.info(`Watching ${glob} for workflow ${watch.workflow.id}`);
         isFirst = false;
         for (let i = 0; i < events.length && !signal.aborted; i += AT_ONCE) {
@@ -146,7 +153,7 @@ export class FileListener extends DeclaredListener {
         waitMs = Math.min(netMs, changes.nextMs(this.#clock.monotonic()) ?? netMs);
       } catch (error) {
         if (signal.aborted) return;
-        if (!told) this.log.error(`Files of workflow ${watch.workflow.id}: ${errorMessage(error)}`);
+        if (!told) this.log.error(`Files of workflow ${watch.workflow.id} (${glob}): ${errorMessage(error)}`);
         told = true;
         waitMs = DEAF_MS;
       }

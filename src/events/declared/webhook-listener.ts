@@ -9,7 +9,8 @@ import { isDoneWithin, pause } from "../../timer.ts";
 import { DeclaredListener, paramsFor } from "./declared-listener.ts";
 import { RateLimit } from "./rate-limit.ts";
 import { SeenSignatures } from "./seen-signatures.ts";
-import { checkSignature, readSecret } from "./webhook-signature.ts";
+import { WebhookSecrets } from "./webhook-secrets.ts";
+import { checkSignature } from "./webhook-signature.ts";
 
 /** Maximum size of a body, bytes. */
 const MAX_BODY_BYTES = 1024 * 1024;
@@ -49,6 +50,7 @@ export class WebhookListener extends DeclaredListener {
   readonly #options: WebhookOptions;
   readonly #clock: Clock;
   #hooks: ReadonlyMap<string, Hook> = new Map();
+  readonly #secrets: WebhookSecrets;
   #signatures: SeenSignatures | undefined;
   #server: Bun.Server<undefined> | undefined;
   #binding = false;
@@ -57,6 +59,7 @@ export class WebhookListener extends DeclaredListener {
     super(options.log);
     this.#options = options;
     this.#clock = options.clock ?? systemClock;
+    this.#secrets = new WebhookSecrets(options.log);
   }
 
   override async startListening(): Promise<void> {
@@ -66,6 +69,7 @@ export class WebhookListener extends DeclaredListener {
 
   override async stopListening(): Promise<void> {
     await this.#stopServer();
+    this.#secrets.close();
     this.#signatures?.close();
   }
 
@@ -99,6 +103,7 @@ export class WebhookListener extends DeclaredListener {
       });
     }
     this.#hooks = hooks;
+    this.#secrets.keep(new Set([...hooks.values()].map(({ secret }) => secret)));
     if (hooks.size > 0) void this.#bind();
     else if (this.#server !== undefined) {
       void this.#server.stop();
@@ -158,7 +163,7 @@ export class WebhookListener extends DeclaredListener {
     }
     let secret: string | null;
     try {
-      secret = readSecret(hook.secret);
+      secret = await this.#secrets.get(hook.secret);
     } catch (error) {
       this.log.error(`The webhook ${url.pathname} has no secret: ${errorMessage(error)}`);
       return reply(503, { error: "the webhook is not set up; see the log of the listener" });

@@ -1,6 +1,5 @@
 /** Verifies the signature of a webhook request. */
 import { createHmac, timingSafeEqual } from "node:crypto";
-import { readFileSync } from "node:fs";
 
 /** The result of a check. */
 export type Verdict =
@@ -53,20 +52,6 @@ export function checkSignature(
     return { ok: true, deliveryId, scheme: "github", signature: github };
   }
   return refusal(401, "the request is not signed: X-Hub-Signature-256 or X-Cdktr-Signature is required");
-}
-
-/**
- * Reads a secret from the place that the workflow file names; null for `none`.
- * @throws Error when it is missing or empty
- */
-export function readSecret(place: string): string | null {
-  if (place === "none") return null;
-  const at = place.indexOf(":");
-  const kind = place.slice(0, at);
-  const name = place.slice(at + 1);
-  const secret = kind === "env" ? process.env[name] : readFileSync(name, "utf8").trimEnd();
-  if (secret === undefined || secret === "") throw new Error(`${place} contains no secret`);
-  return secret;
 }
 
 function matches(given: string, secret: string, signed: Uint8Array): boolean {

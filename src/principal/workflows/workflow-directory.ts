@@ -2,26 +2,29 @@
  * The loaded workflows: the files of the workflow directory, reloaded when they change. A file that becomes invalid keeps its last valid
  * version in use, even across restarts; a deleted file removes its workflow.
  */
+import { dirname } from "node:path";
 import type { ConsolaInstance } from "consola";
 import type { Clock } from "../../clock.ts";
 import type { WorkflowDetails, WorkflowSummary } from "../../contract/messages.ts";
 import { errorMessage } from "../../errors.ts";
-import { DirectoryWatch } from "../../host/directory-watch.ts";
+import type { TreeListing } from "../../host/file-helper/tree.ts";
 import { BackgroundService } from "../../service.ts";
 import type { OperationalStore, ScheduleCursor, WorkflowVersion } from "../../storage/operational/store.ts";
 import { checkChains, locateChainProblem, TRIGGER_CODES } from "../../workflow/check-triggers.ts";
 import { type Diagnostic, renderDiagnostic } from "../../workflow/diagnostic.ts";
-import { loadWorkflowFile } from "../../workflow/load.ts";
+import { checkWorkflowFile } from "../../workflow/load.ts";
 import { readDefinition, type WorkflowDefinition } from "../../workflow/model.ts";
-import { findDuplicateIds, isWorkflowPath, workflowIdOrNull } from "../../workflow/workflow-id.ts";
+import { findDuplicateIds, workflowIdOrNull } from "../../workflow/workflow-id.ts";
 import type { LongPolls } from "../long-polls.ts";
 import type { StoredDefinition, WorkflowSource } from "../runs/run-service.ts";
-import { type Listing, listWorkflowFiles } from "./workflow-files.ts";
+import { WorkflowFiles } from "./workflow-files.ts";
 
 /** A loaded workflow. */
 interface Workflow extends StoredDefinition {
   readonly path: string;
   readonly source: string;
+  /** The file system of its directory; null when it was not seen since the start. */
+  readonly device: string | null;
   /** What is wrong with the current file. */
   error: string | null;
   /** What is wrong with its triggers: it has been logged, and changes with the files. */
@@ -58,18 +61,27 @@ const FRESH = { error: null, triggerProblems: [] } as const;
 /** The topic of {@link LongPolls} that is woken by changes of workflows. */
 export const WORKFLOWS_TOPIC = "workflows";
 
+/** Files that are read at once. */
+const READ_AT_ONCE = 100;
+/** How long workflows stay whose files are not visible, although nobody may have deleted them, ms. */
+const DOUBT_MS = 3_600_000;
+/** How many names a message holds. */
+const MOST_NAMES = 5;
+
 /** Loads and watches the workflows. */
 export class WorkflowDirectory extends BackgroundService implements WorkflowSource {
   readonly name = "workflow directory";
   readonly #o: WorkflowDirectoryOptions;
   readonly #settleMs: number;
-  readonly #watch: DirectoryWatch;
+  readonly #disk: WorkflowFiles;
   readonly #workflows = new Map<string, Workflow>();
   readonly #files = new Map<string, KnownFile>();
   /** Workflows whose file is missing, and since when (monotonic). */
   readonly #away = new Map<string, number>();
   /** The newest valid version of each id, from the operational state: for files that are invalid at start. */
   readonly #versions = new Map<string, WorkflowVersion>();
+  /** Workflows whose files were there before the start, but not at it; kept in the operational state until this time (monotonic). */
+  readonly #awaited = new Map<string, number>();
   /** Messages that were already logged about a file. */
   readonly #said = new Map<string, string>();
   /** Firings that were refused, with the source of the file that they belong to. */
@@ -85,19 +97,12 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
     super(options.clock);
     this.#o = options;
     this.#settleMs = options.settleMs ?? 300;
-    this.#watch = new DirectoryWatch({
-      root: options.root,
-      relevant: (event, path) =>
-        path === null || isWorkflowPath(path) || (event === "rename" && !path.includes("/.")),
-      changed: () => void this.scan(),
-      log: options.log,
-    });
+    this.#disk = new WorkflowFiles(options.root, options.log, () => void this.scan());
   }
 
   protected override async onStart(): Promise<void> {
     for (const version of await this.#o.store.read((tx) => tx.listWorkflowVersions()))
       this.#versions.set(version.workflow_id, version);
-    this.#watch.refresh();
     await this.#scanOnce(true);
     this.#o.log.info(
       `${this.#workflows.size} workflow${this.#workflows.size === 1 ? "" : "s"} in ${this.#o.root}` +
@@ -107,7 +112,7 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
   }
 
   protected override async onStop(): Promise<void> {
-    this.#watch.close();
+    this.#disk.close();
     await this.#scanning;
   }
 
@@ -124,6 +129,7 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
         try {
           await this.#scanOnce(false);
         } catch (error) {
+          if (this.isStopping) break;
           this.#o.log.error(`The workflow directory cannot be scanned: ${errorMessage(error)}`, error);
         }
       } while (this.#again);
@@ -212,19 +218,21 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
   // ---------------------------------------------------------------- scanning
 
   async #scanOnce(first: boolean): Promise<void> {
-    this.#watch.refresh();
-    let listing: Listing;
+    const now = this.#o.clock.monotonic();
+    let listing: TreeListing;
     try {
-      listing = await listWorkflowFiles(this.#o.root);
+      listing = await this.#disk.list();
     } catch (error) {
-      this.#directoryMissing(error, first);
+      if (this.isStopping) return;
+      await this.#directoryMissing(error, first, now);
       return;
     }
     this.#said.delete("");
-    const now = this.#o.clock.monotonic();
     await this.#readFiles(listing, now);
+    if (this.isStopping) return;
     const settled = (since: number) => first || now - since >= this.#settleMs;
     const wanted = this.#decide(listing, settled, now);
+    if (first) this.#awaitMissing(wanted.workflows, now);
     this.#checkTriggers(wanted.workflows);
     await this.#putInForce(wanted.workflows);
     this.#tell(wanted.invalid);
@@ -232,13 +240,19 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
     else this.#settle.cancel();
   }
 
-  #directoryMissing(error: unknown, first: boolean): void {
+  async #directoryMissing(error: unknown, first: boolean, now: number): Promise<void> {
     const missing = error instanceof Error && "code" in error && error.code === "ENOENT";
     const reason = missing ? "does not exist" : `cannot be read: ${errorMessage(error)}`;
-    const stays =
-      first || this.#workflows.size === 0
-        ? ""
-        : ` The ${this.#workflows.size} workflows from it stay in use.`;
+    if (first && missing) this.#awaitMissing(new Map(), now);
+    // It may be there, only not for us: what it held last is in force.
+    if (first && !missing) {
+      const kept = [...this.#versions.keys()].map((id) => [id, this.#lastValid(id)] as const);
+      this.#replace(
+        new Map(kept.flatMap(([id, workflow]) => (workflow === undefined ? [] : [[id, workflow]]))),
+      );
+    }
+    const { size } = this.#workflows;
+    const stays = size === 0 ? "" : ` The ${size} workflows from it stay in use.`;
     this.#sayOnce(
       "",
       `The workflow directory ${this.#o.root} ${reason}.${stays} CDKTR_WORKFLOW_DIR sets its location.`,
@@ -246,36 +260,57 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
     this.#invalid = [{ path: this.#o.root, error: `the workflow directory ${reason}` }];
   }
 
+  /** Workflows that were there before the start keep their last version and their schedule for a while, in case a mount is late. */
+  #awaitMissing(present: ReadonlyMap<string, Workflow>, now: number): void {
+    const missing = [...this.#versions.keys()].filter((id) => !present.has(id));
+    for (const id of missing) this.#awaited.set(id, now + DOUBT_MS);
+    if (missing.length === 0) return;
+    this.#o.log.warn(
+      `${counted(missing.length, "workflow")} that ${missing.length === 1 ? "was" : "were"} in ${this.#o.root} when the principal ran last ${missing.length === 1 ? "is" : "are"} not there: ${namesOf(missing)}. ` +
+        `Not in use; if the files come back within ${DOUBT_MS / 60_000} minutes, their schedules go on where they were, with the firings that were missed. ` +
+        "Is a volume not mounted yet? If they were deleted, there is nothing to do.",
+    );
+  }
+
   /** Reads the files that are new or have changed. */
-  async #readFiles(listing: Listing, now: number): Promise<void> {
+  async #readFiles(listing: TreeListing, now: number): Promise<void> {
     for (const path of this.#files.keys()) if (!listing.files.has(path)) this.#files.delete(path);
-    for (const [path, signature] of listing.files) {
-      const known = this.#files.get(path);
-      if (known?.signature === signature) continue;
-      const result = await loadWorkflowFile(this.#o.root, path);
-      this.#files.set(path, {
-        signature,
-        id: workflowIdOrNull(path),
-        read:
-          result.ok && result.source !== null
-            ? { definition: result.definition, source: result.source }
-            : null,
-        error: result.ok ? null : render(result.diagnostics),
-        warnings: result.ok ? result.warnings : [],
-        since: now,
-      });
+    const changed = [...listing.files].filter(
+      ([path, signature]) => this.#files.get(path)?.signature !== signature,
+    );
+    for (let i = 0; i < changed.length; i += READ_AT_ONCE) {
+      const some = changed.slice(i, i + READ_AT_ONCE);
+      const contents = await this.#disk.read(some.map(([path]) => path));
+      for (const [path, signature] of some) {
+        const file = contents.get(path);
+        if (file === undefined) continue;
+        const result = checkWorkflowFile(path, file);
+        this.#files.set(path, {
+          signature,
+          id: workflowIdOrNull(path),
+          read:
+            result.ok && result.source !== null
+              ? { definition: result.definition, source: result.source }
+              : null,
+          error: result.ok ? null : render(result.diagnostics),
+          warnings: result.ok ? result.warnings : [],
+          since: now,
+        });
+      }
     }
   }
 
   /** The workflows to load, by id, and the invalid files. Unsettled: scan again soon. */
   #decide(
-    listing: Listing,
+    listing: TreeListing,
     settled: (since: number) => boolean,
     now: number,
   ): { workflows: Map<string, Workflow>; invalid: Map<string, string>; unsettled: boolean } {
     const workflows = new Map<string, Workflow>();
     const invalid = new Map<string, string>();
     let unsettled = false;
+    const device = (path: string) => listing.devices.get(dirname(path) === "." ? "" : dirname(path)) ?? null;
+    const hidden = (path: string) => isBelow(path, listing.unreadable);
     for (const [path, reason] of listing.unreadable) invalid.set(path, `${path}: cannot be read: ${reason}`);
     const duplicates = new Map(
       findDuplicateIds(this.#files.keys()).map((found) => [found.path, render([found])]),
@@ -288,7 +323,7 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
       }
       if (file.read !== null) {
         const { id } = file.read.definition;
-        workflows.set(id, this.#workflow(path, file.read.definition, file.read.source));
+        workflows.set(id, this.#workflow(path, file.read.definition, file.read.source, device(path)));
         continue;
       }
       const kept = file.id === null ? undefined : this.#lastValid(file.id);
@@ -298,6 +333,13 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
       if (kept !== undefined)
         workflows.set(kept.definition.id, { ...kept, error: isSettled ? file.error : kept.error });
     }
+    // After a start: what was there before may be where nobody can look.
+    for (const { workflow_id: id, path } of this.#versions.values()) {
+      const kept = workflows.has(id) || !hidden(path) ? undefined : this.#lastValid(id);
+      if (kept !== undefined) workflows.set(id, kept);
+    }
+    const isEmpty = workflows.size === 0 && listing.files.size === 0 && this.#workflows.size > 1;
+    const doubted: string[] = [];
     for (const [id, workflow] of this.#workflows) {
       if (workflows.has(id)) {
         this.#away.delete(id);
@@ -305,13 +347,17 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
       }
       const since = this.#away.get(id) ?? now;
       this.#away.set(id, since);
-      const hidden = [...listing.unreadable.keys()].some((directory) =>
-        workflow.path.startsWith(`${directory}/`),
-      );
-      if (settled(since) && !hidden) continue;
-      workflows.set(id, workflow);
-      if (!hidden) unsettled = true;
+      const isInDoubt = isEmpty || isElsewhere(workflow, listing.devices);
+      if (isInDoubt && now - since < DOUBT_MS) {
+        workflows.set(id, workflow);
+        if (settled(since)) doubted.push(id);
+        else unsettled = true;
+      } else if (!settled(since)) {
+        workflows.set(id, workflow);
+        unsettled = true;
+      }
     }
+    this.#doubt(doubted);
     return { workflows, invalid, unsettled };
   }
 
@@ -332,11 +378,24 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
     }
   }
 
-  #workflow(path: string, definition: WorkflowDefinition, source: string): Workflow {
+  /** Says, once, that the files of these workflows cannot be seen. */
+  #doubt(ids: readonly string[]): void {
+    if (ids.length === 0) {
+      this.#said.delete(".");
+      return;
+    }
+    this.#sayOnce(
+      ".",
+      `The files of ${counted(ids.length, "workflow")} are gone at once: ${namesOf(ids)}. A volume may have been unmounted, so they stay in use for ` +
+        `${DOUBT_MS / 60_000} minutes. If they were deleted, restart the principal to be rid of them at once.`,
+    );
+  }
+
+  #workflow(path: string, definition: WorkflowDefinition, source: string, device: string | null): Workflow {
     const present = this.#workflows.get(definition.id);
-    if (present?.source === source && present.path === path) return { ...present, error: null };
+    if (present?.source === source && present.path === path) return { ...present, device, error: null };
     const json = JSON.stringify(definition);
-    return { ...FRESH, definition, json, hash: hashOf(json), path, source };
+    return { ...FRESH, definition, json, hash: hashOf(json), path, source, device };
   }
 
   #lastValid(id: string): Workflow | undefined {
@@ -357,6 +416,7 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
       hash: hashOf(version.definition),
       path: version.path,
       source: version.source,
+      device: null,
     };
   }
 
@@ -379,7 +439,11 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
       const noted = this.#versions.get(id);
       return noted?.source !== source || noted.path !== path;
     });
-    const gone = [...new Set([...this.#versions.keys(), ...cursors.keys()])].filter((id) => !wanted.has(id));
+    const now = this.#o.clock.monotonic();
+    for (const [id, until] of this.#awaited) if (wanted.has(id) || now >= until) this.#awaited.delete(id);
+    const gone = [...new Set([...this.#versions.keys(), ...cursors.keys()])].filter(
+      (id) => !wanted.has(id) && !this.#awaited.has(id),
+    );
     const schedules = [...wanted]
       .map(([id, { definition }]) => [id, scheduleOf(definition)] as const)
       .filter(([id, schedule]) => schedule !== (cursors.get(id)?.schedule ?? null));
@@ -448,7 +512,8 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
       else if (file.read !== null && this.#said.delete(path)) this.#o.log.success(`${path} is valid again`);
     }
     for (const path of this.#said.keys())
-      if (path !== "" && !this.#files.has(path) && !invalid.has(path)) this.#said.delete(path);
+      if (path !== "" && path !== "." && !this.#files.has(path) && !invalid.has(path))
+        this.#said.delete(path);
   }
 
   #sayOnce(path: string, text: string): void {
@@ -497,6 +562,34 @@ function startTimeOf({ definition, source }: Workflow): string | null {
   if (ms === null) return null;
   const written = /^start_time:[ \t]*["']?([^"'#\n]*[^"'#\s])/m.exec(source)?.[1];
   return written !== undefined && Date.parse(written) === ms ? written : new Date(ms).toISOString();
+}
+
+/** Whether a path is one of these or below one. */
+function isBelow(path: string, directories: ReadonlyMap<string, unknown>): boolean {
+  for (const directory of directories.keys())
+    if (path === directory || path.startsWith(`${directory}/`)) return true;
+  return false;
+}
+
+/** Whether the directory of a file is on another file system than when the file was there: something was mounted, or unmounted. */
+function isElsewhere({ path, device }: Workflow, devices: ReadonlyMap<string, string>): boolean {
+  if (device === null) return false;
+  let directory = path;
+  do {
+    directory = directory.includes("/") ? directory.slice(0, directory.lastIndexOf("/")) : "";
+    const present = devices.get(directory);
+    if (present !== undefined) return present !== device;
+  } while (directory !== "");
+  return false;
+}
+
+function counted(count: number, what: string): string {
+  return `${count} ${what}${count === 1 ? "" : "s"}`;
+}
+
+function namesOf(ids: readonly string[]): string {
+  const more = ids.length - MOST_NAMES;
+  return ids.slice(0, MOST_NAMES).join(", ") + (more > 0 ? ` and ${more} more` : "");
 }
 
 function hashOf(json: string): string {

@@ -1,56 +1,97 @@
-/** Lists the files in the workflow directory. */
-import type { BigIntStats } from "node:fs";
-import { readdir, realpath, stat } from "node:fs/promises";
-import { join } from "node:path";
-import { isWorkflowPath } from "../../workflow/workflow-id.ts";
+/** The files of the workflow directory, which may be on a mount that does not answer. */
+import type { ConsolaInstance } from "consola";
+import { CdktrError } from "../../errors.ts";
+import { FileHelper, PathSilentError } from "../../host/file-helper/file-helper.ts";
+import type { TreeListing } from "../../host/file-helper/tree.ts";
+import type { RegularFile } from "../../host/regular-file.ts";
+import { MAX_FILE_BYTES } from "../../workflow/parse.ts";
+import { WORKFLOW_ENDINGS } from "../../workflow/workflow-id.ts";
 
-/** What is under the directory. */
-export interface Listing {
-  /** Relative path of each workflow file, and a fingerprint that changes when the file does. Sorted by path. */
-  readonly files: ReadonlyMap<string, string>;
-  /** Directories that could not be read, with the reason. Their content is unknown. */
-  readonly unreadable: ReadonlyMap<string, string>;
-}
+const KEY = "workflows";
 
-/**
- * Lists the workflow files under `root`, following links and ignoring hidden names.
- * @throws the error of reading `root` itself
- */
-export async function listWorkflowFiles(root: string): Promise<Listing> {
-  const files = new Map<string, string>();
-  const unreadable = new Map<string, string>();
-  const seen = new Set<string>([await realpath(root)]);
-  const visit = async (directory: string): Promise<void> => {
-    const names = (await readdir(join(root, directory))).sort();
-    for (const name of names) {
-      if (name.startsWith(".")) continue;
-      const path = directory === "" ? name : `${directory}/${name}`;
-      let info: BigIntStats;
+/** Lists, reads and watches the files through a helper process with a deadline. */
+export class WorkflowFiles {
+  readonly #root: string;
+  readonly #changed: () => void;
+  readonly #helper = new FileHelper();
+  /** Paths that do not answer, with the reason. They are not touched until they do. */
+  readonly #silent = new Map<string, string>();
+
+  /** @param changed called after files may have changed */
+  constructor(root: string, log: ConsolaInstance, changed: () => void) {
+    this.#root = root;
+    this.#changed = changed;
+    this.#helper.signals.on("changed", changed);
+    this.#helper.signals.on("warning", (text) => log.warn(text));
+    // Another helper watches only what it has listed.
+    this.#helper.signals.on("restarted", changed);
+  }
+
+  /**
+   * Lists the workflow files; from then on changes are reported. What does not answer is listed as unreadable.
+   * @throws the error of reading the directory itself
+   */
+  async list(): Promise<TreeListing> {
+    for (;;) {
       try {
-        info = await stat(join(root, path), { bigint: true });
+        const skip = [...this.#silent];
+        const found = await this.#helper.ask("tree", {
+          key: KEY,
+          root: this.#root,
+          endings: WORKFLOW_ENDINGS,
+          skip,
+        });
+        return {
+          files: new Map(found.files),
+          unreadable: new Map(found.unreadable),
+          devices: new Map(found.devices),
+        };
       } catch (error) {
-        // Deleted since it was listed, or a dangling link: only the latter is reported, when it is read.
-        if (isWorkflowPath(path) && !isMissing(error)) files.set(path, String(error));
-        continue;
-      }
-      if (!info.isDirectory()) {
-        if (isWorkflowPath(path)) files.set(path, `${info.ino} ${info.size} ${info.mtimeNs} ${info.ctimeNs}`);
-        continue;
-      }
-      const real = await realpath(join(root, path)).catch(() => null);
-      if (real === null || seen.has(real)) continue;
-      seen.add(real);
-      try {
-        await visit(path);
-      } catch (error) {
-        unreadable.set(path, error instanceof Error ? error.message : String(error));
+        if (!(error instanceof PathSilentError)) throw error;
+        this.#isSilent(error.path, error);
       }
     }
-  };
-  await visit("");
-  return { files: new Map([...files].sort(([a], [b]) => (a < b ? -1 : 1))), unreadable };
-}
+  }
 
-function isMissing(error: unknown): boolean {
-  return error instanceof Error && "code" in error && error.code === "ENOENT";
+  /** Reads some of the listed files. */
+  async read(paths: readonly string[]): Promise<Map<string, RegularFile>> {
+    const found = new Map<string, RegularFile>();
+    for (;;) {
+      const left = paths.filter((path) => !found.has(path));
+      if (left.length === 0) return found;
+      try {
+        const read = await this.#helper.ask("read", {
+          paths: left.map((path) => `${this.#root}/${path}`),
+          maxBytes: MAX_FILE_BYTES,
+        });
+        for (const [i, path] of left.entries()) {
+          const file = read[i];
+          if (file !== undefined)
+            found.set(
+              path,
+              file.kind === "file" ? { kind: "file", bytes: Buffer.from(file.base64, "base64") } : file,
+            );
+        }
+      } catch (error) {
+        if (!(error instanceof CdktrError)) throw error;
+        const at = error instanceof PathSilentError ? error.path.slice(this.#root.length + 1) : undefined;
+        const path = at !== undefined && left.includes(at) ? at : left[0];
+        if (path === undefined) throw error;
+        if (error instanceof PathSilentError) this.#isSilent(path, error);
+        found.set(path, { kind: "failed", code: "", message: error.message });
+      }
+    }
+  }
+
+  close(): void {
+    this.#helper.close();
+  }
+
+  #isSilent(path: string, error: PathSilentError): void {
+    this.#silent.set(path, error.message);
+    void error.answers.then(() => {
+      this.#silent.delete(path);
+      this.#changed();
+    });
+  }
 }

@@ -1,9 +1,8 @@
-/** The files that match a glob: a full scan, or only the paths for which events arrived. */
-import { type BigIntStats, statfsSync } from "node:fs";
-import { stat } from "node:fs/promises";
+/** The files that match a glob, as the file helper sees them: a full scan, or only the paths for which events arrived. */
+import { type BigIntStats, statfsSync, statSync } from "node:fs";
 import { isAbsolute, join, resolve } from "node:path";
 import type { ConsolaInstance } from "consola";
-import { DirectoryWatch } from "../../host/directory-watch.ts";
+import { DirectoryWatch } from "../directory-watch.ts";
 
 /** File systems whose files can change on other hosts without an event here: statfs(2). */
 const REMOTE: ReadonlySet<number> = new Set([
@@ -16,8 +15,6 @@ const REMOTE: ReadonlySet<number> = new Set([
   0x5346414f, // AFS
   0x73757245, // Coda
 ]);
-/** Number of concurrent stat calls. */
-const AT_ONCE = 100;
 
 /** A parsed glob. */
 interface Place {
@@ -35,6 +32,8 @@ export class WatchedFiles {
   /** The result of the last scan: path to version. */
   #present: Map<string, string> | undefined;
   #generation = 0;
+  /** The file system of the directory when there were files. */
+  #device: bigint | undefined;
   /** Paths with events since then. */
   readonly #heard = new Set<string>();
 
@@ -42,7 +41,7 @@ export class WatchedFiles {
    * @param glob if relative, relative to the working directory
    * @param happened called when there were events, so that {@link look} has something to do
    */
-  constructor(glob: string, happened: () => void, log: ConsolaInstance) {
+  constructor(glob: string, happened: () => void, log: Pick<ConsolaInstance, "warn">) {
     this.#place = placeOf(glob);
     this.#glob = new Bun.Glob(this.#place.pattern);
     this.#happened = happened;
@@ -69,16 +68,21 @@ export class WatchedFiles {
    * @param also paths to check in addition to those with events
    * @param whole scans everything
    */
-  async look(also: Iterable<string>, whole: boolean): Promise<ReadonlyMap<string, string>> {
+  look(also: Iterable<string>, whole: boolean): ReadonlyMap<string, string> {
     // "/" contains more directories than there are watches.
     if (this.#place.directory !== "/") this.#watch.refresh();
     const isAnother = this.#watch.generation !== this.#generation;
     this.#generation = this.#watch.generation;
     const paths = new Set([...this.#heard, ...also]);
     this.#heard.clear();
-    if (whole || isAnother || this.#present === undefined || !(await this.#lookAt(paths, this.#present))) {
+    if (whole || isAnother || this.#present === undefined || !this.#lookAt(paths, this.#present)) {
       // Events that arrive during the scan are handled by the next one.
-      this.#present = await this.#scan();
+      const found = this.#scan();
+      const device = deviceOf(this.#place.directory);
+      // Unmounted is not deleted.
+      const isElsewhere = found.size === 0 && device !== undefined && device !== (this.#device ?? device);
+      if (!isElsewhere || this.#present === undefined) this.#present = found;
+      if (found.size > 0) this.#device = device;
     }
     return this.#present;
   }
@@ -88,9 +92,10 @@ export class WatchedFiles {
   }
 
   /** Whether that was sufficient: directories that were created or deleted need a full scan. */
-  async #lookAt(paths: ReadonlySet<string>, present: Map<string, string>): Promise<boolean> {
-    const versions = await statsOf([...paths]);
+  #lookAt(paths: ReadonlySet<string>, present: Map<string, string>): boolean {
+    const versions = statsOf([...paths]);
     for (const [path, found] of versions) {
+      if (found === null) continue;
       if (found?.isDirectory()) return false;
       if (found?.isFile() && this.#matches(path)) present.set(path, versionOf(found));
       else if (!present.delete(path) && found === undefined && hasBelow(present, path)) return false;
@@ -105,10 +110,10 @@ export class WatchedFiles {
     return !isHidden && this.#glob.match(relative);
   }
 
-  async #scan(): Promise<Map<string, string>> {
+  #scan(): Map<string, string> {
     const paths: string[] = [];
     try {
-      for await (const path of this.#glob.scan({ cwd: this.#place.directory, absolute: true }))
+      for (const path of this.#glob.scanSync({ cwd: this.#place.directory, absolute: true }))
         paths.push(path);
     } catch (error) {
       // The directory may be created later.
@@ -117,8 +122,10 @@ export class WatchedFiles {
     }
     const versions = new Map<string, string>();
     // Files deleted between listing and stat are omitted.
-    for (const [path, found] of await statsOf(paths))
-      if (found !== undefined) versions.set(path, versionOf(found));
+    for (const [path, found] of statsOf(paths)) {
+      const version = found === null ? this.#present?.get(path) : found && versionOf(found);
+      if (version !== undefined) versions.set(path, version);
+    }
     return versions;
   }
 
@@ -139,14 +146,24 @@ function placeOf(glob: string): Place {
   return { directory: parts.slice(0, at).join("/") || "/", pattern: parts.slice(at).join("/") || "*" };
 }
 
-async function statsOf(paths: readonly string[]): Promise<[string, BigIntStats | undefined][]> {
-  const found: [string, BigIntStats | undefined][] = [];
-  for (let i = 0; i < paths.length; i += AT_ONCE) {
-    const some = paths.slice(i, i + AT_ONCE);
-    const stats = await Promise.all(some.map((path) => stat(path, { bigint: true }).catch(() => undefined)));
-    for (const [j, path] of some.entries()) found.push([path, stats[j]]);
+/** What is at each path; null when that cannot be known: not being able to look is not the same as finding nothing. */
+function statsOf(paths: readonly string[]): [string, BigIntStats | undefined | null][] {
+  return paths.map((path) => {
+    try {
+      return [path, statSync(path, { bigint: true })];
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException;
+      return [path, code === "ENOENT" || code === "ENOTDIR" ? undefined : null];
+    }
+  });
+}
+
+function deviceOf(directory: string): bigint | undefined {
+  try {
+    return statSync(directory, { bigint: true }).dev;
+  } catch {
+    return undefined;
   }
-  return found;
 }
 
 function versionOf(found: BigIntStats): string {

@@ -1,0 +1,238 @@
+/**
+ * Touches paths that users name, through a child process with a deadline. A path may be on a mount that does not answer; a system
+ * call on it then blocks its thread, and sometimes even the end of its process, for as long as the mount is dead.
+ */
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { CdktrError } from "../../errors.ts";
+import { EventHub } from "../../event-hub.ts";
+import { Timer } from "../../timer.ts";
+import { FILE_HELPER, ownExecutable } from "../self.ts";
+import type { FileNews, FileQuestion, FileRequests, FileVerb } from "./requests.ts";
+
+/** A helper at work that the kernel has not run for this many checks in a row is blocked; the interval in ms. */
+const CHECK_MS = 500;
+const CHECKS = 6;
+/** Blocked helpers that are kept to see when their path answers; beyond that, a path is tried again after a time, ms. */
+const MOST_BLOCKED = 8;
+const AGAIN_MS = 60_000;
+
+/** A path does not answer. */
+export class PathSilentError extends CdktrError {
+  /** The path that the helper was about to touch, as the request names paths; `""` when it is not known. */
+  readonly path: string;
+  /** Resolves when it answers again, or should be tried again. */
+  readonly answers: Promise<void>;
+
+  constructor(path: string, answers: Promise<void>) {
+    super("it does not answer; is it on a network disk or another mount whose server is away?");
+    this.path = path;
+    this.answers = answers;
+  }
+}
+
+interface Pending {
+  readonly question: FileQuestion;
+  readonly resolve: (reply: unknown) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+interface Child {
+  readonly process: Bun.Subprocess<"pipe", "pipe", "ignore">;
+  /** What it works at. */
+  at: { id: number; path: string } | undefined;
+  /** Its counters at the last check, and how many checks ago they changed. */
+  seen: string;
+  checks: number;
+  /** Called with its next sign of life, once it counts as blocked. */
+  moved: (() => void) | undefined;
+}
+
+/** Starts the child process when it is first needed, and another one when it is blocked or ends. */
+export class FileHelper {
+  /** `changed`: the key under which files changed. `restarted`: nothing is watched any more until it is requested again. */
+  readonly signals = new EventHub<{ changed: string; warning: string; restarted: undefined }>();
+  readonly #pending = new Map<number, Pending>();
+  readonly #blocked = new Set<Child>();
+  readonly #check = new Timer(() => this.#look());
+  readonly #retries = new Set<Timer>();
+  #child: Child | undefined;
+  #last = 0;
+  #isClosed = false;
+
+  /**
+   * Asks the helper; requests are worked at in order.
+   * @throws PathSilentError when a path does not answer
+   * @throws Error with the code of the system call that failed
+   */
+  ask<Verb extends FileVerb>(
+    verb: Verb,
+    request: FileRequests[Verb]["request"],
+  ): Promise<FileRequests[Verb]["reply"]> {
+    if (this.#isClosed) return Promise.reject(new CdktrError("the file helper has ended"));
+    const question: FileQuestion = { id: ++this.#last, verb, request };
+    return new Promise((resolve, reject) => {
+      this.#pending.set(question.id, { question, resolve: resolve as (reply: unknown) => void, reject });
+      this.#write(question);
+      if (!this.#check.isSet) this.#check.every(CHECK_MS);
+    });
+  }
+
+  /** Ends the helper, without waiting for one that is blocked. */
+  close(): void {
+    this.#isClosed = true;
+    this.#check.cancel();
+    for (const timer of this.#retries) timer.cancel();
+    for (const child of [this.#child, ...this.#blocked]) child?.process.kill("SIGKILL");
+    this.#child = undefined;
+    for (const { reject } of this.#pending.values()) reject(new CdktrError("the file helper has ended"));
+    this.#pending.clear();
+  }
+
+  #write(question: FileQuestion): void {
+    try {
+      this.#child ??= this.#start();
+      void this.#child.process.stdin.write(`${JSON.stringify(question)}\n`);
+      void this.#child.process.stdin.flush();
+    } catch (error) {
+      this.#pending.get(question.id)?.reject(error);
+      this.#pending.delete(question.id);
+    }
+  }
+
+  #start(): Child {
+    const process = Bun.spawn(helperCommand(), {
+      stdin: "pipe",
+      stdout: "pipe",
+      stderr: "ignore",
+      // No secrets, and nothing that changes how it behaves.
+      env: {},
+    });
+    process.unref();
+    const child: Child = { process, at: undefined, seen: "", checks: 0, moved: undefined };
+    void this.#read(child);
+    return child;
+  }
+
+  async #read(child: Child): Promise<void> {
+    const decoder = new TextDecoder();
+    let rest: string[] = [];
+    try {
+      for await (const chunk of child.process.stdout) {
+        const text = decoder.decode(chunk, { stream: true });
+        const lines = text.split("\n");
+        if (lines.length === 1) {
+          rest.push(text);
+          continue;
+        }
+        lines[0] = rest.join("") + lines[0];
+        rest = [lines.pop() ?? ""];
+        for (const line of lines) this.#hear(child, JSON.parse(line) as FileNews);
+      }
+    } catch {
+      // It counts as ended.
+    }
+    this.#ended(child);
+  }
+
+  #hear(child: Child, news: FileNews): void {
+    if (child.moved !== undefined) {
+      child.moved();
+      return;
+    }
+    if (child !== this.#child) return;
+    if ("at" in news) child.at = { id: news.at, path: news.path };
+    else if ("changed" in news) this.signals.emit("changed", news.changed);
+    else if ("warning" in news) this.signals.emit("warning", news.warning);
+    else {
+      child.at = undefined;
+      const pending = this.#pending.get(news.id);
+      this.#pending.delete(news.id);
+      if (this.#pending.size === 0) this.#check.cancel();
+      if ("reply" in news) pending?.resolve(news.reply);
+      else pending?.reject(Object.assign(new Error(news.error), { code: news.code }));
+    }
+  }
+
+  /** Whether the child is blocked: it has work, but the kernel has not run it for some time. */
+  #look(): void {
+    const child = this.#child;
+    if (child === undefined) return;
+    const seen = `${child.at?.id} ${child.at?.path} ${activityOf(child.process.pid)}`;
+    child.checks = seen === child.seen ? child.checks + 1 : 0;
+    child.seen = seen;
+    if (child.checks >= CHECKS) this.#isBlocked(child);
+  }
+
+  #isBlocked(child: Child): void {
+    const [first] = this.#pending.keys();
+    const id = child.at?.id ?? first;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    if (this.#blocked.size < MOST_BLOCKED) {
+      this.#blocked.add(child);
+      child.moved = () => {
+        child.moved = undefined;
+        this.#blocked.delete(child);
+        child.process.kill("SIGKILL");
+        if (!this.#isClosed) resolve();
+      };
+    } else {
+      child.process.kill("SIGKILL");
+      const timer = new Timer(() => {
+        this.#retries.delete(timer);
+        resolve();
+      });
+      timer.in(AGAIN_MS);
+      this.#retries.add(timer);
+    }
+    const guilty = id === undefined ? undefined : this.#pending.get(id);
+    if (id !== undefined) this.#pending.delete(id);
+    this.#restart();
+    guilty?.reject(new PathSilentError(child.at?.path ?? "", promise));
+  }
+
+  #ended(child: Child): void {
+    if (child.moved !== undefined) child.moved();
+    else if (child === this.#child && !this.#isClosed) {
+      // Whoever killed it, the request at which it ended does not get a second one.
+      const { at } = child;
+      if (at !== undefined) {
+        this.#pending.get(at.id)?.reject(new CdktrError("the process that looks at files was ended"));
+        this.#pending.delete(at.id);
+      }
+      this.#restart();
+    }
+  }
+
+  /** The requests that are left are for another child. */
+  #restart(): void {
+    this.#child = undefined;
+    for (const { question } of [...this.#pending.values()]) this.#write(question);
+    if (this.#pending.size === 0) this.#check.cancel();
+    this.signals.emit("restarted");
+  }
+}
+
+/** The counters of the kernel for the main thread of a process: they change whenever it runs. */
+function activityOf(pid: number): string {
+  try {
+    const status = readFileSync(`/proc/${pid}/status`, "latin1");
+    const [, state] = /^State:\s+(\S)/m.exec(status) ?? [];
+    // Ready to run, but the processors are busy with others.
+    if (state === "R") return `running at ${performance.now()}`;
+    const switches = [...status.matchAll(/^\w*ctxt_switches:\s+(\d+)/gm)].map(([, count]) => count);
+    const stat = readFileSync(`/proc/${pid}/stat`, "latin1");
+    const [user, system] = stat
+      .slice(stat.lastIndexOf(")") + 2)
+      .split(" ")
+      .slice(11, 13);
+    return [...switches, user, system].join(" ");
+  } catch {
+    return "ended";
+  }
+}
+
+function helperCommand(): string[] {
+  if (Bun.isStandaloneExecutable) return [ownExecutable(), FILE_HELPER];
+  return [process.execPath, "--no-env-file", join(import.meta.dir, "main.ts")];
+}

@@ -1,0 +1,161 @@
+/**
+ * The file helper: a child process that touches the paths that users name, so that its parent never does. A path on a dead mount
+ * may block it for as long as the mount is dead. It works at one request after the other, and says before each what it is going to touch.
+ */
+import { writeSync } from "node:fs";
+import { resolve } from "node:path";
+import { readRegularFile } from "../regular-file.ts";
+import { PlacesWatch } from "./places-watch.ts";
+import type { FileNews, FileQuestion, FileRequests, FileVerb } from "./requests.ts";
+import { followLinks, listTree } from "./tree.ts";
+import { WatchedFiles } from "./watched-files.ts";
+
+const STDOUT = 1;
+/** How long to wait before trying again to write into a full pipe, ms. */
+const FULL_MS = 5;
+
+/** Answers the requests on standard input until it ends. */
+export async function serveFileRequests(): Promise<void> {
+  // It ends when its parent does, which may still need it while it stops.
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, () => {});
+  const helper = new Helper();
+  const decoder = new TextDecoder();
+  let rest = "";
+  for await (const chunk of Bun.stdin.stream()) {
+    const lines = (rest + decoder.decode(chunk, { stream: true })).split("\n");
+    rest = lines.pop() ?? "";
+    for (const line of lines) helper.answer(JSON.parse(line) as FileQuestion);
+  }
+}
+
+class Helper {
+  readonly #globs = new Map<string, { files: WatchedFiles; last: ReadonlyMap<string, string> | undefined }>();
+  readonly #watches = new Map<string, PlacesWatch>();
+  #complained = false;
+
+  answer({ id, verb, request }: FileQuestion): void {
+    send({ at: id, path: "" });
+    try {
+      send({ id, reply: this.#do(id, verb, request) });
+    } catch (error) {
+      const { code = "", message } = error as NodeJS.ErrnoException;
+      send({ id, error: message, code });
+    }
+  }
+
+  #do(id: number, verb: FileVerb, request: FileQuestion["request"]): unknown {
+    const touching = (path: string) => send({ at: id, path });
+    switch (verb) {
+      case "tree":
+        return this.#tree(request as FileRequests["tree"]["request"], touching);
+      case "read":
+        return this.#read(request as FileRequests["read"]["request"], touching);
+      case "glob":
+        return this.#glob(request as FileRequests["glob"]["request"]);
+      case "forget":
+        return this.#forget((request as FileRequests["forget"]["request"]).key);
+    }
+  }
+
+  #tree(
+    { key, root, endings, skip }: FileRequests["tree"]["request"],
+    touching: (path: string) => void,
+  ): FileRequests["tree"]["reply"] {
+    const watch = this.#watch(
+      key,
+      (event, name) =>
+        !name.startsWith(".") && (event === "rename" || endings.some((ending) => name.endsWith(ending))),
+    );
+    watch.begin();
+    const { files, unreadable, devices } = listTree(root, {
+      endings,
+      skip: new Map(skip),
+      touching,
+      directory: (path) => watch.add(path),
+      link: (directory, name) => watch.add(directory, name),
+    });
+    watch.end();
+    return { files: [...files], unreadable: [...unreadable], devices: [...devices] };
+  }
+
+  #read(
+    { key, paths, maxBytes }: FileRequests["read"]["request"],
+    touching: (path: string) => void,
+  ): FileRequests["read"]["reply"] {
+    const watch = key === undefined ? undefined : this.#watch(key, () => false);
+    watch?.begin();
+    const reply = paths.map((path) => {
+      touching(path);
+      if (watch !== undefined) followLinks(resolve(path), (directory, name) => watch.add(directory, name));
+      const found = readRegularFile(path, maxBytes);
+      if (found.kind !== "file") return found;
+      return { kind: found.kind, base64: Buffer.from(found.bytes).toString("base64") };
+    });
+    watch?.end();
+    return reply;
+  }
+
+  #glob({
+    key,
+    glob,
+    also,
+    whole,
+    difference,
+  }: FileRequests["glob"]["request"]): FileRequests["glob"]["reply"] {
+    let watched = this.#globs.get(key);
+    if (watched === undefined) {
+      const warn = (warning: string) => send({ warning });
+      const files = new WatchedFiles(glob, () => send({ changed: key }), { warn } as never);
+      watched = { files, last: undefined };
+      this.#globs.set(key, watched);
+    }
+    const last = difference ? watched.last : undefined;
+    const present = watched.files.look(also, whole);
+    const news = [...present].filter(([path, version]) => last?.get(path) !== version);
+    const gone = [...(last?.keys() ?? [])].filter((path) => !present.has(path));
+    watched.last = new Map(present);
+    return { isDifference: last !== undefined, present: news, gone, hears: watched.files.hears };
+  }
+
+  #forget(key: string): null {
+    this.#globs.get(key)?.files.close();
+    this.#globs.delete(key);
+    this.#watches.get(key)?.close();
+    this.#watches.delete(key);
+    return null;
+  }
+
+  #watch(key: string, relevant: (event: string, name: string) => boolean): PlacesWatch {
+    let watch = this.#watches.get(key);
+    watch ??= new PlacesWatch({
+      relevant,
+      changed: () => send({ changed: key }),
+      failed: (error) => this.#complain(error),
+    });
+    this.#watches.set(key, watch);
+    return watch;
+  }
+
+  #complain(error: unknown): void {
+    if (this.#complained) return;
+    this.#complained = true;
+    send({
+      warning:
+        `Some changes of files are noticed only by the periodic scan: file events do not work (${error instanceof Error ? error.message : error}). ` +
+        "If the reason is ENOSPC, raise fs.inotify.max_user_watches.",
+    });
+  }
+}
+
+function send(news: FileNews): void {
+  const bytes = Buffer.from(`${JSON.stringify(news)}\n`);
+  for (let sent = 0; sent < bytes.length; ) {
+    try {
+      sent += writeSync(STDOUT, bytes, sent);
+    } catch (error) {
+      // The parent is gone.
+      if ((error as NodeJS.ErrnoException).code !== "EAGAIN") process.exit(0);
+      Bun.sleepSync(FULL_MS);
+    }
+  }
+}

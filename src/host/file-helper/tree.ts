@@ -1,0 +1,128 @@
+/** Lists the files of a directory tree, and the directories and links on whose events the listing depends. */
+import { type BigIntStats, type Dirent, readdirSync, readlinkSync, realpathSync, statSync } from "node:fs";
+import { dirname, isAbsolute, join, resolve } from "node:path";
+
+/** What is under a directory. */
+export interface TreeListing {
+  /** Relative path of each file with one of the endings, and a fingerprint that changes when the file does. Sorted by path. */
+  readonly files: ReadonlyMap<string, string>;
+  /** What could not be read, with the reason: directories, whose content is unknown, and files. */
+  readonly unreadable: ReadonlyMap<string, string>;
+  /** The file system of each directory that was read, by relative path; `""` is the root. */
+  readonly devices: ReadonlyMap<string, string>;
+}
+
+/** How to list. */
+export interface TreeOptions {
+  /** A file counts if its name ends with one of these. */
+  readonly endings: readonly string[];
+  /** Relative paths not to touch, with the reason; they are listed as unreadable. */
+  readonly skip?: ReadonlyMap<string, string>;
+  /** Called before a path is touched that could be on another file system. */
+  readonly touching?: (path: string) => void;
+  /** Called before a directory is read. */
+  readonly directory?: (absolute: string) => void;
+  /** Called before a link is followed: the directory that contains it, and its name there. */
+  readonly link?: (directory: string, name: string) => void;
+}
+
+const MOST_LINKS = 40;
+
+/**
+ * Lists the files under `root`, following links and ignoring hidden names.
+ * @throws the error of reading `root` itself
+ */
+export function listTree(root: string, options: TreeOptions): TreeListing {
+  const { endings, skip, touching, directory: entering } = options;
+  const files = new Map<string, string>();
+  const unreadable = new Map<string, string>();
+  const devices = new Map<string, string>();
+  const counts = (name: string) => endings.some((ending) => name.endsWith(ending));
+
+  const visitEntry = (directory: string, entry: Dirent) => {
+    const { name } = entry;
+    if (name.startsWith(".")) return;
+    const path = directory === "" ? name : `${directory}/${name}`;
+    const reason = skip?.get(path);
+    if (reason !== undefined) {
+      unreadable.set(path, reason);
+      return;
+    }
+    if (entry.isFile() && !counts(name)) return;
+    if (!entry.isFile()) touching?.(path);
+    if (entry.isSymbolicLink() && options.link !== undefined) followLinks(join(root, path), options.link);
+    let info: BigIntStats;
+    let real: string;
+    try {
+      info = statSync(join(root, path), { bigint: true });
+      if (!info.isDirectory()) {
+        if (counts(name))
+          files.set(path, `${info.dev} ${info.ino} ${info.size} ${info.mtimeNs} ${info.ctimeNs}`);
+        return;
+      }
+      real = realpathSync(join(root, path));
+    } catch (error) {
+      // Deleted since it was listed, or a dangling link.
+      if (isMissing(error)) return;
+      // It may be a directory: not being able to look is not the same as finding nothing.
+      if (counts(name)) files.set(path, messageOf(error));
+      else unreadable.set(path, messageOf(error));
+      return;
+    }
+    if (seen.has(real)) return;
+    seen.add(real);
+    try {
+      visit(path, info);
+    } catch (error) {
+      if (!isMissing(error)) unreadable.set(path, messageOf(error));
+    }
+  };
+  const visit = (directory: string, info: BigIntStats) => {
+    const absolute = join(root, directory);
+    entering?.(absolute);
+    devices.set(directory, String(info.dev));
+    touching?.(directory);
+    const entries = readdirSync(absolute, { withFileTypes: true });
+    for (const entry of entries.sort((a, b) => (a.name < b.name ? -1 : 1))) visitEntry(directory, entry);
+  };
+
+  touching?.("");
+  const reason = skip?.get("");
+  if (reason !== undefined) throw new Error(reason);
+  if (options.link !== undefined) followLinks(resolve(root), options.link);
+  const seen = new Set<string>([realpathSync(root)]);
+  visit("", statSync(root, { bigint: true }));
+  return { files: new Map([...files].sort(([a], [b]) => (a < b ? -1 : 1))), unreadable, devices };
+}
+
+/** Reports every link that is followed on the way to `path`, and at last the place of the file itself. Never throws. */
+export function followLinks(path: string, found: (directory: string, name: string) => void): void {
+  let parts = path.split("/").filter((part) => part !== "");
+  let at = "/";
+  for (let links = 0; parts.length > 0 && links < MOST_LINKS; ) {
+    const [name = "", ...rest] = parts;
+    let target: string | undefined;
+    try {
+      target = readlinkSync(join(at, name));
+    } catch {
+      // No link.
+    }
+    if (target !== undefined || rest.length === 0) found(at, name);
+    if (target === undefined) {
+      at = name === ".." ? dirname(at) : join(at, name);
+      parts = rest;
+      continue;
+    }
+    links++;
+    if (isAbsolute(target)) at = "/";
+    parts = [...target.split("/").filter((part) => part !== "" && part !== "."), ...rest];
+  }
+}
+
+function isMissing(error: unknown): boolean {
+  return error instanceof Error && "code" in error && error.code === "ENOENT";
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

@@ -1,0 +1,53 @@
+/** Reads regular files whose paths users name: never a pipe or a device, never more than a limit. */
+import { closeSync, constants, fstatSync, openSync, readSync, statSync } from "node:fs";
+
+/** What is at a path: the bytes of a regular file, or why they were not read. */
+export type RegularFile =
+  | { readonly kind: "file"; readonly bytes: Uint8Array }
+  | { readonly kind: "directory" | "other" | "too large" }
+  | { readonly kind: "failed"; readonly code: string; readonly message: string };
+
+/** Reads the file at `path`, following links, if it is a regular one of at most `maxBytes`. Never throws. */
+export function readRegularFile(path: string, maxBytes: number): RegularFile {
+  try {
+    // Before it is opened: opening a device can have an effect.
+    const problem = problemOf(statSync(path), maxBytes);
+    if (problem !== undefined) return problem;
+    // Non-blocking, in case a pipe has taken its place.
+    const descriptor = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+    try {
+      const opened = fstatSync(descriptor);
+      return problemOf(opened, maxBytes) ?? readUpTo(descriptor, opened.size, maxBytes);
+    } finally {
+      closeSync(descriptor);
+    }
+  } catch (error) {
+    const { code = "", message } = error as NodeJS.ErrnoException;
+    return { kind: "failed", code, message };
+  }
+}
+
+function problemOf(
+  info: { isFile(): boolean; isDirectory(): boolean; size: number },
+  maxBytes: number,
+): RegularFile | undefined {
+  if (!info.isFile()) return { kind: info.isDirectory() ? "directory" : "other" };
+  return info.size > maxBytes ? { kind: "too large" } : undefined;
+}
+
+/** Files of /proc have the size 0, and others may grow meanwhile: reads to the end, but not beyond the limit. */
+function readUpTo(descriptor: number, size: number, maxBytes: number): RegularFile {
+  let bytes = new Uint8Array(Math.min(size, maxBytes) + 1);
+  let used = 0;
+  for (;;) {
+    const count = readSync(descriptor, bytes, used, bytes.length - used, null);
+    used += count;
+    if (used > maxBytes) return { kind: "too large" };
+    if (count === 0) return { kind: "file", bytes: bytes.subarray(0, used) };
+    if (used === bytes.length) {
+      const larger = new Uint8Array(Math.min(2 * bytes.length + 4096, maxBytes + 1));
+      larger.set(bytes);
+      bytes = larger;
+    }
+  }
+}
