@@ -24,6 +24,7 @@ import { type HandlerServices, handlersOf } from "./api/handlers.ts";
 import { refuseOpenBinding } from "./bind.ts";
 import { Historian } from "./history/historian.ts";
 import { Housekeeping } from "./housekeeping.ts";
+import { Installation } from "./installation.ts";
 import { ListenerRegistry } from "./listener-registry.ts";
 import { LogHub } from "./logs/log-hub.ts";
 import { LongPolls } from "./long-polls.ts";
@@ -74,6 +75,7 @@ export class Principal extends BackgroundService {
   readonly #insecure: boolean;
   readonly #startedAtMs: number;
   readonly #access: Access | undefined;
+  readonly #installation: Installation;
   readonly #api: Api;
   readonly #logHub: LogHub;
   readonly #services: readonly Service[];
@@ -113,6 +115,7 @@ export class Principal extends BackgroundService {
       flushIntervalMs: config.CDKTR_LOG_FLUSH_INTERVAL_MS,
       log: log("history"),
     });
+    const installation = new Installation(store);
     events.on("statuses written", () => history.notifyStatus());
     const logHub = new LogHub({
       host,
@@ -147,6 +150,7 @@ export class Principal extends BackgroundService {
       logs: history,
       keys: agentKeys,
       principalId,
+      installation,
       heartbeatTimeoutMs,
     });
     const runs = new RunService({ ...base, changes, workflows, old: history });
@@ -206,6 +210,7 @@ export class Principal extends BackgroundService {
     });
 
     this.#access = access;
+    this.#installation = installation;
     this.#logHub = logHub;
     this.#api = api;
     // In start order. The last ones stop first: they answer pending requests.
@@ -214,6 +219,7 @@ export class Principal extends BackgroundService {
       store,
       agentKeys,
       history,
+      installation,
       logHub,
       workflows,
       pauses,
@@ -263,6 +269,7 @@ export class Principal extends BackgroundService {
   #info(): ReturnType<HandlerServices["info"]> {
     return {
       principal_id: this.id,
+      installation_id: this.#installation.id,
       version: VERSION,
       protocol: PROTOCOL,
       pid: process.pid,

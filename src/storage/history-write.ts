@@ -23,12 +23,18 @@ export interface HistoryBatch {
   readonly statuses: readonly PendingStatus[];
   /** Task runs whose lines go back in time. */
   readonly disordered: readonly string[];
+  /** The state that the status rows come from. */
+  readonly state_id?: string | undefined;
 }
 
 /** The positions of the sources of rows. */
 export interface HistoryCursors {
-  /** Id of the last status row; 0 for none. */
+  /** Id of the last status row from whatever state; 0 for none. It is all that an older cdktr reads and writes. */
   readonly outbox: number;
+  /** State → id of its last status row. */
+  readonly states: ReadonlyMap<string, number>;
+  /** The installation that the history belongs to; null until one has claimed it. */
+  readonly installation: string | null;
   /** Stream → number of its last line. */
   readonly streams: ReadonlyMap<string, number>;
 }
@@ -102,15 +108,28 @@ export class HistoryWriter {
   /** Reads the positions of the sources. */
   async cursors(): Promise<HistoryCursors> {
     const reader = await this.#connection.runAndReadAll(
-      "SELECT kind, id, position::DOUBLE FROM ingest_cursor",
+      "SELECT kind, id, position::DOUBLE FROM ingest_cursor ORDER BY updated_ms",
     );
     const streams = new Map<string, number>();
+    const states = new Map<string, number>();
+    let installation: string | null = null;
     let outbox = 0;
     for (const [kind, id, position] of reader.getRows()) {
       if (kind === "log") streams.set(String(id), Number(position));
+      else if (kind === "state") states.set(String(id), Number(position));
+      else if (kind === "installation") installation = String(id);
       else if (kind === "outbox") outbox = Number(position);
     }
-    return { outbox, streams };
+    return { outbox, states, installation, streams };
+  }
+
+  /** Records the installation that the history belongs to. */
+  async claim(installationId: string): Promise<void> {
+    await this.#connection.run("DELETE FROM ingest_cursor WHERE kind = 'installation'");
+    await this.#connection.run("INSERT INTO ingest_cursor VALUES ('installation', $1, 0, $2)", [
+      installationId,
+      BigInt(Date.now()),
+    ]);
   }
 
   async #writeLines(slice: LogSlice): Promise<void> {
@@ -144,7 +163,12 @@ export class HistoryWriter {
     for (const slice of batch.logs) positions.set(slice.stream_id, slice.first_seq + slice.lines.length - 1);
     const moved = [...positions].map(([id, position]) => ({ kind: "log", id, position, updated_ms }));
     const last = batch.statuses.at(-1);
-    if (last !== undefined) moved.push({ kind: "outbox", id: "", position: last.id, updated_ms });
+    if (last !== undefined) {
+      const { id: position } = last;
+      moved.push({ kind: "outbox", id: "", position, updated_ms });
+      if (batch.state_id !== undefined)
+        moved.push({ kind: "state", id: batch.state_id, position, updated_ms });
+    }
     if (moved.length === 0) return;
     const json = toJson(moved);
     await this.#connection.run(MOVE_CURSORS, [json]);

@@ -128,6 +128,18 @@ export class HistoryDatabase {
   }
 
   /**
+   * Records the installation that the history belongs to. Must not be called while {@link write} runs.
+   * @throws HistoryUnavailableError
+   */
+  async claim(installationId: string): Promise<void> {
+    try {
+      await this.#writer.claim(installationId);
+    } catch (error) {
+      throw this.#unavailable(error);
+    }
+  }
+
+  /**
    * The latest time of each task run among the newest lines.
    * @throws HistoryUnavailableError
    */

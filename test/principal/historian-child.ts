@@ -62,6 +62,14 @@ function statuses(directory: string): StatusFeed {
   })();
   const db = new Statements(() => database);
   return {
+    identity: async () => ({
+      installation_id: "i",
+      state_id: "s",
+      taken_id: 0,
+      last_id: Number.MAX_SAFE_INTEGER,
+      is_new: false,
+    }),
+    changeIdentity: async () => {},
     takeStatuses: async (afterId, limit) => takeStatuses(db, afterId, Math.min(limit, 37)),
     ackStatuses: async (upToId) => ackStatuses(db, upToId),
   };

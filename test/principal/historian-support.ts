@@ -2,7 +2,7 @@
 import { createConsola, type LogObject } from "consola";
 import { Historian, type HistorianOptions } from "../../src/principal/history/historian.ts";
 import type { PendingStatus } from "../../src/storage/history-rows.ts";
-import type { StatusFeed } from "../../src/storage/operational/store.ts";
+import type { StateIdentity, StatusFeed } from "../../src/storage/operational/store.ts";
 import type { TestDirectory } from "../storage/history-support.ts";
 
 /** Status rows in memory; ids as the operational state gives them. */
@@ -13,6 +13,18 @@ export class MemoryOutbox implements StatusFeed {
   add(...rows: Omit<PendingStatus, "id">[]): void {
     for (const row of rows) this.rows.push({ ...row, id: this.#next++ } as PendingStatus);
   }
+
+  async identity(): Promise<StateIdentity> {
+    return {
+      installation_id: "i",
+      state_id: "s",
+      taken_id: 0,
+      last_id: Number.MAX_SAFE_INTEGER,
+      is_new: false,
+    };
+  }
+
+  async changeIdentity(): Promise<void> {}
 
   async takeStatuses(afterId: number, limit: number): Promise<PendingStatus[]> {
     return this.rows.filter(({ id }) => id > afterId).slice(0, limit);

@@ -75,6 +75,8 @@ describe("lines", () => {
     using directory = new TestDirectory();
     let writes = 0;
     const statuses = {
+      identity: () => new MemoryOutbox().identity(),
+      changeIdentity: async () => {},
       takeStatuses: async () => {
         writes++;
         return [];

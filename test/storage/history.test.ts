@@ -71,6 +71,8 @@ describe("writing", () => {
     const second = await openHistory(directory);
     expect(await second.cursors()).toEqual({
       outbox: 9,
+      states: new Map(),
+      installation: null,
       streams: new Map([
         ["s", 12_345],
         ["t", 1],

@@ -4,6 +4,7 @@ import type {
   CommitStep,
   OperationalStore,
   OperationalTx,
+  StateIdentity,
   UnitOfWork,
 } from "../../src/storage/operational/store.ts";
 
@@ -32,6 +33,14 @@ export class RepeatingStore implements OperationalStore {
 
   read<T>(work: UnitOfWork<T>): Promise<T> {
     return this.#store.read(work);
+  }
+
+  identity(): Promise<StateIdentity> {
+    return this.#store.identity();
+  }
+
+  changeIdentity(to: Parameters<OperationalStore["changeIdentity"]>[0]): Promise<void> {
+    return this.#store.changeIdentity(to);
   }
 
   takeStatuses(afterId: number, limit: number): Promise<PendingStatus[]> {

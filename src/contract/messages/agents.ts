@@ -99,6 +99,8 @@ export type StopOrder = z.infer<typeof StopOrder>;
 export const AgentOrders = z.object({
   /** Random; new for every process of the principal. */
   principal_id: z.string(),
+  /** Random; the same over restarts. What an agent has for one installation is not for another. Older principals do not send it. */
+  installation_id: z.string().optional(),
   stop: z.array(StopOrder),
   drain: z.boolean(),
   /** Last line of the agent's stream that the principal has received; 0 for none. */

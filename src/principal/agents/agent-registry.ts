@@ -23,6 +23,7 @@ import type {
 } from "../../storage/operational/store.ts";
 import { isDoneWithin } from "../../timer.ts";
 import type { Identity } from "../access/access.ts";
+import type { Installation } from "../installation.ts";
 import { logFailure } from "../log-failure.ts";
 import type { LongPolls } from "../long-polls.ts";
 import type { PrincipalEvents } from "../principal-events.ts";
@@ -51,6 +52,7 @@ export interface AgentRegistryOptions {
   readonly keys: AgentKeys | undefined;
   /** Random, new on every start. */
   readonly principalId: string;
+  readonly installation: Installation;
   readonly heartbeatTimeoutMs: number;
   readonly events: PrincipalEvents;
   readonly pauses: PauseWatch;

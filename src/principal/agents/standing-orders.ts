@@ -1,6 +1,7 @@
 /** Orders for agents: what to stop, that they drain, and how far their streams have been received. */
 import type { AgentOrders, StopOrder } from "../../contract/messages.ts";
 import type { OperationalStore } from "../../storage/operational/store.ts";
+import type { Installation } from "../installation.ts";
 import { type AttemptName, nameOf } from "../runs/attempt-name.ts";
 import type { Contact } from "./agent-contacts.ts";
 
@@ -18,8 +19,15 @@ export class StandingOrders {
   readonly #store: OperationalStore;
   readonly #logs: LogPositions;
   readonly #principalId: string;
+  readonly #installation: Installation;
 
-  constructor(options: { store: OperationalStore; logs: LogPositions; principalId: string }) {
+  constructor(options: {
+    store: OperationalStore;
+    logs: LogPositions;
+    principalId: string;
+    installation: Installation;
+  }) {
+    this.#installation = options.installation;
     this.#store = options.store;
     this.#logs = options.logs;
     this.#principalId = options.principalId;
@@ -57,6 +65,7 @@ export class StandingOrders {
       const position = stream === null ? { received: 0, durable: 0 } : this.#logs.position(stream);
       return {
         principal_id: this.#principalId,
+        installation_id: this.#installation.id,
         stop,
         drain: agent?.status === "DRAINING",
         log_received_seq: position.received,

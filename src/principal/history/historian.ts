@@ -26,7 +26,8 @@ import { HistoryUnavailableError, historyUnavailable } from "../../storage/histo
 import type { LegacyLogQuery } from "../../storage/history-logs.ts";
 import type { HistoryMigrations } from "../../storage/history-migrations.ts";
 import type { HistoricRun } from "../../storage/history-runs.ts";
-import type { StatusFeed } from "../../storage/operational/store.ts";
+import type { HistoryCursors } from "../../storage/history-write.ts";
+import type { StateIdentity, StatusFeed } from "../../storage/operational/store.ts";
 import { BackOff } from "../../timer.ts";
 import { LogIntake, type StreamPosition } from "./log-intake.ts";
 import { Transfers } from "./transfers.ts";
@@ -41,6 +42,11 @@ const FIRST_RETRY_MS = 250;
 const LAST_RETRY_MS = 5_000;
 /** A persistent failure is logged again after this time, ms. */
 const REMINDER_MS = 300_000;
+
+/** The last status row of a state that the history has. */
+function positionIn({ state_id, taken_id }: StateIdentity, cursors: HistoryCursors): number {
+  return cursors.states.get(state_id) ?? taken_id ?? cursors.outbox;
+}
 
 /** Options of {@link Historian}. */
 export interface HistorianOptions {
@@ -92,12 +98,16 @@ export class Historian extends BackgroundService<HistorianSignals> {
   readonly #received = new Waiters();
   readonly #flushBytes: number;
   #database: HistoryDatabase | undefined;
-  /** The last status row that is in DuckDB. */
+  /** The state that status rows come from; undefined until it was compared with the history. */
+  #state: StateIdentity | undefined;
+  /** The last status row of it that is in DuckDB. */
   #statusCursor = 0;
   /** When the oldest line in memory arrived, or later. */
   #heldSince = 0;
   #statusesPending = false;
   #isOpen = false;
+  /** Agents may have been told which installation this is. */
+  #isServing = false;
   #flushing: Promise<void> | undefined;
   #flushAgain: Promise<void> | undefined;
   readonly #interval = this.timer(() => this.#flushSoon());
@@ -153,6 +163,7 @@ export class Historian extends BackgroundService<HistorianSignals> {
     const migrates = Promise.withResolvers<void>();
     this.#migrates = migrates.resolve;
     await Promise.race([this.flush().catch(() => {}), migrates.promise]);
+    this.#isServing = true;
   }
 
   /** Writes what it holds, if possible, and closes the database. What it cannot write is still on the agents and in the operational state. */
@@ -375,7 +386,7 @@ export class Historian extends BackgroundService<HistorianSignals> {
       const statuses = await this.#o.statuses.takeStatuses(this.#statusCursor, TRANSACTION_STATUSES);
       const portion = this.#intake.take(TRANSACTION_LINES, TRANSACTION_BYTES);
       if (portion.logs.length === 0 && statuses.length === 0) return hasWritten;
-      await database.write({ ...portion, statuses });
+      await database.write({ ...portion, statuses, state_id: this.#state?.state_id });
       this.#intake.written(portion);
       this.#statusesTaken(statuses.at(-1)?.id ?? 0);
       if (statuses.length < TRANSACTION_STATUSES && this.#intake.reached(ends)) return true;
@@ -434,12 +445,40 @@ export class Historian extends BackgroundService<HistorianSignals> {
 
   /** Adopts what the database says it contains: after a failed commit only the database knows. */
   async #reconcile(database: HistoryDatabase): Promise<void> {
-    const { outbox, streams } = await database.cursors();
-    this.#intake.reconcile(streams);
+    const cursors = await database.cursors();
+    const state = this.#state ?? (await this.#compare(cursors));
+    if (cursors.installation !== state.installation_id) await database.claim(state.installation_id);
+    this.#state = state;
+    this.#intake.reconcile(cursors.streams);
     for (const streamId of this.#received.streams()) {
       this.#received.reached(streamId, this.#intake.position(streamId).received);
     }
-    this.#statusesTaken(outbox);
+    this.#statusesTaken(positionIn(state, cursors));
+  }
+
+  /** Compares the state with the history, once: either may have been put back or replaced while no principal ran. */
+  async #compare(cursors: HistoryCursors): Promise<StateIdentity> {
+    const { statuses, dbPath, log } = this.#o;
+    const found = await statuses.identity();
+    let state = found;
+    if (found.is_new && cursors.installation !== null) {
+      log.warn(
+        `The principal's state is new, but the history in ${dbPath} is not: runs that had not ended then, positions of schedules and idempotency keys are not known any more.`,
+      );
+      if (!this.#isServing) state = { ...state, installation_id: cursors.installation };
+    } else if (cursors.installation !== null && cursors.installation !== found.installation_id) {
+      log.warn(
+        `The history in ${dbPath} belonged to another installation: it contains runs that this principal's state does not know.`,
+      );
+    }
+    if (!found.is_new && positionIn(found, cursors) > found.last_id) {
+      log.warn(
+        `The principal's state is older than the history in ${dbPath}: it was put back, or its newest part was lost. Runs of the time between are in the history only.`,
+      );
+      state = { ...state, state_id: crypto.randomUUID(), taken_id: found.last_id };
+    }
+    if (state !== found) await statuses.changeIdentity(state);
+    return state;
   }
 
   async #failed(failure: HistoryUnavailableError): Promise<void> {

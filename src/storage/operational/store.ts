@@ -254,8 +254,28 @@ export interface OperationalTx
  */
 export type UnitOfWork<T> = (tx: OperationalTx) => Promise<T>;
 
-/** Status rows on their way into the history, in the order of commits. Ids grow and are never reused, not even by a new state. */
+/** Which state this is. */
+export interface StateIdentity {
+  /** Random. The history has it too: a new state beside an old history belongs to the same installation. */
+  readonly installation_id: string;
+  /** Random; the history's position in the status rows is one within this state. */
+  readonly state_id: string;
+  /**
+   * The history has the rows up to this id, if it knows no position in this state. Null: an older cdktr made the state, and the
+   * history's only position is one in it.
+   */
+  readonly taken_id: number | null;
+  /** The last id that was given to a status row before the state was opened. */
+  readonly last_id: number;
+  /** It was created when it was opened. */
+  readonly is_new: boolean;
+}
+
+/** Status rows on their way into the history, in the order of commits. Ids grow, and are never reused within a state. */
 export interface StatusFeed {
+  identity(): Promise<StateIdentity>;
+  /** It is another state from now on, or belongs to another installation. */
+  changeIdentity(to: Pick<StateIdentity, "installation_id" | "state_id" | "taken_id">): Promise<void>;
   /** Committed rows after an id, in order. */
   takeStatuses(afterId: number, limit: number): Promise<PendingStatus[]>;
   /** Deletes rows up to an id: the history has them. */

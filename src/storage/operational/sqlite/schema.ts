@@ -192,6 +192,22 @@ export const STATE_MIGRATIONS: SqliteMigrations = [
     },
   },
   {
+    what: "which installation and which state it is",
+    isAdditive: true,
+    apply(database) {
+      const isUsed =
+        database.query("SELECT 1 FROM runs UNION ALL SELECT 1 FROM status_outbox LIMIT 1").get() !== null;
+      database.run(
+        "CREATE TABLE identity (installation_id TEXT NOT NULL, state_id TEXT NOT NULL, taken_id INTEGER) STRICT",
+      );
+      database.run("INSERT INTO identity VALUES (?, ?, ?)", [
+        crypto.randomUUID(),
+        crypto.randomUUID(),
+        isUsed ? null : 0,
+      ]);
+    },
+  },
+  {
     what: "how long chains of runs are that follow each other",
     isAdditive: true,
     apply(database) {

@@ -1,6 +1,6 @@
 /** Statements about status rows for the history, and about the latest status of each workflow. */
 import type { PendingStatus, RunStatusRow, TaskStatusRow } from "../../history-rows.ts";
-import type { RunRecord, TaskRunRecord } from "../store.ts";
+import type { RunRecord, StateIdentity, TaskRunRecord } from "../store.ts";
 import type { Statements } from "./statements.ts";
 
 /** Records that a run has another status, or the same one in another attempt. */
@@ -85,10 +85,30 @@ export function ackStatuses(db: Statements, upToId: number): void {
   db.run("DELETE FROM status_outbox WHERE id <= ?", upToId);
 }
 
-/**
- * The history remembers the last id it has received and skips lower ones. A state that is new, or was restored from a backup, must not
- * start there.
- */
+/** The stored part of the identity. */
+type StoredIdentity = Pick<StateIdentity, "installation_id" | "state_id" | "taken_id">;
+
+export function readIdentity(db: Statements): StoredIdentity {
+  const identity = db.one<StoredIdentity>("SELECT * FROM identity");
+  if (identity === null) throw new Error("the state has no identity");
+  return identity;
+}
+
+export function changeIdentity(db: Statements, to: StoredIdentity): void {
+  db.run(
+    "UPDATE identity SET installation_id = ?, state_id = ?, taken_id = ?",
+    to.installation_id,
+    to.state_id,
+    to.taken_id,
+  );
+}
+
+/** The last id that was given to a status row. */
+export function lastStatusId(db: Statements): number {
+  return db.one<{ seq: number }>("SELECT seq FROM sqlite_sequence WHERE name = 'status_outbox'")?.seq ?? 0;
+}
+
+/** The history of an older cdktr has one position for all states: a state that is new, or was restored from a backup, must not start below it. */
 export function raiseStatusIds(db: Statements, least: number): void {
   db.run("UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = 'status_outbox'", least);
 }

@@ -24,6 +24,7 @@ import {
   DataDirectoryInUseError,
   type OperationalStore,
   type OperationalTx,
+  type StateIdentity,
   StoreUnavailableError,
   type UnitOfWork,
 } from "../store.ts";
@@ -34,7 +35,14 @@ import { leaseIntentions } from "./leases.ts";
 import { runIntentions } from "./runs.ts";
 import { STATE_MIGRATIONS } from "./schema.ts";
 import { Statements } from "./statements.ts";
-import { ackStatuses, raiseStatusIds, takeStatuses } from "./statuses.ts";
+import {
+  ackStatuses,
+  changeIdentity,
+  lastStatusId,
+  raiseStatusIds,
+  readIdentity,
+  takeStatuses,
+} from "./statuses.ts";
 import { workflowIntentions } from "./workflows.ts";
 
 /** Options of the store. */
@@ -69,6 +77,8 @@ export class SqliteOperationalStore implements OperationalStore {
   #reopen = false;
   /** Identity of the open file: device and inode. */
   #file = "";
+  /** What was found when the file was opened first. */
+  #found: Pick<StateIdentity, "last_id" | "is_new"> | undefined;
   /** While the disk fails: when that was last logged (monotonic), and what was written before. */
   #ailing: { saidAt: number; changes: number } | undefined;
 
@@ -124,6 +134,15 @@ export class SqliteOperationalStore implements OperationalStore {
 
   read<T>(work: UnitOfWork<T>): Promise<T> {
     return this.#commits.read(work);
+  }
+
+  identity(): Promise<StateIdentity> {
+    const found = this.#found ?? { last_id: 0, is_new: true };
+    return this.read(async () => ({ ...readIdentity(this.#statements), ...found }));
+  }
+
+  changeIdentity(to: Pick<StateIdentity, "installation_id" | "state_id" | "taken_id">): Promise<void> {
+    return this.transact(async () => changeIdentity(this.#statements, to));
   }
 
   takeStatuses(afterId: number, limit: number): Promise<PendingStatus[]> {
@@ -260,8 +279,10 @@ export class SqliteOperationalStore implements OperationalStore {
       database.run("PRAGMA busy_timeout = 0");
       database.run("BEGIN IMMEDIATE");
       database.run("COMMIT");
+      const is_new = database.query("SELECT 1 FROM sqlite_schema LIMIT 1").get() === null;
       migrateSqlite(database, this.#options.migrations ?? STATE_MIGRATIONS, this.#options.log);
-      keepStatusIdsRising(database);
+      const last_id = keepStatusIdsRising(database);
+      this.#found ??= { last_id: is_new ? 0 : last_id, is_new };
       chmodSync(this.path, 0o600);
       writeFileSync(owner, `${process.pid}\n`, { mode: 0o600 });
       this.#file = identityOf(this.path) ?? "";
@@ -318,9 +339,10 @@ function identityOf(path: string): string | null {
   }
 }
 
-/** Ids of status rows start from the time of the start, in µs. */
-function keepStatusIdsRising(database: Database): void {
+/** Ids of status rows start from the time of the start, in µs. Returns the last id before that. */
+function keepStatusIdsRising(database: Database): number {
   const statements = new Statements(() => database);
+  const last = lastStatusId(statements);
   try {
     raiseStatusIds(statements, Date.now() * 1000);
   } catch {
@@ -328,6 +350,7 @@ function keepStatusIdsRising(database: Database): void {
   } finally {
     statements.release();
   }
+  return last;
 }
 
 /** Monotonic clock that starts at the current wall time and ignores later changes of the wall clock; whole ms. */

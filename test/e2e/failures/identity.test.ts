@@ -1,0 +1,56 @@
+/** A state, a history and agents that do not belong together. */
+import { expect, test } from "bun:test";
+import { cpSync, readdirSync, renameSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { Cluster, freePorts } from "../../support/cdktr.ts";
+import { runOver, shellWorkflow, TemporaryDirectory } from "../support/fixtures.ts";
+import { FakeClock } from "./fake-clock.ts";
+import { IMPATIENT, trigger } from "./support.ts";
+
+const HELLO = { "hello.yml": shellWorkflow({ a: { sh: "echo hello" } }) };
+
+/** The files of the state, which are moved or copied while no principal runs. */
+function stateFiles(cluster: Cluster): string[] {
+  return readdirSync(cluster.dataDirectory).filter((name) => name.startsWith("state.db"));
+}
+
+test("the history takes the statuses of a state that is new, or older than itself, also after the clock was ahead", async () => {
+  using directory = new TemporaryDirectory();
+  const clock = await FakeClock.create(directory.path("clock"));
+  clock.set(3 * 365 * 24 * 3600);
+  await using cluster = new Cluster({ env: IMPATIENT, workflows: HELLO }, await freePorts(3));
+  const away = (name: string) => directory.path(name);
+  const statusOfNewRun = async () => {
+    const run = await trigger(cluster, "hello");
+    expect((await runOver(cluster.client, run)).status).toBe("COMPLETED");
+    const { rows } = await cluster.client.queryDatabase({
+      sql: `SELECT status::VARCHAR FROM workflow_runs WHERE workflow_instance_id = '${run}'`,
+    });
+    return rows[0]?.[0];
+  };
+  const ahead = await cluster.startPrincipal([], clock);
+  await cluster.startAgent();
+  expect(await statusOfNewRun()).toBe("COMPLETED");
+  const { installation_id } = await cluster.client.info();
+  await ahead.stop();
+  for (const name of stateFiles(cluster)) renameSync(join(cluster.dataDirectory, name), away(name));
+
+  const anew = await cluster.startPrincipal();
+  await anew.waitFor(/The principal's state is new, but the history in .* is not/);
+  expect((await cluster.client.info()).installation_id).toBe(installation_id);
+  expect(await statusOfNewRun()).toBe("COMPLETED");
+  await anew.stop();
+
+  for (const name of stateFiles(cluster)) rmSync(join(cluster.dataDirectory, name));
+  for (const name of ["state.db"]) cpSync(away(name), join(cluster.dataDirectory, name));
+  clock.set(4 * 365 * 24 * 3600);
+  const later = await cluster.startPrincipal([], clock);
+  expect(later.stderr).not.toContain("older than the history");
+  expect(await statusOfNewRun()).toBe("COMPLETED");
+  await later.stop();
+
+  cpSync(away("state.db"), join(cluster.dataDirectory, "state.db"));
+  const old = await cluster.startPrincipal();
+  await old.waitFor(/The principal's state is older than the history/);
+  expect(await statusOfNewRun()).toBe("COMPLETED");
+}, 60_000);
