@@ -303,7 +303,7 @@ describe("runs", () => {
       expect({ args, code }).toEqual({ args, code: 2 });
       expect(stderr).toContain("is empty");
     }
-  });
+  }, 30_000);
 
   test("a run that does not exist: exit 4", async () => {
     for (const command of [

@@ -184,7 +184,7 @@ test("cancel asks first, and the run is CANCELLED", async () => {
   expect((await cluster.client.getRun(id)).status).toBe("RUNNING");
   tmux.keys("c");
   await tmux.waitFor(/Cancel this run\?/);
-  tmux.keys("Enter");
+  tmux.keys("Enter", "y");
   await until("it is cancelled", async () => (await cluster.client.getRun(id)).status === "CANCELLED");
   tmux.keys("Escape");
   await tmux.waitFor(/■ CANCELLED +long/);

@@ -2,6 +2,7 @@ import { describe, expect, test } from "bun:test";
 import type { Effects } from "../../src/tui/effects.ts";
 import { bindingsFor } from "../../src/tui/keys/bindings.ts";
 import { pasteText, pressKey, useMouse } from "../../src/tui/keys/dispatch.ts";
+import { selectFailedTask } from "../../src/tui/lists/list-ids.ts";
 import { workflowRows } from "../../src/tui/lists/workflow-rows.ts";
 import { currentPage } from "../../src/tui/navigation.ts";
 import { completions } from "../../src/tui/overlays/command.ts";
@@ -115,11 +116,43 @@ test("what changes something asks first", () => {
   const { s, actions, keys } = ui({ kind: "run", id: runId, pane: "graph" });
   keys("c");
   expect(actions).toEqual([]);
-  keys("ESCAPE", "c", "ENTER");
+  expect(s.overlay).toMatchObject({
+    title: "Cancel this run?",
+    lines: ["etl.daily", runId, expect.stringMatching(/^RUNNING, started \d+\w ago$/), expect.any(String)],
+  });
+  keys("ESCAPE", "c", "y");
   expect(actions).toEqual([{ kind: "cancel", runId }]);
   keys("x");
   expect(s.overlay).toBeNull();
   expect(s.toasts.at(-1)?.text).toContain("RUNNING");
+});
+
+test("text typed where no search is open changes nothing", () => {
+  const { s, actions, keys, type } = ui({ kind: "run", id: runId, pane: "graph" });
+  keys("/");
+  expect(s.toasts.at(-1)?.text).toBe("/ does nothing here; ? lists the keys.");
+  type("cat");
+  keys("ENTER");
+  expect(actions).toEqual([]);
+  expect(s.toasts.at(-1)?.text).toBe("Press y for yes, n or Esc for no.");
+});
+
+test("what is not possible for a run is not offered, and says why", () => {
+  const offered = (id: string) => {
+    const s = ui({ kind: "run", id, pane: "graph" }).s;
+    return bindingsFor(s)
+      .filter((binding) => binding.offered?.(s) ?? true)
+      .map(({ label }) => label);
+  };
+  expect(offered(runId)).toContain("c");
+  expect(offered(runId)).not.toContain("x");
+  const over = run(3, "FAILED").workflow_instance_id;
+  expect(offered(over)).toContain("x");
+  expect(offered(over)).not.toContain("c");
+  const { s, keys } = ui({ kind: "run", id: over, pane: "graph" });
+  keys("c");
+  expect(s.overlay).toBeNull();
+  expect(s.toasts.at(-1)?.text).toContain("is over (FAILED)");
 });
 
 test("the command line", () => {
@@ -210,4 +243,13 @@ test("log: search as it is typed, level, task, copy", () => {
 test("the state holds no functions", () => {
   const seen = (value: State[keyof State]): boolean => typeof value !== "function";
   expect(Object.values(state(80, 24)).every(seen)).toBe(true);
+});
+
+test("a failed run opens on its first failed task, unless another one was chosen", () => {
+  const { s, keys } = ui({ kind: "run", id: runId, pane: "tasks" });
+  selectFailedTask(s, runId);
+  expect(s.lists[`tasks:${runId}`]?.selected).toBe("orders");
+  keys("DOWN");
+  selectFailedTask(s, runId);
+  expect(s.lists[`tasks:${runId}`]?.selected).not.toBe("orders");
 });

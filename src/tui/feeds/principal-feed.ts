@@ -5,6 +5,7 @@ import { errorMessage, NotFoundError, PrincipalUnreachableError } from "../../er
 import { type PrincipalClient, RequestRefusedError } from "../../protocol/client.ts";
 import { BackgroundService } from "../../service.ts";
 import { pause } from "../../timer.ts";
+import { selectFailedTask } from "../lists/list-ids.ts";
 import { currentPage } from "../navigation.ts";
 import type { State } from "../state.ts";
 import type { Store } from "../store.ts";
@@ -207,12 +208,14 @@ export class PrincipalFeed extends BackgroundService {
     if (known !== undefined && !isOpen(known)) return;
     await this.#detail(`run ${id}`, async (request) => {
       const run = await client.getRun(id, request);
-      store.update(({ data }) => {
+      store.update((state) => {
+        const { data } = state;
         // An unchanged definition stays the same object, so that data derived from it stays valid.
         const definition =
           known?.definition != null && known.attempt === run.attempt ? known.definition : run.definition;
         data.runDetails = new Map(data.runDetails).set(id, { ...run, definition });
         data.runs = data.runs === null ? null : mergeRuns(data.runs, [summaryOf(run)]);
+        selectFailedTask(state, id);
       });
     });
   }

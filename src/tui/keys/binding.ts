@@ -10,6 +10,8 @@ export interface Binding {
   readonly help: string;
   /** Label in the footer; keys without one appear only in the help. */
   readonly footer?: string;
+  /** Whether the footer and the help show it now; always if omitted. Its key then says why it does nothing. */
+  offered?(state: State): boolean;
   /** Whether the binding is active now; always if omitted. */
   when?(state: State): boolean;
   run(state: State, effects: Effects): void;

@@ -17,6 +17,7 @@ import type { Target } from "../screen/canvas.ts";
 import type { MouseEvent } from "../screen/terminal.ts";
 import type { State } from "../state.ts";
 import { TABS } from "../state.ts";
+import { addToast } from "../toast.ts";
 import { bindingsFor } from "./bindings.ts";
 
 /** Keys that work regardless of overlays. */
@@ -29,9 +30,14 @@ export function pressKey(state: State, key: string, effects: Effects): void {
     overlayKey(state, state.overlay, key, effects);
     return;
   }
-  bindingsFor(state)
-    .find((binding) => binding.keys.includes(key))
-    ?.run(state, effects);
+  const binding = bindingsFor(state).find(({ keys }) => keys.includes(key));
+  if (binding === undefined) addToast(state, `${keyLabel(key)} does nothing here; ? lists the keys.`);
+  else binding.run(state, effects);
+}
+
+/** A key as people call it: `^K`, `F7`, `/`. */
+function keyLabel(key: string): string {
+  return key.replace(/^CTRL_/, "^");
 }
 
 /** Handles pasted text: it is inserted where text is being typed, and ignored elsewhere. */

@@ -3,7 +3,7 @@ import { runInFocus, selectedOf, workflowOfRun } from "../lists/list-ids.ts";
 import { NO_FILTER } from "../logs/log-buffer.ts";
 import { newLogView } from "../logs/log-view.ts";
 import { currentPage, openPage, openRun, showPane } from "../navigation.ts";
-import { askCancel, askRetry, askTrigger } from "../overlays/ask.ts";
+import { askCancel, askRetry, askTrigger, cancelProblem, retryProblem } from "../overlays/ask.ts";
 import type { State } from "../state.ts";
 import { addToast } from "../toast.ts";
 import type { Binding } from "./binding.ts";
@@ -14,12 +14,19 @@ function withRun(state: State, use: (id: string) => void): void {
   else use(id);
 }
 
+/** Whether a run is in focus, and `test` holds for it. */
+function inFocus(state: State, test: (id: string) => boolean): boolean {
+  const id = runInFocus(state);
+  return id !== null && test(id);
+}
+
 const common: readonly Binding[] = [
   {
     keys: ["c"],
     label: "c",
     help: "cancel the run",
     footer: "cancel",
+    offered: (state) => inFocus(state, (id) => cancelProblem(state, id) === null),
     run: (state) => withRun(state, (id) => askCancel(state, id)),
   },
   {
@@ -27,12 +34,14 @@ const common: readonly Binding[] = [
     label: "x",
     help: "retry from the failed tasks",
     footer: "retry",
+    offered: (state) => inFocus(state, (id) => retryProblem(state, id) === null),
     run: (state) => withRun(state, (id) => askRetry(state, id, false)),
   },
   {
     keys: ["X"],
     label: "X",
     help: "run it again from the start",
+    offered: (state) => inFocus(state, (id) => retryProblem(state, id) === null),
     run: (state) => withRun(state, (id) => askRetry(state, id, true)),
   },
   {

@@ -1,6 +1,6 @@
 /** The ids of the rows of any list, in display order. */
 
-import { currentPage } from "../navigation.ts";
+import { currentPage, listState, selectRow } from "../navigation.ts";
 import type { State } from "../state.ts";
 import { agentRows, eventRows } from "./other-rows.ts";
 import { runRows } from "./run-rows.ts";
@@ -63,4 +63,19 @@ export function selectedOf(state: State, name: string): string | null {
   const ids = listIds(state, name);
   if (list?.selected != null && ids.includes(list.selected)) return list.selected;
   return ids[Math.min(list?.index ?? 0, ids.length - 1)] ?? null;
+}
+
+/** Selects the first task of a run that has FAILED, unless another one was chosen. */
+export function selectFailedTask(state: State, runId: string): void {
+  const run = state.data.runDetails.get(runId);
+  const list = listState(state, `tasks:${runId}`);
+  if (run === undefined || list.selected !== null) return;
+  const tasks = tasksOf(run);
+  const failed = tasks.findIndex((task) => task.run?.status === "FAILED");
+  if (failed !== -1)
+    selectRow(
+      list,
+      tasks.map(({ id }) => id),
+      failed,
+    );
 }

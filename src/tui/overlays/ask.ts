@@ -1,15 +1,50 @@
 /** Opens the confirmation or form for an action. */
 
+import type { RunSummary } from "../../contract/messages.ts";
 import { RUN_TRANSITIONS } from "../../workflow/run-state.ts";
-import { isTerminal } from "../../workflow/status.ts";
+import { isTerminal, type RunStatus } from "../../workflow/status.ts";
 import { hostAndPort } from "../../zmq/endpoint.ts";
+import { age, count } from "../format.ts";
 import type { State } from "../state.ts";
 import { addToast } from "../toast.ts";
 import { newEditor } from "./line-editor.ts";
 
-function statusOf(state: State, runId: string) {
-  const summary = state.data.runs?.find((run) => run.workflow_instance_id === runId);
-  return summary?.status ?? state.data.runDetails.get(runId)?.status;
+function statusOf(state: State, runId: string): RunStatus | undefined {
+  return summaryOf(state, runId)?.status;
+}
+
+function summaryOf(state: State, runId: string): RunSummary | undefined {
+  return (
+    state.data.runs?.find((run) => run.workflow_instance_id === runId) ?? state.data.runDetails.get(runId)
+  );
+}
+
+function isOver(status: RunStatus): boolean {
+  return isTerminal(RUN_TRANSITIONS, status) && status !== "WAITING";
+}
+
+/** Why a run cannot be cancelled; null if it can, as far as is known. */
+export function cancelProblem(state: State, runId: string): string | null {
+  const status = statusOf(state, runId);
+  if (status === undefined || !isOver(status)) return null;
+  return `The run is over (${status}); there is nothing to cancel.`;
+}
+
+/** Why a run cannot be retried; null if it can, as far as is known. */
+export function retryProblem(state: State, runId: string): string | null {
+  const status = statusOf(state, runId);
+  return status === undefined || isOver(status)
+    ? null
+    : `The run is ${status}; it can be retried when it is over.`;
+}
+
+/** What a dialog says about the run that it is about: its workflow, its id, its status and age. */
+function aboutRun(state: State, runId: string): string[] {
+  const run = summaryOf(state, runId);
+  if (run === undefined) return [runId];
+  const began = run.started_at_ms ?? run.created_at_ms;
+  const since = run.started_at_ms === null ? "created" : "started";
+  return [run.workflow_id, runId, `${run.status}, ${since} ${age(state.now - began)} ago`];
 }
 
 /** Trigger a workflow: shows a form if it has parameters. */
@@ -45,31 +80,31 @@ export function askTrigger(state: State, workflowId: string): void {
 
 /** Cancel a run that is not over. */
 export function askCancel(state: State, runId: string): void {
-  const status = statusOf(state, runId);
-  if (status !== undefined && isTerminal(RUN_TRANSITIONS, status) && status !== "WAITING") {
-    addToast(state, `The run is over (${status}); there is nothing to cancel.`);
+  const problem = cancelProblem(state, runId);
+  if (problem !== null) {
+    addToast(state, problem);
     return;
   }
   state.overlay = {
     kind: "confirm",
     title: "Cancel this run?",
-    lines: [runId, "Its tasks get TERM, then KILL; unstarted tasks are skipped."],
+    lines: [...aboutRun(state, runId), "Its tasks get TERM, then KILL; unstarted tasks are skipped."],
     action: { kind: "cancel", runId },
   };
 }
 
 /** Retry a run that is over. */
 export function askRetry(state: State, runId: string, fromStart: boolean): void {
-  const status = statusOf(state, runId);
-  if (status !== undefined && (!isTerminal(RUN_TRANSITIONS, status) || status === "WAITING")) {
-    addToast(state, `The run is ${status}; it can be retried when it is over.`);
+  const problem = retryProblem(state, runId);
+  if (problem !== null) {
+    addToast(state, problem);
     return;
   }
   state.overlay = {
     kind: "confirm",
     title: fromStart ? "Run it again from the start?" : "Retry this run from its failed tasks?",
     lines: [
-      runId,
+      ...aboutRun(state, runId),
       fromStart
         ? "A new run with the same parameters."
         : "A new run; tasks that COMPLETED are not run again.",
@@ -80,10 +115,15 @@ export function askRetry(state: State, runId: string, fromStart: boolean): void 
 
 /** Drain an agent. */
 export function askDrain(state: State, agentId: string): void {
+  const agent = state.data.agents?.find((one) => one.agent_id === agentId);
+  const now =
+    agent === undefined
+      ? []
+      : [`on ${agent.host}, ${agent.status}, with ${count(agent.running_workflows, "run")}`];
   state.overlay = {
     kind: "confirm",
     title: "Drain this agent?",
-    lines: [agentId, "It finishes its runs and takes no new ones until it is restarted."],
+    lines: [agentId, ...now, "It finishes its runs and takes no new ones until it is restarted."],
     action: { kind: "drain", agentId },
   };
 }

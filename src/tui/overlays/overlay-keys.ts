@@ -3,6 +3,7 @@ import type { Effects } from "../effects.ts";
 import { jumpToTime, nextMatch, parseMoment } from "../logs/log-view.ts";
 import { listState } from "../navigation.ts";
 import type { State } from "../state.ts";
+import { addToast } from "../toast.ts";
 import { commonCompletion, completions, runCommand } from "./command.ts";
 import { editLine, newEditor } from "./line-editor.ts";
 import type { Overlay } from "./overlay.ts";
@@ -62,11 +63,13 @@ function helpKey(state: State, overlay: Of<"help">, key: string): void {
 
 function confirmKey(state: State, overlay: Of<"confirm">, key: string, effects: Effects): void {
   const again = overlay.action.kind === "quit" && key === "q";
-  if (isEnter(key) || key === "y" || key === "Y" || again) {
+  // Enter is not yes: it ends what somebody types who believes that a search is open.
+  if (key === "y" || key === "Y" || again) {
     state.overlay = null;
     if (overlay.action.kind === "quit") state.quitting = true;
     else effects.perform(overlay.action);
   } else if (key === "ESCAPE" || key === "n" || key === "N" || key === "q") state.overlay = null;
+  else addToast(state, "Press y for yes, n or Esc for no.");
 }
 
 function formKey(state: State, overlay: Of<"form">, key: string, effects: Effects): void {

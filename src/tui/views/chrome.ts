@@ -123,7 +123,12 @@ export function drawLost(region: Region, state: State): void {
 
 /** The keys of the current page; global keys on the right. */
 export function drawFooter(region: Region, state: State): void {
-  const bindings = bindingsFor(state).filter((binding) => binding.footer !== undefined);
+  const bindings = bindingsFor(state).filter(
+    ({ footer, offered, keys }, i, all) =>
+      footer !== undefined &&
+      (offered?.(state) ?? true) &&
+      all.findIndex((other) => keys.some((key) => other.keys.includes(key))) === i,
+  );
   const everywhere = bindings.filter((binding) => globalKeys.includes(binding));
   const space = everywhere.reduce((sum, binding) => sum + footerWidth(binding) + 2, 0);
   const end = region.width - space;

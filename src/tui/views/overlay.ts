@@ -1,6 +1,7 @@
 /** Draws overlays. */
 
 import { fit, pad, width, wrapWords } from "../../terminal/text.ts";
+import type { Binding } from "../keys/binding.ts";
 import { groupsFor } from "../keys/bindings.ts";
 import { COMMANDS, completions } from "../overlays/command.ts";
 import type { LineEditor } from "../overlays/line-editor.ts";
@@ -68,7 +69,7 @@ function drawHelp(screen: Region, state: State, top: number): void {
   const seen = new Set<string>();
   for (const { title, bindings } of groupsFor(state)) {
     const valid = bindings.filter(
-      (binding) => (binding.when?.(state) ?? true) && !binding.keys.every((key) => seen.has(key)),
+      (binding) => isShown(binding, state) && !binding.keys.every((key) => seen.has(key)),
     );
     for (const binding of valid) for (const key of binding.keys) seen.add(key);
     if (valid.length === 0) continue;
@@ -93,6 +94,10 @@ function drawHelp(screen: Region, state: State, top: number): void {
   drawLines(inside, lines, top, "help");
 }
 
+function isShown({ when, offered }: Binding, state: State): boolean {
+  return (when?.(state) ?? true) && (offered?.(state) ?? true);
+}
+
 function drawConfirm(screen: Region, overlay: Of<"confirm">): void {
   const columns = Math.min(64, screen.width - 8);
   const lines = overlay.lines.flatMap((line) => wrapWords(line, columns));
@@ -101,11 +106,11 @@ function drawConfirm(screen: Region, overlay: Of<"confirm">): void {
     inside.text(0, y + 1, line);
   });
   const y = lines.length + 2;
-  let x = inside.text(0, y, " Enter y ", BOLD | INVERSE);
-  inside.hit(0, y, x, 1, { kind: "key", key: "ENTER" });
+  let x = inside.text(0, y, " y ", BOLD | INVERSE);
+  inside.hit(0, y, x, 1, { kind: "key", key: "y" });
   x = inside.text(x + 1, y, "yes", PLAIN) + 3;
   const from = x;
-  x = inside.text(x, y, " Esc n ", BOLD | INVERSE);
+  x = inside.text(x, y, " n Esc ", BOLD | INVERSE);
   inside.hit(from, y, x - from, 1, { kind: "key", key: "ESCAPE" });
   inside.text(x + 1, y, "no", PLAIN);
 }
