@@ -153,7 +153,7 @@ export class Principal extends BackgroundService {
       installation,
       heartbeatTimeoutMs,
     });
-    const runs = new RunService({ ...base, changes, workflows, old: history });
+    const runs = new RunService({ ...base, log: log("workflows"), changes, workflows, old: history });
     const housekeeping = new Housekeeping({ ...base, log: log("state"), agents });
 
     // What is visible from outside.

@@ -10,7 +10,7 @@ import type { ConsolaInstance } from "consola";
 import { residentMemory } from "../host/resident-memory.ts";
 import { BackgroundService } from "../service.ts";
 import { countDescriptors, endConnections } from "../zmq/index.ts";
-import { RateLimitedWarning } from "./logs/rate-limited-warning.ts";
+import { RateLimitedWarning } from "./rate-limited-warning.ts";
 
 /** Interval between checks, ms. */
 const LOOK_MS = 200;

@@ -194,7 +194,9 @@ export const Workflow = new Block(
     start_time: timestamp().optional().as("start_time_ms").describe("No firing before this instant"),
     catchup: oneOf("none", "latest", "all")
       .default("latest")
-      .describe("What happens to firings that were missed while the principal was down"),
+      .describe(
+        "What happens to firings that were missed while the principal was down, or that no agent took before the next one was due",
+      ),
     on: Triggers.sparse().describe("Further events that run it; cdktr docs listeners"),
     failover: oneOf("rerun", "never")
       .default("rerun")

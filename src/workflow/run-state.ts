@@ -3,10 +3,12 @@
  *
  *              agent confirms               all tasks are over
  *   ──▶ PENDING ─────────────▶ RUNNING ───────────────────────▶ COMPLETED | FAILED
- *          │                     │ │
- *          │ cancel              │ └─ agent lost ─▶ CRASHED ─ ─ ▶ PENDING of the next attempt, in the same transaction,
- *          ▼                     │                              unless attempts are used up or failover is `never`
- *      CANCELLED ◀───────────────┘ cancel: the agent has stopped it
+ *        │ │                     │ │
+ *        │ │ cancel              │ └─ agent lost ─▶ CRASHED ─ ─ ▶ PENDING of the next attempt, in the same transaction,
+ *        │ ▼                     │                              unless attempts are used up or failover is `never`
+ *        │ CANCELLED ◀───────────┘ cancel: the agent has stopped it
+ *        ▼
+ *      SKIPPED   a firing of a schedule that no agent took before the next one was due, unless `catchup` is `all`
  *
  * An assignment that was never confirmed ends as CRASHED too: it may have reached an agent, so its number is never reused.
  * Retrying a run that is over creates a new run (trigger `retry`): a terminal status never changes.
@@ -14,7 +16,7 @@
 import { RUN_STATUSES, type RunStatus, type Transitions } from "./status.ts";
 
 export const RUN_TRANSITIONS: Transitions<RunStatus> = {
-  PENDING: ["RUNNING", "CANCELLED", "CRASHED"],
+  PENDING: ["RUNNING", "CANCELLED", "CRASHED", "SKIPPED"],
   RUNNING: ["COMPLETED", "FAILED", "CRASHED", "CANCELLED"],
   WAITING: [],
   COMPLETED: [],

@@ -65,3 +65,37 @@ test("--no-scheduler fires nothing", async () => {
   expect(Date.now() - started).toBeGreaterThan(2000);
   expect(await cluster.client.listRuns({ workflow_id: "second" })).toEqual([]);
 }, 60_000);
+
+test("without an agent firings wait as catchup says; one that comes finds no backlog of what is worth nothing", async () => {
+  const secondly = (catchup: string) => every("* * * * * *", `catchup: ${catchup}\n`);
+  await using cluster = await startCluster({
+    workflows: { "none.yml": secondly("none"), "latest.yml": secondly("latest"), "all.yml": secondly("all") },
+  });
+  const runsOf = (workflow_id: string) => cluster.client.listRuns({ workflow_id, limit: 1000 });
+  const waiting = async (id: string) => (await runsOf(id)).filter((run) => run.status === "PENDING").length;
+  await until("three firings wait where all count", async () => (await waiting("all")) >= 3);
+  for (const id of ["none", "latest"]) {
+    const skipped = await until("a firing is dropped", async () =>
+      (await runsOf(id)).find((run) => run.status === "SKIPPED"),
+    );
+    const shown = await cluster.cdktr(["runs", "show", skipped.workflow_instance_id]);
+    expect(shown.stdout).toMatch(
+      new RegExp(`no agent took it before the next firing was due, at .* \\(catchup: ${id}\\)`),
+    );
+    expect((await cluster.cdktr(["runs", "list", "--status", "skipped"])).stdout).toMatch(id);
+  }
+  expect((await runsOf("all")).some((run) => run.status === "SKIPPED")).toBe(false);
+  await cluster.principal?.waitFor(/firings? that no agent took before the next one was due/);
+
+  const agent = await cluster.startAgent();
+  const backlog = (await runsOf("all")).map((run) => run.workflow_instance_id);
+  for (const id of backlog) expect((await runOver(cluster.client, id)).status).toBe("COMPLETED");
+  for (const id of ["none", "latest"]) {
+    await until(`${id} runs again`, async () => (await runsOf(id)).some((run) => run.status === "COMPLETED"));
+  }
+  await agent.stop();
+  const before = (await runsOf("none")).filter((run) => run.status === "SKIPPED").length;
+  await until("firings are dropped again", async () => {
+    return (await runsOf("none")).filter((run) => run.status === "SKIPPED").length > before + 1;
+  });
+}, 60_000);

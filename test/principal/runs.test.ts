@@ -1,8 +1,13 @@
 import { Database } from "bun:sqlite";
 import { describe, expect, test } from "bun:test";
 import { join } from "node:path";
-import { RequestRefusedError, RequestUnprocessableError } from "../../src/protocol/client.ts";
+import {
+  type PrincipalClient,
+  RequestRefusedError,
+  RequestUnprocessableError,
+} from "../../src/protocol/client.ts";
 import type { WorkflowDefinition } from "../../src/workflow/model.ts";
+import type { RunStatus } from "../../src/workflow/status.ts";
 import { failure, required, TestPrincipal, workflowText } from "./support.ts";
 
 const TWO_TASKS = { "etl/daily.yml": workflowText({ tasks: ["a", "b"] }) };
@@ -274,6 +279,98 @@ describe("cancelling", () => {
     const orders = await agent.send(agent.runReport(run, "RUNNING"));
     expect(orders.stop).toEqual([{ workflow_instance_id: id, attempt: 1, reason: "cancelled" }]);
     expect((await client.getRun(id)).status).toBe("CANCELLED");
+  });
+});
+
+describe("firings of a schedule that no agent took", () => {
+  const catchup = (policy: string) => workflowText({ top: `cron: "0 0 1 1 *"\ncatchup: ${policy}` });
+  /** Far enough that the schedule itself fires none, and each is due after the one before it was queued. */
+  const due = (n: number) => Date.now() + n * 60_000;
+
+  async function fire(
+    client: PrincipalClient,
+    workflow: string,
+    scheduled_time_ms: number,
+    trigger = "cron",
+  ) {
+    const run = { trigger, scheduled_time_ms, dedupe_key: `${trigger} ${scheduled_time_ms}` };
+    return (await client.runTask(workflow, run)).workflow_instance_id;
+  }
+  const statuses = async (client: PrincipalClient, ids: readonly string[]) =>
+    (await Promise.all(ids.map((id) => client.getRun(id)))).map((run) => run.status);
+
+  test.each<[string, RunStatus[]]>([
+    ["none", ["SKIPPED", "SKIPPED", "PENDING"]],
+    ["latest", ["SKIPPED", "SKIPPED", "PENDING"]],
+    ["all", ["PENDING", "PENDING", "PENDING"]],
+  ])("wait as catchup says, which says %s", async (policy, expected) => {
+    await using cluster = await new TestPrincipal({ workflows: { "w.yml": catchup(policy) } }).start();
+    const client = cluster.client();
+    const others = [await fire(client, "w", due(1), "cli"), await fire(client, "w", due(1), "workflow")];
+    const times = [due(1), due(2), due(3)];
+    const ids: string[] = [];
+    for (const time of times) ids.push(await fire(client, "w", time));
+    expect(await statuses(client, ids)).toEqual(expected);
+    expect(await statuses(client, others)).toEqual(["PENDING", "PENDING"]);
+    // The same firing again drops nothing, nor does an earlier one that comes late.
+    expect(await fire(client, "w", times[2] ?? 0)).toBe(ids[2] ?? "");
+    await fire(client, "w", due(2.5));
+    expect(await statuses(client, ids)).toEqual(expected);
+
+    const agent = await cluster.agent();
+    const taken: string[] = [];
+    for (let run = await agent.fetch(0); run !== null; run = await agent.fetch(0)) {
+      taken.push(run.workflow_instance_id);
+      await agent.execute(run);
+    }
+    const stayed = ids.filter((_, i) => expected[i] === "PENDING");
+    expect(taken.slice(0, -1)).toEqual([...others, ...stayed]);
+  });
+
+  test("end as SKIPPED, which is told by the run, its history and the log, and can be run by a retry", async () => {
+    await using cluster = await new TestPrincipal({ workflows: { "w.yml": catchup("none") } }).start();
+    const client = cluster.client();
+    const id = await fire(client, "w", due(1));
+    const end = client.waitRun(id, 10_000);
+    const next = due(2);
+    await fire(client, "w", next);
+    const reason = `no agent took it before the next firing was due, at ${new Date(next).toISOString()} (catchup: none)`;
+    expect(await end).toMatchObject({ status: "SKIPPED", error: reason, started_at_ms: null });
+    expect((await end).finished_at_ms).not.toBeNull();
+    expect(await client.listRuns({ status: "SKIPPED" })).toHaveLength(1);
+    await cluster.book.waitFor(/A firing that no agent took .* workflow w/);
+    expect((await failure(client.cancelRun(id))).message).toMatch(/is over already: SKIPPED/);
+
+    const retry = await client.retryRun({ workflow_instance_id: id, dedupe_key: "r" });
+    await fire(client, "w", due(3));
+    expect(await statuses(client, [retry.workflow_instance_id])).toEqual(["PENDING"]);
+  });
+
+  test("stay when an agent has taken them, even if it has not confirmed them, or was lost with them", async () => {
+    const options = { workflows: { "w.yml": catchup("none") }, leaseTimeoutMs: 200 };
+    await using cluster = await new TestPrincipal(options).start();
+    const client = cluster.client();
+    const agent = await cluster.agent();
+    const waiting = agent.fetch();
+    // Both are late, as after a moment in which the machine was busy: none has waited for an agent until the next was due.
+    const taken = await fire(client, "w", due(-2));
+    const next = await fire(client, "w", due(-1));
+    expect(required(await waiting).workflow_instance_id).toBe(taken);
+    expect(await statuses(client, [taken, next])).toEqual(["PENDING", "PENDING"]);
+    await cluster.book.waitFor(/never confirmed/);
+    const last = await fire(client, "w", due(3));
+    expect(await statuses(client, [taken, next, last])).toEqual(["PENDING", "SKIPPED", "PENDING"]);
+    expect(required(await agent.fetch())).toMatchObject({ workflow_instance_id: taken, attempt: 2 });
+  });
+
+  test("follow the catchup of the file as it is now", async () => {
+    await using cluster = await new TestPrincipal({ workflows: { "w.yml": catchup("all") } }).start();
+    const client = cluster.client();
+    const ids = [await fire(client, "w", due(1)), await fire(client, "w", due(2))];
+    cluster.write("w.yml", catchup("latest"));
+    await cluster.book.waitFor(/Workflow w changed/);
+    ids.push(await fire(client, "w", due(3)));
+    expect(await statuses(client, ids)).toEqual(["SKIPPED", "SKIPPED", "PENDING"]);
   });
 });
 

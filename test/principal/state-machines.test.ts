@@ -89,6 +89,11 @@ class Chaos {
     if (this.runIds.length < RUNS && (kind < 5 || this.runIds.length === 0)) return this.#create(tx);
     if (kind < 20) return this.#assign(tx);
     if (kind < 24) return this.#cancel(tx);
+    if (kind === 24) {
+      const schedule = { id: "w", catchup: this.#random.of(["none", "latest", "all"] as const) };
+      await this.#changes.dropWaitingFirings(tx, schedule, this.#now - this.#random.below(2000));
+      return;
+    }
     if (kind < 32) return this.#crash(tx);
     const old =
       this.#said.length > 0 && this.#random.below(4) === 0 ? this.#random.of(this.#said) : undefined;
@@ -112,8 +117,8 @@ class Chaos {
       definition_hash: failover,
       definition: JSON.stringify(result.definition),
       params: {},
-      trigger: "api",
-      scheduled_time_ms: null,
+      trigger: this.#random.of(["api", "cron"]),
+      scheduled_time_ms: this.#now,
       retry_of: null,
       trigger_depth: 0,
       tasks_total: TASKS.length,

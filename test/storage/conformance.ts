@@ -765,6 +765,32 @@ export function describeStore(name: string, make: () => Promise<StoreUnderTest>)
       expect(await store.read((tx) => tx.getRun("abc"))).toBeNull();
     });
 
+    given("the firings of a schedule that no agent has taken, oldest first", async ({ store }) => {
+      await store.transact(register("a"));
+      const firing = { trigger: "cron", scheduled_time_ms: 900 };
+      await store.transact(create("taken", firing));
+      await store.transact((tx) => claimed(tx, "a"));
+      await store.transact(create("one", firing));
+      await store.transact(create("two", { ...firing, scheduled_time_ms: 1900, created_at_ms: 2000 }));
+      await store.transact(create("three", { ...firing, scheduled_time_ms: 2900, created_at_ms: 3000 }));
+      await store.transact(create("other", { ...firing, workflow_id: "other" }));
+      await store.transact(create("by-hand", { ...firing, trigger: "cli" }));
+      await store.transact(create("no-time", { ...firing, scheduled_time_ms: null }));
+      await store.transact(create("again", { ...firing, attempt: 2 }));
+      const waiting = (dueMs: number, limit = 9) =>
+        store.read(async (tx) => {
+          const runs = await tx.waitingFirings("flow", dueMs, limit);
+          return runs.map((run) => run.workflow_instance_id);
+        });
+      expect(await waiting(2900)).toEqual(["one", "two"]);
+      expect(await waiting(2900, 1)).toEqual(["one"]);
+      // Queued in the same moment as, or after, the next one was due: it is still fresh.
+      expect(await waiting(2000)).toEqual(["one"]);
+      const skipped = { status: "SKIPPED", status_at_ms: 3100, finished_at_ms: 3100, error: "late" } as const;
+      await store.transact(async (tx) => tx.transitionRun(await runOf(tx, "one"), skipped));
+      expect(await waiting(9000)).toEqual(["two", "three"]);
+    });
+
     given("tasks in the order in which they came, and how many run on which agent", async ({ store }) => {
       await store.transact(register("a"));
       await store.transact(create("one"));

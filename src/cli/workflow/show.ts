@@ -124,9 +124,10 @@ function triggerFacts(on: TriggerDefinitions | undefined): [label: string, value
 }
 
 const CATCHUP = {
-  none: "firings missed while the principal was down are dropped",
-  latest: "the latest firing missed while the principal was down is caught up",
-  all: "all firings missed while the principal was down are caught up",
+  none: "firings missed while the principal was down, or that no agent took before the next, are dropped",
+  latest:
+    "the latest of the firings missed while the principal was down is caught up; of those that no agent took, the latest waits",
+  all: "all firings missed while the principal was down are caught up, and all wait until an agent takes them",
 } as const;
 
 const FAILOVER = {

@@ -19,9 +19,9 @@ import { endConnections, type Message, Pull, XPublisher } from "../../zmq/index.
 import type { Access } from "../access/access.ts";
 import type { AgentKeys } from "../agents/agent-keys.ts";
 import { bindSocket, HANDSHAKE_MS } from "../bind.ts";
+import { RateLimitedWarning } from "../rate-limited-warning.ts";
 import { Probes } from "./probes.ts";
 import { PublishedLines } from "./published-lines.ts";
-import { RateLimitedWarning } from "./rate-limited-warning.ts";
 import { Topics } from "./topics.ts";
 
 /** Batches read from the socket at once. */

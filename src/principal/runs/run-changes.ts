@@ -12,6 +12,7 @@ import type {
   RunStep,
   TaskRunRecord,
 } from "../../storage/operational/store.ts";
+import type { WorkflowDefinition } from "../../workflow/model.ts";
 import { MAX_RUN_ATTEMPTS } from "../../workflow/run-state.ts";
 import { canTransition, isTerminal, type RunStatus } from "../../workflow/status.ts";
 import { TASK_TRANSITIONS } from "../../workflow/task-state.ts";
@@ -248,6 +249,25 @@ export class RunChanges {
     await this.#end(tx, asked, lease, "REVOKED", now, { status: "CANCELLED", error: "cancelled" });
   }
 
+  /**
+   * A firing of a workflow is due: ends those queued before that no agent has taken.
+   * @returns how many there were
+   */
+  async dropWaitingFirings(
+    tx: OperationalTx,
+    { id, catchup }: Pick<WorkflowDefinition, "id" | "catchup">,
+    dueMs: number,
+  ): Promise<number> {
+    if (catchup === "all") return 0;
+    const waiting = await tx.waitingFirings(id, dueMs, MAX_DROPPED);
+    const due = new Date(dueMs).toISOString();
+    const error = `no agent took it before the next firing was due, at ${due} (catchup: ${catchup})`;
+    for (const run of waiting) {
+      await this.#end(tx, run, null, "REVOKED", this.#o.clock.now(), { status: "SKIPPED", error });
+    }
+    return waiting.length;
+  }
+
   /** The attempt of a report with its run, if the agent may report on it. */
   async #openLease(
     tx: OperationalTx,
@@ -359,6 +379,9 @@ export class RunChanges {
     tx.afterCommit(() => this.#o.events.emit("statuses written"));
   }
 }
+
+/** Firings that are dropped at once, at most: others wait for the unit of work. The rest goes with the next firings. */
+const MAX_DROPPED = 500;
 
 /** The reason of an attempt whose agent is lost. */
 export function agentLost(seconds: number): string {

@@ -1,4 +1,5 @@
 /** The operations of clients on runs: trigger, cancel, retry, get, wait. */
+import type { ConsolaInstance } from "consola";
 import type { Clock } from "../../clock.ts";
 import type {
   ListRuns,
@@ -24,6 +25,7 @@ import { RUN_TRANSITIONS } from "../../workflow/run-state.ts";
 import { isTerminal } from "../../workflow/status.ts";
 import type { LongPolls } from "../long-polls.ts";
 import type { PrincipalEvents } from "../principal-events.ts";
+import { RateLimitedWarning } from "../rate-limited-warning.ts";
 import { quote, thereIsNoWorkflow } from "../unknown-name.ts";
 import type { Definitions } from "./definitions.ts";
 import type { RunChanges } from "./run-changes.ts";
@@ -63,6 +65,7 @@ export class RunService {
   readonly #polls: LongPolls;
   readonly #clock: Clock;
   readonly #old: OldRuns;
+  readonly #dropped: RateLimitedWarning;
   /** Undefined until someone asks for more runs than are kept here. */
   #olderRunsExist: boolean | undefined;
 
@@ -75,6 +78,7 @@ export class RunService {
     polls: LongPolls;
     clock: Clock;
     old: OldRuns;
+    log: ConsolaInstance;
   }) {
     this.#store = options.store;
     this.#changes = options.changes;
@@ -83,6 +87,7 @@ export class RunService {
     this.#polls = options.polls;
     this.#clock = options.clock;
     this.#old = options.old;
+    this.#dropped = new RateLimitedWarning(options.log);
     options.events.on("run ended", (run) => this.#polls.wake(topicOf(run.workflow_instance_id)));
     options.events.on("runs forgotten", () => {
       this.#olderRunsExist = true;
@@ -125,6 +130,12 @@ export class RunService {
       });
       if (options.trigger === "cron" && options.scheduled_time_ms !== null) {
         await tx.moveSchedule(workflowId, options.scheduled_time_ms, this.#clock.now());
+        const dropped = await this.#changes.dropWaitingFirings(
+          tx,
+          stored.definition,
+          options.scheduled_time_ms,
+        );
+        if (dropped > 0) tx.afterCommit(() => this.#tellDropped(workflowId, dropped));
       }
       if (isFiring(options.trigger)) tx.afterCommit(() => this.#workflows.fired(workflowId));
     });
@@ -321,6 +332,14 @@ export class RunService {
       tasks: tasksOf(run, tasks).map(taskSummaryOf),
       definition: await this.#definitions.of(tx, run),
     };
+  }
+
+  #tellDropped(workflowId: string, dropped: number): void {
+    this.#dropped.warn(
+      dropped,
+      (count) =>
+        `${count === 1 ? "A firing" : `${count} firings`} that no agent took before the next one was due ${count === 1 ? "was" : "were"} dropped, the last of workflow ${workflowId}, as its catchup says. Is an agent up, with room for more? See 'cdktr agents list' and 'cdktr runs list --status SKIPPED'.`,
+    );
   }
 
   #unknownWorkflow(workflowId: string): NotFoundError {

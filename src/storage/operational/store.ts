@@ -84,6 +84,11 @@ export interface RunIntentions {
   getRun(id: string): Promise<RunRecord | null>;
   /** Up to `limit` runs whose id begins with `prefix`. */
   findRuns(prefix: string, limit: number): Promise<RunRecord[]>;
+  /**
+   * Firings of a workflow's schedule that no agent has taken, oldest first: those that were meant for a time before `dueMs`, and were
+   * queued before it.
+   */
+  waitingFirings(workflowId: string, dueMs: number, limit: number): Promise<RunRecord[]>;
   /** Newest first. */
   listRuns(filter: { limit: number; workflow_id?: string; status?: RunStatus }): Promise<RunRecord[]>;
   /** When the oldest finished run in the state was created; earlier ones are only in the history. */

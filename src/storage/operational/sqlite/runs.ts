@@ -125,6 +125,19 @@ export function runIntentions(db: Statements): RunIntentions {
         .map(toRun);
     },
 
+    async waitingFirings(workflowId, dueMs, limit) {
+      return db
+        .all<StoredRun>(
+          `SELECT * FROM runs WHERE queued = 1 AND trigger = 'cron' AND workflow_id = ? AND attempt = 1
+             AND scheduled_time_ms < ? AND created_at_ms < ? ORDER BY seq LIMIT ?`,
+          workflowId,
+          dueMs,
+          dueMs,
+          limit,
+        )
+        .map(toRun);
+    },
+
     async listRuns(filter) {
       const conditions: string[] = [];
       const values: SQLQueryBindings[] = [];

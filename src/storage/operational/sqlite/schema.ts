@@ -215,4 +215,13 @@ export const STATE_MIGRATIONS: SqliteMigrations = [
       database.run("ALTER TABLE follow_ups ADD COLUMN trigger_depth INTEGER NOT NULL DEFAULT 1");
     },
   },
+  {
+    what: "an index of the firings that wait for an agent",
+    isAdditive: true,
+    apply(database) {
+      database.run(
+        "CREATE INDEX runs_waiting_firings ON runs (workflow_id, seq) WHERE queued = 1 AND trigger = 'cron'",
+      );
+    },
+  },
 ];
