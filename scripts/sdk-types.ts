@@ -66,7 +66,7 @@ function typeOf(schema: z.ZodType): string {
   if (schema instanceof z.ZodArray) return `readonly ${typeOf(schema.element as z.ZodType)}[]`;
   if (schema instanceof z.ZodObject) {
     const fields = Object.entries<z.ZodType>(schema.shape);
-    return `{ ${fields.map(([key, inner]) => `readonly ${key}: ${typeOf(inner)}`).join("; ")} }`;
+    return `{\n${fields.map(([key, inner]) => `      readonly ${key}: ${typeOf(inner)};\n`).join("")}    }`;
   }
   if (schema instanceof z.ZodRecord)
     return `Readonly<Record<string, ${typeOf(schema.valueType as z.ZodType)}>>`;

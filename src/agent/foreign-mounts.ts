@@ -133,7 +133,7 @@ export function interpreterOf(file: string): string | undefined {
     try {
       const start = Buffer.alloc(256);
       const length = readSync(fd, start);
-      return /^#! *([^\s]+)/.exec(start.toString("latin1", 0, length))?.[1];
+      return /^#! *([^ \t\n]+)/.exec(start.toString("latin1", 0, length))?.[1];
     } finally {
       closeSync(fd);
     }

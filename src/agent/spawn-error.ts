@@ -96,6 +96,12 @@ function explainPath(program: string, command: Command, explain: Explain): Canno
     return explain(`${file} is not executable.`, `chmod +x ${file}`);
   }
   const interpreter = interpreterOf(file);
+  if (interpreter?.endsWith("\r")) {
+    return explain(
+      `${file} cannot be started: its first line ends with a carriage return (Windows line endings, CRLF), so its interpreter is "${interpreter.slice(0, -1)}\\r", which does not exist.`,
+      `sed -i 's/\\r$//' ${file}`,
+    );
+  }
   if (interpreter !== undefined && kindOf(interpreter) !== "file") {
     return explain(`${file} cannot be started: its interpreter ${interpreter} does not exist.`);
   }

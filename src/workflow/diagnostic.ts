@@ -40,6 +40,7 @@ export const DIAGNOSTIC_CODES = {
   W003: "cannot-fire",
   W004: "unknown-workflow",
   W005: "trigger-circle",
+  W006: "typographic-quotes",
 } as const;
 
 /** The code of a kind of problem, `E…` for errors and `W…` for warnings. */

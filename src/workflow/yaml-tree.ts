@@ -6,6 +6,7 @@
 import * as yaml from "yaml";
 import { didYouMean } from "../terminal/did-you-mean.ts";
 import type { Finding } from "./diagnostic.ts";
+import { commonMistakes, falseSpace, typographicQuotes } from "./yaml-mistakes.ts";
 
 /** Key for the tag of a mapping in its value. If a file contains this key, it is an unknown key. */
 export const TAG_KEY = "!";
@@ -68,7 +69,10 @@ export function readYaml(text: string): YamlTree {
       findings: [{ code: "E001", message: `not YAML: ${message(error)}`, start: 0, end: 1 }],
     };
   }
-  if (document.errors.length > 0) return { root: null, findings: syntaxFindings(document.errors, text) };
+  if (document.errors.length > 0) {
+    const mistakes = commonMistakes(text, document);
+    return { root: null, findings: mistakes.length > 0 ? mistakes : syntaxFindings(document.errors, text) };
+  }
   return new TreeReader(document, text).read();
 }
 
@@ -183,6 +187,10 @@ class TreeReader {
     if (this.#findings.length < MAX_FINDINGS) this.#findings.push({ code, message, help, start, end });
   }
 
+  #add(finding: Finding | undefined): void {
+    if (finding !== undefined && this.#findings.length < MAX_FINDINGS) this.#findings.push(finding);
+  }
+
   #firstGiven(offset: number): string | undefined {
     if (this.#findings.length >= MAX_FINDINGS) return undefined;
     return `it was given first on line ${this.#text.slice(0, offset).split("\n").length}`;
@@ -222,7 +230,9 @@ class TreeReader {
       if (target !== undefined) this.#targets.set(alias, target);
     }
     if (target === undefined) {
-      const help = didYouMean(alias.source, this.#anchors.keys());
+      const help =
+        didYouMean(alias.source, this.#anchors.keys()) ??
+        `if it is a text, put it into quotes: "*${alias.source}"`;
       this.#find("E007", `there is no anchor &${alias.source} before this alias`, range, help);
       return this.#broken(range);
     }
@@ -247,6 +257,9 @@ class TreeReader {
     // `config: !Subprocess` without content: a mapping without keys.
     if (tag !== null) return this.#tagged({}, range, tag, new Map());
     const value = scalar.value === null ? null : plain ? (scalar.source ?? "") : String(scalar.value);
+    if (plain && value !== null && this.#aliasDepth === 0) {
+      this.#add(falseSpace(value, range.start) ?? typographicQuotes(value, range.start));
+    }
     const inside = plain ? range : { start: range.start + 1, end: range.end - 1 };
     const verbatim = typeof value === "string" && this.#text.slice(inside.start, inside.end) === value;
     return { value, ...range, textStart: verbatim ? inside.start : null, tag: null, children: new Map() };
@@ -317,6 +330,7 @@ class TreeReader {
       return null;
     }
     if (key.anchor !== undefined && this.#aliasDepth === 0) this.#anchors.set(key.anchor, key);
+    if (key.type === "PLAIN") this.#add(falseSpace(key.source ?? "", rangeOf(key).start));
     return key.type === "PLAIN" ? (key.source ?? "") : String(key.value);
   }
 

@@ -323,6 +323,11 @@ describe("what cannot start FAILED, with the reason in its log", () => {
     expect(await reason(bench, subprocess(["./snake"]))).toEqual([
       `${bench.directory}/snake cannot be started: its interpreter /opt/python9/bin/python does not exist.`,
     ]);
+    writeFileSync(join(bench.directory, "windows"), "#!/bin/sh\r\necho hello\r\n", { mode: 0o755 });
+    expect(await reason(bench, subprocess(["./windows"]))).toEqual([
+      `${bench.directory}/windows cannot be started: its first line ends with a carriage return (Windows line endings, CRLF), so its interpreter is "/bin/sh\\r", which does not exist.`,
+      `sed -i 's/\\r$//' ${bench.directory}/windows`,
+    ]);
   });
 
   test("a working directory that is missing, or none", async () => {

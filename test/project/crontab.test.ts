@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { readCommand } from "../../src/project/crontab/command-text.ts";
 import { readTimes } from "../../src/project/crontab/cron-fields.ts";
-import { guessFormat } from "../../src/project/crontab/crontab-file.ts";
+import { guessFormat, isTableHead } from "../../src/project/crontab/crontab-file.ts";
 import { readEnvironmentLine } from "../../src/project/crontab/environment-line.ts";
 import { type CrontabImport, importCrontab, leftLines } from "../../src/project/crontab/import-crontab.ts";
 import { importReport } from "../../src/project/crontab/import-report.ts";
@@ -495,4 +495,18 @@ test("120 random crontabs: every line is accounted for, every workflow is valid,
       if (/^\d+ \d+ \* \* /.test(from)) expect(shellOf(definition).args).toContain(command);
     }
   }
+});
+
+test("the head of a table of jobs is not the name of the first job", () => {
+  const heads = [
+    "m h  dom mon dow   command",
+    "m h dom mon dow cmd",
+    "│ │ │ │ └─ day of week (0-6)",
+    "|  |  |  |  .---- day of week (0 - 6) (Sunday=0 or 7) OR sun,mon,tue,wed,thu,fri,sat",
+    "*  *  *  *  * user-name  command to be executed",
+    "┌───────────── minute (0 - 59)",
+  ];
+  for (const head of heads) expect([head, isTableHead(head)]).toEqual([head, true]);
+  for (const says of ["every hour", "Month", "Run the job", "nightly backup", "sun and moon"])
+    expect([says, isTableHead(says)]).toEqual([says, false]);
 });

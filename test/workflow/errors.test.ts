@@ -49,9 +49,9 @@ const CASES: readonly Case[] = [
     about: "a quote that ends too early",
     text: "name: 'it's'\n",
     code: "E001",
-    at: "1:11",
-    message: "this does not belong to what stands before it",
-    help: /quote/,
+    at: "1:10",
+    message: "the text in quotes ends here, but more follows",
+    help: /write '' for '/,
   },
   {
     about: "a colon in a plain text",
@@ -780,6 +780,7 @@ describe("each mistake", () => {
       "W003",
       "W004",
       "W005",
+      "W006",
     ];
     const tested = new Set<string>([...CASES.map((each) => each.code), ...elsewhere]);
     expect(Object.keys(DIAGNOSTIC_CODES).filter((code) => !tested.has(code))).toEqual([]);
@@ -898,5 +899,74 @@ describe("several mistakes", () => {
       "tasks wait for each other: a → b → a",
       "tasks wait for each other: c → d → c",
     ]);
+  });
+});
+
+describe("mistakes of newcomers to YAML", () => {
+  const tasks = "tasks: {a: {name: a, config: !Subprocess {cmd: ls}}}";
+  const CASES: readonly [about: string, text: string, expected: RegExp, at: string][] = [
+    [
+      "a step without quotes",
+      `name: a\ncron: */15 * * * *\n${tasks}`,
+      /needs quotes.*write "\*\/15 \* \* \* \*"/,
+      "2:7",
+    ],
+    [
+      "stars without quotes",
+      `name: a\ncron: * * * * * # often\n${tasks}`,
+      /needs quotes.*write "\* \* \* \* \*"/,
+      "2:7",
+    ],
+    ["one star", `name: *\n${tasks}`, /needs quotes/, "1:7"],
+    [
+      "a glob in a list",
+      `name: a\n${tasks.replace("ls", "ls, args: [*.csv]")}`,
+      /put it into quotes: "\*\.csv"/,
+      "2:59",
+    ],
+    ["a no-break space", `name: a\ncron:\u00a0"0 1 * * *"\n${tasks}`, /character U\+00A0/, "2:6"],
+    [
+      "a no-break space before the last value",
+      `name: a\ntasks:\n  a:\n    name: a\n    config: !Subprocess\n      cmd:\u00a0ls\n`,
+      /U\+00A0/,
+      "6:11",
+    ],
+    ["a no-break space as indentation", `name: a\n\u00a0\u00a0cron: x\n${tasks}`, /U\+00A0/, "2:1"],
+    [
+      "an open quote",
+      `name: a\ndescription: "not closed\ncron: '0 1 * * *'\n${tasks}`,
+      /quote " that opens here is not closed/,
+      "2:14",
+    ],
+    ["an open single quote", `name: 'a\n${tasks}`, /quote ' that opens here is not closed/, "1:7"],
+    ["an apostrophe in single quotes", `name: 'it's a'\n${tasks}`, /more follows.*write '' for '/, "1:10"],
+    [
+      "typographic quotes",
+      `name: a\n${tasks.replace("ls", "ls, args: [“hello world”]")}`,
+      /plain quotes/,
+      "2:59",
+    ],
+    [
+      "typographic quotes around a list's comma",
+      `name: a\n${tasks.replace("ls", "ls, args: [“a, b”]")}`,
+      /plain quotes/,
+      "2:59",
+    ],
+    ["no space after a colon", `name:a\n${tasks}`, /no space after "name:"/, "1:6"],
+  ];
+  for (const [about, text, expected, at] of CASES) {
+    test(about, () => {
+      const result = parseWorkflow(text, { path: "test.yml", id: "test" });
+      const all = result.ok ? result.warnings : result.diagnostics;
+      const first = all.find(({ message, help }) => expected.test(`${message} ${help}`));
+      expect(all.length).toBeLessThan(4);
+      expect(`${first?.line}:${first?.column}`).toBe(at);
+    });
+  }
+
+  test("prose in typographic quotes is prose, and stars and spaces in texts are texts", () => {
+    const text = `name: “Daily” load\ndescription: |\n  cron: */5 * * * *\n  a:\u00a0b\nenv: {A: "\u00a0", B: x*y}\n${tasks}`;
+    const result = parseWorkflow(text, { path: "test.yml", id: "test" });
+    expect(result).toMatchObject({ ok: true, warnings: [] });
   });
 });

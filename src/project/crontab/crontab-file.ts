@@ -36,6 +36,26 @@ export interface CrontabLine {
 /** The example in the header of each new crontab on Debian. */
 const DEBIAN_EXAMPLE = /^0 5 \* \* 1 tar -zcf \/var\/backups\/home\.tgz \/home\/$/;
 const REPLACEMENT = "\ufffd";
+/** The words in the head of a table of jobs, and in the drawing that explains the fields. */
+const HEAD_WORDS = new Set(
+  `m mi min mins minute minutes h hr hrs hour hours d dd dom day days mon month months dow weekday week w of the user username name
+   command commands cmd job script program to be run executed execute or and is jan feb mar apr may jun jul aug sep oct nov dec
+   sun tue wed thu fri sat sunday monday tuesday wednesday thursday friday saturday sec second seconds`.split(
+    /\s+/,
+  ),
+);
+/** Lines that lead from a field to its name, a range of values, or the fields themselves. */
+const DRAWING = /[│┌└├─┬┼┴╭╰|]|[.+`]-|\d ?- ?\d|\* +\* +\*/;
+
+/** Whether a comment is a line of the head that people put above their jobs: it says what the fields mean, not what a job does. */
+export function isTableHead(comment: string): boolean {
+  const words = comment.toLowerCase().match(/[a-z]+/g) ?? [];
+  return (
+    words.length > 0 &&
+    words.every((word) => HEAD_WORDS.has(word)) &&
+    (words.length >= 4 || DRAWING.test(comment))
+  );
+}
 
 /** Parses a crontab. Bytes that are not UTF-8 make only their own line unreadable. */
 export function readCrontab(bytes: Uint8Array, format: CrontabFormat): CrontabLine[] {

@@ -5,7 +5,13 @@ import { isTimezone } from "../../workflow/schedule.ts";
 import { changedTimes } from "./clock-changes.ts";
 import { readCommand } from "./command-text.ts";
 import { CronFieldError, readTimes, shortForm } from "./cron-fields.ts";
-import { type CrontabFormat, type CrontabLine, type JobLine, readCrontab } from "./crontab-file.ts";
+import {
+  type CrontabFormat,
+  type CrontabLine,
+  isTableHead,
+  type JobLine,
+  readCrontab,
+} from "./crontab-file.ts";
 import { jobName, UniqueNames } from "./job-name.ts";
 import { workflowText } from "./workflow-text.ts";
 
@@ -87,7 +93,7 @@ export function importCrontab(bytes: Uint8Array, options: ImportOptions): Cronta
     const tell = (outcome: LineOutcome["outcome"], detail: string, notes: readonly string[] = []) =>
       lines.push({ number, text, outcome, detail, notes });
     if (content.kind === "comment") {
-      comments.push(content.says);
+      if (!isTableHead(content.says)) comments.push(content.says);
       tell("comment", "");
       continue;
     }

@@ -1,0 +1,141 @@
+/** The mistakes that newcomers to YAML make: what the parser reports is often another place, or a consequence. */
+import * as yaml from "yaml";
+import type { Finding } from "./diagnostic.ts";
+
+/** Characters that look like a space or like nothing, but are not a space to YAML. */
+const NOT_A_SPACE = /[\u00a0\u1680\u2000-\u200d\u202f\u205f\u2060\u3000\ufeff]/;
+const KEY = String.raw`(?:- +)*(?:[\w.-]+: +)?`;
+/** A value that begins with `*` without quotes, and is no alias. */
+const STAR = new RegExp(
+  String.raw`^[ ]*${KEY}(\*(?:$|[\s/,][^#]*?|[^\s,\]}#]+[ \t]+[^#\s][^#]*?))[ \t\r]*(?:#.*)?$`,
+);
+/** Such a character where only a space can be meant: in the indentation, after `key:` or after `-`. */
+const FALSE_SPACE = new RegExp(String.raw`^ *(?:- +)*(?:[\w.-]+:|-)?(${NOT_A_SPACE.source})`);
+const NO_SPACE = /^ *(?:- +)*([A-Za-z_][\w.-]*:)["'\w![{]/;
+
+const TYPOGRAPHIC_OPENING = /^[“”„‟‘’‚‛«‹]/;
+const TYPOGRAPHIC_CLOSING = /[“”‘’»›]/;
+
+/** The mistakes behind the errors of a text that is not YAML; nothing when none is recognised. */
+export function commonMistakes(text: string, document: yaml.Document.Parsed | yaml.Document): Finding[] {
+  const findings = new Map<number, Finding>();
+  const quoted = quotedScalars(document);
+  for (const { code, pos } of document.errors.slice(0, MOST_ERRORS)) {
+    const finding = quoteMistake(code, pos[0], quoted, text) ?? lineMistake(code, pos, text);
+    if (finding !== undefined) findings.set(finding.start, finding);
+  }
+  return [...findings.values()];
+}
+
+/** Files may be made to hurt: no more errors, lines of an error and characters of a line than these are looked at. */
+const MOST_ERRORS = 20;
+const MOST_LINES = 3;
+const LONGEST_LINE = 300;
+
+function quotedScalars(document: yaml.Document.Parsed | yaml.Document): yaml.Scalar[] {
+  if (!document.errors.slice(0, MOST_ERRORS).some(({ code }) => QUOTE_ERRORS.has(code))) return [];
+  const quoted: yaml.Scalar[] = [];
+  try {
+    yaml.visit(document, {
+      Scalar: (_, node) => void (node.type?.startsWith("QUOTE") && quoted.push(node)),
+    });
+  } catch {
+    // It is nested too deeply to be visited.
+  }
+  return quoted;
+}
+
+const QUOTE_ERRORS: ReadonlySet<yaml.ErrorCode> = new Set(["MISSING_CHAR", "UNEXPECTED_TOKEN"]);
+
+/** A quote that is not closed, or is closed too early. */
+function quoteMistake(
+  code: yaml.ErrorCode,
+  at: number,
+  quoted: readonly yaml.Scalar[],
+  text: string,
+): Finding | undefined {
+  if (!QUOTE_ERRORS.has(code)) return undefined;
+  const scalar = quoted.find(({ range }) => range?.[1] === at);
+  if (scalar?.range == null) return undefined;
+  const [start] = scalar.range;
+  const quote = text[start] ?? '"';
+  if (code === "MISSING_CHAR") {
+    const message = `the quote ${quote} that opens here is not closed`;
+    return { code: "E001", message, help: `write ${quote} at the end of the text`, start, end: start + 1 };
+  }
+  const inside = quote === "'" ? "''" : '\\"';
+  const help = `inside the quotes write ${inside} for ${quote}; if the text was to end before, a quote is missing there`;
+  return {
+    code: "E001",
+    message: `the text in quotes ends here, but more follows`,
+    help,
+    start: at - 1,
+    end: at,
+  };
+}
+
+/** A mistake that shows in the lines of an error. */
+function lineMistake(
+  code: yaml.ErrorCode,
+  [from, to]: readonly [number, number],
+  text: string,
+): Finding | undefined {
+  let start = text.lastIndexOf("\n", from - 1) + 1;
+  for (let count = 0; count < MOST_LINES && start < text.length && (count === 0 || start < to); count++) {
+    const lineEnd = text.indexOf("\n", start);
+    const end = lineEnd < 0 ? text.length : lineEnd;
+    const line = text.slice(start, Math.min(end, start + LONGEST_LINE));
+    const star = STAR.exec(line)?.[1];
+    if (star !== undefined) {
+      const at = start + line.indexOf(star);
+      const message = 'a text that begins with "*" needs quotes: without them YAML takes it for an alias';
+      return { code: "E001", message, help: `write "${star}"`, start: at, end: at + star.length };
+    }
+    const space = falseSpace(line, start);
+    if (space !== undefined) return space;
+    const key = NO_SPACE.exec(line)?.[1];
+    if (key !== undefined && code === "MULTILINE_IMPLICIT_KEY") {
+      const at = start + line.indexOf(key) + key.length;
+      return {
+        code: "E001",
+        message: `there is no space after "${key}"`,
+        help: "write one",
+        start: at,
+        end: at + 1,
+      };
+    }
+    start = end + 1;
+  }
+  return undefined;
+}
+
+/** What is wrong with the spaces at the beginning of a line, or before a value. @param offset where the line starts */
+export function falseSpace(line: string, offset: number): Finding | undefined {
+  const match = FALSE_SPACE.exec(line.slice(0, LONGEST_LINE));
+  if (match === null) return undefined;
+  const character = match[1] ?? "";
+  const start = offset + match[0].length - character.length;
+  const code = character.charCodeAt(0).toString(16).toUpperCase().padStart(4, "0");
+  return {
+    code: "E001",
+    message: `this is not a plain space, but the character U+${code}`,
+    help: "replace it by a plain space; it often comes along with copied text",
+    start,
+    end: start + 1,
+  };
+}
+
+/** Typographic quotes that were meant as quotes: YAML takes them for a part of the text. */
+export function typographicQuotes(value: string, start: number): Finding | undefined {
+  if (!TYPOGRAPHIC_OPENING.test(value)) return undefined;
+  // “Two” words: prose.
+  const closing = value.slice(1, LONGEST_LINE).search(TYPOGRAPHIC_CLOSING) + 1;
+  if (closing > 0 && closing < value.length - 1) return undefined;
+  return {
+    code: "W006",
+    message: `the typographic quote ${value[0]} is a part of the text`,
+    help: "for a text in quotes, write plain quotes: \"…\" or '…'",
+    start,
+    end: start + 1,
+  };
+}
