@@ -1,11 +1,13 @@
 /** Serves `/healthz` and `/metrics` over HTTP, on loopback only. */
 import type { ConsolaInstance } from "consola";
 import { errorMessage } from "../errors.ts";
+import { HttpDoor } from "../host/http-door.ts";
 import { BackgroundService } from "../service.ts";
 import { CONTENT_TYPE } from "./exposition.ts";
 
 /** Only this host: for remote monitoring, put a proxy with access control in front. */
 const HOST = "127.0.0.1";
+const MOST_CONNECTIONS = 64;
 /** Delay between attempts to bind a port that is taken, ms. */
 const RETRY_MS = 5000;
 
@@ -28,7 +30,7 @@ export interface MetricsServerOptions {
 export class MetricsServer extends BackgroundService<{ listening: undefined }> {
   readonly name = "metrics";
   readonly #o: MetricsServerOptions;
-  #server: ReturnType<typeof Bun.serve> | undefined;
+  #server: HttpDoor | undefined;
   readonly #retry = this.timer(() => this.#tryAgain());
 
   constructor(options: MetricsServerOptions) {
@@ -64,12 +66,11 @@ export class MetricsServer extends BackgroundService<{ listening: undefined }> {
   /** Binds the port, or reports why it cannot be bound. */
   #listen(): string | undefined {
     try {
-      this.#server = Bun.serve({
+      this.#server = new HttpDoor({
         hostname: HOST,
         port: this.#o.port,
-        development: false,
-        // By default two programs would share the port, and each receive half of the requests.
-        reusePort: false,
+        mostConnections: MOST_CONNECTIONS,
+        log: this.#o.log,
         fetch: (request) => this.#answer(request),
       });
       this.signals.emit("listening");
@@ -83,7 +84,7 @@ export class MetricsServer extends BackgroundService<{ listening: undefined }> {
   protected override async onStop(): Promise<void> {
     const server = this.#server;
     this.#server = undefined;
-    await server?.stop(true);
+    await server?.stop();
   }
 
   async #answer(request: Request): Promise<Response> {

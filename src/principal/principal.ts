@@ -181,7 +181,16 @@ export class Principal extends BackgroundService {
         info: () => this.#info(),
       }),
     });
-    const guard = new ResourceGuard({ ports: () => Object.values(this.ports), log: log("principal") });
+    const guard = new ResourceGuard({
+      doors: () => [
+        { port: this.ports.api, share: 0.4 },
+        { port: this.ports.logsListening, share: 0.2 },
+        { port: this.ports.logsPublishing, share: 0.2 },
+        { port: config.CDKTR_WEBHOOK_PORT, share: 0.05 },
+        { port: config.CDKTR_METRICS_PORT, share: 0.05 },
+      ],
+      log: log("principal"),
+    });
     const metricsServer = new MetricsServer({
       port: config.CDKTR_METRICS_PORT,
       setting: "CDKTR_METRICS_PORT",

@@ -4,12 +4,11 @@
  * whole: with too many descriptors it closes the connections with the least traffic, with too much memory those with the most. A
  * well-behaved peer reconnects by itself and repeats requests that got no reply.
  */
-import { readFileSync } from "node:fs";
 import { totalmem } from "node:os";
 import type { ConsolaInstance } from "consola";
+import { countDescriptors, descriptorLimit, endConnections } from "../host/connections.ts";
 import { residentMemory } from "../host/resident-memory.ts";
 import { BackgroundService } from "../service.ts";
-import { countDescriptors, endConnections } from "../zmq/index.ts";
 import { RateLimitedWarning } from "./rate-limited-warning.ts";
 
 /** Interval between checks, ms. */
@@ -38,10 +37,17 @@ const WORTH_COLLECTING = 96 * 1024 * 1024;
 /** The CPU share below which the process is idle. */
 const IDLE = 0.1;
 
+/** A port on which peers are accepted. */
+export interface Door {
+  readonly port: number;
+  /** The share of the descriptors that its connections may take when there are not enough for all. */
+  readonly share: number;
+}
+
 /** Options of {@link ResourceGuard}. */
 export interface ResourceGuardOptions {
-  /** The ports on which peers are accepted. */
-  readonly ports: () => readonly number[];
+  /** All of them; the shares add up to at most 1. */
+  readonly doors: () => readonly Door[];
   readonly log: ConsolaInstance;
   /** Default 1 GiB, at most 60 % of the host's. */
   readonly mostMemory?: number;
@@ -103,16 +109,32 @@ export class ResourceGuard extends BackgroundService<{ looked: undefined }> {
     this.#collectWhenIdle(memory);
   }
 
-  /** Closes the connections with the least traffic: those that were opened and abandoned, or never completed the handshake. */
+  /**
+   * Closes the connections with the least traffic: those that were opened and abandoned, or never completed the handshake. A port that
+   * has no more than its share loses none because of another.
+   */
   #thin(): void {
-    const found: { id: bigint; received: number; silentMs: number }[] = [];
-    this.#visit(({ id, traffic }) => {
-      if (id !== undefined) found.push({ id, ...traffic });
+    const found = new Map<number, { id: bigint; received: number; silentMs: number }[]>();
+    this.#visit(({ id, port, traffic }) => {
+      if (id !== undefined) found.set(port, [...(found.get(port) ?? []), { id, ...traffic }]);
       return false;
     });
-    found.sort((a, b) => a.received - b.received || b.silentMs - a.silentMs);
-    const tooMany = countDescriptors(this.#mostDescriptors) - Math.floor(this.#mostDescriptors * KEPT);
-    const over = new Set(found.slice(0, Math.max(tooMany, 1)).map(({ id }) => id));
+    let tooMany = countDescriptors(this.#mostDescriptors) - Math.floor(this.#mostDescriptors * KEPT);
+    const crowds = this.#o
+      .doors()
+      .map(({ port, share }) => ({
+        here: found.get(port) ?? [],
+        due: Math.floor(this.#mostDescriptors * share),
+      }))
+      .sort((a, b) => b.here.length / b.due - a.here.length / a.due);
+    const over = new Set<bigint>();
+    for (const { here, due } of crowds) {
+      if (tooMany <= 0) break;
+      here.sort((a, b) => a.received - b.received || b.silentMs - a.silentMs);
+      const ended = here.slice(0, Math.max(0, Math.min(tooMany, here.length - due)));
+      for (const { id } of ended) over.add(id);
+      tooMany -= ended.length;
+    }
     const ended = this.#visit(({ id }) => id !== undefined && over.has(id));
     this.#crowded.warn(
       ended,
@@ -188,12 +210,6 @@ export class ResourceGuard extends BackgroundService<{ looked: undefined }> {
   }
 
   #visit(isOver: Parameters<typeof endConnections>[1]): number {
-    return endConnections(new Set(this.#o.ports()), isOver);
+    return endConnections(new Set(this.#o.doors().map(({ port }) => port)), isOver);
   }
-}
-
-/** The limit of descriptors of this process. */
-function descriptorLimit(): number {
-  const soft = /^Max open files\s+(\d+)/m.exec(readFileSync("/proc/self/limits", "utf8"))?.[1];
-  return soft === undefined ? 1024 : Number(soft);
 }

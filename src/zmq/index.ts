@@ -3,7 +3,6 @@
  * library: the first socket does.
  */
 export { type Authentication, type Authenticator, authenticate } from "./authenticator.ts";
-export { type AcceptedConnection, countDescriptors, endConnections, type Traffic } from "./connections.ts";
 export type { Capability } from "./constants.ts";
 export { type CurveKeyPair, curveKeyPair, curvePublicKey, has, isCurveKey, version } from "./curve.ts";
 export { hostAndPort, tcpEndpoint } from "./endpoint.ts";

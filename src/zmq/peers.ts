@@ -1,5 +1,5 @@
 /** Maps the connections of a CURVE server to users: the ZAP handler only admits peers, but libzmq reports on which descriptor a message arrived. */
-import { connectionId, endConnections } from "./connections.ts";
+import { connectionId, endConnections } from "../host/connections.ts";
 
 /** An accepted connection. */
 export interface Connection {

@@ -1,7 +1,8 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
+import { countDescriptors } from "../../src/host/connections.ts";
 import { residentMemory } from "../../src/host/resident-memory.ts";
-import { ResourceGuard } from "../../src/principal/resource-guard.ts";
-import { countDescriptors, Dealer, Router } from "../../src/zmq/index.ts";
+import { type Door, ResourceGuard } from "../../src/principal/resource-guard.ts";
+import { Dealer, Router } from "../../src/zmq/index.ts";
 import { Flag, frame, RawPeer } from "../hostile/raw-peer.ts";
 import { LogBook } from "./support.ts";
 
@@ -22,7 +23,11 @@ class Bench implements AsyncDisposable {
     return Number(/\d+$/.exec(this.router.lastEndpoint)?.[0]);
   }
 
-  static async start(more: { memory?: number; descriptors?: number }): Promise<Bench> {
+  static async start(more: {
+    memory?: number;
+    descriptors?: number;
+    doors?: readonly Door[];
+  }): Promise<Bench> {
     const bench = new Bench();
     const { router, good } = bench;
     await router.bind("tcp://127.0.0.1:*");
@@ -33,7 +38,7 @@ class Bench implements AsyncDisposable {
     good.connect(router.lastEndpoint);
     await bench.ask();
     const options = {
-      ports: () => [bench.port],
+      doors: () => [{ port: bench.port, share: 0.5 }, ...(more.doors ?? [])],
       log: bench.book.log,
       ...(more.memory === undefined ? {} : { mostMemory: (residentMemory() ?? 0) + more.memory }),
       ...(more.descriptors === undefined
@@ -106,6 +111,24 @@ test("connections over which nothing comes make room when there are too many", a
   await bench.book.waitFor(/connections with the least traffic were closed/);
   expect(bench.peers.filter((peer) => !peer.drain().closed).length).toBeGreaterThan(50);
   await bench.ask();
+});
+
+test("strangers at one port cost no connection of another", async () => {
+  const held: RawPeer[] = [];
+  using strangers = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data() {} } });
+  await using bench = await Bench.start({ descriptors: 100, doors: [{ port: strangers.port, share: 0.1 }] });
+  // Nothing comes over them either.
+  for (let n = 0; n < 20; n++) await bench.connect();
+  for (let n = 0; n < 120; n++) {
+    const peer = await RawPeer.connect(strangers.port);
+    if (peer !== undefined) held.push(peer.drain());
+  }
+  await bench.book.waitFor(/connections with the least traffic were closed/);
+  await bench.looked();
+  expect(bench.peers.filter((peer) => peer.drain().closed)).toEqual([]);
+  expect(held.some((peer) => peer.closed)).toBe(true);
+  await bench.ask();
+  for (const peer of held) peer.reset();
 });
 
 test("a process that has all the memory for itself ends nobody", async () => {

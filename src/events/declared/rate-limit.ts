@@ -13,12 +13,17 @@ export class RateLimit {
     this.#atMs = nowMs;
   }
 
-  /** Whether another one may pass now. */
-  take(nowMs: number): boolean {
+  /** Whether no other one may pass now. */
+  isEmpty(nowMs: number): boolean {
     const gained = ((nowMs - this.#atMs) / 1000) * this.#perSecond;
     this.#tokens = Math.min(this.#burst, this.#tokens + gained);
     this.#atMs = nowMs;
-    if (this.#tokens < 1) return false;
+    return this.#tokens < 1;
+  }
+
+  /** Whether another one may pass now; it then counts. */
+  take(nowMs: number): boolean {
+    if (this.isEmpty(nowMs)) return false;
     this.#tokens--;
     return true;
   }

@@ -4,21 +4,30 @@ import type { ConsolaInstance } from "consola";
 import { type Clock, systemClock } from "../../clock.ts";
 import type { WorkflowSummary } from "../../contract/messages.ts";
 import { errorMessage } from "../../errors.ts";
+import { HttpDoor } from "../../host/http-door.ts";
 import { RequestRefusedError } from "../../protocol/client.ts";
-import { isDoneWithin, pause } from "../../timer.ts";
+import { pause } from "../../timer.ts";
 import { DeclaredListener, paramsFor } from "./declared-listener.ts";
 import { RateLimit } from "./rate-limit.ts";
 import { SeenSignatures } from "./seen-signatures.ts";
 import { WebhookSecrets } from "./webhook-secrets.ts";
-import { checkSignature } from "./webhook-signature.ts";
+import { checkSignature, refusalOfUnsigned } from "./webhook-signature.ts";
 
 /** Maximum size of a body, bytes. */
 const MAX_BODY_BYTES = 1024 * 1024;
 /** Maximum length of a parameter value. */
 const MAX_PARAM_BYTES = 64 * 1024;
-/** Rate limit per webhook: burst, then requests per second. Refused requests count too. */
+const MOST_CONNECTIONS = 512;
+/** Rate limit per webhook: burst, then requests per second. Only requests whose signature is right count. */
 const BURST = 100;
 const PER_SECOND = 20;
+/** Rate limit of wrong signatures, per address; beyond it, they are refused before their body is read. */
+const FAILURES = 20;
+const FAILURES_PER_SECOND = 1;
+/** The addresses that are remembered. */
+const MOST_ADDRESSES = 1000;
+/** Addresses of a proxy on this host: right and wrong requests come from them. */
+const LOOPBACK = /^(::ffff:)?127\.|^::1$/;
 /** Retry interval for a port that is in use, ms. */
 const BIND_RETRY_MS = 5000;
 /** How long open connections may take at shutdown, ms. */
@@ -51,8 +60,10 @@ export class WebhookListener extends DeclaredListener {
   readonly #clock: Clock;
   #hooks: ReadonlyMap<string, Hook> = new Map();
   readonly #secrets: WebhookSecrets;
+  /** Wrong signatures by address, the latest last. */
+  readonly #failures = new Map<string, RateLimit>();
   #signatures: SeenSignatures | undefined;
-  #server: Bun.Server<undefined> | undefined;
+  #server: HttpDoor | undefined;
   #binding = false;
 
   constructor(options: WebhookOptions) {
@@ -74,11 +85,7 @@ export class WebhookListener extends DeclaredListener {
   }
 
   async #stopServer(): Promise<void> {
-    const server = this.#server;
-    if (server === undefined) return;
-    // Requests in progress are answered; idle connections are not waited for.
-    await isDoneWithin(STOP_MS, server.stop());
-    await server.stop(true);
+    await this.#server?.stop(STOP_MS);
   }
 
   protected override take(workflows: readonly WorkflowSummary[]): void {
@@ -117,13 +124,13 @@ export class WebhookListener extends DeclaredListener {
     let told = false;
     while (this.#server === undefined && this.#hooks.size > 0 && !this.signal.aborted) {
       try {
-        this.#server = Bun.serve({
+        this.#server = new HttpDoor({
           hostname: this.#options.host,
           port: this.#options.port,
           maxRequestBodySize: MAX_BODY_BYTES,
-          // Idle connections are closed soon.
-          idleTimeout: 10,
-          fetch: (request) => this.#answer(request),
+          mostConnections: MOST_CONNECTIONS,
+          log: this.log,
+          fetch: (request, peer) => this.#answer(request, peer),
           error: (error) => {
             this.log.error(`A webhook failed: ${error.message}`);
             return reply(500, { error: "the webhook failed; see the log of the listener" });
@@ -141,19 +148,18 @@ export class WebhookListener extends DeclaredListener {
     this.#binding = false;
   }
 
-  async #answer(request: Request): Promise<Response> {
+  async #answer(request: Request, peer: string): Promise<Response> {
     const url = new URL(request.url);
     const hook = this.#hooks.get(url.pathname);
     if (hook === undefined) return reply(404, { error: `there is no webhook ${url.pathname}` });
     if (request.method !== hook.method) {
       return reply(405, { error: `this webhook accepts ${hook.method}` }, { Allow: hook.method });
     }
-    if (!hook.limit.take(this.#clock.monotonic())) {
-      return reply(
-        429,
-        { error: `too many requests: ${PER_SECOND} per second are accepted` },
-        { "Retry-After": "1" },
-      );
+    if (hook.secret !== "none") {
+      const unsigned = refusalOfUnsigned(request.headers);
+      if (unsigned !== undefined) return reply(unsigned.status, { error: unsigned.why });
+      if (!LOOPBACK.test(peer) && this.#failures.get(peer)?.isEmpty(this.#clock.monotonic()))
+        return reply(429, { error: "too many wrong signatures from this address" }, { "Retry-After": "60" });
     }
     let body: Uint8Array;
     try {
@@ -172,7 +178,17 @@ export class WebhookListener extends DeclaredListener {
       nowMs: this.#clock.now(),
       toleranceMs: hook.toleranceMs,
     });
-    if (!verdict.ok) return reply(verdict.status, { error: verdict.why });
+    if (!verdict.ok) {
+      this.#failed(peer);
+      return reply(verdict.status, { error: verdict.why });
+    }
+    if (!hook.limit.take(this.#clock.monotonic())) {
+      return reply(
+        429,
+        { error: `too many requests: ${PER_SECOND} per second are accepted` },
+        { "Retry-After": "1" },
+      );
+    }
     // It contains no timestamp.
     if (verdict.scheme === "github") {
       const problem = this.#replayed(verdict.signature, verdict.deliveryId ?? "");
@@ -199,6 +215,17 @@ export class WebhookListener extends DeclaredListener {
       if (error instanceof RequestRefusedError) return reply(422, { error: error.message });
       return reply(503, { error: errorMessage(error) }, { "Retry-After": "5" });
     }
+  }
+
+  /** Counts a wrong signature. */
+  #failed(peer: string): void {
+    const now = this.#clock.monotonic();
+    const limit = this.#failures.get(peer) ?? new RateLimit(FAILURES, FAILURES_PER_SECOND, now);
+    limit.take(now);
+    this.#failures.delete(peer);
+    this.#failures.set(peer, limit);
+    const [oldest] = this.#failures.keys();
+    if (this.#failures.size > MOST_ADDRESSES && oldest !== undefined) this.#failures.delete(oldest);
   }
 
   #replayed(signature: string, deliveryId: string): Response | undefined {

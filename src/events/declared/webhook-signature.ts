@@ -51,7 +51,12 @@ export function checkSignature(
     if (!matches(github, secret, body)) return refusal(403, "X-Hub-Signature-256 does not match the body");
     return { ok: true, deliveryId, scheme: "github", signature: github };
   }
-  return refusal(401, "the request is not signed: X-Hub-Signature-256 or X-Cdktr-Signature is required");
+  return UNSIGNED;
+}
+
+/** Why a request without any signature is refused; undefined for others, whose body has to be read. */
+export function refusalOfUnsigned(headers: Headers): (Verdict & { readonly ok: false }) | undefined {
+  return headers.has("x-cdktr-signature") || headers.has("x-hub-signature-256") ? undefined : UNSIGNED;
 }
 
 function matches(given: string, secret: string, signed: Uint8Array): boolean {
@@ -62,6 +67,11 @@ function matches(given: string, secret: string, signed: Uint8Array): boolean {
   return timingSafeEqual(compared, wanted) && hex !== undefined;
 }
 
-function refusal(status: 401 | 403, why: string): Verdict {
+function refusal(status: 401 | 403, why: string): Verdict & { readonly ok: false } {
   return { ok: false, status, why };
 }
+
+const UNSIGNED = refusal(
+  401,
+  "the request is not signed: X-Hub-Signature-256 or X-Cdktr-Signature is required",
+);

@@ -14,8 +14,9 @@ import {
 } from "../../contract/log-line.ts";
 import { MAX_FRAME_BYTES } from "../../contract/wire.ts";
 import { errorMessage, InvalidInputError } from "../../errors.ts";
+import { endConnections } from "../../host/connections.ts";
 import { BackgroundService } from "../../service.ts";
-import { endConnections, type Message, Pull, XPublisher } from "../../zmq/index.ts";
+import { type Message, Pull, XPublisher } from "../../zmq/index.ts";
 import type { Access } from "../access/access.ts";
 import type { AgentKeys } from "../agents/agent-keys.ts";
 import { bindSocket, HANDSHAKE_MS } from "../bind.ts";

@@ -188,11 +188,24 @@ test("oversized and malformed bodies, refused parameters, too many requests", as
   // However slowly they are sent: more at once than may come at once.
   let refusedOnes = 0;
   await until("a hundred are too many", async () => {
-    const flood = await Promise.all(Array.from({ length: 300 }, () => send("/unset", "")));
+    const flood = await Promise.all(Array.from({ length: 300 }, () => send("/stern", "")));
     refusedOnes += flood.filter(({ status }) => status === 429).length;
     return refusedOnes > 100;
   });
   expect((await send("/open", "", {}, "PUT")).status).toBe(202);
+});
+
+test("strangers do not spend a webhook's rate: wrong signatures are no deliveries", async () => {
+  const body = JSON.stringify({ who: "octocat" });
+  const wrong = github(body, "stranger", sign(body, "another secret"));
+  for (let i = 0; i < 5; i++) {
+    const flood = await Promise.all(
+      Array.from({ length: 100 }, (_, n) => send("/deploy", body, n % 2 === 0 ? wrong : {})),
+    );
+    expect([...new Set(flood.map(({ status }) => status))].toSorted()).toEqual([401, 403]);
+  }
+  const right = JSON.stringify({ who: "sender" });
+  expect((await send("/deploy", right, github(right, "after-the-flood"))).status).toBe(202);
 });
 
 test("after another workflow: once for each run that ended so, also for those that end while the principal restarts", async () => {

@@ -3,8 +3,25 @@
  * disconnect a single peer of a bound socket (its issues 2319, 2877, 4281) nor limit their number; but a connection that the kernel
  * closes looks to libzmq like any broken connection.
  */
-import { readdirSync } from "node:fs";
-import { libc } from "./libc.ts";
+import { dlopen } from "bun:ffi";
+import { readdirSync, readFileSync } from "node:fs";
+
+const SYMBOLS = {
+  dup: { args: ["i32"], returns: "i32" },
+  close: { args: ["i32"], returns: "i32" },
+  connect: { args: ["i32", "ptr", "u32"], returns: "i32" },
+  getsockname: { args: ["i32", "ptr", "ptr"], returns: "i32" },
+  getpeername: { args: ["i32", "ptr", "ptr"], returns: "i32" },
+  getsockopt: { args: ["i32", "i32", "i32", "ptr", "ptr"], returns: "i32" },
+} as const;
+
+type Libc = ReturnType<typeof dlopen<typeof SYMBOLS>>["symbols"];
+let loaded: Libc | undefined;
+
+function libc(): Libc {
+  loaded ??= dlopen("libc.so.6", SYMBOLS).symbols;
+  return loaded;
+}
 
 const SOL_SOCKET = 1;
 /** Socket cookie: a number that the kernel assigns to only one socket while it runs (Linux 4.12). */
@@ -44,10 +61,13 @@ export interface Traffic {
 export class AcceptedConnection {
   /** Its file descriptor; the number is reused after it is closed. */
   readonly descriptor: number;
+  /** The port on which it was accepted. */
+  readonly port: number;
   readonly #copy: number;
 
-  constructor(descriptor: number, copy: number) {
+  constructor(descriptor: number, port: number, copy: number) {
     this.descriptor = descriptor;
+    this.port = port;
     this.#copy = copy;
   }
 
@@ -81,15 +101,16 @@ export function endConnections(
 ): number {
   let ended = 0;
   for (const descriptor of descriptors()) {
-    if (!ports.has(localPort(descriptor))) continue;
+    const port = localPort(descriptor);
+    if (!ports.has(port)) continue;
     // libzmq may close the descriptor at any moment and its number may be reused; the duplicate keeps referring to this connection. If no
     // descriptor is left for a duplicate, use the original: a connection that takes over its number at this moment is closed with it.
     const copy = libc().dup(descriptor);
     const held = copy < 0 ? descriptor : copy;
     try {
-      if (!ports.has(localPort(held)) || !isConnected(held)) continue;
+      if (localPort(held) !== port || !isConnected(held)) continue;
       if (
-        isOver(new AcceptedConnection(descriptor, held)) &&
+        isOver(new AcceptedConnection(descriptor, port, held)) &&
         libc().connect(held, NOWHERE, NOWHERE.length) === 0
       )
         ended++;
@@ -107,6 +128,12 @@ export function countDescriptors(limit: number): number {
   } catch {
     return limit;
   }
+}
+
+/** The limit of descriptors of this process: that of 'ulimit -n'. */
+export function descriptorLimit(): number {
+  const soft = /^Max open files\s+(\d+)/m.exec(readFileSync("/proc/self/limits", "utf8"))?.[1];
+  return soft === undefined ? 1024 : Number(soft);
 }
 
 /** The socket cookie of a connection; undefined when there is none. */
