@@ -196,7 +196,7 @@ export class AgentRegistry extends BackgroundService {
    */
   async #requireEnd(known: AgentRecord | null, newcomer: AgentDescription): Promise<void> {
     if (known === null || !isDoubtful(known, newcomer)) {
-      if (newcomer.follows === undefined && this.#replaced.has(newcomer.session_id) && known !== null)
+      if (!namesFormer(newcomer) && this.#replaced.has(newcomer.session_id) && known !== null)
         throw this.#refuse(known, newcomer);
       return;
     }
@@ -491,8 +491,12 @@ function isDoubtful(
 ): boolean {
   if (known === null || known.status === "LOST" || known.session_id === session_id) return false;
   if (known.stream_id !== stream_id) return true;
-  // Older agents do not say.
-  return follows !== undefined && !(follows.in_place && follows.session_id === known.session_id);
+  return namesFormer({ follows }) && !(follows?.in_place && follows.session_id === known.session_id);
+}
+
+/** Whether an agent's process names the one before it. Older agents do not, nor does the first process after their upgrade. */
+function namesFormer({ follows }: Pick<AgentDescription, "follows">): boolean {
+  return follows !== undefined && (follows.session_id !== null || !follows.in_place);
 }
 
 function notYet(agentId: string): NotYetError {
