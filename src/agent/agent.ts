@@ -20,7 +20,7 @@ import { ForeignMounts } from "./foreign-mounts.ts";
 import { LogSender } from "./log-sender.ts";
 import { endOrphans, StraySweep } from "./orphans.ts";
 import type { Outbox } from "./outbox.ts";
-import { PrincipalLink } from "./principal-link.ts";
+import { OtherInstallationError, PrincipalLink } from "./principal-link.ts";
 import { bootId } from "./proc-files.ts";
 import { DEFAULT_GRACE_MS } from "./process-group.ts";
 import { ReportSender } from "./report-sender.ts";
@@ -184,7 +184,7 @@ export class Agent extends BackgroundService<AgentSignals> {
       link,
       lines,
       reports,
-      sweep: new StraySweep(outbox.streamId, liveTasks, graceMs),
+      sweep: new StraySweep(outbox, liveTasks, graceMs),
       context: {
         outbox,
         slots: new TaskSlots(config.CDKTR_AGENT_MAX_TASKS),
@@ -272,6 +272,8 @@ export class Agent extends BackgroundService<AgentSignals> {
         log_first_seq: this.#parts?.outbox.firstLogSeq,
         state: this.isDraining ? "draining" : "up",
       }),
+      meet: (installation) => this.#meet(installation),
+      isFor: (installation) => this.#parts?.outbox.isFor(installation) ?? true,
       registered: (orders) => this.#onRegistered(orders),
       obey: (orders) => this.#obey(orders),
       gone: (error) => this.#onGone(error),
@@ -304,6 +306,21 @@ export class Agent extends BackgroundService<AgentSignals> {
       workflow_instance_id: assignment.workflow_instance_id,
       attempt: assignment.attempt,
     }));
+  }
+
+  /**
+   * The principal is about to register this agent: what the outbox has for another installation is not for it.
+   * @throws OtherInstallationError while this agent executes runs of the other one
+   */
+  #meet(installation: string): void {
+    const { outbox, lines, reports, client } = this.#parts ?? {};
+    if (outbox === undefined) return;
+    const isSame = outbox.isFor(installation);
+    if (!isSame && this.#held.size > 0) throw new OtherInstallationError(client?.address ?? "");
+    outbox.turnTo(installation);
+    if (isSame) return;
+    lines?.hold();
+    reports?.restart();
   }
 
   #onRegistered(orders: AgentOrders): void {

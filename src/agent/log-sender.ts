@@ -84,6 +84,7 @@ export class LogSender extends BackgroundService {
       // The socket keeps trying; requests to the API have already reported the problem.
       log.debug(error.message);
     });
+    this.#socket.events.on("disconnected", () => this.hold());
     this.#socket.connect(endpoint);
   }
 
@@ -94,8 +95,18 @@ export class LogSender extends BackgroundService {
     else this.#pump();
   }
 
+  /** Sends nothing until the principal's position is known again: another one may answer at its address. */
+  hold(): void {
+    this.#sent = undefined;
+    this.#received = 0;
+    this.#underWay = [];
+    this.#underWayBytes = 0;
+    this.#rewinds++;
+  }
+
   /** Records that the principal has the lines up to `seq`. */
   received(seq: number): void {
+    if (this.#sent === undefined) this.rewind(seq);
     if (seq <= this.#received) return;
     this.#received = seq;
     this.#progressAt = this.clock.monotonic();
@@ -147,8 +158,8 @@ export class LogSender extends BackgroundService {
   async #sendWhatWaits(): Promise<void> {
     this.#isPumping = true;
     try {
-      while (!this.#socket.closed) {
-        const frames = this.#outbox.frames(this.#sent ?? 0);
+      while (!this.#socket.closed && this.#sent !== undefined) {
+        const frames = this.#outbox.frames(this.#sent);
         if (frames.length === 0) return;
         await this.#sendFrames(frames);
       }

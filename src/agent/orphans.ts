@@ -110,7 +110,7 @@ function ancestry(): Set<number> {
 /** Ends processes that outlive the task run that started them. Only looks after a run has ended. */
 export class StraySweep extends BackgroundService {
   readonly name = "sweep of stray processes";
-  readonly #marker: string;
+  readonly #stream: { readonly streamId: string };
   readonly #liveTasks: ReadonlySet<string>;
   readonly #graceMs: number;
   readonly #soon = this.timer(() => this.#sweepNow());
@@ -118,9 +118,9 @@ export class StraySweep extends BackgroundService {
   #sweeping: Promise<void> = Promise.resolve();
 
   /** @param liveTasks task runs that currently have a process; evaluated on each look */
-  constructor(streamId: string, liveTasks: ReadonlySet<string>, graceMs: number) {
+  constructor(stream: { readonly streamId: string }, liveTasks: ReadonlySet<string>, graceMs: number) {
     super();
-    this.#marker = `${AGENT_MARKER}=${streamId}`;
+    this.#stream = stream;
     this.#liveTasks = liveTasks;
     this.#graceMs = graceMs;
   }
@@ -159,7 +159,7 @@ export class StraySweep extends BackgroundService {
   }
 
   #isStray(environment: readonly string[]): boolean {
-    if (!environment.includes(this.#marker)) return false;
+    if (!environment.includes(`${AGENT_MARKER}=${this.#stream.streamId}`)) return false;
     const marker = environment.find((entry) => entry.startsWith(`${TASK_MARKER}=`));
     return marker !== undefined && !this.#liveTasks.has(marker.slice(TASK_MARKER.length + 1));
   }

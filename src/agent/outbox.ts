@@ -101,6 +101,23 @@ export const OUTBOX_MIGRATIONS: SqliteMigrations = [
       database.run("INSERT INTO owner DEFAULT VALUES");
     },
   },
+  {
+    what: "for which installation of cdktr it is",
+    isAdditive: true,
+    apply(database) {
+      database.run(`
+        ALTER TABLE owner ADD COLUMN installation TEXT;
+        CREATE TABLE parked_streams (
+          installation TEXT PRIMARY KEY, session_id TEXT,
+          stream_id TEXT NOT NULL, report_seq INTEGER NOT NULL, log_seq INTEGER NOT NULL
+        ) STRICT;
+        CREATE TABLE parked_reports (installation TEXT NOT NULL, seq INTEGER NOT NULL, report TEXT NOT NULL) STRICT;
+        CREATE TABLE parked_frames (
+          installation TEXT NOT NULL, last_seq INTEGER NOT NULL, first_seq INTEGER NOT NULL, frame BLOB NOT NULL
+        ) STRICT;
+      `);
+    },
+  },
 ];
 
 /** Where an outbox is: a copy of it is elsewhere. */
@@ -142,10 +159,10 @@ interface FrameSize {
 }
 
 export class Outbox {
-  /** Identifies the two sequences. An outbox that was moved, or whose host was restarted, begins new ones once nothing waits in it. */
-  readonly streamId: string;
-  /** The process that had the outbox before this one. */
-  readonly former: Former;
+  #streamId: string;
+  #former: Former;
+  /** The installation of cdktr that what is here is for; null when that is not known. */
+  #installation: string | null;
   readonly #db: Database;
   readonly #sql: Statements;
   readonly #place: Place;
@@ -233,22 +250,22 @@ export class Outbox {
         this.#db.query(`PRAGMA ${pragma}`).all();
       }
       migrateSqlite(this.#db, options.migrations ?? OUTBOX_MIGRATIONS, log);
-      const stream = this.#db
-        .query<{ stream_id: string; report_seq: number; log_seq: number }, []>("SELECT * FROM stream")
-        .get();
-      if (stream === null) throw new Error("the outbox has no stream");
-      this.streamId = stream.stream_id;
+      const stream = readStream(this.#db);
+      this.#streamId = stream.stream_id;
       this.#reportSeq = stream.report_seq;
       this.#logSeq = stream.log_seq;
       this.#load();
       this.#place = placeOf(path);
-      this.former = formerOf(this.#db, this.#place);
+      this.#former = formerOf(this.#db, this.#place);
+      this.#installation =
+        this.#db.query<{ installation: string | null }, []>("SELECT installation FROM owner").get()
+          ?.installation ?? null;
       // A copy that goes on with the numbers would use those of the original for other lines.
-      if (!this.former.in_place && this.#reports.length === 0 && this.#sizes.length === 0) {
-        this.streamId = crypto.randomUUID();
+      if (!this.#former.in_place && this.#reports.length === 0 && this.#sizes.length === 0) {
+        this.#streamId = crypto.randomUUID();
         this.#reportSeq = 0;
         this.#logSeq = 0;
-        this.#db.run("UPDATE stream SET stream_id = ?, report_seq = 0, log_seq = 0", [this.streamId]);
+        this.#db.run("UPDATE stream SET stream_id = ?, report_seq = 0, log_seq = 0", [this.#streamId]);
       }
       this.#sql = {
         insertReport: this.#db.prepare("INSERT OR REPLACE INTO reports VALUES (?, ?)"),
@@ -298,6 +315,91 @@ export class Outbox {
         file,
       ]),
     );
+  }
+
+  /**
+   * Identifies the two sequences. There is one for each installation; an outbox that was moved, or whose host was restarted, begins a new
+   * one once nothing waits in it.
+   */
+  get streamId(): string {
+    return this.#streamId;
+  }
+
+  /** The process that had the outbox before this one. */
+  get former(): Former {
+    return this.#former;
+  }
+
+  /** Whether what is here may be delivered to an installation. */
+  isFor(installation: string | undefined): boolean {
+    return installation === undefined || this.#installation === null || installation === this.#installation;
+  }
+
+  /**
+   * What is added from now on is for this installation. What waits for another one is kept until the outbox turns back to it.
+   * @throws SQLiteError when the disk cannot be written; nothing has changed then
+   */
+  turnTo(installation: string): void {
+    if (installation === this.#installation) return;
+    this.flush();
+    const before = this.#installation;
+    const waiting = { reports: this.pendingReports, lines: this.pendingLines };
+    this.#db.transaction(() => {
+      this.#db.run("UPDATE owner SET installation = ?", [installation]);
+      if (before !== null) this.#exchange(before, installation, waiting.reports + waiting.lines > 0);
+    })();
+    this.#installation = installation;
+    if (before === null) return;
+    this.#reload();
+    this.#former = formerOf(this.#db, this.#place);
+    if (waiting.reports + waiting.lines === 0) return;
+    log.warn(
+      `The principal belongs to another installation of cdktr than the one before. ${waiting.reports} reports and ${waiting.lines} log lines are for that one: they are kept, and delivered when this agent is connected to it again.`,
+    );
+  }
+
+  /** Puts the present stream aside, and takes up that of another installation, or a new one. */
+  #exchange(from: string, to: string, isNeeded: boolean): void {
+    const db = this.#db;
+    if (isNeeded) {
+      db.run(
+        "INSERT INTO parked_streams SELECT ?, session_id, stream_id, report_seq, log_seq FROM stream, owner",
+        [from],
+      );
+      db.run("INSERT INTO parked_reports SELECT ?, seq, report FROM reports", [from]);
+      db.run("INSERT INTO parked_frames SELECT ?, last_seq, first_seq, frame FROM frames", [from]);
+    }
+    db.run("DELETE FROM reports");
+    db.run("DELETE FROM frames");
+    const parked = db
+      .query<{ session_id: string | null; stream_id: string; report_seq: number; log_seq: number }, [string]>(
+        "SELECT * FROM parked_streams WHERE installation = ?",
+      )
+      .get(to);
+    db.run("UPDATE owner SET session_id = ?", [parked?.session_id ?? null]);
+    db.run("UPDATE stream SET stream_id = ?, report_seq = ?, log_seq = ?", [
+      parked?.stream_id ?? crypto.randomUUID(),
+      parked?.report_seq ?? 0,
+      parked?.log_seq ?? 0,
+    ]);
+    db.run("INSERT INTO reports SELECT seq, report FROM parked_reports WHERE installation = ?", [to]);
+    db.run("INSERT INTO frames SELECT last_seq, first_seq, frame FROM parked_frames WHERE installation = ?", [
+      to,
+    ]);
+    for (const table of ["parked_streams", "parked_reports", "parked_frames"])
+      db.run(`DELETE FROM ${table} WHERE installation = ?`, [to]);
+  }
+
+  #reload(): void {
+    const stream = readStream(this.#db);
+    this.#streamId = stream.stream_id;
+    this.#reportSeq = stream.report_seq;
+    this.#logSeq = stream.log_seq;
+    this.#reports.length = 0;
+    this.#sizes.length = 0;
+    this.#keptBytes = 0;
+    this.#load();
+    this.#release();
   }
 
   /** Sets the receiver of notifications. */
@@ -608,6 +710,14 @@ export function formerOf(db: Database, { machine, boot, file }: Place): Former {
   const isUnused = owner === null || owner.file === null;
   const in_place = isUnused || (owner.machine === machine && owner.boot === boot && owner.file === file);
   return { session_id: owner?.session_id ?? null, in_place };
+}
+
+function readStream(db: Database): { stream_id: string; report_seq: number; log_seq: number } {
+  const stream = db
+    .query<{ stream_id: string; report_seq: number; log_seq: number }, []>("SELECT * FROM stream")
+    .get();
+  if (stream === null) throw new Error("the outbox has no stream");
+  return stream;
 }
 
 function isLocked(error: unknown): boolean {

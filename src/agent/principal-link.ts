@@ -1,4 +1,4 @@
-import type { AgentDescription, AgentOrders, Heartbeat } from "../contract/messages.ts";
+import type { AgentDescription, AgentOrders, Heartbeat, PrincipalInfo } from "../contract/messages.ts";
 import { mismatch, THIS_PEER, VersionMismatchError } from "../contract/version.ts";
 import { CdktrError, errorMessage, PrincipalUnreachableError } from "../errors.ts";
 import { log } from "../log.ts";
@@ -11,6 +11,18 @@ import {
   RequestUnprocessableError,
 } from "../protocol/client.ts";
 import { BackgroundService } from "../service.ts";
+
+/** The principal belongs to another installation of cdktr than the one whose runs this agent executes. */
+export class OtherInstallationError extends CdktrError {
+  constructor(address: string) {
+    super(
+      `The principal at ${address} belongs to another installation of cdktr than the one whose runs this agent executes.`,
+      {
+        hint: "Nothing is handed to it. The runs go on; what they report is delivered when this agent is connected to their own principal again.",
+      },
+    );
+  }
+}
 
 /** Maximum duration of a heartbeat's long poll, ms. */
 const LONGEST_POLL_MS = 60_000;
@@ -28,6 +40,10 @@ export interface LinkOptions {
   readonly attempts: number;
   describe(): AgentDescription;
   beat(): Omit<Heartbeat, "agent_id" | "session_id" | "wait_ms">;
+  /** A principal of this installation answers. @throws OtherInstallationError when the agent cannot turn to it now */
+  meet(installation: string): void;
+  /** Whether orders of a principal of this installation are for this agent's stream; undefined: it does not say. */
+  isFor(installation: string | undefined): boolean;
   /** The agent is registered (again); receives the principal's reply. */
   registered(orders: AgentOrders): void;
   /** Orders that came with any reply. */
@@ -132,6 +148,7 @@ export class PrincipalLink extends BackgroundService {
   /** Follows the orders of a reply. A restarted principal may have another version, so it is treated as unknown. */
   obey(orders: AgentOrders): void {
     if (this.#isRegistered && orders.principal_id !== this.#principalId) this.#isRegistered = false;
+    if (!this.#options.isFor(orders.installation_id)) return;
     this.#options.obey(orders);
   }
 
@@ -186,12 +203,15 @@ export class PrincipalLink extends BackgroundService {
   async #register(): Promise<void> {
     const { client, agentId, timeoutMs, describe, registered } = this.#options;
     const patience = { timeoutMs, attempts: 1, signal: this.stopSignal };
-    await this.#compareVersions(patience);
+    const principal = await this.#compareVersions(patience);
+    if (principal?.installation_id !== undefined) this.#options.meet(principal.installation_id);
     const orders = await client.registerAgent(agentId, describe(), patience).catch(async (error) => {
       // It may have been replaced between the two requests.
       if (error instanceof RequestUnprocessableError) await this.#compareVersions(patience);
       throw error;
     });
+    // It may have been replaced between the two requests.
+    if (!this.#options.isFor(orders.installation_id)) return;
     this.#isRegistered = true;
     this.#principalId = orders.principal_id;
     registered(orders);
@@ -201,7 +221,7 @@ export class PrincipalLink extends BackgroundService {
    * Checked before registering: an old principal would accept an agent that it does not understand.
    * @throws VersionMismatchError when they have no protocol in common
    */
-  async #compareVersions(patience: RequestOptions): Promise<void> {
+  async #compareVersions(patience: RequestOptions): Promise<PrincipalInfo | undefined> {
     const principal = await this.#options.client.info(patience).catch((error) => {
       // It cannot tell now, or never could. Its reply to the registration decides then.
       if (error instanceof PrincipalUnreachableError || !(error instanceof CdktrError)) throw error;
@@ -209,6 +229,7 @@ export class PrincipalLink extends BackgroundService {
     });
     const apart = principal === undefined ? undefined : mismatch(THIS_PEER, principal);
     if (apart !== undefined) throw apart;
+    return principal;
   }
 
   async #beat(): Promise<void> {
@@ -255,7 +276,10 @@ export class PrincipalLink extends BackgroundService {
       refused(known);
       return false;
     }
-    const saysWhy = error instanceof AccessRefusedError || error instanceof VersionMismatchError;
+    const saysWhy =
+      error instanceof AccessRefusedError ||
+      error instanceof VersionMismatchError ||
+      error instanceof OtherInstallationError;
     // A principal that replies with a failure is there.
     if (!(error instanceof PrincipalFailedError)) this.#failures++;
     // The principal may be upgraded in time, but the agent cannot be.

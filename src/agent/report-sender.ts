@@ -18,7 +18,7 @@ export class ReportSender extends BackgroundService {
   readonly #link: PrincipalLink;
   readonly #client: PrincipalClient;
   readonly #lines: LogSender;
-  readonly #who: { agent_id: string; session_id: string; stream_id: string };
+  readonly #who: { agent_id: string; session_id: string };
   readonly #waiting: { readonly seq: number; readonly resolve: () => void }[] = [];
   #durable = 0;
   #limit = BATCH;
@@ -42,12 +42,17 @@ export class ReportSender extends BackgroundService {
     this.#who = {
       agent_id: options.agentId,
       session_id: options.sessionId,
-      stream_id: options.outbox.streamId,
     };
   }
 
   /** Starts with what an earlier process of this agent left. What is in transit at the end stays in the outbox. */
   protected override onStart(): void {
+    if (this.#outbox.pendingReports > 0) this.wake();
+  }
+
+  /** The outbox has turned to another stream. */
+  restart(): void {
+    this.#durable = 0;
     if (this.#outbox.pendingReports > 0) this.wake();
   }
 
@@ -90,12 +95,17 @@ export class ReportSender extends BackgroundService {
   async #sendWhatWaits(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
       await this.#link.untilUp(signal);
+      const { streamId: stream_id } = this.#outbox;
       const reports = this.#outbox.reports(this.#durable, this.#limit);
       if (reports.length === 0) return;
       const lines = reports.findLast((report) => report.kind === "run")?.log_seq ?? 0;
       await this.#lines.handedOver(lines, LINES_FIRST_MS);
       try {
-        const orders = await this.#client.call("AGENTREPORT", { ...this.#who, reports }, { signal });
+        const orders = await this.#client.call(
+          "AGENTREPORT",
+          { ...this.#who, stream_id, reports },
+          { signal },
+        );
         this.#link.obey(orders);
         this.#limit = BATCH;
         if (this.#refusal !== "") log.info("The principal accepts reports again.");

@@ -225,6 +225,8 @@ test("an agent whose loop stands still is not well", async () => {
     attempts: 2,
     describe: () => DESCRIPTION,
     beat: nothing,
+    meet: nothing,
+    isFor: () => true,
     registered: nothing,
     obey: nothing,
     gone: () => {},

@@ -1,9 +1,9 @@
 /** A state, a history and agents that do not belong together. */
 import { expect, test } from "bun:test";
-import { cpSync, readdirSync, renameSync, rmSync } from "node:fs";
+import { cpSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { Cluster, freePorts } from "../../support/cdktr.ts";
-import { runOver, shellWorkflow, TemporaryDirectory } from "../support/fixtures.ts";
+import { Cluster, freePorts, startCluster } from "../../support/cdktr.ts";
+import { gate, runOver, shellWorkflow, TemporaryDirectory, until } from "../support/fixtures.ts";
 import { FakeClock } from "./fake-clock.ts";
 import { IMPATIENT, trigger } from "./support.ts";
 
@@ -53,4 +53,37 @@ test("the history takes the statuses of a state that is new, or older than itsel
   const old = await cluster.startPrincipal();
   await old.waitFor(/The principal's state is older than the history/);
   expect(await statusOfNewRun()).toBe("COMPLETED");
+}, 60_000);
+
+test("what waits for one installation is not handed to another, and is delivered when the agent meets its own again", async () => {
+  using directory = new TemporaryDirectory();
+  const gated = { "gated.yml": shellWorkflow({ a: { sh: `echo begun; ${gate(directory.path("gate"))}` } }) };
+  await using one = await startCluster({ env: IMPATIENT, workflows: gated });
+  await using other = await startCluster({ env: IMPATIENT, workflows: HELLO });
+  const words = ["--suffix", "traveller", "--data-dir", directory.path("agent")];
+  const hasty = { env: { CDKTR_RETRY_ATTEMPTS: "1", CDKTR_DEFAULT_ZMQ_TIMEOUT_MS: "500" } };
+  const away = await one.startAgent(words, hasty);
+  const run = await trigger(one, "gated");
+  await until("the task runs", async () => (await one.client.getRun(run)).tasks.length === 1);
+  one.principal?.kill("SIGKILL");
+  await one.principal?.finished;
+  writeFileSync(directory.path("gate"), "");
+  expect((await away.finished).code).toBe(1);
+  expect(away.stderr).toMatch(/reports and \d+ log lines could not be delivered/);
+
+  const visitor = await other.startAgent(words);
+  await visitor.waitFor(/belongs to another installation .* \d+ reports and \d+ log lines are for that one/);
+  expect((await runOver(other.client, await trigger(other, "hello"))).status).toBe("COMPLETED");
+  expect((await visitor.stop()).code).toBe(0);
+  const lines = (cluster: Cluster) =>
+    cluster.client.queryDatabase({
+      sql: "SELECT payload FROM logstore WHERE payload IN ('begun', 'hello', 'passed') ORDER BY 1",
+    });
+  expect((await lines(other)).rows).toEqual([["hello"]]);
+
+  await one.startPrincipal();
+  await one.startAgent(words);
+  const ended = await runOver(one.client, run);
+  expect(ended).toMatchObject({ status: "COMPLETED", attempt: 1 });
+  expect((await lines(one)).rows).toEqual([["begun"], ["passed"]]);
 }, 60_000);
