@@ -158,7 +158,7 @@ export class LogLineReader {
     if (timeEnd === -1) return tooShort(line);
     this.#time = line.slice(timeStart, timeEnd);
     if (!/^\d{1,15}$/.test(this.#time)) {
-      return `A log line has the time "${this.#time.slice(0, 40)}", which is no number of ms.`;
+      return `A log line has the time "${this.#time.slice(0, 40)}", which is not a number of ms.`;
     }
     const levelEnd = line.indexOf(SEPARATOR, timeEnd + 1);
     if (levelEnd === -1) return tooShort(line);
@@ -248,7 +248,7 @@ export function decodeLogBatch(text: string): LogBatch {
 export function splitSingleLine(text: string): readonly string[] {
   const { payload } = new LogLineReader().decode(text);
   const before = text.slice(0, text.length - payload.length);
-  if (before.includes("\n")) throw new InvalidInputError("A field of a log line has a line feed.");
+  if (before.includes("\n")) throw new InvalidInputError("A field of a log line contains a line feed.");
   return payload.split("\n").map((part) => before + part);
 }
 

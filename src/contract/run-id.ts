@@ -6,9 +6,9 @@ export const SHORTEST_PREFIX = 4;
 /** Why `text` cannot name a run; undefined when it can. */
 export function runIdProblem(text: string): string | undefined {
   if (text.trim() === "") return "the id of the run is empty";
-  if (!/^[\da-f-]+$/i.test(text)) return `'${text}' is not the id of a run, nor the beginning of one`;
+  if (!/^[\da-f-]+$/i.test(text)) return `'${text}' is neither the id of a run nor the beginning of one`;
   if (text.length >= SHORTEST_PREFIX) return undefined;
-  return `'${text}' is too short for the beginning of a run's id: it takes at least ${SHORTEST_PREFIX} characters`;
+  return `'${text}' is too short: the beginning of a run's id needs at least ${SHORTEST_PREFIX} characters`;
 }
 
 /** The runs that `text` may mean: the one with this id, otherwise all whose ids begin with it. */

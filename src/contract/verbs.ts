@@ -17,7 +17,7 @@ const asSender = (): Speaker => "sender";
 export const VERBS = {
   // ------------------------------------------------------------ the principal
   PING: verb({
-    about: "Tells that the principal is there",
+    about: "Checks that the principal is reachable",
     roles: ANYBODY,
     fields: [],
     request: Nothing,
@@ -33,7 +33,7 @@ export const VERBS = {
     changes: "nothing",
   }),
   JOIN: verb({
-    about: "Makes the key of a new host known",
+    about: "Registers the key of a new host",
     roles: JOIN_TOKEN,
     request: m.Join,
     reply: m.Joined,
@@ -64,7 +64,7 @@ export const VERBS = {
     changes: "nothing",
   }),
   WATCHWORKFLOWS: verb({
-    about: "Waits until the workflows are no longer as they were at `revision`",
+    about: "Waits until the workflows have changed since `revision`",
     roles: CLIENT,
     request: m.WatchWorkflows,
     reply: m.WorkflowsRevision,
@@ -128,7 +128,8 @@ export const VERBS = {
     changes: "nothing",
   }),
   LSFOLLOWUPS: verb({
-    about: "Which runs must follow the end of which (`on: workflow`); `cursor` is that of the reply before",
+    about:
+      "Runs that must follow the end of others (`on: workflow`); `cursor` is the one of the previous reply",
     roles: CLIENT,
     request: m.ListFollowUps,
     reply: m.FollowUpPage,
@@ -153,7 +154,7 @@ export const VERBS = {
     changes: "nothing",
   }),
   ISSUBSCRIBED: verb({
-    about: "Whether a subscription to the live log is in force, see below",
+    about: "Whether a subscription to the live log is active, see below",
     roles: CLIENT,
     request: m.IsSubscribed,
     reply: m.Subscribed,
@@ -255,8 +256,7 @@ export const VERBS = {
     budget: "agents",
   }),
   AGENTHEARTBEAT: verb({
-    about:
-      "A sign of life; answers when there is something that the agent must know, at the latest after `wait_ms`",
+    about: "A heartbeat; the reply waits up to `wait_ms` for something that the agent must know",
     roles: AGENT,
     request: m.Heartbeat,
     reply: m.AgentOrders,

@@ -67,7 +67,7 @@ export function decodeReply(frame: Uint8Array): Reply {
   const end = text.indexOf(SEPARATOR);
   const kind = end === -1 ? text : text.slice(0, end);
   if (!REPLY_KINDS.has(kind)) {
-    throw new InvalidInputError(`The peer answered "${kind.slice(0, 40)}", which no principal does.`, {
+    throw new InvalidInputError(`The peer answered "${kind.slice(0, 40)}": it is not a principal.`, {
       hint: "Check that the address is that of a cdktr principal's API port.",
     });
   }

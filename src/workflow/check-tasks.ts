@@ -45,7 +45,11 @@ export function checkTasks(root: Located): Finding[] {
         const message = `task "${id}" depends on "${dependency}", which does not exist`;
         findings.push({ code: "E030", message, help, ...place });
       } else if (seen.has(dependency)) {
-        findings.push({ code: "W001", message: `task "${id}" names "${dependency}" twice`, ...place });
+        findings.push({
+          code: "W001",
+          message: `task "${id}" lists the dependency "${dependency}" twice`,
+          ...place,
+        });
       }
       seen.add(dependency);
     }
@@ -58,8 +62,8 @@ export function checkTasks(root: Located): Finding[] {
   for (const cycle of findCycles(graph)) {
     const [first = "", second] = cycle;
     const place = depends.get(first)?.find((dependency) => dependency.id === second)?.place;
-    const message = `tasks wait for each other: ${cycle.join(" → ")}`;
-    const help = 'an arrow reads "depends on"; remove one of these dependencies';
+    const message = `the dependencies form a cycle: ${cycle.join(" → ")}`;
+    const help = '"→" means "depends on"; remove one of these dependencies';
     findings.push({ code: "E032", message, help, ...(place ?? placeOf(root, ["tasks", first])) });
   }
   return findings;

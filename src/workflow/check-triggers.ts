@@ -43,7 +43,8 @@ export function checkOfferedParams({ cron, on, params }: Triggers, root: Located
     const names = missing.map((name) => `"${name}"`).join(", ");
     const [subject, verb] = missing.length === 1 ? ["parameter", "has"] : ["parameters", "have"];
     const message = `"${path.join(": ")}" can never run this workflow: ${subject} ${names} ${verb} no default`;
-    const gives = offered.length === 0 ? "a schedule gives no parameters" : `it gives ${offered.join(", ")}`;
+    const gives =
+      offered.length === 0 ? "a schedule passes no parameters" : `it only passes ${offered.join(", ")}`;
     return [{ code: "W003", message, help: `${gives}; add a default`, ...placeOf(root, path) }];
   });
 }
@@ -71,7 +72,7 @@ export function checkChains(
       problems.set(id, {
         code: "W005",
         message: `workflows run after each other in a circle: ${way}`,
-        help: `an arrow reads "runs after"; each run starts the next, up to ${MAX_CHAIN} of them. Remove one "on: workflow"`,
+        help: `"→" means "runs after"; each run starts the next, up to ${MAX_CHAIN} of them. Remove one "on: workflow"`,
       });
     }
   }

@@ -31,7 +31,7 @@ export function buildDag(tasks: readonly DagTask[]): Dag {
   const dependents = new Map<string, string[]>();
   const position = new Map<string, number>();
   for (const task of tasks) {
-    if (dependencies.has(task.id)) throw new InvalidInputError(`task "${task.id}" is there twice`);
+    if (dependencies.has(task.id)) throw new InvalidInputError(`duplicate task "${task.id}"`);
     position.set(task.id, position.size);
     dependencies.set(task.id, [...new Set(task.depends)]);
     dependents.set(task.id, []);
@@ -47,7 +47,7 @@ export function buildDag(tasks: readonly DagTask[]): Dag {
   }
 
   const cycle = findCycles(tasks)[0];
-  if (cycle !== undefined) throw new InvalidInputError(`tasks wait for each other: ${cycle.join(" → ")}`);
+  if (cycle !== undefined) throw new InvalidInputError(`the dependencies form a cycle: ${cycle.join(" → ")}`);
 
   const depths = new Map<string, number>();
   const order = topologicalOrder(tasks, dependencies, dependents, depths);

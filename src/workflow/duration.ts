@@ -40,7 +40,7 @@ export function parseDuration(text: string): DurationResult {
     const [whole, number = "", unitText = ""] = part;
     const unit = UNITS.indexOf(unitText as Unit);
     if (unit < 0) return fail(`"${unitText}" is not a unit of time`, unitHelp(unitText, number));
-    if (unit <= lastUnit) return fail(`"${trimmed}" has its units out of order or twice`);
+    if (unit <= lastUnit) return fail(`"${trimmed}" has units out of order or repeated`);
     lastUnit = unit;
     total += Number(number) * UNIT_MS[unitText as Unit];
     rest = rest.slice(whole.length);

@@ -66,7 +66,7 @@ function findingsOf(issue: z.core.$ZodIssue, at: Place): Finding[] {
         .map((key) => ({
           code: "E010",
           message: `unknown key "${key}"${place === "" ? "" : ` in ${place}`}`,
-          help: didYouMean(key, known) ?? `the keys here are ${known.join(", ")}`,
+          help: didYouMean(key, known) ?? `the keys allowed here are ${known.join(", ")}`,
           ...placeOf(at.root, [...path, key]),
         }));
     }
@@ -135,7 +135,7 @@ function wrongType(expected: string, { path, root, node, field, range }: Place):
   if (node.value === null) {
     const message = `${subjectName(path)} has no value`;
     return typeof key === "number" || path.at(-2) === "env"
-      ? { code: "E012", message, help: 'write "" for an empty text', ...range }
+      ? { code: "E012", message, help: 'write "" for an empty string', ...range }
       : { code: "E011", message, help, ...range };
   }
   return {
@@ -149,7 +149,7 @@ function wrongType(expected: string, { path, root, node, field, range }: Place):
 function typeName(expected: string): string {
   switch (expected) {
     case "string":
-      return "a text";
+      return "a string";
     case "array":
       return "a list";
     case "object":

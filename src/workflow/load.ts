@@ -77,7 +77,7 @@ function notUtf8(bytes: Uint8Array, path: string) {
   const text = new TextDecoder().decode(bytes);
   const { start, offset } = firstInvalid(text, bytes);
   const byte = (bytes[offset] ?? 0).toString(16).padStart(2, "0");
-  const message = `the file is not UTF-8: the byte 0x${byte} does not belong here`;
+  const message = `the file is not UTF-8: the byte 0x${byte} is not valid here`;
   const finding = { code: "E004", message, help: "save it as UTF-8", start, end: start + 1 } as const;
   const [diagnostic] = locate([finding], new SourceText(text), path);
   return diagnostic ?? fileDiagnostic(path, "E004", "the file is not UTF-8");
@@ -106,7 +106,7 @@ function readFailure({ code, message }: { readonly code: string; readonly messag
     case "EPERM":
       return "permission denied";
     case "ELOOP":
-      return "its symbolic links go in a circle";
+      return "its symbolic links form a loop";
     default:
       return message;
   }

@@ -28,17 +28,16 @@ export type { TaskConfig } from "./kinds/index.ts";
 const VARIABLE_NAME = /^[A-Za-z_][A-Za-z0-9_]*$/;
 const VARIABLE_HELP = "use letters, digits and _, and do not start with a digit";
 
-const TASK_ID_HELP =
-  "use letters, digits, _, - and ., start with a letter, a digit or _, and stay below 200 characters";
+const TASK_ID_HELP = "use letters, digits, _, - and ., at most 200, and start with a letter, a digit or _";
 
 const taskIds = (): NameCheck => (id) => {
   if (IDENTIFIER.test(id) && id.length <= 200) return null;
-  return { code: "E050", message: `${quote(id)} is not a legal id of a task`, help: TASK_ID_HELP };
+  return { code: "E050", message: `${quote(id)} is not a valid task id`, help: TASK_ID_HELP };
 };
 
 const variableNames = (): NameCheck => (variable) => {
   if (!VARIABLE_NAME.test(variable)) {
-    const message = `${quote(variable)} is not a legal name of an environment variable`;
+    const message = `${quote(variable)} is not a valid name for an environment variable`;
     return { code: "E053", message, help: VARIABLE_HELP };
   }
   if (!isOwnVariable(variable)) return null;
@@ -49,40 +48,40 @@ const paramNames = (): NameCheck => {
   const variables = new Map<string, string>();
   return (param) => {
     if (!VARIABLE_NAME.test(param)) {
-      const message = `${quote(param)} is not a legal name of a parameter`;
+      const message = `${quote(param)} is not a valid parameter name`;
       return { code: "E054", message, help: VARIABLE_HELP };
     }
     const other = variables.get(param.toUpperCase());
     variables.set(param.toUpperCase(), param);
     if (other === undefined) return null;
     const message = `the parameters "${other}" and "${param}" differ only in case`;
-    return { code: "E054", message, help: `tasks find both as ${paramVariable(param)}; rename one` };
+    return { code: "E054", message, help: `tasks see both as ${paramVariable(param)}; rename one` };
   };
 };
 
 const env = () =>
   named(VARIABLE_NAME, variableNames, text())
     .default({})
-    .describe("Environment variables of the tasks; those of a task win over those of the workflow");
+    .describe("Environment variables of the tasks; those of a task override those of the workflow");
 
 const Retry = new Block({
-  max_attempts: whole(1, 1000).describe("Tries in all, the first one included"),
+  max_attempts: whole(1, 1000).describe("Maximum number of attempts, including the first"),
   delay: duration(0)
     .help('such as "10s" or "5m"')
     .default(1000)
     .as("delay_ms")
-    .describe("Wait before the second try"),
+    .describe("Delay before the second attempt"),
   backoff: backoff()
     .default(1)
-    .describe("Each further wait is so many times the one before; constant is 1, exponential is 2"),
+    .describe("Factor by which each further delay grows; constant is 1, exponential is 2"),
 });
 
 const Task = new Block({
-  name: name().describe("Name for people"),
+  name: name().describe("Display name"),
   description: text().optional(),
   depends: list(anyText(), { unique: true })
     .default([])
-    .describe("Ids of the tasks that must have completed before"),
+    .describe("Ids of the tasks that must complete first"),
   config: taskConfig
     .help("say what the task does: config: !Subprocess, with its cmd on the next line")
     .describe("What the task does; its tag says which kind it is"),
@@ -92,7 +91,7 @@ const Task = new Block({
   timeout: duration(1)
     .optional()
     .as("timeout_ms")
-    .describe("A try that takes longer is stopped and has failed"),
+    .describe("An attempt that takes longer is stopped and counts as failed"),
   env: env(),
 });
 
@@ -127,20 +126,20 @@ const Webhook = new Block(
     path: formed(
       /^\/[A-Za-z0-9._~/-]{1,200}$/,
       "is not the path of a URL",
-      'begin with "/" and go on with letters, digits and . _ ~ - /',
+      'start with "/", followed by letters, digits and . _ ~ - /',
     ).describe("Path of the URL"),
     secret: formed(
       /^(env:[A-Za-z_][A-Za-z0-9_]*|file:.+|none)$/,
       "must say where the secret is",
-      "write env:VARIABLE, file:PATH, or none: secrets themselves do not belong into workflow files",
-    ).describe("Where the secret is with which senders sign: env:VARIABLE, file:PATH, or none"),
+      "write env:VARIABLE, file:PATH, or none; do not put the secret itself into the workflow file",
+    ).describe("Where to find the secret that senders sign with: env:VARIABLE, file:PATH, or none"),
     method: oneOf("POST", "PUT", "GET").default("POST").describe("Method of the request"),
     tolerance: duration(1, 86_400_000)
       .default(300_000)
       .as("tolerance_ms")
-      .describe("How far X-Cdktr-Timestamp of a request may be from now"),
+      .describe("How much X-Cdktr-Timestamp of a request may differ from the current time"),
   },
-  "Runs the workflow when an HTTP request comes",
+  "Runs the workflow when an HTTP request arrives",
 );
 
 const FileTrigger = new Block(
@@ -148,7 +147,7 @@ const FileTrigger = new Block(
     glob: filled().describe("Files to watch; a relative one starts at the listener's working directory"),
     events: list(oneOf("created", "changed", "deleted"), { min: 1, unique: true })
       .default(["created", "changed"])
-      .describe("What must happen to them"),
+      .describe("Which events on these files count"),
     settle: duration(1)
       .default(500)
       .as("settle_ms")
@@ -156,22 +155,22 @@ const FileTrigger = new Block(
     catchup: oneOf("all", "none")
       .default("all")
       .describe(
-        "What becomes of changes that were made while no listener ran: all count when it starts, or none",
+        "What happens to changes that were made while no listener ran: all trigger runs when it starts, or none",
       ),
   },
-  "Runs the workflow when files appear, change or go",
+  "Runs the workflow when files are created, changed or deleted",
 );
 
 const AfterWorkflow = new Block(
   {
     id: formed(
       IDENTIFIER,
-      "is not the id of a workflow",
+      "is not a workflow id",
       "write its path with dots: etl/daily.yml is etl.daily",
     ).describe("Id of the other workflow"),
     status: list(oneOf("COMPLETED", "FAILED", "CRASHED", "CANCELLED"), { min: 1, unique: true })
       .default(["COMPLETED"])
-      .describe("How its run must have ended"),
+      .describe("Statuses of its runs that trigger this workflow"),
   },
   "Runs the workflow after a run of another one",
 );
@@ -185,26 +184,28 @@ const Triggers = new Block({
 /** A workflow file. */
 export const Workflow = new Block(
   {
-    name: name().describe("Name for people"),
+    name: name().describe("Display name"),
     description: text().optional(),
-    cron: cron().optional().describe("When it fires: 5 fields, or 6 with the second first"),
+    cron: cron().optional().describe("When it fires: 5 fields, or 6 if the first one is the second"),
     timezone: timezone()
       .optional()
-      .describe("IANA name of the zone that cron is meant in; by default the principal's"),
+      .describe("IANA name of the time zone of cron; by default the principal's"),
     start_time: timestamp().optional().as("start_time_ms").describe("No firing before this instant"),
     catchup: oneOf("none", "latest", "all")
       .default("latest")
       .describe(
         "What happens to firings that were missed while the principal was down, or that no agent took before the next one was due",
       ),
-    on: Triggers.sparse().describe("Further events that run it; cdktr docs listeners"),
+    on: Triggers.sparse().describe("Further events that run it, see cdktr docs listeners"),
     failover: oneOf("rerun", "never")
       .default("rerun")
-      .describe("What happens to a run whose agent died: it goes to another agent, or not"),
+      .describe(
+        "What happens to a run whose agent died: another agent runs it again, or it is not run again",
+      ),
     timeout: duration(1)
       .optional()
       .as("timeout_ms")
-      .describe("A run that takes longer is stopped and has failed"),
+      .describe("A run that takes longer is stopped and counts as failed"),
     env: env(),
     params: Params.describe("Parameters of a run; tasks find them as CDKTR_PARAM_NAME"),
     tasks: Tasks.help("add at least one task"),

@@ -79,8 +79,8 @@ function rawFindings(text: string): Finding[] {
   const findings: Finding[] = [];
   for (const match of text.matchAll(/[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]/g)) {
     const code = match[0].charCodeAt(0).toString(16).padStart(2, "0");
-    const message = `a control character (0x${code}) stands here`;
-    const help = `remove it; in a text in double quotes it can be written as "\\x${code}"`;
+    const message = `there is a control character (0x${code}) here`;
+    const help = `remove it; in a double-quoted string it can be written as "\\x${code}"`;
     findings.push({ code: "E009", message, help, start: match.index, end: match.index + 1 });
     if (findings.length >= 20) break;
   }
@@ -89,7 +89,7 @@ function rawFindings(text: string): Finding[] {
 
 /** The finding for a file beyond `MAX_FILE_BYTES`. */
 export function tooLarge(): Finding {
-  const help = "keep data out of workflow files; put scripts into files of their own";
+  const help = "move data and scripts to files of their own";
   return { code: "E005", message: "the file is larger than 1 MiB", help, start: 0, end: 1 };
 }
 
@@ -125,19 +125,19 @@ function checkTag(
     const { name, ...range } = node.tag;
     if (field?.traits.kinds === undefined) {
       delete (node.value as Record<string, unknown>)[TAG_KEY];
-      const help = "tags stand on the mapping under config: of a task, and nowhere else";
-      return { code: "E021", message: `the tag !${name} does not belong here`, help, ...range };
+      const help = "a tag is only allowed on the mapping under config: of a task";
+      return { code: "E021", message: `the tag !${name} is not allowed here`, help, ...range };
     }
     if (kinds.includes(`!${name}`)) return null;
     const near = nearest(name, TASK_TAGS);
     const help = near === undefined ? `the kinds are ${kinds.join(" and ")}` : `did you mean "!${near}"?`;
-    return { code: "E021", message: `there is no kind of task !${name}`, help, ...range };
+    return { code: "E021", message: `unknown kind of task !${name}`, help, ...range };
   }
   if (field?.traits.kinds === undefined || !isMapping(node.value)) return null;
   const likely = likelyTag(Object.keys(node.value));
   const help =
     likely === null
-      ? `say what kind of task it is: ${kinds.join(" or ")}`
+      ? `add the kind of the task as a tag: ${kinds.join(" or ")}`
       : `write "config: !${likely}", or the tag alone on the next line`;
   const message = `config of task "${String(path.at(-2))}" has no tag`;
   return { code: "E020", message, help, ...placeOf(root, path) };

@@ -97,7 +97,7 @@ export const backoff = () =>
         );
       }
       const factor = Number(value);
-      if (factor < 1) return refuse("E014", "must be at least 1", "1 waits the same time each time");
+      if (factor < 1) return refuse("E014", "must be at least 1", "1 keeps the delay constant");
       return factor > LARGEST_BACKOFF ? refuse("E014", `must be at most ${LARGEST_BACKOFF}`) : factor;
     },
     {
@@ -136,7 +136,7 @@ export const cron = () =>
       if (problem !== null) return refuse("E040", problem.message, problem.help, problem);
       return value.trim().replace(/\s+/g, " ");
     },
-    { noun: "a cron expression", help: 'such as "0 2 * * *", each day at two' },
+    { noun: "a cron expression", help: 'such as "0 2 * * *", every day at 02:00' },
   );
 
 /** The IANA name of a time zone. */
@@ -149,7 +149,7 @@ export const timezone = () =>
       const near = nearest(value, timezoneNames());
       return refuse(
         "E041",
-        `"${value}" is not a time zone this system knows`,
+        `"${value}" is not a known time zone`,
         near === undefined ? "write an IANA name such as Europe/London or UTC" : `did you mean "${near}"?`,
       );
     },

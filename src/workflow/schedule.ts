@@ -101,7 +101,7 @@ export function checkCron(expression: string): CronProblem | null {
       return {
         ...whole,
         message: `"${expression.trim()}" is not a schedule`,
-        help: "the short forms are @yearly, @monthly, @weekly, @daily and @hourly",
+        help: "the shortcuts are @yearly, @monthly, @weekly, @daily and @hourly",
       };
     }
   }
@@ -110,7 +110,7 @@ export function checkCron(expression: string): CronProblem | null {
     return {
       ...whole,
       message: `has ${fields.length === 1 ? "1 field" : `${fields.length} fields`}, not 5 or 6`,
-      help: 'write "minute hour day-of-month month day-of-week", or the same with the second first',
+      help: 'write "minute hour day-of-month month day-of-week", or the same with the second in front',
     };
   }
   const names = FIELDS.slice(FIELDS.length - fields.length);
@@ -131,7 +131,7 @@ export function checkCron(expression: string): CronProblem | null {
     return {
       ...whole,
       message: "never fires",
-      help: "no date meets the day of month and the month together",
+      help: "no date has both this day of month and this month",
     };
   } catch (error) {
     return { ...whole, message: "is not a schedule", help: reasonOf(error) };
@@ -142,7 +142,7 @@ export function checkCron(expression: string): CronProblem | null {
 function fieldProblem(field: string, index: number, count: number): string | null {
   const isDayField = index === count - 1 || index === count - 3;
   if (field.includes("?") && !(isDayField && field === "?")) {
-    return '"?" stands alone, in the day of month or the day of week';
+    return '"?" is only allowed alone, as the day of month or the day of week';
   }
   const pattern = Array.from({ length: count }, (_, i) => (i === index ? field : "*")).join(" ");
   try {

@@ -21,13 +21,13 @@ export function workflowIdOf(relativePath: string): string {
   const parts = relativePath.replace(EXTENSION, "").split("/");
   for (const part of parts) {
     if (IDENTIFIER.test(part) && !part.endsWith(".") && part !== "__proto__") continue;
-    throw new InvalidInputError(`${quote(part)} in the path gives no legal workflow id`, {
+    throw new InvalidInputError(`${quote(part)} in the path is not valid in a workflow id`, {
       hint: "use letters, digits, _, - and . in the names of files and directories, and start with a letter, a digit or _",
     });
   }
   const id = parts.join(".");
   if (id.length > LONGEST_ID) {
-    throw new InvalidInputError(`the path gives an id of more than ${LONGEST_ID} characters`, {
+    throw new InvalidInputError(`the id derived from the path is longer than ${LONGEST_ID} characters`, {
       hint: "use shorter names or fewer directories",
     });
   }
@@ -62,7 +62,7 @@ export function findDuplicateIds(relativePaths: Iterable<string>): Diagnostic[] 
       fileDiagnostic(
         path,
         "E052",
-        `the id "${id}" is that of ${owner} already`,
+        `the id "${id}" is already used by ${owner}`,
         "rename one of the two files",
       ),
     );

@@ -97,7 +97,7 @@ function syntaxFindings(errors: readonly yaml.YAMLError[], text: string): Findin
     isDerailed ||= error.code === "UNEXPECTED_TOKEN" || error.code === "BAD_INDENT";
     if (error.code === "MULTIPLE_DOCS") {
       const message = "a second document starts here; a file holds one workflow";
-      const help = "remove the line ---, or move what follows into a file of its own";
+      const help = "remove the line ---, or move the second document to a file of its own";
       findings.push({ code: "E002", message, help, start, end: Math.min(end, start + 3) });
       continue;
     }
@@ -126,20 +126,20 @@ function explainSyntax(error: yaml.YAMLError, text: string): Partial<Finding> & 
       return { message: error.message, help: "keys of one mapping start at the same column" };
     }
     case "BLOCK_AS_IMPLICIT_KEY":
-      return { message: error.message, help: 'put a text that contains ": " into quotes' };
+      return { message: error.message, help: 'put a string that contains ": " in quotes' };
     case "BAD_SCALAR_START":
-      return { message: error.message, help: "put the text into quotes" };
+      return { message: error.message, help: "put the string in quotes" };
     case "MULTILINE_IMPLICIT_KEY":
     case "MISSING_CHAR":
       if (/:(\s|$)/.test(line)) return { message: error.message };
-      return { message: error.message, help: "is there a colon missing after a key?" };
+      return { message: error.message, help: "is a colon missing after a key?" };
     case "UNEXPECTED_TOKEN": {
       const token = / token in YAML stream: (".*")$/.exec(error.message);
       if (token !== null) return { message: `${token[1]} is unexpected here` };
       if (!error.message.endsWith("at node end")) return { message: error.message };
       return {
-        message: "this does not belong to what stands before it",
-        help: "is the indentation right, and does a quote end too early?",
+        message: "this does not belong to the value before it",
+        help: "check the indentation, and whether a quote ends too early",
       };
     }
     default:
@@ -176,9 +176,9 @@ class TreeReader {
     const root = this.#node(contents, 0);
     for (const tag of this.#unresolvedTags) {
       if (this.#usedTags.has(tag.start)) continue;
-      const help = "tags stand on the mapping under config: of a task, and nowhere else";
+      const help = "a tag is only allowed on the mapping under config: of a task";
       const name = this.#text.slice(tag.start, tag.end);
-      this.#find("E021", `the tag ${name} does not belong here`, tag, help);
+      this.#find("E021", `the tag ${name} is not allowed here`, tag, help);
     }
     return { root, findings: this.#findings };
   }
@@ -193,7 +193,7 @@ class TreeReader {
 
   #firstGiven(offset: number): string | undefined {
     if (this.#findings.length >= MAX_FINDINGS) return undefined;
-    return `it was given first on line ${this.#text.slice(0, offset).split("\n").length}`;
+    return `it is first given on line ${this.#text.slice(0, offset).split("\n").length}`;
   }
 
   #empty(range: Range): Located {
@@ -237,7 +237,7 @@ class TreeReader {
       return this.#broken(range);
     }
     if (this.#open.has(target)) {
-      this.#find("E007", `the alias *${alias.source} stands inside what it names`, range);
+      this.#find("E007", `the alias *${alias.source} is inside the value that it refers to`, range);
       return this.#broken(range);
     }
     this.#aliasDepth += 1;
@@ -245,7 +245,7 @@ class TreeReader {
     const located = this.#node(target, depth);
     this.#aliasDepth -= 1;
     if (before <= MAX_ALIASED_VALUES && this.#aliasedValues > MAX_ALIASED_VALUES && this.#aliasDepth === 0) {
-      const help = "write out what is needed; nested aliases multiply";
+      const help = "write the values out; nested aliases multiply";
       this.#find("E007", `aliases make this file more than ${MAX_ALIASED_VALUES} values larger`, range, help);
     }
     return located;
@@ -272,7 +272,7 @@ class TreeReader {
       const keyRange = yaml.isNode(pair.key) ? rangeOf(pair.key) : range;
       const name = this.#key(pair.key, depth);
       if (name === null) {
-        this.#find("E012", "a key must be a text", keyRange);
+        this.#find("E012", "a key must be a string", keyRange);
         this.#node(pair.value, depth + 1);
         continue;
       }
@@ -291,7 +291,7 @@ class TreeReader {
       const first = children.get(name);
       if (first?.key) {
         const help = this.#firstGiven(first.key.start);
-        this.#find("E003", `the key "${name}" is there twice`, keyRange, help);
+        this.#find("E003", `duplicate key "${name}"`, keyRange, help);
         continue;
       }
       children.set(name, { key: keyRange, node });

@@ -119,7 +119,7 @@ describe("workflow validate", () => {
     async () => {
       expect(await workflow(["validate", "twice"])).toMatchObject({
         code: 4,
-        stdout: expect.stringContaining('twice/a.yml: error[E052]: the id "a" is that of a.yaml already'),
+        stdout: expect.stringContaining('twice/a.yml: error[E052]: the id "a" is already used by a.yaml'),
       });
       expect(await workflow(["validate", "odd names"])).toMatchObject({
         code: 4,

@@ -81,15 +81,19 @@ describe("what is malformed gets a CLIENTERROR that says why", () => {
     [
       "a task id that is none",
       "AGENTTASKSTATUS\x01a\x01a task\x01t\x01r\x01RUNNING",
-      /"a task" is no task id\./,
+      /"a task" is not a task id\./,
     ],
     ["an unknown run", "AGENTWORKFLOWSTATUS\x01a\x01w\x01r\x01RUNNING", /There is no run "r"/],
     ["options that are not JSON", "RUNTASK\x01hello\x01{", /options is not JSON/],
-    ["options of another type", "RUNTASK\x01hello\x01[]", /options is not as it must be/],
+    ["options of another type", "RUNTASK\x01hello\x01[]", /options is invalid/],
     ["a field of the wrong type", 'RUNTASK\x01hello\x01{"params":{"a":1}}', /params\.a: /],
     ["an unknown trigger", 'RUNTASK\x01hello\x01{"trigger":"magic"}', /trigger: /],
     ["a JSON verb without its argument", "GETRUN", /workflow_instance_id: /],
-    ["an agent id that is none", "REGISTERAGENT\x01an agent", /\x01"an agent" is no agent id: letters/],
+    [
+      "an agent id that is none",
+      "REGISTERAGENT\x01an agent",
+      /\x01"an agent" is not an agent id: use letters/,
+    ],
     ["half a description", 'REGISTERAGENT\x01a\x01{"host":"h"}', /session_id: /],
     ["a time that is none", "QUERYLOGS\x01yesterday", /end ms is "yesterday"/],
     ["a flag that is none", "QUERYLOGS\x01\x01\x01\x01\x01maybe", /verbose is "maybe"/],
@@ -103,7 +107,7 @@ describe("what is malformed gets a CLIENTERROR that says why", () => {
     [
       "JSON that is far too deep",
       `LSRUNS\x01{"limit":${"[".repeat(100_000)}${"]".repeat(100_000)}}`,
-      /arguments has more than 100 brackets in one another/,
+      /arguments is nested more than 100 levels deep/,
     ],
     [
       "JSON with brackets in a long text",

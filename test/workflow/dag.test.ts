@@ -32,7 +32,7 @@ describe("buildDag", () => {
       }
       return "";
     };
-    expect(message("a; a")).toContain('task "a" is there twice');
+    expect(message("a; a")).toContain('duplicate task "a"');
     expect(message("a < b")).toContain('depends on "b", which does not exist');
     expect(message("a < b; b < a")).toContain("a → b → a");
     expect(message("a < a")).toContain("a → a");

@@ -82,7 +82,7 @@ describe("renderDiagnostic", () => {
     expect(
       renderDiagnostic({ ...found, line: null, column: null, source_line: null, source_range: null }),
     ).toBe(
-      "test.yml: error[E005]: the file is larger than 1 MiB\n      = help: keep data out of workflow files; put scripts into files of their own",
+      "test.yml: error[E005]: the file is larger than 1 MiB\n      = help: move data and scripts to files of their own",
     );
   });
 });

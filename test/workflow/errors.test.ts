@@ -59,7 +59,7 @@ const CASES: readonly Case[] = [
     code: "E001",
     at: "1:7",
     message: /Nested mappings/,
-    help: 'put a text that contains ": " into quotes',
+    help: 'put a string that contains ": " in quotes',
   },
   // E002 multiple-documents
   {
@@ -75,16 +75,16 @@ const CASES: readonly Case[] = [
     text: task("name: again\n"),
     code: "E003",
     at: "6:1",
-    message: 'the key "name" is there twice',
-    help: "it was given first on line 1",
+    message: 'duplicate key "name"',
+    help: "it is first given on line 1",
   },
   {
     about: "a task twice",
     text: task("  a:\n    name: b\n    config: !Subprocess {cmd: ls}\n"),
     code: "E003",
     at: "6:3",
-    message: 'the key "a" is there twice',
-    help: "it was given first on line 3",
+    message: 'duplicate key "a"',
+    help: "it is first given on line 3",
   },
   // E006 empty-file
   { about: "nothing", text: "", code: "E006", at: "1:1", message: "the file is empty" },
@@ -103,7 +103,7 @@ const CASES: readonly Case[] = [
     text: task("    env: &e {A: *e}\n"),
     code: "E007",
     at: "6:17",
-    message: "the alias *e stands inside what it names",
+    message: "the alias *e is inside the value that it refers to",
   },
   // E009 control-character
   {
@@ -111,14 +111,14 @@ const CASES: readonly Case[] = [
     text: task("    description: a\0b\n"),
     code: "E009",
     at: "6:19",
-    message: "a control character (0x00) stands here",
+    message: "there is a control character (0x00) here",
   },
   {
     about: "an escape sequence in the file",
     text: task("    description: \x1b[31m\n"),
     code: "E009",
     at: "6:18",
-    message: "a control character (0x1b) stands here",
+    message: "there is a control character (0x1b) here",
     help: /"\\x1b"/,
   },
   // E010 unknown-key
@@ -136,7 +136,7 @@ const CASES: readonly Case[] = [
     code: "E010",
     at: "6:5",
     message: 'unknown key "dependencies" in task "a"',
-    help: /the keys here are name, description, depends/,
+    help: /the keys allowed here are name, description, depends/,
   },
   {
     about: "an unknown key of a config",
@@ -248,7 +248,7 @@ const CASES: readonly Case[] = [
     text: task("").replace("{cmd: ls}", "{cmd: ls, args: [a, {b: c}]}"),
     code: "E012",
     at: "5:45",
-    message: 'entry 2 of "args" in config of task "a" must be a text, not a mapping',
+    message: 'entry 2 of "args" in config of task "a" must be a string, not a mapping',
   },
   {
     about: "tasks as a list",
@@ -285,7 +285,7 @@ const CASES: readonly Case[] = [
     text: task("params: {day: [1]}\n"),
     code: "E012",
     at: "6:10",
-    message: 'parameter "day" must be a text or a mapping, not a list',
+    message: 'parameter "day" must be a string or a mapping, not a list',
   },
   {
     about: "an environment variable without a value",
@@ -293,7 +293,7 @@ const CASES: readonly Case[] = [
     code: "E012",
     at: "7:3",
     message: '"A" in env has no value',
-    help: 'write "" for an empty text',
+    help: 'write "" for an empty string',
   },
   {
     about: "a list as a timeout",
@@ -307,7 +307,7 @@ const CASES: readonly Case[] = [
     text: task("? [x]\n: 1\n"),
     code: "E012",
     at: "6:3",
-    message: "a key must be a text",
+    message: "a key must be a string",
   },
   // E013 no-tasks
   {
@@ -360,7 +360,7 @@ const CASES: readonly Case[] = [
     text: task("    env: {timeout: [a]}\n"),
     code: "E012",
     at: "6:11",
-    message: '"timeout" in env of task "a" must be a text, not a list',
+    message: '"timeout" in env of task "a" must be a string, not a list',
   },
   {
     about: "an unknown failover",
@@ -428,7 +428,7 @@ const CASES: readonly Case[] = [
     text: task("").replace("!Subprocess", "!subprocess"),
     code: "E021",
     at: "5:13",
-    message: "there is no kind of task !subprocess",
+    message: "unknown kind of task !subprocess",
     help: 'did you mean "!Subprocess"?',
   },
   {
@@ -436,7 +436,7 @@ const CASES: readonly Case[] = [
     text: task("").replace("!Subprocess", "!Docker"),
     code: "E021",
     at: "5:13",
-    message: "there is no kind of task !Docker",
+    message: "unknown kind of task !Docker",
     help: "the kinds are !Subprocess and !UvPython",
   },
   {
@@ -444,7 +444,7 @@ const CASES: readonly Case[] = [
     text: "name: w\ntasks:\n  a:\n    name: a\n    config:\n      !UvPyton\n      script_path: x\n",
     code: "E021",
     at: "6:7",
-    message: "there is no kind of task !UvPyton",
+    message: "unknown kind of task !UvPyton",
     help: 'did you mean "!UvPython"?',
   },
   {
@@ -452,28 +452,28 @@ const CASES: readonly Case[] = [
     text: task("    description: !Subprocess x\n"),
     code: "E021",
     at: "6:18",
-    message: "the tag !Subprocess does not belong here",
+    message: "the tag !Subprocess is not allowed here",
   },
   {
     about: "a tag on a task",
     text: "name: w\ntasks:\n  a: !Subprocess\n    name: a\n    config: !Subprocess {cmd: ls}\n",
     code: "E021",
     at: "3:6",
-    message: "the tag !Subprocess does not belong here",
+    message: "the tag !Subprocess is not allowed here",
   },
   {
     about: "a tag of YAML that does not fit",
     text: task("    description: !!int x\n"),
     code: "E021",
     at: "6:18",
-    message: "the tag !!int does not belong here",
+    message: "the tag !!int is not allowed here",
   },
   {
     about: "a tag that every object of JavaScript has",
     text: "name: w\ntasks:\n  a:\n    name: a\n    config: !constructor {cmd: ls}\n",
     code: "E021",
     at: "5:13",
-    message: "there is no kind of task !constructor",
+    message: "unknown kind of task !constructor",
     help: "the kinds are !Subprocess and !UvPython",
   },
   // E030 unknown-dependency
@@ -515,7 +515,7 @@ const CASES: readonly Case[] = [
     ].join("\n"),
     code: "E032",
     at: "4:33",
-    message: "tasks wait for each other: a → c → b → a",
+    message: "the dependencies form a cycle: a → c → b → a",
   },
   // E040 bad-cron
   {
@@ -582,7 +582,7 @@ const CASES: readonly Case[] = [
     text: task("cron: 0 2 * * *\ntimezone: Europe/Lodnon\n"),
     code: "E041",
     at: "7:11",
-    message: '"timezone": "Europe/Lodnon" is not a time zone this system knows',
+    message: '"timezone": "Europe/Lodnon" is not a known time zone',
     help: 'did you mean "Europe/London"?',
   },
   {
@@ -590,7 +590,7 @@ const CASES: readonly Case[] = [
     text: task('cron: 0 2 * * *\ntimezone: "+01:00"\n'),
     code: "E041",
     at: "7:11",
-    message: /is not a time zone/,
+    message: /is not a known time zone/,
     help: /IANA name/,
   },
   // E042 bad-start-time
@@ -661,14 +661,14 @@ const CASES: readonly Case[] = [
     text: "name: w\ntasks:\n  a b:\n    name: a\n    config: !Subprocess {cmd: ls}\n",
     code: "E050",
     at: "3:3",
-    message: '"a b" is not a legal id of a task',
+    message: '"a b" is not a valid task id',
   },
   {
     about: "an empty id",
     text: 'name: w\ntasks:\n  "":\n    name: a\n    config: !Subprocess {cmd: ls}\n',
     code: "E050",
     at: "3:3",
-    message: '"" is not a legal id of a task',
+    message: '"" is not a valid task id',
   },
   // E053 bad-env-name
   {
@@ -676,7 +676,7 @@ const CASES: readonly Case[] = [
     text: task("env: {A-B: x}\n"),
     code: "E053",
     at: "6:7",
-    message: '"A-B" is not a legal name of an environment variable',
+    message: '"A-B" is not a valid name for an environment variable',
   },
   {
     about: "a variable that cdktr sets",
@@ -691,7 +691,7 @@ const CASES: readonly Case[] = [
     text: task("params: {a b: x}\n"),
     code: "E054",
     at: "6:10",
-    message: '"a b" is not a legal name of a parameter',
+    message: '"a b" is not a valid parameter name',
   },
   {
     about: "parameters that differ in case only",
@@ -896,8 +896,8 @@ describe("several mistakes", () => {
       "\n",
     );
     expect(diagnosticsOf(text).map((each) => each.message)).toEqual([
-      "tasks wait for each other: a → b → a",
-      "tasks wait for each other: c → d → c",
+      "the dependencies form a cycle: a → b → a",
+      "the dependencies form a cycle: c → d → c",
     ]);
   });
 });

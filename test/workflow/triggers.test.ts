@@ -36,7 +36,7 @@ const WRONG: readonly (readonly [on: string, code: string, at: string, says: Reg
   ["  webhook: {path: /d, secret: none, tolerance: 10}\n", "E043", "3:48", /10/],
   ["  webhook: {path: /d, secret: none, tolerance: 2d}\n", "E043", "3:48", /not be longer than 1d/],
   ["  file: {glob: x, events: []}\n", "E014", "3:19", /./],
-  ["  workflow: {id: 'a b'}\n", "E014", "3:18", /id of a workflow/],
+  ["  workflow: {id: 'a b'}\n", "E014", "3:18", /is not a workflow id/],
   ["  workflow: {id: test}\n", "E014", "3:18", /after itself/],
 ];
 

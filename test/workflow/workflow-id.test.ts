@@ -28,15 +28,17 @@ describe("workflowIdOf", () => {
     ]) {
       expect(() => workflowIdOf(path)).toThrow(InvalidInputError);
     }
-    expect(() => workflowIdOf("etl/my flow.yml")).toThrow('"my flow" in the path gives no legal workflow id');
+    expect(() => workflowIdOf("etl/my flow.yml")).toThrow(
+      '"my flow" in the path is not valid in a workflow id',
+    );
     expect(() => workflowIdOf("notes.txt")).toThrow("is not a workflow file");
-    expect(() => workflowIdOf(`${"d/".repeat(150)}a.yml`)).toThrow("more than 200 characters");
+    expect(() => workflowIdOf(`${"d/".repeat(150)}a.yml`)).toThrow("longer than 200 characters");
   });
 });
 
 test("E052: files that want the same id", () => {
   expect(findDuplicateIds(["etl/a.yml", "etl.a.yaml", "b.yml", "etl/a.yaml", "bad name.yml"])).toMatchObject([
-    { code: "E052", path: "etl/a.yaml", message: 'the id "etl.a" is that of etl.a.yaml already' },
+    { code: "E052", path: "etl/a.yaml", message: 'the id "etl.a" is already used by etl.a.yaml' },
     { code: "E052", path: "etl/a.yml" },
   ]);
   expect(findDuplicateIds(["a.yml", "b.yml"])).toEqual([]);

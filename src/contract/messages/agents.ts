@@ -3,7 +3,7 @@ import { z } from "zod";
 import { IDENTIFIER, WorkflowDefinition } from "../../workflow/model.ts";
 import { Identifier, Instant, Name, Protocol, Status, Text, WaitMs } from "./common.ts";
 
-const AGENT_ID_RULE = 'is no agent id: letters, digits, ".", "_" and "-", at most 256';
+const AGENT_ID_RULE = 'is not an agent id: use letters, digits, ".", "_" and "-", at most 256';
 
 /** An agent id in a positional field, with a message of its own. */
 const AgentId = z.string().max(256, AGENT_ID_RULE).regex(IDENTIFIER, AGENT_ID_RULE);
@@ -200,7 +200,7 @@ export const AgentWorkflowStatus = z.object({
 /** `AGENTTASKSTATUS`: a new status of a task in that attempt. */
 export const AgentTaskStatus = z.object({
   agent_id: AgentId,
-  task_id: z.string().regex(IDENTIFIER, "is no task id"),
+  task_id: z.string().regex(IDENTIFIER, "is not a task id"),
   task_instance_id: Name,
   workflow_instance_id: Name,
   status: Status,

@@ -7,7 +7,7 @@ import { Instant, Name, Status, WaitMs } from "./common.ts";
 const Trigger = z
   .string()
   .max(256)
-  .regex(/^(cron|cli|tui|api|workflow|retry|listener:[^\s\x00-\x1f]+)$/, "is not a trigger cdktr knows");
+  .regex(/^(cron|cli|tui|api|workflow|retry|listener:[^\s\x00-\x1f]+)$/, "is not a known trigger");
 
 /** Options of `RUNTASK`. */
 export const RunTaskOptions = z.object({

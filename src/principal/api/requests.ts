@@ -93,7 +93,7 @@ function complaint(
   const [first] = issues;
   const index = fields.findIndex(({ key }) => key === undefined || key === first?.path[0]);
   const field = fields[index];
-  if (field === undefined || first === undefined) return "The request is not as it must be.";
+  if (field === undefined || first === undefined) return "The request is invalid.";
   if (!field.isJson) return textComplaint(field, texts[index] ?? "", first);
   const { key, name } = field;
   const own = key === undefined ? issues : issues.filter(({ path }) => path[0] === key);
@@ -102,10 +102,10 @@ function complaint(
     return `${where === "" ? name : where}: ${message}`;
   });
   const more = own.length - told.length;
-  return `${name} is not as it must be: ${told.join("; ")}${more > 0 ? `; and ${more} more` : ""}.`;
+  return `${name} is invalid: ${told.join("; ")}${more > 0 ? `; and ${more} more` : ""}.`;
 }
 
-/** Messages of schemas read `is no agent id` or `it must be a whole number`. */
+/** Messages of schemas read like `is not an agent id` or `it must be a whole number`. */
 function textComplaint({ name }: Field, text: string, issue: z.core.$ZodIssue): string {
   if (issue.code === "invalid_value") return thereIsNo(name, text, issue.values.map(String));
   return issue.message.startsWith("is ")
@@ -149,7 +149,7 @@ function refuseBomb(text: string, what: string): void {
       case 0x7b:
         values++;
         if (++depth > MAX_DEPTH)
-          throw new InvalidInputError(`${what} has more than ${MAX_DEPTH} brackets in one another.`);
+          throw new InvalidInputError(`${what} is nested more than ${MAX_DEPTH} levels deep.`);
         break;
       case 0x5d:
       case 0x7d:

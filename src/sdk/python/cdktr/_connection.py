@@ -180,5 +180,5 @@ def _poll(socket: zmq.Socket[bytes], event: int, deadline: float) -> bool:
 def _decode(frame: bytes) -> Reply:
     kind, _, payload = frame.decode("utf-8", errors="replace").partition(SEPARATOR)
     if kind not in _KINDS:
-        return Reply("SERVERERROR", f'the peer answered "{kind[:40]}", which no principal does')
+        return Reply("SERVERERROR", f'the peer answered "{kind[:40]}": it is not a principal')
     return Reply(kind, payload)
