@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import type { RunAssignment } from "../../src/contract/messages.ts";
+import type { AgentReport, RunAssignment } from "../../src/contract/messages.ts";
 import { RequestUnprocessableError } from "../../src/protocol/client.ts";
 import { until } from "../support/until.ts";
 import { FakeAgent, failure, required, TestPrincipal, workflowText } from "./support.ts";
@@ -360,6 +360,56 @@ describe("reports", () => {
     const stop = keepAlive(agent);
     expect(required(await agent.fetch(20_000))).toMatchObject({ workflow_instance_id: id, attempt: 2 });
     await stop();
+  });
+
+  test.each([-3_600_000, 0, 3_600_000])(
+    "of an agent whose clock is off by %d ms give true times",
+    async (off) => {
+      await using cluster = await new TestPrincipal().start();
+      const client = cluster.client();
+      const agent = await cluster.agent();
+      const { workflow_instance_id: id } = await client.runTask("hello", { dedupe_key: "x" });
+      const run = required(await agent.fetch());
+      const began = Date.now();
+      const at = (report: AgentReport, sinceBegin: number): AgentReport => ({
+        ...report,
+        timestamp_ms: began + off + sinceBegin,
+      });
+      // What happened while the agent was cut off comes in one batch: it ran for 3 ms.
+      await until("3 ms later", async () => Date.now() > began + 3);
+      await agent.send(
+        at(agent.runReport(run, "RUNNING"), 0),
+        at(agent.taskReport(run, "only", "RUNNING"), 1),
+        at(agent.taskReport(run, "only", "COMPLETED"), 3),
+        at(agent.runReport(run, "COMPLETED"), 3),
+      );
+      const [details, now] = [await client.getRun(id), Date.now()];
+      const [started, finished] = [required(details.started_at_ms), required(details.finished_at_ms)];
+      expect(finished - started).toBe(3);
+      expect(started).toBeGreaterThanOrEqual(details.created_at_ms);
+      expect(finished).toBeLessThanOrEqual(now);
+      expect(started).toBeLessThanOrEqual(off > 0 ? now : began);
+      const [task] = details.tasks;
+      expect(required(task?.finished_at_ms) - required(task?.started_at_ms)).toBe(2);
+    },
+  );
+
+  test("of an agent whose clock is set right during a run give true times from then on", async () => {
+    for (const off of [-3_600_000, 3_600_000]) {
+      await using cluster = await new TestPrincipal().start();
+      const client = cluster.client();
+      const agent = await cluster.agent();
+      const { workflow_instance_id: id } = await client.runTask("hello", { dedupe_key: "x" });
+      const run = required(await agent.fetch());
+      const began = Date.now();
+      await agent.send({ ...agent.runReport(run, "RUNNING"), timestamp_ms: began + off });
+      await until("it ran for 20 ms", async () => Date.now() > began + 20);
+      const ended = Date.now();
+      await agent.send({ ...agent.runReport(run, "COMPLETED"), timestamp_ms: ended });
+      const { started_at_ms, finished_at_ms } = await client.getRun(id);
+      expect(required(finished_at_ms)).toBe(ended);
+      expect(ended - required(started_at_ms)).toBeLessThan(3_000_000);
+    }
   });
 
   test("that make no sense are passed over", async () => {

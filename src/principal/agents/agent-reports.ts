@@ -31,10 +31,11 @@ export async function applyReports(
     );
   }
   let seq = from;
+  const latest_ms = reports.reduce((latest, report) => Math.max(latest, report.timestamp_ms), 0);
   for (const report of reports) {
     if (report.seq <= seq) continue;
     seq = report.seq;
-    await apply(tx, batch, report, context);
+    await apply(tx, batch, report, { ...context, latest_ms });
   }
   if (seq > from) await tx.advanceStream(stream_id, agent_id, before, seq, context.nowMs);
   return { seq, fenced: await fencedIn(tx, batch) };
@@ -44,12 +45,12 @@ async function apply(
   tx: OperationalTx,
   { agent_id, stream_id }: AgentReports,
   report: AgentReport,
-  { changes, log }: { changes: RunChanges; log: ConsolaInstance },
+  { changes, log, latest_ms }: { changes: RunChanges; log: ConsolaInstance; latest_ms: number },
 ): Promise<void> {
   const outcome =
     report.kind === "run"
-      ? await changes.hearRun(tx, { ...report, agent_id, stream_id })
-      : await changes.hearTask(tx, { ...report, agent_id });
+      ? await changes.hearRun(tx, { ...report, agent_id, stream_id, latest_ms })
+      : await changes.hearTask(tx, { ...report, agent_id, latest_ms });
   if (outcome !== "illegal") return;
   const what = report.kind === "run" ? "run" : `task ${report.task_id} of run`;
   tx.afterCommit(() =>

@@ -55,19 +55,32 @@ export interface RunWord {
   readonly workflow_instance_id: string;
   readonly attempt: number;
   readonly status: RunStatus;
+  /** By the agent's clock. */
   readonly timestamp_ms: number;
+  /** The latest time that the agent gave together with this report; by default this report's. */
+  readonly latest_ms?: number;
   readonly error: string | null;
   readonly log_seq: number;
 }
 
 /** An agent's report about a task run. */
-export type TaskWord = Omit<TaskReport, "kind" | "seq" | "workflow_id"> & { readonly agent_id: string };
+export type TaskWord = Omit<TaskReport, "kind" | "seq" | "workflow_id"> &
+  Pick<RunWord, "agent_id" | "latest_ms">;
 
 /**
  * The result of a report. `applied`: it counts, or was known. `over`: the agent ended this attempt itself before. `fenced`: the attempt
  * does not belong to the agent (any more). `illegal`: the current status does not allow it.
  */
 export type Outcome = "applied" | "over" | "fenced" | "illegal";
+
+/** The times in a report, by the agent's clock. */
+type ReportedTimes = Pick<RunWord, "timestamp_ms" | "latest_ms">;
+
+/** The time of a report by the principal's clock, and by how much the agent's clock is wrong. */
+interface ReportTime {
+  readonly at_ms: number;
+  readonly offset_ms: number;
+}
 
 /** An active attempt with its run. */
 interface Held {
@@ -118,15 +131,16 @@ export class RunChanges {
   async hearRun(tx: OperationalTx, word: RunWord): Promise<Outcome> {
     const held = await this.#openLease(tx, word);
     if (typeof held === "string") return held;
-    const at = word.timestamp_ms;
+    const time = this.#timeOf(held, word);
+    const at = time.at_ms;
     switch (word.status) {
       case "RUNNING":
-        await this.#confirm(tx, held, at);
+        await this.#confirm(tx, held, time);
         return "applied";
       case "COMPLETED":
       case "FAILED":
       case "CANCELLED": {
-        const { run, attempt } = await this.#confirm(tx, held, at);
+        const { run, attempt } = await this.#confirm(tx, held, time);
         await this.#closeTasks(
           tx,
           held,
@@ -138,7 +152,7 @@ export class RunChanges {
         return "applied";
       }
       case "CRASHED": {
-        const { run, attempt } = await this.#confirm(tx, held, at);
+        const { run, attempt } = await this.#confirm(tx, held, time);
         await this.crash(tx, run, attempt, word.error ?? "the agent gave the attempt up", "REVOKED");
         return "applied";
       }
@@ -152,7 +166,9 @@ export class RunChanges {
     const held = await this.#openLease(tx, word);
     if (typeof held === "string") return held;
     const known = await tx.getTaskRun(word.workflow_instance_id, word.task_instance_id);
-    const task = known ?? (await this.#newTask(tx, held.run, word));
+    const time = this.#timeOf(held, word);
+    const at = time.at_ms;
+    const task = known ?? (await this.#newTask(tx, held.run, word, at));
     if (task.attempt !== word.attempt || task.task_id !== word.task_id) return "illegal";
     if (isTerminal(TASK_TRANSITIONS, task.status)) return task.status === word.status ? "applied" : "illegal";
     if (task.status === word.status && known !== null) return "applied";
@@ -161,8 +177,7 @@ export class RunChanges {
       task.status !== word.status && !canTransition(TASK_TRANSITIONS, task.status, word.status);
     if (isSkipped && (task.status !== "PENDING" || !canTransition(TASK_TRANSITIONS, "RUNNING", word.status)))
       return "illegal";
-    await this.#confirm(tx, held, word.timestamp_ms);
-    const at = word.timestamp_ms;
+    await this.#confirm(tx, held, time);
     const from = known?.status ?? null;
     const running = isSkipped ? await this.#setTask(tx, held, task, from, at, { status: "RUNNING" }) : null;
     await this.#setTask(tx, held, running ?? task, running?.status ?? from, at, {
@@ -281,14 +296,39 @@ export class RunChanges {
     return run === null ? "fenced" : { run, attempt };
   }
 
-  async #confirm(tx: OperationalTx, held: Held, at: number): Promise<Held> {
+  /**
+   * When a report was made, by the principal's clock. An attempt begins after its assignment, and everything in a report happened before
+   * it arrived: an agent's clock that says otherwise is wrong, by the difference at least. That is added to the times of all reports of
+   * the attempt, so that its durations are right.
+   */
+  #timeOf({ run, attempt }: Held, { timestamp_ms, latest_ms = timestamp_ms }: ReportedTimes): ReportTime {
+    const now = this.#o.clock.now();
+    if (attempt.lease === "OFFERED") {
+      const offset_ms = Math.min(now - latest_ms, Math.max(0, attempt.assigned_at_ms - timestamp_ms));
+      return { at_ms: timestamp_ms + offset_ms, offset_ms };
+    }
+    const { clock_offset_ms: offset_ms } = attempt;
+    const corrected = timestamp_ms + offset_ms;
+    const isPossible = (at: number) => run.status_at_ms <= at && at <= now;
+    // The agent's clock may have been set right in the meantime.
+    const at_ms =
+      !isPossible(corrected) && isPossible(timestamp_ms) ? timestamp_ms : Math.min(corrected, now);
+    return { at_ms, offset_ms };
+  }
+
+  async #confirm(tx: OperationalTx, held: Held, time: ReportTime): Promise<Held> {
     const { run, attempt } = held;
     if (attempt.lease === "HELD") return held;
     const status = "RUNNING";
-    const status_at_ms = Math.max(run.status_at_ms, at);
+    const status_at_ms = Math.max(run.status_at_ms, time.at_ms);
     this.#written(tx);
     return {
-      attempt: await tx.transitionLease(attempt, { lease: "HELD", status, started_at_ms: status_at_ms }),
+      attempt: await tx.transitionLease(attempt, {
+        lease: "HELD",
+        status,
+        clock_offset_ms: time.offset_ms,
+        started_at_ms: status_at_ms,
+      }),
       run: await tx.transitionRun(run, {
         status,
         status_at_ms,
@@ -332,7 +372,7 @@ export class RunChanges {
     }
   }
 
-  async #newTask(tx: OperationalTx, run: RunRecord, word: TaskWord): Promise<TaskRunRecord> {
+  async #newTask(tx: OperationalTx, run: RunRecord, word: TaskWord, at: number): Promise<TaskRunRecord> {
     const definition = await this.#o.definitions.of(tx, run);
     return {
       workflow_instance_id: word.workflow_instance_id,
@@ -349,7 +389,7 @@ export class RunChanges {
       max_rss_kb: null,
       started_at_ms: null,
       finished_at_ms: null,
-      status_at_ms: word.timestamp_ms,
+      status_at_ms: at,
     };
   }
 

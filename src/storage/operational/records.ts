@@ -51,6 +51,8 @@ export interface AttemptRecord {
   /** The agent's request that this lease answers. */
   readonly fetch_id: string | null;
   readonly assigned_at_ms: number;
+  /** What must be added to the times in the agent's reports, because its clock is wrong. */
+  readonly clock_offset_ms: number;
   /** While it is OFFERED: when an unconfirmed offer expires, by the store's clock; null for one of an older cdktr. */
   readonly deadline_ms: number | null;
   readonly lease: LeaseState;

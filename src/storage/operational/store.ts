@@ -53,7 +53,7 @@ export type RunStep = Pick<RunRecord, "status" | "status_at_ms" | "error"> &
 
 /** The next state of a lease, the status of its attempt, and further changes; omitted fields stay. */
 type LeaseStep = { readonly lease: LeaseState; readonly status: RunStatus } & Partial<
-  Pick<AttemptRecord, "started_at_ms" | "finished_at_ms" | "error">
+  Pick<AttemptRecord, "clock_offset_ms" | "started_at_ms" | "finished_at_ms" | "error">
 >;
 
 /** An agent that is not lost yet. */

@@ -39,6 +39,7 @@ export function leaseIntentions(db: Statements, now: () => number): LeaseIntenti
         deadline_ms: now() + Math.round(offer_ms),
         lease: "OFFERED",
         status: run.status,
+        clock_offset_ms: 0,
         started_at_ms: null,
         finished_at_ms: null,
         error: null,
@@ -57,10 +58,11 @@ export function leaseIntentions(db: Statements, now: () => number): LeaseIntenti
       const next: AttemptRecord = { ...attempt, ...to, deadline_ms: null };
       db.change(
         `attempt ${attempt.attempt} of run ${attempt.workflow_instance_id}`,
-        `UPDATE attempts SET lease = ?, status = ?, deadline_ms = NULL, started_at_ms = ?, finished_at_ms = ?, error = ?
+        `UPDATE attempts SET lease = ?, status = ?, deadline_ms = NULL, clock_offset_ms = ?, started_at_ms = ?, finished_at_ms = ?, error = ?
          WHERE workflow_instance_id = ? AND attempt = ? AND lease = ? AND status = ?`,
         next.lease,
         next.status,
+        next.clock_offset_ms,
         next.started_at_ms,
         next.finished_at_ms,
         next.error,

@@ -224,4 +224,11 @@ export const STATE_MIGRATIONS: SqliteMigrations = [
       );
     },
   },
+  {
+    what: "by how much the clocks of agents are wrong",
+    isAdditive: true,
+    apply(database) {
+      database.run("ALTER TABLE attempts ADD COLUMN clock_offset_ms INTEGER NOT NULL DEFAULT 0");
+    },
+  },
 ];
