@@ -2,6 +2,7 @@
 
 import { closeSync } from "node:fs";
 import type { Subprocess } from "bun";
+import { withInheritedUmask } from "../host/private-data.ts";
 import { isDoneWithin, Timer } from "../timer.ts";
 import { formatDuration } from "../workflow/duration.ts";
 import { TASK_MARKER } from "./environment.ts";
@@ -90,12 +91,14 @@ export class TaskProcess {
       const stderr = makePipe();
       pipes.push(stderr);
       this.#memory = new MemoryWatch();
-      this.#child = Bun.spawn([...command.argv], {
-        cwd: command.cwd,
-        env: command.env,
-        stdio: ["ignore", stdout.write, stderr.write],
-        detached: true,
-      });
+      this.#child = withInheritedUmask(() =>
+        Bun.spawn([...command.argv], {
+          cwd: command.cwd,
+          env: command.env,
+          stdio: ["ignore", stdout.write, stderr.write],
+          detached: true,
+        }),
+      );
     } catch (error) {
       for (const pipe of pipes) closeSync(pipe.read);
       throw explainSpawnError(error, command);

@@ -3,6 +3,7 @@ import type { ConsolaInstance } from "consola";
 import { errorMessage } from "../errors.ts";
 import { BackgroundService } from "../service.ts";
 import { BackOff, isDoneWithin, pause } from "../timer.ts";
+import { withInheritedUmask } from "./private-data.ts";
 
 const LONGEST_PAUSE_MS = 30_000;
 /** A child that ran this long was healthy: the back-off is reset, ms. */
@@ -100,16 +101,18 @@ export class SupervisedProcess extends BackgroundService<{ failed: ChildOutcome 
   async #run(): Promise<ChildOutcome> {
     const { heard } = this.#options;
     try {
-      const child = Bun.spawn([...this.#options.command()], {
-        env: this.#options.env,
-        // The child notices end of input when this process is gone, for whatever reason.
-        stdin: "pipe",
-        stdout: "inherit",
-        stderr: "inherit",
-        // Its own process group: Ctrl-C in the terminal reaches only this process, which then tells the child what to do.
-        detached: true,
-        ...(heard === undefined ? {} : { serialization: "json", ipc: heard }),
-      });
+      const child = withInheritedUmask(() =>
+        Bun.spawn([...this.#options.command()], {
+          env: this.#options.env,
+          // The child notices end of input when this process is gone, for whatever reason.
+          stdin: "pipe",
+          stdout: "inherit",
+          stderr: "inherit",
+          // Its own process group: Ctrl-C in the terminal reaches only this process, which then tells the child what to do.
+          detached: true,
+          ...(heard === undefined ? {} : { serialization: "json", ipc: heard }),
+        }),
+      );
       this.#child = child;
       // Told to stop during the start.
       if (this.#end.signal.aborted) child.kill("SIGTERM");

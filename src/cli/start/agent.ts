@@ -2,6 +2,7 @@ import { Agent } from "../../agent/agent.ts";
 import { joinPrincipal, withJoinedPrincipal } from "../../agent/join.ts";
 import type { Config } from "../../config.ts";
 import { UsageError } from "../../errors.ts";
+import { keepDataPrivate } from "../../host/private-data.ts";
 import { drainLog, log, setLogLevel } from "../../log.ts";
 import { removeStaleFiles } from "../../native/stale-files.ts";
 import { Supervisor } from "../../systemd/notify.ts";
@@ -87,6 +88,7 @@ export default command({
       return 0;
     }
     const config = withJoinedPrincipal(loaded);
+    keepDataPrivate(config.CDKTR_APP_DATA_DIRECTORY, null, log);
     // Must happen before the agent captures the environment for its tasks.
     const supervisor = new Supervisor();
     const agent = new Agent({

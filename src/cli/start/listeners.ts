@@ -1,4 +1,5 @@
 import { DeclaredTriggers } from "../../events/declared/declared-triggers.ts";
+import { keepDataPrivate } from "../../host/private-data.ts";
 import { drainLog, log, setLogLevel } from "../../log.ts";
 import { listenerPages } from "../../metrics/listener-pages.ts";
 import { MetricsServer } from "../../metrics/metrics-server.ts";
@@ -53,6 +54,7 @@ export default command({
       CDKTR_LISTENER_METRICS_PORT: args["metrics-port"],
     });
     setLogLevel(config.CDKTR_LOG_LEVEL);
+    keepDataPrivate(config.CDKTR_APP_DATA_DIRECTORY, null, log);
     const supervisor = new Supervisor();
     const stop = Promise.withResolvers<void>();
     const ignoreSignals = onStopSignals(() => {

@@ -1,5 +1,6 @@
 import type { Config } from "../../config.ts";
 import { reachableHost } from "../../host/addresses.ts";
+import { keepDataPrivate } from "../../host/private-data.ts";
 import { ownExecutable, selfCommand } from "../../host/self.ts";
 import { SupervisedProcess } from "../../host/supervised-process.ts";
 import { drainLog, log, setLogLevel } from "../../log.ts";
@@ -93,6 +94,7 @@ export default command({
       CDKTR_DB_PATH: args["db-path"],
     });
     setLogLevel(config.CDKTR_LOG_LEVEL);
+    keepDataPrivate(config.CDKTR_APP_DATA_DIRECTORY, config.CDKTR_DB_PATH, log);
     // Must happen before the agent is started, which must not mistake this process's supervisor for its own.
     const supervisor = new Supervisor();
     const principal = new Principal({
