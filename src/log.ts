@@ -4,6 +4,7 @@ import { type ConsolaInstance, type ConsolaReporter, createConsola, LogLevels } 
 import { type Priority, stderrIsJournal, withPriority } from "./host/journal.ts";
 import { LogOutput } from "./log-output.ts";
 import { withoutSecrets } from "./secrets.ts";
+import { messageText } from "./terminal/foreign-text.ts";
 
 const LEVELS = { DEBUG: LogLevels.debug, INFO: LogLevels.info, WARN: LogLevels.warn, ERROR: LogLevels.error };
 
@@ -19,9 +20,15 @@ const output = new LogOutput(process.stderr, (lost) =>
 /** Format for files and pipes: time, level, room and message. The journal adds the time itself. */
 const plain: ConsolaReporter = {
   log({ level, date, tag, args }) {
-    output.write(lineOf(level, date, tag, withoutSecrets(formatWithOptions({ colors: false }, ...args))));
+    output.write(lineOf(level, date, tag, textOf(args)));
   },
 };
+
+/** The message of a log entry: one that names what others chose cannot reach the terminal, nor look like another entry. */
+function textOf(args: readonly unknown[]): string {
+  const text = withoutSecrets(formatWithOptions({ colors: false }, ...args));
+  return messageText(text).replaceAll("\n", "\n  ");
+}
 
 function lineOf(level: number, date: Date, tag: string, message: string): string {
   const time = stderrIsJournal() ? "" : `${date.toISOString()} `;
@@ -49,6 +56,11 @@ export const log: ConsolaInstance = createConsola({
   formatOptions: { date: false },
   ...(process.stderr.isTTY ? {} : { reporters: [plain] }),
 });
+if (process.stderr.isTTY) {
+  log.options.reporters = log.options.reporters.map((reporter) => ({
+    log: (entry, context) => reporter.log({ ...entry, args: [textOf(entry.args)] }, context),
+  }));
+}
 
 /** Applies `CDKTR_LOG_LEVEL`. */
 export function setLogLevel(level: keyof typeof LEVELS): void {

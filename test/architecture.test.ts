@@ -179,3 +179,28 @@ test("tests wait for events: each pause in one says in a comment above it what i
   });
   expect(unsaid.filter((place) => !place.startsWith("test/architecture"))).toEqual([]);
 });
+
+/**
+ * Files that write to a terminal; everything else goes through them, so that text of others passes src/terminal/foreign-text.ts.
+ * Each with what it writes.
+ */
+const WRITERS: Readonly<Record<string, string>> = {
+  "src/cli/support/report.ts": "messages on stderr",
+  "src/cli/support/stdout.ts": "output",
+  "src/log.ts": "cdktr's own log",
+  "src/tui/screen/terminal.ts": "the cells of the terminal UI, which hold no control characters",
+  "src/cli/doctor.ts": "a progress line of its own words",
+  "src/cli/init/dialogue.ts": "a token that it made, and the cursor",
+  "src/host/file-helper/helper.ts": "answers to its parent, through a pipe",
+  "src/agent/task-starter.ts": "why a task cannot start, into the task's log",
+};
+
+test("only the writers write to a terminal", () => {
+  const writes =
+    /\bprocess\.(?:stdout|stderr)\.write\b|\bwriteSync\((?:1|2|STD\w*),|\bconsole\.\w+\(|\bBun\.std(?:out|err)\b/;
+  const found = [...sources]
+    .filter(([path, source]) => writes.test(source) && !path.startsWith("src/sdk/"))
+    .map(([path]) => path)
+    .filter((path) => !Object.hasOwn(WRITERS, path));
+  expect(found).toEqual([]);
+});

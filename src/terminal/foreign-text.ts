@@ -6,30 +6,35 @@
 /** Escape sequences: control sequences (CSI), strings (OSC, DCS, SOS, PM, APC) even if truncated, and short ones. */
 const ESCAPES = /\x1b\[[0-?]*[ -/]*[@-~]|\x1b[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b[ -/]*[0-~]?/g;
 const COLOR = /^\x1b\[[\d;:]*m$/;
-const CONTROL = /[\x00-\x1f\x7f-\x9f]/;
+/** Characters that are not seen but change how the text around them reads: directions, zero-width characters, tags. */
+const UNSEEN_SET =
+  "\\u00ad\\u061c\\u180e\\u200b\\u200e\\u200f\\u2028-\\u202e\\u2060-\\u206f\\ufeff\\ufff9-\\ufffb\\u{e0000}-\\u{e007f}";
+/** The same, and joiners where they join nothing: they belong to emoji and to several scripts, never beside ASCII. */
+const UNSEEN = new RegExp(
+  `[${UNSEEN_SET}]|(?<=^|[\\x00-\\x7f])[\\u200c\\u200d]|[\\u200c\\u200d](?=$|[\\x00-\\x7f])`,
+  "gu",
+);
+/** Most text has nothing of what is replaced here; this finds out quickly. */
+const SUSPICIOUS = new RegExp(`[\\x00-\\x1f\\x7f-\\x9f\\u200c\\u200d${UNSEEN_SET}]`, "u");
 const CONTROLS = /[\x00-\x1f\x7f-\x9f]/g;
-const CONTROLS_BUT_TAB = /[\x00-\x08\x0a-\x1f\x7f-\x9f]/;
 const CONTROLS_BUT_TAB_AND_ESC = /[\x00-\x08\x0a-\x1a\x1c-\x1f\x7f-\x9f]/g;
 const CONTROLS_BUT_TAB_AND_LF = /[\x00-\x08\x0b-\x1f\x7f-\x9f]/g;
-/** Control characters, line separators, and characters that change the text direction. */
-const CONTROLS_AND_DIRECTIONS =
-  /[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2028\u2029\u2066-\u2069]/g;
 
 /** `text` on one line: without escape sequences, each control character (including newlines and tabs) as a space. */
 export function plainText(text: string): string {
-  if (!CONTROL.test(text)) return text;
-  return withoutEscapes(text).replace(CONTROLS, " ");
+  if (!SUSPICIOUS.test(text)) return text;
+  return visible(withoutEscapes(text).replace(CONTROLS, " "));
 }
 
 /** A line of a program's output, where its content matters: tabs as four spaces, other control characters as `·`. */
 export function printable(text: string): string {
-  if (!CONTROL.test(text)) return text;
-  return withoutEscapes(text).replaceAll("\t", "    ").replace(CONTROLS, "·");
+  if (!SUSPICIOUS.test(text)) return text;
+  return visible(withoutEscapes(text).replaceAll("\t", "    ").replace(CONTROLS, "·"));
 }
 
 /** A line of a program's output as a terminal would show it: tabs are kept, and colours (SGR) if `colors` is on. */
 export function outputText(text: string, colors: boolean): string {
-  if (!CONTROLS_BUT_TAB.test(text)) return text;
+  if (!SUSPICIOUS.test(text)) return text;
   let colored = false;
   const safe = text
     .replace(ESCAPES, (sequence) => {
@@ -38,25 +43,54 @@ export function outputText(text: string, colors: boolean): string {
       return sequence;
     })
     .replace(CONTROLS_BUT_TAB_AND_ESC, "");
-  return colored ? `${safe}\x1b[0m` : safe;
+  return colored ? `${visible(safe)}\x1b[0m` : visible(safe);
 }
 
-/** A quotation of the same length: control characters and those that change the text direction become `�`. */
+/** A quotation of the same length: control characters and those that are not seen become `�`. */
 export function quotedText(text: string): string {
-  return text.replace(CONTROLS_AND_DIRECTIONS, "\ufffd");
+  return text.replace(CONTROLS, "\ufffd").replace(UNSEEN, (char) => "\ufffd".repeat(char.length));
 }
 
 /** Lines of text: tabs and newlines are kept, other control characters become `�`. */
 export function messageText(text: string): string {
-  return text.replace(CONTROLS_BUT_TAB_AND_LF, "\ufffd");
+  if (!SUSPICIOUS.test(text)) return text;
+  return visible(text.replace(CONTROLS_BUT_TAB_AND_LF, "\ufffd"));
 }
 
 /** Lines of text: tabs and newlines are kept, other control characters become `\x1b`, so that they can be read. */
 export function escapedText(text: string): string {
-  return text.replace(
-    CONTROLS_BUT_TAB_AND_LF,
-    (char) => `\\x${char.charCodeAt(0).toString(16).padStart(2, "0")}`,
+  if (!SUSPICIOUS.test(text)) return text;
+  return visible(
+    text.replace(CONTROLS_BUT_TAB_AND_LF, (char) => `\\x${char.charCodeAt(0).toString(16).padStart(2, "0")}`),
   );
+}
+
+/** JSON text for people and terminals: what a terminal might obey, and what is not seen, is written as `\u202e`. */
+export function escapedJson(json: string): string {
+  if (!SUSPICIOUS.test(json)) return json;
+  return json.replace(/[\x7f-\x9f]/g, jsonEscape).replace(UNSEEN, jsonEscape);
+}
+
+/** The last net before a terminal, for text that is composed and coloured: only colours, tabs and newlines get through. */
+export function terminalText(text: string): string {
+  if (!SUSPICIOUS.test(text)) return text;
+  const safe = text.replace(ESCAPES, (sequence) => (COLOR.test(sequence) ? sequence : ""));
+  return visible(safe.replace(/[\x00-\x08\x0b-\x1a\x1c-\x1f\x7f-\x9f]/g, "\ufffd"));
+}
+
+/** Text with what is not seen written as `<U+202E>`. */
+function visible(text: string): string {
+  return text.replace(
+    UNSEEN,
+    (char) => `<U+${(char.codePointAt(0) ?? 0).toString(16).toUpperCase().padStart(4, "0")}>`,
+  );
+}
+
+function jsonEscape(char: string): string {
+  return Array.from(
+    { length: char.length },
+    (_, i) => `\\u${char.charCodeAt(i).toString(16).padStart(4, "0")}`,
+  ).join("");
 }
 
 function withoutEscapes(text: string): string {

@@ -57,7 +57,8 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   native: [],
   // Shows the examples of listeners.
   docs: ["sdk"],
-  ground: [],
+  // Its log shows text of others.
+  ground: ["terminal"],
 };
 
 /** Folders of what every room stands on, as the files directly in src/ are. */

@@ -1,11 +1,13 @@
 import { expect, test } from "bun:test";
 import {
+  escapedJson,
   escapedText,
   messageText,
   outputText,
   plainText,
   printable,
   quotedText,
+  terminalText,
 } from "../../src/terminal/foreign-text.ts";
 
 /** Colour, cursor, title, and sequences that are cut off or made of one C1 character. */
@@ -54,4 +56,36 @@ test("a quotation keeps its length, and its direction", () => {
 test("messages and reports keep their lines", () => {
   expect(messageText("a\n\tb\x1b[1m")).toBe("a\n\tb\ufffd[1m");
   expect(escapedText("a\n\tb\x1b[1m")).toBe("a\n\tb\\x1b[1m");
+});
+
+/** Directions, zero-width characters, a tag, and a joiner that joins nothing. */
+const UNSEEN = "a\u202eb\u2066c\u200bd\ufeffe\u2028f\u{e0041}g\u200dh";
+
+test("what is not seen is made visible", () => {
+  const seen = "a<U+202E>b<U+2066>c<U+200B>d<U+FEFF>e<U+2028>f<U+E0041>g<U+200D>h";
+  for (const safe of [plainText, printable, messageText, escapedText, terminalText])
+    expect(safe(UNSEEN)).toBe(seen);
+  expect(outputText(UNSEEN, true)).toBe(seen);
+  expect(quotedText(UNSEEN)).toHaveLength(UNSEEN.length);
+  expect(quotedText(UNSEEN)).toMatch(/^[a-h\ufffd]+$/);
+});
+
+test("joiners of emoji and of scripts that have them stay", () => {
+  for (const text of ["👩‍🚀 und 👨‍👩‍👧", "می‌خواهم", "क्‍ष"]) {
+    expect(plainText(text)).toBe(text);
+    expect(quotedText(text)).toBe(text);
+  }
+});
+
+test("JSON says the same in other characters", () => {
+  const value = { [UNSEEN]: `\x9b${UNSEEN}\x7f` };
+  const text = escapedJson(JSON.stringify(value));
+  expect(text).toMatch(/^[\x20-\x7e]+$/);
+  expect(JSON.parse(text)).toEqual(value);
+});
+
+test("the last net lets colours through, nothing else", () => {
+  expect(terminalText("\x1b[31mred\x1b[0m\n\t\x1b]0;title\x07\x1b[2J\x9b2Jx\x1b")).toBe(
+    "\x1b[31mred\x1b[0m\n\t\ufffd2Jx",
+  );
 });

@@ -5,7 +5,7 @@ import { askPatiently } from "../support/live-log.ts";
 import { logArgs, readLogFilter, withRun } from "../support/log-filter.ts";
 import { LogText } from "../support/log-text.ts";
 import { say } from "../support/report.ts";
-import { printLine } from "../support/stdout.ts";
+import { jsonLine, printLine } from "../support/stdout.ts";
 import { tellUnknownWorkflow } from "../support/unknown-workflow.ts";
 
 export default command({
@@ -37,7 +37,7 @@ export default command({
       for await (const { lines } of searchPages(askPatiently(connection), complete, limit)) {
         found ||= lines.length > 0;
         text.expect(lines);
-        for (const line of lines) await printLine(args.json ? JSON.stringify(line) : text.format(line));
+        for (const line of lines) await printLine(args.json ? jsonLine(line) : text.format(line));
       }
       if (found || args.json) return;
       say("No log lines match.");

@@ -8,7 +8,7 @@ import { askPatiently, subscribe } from "../support/live-log.ts";
 import { logArgs, readLogFilter, withRun } from "../support/log-filter.ts";
 import { LogText } from "../support/log-text.ts";
 import { say } from "../support/report.ts";
-import { flushStdout, printLine } from "../support/stdout.ts";
+import { flushStdout, jsonLine, printLine } from "../support/stdout.ts";
 
 const DEFAULT_LINES = 10;
 
@@ -57,7 +57,7 @@ export default command({
         });
         for await (const lines of follower.lines()) {
           text.expect(lines);
-          for (const line of lines) await printLine(args.json ? JSON.stringify(line) : text.format(line));
+          for (const line of lines) await printLine(args.json ? jsonLine(line) : text.format(line));
           await flushStdout();
         }
       } finally {

@@ -3,6 +3,7 @@ import { writeSync } from "node:fs";
 import { CdktrError, errorMessage } from "../../errors.ts";
 import { withPriority } from "../../host/journal.ts";
 import { withoutSecrets } from "../../secrets.ts";
+import { messageText, terminalText } from "../../terminal/foreign-text.ts";
 import { BrokenPipe } from "./stdout.ts";
 import { styleFor } from "./style.ts";
 
@@ -11,7 +12,7 @@ export async function reportError(error: unknown): Promise<number> {
   if (error instanceof BrokenPipe) return 0;
   const style = styleFor("stderr");
   const tell = (label: string, text: string) => {
-    const [first = "", ...rest] = text.split("\n");
+    const [first = "", ...rest] = messageText(text).split("\n");
     say(withPriority([`${label} ${first}`, ...rest].join("\n"), "error"));
   };
   if (error instanceof CdktrError) {
@@ -29,7 +30,7 @@ export async function reportError(error: unknown): Promise<number> {
 /** Writes a line to stderr synchronously, so that it is out before the process exits. */
 export function say(text: string): void {
   try {
-    writeSync(2, `${withoutSecrets(text)}\n`);
+    writeSync(2, `${terminalText(withoutSecrets(text))}\n`);
   } catch {
     // stderr is closed: there is nobody left to tell.
   }

@@ -1,6 +1,7 @@
 /** Writes data to stdout: buffered, with backpressure from slow readers, and silent when the reader has gone (`| head`). */
 
 import { CdktrError, errorMessage } from "../../errors.ts";
+import { escapedJson, terminalText } from "../../terminal/foreign-text.ts";
 import { isTerminal } from "./style.ts";
 
 /** The reader of stdout has gone: not an error, but there is nothing left to do. */
@@ -15,13 +16,15 @@ const BUFFER_CHARS = 64 * 1024;
 
 let sink: Bun.FileSink | undefined;
 let buffered = "";
+let toTerminal: boolean | undefined;
 
 /**
  * Writes text to stdout. It may stay in the buffer until {@link flushStdout}.
  * @throws BrokenPipe when the reader has gone
  */
 export async function writeStdout(text: string): Promise<void> {
-  buffered += text;
+  toTerminal ??= isTerminal("stdout");
+  buffered += toTerminal ? terminalText(text) : text;
   if (buffered.length >= BUFFER_CHARS) await flushStdout();
 }
 
@@ -30,9 +33,14 @@ export async function printLine(text = ""): Promise<void> {
   await writeStdout(`${text}\n`);
 }
 
+/** A value as JSON on one line. */
+export function jsonLine(value: unknown): string {
+  return escapedJson(JSON.stringify(value));
+}
+
 /** Prints a JSON document: indented on a terminal, otherwise on one line. */
 export async function printJson(value: unknown): Promise<void> {
-  await printLine(JSON.stringify(value, null, isTerminal("stdout") ? 2 : undefined));
+  await printLine(escapedJson(JSON.stringify(value, null, isTerminal("stdout") ? 2 : undefined)));
 }
 
 /**

@@ -87,7 +87,7 @@ function renderColumns<T>(
     ).trimEnd();
   return [
     line(
-      columns.map((column) => column.title),
+      columns.map((column) => plainText(column.title)),
       () => style.dim,
     ),
     ...rows.map((row, r) => line(cells[r] ?? [], (i) => columns[i]?.paint?.(row) ?? ((text) => text))),

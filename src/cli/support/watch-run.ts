@@ -11,7 +11,7 @@ import { askPatiently, subscribe } from "./live-log.ts";
 import { RunLogText } from "./log-text.ts";
 import { say } from "./report.ts";
 import { runOutcomeJson, statusLine, taskTable } from "./run-report.ts";
-import { BrokenPipe, flushStdout, printJson, printLine } from "./stdout.ts";
+import { BrokenPipe, flushStdout, jsonLine, printJson, printLine } from "./stdout.ts";
 import { styleFor } from "./style.ts";
 
 /** Options of the commands that create a run. */
@@ -128,7 +128,7 @@ class FollowPrinter {
     for await (const lines of this.#follower.lines()) {
       for (const line of lines) {
         this.#printed++;
-        await printLine(this.#json ? JSON.stringify(line) : this.#text.format(line));
+        await printLine(this.#json ? jsonLine(line) : this.#text.format(line));
       }
       await flushStdout();
     }

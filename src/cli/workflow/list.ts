@@ -35,7 +35,7 @@ export default command({
     }
     if (invalid.length === 0) return;
     say(`${plural(invalid.length, "file")} in the workflow directory cannot be used:`);
-    for (const { path } of invalid) say(`  ${path}`);
+    for (const { path } of invalid) say(`  ${plainText(path)}`);
     say("'cdktr workflow validate' on the principal's host shows what is wrong.");
   },
 });
