@@ -4,7 +4,7 @@ export interface Clock {
   now(): number;
   /** Monotonic time, ms; unrelated to the wall clock. */
   monotonic(): number;
-  /** Calls `ring` once, after `ms`. Returns what calls that off. */
+  /** Calls `ring` once, after `ms`. Returns a function that cancels it. */
   after(ms: number, ring: () => void): () => void;
 }
 

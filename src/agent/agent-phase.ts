@@ -66,7 +66,7 @@ const ENDS_WHEN_IDLE: ReadonlySet<AgentPhase> = new Set([
 const STOPS: Partial<Record<AgentPhase, StopReason>> = {
   CANCELLING: "cancelled",
   HANDING_OVER: "handed over",
-  // Other agents take its runs over, and nobody tells this one when.
+  // Other agents take over its runs at a time that this one does not know.
   REFUSED: "superseded",
 };
 

@@ -62,7 +62,7 @@ interface AgentSignals {
 interface Held {
   readonly assignment: RunAssignment;
   readonly run: DagRun;
-  /** It takes up capacity: it is not over yet. */
+  /** Whether it occupies capacity, because it is not over yet. */
   active: boolean;
 }
 
@@ -106,7 +106,7 @@ export class Agent extends BackgroundService<AgentSignals> {
   #fetch = new AbortController();
   #roomFor: PromiseWithResolvers<void> | undefined;
   readonly #life = new AgentLife();
-  /** Why the principal is unreachable, or refuses this agent; undefined when neither is the case. */
+  /** Why the principal is unreachable or refuses this agent; undefined if it does not. */
   #trouble: CdktrError | undefined;
 
   constructor(options: AgentOptions) {
@@ -234,7 +234,7 @@ export class Agent extends BackgroundService<AgentSignals> {
     this.#endNow("HANDING_OVER");
   }
 
-  /** Enters a phase if that is legal now. Returns whether it is. */
+  /** Enters a phase if the current one allows it. Returns whether it did. */
   #enter(phase: AgentPhase): boolean {
     const entered = this.#life.enter(phase);
     if (entered) this.signals.emit("phase", phase);
@@ -309,7 +309,7 @@ export class Agent extends BackgroundService<AgentSignals> {
   }
 
   /**
-   * The principal is about to register this agent: what the outbox has for another installation is not for it.
+   * Called before the principal registers this agent: it must not receive what the outbox holds for another installation.
    * @throws OtherInstallationError while this agent executes runs of the other one
    */
   #meet(installation: string): void {

@@ -1,7 +1,7 @@
 /**
- * Tells which paths lead onto a mount that may stop answering, without touching that mount. A file system on another machine, or one
- * that a program serves (NFS, SMB, FUSE, …), can block every process that looks into it, for as long as its server is away. The agent
- * has one thread for everything: such paths are left to the process of the task, see task-starter.ts.
+ * Finds out which paths are on a mount that may stop responding, without touching that mount. A file system on another machine, or one
+ * implemented by a program (NFS, SMB, FUSE, …), blocks every process that accesses it while its server is down. The agent has only one
+ * thread, so it leaves such paths to the process of the task, see task-starter.ts.
  */
 
 import { closeSync, lstatSync, openSync, readFileSync, readlinkSync, readSync, realpathSync } from "node:fs";
@@ -17,9 +17,9 @@ const LOCAL: ReadonlySet<string> = new Set(
   ).split(" "),
 );
 
-/** How long what was read about the mounts is used, ms. */
+/** How long the table of mounts is cached, ms. */
 const FRESH_MS = 200;
-/** As many symbolic links as the kernel follows in one path. */
+/** Maximum number of symbolic links in one path, as in the kernel. */
 const MOST_LINKS = 40;
 
 /** The mounts of this host that may hang. */
@@ -30,7 +30,7 @@ export class ForeignMounts {
   #readMs = Number.NEGATIVE_INFINITY;
 
   /**
-   * @param trusted paths without which the agent cannot work at all, such as its data directory: the mounts that hold them are not foreign
+   * @param trusted paths without which the agent cannot work, such as its data directory: their mounts do not count as foreign
    * @param read returns the contents of `/proc/self/mountinfo`
    */
   constructor(trusted: readonly string[], read = () => readFileSync("/proc/self/mountinfo", "utf8")) {
@@ -81,7 +81,7 @@ export class ForeignMounts {
     for (const line of mountinfo.split("\n")) {
       const [mount, type] = line.split(" - ");
       const point = mount?.split(" ")[4];
-      // What is mounted later lies on top.
+      // A later mount covers an earlier one.
       if (point !== undefined && type !== undefined) types.set(decodeOctal(point), type.split(" ")[0] ?? "");
     }
     const points = new Set<string>();
@@ -93,7 +93,7 @@ export class ForeignMounts {
   }
 }
 
-/** The first of the mounts that the kernel would enter on the way to a path. Follows symbolic links as the kernel does. */
+/** The first of the mounts that the kernel would enter while resolving a path, symbolic links included. */
 function mountOn(path: string, points: ReadonlySet<string>): string | undefined {
   let rest = path.split("/").reverse();
   let at = "/";
@@ -107,13 +107,13 @@ function mountOn(path: string, points: ReadonlySet<string>): string | undefined 
       continue;
     }
     const next = join(at, name);
-    // Before it is looked at: that alone would block.
+    // Checked before the path is touched, which alone would block.
     if (points.has(next)) return next;
     let target: string | undefined;
     try {
       if (lstatSync(next).isSymbolicLink()) target = readlinkSync(next);
     } catch {
-      // The kernel does not get further either.
+      // The kernel would stop here too.
       return undefined;
     }
     if (target === undefined) {

@@ -5,7 +5,7 @@ import { CdktrError } from "../errors.ts";
 const O_CLOEXEC = 0o2000000;
 const FIONREAD = 0x541b;
 const WNOHANG = 1;
-/** Signals that the runtime ignores (SIGPIPE, SIGXFSZ): a program would inherit that. */
+/** Signals that the runtime ignores (SIGPIPE, SIGXFSZ), which a program would inherit. */
 const IGNORED = [13, 25];
 
 const SYMBOLS = {
@@ -55,7 +55,7 @@ export function reap(pid: number): void {
 }
 
 /**
- * Replaces this process with another program, with the usual reactions to signals.
+ * Replaces this process with another program, with default signal handling.
  * @throws an error with the code EACCES if the system refuses
  */
 export function replaceProcess(
@@ -71,7 +71,7 @@ export function replaceProcess(
   throw Object.assign(new Error("the system refuses to execute it"), { code: "EACCES" });
 }
 
-/** A null-terminated list of C strings. `strings` must be kept as long as the pointers are used. */
+/** A null-terminated list of C strings. `strings` must stay referenced while the pointers are in use. */
 function stringList(texts: readonly string[]): { pointers: BigUint64Array; strings: readonly Buffer[] } {
   const strings = texts.map((text) => Buffer.from(`${text}\0`));
   const pointers = new BigUint64Array(strings.length + 1);

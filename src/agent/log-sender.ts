@@ -95,7 +95,7 @@ export class LogSender extends BackgroundService {
     else this.#pump();
   }
 
-  /** Sends nothing until the principal's position is known again: another one may answer at its address. */
+  /** Sends nothing until the position of the principal is known again: another principal may answer at the same address. */
   hold(): void {
     this.#sent = undefined;
     this.#received = 0;
@@ -184,7 +184,7 @@ export class LogSender extends BackgroundService {
 
   /**
    * Waits until the principal has acknowledged enough of what is in flight. If it keeps rejecting lines, sending continues anyway, so
-   * that the live log goes on even though the history has no room.
+   * that the live log continues even though the history has no room.
    */
   async #waitForWindow(): Promise<void> {
     while (this.#underWayBytes >= WINDOW_BYTES && !this.#socket.closed) {

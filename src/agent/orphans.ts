@@ -34,7 +34,7 @@ interface Legacy {
 export async function endOrphans(outbox: Outbox, agentsDirectory: string, graceMs: number): Promise<void> {
   const records = outbox.processes();
   const legacies: Legacy[] = [
-    // Of a copy, they are the original's, which may be at work.
+    // In a copied directory they belong to the original agent, which may be running.
     ...(outbox.former.in_place ? [{ streamId: outbox.streamId, processes: records }] : []),
     ...abandoned(agentsDirectory),
   ];
@@ -72,7 +72,7 @@ function abandoned(agentsDirectory: string): Legacy[] {
   return legacies;
 }
 
-/** Whether a neighbouring outbox is where its agent had it; one of an older cdktr does not say. */
+/** Whether a neighbouring outbox is still where its agent used it. An outbox of an older cdktr does not record its place. */
 function isInPlace(db: Database, path: string): boolean {
   const table = db.query("SELECT 1 FROM sqlite_schema WHERE name = 'owner'").get();
   return table === null || formerOf(db, placeOf(path)).in_place;
@@ -138,7 +138,7 @@ export class StraySweep extends BackgroundService {
 
   protected override onStart(): void {}
 
-  /** Looks now; resolves when what was found is gone. */
+  /** Looks for leftovers now; resolves when those found are gone. */
   async sweep(): Promise<void> {
     const own = ancestry();
     const find = () =>

@@ -96,7 +96,7 @@ export const OUTBOX_MIGRATIONS: SqliteMigrations = [
     what: "whose the outbox is, and where",
     isAdditive: true,
     apply(database) {
-      // One row. NULL: no process has registered since there is this table.
+      // One row. NULL: no process has registered since this table was created.
       database.run("CREATE TABLE owner (session_id TEXT, machine TEXT, boot TEXT, file TEXT) STRICT");
       database.run("INSERT INTO owner DEFAULT VALUES");
     },
@@ -120,7 +120,7 @@ export const OUTBOX_MIGRATIONS: SqliteMigrations = [
   },
 ];
 
-/** Where an outbox is: a copy of it is elsewhere. */
+/** The place of an outbox, which differs from that of any copy. */
 interface Place {
   readonly machine: string;
   readonly boot: string;
@@ -130,7 +130,7 @@ interface Place {
 
 /** The process that had an outbox before. */
 export interface Former {
-  /** Its session; null when none has registered. */
+  /** Its session; null if it never registered. */
   readonly session_id: string | null;
   /** The outbox has not been moved, copied or restored since, and the host has not been restarted. */
   readonly in_place: boolean;
@@ -161,7 +161,7 @@ interface FrameSize {
 export class Outbox {
   #streamId: string;
   #former: Former;
-  /** The installation of cdktr that what is here is for; null when that is not known. */
+  /** The installation of cdktr that the content is for; null if unknown. */
   #installation: string | null;
   readonly #db: Database;
   readonly #sql: Statements;
@@ -260,7 +260,7 @@ export class Outbox {
       this.#installation =
         this.#db.query<{ installation: string | null }, []>("SELECT installation FROM owner").get()
           ?.installation ?? null;
-      // A copy that goes on with the numbers would use those of the original for other lines.
+      // A copy that continued the sequences would reuse numbers of the original for other lines.
       if (!this.#former.in_place && this.#reports.length === 0 && this.#sizes.length === 0) {
         this.#streamId = crypto.randomUUID();
         this.#reportSeq = 0;
@@ -304,7 +304,7 @@ export class Outbox {
     for (const size of sizes) this.#keep(size);
   }
 
-  /** The principal has registered this process: the next one follows it. */
+  /** Records that the principal has registered this process, so that the next one can name it as its predecessor. */
   registered(sessionId: string): void {
     const { machine, boot, file } = this.#place;
     this.#attempt(() =>
@@ -318,8 +318,8 @@ export class Outbox {
   }
 
   /**
-   * Identifies the two sequences. There is one for each installation; an outbox that was moved, or whose host was restarted, begins a new
-   * one once nothing waits in it.
+   * Identifies the two sequences. Each installation has its own. An outbox that was moved, or whose host was restarted, starts a new one
+   * as soon as it is empty.
    */
   get streamId(): string {
     return this.#streamId;
@@ -330,14 +330,14 @@ export class Outbox {
     return this.#former;
   }
 
-  /** Whether what is here may be delivered to an installation. */
+  /** Whether the content may be delivered to an installation. */
   isFor(installation: string | undefined): boolean {
     return installation === undefined || this.#installation === null || installation === this.#installation;
   }
 
   /**
-   * What is added from now on is for this installation. What waits for another one is kept until the outbox turns back to it.
-   * @throws SQLiteError when the disk cannot be written; nothing has changed then
+   * Switches to an installation: everything added from now on is for it. Content for another one is kept until the outbox switches back.
+   * @throws SQLiteError when the disk cannot be written; then nothing has changed
    */
   turnTo(installation: string): void {
     if (installation === this.#installation) return;
@@ -358,7 +358,7 @@ export class Outbox {
     );
   }
 
-  /** Puts the present stream aside, and takes up that of another installation, or a new one. */
+  /** Sets the current stream aside and continues the one of another installation, or starts a new one. */
   #exchange(from: string, to: string, isNeeded: boolean): void {
     const db = this.#db;
     if (isNeeded) {
@@ -696,7 +696,7 @@ export class Outbox {
   }
 }
 
-/** The place of an outbox, to compare with where it was. */
+/** The current place of an outbox, to compare with the recorded one. */
 export function placeOf(path: string): Place {
   const { dev, ino } = statSync(path);
   return { machine: machineId(), boot: bootId(), file: `${dev} ${ino}` };

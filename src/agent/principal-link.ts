@@ -40,9 +40,9 @@ export interface LinkOptions {
   readonly attempts: number;
   describe(): AgentDescription;
   beat(): Omit<Heartbeat, "agent_id" | "session_id" | "wait_ms">;
-  /** A principal of this installation answers. @throws OtherInstallationError when the agent cannot turn to it now */
+  /** Called when a principal of this installation answers. @throws OtherInstallationError when the agent cannot switch to it now */
   meet(installation: string): void;
-  /** Whether orders of a principal of this installation are for this agent's stream; undefined: it does not say. */
+  /** Whether orders of a principal of this installation are for this agent's stream; undefined if it does not say. */
   isFor(installation: string | undefined): boolean;
   /** The agent is registered (again); receives the principal's reply. */
   registered(orders: AgentOrders): void;
@@ -68,7 +68,7 @@ export class PrincipalLink extends BackgroundService {
   #whileUp = new AbortController();
   #failures = 0;
   #isGone = false;
-  /** The last message of a principal that answers but does not register this agent yet. */
+  /** The last reply of a principal that does not register this agent yet. */
   #notYet = "";
   /** The principal process that registered this agent. */
   #principalId: string | undefined;
@@ -206,11 +206,11 @@ export class PrincipalLink extends BackgroundService {
     const principal = await this.#compareVersions(patience);
     if (principal?.installation_id !== undefined) this.#options.meet(principal.installation_id);
     const orders = await client.registerAgent(agentId, describe(), patience).catch(async (error) => {
-      // It may have been replaced between the two requests.
+      // The principal may have been replaced between the two requests.
       if (error instanceof RequestUnprocessableError) await this.#compareVersions(patience);
       throw error;
     });
-    // It may have been replaced between the two requests.
+    // The principal may have been replaced between the two requests.
     if (!this.#options.isFor(orders.installation_id)) return;
     this.#isRegistered = true;
     this.#principalId = orders.principal_id;

@@ -64,7 +64,7 @@ export function bootId(): string {
   return (read("/proc/sys/kernel/random/boot_id") ?? "").trim();
 }
 
-/** Identifies this installation of the operating system; empty where there is none, as in many containers. */
+/** Identifies this installation of the operating system; empty if the file is missing, as in many containers. */
 export function machineId(): string {
   return (read("/etc/machine-id") ?? "").trim();
 }

@@ -74,7 +74,7 @@ export function describeProcesses(processes: readonly ProcessStat[]): string {
 
 /**
  * Waits until nothing is found any more, polling at increasing intervals.
- * @returns what is left at the deadline, empty when everything is gone
+ * @returns the processes left at the deadline; empty when all are gone
  */
 export async function waitUntilGone(find: () => ProcessStat[], deadline: number): Promise<ProcessStat[]> {
   const backOff = new BackOff(2, 100);
@@ -88,7 +88,7 @@ export async function waitUntilGone(find: () => ProcessStat[], deadline: number)
 }
 
 /**
- * Ends processes: TERM, then KILL for what is left after the grace period. Processes that appear in the meantime are ended too.
+ * Ends processes: TERM, then KILL for those left after the grace period. Processes that appear in the meantime are ended too.
  * @param find returns the processes to end, as of now
  * @returns whether everything is gone (a process in uninterruptible sleep may outlive KILL for a while)
  */

@@ -50,7 +50,7 @@ export class ReportSender extends BackgroundService {
     if (this.#outbox.pendingReports > 0) this.wake();
   }
 
-  /** The outbox has turned to another stream. */
+  /** Called when the outbox has switched to another stream. */
   restart(): void {
     this.#durable = 0;
     if (this.#outbox.pendingReports > 0) this.wake();

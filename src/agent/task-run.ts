@@ -25,7 +25,7 @@ export interface AgentContext {
   readonly environment: Readonly<Record<string, string>>;
   /** The agent's working directory: the base of relative paths in tasks. */
   readonly directory: string;
-  /** Mounts on which the agent itself touches nothing. */
+  /** Mounts that the agent itself does not touch. */
   readonly foreignMounts: ForeignMounts;
   /** Time between TERM and KILL, ms. */
   readonly graceMs: number;
@@ -59,7 +59,7 @@ interface Failure {
 }
 
 const MAX_ERROR_LENGTH = 4096;
-/** How long a foreign mount may take to let a task start, ms. */
+/** Time limit for starting a task on a foreign mount, ms. */
 const STARTING_MS = 30_000;
 
 /** One task of an attempt of a run, through all its retries. Its status changes only here, following the table of task-state.ts. */
@@ -76,7 +76,7 @@ export class TaskRun {
   readonly #limit: Timer;
   readonly #retry: Timer;
   readonly #starting: Timer;
-  /** The foreign mount on which the current process starts. */
+  /** The foreign mount that the current process has to enter to start. */
   #mount: string | undefined;
   /** Why the process was ended although nobody stopped it. */
   #fault: string | undefined;
@@ -199,7 +199,7 @@ export class TaskRun {
     });
   }
 
-  /** The command of the next try. On a foreign mount, the process of the task does what could block. */
+  /** The command of the next attempt. On a foreign mount, the process of the task performs everything that could block. */
   #command(environment: Readonly<Record<string, string>>): Command {
     const { config } = this.definition;
     const { directory, foreignMounts } = this.#context;
@@ -225,13 +225,13 @@ export class TaskRun {
       this.#endFor(silent, `Cannot start: in ${formatDuration(STARTING_MS)}, ${silent}.`);
   }
 
-  /** Says so if the program has not begun because of a mount. */
+  /** The reason if the program has not started because of a mount. */
   #silentMount(): string | undefined {
     const waits = this.#mount !== undefined && this.#process !== undefined && isStarting(this.#process.pid);
     return waits ? `the mount ${this.#mount} did not answer` : undefined;
   }
 
-  /** Ends the process of the try, which has failed. */
+  /** Ends the process of a failed attempt. */
   #endFor(fault: string, message: string): void {
     if (this.#stopped !== undefined || this.#fault !== undefined) return;
     this.#fault = fault;

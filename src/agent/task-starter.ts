@@ -1,7 +1,7 @@
 /**
- * Starts a task from within its own process: checks its paths, enters its directory, and replaces itself with its program. The agent
- * does so for tasks on a foreign mount. If the mount does not answer, this process waits instead of the agent, as any other process of
- * a task: it counts for the timeout and can be ended.
+ * Starts a task from within its own process: checks the paths, enters the working directory, and replaces itself with the program. The
+ * agent uses this for tasks on a foreign mount: if the mount does not respond, this process blocks instead of the agent. It is treated
+ * like any other process of a task, so timeouts and cancelling apply to it.
  */
 
 import { accessSync, constants, readlinkSync } from "node:fs";
@@ -15,10 +15,10 @@ import { kindOf } from "./executors/paths.ts";
 import { replaceProcess } from "./libc.ts";
 import { explainSpawnError } from "./spawn-error.ts";
 
-/** Longest piece of the task's description in one argument, characters; the kernel limits an argument to 128 KiB. */
+/** Maximum length in characters of a piece of the task's description in one argument; the kernel limits an argument to 128 KiB. */
 const PIECE = 30_000;
 
-/** Exit status of a shell for a command that cannot be started. */
+/** The exit status of a command that cannot be started, as in a shell. */
 const CANNOT_START = 127;
 
 interface Instructions {
@@ -43,7 +43,7 @@ export function starterCommand(
   };
 }
 
-/** Whether a process of this agent is still a starter: its program has not begun. */
+/** Whether a process of this agent is still the starter, because the program has not started yet. */
 export function isStarting(pid: number): boolean {
   try {
     return readlinkSync(`/proc/${pid}/exe`) === readlinkSync("/proc/self/exe");
@@ -53,7 +53,7 @@ export function isStarting(pid: number): boolean {
 }
 
 /**
- * Becomes the task. Returns only if that is impossible, after saying why on stderr.
+ * Becomes the task. Returns only if that fails, after printing the reason to stderr.
  * @param pieces the arguments after {@link START_TASK}
  * @returns the exit status
  */
@@ -79,7 +79,7 @@ function become(command: Command): never {
   }
 }
 
-/** The file of the program, from PATH if it is a name. */
+/** The file of the program; a bare name is looked up in PATH. */
 function programOf({ argv: [program], cwd, env }: Command): string {
   if (program.includes("/")) return program;
   for (const directory of (env.PATH ?? "").split(delimiter)) {
@@ -89,7 +89,7 @@ function programOf({ argv: [program], cwd, env }: Command): string {
       accessSync(file, constants.X_OK);
       return file;
     } catch {
-      // The next directory may have one that may be executed.
+      // A later directory may contain an executable one.
     }
   }
   throw Object.assign(new Error("not found"), { code: "ENOENT" });

@@ -1,7 +1,7 @@
 /**
- * A subscription to the live log. The publisher does not wait for subscribers, so whoever needs every line also reads the history,
- * and must know from when on the subscription is in force; being connected is not enough. After each connection it therefore
- * subscribes to a probe, a prefix of its own, and asks the principal until its publisher knows the probe.
+ * A subscription to the live log. The publisher does not wait for subscribers, so a client that needs every line also reads the
+ * history, and must know from when on the subscription is active; being connected is not enough. After each connection it therefore
+ * subscribes to a probe, a prefix of its own, and asks the principal until the publisher knows the probe.
  */
 
 import { type LogLine, LogLineReader, logTopic } from "../contract/log-line.ts";
@@ -11,7 +11,7 @@ import { type AccessRefusedError, curveOptions, watchHandshakes } from "./handsh
 
 /** Maximum number of messages received at once. */
 const BATCH = 1000;
-/** First and longest pause between two checks whether the subscription is in force, ms. */
+/** First and longest pause between two checks whether the subscription is active, ms. */
 const FIRST_LOOK_MS = 2;
 const LONGEST_LOOK_MS = 1000;
 /** Maximum length of unread lines, characters. When it is exceeded, all of them are dropped: the history has them. */
@@ -178,7 +178,7 @@ export class LogSubscription {
     this.#wake?.resolve();
   }
 
-  /** Waits until the subscription of a new connection is in force. */
+  /** Waits until the subscription of a new connection is active. */
   async #probeConnection(): Promise<void> {
     if (this.closed) return;
     const connection = ++this.#connection;

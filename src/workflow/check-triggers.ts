@@ -1,4 +1,4 @@
-/** Triggers that are well formed but cannot work, or never stop: as one file shows it, and as files together show it. */
+/** Finds triggers that are well-formed but can never fire or never stop, in a single file and across files. */
 import { didYouMean } from "../terminal/did-you-mean.ts";
 import { type Diagnostic, type DiagnosticCode, type Finding, locate } from "./diagnostic.ts";
 import { placeOf } from "./issues.ts";
@@ -6,7 +6,7 @@ import type { WorkflowDefinition } from "./model.ts";
 import { SourceText } from "./source-text.ts";
 import { type Located, readYaml } from "./yaml-tree.ts";
 
-/** Most runs that may follow each other by `on: workflow`; the next one is refused. */
+/** Maximum number of runs in a chain of `on: workflow`; the next one is refused. */
 export const MAX_CHAIN = 20;
 
 /** The codes of problems with triggers. */
@@ -17,7 +17,7 @@ const AFTER_ID = ["on", "workflow", "id"];
 /** A problem of a workflow's `on: workflow`. */
 export type ChainProblem = Pick<Finding, "code" | "message" | "help">;
 
-/** What is looked at of a workflow. */
+/** The part of a workflow that these checks need. */
 interface Follower {
   readonly id: string;
   readonly on?: { readonly workflow: { readonly id: string } | null } | undefined;
@@ -25,7 +25,7 @@ interface Follower {
 
 type Triggers = Pick<WorkflowDefinition, "cron" | "on" | "params">;
 
-/** Triggers that never give a value for a parameter that must be given: the principal refuses each of their firings. */
+/** Finds triggers that do not pass a required parameter: the principal would refuse each of their firings. */
 export function checkOfferedParams({ cron, on, params }: Triggers, root: Located): Finding[] {
   const triggers = [
     { path: ["cron"], isUsed: cron !== null, offered: [] },
@@ -50,8 +50,8 @@ export function checkOfferedParams({ cron, on, params }: Triggers, root: Located
 }
 
 /**
- * Problems of `on: workflow` that show only when all workflows are seen together, by the id of the workflow that has them.
- * @param known every id that exists, those of invalid files too; null when some are not known
+ * Problems of `on: workflow` that are only visible across all workflows, by the id of the affected workflow.
+ * @param known all existing ids, including those of invalid files; null if some are unknown
  */
 export function checkChains(
   workflows: Iterable<Follower>,
@@ -79,7 +79,7 @@ export function checkChains(
   return problems;
 }
 
-/** The circles of a map in which each id leads to one other at most; each begins with its first id in order. */
+/** The cycles of a map in which each id points to at most one other. Each cycle starts with its smallest id. */
 function circlesOf(next: ReadonlyMap<string, string>): string[][] {
   const circles: string[][] = [];
   const seen = new Set<string>();
@@ -96,7 +96,7 @@ function circlesOf(next: ReadonlyMap<string, string>): string[][] {
   return circles;
 }
 
-/** The problem with its place in the workflow's file. */
+/** Adds the position in the file of the workflow. */
 export function locateChainProblem(problem: ChainProblem, source: string, path: string): Diagnostic[] {
   const body = source.startsWith("\ufeff") ? source.slice(1) : source;
   const { root } = readYaml(body);

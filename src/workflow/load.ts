@@ -23,7 +23,7 @@ export function loadWorkflowFile(root: string, relativePath: string, options: Lo
   return checkWorkflowFile(relativePath, readRegularFile(join(root, relativePath), MAX_FILE_BYTES), options);
 }
 
-/** The same for a file that was read already. */
+/** Like {@link loadWorkflowFile}, for a file that has already been read. */
 export function checkWorkflowFile(
   relativePath: string,
   file: RegularFile,
@@ -57,7 +57,7 @@ export function checkWorkflowFile(
   }
 }
 
-/** The same for the content of a file. */
+/** Like {@link loadWorkflowFile}, for the content of a file. */
 export function parseBytes(
   bytes: Uint8Array,
   source: { readonly path: string; readonly id: string },

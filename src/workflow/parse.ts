@@ -14,7 +14,7 @@ import { type Located, readYaml, TAG_KEY } from "./yaml-tree.ts";
 /** Maximum size of a file, in bytes of UTF-8. */
 export const MAX_FILE_BYTES = 1024 * 1024;
 
-/** Further problems are only counted: locating each takes time, and nobody reads them. */
+/** Further problems are only counted: locating each takes time, and so many are never read. */
 const MAX_DIAGNOSTICS = 200;
 
 type FileContent = ValueOf<typeof Workflow>;

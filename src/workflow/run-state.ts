@@ -26,7 +26,7 @@ export const RUN_TRANSITIONS: Transitions<RunStatus> = {
   CANCELLED: [],
 };
 
-/** The statuses that runs can have; the others are those of tasks. */
+/** The statuses that runs can have; the others only apply to tasks. */
 export const STATUSES_OF_RUNS = RUN_STATUSES.filter(
   (status) => status === "PENDING" || Object.values(RUN_TRANSITIONS).some((next) => next.includes(status)),
 );

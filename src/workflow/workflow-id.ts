@@ -3,7 +3,7 @@ import { InvalidInputError } from "../errors.ts";
 import { type Diagnostic, fileDiagnostic } from "./diagnostic.ts";
 import { IDENTIFIER } from "./model.ts";
 
-/** How the names of workflow files end. */
+/** File name extensions of workflow files. */
 export const WORKFLOW_ENDINGS: readonly string[] = [".yml", ".yaml"];
 const EXTENSION = /\.ya?ml$/;
 const LONGEST_ID = 200;
@@ -34,7 +34,7 @@ export function workflowIdOf(relativePath: string): string {
   return id;
 }
 
-/** The same, or null when the path gives no legal id. */
+/** Like {@link workflowIdOf}, but null if the path does not result in a valid id. */
 export function workflowIdOrNull(relativePath: string): string | null {
   try {
     return workflowIdOf(relativePath);

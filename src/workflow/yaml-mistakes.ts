@@ -1,22 +1,22 @@
-/** The mistakes that newcomers to YAML make: what the parser reports is often another place, or a consequence. */
+/** Recognises common YAML mistakes. The parser often reports only a consequence of them, or another position. */
 import * as yaml from "yaml";
 import type { Finding } from "./diagnostic.ts";
 
 /** Characters that look like a space or like nothing, but are not a space to YAML. */
 const NOT_A_SPACE = /[\u00a0\u1680\u2000-\u200d\u202f\u205f\u2060\u3000\ufeff]/;
 const KEY = String.raw`(?:- +)*(?:[\w.-]+: +)?`;
-/** A value that begins with `*` without quotes, and is no alias. */
+/** An unquoted value that starts with `*` and is not an alias. */
 const STAR = new RegExp(
   String.raw`^[ ]*${KEY}(\*(?:$|[\s/,][^#]*?|[^\s,\]}#]+[ \t]+[^#\s][^#]*?))[ \t\r]*(?:#.*)?$`,
 );
-/** Such a character where only a space can be meant: in the indentation, after `key:` or after `-`. */
+/** Such a character where a space was meant: in the indentation, after `key:` or after `-`. */
 const FALSE_SPACE = new RegExp(String.raw`^ *(?:- +)*(?:[\w.-]+:|-)?(${NOT_A_SPACE.source})`);
 const NO_SPACE = /^ *(?:- +)*([A-Za-z_][\w.-]*:)["'\w![{]/;
 
 const TYPOGRAPHIC_OPENING = /^[“”„‟‘’‚‛«‹]/;
 const TYPOGRAPHIC_CLOSING = /[“”‘’»›]/;
 
-/** The mistakes behind the errors of a text that is not YAML; nothing when none is recognised. */
+/** The mistakes that caused the syntax errors of a text; empty if none is recognised. */
 export function commonMistakes(text: string, document: yaml.Document.Parsed | yaml.Document): Finding[] {
   const findings = new Map<number, Finding>();
   const quoted = quotedScalars(document);
@@ -27,7 +27,7 @@ export function commonMistakes(text: string, document: yaml.Document.Parsed | ya
   return [...findings.values()];
 }
 
-/** Files may be made to hurt: no more errors, lines of an error and characters of a line than these are looked at. */
+/** Limits against malicious files: the numbers of errors, lines per error and characters per line that are examined. */
 const MOST_ERRORS = 20;
 const MOST_LINES = 3;
 const LONGEST_LINE = 300;
@@ -40,7 +40,7 @@ function quotedScalars(document: yaml.Document.Parsed | yaml.Document): yaml.Sca
       Scalar: (_, node) => void (node.type?.startsWith("QUOTE") && quoted.push(node)),
     });
   } catch {
-    // It is nested too deeply to be visited.
+    // Too deeply nested to be visited.
   }
   return quoted;
 }
@@ -61,20 +61,20 @@ function quoteMistake(
   const quote = text[start] ?? '"';
   if (code === "MISSING_CHAR") {
     const message = `the quote ${quote} that opens here is not closed`;
-    return { code: "E001", message, help: `write ${quote} at the end of the text`, start, end: start + 1 };
+    return { code: "E001", message, help: `add ${quote} at the end of the string`, start, end: start + 1 };
   }
   const inside = quote === "'" ? "''" : '\\"';
-  const help = `inside the quotes write ${inside} for ${quote}; if the text was to end before, a quote is missing there`;
+  const help = `write ${inside} for ${quote} inside the string; if the string should end earlier, a quote is missing there`;
   return {
     code: "E001",
-    message: `the text in quotes ends here, but more follows`,
+    message: "the quoted string ends here, but more text follows",
     help,
     start: at - 1,
     end: at,
   };
 }
 
-/** A mistake that shows in the lines of an error. */
+/** A mistake that is recognised in the lines of an error. */
 function lineMistake(
   code: yaml.ErrorCode,
   [from, to]: readonly [number, number],
@@ -88,7 +88,7 @@ function lineMistake(
     const star = STAR.exec(line)?.[1];
     if (star !== undefined) {
       const at = start + line.indexOf(star);
-      const message = 'a text that begins with "*" needs quotes: without them YAML takes it for an alias';
+      const message = 'a string that starts with "*" needs quotes: without them it is an alias in YAML';
       return { code: "E001", message, help: `write "${star}"`, start: at, end: at + star.length };
     }
     const space = falseSpace(line, start);
@@ -118,14 +118,14 @@ export function falseSpace(line: string, offset: number): Finding | undefined {
   const code = character.charCodeAt(0).toString(16).toUpperCase().padStart(4, "0");
   return {
     code: "E001",
-    message: `this is not a plain space, but the character U+${code}`,
-    help: "replace it by a plain space; it often comes along with copied text",
+    message: `this is not a normal space, but the character U+${code}`,
+    help: "replace it with a normal space; it often comes from copied text",
     start,
     end: start + 1,
   };
 }
 
-/** Typographic quotes that were meant as quotes: YAML takes them for a part of the text. */
+/** Typographic quotes that were meant as quotes, but are part of the string in YAML. */
 export function typographicQuotes(value: string, start: number): Finding | undefined {
   if (!TYPOGRAPHIC_OPENING.test(value)) return undefined;
   // “Two” words: prose.
@@ -133,8 +133,8 @@ export function typographicQuotes(value: string, start: number): Finding | undef
   if (closing > 0 && closing < value.length - 1) return undefined;
   return {
     code: "W006",
-    message: `the typographic quote ${value[0]} is a part of the text`,
-    help: "for a text in quotes, write plain quotes: \"…\" or '…'",
+    message: `the typographic quote ${value[0]} is part of the string`,
+    help: "use plain quotes to quote a string: \"…\" or '…'",
     start,
     end: start + 1,
   };

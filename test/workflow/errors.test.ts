@@ -50,7 +50,7 @@ const CASES: readonly Case[] = [
     text: "name: 'it's'\n",
     code: "E001",
     at: "1:10",
-    message: "the text in quotes ends here, but more follows",
+    message: "the quoted string ends here, but more text follows",
     help: /write '' for '/,
   },
   {
@@ -939,7 +939,12 @@ describe("mistakes of newcomers to YAML", () => {
       "2:14",
     ],
     ["an open single quote", `name: 'a\n${tasks}`, /quote ' that opens here is not closed/, "1:7"],
-    ["an apostrophe in single quotes", `name: 'it's a'\n${tasks}`, /more follows.*write '' for '/, "1:10"],
+    [
+      "an apostrophe in single quotes",
+      `name: 'it's a'\n${tasks}`,
+      /more text follows.*write '' for '/,
+      "1:10",
+    ],
     [
       "typographic quotes",
       `name: a\n${tasks.replace("ls", "ls, args: [“hello world”]")}`,

@@ -19,7 +19,7 @@ export interface ExecutionContext {
 
 /** Turns the configuration of one task type into a command. */
 export interface Executor<Config> {
-  /** What starting the command enters or reads: the working directory first, then paths, and names that are looked up in PATH. */
+  /** What starting the command touches: first the working directory, then paths and names to look up in PATH. */
   touches(config: Config, context: ExecutionContext): readonly [string, ...string[]];
   /** @throws CannotStartError when it is already certain that it cannot start */
   command(config: Config, context: ExecutionContext): Command;

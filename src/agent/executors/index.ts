@@ -24,7 +24,7 @@ export function commandFor<C extends TaskConfig>(config: C, context: ExecutionCo
   });
 }
 
-/** What starting a task enters or reads, see {@link Executor.touches}; nothing is known of an unknown kind of task. */
+/** What starting a task touches, see {@link Executor.touches}; empty for an unknown kind of task. */
 export function touchedBy<C extends TaskConfig>(
   config: C,
   context: ExecutionContext,

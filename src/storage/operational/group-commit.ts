@@ -256,7 +256,7 @@ export class GroupCommit<Tx> {
     try {
       if (this.#control.open) this.#control.rollback();
     } catch {
-      // The transaction is already gone, which is what was wanted.
+      // The transaction is already gone.
     }
   }
 }

@@ -27,7 +27,7 @@ export interface TerminalOptions {
 }
 
 const BRACKETED_PASTE_ON = "\x1b[?2004h";
-/** Switches off everything that may have been switched on; harmless for what was not on. */
+/** Switches off everything that may have been switched on; harmless for modes that were not on. */
 const RESTORE =
   "\x1b[?2026l\x1b[?2004l\x1b[?1006l\x1b[?1003l\x1b[?1002l\x1b[?1000l\x1b[0m\x1b[?25h\x1b[?1049l\x1b[?25h";
 
