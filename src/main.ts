@@ -7,6 +7,7 @@ import { reportError, say } from "./cli/support/report.ts";
 import { flushStdout, printLine, writeStdout } from "./cli/support/stdout.ts";
 import { forbidColor, styleFor, terminalWidth } from "./cli/support/style.ts";
 import { renderUsage } from "./cli/support/usage.ts";
+import { adoptZone } from "./cli/support/zone.ts";
 import { FILE_HELPER, START_TASK } from "./host/self.ts";
 
 /** The command tree. */
@@ -88,6 +89,8 @@ export async function main(argv: readonly string[]): Promise<number> {
       else say(usage.trimEnd());
       return wanted ? 0 : 2;
     }
+    // Services show instants, and hand the variable on to tasks as it is.
+    if (path[1] !== "start") await adoptZone();
     const { result } = await runCommand(chosen, { rawArgs: invocation.rawArgs });
     return typeof result === "number" ? result : 0;
   } catch (error) {

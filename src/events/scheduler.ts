@@ -8,7 +8,7 @@ import type { WorkflowSummary } from "../contract/messages.ts";
 import { errorMessage } from "../errors.ts";
 import { RequestRefusedError } from "../protocol/client.ts";
 import { Timer } from "../timer.ts";
-import { nextFiring, type Schedule } from "../workflow/schedule.ts";
+import { nextFiring, principalSchedule, type Schedule } from "../workflow/schedule.ts";
 import { DeclaredListener } from "./declared/declared-listener.ts";
 import { type Catchup, firingsDue, firingsToRun } from "./missed-firings.ts";
 import { PriorityQueue } from "./priority-queue.ts";
@@ -105,16 +105,18 @@ export class Scheduler extends DeclaredListener {
     this.#said.delete(entry.id);
   }
 
-  #schedule({ id, cron, timezone, start_time_ms, catchup, schedule_cursor_ms }: WorkflowSummary): void {
-    if (cron === null) return;
-    const key = JSON.stringify([cron, timezone, start_time_ms, catchup]);
+  #schedule(workflow: WorkflowSummary): void {
+    const { id, catchup, schedule_cursor_ms } = workflow;
+    const schedule = principalSchedule(workflow);
+    if (schedule.cron === null) return;
+    const key = JSON.stringify([schedule, catchup]);
     const known = this.#scheduled.get(id);
     if (known?.key === key) return;
     if (known !== undefined) this.#forget(known);
     const now = this.#clock.now();
     const entry: Scheduled = {
       id,
-      schedule: { cron, timezone, start_time_ms },
+      schedule,
       catchup,
       key,
       // A cursor in the future was set by a wrong clock.

@@ -14,6 +14,7 @@ import { connect } from "../protocol/connect.ts";
 import { BackgroundService, type Service, startServices, stopServices } from "../service.ts";
 import { SqliteOperationalStore } from "../storage/operational/sqlite/store.ts";
 import type { OperationalStore } from "../storage/operational/store.ts";
+import { hostZone } from "../workflow/host-zone.ts";
 import { Access } from "./access/access.ts";
 import { KeyStore } from "./access/key-store.ts";
 import { Activity } from "./activity.ts";
@@ -52,6 +53,8 @@ export interface PrincipalOptions {
   /** Serves the triggers that workflow files declare under `on:`; true by default. */
   readonly listeners?: boolean;
   readonly clock?: Clock;
+  /** IANA name of the zone of schedules that name none; by default the host's. */
+  readonly zone?: string;
   /** How long an unconfirmed offer is valid, ms. */
   readonly leaseTimeoutMs?: number;
   readonly log?: ConsolaInstance;
@@ -134,6 +137,7 @@ export class Principal extends BackgroundService {
       log: log("workflows"),
       root: config.CDKTR_WORKFLOW_DIR,
       refreshMs: config.CDKTR_WORKFLOW_DIR_REFRESH_FREQUENCY_S * 1000,
+      zone: options.zone ?? hostZone(),
     });
     const dispatcher = new Dispatcher({ ...base, log: log("dispatcher"), offerMs });
     const followUps = new FollowUps({ ...base, workflows });

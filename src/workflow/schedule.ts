@@ -19,6 +19,22 @@ export interface Schedule {
   readonly start_time_ms: number | null;
 }
 
+/** A schedule as the principal describes it. */
+export interface DescribedSchedule extends Schedule {
+  /** The zone that it is read in; undefined when an older principal does not say. */
+  readonly schedule_timezone?: string | undefined;
+}
+
+/** The schedule with the principal's zone, whatever the zone of this process. */
+export function principalSchedule({
+  cron,
+  timezone,
+  start_time_ms,
+  schedule_timezone,
+}: DescribedSchedule): Schedule {
+  return { cron, timezone: schedule_timezone ?? timezone, start_time_ms };
+}
+
 const KEPT = 1000;
 const parsed = new Map<string, Cron>();
 

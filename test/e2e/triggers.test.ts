@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { MAX_CHAIN } from "../../src/workflow/check-triggers.ts";
 import { type Cluster, startCluster } from "../support/cdktr.ts";
-import { shellWorkflow, until } from "./support/fixtures.ts";
+import { runOver, shellWorkflow, until } from "./support/fixtures.ts";
 
 let cluster: Cluster;
 
@@ -20,6 +20,7 @@ beforeAll(async () => {
       "pong.yml": after("ping"),
       "etl/load.yml": after("etl.extrct"),
       "etl/extract.yml": shellWorkflow(ok),
+      "half.yml": shellWorkflow({ good: { sh: "true" }, bad: { sh: "exit 3", depends: ["good"] } }),
     },
   });
 }, 60_000);
@@ -89,4 +90,14 @@ test("a status that no run can have is refused, with those that it can have", as
   const { code, stderr } = await cluster.cdktr(["runs", "list", "-s", "WAITING"]);
   expect(code).toBe(2);
   expect(stderr).toMatch(/PENDING/);
+});
+
+test("the timeline of a retry begins before it, with what it carries over", async () => {
+  const { stdout } = await cluster.cdktr(["run", "half", "--wait", "--json"]);
+  const { workflow_instance_id } = JSON.parse(stdout);
+  const retry = await cluster.client.retryRun({ workflow_instance_id, dedupe_key: "half again" });
+  await runOver(cluster.client, retry.workflow_instance_id);
+  const shown = await cluster.cdktr(["runs", "show", retry.workflow_instance_id]);
+  expect(shown.stdout).toMatch(/ -\d[\dms.]* +.*good/);
+  expect(shown.stdout).not.toContain("+-");
 });

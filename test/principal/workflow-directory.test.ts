@@ -142,6 +142,7 @@ describe("an invalid file", () => {
       refreshMs: 3_600_000,
       settleMs: 300,
       polls: new LongPolls(),
+      zone: "UTC",
     });
     await startServices([store, workflows]);
     const whole = workflowText({ name: "Slowly written" });

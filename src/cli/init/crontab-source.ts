@@ -7,6 +7,7 @@ import { type CrontabAnswer, IMPORT_DIRECTORY } from "../../project/answers.ts";
 import { guessFormat } from "../../project/crontab/crontab-file.ts";
 import { importCrontab } from "../../project/crontab/import-crontab.ts";
 import { schemaFrom } from "../../project/project-files.ts";
+import { hostZone } from "../../workflow/host-zone.ts";
 import { currentUser, userNamed, userNames } from "./host-users.ts";
 
 /** The keyword for the user's own crontab. */
@@ -103,7 +104,7 @@ export function translateSource(
     user: user.name,
     home: user.home,
     seed: hostname(),
-    zone: Intl.DateTimeFormat().resolvedOptions().timeZone,
+    zone: hostZone(),
     nowMs: Date.now(),
     schemaPath: schemaFrom(posix.join(workflowDirectory, IMPORT_DIRECTORY)),
   });

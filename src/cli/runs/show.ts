@@ -78,7 +78,9 @@ async function printRun(run: RunDetails, now: number): Promise<void> {
     "TIMELINE",
     timelineOf(run).map(({ timestamp_ms, event, attempt, task_id }) => {
       const subject = task_id ?? (attempt === null ? "run" : `attempt ${attempt}`);
-      const offset = `+${formatDuration(timestamp_ms - run.created_at_ms)}`;
+      // What a retry carries over happened before it.
+      const distance = timestamp_ms - run.created_at_ms;
+      const offset = `${distance < 0 ? "-" : "+"}${formatDuration(Math.abs(distance))}`;
       return `  ${style.dim(formatClock(timestamp_ms))} ${style.dim(offset.padStart(9))}  ${plainText(subject)}: ${plainText(event)}`;
     }),
   );

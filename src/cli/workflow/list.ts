@@ -1,6 +1,6 @@
 import type { WorkflowSummary } from "../../contract/messages.ts";
 import { plainText } from "../../terminal/foreign-text.ts";
-import { nextFiring } from "../../workflow/schedule.ts";
+import { nextFiring, principalSchedule } from "../../workflow/schedule.ts";
 import { command } from "../support/command.ts";
 import { withPrincipal } from "../support/connect.ts";
 import { formatInstant, formatRelative, plural } from "../support/format.ts";
@@ -43,7 +43,13 @@ export default command({
 /** A workflow with the field names of the contract, and its next firing. */
 export function summaryJson(workflow: WorkflowSummary, nowMs: number) {
   const { id, ...rest } = workflow;
-  return { workflow_id: id, ...rest, next_firing_ms: nextFiring(workflow, nowMs) };
+  return { workflow_id: id, ...rest, next_firing_ms: nextOf(workflow, nowMs) };
+}
+
+/** The next firing as the principal says it; as this host reckons it when an older principal does not. */
+function nextOf(workflow: WorkflowSummary, nowMs: number): number | null {
+  const { next_firing_ms } = workflow;
+  return next_firing_ms === undefined ? nextFiring(principalSchedule(workflow), nowMs) : next_firing_ms;
 }
 
 /** What keeps a workflow, or one of its triggers, from working. */
@@ -98,7 +104,7 @@ function workflowTable(workflows: readonly WorkflowSummary[], now: number): stri
       {
         title: "NEXT",
         value: (workflow) => {
-          const next = nextFiring(workflow, now);
+          const next = nextOf(workflow, now);
           return next === null ? "-" : `${formatInstant(next)} (${formatRelative(next, now)})`;
         },
       },

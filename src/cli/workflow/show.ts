@@ -3,7 +3,7 @@ import { plainText } from "../../terminal/foreign-text.ts";
 import { formatDuration } from "../../workflow/duration.ts";
 import { factsOf } from "../../workflow/kinds/index.ts";
 import type { TaskDefinition, TriggerDefinitions } from "../../workflow/model.ts";
-import { firingsBetween } from "../../workflow/schedule.ts";
+import { firingsBetween, principalSchedule } from "../../workflow/schedule.ts";
 import { command } from "../support/command.ts";
 import { withPrincipal } from "../support/connect.ts";
 import { formatInstant, formatRelative } from "../support/format.ts";
@@ -51,7 +51,10 @@ export default command({
 const SHOWN_FIRINGS = 3;
 const YEARS_AHEAD_MS = 5 * 366 * 86_400_000;
 
-async function printWorkflow({ summary, definition }: WorkflowDetails, now: number): Promise<void> {
+async function printWorkflow(
+  { summary, definition, next_firings_ms }: WorkflowDetails,
+  now: number,
+): Promise<void> {
   const style = styleFor("stdout");
   const fact = async (label: string, value: string | null): Promise<void> => {
     if (value !== null) await printLine(`${style.dim(label.padEnd(13))}${value}`);
@@ -61,9 +64,12 @@ async function printWorkflow({ summary, definition }: WorkflowDetails, now: numb
   await fact("Description", definition.description === null ? null : plainText(definition.description));
   await fact("File", plainText(summary.path));
   if (cron !== null) {
-    await fact("Cron", timezone === null ? cron : `${cron} (${timezone})`);
+    const zone = timezone ?? summary.schedule_timezone;
+    await fact("Cron", zone === undefined ? cron : `${cron} (${zone})`);
     await fact("Not before", start_time_ms === null ? null : formatInstant(start_time_ms));
-    const firings = firingsBetween(definition, now, now + YEARS_AHEAD_MS, SHOWN_FIRINGS);
+    const firings = (
+      next_firings_ms ?? firingsBetween(principalSchedule(summary), now, now + YEARS_AHEAD_MS, SHOWN_FIRINGS)
+    ).slice(0, SHOWN_FIRINGS);
     await fact(
       "Next",
       firings.length === 0

@@ -17,6 +17,11 @@ export const WorkflowSummary = z.object({
   catchup: z.enum(["none", "latest", "all"]),
   /** The last firing that became a run, or when this cron was first seen. */
   schedule_cursor_ms: z.number().nullable(),
+  /** The zone that cron is read in: `timezone`, or the principal's. Older principals do not send it, nor the firings. */
+  schedule_timezone: z.string().optional(),
+  /** The firings around the time of the reply, by the principal's clock; null when there is none. */
+  next_firing_ms: z.number().nullable().optional(),
+  previous_firing_ms: z.number().nullable().optional(),
   params: ParamDefinitions,
   /** Events, besides cron, that trigger it. */
   on: TriggerDefinitions.optional(),
@@ -51,5 +56,7 @@ export const WorkflowDetails = z.object({
   summary: WorkflowSummary,
   definition: WorkflowDefinition,
   source: z.string(),
+  /** The next firings, at most five; older principals do not send them. */
+  next_firings_ms: z.array(z.number()).optional(),
 });
 export type WorkflowDetails = z.infer<typeof WorkflowDetails>;

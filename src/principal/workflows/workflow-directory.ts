@@ -14,6 +14,7 @@ import { checkChains, locateChainProblem, TRIGGER_CODES } from "../../workflow/c
 import { type Diagnostic, renderDiagnostic } from "../../workflow/diagnostic.ts";
 import { checkWorkflowFile } from "../../workflow/load.ts";
 import { readDefinition, type WorkflowDefinition } from "../../workflow/model.ts";
+import { firingsBetween, isTimezone, nextFiring, previousFiring } from "../../workflow/schedule.ts";
 import { findDuplicateIds, workflowIdOrNull } from "../../workflow/workflow-id.ts";
 import type { LongPolls } from "../long-polls.ts";
 import type { StoredDefinition, WorkflowSource } from "../runs/run-service.ts";
@@ -30,6 +31,17 @@ interface Workflow extends StoredDefinition {
   /** What is wrong with its triggers: it has been logged, and changes with the files. */
   triggerProblems: readonly Diagnostic[];
 }
+
+/** The firings around a time. */
+interface FiringsAround {
+  readonly fromMs: number;
+  readonly next: number | null;
+  readonly previous: number | null;
+}
+
+/** How many firings the details of a workflow have, and how far ahead they may be. */
+const SHOWN_FIRINGS = 5;
+const YEARS_AHEAD_MS = 5 * 366 * 86_400_000;
 
 /** A file as it was last read. */
 interface KnownFile {
@@ -53,6 +65,8 @@ export interface WorkflowDirectoryOptions {
   /** How long a file must be invalid or missing before that counts: editors write in several steps. */
   readonly settleMs?: number;
   readonly polls: LongPolls;
+  /** IANA name of the zone of schedules that name none. */
+  readonly zone: string;
 }
 
 /** What a workflow has that was not in use before. */
@@ -86,6 +100,8 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
   readonly #said = new Map<string, string>();
   /** Firings that were refused, with the source of the file that they belong to. */
   readonly #refused = new Map<string, { source: string; firing: NonNullable<WorkflowSummary["refused"]> }>();
+  /** The firings around the last time that somebody asked: thousands of workflows are asked for at once. */
+  readonly #around = new WeakMap<WorkflowDefinition, FiringsAround>();
   #invalid: { path: string; error: string }[] = [];
   #revision = 0;
   readonly #refresh = this.timer(() => void this.scan());
@@ -187,7 +203,30 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
   }
 
   #summary(workflow: Workflow, cursor: ScheduleCursor | undefined): WorkflowSummary {
-    return { ...summaryOf(workflow, cursor), refused: this.#refusal(workflow) };
+    const now = this.#o.clock.now();
+    const around = this.#around.get(workflow.definition);
+    const isNear = around !== undefined && now >= around.fromMs && now < (around.next ?? Infinity);
+    const firings = isNear ? around : this.#firingsAround(workflow, now);
+    return {
+      ...summaryOf(workflow, cursor),
+      ...(workflow.definition.cron === null ? {} : { schedule_timezone: this.#zoneOf(workflow) }),
+      next_firing_ms: firings.next,
+      previous_firing_ms: firings.previous,
+      refused: this.#refusal(workflow),
+    };
+  }
+
+  #firingsAround(workflow: Workflow, fromMs: number): FiringsAround {
+    const schedule = { ...workflow.definition, timezone: this.#zoneOf(workflow) };
+    const firings = isTimezone(schedule.timezone)
+      ? { fromMs, next: nextFiring(schedule, fromMs), previous: previousFiring(schedule, fromMs) }
+      : { fromMs, next: null, previous: null };
+    this.#around.set(workflow.definition, firings);
+    return firings;
+  }
+
+  #zoneOf({ definition }: Workflow): string {
+    return definition.timezone ?? this.#o.zone;
   }
 
   #changed(): void {
@@ -207,7 +246,17 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
     const workflow = this.#workflows.get(workflowId);
     if (workflow === undefined) return undefined;
     const { definition, source } = workflow;
-    return { summary: this.#summary(workflow, cursors.get(workflowId)), definition, source };
+    const schedule = { ...definition, timezone: this.#zoneOf(workflow) };
+    const now = this.#o.clock.now();
+    return {
+      summary: this.#summary(workflow, cursors.get(workflowId)),
+      definition,
+      source,
+      // A version of a file that another system accepted may have a zone that is not known here.
+      next_firings_ms: isTimezone(schedule.timezone)
+        ? firingsBetween(schedule, now, now + YEARS_AHEAD_MS, SHOWN_FIRINGS)
+        : [],
+    };
   }
 
   async #cursors(): Promise<ReadonlyMap<string, ScheduleCursor>> {

@@ -84,6 +84,9 @@ declare module "cdktr" {
     readonly start_time_ms: number | null;
     readonly catchup: "none" | "latest" | "all";
     readonly schedule_cursor_ms: number | null;
+    readonly schedule_timezone?: string;
+    readonly next_firing_ms?: number | null;
+    readonly previous_firing_ms?: number | null;
     readonly params: Readonly<Record<string, unknown>>;
     readonly on?: Readonly<Record<string, unknown>>;
     readonly tasks: number;

@@ -1,6 +1,6 @@
 /** The rows of the list of workflows. */
 import type { RunSummary, WorkflowSummary } from "../../contract/messages.ts";
-import { nextFiring } from "../../workflow/schedule.ts";
+import { nextFiring, principalSchedule } from "../../workflow/schedule.ts";
 import { memo } from "../memo.ts";
 import type { ListState, State } from "../state.ts";
 import { matcher } from "./filter.ts";
@@ -47,7 +47,7 @@ export function firingAfter(workflow: WorkflowSummary, now: number): number | nu
   if (known !== undefined && (known === null || known > now)) return known;
   let next: number | null = null;
   try {
-    next = nextFiring(workflow, now);
+    next = nextFiring(principalSchedule(workflow), now);
   } catch {
     // The zone may be known only on the principal's host.
   }

@@ -2,7 +2,7 @@
 
 import { wrapWords } from "../../terminal/text.ts";
 import type { TaskDefinition } from "../../workflow/model.ts";
-import { nextFiring } from "../../workflow/schedule.ts";
+import { nextFiring, principalSchedule } from "../../workflow/schedule.ts";
 import { cronInWords } from "../cron-words.ts";
 import { dateTime, duration, moment, until } from "../format.ts";
 import { firingAfter, HISTORY, runsByWorkflow } from "../lists/workflow-rows.ts";
@@ -94,7 +94,7 @@ function scheduleLines(state: State, workflow: NonNullable<State["data"]["workfl
   for (let i = 0; i < 5; i++) {
     let next: number | null = null;
     try {
-      next = i === 0 ? firingAfter(workflow, after) : nextFiring(workflow, after);
+      next = i === 0 ? firingAfter(workflow, after) : nextFiring(principalSchedule(workflow), after);
     } catch {
       // The zone may be known only on the principal's host.
     }
