@@ -7,6 +7,7 @@ import {
   RunAttempt,
   RunDetails,
   RunSummary,
+  Survivor,
   TaskRunSummary,
   WorkflowSummary,
 } from "../src/contract/messages.ts";
@@ -23,6 +24,7 @@ const INTERFACES: ReadonlyMap<z.ZodObject, string> = new Map<z.ZodObject, string
   [RunAttempt, "RunAttempt"],
   [RunDetails, "RunDetails"],
   [AgentSummary, "Agent"],
+  [Survivor, "Survivor"],
 ]);
 
 /** Parts of the language of workflow files, which grows: they are declared as records of anything. */

@@ -18,12 +18,14 @@ import { DagRun, runReport } from "./dag-run.ts";
 import { inheritedEnvironment, runVariables } from "./environment.ts";
 import { ForeignMounts } from "./foreign-mounts.ts";
 import { LogSender } from "./log-sender.ts";
-import { endOrphans, StraySweep } from "./orphans.ts";
+import { endOrphans, StraySweep, ZombieReaper } from "./orphans.ts";
 import type { Outbox } from "./outbox.ts";
 import { OtherInstallationError, PrincipalLink } from "./principal-link.ts";
 import { bootId } from "./proc-files.ts";
 import { DEFAULT_GRACE_MS } from "./process-group.ts";
 import { ReportSender } from "./report-sender.ts";
+import { Survivors } from "./survivors.ts";
+import type { TaskLog } from "./task-log.ts";
 import type { AgentContext } from "./task-run.ts";
 import { TaskSlots } from "./task-slots.ts";
 
@@ -75,6 +77,7 @@ interface Parts {
   readonly lines: LogSender;
   readonly reports: ReportSender;
   readonly sweep: StraySweep;
+  readonly reaper: ZombieReaper;
   readonly context: AgentContext;
 }
 
@@ -164,7 +167,8 @@ export class Agent extends BackgroundService<AgentSignals> {
       this.#options.outboxLimitBytes ?? config.CDKTR_AGENT_OUTBOX_LIMIT_MB * 1024 * 1024,
     );
     // Must happen before this agent registers: from then on the runs it had may be executed elsewhere.
-    await endOrphans(outbox, directory, graceMs);
+    const survivors = new Survivors(() => this.#parts?.link.beatNow());
+    survivors.add(await endOrphans(outbox, directory, graceMs));
     const client = connect(config, "agent");
     const link = this.#makeLink(client, agentId);
     const lines = new LogSender({
@@ -177,6 +181,7 @@ export class Agent extends BackgroundService<AgentSignals> {
     const reports = new ReportSender({ outbox, link, client, lines, agentId, sessionId: this.#sessionId });
     outbox.attach({ lines: (frame) => lines.push(frame), reports: () => reports.wake() });
     const liveTasks = new Set<string>();
+    const endedTasks = new Map<string, TaskLog>();
     this.#parts = {
       agentId,
       outbox,
@@ -184,7 +189,8 @@ export class Agent extends BackgroundService<AgentSignals> {
       link,
       lines,
       reports,
-      sweep: new StraySweep(outbox, liveTasks, graceMs),
+      sweep: new StraySweep(outbox, { liveTasks, endedTasks, survivors, graceMs }),
+      reaper: new ZombieReaper(),
       context: {
         outbox,
         slots: new TaskSlots(config.CDKTR_AGENT_MAX_TASKS),
@@ -195,10 +201,12 @@ export class Agent extends BackgroundService<AgentSignals> {
         graceMs,
         bootId: bootId(),
         liveTasks,
+        endedTasks,
+        survivors,
       },
     };
     this.#enter("REGISTERING");
-    await startServices([this.#parts.sweep, lines, reports, link]);
+    await startServices([this.#parts.sweep, this.#parts.reaper, lines, reports, link]);
     this.#fetching = this.#fetchRuns(this.#parts);
     void this.#endIfIdle();
   }
@@ -270,6 +278,8 @@ export class Agent extends BackgroundService<AgentSignals> {
         running: this.#runningAttempts(),
         running_tasks: this.#parts?.context.slots.used ?? 0,
         log_first_seq: this.#parts?.outbox.firstLogSeq,
+        now_ms: this.clock.now(),
+        survivors: this.#parts?.context.survivors.brief(),
         state: this.isDraining ? "draining" : "up",
       }),
       meet: (installation) => this.#meet(installation),
@@ -496,7 +506,7 @@ export class Agent extends BackgroundService<AgentSignals> {
   }
 
   async #end(parts: Parts): Promise<void> {
-    const { outbox, link, lines, reports, sweep, client } = parts;
+    const { outbox, link, lines, reports, sweep, reaper, client } = parts;
     try {
       await sweep.stop();
       outbox.flush();
@@ -509,7 +519,7 @@ export class Agent extends BackgroundService<AgentSignals> {
         );
       }
       await link.leave();
-      await stopServices([lines, reports, link]);
+      await stopServices([lines, reports, link, reaper]);
       await client.close();
       outbox.close();
       this.#finish(this.#status(left + leftLines));

@@ -25,6 +25,9 @@ function libc(): Libc {
   return loaded;
 }
 
+/** This process has too many files open. */
+export class NoDescriptorsError extends CdktrError {}
+
 /** A pipe: what is written to `write` can be read from `read`. Both are close-on-exec; the caller must close them. */
 export interface Pipe {
   readonly read: number;
@@ -33,13 +36,16 @@ export interface Pipe {
 
 /**
  * Creates a pipe. Bun's own "pipe" is a socket: a program that opens `/dev/stdout` or `/dev/stderr` fails on it.
- * @throws CdktrError when the process has no descriptors left
+ * @throws NoDescriptorsError when the process has no descriptors left
  */
 export function makePipe(): Pipe {
   if (libc().pipe2(ptr(words), O_CLOEXEC) !== 0) {
-    throw new CdktrError("No pipe could be created for the output of a task: too many files are open.", {
-      hint: "Raise the limit of open files (ulimit -n), or lower CDKTR_AGENT_MAX_TASKS.",
-    });
+    throw new NoDescriptorsError(
+      "No pipe could be created for the output of a task: too many files are open.",
+      {
+        hint: "Raise the limit of open files (ulimit -n), or lower CDKTR_AGENT_MAX_TASKS.",
+      },
+    );
   }
   return { read: words[0] ?? -1, write: words[1] ?? -1 };
 }

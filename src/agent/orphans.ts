@@ -13,12 +13,29 @@ import { join } from "node:path";
 import { log } from "../log.ts";
 import { BackgroundService } from "../service.ts";
 import { AGENT_MARKER, TASK_MARKER } from "./environment.ts";
+import { reap } from "./libc.ts";
 import { formerOf, OUTBOX_FILE, type Outbox, type ProcessRecord, placeOf } from "./outbox.ts";
 import { bootId, isAlive, listPids, type ProcessStat, readEnvironment, readStat } from "./proc-files.ts";
 import { describeProcesses, endProcesses, processesMarked } from "./process-group.ts";
+import { describeSurvivors, type Survivor, type Survivors, survivorOf } from "./survivors.ts";
+import type { TaskLog } from "./task-log.ts";
 
 /** How long after the end of a run the agent looks for leftovers, ms. */
 const SWEEP_DELAY_MS = 1000;
+
+/** Interval of the looks for zombies, ms. */
+const REAP_MS = 1000;
+
+/** What a {@link StraySweep} knows of the agent. */
+export interface SweepOptions {
+  /** Task runs that currently have a process; evaluated on each look. */
+  readonly liveTasks: ReadonlySet<string>;
+  /** Logs of the task runs that have ended since the last look. */
+  readonly endedTasks: Map<string, Pick<TaskLog, "remark">>;
+  readonly survivors: Survivors;
+  /** Time between TERM and KILL, ms. */
+  readonly graceMs: number;
+}
 
 /** Tasks of an agent that no longer exists. */
 interface Legacy {
@@ -30,8 +47,13 @@ interface Legacy {
  * Ends the leftovers of killed agents: the previous process of this one, and agents whose data directories are next to its own and
  * not in use. Resolves when they are gone.
  * @param agentsDirectory contains the data directories of all agents on this host
+ * @returns the processes that could not be ended
  */
-export async function endOrphans(outbox: Outbox, agentsDirectory: string, graceMs: number): Promise<void> {
+export async function endOrphans(
+  outbox: Outbox,
+  agentsDirectory: string,
+  graceMs: number,
+): Promise<Survivor[]> {
   const records = outbox.processes();
   const legacies: Legacy[] = [
     // In a copied directory they belong to the original agent, which may be running.
@@ -40,14 +62,19 @@ export async function endOrphans(outbox: Outbox, agentsDirectory: string, graceM
   ];
   const find = () => findOrphans(legacies);
   const found = find();
+  let survivors: Survivor[] = [];
   if (found.length > 0) {
     log.warn(
       `An agent that was killed left processes of its tasks running: ${describeProcesses(found)}. They will be ended.`,
     );
-    if (!(await endProcesses(find, graceMs)))
-      log.error(`Some of them cannot be ended: ${describeProcesses(find())}.`);
+    if (!(await endProcesses(find, graceMs))) {
+      survivors = find().map(survivorOf);
+      if (survivors.length > 0) log.error(`${describeSurvivors(survivors)}.`);
+    }
   }
-  for (const { pid } of records) outbox.forgetProcess(pid);
+  const groups = new Set(survivors.map(({ group }) => group));
+  for (const { pid } of records) if (!groups.has(pid)) outbox.forgetProcess(pid);
+  return survivors;
 }
 
 /** The neighbouring outboxes that no process holds. */
@@ -111,18 +138,15 @@ function ancestry(): Set<number> {
 export class StraySweep extends BackgroundService {
   readonly name = "sweep of stray processes";
   readonly #stream: { readonly streamId: string };
-  readonly #liveTasks: ReadonlySet<string>;
-  readonly #graceMs: number;
+  readonly #o: SweepOptions;
   readonly #soon = this.timer(() => this.#sweepNow());
   #isDue = false;
   #sweeping: Promise<void> = Promise.resolve();
 
-  /** @param liveTasks task runs that currently have a process; evaluated on each look */
-  constructor(stream: { readonly streamId: string }, liveTasks: ReadonlySet<string>, graceMs: number) {
+  constructor(stream: { readonly streamId: string }, options: SweepOptions) {
     super();
     this.#stream = stream;
-    this.#liveTasks = liveTasks;
-    this.#graceMs = graceMs;
+    this.#o = options;
   }
 
   /** A run has ended: schedules one look for all runs that end in the meantime. */
@@ -140,15 +164,31 @@ export class StraySweep extends BackgroundService {
 
   /** Looks for leftovers now; resolves when those found are gone. */
   async sweep(): Promise<void> {
+    const { survivors, graceMs, endedTasks } = this.#o;
+    const logs = new Map(endedTasks);
+    endedTasks.clear();
     const own = ancestry();
     const find = () =>
-      processesMarked((environment) => this.#isStray(environment)).filter(({ pid }) => !own.has(pid));
+      processesMarked((environment) => this.#isStray(environment)).filter(
+        (found) => !own.has(found.pid) && !survivors.has(found),
+      );
     const found = find();
     if (found.length === 0) return;
     log.warn(
       `Processes outlived the tasks that started them: ${describeProcesses(found)}. They will be ended.`,
     );
-    await endProcesses(find, this.#graceMs);
+    for (const [task, left] of Map.groupBy(found, ({ pid }) => markerOf(readEnvironment(pid))))
+      logs
+        .get(task ?? "")
+        ?.remark(
+          "WARN",
+          `The task had left processes running: ${describeProcesses(left)}. They will be ended.`,
+        );
+    if (await endProcesses(find, graceMs)) return;
+    const left = find().map(survivorOf);
+    if (left.length === 0) return;
+    survivors.add(left);
+    log.error(`${describeSurvivors(left)}.`);
   }
 
   /** Looks a last time if a look is due. */
@@ -160,7 +200,37 @@ export class StraySweep extends BackgroundService {
 
   #isStray(environment: readonly string[]): boolean {
     if (!environment.includes(`${AGENT_MARKER}=${this.#stream.streamId}`)) return false;
-    const marker = environment.find((entry) => entry.startsWith(`${TASK_MARKER}=`));
-    return marker !== undefined && !this.#liveTasks.has(marker.slice(TASK_MARKER.length + 1));
+    const task = markerOf(environment);
+    return task !== undefined && !this.#o.liveTasks.has(task);
+  }
+}
+
+/** The task run to which a process belongs, from its environment. */
+function markerOf(environment: readonly string[]): string | undefined {
+  return environment.find((entry) => entry.startsWith(`${TASK_MARKER}=`))?.slice(TASK_MARKER.length + 1);
+}
+
+/**
+ * Reaps what tasks left, if this process is the init of a container: orphans become its children, and nobody else waits for them. The
+ * children that the runtime started are reaped by it as soon as they end; what is a zombie for two looks in a row is not one of them.
+ */
+export class ZombieReaper extends BackgroundService<Record<never, never>> {
+  readonly name = "reaper of zombies";
+  readonly #look = this.timer(() => this.#reap());
+  #seen = new Set<number>();
+
+  protected override onStart(): void {
+    if (process.pid === 1) this.#look.every(REAP_MS);
+  }
+
+  #reap(): void {
+    const zombies = new Set<number>();
+    for (const pid of listPids()) {
+      const stat = readStat(pid);
+      if (stat?.parent !== process.pid || stat.state !== "Z") continue;
+      if (this.#seen.has(pid)) reap(pid);
+      else zombies.add(pid);
+    }
+    this.#seen = zombies;
   }
 }

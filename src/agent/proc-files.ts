@@ -1,5 +1,5 @@
 /** Reads `/proc`. Nothing here throws for a process that ends in the meantime. */
-import { readdirSync, readFileSync } from "node:fs";
+import { closeSync, openSync, readdirSync, readFileSync } from "node:fs";
 
 /** A process, from `/proc/PID/stat`. */
 export interface ProcessStat {
@@ -41,7 +41,7 @@ export function isAlive(stat: ProcessStat): boolean {
 /** All visible processes. */
 export function listPids(): number[] {
   const pids: number[] = [];
-  for (const name of readdirSync("/proc")) {
+  for (const name of withSpare(() => readdirSync("/proc"))) {
     const pid = Number(name);
     if (Number.isInteger(pid)) pids.push(pid);
   }
@@ -59,6 +59,12 @@ export function readPeakMemory(pid: number): number | undefined {
   return match === null ? undefined : Number(match[1]);
 }
 
+/** Whether a process has a handler for SIGTERM. */
+export function catchesTerm(pid: number): boolean {
+  const mask = /^SigCgt:\s*([0-9a-f]+)$/m.exec(read(`/proc/${pid}/status`) ?? "")?.[1];
+  return mask !== undefined && (BigInt(`0x${mask}`) & (1n << 14n)) !== 0n;
+}
+
 /** Identifies this boot of the host. */
 export function bootId(): string {
   return (read("/proc/sys/kernel/random/boot_id") ?? "").trim();
@@ -71,7 +77,36 @@ export function machineId(): string {
 
 function read(path: string): string | undefined {
   try {
-    return readFileSync(path, "utf8");
+    return withSpare(() => readFileSync(path, "utf8"));
+  } catch {
+    return undefined;
+  }
+}
+
+/** Kept open, so that there is one descriptor for looking at processes when no other is left. */
+let spare: number | undefined;
+
+/** Does `work`; if the descriptors are used up, with the spare one. */
+function withSpare<T>(work: () => T): T {
+  spare ??= openSpare();
+  try {
+    return work();
+  } catch (error) {
+    const code = error instanceof Error && "code" in error ? error.code : undefined;
+    if (spare === undefined || (code !== "EMFILE" && code !== "ENFILE")) throw error;
+    closeSync(spare);
+    spare = undefined;
+    try {
+      return work();
+    } finally {
+      spare = openSpare();
+    }
+  }
+}
+
+function openSpare(): number | undefined {
+  try {
+    return openSync("/dev/null", "r");
   } catch {
     return undefined;
   }

@@ -1,9 +1,13 @@
 import { accessSync, constants } from "node:fs";
 import { delimiter, join, resolve } from "node:path";
-import { CdktrError, errorMessage } from "../errors.ts";
+import { errorMessage } from "../errors.ts";
 import { CannotStartError, type Command } from "./executors/executor.ts";
 import { checkDirectory, kindOf } from "./executors/paths.ts";
 import { interpreterOf } from "./foreign-mounts.ts";
+import { NoDescriptorsError } from "./libc.ts";
+
+/** The host has no descriptors, processes or memory left for a task at the moment. */
+export class NoRoomError extends CannotStartError {}
 
 /** Explains why a command could not be started. The system's error names neither the cause nor the file. */
 export function explainSpawnError(error: unknown, command: Command): CannotStartError {
@@ -16,7 +20,8 @@ export function explainSpawnError(error: unknown, command: Command): CannotStart
   const [program] = command.argv;
   const code = error instanceof Error && "code" in error ? error.code : undefined;
   const explain = (message: string, hint?: string) => new CannotStartError(message, { cause: error, hint });
-  if (error instanceof CdktrError) return explain(error.message, error.hint);
+  if (error instanceof NoDescriptorsError)
+    return new NoRoomError(error.message, { cause: error, hint: error.hint });
   switch (code) {
     case "ENOENT":
     case "EACCES":
@@ -40,9 +45,9 @@ export function explainSpawnError(error: unknown, command: Command): CannotStart
     case "ENOMEM":
     case "EMFILE":
     case "ENFILE":
-      return explain(
+      return new NoRoomError(
         `"${program}" cannot be started: this host cannot create another process (${code}).`,
-        "See ulimit -a of the agent, or lower CDKTR_AGENT_MAX_TASKS.",
+        { cause: error, hint: "See ulimit -a of the agent, or lower CDKTR_AGENT_MAX_TASKS." },
       );
     default:
       return explain(`"${program}" cannot be started: ${errorMessage(error)}.`);

@@ -3,10 +3,12 @@
 import { closeSync } from "node:fs";
 import type { Subprocess } from "bun";
 import { withInheritedUmask } from "../host/private-data.ts";
-import { isDoneWithin, Timer } from "../timer.ts";
+import { BackOff, isDoneWithin, pause, Timer } from "../timer.ts";
 import { formatDuration } from "../workflow/duration.ts";
+import type { Background } from "../workflow/model.ts";
 import { TASK_MARKER } from "./environment.ts";
 import type { Command } from "./executors/executor.ts";
+import { isForwarder } from "./forwarders.ts";
 import { makePipe, type Pipe } from "./libc.ts";
 import { LineSplitter } from "./line-splitter.ts";
 import { MemoryWatch } from "./memory-watch.ts";
@@ -24,6 +26,7 @@ import {
   waitUntilGone,
 } from "./process-group.ts";
 import { explainSpawnError } from "./spawn-error.ts";
+import { describeSurvivors, type Survivor, survivorOf } from "./survivors.ts";
 import type { TaskLog } from "./task-log.ts";
 
 /** How long processes left behind by a task may take to exit by themselves (`| tee` in a shell), ms. */
@@ -32,9 +35,17 @@ const SETTLE_MS = 500;
 /** A process that ends sooner is not recorded on disk: if the agent dies in that time, its marker identifies it, ms. */
 const REMEMBER_AFTER_MS = 5;
 
+/** How long a process may take to die after SIGKILL before it counts as one that cannot be ended, ms. */
+const DYING_MS = 3000;
+
+/** How much of its last output a task may add to a log that has no room for it, bytes: two pipes, and what was read already. */
+const SURPLUS_BYTES = 256 * 1024;
+
+const MAX_ERROR_LINE = 300;
+
 /** How a process ended. */
 export interface ProcessEnd {
-  /** Null when it was ended by a signal. */
+  /** Null when it was ended by a signal, or has not ended. */
   readonly exitCode: number | null;
   /** Name of the signal, such as `SIGKILL`. */
   readonly signal: string | null;
@@ -42,6 +53,20 @@ export interface ProcessEnd {
   readonly cpuMs: number;
   /** Peak resident memory, KiB; a lower bound, or null, for processes that live only a few milliseconds. */
   readonly maxRssKb: number | null;
+  /** Its last line on stderr that is not empty; it may be cut. */
+  readonly lastError: string | null;
+  /** Processes of the task that live on, because nothing could end them. */
+  readonly survivors: readonly Survivor[];
+}
+
+/** Options of {@link TaskProcess}. */
+export interface ProcessOptions {
+  /** Time between TERM and KILL, ms. */
+  readonly graceMs: number;
+  /** What becomes of processes that are still there when the task's own process has ended. */
+  readonly background: Background;
+  /** Called once unless the process ends very soon, with its start time as in proc-files.ts. */
+  remember(pid: number, startTicks: number): void;
 }
 
 export class TaskProcess {
@@ -51,38 +76,38 @@ export class TaskProcess {
   readonly #child: Subprocess;
   readonly #log: TaskLog;
   readonly #marker: string;
+  readonly #background: Background;
   readonly #graceMs: number;
   readonly #output: readonly { readonly reader: PipeReader; readonly logged: Promise<void> }[];
   readonly #memory: MemoryWatch;
   /** When the process is killed after it was told to end; undefined if it was not told to. */
   #killAt: number | undefined;
   readonly #killing = new Timer(() => this.#kill());
+  readonly #givingUp = new Timer(() => this.#givenUp.resolve());
+  /** Resolved if the process does not die although it was killed. */
+  readonly #givenUp = Promise.withResolvers<void>();
+  #isKilled = false;
+  /** Resolved when only the rest of the output is missing: from then on it does not wait for room in the log. */
+  readonly #onlyOutput = Promise.withResolvers<void>();
+  #isOnlyOutput = false;
+  #surplusBytes = 0;
+  #isCut = false;
+  #lastError: string | null = null;
   readonly #remembering: Timer;
   #gone = false;
 
   /**
    * Starts a command. Its output goes to `log`: stdout as INFO, stderr as ERROR.
-   * @param graceMs time between TERM and KILL
-   * @param remember called once unless the process ends very soon, with its start time as in proc-files.ts
    * @throws CannotStartError with the reason
    */
-  static start(
-    command: Command,
-    log: TaskLog,
-    graceMs: number,
-    remember: (pid: number, startTicks: number) => void,
-  ): TaskProcess {
-    return new TaskProcess(command, log, graceMs, remember);
+  static start(command: Command, log: TaskLog, options: ProcessOptions): TaskProcess {
+    return new TaskProcess(command, log, options);
   }
 
-  private constructor(
-    command: Command,
-    log: TaskLog,
-    graceMs: number,
-    remember: (pid: number, startTicks: number) => void,
-  ) {
+  private constructor(command: Command, log: TaskLog, options: ProcessOptions) {
     this.#log = log;
-    this.#graceMs = graceMs;
+    this.#graceMs = options.graceMs;
+    this.#background = options.background;
     this.#marker = `${TASK_MARKER}=${command.env[TASK_MARKER]}`;
     const pipes: Pipe[] = [];
     try {
@@ -110,7 +135,7 @@ export class TaskProcess {
     this.#memory.watch(this.pid);
     this.#remembering = new Timer(() => {
       const startTicks = readStat(this.pid)?.startTicks;
-      if (startTicks !== undefined) remember(this.pid, startTicks);
+      if (startTicks !== undefined) options.remember(this.pid, startTicks);
     });
     this.#remembering.in(REMEMBER_AFTER_MS);
     this.#output = pipes.map(({ read }, index) => this.#read(read, index === 0 ? "INFO" : "ERROR"));
@@ -129,12 +154,24 @@ export class TaskProcess {
 
   #kill(): void {
     if (this.#gone) return;
-    this.#log.remark("WARN", `Still running ${formatDuration(this.#graceMs)} after SIGTERM: killed.`);
+    this.#isKilled = true;
     this.#signal("SIGKILL");
+    this.#givingUp.in(DYING_MS);
   }
 
+  /**
+   * Signals all processes of the task. One that passes TERM on to its child is told alone: otherwise the child would be told twice.
+   */
   #signal(signal: NodeJS.Signals): void {
-    signalGroup(this.pid, signal);
+    const forwarders = new Set<number>();
+    if (signal === "SIGTERM")
+      for (const { pid, name } of groupMembers(this.pid)) if (isForwarder(pid, name)) forwarders.add(pid);
+    if (forwarders.size === 0) signalGroup(this.pid, signal);
+    else
+      signalAll(
+        groupMembers(this.pid).filter(({ parent }) => !forwarders.has(parent)),
+        signal,
+      );
     signalAll(this.#marked(), signal);
   }
 
@@ -147,6 +184,13 @@ export class TaskProcess {
   /** @returns the reader, and a promise that resolves when everything it read is in the log */
   #read(fd: number, level: "INFO" | "ERROR"): { reader: PipeReader; logged: Promise<void> } {
     const splitter = new LineSplitter();
+    const write = (payloads: readonly string[]) => {
+      if (level === "ERROR") {
+        const last = payloads.findLast((payload) => payload.trim() !== "");
+        if (last !== undefined) this.#lastError = last.trim().slice(0, MAX_ERROR_LINE);
+      }
+      this.#log.write(level, payloads);
+    };
     const armSnapshot = () => {
       const due = splitter.snapshotDueMs;
       if (due !== undefined) rewrite.within(Math.max(1, due - performance.now()));
@@ -157,26 +201,37 @@ export class TaskProcess {
       armSnapshot();
     });
     const reader = new PipeReader(fd, (chunk) => {
-      this.#log.write(level, splitter.push(chunk, performance.now()));
+      write(splitter.push(chunk, performance.now()));
       armSnapshot();
-      return this.#log.room();
+      const room = this.#log.room();
+      if (room === undefined) return undefined;
+      if (!this.#isOnlyOutput) return Promise.race([room, this.#onlyOutput.promise]);
+      this.#surplusBytes += chunk.length;
+      if (this.#surplusBytes > SURPLUS_BYTES) this.#cutOutput();
+      return undefined;
     });
     const logged = reader.ended.then(() => {
       rewrite.cancel();
-      this.#log.write(level, splitter.end());
+      write(splitter.end());
     });
     return { reader, logged };
   }
 
   async #finish(): Promise<ProcessEnd> {
-    await this.#child.exited;
+    await Promise.race([this.#child.exited, this.#givenUp.promise]);
     this.#remembering.cancel();
     this.#memory.stop();
-    if (groupExists(this.pid)) await this.#endGroup();
-    const read = Promise.all(this.#output.map(({ logged }) => logged));
-    if (!(await this.#isReadToTheEnd(read))) await this.#endHolders(read);
+    const isLeft = this.#hasEnded && (await this.#endBackground());
+    const survivors = await this.#tellSurvivors();
     this.#gone = true;
     this.#killing.cancel();
+    this.#givingUp.cancel();
+    this.#isOnlyOutput = true;
+    this.#onlyOutput.resolve();
+    const read = Promise.all(this.#output.map(({ logged }) => logged));
+    if (isLeft || survivors.length > 0) {
+      if (!(await isDoneWithin(SETTLE_MS, read))) await this.#stopReading(read);
+    } else if (!(await this.#isReadToTheEnd(read))) await this.#endHolders(read);
     const usage = this.#child.resourceUsage();
     const signal = this.#child.signalCode;
     return {
@@ -184,25 +239,78 @@ export class TaskProcess {
       signal: signal === null ? null : String(signal),
       cpuMs: usage === undefined ? 0 : Number(usage.cpuTime.total) / 1000,
       maxRssKb: this.#memory.peakKb(usage === undefined ? 0 : usage.maxRSS / 1024),
+      lastError: this.#lastError,
+      survivors,
     };
   }
 
-  /** The leader has exited and left members of its group behind. */
-  async #endGroup(): Promise<void> {
-    const members = () => groupMembers(this.pid);
-    if (this.#killAt === undefined) {
-      const left = await waitUntilGone(members, performance.now() + SETTLE_MS);
-      if (left.length === 0) return;
-      if (this.#killAt === undefined) {
-        this.#log.remark(
-          "WARN",
-          `The task has ended but left processes running: ${describeProcesses(left)}. They will be ended.`,
-        );
+  get #hasEnded(): boolean {
+    return this.#child.exitCode !== null || this.#child.signalCode !== null;
+  }
+
+  /**
+   * The leader has exited: deals with what it left behind.
+   * @returns whether something is left running
+   */
+  async #endBackground(): Promise<boolean> {
+    const group = () => groupMembers(this.pid);
+    // Processes that are killed with their group are looked for elsewhere only if they hold the output, or by the sweep: each look reads
+    // the environments of all processes.
+    const isThorough = this.#background !== "kill";
+    const find = isThorough ? () => [...group(), ...this.#marked()] : group;
+    if (!isThorough && !groupExists(this.pid)) return false;
+    const ownEnd = () => this.#killAt === undefined;
+    if (ownEnd()) {
+      const left = await waitUntilGone(find, performance.now() + SETTLE_MS);
+      if (left.length === 0) return false;
+      const whatIsLeft = `The task has ended but left processes running: ${describeProcesses(left)}.`;
+      if (ownEnd() && this.#background === "leave") {
+        const output = "what they write from now on is not recorded";
+        this.#log.remark("INFO", `${whatIsLeft} They go on (background: leave); ${output}.`);
+        return true;
+      }
+      if (ownEnd() && this.#background === "wait") {
+        this.#log.remark("INFO", `${whatIsLeft} The task waits for them (background: wait).`);
+        const pauses = new BackOff(20, 500);
+        while (ownEnd() && find().length > 0) await pause(pauses.next());
+      } else if (ownEnd()) {
+        this.#log.remark("WARN", `${whatIsLeft} They will be ended.`);
         this.end();
       }
     }
-    const deadline = this.#killAt ?? 0;
-    if ((await waitUntilGone(members, deadline)).length > 0) await killProcesses(members);
+    if (this.#killAt === undefined || (await waitUntilGone(find, this.#killAt)).length === 0) return false;
+    this.#isKilled = true;
+    await killProcesses(find);
+    return false;
+  }
+
+  /** Says in the log what became of processes that were killed. @returns those that live on */
+  async #tellSurvivors(): Promise<readonly Survivor[]> {
+    if (!this.#isKilled) return [];
+    const survivors = groupMembers(this.pid).map(survivorOf);
+    if (survivors.length > 0) {
+      this.#log.remark("ERROR", `Still there after SIGTERM and SIGKILL: ${describeSurvivors(survivors)}.`);
+      return survivors;
+    }
+    this.#log.remark("WARN", `Still running ${formatDuration(this.#graceMs)} after SIGTERM: killed.`);
+    await this.#child.exited;
+    return [];
+  }
+
+  async #stopReading(read: Promise<unknown>): Promise<void> {
+    for (const { reader } of this.#output) await reader.giveUp();
+    await read;
+  }
+
+  /** There is no room for the rest of the output, and the end of the task does not wait for it. */
+  #cutOutput(): void {
+    if (this.#isCut) return;
+    this.#isCut = true;
+    this.#log.remark(
+      "WARN",
+      "The rest of the output is not recorded: this agent has no room for log lines that wait for the principal.",
+    );
+    for (const { reader } of this.#output) void reader.giveUp();
   }
 
   /** A process outside the group holds the output open: one that created its own session. */
@@ -221,8 +329,7 @@ export class TaskProcess {
       "WARN",
       "The task has ended, but a process that cannot be found still holds its output open. The output of that process is not recorded.",
     );
-    for (const { reader } of this.#output) await reader.giveUp();
-    await read;
+    await this.#stopReading(read);
   }
 
   /** Whether the output has ended, or is only held open by a process that does not write. */

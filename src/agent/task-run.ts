@@ -1,16 +1,18 @@
 import type { Clock } from "../clock.ts";
 import type { RunAssignment } from "../contract/messages.ts";
 import { errorMessage } from "../errors.ts";
-import { Timer } from "../timer.ts";
+import { BackOff, Timer } from "../timer.ts";
 import { formatDuration } from "../workflow/duration.ts";
 import type { TaskDefinition } from "../workflow/model.ts";
 import { retryDelayMs } from "../workflow/retry.ts";
 import { canTransition, isTerminal, type RunStatus } from "../workflow/status.ts";
 import { TASK_TRANSITIONS } from "../workflow/task-state.ts";
-import { taskEnvironment } from "./environment.ts";
+import { AGENT_MARKER, taskEnvironment } from "./environment.ts";
 import { CannotStartError, type Command, commandFor, touchedBy } from "./executors/index.ts";
 import type { ForeignMounts } from "./foreign-mounts.ts";
 import type { Outbox } from "./outbox.ts";
+import { NoRoomError } from "./spawn-error.ts";
+import { describeSurvivors, type Survivors } from "./survivors.ts";
 import { TaskLog } from "./task-log.ts";
 import { type ProcessEnd, TaskProcess } from "./task-process.ts";
 import type { TaskSlots } from "./task-slots.ts";
@@ -33,6 +35,10 @@ export interface AgentContext {
   readonly bootId: string;
   /** Task runs (instance ids) that currently have a process: processes with their marker are not strays. */
   readonly liveTasks: Set<string>;
+  /** Logs of task runs that have ended: what they left behind is told there. */
+  readonly endedTasks: Map<string, TaskLog>;
+  /** Processes of tasks that could not be ended. */
+  readonly survivors: Survivors;
 }
 
 /** Shared by all tasks of an attempt. */
@@ -61,6 +67,10 @@ interface Failure {
 const MAX_ERROR_LENGTH = 4096;
 /** Time limit for starting a task on a foreign mount, ms. */
 const STARTING_MS = 30_000;
+/** How long a task waits for a host that has no room for another process, and the pauses between its tries, ms. */
+const NO_ROOM_MS = 300_000;
+const FIRST_PAUSE_MS = 100;
+const LONGEST_PAUSE_MS = 5000;
 
 /** One task of an attempt of a run, through all its retries. Its status changes only here, following the table of task-state.ts. */
 export class TaskRun {
@@ -78,6 +88,9 @@ export class TaskRun {
   readonly #starting: Timer;
   /** The foreign mount that the current process has to enter to start. */
   #mount: string | undefined;
+  /** Until when the try waits for a host that has no room for its process. */
+  #room = { until: 0, pauses: new BackOff(FIRST_PAUSE_MS, LONGEST_PAUSE_MS) };
+  #isShortOfRoom = false;
   /** Why the process was ended although nobody stopped it. */
   #fault: string | undefined;
   #stopped: StopReason | undefined;
@@ -89,7 +102,7 @@ export class TaskRun {
     this.#context = context;
     this.#limit = new Timer(() => this.#timeOut(), context.clock);
     this.#retry = new Timer(() => this.start(), context.clock);
-    this.#starting = new Timer(() => this.#giveUpStarting(), context.clock);
+    this.#starting = new Timer(() => this.#lookAgain(), context.clock);
     this.#onOver = onOver;
     const { assignment } = context;
     this.#log = new TaskLog(
@@ -132,8 +145,7 @@ export class TaskRun {
     this.#withdraw?.();
     if (this.#status === "RUNNING") {
       this.#log.remark("WARN", `Stopped: ${STOP_TEXTS[reason]}.`);
-      // Undefined if it could not start: its failure is about to be reported.
-      this.#process?.end();
+      this.#endProcess(STOP_TEXTS[reason]);
       return;
     }
     this.#retry.cancel();
@@ -141,15 +153,26 @@ export class TaskRun {
   }
 
   #try(): void {
-    const { assignment, slots, outbox } = this.#context;
-    let isRemembered = false;
     this.#withdraw = undefined;
     this.#attempt++;
     this.#fault = undefined;
     this.#become("RUNNING");
     const limit = this.definition.timeout_ms;
     if (limit !== null) this.#limit.in(limit);
+    this.#room = {
+      until: this.#context.clock.monotonic() + NO_ROOM_MS,
+      pauses: new BackOff(FIRST_PAUSE_MS, LONGEST_PAUSE_MS),
+    };
+    this.#context.liveTasks.add(this.id);
+    this.#start();
+  }
+
+  /** Starts the process of a try; later if the host has no room for it now. */
+  #start(): void {
+    const { assignment, slots, outbox, clock } = this.#context;
+    let isRemembered = false;
     try {
+      const background = this.definition.background ?? "kill";
       const environment = taskEnvironment(
         {
           inherited: this.#context.environment,
@@ -160,43 +183,70 @@ export class TaskRun {
         this.id,
         this.#attempt,
       );
-      const command = this.#command(environment);
-      this.#context.liveTasks.add(this.id);
-      this.#process = TaskProcess.start(command, this.#log, this.#context.graceMs, (pid, start_ticks) => {
-        isRemembered = true;
-        outbox.rememberProcess({
-          pid,
-          start_ticks,
-          boot_id: this.#context.bootId,
-          task_instance_id: this.id,
-        });
+      // Whoever ends leftovers of this agent does not find it.
+      if (background === "leave") delete environment[AGENT_MARKER];
+      this.#process = TaskProcess.start(this.#command(environment), this.#log, {
+        graceMs: this.#context.graceMs,
+        background,
+        remember: (pid, start_ticks) => {
+          isRemembered = true;
+          outbox.rememberProcess({
+            pid,
+            start_ticks,
+            boot_id: this.#context.bootId,
+            task_instance_id: this.id,
+          });
+        },
       });
     } catch (error) {
-      this.#limit.cancel();
-      this.#context.liveTasks.delete(this.id);
       const reason =
         error instanceof CannotStartError ? error.message : `Cannot start: ${errorMessage(error)}`;
+      if (error instanceof NoRoomError && clock.monotonic() < this.#room.until) {
+        if (!this.#starting.isSet && !this.#isShortOfRoom) {
+          this.#isShortOfRoom = true;
+          this.#log.remark("WARN", `${reason} The task waits until there is room. ${error.hint}`);
+        }
+        this.#starting.in(this.#room.pauses.next());
+        return;
+      }
       this.#log.remark("ERROR", reason);
       if (error instanceof CannotStartError && error.hint !== undefined)
         this.#log.remark("ERROR", error.hint);
       // In a separate turn: thousands of tasks that cannot start must not recurse into each other.
-      queueMicrotask(() => {
-        slots.release();
-        this.#failed({ error: reason });
-      });
+      queueMicrotask(() => this.#couldNotStart(reason));
       return;
     }
     const { pid, ended } = this.#process;
     if (this.#mount !== undefined) this.#starting.in(STARTING_MS);
     void ended.then((end) => {
-      this.#limit.cancel();
-      this.#starting.cancel();
       this.#process = undefined;
-      this.#context.liveTasks.delete(this.id);
-      if (isRemembered) outbox.forgetProcess(pid);
+      this.#leaveSlot();
+      this.#context.survivors.add(end.survivors);
+      // What lives on is tried again by the next process of this agent.
+      if (isRemembered && end.survivors.length === 0) outbox.forgetProcess(pid);
       slots.release();
       this.#ended(end);
     });
+  }
+
+  #leaveSlot(): void {
+    this.#limit.cancel();
+    this.#starting.cancel();
+    this.#isShortOfRoom = false;
+    this.#context.liveTasks.delete(this.id);
+  }
+
+  /** The try ends without a process. */
+  #couldNotStart(error: string): void {
+    this.#leaveSlot();
+    this.#context.slots.release();
+    this.#failed({ error });
+  }
+
+  /** Time for another look: is there room now, or does the process still wait for a mount? */
+  #lookAgain(): void {
+    if (this.#process === undefined) this.#start();
+    else this.#giveUpStarting();
   }
 
   /** The command of the next attempt. On a foreign mount, the process of the task performs everything that could block. */
@@ -235,8 +285,18 @@ export class TaskRun {
   #endFor(fault: string, message: string): void {
     if (this.#stopped !== undefined || this.#fault !== undefined) return;
     this.#fault = fault;
-    this.#log.remark("ERROR", `${message} SIGTERM is sent.`);
-    this.#process?.end();
+    this.#log.remark("ERROR", this.#process === undefined ? message : `${message} SIGTERM is sent.`);
+    this.#endProcess(fault);
+  }
+
+  /** Ends the process of the try, or its wait for one. */
+  #endProcess(reason: string): void {
+    if (this.#process !== undefined) this.#process.end();
+    else if (this.#starting.isSet) {
+      this.#starting.cancel();
+      queueMicrotask(() => this.#couldNotStart(reason));
+    }
+    // Otherwise it could not start, and its failure is about to be reported.
   }
 
   #ended(end: ProcessEnd): void {
@@ -248,8 +308,9 @@ export class TaskRun {
         this.#log.remark("ERROR", `Ended by ${end.signal}${memory}.`);
       }
       this.#failed({ error: `ended by ${end.signal}`, end });
-    } else if (end.exitCode !== 0) {
-      this.#failed({ error: `exit status ${end.exitCode}`, end });
+    } else if (end.exitCode !== 0 && end.exitCode !== null) {
+      const why = end.lastError === null ? "" : `: ${end.lastError}`;
+      this.#failed({ error: `exit status ${end.exitCode}${why}`, end });
     } else if (this.#stopped !== undefined) {
       this.#becomeStopped(this.#stopped, end);
     } else {
@@ -301,13 +362,21 @@ export class TaskRun {
         timestamp_ms: this.#reportedMs,
         exit_code: details.end?.exitCode ?? null,
         signal: details.end?.signal ?? null,
-        error: details.error?.slice(0, MAX_ERROR_LENGTH) ?? null,
+        error: errorOf(details)?.slice(0, MAX_ERROR_LENGTH) ?? null,
         cpu_ms: details.end?.cpuMs ?? null,
         max_rss_kb: details.end?.maxRssKb ?? null,
       });
     }
-    if (this.isOver) this.#onOver(this);
+    if (!this.isOver) return;
+    this.#context.endedTasks.set(this.id, this.#log);
+    this.#onOver(this);
   }
+}
+
+/** Why a task failed or was stopped, and which of its processes live on all the same. */
+function errorOf({ error, end }: { error?: string; end?: ProcessEnd }): string | undefined {
+  if (error === undefined || end === undefined || end.survivors.length === 0) return error;
+  return `${error}; ${describeSurvivors(end.survivors)}`;
 }
 
 const STOP_TEXTS: Readonly<Record<StopReason, string>> = {

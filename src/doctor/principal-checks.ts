@@ -222,7 +222,7 @@ export function judgeSkew(skew: number): Finding {
 /** Compares the versions of the principal and the agents with this executable. */
 export function versions(
   principal: Peer,
-  agents: readonly Pick<AgentSummary, "agent_id" | "version" | "status" | "protocol">[],
+  agents: readonly Pick<AgentSummary, "agent_id" | "version" | "status" | "protocol" | "survivors">[],
   own: Peer = THIS_PEER,
 ): Finding[] {
   const findings: Finding[] = [];
@@ -246,7 +246,17 @@ export function versions(
       ),
     );
   }
-  for (const { agent_id, version, status, protocol } of agents) {
+  for (const { agent_id, version, status, protocol, survivors = [] } of agents) {
+    for (const { pid, name, user, reason } of survivors) {
+      findings.push(
+        warning(
+          "agents",
+          `Agent ${agent_id} could not end process ${pid} (${name}) of ${user}, which a task left: ${reason}.`,
+          "It runs on although its task is over.",
+          `On its host: sudo kill -9 ${pid}. In state D, repair the disk or the mount that it waits for.`,
+        ),
+      );
+    }
     if (status === "LOST") {
       findings.push(
         warning(

@@ -76,6 +76,10 @@ const Retry = new Block({
     .describe("Factor by which each further delay grows; constant is 1, exponential is 2"),
 });
 
+const BACKGROUND = ["kill", "wait", "leave"] as const;
+/** What becomes of processes that are still there when the task's own process has ended. */
+export type Background = (typeof BACKGROUND)[number];
+
 const Task = new Block({
   name: name().describe("Display name"),
   description: text().optional(),
@@ -92,6 +96,11 @@ const Task = new Block({
     .optional()
     .as("timeout_ms")
     .describe("An attempt that takes longer is stopped and counts as failed"),
+  background: oneOf(...BACKGROUND)
+    .sparse()
+    .describe(
+      "Processes that it leaves running at its end: kill (the default) ends them, wait waits for them, leave lets them run",
+    ),
   env: env(),
 });
 

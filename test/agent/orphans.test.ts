@@ -183,7 +183,7 @@ describe("who is ended", () => {
 describe("a daemon that a task leaves", () => {
   test("is ended after the run, unless it was started without the markers", async () => {
     using bench = new Bench();
-    const sweep = new StraySweep(bench.outbox, bench.context.liveTasks, 200);
+    const sweep = new StraySweep(bench.outbox, { ...bench.context, graceMs: 200 });
     await sweep.start();
     const outcome = await bench.run({
       t: {
@@ -208,7 +208,7 @@ describe("a daemon that a task leaves", () => {
 
   test("a sweep leaves tasks alone that run", async () => {
     using bench = new Bench();
-    const sweep = new StraySweep(bench.outbox, bench.context.liveTasks, 200);
+    const sweep = new StraySweep(bench.outbox, { ...bench.context, graceMs: 200 });
     const going = bench.run({
       t: { run: "echo $$ > pid; while [ ! -e go ]; do sleep 0.01; done; echo fine" },
     });

@@ -1,4 +1,5 @@
 import type { AgentSummary } from "../../contract/messages.ts";
+import { formatDuration } from "../../workflow/duration.ts";
 import { command } from "../support/command.ts";
 import { withPrincipal } from "../support/connect.ts";
 import { formatRelative } from "../support/format.ts";
@@ -27,6 +28,7 @@ export default command({
     if (args.json) return printJson(agents.map(agentJson));
     if (agents.length === 0) return say("No agents. Start one with 'cdktr start agent'.");
     for (const line of agentTable(agents, Date.now())) await printLine(line);
+    for (const line of agents.flatMap(notesOn)) await printLine(line);
   },
 });
 
@@ -42,7 +44,24 @@ function agentJson(agent: AgentSummary) {
     last_heartbeat_ms: agent.last_heartbeat_ms,
     labels: agent.labels,
     version: agent.version,
+    survivors: agent.survivors ?? [],
+    clock_ahead_ms: agent.clock_ahead_ms ?? 0,
   };
+}
+
+/** What is not right with an agent, below the table. */
+function notesOn({ agent_id, survivors = [], clock_ahead_ms = 0 }: AgentSummary): string[] {
+  const notes = survivors.map(
+    ({ pid, name, user, reason }) =>
+      `${agent_id}: pid ${pid} (${name}) of ${user}, left by a task, cannot be ended: ${reason}.`,
+  );
+  if (clock_ahead_ms !== 0) {
+    const apart = formatDuration(Math.round(Math.abs(clock_ahead_ms) / 1000) * 1000);
+    notes.push(
+      `${agent_id}: its clock is ${apart} ${clock_ahead_ms > 0 ? "ahead of" : "behind"} the principal's.`,
+    );
+  }
+  return notes;
 }
 
 function agentTable(agents: readonly AgentSummary[], now: number): string[] {

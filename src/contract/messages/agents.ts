@@ -72,6 +72,17 @@ export const RunAssignment = z.object({
 });
 export type RunAssignment = z.infer<typeof RunAssignment>;
 
+/** A process of a task that nothing could end: one of another user, or one that the kernel does not let go. */
+export const Survivor = z.object({
+  pid: z.number().int(),
+  name: z.string().max(64),
+  /** The user whose process it is. */
+  user: z.string().max(64),
+  /** Why it could not be ended. */
+  reason: z.string().max(200),
+});
+export type Survivor = z.infer<typeof Survivor>;
+
 /** `AGENTHEARTBEAT`: the reply waits up to `wait_ms` for something that the agent must know. */
 export const Heartbeat = z.object({
   agent_id: Identifier,
@@ -82,6 +93,10 @@ export const Heartbeat = z.object({
   running_tasks: z.number().int().nonnegative(),
   /** As in {@link AgentDescription}. */
   log_first_seq: z.number().int().positive().optional(),
+  /** The agent's clock when it sent this; agents before 0.3 do not say. */
+  now_ms: z.number().optional(),
+  /** At most 100; empty for agents that do not say. */
+  survivors: z.array(Survivor).max(100).optional(),
   /** `draining`: it takes no new work. `leaving`: its last heartbeat. Default `up`. */
   state: z.enum(["up", "draining", "leaving"]).optional(),
 });
@@ -178,6 +193,10 @@ export const AgentSummary = z.object({
   version: z.string(),
   /** The newest protocol version that it speaks; older principals do not send it. */
   protocol: z.number().optional(),
+  /** Processes of its tasks that it could not end; older principals do not send it. */
+  survivors: z.array(Survivor).optional(),
+  /** By how much its clock is ahead of the principal's, ms; absent as long as it is less than a few seconds. */
+  clock_ahead_ms: z.number().optional(),
 });
 export type AgentSummary = z.infer<typeof AgentSummary>;
 

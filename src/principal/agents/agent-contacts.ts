@@ -1,8 +1,10 @@
 /** What is known of agents only while the principal runs: what their processes were told, and what is not in their rows yet. */
 import type { Clock } from "../../clock.ts";
+import type { Survivor } from "../../contract/messages.ts";
 import { UnprocessableError } from "../../errors.ts";
 import type { AgentRecord } from "../../storage/operational/store.ts";
 import type { AttemptName } from "../runs/attempt-name.ts";
+import { ClockSkew } from "./clock-skew.ts";
 
 /** One agent's process. */
 export interface Contact {
@@ -15,6 +17,9 @@ export interface Contact {
   isForeign: boolean;
   /** The attempts that it says it is executing. */
   running: readonly AttemptName[];
+  /** Processes of its tasks that it could not end. */
+  survivors: readonly Survivor[];
+  readonly skew: ClockSkew;
   /** Orders that were already sent: they are repeated, but do not end a long poll. */
   readonly delivered: Set<string>;
   /** Since when the agent has not mentioned an attempt that it holds (monotonic). */
@@ -67,6 +72,8 @@ export class AgentContacts {
       seenWall,
       isForeign: false,
       running: [],
+      survivors: [],
+      skew: new ClockSkew(),
       delivered: new Set(),
       missing: new Map(),
       settle: null,

@@ -22,6 +22,7 @@ import type {
   OperationalTx,
 } from "../../storage/operational/store.ts";
 import { isDoneWithin } from "../../timer.ts";
+import { formatDuration } from "../../workflow/duration.ts";
 import type { Identity } from "../access/access.ts";
 import type { Installation } from "../installation.ts";
 import { logFailure } from "../log-failure.ts";
@@ -266,6 +267,8 @@ export class AgentRegistry extends BackgroundService {
     const contact = this.#contacts.known(beat.agent_id, beat.session_id);
     this.#contacts.seen(contact);
     contact.running = beat.running;
+    contact.survivors = beat.survivors ?? [];
+    this.#compareClocks(contact, beat);
     const record = await this.#o.store.read((tx) => tx.getAgent(beat.agent_id));
     if (record?.session_id !== beat.session_id || record.status === "LOST")
       throw registerFirst(beat.agent_id);
@@ -293,6 +296,20 @@ export class AgentRegistry extends BackgroundService {
     }
   }
 
+  #compareClocks({ agentId, skew }: Contact, { now_ms }: Heartbeat): void {
+    if (now_ms === undefined || !skew.heard(now_ms, this.#o.clock.now())) return;
+    const { aheadMs } = skew;
+    if (aheadMs === 0) {
+      this.#o.log.info(`The clocks of agent ${agentId} and of the principal agree again.`);
+      return;
+    }
+    const apart = formatDuration(Math.round(Math.abs(aheadMs) / 1000) * 1000);
+    this.#o.log.warn(
+      `The clock of agent ${agentId} is ${apart} ${aheadMs > 0 ? "ahead of" : "behind"} the principal's: ` +
+        "times of runs are corrected, those of log lines are not. Synchronize both hosts (timedatectl set-ntp true).",
+    );
+  }
+
   /**
    * Applies reports in sequence, each once.
    * @throws UnprocessableError when the process must register first
@@ -308,7 +325,10 @@ export class AgentRegistry extends BackgroundService {
         if (registered === undefined && stream?.agent_id !== batch.agent_id)
           throw registerFirst(batch.agent_id);
         if (stream !== null && stream.agent_id !== batch.agent_id) throw foreignStream(batch.agent_id);
-        const applied = await applyReports(tx, batch, { ...this.#o, nowMs: this.#o.clock.now() });
+        const applied = await applyReports(tx, corrected(batch, registered), {
+          ...this.#o,
+          nowMs: this.#o.clock.now(),
+        });
         if (registered?.settle && applied.seq >= registered.settle.upTo) {
           await this.#crashFormer(tx, batch.agent_id, batch.session_id);
           tx.afterCommit(() => {
@@ -349,6 +369,10 @@ export class AgentRegistry extends BackgroundService {
         labels: { ...agent.labels },
         version: agent.version,
         protocol: agent.protocol,
+        survivors: [...(contact?.survivors ?? [])],
+        ...(contact === undefined || contact.skew.aheadMs === 0
+          ? {}
+          : { clock_ahead_ms: contact.skew.aheadMs }),
       };
     });
   }
@@ -515,4 +539,15 @@ function speakerOf({ version, protocol, oldest_protocol: oldest }: AgentRecord):
 
 function foreignStream(agentId: string): InvalidInputError {
   return new InvalidInputError(`The stream of agent ${quote(agentId)} is another agent's.`);
+}
+
+/** The reports with times by the principal's clock, if the agent's is known to differ. */
+function corrected(batch: AgentReports, contact: Contact | undefined): AgentReports {
+  const aheadMs = contact?.skew.aheadMs ?? 0;
+  if (aheadMs === 0) return batch;
+  const reports = batch.reports.map((report) => ({
+    ...report,
+    timestamp_ms: Math.max(0, Math.round(report.timestamp_ms - aheadMs)),
+  }));
+  return { ...batch, reports };
 }

@@ -89,6 +89,11 @@ export class Metrics {
       "Runs on the agents that are up.",
       sum((agent) => agent.running_workflows),
     );
+    page.gauge(
+      "cdktr_agents_survivors",
+      "Processes that tasks left and that agents could not end.",
+      agents.reduce((total, { survivors = [] }) => total + survivors.length, 0),
+    );
     page.gauge("cdktr_workflows", "Loaded workflows.", valid);
     page.gauge("cdktr_workflow_files_invalid", "Invalid workflow files.", invalid);
     page.gauge(

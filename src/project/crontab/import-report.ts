@@ -30,6 +30,7 @@ The crontab itself was not changed: **its jobs still run.** Remove them (\`cront
   sections.push(`## As with cron, and otherwise
 
 - The command runs in the same shell, in the same directory (\`HOME\`), at the same times. Missed firings are not caught up (\`catchup: none\`), and jobs are not rerun when a host dies (\`failover: never\`); both can be changed in each file.
+- What a command puts into the background (\`&\`, \`nohup\`, \`setsid\`) runs on, and the run ends when that has ended (\`background: wait\`). For a daemon that is to stay, write \`background: leave\`.
 - What a job prints is in its log instead of a mail; a status other than 0 makes the run FAILED.
 - Variables that the crontab does not set come from the agent: its \`PATH\` is usually longer than cron's \`/usr/bin:/bin\`.
 - When the clock is put forward or back, a job with one fixed time a day runs once, as with cron. A job with several fixed times (\`0,30 2 * * *\`) follows the clock, whereas cron would catch up on skipped times and not repeat doubled ones.`);

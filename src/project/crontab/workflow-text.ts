@@ -55,6 +55,8 @@ export function workflowText(job: ImportedJob, schemaPath: string): string {
     "tasks:",
     "  job:",
     `    name: ${yamlScalar(titleOf(job))}`,
+    // As with cron: what the command puts into the background belongs to the job.
+    "    background: wait",
     "    config: !Subprocess",
     `      cmd: ${yamlScalar(withInput ? "/bin/sh" : job.shell)}`,
     "      args:",

@@ -160,6 +160,15 @@ declare module "cdktr" {
     readonly labels: Readonly<Record<string, string>>;
     readonly version: string;
     readonly protocol?: number;
+    readonly survivors?: readonly Survivor[];
+    readonly clock_ahead_ms?: number;
+  }
+
+  export interface Survivor {
+    readonly pid: number;
+    readonly name: string;
+    readonly user: string;
+    readonly reason: string;
   }
   // End of the replies of the principal.
 

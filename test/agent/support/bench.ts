@@ -7,6 +7,7 @@ import { inheritedEnvironment, runVariables } from "../../../src/agent/environme
 import { ForeignMounts } from "../../../src/agent/foreign-mounts.ts";
 import { Outbox } from "../../../src/agent/outbox.ts";
 import { bootId } from "../../../src/agent/proc-files.ts";
+import { Survivors } from "../../../src/agent/survivors.ts";
 import type { AgentContext } from "../../../src/agent/task-run.ts";
 import { TaskSlots } from "../../../src/agent/task-slots.ts";
 import { type Clock, systemClock } from "../../../src/clock.ts";
@@ -120,6 +121,8 @@ export class Bench implements Disposable {
       graceMs: options.graceMs ?? 5000,
       bootId: bootId(),
       liveTasks: new Set(),
+      endedTasks: new Map(),
+      survivors: new Survivors(() => {}),
     };
   }
 
