@@ -54,7 +54,7 @@ export class UnprocessableError extends CdktrError {
   override readonly reply = "UNPROC";
 }
 
-/** Not possible yet: the same request is repeated, and succeeds or is refused in time. It is no failure of the principal. */
+/** Not possible yet: the client should repeat the request, which will eventually succeed or be refused. Not a failure of the principal. */
 export class NotYetError extends CdktrError {}
 
 /** The message of anything thrown. */

@@ -1,4 +1,4 @@
-/** Where cdktr's own log goes. It may lose messages, and says later how many; it never ends or holds up the process. */
+/** The destination of cdktr's own log. It may drop messages, which it reports later, but it never ends or blocks the process. */
 
 /** The part of a stream that the log needs. */
 export interface LogStream {
@@ -6,19 +6,19 @@ export interface LogStream {
   on(event: "error", listener: () => void): unknown;
 }
 
-/** How much may wait for a reader that has stopped reading, in characters. */
+/** Maximum number of characters that wait for a reader that has stopped reading. */
 const MOST_PENDING = 1024 * 1024;
 
 /**
- * Writes messages to a stream whose reader may go away (EPIPE), stop reading, or be a file on a full disk (ENOSPC). A message that
- * cannot be written is counted, and the count is told with the next one that can.
+ * Writes messages to a stream whose reader may exit (EPIPE) or stop reading, or which is a file on a full disk (ENOSPC). Messages that
+ * cannot be written are counted, and the count is reported before the next message that can be written.
  */
 export class LogOutput {
   readonly #stream: LogStream;
   readonly #lossText: (lost: number) => string;
   #pending = 0;
   #lost = 0;
-  /** Whether a message about the loss is on its way. */
+  /** Whether a message about the loss is being written. */
   #isTelling = false;
   #drained: (() => void)[] = [];
 
@@ -37,7 +37,7 @@ export class LogOutput {
       return;
     }
     const told = this.#isTelling ? 0 : this.#lost;
-    // What was written last may be half a line.
+    // The last write may have ended in the middle of a line.
     const text = told > 0 ? `\n${this.#lossText(told)}${message}` : message;
     if (told > 0) this.#isTelling = true;
     this.#pending += text.length;
@@ -50,7 +50,7 @@ export class LogOutput {
     });
   }
 
-  /** Resolves when everything is written, or after `timeoutMs`: a reader may never take it. */
+  /** Resolves when everything is written, or after `timeoutMs`, because a reader may never continue. */
   async drain(timeoutMs: number): Promise<void> {
     if (this.#pending === 0) return;
     const { promise, resolve } = Promise.withResolvers<void>();

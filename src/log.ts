@@ -67,10 +67,10 @@ export function setLogLevel(level: keyof typeof LEVELS): void {
   log.level = LEVELS[level];
 }
 
-/** Time for the rest of the log at the end of the process, ms: its reader may have stopped reading. */
+/** Time limit for writing the rest of the log when the process exits, ms: its reader may have stopped reading. */
 const DRAIN_MS = 2000;
 
-/** Resolves when the log is written, or cannot be written in time. */
+/** Resolves when the log is written, or the time for that is over. */
 export function drainLog(): Promise<void> {
   return output.drain(DRAIN_MS);
 }

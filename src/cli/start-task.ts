@@ -1,2 +1,2 @@
-/** Becomes a task; started by agents only, not a command for people. */
+/** Becomes a task. Internal: only agents start it. */
 export { startTask } from "../agent/task-starter.ts";

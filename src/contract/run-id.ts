@@ -1,9 +1,9 @@
-/** How users name runs: by their id, or by its beginning. */
+/** Users refer to runs by id, or by the beginning of an id. */
 
-/** Characters that the beginning of an id must have at least: shorter ones would be a matter of which runs there happen to be. */
+/** Minimum length of the beginning of an id. Whether a shorter one is unique would depend on chance. */
 export const SHORTEST_PREFIX = 4;
 
-/** Why `text` cannot name a run; undefined when it can. */
+/** Why `text` cannot refer to a run; undefined if it can. */
 export function runIdProblem(text: string): string | undefined {
   if (text.trim() === "") return "the id of the run is empty";
   if (!/^[\da-f-]+$/i.test(text)) return `'${text}' is neither the id of a run nor the beginning of one`;
@@ -11,7 +11,7 @@ export function runIdProblem(text: string): string | undefined {
   return `'${text}' is too short: the beginning of a run's id needs at least ${SHORTEST_PREFIX} characters`;
 }
 
-/** The runs that `text` may mean: the one with this id, otherwise all whose ids begin with it. */
+/** The runs that `text` may refer to: the one with this id, otherwise all whose ids begin with it. */
 export function runsNamed<T extends { readonly workflow_instance_id: string }>(
   text: string,
   runs: readonly T[],

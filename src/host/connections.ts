@@ -61,7 +61,7 @@ export interface Traffic {
 export class AcceptedConnection {
   /** Its file descriptor; the number is reused after it is closed. */
   readonly descriptor: number;
-  /** The port on which it was accepted. */
+  /** The port that accepted it. */
   readonly port: number;
   readonly #copy: number;
 
@@ -130,7 +130,7 @@ export function countDescriptors(limit: number): number {
   }
 }
 
-/** The limit of descriptors of this process: that of 'ulimit -n'. */
+/** The maximum number of descriptors of this process, as in 'ulimit -n'. */
 export function descriptorLimit(): number {
   const soft = /^Max open files\s+(\d+)/m.exec(readFileSync("/proc/self/limits", "utf8"))?.[1];
   return soft === undefined ? 1024 : Number(soft);

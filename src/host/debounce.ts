@@ -14,14 +14,14 @@ export class Debounce {
     this.#timer = new Timer(call, undefined, () => !this.#isCancelled);
   }
 
-  /** There was an event. */
+  /** Reports an event. */
   soon(): void {
     const now = performance.now();
     if (!this.#timer.isSet) this.#firstEvent = now;
     this.#timer.in(Math.max(0, Math.min(DEBOUNCE_MS, this.#firstEvent + MAX_DELAY_MS - now)));
   }
 
-  /** Ends it for good. */
+  /** Stops it permanently. */
   cancel(): void {
     this.#isCancelled = true;
     this.#timer.cancel();

@@ -1,30 +1,30 @@
 /**
- * An HTTP server that strangers cannot exhaust: one request a connection, a deadline for each as a whole, however slowly it is sent or
- * its answer read, and a limit of connections. Bun's server knows none of these, so connections are ended through the kernel.
+ * An HTTP server that untrusted clients cannot exhaust: one request per connection, a deadline for each connection regardless of how
+ * slowly it sends or reads, and a maximum number of connections. Bun's server has none of these, so connections are closed through the
+ * kernel.
  */
 import type { ConsolaInstance } from "consola";
 import { isDoneWithin, Timer } from "../timer.ts";
 import { descriptorLimit, endConnections } from "./connections.ts";
 
-/** How long a connection may last, ms. */
+/** Maximum duration of a connection, ms. */
 const DEADLINE_MS = 10_000;
 /** Interval between checks, ms. */
 const CHECK_MS = 1000;
-/** The share of the descriptors of the process that the connections may take. */
+/** The share of the process's file descriptors that connections may use. */
 const SHARE = 0.05;
 const LEAST_CONNECTIONS = 8;
 
-/** What to serve, and where. */
 export interface HttpDoorOptions {
   readonly hostname: string;
   readonly port: number;
   readonly fetch: (request: Request, peer: string) => Promise<Response>;
   readonly error?: (error: Error) => Response;
   readonly maxRequestBodySize?: number;
-  /** The most connections at once, unless the limit of open files allows less. */
+  /** Maximum number of connections, if the limit of open files does not require a lower one. */
   readonly mostConnections: number;
   readonly log: ConsolaInstance;
-  /** How long a connection may last, ms; 10 s by default. */
+  /** Maximum duration of a connection, ms; 10 s by default. */
   readonly deadlineMs?: number;
 }
 
@@ -34,7 +34,7 @@ export class HttpDoor {
   readonly #mostConnections: number;
   readonly #deadlineMs: number;
   readonly #log: ConsolaInstance;
-  /** When each connection was seen first. */
+  /** When each connection was first seen. */
   #since = new Map<bigint, number>();
   #hasTold = false;
   readonly #checks = new Timer(() => this.#check());
@@ -52,7 +52,7 @@ export class HttpDoor {
       hostname,
       port,
       development: false,
-      // By default two programs would share the port, and each receive half of the requests.
+      // By default, two programs would share the port and each would receive half of the requests.
       reusePort: false,
       idleTimeout: Math.ceil(this.#deadlineMs / 1000),
       ...(maxRequestBodySize === undefined ? {} : { maxRequestBodySize }),
@@ -67,7 +67,7 @@ export class HttpDoor {
     this.#checks.every(Math.min(CHECK_MS, this.#deadlineMs / 4));
   }
 
-  /** Requests in progress are answered within `graceMs`; other connections are not waited for. */
+  /** Waits up to `graceMs` for requests in progress; closes other connections at once. */
   async stop(graceMs = 0): Promise<void> {
     this.#checks.cancel();
     if (graceMs > 0) await isDoneWithin(graceMs, this.#server.stop());
@@ -88,7 +88,7 @@ export class HttpDoor {
     });
     const excess = this.#since.size - this.#mostConnections;
     if (excess <= 0) return;
-    // Each has had some time; the latest may have just begun.
+    // The oldest are closed: they had the most time, and the newest may have just been opened.
     const oldest = new Set(
       [...this.#since]
         .sort(([, a], [, b]) => a - b)

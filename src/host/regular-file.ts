@@ -1,19 +1,19 @@
-/** Reads regular files whose paths users name: never a pipe or a device, never more than a limit. */
+/** Reads regular files at paths that users specify: never a pipe or a device, and never more than a limit. */
 import { closeSync, constants, fstatSync, openSync, readSync, statSync } from "node:fs";
 
-/** What is at a path: the bytes of a regular file, or why they were not read. */
+/** The content of a regular file, or why it was not read. */
 export type RegularFile =
   | { readonly kind: "file"; readonly bytes: Uint8Array }
   | { readonly kind: "directory" | "other" | "too large" }
   | { readonly kind: "failed"; readonly code: string; readonly message: string };
 
-/** Reads the file at `path`, following links, if it is a regular one of at most `maxBytes`. Never throws. */
+/** Reads the file at `path`, following links, if it is a regular file of at most `maxBytes`. Never throws. */
 export function readRegularFile(path: string, maxBytes: number): RegularFile {
   try {
-    // Before it is opened: opening a device can have an effect.
+    // Checked before opening, because opening a device can have side effects.
     const problem = problemOf(statSync(path), maxBytes);
     if (problem !== undefined) return problem;
-    // Non-blocking, in case a pipe has taken its place.
+    // Non-blocking, in case a pipe has replaced the file.
     const descriptor = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
     try {
       const opened = fstatSync(descriptor);
@@ -35,7 +35,7 @@ function problemOf(
   return info.size > maxBytes ? { kind: "too large" } : undefined;
 }
 
-/** Files of /proc have the size 0, and others may grow meanwhile: reads to the end, but not beyond the limit. */
+/** Reads to the end or the limit, regardless of the reported size: it is 0 in /proc, and a file may grow. */
 function readUpTo(descriptor: number, size: number, maxBytes: number): RegularFile {
   let bytes = new Uint8Array(Math.min(size, maxBytes) + 1);
   let used = 0;

@@ -4,9 +4,9 @@ import { statSync } from "node:fs";
 /** On Linux this refers to the file of the running program, whatever has happened to its path. */
 const THIS_FILE = "/proc/self/exe";
 
-/** As the first argument: this process becomes a task, see task-starter.ts of the agent. */
+/** First argument of a process that becomes a task, see task-starter.ts of the agent. */
 export const START_TASK = "__start-task";
-/** As the first argument: this process becomes a file helper, see file-helper/helper.ts. */
+/** First argument of a process that becomes a file helper, see file-helper/helper.ts. */
 export const FILE_HELPER = "__file-helper";
 
 /** The command that starts this program: the compiled executable, or Bun with the entry's source. */

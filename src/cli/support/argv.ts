@@ -242,7 +242,7 @@ function withValue(
   };
 }
 
-/** An empty value is nearly always a variable of a script that is not set, and must not mean "all" or "any". */
+/** An empty value usually comes from an unset variable in a script, so it must not mean "all" or "any". */
 function checkNotEmpty(name: string, value: string): void {
   if (value.trim() !== "") return;
   throw new UsageError(`${name} is empty.`, { hint: "A variable of a script may not be set." });

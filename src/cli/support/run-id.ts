@@ -14,7 +14,7 @@ const SHOWN = 8;
 /**
  * The run that `text` refers to.
  * @throws NotFoundError when there is none
- * @throws InvalidInputError when it is too short or no id at all, or listing the candidates when the prefix is ambiguous
+ * @throws InvalidInputError when it is too short or not an id, or (listing the candidates) when the prefix is ambiguous
  */
 export async function findRun({ client }: Connection, text: string): Promise<RunDetails> {
   const problem = runIdProblem(text);

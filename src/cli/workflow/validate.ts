@@ -127,7 +127,7 @@ async function findFiles(given: readonly string[], workflowDirectory: string): P
 }
 
 /**
- * The ids of all workflows below each root: what "on: workflow" may name. Roots of which only some files were given are left out,
+ * The ids of all workflows below each root, which "on: workflow" may refer to. Roots of which only some files were given are left out,
  * except for the workflow directory.
  */
 function knownIds(

@@ -24,7 +24,7 @@ export const AgentDescription = z.object({
   running: z.array(z.object({ workflow_instance_id: z.string(), attempt: z.number().int() })).default([]),
   /**
    * Number of the oldest log line that the agent can still send. A principal that has received less than the line before it
-   * has lost its history: it cannot get the lines between and goes on from this one.
+   * has lost its history: it cannot get the missing lines and continues with this one.
    */
   log_first_seq: z.number().int().positive().optional(),
   /**
@@ -34,13 +34,13 @@ export const AgentDescription = z.object({
   report_seq: z.number().int().nonnegative().optional(),
   /**
    * The process before this one on the same data directory. Older agents do not send it. A principal accepts a successor at once
-   * only when it follows the process that it knows, in the same place: a data directory may have been copied.
+   * only if it follows the process that the principal knows, in the same place, because a data directory may have been copied.
    */
   follows: z
     .object({
       /** Its session; null when no process has registered with this data directory before. */
       session_id: z.string().max(64).nullable(),
-      /** The directory is where that process had it: the same file on the same host, which has not been restarted. */
+      /** Whether the directory is in the same place: the same file on the same host, which has not been restarted. */
       in_place: z.boolean(),
     })
     .optional(),
@@ -114,7 +114,7 @@ export type StopOrder = z.infer<typeof StopOrder>;
 export const AgentOrders = z.object({
   /** Random; new for every process of the principal. */
   principal_id: z.string(),
-  /** Random; the same over restarts. What an agent has for one installation is not for another. Older principals do not send it. */
+  /** Random; unchanged by restarts. An agent keeps its data for different installations apart. Older principals do not send it. */
   installation_id: z.string().optional(),
   stop: z.array(StopOrder),
   drain: z.boolean(),

@@ -5,7 +5,7 @@ import { RUN_STATUSES } from "../../workflow/status.ts";
 import { FIRST_PROTOCOL } from "../version.ts";
 
 export const Identifier = z.string().min(1).max(256).regex(IDENTIFIER);
-/** The name of something that there may or may not be. An empty one is a mistake of the client's and names nothing. */
+/** The name of something that may not exist. An empty name is a mistake of the client. */
 export const Name = z.string().min(1, "is empty");
 /** ms since the epoch. */
 export const Instant = z.number().int().nonnegative();

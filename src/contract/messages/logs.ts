@@ -43,14 +43,14 @@ export const PROBE = /^~[\w-]{16,63}$/;
 
 /**
  * `ISSUBSCRIBED`: whether the publisher of the live log knows a subscription to this probe, a prefix that no workflow id has.
- * Subscriptions of a connection arrive in order, so the earlier ones are in force then too.
+ * Subscriptions of a connection arrive in order, so the earlier ones are active then too.
  */
 export const IsSubscribed = z.object({ probe: z.string().regex(PROBE) });
 export type IsSubscribed = z.infer<typeof IsSubscribed>;
 
 export const Subscribed = z.object({ subscribed: z.boolean() });
 
-/** `QUERYLOGS`: what is left out does not filter. */
+/** `QUERYLOGS`: omitted fields do not filter. */
 export const QueryLogs = z.object({
   end_ms: TimeText.optional(),
   start_ms: TimeText.optional(),

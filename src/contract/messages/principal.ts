@@ -4,7 +4,7 @@ import { Protocol } from "./common.ts";
 
 export const PrincipalInfo = z.object({
   principal_id: z.string(),
-  /** Random; the same over restarts. Older principals do not send it. */
+  /** Random; unchanged by restarts. Older principals do not send it. */
   installation_id: z.string().optional(),
   version: z.string(),
   protocol: Protocol,

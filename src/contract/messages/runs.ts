@@ -17,7 +17,7 @@ export const RunTaskOptions = z.object({
   dedupe_key: z.string().min(1).max(512).optional(),
   /** The time of the firing in the schedule, ms since the epoch. */
   scheduled_time_ms: Instant.nullable().default(null),
-  /** Number of runs before it in a chain of runs that follow each other; the listener passes on that of `LSFOLLOWUPS`. */
+  /** Number of runs before it in a chain of `on: workflow`; the listener passes on the value from `LSFOLLOWUPS`. */
   trigger_depth: z.number().int().min(0).max(1000).default(0),
 });
 export type RunTaskOptions = z.infer<typeof RunTaskOptions>;
@@ -129,7 +129,7 @@ export const FollowUpPage = z.object({
       after_workflow_id: z.string(),
       after_workflow_instance_id: z.string(),
       after_status: Status,
-      /** Number of runs before the one that follows; older principals do not send it. */
+      /** Number of runs in the chain before the new one. Older principals do not send it. */
       trigger_depth: z.number().int().optional(),
       created_at_ms: z.number(),
     }),

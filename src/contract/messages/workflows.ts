@@ -26,11 +26,11 @@ export const WorkflowSummary = z.object({
   /** Events, besides cron, that trigger it. */
   on: TriggerDefinitions.optional(),
   tasks: z.number().int(),
-  /** Why the present file does not load; the last valid version stays in force. */
+  /** Why the current file does not load; the last valid version stays in use. */
   error: z.string().nullable(),
-  /** Why triggers of it cannot work, or never stop; older principals do not send it. */
+  /** Problems of its triggers: they can never fire, or never stop. Older principals do not send it. */
   trigger_problems: z.array(z.string()).optional(),
-  /** The firing that was refused since its file last changed; null when the latest one was not. Older principals do not send it. */
+  /** The latest firing since its file last changed, if it was refused; otherwise null. Older principals do not send it. */
   refused: z
     .object({ trigger: z.string(), timestamp_ms: z.number(), message: z.string() })
     .nullable()

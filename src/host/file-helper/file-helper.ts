@@ -1,6 +1,6 @@
 /**
- * Touches paths that users name, through a child process with a deadline. A path may be on a mount that does not answer; a system
- * call on it then blocks its thread, and sometimes even the end of its process, for as long as the mount is dead.
+ * Accesses paths that users specify through a child process with a deadline. A path may be on a mount that does not respond; a system
+ * call on it then blocks its thread, and sometimes even the exit of the process, until the mount recovers.
  */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -10,18 +10,18 @@ import { Timer } from "../../timer.ts";
 import { FILE_HELPER, ownExecutable } from "../self.ts";
 import type { FileNews, FileQuestion, FileRequests, FileVerb } from "./requests.ts";
 
-/** A helper at work that the kernel has not run for this many checks in a row is blocked; the interval in ms. */
+/** A busy helper that the kernel has not scheduled for this many checks in a row is blocked; interval in ms. */
 const CHECK_MS = 500;
 const CHECKS = 6;
-/** Blocked helpers that are kept to see when their path answers; beyond that, a path is tried again after a time, ms. */
+/** Maximum number of blocked helpers that are kept to notice when their path responds; beyond it, a path is retried after this time, ms. */
 const MOST_BLOCKED = 8;
 const AGAIN_MS = 60_000;
 
-/** A path does not answer. */
+/** A path does not respond. */
 export class PathSilentError extends CdktrError {
-  /** The path that the helper was about to touch, as the request names paths; `""` when it is not known. */
+  /** The path that the helper was about to access, as written in the request; `""` if unknown. */
   readonly path: string;
-  /** Resolves when it answers again, or should be tried again. */
+  /** Resolves when the path responds again or should be retried. */
   readonly answers: Promise<void>;
 
   constructor(path: string, answers: Promise<void>) {
@@ -39,18 +39,18 @@ interface Pending {
 
 interface Child {
   readonly process: Bun.Subprocess<"pipe", "pipe", "ignore">;
-  /** What it works at. */
+  /** The request and path that it is working on. */
   at: { id: number; path: string } | undefined;
-  /** Its counters at the last check, and how many checks ago they changed. */
+  /** Its scheduling counters at the last check, and the number of checks since they changed. */
   seen: string;
   checks: number;
-  /** Called with its next sign of life, once it counts as blocked. */
+  /** Set while it counts as blocked; called on its next sign of life. */
   moved: (() => void) | undefined;
 }
 
-/** Starts the child process when it is first needed, and another one when it is blocked or ends. */
+/** Starts the child process on first use, and a new one when it is blocked or has exited. */
 export class FileHelper {
-  /** `changed`: the key under which files changed. `restarted`: nothing is watched any more until it is requested again. */
+  /** `changed`: the key whose files changed. `restarted`: all watches are gone and must be requested again. */
   readonly signals = new EventHub<{ changed: string; warning: string; restarted: undefined }>();
   readonly #pending = new Map<number, Pending>();
   readonly #blocked = new Set<Child>();
@@ -61,8 +61,8 @@ export class FileHelper {
   #isClosed = false;
 
   /**
-   * Asks the helper; requests are worked at in order.
-   * @throws PathSilentError when a path does not answer
+   * Sends a request to the helper, which handles requests in order.
+   * @throws PathSilentError when a path does not respond
    * @throws Error with the code of the system call that failed
    */
   ask<Verb extends FileVerb>(
@@ -78,7 +78,7 @@ export class FileHelper {
     });
   }
 
-  /** Ends the helper, without waiting for one that is blocked. */
+  /** Ends the helper; does not wait for a blocked one. */
   close(): void {
     this.#isClosed = true;
     this.#check.cancel();
@@ -105,7 +105,7 @@ export class FileHelper {
       stdin: "pipe",
       stdout: "pipe",
       stderr: "ignore",
-      // No secrets, and nothing that changes how it behaves.
+      // The child gets no secrets and no variables that change its behaviour.
       env: {},
     });
     process.unref();
@@ -130,7 +130,7 @@ export class FileHelper {
         for (const line of lines) this.#hear(child, JSON.parse(line) as FileNews);
       }
     } catch {
-      // It counts as ended.
+      // Handled like the end of the child.
     }
     this.#ended(child);
   }
@@ -154,7 +154,7 @@ export class FileHelper {
     }
   }
 
-  /** Whether the child is blocked: it has work, but the kernel has not run it for some time. */
+  /** Whether the child is blocked: it has work, but the kernel has not scheduled it for some time. */
   #look(): void {
     const child = this.#child;
     if (child === undefined) return;
@@ -194,7 +194,7 @@ export class FileHelper {
   #ended(child: Child): void {
     if (child.moved !== undefined) child.moved();
     else if (child === this.#child && !this.#isClosed) {
-      // Whoever killed it, the request at which it ended does not get a second one.
+      // The request during which it died is not retried: it may be the cause.
       const { at } = child;
       if (at !== undefined) {
         this.#pending.get(at.id)?.reject(new CdktrError("the process that looks at files was ended"));
@@ -204,7 +204,7 @@ export class FileHelper {
     }
   }
 
-  /** The requests that are left are for another child. */
+  /** Sends the remaining requests to a new child. */
   #restart(): void {
     this.#child = undefined;
     for (const { question } of [...this.#pending.values()]) this.#write(question);
@@ -213,12 +213,12 @@ export class FileHelper {
   }
 }
 
-/** The counters of the kernel for the main thread of a process: they change whenever it runs. */
+/** The kernel's counters for the main thread of a process, which change whenever it runs. */
 function activityOf(pid: number): string {
   try {
     const status = readFileSync(`/proc/${pid}/status`, "latin1");
     const [, state] = /^State:\s+(\S)/m.exec(status) ?? [];
-    // Ready to run, but the processors are busy with others.
+    // It is runnable, but the CPUs are busy with other processes.
     if (state === "R") return `running at ${performance.now()}`;
     const switches = [...status.matchAll(/^\w*ctxt_switches:\s+(\d+)/gm)].map(([, count]) => count);
     const stat = readFileSync(`/proc/${pid}/stat`, "latin1");

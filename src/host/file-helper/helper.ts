@@ -1,6 +1,6 @@
 /**
- * The file helper: a child process that touches the paths that users name, so that its parent never does. A path on a dead mount
- * may block it for as long as the mount is dead. It works at one request after the other, and says before each what it is going to touch.
+ * The file helper: a child process that accesses the paths that users specify, so that its parent never does. A path on a dead mount
+ * may block it until the mount recovers. It handles one request at a time, and reports each path before it accesses it.
  */
 import { writeSync } from "node:fs";
 import { resolve } from "node:path";
@@ -14,9 +14,9 @@ const STDOUT = 1;
 /** How long to wait before trying again to write into a full pipe, ms. */
 const FULL_MS = 5;
 
-/** Answers the requests on standard input until it ends. */
+/** Answers requests on standard input until the end of input. */
 export async function serveFileRequests(): Promise<void> {
-  // It ends when its parent does, which may still need it while it stops.
+  // It ignores these signals, because its parent may need it while stopping. It ends when its input is closed.
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, () => {});
   const helper = new Helper();
   const decoder = new TextDecoder();
@@ -153,7 +153,7 @@ function send(news: FileNews): void {
     try {
       sent += writeSync(STDOUT, bytes, sent);
     } catch (error) {
-      // The parent is gone.
+      // The parent has exited.
       if ((error as NodeJS.ErrnoException).code !== "EAGAIN") process.exit(0);
       Bun.sleepSync(FULL_MS);
     }

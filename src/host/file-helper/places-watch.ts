@@ -1,18 +1,18 @@
-/** File events of a set of directories that is renewed with each look at the files. */
+/** Watches a set of directories that is updated with each scan of the files. */
 import { type FSWatcher, statSync, watch } from "node:fs";
 import { Debounce } from "../debounce.ts";
 
 interface Place {
-  /** Device and inode: another directory may take its place. */
+  /** Device and inode, because another directory may replace it. */
   readonly identity: string;
   watcher: FSWatcher | undefined;
-  /** Whether all names matter, as far as {@link PlacesWatch} is told so. */
+  /** Whether the whole directory is watched, not just single names. */
   whole: boolean;
   names: Set<string>;
   round: number;
 }
 
-/** Watches directories, each as a whole or for single names in it. Not recursive. */
+/** Watches directories, as a whole or for single names. Not recursive. */
 export class PlacesWatch {
   readonly #places = new Map<string, Place>();
   readonly #relevant: (event: string, name: string) => boolean;
@@ -21,7 +21,7 @@ export class PlacesWatch {
   #round = 0;
 
   /**
-   * @param options.relevant whether an event of a directory that is watched as a whole matters
+   * @param options.relevant whether an event in a directory that is watched as a whole matters
    * @param options.changed called after events
    * @param options.failed called when a directory cannot be watched
    */
@@ -35,7 +35,7 @@ export class PlacesWatch {
     this.#changed = new Debounce(options.changed);
   }
 
-  /** Begins a round: what is not added again until {@link end} is no longer watched. */
+  /** Starts a round: directories that are not added again before {@link end} are no longer watched. */
   begin(): void {
     this.#round++;
   }
@@ -46,7 +46,7 @@ export class PlacesWatch {
     if (identity === undefined) return;
     let place = this.#places.get(directory);
     if (place?.identity !== identity) {
-      // Closed first: a second watcher of the same path would be that of the first directory.
+      // Closed first, because a second watcher of the same path would still watch the old directory.
       place?.watcher?.close();
       place = { identity, watcher: undefined, whole: false, names: new Set(), round: this.#round };
       this.#places.set(directory, place);

@@ -1,8 +1,8 @@
-/** What a file helper is asked, and what it answers: one JSON value a line, over its standard input and output. */
+/** The protocol of the file helper: one JSON value per line on its standard input and output. */
 
-/** A question, and the answer to it. */
+/** The requests with their replies. */
 export interface FileRequests {
-  /** Lists a tree, and from then on reports changes of it under `key`. */
+  /** Lists a tree and reports later changes in it under `key`. */
   tree: {
     readonly request: {
       readonly key: string;
@@ -16,7 +16,7 @@ export interface FileRequests {
       readonly devices: [path: string, device: string][];
     };
   };
-  /** Reads regular files; with a key, changes of them are reported under it from then on. */
+  /** Reads regular files; if `key` is given, reports later changes of them under it. */
   read: {
     readonly request: {
       readonly key?: string;
@@ -29,14 +29,14 @@ export interface FileRequests {
       | { readonly kind: "failed"; readonly code: string; readonly message: string }
     )[];
   };
-  /** Looks at the files of a glob, and from then on reports changes of them under `key`. */
+  /** Lists the files that match a glob and reports later changes of them under `key`. */
   glob: {
     readonly request: {
       readonly key: string;
       readonly glob: string;
       readonly also: readonly string[];
       readonly whole: boolean;
-      /** Whether the reply may be only what differs from the last one. */
+      /** Whether the reply may contain only the difference to the previous one. */
       readonly difference: boolean;
     };
     readonly reply: {
@@ -46,7 +46,7 @@ export interface FileRequests {
       readonly hears: boolean;
     };
   };
-  /** Nothing more is reported under `key`. */
+  /** Stops reporting changes under `key`. */
   forget: { readonly request: { readonly key: string }; readonly reply: null };
 }
 
@@ -63,7 +63,7 @@ export interface FileQuestion {
 export type FileNews =
   | { readonly id: number; readonly reply: unknown }
   | { readonly id: number; readonly error: string; readonly code: string }
-  /** The request that it works at, and the path that it is about to touch. */
+  /** The request that it is working on, and the path that it is about to access. */
   | { readonly at: number; readonly path: string }
   | { readonly changed: string }
   | { readonly warning: string };

@@ -1,28 +1,28 @@
-/** Lists the files of a directory tree, and the directories and links on whose events the listing depends. */
+/** Lists the files of a directory tree, and reports the directories and links that must be watched for changes. */
 import { type BigIntStats, type Dirent, readdirSync, readlinkSync, realpathSync, statSync } from "node:fs";
 import { dirname, isAbsolute, join, resolve } from "node:path";
 
-/** What is under a directory. */
+/** The content of a directory tree. */
 export interface TreeListing {
   /** Relative path of each file with one of the endings, and a fingerprint that changes when the file does. Sorted by path. */
   readonly files: ReadonlyMap<string, string>;
-  /** What could not be read, with the reason: directories, whose content is unknown, and files. */
+  /** Directories and files that could not be read, with the reason. */
   readonly unreadable: ReadonlyMap<string, string>;
   /** The file system of each directory that was read, by relative path; `""` is the root. */
   readonly devices: ReadonlyMap<string, string>;
 }
 
-/** How to list. */
+/** Options of {@link listTree}. */
 export interface TreeOptions {
   /** A file counts if its name ends with one of these. */
   readonly endings: readonly string[];
   /** Relative paths not to touch, with the reason; they are listed as unreadable. */
   readonly skip?: ReadonlyMap<string, string>;
-  /** Called before a path is touched that could be on another file system. */
+  /** Called before accessing a path that could be on another file system. */
   readonly touching?: (path: string) => void;
   /** Called before a directory is read. */
   readonly directory?: (absolute: string) => void;
-  /** Called before a link is followed: the directory that contains it, and its name there. */
+  /** Called before a link is followed, with the directory that contains it and its name. */
   readonly link?: (directory: string, name: string) => void;
 }
 
@@ -64,7 +64,7 @@ export function listTree(root: string, options: TreeOptions): TreeListing {
     } catch (error) {
       // Deleted since it was listed, or a dangling link.
       if (isMissing(error)) return;
-      // It may be a directory: not being able to look is not the same as finding nothing.
+      // It may be a directory, so it must not count as missing.
       if (counts(name)) files.set(path, messageOf(error));
       else unreadable.set(path, messageOf(error));
       return;
@@ -95,7 +95,7 @@ export function listTree(root: string, options: TreeOptions): TreeListing {
   return { files: new Map([...files].sort(([a], [b]) => (a < b ? -1 : 1))), unreadable, devices };
 }
 
-/** Reports every link that is followed on the way to `path`, and at last the place of the file itself. Never throws. */
+/** Reports every link on the way to `path`, and finally the place of the file itself. Never throws. */
 export function followLinks(path: string, found: (directory: string, name: string) => void): void {
   let parts = path.split("/").filter((part) => part !== "");
   let at = "/";
@@ -105,7 +105,7 @@ export function followLinks(path: string, found: (directory: string, name: strin
     try {
       target = readlinkSync(join(at, name));
     } catch {
-      // No link.
+      // Not a link.
     }
     if (target !== undefined || rest.length === 0) found(at, name);
     if (target === undefined) {

@@ -32,7 +32,7 @@ export class WatchedFiles {
   /** The result of the last scan: path to version. */
   #present: Map<string, string> | undefined;
   #generation = 0;
-  /** The file system of the directory when there were files. */
+  /** The file system of the directory when files were last seen. */
   #device: bigint | undefined;
   /** Paths with events since then. */
   readonly #heard = new Set<string>();
@@ -79,7 +79,7 @@ export class WatchedFiles {
       // Events that arrive during the scan are handled by the next one.
       const found = this.#scan();
       const device = deviceOf(this.#place.directory);
-      // Unmounted is not deleted.
+      // After an unmount the files are hidden, not deleted.
       const isElsewhere = found.size === 0 && device !== undefined && device !== (this.#device ?? device);
       if (!isElsewhere || this.#present === undefined) this.#present = found;
       if (found.size > 0) this.#device = device;
@@ -91,7 +91,7 @@ export class WatchedFiles {
     this.#watch.close();
   }
 
-  /** Whether that was sufficient: directories that were created or deleted need a full scan. */
+  /** Checks only these paths. Returns whether that is sufficient: created or deleted directories need a full scan. */
   #lookAt(paths: ReadonlySet<string>, present: Map<string, string>): boolean {
     const versions = statsOf([...paths]);
     for (const [path, found] of versions) {
@@ -146,7 +146,7 @@ function placeOf(glob: string): Place {
   return { directory: parts.slice(0, at).join("/") || "/", pattern: parts.slice(at).join("/") || "*" };
 }
 
-/** What is at each path; null when that cannot be known: not being able to look is not the same as finding nothing. */
+/** The status of each path; null if it cannot be determined, which does not mean that the file is missing. */
 function statsOf(paths: readonly string[]): [string, BigIntStats | undefined | null][] {
   return paths.map((path) => {
     try {
