@@ -136,6 +136,11 @@ export function timeOf(line: string, head: string): number {
   return Number(line.slice(head.length, line.indexOf(SEPARATOR, head.length)));
 }
 
+/** An encoded line with this head, with another time. */
+export function withTime(line: string, head: string, timestampMs: number): string {
+  return `${head}${timestampMs}${line.slice(line.indexOf(SEPARATOR, head.length))}`;
+}
+
 const LEVELS: ReadonlySet<string> = new Set(LOG_LEVELS);
 
 /** Decodes lines one after the other. Consecutive lines mostly have the same head, which is then only parsed once. */

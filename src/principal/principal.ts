@@ -125,6 +125,7 @@ export class Principal extends BackgroundService {
       listeningPort: config.CDKTR_LOGS_LISTENING_PORT,
       publishingPort: config.CDKTR_LOGS_PUBLISHING_PORT,
       historian: history,
+      events,
       log: log("logs"),
       access,
       agentKeys,

@@ -1,8 +1,10 @@
 import { describe, expect, test } from "bun:test";
 import { decodeLogBatch, encodeLogBatch } from "../../src/contract/log-line.ts";
+import { EventHub } from "../../src/event-hub.ts";
 import type { Historian } from "../../src/principal/history/historian.ts";
 import { LogHub } from "../../src/principal/logs/log-hub.ts";
 import { Probes } from "../../src/principal/logs/probes.ts";
+import type { PrincipalEvents } from "../../src/principal/principal-events.ts";
 import { Push, Subscriber } from "../../src/zmq/index.ts";
 import { line, TestDirectory } from "../storage/history-support.ts";
 import { PYZMQ, pythonWith } from "../support/python.ts";
@@ -25,6 +27,7 @@ class Bench implements AsyncDisposable {
   private constructor(
     readonly hub: LogHub,
     readonly historian: Historian & AsyncDisposable,
+    readonly events: PrincipalEvents,
     messages: string[],
   ) {
     this.messages = messages;
@@ -37,9 +40,17 @@ class Bench implements AsyncDisposable {
   ): Promise<Bench> {
     const { log, messages } = recordingLog();
     const historian = await startHistorian(directory, options);
-    const hub = new LogHub({ host: "127.0.0.1", listeningPort: 0, publishingPort: 0, historian, log });
+    const events: PrincipalEvents = new EventHub();
+    const hub = new LogHub({
+      host: "127.0.0.1",
+      listeningPort: 0,
+      publishingPort: 0,
+      historian,
+      events,
+      log,
+    });
     await hub.start();
-    const bench = new Bench(hub, historian, messages);
+    const bench = new Bench(hub, historian, events, messages);
     bench.agent.connect(hub.listeningEndpoint);
     bench.watcher.subscribe(prefix);
     bench.watcher.connect(hub.publishingEndpoint);
@@ -90,6 +101,40 @@ test("each line is published as it came, and stored", async () => {
   const [frame] = await bench.watcher.receive();
   expect(frame?.toString("utf8")).toBe(odd);
   expect(await bench.stored()).toEqual(["é\x01 \0 \r ✓"]);
+});
+
+test("the times of an agent whose clock is wrong are corrected, but those that are right already", async () => {
+  using directory = new TestDirectory();
+  await using bench = await Bench.start(directory);
+  const HOUR = 3_600_000;
+  const now = Date.now() - 60_000;
+  let seq = 0;
+  const deliver = (offsetMs: number, ...times: number[]) => {
+    bench.events.emit("agent clock compared", { agentId: "agent-1", offsetMs });
+    const lines = times.map((timestamp_ms) => line({ timestamp_ms, payload: "x" }));
+    const first_seq = seq + 1;
+    seq += times.length;
+    return bench.send(encodeLogBatch({ ...batch(first_seq, 1), lines }));
+  };
+  const published = async (count: number) => {
+    const times: number[] = [];
+    while (times.length < count) {
+      const [frame] = await bench.watcher.receive();
+      times.push(Number(frame?.toString("utf8").split("\x01")[5]) - now);
+    }
+    return times;
+  };
+  await deliver(HOUR, now - HOUR, now);
+  expect(await published(2)).toEqual([0, 0]);
+  // A little more or less does not count.
+  await deliver(HOUR + 20, now - HOUR);
+  expect(await published(1)).toEqual([0]);
+  await deliver(-HOUR, now + HOUR, now);
+  expect(await published(2)).toEqual([0, 0]);
+  await deliver(0, now - HOUR);
+  expect(await published(1)).toEqual([-HOUR]);
+  const stored = await bench.stored("SELECT timestamp_ms::DOUBLE FROM logstore ORDER BY rowid");
+  expect(stored.map((time) => Number(time) - now)).toEqual([0, 0, 0, 0, 0, -HOUR]);
 });
 
 test("a watcher of one workflow gets its lines alone", async () => {
@@ -255,6 +300,7 @@ test("a port that is taken is an error that names it; nothing stays bound", asyn
     listeningPort: taken,
     publishingPort: 0,
     historian: bench.historian,
+    events: bench.events,
     log,
   });
   const error = await other.start().catch((thrown) => thrown);

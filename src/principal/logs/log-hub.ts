@@ -1,6 +1,6 @@
 /**
- * The log hub: receives the lines that agents deliver, passes them to the historian and publishes each one to subscribers, exactly once
- * and in the order of its stream, even if an agent sends it again.
+ * The log hub: receives the lines that agents deliver, corrects their times where an agent's clock is wrong, passes them to the historian
+ * and publishes each one to subscribers, exactly once and in the order of its stream, even if an agent sends it again.
  */
 import type { ConsolaInstance } from "consola";
 import {
@@ -20,7 +20,9 @@ import { type Message, Pull, XPublisher } from "../../zmq/index.ts";
 import type { Access } from "../access/access.ts";
 import type { AgentKeys } from "../agents/agent-keys.ts";
 import { bindSocket, HANDSHAKE_MS } from "../bind.ts";
+import type { PrincipalEvents } from "../principal-events.ts";
 import { RateLimitedWarning } from "../rate-limited-warning.ts";
+import { AgentClocks } from "./agent-clocks.ts";
 import { Probes } from "./probes.ts";
 import { PublishedLines } from "./published-lines.ts";
 import { Topics } from "./topics.ts";
@@ -71,6 +73,7 @@ export interface LogHubOptions {
   /** Port on which lines are published; 0 for any free one. */
   readonly publishingPort: number;
   readonly historian: LogSink;
+  readonly events: PrincipalEvents;
   readonly log: ConsolaInstance;
   /** Decides who may deliver and who may subscribe; without it everyone may. */
   readonly access?: Access | undefined;
@@ -94,6 +97,7 @@ export class LogHub extends BackgroundService {
   readonly name = "log hub";
   readonly #o: LogHubOptions;
   readonly #published = new PublishedLines();
+  readonly #clocks = new AgentClocks();
   readonly #malformedWarning: RateLimitedWarning;
   readonly #droppedWarning: RateLimitedWarning;
   readonly #topicsWarning: RateLimitedWarning;
@@ -113,6 +117,9 @@ export class LogHub extends BackgroundService {
   constructor(options: LogHubOptions) {
     super();
     this.#o = options;
+    options.events.on("agent clock compared", ({ agentId, offsetMs }) =>
+      this.#clocks.compared(agentId, offsetMs),
+    );
     options.access?.signals.on("revoked", () => this.cutOff());
     this.#malformedWarning = new RateLimitedWarning(options.log);
     this.#droppedWarning = new RateLimitedWarning(options.log);
@@ -327,19 +334,20 @@ export class LogHub extends BackgroundService {
 
   #takeBatch(batch: LogBatch, foreign: ReadonlySet<string>): readonly string[] {
     const reader = new LogLineReader();
+    const correct = this.#clocks.correction(batch.agent_id, this.clock.now());
     let bad = 0;
     let reason = "";
     // A malformed line keeps its number, or the lines after it would never fit.
     const lines = batch.lines.map((line) => {
       const wrong = reader.check(line) ?? (foreign.size > 0 && foreign.has(runOf(line)) ? FOREIGN_RUN : null);
-      if (wrong === null) return line;
+      if (wrong === null) return correct?.(line) ?? line;
       bad++;
       reason = wrong;
       return "";
     });
     if (bad > 0) this.#malformed(bad, `${reason} (agent ${batch.agent_id.slice(0, 100)})`);
     const before = this.#o.historian.position(batch.stream_id);
-    this.#o.historian.offer(bad === 0 ? batch : { ...batch, lines });
+    this.#o.historian.offer({ ...batch, lines });
     const from = this.#published.advance(batch, before);
     const pending = from === 0 ? lines : lines.slice(from);
     return bad === 0 ? pending : pending.filter((line) => line !== "");

@@ -322,6 +322,8 @@ export class RunChanges {
     const status = "RUNNING";
     const status_at_ms = Math.max(run.status_at_ms, time.at_ms);
     this.#written(tx);
+    const compared = { agentId: attempt.agent_id, offsetMs: time.offset_ms };
+    tx.afterCommit(() => this.#o.events.emit("agent clock compared", compared));
     return {
       attempt: await tx.transitionLease(attempt, {
         lease: "HELD",

@@ -1,7 +1,7 @@
 /** The clock jumps while cdktr runs, and schedules that fire while it does not. */
 import { expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
-import { Cluster, freePorts } from "../../support/cdktr.ts";
+import { Cluster, freePorts, startCluster } from "../../support/cdktr.ts";
 import { runOver, shellWorkflow, TemporaryDirectory, until } from "../support/fixtures.ts";
 import { FakeClock } from "./fake-clock.ts";
 import { IMPATIENT, numbers, numbersOf, trigger, upTo } from "./support.ts";
@@ -128,3 +128,38 @@ test("firings missed while the principal was down: none, the latest, or all of t
   await third.waitFor(/4 workflows have schedules/);
   expect(await scheduled("all")).toEqual(missed);
 }, 60_000);
+
+test.each([-HOUR, HOUR])(
+  "the clock of an agent is off by %d s: times of its runs and lines are right, and --last finds them",
+  async (off) => {
+    using directory = new TemporaryDirectory();
+    const clock = await FakeClock.create(directory.path("clock"));
+    clock.set(off);
+    const task = { sh: "echo one; while [ ! -e $GATE ]; do sleep 0.02; done; echo two" };
+    const workflows = { "w.yml": shellWorkflow({ a: task }, `env:\n  GATE: ${directory.path("gate")}\n`) };
+    await using cluster = await startCluster({ env: IMPATIENT, workflows });
+    await cluster.startAgent([], clock);
+    const began = Date.now();
+    const id = await trigger(cluster, "w");
+    await until("the task runs", async () => (await cluster.client.getRun(id)).tasks.length === 1);
+    const ran = Date.now();
+    await until("it runs for a second", async () => Date.now() > ran + 1000);
+    writeFileSync(directory.path("gate"), "");
+    const run = await runOver(cluster.client, id);
+    const ended = Date.now();
+    const [started, finished] = [run.started_at_ms ?? 0, run.finished_at_ms ?? 0];
+    expect(started).toBeGreaterThanOrEqual(began);
+    expect(started).toBeLessThanOrEqual(ran);
+    expect(finished - started).toBeGreaterThanOrEqual(1000);
+    expect(finished).toBeLessThanOrEqual(ended);
+
+    const lines = await cluster.cdktr(["logs", "query", "--workflow", "w", "--last", "10m"]);
+    expect(lines.stdout).toMatch(/one\n(.|\n)*two/);
+    const page = await cluster.client.searchLogs({ workflow_instance_id: id });
+    for (const row of page.rows) {
+      expect(row[5]).toBeGreaterThanOrEqual(began);
+      expect(row[5]).toBeLessThanOrEqual(ended + 3000);
+    }
+  },
+  60_000,
+);
