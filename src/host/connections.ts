@@ -121,6 +121,43 @@ export function endConnections(
   return ended;
 }
 
+/** Closes a connection immediately, see {@link endConnections}. */
+export function endConnection(descriptor: number): void {
+  libc().connect(descriptor, NOWHERE, NOWHERE.length);
+}
+
+/** An address of a TCP socket. */
+export interface SocketAddress {
+  /** AF_INET or AF_INET6. */
+  readonly family: number;
+  /** 4 or 16 bytes. */
+  readonly bytes: Uint8Array;
+  readonly port: number;
+}
+
+/** The addresses of a TCP connection; undefined when the descriptor is none. */
+export function addressesOf(descriptor: number): { local: SocketAddress; peer: SocketAddress } | undefined {
+  const { getsockname, getpeername } = libc();
+  const local = readAddress(descriptor, getsockname);
+  const peer = readAddress(descriptor, getpeername);
+  return local === undefined || peer === undefined ? undefined : { local, peer };
+}
+
+function readAddress(descriptor: number, call: Libc["getsockname"]): SocketAddress | undefined {
+  ADDRESS_SIZE[0] = ADDRESS.length;
+  if (call(descriptor, ADDRESS, ADDRESS_SIZE) !== 0) return undefined;
+  const view = new DataView(ADDRESS.buffer);
+  const family = view.getUint16(0, true);
+  const port = view.getUint16(2);
+  if (family === AF_INET) return { family, bytes: ADDRESS.slice(4, 8), port };
+  if (family !== AF_INET6) return undefined;
+  const bytes = ADDRESS.slice(8, 24);
+  // An IPv4 address on an IPv6 socket: ::ffff:a.b.c.d
+  const isMapped =
+    bytes.subarray(0, 10).every((byte) => byte === 0) && bytes[10] === 255 && bytes[11] === 255;
+  return isMapped ? { family: AF_INET, bytes: bytes.slice(12), port } : { family, bytes, port };
+}
+
 /** Number of open descriptors of this process; the limit when they cannot be counted any more. */
 export function countDescriptors(limit: number): number {
   try {

@@ -7,6 +7,7 @@ import type { Config } from "../config.ts";
 import { PROTOCOL } from "../contract/version.ts";
 import { EventHub } from "../event-hub.ts";
 import { DeclaredTriggers, TRIGGER_KINDS } from "../events/declared/declared-triggers.ts";
+import { isLoopback } from "../host/addresses.ts";
 import { log as processLog } from "../log.ts";
 import { MetricsServer } from "../metrics/metrics-server.ts";
 import type { CurveClientKeys } from "../protocol/client.ts";
@@ -17,6 +18,7 @@ import type { OperationalStore } from "../storage/operational/store.ts";
 import { hostZone } from "../workflow/host-zone.ts";
 import { Access } from "./access/access.ts";
 import { KeyStore } from "./access/key-store.ts";
+import { LocalPeers } from "./access/local-peers.ts";
 import { Activity } from "./activity.ts";
 import { AgentKeys } from "./agents/agent-keys.ts";
 import { AgentRegistry } from "./agents/agent-registry.ts";
@@ -74,6 +76,8 @@ export class Principal extends BackgroundService {
   readonly name = "principal";
   /** Random, new on every start. */
   readonly id = crypto.randomUUID();
+  /** Without keys: everyone who can reach its ports is served, not just its own user and root. */
+  readonly isOpen: boolean;
   readonly #config: Config;
   readonly #insecure: boolean;
   readonly #startedAtMs: number;
@@ -108,6 +112,8 @@ export class Principal extends BackgroundService {
     // Access control and storage.
     const keyStore = new KeyStore(dataDirectory);
     const access = keyStore.exists ? new Access({ store: keyStore, clock, log: log("access") }) : undefined;
+    this.isOpen = access === undefined && (options.insecure === true || !isLoopback(host));
+    const locals = access === undefined && !this.isOpen ? new LocalPeers({ log: log("access") }) : undefined;
     const sqlite = new SqliteOperationalStore({ directory: dataDirectory, clock, log: log("state") });
     const store = options.wrapStore?.(sqlite) ?? sqlite;
     const agentKeys = access && new AgentKeys({ store, clock, access });
@@ -128,6 +134,7 @@ export class Principal extends BackgroundService {
       events,
       log: log("logs"),
       access,
+      locals,
       agentKeys,
     });
 
@@ -167,6 +174,7 @@ export class Principal extends BackgroundService {
       port: config.CDKTR_PRINCIPAL_PORT,
       log: log("api"),
       keys: access && agentKeys && { access, agentKeys },
+      locals,
       handlers: handlersOf({
         runs,
         changes,
@@ -230,6 +238,7 @@ export class Principal extends BackgroundService {
     // In start order. The last ones stop first: they answer pending requests.
     this.#services = [
       access,
+      locals,
       store,
       agentKeys,
       history,

@@ -1,6 +1,6 @@
 /**
- * The ZAP handler (ZeroMQ RFC 27) of this process, which decides who may connect. libzmq asks it about every peer that completed the
- * handshake with a CURVE server whose `zapDomain` option names a domain that has an authenticator, and rejects everyone else.
+ * The ZAP handler (ZeroMQ RFC 27) of this process, which decides who may connect. libzmq asks it about every peer of a bound socket
+ * whose `zapDomain` option names a domain that has an authenticator, before the handshake is over, and rejects everyone else.
  */
 import { z85Encode } from "./curve.ts";
 import type { Message } from "./message.ts";
@@ -11,14 +11,16 @@ const ENDPOINT = "inproc://zeromq.zap.01";
 
 /** A peer that wants to connect. */
 export interface Authentication {
-  /** Its public key, as 40 characters of Z85 text; it has proved that it holds the secret key. */
-  readonly publicKey: string;
+  /**
+   * Its public key, as 40 characters of Z85 text; it has proved that it holds the secret key. Undefined when the socket has no keys.
+   */
+  readonly publicKey: string | undefined;
   /** Its IP address. */
   readonly address: string;
 }
 
 /** Decides about a peer: returns what messages will carry as `userId`, or undefined to reject it. */
-export type Authenticator = (peer: Authentication) => string | undefined;
+export type Authenticator = (peer: Authentication) => string | undefined | Promise<string | undefined>;
 
 const authenticators = new Map<string, Authenticator>();
 let handler: Router | undefined;
@@ -54,20 +56,22 @@ export async function authenticate(domain: string, authenticator: Authenticator)
 
 async function serve(router: Router): Promise<void> {
   for await (const message of router) {
-    const reply = answer(message);
+    const reply = await answer(message);
     // A peer that has disconnected in the meantime needs no reply.
     if (reply !== undefined) await router.send(reply).catch(() => {});
   }
 }
 
-function answer(message: Message): (Uint8Array | string)[] | undefined {
+async function answer(message: Message): Promise<(Uint8Array | string)[] | undefined> {
   const delimiter = message.findIndex((part) => part.length === 0);
   const [version, requestId, domain, address, , mechanism, key] = message.slice(delimiter + 1);
   if (delimiter === -1 || version === undefined || requestId === undefined) return undefined;
   let userId: string | undefined;
-  if (String(mechanism) === "CURVE" && key?.length === 32) {
+  const isKeyless = String(mechanism) === "NULL";
+  if (isKeyless || (String(mechanism) === "CURVE" && key?.length === 32)) {
     try {
-      userId = authenticators.get(String(domain))?.({ publicKey: z85Encode(key), address: String(address) });
+      const publicKey = isKeyless || key === undefined ? undefined : z85Encode(key);
+      userId = await authenticators.get(String(domain))?.({ publicKey, address: String(address) });
     } catch {
       // If the decision fails, the peer is rejected.
     }

@@ -11,9 +11,9 @@ export type Frame = string | Uint8Array | ArrayBuffer | null;
 export type MessageLike = Frame | readonly Frame[];
 /**
  * A received message: its parts, at least one, owned by the receiver. `userId` is the sender as identified by the authenticator of
- * a CURVE server (see `authenticate`); absent on every other socket.
+ * a socket with a `zapDomain` (see `authenticate`), and `descriptor` that of the connection on which it came; absent on every other socket.
  */
-export type Message = [Buffer, ...Buffer[]] & { userId?: string };
+export type Message = [Buffer, ...Buffer[]] & { userId?: string; descriptor?: number };
 
 const EMPTY = new Uint8Array(0);
 const INT_MAX = 0x7fff_ffff;
@@ -86,6 +86,7 @@ export function receiveParts(socket: Pointer, peers?: Peers): Message | undefine
   const message = envelope;
   const parts: Buffer[] = [];
   let userId: string | undefined;
+  let descriptor = -1;
   let largest = 0;
   let failure: unknown;
   for (;;) {
@@ -109,7 +110,8 @@ export function receiveParts(socket: Pointer, peers?: Peers): Message | undefine
     if (zmq.zmq_msg_more(message) !== 0) continue;
     if (peers !== undefined) {
       userId = property(message, "User-Id");
-      if (userId !== undefined) peers.heard(zmq.zmq_msg_get(message, SRCFD), userId);
+      descriptor = zmq.zmq_msg_get(message, SRCFD);
+      if (userId !== undefined) peers.heard(descriptor, userId);
     }
     break;
   }
@@ -120,6 +122,7 @@ export function receiveParts(socket: Pointer, peers?: Peers): Message | undefine
   if (failure !== undefined) throw failure;
   const received = parts as Message;
   if (userId !== undefined) received.userId = userId;
+  if (descriptor >= 0) received.descriptor = descriptor;
   return received;
 }
 

@@ -27,6 +27,8 @@ export interface SocketEvent {
   readonly address: string;
   /** `connectRetried`: the delay before the next attempt, in milliseconds. */
   readonly interval?: number;
+  /** `accepted`: the descriptor of the connection; its number is reused after it is closed. */
+  readonly descriptor?: number;
   /** `bindError`, `acceptError`, `closeError`, `handshakeFailed`: why. */
   readonly error?: ZmqError;
   /** `handshakeFailed`: libzmq's code (an errno, ZMQ_PROTOCOL_ERROR_…, or the status from the authenticator). */
@@ -112,6 +114,11 @@ export class SocketEvents implements AsyncIterable<SocketEvent> {
     return iterator;
   }
 
+  /** Reads the events that are there now; listeners have been called a microtask later. */
+  catchUp(): void {
+    if (!this.#pair.closed) this.#drain(Number.POSITIVE_INFINITY);
+  }
+
   /** Stops the events; called by `Socket` when it closes, before it releases its libzmq socket. */
   stop(): void {
     if (this.#pair.closed) return;
@@ -160,6 +167,8 @@ function parse([head, address]: Message): SocketEvent | undefined {
   const type = TYPES.get(number) ?? "unknown";
   const event = { type, address: address?.toString() ?? "" };
   switch (number) {
+    case MonitorEvent.ACCEPTED:
+      return { ...event, descriptor: value };
     case MonitorEvent.CONNECT_RETRIED:
       return { ...event, interval: value };
     case MonitorEvent.BIND_FAILED:

@@ -59,7 +59,7 @@ export abstract class Socket implements Disposable {
     );
     try {
       applyOptions(this.#native, { linger: DEFAULT_LINGER_MS, ...options });
-      if (options.curveServer === true) this.#native.peers = new Peers();
+      if (options.zapDomain !== undefined) this.#native.peers = new Peers();
       if (options.sendTimeout !== undefined) this.sendTimeout = options.sendTimeout;
       if (options.receiveTimeout !== undefined) this.receiveTimeout = options.receiveTimeout;
     } catch (error) {

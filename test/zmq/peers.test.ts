@@ -39,7 +39,7 @@ async function serverOptions() {
   const domain = crypto.randomUUID();
   const out = new Set<string>();
   const end = await authenticate(domain, ({ publicKey }) => {
-    const name = names.get(publicKey);
+    const name = names.get(publicKey ?? "");
     return name === undefined || out.has(name) ? undefined : name;
   });
   return {

@@ -64,7 +64,7 @@ export default command({
     insecure: {
       type: "boolean",
       description:
-        "Listen on other addresses than loopback without keys: anyone who can reach the ports can run programs on the agents",
+        "Without keys, serve every user of this host, and listen on other addresses than loopback: anyone who can reach the ports can run programs on the agents",
     },
   },
   extras: {
@@ -174,7 +174,7 @@ async function answers(config: Config, { ports, ownKeys }: Principal): Promise<b
 }
 
 /** Reports the addresses and the number of workflows. */
-async function announce(config: Config, { ports, ownKeys }: Principal): Promise<void> {
+async function announce(config: Config, { ports, ownKeys, isOpen }: Principal): Promise<void> {
   const client = connect(config, { keys: ownKeys }, { port: ports.api });
   try {
     const info = await client.info();
@@ -184,7 +184,9 @@ async function announce(config: Config, { ports, ownKeys }: Principal): Promise<
         `Principal ready at ${hostAndPort(config.CDKTR_PRINCIPAL_HOST, ports.api)}, log intake on port ${ports.logsListening}, live log on ${ports.logsPublishing}`,
         `  ${plural(info.workflows, "workflow")} in ${config.CDKTR_WORKFLOW_DIR}${invalid === 0 ? "" : `, ${plural(invalid, "invalid file")} not loaded`}`,
         ownKeys === undefined
-          ? "  not secured: anyone who can reach these ports can run programs on the agents ('cdktr keys init')"
+          ? isOpen
+            ? "  not secured: anyone who can reach these ports can run programs on the agents ('cdktr keys init')"
+            : "  not secured: serves processes of this user and of root only ('cdktr keys init' to serve others)"
           : "  secured: encrypted, known keys only",
         `  data in ${config.CDKTR_APP_DATA_DIRECTORY}, history in ${config.CDKTR_DB_PATH}`,
       ].join("\n"),

@@ -77,7 +77,7 @@ export class Access extends BackgroundService<AccessSignals> {
     for (const name of Object.keys(SOCKET_ROLES) as SocketName[]) {
       this.#ends.push(
         await authenticate(this.#domain(name), ({ publicKey, address }) =>
-          this.#admit(name, publicKey, address),
+          publicKey === undefined ? undefined : this.#admit(name, publicKey, address),
         ),
       );
     }

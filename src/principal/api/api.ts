@@ -12,6 +12,7 @@ import { BackgroundService } from "../../service.ts";
 import { pause, Timer } from "../../timer.ts";
 import { type Message, Router } from "../../zmq/index.ts";
 import type { Access, Identity } from "../access/access.ts";
+import type { LocalPeers } from "../access/local-peers.ts";
 import type { AgentKeys } from "../agents/agent-keys.ts";
 import { bindSocket, HANDSHAKE_MS } from "../bind.ts";
 import { logFailure } from "../log-failure.ts";
@@ -61,6 +62,7 @@ export class Api extends BackgroundService {
   readonly #handlers: Handlers;
   readonly #log: ConsolaInstance;
   readonly #keys: ApiKeys | undefined;
+  readonly #locals: LocalPeers | undefined;
   readonly #inFlight = new Set<Promise<void>>();
   /** How many of them have an agents' verb. */
   #ofAgents = 0;
@@ -83,6 +85,8 @@ export class Api extends BackgroundService {
     log: ConsolaInstance;
     /** Without keys every peer may use every verb. */
     keys?: ApiKeys | undefined;
+    /** Says whose processes may come without keys; absent: everyone's. */
+    locals?: LocalPeers | undefined;
   }) {
     super();
     this.#host = options.host;
@@ -90,6 +94,7 @@ export class Api extends BackgroundService {
     this.#handlers = options.handlers;
     this.#log = options.log;
     this.#keys = options.keys;
+    this.#locals = options.locals;
     options.keys?.access.signals.on("revoked", () => this.cutOff());
   }
 
@@ -109,7 +114,9 @@ export class Api extends BackgroundService {
       heartbeatInterval: 10_000,
       heartbeatTimeout: 30_000,
       ...this.#keys?.access.socketOptions("api"),
+      ...this.#locals?.socketOptions("api"),
     });
+    this.#locals?.guard("api", router);
     try {
       this.#boundPort = await bindSocket(router, {
         host: this.#host,
@@ -166,7 +173,7 @@ export class Api extends BackgroundService {
     const { envelope, body } = open(message);
     const peer = message[0].toString("latin1");
     this.#ofPeers.set(peer, (this.#ofPeers.get(peer) ?? 0) + 1);
-    const done = this.#answer(body, message.userId, peer)
+    const done = this.#answer(body, message, peer)
       .then((reply) => router.send([...envelope, reply]))
       .catch((error) => this.#log.debug(`A reply could not be sent: ${errorMessage(error)}`));
     this.#inFlight.add(done);
@@ -246,9 +253,11 @@ export class Api extends BackgroundService {
     return promise.finally(() => this.#revocations.delete(look));
   }
 
-  async #answer(body: readonly Uint8Array[], userId: string | undefined, peer: string): Promise<Uint8Array> {
+  async #answer(body: readonly Uint8Array[], message: Message, peer: string): Promise<Uint8Array> {
+    const userId = this.#keys === undefined ? undefined : message.userId;
     let verb = "";
     try {
+      this.#locals?.check(message);
       if (body.length > 1) {
         throw new InvalidInputError(`The message has ${body.length} frames; a message is one frame.`);
       }

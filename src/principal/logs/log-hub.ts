@@ -18,6 +18,7 @@ import { endConnections } from "../../host/connections.ts";
 import { BackgroundService } from "../../service.ts";
 import { type Message, Pull, XPublisher } from "../../zmq/index.ts";
 import type { Access } from "../access/access.ts";
+import type { LocalPeers } from "../access/local-peers.ts";
 import type { AgentKeys } from "../agents/agent-keys.ts";
 import { bindSocket, HANDSHAKE_MS } from "../bind.ts";
 import type { PrincipalEvents } from "../principal-events.ts";
@@ -77,6 +78,8 @@ export interface LogHubOptions {
   readonly log: ConsolaInstance;
   /** Decides who may deliver and who may subscribe; without it everyone may. */
   readonly access?: Access | undefined;
+  /** Without {@link access}: says whose processes may connect; absent: everyone's. */
+  readonly locals?: LocalPeers | undefined;
   /** With {@link access}: maps agents to keys. */
   readonly agentKeys?: Pick<AgentKeys, "refusal" | "foreignRuns"> | undefined;
 }
@@ -142,12 +145,13 @@ export class LogHub extends BackgroundService {
 
   /** @throws CdktrError when a port cannot be bound */
   protected override async onStart(): Promise<void> {
-    const { host, listeningPort, publishingPort, access } = this.#o;
+    const { host, listeningPort, publishingPort, access, locals } = this.#o;
     const pull = new Pull({
       receiveHighWaterMark: QUEUED_BATCHES,
       handshakeInterval: HANDSHAKE_MS,
       maxMessageSize: MAX_FRAME_BYTES,
       ...access?.socketOptions("logs-listening"),
+      ...locals?.socketOptions("logs-listening"),
     });
     const publisher = new XPublisher({
       maxMessageSize: LONGEST_SUBSCRIPTION,
@@ -158,7 +162,10 @@ export class LogHub extends BackgroundService {
       // On a secured principal every subscription must show its connection, even a repeated one.
       verbose: access !== undefined,
       ...access?.socketOptions("logs-publishing"),
+      ...locals?.socketOptions("logs-publishing"),
     });
+    locals?.guard("logs-listening", pull);
+    locals?.guard("logs-publishing", publisher);
     try {
       await bindSocket(publisher, {
         host,
