@@ -76,6 +76,9 @@ describe("workflow files", () => {
     symlinkSync(join(root, "nowhere.yml"), join(root, "dangling.yml"));
     await cluster.start();
     expect(Object.keys(await cluster.client().listWorkflows())).toEqual(["linked", "real.a"]);
+    expect((await cluster.client().info()).invalid_workflow_files).toEqual([
+      { path: "dangling.yml", error: expect.stringContaining("it is a link that leads nowhere") },
+    ]);
   });
 
   test("with the same id: the first one counts, the other is reported", async () => {
@@ -252,9 +255,17 @@ describe("the workflow directory", () => {
     writeFileSync(join(directory.path, "a.yml"), "");
     symlinkSync("circle", join(directory.path, "circle"));
     symlinkSync("nowhere", join(directory.path, "dangling"));
+    symlinkSync("nowhere.yml", join(directory.path, "dangling.yml"));
+    writeFileSync(join(directory.path, "upper.YML"), "");
+    writeFileSync(Buffer.from(`${directory.path}/caf\xe9.yml`, "latin1"), "");
     const { files, unreadable } = listTree(directory.path, { endings: [".yml"] });
-    expect([...files.keys()]).toEqual(["a.yml"]);
-    expect([...unreadable.keys()]).toEqual(["circle"]);
+    expect([...files.keys()].filter((path) => !path.includes("caf"))).toEqual(["a.yml"]);
+    expect([...unreadable].filter(([path]) => path !== "circle")).toEqual([
+      ["caf\ufffd.yml", "its name is not UTF-8"],
+      ["dangling.yml", "it is a link that leads nowhere"],
+      ["upper.YML", "its name must end in .yml"],
+    ]);
+    expect(unreadable.has("circle")).toBe(true);
   });
 
   test("is scanned from time to time, should an event be missed", async () => {

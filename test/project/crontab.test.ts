@@ -510,3 +510,42 @@ test("the head of a table of jobs is not the name of the first job", () => {
   for (const says of ["every hour", "Month", "Run the job", "nightly backup", "sun and moon"])
     expect([says, isTableHead(says)]).toEqual([says, false]);
 });
+
+test("what is guessed, dropped or changed is said, and is what happens", () => {
+  const text = [
+    "CRON_TZ=Europe/Paris",
+    "0 1 * * * /bin/paris",
+    "CRON_TZ=Nowhere/Land",
+    "0 2 * * * /bin/nowhere",
+    "CRON_TZ=JST-9",
+    "-0 3 * * * /bin/quiet",
+    "0 4 * * * -n /bin/unmailed\r",
+    "0 5 * * * /bin/last",
+  ].join("\n");
+  const all = imported(text);
+  expect(definitions(text).map(({ name, timezone }) => [name, timezone])).toEqual([
+    ["paris", "Europe/Paris"],
+    ["nowhere", null],
+    ["quiet", "Etc/GMT-9"],
+    ["unmailed", "Etc/GMT-9"],
+    ["last", "Etc/GMT-9"],
+  ]);
+  expect(leftLines(all).map(({ number, detail }) => [number, detail])).toEqual([
+    [3, expect.stringContaining("the jobs below use the principal's")],
+  ]);
+  expect(all.lines.flatMap(({ number, notes }) => notes.map((note) => [number, note]))).toEqual([
+    [5, "The zone JST-9 is written as Etc/GMT-9."],
+    [6, expect.stringContaining("The - before the times is dropped")],
+    [7, expect.stringContaining("-n is dropped")],
+  ]);
+  expect(all.notes).toEqual([
+    expect.stringContaining("carriage returns"),
+    expect.stringContaining("does not end with a newline"),
+  ]);
+  const report = importReport(all, "workflows/cron");
+  for (const note of all.notes) expect(report).toContain(note);
+  expect(report).toContain("in the time zone of this host (Europe/Berlin)");
+
+  const group = imported("0 0 * * * root:daemon /bin/x\n", { format: "system", user: "root" });
+  expect(group.lines[0]?.notes).toEqual([expect.stringContaining('":daemon" after the user is dropped')]);
+});

@@ -98,8 +98,10 @@ export function translateSource(
 ): CrontabAnswer {
   const user = source.user === undefined ? currentUser() : userNamed(source.user);
   if (user === undefined) throw new UsageError(`--crontab-user ${source.user}: this host has no such user.`);
+  const { format, isGuess } = formatOf(source, read.bytes);
   const imported = importCrontab(read.bytes, {
-    format: formatOf(source, read.bytes),
+    format,
+    notes: notesOn(source, format, isGuess),
     source: read.name,
     user: user.name,
     home: user.home,
@@ -111,15 +113,37 @@ export function translateSource(
   return { imported, isPrivate: read.isPrivate };
 }
 
-function formatOf({ from, format }: CrontabSource, bytes: Uint8Array): "user" | "system" {
-  if (format !== "auto") return format;
-  if (from === OWN) return "user";
+function formatOf(
+  { from, format }: CrontabSource,
+  bytes: Uint8Array,
+): { format: "user" | "system"; isGuess: boolean } {
+  if (format !== "auto") return { format, isGuess: false };
+  if (from === OWN) return { format: "user", isGuess: false };
   const path = resolve(from);
-  if (path === "/etc/crontab" || path.startsWith("/etc/cron.d/")) return "system";
+  if (path === "/etc/crontab" || path.startsWith(CRON_D)) return { format: "system", isGuess: false };
   const users = userNames();
-  return guessFormat(
+  const guess = guessFormat(
     bytes,
     (name) => users.has(name),
     (name) => Bun.which(name) !== null,
   );
+  return { format: guess, isGuess: true };
 }
+
+/** What the lines themselves do not show. */
+function notesOn({ from }: CrontabSource, format: "user" | "system", isGuess: boolean): string[] {
+  const notes: string[] = [];
+  if (isGuess) {
+    const what = format === "user" ? "without" : "with";
+    notes.push(
+      `It was read as a crontab ${what} a column for the user, a guess from its words: --crontab-format user or system decides it.`,
+    );
+  }
+  const path = resolve(from);
+  if (path.startsWith(CRON_D) && !/^[A-Za-z0-9_-]+$/.test(path.slice(CRON_D.length))) {
+    notes.push("Cron may not have run these jobs: Debian's ignores a file in /etc/cron.d with such a name.");
+  }
+  return notes;
+}
+
+const CRON_D = "/etc/cron.d/";

@@ -133,6 +133,7 @@ function outcome(plan: Plan, decisions: ReadonlyMap<string, Decision>, done: Don
         ? null
         : {
             source: imported.source,
+            notes: imported.notes,
             jobs: imported.workflows.map(({ file, line, disabled }) => ({ file, line, disabled })),
             not_translated: leftLines(imported).map(({ number, text, detail }) => ({
               line: number,

@@ -72,6 +72,7 @@ export function crontabLines(answers: Answers, most: number): string[] {
     lines.push(`  ${number}: ${fit(plainText(text.trim()), 60)}`, `     ${detail}`);
   }
   if (left.length > most) lines.push(`  … and ${left.length - most} more, all in ${REPORT_PATH}`);
+  lines.push(...imported.notes);
   if (jobs > 0) lines.push("The crontab is not changed: remove the jobs from it, or they run twice.");
   return lines;
 }

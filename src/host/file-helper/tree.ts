@@ -1,5 +1,13 @@
 /** Lists the files of a directory tree, and reports the directories and links that must be watched for changes. */
-import { type BigIntStats, type Dirent, readdirSync, readlinkSync, realpathSync, statSync } from "node:fs";
+import {
+  type BigIntStats,
+  type Dirent,
+  lstatSync,
+  readdirSync,
+  readlinkSync,
+  realpathSync,
+  statSync,
+} from "node:fs";
 import { dirname, isAbsolute, join, resolve } from "node:path";
 
 /** The content of a directory tree. */
@@ -27,6 +35,16 @@ export interface TreeOptions {
 }
 
 const MOST_LINKS = 40;
+/** Stands for bytes of a name that are not UTF-8. */
+const UNDECODED = "\ufffd";
+
+/** Why there is nothing at the path of an entry that is still there; undefined when it is gone. */
+function reasonOfAbsence(entry: Dirent, absolute: string): string | undefined {
+  if (entry.name.includes(UNDECODED)) return "its name is not UTF-8";
+  return lstatSync(absolute, { throwIfNoEntry: false })?.isSymbolicLink() === true
+    ? "it is a link that leads nowhere"
+    : undefined;
+}
 
 /**
  * Lists the files under `root`, following links and ignoring hidden names.
@@ -48,7 +66,10 @@ export function listTree(root: string, options: TreeOptions): TreeListing {
       unreadable.set(path, reason);
       return;
     }
-    if (entry.isFile() && !counts(name)) return;
+    if (entry.isFile() && !counts(name)) {
+      if (counts(name.toLowerCase())) unreadable.set(path, `its name must end in ${endings.join(" or ")}`);
+      return;
+    }
     if (!entry.isFile()) touching?.(path);
     if (entry.isSymbolicLink() && options.link !== undefined) followLinks(join(root, path), options.link);
     let info: BigIntStats;
@@ -62,8 +83,12 @@ export function listTree(root: string, options: TreeOptions): TreeListing {
       }
       real = realpathSync(join(root, path));
     } catch (error) {
-      // Deleted since it was listed, or a dangling link.
-      if (isMissing(error)) return;
+      if (isMissing(error)) {
+        // Otherwise it was deleted since it was listed.
+        const why = reasonOfAbsence(entry, join(root, path));
+        if (why !== undefined && (counts(name) || name.includes(UNDECODED))) unreadable.set(path, why);
+        return;
+      }
       // It may be a directory, so it must not count as missing.
       if (counts(name)) files.set(path, messageOf(error));
       else unreadable.set(path, messageOf(error));

@@ -12,6 +12,8 @@ export interface JobLine {
   /** Only in a system crontab. */
   readonly user: string | undefined;
   readonly command: string;
+  /** What was dropped from the line. */
+  readonly notes: readonly string[];
   /** The job is commented out. */
   readonly disabled: boolean;
 }
@@ -85,6 +87,10 @@ function contentOf(text: string, format: CrontabFormat): LineContent {
 function jobOf(line: string, format: CrontabFormat, disabled: boolean): JobLine | LineContent {
   // cronie and SUSE: the job is not written to the system log.
   let rest = line.replace(/^-(?=\S)/, "");
+  const notes =
+    rest === line
+      ? []
+      : ["The - before the times is dropped: it kept cron from writing the job to the system log."];
   const take = (): string => {
     const word = /^\S+/.exec(rest)?.[0] ?? "";
     rest = rest.slice(word.length).replace(/^[ \t]+/, "");
@@ -97,7 +103,12 @@ function jobOf(line: string, format: CrontabFormat, disabled: boolean): JobLine 
       kind: "unreadable",
       why: "it is neither a comment, nor NAME=VALUE, nor five fields and a command",
     };
-  const user = format === "system" ? take().replace(/[:/].*/, "") : undefined;
+  const owner = format === "system" ? take() : undefined;
+  const user = owner?.replace(/[:/].*/, "");
+  if (owner !== user && owner !== undefined && user !== undefined)
+    notes.push(
+      `"${owner.slice(user.length)}" after the user is dropped: tasks have the group and class of their agent.`,
+    );
   if (rest === "" || user === "") {
     return {
       kind: "unreadable",
@@ -109,7 +120,7 @@ function jobOf(line: string, format: CrontabFormat, disabled: boolean): JobLine 
       kind: "unreadable",
       why: "there is one field too many: cron does not accept a command that begins with *",
     };
-  return { kind: "job", times, user, command: rest, disabled };
+  return { kind: "job", times, user, command: rest, notes, disabled };
 }
 
 /** Whether a comment that looks like a job is one, rather than prose. */

@@ -1,5 +1,6 @@
 /** Translates a crontab into workflow files: each line becomes part of one, or is listed with the reason why not. The crontab is only read. */
 import { createHash } from "node:crypto";
+import { hostZone, UnknownZoneError } from "../../workflow/host-zone.ts";
 import { parseWorkflow } from "../../workflow/parse.ts";
 import { isTimezone } from "../../workflow/schedule.ts";
 import { changedTimes } from "./clock-changes.ts";
@@ -31,6 +32,8 @@ export interface ImportOptions {
   /** The host's time zone, in which cron schedules. */
   readonly zone: string;
   readonly nowMs: number;
+  /** What is to be known of the source, such as that its format was guessed. */
+  readonly notes?: readonly string[];
 }
 
 /** A workflow file made from a line. */
@@ -56,6 +59,10 @@ export interface LineOutcome {
 /** The result of an import. */
 export interface CrontabImport {
   readonly source: string;
+  /** The host's time zone, in which cron ran the jobs. */
+  readonly zone: string;
+  /** What was guessed or changed in the crontab as a whole. */
+  readonly notes: readonly string[];
   readonly workflows: readonly ImportedWorkflow[];
   /** One entry per line, in order. */
   readonly lines: readonly LineOutcome[];
@@ -109,13 +116,16 @@ export function importCrontab(bytes: Uint8Array, options: ImportOptions): Cronta
       case "environment": {
         const { name, value } = content;
         if (name === "CRON_TZ") {
-          if (isTimezone(value)) timezone = value;
-          tell(
-            isTimezone(value) ? "environment" : "left",
-            isTimezone(value)
-              ? "time zone"
-              : `"${value}" is not a time zone known to this system: the jobs below use the principal's`,
-          );
+          timezone = zoneNamed(value);
+          if (timezone === undefined) {
+            tell(
+              "left",
+              `"${value}" is not a time zone known to this system: the jobs below use the principal's`,
+            );
+          } else {
+            const isSame = timezone === value;
+            tell("environment", "time zone", isSame ? [] : [`The zone ${value} is written as ${timezone}.`]);
+          }
           break;
         }
         const why = Object.hasOwn(CRONS_OWN, name) ? CRONS_OWN[name] : undefined;
@@ -144,7 +154,38 @@ export function importCrontab(bytes: Uint8Array, options: ImportOptions): Cronta
       }
     }
   }
-  return { source: options.source, workflows, lines };
+  const { source, zone } = options;
+  return { source, zone, workflows, lines, notes: [...(options.notes ?? []), ...notesOnFile(bytes)] };
+}
+
+/** What cron makes of the bytes of the file, and the import does not. */
+function notesOnFile(bytes: Uint8Array): string[] {
+  const notes: string[] = [];
+  if (bytes.includes(CARRIAGE_RETURN)) {
+    notes.push(
+      "Lines end with carriage returns (Windows line endings): cron passes them on to commands and variables, the import drops them.",
+    );
+  }
+  if (bytes.length > 0 && bytes.at(-1) !== NEWLINE) {
+    notes.push(
+      "The last line does not end with a newline: cron may refuse or ignore it, the import does not.",
+    );
+  }
+  return notes;
+}
+
+const NEWLINE = 10;
+const CARRIAGE_RETURN = 13;
+
+/** The IANA name of what `CRON_TZ` says. */
+function zoneNamed(value: string): string | undefined {
+  if (isTimezone(value)) return value;
+  try {
+    return hostZone(value);
+  } catch (error) {
+    if (error instanceof UnknownZoneError) return undefined;
+    throw error;
+  }
 }
 
 function notesOnVariable(name: string, value: string): string[] {
@@ -195,12 +236,17 @@ function translate(
     }
     fields = meant.split(" ");
   }
-  const notes: string[] = [];
+  const notes: string[] = [...job.notes];
   let commandText = job.command.trimEnd();
   // OpenBSD's flags; no program has such a name.
   const flags = /^-([nqs]+)[ \t]+/.exec(commandText);
   if (flags !== null) {
     commandText = commandText.slice(flags[0].length);
+    if (/[nq]/.test(flags[1] ?? "")) {
+      notes.push(
+        `-${flags[1]} is dropped: it is about cron's mails and its log; the output of a job is in its log.`,
+      );
+    }
     if (flags[1]?.includes("s"))
       notes.push(
         "Cron ran only one instance at a time (-s); cdktr starts it again even if it is still running.",

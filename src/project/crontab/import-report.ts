@@ -22,6 +22,9 @@ The crontab itself was not changed: **its jobs still run.** Remove them (\`cront
       `## Not translated\n\n${left.map((line) => `${quoteLine(line)}\n${capital(line.detail)}.`).join("\n\n")}`,
     );
   }
+  if (imported.notes.length > 0) {
+    sections.push(`## The crontab as a whole\n\n${imported.notes.map((note) => `- ${note}`).join("\n")}`);
+  }
   if (notes.length > 0) {
     sections.push(
       `## To check\n\n${notes.map((line) => `${quoteLine(line)}\n${line.notes.join("\n")}`).join("\n\n")}`,
@@ -29,7 +32,7 @@ The crontab itself was not changed: **its jobs still run.** Remove them (\`cront
   }
   sections.push(`## As with cron, and otherwise
 
-- The command runs in the same shell, in the same directory (\`HOME\`), at the same times. Missed firings are not caught up (\`catchup: none\`), and jobs are not rerun when a host dies (\`failover: never\`); both can be changed in each file.
+- The command runs in the same shell, in the same directory (\`HOME\`), at the same times if the principal is in the time zone of this host (${imported.zone}): where no \`timezone\` is given, a workflow follows the principal's. Missed firings are not caught up (\`catchup: none\`), and jobs are not rerun when a host dies (\`failover: never\`); both can be changed in each file.
 - What a command puts into the background (\`&\`, \`nohup\`, \`setsid\`) runs on, and the run ends when that has ended (\`background: wait\`). For a daemon that is to stay, write \`background: leave\`.
 - What a job prints is in its log instead of a mail; a status other than 0 makes the run FAILED.
 - Variables that the crontab does not set come from the agent: its \`PATH\` is usually longer than cron's \`/usr/bin:/bin\`.
