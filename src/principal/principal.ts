@@ -218,6 +218,7 @@ export class Principal extends BackgroundService {
         history,
         logHub,
         listeners,
+        store,
       }),
     });
     // Ordinary clients: they connect to the API through its socket once it is bound.

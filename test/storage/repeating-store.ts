@@ -43,6 +43,10 @@ export class RepeatingStore implements OperationalStore {
     return this.#store.changeIdentity(to);
   }
 
+  writeProblem(): Promise<string | null> {
+    return this.#store.writeProblem();
+  }
+
   takeStatuses(afterId: number, limit: number): Promise<PendingStatus[]> {
     return this.#store.takeStatuses(afterId, limit);
   }

@@ -23,6 +23,7 @@ export interface MetricSources {
   agents(): Promise<readonly AgentSummary[]>;
   workflows(): { valid: number; invalid: number };
   history(): HeldLogs & { readonly available: boolean };
+  isStateWritable(): Promise<boolean>;
   logs(): LogHubCounts;
   listeners(): readonly ListenerSummary[];
 }
@@ -45,7 +46,11 @@ export class Metrics {
 
   /** Renders the page. */
   async page(sources: MetricSources): Promise<string> {
-    const [runs, agents] = await Promise.all([sources.runs(), sources.agents()]);
+    const [runs, agents, isStateWritable] = await Promise.all([
+      sources.runs(),
+      sources.agents(),
+      sources.isStateWritable(),
+    ]);
     const { valid, invalid } = sources.workflows();
     const history = sources.history();
     const logs = sources.logs();
@@ -96,6 +101,11 @@ export class Metrics {
     );
     page.gauge("cdktr_workflows", "Loaded workflows.", valid);
     page.gauge("cdktr_workflow_files_invalid", "Invalid workflow files.", invalid);
+    page.gauge(
+      "cdktr_state_writable",
+      "Whether the state can be written; if not, triggers are refused.",
+      Number(isStateWritable),
+    );
     page.gauge(
       "cdktr_history_available",
       "Whether the history can be written and read.",

@@ -1,5 +1,6 @@
 import { VERSION } from "../../build-facts.ts";
 import type { MetricsServerOptions } from "../../metrics/metrics-server.ts";
+import type { OperationalStore } from "../../storage/operational/store.ts";
 import type { AgentRegistry } from "../agents/agent-registry.ts";
 import type { Historian } from "../history/historian.ts";
 import type { ListenerRegistry } from "../listener-registry.ts";
@@ -18,6 +19,7 @@ export interface PagesOptions {
   readonly workflows: WorkflowDirectory;
   readonly history: Historian;
   readonly logHub: LogHub;
+  readonly store: Pick<OperationalStore, "writeProblem">;
   readonly listeners: ListenerRegistry;
 }
 
@@ -31,12 +33,14 @@ export function principalPages(o: PagesOptions): Pick<MetricsServerOptions, "pag
         agents: () => o.agents.list(),
         workflows: () => ({ valid: o.workflows.size, invalid: o.workflows.invalidFiles.length }),
         history: () => ({ ...o.history.held, available: o.history.available.ok }),
+        isStateWritable: async () => (await o.store.writeProblem()) === null,
         logs: () => o.logHub.counts,
         listeners: () => o.listeners.list(),
       }),
     health: async () => {
-      // It works as long as its state can be read; an unavailable history does not make it unhealthy.
-      const { queued } = await o.runs.counts();
+      // It works as long as its state can be read and written; an unavailable history does not make it unhealthy.
+      const [{ queued }, problem] = await Promise.all([o.runs.counts(), o.store.writeProblem()]);
+      if (problem !== null) throw new Error(problem);
       return { principal_id: o.principalId, version: VERSION, queued, history: o.history.available };
     },
   };

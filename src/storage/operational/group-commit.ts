@@ -21,6 +21,8 @@ export interface TransactionControl {
 export interface GroupCommitEvents {
   /** After each commit, before any promise is resolved. */
   committed?(): void;
+  /** The commit failed, and was rolled back: it may be on disk nevertheless. Returns the error that its units get. */
+  commitFailed?(failure: Error): Error;
   /** Converts an error of the database to the one that every unit in the transaction gets. */
   failed(error: unknown): Error;
   /** Whether an error came from the database itself rather than from the unit of work. */
@@ -201,9 +203,11 @@ export class GroupCommit<Tx> {
       if (failure !== undefined) unit.reject(failure);
       else failure = await this.#runUnit(unit, done, steps);
     }
-    failure ??= this.#try(() => this.#control.commit());
+    const commitFailure = failure === undefined ? this.#try(() => this.#control.commit()) : undefined;
+    failure ??= commitFailure;
     if (failure !== undefined) {
       this.#rollback();
+      if (failure === commitFailure) failure = this.#events.commitFailed?.(failure) ?? failure;
       for (const unit of done) unit.reject(failure);
       return;
     }

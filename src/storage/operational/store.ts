@@ -296,9 +296,11 @@ export interface OperationalStore extends Service, StatusFeed {
   transact<T>(work: UnitOfWork<T>): Promise<T>;
   /** Reads committed data. */
   read<T>(work: UnitOfWork<T>): Promise<T>;
+  /** Why nothing can be written, once that has failed, and still does; null otherwise. Never rejects. */
+  writeProblem(): Promise<string | null>;
 }
 
-/** The database of the operational state fails. Nothing was changed; the same request may succeed later. */
+/** The database of the operational state fails. Nothing was changed, unless its hint says otherwise; the same request may succeed later. */
 export class StoreUnavailableError extends CdktrError {}
 
 /** Something is in another state than an intention expected. The unit of work was undone. */

@@ -63,6 +63,12 @@ export interface SqliteStoreOptions {
  */
 const REOPEN_AFTER = /^SQLITE_(IOERR_(READ|SHORT_READ|FSTAT|SEEK|MMAP|LOCK)|CANTOPEN|CORRUPT|NOTADB)/;
 
+/** The key of a row that is written to see whether the disk can be written. */
+const PROBE = "probe";
+
+/** The second line of principal.pid. */
+const LEAVES_LOG = "state.db-wal";
+
 /** A disk that keeps failing is logged again after this time, ms. */
 const REMINDER_MS = 300_000;
 
@@ -75,8 +81,9 @@ export class SqliteOperationalStore implements OperationalStore {
   readonly #commits: GroupCommit<OperationalTx>;
   #database: Database | undefined;
   #reopen = false;
-  /** Identity of the open file: device and inode. */
+  /** Identity of the open file: device and inode; and of its write-ahead log. */
   #file = "";
+  #wal: string | null = null;
   /** What was found when the file was opened first. */
   #found: Pick<StateIdentity, "last_id" | "is_new"> | undefined;
   /** While the disk fails: when that was last logged (monotonic), and what was written before. */
@@ -100,6 +107,7 @@ export class SqliteOperationalStore implements OperationalStore {
     };
     this.#commits = new GroupCommit<OperationalTx>(this.#control(), tx, {
       committed: () => this.#committed(),
+      commitFailed: (failure) => this.#commitFailed(failure),
       failed: (error) => this.#failed(error),
       isDatabaseError: (error) => error instanceof SQLiteError,
       effectFailed: (error) => options.log.error(`After a commit: ${errorMessage(error)}`, error),
@@ -125,6 +133,8 @@ export class SqliteOperationalStore implements OperationalStore {
     } catch {
       // The WAL stays next to the file and is read at the next start.
     }
+    // Before the lock is released: the next principal writes its own.
+    rmSync(join(this.#options.directory, "principal.pid"), { force: true });
     this.#close();
   }
 
@@ -153,6 +163,20 @@ export class SqliteOperationalStore implements OperationalStore {
     return this.transact(async () => ackStatuses(this.#statements, upToId));
   }
 
+  async writeProblem(): Promise<string | null> {
+    if (this.#ailing === undefined) return null;
+    try {
+      await this.transact(async () => {
+        // A change to what is there already would not be written.
+        this.#statements.insert("definitions", { hash: PROBE, definition: "" });
+        this.#statements.run("DELETE FROM definitions WHERE hash = ?", PROBE);
+      });
+      return null;
+    } catch (error) {
+      return errorMessage(error);
+    }
+  }
+
   #open(): Database {
     if (this.#database === undefined)
       throw new StoreUnavailableError(`The principal's state (${this.path}) is not open.`);
@@ -172,6 +196,7 @@ export class SqliteOperationalStore implements OperationalStore {
       begin() {
         store.#reopenIfBroken();
         store.#restoreIfGone();
+        store.#keepIfLogIsGone();
         run("BEGIN IMMEDIATE");
         if (store.#ailing !== undefined) store.#ailing.changes = store.#changes();
       },
@@ -266,9 +291,54 @@ export class SqliteOperationalStore implements OperationalStore {
     );
   }
 
+  /**
+   * When the write-ahead log is removed, what it holds is in the file that this process has open, and nowhere else. It is written into the
+   * database, and a new log begins.
+   */
+  #keepIfLogIsGone(): void {
+    const present = identityOf(this.#walPath);
+    this.#wal ??= present;
+    if (present === this.#wal) return;
+    // All of it, or it throws and nothing is acknowledged.
+    const [result] = this.#open().query<{ busy: number }, []>("PRAGMA wal_checkpoint(TRUNCATE)").all();
+    if (result?.busy !== 0)
+      throw new StoreUnavailableError(`The write-ahead log ${this.#walPath} was removed.`);
+    this.#close();
+    this.#reopen = true;
+    this.#reopenIfBroken();
+    this.#options.log.error(
+      `${this.#walPath} was removed while the principal ran. What it held was written into ${this.path}: no run is lost. ` +
+        "It is part of the state: nothing may remove it, or copy the state without it.",
+    );
+  }
+
+  /**
+   * After a failed sync the transaction may be in the log all the same, and would be found after a restart. The log is emptied, so
+   * that it cannot be.
+   */
+  #commitFailed(failure: Error): Error {
+    const { cause } = failure;
+    if (!(cause instanceof SQLiteError) || !cause.code?.startsWith("SQLITE_IOERR")) return failure;
+    try {
+      const [result] = this.#open().query<{ busy: number }, []>("PRAGMA wal_checkpoint(TRUNCATE)").all();
+      if (result?.busy === 0) return failure;
+    } catch {
+      // The disk still fails.
+    }
+    return new StoreUnavailableError(failure.message, {
+      cause,
+      hint: "It may have been written nevertheless: ask again with the same dedupe_key, or look at 'cdktr runs list' after a restart. Repair the disk; cdktr then continues by itself.",
+    });
+  }
+
+  get #walPath(): string {
+    return `${this.path}-wal`;
+  }
+
   #connect(): Database {
     const owner = join(this.#options.directory, "principal.pid");
     let database: Database | undefined;
+    const lost = this.#file === "" && isLogMissing(this.path, owner);
     try {
       closeSync(openSync(this.path, "a", 0o600));
       database = new Database(this.path, { readwrite: true, create: false, strict: true });
@@ -284,8 +354,15 @@ export class SqliteOperationalStore implements OperationalStore {
       const last_id = keepStatusIdsRising(database);
       this.#found ??= { last_id: is_new ? 0 : last_id, is_new };
       chmodSync(this.path, 0o600);
-      writeFileSync(owner, `${process.pid}\n`, { mode: 0o600 });
+      writeFileSync(owner, `${process.pid}\n${LEAVES_LOG}\n`, { mode: 0o600 });
       this.#file = identityOf(this.path) ?? "";
+      this.#wal = identityOf(this.#walPath);
+      if (lost) {
+        this.#options.log.error(
+          `${this.#walPath} is missing, although the principal was killed and cannot have written it into ${this.path}: runs that were triggered ` +
+            "shortly before its end may be lost, and what it knew of others be older than what is true. Do the backups and clean-ups of this host leave the file alone?",
+        );
+      }
       return database;
     } catch (error) {
       database?.close();
@@ -296,7 +373,7 @@ export class SqliteOperationalStore implements OperationalStore {
   #startError(error: unknown, owner: string): unknown {
     const code = error instanceof SQLiteError ? (error.code ?? "") : "";
     if (/^SQLITE_(BUSY|LOCKED)/.test(code)) {
-      const pid = existsSync(owner) ? ` (process ${readFileSync(owner, "utf8").trim()})` : "";
+      const pid = existsSync(owner) ? ` (process ${readFileSync(owner, "utf8").split("\n", 1)[0]})` : "";
       return new DataDirectoryInUseError(
         `Another principal${pid} is using the data directory ${this.#options.directory}.`,
         {
@@ -327,6 +404,18 @@ function reasonOf(code: string, message: string): string {
   if (code.startsWith("SQLITE_READONLY")) return "the disk or the file is read-only";
   if (code.startsWith("SQLITE_IOERR")) return `the disk fails (${code}: ${message})`;
   return message;
+}
+
+/**
+ * Whether the write-ahead log is gone that a killed principal must have left: one that stops removes the file that names its process.
+ * Older versions did not, nor do they write the second line.
+ */
+function isLogMissing(path: string, owner: string): boolean {
+  try {
+    return existsSync(path) && !existsSync(`${path}-wal`) && readFileSync(owner, "utf8").includes(LEAVES_LOG);
+  } catch {
+    return false;
+  }
 }
 
 /** Identifies a file for as long as it exists, whatever its name; null when there is none. */
