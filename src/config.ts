@@ -3,11 +3,11 @@
  * Sources in order of precedence: flags, the environment, `.env` in the working directory.
  */
 import { existsSync, readFileSync } from "node:fs";
-import { homedir } from "node:os";
 import { join, resolve } from "node:path";
 import { parseEnv } from "node:util";
 import { z } from "zod";
 import { ConfigError } from "./errors.ts";
+import { homeFor } from "./host/home.ts";
 
 const port = z.coerce.number().int().min(1).max(65535);
 const positive = z.coerce.number().int().positive();
@@ -112,7 +112,7 @@ export const SETTINGS = {
     30_000,
   ),
   CDKTR_APP_DATA_DIRECTORY: setting("Directory for cdktr's own state", z.string().min(1), "a path", () =>
-    join(homedir(), ".cdktr"),
+    join(homeFor("CDKTR_APP_DATA_DIRECTORY"), ".cdktr"),
   ),
   CDKTR_DB_PATH: setting(
     "The DuckDB file of history and logs",
@@ -130,7 +130,7 @@ export const SETTINGS = {
     "Directory into which the executable unpacks its native libraries",
     z.string().min(1),
     "a path",
-    () => join(process.env.XDG_CACHE_HOME || join(homedir(), ".cache"), "cdktr"),
+    () => join(process.env.XDG_CACHE_HOME || join(homeFor("CDKTR_CACHE_DIRECTORY"), ".cache"), "cdktr"),
   ),
   CDKTR_WEBHOOK_HOST: setting(
     "Address on which webhooks of workflow files are served",
@@ -209,8 +209,8 @@ export function loadConfig(
     ];
     const found = candidates.find(([, value]) => value !== undefined && value !== "");
     if (found === undefined) {
-      values[name] = typeof spec.default === "function" ? spec.default(values) : spec.default;
       sources[name] = "default";
+      setDefault(values, name, spec);
       continue;
     }
     const [source, raw] = found;
@@ -224,10 +224,28 @@ export function loadConfig(
     sources[name] = source;
   }
   for (const name of PATH_SETTINGS) {
+    if (Object.getOwnPropertyDescriptor(values, name)?.get !== undefined) continue;
     if (values[name] !== ":memory:" && values[name] !== "")
       values[name] = resolve(directory, String(values[name]));
   }
   return { values: values as Config, sources: sources as Record<SettingName, SettingSource> };
+}
+
+/** Sets a default. One that this host does not have is an error for whoever reads it, not for a command that does not need it. */
+function setDefault(
+  values: Partial<Record<string, unknown>>,
+  name: SettingName,
+  spec: SettingSpec<unknown>,
+): void {
+  try {
+    values[name] = typeof spec.default === "function" ? spec.default(values) : spec.default;
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    const get = () => {
+      throw error;
+    };
+    Object.defineProperty(values, name, { enumerable: true, configurable: true, get });
+  }
 }
 
 function readDotenv(path: string): Record<string, string | undefined> {

@@ -46,11 +46,11 @@ export function unpack(files: readonly EmbeddedFile[], group: string, cacheDirec
       }
       putInPlace(staging, directory, files);
     } finally {
-      rmSync(staging, { recursive: true, force: true });
+      remove(staging);
     }
   } catch (error) {
     throw new NativeCacheError(
-      `The native libraries cannot be unpacked into ${cacheDirectory}: ${errorMessage(error)}.`,
+      `The native libraries cannot be unpacked into ${cacheDirectory}: ${ownerProblem(cacheDirectory) ?? errorMessage(error)}.`,
       {
         cause: error,
         hint: "cdktr needs about 75 MB in a directory that belongs to you. Set CDKTR_CACHE_DIRECTORY to one that you can write.",
@@ -66,6 +66,22 @@ export function unpack(files: readonly EmbeddedFile[], group: string, cacheDirec
     );
   }
   return directory;
+}
+
+/** Removes what is left of an attempt. A failure here must not hide why it failed. */
+function remove(staging: string): void {
+  try {
+    rmSync(staging, { recursive: true, force: true });
+  } catch {
+    // It is cleared later, as a stale file.
+  }
+}
+
+/** Says whose the directory is, if it is not this user's. */
+function ownerProblem(cacheDirectory: string): string | undefined {
+  const owner = statSync(cacheDirectory, { throwIfNoEntry: false })?.uid;
+  if (owner === undefined || owner === process.getuid?.()) return undefined;
+  return `it belongs to another user (uid ${owner})`;
 }
 
 /** Sets the directory's time to now, its last use, for stale-files.ts. */

@@ -4,6 +4,7 @@ import { mkdirSync, rmSync } from "node:fs";
 import { dirname } from "node:path";
 import type { DuckDBConnection, DuckDBInstance } from "@duckdb/node-api";
 import { nativeLibraryPath } from "../native/libraries.ts";
+import { loadError } from "../native/load-error.ts";
 
 /** The module `@duckdb/node-api`. */
 export type DuckDB = typeof import("@duckdb/node-api");
@@ -33,7 +34,12 @@ export function loadDuckDB(): Promise<DuckDB> {
 
 async function load(): Promise<DuckDB> {
   // Once libduckdb.so is loaded into the process, the binding finds it by name, wherever it came from.
-  dlopen(nativeLibraryPath("libduckdb"), { duckdb_library_version: { args: [], returns: "cstring" } });
+  const path = nativeLibraryPath("libduckdb");
+  try {
+    dlopen(path, { duckdb_library_version: { args: [], returns: "cstring" } });
+  } catch (error) {
+    throw loadError(path, error);
+  }
   return await import("@duckdb/node-api");
 }
 

@@ -100,7 +100,7 @@ async function checkReadsOnly(connection: DuckDBConnection, sql: string): Promis
   const reader = await connection.runAndReadAll("SELECT json_serialize_sql($1::VARCHAR)", [
     withoutExplain(sql),
   ]);
-  const parsed = JSON.parse(String(reader.value(0, 0))) as SerializedSql;
+  const parsed = parseSerialized(String(reader.value(0, 0)));
   if (parsed.error) {
     if (parsed.error_type === "not implemented")
       throw new InvalidInputError(`The statement may change something. ${ALLOWED}`);
@@ -117,6 +117,18 @@ async function checkReadsOnly(connection: DuckDBConnection, sql: string): Promis
   }
   checkSources(statements[0]);
   refuseGrowth(statements[0]);
+}
+
+function parseSerialized(json: string): SerializedSql {
+  try {
+    return JSON.parse(json) as SerializedSql;
+  } catch (error) {
+    // DuckDB writes an infinite number as it writes any other, which is not JSON.
+    throw new InvalidInputError("The query cannot be run: a number in it is too large for a DOUBLE.", {
+      cause: error,
+      hint: "The largest is about 1.8e308; 'infinity'::DOUBLE is infinity.",
+    });
+  }
 }
 
 /** DuckDB's parser does not serialize EXPLAIN, but it does serialize the explained statement. */

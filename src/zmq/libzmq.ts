@@ -1,5 +1,6 @@
 import { dlopen } from "bun:ffi";
 import { nativeLibraryPath } from "../native/libraries.ts";
+import { loadError } from "../native/load-error.ts";
 import { EINTR, errnoName, ZmqError } from "./error.ts";
 
 /**
@@ -39,10 +40,22 @@ type Libzmq = ReturnType<typeof dlopen<typeof SYMBOLS>>["symbols"];
 
 let loaded: Libzmq | undefined;
 
-/** The functions of libzmq; the first call loads the library. */
+/**
+ * The functions of libzmq; the first call loads the library.
+ * @throws NativeCacheError when it cannot be loaded
+ */
 export function libzmq(): Libzmq {
-  loaded ??= dlopen(nativeLibraryPath("libzmq"), SYMBOLS).symbols;
+  loaded ??= load();
   return loaded;
+}
+
+function load(): Libzmq {
+  const path = nativeLibraryPath("libzmq");
+  try {
+    return dlopen(path, SYMBOLS).symbols;
+  } catch (error) {
+    throw loadError(path, error);
+  }
 }
 
 /**

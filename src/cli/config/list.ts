@@ -1,4 +1,5 @@
-import { SETTINGS, type SettingName } from "../../config.ts";
+import { type Config, SETTINGS, type SettingName } from "../../config.ts";
+import { ConfigError } from "../../errors.ts";
 import { withoutSecrets } from "../../secrets.ts";
 import { wrapProse } from "../../terminal/text.ts";
 import { command } from "../support/command.ts";
@@ -38,7 +39,7 @@ export default command({
     const rows = (Object.keys(SETTINGS) as SettingName[]).map(
       (name): Row => ({
         name,
-        value: typeof values[name] === "string" ? withoutSecrets(values[name]) : values[name],
+        value: shownValue(values, name),
         source: sources[name],
         description: SETTINGS[name].description,
         bounds: SETTINGS[name].bounds,
@@ -75,3 +76,14 @@ export default command({
     }
   },
 });
+
+/** The value; in place of one that this host cannot tell, what there is to do. */
+function shownValue(values: Config, name: SettingName): string | number {
+  try {
+    const value = values[name];
+    return typeof value === "string" ? withoutSecrets(value) : value;
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    return `(none: ${error.hint ?? error.message})`;
+  }
+}

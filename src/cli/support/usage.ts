@@ -1,5 +1,4 @@
 /** The help of a command, made from its citty definition, its extras and its place in the tree. */
-import { homedir } from "node:os";
 import { join } from "node:path";
 import type { ArgDef } from "citty";
 import { fill, width as widthOf, wrapProse } from "../../terminal/text.ts";
@@ -194,12 +193,13 @@ async function withDefaults(described: readonly [string, string][]): Promise<[st
   const defaultOf = (name: string): string => {
     const spec = (SETTINGS as Record<string, { default: unknown } | undefined>)[name];
     if (spec === undefined) throw new Error(`${name} is not a setting`);
-    const dataDirectory = join(homedir(), ".cdktr");
+    const dataDirectory = join("~", ".cdktr");
+    if (name === "CDKTR_APP_DATA_DIRECTORY") return dataDirectory;
     const value =
       typeof spec.default === "function"
         ? spec.default({ CDKTR_APP_DATA_DIRECTORY: dataDirectory })
         : spec.default;
-    return String(value).replace(homedir(), "~");
+    return String(value);
   };
   return described.map(([term, text]) => [
     term,
