@@ -43,6 +43,8 @@ export interface OutboxOptions {
   /** The agent's data directory. */
   readonly directory: string;
   readonly agentId: string;
+  /** The suffix with which the agent was started; empty for none. */
+  readonly suffix?: string | undefined;
   /** Maximum size of unacknowledged log lines, bytes; 256 MiB by default. */
   readonly limitBytes?: number;
   /** The migrations of the file; those of this cdktr by default. */
@@ -117,6 +119,11 @@ export const OUTBOX_MIGRATIONS: SqliteMigrations = [
         ) STRICT;
       `);
     },
+  },
+  {
+    what: "with which suffix the agent was started",
+    isAdditive: true,
+    apply: (database) => void database.run("ALTER TABLE owner ADD COLUMN suffix TEXT"),
   },
 ];
 
@@ -256,6 +263,7 @@ export class Outbox {
       this.#logSeq = stream.log_seq;
       this.#load();
       this.#place = placeOf(path);
+      if (options.suffix !== undefined) this.#db.run("UPDATE owner SET suffix = ?", [options.suffix]);
       this.#former = formerOf(this.#db, this.#place);
       this.#installation =
         this.#db.query<{ installation: string | null }, []>("SELECT installation FROM owner").get()
@@ -700,6 +708,27 @@ export class Outbox {
 export function placeOf(path: string): Place {
   const { dev, ino } = statSync(path);
   return { machine: machineId(), boot: bootId(), file: `${dev} ${ino}` };
+}
+
+/** The suffix of the agent whose outbox is in a directory; undefined when it is in use, not where it was, or does not say. */
+export function suffixOf(directory: string): string | undefined {
+  const path = join(directory, OUTBOX_FILE);
+  if (!existsSync(path)) return undefined;
+  let db: Database | undefined;
+  try {
+    db = new Database(path, { readwrite: true, create: false });
+    const owner = db
+      .query<{ suffix: string | null; machine: string | null; file: string | null }, []>(
+        "SELECT suffix, machine, file FROM owner",
+      )
+      .get();
+    const { machine, file } = placeOf(path);
+    return owner?.machine === machine && owner.file === file ? (owner.suffix ?? undefined) : undefined;
+  } catch {
+    return undefined;
+  } finally {
+    db?.close();
+  }
 }
 
 /** The process that had an outbox before, read from an open one. */

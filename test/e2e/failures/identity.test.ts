@@ -3,7 +3,7 @@ import { expect, test } from "bun:test";
 import { cpSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Cluster, freePorts, startCluster } from "../../support/cdktr.ts";
-import { gate, runOver, shellWorkflow, TemporaryDirectory, until } from "../support/fixtures.ts";
+import { gate, linesOf, runOver, shellWorkflow, TemporaryDirectory, until } from "../support/fixtures.ts";
 import { FakeClock } from "./fake-clock.ts";
 import { IMPATIENT, trigger } from "./support.ts";
 
@@ -86,4 +86,30 @@ test("what waits for one installation is not handed to another, and is delivered
   const ended = await runOver(one.client, run);
   expect(ended).toMatchObject({ status: "COMPLETED", attempt: 1 });
   expect((await lines(one)).rows).toEqual([["begun"], ["passed"]]);
+}, 60_000);
+
+test("an agent keeps its id and delivers what waits when its host gets another name: nothing is done twice", async () => {
+  using directory = new TemporaryDirectory();
+  const ledger = directory.path("ledger");
+  const gated = shellWorkflow({ a: { sh: `echo once >> ${ledger}; ${gate(directory.path("gate"))}` } });
+  await using cluster = await startCluster({ env: IMPATIENT, workflows: { "gated.yml": gated } });
+  const on = (name: string, env = {}) =>
+    cluster.spawn(["start", "agent"], {
+      prefix: ["unshare", "--uts", "sh", "-c", 'hostname "$0"; exec "$@"', name],
+      env,
+    });
+  await using before = on("old-name", { CDKTR_RETRY_ATTEMPTS: "1", CDKTR_DEFAULT_ZMQ_TIMEOUT_MS: "500" });
+  const run = await trigger(cluster, "gated");
+  await until("the task runs", async () => (await cluster.client.getRun(run)).tasks.length === 1);
+  cluster.principal?.kill("SIGKILL");
+  await cluster.principal?.finished;
+  writeFileSync(directory.path("gate"), "");
+  expect((await before.finished).code).toBe(1);
+
+  await cluster.startPrincipal();
+  await using after = on("new-name");
+  await after.waitFor(/The name of this host has changed: the agent keeps the id old-name/);
+  expect(await runOver(cluster.client, run)).toMatchObject({ status: "COMPLETED", attempt: 1 });
+  expect(linesOf(ledger)).toEqual(["once"]);
+  expect(await cluster.client.registeredAgents()).toMatchObject([{ agent_id: "old-name", host: "new-name" }]);
 }, 60_000);
