@@ -1,6 +1,6 @@
 /**
- * A typed event hub. `Topics` maps the name of each event to its payload. An event is emitted after the fact; code that must take part in
- * what happens is called directly instead.
+ * A typed event hub. `Topics` maps the name of each event to its payload. An event is emitted after it has happened; code that must be
+ * part of an operation is called directly instead.
  */
 export class EventHub<Topics extends object> {
   readonly #handlers: { [Topic in keyof Topics]?: Set<(payload: Topics[Topic]) => void> } = {};

@@ -24,7 +24,7 @@ const plain: ConsolaReporter = {
   },
 };
 
-/** The message of a log entry: one that names what others chose cannot reach the terminal, nor look like another entry. */
+/** The message of a log entry. Text from others in it cannot control the terminal or imitate another entry. */
 function textOf(args: readonly unknown[]): string {
   const text = withoutSecrets(formatWithOptions({ colors: false }, ...args));
   return messageText(text).replaceAll("\n", "\n  ");

@@ -89,7 +89,7 @@ export async function main(argv: readonly string[]): Promise<number> {
       else say(usage.trimEnd());
       return wanted ? 0 : 2;
     }
-    // Services show instants, and hand the variable on to tasks as it is.
+    // Services print instants, and pass the variable on to tasks unchanged.
     if (path[1] !== "start") await adoptZone();
     const { result } = await runCommand(chosen, { rawArgs: invocation.rawArgs });
     return typeof result === "number" ? result : 0;

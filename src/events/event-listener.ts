@@ -11,7 +11,7 @@ export interface RunOptions {
   readonly dedupeKey?: string;
   /** The scheduled time, ms since the epoch. */
   readonly scheduledTimeMs?: number;
-  /** Number of runs before it in a chain of runs that follow each other; by default 0. */
+  /** Number of runs before it in a chain of `on: workflow`; by default 0. */
   readonly triggerDepth?: number;
   /** What to do with the trigger if the principal was away for long; by default it is delivered however late it is. */
   readonly late?: LatePolicy;

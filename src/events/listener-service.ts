@@ -58,7 +58,7 @@ export class ListenerService extends BackgroundService<ListenerSignals> {
     this.#options = options;
     this.name = `listener ${options.listener.name}`;
     this.done = this.#done.promise;
-    // If nobody awaits it, a rejection must not crash the process.
+    // A rejection must not crash the process if it is not awaited.
     this.done.catch(() => {});
   }
 

@@ -1,9 +1,9 @@
-/** Keeps the data of this process from other users of the host: logs, parameters, and what waits to be delivered. */
+/** Protects the data of this process from other users of the host: logs, parameters, and undelivered content. */
 import { chmodSync, lstatSync, readdirSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import type { ConsolaInstance } from "consola";
 
-/** What cdktr creates in a data directory, besides the history database. Secret keys are refused, not mended, if they are not private. */
+/** What cdktr creates in a data directory, besides the history database. Secret keys that are not private are refused, not fixed. */
 const OWN = /^(?:state\.db.*|principal\.pid|listeners|agents)$/;
 const OTHERS = 0o077;
 const MOST_NAMES = 3;
@@ -11,8 +11,8 @@ const MOST_NAMES = 3;
 let inherited: number | undefined;
 
 /**
- * From now on only the owner can read what this process creates; files and directories of cdktr that are there and that others can
- * access are changed, and the log says so.
+ * Makes everything that this process creates from now on readable by the owner only. Fixes existing files and directories of cdktr that
+ * others can access, and logs that.
  */
 export function keepDataPrivate(directory: string, dbPath: string | null, log: ConsolaInstance): void {
   inherited ??= process.umask(OTHERS);
@@ -42,7 +42,7 @@ export function withInheritedUmask<Child>(start: () => Child): Child {
   }
 }
 
-/** Takes a file, or a directory with all that is in it, from others. Returns what was changed. */
+/** Removes the access of others to a file, or to a directory with its content. Returns the paths that were changed. */
 function mend(path: string): string[] {
   try {
     const info = lstatSync(path);
@@ -52,7 +52,7 @@ function mend(path: string): string[] {
     chmodSync(path, info.mode & 0o700);
     return [path, ...below];
   } catch {
-    // Gone, or of another user, which shows when it is opened.
+    // It is gone or belongs to another user; the latter fails when it is opened.
     return [];
   }
 }

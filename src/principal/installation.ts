@@ -1,8 +1,8 @@
-/** Which installation this principal is: its state and its history have the same id, and agents keep apart what is whose. */
+/** The id of this installation. The state and the history share it, and agents use it to keep data of different installations apart. */
 import { BackgroundService } from "../service.ts";
 import type { StatusFeed } from "../storage/operational/store.ts";
 
-/** Knows the id, once started: after the history, from which a new state takes it. */
+/** Provides the id once started. Starts after the history, because a new state takes the id from there. */
 export class Installation extends BackgroundService {
   readonly name = "installation";
   readonly #state: Pick<StatusFeed, "identity">;
@@ -13,7 +13,7 @@ export class Installation extends BackgroundService {
     this.#state = state;
   }
 
-  /** Random; the same over restarts. */
+  /** Random; unchanged by restarts. */
   get id(): string {
     return this.#id;
   }

@@ -55,7 +55,7 @@ export interface PrincipalOptions {
   /** Serves the triggers that workflow files declare under `on:`; true by default. */
   readonly listeners?: boolean;
   readonly clock?: Clock;
-  /** IANA name of the zone of schedules that name none; by default the host's. */
+  /** IANA name of the zone for schedules without one; by default the host's. */
   readonly zone?: string;
   /** How long an unconfirmed offer is valid, ms. */
   readonly leaseTimeoutMs?: number;

@@ -37,16 +37,16 @@ const WORTH_COLLECTING = 96 * 1024 * 1024;
 /** The CPU share below which the process is idle. */
 const IDLE = 0.1;
 
-/** A port on which peers are accepted. */
+/** A port that accepts peers. */
 export interface Door {
   readonly port: number;
-  /** The share of the descriptors that its connections may take when there are not enough for all. */
+  /** The share of the descriptors that its connections may use when there are not enough for all ports. */
   readonly share: number;
 }
 
 /** Options of {@link ResourceGuard}. */
 export interface ResourceGuardOptions {
-  /** All of them; the shares add up to at most 1. */
+  /** All ports; their shares add up to at most 1. */
   readonly doors: () => readonly Door[];
   readonly log: ConsolaInstance;
   /** Default 1 GiB, at most 60 % of the host's. */
@@ -111,7 +111,7 @@ export class ResourceGuard extends BackgroundService<{ looked: undefined }> {
 
   /**
    * Closes the connections with the least traffic: those that were opened and abandoned, or never completed the handshake. A port that
-   * has no more than its share loses none because of another.
+   * does not exceed its share loses no connections because of another port.
    */
   #thin(): void {
     const found = new Map<number, { id: bigint; received: number; silentMs: number }[]>();

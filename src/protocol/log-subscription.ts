@@ -73,7 +73,7 @@ export class LogSubscription {
       ...curveOptions(options.client.curve),
     });
     this.#socket.subscribe(logTopic(options.workflowId));
-    // Without this, its rejection would count as unhandled when nobody waits for it.
+    // Without this, its rejection would count as unhandled when it is not awaited.
     this.#complete.promise.catch(() => {});
   }
 

@@ -29,7 +29,7 @@ export interface HistoryBatch {
 
 /** The positions of the sources of rows. */
 export interface HistoryCursors {
-  /** Id of the last status row from whatever state; 0 for none. It is all that an older cdktr reads and writes. */
+  /** Id of the last status row from any state; 0 for none. An older cdktr only reads and writes this one. */
   readonly outbox: number;
   /** State → id of its last status row. */
   readonly states: ReadonlyMap<string, number>;
@@ -80,7 +80,7 @@ export class HistoryWriter {
 
   /**
    * Writes a batch and moves the cursors, in one transaction that is on disk when the promise resolves.
-   * After a failure either nothing of it is there or all of it: {@link cursors} tells.
+   * After a failure, either all of it was written or none, see {@link cursors}.
    * @throws errors of DuckDB
    */
   async write(batch: HistoryBatch): Promise<void> {

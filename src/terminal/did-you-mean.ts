@@ -25,7 +25,7 @@ export function editDistance(from: string, to: string): number {
   return previous[b.length] ?? 0;
 }
 
-/** Longer words are not compared: nobody mistypes them by a letter or two, and the comparison is quadratic. */
+/** Longer words are not compared: they are rarely mistyped by just a letter or two, and the comparison is quadratic. */
 const LONGEST = 256;
 /** Maximum number of candidates to compare letter by letter. */
 const MOST_COMPARED = 2000;

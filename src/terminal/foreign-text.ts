@@ -6,15 +6,15 @@
 /** Escape sequences: control sequences (CSI), strings (OSC, DCS, SOS, PM, APC) even if truncated, and short ones. */
 const ESCAPES = /\x1b\[[0-?]*[ -/]*[@-~]|\x1b[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b[ -/]*[0-~]?/g;
 const COLOR = /^\x1b\[[\d;:]*m$/;
-/** Characters that are not seen but change how the text around them reads: directions, zero-width characters, tags. */
+/** Invisible characters that change how surrounding text looks: direction marks, zero-width characters, tags. */
 const UNSEEN_SET =
   "\\u00ad\\u061c\\u180e\\u200b\\u200e\\u200f\\u2028-\\u202e\\u2060-\\u206f\\ufeff\\ufff9-\\ufffb\\u{e0000}-\\u{e007f}";
-/** The same, and joiners where they join nothing: they belong to emoji and to several scripts, never beside ASCII. */
+/** The same, and joiners next to ASCII, where they join nothing; emoji and several scripts need them elsewhere. */
 const UNSEEN = new RegExp(
   `[${UNSEEN_SET}]|(?<=^|[\\x00-\\x7f])[\\u200c\\u200d]|[\\u200c\\u200d](?=$|[\\x00-\\x7f])`,
   "gu",
 );
-/** Most text has nothing of what is replaced here; this finds out quickly. */
+/** A quick check: most text contains nothing to replace. */
 const SUSPICIOUS = new RegExp(`[\\x00-\\x1f\\x7f-\\x9f\\u200c\\u200d${UNSEEN_SET}]`, "u");
 const CONTROLS = /[\x00-\x1f\x7f-\x9f]/g;
 const CONTROLS_BUT_TAB_AND_ESC = /[\x00-\x08\x0a-\x1a\x1c-\x1f\x7f-\x9f]/g;
@@ -46,7 +46,7 @@ export function outputText(text: string, colors: boolean): string {
   return colored ? `${visible(safe)}\x1b[0m` : visible(safe);
 }
 
-/** A quotation of the same length: control characters and those that are not seen become `�`. */
+/** A quotation of the same length: control and invisible characters become `�`. */
 export function quotedText(text: string): string {
   return text.replace(CONTROLS, "\ufffd").replace(UNSEEN, (char) => "\ufffd".repeat(char.length));
 }
@@ -65,20 +65,20 @@ export function escapedText(text: string): string {
   );
 }
 
-/** JSON text for people and terminals: what a terminal might obey, and what is not seen, is written as `\u202e`. */
+/** JSON text for terminals: control and invisible characters are escaped, as in `\u202e`. */
 export function escapedJson(json: string): string {
   if (!SUSPICIOUS.test(json)) return json;
   return json.replace(/[\x7f-\x9f]/g, jsonEscape).replace(UNSEEN, jsonEscape);
 }
 
-/** The last net before a terminal, for text that is composed and coloured: only colours, tabs and newlines get through. */
+/** The last filter before a terminal, for composed and coloured text: of all control sequences, only colours, tabs and newlines pass. */
 export function terminalText(text: string): string {
   if (!SUSPICIOUS.test(text)) return text;
   const safe = text.replace(ESCAPES, (sequence) => (COLOR.test(sequence) ? sequence : ""));
   return visible(safe.replace(/[\x00-\x08\x0b-\x1a\x1c-\x1f\x7f-\x9f]/g, "\ufffd"));
 }
 
-/** Text with what is not seen written as `<U+202E>`. */
+/** Text with invisible characters written as `<U+202E>`. */
 function visible(text: string): string {
   return text.replace(
     UNSEEN,

@@ -1,6 +1,6 @@
 /**
- * The time zone of this host as the C library knows it: `TZ` may be a path or a POSIX rule (`JST-9`), `/etc/localtime` a plain file. The
- * runtime takes all of these for UTC, without a word.
+ * The time zone of this host as the C library sees it: `TZ` may be a path or a POSIX rule (`JST-9`), and `/etc/localtime` a regular file.
+ * The runtime silently uses UTC in all of these cases.
  */
 import { readFileSync, realpathSync } from "node:fs";
 import { isAbsolute, join } from "node:path";
@@ -8,7 +8,7 @@ import { CdktrError } from "../errors.ts";
 import { nearest } from "../terminal/did-you-mean.ts";
 import { isTimezone, timezoneNames } from "./schedule.ts";
 
-/** The host's time zone has no name that schedules can follow. */
+/** The host's time zone cannot be mapped to an IANA name. */
 export class UnknownZoneError extends CdktrError {}
 
 const LOCALTIME = "/etc/localtime";
@@ -17,11 +17,11 @@ const DIRECTORY = /^.*\/zoneinfo\/(?:(?:posix|right)\/)?/;
 const NAME = "(?:<[A-Za-z0-9+-]+>|[A-Za-z]{3,})";
 const OFFSET = "[+-]?\\d{1,3}(?::\\d{2}){0,2}";
 const RULE = new RegExp(`^${NAME}(${OFFSET})(?:${NAME}(${OFFSET})?(,\\S+)?)?$`);
-/** When the clock changes, if a rule with daylight saving does not say: the C library's default. */
+/** The C library's default for the clock changes of a rule with daylight saving that does not specify them. */
 const DEFAULT_CHANGES = ",M3.2.0,M11.1.0";
 
 /**
- * The IANA name of the host's zone; for a rule, that of a zone that has it.
+ * The IANA name of the host's zone; for a rule, the name of a zone with that rule.
  * @param tz the variable `TZ`
  * @throws UnknownZoneError when there is none
  */
@@ -45,7 +45,7 @@ export function hostZone(tz = process.env.TZ, localtime = LOCALTIME): string {
   });
 }
 
-/** The zone of a compiled zone file; undefined when there is no such file or no zone has its rule. */
+/** The zone of a compiled zone file; undefined if the file does not exist or no zone has its rule. */
 function zoneOfFile(path: string): string | undefined {
   for (const file of [path, real(path)]) {
     const name = file?.replace(DIRECTORY, "");
@@ -68,7 +68,7 @@ function zoneOfRule(rule: string): string | undefined {
   });
 }
 
-/** A rule without the abbreviations that it gives, and with its defaults; undefined when it is none. */
+/** A rule in normalized form: without its abbreviations and with defaults filled in; undefined if it is not a rule. */
 function meaningOf(rule: string): string | undefined {
   const match = RULE.exec(rule);
   if (match === null) return undefined;

@@ -77,7 +77,7 @@ const Retry = new Block({
 });
 
 const BACKGROUND = ["kill", "wait", "leave"] as const;
-/** What becomes of processes that are still there when the task's own process has ended. */
+/** What happens to processes that are still running when the task's own process has exited. */
 export type Background = (typeof BACKGROUND)[number];
 
 const Task = new Block({

@@ -21,11 +21,11 @@ export interface Schedule {
 
 /** A schedule as the principal describes it. */
 export interface DescribedSchedule extends Schedule {
-  /** The zone that it is read in; undefined when an older principal does not say. */
+  /** The zone in which it is evaluated; undefined from an older principal. */
   readonly schedule_timezone?: string | undefined;
 }
 
-/** The schedule with the principal's zone, whatever the zone of this process. */
+/** The schedule with the principal's zone, regardless of the zone of this process. */
 export function principalSchedule({
   cron,
   timezone,

@@ -1,7 +1,7 @@
-/** The files that match a glob, which may be on a mount that does not answer. */
+/** The files that match a glob, which may be on a mount that does not respond. */
 import { type FileHelper, PathSilentError } from "../../host/file-helper/file-helper.ts";
 
-/** Looks at them through a helper process with a deadline. */
+/** Accesses them through a helper process with a deadline. */
 export class GlobFiles {
   readonly #helper: FileHelper;
   readonly #key: string;
@@ -14,7 +14,7 @@ export class GlobFiles {
   #silent: PathSilentError | undefined;
 
   /**
-   * @param key tells it from others of the same helper
+   * @param key distinguishes it from others that use the same helper
    * @param glob if relative, relative to the working directory
    * @param happened called when there were events, so that {@link look} has something to do
    */
@@ -43,7 +43,7 @@ export class GlobFiles {
    * The existing files, with a fingerprint that changes when they are written or replaced.
    * @param also paths to check in addition to those with events
    * @param whole scans everything
-   * @throws PathSilentError when the directory does not answer
+   * @throws PathSilentError when the directory does not respond
    */
   async look(also: Iterable<string>, whole: boolean): Promise<ReadonlyMap<string, string>> {
     if (this.#silent !== undefined) throw this.#silent;

@@ -13,7 +13,7 @@ export class RateLimit {
     this.#atMs = nowMs;
   }
 
-  /** Whether no other one may pass now. */
+  /** Whether the limit is currently reached. */
   isEmpty(nowMs: number): boolean {
     const gained = ((nowMs - this.#atMs) / 1000) * this.#perSecond;
     this.#tokens = Math.min(this.#burst, this.#tokens + gained);
@@ -21,7 +21,7 @@ export class RateLimit {
     return this.#tokens < 1;
   }
 
-  /** Whether another one may pass now; it then counts. */
+  /** Takes a token. Returns false if there is none. */
   take(nowMs: number): boolean {
     if (this.isEmpty(nowMs)) return false;
     this.#tokens--;

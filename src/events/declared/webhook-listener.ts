@@ -18,15 +18,15 @@ const MAX_BODY_BYTES = 1024 * 1024;
 /** Maximum length of a parameter value. */
 const MAX_PARAM_BYTES = 64 * 1024;
 const MOST_CONNECTIONS = 512;
-/** Rate limit per webhook: burst, then requests per second. Only requests whose signature is right count. */
+/** Rate limit per webhook: burst, then requests per second. Only correctly signed requests count. */
 const BURST = 100;
 const PER_SECOND = 20;
-/** Rate limit of wrong signatures, per address; beyond it, they are refused before their body is read. */
+/** Rate limit for wrong signatures per address. Beyond it, requests are refused before their body is read. */
 const FAILURES = 20;
 const FAILURES_PER_SECOND = 1;
-/** The addresses that are remembered. */
+/** Maximum number of addresses to remember. */
 const MOST_ADDRESSES = 1000;
-/** Addresses of a proxy on this host: right and wrong requests come from them. */
+/** Addresses of this host, where a proxy may forward both valid and invalid requests. */
 const LOOPBACK = /^(::ffff:)?127\.|^::1$/;
 /** Retry interval for a port that is in use, ms. */
 const BIND_RETRY_MS = 5000;
@@ -60,7 +60,7 @@ export class WebhookListener extends DeclaredListener {
   readonly #clock: Clock;
   #hooks: ReadonlyMap<string, Hook> = new Map();
   readonly #secrets: WebhookSecrets;
-  /** Wrong signatures by address, the latest last. */
+  /** Wrong signatures by address, most recent last. */
   readonly #failures = new Map<string, RateLimit>();
   #signatures: SeenSignatures | undefined;
   #server: HttpDoor | undefined;

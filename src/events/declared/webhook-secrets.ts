@@ -1,19 +1,19 @@
-/** The secrets of webhooks. Those in files are read when a workflow names them and when they change, never for a request. */
+/** The secrets of webhooks. Secret files are read when a workflow refers to them and when they change, not during a request. */
 import type { ConsolaInstance } from "consola";
 import { FileHelper, PathSilentError } from "../../host/file-helper/file-helper.ts";
 import { Timer } from "../../timer.ts";
 
 const MAX_BYTES = 64 * 1024;
-/** Interval at which they are read again, for changes without file events, ms. */
+/** Interval at which files are read again, in case a change caused no file event, ms. */
 const REFRESH_MS = 60_000;
 
 interface SecretFile {
   readonly path: string;
-  /** Set once it was read, or could not be. */
+  /** The secret, or why it could not be read. */
   found: Promise<string | Error>;
 }
 
-/** Reads and watches them through a helper process with a deadline. */
+/** Reads and watches the secret files through a helper process with a deadline. */
 export class WebhookSecrets {
   readonly #log: ConsolaInstance;
   readonly #files = new Map<string, SecretFile>();
@@ -24,7 +24,7 @@ export class WebhookSecrets {
     this.#log = log;
   }
 
-  /** These places are named by the current workflows. */
+  /** Sets the places that the current workflows refer to. */
   keep(places: ReadonlySet<string>): void {
     for (const place of this.#files.keys()) {
       if (places.has(place)) continue;
@@ -41,7 +41,7 @@ export class WebhookSecrets {
   }
 
   /**
-   * The secret at a place that the workflow file names; null for `none`.
+   * The secret at a place as written in the workflow file; null for `none`.
    * @throws Error when it is missing or empty
    */
   async get(place: string): Promise<string | null> {
@@ -70,7 +70,7 @@ export class WebhookSecrets {
     if (file === undefined) return;
     const before = await file.found;
     const found = await this.#read(place, file.path);
-    // While it does not answer, the secret that was read last counts.
+    // While the file does not respond, the last secret stays valid.
     if (!(found instanceof PathSilentError) || before instanceof Error) file.found = Promise.resolve(found);
   }
 

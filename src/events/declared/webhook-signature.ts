@@ -54,7 +54,7 @@ export function checkSignature(
   return UNSIGNED;
 }
 
-/** Why a request without any signature is refused; undefined for others, whose body has to be read. */
+/** Why a request is refused if it has no signature at all; undefined if it has one, so that its body must be read. */
 export function refusalOfUnsigned(headers: Headers): (Verdict & { readonly ok: false }) | undefined {
   return headers.has("x-cdktr-signature") || headers.has("x-hub-signature-256") ? undefined : UNSIGNED;
 }

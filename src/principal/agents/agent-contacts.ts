@@ -1,4 +1,4 @@
-/** What is known of agents only while the principal runs: what their processes were told, and what is not in their rows yet. */
+/** Data about agents that the principal keeps in memory only: what it told their processes, and what is not in their rows yet. */
 import type { Clock } from "../../clock.ts";
 import type { Survivor } from "../../contract/messages.ts";
 import { UnprocessableError } from "../../errors.ts";
@@ -10,7 +10,7 @@ import { ClockSkew } from "./clock-skew.ts";
 export interface Contact {
   readonly agentId: string;
   sessionId: string | null;
-  /** When it was last heard of. */
+  /** Time of its last request. */
   seenMonotonic: number;
   seenWall: number;
   /** It registered with a principal of another version and has no protocol in common with this one. */
@@ -26,7 +26,7 @@ export interface Contact {
   readonly missing: Map<string, number>;
   /** A restarted agent's reports up to here must arrive before its former attempts are given up, but no later than `by` (monotonic). */
   settle: { readonly upTo: number; readonly by: number } | null;
-  /** It was asked for a sign of life: its long poll ends at once. Resolves when there is one. */
+  /** Set while the process is asked for a sign of life, which ends its long poll at once. Resolves when there is one. */
   asked: PromiseWithResolvers<void> | null;
 }
 
@@ -58,7 +58,7 @@ export class AgentContacts {
     return contact;
   }
 
-  /** The contact of a process, a new one if there is none; it counts as heard of now. */
+  /** The contact of a process, created if necessary; its timeout starts again. */
   open(agentId: string, sessionId: string | null, seenWall = this.#clock.now()): Contact {
     const known = this.#contacts.get(agentId);
     if (known?.sessionId === sessionId) {
@@ -100,7 +100,7 @@ export class AgentContacts {
     contact.asked = null;
   }
 
-  /** Time until the timeout expires if nothing more is heard, ms. */
+  /** Time until the timeout expires if the agent stays silent, ms. */
   leftMs(contact: Contact): number {
     return contact.seenMonotonic + this.#timeoutMs - this.#clock.monotonic();
   }
@@ -126,7 +126,7 @@ export function registerFirst(agentId: string): UnprocessableError {
   );
 }
 
-/** The error for an agent whose data directory is a copy of that of another live one. */
+/** The error for an agent whose data directory is a copy of another live agent's. */
 export function copied(agent: AgentRecord): UnprocessableError {
   return new UnprocessableError(
     `the data directory of agent "${agent.agent_id}" is in use twice: ${agent.host} pid ${agent.pid} answers and has the same one`,

@@ -61,9 +61,9 @@ export interface AgentRegistryOptions {
 
 /** Maximum number of log messages about agents that come and go, per minute: enough for a whole fleet, but not for a flood. */
 const LOGGED_A_MINUTE = 200;
-/** How long a live agent may take to answer that it is alive, ms. */
+/** How long a live agent may take to show that it is alive, ms. */
 const ANSWERS_WITHIN_MS = 1000;
-/** Number of sessions to remember that were replaced by another one. */
+/** Maximum number of replaced sessions to remember. */
 const REMEMBERED_SESSIONS = 10_000;
 
 /** Knows the agents. */
@@ -76,7 +76,7 @@ export class AgentRegistry extends BackgroundService {
   readonly #orders: StandingOrders;
   readonly #watch: AgentWatch;
   #logged = { minute: 0, count: 0 };
-  /** Sessions of older agents that another process of their agent has replaced: if they come back, there are two of them. */
+  /** Sessions of older agents that were replaced by another process of the agent: if one returns, two processes are running. */
   readonly #replaced = new Set<string>();
 
   constructor(options: AgentRegistryOptions) {
@@ -118,7 +118,7 @@ export class AgentRegistry extends BackgroundService {
    * Registers an agent's process.
    * @param sender owner of the key of the request, when there are keys
    * @throws UnprocessableError when another process with the same id is alive
-   * @throws NotYetError while it is not known whether that is so
+   * @throws NotYetError while it is unknown whether the other process is alive
    * @throws VersionMismatchError when they have no protocol in common
    * @throws ForbiddenError when the id belongs to another key
    * @throws InvalidInputError when the stream is another agent's
@@ -191,9 +191,9 @@ export class AgentRegistry extends BackgroundService {
   }
 
   /**
-   * Makes sure that the process which has the id is gone, if the newcomer does not prove to be its successor: it is asked for a sign of
-   * life.
-   * @throws UnprocessableError when it answers; NotYetError when it does not, until it is lost
+   * Unless the newcomer is the successor of the process that has the id, makes sure that this process is gone by asking it for a sign
+   * of life.
+   * @throws UnprocessableError when it answers; otherwise NotYetError until it is lost
    */
   async #requireEnd(known: AgentRecord | null, newcomer: AgentDescription): Promise<void> {
     if (known === null || !isDoubtful(known, newcomer)) {
@@ -508,7 +508,7 @@ export class AgentRegistry extends BackgroundService {
   }
 }
 
-/** Whether a newcomer may be another agent than the one that has the id, rather than its next process. */
+/** Whether a newcomer may be a different agent, rather than the next process of the agent that has the id. */
 function isDoubtful(
   known: AgentRecord | null,
   { session_id, stream_id, follows }: AgentDescription,
@@ -518,7 +518,7 @@ function isDoubtful(
   return namesFormer({ follows }) && !(follows?.in_place && follows.session_id === known.session_id);
 }
 
-/** Whether an agent's process names the one before it. Older agents do not, nor does the first process after their upgrade. */
+/** Whether an agent's process names its predecessor. Older agents do not, and neither does the first process after an upgrade. */
 function namesFormer({ follows }: Pick<AgentDescription, "follows">): boolean {
   return follows !== undefined && (follows.session_id !== null || !follows.in_place);
 }
@@ -541,7 +541,7 @@ function foreignStream(agentId: string): InvalidInputError {
   return new InvalidInputError(`The stream of agent ${quote(agentId)} is another agent's.`);
 }
 
-/** The reports with times by the principal's clock, if the agent's is known to differ. */
+/** The reports with their times converted to the principal's clock, if the agent's is known to differ. */
 function corrected(batch: AgentReports, contact: Contact | undefined): AgentReports {
   const aheadMs = contact?.skew.aheadMs ?? 0;
   if (aheadMs === 0) return batch;

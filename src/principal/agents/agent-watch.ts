@@ -1,7 +1,7 @@
 /**
  * Detects agents that fall silent. The deadline after which an agent is lost is in its row; signs of life are recorded in memory only,
- * so that a heartbeat costs no write. Before a deadline passes, the rows of the agents that were heard of are updated, many in one
- * commit: the rows are never stale by more than the time between two checks.
+ * so that a heartbeat costs no write. Before a deadline passes, the rows of all agents that gave a sign of life are updated in one
+ * commit, so rows are never stale by more than the time between two checks.
  */
 import type { ConsolaInstance } from "consola";
 import type { Clock } from "../../clock.ts";
@@ -73,7 +73,7 @@ export class AgentWatch extends BackgroundService<AgentWatchSignals> {
     this.signals.emit("looked");
   }
 
-  /** Updates the rows of agents heard of since the last update. Returns the others. */
+  /** Updates the rows of agents that gave a sign of life since the last update. Returns the others. */
   async #extend(due: readonly DueAgent[]): Promise<DueAgent[]> {
     const silent: DueAgent[] = [];
     const heard: { agent: DueAgent; leftMs: number; heardMs: number }[] = [];

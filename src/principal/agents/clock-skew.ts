@@ -1,27 +1,27 @@
-/** A difference below this is not worth a word, ms. A heartbeat that was long on its way looks like a slow clock. */
+/** Smaller differences are ignored, ms. A delayed heartbeat looks like a slow clock. */
 const TOLERANCE_MS = 3000;
-/** So many heartbeats in a row must agree. */
+/** Number of consecutive heartbeats that must agree. */
 const AGREEING = 3;
 
-/** Compares an agent's clock with the principal's, from its heartbeats. */
+/** Compares an agent's clock with the principal's, based on heartbeats. */
 export class ClockSkew {
   readonly #recent: number[] = [];
   #aheadMs = 0;
 
-  /** By how much the agent's clock is ahead of the principal's, ms; 0 as long as they agree within a few seconds. */
+  /** How far the agent's clock is ahead of the principal's, ms; 0 while they agree within a few seconds. */
   get aheadMs(): number {
     return this.#aheadMs;
   }
 
   /**
-   * Takes the times of a heartbeat.
-   * @returns whether {@link aheadMs} has become 0 or is no longer 0
+   * Adds a heartbeat.
+   * @returns whether {@link aheadMs} changed from or to 0
    */
   heard(agentMs: number, ownMs: number): boolean {
     this.#recent.push(agentMs - ownMs);
     if (this.#recent.length < AGREEING) return false;
     if (this.#recent.length > AGREEING) this.#recent.shift();
-    // Delays only make it look slower: the largest difference is the nearest to the truth.
+    // Delays only make the clock look slower, so the largest difference is the most accurate.
     const ahead = Math.max(...this.#recent);
     const isFar = this.#recent.every((each) => Math.abs(each) > TOLERANCE_MS && each > 0 === ahead > 0);
     const before = this.#aheadMs;

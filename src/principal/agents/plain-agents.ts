@@ -23,7 +23,7 @@ export interface PlainAgentsOptions {
   readonly keys: AgentKeys | undefined;
   readonly contacts: AgentContacts;
   readonly heartbeatTimeoutMs: number;
-  /** The agent was heard of. */
+  /** Called on a sign of life of an agent. */
   readonly opened: () => void;
   /** A previously unknown agent has registered, and this is on disk. */
   readonly registered: (agentId: string) => void;

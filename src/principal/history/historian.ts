@@ -43,7 +43,7 @@ const LAST_RETRY_MS = 5_000;
 /** A persistent failure is logged again after this time, ms. */
 const REMINDER_MS = 300_000;
 
-/** The last status row of a state that the history has. */
+/** A position in the status rows of a state: the last row that the history has. */
 function positionIn({ state_id, taken_id }: StateIdentity, cursors: HistoryCursors): number {
   return cursors.states.get(state_id) ?? taken_id ?? cursors.outbox;
 }
@@ -98,15 +98,15 @@ export class Historian extends BackgroundService<HistorianSignals> {
   readonly #received = new Waiters();
   readonly #flushBytes: number;
   #database: HistoryDatabase | undefined;
-  /** The state that status rows come from; undefined until it was compared with the history. */
+  /** The state that status rows come from; undefined until it has been compared with the history. */
   #state: StateIdentity | undefined;
-  /** The last status row of it that is in DuckDB. */
+  /** Its last status row that is in DuckDB. */
   #statusCursor = 0;
   /** When the oldest line in memory arrived, or later. */
   #heldSince = 0;
   #statusesPending = false;
   #isOpen = false;
-  /** Agents may have been told which installation this is. */
+  /** Whether agents may already know the id of this installation. */
   #isServing = false;
   #flushing: Promise<void> | undefined;
   #flushAgain: Promise<void> | undefined;
@@ -191,7 +191,7 @@ export class Historian extends BackgroundService<HistorianSignals> {
     }
   }
 
-  // ---------------------------------------------------------------- what comes in
+  // ---------------------------------------------------------------- input
 
   /**
    * Accepts the lines of a batch that continue its stream: {@link position} tells how far that is. Lines that it cannot accept, because
@@ -227,7 +227,7 @@ export class Historian extends BackgroundService<HistorianSignals> {
     return this.#intake.position(streamId);
   }
 
-  /** The agent of a stream cannot send lines before `firstSeq` any more: those that are missing are lost. */
+  /** The agent of a stream can no longer send lines before `firstSeq`: missing ones are lost. */
   agentHoldsFrom(streamId: string, firstSeq: number): void {
     this.#intake.agentHoldsFrom(streamId, firstSeq);
   }
@@ -238,7 +238,7 @@ export class Historian extends BackgroundService<HistorianSignals> {
     return this.#received.wait(streamId, seq, timeoutMs);
   }
 
-  /** There are new status rows: they are written with the next batch. */
+  /** Notifies of new status rows, which are written with the next batch. */
   notifyStatus(): void {
     this.#statusesPending = true;
     this.#armInterval();
@@ -261,7 +261,7 @@ export class Historian extends BackgroundService<HistorianSignals> {
     return this.#flushAgain;
   }
 
-  // ---------------------------------------------------------------- what is asked
+  // ---------------------------------------------------------------- queries
 
   /**
    * A page of log lines; it includes everything that was received, or `warning` says what is missing.
@@ -456,7 +456,7 @@ export class Historian extends BackgroundService<HistorianSignals> {
     this.#statusesTaken(positionIn(state, cursors));
   }
 
-  /** Compares the state with the history, once: either may have been put back or replaced while no principal ran. */
+  /** Compares the state with the history, once: either may have been restored or replaced while no principal ran. */
   async #compare(cursors: HistoryCursors): Promise<StateIdentity> {
     const { statuses, dbPath, log } = this.#o;
     const found = await statuses.identity();

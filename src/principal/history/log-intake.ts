@@ -37,7 +37,7 @@ export interface Portion {
   readonly disordered: readonly string[];
 }
 
-/** A gap of lines that nobody has any more. */
+/** A gap: these lines no longer exist anywhere. */
 export interface LostLines {
   readonly stream_id: string;
   readonly from: number;
@@ -49,7 +49,7 @@ const LINE_OVERHEAD_BYTES = 40;
 const SLICE_OVERHEAD_BYTES = 200;
 /** Number of streams to remember. One is an agent's whole life on a disk. */
 const MAX_STREAMS = 100_000;
-/** Number of those that no agent has registered: anyone can make up their ids. */
+/** Maximum number of streams that no agent has registered: anyone can make up their ids. */
 const MAX_UNREGISTERED = 20_000;
 
 export class LogIntake {
@@ -125,7 +125,8 @@ export class LogIntake {
 
   /**
    * Processes DuckDB's answer about a stream. Lines that it has are released, and so are held lines that do not continue it, for they
-   * will be sent again. A stream of which DuckDB knows less than it once confirmed continues from where it was: the file is another one.
+   * will be sent again. If DuckDB has less of a stream than it once confirmed, the file was replaced, and the stream continues where it
+   * was.
    */
   reconcile(cursors: ReadonlyMap<string, number>): void {
     this.#cursorsRead = true;

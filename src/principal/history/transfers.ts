@@ -17,7 +17,7 @@ const MAX_TRANSFERS = 4;
 export interface TransferOptions {
   /** Contains one directory per transfer; emptied at start. */
   readonly directory: string;
-  /** A transfer that nobody asked for in this time is dropped, ms. */
+  /** A transfer without requests for this time is dropped, ms. */
   readonly idleMs: number;
 }
 

@@ -38,7 +38,7 @@ const QUEUED_LINES = 50_000;
 const QUEUED_SUBSCRIPTIONS = 64;
 /** Subscriptions read from the publisher at once. */
 const RECEIVE_SUBSCRIPTIONS = 256;
-/** Interval at which they are read when nobody asks, so that they do not pile up, ms. */
+/** Interval at which they are read without a request, so that they do not pile up, ms. */
 const TAKE_SUBSCRIPTIONS_MS = 500;
 /** Total size of all topics, bytes: the publisher's table of them takes about fifty times as much. A subscriber's topic has a few dozen bytes. */
 const MOST_TOPICS = 2 * 1024 * 1024;

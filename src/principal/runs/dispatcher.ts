@@ -28,7 +28,7 @@ interface Waiter extends FetchRequest {
   readonly patience: Timer;
 }
 
-/** Maximum number of waiting requests per agent: one in progress, plus those to which nobody listens any more. */
+/** Maximum number of waiting requests per agent: one in progress, plus abandoned ones. */
 const WAITERS_OF_AGENT = 16;
 /** Maximum number of waiting requests from agents without a process id: anyone can make up their names. */
 const PLAIN_WAITERS = 1000;

@@ -1,6 +1,6 @@
 /**
- * Records which runs must follow the end of which: in the commit in which a run ends, for every workflow that declares `on: workflow`
- * for it at that moment. The listener that triggers them reads the records (`LSFOLLOWUPS`) at its own pace.
+ * Records the runs that must follow when a run ends: in the same commit, for every workflow that declares `on: workflow` for it at that
+ * moment. The listener that triggers them reads the records (`LSFOLLOWUPS`) at its own pace.
  */
 import type { Clock } from "../../clock.ts";
 import type { FollowUpPage, ListFollowUps } from "../../contract/messages.ts";
@@ -20,7 +20,7 @@ export interface FollowerSource {
   /** Changes whenever a workflow is added, changed or removed. */
   readonly revision: number;
   definitions(): Iterable<WorkflowDefinition>;
-  /** A firing of a workflow was refused. */
+  /** Called when a firing of a workflow was refused. */
   refused(workflowId: string, trigger: string, message: string): void;
 }
 

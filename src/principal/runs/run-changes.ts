@@ -76,7 +76,7 @@ export type Outcome = "applied" | "over" | "fenced" | "illegal";
 /** The times in a report, by the agent's clock. */
 type ReportedTimes = Pick<RunWord, "timestamp_ms" | "latest_ms">;
 
-/** The time of a report by the principal's clock, and by how much the agent's clock is wrong. */
+/** The time of a report by the principal's clock, and the error of the agent's clock. */
 interface ReportTime {
   readonly at_ms: number;
   readonly offset_ms: number;
@@ -265,8 +265,8 @@ export class RunChanges {
   }
 
   /**
-   * A firing of a workflow is due: ends those queued before that no agent has taken.
-   * @returns how many there were
+   * Called when a firing of a workflow is due: drops earlier firings that are still queued.
+   * @returns how many were dropped
    */
   async dropWaitingFirings(
     tx: OperationalTx,
@@ -298,8 +298,8 @@ export class RunChanges {
 
   /**
    * When a report was made, by the principal's clock. An attempt begins after its assignment, and everything in a report happened before
-   * it arrived: an agent's clock that says otherwise is wrong, by the difference at least. That is added to the times of all reports of
-   * the attempt, so that its durations are right.
+   * its arrival. If the times contradict that, the agent's clock is wrong by at least the difference, which is then added to the times of
+   * all reports of the attempt, so that durations are right.
    */
   #timeOf({ run, attempt }: Held, { timestamp_ms, latest_ms = timestamp_ms }: ReportedTimes): ReportTime {
     const now = this.#o.clock.now();
@@ -310,7 +310,7 @@ export class RunChanges {
     const { clock_offset_ms: offset_ms } = attempt;
     const corrected = timestamp_ms + offset_ms;
     const isPossible = (at: number) => run.status_at_ms <= at && at <= now;
-    // The agent's clock may have been set right in the meantime.
+    // The agent's clock may have been corrected in the meantime.
     const at_ms =
       !isPossible(corrected) && isPossible(timestamp_ms) ? timestamp_ms : Math.min(corrected, now);
     return { at_ms, offset_ms };
@@ -422,7 +422,7 @@ export class RunChanges {
   }
 }
 
-/** Firings that are dropped at once, at most: others wait for the unit of work. The rest goes with the next firings. */
+/** Maximum number of firings to drop at once, because other units of work wait. Later firings drop the rest. */
 const MAX_DROPPED = 500;
 
 /** The reason of an attempt whose agent is lost. */

@@ -43,9 +43,9 @@ export interface WorkflowSource {
   ids(): Iterable<string>;
   /** Files that are currently invalid. */
   readonly invalidFiles: readonly { readonly path: string }[];
-  /** A firing was refused: by no person, so that nobody may see the reply. */
+  /** Called when a firing was refused. Nobody may see the reply, because no user sent the request. */
   refused(workflowId: string, trigger: string, message: string): void;
-  /** A firing became a run. */
+  /** Called when a firing became a run. */
   fired(workflowId: string): void;
 }
 
@@ -349,7 +349,7 @@ export class RunService {
   }
 }
 
-/** Whether an event triggers, and no person: nobody may read the reply. */
+/** Whether a run is triggered by an event, not by a user who reads the reply. */
 function isFiring(trigger: string): boolean {
   return trigger === "cron" || trigger === "workflow" || trigger.startsWith("listener:");
 }

@@ -24,11 +24,11 @@ import { WorkflowFiles } from "./workflow-files.ts";
 interface Workflow extends StoredDefinition {
   readonly path: string;
   readonly source: string;
-  /** The file system of its directory; null when it was not seen since the start. */
+  /** The file system of its directory; null if the directory has not been seen since the start. */
   readonly device: string | null;
   /** What is wrong with the current file. */
   error: string | null;
-  /** What is wrong with its triggers: it has been logged, and changes with the files. */
+  /** Problems of its triggers, already logged; they change with the files. */
   triggerProblems: readonly Diagnostic[];
 }
 
@@ -39,7 +39,7 @@ interface FiringsAround {
   readonly previous: number | null;
 }
 
-/** How many firings the details of a workflow have, and how far ahead they may be. */
+/** Maximum number of upcoming firings in the details of a workflow, and how far ahead they may be. */
 const SHOWN_FIRINGS = 5;
 const YEARS_AHEAD_MS = 5 * 366 * 86_400_000;
 
@@ -65,21 +65,21 @@ export interface WorkflowDirectoryOptions {
   /** How long a file must be invalid or missing before that counts: editors write in several steps. */
   readonly settleMs?: number;
   readonly polls: LongPolls;
-  /** IANA name of the zone of schedules that name none. */
+  /** IANA name of the zone for schedules without one. */
   readonly zone: string;
 }
 
-/** What a workflow has that was not in use before. */
+/** The initial values of a workflow that was not in use before. */
 const FRESH = { error: null, triggerProblems: [] } as const;
 
 /** The topic of {@link LongPolls} that is woken by changes of workflows. */
 export const WORKFLOWS_TOPIC = "workflows";
 
-/** Files that are read at once. */
+/** Number of files that are read at once. */
 const READ_AT_ONCE = 100;
-/** How long workflows stay whose files are not visible, although nobody may have deleted them, ms. */
+/** How long a workflow is kept if its file is not visible but may still exist, ms. */
 const DOUBT_MS = 3_600_000;
-/** How many names a message holds. */
+/** Maximum number of names in a message. */
 const MOST_NAMES = 5;
 
 /** Loads and watches the workflows. */
@@ -94,13 +94,13 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
   readonly #away = new Map<string, number>();
   /** The newest valid version of each id, from the operational state: for files that are invalid at start. */
   readonly #versions = new Map<string, WorkflowVersion>();
-  /** Workflows whose files were there before the start, but not at it; kept in the operational state until this time (monotonic). */
+  /** Workflows whose files existed before the start, but not at the start; kept in the operational state until this time (monotonic). */
   readonly #awaited = new Map<string, number>();
   /** Messages that were already logged about a file. */
   readonly #said = new Map<string, string>();
-  /** Firings that were refused, with the source of the file that they belong to. */
+  /** Refused firings, with the source of the file that they belong to. */
   readonly #refused = new Map<string, { source: string; firing: NonNullable<WorkflowSummary["refused"]> }>();
-  /** The firings around the last time that somebody asked: thousands of workflows are asked for at once. */
+  /** A cache of the firings around the time of the last request, because thousands of workflows are listed at once. */
   readonly #around = new WeakMap<WorkflowDefinition, FiringsAround>();
   #invalid: { path: string; error: string }[] = [];
   #revision = 0;
@@ -132,7 +132,7 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
     await this.#scanning;
   }
 
-  /** Scans the files now. Resolves when what was there at the time of the call is loaded; never rejects. */
+  /** Scans the files now. Resolves when the files that exist at the time of the call are loaded; never rejects. */
   async scan(): Promise<void> {
     if (this.#scanning !== undefined) {
       this.#again = true;
@@ -252,7 +252,7 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
       summary: this.#summary(workflow, cursors.get(workflowId)),
       definition,
       source,
-      // A version of a file that another system accepted may have a zone that is not known here.
+      // A version that another system accepted may use a zone that is unknown here.
       next_firings_ms: isTimezone(schedule.timezone)
         ? firingsBetween(schedule, now, now + YEARS_AHEAD_MS, SHOWN_FIRINGS)
         : [],
@@ -293,7 +293,7 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
     const missing = error instanceof Error && "code" in error && error.code === "ENOENT";
     const reason = missing ? "does not exist" : `cannot be read: ${errorMessage(error)}`;
     if (first && missing) this.#awaitMissing(new Map(), now);
-    // It may be there, only not for us: what it held last is in force.
+    // The directory may exist but be inaccessible: the last known workflows stay in use.
     if (first && !missing) {
       const kept = [...this.#versions.keys()].map((id) => [id, this.#lastValid(id)] as const);
       this.#replace(
@@ -309,7 +309,7 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
     this.#invalid = [{ path: this.#o.root, error: `the workflow directory ${reason}` }];
   }
 
-  /** Workflows that were there before the start keep their last version and their schedule for a while, in case a mount is late. */
+  /** Keeps the last version and the schedule of workflows from before the start for a while, in case a mount is late. */
   #awaitMissing(present: ReadonlyMap<string, Workflow>, now: number): void {
     const missing = [...this.#versions.keys()].filter((id) => !present.has(id));
     for (const id of missing) this.#awaited.set(id, now + DOUBT_MS);
@@ -382,7 +382,7 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
       if (kept !== undefined)
         workflows.set(kept.definition.id, { ...kept, error: isSettled ? file.error : kept.error });
     }
-    // After a start: what was there before may be where nobody can look.
+    // After a start, workflows from before may be in a directory that cannot be read.
     for (const { workflow_id: id, path } of this.#versions.values()) {
       const kept = workflows.has(id) || !hidden(path) ? undefined : this.#lastValid(id);
       if (kept !== undefined) workflows.set(id, kept);
@@ -410,7 +410,7 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
     return { workflows, invalid, unsettled };
   }
 
-  /** Finds the triggers that cannot work; most of it shows only when all workflows are seen together. */
+  /** Finds triggers that cannot work; most problems are only visible across all workflows. */
   #checkTriggers(workflows: Map<string, Workflow>): void {
     const ids = [...this.#files.values()].flatMap(({ id }) => id ?? []);
     const chains = checkChains(
@@ -427,7 +427,7 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
     }
   }
 
-  /** Says, once, that the files of these workflows cannot be seen. */
+  /** Logs, once, that the files of these workflows are not visible. */
   #doubt(ids: readonly string[]): void {
     if (ids.length === 0) {
       this.#said.delete(".");
@@ -594,7 +594,7 @@ function summaryOf(workflow: Workflow, cursor: ScheduleCursor | undefined): Work
   };
 }
 
-/** What is said about a workflow's triggers. */
+/** The problems of a workflow's triggers as text. */
 function messagesOf({ triggerProblems }: Workflow): string {
   return triggerProblems.map(({ message }) => message).join("\n");
 }
@@ -620,7 +620,7 @@ function isBelow(path: string, directories: ReadonlyMap<string, unknown>): boole
   return false;
 }
 
-/** Whether the directory of a file is on another file system than when the file was there: something was mounted, or unmounted. */
+/** Whether the directory of a file is now on another file system than when the file was last seen, after a mount or an unmount. */
 function isElsewhere({ path, device }: Workflow, devices: ReadonlyMap<string, string>): boolean {
   if (device === null) return false;
   let directory = path;

@@ -1,4 +1,4 @@
-/** The files of the workflow directory, which may be on a mount that does not answer. */
+/** Access to the files of the workflow directory, which may be on a mount that does not respond. */
 import type { ConsolaInstance } from "consola";
 import { CdktrError } from "../../errors.ts";
 import { FileHelper, PathSilentError } from "../../host/file-helper/file-helper.ts";
@@ -14,7 +14,7 @@ export class WorkflowFiles {
   readonly #root: string;
   readonly #changed: () => void;
   readonly #helper = new FileHelper();
-  /** Paths that do not answer, with the reason. They are not touched until they do. */
+  /** Paths that do not respond, with the reason. They are not accessed until they do. */
   readonly #silent = new Map<string, string>();
 
   /** @param changed called after files may have changed */
@@ -23,12 +23,12 @@ export class WorkflowFiles {
     this.#changed = changed;
     this.#helper.signals.on("changed", changed);
     this.#helper.signals.on("warning", (text) => log.warn(text));
-    // Another helper watches only what it has listed.
+    // A new helper only watches what it has listed.
     this.#helper.signals.on("restarted", changed);
   }
 
   /**
-   * Lists the workflow files; from then on changes are reported. What does not answer is listed as unreadable.
+   * Lists the workflow files and reports later changes. Paths that do not respond are listed as unreadable.
    * @throws the error of reading the directory itself
    */
   async list(): Promise<TreeListing> {

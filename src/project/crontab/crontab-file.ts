@@ -38,7 +38,7 @@ export interface CrontabLine {
 /** The example in the header of each new crontab on Debian. */
 const DEBIAN_EXAMPLE = /^0 5 \* \* 1 tar -zcf \/var\/backups\/home\.tgz \/home\/$/;
 const REPLACEMENT = "\ufffd";
-/** The words in the head of a table of jobs, and in the drawing that explains the fields. */
+/** Words in the header of a table of jobs, and in the drawing that explains the fields. */
 const HEAD_WORDS = new Set(
   `m mi min mins minute minutes h hr hrs hour hours d dd dom day days mon month months dow weekday week w of the user username name
    command commands cmd job script program to be run executed execute or and is jan feb mar apr may jun jul aug sep oct nov dec
@@ -49,7 +49,7 @@ const HEAD_WORDS = new Set(
 /** Lines that lead from a field to its name, a range of values, or the fields themselves. */
 const DRAWING = /[│┌└├─┬┼┴╭╰|]|[.+`]-|\d ?- ?\d|\* +\* +\*/;
 
-/** Whether a comment is a line of the head that people put above their jobs: it says what the fields mean, not what a job does. */
+/** Whether a comment belongs to the usual header above the jobs, which explains the fields, not a job. */
 export function isTableHead(comment: string): boolean {
   const words = comment.toLowerCase().match(/[a-z]+/g) ?? [];
   return (

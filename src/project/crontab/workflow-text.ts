@@ -55,7 +55,7 @@ export function workflowText(job: ImportedJob, schemaPath: string): string {
     "tasks:",
     "  job:",
     `    name: ${yamlScalar(titleOf(job))}`,
-    // As with cron: what the command puts into the background belongs to the job.
+    // As in cron, background processes of the command belong to the job.
     "    background: wait",
     "    config: !Subprocess",
     `      cmd: ${yamlScalar(withInput ? "/bin/sh" : job.shell)}`,

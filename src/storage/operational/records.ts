@@ -15,7 +15,7 @@ export interface RunRecord {
   readonly scheduled_time_ms: number | null;
   /** The run that this one retries. */
   readonly retry_of: string | null;
-  /** Number of runs before it in a chain of runs that follow each other by `on: workflow`. */
+  /** Number of runs before it in a chain of `on: workflow`. */
   readonly trigger_depth: number;
   readonly created_at_ms: number;
   readonly status: RunStatus;
@@ -51,7 +51,7 @@ export interface AttemptRecord {
   /** The agent's request that this lease answers. */
   readonly fetch_id: string | null;
   readonly assigned_at_ms: number;
-  /** What must be added to the times in the agent's reports, because its clock is wrong. */
+  /** Correction to add to the times in the agent's reports, because its clock is wrong. */
   readonly clock_offset_ms: number;
   /** While it is OFFERED: when an unconfirmed offer expires, by the store's clock; null for one of an older cdktr. */
   readonly deadline_ms: number | null;
@@ -102,7 +102,7 @@ export interface AgentRecord {
   readonly registered_at_ms: number;
   /** As of the last change of the record. */
   readonly last_heartbeat_ms: number;
-  /** When it is lost if nothing more is heard of it, by the store's clock; null for one written by an older cdktr. */
+  /** When it becomes lost if it stays silent, by the store's clock; null for one written by an older cdktr. */
   readonly deadline_ms: number | null;
 }
 

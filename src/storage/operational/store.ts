@@ -85,15 +85,14 @@ export interface RunIntentions {
   /** Up to `limit` runs whose id begins with `prefix`. */
   findRuns(prefix: string, limit: number): Promise<RunRecord[]>;
   /**
-   * Firings of a workflow's schedule that no agent has taken, oldest first: those that were meant for a time before `dueMs`, and were
-   * queued before it.
+   * Firings of a workflow's schedule that no agent has taken, oldest first. Only those that were scheduled, and queued, before `dueMs`.
    */
   waitingFirings(workflowId: string, dueMs: number, limit: number): Promise<RunRecord[]>;
   /** Newest first. */
   listRuns(filter: { limit: number; workflow_id?: string; status?: RunStatus }): Promise<RunRecord[]>;
   /** When the oldest finished run in the state was created; earlier ones are only in the history. */
   oldestFinishedMs(): Promise<number | null>;
-  /** Numbers of unfinished runs: by status, and those that wait for an agent. */
+  /** Numbers of unfinished runs by status, and of those waiting for an agent. */
   countRuns(): Promise<{ pending: number; running: number; queued: number }>;
   getDefinition(hash: string): Promise<string | null>;
   /** The latest status of each workflow, newest first. */
@@ -146,15 +145,15 @@ export interface LeaseIntentions {
 export interface AgentIntentions {
   /**
    * Writes a registering agent.
-   * @param known what was read of it before; null for nothing
-   * @param aliveMs time until it is lost if nothing more is heard of it
+   * @param known its record as read before; null if there was none
+   * @param aliveMs time until it becomes lost if it stays silent
    */
   registerAgent(
     agent: Omit<AgentRecord, "deadline_ms">,
     known: AgentRecord | null,
     aliveMs: number,
   ): Promise<void>;
-  /** Records that an agent's process was heard of, `heardMs`: if it is not lost, its timeout starts again. */
+  /** Records a sign of life of an agent's process at `heardMs`. If it is not lost, its timeout starts again. */
   heardOfAgent(
     agent: Pick<AgentRecord, "agent_id" | "session_id">,
     aliveMs: number,
@@ -164,9 +163,9 @@ export interface AgentIntentions {
   dueAgents(withinMs: number): Promise<DueAgent[]>;
   /** Time until the next deadline of an agent, ms, 0 or less when it has passed; null without any. */
   nextDueAgent(): Promise<number | null>;
-  /** Changes the state of an agent that is unchanged since it was read. GONE removes it. @param heardMs when it was last heard of */
+  /** Changes the state of an agent that is unchanged since it was read. GONE removes it. @param heardMs time of its last sign of life */
   transitionAgent(agent: AgentRecord, to: AgentState, heardMs?: number): Promise<void>;
-  /** Removes the agents that are LOST and were last heard of before a given time. */
+  /** Removes LOST agents whose last sign of life was before a given time. */
   forgetLostAgents(beforeMs: number): Promise<void>;
   getAgent(agentId: string): Promise<AgentRecord | null>;
   listAgents(): Promise<AgentRecord[]>;
@@ -259,27 +258,27 @@ export interface OperationalTx
  */
 export type UnitOfWork<T> = (tx: OperationalTx) => Promise<T>;
 
-/** Which state this is. */
+/** The identity of a state. */
 export interface StateIdentity {
-  /** Random. The history has it too: a new state beside an old history belongs to the same installation. */
+  /** Random. The history has it too, so that a new state with an old history belongs to the same installation. */
   readonly installation_id: string;
-  /** Random; the history's position in the status rows is one within this state. */
+  /** Random. Positions of the history in the status rows refer to it. */
   readonly state_id: string;
   /**
-   * The history has the rows up to this id, if it knows no position in this state. Null: an older cdktr made the state, and the
-   * history's only position is one in it.
+   * The history has the rows up to this id, if it has no position for this state. Null: an older cdktr created the state, and the only
+   * position in the history belongs to it.
    */
   readonly taken_id: number | null;
-  /** The last id that was given to a status row before the state was opened. */
+  /** The last id that was assigned to a status row before the state was opened. */
   readonly last_id: number;
-  /** It was created when it was opened. */
+  /** Whether it was created when it was opened. */
   readonly is_new: boolean;
 }
 
-/** Status rows on their way into the history, in the order of commits. Ids grow, and are never reused within a state. */
+/** Status rows to be written to the history, in commit order. Ids increase and are never reused within a state. */
 export interface StatusFeed {
   identity(): Promise<StateIdentity>;
-  /** It is another state from now on, or belongs to another installation. */
+  /** Changes the identity: it is another state from now on, or belongs to another installation. */
   changeIdentity(to: Pick<StateIdentity, "installation_id" | "state_id" | "taken_id">): Promise<void>;
   /** Committed rows after an id, in order. */
   takeStatuses(afterId: number, limit: number): Promise<PendingStatus[]>;

@@ -10,7 +10,7 @@ export interface Binding {
   readonly help: string;
   /** Label in the footer; keys without one appear only in the help. */
   readonly footer?: string;
-  /** Whether the footer and the help show it now; always if omitted. Its key then says why it does nothing. */
+  /** Whether the footer and the help show it now; always if omitted. While hidden, its key only shows why it has no effect. */
   offered?(state: State): boolean;
   /** Whether the binding is active now; always if omitted. */
   when?(state: State): boolean;

@@ -14,7 +14,7 @@ function withRun(state: State, use: (id: string) => void): void {
   else use(id);
 }
 
-/** Whether a run is in focus, and `test` holds for it. */
+/** Whether a run is focused and satisfies `test`. */
 function inFocus(state: State, test: (id: string) => boolean): boolean {
   const id = runInFocus(state);
   return id !== null && test(id);

@@ -65,7 +65,7 @@ export function selectedOf(state: State, name: string): string | null {
   return ids[Math.min(list?.index ?? 0, ids.length - 1)] ?? null;
 }
 
-/** Selects the first task of a run that has FAILED, unless another one was chosen. */
+/** Selects the first FAILED task of a run, unless the user chose another one. */
 export function selectFailedTask(state: State, runId: string): void {
   const run = state.data.runDetails.get(runId);
   const list = listState(state, `tasks:${runId}`);

@@ -38,7 +38,7 @@ export function retryProblem(state: State, runId: string): string | null {
     : `The run is ${status}; it can be retried when it is over.`;
 }
 
-/** What a dialog says about the run that it is about: its workflow, its id, its status and age. */
+/** The line of a dialog that describes its run: workflow, id, status and age. */
 function aboutRun(state: State, runId: string): string[] {
   const run = summaryOf(state, runId);
   if (run === undefined) return [runId];

@@ -63,7 +63,7 @@ function helpKey(state: State, overlay: Of<"help">, key: string): void {
 
 function confirmKey(state: State, overlay: Of<"confirm">, key: string, effects: Effects): void {
   const again = overlay.action.kind === "quit" && key === "q";
-  // Enter is not yes: it ends what somebody types who believes that a search is open.
+  // Enter does not mean yes: a user who believes that a search is open ends the input with it.
   if (key === "y" || key === "Y" || again) {
     state.overlay = null;
     if (overlay.action.kind === "quit") state.quitting = true;

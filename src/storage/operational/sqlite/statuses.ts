@@ -103,12 +103,12 @@ export function changeIdentity(db: Statements, to: StoredIdentity): void {
   );
 }
 
-/** The last id that was given to a status row. */
+/** The last id that was assigned to a status row. */
 export function lastStatusId(db: Statements): number {
   return db.one<{ seq: number }>("SELECT seq FROM sqlite_sequence WHERE name = 'status_outbox'")?.seq ?? 0;
 }
 
-/** The history of an older cdktr has one position for all states: a state that is new, or was restored from a backup, must not start below it. */
+/** The history of an older cdktr has one position for all states, and a new or restored state must not start below it. */
 export function raiseStatusIds(db: Statements, least: number): void {
   db.run("UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = 'status_outbox'", least);
 }

@@ -84,7 +84,7 @@ export class SqliteOperationalStore implements OperationalStore {
   /** Identity of the open file: device and inode; and of its write-ahead log. */
   #file = "";
   #wal: string | null = null;
-  /** What was found when the file was opened first. */
+  /** What was found when the file was first opened. */
   #found: Pick<StateIdentity, "last_id" | "is_new"> | undefined;
   /** While the disk fails: when that was last logged (monotonic), and what was written before. */
   #ailing: { saidAt: number; changes: number } | undefined;
@@ -428,7 +428,7 @@ function identityOf(path: string): string | null {
   }
 }
 
-/** Ids of status rows start from the time of the start, in µs. Returns the last id before that. */
+/** Makes the ids of status rows start at the current time in µs. Returns the last id before that. */
 function keepStatusIdsRising(database: Database): number {
   const statements = new Statements(() => database);
   const last = lastStatusId(statements);
