@@ -179,8 +179,11 @@ type SettingSource = "default" | ".env" | "environment" | "flag";
 export interface LoadedConfig {
   readonly values: Config;
   readonly sources: Readonly<Record<SettingName, SettingSource>>;
+  /** Variables that are named like settings and are none, with the place where they are set. */
+  readonly unknown: ReadonlyMap<string, "environment" | ".env">;
 }
 
+/** Paths that become absolute. `CDKTR_WORKFLOW_DIR` stays as it was given. */
 const PATH_SETTINGS: readonly SettingName[] = [
   "CDKTR_APP_DATA_DIRECTORY",
   "CDKTR_DB_PATH",
@@ -214,7 +217,10 @@ export function loadConfig(
       continue;
     }
     const [source, raw] = found;
-    const parsed = spec.schema.safeParse(raw);
+    const isPath = name === "CDKTR_WORKFLOW_DIR" || PATH_SETTINGS.includes(name);
+    const parsed = spec.schema.safeParse(
+      isPath ? withHome(String(raw), environment.HOME ?? process.env.HOME, name) : raw,
+    );
     if (!parsed.success) {
       throw new ConfigError(`${name}="${raw}" (${source}) is not valid: it must be ${spec.bounds}.`, {
         hint: `${spec.description}. Unset it to use the default, or run 'cdktr config list'.`,
@@ -228,7 +234,24 @@ export function loadConfig(
     if (values[name] !== ":memory:" && values[name] !== "")
       values[name] = resolve(directory, String(values[name]));
   }
-  return { values: values as Config, sources: sources as Record<SettingName, SettingSource> };
+  const unknown = new Map<string, "environment" | ".env">();
+  for (const name of Object.keys(dotenv)) if (isUnknown(name)) unknown.set(name, ".env");
+  for (const name of Object.keys(environment)) if (isUnknown(name)) unknown.set(name, "environment");
+  return { values: values as Config, sources: sources as Record<SettingName, SettingSource>, unknown };
+}
+
+function isUnknown(name: string): boolean {
+  return name.startsWith("CDKTR_") && !Object.hasOwn(SETTINGS, name);
+}
+
+/** Expands `~`, `$HOME` and `${HOME}` at the beginning of a path: no shell does so in a `.env` or a unit file. */
+function withHome(path: string, home: string | undefined, name: SettingName): string {
+  const match = /^(?:~|\$HOME|\$\{HOME\})(?=\/|$)/.exec(path);
+  if (match === null) return path;
+  if (home) return home + path.slice(match[0].length);
+  throw new ConfigError(`${name}="${path}" cannot be expanded: HOME is not set.`, {
+    hint: "Write an absolute path.",
+  });
 }
 
 /** Sets a default. One that this host does not have is an error for whoever reads it, not for a command that does not need it. */

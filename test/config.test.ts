@@ -54,4 +54,30 @@ describe("settings", () => {
       loadConfig({}, { CDKTR_APP_DATA_DIRECTORY: "state" }, "/srv").values.CDKTR_APP_DATA_DIRECTORY,
     ).toBe("/srv/state");
   });
+
+  test("~ and $HOME at the beginning of a path are the home directory", () => {
+    writeFileSync(join(directory, ".env"), "CDKTR_DB_PATH=~/history.db\nCDKTR_WORKFLOW_DIR=$HOME/flows\n");
+    const environment = {
+      HOME: "/home/op",
+      CDKTR_APP_DATA_DIRECTORY: "${HOME}/state",
+      CDKTR_KEY_FILE: "~op/key",
+    };
+    const { values } = loadConfig({ CDKTR_CACHE_DIRECTORY: "~" }, environment, directory);
+    expect(values).toMatchObject({
+      CDKTR_DB_PATH: "/home/op/history.db",
+      CDKTR_WORKFLOW_DIR: "/home/op/flows",
+      CDKTR_APP_DATA_DIRECTORY: "/home/op/state",
+      CDKTR_CACHE_DIRECTORY: "/home/op",
+      CDKTR_KEY_FILE: join(directory, "~op/key"),
+    });
+  });
+
+  test("variables that are named like settings and are none", () => {
+    writeFileSync(join(directory, ".env"), "CDKTR_PRINCIPAL_PROT=1\nOTHER=2\n");
+    const { unknown } = loadConfig({}, { CDKTR_WORKFLOWS_DIR: "x", CDKTR_LOG_LEVEL: "INFO" }, directory);
+    expect([...unknown]).toEqual([
+      ["CDKTR_PRINCIPAL_PROT", ".env"],
+      ["CDKTR_WORKFLOWS_DIR", "environment"],
+    ]);
+  });
 });

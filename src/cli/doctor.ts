@@ -7,7 +7,7 @@ import { ConfigError } from "../errors.ts";
 import { plainText } from "../terminal/foreign-text.ts";
 import { fit, wrapProse } from "../terminal/text.ts";
 import { command } from "./support/command.ts";
-import { settings } from "./support/connect.ts";
+import { misspelt, settings } from "./support/connect.ts";
 import { plural } from "./support/format.ts";
 import { jsonArg, principalArg } from "./support/globals.ts";
 import { say } from "./support/report.ts";
@@ -67,7 +67,17 @@ async function examineWith(
   progress: (what: string) => void,
 ): Promise<Finding[]> {
   try {
-    return await examine(joined(settings(principal)), progress);
+    const loaded = settings(principal);
+    const warnings = misspelt(loaded).map(
+      ({ name, source, near }): Finding => ({
+        check: "settings",
+        severity: "warning",
+        message: `${name} (${source}) is no setting of cdktr.`,
+        why: "It has no effect.",
+        remedy: `Did you mean ${near}? 'cdktr config list' shows all settings.`,
+      }),
+    );
+    return [...warnings, ...(await examine(joined(loaded), progress))];
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
     return [

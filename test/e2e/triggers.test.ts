@@ -101,3 +101,16 @@ test("the timeline of a retry begins before it, with what it carries over", asyn
   expect(shown.stdout).toMatch(/ -\d[\dms.]* +.*good/);
   expect(shown.stdout).not.toContain("+-");
 });
+
+test("a misspelt setting is warned about by every command, with the name that was meant", async () => {
+  const env = { CDKTR_WORKFLOWS_DIR: "/srv", CDKTR_RUN_ATTEMPT: "1", CDKTR_PARAM_PORT: "1" };
+  const { code, stderr, stdout } = await cluster.cdktr(["runs", "list", "--json"], { env });
+  expect(code).toBe(0);
+  expect(JSON.parse(stdout)).toBeArray();
+  expect(stderr).toMatch(
+    /^warning: CDKTR_WORKFLOWS_DIR \(environment\) is no setting and has no effect: did you mean CDKTR_WORKFLOW_DIR\?$/m,
+  );
+  expect(stderr.match(/warning:/g)).toHaveLength(1);
+  const doctor = await cluster.cdktr(["doctor"], { env });
+  expect(doctor.stdout).toMatch(/CDKTR_WORKFLOWS_DIR \(environment\) is no setting of cdktr/);
+});

@@ -31,11 +31,12 @@ export function settingsIn(directory: string): LoadedConfig {
  */
 export async function completeAnswers(given: Given): Promise<Answers> {
   const directory = given.directory ?? process.cwd();
-  const { values, sources } = settingsIn(directory);
+  const loaded = settingsIn(directory);
+  const { values } = loaded;
   if ((given.kind ?? "try") === "agent") {
     const service = given.service ? checkService(given.service, "agent", directory, undefined) : undefined;
-    const dataDirectory = dataDirectoryFor(service, directory, { values, sources });
-    const principal = principalOf(given, { values, sources });
+    const dataDirectory = dataDirectoryFor(service, directory, loaded);
+    const principal = principalOf(given, loaded);
     const data = { CDKTR_APP_DATA_DIRECTORY: resolve(directory, dataDirectory) };
     const learned = given.token
       ? undefined
@@ -57,7 +58,7 @@ export async function completeAnswers(given: Given): Promise<Answers> {
   const crontab = given.crontab
     ? translateSource(given.crontab, await readSource(given.crontab), workflowDirectory)
     : undefined;
-  const host = given.host ?? hostIn({ values, sources }, kind);
+  const host = given.host ?? hostIn(loaded, kind);
   const service = given.service
     ? checkService(
         given.service,
@@ -66,14 +67,14 @@ export async function completeAnswers(given: Given): Promise<Answers> {
         crontab && (given.crontab?.user ?? currentUser().name),
       )
     : undefined;
-  const dataDirectory = dataDirectoryFor(service, directory, { values, sources });
+  const dataDirectory = dataDirectoryFor(service, directory, loaded);
   return {
     kind,
     directory,
     service,
     dataDirectory,
     host,
-    ports: await portsOf(given, { values, sources }, host),
+    ports: await portsOf(given, loaded, host),
     workflowDirectory,
     keys: given.keys ?? keysByDefault(host, resolve(directory, dataDirectory)),
     withAgent: given.withAgent ?? true,

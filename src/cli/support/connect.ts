@@ -1,10 +1,15 @@
 /** Connects a command to its principal. */
-import { type Config, type LoadedConfig, loadConfig, type SettingName } from "../../config.ts";
+import { type Config, type LoadedConfig, loadConfig, SETTINGS, type SettingName } from "../../config.ts";
 import type { PrincipalInfo } from "../../contract/messages.ts";
 import { PrincipalUnreachableError, UnprocessableError, UsageError } from "../../errors.ts";
+import { withPriority } from "../../host/journal.ts";
 import { AccessRefusedError, type PrincipalClient, type RequestOptions } from "../../protocol/client.ts";
 import { connect } from "../../protocol/connect.ts";
+import { nearest } from "../../terminal/did-you-mean.ts";
 import { Timer } from "../../timer.ts";
+import { isOwnVariable } from "../../workflow/own-variables.ts";
+import { say } from "./report.ts";
+import { styleFor } from "./style.ts";
 
 /** A principal that has answered. */
 export interface Connection {
@@ -27,7 +32,31 @@ export type Flags = Partial<Record<SettingName, string | number | undefined>>;
  * @throws ConfigError, UsageError
  */
 export function settings(principal: string | undefined, flags: Flags = {}): LoadedConfig {
-  return loadConfig({ ...(principal === undefined ? {} : parseAddress(principal)), ...flags });
+  const loaded = loadConfig({ ...(principal === undefined ? {} : parseAddress(principal)), ...flags });
+  for (const { name, source, near } of misspelt(loaded)) {
+    if (told.has(name)) continue;
+    told.add(name);
+    say(
+      withPriority(
+        `${styleFor("stderr").yellow("warning:")} ${name} (${source}) is no setting and has no effect: did you mean ${near}?`,
+        "warning",
+      ),
+    );
+  }
+  return loaded;
+}
+
+const told = new Set<string>();
+
+/** Variables that are no settings but nearly have the name of one. */
+export function misspelt({
+  unknown,
+}: LoadedConfig): { name: string; source: "environment" | ".env"; near: string }[] {
+  const plain = (name: string) => name.slice("CDKTR_".length);
+  return [...unknown].flatMap(([name, source]) => {
+    const near = isOwnVariable(name) ? undefined : nearest(plain(name), Object.keys(SETTINGS).map(plain));
+    return near === undefined ? [] : { name, source, near: `CDKTR_${near}` };
+  });
 }
 
 /**
