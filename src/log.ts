@@ -13,7 +13,7 @@ const output = new LogOutput(process.stderr, (lost) =>
     LogLevels.warn,
     new Date(),
     "log",
-    `${lost === 1 ? "1 message was" : `${lost} messages were`} lost here: the log could not be written (its reader was away, or the disk full).`,
+    `${lost === 1 ? "1 message was" : `${lost} messages were`} lost here: the log could not be written (its reader was gone, or the disk was full).`,
   ),
 );
 

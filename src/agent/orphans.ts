@@ -215,7 +215,7 @@ function markerOf(environment: readonly string[]): string | undefined {
  * children that the runtime started are reaped by it as soon as they end; what is a zombie for two looks in a row is not one of them.
  */
 export class ZombieReaper extends BackgroundService<Record<never, never>> {
-  readonly name = "reaper of zombies";
+  readonly name = "zombie reaper";
   readonly #look = this.timer(() => this.#reap());
   #seen = new Set<number>();
 

@@ -95,7 +95,7 @@ export const OUTBOX_MIGRATIONS: SqliteMigrations = [
     },
   },
   {
-    what: "whose the outbox is, and where",
+    what: "owner and place of the outbox",
     isAdditive: true,
     apply(database) {
       // One row. NULL: no process has registered since this table was created.
@@ -104,7 +104,7 @@ export const OUTBOX_MIGRATIONS: SqliteMigrations = [
     },
   },
   {
-    what: "for which installation of cdktr it is",
+    what: "the installation that the outbox is for",
     isAdditive: true,
     apply(database) {
       database.run(`

@@ -18,7 +18,7 @@ export class OtherInstallationError extends CdktrError {
     super(
       `The principal at ${address} belongs to another installation of cdktr than the one whose runs this agent executes.`,
       {
-        hint: "Nothing is handed to it. The runs go on; what they report is delivered when this agent is connected to their own principal again.",
+        hint: "Nothing is sent to it. The runs continue; their reports are delivered when this agent is connected to their own principal again.",
       },
     );
   }
@@ -286,7 +286,7 @@ export class PrincipalLink extends BackgroundService {
     const isTooOld = error instanceof VersionMismatchError && error.tooOld === "agent";
     if (error instanceof PrincipalFailedError && isRegistering && error.message !== this.#notYet) {
       this.#notYet = error.message;
-      log.warn(`The principal does not take this agent yet: ${error.message}`);
+      log.warn(`The principal does not accept this agent yet: ${error.message}`);
     } else if (!isTooOld && (this.#isUp || this.#failures === 1))
       log.warn(saysWhy ? `${known.message} ${known.hint}` : known.message);
     this.#down();

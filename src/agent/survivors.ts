@@ -74,7 +74,7 @@ function reasonOf({ pid, state }: ProcessStat): string {
       return "this agent may not signal it";
   }
   return state === "D"
-    ? "the kernel does not let it go (state D: it waits for a disk or a mount)"
+    ? "the kernel cannot interrupt it (state D: it waits for a disk or a mount)"
     : "it does not end";
 }
 

@@ -265,8 +265,8 @@ export class TaskProcess {
       if (left.length === 0) return false;
       const whatIsLeft = `The task has ended but left processes running: ${describeProcesses(left)}.`;
       if (ownEnd() && this.#background === "leave") {
-        const output = "what they write from now on is not recorded";
-        this.#log.remark("INFO", `${whatIsLeft} They go on (background: leave); ${output}.`);
+        const output = "their further output is not recorded";
+        this.#log.remark("INFO", `${whatIsLeft} They keep running (background: leave); ${output}.`);
         return true;
       }
       if (ownEnd() && this.#background === "wait") {
@@ -308,7 +308,7 @@ export class TaskProcess {
     this.#isCut = true;
     this.#log.remark(
       "WARN",
-      "The rest of the output is not recorded: this agent has no room for log lines that wait for the principal.",
+      "The rest of the output is not recorded: this agent has no space for more undelivered log lines.",
     );
     for (const { reader } of this.#output) void reader.giveUp();
   }

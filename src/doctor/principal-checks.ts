@@ -190,7 +190,7 @@ async function triggers(client: PrincipalClient): Promise<Finding[]> {
             warning(
               "workflows",
               `A firing of workflow ${id} (${refused.trigger}) was refused: ${refused.message}`,
-              "No run was made for it, and the next firings are likely to be refused, too.",
+              "It did not become a run, and the next firings will probably be refused too.",
               `Edit its file; cdktr workflow show ${id} shows it`,
             ),
           ]),
@@ -252,7 +252,7 @@ export function versions(
         warning(
           "agents",
           `Agent ${agent_id} could not end process ${pid} (${name}) of ${user}, which a task left: ${reason}.`,
-          "It runs on although its task is over.",
+          "It is still running although its task is over.",
           `On its host: sudo kill -9 ${pid}. In state D, repair the disk or the mount that it waits for.`,
         ),
       );

@@ -99,8 +99,8 @@ export class HttpDoor {
     if (this.#hasTold) return;
     this.#hasTold = true;
     this.#log.warn(
-      `More than ${this.#mostConnections} HTTP connections at port ${this.port}: the oldest are closed. Is somebody holding them open? ` +
-        "This is said once.",
+      `More than ${this.#mostConnections} HTTP connections at port ${this.port}: the oldest are closed. Is a client holding them open? ` +
+        "This message is not repeated.",
     );
   }
 }

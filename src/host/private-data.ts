@@ -27,7 +27,7 @@ export function keepDataPrivate(directory: string, dbPath: string | null, log: C
   if (mended.length === 0) return;
   const more = mended.length - MOST_NAMES;
   log.warn(
-    `Other users of this host had access to ${mended.slice(0, MOST_NAMES).join(", ")}${more > 0 ? ` and ${more} more files` : ""}. Now only the owner has.`,
+    `Other users of this host had access to ${mended.slice(0, MOST_NAMES).join(", ")}${more > 0 ? ` and ${more} more files` : ""}. Now only the owner does.`,
   );
 }
 

@@ -126,7 +126,7 @@ export function readPrivateJson<S extends z.ZodType>(path: string, schema: S, wh
   if (result.success) return result.data;
   const places = result.error.issues.map(({ path: place }) => place.join(".") || "the whole").join(", ");
   throw new InvalidInputError(`${path} is not a ${what}: ${places} is invalid.`, {
-    hint: "Copy the complete file again from where it was created.",
+    hint: "Copy the complete file again from the host where it was created.",
   });
 }
 

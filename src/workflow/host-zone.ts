@@ -37,7 +37,7 @@ export function hostZone(tz = process.env.TZ, localtime = LOCALTIME): string {
   const found = isAbsolute(name) ? zoneOfFile(name) : zoneOfRule(name);
   if (found !== undefined) return found;
   const near = nearest(name.replace(DIRECTORY, ""), timezoneNames());
-  throw new UnknownZoneError(`TZ is "${tz}", which is no time zone that schedules can follow.`, {
+  throw new UnknownZoneError(`TZ is "${tz}", which is not a time zone that schedules can use.`, {
     hint:
       near === undefined
         ? "Give an IANA name, such as TZ=Europe/Berlin."

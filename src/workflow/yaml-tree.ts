@@ -232,7 +232,7 @@ class TreeReader {
     if (target === undefined) {
       const help =
         didYouMean(alias.source, this.#anchors.keys()) ??
-        `if it is a text, put it into quotes: "*${alias.source}"`;
+        `if it is a string, put it in quotes: "*${alias.source}"`;
       this.#find("E007", `there is no anchor &${alias.source} before this alias`, range, help);
       return this.#broken(range);
     }

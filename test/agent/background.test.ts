@@ -47,7 +47,9 @@ test("background: leave: what the task left lives on, and no sweep ends it", asy
   const pids = ["left", "session"].map((file) => pidIn(bench, file));
   try {
     expect(outcome.end).toBe("COMPLETED");
-    expect(outcome.log("t").join()).toMatch(new RegExp(`INFO ${LEFT}: .*They go on \\(background: leave\\)`));
+    expect(outcome.log("t").join()).toMatch(
+      new RegExp(`INFO ${LEFT}: .*They keep running \\(background: leave\\)`),
+    );
     await new StraySweep(bench.outbox, { ...bench.context, graceMs: 200 }).sweep();
     expect(pids.map(isRunning)).toEqual([true, true]);
   } finally {

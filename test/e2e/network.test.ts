@@ -209,7 +209,7 @@ test.if(missing === undefined || process.env.CI !== undefined)(
       "Refused the key former from 10.77.0.3: it is revoked (api).",
       "Revoked: former.",
       "The key carol (client) is now known.",
-      'A host that calls itself "gamma" came with the key of join token',
+      'A host that calls itself "gamma" connected with the key of join token',
       "was refused: This join token is used up: beta joined with it at",
       "was refused: This join token expired at",
       "Refused an unknown key from 10.77.0.3 (api).",

@@ -45,6 +45,6 @@ test("a principal in no known zone does not start, and says which name was meant
     env: { ...cluster.env, TZ: "Europe/Berln", CDKTR_APP_DATA_DIRECTORY: `${cluster.directory}/other` },
   });
   expect(code).not.toBe(0);
-  expect(stderr).toMatch(/TZ is "Europe\/Berln", which is no time zone/);
+  expect(stderr).toMatch(/TZ is "Europe\/Berln", which is not a time zone/);
   expect(stderr).toMatch(/did you mean TZ=Europe\/Berlin\?/);
 });

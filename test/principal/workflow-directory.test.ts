@@ -77,7 +77,7 @@ describe("workflow files", () => {
     await cluster.start();
     expect(Object.keys(await cluster.client().listWorkflows())).toEqual(["linked", "real.a"]);
     expect((await cluster.client().info()).invalid_workflow_files).toEqual([
-      { path: "dangling.yml", error: expect.stringContaining("it is a link that leads nowhere") },
+      { path: "dangling.yml", error: expect.stringContaining("it is a broken link") },
     ]);
   });
 
@@ -224,7 +224,7 @@ describe("the workflow directory", () => {
     rmSync(join(root, "c.yml"));
     await until(client, (all) => all.c === undefined);
     for (const name of ["a.yml", "b.yml"]) renameSync(join(root, name), join(cluster.directory, name));
-    await cluster.book.waitFor(/The files of 2 workflows are gone at once: a, b/);
+    await cluster.book.waitFor(/The files of 2 workflows disappeared at the same time: a, b/);
     expect(Object.keys(await client.listWorkflows())).toEqual(["a", "b"]);
     renameSync(join(cluster.directory, "b.yml"), join(root, "b.yml"));
     await until(client, (all) => all.a === undefined && all.b !== undefined);
@@ -262,7 +262,7 @@ describe("the workflow directory", () => {
     expect([...files.keys()].filter((path) => !path.includes("caf"))).toEqual(["a.yml"]);
     expect([...unreadable].filter(([path]) => path !== "circle")).toEqual([
       ["caf\ufffd.yml", "its name is not UTF-8"],
-      ["dangling.yml", "it is a link that leads nowhere"],
+      ["dangling.yml", "it is a broken link"],
       ["upper.YML", "its name must end in .yml"],
     ]);
     expect(unreadable.has("circle")).toBe(true);

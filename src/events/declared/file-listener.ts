@@ -143,7 +143,7 @@ export class FileListener extends DeclaredListener {
         }
         if (changes.isNew) this.#seen?.begin(watch.workflow.id, glob, present);
         const events = changes.see(present, this.#clock.monotonic());
-        if (told) this.log.success(`Files of workflow ${watch.workflow.id} can be looked at again`);
+        if (told) this.log.success(`Files of workflow ${watch.workflow.id} are accessible again`);
         if (isFirst) this.log.info(`Watching ${glob} for workflow ${watch.workflow.id}`);
         isFirst = false;
         for (let i = 0; i < events.length && !signal.aborted; i += AT_ONCE) {

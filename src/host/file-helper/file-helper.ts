@@ -197,7 +197,7 @@ export class FileHelper {
       // The request during which it died is not retried: it may be the cause.
       const { at } = child;
       if (at !== undefined) {
-        this.#pending.get(at.id)?.reject(new CdktrError("the process that looks at files was ended"));
+        this.#pending.get(at.id)?.reject(new CdktrError("the file helper process was killed"));
         this.#pending.delete(at.id);
       }
       this.#restart();

@@ -42,7 +42,7 @@ const UNDECODED = "\ufffd";
 function reasonOfAbsence(entry: Dirent, absolute: string): string | undefined {
   if (entry.name.includes(UNDECODED)) return "its name is not UTF-8";
   return lstatSync(absolute, { throwIfNoEntry: false })?.isSymbolicLink() === true
-    ? "it is a link that leads nowhere"
+    ? "it is a broken link"
     : undefined;
 }
 

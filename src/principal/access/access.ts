@@ -160,7 +160,7 @@ export class Access extends BackgroundService<AccessSignals> {
       joined = store.join(sender.publicKey, public_key, name, clock.now());
     } catch (error) {
       // Someone may have found a token.
-      const text = `A host that calls itself ${quote(name)} came with the key ${sender.name} and was refused: ${errorMessage(error)}`;
+      const text = `A host that calls itself ${quote(name)} connected with the key ${sender.name} and was refused: ${errorMessage(error)}`;
       if (this.#firstTime(text)) log.warn(text);
       throw error;
     }

@@ -209,7 +209,7 @@ export class AgentRegistry extends BackgroundService {
     if (isAnswering) throw this.#refuse(known, newcomer);
     this.#tell(
       "info",
-      `Agent ${known.agent_id} on ${newcomer.host} has to wait: it is not certain that its former process on ${known.host} (pid ${known.pid}) has ended.`,
+      `Agent ${known.agent_id} on ${newcomer.host} has to wait: it is unknown whether its former process on ${known.host} (pid ${known.pid}) has ended.`,
     );
     throw notYet(known.agent_id);
   }
@@ -525,7 +525,7 @@ function namesFormer({ follows }: Pick<AgentDescription, "follows">): boolean {
 
 function notYet(agentId: string): NotYetError {
   return new NotYetError(
-    `Another process with the id "${agentId}" was heard of recently, and may still be alive: this one is accepted when the other has been silent for the timeout, CDKTR_AGENT_HEARTBEAT_TIMEOUT_MS.`,
+    `Another process with the id "${agentId}" reported recently and may still be alive. This one is accepted after the other has been silent for CDKTR_AGENT_HEARTBEAT_TIMEOUT_MS.`,
   );
 }
 

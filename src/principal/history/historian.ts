@@ -405,7 +405,7 @@ export class Historian extends BackgroundService<HistorianSignals> {
       const stale = this.#database;
       if (this.#o.dbPath !== IN_MEMORY && !existsSync(this.#o.dbPath)) {
         this.#o.log.error(
-          `The history database ${this.#o.dbPath} was removed while the principal ran: a new one begins. Its content is lost, unless there is a backup.`,
+          `The history database ${this.#o.dbPath} was removed while the principal ran: a new one is created. Its content is lost unless there is a backup.`,
         );
       }
       this.#database = undefined;
@@ -463,7 +463,7 @@ export class Historian extends BackgroundService<HistorianSignals> {
     let state = found;
     if (found.is_new && cursors.installation !== null) {
       log.warn(
-        `The principal's state is new, but the history in ${dbPath} is not: runs that had not ended then, positions of schedules and idempotency keys are not known any more.`,
+        `The principal's state is new, but the history in ${dbPath} is not: runs that had not ended then, positions of schedules and idempotency keys are lost.`,
       );
       if (!this.#isServing) state = { ...state, installation_id: cursors.installation };
     } else if (cursors.installation !== null && cursors.installation !== found.installation_id) {
@@ -473,7 +473,7 @@ export class Historian extends BackgroundService<HistorianSignals> {
     }
     if (!found.is_new && positionIn(found, cursors) > found.last_id) {
       log.warn(
-        `The principal's state is older than the history in ${dbPath}: it was put back, or its newest part was lost. Runs of the time between are in the history only.`,
+        `The principal's state is older than the history in ${dbPath}: it was restored from a backup, or its newest part was lost. Runs from the time in between are only in the history.`,
       );
       state = { ...state, state_id: crypto.randomUUID(), taken_id: found.last_id };
     }

@@ -316,7 +316,7 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
     if (missing.length === 0) return;
     this.#o.log.warn(
       `${counted(missing.length, "workflow")} that ${missing.length === 1 ? "was" : "were"} in ${this.#o.root} when the principal ran last ${missing.length === 1 ? "is" : "are"} not there: ${namesOf(missing)}. ` +
-        `Not in use; if the files come back within ${DOUBT_MS / 60_000} minutes, their schedules go on where they were, with the firings that were missed. ` +
+        `Not in use; if the files come back within ${DOUBT_MS / 60_000} minutes, their schedules continue where they were, including missed firings. ` +
         "Is a volume not mounted yet? If they were deleted, there is nothing to do.",
     );
   }
@@ -435,8 +435,8 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
     }
     this.#sayOnce(
       ".",
-      `The files of ${counted(ids.length, "workflow")} are gone at once: ${namesOf(ids)}. A volume may have been unmounted, so they stay in use for ` +
-        `${DOUBT_MS / 60_000} minutes. If they were deleted, restart the principal to be rid of them at once.`,
+      `The files of ${counted(ids.length, "workflow")} disappeared at the same time: ${namesOf(ids)}. A volume may have been unmounted, so they stay in use for ` +
+        `${DOUBT_MS / 60_000} minutes. If they were deleted, restart the principal to remove them at once.`,
     );
   }
 

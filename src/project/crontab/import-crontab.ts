@@ -244,7 +244,7 @@ function translate(
     commandText = commandText.slice(flags[0].length);
     if (/[nq]/.test(flags[1] ?? "")) {
       notes.push(
-        `-${flags[1]} is dropped: it is about cron's mails and its log; the output of a job is in its log.`,
+        `-${flags[1]} is dropped: it only affects cron's mails and log; the output of a run is in its log.`,
       );
     }
     if (flags[1]?.includes("s"))

@@ -100,7 +100,7 @@ test("the history removed under the principal: it says so and begins a new one, 
   await until("the next line is in the new one", async () => (await runsWithLines()).length > 0);
   expect(await runsWithLines()).toEqual([after]);
   await cluster.principal?.waitFor(
-    /history database .* was removed while the principal ran: a new one begins/,
+    /history database .* was removed while the principal ran: a new one is created/,
   );
   const runs = await cluster.client.listRuns({ limit: 10 });
   expect(runs.map((run) => run.workflow_instance_id)).toEqual([after, before]);

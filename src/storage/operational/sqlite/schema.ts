@@ -192,7 +192,7 @@ export const STATE_MIGRATIONS: SqliteMigrations = [
     },
   },
   {
-    what: "which installation and which state it is",
+    what: "identity of the installation and the state",
     isAdditive: true,
     apply(database) {
       const isUsed =
@@ -208,7 +208,7 @@ export const STATE_MIGRATIONS: SqliteMigrations = [
     },
   },
   {
-    what: "how long chains of runs are that follow each other",
+    what: "length of chains of runs",
     isAdditive: true,
     apply(database) {
       database.run("ALTER TABLE runs ADD COLUMN trigger_depth INTEGER NOT NULL DEFAULT 0");
@@ -225,7 +225,7 @@ export const STATE_MIGRATIONS: SqliteMigrations = [
     },
   },
   {
-    what: "by how much the clocks of agents are wrong",
+    what: "clock errors of agents",
     isAdditive: true,
     apply(database) {
       database.run("ALTER TABLE attempts ADD COLUMN clock_offset_ms INTEGER NOT NULL DEFAULT 0");

@@ -307,7 +307,7 @@ export class SqliteOperationalStore implements OperationalStore {
     this.#reopen = true;
     this.#reopenIfBroken();
     this.#options.log.error(
-      `${this.#walPath} was removed while the principal ran. What it held was written into ${this.path}: no run is lost. ` +
+      `${this.#walPath} was removed while the principal ran. Its content was written to ${this.path}: no run is lost. ` +
         "It is part of the state: nothing may remove it, or copy the state without it.",
     );
   }
@@ -327,7 +327,7 @@ export class SqliteOperationalStore implements OperationalStore {
     }
     return new StoreUnavailableError(failure.message, {
       cause,
-      hint: "It may have been written nevertheless: ask again with the same dedupe_key, or look at 'cdktr runs list' after a restart. Repair the disk; cdktr then continues by itself.",
+      hint: "It may still have been written: repeat the request with the same dedupe_key, or look at 'cdktr runs list' after a restart. Repair the disk; cdktr then continues by itself.",
     });
   }
 
@@ -360,7 +360,7 @@ export class SqliteOperationalStore implements OperationalStore {
       if (lost) {
         this.#options.log.error(
           `${this.#walPath} is missing, although the principal was killed and cannot have written it into ${this.path}: runs that were triggered ` +
-            "shortly before its end may be lost, and what it knew of others be older than what is true. Do the backups and clean-ups of this host leave the file alone?",
+            "shortly before its end may be lost, and the state of others may be outdated. Do backups or clean-up jobs on this host remove the file?",
         );
       }
       return database;
