@@ -493,6 +493,8 @@ test("agents: list has the fields of the contract, drain ends an agent", async (
     "last_heartbeat_ms",
     "labels",
     "version",
+    "survivors",
+    "clock_ahead_ms",
   ]);
   expect(found).toMatchObject({ status: "UP", labels: { zone: "b", gpu: "a=1" }, running_workflows: 0 });
   expect((await ok("agents", "list")).stdout).toMatch(/-extra +UP +0\/5 .*zone=b gpu=a=1$/m);

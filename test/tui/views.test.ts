@@ -104,6 +104,20 @@ test("too small for anything: it says so", () => {
   expect(drawScreen(state(1, 1)).toString()).toBe("c");
 });
 
+test("an agent's silence is what the principal says, although the clock here is ahead of it", () => {
+  const s = state(140, 40, { kind: "agents" });
+  s.connection = { ...s.connection, status: "connected", lastDataMs: s.now - 1000 };
+  s.data.agents = (s.data.agents ?? []).map((agent) => ({
+    ...agent,
+    last_heartbeat_ms: s.now - 188_000,
+    silent_ms: 8000,
+  }));
+  const drawn = drawScreen(s).toString();
+  expect(drawn).toContain("9s ago");
+  expect(drawn).not.toContain("3m ago");
+  expect(drawn).toContain("1 up 1 draining 1 lost");
+});
+
 test("the header names the version of a principal that is not of this one", () => {
   const s = state(140, 40, { kind: "agents" });
   expect(drawScreen(s).toString()).not.toContain(` cdktr ${VERSION}`);

@@ -77,7 +77,14 @@ function agentTable(agents: readonly AgentSummary[], now: number): string[] {
         align: "right",
       },
       { title: "TASKS", value: (agent) => String(agent.running_tasks), align: "right" },
-      { title: "HEARTBEAT", value: (agent) => formatRelative(agent.last_heartbeat_ms, now) },
+      {
+        title: "HEARTBEAT",
+        value: (agent) =>
+          formatRelative(
+            agent.silent_ms === undefined ? agent.last_heartbeat_ms : now - agent.silent_ms,
+            now,
+          ),
+      },
       { title: "HOST", value: (agent) => agent.host, flexible: true },
       { title: "VERSION", value: (agent) => agent.version },
       {

@@ -189,6 +189,8 @@ export const AgentSummary = z.object({
   running_workflows: z.number(),
   max_concurrent_workflows: z.number(),
   last_heartbeat_ms: z.number(),
+  /** Time since then by the principal's clock, ms, which may differ from that of whoever asks; older principals do not send it. */
+  silent_ms: z.number().optional(),
   labels: z.record(z.string(), z.string()),
   version: z.string(),
   /** The newest protocol version that it speaks; older principals do not send it. */

@@ -366,6 +366,7 @@ export class AgentRegistry extends BackgroundService {
         running_workflows: open.filter((attempt) => attempt.agent_id === agent.agent_id).length,
         max_concurrent_workflows: agent.max_concurrent_workflows,
         last_heartbeat_ms: heartbeat,
+        silent_ms: Math.max(0, this.#o.clock.now() - heartbeat),
         labels: { ...agent.labels },
         version: agent.version,
         protocol: agent.protocol,

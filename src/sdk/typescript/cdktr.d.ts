@@ -157,6 +157,7 @@ declare module "cdktr" {
     readonly running_workflows: number;
     readonly max_concurrent_workflows: number;
     readonly last_heartbeat_ms: number;
+    readonly silent_ms?: number;
     readonly labels: Readonly<Record<string, string>>;
     readonly version: string;
     readonly protocol?: number;

@@ -56,7 +56,7 @@ export function drawAgents(region: Region, state: State): void {
         width: 9,
         align: "right",
         cell: (agent) => {
-          const silent = state.now - agent.last_heartbeat_ms;
+          const silent = silentFor(agent, state);
           return [[`${age(silent)} ago`, agent.status === "LOST" ? RED : silent > 15_000 ? YELLOW : DIM]];
         },
       },
@@ -71,6 +71,11 @@ export function drawAgents(region: Region, state: State): void {
     ],
   });
   if (lower > 0) drawRuns(region.sub(0, region.height - lower, region.width, lower), state);
+}
+
+/** How long nothing was heard of an agent, ms, by the principal's clock: that of this host may differ. */
+function silentFor({ silent_ms, last_heartbeat_ms }: AgentSummary, { now, connection }: State): number {
+  return silent_ms === undefined ? now - last_heartbeat_ms : silent_ms + now - (connection.lastDataMs ?? now);
 }
 
 function labelSpans(labels: Readonly<Record<string, string>>): Span[] {

@@ -1,6 +1,7 @@
 /** The frame around every page: header, tabs, key hints, messages. */
 
 import { VERSION } from "../../build-facts.ts";
+import type { AgentSummary } from "../../contract/messages.ts";
 import { fit, width } from "../../terminal/text.ts";
 import { hostAndPort } from "../../zmq/endpoint.ts";
 import { age, clock, count } from "../format.ts";
@@ -37,8 +38,9 @@ export function drawHeader(region: Region, state: State): void {
     const counts = runCounts(data.runs, Math.floor(state.now / 60_000));
     const running = data.info.runs.running;
     const queued = data.info.runs.pending;
-    const up = data.agents.filter((agent) => agent.status !== "LOST").length;
-    const lost = data.agents.length - up;
+    const counted = (status: AgentSummary["status"]) =>
+      data.agents?.filter((agent) => agent.status === status).length ?? 0;
+    const [up, draining, lost] = [counted("UP"), counted("DRAINING"), counted("LOST")];
     const wide = region.width >= 100;
     right.push(
       [`▶ ${running}`, running > 0 ? CYAN : DIM],
@@ -49,6 +51,7 @@ export function drawHeader(region: Region, state: State): void {
       [wide ? " failed/1h │ " : " fail │ ", DIM],
       [wide ? "agents " : "", DIM],
       [`${up} up`, up > 0 ? GREEN : YELLOW],
+      [draining > 0 ? ` ${draining} ${wide ? "draining" : "drain"}` : "", YELLOW],
       [lost > 0 ? ` ${lost} lost` : "", RED | BOLD],
       [" │ ", DIM],
     );
