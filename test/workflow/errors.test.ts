@@ -921,7 +921,7 @@ describe("mistakes of newcomers to YAML", () => {
     [
       "a glob in a list",
       `name: a\n${tasks.replace("ls", "ls, args: [*.csv]")}`,
-      /put it into quotes: "\*\.csv"/,
+      /put it in quotes: "\*\.csv"/,
       "2:59",
     ],
     ["a no-break space", `name: a\ncron:\u00a0"0 1 * * *"\n${tasks}`, /character U\+00A0/, "2:6"],
