@@ -3,6 +3,7 @@
 import { lookup } from "node:dns/promises";
 import { networkInterfaces } from "node:os";
 import type { Config } from "../config.ts";
+import { invalidFileText } from "../contract/invalid-file.ts";
 import type { AgentSummary, PrincipalInfo } from "../contract/messages.ts";
 import { mismatch, type Peer, THIS_PEER } from "../contract/version.ts";
 import { CdktrError, errorMessage } from "../errors.ts";
@@ -87,12 +88,12 @@ export async function visitPrincipal(config: Config, options: VisitOptions = {})
       await clock(client, now),
       ...(await fleet(client, info)),
       ...(await triggers(client)),
-      ...info.invalid_workflow_files.map(({ path, error }) =>
+      ...info.invalid_workflow_files.map((file) =>
         warning(
           "workflows",
-          `${path} is invalid and was not loaded: ${error.split("\n", 1)[0]}`,
+          `A file is invalid and was not loaded: ${invalidFileText(file)}`,
           "It is not scheduled and cannot be run; if it was valid before, its last valid version stays in use.",
-          `On the principal's host: cdktr workflow validate ${path} in the workflow directory`,
+          `On the principal's host: cdktr workflow validate ${file.path} in the workflow directory`,
         ),
       ),
     ];

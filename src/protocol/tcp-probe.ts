@@ -33,3 +33,37 @@ function wordsFor(error: NodeJS.ErrnoException, host: string): string {
       return errorMessage(error);
   }
 }
+
+/** What is at an address: nobody who answers, a ZeroMQ socket, or a program that speaks something else. */
+export type Listener =
+  | { readonly kind: "none"; readonly problem: string }
+  | { readonly kind: "zeromq" }
+  | { readonly kind: "other" };
+
+/** First byte of what a ZeroMQ socket sends to everybody who connects. */
+const ZMTP_SIGNATURE = 0xff;
+
+/** Finds out what listens at an address, in at most `patienceMs`. */
+export function listenerAt(host: string, port: number, patienceMs: number): Promise<Listener> {
+  return new Promise((resolve) => {
+    const socket = createConnection({ host: bareHost(host), port });
+    let isConnected = false;
+    const end = (found: Listener) => {
+      clearTimeout(timer);
+      socket.destroy();
+      resolve(found);
+    };
+    const timer = setTimeout(() => {
+      const problem = `nothing answered within ${patienceMs / 1000} s`;
+      end(isConnected ? { kind: "other" } : { kind: "none", problem });
+    }, patienceMs);
+    socket.once("connect", () => {
+      isConnected = true;
+    });
+    socket.once("data", (bytes: Buffer) => end({ kind: bytes[0] === ZMTP_SIGNATURE ? "zeromq" : "other" }));
+    socket.once("close", () => end({ kind: "other" }));
+    socket.once("error", (error: NodeJS.ErrnoException) =>
+      end(isConnected ? { kind: "other" } : { kind: "none", problem: wordsFor(error, host) }),
+    );
+  });
+}

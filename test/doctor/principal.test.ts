@@ -41,7 +41,7 @@ describe("a host with a principal", () => {
     ]);
     findingOf(report, "versions", "ok");
     const bad = findingOf(report, "workflows", "warning");
-    expect(bad.message).toMatch(/bad\.yml is invalid/);
+    expect(bad.message).toMatch(/is invalid and was not loaded: bad\.yml:/);
     expect(bad.remedy).toMatch(/cdktr workflow validate bad\.yml in the workflow directory$/);
   });
 

@@ -9,6 +9,7 @@ import { logArgs, readLogFilter, withRun } from "../support/log-filter.ts";
 import { LogText } from "../support/log-text.ts";
 import { say } from "../support/report.ts";
 import { flushStdout, jsonLine, printLine } from "../support/stdout.ts";
+import { refuseUnknownWorkflow } from "../support/unknown-workflow.ts";
 
 const DEFAULT_LINES = 10;
 
@@ -38,6 +39,7 @@ export default command({
     const pattern = args.grep === undefined ? undefined : toRegExp(args.grep);
     await withPrincipal(args, async (connection) => {
       const search = await withRun(connection, filter.search, args.run);
+      if (args.run === undefined) await refuseUnknownWorkflow(connection.client, search.workflow_id);
       const live = subscribe(connection, search.workflow_id);
       const stop = () => live.close();
       process.once("SIGINT", stop);

@@ -5,11 +5,15 @@ import { PrincipalUnreachableError, UnprocessableError, UsageError } from "../..
 import { withPriority } from "../../host/journal.ts";
 import { AccessRefusedError, type PrincipalClient, type RequestOptions } from "../../protocol/client.ts";
 import { connect } from "../../protocol/connect.ts";
+import { listenerAt } from "../../protocol/tcp-probe.ts";
 import { nearest } from "../../terminal/did-you-mean.ts";
 import { Timer } from "../../timer.ts";
 import { isOwnVariable } from "../../workflow/own-variables.ts";
 import { say } from "./report.ts";
 import { styleFor } from "./style.ts";
+
+/** How long to find out why nobody answers, ms. */
+const PROBE_MS = 1000;
 
 /** A principal that has answered. */
 export interface Connection {
@@ -109,13 +113,41 @@ async function reach(client: PrincipalClient, config: Config): Promise<Principal
     return await client.info();
   } catch (error) {
     if (!(error instanceof PrincipalUnreachableError) || error instanceof AccessRefusedError) throw error;
-    throw new PrincipalUnreachableError(
-      `No principal answers at ${client.address} (waited ${config.CDKTR_DEFAULT_ZMQ_TIMEOUT_MS / 1000} s).`,
-      {
-        hint: "Start one with 'cdktr start principal', or say where it is: --principal HOST:PORT or CDKTR_PRINCIPAL_HOST and CDKTR_PRINCIPAL_PORT.",
-        cause: error,
-      },
-    );
+    throw await whyUnreachable(client, config, error);
+  }
+}
+
+const WHERE =
+  "say where the principal is: --principal HOST:PORT, or CDKTR_PRINCIPAL_HOST and CDKTR_PRINCIPAL_PORT.";
+
+/** Tells apart a host that is unknown, a port where nobody listens, one of another program, and a principal that is too busy. */
+async function whyUnreachable(
+  client: PrincipalClient,
+  config: Config,
+  cause: unknown,
+): Promise<PrincipalUnreachableError> {
+  const { address } = client;
+  const waited = `waited ${config.CDKTR_DEFAULT_ZMQ_TIMEOUT_MS / 1000} s`;
+  const found = await listenerAt(client.host, client.port, PROBE_MS);
+  switch (found.kind) {
+    case "none":
+      return new PrincipalUnreachableError(
+        `No principal answers at ${address} (${waited}): ${found.problem}.`,
+        {
+          hint: `Start one with 'cdktr start principal', or ${WHERE}`,
+          cause,
+        },
+      );
+    case "other":
+      return new PrincipalUnreachableError(
+        `No principal answers at ${address} (${waited}): another program listens on that port.`,
+        { hint: `Look at the port, and ${WHERE} 'cdktr doctor' on that host names the program.`, cause },
+      );
+    case "zeromq":
+      return new PrincipalUnreachableError(
+        `No principal answers at ${address} (${waited}), but a ZeroMQ socket is there: the principal is too busy, or the port is not its API port.`,
+        { hint: `Try again; a longer CDKTR_DEFAULT_ZMQ_TIMEOUT_MS waits longer. Otherwise ${WHERE}`, cause },
+      );
   }
 }
 

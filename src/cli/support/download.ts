@@ -30,7 +30,8 @@ export async function download(
   } catch (error) {
     throw asWriteError(error, target);
   } finally {
-    await rm(partial, { force: true });
+    // A failure here must not hide why it failed.
+    await rm(partial, { force: true }).catch(() => {});
   }
 }
 
@@ -112,7 +113,25 @@ async function putInPlace(partial: string, target: string, force: boolean): Prom
 
 function asWriteError(error: unknown, path: string): unknown {
   if (error instanceof CdktrError) return error;
-  const code = (error as NodeJS.ErrnoException).code;
+  const { code, path: place } = error as NodeJS.ErrnoException;
   if (code === undefined) return error;
-  return new InvalidInputError(`${path} cannot be written: ${errorMessage(error)}`, { cause: error });
+  const [reason, hint] = WRITE_ERRORS[code] ?? [errorMessage(error), undefined];
+  // The temporary file is a detail; its directory is not.
+  const missing = code === "ENOENT" && place !== undefined ? `: ${dirname(place)}` : "";
+  return new InvalidInputError(`${path} cannot be written: ${reason}${missing}.`, { cause: error, hint });
 }
+
+/** What the system's error codes mean, and what to do. */
+const WRITE_ERRORS: Readonly<Record<string, readonly [reason: string, hint: string]>> = {
+  ENOENT: ["the directory does not exist", "Create it, or give another path."],
+  ENOTDIR: ["a part of the path is a file, not a directory", "Give another path."],
+  EEXIST: ["a file is in the place of the directory", "Give another path."],
+  EISDIR: ["it is a directory", "Give the name of a file."],
+  EACCES: ["permission denied", "Give a path that this user may write."],
+  EPERM: ["permission denied", "Give a path that this user may write."],
+  EROFS: ["the file system is read-only", "Give a path on another one."],
+  ENOSPC: ["the disk is full", "Free some space, or give a path on another disk."],
+  EDQUOT: ["the disk quota is exceeded", "Free some space, or give a path on another disk."],
+  ENAMETOOLONG: ["the name is too long", "Give a shorter one."],
+  EMFILE: ["too many files are open", "Raise the limit (ulimit -n)."],
+};

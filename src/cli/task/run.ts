@@ -1,4 +1,5 @@
-import { PrincipalUnreachableError } from "../../errors.ts";
+import { type CdktrError, NotFoundError, PrincipalUnreachableError } from "../../errors.ts";
+import { type PrincipalClient, RequestRefusedError } from "../../protocol/client.ts";
 import { command, keyValues, repeated } from "../support/command.ts";
 import { withPrincipal } from "../support/connect.ts";
 import { jsonArg, principalArg } from "../support/globals.ts";
@@ -57,6 +58,7 @@ export default command({
             );
             return created.workflow_instance_id;
           } catch (error) {
+            if (error instanceof RequestRefusedError) throw await withHint(connection.client, args.id, error);
             if (!(error instanceof PrincipalUnreachableError)) throw error;
             throw new PrincipalUnreachableError(
               `The principal at ${connection.client.address} stopped answering: it is unknown whether ${args.id} was triggered.`,
@@ -68,3 +70,25 @@ export default command({
     );
   },
 });
+
+/** A refusal with what to do, when it is about a workflow that does not exist. */
+async function withHint(
+  client: PrincipalClient,
+  text: string,
+  error: RequestRefusedError,
+): Promise<CdktrError> {
+  if (error.hint !== undefined) return error;
+  const known = await client.listWorkflows();
+  if (Object.hasOwn(known, text)) return error;
+  // A path was given, as `workflow validate` takes one.
+  const id = text
+    .replace(/\.ya?ml$/, "")
+    .replace(/^\.?\//, "")
+    .replaceAll("/", ".");
+  const asId = Object.keys(known).find((each) => id === each || id.endsWith(`.${each}`));
+  const hint =
+    asId !== undefined
+      ? `A workflow is named by its id, not by its file: 'cdktr run ${asId}'.`
+      : "'cdktr workflow list' shows the workflows of this principal. A file must be in its workflow directory.";
+  return new NotFoundError(error.message, { hint, cause: error });
+}

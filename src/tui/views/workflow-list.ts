@@ -1,4 +1,5 @@
 /** The list of workflows; on wide screens with details of the selected one. */
+import { invalidFileText } from "../../contract/invalid-file.ts";
 import { moment, until } from "../format.ts";
 import { selectedOf } from "../lists/list-ids.ts";
 import { HISTORY, WORKFLOW_SORTS, type WorkflowRow, workflowRows } from "../lists/workflow-rows.ts";
@@ -33,8 +34,7 @@ export function drawWorkflows(region: Region, state: State): void {
     const y = body.height - notices + i;
     body.spans(0, y, [
       ["✗ ", RED | BOLD],
-      [`${file.path}: `, BOLD],
-      [file.error.split("\n")[0] ?? "", RED],
+      [invalidFileText(file), RED],
     ]);
   });
   if (!beside) return;
