@@ -18,7 +18,7 @@ interface PrincipalTopics {
   readonly "orders changed": string;
   /** The process of the agent with this id is gone, or accepts no new work. */
   readonly "agent dismissed": string;
-  /** An agent has confirmed an attempt, and its clock was compared: `offsetMs` must be added to its times; 0 when they are possible. */
+  /** An agent's clock was compared with the principal's: `offsetMs` must be added to its times; 0 when they are right. */
   readonly "agent clock compared": { readonly agentId: string; readonly offsetMs: number };
   /** This process was suspended for this long, ms: silence during that time does not count. */
   readonly "principal paused": number;

@@ -412,6 +412,26 @@ describe("reports", () => {
     }
   });
 
+  test("and heartbeats of an agent whose clock is wrong make the principal warn until it is right again", async () => {
+    await using cluster = await new TestPrincipal().start();
+    const agent = await cluster.agent();
+    const beat = (off: number) => agent.heartbeat([], 0, { now_ms: Date.now() + off });
+    for (let i = 0; i < 3; i++) await beat(-3_600_000);
+    await cluster.book.waitFor(
+      /The clock of agent agent-1 is 1h.* behind the principal's: .* log lines are corrected/,
+    );
+    await cluster.client().runTask("hello", { dedupe_key: "x" });
+    const run = required(await agent.fetch());
+    await agent.send(agent.runReport(run, "RUNNING"));
+    for (let i = 0; i < 3; i++) await beat(-3_600_000);
+    const ended = Date.now();
+    await agent.send({ ...agent.runReport(run, "COMPLETED"), timestamp_ms: ended - 3_600_000 });
+    const { finished_at_ms } = await cluster.client().getRun(run.workflow_instance_id);
+    expect(Math.abs(required(finished_at_ms) - ended)).toBeLessThan(1000);
+    for (let i = 0; i < 3; i++) await beat(0);
+    await cluster.book.waitFor(/clocks of agent agent-1 and of the principal agree again/);
+  });
+
   test("that make no sense are passed over", async () => {
     await using cluster = await new TestPrincipal({ workflows: TASKS }).start();
     const id = await trigger(cluster);

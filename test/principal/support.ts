@@ -209,7 +209,11 @@ export class FakeAgent {
     });
   }
 
-  heartbeat(running: RunAssignment[] = [], waitMs = 0, more: { state?: "up" | "draining" | "leaving" } = {}) {
+  heartbeat(
+    running: RunAssignment[] = [],
+    waitMs = 0,
+    more: { state?: "up" | "draining" | "leaving"; now_ms?: number } = {},
+  ) {
     return this.client.call("AGENTHEARTBEAT", {
       agent_id: this.id,
       session_id: this.sessionId,

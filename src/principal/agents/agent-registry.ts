@@ -297,8 +297,13 @@ export class AgentRegistry extends BackgroundService {
   }
 
   #compareClocks({ agentId, skew }: Contact, { now_ms }: Heartbeat): void {
-    if (now_ms === undefined || !skew.heard(now_ms, this.#o.clock.now())) return;
+    if (now_ms === undefined) return;
+    const hasChanged = skew.heard(now_ms, this.#o.clock.now());
     const { aheadMs } = skew;
+    if (hasChanged || aheadMs !== 0) {
+      this.#o.events.emit("agent clock compared", { agentId, offsetMs: -aheadMs });
+    }
+    if (!hasChanged) return;
     if (aheadMs === 0) {
       this.#o.log.info(`The clocks of agent ${agentId} and of the principal agree again.`);
       return;
@@ -306,7 +311,7 @@ export class AgentRegistry extends BackgroundService {
     const apart = formatDuration(Math.round(Math.abs(aheadMs) / 1000) * 1000);
     this.#o.log.warn(
       `The clock of agent ${agentId} is ${apart} ${aheadMs > 0 ? "ahead of" : "behind"} the principal's: ` +
-        "times of runs are corrected, those of log lines are not. Synchronize both hosts (timedatectl set-ntp true).",
+        "times of its runs and log lines are corrected. Synchronize both hosts (timedatectl set-ntp true).",
     );
   }
 
@@ -325,9 +330,10 @@ export class AgentRegistry extends BackgroundService {
         if (registered === undefined && stream?.agent_id !== batch.agent_id)
           throw registerFirst(batch.agent_id);
         if (stream !== null && stream.agent_id !== batch.agent_id) throw foreignStream(batch.agent_id);
-        const applied = await applyReports(tx, corrected(batch, registered), {
+        const applied = await applyReports(tx, batch, {
           ...this.#o,
           nowMs: this.#o.clock.now(),
+          aheadMs: registered?.skew.aheadMs ?? 0,
         });
         if (registered?.settle && applied.seq >= registered.settle.upTo) {
           await this.#crashFormer(tx, batch.agent_id, batch.session_id);
@@ -540,15 +546,4 @@ function speakerOf({ version, protocol, oldest_protocol: oldest }: AgentRecord):
 
 function foreignStream(agentId: string): InvalidInputError {
   return new InvalidInputError(`The stream of agent ${quote(agentId)} is another agent's.`);
-}
-
-/** The reports with their times converted to the principal's clock, if the agent's is known to differ. */
-function corrected(batch: AgentReports, contact: Contact | undefined): AgentReports {
-  const aheadMs = contact?.skew.aheadMs ?? 0;
-  if (aheadMs === 0) return batch;
-  const reports = batch.reports.map((report) => ({
-    ...report,
-    timestamp_ms: Math.max(0, Math.round(report.timestamp_ms - aheadMs)),
-  }));
-  return { ...batch, reports };
 }

@@ -3,7 +3,7 @@ import type { ConsolaInstance } from "consola";
 import type { AgentReport, AgentReports } from "../../contract/messages.ts";
 import type { OperationalTx } from "../../storage/operational/store.ts";
 import { type AttemptName, nameOf } from "../runs/attempt-name.ts";
-import type { RunChanges } from "../runs/run-changes.ts";
+import type { ReportedClock, RunChanges } from "../runs/run-changes.ts";
 
 /** The result of a batch. */
 export interface AppliedReports {
@@ -17,7 +17,7 @@ export interface AppliedReports {
 export async function applyReports(
   tx: OperationalTx,
   batch: AgentReports,
-  context: { changes: RunChanges; log: ConsolaInstance; nowMs: number },
+  context: { changes: RunChanges; log: ConsolaInstance; nowMs: number; aheadMs: number },
 ): Promise<AppliedReports> {
   const { agent_id, stream_id, reports } = batch;
   const before = (await tx.getStream(stream_id))?.seq ?? null;
@@ -35,7 +35,7 @@ export async function applyReports(
   for (const report of reports) {
     if (report.seq <= seq) continue;
     seq = report.seq;
-    await apply(tx, batch, report, { ...context, latest_ms });
+    await apply(tx, batch, report, { ...context, latest_ms, ahead_ms: context.aheadMs });
   }
   if (seq > from) await tx.advanceStream(stream_id, agent_id, before, seq, context.nowMs);
   return { seq, fenced: await fencedIn(tx, batch) };
@@ -45,12 +45,17 @@ async function apply(
   tx: OperationalTx,
   { agent_id, stream_id }: AgentReports,
   report: AgentReport,
-  { changes, log, latest_ms }: { changes: RunChanges; log: ConsolaInstance; latest_ms: number },
+  {
+    changes,
+    log,
+    latest_ms,
+    ahead_ms,
+  }: { changes: RunChanges; log: ConsolaInstance } & Required<ReportedClock>,
 ): Promise<void> {
   const outcome =
     report.kind === "run"
-      ? await changes.hearRun(tx, { ...report, agent_id, stream_id, latest_ms })
-      : await changes.hearTask(tx, { ...report, agent_id, latest_ms });
+      ? await changes.hearRun(tx, { ...report, agent_id, stream_id, latest_ms, ahead_ms })
+      : await changes.hearTask(tx, { ...report, agent_id, latest_ms, ahead_ms });
   if (outcome !== "illegal") return;
   const what = report.kind === "run" ? "run" : `task ${report.task_id} of run`;
   tx.afterCommit(() =>

@@ -24,7 +24,7 @@ export class AgentClocks {
 
   /**
    * What corrects the encoded lines of an agent; undefined when its clock is right as far as is known. Times that are possible only
-   * without the correction stay: the clock has been set right since it was compared.
+   * without the correction stay: the clock has been set right since it was compared. Nothing is later than now.
    */
   correction(agentId: string, now: number): ((line: string) => string) | undefined {
     const offset = this.#offsets.get(agentId);
@@ -33,8 +33,9 @@ export class AgentClocks {
     return (line) => {
       const head = headOf(line);
       const time = timeOf(line, head);
-      const isWrong = offset < 0 ? time > latest : time + offset <= latest;
-      return isWrong ? withTime(line, head, time + offset) : line;
+      if (offset < 0 && time <= latest) return line;
+      const corrected = [time + offset, time].find((at) => at <= latest) ?? now;
+      return corrected === time ? line : withTime(line, head, corrected);
     };
   }
 }

@@ -48,8 +48,16 @@ export interface NewRun {
   readonly carried: readonly TaskRunRecord[];
 }
 
+/** What is known of an agent's clock when a report comes. */
+export interface ReportedClock {
+  /** The latest time that the agent gave together with this report; by default this report's. */
+  readonly latest_ms?: number;
+  /** By how much it is ahead of the principal's according to heartbeats; 0 if they do not tell. */
+  readonly ahead_ms?: number;
+}
+
 /** An agent's report about an attempt. */
-export interface RunWord {
+export interface RunWord extends ReportedClock {
   readonly agent_id: string;
   readonly stream_id: string | null;
   readonly workflow_instance_id: string;
@@ -57,24 +65,19 @@ export interface RunWord {
   readonly status: RunStatus;
   /** By the agent's clock. */
   readonly timestamp_ms: number;
-  /** The latest time that the agent gave together with this report; by default this report's. */
-  readonly latest_ms?: number;
   readonly error: string | null;
   readonly log_seq: number;
 }
 
 /** An agent's report about a task run. */
 export type TaskWord = Omit<TaskReport, "kind" | "seq" | "workflow_id"> &
-  Pick<RunWord, "agent_id" | "latest_ms">;
+  ReportedClock & { readonly agent_id: string };
 
 /**
  * The result of a report. `applied`: it counts, or was known. `over`: the agent ended this attempt itself before. `fenced`: the attempt
  * does not belong to the agent (any more). `illegal`: the current status does not allow it.
  */
 export type Outcome = "applied" | "over" | "fenced" | "illegal";
-
-/** The times in a report, by the agent's clock. */
-type ReportedTimes = Pick<RunWord, "timestamp_ms" | "latest_ms">;
 
 /** The time of a report by the principal's clock, and the error of the agent's clock. */
 interface ReportTime {
@@ -301,19 +304,23 @@ export class RunChanges {
    * its arrival. If the times contradict that, the agent's clock is wrong by at least the difference, which is then added to the times of
    * all reports of the attempt, so that durations are right.
    */
-  #timeOf({ run, attempt }: Held, { timestamp_ms, latest_ms = timestamp_ms }: ReportedTimes): ReportTime {
+  #timeOf(
+    { run, attempt }: Held,
+    { timestamp_ms, latest_ms = timestamp_ms, ahead_ms = 0 }: ReportedClock & { timestamp_ms: number },
+  ): ReportTime {
     const now = this.#o.clock.now();
+    const told = timestamp_ms - ahead_ms;
     if (attempt.lease === "OFFERED") {
-      const offset_ms = Math.min(now - latest_ms, Math.max(0, attempt.assigned_at_ms - timestamp_ms));
+      const isPossible = ahead_ms !== 0 && attempt.assigned_at_ms <= told && latest_ms - ahead_ms <= now;
+      const least = Math.min(now - latest_ms, Math.max(0, attempt.assigned_at_ms - timestamp_ms));
+      const offset_ms = Math.round(isPossible ? -ahead_ms : least);
       return { at_ms: timestamp_ms + offset_ms, offset_ms };
     }
     const { clock_offset_ms: offset_ms } = attempt;
     const corrected = timestamp_ms + offset_ms;
-    const isPossible = (at: number) => run.status_at_ms <= at && at <= now;
     // The agent's clock may have been corrected in the meantime.
-    const at_ms =
-      !isPossible(corrected) && isPossible(timestamp_ms) ? timestamp_ms : Math.min(corrected, now);
-    return { at_ms, offset_ms };
+    const possible = [corrected, told, timestamp_ms].find((at) => run.status_at_ms <= at && at <= now);
+    return { at_ms: Math.round(possible ?? Math.min(corrected, now)), offset_ms };
   }
 
   async #confirm(tx: OperationalTx, held: Held, time: ReportTime): Promise<Held> {

@@ -1,6 +1,6 @@
 /** The clock jumps while cdktr runs, and schedules that fire while it does not. */
 import { expect, test } from "bun:test";
-import { writeFileSync } from "node:fs";
+import { rmSync, writeFileSync } from "node:fs";
 import { Cluster, freePorts, startCluster } from "../../support/cdktr.ts";
 import { runOver, shellWorkflow, TemporaryDirectory, until } from "../support/fixtures.ts";
 import { FakeClock } from "./fake-clock.ts";
@@ -155,11 +155,32 @@ test.each([-HOUR, HOUR])(
 
     const lines = await cluster.cdktr(["logs", "query", "--workflow", "w", "--last", "10m"]);
     expect(lines.stdout).toMatch(/one\n(.|\n)*two/);
-    const page = await cluster.client.searchLogs({ workflow_instance_id: id });
-    for (const row of page.rows) {
-      expect(row[5]).toBeGreaterThanOrEqual(began);
-      expect(row[5]).toBeLessThanOrEqual(ended + 3000);
-    }
+    const expectRightTimes = async (runId: string, from: number, to: number) => {
+      const { rows } = await cluster.client.searchLogs({ workflow_instance_id: runId });
+      expect(rows.length).toBe(2);
+      for (const row of rows) {
+        expect(row[5]).toBeGreaterThanOrEqual(from);
+        expect(row[5]).toBeLessThanOrEqual(to + 3000);
+      }
+    };
+    await expectRightTimes(id, began, ended);
+
+    // The clock goes wrong the other way while a run is executed: heartbeats tell.
+    rmSync(directory.path("gate"));
+    const next = await trigger(cluster, "w");
+    await until("the task runs", async () => (await cluster.client.getRun(next)).tasks.length === 1);
+    await until("its first line is there", async () => {
+      return (await cluster.client.searchLogs({ workflow_instance_id: next })).rows.length === 1;
+    });
+    clock.set(-off);
+    await cluster.principal?.waitFor(
+      new RegExp(`The clock of agent .* ${off > 0 ? "behind" : "ahead of"} the`),
+    );
+    writeFileSync(directory.path("gate"), "");
+    const over = await runOver(cluster.client, next);
+    expect(over.finished_at_ms).toBeLessThanOrEqual(Date.now());
+    expect(over.finished_at_ms).toBeGreaterThan(over.started_at_ms ?? Number.NaN);
+    await expectRightTimes(next, ended, Date.now());
   },
   60_000,
 );
