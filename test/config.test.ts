@@ -59,7 +59,7 @@ describe("settings", () => {
     writeFileSync(join(directory, ".env"), "CDKTR_DB_PATH=~/history.db\nCDKTR_WORKFLOW_DIR=$HOME/flows\n");
     const environment = {
       HOME: "/home/op",
-      CDKTR_APP_DATA_DIRECTORY: "${HOME}/state",
+      CDKTR_APP_DATA_DIRECTORY: `\${HOME}/state`,
       CDKTR_KEY_FILE: "~op/key",
     };
     const { values } = loadConfig({ CDKTR_CACHE_DIRECTORY: "~" }, environment, directory);

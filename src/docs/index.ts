@@ -8,6 +8,7 @@ import configuration from "./configuration.md" with { type: "text" };
 import gettingStarted from "./getting-started.md" with { type: "text" };
 import listeners from "./listeners.md" with { type: "text" };
 import logsAndHistory from "./logs-and-history.md" with { type: "text" };
+import migration from "./migration.md" with { type: "text" };
 import operations from "./operations.md" with { type: "text" };
 import reliability from "./reliability.md" with { type: "text" };
 import scheduling from "./scheduling.md" with { type: "text" };
@@ -57,6 +58,7 @@ export const PAGES: readonly Page[] = [
   page("reliability", "Guarantees, their limits, and failure modes", reliability),
   page("state-machines", "State transitions of runs, tasks, leases and agents", stateMachines),
   page("wire-protocol", "Verbs and messages, for authors of clients", wireProtocol),
+  page("migration", "What differs from the original cdktr", migration),
   page("troubleshooting", "Problems and how to fix them", troubleshooting),
 ];
 

@@ -118,6 +118,24 @@ export function locate(findings: readonly Finding[], source: SourceText, path: s
   });
 }
 
+const MOST_NAMES = 5;
+
+/** Merges the W002 warnings of several files that say the same into one that names the files. */
+export function mergeRepeated(diagnostics: readonly Diagnostic[]): Diagnostic[] {
+  const groups = Map.groupBy(diagnostics, (each, index) =>
+    each.code === "W002" ? each.message : String(index),
+  );
+  return [...groups.values()].flatMap(([first, ...others]) => {
+    if (first === undefined) return [];
+    const paths = [...new Set(others.map(({ path }) => path))].filter((path) => path !== first.path);
+    if (paths.length === 0) return [first];
+    const names = paths.slice(0, MOST_NAMES).join(", ");
+    const more = paths.length > MOST_NAMES ? ", …" : "";
+    const count = `${paths.length} other ${paths.length === 1 ? "file" : "files"}`;
+    return [{ ...first, message: `${first.message}; the same in ${count}: ${names}${more}` }];
+  });
+}
+
 /** Options for rendering a diagnostic. */
 export interface RenderOptions {
   /** With terminal colours; off by default. */

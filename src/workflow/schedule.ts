@@ -126,7 +126,10 @@ export function checkCron(expression: string): CronProblem | null {
     return {
       ...whole,
       message: `has ${fields.length === 1 ? "1 field" : `${fields.length} fields`}, not 5 or 6`,
-      help: 'write "minute hour day-of-month month day-of-week", or the same with the second in front',
+      help:
+        fields.length === 7
+          ? "a schedule has no field for the year; see 'cdktr docs migration'"
+          : 'write "minute hour day-of-month month day-of-week", or the same with the second in front',
     };
   }
   const names = FIELDS.slice(FIELDS.length - fields.length);

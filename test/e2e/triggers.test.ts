@@ -20,6 +20,9 @@ beforeAll(async () => {
       "pong.yml": after("ping"),
       "etl/load.yml": after("etl.extrct"),
       "etl/extract.yml": shellWorkflow(ok),
+      "old/a.yml": shellWorkflow(ok, "timezone: UTC\n"),
+      "old/b.yml": shellWorkflow(ok, "timezone: UTC\n"),
+      "old/c.yml": shellWorkflow(ok, "timezone: UTC\n"),
       "half.yml": shellWorkflow({ good: { sh: "true" }, bad: { sh: "exit 3", depends: ["good"] } }),
     },
   });
@@ -39,7 +42,7 @@ test("validate says it of a directory, with --strict by its status; of one file 
   const all = await cluster.cdktr(["workflow", "validate", cluster.workflowDirectory]);
   for (const problem of PROBLEMS) expect(all.stdout).toMatch(problem);
   expect(all.code).toBe(0);
-  expect(all.stderr).toMatch(/5 warnings/);
+  expect(all.stderr).toMatch(/8 warnings/);
   expect((await cluster.cdktr(["workflow", "validate", "--strict"])).code).toBe(4);
 
   const one = await cluster.cdktr(["workflow", "validate", "workflows/etl/load.yml"]);
@@ -113,4 +116,13 @@ test("a misspelt setting is warned about by every command, with the name that wa
   expect(stderr.match(/warning:/g)).toHaveLength(1);
   const doctor = await cluster.cdktr(["doctor"], { env });
   expect(doctor.stdout).toMatch(/CDKTR_WORKFLOWS_DIR \(environment\) is no setting of cdktr/);
+});
+
+test("what has no effect in many files is said once, by the principal and by validate", async () => {
+  const ONCE =
+    /old\/a\.yml:2:1: warning\[W002\]: "timezone" has no effect without cron; the same in 2 other files: \S*old\/b\.yml, \S*old\/c\.yml/;
+  await cluster.principal?.waitFor(ONCE);
+  const { stdout } = await cluster.cdktr(["workflow", "validate"]);
+  expect(stdout).toMatch(ONCE);
+  for (const text of [stdout, cluster.principal?.stderr ?? ""]) expect(text.match(/W002/g)).toHaveLength(1);
 });

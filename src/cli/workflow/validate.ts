@@ -3,7 +3,12 @@ import { basename, dirname, isAbsolute, join, relative, resolve } from "node:pat
 import { NotFoundError } from "../../errors.ts";
 import { listTree, type TreeListing } from "../../host/file-helper/tree.ts";
 import { checkChains, locateChainProblem } from "../../workflow/check-triggers.ts";
-import { type Diagnostic, fileDiagnostic, renderDiagnostic } from "../../workflow/diagnostic.ts";
+import {
+  type Diagnostic,
+  fileDiagnostic,
+  mergeRepeated,
+  renderDiagnostic,
+} from "../../workflow/diagnostic.ts";
 import { loadWorkflowFile } from "../../workflow/load.ts";
 import { findDuplicateIds, WORKFLOW_ENDINGS, workflowIdOrNull } from "../../workflow/workflow-id.ts";
 import { command } from "../support/command.ts";
@@ -54,8 +59,8 @@ export default command({
       await printJson({ files: checked.length, invalid, warnings, results: checked });
     } else {
       const color = styleFor("stdout").enabled;
-      for (const { diagnostics } of checked) {
-        for (const diagnostic of diagnostics) await printLine(renderDiagnostic(diagnostic, { color }));
+      for (const diagnostic of mergeRepeated(checked.flatMap(({ diagnostics }) => diagnostics))) {
+        await printLine(renderDiagnostic(diagnostic, { color }));
       }
       const parts = [
         plural(checked.length, "file"),

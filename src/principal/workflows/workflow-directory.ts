@@ -11,7 +11,7 @@ import type { TreeListing } from "../../host/file-helper/tree.ts";
 import { BackgroundService } from "../../service.ts";
 import type { OperationalStore, ScheduleCursor, WorkflowVersion } from "../../storage/operational/store.ts";
 import { checkChains, locateChainProblem, TRIGGER_CODES } from "../../workflow/check-triggers.ts";
-import { type Diagnostic, renderDiagnostic } from "../../workflow/diagnostic.ts";
+import { type Diagnostic, mergeRepeated, renderDiagnostic } from "../../workflow/diagnostic.ts";
 import { checkWorkflowFile } from "../../workflow/load.ts";
 import { readDefinition, type WorkflowDefinition } from "../../workflow/model.ts";
 import { firingsBetween, isTimezone, nextFiring, previousFiring } from "../../workflow/schedule.ts";
@@ -98,6 +98,7 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
   readonly #awaited = new Map<string, number>();
   /** Messages that were already logged about a file. */
   readonly #said = new Map<string, string>();
+  #saidRepeated: ReadonlySet<string> = new Set();
   /** Refused firings, with the source of the file that they belong to. */
   readonly #refused = new Map<string, { source: string; firing: NonNullable<WorkflowSummary["refused"]> }>();
   /** A cache of the firings around the time of the last request, because thousands of workflows are listed at once. */
@@ -552,17 +553,27 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
         `${error}\n${kept ? `The last valid version of ${id} stays in use.` : "The file is not loaded."}`,
       );
     }
+    const repeated: Diagnostic[] = [];
     for (const [path, file] of this.#files) {
       if (invalid.has(path)) continue;
       const workflow = file.id === null ? undefined : this.#workflows.get(file.id);
       const chain = workflow?.triggerProblems.filter((problem) => !file.warnings.includes(problem)) ?? [];
-      const warnings = [...file.warnings, ...chain];
+      repeated.push(...file.warnings.filter(({ code }) => code === "W002"));
+      const warnings = [...file.warnings.filter(({ code }) => code !== "W002"), ...chain];
       if (warnings.length > 0) this.#sayOnce(path, render(warnings));
       else if (file.read !== null && this.#said.delete(path)) this.#o.log.success(`${path} is valid again`);
     }
+    this.#tellRepeated(repeated);
     for (const path of this.#said.keys())
       if (path !== "" && path !== "." && !this.#files.has(path) && !invalid.has(path))
         this.#said.delete(path);
+  }
+
+  /** Logs the warnings that many files may have, as one each; again when another file has one. */
+  #tellRepeated(warnings: readonly Diagnostic[]): void {
+    const isNew = warnings.some((warning) => !this.#saidRepeated.has(keyOf(warning)));
+    this.#saidRepeated = new Set(warnings.map(keyOf));
+    if (isNew) this.#o.log.warn(render(mergeRepeated(warnings)));
   }
 
   #sayOnce(path: string, text: string): void {
@@ -647,4 +658,8 @@ function hashOf(json: string): string {
 
 function render(diagnostics: readonly Diagnostic[]): string {
   return diagnostics.map((diagnostic) => renderDiagnostic(diagnostic)).join("\n");
+}
+
+function keyOf({ path, message }: Diagnostic): string {
+  return `${path} ${message}`;
 }
