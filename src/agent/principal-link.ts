@@ -4,6 +4,7 @@ import { CdktrError, errorMessage, PrincipalUnreachableError } from "../errors.t
 import { log } from "../log.ts";
 import {
   AccessRefusedError,
+  OriginalPrincipalError,
   type PrincipalClient,
   PrincipalFailedError,
   type RequestOptions,
@@ -224,7 +225,12 @@ export class PrincipalLink extends BackgroundService {
   async #compareVersions(patience: RequestOptions): Promise<PrincipalInfo | undefined> {
     const principal = await this.#options.client.info(patience).catch((error) => {
       // It cannot tell now, or never could. Its reply to the registration decides then.
-      if (error instanceof PrincipalUnreachableError || !(error instanceof CdktrError)) throw error;
+      if (
+        error instanceof PrincipalUnreachableError ||
+        error instanceof OriginalPrincipalError ||
+        !(error instanceof CdktrError)
+      )
+        throw error;
       return undefined;
     });
     const apart = principal === undefined ? undefined : mismatch(THIS_PEER, principal);

@@ -44,6 +44,8 @@ interface Pending {
 export class RequestRefusedError extends InvalidInputError {}
 /** The principal is older than this client and does not have the verb. */
 export class VerbUnknownError extends RequestRefusedError {}
+/** The principal is one of the original implementation of cdktr. */
+export class OriginalPrincipalError extends RequestRefusedError {}
 /** `UNPROC`: the principal cannot do this now. */
 export class RequestUnprocessableError extends UnprocessableError {}
 /** `SERVERERROR`, or a reply that this client does not understand. */
@@ -51,6 +53,8 @@ export class PrincipalFailedError extends CdktrError {}
 
 /** How principals of all versions begin the reply to an unknown verb. */
 const UNKNOWN_VERB = /^There is no verb "/;
+/** How one of the original implementation replies to it. */
+const ORIGINAL_UNKNOWN_VERB = /Unrecognised message type/;
 
 /** A connection to one principal. It connects at the first request and reconnects by itself. */
 export class PrincipalClient {
@@ -106,6 +110,7 @@ export class PrincipalClient {
     switch (reply.kind) {
       case "CLIENTERROR":
         if (UNKNOWN_VERB.test(reply.payload)) throw this.#verbUnknown(verb);
+        if (ORIGINAL_UNKNOWN_VERB.test(reply.payload)) throw this.#leaveOriginal();
         throw new RequestRefusedError(reply.payload);
       case "UNPROC":
         throw new RequestUnprocessableError(reply.payload);
@@ -241,6 +246,20 @@ export class PrincipalClient {
     this.#failAll(closedError());
     this.#socket?.close();
     await this.#receiving;
+  }
+
+  /** Disconnects: a principal of the original implementation crashes on the heartbeats of a connection that lasts. */
+  #leaveOriginal(): OriginalPrincipalError {
+    const error = new OriginalPrincipalError(
+      `The principal at ${this.address} is one of the original implementation of cdktr (Rust): this cdktr (${VERSION}) cannot work with it.`,
+      {
+        hint: "Use the original's own commands and agents with it, or start this cdktr's principal on its workflow files: cdktr start principal.",
+      },
+    );
+    this.#failAll(error);
+    this.#socket?.close();
+    this.#socket = undefined;
+    return error;
   }
 
   #verbUnknown(verb: Verb): VerbUnknownError {

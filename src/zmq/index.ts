@@ -7,7 +7,7 @@ export type { Capability } from "./constants.ts";
 export { type CurveKeyPair, curveKeyPair, curvePublicKey, has, isCurveKey, version } from "./curve.ts";
 export { hostAndPort, tcpEndpoint } from "./endpoint.ts";
 export { ZmqError } from "./error.ts";
-export type { Frame, Message, MessageLike } from "./message.ts";
+export type { Frame, Message, MessageLike, PeerProperties } from "./message.ts";
 export type { SocketEvent, SocketEvents, SocketEventType } from "./monitor.ts";
 export type {
   DealerOptions,

@@ -11,9 +11,17 @@ export type Frame = string | Uint8Array | ArrayBuffer | null;
 export type MessageLike = Frame | readonly Frame[];
 /**
  * A received message: its parts, at least one, owned by the receiver. `userId` is the sender as identified by the authenticator of
- * a socket with a `zapDomain` (see `authenticate`), and `descriptor` that of the connection on which it came; absent on every other socket.
+ * a ROUTER or a socket with a `zapDomain` (see `authenticate`), and `descriptor` that of the connection on which it came; absent on every other socket.
  */
-export type Message = [Buffer, ...Buffer[]] & { userId?: string; descriptor?: number };
+export type Message = [Buffer, ...Buffer[]] & { userId?: string; descriptor?: number; peer?: PeerProperties };
+
+/** What a peer said about itself when it connected. */
+export interface PeerProperties {
+  /** Its type of socket, such as `REQ`. */
+  readonly socketType: string;
+  /** Whether it gave a routing id, even an empty one, as every libzmq peer does that can. */
+  readonly hasIdentity: boolean;
+}
 
 const EMPTY = new Uint8Array(0);
 const INT_MAX = 0x7fff_ffff;
@@ -76,7 +84,7 @@ function newEnvelope(): BigUint64Array {
 
 /**
  * Receives the next message without ever blocking; its parts are copied out of libzmq.
- * @param peers for a CURVE server: adds the sender to the message, and records the sender's connection
+ * @param peers for a socket that knows its peers: adds the sender to the message, and records the sender's connection
  * @returns undefined when there is none
  * @throws {ZmqError} on failure
  */
@@ -87,6 +95,7 @@ export function receiveParts(socket: Pointer, peers?: Peers): Message | undefine
   const parts: Buffer[] = [];
   let userId: string | undefined;
   let descriptor = -1;
+  let peer: PeerProperties | undefined;
   let largest = 0;
   let failure: unknown;
   for (;;) {
@@ -111,6 +120,10 @@ export function receiveParts(socket: Pointer, peers?: Peers): Message | undefine
     if (peers !== undefined) {
       userId = property(message, "User-Id");
       descriptor = zmq.zmq_msg_get(message, SRCFD);
+      peer = {
+        socketType: property(message, "Socket-Type") ?? "",
+        hasIdentity: zmq.zmq_msg_gets(message, "Identity") !== null,
+      };
       if (userId !== undefined) peers.heard(descriptor, userId);
     }
     break;
@@ -123,6 +136,7 @@ export function receiveParts(socket: Pointer, peers?: Peers): Message | undefine
   const received = parts as Message;
   if (userId !== undefined) received.userId = userId;
   if (descriptor >= 0) received.descriptor = descriptor;
+  if (peer !== undefined) received.peer = peer;
   return received;
 }
 

@@ -1,4 +1,4 @@
-import { Option, POLLIN, POLLOUT, type SocketType } from "./constants.ts";
+import { Option, POLLIN, POLLOUT, SocketType } from "./constants.ts";
 import { ZmqError } from "./error.ts";
 import { type Message, type MessageLike, toParts } from "./message.ts";
 import { SocketEvents } from "./monitor.ts";
@@ -59,7 +59,7 @@ export abstract class Socket implements Disposable {
     );
     try {
       applyOptions(this.#native, { linger: DEFAULT_LINGER_MS, ...options });
-      if (options.zapDomain !== undefined) this.#native.peers = new Peers();
+      if (options.zapDomain !== undefined || type === SocketType.Router) this.#native.peers = new Peers();
       if (options.sendTimeout !== undefined) this.sendTimeout = options.sendTimeout;
       if (options.receiveTimeout !== undefined) this.receiveTimeout = options.receiveTimeout;
     } catch (error) {

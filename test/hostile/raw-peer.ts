@@ -64,10 +64,22 @@ export class RawPeer {
     });
   }
 
-  /** Shakes hands as an unsecured peer of that type; the principal's side of it is not looked at. */
+  /** Shakes hands as an unsecured peer of that type, and waits until the other side is ready, has ended it, or says nothing for two seconds. */
   async shakeHands(socketType: string): Promise<boolean> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    let seen = "";
+    const look = (chunk: Buffer) => {
+      seen += chunk.toString("latin1");
+      if (seen.includes("READY")) resolve();
+    };
+    const patience = setTimeout(resolve, 2000);
+    this.#socket.on("data", look).once("close", resolve).once("end", resolve);
     await this.write(greeting("NULL"));
-    return this.write(command("READY", property("Socket-Type", socketType)));
+    const isWritten = await this.write(command("READY", property("Socket-Type", socketType)));
+    await promise;
+    clearTimeout(patience);
+    this.#socket.off("data", look).off("close", resolve).off("end", resolve).pause();
+    return isWritten && !this.closed;
   }
 
   end(): void {

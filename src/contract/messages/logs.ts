@@ -58,7 +58,8 @@ export const QueryLogs = z.object({
   workflow_instance_id: z.string().optional(),
   verbose: z
     .string()
-    .regex(/^(true|1|false|0)$/i, "it must be true, false or empty")
-    .transform((text) => /^(true|1)$/i.test(text))
+    // The original implementation's clients send v.
+    .regex(/^(true|1|v|false|0)$/i, "it must be true, false or empty")
+    .transform((text) => /^(true|1|v)$/i.test(text))
     .optional(),
 });

@@ -26,6 +26,8 @@ export const WorkflowSummary = z.object({
   /** Events, besides cron, that trigger it. */
   on: TriggerDefinitions.optional(),
   tasks: z.number().int(),
+  /** The graph as clients of the original implementation need it; only REQ sockets get it. */
+  dag: z.record(z.string(), z.unknown()).optional(),
   /** Why the current file does not load; the last valid version stays in use. */
   error: z.string().nullable(),
   /** Problems of its triggers: they can never fire, or never stop. Older principals do not send it. */

@@ -17,6 +17,7 @@ import type { AgentKeys } from "../agents/agent-keys.ts";
 import { bindSocket, HANDSHAKE_MS } from "../bind.ts";
 import { logFailure } from "../log-failure.ts";
 import type { Handlers } from "./handlers.ts";
+import { type PeerTraits, refuseOriginalAgent } from "./original-clients.ts";
 import { errorReply, parseRequest, type Request, readRequest } from "./requests.ts";
 
 /** Messages handled before the event loop gets a turn. */
@@ -186,7 +187,12 @@ export class Api extends BackgroundService {
   }
 
   /** @throws UnprocessableError when too many requests are in flight */
-  async #handle(request: Request, sender: Identity | undefined, peer: string): Promise<Uint8Array> {
+  async #handle(
+    request: Request,
+    sender: Identity | undefined,
+    peer: string,
+    traits: PeerTraits,
+  ): Promise<Uint8Array> {
     if ((this.#ofPeers.get(peer) ?? 0) > MAX_IN_FLIGHT_OF_PEER) {
       throw new UnprocessableError(
         `More than ${MAX_IN_FLIGHT_OF_PEER} requests of this connection wait for their replies; try again later.`,
@@ -197,22 +203,27 @@ export class Api extends BackgroundService {
     const waiting = ofAgent ? this.#ofAgents : this.#inFlight.size - this.#ofAgents;
     if (waiting >= MAX_IN_FLIGHT)
       throw new UnprocessableError("The principal has too many requests waiting; try again later.");
-    if (!ofAgent) return this.#dispatch(request, sender);
+    if (!ofAgent) return this.#dispatch(request, sender, traits);
     this.#ofAgents++;
     try {
-      return await this.#dispatch(request, sender);
+      return await this.#dispatch(request, sender, traits);
     } finally {
       this.#ofAgents--;
     }
   }
 
   /** Parses a request, checks that its sender may speak for the agent it names, handles it, and writes the reply. */
-  async #dispatch<V extends Verb>(request: Request<V>, sender: Identity | undefined): Promise<Uint8Array> {
+  async #dispatch<V extends Verb>(
+    request: Request<V>,
+    sender: Identity | undefined,
+    traits: PeerTraits,
+  ): Promise<Uint8Array> {
     const { verb } = request;
+    refuseOriginalAgent(request, traits, this.#log);
     const entry: VerbEntry = VERBS[verb];
     const parsed = parseRequest(request);
     if (sender !== undefined) this.#keys?.agentKeys.checkSpeaker(sender, entry, parsed);
-    const reply = await this.#handlers[verb](parsed, sender);
+    const reply = await this.#handlers[verb](parsed, sender, traits);
     const { answers = "SUCCESS" } = entry;
     if (reply === null) return encodeReply(answers === "PONG" ? answers : "OK");
     return encodeReply(answers, JSON.stringify(reply));
@@ -255,6 +266,10 @@ export class Api extends BackgroundService {
 
   async #answer(body: readonly Uint8Array[], message: Message, peer: string): Promise<Uint8Array> {
     const userId = this.#keys === undefined ? undefined : message.userId;
+    const traits = {
+      isPlain: message.peer?.socketType === "REQ",
+      isNameless: message.peer?.hasIdentity === false,
+    };
     let verb = "";
     try {
       this.#locals?.check(message);
@@ -264,7 +279,7 @@ export class Api extends BackgroundService {
       const request = readRequest(body[0] ?? new Uint8Array());
       verb = request.verb;
       const sender = this.#keys?.access.check(userId, request.verb);
-      return await this.#unlessRevoked(this.#handle(request, sender, peer), userId, request.verb);
+      return await this.#unlessRevoked(this.#handle(request, sender, peer, traits), userId, request.verb);
     } catch (error) {
       const { kind, text } = errorReply(error);
       if (kind === "SERVERERROR") {

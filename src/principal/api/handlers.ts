@@ -16,6 +16,8 @@ import type { RunService } from "../runs/run-service.ts";
 import { thereIsNoWorkflow } from "../unknown-name.ts";
 import { WORKFLOWS_TOPIC, type WorkflowDirectory } from "../workflows/workflow-directory.ts";
 
+import { originalDag, type PeerTraits } from "./original-clients.ts";
+
 /** The services that the handlers call. */
 export interface HandlerServices {
   readonly runs: RunService;
@@ -46,6 +48,7 @@ export type Handlers = {
     request: RequestOf<V>,
     /** Whose key it came with, when there are keys. */
     sender: Identity | undefined,
+    peer: PeerTraits,
   ) => ReplyOf<V> | Promise<ReplyOf<V>>;
 };
 
@@ -76,7 +79,7 @@ export function handlersOf(s: HandlerServices): Handlers {
     },
     LSEVENTS: (request) => s.activity.list(request),
 
-    LSWORKFLOWS: () => s.workflows.summaries(),
+    LSWORKFLOWS: (_, __, { isPlain }) => s.workflows.summaries(isPlain ? originalDag : undefined),
     GETWORKFLOW: async ({ workflow_id: id }) => {
       const details = await s.workflows.details(id);
       if (details !== undefined) return details;

@@ -235,11 +235,18 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
     this.#o.polls.wake(WORKFLOWS_TOPIC);
   }
 
-  /** All workflows by id. */
-  async summaries(): Promise<Record<string, WorkflowSummary>> {
+  /** All workflows by id. @param graphOf makes their `dag` */
+  async summaries(
+    graphOf?: (definition: WorkflowDefinition) => Readonly<Record<string, unknown>>,
+  ): Promise<Record<string, WorkflowSummary>> {
     const cursors = await this.#cursors();
     const all = [...this.#workflows].sort(([a], [b]) => (a < b ? -1 : 1));
-    return Object.fromEntries(all.map(([id, workflow]) => [id, this.#summary(workflow, cursors.get(id))]));
+    return Object.fromEntries(
+      all.map(([id, workflow]) => {
+        const summary = this.#summary(workflow, cursors.get(id));
+        return [id, graphOf === undefined ? summary : { ...summary, dag: graphOf(workflow.definition) }];
+      }),
+    );
   }
 
   async details(workflowId: string): Promise<WorkflowDetails | undefined> {
