@@ -4,7 +4,7 @@ import { canTransition, isTerminal } from "../../src/workflow/status.ts";
 
 const PHASES = Object.keys(AGENT_PHASES) as AgentPhase[];
 
-/** A way from STARTING to each phase. */
+/** A sequence of phases from STARTING to each phase. */
 const WAYS: Record<AgentPhase, AgentPhase[]> = {
   STARTING: [],
   REGISTERING: ["REGISTERING"],

@@ -1,4 +1,4 @@
-/** What a task leaves behind at its end, and what its end waits for. */
+/** Processes that a task leaves behind, and what the end of a task waits for. */
 import { expect, test } from "bun:test";
 import { chmodSync, existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";

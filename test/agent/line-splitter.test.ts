@@ -3,7 +3,7 @@ import { LineSplitter, MAX_LINE_BYTES, REWRITE_SNAPSHOT_MS } from "../../src/age
 
 const bytes = (text: string) => new TextEncoder().encode(text);
 
-/** Everything at once, then the end of the stream. */
+/** Splits a whole text at once, then ends the stream. */
 function split(input: string | Uint8Array): string[] {
   const splitter = new LineSplitter();
   const lines = splitter.push(typeof input === "string" ? bytes(input) : input, 0);

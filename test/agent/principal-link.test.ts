@@ -8,7 +8,7 @@ import { Fleet } from "./support/fleet.ts";
 import { ScriptedPrincipal } from "./support/scripted-principal.ts";
 
 const quick = { CDKTR_DEFAULT_ZMQ_TIMEOUT_MS: 500, CDKTR_AGENT_HEARTBEAT_INTERVAL_MS: 150 };
-/** The long polls of this one only end when the test says so. */
+/** Settings with which long polls only end when the test ends them. */
 const patient = { CDKTR_DEFAULT_ZMQ_TIMEOUT_MS: 20_000, CDKTR_AGENT_HEARTBEAT_INTERVAL_MS: 20_000 };
 
 const touch = (fleet: Fleet) => assignmentOf(workflowOf({ t: { run: `touch ${fleet.directory}/ran` } }));

@@ -1,6 +1,6 @@
-/** What imports what: read from the sources, with the line of each import. */
+/** Reads all imports from the sources, with their lines. */
 
-/** One import of one file. */
+/** An import. */
 export interface Import {
   /** Path of the importing file, from the root of the checkout. */
   readonly from: string;

@@ -1,7 +1,7 @@
 /** The rooms of the code and which may import which. */
 import { chain, type Import, reachable } from "./imports.ts";
 
-/** What a room may import beside itself and the ground floor; a room that is not here may not exist. */
+/** What each room may import besides itself and the ground floor. A room must be listed here. */
 export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   main: ["cli"],
   cli: [

@@ -1,6 +1,6 @@
 /**
- * The chaos test: a principal and three agents under a steady load of triggers, while they are killed, stopped and cut off
- * and the history database is taken away; then the account.
+ * The chaos test: a principal and three agents under a steady load of triggers, while they are killed, stopped and disconnected
+ * and the history database is removed. Afterwards the results are verified.
  */
 import { appendFileSync, existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";

@@ -1,6 +1,6 @@
 /** Reproducible randomness: the same seed gives the same plan. */
 
-/** A source of random numbers, after Tommy Ettinger's mulberry32. */
+/** A source of random numbers: Tommy Ettinger's mulberry32. */
 export class Random {
   #state: number;
 

@@ -1,9 +1,9 @@
-/** The account after the storm: what the principal acknowledged, what the tasks witnessed, what the history holds. */
+/** Verifies the results: compares what the principal acknowledged, what the tasks recorded, and what the history contains. */
 import { readFileSync } from "node:fs";
 import { DuckDBInstance } from "@duckdb/node-api";
 import type { Acknowledged } from "./workload.ts";
 
-/** What a task wrote into the witness file. */
+/** A record that a task wrote into the witness file. */
 interface Witnessed {
   readonly what: "start" | "end";
   /** Seconds of the boot clock. */

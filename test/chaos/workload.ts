@@ -1,4 +1,4 @@
-/** What runs while things are killed: workflows whose tasks print numbered lines and leave a record of their own. */
+/** The workload of the chaos test: workflows whose tasks print numbered lines and keep their own record. */
 import { join } from "node:path";
 import type { PrincipalClient } from "../../src/protocol/client.ts";
 import type { Cluster } from "../support/cdktr.ts";

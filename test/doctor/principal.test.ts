@@ -1,4 +1,4 @@
-/** What the doctor says of a principal that runs, each trouble made for real. */
+/** The doctor's report about a running principal. Each problem is created for real. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { copyFileSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";

@@ -1,9 +1,9 @@
-/** Asking the doctor, and finding what it said. */
+/** Runs the doctor and searches its report. */
 import { expect } from "bun:test";
 import type { Finding } from "../../src/doctor/finding.ts";
 import { type CommandOptions, cdktr } from "../support/cdktr.ts";
 
-/** What the doctor said, and how it ended. */
+/** The report of the doctor and its exit status. */
 export interface Examination {
   readonly ok: boolean;
   readonly findings: readonly Finding[];

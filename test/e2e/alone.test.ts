@@ -9,7 +9,7 @@ const LIBRARIES = /^(?:ld-linux|libc|libm|libdl|libpthread|librt|libresolv|libst
 
 const chroot = Bun.which("chroot", { PATH: `${process.env.PATH}:/usr/sbin:/sbin` }) ?? "chroot";
 
-/** Into the root given as $1, which gets /proc and /dev as on every host; then the command that follows. */
+/** Mounts /proc and /dev in the root given as $1 and runs the rest of the arguments as a command there. */
 const ENTER = `mount --rbind /proc "$1/proc" && mount --rbind /dev "$1/dev" && exec env -i HOME=/data PATH=/ $SETTINGS ${chroot} "$@"`;
 
 const canEnter =

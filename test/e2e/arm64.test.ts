@@ -1,4 +1,4 @@
-/** The executable for arm64, built here, and on x64 run by qemu: its own code, its own libzmq and its own DuckDB. */
+/** The executable for arm64, built here, and run by qemu on x64, with its own libzmq and DuckDB. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { closeSync, mkdirSync, openSync, readFileSync, readSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";

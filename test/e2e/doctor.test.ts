@@ -1,4 +1,4 @@
-/** What the doctor says of a host where nothing runs, each trouble made for real. */
+/** The doctor's report about a host where nothing runs. Each problem is created for real. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import {
   chmodSync,

@@ -9,7 +9,7 @@ const MAX_WORKFLOWS = 4;
 const MAX_TASKS = 3;
 const AGENTS = 3;
 
-/** Ten tasks: one, four, four, one. */
+/** Ten tasks in four layers of one, four, four and one. */
 const DEPENDS: Readonly<Record<string, readonly string[]>> = {
   a: [],
   b1: ["a"],

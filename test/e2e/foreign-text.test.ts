@@ -1,15 +1,15 @@
-/** Text of others that a terminal would obey or that reads otherwise than it is: nothing of it reaches a terminal. */
+/** Untrusted text with control sequences or misleading characters, none of which may reach a terminal. */
 import { expect, test } from "bun:test";
 import { escapedJson } from "../../src/terminal/foreign-text.ts";
 import { startCluster } from "../support/cdktr.ts";
 import { shellWorkflow } from "./support/fixtures.ts";
 
-/** A title, a copy to the clipboard, a cleared screen, a C1 character, and characters that are not seen. */
+/** A title, a copy to the clipboard, a cleared screen, a C1 character, and invisible characters. */
 const HOSTILE = "x\x1b]0;owned\x07\x1b]52;c;ZXZpbA==\x07\x1b[2J\x9b2J\u202eevil\u202c\u2066\u200b";
-/** Whatever is no text, beside tabs, newlines and colours. */
+/** Anything other than text, tabs, newlines and colours. */
 const OBEYED = /(?!\x1b\[[\d;]*m)[\x00-\x08\x0b-\x1f\x7f-\x9f]|\p{Cf}|[\u2028\u2029]/u;
 
-/** As YAML may hold it. */
+/** A text as a YAML string. */
 const quoted = (text: string) => escapedJson(JSON.stringify(text));
 
 test("names, files, errors, labels, parameters and output of others are shown, not sent", async () => {

@@ -1,6 +1,6 @@
 /**
- * More than 10,000 hostile connections and messages to the three ports of a principal, while runs go on: each of those is there
- * once and with every line, clients are answered, and the principal takes no more of the machine than before.
+ * More than 10,000 hostile connections and messages to the three ports of a principal, while runs are executed: each run is
+ * executed once and keeps every line, clients get replies, and the principal does not use more resources than before.
  */
 import { describe, expect, test } from "bun:test";
 import { utimesSync, writeFileSync } from "node:fs";

@@ -1,4 +1,4 @@
-/** The wizard on a machine that a real systemd runs: the projects that it wrote run as services. */
+/** The wizard on a machine with a real systemd: the projects that it writes run as services. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { existsSync, readFileSync, statSync } from "node:fs";
 import { Tmux } from "../../scripts/support/tmux.ts";

@@ -1,4 +1,4 @@
-/** The wizard as a person meets it: the executable in a real terminal through all its branches, and then the projects that it wrote, running. */
+/** The wizard as a user sees it: all branches in a real terminal, and then running the projects that it wrote. */
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import {
   existsSync,

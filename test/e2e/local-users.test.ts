@@ -7,7 +7,7 @@ import { COMPILED, shellWorkflow, TemporaryDirectory } from "./support/fixtures.
 const NOBODY = 65534;
 const AS_NOBODY = ["setpriv", `--reuid=${NOBODY}`, `--regid=${NOBODY}`, "--clear-groups", "--"];
 
-/** Greets as a ZeroMQ peer without keys, and prints what comes until the other side closes or has said that it is ready. */
+/** Connects like a ZeroMQ peer without keys and prints what it receives, until the other side closes the connection or is ready. */
 const GREET = `const [port, type] = process.argv.slice(-2);
 const { Buffer } = require("node:buffer");
 const socket = require("node:net").connect(Number(port), "127.0.0.1");

@@ -1,4 +1,4 @@
-/** What is said when something is named that is not there: what happened, why, and what to do next. */
+/** Error messages about things that do not exist: what happened, why, and what to do next. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
 import { createServer } from "node:net";

@@ -7,7 +7,7 @@ import { type Host, Network, networkMissing, type Traffic } from "./support/netw
 
 const [API, INTAKE, LIVE] = [5561, 5562, 5563];
 const PORTS = [API, INTAKE, LIVE];
-/** What nobody at the wire may read: the id and the name of a workflow, a word that it prints, the value of a parameter. */
+/** Texts that must not be readable on the wire: the id and name of a workflow, a word that it prints, the value of a parameter. */
 const MARKS = ["marked-flow", "Marked Name", "marked-log-line", "marked-parameter"];
 const WORKFLOW = `name: Marked Name
 params: { word: none }

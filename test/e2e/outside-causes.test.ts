@@ -1,4 +1,4 @@
-/** Causes outside cdktr that it knows are told as themselves; each remedy that a message names is run. */
+/** Error messages name known causes outside cdktr; each suggested remedy is executed. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { chmodSync, cpSync, mkdirSync } from "node:fs";
 import { type Cluster, cdktr, startCluster } from "../support/cdktr.ts";

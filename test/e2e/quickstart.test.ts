@@ -4,7 +4,7 @@ import { cleanEnvironment } from "../support/cdktr.ts";
 import { pythonWith } from "../support/python.ts";
 import { COMPILED, DUCKDB, processesWith, pythonJson, ROOT, until } from "./support/fixtures.ts";
 
-/** The figures of the report, computed a second time by other means: SQL over the files of the package. */
+/** The figures of the report, computed independently with SQL on the files of the package. */
 const RECOMPUTE = `
 import duckdb, json, tempfile, zipfile
 from importlib.metadata import distribution

@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { pythonWith } from "../support/python.ts";
 import { BINARY, COMPILED, ROOT, TemporaryDirectory } from "./support/fixtures.ts";
 
-/** The validator of CycloneDX's own library for Python, with the official schema that it carries; it prints what is wrong. */
+/** The official CycloneDX validator for Python, with its built-in schema; it prints all problems. */
 const VALIDATE = `
 import sys
 from cyclonedx.schema import SchemaVersion

@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import { CdktrProcess, cdktr, freePorts } from "../support/cdktr.ts";
 import { gate, shellWorkflow, TemporaryDirectory, until } from "./support/fixtures.ts";
 
-/** Lines after the principal was killed. */
+/** The log lines after the principal was killed. */
 const LINES = 1500;
 
 test("while keys are revoked, and the principal is killed, the others lose no line and get none twice", async () => {

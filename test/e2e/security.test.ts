@@ -9,7 +9,7 @@ setDefaultTimeout(120_000);
 
 const SECRET_WORD = "a-word-that-nobody-else-reads";
 
-/** Passes a port on and keeps every byte that goes through, both ways; what the server says only as long as `passes` says so. */
+/** Forwards a port and records every byte in both directions; forwards bytes of the server only while `passes` allows it. */
 function wiretap(
   port: number,
   to: number,

@@ -1,4 +1,4 @@
-/** Services on a machine that a real systemd runs, as an operator installs and handles them. */
+/** Services on a machine with a real systemd, installed and managed as an operator would. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { existsSync, statSync } from "node:fs";
 import { join } from "node:path";

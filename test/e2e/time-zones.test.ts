@@ -1,4 +1,4 @@
-/** Schedules follow the principal's zone, however it is written, and are shown so by clients in any other. */
+/** Schedules follow the principal's time zone, however it is written, and clients in other zones show them accordingly. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { type Cluster, cdktr, startCluster } from "../support/cdktr.ts";
 import { shellWorkflow } from "./support/fixtures.ts";

@@ -1,4 +1,4 @@
-/** What is valid in form and cannot work, or never stops, is said wherever somebody looks. */
+/** Triggers that are well-formed but can never fire, or never stop, are reported by all commands. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { MAX_CHAIN } from "../../src/workflow/check-triggers.ts";
 import { type Cluster, startCluster } from "../support/cdktr.ts";

@@ -6,7 +6,7 @@ import { Tmux } from "../../scripts/support/tmux.ts";
 import { CDKTR, type Cluster, startCluster } from "../support/cdktr.ts";
 import { runOver, shellWorkflow, until } from "./support/fixtures.ts";
 
-/** Waits after its third line until the file `go` is there. */
+/** Waits after its third line until the file `go` exists. */
 const COUNT = `for i in $(seq $CDKTR_PARAM_LINES); do echo "line $i of $CDKTR_PARAM_WORD"; [ $i != 3 ] || until [ -e go ]; do sleep 0.05; done; done`;
 
 let cluster: Cluster;

@@ -1,4 +1,4 @@
-/** The executable is replaced under what runs, and what runs is started anew. */
+/** The executable is replaced while services run, and the services are restarted. */
 import { beforeAll, expect, test } from "bun:test";
 import {
   copyFileSync,

@@ -9,7 +9,7 @@ import { build } from "../upgrade/builds.ts";
 import { IMPATIENT, trigger } from "./failures/support.ts";
 import { gate, runOver, shellWorkflow, until } from "./support/fixtures.ts";
 
-/** Neighbours understand each other; the first and the last do not. */
+/** Adjacent versions are compatible; the first and the last are not. */
 let first: string;
 let second: string;
 let third: string;

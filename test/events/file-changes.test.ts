@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import { FileChanges, type FileEvent } from "../../src/events/declared/file-changes.ts";
 import { RateLimit } from "../../src/events/declared/rate-limit.ts";
 
-/** Looks at files given as `name:version` words, and deals with what happened. */
+/** Processes the changes of files given as `name:version` words. */
 function looks(settleMs: number) {
   const changes = new FileChanges(settleMs);
   return (nowMs: number, ...files: string[]): string[] => {

@@ -8,7 +8,7 @@ import { PrincipalClient } from "../../src/protocol/client.ts";
 import { TestPrincipal, workflowText } from "../principal/support.ts";
 import { until } from "../support/until.ts";
 
-/** What is not heard of is found only after an hour. */
+/** Changes without file events are only found after an hour. */
 const HEARING = { netMs: 3_600_000 };
 
 /** A principal, and a listener for files beside it that the test starts and stops. */

@@ -4,7 +4,7 @@ import { createServer, type Socket } from "node:net";
 import { ownerOf } from "../../src/host/connection-owner.ts";
 import { addressesOf } from "../../src/host/connections.ts";
 
-/** Connects, says so, and stays. */
+/** Connects, reports that, and keeps the connection open. */
 const CLIENT = `const [address, port] = process.argv.slice(-2);
 require("node:net").connect(Number(port), address).write("here");`;
 

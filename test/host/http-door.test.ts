@@ -3,7 +3,7 @@ import { descriptorLimit } from "../../src/host/connections.ts";
 import { HttpDoor, type HttpDoorOptions } from "../../src/host/http-door.ts";
 import { LogBook } from "../principal/support.ts";
 
-/** A door to open in a test. */
+/** A server for a test. */
 class OpenDoor implements AsyncDisposable {
   readonly book = new LogBook();
   readonly door: HttpDoor;

@@ -7,7 +7,7 @@ const PROGRAM = `import { withPriority } from ${MODULE};
 for (const priority of ["error", "warning", "info", "debug"]) process.stderr.write(withPriority(priority + "\\n  more", priority) + "\\n");`;
 const PLAIN = "error\n  more\nwarning\n  more\ninfo\n  more\ndebug\n  more\n";
 
-/** What a process writes to its stderr, which is a file; `stream` gives JOURNAL_STREAM from the numbers of that file. */
+/** Returns what a process writes to its stderr, which is a file; `stream` gives JOURNAL_STREAM from the numbers of that file. */
 async function written(stream: (dev: number, ino: number) => string | undefined): Promise<string> {
   using directory = new TemporaryDirectory();
   const path = directory.path("stderr");

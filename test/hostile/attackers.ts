@@ -1,8 +1,8 @@
-/** Those who attack: a process of its own, so that what is measured elsewhere is not its work. */
+/** The attackers: a separate process, so that it does not distort measurements. */
 import { join } from "node:path";
 import type { Campaign, Plan } from "./campaign.ts";
 
-/** A bit of everything: half of 10,000 connections and messages, and some. */
+/** A mix of everything: a bit more than half of the 10,000 connections and messages. */
 export const ROUND: Plan = {
   noise: 400,
   silence: 300,

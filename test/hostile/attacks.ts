@@ -1,4 +1,4 @@
-/** The kinds of hostile traffic, one function each: what it does to a principal, so many times. */
+/** The kinds of hostile traffic, one function each, which attacks a principal a given number of times. */
 import { VERB_NAMES, VERBS } from "../../src/contract/verbs.ts";
 import { type CurveClientKeys, curveOptions } from "../../src/protocol/client.ts";
 import { curveKeyPair, Dealer, Push, Subscriber } from "../../src/zmq/index.ts";

@@ -1,13 +1,13 @@
 /**
- * A program: attacks a principal in every way there is, in an order that the seed decides.
+ * A program that attacks a principal in every known way, in an order determined by the seed.
  * Usage: bun test/hostile/campaign.ts '{"ports":…,"keys":…,"seed":1,"plan":{"noise":300,…}}'
  * A line on stdout after each attack, {"attack", "count", "ms"}; the last one is {"done": true, "count"}.
- * What attacks leave open it ends when its stdin ends.
+ * Connections that attacks leave open are closed when its stdin ends.
  */
 import { Random } from "../chaos/random.ts";
 import { ATTACKS, type Attack, type AttackName, type Target } from "./attacks.ts";
 
-/** What {@link ATTACKS} does how often. */
+/** How often to execute each of the {@link ATTACKS}. */
 export type Plan = Partial<Record<AttackName, number>>;
 
 /** The argument of the program. */

@@ -1,10 +1,10 @@
-/** Requests and log frames that nobody should send. */
+/** Malicious requests and log frames. */
 import { encodeLogBatch } from "../../src/contract/log-line.ts";
 import { VERB_NAMES, type Verb } from "../../src/contract/verbs.ts";
 import type { Random } from "../chaos/random.ts";
 import { malformedRequests } from "./malformed.ts";
 
-/** Verbs that make the principal write files whatever their argument is, in fields that happen to be well-formed. */
+/** Verbs that make the principal write files for any well-formed argument. */
 const WRITERS: ReadonlySet<string> = new Set(["EXPORTDB", "BACKUPDB"]);
 const FUZZED = VERB_NAMES.filter((verb) => !WRITERS.has(verb));
 

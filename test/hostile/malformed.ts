@@ -1,12 +1,12 @@
-/** Requests of every verb, made from its schema: valid ones, and all the ways in which one value of them can be wrong. */
+/** Requests of every verb, generated from its schema: valid ones, and all variants with one wrong value. */
 import { z } from "zod";
 import { fieldsOf, isJsonField, type VerbEntry } from "../../src/contract/verb-entry.ts";
 import { VERBS, type Verb } from "../../src/contract/verbs.ts";
 
-/** Texts of which each schema of a text that travels takes one. */
+/** Sample strings; each string schema of the contract accepts at least one of them. */
 const TEXTS = ["x", "1", "api", "a1b2-c3", `~${"p".repeat(16)}`, "k".repeat(40), "true"];
 
-/** Values that are wrong in most places. `undefined`: the value is missing. */
+/** Values that are wrong in most places. `undefined` means that the value is missing. */
 const WRONG: readonly unknown[] = [
   undefined,
   null,

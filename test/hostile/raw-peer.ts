@@ -1,4 +1,4 @@
-/** A peer that speaks ZMTP (ZeroMQ RFCs 13, 15, 23 and 26) byte by byte over TCP, and so can say what libzmq never would. */
+/** A peer that speaks ZMTP (ZeroMQ RFCs 13, 15, 23 and 26) byte by byte over TCP, so that it can send what libzmq never would. */
 import { connect, type Socket } from "node:net";
 
 /** Flags of a frame, RFC 23. */

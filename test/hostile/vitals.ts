@@ -1,7 +1,7 @@
-/** What a process takes of the machine, read from /proc. */
+/** Resource usage of a process, read from /proc. */
 import { readdirSync, readFileSync } from "node:fs";
 
-/** A look at a process. */
+/** A measurement of a process. */
 export interface Vitals {
   /** Memory that is its own, MiB: without files that are mapped. */
   readonly memory: number;

@@ -6,7 +6,7 @@ import { ManualClock } from "../support/manual-clock.ts";
 
 const TIMEOUT_MS = 20_000;
 
-/** A watch on a store, both by a clock that the test moves; `names` are agents that have registered. */
+/** A watch and a store with a clock that the test controls; `names` are agents that have registered. */
 async function watching(stores: TestStores, ...names: string[]) {
   const clock = new ManualClock();
   const store = await stores.open("data", clock);

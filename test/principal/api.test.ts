@@ -7,7 +7,7 @@ import { LogBook, required, TestPrincipal } from "./support.ts";
 
 const MIB = 1024 * 1024;
 
-/** A DEALER that speaks as a REQ does. */
+/** A DEALER that sends the same frames as a REQ. */
 class Raw implements Disposable {
   readonly socket = new Dealer({ linger: 0, receiveTimeout: 20_000 });
 

@@ -6,10 +6,10 @@ import { diskFull, silent } from "../storage/operational-support.ts";
 import { required, TestPrincipal } from "./support.ts";
 
 const RUNS = 60;
-/** One of so many statements fails. */
+/** One of this many statements fails. */
 const ONE_OF = 60;
 
-/** What a client does whose request may be repeated: it asks until the disk lets it. */
+/** Behaves like a client whose request may be repeated: it retries until the disk works. */
 async function insist<T>(request: () => Promise<T>): Promise<T> {
   for (;;) {
     try {

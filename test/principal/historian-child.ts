@@ -1,7 +1,7 @@
 /**
- * Processes for the historian's tests, which kill them or take their disk away:
+ * Processes for the historian's tests, which kill them or fill their disk:
  *   hold PATH          keeps the database open until stdin ends
- *   deliver DIRECTORY  an agent and a principal in one: offers lines and status rows from where DuckDB is, until all are there
+ *   deliver DIRECTORY  an agent and a principal in one: offers lines and status rows from the position of DuckDB, until it has all of them
  *   fill DIRECTORY     delivers with a small limit on the size of files, which a line on stdin lifts
  */
 

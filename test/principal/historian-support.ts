@@ -1,11 +1,11 @@
-/** What the tests of the historian share. */
+/** Helpers for the tests of the historian. */
 import { createConsola, type LogObject } from "consola";
 import { Historian, type HistorianOptions } from "../../src/principal/history/historian.ts";
 import type { PendingStatus } from "../../src/storage/history-rows.ts";
 import type { StateIdentity, StatusFeed } from "../../src/storage/operational/store.ts";
 import type { TestDirectory } from "../storage/history-support.ts";
 
-/** Status rows in memory; ids as the operational state gives them. */
+/** Status rows in memory, with ids as in the operational state. */
 export class MemoryOutbox implements StatusFeed {
   readonly rows: PendingStatus[] = [];
   #next = 1_700_000_000_000_000;

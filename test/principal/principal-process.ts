@@ -1,4 +1,4 @@
-/** A principal in a process of its own. */
+/** A principal in a separate process. */
 import { join } from "node:path";
 
 const CHILD = join(import.meta.dir, "principal-child.ts");

@@ -6,7 +6,7 @@ import { DataDirectoryInUseError } from "../../src/storage/operational/store.ts"
 import { Dealer } from "../../src/zmq/index.ts";
 import { failure, required, TestPrincipal } from "./support.ts";
 
-/** A port that somebody else has. */
+/** A port that is already in use. */
 async function takenPort(): Promise<{ port: number; [Symbol.asyncDispose](): Promise<void> }> {
   const server = createServer();
   await new Promise<void>((listening) => server.listen(0, "127.0.0.1", listening));

@@ -1,4 +1,4 @@
-/** A principal with keys, and what its clients hear when they are refused. */
+/** A principal with keys, and the errors that refused clients get. */
 import { join } from "node:path";
 import { KeyStore } from "../../src/principal/access/key-store.ts";
 import { type CurveClientKeys, PrincipalClient } from "../../src/protocol/client.ts";

@@ -1,6 +1,6 @@
 /**
- * Random, repeated and reordered events against the state machines of runs, leases, tasks and agents. What must hold is read
- * from the rows that the history gets and from the state on disk, not from the code that makes them.
+ * Random, repeated and reordered events against the state machines of runs, leases, tasks and agents. The invariants are
+ * checked on the rows written to the history and on the state on disk, independently of the code that creates them.
  */
 import { describe, expect, test } from "bun:test";
 import { type Clock, systemClock } from "../../src/clock.ts";

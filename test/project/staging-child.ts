@@ -1,4 +1,4 @@
-/** Writes a project and kills itself before the step that it is told: `staging-child.ts TARGET STEP`. Prints the number of steps when it gets through. */
+/** Writes a project and kills itself before the given step: `staging-child.ts TARGET STEP`. Prints the number of steps if it completes. */
 import { Staging } from "../../src/project/staging.ts";
 
 const [, , target = "", killAt = "0"] = process.argv;

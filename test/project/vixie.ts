@@ -1,6 +1,6 @@
 /**
- * When Vixie cron runs a line, worked out a second time and in another way: bit by bit as entry.c fills its arrays and cron.c
- * looks at them, minute by minute through the calendar in UTC. Nothing of src/ is used.
+ * Computes independently when Vixie cron runs a line: with bit arrays as in entry.c and cron.c, minute by minute through the
+ * calendar in UTC. It does not use src/.
  */
 
 /** The arrays of an entry. */

@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { ExactlyOnce } from "../../src/protocol/exactly-once.ts";
 
-/** Deterministic random numbers: a failure names its seed. */
+/** Deterministic random numbers; a failure reports its seed. */
 function random(seed: number): () => number {
   let state = seed;
   return () => {

@@ -1,4 +1,4 @@
-/** What every store of the operational state must do, whatever it is made of. */
+/** Tests that every implementation of the operational store must pass. */
 import { describe, expect, test } from "bun:test";
 import { CdktrError } from "../../src/errors.ts";
 import { IllegalTransitionError } from "../../src/storage/operational/legal.ts";

@@ -5,7 +5,7 @@ import { NestedUnitError } from "../../src/storage/operational/store.ts";
 class DatabaseError extends Error {}
 class Lost extends Error {}
 
-/** Group commit over a database that only writes down what it is told, and fails where it must. */
+/** Group commit on a fake database that records its calls and fails on demand. */
 class Desk {
   readonly told: string[] = [];
   readonly effectFailures: unknown[] = [];

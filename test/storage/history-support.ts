@@ -1,4 +1,4 @@
-/** What the tests of the history share. */
+/** Helpers for the tests of the history. */
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -7,7 +7,7 @@ import { HistoryDatabase } from "../../src/storage/history.ts";
 import type { RunStatusRow, TaskStatusRow } from "../../src/storage/history-rows.ts";
 import type { HistoryBatch } from "../../src/storage/history-write.ts";
 
-/** A directory that is gone at the end of the test. */
+/** A directory that is removed at the end of the test. */
 export class TestDirectory implements Disposable {
   readonly path = mkdtempSync(join(tmpdir(), "cdktr-history-"));
 

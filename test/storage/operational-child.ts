@@ -1,4 +1,4 @@
-/** A process of its own that works on a store: `operational-child.ts DIRECTORY hold|write`. */
+/** A separate process that works on a store: `operational-child.ts DIRECTORY hold|write`. */
 import { errorMessage } from "../../src/errors.ts";
 import { SqliteOperationalStore } from "../../src/storage/operational/sqlite/store.ts";
 import { StoreUnavailableError } from "../../src/storage/operational/store.ts";

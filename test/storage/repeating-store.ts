@@ -1,4 +1,4 @@
-/** A store that repeats units of work, as a database may: what they do outside of the transaction shows. */
+/** A store that repeats units of work, as a database may, which reveals side effects outside of the transaction. */
 import type { PendingStatus } from "../../src/storage/history-rows.ts";
 import type {
   CommitStep,
@@ -8,7 +8,7 @@ import type {
   UnitOfWork,
 } from "../../src/storage/operational/store.ts";
 
-/** Does units once, undoes them, and does them again. */
+/** Executes each unit, rolls it back, and executes it again. */
 export class RepeatingStore implements OperationalStore {
   readonly name: string;
   readonly #store: OperationalStore;

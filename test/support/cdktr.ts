@@ -1,6 +1,6 @@
 /**
- * Drives cdktr as an operator does: a principal and agents as processes of their own, commands as child processes.
- * With CDKTR_TEST_BINARY it is the compiled executable, else `bun src/main.ts`.
+ * Operates cdktr like a user: a principal and agents as separate processes, commands as child processes.
+ * With CDKTR_TEST_BINARY it uses the compiled executable, otherwise `bun src/main.ts`.
  *
  *     await using cluster = await startCluster({ agents: 1, workflows: { "hello.yml": "..." } });
  *     const { code, stdout } = await cluster.cdktr(["run", "hello", "--wait"]);

@@ -1,4 +1,4 @@
-/** TCP connections as the kernel has them. */
+/** TCP connections as reported by the kernel. */
 import { existsSync, readFileSync } from "node:fs";
 
 /** How many connections to a port of this machine are established, at the side that accepted them. */

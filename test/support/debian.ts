@@ -1,10 +1,10 @@
-/** Debian's packages for tests: installed, or only unpacked where a program out of one is all that is wanted. */
+/** Debian's packages for tests: installed, or only unpacked if a single program is needed. */
 import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { APT_LOCK } from "../../scripts/support/paths.ts";
 
-/** Where things are kept between test runs. */
+/** Cache directory that persists between test runs. */
 const CACHE = join(import.meta.dir, "../../.cache");
 
 const IS_ROOT = process.getuid?.() === 0;

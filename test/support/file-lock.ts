@@ -1,4 +1,4 @@
-/** Locks on files as other processes hold them. */
+/** File locks held by another process. */
 
 /** A process that holds the lock on a file as another DuckDB would, until it is disposed of. */
 export async function lockOf(file: string): Promise<AsyncDisposable & { readonly pid: number }> {

@@ -1,2 +1,2 @@
-/** Whether this is `npm run test:long`: what takes minutes by its nature then takes them, and is cut short otherwise. */
+/** Whether this is `npm run test:long`, which runs slow tests at full length; otherwise they are shortened. */
 export const LONG = process.env.CDKTR_TEST_LONG !== undefined;

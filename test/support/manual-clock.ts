@@ -1,6 +1,6 @@
 import type { Clock } from "../../src/clock.ts";
 
-/** A clock that moves when a test says so, and rings what is due. */
+/** A clock that a test moves forward, and which then fires the timers that are due. */
 export class ManualClock implements Clock {
   #time = 0;
   readonly #alarms = new Set<{ readonly at: number; readonly ring: () => void }>();

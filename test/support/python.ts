@@ -1,10 +1,10 @@
 import { createHash } from "node:crypto";
 import { join } from "node:path";
 
-/** The pyzmq that tests talk to; one version, so that all share one environment. */
+/** The version of pyzmq for tests; a single one, so that all share one environment. */
 export const PYZMQ = "pyzmq==27.3.0";
 
-/** Where things are kept between test runs. */
+/** Cache directory that persists between test runs. */
 const CACHE = join(import.meta.dir, "../../.cache");
 
 /**

@@ -1,7 +1,7 @@
 /**
- * Waits for what no event announces: the end of a foreign process, a file, an answer of a principal that changes. Where a service
+ * Polls for conditions without an event: the end of a foreign process, a file, a changing reply of a principal. Where a service
  * emits a signal, or a request waits (WAITRUN, `--wait`), that is waited for instead.
- * @param look gives what was waited for, or undefined or false
+ * @param look returns the awaited value, or undefined or false
  * @throws Error with `what` when it does not happen in time
  */
 export async function until<T>(

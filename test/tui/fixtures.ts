@@ -1,4 +1,4 @@
-/** A state of the terminal UI with something of everything in it, at a fixed time. */
+/** A state of the terminal UI with an example of everything, at a fixed time. */
 
 import type { LogLine } from "../../src/contract/log-line.ts";
 import type {

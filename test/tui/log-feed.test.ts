@@ -6,7 +6,7 @@ import type { State } from "../../src/tui/state.ts";
 import type { Store } from "../../src/tui/store.ts";
 import { LogBench, numbers } from "../protocol/log-bench.ts";
 
-/** A state that tells of each change. */
+/** A state that reports each change. */
 class WatchedStore implements Store {
   readonly state = initialState([], 80, 24, Date.now());
   #changed = Promise.withResolvers<void>();

@@ -5,7 +5,7 @@ import { BOLD, GREEN, RED } from "../../src/tui/screen/style.ts";
 
 const ABILITIES = { colour: true, unicode: true };
 
-/** A terminal that understands what the renderer says, and nothing else. */
+/** A terminal that supports exactly the sequences that the renderer uses. */
 class Screen {
   readonly #cells: string[][];
   #x = 0;

@@ -1,14 +1,14 @@
-/** Executables of these sources that stand for other versions of cdktr. */
+/** Executables built from these sources that simulate other versions of cdktr. */
 import { mkdirSync, readdirSync, readFileSync, rmSync, utimesSync } from "node:fs";
 import { join } from "node:path";
 import { BUN, ROOT } from "../../scripts/support/paths.ts";
 import { run } from "../../scripts/support/run.ts";
 
 const BUILDS = join(ROOT, ".cache", "upgrade-builds");
-/** Builds that nobody used for so long are removed, ms. */
+/** Builds that were not used for this long are removed, ms. */
 const UNUSED_MS = 1_800_000;
 
-/** Names what the builds are made of. */
+/** A hash of the sources of the builds. */
 function sourcesDigest(): string {
   const hash = new Bun.CryptoHasher("sha256");
   for (const directory of ["src", "scripts/build"]) {

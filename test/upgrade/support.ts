@@ -1,4 +1,4 @@
-/** Files as former versions of cdktr left them, and a schema after the present one. */
+/** Files written by earlier versions of cdktr, and a schema newer than the current one. */
 import { Database } from "bun:sqlite";
 import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { hostname, tmpdir } from "node:os";

@@ -1,4 +1,4 @@
-/** What agents and principals of released versions said to each other must stay understood, in both directions. */
+/** Recorded messages between agents and principals of released versions must remain understood in both directions. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";

@@ -1,4 +1,4 @@
-/** The stored form of definitions: what is written is read again, by older and newer versions too. */
+/** The stored form of definitions can be read back, also by older and newer versions. */
 import { describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";

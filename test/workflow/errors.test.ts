@@ -6,7 +6,7 @@ import { parseWorkflow } from "../../src/workflow/parse.ts";
 import { findDuplicateIds } from "../../src/workflow/workflow-id.ts";
 import { diagnosticsOf } from "./support.ts";
 
-/** A file with one task, as short as it can be. */
+/** A minimal file with one task. */
 const task = (lines: string): string =>
   `name: w\ntasks:\n  a:\n    name: a\n    config: !Subprocess {cmd: ls}\n${lines}`;
 

@@ -5,7 +5,7 @@ import { workflowJsonSchema } from "../../src/workflow/json-schema.ts";
 const schema = workflowJsonSchema();
 const task = { name: "a", config: { cmd: "ls" } };
 
-/** Checked with what zod makes of the JSON Schema, so that nothing of the way it was made is used twice. */
+/** Validates with a zod schema that is derived from the JSON Schema, independently of how the JSON Schema was generated. */
 const validator = z.fromJSONSchema(schema as Parameters<typeof z.fromJSONSchema>[0]);
 const accepts = (value: unknown): boolean => validator.safeParse(value).success;
 

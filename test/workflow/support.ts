@@ -1,4 +1,4 @@
-/** What the tests of the workflow room share. */
+/** Helpers for the tests of workflow/. */
 import type { DagTask } from "../../src/workflow/dag.ts";
 import type { Diagnostic } from "../../src/workflow/diagnostic.ts";
 import type { WorkflowDefinition } from "../../src/workflow/model.ts";

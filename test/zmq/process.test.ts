@@ -9,7 +9,7 @@ import { ANY_PORT, text, ZMQ_INDEX } from "./support.ts";
 
 setDefaultTimeout(60_000);
 
-/** Ends a program with status 9 when it is still there long after it should have ended; does not keep it alive itself. */
+/** Exits with status 9 if the program is still running long after it should have ended; does not keep it alive. */
 const NOT_FOREVER = "setTimeout(() => process.exit(9), 20_000).unref();";
 /** Makes a program wait long enough on a socket that a Worker is started. */
 const START_WORKER = `

@@ -5,7 +5,7 @@ import { ZMQ_INDEX } from "./support.ts";
 
 const BUN = process.execPath;
 
-/** A program of a test, running as a process of its own. Its lines come in order; killed when disposed of. */
+/** A test program in a separate process. Provides its output lines in order; killed on disposal. */
 export interface Program extends Disposable {
   readonly process: Bun.Subprocess<"pipe", "pipe", "pipe">;
   /** The next line of its output; fails when it ends before. */

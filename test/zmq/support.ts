@@ -3,13 +3,13 @@ import { join } from "node:path";
 import { ZmqError } from "../../src/zmq/index.ts";
 import { until as eventually } from "../support/until.ts";
 
-/** The room under test, for programs that tests write. */
+/** Path of the module under test, for programs that tests write. */
 export const ZMQ_INDEX = join(import.meta.dir, "../../src/zmq/index.ts");
 
-/** Any free port of this host alone. */
+/** An endpoint with any free port on loopback. */
 export const ANY_PORT = "tcp://127.0.0.1:*";
 
-/** Waits until the condition holds. For facts that no event announces. */
+/** Polls until the condition holds, for facts without an event. */
 export async function until(condition: () => boolean): Promise<void> {
   await eventually(String(condition), condition);
 }

@@ -1,4 +1,4 @@
-/** A place to execute runs as an agent does: a real outbox and real processes, without a principal. */
+/** Executes runs like an agent, with a real outbox and real processes but without a principal. */
 import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";

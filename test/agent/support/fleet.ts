@@ -1,4 +1,4 @@
-/** Agents beside a real principal. */
+/** Agents with a real principal. */
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -8,7 +8,7 @@ import type { RunDetails } from "../../../src/contract/messages.ts";
 import type { PrincipalPorts } from "../../../src/principal/principal.ts";
 import type { PrincipalClient } from "../../../src/protocol/client.ts";
 
-/** A data directory and the agents in it, all ended and removed in the end. */
+/** A data directory and its agents, which are stopped and removed at the end. */
 export class Fleet implements AsyncDisposable {
   readonly directory = mkdtempSync(join(tmpdir(), "cdktr-fleet-"));
   readonly #agents: Agent[] = [];

@@ -1,4 +1,4 @@
-/** A peer that answers an agent as a test says: for replies that get lost, come late, or bring orders at an awkward moment. */
+/** A peer that answers an agent as scripted by a test: for replies that get lost, are late, or contain orders at an awkward moment. */
 
 import { decodeLogBatch } from "../../../src/contract/log-line.ts";
 import {

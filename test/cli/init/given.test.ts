@@ -7,7 +7,7 @@ import { curveKeyPair } from "../../../src/zmq/index.ts";
 
 type Extra = Parameters<typeof givenOf>[1];
 
-/** What the flags say; only what they say. */
+/** The answers given by flags, and nothing else. */
 function given(flags: InitFlags, extra: Partial<Extra> = {}): Given {
   const all = givenOf(flags, { token: undefined, labels: {}, joinToken: false, yes: false, ...extra });
   return Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined));

@@ -1,4 +1,4 @@
-/** Whoever dies between two steps of a run's way to an agent. */
+/** The principal or the agent dies between two steps of assigning a run. */
 import { expect, test } from "bun:test";
 import { hostname } from "node:os";
 import { startCluster } from "../../support/cdktr.ts";

@@ -4,7 +4,7 @@ import { startCluster } from "../../support/cdktr.ts";
 import { linesOf, runOver, shellWorkflow, TemporaryDirectory, until } from "../support/fixtures.ts";
 import { IMPATIENT, numbersOf, trigger, upTo } from "./support.ts";
 
-/** Blocks of lines that a task prints, about 64 KiB each: six times what the outbox may hold. */
+/** Blocks of lines that a task prints, about 64 KiB each: six times the limit of the outbox. */
 const BLOCKS = 96;
 const LINES = 500;
 

@@ -1,4 +1,4 @@
-/** A disk that the kernel gives up and makes read-only, and one that is read-only from the start. */
+/** A disk that fails, so that the kernel makes it read-only, and one that is read-only from the start. */
 import { expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
 import { Cluster, cdktr, freePorts } from "../../support/cdktr.ts";

@@ -1,4 +1,4 @@
-/** A disk that is full: of the principal's state, of the history, of an agent. */
+/** A full disk under the principal's state, the history, or an agent. */
 import { expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
 import { Cluster, cdktr, freePorts } from "../../support/cdktr.ts";

@@ -1,4 +1,4 @@
-/** A wall clock that a test can set for the processes it starts: libfaketime, in front of the C library. */
+/** A wall clock that a test can set for the processes it starts, using libfaketime. */
 import { existsSync, renameSync, writeFileSync } from "node:fs";
 import { installed } from "../../support/debian.ts";
 

@@ -1,4 +1,4 @@
-/** The history database is there, but of no use: locked by another process, damaged, or not a database. */
+/** The history database exists but is unusable: locked by another process, damaged, or not a database. */
 import { expect, test } from "bun:test";
 import { closeSync, openSync, readdirSync, renameSync, writeFileSync, writeSync } from "node:fs";
 import { dirname } from "node:path";
@@ -9,7 +9,7 @@ import { IMPATIENT, numbers, numbersOf, trigger, upTo } from "./support.ts";
 
 const WORKFLOWS = { "chatty.yml": shellWorkflow({ a: { sh: numbers(500) } }) };
 
-/** What must be true while the history is away: runs run, lists answer, queries say why they cannot. */
+/** Checks that apply while the history is unavailable: runs are executed, lists work, queries explain why they fail. */
 async function worksWithout(cluster: Cluster, why: RegExp): Promise<string> {
   const run = await trigger(cluster, "chatty");
   expect(await runOver(cluster.client, run)).toMatchObject({ status: "COMPLETED", attempt: 1 });

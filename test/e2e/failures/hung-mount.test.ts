@@ -1,4 +1,4 @@
-/** Tasks whose directory, program or script is on a mount that does not answer, as one of a server that is away. */
+/** Tasks whose directory, program or script is on a mount that does not respond, as when its server is down. */
 import { dlopen, ptr } from "bun:ffi";
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { closeSync, mkdirSync, openSync, writeFileSync } from "node:fs";

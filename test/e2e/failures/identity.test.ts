@@ -1,4 +1,4 @@
-/** A state, a history and agents that do not belong together. */
+/** The state, the history and the agents do not belong to the same installation. */
 import { expect, test } from "bun:test";
 import { cpSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";

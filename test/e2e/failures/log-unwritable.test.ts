@@ -1,11 +1,11 @@
-/** cdktr's own log cannot be written: its reader has gone away, or its disk is full. */
+/** cdktr's own log cannot be written: its reader has exited, or its disk is full. */
 import { expect, test } from "bun:test";
 import { mkdirSync, readFileSync } from "node:fs";
 import { startCluster } from "../../support/cdktr.ts";
 import { runOver, shellWorkflow, TemporaryDirectory, until } from "../support/fixtures.ts";
 import { IMPATIENT, PrivateMounts, trigger } from "./support.ts";
 
-/** Words in front of a command whose stderr is appended to $LOG. */
+/** A prefix for a command that appends its stderr to $LOG. */
 const LOGGED = ["sh", "-c", 'exec "$@" 2>>"$LOG"', "sh"] as const;
 const LOST = /WARN +\[log\] \d+ messages? (?:was|were) lost here/;
 

@@ -1,4 +1,4 @@
-/** Writes of the state that the disk refuses, or that somebody takes away: nothing is said to be undone that comes back. */
+/** Writes of the state that fail or whose file is removed: a change that was reported as failed must not reappear later. */
 import { expect, test } from "bun:test";
 import { rmSync } from "node:fs";
 import { join } from "node:path";

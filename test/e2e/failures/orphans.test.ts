@@ -1,4 +1,4 @@
-/** Processes that an agent leaves when it is killed, and processes that only look like them. */
+/** Processes left behind by a killed agent, and processes that only look like them. */
 import { Database } from "bun:sqlite";
 import { expect, test } from "bun:test";
 import { readFileSync } from "node:fs";

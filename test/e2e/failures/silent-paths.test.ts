@@ -1,4 +1,4 @@
-/** Paths that users name and that do not answer: pipes, and mounts whose server is away. */
+/** User-specified paths that do not respond: pipes, and mounts whose server is down. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { existsSync, mkdirSync, renameSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";

@@ -1,11 +1,11 @@
-/** What the tests of failures share: disks of their own, log lines that are counted, settings that notice failures soon. */
+/** Helpers for the failure tests: private disks, counted log lines, settings that detect failures quickly. */
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { PrincipalClient } from "../../../src/protocol/client.ts";
 import type { Cluster } from "../../support/cdktr.ts";
 import { gate, until } from "../support/fixtures.ts";
 
-/** A lost agent is noticed in seconds instead of half a minute; a log line is in the history at once. */
+/** Settings with which a lost agent is detected within seconds and log lines are written to the history at once. */
 export const IMPATIENT = {
   CDKTR_AGENT_HEARTBEAT_INTERVAL_MS: "250",
   CDKTR_AGENT_HEARTBEAT_TIMEOUT_MS: "2000",

@@ -1,4 +1,4 @@
-/** Processes of tasks that their agent may not end: they have become another user's, as with sudo. */
+/** Processes of tasks that the agent is not permitted to end, because they run as another user, as with sudo. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { chmodSync, chownSync, copyFileSync, mkdirSync } from "node:fs";
 import { type CdktrProcess, Cluster, freePorts } from "../../support/cdktr.ts";

@@ -1,4 +1,4 @@
-/** Every program that the page on listeners shows is run as it stands there. */
+/** Runs every program of the manual's page on listeners exactly as written. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";

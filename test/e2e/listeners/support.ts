@@ -1,4 +1,4 @@
-/** What the tests of listeners share. */
+/** Helpers for the tests of listeners. */
 import { resolve } from "node:path";
 import type { RunSummary } from "../../../src/contract/messages.ts";
 import type { PrincipalClient } from "../../../src/protocol/client.ts";

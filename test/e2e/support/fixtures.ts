@@ -1,4 +1,4 @@
-/** What several end-to-end tests need beside the cluster. */
+/** Fixtures for several end-to-end tests, besides the cluster. */
 import { setDefaultTimeout } from "bun:test";
 import { readdirSync, readFileSync, statSync } from "node:fs";
 import { join, resolve } from "node:path";

@@ -1,4 +1,4 @@
-/** Hosts of their own in network namespaces, on one wire that can be listened to. */
+/** Virtual hosts in network namespaces, connected by a network that can be sniffed. */
 import { copyFileSync, mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { CdktrProcess, type CommandOptions, type Finished } from "../../support/cdktr.ts";
@@ -8,7 +8,7 @@ import { BINARY, COMPILED, TemporaryDirectory } from "./fixtures.ts";
 /** The network of the hosts. */
 const NET = "10.77.0";
 
-/** The switch: mounts and names of namespaces that nobody else sees, a bridge, and a process that keeps them. */
+/** The switch: private mounts and namespace names, a bridge, and a process that keeps them alive. */
 const SWITCH = `
 set -e
 mount -t tmpfs tmpfs /run

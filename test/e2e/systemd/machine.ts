@@ -1,5 +1,5 @@
 /**
- * A machine that a real systemd runs, in namespaces of this one: see machine.sh. Its root is this host's with a tmpfs over it, so
+ * A machine with a real systemd in namespaces of this host, see machine.sh. Its root is this host's with a tmpfs over it, so
  * that it starts in half a second and leaves nothing behind.
  */
 import { cpSync, mkdirSync, writeFileSync } from "node:fs";

@@ -9,7 +9,7 @@ import { unpacked } from "../../support/debian.ts";
 import { lockOf } from "../../support/file-lock.ts";
 import { pythonWith } from "../../support/python.ts";
 
-/** The reader that Prometheus's own client library has; it throws on what does not fit the format. */
+/** The parser of Prometheus's own client library; it throws on format errors. */
 const PARSE = `
 import json, sys
 from prometheus_client.parser import text_string_to_metric_families
