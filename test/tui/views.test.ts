@@ -152,3 +152,31 @@ test("the selected row is inverse, and a click on a row finds it", () => {
   expect((canvas.styles[3 * 80] ?? 0) & INVERSE).toBe(0);
   expect(canvas.targetAt(10, 4)).toEqual({ kind: "row", list: "runs", id: runId });
 });
+
+const LONG_ID = `etl.${"a-rather-long-name-as-people-give-them".repeat(3)}`;
+const WIDE_NAME = "日本語の長い名前👩‍🚀🎉".repeat(5);
+
+describe("long and wide names", () => {
+  for (const width of [60, 80, 200]) {
+    for (const [name, page] of Object.entries(PAGES)) {
+      test(`${name} on ${width} columns`, () => {
+        const s = state(width, 24, page);
+        const text = JSON.stringify(s.data, (_, value) =>
+          value instanceof Map ? { $map: [...value] } : value,
+        )
+          .replaceAll('"etl.daily"', JSON.stringify(LONG_ID))
+          .replaceAll('"Daily load"', JSON.stringify(WIDE_NAME))
+          .replaceAll('"host-a"', JSON.stringify(`host-${LONG_ID}`));
+        s.data = JSON.parse(text, (_, value) => (value?.$map === undefined ? value : new Map(value.$map)));
+        if (page.kind === "workflow") s.pages[s.tab] = [{ kind: "workflows" }, { ...page, id: LONG_ID }];
+        const lines = String(drawScreen(s)).split("\n");
+        for (const line of lines) expect(Bun.stringWidth(line)).toBeLessThanOrEqual(width);
+        // Where one is, and where one can go, stays in sight.
+        expect(lines[1]).toMatch(/1 Workflows {2}2 Runs {2}3 Logs {2}4 Agents {2}5 Activity/);
+        const panes = page.kind === "workflow" ? WORKFLOW_PANES : page.kind === "run" ? RUN_PANES : [];
+        const screen = lines.join("\n").toLowerCase();
+        expect(screen).toContain(panes.join("  "));
+      });
+    }
+  }
+});

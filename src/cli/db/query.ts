@@ -78,5 +78,7 @@ function asTable({ columns, rows }: QueryResult): string[] {
       paint: (row: readonly unknown[]) => (row[i] === null ? style.dim : (text: string) => text),
     })),
     rows,
+    // Values matter more than lines: what is too wide is left to the terminal.
+    { width: undefined },
   );
 }

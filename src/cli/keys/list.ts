@@ -33,9 +33,13 @@ export default command({
             revoked_at_ms === null ? "valid" : `revoked ${formatInstant(revoked_at_ms)}`,
           paint: ({ revoked_at_ms }) => (revoked_at_ms === null ? style.green : style.red),
         },
-        { title: "SINCE", value: (client) => formatInstant(client.created_at_ms) },
-        { title: "BY", value: (client) => client.added_by },
-        { title: "PUBLIC KEY", value: (client) => client.public_key },
+        {
+          title: "SINCE",
+          value: (client) => formatInstant(client.created_at_ms),
+          short: (client) => formatInstant(client.created_at_ms).slice(0, 10),
+        },
+        { title: "BY", value: (client) => client.added_by, flexible: true, dispensable: true },
+        { title: "PUBLIC KEY", value: (client) => client.public_key, dispensable: true },
       ],
       clients,
     );

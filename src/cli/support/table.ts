@@ -94,7 +94,7 @@ function renderColumns<T>(
   ];
 }
 
-/** Shrinks the flexible columns, the widest first. */
+/** Shrinks the flexible columns, the widest first; then, if that is not enough, all of them. */
 function shrink<T>(columns: readonly Column<T>[], widths: number[], limit: number): void {
   let excess = widths.reduce((sum, width) => sum + width, 0) + GAP.length * (widths.length - 1) - limit;
   while (excess > 0) {
@@ -104,8 +104,14 @@ function shrink<T>(columns: readonly Column<T>[], widths: number[], limit: numbe
       if (column.flexible && width > LEAST_FLEXIBLE && (widest === -1 || width > (widths[widest] ?? 0)))
         widest = i;
     }
-    if (widest === -1) return;
+    if (widest === -1) break;
     widths[widest] = (widths[widest] ?? 0) - 1;
     excess--;
+  }
+  // Rather cut off than wrapped by the terminal, where no column would stand under its title.
+  for (; excess > 0; excess--) {
+    const widest = widths.indexOf(Math.max(...widths));
+    if ((widths[widest] ?? 0) <= 1) return;
+    widths[widest] = (widths[widest] ?? 0) - 1;
   }
 }

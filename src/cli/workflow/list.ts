@@ -92,8 +92,8 @@ function workflowTable(workflows: readonly WorkflowSummary[], now: number): stri
         value: (workflow) => (isSound(workflow) ? workflow.id : `${workflow.id} !`),
         paint: (workflow) => (isSound(workflow) ? (text) => text : style.yellow),
       },
-      { title: "NAME", value: (workflow) => workflow.name, flexible: true },
-      { title: "TASKS", value: (workflow) => String(workflow.tasks), align: "right" },
+      { title: "NAME", value: (workflow) => workflow.name, flexible: true, dispensable: true },
+      { title: "TASKS", value: (workflow) => String(workflow.tasks), align: "right", dispensable: true },
       {
         title: "CRON",
         value: ({ cron, timezone }) =>
@@ -106,6 +106,10 @@ function workflowTable(workflows: readonly WorkflowSummary[], now: number): stri
         value: (workflow) => {
           const next = nextOf(workflow, now);
           return next === null ? "-" : `${formatInstant(next)} (${formatRelative(next, now)})`;
+        },
+        short: (workflow) => {
+          const next = nextOf(workflow, now);
+          return next === null ? "-" : formatRelative(next, now);
         },
       },
     ],

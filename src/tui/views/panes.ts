@@ -13,3 +13,8 @@ export function drawPanes(region: Region, panes: readonly string[], shown: strin
   }
   return at;
 }
+
+/** Columns that {@link drawPanes} needs. */
+export function panesWidth(panes: readonly string[]): number {
+  return panes.reduce((sum, pane) => sum + pane.length + 2, 0);
+}

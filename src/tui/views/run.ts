@@ -26,7 +26,7 @@ export function drawRun(region: Region, state: State, page: Extract<Page, { kind
     return;
   }
   const panes = region.sub(0, 1, region.width, 1);
-  region.spans(1, 0, headline(run, state.now), region.width - 2);
+  region.spans(1, 0, headline(run, state.now, region.width), region.width - 2);
   drawPanes(panes, RUN_PANES, page.pane, 1);
   if (run.error !== null) panes.textRight(0, fit(run.error, panes.width - 42), RED, 1);
   const body = region.sub(0, 2, region.width, region.height - 2);
@@ -61,7 +61,7 @@ export function drawRun(region: Region, state: State, page: Extract<Page, { kind
 }
 
 /** A one-line summary of the run. */
-function headline(run: RunDetails, now: number): Span[] {
+function headline(run: RunDetails, now: number, columns: number): Span[] {
   const took = run.started_at_ms === null ? null : (run.finished_at_ms ?? now) - run.started_at_ms;
   const done = run.tasks.filter((task) =>
     ["COMPLETED", "FAILED", "SKIPPED", "CANCELLED", "CRASHED"].includes(task.status),
@@ -69,7 +69,7 @@ function headline(run: RunDetails, now: number): Span[] {
   return [
     ...statusSpans(run.status),
     ["  ", PLAIN],
-    [run.workflow_id, BOLD],
+    [fit(run.workflow_id, Math.max(16, columns - 50)), BOLD],
     [`  ${done.length}/${run.definition?.tasks.length ?? run.tasks.length} tasks`, CYAN],
     [took === null ? "" : `  ${duration(took)}`, PLAIN],
     [`  ${run.trigger}`, DIM],

@@ -1,6 +1,7 @@
 /** A workflow: overview, graph, source, runs. */
 
 import { printable } from "../../terminal/foreign-text.ts";
+import { fit } from "../../terminal/text.ts";
 import { highlightYaml } from "../highlight-yaml.ts";
 import { selectedOf } from "../lists/list-ids.ts";
 import type { Region, Span } from "../screen/canvas.ts";
@@ -8,12 +9,12 @@ import { BOLD, DIM, RED } from "../screen/style.ts";
 import { type Page, type State, WORKFLOW_PANES } from "../state.ts";
 import { drawTaskGraph } from "./graph.ts";
 import { drawLines } from "./lines.ts";
-import { drawPanes } from "./panes.ts";
+import { drawPanes, panesWidth } from "./panes.ts";
 import { drawRunTable } from "./run-list.ts";
 import { drawOverview } from "./workflow-overview.ts";
 
 export function drawWorkflow(region: Region, state: State, page: Extract<Page, { kind: "workflow" }>): void {
-  const x = region.text(1, 0, page.id, BOLD) + 3;
+  const x = region.text(1, 0, fit(page.id, region.width - panesWidth(WORKFLOW_PANES) - 5), BOLD) + 3;
   drawPanes(region, WORKFLOW_PANES, page.pane, x);
   const body = region.sub(1, 2, region.width - 1, region.height - 2);
   const details = state.data.workflowDetails.get(page.id);
