@@ -338,6 +338,9 @@ describe("firings of a schedule that no agent took", () => {
     expect(await end).toMatchObject({ status: "SKIPPED", error: reason, started_at_ms: null });
     expect((await end).finished_at_ms).not.toBeNull();
     expect(await client.listRuns({ status: "SKIPPED" })).toHaveLength(1);
+    expect(await client.call("GETRECENTSTATUSES", {})).toMatchObject([
+      { workflow_id: "w", status: "PENDING" },
+    ]);
     await cluster.book.waitFor(/A firing that no agent took .* workflow w/);
     expect((await failure(client.cancelRun(id))).message).toMatch(/is over already: SKIPPED/);
 

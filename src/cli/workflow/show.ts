@@ -76,7 +76,7 @@ async function printWorkflow(
         ? "never"
         : firings.map((firing) => `${formatInstant(firing)} (${formatRelative(firing, now)})`).join(", "),
     );
-    await fact("Missed", CATCHUP[definition.catchup]);
+    await fact("Late firings", CATCHUP[definition.catchup]);
   }
   for (const [label, value] of triggerFacts(definition.on)) await fact(label, plainText(value));
   for (const problem of problemsOf({ ...summary, error: null }, now)) {
@@ -130,10 +130,9 @@ function triggerFacts(on: TriggerDefinitions | undefined): [label: string, value
 }
 
 const CATCHUP = {
-  none: "firings missed while the principal was down, or that no agent took before the next, are dropped",
-  latest:
-    "the latest of the firings missed while the principal was down is caught up; of those that no agent took, the latest waits",
-  all: "all firings missed while the principal was down are caught up, and all wait until an agent takes them",
+  none: "dropped, if the principal was down or no agent took it before the next",
+  latest: "only the latest runs, if the principal was down or no agent took it before the next",
+  all: "all run, if the principal was down or until an agent takes them",
 } as const;
 
 const FAILOVER = {

@@ -114,6 +114,9 @@ export class RunService {
     return this.#once("RUNTASK", workflowId, options.dedupe_key, async (tx, runId) => {
       const stored = this.#workflows.get(workflowId);
       if (stored === undefined) throw this.#unknownWorkflow(workflowId);
+      const firedMs = options.trigger === "cron" ? options.scheduled_time_ms : null;
+      // Before the new run, whose status is then the workflow's latest.
+      if (firedMs !== null) await this.#dropWaiting(tx, stored.definition, firedMs);
       await this.#changes.create(tx, {
         workflow_instance_id: runId,
         workflow_id: workflowId,
@@ -128,15 +131,7 @@ export class RunService {
         tasks_total: stored.definition.tasks.length,
         carried: [],
       });
-      if (options.trigger === "cron" && options.scheduled_time_ms !== null) {
-        await tx.moveSchedule(workflowId, options.scheduled_time_ms, this.#clock.now());
-        const dropped = await this.#changes.dropWaitingFirings(
-          tx,
-          stored.definition,
-          options.scheduled_time_ms,
-        );
-        if (dropped > 0) tx.afterCommit(() => this.#tellDropped(workflowId, dropped));
-      }
+      if (firedMs !== null) await tx.moveSchedule(workflowId, firedMs, this.#clock.now());
       if (isFiring(options.trigger)) tx.afterCommit(() => this.#workflows.fired(workflowId));
     });
   }
@@ -334,11 +329,17 @@ export class RunService {
     };
   }
 
-  #tellDropped(workflowId: string, dropped: number): void {
-    this.#dropped.warn(
-      dropped,
-      (count) =>
-        `${count === 1 ? "A firing" : `${count} firings`} that no agent took before the next one was due ${count === 1 ? "was" : "were"} dropped, the last of workflow ${workflowId}, as its catchup says. Is an agent up, with room for more? See 'cdktr agents list' and 'cdktr runs list --status SKIPPED'.`,
+  /** Ends the firings before this one that no agent has taken, unless the workflow keeps them. */
+  async #dropWaiting(tx: OperationalTx, workflow: WorkflowDefinition, dueMs: number): Promise<void> {
+    const dropped = await this.#changes.dropWaitingFirings(tx, workflow, dueMs);
+    if (dropped === 0) return;
+    const what = (count: number) => (count === 1 ? "A firing" : `${count} firings`);
+    tx.afterCommit(() =>
+      this.#dropped.warn(
+        dropped,
+        (count) =>
+          `${what(count)} that no agent took before the next one was due ${count === 1 ? "was" : "were"} dropped, as catchup says; the last was of workflow ${workflow.id}. Is an agent up that has room for more? See 'cdktr agents list' and 'cdktr runs list --status skipped'.`,
+      ),
     );
   }
 
