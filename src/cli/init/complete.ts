@@ -1,6 +1,6 @@
 /** Completes partial answers: what is still open comes from the settings already in the directory, or from the defaults. */
 import { existsSync, readdirSync } from "node:fs";
-import { join, relative, resolve } from "node:path";
+import { isAbsolute, join, relative, resolve } from "node:path";
 import { type Config, type LoadedConfig, loadConfig } from "../../config.ts";
 import { UnprocessableError, UsageError } from "../../errors.ts";
 import { isLoopback } from "../../host/addresses.ts";
@@ -145,6 +145,20 @@ function dataDirectoryFor(
   if (sources.CDKTR_APP_DATA_DIRECTORY === "default") return PROJECT_DATA;
   const inside = relative(directory, values.CDKTR_APP_DATA_DIRECTORY);
   return inside === PROJECT_DATA ? PROJECT_DATA : values.CDKTR_APP_DATA_DIRECTORY;
+}
+
+/**
+ * The data directory when only the environment of this command says that it is outside of the project: it may belong to another
+ * installation, whose keys would become those of this project.
+ */
+export function foreignDataDirectory({ directory, dataDirectory, service }: Answers): string | undefined {
+  const isOfService = service !== undefined && !service.user;
+  if (isOfService || !isAbsolute(dataDirectory)) return undefined;
+  if (insideProject(dataDirectory, directory) !== undefined) return undefined;
+  const { values, sources } = loadConfig({}, {}, directory);
+  const isOfProject =
+    sources.CDKTR_APP_DATA_DIRECTORY === ".env" && values.CDKTR_APP_DATA_DIRECTORY === dataDirectory;
+  return isOfProject ? undefined : dataDirectory;
 }
 
 function principalOf(given: Given, { values, sources }: LoadedConfig): { host: string; port: number } {

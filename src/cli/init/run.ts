@@ -1,5 +1,7 @@
 /** `cdktr init`: interactive, or unattended for scripts. */
+import { join } from "node:path";
 import { UsageError } from "../../errors.ts";
+import type { Answers } from "../../project/answers.ts";
 import { leftLines } from "../../project/crontab/import-crontab.ts";
 import type { Decision } from "../../project/plan.ts";
 import { recover } from "../../project/staging.ts";
@@ -7,7 +9,7 @@ import { joinTokenOf } from "../support/join-token.ts";
 import { say } from "../support/report.ts";
 import { printJson, printLine } from "../support/stdout.ts";
 import { isTerminal, styleFor } from "../support/style.ts";
-import { completeAnswers } from "./complete.ts";
+import { completeAnswers, foreignDataDirectory } from "./complete.ts";
 import { type Given, givenOf, type InitFlags } from "./given.ts";
 import { type Done, type Plan, planOf, setUp } from "./set-up.ts";
 import { crontabLines, doneLines, nextLines, planLines } from "./show.ts";
@@ -61,6 +63,19 @@ function refuseSilently(json: boolean): never {
   );
 }
 
+/** Nobody is asked whether the environment means this project too. */
+function refuseForeignData(answers: Answers): void {
+  const foreign = foreignDataDirectory(answers);
+  if (foreign === undefined) return;
+  throw new UsageError(
+    `CDKTR_APP_DATA_DIRECTORY in the environment is ${foreign}, outside of the project ${answers.directory}: nothing was written.`,
+    {
+      hint: `Unset it to keep the data inside: env -u CDKTR_APP_DATA_DIRECTORY cdktr init …
+  To mean it, write it into ${join(answers.directory, ".env")} first: CDKTR_APP_DATA_DIRECTORY=${foreign}`,
+    },
+  );
+}
+
 /** Runs without questions. */
 async function runScript(
   given: Given,
@@ -95,6 +110,7 @@ async function runScript(
     else say("Nothing was written.");
     return 0;
   }
+  refuseForeignData(answers);
   const done = await setUp(plan, decisions);
   if (json) await printJson(outcome(plan, decisions, done));
   else {

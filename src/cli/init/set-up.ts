@@ -15,7 +15,7 @@ import { Staging } from "../../project/staging.ts";
 import { encodeJoinToken } from "../../protocol/join-token.ts";
 import { addressFor, warnOfLoopback } from "../join-token/create.ts";
 import { onStopSignals } from "../support/signals.ts";
-import { settingsIn } from "./complete.ts";
+import { foreignDataDirectory, settingsIn } from "./complete.ts";
 import { currentUser, userNamed } from "./host-users.ts";
 import { programName } from "./program-name.ts";
 
@@ -60,6 +60,11 @@ export function planOf(answers: Answers, token: string | undefined, joinToken: b
   const hasKeys = answers.kind !== "agent" && new KeyStore(data).exists;
   const makesKeys = answers.kind !== "agent" && answers.keys && !hasKeys;
   const actions: string[] = [];
+  const foreign = foreignDataDirectory(answers);
+  if (foreign !== undefined)
+    actions.push(
+      `data: in ${foreign}, OUTSIDE of the project, because CDKTR_APP_DATA_DIRECTORY is set in the environment`,
+    );
   if (makesKeys)
     actions.push(`keys: the principal's and its admin's, in ${join(answers.dataDirectory, "keys")}`);
   if (answers.kind !== "agent" && answers.keys && hasKeys)
