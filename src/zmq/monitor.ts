@@ -70,7 +70,7 @@ export class SocketEvents implements AsyncIterable<SocketEvent> {
   readonly #iterators = new Set<EventIterator>();
 
   /** Only for use by `Socket`. */
-  constructor(owner: NativeSocket) {
+  constructor(owner: NativeSocket, mask = MONITOR_ALL) {
     this.#owner = owner;
     const endpoint = `inproc://zmq-monitor-${process.pid}-${++lastMonitor}`;
     // The owner closes this socket after its own: a monitored socket whose reader is gone would block libzmq.
@@ -83,7 +83,7 @@ export class SocketEvents implements AsyncIterable<SocketEvent> {
       this.#pair.setInt(Option.LINGER, 0);
       // No limit: with one, libzmq's I/O thread would block when it is reached.
       this.#pair.setInt(Option.RCVHWM, 0);
-      owner.monitor(endpoint, MONITOR_ALL);
+      owner.monitor(endpoint, mask);
       this.#pair.endpoint("connect", endpoint);
     } catch (error) {
       if (!owner.closed) owner.monitor(undefined, 0);

@@ -1,4 +1,4 @@
-import { Option, POLLIN, POLLOUT, SocketType } from "./constants.ts";
+import { MonitorEvent, Option, POLLIN, POLLOUT, SocketType } from "./constants.ts";
 import { ZmqError } from "./error.ts";
 import { type Message, type MessageLike, toParts } from "./message.ts";
 import { SocketEvents } from "./monitor.ts";
@@ -108,6 +108,15 @@ export abstract class Socket implements Disposable {
   /** Connection events of this socket, from the first use of this property on. */
   get events(): SocketEvents {
     this.#events ??= new SocketEvents(this.#native);
+    return this.#events;
+  }
+
+  /**
+   * Like {@link events}, but with nothing except the accepted connections, for a server: while a process has no descriptor left, libzmq
+   * fails to accept thousands of times a second and would report each. The first of the two that is used decides.
+   */
+  get acceptEvents(): SocketEvents {
+    this.#events ??= new SocketEvents(this.#native, MonitorEvent.ACCEPTED);
     return this.#events;
   }
 

@@ -59,7 +59,7 @@ export class LocalPeers extends BackgroundService {
   /** Looks at the connections of a socket from now on; called before it is bound. */
   guard(name: SocketName, socket: Socket): void {
     this.#sockets.set(name, socket);
-    socket.events.on("accepted", ({ descriptor = -1 }) => this.#look(name, descriptor));
+    socket.acceptEvents.on("accepted", ({ descriptor = -1 }) => this.#look(name, descriptor));
   }
 
   /**
@@ -93,7 +93,7 @@ export class LocalPeers extends BackgroundService {
 
   /** Every connection that asks has been looked at before it is answered: strangers can only talk to the API, which says why it refuses. */
   async #admit(name: SocketName): Promise<string> {
-    this.#sockets.get(name)?.events.catchUp();
+    this.#sockets.get(name)?.acceptEvents.catchUp();
     await Promise.resolve();
     return String(++this.#now);
   }
