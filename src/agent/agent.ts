@@ -1,5 +1,6 @@
 /** The agent: takes runs from the principal when it has free capacity, executes them, and reports the results. */
 
+import { readFile } from "node:fs/promises";
 import { hostname } from "node:os";
 import { VERSION } from "../build-facts.ts";
 import type { Clock } from "../clock.ts";
@@ -15,9 +16,10 @@ import { isDoneWithin, pause } from "../timer.ts";
 import { agentsDirectory, claimIdentity } from "./agent-id.ts";
 import { AgentLife, type AgentPhase } from "./agent-phase.ts";
 import { DagRun, runReport } from "./dag-run.ts";
-import { inheritedEnvironment, runVariables } from "./environment.ts";
+import { inheritedEnvironment, runVariables, without } from "./environment.ts";
 import { ForeignMounts } from "./foreign-mounts.ts";
 import { LogSender } from "./log-sender.ts";
+import { limitAtStart } from "./open-files.ts";
 import { endOrphans, StraySweep, ZombieReaper } from "./orphans.ts";
 import type { Outbox } from "./outbox.ts";
 import { OtherInstallationError, PrincipalLink } from "./principal-link.ts";
@@ -39,6 +41,8 @@ export interface AgentOptions {
   readonly maxConcurrentWorkflows?: number;
   /** The environment that tasks inherit; that of this process by default. */
   readonly environment?: Readonly<Record<string, string | undefined>>;
+  /** Whether that is also the environment of the principal. */
+  readonly sharesEnvironment?: boolean;
   /** Time between TERM and KILL, ms; 5 s by default. */
   readonly graceMs?: number;
   readonly clock?: Clock;
@@ -160,6 +164,8 @@ export class Agent extends BackgroundService<AgentSignals> {
    */
   protected override async onStart(): Promise<void> {
     const { config, graceMs = DEFAULT_GRACE_MS } = this.#options;
+    // The runtime closes pipes on threads that it starts when they are first needed. They must exist before processes run out.
+    await readFile("/proc/self/stat").catch(() => {});
     const directory = agentsDirectory(config.CDKTR_APP_DATA_DIRECTORY);
     const { agentId, outbox } = claimIdentity(
       directory,
@@ -197,6 +203,7 @@ export class Agent extends BackgroundService<AgentSignals> {
         clock: this.clock,
         environment: inheritedEnvironment(this.#options.environment ?? process.env),
         directory: process.cwd(),
+        openFiles: limitAtStart(),
         foreignMounts: new ForeignMounts(["/", process.execPath, directory]),
         graceMs,
         bootId: bootId(),
@@ -438,6 +445,7 @@ export class Agent extends BackgroundService<AgentSignals> {
     if (this.#held.has(key)) return;
     const context = {
       ...parts.context,
+      environment: this.#environment(parts.context.environment, assignment),
       assignment,
       variables: runVariables(assignment, parts.outbox.streamId),
     };
@@ -470,6 +478,15 @@ export class Agent extends BackgroundService<AgentSignals> {
     void this.#endIfIdle();
     if (end !== null) await parts.reports.durable(parts.outbox.lastReportSeq);
     this.#held.delete(keyOf(held.assignment));
+  }
+
+  /** An agent that a principal started has the principal's environment, with secrets that are not meant for tasks. */
+  #environment(
+    inherited: AgentContext["environment"],
+    { secret_variables = [] }: RunAssignment,
+  ): AgentContext["environment"] {
+    const isShared = this.#options.sharesEnvironment === true && secret_variables.length > 0;
+    return isShared ? without(inherited, secret_variables) : inherited;
   }
 
   #stopAttempt(order: StopOrder): void {

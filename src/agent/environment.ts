@@ -12,15 +12,30 @@ export const AGENT_MARKER = "CDKTR_AGENT_STREAM_ID";
 /** cdktr settings that hold secrets: no task sees them. */
 const SECRET = /^CDKTR_.*(KEY|SECRET|TOKEN|PASSWORD|CREDENTIAL)/;
 
+/** Variables that a service manager sets for this process alone: its credentials, sockets and journal. */
+const SERVICE =
+  /^(CREDENTIALS_DIRECTORY|LISTEN_(PID|FDS|FDNAMES|PIDFDID)|INVOCATION_ID|JOURNAL_STREAM|NOTIFY_SOCKET|WATCHDOG_(PID|USEC)|MAINPID|MANAGERPID|SYSTEMD_EXEC_PID|MEMORY_PRESSURE_(WATCH|WRITE))$/;
+
 type Environment = Record<string, string>;
 
 /** What tasks inherit from the agent. An agent that was itself started by a task does not pass on that task's marker. */
 export function inheritedEnvironment(own: Readonly<Record<string, string | undefined>>): Environment {
   const environment: Environment = {};
   for (const [name, value] of Object.entries(own)) {
-    if (value !== undefined && !SECRET.test(name) && !isOwnVariable(name)) environment[name] = value;
+    if (value !== undefined && !isWithheld(name)) environment[name] = value;
   }
   return environment;
+}
+
+function isWithheld(name: string): boolean {
+  return SECRET.test(name) || SERVICE.test(name) || isOwnVariable(name);
+}
+
+/** An environment without the variables of these names. */
+export function without(environment: Readonly<Environment>, names: readonly string[]): Environment {
+  const left = { ...environment };
+  for (const name of names) delete left[name];
+  return left;
 }
 
 /** cdktr's own variables for all tasks of an attempt; they override everything that the workflow sets. */

@@ -5,6 +5,7 @@ import { CdktrError } from "../errors.ts";
 const O_CLOEXEC = 0o2000000;
 const FIONREAD = 0x541b;
 const WNOHANG = 1;
+const RLIMIT_NOFILE = 7;
 /** Signals that the runtime ignores (SIGPIPE, SIGXFSZ), which a program would inherit. */
 const IGNORED = [13, 25];
 
@@ -13,12 +14,16 @@ const SYMBOLS = {
   ioctl: { args: ["i32", "u64", "ptr"], returns: "i32" },
   waitpid: { args: ["i32", "ptr", "i32"], returns: "i32" },
   execve: { args: ["ptr", "ptr", "ptr"], returns: "i32" },
+  getrlimit: { args: ["i32", "ptr"], returns: "i32" },
+  setrlimit: { args: ["i32", "ptr"], returns: "i32" },
   signal: { args: ["i32", "ptr"], returns: "ptr" },
 } as const;
 
 type Libc = ReturnType<typeof dlopen<typeof SYMBOLS>>["symbols"];
 let loaded: Libc | undefined;
 const words = new Int32Array(2);
+/** Soft and hard. */
+const limits = new BigUint64Array(2);
 
 function libc(): Libc {
   loaded ??= dlopen("libc.so.6", SYMBOLS).symbols;
@@ -85,4 +90,17 @@ function stringList(texts: readonly string[]): { pointers: BigUint64Array; strin
     pointers[index] = BigInt(ptr(text));
   });
   return { pointers, strings };
+}
+
+/** The limit of open files of this process. */
+export function getOpenFilesLimit(): { soft: number; hard: number } {
+  libc().getrlimit(RLIMIT_NOFILE, ptr(limits));
+  return { soft: Number(limits[0]), hard: Number(limits[1]) };
+}
+
+/** Sets the soft limit of open files; the hard limit stays. */
+export function setOpenFilesLimit(soft: number): void {
+  libc().getrlimit(RLIMIT_NOFILE, ptr(limits));
+  limits[0] = BigInt(soft);
+  libc().setrlimit(RLIMIT_NOFILE, ptr(limits));
 }

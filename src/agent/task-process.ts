@@ -12,6 +12,7 @@ import { isForwarder } from "./forwarders.ts";
 import { makePipe, type Pipe } from "./libc.ts";
 import { LineSplitter } from "./line-splitter.ts";
 import { MemoryWatch } from "./memory-watch.ts";
+import { withOpenFilesLimit } from "./open-files.ts";
 import { PipeReader } from "./pipe-reader.ts";
 import { readStat } from "./proc-files.ts";
 import {
@@ -65,6 +66,8 @@ export interface ProcessOptions {
   readonly graceMs: number;
   /** What becomes of processes that are still there when the task's own process has ended. */
   readonly background: Background;
+  /** The soft limit of open files; undefined for that of this process. */
+  readonly openFiles: number | undefined;
   /** Called once unless the process ends very soon, with its start time as in proc-files.ts. */
   remember(pid: number, startTicks: number): void;
 }
@@ -116,14 +119,14 @@ export class TaskProcess {
       const stderr = makePipe();
       pipes.push(stderr);
       this.#memory = new MemoryWatch();
-      this.#child = withInheritedUmask(() =>
+      const spawn = () =>
         Bun.spawn([...command.argv], {
           cwd: command.cwd,
           env: command.env,
           stdio: ["ignore", stdout.write, stderr.write],
           detached: true,
-        }),
-      );
+        });
+      this.#child = withInheritedUmask(() => withOpenFilesLimit(options.openFiles, stderr.write, spawn));
     } catch (error) {
       for (const pipe of pipes) closeSync(pipe.read);
       throw explainSpawnError(error, command);

@@ -29,6 +29,8 @@ export interface AgentContext {
   readonly directory: string;
   /** Mounts that the agent itself does not touch. */
   readonly foreignMounts: ForeignMounts;
+  /** The soft limit of open files of tasks; undefined for that of the agent. */
+  readonly openFiles: number | undefined;
   /** Time between TERM and KILL, ms. */
   readonly graceMs: number;
   /** The current boot of the host, see orphans.ts. */
@@ -188,6 +190,7 @@ export class TaskRun {
       this.#process = TaskProcess.start(this.#command(environment), this.#log, {
         graceMs: this.#context.graceMs,
         background,
+        openFiles: this.#context.openFiles,
         remember: (pid, start_ticks) => {
           isRemembered = true;
           outbox.rememberProcess({
@@ -252,12 +255,14 @@ export class TaskRun {
   /** The command of the next attempt. On a foreign mount, the process of the task performs everything that could block. */
   #command(environment: Readonly<Record<string, string>>): Command {
     const { config } = this.definition;
-    const { directory, foreignMounts } = this.#context;
+    const { directory, foreignMounts, openFiles } = this.#context;
     const context = { directory, environment };
     const touched = touchedBy(config, context);
     this.#mount =
       touched === undefined ? undefined : foreignMounts.among(touched, touched[0], environment.PATH ?? "");
-    return this.#mount === undefined ? commandFor(config, context) : starterCommand(config, context);
+    return this.#mount === undefined
+      ? commandFor(config, context)
+      : starterCommand(config, context, openFiles);
   }
 
   #timeOut(): void {

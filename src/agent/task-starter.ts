@@ -12,7 +12,7 @@ import type { TaskConfig } from "../workflow/model.ts";
 import type { Command } from "./executors/executor.ts";
 import { commandFor } from "./executors/index.ts";
 import { kindOf } from "./executors/paths.ts";
-import { replaceProcess } from "./libc.ts";
+import { replaceProcess, setOpenFilesLimit } from "./libc.ts";
 import { explainSpawnError } from "./spawn-error.ts";
 
 /** Maximum length in characters of a piece of the task's description in one argument; the kernel limits an argument to 128 KiB. */
@@ -24,14 +24,16 @@ const CANNOT_START = 127;
 interface Instructions {
   readonly config: TaskConfig;
   readonly directory: string;
+  readonly openFiles?: number | undefined;
 }
 
 /** The command that starts a task from within its own process. */
 export function starterCommand(
   config: TaskConfig,
   context: { directory: string; environment: Readonly<Record<string, string>> },
+  openFiles: number | undefined,
 ): Command {
-  const instructions: Instructions = { config, directory: context.directory };
+  const instructions: Instructions = { config, directory: context.directory, openFiles };
   const text = JSON.stringify(instructions);
   const pieces: string[] = [];
   for (let at = 0; at < text.length; at += PIECE) pieces.push(text.slice(at, at + PIECE));
@@ -58,11 +60,13 @@ export function isStarting(pid: number): boolean {
  * @returns the exit status
  */
 export function startTask(pieces: readonly string[]): number {
-  const { config, directory } = JSON.parse(pieces.join("")) as Instructions;
+  const { config, directory, openFiles } = JSON.parse(pieces.join("")) as Instructions;
   const environment: Record<string, string> = {};
   for (const [name, value] of Object.entries(process.env)) if (value !== undefined) environment[name] = value;
   try {
-    become(commandFor(config, { directory, environment }));
+    const command = commandFor(config, { directory, environment });
+    if (openFiles !== undefined) setOpenFilesLimit(openFiles);
+    become(command);
   } catch (error) {
     const hint = error instanceof CdktrError && error.hint !== undefined ? ` ${error.hint}` : "";
     console.error(errorMessage(error) + hint);

@@ -147,7 +147,12 @@ export class Principal extends BackgroundService {
       refreshMs: config.CDKTR_WORKFLOW_DIR_REFRESH_FREQUENCY_S * 1000,
       zone: options.zone ?? hostZone(),
     });
-    const dispatcher = new Dispatcher({ ...base, log: log("dispatcher"), offerMs });
+    const dispatcher = new Dispatcher({
+      ...base,
+      log: log("dispatcher"),
+      offerMs,
+      secretVariables: () => workflows.secretVariables(),
+    });
     const followUps = new FollowUps({ ...base, workflows });
     const changes = new RunChanges({ ...base, queue: dispatcher, followUps });
     const toleranceMs = config.CDKTR_AGENT_HEARTBEAT_INTERVAL_MS;

@@ -68,7 +68,7 @@ test("background: kill, the default: what escaped to a session of its own is tol
   await new StraySweep(bench.outbox, { ...bench.context, graceMs: 200 }).sweep();
   expect(isRunning(pidIn(bench, "session"))).toBe(false);
   expect(bench.outcome(assignment, null).log("t").join()).toMatch(
-    /WARN The task had left processes running: sleep \(pid \d+\)\. They will be ended\./,
+    /WARN The task had left processes running: (setsid|sleep) \(pid \d+\)\. They will be ended\./,
   );
 });
 

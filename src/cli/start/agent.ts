@@ -94,6 +94,7 @@ export default command({
     const agent = new Agent({
       config,
       labels,
+      sharesEnvironment: args.supervised === true,
       ...(args.suffix === undefined ? {} : { suffix: args.suffix }),
     });
     // Installed before the start, so that a signal during start-up is not missed.

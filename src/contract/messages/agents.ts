@@ -69,6 +69,8 @@ export const RunAssignment = z.object({
   /** Tasks that COMPLETED in an earlier attempt and are not run again. */
   completed_tasks: z.array(z.string()),
   workflow: WorkflowDefinition,
+  /** Names of environment variables that hold secrets of the principal; an agent that shares its environment hides them from tasks. */
+  secret_variables: z.array(z.string()).optional(),
 });
 export type RunAssignment = z.infer<typeof RunAssignment>;
 

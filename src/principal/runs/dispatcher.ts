@@ -44,6 +44,7 @@ export class Dispatcher extends BackgroundService {
   readonly name = "dispatcher";
   readonly #store: OperationalStore;
   readonly #definitions: Definitions;
+  readonly #secretVariables: () => string[];
   readonly #events: PrincipalEvents;
   readonly #log: ConsolaInstance;
   readonly #offerMs: number;
@@ -64,6 +65,8 @@ export class Dispatcher extends BackgroundService {
     clock: Clock;
     log: ConsolaInstance;
     offerMs: number;
+    /** Names of environment variables that hold secrets; none by default. */
+    secretVariables?: () => string[];
   }) {
     super(options.clock);
     this.#store = options.store;
@@ -71,6 +74,7 @@ export class Dispatcher extends BackgroundService {
     this.#events = options.events;
     this.#log = options.log;
     this.#offerMs = options.offerMs;
+    this.#secretVariables = options.secretVariables ?? (() => []);
     options.events.on("agent dismissed", (agentId) => this.#dismiss(agentId));
   }
 
@@ -212,6 +216,7 @@ export class Dispatcher extends BackgroundService {
   async #assignment(tx: OperationalTx, { run, attempt }: Claim): Promise<RunAssignment | null> {
     const workflow = await this.#definitions.of(tx, run);
     if (workflow === null) return null;
+    const secret_variables = this.#secretVariables();
     return {
       workflow_id: run.workflow_id,
       workflow_instance_id: run.workflow_instance_id,
@@ -222,6 +227,7 @@ export class Dispatcher extends BackgroundService {
       params: { ...run.params },
       completed_tasks: await tx.completedTasks(run.workflow_instance_id),
       workflow,
+      ...(secret_variables.length === 0 ? {} : { secret_variables }),
     };
   }
 }

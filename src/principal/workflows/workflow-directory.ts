@@ -170,6 +170,16 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
     for (const { definition } of this.#workflows.values()) yield definition;
   }
 
+  /** Names of the environment variables that hold the secrets of webhooks. */
+  secretVariables(): string[] {
+    const names = new Set<string>();
+    for (const { on } of this.definitions()) {
+      const name = /^env:(.*)$/.exec(on?.webhook?.secret ?? "")?.[1];
+      if (name !== undefined) names.add(name);
+    }
+    return [...names];
+  }
+
   get size(): number {
     return this.#workflows.size;
   }

@@ -98,6 +98,7 @@ export interface BenchOptions {
   readonly outboxLimitBytes?: number;
   readonly directory?: string;
   readonly foreignMounts?: ForeignMounts;
+  readonly openFiles?: number;
 }
 
 export class Bench implements Disposable {
@@ -117,6 +118,7 @@ export class Bench implements Disposable {
       clock: options.clock ?? systemClock,
       environment: inheritedEnvironment(options.environment ?? process.env),
       directory: options.directory ?? this.directory,
+      openFiles: options.openFiles,
       foreignMounts: options.foreignMounts ?? new ForeignMounts(["/", process.execPath]),
       graceMs: options.graceMs ?? 5000,
       bootId: bootId(),
