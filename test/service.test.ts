@@ -52,7 +52,7 @@ const failureOf = (work: Promise<unknown>) =>
 const WHOLE_LIFE = ["starts", "started", "stops", "stopped"];
 
 describe("a background service", () => {
-  test("starts once, stops once, whoever asks and how often", async () => {
+  test("starts once and stops once, no matter who calls and how often", async () => {
     const probe = new Probe();
     await Promise.all([probe.start(), probe.start()]);
     await probe.start();
@@ -96,7 +96,7 @@ describe("a background service", () => {
     await probe.stop();
   });
 
-  test("a start that fails after it was told to stop ends both", async () => {
+  test("a start that fails after a stop was requested ends both", async () => {
     const probe = new Probe();
     const go = Promise.withResolvers<void>();
     probe.starting = () => go.promise;
@@ -138,7 +138,7 @@ describe("a background service", () => {
     await stopped;
   });
 
-  test("a pause of it ends when it is told to stop", async () => {
+  test("its pause ends when it is stopped", async () => {
     const probe = new Probe();
     await probe.start();
     const rest = probe.rest(1_000_000);
@@ -159,7 +159,7 @@ describe("a background service", () => {
     expect(probe.said).toEqual([...WHOLE_LIFE, ...WHOLE_LIFE]);
   });
 
-  test("an error at its end reaches all who stop it, and it is stopped all the same", async () => {
+  test("an error while stopping reaches all callers, and it is stopped anyway", async () => {
     const probe = new Probe();
     await probe.start();
     probe.ending = () => Promise.reject(new Error("the disk is full"));
@@ -194,7 +194,7 @@ describe("signals", () => {
     await ended;
   });
 
-  test("handlers hear in the order in which they came, until they want no more", () => {
+  test("handlers are called in the order in which they were added, until they are removed", () => {
     const hub = new EventHub<{ a: string; b: undefined }>();
     const heard: string[] = [];
     const end = hub.on("a", (text) => heard.push(`1 ${text}`));
@@ -227,7 +227,7 @@ describe("several services", () => {
     expect(order).toEqual(["+a", "+b", "-c", "-b", "-a"]);
   });
 
-  test("one that cannot be stopped does not keep the others; its error is thrown in the end", async () => {
+  test("one that fails to stop does not prevent the others from stopping; its error is thrown at the end", async () => {
     const services = ["a", "b", "c"].map((name) => new Probe(name));
     await startServices(services);
     for (const probe of services.slice(1)) probe.ending = () => Promise.reject(new Error(probe.name));
@@ -287,14 +287,14 @@ describe("a timer", () => {
 });
 
 describe("waits", () => {
-  test("pauses grow to the longest, and begin anew after a success", () => {
+  test("pauses grow to the maximum, and start over after a success", () => {
     const backOff = new BackOff(100, 350);
     expect([1, 2, 3, 4].map(() => backOff.next())).toEqual([100, 200, 350, 350]);
     backOff.reset();
     expect(backOff.next()).toBe(100);
   });
 
-  test("a pause ends in time, or with its signal, and leaves no alarm", async () => {
+  test("a pause ends on time or with its signal, and leaves no timer behind", async () => {
     const clock = new ManualClock();
     const ending = new AbortController();
     const pauses = [pause(100, undefined, clock), pause(1000, ending.signal, clock)];

@@ -57,7 +57,7 @@ test("background: leave: what the task left lives on, and no sweep ends it", asy
   }
 });
 
-test("background: kill, the default: what escaped to a session of its own is told in the task's log too", async () => {
+test("background: kill, the default: processes in their own session are also listed in the task's log", async () => {
   using bench = new Bench();
   const assignment = assignmentOf(
     workflowOf({ t: { run: "setsid sleep 600 > /dev/null 2>&1 & echo $! > session" } }),
@@ -72,7 +72,7 @@ test("background: kill, the default: what escaped to a session of its own is tol
   );
 });
 
-test("a program that passes TERM on is told alone: its child is told once", async () => {
+test("a program that forwards TERM receives it alone, so its child receives it once", async () => {
   using bench = new Bench({ clock: clockWith(400, () => bench.has("ready")) });
   const child =
     "trap 'echo TERM >> told' TERM; touch ready; while [ ! -s told ]; do sleep 0.02; done; sleep 0.3";

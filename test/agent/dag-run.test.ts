@@ -213,7 +213,7 @@ describe("tries", () => {
     expect(outcome.last("other").status).toBe("COMPLETED");
   });
 
-  test("what cannot start is a failed try as well", async () => {
+  test("a failure to start counts as a failed attempt", async () => {
     using bench = new Bench();
     const outcome = await bench.run({ t: { run: ["/nonexistent/program"], retry: retry(2) } });
     expect(outcome.statuses("t")).toEqual(["RUNNING", "WAITING", "RUNNING", "FAILED"]);
@@ -266,7 +266,7 @@ describe("time limits", () => {
     expect(outcome.statuses("t")).toEqual(["RUNNING", "WAITING", "RUNNING", "COMPLETED"]);
   });
 
-  test("a process that ends well after it was told to end has failed all the same", async () => {
+  test("a process that exits with 0 after being ended has still failed", async () => {
     using bench = new Bench({ clock: clockWith(300, () => bench.has("set")) });
     const outcome = await bench.run({
       t: { run: 'trap "exit 0" TERM; sleep 600 & touch set; wait', timeout_ms: 300 },

@@ -122,7 +122,7 @@ describe("long lines", () => {
     }
   });
 
-  test("that are no text are cut all the same", () => {
+  test("that are not text are cut too", () => {
     const lines = split(new Uint8Array(MAX_LINE_BYTES + 3).fill(0x80));
     expect(lines.map((line) => line.length / 4)).toEqual([MAX_LINE_BYTES, 3]);
   });
@@ -142,7 +142,7 @@ describe("progress bars", () => {
     expect(split("10%\r50%\r")).toEqual(["50%"]);
   });
 
-  test("while it goes on there is a snapshot a second, and the last state is not said twice", () => {
+  test("while it continues, there is one snapshot per second, and the last state is not repeated", () => {
     const splitter = new LineSplitter();
     const lines: [number, string][] = [];
     const at = (now: number, text: string) => {
@@ -157,7 +157,7 @@ describe("progress bars", () => {
     expect(lines.at(-1)).toEqual([5020, "next"]);
   });
 
-  test("a bar that stands still is shown when its second is over", () => {
+  test("a stalled bar is shown after a second", () => {
     const splitter = new LineSplitter();
     expect(splitter.push(bytes("\r 10%"), 0)).toEqual([]);
     expect(splitter.push(bytes("\r 20%"), 100)).toEqual([]);

@@ -104,7 +104,7 @@ describe("lines reach the principal", () => {
     expect(lines).toEqual(numbered(500));
   });
 
-  test("what got lost is sent again, by itself", async () => {
+  test("lost lines are sent again automatically", async () => {
     connect(await bound());
     sender.rewind(0);
     const lost = new Set([3, 9]);
@@ -115,7 +115,7 @@ describe("lines reach the principal", () => {
     expect(lost.size).toBe(0);
   });
 
-  test("a restarted principal gets what it does not have any more", async () => {
+  test("a restarted principal gets the lines that it no longer has", async () => {
     connect(await bound());
     sender.rewind(0);
     write(1, 10);
@@ -128,7 +128,7 @@ describe("lines reach the principal", () => {
     expect(lines).toEqual(numbered(10));
   });
 
-  test("a large backlog comes in portions: the sender waits for word that they have come", async () => {
+  test("a large backlog is sent in portions: the sender waits for acknowledgements", async () => {
     const text = "x".repeat(60_000);
     const count = 700;
     write(1, count, text);

@@ -75,7 +75,7 @@ describe("an agent that was killed", () => {
   });
 });
 
-test("an agent that was silent too long comes back: its attempt is over, its processes end, its late word changes nothing", async () => {
+test("an agent returns after being silent too long: its attempt is over, its processes are ended, its late reports change nothing", async () => {
   await using fleet = new Fleet();
   const pid = join(fleet.directory, "pid");
   const times = { CDKTR_AGENT_HEARTBEAT_INTERVAL_MS: 200, CDKTR_DEFAULT_ZMQ_TIMEOUT_MS: 500 };
@@ -118,7 +118,7 @@ test("an agent that was silent too long comes back: its attempt is over, its pro
   }
 });
 
-describe("who is ended", () => {
+describe("which processes are ended", () => {
   test("not a process that has the pid of a recorded one but another start time, nor one of another boot", async () => {
     using bench = new Bench();
     const foreign = Bun.spawn(["sleep", "600"], { detached: true });
@@ -206,7 +206,7 @@ describe("a daemon that a task leaves", () => {
     }
   });
 
-  test("a sweep leaves tasks alone that run", async () => {
+  test("a sweep does not affect running tasks", async () => {
     using bench = new Bench();
     const sweep = new StraySweep(bench.outbox, { ...bench.context, graceMs: 200 });
     const going = bench.run({

@@ -71,7 +71,7 @@ describe("numbers", () => {
     expect(lines(outbox)).toEqual(["a", "b"]);
   });
 
-  test("they go on after a restart, also when everything was acknowledged", () => {
+  test("they continue after a restart, even if everything was acknowledged", () => {
     const outbox = open();
     outbox.addReport(report("RUNNING"));
     add(outbox, "a", "b", "c");
@@ -119,7 +119,7 @@ describe("numbers", () => {
 });
 
 describe("readers", () => {
-  test("hear of each frame once, in order, and of reports, by themselves and soon", async () => {
+  test("are notified of each frame once, in order, and of reports, without delay", async () => {
     const outbox = open();
     const frames: LogFrame[] = [];
     const heard = Promise.withResolvers<void>();
@@ -137,7 +137,7 @@ describe("readers", () => {
     expect(frames.length).toBeLessThan(100);
   });
 
-  test("what is told was on disk before", async () => {
+  test("data is on disk before readers are notified", async () => {
     const outbox = open();
     let kept = -1;
     const told = Promise.withResolvers<void>();
@@ -177,7 +177,7 @@ describe("room", () => {
     expect(lines(outbox)).toEqual(["y".repeat(6000)]);
   });
 
-  test("what an earlier process left counts", () => {
+  test("data left by an earlier process counts", () => {
     const outbox = open();
     add(outbox, "x".repeat(6000));
     outbox.close();
@@ -198,7 +198,7 @@ describe("room", () => {
 });
 
 describe("one process at a time", () => {
-  test("a second one is told who has it, and what to do", () => {
+  test("a second one gets an error that names the owner and the remedy", () => {
     open();
     expect(() => open()).toThrow(OutboxLockedError);
     expect(() => open()).toThrow(`is already running on this host (pid ${process.pid})`);
@@ -240,7 +240,7 @@ describe("one process at a time", () => {
 });
 
 describe("trouble with the disk", () => {
-  test("a damaged file is put aside, and a new stream begins", () => {
+  test("a damaged file is moved aside, and a new stream begins", () => {
     const outbox = open();
     const { streamId } = outbox;
     add(outbox, "lost");

@@ -160,7 +160,7 @@ describe("standing", () => {
     await principal.until(() => statuses(principal).includes("run COMPLETED"));
   });
 
-  test("told so by several replies at once, it registers again and goes on", async () => {
+  test("if several replies say so at once, it registers again once and continues", async () => {
     await using principal = await new ScriptedPrincipal().start();
     await using fleet = new Fleet();
     let given = false;
@@ -212,7 +212,7 @@ describe("standing", () => {
     expect(await agent.done).toBe(1);
   });
 
-  test("a principal that answers that it failed is there: the agent goes on asking", async () => {
+  test("a principal that reports a failure is reachable: the agent keeps asking", async () => {
     await using principal = await new ScriptedPrincipal().start();
     await using fleet = new Fleet();
     let asked = 0;
@@ -226,7 +226,7 @@ describe("standing", () => {
 });
 
 describe("a principal that is silent for longer than an agent tries, and then answers again", () => {
-  test("has its agent back: what runs goes on, and the agent ends with status 0", async () => {
+  test("gets its agent back: runs continue, and the agent exits with status 0", async () => {
     await using principal = await new ScriptedPrincipal().start();
     await using fleet = new Fleet();
     const go = join(fleet.directory, "go");
@@ -272,7 +272,7 @@ describe("a principal of another version", () => {
       }),
     );
 
-  test("that understands this agent gets it, whatever it understands beside that", async () => {
+  test("that understands this agent is used, regardless of what else it understands", async () => {
     await using principal = await new ScriptedPrincipal().start();
     await using fleet = new Fleet();
     principal.onInfo = () => info(principal.id, 7, PROTOCOL.version);
@@ -281,7 +281,7 @@ describe("a principal of another version", () => {
     expect(principal.descriptions[0]?.protocol).toEqual(PROTOCOL);
   });
 
-  test("that does not is told nothing, and the agent ends with a status that no supervisor repeats", async () => {
+  test("that does not is sent nothing, and the agent exits with a status on which no supervisor restarts it", async () => {
     await using principal = await new ScriptedPrincipal().start();
     await using fleet = new Fleet();
     principal.onInfo = () => info(principal.id, PROTOCOL.version + 2, PROTOCOL.version + 1);
@@ -290,7 +290,7 @@ describe("a principal of another version", () => {
     expect(principal.descriptions).toEqual([]);
   });
 
-  test("that takes the place of the former one: what runs goes on, and is delivered when there is one that understands it", async () => {
+  test("that replaces the former one: runs continue, and are reported when a compatible one is back", async () => {
     await using principal = await new ScriptedPrincipal().start();
     await using fleet = new Fleet();
     const gate = join(fleet.directory, "gate");
@@ -337,7 +337,7 @@ describe("a principal of another version", () => {
     next.drain();
   });
 
-  test("that is put back in time gets the agent back with what it runs", async () => {
+  test("that is restored in time gets the agent back with its runs", async () => {
     await using principal = await new ScriptedPrincipal().start();
     await using fleet = new Fleet();
     const gate = join(fleet.directory, "gate");

@@ -157,7 +157,7 @@ describe("the end of a process", () => {
       expect(outcome.last(id).max_rss_kb ?? 256).toBeGreaterThan(255);
   });
 
-  test("a pipeline that finishes after its shell is let finish", async () => {
+  test("a pipeline that outlives its shell may finish", async () => {
     using bench = new Bench();
     const outcome = await bench.run({ t: { run: "(sleep 0.1; echo late) & echo early" } });
     expect(outcome.end).toBe("COMPLETED");
@@ -201,7 +201,7 @@ describe("the end of a process", () => {
     expect(isRunning(pidIn(bench, "stray"))).toBe(false);
   });
 
-  test("one that cannot be found either does not hold the task up", async () => {
+  test("one that cannot be found does not delay the task", async () => {
     using bench = new Bench();
     const outcome = await bench.run({
       t: {

@@ -24,7 +24,7 @@ test("runs take turns, however many tasks each has ready", () => {
   expect(started).toEqual(["large 0", "large 1", "small 0", "late", "large 2", "small 1", "large 3"]);
 });
 
-test("a request that was withdrawn never starts, and takes nobody's place", () => {
+test("a withdrawn request never starts, and does not occupy a slot", () => {
   const slots = new TaskSlots(1);
   const started: string[] = [];
   slots.request("a", () => started.push("first"));

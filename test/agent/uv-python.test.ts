@@ -86,7 +86,7 @@ describe("how uv is called", () => {
     ]);
   });
 
-  test("a project that merely lies around is left alone", async () => {
+  test("a project in the directory is ignored if it is not requested", async () => {
     using bench = new Bench();
     const uv_path = fakeUv(bench);
     write(bench, "pyproject.toml");
@@ -241,7 +241,7 @@ describe("with real uv", () => {
     expect(existsSync(join(bench.directory, "project/.venv"))).toBe(true);
   });
 
-  test("what a script prints comes at once, without -u or flush", async () => {
+  test("output of a script arrives at once, without -u or flush", async () => {
     using bench = new Bench();
     write(
       bench,

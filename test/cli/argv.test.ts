@@ -108,7 +108,7 @@ describe("options", () => {
     expect(args.first).toBe("x");
   });
 
-  test("what stands after -- is no option", async () => {
+  test("arguments after -- are not options", async () => {
     const { args, rawArgs } = await run("runs", "list", "--", "-P", "--param=x=1");
     expect(args.first).toBe("-P");
     expect(args.second).toBe("--param=x=1");

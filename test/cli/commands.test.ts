@@ -271,7 +271,7 @@ describe("runs", () => {
     }
   });
 
-  test("what is empty, too short, or no id names no run, even when there is only one", async () => {
+  test("a text that is empty, too short, or not an id refers to no run, even if there is only one", async () => {
     for (const command of [
       ["runs", "show"],
       ["runs", "cancel"],

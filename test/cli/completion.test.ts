@@ -27,7 +27,7 @@ async function candidates(line: string): Promise<Completion & { values: string[]
   return { ...result, values: result.candidates.map(({ value }) => value) };
 }
 
-describe("what comes next", () => {
+describe("completion candidates", () => {
   test("commands, with what they do", async () => {
     const { candidates: found } = await candidates("ru");
     expect(found.map(({ value }) => value)).toEqual(["run", "runs"]);
@@ -241,7 +241,7 @@ describe("the scripts in their shells", () => {
     expect(await shown("cdktr start principal --workflow-dir=pi")).toContain("--workflow-dir=pipelines/");
   });
 
-  test("a principal that accepts and says nothing costs a moment, one that is not there costs none", async () => {
+  test("a principal that accepts but does not reply costs a moment, a missing one costs nothing", async () => {
     using mute = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data() {} } });
     const took = async (port: number) => {
       const began = performance.now();
@@ -268,7 +268,7 @@ describe("the scripts in their shells", () => {
     }
   });
 
-  test("a shell that is not known is wrong usage", async () => {
+  test("an unknown shell is a usage error", async () => {
     const { code, stderr } = await cluster.cdktr(["completion", "bsh"]);
     expect(code).toBe(2);
     expect(stderr).toContain("Did you mean 'bash'?");

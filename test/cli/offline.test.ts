@@ -15,7 +15,7 @@ test("the version, in every way it is asked for", async () => {
   expect(JSON.parse((await cdktr(["version", "--json"])).stdout).version).toBe(packageJson.version);
 });
 
-test("neither the version nor help waits for schemas, YAML, the logger or anything native", () => {
+test("the version and help load no schemas, YAML, logger or native library", () => {
   const transpiler = new Bun.Transpiler({ loader: "ts" });
   const loaded = new Set<string>();
   const visit = (path: string) => {
@@ -113,7 +113,7 @@ test("files that are not there: exit 4, and the principal is not asked", async (
   }
 });
 
-test("output that nobody reads any more ends quietly, output that cannot be written is no defect of cdktr", async () => {
+test("output whose reader has exited ends quietly; output that cannot be written is not reported as a bug", async () => {
   const shell = async (script: string) => {
     const child = Bun.spawn(["bash", "-c", script, "bash", ...CDKTR], {
       stdout: "pipe",
@@ -136,7 +136,7 @@ test("output that nobody reads any more ends quietly, output that cannot be writ
   }
 });
 
-test("a name that does not resolve is no crash", async () => {
+test("a name that does not resolve does not cause a crash", async () => {
   const { code, stderr } = await cdktr(["runs", "list", "--principal", "no-such-host.invalid:5561"], {
     env: quick,
   });
@@ -187,7 +187,7 @@ test("the manual: topics, pages, what was probably meant", async () => {
   expect(wrong.stderr).toContain("Did you mean 'getting-started'?");
 });
 
-test("a reader that goes away is no error", async () => {
+test("a reader that exits is not an error", async () => {
   const command = [...CDKTR, "docs", "workflows"].map((word) => `'${word}'`).join(" ");
   const child = Bun.spawn(["bash", "-c", `${command} | head -n 1; echo "$\{PIPESTATUS[0]}"`], {
     env: cleanEnvironment(),

@@ -25,7 +25,7 @@ describe("the run that is meant", () => {
     expect(onlyRun("ffff0000-1", runs, 0).workflow_instance_id).toBe("ffff0000-1");
   });
 
-  test("a beginning that several have is refused with a list of them", () => {
+  test("an ambiguous beginning is refused with a list of candidates", () => {
     expect(() => onlyRun("abcd", runs, 0)).toThrow(
       /^2 runs begin with 'abcd':\n {2}abcd0000-1 .*\n {2}abcd1111-1 /,
     );

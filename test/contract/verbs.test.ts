@@ -100,7 +100,7 @@ describe("a request that speaks for an agent", () => {
     }
   });
 
-  test("gets no work for an agent that is nobody's, until the sender has registered it", async () => {
+  test("gets no work for an unowned agent until the sender has registered it", async () => {
     await using secured = await Secured.start();
     const admin = secured.client(secured.keys("admin"));
     const worker = secured.client(await secured.add("worker", "agent"));

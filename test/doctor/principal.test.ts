@@ -28,7 +28,7 @@ describe("a host with a principal", () => {
   });
   afterAll(() => cluster.stop());
 
-  test("is well", async () => {
+  test("has no problems", async () => {
     const report = await doctor();
     expect([report.code, errorsOf(report)]).toEqual([0, []]);
     expect(findingOf(report, "principal", "ok").message).toContain("answers (version");
@@ -83,7 +83,7 @@ describe("a host with a principal", () => {
     );
   });
 
-  test("an agent of another version, which then is lost", async () => {
+  test("an agent of another version, which is lost later", async () => {
     await cluster.client.registerAgent("old-one", {
       session_id: "one",
       stream_id: "old-stream",
@@ -106,7 +106,7 @@ describe("a host with a principal", () => {
     expect(findingOf(await doctor(), "agents", "warning").message).toContain("Agent old-one is lost");
   });
 
-  test("a principal that stands still: the wait is bounded", async () => {
+  test("a principal that hangs: the wait is bounded", async () => {
     cluster.principal?.kill("SIGSTOP");
     const report = await doctor({ CDKTR_DEFAULT_ZMQ_TIMEOUT_MS: "300" });
     cluster.principal?.kill("SIGCONT");
@@ -128,7 +128,7 @@ describe("a host with a principal", () => {
   });
 });
 
-test("a secured principal: with keys all is seen, with an agent's what it may, without any the remedy", async () => {
+test("a secured principal: an admin's key sees everything, an agent's only what it may, and without a key the remedy is shown", async () => {
   using a = new TemporaryDirectory();
   await using cluster = await securedCluster(a);
   const admin = await examined({ cwd: a.root, env: cluster.env });

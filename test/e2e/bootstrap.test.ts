@@ -72,7 +72,7 @@ test("npm that runs no install scripts is no obstacle", async () => {
   expect(code).toBe(0);
 }, 300_000);
 
-test("a package that is missing is installed again; without a network it says what is the matter", async () => {
+test("a missing package is reinstalled; without a network the reason is shown", async () => {
   rmSync(clone.path("node_modules/zod"), { recursive: true });
   const { code, out, err } = await result(
     bootstrap(["0"], {

@@ -62,7 +62,7 @@ async function hostWith(
   });
 }
 
-test("a host without trouble is fit for a principal, and is told how to start one", async () => {
+test("a host without problems is ready for a principal, and the doctor shows how to start one", async () => {
   mkdirSync(join(directory, "workflows"), { recursive: true });
   const report = await hostWith();
   expect({ ok: report.ok, code: report.code, errors: errorsOf(report) }).toEqual({

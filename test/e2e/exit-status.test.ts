@@ -40,7 +40,7 @@ describe("0: done", () => {
     expect(task).toMatchObject({ task_id: "say", status: "COMPLETED", exit_code: 0 });
   });
 
-  test("a trigger that nobody waits for, although the run will fail", async () => {
+  test("a trigger without --wait, although the run will fail", async () => {
     const { code, value } = await json("task", "run", "bad");
     expect(code).toBe(0);
     expect(Object.keys(value as object).sort()).toEqual(["workflow_id", "workflow_instance_id"]);
@@ -135,7 +135,7 @@ describe("2: wrong usage", () => {
   });
 });
 
-describe("3: nobody answers", () => {
+describe("3: no reply", () => {
   test("says at which address, after how long", async () => {
     const [port] = await freePorts(1);
     for (const args of [

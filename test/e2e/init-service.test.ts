@@ -114,7 +114,7 @@ describe.skipIf(skipWithout(typeof found === "string" ? found : undefined))("a h
     await cdktr("/", ["service", "uninstall", "principal"]);
   });
 
-  test("what cannot be is refused before anything is written", async () => {
+  test("impossible combinations are refused before anything is written", async () => {
     const closed = await cdktr("/", ["init", "/root/p", "--yes", "--service"]);
     expect(closed).toMatchObject({
       code: 1,

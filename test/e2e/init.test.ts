@@ -344,7 +344,7 @@ test("Ctrl-C at each question leaves nothing", async () => {
   await tmux.waitFor(/isig icanon echo/);
 }, 120_000);
 
-test("what stands in the way is said when it is tried, and the answers can be mended; Ctrl-C while it works leaves nothing", async () => {
+test("obstacles are reported on the attempt, and answers can be corrected; Ctrl-C while it works leaves nothing behind", async () => {
   await cdktr(["init", "s", "--yes", "--host", "0.0.0.0", "--keys"], { cwd: directory.root, env });
   // Nobody answers at the token's address: no principal runs.
   const made = await cdktr(["join-token", "create", "--address", "127.0.0.1:1"], {
@@ -523,7 +523,7 @@ describe("without a terminal", () => {
     expect(readdirSync(directory.root).sort()).toEqual(["bin", "home", "mine", "q", "s"]);
   }, 30_000);
 
-  test("what a killed one had not finished is completed by the next, before it looks at anything", async () => {
+  test("work that a killed one left unfinished is completed by the next, before anything else", async () => {
     const project = directory.path("p");
     await init(["p", "--yes", "--port", "7100"]);
     // As it is between two moves: past the point of no return, the settings not yet in their place.

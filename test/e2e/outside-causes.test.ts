@@ -92,7 +92,7 @@ test.if(COMPILED)("a cache on a file system that is mounted noexec, and one of a
   expect(denied.code).toBe(1);
 });
 
-test("a number in a query that is too large is the query's mistake", async () => {
+test("a number that is too large in a query is an error of the query", async () => {
   const { code, stderr } = await cluster.cdktr(["db", "query", "SELECT 1e400 AS x"]);
   expect(code).toBe(4);
   expect(stderr).toContain("a number in it is too large for a DOUBLE");

@@ -43,7 +43,7 @@ test("a changed file counts for later runs", async () => {
   expect(await output("one")).toContain("second");
 });
 
-test("a file that becomes invalid keeps its last valid version and says why; mended it is new again", async () => {
+test("a file that becomes invalid keeps its last valid version and says why, until it is fixed", async () => {
   cluster.writeWorkflow("one.yml", `${says("broken")}  other:\n    nme: x\n`);
   const broken = await until("the error is known", async () => {
     const found = await listed("one");

@@ -49,7 +49,7 @@ function wiretap(
   return { bytes: () => Buffer.concat(seen), stop: () => server.stop(true) };
 }
 
-test("a host joins by a token, works encrypted, and is shut out again; whoever else tries learns why not", async () => {
+test("a host joins with a token, works encrypted, and is revoked; others are refused with the reason", async () => {
   using a = new TemporaryDirectory();
   using b = new TemporaryDirectory();
   using c = new TemporaryDirectory();
@@ -232,7 +232,7 @@ test("one key serves the agents of a host; another host's key cannot pass for on
   expect((await cdktr(["run", "hello", "--wait"], onA)).code).toBe(0);
 });
 
-test("a host whose answer got lost joins again with the same token, whoever was killed meanwhile", async () => {
+test("a host whose reply got lost joins again with the same token, even if either side was killed meanwhile", async () => {
   using a = new TemporaryDirectory();
   using b = new TemporaryDirectory();
   const [api = 0, logsIn = 0, logsOut = 0, tapped = 0] = await freePorts(4);

@@ -51,7 +51,7 @@ test("SIGTERM drains an agent: what runs finishes, what waits stays for others",
   expect(taken.agent_id).toContain("other");
 }, 120_000);
 
-test("what is left when the time is up goes to another agent, also when the principal was away", async () => {
+test("runs that are left when the time is up go to another agent, even if the principal was unreachable", async () => {
   await using cluster = await startCluster({
     env: { CDKTR_AGENT_STOP_GRACE_S: "0", CDKTR_DEFAULT_ZMQ_TIMEOUT_MS: "500" },
     agents: 1,
@@ -84,7 +84,7 @@ test("what is left when the time is up goes to another agent, also when the prin
   expect(stdout.match(/"payload":"before"/g)).toHaveLength(1);
 }, 120_000);
 
-test("a second SIGTERM ends what runs, with everything that it started", async () => {
+test("a second SIGTERM ends the runs with all their processes", async () => {
   using directory = new TemporaryDirectory();
   await using cluster = await startCluster({
     agents: 1,

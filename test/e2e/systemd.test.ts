@@ -116,7 +116,7 @@ describe.skipIf(skipWithout(typeof found === "string" ? found : undefined))("a h
     await machine.out("rm", `${WORKFLOWS}/broken.yml`);
   });
 
-  test("a task does its work under the unit, and what is none of its business is closed", async () => {
+  test("a task works under the unit, and everything that it does not need is inaccessible", async () => {
     const allowed = {
       home: 'echo x >"$HOME/from-task"',
       directory: "echo x >here",
@@ -273,7 +273,7 @@ describe.skipIf(skipWithout(typeof found === "string" ? found : undefined))("a h
     await machine.out("systemctl", "start", "cdktr-agent");
   });
 
-  test("one that is killed is started again after a pause, and so is one that stands still", async () => {
+  test("a killed one is restarted after a pause, and so is a blocked one", async () => {
     const roles = ["principal", "agent", "listeners"];
     for (const role of roles) await dropIn(`cdktr-${role}`, "[Service]\nWatchdogSec=2\nRestartSec=500ms\n");
     await machine.out("systemctl", "restart", ...roles.map((role) => `cdktr-${role}`));
@@ -327,7 +327,7 @@ describe.skipIf(skipWithout(typeof found === "string" ? found : undefined))("a h
     expect(await service("install", "listeners")).toMatchObject({ code: 0 });
   });
 
-  test("what was changed by hand is not lost by installing again", async () => {
+  test("manual changes are not lost by reinstalling", async () => {
     const unit = "/etc/systemd/system/cdktr-listeners.service";
     const same = await service("install", "listeners", "--", "--port", "6001");
     expect(same.stderr).toContain("start listeners --port 6001\n");
@@ -355,7 +355,7 @@ describe.skipIf(skipWithout(typeof found === "string" ? found : undefined))("a h
     }
   });
 
-  test("a secured principal, and a second agent that joins with a token nobody sees", async () => {
+  test("a secured principal, and a second agent that joins with a token that never becomes visible", async () => {
     const asService = (...args: string[]): Promise<Finished> =>
       machine.run(["cdktr", ...args], {
         user: "cdktr",

@@ -64,7 +64,7 @@ test("the principal logs it, and the list, the workflow and the doctor show it",
   expect(doctor.stdout + doctor.stderr).toMatch(/Workflow pong: workflows run after each other/);
 });
 
-test("a refused firing is logged once for each version of the file, and shown until it is mended", async () => {
+test("a refused firing is logged once for each version of the file, and shown until the file is fixed", async () => {
   const REFUSED = /A firing of workflow needy \(cron\) was refused: .*missing parameter "day"/;
   const times = () => (cluster.principal?.stderr ?? "").split(/A firing of workflow needy /).length - 1;
   await cluster.principal?.waitFor(REFUSED);

@@ -293,7 +293,7 @@ test("Ctrl-C, Ctrl-Z and fg, TERM: the terminal is always as it was", async () =
   await expectSaneTerminal();
 });
 
-test("an error inside: the message is readable and the terminal as it was", async () => {
+test("an internal error: the message is readable and the terminal is restored", async () => {
   tmux.type(`${process.execPath} ${join(import.meta.dir, "support/crash-ui.ts")}`);
   tmux.keys("Enter");
   const screen = await tmux.waitFor(/caught: a mistake inside/);

@@ -27,7 +27,7 @@ async function formerCluster(): Promise<Cluster> {
   return cluster;
 }
 
-test("what version 0.1 left in the middle of its work is taken over: each run ends once, with all its lines", async () => {
+test("unfinished work of version 0.1 is taken over: each run ends once, with all its lines", async () => {
   await using cluster = await formerCluster();
   const waiting = join(cluster.dataDirectory, "listeners", "Recorder");
   mkdirSync(waiting, { recursive: true });

@@ -150,7 +150,7 @@ test("under load, there and back, with TERM and with KILL: nothing is lost, and 
   expect(processesWith(`CHAOS_WITNESS=${witness}`)).toEqual([]);
 }, 120_000);
 
-test("what a principal and a listener start themselves goes on being of their version, with the file replaced or gone", async () => {
+test("child processes of a principal and a listener keep their version, even if the executable is replaced or removed", async () => {
   await using cluster = new Cluster(
     { workflows: { "hello.yml": shellWorkflow({ a: { sh: "echo hello" } }) }, env: IMPATIENT },
     await freePorts(3),
@@ -202,7 +202,7 @@ export default class Bell extends EventListener {
   }
 }, 60_000);
 
-test("what former versions unpacked is cleared away when nobody uses it", async () => {
+test("files unpacked by former versions are removed when they are unused", async () => {
   await using cluster = new Cluster({ env: IMPATIENT }, await freePorts(3));
   const cache = join(cluster.directory, "cache");
   const env = { CDKTR_CACHE_DIRECTORY: cache };

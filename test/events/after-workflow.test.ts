@@ -80,7 +80,7 @@ class Chain implements AsyncDisposable {
   }
 }
 
-test("a burst that nobody listened to: each end is followed once, also when the listener forgot that it had done so", async () => {
+test("a burst while no listener ran: each end is followed once, even if the listener lost its position", async () => {
   await using chain = new Chain();
   await chain.cluster.start();
   const first = await chain.endRuns(1);
@@ -125,7 +125,7 @@ async function stoppedMidway(chain: Chain): Promise<void> {
   await listener.stop();
 }
 
-test("a place in the list of another principal means nothing here", async () => {
+test("a position in another principal's feed is ignored", async () => {
   await using chain = new Chain();
   await chain.cluster.start();
   const client = chain.cluster.client();

@@ -112,7 +112,7 @@ test("away: triggers are safe at once, wait in order, and become runs when the p
   expect(at).toEqual([...at].sort((a, b) => a - b));
 });
 
-test("a full buffer holds the listener back until there is room", async () => {
+test("a full buffer blocks the listener until there is space", async () => {
   await using cluster = await startCluster({ workflows: { "hello.yml": HELLO } });
   cluster.principal?.kill("SIGKILL");
   await cluster.principal?.finished;

@@ -13,7 +13,7 @@ function looks(settleMs: number) {
   };
 }
 
-test("what is there at first is no event; then each settled change is one", () => {
+test("files that exist at first are no events; after that, each settled change is one", () => {
   const look = looks(100);
   expect(look(0, "a:1")).toEqual([]);
   expect(look(10, "a:1", "b:1")).toEqual([]);
@@ -33,7 +33,7 @@ test("a burst is one event, of its last version", () => {
   expect(look(1100, "a:20")).toEqual(["created a:20"]);
 });
 
-test("a replaced file is a changed one, one that was only away for a moment is nothing", () => {
+test("a replaced file counts as changed, and a file that was only missing briefly causes no event", () => {
   const look = looks(100);
   look(0, "a:1", "b:1");
   expect(look(10)).toEqual([]);
@@ -45,7 +45,7 @@ test("a replaced file is a changed one, one that was only away for a moment is n
   expect(look(900, "a:2", "b:1")).toEqual([]);
 });
 
-test("an event that was not dealt with comes again", () => {
+test("an event that was not handled is repeated", () => {
   const changes = new FileChanges(0);
   changes.see(new Map(), 0);
   const present = new Map([["a", "1"]]);

@@ -73,7 +73,7 @@ class Watched implements AsyncDisposable {
   }
 }
 
-test("what happened while nobody watched is found at the next start, once; also when it was killed before it noted it", async () => {
+test("changes made while no listener ran are found once at the next start, even after a kill before they were recorded", async () => {
   await using watched = new Watched();
   watched.declare("inbox", "**/*.csv");
   for (const name of ["kept.csv", "changed.csv", "gone.csv"]) watched.write(name);
@@ -101,7 +101,7 @@ test("what happened while nobody watched is found at the next start, once; also 
   expect((await watched.events(5)).toSorted()).toEqual([...found, "created last.csv"].toSorted());
 });
 
-test("with catchup none, and for a glob that nobody watched before, what is there counts as seen", async () => {
+test("with catchup none, and for a new glob, existing files count as seen", async () => {
   await using watched = new Watched();
   watched.declare("none", "*.csv", ", catchup: none");
   watched.write("a.csv");

@@ -127,7 +127,7 @@ describe("the scheduler", () => {
     expect(await scheduled.times(2)).toEqual(["12:01:00", "12:02:00"]);
   });
 
-  test("idles without schedules, and hears of new, changed and removed files", async () => {
+  test("idles without schedules, and notices new, changed and removed files", async () => {
     await using scheduled = await new Scheduled({ "a.yml": workflowText() }).start();
     const { cluster, clock, book } = scheduled;
     await scheduled.startScheduler();
@@ -163,7 +163,7 @@ describe("the scheduler", () => {
   });
 });
 
-describe("firings that were missed while nobody was there", () => {
+describe("firings that were missed while no scheduler ran", () => {
   for (const [catchup, times] of [
     ["none", []],
     ["latest", ["15:00:00"]],
@@ -265,7 +265,7 @@ describe("a principal that is away when it fires", () => {
     await scheduler.stop();
   });
 
-  test("and a disk that takes nothing: the firing is made up for when the principal is back", async () => {
+  test("and a full disk: the firing is caught up when the principal is back", async () => {
     await using scheduled = await new Scheduled({ "a.yml": cron("0 0 * * * *") }).start();
     const { cluster, clock, book } = scheduled;
     const port = cluster.ports.api;
@@ -330,7 +330,7 @@ test("a real clock and a real second", async () => {
   expect(new Set(runs.map((run) => run.workflow_instance_id)).size).toBe(runs.length);
 });
 
-describe("an event listener of one's own", () => {
+describe("a custom event listener", () => {
   class Doorbell extends EventListener {
     override readonly name = "doorbell";
     readonly made: (string | null)[] = [];

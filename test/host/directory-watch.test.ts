@@ -68,7 +68,7 @@ test("tells of files that come, change and go, at any depth", async () => {
   await witness.until(() => witness.seen.slice(before).includes("a"));
 });
 
-test("events that come together are told together", async () => {
+test("simultaneous events are reported together", async () => {
   mkdirSync(root);
   const witness = new Witness();
   for (let i = 0; i < 50; i++) writeFileSync(`${root}/file-${i}`, "x");
@@ -77,7 +77,7 @@ test("events that come together are told together", async () => {
   expect(witness.changes).toBeLessThan(10);
 });
 
-test("what never pauses is told of all the same", async () => {
+test("continuous changes are reported too", async () => {
   mkdirSync(root);
   const witness = new Witness();
   // Closer together than events have to be to count as one.
@@ -87,7 +87,7 @@ test("what never pauses is told of all the same", async () => {
   expect(new Set(witness.seen)).toEqual(new Set(["busy"]));
 });
 
-test("what is not relevant, or below a directory that is not asked for, is not told of", async () => {
+test("irrelevant changes, and those below other directories, are not reported", async () => {
   mkdirSync(`${root}/sub`, { recursive: true });
   const flat = new Witness((path) => path !== "ignored", false);
   const deep = new Witness();
@@ -99,7 +99,7 @@ test("what is not relevant, or below a directory that is not asked for, is not t
   expect(new Set(flat.seen)).toEqual(new Set(["wanted"]));
 });
 
-test("a directory that comes later is watched from then on, one that takes its place too", async () => {
+test("a directory that is created later is watched from then on, and so is its replacement", async () => {
   const witness = new Witness();
   const { watch } = witness;
   const before = watch.generation;
@@ -127,7 +127,7 @@ test("a directory that comes later is watched from then on, one that takes its p
   expect(watch.generation).toBe(second);
 });
 
-test("one that is closed tells nothing any more, and does not watch again", async () => {
+test("a closed one reports nothing and does not watch again", async () => {
   mkdirSync(root);
   // The event has come, and waits for others.
   const closed = new Witness(() => {

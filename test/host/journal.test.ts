@@ -37,7 +37,7 @@ test("without a journal lines stay as they are", async () => {
   expect(await written(() => undefined)).toBe(PLAIN);
 });
 
-test("a variable that was inherited, and is about another stream, changes nothing", async () => {
+test("an inherited variable for another stream has no effect", async () => {
   expect(await written((dev, ino) => `${dev}:${ino + 1}`)).toBe(PLAIN);
   expect(await written(() => "nonsense")).toBe(PLAIN);
 });

@@ -89,7 +89,7 @@ describe("directories", () => {
     makePrivateDirectory(path);
   });
 
-  test("one that is there and open is refused, not mended", () => {
+  test("an existing one with loose permissions is refused, not fixed", () => {
     const path = directory.path("keys");
     mkdirSync(path, { mode: 0o755 });
     expect(thrown(() => makePrivateDirectory(path))).toBeInstanceOf(UsageError);
@@ -132,7 +132,7 @@ describe("writing", () => {
     expect(readdirSync(directory.root)).toEqual(["key"]);
   });
 
-  test("of two that create the same file at once, one wins, and the file is its", async () => {
+  test("if two processes create the same file at once, one wins", async () => {
     const path = directory.path("key");
     const create = (text: string) =>
       Bun.spawn([process.execPath, "-e", creating(path, text)], { stdout: "pipe", stderr: "inherit" });
@@ -168,7 +168,7 @@ describe("writing", () => {
   });
 });
 
-test("what killed processes left is removed, but neither what is being written nor anything else", () => {
+test("leftovers of killed processes are removed, but no files that are being written, and nothing else", () => {
   const now = Date.now();
   const old = new Date(now - 3_600_000);
   const left = `.new-${crypto.randomUUID()}`;

@@ -43,7 +43,7 @@ function heardOf(count: number) {
 }
 
 describe("starting again", () => {
-  test("a child that ends well is not started again", async () => {
+  test("a child that succeeds is not restarted", async () => {
     const child = supervise(() => sh("exit 0"));
     await child.start();
     expect(await child.done).toBe(0);
@@ -51,7 +51,7 @@ describe("starting again", () => {
     await child.stop();
   });
 
-  test("one that fails is, with a new command each time, until it is well", async () => {
+  test("one that fails is restarted, with a new command each time, until it succeeds", async () => {
     let starts = 0;
     const outcomes: ChildOutcome[] = [];
     const child = supervise(() => {
@@ -150,7 +150,7 @@ describe("stopping", () => {
   });
 });
 
-test("what the child says is heard, in order, and it has the environment that was given", async () => {
+test("messages of the child arrive in order, and it has the given environment", async () => {
   const { heard, all } = heardOf(3);
   const child = supervise(
     () => bun(`process.send({ n: 1 }); process.send(process.env.GIVEN); process.send(null);`),

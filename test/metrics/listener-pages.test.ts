@@ -72,12 +72,12 @@ describe("health", () => {
       (error: unknown) => (error instanceof CdktrError ? error.message : ""),
     );
 
-  test("is good while every listener runs, also when the principal is away", async () => {
+  test("is healthy while every listener runs, even if the principal is unreachable", async () => {
     const listeners = [WELL, { ...WELL, name: "other", principal_away_since_ms: 1 }];
     expect(await health(...listeners)).toEqual({ version: VERSION, listeners });
   });
 
-  test("is bad when one does not run, and says which and why", async () => {
+  test("is unhealthy when one does not run, and says which and why", async () => {
     expect(await refusal(WELL, { ...WELL, name: "mail", state: "backing off", error: "no route" })).toBe(
       "the listener mail is backing off: no route",
     );

@@ -56,7 +56,7 @@ test("other paths and methods are refused", async () => {
   expect([posted.status, posted.headers.get("allow")]).toEqual([405, "GET, HEAD"]);
 });
 
-test("a page that cannot be made is an answer that says why, and the next one may be well again", async () => {
+test("a page that cannot be created is answered with the reason, and the next one may succeed", async () => {
   let isWell = false;
   const work = async () => {
     if (!isWell) throw new Error("the history is locked");
@@ -85,7 +85,7 @@ test("port 0 is for none", async () => {
   expect([listens, book.lines]).toEqual([false, []]);
 });
 
-test("a port that is taken is said, and taken up when it is free", async () => {
+test("a port in use is reported, and bound when it is free", async () => {
   const other = Bun.serve({ hostname: "127.0.0.1", port, fetch: () => new Response("other") });
   const server = metrics({ retryMs: 1 });
   const listening = new Promise<void>((resolve) => server.signals.on("listening", resolve));
@@ -98,7 +98,7 @@ test("a port that is taken is said, and taken up when it is free", async () => {
   await book.waitFor(/has \/healthz and \/metrics now/);
 });
 
-test("one that is stopped leaves the port, and does not come back for it", async () => {
+test("a stopped one releases the port and does not bind it again", async () => {
   const first = metrics();
   await first.start();
   await first.stop();

@@ -66,7 +66,7 @@ describe("the versions of symbols in ELF files", () => {
     expect(sorted(definedVersions(readFileSync(path)))).toEqual(defined);
   });
 
-  test("what is no such file is refused, whole or cut off", () => {
+  test("other files are refused, complete or truncated", () => {
     expect(() => neededVersions(Buffer.from("#!/bin/sh\n"))).toThrow(RangeError);
     expect(() => neededVersions(readFileSync(zmq("x64")).subarray(0, 5000))).toThrow(RangeError);
   });

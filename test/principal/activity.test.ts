@@ -27,7 +27,7 @@ test("what a service logs is kept with its part, level and text, and printed as 
   expect(activity.list({ limit: 2 }).map((event) => event.seq)).toEqual([2, 3]);
 });
 
-test("a quiet log keeps events all the same, and debug output is no event", () => {
+test("a quiet log still keeps events, and debug output is not an event", () => {
   const { activity, log, printed } = listening(LogLevels.error);
   log.withTag("history").info("The history database is available again");
   log.debug("detail");

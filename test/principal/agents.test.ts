@@ -41,7 +41,7 @@ function keepAlive(agent: FakeAgent, running: () => RunAssignment[] = () => []):
 }
 
 describe("an agent", () => {
-  test("is listed with what it said and when it was heard of", async () => {
+  test("is listed with its description and the time of its last sign of life", async () => {
     await using cluster = await new TestPrincipal({ workflows: TASKS }).start();
     await trigger(cluster);
     const before = Date.now();
@@ -171,7 +171,7 @@ describe("an agent", () => {
     expect(await client.getRun(id)).toMatchObject({ status: "CRASHED", attempt: 3 });
   });
 
-  test("is not lost because the principal itself stood still", async () => {
+  test("is not lost while the principal itself was suspended", async () => {
     await using cluster = await new TestPrincipal({ workflows: TASKS, config: QUICK }).start();
     await trigger(cluster);
     const { agent, run } = await halfway(cluster);
@@ -186,7 +186,7 @@ describe("an agent", () => {
   });
 });
 
-describe("an agent that starts anew", () => {
+describe("a restarted agent", () => {
   test("on the same disk gives up at once what its former process had", async () => {
     await using cluster = await new TestPrincipal({ workflows: TASKS }).start();
     const id = await trigger(cluster);
@@ -214,7 +214,7 @@ describe("an agent that starts anew", () => {
     expect(await client.getRun(id)).toMatchObject({ status: "COMPLETED", attempt: 1 });
   });
 
-  test("and has reports about other runs only, gives up the rest when they are in", async () => {
+  test("and only has reports about other runs, gives up the rest after delivering them", async () => {
     await using cluster = await new TestPrincipal({ workflows: TASKS }).start();
     const client = cluster.client();
     const id = await trigger(cluster);
@@ -252,7 +252,7 @@ describe("an agent that starts anew", () => {
 });
 
 describe("draining and leaving", () => {
-  test("an agent that is ordered to drain hears of it at once and gets nothing new", async () => {
+  test("an agent that is ordered to drain is notified at once and gets no new work", async () => {
     await using cluster = await new TestPrincipal({ workflows: TASKS }).start();
     const client = cluster.client();
     const agent = await cluster.agent();
@@ -282,7 +282,7 @@ describe("draining and leaving", () => {
   });
 });
 
-describe("a principal that starts anew", () => {
+describe("a restarted principal", () => {
   test("takes back what agents still execute, and has what they report meanwhile", async () => {
     await using cluster = await new TestPrincipal({ workflows: TASKS }).start();
     const id = await trigger(cluster);
@@ -342,7 +342,7 @@ describe("reports", () => {
     expect((await client.getRun(id)).tasks[0]?.status).toBe("FAILED");
   });
 
-  test("of a stream that the principal knows less of than the agent thinks are taken all the same", async () => {
+  test("of a stream of which the principal has less than the agent assumes are accepted anyway", async () => {
     await using cluster = await new TestPrincipal({ workflows: TASKS }).start();
     const id = await trigger(cluster);
     const agent = await cluster.agent();
@@ -432,7 +432,7 @@ describe("reports", () => {
     await cluster.book.waitFor(/clocks of agent agent-1 and of the principal agree again/);
   });
 
-  test("that make no sense are passed over", async () => {
+  test("that make no sense are ignored", async () => {
     await using cluster = await new TestPrincipal({ workflows: TASKS }).start();
     const id = await trigger(cluster);
     const agent = await cluster.agent();

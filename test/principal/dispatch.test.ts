@@ -106,7 +106,7 @@ describe("dispatch", () => {
     expect(got.sort()).toEqual(made.map((run) => run.workflow_instance_id).sort());
   });
 
-  test("offers a run again that nobody confirmed, as another attempt that does not count as a crash", async () => {
+  test("offers an unconfirmed run again, as another attempt that does not count as a crash", async () => {
     await using cluster = await new TestPrincipal({ leaseTimeoutMs: 400 }).start();
     const client = cluster.client();
     const agent = await cluster.agent();

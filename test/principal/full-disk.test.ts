@@ -5,7 +5,7 @@ import { PrincipalClient, PrincipalFailedError } from "../../src/protocol/client
 import { startPrincipalProcess } from "./principal-process.ts";
 import { FakeAgent, failure, required, temporaryDirectory, workflowText } from "./support.ts";
 
-test("a disk that takes nothing more: what needs it is refused with the reason, the rest is answered, and it heals", async () => {
+test("a full disk: requests that need it are refused with the reason, others are answered, and it recovers", async () => {
   using directory = temporaryDirectory();
   mkdirSync(join(directory.path, "workflows"));
   writeFileSync(join(directory.path, "workflows", "hello.yml"), workflowText());

@@ -41,7 +41,7 @@ describe("a stream that DuckDB does not know", () => {
     expect(held(log)).toEqual(range(1, 5));
   });
 
-  test("what was written is let go, what came meanwhile stays", () => {
+  test("written lines are released, lines received meanwhile are kept", () => {
     const { intake: log } = intake();
     log.reconcile(new Map());
     log.offer(batch(1, 3));
@@ -81,7 +81,7 @@ describe("before DuckDB is open", () => {
     expect(held(log)).toEqual(range(6, 9));
   });
 
-  test("what DuckDB has already is let go", () => {
+  test("lines that DuckDB already has are released", () => {
     const { intake: log } = intake();
     log.agentHoldsFrom("s", 4);
     log.offer(batch(4, 6));
@@ -90,7 +90,7 @@ describe("before DuckDB is open", () => {
     expect(log).toMatchObject({ bytes: 0, lines: 0 });
   });
 
-  test("an agent that has no earlier lines says so: the history was lost, and goes on there", () => {
+  test("an agent reports that it has no earlier lines: the history was lost and continues from there", () => {
     const { intake: log, lost } = intake();
     log.agentHoldsFrom("s", 4);
     log.offer(batch(4, 6));
@@ -102,7 +102,7 @@ describe("before DuckDB is open", () => {
 });
 
 describe("lines that no agent has any more", () => {
-  test("are passed over once", () => {
+  test("are skipped once", () => {
     const { intake: log, lost } = intake();
     log.reconcile(new Map([["s", 10]]));
     log.agentHoldsFrom("s", 11);
@@ -137,7 +137,7 @@ describe("opening again", () => {
     expect(lost).toEqual([]);
   });
 
-  test("a database that knows less than was once written is another one", () => {
+  test("a database with less than was written has been replaced", () => {
     const { intake: log, lost } = intake();
     log.reconcile(new Map([["s", 10]]));
     log.offer(batch(11, 12));
@@ -213,7 +213,7 @@ describe("times that go back within a task run", () => {
   });
 });
 
-test("what is remembered of a batch does not keep the batch", () => {
+test("data kept from a batch does not keep the batch in memory", () => {
   const { intake: log } = intake();
   log.reconcile(new Map());
   const text = "x".repeat(256 * 1024);
@@ -236,7 +236,7 @@ test("what is remembered of a batch does not keep the batch", () => {
   expect(process.memoryUsage.rss() - before).toBeLessThan((batches * text.length) / 3);
 });
 
-test("streams that nobody has registered do not keep out those of agents", () => {
+test("unregistered streams do not crowd out those of agents", () => {
   const { intake: log } = intake();
   log.reconcile(new Map());
   const one = (stream_id: string) => log.offer({ ...batch(1, 1), stream_id });

@@ -21,7 +21,7 @@ const count = async (
 ) => (await historian.query({ sql, max_rows: 100 })).rows[0];
 
 describe("lines", () => {
-  test("are received at once, durable after a flush, and doubled never", async () => {
+  test("are received at once, durable after a flush, and never duplicated", async () => {
     using directory = new TestDirectory();
     await using historian = await startHistorian(directory);
     historian.offer(batch(1, 3));
@@ -46,7 +46,7 @@ describe("lines", () => {
     expect(await count(historian)).toEqual([14, 14]);
   });
 
-  test("are written by the interval without being asked for, and at once when they are many", async () => {
+  test("are written periodically, and at once when there are many", async () => {
     using directory = new TestDirectory();
     await using historian = await startHistorian(directory, { flushIntervalMs: 10 });
     historian.offer(batch(1, 3));
@@ -182,7 +182,7 @@ describe("statuses", () => {
 });
 
 describe("while the database is away", () => {
-  test("locked by another process: it says who, holds what comes, and goes on by itself", async () => {
+  test("locked by another process: it says by whom, buffers lines, and recovers automatically", async () => {
     using directory = new TestDirectory();
     const holder = Bun.spawn(
       [process.execPath, join(import.meta.dir, "historian-child.ts"), "hold", directory.at("app.db")],
@@ -244,7 +244,7 @@ describe("while the database is away", () => {
     expect(messages.filter((message) => message.startsWith("warn"))).toHaveLength(1);
   });
 
-  test("taken away while it runs: a new one is begun and the numbers go on", async () => {
+  test("removed while it runs: a new one is created and numbering continues", async () => {
     using directory = new TestDirectory();
     const { log, messages } = recordingLog();
     await using historian = await startHistorian(directory, { log });
@@ -351,7 +351,7 @@ test("killed at any moment, it doubles nothing and loses nothing", async () => {
 }, 120_000);
 
 describe("prepared files", () => {
-  test("are handed over in pieces, and gone when dropped", async () => {
+  test("are transferred in pieces, and removed when dropped", async () => {
     using directory = new TestDirectory();
     await using historian = await startHistorian(directory);
     // Text that does not compress, so that there are several pieces.
@@ -419,7 +419,7 @@ describe("prepared files", () => {
     });
   });
 
-  test("are few at once, and gone when nobody asks for them", async () => {
+  test("are limited in number, and removed when they are not requested", async () => {
     using directory = new TestDirectory();
     await using historian = await startHistorian(directory, { transferIdleMs: 300 });
     const prepared = await Promise.allSettled(Array.from({ length: 6 }, () => historian.prepareBackup()));

@@ -137,7 +137,7 @@ test("the times of an agent whose clock is wrong are corrected, but those that a
   expect(stored.map((time) => Number(time) - now)).toEqual([0, 0, 0, 0, 0, -HOUR]);
 });
 
-test("a watcher of one workflow gets its lines alone", async () => {
+test("a watcher of one workflow gets only its lines", async () => {
   using directory = new TestDirectory();
   await using bench = await Bench.start(directory, {}, "etl\x01");
   await bench.send(encodeLogBatch(batch(1, 2, "s", "etl.daily")));
@@ -164,7 +164,7 @@ test("what is sent again is neither published nor stored twice, and a gap is clo
   expect(bench.hub.counts).toMatchObject({ malformed: 0, dropped: 0 });
 });
 
-test("a principal that was started anew publishes nothing that the history has", async () => {
+test("a restarted principal publishes nothing that the history already has", async () => {
   using directory = new TestDirectory();
   {
     await using bench = await Bench.start(directory);
@@ -195,8 +195,8 @@ test("a burst beyond the memory of the historian waits: nothing has to be sent a
   expect(await bench.historian.waitReceived("s", 20_000, 30_000)).toBe(true);
 });
 
-describe("what is no line", () => {
-  test("is dropped, counted and reported once; the lines around it are kept with their numbers", async () => {
+describe("malformed lines", () => {
+  test("are dropped, counted and reported once; the lines around them keep their numbers", async () => {
     using directory = new TestDirectory();
     await using bench = await Bench.start(directory);
     const bad = [
@@ -220,7 +220,7 @@ describe("what is no line", () => {
     expect(bench.messages[0]).toContain("agent-1");
   });
 
-  test("and any other nonsense does not stop it", async () => {
+  test("and other malformed input do not stop it", async () => {
     using directory = new TestDirectory();
     await using bench = await Bench.start(directory);
     const nonsense: (string | Uint8Array)[] = [
@@ -343,20 +343,20 @@ ctx.destroy(linger=0)`;
   ]);
 }, 180_000);
 
-test("what is no subscription leaves the publisher as it was, even nothing at all", () => {
+test("malformed and empty subscriptions do not affect the publisher", () => {
   const probes = new Probes();
   for (const frame of ["", "\x01", "\x00", "\x02", "\x01cdktr-probe-", "\xff\xff"])
     probes.take(Buffer.from(frame, "latin1"));
   expect(probes.has("")).toBe(false);
 });
 
-test("a batch of far too many lines is none", () => {
+test("a batch with far too many lines is refused", () => {
   const batch = `LOGS\x01a\x01s\x011\n${"\n".repeat(200_000)}`;
   expect(() => decodeLogBatch(batch)).toThrow("A log batch has more than 200000 lines.");
   expect(decodeLogBatch(batch.slice(0, -1)).lines).toHaveLength(200_000);
 });
 
-test("a watcher with far too many topics is disconnected, and the others go on", async () => {
+test("a watcher with far too many topics is disconnected, and the others continue", async () => {
   using directory = new TestDirectory();
   await using bench = await Bench.start(directory);
   using greedy = new Subscriber({ linger: 0, sendHighWaterMark: 0, reconnectInterval: -1 });

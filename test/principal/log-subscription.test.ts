@@ -78,7 +78,7 @@ function holdSubscriptions(port: number) {
   };
 }
 
-test("being connected is not enough: it waits until its subscriptions are in force", async () => {
+test("being connected is not enough: it waits until its subscriptions are active", async () => {
   await using bench = await new TestPrincipal().start();
   using agent = new Push({ linger: 0 });
   agent.connect(`tcp://127.0.0.1:${bench.ports.logsListening}`);
@@ -105,7 +105,7 @@ test("being connected is not enough: it waits until its subscriptions are in for
   live.close();
 });
 
-test("a new connection is told of before a line comes by it", async () => {
+test("a new connection is reported before its first line", async () => {
   await using bench = await new TestPrincipal().start();
   const { api, logsListening, logsPublishing } = bench.ports;
   const live = subscribe(bench);
@@ -128,7 +128,7 @@ test("a new connection is told of before a line comes by it", async () => {
   expect((await batches.next()).done).toBe(true);
 });
 
-test("with a principal that does not know the question, being connected has to do", async () => {
+test("with a principal that does not know the verb, being connected is enough", async () => {
   await using bench = await new TestPrincipal().start();
   const client = {
     ...UNSECURED,
@@ -139,7 +139,7 @@ test("with a principal that does not know the question, being connected has to d
   live.close();
 });
 
-test("while the API does not answer it is not in force; it is as soon as that does", async () => {
+test("it is inactive while the API does not answer, and active as soon as it does", async () => {
   await using bench = await new TestPrincipal().start();
   let answers = false;
   const client = {

@@ -129,7 +129,7 @@ describe("a principal that stops", () => {
   });
 });
 
-test("a principal tells what it is", async () => {
+test("a principal describes itself", async () => {
   await using cluster = await new TestPrincipal().start();
   const info = await cluster.client().info();
   expect(info).toMatchObject({

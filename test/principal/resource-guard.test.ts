@@ -90,7 +90,7 @@ test("a message that has no end is cut off when it fills the memory", async () =
   expect(bench.book.count(/^warn .*connections with the most traffic/)).toBe(1);
 });
 
-test("a peer that reads nothing of what it asked for is let go when that fills the memory", async () => {
+test("a peer that does not read its replies is disconnected when they fill the memory", async () => {
   await using bench = await Bench.start({ memory: 200 * MIB });
   const peer = await bench.connect();
   await peer.shakeHands("DEALER");
@@ -131,7 +131,7 @@ test("strangers at one port cost no connection of another", async () => {
   for (const peer of held) peer.reset();
 });
 
-test("a process that has all the memory for itself ends nobody", async () => {
+test("a process that uses the memory itself closes no connections", async () => {
   await using bench = await Bench.start({ memory: -MIB });
   const kept = Buffer.alloc(100 * MIB, 1);
   for (let n = 0; n < 20; n++) {

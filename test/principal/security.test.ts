@@ -79,7 +79,7 @@ describe("a secured principal", () => {
     );
   });
 
-  test("revoking ends what is connected, on all three sockets, and lets nobody back in; the others notice nothing", async () => {
+  test("revoking closes connections on all three sockets and prevents new ones; other keys are not affected", async () => {
     await using secured = await Secured.start();
     const { ports, book } = secured.test;
     const worker = await secured.add("worker", "agent");
@@ -167,7 +167,7 @@ describe("a secured principal", () => {
     expect(heard.includes("forged")).toBe(false);
   });
 
-  test("a key that is made and revoked between two looks is told of as revoked, never as known", async () => {
+  test("a key that is created and revoked between two checks is reported as revoked, never as known", async () => {
     await using secured = await Secured.start();
     secured.store.add("brief", "agent", Date.now());
     await secured.revoke("brief");
@@ -311,7 +311,7 @@ describe("a secured principal", () => {
     }
   });
 
-  test("a token is for joining only, for its uses and its time; the same host may ask again", async () => {
+  test("a token only allows joining, within its uses and lifetime; the same host may repeat the request", async () => {
     await using secured = await Secured.start();
     const make = (options: { ttlMs?: number; uses?: number }) => {
       const made = secured.store.createToken({
@@ -403,7 +403,7 @@ describe("joining", () => {
     throw error;
   };
 
-  test("a token does nothing to keys that are there, and becomes no key itself", async () => {
+  test("a token does not affect existing keys, and does not become a key itself", async () => {
     await using secured = await Secured.start();
     const { store, test: principal } = secured;
     const alice = await secured.add("alice", "client");
@@ -460,7 +460,7 @@ describe("joining", () => {
     expect(readdirSync(store.tokensDirectory)).toEqual([]);
   });
 
-  test("whatever a crash left: the same host gets its key, and nobody else a use of the token", () => {
+  test("after a crash at any point: the same host gets its key, and no other host uses the token again", () => {
     using directory = temporaryDirectory();
     const store = new KeyStore(directory.path);
     store.init(1);
@@ -555,7 +555,7 @@ describe("files of keys", () => {
     expect(existsSync(join(directory.path, "x.key"))).toBe(false);
   });
 
-  test("a key of a revoked name can be made anew, and is another one", () => {
+  test("a key with a revoked name can be created again, and is different", () => {
     using directory = temporaryDirectory();
     const store = new KeyStore(directory.path);
     store.init(Date.now());

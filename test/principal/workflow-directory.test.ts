@@ -46,7 +46,7 @@ describe("workflow files", () => {
     expect(details.definition.tasks).toHaveLength(1);
   });
 
-  test("that appear, change, move and go are followed at once", async () => {
+  test("that appear, change, move and disappear are noticed at once", async () => {
     await using cluster = await new TestPrincipal({ workflows: { "a.yml": workflowText() } }).start();
     const client = cluster.client();
     const path = (name: string) => join(cluster.directory, "workflows", name);
@@ -132,7 +132,7 @@ describe("an invalid file", () => {
     expect((await until(client, (all) => all.hello?.error === null)).hello?.name).toBe("Mended");
   });
 
-  test("that is only half written yet is no error until it has stayed so", async () => {
+  test("that is only half written is not an error until it stays that way", async () => {
     using directory = temporaryDirectory();
     const book = new LogBook();
     let time = 0;
@@ -202,7 +202,7 @@ describe("the workflow directory", () => {
     await until(client, (all) => all.c !== undefined);
   });
 
-  test("that is gone leaves its workflows in force", async () => {
+  test("that is missing keeps its workflows in use", async () => {
     await using cluster = await new TestPrincipal().start();
     const client = cluster.client();
     renameSync(join(cluster.directory, "workflows"), join(cluster.directory, "away"));
@@ -215,7 +215,7 @@ describe("the workflow directory", () => {
     expect((await client.info()).invalid_workflow_files).toEqual([]);
   });
 
-  test("whose files are all gone at once may have been unmounted: they stay in force; one that goes alone is deleted", async () => {
+  test("whose files all disappear at once may have been unmounted: they stay in use; a single missing file counts as deleted", async () => {
     await using cluster = await new TestPrincipal({
       workflows: { "a.yml": workflowText(), "b.yml": workflowText(), "c.yml": workflowText() },
     }).start();
@@ -268,7 +268,7 @@ describe("the workflow directory", () => {
     expect(unreadable.has("circle")).toBe(true);
   });
 
-  test("is scanned from time to time, should an event be missed", async () => {
+  test("is scanned periodically, in case an event is missed", async () => {
     await using cluster = await new TestPrincipal({
       workflows: { "linked/placeholder.md": "" },
       config: { CDKTR_WORKFLOW_DIR_REFRESH_FREQUENCY_S: 1 },

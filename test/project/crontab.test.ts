@@ -142,7 +142,7 @@ describe("times", () => {
     expect(compared).toBeGreaterThan(2000);
   });
 
-  test("where the change of the clock makes a difference, it is said, and nowhere else", () => {
+  test("a difference caused by clock changes is reported, but only if there is one", () => {
     const notes = (lines: string) => imported(lines).lines.map((line) => line.notes);
     // Berlin skips 2:00 to 3:00 in March, and has it twice in October.
     expect(notes("0,30 2 * * * x")).toEqual([
@@ -166,7 +166,7 @@ describe("times", () => {
     expect(lordHowe?.[0]).toMatch(/, 01:30, 02:00 are/);
   });
 
-  test("what cron picks at random is picked once, within its range, and said", () => {
+  test("a random value of cron is chosen once, within its range, and reported", () => {
     for (let i = 0; i < 50; i++) {
       const line = `${i}~59 ~ 1~10 * ~ cmd ${i}`;
       const [definition] = definitions(line);
@@ -306,7 +306,7 @@ nonsense
 -5 1 * * * quiet
 `;
 
-test("a crontab as it is found: every line in a workflow or in the list", () => {
+test("a typical crontab: every line is in a workflow or in the list", () => {
   const all = imported(CRONTAB);
   expect(all.lines.map(({ number }) => number)).toEqual(
     CRONTAB.trimEnd()
@@ -418,7 +418,7 @@ test("a system crontab: the column of the user, other users' jobs are listed", (
   expect(guess("# nothing\n")).toBe("user");
 });
 
-test("commented-out jobs are told from prose", () => {
+test("commented-out jobs are distinguished from prose", () => {
   const outcomes = (text: string) => imported(text).lines.map(({ outcome }) => outcome);
   expect(outcomes("#0 5 * * * cmd\n## */5 * * * 1-5 cmd\n#@daily cmd")).toEqual([
     "disabled",
@@ -511,7 +511,7 @@ test("the head of a table of jobs is not the name of the first job", () => {
     expect([says, isTableHead(says)]).toEqual([says, false]);
 });
 
-test("what is guessed, dropped or changed is said, and is what happens", () => {
+test("guesses, drops and changes are reported, and match what happens", () => {
   const text = [
     "CRON_TZ=Europe/Paris",
     "0 1 * * * /bin/paris",

@@ -49,7 +49,7 @@ function expectWhole(target: string, further: string[] = []): void {
 }
 
 describe("killed before each step", () => {
-  test("a new directory, parents and all: it is not there, or whole", () => {
+  test("a new directory with its parents: it is missing or complete", () => {
     const { steps } = run(join(root, "whole/project"), 0);
     expect(steps).toBeGreaterThan(6);
     expectWhole(join(root, "whole/project"));
@@ -64,7 +64,7 @@ describe("killed before each step", () => {
     }
   });
 
-  test("a directory that is there: nothing has changed, or the next one completes it", () => {
+  test("an existing directory: nothing has changed, or the next run completes it", () => {
     const prepare = () => {
       const target = join(root, "project");
       rmSync(target, { recursive: true, force: true });
@@ -95,7 +95,7 @@ describe("killed before each step", () => {
   });
 });
 
-test("what somebody wrote after the interruption is not overwritten by its completion", async () => {
+test("files written after the interruption are not overwritten by its completion", async () => {
   const target = join(root, "project");
   mkdirSync(target);
   const { steps } = run(target, 0);
@@ -148,7 +148,7 @@ test("a directory that appears meanwhile is not touched", () => {
   expect(readdirSync(target)).toEqual([]);
 });
 
-test("what cannot be moved to its place is told, and moved when it can be", () => {
+test("files that cannot be moved into place are reported, and moved when possible", () => {
   const target = join(root, "project");
   mkdirSync(target);
   const staging = Staging.open(target);

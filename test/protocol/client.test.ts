@@ -70,7 +70,7 @@ describe("PrincipalClient", () => {
     await expect(client.request("RUNTASK", ["CLIENTERROR"])).rejects.toThrow("because");
   });
 
-  test("nobody there: unreachable, naming the address, after the attempts", async () => {
+  test("no principal: unreachable after all attempts, with the address in the message", async () => {
     const { port, close } = await listen(() => {});
     close();
     const client = connect(port, { timeoutMs: 40, attempts: 2 });
@@ -79,7 +79,7 @@ describe("PrincipalClient", () => {
     await expect(failure).rejects.toThrow(`127.0.0.1:${port} within 0.08 s`);
   });
 
-  test("a principal that comes back is found, and is not flooded with what expired meanwhile", async () => {
+  test("a principal that returns is found, and is not flooded with expired requests", async () => {
     const first = await listen((_, reply) => reply("PONG"));
     const client = connect(first.port);
     await client.ping();
@@ -122,7 +122,7 @@ describe("PrincipalClient", () => {
     await expect(client.ping()).rejects.toThrow("closed");
   });
 
-  test("a peer that is no principal is told apart", async () => {
+  test("a peer that is not a principal is recognized", async () => {
     const { port } = await listen((_, reply) => reply("HELLO" as ReplyKind));
     await expect(connect(port).ping()).rejects.toThrow("no principal");
   });

@@ -33,7 +33,7 @@ test("a principal that listens on all addresses is reached at this machine's own
   }
 });
 
-test("an agent connects with its own key, a person with theirs, and given keys come first", () => {
+test("agents and users connect with their own keys, and explicitly given keys take precedence", () => {
   using directory = new TestDirectory();
   const config = configIn(directory.at("data"));
   const keys = keysDirectory(config.CDKTR_APP_DATA_DIRECTORY);

@@ -42,7 +42,7 @@ test.each(Array.from({ length: 50 }, (_, seed) => seed))(
   },
 );
 
-test("remembers no more than it is told to", () => {
+test("remembers at most the given number", () => {
   const once = new ExactlyOnce(3);
   for (let line = 0n; line < 10n; line++) expect(once.offerLive(line)).toBe(true);
   once.restartLive();

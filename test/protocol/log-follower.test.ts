@@ -5,7 +5,7 @@ import { RequestRefusedError } from "../../src/protocol/client.ts";
 import { until } from "../support/until.ts";
 import { LogBench, numbers } from "./log-bench.ts";
 
-test("a burst in the seam: lines that come by both ways are told once, those that come by one are not missed", async () => {
+test("a burst at the transition: lines that arrive live and from the history are delivered once, those that arrive by one way are not lost", async () => {
   await using bench = await new LogBench().start();
   await bench.store(500);
   const live = await bench.subscribe();
@@ -35,7 +35,7 @@ test("cut to the newest lines: what came live meanwhile and is older than they a
   expect(await followed.readTo("32")).toEqual(numbers(26, 32));
 });
 
-test("what is published while there is no connection is read from the history, and nothing older or twice", async () => {
+test("lines published while disconnected are read from the history, nothing older and nothing twice", async () => {
   await using bench = await new LogBench().start();
   await bench.store(1000);
   const live = await bench.subscribe();
@@ -56,7 +56,7 @@ test("what is published while there is no connection is read from the history, a
   expect(await followed.readTo("5021")).toEqual(numbers(996, 5021));
 });
 
-test("a line that comes late, with a time long past, is told", async () => {
+test("a late line with an old timestamp is delivered", async () => {
   await using bench = await new LogBench().start();
   await bench.store(3);
   const live = await bench.subscribe();
@@ -66,7 +66,7 @@ test("a line that comes late, with a time long past, is told", async () => {
   expect(await followed.readTo("4")).toEqual(["2", "3", "4"]);
 });
 
-test("equal lines are told as often as they were printed", async () => {
+test("equal lines are delivered as often as they were printed", async () => {
   await using bench = await new LogBench().start();
   const twin = { timestamp_ms: bench.startMs, payload: "twin" };
   const live = await bench.subscribe();
@@ -79,7 +79,7 @@ test("equal lines are told as often as they were printed", async () => {
   expect(await followed.readTo("7")).toEqual(["twin", "twin", "twin", "4", "twin", "twin", "7"]);
 });
 
-test("while the history cannot be read after a break, live lines go on; then what was missed is told", async () => {
+test("while the history cannot be read after an interruption, live lines continue; missed lines follow later", async () => {
   await using bench = await new LogBench().start();
   const live = await bench.subscribe();
   const failures: unknown[] = [];
@@ -108,7 +108,7 @@ test("while the history cannot be read after a break, live lines go on; then wha
   expect(failures.length).toBeGreaterThan(0);
 });
 
-test("a principal that does not tell of its history is not asked again", async () => {
+test("a principal that does not report its history is not asked again", async () => {
   await using bench = await new LogBench().start();
   const live = await bench.subscribe();
   const refused = Promise.withResolvers<void>();
@@ -135,7 +135,7 @@ test("a principal that does not tell of its history is not asked again", async (
   expect([searches.length, failures.length]).toEqual([1, 1]);
 });
 
-test("a reader that is much too slow: what had to go is read from the history, without doubles although little is remembered", async () => {
+test("a reader that is much too slow: dropped lines are read from the history, without duplicates although few are remembered", async () => {
   await using bench = await new LogBench().start();
   const live = await bench.subscribe({ mostWaiting: 20_000 });
   const followed = bench.follow(live, { limit: 0, remembered: 300 });

@@ -28,7 +28,7 @@ test("counts and names what failed, nested groups and markup in names included",
   });
 });
 
-test("what is no report, or only the beginning of one, counts nothing", () => {
+test("a malformed or truncated report counts nothing", () => {
   expect(parseJunit("")).toBeUndefined();
   expect(parseJunit('<?xml version="1.0"?>\n<testsuites name="bun test" tests="5"')).toBeUndefined();
 });

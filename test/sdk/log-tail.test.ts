@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import { Principal } from "../../src/sdk/typescript/index.ts";
 import { LogBench, numbers } from "../protocol/log-bench.ts";
 
-test("a tail goes on after the principal was away: what was printed meanwhile is delivered too, nothing from before", async () => {
+test("a tail continues after the principal was unreachable: lines printed meanwhile are delivered too, but none from before", async () => {
   await using bench = await new LogBench().start();
   await bench.store(10);
   const principal = new Principal({ host: "127.0.0.1", port: bench.ports.api, timeoutMs: 10_000 });

@@ -197,7 +197,7 @@ test("a listener goes on over a principal that is killed and started again: each
   expect(runs.filter((run) => run.trigger === "listener:counter")).toHaveLength(events);
 });
 
-test("nobody there: the result says so, in the time that was given", async () => {
+test("no principal: the result says so within the given time", async () => {
   const child = Bun.spawn(
     [
       python,

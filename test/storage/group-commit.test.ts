@@ -118,7 +118,7 @@ describe("group commit", () => {
     });
   }
 
-  test("an effect that throws is told of, and holds nothing up", async () => {
+  test("an effect that throws is reported, and delays nothing", async () => {
     const desk = new Desk();
     const failing = desk.commits.transact(async () => {
       desk.commits.afterCommit(() => {
@@ -172,7 +172,7 @@ describe("group commit", () => {
     expect(desk.told).toEqual(["begin", "savepoint", "a", "b", "release", "commit", "committed", "read"]);
   });
 
-  test("what a unit began and did not wait for may go on when it is over, but belongs to no unit", async () => {
+  test("work that a unit started without awaiting it may continue after its end, but belongs to no unit", async () => {
     const desk = new Desk();
     let late: Promise<unknown> | undefined;
     await desk.commits.transact(async () => {

@@ -65,7 +65,7 @@ test("units of one turn share one commit, with what they ask for before it", asy
 });
 
 describe("the file", () => {
-  test("is nobody else's to read", async () => {
+  test("is not readable by others", async () => {
     await using stores = new TestStores();
     const store = await stores.open();
     await store.transact((tx) => tx.createRun(pendingRun("a"), "{}", []));
@@ -89,7 +89,7 @@ describe("the file", () => {
     await stores.open();
   });
 
-  test("written by a newer cdktr, or damaged, is refused in words", async () => {
+  test("written by a newer cdktr, or damaged, is refused with an explanation", async () => {
     await using stores = new TestStores();
     const store = await stores.open();
     await store.stop();
@@ -107,7 +107,7 @@ describe("the file", () => {
     await expect(stores.open("file/data")).rejects.toThrow(/cannot be created/);
   });
 
-  test("that cannot grow refuses units and heals by itself", async () => {
+  test("that cannot grow refuses units and recovers automatically", async () => {
     await using stores = new TestStores();
     const directory = join(stores.directory, "data");
     await using writer = child(directory, "write");

@@ -171,7 +171,7 @@ test("listeners say what they serve, also before there is a principal", async ()
   expect((await listeners.finished).code).toBe(0);
 });
 
-test("an agent that is told to end asks for the time its runs have, and then gives them to another", async () => {
+test("an agent that is stopped asks systemd for the time that its runs have, and then hands them over", async () => {
   await using cluster = await startCluster({
     workflows: {
       "long.yml": shellWorkflow("Long", {
@@ -211,7 +211,7 @@ test("an agent that is told to end asks for the time its runs have, and then giv
   expect(run.stdout.match(/once/g)).toHaveLength(1);
 });
 
-test("an agent whose loop stands still is not well", async () => {
+test("an agent whose event loop is blocked is unhealthy", async () => {
   const [port = 0] = await freePorts(1);
   const client = new PrincipalClient({ host: "127.0.0.1", port, timeoutMs: 20 });
   const nothing = () => {
@@ -242,7 +242,7 @@ test("an agent whose loop stands still is not well", async () => {
   await client.close();
 });
 
-test("a listener whose loop stands still is not well", async () => {
+test("a listener whose event loop is blocked is unhealthy", async () => {
   const [port = 0] = await freePorts(1);
   const { values } = loadConfig({
     CDKTR_PRINCIPAL_PORT: port,
@@ -264,7 +264,7 @@ test("a listener whose loop stands still is not well", async () => {
   expect(triggers.isWell(performance.now() + 36_000)).toBe(false);
 });
 
-test("of what stands still the watchdog hears nothing", async () => {
+test("a blocked process sends nothing to the watchdog", async () => {
   await using cluster = await startCluster();
   await cluster.principal?.stop();
   const silence = async (role: string): Promise<number> => {

@@ -128,13 +128,13 @@ test("a second agent has a unit, settings and an id of its own", async () => {
   }
 });
 
-test("another user has directories of its own: systemd gives them to whoever starts", async () => {
+test("another user has its own directories: systemd assigns them to the user of the service", async () => {
   const text = await dryRun("agent", "--run-as", "deploy");
   expect(text).toContain("User=deploy\nStateDirectory=cdktr-deploy\n");
   expect(text).toContain("WorkingDirectory=/var/lib/cdktr-deploy\n");
 });
 
-test("a unit that was edited is told from one that was not", async () => {
+test("an edited unit is distinguished from an unedited one", async () => {
   const text = await dryRun("agent");
   expect(isEdited(text)).toBe(false);
   const edited = text.replace("WatchdogSec=60", "WatchdogSec=5");
@@ -159,7 +159,7 @@ test("a unit remembers what was chosen for it", async () => {
   expect(choicesOf("[Service]\n")).toBeUndefined();
 });
 
-test("a join token comes into no unit", async () => {
+test("a join token is never written into a unit", async () => {
   const { code, stdout, stderr } = await cdktr([
     "service",
     "install",
@@ -233,7 +233,7 @@ elsewhere("without systemd it says what to do instead", async () => {
   }
 });
 
-test("what would be more than it seems does not get into a unit", async () => {
+test("values with special characters cannot inject anything into a unit", async () => {
   for (const args of [
     ["--run-as", "cdktr\nExecStartPre=+/bin/true"],
     ["--directory", "/srv\nUser=root"],
@@ -245,7 +245,7 @@ test("what would be more than it seems does not get into a unit", async () => {
   expect(text).toContain('--label "a=b\\nUser=root"\n');
 });
 
-test("a service that is none is wrong usage", async () => {
+test("an unknown service is a usage error", async () => {
   const { code, stderr } = await cdktr(["service", "install", "database", "--dry-run"]);
   expect(code).toBe(2);
   expect(stderr).toContain("principal, agent, listeners");

@@ -61,7 +61,7 @@ test("messages and reports keep their lines", () => {
 /** Directions, zero-width characters, a tag, and a joiner that joins nothing. */
 const UNSEEN = "a\u202eb\u2066c\u200bd\ufeffe\u2028f\u{e0041}g\u200dh";
 
-test("what is not seen is made visible", () => {
+test("invisible characters are made visible", () => {
   const seen = "a<U+202E>b<U+2066>c<U+200B>d<U+FEFF>e<U+2028>f<U+E0041>g<U+200D>h";
   for (const safe of [plainText, printable, messageText, escapedText, terminalText])
     expect(safe(UNSEEN)).toBe(seen);

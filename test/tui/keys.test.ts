@@ -83,7 +83,7 @@ test("the selection stays on its row when rows come and go", () => {
   expect(s.lists.runs?.index).toBe(4);
 });
 
-test("a filter narrows while it is typed; Esc takes it back", () => {
+test("a filter narrows while it is typed; Esc removes it", () => {
   const { s, keys, type } = ui();
   keys("/");
   type("etl");
@@ -112,7 +112,7 @@ test("triggering: a form where there are parameters, only what differs from the 
   expect(actions).toHaveLength(1);
 });
 
-test("what changes something asks first", () => {
+test("actions that change something ask first", () => {
   const { s, actions, keys } = ui({ kind: "run", id: runId, pane: "graph" });
   keys("c");
   expect(actions).toEqual([]);

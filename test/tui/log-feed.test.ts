@@ -88,7 +88,7 @@ test("the newest lines come first; older ones when they are wanted, without doub
   expect(await feed.loadOlder()).toBe(0);
 });
 
-test("of a run, all lines are read without being asked for", async () => {
+test("all lines of a run are read automatically", async () => {
   await bench.store(12_000);
   await start({ kind: "run", workflowId: "etl.daily", runId: "run-1" });
   await store.until(size(12_000));

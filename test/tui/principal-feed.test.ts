@@ -74,7 +74,7 @@ const statusOf = (state: State, run: string) =>
   state.data.runs?.find((known) => known.workflow_instance_id === run)?.status;
 
 describe("a principal that answers", () => {
-  test("is read whole at the start", async () => {
+  test("is read completely at the start", async () => {
     cluster = await new TestPrincipal({
       workflows: {
         "b.yml": workflowText(),
@@ -98,7 +98,7 @@ describe("a principal that answers", () => {
     expect(regained()).toBe(0);
   });
 
-  test("is read again when that is wanted, and what has happened is added", async () => {
+  test("is polled on request, and new events are added", async () => {
     cluster = await new TestPrincipal().start();
     const { store, feed } = feedOf();
     await feed.start();
@@ -116,7 +116,7 @@ describe("a principal that answers", () => {
     expect(numbers).toEqual([...new Set(numbers)].sort((a, b) => a - b));
   });
 
-  test("is read again and again by itself", async () => {
+  test("is polled periodically", async () => {
     cluster = await new TestPrincipal().start();
     const { store, feed } = feedOf({ intervalMs: 1 });
     await feed.start();
@@ -245,7 +245,7 @@ describe("a principal that stops", () => {
     expect(statusOf(store.state, run)).toBe("PENDING");
   });
 
-  test("and is another one at the next reading: its events replace those of the one before", async () => {
+  test("and is replaced by another one: its events replace those of the former one", async () => {
     await startWithPorts();
     await cluster.agent("before-1");
     await cluster.agent("before-2");
@@ -265,7 +265,7 @@ describe("a principal that stops", () => {
   });
 });
 
-test("one that is stopped ends the question it has open, and asks and tells nothing any more", async () => {
+test("a stopped one aborts its open request, and neither polls nor reports any more", async () => {
   cluster = await new TestPrincipal().start();
   const { store, feed } = feedOf();
   await feed.start();

@@ -51,7 +51,7 @@ function canvasOf(rows: readonly string[], width = 20): Canvas {
   return canvas;
 }
 
-test("what has not changed is not said again", () => {
+test("unchanged content is not written again", () => {
   const renderer = new Renderer(ABILITIES);
   expect(renderer.render(canvasOf(["one", "two"]))).toContain("two");
   expect(renderer.render(canvasOf(["one", "two"]))).toBe("");

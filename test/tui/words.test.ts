@@ -57,7 +57,7 @@ test("a filter's words must all occur, those with ! must not", () => {
   expect(matcher("!")("anything")).toBe(true);
 });
 
-test("runs are merged newest first; what says nothing new changes nothing", () => {
+test("runs are merged newest first; a page without news changes nothing", () => {
   const known = mergeRuns([], [run(1, "RUNNING"), run(2, "COMPLETED")]);
   expect(mergeRuns(known, [run(1, "RUNNING")], [run(2, "COMPLETED")])).toBe(known);
   const next = mergeRuns(known, [run(0, "PENDING")], [run(1, "COMPLETED")]);

@@ -343,7 +343,7 @@ describe("while the history is migrated", () => {
     await historian.stop();
   });
 
-  test("a stop gives the copy up, and the next start makes it", async () => {
+  test("a stop aborts the copy, and the next start makes it", async () => {
     using directory = await FormerDirectory.of("v0.1");
     const options = {
       dbPath: directory.history,
@@ -372,7 +372,7 @@ describe("a newer schema that only adds", () => {
       n === migrations.length - 1 ? { ...step, isAdditive: true as const } : step,
     );
 
-  test("of the state: the former version goes on with it, and the newer one after it", async () => {
+  test("of the state: the former version can still use it, and so can the newer one afterwards", async () => {
     using directory = await FormerDirectory.of("v0.1");
     await openState(directory, additive(nextState()));
     const store = new SqliteOperationalStore({ directory: directory.path, log: silent });
@@ -391,7 +391,7 @@ describe("a newer schema that only adds", () => {
     await expect(openState(directory)).rejects.toThrow(NewerSchemaError);
   });
 
-  test("of the history: the former version goes on with it, and the newer one after it", async () => {
+  test("of the history: the former version can still use it, and so can the newer one afterwards", async () => {
     using directory = await FormerDirectory.of("v0.1");
     await openHistory(directory, additive(nextHistory()));
     const history = await HistoryDatabase.open({

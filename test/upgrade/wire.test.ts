@@ -152,7 +152,7 @@ describe.each(VERSIONS)("replies of %s", (version) => {
     },
   );
 
-  test("that does not know a verb: an error of its own, which names both sides", async () => {
+  test("that does not know a verb: a specific error that names both sides", async () => {
     present = undefined;
     const refusal = await client.call("LSEVENTS", {}).catch((error: unknown) => error);
     expect(refusal).toBeInstanceOf(VerbUnknownError);

@@ -15,7 +15,7 @@ test("names, paths and rules are understood", () => {
   expect(hostZone("UTC0")).toBe("UTC");
 });
 
-test("a rule has the next firings of the zone whose rule it is", () => {
+test("a rule has the same next firings as the zone with that rule", () => {
   const noon = (zone: string, after: string) =>
     new Date(
       nextFiring({ cron: "0 12 * * *", timezone: zone, start_time_ms: null }, Date.parse(after)) ?? 0,
@@ -36,7 +36,7 @@ test("a copy of a zone file, and /etc/localtime without a link", () => {
   expect(hostZone(undefined, copy)).toBe("Etc/GMT-9");
 });
 
-test("what is no zone is refused, with the name to use", () => {
+test("an invalid zone is refused, with the name to use", () => {
   expect(() => hostZone("Europe/Berln")).toThrow(UnknownZoneError);
   try {
     hostZone("Europe/Berln");

@@ -191,7 +191,7 @@ describe("many sockets", () => {
     }
   });
 
-  test("a server answers while its clients are closed under it", async () => {
+  test("a server keeps answering while its clients are closed", async () => {
     using reply = new Reply();
     await reply.bind(ANY_PORT);
     const serving = (async () => {

@@ -121,7 +121,7 @@ describe("the life of a process", () => {
     });
   }
 
-  test("it ends although a peer that is not there leaves messages unsent", async () => {
+  test("it exits although messages to a missing peer are unsent", async () => {
     using program = startProgram(`
       ${NOT_FOREVER}
       const push = new zmq.Push({ linger: 20 });

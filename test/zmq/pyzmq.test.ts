@@ -177,7 +177,7 @@ describe("pyzmq at the other end", () => {
     expect(await program.end()).toEqual(SUCCESS);
   });
 
-  test("one that sends more than maxMessageSize is dropped, and the next one served", async () => {
+  test("a peer that sends more than maxMessageSize is dropped, and the next one is served", async () => {
     using router = new Router({ maxMessageSize: 1024 * 1024 });
     await router.bind(ANY_PORT);
     const events = router.events[Symbol.asyncIterator]();

@@ -101,7 +101,7 @@ CDKTR_APP_DATA_DIRECTORY=state
     expect((await principal({ kind: "try" })).host).toBe("127.0.0.1");
   });
 
-  test("steps aside for ports that are in use and nobody asked for", async () => {
+  test("avoids ports that are in use, unless they were requested", async () => {
     const first = await principal();
     const server = await listening(first.ports.api).catch(() => undefined);
     const next = await principal();
@@ -134,7 +134,7 @@ CDKTR_APP_DATA_DIRECTORY=state
     expect((await principal({ host: "127.0.0.1" })).keys).toBe(true);
   });
 
-  test("has its crontab translated, as that of whom it is", async () => {
+  test("has its crontab translated as its owner's", async () => {
     write("jobs", "17 3 * * 1-5 date > stamp\nnonsense\n");
     const { crontab } = await principal({
       crontab: { from: directory.path("jobs"), format: "user", user: undefined },

@@ -34,7 +34,7 @@ function token(): string {
   });
 }
 
-test("what no flag says is open", () => {
+test("answers without a flag stay open", () => {
   expect(given({})).toEqual({});
 });
 
@@ -139,7 +139,7 @@ describe("a service", () => {
     expect(given({ service: false }).service).toBeNull();
   });
 
-  test("its flags need it, and each other not", () => {
+  test("its flags require it, but not each other", () => {
     expect(refusal({ user: true }).message).toContain("--service");
     expect(refusal({ "run-as": "etl" }).message).toContain("--service");
     expect(refusal({ service: true, user: true, "run-as": "etl" }).message).toContain("--run-as");

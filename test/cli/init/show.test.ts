@@ -70,11 +70,11 @@ describe("the plan", () => {
 });
 
 describe("a crontab", () => {
-  test("is not told of when there is none", async () => {
+  test("is not mentioned if there is none", async () => {
     expect(crontabLines((await planned()).answers, 4)).toEqual([]);
   });
 
-  test("is told of with what could not be translated, up to a number of lines, and what can command no terminal", async () => {
+  test("is shown with the lines that could not be translated, limited in number and without control sequences", async () => {
     const bad = ["@sometimes x", "61 * * * * x", `* * * * ${"y".repeat(100)}\x1b[2J`];
     const { answers } = await planned({ crontab: crontabOf([jobs(2), "#0 4 * * * off", ...bad].join("\n")) });
     const all = crontabLines(answers, 4).join("\n");

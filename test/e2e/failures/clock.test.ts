@@ -8,7 +8,7 @@ import { IMPATIENT, numbers, numbersOf, trigger, upTo } from "./support.ts";
 
 const HOUR = 3600;
 
-test("an hour forward, then back: nobody is lost, nothing times out, and an hour that comes twice fires once", async () => {
+test("an hour forward, then back: no agent is lost, nothing times out, and a repeated hour fires once", async () => {
   using directory = new TemporaryDirectory();
   const clock = await FakeClock.createHalfPast(directory.path("clock"));
   const task = { sh: numbers(20, directory.path("gate")), extra: "    timeout: 10m\n" };

@@ -7,7 +7,7 @@ import { IMPATIENT, trigger } from "./support.ts";
 
 const WORKFLOWS = { "quick.yml": shellWorkflow({ a: { sh: "echo quick" } }) };
 
-test("removed under the principal: its state is written anew, nothing that was acknowledged is lost", async () => {
+test("removed while the principal runs: its state is rewritten, nothing that was acknowledged is lost", async () => {
   using directory = new TemporaryDirectory();
   await using cluster = await startCluster({
     env: IMPATIENT,
@@ -63,7 +63,7 @@ test("another file in the place of its state: nothing is acknowledged any more, 
   expect(await cluster.client.listRuns({ limit: 10 })).toHaveLength(2);
 }, 60_000);
 
-test("a damaged state at the start: status 1, the file stays as it is, and moving it away lets the principal begin anew", async () => {
+test("a damaged state at the start: status 1, the file stays unchanged, and the principal starts fresh once it is moved away", async () => {
   await using cluster = await startCluster({ env: IMPATIENT, workflows: WORKFLOWS });
   await trigger(cluster, "quick");
   await cluster.principal?.stop();

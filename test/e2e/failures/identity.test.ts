@@ -55,7 +55,7 @@ test("the history takes the statuses of a state that is new, or older than itsel
   expect(await statusOfNewRun()).toBe("COMPLETED");
 }, 60_000);
 
-test("what waits for one installation is not handed to another, and is delivered when the agent meets its own again", async () => {
+test("data for one installation is not sent to another, and is delivered when the agent connects to its own again", async () => {
   using directory = new TemporaryDirectory();
   const gated = { "gated.yml": shellWorkflow({ a: { sh: `echo begun; ${gate(directory.path("gate"))}` } }) };
   await using one = await startCluster({ env: IMPATIENT, workflows: gated });
@@ -88,7 +88,7 @@ test("what waits for one installation is not handed to another, and is delivered
   expect((await lines(one)).rows).toEqual([["begun"], ["passed"]]);
 }, 60_000);
 
-test("an agent keeps its id and delivers what waits when its host gets another name: nothing is done twice", async () => {
+test("an agent keeps its id and delivers its outbox when its host is renamed: nothing is done twice", async () => {
   using directory = new TemporaryDirectory();
   const ledger = directory.path("ledger");
   const gated = shellWorkflow({ a: { sh: `echo once >> ${ledger}; ${gate(directory.path("gate"))}` } });

@@ -9,7 +9,7 @@ import { IMPATIENT, PrivateMounts, trigger } from "./support.ts";
 const LOGGED = ["sh", "-c", 'exec "$@" 2>>"$LOG"', "sh"] as const;
 const LOST = /WARN +\[log\] \d+ messages? (?:was|were) lost here/;
 
-test("principal and agent go on, and tell later how many messages were lost", async () => {
+test("principal and agent continue, and report later how many messages were lost", async () => {
   using directory = new TemporaryDirectory();
   await using mounts = await PrivateMounts.create();
   await mounts.disk(directory.path("disk"), 256);

@@ -7,7 +7,7 @@ import { startCluster } from "../../support/cdktr.ts";
 import { linesOf, processesWith, shellWorkflow, TemporaryDirectory, until } from "../support/fixtures.ts";
 import { IMPATIENT, trigger } from "./support.ts";
 
-test("an agent killed with KILL: its next start ends the task, what is deaf to TERM, and a daemon in a session of its own", async () => {
+test("an agent killed with KILL: its next start ends the task, processes that ignore TERM, and a daemon in its own session", async () => {
   using directory = new TemporaryDirectory();
   const started = directory.path("started");
   const deaf = `trap '' TERM; echo deaf >> ${started}; while :; do sleep 0.1; done`;

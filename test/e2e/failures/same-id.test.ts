@@ -44,7 +44,7 @@ test("the second one ends with status 1 and says who has the id; the first one w
   expect(await runOver(cluster.client, run)).toMatchObject({ status: "COMPLETED", attempt: 2 });
 }, 60_000);
 
-test("of a data directory and its copy one agent runs on, also when the copy was made while it ran; a restart in place is no copy", async () => {
+test("with a copy of a data directory, only one agent keeps running, even if it was copied while running; a restart in place is not a copy", async () => {
   using directory = new TemporaryDirectory();
   await using cluster = await startCluster({
     env: { ...IMPATIENT, CDKTR_AGENT_HEARTBEAT_TIMEOUT_MS: "60000" },

@@ -54,7 +54,7 @@ afterAll(async () => {
   for (const pid of processesWith(`sleep\0${SECONDS}`)) process.kill(pid, "SIGKILL");
 });
 
-test("a task with a process that its agent may not end: the run ends with the truth, the process is listed", async () => {
+test("a task with a process that its agent may not end: the run ends with its real status, the process is listed", async () => {
   const [timeout, left, cancel] = await Promise.all(
     ["timeout", "left", "cancel"].map((name) => trigger(cluster, name)),
   );

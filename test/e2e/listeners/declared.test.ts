@@ -237,7 +237,7 @@ test("after another workflow: once for each run that ended so, also for those th
   expect(later.map((run) => run.workflow_id).toSorted()).toEqual(["alarm", "second", "second"]);
 });
 
-test("what no proper sender does gets its answer, or an end", async () => {
+test("malformed and malicious requests get an error or are disconnected", async () => {
   const bodiless = await fetch(`http://127.0.0.1:${port}/open`, { method: "HEAD" });
   expect([bodiless.status, bodiless.headers.get("allow"), await bodiless.text()]).toEqual([405, "PUT", ""]);
   const wrong = await fetch(`http://127.0.0.1:${port}/open`);
@@ -366,7 +366,7 @@ test("'start listeners' serves them apart; a principal with --no-listeners does 
   expect(await known()).toMatchObject([{ name: "webhook", state: "stopped" }]);
 });
 
-test("a sender that does not end what it began holds nobody up, and is not held for long", async () => {
+test("a sender that does not finish its request blocks no others, and is disconnected soon", async () => {
   expect(await unfinished).toBe("");
   expect((await send("/open", "", {}, "PUT")).status).toBe(202);
 });

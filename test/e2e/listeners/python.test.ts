@@ -232,7 +232,7 @@ print("over", flush=True)
   });
 }, 60_000);
 
-test("threads and processes of one listener share what waits: each trigger is one run, and everyone hears of his", async () => {
+test("threads and processes of one listener share the buffer: each trigger becomes one run, and each caller gets its own result", async () => {
   await using own = await startCluster({ workflows: { "hello.yml": HELLO } });
   const file = listeners.path("threads.py");
   writeFileSync(

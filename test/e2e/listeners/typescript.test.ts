@@ -105,7 +105,7 @@ test("a file that is no listener is refused at once, with the reason", async () 
   expect((await cluster.cdktr(["listen", join(cwd, "none.ts")])).code).toBe(4);
 });
 
-test("one that fails is restarting, one whose starter is killed ends", async () => {
+test("a failing one is restarted, and one whose parent is killed exits", async () => {
   const cwd = folder("fails", {
     "fails.ts": `import { appendFileSync, readFileSync } from "node:fs";
 import { EventListener } from "cdktr";

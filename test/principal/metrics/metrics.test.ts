@@ -177,7 +177,7 @@ describe("a principal", () => {
     }
   });
 
-  test("what runs is counted while it runs, and what waits while the agent is full or gone", async () => {
+  test("runs are counted while they run, and while they wait for a full or lost agent", async () => {
     const started: string[] = [];
     for (let i = 0; i < 5; i++)
       started.push((await cluster.client.runTask("gated", { dedupe_key: `g${i}` })).workflow_instance_id);
@@ -259,7 +259,7 @@ describe("a principal", () => {
     expect((await get("/healthz", { method: "HEAD" })).status).toBe(200);
   });
 
-  test("a port that is taken stops nobody, and is taken up when it is free", async () => {
+  test("a port in use does not prevent the start, and is bound when it is free", async () => {
     // Not cdktr: any program may be first.
     const other = Bun.serve({ hostname: "127.0.0.1", port: 0, fetch: () => new Response("other") });
     const env = { CDKTR_METRICS_PORT: String(other.port) };
