@@ -1,7 +1,7 @@
 import type { AgentSummary } from "../../contract/messages.ts";
 import { formatDuration } from "../../workflow/duration.ts";
 import { command } from "../support/command.ts";
-import { withPrincipal } from "../support/connect.ts";
+import { principalNow, withPrincipal } from "../support/connect.ts";
 import { formatRelative } from "../support/format.ts";
 import { jsonArg, principalArg } from "../support/globals.ts";
 import { say } from "../support/report.ts";
@@ -27,7 +27,7 @@ export default command({
     const agents = await withPrincipal(args, ({ client }) => client.registeredAgents());
     if (args.json) return printJson(agents.map(agentJson));
     if (agents.length === 0) return say("No agents. Start one with 'cdktr start agent'.");
-    for (const line of agentTable(agents, Date.now())) await printLine(line);
+    for (const line of agentTable(agents, principalNow())) await printLine(line);
     for (const line of agents.flatMap(notesOn)) await printLine(line);
   },
 });

@@ -1,6 +1,6 @@
 import type { ListenerSummary } from "../../contract/messages.ts";
 import { command } from "../support/command.ts";
-import { withPrincipal } from "../support/connect.ts";
+import { principalNow, withPrincipal } from "../support/connect.ts";
 import { formatRelative } from "../support/format.ts";
 import { jsonArg, principalArg } from "../support/globals.ts";
 import { say } from "../support/report.ts";
@@ -29,7 +29,7 @@ export default command({
     if (listeners.length === 0) {
       return say("No listeners: no workflow has a cron or an on:, and no 'cdktr listen' has reported.");
     }
-    for (const line of listenerTable(listeners, Date.now())) await printLine(line);
+    for (const line of listenerTable(listeners, principalNow())) await printLine(line);
   },
 });
 

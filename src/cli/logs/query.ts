@@ -1,6 +1,6 @@
 import { searchPages } from "../../protocol/log-search.ts";
 import { command } from "../support/command.ts";
-import { withPrincipal } from "../support/connect.ts";
+import { principalNow, withPrincipal } from "../support/connect.ts";
 import { askPatiently } from "../support/live-log.ts";
 import { logArgs, readLogFilter, withRun } from "../support/log-filter.ts";
 import { LogText } from "../support/log-text.ts";
@@ -28,11 +28,13 @@ export default command({
     ],
   },
   async run({ args }) {
-    const { search, limit } = readLogFilter(args, Date.now());
+    // Mistakes are told before anything else; the time of the principal is known later.
+    const { limit } = readLogFilter(args, Date.now());
     if (limit === 0) return;
     const text = new LogText(args.verbose ?? false);
     let found = false;
     await withPrincipal(args, async (connection) => {
+      const { search } = readLogFilter(args, principalNow());
       const complete = await withRun(connection, search, args.run);
       for await (const { lines } of searchPages(askPatiently(connection), complete, limit)) {
         found ||= lines.length > 0;

@@ -3,7 +3,7 @@ import { errorMessage, InvalidInputError, UsageError } from "../../errors.ts";
 import { LogFollower } from "../../protocol/log-follower.ts";
 import type { LogSubscription } from "../../protocol/log-subscription.ts";
 import { command } from "../support/command.ts";
-import { type Connection, withPrincipal } from "../support/connect.ts";
+import { type Connection, principalNow, withPrincipal } from "../support/connect.ts";
 import { askPatiently, subscribe } from "../support/live-log.ts";
 import { logArgs, readLogFilter, withRun } from "../support/log-filter.ts";
 import { LogText } from "../support/log-text.ts";
@@ -38,7 +38,7 @@ export default command({
     const text = new LogText(args.verbose ?? false);
     const pattern = args.grep === undefined ? undefined : toRegExp(args.grep);
     await withPrincipal(args, async (connection) => {
-      const search = await withRun(connection, filter.search, args.run);
+      const search = await withRun(connection, readLogFilter(args, principalNow()).search, args.run);
       if (args.run === undefined) await refuseUnknownWorkflow(connection.client, search.workflow_id);
       const live = subscribe(connection, search.workflow_id);
       const stop = () => live.close();
@@ -74,7 +74,7 @@ export default command({
 
 function closeAt(live: LogSubscription, until: number | undefined): Timer | undefined {
   if (until === undefined) return undefined;
-  const left = until - Date.now();
+  const left = until - principalNow();
   if (left <= 0) throw new UsageError("--until is in the past: 'cdktr logs query' searches the past.");
   return setTimeout(() => live.close(), Math.min(left, 2_147_483_647));
 }

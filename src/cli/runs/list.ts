@@ -1,7 +1,7 @@
 import type { RunSummary } from "../../contract/messages.ts";
 import { STATUSES_OF_RUNS } from "../../workflow/run-state.ts";
 import { command, wholeNumber } from "../support/command.ts";
-import { withPrincipal } from "../support/connect.ts";
+import { principalNow, withPrincipal } from "../support/connect.ts";
 import { formatDuration, formatRelative, formatStatus, statusPaint } from "../support/format.ts";
 import { jsonArg, principalArg } from "../support/globals.ts";
 import { say } from "../support/report.ts";
@@ -56,7 +56,7 @@ export default command({
     });
     if (args.json) return printJson(runs);
     if (runs.length === 0) return;
-    for (const line of runTable(runs, Date.now())) await printLine(line);
+    for (const line of runTable(runs, principalNow())) await printLine(line);
   },
 });
 

@@ -1,7 +1,7 @@
 import type { RunAttempt, RunDetails } from "../../contract/messages.ts";
 import { plainText } from "../../terminal/foreign-text.ts";
 import { command } from "../support/command.ts";
-import { withPrincipal } from "../support/connect.ts";
+import { principalNow, withPrincipal } from "../support/connect.ts";
 import {
   formatClock,
   formatDuration,
@@ -37,7 +37,7 @@ export default command({
   async run({ args }) {
     const run = await withPrincipal(args, (connection) => findRun(connection, args.run));
     if (args.json) return printJson(runJson(run));
-    await printRun(run, Date.now());
+    await printRun(run, principalNow());
   },
 });
 

@@ -95,7 +95,9 @@ export async function withPrincipal<T>(
   const config = settings(args.principal).values;
   const client = connect(config, "client");
   try {
+    const asked = Date.now();
     const info = await reach(client, config);
+    if (info.now_ms !== undefined) takeTime(info.now_ms, asked, Date.now());
     const known = { principalId: info.principal_id };
     return await use({
       client,
@@ -106,6 +108,22 @@ export async function withPrincipal<T>(
   } finally {
     await client.close();
   }
+}
+
+let aheadMs = 0;
+
+/**
+ * The time by the clock of the principal that was contacted last, ms since the epoch: what it stores is by that clock, so ages and
+ * spans such as "the last 10 minutes" are counted by it too. This host's clock before.
+ */
+export function principalNow(): number {
+  return Date.now() + aheadMs;
+}
+
+/** Differences that the way of the reply explains are none. */
+function takeTime(nowMs: number, askedMs: number, answeredMs: number): void {
+  const ahead = Math.round(nowMs - (askedMs + answeredMs) / 2);
+  aheadMs = Math.abs(ahead) > answeredMs - askedMs ? ahead : 0;
 }
 
 async function reach(client: PrincipalClient, config: Config): Promise<PrincipalInfo> {

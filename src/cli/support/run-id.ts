@@ -4,7 +4,7 @@ import type { RunDetails, RunSummary } from "../../contract/messages.ts";
 import { runIdProblem, runsNamed } from "../../contract/run-id.ts";
 import { InvalidInputError, NotFoundError } from "../../errors.ts";
 import { type PrincipalClient, RequestRefusedError } from "../../protocol/client.ts";
-import type { Connection } from "./connect.ts";
+import { type Connection, principalNow } from "./connect.ts";
 import { formatRelative } from "./format.ts";
 
 /** How many of the newest runs are searched for a prefix: as many as the principal lists at once. */
@@ -25,7 +25,7 @@ export async function findRun({ client }: Connection, text: string): Promise<Run
   } catch (error) {
     if (!(error instanceof RequestRefusedError)) throw error;
   }
-  const only = onlyRun(text, await client.listRuns({ limit: SEARCHED }), Date.now());
+  const only = onlyRun(text, await client.listRuns({ limit: SEARCHED }), principalNow());
   return client.getRun(only.workflow_instance_id);
 }
 

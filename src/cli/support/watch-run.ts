@@ -6,7 +6,7 @@ import { LogFollower } from "../../protocol/log-follower.ts";
 import type { LogSubscription } from "../../protocol/log-subscription.ts";
 import { RUN_TRANSITIONS } from "../../workflow/run-state.ts";
 import { isTerminal } from "../../workflow/status.ts";
-import type { Connection } from "./connect.ts";
+import { type Connection, principalNow } from "./connect.ts";
 import { askPatiently, subscribe } from "./live-log.ts";
 import { RunLogText } from "./log-text.ts";
 import { say } from "./report.ts";
@@ -180,7 +180,7 @@ class FollowPrinter {
 
 async function printOutcome(run: RunDetails, json: boolean): Promise<void> {
   if (json) return printJson(runOutcomeJson(run));
-  const now = Date.now();
+  const now = principalNow();
   await printLine(statusLine(run, now));
   for (const line of taskTable(run, now)) await printLine(line);
 }

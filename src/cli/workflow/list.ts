@@ -2,7 +2,7 @@ import type { WorkflowSummary } from "../../contract/messages.ts";
 import { plainText } from "../../terminal/foreign-text.ts";
 import { nextFiring, principalSchedule } from "../../workflow/schedule.ts";
 import { command } from "../support/command.ts";
-import { withPrincipal } from "../support/connect.ts";
+import { principalNow, withPrincipal } from "../support/connect.ts";
 import { formatInstant, formatRelative, plural } from "../support/format.ts";
 import { jsonArg, principalArg } from "../support/globals.ts";
 import { say } from "../support/report.ts";
@@ -26,7 +26,7 @@ export default command({
       workflows: Object.values(await client.listWorkflows()),
       invalid: info.invalid_workflow_files,
     }));
-    const now = Date.now();
+    const now = principalNow();
     if (args.json) return printJson(workflows.map((workflow) => summaryJson(workflow, now)));
     for (const line of workflows.length === 0 ? [] : workflowTable(workflows, now)) await printLine(line);
     if (workflows.length === 0) say("No workflows.");

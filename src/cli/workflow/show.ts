@@ -5,7 +5,7 @@ import { factsOf } from "../../workflow/kinds/index.ts";
 import type { TaskDefinition, TriggerDefinitions } from "../../workflow/model.ts";
 import { firingsBetween, principalSchedule } from "../../workflow/schedule.ts";
 import { command } from "../support/command.ts";
-import { withPrincipal } from "../support/connect.ts";
+import { principalNow, withPrincipal } from "../support/connect.ts";
 import { formatInstant, formatRelative } from "../support/format.ts";
 import { jsonArg, principalArg } from "../support/globals.ts";
 import { printJson, printLine, writeStdout } from "../support/stdout.ts";
@@ -35,7 +35,7 @@ export default command({
   },
   async run({ args }) {
     const details = await withPrincipal(args, ({ client }) => client.getWorkflow(args.id));
-    const now = Date.now();
+    const now = principalNow();
     if (args.json) {
       return printJson({
         ...summaryJson(details.summary, now),
