@@ -268,6 +268,44 @@ describe("the workflow directory", () => {
     expect(unreadable.has("circle")).toBe(true);
   });
 
+  test("with more files than can be read at the start: the last versions are in use at once, and the rest follows", async () => {
+    using directory = temporaryDirectory();
+    const book = new LogBook();
+    const root = join(directory.path, "flows");
+    mkdirSync(root);
+    const write = (name: string, title: string) =>
+      writeFileSync(join(root, `${name}.yml`), workflowText({ name: title }));
+    for (let n = 0; n < 250; n++) write(`w${n}`, "First");
+    const store = new SqliteOperationalStore({ directory: join(directory.path, "data"), log: book.log });
+    const options = {
+      root,
+      store,
+      clock: systemClock,
+      log: book.log,
+      refreshMs: 3_600_000,
+      polls: new LongPolls(),
+      startMs: 0,
+      zone: "UTC",
+    };
+    const before = new WorkflowDirectory(options);
+    await startServices([store, before]);
+    expect(book.count(/100 of 250 workflow files are read\. The other 150 follow/)).toBe(1);
+    await before.scan();
+    expect(before.size).toBe(250);
+    await before.stop();
+
+    write("w7", "Second");
+    write("new", "New");
+    const after = new WorkflowDirectory(options);
+    await after.start();
+    expect(after.get("new")?.definition.name).toBe("New");
+    expect(after.size).toBe(251);
+    await after.scan();
+    expect(after.get("w7")?.definition.name).toBe("Second");
+    expect((await after.details("w200"))?.source).toBe(workflowText({ name: "First" }));
+    await stopServices([store, after]);
+  });
+
   test("is scanned periodically, in case an event is missed", async () => {
     await using cluster = await new TestPrincipal({
       workflows: { "linked/placeholder.md": "" },

@@ -19,7 +19,7 @@ const FIRST_LOOK_MS = 10 * 60_000;
 export interface FollowerSource {
   /** Changes whenever a workflow is added, changed or removed. */
   readonly revision: number;
-  definitions(): Iterable<WorkflowDefinition>;
+  definitions(): Iterable<Pick<WorkflowDefinition, "id" | "on">>;
   /** Called when a firing of a workflow was refused. */
   refused(workflowId: string, trigger: string, message: string): void;
 }

@@ -2,14 +2,14 @@
  * The loaded workflows: the files of the workflow directory, reloaded when they change. A file that becomes invalid keeps its last valid
  * version in use, even across restarts; a deleted file removes its workflow.
  */
-import { dirname } from "node:path";
 import type { ConsolaInstance } from "consola";
 import type { Clock } from "../../clock.ts";
 import type { WorkflowDetails, WorkflowSummary } from "../../contract/messages.ts";
 import { errorMessage } from "../../errors.ts";
 import type { TreeListing } from "../../host/file-helper/tree.ts";
+import { dropOldest } from "../../recent.ts";
 import { BackgroundService } from "../../service.ts";
-import type { OperationalStore, ScheduleCursor, WorkflowVersion } from "../../storage/operational/store.ts";
+import type { OperationalStore, OperationalTx, ScheduleCursor } from "../../storage/operational/store.ts";
 import { checkChains, locateChainProblem, TRIGGER_CODES } from "../../workflow/check-triggers.ts";
 import { type Diagnostic, mergeRepeated, renderDiagnostic } from "../../workflow/diagnostic.ts";
 import { checkWorkflowFile } from "../../workflow/load.ts";
@@ -18,19 +18,8 @@ import { firingsBetween, isTimezone, nextFiring, previousFiring } from "../../wo
 import { findDuplicateIds, workflowIdOrNull } from "../../workflow/workflow-id.ts";
 import type { LongPolls } from "../long-polls.ts";
 import type { StoredDefinition, WorkflowSource } from "../runs/run-service.ts";
+import { type LoadedWorkflow, loadedWorkflow, storedWorkflow, type WorkflowHead } from "./loaded-workflow.ts";
 import { WorkflowFiles } from "./workflow-files.ts";
-
-/** A loaded workflow. */
-interface Workflow extends StoredDefinition {
-  readonly path: string;
-  readonly source: string;
-  /** The file system of its directory; null if the directory has not been seen since the start. */
-  readonly device: string | null;
-  /** What is wrong with the current file. */
-  error: string | null;
-  /** Problems of its triggers, already logged; they change with the files. */
-  triggerProblems: readonly Diagnostic[];
-}
 
 /** The firings around a time. */
 interface FiringsAround {
@@ -47,7 +36,8 @@ const YEARS_AHEAD_MS = 5 * 366 * 86_400_000;
 interface KnownFile {
   readonly signature: string;
   readonly id: string | null;
-  readonly read: { readonly definition: WorkflowDefinition; readonly source: string } | null;
+  /** The workflow, if the file is valid. */
+  readonly read: LoadedWorkflow | null;
   readonly error: string | null;
   readonly warnings: readonly Diagnostic[];
   /** Since when it has been in this state (monotonic). */
@@ -65,18 +55,28 @@ export interface WorkflowDirectoryOptions {
   /** How long a file must be invalid or missing before that counts: editors write in several steps. */
   readonly settleMs?: number;
   readonly polls: LongPolls;
+  /** How long the start reads files, ms; 5 s by default. */
+  readonly startMs?: number;
   /** IANA name of the zone for schedules without one. */
   readonly zone: string;
 }
-
-/** The initial values of a workflow that was not in use before. */
-const FRESH = { error: null, triggerProblems: [] } as const;
 
 /** The topic of {@link LongPolls} that is woken by changes of workflows. */
 export const WORKFLOWS_TOPIC = "workflows";
 
 /** Number of files that are read at once. */
 const READ_AT_ONCE = 100;
+/** How long files are read before those that were read are put into use; at the start less, so that the principal answers soon. */
+const START_MS = 5000;
+const SLICE_MS = 15_000;
+/** How long the event loop may be occupied with files or summaries, ms. */
+const TURN_MS = 10;
+/** Number of definitions that are kept ready to be used. */
+const MOST_READY = 100;
+/** Number of versions that are read from the operational state at once. */
+const VERSIONS_AT_ONCE = 500;
+/** Number of changes that are written to it in a transaction. */
+const NOTES_AT_ONCE = 200;
 /** How long a workflow is kept if its file is not visible but may still exist, ms. */
 const DOUBT_MS = 3_600_000;
 /** Maximum number of names in a message. */
@@ -88,21 +88,28 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
   readonly #o: WorkflowDirectoryOptions;
   readonly #settleMs: number;
   readonly #disk: WorkflowFiles;
-  readonly #workflows = new Map<string, Workflow>();
+  readonly #workflows = new Map<string, LoadedWorkflow>();
   readonly #files = new Map<string, KnownFile>();
   /** Workflows whose file is missing, and since when (monotonic). */
   readonly #away = new Map<string, number>();
   /** The newest valid version of each id, from the operational state: for files that are invalid at start. */
-  readonly #versions = new Map<string, WorkflowVersion>();
+  readonly #versions = new Map<string, LoadedWorkflow>();
   /** Workflows whose files existed before the start, but not at the start; kept in the operational state until this time (monotonic). */
   readonly #awaited = new Map<string, number>();
   /** Messages that were already logged about a file. */
   readonly #said = new Map<string, string>();
   #saidRepeated: ReadonlySet<string> = new Set();
-  /** Refused firings, with the source of the file that they belong to. */
-  readonly #refused = new Map<string, { source: string; firing: NonNullable<WorkflowSummary["refused"]> }>();
+  /** Refused firings, with the hash of the file that they belong to. */
+  readonly #refused = new Map<
+    string,
+    { sourceHash: string; firing: NonNullable<WorkflowSummary["refused"]> }
+  >();
   /** A cache of the firings around the time of the last request, because thousands of workflows are listed at once. */
-  readonly #around = new WeakMap<WorkflowDefinition, FiringsAround>();
+  readonly #around = new WeakMap<WorkflowHead, FiringsAround>();
+  /** Definitions that were used lately, the latest last. */
+  readonly #ready = new Map<string, StoredDefinition>();
+  /** Whether files are left that were not read since the start. */
+  #isLoading = true;
   #invalid: { path: string; error: string }[] = [];
   #revision = 0;
   readonly #refresh = this.timer(() => void this.scan());
@@ -118,9 +125,18 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
   }
 
   protected override async onStart(): Promise<void> {
-    for (const version of await this.#o.store.read((tx) => tx.listWorkflowVersions()))
-      this.#versions.set(version.workflow_id, version);
+    for (let after = ""; ; ) {
+      const page = await this.#o.store.read((tx) => tx.listWorkflowVersions(after, VERSIONS_AT_ONCE));
+      for (const version of page) {
+        const stored = storedWorkflow(version);
+        if (stored !== undefined) this.#versions.set(version.workflow_id, stored);
+      }
+      const last = page.at(-1);
+      if (last === undefined) break;
+      after = last.workflow_id;
+    }
     await this.#scanOnce(true);
+    if (this.#again) void this.scan();
     this.#o.log.info(
       `${this.#workflows.size} workflow${this.#workflows.size === 1 ? "" : "s"} in ${this.#o.root}` +
         (this.#invalid.length === 0 ? "" : `, ${this.#invalid.length} invalid file(s)`),
@@ -159,15 +175,25 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
   }
 
   get(workflowId: string): StoredDefinition | undefined {
-    return this.#workflows.get(workflowId);
+    const workflow = this.#workflows.get(workflowId);
+    if (workflow === undefined) return undefined;
+    const { hash } = workflow.texts;
+    const ready = this.#ready.get(workflowId);
+    if (ready?.hash === hash) return ready;
+    const { json } = workflow.texts.unpack();
+    const made = { json, hash, definition: readDefinition(json) };
+    this.#ready.delete(workflowId);
+    this.#ready.set(workflowId, made);
+    dropOldest(this.#ready, MOST_READY);
+    return made;
   }
 
   ids(): Iterable<string> {
     return this.#workflows.keys();
   }
 
-  *definitions(): Iterable<WorkflowDefinition> {
-    for (const { definition } of this.#workflows.values()) yield definition;
+  *definitions(): Iterable<WorkflowHead> {
+    for (const { head } of this.#workflows.values()) yield head;
   }
 
   /** Names of the environment variables that hold the secrets of webhooks. */
@@ -199,7 +225,7 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
     const workflow = this.#workflows.get(workflowId);
     if (workflow === undefined || this.#refusal(workflow)?.message === message) return;
     const firing = { trigger, timestamp_ms: this.#o.clock.now(), message };
-    this.#refused.set(workflowId, { source: workflow.source, firing });
+    this.#refused.set(workflowId, { sourceHash: workflow.texts.sourceHash, firing });
     this.#o.log.warn(`A firing of workflow ${workflowId} (${trigger}) was refused: ${message}`);
     this.#changed();
   }
@@ -208,36 +234,36 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
     if (this.#refused.delete(workflowId)) this.#changed();
   }
 
-  #refusal({ definition, source }: Workflow): WorkflowSummary["refused"] {
-    const known = this.#refused.get(definition.id);
-    return known?.source === source ? known.firing : null;
+  #refusal({ head, texts }: LoadedWorkflow): WorkflowSummary["refused"] {
+    const known = this.#refused.get(head.id);
+    return known?.sourceHash === texts.sourceHash ? known.firing : null;
   }
 
-  #summary(workflow: Workflow, cursor: ScheduleCursor | undefined): WorkflowSummary {
+  #summary(workflow: LoadedWorkflow, cursor: ScheduleCursor | undefined): WorkflowSummary {
     const now = this.#o.clock.now();
-    const around = this.#around.get(workflow.definition);
+    const around = this.#around.get(workflow.head);
     const isNear = around !== undefined && now >= around.fromMs && now < (around.next ?? Infinity);
     const firings = isNear ? around : this.#firingsAround(workflow, now);
     return {
       ...summaryOf(workflow, cursor),
-      ...(workflow.definition.cron === null ? {} : { schedule_timezone: this.#zoneOf(workflow) }),
+      ...(workflow.head.cron === null ? {} : { schedule_timezone: this.#zoneOf(workflow) }),
       next_firing_ms: firings.next,
       previous_firing_ms: firings.previous,
       refused: this.#refusal(workflow),
     };
   }
 
-  #firingsAround(workflow: Workflow, fromMs: number): FiringsAround {
-    const schedule = { ...workflow.definition, timezone: this.#zoneOf(workflow) };
+  #firingsAround(workflow: LoadedWorkflow, fromMs: number): FiringsAround {
+    const schedule = { ...workflow.head, timezone: this.#zoneOf(workflow) };
     const firings = isTimezone(schedule.timezone)
       ? { fromMs, next: nextFiring(schedule, fromMs), previous: previousFiring(schedule, fromMs) }
       : { fromMs, next: null, previous: null };
-    this.#around.set(workflow.definition, firings);
+    this.#around.set(workflow.head, firings);
     return firings;
   }
 
-  #zoneOf({ definition }: Workflow): string {
-    return definition.timezone ?? this.#o.zone;
+  #zoneOf({ head }: LoadedWorkflow): string {
+    return head.timezone ?? this.#o.zone;
   }
 
   #changed(): void {
@@ -251,19 +277,26 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
   ): Promise<Record<string, WorkflowSummary>> {
     const cursors = await this.#cursors();
     const all = [...this.#workflows].sort(([a], [b]) => (a < b ? -1 : 1));
-    return Object.fromEntries(
-      all.map(([id, workflow]) => {
-        const summary = this.#summary(workflow, cursors.get(id));
-        return [id, graphOf === undefined ? summary : { ...summary, dag: graphOf(workflow.definition) }];
-      }),
-    );
+    const summaries: Record<string, WorkflowSummary> = {};
+    let turn = performance.now();
+    for (const [id, workflow] of all) {
+      const summary = this.#summary(workflow, cursors.get(id));
+      // The tasks are what a valid file had, so they are not checked again.
+      const definition = () => JSON.parse(workflow.texts.unpack().json) as WorkflowDefinition;
+      summaries[id] = graphOf === undefined ? summary : { ...summary, dag: graphOf(definition()) };
+      if (performance.now() - turn < TURN_MS) continue;
+      await Bun.sleep(0);
+      turn = performance.now();
+    }
+    return summaries;
   }
 
   async details(workflowId: string): Promise<WorkflowDetails | undefined> {
     const cursors = await this.#cursors();
     const workflow = this.#workflows.get(workflowId);
-    if (workflow === undefined) return undefined;
-    const { definition, source } = workflow;
+    const definition = this.get(workflowId)?.definition;
+    if (workflow === undefined || definition === undefined) return undefined;
+    const { source } = workflow.texts.unpack();
     const schedule = { ...definition, timezone: this.#zoneOf(workflow) };
     const now = this.#o.clock.now();
     return {
@@ -295,7 +328,11 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
       return;
     }
     this.#said.delete("");
-    await this.#readFiles(listing, now);
+    this.#isLoading = !(await this.#readFiles(
+      listing,
+      now,
+      first ? (this.#o.startMs ?? START_MS) : SLICE_MS,
+    ));
     if (this.isStopping) return;
     const settled = (since: number) => first || now - since >= this.#settleMs;
     const wanted = this.#decide(listing, settled, now);
@@ -328,7 +365,7 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
   }
 
   /** Keeps the last version and the schedule of workflows from before the start for a while, in case a mount is late. */
-  #awaitMissing(present: ReadonlyMap<string, Workflow>, now: number): void {
+  #awaitMissing(present: ReadonlyMap<string, LoadedWorkflow>, now: number): void {
     const missing = [...this.#versions.keys()].filter((id) => !present.has(id));
     for (const id of missing) this.#awaited.set(id, now + DOUBT_MS);
     if (missing.length === 0) return;
@@ -339,12 +376,18 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
     );
   }
 
-  /** Reads the files that are new or have changed. */
-  async #readFiles(listing: TreeListing, now: number): Promise<void> {
+  /** Reads the files that are new or have changed, those of new workflows first. Resolves with whether that was all in the given time. */
+  async #readFiles(listing: TreeListing, now: number, forMs: number): Promise<boolean> {
     for (const path of this.#files.keys()) if (!listing.files.has(path)) this.#files.delete(path);
     const changed = [...listing.files].filter(
       ([path, signature]) => this.#files.get(path)?.signature !== signature,
     );
+    if (changed.length > READ_AT_ONCE) {
+      const isNew = ([path]: readonly [string, string]) => this.#versions.has(workflowIdOrNull(path) ?? "");
+      changed.sort((a, b) => Number(isNew(a)) - Number(isNew(b)));
+    }
+    const began = performance.now();
+    let turn = began;
     for (let i = 0; i < changed.length; i += READ_AT_ONCE) {
       const some = changed.slice(i, i + READ_AT_ONCE);
       const contents = await this.#disk.read(some.map(([path]) => path));
@@ -352,19 +395,33 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
         const file = contents.get(path);
         if (file === undefined) continue;
         const result = checkWorkflowFile(path, file);
+        const device = deviceOf(path, listing);
         this.#files.set(path, {
           signature,
           id: workflowIdOrNull(path),
           read:
             result.ok && result.source !== null
-              ? { definition: result.definition, source: result.source }
+              ? loadedWorkflow(path, result.definition, result.source, device)
               : null,
           error: result.ok ? null : render(result.diagnostics),
           warnings: result.ok ? result.warnings : [],
           since: now,
         });
+        if (performance.now() - turn < TURN_MS) continue;
+        await Bun.sleep(0);
+        turn = performance.now();
       }
+      const isOver = performance.now() - began > forMs && i + READ_AT_ONCE < changed.length;
+      if (this.isStopping) return false;
+      if (!isOver) continue;
+      const left = changed.length - i - READ_AT_ONCE;
+      this.#o.log.info(
+        `${this.#files.size} of ${listing.files.size} workflow files are read. The other ${left} follow; until then their last version is in use.`,
+      );
+      this.#again = true;
+      return false;
     }
+    return true;
   }
 
   /** The workflows to load, by id, and the invalid files. Unsettled: scan again soon. */
@@ -372,15 +429,14 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
     listing: TreeListing,
     settled: (since: number) => boolean,
     now: number,
-  ): { workflows: Map<string, Workflow>; invalid: Map<string, string>; unsettled: boolean } {
-    const workflows = new Map<string, Workflow>();
+  ): { workflows: Map<string, LoadedWorkflow>; invalid: Map<string, string>; unsettled: boolean } {
+    const workflows = new Map<string, LoadedWorkflow>();
     const invalid = new Map<string, string>();
     let unsettled = false;
-    const device = (path: string) => listing.devices.get(dirname(path) === "." ? "" : dirname(path)) ?? null;
     const hidden = (path: string) => isBelow(path, listing.unreadable);
     for (const [path, reason] of listing.unreadable) invalid.set(path, `${path}: cannot be read: ${reason}`);
     const duplicates = new Map(
-      findDuplicateIds(this.#files.keys()).map((found) => [found.path, render([found])]),
+      findDuplicateIds(listing.files.keys()).map((found) => [found.path, render([found])]),
     );
     for (const [path, file] of this.#files) {
       const duplicate = duplicates.get(path);
@@ -389,8 +445,7 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
         continue;
       }
       if (file.read !== null) {
-        const { id } = file.read.definition;
-        workflows.set(id, this.#workflow(path, file.read.definition, file.read.source, device(path)));
+        workflows.set(file.read.head.id, this.#inUse(file.read, listing));
         continue;
       }
       const kept = file.id === null ? undefined : this.#lastValid(file.id);
@@ -398,10 +453,17 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
       if (!isSettled) unsettled = true;
       else if (file.error !== null) invalid.set(path, file.error);
       if (kept !== undefined)
-        workflows.set(kept.definition.id, { ...kept, error: isSettled ? file.error : kept.error });
+        workflows.set(kept.head.id, { ...kept, error: isSettled ? file.error : kept.error });
+    }
+    if (this.#isLoading) {
+      for (const path of listing.files.keys()) {
+        const id = this.#files.has(path) || duplicates.has(path) ? null : workflowIdOrNull(path);
+        const kept = id === null ? undefined : this.#lastValid(id);
+        if (kept !== undefined) workflows.set(kept.head.id, { ...kept, device: deviceOf(path, listing) });
+      }
     }
     // After a start, workflows from before may be in a directory that cannot be read.
-    for (const { workflow_id: id, path } of this.#versions.values()) {
+    for (const [id, { path }] of this.#versions) {
       const kept = workflows.has(id) || !hidden(path) ? undefined : this.#lastValid(id);
       if (kept !== undefined) workflows.set(id, kept);
     }
@@ -429,10 +491,10 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
   }
 
   /** Finds triggers that cannot work; most problems are only visible across all workflows. */
-  #checkTriggers(workflows: Map<string, Workflow>): void {
+  #checkTriggers(workflows: Map<string, LoadedWorkflow>): void {
     const ids = [...this.#files.values()].flatMap(({ id }) => id ?? []);
     const chains = checkChains(
-      [...workflows.values()].map(({ definition }) => definition),
+      [...workflows.values()].map(({ head }) => head),
       new Set([...ids, ...workflows.keys()]),
     );
     for (const [id, workflow] of workflows) {
@@ -440,7 +502,8 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
         this.#files.get(workflow.path)?.warnings.filter(({ code }) => TRIGGER_CODES.has(code)) ?? [];
       const chain = chains.get(id);
       if (chain === undefined && own.length === 0 && workflow.triggerProblems.length === 0) continue;
-      const placed = chain === undefined ? [] : locateChainProblem(chain, workflow.source, workflow.path);
+      const placed =
+        chain === undefined ? [] : locateChainProblem(chain, workflow.texts.unpack().source, workflow.path);
       workflows.set(id, { ...workflow, triggerProblems: [...own, ...placed] });
     }
   }
@@ -458,37 +521,19 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
     );
   }
 
-  #workflow(path: string, definition: WorkflowDefinition, source: string, device: string | null): Workflow {
-    const present = this.#workflows.get(definition.id);
-    if (present?.source === source && present.path === path) return { ...present, device, error: null };
-    const json = JSON.stringify(definition);
-    return { ...FRESH, definition, json, hash: hashOf(json), path, source, device };
+  /** The workflow of a valid file, with what is known of the one in use if it is the same. */
+  #inUse(read: LoadedWorkflow, listing: TreeListing): LoadedWorkflow {
+    const present = this.#workflows.get(read.head.id);
+    if (present?.texts.sourceHash !== read.texts.sourceHash || present.path !== read.path) return read;
+    return { ...present, device: deviceOf(read.path, listing), error: null };
   }
 
-  #lastValid(id: string): Workflow | undefined {
-    const present = this.#workflows.get(id);
-    if (present !== undefined) return present;
-    const version = this.#versions.get(id);
-    if (version === undefined) return undefined;
-    let definition: WorkflowDefinition;
-    try {
-      definition = readDefinition(version.definition);
-    } catch {
-      return undefined;
-    }
-    return {
-      ...FRESH,
-      definition,
-      json: version.definition,
-      hash: hashOf(version.definition),
-      path: version.path,
-      source: version.source,
-      device: null,
-    };
+  #lastValid(id: string): LoadedWorkflow | undefined {
+    return this.#workflows.get(id) ?? this.#versions.get(id);
   }
 
   /** Puts `wanted` into use, on disk first. */
-  async #putInForce(wanted: ReadonlyMap<string, Workflow>): Promise<void> {
+  async #putInForce(wanted: ReadonlyMap<string, LoadedWorkflow>): Promise<void> {
     try {
       await this.#note(wanted);
     } catch (error) {
@@ -500,11 +545,11 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
   }
 
   /** Writes what differs from what is on disk. */
-  async #note(wanted: ReadonlyMap<string, Workflow>): Promise<void> {
+  async #note(wanted: ReadonlyMap<string, LoadedWorkflow>): Promise<void> {
     const cursors = await this.#cursors();
-    const fresh = [...wanted].filter(([id, { source, path }]) => {
+    const fresh = [...wanted].filter(([id, { texts, path }]) => {
       const noted = this.#versions.get(id);
-      return noted?.source !== source || noted.path !== path;
+      return noted?.texts.sourceHash !== texts.sourceHash || noted.path !== path;
     });
     const now = this.#o.clock.monotonic();
     for (const [id, until] of this.#awaited) if (wanted.has(id) || now >= until) this.#awaited.delete(id);
@@ -512,28 +557,39 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
       (id) => !wanted.has(id) && !this.#awaited.has(id),
     );
     const schedules = [...wanted]
-      .map(([id, { definition }]) => [id, scheduleOf(definition)] as const)
+      .map(([id, { head }]) => [id, scheduleOf(head)] as const)
       .filter(([id, schedule]) => schedule !== (cursors.get(id)?.schedule ?? null));
     if (fresh.length + gone.length + schedules.length === 0) return;
-    await this.#o.store.transact(async (tx) => {
-      for (const [id, { path, json, source }] of fresh) {
-        await tx.putWorkflowVersion({ workflow_id: id, path, definition: json, source });
-      }
-      for (const [id, schedule] of schedules) await tx.setSchedule(id, schedule, this.#o.clock.now());
-      for (const id of gone) await tx.dropWorkflow(id);
-    });
-    for (const [id, { path, json, source }] of fresh) {
-      this.#versions.set(id, { workflow_id: id, path, definition: json, source });
+    const nowMs = this.#o.clock.now();
+    const notes: ((tx: OperationalTx) => Promise<void>)[] = [
+      ...fresh.map(([id, { path, texts }]) => (tx: OperationalTx) => {
+        const { json, source } = texts.unpack();
+        return tx.putWorkflowVersion({ workflow_id: id, path, definition: json, source });
+      }),
+      ...schedules.map(
+        ([id, schedule]) =>
+          (tx: OperationalTx) =>
+            tx.setSchedule(id, schedule, nowMs),
+      ),
+      ...gone.map((id) => (tx: OperationalTx) => tx.dropWorkflow(id)),
+    ];
+    // Not all of thousands at once: requests wait for a transaction.
+    for (let i = 0; i < notes.length; i += NOTES_AT_ONCE) {
+      await this.#o.store.transact(async (tx) => {
+        for (const note of notes.slice(i, i + NOTES_AT_ONCE)) await note(tx);
+      });
     }
+    for (const [id, workflow] of fresh) this.#versions.set(id, workflow);
     for (const id of gone) this.#versions.delete(id);
   }
 
-  #replace(wanted: ReadonlyMap<string, Workflow>): void {
+  #replace(wanted: ReadonlyMap<string, LoadedWorkflow>): void {
     let changed = false;
     for (const [id, workflow] of this.#workflows) {
       if (wanted.has(id)) continue;
       this.#workflows.delete(id);
       this.#refused.delete(id);
+      this.#ready.delete(id);
       this.#away.delete(id);
       this.#o.log.info(`Workflow ${id} is gone (${workflow.path})`);
       changed = true;
@@ -542,15 +598,15 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
       const present = this.#workflows.get(id);
       this.#workflows.set(id, workflow);
       if (
-        present?.hash === workflow.hash &&
-        present.source === workflow.source &&
+        present?.texts.hash === workflow.texts.hash &&
+        present.texts.sourceHash === workflow.texts.sourceHash &&
         present.error === workflow.error &&
         messagesOf(present) === messagesOf(workflow)
       )
         continue;
-      if (present !== undefined && present.hash !== workflow.hash)
+      if (present !== undefined && present.texts.hash !== workflow.texts.hash)
         this.#o.log.info(`Workflow ${id} changed (${workflow.path})`);
-      else if (present === undefined && this.#revision > 0)
+      else if (present === undefined && this.#revision > 0 && !this.#isLoading)
         this.#o.log.info(`Workflow ${id} loaded (${workflow.path})`);
       changed = true;
     }
@@ -600,8 +656,8 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
   }
 }
 
-function summaryOf(workflow: Workflow, cursor: ScheduleCursor | undefined): WorkflowSummary {
-  const { definition } = workflow;
+function summaryOf(workflow: LoadedWorkflow, cursor: ScheduleCursor | undefined): WorkflowSummary {
+  const { head: definition } = workflow;
   return {
     id: definition.id,
     name: definition.name,
@@ -609,36 +665,33 @@ function summaryOf(workflow: Workflow, cursor: ScheduleCursor | undefined): Work
     path: workflow.path,
     cron: definition.cron,
     timezone: definition.timezone,
-    start_time: startTimeOf(workflow),
+    start_time: workflow.startTime,
     start_time_ms: definition.start_time_ms,
     catchup: definition.catchup,
     // The cursor of another schedule is not recorded yet.
     schedule_cursor_ms: cursor?.schedule === scheduleOf(definition) ? (cursor?.cursor_ms ?? null) : null,
     params: definition.params,
     ...(definition.on === undefined ? {} : { on: definition.on }),
-    tasks: definition.tasks.length,
+    tasks: workflow.tasks,
     error: workflow.error,
     trigger_problems: workflow.triggerProblems.map(({ message }) => message),
   };
 }
 
 /** The problems of a workflow's triggers as text. */
-function messagesOf({ triggerProblems }: Workflow): string {
+function messagesOf({ triggerProblems }: LoadedWorkflow): string {
   return triggerProblems.map(({ message }) => message).join("\n");
 }
 
 /** The schedule that a cursor belongs to; null without a schedule. */
-function scheduleOf(definition: WorkflowDefinition): string | null {
+function scheduleOf(definition: WorkflowHead): string | null {
   const { cron, timezone, start_time_ms } = definition;
   return cron === null ? null : JSON.stringify([cron, timezone, start_time_ms]);
 }
 
-/** As written in the file, if that can be found; otherwise the same time in UTC. */
-function startTimeOf({ definition, source }: Workflow): string | null {
-  const ms = definition.start_time_ms;
-  if (ms === null) return null;
-  const written = /^start_time:[ \t]*["']?([^"'#\n]*[^"'#\s])/m.exec(source)?.[1];
-  return written !== undefined && Date.parse(written) === ms ? written : new Date(ms).toISOString();
+/** The file system of the directory of a file; null when it is not known. */
+function deviceOf(path: string, { devices }: TreeListing): string | null {
+  return devices.get(path.includes("/") ? path.slice(0, path.lastIndexOf("/")) : "") ?? null;
 }
 
 /** Whether a path is one of these or below one. */
@@ -649,7 +702,7 @@ function isBelow(path: string, directories: ReadonlyMap<string, unknown>): boole
 }
 
 /** Whether the directory of a file is now on another file system than when the file was last seen, after a mount or an unmount. */
-function isElsewhere({ path, device }: Workflow, devices: ReadonlyMap<string, string>): boolean {
+function isElsewhere({ path, device }: LoadedWorkflow, devices: ReadonlyMap<string, string>): boolean {
   if (device === null) return false;
   let directory = path;
   do {
@@ -667,10 +720,6 @@ function counted(count: number, what: string): string {
 function namesOf(ids: readonly string[]): string {
   const more = ids.length - MOST_NAMES;
   return ids.slice(0, MOST_NAMES).join(", ") + (more > 0 ? ` and ${more} more` : "");
-}
-
-function hashOf(json: string): string {
-  return new Bun.CryptoHasher("sha256").update(json).digest("hex");
 }
 
 function render(diagnostics: readonly Diagnostic[]): string {

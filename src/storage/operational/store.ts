@@ -201,7 +201,8 @@ export interface FollowUpIntentions {
 
 /** The loaded workflows and the positions of their schedules. */
 export interface WorkflowIntentions {
-  listWorkflowVersions(): Promise<WorkflowVersion[]>;
+  /** At most `limit` with ids after `afterId`, in their order; by default all. */
+  listWorkflowVersions(afterId?: string, limit?: number): Promise<WorkflowVersion[]>;
   putWorkflowVersion(version: WorkflowVersion): Promise<void>;
   /** Removes a workflow and its schedule. */
   dropWorkflow(workflowId: string): Promise<void>;

@@ -5,8 +5,12 @@ import type { Statements } from "./statements.ts";
 /** The operations of a unit of work on workflows. */
 export function workflowIntentions(db: Statements): WorkflowIntentions {
   return {
-    async listWorkflowVersions() {
-      return db.all<WorkflowVersion>("SELECT * FROM workflow_versions ORDER BY workflow_id");
+    async listWorkflowVersions(afterId = "", limit = -1) {
+      return db.all<WorkflowVersion>(
+        "SELECT * FROM workflow_versions WHERE workflow_id > ? ORDER BY workflow_id LIMIT ?",
+        afterId,
+        limit,
+      );
     },
 
     async putWorkflowVersion({ workflow_id, path, definition, source }) {

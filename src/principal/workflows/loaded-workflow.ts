@@ -1,0 +1,95 @@
+/** A loaded workflow in little memory: there may be tens of thousands, of which few are used at a time. */
+import type { WorkflowVersion } from "../../storage/operational/store.ts";
+import type { Diagnostic } from "../../workflow/diagnostic.ts";
+import { readDefinition, type WorkflowDefinition } from "../../workflow/model.ts";
+
+/** A definition without its tasks. */
+export type WorkflowHead = Omit<WorkflowDefinition, "tasks">;
+
+/** The texts of a workflow, compressed. */
+class WorkflowTexts {
+  /** Of the JSON of the definition, and of the source of the file. */
+  readonly hash: string;
+  readonly sourceHash: string;
+  readonly #packed: Uint8Array;
+
+  constructor(json: string, source: string) {
+    this.hash = hashOf(json);
+    this.sourceHash = hashOf(source);
+    this.#packed = Bun.zstdCompressSync(JSON.stringify([json, source]), { level: 1 });
+  }
+
+  unpack(): { readonly json: string; readonly source: string } {
+    const [json, source] = JSON.parse(Bun.zstdDecompressSync(this.#packed).toString()) as [string, string];
+    return { json, source };
+  }
+}
+
+/** A loaded workflow. */
+export interface LoadedWorkflow {
+  readonly head: WorkflowHead;
+  readonly tasks: number;
+  readonly texts: WorkflowTexts;
+  readonly path: string;
+  /** As written in the file. */
+  readonly startTime: string | null;
+  /** The file system of its directory; null if the directory has not been seen since the start. */
+  readonly device: string | null;
+  /** What is wrong with the current file. */
+  readonly error: string | null;
+  /** Problems of its triggers, already logged; they change with the files. */
+  readonly triggerProblems: readonly Diagnostic[];
+}
+
+/** A workflow that was not in use before. */
+export function loadedWorkflow(
+  path: string,
+  definition: WorkflowDefinition,
+  source: string,
+  device: string | null,
+): LoadedWorkflow {
+  return fresh(
+    path,
+    definition,
+    definition.tasks.length,
+    new WorkflowTexts(JSON.stringify(definition), source),
+    device,
+    source,
+  );
+}
+
+/** A workflow as the operational state has it; undefined if this version cannot use it. */
+export function storedWorkflow(version: WorkflowVersion): LoadedWorkflow | undefined {
+  try {
+    const stored = JSON.parse(version.definition) as WorkflowDefinition;
+    // The tasks are checked when they are used: that takes time, and there may be many.
+    const definition = readDefinition(JSON.stringify({ ...stored, tasks: stored.tasks.slice(0, 1) }));
+    const texts = new WorkflowTexts(version.definition, version.source);
+    return fresh(version.path, definition, stored.tasks.length, texts, null, version.source);
+  } catch {
+    return undefined;
+  }
+}
+
+function fresh(
+  path: string,
+  { tasks: _tasks, ...head }: WorkflowDefinition,
+  tasks: number,
+  texts: WorkflowTexts,
+  device: string | null,
+  source: string,
+): LoadedWorkflow {
+  const startTime = startTimeOf(head, source);
+  return { head, tasks, texts, path, startTime, device, error: null, triggerProblems: [] };
+}
+
+/** As written in the file, if that can be found; otherwise the same time in UTC. */
+function startTimeOf({ start_time_ms: ms }: WorkflowHead, source: string): string | null {
+  if (ms === null) return null;
+  const written = /^start_time:[ \t]*["']?([^"'#\n]*[^"'#\s])/m.exec(source)?.[1];
+  return written !== undefined && Date.parse(written) === ms ? written : new Date(ms).toISOString();
+}
+
+function hashOf(text: string): string {
+  return new Bun.CryptoHasher("sha256").update(text).digest("hex");
+}
