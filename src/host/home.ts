@@ -3,7 +3,7 @@ import { homedir } from "node:os";
 import { ConfigError } from "../errors.ts";
 
 /** The home directory; undefined without HOME and without an entry in /etc/passwd. */
-export function knownHome(): string | undefined {
+function knownHome(): string | undefined {
   try {
     return homedir() || undefined;
   } catch {
