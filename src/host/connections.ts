@@ -102,7 +102,9 @@ export function endConnections(
   let ended = 0;
   for (const descriptor of descriptors()) {
     const port = localPort(descriptor);
-    if (!ports.has(port)) continue;
+    // Port 0 is no port: a setting that is off, and a descriptor that is no socket. Closing the duplicate of a file would release the locks
+    // that SQLite has on it.
+    if (port === 0 || !ports.has(port)) continue;
     // libzmq may close the descriptor at any moment and its number may be reused; the duplicate keeps referring to this connection. If no
     // descriptor is left for a duplicate, use the original: a connection that takes over its number at this moment is closed with it.
     const copy = libc().dup(descriptor);
