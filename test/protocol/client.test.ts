@@ -124,6 +124,6 @@ describe("PrincipalClient", () => {
 
   test("a peer that is not a principal is recognized", async () => {
     const { port } = await listen((_, reply) => reply("HELLO" as ReplyKind));
-    await expect(connect(port).ping()).rejects.toThrow("no principal");
+    await expect(connect(port).ping()).rejects.toThrow("it is not a principal");
   });
 });
