@@ -33,7 +33,7 @@ beforeAll(async () => {
       }),
     },
   });
-});
+}, 60_000);
 
 afterAll(async () => {
   await cluster?.stop();
@@ -56,7 +56,7 @@ test("tasks beside a principal see neither its secrets nor what its service mana
   expect(readFileSync(directory.path("limit"), "utf8")).toBe("1000\n");
   await cluster.principal?.stop();
   await cluster.startPrincipal();
-});
+}, 60_000);
 
 test("a host without free descriptors makes tasks wait, not fail", async () => {
   const agent = await cluster.startAgent([], { prefix: ["sh", "-c", 'ulimit -n 120; exec "$0" "$@"'] });
@@ -66,7 +66,7 @@ test("a host without free descriptors makes tasks wait, not fail", async () => {
   const log = await cluster.cdktr(["logs", "query", "--run", id]);
   expect(log.stdout).toContain("The task waits until there is room.");
   await agent.stop();
-});
+}, 60_000);
 
 test("as the init process of a container, an agent leaves no zombies of what its tasks left", async () => {
   const prefix = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child", "--"];
@@ -77,7 +77,7 @@ test("as the init process of a container, an agent leaves no zombies of what its
   await until("it is reaped", () => childrenOf(init?.pid ?? 0).every(({ state }) => state !== "Z"));
   process.kill(init?.pid ?? 0, "SIGTERM");
   await agent.finished;
-});
+}, 60_000);
 
 function childrenOf(parent: number): { pid: number; state: string }[] {
   return readdirSync("/proc").flatMap((name) => {

@@ -53,7 +53,7 @@ beforeAll(async () => {
       ),
     },
   });
-});
+}, 60_000);
 
 afterAll(async () => {
   await cluster?.[Symbol.asyncDispose]();
@@ -75,7 +75,7 @@ test("a mount that does not answer costs the tasks that use it their timeout, an
   expect(agents.map(({ status }) => status)).toEqual(["UP"]);
   writeFileSync(directory.path("go"), "");
   expect((await runOver(cluster.client, good)).status).toBe("COMPLETED");
-});
+}, 60_000);
 
 test("a run without a timeout that waits for a mount can be cancelled, and its agent ends on TERM", async () => {
   const forever = await trigger(cluster, "forever");
@@ -93,4 +93,4 @@ test("a run without a timeout that waits for a mount can be cancelled, and its a
   await agent?.waitFor(/drain|finish/i);
   agent?.kill("SIGTERM");
   expect((await agent?.finished)?.code).toBe(0);
-});
+}, 60_000);

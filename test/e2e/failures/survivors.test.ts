@@ -47,7 +47,7 @@ beforeAll(async () => {
   );
   await cluster.startPrincipal([], { prefix: AS_USER });
   agent = await cluster.startAgent([], { prefix: AS_USER });
-});
+}, 60_000);
 
 afterAll(async () => {
   await cluster?.stop();
