@@ -1,8 +1,9 @@
 /** The terminal UI: wires terminal, state, feeds and keys together. */
 
-import { writeFileSync } from "node:fs";
+import { appendFileSync, writeFileSync } from "node:fs";
 import { resolve } from "node:path";
 import type { Config } from "../config.ts";
+import type { LogLine } from "../contract/log-line.ts";
 import { errorMessage } from "../errors.ts";
 import type { CurveClientKeys, PrincipalClient } from "../protocol/client.ts";
 import { connect } from "../protocol/connect.ts";
@@ -14,7 +15,8 @@ import { dateTime } from "./format.ts";
 import { initialState, newConnection, noData } from "./initial-state.ts";
 import { pasteText, pressKey, useMouse } from "./keys/dispatch.ts";
 import { workflowOfRun } from "./lists/list-ids.ts";
-import { type LogSource, newLogView, sameSource } from "./logs/log-view.ts";
+import { isShown } from "./logs/log-buffer.ts";
+import { type LogSource, newLogView, nextMatch, sameSource } from "./logs/log-view.ts";
 import { currentPage, listState } from "./navigation.ts";
 import type { Canvas, Target } from "./screen/canvas.ts";
 import { Renderer } from "./screen/renderer.ts";
@@ -279,8 +281,9 @@ export class App implements Store {
       loadOlderLines: () => {
         if (this.#logFeed !== undefined) this.#inBackground(this.#logFeed.loadOlder());
       },
+      searchOlderLines: () => this.#inBackground(this.#searchOlderLines()),
       copy: (text, what) => this.#copy(text, what),
-      saveLog: (path) => this.#saveLog(path),
+      saveLog: (path) => this.#inBackground(this.#saveLog(path)),
       suspend: () => this.#suspend(),
       redraw: () => this.#renderer.invalidate(),
     };
@@ -293,19 +296,49 @@ export class App implements Store {
     addToast(this.state, `Copied ${what}`);
   }
 
-  #saveLog(path: string): void {
-    const { state } = this;
-    const file = resolve(path);
-    const lines = state.log.buffer.shown.map(
-      (line) =>
-        `${dateTime(line.timestamp_ms)}.${String(line.timestamp_ms % 1000).padStart(3, "0")} ${line.workflow_id} ${line.task_name} ${line.level} ${line.payload}\n`,
-    );
+  async #searchOlderLines(): Promise<void> {
+    const feed = this.#logFeed;
+    if (feed === undefined) return;
+    const { search } = this.state.log.buffer;
+    this.update((state) => {
+      state.log.loadingOlder = true;
+      addToast(state, `"${search}" is not in the loaded lines; searching the older ones …`);
+    });
     try {
-      writeFileSync(file, lines.join(""), { flag: "wx" });
-      addToast(state, `Saved ${lines.length} lines to ${file}`, "good");
+      const found = await feed.findOlder(search);
+      this.update((state) => {
+        if (found === null) addToast(state, `"${search}" is not in the log.`);
+        else nextMatch(state.log, -1);
+      });
+    } catch (error) {
+      this.update((state) => addToast(state, errorMessage(error), "bad"));
+    } finally {
+      this.update((state) => {
+        state.log.loadingOlder = false;
+      });
+    }
+  }
+
+  async #saveLog(path: string): Promise<void> {
+    const { state } = this;
+    const { olderThere, buffer } = state.log;
+    const file = resolve(path);
+    const feed = this.#logFeed;
+    let saved = 0;
+    try {
+      writeFileSync(file, "", { flag: "wx" });
+      const pages = olderThere && feed !== undefined ? feed.everyLine() : [buffer.shown];
+      for await (const page of pages) {
+        const lines = page.filter((line) => isShown(line, buffer.filter));
+        appendFileSync(file, lines.map(savedLine).join(""));
+        saved += lines.length;
+      }
+      this.update(() => addToast(state, `Saved ${saved} lines to ${file}`, "good"));
     } catch (error) {
       const there = (error as NodeJS.ErrnoException).code === "EEXIST";
-      addToast(state, there ? `${file} already exists` : `Not saved: ${errorMessage(error)}`, "bad");
+      const part = saved === 0 ? "" : ` (${file} has ${saved} lines)`;
+      const text = there ? `${file} already exists` : `Not saved whole: ${errorMessage(error)}${part}`;
+      this.update(() => addToast(state, text, "bad"));
     }
   }
 
@@ -343,4 +376,10 @@ function wantedLog(state: State): LogSource | null {
   if (page.kind !== "run" || page.pane !== "log") return null;
   const workflowId = workflowOfRun(state, page.id);
   return workflowId === null ? null : { kind: "run", workflowId, runId: page.id };
+}
+
+/** A line as it is saved. */
+function savedLine({ timestamp_ms, workflow_id, task_name, level, payload }: LogLine): string {
+  const ms = String(timestamp_ms % 1000).padStart(3, "0");
+  return `${dateTime(timestamp_ms)}.${ms} ${workflow_id} ${task_name} ${level} ${payload}\n`;
 }

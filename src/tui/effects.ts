@@ -10,9 +10,11 @@ export interface Effects {
   refresh(): void;
   /** Loads lines before the first one of the current log. */
   loadOlderLines(): void;
+  /** Searches the lines before the first one for the current search text, and goes to the newest that has it. */
+  searchOlderLines(): void;
   /** Copies text to the user's clipboard (through the terminal, so it works over ssh). */
   copy(text: string, what: string): void;
-  /** Saves the shown lines of the log to a file. */
+  /** Saves the lines of the log that pass the filters to a file, also those that are not loaded. */
   saveLog(path: string): void;
   /** Suspends the process like Ctrl-Z. */
   suspend(): void;

@@ -23,6 +23,7 @@ function ui(page?: Parameters<typeof state>[2]) {
     switchPrincipal: note("switch"),
     refresh: note("refresh"),
     loadOlderLines: note("older"),
+    searchOlderLines: note("search older"),
     copy: note("copy"),
     saveLog: note("save"),
     suspend: note("suspend"),
@@ -252,4 +253,19 @@ test("a failed run opens on its first failed task, unless another one was chosen
   keys("DOWN");
   selectFailedTask(s, runId);
   expect(s.lists[`tasks:${runId}`]?.selected).not.toBe("orders");
+});
+
+test("log: what is not in the loaded lines is searched in the older ones", () => {
+  const { s, done, keys, type } = ui({ kind: "logs", source: { kind: "all" } });
+  s.log.olderThere = true;
+  keys("/");
+  type("nowhere here");
+  keys("ENTER");
+  expect(s.overlay).toBeNull();
+  keys("n");
+  expect(done).toEqual(["search older", "search older"]);
+  s.log.olderThere = false;
+  keys("N");
+  expect(done).toHaveLength(2);
+  expect(s.toasts.at(-1)?.text).toContain("is not in the log");
 });

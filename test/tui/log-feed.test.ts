@@ -145,3 +145,23 @@ test("after it has been stopped it changes nothing", async () => {
   expect(await feed.loadOlder()).toBe(0);
   expect(store.payloads).toEqual(["1"]);
 });
+
+test("a text in lines that are not loaded is found on the principal, and all lines can be saved", async () => {
+  await bench.store(12_000);
+  await start({ kind: "workflow", workflowId: "etl.daily" });
+  await store.until((log) => log.status === "live");
+  const { log } = store.state;
+  const [oldest = ""] = numbers(1, 1);
+  expect(store.payloads).not.toContain(oldest);
+  expect(log.olderThere).toBe(true);
+  log.buffer.setSearch("no such line");
+  expect(await feed.findOlder("no such line")).toBeNull();
+  expect(store.payloads).toHaveLength(5000);
+  const wanted = numbers(2000, 2000)[0] ?? "";
+  log.buffer.setSearch(wanted);
+  expect(await feed.findOlder(wanted)).not.toBeNull();
+  expect(log.buffer.shown.some(({ payload }) => payload === wanted)).toBe(true);
+  const saved: string[] = [];
+  for await (const lines of feed.everyLine()) saved.push(...lines.map(({ payload }) => payload));
+  expect(saved).toEqual(numbers(1, 12_000));
+});

@@ -1,18 +1,22 @@
 /** Fills the log on the screen with history from the database and live lines from the principal's publisher. */
-import type { LogLine } from "../../contract/log-line.ts";
+import { type LogLine, lineOf } from "../../contract/log-line.ts";
 import type { PrincipalInfo, SearchLogs } from "../../contract/messages.ts";
-import { errorMessage } from "../../errors.ts";
+import { errorMessage, UnprocessableError } from "../../errors.ts";
 import type { PrincipalClient } from "../../protocol/client.ts";
 import { LogFollower } from "../../protocol/log-follower.ts";
 import { searchPages } from "../../protocol/log-search.ts";
 import { LogSubscription } from "../../protocol/log-subscription.ts";
 import { BackgroundService } from "../../service.ts";
+import { dateTime } from "../format.ts";
+import { MAX_LINES, MAX_LINES_PAUSED } from "../logs/log-buffer.ts";
 import { type LogSource, newLogView } from "../logs/log-view.ts";
 import type { State } from "../state.ts";
 import type { Store } from "../store.ts";
 
 /** Number of lines read at first, and each time older ones are requested. */
 const CHUNK = 5000;
+/** The same on the way to a line that was found further back. */
+const LARGE_CHUNK = 50_000;
 /** Number of lines of a run that are read without being requested. */
 const WHOLE_RUN = 100_000;
 const CONNECT_MS = 1500;
@@ -123,20 +127,69 @@ export class LogFeed extends BackgroundService {
     this.#update(({ log }) => {
       log.loadingOlder = true;
     });
-    let added = 0;
     try {
-      await this.#merge({ until_ms: first }, CHUNK, ({ log }, rows, more) => {
-        added = more;
-        log.top += added;
-        if (log.match !== null) log.match += added;
-        log.olderThere = rows >= CHUNK && added > 0;
-      });
+      return await this.#mergeOlder(first, CHUNK);
     } finally {
       this.#update(({ log }) => {
         log.loadingOlder = false;
       });
     }
+  }
+
+  /** Reads lines up to a time; returns how many more are shown. */
+  async #mergeOlder(untilMs: number, limit: number): Promise<number> {
+    let added = 0;
+    await this.#merge({ until_ms: untilMs }, limit, ({ log }, rows, more) => {
+      added = more;
+      log.top += added;
+      if (log.match !== null) log.match += added;
+      log.olderThere = rows >= limit && log.buffer.firstMs !== null && log.buffer.firstMs < untilMs;
+    });
     return added;
+  }
+
+  /**
+   * Looks for a text in the lines that are older than the first one, on the principal, and loads the lines from the newest that has it.
+   * @returns the time of that line, ms since the epoch; null when there is none
+   * @throws UnprocessableError when it is too far back to be loaded
+   */
+  async findOlder(text: string): Promise<number | null> {
+    const { log } = this.#options.store.state;
+    const first = log.buffer.firstMs;
+    if (first === null || !log.olderThere) return null;
+    const known = log.buffer.matches.filter((index) => log.buffer.shown[index]?.timestamp_ms === first);
+    const { task } = log.buffer.filter;
+    const page = await this.#ask({
+      ...this.#search,
+      ...(task === null ? {} : { task }),
+      grep: patternOf(text),
+      until_ms: first,
+      limit: known.length + 1,
+    });
+    const found = page.rows.length > known.length ? page.rows[0] : undefined;
+    if (found === undefined) return null;
+    const foundMs = lineOf(found).timestamp_ms;
+    while (!this.isStopping && log.olderThere && (log.buffer.firstMs ?? 0) >= foundMs) {
+      if (log.buffer.size >= MAX_LINES_PAUSED)
+        throw new UnprocessableError(
+          `It is at ${dateTime(foundMs)}, too far back to be loaded here; use 'cdktr logs query --grep'.`,
+        );
+      await this.#mergeOlder(log.buffer.firstMs ?? 0, LARGE_CHUNK);
+    }
+    return foundMs;
+  }
+
+  /**
+   * All lines of the history, also those that are not loaded, page by page.
+   * @throws UnprocessableError after the last one when the history is incomplete
+   */
+  async *everyLine(): AsyncGenerator<readonly LogLine[]> {
+    let missing: string | null = null;
+    for await (const { lines, warning } of searchPages(this.#ask, this.#search)) {
+      missing ??= warning;
+      yield lines;
+    }
+    if (missing !== null) throw new UnprocessableError(missing);
   }
 
   async #run(): Promise<void> {
@@ -234,6 +287,12 @@ export class LogFeed extends BackgroundService {
   }
 }
 
+/** The regular expression (RE2) for a text that is searched as the log buffer does: lower case matches upper case too. */
+function patternOf(text: string): string {
+  const escaped = text.replace(/[\\^$.*+?()[\]{}|]/g, "\\$&");
+  return text === text.toLowerCase() ? `(?i)${escaped}` : escaped;
+}
+
 function searchOf(source: LogSource): SearchLogs {
   switch (source.kind) {
     case "all":
@@ -248,7 +307,8 @@ function searchOf(source: LogSource): SearchLogs {
 /** Appends live lines; the view keeps its position when old lines are dropped. */
 function appendLines({ log }: State, lines: readonly LogLine[]): void {
   const { dropped } = log.buffer;
-  for (const line of lines) log.buffer.append(line);
+  const most = log.follow ? MAX_LINES : MAX_LINES_PAUSED;
+  for (const line of lines) log.buffer.append(line, most);
   const gone = log.buffer.dropped - dropped;
   if (gone === 0) return;
   log.top = Math.max(0, log.top - gone);

@@ -20,11 +20,14 @@ function prompt(
   return { kind: "prompt", purpose, label, editor: newEditor(text), error: null };
 }
 
-function jump(state: State, direction: 1 | -1): void {
+function jump(state: State, direction: 1 | -1, effects: Effects): void {
   const { log } = state;
+  const { matches } = log.buffer;
+  const isOldest = direction === -1 && log.match !== null && log.match === matches[0];
   if (log.buffer.search === "") {
     state.overlay = prompt("log-search", "Search");
-  } else if (!nextMatch(log, direction)) addToast(state, `"${log.buffer.search}" is not in the log.`);
+  } else if (log.olderThere && (isOldest || matches.length === 0)) effects.searchOlderLines();
+  else if (!nextMatch(log, direction)) addToast(state, `"${log.buffer.search}" is not in the log.`);
 }
 
 function up(state: State, effects: Effects, lines: number): void {
@@ -60,8 +63,14 @@ export const logKeys: readonly Binding[] = [
       state.overlay = prompt("log-search", "Search", state.log.buffer.search);
     },
   },
-  { keys: ["n"], label: "n", help: "next match", footer: "next", run: (state) => jump(state, 1) },
-  { keys: ["N"], label: "N", help: "previous match", run: (state) => jump(state, -1) },
+  {
+    keys: ["n"],
+    label: "n",
+    help: "next match",
+    footer: "next",
+    run: (state, effects) => jump(state, 1, effects),
+  },
+  { keys: ["N"], label: "N", help: "previous match", run: (state, effects) => jump(state, -1, effects) },
   {
     keys: ["m"],
     label: "m",

@@ -26,6 +26,9 @@ export const NO_FILTER: LogFilter = { task: null, level: "DEBUG", text: "" };
 /** Maximum number of lines in memory; when it is exceeded, the oldest tenth is dropped. */
 export const MAX_LINES = 200_000;
 
+/** The same while older lines are being read: they must not go away under the reader. */
+export const MAX_LINES_PAUSED = 1_000_000;
+
 /** Lines in order, with the subset that passes a filter and the subset that matches a search. */
 export class LogBuffer {
   #lines: ShownLine[] = [];
@@ -73,10 +76,13 @@ export class LogBuffer {
     return this.#lines;
   }
 
-  /** Adds a live line. */
-  append(line: LogLine): void {
+  /**
+   * Adds a live line.
+   * @param most how many lines to keep at most
+   */
+  append(line: LogLine, most = MAX_LINES): void {
     this.#add(toShown(line));
-    if (this.#lines.length > MAX_LINES) this.#shorten();
+    if (this.#lines.length > most) this.#shorten();
     this.version++;
   }
 
@@ -167,6 +173,11 @@ function isLower(text: string): boolean {
 
 function isOpen(filter: LogFilter): boolean {
   return filter.task === null && filter.level === "DEBUG" && filter.text === "";
+}
+
+/** Whether a line is shown with a filter. */
+export function isShown(line: LogLine, filter: LogFilter): boolean {
+  return passes(toShown(line), filter);
 }
 
 function passes(line: ShownLine, filter: LogFilter): boolean {

@@ -151,6 +151,10 @@ function promptKey(state: State, overlay: Of<"prompt">, key: string, effects: Ef
       log.match = null;
       log.buffer.setSearch(editor.text);
       if (editor.text !== "" && !nextMatch(log, -1)) {
+        if (log.olderThere) {
+          effects.searchOlderLines();
+          break;
+        }
         overlay.error = "not found";
         return;
       }

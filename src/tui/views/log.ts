@@ -177,12 +177,14 @@ function drawStatus(region: Region, log: LogView): void {
   const right: string[] = [];
   if (search !== "") {
     const at = log.match === null ? 0 : matches.indexOf(log.match) + 1;
-    right.push(matches.length === 0 ? `"${search}" not found` : `"${search}" ${at}/${matches.length}`);
+    const where = log.olderThere ? "not in the loaded lines" : "not found";
+    right.push(matches.length === 0 ? `"${search}" ${where}` : `"${search}" ${at}/${matches.length}`);
   }
   if (log.status === "loading") right.push("loading …");
   if (log.status === "failed") right.push("not loaded");
   const total = shown.length === buffer.size ? "" : ` of ${buffer.size.toLocaleString("en")}`;
   right.push(`${shown.length.toLocaleString("en")}${total} lines`);
+  if (log.olderThere) right.push(log.loadingOlder ? "loading older ones …" : "older ones not loaded");
   const text = right.join("  ");
   region.textRight(0, text, search !== "" && matches.length === 0 ? YELLOW : DIM, 1);
   region.spans(0, 0, left, Math.max(0, region.width - width(text) - 3));
