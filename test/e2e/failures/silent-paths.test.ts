@@ -120,6 +120,7 @@ test.skipIf(!CAN_MOUNT)(
     }
     await until("it is read again", async () => !/remote/.test(await problems()));
   },
+  60_000,
 );
 
 test.skipIf(!CAN_MOUNT)(
@@ -135,4 +136,5 @@ test.skipIf(!CAN_MOUNT)(
       expect((await cluster.principal?.stop())?.code).toBe(0);
     }
   },
+  60_000,
 );
