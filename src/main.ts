@@ -33,6 +33,11 @@ export const root: Command = command({
     sdk: lazy("Write the client packages bundled with this executable", () => import("./cli/sdk.ts")),
     keys: lazy("Manage keys: who may connect", () => import("./cli/keys.ts")),
     "join-token": lazy("Let a new host get its own key", () => import("./cli/join-token.ts")),
+    backup: lazy("Back up the principal's state and history while it runs", () => import("./cli/backup.ts")),
+    restore: lazy(
+      "Put a backup of the principal's state and history in place",
+      () => import("./cli/restore.ts"),
+    ),
     config: lazy("Show the effective settings", () => import("./cli/config.ts")),
     doctor: lazy("Find problems on this host and how to fix them", () => import("./cli/doctor.ts")),
     service: lazy(

@@ -181,6 +181,13 @@ export const VERBS = {
     reply: m.PreparedFiles,
     changes: "nothing",
   }),
+  BACKUP: verb({
+    about: "Copies the principal's state and history as of one moment to files, for `READFILE`",
+    roles: ADMIN,
+    request: Nothing,
+    reply: m.PreparedFiles,
+    changes: "nothing",
+  }),
   READFILE: verb({
     about: "A piece of a prepared file in base64; the next one with `offset: next`",
     roles: CLIENT,

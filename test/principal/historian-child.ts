@@ -70,6 +70,7 @@ function statuses(directory: string): StatusFeed {
       is_new: false,
     }),
     changeIdentity: async () => {},
+    copyTo: async () => {},
     takeStatuses: async (afterId, limit) => takeStatuses(db, afterId, Math.min(limit, 37)),
     ackStatuses: async (upToId) => ackStatuses(db, upToId),
   };

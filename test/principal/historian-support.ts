@@ -26,6 +26,8 @@ export class MemoryOutbox implements StatusFeed {
 
   async changeIdentity(): Promise<void> {}
 
+  async copyTo(): Promise<void> {}
+
   async takeStatuses(afterId: number, limit: number): Promise<PendingStatus[]> {
     return this.rows.filter(({ id }) => id > afterId).slice(0, limit);
   }

@@ -77,6 +77,7 @@ describe("lines", () => {
     const statuses = {
       identity: () => new MemoryOutbox().identity(),
       changeIdentity: async () => {},
+      copyTo: async () => {},
       takeStatuses: async () => {
         writes++;
         return [];

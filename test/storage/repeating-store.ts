@@ -39,6 +39,10 @@ export class RepeatingStore implements OperationalStore {
     return this.#store.identity();
   }
 
+  copyTo(path: string): Promise<void> {
+    return this.#store.copyTo(path);
+  }
+
   changeIdentity(to: Parameters<OperationalStore["changeIdentity"]>[0]): Promise<void> {
     return this.#store.changeIdentity(to);
   }

@@ -122,6 +122,7 @@ export function handlersOf(s: HandlerServices): Handlers {
     QUERYDB: (request) => s.history.query(request),
     EXPORTDB: () => s.history.prepareExport(),
     BACKUPDB: () => s.history.prepareBackup(),
+    BACKUP: () => s.history.prepareFullBackup(),
     READFILE: (request) => s.history.readFile(request),
     DROPFILES: ({ transfer_id }) => {
       s.history.dropFiles(transfer_id);

@@ -334,6 +334,36 @@ export class Historian extends BackgroundService<HistorianSignals> {
     });
   }
 
+  /**
+   * Prepares copies of state and history as of one moment: nothing is written into the history meanwhile. Lines wait here and on the
+   * agents, status rows in the state.
+   * @throws HistoryUnavailableError; UnprocessableError when too many are in progress
+   */
+  async prepareFullBackup(): Promise<PreparedFiles> {
+    await this.flush();
+    return this.#transfers.prepare(async (directory) => {
+      const release = await this.#holdWrites();
+      try {
+        await this.#o.statuses.copyTo(join(directory, "state.db"));
+        await this.#read((database) => database.backupTo(join(directory, "app.db")));
+      } finally {
+        release();
+      }
+      return new Map();
+    });
+  }
+
+  /** Waits for the write in progress; others wait for the release. */
+  async #holdWrites(): Promise<() => void> {
+    while (this.#flushing !== undefined) await this.#flushing.catch(() => {});
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#flushing = promise;
+    return () => {
+      if (this.#flushing === promise) this.#flushing = undefined;
+      resolve();
+    };
+  }
+
   /** A chunk of a prepared file. @throws NotFoundError */
   readFile(request: ReadFile): Promise<FilePiece> {
     return this.#transfers.read(request);

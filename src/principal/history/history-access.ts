@@ -33,6 +33,7 @@ export interface HistoryAccess extends LogPositions {
   listRuns(filter: ListRuns, beforeMs: number): Promise<RunSummary[]>;
   prepareExport(): Promise<PreparedFiles>;
   prepareBackup(): Promise<PreparedFiles>;
+  prepareFullBackup(): Promise<PreparedFiles>;
   readFile(piece: ReadFile): Promise<FilePiece>;
   dropFiles(transferId: string): void;
 }

@@ -155,6 +155,14 @@ export class SqliteOperationalStore implements OperationalStore {
     return this.transact(async () => changeIdentity(this.#statements, to));
   }
 
+  async copyTo(path: string): Promise<void> {
+    // Not inside a transaction.
+    do await this.#commits.drain();
+    while (this.#open().inTransaction);
+    this.#open().query("VACUUM INTO ?").run(path);
+    chmodSync(path, 0o600);
+  }
+
   takeStatuses(afterId: number, limit: number): Promise<PendingStatus[]> {
     return this.read(async () => takeStatuses(this.#statements, afterId, limit));
   }
