@@ -1,7 +1,7 @@
 /** Error messages name known causes outside cdktr; each suggested remedy is executed. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { chmodSync, cpSync, mkdirSync } from "node:fs";
-import { type Cluster, cdktr, startCluster } from "../support/cdktr.ts";
+import { Cluster, cdktr, freePorts } from "../support/cdktr.ts";
 import { PrivateMounts } from "./failures/support.ts";
 import { BINARY, COMPILED, shellWorkflow, TemporaryDirectory } from "./support/fixtures.ts";
 
@@ -15,7 +15,9 @@ let directory: TemporaryDirectory;
 beforeAll(async () => {
   directory = new TemporaryDirectory();
   chmodSync(directory.path("."), 0o755);
-  cluster = await startCluster({ workflows: { "x.yml": shellWorkflow({ a: { sh: "true" } }) } });
+  cluster = new Cluster({ workflows: { "x.yml": shellWorkflow({ a: { sh: "true" } }) } }, await freePorts(3));
+  // Another user than the principal's asks here.
+  await cluster.startPrincipal(["--insecure"]);
 });
 afterAll(async () => {
   await cluster.stop();

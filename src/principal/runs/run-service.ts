@@ -10,6 +10,7 @@ import type {
   RunTaskOptions,
   TaskRunSummary,
 } from "../../contract/messages.ts";
+import { SHORTEST_PREFIX } from "../../contract/run-id.ts";
 import { InvalidInputError, NotFoundError, UnprocessableError } from "../../errors.ts";
 import type {
   AttemptRecord,
@@ -354,9 +355,6 @@ export class RunService {
 function isFiring(trigger: string): boolean {
   return trigger === "cron" || trigger === "workflow" || trigger.startsWith("listener:");
 }
-
-/** The minimum length of a prefix of a run id. */
-const SHORTEST_PREFIX = 6;
 
 function topicOf(runId: string): string {
   return `run ${runId}`;

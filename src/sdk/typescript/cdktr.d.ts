@@ -90,6 +90,7 @@ declare module "cdktr" {
     readonly params: Readonly<Record<string, unknown>>;
     readonly on?: Readonly<Record<string, unknown>>;
     readonly tasks: number;
+    readonly dag?: Readonly<Record<string, unknown>>;
     readonly error: string | null;
     readonly trigger_problems?: readonly string[];
     readonly refused?: {

@@ -58,7 +58,9 @@ test("the history takes the statuses of a state that is new, or older than itsel
 test("data for one installation is not sent to another, and is delivered when the agent connects to its own again", async () => {
   using directory = new TemporaryDirectory();
   const gated = { "gated.yml": shellWorkflow({ a: { sh: `echo begun; ${gate(directory.path("gate"))}` } }) };
-  await using one = await startCluster({ env: IMPATIENT, workflows: gated });
+  // The agent's absence must not count as its loss, however slowly it starts.
+  const patient = { ...IMPATIENT, CDKTR_AGENT_HEARTBEAT_TIMEOUT_MS: "60000" };
+  await using one = await startCluster({ env: patient, workflows: gated });
   await using other = await startCluster({ env: IMPATIENT, workflows: HELLO });
   const words = ["--suffix", "traveller", "--data-dir", directory.path("agent")];
   const hasty = { env: { CDKTR_RETRY_ATTEMPTS: "1", CDKTR_DEFAULT_ZMQ_TIMEOUT_MS: "500" } };
