@@ -1,7 +1,7 @@
 /** Users refer to runs by id, or by the beginning of an id. */
 
 /** Minimum length of the beginning of an id. Whether a shorter one is unique would depend on chance. */
-const SHORTEST_PREFIX = 4;
+export const SHORTEST_PREFIX = 4;
 
 /** Why `text` cannot refer to a run; undefined if it can. */
 export function runIdProblem(text: string): string | undefined {
