@@ -88,8 +88,10 @@ test("an editor that writes another file and renames it, and a file written in p
 });
 
 test("a deleted file is no workflow any more, and a trigger says so", async () => {
-  rmSync(join(cluster.workflowDirectory, "one.yml"));
+  // One after the other: if everything is gone at once, a mount may have disappeared.
   rmSync(join(cluster.workflowDirectory, "deep"), { recursive: true });
+  await until("one is left", async () => (await listed("deep.er.two")) === undefined);
+  rmSync(join(cluster.workflowDirectory, "one.yml"));
   await until("both are gone", async () => Object.keys(await cluster.client.listWorkflows()).length === 0);
   const refused = await cluster.cdktr(["task", "run", "one"]);
   expect(refused.code).toBe(4);

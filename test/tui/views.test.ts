@@ -180,3 +180,20 @@ describe("long and wide names", () => {
     }
   }
 });
+
+test("a trigger that cannot work and a refused firing are shown in the list and with the workflow", () => {
+  const broken = (page: Page) => {
+    const s = state(140, 40, page);
+    s.data.workflows = (s.data.workflows ?? []).map((workflow) => ({
+      ...workflow,
+      error: null,
+      trigger_problems: ['"cron" can never run this workflow'],
+      refused: { trigger: "cron", timestamp_ms: NOW - 60_000, message: 'missing parameter "day"' },
+    }));
+    return drawScreen(s).toString();
+  };
+  expect(broken({ kind: "workflows" })).toContain("etl.daily ✗ trigger");
+  const overview = broken({ kind: "workflow", id: "etl.daily", pane: "overview" });
+  expect(overview).toContain('✗ "cron" can never run this workflow');
+  expect(overview).toMatch(/✗ A firing \(cron\) was refused .*: missing parameter "day"/);
+});

@@ -57,12 +57,17 @@ function columns(now: number): Column<WorkflowRow>[] {
       width: 16,
       grow: 3,
       cell: ({ workflow }) =>
-        workflow.error === null
-          ? [[workflow.id, PLAIN]]
-          : [
+        workflow.error !== null
+          ? [
               [workflow.id, PLAIN],
               [" ✗ file invalid", RED],
-            ],
+            ]
+          : (workflow.trigger_problems ?? []).length > 0 || workflow.refused != null
+            ? [
+                [workflow.id, PLAIN],
+                [" ✗ trigger", RED],
+              ]
+            : [[workflow.id, PLAIN]],
     },
     { title: "NAME", width: 10, grow: 2, from: 100, cell: ({ workflow }) => [[workflow.name, DIM]] },
     {

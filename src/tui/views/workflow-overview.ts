@@ -40,6 +40,15 @@ function overviewLines(state: State, id: string, width: number): Span[][] {
     lines.push([["✗ The file is invalid; the last valid version stays in use:", RED | BOLD]]);
     for (const line of wrapWords(workflow.error, width)) lines.push([[line, RED]]);
   }
+  const problems = [...(workflow.trigger_problems ?? [])];
+  if (workflow.refused != null) {
+    const { trigger, timestamp_ms, message } = workflow.refused;
+    problems.push(`A firing (${trigger}) was refused ${moment(timestamp_ms, state.now)}: ${message}`);
+  }
+  for (const problem of problems) {
+    lines.push([]);
+    for (const line of wrapWords(`✗ ${problem}`, width)) lines.push([[line, RED]]);
+  }
   if (workflow.description !== null) {
     lines.push([]);
     for (const line of wrapWords(workflow.description.trim(), width)) lines.push([[line, PLAIN]]);
