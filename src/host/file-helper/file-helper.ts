@@ -1,13 +1,15 @@
 /**
  * Accesses paths that users specify through a child process with a deadline. A path may be on a mount that does not respond; a system
- * call on it then blocks its thread, and sometimes even the exit of the process, until the mount recovers.
+ * call on it then blocks its thread, and sometimes even the exit of the process, until the mount recovers. Where no child process
+ * can be started, the paths are accessed here.
  */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { CdktrError } from "../../errors.ts";
+import { CdktrError, errorMessage } from "../../errors.ts";
 import { EventHub } from "../../event-hub.ts";
 import { Timer } from "../../timer.ts";
 import { FILE_HELPER, ownExecutable } from "../self.ts";
+import { FileHandler } from "./helper.ts";
 import type { FileNews, FileQuestion, FileRequests, FileVerb } from "./requests.ts";
 
 /** A busy helper that the kernel has not scheduled for this many checks in a row is blocked; interval in ms. */
@@ -16,6 +18,8 @@ const CHECKS = 6;
 /** Maximum number of blocked helpers that are kept to notice when their path responds; beyond it, a path is retried after this time, ms. */
 const MOST_BLOCKED = 8;
 const AGAIN_MS = 60_000;
+/** After this many children that ended without a word, none is started any more. */
+const SILENT_STARTS = 3;
 
 /** A path does not respond. */
 export class PathSilentError extends CdktrError {
@@ -41,6 +45,7 @@ interface Child {
   readonly process: Bun.Subprocess<"pipe", "pipe", "ignore">;
   /** The request and path that it is working on. */
   at: { id: number; path: string } | undefined;
+  hasSpoken: boolean;
   /** Its scheduling counters at the last check, and the number of checks since they changed. */
   seen: string;
   checks: number;
@@ -52,13 +57,23 @@ interface Child {
 export class FileHelper {
   /** `changed`: the key whose files changed. `restarted`: all watches are gone and must be requested again. */
   readonly signals = new EventHub<{ changed: string; warning: string; restarted: undefined }>();
+  readonly #command: readonly string[];
   readonly #pending = new Map<number, Pending>();
   readonly #blocked = new Set<Child>();
   readonly #check = new Timer(() => this.#look());
   readonly #retries = new Set<Timer>();
   #child: Child | undefined;
+  /** Children in a row that ended without a word. */
+  #silentStarts = 0;
+  /** Handles the requests if no child process can be started. */
+  #own: FileHandler | undefined;
   #last = 0;
   #isClosed = false;
+
+  /** @param command starts the child process */
+  constructor(command: readonly string[] = helperCommand()) {
+    this.#command = command;
+  }
 
   /**
    * Sends a request to the helper, which handles requests in order.
@@ -74,7 +89,7 @@ export class FileHelper {
     return new Promise((resolve, reject) => {
       this.#pending.set(question.id, { question, resolve: resolve as (reply: unknown) => void, reject });
       this.#write(question);
-      if (!this.#check.isSet) this.#check.every(CHECK_MS);
+      if (this.#pending.size > 0 && !this.#check.isSet) this.#check.every(CHECK_MS);
     });
   }
 
@@ -84,24 +99,50 @@ export class FileHelper {
     this.#check.cancel();
     for (const timer of this.#retries) timer.cancel();
     for (const child of [this.#child, ...this.#blocked]) child?.process.kill("SIGKILL");
+    this.#own?.close();
     this.#child = undefined;
     for (const { reject } of this.#pending.values()) reject(new CdktrError("the file helper has ended"));
     this.#pending.clear();
   }
 
   #write(question: FileQuestion): void {
+    if (this.#own !== undefined) {
+      this.#own.answer(question);
+      return;
+    }
     try {
       this.#child ??= this.#start();
-      void this.#child.process.stdin.write(`${JSON.stringify(question)}\n`);
-      void this.#child.process.stdin.flush();
     } catch (error) {
+      if (isLasting(error)) {
+        this.#workHere(errorMessage(error));
+        return;
+      }
       this.#pending.get(question.id)?.reject(error);
       this.#pending.delete(question.id);
+      return;
     }
+    const { stdin } = this.#child.process;
+    // If the child has exited, the end of its output brings the request to the next one.
+    void (async () => {
+      await stdin.write(`${JSON.stringify(question)}\n`);
+      await stdin.flush();
+    })().catch(() => {});
+  }
+
+  /** No child process can be started: better without a deadline than not at all. */
+  #workHere(reason: string): void {
+    this.#own = new FileHandler((news) => {
+      if (!this.#isClosed) this.#take(news);
+    });
+    this.signals.emit(
+      "warning",
+      `No child process can be started to access files (${reason}): a mount that does not answer will block this process.`,
+    );
+    this.#restart();
   }
 
   #start(): Child {
-    const process = Bun.spawn(helperCommand(), {
+    const process = Bun.spawn([...this.#command], {
       stdin: "pipe",
       stdout: "pipe",
       stderr: "ignore",
@@ -109,7 +150,7 @@ export class FileHelper {
       env: {},
     });
     process.unref();
-    const child: Child = { process, at: undefined, seen: "", checks: 0, moved: undefined };
+    const child: Child = { process, at: undefined, hasSpoken: false, seen: "", checks: 0, moved: undefined };
     void this.#read(child);
     return child;
   }
@@ -141,11 +182,20 @@ export class FileHelper {
       return;
     }
     if (child !== this.#child) return;
+    this.#silentStarts = 0;
+    child.hasSpoken = true;
     if ("at" in news) child.at = { id: news.at, path: news.path };
-    else if ("changed" in news) this.signals.emit("changed", news.changed);
+    else {
+      if (!("changed" in news || "warning" in news)) child.at = undefined;
+      this.#take(news);
+    }
+  }
+
+  #take(news: FileNews): void {
+    if ("at" in news) return;
+    if ("changed" in news) this.signals.emit("changed", news.changed);
     else if ("warning" in news) this.signals.emit("warning", news.warning);
     else {
-      child.at = undefined;
       const pending = this.#pending.get(news.id);
       this.#pending.delete(news.id);
       if (this.#pending.size === 0) this.#check.cancel();
@@ -194,6 +244,10 @@ export class FileHelper {
   #ended(child: Child): void {
     if (child.moved !== undefined) child.moved();
     else if (child === this.#child && !this.#isClosed) {
+      if (!child.hasSpoken && ++this.#silentStarts >= SILENT_STARTS) {
+        this.#workHere("it exits at once");
+        return;
+      }
       // The request during which it died is not retried: it may be the cause.
       const { at } = child;
       if (at !== undefined) {
@@ -211,6 +265,12 @@ export class FileHelper {
     if (this.#pending.size === 0) this.#check.cancel();
     this.signals.emit("restarted");
   }
+}
+
+/** Whether a program cannot be started now and later, as when its file is for another kind of machine and an emulator runs this one. */
+function isLasting(error: unknown): boolean {
+  const code = error instanceof Error && "code" in error ? String(error.code) : "";
+  return ["ENOEXEC", "EACCES", "ENOENT", "EPERM"].includes(code);
 }
 
 /** The kernel's counters for the main thread of a process, which change whenever it runs. */

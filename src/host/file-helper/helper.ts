@@ -18,33 +18,47 @@ const FULL_MS = 5;
 export async function serveFileRequests(): Promise<void> {
   // It ignores these signals, because its parent may need it while stopping. It ends when its input is closed.
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, () => {});
-  const helper = new Helper();
+  const handler = new FileHandler(send);
   const decoder = new TextDecoder();
   let rest = "";
   for await (const chunk of Bun.stdin.stream()) {
     const lines = (rest + decoder.decode(chunk, { stream: true })).split("\n");
     rest = lines.pop() ?? "";
-    for (const line of lines) helper.answer(JSON.parse(line) as FileQuestion);
+    for (const line of lines) handler.answer(JSON.parse(line) as FileQuestion);
   }
 }
 
-class Helper {
+/** Handles requests in the process in which it is; `send` gets the replies and what is reported later. */
+export class FileHandler {
+  readonly #send: (news: FileNews) => void;
   readonly #globs = new Map<string, { files: WatchedFiles; last: ReadonlyMap<string, string> | undefined }>();
   readonly #watches = new Map<string, PlacesWatch>();
   #complained = false;
 
+  constructor(send: (news: FileNews) => void) {
+    this.#send = send;
+  }
+
   answer({ id, verb, request }: FileQuestion): void {
-    send({ at: id, path: "" });
+    this.#send({ at: id, path: "" });
     try {
-      send({ id, reply: this.#do(id, verb, request) });
+      this.#send({ id, reply: this.#do(id, verb, request) });
     } catch (error) {
       const { code = "", message } = error as NodeJS.ErrnoException;
-      send({ id, error: message, code });
+      this.#send({ id, error: message, code });
     }
   }
 
+  /** Ends all watches. */
+  close(): void {
+    for (const { files } of this.#globs.values()) files.close();
+    for (const watch of this.#watches.values()) watch.close();
+    this.#globs.clear();
+    this.#watches.clear();
+  }
+
   #do(id: number, verb: FileVerb, request: FileQuestion["request"]): unknown {
-    const touching = (path: string) => send({ at: id, path });
+    const touching = (path: string) => this.#send({ at: id, path });
     switch (verb) {
       case "tree":
         return this.#tree(request as FileRequests["tree"]["request"], touching);
@@ -104,8 +118,8 @@ class Helper {
   }: FileRequests["glob"]["request"]): FileRequests["glob"]["reply"] {
     let watched = this.#globs.get(key);
     if (watched === undefined) {
-      const warn = (warning: string) => send({ warning });
-      const files = new WatchedFiles(glob, () => send({ changed: key }), { warn } as never);
+      const warn = (warning: string) => this.#send({ warning });
+      const files = new WatchedFiles(glob, () => this.#send({ changed: key }), { warn } as never);
       watched = { files, last: undefined };
       this.#globs.set(key, watched);
     }
@@ -129,7 +143,7 @@ class Helper {
     let watch = this.#watches.get(key);
     watch ??= new PlacesWatch({
       relevant,
-      changed: () => send({ changed: key }),
+      changed: () => this.#send({ changed: key }),
       failed: (error) => this.#complain(error),
     });
     this.#watches.set(key, watch);
@@ -139,7 +153,7 @@ class Helper {
   #complain(error: unknown): void {
     if (this.#complained) return;
     this.#complained = true;
-    send({
+    this.#send({
       warning:
         `Some changes of files are noticed only by the periodic scan: file events do not work (${error instanceof Error ? error.message : error}). ` +
         "If the reason is ENOSPC, raise fs.inotify.max_user_watches.",
