@@ -79,9 +79,12 @@ function remove(staging: string): void {
 
 /** Says whose the directory is, if it is not this user's. */
 function ownerProblem(cacheDirectory: string): string | undefined {
-  const owner = statSync(cacheDirectory, { throwIfNoEntry: false })?.uid;
-  if (owner === undefined || owner === process.getuid?.()) return undefined;
-  return `it belongs to another user (uid ${owner})`;
+  try {
+    const owner = statSync(cacheDirectory).uid;
+    return owner === process.getuid?.() ? undefined : `it belongs to another user (uid ${owner})`;
+  } catch {
+    return undefined;
+  }
 }
 
 /** Sets the directory's time to now, its last use, for stale-files.ts. */
