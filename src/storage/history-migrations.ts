@@ -106,6 +106,14 @@ export const HISTORY_MIGRATIONS: HistoryMigrations = [
       );
     },
   },
+  {
+    what: "slices and outputs of tasks, and why runs wait",
+    isAdditive: true,
+    adds: {
+      workflow_run_status: { reason: "VARCHAR" },
+      task_run_status: { slice: "INTEGER", outputs: "VARCHAR" },
+    },
+  },
 ];
 
 /** A schema older than the current one. */

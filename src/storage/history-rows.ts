@@ -21,6 +21,8 @@ export interface RunStatusRow {
   readonly error: string | null;
   /** The run that this one retries. */
   readonly retry_of: string | null;
+  /** Why the run waits, or some of its tasks; null when nothing does. Absent in rows of an older cdktr. */
+  readonly reason?: string | null;
 }
 
 /** A row of `task_run_status`: a task run got a new status. */
@@ -46,6 +48,10 @@ export interface TaskStatusRow {
   readonly cpu_ms: number | null;
   /** Peak resident memory, KiB. */
   readonly max_rss_kb: number | null;
+  /** The slice of the run that the task is in; 0 when one agent has the whole run. Absent in rows of an older cdktr. */
+  readonly slice?: number;
+  /** JSON object: the task's outputs. */
+  readonly outputs?: string | null;
 }
 
 /** A row that the history does not have yet, with its position in the operational state. */

@@ -30,7 +30,7 @@ export const VIEWS = {
       workflow_id, workflow_instance_id, latest.workflow_name, latest.status, latest.trigger, latest.attempt, latest.agent_id,
       latest.scheduled_time_ms, created_at_ms, started_at_ms, finished_at_ms,
       CASE WHEN finished_at_ms IS NOT NULL AND started_at_ms IS NOT NULL THEN greatest(finished_at_ms - started_at_ms, 0) END AS duration_ms,
-      latest.params, latest.error, latest.retry_of
+      latest.params, latest.error, latest.retry_of, latest.reason
     FROM (
       SELECT
         *, CASE WHEN latest.status IN ${TERMINAL} THEN latest.timestamp_ms END AS finished_at_ms
@@ -42,7 +42,8 @@ export const VIEWS = {
           min(timestamp_ms) FILTER (status = 'RUNNING') AS started_at_ms,
           arg_max({
             workflow_name: workflow_name, status: status, timestamp_ms: timestamp_ms, trigger: trigger, attempt: attempt,
-            agent_id: agent_id, scheduled_time_ms: scheduled_time_ms, params: params, error: error, retry_of: retry_of
+            agent_id: agent_id, scheduled_time_ms: scheduled_time_ms, params: params, error: error, retry_of: retry_of,
+            reason: reason
           }, ${NEWEST}) AS latest
         FROM workflow_run_status
         GROUP BY workflow_instance_id
@@ -53,7 +54,7 @@ export const VIEWS = {
       workflow_id, workflow_instance_id, latest.task_id, latest.task_name, task_instance_id, latest.status, latest.attempt,
       latest.task_attempt, latest.agent_id, created_at_ms, started_at_ms, finished_at_ms,
       CASE WHEN finished_at_ms IS NOT NULL AND started_at_ms IS NOT NULL THEN greatest(finished_at_ms - started_at_ms, 0) END AS duration_ms,
-      latest.exit_code, latest.signal, latest.error, latest.cpu_ms, latest.max_rss_kb
+      latest.exit_code, latest.signal, latest.error, latest.cpu_ms, latest.max_rss_kb, coalesce(latest.slice, 0) AS slice, latest.outputs
     FROM (
       SELECT
         *, CASE WHEN latest.status IN ${TERMINAL} THEN latest.timestamp_ms END AS finished_at_ms
@@ -67,7 +68,7 @@ export const VIEWS = {
           arg_max({
             task_id: task_id, task_name: task_name, status: status, timestamp_ms: timestamp_ms, attempt: attempt,
             task_attempt: task_attempt, agent_id: agent_id, exit_code: exit_code, signal: signal, error: error,
-            cpu_ms: cpu_ms, max_rss_kb: max_rss_kb
+            cpu_ms: cpu_ms, max_rss_kb: max_rss_kb, slice: slice, outputs: outputs
           }, ${NEWEST}) AS latest
         FROM task_run_status
         GROUP BY workflow_instance_id, task_instance_id

@@ -189,6 +189,43 @@ describe("views", () => {
     await history.close();
   });
 
+  test("the newest row of a run says why it waits; a task run has its slice and its outputs", async () => {
+    using directory = new TestDirectory();
+    const history = await openHistory(directory);
+    const outputs = JSON.stringify({ rows: 3, note: "it's “fine”" });
+    await history.write({
+      logs: [],
+      disordered: [],
+      statuses: [
+        run(1, { timestamp_ms: 10 }),
+        run(2, { timestamp_ms: 20, reason: "no agent is up" }),
+        run(3, { timestamp_ms: 30, reason: "all agents that could take it are full: a 5/5" }),
+        task(4, { status: "COMPLETED", slice: 3, outputs }),
+        task(5, { task_instance_id: "task-2", task_id: "load", status: "SKIPPED" }),
+        run(6, { workflow_instance_id: "run-2", reason: "no agent is up" }),
+        run(7, { workflow_instance_id: "run-2", status: "RUNNING", timestamp_ms: 40 }),
+      ],
+    });
+    expect(
+      await rowsOf(history, "SELECT workflow_instance_id, status, reason FROM workflow_runs ORDER BY ALL"),
+    ).toEqual([
+      ["run-1", "PENDING", "all agents that could take it are full: a 5/5"],
+      ["run-2", "RUNNING", null],
+    ]);
+    expect(
+      await rowsOf(history, "SELECT timestamp_ms, reason FROM workflow_run_status ORDER BY rowid LIMIT 3"),
+    ).toEqual([
+      [10, null],
+      [20, "no agent is up"],
+      [30, "all agents that could take it are full: a 5/5"],
+    ]);
+    expect(await rowsOf(history, "SELECT task_id, slice, outputs FROM task_runs ORDER BY task_id")).toEqual([
+      ["extract", 3, outputs],
+      ["load", 0, null],
+    ]);
+    await history.close();
+  });
+
   test("an old run is found with its attempts and tasks", async () => {
     using directory = new TestDirectory();
     const history = await openHistory(directory);

@@ -18,7 +18,7 @@ import { SqliteOperationalStore } from "../../src/storage/operational/sqlite/sto
 import { PrivateMounts } from "../e2e/failures/support.ts";
 import { until } from "../e2e/support/fixtures.ts";
 import { MemoryOutbox, recordingLog } from "../principal/historian-support.ts";
-import { line, logs } from "../storage/history-support.ts";
+import { line, logs, runRow, taskRow } from "../storage/history-support.ts";
 import { pendingRun, silent } from "../storage/operational-support.ts";
 import {
   AGENT,
@@ -228,7 +228,8 @@ test.each(["make", "migrate"])(
 describe("the history of version 0.1", () => {
   test("is copied, then migrated; the copy is what it was", async () => {
     using directory = await FormerDirectory.of("v0.1");
-    const rows = "SELECT * FROM workflow_run_status ORDER BY rowid";
+    const columns = Object.keys(HISTORY_MIGRATIONS[0]?.adds?.workflow_run_status ?? {});
+    const rows = `SELECT ${columns.join(", ")} FROM workflow_run_status ORDER BY rowid`;
     const before = await ask(directory.history, rows);
     expect(before).toHaveLength(11);
     const said: string[] = [];
@@ -309,6 +310,34 @@ describe("the history of version 0.1", () => {
       expect(existsSync(`${directory.history}.backup-unfinished-0`)).toBe(false);
     });
   }
+});
+
+test("the history of version 0.1 gets slices, outputs and reasons", async () => {
+  using directory = await FormerDirectory.of("v0.1");
+  await openHistory(directory);
+  const tasks = "SELECT DISTINCT slice, outputs FROM task_runs";
+  expect(await ask(directory.history, tasks)).toEqual([[0, null]]);
+  expect(await ask(directory.history, "SELECT DISTINCT reason FROM workflow_runs")).toEqual([[null]]);
+  const history = await HistoryDatabase.open({
+    path: directory.history,
+    filesDirectory: directory.at("files"),
+    tempDirectory: directory.at("temp"),
+  });
+  await history.write({
+    logs: [],
+    disordered: [],
+    statuses: [
+      { id: 901, table: "workflow_run_status", row: runRow({ reason: "no agent is up" }) },
+      { id: 902, table: "task_run_status", row: taskRow({ slice: 2, outputs: '{"rows":3}' }) },
+    ],
+  });
+  await history.close();
+  expect(
+    await ask(directory.history, "SELECT reason FROM workflow_runs WHERE workflow_instance_id = 'run-1'"),
+  ).toEqual([["no agent is up"]]);
+  expect(await ask(directory.history, `${tasks} WHERE workflow_instance_id = 'run-1'`)).toEqual([
+    [2, '{"rows":3}'],
+  ]);
 });
 
 describe("while the history is migrated", () => {
