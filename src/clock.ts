@@ -8,12 +8,20 @@ export interface Clock {
   after(ms: number, ring: () => void): () => void;
 }
 
+/** The longest time of a timer of the runtime, ms: a longer one fires at once. */
+const LONGEST_MS = 0x7fff_ffff;
+
 /** The clocks of this machine. */
 export const systemClock: Clock = {
   now: () => Date.now(),
   monotonic: () => performance.now(),
   after: (ms, ring) => {
-    const timer = setTimeout(ring, ms);
+    let timer: NodeJS.Timeout;
+    const wait = (left: number) => {
+      timer =
+        left > LONGEST_MS ? setTimeout(() => wait(left - LONGEST_MS), LONGEST_MS) : setTimeout(ring, left);
+    };
+    wait(ms);
     return () => clearTimeout(timer);
   },
 };

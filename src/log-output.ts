@@ -1,4 +1,5 @@
 /** The destination of cdktr's own log. It may drop messages, which it reports later, but it never ends or blocks the process. */
+import { isDoneWithin } from "./timer.ts";
 
 /** The part of a stream that the log needs. */
 export interface LogStream {
@@ -54,9 +55,7 @@ export class LogOutput {
   async drain(timeoutMs: number): Promise<void> {
     if (this.#pending === 0) return;
     const { promise, resolve } = Promise.withResolvers<void>();
-    const timer = setTimeout(resolve, timeoutMs);
     this.#drained.push(resolve);
-    await promise;
-    clearTimeout(timer);
+    await isDoneWithin(timeoutMs, promise);
   }
 }

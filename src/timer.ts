@@ -89,6 +89,11 @@ export class BackOff {
   }
 }
 
+/** Resolves when the event loop has had a turn: timers, sockets and signals that were due have been served. */
+export function turn(): Promise<void> {
+  return new Promise((resolve) => void setImmediate(resolve));
+}
+
 /** Resolves after `ms`, or at once when the signal aborts. */
 export function pause(ms: number, signal?: AbortSignal, clock: Clock = systemClock): Promise<void> {
   return new Promise((resolve) => {

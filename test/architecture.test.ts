@@ -180,6 +180,20 @@ test("tests wait for events: each pause in one says in a comment above it what i
   expect(unsaid.filter((place) => !place.startsWith("test/architecture"))).toEqual([]);
 });
 
+/** Files that set timers of the runtime; everything else uses src/timer.ts, so that a service ends its timers. Each with the reason. */
+const TIMERS: Readonly<Record<string, string>> = {
+  "src/clock.ts": "the clock behind all timers",
+  "src/zmq/reactor.ts": "its timers decide whether the process stays alive, which those of a clock always do",
+  "src/sdk/examples/file-watcher.ts": "an example: users have the runtime's timers",
+  "src/sdk/examples/ship-logs.ts": "an example: users have the runtime's timers",
+};
+
+test("timers come from src/timer.ts", () => {
+  const sets = /\bset(?:Timeout|Interval)\(|\bBun\.sleep\(|\btimers\/promises\b/;
+  const found = [...sources].filter(([, source]) => sets.test(source)).map(([path]) => path);
+  expect(found).toEqual(Object.keys(TIMERS).sort());
+});
+
 /**
  * Files that write to a terminal; everything else goes through them, so that text of others passes src/terminal/foreign-text.ts.
  * Each with what it writes.

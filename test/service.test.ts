@@ -1,4 +1,5 @@
 import { describe, expect, test } from "bun:test";
+import { systemClock } from "../src/clock.ts";
 import { EventHub } from "../src/event-hub.ts";
 import { BackgroundService, startServices, stopServices } from "../src/service.ts";
 import { BackOff, isDoneWithin, pause, Timer } from "../src/timer.ts";
@@ -284,6 +285,16 @@ describe("a timer", () => {
     clock.advance(1000);
     expect([rung, timer.isSet, clock.alarms]).toEqual([3, false, 0]);
   });
+});
+
+test("an alarm further away than a timer of the runtime can be does not ring at once", async () => {
+  let rang = false;
+  const callOff = systemClock.after(2 ** 31, () => {
+    rang = true;
+  });
+  await pause(20);
+  callOff();
+  expect(rang).toBe(false);
 });
 
 describe("waits", () => {

@@ -9,6 +9,7 @@ import { fieldsOf, type VerbEntry, waitOf } from "../contract/verb-entry.ts";
 import { type ReplyOf, type RequestFor, VERBS, type Verb } from "../contract/verbs.ts";
 import { decodeReply, encodeFields, type Reply } from "../contract/wire.ts";
 import { CdktrError, InvalidInputError, PrincipalUnreachableError, UnprocessableError } from "../errors.ts";
+import { Timer } from "../timer.ts";
 import { Dealer, hostAndPort } from "../zmq/index.ts";
 import { type CurveClientKeys, curveOptions, watchHandshakes } from "./handshake.ts";
 
@@ -280,17 +281,18 @@ export class PrincipalClient {
   ): Promise<Reply | undefined> {
     signal?.throwIfAborted();
     const ids: string[] = [];
-    let timer: Timer | undefined;
+    let left = attempts;
+    const timer = new Timer(() => attempt());
     const { promise, resolve } = Promise.withResolvers<Reply | Error | undefined>();
     const onAbort = () => resolve(signal?.reason instanceof Error ? signal.reason : new Error("aborted"));
     signal?.addEventListener("abort", onAbort, { once: true });
     const pending: Pending = { ids, settle: resolve };
-    const attempt = (left: number) => {
-      if (left === 0) return resolve(undefined);
+    const attempt = () => {
+      if (left-- === 0) return resolve(undefined);
       const id = `${this.#prefix}-${++this.#counter}`;
       ids.push(id);
       this.#pending.set(id, pending);
-      timer = setTimeout(() => attempt(left - 1), timeoutMs);
+      timer.in(timeoutMs);
       try {
         this.#send(id, frame);
       } catch (error) {
@@ -298,12 +300,12 @@ export class PrincipalClient {
       }
     };
     try {
-      attempt(attempts);
+      attempt();
       const outcome = await promise;
       if (outcome instanceof Error) throw outcome;
       return outcome;
     } finally {
-      clearTimeout(timer);
+      timer.cancel();
       signal?.removeEventListener("abort", onAbort);
       for (const id of ids) this.#pending.delete(id);
     }

@@ -1,5 +1,6 @@
 /** Explains why a connection to a principal fails: libzmq only retries, or gives up silently. */
 import { PrincipalUnreachableError } from "../errors.ts";
+import { pause } from "../timer.ts";
 import type { Socket, SocketEvent } from "../zmq/index.ts";
 
 /** The principal's public key and the key pair of this client, each as 40 characters of Z85 text. */
@@ -62,24 +63,22 @@ export function watchHandshakes(
   });
   socket.events.on("handshakeFailed", (event) => {
     const code = event.error?.code;
-    if (code === "EACCES" || code === "EPROTO") tryAgain(socket, endpoint);
+    if (code === "EACCES" || code === "EPROTO") void tryAgain(socket, endpoint);
     else brokenOff++;
     const error = explain(event, address, keys, brokenOff);
     if (error !== undefined) refused(error);
   });
 }
 
-function tryAgain(socket: Socket, endpoint: string): void {
-  const timer = setTimeout(() => {
-    if (socket.closed) return;
-    try {
-      socket.disconnect(endpoint);
-    } catch {
-      // It has given the endpoint up already.
-    }
-    socket.connect(endpoint);
-  }, TRY_AGAIN_MS);
-  timer.unref();
+async function tryAgain(socket: Socket, endpoint: string): Promise<void> {
+  await pause(TRY_AGAIN_MS);
+  if (socket.closed) return;
+  try {
+    socket.disconnect(endpoint);
+  } catch {
+    // It has given the endpoint up already.
+  }
+  socket.connect(endpoint);
 }
 
 function explain(

@@ -4,7 +4,7 @@
  */
 import { type LogLine, lineKey } from "../contract/log-line.ts";
 import type { SearchLogs } from "../contract/messages.ts";
-import { Timer } from "../timer.ts";
+import { BackOff, Timer } from "../timer.ts";
 import { RequestRefusedError } from "./client.ts";
 import { ExactlyOnce } from "./exactly-once.ts";
 import { type AskForPage, isFoundBy, searchPages } from "./log-search.ts";
@@ -47,7 +47,7 @@ export class LogFollower {
   #newestMs: number | undefined;
   /** Start of the time range in which lines may have been missed, ms. */
   #missedFromMs: number | undefined;
-  #retryMs = FIRST_RETRY_MS;
+  readonly #pauses = new BackOff(FIRST_RETRY_MS, LONGEST_RETRY_MS);
   readonly #retry = new Timer(() => this.#o.live.wake());
   #isComplete: (() => Promise<boolean>) | undefined;
 
@@ -139,11 +139,10 @@ export class LogFollower {
     }
     if (isWhole) {
       this.#missedFromMs = undefined;
-      this.#retryMs = FIRST_RETRY_MS;
+      this.#pauses.reset();
       return;
     }
-    this.#retry.in(this.#retryMs);
-    this.#retryMs = Math.min(2 * this.#retryMs, LONGEST_RETRY_MS);
+    this.#retry.in(this.#pauses.next());
   }
 
   /** Reads the history page by page; `lines` holds at most one array, with the lines of the page that are new. */

@@ -5,6 +5,7 @@
  */
 
 import { type LogLine, LogLineReader, logTopic } from "../contract/log-line.ts";
+import { BackOff, pause, Timer } from "../timer.ts";
 import { hostAndPort, type Message, Subscriber, tcpEndpoint } from "../zmq/index.ts";
 import { type PrincipalClient, RequestRefusedError } from "./client.ts";
 import { type AccessRefusedError, curveOptions, watchHandshakes } from "./handshake.ts";
@@ -100,11 +101,12 @@ export class LogSubscription {
     });
     this.#socket.connect(this.endpoint);
     void this.#receive();
-    const timer = setTimeout(() => this.#complete.resolve(false), timeoutMs);
+    const late = new Timer(() => this.#complete.resolve(false));
+    late.in(timeoutMs);
     try {
       return await this.#complete.promise;
     } finally {
-      clearTimeout(timer);
+      late.cancel();
     }
   }
 
@@ -187,10 +189,8 @@ export class LogSubscription {
     this.#probe = probe;
     this.#socket.subscribe(probe);
     const over = () => this.closed || connection !== this.#connection;
-    for (let pause = FIRST_LOOK_MS; !over(); pause = Math.min(2 * pause, LONGEST_LOOK_MS)) {
-      if (await this.#inForce(probe)) break;
-      await Bun.sleep(pause);
-    }
+    const looks = new BackOff(FIRST_LOOK_MS, LONGEST_LOOK_MS);
+    while (!over() && !(await this.#inForce(probe))) await pause(looks.next());
     if (over()) return;
     this.#push("");
     this.#complete.resolve(true);

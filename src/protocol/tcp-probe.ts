@@ -2,17 +2,19 @@
 import { createConnection } from "node:net";
 import { errorMessage } from "../errors.ts";
 import { bareHost } from "../host/addresses.ts";
+import { Timer } from "../timer.ts";
 
 /** Why a TCP connection cannot be made; null when it can. */
 export function cannotConnect(host: string, port: number, patienceMs: number): Promise<string | null> {
   return new Promise((resolve) => {
     const socket = createConnection({ host: bareHost(host), port });
     const end = (problem: string | null) => {
-      clearTimeout(timer);
+      timer.cancel();
       socket.destroy();
       resolve(problem);
     };
-    const timer = setTimeout(() => end(`nothing answered within ${patienceMs / 1000} s`), patienceMs);
+    const timer = new Timer(() => end(`nothing answered within ${patienceMs / 1000} s`));
+    timer.in(patienceMs);
     socket.once("connect", () => end(null));
     socket.once("error", (error: NodeJS.ErrnoException) => end(wordsFor(error, host)));
   });
@@ -49,14 +51,15 @@ export function listenerAt(host: string, port: number, patienceMs: number): Prom
     const socket = createConnection({ host: bareHost(host), port });
     let isConnected = false;
     const end = (found: Listener) => {
-      clearTimeout(timer);
+      timer.cancel();
       socket.destroy();
       resolve(found);
     };
-    const timer = setTimeout(() => {
+    const timer = new Timer(() => {
       const problem = `nothing answered within ${patienceMs / 1000} s`;
       end(isConnected ? { kind: "other" } : { kind: "none", problem });
-    }, patienceMs);
+    });
+    timer.in(patienceMs);
     socket.once("connect", () => {
       isConnected = true;
     });

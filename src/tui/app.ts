@@ -7,6 +7,7 @@ import type { LogLine } from "../contract/log-line.ts";
 import { errorMessage } from "../errors.ts";
 import type { CurveClientKeys, PrincipalClient } from "../protocol/client.ts";
 import { connect } from "../protocol/connect.ts";
+import { pause, Timer } from "../timer.ts";
 import { perform } from "./actions.ts";
 import type { Effects } from "./effects.ts";
 import { LogFeed } from "./feeds/log-feed.ts";
@@ -42,6 +43,8 @@ const TICK_MS = 1000;
 const DOUBLE_CLICK_MS = 400;
 /** How long quitting waits for a slow terminal, ms. */
 const FLUSH_MS = 500;
+/** How long after the signal to stop this process goes on, once it is continued, ms. */
+const STOPPING_MS = 50;
 /** OSC 52 payloads larger than this are refused by many terminals. */
 const MOST_COPIED = 74_000;
 
@@ -57,11 +60,11 @@ export class App implements Store {
   #feed: PrincipalFeed;
   #logFeed: LogFeed | undefined;
   #canvas: Canvas | undefined;
-  #frame: Timer | undefined;
+  readonly #frame = new Timer(() => this.#draw());
   #drawnAt = 0;
   #dirty = false;
   #suspended = false;
-  #ticking: Timer | undefined;
+  readonly #ticking = new Timer(() => this.#tick());
   #clicked: { target: string; at: number } | undefined;
   /** Background work that is awaited when the UI ends. */
   readonly #ending = new Set<Promise<unknown>>();
@@ -100,13 +103,13 @@ export class App implements Store {
     process.on("SIGTSTP", onStop);
     try {
       this.#terminal.enter();
-      this.#ticking = setInterval(() => this.#tick(), TICK_MS);
+      this.#ticking.every(TICK_MS);
       await this.#feed.start();
       this.#draw();
       await this.#done.promise;
     } finally {
-      clearInterval(this.#ticking);
-      clearTimeout(this.#frame);
+      this.#ticking.cancel();
+      this.#frame.cancel();
       this.#suspended = true;
       await this.#terminal.flush(FLUSH_MS);
       leave();
@@ -144,14 +147,13 @@ export class App implements Store {
   }
 
   #schedule(): void {
-    if (!this.#dirty || this.#suspended || this.#frame !== undefined || this.#terminal.busy) return;
+    if (!this.#dirty || this.#suspended || this.#frame.isSet || this.#terminal.busy) return;
     const wait = FRAME_MS - (performance.now() - this.#drawnAt);
-    this.#frame = setTimeout(() => this.#draw(), Math.max(0, wait));
+    this.#frame.in(Math.max(0, wait));
   }
 
   #draw(): void {
-    clearTimeout(this.#frame);
-    this.#frame = undefined;
+    this.#frame.cancel();
     if (this.#suspended) return;
     this.#dirty = false;
     this.#drawnAt = performance.now();
@@ -349,15 +351,14 @@ export class App implements Store {
     this.#inBackground(this.#terminal.flush(FLUSH_MS).then(() => this.#stopProcess()));
   }
 
-  #stopProcess(): void {
+  async #stopProcess(): Promise<void> {
     this.#terminal.leave();
     const listeners = process.listeners("SIGTSTP");
     process.removeAllListeners("SIGTSTP");
     process.kill(process.pid, "SIGTSTP");
-    setTimeout(() => {
-      for (const listener of listeners) process.on("SIGTSTP", listener);
-      this.#resume();
-    }, 50);
+    await pause(STOPPING_MS);
+    for (const listener of listeners) process.on("SIGTSTP", listener);
+    this.#resume();
   }
 
   #resume(): void {

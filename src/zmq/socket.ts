@@ -1,3 +1,4 @@
+import { pause, Timer } from "../timer.ts";
 import { MonitorEvent, Option, POLLIN, POLLOUT, SocketType } from "./constants.ts";
 import { ZmqError } from "./error.ts";
 import { type Message, type MessageLike, toParts } from "./message.ts";
@@ -24,14 +25,14 @@ interface PendingReceive {
   readonly max: number;
   readonly resolve: (messages: Message[]) => void;
   readonly reject: (error: unknown) => void;
-  timer: NodeJS.Timeout | undefined;
+  timer: Timer | undefined;
 }
 
 interface PendingSend {
   readonly parts: readonly Uint8Array[];
   readonly resolve: () => void;
   readonly reject: (error: unknown) => void;
-  timer: NodeJS.Timeout | undefined;
+  timer: Timer | undefined;
 }
 
 /**
@@ -49,7 +50,7 @@ export abstract class Socket implements Disposable {
   #receiveTimeout = -1;
   #holding = false;
   #turnPending = false;
-  #retry: NodeJS.Timeout | undefined;
+  readonly #retry = new Timer(() => this.#progress());
 
   protected constructor(type: SocketType, options: AnySocketOptions = {}) {
     this.#native = new NativeSocket(
@@ -132,7 +133,7 @@ export abstract class Socket implements Disposable {
       } catch (error) {
         if (!(error instanceof ZmqError) || error.code !== "EADDRINUSE" || !isBeingReleased(endpoint))
           throw error;
-        await Bun.sleep(REBIND_INTERVAL_MS);
+        await pause(REBIND_INTERVAL_MS);
       }
     }
     this.#lastEndpoint = this.#native.getString(Option.LAST_ENDPOINT);
@@ -194,10 +195,10 @@ export abstract class Socket implements Disposable {
       this.#native.close();
     }
     for (const endpoint of this.#bound) releaseEndpoint(endpoint);
-    clearTimeout(this.#retry);
+    this.#retry.cancel();
     this.#endReceive()?.reject(new ZmqError("ETERM", "receive"));
     for (const pending of this.#sends.splice(0)) {
-      clearTimeout(pending.timer);
+      pending.timer?.cancel();
       pending.reject(new ZmqError("ETERM", "send"));
     }
     this.#updateHold();
@@ -223,8 +224,10 @@ export abstract class Socket implements Disposable {
       if (this.#sendTimeout === 0) throw new ZmqError("EAGAIN", "send");
       return new Promise((resolve, reject) => {
         const pending: PendingSend = { parts, resolve, reject, timer: undefined };
-        if (this.#sendTimeout > 0)
-          pending.timer = setTimeout(() => this.#sendTimedOut(pending), this.#sendTimeout);
+        if (this.#sendTimeout > 0) {
+          pending.timer = new Timer(() => this.#sendTimedOut(pending));
+          pending.timer.in(this.#sendTimeout);
+        }
         this.#sends.push(pending);
         this.#progress();
       });
@@ -328,8 +331,10 @@ export abstract class Socket implements Disposable {
     reject: (error: unknown) => void,
   ): void {
     const pending: PendingReceive = { max, resolve, reject, timer: undefined };
-    if (this.#receiveTimeout > 0)
-      pending.timer = setTimeout(() => this.#receiveTimedOut(pending), this.#receiveTimeout);
+    if (this.#receiveTimeout > 0) {
+      pending.timer = new Timer(() => this.#receiveTimedOut(pending));
+      pending.timer.in(this.#receiveTimeout);
+    }
     this.#receive = pending;
     this.#progress();
   }
@@ -412,7 +417,7 @@ export abstract class Socket implements Disposable {
   }
 
   #settleSend(pending: PendingSend, failure: unknown): void {
-    clearTimeout(pending.timer);
+    pending.timer?.cancel();
     if (failure === undefined) pending.resolve();
     else pending.reject(failure);
   }
@@ -440,7 +445,7 @@ export abstract class Socket implements Disposable {
   #endReceive(): PendingReceive | undefined {
     const pending = this.#receive;
     this.#receive = undefined;
-    clearTimeout(pending?.timer);
+    pending?.timer?.cancel();
     return pending;
   }
 
@@ -453,8 +458,7 @@ export abstract class Socket implements Disposable {
   }
 
   #retryLater(): void {
-    clearTimeout(this.#retry);
-    this.#retry = setTimeout(() => this.#progress(), RETRY_INTERVAL_MS);
+    this.#retry.in(RETRY_INTERVAL_MS);
   }
 
   #receiveTimedOut(pending: PendingReceive): void {
@@ -483,9 +487,6 @@ export abstract class Socket implements Disposable {
   }
 }
 
-/** The maximum delay of a timer in Bun; a longer one fires at once. */
-const LONGEST_TIMER_MS = 0x7fff_ffff;
-
 function portOf(endpoint: string): number {
   return Number(/^tcp:.*:(\d+)$/.exec(endpoint)?.[1]);
 }
@@ -496,7 +497,7 @@ function timeout(name: string, milliseconds: number): number {
       text: "it must be a whole number, -1 for no limit",
     });
   }
-  return Math.min(milliseconds, LONGEST_TIMER_MS);
+  return milliseconds;
 }
 
 function bytesOf(message: Message): number {

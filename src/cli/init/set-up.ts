@@ -13,6 +13,7 @@ import { type Decision, filesToWrite, type PlannedFile, planFiles } from "../../
 import { isHostService } from "../../project/project-files.ts";
 import { Staging } from "../../project/staging.ts";
 import { encodeJoinToken } from "../../protocol/join-token.ts";
+import { pause } from "../../timer.ts";
 import { addressFor, warnOfLoopback } from "../join-token/create.ts";
 import { onStopSignals } from "../support/signals.ts";
 import { foreignDataDirectory, settingsIn } from "./complete.ts";
@@ -130,7 +131,7 @@ export async function writeProject(
     if (token !== undefined && !isHostService(answers))
       await Promise.race([joinInto(plan, token, staging, data), interruption.promise]);
     // Lets pending signals be delivered here.
-    await Promise.race([Bun.sleep(0), interruption.promise]);
+    await Promise.race([pause(0), interruption.promise]);
     staging.commit();
     return toWrite;
   } finally {

@@ -2,6 +2,7 @@ import type { LogLine } from "../../contract/log-line.ts";
 import { errorMessage, InvalidInputError, UsageError } from "../../errors.ts";
 import { LogFollower } from "../../protocol/log-follower.ts";
 import type { LogSubscription } from "../../protocol/log-subscription.ts";
+import { Timer } from "../../timer.ts";
 import { command } from "../support/command.ts";
 import { type Connection, principalNow, withPrincipal } from "../support/connect.ts";
 import { askPatiently, subscribe } from "../support/live-log.ts";
@@ -63,7 +64,7 @@ export default command({
           await flushStdout();
         }
       } finally {
-        clearTimeout(timer);
+        timer?.cancel();
         process.off("SIGINT", stop);
         process.off("SIGTERM", stop);
         live.close();
@@ -76,7 +77,9 @@ function closeAt(live: LogSubscription, until: number | undefined): Timer | unde
   if (until === undefined) return undefined;
   const left = until - principalNow();
   if (left <= 0) throw new UsageError("--until is in the past: 'cdktr logs query' searches the past.");
-  return setTimeout(() => live.close(), Math.min(left, 2_147_483_647));
+  const timer = new Timer(() => live.close());
+  timer.in(left);
+  return timer;
 }
 
 /** Applies `--grep` and `--task` to live lines. Lines carry no task id, so it is looked up in the definition of their run. */

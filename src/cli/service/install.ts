@@ -23,6 +23,7 @@ import {
 } from "../../systemd/service-id.ts";
 import { environmentText, hasTasks, ownWorkflows, type UnitOptions, unitText } from "../../systemd/unit.ts";
 import { choicesOf, differences, dropIns, isEdited, readUnit } from "../../systemd/unit-file.ts";
+import { pause } from "../../timer.ts";
 import { command } from "../support/command.ts";
 import { joinTokenOf } from "../support/join-token.ts";
 import { say } from "../support/report.ts";
@@ -248,7 +249,7 @@ async function sayWhere(options: UnitOptions): Promise<void> {
   do {
     status = unitProperties(options, ["StatusText"]).StatusText ?? "";
     if (!status.includes(SEARCHING)) break;
-    await Bun.sleep(POLL_MS);
+    await pause(POLL_MS);
   } while (performance.now() < deadline);
   say(`          ${status}`);
   if (status.includes(SEARCHING))

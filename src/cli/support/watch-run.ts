@@ -4,6 +4,7 @@ import type { RunDetails } from "../../contract/messages.ts";
 import { errorMessage, PrincipalUnreachableError } from "../../errors.ts";
 import { LogFollower } from "../../protocol/log-follower.ts";
 import type { LogSubscription } from "../../protocol/log-subscription.ts";
+import { pause } from "../../timer.ts";
 import { RUN_TRANSITIONS } from "../../workflow/run-state.ts";
 import { isTerminal } from "../../workflow/status.ts";
 import { type Connection, principalNow } from "./connect.ts";
@@ -142,7 +143,7 @@ class FollowPrinter {
     const stored = await this.#countStored();
     for (let before = -1; this.#printed !== stored && this.#printed !== before; ) {
       before = this.#printed;
-      await Bun.sleep(QUIET_MS);
+      await pause(QUIET_MS);
     }
     this.#follower.finish(async () => this.#printed === (await this.#countStored()));
   }

@@ -5,7 +5,7 @@ import type { ConsolaInstance } from "consola";
 import type { FollowUpPage, WorkflowSummary } from "../../contract/messages.ts";
 import { errorMessage } from "../../errors.ts";
 import { RequestRefusedError } from "../../protocol/client.ts";
-import { pause } from "../../timer.ts";
+import { BackOff, pause } from "../../timer.ts";
 import { DeclaredListener } from "./declared-listener.ts";
 
 /** Maximum duration of a long poll, ms. A dead principal is noticed within this time. */
@@ -48,7 +48,7 @@ export class AfterWorkflowListener extends DeclaredListener {
   async #follow(): Promise<void> {
     const { signal } = this;
     let cursor = this.#read();
-    let retryMs = FIRST_RETRY_MS;
+    const backOff = new BackOff(FIRST_RETRY_MS, LAST_RETRY_MS);
     let told = false;
     while (!signal.aborted) {
       try {
@@ -57,15 +57,14 @@ export class AfterWorkflowListener extends DeclaredListener {
         await Promise.all(page.follow_ups.map((followUp) => this.#run(followUp)));
         if (page.cursor !== cursor) this.#write(page.cursor);
         cursor = page.cursor;
-        retryMs = FIRST_RETRY_MS;
+        backOff.reset();
         told = false;
       } catch (error) {
         if (signal.aborted) return;
         const say = error instanceof RequestRefusedError && !told ? this.log.error : this.log.debug;
         say(`Workflows that follow finished runs cannot be triggered: ${errorMessage(error)}`);
         told ||= error instanceof RequestRefusedError;
-        await pause(retryMs, signal);
-        retryMs = Math.min(retryMs * 2, LAST_RETRY_MS);
+        await pause(backOff.next(), signal);
       }
     }
   }

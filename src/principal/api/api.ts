@@ -9,7 +9,7 @@ import { VERBS, type Verb } from "../../contract/verbs.ts";
 import { encodeReply } from "../../contract/wire.ts";
 import { CdktrError, errorMessage, InvalidInputError, UnprocessableError } from "../../errors.ts";
 import { BackgroundService } from "../../service.ts";
-import { pause, Timer } from "../../timer.ts";
+import { pause, Timer, turn } from "../../timer.ts";
 import { type Message, Router } from "../../zmq/index.ts";
 import type { Access, Identity } from "../access/access.ts";
 import type { LocalPeers } from "../access/local-peers.ts";
@@ -165,7 +165,7 @@ export class Api extends BackgroundService {
         continue;
       }
       for (const message of messages) this.#accept(router, message);
-      await new Promise<void>((next) => setImmediate(next));
+      await turn();
     }
   }
 

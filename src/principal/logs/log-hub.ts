@@ -16,6 +16,7 @@ import { MAX_FRAME_BYTES } from "../../contract/wire.ts";
 import { errorMessage, InvalidInputError } from "../../errors.ts";
 import { endConnections } from "../../host/connections.ts";
 import { BackgroundService } from "../../service.ts";
+import { turn } from "../../timer.ts";
 import { type Message, Pull, XPublisher } from "../../zmq/index.ts";
 import type { Access } from "../access/access.ts";
 import type { LocalPeers } from "../access/local-peers.ts";
@@ -295,7 +296,7 @@ export class LogHub extends BackgroundService {
   /** Yields to timers and other sockets when this has run for a while. */
   async #giveTurn(): Promise<void> {
     if (performance.now() - this.#turnBegan < TURN_MS) return;
-    await new Promise((turn) => setImmediate(turn));
+    await turn();
     this.#turnBegan = performance.now();
   }
 

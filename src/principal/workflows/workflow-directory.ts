@@ -10,6 +10,7 @@ import type { TreeListing } from "../../host/file-helper/tree.ts";
 import { dropOldest } from "../../recent.ts";
 import { BackgroundService } from "../../service.ts";
 import type { OperationalStore, OperationalTx, ScheduleCursor } from "../../storage/operational/store.ts";
+import { turn } from "../../timer.ts";
 import { checkChains, locateChainProblem, TRIGGER_CODES } from "../../workflow/check-triggers.ts";
 import { type Diagnostic, mergeRepeated, renderDiagnostic } from "../../workflow/diagnostic.ts";
 import { checkWorkflowFile } from "../../workflow/load.ts";
@@ -278,15 +279,15 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
     const cursors = await this.#cursors();
     const all = [...this.#workflows].sort(([a], [b]) => (a < b ? -1 : 1));
     const summaries: Record<string, WorkflowSummary> = {};
-    let turn = performance.now();
+    let turnBegan = performance.now();
     for (const [id, workflow] of all) {
       const summary = this.#summary(workflow, cursors.get(id));
       // The tasks are what a valid file had, so they are not checked again.
       const definition = () => JSON.parse(workflow.texts.unpack().json) as WorkflowDefinition;
       summaries[id] = graphOf === undefined ? summary : { ...summary, dag: graphOf(definition()) };
-      if (performance.now() - turn < TURN_MS) continue;
-      await Bun.sleep(0);
-      turn = performance.now();
+      if (performance.now() - turnBegan < TURN_MS) continue;
+      await turn();
+      turnBegan = performance.now();
     }
     return summaries;
   }
@@ -387,7 +388,7 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
       changed.sort((a, b) => Number(isNew(a)) - Number(isNew(b)));
     }
     const began = performance.now();
-    let turn = began;
+    let turnBegan = began;
     for (let i = 0; i < changed.length; i += READ_AT_ONCE) {
       const some = changed.slice(i, i + READ_AT_ONCE);
       const contents = await this.#disk.read(some.map(([path]) => path));
@@ -407,9 +408,9 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
           warnings: result.ok ? result.warnings : [],
           since: now,
         });
-        if (performance.now() - turn < TURN_MS) continue;
-        await Bun.sleep(0);
-        turn = performance.now();
+        if (performance.now() - turnBegan < TURN_MS) continue;
+        await turn();
+        turnBegan = performance.now();
       }
       const isOver = performance.now() - began > forMs && i + READ_AT_ONCE < changed.length;
       if (this.isStopping) return false;

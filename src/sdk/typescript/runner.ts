@@ -12,6 +12,7 @@ import { EventListener, NOT_A_LISTENER } from "../../events/event-listener.ts";
 import { ListenerService } from "../../events/listener-service.ts";
 import { drainLog, log as processLog, setLogLevel } from "../../log.ts";
 import { connect } from "../../protocol/connect.ts";
+import { Timer } from "../../timer.ts";
 import * as sdk from "./index.ts";
 import { forgetVariable } from "./own-environment.ts";
 
@@ -82,7 +83,8 @@ async function main(): Promise<number> {
     if (state !== lastTold) process.send?.(service.status);
     lastTold = state;
   };
-  const telling = setInterval(tellState, TELL_MS);
+  const telling = new Timer(tellState);
+  telling.every(TELL_MS);
   let status = 0;
   try {
     await service.start();
@@ -94,7 +96,7 @@ async function main(): Promise<number> {
     tell(error);
     status = 1;
   }
-  clearInterval(telling);
+  telling.cancel();
   tellState();
   await service.stop();
   const { delivered, failed, buffered } = service.status;

@@ -5,6 +5,7 @@
  */
 import { EventEmitter } from "node:events";
 import type { Input } from "terminal-kit/lib/termkit.js";
+import { Timer } from "../../timer.ts";
 
 /** How long after a lone ESC to wait before it counts as the Esc key rather than the start of a sequence, ms. */
 const ESCAPE_DELAY_MS = 25;
@@ -26,7 +27,7 @@ export class KeyInput extends EventEmitter implements Input {
   readonly #delayMs: number;
   #rest: Buffer = Buffer.alloc(0);
   #pasted: Buffer | undefined;
-  #timer: Timer | undefined;
+  readonly #timer = new Timer(() => this.#giveUp());
   readonly #onData = (chunk: Buffer) => this.feed(chunk);
 
   constructor(source: RawInput, delayMs = ESCAPE_DELAY_MS) {
@@ -52,8 +53,7 @@ export class KeyInput extends EventEmitter implements Input {
 
   /** Feeds bytes in. */
   feed(chunk: Buffer): void {
-    clearTimeout(this.#timer);
-    this.#timer = undefined;
+    this.#timer.cancel();
     let bytes = this.#rest.length === 0 ? chunk : Buffer.concat([this.#rest, chunk]);
     this.#rest = Buffer.alloc(0);
     while (bytes.length > 0) {
@@ -72,7 +72,7 @@ export class KeyInput extends EventEmitter implements Input {
       const length = tokenLength(bytes);
       if (length === 0) {
         this.#rest = Buffer.from(bytes);
-        this.#timer = setTimeout(() => this.#giveUp(), this.#delayMs);
+        this.#timer.in(this.#delayMs);
         return;
       }
       const token = bytes.subarray(0, length);

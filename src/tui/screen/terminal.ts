@@ -1,6 +1,7 @@
 /** The terminal: raw mode, the alternate screen, keys and mouse through terminal-kit, and a reliable way to restore it. */
 import { writeSync } from "node:fs";
 import termkit, { type MouseData, type Terminal as TermkitTerminal } from "terminal-kit/lib/termkit.js";
+import { isDoneWithin } from "../../timer.ts";
 import { KeyInput } from "./input.ts";
 import type { Abilities } from "./renderer.ts";
 
@@ -94,10 +95,8 @@ export class Terminal {
   async flush(timeoutMs: number): Promise<void> {
     if (this.#pending === 0) return;
     const { promise, resolve } = Promise.withResolvers<void>();
-    const timer = setTimeout(resolve, timeoutMs);
     this.#flushed.push(resolve);
-    await promise;
-    clearTimeout(timer);
+    await isDoneWithin(timeoutMs, promise);
   }
 
   /** Restores the terminal. Safe at any time, even twice or while the process exits; call {@link flush} first if there is time. */
