@@ -149,7 +149,7 @@ class Principal:
 
     def tail_logs(self, workflow_id: Optional[str] = None, idle_timeout: Optional[float] = None) -> LogTail:
         """Live lines: an iterator of :class:`LogLine`. When this returns, the subscription is active, so no later
-        line is missed.
+        line is missed. Lines that are published while the connection is lost are read from the history.
 
         :param workflow_id: without it, all workflows
         :param idle_timeout: the iteration ends after this many seconds without a line
@@ -162,11 +162,11 @@ class Principal:
         return LogTail(
             self.host,
             port,
+            lambda fields: self._connection.request(fields, attempts=1),
             workflow_id,
             idle_timeout,
             self._connection.keys,
             self._connection.timeout,
-            self._is_subscribed,
         )
 
     def _run(self, trigger: Trigger) -> Result[Dict[str, Any]]:
@@ -188,14 +188,6 @@ class Principal:
         if reply.failed:
             raise CdktrError(reply.payload or reply.kind)
         return Result(True, None, json.loads(reply.payload))
-
-    def _is_subscribed(self, probe: str) -> bool:
-        """Whether the publisher knows a subscription. A principal too old for this request only guarantees the connection."""
-        try:
-            reply = self._connection.request(["ISSUBSCRIBED", json.dumps({"probe": probe})], attempts=1)
-        except Unreachable:
-            return False
-        return reply.kind == "CLIENTERROR" or (not reply.failed and bool(json.loads(reply.payload)["subscribed"]))
 
     def _report(self, report: Mapping[str, object], timeout: Optional[float] = None) -> None:
         """Reports the state of listeners; ignored by a principal that is away or too old."""
