@@ -64,6 +64,29 @@ test("units of one turn share one commit, with what they ask for before it", asy
   expect(statSync(wal).size).toBeGreaterThan(0);
 });
 
+test("whether the disk can be written is tried out when asked, but not right after something was written", async () => {
+  await using stores = new TestStores();
+  const store = await stores.open();
+  const commitsOf = async (count: number, problem: RegExp | null) => {
+    const before = stores.commits;
+    const found = await store.writeProblem();
+    expect([stores.commits - before, found === null ? null : problem?.test(found)]).toEqual([
+      count,
+      problem && true,
+    ]);
+  };
+  await commitsOf(1, null);
+  await commitsOf(0, null);
+  stores.failStatement(1);
+  await expect(store.transact((tx) => tx.createRun(pendingRun("a"), "{}", []))).rejects.toThrow(
+    /disk is full/,
+  );
+  stores.failStatement(1);
+  await commitsOf(0, /disk is full/);
+  await commitsOf(1, null);
+  await commitsOf(0, null);
+});
+
 describe("the file", () => {
   test("is not readable by others", async () => {
     await using stores = new TestStores();

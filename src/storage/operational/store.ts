@@ -298,7 +298,7 @@ export interface OperationalStore extends Service, StatusFeed {
   transact<T>(work: UnitOfWork<T>): Promise<T>;
   /** Reads committed data. */
   read<T>(work: UnitOfWork<T>): Promise<T>;
-  /** Why nothing can be written, once that has failed, and still does; null otherwise. Never rejects. */
+  /** Why nothing can be written; null when it can, which is tried out unless something was written just before. Never rejects. */
   writeProblem(): Promise<string | null>;
 }
 

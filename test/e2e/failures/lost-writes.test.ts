@@ -72,6 +72,7 @@ test.skipIf(!HAS_STRACE)(
     expect(await count(cluster)).toBe(1);
     {
       await using _failing = await failSyncs(cluster, "all");
+      await until("health tells before a trigger is refused", async () => (await health()) === 503);
       expect(await trigger(cluster, "again")).toMatch(/may still have been written.*same dedupe_key/s);
       expect(await health()).toBe(503);
       const page = await (await fetch(`http://127.0.0.1:${metrics}/metrics`)).text();

@@ -72,6 +72,9 @@ const LEAVES_LOG = "state.db-wal";
 /** A disk that keeps failing is logged again after this time, ms. */
 const REMINDER_MS = 300_000;
 
+/** Whether the disk can be written is tried out if nothing was written for this long, ms. */
+const FRESH_MS = 2000;
+
 /** `state.db` in the data directory, locked against a second principal while it is open. */
 export class SqliteOperationalStore implements OperationalStore {
   readonly name = "operational state";
@@ -86,8 +89,10 @@ export class SqliteOperationalStore implements OperationalStore {
   #wal: string | null = null;
   /** What was found when the file was first opened. */
   #found: Pick<StateIdentity, "last_id" | "is_new"> | undefined;
-  /** While the disk fails: when that was last logged (monotonic), and what was written before. */
-  #ailing: { saidAt: number; changes: number } | undefined;
+  /** While the disk fails: when that was last logged (monotonic). */
+  #ailing: { saidAt: number } | undefined;
+  /** Rows written before the current transaction, and when one that wrote some was committed (monotonic). */
+  #written = { before: 0, at: Number.NEGATIVE_INFINITY };
 
   constructor(options: SqliteStoreOptions) {
     this.#options = options;
@@ -172,7 +177,7 @@ export class SqliteOperationalStore implements OperationalStore {
   }
 
   async writeProblem(): Promise<string | null> {
-    if (this.#ailing === undefined) return null;
+    if (this.#ailing === undefined && performance.now() - this.#written.at < FRESH_MS) return null;
     try {
       await this.transact(async () => {
         // A change to what is there already would not be written.
@@ -206,7 +211,7 @@ export class SqliteOperationalStore implements OperationalStore {
         store.#restoreIfGone();
         store.#keepIfLogIsGone();
         run("BEGIN IMMEDIATE");
-        if (store.#ailing !== undefined) store.#ailing.changes = store.#changes();
+        store.#written.before = store.#changes();
       },
       commit: () => void run("COMMIT"),
       rollback: () => void run("ROLLBACK"),
@@ -221,7 +226,9 @@ export class SqliteOperationalStore implements OperationalStore {
 
   #committed(): void {
     // A transaction that changed nothing says nothing about the disk.
-    if (this.#ailing === undefined || this.#ailing.changes === this.#changes()) return;
+    if (this.#written.before === this.#changes()) return;
+    this.#written.at = performance.now();
+    if (this.#ailing === undefined) return;
     this.#ailing = undefined;
     this.#options.log.success(`${this.path} can be written again.`);
   }
@@ -255,7 +262,7 @@ export class SqliteOperationalStore implements OperationalStore {
     const now = performance.now();
     if (this.#ailing === undefined || now - this.#ailing.saidAt > REMINDER_MS) {
       this.#options.log.error(`${failure.message} ${failure.hint}`);
-      this.#ailing = { saidAt: now, changes: this.#ailing?.changes ?? -1 };
+      this.#ailing = { saidAt: now };
     }
     return failure;
   }
