@@ -7,6 +7,7 @@ import {
   RunAttempt,
   RunDetails,
   RunSummary,
+  SliceWait,
   Survivor,
   TaskRunSummary,
   WorkflowSummary,
@@ -22,6 +23,7 @@ const INTERFACES: ReadonlyMap<z.ZodObject, string> = new Map<z.ZodObject, string
   [RunSummary, "Run"],
   [TaskRunSummary, "TaskRun"],
   [RunAttempt, "RunAttempt"],
+  [SliceWait, "SliceWait"],
   [RunDetails, "RunDetails"],
   [AgentSummary, "Agent"],
   [Survivor, "Survivor"],
@@ -63,7 +65,8 @@ function typeOf(schema: z.ZodType): string {
   const name = INTERFACES.get(schema as z.ZodObject);
   if (name !== undefined) return name;
   if (LANGUAGE.has(schema)) return "Readonly<Record<string, unknown>>";
-  if (schema instanceof z.ZodOptional) return typeOf(schema.unwrap() as z.ZodType);
+  if (schema instanceof z.ZodOptional || schema instanceof z.ZodDefault)
+    return typeOf(schema.unwrap() as z.ZodType);
   if (schema instanceof z.ZodNullable) return `${typeOf(schema.unwrap() as z.ZodType)} | null`;
   if (schema instanceof z.ZodArray) return `readonly ${typeOf(schema.element as z.ZodType)}[]`;
   if (schema instanceof z.ZodObject) {

@@ -2,10 +2,17 @@
 
 import { readFile } from "node:fs/promises";
 import { hostname } from "node:os";
+import { join } from "node:path";
 import { VERSION } from "../build-facts.ts";
 import type { Clock } from "../clock.ts";
 import type { Config } from "../config.ts";
-import type { AgentDescription, AgentOrders, RunAssignment, StopOrder } from "../contract/messages.ts";
+import type {
+  AgentDescription,
+  AgentOrders,
+  AttemptName,
+  RunAssignment,
+  StopOrder,
+} from "../contract/messages.ts";
 import { PROTOCOL, VersionMismatchError } from "../contract/version.ts";
 import { type CdktrError, errorMessage } from "../errors.ts";
 import { log } from "../log.ts";
@@ -18,6 +25,7 @@ import { AgentLife, type AgentPhase } from "./agent-phase.ts";
 import { DagRun, runReport } from "./dag-run.ts";
 import { inheritedEnvironment, runVariables, without } from "./environment.ts";
 import { ForeignMounts } from "./foreign-mounts.ts";
+import { automaticLabels } from "./labels.ts";
 import { LogSender } from "./log-sender.ts";
 import { limitAtStart } from "./open-files.ts";
 import { endOrphans, StraySweep, ZombieReaper } from "./orphans.ts";
@@ -27,6 +35,7 @@ import { bootId } from "./proc-files.ts";
 import { DEFAULT_GRACE_MS } from "./process-group.ts";
 import { ReportSender } from "./report-sender.ts";
 import { Survivors } from "./survivors.ts";
+import { TaskFiles } from "./task-files.ts";
 import type { TaskLog } from "./task-log.ts";
 import type { AgentContext } from "./task-run.ts";
 import { TaskSlots } from "./task-slots.ts";
@@ -36,6 +45,7 @@ export interface AgentOptions {
   readonly config: Config;
   /** Appended to the host name to form the agent's id. */
   readonly suffix?: string;
+  /** In addition to those that every agent has by itself, see labels.ts. */
   readonly labels?: Readonly<Record<string, string>>;
   /** Maximum number of concurrent runs; `CDKTR_AGENT_MAX_CONCURRENCY` by default. */
   readonly maxConcurrentWorkflows?: number;
@@ -101,6 +111,7 @@ export class Agent extends BackgroundService<AgentSignals> {
   readonly done: Promise<AgentStatus>;
   readonly #options: AgentOptions;
   readonly #sessionId = crypto.randomUUID();
+  readonly #labels: Readonly<Record<string, string>>;
   readonly #held = new Map<string, Held>();
   readonly #done = Promise.withResolvers<AgentStatus>();
   readonly #registered = Promise.withResolvers<void>();
@@ -119,6 +130,7 @@ export class Agent extends BackgroundService<AgentSignals> {
   constructor(options: AgentOptions) {
     super(options.clock);
     this.#options = options;
+    this.#labels = { ...options.labels, ...automaticLabels() };
     this.done = this.#done.promise;
   }
 
@@ -210,6 +222,7 @@ export class Agent extends BackgroundService<AgentSignals> {
         liveTasks,
         endedTasks,
         survivors,
+        files: new TaskFiles(join(directory, agentId)),
       },
     };
     this.#enter("REGISTERING");
@@ -299,7 +312,7 @@ export class Agent extends BackgroundService<AgentSignals> {
   }
 
   #describe(): AgentDescription {
-    const { config, labels = {}, maxConcurrentWorkflows } = this.#options;
+    const { config, maxConcurrentWorkflows } = this.#options;
     const outbox = this.#parts?.outbox;
     return {
       session_id: this.#sessionId,
@@ -309,7 +322,7 @@ export class Agent extends BackgroundService<AgentSignals> {
       version: VERSION,
       protocol: PROTOCOL,
       max_concurrent_workflows: maxConcurrentWorkflows ?? config.CDKTR_AGENT_MAX_CONCURRENCY,
-      labels: { ...labels },
+      labels: this.#labels,
       running: this.#runningAttempts(),
       log_first_seq: outbox?.firstLogSeq,
       ...(outbox === undefined ? {} : { follows: outbox.former }),
@@ -318,10 +331,11 @@ export class Agent extends BackgroundService<AgentSignals> {
   }
 
   /** Attempts whose end the principal does not have yet. */
-  #runningAttempts(): { workflow_instance_id: string; attempt: number }[] {
-    return [...this.#held.values()].map(({ assignment }) => ({
-      workflow_instance_id: assignment.workflow_instance_id,
-      attempt: assignment.attempt,
+  #runningAttempts(): AttemptName[] {
+    return [...this.#held.values()].map(({ assignment: { workflow_instance_id, slice, attempt } }) => ({
+      workflow_instance_id,
+      slice,
+      attempt,
     }));
   }
 
@@ -403,7 +417,7 @@ export class Agent extends BackgroundService<AgentSignals> {
 
   async #fetchRuns(parts: Parts): Promise<void> {
     const { client, link, agentId } = parts;
-    const { config, labels = {} } = this.#options;
+    const { config } = this.#options;
     const wait_ms = Math.min(60_000, config.CDKTR_AGENT_HEARTBEAT_INTERVAL_MS * FETCH_INTERVALS);
     // The same id until it is answered, so that a run whose assignment got lost is sent again.
     let fetch_id = crypto.randomUUID();
@@ -414,7 +428,7 @@ export class Agent extends BackgroundService<AgentSignals> {
         if (!this.#life.isTaking) return;
         const assignment = await client.fetchWorkflow(
           agentId,
-          { session_id: this.#sessionId, wait_ms, labels: { ...labels }, fetch_id },
+          { session_id: this.#sessionId, wait_ms, labels: this.#labels, fetch_id },
           { attempts: 1, signal: AbortSignal.any([this.#fetch.signal, link.whileUp]) },
         );
         fetch_id = crypto.randomUUID();
@@ -492,11 +506,11 @@ export class Agent extends BackgroundService<AgentSignals> {
   #stopAttempt(order: StopOrder): void {
     const held = this.#held.get(keyOf(order));
     if (held === undefined || !held.active) return;
+    const part = order.slice === 0 ? "" : `, slice ${order.slice}`;
     log.info(
-      `Run ${order.workflow_instance_id}, attempt ${order.attempt}, was stopped: ` +
-        (order.reason === "cancelled" ? "it was cancelled." : "the principal considers it over."),
+      `Run ${order.workflow_instance_id}${part}, attempt ${order.attempt}, was stopped: ${STOPPED_BECAUSE[order.reason]}.`,
     );
-    held.run.stop(order.reason);
+    held.run.stop(order.reason === "timed out" ? "run timed out" : order.reason);
   }
 
   #stopAll(): void {
@@ -583,6 +597,12 @@ export class Agent extends BackgroundService<AgentSignals> {
   }
 }
 
-function keyOf(attempt: { workflow_instance_id: string; attempt: number }): string {
-  return `${attempt.workflow_instance_id} ${attempt.attempt}`;
+const STOPPED_BECAUSE: Readonly<Record<StopOrder["reason"], string>> = {
+  cancelled: "it was cancelled",
+  superseded: "the principal considers it over",
+  "timed out": "the run timed out",
+};
+
+function keyOf({ workflow_instance_id, slice, attempt }: AttemptName): string {
+  return `${workflow_instance_id} ${slice} ${attempt}`;
 }

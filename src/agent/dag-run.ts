@@ -1,9 +1,11 @@
 import type { RunReport } from "../contract/messages.ts";
+import type { Outputs } from "../contract/outputs.ts";
 import { Timer } from "../timer.ts";
 import { buildDag, type Dag } from "../workflow/dag.ts";
 import { formatDuration } from "../workflow/duration.ts";
+import type { TaskDefinition } from "../workflow/model.ts";
 import type { RunStatus } from "../workflow/status.ts";
-import { isSilentStop, type RunContext, type StopReason, TaskRun } from "./task-run.ts";
+import { isSilentStop, type RunContext, type StopReason, type TaskOwner, TaskRun } from "./task-run.ts";
 
 /** How an attempt ended on this agent; null if the principal considers it over already and gets no report. */
 export type RunEnd = "COMPLETED" | "FAILED" | "CANCELLED" | null;
@@ -12,10 +14,12 @@ export type RunEnd = "COMPLETED" | "FAILED" | "CANCELLED" | null;
  * Executes one attempt of a run: its tasks in the order of the graph, independent ones in parallel. When a task does not complete, the
  * tasks that depend on it, directly or transitively, are skipped; other branches continue.
  */
-export class DagRun {
+export class DagRun implements TaskOwner {
   readonly #context: RunContext;
   readonly #dag: Dag;
   readonly #tasks = new Map<string, TaskRun>();
+  /** What tasks have published, here and elsewhere. */
+  readonly #outputs = new Map<string, Outputs>();
   /** Number of dependencies not completed yet, for each task that has not started. */
   readonly #missing = new Map<string, number>();
   readonly #over = Promise.withResolvers<RunEnd>();
@@ -29,12 +33,14 @@ export class DagRun {
   constructor(context: RunContext) {
     this.#context = context;
     this.#limit = new Timer(() => this.stop("run timed out"), context.clock);
-    const { workflow, completed_tasks } = context.assignment;
+    const { workflow, completed_tasks, results = {} } = context.assignment;
+    for (const [id, { outputs }] of Object.entries(results))
+      if (outputs !== null) this.#outputs.set(id, outputs);
     this.#dag = buildDag(workflow.tasks);
     const completed = new Set(completed_tasks);
     for (const definition of workflow.tasks) {
       if (completed.has(definition.id)) continue;
-      this.#tasks.set(definition.id, new TaskRun(definition, context, (task) => this.#taskOver(task)));
+      this.#tasks.set(definition.id, new TaskRun(definition, context, this));
       this.#missing.set(
         definition.id,
         this.#dag.dependencies(definition.id).filter((id) => !completed.has(id)).length,
@@ -75,9 +81,19 @@ export class DagRun {
     for (const task of this.#tasks.values()) task.stop(reason);
   }
 
-  #taskOver(task: TaskRun): void {
+  inputsOf(task: TaskDefinition): ReadonlyMap<string, Outputs> {
+    const inputs = new Map<string, Outputs>();
+    for (const id of task.depends) {
+      const outputs = this.#outputs.get(id);
+      if (outputs !== undefined) inputs.set(id, outputs);
+    }
+    return inputs;
+  }
+
+  taskOver(task: TaskRun): void {
     const id = task.definition.id;
     this.#open--;
+    if (task.outputs !== null) this.#outputs.set(id, task.outputs);
     if (task.status === "COMPLETED") {
       for (const dependent of this.#dag.dependents(id)) {
         const missing = (this.#missing.get(dependent) ?? 0) - 1;
@@ -131,6 +147,7 @@ export function runReport(
     kind: "run",
     workflow_id: assignment.workflow_id,
     workflow_instance_id: assignment.workflow_instance_id,
+    slice: assignment.slice,
     attempt: assignment.attempt,
     status,
     timestamp_ms: clock.now(),

@@ -61,11 +61,14 @@ export function taskEnvironment(
   task: TaskDefinition,
   instanceId: string,
   attempt: number,
+  files: { readonly output: string; readonly inputs: string },
 ): Environment {
   const own: OwnVariables<"task"> = {
     CDKTR_TASK_ID: task.id,
     [TASK_MARKER]: instanceId,
     CDKTR_ATTEMPT: String(attempt),
+    CDKTR_OUTPUT: files.output,
+    CDKTR_INPUTS: files.inputs,
   };
   return { ...layers.inherited, ...layers.workflow, ...task.env, ...layers.run, ...own };
 }

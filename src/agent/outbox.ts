@@ -69,6 +69,8 @@ const SHRINK_BYTES = 16 * 1024 * 1024;
 /** Maximum time for which lines and reports of tasks wait to be written together with others, ms. */
 const GATHER_MS = 5;
 const RETRY_WRITE_MS = 1000;
+/** The most that tasks may have published in the reports that are sent together, bytes: a request is bounded. */
+const BATCH_OUTPUTS_BYTES = 4 * 1024 * 1024;
 /** Interval at which a full outbox is logged again, ms. */
 const FULL_REMINDER_MS = 60_000;
 /** Name of the file in an agent's data directory. */
@@ -497,10 +499,19 @@ export class Outbox {
     return this.#db.query<ProcessRecord, []>("SELECT * FROM processes").all();
   }
 
-  /** The oldest reports with a number above `after`. */
+  /** The oldest reports with a number above `after`: at most `limit`, and fewer when they publish more than fits into one request. */
   reports(after: number, limit: number): AgentReport[] {
     const start = this.#reports.findIndex((report) => report.seq > after);
-    return start === -1 ? [] : this.#reports.slice(start, start + limit);
+    if (start === -1) return [];
+    let end = start;
+    for (let bytes = 0; end < Math.min(start + limit, this.#reports.length); end++) {
+      const report = this.#reports[end];
+      // One from an older agent has none.
+      const outputs = report?.kind === "task" ? (report.outputs ?? null) : null;
+      if (outputs !== null) bytes += Buffer.byteLength(JSON.stringify(outputs));
+      if (bytes > BATCH_OUTPUTS_BYTES && end > start) break;
+    }
+    return this.#reports.slice(start, end);
   }
 
   /** Some of the oldest frames that hold lines with a number above `after`, in order. */

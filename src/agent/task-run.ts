@@ -1,5 +1,6 @@
 import type { Clock } from "../clock.ts";
 import type { RunAssignment } from "../contract/messages.ts";
+import type { Outputs } from "../contract/outputs.ts";
 import { errorMessage } from "../errors.ts";
 import { BackOff, Timer } from "../timer.ts";
 import { formatDuration } from "../workflow/duration.ts";
@@ -11,8 +12,10 @@ import { AGENT_MARKER, taskEnvironment } from "./environment.ts";
 import { CannotStartError, type Command, commandFor, touchedBy } from "./executors/index.ts";
 import type { ForeignMounts } from "./foreign-mounts.ts";
 import type { Outbox } from "./outbox.ts";
+import { OutputsError } from "./parse-outputs.ts";
 import { NoRoomError } from "./spawn-error.ts";
 import { describeSurvivors, type Survivors } from "./survivors.ts";
+import type { TaskFiles, TryFiles } from "./task-files.ts";
 import { TaskLog } from "./task-log.ts";
 import { type ProcessEnd, TaskProcess } from "./task-process.ts";
 import type { TaskSlots } from "./task-slots.ts";
@@ -41,6 +44,8 @@ export interface AgentContext {
   readonly endedTasks: Map<string, TaskLog>;
   /** Processes of tasks that could not be ended. */
   readonly survivors: Survivors;
+  /** The files through which tasks exchange results. */
+  readonly files: TaskFiles;
 }
 
 /** Shared by all tasks of an attempt. */
@@ -63,7 +68,15 @@ export function isSilentStop(reason: StopReason | undefined): boolean {
 /** How a task attempt failed. */
 interface Failure {
   readonly error: string;
-  readonly end?: ProcessEnd;
+  readonly end?: ProcessEnd | undefined;
+}
+
+/** The run, as one of its tasks needs it. */
+export interface TaskOwner {
+  /** The outputs of the tasks on which this one depends, by task id; without those that have published nothing. */
+  inputsOf(task: TaskDefinition): ReadonlyMap<string, Outputs>;
+  /** Called once, when the status is final. */
+  taskOver(task: TaskRun): void;
 }
 
 const MAX_ERROR_LENGTH = 4096;
@@ -80,10 +93,13 @@ export class TaskRun {
   readonly definition: TaskDefinition;
   readonly #context: RunContext;
   readonly #log: TaskLog;
-  readonly #onOver: (task: TaskRun) => void;
+  readonly #owner: TaskOwner;
   #status: RunStatus = "PENDING";
   #attempt = 0;
   #process: TaskProcess | undefined;
+  /** The files of the current try. */
+  #files: TryFiles | undefined;
+  #outputs: Outputs | null = null;
   #withdraw: (() => void) | undefined;
   readonly #limit: Timer;
   readonly #retry: Timer;
@@ -98,14 +114,13 @@ export class TaskRun {
   #stopped: StopReason | undefined;
   #reportedMs = 0;
 
-  /** @param onOver called once, when the status is final */
-  constructor(definition: TaskDefinition, context: RunContext, onOver: (task: TaskRun) => void) {
+  constructor(definition: TaskDefinition, context: RunContext, owner: TaskOwner) {
     this.definition = definition;
     this.#context = context;
     this.#limit = new Timer(() => this.#timeOut(), context.clock);
     this.#retry = new Timer(() => this.start(), context.clock);
     this.#starting = new Timer(() => this.#lookAgain(), context.clock);
-    this.#onOver = onOver;
+    this.#owner = owner;
     const { assignment } = context;
     this.#log = new TaskLog(
       context.outbox,
@@ -126,6 +141,11 @@ export class TaskRun {
 
   get isOver(): boolean {
     return isTerminal(TASK_TRANSITIONS, this.#status);
+  }
+
+  /** What it has published; null for nothing. */
+  get outputs(): Outputs | null {
+    return this.#outputs;
   }
 
   /** All dependencies have COMPLETED: runs as soon as the agent has a free slot. */
@@ -166,12 +186,13 @@ export class TaskRun {
       pauses: new BackOff(FIRST_PAUSE_MS, LONGEST_PAUSE_MS),
     };
     this.#context.liveTasks.add(this.id);
-    this.#start();
+    this.#start(this.#context.files.of(this.id, this.#attempt));
   }
 
   /** Starts the process of a try; later if the host has no room for it now. */
-  #start(): void {
+  #start(files: TryFiles): void {
     const { assignment, slots, outbox, clock } = this.#context;
+    this.#files = files;
     let isRemembered = false;
     try {
       const background = this.definition.background ?? "kill";
@@ -184,7 +205,9 @@ export class TaskRun {
         this.definition,
         this.id,
         this.#attempt,
+        files,
       );
+      files.writeInputs(this.#owner.inputsOf(this.definition));
       // Whoever ends leftovers of this agent does not find it.
       if (background === "leave") delete environment[AGENT_MARKER];
       this.#process = TaskProcess.start(this.#command(environment), this.#log, {
@@ -241,6 +264,7 @@ export class TaskRun {
 
   /** The try ends without a process. */
   #couldNotStart(error: string): void {
+    this.#files?.remove();
     this.#leaveSlot();
     this.#context.slots.release();
     this.#failed({ error });
@@ -248,8 +272,8 @@ export class TaskRun {
 
   /** Time for another look: is there room now, or does the process still wait for a mount? */
   #lookAgain(): void {
-    if (this.#process === undefined) this.#start();
-    else this.#giveUpStarting();
+    if (this.#process !== undefined) this.#giveUpStarting();
+    else if (this.#files !== undefined) this.#start(this.#files);
   }
 
   /** The command of the next attempt. On a foreign mount, the process of the task performs everything that could block. */
@@ -305,6 +329,14 @@ export class TaskRun {
   }
 
   #ended(end: ProcessEnd): void {
+    try {
+      this.#judge(end);
+    } finally {
+      this.#files?.remove();
+    }
+  }
+
+  #judge(end: ProcessEnd): void {
     if (this.#fault !== undefined) {
       this.#failed({ error: this.#fault, end });
     } else if (end.signal !== null) {
@@ -319,8 +351,21 @@ export class TaskRun {
     } else if (this.#stopped !== undefined) {
       this.#becomeStopped(this.#stopped, end);
     } else {
-      this.#become("COMPLETED", { end });
+      this.#complete(end);
     }
+  }
+
+  /** The program has ended well; the task has if what it publishes can be read. */
+  #complete(end: ProcessEnd): void {
+    try {
+      this.#outputs = this.#files?.readOutputs() ?? null;
+    } catch (error) {
+      if (!(error instanceof OutputsError)) throw error;
+      this.#log.remark("ERROR", `Its outputs cannot be published: ${error.message}.`);
+      this.#failed({ error: `its outputs cannot be published: ${error.message}`, end });
+      return;
+    }
+    this.#become("COMPLETED", { end });
   }
 
   #failed({ error, end }: Failure): void {
@@ -347,7 +392,7 @@ export class TaskRun {
     else this.#become(this.#status === "PENDING" ? "SKIPPED" : "FAILED", { error, end });
   }
 
-  #become(status: RunStatus, details: { error?: string; end?: ProcessEnd } = {}): void {
+  #become(status: RunStatus, details: Partial<Failure> = {}): void {
     if (!canTransition(TASK_TRANSITIONS, this.#status, status)) {
       throw new Error(`task ${this.definition.id} cannot become ${status}: it is ${this.#status}`);
     }
@@ -359,6 +404,7 @@ export class TaskRun {
         kind: "task",
         workflow_id: assignment.workflow_id,
         workflow_instance_id: assignment.workflow_instance_id,
+        slice: assignment.slice,
         attempt: assignment.attempt,
         task_id: this.definition.id,
         task_instance_id: this.id,
@@ -370,16 +416,17 @@ export class TaskRun {
         error: errorOf(details)?.slice(0, MAX_ERROR_LENGTH) ?? null,
         cpu_ms: details.end?.cpuMs ?? null,
         max_rss_kb: details.end?.maxRssKb ?? null,
+        outputs: this.#outputs,
       });
     }
     if (!this.isOver) return;
     this.#context.endedTasks.set(this.id, this.#log);
-    this.#onOver(this);
+    this.#owner.taskOver(this);
   }
 }
 
 /** Why a task failed or was stopped, and which of its processes live on all the same. */
-function errorOf({ error, end }: { error?: string; end?: ProcessEnd }): string | undefined {
+function errorOf({ error, end }: Partial<Failure>): string | undefined {
   if (error === undefined || end === undefined || end.survivors.length === 0) return error;
   return `${error}; ${describeSurvivors(end.survivors)}`;
 }

@@ -127,7 +127,10 @@ export default command({
     ],
   },
   async run({ args, rawArgs }) {
+    const labels = keyValues(repeated(rawArgs, "label"), "--label");
+    const { refuseAutomatic } = await import("../agent/labels.ts");
+    refuseAutomatic(labels);
     const { runInit } = await import("./init/run.ts");
-    return runInit(args, keyValues(repeated(rawArgs, "label"), "--label"));
+    return runInit(args, labels);
   },
 });

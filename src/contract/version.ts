@@ -17,7 +17,10 @@ export interface ProtocolRange {
 }
 
 /** The protocol versions of this cdktr. */
-export const PROTOCOL: ProtocolRange = PRETENCE.protocol ?? { version: 1, oldest: 1 };
+export const PROTOCOL: ProtocolRange = PRETENCE.protocol ?? { version: 2, oldest: 1 };
+
+/** From this protocol version on, an agent executes slices: an assignment may name the tasks that it is about, and give results of others. */
+export const SLICES_SINCE = 2;
 
 /** The protocol versions of a peer that does not send any; it is older than the field. */
 export const FIRST_PROTOCOL: ProtocolRange = { version: 1, oldest: 1 };

@@ -76,6 +76,7 @@ function toSummary(row: Row): RunSummary {
 
 function toAttempt(row: Row): RunAttempt {
   return {
+    slice: 0,
     attempt: number(row, "attempt") ?? 1,
     agent_id: text(row, "agent_id"),
     status: status(row),
@@ -89,6 +90,7 @@ function toTask(row: Row): TaskRunSummary {
   return {
     task_id: text(row, "task_id") ?? "",
     task_instance_id: text(row, "task_instance_id") ?? "",
+    slice: 0,
     attempt: number(row, "attempt") ?? 1,
     task_attempt: number(row, "task_attempt") ?? 0,
     status: status(row),
@@ -99,6 +101,7 @@ function toTask(row: Row): TaskRunSummary {
     max_rss_kb: number(row, "max_rss_kb"),
     started_at_ms: number(row, "started_at_ms"),
     finished_at_ms: number(row, "finished_at_ms"),
+    agent_id: text(row, "agent_id"),
   };
 }
 

@@ -16,6 +16,14 @@ export const OWN_VARIABLES = {
     set: "run",
     holds: "the scheduled time, or when the run was triggered (RFC 3339, UTC)",
   },
+  CDKTR_OUTPUT: {
+    set: "task",
+    holds: "a file for what the task publishes, see below; it does not exist yet",
+  },
+  CDKTR_INPUTS: {
+    set: "task",
+    holds: "a directory with what its dependencies have published, see below; it exists if there is anything",
+  },
   CDKTR_AGENT_STREAM_ID: { set: "run", holds: "marks every process that the agent started" },
 } as const;
 

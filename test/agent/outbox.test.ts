@@ -35,6 +35,7 @@ const report = (status: "RUNNING" | "COMPLETED"): NewReport => ({
   kind: "run",
   workflow_id: "w",
   workflow_instance_id: "r",
+  slice: 0,
   attempt: 1,
   status,
   timestamp_ms: 1,
@@ -69,6 +70,41 @@ describe("numbers", () => {
     ]);
     expect(outbox.reports(1, 10).map((r) => r.seq)).toEqual([2]);
     expect(lines(outbox)).toEqual(["a", "b"]);
+  });
+
+  test("reports that are sent together publish no more than fits into a request", () => {
+    const outbox = open();
+    const published = (bytes: number): NewReport => ({
+      kind: "task",
+      workflow_id: "w",
+      workflow_instance_id: "r",
+      slice: 0,
+      attempt: 1,
+      task_id: "t",
+      task_instance_id: "i",
+      task_attempt: 1,
+      status: "COMPLETED",
+      timestamp_ms: 1,
+      exit_code: 0,
+      signal: null,
+      error: null,
+      cpu_ms: null,
+      max_rss_kb: null,
+      outputs: bytes === 0 ? null : { a: "é".repeat(bytes / 2) },
+    });
+    for (let n = 0; n < 40; n++) outbox.addReport(published(n % 2 === 0 ? 250_000 : 0));
+    const batches: number[] = [];
+    for (
+      let after = 0, batch = outbox.reports(0, 500);
+      batch.length > 0;
+      batch = outbox.reports(after, 500)
+    ) {
+      expect(Buffer.byteLength(JSON.stringify(batch))).toBeLessThan(5 * 1024 * 1024);
+      batches.push(batch.length);
+      after = batch.at(-1)?.seq ?? 0;
+    }
+    expect(batches).toEqual([32, 8]);
+    expect(outbox.reports(0, 3).map(({ seq }) => seq)).toEqual([1, 2, 3]);
   });
 
   test("they continue after a restart, even if everything was acknowledged", () => {
@@ -269,7 +305,7 @@ describe("trouble with the disk", () => {
       outbox.attach({ lines: (frame) => frames.push(frame.last), reports() {} });
       try { writeFileSync(directory + "/ballast", Buffer.alloc(12 << 20)); } catch {}
       for (let i = 0; i < 40; i++) outbox.addLines("x".repeat(30_000), 1), outbox.flush();
-      outbox.addReport({ kind: "run", workflow_id: "w", workflow_instance_id: "r", attempt: 1, status: "FAILED", timestamp_ms: 1, error: null });
+      outbox.addReport({ kind: "run", workflow_id: "w", workflow_instance_id: "r", slice: 0, attempt: 1, status: "FAILED", timestamp_ms: 1, error: null });
       outbox.flush();
       const full = { failed: outbox.failure !== undefined, frames: frames.length, reports: outbox.reports(0, 9).length };
       const seen = new Set();

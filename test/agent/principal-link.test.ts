@@ -95,7 +95,9 @@ describe("orders", () => {
       return run;
     };
     principal.onReport = () => {
-      principal.stop = [{ workflow_instance_id: run.workflow_instance_id, attempt: run.attempt, reason }];
+      principal.stop = [
+        { workflow_instance_id: run.workflow_instance_id, slice: 0, attempt: run.attempt, reason },
+      ];
       return undefined;
     };
     const agent = await fleet.agent(fleet.config(principal.ports, patient));
@@ -154,7 +156,9 @@ describe("standing", () => {
     await principal.until(() => principal.descriptions.length === 2);
     const [first, second] = principal.descriptions;
     expect(first?.running).toEqual([]);
-    expect(second?.running).toEqual([{ workflow_instance_id: run.workflow_instance_id, attempt: 1 }]);
+    expect(second?.running).toEqual([
+      { workflow_instance_id: run.workflow_instance_id, slice: 0, attempt: 1 },
+    ]);
     expect(second).toMatchObject({ session_id: first?.session_id, stream_id: first?.stream_id });
     await Bun.write(join(fleet.directory, "go"), "");
     await principal.until(() => statuses(principal).includes("run COMPLETED"));
@@ -366,7 +370,7 @@ describe("a principal of another version", () => {
       return principal.descriptions.length > registrations;
     });
     expect(principal.descriptions.at(-1)?.running).toEqual([
-      { workflow_instance_id: run.workflow_instance_id, attempt: run.attempt },
+      { workflow_instance_id: run.workflow_instance_id, slice: 0, attempt: run.attempt },
     ]);
     writeFileSync(gate, "");
     await principal.until(() => {

@@ -86,9 +86,9 @@ describe("an agent", () => {
     // It was only cut off: what it says late changes nothing, and it is told to stop.
     expect((await failure(agent.heartbeat([run]))).message).toContain("register first");
     const orders = await agent.register([run]);
-    expect(orders.stop).toEqual([{ workflow_instance_id: id, attempt: 1, reason: "superseded" }]);
+    expect(orders.stop).toEqual([{ workflow_instance_id: id, slice: 0, attempt: 1, reason: "superseded" }]);
     const late = await agent.send(agent.taskReport(run, "b", "COMPLETED"), agent.runReport(run, "COMPLETED"));
-    expect(late.stop).toEqual([{ workflow_instance_id: id, attempt: 1, reason: "superseded" }]);
+    expect(late.stop).toEqual([{ workflow_instance_id: id, slice: 0, attempt: 1, reason: "superseded" }]);
     expect((await client.getRun(id)).status).toBe("PENDING");
 
     await other.execute(again);

@@ -138,7 +138,7 @@ describe("dispatch", () => {
     expect((await again)?.workflow_instance_id).toBe(forgotten.workflow_instance_id);
     const orders = await agent.send(agent.runReport(named, "RUNNING"), agent.runReport(forgotten, "RUNNING"));
     expect(orders.stop).toEqual([
-      { workflow_instance_id: forgotten.workflow_instance_id, attempt: 1, reason: "superseded" },
+      { workflow_instance_id: forgotten.workflow_instance_id, slice: 0, attempt: 1, reason: "superseded" },
     ]);
   });
 

@@ -251,7 +251,9 @@ describe("cancelling", () => {
     const orders = agent.heartbeat([run], 30_000);
     const ended = client.waitRun(id, 10_000);
     expect((await client.cancelRun(id)).status).toBe("RUNNING");
-    expect((await orders).stop).toEqual([{ workflow_instance_id: id, attempt: 1, reason: "cancelled" }]);
+    expect((await orders).stop).toEqual([
+      { workflow_instance_id: id, slice: 0, attempt: 1, reason: "cancelled" },
+    ]);
     // The order stands, but is no news: the next heartbeat waits.
     const next = await agent.heartbeat([run], 50);
     expect(next.stop).toHaveLength(1);
@@ -277,7 +279,7 @@ describe("cancelling", () => {
     const run = required(await agent.fetch());
     expect((await client.cancelRun(id)).status).toBe("CANCELLED");
     const orders = await agent.send(agent.runReport(run, "RUNNING"));
-    expect(orders.stop).toEqual([{ workflow_instance_id: id, attempt: 1, reason: "cancelled" }]);
+    expect(orders.stop).toEqual([{ workflow_instance_id: id, slice: 0, attempt: 1, reason: "cancelled" }]);
     expect((await client.getRun(id)).status).toBe("CANCELLED");
   });
 });

@@ -154,6 +154,7 @@ class Chaos {
     const common = {
       agent_id: lease?.agent_id ?? this.#random.of(AGENTS),
       workflow_instance_id: lease?.workflow_instance_id ?? this.#random.of(this.runIds),
+      slice: 0,
       attempt: lease?.attempt ?? 1 + this.#random.below(4),
       timestamp_ms: this.#now + this.#random.below(20_000) - 10_000,
       error: null,
@@ -173,6 +174,7 @@ class Chaos {
       signal: null,
       cpu_ms: null,
       max_rss_kb: null,
+      outputs: null,
     };
   }
 

@@ -230,6 +230,7 @@ export class FakeAgent {
       seq: ++this.seq,
       workflow_id: run.workflow_id,
       workflow_instance_id: run.workflow_instance_id,
+      slice: run.slice,
       attempt: run.attempt,
       status,
       timestamp_ms: Date.now(),
@@ -244,6 +245,7 @@ export class FakeAgent {
       seq: ++this.seq,
       workflow_id: run.workflow_id,
       workflow_instance_id: run.workflow_instance_id,
+      slice: run.slice,
       attempt: run.attempt,
       task_id: taskId,
       task_instance_id: `${run.workflow_instance_id.slice(0, 8)}-${run.attempt}-${taskId}`,
@@ -255,6 +257,7 @@ export class FakeAgent {
       error: null,
       cpu_ms: null,
       max_rss_kb: null,
+      outputs: null,
     };
   }
 

@@ -97,6 +97,7 @@ function taskRun(id: string, status: RunStatus, from: number, to: number | null)
   return {
     task_id: id,
     task_instance_id: `ti-${id}`,
+    slice: 0,
     attempt: 1,
     task_attempt: 1,
     status,
@@ -107,6 +108,7 @@ function taskRun(id: string, status: RunStatus, from: number, to: number | null)
     max_rss_kb: over ? 45_678 : null,
     started_at_ms: NOW - 60_000 + from * 1000,
     finished_at_ms: to === null ? null : NOW - 60_000 + to * 1000,
+    agent_id: "host-a",
   };
 }
 
@@ -119,6 +121,7 @@ export const RUN: RunDetails = {
   retry_of: null,
   attempts: [
     {
+      slice: 0,
       attempt: 1,
       agent_id: "host-a",
       status: "RUNNING",

@@ -1,5 +1,6 @@
 import { Agent } from "../../agent/agent.ts";
 import { joinPrincipal, withJoinedPrincipal } from "../../agent/join.ts";
+import { refuseAutomatic } from "../../agent/labels.ts";
 import type { Config } from "../../config.ts";
 import { UsageError } from "../../errors.ts";
 import { keepDataPrivate } from "../../host/private-data.ts";
@@ -73,6 +74,7 @@ export default command({
   },
   async run({ args, rawArgs }) {
     const labels = keyValues(repeated(rawArgs, "label"), "--label");
+    refuseAutomatic(labels);
     const token = await joinTokenOf(args.join);
     const loaded = settings(args.principal, {
       CDKTR_AGENT_MAX_CONCURRENCY: args["max-concurrent-workflows"],

@@ -1,12 +1,17 @@
 /** Messages between agents and the principal, and about agents. */
 import { z } from "zod";
 import { IDENTIFIER, WorkflowDefinition } from "../../workflow/model.ts";
-import { Identifier, Instant, Name, Protocol, Status, Text, WaitMs } from "./common.ts";
+import { Outputs } from "../outputs.ts";
+import { Identifier, Instant, Name, Protocol, Slice, Status, Text, WaitMs } from "./common.ts";
 
 const AGENT_ID_RULE = 'is not an agent id: use letters, digits, ".", "_" and "-", at most 256';
 
 /** An agent id in a positional field, with a message of its own. */
 const AgentId = z.string().max(256, AGENT_ID_RULE).regex(IDENTIFIER, AGENT_ID_RULE);
+
+/** An attempt of a slice, as an agent has it. */
+const AttemptName = z.object({ workflow_instance_id: z.string(), slice: Slice, attempt: z.number().int() });
+export type AttemptName = z.infer<typeof AttemptName>;
 
 /** How an agent describes itself in `REGISTERAGENT`. */
 export const AgentDescription = z.object({
@@ -19,9 +24,10 @@ export const AgentDescription = z.object({
   version: z.string().max(64),
   protocol: Protocol,
   max_concurrent_workflows: z.number().int().positive(),
+  /** Those that it was given, and from protocol 2 on those that it has by itself: host, arch, os and cores. */
   labels: z.record(z.string().max(256), z.string().max(256)).default({}),
   /** Attempts that it still executes; the principal adopts or stops them. */
-  running: z.array(z.object({ workflow_instance_id: z.string(), attempt: z.number().int() })).default([]),
+  running: z.array(AttemptName).default([]),
   /**
    * Number of the oldest log line that the agent can still send. A principal that has received less than the line before it
    * has lost its history: it cannot get the missing lines and continues with this one.
@@ -56,10 +62,17 @@ const FetchOptions = z.object({
   fetch_id: z.string().max(64).optional(),
 });
 
-/** A run that is assigned to an agent. */
+/** How a task that is not in the assignment ended, for those in it that depend on it. */
+const TaskResult = z.object({
+  status: Status.exclude(["PENDING", "RUNNING", "WAITING"]),
+  outputs: Outputs.nullable().default(null),
+});
+
+/** A run, or a slice of one, that is assigned to an agent. */
 export const RunAssignment = z.object({
   workflow_id: z.string(),
   workflow_instance_id: z.string(),
+  slice: Slice,
   attempt: z.number().int().positive(),
   trigger: z.string(),
   scheduled_time_ms: z.number().int().nullable(),
@@ -68,6 +81,10 @@ export const RunAssignment = z.object({
   params: z.record(z.string(), z.string()),
   /** Tasks that COMPLETED in an earlier attempt and are not run again. */
   completed_tasks: z.array(z.string()),
+  /** The tasks of the slice; all of the workflow by default. */
+  tasks: z.array(z.string()).optional(),
+  /** Results of tasks on which those depend, by task id: of all that are not among `tasks`, or that COMPLETED in an earlier attempt. */
+  results: z.record(z.string(), TaskResult).optional(),
   workflow: WorkflowDefinition,
   /** Names of environment variables that hold secrets of the principal; an agent that shares its environment hides them from tasks. */
   secret_variables: z.array(z.string()).optional(),
@@ -90,7 +107,7 @@ export const Heartbeat = z.object({
   agent_id: Identifier,
   session_id: z.string().max(64),
   wait_ms: WaitMs,
-  running: z.array(z.object({ workflow_instance_id: z.string(), attempt: z.number().int() })),
+  running: z.array(AttemptName),
   /** For principals before 0.2; newer ones count running tasks from their reports. */
   running_tasks: z.number().int().nonnegative(),
   /** As in {@link AgentDescription}. */
@@ -104,12 +121,11 @@ export const Heartbeat = z.object({
 });
 export type Heartbeat = z.infer<typeof Heartbeat>;
 
-/** Why an attempt must stop: a user cancelled it, or the principal has given it up and may have started another. */
-export const StopOrder = z.object({
-  workflow_instance_id: z.string(),
-  attempt: z.number().int(),
-  reason: z.enum(["cancelled", "superseded"]),
-});
+/**
+ * Why an attempt must stop: a user cancelled it, the principal has given it up and may have started another, or the run timed out. The
+ * principal orders the latter for slices of a split run only: whoever executes a whole run keeps its time limit itself.
+ */
+export const StopOrder = AttemptName.extend({ reason: z.enum(["cancelled", "superseded", "timed out"]) });
 export type StopOrder = z.infer<typeof StopOrder>;
 
 /** Reply to `REGISTERAGENT`, `AGENTHEARTBEAT` and `AGENTREPORT`. */
@@ -129,12 +145,13 @@ export const AgentOrders = z.object({
 });
 export type AgentOrders = z.infer<typeof AgentOrders>;
 
-/** A new status of an attempt. */
+/** A new status of an attempt: of the whole run, or of the slice. */
 export const RunReport = z.object({
   kind: z.literal("run"),
   seq: z.number().int().positive(),
   workflow_id: Identifier,
   workflow_instance_id: z.string().max(64),
+  slice: Slice,
   attempt: z.number().int().positive(),
   status: Status,
   timestamp_ms: Instant,
@@ -150,11 +167,12 @@ export const TaskReport = z.object({
   seq: z.number().int().positive(),
   workflow_id: Identifier,
   workflow_instance_id: z.string().max(64),
-  /** Attempt of the run. */
+  slice: Slice,
+  /** Attempt of the slice. */
   attempt: z.number().int().positive(),
   task_id: Identifier,
   task_instance_id: z.string().max(64),
-  /** Attempt of the task within this attempt of the run. */
+  /** Attempt of the task within this attempt of the slice. */
   task_attempt: z.number().int().nonnegative(),
   status: Status,
   timestamp_ms: Instant,
@@ -166,6 +184,8 @@ export const TaskReport = z.object({
   cpu_ms: z.number().nonnegative().nullable().default(null),
   /** Peak resident memory, KiB. */
   max_rss_kb: z.number().nonnegative().nullable().default(null),
+  /** What a task that COMPLETED publishes; null for nothing. */
+  outputs: Outputs.nullable().default(null),
 });
 export type TaskReport = z.infer<typeof TaskReport>;
 

@@ -12,6 +12,11 @@ export const Instant = z.number().int().nonnegative();
 export const Count = z.number().int().nonnegative();
 export const Text = z.string().max(64 * 1024);
 export const Status = z.enum(RUN_STATUSES);
+/**
+ * A slice of a run: the tasks of it that one agent executes. A run that one agent executes as a whole is its slice 0, which is the only
+ * one that peers of protocol 1 know.
+ */
+export const Slice = z.number().int().min(0).max(0x7fff_ffff).default(0);
 /** How long a long poll waits, ms. */
 export const WaitMs = z.number().int().min(0).max(60_000);
 

@@ -1,7 +1,8 @@
 /** Triggering, following, cancelling and retrying runs. */
 import { z } from "zod";
 import { WorkflowDefinition } from "../../workflow/model.ts";
-import { Instant, Name, Status, WaitMs } from "./common.ts";
+import { Outputs } from "../outputs.ts";
+import { Instant, Name, Slice, Status, WaitMs } from "./common.ts";
 
 /** What caused a run. */
 const Trigger = z
@@ -54,6 +55,7 @@ export type RunSummary = z.infer<typeof RunSummary>;
 export const TaskRunSummary = z.object({
   task_id: z.string(),
   task_instance_id: z.string(),
+  slice: Slice,
   attempt: z.number().int(),
   task_attempt: z.number().int(),
   status: Status,
@@ -64,11 +66,16 @@ export const TaskRunSummary = z.object({
   max_rss_kb: z.number().nullable(),
   started_at_ms: z.number().nullable(),
   finished_at_ms: z.number().nullable(),
+  /** The agent that executed it; null for none. Older principals do not send it. */
+  agent_id: z.string().nullable().default(null),
+  /** What it published; absent for nothing. */
+  outputs: Outputs.nullable().optional(),
 });
 export type TaskRunSummary = z.infer<typeof TaskRunSummary>;
 
-/** An attempt of a run on an agent. */
+/** An attempt of a run, or of a slice of it, on an agent. */
 export const RunAttempt = z.object({
+  slice: Slice,
   attempt: z.number().int(),
   agent_id: z.string().nullable(),
   status: Status,
@@ -77,6 +84,17 @@ export const RunAttempt = z.object({
   error: z.string().nullable(),
 });
 export type RunAttempt = z.infer<typeof RunAttempt>;
+
+/** What of a run waits for an agent, and why. */
+export const SliceWait = z.object({
+  slice: z.number().int(),
+  /** Ids of the tasks that wait. */
+  tasks: z.array(z.string()),
+  reason: z.string(),
+  /** Since when it waits, ms since the epoch. */
+  since_ms: z.number(),
+});
+export type SliceWait = z.infer<typeof SliceWait>;
 
 /** `GETRUN` and `CANCELRUN`. */
 export const GetRun = z.object({ workflow_instance_id: Name });
@@ -97,6 +115,8 @@ export const RunDetails = RunSummary.extend({
   attempts: z.array(RunAttempt),
   /** Tasks of the newest attempt; those carried over from an earlier one keep their own attempt number. */
   tasks: z.array(TaskRunSummary),
+  /** Slices that wait for an agent; older principals do not send it. */
+  waits: z.array(SliceWait).optional(),
   /** The definition that ran; null for an old run that only the history has. */
   definition: WorkflowDefinition.nullable(),
 });

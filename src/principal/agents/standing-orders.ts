@@ -97,5 +97,5 @@ function newsIn(orders: AgentOrders): string[] {
 }
 
 function stopOrder(attempt: AttemptName, reason: StopOrder["reason"]): StopOrder {
-  return { workflow_instance_id: attempt.workflow_instance_id, attempt: attempt.attempt, reason };
+  return { workflow_instance_id: attempt.workflow_instance_id, slice: 0, attempt: attempt.attempt, reason };
 }

@@ -177,6 +177,7 @@ export function handlersOf(s: HandlerServices): Handlers {
             attempt,
             task_id,
             task_instance_id,
+            slice: 0,
             task_attempt: 1,
             status,
             timestamp_ms: s.now(),
@@ -185,6 +186,7 @@ export function handlersOf(s: HandlerServices): Handlers {
             error: null,
             cpu_ms: null,
             max_rss_kb: null,
+            outputs: null,
           }),
         ),
       );

@@ -325,7 +325,7 @@ export class RunService {
       error: run.error,
       retry_of: run.retry_of,
       attempts: attemptsOf(run, attempts),
-      tasks: tasksOf(run, tasks).map(taskSummaryOf),
+      tasks: tasksOf(run, tasks).map((task) => taskSummaryOf(task, attempts)),
       definition: await this.#definitions.of(tx, run),
     };
   }
@@ -383,6 +383,7 @@ function summaryOf(run: RunRecord): RunSummary {
 /** The attempts that were assigned, and the newest one if it is waiting or was never assigned. */
 function attemptsOf(run: RunRecord, attempts: readonly AttemptRecord[]): RunAttempt[] {
   const told: RunAttempt[] = attempts.map((attempt) => ({
+    slice: 0,
     attempt: attempt.attempt,
     agent_id: attempt.agent_id,
     status: attempt.status,
@@ -392,6 +393,7 @@ function attemptsOf(run: RunRecord, attempts: readonly AttemptRecord[]): RunAtte
   }));
   if (told.at(-1)?.attempt !== run.attempt) {
     told.push({
+      slice: 0,
       attempt: run.attempt,
       agent_id: null,
       status: run.status,
@@ -418,7 +420,8 @@ function newestOf(tasks: readonly TaskRunRecord[]): TaskRunRecord[] {
   return [...new Map(tasks.map((task) => [task.task_id, task])).values()];
 }
 
-function taskSummaryOf(task: TaskRunRecord): TaskRunSummary {
+function taskSummaryOf(task: TaskRunRecord, attempts: readonly AttemptRecord[]): TaskRunSummary {
   const { workflow_instance_id: _run, task_name: _name, status_at_ms: _at, ...summary } = task;
-  return summary;
+  const agent_id = attempts.find(({ attempt }) => attempt === task.attempt)?.agent_id ?? null;
+  return { ...summary, slice: 0, agent_id };
 }

@@ -117,6 +117,7 @@ declare module "cdktr" {
   export interface TaskRun {
     readonly task_id: string;
     readonly task_instance_id: string;
+    readonly slice: number;
     readonly attempt: number;
     readonly task_attempt: number;
     readonly status: RunStatus;
@@ -127,15 +128,25 @@ declare module "cdktr" {
     readonly max_rss_kb: number | null;
     readonly started_at_ms: number | null;
     readonly finished_at_ms: number | null;
+    readonly agent_id: string | null;
+    readonly outputs?: Readonly<Record<string, unknown>> | null;
   }
 
   export interface RunAttempt {
+    readonly slice: number;
     readonly attempt: number;
     readonly agent_id: string | null;
     readonly status: RunStatus;
     readonly started_at_ms: number | null;
     readonly finished_at_ms: number | null;
     readonly error: string | null;
+  }
+
+  export interface SliceWait {
+    readonly slice: number;
+    readonly tasks: readonly string[];
+    readonly reason: string;
+    readonly since_ms: number;
   }
 
   export interface RunDetails extends Run {
@@ -146,6 +157,7 @@ declare module "cdktr" {
     readonly retry_of: string | null;
     readonly attempts: readonly RunAttempt[];
     readonly tasks: readonly TaskRun[];
+    readonly waits?: readonly SliceWait[];
     readonly definition: Readonly<Record<string, unknown>> | null;
   }
 

@@ -8,6 +8,7 @@ import { ForeignMounts } from "../../../src/agent/foreign-mounts.ts";
 import { Outbox } from "../../../src/agent/outbox.ts";
 import { bootId } from "../../../src/agent/proc-files.ts";
 import { Survivors } from "../../../src/agent/survivors.ts";
+import { TaskFiles } from "../../../src/agent/task-files.ts";
 import type { AgentContext } from "../../../src/agent/task-run.ts";
 import { TaskSlots } from "../../../src/agent/task-slots.ts";
 import { type Clock, systemClock } from "../../../src/clock.ts";
@@ -64,6 +65,7 @@ export function assignmentOf(workflow: WorkflowDefinition, more: Partial<RunAssi
   return {
     workflow_id: workflow.id,
     workflow_instance_id: crypto.randomUUID(),
+    slice: 0,
     attempt: 1,
     trigger: "cli",
     scheduled_time_ms: null,
@@ -125,6 +127,7 @@ export class Bench implements Disposable {
       liveTasks: new Set(),
       endedTasks: new Map(),
       survivors: new Survivors(() => {}),
+      files: new TaskFiles(join(this.directory, "data")),
     };
   }
 

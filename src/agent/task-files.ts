@@ -1,0 +1,122 @@
+/**
+ * The files through which tasks exchange results: what a task publishes (`CDKTR_OUTPUT`), and what those on which it depends have
+ * published (`CDKTR_INPUTS`). They are in a private directory of the agent's data directory, and are removed when the try has ended;
+ * those of an agent that was killed, when its next process starts.
+ */
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
+import { join } from "node:path";
+import type { Outputs } from "../contract/outputs.ts";
+import { errorMessage } from "../errors.ts";
+import { log } from "../log.ts";
+import { MAX_OUTPUT_FILE_BYTES, OutputsError, parseOutputs } from "./parse-outputs.ts";
+
+/** Name of the directory in an agent's data directory. */
+const DIRECTORY = "tasks";
+
+export class TaskFiles {
+  readonly #directory: string;
+
+  /**
+   * Makes the directory, and removes what an earlier process of the agent left in it.
+   * @param dataDirectory the agent's own, which no other process uses
+   */
+  constructor(dataDirectory: string) {
+    this.#directory = join(dataDirectory, DIRECTORY);
+    mkdirSync(this.#directory, { recursive: true, mode: 0o700 });
+    for (const name of readdirSync(this.#directory)) remove(join(this.#directory, name));
+  }
+
+  /** The files of a try. None of them exists yet. */
+  of(taskInstanceId: string, attempt: number): TryFiles {
+    return new TryFiles(join(this.#directory, `${taskInstanceId}-${attempt}`));
+  }
+}
+
+/** The files of one try of a task. */
+export class TryFiles {
+  /** Where the task writes its outputs. */
+  readonly output: string;
+  /** The directory with the outputs of the tasks on which it depends, `TASK.json` each; it exists if there are any. */
+  readonly inputs: string;
+  #hasInputs = false;
+
+  constructor(path: string) {
+    this.output = `${path}.output`;
+    this.inputs = `${path}.inputs`;
+  }
+
+  /**
+   * Writes the inputs.
+   * @throws Error of the system when the disk cannot be written
+   */
+  writeInputs(inputs: ReadonlyMap<string, Outputs>): void {
+    if (inputs.size === 0) return;
+    this.#hasInputs = true;
+    mkdirSync(this.inputs, { recursive: true, mode: 0o700 });
+    for (const [task, outputs] of inputs)
+      writeFileSync(join(this.inputs, `${task}.json`), `${JSON.stringify(outputs)}\n`, { mode: 0o600 });
+  }
+
+  /**
+   * What the task has published; null if it did not.
+   * @throws OutputsError when that cannot be read or is not what it should be
+   */
+  readOutputs(): Outputs | null {
+    if (lstatSync(this.output, { throwIfNoEntry: false }) === undefined) return null;
+    return parseOutputs(readBounded(this.output));
+  }
+
+  /** Removes the files. What cannot be removed now is removed at the next start of the agent. */
+  remove(): void {
+    if (this.#hasInputs) remove(this.inputs);
+    if (lstatSync(this.output, { throwIfNoEntry: false }) !== undefined) remove(this.output);
+  }
+}
+
+/** Reads a file that a task has written: it may be anything, and may grow meanwhile. */
+function readBounded(path: string): Uint8Array {
+  let descriptor: number;
+  try {
+    // Neither a pipe without a writer nor a link may hold up the agent, or lead it elsewhere.
+    descriptor = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+  } catch (error) {
+    throw new OutputsError(`the file cannot be read: ${errorMessage(error)}`);
+  }
+  try {
+    if (!fstatSync(descriptor).isFile()) throw new OutputsError("the file is not a regular one");
+    const buffer = new Uint8Array(MAX_OUTPUT_FILE_BYTES + 1);
+    let length = 0;
+    for (;;) {
+      const read = readSync(descriptor, buffer, length, buffer.length - length, null);
+      length += read;
+      if (read === 0 || length === buffer.length) break;
+    }
+    if (length > MAX_OUTPUT_FILE_BYTES)
+      throw new OutputsError(`the file has more than ${MAX_OUTPUT_FILE_BYTES} bytes`);
+    return buffer.subarray(0, length);
+  } catch (error) {
+    if (error instanceof OutputsError) throw error;
+    throw new OutputsError(`the file cannot be read: ${errorMessage(error)}`);
+  } finally {
+    closeSync(descriptor);
+  }
+}
+
+function remove(path: string): void {
+  try {
+    rmSync(path, { recursive: true, force: true });
+  } catch (error) {
+    log.warn(`${path}, a file of a task that has ended, cannot be removed: ${errorMessage(error)}.`);
+  }
+}

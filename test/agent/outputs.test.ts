@@ -1,0 +1,205 @@
+/** What tasks publish, and what those that depend on them get. */
+import { describe, expect, test } from "bun:test";
+import { existsSync, mkdirSync, readdirSync, statSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { OutputsError, parseOutputs } from "../../src/agent/parse-outputs.ts";
+import { TaskFiles } from "../../src/agent/task-files.ts";
+import { MAX_OUTPUTS_BYTES } from "../../src/contract/outputs.ts";
+import { Bench } from "./support/bench.ts";
+
+const parse = (text: string) => parseOutputs(new TextEncoder().encode(text));
+
+describe("the file", () => {
+  test.each<[string, string, Record<string, unknown> | null]>([
+    ["nothing", "", null],
+    ["empty lines", " \n\n", null],
+    [
+      "lines",
+      "rows=17\npath=/a b\nurl=http://x/?a=b<<c\n",
+      { rows: "17", path: "/a b", url: "http://x/?a=b<<c" },
+    ],
+    ["a last line that does not end", "a=1\nb=2", { a: "1", b: "2" }],
+    ["a name twice", "a=1\na=2\n", { a: "2" }],
+    ["an empty value", "a=\n", { a: "" }],
+    ["values are not trimmed", "a= x \r\n", { a: " x \r" }],
+    ["a block", "text<<END\none\n\ntwo=2\nEND\nb=2\n", { text: "one\n\ntwo=2", b: "2" }],
+    ["an empty block", "text<<-- x\n-- x\n", { text: "" }],
+    ["a block that ends with the file", "text<<E\n E\nE", { text: " E" }],
+    [
+      "an object",
+      ' \n{"rows": 17, "files": [{"a": null}], "text": "a=b"}\n',
+      { rows: 17, files: [{ a: null }], text: "a=b" },
+    ],
+    ["an empty object", "{}", {}],
+    [
+      "a whole number as large as can be",
+      '{"a": 9007199254740991, "b": 1e30, "c": 0.1}',
+      { a: 9007199254740991, b: 1e30, c: 0.1 },
+    ],
+  ])("%s", (_, text, outputs) => {
+    expect(parse(text)).toEqual(outputs);
+  });
+
+  test.each<[string, string, string]>([
+    [
+      "a line of something else",
+      "a=1\nRows: 17\n",
+      'line 2 is neither "name=value" nor "name<<END": "Rows: 17"',
+    ],
+    ["a name with a space", "my rows=1\n", 'line 1: "my rows" is not the name of an output'],
+    ["no name", "=1\n", 'line 1: "" is not the name of an output'],
+    [
+      "a block without an end",
+      "a=1\ntext<<END\nb=2\n",
+      'line 2: the block of text has no end, a line with "END" alone',
+    ],
+    ["a block without a mark", "text<<\n\n", "line 1: the block of text has no end"],
+    ["two objects", "{}\n{}\n", 'begins with "{" but is not one JSON object'],
+    ["half an object", '{"a": 1', 'begins with "{" but is not one JSON object'],
+    [
+      "a number that would be another one",
+      '{"id": 12345678901234567891}',
+      "the number 12345678901234567891 cannot be held exactly",
+    ],
+    ["a number out of range", '{"a": 1e999}', "a number is out of range"],
+    ["a prototype", '{"__proto__": {"a": 1}}', '"__proto__" is not the name of an output'],
+    [
+      "too much",
+      `a=${"x".repeat(MAX_OUTPUTS_BYTES)}`,
+      "bytes of JSON are too much: at most 262144 are published",
+    ],
+  ])("%s is refused", (_, text, message) => {
+    expect(() => parse(text)).toThrow(OutputsError);
+    expect(() => parse(text)).toThrow(message);
+  });
+
+  test("what is not UTF-8 is refused", () => {
+    expect(() => parseOutputs(new Uint8Array([0x61, 0x3d, 0xff]))).toThrow("the file is not valid UTF-8");
+  });
+});
+
+/** The names of the files that are there. */
+const left = (bench: Bench) => readdirSync(join(bench.directory, "data", "tasks"));
+
+describe("tasks", () => {
+  test("get what their dependencies have published, each in a file; nothing is left afterwards", async () => {
+    using bench = new Bench();
+    const outcome = await bench.run({
+      a: { run: 'echo rows=17 > "$CDKTR_OUTPUT"' },
+      "b.c": { run: `echo '{"files": ["x y"]}' > "$CDKTR_OUTPUT"` },
+      quiet: { run: '[ ! -e "$CDKTR_OUTPUT" ] && [ ! -e "$CDKTR_INPUTS" ]' },
+      next: {
+        run: 'cd "$CDKTR_INPUTS" && for f in *; do echo "$f $(cat "$f") $(stat -c %a "$f")"; done; stat -c %a . ..',
+        depends: ["a", "b.c", "quiet"],
+      },
+      last: { run: '[ ! -e "$CDKTR_INPUTS" ]', depends: ["next"] },
+    });
+    expect(outcome.end).toBe("COMPLETED");
+    expect(outcome.log("next")).toEqual([
+      'INFO a.json {"rows":"17"} 600',
+      'INFO b.c.json {"files":["x y"]} 600',
+      "INFO 700",
+      "INFO 700",
+    ]);
+    const published = outcome.reports.filter(({ outputs }) => outputs !== null);
+    expect(published.map(({ task_id, status }) => `${task_id} ${status}`).sort()).toEqual([
+      "a COMPLETED",
+      "b.c COMPLETED",
+    ]);
+    expect(outcome.last("a").outputs).toEqual({ rows: "17" });
+    expect(left(bench)).toEqual([]);
+  });
+
+  test("get what tasks of another attempt or another agent have published", async () => {
+    using bench = new Bench();
+    const outcome = await bench.run(
+      { a: {}, b: {}, c: { run: 'cat "$CDKTR_INPUTS"/*', depends: ["a", "b"] } },
+      {},
+      {
+        completed_tasks: ["a", "b"],
+        results: {
+          a: { status: "COMPLETED", outputs: { n: 1 } },
+          b: { status: "COMPLETED", outputs: null },
+        },
+      },
+    );
+    expect([outcome.end, outcome.log("c")]).toEqual(["COMPLETED", ['INFO {"n":1}']]);
+  });
+
+  test("what a failed try has written is gone for the next one, and is not published", async () => {
+    using bench = new Bench();
+    const outcome = await bench.run({
+      a: {
+        run: 'cat "$CDKTR_OUTPUT" 2>/dev/null; echo "try=$CDKTR_ATTEMPT" >> "$CDKTR_OUTPUT"; [ "$CDKTR_ATTEMPT" = 2 ]',
+        retry: { max_attempts: 2, delay_ms: 0, backoff: 1 },
+      },
+      b: { run: 'echo x=1 > "$CDKTR_OUTPUT"; exit 1' },
+    });
+    expect(outcome.reports.filter(({ outputs }) => outputs !== null)).toMatchObject([
+      { task_id: "a", task_attempt: 2, outputs: { try: "2" } },
+    ]);
+    expect(outcome.log("a").filter((line) => line.includes("try="))).toEqual([]);
+    expect(left(bench)).toEqual([]);
+  });
+
+  test.each<[string, string, string]>([
+    ["something else", "echo hello", 'line 1 is neither "name=value" nor "name<<END": "hello"'],
+    ["more than is read", "head -c 2000000 /dev/zero", "the file has more than 1048576 bytes"],
+  ])("one that writes %s fails with the reason", async (_, command, reason) => {
+    using bench = new Bench();
+    const outcome = await bench.run({ a: { run: `${command} > "$CDKTR_OUTPUT"` }, b: { depends: ["a"] } });
+    expect(outcome.end).toBe("FAILED");
+    expect(outcome.last("a")).toMatchObject({ status: "FAILED", exit_code: 0, outputs: null });
+    expect(outcome.last("a").error).toBe(`its outputs cannot be published: ${reason}`);
+    expect(outcome.log("a").at(-1)).toBe(`ERROR Its outputs cannot be published: ${reason}.`);
+    expect(outcome.last("b").status).toBe("SKIPPED");
+    expect(left(bench)).toEqual([]);
+  });
+
+  test.each([
+    ["a pipe", 'mkfifo "$CDKTR_OUTPUT"', /the file is not a regular one/],
+    ["a directory", 'mkdir -p "$CDKTR_OUTPUT/a"', /the file is not a regular one|cannot be read/],
+    ["a link", 'ln -s /etc/passwd "$CDKTR_OUTPUT"', /the file cannot be read: ELOOP/],
+    ["a link to nothing", 'ln -s /nowhere "$CDKTR_OUTPUT"', /the file cannot be read: ELOOP/],
+  ])(
+    "%s in place of the file neither holds up the agent nor leads it elsewhere",
+    async (_, command, reason) => {
+      using bench = new Bench();
+      const outcome = await bench.run({ a: { run: command } });
+      expect(outcome.last("a").error).toMatch(reason);
+      expect(left(bench)).toEqual([]);
+      expect(existsSync("/etc/passwd")).toBe(true);
+    },
+  );
+
+  test("cannot start without their inputs", async () => {
+    using bench = new Bench();
+    // A file where the directory of the inputs must be.
+    const of = bench.context.files.of.bind(bench.context.files);
+    bench.context.files.of = (id, attempt) => {
+      const files = of(id, attempt);
+      writeFileSync(files.inputs, "");
+      return files;
+    };
+    const outcome = await bench.run(
+      { a: {}, b: { depends: ["a"] } },
+      {},
+      { completed_tasks: ["a"], results: { a: { status: "COMPLETED", outputs: { n: 1 } } } },
+    );
+    expect(outcome.last("b")).toMatchObject({
+      status: "FAILED",
+      error: expect.stringMatching(/^Cannot start: EEXIST/),
+    });
+  });
+});
+
+test("what a killed agent left is removed when the next one starts", () => {
+  using bench = new Bench();
+  const directory = join(bench.directory, "data", "tasks");
+  writeFileSync(join(directory, "i-1.output"), "a=1");
+  mkdirSync(join(directory, "i-1.inputs"));
+  writeFileSync(join(directory, "i-1.inputs", "a.json"), "{}");
+  expect(new TaskFiles(join(bench.directory, "data"))).toBeDefined();
+  expect(readdirSync(directory)).toEqual([]);
+  expect(statSync(directory).mode & 0o777).toBe(0o700);
+});
