@@ -1,31 +1,27 @@
-import type { RunReport } from "../contract/messages.ts";
+import type { RunAssignment, RunReport } from "../contract/messages.ts";
 import type { Outputs } from "../contract/outputs.ts";
 import { Timer } from "../timer.ts";
-import { buildDag, type Dag } from "../workflow/dag.ts";
 import { formatDuration } from "../workflow/duration.ts";
 import type { TaskDefinition } from "../workflow/model.ts";
+import { planOf } from "../workflow/plan.ts";
+import { type Decision, Progress, type RunFinish, type TaskEnd } from "../workflow/progress.ts";
 import type { RunStatus } from "../workflow/status.ts";
+import { isEnding } from "../workflow/task-state.ts";
 import { isSilentStop, type RunContext, type StopReason, type TaskOwner, TaskRun } from "./task-run.ts";
 
 /** How an attempt ended on this agent; null if the principal considers it over already and gets no report. */
-export type RunEnd = "COMPLETED" | "FAILED" | "CANCELLED" | null;
+export type RunEnd = RunFinish["status"] | null;
 
 /**
- * Executes one attempt of a run: its tasks in the order of the graph, independent ones in parallel. When a task does not complete, the
- * tasks that depend on it, directly or transitively, are skipped; other branches continue.
+ * Executes one attempt of a run: carries out what the machine of progress.ts decides. Independent tasks run in parallel. When a task does
+ * not complete, the tasks that depend on it, directly or transitively, are skipped; other branches continue.
  */
 export class DagRun implements TaskOwner {
   readonly #context: RunContext;
-  readonly #dag: Dag;
+  readonly #progress: Progress;
   readonly #tasks = new Map<string, TaskRun>();
-  /** What tasks have published, here and elsewhere. */
-  readonly #outputs = new Map<string, Outputs>();
-  /** Number of dependencies not completed yet, for each task that has not started. */
-  readonly #missing = new Map<string, number>();
   readonly #over = Promise.withResolvers<RunEnd>();
-  #open: number;
   #started = false;
-  #ended = false;
   #stopped: StopReason | undefined;
   readonly #limit: Timer;
 
@@ -33,20 +29,13 @@ export class DagRun implements TaskOwner {
   constructor(context: RunContext) {
     this.#context = context;
     this.#limit = new Timer(() => this.stop("run timed out"), context.clock);
-    const { workflow, completed_tasks, results = {} } = context.assignment;
-    for (const [id, { outputs }] of Object.entries(results))
-      if (outputs !== null) this.#outputs.set(id, outputs);
-    this.#dag = buildDag(workflow.tasks);
-    const completed = new Set(completed_tasks);
+    const { workflow } = context.assignment;
+    const over = overBefore(context.assignment);
+    this.#progress = new Progress(planOf(workflow), { over });
     for (const definition of workflow.tasks) {
-      if (completed.has(definition.id)) continue;
+      if (over.has(definition.id)) continue;
       this.#tasks.set(definition.id, new TaskRun(definition, context, this));
-      this.#missing.set(
-        definition.id,
-        this.#dag.dependencies(definition.id).filter((id) => !completed.has(id)).length,
-      );
     }
-    this.#open = this.#tasks.size;
   }
 
   /** Whether the principal has confirmed the attempt, so that tasks may have started. */
@@ -65,10 +54,7 @@ export class DagRun implements TaskOwner {
     this.#started = true;
     const limit = this.#context.assignment.workflow.timeout_ms;
     if (limit !== null) this.#limit.in(limit);
-    if (this.#open === 0) this.#end();
-    for (const id of this.#dag.order) {
-      if (this.#missing.get(id) === 0) this.#tasks.get(id)?.start();
-    }
+    this.#carryOut(this.#progress.begin());
   }
 
   /** Stops the tasks; the attempt is over when its processes are. */
@@ -77,64 +63,64 @@ export class DagRun implements TaskOwner {
     const first = this.#stopped === undefined;
     this.#stopped = reason;
     if (!first) return;
-    if (this.#open === 0) this.#end();
+    const { timeout_ms } = this.#context.assignment.workflow;
+    this.#carryOut(
+      reason === "run timed out"
+        ? this.#progress.stop("timed out", `timed out after ${formatDuration(timeout_ms ?? 0)}`)
+        : this.#progress.stop("cancelled"),
+    );
     for (const task of this.#tasks.values()) task.stop(reason);
   }
 
   inputsOf(task: TaskDefinition): ReadonlyMap<string, Outputs> {
-    const inputs = new Map<string, Outputs>();
-    for (const id of task.depends) {
-      const outputs = this.#outputs.get(id);
-      if (outputs !== undefined) inputs.set(id, outputs);
-    }
-    return inputs;
+    const results = Object.entries(this.#progress.results(task.depends));
+    return new Map(results.flatMap(([id, { outputs }]) => (outputs === null ? [] : [[id, outputs]])));
   }
 
-  taskOver(task: TaskRun): void {
-    const id = task.definition.id;
-    this.#open--;
-    if (task.outputs !== null) this.#outputs.set(id, task.outputs);
-    if (task.status === "COMPLETED") {
-      for (const dependent of this.#dag.dependents(id)) {
-        const missing = (this.#missing.get(dependent) ?? 0) - 1;
-        this.#missing.set(dependent, missing);
-        if (missing === 0 && this.#stopped === undefined) this.#tasks.get(dependent)?.start();
-      }
-    } else if (this.#stopped === undefined && task.status === "FAILED") {
-      for (const dependent of this.#dag.descendants(id)) {
-        const run = this.#tasks.get(dependent);
-        if (run !== undefined && !run.isOver) run.skip(`"${id}", on which it depends, ${task.status}`);
-      }
-    }
-    if (this.#open === 0) this.#end();
+  taskOver({ status, outputs, definition }: TaskRun): void {
+    if (isEnding(status)) this.#carryOut(this.#progress.ended(definition.id, { status, outputs }));
   }
 
-  #end(): void {
-    // The last failure skips all remaining tasks, each of which would in turn count as the last one.
-    if (this.#ended) return;
-    this.#ended = true;
+  #carryOut(decisions: readonly Decision[]): void {
+    for (const decision of decisions) {
+      switch (decision.kind) {
+        case "start":
+          this.#tasks.get(decision.task)?.start();
+          break;
+        case "skip": {
+          const task = this.#tasks.get(decision.task);
+          if (this.#stopped === undefined) task?.skip(decision.reason);
+          else task?.stop(this.#stopped);
+          break;
+        }
+        case "finish":
+          this.#end(decision);
+          break;
+        default:
+          throw new Error(`no agent carries out the decision "${decision.kind}"`);
+      }
+    }
+  }
+
+  #end({ status, error }: RunFinish): void {
     this.#limit.cancel();
-    const { assignment, outbox } = this.#context;
     if (isSilentStop(this.#stopped)) {
       this.#over.resolve(null);
       return;
     }
-    const failed = [...this.#tasks.values()].filter((task) => task.status === "FAILED");
-    let status: Exclude<RunEnd, null> = failed.length > 0 ? "FAILED" : "COMPLETED";
-    let error: string | null = null;
-    if (this.#stopped === "cancelled") {
-      status = "CANCELLED";
-    } else if (this.#stopped === "run timed out") {
-      status = "FAILED";
-      error = `timed out after ${formatDuration(assignment.workflow.timeout_ms ?? 0)}`;
-    } else if (failed.length > 0) {
-      const names = failed.slice(0, 10).map((task) => task.definition.id);
-      const more = failed.length - names.length;
-      error = `failed: ${names.join(", ")}${more > 0 ? ` and ${more} more` : ""}`;
-    }
+    const { outbox } = this.#context;
     outbox.addReport(runReport(this.#context, status, error));
     this.#over.resolve(status);
   }
+}
+
+/** What was over before this attempt. */
+function overBefore({ completed_tasks, results = {} }: RunAssignment): Map<string, TaskEnd> {
+  const over = new Map(completed_tasks.map((id): [string, TaskEnd] => [id, { status: "COMPLETED" }]));
+  for (const [id, { status, outputs }] of Object.entries(results)) {
+    if (isEnding(status)) over.set(id, { status, outputs });
+  }
+  return over;
 }
 
 /** A report of the attempt's status. */

@@ -18,8 +18,6 @@ export interface Dag {
   dependencies(id: string): readonly string[];
   /** The direct dependents of `id`. */
   dependents(id: string): readonly string[];
-  /** The direct and transitive dependents of `id`, which are skipped when it fails. */
-  descendants(id: string): readonly string[];
 }
 
 /**
@@ -29,10 +27,8 @@ export interface Dag {
 export function buildDag(tasks: readonly DagTask[]): Dag {
   const dependencies = new Map<string, readonly string[]>();
   const dependents = new Map<string, string[]>();
-  const position = new Map<string, number>();
   for (const task of tasks) {
     if (dependencies.has(task.id)) throw new InvalidInputError(`duplicate task "${task.id}"`);
-    position.set(task.id, position.size);
     dependencies.set(task.id, [...new Set(task.depends)]);
     dependents.set(task.id, []);
   }
@@ -57,17 +53,6 @@ export function buildDag(tasks: readonly DagTask[]): Dag {
     if (list === undefined) throw new InvalidInputError(`there is no task "${id}"`);
     return list;
   };
-  const descendants = (id: string): readonly string[] => {
-    const found = new Set<string>();
-    const open = [...neighbours(dependents, id)];
-    for (let next = open.pop(); next !== undefined; next = open.pop()) {
-      if (found.has(next)) continue;
-      found.add(next);
-      open.push(...neighbours(dependents, next));
-    }
-    return [...found].sort((a, b) => (position.get(a) ?? 0) - (position.get(b) ?? 0));
-  };
-
   return {
     order,
     depth: (id) => {
@@ -76,7 +61,6 @@ export function buildDag(tasks: readonly DagTask[]): Dag {
     },
     dependencies: (id) => neighbours(dependencies, id),
     dependents: (id) => neighbours(dependents, id),
-    descendants,
   };
 }
 

@@ -34,6 +34,7 @@ export const DIAGNOSTIC_CODES = {
   E052: "duplicate-workflow-id",
   E053: "bad-env-name",
   E054: "bad-param-name",
+  E055: "bad-label-name",
   E099: "too-many",
   W001: "repeated-dependency",
   W002: "no-effect",

@@ -14,6 +14,7 @@ import {
   duration,
   filled,
   formed,
+  labelValue,
   name,
   text,
   timestamp,
@@ -59,6 +60,21 @@ const paramNames = (): NameCheck => {
   };
 };
 
+/** Names of labels, as agents accept them. */
+const LABEL_NAME = /^[^=\x00-\x1f\x7f]{1,256}$/;
+
+const labelNames = (): NameCheck => (label) => {
+  if (LABEL_NAME.test(label)) return null;
+  const message =
+    label === "" ? "the name of a label is empty" : `${quote(label)} is not a valid name for a label`;
+  return { code: "E055", message, help: "use the names of labels that agents have, without =" };
+};
+
+const runsOn = () =>
+  named(LABEL_NAME, labelNames, labelValue())
+    .help("such as {zone: eu}, for agents that have --label zone=eu")
+    .sparse();
+
 const env = () =>
   named(VARIABLE_NAME, variableNames, text())
     .default({})
@@ -101,6 +117,9 @@ const Task = new Block({
     .describe(
       "Processes that it leaves running at its end: kill (the default) ends them, wait waits for them, leave lets them run",
     ),
+  runs_on: runsOn().describe(
+    "Labels that an agent must have to run it, instead of those of the workflow; {} for any agent",
+  ),
   env: env(),
 });
 
@@ -215,6 +234,12 @@ export const Workflow = new Block(
       .optional()
       .as("timeout_ms")
       .describe("A run that takes longer is stopped and counts as failed"),
+    runs_on: runsOn().describe("Labels that an agent must have to run the tasks"),
+    placement: oneOf("together", "spread")
+      .sparse()
+      .describe(
+        "Which agents run the tasks: together (the default) is one agent as far as labels allow, spread is for each ready task the agent with most room",
+      ),
     env: env(),
     params: Params.describe("Parameters of a run; tasks find them as CDKTR_PARAM_NAME"),
     tasks: Tasks.help("add at least one task"),

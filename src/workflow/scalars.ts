@@ -10,6 +10,8 @@ import { parseTimestamp } from "./timestamp.ts";
 const ANY_SCALAR = { type: ["string", "number", "boolean"] };
 
 const LONGEST_NAME = 200;
+/** As agents accept it. */
+const LONGEST_LABEL = 256;
 const LARGEST_BACKOFF = 100;
 const BACKOFF_WORDS = new Map([
   ["constant", 1],
@@ -43,6 +45,16 @@ export const name = () =>
     return [...trimmed].length > LONGEST_NAME
       ? refuse("E015", `is longer than ${LONGEST_NAME} characters`)
       : trimmed;
+  });
+
+/** The value of a label. */
+export const labelValue = () =>
+  scalar(z.string(), { ...ANY_SCALAR, minLength: 1, maxLength: LONGEST_LABEL }, (value, refuse) => {
+    if (value.trim() === "") return refuse("E015", "is empty", "write the value that an agent must have");
+    if (/[\x00-\x1f\x7f]/.test(value)) return refuse("E015", "contains a control character or a line break");
+    return value.length > LONGEST_LABEL
+      ? refuse("E015", `is longer than ${LONGEST_LABEL} characters`)
+      : value;
   });
 
 /** true or false. */

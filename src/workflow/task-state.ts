@@ -11,7 +11,7 @@
  *          │                           WAITING
  *          └── run cancelled: PENDING, RUNNING, WAITING ──▶ CANCELLED;   agent lost ──▶ CRASHED
  */
-import type { RunStatus, Transitions } from "./status.ts";
+import { isTerminal, type RunStatus, type Transitions } from "./status.ts";
 
 export const TASK_TRANSITIONS: Transitions<RunStatus> = {
   PENDING: ["RUNNING", "SKIPPED", "CANCELLED", "CRASHED", "FAILED"],
@@ -23,3 +23,11 @@ export const TASK_TRANSITIONS: Transitions<RunStatus> = {
   SKIPPED: [],
   CANCELLED: [],
 };
+
+/** The statuses in which a task is over. */
+export type Ending = Exclude<RunStatus, "PENDING" | "RUNNING" | "WAITING">;
+
+/** Whether a task with this status is over. */
+export function isEnding(status: RunStatus): status is Ending {
+  return isTerminal(TASK_TRANSITIONS, status);
+}

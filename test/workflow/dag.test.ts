@@ -16,12 +16,6 @@ describe("buildDag", () => {
     expect(["a", "b", "d", "e"].map((id) => dag.depth(id))).toEqual([0, 1, 2, 0]);
   });
 
-  test("knows what is skipped when a task fails", () => {
-    expect(dag.descendants("a")).toEqual(["b", "c", "d"]);
-    expect(dag.descendants("b")).toEqual(["d"]);
-    expect(dag.descendants("e")).toEqual([]);
-  });
-
   test("refuses what is no graph", () => {
     const message = (text: string): string => {
       try {
@@ -36,7 +30,7 @@ describe("buildDag", () => {
     expect(message("a < b")).toContain('depends on "b", which does not exist');
     expect(message("a < b; b < a")).toContain("a → b → a");
     expect(message("a < a")).toContain("a → a");
-    expect(() => dag.descendants("zz")).toThrow('there is no task "zz"');
+    expect(() => dag.dependents("zz")).toThrow('there is no task "zz"');
   });
 
   test("a dependency named twice counts once", () => {
@@ -55,10 +49,9 @@ describe("buildDag", () => {
     }));
     const long = buildDag(chain);
     expect(long.depth("t99999")).toBe(99_999);
-    expect(long.descendants("t0")).toHaveLength(99_999);
   });
 
-  test("the order, the depths and the descendants of any graph agree with its dependencies", () => {
+  test("the order and the depths of any graph agree with its dependencies", () => {
     for (let seed = 1; seed <= 50; seed++) {
       const tasks = randomDag(randomNumbers(seed), 30, 3);
       const graph = buildDag(tasks);
@@ -68,12 +61,6 @@ describe("buildDag", () => {
         for (const needed of depends) expect(place.get(needed)).toBeLessThan(place.get(id) ?? -1);
         const depths = depends.map((needed) => graph.depth(needed) + 1);
         expect(graph.depth(id)).toBe(Math.max(0, ...depths));
-        const expected = new Set<string>();
-        for (const other of graph.order) {
-          const waits = graph.dependencies(other).some((needed) => needed === id || expected.has(needed));
-          if (waits) expected.add(other);
-        }
-        expect(new Set(graph.descendants(id))).toEqual(expected);
       }
     }
   });
@@ -97,9 +84,11 @@ describe("findCycles", () => {
       const tasks = randomDag(random, 20, 2).map((task) => ({ id: task.id, depends: [...task.depends] }));
       expect(findCycles(tasks)).toEqual([]);
       const dag = buildDag(tasks);
-      const start = tasks.find((task) => dag.descendants(task.id).length > 0);
+      const start = tasks.find((task) => dag.dependents(task.id).length > 0);
       if (start === undefined) continue;
-      const end = dag.descendants(start.id).at(-1) ?? "";
+      let end = start.id;
+      for (let next: string | undefined = end; next !== undefined; next = dag.dependents(end).at(-1))
+        end = next;
       start.depends.push(end);
       const [cycle = []] = findCycles(tasks);
       expect(cycle.length).toBeGreaterThan(1);

@@ -700,6 +700,21 @@ const CASES: readonly Case[] = [
     at: "6:18",
     message: 'the parameters "day" and "DAY" differ only in case',
   },
+  // E055 bad-label-name
+  {
+    about: "a label without a name",
+    text: task('runs_on: {"": x}\n'),
+    code: "E055",
+    at: "6:11",
+    message: "the name of a label is empty",
+  },
+  {
+    about: "a label with = in its name",
+    text: task('    runs_on: {"zone=eu": x}\n'),
+    code: "E055",
+    at: "6:15",
+    message: '"zone=eu" is not a valid name for a label',
+  },
 ];
 
 describe("each mistake", () => {

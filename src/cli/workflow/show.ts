@@ -2,8 +2,10 @@ import type { WorkflowDetails } from "../../contract/messages.ts";
 import { plainText } from "../../terminal/foreign-text.ts";
 import { formatDuration } from "../../workflow/duration.ts";
 import { factsOf } from "../../workflow/kinds/index.ts";
-import type { TaskDefinition, TriggerDefinitions } from "../../workflow/model.ts";
+import type { TaskDefinition, TriggerDefinitions, WorkflowDefinition } from "../../workflow/model.ts";
+import { planOf } from "../../workflow/plan.ts";
 import { firingsBetween, principalSchedule } from "../../workflow/schedule.ts";
+import { expectedSlices, type NextSlice } from "../../workflow/slices.ts";
 import { command } from "../support/command.ts";
 import { principalNow, withPrincipal } from "../support/connect.ts";
 import { formatInstant, formatRelative } from "../support/format.ts";
@@ -82,6 +84,8 @@ async function printWorkflow(
   for (const problem of problemsOf({ ...summary, error: null }, now)) {
     await fact("Problem", style.yellow(plainText(problem)));
   }
+  await fact("Runs on", definition.runs_on === undefined ? null : plainText(labelsText(definition.runs_on)));
+  await fact("Placement", placementFact(definition));
   await fact("Agent dies", FAILOVER[definition.failover]);
   await fact("Timeout", timeout_ms === null ? null : formatDuration(timeout_ms));
   await fact("Environment", environment(definition.env));
@@ -108,6 +112,29 @@ async function printWorkflow(
     );
     for (const line of summary.error.split("\n")) await printLine(`  ${plainText(line)}`);
   }
+}
+
+const MOST_SLICES = 8;
+
+/** Which tasks go to which agents; nothing when one agent gets them all. */
+function placementFact(definition: WorkflowDefinition): string | null {
+  if (definition.placement === "spread") return "spread: each ready task goes to the agent with most room";
+  const plan = planOf(definition);
+  if (plan.isWhole) return null;
+  const slices = expectedSlices(plan);
+  const shown = slices.slice(0, MOST_SLICES).map(sliceText);
+  return plainText([...shown, ...(slices.length > shown.length ? ["…"] : [])].join(" → "));
+}
+
+function sliceText({ tasks, placement }: NextSlice): string {
+  const [first = "", ...others] = tasks;
+  const names = others.length > 3 ? `${first} and ${others.length} more` : tasks.join(", ");
+  return `${names} on ${labelsText(placement.runs_on)}`;
+}
+
+function labelsText(labels: Readonly<Record<string, string>>): string {
+  const entries = Object.entries(labels);
+  return entries.length === 0 ? "any agent" : entries.map(([label, value]) => `${label}=${value}`).join(" ");
 }
 
 /** Its triggers other than cron. */
@@ -153,6 +180,9 @@ function taskTable(tasks: readonly TaskDefinition[]): string[] {
       { title: "TASK", value: (task) => task.id },
       { title: "NAME", value: (task) => task.name, flexible: true },
       { title: "DEPENDS ON", value: (task) => task.depends.join(", ") || "-", flexible: true },
+      ...(tasks.some((task) => task.runs_on !== undefined)
+        ? [{ title: "RUNS ON", value: (task: TaskDefinition) => runsOnText(task), flexible: true }]
+        : []),
       { title: "TYPE", value: (task) => task.config.type },
       { title: "RUNS", value: commandOf, flexible: true },
       { title: "TRIES", value: (task) => String(task.retry.max_attempts), align: "right" },
@@ -165,6 +195,10 @@ function taskTable(tasks: readonly TaskDefinition[]): string[] {
     tasks,
     { indent: 2 },
   );
+}
+
+function runsOnText({ runs_on }: TaskDefinition): string {
+  return runs_on === undefined ? "-" : labelsText(runs_on);
 }
 
 /** The command of a task for display; arguments with blanks are quoted. */

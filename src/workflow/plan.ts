@@ -1,0 +1,105 @@
+/** What the machine of progress.ts needs to know of a workflow: its tasks, what each of them waits for, and where it may run. */
+import { buildDag } from "./dag.ts";
+import type { WorkflowDefinition } from "./model.ts";
+import { type Placement, placementOf } from "./placement.ts";
+import type { RunStatus } from "./status.ts";
+
+/** What a task waits for: the end of another one with one of these statuses. */
+interface Need {
+  readonly task: string;
+  readonly accepts: ReadonlySet<RunStatus>;
+}
+
+/** What a task published. Plain JSON. */
+export type Outputs = Readonly<Record<string, unknown>>;
+
+/** What is known of a task that is over. */
+export interface Result {
+  readonly status: RunStatus;
+  readonly outputs: Outputs | null;
+}
+
+/** When a hook runs, by the end of all other tasks. */
+export type HookOn = "on_success" | "on_failure" | "on_cancel" | "on_exit";
+
+/** A task that depends on another one, and which statuses of that one it accepts. */
+type Dependent = Need;
+
+/** One item of a fan-out for each of its keys. */
+interface FanOut {
+  /** Maximum number of items under way at once; null for no limit. */
+  readonly maxParallel: number | null;
+  /** The first item that fails cancels the others. */
+  readonly failFast: boolean;
+}
+
+/** A task of a plan. The optional fields have no key in workflow files yet. */
+export interface PlanNode {
+  readonly id: string;
+  readonly name: string;
+  /** Its place in the file, from 0. */
+  readonly index: number;
+  readonly needs: readonly Need[];
+  readonly placement: Placement;
+  /** Called when every need is met: null if the task runs, or the reason for which it is skipped. */
+  readonly when?: (results: (id: string) => Result | undefined) => string | null;
+  readonly fanOut?: FanOut;
+  /** It waits for a time, a person or a child run: no agent executes it. */
+  readonly waits?: boolean;
+  /** It runs after all other tasks, and does not change the status of the run. Nothing depends on it. */
+  readonly hook?: HookOn;
+}
+
+/** The tasks of a workflow and their order. */
+export interface Plan {
+  /** In the order of the file. */
+  readonly nodes: readonly PlanNode[];
+  /** Needs before those who need them. */
+  readonly order: readonly string[];
+  /** One agent can execute all of it: it is a single slice. */
+  readonly isWhole: boolean;
+  node(id: string): PlanNode | undefined;
+  /** The direct dependents of a task, in the order of the file. */
+  dependents(id: string): readonly Dependent[];
+}
+
+const COMPLETED: ReadonlySet<RunStatus> = new Set(["COMPLETED"]);
+
+/**
+ * The plan of a workflow.
+ * @throws InvalidInputError when its tasks do not form a DAG
+ */
+export function planOf(workflow: Pick<WorkflowDefinition, "tasks" | "runs_on" | "placement">): Plan {
+  return planFrom(
+    workflow.tasks.map((task, index) => ({
+      id: task.id,
+      name: task.name,
+      index,
+      needs: [...new Set(task.depends)].map((needed) => ({ task: needed, accepts: COMPLETED })),
+      placement: placementOf(workflow, task),
+    })),
+  );
+}
+
+/**
+ * A plan of these nodes, which are in the order of the file.
+ * @throws InvalidInputError when they do not form a DAG
+ */
+export function planFrom(nodes: readonly PlanNode[]): Plan {
+  const dag = buildDag(nodes.map(({ id, needs }) => ({ id, depends: needs.map((need) => need.task) })));
+  const byId = new Map(nodes.map((node) => [node.id, node]));
+  const dependents = new Map(nodes.map(({ id }): [string, Dependent[]] => [id, []]));
+  for (const { id, needs } of nodes) {
+    for (const { task, accepts } of needs) dependents.get(task)?.push({ task: id, accepts });
+  }
+  const [first] = nodes;
+  return {
+    nodes,
+    order: dag.order,
+    isWhole: nodes.every(
+      ({ placement, waits = false }) => !waits && !placement.spread && placement.key === first?.placement.key,
+    ),
+    node: (id) => byId.get(id),
+    dependents: (id) => dependents.get(id) ?? [],
+  };
+}

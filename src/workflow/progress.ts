@@ -1,0 +1,567 @@
+/**
+ * The machine that decides what runs next. Events in, decisions out: no I/O, no clock, no randomness, the same decisions for the same
+ * events. The principal runs it for a run that several agents share; an agent runs it for the tasks that it was given. Who calls it carries
+ * the decisions out, in their order. An event costs time in proportion to the dependents of the tasks that it ends; nothing recurses.
+ *
+ * Phases of a task:
+ *
+ *   phase     event                                              next      decision
+ *   ───────── ────────────────────────────────────────────────── ───────── ──────────────────────────────────────────────
+ *   waiting   all needs are over and accepted (begin, ended)     started   start
+ *             … it is a fan-out                                  started   expand
+ *             … it waits for a time, a person, a child run       asleep    wait
+ *             … its condition `when` does not hold               over      skip: SKIPPED, the condition is the reason
+ *             a need is over and not accepted                    over      skip: SKIPPED, names the task that is to blame
+ *             an open slice elsewhere has it (assigned)          assigned  none: whoever has the slice decides about it
+ *             stop, also begin or released after it              over      skip: CANCELLED if cancelled, SKIPPED if timed out
+ *   started   ended                                              over      those of its dependents
+ *             assigned                                           assigned  none
+ *             it waits for its next try (waits)                  asleep    none
+ *             its items are known (expanded)                     expanded  start of the items, up to max_parallel at once
+ *             released                                           waiting   as from waiting
+ *   assigned  ended, waits, expanded, released                   as started
+ *   asleep    ended                                              over      those of its dependents
+ *             its time has come (due)                            started   start
+ *             stop                                               over      skip: CANCELLED if cancelled, FAILED if timed out
+ *   expanded  an item is over                                    expanded  start of the next; with fail_fast, if it failed:
+ *                                                                          skip and cancel of the others
+ *             the last item is over                              over      end: the worst status of the items, their outputs
+ *   over      released, unless COMPLETED or stopped              waiting   as from waiting
+ *             SKIPPED only because of a task that is released    waiting   as from waiting
+ *
+ * An item is a task without needs that waits for its turn. A hook waits until all other tasks are over, then it starts if it is for that
+ * end, and is skipped if not; stop leaves hooks alone. Events that a phase does not list change nothing: a repeated or late one is harmless.
+ *
+ * Decision about the run, when everything in scope is over (hooks too), and again if a release took it back:
+ *
+ *   finish CANCELLED   it was stopped as cancelled
+ *   finish FAILED      it was stopped as timed out (the text is the caller's)
+ *   finish CRASHED     a task CRASHED
+ *   finish FAILED      a task FAILED and was not allowed to, or was CANCELLED although the run was not
+ *   finish COMPLETED   otherwise; SKIPPED tasks do not matter
+ */
+import { InvalidInputError } from "../errors.ts";
+import type { HookOn, Outputs, Plan, PlanNode, Result } from "./plan.ts";
+import type { RunStatus } from "./status.ts";
+import type { Ending } from "./task-state.ts";
+
+/** How a task ended. */
+export interface TaskEnd {
+  readonly status: Ending;
+  readonly error?: string | null;
+  readonly outputs?: Outputs | null;
+  /** It FAILED, and was allowed to: who accepts COMPLETED accepts it, and the run does not fail for it. */
+  readonly isAllowed?: boolean;
+}
+
+/** How a run, or the part of it that is in scope, ended. */
+export interface RunFinish {
+  readonly status: "COMPLETED" | "FAILED" | "CANCELLED" | "CRASHED";
+  readonly error: string | null;
+}
+
+/** What is to be done. */
+export type Decision =
+  /** Execute the task. */
+  | { readonly kind: "start"; readonly task: string }
+  /** Compute the items of a fan-out and call {@link Progress.expanded}. */
+  | { readonly kind: "expand"; readonly task: string }
+  /** Wait for what the task waits for. */
+  | { readonly kind: "wait"; readonly task: string }
+  /** Stop the task, which has been started. */
+  | { readonly kind: "cancel"; readonly task: string; readonly reason: string }
+  /** The task is over without having run (FAILED: it waited when the run timed out). */
+  | {
+      readonly kind: "skip";
+      readonly task: string;
+      readonly status: "SKIPPED" | "CANCELLED" | "FAILED";
+      readonly reason: string;
+    }
+  /** A fan-out is over. */
+  | ({ readonly kind: "end"; readonly task: string } & Required<TaskEnd>)
+  /** Everything in scope is over. */
+  | ({ readonly kind: "finish" } & RunFinish);
+
+/** Why nothing more is started. */
+export type Stop = "cancelled" | "timed out";
+
+type Phase = "waiting" | "started" | "assigned" | "asleep" | "expanded" | "over";
+
+/** The items of a task. */
+interface Items {
+  readonly all: readonly State[];
+  /** Number of items that are not over, and how many of those are under way. */
+  open: number;
+  running: number;
+  /** The items before this one are not waiting for their turn. */
+  next: number;
+  /** With fail_fast: the item whose failure cancels the others, and whether that is done. */
+  failed: State | null;
+  isCut: boolean;
+}
+
+/** A task or an item. */
+interface State {
+  readonly node: PlanNode;
+  readonly isScoped: boolean;
+  /** The fan-out that it is an item of. */
+  readonly parent: State | null;
+  phase: Phase;
+  end: Required<TaskEnd> | null;
+  /** Number of needs that are not over, and of those that are over and not accepted. */
+  open: number;
+  refused: number;
+  /** The task that is to blame if a need is not accepted, and how it ended. */
+  blame: string | null;
+  items: Items | null;
+}
+
+const STOPPED = {
+  cancelled: { waiting: "CANCELLED", asleep: "CANCELLED", reason: "the run was cancelled" },
+  "timed out": { waiting: "SKIPPED", asleep: "FAILED", reason: "the run timed out" },
+} as const;
+
+const HOOKS_AFTER: Readonly<Record<RunFinish["status"], HookOn>> = {
+  COMPLETED: "on_success",
+  FAILED: "on_failure",
+  CRASHED: "on_failure",
+  CANCELLED: "on_cancel",
+};
+
+/** From the worst to the best end of an item. */
+const WORST_FIRST: readonly Ending[] = ["CRASHED", "FAILED", "CANCELLED", "SKIPPED", "COMPLETED"];
+
+/** What {@link Progress} starts from. */
+export interface ProgressOptions {
+  /** The tasks that it decides about; all by default. */
+  readonly tasks?: Iterable<string>;
+  /** What is over already, also items. Ids that are not in the plan are ignored. */
+  readonly over?: Iterable<readonly [id: string, end: TaskEnd]>;
+}
+
+/** How far a run, or a part of it, has got. */
+export class Progress {
+  readonly #plan: Plan;
+  readonly #states = new Map<string, State>();
+  readonly #overBefore: ReadonlyMap<string, TaskEnd>;
+  readonly #ready = new Set<State>();
+  /** Number of tasks in scope that are not over, without items; hooks apart. */
+  #open = 0;
+  #openHooks = 0;
+  #stop: { readonly kind: Stop; readonly error: string | null } | null = null;
+  #hasBegun = false;
+  #finish: RunFinish | null = null;
+  /** What an event has touched and must be looked at again. */
+  #touched: State[] = [];
+  #decided: { readonly at: number; readonly decision: Decision }[] = [];
+
+  /** @throws InvalidInputError when a task in scope needs one that is neither in scope nor over */
+  constructor(plan: Plan, options: ProgressOptions = {}) {
+    this.#plan = plan;
+    this.#overBefore = new Map(options.over);
+    const scope = options.tasks === undefined ? null : new Set(options.tasks);
+    for (const node of plan.nodes) this.#add(node, scope?.has(node.id) ?? true, null);
+    for (const id of plan.order) {
+      const end = this.#overBefore.get(id);
+      const state = this.#states.get(id);
+      if (end !== undefined && state !== undefined) this.#close(state, end);
+    }
+    this.#touched = [];
+    if (scope === null) return;
+    for (const { node, isScoped, phase } of this.#states.values()) {
+      if (!isScoped || phase === "over") continue;
+      for (const { task } of node.needs) {
+        const needed = this.#states.get(task);
+        if (needed?.isScoped === true || needed?.phase === "over") continue;
+        throw new InvalidInputError(
+          `task "${node.id}" needs "${task}", which is neither over nor among the tasks that were given with it`,
+        );
+      }
+    }
+  }
+
+  /** The tasks that were decided to start and are neither assigned nor over, in the order of the file. */
+  get ready(): readonly PlanNode[] {
+    return [...this.#ready].map(({ node }) => node).sort((a, b) => a.index - b.index);
+  }
+
+  /** How it ended, once everything in scope is over. */
+  get finish(): RunFinish | null {
+    return this.#finish;
+  }
+
+  /** Decides for the first time. Called again, it decides nothing. */
+  begin(): Decision[] {
+    if (this.#hasBegun) return [];
+    this.#hasBegun = true;
+    this.#touched.push(...this.#states.values());
+    return this.#settle();
+  }
+
+  /** A task is over. */
+  ended(task: string, end: TaskEnd): Decision[] {
+    const state = this.#states.get(task);
+    if (state === undefined || state.phase === "over" || state.phase === "expanded") return [];
+    this.#close(state, end);
+    return this.#settle();
+  }
+
+  /** An open slice elsewhere has these tasks: nothing is decided about them here until they are over or released. */
+  assigned(tasks: Iterable<string>): void {
+    for (const task of tasks) {
+      const state = this.#states.get(task);
+      if (state?.phase === "waiting" || state?.phase === "started") this.#move(state, "assigned");
+    }
+  }
+
+  /**
+   * The slice with these tasks was lost or withdrawn: they are undecided again, except those that COMPLETED. So is what was skipped only
+   * because of them. After a stop, what is over stays over.
+   */
+  released(tasks: Iterable<string>): Decision[] {
+    for (const task of tasks) {
+      const state = this.#states.get(task);
+      if (state === undefined || !state.isScoped || state.phase === "waiting" || state.phase === "expanded")
+        continue;
+      if (state.phase === "over" && (state.end?.status === "COMPLETED" || this.#stop !== null)) continue;
+      this.#reopen(state);
+    }
+    return this.#settle();
+  }
+
+  /** A started task waits for its next try. */
+  waits(task: string): void {
+    const state = this.#states.get(task);
+    if (state?.phase === "started" || state?.phase === "assigned") this.#move(state, "asleep");
+  }
+
+  /** The next try of a task that waits is due. */
+  due(task: string): Decision[] {
+    const state = this.#states.get(task);
+    if (state?.phase !== "asleep") return [];
+    this.#start(state);
+    return this.#settle();
+  }
+
+  /** The keys of a fan-out's items are known. Also for one whose items are known from before, then before {@link begin}. */
+  expanded(task: string, keys: readonly string[]): Decision[] {
+    const state = this.#states.get(task);
+    if (state?.node.fanOut === undefined || state.phase === "over" || state.items !== null) return [];
+    const { needs: _, fanOut: __, when: ___, ...rest } = state.node;
+    this.#move(state, "expanded");
+    const all = keys.map((key) =>
+      this.#add({ ...rest, id: `${task}[${key}]`, needs: [] }, state.isScoped, state),
+    );
+    state.items = { all, open: all.length, running: 0, next: 0, failed: null, isCut: false };
+    for (const item of all) {
+      const end = this.#overBefore.get(item.node.id);
+      if (end !== undefined) this.#close(item, end);
+    }
+    this.#touched.push(state);
+    return this.#settle();
+  }
+
+  /**
+   * Nothing more is started, except hooks. The first stop counts, and none does when all tasks are over.
+   * @param error the text of a run that timed out
+   */
+  stop(kind: Stop, error: string | null = null): Decision[] {
+    if (this.#stop !== null || (this.#hasBegun && this.#open === 0)) return [];
+    this.#stop = { kind, error };
+    this.#hasBegun = true;
+    this.#touched.push(...this.#states.values());
+    return this.#settle();
+  }
+
+  /**
+   * The status of a task that is over; `assigned` while an open slice elsewhere has it.
+   * @throws InvalidInputError when there is no such task
+   */
+  status(task: string): Ending | "undecided" | "assigned" {
+    const { end, phase } = this.#state(task);
+    return end?.status ?? (phase === "assigned" ? "assigned" : "undecided");
+  }
+
+  /** Number of its needs that are not over. */
+  openNeeds(task: string): number {
+    return this.#state(task).open;
+  }
+
+  /** What is known of those of these tasks that are over. */
+  results(ids: Iterable<string>): Record<string, Result> {
+    const results: Record<string, Result> = {};
+    for (const id of ids) {
+      const result = this.#result(id);
+      if (result !== undefined) results[id] = result;
+    }
+    return results;
+  }
+
+  #result(id: string): Result | undefined {
+    const end = this.#states.get(id)?.end;
+    return end == null ? undefined : { status: end.status, outputs: end.outputs };
+  }
+
+  #state(task: string): State {
+    const state = this.#states.get(task);
+    if (state === undefined) throw new InvalidInputError(`there is no task "${task}"`);
+    return state;
+  }
+
+  #add(node: PlanNode, isScoped: boolean, parent: State | null): State {
+    const state: State = {
+      node,
+      isScoped,
+      parent,
+      phase: "waiting",
+      end: null,
+      open: node.needs.length,
+      refused: 0,
+      blame: null,
+      items: null,
+    };
+    this.#states.set(node.id, state);
+    this.#count(state, 1);
+    return state;
+  }
+
+  /** Counts a task that is not over. */
+  #count({ isScoped, parent, node }: State, by: 1 | -1): void {
+    if (!isScoped || parent !== null) return;
+    if (node.hook === undefined) this.#open += by;
+    else this.#openHooks += by;
+  }
+
+  /** Decides about everything that was touched, and about what follows from that. */
+  #settle(): Decision[] {
+    if (this.#hasBegun) {
+      // The list grows while it is read.
+      for (const state of this.#touched) this.#decide(state);
+      this.#touched = [];
+      if (this.#open === 0) this.#decideEnd();
+    }
+    this.#touched = [];
+    const decided = this.#decided;
+    this.#decided = [];
+    if (decided.length > 1) decided.sort((a, b) => a.at - b.at);
+    return decided.map(({ decision }) => decision);
+  }
+
+  #decide(state: State): void {
+    const { node, isScoped, phase } = state;
+    if (!isScoped || node.hook !== undefined) return;
+    if (phase === "expanded") {
+      this.#decideItems(state);
+    } else if (this.#stop !== null && (phase === "waiting" || phase === "asleep")) {
+      const { [phase]: status, reason } = STOPPED[this.#stop.kind];
+      this.#skip(state, status, reason);
+    } else if (phase === "waiting") {
+      this.#decideWaiting(state);
+    }
+  }
+
+  #decideWaiting(state: State): void {
+    const { node } = state;
+    if (state.parent !== null) {
+      this.#touched.push(state.parent);
+    } else if (state.refused > 0) {
+      this.#skip(state, "SKIPPED", state.blame ?? "a task on which it depends did not complete");
+    } else if (state.open === 0) {
+      const reason = node.when?.((id) => this.#result(id)) ?? null;
+      if (reason !== null) this.#skip(state, "SKIPPED", reason);
+      else this.#begin(state);
+    }
+  }
+
+  #begin(state: State): void {
+    if (state.node.waits !== true) {
+      this.#start(state);
+      return;
+    }
+    this.#move(state, "asleep");
+    this.#say(state, { kind: "wait", task: state.node.id });
+  }
+
+  #start(state: State): void {
+    this.#move(state, "started");
+    this.#say(state, { kind: state.node.fanOut === undefined ? "start" : "expand", task: state.node.id });
+  }
+
+  /** Starts items as far as allowed, or ends the fan-out. */
+  #decideItems(state: State): void {
+    const { items, node } = state;
+    if (items === null || node.fanOut === undefined) return;
+    if (items.open === 0) {
+      const end = endOfItems(items.all);
+      this.#close(state, end);
+      this.#say(state, { kind: "end", task: node.id, ...end });
+      return;
+    }
+    const { maxParallel, failFast } = node.fanOut;
+    if (failFast && items.failed !== null) {
+      const reason = `"${items.failed.node.id}" ${items.failed.end?.status} (fail_fast)`;
+      if (!items.isCut) this.#cut(items, reason);
+      return;
+    }
+    while (items.next < items.all.length && items.running < (maxParallel ?? Number.POSITIVE_INFINITY)) {
+      const item = items.all[items.next++];
+      if (item?.phase === "waiting") this.#begin(item);
+    }
+  }
+
+  /** Cancels the items that are not over. */
+  #cut(items: Items, reason: string): void {
+    items.isCut = true;
+    for (const item of items.all) {
+      if (item.phase === "waiting") this.#skip(item, "CANCELLED", reason);
+      else if (item.phase !== "over") this.#say(item, { kind: "cancel", task: item.node.id, reason });
+    }
+  }
+
+  /** All tasks but hooks are over. */
+  #decideEnd(): void {
+    const finish = this.#outcome();
+    for (const { node, isScoped, phase } of this.#openHooks > 0 ? [...this.#states.values()] : []) {
+      if (node.hook === undefined || !isScoped || phase !== "waiting") continue;
+      const state = this.#state(node.id);
+      if (node.hook === "on_exit" || node.hook === HOOKS_AFTER[finish.status]) this.#begin(state);
+      else this.#skip(state, "SKIPPED", `the run ${finish.status}`);
+    }
+    if (this.#openHooks > 0 || this.#finish !== null) return;
+    this.#finish = finish;
+    this.#decided.push({ at: Number.POSITIVE_INFINITY, decision: { kind: "finish", ...finish } });
+  }
+
+  #outcome(): RunFinish {
+    if (this.#stop?.kind === "cancelled") return { status: "CANCELLED", error: null };
+    if (this.#stop?.kind === "timed out") return { status: "FAILED", error: this.#stop.error };
+    const tasks = [...this.#states.values()].filter(
+      ({ isScoped, parent, node }) => isScoped && parent === null && node.hook === undefined,
+    );
+    const crashed = tasks.filter(({ end }) => end?.status === "CRASHED");
+    if (crashed.length > 0) return { status: "CRASHED", error: `crashed: ${namesOf(crashed)}` };
+    const failed = tasks.filter(isFailure);
+    if (failed.length > 0) return { status: "FAILED", error: `failed: ${namesOf(failed)}` };
+    return { status: "COMPLETED", error: null };
+  }
+
+  #skip(state: State, status: "SKIPPED" | "CANCELLED" | "FAILED", reason: string): void {
+    this.#close(state, { status, error: reason });
+    this.#say(state, { kind: "skip", task: state.node.id, status, reason });
+  }
+
+  #say(state: State, decision: Decision): void {
+    this.#decided.push({ at: state.node.index, decision });
+  }
+
+  /** Changes the phase; keeps what is counted by phase. */
+  #move(state: State, phase: Phase): void {
+    const items = state.parent?.items;
+    if (items != null) {
+      items.running += Number(isUnderWay(phase)) - Number(isUnderWay(state.phase));
+      items.open += Number(phase !== "over") - Number(state.phase !== "over");
+    }
+    if (phase === "over" && state.phase !== "over") this.#count(state, -1);
+    if (phase !== "over" && state.phase === "over") this.#count(state, 1);
+    if (phase === "started") this.#ready.add(state);
+    else this.#ready.delete(state);
+    state.phase = phase;
+  }
+
+  /** A task is over; its dependents, or its fan-out, are to be looked at. */
+  #close(state: State, { status, error = null, outputs = null, isAllowed = false }: TaskEnd): void {
+    this.#move(state, "over");
+    state.end = { status, error, outputs, isAllowed };
+    const { parent } = state;
+    if (parent?.items != null && isFailure(state)) parent.items.failed ??= state;
+    if (parent !== null) this.#touched.push(parent);
+    for (const { dependent, accepts } of this.#dependents(state)) {
+      dependent.open--;
+      if (!isAccepted(accepts, state)) {
+        dependent.refused++;
+        dependent.blame ??= blameOf(state);
+      }
+      this.#touched.push(dependent);
+    }
+  }
+
+  /** A task is undecided again, and with it what was skipped only because of it. */
+  #reopen(first: State): void {
+    const reopened = [first];
+    for (let state = reopened.pop(); state !== undefined; state = reopened.pop()) {
+      if (state.phase === "over") {
+        for (const { dependent, accepts } of this.#dependents(state)) {
+          dependent.open++;
+          if (dependent.phase === "started") this.#move(dependent, "waiting");
+          if (isAccepted(accepts, state)) continue;
+          dependent.refused--;
+          if (dependent.refused > 0) continue;
+          dependent.blame = null;
+          if (dependent.isScoped && dependent.end?.status === "SKIPPED") reopened.push(dependent);
+        }
+        this.#finish = null;
+      }
+      this.#move(state, state.items === null ? "waiting" : "expanded");
+      state.end = null;
+      this.#touched.push(state);
+      const { parent } = state;
+      if (parent?.items == null) continue;
+      const failed = parent.items.all.find((item) => item.phase === "over" && isFailure(item)) ?? null;
+      Object.assign(parent.items, { next: 0, failed, isCut: false });
+      if (parent.phase === "over") reopened.push(parent);
+      else this.#touched.push(parent);
+    }
+  }
+
+  *#dependents({ node, parent }: State): Iterable<{ dependent: State; accepts: ReadonlySet<RunStatus> }> {
+    if (parent !== null) return;
+    for (const { task, accepts } of this.#plan.dependents(node.id)) {
+      const dependent = this.#states.get(task);
+      if (dependent !== undefined) yield { dependent, accepts };
+    }
+  }
+}
+
+function isUnderWay(phase: Phase): boolean {
+  return phase === "started" || phase === "assigned" || phase === "asleep";
+}
+
+function isAccepted(accepts: ReadonlySet<RunStatus>, { end }: State): boolean {
+  return end !== null && (accepts.has(end.status) || (end.isAllowed && accepts.has("COMPLETED")));
+}
+
+/** Whether it makes its run, or its fan-out, fail. */
+function isFailure({ end }: State): boolean {
+  return end !== null && !end.isAllowed && ["FAILED", "CRASHED", "CANCELLED"].includes(end.status);
+}
+
+/** Who is to blame for what depends on this task: what is skipped passes the blame on. */
+function blameOf(state: State): string | null {
+  if (state.end?.status === "SKIPPED" && state.blame !== null) return state.blame;
+  return `"${state.node.id}", on which it depends, ${state.end?.status}`;
+}
+
+const MOST_NAMES = 10;
+
+function namesOf(states: readonly State[]): string {
+  const names = states.slice(0, MOST_NAMES).map(({ node }) => node.id);
+  const more = states.length - names.length;
+  return `${names.join(", ")}${more > 0 ? ` and ${more} more` : ""}`;
+}
+
+/** The end of a fan-out: the worst of its items, and for each output the list of theirs in order. */
+function endOfItems(items: readonly State[]): Required<TaskEnd> {
+  const ends = items.flatMap(({ end }) => (end === null ? [] : [end]));
+  const status = WORST_FIRST.find((worse) => ends.some((end) => end.status === worse)) ?? "COMPLETED";
+  const failed = items.filter((item) => isFailure(item) && item.end?.status === status);
+  const names = new Set(ends.flatMap(({ outputs }) => Object.keys(outputs ?? {})));
+  const outputs = Object.fromEntries(
+    [...names].map((name) => [name, ends.map((end) => end.outputs?.[name] ?? null)]),
+  );
+  return {
+    status,
+    error: failed.length === 0 ? null : `failed: ${namesOf(failed)}`,
+    outputs: names.size === 0 ? null : outputs,
+    isAllowed: status === "FAILED" && !items.some(isFailure),
+  };
+}

@@ -1,0 +1,409 @@
+import { describe, expect, test } from "bun:test";
+import { InvalidInputError } from "../../src/errors.ts";
+import type { Plan } from "../../src/workflow/plan.ts";
+import { Progress, type TaskEnd } from "../../src/workflow/progress.ts";
+import { nextSlices } from "../../src/workflow/slices.ts";
+import { planned, said } from "./progress-support.ts";
+
+const COMPLETED: TaskEnd = { status: "COMPLETED" };
+const FAILED: TaskEnd = { status: "FAILED" };
+
+describe("the order of tasks", () => {
+  test("a task starts when all that it needs has COMPLETED, and the run finishes once", () => {
+    const progress = new Progress(planned("a; b < a; c < a; d < b c"));
+    expect(said(progress.begin())).toEqual(["start a"]);
+    expect(progress.begin()).toEqual([]);
+    expect(said(progress.ended("a", COMPLETED))).toEqual(["start b", "start c"]);
+    expect(progress.ended("a", FAILED)).toEqual([]);
+    expect(progress.status("a")).toBe("COMPLETED");
+    expect(progress.ended("c", COMPLETED)).toEqual([]);
+    expect(progress.status("d")).toBe("undecided");
+    expect(said(progress.ended("b", COMPLETED))).toEqual(["start d"]);
+    expect(progress.finish).toBeNull();
+    expect(said(progress.ended("d", COMPLETED))).toEqual(["finish COMPLETED"]);
+    expect(progress.finish).toEqual({ status: "COMPLETED", error: null });
+    expect(progress.ended("d", COMPLETED)).toEqual([]);
+    expect(progress.stop("cancelled")).toEqual([]);
+  });
+
+  test("what depends on a failed task is skipped and names that task; other branches go on", () => {
+    const progress = new Progress(
+      planned("grandchild < child other; child < bad; bad; other; after < other"),
+    );
+    expect(said(progress.begin())).toEqual(["start bad", "start other"]);
+    expect(said(progress.ended("bad", FAILED))).toEqual([
+      'skip grandchild SKIPPED: "bad", on which it depends, FAILED',
+      'skip child SKIPPED: "bad", on which it depends, FAILED',
+    ]);
+    expect(said(progress.ended("other", COMPLETED))).toEqual(["start after"]);
+    expect(said(progress.ended("after", COMPLETED))).toEqual(["finish FAILED: failed: bad"]);
+  });
+
+  test.each([
+    ["CRASHED", "finish CRASHED: crashed: a"],
+    ["CANCELLED", "finish FAILED: failed: a"],
+    ["SKIPPED", "finish COMPLETED"],
+  ] as const)("a task that ends %s is not accepted either", (status, finish) => {
+    const progress = new Progress(planned("a; b < a"));
+    progress.begin();
+    expect(said(progress.ended("a", { status }))).toEqual([
+      `skip b SKIPPED: "a", on which it depends, ${status}`,
+      finish,
+    ]);
+  });
+
+  test("ten failed tasks are named", () => {
+    const ids = Array.from({ length: 12 }, (_, n) => `t${n}`);
+    const progress = new Progress(planned(ids.join(";")));
+    progress.begin();
+    const decisions = ids.flatMap((id) => progress.ended(id, FAILED));
+    expect(said(decisions)).toEqual([`finish FAILED: failed: ${ids.slice(0, 10).join(", ")} and 2 more`]);
+  });
+
+  test("what is over from before is not decided again, and ids that no longer exist are ignored", () => {
+    const plan = planned("a; b < a; c < b; d");
+    const progress = new Progress(plan, {
+      over: [
+        ["a", FAILED],
+        ["d", COMPLETED],
+        ["gone", COMPLETED],
+      ],
+    });
+    expect(said(progress.begin())).toEqual([
+      'skip b SKIPPED: "a", on which it depends, FAILED',
+      'skip c SKIPPED: "a", on which it depends, FAILED',
+      "finish FAILED: failed: a",
+    ]);
+    const all = new Progress(plan, { over: plan.order.map((id) => [id, COMPLETED]) });
+    expect(said(all.begin())).toEqual(["finish COMPLETED"]);
+  });
+
+  test("decides about a part of the tasks only", () => {
+    const plan = planned("a; b < a; c < b; x");
+    const progress = new Progress(plan, { tasks: ["b"], over: [["a", COMPLETED]] });
+    expect(said(progress.begin())).toEqual(["start b"]);
+    expect(said(progress.ended("b", COMPLETED))).toEqual(["finish COMPLETED"]);
+    expect(() => new Progress(plan, { tasks: ["b"] })).toThrow(InvalidInputError);
+    expect(() => new Progress(plan, { tasks: ["b"] })).toThrow('task "b" needs "a"');
+  });
+
+  test("an event of a task that does not exist changes nothing, and its status is an error", () => {
+    const progress = new Progress(planned("a"));
+    progress.begin();
+    expect(progress.ended("zz", COMPLETED)).toEqual([]);
+    progress.assigned(["zz"]);
+    expect(progress.released(["zz"])).toEqual([]);
+    expect(() => progress.status("zz")).toThrow('there is no task "zz"');
+  });
+
+  test("a graph may be as deep and as wide as one likes", () => {
+    const count = 20_000;
+    const chain = planned(
+      Array.from({ length: count }, (_, n) => (n === 0 ? "t0" : `t${n} < t${n - 1}`)).join(";"),
+    );
+    const deep = new Progress(chain);
+    deep.begin();
+    expect(deep.ended("t0", FAILED)).toHaveLength(count);
+    expect(deep.finish?.error).toBe("failed: t0");
+    const ids = Array.from({ length: count }, (_, n) => `t${n}`);
+    const wide = new Progress(planned(`${ids.join(";")}; last < ${ids.join(" ")}`));
+    expect(wide.begin()).toHaveLength(count);
+    const decisions = ids.flatMap((id) => wide.ended(id, COMPLETED));
+    expect(said(decisions)).toEqual(["start last"]);
+  });
+});
+
+describe("a stop", () => {
+  test("cancelled: what has not started is CANCELLED, what has is waited for", () => {
+    const progress = new Progress(planned("a; b < a; c"));
+    progress.begin();
+    progress.ended("c", FAILED);
+    expect(said(progress.stop("cancelled"))).toEqual(["skip b CANCELLED: the run was cancelled"]);
+    expect(progress.stop("timed out", "too late")).toEqual([]);
+    expect(said(progress.ended("a", { status: "CANCELLED" }))).toEqual(["finish CANCELLED"]);
+  });
+
+  test("timed out: what has not started is SKIPPED, and the run FAILED with the caller's text", () => {
+    const progress = new Progress(planned("a; b < a"));
+    progress.begin();
+    expect(said(progress.stop("timed out", "timed out after 5s"))).toEqual([
+      "skip b SKIPPED: the run timed out",
+    ]);
+    expect(said(progress.ended("a", COMPLETED))).toEqual(["finish FAILED: timed out after 5s"]);
+  });
+
+  test("before the first decision: nothing starts any more", () => {
+    const progress = new Progress(planned("a; b < a"));
+    expect(said(progress.stop("cancelled"))).toEqual([
+      "skip a CANCELLED: the run was cancelled",
+      "skip b CANCELLED: the run was cancelled",
+      "finish CANCELLED",
+    ]);
+    expect(progress.begin()).toEqual([]);
+  });
+
+  test("an open slice is waited for; what it gives back is closed", () => {
+    const progress = new Progress(planned("a; b < a; c"));
+    progress.assigned(["a", "b"]);
+    progress.begin();
+    progress.assigned(["c"]);
+    expect(progress.stop("cancelled")).toEqual([]);
+    expect(progress.ended("a", COMPLETED)).toEqual([]);
+    expect(said(progress.released(["a", "b"]))).toEqual(["skip b CANCELLED: the run was cancelled"]);
+    expect(progress.released(["b"])).toEqual([]);
+    expect(said(progress.ended("c", { status: "CANCELLED" }))).toEqual(["finish CANCELLED"]);
+  });
+});
+
+describe("slices elsewhere", () => {
+  test("nothing is decided about an assigned task until it is over", () => {
+    const progress = new Progress(planned("a; b < a; c < b"));
+    progress.begin();
+    progress.assigned(["a", "b"]);
+    expect(progress.status("b")).toBe("assigned");
+    expect(progress.ended("a", FAILED)).toEqual([]);
+    expect(said(progress.ended("b", { status: "SKIPPED", error: "told by the agent" }))).toEqual([
+      'skip c SKIPPED: "a", on which it depends, FAILED',
+      "finish FAILED: failed: a",
+    ]);
+  });
+
+  test("a lost slice makes its tasks undecided again, except what COMPLETED, and what was skipped because of them", () => {
+    const progress = new Progress(planned("a; b; c < a b; d < c; e < b; f"));
+    progress.begin();
+    progress.assigned(["a", "b"]);
+    progress.ended("a", COMPLETED);
+    expect(said(progress.ended("b", FAILED))).toEqual([
+      'skip c SKIPPED: "b", on which it depends, FAILED',
+      'skip d SKIPPED: "b", on which it depends, FAILED',
+      'skip e SKIPPED: "b", on which it depends, FAILED',
+    ]);
+    expect(said(progress.released(["a", "b"]))).toEqual(["start b"]);
+    expect(["a", "b", "c", "d", "e"].map((id) => progress.status(id))).toEqual([
+      "COMPLETED",
+      "undecided",
+      "undecided",
+      "undecided",
+      "undecided",
+    ]);
+    expect(said(progress.ended("b", COMPLETED))).toEqual(["start c", "start e"]);
+  });
+
+  test("what another task is to blame for, too, stays skipped", () => {
+    const progress = new Progress(planned("a; b; c < a b"));
+    progress.begin();
+    progress.assigned(["a"]);
+    progress.assigned(["b"]);
+    progress.ended("a", FAILED);
+    expect(said(progress.ended("b", FAILED))).toEqual(["finish FAILED: failed: a, b"]);
+    expect(said(progress.released(["b"]))).toEqual(["start b"]);
+    expect(progress.finish).toBeNull();
+    expect(progress.status("c")).toBe("SKIPPED");
+    expect(said(progress.ended("b", COMPLETED))).toEqual(["finish FAILED: failed: a"]);
+  });
+
+  test("built again from what is over, it decides the same", () => {
+    const plan = planned("a; b < a; c < b; d; e < d");
+    const progress = new Progress(plan, {
+      over: [
+        ["a", FAILED],
+        ["b", { status: "SKIPPED" }],
+      ],
+    });
+    progress.assigned(["d"]);
+    expect(said(progress.begin())).toEqual(['skip c SKIPPED: "a", on which it depends, FAILED']);
+    expect(said(progress.released(["a"]))).toEqual(["start a"]);
+    expect(progress.status("b")).toBe("undecided");
+    expect(progress.status("c")).toBe("undecided");
+  });
+});
+
+describe("what the language has no key for yet", () => {
+  test("conditions: failed, skipped, ended; a task whose condition cannot be met any more is skipped", () => {
+    const plan = planned("a; good < a; bad < a; both < good bad", {
+      bad: { accepts: { a: ["FAILED"] } },
+      both: {
+        accepts: { good: ["COMPLETED", "FAILED", "SKIPPED"], bad: ["COMPLETED", "FAILED", "SKIPPED"] },
+      },
+    });
+    const progress = new Progress(plan);
+    progress.begin();
+    expect(said(progress.ended("a", FAILED))).toEqual([
+      'skip good SKIPPED: "a", on which it depends, FAILED',
+      "start bad",
+    ]);
+    expect(said(progress.ended("bad", COMPLETED))).toEqual(["start both"]);
+    expect(said(progress.ended("both", COMPLETED))).toEqual(["finish FAILED: failed: a"]);
+  });
+
+  test("a failure that is allowed is accepted as COMPLETED and as FAILED, and does not fail the run", () => {
+    const plan = planned("a; b < a; c < a", { c: { accepts: { a: ["FAILED"] } } });
+    const progress = new Progress(plan);
+    progress.begin();
+    expect(said(progress.ended("a", { status: "FAILED", isAllowed: true }))).toEqual(["start b", "start c"]);
+    progress.ended("b", COMPLETED);
+    expect(said(progress.ended("c", COMPLETED))).toEqual(["finish COMPLETED"]);
+  });
+
+  test("a condition sees the results, and is the reason for a skip", () => {
+    const plan = planned("a; b < a; c < b", {
+      b: { when: (result) => (result("a")?.outputs?.rows === 0 ? "tasks.a.outputs.rows > 0" : null) },
+    });
+    const progress = new Progress(plan);
+    progress.begin();
+    expect(said(progress.ended("a", { status: "COMPLETED", outputs: { rows: 0 } }))).toEqual([
+      "skip b SKIPPED: tasks.a.outputs.rows > 0",
+      'skip c SKIPPED: "b", on which it depends, SKIPPED',
+      "finish COMPLETED",
+    ]);
+    expect(progress.results(["a", "c", "zz"])).toEqual({
+      a: { status: "COMPLETED", outputs: { rows: 0 } },
+      c: { status: "SKIPPED", outputs: null },
+    });
+  });
+
+  test("what waits for a time, a person or a child run holds no agent; a poll waits between its tries", () => {
+    const progress = new Progress(planned("ask; go < ask", { ask: { waits: true } }));
+    expect(said(progress.begin())).toEqual(["wait ask"]);
+    expect(progress.ready).toEqual([]);
+    expect(said(progress.ended("ask", COMPLETED))).toEqual(["start go"]);
+    progress.waits("go");
+    expect(progress.status("go")).toBe("undecided");
+    expect(said(progress.due("go"))).toEqual(["start go"]);
+    expect(progress.due("go")).toEqual([]);
+    expect(said(progress.ended("go", COMPLETED))).toEqual(["finish COMPLETED"]);
+    const stopped = new Progress(planned("ask; go < ask", { ask: { waits: true } }));
+    stopped.begin();
+    expect(said(stopped.stop("timed out", "late"))).toEqual([
+      "skip ask FAILED: the run timed out",
+      "skip go SKIPPED: the run timed out",
+      "finish FAILED: late",
+    ]);
+  });
+
+  const hooks = (text: string): Plan =>
+    planned(`${text}; ok; bad; off; always`, {
+      ok: { hook: "on_success" },
+      bad: { hook: "on_failure" },
+      off: { hook: "on_cancel" },
+      always: { hook: "on_exit" },
+    });
+
+  test("hooks run after everything else, each for its end, and change no status", () => {
+    const progress = new Progress(hooks("a; b < a"));
+    expect(said(progress.begin())).toEqual(["start a"]);
+    expect(said(progress.ended("a", FAILED))).toEqual([
+      'skip b SKIPPED: "a", on which it depends, FAILED',
+      "skip ok SKIPPED: the run FAILED",
+      "start bad",
+      "skip off SKIPPED: the run FAILED",
+      "start always",
+    ]);
+    expect(progress.stop("cancelled")).toEqual([]);
+    expect(progress.ended("bad", FAILED)).toEqual([]);
+    expect(said(progress.ended("always", COMPLETED))).toEqual(["finish FAILED: failed: a"]);
+    const stopped = new Progress(hooks("a"));
+    stopped.begin();
+    expect(stopped.stop("cancelled")).toEqual([]);
+    expect(said(stopped.ended("a", { status: "CANCELLED" }))).toEqual([
+      "skip ok SKIPPED: the run CANCELLED",
+      "skip bad SKIPPED: the run CANCELLED",
+      "start off",
+      "start always",
+    ]);
+    stopped.ended("off", COMPLETED);
+    expect(said(stopped.ended("always", FAILED))).toEqual(["finish CANCELLED"]);
+  });
+
+  test("a hook whose slice is lost runs elsewhere", () => {
+    const plan = hooks("a");
+    const progress = new Progress(plan);
+    progress.begin();
+    progress.ended("a", COMPLETED);
+    const [slice] = nextSlices(plan, progress);
+    expect(slice?.tasks).toEqual(["ok", "always"]);
+    progress.assigned(["ok", "always"]);
+    progress.ended("ok", COMPLETED);
+    expect(said(progress.released(["ok", "always"]))).toEqual(["start always"]);
+    expect(said(progress.ended("always", COMPLETED))).toEqual(["finish COMPLETED"]);
+  });
+
+  const fan = (more: { maxParallel?: number; failFast?: boolean } = {}): Plan =>
+    planned("list; load < list; sum < load", {
+      load: { fanOut: { maxParallel: more.maxParallel ?? null, failFast: more.failFast ?? false } },
+    });
+  const fanned = (plan: Plan): Progress => {
+    const progress = new Progress(plan);
+    progress.begin();
+    expect(said(progress.ended("list", COMPLETED))).toEqual(["expand load"]);
+    return progress;
+  };
+
+  test("a fan-out starts its items, and ends with them and their outputs in order", () => {
+    const progress = fanned(fan({ maxParallel: 2 }));
+    expect(said(progress.expanded("load", ["a", "b", "c"]))).toEqual(["start load[a]", "start load[b]"]);
+    expect(progress.expanded("load", ["a"])).toEqual([]);
+    expect(progress.ended("load", COMPLETED)).toEqual([]);
+    expect(said(progress.ended("load[b]", { status: "COMPLETED", outputs: { rows: 2 } }))).toEqual([
+      "start load[c]",
+    ]);
+    progress.ended("load[a]", { status: "COMPLETED", outputs: { rows: 1 } });
+    expect(said(progress.ended("load[c]", COMPLETED))).toEqual(["end load COMPLETED", "start sum"]);
+    expect(progress.results(["load"])).toEqual({
+      load: { status: "COMPLETED", outputs: { rows: [1, 2, null] } },
+    });
+  });
+
+  test("a fan-out without items COMPLETED at once", () => {
+    expect(said(fanned(fan()).expanded("load", []))).toEqual(["end load COMPLETED", "start sum"]);
+  });
+
+  test("it has failed when an item has; with fail_fast the first failure cancels the others", () => {
+    const slow = fanned(fan());
+    slow.expanded("load", ["a", "b"]);
+    expect(slow.ended("load[a]", FAILED)).toEqual([]);
+    expect(said(slow.ended("load[b]", COMPLETED))).toEqual([
+      "end load FAILED",
+      'skip sum SKIPPED: "load", on which it depends, FAILED',
+      "finish FAILED: failed: load",
+    ]);
+    const fast = fanned(fan({ maxParallel: 3, failFast: true }));
+    fast.expanded("load", ["a", "b", "c", "d"]);
+    expect(said(fast.ended("load[b]", FAILED))).toEqual([
+      'cancel load[a]: "load[b]" FAILED (fail_fast)',
+      'cancel load[c]: "load[b]" FAILED (fail_fast)',
+      'skip load[d] CANCELLED: "load[b]" FAILED (fail_fast)',
+    ]);
+    expect(fast.ended("load[a]", { status: "CANCELLED" })).toEqual([]);
+    expect(said(fast.ended("load[c]", COMPLETED))[0]).toBe("end load FAILED");
+  });
+
+  test("items that COMPLETED before are kept, items of a lost slice run again, a stop skips the rest", () => {
+    const plan = fan({ maxParallel: 1 });
+    const progress = new Progress(plan, {
+      over: [
+        ["list", COMPLETED],
+        ["load[b]", COMPLETED],
+      ],
+    });
+    progress.expanded("load", ["a", "b", "c"]);
+    expect(said(progress.begin())).toEqual(["start load[a]"]);
+    progress.assigned(["load[a]"]);
+    expect(said(progress.ended("load[a]", FAILED))).toEqual(["start load[c]"]);
+    progress.assigned(["load[c]"]);
+    expect(said(progress.ended("load[c]", COMPLETED))[0]).toBe("end load FAILED");
+    expect(said(progress.released(["load[a]"]))).toEqual(["start load[a]"]);
+    expect(progress.status("sum")).toBe("undecided");
+    expect(said(progress.ended("load[a]", COMPLETED))).toEqual(["end load COMPLETED", "start sum"]);
+    const stopped = fanned(plan);
+    stopped.expanded("load", ["a", "b"]);
+    expect(said(stopped.stop("cancelled"))).toEqual([
+      "skip load[b] CANCELLED: the run was cancelled",
+      "skip sum CANCELLED: the run was cancelled",
+    ]);
+    expect(said(stopped.ended("load[a]", { status: "CANCELLED" }))).toEqual([
+      "end load CANCELLED",
+      "finish CANCELLED",
+    ]);
+  });
+});
