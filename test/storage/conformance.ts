@@ -14,6 +14,7 @@ import {
   type TaskRunRecord,
   type UnitOfWork,
 } from "../../src/storage/operational/store.ts";
+import type { RunStatus } from "../../src/workflow/status.ts";
 import { agentRecord, pendingRun } from "./operational-support.ts";
 import { RepeatingStore } from "./repeating-store.ts";
 
@@ -66,6 +67,7 @@ function taskRun(runId: string, over: Partial<TaskRunRecord> = {}): TaskRunRecor
     task_instance_id: `${runId}-task`,
     task_id: "task",
     task_name: "Task",
+    slice: 0,
     attempt: 1,
     task_attempt: 1,
     status: "PENDING",
@@ -77,6 +79,7 @@ function taskRun(runId: string, over: Partial<TaskRunRecord> = {}): TaskRunRecor
     started_at_ms: null,
     finished_at_ms: null,
     status_at_ms: 3000,
+    outputs: null,
     ...over,
   };
 }
@@ -91,10 +94,13 @@ async function contentOf(store: OperationalStore): Promise<unknown> {
     const of = <T>(read: (id: string) => Promise<T>) =>
       Promise.all(runs.map((run) => read(run.workflow_instance_id)));
     return {
-      runs: runs.map(({ workflow_instance_id, status, attempt, queued, agent_id, tasks_done }) => {
-        return { workflow_instance_id, status, attempt, queued, agent_id, tasks_done };
-      }),
-      cancelled: runs.map((run) => run.cancel_requested_at_ms),
+      runs: runs.map(({ deadline_ms, ...run }) => ({ ...run, hasDeadline: deadline_ms !== null })),
+      slices: await of((id) => tx.listSlices(id, "all")),
+      queue: (await tx.queueHeads()).map(({ needs, workflow_instance_id, slice }) => ({
+        needs,
+        workflow_instance_id,
+        slice,
+      })),
       definitions: await of(() => tx.getDefinition("hash")),
       attempts: (await of((id) => tx.listAttempts(id)))
         .flat()
@@ -124,6 +130,11 @@ const FOLLOW_UP = {
   created_at_ms: 5000,
 } as const;
 
+/** A run that is split, and slices of it. */
+const SPLIT = pendingRun("split", { queued: false, revision: 7, tasks_total: 3 });
+const FIRST = { slice: 1, tasks: ["a"], needs: "" };
+const SECOND = { slice: 2, tasks: ["b", "c"], needs: "gpu" };
+
 /** A life of a few runs; together these units use every intention that changes something. */
 const LIFE: readonly UnitOfWork<unknown>[] = [
   async (tx) => {
@@ -139,7 +150,11 @@ const LIFE: readonly UnitOfWork<unknown>[] = [
   },
   create("two"),
   (tx) => tx.claim(claimant("a", "fetch")),
-  (tx) => tx.extendOffers(1000, { agentId: "a", attempts: [{ workflow_instance_id: "one", attempt: 1 }] }),
+  (tx) =>
+    tx.extendOffers(1000, {
+      agentId: "a",
+      attempts: [{ workflow_instance_id: "one", slice: 0, attempt: 1 }],
+    }),
   async (tx) => {
     const [attempt] = await tx.openAttempts("a");
     if (attempt === undefined) throw new Error("nothing is assigned");
@@ -174,6 +189,35 @@ const LIFE: readonly UnitOfWork<unknown>[] = [
     await tx.transitionRun(run, step);
     await tx.appendFollowUp(FOLLOW_UP);
   },
+  (tx) => tx.createRun(SPLIT, "{}", []),
+  async (tx) => {
+    const run = await tx.reviseRun(await runOf(tx, "split"), 8);
+    await tx.addSlices(run, [FIRST, SECOND], 1000);
+  },
+  (tx) => tx.claim({ ...claimant("a", "of a slice"), needs: "gpu" }),
+  async (tx) => {
+    const attempt = await tx.getAttempt({ workflow_instance_id: "split", slice: 2, attempt: 1 });
+    if (attempt === null) throw new Error("the slice is not assigned");
+    await tx.transitionLease(attempt, { lease: "HELD", status: "RUNNING", started_at_ms: 3000 });
+    const step = { status: "RUNNING", status_at_ms: 3000, error: null } as const;
+    await tx.limitRun(await tx.transitionRun(await runOf(tx, "split"), step), 5000);
+    const task = taskRun("split", { slice: 2, task_id: "b", outputs: '{"rows":1}', status: "COMPLETED" });
+    await tx.transitionTask(taskRun("split", { slice: 2, task_id: "b", status: "RUNNING" }), null, OF);
+    await tx.transitionTask(task, "RUNNING", OF);
+  },
+  async (tx) => {
+    const [attempt] = await tx.listAttempts("split", 2);
+    const slice = await tx.getSlice("split", 2);
+    if (attempt === undefined || slice === null) throw new Error("the slice is not assigned");
+    const lease = { lease: "REVOKED", status: "CRASHED", log_stream_id: "stream", log_seq: 7 } as const;
+    await tx.transitionLease(attempt, lease);
+    await tx.requeueSlice(slice, 1, 3000);
+  },
+  async (tx) => {
+    for (const slice of await tx.listSlices("split", "open")) await tx.endSlice(slice);
+    await tx.recordTimeout(await runOf(tx, "split"), 4000);
+  },
+  (tx) => tx.settleSlices(),
   async (tx) => {
     await tx.putWorkflowVersion({ workflow_id: "flow", path: "flow.yml", definition: "{}", source: "x" });
     await tx.setSchedule("flow", "every day", 1000);
@@ -319,7 +363,7 @@ export function describeStore(name: string, make: () => Promise<StoreUnderTest>)
     });
 
     given("are kept over a restart, in whole", async (state) => {
-      for (const unit of LIFE.slice(0, 10)) await state.store.transact(unit);
+      for (const unit of LIFE.slice(0, -3)) await state.store.transact(unit);
       const before = await contentOf(state.store);
       expect(await contentOf(await state.reopen())).toEqual(before);
     });
@@ -401,6 +445,7 @@ export function describeStore(name: string, make: () => Promise<StoreUnderTest>)
         const claim = await store.transact((tx) => claimed(tx, "a", "fetch-1"));
         expect(claim).toMatchObject({
           isNew: true,
+          slice: null,
           run: { workflow_instance_id: "one", queued: false, agent_id: "a", status: "PENDING" },
           attempt: { attempt: 1, lease: "OFFERED", status: "PENDING", fetch_id: "fetch-1" },
         });
@@ -446,6 +491,167 @@ export function describeStore(name: string, make: () => Promise<StoreUnderTest>)
       expect(claims.filter(({ isNew }) => isNew)).toHaveLength(1);
     });
 
+    given("keeps what needs different things apart, and all of it in order", async ({ store }) => {
+      await store.transact(register("a"));
+      const heads = (needs?: string) =>
+        store.read(async (tx) => (await tx.queueHeads(needs)).map((head) => [head.needs, nameIn(head)]));
+      const nameIn = ({ workflow_instance_id: id, slice }: { workflow_instance_id: string; slice: number }) =>
+        `${id} ${slice}`;
+      const next = (needs?: string) =>
+        store.transact(async (tx) => {
+          const claim = await tx.claim({ ...claimant("a"), ...(needs === undefined ? {} : { needs }) });
+          return typeof claim === "string" ? claim : nameIn(claim.attempt);
+        });
+      expect(await heads()).toEqual([]);
+      await store.transact(create("old"));
+      await store.transact(create("special", { needs: "gpu" }));
+      await store.transact((tx) => tx.createRun(SPLIT, "{}", []));
+      await store.transact((tx) => tx.addSlices(SPLIT, [FIRST, SECOND], 1000));
+      await store.transact(create("young"));
+      // It is queued after the run "young", although its run is older.
+      await store.transact((tx) => tx.addSlices(SPLIT, [{ slice: 3, tasks: ["d"], needs: "" }], 1000));
+      await store.transact(create("youngest", { needs: "zone" }));
+      expect(await store.read((tx) => tx.countRuns())).toMatchObject({ queued: 7 });
+      expect(await heads()).toEqual([
+        ["", "old 0"],
+        ["gpu", "special 0"],
+        ["zone", "youngest 0"],
+      ]);
+      expect(await heads("gpu")).toEqual([["gpu", "special 0"]]);
+      expect(await heads("tpu")).toEqual([]);
+      expect(await next("tpu")).toBe("empty");
+      expect([await next("gpu"), await next("gpu"), await next("gpu")]).toEqual([
+        "special 0",
+        "split 2",
+        "empty",
+      ]);
+      expect([await next(), await next(), await next()]).toEqual(["old 0", "split 1", "young 0"]);
+      expect(await heads()).toEqual([
+        ["", "split 3"],
+        ["zone", "youngest 0"],
+      ]);
+      expect([await next(), await next()]).toEqual(["split 3", "empty"]);
+    });
+
+    given("leases slices, each for itself, to several agents", async ({ store }) => {
+      for (const id of ["a", "b"]) await store.transact(register(id));
+      await store.transact((tx) => tx.createRun(SPLIT, "{}", []));
+      await store.transact((tx) => tx.addSlices(SPLIT, [FIRST, SECOND], 1000));
+      expect(await store.read((tx) => tx.hasHadSlice("a", "split"))).toBe(false);
+      const first = await store.transact((tx) => claimed(tx, "a", "fetch"));
+      expect(first).toMatchObject({
+        isNew: true,
+        run: { workflow_instance_id: "split", status: "PENDING", agent_id: "a", agents: 1 },
+        slice: { ...FIRST, state: "LEASED", attempt: 1 },
+        attempt: { slice: 1, attempt: 1, lease: "OFFERED", status: "PENDING" },
+      });
+      expect(await store.transact((tx) => claimed(tx, "a", "fetch"))).toEqual({ ...first, isNew: false });
+      const second = await store.transact((tx) => tx.claim({ ...claimant("b"), needs: "gpu" }));
+      expect(second).toMatchObject({ run: { agent_id: "b", agents: 2 }, attempt: { slice: 2, attempt: 1 } });
+      expect(await store.read((tx) => tx.hasHadSlice("a", "split"))).toBe(true);
+      expect(await store.read((tx) => tx.openAttempts())).toHaveLength(2);
+      expect(await store.read((tx) => tx.openAttempts("a"))).toEqual([first.attempt]);
+      expect(await store.read((tx) => tx.listAttempts("split", 1))).toEqual([first.attempt]);
+      expect(await store.read((tx) => tx.listAttempts("split", 0))).toEqual([]);
+
+      // The first one is to be done again: it keeps what completed, and its place in the queue.
+      const task = (id: string, status: RunStatus) =>
+        taskRun("split", { task_instance_id: id, task_id: id, slice: 1, status });
+      await store.transact(async (tx) => {
+        for (const id of ["x", "y"]) await tx.transitionTask(task(id, "RUNNING"), null, OF);
+        await tx.transitionTask(task("x", "COMPLETED"), "RUNNING", OF);
+        await tx.transitionTask(task("y", "CRASHED"), "RUNNING", OF);
+      });
+      expect(await store.read((tx) => runOf(tx, "split"))).toMatchObject({ tasks_done: 2, attempt: 1 });
+      await store.transact((tx) => tx.addSlices(SPLIT, [{ slice: 3, tasks: ["d"], needs: "" }], 1000));
+      await store.transact(async (tx) => {
+        await tx.transitionLease(first.attempt, { lease: "EXPIRED", status: "CRASHED" });
+        if (first.slice !== null) await tx.requeueSlice(first.slice, 1, 5000);
+      });
+      expect(await store.read((tx) => runOf(tx, "split"))).toMatchObject({ tasks_done: 1, attempt: 2 });
+      const again = await store.transact((tx) => claimed(tx, "b"));
+      expect(again).toMatchObject({
+        run: { agents: 2 },
+        slice: { slice: 1, attempt: 2, crashed_attempts: 1, queued_at_ms: 5000 },
+      });
+      expect(await store.read((tx) => tx.listSlices("split", "open"))).toHaveLength(3);
+      await store.transact(async (tx) => again.slice !== null && tx.endSlice(again.slice));
+      expect(await store.read((tx) => tx.listSlices("split", "open"))).toHaveLength(2);
+      expect(await store.read((tx) => tx.listSlices("split", "all"))).toHaveLength(3);
+      expect(await store.read((tx) => tx.lastSlice("split"))).toBe(3);
+    });
+
+    given("has the results of tasks, in whatever slice they ended", async ({ store }) => {
+      await store.transact((tx) => tx.createRun(SPLIT, "{}", []));
+      const ends = [
+        { task_instance_id: "1", task_id: "a", slice: 1, outputs: '{"n":1}' },
+        { task_instance_id: "2", task_id: "b", slice: 2, outputs: null },
+        { task_instance_id: "3", task_id: "c", slice: 2, outputs: '{"n":3}' },
+      ];
+      for (const end of ends) {
+        await store.transact(async (tx) => {
+          await tx.transitionTask(taskRun("split", { ...end, outputs: null, status: "RUNNING" }), null, OF);
+          await tx.transitionTask(taskRun("split", { ...end, status: "COMPLETED" }), "RUNNING", OF);
+        });
+      }
+      expect(await store.read(async (tx) => [...(await tx.outputsOf("split", ["c", "b", "x"]))])).toEqual([
+        ["c", '{"n":3}'],
+      ]);
+      expect((await store.read((tx) => tx.listTaskRuns("split", 2))).map((task) => task.task_id)).toEqual([
+        "b",
+        "c",
+      ]);
+      expect(await store.read((tx) => tx.listTaskEnds("split"))).toEqual(
+        ends.map(({ task_id, slice }) => ({ task_id, slice, attempt: 1, status: "COMPLETED" })),
+      );
+      expect((await store.read((tx) => tx.listTaskRuns("split")))[0]?.outputs).toBe('{"n":1}');
+    });
+
+    given("knows which runs take too long", async ({ store }) => {
+      for (const id of ["fine", "late", "later"]) {
+        await store.transact(async (tx) => {
+          await tx.createRun({ ...SPLIT, workflow_instance_id: id }, "{}", []);
+          await tx.limitRun(await runOf(tx, id), { fine: 60_000, late: -20, later: -10 }[id] ?? null);
+        });
+      }
+      const overdue = () =>
+        store.read(async (tx) => (await tx.overdueRuns(9)).map((run) => run.workflow_instance_id));
+      expect(await overdue()).toEqual(["late", "later"]);
+      expect(await store.read((tx) => tx.nextOverdueRun())).toBeLessThan(0);
+      const late = await store.transact(async (tx) => tx.recordTimeout(await runOf(tx, "late"), 9));
+      expect(late).toEqual(await store.read((tx) => runOf(tx, "late")));
+      expect(late).toMatchObject({ timed_out_at_ms: 9, deadline_ms: null });
+      // One that begins anew, or ends, has no deadline until somebody sets one.
+      const running = { status: "RUNNING", status_at_ms: 1, error: null } as const;
+      await store.transact(async (tx) => tx.transitionRun(await runOf(tx, "later"), running));
+      expect(await overdue()).toEqual([]);
+      expect(await store.read((tx) => tx.nextOverdueRun())).toBeGreaterThan(30_000);
+      await store.transact(async (tx) => tx.limitRun(await runOf(tx, "fine"), null));
+      expect(await store.read((tx) => tx.nextOverdueRun())).toBeNull();
+    });
+
+    given("settles what an older cdktr left of split runs", async ({ store }) => {
+      await store.transact(register("a"));
+      for (const id of ["alive", "ended"]) {
+        await store.transact(async (tx) => {
+          await tx.createRun({ ...SPLIT, workflow_instance_id: id }, "{}", []);
+          const slices = [FIRST, { ...SECOND, needs: "" }];
+          await tx.addSlices(await runOf(tx, id), slices, 1000);
+        });
+      }
+      for (let leases = 0; leases < 3; leases++) await store.transact((tx) => claimed(tx, "a"));
+      // It ends the run, and knows nothing of slices.
+      const over = { status: "CANCELLED", status_at_ms: 9, finished_at_ms: 9, error: null } as const;
+      await store.transact(async (tx) => tx.transitionRun(await runOf(tx, "ended"), over));
+      const before = await store.read((tx) => tx.listSlices("alive", "all"));
+      await store.transact((tx) => tx.settleSlices());
+      expect(await store.read((tx) => tx.listSlices("ended", "open"))).toEqual([]);
+      expect(await store.read((tx) => tx.listSlices("alive", "all"))).toEqual(before);
+      const open = await store.read((tx) => tx.openAttempts());
+      expect(open.map((attempt) => attempt.workflow_instance_id)).toEqual(["alive", "alive"]);
+      expect((await store.read((tx) => tx.listAttempts("ended")))[0]).toMatchObject({ lease: "REVOKED" });
+    });
+
     given("knows which offers are overdue; they can be prolonged", async ({ store }) => {
       await store.transact(register("a"));
       for (const id of ["one", "two", "three"]) await store.transact(create(id));
@@ -459,7 +665,7 @@ export function describeStore(name: string, make: () => Promise<StoreUnderTest>)
         store.read(async (tx) => (await tx.overdueOffers(10)).map((offer) => offer.workflow_instance_id));
       expect(await overdue()).toEqual(["three", "two"]);
       expect(await store.read((tx) => tx.nextOverdueOffer())).toBeLessThan(0);
-      const named = [{ workflow_instance_id: "three", attempt: 1 }];
+      const named = [{ workflow_instance_id: "three", slice: 0, attempt: 1 }];
       expect(await store.transact((tx) => tx.extendOffers(1, { agentId: "b", attempts: named }))).toBe(0);
       expect(await store.transact((tx) => tx.extendOffers(40_000, { agentId: "a", attempts: named }))).toBe(
         1,
@@ -569,13 +775,46 @@ export function describeStore(name: string, make: () => Promise<StoreUnderTest>)
       ]);
     });
 
+    given("of a split run, and of a slice", async ({ store }) => {
+      await store.transact(register("a"));
+      await store.transact((tx) => tx.createRun(SPLIT, "{}", []));
+      await store.transact((tx) => tx.addSlices(SPLIT, [FIRST], 1000));
+      expect(await refused(store, (tx) => tx.addSlices(SPLIT, [FIRST], 1000))).toBeInstanceOf(
+        StateConflictError,
+      );
+      const revised = await store.transact((tx) => tx.reviseRun(SPLIT, 8));
+      expect(revised).toEqual(await store.read((tx) => runOf(tx, "split")));
+      for (const change of [
+        (tx: OperationalTx) => tx.reviseRun(SPLIT, 9),
+        (tx: OperationalTx) => tx.limitRun(SPLIT, 9),
+        (tx: OperationalTx) => tx.recordTimeout(SPLIT, 9),
+        (tx: OperationalTx) => tx.transitionRun(SPLIT, { status: "RUNNING", status_at_ms: 1, error: null }),
+      ])
+        expect(await refused(store, change)).toBeInstanceOf(StateConflictError);
+      const { slice } = await store.transact((tx) => claimed(tx, "a"));
+      if (slice === null) throw new Error("a run was leased");
+      const queued = await store.transact((tx) => tx.requeueSlice(slice, 1, 1));
+      expect(queued).toEqual((await store.read((tx) => tx.getSlice("split", 1))) ?? slice);
+      expect(await refused(store, (tx) => tx.requeueSlice(slice, 1, 1))).toBeInstanceOf(StateConflictError);
+      expect(await refused(store, (tx) => tx.endSlice(slice))).toBeInstanceOf(StateConflictError);
+      await store.transact((tx) => tx.endSlice(queued));
+      const over = await store.read((tx) => tx.getSlice("split", 1));
+      if (over === null) throw new Error("the slice is gone");
+      expect(await refused(store, (tx) => tx.requeueSlice(over, 1, 1))).toBeInstanceOf(
+        IllegalTransitionError,
+      );
+    });
+
     given("of a lease", async ({ store }) => {
       await store.transact(register("a"));
       await store.transact(create("one"));
       const { attempt } = await store.transact((tx) => claimed(tx, "a"));
       const held = { lease: "HELD", status: "RUNNING" } as const;
       const now = await store.transact((tx) => tx.transitionLease(attempt, held));
-      expect(now).toEqual((await store.read((tx) => tx.getAttempt("one", 1))) ?? attempt);
+      expect(now).toEqual(
+        (await store.read((tx) => tx.getAttempt({ workflow_instance_id: "one", slice: 0, attempt: 1 }))) ??
+          attempt,
+      );
       expect(await refused(store, (tx) => tx.transitionLease(attempt, held))).toBeInstanceOf(
         StateConflictError,
       );

@@ -172,6 +172,20 @@ describe("queries of the queue", () => {
         "SELECT * FROM attempts WHERE lease IN ('OFFERED', 'HELD') AND agent_id = 'a' ORDER BY assigned_at_ms",
       )[0],
     ).toContain("attempts_open");
+    const heads = "SELECT needs FROM slices WHERE state = 'QUEUED' AND needs > 'a' ORDER BY needs LIMIT 1";
+    expect(plan(heads)).toEqual([expect.stringContaining("slices_queue")]);
+    const open = (table: string) =>
+      `SELECT agent_id, assigned_at_ms FROM ${table} WHERE lease IN ('OFFERED', 'HELD') AND agent_id = 'a'`;
+    const both = plan(`${open("attempts")} UNION ALL ${open("slice_attempts")} ORDER BY assigned_at_ms`).join(
+      "\n",
+    );
+    expect(both).toContain("attempts_open");
+    expect(both).toContain("slice_attempts_open");
+    expect(
+      plan(
+        "SELECT * FROM task_runs WHERE workflow_instance_id = 'a' AND slice > 0 AND slice = 1 ORDER BY seq",
+      )[0],
+    ).toContain("task_runs_by_slice");
     expect(plan("SELECT min(deadline_ms) AS next FROM attempts WHERE lease = 'OFFERED'")).toEqual([
       expect.stringContaining("attempts_offered"),
     ]);

@@ -28,7 +28,7 @@ import type { Installation } from "../installation.ts";
 import { logFailure } from "../log-failure.ts";
 import type { LongPolls } from "../long-polls.ts";
 import type { PrincipalEvents } from "../principal-events.ts";
-import { nameOf } from "../runs/attempt-name.ts";
+import { inFull, nameOf } from "../runs/attempt-name.ts";
 import type { LeaseWatch } from "../runs/lease-watch.ts";
 import type { PauseWatch } from "../runs/pause-watch.ts";
 import { agentLost, type RunChanges } from "../runs/run-changes.ts";
@@ -125,6 +125,7 @@ export class AgentRegistry extends BackgroundService {
    */
   async register(agentId: string, description: AgentDescription, sender?: Identity): Promise<AgentOrders> {
     const { session_id, stream_id } = description;
+    const running = description.running.map(inFull);
     const apart = mismatch(description, THIS_PEER);
     if (apart !== undefined) {
       this.#o.log.warn(`Agent ${agentId} is refused. ${apart.message} ${apart.hint}`);
@@ -162,7 +163,7 @@ export class AgentRegistry extends BackgroundService {
       const durable = stream?.seq ?? 0;
       if (durable === 0)
         await tx.advanceStream(stream_id, agentId, stream?.seq ?? null, 0, this.#o.clock.now());
-      await this.#o.leases.known(tx, agentId, description.running);
+      await this.#o.leases.known(tx, agentId, running);
       const waitFor = description.report_seq !== undefined && description.report_seq > durable;
       if (!waitFor) await this.#crashFormer(tx, agentId, session_id);
       return { restarted, waitFor, fresh: known === null };
@@ -174,7 +175,7 @@ export class AgentRegistry extends BackgroundService {
       this.#o.events.emit("agent dismissed", agentId);
       this.#o.polls.wake(topicOf(agentId));
     }
-    contact.running = description.running;
+    contact.running = running;
     contact.settle =
       outcome.waitFor && description.report_seq !== undefined
         ? { upTo: description.report_seq, by: this.#o.clock.monotonic() + this.#o.heartbeatTimeoutMs }
@@ -187,7 +188,7 @@ export class AgentRegistry extends BackgroundService {
       `Agent ${agentId} registered (${description.host}, process ${description.pid}, ${description.max_concurrent_workflows} at once` +
         `${outcome.fresh ? "" : outcome.restarted ? ", new process" : ", again"})`,
     );
-    return this.#orders.of(contact, description.running);
+    return this.#orders.of(contact, running);
   }
 
   /**
@@ -266,7 +267,7 @@ export class AgentRegistry extends BackgroundService {
   async heartbeat(beat: Heartbeat): Promise<AgentOrders> {
     const contact = this.#contacts.known(beat.agent_id, beat.session_id);
     this.#contacts.seen(contact);
-    contact.running = beat.running;
+    contact.running = beat.running.map(inFull);
     contact.survivors = beat.survivors ?? [];
     this.#compareClocks(contact, beat);
     const record = await this.#o.store.read((tx) => tx.getAgent(beat.agent_id));
@@ -443,7 +444,7 @@ export class AgentRegistry extends BackgroundService {
     if (forgotten.length === 0) return;
     await this.#o.store.transact(async (tx) => {
       for (const attempt of forgotten) {
-        const present = await tx.getAttempt(attempt.workflow_instance_id, attempt.attempt);
+        const present = await tx.getAttempt(attempt);
         if (present !== null) await this.#crash(tx, present, "the agent no longer knows of this run");
       }
     });

@@ -2,7 +2,7 @@
 import type { AgentOrders, StopOrder } from "../../contract/messages.ts";
 import type { OperationalStore } from "../../storage/operational/store.ts";
 import type { Installation } from "../installation.ts";
-import { type AttemptName, nameOf } from "../runs/attempt-name.ts";
+import { type AttemptName, inFull, nameOf } from "../runs/attempt-name.ts";
 import type { Contact } from "./agent-contacts.ts";
 
 /** How far the history has received an agent's log stream. */
@@ -55,7 +55,7 @@ export class StandingOrders {
       }
       for (const one of running) {
         if (held.has(nameOf(one))) continue;
-        const attempt = await tx.getAttempt(one.workflow_instance_id, one.attempt);
+        const attempt = await tx.getAttempt(one);
         // It has ended the attempt itself in the meantime: there is nothing to stop.
         if (attempt?.agent_id === agentId && attempt.lease === "RELEASED") continue;
         const run = await tx.getRun(one.workflow_instance_id);
@@ -91,7 +91,7 @@ export function delivered(contact: Contact, orders: AgentOrders): AgentOrders {
 
 /** The part of the orders that justifies an immediate reply. */
 function newsIn(orders: AgentOrders): string[] {
-  const news = orders.stop.map((order) => `${order.reason} ${nameOf(order)}`);
+  const news = orders.stop.map((order) => `${order.reason} ${nameOf(inFull(order))}`);
   if (orders.drain) news.push("drain");
   return news;
 }

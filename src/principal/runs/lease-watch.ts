@@ -74,7 +74,12 @@ export class LeaseWatch extends BackgroundService {
   async #expire(): Promise<void> {
     this.#o.pauses.check();
     try {
-      if (this.#forgives) await this.#o.store.transact((tx) => tx.extendOffers(this.#o.offerMs));
+      if (this.#forgives) {
+        await this.#o.store.transact(async (tx) => {
+          await tx.settleSlices();
+          await tx.extendOffers(this.#o.offerMs);
+        });
+      }
       this.#forgives = false;
       for (const offer of await this.#o.store.read((tx) => tx.overdueOffers(BATCH))) {
         if (this.isStopping) return;
@@ -88,9 +93,10 @@ export class LeaseWatch extends BackgroundService {
     }
   }
 
-  async #end({ workflow_instance_id: id, attempt, agent_id, deadline_ms }: AttemptRecord): Promise<void> {
+  async #end(offer: AttemptRecord): Promise<void> {
+    const { workflow_instance_id: id, attempt, agent_id, deadline_ms } = offer;
     await this.#o.store.transact(async (tx) => {
-      const present = await tx.getAttempt(id, attempt);
+      const present = await tx.getAttempt(offer);
       const run = await tx.getRun(id);
       // It was confirmed, ended or renewed in the meantime.
       if (run === null || present?.lease !== "OFFERED" || present.deadline_ms !== deadline_ms) return;

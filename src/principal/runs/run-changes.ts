@@ -110,8 +110,13 @@ export class RunChanges {
       attempt: 1,
       crashed_attempts: 0,
       queued: true,
+      needs: "",
+      revision: 0,
       agent_id: null,
+      agents: 0,
       cancel_requested_at_ms: null,
+      timed_out_at_ms: null,
+      deadline_ms: null,
       tasks_done: carried.length,
       started_at_ms: null,
       finished_at_ms: null,
@@ -252,7 +257,7 @@ export class RunChanges {
   /** Cancels a run; if it is running, its agent gets the order and ends it. */
   async cancel(tx: OperationalTx, run: RunRecord): Promise<void> {
     const now = this.#o.clock.now();
-    const attempt = await tx.getAttempt(run.workflow_instance_id, run.attempt);
+    const attempt = await tx.getAttempt({ ...run, slice: 0 });
     const asked = await tx.requestCancel(run, now);
     if (run.status === "RUNNING" && attempt?.session_id != null) {
       tx.afterCommit(() => this.#o.events.emit("orders changed", attempt.agent_id));
@@ -291,7 +296,7 @@ export class RunChanges {
     tx: OperationalTx,
     word: { agent_id: string; workflow_instance_id: string; attempt: number },
   ): Promise<Held | "over" | "fenced"> {
-    const attempt = await tx.getAttempt(word.workflow_instance_id, word.attempt);
+    const attempt = await tx.getAttempt({ slice: 0, ...word });
     if (attempt === null || attempt.agent_id !== word.agent_id) return "fenced";
     if (attempt.lease === "RELEASED") return "over";
     if (isTerminal(LEASE_TRANSITIONS, attempt.lease)) return "fenced";
@@ -388,6 +393,7 @@ export class RunChanges {
       task_instance_id: word.task_instance_id,
       task_id: word.task_id,
       task_name: definition?.tasks.find((task) => task.id === word.task_id)?.name ?? word.task_id,
+      slice: 0,
       attempt: word.attempt,
       task_attempt: word.task_attempt,
       status: "PENDING",
@@ -399,6 +405,7 @@ export class RunChanges {
       started_at_ms: null,
       finished_at_ms: null,
       status_at_ms: at,
+      outputs: null,
     };
   }
 

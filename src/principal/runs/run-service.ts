@@ -383,7 +383,7 @@ function summaryOf(run: RunRecord): RunSummary {
 /** The attempts that were assigned, and the newest one if it is waiting or was never assigned. */
 function attemptsOf(run: RunRecord, attempts: readonly AttemptRecord[]): RunAttempt[] {
   const told: RunAttempt[] = attempts.map((attempt) => ({
-    slice: 0,
+    slice: attempt.slice,
     attempt: attempt.attempt,
     agent_id: attempt.agent_id,
     status: attempt.status,
@@ -421,7 +421,12 @@ function newestOf(tasks: readonly TaskRunRecord[]): TaskRunRecord[] {
 }
 
 function taskSummaryOf(task: TaskRunRecord, attempts: readonly AttemptRecord[]): TaskRunSummary {
-  const { workflow_instance_id: _run, task_name: _name, status_at_ms: _at, ...summary } = task;
-  const agent_id = attempts.find(({ attempt }) => attempt === task.attempt)?.agent_id ?? null;
-  return { ...summary, slice: 0, agent_id };
+  const { workflow_instance_id: _run, task_name: _name, status_at_ms: _at, outputs, ...summary } = task;
+  const { slice, attempt } = task;
+  const lease = attempts.find((one) => one.slice === slice && one.attempt === attempt);
+  return {
+    ...summary,
+    agent_id: lease?.agent_id ?? null,
+    ...(outputs === null ? {} : { outputs: JSON.parse(outputs) }),
+  };
 }

@@ -5,6 +5,7 @@ import { canTransition, type Transitions } from "../../workflow/status.ts";
 import { TASK_TRANSITIONS } from "../../workflow/task-state.ts";
 import { AGENT_TRANSITIONS } from "./agent-state.ts";
 import { LEASE_TRANSITIONS } from "./lease-state.ts";
+import { SLICE_TRANSITIONS } from "./slice-state.ts";
 
 /** A status that must not follow the current one. */
 export class IllegalTransitionError extends CdktrError {}
@@ -14,6 +15,7 @@ const TABLES = {
   run: RUN_TRANSITIONS,
   task: TASK_TRANSITIONS,
   lease: LEASE_TRANSITIONS,
+  slice: SLICE_TRANSITIONS,
   agent: AGENT_TRANSITIONS,
 } as const;
 

@@ -2,8 +2,12 @@
 import type { RunStatus } from "../../workflow/status.ts";
 import type { AgentState } from "./agent-state.ts";
 import type { LeaseState } from "./lease-state.ts";
+import type { SliceState } from "./slice-state.ts";
 
-/** A run. Its status is that of its newest attempt. */
+/**
+ * A run. Its status is that of its newest attempt. One agent has it as a whole, by leases on slice 0, unless its tasks are split into
+ * slices, which may be many agents' at once.
+ */
 export interface RunRecord {
   readonly workflow_instance_id: string;
   readonly workflow_id: string;
@@ -19,14 +23,25 @@ export interface RunRecord {
   readonly trigger_depth: number;
   readonly created_at_ms: number;
   readonly status: RunStatus;
-  /** Number of the newest attempt, 1-based. */
+  /** Number of the newest attempt, 1-based. Of a split run, no slice has a higher one. */
   readonly attempt: number;
-  /** Number of attempts that crashed after an agent had confirmed them: these are limited. */
+  /** Number of attempts that crashed after an agent had confirmed them: these are limited. Of a split run, each slice counts its own. */
   readonly crashed_attempts: number;
-  /** Whether it waits for an agent. */
+  /** Whether it waits for an agent as a whole. */
   readonly queued: boolean;
+  /** What the agent that gets it must have, in the words of whoever created it; "" for nothing special. Of a split run, its slices say it. */
+  readonly needs: string;
+  /** Of a split run: a number that changes with its progress, and with the state of its slices. 0: the run is not split. */
+  readonly revision: number;
+  /** The agent that got its newest lease. */
   readonly agent_id: string | null;
+  /** Number of agents that have got slices of a split run. */
+  readonly agents: number;
   readonly cancel_requested_at_ms: number | null;
+  /** When a split run took longer than it may; the agent of one that is not split sees to that itself. */
+  readonly timed_out_at_ms: number | null;
+  /** When that will be, by the store's clock; null without a limit, and while no agent has confirmed any of it. */
+  readonly deadline_ms: number | null;
   /** Number of tasks of the definition. */
   readonly tasks_total: number;
   /** Number of tasks that are over in the newest attempt, or completed before. */
@@ -41,9 +56,11 @@ export interface RunRecord {
   readonly log_seq: number;
 }
 
-/** One attempt of a run on one agent, with its lease. An attempt that was never assigned has no record. */
+/** One attempt of a run, or of a slice of it, on one agent, with its lease. An attempt that was never assigned has no record. */
 export interface AttemptRecord {
   readonly workflow_instance_id: string;
+  /** 0 for the run as a whole. */
+  readonly slice: number;
   readonly attempt: number;
   readonly agent_id: string;
   /** The agent's process; null for agents that do not identify it. */
@@ -60,6 +77,34 @@ export interface AttemptRecord {
   readonly started_at_ms: number | null;
   readonly finished_at_ms: number | null;
   readonly error: string | null;
+  /** Of a slice that its agent ended: the agent's log stream and its last line that belongs to the slice. */
+  readonly log_stream_id: string | null;
+  readonly log_seq: number;
+}
+
+/** Tasks of a split run that one agent gets at once. */
+export interface SliceRecord {
+  readonly workflow_instance_id: string;
+  /** 1-based number within the run. */
+  readonly slice: number;
+  /** Ids of its tasks. */
+  readonly tasks: readonly string[];
+  /** As in {@link RunRecord}. */
+  readonly needs: string;
+  /** Number of its newest attempt, 1-based. */
+  readonly attempt: number;
+  readonly crashed_attempts: number;
+  readonly state: SliceState;
+  /** When it was queued last. */
+  readonly queued_at_ms: number;
+}
+
+/** What waits longest of all that has the same needs. */
+export interface QueueHead {
+  readonly needs: string;
+  readonly workflow_instance_id: string;
+  /** 0 for a run as a whole. */
+  readonly slice: number;
 }
 
 /** The latest state of a task run. */
@@ -68,7 +113,9 @@ export interface TaskRunRecord {
   readonly task_instance_id: string;
   readonly task_id: string;
   readonly task_name: string;
-  /** Attempt of the run; 0 for a task that was carried over from the run that this one retries. */
+  /** 0 if one agent has the run as a whole, and for tasks of a split run that ended without an agent. */
+  readonly slice: number;
+  /** Attempt of the run, or of the slice; 0 for a task that was carried over from the run that this one retries. */
   readonly attempt: number;
   readonly task_attempt: number;
   readonly status: RunStatus;
@@ -80,10 +127,12 @@ export interface TaskRunRecord {
   readonly started_at_ms: number | null;
   readonly finished_at_ms: number | null;
   readonly status_at_ms: number;
+  /** JSON object: what the task published; null for nothing. */
+  readonly outputs: string | null;
 }
 
-/** Identifies an attempt of a run. */
-export type AttemptName = Pick<AttemptRecord, "workflow_instance_id" | "attempt">;
+/** Identifies an attempt of a run, or of a slice of it. */
+export type AttemptName = Pick<AttemptRecord, "workflow_instance_id" | "slice" | "attempt">;
 
 /** A registered agent. */
 export interface AgentRecord {

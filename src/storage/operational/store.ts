@@ -16,16 +16,18 @@ import type {
   AttemptName,
   AttemptRecord,
   FollowUp,
+  QueueHead,
   RecentStatus,
   RunRecord,
   ScheduleCursor,
+  SliceRecord,
   TaskRunRecord,
   WorkflowVersion,
 } from "./records.ts";
 
 export type * from "./records.ts";
 
-/** An agent's process that asks for a run. */
+/** An agent's process that asks for work. */
 interface Claimant {
   readonly agent_id: string;
   /** Null for agents that do not identify their process. */
@@ -35,11 +37,15 @@ interface Claimant {
   readonly assigned_at_ms: number;
   /** How long an unconfirmed offer is valid, ms. */
   readonly offer_ms: number;
+  /** It gets what waits longest with exactly these needs; by default, without any. */
+  readonly needs?: string;
 }
 
-/** A run that belongs to an agent from now on. */
+/** A run, or a slice of one, that belongs to an agent from now on. */
 export interface Claim {
   readonly run: RunRecord;
+  /** Null for the run as a whole. */
+  readonly slice: SliceRecord | null;
   readonly attempt: AttemptRecord;
   /** False when the same request was given it before. */
   readonly isNew: boolean;
@@ -53,8 +59,17 @@ export type RunStep = Pick<RunRecord, "status" | "status_at_ms" | "error"> &
 
 /** The next state of a lease, the status of its attempt, and further changes; omitted fields stay. */
 type LeaseStep = { readonly lease: LeaseState; readonly status: RunStatus } & Partial<
-  Pick<AttemptRecord, "clock_offset_ms" | "started_at_ms" | "finished_at_ms" | "error">
+  Pick<
+    AttemptRecord,
+    "clock_offset_ms" | "started_at_ms" | "finished_at_ms" | "error" | "log_stream_id" | "log_seq"
+  >
 >;
+
+/** How a task run ended, or what its status is until then. */
+export type TaskEnd = Pick<TaskRunRecord, "task_id" | "slice" | "attempt" | "status">;
+
+/** Tasks of a split run that are ready for an agent. */
+export type NewSlice = Pick<SliceRecord, "slice" | "tasks" | "needs">;
 
 /** An agent that is not lost yet. */
 export interface DueAgent {
@@ -76,34 +91,67 @@ export interface RunIntentions {
   createRun(run: RunRecord, definition: string, carried: readonly TaskRunRecord[]): Promise<void>;
   /** Changes the status of a run that is unchanged since it was read. Returns the new state. */
   transitionRun(run: RunRecord, to: RunStep): Promise<RunRecord>;
-  /** Puts a run whose newest attempt is CRASHED back into the queue, as the next attempt. */
+  /**
+   * Puts a run whose newest attempt is CRASHED back into the queue, as the next attempt. Of a split run, its slices are queued; it waits for
+   * them.
+   */
   requeueRun(run: RunRecord): Promise<RunRecord>;
   /** Records that a run that is not over is to be cancelled. */
   requestCancel(run: RunRecord, nowMs: number): Promise<RunRecord>;
+  /** Records that a split run that is not over took longer than it may. */
+  recordTimeout(run: RunRecord, nowMs: number): Promise<RunRecord>;
+  /** Gives a split run another revision, which it never had. */
+  reviseRun(run: RunRecord, revision: number): Promise<RunRecord>;
+  /** Sets how long a split run may take from now on, ms; null for no limit. */
+  limitRun(run: RunRecord, leftMs: number | null): Promise<RunRecord>;
+  /** Runs whose deadline has passed, oldest first. */
+  overdueRuns(limit: number): Promise<RunRecord[]>;
+  /** Time until the next deadline of a run, ms, 0 or less if it has passed; null without any. */
+  nextOverdueRun(): Promise<number | null>;
 
   getRun(id: string): Promise<RunRecord | null>;
   /** Up to `limit` runs whose id begins with `prefix`. */
   findRuns(prefix: string, limit: number): Promise<RunRecord[]>;
   /**
-   * Firings of a workflow's schedule that no agent has taken, oldest first. Only those that were scheduled, and queued, before `dueMs`.
+   * Firings of a workflow's schedule of which no agent has taken anything, oldest first. Only those that were scheduled, and queued, before `dueMs`.
    */
   waitingFirings(workflowId: string, dueMs: number, limit: number): Promise<RunRecord[]>;
   /** Newest first. */
   listRuns(filter: { limit: number; workflow_id?: string; status?: RunStatus }): Promise<RunRecord[]>;
   /** When the oldest finished run in the state was created; earlier ones are only in the history. */
   oldestFinishedMs(): Promise<number | null>;
-  /** Numbers of unfinished runs by status, and of those waiting for an agent. */
+  /** Numbers of unfinished runs by status, and of runs and slices waiting for an agent. */
   countRuns(): Promise<{ pending: number; running: number; queued: number }>;
   getDefinition(hash: string): Promise<string | null>;
   /** The latest status of each workflow, newest first. */
   recentStatuses(limit: number): Promise<RecentStatus[]>;
 }
 
+/** The slices of split runs. */
+export interface SliceIntentions {
+  /** Queues further slices of a split run. */
+  addSlices(run: RunRecord, slices: readonly NewSlice[], nowMs: number): Promise<void>;
+  /** Puts a slice whose attempt is over back into its place in the queue, as the next attempt. */
+  requeueSlice(slice: SliceRecord, crashedAttempts: number, nowMs: number): Promise<SliceRecord>;
+  /** Ends a slice. */
+  endSlice(slice: SliceRecord): Promise<void>;
+  getSlice(runId: string, slice: number): Promise<SliceRecord | null>;
+  /** In order; those that are not over, or all. */
+  listSlices(runId: string, which: "open" | "all"): Promise<SliceRecord[]>;
+  /** The number of the newest slice of a run; 0 for none. */
+  lastSlice(runId: string): Promise<number>;
+  /** An older cdktr may have ended or removed split runs, whose slices it does not know: ends, or removes, those too. */
+  settleSlices(): Promise<void>;
+}
+
 /** The queue, leases and task runs. */
 export interface LeaseIntentions {
+  /** What waits longest, of everything with the same needs, oldest first. @param needs only what has these */
+  queueHeads(needs?: string): Promise<QueueHead[]>;
   /**
-   * Gives the oldest waiting run to an agent: it belongs to the agent, by a lease with a deadline, when the unit of work commits.
-   * A request that has an open lease gets the same one again. `empty`: nothing waits. `unfit`: no process with this name may get work.
+   * Gives the run or slice that waits longest to an agent: it belongs to the agent, by a lease with a deadline, when the unit of work
+   * commits. A request that has an open lease gets the same one again. `empty`: nothing waits. `unfit`: no process with this name may get
+   * work.
    */
   claim(to: Claimant): Promise<Claim | "empty" | "unfit">;
   /** The open lease that a request was given before. */
@@ -117,11 +165,13 @@ export interface LeaseIntentions {
   /** Time until the next offer expires, ms, 0 or less if it is overdue; null without any. */
   nextOverdueOffer(): Promise<number | null>;
 
-  getAttempt(runId: string, attempt: number): Promise<AttemptRecord | null>;
-  /** In order. */
-  listAttempts(runId: string): Promise<AttemptRecord[]>;
+  getAttempt(of: AttemptName): Promise<AttemptRecord | null>;
+  /** In order, of the run as a whole first; of one slice, or all. */
+  listAttempts(runId: string, slice?: number): Promise<AttemptRecord[]>;
   /** Attempts with an open lease, of one agent or of all, oldest first. */
   openAttempts(agentId?: string): Promise<AttemptRecord[]>;
+  /** Whether an agent has had a slice of a run. */
+  hasHadSlice(agentId: string, runId: string): Promise<boolean>;
 
   /**
    * Writes the current state of a task run; one that is over counts as done in its run.
@@ -130,11 +180,15 @@ export interface LeaseIntentions {
   transitionTask(
     task: TaskRunRecord,
     from: RunStatus | null,
-    of: { workflow_id: string; agent_id: string },
+    of: { workflow_id: string; agent_id: string | null },
   ): Promise<void>;
   getTaskRun(runId: string, taskInstanceId: string): Promise<TaskRunRecord | null>;
-  /** In the order in which they were first written. */
-  listTaskRuns(runId: string): Promise<TaskRunRecord[]>;
+  /** In the order in which they were first written; of one slice, from 1, or all. */
+  listTaskRuns(runId: string, slice?: number): Promise<TaskRunRecord[]>;
+  /** As {@link listTaskRuns}, but only what is needed to know how far the run has got. */
+  listTaskEnds(runId: string): Promise<TaskEnd[]>;
+  /** What tasks of a run published, by task id, as JSON; tasks that published nothing are omitted. */
+  outputsOf(runId: string, taskIds: readonly string[]): Promise<ReadonlyMap<string, string>>;
   /** Ids of the tasks of a run that completed, in any attempt. */
   completedTasks(runId: string): Promise<string[]>;
   /** Number of running tasks in attempts with an open lease, by agent; agents without any are omitted. */
@@ -238,6 +292,7 @@ export interface CommitStep {
 /** The operations of a unit of work. */
 export interface OperationalTx
   extends RunIntentions,
+    SliceIntentions,
     LeaseIntentions,
     AgentIntentions,
     FollowUpIntentions,

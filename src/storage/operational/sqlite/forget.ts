@@ -27,6 +27,8 @@ export function housekeepingIntentions(db: Statements): HousekeepingIntentions {
       for (const { workflow_instance_id: id } of runs) {
         db.run("DELETE FROM task_runs WHERE workflow_instance_id = ?", id);
         db.run("DELETE FROM attempts WHERE workflow_instance_id = ?", id);
+        db.run("DELETE FROM slice_attempts WHERE workflow_instance_id = ?", id);
+        db.run("DELETE FROM slices WHERE workflow_instance_id = ?", id);
         db.run("DELETE FROM runs WHERE workflow_instance_id = ?", id);
       }
       const keys = db.run(

@@ -15,10 +15,12 @@ type StoredRun = Omit<RunRecord, "params" | "queued"> & {
 
 /** Matches a run that is unchanged since it was read. */
 const AS_READ =
-  "workflow_instance_id = ? AND attempt = ? AND status = ? AND queued = ? AND cancel_requested_at_ms IS ?";
+  "workflow_instance_id = ? AND attempt = ? AND status = ? AND queued = ? AND cancel_requested_at_ms IS ? AND revision = ? AND timed_out_at_ms IS ?";
 
 function asRead(run: RunRecord): SQLQueryBindings[] {
-  return [run.workflow_instance_id, run.attempt, run.status, run.queued ? 1 : 0, run.cancel_requested_at_ms];
+  const { workflow_instance_id, attempt, status, cancel_requested_at_ms, revision, timed_out_at_ms } = run;
+  const queued = run.queued ? 1 : 0;
+  return [workflow_instance_id, attempt, status, queued, cancel_requested_at_ms, revision, timed_out_at_ms];
 }
 
 const nameOf = (run: RunRecord) => `run ${run.workflow_instance_id}`;
@@ -32,18 +34,30 @@ export function getRun(db: Statements, id: string): RunRecord | null {
   return row === null ? null : toRun(row);
 }
 
-/** Removes the oldest waiting run from the queue. */
-export function takeQueuedRun(db: Statements, agentId: string): RunRecord | null {
+/** Removes a waiting run from the queue, for an agent. */
+export function takeQueuedRun(db: Statements, runId: string, agentId: string): RunRecord | null {
   const row = db.one<StoredRun>(
-    `UPDATE runs SET queued = 0, agent_id = ?
-     WHERE seq = (SELECT seq FROM runs WHERE queued = 1 ORDER BY seq LIMIT 1) RETURNING *`,
+    "UPDATE runs SET queued = 0, agent_id = ? WHERE workflow_instance_id = ? AND queued = 1 RETURNING *",
     agentId,
+    runId,
   );
   return row === null ? null : toRun(row);
 }
 
-/** The operations of a unit of work on runs. */
-export function runIntentions(db: Statements): RunIntentions {
+/**
+ * The operations of a unit of work on runs.
+ * @param now the store's clock, ms
+ */
+export function runIntentions(db: Statements, now: () => number): RunIntentions {
+  /** Changes a run that is unchanged since it was read, and not over. */
+  const change = (run: RunRecord, to: Partial<RunRecord>): RunRecord => {
+    const set = Object.keys(to).map((name) => `${name} = ?`);
+    const values = Object.values(to) as SQLQueryBindings[];
+    const update = `UPDATE runs SET ${set.join(", ")} WHERE ${AS_READ} AND finished_at_ms IS NULL`;
+    db.change(nameOf(run), update, ...values, ...asRead(run));
+    return { ...run, ...to };
+  };
+
   return {
     async claimKey(key, runId, nowMs) {
       const { changes } = db.insert(
@@ -65,10 +79,11 @@ export function runIntentions(db: Statements): RunIntentions {
 
     async transitionRun(run, to) {
       requireLegal("run", run.status, to.status);
-      const next: RunRecord = { ...run, ...to, queued: false };
+      // Only a run that somebody executes has a deadline.
+      const next: RunRecord = { ...run, ...to, queued: false, deadline_ms: null };
       db.change(
         nameOf(run),
-        `UPDATE runs SET status = ?, status_at_ms = ?, error = ?, queued = 0, started_at_ms = ?, finished_at_ms = ?,
+        `UPDATE runs SET status = ?, status_at_ms = ?, error = ?, queued = 0, deadline_ms = NULL, started_at_ms = ?, finished_at_ms = ?,
            crashed_attempts = ?, log_stream_id = ?, log_seq = ? WHERE ${AS_READ}`,
         next.status,
         next.status_at_ms,
@@ -86,9 +101,10 @@ export function runIntentions(db: Statements): RunIntentions {
 
     async requeueRun(run) {
       const row = db.one<StoredRun>(
-        `UPDATE runs SET status = 'PENDING', attempt = attempt + 1, queued = 1, agent_id = NULL,
-           tasks_done = (SELECT count(DISTINCT task_id) FROM task_runs
-                         WHERE task_runs.workflow_instance_id = runs.workflow_instance_id AND status = 'COMPLETED')
+        `UPDATE runs SET status = 'PENDING', attempt = attempt + 1, queued = (revision = 0), agent_id = NULL,
+           tasks_done = CASE WHEN revision > 0 THEN tasks_done ELSE (
+             SELECT count(DISTINCT task_id) FROM task_runs
+             WHERE task_runs.workflow_instance_id = runs.workflow_instance_id AND status = 'COMPLETED') END
          WHERE ${AS_READ} AND status = 'CRASHED' AND finished_at_ms IS NULL RETURNING *`,
         ...asRead(run),
       );
@@ -100,14 +116,30 @@ export function runIntentions(db: Statements): RunIntentions {
     },
 
     async requestCancel(run, nowMs) {
-      const next: RunRecord = { ...run, cancel_requested_at_ms: run.cancel_requested_at_ms ?? nowMs };
-      db.change(
-        nameOf(run),
-        `UPDATE runs SET cancel_requested_at_ms = ? WHERE ${AS_READ} AND finished_at_ms IS NULL`,
-        next.cancel_requested_at_ms,
-        ...asRead(run),
-      );
-      return next;
+      return change(run, { cancel_requested_at_ms: run.cancel_requested_at_ms ?? nowMs });
+    },
+
+    async recordTimeout(run, nowMs) {
+      return change(run, { timed_out_at_ms: run.timed_out_at_ms ?? nowMs, deadline_ms: null });
+    },
+
+    async reviseRun(run, revision) {
+      return change(run, { revision });
+    },
+
+    async limitRun(run, leftMs) {
+      return change(run, { deadline_ms: leftMs === null ? null : now() + Math.round(leftMs) });
+    },
+
+    async overdueRuns(limit) {
+      const sql = "SELECT * FROM runs WHERE deadline_ms <= ? ORDER BY deadline_ms LIMIT ?";
+      return db.all<StoredRun>(sql, now(), limit).map(toRun);
+    },
+
+    async nextOverdueRun() {
+      const sql = "SELECT min(deadline_ms) AS next FROM runs WHERE deadline_ms IS NOT NULL";
+      const next = db.one<{ next: number | null }>(sql)?.next ?? null;
+      return next === null ? null : next - now();
     },
 
     async getRun(id) {
@@ -126,12 +158,14 @@ export function runIntentions(db: Statements): RunIntentions {
     },
 
     async waitingFirings(workflowId, dueMs, limit) {
+      const due = "workflow_id = ?1 AND attempt = 1 AND scheduled_time_ms < ?2 AND created_at_ms < ?2";
       return db
         .all<StoredRun>(
-          `SELECT * FROM runs WHERE queued = 1 AND trigger = 'cron' AND workflow_id = ? AND attempt = 1
-             AND scheduled_time_ms < ? AND created_at_ms < ? ORDER BY seq LIMIT ?`,
+          `SELECT * FROM runs WHERE queued = 1 AND trigger = 'cron' AND ${due}
+           UNION ALL
+           SELECT * FROM runs WHERE status = 'PENDING' AND trigger = 'cron' AND revision > 0 AND agents = 0 AND ${due}
+           ORDER BY seq LIMIT ?3`,
           workflowId,
-          dueMs,
           dueMs,
           limit,
         )
@@ -170,6 +204,8 @@ export function runIntentions(db: Statements): RunIntentions {
         if (row.status === "RUNNING") counts.running = row.n;
         counts.queued += row.queued ?? 0;
       }
+      counts.queued +=
+        db.one<{ n: number }>("SELECT count(*) AS n FROM slices WHERE state = 'QUEUED'")?.n ?? 0;
       return counts;
     },
 

@@ -231,4 +231,65 @@ export const STATE_MIGRATIONS: SqliteMigrations = [
       database.run("ALTER TABLE attempts ADD COLUMN clock_offset_ms INTEGER NOT NULL DEFAULT 0");
     },
   },
+  {
+    // Leases on slices are in a table of their own: an older cdktr does not see them, and so cannot take one for a lease on the whole run.
+    what: "runs that several agents share",
+    isAdditive: true,
+    apply(database) {
+      database.run(`
+      ALTER TABLE runs ADD COLUMN needs TEXT NOT NULL DEFAULT '';
+      ALTER TABLE runs ADD COLUMN revision INTEGER NOT NULL DEFAULT 0;
+      ALTER TABLE runs ADD COLUMN agents INTEGER NOT NULL DEFAULT 0;
+      ALTER TABLE runs ADD COLUMN timed_out_at_ms INTEGER;
+      ALTER TABLE runs ADD COLUMN deadline_ms INTEGER;
+      CREATE INDEX runs_queue_by_needs ON runs (needs, seq) WHERE queued = 1;
+      CREATE INDEX runs_by_deadline ON runs (deadline_ms) WHERE deadline_ms IS NOT NULL;
+      CREATE INDEX runs_untaken_firings ON runs (workflow_id, seq) WHERE status = 'PENDING' AND trigger = 'cron' AND revision > 0;
+
+      CREATE TABLE slices (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT,
+        workflow_instance_id TEXT NOT NULL,
+        slice INTEGER NOT NULL,
+        tasks TEXT NOT NULL,
+        needs TEXT NOT NULL,
+        attempt INTEGER NOT NULL,
+        crashed_attempts INTEGER NOT NULL,
+        state TEXT NOT NULL,
+        position INTEGER NOT NULL,
+        queued_at_ms INTEGER NOT NULL,
+        UNIQUE (workflow_instance_id, slice)
+      ) STRICT;
+      CREATE INDEX slices_queue ON slices (needs, position, seq) WHERE state = 'QUEUED';
+      CREATE INDEX slices_open ON slices (workflow_instance_id, slice) WHERE state <> 'OVER';
+
+      CREATE TABLE slice_attempts (
+        workflow_instance_id TEXT NOT NULL,
+        slice INTEGER NOT NULL,
+        attempt INTEGER NOT NULL,
+        agent_id TEXT NOT NULL,
+        session_id TEXT,
+        fetch_id TEXT,
+        assigned_at_ms INTEGER NOT NULL,
+        deadline_ms INTEGER,
+        clock_offset_ms INTEGER NOT NULL,
+        lease TEXT NOT NULL,
+        status TEXT NOT NULL,
+        started_at_ms INTEGER,
+        finished_at_ms INTEGER,
+        error TEXT,
+        log_stream_id TEXT,
+        log_seq INTEGER NOT NULL,
+        PRIMARY KEY (workflow_instance_id, slice, attempt)
+      ) STRICT, WITHOUT ROWID;
+      CREATE INDEX slice_attempts_open ON slice_attempts (agent_id) WHERE lease IN ('OFFERED', 'HELD');
+      CREATE INDEX slice_attempts_offered ON slice_attempts (deadline_ms) WHERE lease = 'OFFERED';
+      CREATE INDEX slice_attempts_by_agent ON slice_attempts (workflow_instance_id, agent_id);
+
+      ALTER TABLE task_runs ADD COLUMN slice INTEGER NOT NULL DEFAULT 0;
+      ALTER TABLE task_runs ADD COLUMN outputs TEXT;
+      CREATE INDEX task_runs_by_slice ON task_runs (workflow_instance_id, slice) WHERE slice > 0;
+      CREATE INDEX task_runs_with_outputs ON task_runs (workflow_instance_id, task_id) WHERE outputs IS NOT NULL;
+    `);
+    },
+  },
 ];

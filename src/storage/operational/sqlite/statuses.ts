@@ -36,7 +36,7 @@ export function writeRunStatus(db: Statements, run: RunRecord): void {
 export function writeTaskStatus(
   db: Statements,
   task: TaskRunRecord,
-  of: { workflow_id: string; agent_id: string },
+  of: { workflow_id: string; agent_id: string | null },
   done: number,
 ): void {
   const row: TaskStatusRow = {

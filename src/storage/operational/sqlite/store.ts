@@ -34,6 +34,7 @@ import { housekeepingIntentions } from "./forget.ts";
 import { leaseIntentions } from "./leases.ts";
 import { runIntentions } from "./runs.ts";
 import { STATE_MIGRATIONS } from "./schema.ts";
+import { sliceIntentions } from "./slices.ts";
 import { Statements } from "./statements.ts";
 import {
   ackStatuses,
@@ -101,7 +102,8 @@ export class SqliteOperationalStore implements OperationalStore {
     this.#statements = db;
     const now = steady(options.clock ?? systemClock);
     const tx: OperationalTx = {
-      ...runIntentions(db),
+      ...runIntentions(db, now),
+      ...sliceIntentions(db),
       ...leaseIntentions(db, now),
       ...agentIntentions(db, now),
       ...followUpIntentions(db),

@@ -1,0 +1,148 @@
+/** Statements about the slices of split runs. */
+import { requireLegal } from "../legal.ts";
+import type { RunRecord, SliceIntentions, SliceRecord } from "../store.ts";
+import { getRun } from "./runs.ts";
+import { conflict, type Statements } from "./statements.ts";
+
+const COLUMNS = "workflow_instance_id, slice, tasks, needs, attempt, crashed_attempts, state, queued_at_ms";
+
+type StoredSlice = Omit<SliceRecord, "tasks"> & { tasks: string };
+
+function toSlice(row: StoredSlice): SliceRecord {
+  return { ...row, tasks: JSON.parse(row.tasks) };
+}
+
+export function getSlice(db: Statements, runId: string, slice: number): SliceRecord | null {
+  const sql = `SELECT ${COLUMNS} FROM slices WHERE workflow_instance_id = ? AND slice = ?`;
+  const row = db.one<StoredSlice>(sql, runId, slice);
+  return row === null ? null : toSlice(row);
+}
+
+/** Removes a waiting slice from the queue, for an agent. */
+export function takeQueuedSlice(
+  db: Statements,
+  of: { workflow_instance_id: string; slice: number },
+  agentId: string,
+): { run: RunRecord; slice: SliceRecord } | null {
+  const { workflow_instance_id: id, slice: number } = of;
+  const slice = getSlice(db, id, number);
+  if (slice === null) return null;
+  const taken = changeState(db, slice, "LEASED");
+  db.run(
+    `UPDATE runs SET agent_id = ?1, agents = agents + NOT EXISTS (
+       SELECT 1 FROM slice_attempts WHERE workflow_instance_id = ?2 AND agent_id = ?1)
+     WHERE workflow_instance_id = ?2`,
+    agentId,
+    id,
+  );
+  const run = getRun(db, id);
+  return run === null ? null : { run, slice: taken };
+}
+
+function changeState(db: Statements, slice: SliceRecord, state: SliceRecord["state"]): SliceRecord {
+  requireLegal("slice", slice.state, state);
+  db.change(
+    nameOf(slice),
+    "UPDATE slices SET state = ? WHERE workflow_instance_id = ? AND slice = ? AND attempt = ? AND state = ?",
+    state,
+    slice.workflow_instance_id,
+    slice.slice,
+    slice.attempt,
+    slice.state,
+  );
+  return { ...slice, state };
+}
+
+const nameOf = ({ slice, workflow_instance_id }: SliceRecord) =>
+  `slice ${slice} of run ${workflow_instance_id}`;
+
+/** The operations of a unit of work on slices. */
+export function sliceIntentions(db: Statements): SliceIntentions {
+  return {
+    async addSlices(run, slices, nowMs) {
+      for (const { slice, tasks, needs } of slices) {
+        const { changes } = db.run(
+          `INSERT INTO slices (workflow_instance_id, slice, tasks, needs, attempt, crashed_attempts, state, position, queued_at_ms)
+           SELECT ?, ?, ?, ?, 1, 0, 'QUEUED', (SELECT max(seq) FROM runs), ? WHERE true ON CONFLICT DO NOTHING`,
+          run.workflow_instance_id,
+          slice,
+          JSON.stringify(tasks),
+          needs,
+          nowMs,
+        );
+        if (changes === 0) throw conflict(`slice ${slice} of run ${run.workflow_instance_id}`);
+      }
+    },
+
+    async requeueSlice(slice, crashedAttempts, nowMs) {
+      requireLegal("slice", slice.state, "QUEUED");
+      const { workflow_instance_id: id } = slice;
+      const next: SliceRecord = {
+        ...slice,
+        state: "QUEUED",
+        attempt: slice.attempt + 1,
+        crashed_attempts: crashedAttempts,
+        queued_at_ms: nowMs,
+      };
+      db.change(
+        nameOf(slice),
+        `UPDATE slices SET state = 'QUEUED', attempt = ?, crashed_attempts = ?, queued_at_ms = ?
+         WHERE workflow_instance_id = ? AND slice = ? AND attempt = ? AND state = ?`,
+        next.attempt,
+        next.crashed_attempts,
+        next.queued_at_ms,
+        id,
+        slice.slice,
+        slice.attempt,
+        slice.state,
+      );
+      // What did not complete is to be done again.
+      db.run(
+        `UPDATE runs SET attempt = max(attempt, ?1), tasks_done = tasks_done - (
+           SELECT count(*) FROM task_runs WHERE workflow_instance_id = ?2 AND slice = ?3 AND slice > 0 AND attempt = ?4
+             AND status IN ('FAILED', 'CRASHED', 'CANCELLED', 'SKIPPED'))
+         WHERE workflow_instance_id = ?2`,
+        next.attempt,
+        id,
+        slice.slice,
+        slice.attempt,
+      );
+      return next;
+    },
+
+    async endSlice(slice) {
+      changeState(db, slice, "OVER");
+    },
+
+    async getSlice(runId, slice) {
+      return getSlice(db, runId, slice);
+    },
+
+    async listSlices(runId, which) {
+      const open = which === "open" ? "AND state <> 'OVER'" : "";
+      const sql = `SELECT ${COLUMNS} FROM slices WHERE workflow_instance_id = ? ${open} ORDER BY slice`;
+      return db.all<StoredSlice>(sql, runId).map(toSlice);
+    },
+
+    async lastSlice(runId) {
+      const sql = "SELECT max(slice) AS last FROM slices WHERE workflow_instance_id = ?";
+      return db.one<{ last: number | null }>(sql, runId)?.last ?? 0;
+    },
+
+    async settleSlices() {
+      const ofNone = (table: string) =>
+        `NOT EXISTS (SELECT 1 FROM runs WHERE runs.workflow_instance_id = ${table}.workflow_instance_id AND finished_at_ms IS NULL)`;
+      db.run(
+        `UPDATE slice_attempts SET lease = 'REVOKED', status = 'CANCELLED', deadline_ms = NULL
+         WHERE lease IN ('OFFERED', 'HELD') AND ${ofNone("slice_attempts")}`,
+      );
+      db.run(`UPDATE slices SET state = 'OVER' WHERE state <> 'OVER' AND ${ofNone("slices")}`);
+      for (const table of ["slice_attempts", "slices"]) {
+        db.run(
+          `DELETE FROM ${table} WHERE workflow_instance_id IN (
+             SELECT workflow_instance_id FROM ${table} EXCEPT SELECT workflow_instance_id FROM runs)`,
+        );
+      }
+    },
+  };
+}
