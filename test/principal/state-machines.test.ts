@@ -180,7 +180,7 @@ class Chaos {
 
   async #hear(tx: OperationalTx, word: RunWord | TaskWord): Promise<void> {
     this.#said.push(word);
-    const attempt = await tx.getAttempt({ slice: 0, ...word });
+    const attempt = await tx.getAttempt(word);
     const mine = attempt?.agent_id === word.agent_id;
     const open = mine && (attempt.lease === "OFFERED" || attempt.lease === "HELD");
     const before = await snapshot(tx, word.workflow_instance_id);

@@ -28,7 +28,7 @@ import type { Installation } from "../installation.ts";
 import { logFailure } from "../log-failure.ts";
 import type { LongPolls } from "../long-polls.ts";
 import type { PrincipalEvents } from "../principal-events.ts";
-import { inFull, nameOf } from "../runs/attempt-name.ts";
+import { nameOf } from "../runs/attempt-name.ts";
 import type { LeaseWatch } from "../runs/lease-watch.ts";
 import type { PauseWatch } from "../runs/pause-watch.ts";
 import { agentLost, type RunChanges } from "../runs/run-changes.ts";
@@ -125,7 +125,6 @@ export class AgentRegistry extends BackgroundService {
    */
   async register(agentId: string, description: AgentDescription, sender?: Identity): Promise<AgentOrders> {
     const { session_id, stream_id } = description;
-    const running = description.running.map(inFull);
     const apart = mismatch(description, THIS_PEER);
     if (apart !== undefined) {
       this.#o.log.warn(`Agent ${agentId} is refused. ${apart.message} ${apart.hint}`);
@@ -163,7 +162,7 @@ export class AgentRegistry extends BackgroundService {
       const durable = stream?.seq ?? 0;
       if (durable === 0)
         await tx.advanceStream(stream_id, agentId, stream?.seq ?? null, 0, this.#o.clock.now());
-      await this.#o.leases.known(tx, agentId, running);
+      await this.#o.leases.known(tx, agentId, description.running);
       const waitFor = description.report_seq !== undefined && description.report_seq > durable;
       if (!waitFor) await this.#crashFormer(tx, agentId, session_id);
       return { restarted, waitFor, fresh: known === null };
@@ -175,7 +174,7 @@ export class AgentRegistry extends BackgroundService {
       this.#o.events.emit("agent dismissed", agentId);
       this.#o.polls.wake(topicOf(agentId));
     }
-    contact.running = running;
+    contact.running = description.running;
     contact.settle =
       outcome.waitFor && description.report_seq !== undefined
         ? { upTo: description.report_seq, by: this.#o.clock.monotonic() + this.#o.heartbeatTimeoutMs }
@@ -188,7 +187,7 @@ export class AgentRegistry extends BackgroundService {
       `Agent ${agentId} registered (${description.host}, process ${description.pid}, ${description.max_concurrent_workflows} at once` +
         `${outcome.fresh ? "" : outcome.restarted ? ", new process" : ", again"})`,
     );
-    return this.#orders.of(contact, running);
+    return this.#orders.of(contact, description.running);
   }
 
   /**
@@ -267,7 +266,7 @@ export class AgentRegistry extends BackgroundService {
   async heartbeat(beat: Heartbeat): Promise<AgentOrders> {
     const contact = this.#contacts.known(beat.agent_id, beat.session_id);
     this.#contacts.seen(contact);
-    contact.running = beat.running.map(inFull);
+    contact.running = beat.running;
     contact.survivors = beat.survivors ?? [];
     this.#compareClocks(contact, beat);
     const record = await this.#o.store.read((tx) => tx.getAgent(beat.agent_id));

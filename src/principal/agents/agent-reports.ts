@@ -2,7 +2,7 @@
 import type { ConsolaInstance } from "consola";
 import type { AgentReport, AgentReports } from "../../contract/messages.ts";
 import type { OperationalTx } from "../../storage/operational/store.ts";
-import { type AttemptName, inFull, nameOf } from "../runs/attempt-name.ts";
+import { type AttemptName, nameOf } from "../runs/attempt-name.ts";
 import type { ReportedClock, RunChanges } from "../runs/run-changes.ts";
 
 /** The result of a batch. */
@@ -66,7 +66,7 @@ async function apply(
 }
 
 async function fencedIn(tx: OperationalTx, batch: AgentReports): Promise<AttemptName[]> {
-  const named = new Map(batch.reports.map(inFull).map((report) => [nameOf(report), report]));
+  const named = new Map(batch.reports.map((report) => [nameOf(report), report]));
   const fenced: AttemptName[] = [];
   for (const { workflow_instance_id, slice, attempt } of named.values()) {
     const record = await tx.getAttempt({ workflow_instance_id, slice, attempt });

@@ -2,7 +2,7 @@
 import type { AgentOrders, StopOrder } from "../../contract/messages.ts";
 import type { OperationalStore } from "../../storage/operational/store.ts";
 import type { Installation } from "../installation.ts";
-import { type AttemptName, inFull, nameOf } from "../runs/attempt-name.ts";
+import { type AttemptName, nameOf } from "../runs/attempt-name.ts";
 import type { Contact } from "./agent-contacts.ts";
 
 /** How far the history has received an agent's log stream. */
@@ -91,11 +91,12 @@ export function delivered(contact: Contact, orders: AgentOrders): AgentOrders {
 
 /** The part of the orders that justifies an immediate reply. */
 function newsIn(orders: AgentOrders): string[] {
-  const news = orders.stop.map((order) => `${order.reason} ${nameOf(inFull(order))}`);
+  const news = orders.stop.map((order) => `${order.reason} ${nameOf(order)}`);
   if (orders.drain) news.push("drain");
   return news;
 }
 
-function stopOrder(attempt: AttemptName, reason: StopOrder["reason"]): StopOrder {
-  return { workflow_instance_id: attempt.workflow_instance_id, slice: 0, attempt: attempt.attempt, reason };
+function stopOrder(of: AttemptName, reason: StopOrder["reason"]): StopOrder {
+  const { workflow_instance_id, slice, attempt } = of;
+  return { workflow_instance_id, slice, attempt, reason };
 }

@@ -157,6 +157,7 @@ export function handlersOf(s: HandlerServices): Handlers {
             agent_id,
             stream_id: null,
             workflow_instance_id,
+            slice: 0,
             attempt,
             status,
             timestamp_ms: s.now(),

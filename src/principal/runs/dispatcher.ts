@@ -220,7 +220,7 @@ export class Dispatcher extends BackgroundService {
     return {
       workflow_id: run.workflow_id,
       workflow_instance_id: run.workflow_instance_id,
-      slice: 0,
+      slice: attempt.slice,
       attempt: attempt.attempt,
       trigger: run.trigger,
       scheduled_time_ms: run.scheduled_time_ms,

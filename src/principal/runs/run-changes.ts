@@ -6,6 +6,7 @@ import type { Clock } from "../../clock.ts";
 import type { TaskReport } from "../../contract/messages.ts";
 import { LEASE_TRANSITIONS, type LeaseState } from "../../storage/operational/lease-state.ts";
 import type {
+  AttemptName,
   AttemptRecord,
   OperationalTx,
   RunRecord,
@@ -61,6 +62,7 @@ export interface RunWord extends ReportedClock {
   readonly agent_id: string;
   readonly stream_id: string | null;
   readonly workflow_instance_id: string;
+  readonly slice: number;
   readonly attempt: number;
   readonly status: RunStatus;
   /** By the agent's clock. */
@@ -177,7 +179,8 @@ export class RunChanges {
     const time = this.#timeOf(held, word);
     const at = time.at_ms;
     const task = known ?? (await this.#newTask(tx, held.run, word, at));
-    if (task.attempt !== word.attempt || task.task_id !== word.task_id) return "illegal";
+    if (task.slice !== word.slice || task.attempt !== word.attempt || task.task_id !== word.task_id)
+      return "illegal";
     if (isTerminal(TASK_TRANSITIONS, task.status)) return task.status === word.status ? "applied" : "illegal";
     if (task.status === word.status && known !== null) return "applied";
     // A report in between was lost with a disk: accept the current one if it could have been reached.
@@ -196,6 +199,7 @@ export class RunChanges {
       error: word.error,
       cpu_ms: word.cpu_ms,
       max_rss_kb: word.max_rss_kb,
+      outputs: word.outputs === null ? null : JSON.stringify(word.outputs),
     });
     return "applied";
   }
@@ -294,9 +298,9 @@ export class RunChanges {
   /** The attempt of a report with its run, if the agent may report on it. */
   async #openLease(
     tx: OperationalTx,
-    word: { agent_id: string; workflow_instance_id: string; attempt: number },
+    word: AttemptName & { readonly agent_id: string },
   ): Promise<Held | "over" | "fenced"> {
-    const attempt = await tx.getAttempt({ slice: 0, ...word });
+    const attempt = await tx.getAttempt(word);
     if (attempt === null || attempt.agent_id !== word.agent_id) return "fenced";
     if (attempt.lease === "RELEASED") return "over";
     if (isTerminal(LEASE_TRANSITIONS, attempt.lease)) return "fenced";
@@ -393,7 +397,7 @@ export class RunChanges {
       task_instance_id: word.task_instance_id,
       task_id: word.task_id,
       task_name: definition?.tasks.find((task) => task.id === word.task_id)?.name ?? word.task_id,
-      slice: 0,
+      slice: word.slice,
       attempt: word.attempt,
       task_attempt: word.task_attempt,
       status: "PENDING",

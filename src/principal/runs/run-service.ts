@@ -28,6 +28,7 @@ import type { LongPolls } from "../long-polls.ts";
 import type { PrincipalEvents } from "../principal-events.ts";
 import { RateLimitedWarning } from "../rate-limited-warning.ts";
 import { quote, thereIsNoWorkflow } from "../unknown-name.ts";
+import { nameOf } from "./attempt-name.ts";
 import type { Definitions } from "./definitions.ts";
 import type { RunChanges } from "./run-changes.ts";
 
@@ -316,6 +317,7 @@ export class RunService {
 
   async #details(tx: OperationalTx, run: RunRecord): Promise<RunDetails> {
     const attempts = await tx.listAttempts(run.workflow_instance_id);
+    const leases = new Map(attempts.map((attempt) => [nameOf(attempt), attempt]));
     const tasks = await tx.listTaskRuns(run.workflow_instance_id);
     return {
       ...summaryOf(run),
@@ -325,7 +327,7 @@ export class RunService {
       error: run.error,
       retry_of: run.retry_of,
       attempts: attemptsOf(run, attempts),
-      tasks: tasksOf(run, tasks).map((task) => taskSummaryOf(task, attempts)),
+      tasks: tasksOf(run, tasks).map((task) => taskSummaryOf(task, leases)),
       definition: await this.#definitions.of(tx, run),
     };
   }
@@ -420,13 +422,11 @@ function newestOf(tasks: readonly TaskRunRecord[]): TaskRunRecord[] {
   return [...new Map(tasks.map((task) => [task.task_id, task])).values()];
 }
 
-function taskSummaryOf(task: TaskRunRecord, attempts: readonly AttemptRecord[]): TaskRunSummary {
+function taskSummaryOf(task: TaskRunRecord, leases: ReadonlyMap<string, AttemptRecord>): TaskRunSummary {
   const { workflow_instance_id: _run, task_name: _name, status_at_ms: _at, outputs, ...summary } = task;
-  const { slice, attempt } = task;
-  const lease = attempts.find((one) => one.slice === slice && one.attempt === attempt);
   return {
     ...summary,
-    agent_id: lease?.agent_id ?? null,
+    agent_id: leases.get(nameOf(task))?.agent_id ?? null,
     ...(outputs === null ? {} : { outputs: JSON.parse(outputs) }),
   };
 }

@@ -55,6 +55,8 @@ export function writeTaskStatus(
     error: task.error,
     cpu_ms: task.cpu_ms,
     max_rss_kb: task.max_rss_kb,
+    slice: task.slice,
+    outputs: task.outputs,
   };
   db.run(
     "UPDATE runs SET last_outbox_id = ?, tasks_done = tasks_done + ? WHERE workflow_instance_id = ?",
