@@ -69,7 +69,7 @@ type LeaseStep = { readonly lease: LeaseState; readonly status: RunStatus } & Pa
 export type TaskEnd = Pick<TaskRunRecord, "task_id" | "slice" | "attempt" | "status">;
 
 /** Tasks of a split run that are ready for an agent. */
-export type NewSlice = Pick<SliceRecord, "slice" | "tasks" | "needs">;
+type NewSlice = Pick<SliceRecord, "slice" | "tasks" | "needs">;
 
 /** An agent that is not lost yet. */
 export interface DueAgent {
