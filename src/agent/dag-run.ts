@@ -118,7 +118,7 @@ export class DagRun implements TaskOwner {
 function overBefore({ completed_tasks, results = {} }: RunAssignment): Map<string, TaskEnd> {
   const over = new Map(completed_tasks.map((id): [string, TaskEnd] => [id, { status: "COMPLETED" }]));
   for (const [id, { status, outputs }] of Object.entries(results)) {
-    if (isEnding(status)) over.set(id, { status, outputs });
+    over.set(id, { status, outputs });
   }
   return over;
 }

@@ -42,6 +42,7 @@ export const DIAGNOSTIC_CODES = {
   W004: "unknown-workflow",
   W005: "trigger-circle",
   W006: "typographic-quotes",
+  W007: "no-agent-fits",
 } as const;
 
 /** The code of a kind of problem, `E…` for errors and `W…` for warnings. */

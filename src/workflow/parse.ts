@@ -1,6 +1,7 @@
 /** Parses the text of a workflow file into its definition, or a list of everything that is wrong with it. */
 
 import { nearest } from "../terminal/did-you-mean.ts";
+import { checkPlacement } from "./check-placement.ts";
 import { checkTasks } from "./check-tasks.ts";
 import { checkOfferedParams } from "./check-triggers.ts";
 import { type Diagnostic, type Finding, fileDiagnostic, locate } from "./diagnostic.ts";
@@ -62,7 +63,11 @@ export function parseWorkflow(text: string, source: ParseSource): ParseResult {
     findings.push(...findingsOfIssues(issues, root, Workflow));
   }
   const warnings = checked.success
-    ? [...checkEffects(checked.data, root), ...checkOfferedParams(checked.data, root)]
+    ? [
+        ...checkEffects(checked.data, root),
+        ...checkPlacement(checked.data, root),
+        ...checkOfferedParams(checked.data, root),
+      ]
     : [];
   const all = [...findings, ...warnings];
   if (!checked.success || all.some((finding) => finding.code.startsWith("E"))) return fail(all);

@@ -715,6 +715,60 @@ const CASES: readonly Case[] = [
     at: "6:15",
     message: '"zone=eu" is not a valid name for a label',
   },
+  // Labels and placement
+  {
+    about: "a word instead of labels",
+    text: task("runs_on: ubuntu-latest\n"),
+    code: "E012",
+    at: "6:10",
+    message: '"runs_on" must be a mapping, not "ubuntu-latest"',
+    help: /such as \{zone: eu\}/,
+  },
+  {
+    about: "a list of labels",
+    text: task("    runs_on: [zone, gpu]\n"),
+    code: "E012",
+    at: "6:5",
+    message: '"runs_on" of task "a" must be a mapping, not a list',
+  },
+  {
+    about: "a label without a value",
+    text: task("    runs_on: {gpu: }\n"),
+    code: "E011",
+    at: "6:15",
+    message: '"gpu" in runs_on of task "a" has no value',
+  },
+  {
+    about: "a label with an empty value",
+    text: task('runs_on: {gpu: ""}\n'),
+    code: "E015",
+    at: "6:16",
+    message: '"gpu" in runs_on is empty',
+    help: "write the value that an agent must have",
+  },
+  {
+    about: "a list as a label's value",
+    text: task("runs_on: {zone: [eu, us]}\n"),
+    code: "E012",
+    at: "6:11",
+    message: '"zone" in runs_on must be a string, not a list',
+  },
+  {
+    about: "GitHub's spelling",
+    text: task("    runs-on: {zone: eu}\n"),
+    code: "E010",
+    at: "6:5",
+    message: 'unknown key "runs-on" in task "a"',
+    help: 'did you mean "runs_on"?',
+  },
+  {
+    about: "a word that is no placement",
+    text: task("placement: spred\n"),
+    code: "E014",
+    at: "6:12",
+    message: '"placement" must be "together" or "spread", not "spred"',
+    help: 'did you mean "spread"?',
+  },
 ];
 
 describe("each mistake", () => {
@@ -796,6 +850,7 @@ describe("each mistake", () => {
       "W004",
       "W005",
       "W006",
+      "W007",
     ];
     const tested = new Set<string>([...CASES.map((each) => each.code), ...elsewhere]);
     expect(Object.keys(DIAGNOSTIC_CODES).filter((code) => !tested.has(code))).toEqual([]);
@@ -825,6 +880,35 @@ describe("warnings", () => {
     expect(warningsOf(`on: {workflow: {id: other}}\n${day}`)).toEqual([["W003", 1]]);
     expect(warningsOf("on: {workflow: {id: other}}\nparams: {status: null}")).toEqual([]);
     expect(warningsOf("on: {file: {glob: /in/*}}\nparams: {path: null, file: null}")).toEqual([]);
+  });
+
+  test("W007 no-agent-fits: labels that every agent has by itself, with values that none can have", () => {
+    const warningsOf = (labels: string) => {
+      const result = parseWorkflow(`runs_on: {${labels}}\n${task("    runs_on: {arch: arm}\n")}`, {
+        path: "test.yml",
+        id: "test",
+      });
+      expect(result.ok).toBe(true);
+      return result.ok
+        ? result.warnings.map(({ code, line, message, help }) => [code, line, message, help])
+        : [];
+    };
+    const ofTask = [
+      "W007",
+      7,
+      "no agent has arch=arm: the arch of an agent is x64 or arm64",
+      'did you mean "arm64"?',
+    ];
+    expect(warningsOf("arch: x64, os: linux, cores: 8, host: web-1, gpu: x86_64")).toEqual([ofTask]);
+    expect(warningsOf("arch: x86_64")).toEqual([
+      ["W007", 1, "no agent has arch=x86_64: the arch of an agent is x64 or arm64", 'did you mean "x64"?'],
+      ofTask,
+    ]);
+    expect(warningsOf("os: macos, cores: '>=8'").map(([, , message]) => message)).toEqual([
+      "no agent has os=macos: the os of every agent is linux",
+      "no agent has cores=>=8: cores is the number of processors of an agent",
+      ofTask[2],
+    ]);
   });
 
   test("W004 unknown-workflow and W005 trigger-circle need all files", () => {

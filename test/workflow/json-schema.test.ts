@@ -25,6 +25,8 @@ describe("workflowJsonSchema", () => {
         cron: "0 2 * * *",
         start_time: "2025-01-20T02:00:00+00:00",
         timeout: "1h30m",
+        runs_on: { zone: "eu", gpu: true, rack: 8 },
+        placement: "spread",
         env: { A: 1, B: "x", C: true },
         params: { day: "x", size: 10, region: null, other: { description: "d", default: 5 } },
         tasks: {
@@ -32,6 +34,7 @@ describe("workflowJsonSchema", () => {
             ...task,
             retry: { max_attempts: 3, delay: "10s", backoff: "exponential" },
             timeout: "5m",
+            runs_on: {},
             env: null,
           },
           b: {
@@ -65,6 +68,10 @@ describe("workflowJsonSchema", () => {
       { name: "w", tasks: { a: { ...task, retry: { max_attempts: 0 } } } },
       { name: "w", tasks: { "a b": task } },
       { name: "w", tasks: { a: task }, env: { "A-B": "x" } },
+      { name: "w", tasks: { a: task }, placement: "apart" },
+      { name: "w", tasks: { a: task }, runs_on: ["gpu"] },
+      { name: "w", tasks: { a: task }, runs_on: { gpu: "" } },
+      { name: "w", tasks: { a: { ...task, runs_on: { "a=b": "x" } } } },
     ];
     for (const value of refused)
       expect({ value, accepted: accepts(value) }).toEqual({ value, accepted: false });
