@@ -22,7 +22,6 @@ import { BackgroundService, startServices, stopServices } from "../service.ts";
 import { isDoneWithin, pause } from "../timer.ts";
 import { agentsDirectory, claimIdentity } from "./agent-id.ts";
 import { AgentLife, type AgentPhase } from "./agent-phase.ts";
-import { DagRun, runReport } from "./dag-run.ts";
 import { inheritedEnvironment, runVariables, without } from "./environment.ts";
 import { ForeignMounts } from "./foreign-mounts.ts";
 import { automaticLabels } from "./labels.ts";
@@ -34,6 +33,7 @@ import { OtherInstallationError, PrincipalLink } from "./principal-link.ts";
 import { bootId } from "./proc-files.ts";
 import { DEFAULT_GRACE_MS } from "./process-group.ts";
 import { ReportSender } from "./report-sender.ts";
+import { runReport, SliceRun } from "./slice-run.ts";
 import { Survivors } from "./survivors.ts";
 import { TaskFiles } from "./task-files.ts";
 import type { TaskLog } from "./task-log.ts";
@@ -77,7 +77,7 @@ interface AgentSignals {
 /** An attempt that this agent holds. */
 interface Held {
   readonly assignment: RunAssignment;
-  readonly run: DagRun;
+  readonly run: SliceRun;
   /** Whether it occupies capacity, because it is not over yet. */
   active: boolean;
 }
@@ -465,7 +465,7 @@ export class Agent extends BackgroundService<AgentSignals> {
     };
     const confirmation = parts.outbox.addReport(runReport(context, "RUNNING"));
     try {
-      const held: Held = { assignment, run: new DagRun(context), active: true };
+      const held: Held = { assignment, run: new SliceRun(context), active: true };
       this.#held.set(key, held);
       void this.#execute(parts, held, confirmation);
       // It was in transit when everything was cancelled.

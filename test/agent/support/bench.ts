@@ -2,11 +2,11 @@
 import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { DagRun, type RunEnd } from "../../../src/agent/dag-run.ts";
 import { inheritedEnvironment, runVariables } from "../../../src/agent/environment.ts";
 import { ForeignMounts } from "../../../src/agent/foreign-mounts.ts";
 import { Outbox } from "../../../src/agent/outbox.ts";
 import { bootId } from "../../../src/agent/proc-files.ts";
+import { type RunEnd, SliceRun } from "../../../src/agent/slice-run.ts";
 import { Survivors } from "../../../src/agent/survivors.ts";
 import { TaskFiles } from "../../../src/agent/task-files.ts";
 import type { AgentContext } from "../../../src/agent/task-run.ts";
@@ -132,8 +132,8 @@ export class Bench implements Disposable {
   }
 
   /** A run that is about to begin. */
-  prepare(assignment: RunAssignment): DagRun {
-    return new DagRun({
+  prepare(assignment: RunAssignment): SliceRun {
+    return new SliceRun({
       ...this.context,
       assignment,
       variables: runVariables(assignment, this.outbox.streamId),

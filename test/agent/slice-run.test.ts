@@ -2,6 +2,7 @@ import { describe, expect, test } from "bun:test";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { systemClock } from "../../src/clock.ts";
+import type { RunAssignment } from "../../src/contract/messages.ts";
 import type { TaskConfig } from "../../src/workflow/model.ts";
 import {
   assignmentOf,
@@ -487,5 +488,96 @@ describe("time", () => {
       expect(times.length).toBeGreaterThan(1);
       expect(times).toEqual([...times].sort((a, b) => a - b));
     }
+  });
+});
+
+describe("a slice of a run", () => {
+  const tasks: Record<string, TaskSpec> = {
+    before: {},
+    a: { run: 'cat "$CDKTR_INPUTS"/*; echo n=2 > "$CDKTR_OUTPUT"', depends: ["before"] },
+    b: { run: 'cat "$CDKTR_INPUTS"/*', depends: ["a", "before"] },
+    elsewhere: { depends: ["before"] },
+    after: { depends: ["b", "elsewhere"] },
+  };
+  const slice = {
+    slice: 3,
+    attempt: 2,
+    tasks: ["a", "b"],
+    results: { before: { status: "COMPLETED", outputs: { n: 1 } } },
+  } as const;
+  const assigned = (more: Partial<RunAssignment> = {}) => ({ ...slice, tasks: [...slice.tasks], ...more });
+
+  test("is over when its tasks are; others are neither executed nor reported", async () => {
+    using bench = new Bench();
+    const outcome = await bench.run(tasks, {}, assigned());
+    expect(outcome.end).toBe("COMPLETED");
+    expect(outcome.reports.map(({ task_id, status }) => `${task_id} ${status}`)).toEqual([
+      "a RUNNING",
+      "a COMPLETED",
+      "b RUNNING",
+      "b COMPLETED",
+    ]);
+    expect(outcome.log("b")).toEqual(['INFO {"n":"2"}', 'INFO {"n":1}']);
+    for (const report of [...outcome.reports, ...outcome.runReports])
+      expect(report).toMatchObject({ slice: 3, attempt: 2 });
+  });
+
+  test("what COMPLETED in an earlier attempt of it is not executed again, and its outputs are there", async () => {
+    using bench = new Bench();
+    const outcome = await bench.run(
+      tasks,
+      {},
+      assigned({
+        completed_tasks: ["before", "a"],
+        results: { ...slice.results, a: { status: "COMPLETED", outputs: { n: "of attempt 1" } } },
+      }),
+    );
+    expect([outcome.end, outcome.reports.map(({ task_id }) => task_id)]).toEqual(["COMPLETED", ["b", "b"]]);
+    expect(outcome.log("b")).toEqual(['INFO {"n":"of attempt 1"}', 'INFO {"n":1}']);
+  });
+
+  test("fails when one of its tasks fails: those in it that depend on it are skipped", async () => {
+    using bench = new Bench();
+    const outcome = await bench.run({ ...tasks, a: { run: "exit 3", depends: ["before"] } }, {}, assigned());
+    expect(outcome.end).toBe("FAILED");
+    expect(outcome.runReports).toMatchObject([{ status: "FAILED", error: "failed: a" }]);
+    expect(outcome.reports.map(({ task_id, status }) => `${task_id} ${status}`)).toEqual([
+      "a RUNNING",
+      "a FAILED",
+      "b SKIPPED",
+    ]);
+  });
+
+  test("does not watch the time limit of the run: the principal says when it is over", async () => {
+    using bench = new Bench();
+    const run = bench.prepare(
+      assignmentOf(
+        workflowOf(
+          { ...tasks, a: { run: "sleep 0.2; touch later; sleep 1000", depends: ["before"] } },
+          { timeout_ms: 50 },
+        ),
+        assigned(),
+      ),
+    );
+    run.start();
+    // After more than the limit it is still at work.
+    await until(() => bench.has("later"), "the task goes on");
+    run.stop("run timed out");
+    expect(await run.over).toBe("FAILED");
+    const reports = bench.outbox.reports(0, 100);
+    expect(reports.map((report) => `${report.kind} ${report.status} ${report.error}`)).toEqual([
+      "task RUNNING null",
+      "task SKIPPED the run timed out",
+      "task FAILED the run timed out",
+      "run FAILED timed out after 50ms",
+    ]);
+  });
+
+  test.each<[string, Partial<RunAssignment>, string]>([
+    ["needs a task whose result is missing", { results: {} }, '"before"'],
+    ["names a task that does not exist", { tasks: ["a", "b", "c"] }, 'there is no task "c"'],
+  ])("that %s is refused", (_, more, message) => {
+    using bench = new Bench();
+    expect(() => bench.prepare(assignmentOf(workflowOf(tasks), assigned(more)))).toThrow(message);
   });
 });

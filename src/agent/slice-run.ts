@@ -1,5 +1,6 @@
 import type { RunAssignment, RunReport } from "../contract/messages.ts";
 import type { Outputs } from "../contract/outputs.ts";
+import { InvalidInputError } from "../errors.ts";
 import { Timer } from "../timer.ts";
 import { formatDuration } from "../workflow/duration.ts";
 import type { TaskDefinition } from "../workflow/model.ts";
@@ -13,10 +14,11 @@ import { isSilentStop, type RunContext, type StopReason, type TaskOwner, TaskRun
 export type RunEnd = RunFinish["status"] | null;
 
 /**
- * Executes one attempt of a run: carries out what the machine of progress.ts decides. Independent tasks run in parallel. When a task does
- * not complete, the tasks that depend on it, directly or transitively, are skipped; other branches continue.
+ * Executes one attempt of a run, or of a slice of it: carries out what the machine of progress.ts decides about its tasks. Independent
+ * tasks run in parallel. When a task does not complete, the tasks that depend on it, directly or transitively, are skipped; other
+ * branches continue. The time limit of a run that is shared with other agents is watched by the principal.
  */
-export class DagRun implements TaskOwner {
+export class SliceRun implements TaskOwner {
   readonly #context: RunContext;
   readonly #progress: Progress;
   readonly #tasks = new Map<string, TaskRun>();
@@ -25,17 +27,20 @@ export class DagRun implements TaskOwner {
   #stopped: StopReason | undefined;
   readonly #limit: Timer;
 
-  /** @throws InvalidInputError when the tasks do not form a DAG */
+  /** @throws InvalidInputError when the tasks do not form a DAG, or need others whose results are missing */
   constructor(context: RunContext) {
     this.#context = context;
     this.#limit = new Timer(() => this.stop("run timed out"), context.clock);
-    const { workflow } = context.assignment;
+    const { workflow, tasks } = context.assignment;
     const over = overBefore(context.assignment);
-    this.#progress = new Progress(planOf(workflow), { over });
+    this.#progress = new Progress(planOf(workflow), { over, ...(tasks === undefined ? {} : { tasks }) });
+    const scope = new Set(tasks ?? workflow.tasks.map(({ id }) => id));
     for (const definition of workflow.tasks) {
-      if (over.has(definition.id)) continue;
+      if (!scope.delete(definition.id) || over.has(definition.id)) continue;
       this.#tasks.set(definition.id, new TaskRun(definition, context, this));
     }
+    const [unknown] = scope;
+    if (unknown !== undefined) throw new InvalidInputError(`there is no task "${unknown}"`);
   }
 
   /** Whether the principal has confirmed the attempt, so that tasks may have started. */
@@ -52,8 +57,8 @@ export class DagRun implements TaskOwner {
   start(): void {
     if (this.#stopped !== undefined) return;
     this.#started = true;
-    const limit = this.#context.assignment.workflow.timeout_ms;
-    if (limit !== null) this.#limit.in(limit);
+    const { workflow, tasks } = this.#context.assignment;
+    if (workflow.timeout_ms !== null && tasks === undefined) this.#limit.in(workflow.timeout_ms);
     this.#carryOut(this.#progress.begin());
   }
 
@@ -117,9 +122,7 @@ export class DagRun implements TaskOwner {
 /** What was over before this attempt. */
 function overBefore({ completed_tasks, results = {} }: RunAssignment): Map<string, TaskEnd> {
   const over = new Map(completed_tasks.map((id): [string, TaskEnd] => [id, { status: "COMPLETED" }]));
-  for (const [id, { status, outputs }] of Object.entries(results)) {
-    over.set(id, { status, outputs });
-  }
+  for (const [id, result] of Object.entries(results)) over.set(id, result);
   return over;
 }
 
