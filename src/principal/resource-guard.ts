@@ -13,6 +13,9 @@ import { RateLimitedWarning } from "./rate-limited-warning.ts";
 
 /** Interval between checks, ms. */
 const LOOK_MS = 200;
+/** A check is skipped while the process has used less CPU than this since the last one, up to this time after it, ms: an attack costs CPU. */
+const QUIET_CPU_MS = 5;
+const QUIET_MS = 1000;
 /** Upper limit for descriptors, even if the system allows more: each connection also takes some KiB. */
 const MOST_DESCRIPTORS = 16_384;
 /** The share of the limit that connections may use: descriptors are also needed for files. */
@@ -77,7 +80,10 @@ export class ResourceGuard extends BackgroundService<{ looked: undefined }> {
   #pausedUntil = 0;
   readonly #looks = this.timer(() => this.#look());
   #collected = 0;
+  /** At the last check: the time, the CPU used until then, and whether there was nothing to watch. */
+  #lookedAt = performance.now();
   #cpu = process.cpuUsage();
+  #isCalm = false;
 
   constructor(options: ResourceGuardOptions) {
     super();
@@ -95,18 +101,30 @@ export class ResourceGuard extends BackgroundService<{ looked: undefined }> {
   }
 
   #look(): void {
-    this.#lookAround();
+    const passedMs = performance.now() - this.#lookedAt;
+    const { user, system } = process.cpuUsage(this.#cpu);
+    const usedMs = (user + system) / 1000;
+    if (this.#isCalm && usedMs < QUIET_CPU_MS && passedMs < QUIET_MS) return;
+    this.#lookedAt = performance.now();
+    this.#cpu = process.cpuUsage();
+    this.#isCalm = this.#lookAround(usedMs < passedMs * IDLE);
     this.signals.emit("looked");
   }
 
-  #lookAround(): void {
-    if (countDescriptors(this.#mostDescriptors) >= this.#mostDescriptors) this.#thin();
+  /** @returns whether there is nothing to watch */
+  #lookAround(isIdle: boolean): boolean {
+    const isCrowded = countDescriptors(this.#mostDescriptors) >= this.#mostDescriptors;
+    if (isCrowded) this.#thin();
     const memory = residentMemory();
-    if (memory === undefined) return;
-    if (memory > this.#mostMemory * WATCHFUL) this.#watch(memory - this.#mostMemory);
+    if (memory === undefined) return false;
+    const isWatched = memory > this.#mostMemory * WATCHFUL;
+    if (isWatched) this.#watch(memory - this.#mostMemory);
     else if (performance.now() - this.#forgaveAt > FORGIVE_MS) this.#forgive();
     if (memory <= this.#mostMemory) this.#rounds = 0;
-    this.#collectWhenIdle(memory);
+    if (memory < this.#collected) this.#collected = memory;
+    // A burst leaves garbage that an idle process would keep for long.
+    if (isIdle && memory - this.#collected > WORTH_COLLECTING) this.#collect();
+    return !isCrowded && !isWatched;
   }
 
   /**
@@ -193,15 +211,6 @@ export class ResourceGuard extends BackgroundService<{ looked: undefined }> {
     );
     // Free what they held at once instead of at the next garbage collection.
     this.#collect();
-  }
-
-  /** A burst leaves garbage that an idle process would keep for long. */
-  #collectWhenIdle(memory: number): void {
-    const { user, system } = process.cpuUsage(this.#cpu);
-    this.#cpu = process.cpuUsage();
-    const isIdle = (user + system) / 1000 < LOOK_MS * IDLE;
-    if (memory < this.#collected) this.#collected = memory;
-    if (isIdle && memory - this.#collected > WORTH_COLLECTING) this.#collect();
   }
 
   #collect(): void {

@@ -40,7 +40,7 @@ const QUEUED_SUBSCRIPTIONS = 64;
 /** Subscriptions read from the publisher at once. */
 const RECEIVE_SUBSCRIPTIONS = 256;
 /** Interval at which they are read without a request, so that they do not pile up, ms. */
-const TAKE_SUBSCRIPTIONS_MS = 500;
+const TAKE_SUBSCRIPTIONS_MS = 1000;
 /** Total size of all topics, bytes: the publisher's table of them takes about fifty times as much. A subscriber's topic has a few dozen bytes. */
 const MOST_TOPICS = 2 * 1024 * 1024;
 /** A subscriber that has sent more than this to the publisher has more topics than anyone can read. */
