@@ -1,11 +1,20 @@
 /** Binds the principal's sockets, with errors that say what to do. */
 import { CdktrError, errorMessage, UsageError } from "../errors.ts";
 import { isLoopback } from "../host/addresses.ts";
-import type { Socket } from "../zmq/index.ts";
+import type { Socket, SocketOptions } from "../zmq/index.ts";
 import { hostAndPort, tcpEndpoint, ZmqError } from "../zmq/index.ts";
 
-/** Timeout of the handshake, ms; a silent connection is closed after that. */
-export const HANDSHAKE_MS = 10_000;
+/**
+ * Options of each of the principal's sockets, so that no connection stays whose peer is gone or says nothing: a handshake must be over
+ * within 10 s, and the kernel asks a silent peer after 30 s whether it is there. A host that loses power or its network sends no end.
+ */
+export const DOOR_OPTIONS = {
+  handshakeInterval: 10_000,
+  tcpKeepalive: 1,
+  tcpKeepaliveIdle: 30,
+  tcpKeepaliveInterval: 10,
+  tcpKeepaliveCount: 3,
+} as const satisfies SocketOptions;
 
 /** A socket to bind, with the names to use in error messages. */
 export interface Binding {

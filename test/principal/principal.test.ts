@@ -4,6 +4,9 @@ import { CdktrError, UsageError } from "../../src/errors.ts";
 import { Principal } from "../../src/principal/principal.ts";
 import { DataDirectoryInUseError } from "../../src/storage/operational/store.ts";
 import { Dealer } from "../../src/zmq/index.ts";
+import { RawPeer } from "../hostile/raw-peer.ts";
+import { keptAliveAt } from "../support/connections.ts";
+import { until } from "../support/until.ts";
 import { failure, required, TestPrincipal } from "./support.ts";
 
 /** A port that is already in use. */
@@ -14,6 +17,15 @@ async function takenPort(): Promise<{ port: number; [Symbol.asyncDispose](): Pro
   const port = typeof address === "object" && address !== null ? address.port : 0;
   return { port, [Symbol.asyncDispose]: () => new Promise((closed) => server.close(() => closed())) };
 }
+
+test("the kernel asks the silent peers of every port whether they are still there", async () => {
+  await using cluster = await new TestPrincipal().start();
+  for (const port of Object.values(cluster.ports)) {
+    const peer = await RawPeer.connect(port);
+    await until("the connection is watched", () => keptAliveAt(port) > 0);
+    peer?.reset();
+  }
+});
 
 describe("a principal that cannot start", () => {
   for (const setting of [

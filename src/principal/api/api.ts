@@ -14,7 +14,7 @@ import { type Message, Router } from "../../zmq/index.ts";
 import type { Access, Identity } from "../access/access.ts";
 import type { LocalPeers } from "../access/local-peers.ts";
 import type { AgentKeys } from "../agents/agent-keys.ts";
-import { bindSocket, HANDSHAKE_MS } from "../bind.ts";
+import { bindSocket, DOOR_OPTIONS } from "../bind.ts";
 import { logFailure } from "../log-failure.ts";
 import type { Handlers } from "./handlers.ts";
 import { type PeerTraits, refuseOriginalAgent } from "./original-clients.ts";
@@ -106,10 +106,10 @@ export class Api extends BackgroundService {
 
   protected override async onStart(): Promise<void> {
     const router = new Router({
+      ...DOOR_OPTIONS,
       maxMessageSize: MAX_PART_BYTES,
       sendHighWaterMark: 10_000,
       receiveHighWaterMark: QUEUED_REQUESTS,
-      handshakeInterval: HANDSHAKE_MS,
       backlog: 1024,
       linger: 1000,
       heartbeatInterval: 10_000,

@@ -21,7 +21,7 @@ import { type Message, Pull, XPublisher } from "../../zmq/index.ts";
 import type { Access } from "../access/access.ts";
 import type { LocalPeers } from "../access/local-peers.ts";
 import type { AgentKeys } from "../agents/agent-keys.ts";
-import { bindSocket, HANDSHAKE_MS } from "../bind.ts";
+import { bindSocket, DOOR_OPTIONS } from "../bind.ts";
 import type { PrincipalEvents } from "../principal-events.ts";
 import { RateLimitedWarning } from "../rate-limited-warning.ts";
 import { AgentClocks } from "./agent-clocks.ts";
@@ -148,18 +148,18 @@ export class LogHub extends BackgroundService {
   protected override async onStart(): Promise<void> {
     const { host, listeningPort, publishingPort, access, locals } = this.#o;
     const pull = new Pull({
+      ...DOOR_OPTIONS,
       receiveHighWaterMark: QUEUED_BATCHES,
-      handshakeInterval: HANDSHAKE_MS,
       maxMessageSize: MAX_FRAME_BYTES,
       ...access?.socketOptions("logs-listening"),
       ...locals?.socketOptions("logs-listening"),
     });
     const publisher = new XPublisher({
+      ...DOOR_OPTIONS,
       maxMessageSize: LONGEST_SUBSCRIPTION,
       sendHighWaterMark: QUEUED_LINES,
       // libzmq reads everything that waits at once: a flood must not keep it busy for long.
       receiveHighWaterMark: QUEUED_SUBSCRIPTIONS,
-      handshakeInterval: HANDSHAKE_MS,
       // On a secured principal every subscription must show its connection, even a repeated one.
       verbose: access !== undefined,
       ...access?.socketOptions("logs-publishing"),
