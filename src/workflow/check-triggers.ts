@@ -20,7 +20,11 @@ export type ChainProblem = Pick<Finding, "code" | "message" | "help">;
 /** The part of a workflow that these checks need. */
 interface Follower {
   readonly id: string;
-  readonly on?: { readonly workflow: { readonly id: string } | null } | undefined;
+  readonly cron: string | null;
+  readonly catchup: WorkflowDefinition["catchup"];
+  readonly on?:
+    | { readonly workflow: { readonly id: string; readonly status: readonly string[] } | null }
+    | undefined;
 }
 
 type Triggers = Pick<WorkflowDefinition, "cron" | "on" | "params">;
@@ -58,8 +62,14 @@ export function checkChains(
   known: ReadonlySet<string> | null,
 ): Map<string, ChainProblem> {
   const after = new Map<string, string>();
-  for (const { id, on } of workflows) if (on?.workflow != null) after.set(id, on.workflow.id);
   const problems = new Map<string, ChainProblem>();
+  const byId = new Map([...workflows].map((workflow) => [workflow.id, workflow]));
+  for (const { id, on } of byId.values()) {
+    if (on?.workflow == null) continue;
+    after.set(id, on.workflow.id);
+    const problem = checkStatuses(on.workflow.status, byId.get(on.workflow.id));
+    if (problem !== null) problems.set(id, problem);
+  }
   for (const [id, other] of after) {
     if (known === null || known.has(other)) continue;
     const message = `this workflow never runs after "${other}": there is no such workflow`;
@@ -77,6 +87,18 @@ export function checkChains(
     }
   }
   return problems;
+}
+
+/** Only firings of a schedule are ever SKIPPED, and only those that do not wait for an agent as long as it takes. */
+function checkStatuses(statuses: readonly string[], other: Follower | undefined): ChainProblem | null {
+  if (other === undefined || statuses.some((status) => status !== "SKIPPED")) return null;
+  if (other.cron !== null && other.catchup !== "all") return null;
+  const why = other.cron === null ? "it has no cron" : 'its catchup is "all"';
+  return {
+    code: "W003",
+    message: `this workflow never runs: no run of "${other.id}" is ever SKIPPED, because ${why}`,
+    help: "SKIPPED are firings of a schedule that no agent took before the next one was due",
+  };
 }
 
 /** The cycles of a map in which each id points to at most one other. Each cycle starts with its smallest id. */

@@ -196,7 +196,7 @@ const AfterWorkflow = new Block(
       "is not a workflow id",
       "write its path with dots: etl/daily.yml is etl.daily",
     ).describe("Id of the other workflow"),
-    status: list(oneOf("COMPLETED", "FAILED", "CRASHED", "CANCELLED"), { min: 1, unique: true })
+    status: list(oneOf("COMPLETED", "FAILED", "CRASHED", "CANCELLED", "SKIPPED"), { min: 1, unique: true })
       .default(["COMPLETED"])
       .describe("Statuses of its runs that trigger this workflow"),
   },

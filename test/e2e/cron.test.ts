@@ -69,7 +69,15 @@ test("--no-scheduler fires nothing", async () => {
 test("without an agent firings wait as catchup says; one that comes finds no backlog of what is worth nothing", async () => {
   const secondly = (catchup: string) => every("* * * * * *", `catchup: ${catchup}\n`);
   await using cluster = await startCluster({
-    workflows: { "none.yml": secondly("none"), "latest.yml": secondly("latest"), "all.yml": secondly("all") },
+    workflows: {
+      "none.yml": secondly("none"),
+      "latest.yml": secondly("latest"),
+      "all.yml": secondly("all"),
+      "told.yml": every(
+        "0 0 1 1 *",
+        "params:\n  workflow_instance_id: none\n  status: none\non:\n  workflow:\n    id: none\n    status: [SKIPPED]\n",
+      ),
+    },
   });
   const runsOf = (workflow_id: string) => cluster.client.listRuns({ workflow_id, limit: 1000 });
   const waiting = async (id: string) => (await runsOf(id)).filter((run) => run.status === "PENDING").length;
@@ -84,6 +92,12 @@ test("without an agent firings wait as catchup says; one that comes finds no bac
     );
     expect((await cluster.cdktr(["runs", "list", "--status", "skipped"])).stdout).toMatch(id);
   }
+  const told = await until("another workflow follows a dropped firing", async () =>
+    (await runsOf("told")).at(-1),
+  );
+  const { trigger, params } = await cluster.client.getRun(told.workflow_instance_id);
+  expect({ trigger, status: params.status }).toEqual({ trigger: "workflow", status: "SKIPPED" });
+  expect((await cluster.client.getRun(params.workflow_instance_id ?? "")).workflow_id).toBe("none");
   expect((await runsOf("all")).some((run) => run.status === "SKIPPED")).toBe(false);
   await cluster.principal?.waitFor(/firings? that no agent took before the next one was due/);
 

@@ -914,6 +914,8 @@ describe("warnings", () => {
   test("W004 unknown-workflow and W005 trigger-circle need all files", () => {
     const flow = (id: string, after?: string) => ({
       id,
+      cron: null,
+      catchup: "latest" as const,
       ...(after === undefined ? {} : { on: { workflow: { id: after, status: ["COMPLETED" as const] } } }),
     });
     const flows = [
@@ -932,6 +934,21 @@ describe("warnings", () => {
     ]);
     expect(found.get("c")?.message).toContain("b → c → b");
     expect([...checkChains(flows, null).keys()]).toEqual(["b", "c"]);
+  });
+
+  test("W003 cannot-fire: after runs that are SKIPPED, of a workflow whose runs never are", () => {
+    const follows = (status: string[], cron: string | null, catchup: "latest" | "all") =>
+      checkChains(
+        [
+          { id: "a", cron, catchup },
+          { id: "b", cron: null, catchup: "latest", on: { workflow: { id: "a", status } } },
+        ],
+        null,
+      ).get("b")?.code;
+    expect(follows(["SKIPPED"], null, "latest")).toBe("W003");
+    expect(follows(["SKIPPED"], "* * * * *", "all")).toBe("W003");
+    expect(follows(["SKIPPED"], "* * * * *", "latest")).toBeUndefined();
+    expect(follows(["SKIPPED", "FAILED"], null, "latest")).toBeUndefined();
   });
 
   test("W002 no-effect: settings of a schedule without cron, packages of a uv project", () => {
