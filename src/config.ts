@@ -271,6 +271,16 @@ function setDefault(
   }
 }
 
+/** A setting; undefined when it has no default on this host. */
+export function knownSetting<K extends SettingName>(config: Config, name: K): Config[K] | undefined {
+  try {
+    return config[name];
+  } catch (error) {
+    if (error instanceof ConfigError) return undefined;
+    throw error;
+  }
+}
+
 function readDotenv(path: string): Record<string, string | undefined> {
   if (!existsSync(path)) return {};
   try {

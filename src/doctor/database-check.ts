@@ -1,7 +1,7 @@
 /** Checks the history database: through the principal that has it open, or on the disk. */
 
 import { existsSync } from "node:fs";
-import type { Config } from "../config.ts";
+import { type Config, knownSetting } from "../config.ts";
 import type { PrincipalInfo } from "../contract/messages.ts";
 import { isDoneWithin } from "../timer.ts";
 import { type Finding, failure, ok, warning } from "./finding.ts";
@@ -20,8 +20,8 @@ export function judgeHistory({ history: { available, error } }: PrincipalInfo): 
 
 /** Checks that the file can be read, when no principal has it open. */
 export async function checkDatabase(config: Config): Promise<Finding[]> {
-  const path = config.CDKTR_DB_PATH;
-  if (path === ":memory:" || !existsSync(path)) return [];
+  const path = knownSetting(config, "CDKTR_DB_PATH");
+  if (path === undefined || path === ":memory:" || !existsSync(path)) return [];
   const { countHistory } = await import("../storage/history-check.ts");
   try {
     const counting = countHistory(path);

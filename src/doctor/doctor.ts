@@ -1,10 +1,11 @@
 /** Runs all checks. */
-import type { Config } from "../config.ts";
+import { type Config, knownSetting } from "../config.ts";
 import { checkDatabase, judgeHistory } from "./database-check.ts";
 import type { Finding } from "./finding.ts";
 import {
   checkDescriptors,
   checkDisk,
+  checkHome,
   checkPermissions,
   checkUv,
   checkWorkflowDirectory,
@@ -22,12 +23,15 @@ export async function examine(
   progress: (what: string) => void = () => {},
 ): Promise<Finding[]> {
   const host = [
+    ...checkHome(config),
     checkDescriptors(config),
     ...checkDisk(config),
     ...checkPermissions(config),
     ...checkKeyFiles(config),
     await checkUv(),
   ];
+  // Nowhere to unpack the libraries.
+  if (knownSetting(config, "CDKTR_CACHE_DIRECTORY") === undefined) return host;
   progress("loading the libraries that cdktr carries");
   const libraries = checkLibraries(["libzmq"]);
   // Without the libraries no connection is possible.

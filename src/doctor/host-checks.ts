@@ -2,8 +2,8 @@
 import { accessSync, constants, existsSync, readFileSync, type Stats, statfsSync, statSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { uvOfHost } from "../agent/executors/uv-python.ts";
-import type { Config } from "../config.ts";
-import { errorMessage } from "../errors.ts";
+import { type Config, knownSetting } from "../config.ts";
+import { ConfigError, errorMessage } from "../errors.ts";
 import { shellWord } from "../host/private-files.ts";
 import { type Finding, failure, ok, warning } from "./finding.ts";
 
@@ -18,12 +18,31 @@ const UV_PATIENCE_MS = 5000;
 const DESCRIPTORS_PER_TASK = 8;
 const DESCRIPTORS_AT_REST = 128;
 
+/** Checks that the settings whose default is in the home directory have a value. */
+export function checkHome(config: Config): Finding[] {
+  return (["CDKTR_APP_DATA_DIRECTORY", "CDKTR_CACHE_DIRECTORY"] as const).flatMap((name) => {
+    try {
+      void config[name];
+      return [];
+    } catch (error) {
+      if (!(error instanceof ConfigError)) throw error;
+      const why = "Commands that need it fail, and some of these checks cannot be made.";
+      return [failure("settings", error.message, why, error.hint ?? "See 'cdktr docs configuration'.")];
+    }
+  });
+}
+
 /** Checks the free space where cdktr writes. */
 export function checkDisk(config: Config): Finding[] {
   const places = new Map<number, string>();
-  const directories = [config.CDKTR_APP_DATA_DIRECTORY, config.CDKTR_CACHE_DIRECTORY];
-  if (config.CDKTR_DB_PATH !== ":memory:") directories.push(dirname(config.CDKTR_DB_PATH));
+  const db = knownSetting(config, "CDKTR_DB_PATH");
+  const directories = [
+    knownSetting(config, "CDKTR_APP_DATA_DIRECTORY"),
+    knownSetting(config, "CDKTR_CACHE_DIRECTORY"),
+    db === undefined || db === ":memory:" ? undefined : dirname(db),
+  ];
   for (const directory of directories) {
+    if (directory === undefined) continue;
     const present = nearestPresent(directory);
     const { dev } = statSync(present);
     if (!places.has(dev)) places.set(dev, present);
@@ -49,14 +68,18 @@ export function checkDisk(config: Config): Finding[] {
 
 /** Checks who may read and write cdktr's files, and whether this user can. */
 export function checkPermissions(config: Config, directory = process.cwd()): Finding[] {
-  const data = config.CDKTR_APP_DATA_DIRECTORY;
-  const cache = config.CDKTR_CACHE_DIRECTORY;
-  const findings = [
-    checkDirectory(data, "CDKTR_APP_DATA_DIRECTORY", "Neither a principal nor an agent can start."),
-    checkDirectory(cache, "CDKTR_CACHE_DIRECTORY", "cdktr cannot unpack its libraries."),
-  ];
-  const db = config.CDKTR_DB_PATH;
-  if (db !== ":memory:") {
+  const data = knownSetting(config, "CDKTR_APP_DATA_DIRECTORY");
+  const cache = knownSetting(config, "CDKTR_CACHE_DIRECTORY");
+  const findings: Finding[] = [];
+  if (data !== undefined) {
+    const why = "Neither a principal nor an agent can start.";
+    findings.push(checkDirectory(data, "CDKTR_APP_DATA_DIRECTORY", why));
+  }
+  if (cache !== undefined) {
+    findings.push(checkDirectory(cache, "CDKTR_CACHE_DIRECTORY", "cdktr cannot unpack its libraries."));
+  }
+  const db = knownSetting(config, "CDKTR_DB_PATH");
+  if (db !== undefined && db !== ":memory:") {
     const why = "The principal has no history, so logs cannot be read.";
     // Inside the data directory it is protected by that directory.
     if (dirname(db) !== data) findings.push(checkDirectory(dirname(db), "CDKTR_DB_PATH", why, true));

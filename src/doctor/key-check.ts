@@ -1,7 +1,7 @@
 /** Checks key files: only their owner may read them; cdktr refuses files that are open to others. */
 import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
-import type { Config } from "../config.ts";
+import { type Config, knownSetting } from "../config.ts";
 import { CdktrError, errorMessage } from "../errors.ts";
 import { checkPrivate } from "../host/private-files.ts";
 import { keysDirectory } from "../protocol/key-file.ts";
@@ -11,8 +11,9 @@ const WHY = "Anyone who can read a key can act as its owner. cdktr refuses to us
 
 /** Checks the directory of keys and the file named by CDKTR_KEY_FILE. */
 export function checkKeyFiles(config: Config): Finding[] {
-  const directory = keysDirectory(config.CDKTR_APP_DATA_DIRECTORY);
-  const places = [directory, ...keysIn(directory)];
+  const data = knownSetting(config, "CDKTR_APP_DATA_DIRECTORY");
+  const directory = data === undefined ? undefined : keysDirectory(data);
+  const places = directory === undefined ? [] : [directory, ...keysIn(directory)];
   if (config.CDKTR_KEY_FILE !== "") places.push(config.CDKTR_KEY_FILE);
   const present = places.filter((place) => existsSync(place));
   const findings = present.flatMap((place) => {
@@ -25,7 +26,7 @@ export function checkKeyFiles(config: Config): Finding[] {
     }
   });
   if (findings.length > 0 || present.length === 0) return findings;
-  return [ok("keys", `The keys in ${directory} are private`)];
+  return [ok("keys", `The keys in ${directory ?? config.CDKTR_KEY_FILE} are private`)];
 }
 
 /** Key files and, on the principal's host, the files that say who may connect: anyone who can write them controls access. */

@@ -6,7 +6,7 @@ import type { Config } from "../config.ts";
 import { invalidFileText } from "../contract/invalid-file.ts";
 import type { AgentSummary, PrincipalInfo } from "../contract/messages.ts";
 import { mismatch, type Peer, THIS_PEER } from "../contract/version.ts";
-import { CdktrError, errorMessage } from "../errors.ts";
+import { CdktrError, ConfigError, errorMessage } from "../errors.ts";
 import { bareHost, isLoopback, reachableHost } from "../host/addresses.ts";
 import {
   AccessRefusedError,
@@ -67,6 +67,8 @@ export async function visitPrincipal(config: Config, options: VisitOptions = {})
   try {
     keys = loadCurveKeys(config, "client");
   } catch (error) {
+    // Where the keys are is unknown, which is another finding.
+    if (error instanceof ConfigError) return without([]);
     const remedy = error instanceof CdktrError ? error.hint : undefined;
     const why = "Without its key this host cannot connect to a secured principal.";
     return without([failure("keys", errorMessage(error), why, remedy ?? "See 'cdktr docs security'.")]);

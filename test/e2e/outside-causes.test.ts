@@ -1,6 +1,7 @@
 /** Error messages name known causes outside cdktr; each suggested remedy is executed. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { chmodSync, cpSync, mkdirSync } from "node:fs";
+import type { Finding } from "../../src/doctor/finding.ts";
 import { Cluster, cdktr, freePorts } from "../support/cdktr.ts";
 import { PrivateMounts } from "./failures/support.ts";
 import { BINARY, COMPILED, shellWorkflow, TemporaryDirectory } from "./support/fixtures.ts";
@@ -49,6 +50,24 @@ test.if(COMPILED)(
         stderr: expect.not.stringMatching(NO_DEFECT),
       });
     }
+    const examined = await cdktr(["doctor", "--json"], options);
+    expect({ code: examined.code, stderr: examined.stderr }).toEqual({ code: 1, stderr: "" });
+    const { findings } = JSON.parse(examined.stdout) as { findings: Finding[] };
+    expect(findings.filter(({ severity }) => severity === "error").map(({ message }) => message)).toEqual([
+      expect.stringMatching(/^CDKTR_APP_DATA_DIRECTORY has no default: HOME is not set/),
+      expect.stringMatching(/^CDKTR_CACHE_DIRECTORY has no default: HOME is not set/),
+    ]);
+    expect(findings.map(({ check }) => check)).toEqual(expect.arrayContaining(["descriptors", "uv"]));
+    // With one of the two, what it allows is checked as well.
+    const withCache = await cdktr(["doctor", "--json"], {
+      ...options,
+      env: { CDKTR_CACHE_DIRECTORY: `${own}/cache` },
+    });
+    const checks = (JSON.parse(withCache.stdout) as { findings: Finding[] }).findings;
+    expect(checks.filter(({ severity }) => severity === "error").length).toBe(1);
+    expect(checks.map(({ check }) => check)).toEqual(
+      expect.arrayContaining(["settings", "permissions", "disk", "glibc"]),
+    );
     const refused = await cdktr(["workflow", "list"], options);
     expect(refused.code).toBe(2);
     const setting = /^error: (CDKTR_\w+) has no default: HOME is not set, and user 54321 has no entry/.exec(
