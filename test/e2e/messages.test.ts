@@ -8,7 +8,10 @@ import { shellWorkflow, TemporaryDirectory } from "./support/fixtures.ts";
 let cluster: Cluster;
 beforeAll(async () => {
   cluster = await startCluster({
-    workflows: { "etl/live.yml": shellWorkflow({ a: { sh: "true" } }), "broken.yml": "name: x\n" },
+    workflows: {
+      "etl/live.yml": shellWorkflow({ fetch: { sh: "true" } }).replace("name: fetch", "name: Fetch it"),
+      "broken.yml": "name: x\n",
+    },
   });
 });
 afterAll(() => cluster.stop());
@@ -59,6 +62,35 @@ test("following the log of a workflow that does not exist does not wait for ever
   expect(code).toBe(4);
   expect(stderr).toContain("There is no workflow 'etl.life'");
   expect(stderr).toContain("Did you mean 'etl.live'?");
+});
+
+test("following the log of a task that does not exist says so; a run's tasks are known", async () => {
+  const search = ["--workflow", "etl.live", "--task", "fetsh"];
+  const tail = cluster.spawn(["logs", "tail", ...search]);
+  await tail.waitFor(/Workflow 'etl\.live' has no task 'fetsh'\. Did you mean 'fetch'\?\nWaiting for/);
+  await tail.stop();
+  const anywhere = cluster.spawn(["logs", "tail", "--task", "nosuch"]);
+  await anywhere.waitFor(/No line of a task 'nosuch' is in the history/);
+  await anywhere.stop();
+  const found = await cluster.cdktr(["logs", "query", ...search]);
+  expect(found.stderr).toContain("Did you mean 'fetch'?");
+  // Known under its id and its name, whether or not it has printed anything yet.
+  for (const task of ["fetch", "Fetch it"]) {
+    const known = await cluster.cdktr(["logs", "query", "--workflow", "etl.live", "--task", task]);
+    expect(known.stderr).toBe("No log lines match.\n");
+  }
+  const { workflow_instance_id: run } = await cluster.client.runTask("etl.live", { dedupe_key: "tail" });
+  const refused = await cluster.cdktr(["logs", "tail", "--run", run, "--task", "nosuch"]);
+  expect(refused.code).toBe(4);
+  expect(refused.stderr).toContain(`Run ${run} has no task 'nosuch'`);
+  expect(refused.stderr).toContain("Its tasks: fetch, Fetch it.");
+  await cluster.client.cancelRun(run);
+  const over = await cluster.cdktr(["logs", "tail", "--run", run]);
+  expect(over).toMatchObject({
+    code: 0,
+    stdout: "",
+    stderr: `Run ${run} is over (CANCELLED): it prints nothing more.\n`,
+  });
 });
 
 test("an export or backup that cannot be written says why in words", async () => {

@@ -6,7 +6,7 @@ import { logArgs, readLogFilter, withRun } from "../support/log-filter.ts";
 import { LogText } from "../support/log-text.ts";
 import { say } from "../support/report.ts";
 import { jsonLine, printLine } from "../support/stdout.ts";
-import { tellUnknownWorkflow } from "../support/unknown-workflow.ts";
+import { tellUnknownNames } from "../support/unknown-names.ts";
 
 export default command({
   meta: { name: "query", description: "Search the log lines of all runs" },
@@ -32,10 +32,10 @@ export default command({
     const { limit } = readLogFilter(args, Date.now());
     if (limit === 0) return;
     const text = new LogText(args.verbose ?? false);
-    let found = false;
     await withPrincipal(args, async (connection) => {
       const { search } = readLogFilter(args, principalNow());
       const complete = await withRun(connection, search, args.run);
+      let found = false;
       for await (const { lines } of searchPages(askPatiently(connection), complete, limit)) {
         found ||= lines.length > 0;
         text.expect(lines);
@@ -43,7 +43,7 @@ export default command({
       }
       if (found || args.json) return;
       say("No log lines match.");
-      await tellUnknownWorkflow(connection.client, args.workflow);
+      await tellUnknownNames(connection.client, complete);
     });
   },
 });

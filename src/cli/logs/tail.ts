@@ -1,8 +1,13 @@
 import type { LogLine } from "../../contract/log-line.ts";
+import type { RunDetails } from "../../contract/messages.ts";
 import { errorMessage, InvalidInputError, UsageError } from "../../errors.ts";
+import type { PrincipalClient } from "../../protocol/client.ts";
 import { LogFollower } from "../../protocol/log-follower.ts";
+import { searchPages } from "../../protocol/log-search.ts";
 import type { LogSubscription } from "../../protocol/log-subscription.ts";
 import { Timer } from "../../timer.ts";
+import { RUN_TRANSITIONS } from "../../workflow/run-state.ts";
+import { isTerminal } from "../../workflow/status.ts";
 import { command } from "../support/command.ts";
 import { type Connection, principalNow, withPrincipal } from "../support/connect.ts";
 import { askPatiently, subscribe } from "../support/live-log.ts";
@@ -10,7 +15,7 @@ import { logArgs, readLogFilter, withRun } from "../support/log-filter.ts";
 import { LogText } from "../support/log-text.ts";
 import { say } from "../support/report.ts";
 import { flushStdout, jsonLine, printLine } from "../support/stdout.ts";
-import { refuseUnknownWorkflow } from "../support/unknown-workflow.ts";
+import { refuseUnknownNames } from "../support/unknown-names.ts";
 
 const DEFAULT_LINES = 10;
 
@@ -21,7 +26,7 @@ export default command({
     see: ["run"],
     completes: { workflow: "workflow", run: "run" },
     details:
-      "Prints the newest lines of the history (-n, 10 of them by default; all that match with --last or --since), then every line as it is written, without gap or repetition, until Ctrl-C or --until.",
+      "Prints the newest lines of the history (-n, 10 of them by default; all that match with --last or --since), then every line as it is written, without gap or repetition, until Ctrl-C or --until. For a run that is over it prints what there is and ends.",
     topic: "logs-and-history",
     examples: [
       { command: "cdktr logs tail", does: "everything that is written" },
@@ -40,7 +45,18 @@ export default command({
     const pattern = args.grep === undefined ? undefined : toRegExp(args.grep);
     await withPrincipal(args, async (connection) => {
       const search = await withRun(connection, readLogFilter(args, principalNow()).search, args.run);
-      if (args.run === undefined) await refuseUnknownWorkflow(connection.client, search.workflow_id);
+      await refuseUnknownNames(connection.client, search);
+      const show = async (lines: readonly LogLine[]) => {
+        text.expect(lines);
+        for (const line of lines) await printLine(args.json ? jsonLine(line) : text.format(line));
+        await flushStdout();
+      };
+      const over = await overRun(connection.client, search.workflow_instance_id);
+      if (over !== undefined) {
+        for await (const { lines } of searchPages(askPatiently(connection), search, limit)) await show(lines);
+        say(`Run ${over.workflow_instance_id} is over (${over.status}): it prints nothing more.`);
+        return;
+      }
       const live = subscribe(connection, search.workflow_id);
       const stop = () => live.close();
       process.once("SIGINT", stop);
@@ -58,11 +74,7 @@ export default command({
           limit,
           failed: (error) => say(`warning: the history cannot be read now: ${errorMessage(error)}`),
         });
-        for await (const lines of follower.lines()) {
-          text.expect(lines);
-          for (const line of lines) await printLine(args.json ? jsonLine(line) : text.format(line));
-          await flushStdout();
-        }
+        for await (const lines of follower.lines()) await show(lines);
       } finally {
         timer?.cancel();
         process.off("SIGINT", stop);
@@ -72,6 +84,13 @@ export default command({
     });
   },
 });
+
+/** The run, if it is over. */
+async function overRun(client: PrincipalClient, id: string | undefined): Promise<RunDetails | undefined> {
+  if (id === undefined) return undefined;
+  const run = await client.getRun(id);
+  return isTerminal(RUN_TRANSITIONS, run.status) ? run : undefined;
+}
 
 function closeAt(live: LogSubscription, until: number | undefined): Timer | undefined {
   if (until === undefined) return undefined;

@@ -8,7 +8,7 @@ import { say } from "../support/report.ts";
 import { printJson, printLine } from "../support/stdout.ts";
 import { styleFor } from "../support/style.ts";
 import { renderTable } from "../support/table.ts";
-import { tellUnknownWorkflow } from "../support/unknown-workflow.ts";
+import { tellUnknownWorkflow } from "../support/unknown-names.ts";
 
 export default command({
   meta: { name: "list", description: "List runs, newest first" },
