@@ -130,7 +130,8 @@ export class App implements Store {
 
   update(change: (state: State) => void): void {
     const { state } = this;
-    state.now = Date.now();
+    state.hostNow = Date.now();
+    state.now = state.hostNow + state.data.aheadMs;
     change(state);
     if (state.quitting) {
       this.quit();

@@ -6,6 +6,7 @@ import type { Connection, Data, PrincipalAddress, State } from "./state.ts";
 export function noData(): Data {
   return {
     info: null,
+    aheadMs: 0,
     workflows: null,
     runs: null,
     agents: null,
@@ -31,6 +32,7 @@ export function initialState(
 ): State {
   return {
     now,
+    hostNow: now,
     width,
     height,
     principals,

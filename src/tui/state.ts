@@ -24,7 +24,7 @@ export interface PrincipalAddress {
   readonly keyFile?: string;
 }
 
-/** The state of the connection. Times are ms since the epoch. */
+/** The state of the connection. Times are ms since the epoch, by this host's clock. */
 export interface Connection {
   readonly status: "connecting" | "connected" | "lost";
   /** When the connection entered this state. */
@@ -77,6 +77,8 @@ export interface Toast {
 /** What is known about the current principal. Cleared when another is chosen. */
 export interface Data {
   info: PrincipalInfo | null;
+  /** By how much its clock is ahead of this host's, ms. */
+  aheadMs: number;
   workflows: readonly WorkflowSummary[] | null;
   /** Newest first. */
   runs: readonly RunSummary[] | null;
@@ -93,8 +95,13 @@ export interface Data {
 }
 
 export interface State {
-  /** Wall clock, ms since the epoch; advances with ticks, so that a frame shows a single time. */
+  /**
+   * The principal's wall clock, ms since the epoch: everything that it did, and will do, is told by that. It advances with ticks, so that
+   * a frame shows a single time.
+   */
   now: number;
+  /** The wall clock of this host, ms since the epoch. */
+  hostNow: number;
   width: number;
   height: number;
   principals: readonly PrincipalAddress[];

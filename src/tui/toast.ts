@@ -6,6 +6,6 @@ const KEPT = 20;
 
 /** Shows a message for a few seconds, longer for errors. */
 export function addToast(state: State, text: string, kind: Toast["kind"] = "info"): void {
-  const toasts = state.toasts.filter((toast) => toast.until > state.now);
-  state.toasts = [...toasts, { text, kind, until: state.now + SHOWN_MS[kind] }].slice(-KEPT);
+  const toasts = state.toasts.filter((toast) => toast.until > state.hostNow);
+  state.toasts = [...toasts, { text, kind, until: state.hostNow + SHOWN_MS[kind] }].slice(-KEPT);
 }

@@ -87,7 +87,7 @@ test("workflows: list, filter, overview with the next firings, graph, source", a
   tmux.keys("Enter", "Enter");
   const overview = await tmux.waitFor(/Overview {2}Graph {2}Source {2}Runs/);
   expect(overview).toMatch(/at 04:30, Monday to Friday/);
-  expect(overview.match(/04:30:00/g)?.length).toBe(5);
+  await tmux.waitFor((screen) => screen.match(/04:30:00/g)?.length === 5);
   tmux.keys("Right");
   await tmux.waitFor(/│ left │.*│ right │/);
   tmux.keys("Right");

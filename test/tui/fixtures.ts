@@ -17,6 +17,9 @@ import type { RunStatus } from "../../src/workflow/status.ts";
 /** Wednesday, 4 March 2026, 10:00:00 UTC. */
 export const NOW = Date.UTC(2026, 2, 4, 10, 0, 0);
 
+/** The next firings of the example with a schedule. */
+const FIRINGS = Array.from({ length: 5 }, (_, day) => Date.UTC(2026, 2, 5 + day, 2));
+
 function task(id: string, depends: string[] = []): TaskDefinition {
   return {
     id,
@@ -205,14 +208,21 @@ export function state(width: number, height: number, page?: Page): State {
     name: DEFINITION.name,
     description: DEFINITION.description,
     cron: DEFINITION.cron,
+    schedule_timezone: "UTC",
+    next_firing_ms: FIRINGS[0] ?? null,
     params: DEFINITION.params,
     tasks: 5,
   });
   result.data = {
     info: INFO,
+    aheadMs: 0,
     workflows: [
       summary,
-      workflow("etl.weekly", { cron: "0 30 4 * * MON", error: "etl/weekly.yml:2:1: unknown key" }),
+      workflow("etl.weekly", {
+        cron: "0 30 4 * * MON",
+        next_firing_ms: Date.UTC(2026, 2, 9, 4, 30),
+        error: "etl/weekly.yml:2:1: unknown key",
+      }),
       workflow("hello"),
       workflow("reports.sales"),
     ],
@@ -257,6 +267,7 @@ export function state(width: number, height: number, page?: Page): State {
         {
           summary,
           definition: DEFINITION,
+          next_firings_ms: FIRINGS,
           source:
             'name: Daily load # the shop\ncron: "0 0 2 * * *"\ntasks:\n  extract:\n    config:\n      !Subprocess\n      cmd: python\n',
         },

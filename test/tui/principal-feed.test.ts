@@ -158,6 +158,32 @@ describe("a principal that answers", () => {
   });
 });
 
+test("firings are those that the principal says, also after one has passed", async () => {
+  cluster = await new TestPrincipal({
+    workflows: { "tick.yml": workflowText({ top: 'cron: "* * * * * *"' }) },
+  }).start();
+  const { store, feed } = feedOf({ intervalMs: 10 });
+  openPage(store.state, { kind: "workflow", id: "tick", pane: "overview" });
+  await feed.start();
+  const shown = ({ data }: State) => {
+    const details = data.workflowDetails.get("tick");
+    const summary = data.workflows?.[0]?.next_firing_ms;
+    return details?.next_firings_ms?.[0] !== undefined && summary != null && { details, summary };
+  };
+  const first = await store.until(shown);
+  const later = await store.until((state) => {
+    const now = shown(state);
+    return now !== false && now.summary > first.summary && now;
+  });
+  expect(later.summary % 1000).toBe(0);
+  await store.until(({ data }) => {
+    const [next] = data.workflowDetails.get("tick")?.next_firings_ms ?? [];
+    return next !== undefined && next > (first.details.next_firings_ms?.[0] ?? Number.NaN);
+  });
+  // A definition that is the same stays the same object.
+  expect(store.state.data.workflowDetails.get("tick")?.definition).toBe(first.details.definition);
+});
+
 describe("an open page", () => {
   test("has the details of its run, until that is over, and of its workflow", async () => {
     cluster = await new TestPrincipal({

@@ -4,6 +4,7 @@ import type { PrincipalInfo } from "../../contract/messages.ts";
 import { PrincipalUnreachableError, UnprocessableError, UsageError } from "../../errors.ts";
 import { withPriority } from "../../host/journal.ts";
 import { AccessRefusedError, type PrincipalClient, type RequestOptions } from "../../protocol/client.ts";
+import { clockAhead } from "../../protocol/clock-ahead.ts";
 import { connect } from "../../protocol/connect.ts";
 import { listenerAt } from "../../protocol/tcp-probe.ts";
 import { nearest } from "../../terminal/did-you-mean.ts";
@@ -97,7 +98,7 @@ export async function withPrincipal<T>(
   try {
     const asked = Date.now();
     const info = await reach(client, config);
-    if (info.now_ms !== undefined) takeTime(info.now_ms, asked, Date.now());
+    aheadMs = clockAhead(info.now_ms, asked, Date.now());
     const known = { principalId: info.principal_id };
     return await use({
       client,
@@ -118,12 +119,6 @@ let aheadMs = 0;
  */
 export function principalNow(): number {
   return Date.now() + aheadMs;
-}
-
-/** Differences that the way of the reply explains are none. */
-function takeTime(nowMs: number, askedMs: number, answeredMs: number): void {
-  const ahead = Math.round(nowMs - (askedMs + answeredMs) / 2);
-  aheadMs = Math.abs(ahead) > answeredMs - askedMs ? ahead : 0;
 }
 
 async function reach(client: PrincipalClient, config: Config): Promise<PrincipalInfo> {

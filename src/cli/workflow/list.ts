@@ -1,6 +1,5 @@
 import type { WorkflowSummary } from "../../contract/messages.ts";
 import { plainText } from "../../terminal/foreign-text.ts";
-import { nextFiring, principalSchedule } from "../../workflow/schedule.ts";
 import { command } from "../support/command.ts";
 import { principalNow, withPrincipal } from "../support/connect.ts";
 import { formatInstant, formatRelative, plural } from "../support/format.ts";
@@ -27,7 +26,7 @@ export default command({
       invalid: info.invalid_workflow_files,
     }));
     const now = principalNow();
-    if (args.json) return printJson(workflows.map((workflow) => summaryJson(workflow, now)));
+    if (args.json) return printJson(workflows.map(summaryJson));
     for (const line of workflows.length === 0 ? [] : workflowTable(workflows, now)) await printLine(line);
     if (workflows.length === 0) say("No workflows.");
     for (const workflow of workflows) {
@@ -40,16 +39,9 @@ export default command({
   },
 });
 
-/** A workflow with the field names of the contract, and its next firing. */
-export function summaryJson(workflow: WorkflowSummary, nowMs: number) {
-  const { id, ...rest } = workflow;
-  return { workflow_id: id, ...rest, next_firing_ms: nextOf(workflow, nowMs) };
-}
-
-/** The next firing as the principal says it; as this host reckons it when an older principal does not. */
-function nextOf(workflow: WorkflowSummary, nowMs: number): number | null {
-  const { next_firing_ms } = workflow;
-  return next_firing_ms === undefined ? nextFiring(principalSchedule(workflow), nowMs) : next_firing_ms;
+/** A workflow with the field names of the contract. */
+export function summaryJson({ id, ...rest }: WorkflowSummary) {
+  return { workflow_id: id, ...rest };
 }
 
 /** What keeps a workflow, or one of its triggers, from working. */
@@ -103,14 +95,9 @@ function workflowTable(workflows: readonly WorkflowSummary[], now: number): stri
       { title: "ON", value: (workflow) => triggerKinds(workflow).join(" ") || "-" },
       {
         title: "NEXT",
-        value: (workflow) => {
-          const next = nextOf(workflow, now);
-          return next === null ? "-" : `${formatInstant(next)} (${formatRelative(next, now)})`;
-        },
-        short: (workflow) => {
-          const next = nextOf(workflow, now);
-          return next === null ? "-" : formatRelative(next, now);
-        },
+        value: ({ next_firing_ms: next }) =>
+          next == null ? "-" : `${formatInstant(next)} (${formatRelative(next, now)})`,
+        short: ({ next_firing_ms: next }) => (next == null ? "-" : formatRelative(next, now)),
       },
     ],
     workflows,

@@ -4,7 +4,6 @@ import { formatDuration } from "../../workflow/duration.ts";
 import { factsOf } from "../../workflow/kinds/index.ts";
 import type { TaskDefinition, TriggerDefinitions, WorkflowDefinition } from "../../workflow/model.ts";
 import { planOf } from "../../workflow/plan.ts";
-import { firingsBetween, principalSchedule } from "../../workflow/schedule.ts";
 import { expectedSlices, type NextSlice } from "../../workflow/slices.ts";
 import { command } from "../support/command.ts";
 import { principalNow, withPrincipal } from "../support/connect.ts";
@@ -40,7 +39,7 @@ export default command({
     const now = principalNow();
     if (args.json) {
       return printJson({
-        ...summaryJson(details.summary, now),
+        ...summaryJson(details.summary),
         definition: details.definition,
         source: details.source,
       });
@@ -51,7 +50,6 @@ export default command({
 });
 
 const SHOWN_FIRINGS = 3;
-const YEARS_AHEAD_MS = 5 * 366 * 86_400_000;
 
 async function printWorkflow(
   { summary, definition, next_firings_ms }: WorkflowDetails,
@@ -69,14 +67,13 @@ async function printWorkflow(
     const zone = timezone ?? summary.schedule_timezone;
     await fact("Cron", zone === undefined ? cron : `${cron} (${zone})`);
     await fact("Not before", start_time_ms === null ? null : formatInstant(start_time_ms));
-    const firings = (
-      next_firings_ms ?? firingsBetween(principalSchedule(summary), now, now + YEARS_AHEAD_MS, SHOWN_FIRINGS)
-    ).slice(0, SHOWN_FIRINGS);
+    const firings = next_firings_ms?.slice(0, SHOWN_FIRINGS);
     await fact(
       "Next",
-      firings.length === 0
+      firings?.length === 0
         ? "never"
-        : firings.map((firing) => `${formatInstant(firing)} (${formatRelative(firing, now)})`).join(", "),
+        : (firings?.map((firing) => `${formatInstant(firing)} (${formatRelative(firing, now)})`).join(", ") ??
+            null),
     );
     await fact("Late firings", CATCHUP[definition.catchup]);
   }

@@ -3,6 +3,7 @@
 import type { RunDetails, RunSummary } from "../../contract/messages.ts";
 import { errorMessage, NotFoundError, PrincipalUnreachableError } from "../../errors.ts";
 import { type PrincipalClient, RequestRefusedError } from "../../protocol/client.ts";
+import { clockAhead } from "../../protocol/clock-ahead.ts";
 import { BackgroundService } from "../../service.ts";
 import { pause } from "../../timer.ts";
 import { selectFailedTask } from "../lists/list-ids.ts";
@@ -16,6 +17,8 @@ const NEWEST = 100;
 /** Maximum number of unfinished runs that are requested one by one because no list has them. */
 const ONE_BY_ONE = 20;
 const WATCH_MS = 20_000;
+/** Listing thousands of workflows takes a while; for their firings alone it takes at most a tenth of the time. */
+const IDLE_SHARE = 9;
 const KEPT_EVENTS = 1000;
 
 export interface PrincipalFeedOptions {
@@ -36,6 +39,8 @@ export class PrincipalFeed extends BackgroundService {
   #principalId: string | null = null;
   #allRead = false;
   #workflowsRevision: string | undefined;
+  /** When the workflows may be listed again for their firings, by the monotonic clock. */
+  #listAgainAt = 0;
   #eventsAfter = 0;
   #again = false;
 
@@ -85,8 +90,10 @@ export class PrincipalFeed extends BackgroundService {
     const { client, store } = this.#options;
     const request = { timeoutMs: this.#options.timeoutMs, signal: this.stopSignal };
     const began = performance.now();
+    const askedMs = Date.now();
     const info = await client.info(request);
     const latencyMs = performance.now() - began;
+    const aheadMs = clockAhead(info.now_ms, askedMs, Date.now());
     const restarted = this.#principalId !== null && info.principal_id !== this.#principalId;
     const regained = store.state.connection.status === "lost" || restarted;
     this.#principalId = info.principal_id;
@@ -100,6 +107,7 @@ export class PrincipalFeed extends BackgroundService {
       const since = state.connection.status === "connected" && !restarted ? state.connection.since : now;
       state.connection = { status: "connected", since, latencyMs, lastDataMs: now, error: null };
       state.data.info = info;
+      state.data.aheadMs = aheadMs;
     };
     // The return of the principal is shown at once; otherwise one frame for everything is enough.
     if (store.state.connection.status !== "connected" || restarted) {
@@ -113,7 +121,7 @@ export class PrincipalFeed extends BackgroundService {
       this.#readRuns(),
       this.#readOpenPage(),
       this.#readEvents(),
-      store.state.data.workflows === null || regained ? this.#readWorkflows() : undefined,
+      store.state.data.workflows === null || regained ? this.#readWorkflows() : this.#readFirings(),
     ]);
     store.update((state) => {
       answered(state);
@@ -226,7 +234,10 @@ export class PrincipalFeed extends BackgroundService {
     await this.#detail(`workflow ${id}`, async (request) => {
       const details = await client.getWorkflow(id, request);
       store.update(({ data }) => {
-        data.workflowDetails = new Map(data.workflowDetails).set(id, details);
+        const known = data.workflowDetails.get(id);
+        // An unchanged definition stays the same object, so that data derived from it stays valid.
+        const definition = known?.source === details.source ? known.definition : details.definition;
+        data.workflowDetails = new Map(data.workflowDetails).set(id, { ...details, definition });
       });
     });
   }
@@ -302,17 +313,38 @@ export class PrincipalFeed extends BackgroundService {
   }
 
   async #readWorkflows(): Promise<void> {
-    const { client, store } = this.#options;
-    const workflows = await client.listWorkflows({
-      timeoutMs: this.#options.timeoutMs,
-      signal: this.stopSignal,
-    });
+    const { store } = this.#options;
+    await this.#listWorkflows();
     store.update(({ data }) => {
-      data.workflows = Object.values(workflows).sort((a, b) => (a.id < b.id ? -1 : 1));
       data.workflowDetails = new Map();
     });
     const open = shownWorkflow(store.state);
     if (open !== null) await this.readWorkflow(open);
+  }
+
+  /** Reads the next firings from the principal when one that is shown has passed. */
+  async #readFirings(): Promise<void> {
+    const { data } = this.#options.store.state;
+    const now = Date.now() + data.aheadMs;
+    const hasPassed = (ms: number | null | undefined) => ms != null && ms <= now;
+    const open = shownWorkflow(this.#options.store.state);
+    const details = open === null ? undefined : data.workflowDetails.get(open);
+    if (open !== null && hasPassed(details?.next_firings_ms?.[0])) await this.readWorkflow(open);
+    if (performance.now() < this.#listAgainAt) return;
+    if (data.workflows?.some((workflow) => hasPassed(workflow.next_firing_ms))) await this.#listWorkflows();
+  }
+
+  async #listWorkflows(): Promise<void> {
+    const { client, store } = this.#options;
+    const began = performance.now();
+    const workflows = await client.listWorkflows({
+      timeoutMs: this.#options.timeoutMs,
+      signal: this.stopSignal,
+    });
+    this.#listAgainAt = performance.now() + (performance.now() - began) * IDLE_SHARE;
+    store.update(({ data }) => {
+      data.workflows = Object.values(workflows).sort((a, b) => (a.id < b.id ? -1 : 1));
+    });
   }
 }
 

@@ -1,6 +1,5 @@
 /** The rows of the list of workflows. */
 import type { RunSummary, WorkflowSummary } from "../../contract/messages.ts";
-import { nextFiring, principalSchedule } from "../../workflow/schedule.ts";
 import { memo } from "../memo.ts";
 import type { ListState, State } from "../state.ts";
 import { matcher } from "./filter.ts";
@@ -9,7 +8,7 @@ export interface WorkflowRow {
   readonly workflow: WorkflowSummary;
   /** Its latest runs, newest first. */
   readonly lastRuns: readonly RunSummary[];
-  /** ms since the epoch. */
+  /** Its next firing, ms since the epoch. */
   readonly next: number | null;
 }
 
@@ -29,49 +28,21 @@ export const runsByWorkflow = memo((runs: readonly RunSummary[] | null) => {
   return byWorkflow;
 });
 
-/** The next firing of each workflow, recomputed at most once per second. */
-const firings = memo((workflows: readonly WorkflowSummary[], second: number) => {
-  const next = new Map<string, number>();
-  for (const workflow of workflows) {
-    const ms = firingAfter(workflow, second * 1000);
-    if (ms !== null) next.set(workflow.id, ms);
-  }
-  return next;
-});
-
-const kept = new WeakMap<WorkflowSummary, number | null>();
-
-/** The next firing after `now`, ms since the epoch; null when there is none. */
-export function firingAfter(workflow: WorkflowSummary, now: number): number | null {
-  const known = kept.get(workflow);
-  if (known !== undefined && (known === null || known > now)) return known;
-  let next: number | null = null;
-  try {
-    next = nextFiring(principalSchedule(workflow), now);
-  } catch {
-    // The zone may be known only on the principal's host.
-  }
-  kept.set(workflow, next);
-  return next;
-}
-
 const computeRows = memo(
   (
     workflows: readonly WorkflowSummary[],
     runs: readonly RunSummary[] | null,
-    second: number,
     filter: string,
     sort: number,
     reverse: boolean,
   ): readonly WorkflowRow[] => {
     const byWorkflow = runsByWorkflow(runs);
-    const next = firings(workflows, second);
     const matches = matcher(filter);
     const rows: WorkflowRow[] = [];
     for (const workflow of workflows) {
       const lastRuns = byWorkflow.get(workflow.id) ?? [];
       if (matches(`${workflow.id} ${workflow.name} ${lastRuns[0]?.status ?? ""} ${workflow.cron ?? ""}`)) {
-        rows.push({ workflow, lastRuns, next: next.get(workflow.id) ?? null });
+        rows.push({ workflow, lastRuns, next: workflow.next_firing_ms ?? null });
       }
     }
     const compare = ORDERS[sort] ?? byId;
@@ -101,7 +72,6 @@ export function workflowRows(state: State, list: Readonly<ListState> | undefined
   return computeRows(
     state.data.workflows ?? EMPTY,
     state.data.runs,
-    Math.floor(state.now / 1000),
     list?.filter ?? "",
     list?.sort ?? 0,
     list?.reverse ?? false,

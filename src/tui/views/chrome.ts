@@ -76,7 +76,7 @@ function connectionSpans(state: State): Span[] {
     case "connecting":
       return [["◷ connecting", YELLOW]];
     case "lost":
-      return [[`✗ ${age(state.now - since)}`, RED | BOLD]];
+      return [[`✗ ${age(state.hostNow - since)}`, RED | BOLD]];
   }
 }
 
@@ -118,7 +118,7 @@ function pageNote(state: State): string {
 /** A one-row banner that the principal does not answer, and how old the shown data is. */
 export function drawLost(region: Region, state: State): void {
   const { lastDataMs, error, since } = state.connection;
-  const shown = lastDataMs === null ? "" : ` · showing the state of ${age(state.now - lastDataMs)} ago`;
+  const shown = lastDataMs === null ? "" : ` · showing the state of ${age(state.hostNow - lastDataMs)} ago`;
   const text = ` No answer; reconnecting since ${clock(since)}${shown}`;
   const why = error === null || region.width < 100 ? "" : `  (${error})`;
   region.text(0, 0, fit(text + why, region.width).padEnd(region.width), BOLD | INVERSE | YELLOW);
@@ -158,7 +158,7 @@ function drawKey(region: Region, x: number, binding: Binding): number {
 
 /** Messages at the lower right, the newest at the bottom. */
 export function drawToasts(region: Region, state: State): void {
-  const toasts = state.toasts.filter((toast) => toast.until > state.now).slice(-3);
+  const toasts = state.toasts.filter((toast) => toast.until > state.hostNow).slice(-3);
   toasts.forEach((toast, i) => {
     const style = { info: PLAIN, good: GREEN, bad: RED }[toast.kind] | BOLD | INVERSE;
     const text = ` ${fit(toast.text, region.width - 4)} `;

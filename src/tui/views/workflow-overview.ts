@@ -2,10 +2,9 @@
 
 import { wrapWords } from "../../terminal/text.ts";
 import type { TaskDefinition } from "../../workflow/model.ts";
-import { nextFiring, principalSchedule } from "../../workflow/schedule.ts";
 import { cronInWords } from "../cron-words.ts";
 import { dateTime, duration, moment, until } from "../format.ts";
-import { firingAfter, HISTORY, runsByWorkflow } from "../lists/workflow-rows.ts";
+import { HISTORY, runsByWorkflow } from "../lists/workflow-rows.ts";
 import type { Region, Span } from "../screen/canvas.ts";
 import { BOLD, CYAN, DIM, PLAIN, RED } from "../screen/style.ts";
 import type { State } from "../state.ts";
@@ -91,7 +90,8 @@ function overviewLines(state: State, id: string, width: number): Span[][] {
 
 function scheduleLines(state: State, workflow: NonNullable<State["data"]["workflows"]>[number]): Span[][] {
   if (workflow.cron === null) return [[["  None: it runs only when triggered.", DIM]]];
-  const zone = workflow.timezone === null ? "" : ` (${workflow.timezone})`;
+  const name = workflow.timezone ?? workflow.schedule_timezone;
+  const zone = name === undefined ? "" : ` (${name})`;
   const lines: Span[][] = [
     [
       [`  ${cronInWords(workflow.cron)}${zone}`, PLAIN],
@@ -99,21 +99,16 @@ function scheduleLines(state: State, workflow: NonNullable<State["data"]["workfl
     ],
   ];
   if (workflow.start_time !== null) lines.push([[`  not before ${workflow.start_time}`, DIM]]);
-  let after = state.now;
-  for (let i = 0; i < 5; i++) {
-    let next: number | null = null;
-    try {
-      next = i === 0 ? firingAfter(workflow, after) : nextFiring(principalSchedule(workflow), after);
-    } catch {
-      // The zone may be known only on the principal's host.
-    }
-    if (next === null) break;
+  const { next_firing_ms } = workflow;
+  const firings = state.data.workflowDetails.get(workflow.id)?.next_firings_ms ?? [];
+  const coming = firings.filter((firing) => firing > state.now);
+  if (coming.length === 0 && next_firing_ms != null) coming.push(next_firing_ms);
+  for (const [i, next] of coming.entries()) {
     lines.push([
       [i === 0 ? "  next " : "       ", DIM],
       [dateTime(next), PLAIN],
       [i === 0 ? `  ${until(next - state.now)}` : "", CYAN],
     ]);
-    after = next;
   }
   return lines;
 }
