@@ -32,13 +32,37 @@ export async function exportTables(
   return rows;
 }
 
-/** Writes a copy of the database, read in one transaction. */
-export async function writeBackup(connection: DuckDBConnection, file: string): Promise<void> {
+/**
+ * Writes a copy of the database, read in one transaction.
+ * @param fixed called when the transaction has begun: it does not see what is written later
+ */
+export async function writeBackup(
+  connection: DuckDBConnection,
+  file: string,
+  fixed: () => void,
+): Promise<void> {
   const target = quoteName(`backup_${crypto.randomUUID().replaceAll("-", "")}`);
   const source = quoteName(String((await connection.runAndReadAll("SELECT current_database()")).value(0, 0)));
   await connection.run(`ATTACH ${quoteText(file)} AS ${target}`);
   try {
-    await connection.run(`COPY FROM DATABASE ${source} TO ${target}`);
+    // The schema does not change while the database is open.
+    await connection.run(`COPY FROM DATABASE ${source} TO ${target} (SCHEMA)`);
+    await connection.run("BEGIN TRANSACTION");
+    try {
+      // The transaction begins to see the database with the first statement that reads it.
+      const tables = await connection.runAndReadAll(
+        "SELECT table_name FROM duckdb_tables() WHERE database_name = current_database() AND (SELECT count(*) FROM ingest_cursor) >= 0",
+      );
+      fixed();
+      for (const [table] of tables.getRows()) {
+        const name = quoteName(String(table));
+        await connection.run(`INSERT INTO ${target}.${name} FROM ${source}.${name}`);
+      }
+      await connection.run("COMMIT");
+    } catch (error) {
+      await connection.run("ROLLBACK").catch(() => {});
+      throw error;
+    }
   } finally {
     await detach(connection, target);
   }

@@ -58,3 +58,12 @@ export interface TaskStatusRow {
 export type PendingStatus =
   | { readonly id: number; readonly table: "workflow_run_status"; readonly row: RunStatusRow }
   | { readonly id: number; readonly table: "task_run_status"; readonly row: TaskStatusRow };
+
+/** The latest statuses of a run and its task runs in the history. */
+export interface HistoricStatuses {
+  readonly workflow_instance_id: string;
+  readonly attempt: number;
+  readonly status: string;
+  /** By id of the task run. */
+  readonly tasks: ReadonlyMap<string, { readonly attempt: number; readonly status: string }>;
+}

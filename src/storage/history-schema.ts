@@ -15,13 +15,14 @@ function columnsOf(table: Table): Columns {
 /** The tables of statuses. */
 export type StatusTable = "workflow_run_status" | "task_run_status";
 
-const TERMINAL = "('COMPLETED', 'FAILED', 'CRASHED', 'SKIPPED', 'CANCELLED')";
+/** The final statuses. */
+export const TERMINAL = "('COMPLETED', 'FAILED', 'CRASHED', 'SKIPPED', 'CANCELLED')";
 
 /**
  * The newest row wins. Rows are ordered by attempt, then by insertion: the principal writes changes in the order in which it made them,
  * while timestamps come from the clocks of several machines.
  */
-const NEWEST = "coalesce(attempt, 1)::BIGINT * 1099511627776 + rowid";
+export const NEWEST = "coalesce(attempt, 1)::BIGINT * 1099511627776 + rowid";
 
 /** The documented views. */
 export const VIEWS = {

@@ -23,8 +23,10 @@ import {
 } from "./history-migrations.ts";
 import { runQuery } from "./history-query.ts";
 import { HistoryReaders } from "./history-readers.ts";
+import type { HistoricStatuses } from "./history-rows.ts";
 import { findRun, type HistoricRun, listRuns } from "./history-runs.ts";
 import { VIEWS } from "./history-schema.ts";
+import { crashRuns, findUnfinished } from "./history-unfinished.ts";
 import { type HistoryBatch, type HistoryCursors, HistoryWriter } from "./history-write.ts";
 
 /** Options of the history. */
@@ -203,6 +205,23 @@ export class HistoryDatabase {
     return this.#read("The query", READ_TIMEOUT_MS, (connection) => listRuns(connection, list, before));
   }
 
+  /** The runs that are unfinished according to the history; all, or those of `ids`. @throws HistoryUnavailableError */
+  unfinished(ids?: readonly string[]): Promise<HistoricStatuses[]> {
+    return this.#read("The query", READ_TIMEOUT_MS, (connection) => findUnfinished(connection, ids));
+  }
+
+  /**
+   * Ends unfinished runs as CRASHED. Must not be called while {@link write} runs.
+   * @throws HistoryUnavailableError
+   */
+  async crash(ids: readonly string[], error: string, nowMs: number): Promise<void> {
+    try {
+      await crashRuns(this.#database.connection, ids, error, nowMs);
+    } catch (failure) {
+      throw this.#unavailable(failure);
+    }
+  }
+
   /**
    * Writes one Parquet file per table and view into `directory`, all from the same state.
    * @returns file name → number of rows
@@ -220,11 +239,12 @@ export class HistoryDatabase {
 
   /**
    * Writes a consistent copy of the database to `file`, which any DuckDB client can open.
+   * @param fixed called when it is decided what the copy contains; what is written later is not part of it
    * @throws UnprocessableError when there is not enough space; HistoryUnavailableError
    */
-  async backupTo(file: string): Promise<void> {
+  async backupTo(file: string, fixed: () => void = () => {}): Promise<void> {
     try {
-      await this.#readers.lend(EXPORT_TIMEOUT_MS, (connection) => writeBackup(connection, file));
+      await this.#readers.lend(EXPORT_TIMEOUT_MS, (connection) => writeBackup(connection, file, fixed));
     } catch (error) {
       throw isDiskFull(error) ? noRoom(error, file) : this.#readFailure(error, "The backup");
     }

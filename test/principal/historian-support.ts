@@ -28,6 +28,10 @@ export class MemoryOutbox implements StatusFeed {
 
   async copyTo(): Promise<void> {}
 
+  async compareWithHistory() {
+    return { unknown: [], changed: [] };
+  }
+
   async takeStatuses(afterId: number, limit: number): Promise<PendingStatus[]> {
     return this.rows.filter(({ id }) => id > afterId).slice(0, limit);
   }

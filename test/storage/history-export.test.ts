@@ -94,3 +94,24 @@ test("a backup of a database in memory, with a quote in its path", async () => {
   expect(await rowsOf(copy, "SELECT payload FROM logstore")).toEqual([["hello"]]);
   await copy.close();
 });
+
+test("a backup has what was there when it was fixed; rows that come in later do not wait for it", async () => {
+  using directory = new TestDirectory();
+  const history = await filled(directory);
+  const file = directory.at("files/out/copy.duckdb");
+  let isBackedUp = false;
+  const written: Promise<boolean>[] = [];
+  const fixed = () => {
+    written.push(history.write(logs("late", 1, [line()])).then(() => isBackedUp));
+  };
+  await history.backupTo(file, fixed);
+  isBackedUp = true;
+  expect(await Promise.all(written)).toEqual([false]);
+  await history.close();
+  const copy = await openHistory(directory, file);
+  expect(await rowsOf(copy, "SELECT count(*), count(*) FILTER (stream_id = 'late') FROM logstore")).toEqual([
+    [5000, 0],
+  ]);
+  expect((await copy.cursors()).streams.has("late")).toBe(false);
+  await copy.close();
+});

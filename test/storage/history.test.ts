@@ -4,6 +4,7 @@ import { openDatabase } from "../../src/storage/duckdb.ts";
 import type { HistoryDatabase } from "../../src/storage/history.ts";
 import { HistoryUnavailableError } from "../../src/storage/history-error.ts";
 import type { PendingStatus } from "../../src/storage/history-rows.ts";
+import type { RunStatus } from "../../src/workflow/status.ts";
 import { pythonWith } from "../support/python.ts";
 import { line, logs, openHistory, rowsOf, runRow, TestDirectory, taskRow } from "./history-support.ts";
 
@@ -424,3 +425,66 @@ async function failure(opening: Promise<HistoryDatabase>): Promise<HistoryUnavai
   expect(error).toBeInstanceOf(HistoryUnavailableError);
   return error;
 }
+
+test("runs that have not ended are found with their tasks, and can be ended", async () => {
+  using directory = new TestDirectory();
+  const history = await openHistory(directory);
+  const run = (id: string, status: RunStatus, attempt = 1) =>
+    ({
+      table: "workflow_run_status",
+      row: runRow({ workflow_instance_id: id, status, attempt }),
+    }) as const;
+  const task = (id: string, task_instance_id: string, status: RunStatus) =>
+    ({
+      table: "task_run_status",
+      row: taskRow({ workflow_instance_id: id, task_instance_id, status, exit_code: 0, cpu_ms: 5 }),
+    }) as const;
+  const rows = [
+    run("over", "RUNNING"),
+    run("over", "COMPLETED"),
+    run("queued", "PENDING"),
+    run("again", "RUNNING"),
+    run("again", "CRASHED"),
+    run("again", "PENDING", 2),
+    run("again", "RUNNING", 2),
+    task("over", "t0", "COMPLETED"),
+    task("again", "t1", "COMPLETED"),
+    task("again", "t2", "RUNNING"),
+  ];
+  const statuses = rows.map((row, i) => ({ ...row, id: i + 1 }));
+  await history.write({ logs: [], disordered: [], statuses });
+  const found = (await history.unfinished()).toSorted((a, b) => b.attempt - a.attempt);
+  expect(found).toEqual([
+    {
+      workflow_instance_id: "again",
+      attempt: 2,
+      status: "RUNNING",
+      tasks: new Map([
+        ["t1", { attempt: 1, status: "COMPLETED" }],
+        ["t2", { attempt: 1, status: "RUNNING" }],
+      ]),
+    },
+    { workflow_instance_id: "queued", attempt: 1, status: "PENDING", tasks: new Map() },
+  ]);
+  expect((await history.unfinished(["queued", "over"])).length).toBe(1);
+  await history.crash(["again", "over"], "nobody knows", 1_770_000_000_000);
+  expect((await history.unfinished()).map((each) => each.workflow_instance_id)).toEqual(["queued"]);
+  expect(
+    await rowsOf(
+      history,
+      "SELECT workflow_instance_id, status::VARCHAR, attempt, finished_at_ms, error, workflow_name FROM workflow_runs ORDER BY 1",
+    ),
+  ).toEqual([
+    ["again", "CRASHED", 2, 1_770_000_000_000, "nobody knows", "Daily"],
+    ["over", "COMPLETED", 1, 1_760_000_000_000, null, "Daily"],
+    ["queued", "PENDING", 1, null, null, "Daily"],
+  ]);
+  expect(
+    await rowsOf(history, "SELECT task_instance_id, status::VARCHAR, error FROM task_runs ORDER BY 1"),
+  ).toEqual([
+    ["t0", "COMPLETED", null],
+    ["t1", "COMPLETED", null],
+    ["t2", "CRASHED", "nobody knows"],
+  ]);
+  await history.close();
+});

@@ -59,6 +59,10 @@ export class RepeatingStore implements OperationalStore {
     return this.#store.ackStatuses(upToId);
   }
 
+  compareWithHistory(...args: Parameters<OperationalStore["compareWithHistory"]>) {
+    return this.#store.compareWithHistory(...args);
+  }
+
   async #undone(work: UnitOfWork<unknown>): Promise<void> {
     await this.#store
       .transact(async (tx) => {

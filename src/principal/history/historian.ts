@@ -43,6 +43,14 @@ const LAST_RETRY_MS = 5_000;
 /** A persistent failure is logged again after this time, ms. */
 const REMINDER_MS = 300_000;
 
+/** Unfinished runs that are compared with the state at once. */
+const COMPARED_RUNS = 500;
+/** Maximum number of runs that a message names. */
+const SHOWN_RUNS = 5;
+/** Why a run that only the history has is CRASHED. */
+const GHOST =
+  "the principal's state does not have this run: it was lost, or restored from before the run; how the run ended is not known";
+
 /** A position in the status rows of a state: the last row that the history has. */
 function positionIn({ state_id, taken_id }: StateIdentity, cursors: HistoryCursors): number {
   return cursors.states.get(state_id) ?? taken_id ?? cursors.outbox;
@@ -114,6 +122,8 @@ export class Historian extends BackgroundService<HistorianSignals> {
   readonly #retry = this.timer(() => this.#flushSoon());
   readonly #backOff = new BackOff(FIRST_RETRY_MS, LAST_RETRY_MS);
   #lastAttempt = Number.NEGATIVE_INFINITY;
+  /** Whether the unfinished runs of the database have yet to be compared with the state. */
+  #isUnchecked = false;
   #failure: HistoryUnavailableError | undefined;
   #reported = { message: "", at: 0 };
   /** Aborts the backup before a migration. */
@@ -335,8 +345,8 @@ export class Historian extends BackgroundService<HistorianSignals> {
   }
 
   /**
-   * Prepares copies of state and history as of one moment: nothing is written into the history meanwhile. Lines wait here and on the
-   * agents, status rows in the state.
+   * Prepares copies of state and history as of one moment. Nothing is written into the history between the copy of the state and the
+   * beginning of the copy of the history: lines wait here and on the agents, status rows in the state.
    * @throws HistoryUnavailableError; UnprocessableError when too many are in progress
    */
   async prepareFullBackup(): Promise<PreparedFiles> {
@@ -345,7 +355,7 @@ export class Historian extends BackgroundService<HistorianSignals> {
       const release = await this.#holdWrites();
       try {
         await this.#o.statuses.copyTo(join(directory, "state.db"));
-        await this.#read((database) => database.backupTo(join(directory, "app.db")));
+        await this.#read((database) => database.backupTo(join(directory, "app.db"), release));
       } finally {
         release();
       }
@@ -406,6 +416,10 @@ export class Historian extends BackgroundService<HistorianSignals> {
       throw failure;
     }
     this.#succeeded();
+    if (this.#isUnchecked && !this.isStopping) {
+      this.#isUnchecked = false;
+      this.track(this.#settle());
+    }
   }
 
   /** Writes until everything that was there at the beginning is in DuckDB; returns whether there was anything. */
@@ -451,7 +465,62 @@ export class Historian extends BackgroundService<HistorianSignals> {
       throw error;
     }
     this.#database = database;
+    this.#isUnchecked = true;
     return database;
+  }
+
+  /**
+   * Ends what the history calls unfinished although it is over: either the state or the history may have been restored from a backup or
+   * lost. What the state knows, and the history does not, is written again; runs that the state does not know are CRASHED.
+   */
+  async #settle(): Promise<void> {
+    try {
+      const suspects = await this.#differing();
+      for (let i = 0; i < suspects.length; i += COMPARED_RUNS) {
+        await this.#settleRuns(suspects.slice(i, i + COMPARED_RUNS));
+      }
+    } catch (error) {
+      // Tried again when the database is opened the next time.
+      this.#o.log.debug(`Unfinished runs of the history cannot be compared: ${errorMessage(error)}`);
+    }
+  }
+
+  /** Runs that are unfinished in the history, and that the state does not have, or has otherwise; some may be about to be written. */
+  async #differing(): Promise<string[]> {
+    const takenId = this.#statusCursor;
+    const unfinished = await this.#read((database) => database.unfinished());
+    const suspects: string[] = [];
+    for (let i = 0; i < unfinished.length && !this.isStopping; i += COMPARED_RUNS) {
+      const some = unfinished.slice(i, i + COMPARED_RUNS);
+      const { unknown, changed } = await this.#o.statuses.compareWithHistory(some, takenId, false);
+      suspects.push(...unknown, ...changed);
+      await Bun.sleep(0);
+    }
+    return suspects;
+  }
+
+  async #settleRuns(ids: readonly string[]): Promise<void> {
+    const { statuses, dbPath, log } = this.#o;
+    const release = await this.#holdWrites();
+    try {
+      const unfinished = await this.#read((database) => database.unfinished(ids));
+      const { unknown, changed } = await statuses.compareWithHistory(unfinished, this.#statusCursor, true);
+      const runs = (count: number) => (count === 1 ? "1 run" : `${count} runs`);
+      if (changed.length > 0) {
+        log.warn(
+          `The history in ${dbPath} is older than the principal's state: it lacked statuses of ${runs(changed.length)}, which are written again.`,
+        );
+        this.notifyStatus();
+      }
+      if (unknown.length === 0) return;
+      await this.#database?.crash(unknown, GHOST, this.clock.now());
+      const some = unknown.slice(0, SHOWN_RUNS).join(", ");
+      log.warn(
+        `${runs(unknown.length)} had not ended according to the history in ${dbPath}, but the principal's state does not have ${unknown.length === 1 ? "it" : "them"}: CRASHED from now on (${some}${unknown.length > SHOWN_RUNS ? ", …" : ""}). Agents that still execute such a run are told to stop.`,
+      );
+    } finally {
+      release();
+    }
   }
 
   async #openFile(): Promise<HistoryDatabase> {

@@ -14,6 +14,11 @@ import type { LongPolls } from "../long-polls.ts";
 const TOPIC = "follow-ups";
 /** How far back a new listener starts, ms: its workflow may be a little older than its first request. */
 const FIRST_LOOK_MS = 10 * 60_000;
+/**
+ * How far back a listener starts whose position is that of a state which was replaced by a backup, ms. The keys of what it has triggered
+ * are kept longer than this, so that nothing is triggered twice.
+ */
+const RESTORED_LOOK_MS = 6 * 24 * 3_600_000;
 
 /** The current workflows. */
 export interface FollowerSource {
@@ -89,9 +94,10 @@ export class FollowUps {
       const feed = await tx.followUpFeed();
       const [id, seq = ""] = cursor?.split(":") ?? [];
       const isKnown = id === feed.id && /^\d{1,15}$/.test(seq) && Number(seq) <= feed.last_seq;
+      const lookMs = originOf(id ?? "") === originOf(feed.id) ? RESTORED_LOOK_MS : FIRST_LOOK_MS;
       const after = isKnown
         ? Number(seq)
-        : await tx.followUpsBefore(this.#clock.now() - FIRST_LOOK_MS, feed.last_seq);
+        : await tx.followUpsBefore(this.#clock.now() - lookMs, feed.last_seq);
       const rows = await tx.listFollowUps(after, limit);
       return {
         follow_ups: rows.map(({ seq: _seq, ...row }) => row),
@@ -121,4 +127,9 @@ export class FollowUps {
     }
     return (this.#followers.after.get(workflowId) ?? []).filter(({ statuses }) => statuses.has(status));
   }
+}
+
+/** A restored state gets a new id for its feed, which begins with the old one. */
+function originOf(feedId: string): string {
+  return feedId.split(".", 1)[0] ?? "";
 }

@@ -8,7 +8,7 @@
 import { CdktrError } from "../../errors.ts";
 import type { Service } from "../../service.ts";
 import type { RunStatus } from "../../workflow/status.ts";
-import type { PendingStatus } from "../history-rows.ts";
+import type { HistoricStatuses, PendingStatus } from "../history-rows.ts";
 import type { AgentState } from "./agent-state.ts";
 import type { LeaseState } from "./lease-state.ts";
 import type {
@@ -342,6 +342,16 @@ export interface StatusFeed {
   takeStatuses(afterId: number, limit: number): Promise<PendingStatus[]>;
   /** Deletes rows up to an id: the history has them. */
   ackStatuses(upToId: number): Promise<void>;
+  /**
+   * Compares runs with what the history has of them, up to the row `takenId`.
+   * @param repeat adds what the history lacks to the rows again
+   * @returns the runs that this state does not have, and those that it has otherwise
+   */
+  compareWithHistory(
+    runs: readonly HistoricStatuses[],
+    takenId: number,
+    repeat: boolean,
+  ): Promise<{ readonly unknown: readonly string[]; readonly changed: readonly string[] }>;
 }
 
 /**

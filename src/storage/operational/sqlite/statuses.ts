@@ -5,6 +5,19 @@ import type { Statements } from "./statements.ts";
 
 /** Records that a run has another status, or the same one in another attempt. */
 export function writeRunStatus(db: Statements, run: RunRecord): void {
+  const position = appendRunStatus(db, run);
+  db.run(
+    "INSERT OR REPLACE INTO recent_statuses (workflow_id, workflow_instance_id, status, timestamp_ms, position) VALUES (?, ?, ?, ?, ?)",
+    run.workflow_id,
+    run.workflow_instance_id,
+    run.status,
+    run.status_at_ms,
+    position,
+  );
+}
+
+/** Adds the status of a run to the rows for the history. Returns the id of the row. */
+export function appendRunStatus(db: Statements, run: RunRecord): number {
   const row: RunStatusRow = {
     workflow_id: run.workflow_id,
     workflow_instance_id: run.workflow_instance_id,
@@ -22,14 +35,7 @@ export function writeRunStatus(db: Statements, run: RunRecord): void {
   };
   const id = append(db, "workflow_run_status", row);
   db.run("UPDATE runs SET last_outbox_id = ? WHERE workflow_instance_id = ?", id, row.workflow_instance_id);
-  db.run(
-    "INSERT OR REPLACE INTO recent_statuses (workflow_id, workflow_instance_id, status, timestamp_ms, position) VALUES (?, ?, ?, ?, ?)",
-    row.workflow_id,
-    row.workflow_instance_id,
-    row.status,
-    row.timestamp_ms,
-    id,
-  );
+  return id;
 }
 
 /** Records that a task run has another status. @param done number of tasks of its run that are over */
@@ -73,7 +79,7 @@ function append(db: Statements, target: PendingStatus["table"], row: object): nu
   );
 }
 
-/** Since there is only one process, ids grow with the order of commits. */
+/** Since there is only one process, ids grow with the order of commits. @param limit negative for none */
 export function takeStatuses(db: Statements, afterId: number, limit: number): PendingStatus[] {
   const rows = db.all<{ id: number; target: PendingStatus["table"]; row: string }>(
     "SELECT id, target, row FROM status_outbox WHERE id > ? ORDER BY id LIMIT ?",

@@ -18,7 +18,7 @@ import { type Clock, systemClock } from "../../../clock.ts";
 import { CdktrError, errorMessage } from "../../../errors.ts";
 import { syncToDisk } from "../../../host/sync-to-disk.ts";
 import { migrateSqlite, type SqliteMigrations } from "../../../migrations/sqlite-migrations.ts";
-import type { PendingStatus } from "../../history-rows.ts";
+import type { HistoricStatuses, PendingStatus } from "../../history-rows.ts";
 import { GroupCommit, type TransactionControl } from "../group-commit.ts";
 import {
   DataDirectoryInUseError,
@@ -32,6 +32,7 @@ import { agentIntentions } from "./agents.ts";
 import { followUpIntentions } from "./follow-ups.ts";
 import { housekeepingIntentions } from "./forget.ts";
 import { leaseIntentions } from "./leases.ts";
+import { compareWithHistory } from "./repeat.ts";
 import { runIntentions } from "./runs.ts";
 import { STATE_MIGRATIONS } from "./schema.ts";
 import { sliceIntentions } from "./slices.ts";
@@ -176,6 +177,11 @@ export class SqliteOperationalStore implements OperationalStore {
 
   ackStatuses(upToId: number): Promise<void> {
     return this.transact(async () => ackStatuses(this.#statements, upToId));
+  }
+
+  compareWithHistory(runs: readonly HistoricStatuses[], takenId: number, repeat: boolean) {
+    const work = async () => compareWithHistory(this.#statements, runs, takenId, repeat);
+    return repeat ? this.transact(work) : this.read(work);
   }
 
   async writeProblem(): Promise<string | null> {

@@ -1,0 +1,71 @@
+/** Runs that the history calls unfinished. */
+import type { DuckDBConnection } from "@duckdb/node-api";
+import type { HistoricStatuses } from "./history-rows.ts";
+import { NEWEST, type StatusTable, TABLES, TERMINAL } from "./history-schema.ts";
+
+/** The ids in $1. */
+const IDS = "SELECT unnest(from_json($1::VARCHAR, '[\"VARCHAR\"]'))";
+
+/** The runs whose latest status is not a final one, with their task runs; by default all, otherwise those of `ids`. */
+export async function findUnfinished(
+  connection: DuckDBConnection,
+  ids?: readonly string[],
+): Promise<HistoricStatuses[]> {
+  const runs = await connection.runAndReadAll(
+    `SELECT * FROM (${latest("workflow_run_status", "workflow_instance_id")}) WHERE status NOT IN ${TERMINAL}`,
+    [ids === undefined ? null : JSON.stringify(ids)],
+  );
+  const found = runs.getRows().map(([id, attempt, status]) => ({
+    workflow_instance_id: String(id),
+    attempt: Number(attempt),
+    status: String(status),
+    tasks: new Map<string, { attempt: number; status: string }>(),
+  }));
+  const byId = new Map(found.map((run) => [run.workflow_instance_id, run]));
+  const tasks = await connection.runAndReadAll(
+    latest("task_run_status", "workflow_instance_id, task_instance_id"),
+    [JSON.stringify([...byId.keys()])],
+  );
+  for (const [run, task, attempt, status] of tasks.getRows()) {
+    byId.get(String(run))?.tasks.set(String(task), { attempt: Number(attempt), status: String(status) });
+  }
+  return found;
+}
+
+/** The latest attempt and status of each run or task run: of the runs in $1, or of all if it is NULL. */
+function latest(table: StatusTable, by: string): string {
+  return `
+    SELECT ${by}, newest.attempt::INTEGER AS attempt, newest.status AS status FROM (
+      SELECT ${by}, arg_max({attempt: coalesce(attempt, 1), status: status::VARCHAR}, ${NEWEST}) AS newest
+      FROM ${table} WHERE $1::VARCHAR IS NULL OR workflow_instance_id IN (${IDS}) GROUP BY ALL
+    )`;
+}
+
+/** Ends unfinished runs, and their unfinished task runs, as CRASHED at `nowMs`. */
+export async function crashRuns(
+  connection: DuckDBConnection,
+  ids: readonly string[],
+  error: string,
+  nowMs: number,
+): Promise<void> {
+  const insert = (table: StatusTable, view: string) => {
+    const columns = Object.keys(TABLES[table]);
+    const changed: Readonly<Record<string, string>> = {
+      status: "'CRASHED'",
+      timestamp_ms: "$2::BIGINT",
+      error: "$3::VARCHAR",
+    };
+    return `INSERT INTO ${table}(${columns.join(", ")}) SELECT ${columns.map((name) => changed[name] ?? name).join(", ")}
+      FROM ${view} WHERE workflow_instance_id IN (${IDS}) AND status::VARCHAR NOT IN ${TERMINAL}`;
+  };
+  const values = [JSON.stringify(ids), BigInt(Math.trunc(nowMs)), error];
+  await connection.run("BEGIN TRANSACTION");
+  try {
+    await connection.run(insert("task_run_status", "task_runs"), values);
+    await connection.run(insert("workflow_run_status", "workflow_runs"), values);
+    await connection.run("COMMIT");
+  } catch (error) {
+    await connection.run("ROLLBACK").catch(() => {});
+    throw error;
+  }
+}

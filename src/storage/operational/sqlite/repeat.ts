@@ -1,0 +1,78 @@
+/** Compares the state with what the history has, and repeats status rows that the history lost. */
+import type { HistoricStatuses } from "../../history-rows.ts";
+import type { AttemptRecord, RunRecord, TaskRunRecord } from "../store.ts";
+import { getRun } from "./runs.ts";
+import type { Statements } from "./statements.ts";
+import { appendRunStatus, takeStatuses, writeTaskStatus } from "./statuses.ts";
+
+/** The last status of a run or a task run that the history has, or will have. */
+type Known = { readonly attempt: number; readonly status: string };
+
+/** Runs that differ from the history. */
+export interface Differences {
+  /** The state does not have them. */
+  readonly unknown: string[];
+  /** The state has them with another status, or other task runs. */
+  readonly changed: string[];
+}
+
+/**
+ * Compares runs with what the history has of them after the row `takenId`; rows after that are still on their way to it.
+ * @param repeat appends what the history lacks to the status rows
+ */
+export function compareWithHistory(
+  db: Statements,
+  runs: readonly HistoricStatuses[],
+  takenId: number,
+  repeat: boolean,
+): Differences {
+  const differences: Differences = { unknown: [], changed: [] };
+  const coming = rowsAfter(db, takenId);
+  for (const { workflow_instance_id: id, attempt, status, tasks } of runs) {
+    const run = getRun(db, id);
+    if (run === null) {
+      differences.unknown.push(id);
+      continue;
+    }
+    const rows = statusesSince(run, coming.get(id) ?? { attempt, status });
+    const taskRows = db
+      .all<TaskRunRecord>("SELECT * FROM task_runs WHERE workflow_instance_id = ? ORDER BY seq", id)
+      // Those of attempt 0 were carried over from another run, whose rows they are.
+      .filter((task) => task.attempt > 0)
+      .flatMap((task) =>
+        statusesSince(task, coming.get(task.task_instance_id) ?? tasks.get(task.task_instance_id)),
+      );
+    if (rows.length + taskRows.length === 0) continue;
+    differences.changed.push(id);
+    if (!repeat) continue;
+    const agents = new Map(
+      db
+        .all<AttemptRecord>("SELECT * FROM attempts WHERE workflow_instance_id = ?", id)
+        .map((each) => [each.attempt, each.agent_id]),
+    );
+    for (const task of taskRows) {
+      const agent_id = agents.get(task.attempt) ?? run.agent_id ?? "";
+      writeTaskStatus(db, task, { workflow_id: run.workflow_id, agent_id }, 0);
+    }
+    for (const row of rows) appendRunStatus(db, row);
+  }
+  return differences;
+}
+
+/** What the history lacks: nothing if it has the current status, otherwise that status, and when it began before that. */
+function statusesSince<T extends RunRecord | TaskRunRecord>(now: T, known: Known | undefined): T[] {
+  if (known?.attempt === now.attempt && known.status === now.status) return [];
+  const { started_at_ms } = now;
+  const hasBegun = started_at_ms !== null && now.status !== "PENDING" && now.status !== "RUNNING";
+  if (!hasBegun || known?.status === "RUNNING") return [now];
+  return [{ ...now, status: "RUNNING", status_at_ms: started_at_ms, error: null }, now];
+}
+
+/** The last status of each run and task run in the rows after an id. */
+function rowsAfter(db: Statements, id: number): ReadonlyMap<string, Known> {
+  const last = new Map<string, Known>();
+  for (const { table, row } of takeStatuses(db, id, -1)) {
+    last.set(table === "task_run_status" ? row.task_instance_id : row.workflow_instance_id, row);
+  }
+  return last;
+}
