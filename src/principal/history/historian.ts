@@ -494,7 +494,7 @@ export class Historian extends BackgroundService<HistorianSignals> {
       const some = unfinished.slice(i, i + COMPARED_RUNS);
       const { unknown, changed } = await this.#o.statuses.compareWithHistory(some, takenId, false);
       suspects.push(...unknown, ...changed);
-      await Bun.sleep(0);
+      await this.pause(0);
     }
     return suspects;
   }
