@@ -71,7 +71,11 @@ export class SliceRun implements TaskOwner {
     const { timeout_ms } = this.#context.assignment.workflow;
     this.#carryOut(
       reason === "run timed out"
-        ? this.#progress.stop("timed out", `timed out after ${formatDuration(timeout_ms ?? 0)}`)
+        ? this.#progress.stop(
+            "timed out",
+            // The definition that comes with a slice has no limit.
+            timeout_ms === null ? "the run timed out" : `timed out after ${formatDuration(timeout_ms)}`,
+          )
         : this.#progress.stop("cancelled"),
     );
     for (const task of this.#tasks.values()) task.stop(reason);

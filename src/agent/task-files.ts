@@ -50,6 +50,8 @@ export class TryFiles {
   /** The directory with the outputs of the tasks on which it depends, `TASK.json` each; it exists if there are any. */
   readonly inputs: string;
   #hasInputs = false;
+  /** The task has ended, and did not make the file for its outputs. */
+  #isSilent = false;
 
   constructor(path: string) {
     this.output = `${path}.output`;
@@ -73,14 +75,15 @@ export class TryFiles {
    * @throws OutputsError when that cannot be read or is not what it should be
    */
   readOutputs(): Outputs | null {
-    if (lstatSync(this.output, { throwIfNoEntry: false }) === undefined) return null;
-    return parseOutputs(readBounded(this.output));
+    this.#isSilent = lstatSync(this.output, { throwIfNoEntry: false }) === undefined;
+    return this.#isSilent ? null : parseOutputs(readBounded(this.output));
   }
 
   /** Removes the files. What cannot be removed now is removed at the next start of the agent. */
   remove(): void {
     if (this.#hasInputs) remove(this.inputs);
-    if (lstatSync(this.output, { throwIfNoEntry: false }) !== undefined) remove(this.output);
+    if (!this.#isSilent && lstatSync(this.output, { throwIfNoEntry: false }) !== undefined)
+      remove(this.output);
   }
 }
 

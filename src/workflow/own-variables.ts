@@ -10,7 +10,7 @@ export const OWN_VARIABLES = {
   CDKTR_ATTEMPT: { set: "task", holds: "attempt of the task, 1 for the first" },
   CDKTR_RUN_ATTEMPT: {
     set: "run",
-    holds: "attempt of the run, 1 for the first; increases when an agent died",
+    holds: "attempt of the run, or of its slice, 1 for the first; increases when an agent died",
   },
   CDKTR_SCHEDULED_TIME: {
     set: "run",

@@ -548,30 +548,36 @@ describe("a slice of a run", () => {
     ]);
   });
 
-  test("does not watch the time limit of the run: the principal says when it is over", async () => {
-    using bench = new Bench();
-    const run = bench.prepare(
-      assignmentOf(
-        workflowOf(
-          { ...tasks, a: { run: "sleep 0.2; touch later; sleep 1000", depends: ["before"] } },
-          { timeout_ms: 50 },
+  test.each([
+    [50, "timed out after 50ms"],
+    [null, "the run timed out"],
+  ])(
+    "does not watch the time limit of the run (%p): the principal says when it is over",
+    async (timeout_ms, error) => {
+      using bench = new Bench();
+      const run = bench.prepare(
+        assignmentOf(
+          workflowOf(
+            { ...tasks, a: { run: "sleep 0.2; touch later; sleep 1000", depends: ["before"] } },
+            { timeout_ms },
+          ),
+          assigned(),
         ),
-        assigned(),
-      ),
-    );
-    run.start();
-    // After more than the limit it is still at work.
-    await until(() => bench.has("later"), "the task goes on");
-    run.stop("run timed out");
-    expect(await run.over).toBe("FAILED");
-    const reports = bench.outbox.reports(0, 100);
-    expect(reports.map((report) => `${report.kind} ${report.status} ${report.error}`)).toEqual([
-      "task RUNNING null",
-      "task SKIPPED the run timed out",
-      "task FAILED the run timed out",
-      "run FAILED timed out after 50ms",
-    ]);
-  });
+      );
+      run.start();
+      // After more than the limit it is still at work.
+      await until(() => bench.has("later"), "the task goes on");
+      run.stop("run timed out");
+      expect(await run.over).toBe("FAILED");
+      const reports = bench.outbox.reports(0, 100);
+      expect(reports.map((report) => `${report.kind} ${report.status} ${report.error}`)).toEqual([
+        "task RUNNING null",
+        "task SKIPPED the run timed out",
+        "task FAILED the run timed out",
+        `run FAILED ${error}`,
+      ]);
+    },
+  );
 
   test.each<[string, Partial<RunAssignment>, string]>([
     ["needs a task whose result is missing", { results: {} }, '"before"'],
