@@ -13,7 +13,7 @@ import type {
   RunAssignment,
   StopOrder,
 } from "../contract/messages.ts";
-import { PROTOCOL, VersionMismatchError } from "../contract/version.ts";
+import { PROTOCOL, type ProtocolRange, SLICES_SINCE, VersionMismatchError } from "../contract/version.ts";
 import { type CdktrError, errorMessage } from "../errors.ts";
 import { log } from "../log.ts";
 import { type PrincipalClient, RequestRefusedError } from "../protocol/client.ts";
@@ -320,7 +320,7 @@ export class Agent extends BackgroundService<AgentSignals> {
       host: hostname(),
       pid: process.pid,
       version: VERSION,
-      protocol: PROTOCOL,
+      protocol: this.#protocol(),
       max_concurrent_workflows: maxConcurrentWorkflows ?? config.CDKTR_AGENT_MAX_CONCURRENCY,
       labels: this.#labels,
       running: this.#runningAttempts(),
@@ -328,6 +328,17 @@ export class Agent extends BackgroundService<AgentSignals> {
       ...(outbox === undefined ? {} : { follows: outbox.former }),
       report_seq: outbox !== undefined && outbox.pendingReports > 0 ? outbox.lastReportSeq : 0,
     };
+  }
+
+  /**
+   * What it speaks now. To a principal that does not know slices, what it has to tell of one would be about the run as a whole: it waits
+   * until that principal is upgraded again.
+   */
+  #protocol(): ProtocolRange {
+    const { version, oldest } = PROTOCOL;
+    const isAboutSlices =
+      this.#parts?.outbox.hasSlices === true || this.#runningAttempts().some(({ slice }) => slice > 0);
+    return { version, oldest: isAboutSlices ? Math.max(oldest, SLICES_SINCE) : oldest };
   }
 
   /** Attempts whose end the principal does not have yet. */

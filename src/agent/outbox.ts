@@ -437,6 +437,11 @@ export class Outbox {
     return this.#reports.length;
   }
 
+  /** Whether any of them is about a slice of a run. Reports of an older agent do not say. */
+  get hasSlices(): boolean {
+    return this.#reports.some(({ slice = 0 }) => slice > 0);
+  }
+
   /** Number of log lines that are not in the principal's history yet. */
   get pendingLines(): number {
     return this.lastLogSeq - this.firstLogSeq + 1;

@@ -1,5 +1,5 @@
 import type { AgentDescription, AgentOrders, Heartbeat, PrincipalInfo } from "../contract/messages.ts";
-import { mismatch, THIS_PEER, VersionMismatchError } from "../contract/version.ts";
+import { mismatch, VersionMismatchError } from "../contract/version.ts";
 import { CdktrError, errorMessage, PrincipalUnreachableError } from "../errors.ts";
 import { log } from "../log.ts";
 import {
@@ -233,7 +233,7 @@ export class PrincipalLink extends BackgroundService {
         throw error;
       return undefined;
     });
-    const apart = principal === undefined ? undefined : mismatch(THIS_PEER, principal);
+    const apart = principal === undefined ? undefined : mismatch(this.#options.describe(), principal);
     if (apart !== undefined) throw apart;
     return principal;
   }

@@ -3,7 +3,7 @@ import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { PROTOCOL } from "../../src/contract/version.ts";
 import { encodeReply } from "../../src/contract/wire.ts";
-import { assignmentOf, workflowOf } from "./support/bench.ts";
+import { assignmentOf, until, workflowOf } from "./support/bench.ts";
 import { Fleet } from "./support/fleet.ts";
 import { ScriptedPrincipal } from "./support/scripted-principal.ts";
 
@@ -292,6 +292,48 @@ describe("a principal of another version", () => {
     const agent = await fleet.agent(fleet.config(principal.ports, { ...quick, CDKTR_RETRY_ATTEMPTS: 1000 }));
     expect(await agent.done).toBe(2);
     expect(principal.descriptions).toEqual([]);
+  });
+
+  test("that does not know slices is told nothing while there is something to tell about one", async () => {
+    await using principal = await new ScriptedPrincipal().start();
+    await using fleet = new Fleet();
+    const [first, second] = ["one", "two"].map((id) =>
+      assignmentOf(workflowOf({ [id]: {} }), { slice: 1, tasks: [id], results: {} }),
+    );
+    const work = [first, second];
+    principal.onFetch = () => work.shift() ?? null;
+    // The ends of both are lost on the way to a principal that is about to be replaced.
+    principal.onReport = (reports) =>
+      reports.some(({ status }) => status === "COMPLETED") ? "drop" : undefined;
+    let asked = 0;
+    principal.onInfo = () => {
+      asked++;
+      return info(principal.id, 1, 1);
+    };
+    const config = fleet.config(principal.ports, { ...quick, CDKTR_RETRY_ATTEMPTS: 1000 });
+    const agent = await fleet.agent(config);
+    await agent.registered;
+    await until(() => agent.runningWorkflows === 0 && work.length === 0, "both are over");
+    const before = asked;
+    principal.id = crypto.randomUUID();
+    await principal.until(() => {
+      principal.wake();
+      return asked > before + 1;
+    });
+    expect(principal.descriptions).toHaveLength(1);
+    expect(principal.descriptions[0]?.protocol).toEqual({ version: 2, oldest: 1 });
+    // Upgraded again.
+    principal.onReport = () => undefined;
+    principal.onInfo = () => info(principal.id, 2, 1);
+    await principal.until(() => {
+      principal.wake();
+      return statuses(principal).filter((status) => status === "run COMPLETED").length === 2;
+    });
+    expect(principal.descriptions[1]?.protocol).toEqual({ version: 2, oldest: 2 });
+    expect(principal.descriptions[1]?.running.map(({ slice }) => slice)).toEqual([1, 1]);
+    agent.drain();
+    principal.wake();
+    expect(await agent.done).toBe(0);
   });
 
   test("that replaces the former one: runs continue, and are reported when a compatible one is back", async () => {
