@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { UsageError } from "../errors.ts";
 import { log } from "../log.ts";
 import { IDENTIFIER } from "../workflow/model.ts";
-import { Outbox, OutboxLockedError, suffixOf } from "./outbox.ts";
+import { type IdleOutbox, lookInto, Outbox, OutboxLockedError } from "./outbox.ts";
 
 /** Maximum number of agents without a suffix on one host: a guard against a loop, not a practical limit. */
 const MOST = 1000;
@@ -13,12 +13,15 @@ const MOST = 1000;
 export interface Identity {
   readonly agentId: string;
   readonly outbox: Outbox;
+  /** The id comes from the data directory rather than from the name of the host. */
+  readonly isAdopted: boolean;
 }
 
 /**
  * Determines the id of an agent: the host name, with `-SUFFIX` if one is given. Without a suffix, if that id is taken on this
  * host, it is the next free one of HOST-2, HOST-3, … An id belongs to the process that holds the outbox in its data directory. An agent
- * keeps its data directory, and with it the id, when its host gets another name.
+ * keeps its data directory, and with it the id, when its host gets another name; on another host it continues an outbox in which
+ * something waits, so that it is delivered.
  * @param agentsDirectory contains the data directories of all agents on this host
  * @throws UsageError when the suffix cannot be part of an id
  * @throws OutboxLockedError when the id with that suffix is taken
@@ -33,8 +36,9 @@ export function claimIdentity(
     hostname()
       .replace(/[^A-Za-z0-9_.-]/g, "-")
       .replace(/^[.-]+/, "") || "agent";
-  const open = (agentId: string): Identity => ({
+  const open = (agentId: string, isAdopted = false): Identity => ({
     agentId,
+    isAdopted,
     outbox: Outbox.open({
       directory: join(agentsDirectory, agentId),
       agentId,
@@ -63,26 +67,33 @@ export function claimIdentity(
   }
 }
 
-/** The identity of an agent that had another name of this host, and does not run; undefined when there is none. */
+/** The identity of an agent that does not run, under another name of this host; undefined when there is none. */
 function adopt(
   agentsDirectory: string,
   suffix: string,
-  open: (agentId: string) => Identity,
+  open: (agentId: string, isAdopted: boolean) => Identity,
 ): Identity | undefined {
   const names = existsSync(agentsDirectory) ? readdirSync(agentsDirectory).sort() : [];
-  for (const agentId of names) {
-    if (suffixOf(join(agentsDirectory, agentId)) !== suffix) continue;
+  const idle = names.flatMap((agentId) => {
+    const found = lookInto(join(agentsDirectory, agentId));
+    return found?.suffix === suffix && (found.isHere || found.waiting > 0) ? [{ agentId, ...found }] : [];
+  });
+  for (const { agentId, ...found } of idle.sort((a, b) => Number(b.isHere) - Number(a.isHere))) {
     try {
-      const identity = open(agentId);
-      log.info(
-        `The name of this host has changed: the agent keeps the id ${agentId}, and what waits in its data directory.`,
-      );
+      const identity = open(agentId, true);
+      log.info(reasonToKeep(agentId, found));
       return identity;
     } catch (error) {
       if (!(error instanceof OutboxLockedError)) throw error;
     }
   }
   return undefined;
+}
+
+function reasonToKeep(agentId: string, { isHere }: IdleOutbox): string {
+  return isHere
+    ? `The name of this host has changed: the agent keeps the id ${agentId}, and what waits in its data directory.`
+    : `The data directory was moved to a host with another name: the agent keeps the id ${agentId}, and delivers what waits there.`;
 }
 
 /** The data directories of the agents on this host. */

@@ -15,6 +15,7 @@ import type {
 } from "../contract/messages.ts";
 import { PROTOCOL, type ProtocolRange, SLICES_SINCE, VersionMismatchError } from "../contract/version.ts";
 import { type CdktrError, errorMessage } from "../errors.ts";
+import { bootId, hostUpMs } from "../host/boot.ts";
 import { log } from "../log.ts";
 import { type PrincipalClient, RequestRefusedError } from "../protocol/client.ts";
 import { connect } from "../protocol/connect.ts";
@@ -28,9 +29,8 @@ import { automaticLabels } from "./labels.ts";
 import { LogSender } from "./log-sender.ts";
 import { limitAtStart } from "./open-files.ts";
 import { endOrphans, StraySweep, ZombieReaper } from "./orphans.ts";
-import type { Outbox } from "./outbox.ts";
+import type { Former, Outbox } from "./outbox.ts";
 import { OtherInstallationError, PrincipalLink } from "./principal-link.ts";
-import { bootId } from "./proc-files.ts";
 import { DEFAULT_GRACE_MS } from "./process-group.ts";
 import { ReportSender } from "./report-sender.ts";
 import { runReport, SliceRun } from "./slice-run.ts";
@@ -85,6 +85,7 @@ interface Held {
 /** The resources that `start` opens. */
 interface Parts {
   readonly agentId: string;
+  readonly isAdopted: boolean;
   readonly outbox: Outbox;
   readonly client: PrincipalClient;
   readonly link: PrincipalLink;
@@ -126,6 +127,7 @@ export class Agent extends BackgroundService<AgentSignals> {
   readonly #life = new AgentLife();
   /** Why the principal is unreachable or refuses this agent; undefined if it does not. */
   #trouble: CdktrError | undefined;
+  #hasForeignId = false;
 
   constructor(options: AgentOptions) {
     super(options.clock);
@@ -151,6 +153,14 @@ export class Agent extends BackgroundService<AgentSignals> {
 
   get phase(): AgentPhase {
     return this.#life.phase;
+  }
+
+  /**
+   * Whether it was refused because the id that it took from its data directory belongs to an agent elsewhere. The next agent in this data
+   * directory takes another id.
+   */
+  get hasForeignId(): boolean {
+    return this.#hasForeignId;
   }
 
   /** Whether it has stopped accepting runs. */
@@ -179,7 +189,7 @@ export class Agent extends BackgroundService<AgentSignals> {
     // The runtime closes pipes on threads that it starts when they are first needed. They must exist before processes run out.
     await readFile("/proc/self/stat").catch(() => {});
     const directory = agentsDirectory(config.CDKTR_APP_DATA_DIRECTORY);
-    const { agentId, outbox } = claimIdentity(
+    const { agentId, outbox, isAdopted } = claimIdentity(
       directory,
       this.#options.suffix,
       this.#options.outboxLimitBytes ?? config.CDKTR_AGENT_OUTBOX_LIMIT_MB * 1024 * 1024,
@@ -202,6 +212,7 @@ export class Agent extends BackgroundService<AgentSignals> {
     const endedTasks = new Map<string, TaskLog>();
     this.#parts = {
       agentId,
+      isAdopted,
       outbox,
       client,
       link,
@@ -308,6 +319,7 @@ export class Agent extends BackgroundService<AgentSignals> {
       obey: (orders) => this.#obey(orders),
       gone: (error) => this.#onGone(error),
       refused: (error) => this.#onRefused(error),
+      postponed: async () => this.#parts?.reports.sendEarly(),
     });
   }
 
@@ -325,7 +337,7 @@ export class Agent extends BackgroundService<AgentSignals> {
       labels: this.#labels,
       running: this.#runningAttempts(),
       log_first_seq: outbox?.firstLogSeq,
-      ...(outbox === undefined ? {} : { follows: outbox.former }),
+      ...(outbox === undefined ? {} : { follows: followed(outbox.former) }),
       report_seq: outbox !== undefined && outbox.pendingReports > 0 ? outbox.lastReportSeq : 0,
     };
   }
@@ -416,6 +428,10 @@ export class Agent extends BackgroundService<AgentSignals> {
   #onRefused(error: CdktrError): void {
     this.#trouble = error;
     log.error(`The principal does not take this agent: ${error.message}`);
+    if (this.#parts?.isAdopted) {
+      this.#hasForeignId = true;
+      this.#parts.outbox.disown();
+    }
     this.#enter("REFUSED");
     this.#fetch.abort();
     this.#roomFor?.resolve();
@@ -439,7 +455,13 @@ export class Agent extends BackgroundService<AgentSignals> {
         if (!this.#life.isTaking) return;
         const assignment = await client.fetchWorkflow(
           agentId,
-          { session_id: this.#sessionId, wait_ms, labels: this.#labels, fetch_id },
+          {
+            session_id: this.#sessionId,
+            wait_ms,
+            labels: this.#labels,
+            fetch_id,
+            last_token: link.lastToken,
+          },
           { attempts: 1, signal: AbortSignal.any([this.#fetch.signal, link.whileUp]) },
         );
         fetch_id = crypto.randomUUID();
@@ -613,6 +635,13 @@ const STOPPED_BECAUSE: Readonly<Record<StopOrder["reason"], string>> = {
   superseded: "the principal considers it over",
   "timed out": "the run timed out",
 };
+
+/** What the principal is told of the process before this one. */
+function followed({ earlier_boot, ...former }: Former): AgentDescription["follows"] {
+  const up_ms = earlier_boot === undefined ? undefined : hostUpMs();
+  if (earlier_boot === undefined || up_ms === undefined) return former;
+  return { ...former, restarted: { boot_id: earlier_boot, up_ms } };
+}
 
 function keyOf({ workflow_instance_id, slice, attempt }: AttemptName): string {
   return `${workflow_instance_id} ${slice} ${attempt}`;

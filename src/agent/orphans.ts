@@ -10,12 +10,13 @@
 import { Database } from "bun:sqlite";
 import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
+import { bootId } from "../host/boot.ts";
 import { log } from "../log.ts";
 import { BackgroundService } from "../service.ts";
 import { AGENT_MARKER, TASK_MARKER } from "./environment.ts";
 import { reap } from "./libc.ts";
 import { formerOf, OUTBOX_FILE, type Outbox, type ProcessRecord, placeOf } from "./outbox.ts";
-import { bootId, isAlive, listPids, type ProcessStat, readEnvironment, readStat } from "./proc-files.ts";
+import { isAlive, listPids, type ProcessStat, readEnvironment, readStat } from "./proc-files.ts";
 import { describeProcesses, endProcesses, processesMarked } from "./process-group.ts";
 import { describeSurvivors, type Survivor, type Survivors, survivorOf } from "./survivors.ts";
 import type { TaskLog } from "./task-log.ts";

@@ -10,10 +10,10 @@ import { z } from "zod";
 import { encodeLogBatch } from "../contract/log-line.ts";
 import type { AgentReport, RunReport, TaskReport } from "../contract/messages.ts";
 import { CdktrError, errorMessage } from "../errors.ts";
+import { bootId, machineId } from "../host/boot.ts";
 import { log } from "../log.ts";
 import { migrateSqlite, type SqliteMigrations } from "../migrations/sqlite-migrations.ts";
 import { Timer } from "../timer.ts";
-import { bootId, machineId } from "./proc-files.ts";
 
 /** Another process holds the outbox: an agent with this id is running. */
 export class OutboxLockedError extends CdktrError {}
@@ -143,6 +143,8 @@ export interface Former {
   readonly session_id: string | null;
   /** The outbox has not been moved, copied or restored since, and the host has not been restarted. */
   readonly in_place: boolean;
+  /** The boot in which it ran, if the outbox is where it was, but the host was restarted since. */
+  readonly earlier_boot?: string;
 }
 
 const Numbered = z.looseObject({ kind: z.string(), seq: z.number().int().positive() });
@@ -325,6 +327,11 @@ export class Outbox {
         file,
       ]),
     );
+  }
+
+  /** The outbox turns out to be a copy of the one of another agent: no later process of this host takes it for its own. */
+  disown(): void {
+    this.#attempt(() => this.#db.run("UPDATE owner SET suffix = NULL"));
   }
 
   /**
@@ -726,20 +733,38 @@ export function placeOf(path: string): Place {
   return { machine: machineId(), boot: bootId(), file: `${dev} ${ino}` };
 }
 
-/** The suffix of the agent whose outbox is in a directory; undefined when it is in use, not where it was, or does not say. */
-export function suffixOf(directory: string): string | undefined {
+/** An outbox that no process holds. */
+export interface IdleOutbox {
+  /** The suffix with which its agent was started; null if it belongs to another agent, or an older cdktr used it. */
+  readonly suffix: string | null;
+  /** Whether it is where its agent used it, on this machine. */
+  readonly isHere: boolean;
+  /** Number of reports and frames of log lines that wait in it. */
+  readonly waiting: number;
+}
+
+/** Looks into the outbox in a directory; undefined when there is none, it is in use, or it cannot be read. */
+export function lookInto(directory: string): IdleOutbox | undefined {
   const path = join(directory, OUTBOX_FILE);
   if (!existsSync(path)) return undefined;
   let db: Database | undefined;
   try {
     db = new Database(path, { readwrite: true, create: false });
     const owner = db
-      .query<{ suffix: string | null; machine: string | null; file: string | null }, []>(
-        "SELECT suffix, machine, file FROM owner",
+      .query<{ suffix: string | null; machine: string | null; file: string | null; waiting: number }, []>(
+        `SELECT suffix, machine, file,
+           (SELECT count(*) FROM reports) + (SELECT count(*) FROM frames) +
+           (SELECT count(*) FROM parked_reports) + (SELECT count(*) FROM parked_frames) AS waiting
+         FROM owner`,
       )
       .get();
+    if (owner === null) return undefined;
     const { machine, file } = placeOf(path);
-    return owner?.machine === machine && owner.file === file ? (owner.suffix ?? undefined) : undefined;
+    return {
+      suffix: owner.suffix,
+      isHere: owner.machine === machine && owner.file === file,
+      waiting: owner.waiting,
+    };
   } catch {
     return undefined;
   } finally {
@@ -753,8 +778,15 @@ export function formerOf(db: Database, { machine, boot, file }: Place): Former {
     .query<{ session_id: string | null } & { [K in keyof Place]: string | null }, []>("SELECT * FROM owner")
     .get();
   const isUnused = owner === null || owner.file === null;
-  const in_place = isUnused || (owner.machine === machine && owner.boot === boot && owner.file === file);
-  return { session_id: owner?.session_id ?? null, in_place };
+  const isHere = !isUnused && owner.machine === machine && owner.file === file;
+  const in_place = isUnused || (isHere && owner.boot === boot);
+  // Without an id, another machine looks like this one after a restart.
+  const isRestarted = isHere && !in_place && machine !== "" && owner.boot !== null;
+  return {
+    session_id: owner?.session_id ?? null,
+    in_place,
+    ...(isRestarted ? { earlier_boot: owner.boot } : {}),
+  };
 }
 
 function readStream(db: Database): { stream_id: string; report_seq: number; log_seq: number } {

@@ -53,6 +53,8 @@ export interface LinkOptions {
   gone(error: CdktrError): void;
   /** The principal refuses this agent. */
   refused(error: CdktrError): void;
+  /** The principal answers, but does not register this agent yet. */
+  postponed(): Promise<void>;
 }
 
 /**
@@ -73,6 +75,8 @@ export class PrincipalLink extends BackgroundService {
   #notYet = "";
   /** The principal process that registered this agent. */
   #principalId: string | undefined;
+  /** From the last reply to a registration or to a heartbeat of the loop; undefined for principals that send none. */
+  #token: string | undefined;
   #turnedMs = performance.now();
 
   constructor(options: LinkOptions) {
@@ -83,6 +87,11 @@ export class PrincipalLink extends BackgroundService {
   /** Whether the principal answered the last request. */
   get isUp(): boolean {
     return this.#isUp;
+  }
+
+  /** Shows the principal which reply this process has heard last. */
+  get lastToken(): string | undefined {
+    return this.#token;
   }
 
   /** Aborted when the principal is gone: waiting for it is pointless then. */
@@ -169,7 +178,7 @@ export class PrincipalLink extends BackgroundService {
       this.obey(
         await client.call(
           "AGENTHEARTBEAT",
-          { ...this.#who(), ...beat(), wait_ms: 0, ...extra },
+          { ...this.#who(), ...beat(), wait_ms: 0, last_token: this.#token, ...extra },
           { timeoutMs },
         ),
       );
@@ -206,7 +215,8 @@ export class PrincipalLink extends BackgroundService {
     const patience = { timeoutMs, attempts: 1, signal: this.stopSignal };
     const principal = await this.#compareVersions(patience);
     if (principal?.installation_id !== undefined) this.#options.meet(principal.installation_id);
-    const orders = await client.registerAgent(agentId, describe(), patience).catch(async (error) => {
+    const description = { ...describe(), last_token: this.#token };
+    const orders = await client.registerAgent(agentId, description, patience).catch(async (error) => {
       // The principal may have been replaced between the two requests.
       if (error instanceof RequestUnprocessableError) await this.#compareVersions(patience);
       throw error;
@@ -215,6 +225,7 @@ export class PrincipalLink extends BackgroundService {
     if (!this.#options.isFor(orders.installation_id)) return;
     this.#isRegistered = true;
     this.#principalId = orders.principal_id;
+    this.#token = orders.contact_token;
     registered(orders);
   }
 
@@ -244,9 +255,15 @@ export class PrincipalLink extends BackgroundService {
     const orders = await client.call(
       "AGENTHEARTBEAT",
       // After a silence the reply itself is what matters.
-      { ...this.#who(), ...beat(), wait_ms: this.#isUp ? Math.min(heartbeatIntervalMs, LONGEST_POLL_MS) : 0 },
+      {
+        ...this.#who(),
+        ...beat(),
+        wait_ms: this.#isUp ? Math.min(heartbeatIntervalMs, LONGEST_POLL_MS) : 0,
+        contact_token: this.#token,
+      },
       { timeoutMs, attempts: 1, signal: this.#poll.signal },
     );
+    if (orders.contact_token !== undefined) this.#token = orders.contact_token;
     this.obey(orders);
   }
 
@@ -296,6 +313,7 @@ export class PrincipalLink extends BackgroundService {
     } else if (!isTooOld && (this.#isUp || this.#failures === 1))
       log.warn(saysWhy ? `${known.message} ${known.hint}` : known.message);
     this.#down();
+    if (error instanceof PrincipalFailedError && isRegistering) await this.#options.postponed();
     if ((isTooOld || this.#failures >= attempts) && !this.#isGone) {
       this.#isGone = true;
       gone(

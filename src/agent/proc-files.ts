@@ -65,16 +65,6 @@ export function catchesTerm(pid: number): boolean {
   return mask !== undefined && (BigInt(`0x${mask}`) & (1n << 14n)) !== 0n;
 }
 
-/** Identifies this boot of the host. */
-export function bootId(): string {
-  return (read("/proc/sys/kernel/random/boot_id") ?? "").trim();
-}
-
-/** Identifies this installation of the operating system; empty if the file is missing, as in many containers. */
-export function machineId(): string {
-  return (read("/etc/machine-id") ?? "").trim();
-}
-
 function read(path: string): string | undefined {
   try {
     return withSpare(() => readFileSync(path, "utf8"));

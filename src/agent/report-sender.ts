@@ -1,3 +1,4 @@
+import type { AgentOrders, AgentReport } from "../contract/messages.ts";
 import { errorMessage, PrincipalUnreachableError } from "../errors.ts";
 import { log } from "../log.ts";
 import { type PrincipalClient, RequestRefusedError } from "../protocol/client.ts";
@@ -81,6 +82,34 @@ export class ReportSender extends BackgroundService {
     return promise;
   }
 
+  /**
+   * Sends what waits before this process is registered: what an earlier process has written counts, whoever has the agent's id in the
+   * end. Only while the link is down, so that nothing else sends.
+   */
+  async sendEarly(): Promise<void> {
+    try {
+      for (;;) {
+        const reports = this.#outbox.reports(this.#durable, BATCH);
+        if (reports.length === 0) return;
+        const orders = await this.#send(reports);
+        if (orders.report_durable_seq <= this.#durable) return;
+        this.acknowledge(orders.report_durable_seq);
+      }
+    } catch (error) {
+      log.debug(`Reports cannot be delivered yet: ${errorMessage(error)}`);
+    }
+  }
+
+  #send(reports: AgentReport[]): Promise<AgentOrders> {
+    const request = {
+      ...this.#who,
+      stream_id: this.#outbox.streamId,
+      reports,
+      last_token: this.#link.lastToken,
+    };
+    return this.#client.call("AGENTREPORT", request, { signal: this.stopSignal });
+  }
+
   async #sendAll(): Promise<void> {
     this.#isSending = true;
     try {
@@ -95,18 +124,12 @@ export class ReportSender extends BackgroundService {
   async #sendWhatWaits(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
       await this.#link.untilUp(signal);
-      const { streamId: stream_id } = this.#outbox;
       const reports = this.#outbox.reports(this.#durable, this.#limit);
       if (reports.length === 0) return;
       const lines = reports.findLast((report) => report.kind === "run")?.log_seq ?? 0;
       await this.#lines.handedOver(lines, LINES_FIRST_MS);
       try {
-        const orders = await this.#client.call(
-          "AGENTREPORT",
-          { ...this.#who, stream_id, reports },
-          { signal },
-        );
-        this.#link.obey(orders);
+        this.#link.obey(await this.#send(reports));
         this.#limit = BATCH;
         if (this.#refusal !== "") log.info("The principal accepts reports again.");
         this.#refusal = "";

@@ -2,11 +2,12 @@
 import { BackgroundService } from "../service.ts";
 import type { StatusFeed } from "../storage/operational/store.ts";
 
-/** Provides the id once started. Starts after the history, because a new state takes the id from there. */
+/** Knows the identity once started. Starts after the history, because a new state takes the id from there. */
 export class Installation extends BackgroundService {
   readonly name = "installation";
   readonly #state: Pick<StatusFeed, "identity">;
   #id = "";
+  #formerBootId: string | null = null;
 
   constructor(state: Pick<StatusFeed, "identity">) {
     super();
@@ -18,8 +19,15 @@ export class Installation extends BackgroundService {
     return this.#id;
   }
 
+  /** The boot of this host in which the principal ran last, if the host was restarted since; null otherwise. */
+  get formerBootId(): string | null {
+    return this.#formerBootId;
+  }
+
   protected override async onStart(): Promise<void> {
-    this.#id = (await this.#state.identity()).installation_id;
+    const { installation_id, former_boot_id } = await this.#state.identity();
+    this.#id = installation_id;
+    this.#formerBootId = former_boot_id;
   }
 
   protected override onStop(): void {}

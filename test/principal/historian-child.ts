@@ -68,6 +68,7 @@ function statuses(directory: string): StatusFeed {
       taken_id: 0,
       last_id: Number.MAX_SAFE_INTEGER,
       is_new: false,
+      former_boot_id: null,
     }),
     changeIdentity: async () => {},
     copyTo: async () => {},

@@ -21,6 +21,7 @@ export class MemoryOutbox implements StatusFeed {
       taken_id: 0,
       last_id: Number.MAX_SAFE_INTEGER,
       is_new: false,
+      former_boot_id: null,
     };
   }
 

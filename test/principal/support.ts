@@ -1,11 +1,18 @@
 /** A principal in a directory of its own, and agents that speak to it through its API. */
+import { Database } from "bun:sqlite";
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { createConsola, type LogObject } from "consola";
 import type { Clock } from "../../src/clock.ts";
 import { type Config, loadConfig } from "../../src/config.ts";
-import type { AgentOrders, AgentReport, RunAssignment } from "../../src/contract/messages.ts";
+import type {
+  AgentDescription,
+  AgentOrders,
+  AgentReport,
+  Heartbeat,
+  RunAssignment,
+} from "../../src/contract/messages.ts";
 import { Principal, type PrincipalPorts } from "../../src/principal/principal.ts";
 import { PrincipalClient } from "../../src/protocol/client.ts";
 import type { OperationalStore } from "../../src/storage/operational/store.ts";
@@ -125,6 +132,13 @@ export class TestPrincipal implements AsyncDisposable {
     writeFileSync(file, text);
   }
 
+  /** Between two starts: as if the host had been restarted since the state was open. @param bootId the boot before */
+  forgetBoot(bootId: string): void {
+    const database = new Database(join(this.directory, "data", "state.db"));
+    database.run("UPDATE identity SET boot_id = ?", [bootId]);
+    database.close();
+  }
+
   get ports(): PrincipalPorts {
     return required(this.principal).ports;
   }
@@ -185,7 +199,10 @@ export class FakeAgent {
     this.streamId = options.streamId ?? crypto.randomUUID();
   }
 
-  register(running: RunAssignment[] = [], more: { report_seq?: number } = {}): Promise<AgentOrders> {
+  register(
+    running: RunAssignment[] = [],
+    more: Partial<Pick<AgentDescription, "report_seq" | "follows" | "last_token">> = {},
+  ): Promise<AgentOrders> {
     return this.client.registerAgent(this.id, {
       session_id: this.sessionId,
       stream_id: this.streamId,
@@ -212,7 +229,7 @@ export class FakeAgent {
   heartbeat(
     running: RunAssignment[] = [],
     waitMs = 0,
-    more: { state?: "up" | "draining" | "leaving"; now_ms?: number } = {},
+    more: Partial<Pick<Heartbeat, "state" | "now_ms" | "contact_token" | "last_token">> = {},
   ) {
     return this.client.call("AGENTHEARTBEAT", {
       agent_id: this.id,

@@ -231,6 +231,7 @@ test("an agent whose event loop is blocked is unhealthy", async () => {
     obey: nothing,
     gone: () => {},
     refused: nothing,
+    postponed: async () => {},
   });
   await link.start();
   // Nobody answers, it has given up hope, and goes on asking: that is well.

@@ -93,12 +93,14 @@ export default command({
     keepDataPrivate(config.CDKTR_APP_DATA_DIRECTORY, null, log);
     // Must happen before the agent captures the environment for its tasks.
     const supervisor = new Supervisor();
-    const agent = new Agent({
-      config,
-      labels,
-      sharesEnvironment: args.supervised === true,
-      ...(args.suffix === undefined ? {} : { suffix: args.suffix }),
-    });
+    const create = () =>
+      new Agent({
+        config,
+        labels,
+        sharesEnvironment: args.supervised === true,
+        ...(args.suffix === undefined ? {} : { suffix: args.suffix }),
+      });
+    let agent = create();
     // Installed before the start, so that a signal during start-up is not missed.
     let started = false;
     let wanted = 0;
@@ -141,7 +143,14 @@ export default command({
       `Agent ${agent.id} looks for work at ${hostAndPort(config.CDKTR_PRINCIPAL_HOST, config.CDKTR_PRINCIPAL_PORT)}: up to ${plural(config.CDKTR_AGENT_MAX_CONCURRENCY, "run")} with ${plural(config.CDKTR_AGENT_MAX_TASKS, "task")} at once.`,
     );
     obey();
-    const status = await agent.done;
+    let status = await agent.done;
+    if (agent.hasForeignId && wanted === 0) {
+      log.info(`The id ${agent.id} belongs to an agent elsewhere: this one takes the name of its host.`);
+      agent = create();
+      await agent.start();
+      obey();
+      status = await agent.done;
+    }
     supervisor.close();
     grace.cancel();
     progress?.cancel();

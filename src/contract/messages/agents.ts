@@ -13,6 +13,9 @@ const AgentId = z.string().max(256, AGENT_ID_RULE).regex(IDENTIFIER, AGENT_ID_RU
 const AttemptName = z.object({ workflow_instance_id: z.string(), slice: Slice, attempt: z.number().int() });
 export type AttemptName = z.infer<typeof AttemptName>;
 
+/** Which reply of the principal a process has heard last: of a process and a copy of it, one is behind. See the principal's contact-chain.ts. */
+const ContactToken = z.string().max(64);
+
 /** How an agent describes itself in `REGISTERAGENT`. */
 export const AgentDescription = z.object({
   /** Random; new for every process. */
@@ -48,8 +51,21 @@ export const AgentDescription = z.object({
       session_id: z.string().max(64).nullable(),
       /** Whether the directory is in the same place: the same file on the same host, which has not been restarted. */
       in_place: z.boolean(),
+      /**
+       * Set if the directory is where it was, but the host was restarted since. A principal that last heard the former process before that
+       * knows that it has ended.
+       */
+      restarted: z
+        .object({
+          /** The boot of the host in which the former process ran. */
+          boot_id: z.string().max(64),
+          /** Time since the host was started again. */
+          up_ms: z.number().nonnegative(),
+        })
+        .optional(),
     })
     .optional(),
+  last_token: ContactToken.optional(),
 });
 export type AgentDescription = z.infer<typeof AgentDescription>;
 
@@ -60,6 +76,7 @@ const FetchOptions = z.object({
   labels: z.record(z.string(), z.string()).default({}),
   /** Idempotency key: the principal answers a repeated request with the same run. */
   fetch_id: z.string().max(64).optional(),
+  last_token: ContactToken.optional(),
 });
 
 /** How a task that is not in the assignment ended, for those in it that depend on it. */
@@ -118,6 +135,10 @@ export const Heartbeat = z.object({
   survivors: z.array(Survivor).max(100).optional(),
   /** `draining`: it takes no new work. `leaving`: its last heartbeat. Default `up`. */
   state: z.enum(["up", "draining", "leaving"]).optional(),
+  /** The `contact_token` of the last reply. Only in heartbeats that follow each other: the reply has the next one. */
+  contact_token: ContactToken.optional(),
+  /** The same in a heartbeat that overlaps with another one. */
+  last_token: ContactToken.optional(),
 });
 export type Heartbeat = z.infer<typeof Heartbeat>;
 
@@ -142,6 +163,8 @@ export const AgentOrders = z.object({
   log_durable_seq: z.number().int(),
   /** Last report of the agent's stream that is on the principal's disk. */
   report_durable_seq: z.number().int(),
+  /** The next heartbeat returns it. In replies to registrations, and to heartbeats that returned one. */
+  contact_token: ContactToken.optional(),
 });
 export type AgentOrders = z.infer<typeof AgentOrders>;
 
@@ -197,6 +220,7 @@ export const AgentReports = z.object({
   agent_id: Identifier,
   session_id: z.string().max(64),
   stream_id: z.string().max(64),
+  last_token: ContactToken.optional(),
   reports: z.array(AgentReport).max(10_000),
 });
 export type AgentReports = z.infer<typeof AgentReports>;

@@ -5,6 +5,7 @@ import { UnprocessableError } from "../../errors.ts";
 import type { AgentRecord } from "../../storage/operational/store.ts";
 import type { AttemptName } from "../runs/attempt-name.ts";
 import { ClockSkew } from "./clock-skew.ts";
+import { ContactChain } from "./contact-chain.ts";
 
 /** One agent's process. */
 export interface Contact {
@@ -26,8 +27,11 @@ export interface Contact {
   readonly missing: Map<string, number>;
   /** A restarted agent's reports up to here must arrive before its former attempts are given up, but no later than `by` (monotonic). */
   settle: { readonly upTo: number; readonly by: number } | null;
-  /** Set while the process is asked for a sign of life, which ends its long poll at once. Resolves when there is one. */
-  asked: PromiseWithResolvers<void> | null;
+  /** Set while the process is asked for a sign of life, which ends its long poll at once: since when (monotonic). Resolves when there is one. */
+  asked: (PromiseWithResolvers<void> & { readonly at: number }) | null;
+  readonly chain: ContactChain;
+  /** A copy of the process was heard, which has the same session. */
+  hasCopy: boolean;
 }
 
 /** The agents that are not lost. */
@@ -49,12 +53,14 @@ export class AgentContacts {
 
   /**
    * The contact of exactly this process.
-   * @throws UnprocessableError when it must register first
+   * @param lastToken what it says about the last reply that it got
+   * @throws UnprocessableError when it must register first, also because it is a copy of the process
    */
-  known(agentId: string, sessionId: string): Contact {
+  known(agentId: string, sessionId: string, lastToken?: string): Contact {
     const contact = this.#contacts.get(agentId);
     if (contact === undefined || contact.sessionId !== sessionId || contact.isForeign)
       throw registerFirst(agentId);
+    requireRecent(contact, lastToken);
     return contact;
   }
 
@@ -78,6 +84,8 @@ export class AgentContacts {
       missing: new Map(),
       settle: null,
       asked: null,
+      chain: new ContactChain(),
+      hasCopy: false,
     };
     if (known?.sessionId === null) this.#plain--;
     if (sessionId === null) this.#plain++;
@@ -96,8 +104,18 @@ export class AgentContacts {
   seen(contact: Contact): void {
     contact.seenMonotonic = this.#clock.monotonic();
     contact.seenWall = this.#clock.now();
+  }
+
+  /** Records a heartbeat, which is a sign of life of this very process. */
+  heard(contact: Contact): void {
+    this.seen(contact);
     contact.asked?.resolve();
     contact.asked = null;
+  }
+
+  /** How long nothing was heard of the process, ms. */
+  silentMs(contact: Contact): number {
+    return this.#clock.monotonic() - contact.seenMonotonic;
   }
 
   /** Time until the timeout expires if the agent stays silent, ms. */
@@ -117,6 +135,27 @@ export class AgentContacts {
       contact.missing.clear();
     }
   }
+}
+
+/**
+ * Checks the token of a request that may overlap with heartbeats.
+ * @throws UnprocessableError when a copy of the process sent it: it has to register, where it is found out which of the two goes on
+ */
+export function requireRecent(contact: Contact, lastToken: string | undefined): void {
+  if (!contact.chain.isRecent(lastToken)) throw isCopy(contact);
+}
+
+/**
+ * Checks the token that a heartbeat returns.
+ * @throws UnprocessableError when a copy of the process sent it
+ */
+export function requireLatest(contact: Contact, token: string | undefined): void {
+  if (!contact.chain.take(token)) throw isCopy(contact);
+}
+
+function isCopy(contact: Contact): UnprocessableError {
+  contact.hasCopy = true;
+  return registerFirst(contact.agentId);
 }
 
 /** The error for an agent whose process this principal does not know. */

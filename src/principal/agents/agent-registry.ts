@@ -33,7 +33,15 @@ import type { LeaseWatch } from "../runs/lease-watch.ts";
 import type { PauseWatch } from "../runs/pause-watch.ts";
 import { agentLost, type RunChanges } from "../runs/run-changes.ts";
 import { quote, thereIsNo } from "../unknown-name.ts";
-import { AgentContacts, type Contact, copied, idInUse, registerFirst } from "./agent-contacts.ts";
+import {
+  AgentContacts,
+  type Contact,
+  copied,
+  idInUse,
+  registerFirst,
+  requireLatest,
+  requireRecent,
+} from "./agent-contacts.ts";
 import type { AgentKeys } from "./agent-keys.ts";
 import { applyReports } from "./agent-reports.ts";
 import { AgentWatch } from "./agent-watch.ts";
@@ -174,6 +182,7 @@ export class AgentRegistry extends BackgroundService {
       this.#o.events.emit("agent dismissed", agentId);
       this.#o.polls.wake(topicOf(agentId));
     }
+    contact.chain.restart(description.last_token);
     contact.running = description.running;
     contact.settle =
       outcome.waitFor && description.report_seq !== undefined
@@ -187,7 +196,8 @@ export class AgentRegistry extends BackgroundService {
       `Agent ${agentId} registered (${description.host}, process ${description.pid}, ${description.max_concurrent_workflows} at once` +
         `${outcome.fresh ? "" : outcome.restarted ? ", new process" : ", again"})`,
     );
-    return this.#orders.of(contact, description.running);
+    const contact_token = contact.chain.offer();
+    return { ...(await this.#orders.of(contact, description.running)), contact_token };
   }
 
   /**
@@ -196,17 +206,29 @@ export class AgentRegistry extends BackgroundService {
    * @throws UnprocessableError when it answers; otherwise NotYetError until it is lost
    */
   async #requireEnd(known: AgentRecord | null, newcomer: AgentDescription): Promise<void> {
-    if (known === null || !isDoubtful(known, newcomer)) {
-      if (!namesFormer(newcomer) && this.#replaced.has(newcomer.session_id) && known !== null)
+    if (known === null) return;
+    const contact = this.#contacts.get(known.agent_id);
+    const former = contact?.sessionId === known.session_id ? contact : undefined;
+    if (!isDoubtful(known, newcomer)) {
+      if (!namesFormer(newcomer) && this.#replaced.has(newcomer.session_id))
+        throw this.#refuse(known, newcomer);
+      if (former !== undefined && mayBeCopied(former, newcomer) && (await this.#answers(former)))
         throw this.#refuse(known, newcomer);
       return;
     }
-    const contact = this.#contacts.get(known.agent_id);
+    const isBeforeBoot = former !== undefined && this.#isFromBeforeBoot(former, newcomer);
     const isAnswering =
       newcomer.follows === undefined ||
       known.session_id === null ||
-      (contact?.sessionId === known.session_id && (await this.#answers(contact)));
+      (former !== undefined && (await this.#answers(former)));
     if (isAnswering) throw this.#refuse(known, newcomer);
+    if (isBeforeBoot) {
+      this.#tell(
+        "info",
+        `The host of agent ${known.agent_id} was restarted: its former process (pid ${known.pid}) has ended.`,
+      );
+      return;
+    }
     this.#tell(
       "info",
       `Agent ${known.agent_id} on ${newcomer.host} has to wait: it is unknown whether its former process on ${known.host} (pid ${known.pid}) has ended.`,
@@ -214,11 +236,24 @@ export class AgentRegistry extends BackgroundService {
     throw notYet(known.agent_id);
   }
 
+  /**
+   * Whether the newcomer runs where its former process ran, on a host that was restarted after that was last heard. A copy on another host
+   * was started while the original was still heard.
+   */
+  #isFromBeforeBoot(former: Contact, { follows }: AgentDescription): boolean {
+    if (follows?.restarted === undefined || follows.session_id !== former.sessionId) return false;
+    const { boot_id, up_ms } = follows.restarted;
+    return boot_id === this.#o.installation.formerBootId || up_ms < this.#contacts.silentMs(former);
+  }
+
   async #answers(contact: Contact): Promise<boolean> {
-    contact.asked ??= Promise.withResolvers<void>();
-    const { promise } = contact.asked;
+    const now = this.#o.clock.monotonic();
+    contact.asked ??= { ...Promise.withResolvers<void>(), at: now };
+    const { promise, at } = contact.asked;
     this.#o.polls.wake(topicOf(contact.agentId));
-    return isDoneWithin(ANSWERS_WITHIN_MS, promise, this.#o.clock);
+    // A newcomer that has not waited for the answer asks again.
+    const leftMs = at + ANSWERS_WITHIN_MS - now;
+    return leftMs > 0 && isDoneWithin(leftMs, promise, this.#o.clock);
   }
 
   #refuse(known: AgentRecord, newcomer: AgentDescription): UnprocessableError {
@@ -250,8 +285,8 @@ export class AgentRegistry extends BackgroundService {
    * Records a sign of life of an agent's process.
    * @throws UnprocessableError when it must register first
    */
-  seen(agentId: string, sessionId: string): void {
-    this.#contacts.seen(this.#contacts.known(agentId, sessionId));
+  seen(agentId: string, sessionId: string, lastToken?: string): void {
+    this.#contacts.seen(this.#contacts.known(agentId, sessionId, lastToken));
   }
 
   /** Whether an agent is draining. */
@@ -264,8 +299,9 @@ export class AgentRegistry extends BackgroundService {
    * @throws UnprocessableError when the process must register first
    */
   async heartbeat(beat: Heartbeat): Promise<AgentOrders> {
-    const contact = this.#contacts.known(beat.agent_id, beat.session_id);
-    this.#contacts.seen(contact);
+    const contact = this.#contacts.known(beat.agent_id, beat.session_id, beat.last_token);
+    requireLatest(contact, beat.contact_token);
+    this.#contacts.heard(contact);
     contact.running = beat.running;
     contact.survivors = beat.survivors ?? [];
     this.#compareClocks(contact, beat);
@@ -287,11 +323,12 @@ export class AgentRegistry extends BackgroundService {
       const ticket = this.#o.polls.ticket(topicOf(beat.agent_id));
       const orders = await this.#orders.of(contact, contact.running);
       const left = deadline - this.#o.clock.monotonic();
-      if (left <= 0 || contact.asked !== null || hasNews(contact, orders)) {
-        ticket.drop();
-        return delivered(contact, orders);
+      const isOver = left <= 0 || contact.asked !== null || hasNews(contact, orders);
+      if (isOver) ticket.drop();
+      if (isOver || (await ticket.wait(left)) === "closed") {
+        const next = beat.contact_token === undefined ? {} : { contact_token: contact.chain.offer() };
+        return { ...delivered(contact, orders), ...next };
       }
-      if ((await ticket.wait(left)) === "closed") return delivered(contact, orders);
       this.#contacts.known(beat.agent_id, beat.session_id);
     }
   }
@@ -322,7 +359,10 @@ export class AgentRegistry extends BackgroundService {
   async report(batch: AgentReports): Promise<AgentOrders> {
     const contact = this.#contacts.get(batch.agent_id);
     const registered = contact?.sessionId === batch.session_id ? contact : undefined;
-    if (registered !== undefined) this.#contacts.seen(registered);
+    if (registered !== undefined) {
+      requireRecent(registered, batch.last_token);
+      this.#contacts.seen(registered);
+    }
     try {
       const { fenced } = await this.#o.store.transact(async (tx) => {
         // What is on an agent's disk counts, even before its new process has registered: fencing is by attempt.
@@ -523,6 +563,14 @@ function isDoubtful(
   if (known === null || known.status === "LOST" || known.session_id === session_id) return false;
   if (known.stream_id !== stream_id) return true;
   return namesFormer({ follows }) && !(follows?.in_place && follows.session_id === known.session_id);
+}
+
+/**
+ * Whether a process that has the place and the session of the former one, or follows it in place, may be a copy of it: the snapshot of a
+ * virtual machine has both too.
+ */
+function mayBeCopied(former: Contact, { session_id, last_token }: AgentDescription): boolean {
+  return session_id === former.sessionId ? !former.chain.isRecent(last_token) : former.hasCopy;
 }
 
 /** Whether an agent's process names its predecessor. Older agents do not, and neither does the first process after an upgrade. */

@@ -206,7 +206,7 @@ async function fetchWorkflow(
     await s.agents.plain.fetches(agentId, sender);
     // It sends no heartbeats: its next request is its next sign of life.
     waitMs = Math.min(waitMs, s.heartbeatTimeoutMs / 2);
-  } else s.agents.seen(agentId, sessionId);
+  } else s.agents.seen(agentId, sessionId, options.last_token);
   if (await s.agents.isDraining(agentId)) {
     const ticket = s.polls.ticket(`draining ${agentId}`);
     await ticket.wait(waitMs);

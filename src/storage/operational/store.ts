@@ -329,6 +329,8 @@ export interface StateIdentity {
   readonly last_id: number;
   /** Whether it was created when it was opened. */
   readonly is_new: boolean;
+  /** The boot of the host in which it was opened last, if the host was restarted since, or another one has it now; null otherwise. */
+  readonly former_boot_id: string | null;
 }
 
 /** Status rows to be written to the history, in commit order. Ids increase and are never reused within a state. */

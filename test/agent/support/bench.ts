@@ -5,7 +5,6 @@ import { join } from "node:path";
 import { inheritedEnvironment, runVariables } from "../../../src/agent/environment.ts";
 import { ForeignMounts } from "../../../src/agent/foreign-mounts.ts";
 import { Outbox } from "../../../src/agent/outbox.ts";
-import { bootId } from "../../../src/agent/proc-files.ts";
 import { type RunEnd, SliceRun } from "../../../src/agent/slice-run.ts";
 import { Survivors } from "../../../src/agent/survivors.ts";
 import { TaskFiles } from "../../../src/agent/task-files.ts";
@@ -14,6 +13,7 @@ import { TaskSlots } from "../../../src/agent/task-slots.ts";
 import { type Clock, systemClock } from "../../../src/clock.ts";
 import { decodeLogBatch, type LogLine, LogLineReader } from "../../../src/contract/log-line.ts";
 import type { RunAssignment, RunReport, TaskReport } from "../../../src/contract/messages.ts";
+import { bootId } from "../../../src/host/boot.ts";
 import type { TaskConfig, TaskDefinition, WorkflowDefinition } from "../../../src/workflow/model.ts";
 import { until as eventually } from "../../support/until.ts";
 

@@ -292,4 +292,9 @@ export const STATE_MIGRATIONS: SqliteMigrations = [
     `);
     },
   },
+  {
+    what: "the boot of the host in which the state was opened",
+    isAdditive: true,
+    apply: (database) => void database.run("ALTER TABLE identity ADD COLUMN boot_id TEXT"),
+  },
 ];

@@ -97,7 +97,7 @@ export function ackStatuses(db: Statements, upToId: number): void {
 type StoredIdentity = Pick<StateIdentity, "installation_id" | "state_id" | "taken_id">;
 
 export function readIdentity(db: Statements): StoredIdentity {
-  const identity = db.one<StoredIdentity>("SELECT * FROM identity");
+  const identity = db.one<StoredIdentity>("SELECT installation_id, state_id, taken_id FROM identity");
   if (identity === null) throw new Error("the state has no identity");
   return identity;
 }
@@ -109,6 +109,14 @@ export function changeIdentity(db: Statements, to: StoredIdentity): void {
     to.state_id,
     to.taken_id,
   );
+}
+
+/** Records the boot of the host. @returns the recorded one before, if it was another */
+export function changeBoot(db: Statements, bootId: string): string | null {
+  const before = db.one<{ boot_id: string | null }>("SELECT boot_id FROM identity")?.boot_id ?? null;
+  if (before === bootId) return null;
+  db.run("UPDATE identity SET boot_id = ?", bootId);
+  return before;
 }
 
 /** The last id that was assigned to a status row. */

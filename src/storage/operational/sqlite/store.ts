@@ -16,6 +16,7 @@ import { join } from "node:path";
 import type { ConsolaInstance } from "consola";
 import { type Clock, systemClock } from "../../../clock.ts";
 import { CdktrError, errorMessage } from "../../../errors.ts";
+import { bootId } from "../../../host/boot.ts";
 import { syncToDisk } from "../../../host/sync-to-disk.ts";
 import { migrateSqlite, type SqliteMigrations } from "../../../migrations/sqlite-migrations.ts";
 import type { HistoricStatuses, PendingStatus } from "../../history-rows.ts";
@@ -39,6 +40,7 @@ import { sliceIntentions } from "./slices.ts";
 import { Statements } from "./statements.ts";
 import {
   ackStatuses,
+  changeBoot,
   changeIdentity,
   lastStatusId,
   raiseStatusIds,
@@ -90,7 +92,7 @@ export class SqliteOperationalStore implements OperationalStore {
   #file = "";
   #wal: string | null = null;
   /** What was found when the file was first opened. */
-  #found: Pick<StateIdentity, "last_id" | "is_new"> | undefined;
+  #found: Pick<StateIdentity, "last_id" | "is_new" | "former_boot_id"> | undefined;
   /** While the disk fails: when that was last logged (monotonic). */
   #ailing: { saidAt: number } | undefined;
   /** Rows written before the current transaction, and when one that wrote some was committed (monotonic). */
@@ -155,7 +157,7 @@ export class SqliteOperationalStore implements OperationalStore {
   }
 
   identity(): Promise<StateIdentity> {
-    const found = this.#found ?? { last_id: 0, is_new: true };
+    const found = this.#found ?? { last_id: 0, is_new: true, former_boot_id: null };
     return this.read(async () => ({ ...readIdentity(this.#statements), ...found }));
   }
 
@@ -374,8 +376,8 @@ export class SqliteOperationalStore implements OperationalStore {
       database.run("COMMIT");
       const is_new = database.query("SELECT 1 FROM sqlite_schema LIMIT 1").get() === null;
       migrateSqlite(database, this.#options.migrations ?? STATE_MIGRATIONS, this.#options.log);
-      const last_id = keepStatusIdsRising(database);
-      this.#found ??= { last_id: is_new ? 0 : last_id, is_new };
+      const { last_id, former_boot_id } = continueFrom(database);
+      this.#found ??= { last_id: is_new ? 0 : last_id, is_new, former_boot_id };
       chmodSync(this.path, 0o600);
       writeFileSync(owner, `${process.pid}\n${LEAVES_LOG}\n`, { mode: 0o600 });
       this.#file = identityOf(this.path) ?? "";
@@ -451,18 +453,20 @@ function identityOf(path: string): string | null {
   }
 }
 
-/** Makes the ids of status rows start at the current time in µs. Returns the last id before that. */
-function keepStatusIdsRising(database: Database): number {
+/** Makes the ids of status rows start at the current time in µs, and records the boot of the host. Returns what was there before. */
+function continueFrom(database: Database): Pick<StateIdentity, "last_id" | "former_boot_id"> {
   const statements = new Statements(() => database);
-  const last = lastStatusId(statements);
+  const last_id = lastStatusId(statements);
+  let former_boot_id: string | null = null;
   try {
     raiseStatusIds(statements, Date.now() * 1000);
+    former_boot_id = changeBoot(statements, bootId());
   } catch {
     // The disk cannot be written: reads still work, and the next start retries.
   } finally {
     statements.release();
   }
-  return last;
+  return { last_id, former_boot_id };
 }
 
 /** Monotonic clock that starts at the current wall time and ignores later changes of the wall clock; whole ms. */
