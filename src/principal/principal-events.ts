@@ -9,6 +9,8 @@ import type { RunRecord } from "../storage/operational/store.ts";
 interface PrincipalTopics {
   /** A run was offered to an agent; the payload is how long it had waited, ms. */
   readonly "run offered": number;
+  /** A run has a deadline, this far away, ms. */
+  readonly "run limited": number;
   readonly "run ended": RunRecord;
   /** Finished runs were removed; only the history has them. */
   readonly "runs forgotten": undefined;

@@ -40,6 +40,7 @@ import { Dispatcher } from "./runs/dispatcher.ts";
 import { FollowUps } from "./runs/follow-ups.ts";
 import { LeaseWatch } from "./runs/lease-watch.ts";
 import { PauseWatch } from "./runs/pause-watch.ts";
+import { ProgressOfRuns } from "./runs/progress-of-runs.ts";
 import { RunChanges } from "./runs/run-changes.ts";
 import { RunService } from "./runs/run-service.ts";
 import { WorkflowDirectory } from "./workflows/workflow-directory.ts";
@@ -107,6 +108,7 @@ export class Principal extends BackgroundService {
     const events: PrincipalEvents = new EventHub();
     const polls = new LongPolls();
     const definitions = new Definitions();
+    const progress = new ProgressOfRuns(definitions);
     const listeners = new ListenerRegistry(clock);
 
     // Access control and storage.
@@ -139,7 +141,7 @@ export class Principal extends BackgroundService {
     });
 
     // Workflows, runs and agents. Nearly all of these share the store, the clock, the events and the long polls.
-    const base = { store, clock, events, polls, definitions };
+    const base = { store, clock, events, polls, definitions, progress };
     const workflows = new WorkflowDirectory({
       ...base,
       log: log("workflows"),

@@ -182,6 +182,10 @@ export interface TestOptions {
 export interface AgentOptions {
   readonly streamId?: string;
   readonly sessionId?: string;
+  readonly labels?: Readonly<Record<string, string>>;
+  /** The newest protocol version that it speaks; by default the first one. */
+  readonly protocol?: number;
+  readonly capacity?: number;
 }
 
 /** An agent that does as it is told by the test. */
@@ -190,6 +194,7 @@ export class FakeAgent {
   readonly id: string;
   readonly sessionId: string;
   readonly streamId: string;
+  readonly #options: AgentOptions;
   seq = 0;
 
   constructor(client: PrincipalClient, id: string, options: AgentOptions = {}) {
@@ -197,6 +202,7 @@ export class FakeAgent {
     this.id = id;
     this.sessionId = options.sessionId ?? crypto.randomUUID();
     this.streamId = options.streamId ?? crypto.randomUUID();
+    this.#options = options;
   }
 
   register(
@@ -209,10 +215,10 @@ export class FakeAgent {
       host: "testhost",
       pid: 4711,
       version: "0.0.0",
-      protocol: { version: 1, oldest: 1 },
-      max_concurrent_workflows: 5,
-      labels: {},
-      running: running.map(({ workflow_instance_id, attempt }) => ({ workflow_instance_id, attempt })),
+      protocol: { version: this.#options.protocol ?? 1, oldest: 1 },
+      max_concurrent_workflows: this.#options.capacity ?? 5,
+      labels: { ...this.#options.labels },
+      running: running.map(nameOf),
       ...more,
     });
   }
@@ -235,7 +241,7 @@ export class FakeAgent {
       agent_id: this.id,
       session_id: this.sessionId,
       wait_ms: waitMs,
-      running: running.map(({ workflow_instance_id, attempt }) => ({ workflow_instance_id, attempt })),
+      running: running.map(nameOf),
       running_tasks: 0,
       ...more,
     });
@@ -265,7 +271,7 @@ export class FakeAgent {
       slice: run.slice,
       attempt: run.attempt,
       task_id: taskId,
-      task_instance_id: `${run.workflow_instance_id.slice(0, 8)}-${run.attempt}-${taskId}`,
+      task_instance_id: `${run.workflow_instance_id.slice(0, 8)}-${run.attempt}-${taskId}${run.slice === 0 ? "" : `-${run.slice}`}`,
       task_attempt: taskAttempt,
       status,
       timestamp_ms: Date.now(),
@@ -287,15 +293,19 @@ export class FakeAgent {
     });
   }
 
-  /** Executes a run: each task of the definition, in the order of the file. */
+  /** Executes a run, or a slice: each task of it, in the order of the file. */
   async execute(run: RunAssignment, status: RunStatus = "COMPLETED"): Promise<void> {
     await this.send(this.runReport(run, "RUNNING"));
-    for (const task of run.workflow.tasks) {
-      if (run.completed_tasks.includes(task.id)) continue;
-      await this.send(this.taskReport(run, task.id, "RUNNING"), this.taskReport(run, task.id, "COMPLETED"));
+    for (const id of run.tasks ?? run.workflow.tasks.map((task) => task.id)) {
+      if (run.completed_tasks.includes(id)) continue;
+      await this.send(this.taskReport(run, id, "RUNNING"), this.taskReport(run, id, "COMPLETED"));
     }
     await this.send(this.runReport(run, status));
   }
+}
+
+function nameOf({ workflow_instance_id, slice, attempt }: RunAssignment) {
+  return { workflow_instance_id, slice, attempt };
 }
 
 /** The value, which must be there. */

@@ -28,7 +28,7 @@ import type { Installation } from "../installation.ts";
 import { logFailure } from "../log-failure.ts";
 import type { LongPolls } from "../long-polls.ts";
 import type { PrincipalEvents } from "../principal-events.ts";
-import { nameOf } from "../runs/attempt-name.ts";
+import { nameOf, textOf } from "../runs/attempt-name.ts";
 import type { LeaseWatch } from "../runs/lease-watch.ts";
 import type { PauseWatch } from "../runs/pause-watch.ts";
 import { agentLost, type RunChanges } from "../runs/run-changes.ts";
@@ -496,8 +496,8 @@ export class AgentRegistry extends BackgroundService {
     const after = await this.#o.changes.crash(tx, run, attempt, reason, "REVOKED");
     tx.afterCommit(() =>
       this.#o.log.warn(
-        `Run ${run.workflow_instance_id} (${run.workflow_id}): attempt ${attempt.attempt} on agent ${attempt.agent_id} crashed: ${reason}.` +
-          (after.queued ? " It is queued again." : ` It ends ${after.status}.`),
+        `Run ${run.workflow_instance_id} (${run.workflow_id}): ${textOf(attempt)} on agent ${attempt.agent_id} crashed: ${reason}. ` +
+          (after.isQueued ? "It is queued again." : `The run is ${after.run.status}.`),
       ),
     );
   }

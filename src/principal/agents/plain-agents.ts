@@ -106,7 +106,7 @@ export class PlainAgents {
     return this.#o.store.transact(async (tx) => {
       const run = await tx.getRun(runId);
       if (run === null) throw new NotFoundError(`There is no run ${quote(runId)}.`);
-      const attempts = await tx.listAttempts(runId);
+      const attempts = await tx.listAttempts(runId, 0);
       const own = attempts.findLast((attempt) => attempt.agent_id === agentId);
       return own === undefined ? "fenced" : apply(tx, own.attempt);
     });

@@ -52,6 +52,7 @@ export class StandingOrders {
         held.add(nameOf(attempt));
         const run = await tx.getRun(attempt.workflow_instance_id);
         if (run?.cancel_requested_at_ms != null) stop.push(stopOrder(attempt, "cancelled"));
+        else if (run?.timed_out_at_ms != null) stop.push(stopOrder(attempt, "timed out"));
       }
       for (const one of running) {
         if (held.has(nameOf(one))) continue;

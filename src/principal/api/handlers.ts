@@ -217,8 +217,8 @@ async function fetchWorkflow(
 
 /** Waits for the last lines of a run that has ended, so that a client that saw the end also sees them. */
 async function lastLines(s: HandlerServices, runId: string): Promise<void> {
-  const end = await s.runs.logEnd(runId);
-  if (end !== null) await s.history.waitReceived(end.streamId, end.seq, LAST_LINES_MS);
+  const ends = await s.runs.logEnds(runId);
+  await Promise.all(ends.map(({ streamId, seq }) => s.history.waitReceived(streamId, seq, LAST_LINES_MS)));
 }
 
 /** @throws UnprocessableError when the status was not applied */

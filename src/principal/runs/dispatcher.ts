@@ -1,17 +1,26 @@
 /**
- * Matches waiting runs and waiting agents: the oldest run goes to the agent that has waited longest. The queue is in the operational
- * state; the agents' requests wait here.
+ * Matches what waits, runs and slices of runs, with waiting agents: of all that one of them can take, the oldest goes first. What no
+ * waiting agent can take holds nothing up. The queue is in the operational state; the agents' requests wait here.
  */
 
 import type { ConsolaInstance } from "consola";
 import type { Clock } from "../../clock.ts";
 import type { RunAssignment } from "../../contract/messages.ts";
 import { BackgroundService } from "../../service.ts";
-import type { Claim, CommitStep, OperationalStore, OperationalTx } from "../../storage/operational/store.ts";
+import type {
+  Claim,
+  CommitStep,
+  OperationalStore,
+  OperationalTx,
+  QueueHead,
+} from "../../storage/operational/store.ts";
 import { Timer } from "../../timer.ts";
 import { logFailure } from "../log-failure.ts";
 import type { PrincipalEvents } from "../principal-events.ts";
+import { Assignments } from "./assignments.ts";
 import type { Definitions } from "./definitions.ts";
+import { ProgressOfRuns } from "./progress-of-runs.ts";
+import { WaitingAgents } from "./waiting-agents.ts";
 
 /** A request for work from a registered agent. */
 export interface FetchRequest {
@@ -43,8 +52,7 @@ const RETRY_MS = 500;
 export class Dispatcher extends BackgroundService {
   readonly name = "dispatcher";
   readonly #store: OperationalStore;
-  readonly #definitions: Definitions;
-  readonly #secretVariables: () => string[];
+  readonly #assignments: Assignments;
   readonly #events: PrincipalEvents;
   readonly #log: ConsolaInstance;
   readonly #offerMs: number;
@@ -61,6 +69,8 @@ export class Dispatcher extends BackgroundService {
   constructor(options: {
     store: OperationalStore;
     definitions: Definitions;
+    /** By default its own. */
+    progress?: ProgressOfRuns;
     events: PrincipalEvents;
     clock: Clock;
     log: ConsolaInstance;
@@ -70,11 +80,11 @@ export class Dispatcher extends BackgroundService {
   }) {
     super(options.clock);
     this.#store = options.store;
-    this.#definitions = options.definitions;
+    const { definitions, progress = new ProgressOfRuns(definitions), secretVariables = () => [] } = options;
+    this.#assignments = new Assignments({ definitions, progress, secretVariables });
     this.#events = options.events;
     this.#log = options.log;
     this.#offerMs = options.offerMs;
-    this.#secretVariables = options.secretVariables ?? (() => []);
     options.events.on("agent dismissed", (agentId) => this.#dismiss(agentId));
   }
 
@@ -90,7 +100,7 @@ export class Dispatcher extends BackgroundService {
     return fetching;
   }
 
-  /** A run waits for an agent: if one is waiting, the run is assigned in the same commit. Part of a unit of work. */
+  /** Something waits for an agent: if one is waiting, it is assigned in the same commit. Part of a unit of work. */
   queued(tx: OperationalTx): void {
     if (this.#waiters.size > 0) tx.beforeCommit(this.#step);
   }
@@ -159,7 +169,7 @@ export class Dispatcher extends BackgroundService {
     if (fetchId === null) return null;
     return this.#store.read(async (tx) => {
       const claim = await tx.claimedBy(agentId, fetchId);
-      return claim === null ? null : this.#assignment(tx, claim);
+      return claim === null ? null : this.#assignments.of(tx, claim);
     });
   }
 
@@ -175,29 +185,36 @@ export class Dispatcher extends BackgroundService {
 
   /** Part of a unit of work, which may be repeated: the waiters stay in the queue until it has committed. */
   async #assign(tx: OperationalTx): Promise<void> {
+    const waiting = new WaitingAgents(tx, this.#inOrder());
+    const queue = await tx.queueHeads();
     let assigned = 0;
-    for (const waiter of this.#inOrder()) {
-      const { agentId: agent_id, sessionId: session_id, fetchId: fetch_id } = waiter;
+    for (let head = queue.shift(); head !== undefined && !waiting.isEmpty; head = queue.shift()) {
+      const waiter = await waiting.next(head);
+      if (waiter === undefined) continue;
       const claim = await tx.claim({
-        agent_id,
-        session_id,
-        fetch_id,
+        agent_id: waiter.agentId,
+        session_id: waiter.sessionId,
+        fetch_id: waiter.fetchId,
         offer_ms: this.#offerMs,
         assigned_at_ms: this.clock.now(),
+        needs: head.needs,
       });
-      if (claim === "empty") return;
+      if (claim === "empty") continue;
       if (claim !== "unfit" && claim.isNew) this.#offered(tx, claim);
       // It gets none: it may not accept work, or no more of it.
-      const assignment = claim === "unfit" ? null : await this.#assignment(tx, claim);
+      const assignment = claim === "unfit" ? null : await this.#assignments.of(tx, claim);
       tx.afterCommit(() => this.#answer(waiter, assignment));
+      waiting.answered(waiter, assignment !== null);
+      for (const next of await tx.queueHeads(head.needs)) enqueue(queue, next);
       if (assignment !== null && ++assigned === BATCH) break;
     }
     if (assigned === BATCH) tx.afterCommit(() => void this.#kick());
   }
 
-  #offered(tx: OperationalTx, { run, attempt }: Claim): void {
-    // The newest status row is the one written when it was queued.
-    tx.afterCommit(() => this.#events.emit("run offered", attempt.assigned_at_ms - run.status_at_ms));
+  #offered(tx: OperationalTx, { run, slice, attempt }: Claim): void {
+    // The newest status row of a run is the one written when it was queued.
+    const since = slice === null ? run.status_at_ms : slice.queued_at_ms;
+    tx.afterCommit(() => this.#events.emit("run offered", attempt.assigned_at_ms - since));
   }
 
   /** The longest wait comes first; agents that send heartbeats come before those known only by name. */
@@ -211,24 +228,12 @@ export class Dispatcher extends BackgroundService {
     logFailure(this.#log, "Runs cannot be assigned", error);
     this.#retry.in(RETRY_MS);
   }
+}
 
-  /** Null for a run whose definition is damaged: the offer expires, and the run ends. */
-  async #assignment(tx: OperationalTx, { run, attempt }: Claim): Promise<RunAssignment | null> {
-    const workflow = await this.#definitions.of(tx, run);
-    if (workflow === null) return null;
-    const secret_variables = this.#secretVariables();
-    return {
-      workflow_id: run.workflow_id,
-      workflow_instance_id: run.workflow_instance_id,
-      slice: attempt.slice,
-      attempt: attempt.attempt,
-      trigger: run.trigger,
-      scheduled_time_ms: run.scheduled_time_ms,
-      created_at_ms: run.created_at_ms,
-      params: { ...run.params },
-      completed_tasks: await tx.completedTasks(run.workflow_instance_id),
-      workflow,
-      ...(secret_variables.length === 0 ? {} : { secret_variables }),
-    };
-  }
+/** Puts something into its place in the queue. */
+function enqueue(queue: QueueHead[], head: QueueHead): void {
+  const isLater = (other: QueueHead) =>
+    other.position > head.position || (other.position === head.position && other.turn > head.turn);
+  const place = queue.findIndex(isLater);
+  queue.splice(place === -1 ? queue.length : place, 0, head);
 }

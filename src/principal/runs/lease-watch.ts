@@ -1,6 +1,7 @@
 /**
- * Expires offers that no agent has confirmed by their deadline. The reply with the run may have been lost, or the agent died with it;
- * the run is then offered again. Deadlines are in the operational state; this keeps one timer, for the next one.
+ * Expires offers that no agent has confirmed by their deadline: the reply with the run may have been lost, or the agent died with it; the
+ * run, or slice, is then offered again. Also stops split runs that take longer than they may, which no agent alone can see. Deadlines are
+ * in the operational state; this keeps one timer, for the next one.
  */
 import type { ConsolaInstance } from "consola";
 import type { Clock } from "../../clock.ts";
@@ -10,13 +11,15 @@ import type {
   AttemptRecord,
   OperationalStore,
   OperationalTx,
+  RunRecord,
 } from "../../storage/operational/store.ts";
 import { logFailure } from "../log-failure.ts";
 import type { PrincipalEvents } from "../principal-events.ts";
+import { textOf } from "./attempt-name.ts";
 import type { PauseWatch } from "./pause-watch.ts";
 import type { RunChanges } from "./run-changes.ts";
 
-/** Number of offers processed at once. */
+/** Number of offers, and of runs, processed at once. */
 const BATCH = 100;
 /** Delay after a failure. */
 const RETRY_MS = 1000;
@@ -33,7 +36,7 @@ export interface LeaseWatchOptions {
   readonly pauses: PauseWatch;
 }
 
-/** Watches the deadlines of offers. */
+/** Watches the deadlines of offers and of split runs. */
 export class LeaseWatch extends BackgroundService {
   readonly name = "lease watch";
   readonly #o: LeaseWatchOptions;
@@ -46,6 +49,7 @@ export class LeaseWatch extends BackgroundService {
     this.#o = options;
     // A timer that is already set is for an earlier offer.
     options.events.on("run offered", () => this.#timer.within(options.offerMs));
+    options.events.on("run limited", (leftMs) => this.#timer.within(leftMs));
     options.events.on("principal paused", () => this.#forgive());
   }
 
@@ -85,16 +89,33 @@ export class LeaseWatch extends BackgroundService {
         if (this.isStopping) return;
         await this.#end(offer);
       }
-      const next = await this.#o.store.read((tx) => tx.nextOverdueOffer());
-      if (next !== null) this.#timer.in(Math.max(1, next));
+      for (const run of await this.#o.store.read((tx) => tx.overdueRuns(BATCH))) {
+        if (this.isStopping) return;
+        await this.#timeOut(run);
+      }
+      const next = await this.#o.store.read(async (tx) => [
+        await tx.nextOverdueOffer(),
+        await tx.nextOverdueRun(),
+      ]);
+      for (const leftMs of next) if (leftMs !== null) this.#timer.within(Math.max(1, leftMs));
     } catch (error) {
-      logFailure(this.#o.log, "An unconfirmed assignment cannot be expired", error);
+      logFailure(this.#o.log, "What is overdue cannot be ended", error);
       this.#timer.in(RETRY_MS);
     }
   }
 
+  async #timeOut({ workflow_instance_id: id, deadline_ms }: RunRecord): Promise<void> {
+    await this.#o.store.transact(async (tx) => {
+      const run = await tx.getRun(id);
+      // It ended, or began anew, in the meantime.
+      if (run === null || run.deadline_ms !== deadline_ms) return;
+      await this.#o.changes.timeOut(tx, run);
+      tx.afterCommit(() => this.#o.log.warn(`Run ${id} (${run.workflow_id}) takes too long; it is stopped.`));
+    });
+  }
+
   async #end(offer: AttemptRecord): Promise<void> {
-    const { workflow_instance_id: id, attempt, agent_id, deadline_ms } = offer;
+    const { workflow_instance_id: id, agent_id, deadline_ms } = offer;
     await this.#o.store.transact(async (tx) => {
       const present = await tx.getAttempt(offer);
       const run = await tx.getRun(id);
@@ -103,7 +124,7 @@ export class LeaseWatch extends BackgroundService {
       await this.#o.changes.crash(tx, run, present, "assignment never confirmed", "EXPIRED");
       tx.afterCommit(() => {
         this.#o.log.warn(
-          `Run ${id}: agent ${agent_id} never confirmed attempt ${attempt}; it is queued again.`,
+          `Run ${id}: agent ${agent_id} never confirmed ${textOf(offer)}; it is queued again.`,
         );
       });
     });

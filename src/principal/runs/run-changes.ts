@@ -1,8 +1,7 @@
 /**
  * All changes of runs, their attempts, leases and task runs. Every method is part of a unit of work; the store enforces the transition
- * tables.
+ * tables. Of runs that are split, it changes leases and task runs, and leaves the rest to {@link SplitRuns}.
  */
-import type { Clock } from "../../clock.ts";
 import type { TaskReport } from "../../contract/messages.ts";
 import { LEASE_TRANSITIONS, type LeaseState } from "../../storage/operational/lease-state.ts";
 import type {
@@ -14,21 +13,20 @@ import type {
   TaskRunRecord,
 } from "../../storage/operational/store.ts";
 import type { WorkflowDefinition } from "../../workflow/model.ts";
-import { MAX_RUN_ATTEMPTS } from "../../workflow/run-state.ts";
+import { MAX_RUN_ATTEMPTS, RUN_TRANSITIONS } from "../../workflow/run-state.ts";
 import { canTransition, isTerminal, type RunStatus } from "../../workflow/status.ts";
 import { TASK_TRANSITIONS } from "../../workflow/task-state.ts";
-import type { PrincipalEvents } from "../principal-events.ts";
 import type { Definitions } from "./definitions.ts";
+import { needsOfWhole } from "./needs.ts";
+import { ProgressOfRuns } from "./progress-of-runs.ts";
+import { newTaskRun, RunWriting, type RunWritingOptions } from "./run-writing.ts";
+import { type Leftover, SplitRuns } from "./split-runs.ts";
 
 /** What {@link RunChanges} needs. */
-export interface RunChangesOptions {
-  readonly clock: Clock;
-  readonly events: PrincipalEvents;
+export interface RunChangesOptions extends RunWritingOptions {
   readonly definitions: Definitions;
-  /** Called in the unit of work when a run waits for an agent, so that it can be assigned in the same commit. */
-  readonly queue: { queued(tx: OperationalTx): void };
-  /** Called in the unit of work when a run ends. */
-  readonly followUps: { ending(tx: OperationalTx, run: RunRecord): Promise<void> };
+  /** By default its own. */
+  readonly progress?: ProgressOfRuns;
 }
 
 /** A run to be created. */
@@ -93,27 +91,43 @@ interface Held {
   readonly attempt: AttemptRecord;
 }
 
+/** What became of a run, or of a slice, after its attempt crashed. */
+interface AfterCrash {
+  readonly run: RunRecord;
+  /** Whether it waits for an agent again. */
+  readonly isQueued: boolean;
+}
+
 /** Changes runs. */
 export class RunChanges {
   readonly #o: RunChangesOptions;
+  readonly #writing: RunWriting;
+  readonly #progress: ProgressOfRuns;
+  readonly #split: SplitRuns;
 
   constructor(options: RunChangesOptions) {
     this.#o = options;
+    this.#writing = new RunWriting(options);
+    this.#progress = options.progress ?? new ProgressOfRuns(options.definitions);
+    this.#split = new SplitRuns({ ...options, progress: this.#progress, writing: this.#writing });
   }
 
-  /** Creates a run, which then waits for an agent. */
+  /** Creates a run, which then waits for an agent: as a whole if one can have all of it. */
   async create(tx: OperationalTx, fresh: NewRun): Promise<RunRecord> {
     const { carried, definition, ...fields } = fresh;
     const now = this.#o.clock.now();
+    // One whose definition is damaged ends when an agent gets it.
+    const plan = this.#o.definitions.planOfText(fresh.definition_hash, definition);
+    const isWhole = plan?.isWhole ?? true;
     const run: RunRecord = {
       ...fields,
       created_at_ms: now,
       status: "PENDING",
       attempt: 1,
       crashed_attempts: 0,
-      queued: true,
-      needs: "",
-      revision: 0,
+      queued: isWhole,
+      needs: isWhole && plan !== null ? needsOfWhole(plan) : "",
+      revision: isWhole ? 0 : this.#progress.newRevision(),
       agent_id: null,
       agents: 0,
       cancel_requested_at_ms: null,
@@ -130,11 +144,15 @@ export class RunChanges {
     await tx.createRun(
       run,
       definition,
-      carried.map((task) => ({ ...task, workflow_instance_id: run.workflow_instance_id, attempt: 0 })),
+      carried.map((task) => ({
+        ...task,
+        workflow_instance_id: run.workflow_instance_id,
+        slice: 0,
+        attempt: 0,
+      })),
     );
-    this.#o.queue.queued(tx);
-    this.#written(tx);
-    return run;
+    this.#writing.queued(tx);
+    return isWhole ? run : this.#split.created(tx, run);
   }
 
   /** Applies a report about an attempt. */
@@ -151,12 +169,13 @@ export class RunChanges {
       case "FAILED":
       case "CANCELLED": {
         const { run, attempt } = await this.#confirm(tx, held, time);
-        await this.#closeTasks(
-          tx,
-          held,
-          word.status === "CANCELLED" ? "CANCELLED" : "CRASHED",
-          `the run ended ${word.status}, and its agent did not report how this task ended`,
-        );
+        const left = word.status === "CANCELLED" ? "CANCELLED" : "CRASHED";
+        const silence = `the run ended ${word.status}, and its agent did not report how this task ended`;
+        if (attempt.slice > 0) {
+          await this.#sliceOver(tx, { run, attempt }, word, at, { status: left, error: silence });
+          return "applied";
+        }
+        await this.#closeTasks(tx, held, left, silence);
         const { status, error, stream_id: log_stream_id, log_seq } = word;
         await this.#end(tx, run, attempt, "RELEASED", at, { status, error, log_stream_id, log_seq });
         return "applied";
@@ -178,6 +197,8 @@ export class RunChanges {
     const known = await tx.getTaskRun(word.workflow_instance_id, word.task_instance_id);
     const time = this.#timeOf(held, word);
     const at = time.at_ms;
+    if (known === null && word.slice > 0 && !(await this.#split.hasTask(tx, held.attempt, word.task_id)))
+      return "illegal";
     const task = known ?? (await this.#newTask(tx, held.run, word, at));
     if (task.slice !== word.slice || task.attempt !== word.attempt || task.task_id !== word.task_id)
       return "illegal";
@@ -188,7 +209,7 @@ export class RunChanges {
       task.status !== word.status && !canTransition(TASK_TRANSITIONS, task.status, word.status);
     if (isSkipped && (task.status !== "PENDING" || !canTransition(TASK_TRANSITIONS, "RUNNING", word.status)))
       return "illegal";
-    await this.#confirm(tx, held, time);
+    const { run } = await this.#confirm(tx, held, time);
     const from = known?.status ?? null;
     const running = isSkipped ? await this.#setTask(tx, held, task, from, at, { status: "RUNNING" }) : null;
     await this.#setTask(tx, held, running ?? task, running?.status ?? from, at, {
@@ -201,14 +222,14 @@ export class RunChanges {
       max_rss_kb: word.max_rss_kb,
       outputs: word.outputs === null ? null : JSON.stringify(word.outputs),
     });
+    if (word.slice > 0 && word.status === "COMPLETED") await this.#split.completed(tx, run, word.task_id, at);
     return "applied";
   }
 
   /**
-   * Ends an attempt that its agent will not end. The run goes back to the queue as the next attempt, unless it was cancelled, must not
-   * run again, or has crashed too often.
+   * Ends an attempt that its agent will not end. The run, or the slice, goes back to the queue as the next attempt, unless the run was
+   * cancelled or timed out, or it must not run again, or has crashed too often.
    * @param lease EXPIRED for an offer that was never confirmed: it does not count as a crash
-   * @returns the resulting run
    */
   async crash(
     tx: OperationalTx,
@@ -216,14 +237,19 @@ export class RunChanges {
     attempt: AttemptRecord,
     reason: string,
     lease: "REVOKED" | "EXPIRED",
-  ): Promise<RunRecord> {
+  ): Promise<AfterCrash> {
+    const slice = attempt.slice === 0 ? null : await tx.getSlice(run.workflow_instance_id, attempt.slice);
     const wasConfirmed = attempt.lease === "HELD";
     const now = this.#o.clock.now();
     const isCancelled = run.cancel_requested_at_ms !== null;
     const status = isCancelled ? "CANCELLED" : "CRASHED";
     await this.#closeTasks(tx, { run, attempt }, status, reason);
-    if (isCancelled) return this.#end(tx, run, attempt, lease, now, { status, error: reason });
-    const crashed_attempts = run.crashed_attempts + (wasConfirmed ? 1 : 0);
+    const step = { status, error: reason } as const;
+    if (isCancelled || run.timed_out_at_ms !== null) {
+      const ended = await this.#give(tx, { run, attempt }, lease, now, step);
+      return { run: ended, isQueued: false };
+    }
+    const crashed_attempts = (slice ?? run).crashed_attempts + (wasConfirmed ? 1 : 0);
     const definition = await this.#o.definitions.of(tx, run);
     const tookTwo = wasConfirmed && isLoss(reason) && (await this.#lostOthers(tx, attempt));
     const again =
@@ -235,20 +261,38 @@ export class RunChanges {
         : tookTwo && definition.failover !== "never"
           ? `${reason}; two agents in a row were lost while they had this run, so it is not given to a third`
           : reason;
-    const step = { status, error, crashed_attempts } as const;
-    if (!again) return this.#end(tx, run, attempt, lease, now, step);
+    if (!again) {
+      const ended = await this.#give(tx, { run, attempt }, lease, now, { status, error, crashed_attempts });
+      return { run: ended, isQueued: false };
+    }
     await tx.transitionLease(attempt, { lease, status, finished_at_ms: now, error: reason });
+    if (slice !== null)
+      return { run: await this.#split.requeue(tx, run, slice, crashed_attempts, error), isQueued: true };
     const status_at_ms = Math.max(run.status_at_ms, now);
     // The next attempt goes through the state machine again.
-    const queued = await tx.requeueRun(await tx.transitionRun(run, { ...step, status_at_ms }));
-    this.#o.queue.queued(tx);
-    this.#written(tx);
-    return queued;
+    const crashed = await tx.transitionRun(run, { status, error, crashed_attempts, status_at_ms });
+    const queued = await tx.requeueRun(crashed);
+    this.#writing.queued(tx);
+    return { run: queued, isQueued: true };
   }
 
-  /** Whether an earlier attempt of the run was confirmed by another agent that was lost with it. */
+  /** Gives a run up, or a slice, whose attempt crashed. */
+  async #give(
+    tx: OperationalTx,
+    { run, attempt }: Held,
+    lease: LeaseState,
+    at: number,
+    step: Pick<RunStep, "error" | "crashed_attempts"> & { readonly status: "CANCELLED" | "CRASHED" },
+  ): Promise<RunRecord> {
+    if (attempt.slice === 0) return this.#end(tx, run, attempt, lease, at, step);
+    const { status, error } = step;
+    await tx.transitionLease(attempt, { lease, status, finished_at_ms: at, error });
+    return this.#split.sliceOver(tx, run, attempt, at, { status, error: error ?? "it crashed" });
+  }
+
+  /** Whether an earlier attempt was confirmed by another agent that was lost with it. */
   async #lostOthers(tx: OperationalTx, attempt: AttemptRecord): Promise<boolean> {
-    const attempts = await tx.listAttempts(attempt.workflow_instance_id);
+    const attempts = await tx.listAttempts(attempt.workflow_instance_id, attempt.slice);
     return attempts.some(
       (other) =>
         other.attempt < attempt.attempt &&
@@ -258,8 +302,9 @@ export class RunChanges {
     );
   }
 
-  /** Cancels a run; if it is running, its agent gets the order and ends it. */
+  /** Cancels a run; agents that execute it, or part of it, get the order and end it. */
   async cancel(tx: OperationalTx, run: RunRecord): Promise<void> {
+    if (run.revision > 0) return this.#split.cancel(tx, run);
     const now = this.#o.clock.now();
     const attempt = await tx.getAttempt({ ...run, slice: 0 });
     const asked = await tx.requestCancel(run, now);
@@ -276,6 +321,11 @@ export class RunChanges {
     await this.#end(tx, asked, lease, "REVOKED", now, { status: "CANCELLED", error: "cancelled" });
   }
 
+  /** A split run takes longer than it may: agents that execute part of it get the order to stop. */
+  async timeOut(tx: OperationalTx, run: RunRecord): Promise<void> {
+    await this.#split.timeOut(tx, run);
+  }
+
   /**
    * Called when a firing of a workflow is due: drops earlier firings that are still queued.
    * @returns how many were dropped
@@ -290,6 +340,7 @@ export class RunChanges {
     const due = new Date(dueMs).toISOString();
     const error = `no agent took it before the next firing was due, at ${due} (catchup: ${catchup})`;
     for (const run of waiting) {
+      if (run.revision > 0) await this.#split.abandon(tx, run, { status: "CANCELLED", error });
       await this.#end(tx, run, null, "REVOKED", this.#o.clock.now(), { status: "SKIPPED", error });
     }
     return waiting.length;
@@ -337,23 +388,51 @@ export class RunChanges {
     if (attempt.lease === "HELD") return held;
     const status = "RUNNING";
     const status_at_ms = Math.max(run.status_at_ms, time.at_ms);
-    this.#written(tx);
+    this.#writing.written(tx);
     const compared = { agentId: attempt.agent_id, offsetMs: time.offset_ms };
     tx.afterCommit(() => this.#o.events.emit("agent clock compared", compared));
-    return {
-      attempt: await tx.transitionLease(attempt, {
-        lease: "HELD",
-        status,
-        clock_offset_ms: time.offset_ms,
-        started_at_ms: status_at_ms,
-      }),
-      run: await tx.transitionRun(run, {
-        status,
-        status_at_ms,
-        started_at_ms: run.started_at_ms ?? status_at_ms,
-        error: null,
-      }),
-    };
+    const confirmed = await tx.transitionLease(attempt, {
+      lease: "HELD",
+      status,
+      clock_offset_ms: time.offset_ms,
+      started_at_ms: status_at_ms,
+    });
+    // Another slice of it may be running already.
+    if (run.status === status) return { attempt: confirmed, run };
+    const running = await tx.transitionRun(run, {
+      status,
+      status_at_ms,
+      started_at_ms: run.started_at_ms ?? status_at_ms,
+      error: null,
+    });
+    return { attempt: confirmed, run: attempt.slice === 0 ? running : await this.#limit(tx, running) };
+  }
+
+  /** The time limit of a split run begins whenever it begins to run. */
+  async #limit(tx: OperationalTx, run: RunRecord): Promise<RunRecord> {
+    const limit = (await this.#o.definitions.of(tx, run))?.timeout_ms ?? null;
+    if (limit === null) return run;
+    tx.afterCommit(() => this.#o.events.emit("run limited", limit));
+    return tx.limitRun(run, limit);
+  }
+
+  /** An agent says that a slice is over. */
+  async #sliceOver(
+    tx: OperationalTx,
+    { run, attempt }: Held,
+    word: RunWord,
+    at: number,
+    left: Leftover,
+  ): Promise<void> {
+    const { status, error, stream_id: log_stream_id, log_seq } = word;
+    const finished_at_ms = Math.max(attempt.started_at_ms ?? 0, at);
+    const step = { lease: "RELEASED", status, finished_at_ms, error, log_stream_id, log_seq } as const;
+    await tx.transitionLease(attempt, step);
+    const next = await this.#split.sliceOver(tx, run, attempt, at, left);
+    const isStopped = next.cancel_requested_at_ms !== null || next.timed_out_at_ms !== null;
+    // Nobody asked for it: whoever stopped the agent's part wants the run stopped.
+    if (status === "CANCELLED" && !isStopped && !isTerminal(RUN_TRANSITIONS, next.status))
+      await this.#split.cancel(tx, next);
   }
 
   /** Ends a run, and its newest attempt if there is one. */
@@ -365,56 +444,45 @@ export class RunChanges {
     at: number,
     step: Omit<RunStep, "status_at_ms">,
   ): Promise<RunRecord> {
-    const status_at_ms = Math.max(run.status_at_ms, at);
     if (attempt !== null) {
       const { status, error } = step;
-      await tx.transitionLease(attempt, { lease, status, finished_at_ms: status_at_ms, error });
+      const finished_at_ms = Math.max(run.status_at_ms, at);
+      await tx.transitionLease(attempt, { lease, status, finished_at_ms, error });
     }
-    const ended = await tx.transitionRun(run, { ...step, status_at_ms, finished_at_ms: status_at_ms });
-    this.#written(tx);
-    await this.#o.followUps.ending(tx, ended);
-    tx.afterCommit(() => this.#o.events.emit("run ended", ended));
-    return ended;
+    return this.#writing.end(tx, run, at, step);
   }
 
   /** Ends what an attempt leaves unfinished. */
   async #closeTasks(
     tx: OperationalTx,
-    held: Held,
+    { run, attempt }: Held,
     status: "CRASHED" | "CANCELLED",
     error: string,
   ): Promise<void> {
-    for (const task of await tx.listTaskRuns(held.attempt.workflow_instance_id)) {
-      if (task.attempt !== held.attempt.attempt || isTerminal(TASK_TRANSITIONS, task.status)) continue;
-      await this.#setTask(tx, held, task, task.status, this.#o.clock.now(), { status, error });
+    const of = attempt.slice === 0 ? undefined : attempt.slice;
+    for (const task of await tx.listTaskRuns(attempt.workflow_instance_id, of)) {
+      if (task.attempt !== attempt.attempt || isTerminal(TASK_TRANSITIONS, task.status)) continue;
+      await this.#setTask(tx, { run, attempt }, task, task.status, this.#o.clock.now(), { status, error });
     }
   }
 
   async #newTask(tx: OperationalTx, run: RunRecord, word: TaskWord, at: number): Promise<TaskRunRecord> {
-    const definition = await this.#o.definitions.of(tx, run);
-    return {
-      workflow_instance_id: word.workflow_instance_id,
-      task_instance_id: word.task_instance_id,
-      task_id: word.task_id,
-      task_name: definition?.tasks.find((task) => task.id === word.task_id)?.name ?? word.task_id,
-      slice: word.slice,
-      attempt: word.attempt,
-      task_attempt: word.task_attempt,
-      status: "PENDING",
-      exit_code: null,
-      signal: null,
-      error: null,
-      cpu_ms: null,
-      max_rss_kb: null,
-      started_at_ms: null,
-      finished_at_ms: null,
-      status_at_ms: at,
-      outputs: null,
-    };
+    const plan = await this.#o.definitions.planOf(tx, run);
+    return newTaskRun(
+      {
+        workflow_instance_id: word.workflow_instance_id,
+        task_instance_id: word.task_instance_id,
+        task_id: word.task_id,
+        task_name: plan?.node(word.task_id)?.name ?? word.task_id,
+        slice: word.slice,
+        attempt: word.attempt,
+        task_attempt: word.task_attempt,
+      },
+      at,
+    );
   }
 
-  /** @param from the task's status in the store; null when it has none */
-  async #setTask(
+  #setTask(
     tx: OperationalTx,
     { run, attempt }: Held,
     task: TaskRunRecord,
@@ -422,21 +490,7 @@ export class RunChanges {
     at: number,
     change: Partial<TaskRunRecord> & { readonly status: RunStatus },
   ): Promise<TaskRunRecord> {
-    const status_at_ms = Math.max(task.status_at_ms, at);
-    const next: TaskRunRecord = {
-      ...task,
-      ...change,
-      status_at_ms,
-      started_at_ms: task.started_at_ms ?? (change.status === "RUNNING" ? status_at_ms : null),
-      finished_at_ms: isTerminal(TASK_TRANSITIONS, change.status) ? status_at_ms : null,
-    };
-    await tx.transitionTask(next, from, { workflow_id: run.workflow_id, agent_id: attempt.agent_id });
-    this.#written(tx);
-    return next;
-  }
-
-  #written(tx: OperationalTx): void {
-    tx.afterCommit(() => this.#o.events.emit("statuses written"));
+    return this.#writing.setTask(tx, run, attempt.agent_id, task, from, at, change);
   }
 }
 

@@ -18,6 +18,7 @@ import type {
   OperationalTx,
   RecentStatus,
   RunRecord,
+  SliceRecord,
   TaskRunRecord,
 } from "../../storage/operational/store.ts";
 import type { WorkflowDefinition } from "../../workflow/model.ts";
@@ -240,11 +241,17 @@ export class RunService {
     return this.#store.read((tx) => tx.countRuns());
   }
 
-  /** The end of the log of a finished run: its agent's stream and the last line; null while it runs or when unknown. */
-  async logEnd(runId: string): Promise<{ streamId: string; seq: number } | null> {
-    const run = await this.#store.read((tx) => tx.getRun(runId));
-    if (run?.finished_at_ms == null || run.log_stream_id === null) return null;
-    return { streamId: run.log_stream_id, seq: run.log_seq };
+  /** The ends of the log of a finished run: agents' streams, and the last line in each; none while it runs, or when they are unknown. */
+  async logEnds(runId: string): Promise<{ streamId: string; seq: number }[]> {
+    return this.#store.read(async (tx) => {
+      const run = await tx.getRun(runId);
+      if (run?.finished_at_ms == null) return [];
+      const ends = new Map<string, number>();
+      const parts = run.revision === 0 ? [run] : await tx.listAttempts(runId);
+      for (const { log_stream_id: id, log_seq } of parts)
+        if (id !== null) ends.set(id, Math.max(log_seq, ends.get(id) ?? 0));
+      return [...ends].map(([streamId, seq]) => ({ streamId, seq }));
+    });
   }
 
   /** The run created under an idempotency key; `make` creates it the first time. */
@@ -318,6 +325,7 @@ export class RunService {
   async #details(tx: OperationalTx, run: RunRecord): Promise<RunDetails> {
     const attempts = await tx.listAttempts(run.workflow_instance_id);
     const leases = new Map(attempts.map((attempt) => [nameOf(attempt), attempt]));
+    const slices = run.revision === 0 ? [] : await tx.listSlices(run.workflow_instance_id, "all");
     const tasks = await tx.listTaskRuns(run.workflow_instance_id);
     return {
       ...summaryOf(run),
@@ -327,7 +335,7 @@ export class RunService {
       error: run.error,
       retry_of: run.retry_of,
       attempts: attemptsOf(run, attempts),
-      tasks: tasksOf(run, tasks).map((task) => taskSummaryOf(task, leases)),
+      tasks: tasksOf(run, slices, tasks).map((task) => taskSummaryOf(task, leases)),
       definition: await this.#definitions.of(tx, run),
     };
   }
@@ -382,7 +390,7 @@ function summaryOf(run: RunRecord): RunSummary {
   };
 }
 
-/** The attempts that were assigned, and the newest one if it is waiting or was never assigned. */
+/** The attempts that were assigned, and of a whole run the newest one if it is waiting or was never assigned. */
 function attemptsOf(run: RunRecord, attempts: readonly AttemptRecord[]): RunAttempt[] {
   const told: RunAttempt[] = attempts.map((attempt) => ({
     slice: attempt.slice,
@@ -393,7 +401,7 @@ function attemptsOf(run: RunRecord, attempts: readonly AttemptRecord[]): RunAtte
     finished_at_ms: attempt.finished_at_ms,
     error: attempt.error,
   }));
-  if (told.at(-1)?.attempt !== run.attempt) {
+  if (run.revision === 0 && told.at(-1)?.attempt !== run.attempt) {
     told.push({
       slice: 0,
       attempt: run.attempt,
@@ -408,11 +416,18 @@ function attemptsOf(run: RunRecord, attempts: readonly AttemptRecord[]): RunAtte
 }
 
 /** The tasks of the newest attempt, preceded by those that completed in an earlier one. */
-function tasksOf(run: RunRecord, tasks: readonly TaskRunRecord[]): TaskRunRecord[] {
-  const present = tasks.filter((task) => task.attempt === run.attempt);
+function tasksOf(
+  run: RunRecord,
+  slices: readonly SliceRecord[],
+  tasks: readonly TaskRunRecord[],
+): TaskRunRecord[] {
+  const newest = new Map(slices.map(({ slice, attempt }) => [slice, attempt]));
+  const isPresent = ({ slice, attempt }: TaskRunRecord) =>
+    run.revision === 0 ? attempt === run.attempt : slice === 0 ? attempt > 0 : attempt === newest.get(slice);
+  const present = tasks.filter(isPresent);
   const named = new Set(present.map((task) => task.task_id));
   const carried = tasks.filter(
-    (task) => task.attempt !== run.attempt && task.status === "COMPLETED" && !named.has(task.task_id),
+    (task) => !isPresent(task) && task.status === "COMPLETED" && !named.has(task.task_id),
   );
   return [...newestOf(carried), ...present];
 }

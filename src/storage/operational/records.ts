@@ -105,6 +105,9 @@ export interface QueueHead {
   readonly workflow_instance_id: string;
   /** 0 for a run as a whole. */
   readonly slice: number;
+  /** Its place in the queue: what has a lower position was there before; if both are equal, what has a lower turn. */
+  readonly position: number;
+  readonly turn: number;
 }
 
 /** The latest state of a task run. */

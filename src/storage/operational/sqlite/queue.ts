@@ -5,8 +5,6 @@
 import type { QueueHead } from "../store.ts";
 import type { Statements } from "./statements.ts";
 
-type Head = QueueHead & { readonly position: number; readonly turn: number };
-
 /** What waits longest of everything with the needs ?1. */
 const OLDEST = `
   SELECT * FROM (SELECT needs, workflow_instance_id, 0 AS slice, seq AS position, 0 AS turn FROM runs INDEXED BY runs_queue_by_needs
@@ -24,13 +22,13 @@ const NEXT_NEEDS = `
     SELECT * FROM (SELECT needs FROM slices INDEXED BY slices_queue WHERE state = 'QUEUED' AND needs > ?1 ORDER BY needs LIMIT 1))`;
 
 /** What waits longest of everything with the same needs. */
-export function queueHead(db: Statements, needs: string): Head | null {
-  return db.one<Head>(OLDEST, needs);
+export function queueHead(db: Statements, needs: string): QueueHead | null {
+  return db.one<QueueHead>(OLDEST, needs);
 }
 
 /** What waits longest of each needs, oldest first. Does not depend on how much waits. */
-export function queueHeads(db: Statements): Head[] {
-  const heads: Head[] = [];
+export function queueHeads(db: Statements): QueueHead[] {
+  const heads: QueueHead[] = [];
   for (let needs: string | null = ""; needs !== null; needs = nextNeeds(db, needs)) {
     const head = queueHead(db, needs);
     if (head !== null) heads.push(head);

@@ -1,0 +1,106 @@
+/** What an agent is told about a run, or a slice, that it gets. */
+import type { RunAssignment } from "../../contract/messages.ts";
+import type { Claim, OperationalTx, RunRecord, SliceRecord } from "../../storage/operational/store.ts";
+import type { TaskDefinition, WorkflowDefinition } from "../../workflow/model.ts";
+import { isEnding } from "../../workflow/task-state.ts";
+import type { Definitions } from "./definitions.ts";
+import type { ProgressOfRuns } from "./progress-of-runs.ts";
+
+type Part = Pick<RunAssignment, "workflow" | "completed_tasks" | "tasks" | "results">;
+type Results = NonNullable<RunAssignment["results"]>;
+
+/** Makes assignments. */
+export class Assignments {
+  readonly #definitions: Definitions;
+  readonly #progress: ProgressOfRuns;
+  readonly #secretVariables: () => string[];
+  readonly #tasks = new WeakMap<WorkflowDefinition, ReadonlyMap<string, TaskDefinition>>();
+
+  constructor(options: {
+    definitions: Definitions;
+    progress: ProgressOfRuns;
+    /** Names of environment variables that hold secrets. */
+    secretVariables: () => string[];
+  }) {
+    this.#definitions = options.definitions;
+    this.#progress = options.progress;
+    this.#secretVariables = options.secretVariables;
+  }
+
+  /** Part of a unit of work. Null for a run whose definition is damaged: the offer expires, and the run ends. */
+  async of(tx: OperationalTx, { run, slice, attempt }: Claim): Promise<RunAssignment | null> {
+    const part = slice === null ? await this.#whole(tx, run) : await this.#slice(tx, run, slice);
+    if (part === null) return null;
+    const secret_variables = this.#secretVariables();
+    return {
+      workflow_id: run.workflow_id,
+      workflow_instance_id: run.workflow_instance_id,
+      slice: attempt.slice,
+      attempt: attempt.attempt,
+      trigger: run.trigger,
+      scheduled_time_ms: run.scheduled_time_ms,
+      created_at_ms: run.created_at_ms,
+      params: { ...run.params },
+      ...part,
+      ...(secret_variables.length === 0 ? {} : { secret_variables }),
+    };
+  }
+
+  async #whole(tx: OperationalTx, run: RunRecord): Promise<Part | null> {
+    const workflow = await this.#definitions.of(tx, run);
+    if (workflow === null) return null;
+    const completed_tasks = await tx.completedTasks(run.workflow_instance_id);
+    const results = await completed(tx, run, completed_tasks);
+    return { workflow, completed_tasks, ...(Object.keys(results).length === 0 ? {} : { results }) };
+  }
+
+  /**
+   * The definition is cut down to the tasks of the slice and those on which they depend: the assignments of a run with thousands of slices
+   * would otherwise repeat all of it thousands of times.
+   */
+  async #slice(tx: OperationalTx, run: RunRecord, slice: SliceRecord): Promise<Part | null> {
+    const at = await this.#progress.of(tx, run);
+    if (at === null) return null;
+    const all = this.#tasksOf(at.definition);
+    const own = new Set(slice.tasks);
+    const tasks: TaskDefinition[] = [];
+    const outside = new Map<string, TaskDefinition>();
+    for (const id of slice.tasks) {
+      const task = all.get(id);
+      if (task !== undefined) tasks.push(task);
+      for (const needed of task?.depends ?? []) {
+        const definition = own.has(needed) ? undefined : all.get(needed);
+        if (definition !== undefined) outside.set(needed, { ...definition, depends: [] });
+      }
+    }
+    const ends = at.progress.results([...outside.keys(), ...slice.tasks]);
+    const completed_tasks = Object.keys(ends).filter((id) => ends[id]?.status === "COMPLETED");
+    const results: Results = await completed(tx, run, completed_tasks);
+    for (const id of outside.keys()) {
+      const status = ends[id]?.status;
+      if (status !== undefined && isEnding(status)) results[id] ??= { status, outputs: null };
+    }
+    return {
+      workflow: { ...at.definition, tasks: [...outside.values(), ...tasks] },
+      completed_tasks,
+      tasks: [...slice.tasks],
+      results,
+    };
+  }
+
+  #tasksOf(definition: WorkflowDefinition): ReadonlyMap<string, TaskDefinition> {
+    const known = this.#tasks.get(definition);
+    if (known !== undefined) return known;
+    const tasks = new Map(definition.tasks.map((task) => [task.id, task]));
+    this.#tasks.set(definition, tasks);
+    return tasks;
+  }
+}
+
+/** The results of tasks that COMPLETED and published something. */
+async function completed(tx: OperationalTx, run: RunRecord, tasks: readonly string[]): Promise<Results> {
+  const results: Results = {};
+  for (const [id, outputs] of await tx.outputsOf(run.workflow_instance_id, tasks))
+    results[id] = { status: "COMPLETED", outputs: JSON.parse(outputs) };
+  return results;
+}

@@ -1,0 +1,52 @@
+/** What an agent must have to get a run or a slice, as it is written into the queue. */
+import { FIRST_PROTOCOL, SLICES_SINCE } from "../../contract/version.ts";
+import type { AgentRecord } from "../../storage/operational/store.ts";
+import { lacking, type Placement, readPlacement } from "../../workflow/placement.ts";
+import type { Plan } from "../../workflow/plan.ts";
+
+/** What an agent must have. */
+export interface Needs {
+  readonly placement: Placement;
+  /** The oldest protocol version that will do. */
+  readonly protocol: number;
+}
+
+/** The key of a placement that asks for nothing. */
+const ANYWHERE = "{}";
+
+/** Maximum number of parsed needs to cache. */
+const KEPT = 10_000;
+const known = new Map<string, Needs>();
+
+/** The needs of a slice. */
+export function needsOfSlice(placement: Placement): string {
+  return `${SLICES_SINCE} ${placement.key}`;
+}
+
+/** The needs of a run as a whole: any agent can have it, unless its tasks ask for labels. */
+export function needsOfWhole(plan: Plan): string {
+  const placement = plan.nodes[0]?.placement;
+  return placement === undefined || placement.key === ANYWHERE ? "" : needsOfSlice(placement);
+}
+
+/** Reads what one of the functions above wrote. */
+export function readNeeds(text: string): Needs {
+  const found = known.get(text);
+  if (found !== undefined) return found;
+  const [protocol = "", ...key] = text.split(" ");
+  const needs: Needs = {
+    placement: readPlacement(text === "" ? ANYWHERE : key.join(" ")),
+    protocol: text === "" ? FIRST_PROTOCOL.version : Number(protocol),
+  };
+  if (known.size >= KEPT) known.clear();
+  known.set(text, needs);
+  return needs;
+}
+
+/** Whether an agent has what is needed. */
+export function meets(
+  agent: Pick<AgentRecord, "labels" | "protocol">,
+  { placement, protocol }: Needs,
+): boolean {
+  return agent.protocol >= protocol && lacking(agent.labels, placement.runs_on).length === 0;
+}

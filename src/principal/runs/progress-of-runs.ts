@@ -1,0 +1,131 @@
+/**
+ * How far split runs have got: the machine of workflow/progress.ts for each of them, kept in memory. It belongs to one state of its run,
+ * whose number, the run's `revision`, it carries. A unit of work that is undone or repeated leaves the run with another number than the
+ * machine has; it is then built again from the slices and task runs that are stored.
+ *
+ * What a slice reports counts for the machine when it can no longer change: a COMPLETED task at once, because it is never run again; any
+ * other end when the slice is over. Until then, another agent may still get the slice as its next attempt.
+ */
+import type { OperationalTx, RunRecord } from "../../storage/operational/store.ts";
+import { formatDuration } from "../../workflow/duration.ts";
+import type { WorkflowDefinition } from "../../workflow/model.ts";
+import type { Plan } from "../../workflow/plan.ts";
+import { type Decision, Progress, type TaskEnd } from "../../workflow/progress.ts";
+import { isEnding } from "../../workflow/task-state.ts";
+import type { Definitions } from "./definitions.ts";
+
+/** How far a run has got. */
+export interface RunProgress {
+  readonly definition: WorkflowDefinition;
+  readonly plan: Plan;
+  readonly progress: Progress;
+  /** What the machine decided when it was built, and nobody has carried out. */
+  readonly decisions: readonly Decision[];
+}
+
+interface Entry extends Omit<RunProgress, "decisions"> {
+  revision: number;
+}
+
+/** Maximum number of tasks in the machines that are kept. */
+const KEPT_TASKS = 200_000;
+
+/** Keeps the machines of runs. */
+export class ProgressOfRuns {
+  readonly #definitions: Definitions;
+  /** By run; those used last are at the end. */
+  readonly #kept = new Map<string, Entry>();
+  #tasks = 0;
+  #lastRevision = 0;
+
+  constructor(definitions: Definitions) {
+    this.#definitions = definitions;
+  }
+
+  /** A revision that a run has never had, not even in a unit of work that was undone. @param present 0 for a run that is new */
+  newRevision(present = 0): number {
+    this.#lastRevision = Math.max(this.#lastRevision, present) + 1;
+    return this.#lastRevision;
+  }
+
+  /**
+   * The machine of a run, which the caller is about to change, and the run with the revision that it has then. Part of a unit of work.
+   * Null when the run's definition cannot be executed.
+   */
+  async change(tx: OperationalTx, run: RunRecord): Promise<{ run: RunRecord; at: RunProgress } | null> {
+    const { workflow_instance_id: id } = run;
+    const kept = this.#kept.get(id);
+    const isCurrent = kept !== undefined && kept.revision === run.revision;
+    const built = isCurrent ? { ...kept, decisions: [] } : await this.#build(tx, run);
+    if (built === null) return null;
+    const { decisions, definition, plan, progress } = built;
+    const revision = this.newRevision(run.revision);
+    this.forget(id);
+    this.#keep(id, { definition, plan, progress, revision });
+    return {
+      run: await tx.reviseRun(run, revision),
+      at: { definition, plan, progress, decisions },
+    };
+  }
+
+  /** How far a run has got. Part of a unit of work. Null when the run's definition cannot be executed. */
+  async of(
+    tx: OperationalTx,
+    run: RunRecord,
+  ): Promise<Pick<RunProgress, "definition" | "plan" | "progress"> | null> {
+    const kept = this.#kept.get(run.workflow_instance_id);
+    if (kept !== undefined && kept.revision === run.revision) return kept;
+    const built = await this.#build(tx, run);
+    if (built?.decisions.length === 0) {
+      this.forget(run.workflow_instance_id);
+      this.#keep(run.workflow_instance_id, { ...built, revision: run.revision });
+    }
+    return built;
+  }
+
+  /** The run is over. */
+  forget(runId: string): void {
+    const kept = this.#kept.get(runId);
+    if (kept === undefined) return;
+    this.#kept.delete(runId);
+    this.#tasks -= kept.plan.nodes.length;
+  }
+
+  #keep(runId: string, entry: Entry): void {
+    this.#kept.set(runId, entry);
+    this.#tasks += entry.plan.nodes.length;
+    for (const oldest of this.#kept.keys()) {
+      if (this.#tasks <= KEPT_TASKS || oldest === runId) break;
+      this.forget(oldest);
+    }
+  }
+
+  async #build(tx: OperationalTx, run: RunRecord): Promise<RunProgress | null> {
+    const definition = await this.#definitions.of(tx, run);
+    const plan = await this.#definitions.planOf(tx, run);
+    if (definition === null || plan === null) return null;
+    const slices = await tx.listSlices(run.workflow_instance_id, "all");
+    const bySlice = new Map(slices.map((slice) => [slice.slice, slice]));
+    const over = new Map<string, TaskEnd>();
+    for (const { task_id, slice, attempt, status } of await tx.listTaskEnds(run.workflow_instance_id)) {
+      if (!isEnding(status) || over.get(task_id)?.status === "COMPLETED") continue;
+      const of = bySlice.get(slice);
+      const isFinal = slice === 0 || (of?.state === "OVER" && of.attempt === attempt);
+      if (status === "COMPLETED" || isFinal) over.set(task_id, { status });
+    }
+    const progress = new Progress(plan, { over });
+    for (const { state, tasks } of slices) if (state !== "OVER") progress.assigned(tasks);
+    const decisions =
+      run.cancel_requested_at_ms !== null
+        ? progress.stop("cancelled")
+        : run.timed_out_at_ms !== null
+          ? progress.stop("timed out", timeoutText(definition))
+          : progress.begin();
+    return { definition, plan, progress, decisions };
+  }
+}
+
+/** Why a run that took longer than it may has FAILED. */
+export function timeoutText({ timeout_ms }: Pick<WorkflowDefinition, "timeout_ms">): string {
+  return `timed out after ${formatDuration(timeout_ms ?? 0)}`;
+}

@@ -1,0 +1,107 @@
+/** What all changes of runs have in common: rows are written, and others hear of it. Every method is part of a unit of work. */
+import type { Clock } from "../../clock.ts";
+import type { OperationalTx, RunRecord, RunStep, TaskRunRecord } from "../../storage/operational/store.ts";
+import { isTerminal, type RunStatus } from "../../workflow/status.ts";
+import { TASK_TRANSITIONS } from "../../workflow/task-state.ts";
+import type { PrincipalEvents } from "../principal-events.ts";
+
+/** What {@link RunWriting} needs. */
+export interface RunWritingOptions {
+  readonly clock: Clock;
+  readonly events: PrincipalEvents;
+  /** Called in the unit of work when something waits for an agent, so that it can be assigned in the same commit. */
+  readonly queue: { queued(tx: OperationalTx): void };
+  /** Called in the unit of work when a run ends. */
+  readonly followUps: { ending(tx: OperationalTx, run: RunRecord): Promise<void> };
+}
+
+/** Writes runs and task runs. */
+export class RunWriting {
+  readonly #o: RunWritingOptions;
+
+  constructor(options: RunWritingOptions) {
+    this.#o = options;
+  }
+
+  /** Something waits for an agent. */
+  queued(tx: OperationalTx): void {
+    this.#o.queue.queued(tx);
+    this.written(tx);
+  }
+
+  /** Ends a run. */
+  async end(
+    tx: OperationalTx,
+    run: RunRecord,
+    at: number,
+    step: Omit<RunStep, "status_at_ms">,
+  ): Promise<RunRecord> {
+    const status_at_ms = Math.max(run.status_at_ms, at);
+    const ended = await tx.transitionRun(run, { ...step, status_at_ms, finished_at_ms: status_at_ms });
+    this.written(tx);
+    await this.#o.followUps.ending(tx, ended);
+    tx.afterCommit(() => this.#o.events.emit("run ended", ended));
+    return ended;
+  }
+
+  /**
+   * Changes a task run.
+   * @param agentId the agent that executes it; null for none
+   * @param from the task's status in the store; null when it has none
+   */
+  async setTask(
+    tx: OperationalTx,
+    { workflow_id }: Pick<RunRecord, "workflow_id">,
+    agentId: string | null,
+    task: TaskRunRecord,
+    from: RunStatus | null,
+    at: number,
+    change: Partial<TaskRunRecord> & { readonly status: RunStatus },
+  ): Promise<TaskRunRecord> {
+    const status_at_ms = Math.max(task.status_at_ms, at);
+    const next: TaskRunRecord = {
+      ...task,
+      ...change,
+      status_at_ms,
+      started_at_ms: task.started_at_ms ?? (change.status === "RUNNING" ? status_at_ms : null),
+      finished_at_ms: isTerminal(TASK_TRANSITIONS, change.status) ? status_at_ms : null,
+    };
+    await tx.transitionTask(next, from, { workflow_id, agent_id: agentId });
+    this.written(tx);
+    return next;
+  }
+
+  /** There are new rows for the history. */
+  written(tx: OperationalTx): void {
+    tx.afterCommit(() => this.#o.events.emit("statuses written"));
+  }
+}
+
+/** A task run of which nothing is known yet. */
+export function newTaskRun(
+  task: Pick<
+    TaskRunRecord,
+    | "workflow_instance_id"
+    | "task_instance_id"
+    | "task_id"
+    | "task_name"
+    | "slice"
+    | "attempt"
+    | "task_attempt"
+  >,
+  at: number,
+): TaskRunRecord {
+  return {
+    ...task,
+    status: "PENDING",
+    exit_code: null,
+    signal: null,
+    error: null,
+    cpu_ms: null,
+    max_rss_kb: null,
+    started_at_ms: null,
+    finished_at_ms: null,
+    status_at_ms: at,
+    outputs: null,
+  };
+}

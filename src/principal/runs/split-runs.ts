@@ -1,0 +1,296 @@
+/**
+ * The changes of runs that are split: the tasks of a slice are one agent's, and the principal decides what comes next. Every method is
+ * part of a unit of work.
+ *
+ * Each step first writes what has happened to slices, leases and tasks, then tells the machine of progress.ts, and carries out what that
+ * decides in the same unit: further slices are queued, tasks are skipped, the run ends. So a process that dies in between has done all of
+ * it, or nothing.
+ */
+import type { Clock } from "../../clock.ts";
+import type {
+  AttemptRecord,
+  OperationalTx,
+  RunRecord,
+  SliceRecord,
+  TaskRunRecord,
+} from "../../storage/operational/store.ts";
+import type { Decision, Progress, Stop } from "../../workflow/progress.ts";
+import { RUN_TRANSITIONS } from "../../workflow/run-state.ts";
+import { nextSlices } from "../../workflow/slices.ts";
+import { canTransition } from "../../workflow/status.ts";
+import { type Ending, isEnding } from "../../workflow/task-state.ts";
+import type { PrincipalEvents } from "../principal-events.ts";
+import type { Definitions } from "./definitions.ts";
+import { needsOfSlice } from "./needs.ts";
+import { type ProgressOfRuns, type RunProgress, timeoutText } from "./progress-of-runs.ts";
+import { newTaskRun, type RunWriting } from "./run-writing.ts";
+
+/** How the tasks of a slice end that its agent did not report. */
+export interface Leftover {
+  readonly status: "CANCELLED" | "CRASHED";
+  readonly error: string;
+}
+
+const STOPPED: Readonly<Record<Stop, string>> = {
+  cancelled: "the run was cancelled",
+  "timed out": "the run timed out",
+};
+
+/** What {@link SplitRuns} needs. */
+export interface SplitRunsOptions {
+  readonly clock: Clock;
+  readonly events: PrincipalEvents;
+  readonly definitions: Definitions;
+  readonly progress: ProgressOfRuns;
+  readonly writing: RunWriting;
+}
+
+/** Changes split runs. */
+export class SplitRuns {
+  readonly #o: SplitRunsOptions;
+  readonly #progress: ProgressOfRuns;
+
+  constructor(options: SplitRunsOptions) {
+    this.#o = options;
+    this.#progress = options.progress;
+  }
+
+  /** A run was created: queues its first slices. */
+  async created(tx: OperationalTx, run: RunRecord): Promise<RunRecord> {
+    return this.#advance(tx, run, this.#o.clock.now(), () => []);
+  }
+
+  /** Whether a slice has a task. */
+  async hasTask(
+    tx: OperationalTx,
+    { workflow_instance_id, slice }: AttemptRecord,
+    task: string,
+  ): Promise<boolean> {
+    return (await tx.getSlice(workflow_instance_id, slice))?.tasks.includes(task) === true;
+  }
+
+  /** A task COMPLETED, which no later attempt changes: what depends on it may start although its slice goes on. */
+  async completed(tx: OperationalTx, run: RunRecord, task: string, at: number): Promise<RunRecord> {
+    const plan = await this.#o.definitions.planOf(tx, run);
+    // Otherwise it is enough to know when the slice is over.
+    if (plan?.dependents(task).length === 0) return run;
+    return this.#advance(tx, run, at, (progress) => progress.ended(task, { status: "COMPLETED" }));
+  }
+
+  /** A slice is over, and so is its lease: what its tasks have become is final. */
+  async sliceOver(
+    tx: OperationalTx,
+    run: RunRecord,
+    attempt: AttemptRecord,
+    at: number,
+    left: Leftover,
+  ): Promise<RunRecord> {
+    const { workflow_instance_id: id } = run;
+    const slice = await tx.getSlice(id, attempt.slice);
+    if (slice === null) return run;
+    const ends = await this.#close(tx, run, attempt, slice, at, left);
+    await tx.endSlice(slice);
+    return this.#advance(tx, run, at, (progress) =>
+      [...ends].flatMap(([task, status]) => progress.ended(task, { status })),
+    );
+  }
+
+  /**
+   * Puts the slice of an attempt that crashed back into the queue. If no agent executes any other part of the run, the run crashes with it,
+   * and waits again.
+   */
+  async requeue(
+    tx: OperationalTx,
+    run: RunRecord,
+    slice: SliceRecord,
+    crashedAttempts: number,
+    reason: string,
+  ): Promise<RunRecord> {
+    const now = this.#o.clock.now();
+    const { workflow_instance_id: id } = run;
+    const open = await tx.listSlices(id, "open");
+    if (!open.some((other) => other.state === "LEASED" && other.slice !== slice.slice)) {
+      const status_at_ms = Math.max(run.status_at_ms, now);
+      await tx.requeueRun(await tx.transitionRun(run, { status: "CRASHED", status_at_ms, error: reason }));
+    }
+    await tx.requeueSlice(slice, crashedAttempts, now);
+    this.#o.writing.queued(tx);
+    return (await tx.getRun(id)) ?? run;
+  }
+
+  /** Cancels a run that is not over. */
+  async cancel(tx: OperationalTx, run: RunRecord): Promise<void> {
+    const asked = await tx.requestCancel(run, this.#o.clock.now());
+    await this.#stop(tx, asked, "cancelled", null);
+  }
+
+  /** Stops a run that takes longer than it may. */
+  async timeOut(tx: OperationalTx, run: RunRecord): Promise<void> {
+    const definition = await this.#o.definitions.of(tx, run);
+    const late = await tx.recordTimeout(run, this.#o.clock.now());
+    await this.#stop(tx, late, "timed out", definition === null ? null : timeoutText(definition));
+  }
+
+  /** Takes everything away from agents and from the queue: the run ends now, whatever the machine thinks. */
+  async abandon(tx: OperationalTx, run: RunRecord, left: Leftover): Promise<void> {
+    const now = this.#o.clock.now();
+    for (const slice of await tx.listSlices(run.workflow_instance_id, "open")) {
+      const attempt = slice.state === "LEASED" ? await tx.getAttempt(slice) : null;
+      if (attempt !== null) {
+        await this.#revoke(tx, attempt, left);
+        await this.#close(tx, run, attempt, slice, now, left);
+      }
+      await tx.endSlice(slice);
+    }
+    this.#forget(tx, run);
+  }
+
+  /** What is not executed by anybody is over at once; agents that execute something get the order to stop. */
+  async #stop(tx: OperationalTx, run: RunRecord, kind: Stop, error: string | null): Promise<void> {
+    const withdrawn: string[] = [];
+    for (const slice of await tx.listSlices(run.workflow_instance_id, "open")) {
+      const attempt = slice.state === "LEASED" ? await tx.getAttempt(slice) : null;
+      if (attempt !== null) this.#orders(tx, attempt);
+      if (attempt?.lease === "HELD") continue;
+      if (attempt !== null) await this.#revoke(tx, attempt, { status: "CANCELLED", error: STOPPED[kind] });
+      await tx.endSlice(slice);
+      withdrawn.push(...slice.tasks);
+    }
+    await this.#advance(tx, run, this.#o.clock.now(), (progress) => [
+      ...progress.stop(kind, error),
+      ...progress.released(withdrawn),
+    ]);
+  }
+
+  #orders(tx: OperationalTx, { agent_id }: AttemptRecord): void {
+    tx.afterCommit(() => this.#o.events.emit("orders changed", agent_id));
+  }
+
+  async #revoke(tx: OperationalTx, attempt: AttemptRecord, { status, error }: Leftover): Promise<void> {
+    const finished_at_ms = this.#o.clock.now();
+    await tx.transitionLease(attempt, { lease: "REVOKED", status, finished_at_ms, error });
+    this.#orders(tx, attempt);
+  }
+
+  /** Ends what an attempt at a slice leaves unfinished. Returns how its tasks ended. */
+  async #close(
+    tx: OperationalTx,
+    run: RunRecord,
+    attempt: AttemptRecord,
+    slice: SliceRecord,
+    at: number,
+    { status, error }: Leftover,
+  ): Promise<Map<string, Ending>> {
+    const ends = new Map<string, Ending>();
+    const { writing } = this.#o;
+    for (const task of await tx.listTaskRuns(run.workflow_instance_id, slice.slice)) {
+      const isOfThis = task.attempt === attempt.attempt;
+      if (isOfThis && !isEnding(task.status))
+        await writing.setTask(tx, run, attempt.agent_id, task, task.status, at, { status, error });
+      if (ends.get(task.task_id) === "COMPLETED") continue;
+      if (task.status === "COMPLETED") ends.set(task.task_id, task.status);
+      else if (isOfThis) ends.set(task.task_id, isEnding(task.status) ? task.status : status);
+    }
+    for (const task of slice.tasks) {
+      if (ends.has(task)) continue;
+      const fresh = await this.#taskRun(tx, run, task, attempt, at);
+      await writing.setTask(tx, run, attempt.agent_id, fresh, null, at, { status, error });
+      ends.set(task, status);
+    }
+    return ends;
+  }
+
+  async #taskRun(
+    tx: OperationalTx,
+    run: RunRecord,
+    task_id: string,
+    { slice, attempt }: { slice: number; attempt: number },
+    at: number,
+  ): Promise<TaskRunRecord> {
+    const plan = await this.#o.definitions.planOf(tx, run);
+    return newTaskRun(
+      {
+        workflow_instance_id: run.workflow_instance_id,
+        task_instance_id: crypto.randomUUID(),
+        task_id,
+        task_name: plan?.node(task_id)?.name ?? task_id,
+        slice,
+        attempt,
+        task_attempt: 0,
+      },
+      at,
+    );
+  }
+
+  /** Tells the machine of a run what has happened, and carries out what it decides. */
+  async #advance(
+    tx: OperationalTx,
+    run: RunRecord,
+    at: number,
+    tell: (progress: Progress) => readonly Decision[],
+  ): Promise<RunRecord> {
+    const changed = await this.#progress.change(tx, run);
+    if (changed === null) {
+      const error = "the stored definition is damaged";
+      await this.abandon(tx, run, { status: "CRASHED", error });
+      return this.#o.writing.end(tx, run, at, { status: "CRASHED", error });
+    }
+    const decisions = [...changed.at.decisions, ...tell(changed.at.progress)];
+    return this.#carryOut(tx, changed.run, changed.at, decisions, at);
+  }
+
+  async #carryOut(
+    tx: OperationalTx,
+    run: RunRecord,
+    { plan, progress }: RunProgress,
+    decisions: readonly Decision[],
+    at: number,
+  ): Promise<RunRecord> {
+    let hasReady = false;
+    for (const decision of decisions) {
+      if (decision.kind === "start") hasReady = true;
+      else if (decision.kind === "skip") {
+        const task = await this.#taskRun(tx, run, decision.task, { slice: 0, attempt: run.attempt }, at);
+        const { status, reason: error } = decision;
+        await this.#o.writing.setTask(tx, run, null, task, null, at, { status, error });
+      } else if (decision.kind !== "finish")
+        throw new Error(`the principal does not carry out the decision "${decision.kind}"`);
+    }
+    if (hasReady) {
+      let number = await tx.lastSlice(run.workflow_instance_id);
+      const slices = nextSlices(plan, progress).map(({ tasks, placement }) => {
+        progress.assigned(tasks);
+        return { slice: ++number, tasks, needs: needsOfSlice(placement) };
+      });
+      await tx.addSlices(run, slices, this.#o.clock.now());
+      this.#o.writing.queued(tx);
+    }
+    if (progress.finish === null) return run;
+    // An agent may still have to say that it has nothing more to do.
+    const open = await tx.listSlices(run.workflow_instance_id, "open");
+    return open.length > 0 ? run : this.#finish(tx, run, progress.finish, at);
+  }
+
+  async #finish(
+    tx: OperationalTx,
+    run: RunRecord,
+    { status, error }: NonNullable<Progress["finish"]>,
+    at: number,
+  ): Promise<RunRecord> {
+    this.#forget(tx, run);
+    const step = { status, error: status === "CANCELLED" ? (error ?? "cancelled") : error };
+    if (canTransition(RUN_TRANSITIONS, run.status, status)) return this.#o.writing.end(tx, run, at, step);
+    // Nothing of it was left to be executed.
+    const status_at_ms = Math.max(run.status_at_ms, at);
+    const begun = {
+      status: "RUNNING",
+      status_at_ms,
+      started_at_ms: run.started_at_ms ?? status_at_ms,
+    } as const;
+    return this.#o.writing.end(tx, await tx.transitionRun(run, { ...begun, error: null }), at, step);
+  }
+
+  #forget(tx: OperationalTx, run: RunRecord): void {
+    tx.afterCommit(() => this.#progress.forget(run.workflow_instance_id));
+  }
+}

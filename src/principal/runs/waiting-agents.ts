@@ -1,0 +1,69 @@
+/** Which of the requests that wait gets what is next in the queue. */
+import type { AgentRecord, OperationalTx, QueueHead } from "../../storage/operational/store.ts";
+import { meets, readNeeds } from "./needs.ts";
+
+/** A request for work. */
+interface Request {
+  readonly agentId: string;
+}
+
+/** The requests that wait, in their order, during one unit of work. What it looks up about their agents it looks up once. */
+export class WaitingAgents<R extends Request> {
+  readonly #tx: OperationalTx;
+  readonly #requests: Set<R>;
+  readonly #agents = new Map<string, AgentRecord | null>();
+  readonly #room = new Map<string, number>();
+
+  constructor(tx: OperationalTx, requests: Iterable<R>) {
+    this.#tx = tx;
+    this.#requests = new Set(requests);
+  }
+
+  get isEmpty(): boolean {
+    return this.#requests.size === 0;
+  }
+
+  /** Who gets it: tasks that spread, the agent with most room; others, an agent that has had part of the same run. Undefined: none of them can. */
+  async next(head: QueueHead): Promise<R | undefined> {
+    if (head.needs === "") return this.#requests.values().next().value;
+    const needs = readNeeds(head.needs);
+    let best: R | undefined;
+    let most = Number.NEGATIVE_INFINITY;
+    for (const request of this.#requests) {
+      const agent = await this.#agent(request.agentId);
+      if (agent === null || !meets(agent, needs)) continue;
+      const merit = needs.placement.spread ? await this.#roomOf(agent) : await this.#nearness(agent, head);
+      if (merit <= most) continue;
+      best = request;
+      most = merit;
+    }
+    return best;
+  }
+
+  /** It is answered. @param takes whether its agent has less room now */
+  answered(request: R, takes: boolean): void {
+    this.#requests.delete(request);
+    const room = this.#room.get(request.agentId);
+    if (takes && room !== undefined) this.#room.set(request.agentId, room - 1);
+  }
+
+  async #agent(agentId: string): Promise<AgentRecord | null> {
+    const known = this.#agents.get(agentId);
+    if (known !== undefined) return known;
+    const agent = await this.#tx.getAgent(agentId);
+    this.#agents.set(agentId, agent);
+    return agent;
+  }
+
+  async #nearness(agent: AgentRecord, { slice, workflow_instance_id }: QueueHead): Promise<number> {
+    return slice > 0 && (await this.#tx.hasHadSlice(agent.agent_id, workflow_instance_id)) ? 1 : 0;
+  }
+
+  async #roomOf({ agent_id, max_concurrent_workflows }: AgentRecord): Promise<number> {
+    const known = this.#room.get(agent_id);
+    if (known !== undefined) return known;
+    const room = max_concurrent_workflows - (await this.#tx.openAttempts(agent_id)).length;
+    this.#room.set(agent_id, room);
+    return room;
+  }
+}

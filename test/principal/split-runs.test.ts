@@ -1,0 +1,623 @@
+/** Runs that several agents share: what agents are given, and what the principal makes of what they report, or do not. */
+import { describe, expect, test } from "bun:test";
+import type { RunAssignment, RunDetails } from "../../src/contract/messages.ts";
+import type { RunStatus } from "../../src/workflow/status.ts";
+import { type FakeAgent, required, type TestOptions, TestPrincipal } from "./support.ts";
+
+/** A task of a test's workflow: its dependencies, and the value of the label `zone` that it needs. */
+interface Task {
+  readonly after?: readonly string[];
+  readonly zone?: string;
+}
+
+function workflow(tasks: Readonly<Record<string, Task>>, ...top: string[]): string {
+  const lines = Object.entries(tasks).flatMap(([id, { after = [], zone }]) => [
+    `  ${id}:`,
+    `    name: Task ${id}`,
+    `    depends: ${JSON.stringify(after)}`,
+    ...(zone === undefined ? [] : [`    runs_on: {zone: ${zone}}`]),
+    "    config:",
+    "      !Subprocess",
+    '      cmd: "true"',
+  ]);
+  return ["name: Split", ...top, "tasks:", ...lines, ""].join("\n");
+}
+
+/** A principal with one workflow. */
+function principal(tasks: Readonly<Record<string, Task>>, options: TestOptions & { top?: string[] } = {}) {
+  const { top = [], ...rest } = options;
+  return new TestPrincipal({ workflows: { "w.yml": workflow(tasks, ...top) }, ...rest }).start();
+}
+
+const inZone = (zone: string) => ({ protocol: 2, labels: { zone } });
+
+async function trigger(cluster: TestPrincipal, id = "w"): Promise<string> {
+  const run = await cluster.client().runTask(id, { dedupe_key: crypto.randomUUID() });
+  return run.workflow_instance_id;
+}
+
+/** What an agent is given now. */
+async function given(agent: FakeAgent): Promise<RunAssignment> {
+  return required(await agent.fetch());
+}
+
+const tasksOf = (run: RunDetails) =>
+  Object.fromEntries(run.tasks.map((task) => [task.task_id, [task.status, task.agent_id]]));
+
+/** The rows that the history has of a run, in order: status and attempt. */
+async function historyOf(cluster: TestPrincipal, id: string): Promise<unknown[][]> {
+  const sql = `SELECT status::VARCHAR, attempt FROM workflow_run_status WHERE workflow_instance_id = '${id}' AND reason IS NULL ORDER BY rowid`;
+  return (await cluster.client().queryDatabase({ sql })).rows;
+}
+
+const CHAIN = { a: { zone: "x" }, b: { after: ["a"], zone: "y" }, c: { after: ["b"], zone: "x" } };
+const FORK = { a: { zone: "x" }, b: { zone: "y" }, c: { after: ["a", "b"], zone: "x" } };
+
+describe("a whole run that needs labels", () => {
+  const tasks = { a: { zone: "x" }, b: { after: ["a"], zone: "x" } };
+
+  test("waits for an agent that has them, holds nothing up meanwhile, and stays one agent's", async () => {
+    const workflows = { "w.yml": workflow(tasks), "plain.yml": workflow({ only: {} }) };
+    await using cluster = await new TestPrincipal({ workflows }).start();
+    const first = await trigger(cluster);
+    const second = await trigger(cluster, "plain");
+    const elsewhere = await cluster.agent("elsewhere", inZone("y"));
+    expect((await given(elsewhere)).workflow_instance_id).toBe(second);
+    expect(await elsewhere.fetch(0)).toBeNull();
+    // It has the label, but is too old to know what is asked of it.
+    const old = await cluster.agent("old", { ...inZone("x"), protocol: 1 });
+    expect(await old.fetch(0)).toBeNull();
+    const agent = await cluster.agent("agent", inZone("x"));
+    const run = await given(agent);
+    expect(run).toMatchObject({ workflow_instance_id: first, slice: 0, attempt: 1 });
+    expect(run.tasks).toBeUndefined();
+    await agent.execute(run);
+    expect(await cluster.client().getRun(first)).toMatchObject({ status: "COMPLETED", tasks_done: 2 });
+  });
+
+  test("goes to a request that waits as soon as it is triggered, past those that cannot have it", async () => {
+    await using cluster = await principal(tasks);
+    const agents = [await cluster.agent("first", inZone("y")), await cluster.agent("second", inZone("x"))];
+    const [none, some] = agents.map((agent) => agent.fetch(3000));
+    const id = await trigger(cluster);
+    expect((await some)?.workflow_instance_id).toBe(id);
+    expect(await none).toBeNull();
+  });
+});
+
+describe("a split run", () => {
+  test("goes from agent to agent, with the results of what was before", async () => {
+    await using cluster = await principal(CHAIN);
+    const id = await trigger(cluster);
+    const [x, y] = [await cluster.agent("x", inZone("x")), await cluster.agent("y", inZone("y"))];
+    expect(await y.fetch(0)).toBeNull();
+    const a = await given(x);
+    expect(a).toMatchObject({ slice: 1, attempt: 1, tasks: ["a"], completed_tasks: [], results: {} });
+    expect(a.workflow.tasks.map((task) => task.id)).toEqual(["a"]);
+    const waiting = y.fetch();
+    const done = { ...x.taskReport(a, "a", "COMPLETED"), outputs: { rows: 3 } };
+    await x.send(x.runReport(a, "RUNNING"), { ...x.taskReport(a, "a", "RUNNING"), seq: done.seq + 2 });
+    expect(await cluster.client().getRun(id)).toMatchObject({ status: "RUNNING", tasks_done: 0 });
+    await x.send({ ...done, seq: x.seq + 2 });
+    // The slice of b is ready although the one of a has not been ended.
+    const b = required(await waiting);
+    expect(b).toMatchObject({
+      slice: 2,
+      attempt: 1,
+      tasks: ["b"],
+      completed_tasks: ["a"],
+      results: { a: { status: "COMPLETED", outputs: { rows: 3 } } },
+    });
+    expect(b.workflow.tasks.map(({ id: task, depends }) => [task, depends])).toEqual([
+      ["a", []],
+      ["b", ["a"]],
+    ]);
+    x.seq += 2;
+    await x.send(x.runReport(a, "COMPLETED"));
+    expect((await cluster.client().getRun(id)).status).toBe("RUNNING");
+    await y.execute(b);
+    const c = await given(x);
+    expect(c).toMatchObject({ slice: 3, tasks: ["c"], completed_tasks: ["b"] });
+    const end = cluster.client().waitRun(id, 10_000);
+    await x.execute(c);
+    const run = await end;
+    expect(run).toMatchObject({ status: "COMPLETED", attempt: 1, error: null, tasks_done: 3 });
+    expect(tasksOf(run)).toEqual({ a: ["COMPLETED", "x"], b: ["COMPLETED", "y"], c: ["COMPLETED", "x"] });
+    expect(
+      run.attempts.map(({ slice, attempt, agent_id, status }) => [slice, attempt, agent_id, status]),
+    ).toEqual([
+      [1, 1, "x", "COMPLETED"],
+      [2, 1, "y", "COMPLETED"],
+      [3, 1, "x", "COMPLETED"],
+    ]);
+    expect(await historyOf(cluster, id)).toEqual([
+      ["PENDING", 1],
+      ["RUNNING", 1],
+      ["COMPLETED", 1],
+    ]);
+    expect((await x.heartbeat([])).stop).toEqual([]);
+    const sql = "SELECT task_id, slice, outputs FROM task_runs ORDER BY task_id";
+    expect((await cluster.client().queryDatabase({ sql })).rows).toEqual([
+      ["a", 1, '{"rows":3}'],
+      ["b", 2, null],
+      ["c", 3, null],
+    ]);
+  });
+
+  test("keeps tasks together that can be, and prefers an agent that knows the run", async () => {
+    const tasks = {
+      a: {},
+      b: { after: ["a"] },
+      far: { after: ["a"], zone: "y" },
+      c: { after: ["b", "far"] },
+      d: { after: ["c"] },
+    };
+    await using cluster = await principal(tasks);
+    await trigger(cluster);
+    const known = await cluster.agent("known", { protocol: 2 });
+    const ab = await given(known);
+    expect(ab.tasks).toEqual(["a", "b"]);
+    await known.execute(ab);
+    const y = await cluster.agent("y", inZone("y"));
+    const other = await cluster.agent("other", { protocol: 2 });
+    const far = await given(y);
+    const [first, second] = [other.fetch(3000), known.fetch()];
+    await y.execute(far);
+    expect((await second)?.tasks).toEqual(["c", "d"]);
+    expect(await first).toBeNull();
+  });
+
+  test("is no affair of agents that do not know slices", async () => {
+    await using cluster = await principal({ a: {}, b: {} }, { top: ["placement: spread"] });
+    await trigger(cluster);
+    expect(await (await cluster.agent("old")).fetch(0)).toBeNull();
+    expect((await given(await cluster.agent("new", { protocol: 2 }))).tasks).toEqual(["a"]);
+  });
+
+  test("skips what depends on a task that failed, when that is final, and fails", async () => {
+    await using cluster = await principal({ ...FORK, d: { after: ["c"] }, e: { after: ["b"] } });
+    const id = await trigger(cluster);
+    const [x, y] = [await cluster.agent("x", inZone("x")), await cluster.agent("y", inZone("y"))];
+    const [a, b] = [await given(x), await given(y)];
+    await x.send(x.runReport(a, "RUNNING"), x.taskReport(a, "a", "RUNNING"), x.taskReport(a, "a", "FAILED"));
+    // Another attempt of the slice might still complete it.
+    expect(tasksOf(await cluster.client().getRun(id))).toEqual({ a: ["FAILED", "x"] });
+    await x.send(x.runReport(a, "FAILED", "failed: a"));
+    expect(tasksOf(await cluster.client().getRun(id))).toEqual({
+      a: ["FAILED", "x"],
+      c: ["SKIPPED", null],
+      d: ["SKIPPED", null],
+    });
+    await y.execute(b);
+    await x.execute(await given(x));
+    const run = await cluster.client().waitRun(id, 10_000);
+    expect(run).toMatchObject({ status: "FAILED", error: "failed: a", tasks_done: 5 });
+    expect(run.tasks.find((task) => task.task_id === "d")?.error).toBe('"a", on which it depends, FAILED');
+  });
+
+  test("ends what an agent does not report, also for what depends on it", async () => {
+    await using cluster = await principal(CHAIN);
+    const id = await trigger(cluster);
+    const x = await cluster.agent("x", inZone("x"));
+    const a = await given(x);
+    await x.send(x.runReport(a, "RUNNING"), x.runReport(a, "COMPLETED"));
+    const run = await cluster.client().waitRun(id, 10_000);
+    expect(run).toMatchObject({ status: "CRASHED", error: "crashed: a" });
+    expect(tasksOf(run)).toEqual({ a: ["CRASHED", "x"], b: ["SKIPPED", null], c: ["SKIPPED", null] });
+  });
+
+  test("takes no report on a task that is not in the slice, and each only once", async () => {
+    await using cluster = await principal(FORK);
+    const id = await trigger(cluster);
+    const [x, y] = [await cluster.agent("x", inZone("x")), await cluster.agent("y", inZone("y"))];
+    const [a, b] = [await given(x), await given(y)];
+    const reports = () => [
+      x.runReport(a, "RUNNING"),
+      x.taskReport(a, "a", "RUNNING"),
+      x.taskReport(a, "a", "COMPLETED"),
+    ];
+    await x.send(...reports(), x.taskReport(a, "b", "COMPLETED"));
+    await cluster.book.waitFor(/does not fit its state/);
+    // Again, with new numbers.
+    await x.send(...reports(), x.runReport(a, "COMPLETED"), x.runReport(a, "COMPLETED"));
+    await x.send(...reports(), x.runReport(a, "FAILED"));
+    // And about another agent's slice.
+    const orders = await x.send(x.runReport(b, "COMPLETED"), x.taskReport(b, "b", "COMPLETED"));
+    expect(orders.stop).toEqual([{ workflow_instance_id: id, slice: 2, attempt: 1, reason: "superseded" }]);
+    expect(await cluster.client().getRun(id)).toMatchObject({ status: "RUNNING", tasks_done: 1 });
+    await y.execute(b);
+    const c = await given(x);
+    await x.execute(c);
+    expect(await cluster.client().waitRun(id, 10_000)).toMatchObject({ status: "COMPLETED", tasks_done: 3 });
+  });
+
+  test("is given to who has most room, if it spreads", async () => {
+    const tasks = Object.fromEntries(["a", "b", "c", "d", "e"].map((id) => [id, {}]));
+    await using cluster = await principal(tasks, { top: ["placement: spread"] });
+    const small = await cluster.agent("small", { protocol: 2, capacity: 2 });
+    const large = await cluster.agent("large", { protocol: 2, capacity: 4 });
+    const fetched = [small, large, small, large, large].map(async (agent) => [
+      agent.id,
+      (await given(agent)).tasks,
+    ]);
+    await trigger(cluster);
+    const byAgent = Object.groupBy(await Promise.all(fetched), ([agent]) => String(agent));
+    // 4 and 3 places are more than 2; from then on it is equal.
+    expect(byAgent.large?.map(([, own]) => own)).toEqual(expect.arrayContaining([["a"], ["b"]]));
+    expect(byAgent.small).toHaveLength(2);
+  });
+
+  test("whose definition is damaged ends, and so does what agents have of it", async () => {
+    await using cluster = await principal(FORK, { leaseTimeoutMs: 400 });
+    const id = await trigger(cluster);
+    const x = await cluster.agent("x", inZone("x"));
+    const a = await given(x);
+    await x.send(x.runReport(a, "RUNNING"));
+    await cluster.stop();
+    const { Database } = await import("bun:sqlite");
+    const state = new Database(`${cluster.directory}/data/state.db`);
+    state.run("UPDATE definitions SET definition = '{'");
+    state.close();
+    await cluster.start();
+    const again = cluster.client();
+    const back = await cluster.agent("x", { ...inZone("x"), sessionId: x.sessionId, streamId: x.streamId });
+    back.seq = x.seq;
+    await back.send(
+      back.taskReport(a, "a", "RUNNING"),
+      back.taskReport(a, "a", "COMPLETED"),
+      back.runReport(a, "COMPLETED"),
+    );
+    expect(await again.waitRun(id, 10_000)).toMatchObject({ status: "CRASHED" });
+    expect(await back.fetch(0)).toBeNull();
+  });
+});
+
+describe("when an agent is lost with a slice", () => {
+  const QUICK = { config: { CDKTR_AGENT_HEARTBEAT_TIMEOUT_MS: 400 } };
+
+  test("only that slice runs again, without what had completed; the others go on", async () => {
+    const tasks = {
+      a1: { zone: "x" },
+      a2: { zone: "x", after: ["a1"] },
+      b: { zone: "y" },
+      c: { after: ["a2", "b"], zone: "y" },
+    };
+    await using cluster = await principal(tasks);
+    const id = await trigger(cluster);
+    const [x, y] = [await cluster.agent("x", inZone("x")), await cluster.agent("y", inZone("y"))];
+    const [a, b] = [await given(x), await given(y)];
+    expect(a.tasks).toEqual(["a1", "a2"]);
+    await y.send(y.runReport(b, "RUNNING"), y.taskReport(b, "b", "RUNNING"));
+    await x.send(
+      x.runReport(a, "RUNNING"),
+      x.taskReport(a, "a1", "RUNNING"),
+      x.taskReport(a, "a1", "COMPLETED"),
+    );
+    await x.send(x.taskReport(a, "a2", "RUNNING"));
+    // It leaves with what it has.
+    await x.heartbeat([a], 0, { state: "leaving" });
+    const present = await cluster.client().getRun(id);
+    expect(present).toMatchObject({ status: "RUNNING", tasks_done: 1 });
+    const x2 = await cluster.agent("x2", inZone("x"));
+    const again = await given(x2);
+    expect(again).toMatchObject({ slice: 1, attempt: 2, tasks: ["a1", "a2"], completed_tasks: ["a1"] });
+    // What the first one says late changes nothing.
+    const late = await x
+      .send(x.taskReport(a, "a2", "COMPLETED"), x.runReport(a, "COMPLETED"))
+      .catch(() => null);
+    expect(late?.stop ?? []).not.toContainEqual(expect.objectContaining({ reason: "cancelled" }));
+    await x2.execute(again);
+    await y.send(y.taskReport(b, "b", "COMPLETED"), y.runReport(b, "COMPLETED"));
+    await y.execute(await given(y));
+    const run = await cluster.client().waitRun(id, 10_000);
+    expect(run).toMatchObject({ status: "COMPLETED", attempt: 2, tasks_done: 4 });
+    expect(tasksOf(run)).toEqual({
+      a1: ["COMPLETED", "x"],
+      a2: ["COMPLETED", "x2"],
+      b: ["COMPLETED", "y"],
+      c: ["COMPLETED", "y"],
+    });
+    expect(run.attempts.map(({ slice, attempt, status }) => [slice, attempt, status])).toEqual([
+      [1, 1, "CRASHED"],
+      [1, 2, "COMPLETED"],
+      [2, 1, "COMPLETED"],
+      [3, 1, "COMPLETED"],
+    ]);
+  });
+
+  test("the run waits again if nobody else has any of it", async () => {
+    await using cluster = await principal(CHAIN, QUICK);
+    const id = await trigger(cluster);
+    const x = await cluster.agent("x", inZone("x"));
+    const a = await given(x);
+    await x.send(x.runReport(a, "RUNNING"), x.taskReport(a, "a", "RUNNING"));
+    await cluster.book.waitFor(/Agent x is lost/);
+    expect(await cluster.client().getRun(id)).toMatchObject({ status: "PENDING", attempt: 2 });
+    const x2 = await cluster.agent("x2", inZone("x"));
+    const again = await given(x2);
+    expect(again).toMatchObject({ slice: 1, attempt: 2 });
+    await x2.send(x2.runReport(again, "RUNNING"));
+    expect(await historyOf(cluster, id)).toEqual([
+      ["PENDING", 1],
+      ["RUNNING", 1],
+      ["CRASHED", 1],
+      ["PENDING", 2],
+      ["RUNNING", 2],
+    ]);
+  });
+
+  test("and it must not run again, the rest of the run goes on, and it ends CRASHED", async () => {
+    await using cluster = await principal(
+      { a: { zone: "x" }, b: { zone: "y" }, c: { after: ["b"], zone: "y" }, d: { after: ["a"] } },
+      { top: ["failover: never"] },
+    );
+    const id = await trigger(cluster);
+    const [x, y] = [await cluster.agent("x", inZone("x")), await cluster.agent("y", inZone("y"))];
+    const [a, bc] = [await given(x), await given(y)];
+    await x.send(x.runReport(a, "RUNNING"), x.taskReport(a, "a", "RUNNING"));
+    await y.send(y.runReport(bc, "RUNNING"));
+    await x.heartbeat([a], 0, { state: "leaving" });
+    expect((await cluster.client().getRun(id)).status).toBe("RUNNING");
+    await y.execute(bc);
+    const run = await cluster.client().waitRun(id, 10_000);
+    expect(run).toMatchObject({ status: "CRASHED", error: "crashed: a", attempt: 1 });
+    expect(tasksOf(run)).toEqual({
+      a: ["CRASHED", "x"],
+      b: ["COMPLETED", "y"],
+      c: ["COMPLETED", "y"],
+      d: ["SKIPPED", null],
+    });
+  });
+
+  test("three times, or two agents in a row, it is given up; each slice counts for itself", async () => {
+    await using cluster = await principal(FORK);
+    const id = await trigger(cluster);
+    const y = await cluster.agent("y", inZone("y"));
+    const b = await given(y);
+    await y.send(y.runReport(b, "RUNNING"));
+    for (let attempt = 1; attempt <= 3; attempt++) {
+      const x = await cluster.agent(`x${attempt}`, inZone("x"));
+      const a = await given(x);
+      expect(a).toMatchObject({ slice: 1, attempt });
+      await x.send(x.runReport(a, "RUNNING"), x.taskReport(a, "a", "RUNNING"));
+      await x.heartbeat([a], 0, { state: "leaving" });
+    }
+    await y.execute(b);
+    const run = await cluster.client().waitRun(id, 10_000);
+    expect(run).toMatchObject({ status: "CRASHED", error: "crashed: a", attempt: 3 });
+    expect(tasksOf(run)).toEqual({ a: ["CRASHED", "x3"], b: ["COMPLETED", "y"], c: ["SKIPPED", null] });
+  });
+
+  test("an offer that nobody confirms is made again, and does not count", async () => {
+    await using cluster = await principal(CHAIN, { leaseTimeoutMs: 300 });
+    const id = await trigger(cluster);
+    const x = await cluster.agent("x", inZone("x"));
+    for (let attempt = 1; attempt <= 4; attempt++) expect((await given(x)).attempt).toBe(attempt);
+    const last = await given(x);
+    await x.send(x.runReport(last, "RUNNING"));
+    expect(await cluster.client().getRun(id)).toMatchObject({ status: "RUNNING", attempt: 5 });
+  });
+
+  test("that it no longer mentions, it is given to another one", async () => {
+    await using cluster = await principal(FORK, QUICK);
+    const id = await trigger(cluster);
+    const x = await cluster.agent("x", inZone("x"));
+    const a = await given(x);
+    await x.send(x.runReport(a, "RUNNING"));
+    let status: RunStatus = "RUNNING";
+    while (status === "RUNNING") {
+      await x.heartbeat([], 20);
+      status = (await cluster.client().getRun(id)).status;
+    }
+    expect(status).toBe("PENDING");
+    expect((await x.heartbeat([a])).stop).toEqual([
+      { workflow_instance_id: id, slice: 1, attempt: 1, reason: "superseded" },
+    ]);
+    expect(await given(x)).toMatchObject({ slice: 1, attempt: 2 });
+  });
+});
+
+describe("stopping a split run", () => {
+  const WIDE = { a: { zone: "x" }, b: { zone: "y" }, c: { zone: "z" }, d: { after: ["a", "b", "c"] } };
+
+  test("by cancelling it orders those who have confirmed to stop, and ends the rest at once", async () => {
+    await using cluster = await principal(WIDE);
+    const id = await trigger(cluster);
+    const client = cluster.client();
+    const [x, y] = [await cluster.agent("x", inZone("x")), await cluster.agent("y", inZone("y"))];
+    const [a, b] = [await given(x), await given(y)];
+    await x.send(x.runReport(a, "RUNNING"), x.taskReport(a, "a", "RUNNING"));
+    const orders = x.heartbeat([a], 30_000);
+    expect((await client.cancelRun(id)).status).toBe("RUNNING");
+    expect((await orders).stop).toEqual([
+      { workflow_instance_id: id, slice: 1, attempt: 1, reason: "cancelled" },
+    ]);
+    expect(tasksOf(await client.getRun(id))).toEqual({
+      a: ["RUNNING", "x"],
+      b: ["CANCELLED", null],
+      c: ["CANCELLED", null],
+      d: ["CANCELLED", null],
+    });
+    expect(await (await cluster.agent("z", inZone("z"))).fetch(0)).toBeNull();
+    expect((await y.send(y.runReport(b, "RUNNING"))).stop).toEqual([
+      { workflow_instance_id: id, slice: 2, attempt: 1, reason: "cancelled" },
+    ]);
+    // Again, which is no news.
+    await client.cancelRun(id);
+    await x.send(x.taskReport(a, "a", "CANCELLED"), x.runReport(a, "CANCELLED"));
+    expect(await client.waitRun(id, 10_000)).toMatchObject({ status: "CANCELLED", tasks_done: 4 });
+    expect((await x.heartbeat([])).stop).toEqual([]);
+  });
+
+  test("by cancelling it ends it when the last agent that has some of it is lost", async () => {
+    await using cluster = await principal(FORK);
+    const id = await trigger(cluster);
+    const x = await cluster.agent("x", inZone("x"));
+    const a = await given(x);
+    await x.send(x.runReport(a, "RUNNING"), x.taskReport(a, "a", "RUNNING"));
+    await cluster.client().cancelRun(id);
+    await x.heartbeat([a], 0, { state: "leaving" });
+    const run = await cluster.client().waitRun(id, 10_000);
+    expect(run).toMatchObject({ status: "CANCELLED", attempt: 1 });
+    expect(tasksOf(run).a).toEqual(["CANCELLED", "x"]);
+  });
+
+  test("that nobody has taken ends it at once", async () => {
+    await using cluster = await principal(FORK);
+    const id = await trigger(cluster);
+    expect(await cluster.client().cancelRun(id)).toMatchObject({ status: "CANCELLED", error: "cancelled" });
+    expect(await (await cluster.agent("x", inZone("x"))).fetch(0)).toBeNull();
+  });
+
+  test("an agent that cancels its part by itself cancels the run", async () => {
+    await using cluster = await principal(FORK);
+    const id = await trigger(cluster);
+    const [x, y] = [await cluster.agent("x", inZone("x")), await cluster.agent("y", inZone("y"))];
+    const [a, b] = [await given(x), await given(y)];
+    await y.send(y.runReport(b, "RUNNING"));
+    await x.send(x.runReport(a, "RUNNING"), x.runReport(a, "CANCELLED"));
+    expect((await y.heartbeat([b])).stop).toEqual([
+      { workflow_instance_id: id, slice: 2, attempt: 1, reason: "cancelled" },
+    ]);
+    await y.send(y.runReport(b, "CANCELLED"));
+    expect((await cluster.client().waitRun(id, 10_000)).status).toBe("CANCELLED");
+  });
+
+  test("that takes too long does the same, and it has FAILED", async () => {
+    await using cluster = await principal(WIDE, { top: ['timeout: "300ms"'] });
+    const id = await trigger(cluster);
+    const x = await cluster.agent("x", inZone("x"));
+    const a = await given(x);
+    // Nobody has begun with it: its time has not begun.
+    expect((await cluster.client().waitRun(id, 500)).status).toBe("PENDING");
+    await x.send(x.runReport(a, "RUNNING"), x.taskReport(a, "a", "RUNNING"));
+    const { stop } = await x.heartbeat([a], 30_000);
+    expect(stop).toEqual([{ workflow_instance_id: id, slice: 1, attempt: 1, reason: "timed out" }]);
+    await x.send(x.taskReport(a, "a", "FAILED"), x.runReport(a, "FAILED", "the run timed out"));
+    const run = await cluster.client().waitRun(id, 10_000);
+    expect(run).toMatchObject({ status: "FAILED", error: "timed out after 300ms" });
+    expect(tasksOf(run)).toEqual({
+      a: ["FAILED", "x"],
+      b: ["SKIPPED", null],
+      c: ["SKIPPED", null],
+      d: ["SKIPPED", null],
+    });
+  });
+
+  test("counts its time over a restart of the principal", async () => {
+    await using cluster = await principal(FORK, { top: ['timeout: "2s"'] });
+    const id = await trigger(cluster);
+    const x = await cluster.agent("x", inZone("x"));
+    const a = await given(x);
+    await x.send(x.runReport(a, "RUNNING"), x.taskReport(a, "a", "RUNNING"));
+    await cluster.stop();
+    await cluster.start();
+    const back = await cluster.agent("x", { ...inZone("x"), sessionId: x.sessionId, streamId: x.streamId });
+    back.seq = x.seq;
+    const orders = await back.heartbeat([a], 30_000);
+    expect(orders.stop).toMatchObject([{ reason: "timed out" }]);
+    await back.send(back.runReport(a, "FAILED"));
+    expect(await cluster.client().waitRun(id, 10_000)).toMatchObject({ status: "FAILED" });
+  });
+});
+
+describe("over a restart of the principal, a split run", () => {
+  test("goes on where it was: what is leased, what waits, and what is not ready yet", async () => {
+    await using cluster = await principal({ ...FORK, d: { after: ["c"], zone: "y" } });
+    const id = await trigger(cluster);
+    const x = await cluster.agent("x", inZone("x"));
+    const a = await given(x);
+    await x.send(x.runReport(a, "RUNNING"), x.taskReport(a, "a", "RUNNING"));
+    await cluster.stop();
+    await cluster.start();
+    const back = await cluster.agent("x", { ...inZone("x"), sessionId: x.sessionId, streamId: x.streamId });
+    back.seq = x.seq;
+    expect((await back.heartbeat([a])).stop).toEqual([]);
+    await back.send(back.taskReport(a, "a", "COMPLETED"), back.runReport(a, "COMPLETED"));
+    const y = await cluster.agent("y", inZone("y"));
+    await y.execute(await given(y));
+    await cluster.stop();
+    await cluster.start();
+    const x2 = await cluster.agent("x2", inZone("x"));
+    const c = await given(x2);
+    expect(c).toMatchObject({ slice: 3, tasks: ["c"], completed_tasks: ["a", "b"] });
+    await x2.execute(c);
+    const y2 = await cluster.agent("y2", inZone("y"));
+    await y2.execute(await given(y2));
+    expect(await cluster.client().waitRun(id, 10_000)).toMatchObject({ status: "COMPLETED", tasks_done: 4 });
+  });
+});
+
+describe("a retry of a split run", () => {
+  test("does not repeat what completed, and has its results", async () => {
+    await using cluster = await principal(CHAIN);
+    const client = cluster.client();
+    const id = await trigger(cluster);
+    const [x, y] = [await cluster.agent("x", inZone("x")), await cluster.agent("y", inZone("y"))];
+    const a = await given(x);
+    const running = [x.runReport(a, "RUNNING"), x.taskReport(a, "a", "RUNNING")];
+    const completed = { ...x.taskReport(a, "a", "COMPLETED"), outputs: { file: "f" } };
+    await x.send(...running, completed, x.runReport(a, "COMPLETED"));
+    const b = await given(y);
+    await y.send(y.runReport(b, "RUNNING"), y.taskReport(b, "b", "RUNNING"), y.taskReport(b, "b", "FAILED"));
+    await y.send(y.runReport(b, "FAILED"));
+    expect((await client.waitRun(id, 10_000)).status).toBe("FAILED");
+    const retry = await client.retryRun({ workflow_instance_id: id, dedupe_key: "r" });
+    const again = await given(y);
+    expect(again).toMatchObject({
+      ...retry,
+      slice: 1,
+      attempt: 1,
+      tasks: ["b"],
+      completed_tasks: ["a"],
+      results: { a: { status: "COMPLETED", outputs: { file: "f" } } },
+    });
+    await y.execute(again);
+    await x.execute(await given(x));
+    const run = await client.waitRun(retry.workflow_instance_id, 10_000);
+    expect(run).toMatchObject({ status: "COMPLETED", tasks_done: 3, retry_of: id });
+    expect(run.tasks.map((task) => task.task_id).sort()).toEqual(["a", "b", "c"]);
+  });
+
+  test("of which nothing is left to do is over at once", async () => {
+    await using cluster = await principal(
+      { a: { zone: "x" }, b: { zone: "y" } },
+      { top: ['timeout: "300ms"'] },
+    );
+    const client = cluster.client();
+    const id = await trigger(cluster);
+    const [x, y] = [await cluster.agent("x", inZone("x")), await cluster.agent("y", inZone("y"))];
+    const [a, b] = [await given(x), await given(y)];
+    await x.execute(a);
+    await y.send(y.runReport(b, "RUNNING"), y.taskReport(b, "b", "RUNNING"));
+    await y.heartbeat([b], 30_000);
+    await y.send(y.taskReport(b, "b", "COMPLETED"), y.runReport(b, "FAILED"));
+    expect((await client.waitRun(id, 10_000)).status).toBe("FAILED");
+    const retry = await client.retryRun({ workflow_instance_id: id, dedupe_key: "r" });
+    expect(await client.waitRun(retry.workflow_instance_id, 10_000)).toMatchObject({ status: "COMPLETED" });
+    expect(await historyOf(cluster, retry.workflow_instance_id)).toEqual([
+      ["PENDING", 1],
+      ["RUNNING", 1],
+      ["COMPLETED", 1],
+    ]);
+  });
+});
+
+test("a firing that no agent took any part of is dropped when the next one is due; one that was begun is not", async () => {
+  await using cluster = await principal(FORK, { top: ['cron: "0 0 1 1 *"', "catchup: none"] });
+  const client = cluster.client();
+  const fire = async (minutes: number) => {
+    const scheduled_time_ms = Date.now() + minutes * 60_000;
+    const run = { trigger: "cron", scheduled_time_ms, dedupe_key: `cron ${minutes}` };
+    return (await client.runTask("w", run)).workflow_instance_id;
+  };
+  const begun = await fire(1);
+  const x = await cluster.agent("x", inZone("x"));
+  await given(x);
+  const untaken = await fire(2);
+  await fire(3);
+  expect((await client.getRun(begun)).status).toBe("PENDING");
+  expect((await client.getRun(untaken)).status).toBe("SKIPPED");
+  const y = await cluster.agent("y", inZone("y"));
+  expect((await given(y)).workflow_instance_id).toBe(begun);
+});
