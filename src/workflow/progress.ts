@@ -27,7 +27,8 @@
  *                                                                          skip and cancel of the others
  *             the last item is over                              over      end: the worst status of the items, their outputs
  *   over      released, unless COMPLETED or stopped              waiting   as from waiting
- *             SKIPPED only because of a task that is released    waiting   as from waiting
+ *             SKIPPED, and what it needs is released, unless
+ *             another need is not accepted                       waiting   as from waiting
  *
  * An item is a task without needs that waits for its turn. A hook waits until all other tasks are over, then it starts if it is for that
  * end, and is skipped if not; stop leaves hooks alone. Events that a phase does not list change nothing: a repeated or late one is harmless.
@@ -150,6 +151,8 @@ export class Progress {
   #openHooks = 0;
   #stop: { readonly kind: Stop; readonly error: string | null } | null = null;
   #hasBegun = false;
+  /** Whether hooks have been decided about: the end of the other tasks is final. */
+  #hasHooked = false;
   #finish: RunFinish | null = null;
   /** What an event has touched and must be looked at again. */
   #touched: State[] = [];
@@ -194,7 +197,7 @@ export class Progress {
   begin(): Decision[] {
     if (this.#hasBegun) return [];
     this.#hasBegun = true;
-    this.#touched.push(...this.#states.values());
+    this.#touched = [...this.#states.values()];
     return this.#settle();
   }
 
@@ -215,15 +218,15 @@ export class Progress {
   }
 
   /**
-   * The slice with these tasks was lost or withdrawn: they are undecided again, except those that COMPLETED. So is what was skipped only
-   * because of them. After a stop, what is over stays over.
+   * The slice with these tasks was lost or withdrawn: they are undecided again, except those that COMPLETED. So is what was
+   * skipped because of them, unless another need is not accepted. After a stop, what is over stays over; so do the other tasks when hooks have been decided about.
    */
   released(tasks: Iterable<string>): Decision[] {
     for (const task of tasks) {
       const state = this.#states.get(task);
       if (state === undefined || !state.isScoped || state.phase === "waiting" || state.phase === "expanded")
         continue;
-      if (state.phase === "over" && (state.end?.status === "COMPLETED" || this.#stop !== null)) continue;
+      if (state.phase === "over" && this.#staysOver(state)) continue;
       this.#reopen(state);
     }
     return this.#settle();
@@ -257,7 +260,7 @@ export class Progress {
       const end = this.#overBefore.get(item.node.id);
       if (end !== undefined) this.#close(item, end);
     }
-    this.#touched.push(state);
+    this.#touched = this.#stop === null ? [state] : [...all, state];
     return this.#settle();
   }
 
@@ -269,7 +272,7 @@ export class Progress {
     if (this.#stop !== null || (this.#hasBegun && this.#open === 0)) return [];
     this.#stop = { kind, error };
     this.#hasBegun = true;
-    this.#touched.push(...this.#states.values());
+    this.#touched = [...this.#states.values()];
     return this.#settle();
   }
 
@@ -282,9 +285,10 @@ export class Progress {
     return end?.status ?? (phase === "assigned" ? "assigned" : "undecided");
   }
 
-  /** Number of its needs that are not over. */
-  openNeeds(task: string): number {
-    return this.#state(task).open;
+  /** Number of its needs that are not over, while the task waits for them; null once it does not. */
+  openNeeds(task: string): number | null {
+    const { phase, open } = this.#state(task);
+    return phase === "waiting" ? open : null;
   }
 
   /** What is known of those of these tasks that are over. */
@@ -295,6 +299,10 @@ export class Progress {
       if (result !== undefined) results[id] = result;
     }
     return results;
+  }
+
+  #staysOver({ node, end }: State): boolean {
+    return end?.status === "COMPLETED" || this.#stop !== null || (this.#hasHooked && node.hook === undefined);
   }
 
   #result(id: string): Result | undefined {
@@ -397,6 +405,7 @@ export class Progress {
       this.#say(state, { kind: "end", task: node.id, ...end });
       return;
     }
+    if (this.#stop !== null) return;
     const { maxParallel, failFast } = node.fanOut;
     if (failFast && items.failed !== null) {
       const reason = `"${items.failed.node.id}" ${items.failed.end?.status} (fail_fast)`;
@@ -421,6 +430,7 @@ export class Progress {
   /** All tasks but hooks are over. */
   #decideEnd(): void {
     const finish = this.#outcome();
+    this.#hasHooked ||= this.#openHooks > 0;
     for (const { node, isScoped, phase } of this.#openHooks > 0 ? [...this.#states.values()] : []) {
       if (node.hook === undefined || !isScoped || phase !== "waiting") continue;
       const state = this.#state(node.id);
@@ -473,7 +483,7 @@ export class Progress {
     this.#move(state, "over");
     state.end = { status, error, outputs, isAllowed };
     const { parent } = state;
-    if (parent?.items != null && isFailure(state)) parent.items.failed ??= state;
+    if (parent?.items != null && isCause(state)) parent.items.failed ??= state;
     if (parent !== null) this.#touched.push(parent);
     for (const { dependent, accepts } of this.#dependents(state)) {
       dependent.open--;
@@ -493,21 +503,25 @@ export class Progress {
         for (const { dependent, accepts } of this.#dependents(state)) {
           dependent.open++;
           if (dependent.phase === "started") this.#move(dependent, "waiting");
-          if (isAccepted(accepts, state)) continue;
-          dependent.refused--;
+          if (!isAccepted(accepts, state)) dependent.refused--;
           if (dependent.refused > 0) continue;
           dependent.blame = null;
           if (dependent.isScoped && dependent.end?.status === "SKIPPED") reopened.push(dependent);
         }
         this.#finish = null;
       }
+      const wasCause = isCause(state);
       this.#move(state, state.items === null ? "waiting" : "expanded");
       state.end = null;
       this.#touched.push(state);
       const { parent } = state;
       if (parent?.items == null) continue;
-      const failed = parent.items.all.find((item) => item.phase === "over" && isFailure(item)) ?? null;
-      Object.assign(parent.items, { next: 0, failed, isCut: false });
+      const { items } = parent;
+      const failed = items.all.find((item) => item.phase === "over" && isCause(item)) ?? null;
+      Object.assign(items, { next: 0, failed, isCut: false });
+      // What was cancelled because of it is undecided again, too.
+      if (wasCause && failed === null && parent.node.fanOut?.failFast === true)
+        reopened.push(...items.all.filter(({ end }) => end?.status === "CANCELLED"));
       if (parent.phase === "over") reopened.push(parent);
       else this.#touched.push(parent);
     }
@@ -533,6 +547,11 @@ function isAccepted(accepts: ReadonlySet<RunStatus>, { end }: State): boolean {
 /** Whether it makes its run, or its fan-out, fail. */
 function isFailure({ end }: State): boolean {
   return end !== null && !end.isAllowed && ["FAILED", "CRASHED", "CANCELLED"].includes(end.status);
+}
+
+/** Whether a fan-out with fail_fast cancels the other items for it. */
+function isCause({ end }: State): boolean {
+  return end !== null && !end.isAllowed && (end.status === "FAILED" || end.status === "CRASHED");
 }
 
 /** Who is to blame for what depends on this task: what is skipped passes the blame on. */

@@ -52,9 +52,10 @@ function grown(plan: Plan, progress: Progress, ready: readonly PlanNode[]): Plan
     for (const { task: dependent } of plan.dependents(id)) {
       const node = plan.node(dependent);
       if (node === undefined || node.waits === true || node.placement.key !== placement.key) continue;
-      const left = (missing.get(dependent) ?? progress.openNeeds(dependent)) - 1;
-      missing.set(dependent, left);
-      if (left === 0 && progress.status(dependent) === "undecided") nodes.push(node);
+      const open = missing.get(dependent) ?? progress.openNeeds(dependent);
+      if (open === null) continue;
+      missing.set(dependent, open - 1);
+      if (open === 1) nodes.push(node);
     }
   }
   return nodes.sort((a, b) => a.index - b.index);
