@@ -2,7 +2,7 @@
  * `npm run bench [-- --json] [-- --quick]`: what cdktr costs, beside what the same work costs without it, measured in the
  * same run on the same machine. `--quick` takes few samples, to see that the measurement itself works.
  */
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { closeSync, fsyncSync, mkdtempSync, openSync, rmSync, writeFileSync, writeSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Request } from "../src/zmq/index.ts";
@@ -16,7 +16,11 @@ const json = process.argv.includes("--json");
 const quick = process.argv.includes("--quick");
 
 const SAMPLES = quick ? 20 : 300;
+const PAUSED_SAMPLES = quick ? 4 : 60;
+/** Pauses between triggers as people make them, ms. */
+const PAUSES = { from: 50, to: 550 };
 const CHAIN = 40;
+const PARALLEL = 100;
 const CHAINS = quick ? 2 : 7;
 const RUNS = quick ? 50 : 1000;
 const LINES = quick ? 20_000 : 500_000;
@@ -112,6 +116,111 @@ async function latency(fleet: Fleet, pipe: SignalPipe): Promise<void> {
   );
 }
 
+/** As {@link latency}, on an idle system: processes sleep and caches are cold. */
+async function latencyAfterPauses(fleet: Fleet, pipe: SignalPipe): Promise<void> {
+  say(`latency from trigger to the start of the task after a pause, ${PAUSED_SAMPLES} times`);
+  const echo = Bun.spawn([BUN, join(ROOT, "scripts/bench/echo-server.ts")], {
+    stdout: "pipe",
+    stderr: "inherit",
+  });
+  const { value } = await echo.stdout.getReader().read();
+  const socket = new Request();
+  socket.connect(new TextDecoder().decode(value).trim());
+  const file = openSync(join(fleet.directory, "synced"), "w");
+  const ours: number[] = [];
+  const raw: number[] = [];
+  const pauseNo = (i: number) => Bun.sleep(PAUSES.from + ((i * 97) % (PAUSES.to - PAUSES.from)));
+  for (let i = 0; i < PAUSED_SAMPLES; i++) {
+    await pauseNo(i);
+    const signalled = pipe.next();
+    const started = performance.now();
+    const runId = await trigger(fleet, "signal");
+    await signalled;
+    ours.push(performance.now() - started);
+    while ((await fleet.client.waitRun(runId, 10_000)).status !== "COMPLETED");
+
+    await pauseNo(i);
+    const spawned = pipe.next();
+    const begun = performance.now();
+    await socket.send("PING");
+    await socket.receive();
+    writeSync(file, "a run\n");
+    fsyncSync(file);
+    const child = Bun.spawn(["sh", "-c", pipe.command], { stdin: "ignore", stdout: "pipe", stderr: "pipe" });
+    await spawned;
+    raw.push(performance.now() - begun);
+    await child.exited;
+  }
+  closeSync(file);
+  socket.close();
+  echo.kill();
+  const against = "after the same pause, a raw ZeroMQ round trip, an fsync, then a spawn";
+  for (const [name, q] of [
+    ["p50", 0.5],
+    ["p99", 0.99],
+  ] as const) {
+    record({
+      name: `trigger to task start after a pause, ${name}`,
+      unit: "ms",
+      cdktr: quantile(ours, q),
+      against,
+      baseline: quantile(raw, q),
+    });
+  }
+}
+
+/** The first chain of a principal and an agent that have just started, beside later ones. */
+async function firstChain(workflows: Readonly<Record<string, string>>): Promise<void> {
+  say(`the first chain of ${CHAIN} tasks after a start`);
+  const fresh = await startFleet(workflows);
+  try {
+    const first = await timed(() => runToEnd(fresh, "chain"));
+    const later: number[] = [];
+    for (let i = 0; i < CHAINS; i++) later.push(await timed(() => runToEnd(fresh, "chain")));
+    record({
+      name: `first chain of ${CHAIN} tasks after a start`,
+      unit: "ms",
+      cdktr: first,
+      against: "later chains of the same processes",
+      baseline: median(later),
+    });
+  } finally {
+    await fresh.stop();
+  }
+}
+
+async function parallel(fleet: Fleet): Promise<void> {
+  say(`${PARALLEL} parallel tasks, ${CHAINS} times`);
+  const ours: number[] = [];
+  const raw: number[] = [];
+  for (let i = -1; i < CHAINS; i++) {
+    const took = await timed(() => runToEnd(fleet, "parallel"));
+    const floor = await spawnsAtOnce(PARALLEL);
+    if (i < 0) continue;
+    ours.push(took);
+    raw.push(floor);
+  }
+  record({
+    name: `${PARALLEL} parallel tasks`,
+    unit: "ms",
+    cdktr: median(ours),
+    against: `${PARALLEL} spawns, ${CONCURRENCY} at once`,
+    baseline: median(raw),
+  });
+}
+
+/** How long this many spawns take, {@link CONCURRENCY} at once, ms. */
+function spawnsAtOnce(count: number): Promise<number> {
+  let left = count;
+  return timed(() =>
+    Promise.all(
+      Array.from({ length: CONCURRENCY }, async () => {
+        while (left-- > 0) await spawnAndWait(["true"]);
+      }),
+    ),
+  );
+}
+
 async function chain(fleet: Fleet): Promise<void> {
   say(`a chain of ${CHAIN} tasks, ${CHAINS} times`);
   const ours: number[] = [];
@@ -144,14 +253,7 @@ async function manyRuns(fleet: Fleet): Promise<void> {
       await Bun.sleep(10);
     }
   });
-  let left = RUNS;
-  const raw = await timed(() =>
-    Promise.all(
-      Array.from({ length: CONCURRENCY }, async () => {
-        while (left-- > 0) await spawnAndWait(["true"]);
-      }),
-    ),
-  );
+  const raw = await spawnsAtOnce(RUNS);
   record({
     name: `${RUNS.toLocaleString("en")} one-task runs`,
     unit: "runs/s",
@@ -306,20 +408,25 @@ try {
     task(`t${i}`, "true", [], i === 0 ? [] : [`t${i - 1}`]),
   );
   const printing = `BEGIN { for (i = 0; i < ${LINES}; i++) print "line " i " of a task that prints as fast as it can" }`;
-  fleet = await startFleet({
+  const workflows = {
     signal: workflow(task("signal", "sh", ["-c", pipe.command])),
     one: workflow(task("one", "true", [])),
     chain: workflow(...chained),
+    parallel: workflow(...Array.from({ length: PARALLEL }, (_, i) => task(`t${i}`, "true", []))),
     lines: workflow(task("lines", "awk", [printing])),
-  });
+  };
+  fleet = await startFleet(workflows);
   const empty = await emptyExecutable(scratch);
   await idle(fleet);
   await memory(fleet, empty, "at first");
   await latency(fleet, pipe);
+  await latencyAfterPauses(fleet, pipe);
   await chain(fleet);
+  await parallel(fleet);
   await manyRuns(fleet);
   await logLines(fleet);
   await memory(fleet, empty, "after all this");
+  await firstChain(workflows);
   await startUp(empty);
 } finally {
   await cleanUp();

@@ -496,7 +496,9 @@ export class Agent extends BackgroundService<AgentSignals> {
       assignment,
       variables: runVariables(assignment, parts.outbox.streamId),
     };
-    const confirmation = parts.outbox.addReport(runReport(context, "RUNNING"));
+    const confirmation = assignment.is_confirmed
+      ? null
+      : parts.outbox.addReport(runReport(context, "RUNNING"));
     try {
       const held: Held = { assignment, run: new SliceRun(context), active: true };
       this.#held.set(key, held);
@@ -512,11 +514,15 @@ export class Agent extends BackgroundService<AgentSignals> {
     }
   }
 
-  /** Handles an attempt from its confirmation until the principal has its end. */
-  async #execute(parts: Parts, held: Held, confirmation: number): Promise<void> {
+  /**
+   * Handles an attempt until the principal has its end.
+   * @param confirmation number of the report that the principal must have before the tasks may start; null if it needs none
+   */
+  async #execute(parts: Parts, held: Held, confirmation: number | null): Promise<void> {
     const { run } = held;
+    if (confirmation === null) queueMicrotask(() => run.start());
     // Orders that came with the confirmation have been carried out by then: a run that was stopped does not start.
-    void parts.reports.durable(confirmation).then(() => run.start());
+    else void parts.reports.durable(confirmation).then(() => run.start());
     const end = await run.over;
     held.active = false;
     this.#roomFor?.resolve();

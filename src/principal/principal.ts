@@ -42,6 +42,7 @@ import { LeaseWatch } from "./runs/lease-watch.ts";
 import { PauseWatch } from "./runs/pause-watch.ts";
 import { ProgressOfRuns } from "./runs/progress-of-runs.ts";
 import { RunChanges } from "./runs/run-changes.ts";
+import { RunQueue } from "./runs/run-queue.ts";
 import { RunService } from "./runs/run-service.ts";
 import { WorkflowDirectory } from "./workflows/workflow-directory.ts";
 
@@ -149,14 +150,17 @@ export class Principal extends BackgroundService {
       refreshMs: config.CDKTR_WORKFLOW_DIR_REFRESH_FREQUENCY_S * 1000,
       zone: options.zone ?? hostZone(),
     });
+    const queue = new RunQueue();
+    const followUps = new FollowUps({ ...base, workflows });
+    const changes = new RunChanges({ ...base, queue, followUps });
     const dispatcher = new Dispatcher({
       ...base,
+      changes,
+      queue,
       log: log("dispatcher"),
       offerMs,
       secretVariables: () => workflows.secretVariables(),
     });
-    const followUps = new FollowUps({ ...base, workflows });
-    const changes = new RunChanges({ ...base, queue: dispatcher, followUps });
     const toleranceMs = config.CDKTR_AGENT_HEARTBEAT_INTERVAL_MS;
     const pauses = new PauseWatch({ ...base, log: log("principal"), toleranceMs });
     const leases = new LeaseWatch({ ...base, log: log("dispatcher"), changes, pauses, offerMs });

@@ -2,7 +2,7 @@ import { describe, expect, test } from "bun:test";
 import { join } from "node:path";
 import { SqliteOperationalStore } from "../../src/storage/operational/sqlite/store.ts";
 import { silent } from "../storage/operational-support.ts";
-import { required, TestPrincipal } from "./support.ts";
+import { required, TestPrincipal, workflowText } from "./support.ts";
 
 async function trigger(cluster: TestPrincipal, count: number): Promise<string[]> {
   const client = cluster.client();
@@ -12,6 +12,9 @@ async function trigger(cluster: TestPrincipal, count: number): Promise<string[]>
   }
   return ids;
 }
+
+/** A workflow whose runs must be confirmed before they start. */
+const ONCE = { "hello.yml": workflowText({ top: "failover: never" }) };
 
 describe("dispatch", () => {
   test("gives the oldest run first", async () => {
@@ -106,8 +109,45 @@ describe("dispatch", () => {
     expect(got.sort()).toEqual(made.map((run) => run.workflow_instance_id).sort());
   });
 
+  test("holds a run for the agent that gets it, so that its tasks start without a confirmation", async () => {
+    await using cluster = await new TestPrincipal({
+      workflows: { ...ONCE, "free.yml": workflowText() },
+    }).start();
+    const client = cluster.client();
+    const agent = await cluster.agent();
+    for (const [workflow, isConfirmed] of [
+      ["free", true],
+      ["hello", undefined],
+    ] as const) {
+      const { workflow_instance_id: id } = await client.runTask(workflow, { dedupe_key: workflow });
+      const fetchId = crypto.randomUUID();
+      const run = required(await agent.fetch(5000, fetchId));
+      expect(run.is_confirmed).toBe(isConfirmed);
+      expect((await client.getRun(id)).status).toBe(isConfirmed ? "RUNNING" : "PENDING");
+      // The reply was lost.
+      expect(await agent.fetch(5000, fetchId)).toEqual(run);
+      await agent.execute(run);
+      expect(await client.getRun(id)).toMatchObject({ status: "COMPLETED", attempt: 1 });
+    }
+  });
+
+  test("cancels a run through the agent that was given it, though nothing was heard of it yet", async () => {
+    await using cluster = await new TestPrincipal().start();
+    const client = cluster.client();
+    const agent = await cluster.agent();
+    const [id = ""] = await trigger(cluster, 1);
+    const run = required(await agent.fetch());
+    const orders = agent.heartbeat([run], 5000);
+    expect((await client.cancelRun(id)).status).toBe("RUNNING");
+    expect((await orders).stop).toMatchObject([
+      { workflow_instance_id: id, attempt: 1, reason: "cancelled" },
+    ]);
+    await agent.send(agent.runReport(run, "CANCELLED"));
+    expect((await client.getRun(id)).status).toBe("CANCELLED");
+  });
+
   test("offers an unconfirmed run again, as another attempt that does not count as a crash", async () => {
-    await using cluster = await new TestPrincipal({ leaseTimeoutMs: 400 }).start();
+    await using cluster = await new TestPrincipal({ leaseTimeoutMs: 400, workflows: ONCE }).start();
     const client = cluster.client();
     const agent = await cluster.agent();
     const [id = ""] = await trigger(cluster, 1);
@@ -123,7 +163,7 @@ describe("dispatch", () => {
   });
 
   test("lets an offer stand that the agent names in its heartbeats", async () => {
-    await using cluster = await new TestPrincipal({ leaseTimeoutMs: 400 }).start();
+    await using cluster = await new TestPrincipal({ leaseTimeoutMs: 400, workflows: ONCE }).start();
     const agent = await cluster.agent();
     await trigger(cluster, 2);
     const named = required(await agent.fetch());

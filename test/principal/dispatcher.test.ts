@@ -5,12 +5,21 @@ import type { PrincipalEvents } from "../../src/principal/principal-events.ts";
 import { Definitions } from "../../src/principal/runs/definitions.ts";
 import { Dispatcher } from "../../src/principal/runs/dispatcher.ts";
 import { RunChanges } from "../../src/principal/runs/run-changes.ts";
+import { RunQueue } from "../../src/principal/runs/run-queue.ts";
+import type { OperationalStore } from "../../src/storage/operational/store.ts";
 import { parseWorkflow } from "../../src/workflow/parse.ts";
 import { agentRecord, silent, TestStores } from "../storage/operational-support.ts";
 import { ManualClock } from "../support/manual-clock.ts";
 import { workflowText } from "./support.ts";
 
 const WAIT_MS = 60_000;
+
+function dispatcherOf(store: OperationalStore, clock: ManualClock, events: PrincipalEvents) {
+  const queue = new RunQueue();
+  const base = { store, clock, events, queue, definitions: new Definitions() };
+  const changes = new RunChanges({ ...base, followUps: { ending: async () => {} } });
+  return { changes, dispatcher: new Dispatcher({ ...base, changes, log: silent, offerMs: 10_000 }) };
+}
 
 /** A dispatcher with an agent whose request waits. `during` happens after the run was assigned, before that is committed. */
 async function assignWhile(
@@ -20,16 +29,8 @@ async function assignWhile(
   const clock = new ManualClock();
   const store = await stores.open("data", clock);
   const events: PrincipalEvents = new EventHub();
-  const definitions = new Definitions();
-  const dispatcher = new Dispatcher({ store, definitions, events, clock, log: silent, offerMs: 10_000 });
+  const { dispatcher, changes } = dispatcherOf(store, clock, events);
   await dispatcher.start();
-  const changes = new RunChanges({
-    clock,
-    events,
-    definitions,
-    queue: dispatcher,
-    followUps: { ending: async () => {} },
-  });
   await store.transact((tx) => tx.registerAgent(agentRecord("agent"), null, 10_000));
   const fetched = dispatcher.fetch({ agentId: "agent", sessionId: "s", fetchId: "f", waitMs: WAIT_MS });
   // Its first look finds no run.
@@ -82,14 +83,7 @@ test("a request whose time is up gets nothing, and so does one that comes after 
   await using stores = new TestStores();
   const clock = new ManualClock();
   const store = await stores.open("data", clock);
-  const dispatcher = new Dispatcher({
-    store,
-    definitions: new Definitions(),
-    events: new EventHub(),
-    clock,
-    log: silent,
-    offerMs: 10_000,
-  });
+  const { dispatcher } = dispatcherOf(store, clock, new EventHub());
   await dispatcher.start();
   const request = { agentId: "agent", sessionId: "s", fetchId: null, waitMs: WAIT_MS };
   const first = dispatcher.fetch(request);

@@ -131,8 +131,14 @@ class Chaos {
   async #assign(tx: OperationalTx): Promise<void> {
     const agent = this.#random.of(AGENTS);
     if ((await tx.getAgent(agent)) === null) await tx.registerAgent(agentRecord(agent), null, 1000);
-    const to = { agent_id: agent, session_id: "s", fetch_id: null, offer_ms: 1000 };
-    expect(await tx.claim({ ...to, assigned_at_ms: this.#clock.now() })).not.toBe("unfit");
+    const fetch_id = this.#random.below(2) === 0 ? null : crypto.randomUUID();
+    const to = { agent_id: agent, session_id: "s", fetch_id, offer_ms: 1000 };
+    const claim = await tx.claim({ ...to, assigned_at_ms: this.#clock.now() });
+    expect(claim).not.toBe("unfit");
+    if (typeof claim === "string") return;
+    const isHeld = (await this.#changes.begin(tx, claim)) !== null;
+    const mustConfirm = fetch_id === null || this.failover.get(claim.run.workflow_instance_id) === "never";
+    expect(isHeld).toBe(!mustConfirm);
   }
 
   async #cancel(tx: OperationalTx): Promise<void> {

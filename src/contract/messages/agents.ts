@@ -103,6 +103,8 @@ export const RunAssignment = z.object({
   /** Results of tasks on which those depend, by task id: of all that are not among `tasks`, or that COMPLETED in an earlier attempt. */
   results: z.record(z.string(), TaskResult).optional(),
   workflow: WorkflowDefinition,
+  /** The lease is held already: the tasks start at once, without a report that they do. Older principals always wait for one. */
+  is_confirmed: z.boolean().optional(),
   /** Names of environment variables that hold secrets of the principal; an agent that shares its environment hides them from tasks. */
   secret_variables: z.array(z.string()).optional(),
 });

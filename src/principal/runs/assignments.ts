@@ -42,6 +42,7 @@ export class Assignments {
       created_at_ms: run.created_at_ms,
       params: { ...run.params },
       ...part,
+      ...(attempt.lease === "HELD" ? { is_confirmed: true } : {}),
       ...(secret_variables.length === 0 ? {} : { secret_variables }),
     };
   }

@@ -20,6 +20,8 @@ import type { PrincipalEvents } from "../principal-events.ts";
 import { Assignments } from "./assignments.ts";
 import type { Definitions } from "./definitions.ts";
 import { ProgressOfRuns } from "./progress-of-runs.ts";
+import type { RunChanges } from "./run-changes.ts";
+import type { RunQueue } from "./run-queue.ts";
 import { WaitingAgents } from "./waiting-agents.ts";
 
 /** A request for work from a registered agent. */
@@ -53,6 +55,7 @@ export class Dispatcher extends BackgroundService {
   readonly name = "dispatcher";
   readonly #store: OperationalStore;
   readonly #assignments: Assignments;
+  readonly #changes: RunChanges;
   readonly #events: PrincipalEvents;
   readonly #log: ConsolaInstance;
   readonly #offerMs: number;
@@ -71,6 +74,8 @@ export class Dispatcher extends BackgroundService {
     definitions: Definitions;
     /** By default its own. */
     progress?: ProgressOfRuns;
+    changes: RunChanges;
+    queue: RunQueue;
     events: PrincipalEvents;
     clock: Clock;
     log: ConsolaInstance;
@@ -82,9 +87,11 @@ export class Dispatcher extends BackgroundService {
     this.#store = options.store;
     const { definitions, progress = new ProgressOfRuns(definitions), secretVariables = () => [] } = options;
     this.#assignments = new Assignments({ definitions, progress, secretVariables });
+    this.#changes = options.changes;
     this.#events = options.events;
     this.#log = options.log;
     this.#offerMs = options.offerMs;
+    options.queue.attendedBy((tx) => this.#queued(tx));
     options.events.on("agent dismissed", (agentId) => this.#dismiss(agentId));
   }
 
@@ -101,7 +108,7 @@ export class Dispatcher extends BackgroundService {
   }
 
   /** Something waits for an agent: if one is waiting, it is assigned in the same commit. Part of a unit of work. */
-  queued(tx: OperationalTx): void {
+  #queued(tx: OperationalTx): void {
     if (this.#waiters.size > 0) tx.beforeCommit(this.#step);
   }
 
@@ -200,9 +207,8 @@ export class Dispatcher extends BackgroundService {
         needs: head.needs,
       });
       if (claim === "empty") continue;
-      if (claim !== "unfit" && claim.isNew) this.#offered(tx, claim);
       // It gets none: it may not accept work, or no more of it.
-      const assignment = claim === "unfit" ? null : await this.#assignments.of(tx, claim);
+      const assignment = claim === "unfit" ? null : await this.#given(tx, claim);
       tx.afterCommit(() => this.#answer(waiter, assignment));
       waiting.answered(waiter, assignment !== null);
       for (const next of await tx.queueHeads(head.needs)) enqueue(queue, next);
@@ -211,10 +217,13 @@ export class Dispatcher extends BackgroundService {
     if (assigned === BATCH) tx.afterCommit(() => void this.#kick());
   }
 
-  #offered(tx: OperationalTx, { run, slice, attempt }: Claim): void {
+  async #given(tx: OperationalTx, claim: Claim): Promise<RunAssignment | null> {
+    if (!claim.isNew) return this.#assignments.of(tx, claim);
+    const { run, slice, attempt } = claim;
     // The newest status row of a run is the one written when it was queued.
     const since = slice === null ? run.status_at_ms : slice.queued_at_ms;
     tx.afterCommit(() => this.#events.emit("run offered", attempt.assigned_at_ms - since));
+    return this.#assignments.of(tx, { ...claim, ...(await this.#changes.begin(tx, claim)) });
   }
 
   /** The longest wait comes first; agents that send heartbeats come before those known only by name. */

@@ -155,6 +155,19 @@ export class RunChanges {
     return isWhole ? run : this.#split.created(tx, run);
   }
 
+  /**
+   * The agent that is given this run may start it at once, without confirming it first: the lease is held from now on. The tasks may have
+   * started whenever the agent is lost afterwards, so runs that must not run again are confirmed first, and so are those of agents that
+   * cannot ask for the same assignment again.
+   * @returns null if the agent must confirm it
+   */
+  async begin(tx: OperationalTx, { run, attempt }: Held): Promise<Held | null> {
+    if (attempt.session_id === null || attempt.fetch_id === null) return null;
+    const definition = await this.#o.definitions.of(tx, run);
+    if (definition === null || definition.failover === "never") return null;
+    return this.#hold(tx, { run, attempt }, { at_ms: this.#o.clock.now(), offset_ms: 0 });
+  }
+
   /** Applies a report about an attempt. */
   async hearRun(tx: OperationalTx, word: RunWord): Promise<Outcome> {
     const held = await this.#openLease(tx, word);
@@ -370,7 +383,7 @@ export class RunChanges {
   ): ReportTime {
     const now = this.#o.clock.now();
     const told = timestamp_ms - ahead_ms;
-    if (attempt.lease === "OFFERED") {
+    if (attempt.lease === "OFFERED" || attempt.clock_offset_ms === 0) {
       const isPossible = ahead_ms !== 0 && attempt.assigned_at_ms <= told && latest_ms - ahead_ms <= now;
       const least = Math.min(now - latest_ms, Math.max(0, attempt.assigned_at_ms - timestamp_ms));
       const offset_ms = Math.round(isPossible ? -ahead_ms : least);
@@ -383,14 +396,20 @@ export class RunChanges {
     return { at_ms: Math.round(possible ?? Math.min(corrected, now)), offset_ms };
   }
 
-  async #confirm(tx: OperationalTx, held: Held, time: ReportTime): Promise<Held> {
-    const { run, attempt } = held;
-    if (attempt.lease === "HELD") return held;
+  /** The agent has the run. */
+  async #confirm(tx: OperationalTx, held: Held, { offset_ms, at_ms }: ReportTime): Promise<Held> {
+    const { attempt } = held;
+    if (attempt.lease === "HELD" && attempt.clock_offset_ms === offset_ms) return held;
+    const compared = { agentId: attempt.agent_id, offsetMs: offset_ms };
+    tx.afterCommit(() => this.#o.events.emit("agent clock compared", compared));
+    if (attempt.lease === "OFFERED") return this.#hold(tx, held, { offset_ms, at_ms });
+    return { ...held, attempt: await tx.correctClock(attempt, offset_ms) };
+  }
+
+  async #hold(tx: OperationalTx, { run, attempt }: Held, time: ReportTime): Promise<Held> {
     const status = "RUNNING";
     const status_at_ms = Math.max(run.status_at_ms, time.at_ms);
     this.#writing.written(tx);
-    const compared = { agentId: attempt.agent_id, offsetMs: time.offset_ms };
-    tx.afterCommit(() => this.#o.events.emit("agent clock compared", compared));
     const confirmed = await tx.transitionLease(attempt, {
       lease: "HELD",
       status,

@@ -4,13 +4,13 @@ import type { OperationalTx, RunRecord, RunStep, TaskRunRecord } from "../../sto
 import { isTerminal, type RunStatus } from "../../workflow/status.ts";
 import { TASK_TRANSITIONS } from "../../workflow/task-state.ts";
 import type { PrincipalEvents } from "../principal-events.ts";
+import type { RunQueue } from "./run-queue.ts";
 
 /** What {@link RunWriting} needs. */
 export interface RunWritingOptions {
   readonly clock: Clock;
   readonly events: PrincipalEvents;
-  /** Called in the unit of work when something waits for an agent, so that it can be assigned in the same commit. */
-  readonly queue: { queued(tx: OperationalTx): void };
+  readonly queue: Pick<RunQueue, "queued">;
   /** Called in the unit of work when a run ends. */
   readonly followUps: { ending(tx: OperationalTx, run: RunRecord): Promise<void> };
 }

@@ -158,6 +158,8 @@ export interface LeaseIntentions {
   claimedBy(agentId: string, fetchId: string): Promise<Claim | null>;
   /** Changes a lease, and the status of its attempt, if it is unchanged since it was read. Returns the new state. */
   transitionLease(attempt: AttemptRecord, to: LeaseStep): Promise<AttemptRecord>;
+  /** Sets what must be added to the times of an agent's reports about an attempt that it holds. Returns the new state. */
+  correctClock(attempt: AttemptRecord, offsetMs: number): Promise<AttemptRecord>;
   /** Gives offers their full time again, those of some attempts or all. Returns how many there were. */
   extendOffers(offerMs: number, of?: { agentId: string; attempts: readonly AttemptName[] }): Promise<number>;
   /** Offers whose deadline has passed, oldest first. */

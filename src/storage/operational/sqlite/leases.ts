@@ -140,6 +140,18 @@ export function leaseIntentions(db: Statements, now: () => number): LeaseIntenti
       return next;
     },
 
+    async correctClock(attempt, clock_offset_ms) {
+      db.change(
+        `attempt ${attempt.attempt} of run ${attempt.workflow_instance_id}`,
+        "UPDATE attempts SET clock_offset_ms = ? WHERE workflow_instance_id = ? AND slice = ? AND attempt = ? AND lease = 'HELD'",
+        clock_offset_ms,
+        attempt.workflow_instance_id,
+        attempt.slice,
+        attempt.attempt,
+      );
+      return { ...attempt, clock_offset_ms };
+    },
+
     async extendOffers(offerMs, of) {
       const deadline = now() + Math.round(offerMs);
       const extend = (slice: number, condition: string, ...values: (string | number)[]) => {
