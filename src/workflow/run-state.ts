@@ -1,7 +1,7 @@
 /**
  * The state machine of an attempt of a run. Only the principal changes it; a run has the status of its newest attempt.
  *
- *              agent confirms               all tasks are over
+ *              an agent has it              all tasks are over
  *   ──▶ PENDING ─────────────▶ RUNNING ───────────────────────▶ COMPLETED | FAILED
  *        │ │                     │ │
  *        │ │ cancel              │ └─ agent lost ─▶ CRASHED ─ ─ ▶ PENDING of the next attempt, in the same transaction,

@@ -271,8 +271,9 @@ describe("cancelling", () => {
     expect(await failure(client.cancelRun(id))).toBeInstanceOf(RequestUnprocessableError);
   });
 
-  test("an assignment that is under way fences the agent", async () => {
-    await using cluster = await new TestPrincipal().start();
+  test("an assignment that must be confirmed and is under way fences the agent", async () => {
+    const workflows = { "hello.yml": workflowText({ top: "failover: never" }) };
+    await using cluster = await new TestPrincipal({ workflows }).start();
     const client = cluster.client();
     const agent = await cluster.agent();
     const { workflow_instance_id: id } = await client.runTask("hello", { dedupe_key: "x" });
@@ -352,7 +353,7 @@ describe("firings of a schedule that no agent took", () => {
   });
 
   test("stay when an agent has taken them, even if it has not confirmed them, or was lost with them", async () => {
-    const options = { workflows: { "w.yml": catchup("none") }, leaseTimeoutMs: 200 };
+    const options = { workflows: { "w.yml": `${catchup("none")}\nfailover: never\n` }, leaseTimeoutMs: 200 };
     await using cluster = await new TestPrincipal(options).start();
     const client = cluster.client();
     const agent = await cluster.agent();

@@ -161,11 +161,12 @@ export class RunChanges {
    * cannot ask for the same assignment again.
    * @returns null if the agent must confirm it
    */
-  async begin(tx: OperationalTx, { run, attempt }: Held): Promise<Held | null> {
+  async begin(tx: OperationalTx, held: Held): Promise<Held | null> {
+    const { run, attempt } = held;
     if (attempt.session_id === null || attempt.fetch_id === null) return null;
     const definition = await this.#o.definitions.of(tx, run);
     if (definition === null || definition.failover === "never") return null;
-    return this.#hold(tx, { run, attempt }, { at_ms: this.#o.clock.now(), offset_ms: 0 });
+    return this.#hold(tx, held, { at_ms: this.#o.clock.now(), offset_ms: 0 });
   }
 
   /** Applies a report about an attempt. */

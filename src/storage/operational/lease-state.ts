@@ -10,6 +10,9 @@
  *        │    └───────────▶ REVOKED ◀────────┘
  *        │ not confirmed before its deadline
  *        └───────────▶ EXPIRED
+ *
+ * An agent that can ask for the same assignment again need not report RUNNING: its lease is HELD in the commit that creates it, and its
+ * tasks start at once. Runs that must not run again (`failover: never`) are confirmed all the same.
  */
 import type { Transitions } from "../../workflow/status.ts";
 

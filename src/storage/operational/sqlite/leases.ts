@@ -63,6 +63,10 @@ function take(
   return run === null ? null : { run, slice: null };
 }
 
+function nameOf({ workflow_instance_id, slice, attempt }: AttemptName): string {
+  return `attempt ${attempt} of ${slice === 0 ? "" : `slice ${slice} of `}run ${workflow_instance_id}`;
+}
+
 /**
  * The operations of a unit of work on the queue, leases and task runs.
  * @param now the store's clock, ms
@@ -135,20 +139,16 @@ export function leaseIntentions(db: Statements, now: () => number): LeaseIntenti
               ...asRead,
               slice,
             );
-      if (changes === 0)
-        throw conflict(`attempt ${attempt.attempt} of ${slice === 0 ? "" : `slice ${slice} of `}run ${id}`);
+      if (changes === 0) throw conflict(nameOf(attempt));
       return next;
     },
 
     async correctClock(attempt, clock_offset_ms) {
-      db.change(
-        `attempt ${attempt.attempt} of run ${attempt.workflow_instance_id}`,
-        "UPDATE attempts SET clock_offset_ms = ? WHERE workflow_instance_id = ? AND slice = ? AND attempt = ? AND lease = 'HELD'",
-        clock_offset_ms,
-        attempt.workflow_instance_id,
-        attempt.slice,
-        attempt.attempt,
-      );
+      const { workflow_instance_id: id, slice } = attempt;
+      const set = "SET clock_offset_ms = ? WHERE workflow_instance_id = ? AND attempt = ? AND lease = 'HELD'";
+      const values = [clock_offset_ms, id, attempt.attempt];
+      if (slice === 0) db.change(nameOf(attempt), `UPDATE attempts ${set}`, ...values);
+      else db.change(nameOf(attempt), `UPDATE slice_attempts ${set} AND slice = ?`, ...values, slice);
       return { ...attempt, clock_offset_ms };
     },
 
