@@ -140,9 +140,9 @@ function explain(error: unknown, address: string): unknown {
       return new UnprocessableError(`The principal at ${address} does not know this join token.`, { hint });
     case "other-principal":
       return new PrincipalUnreachableError(
-        `What answers at ${address} is not the principal that created this join token: its public key is different.`,
+        `What answers at ${address} breaks off every handshake with this join token: probably it is not the principal that created it, or that has new keys.`,
         {
-          hint: "Use the token with the principal that created it; --principal HOST:PORT sets its address.",
+          hint: "Use the token with the principal that created it; --principal HOST:PORT sets its address. If that was just restarted, try again.",
         },
       );
     case "not-secured":

@@ -35,8 +35,8 @@ export class AccessRefusedError extends PrincipalUnreachableError {
 }
 
 /**
- * `refused`: the principal does not admit the key. `no-key`: it requires one. `not-secured`: it has none itself. `other-principal`: its
- * key is not the expected one.
+ * `refused`: the principal does not admit the key. `no-key`: it requires one. `not-secured`: it has none itself. `other-principal`: it
+ * breaks handshakes off, as one does whose key is not the expected one.
  */
 export type AccessProblem = "refused" | "no-key" | "not-secured" | "other-principal";
 
@@ -44,6 +44,13 @@ export type AccessProblem = "refused" | "no-key" | "not-secured" | "other-princi
 const TRY_AGAIN_MS = 1000;
 /** One peer has keys, the other has none (ZMQ_PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH). */
 const MECHANISM_MISMATCH = 0x11000002;
+/**
+ * A principal breaks a handshake off without a reason if it has another key than the client expects, but also if it exits at that moment or
+ * ends connections because a key was revoked. After so many in a row the former is likely; where a handshake has succeeded before, after
+ * more.
+ */
+const BROKEN_OFF = 2;
+const BROKEN_OFF_AFTER_SUCCESS = 5;
 
 /**
  * Watches the handshakes of a socket that is (about to be) connected to `endpoint`, and keeps retrying.
@@ -58,14 +65,17 @@ export function watchHandshakes(
   refused: (error: AccessRefusedError) => void,
 ): void {
   let brokenOff = 0;
+  let hasMet = false;
   socket.events.on("handshake", () => {
     brokenOff = 0;
+    hasMet = true;
   });
   socket.events.on("handshakeFailed", (event) => {
     const code = event.error?.code;
     if (code === "EACCES" || code === "EPROTO") void tryAgain(socket, endpoint);
     else brokenOff++;
-    const error = explain(event, address, keys, brokenOff);
+    const isEnough = brokenOff >= (hasMet ? BROKEN_OFF_AFTER_SUCCESS : BROKEN_OFF);
+    const error = explain(event, address, keys, isEnough);
     if (error !== undefined) refused(error);
   });
 }
@@ -85,7 +95,7 @@ function explain(
   { error, detail }: SocketEvent,
   address: string,
   keys: CurveClientKeys | undefined,
-  brokenOff: number,
+  isBrokenOff: boolean,
 ): AccessRefusedError | undefined {
   const where = keys?.path === undefined ? "" : ` in ${keys.path}`;
   const key = `the key ${keys?.name === undefined ? "of this client" : keys.name}${where}`;
@@ -110,12 +120,11 @@ function explain(
       "Set up keys there ('cdktr keys init') and restart it. If it is meant to be open, move the key away.",
     );
   }
-  // A single failure may come from a principal that exited at that moment.
-  if (keys !== undefined && brokenOff >= 2) {
+  if (keys !== undefined && isBrokenOff) {
     return new AccessRefusedError(
       "other-principal",
-      `What answers at ${address} is not the principal that ${key} was made for: its public key is different.`,
-      "Check the address. If that principal got new keys, this client needs a new one too: cdktr keys add, or cdktr join-token create.",
+      `What answers at ${address} breaks off every handshake with ${key}: probably it is not the principal that the key was made for, or that has new keys.`,
+      "Check the address. If the principal got new keys, this client needs a new one too: cdktr keys add, or cdktr join-token create. If it was just restarted, or keys were just revoked, try again.",
     );
   }
   return undefined;

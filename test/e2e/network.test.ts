@@ -159,11 +159,11 @@ test.if(missing === undefined || process.env.CI !== undefined)(
       [agentWith(former), /^1: .*refuses the key former in .*agent\.key: it was revoked/],
       [
         agentWith(otherKey),
-        /^1: .*is not the principal that the key admin in .* was made for: its public key is different/,
+        /^1: .*breaks off every handshake with the key admin in .*: probably it is not the principal that/,
       ],
       [
         c.run(["runs", "list", ...principalAt], { env: otherKey }),
-        /^3: .*is not the principal that the key admin in .* was made for/,
+        /^3: .*breaks off every handshake with the key admin in .*: probably it is not the principal that/,
       ],
       [
         agentWith(client),
@@ -181,7 +181,7 @@ test.if(missing === undefined || process.env.CI !== undefined)(
       ],
       [
         join(otherToken, "misled"),
-        /^3: .*What answers at 10\.77\.0\.1:5561 is not the principal that created this join token/,
+        /^3: .*What answers at 10\.77\.0\.1:5561 breaks off every handshake with this join token/,
       ],
       [
         join(nowhere, "nowhere"),

@@ -63,7 +63,6 @@ test("while keys are revoked, and the principal is killed, the others lose no li
   for (const [number, guest] of guests.entries()) {
     expect((await run("keys", "revoke", `guest-${number}`)).code).toBe(0);
     await principal.waitFor(new RegExp(`Revoked: guest-${number}`));
-    // Before the next one is revoked: a client that is cut off twice while it shakes hands suspects another principal.
     const { code, stderr } = await guest.finished;
     expect(`${code}: ${stderr}`).toMatch(/^3: [\s\S]*refuses the key guest-\d in .*: it was revoked/);
   }
