@@ -36,13 +36,14 @@ let netlink: number | undefined;
 
 /**
  * The user id of the process that holds the other end of a connection accepted from this machine.
+ * @param ask how to ask for one socket; the tables are read where it is unavailable
  * @returns undefined when there is none: the peer has closed it in the meantime, or is not on this machine
  */
-export function ownerOf(descriptor: number): number | undefined {
+export function ownerOf(descriptor: number, ask = askKernel): number | undefined {
   const addresses = addressesOf(descriptor);
   if (addresses === undefined) return undefined;
   const { local, peer } = addresses;
-  const answer = askKernel(peer, local);
+  const answer = ask(peer, local);
   return answer === "unavailable" ? readTable(peer, local) : answer;
 }
 
