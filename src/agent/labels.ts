@@ -1,9 +1,10 @@
 /** The labels that every agent has by itself. */
 import { availableParallelism, hostname } from "node:os";
+import type { AUTOMATIC_LABELS } from "../contract/agent-labels.ts";
 import { UsageError } from "../errors.ts";
 
 /** Names and values of the labels of this host. */
-export function automaticLabels(): Readonly<Record<string, string>> {
+export function automaticLabels(): Readonly<Record<(typeof AUTOMATIC_LABELS)[number], string>> {
   return {
     host: hostname(),
     arch: process.arch,
@@ -17,7 +18,7 @@ export function automaticLabels(): Readonly<Record<string, string>> {
  * @throws UsageError
  */
 export function refuseAutomatic(given: Readonly<Record<string, string>>): void {
-  const automatic = automaticLabels();
+  const automatic: Readonly<Record<string, string>> = automaticLabels();
   for (const name of Object.keys(automatic)) {
     if (!Object.hasOwn(given, name)) continue;
     throw new UsageError(

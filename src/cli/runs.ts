@@ -1,10 +1,11 @@
 import { group, lazy } from "./support/command.ts";
 
 export default group(
-  "List, inspect, cancel and retry runs",
+  "List, inspect, explain, cancel and retry runs",
   {
     list: lazy("List runs, newest first", () => import("./runs/list.ts")),
     show: lazy("Show a run: attempts, tasks, parameters, timeline", () => import("./runs/show.ts")),
+    why: lazy("Explain why a run waits, or why it failed", () => import("./runs/why.ts")),
     cancel: lazy("Cancel a run", () => import("./runs/cancel.ts")),
     retry: lazy("Retry the failed tasks of a run, or all of them", () => import("./runs/retry.ts")),
   },

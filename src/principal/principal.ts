@@ -44,6 +44,8 @@ import { ProgressOfRuns } from "./runs/progress-of-runs.ts";
 import { RunChanges } from "./runs/run-changes.ts";
 import { RunQueue } from "./runs/run-queue.ts";
 import { RunService } from "./runs/run-service.ts";
+import { WaitWatch } from "./runs/wait-watch.ts";
+import { Waits } from "./runs/waits.ts";
 import { WorkflowDirectory } from "./workflows/workflow-directory.ts";
 
 /** Options of a principal in addition to the settings. */
@@ -176,7 +178,9 @@ export class Principal extends BackgroundService {
       installation,
       heartbeatTimeoutMs,
     });
-    const runs = new RunService({ ...base, log: log("workflows"), changes, workflows, old: history });
+    const waits = new Waits(definitions);
+    const waitWatch = new WaitWatch({ ...base, log: log("dispatcher"), waits });
+    const runs = new RunService({ ...base, log: log("workflows"), changes, waits, workflows, old: history });
     const housekeeping = new Housekeeping({ ...base, log: log("state"), agents });
 
     // What is visible from outside.
@@ -260,6 +264,7 @@ export class Principal extends BackgroundService {
       pauses,
       leases,
       agents,
+      waitWatch,
       housekeeping,
       api,
       guard,

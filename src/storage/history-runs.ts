@@ -34,13 +34,21 @@ export async function findRun(
   const [run] = await read("SELECT * FROM workflow_runs WHERE workflow_instance_id = $1");
   if (run === undefined) return null;
   const attempts = await read(
-    `SELECT attempt, last.agent_id, last.status, started_at_ms, last.error,
+    `SELECT 0 AS slice, attempt, last.agent_id, last.status, started_at_ms, last.error,
        CASE WHEN last.status NOT IN ('PENDING', 'RUNNING', 'WAITING') THEN last.timestamp_ms END AS finished_at_ms
      FROM (
        SELECT attempt, min(timestamp_ms) FILTER (status = 'RUNNING') AS started_at_ms,
          arg_max({status: status, timestamp_ms: timestamp_ms, agent_id: agent_id, error: error}, rowid) AS last
        FROM workflow_run_status WHERE workflow_instance_id = $1 GROUP BY attempt
      ) ORDER BY attempt`,
+  );
+  // The rows of a run that agents shared are about the run; what each agent had of it is known from the tasks.
+  const shared = await read(
+    `SELECT slice, attempt, any_value(agent_id) AS agent_id, min(started_at_ms) AS started_at_ms, max(finished_at_ms) AS finished_at_ms,
+       arg_max(error, status = 'CRASHED') AS error,
+       CASE WHEN bool_or(finished_at_ms IS NULL) THEN 'RUNNING' ELSE coalesce(min(status::VARCHAR) FILTER (status <> 'SKIPPED' AND status <> 'COMPLETED'), 'COMPLETED') END AS status
+     FROM task_runs WHERE workflow_instance_id = $1 AND slice > 0 AND agent_id IS NOT NULL
+     GROUP BY slice, attempt ORDER BY slice, attempt`,
   );
   // A task that completed in an earlier attempt has no task run in the newest one: use each task's newest task run.
   const tasks = await read(
@@ -52,10 +60,10 @@ export async function findRun(
     ...toSummary(run),
     workflow_name: text(run, "workflow_name") ?? "",
     scheduled_time_ms: number(run, "scheduled_time_ms"),
-    params: parseParams(text(run, "params")),
+    params: parseObject<Record<string, string>>(text(run, "params")) ?? {},
     error: text(run, "error"),
     retry_of: text(run, "retry_of"),
-    attempts: attempts.map(toAttempt),
+    attempts: (shared.length > 0 ? shared : attempts).map(toAttempt),
     tasks: tasks.map(toTask),
   };
 }
@@ -76,7 +84,7 @@ function toSummary(row: Row): RunSummary {
 
 function toAttempt(row: Row): RunAttempt {
   return {
-    slice: 0,
+    slice: number(row, "slice") ?? 0,
     attempt: number(row, "attempt") ?? 1,
     agent_id: text(row, "agent_id"),
     status: status(row),
@@ -87,10 +95,11 @@ function toAttempt(row: Row): RunAttempt {
 }
 
 function toTask(row: Row): TaskRunSummary {
+  const outputs = parseObject<TaskRunSummary["outputs"]>(text(row, "outputs"));
   return {
     task_id: text(row, "task_id") ?? "",
     task_instance_id: text(row, "task_instance_id") ?? "",
-    slice: 0,
+    slice: number(row, "slice") ?? 0,
     attempt: number(row, "attempt") ?? 1,
     task_attempt: number(row, "task_attempt") ?? 0,
     status: status(row),
@@ -102,6 +111,7 @@ function toTask(row: Row): TaskRunSummary {
     started_at_ms: number(row, "started_at_ms"),
     finished_at_ms: number(row, "finished_at_ms"),
     agent_id: text(row, "agent_id"),
+    ...(outputs === undefined ? {} : { outputs }),
   };
 }
 
@@ -119,10 +129,11 @@ function status(row: Row): RunStatus {
   return (text(row, "status") ?? "CRASHED") as RunStatus;
 }
 
-function parseParams(json: string | null): Record<string, string> {
+/** A JSON object as it was written; undefined if there is none. */
+function parseObject<T>(json: string | null): T | undefined {
   try {
-    return JSON.parse(json ?? "{}");
+    return JSON.parse(json ?? "");
   } catch {
-    return {};
+    return undefined;
   }
 }

@@ -18,6 +18,8 @@ export interface GraphTask {
   readonly depth: number;
   /** Shown before the id, such as a status symbol. */
   readonly symbol?: string | undefined;
+  /** Shown after the id if all of them fit, such as where the task ran. */
+  readonly note?: string | undefined;
 }
 
 /** Options of a drawing. */
@@ -50,15 +52,19 @@ export function drawGraph(tasks: readonly GraphTask[], options: DrawOptions = {}
 export function graphLines(tasks: readonly GraphTask[], options: GraphOptions = {}): GraphLine[] {
   const width = Math.max(20, options.width ?? 100);
   const dependents = dependentsOf(tasks);
-  const attempts: { stacked: boolean; longest: number }[] = [
+  const attempts: { stacked: boolean; longest: number; notes?: boolean }[] = [
+    ...(tasks.some(({ note }) => note !== undefined)
+      ? [{ stacked: false, longest: width - 4, notes: true }]
+      : []),
     { stacked: false, longest: width - 4 },
     { stacked: true, longest: width - 4 },
     { stacked: false, longest: 20 },
     { stacked: true, longest: 20 },
     { stacked: true, longest: 12 },
   ];
-  for (const { stacked, longest } of attempts) {
-    const groups = groupTasks(tasks, dependents, stacked, longest, width - 4);
+  for (const { stacked, longest, notes = false } of attempts) {
+    const shown = notes ? tasks : tasks.map(({ note: _, ...task }) => task);
+    const groups = groupTasks(shown, dependents, stacked, longest, width - 4);
     if (groups.length > MOST_BOXES) continue;
     const layers = layOut(
       groups.map((group) => group.box),
@@ -143,7 +149,8 @@ function innerWidth(columns: readonly number[]): number {
 
 function labelOf(task: GraphTask, longest: number): string {
   const symbol = task.symbol === undefined ? "" : `${task.symbol} `;
-  return symbol + fit(plainText(task.id), longest - widthOf(symbol));
+  const note = task.note === undefined ? "" : ` ${plainText(task.note)}`;
+  return symbol + fit(plainText(task.id), longest - widthOf(symbol) - widthOf(note)) + note;
 }
 
 function draw(layers: readonly Item[][], groups: ReadonlyMap<string, Group>): GraphLine[] {

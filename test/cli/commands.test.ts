@@ -274,6 +274,7 @@ describe("runs", () => {
   test("a text that is empty, too short, or not an id refers to no run, even if there is only one", async () => {
     for (const command of [
       ["runs", "show"],
+      ["runs", "why"],
       ["runs", "cancel"],
       ["runs", "retry"],
     ]) {
@@ -308,6 +309,7 @@ describe("runs", () => {
   test("a run that does not exist: exit 4", async () => {
     for (const command of [
       ["runs", "show"],
+      ["runs", "why"],
       ["runs", "cancel"],
       ["runs", "retry"],
       ["logs", "query", "--run"],
@@ -497,7 +499,9 @@ test("agents: list has the fields of the contract, drain ends an agent", async (
     "clock_ahead_ms",
   ]);
   expect(found).toMatchObject({ status: "UP", labels: { zone: "b", gpu: "a=1" }, running_workflows: 0 });
-  expect((await ok("agents", "list")).stdout).toMatch(/-extra +UP +0\/5 .*zone=b gpu=a=1$/m);
+  expect((await ok("agents", "list")).stdout).toMatch(
+    /-extra +UP +0\/5 .*zone=b gpu=a=1 arch=\S+ os=linux cores=\d+$/m,
+  );
 
   const near = await cluster.cdktr(["agents", "drain", `${found?.agent_id}x`]);
   expect(near.code).toBe(4);

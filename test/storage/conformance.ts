@@ -114,6 +114,7 @@ async function contentOf(store: OperationalStore): Promise<unknown> {
       stream: await tx.getStream("stream"),
       followUps: (await tx.listFollowUps(0, 1000)).map(({ seq: _seq, ...row }) => row),
       recent: await tx.recentStatuses(100),
+      reasons: await tx.notedReasons(),
       versions: await tx.listWorkflowVersions(),
       cursors: await tx.listScheduleCursors(),
     };
@@ -149,6 +150,7 @@ const LIFE: readonly UnitOfWork<unknown>[] = [
     return id;
   },
   create("two"),
+  (tx) => tx.noteReason("two", "no agent is up", 1500),
   (tx) => tx.claim(claimant("a", "fetch")),
   (tx) =>
     tx.extendOffers(1000, {
@@ -1086,6 +1088,39 @@ export function describeStore(name: string, make: () => Promise<StoreUnderTest>)
         expect(await cursor()).toBeUndefined();
       },
     );
+  });
+
+  describe(`${name}: reasons`, () => {
+    given("are rows of the run's status, and do not count as its latest status", async ({ store }) => {
+      await store.transact(async (tx) => {
+        await create("one", { status_at_ms: 1000, error: "of the attempt before" })(tx);
+        await create("two", { workflow_id: "other" })(tx);
+        await tx.noteReason("one", "no agent is up", 4000);
+        await tx.noteReason("one", "all agents are full", 6000);
+        await tx.noteReason("unknown", "no agent is up", 6000);
+      });
+      const rows = async () =>
+        (await store.takeStatuses(0, 100)).flatMap(({ table, row }) =>
+          table === "workflow_run_status" && row.workflow_instance_id === "one"
+            ? [[row.status, row.timestamp_ms, row.error, row.reason]]
+            : [],
+        );
+      expect(await rows()).toEqual([
+        ["PENDING", 1000, "of the attempt before", null],
+        ["PENDING", 4000, null, "no agent is up"],
+        ["PENDING", 6000, null, "all agents are full"],
+      ]);
+      const noted = { workflow_instance_id: "one", status: "PENDING", attempt: 1 } as const;
+      expect(await store.read((tx) => tx.notedReasons())).toEqual([
+        { ...noted, reason: "all agents are full" },
+      ]);
+      expect((await store.read((tx) => tx.recentStatuses(1)))[0]?.workflow_id).toBe("other");
+      expect((await store.read((tx) => tx.getRun("one")))?.status_at_ms).toBe(1000);
+      await store.transact((tx) => tx.noteReason("one", null, 7000));
+      await store.transact((tx) => tx.noteReason("one", null, 8000));
+      expect((await rows()).slice(3)).toEqual([["PENDING", 7000, null, null]]);
+      expect(await store.read((tx) => tx.notedReasons())).toEqual([]);
+    });
   });
 
   describe(`${name}: forgetting`, () => {

@@ -289,6 +289,78 @@ describe("views", () => {
   });
 });
 
+test("an old run that agents shared is found with what each of them had of it", async () => {
+  using directory = new TestDirectory();
+  const history = await openHistory(directory);
+  const part = (id: number, task_id: string, fields: Parameters<typeof task>[1]) => [
+    task(id, {
+      task_id,
+      task_instance_id: `${task_id}-${fields?.attempt ?? 1}`,
+      ...fields,
+      status: "RUNNING",
+    }),
+    task(id + 1, {
+      task_id,
+      task_instance_id: `${task_id}-${fields?.attempt ?? 1}`,
+      ...fields,
+      timestamp_ms: 50 + id,
+    }),
+  ];
+  await history.write({
+    logs: [],
+    disordered: [],
+    statuses: [
+      run(1, { timestamp_ms: 1 }),
+      run(2, { status: "RUNNING", timestamp_ms: 2, agent_id: "a" }),
+      ...part(3, "extract", {
+        slice: 1,
+        agent_id: "a",
+        timestamp_ms: 10,
+        status: "COMPLETED",
+        outputs: '{"rows":3}',
+      }),
+      ...part(5, "train", {
+        slice: 2,
+        agent_id: "b",
+        timestamp_ms: 20,
+        status: "CRASHED",
+        error: "agent lost",
+      }),
+      ...part(7, "train", { slice: 2, agent_id: "c", timestamp_ms: 30, status: "FAILED", attempt: 2 }),
+      task(9, {
+        task_id: "load",
+        task_instance_id: "load",
+        agent_id: null,
+        status: "SKIPPED",
+        timestamp_ms: 70,
+      }),
+      run(10, { status: "FAILED", timestamp_ms: 80, attempt: 2, agent_id: "c" }),
+    ],
+  });
+  expect(await history.findRun("run-1")).toMatchObject({
+    status: "FAILED",
+    attempts: [
+      { slice: 1, attempt: 1, agent_id: "a", status: "COMPLETED", started_at_ms: 10, finished_at_ms: 53 },
+      { slice: 2, attempt: 1, agent_id: "b", status: "CRASHED", finished_at_ms: 55, error: "agent lost" },
+      {
+        slice: 2,
+        attempt: 2,
+        agent_id: "c",
+        status: "FAILED",
+        started_at_ms: 30,
+        finished_at_ms: 57,
+        error: null,
+      },
+    ],
+    tasks: [
+      { task_id: "extract", slice: 1, agent_id: "a", outputs: { rows: 3 } },
+      { task_id: "train", slice: 2, attempt: 2, agent_id: "c", status: "FAILED" },
+      { task_id: "load", slice: 0, agent_id: null, status: "SKIPPED" },
+    ],
+  });
+  await history.close();
+});
+
 describe("opening", () => {
   test("takes over a database that an older writer made: its rows stay, columns and statuses are added", async () => {
     using directory = new TestDirectory();

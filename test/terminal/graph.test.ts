@@ -123,6 +123,18 @@ describe("what is drawn", () => {
     }
   });
 
+  test("notes stand after the ids if all of them fit, else none", () => {
+    const tasks = placed([
+      { id: "a", depends: [] },
+      { id: "b", depends: [] },
+      { id: "c", depends: ["a", "b"] },
+    ]).map((task) => ({ ...task, note: `@agent-of-${task.id}` }));
+    expect(drawGraph(tasks, { width: 60 })).toContain("│ a @agent-of-a │  │ b @agent-of-b │");
+    const narrow = drawGraph(tasks, { width: 30 });
+    expect(narrow).toContain("│ a │  │ b │");
+    expect(narrow).not.toContain("@");
+  });
+
   test("no line is wider than asked for", () => {
     for (let seed = 1; seed <= 100; seed++) {
       const random = randomNumbers(seed);

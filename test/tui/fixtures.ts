@@ -4,6 +4,7 @@ import type { LogLine } from "../../src/contract/log-line.ts";
 import type {
   AgentSummary,
   PrincipalInfo,
+  RunAttempt,
   RunDetails,
   RunSummary,
   TaskRunSummary,
@@ -115,6 +116,16 @@ function taskRun(id: string, status: RunStatus, from: number, to: number | null)
   };
 }
 
+const FIRST: RunAttempt = {
+  slice: 0,
+  attempt: 1,
+  agent_id: "host-a",
+  status: "RUNNING",
+  started_at_ms: NOW - 60_000,
+  finished_at_ms: null,
+  error: null,
+};
+
 export const RUN: RunDetails = {
   ...run(1, "RUNNING"),
   workflow_name: "Daily load",
@@ -122,17 +133,7 @@ export const RUN: RunDetails = {
   params: { day: "2026-03-03", region: "eu" },
   error: null,
   retry_of: null,
-  attempts: [
-    {
-      slice: 0,
-      attempt: 1,
-      agent_id: "host-a",
-      status: "RUNNING",
-      started_at_ms: NOW - 60_000,
-      finished_at_ms: null,
-      error: null,
-    },
-  ],
+  attempts: [FIRST],
   tasks: [
     taskRun("extract", "COMPLETED", 0, 20),
     taskRun("orders", "FAILED", 20, 35),
@@ -140,6 +141,66 @@ export const RUN: RunDetails = {
     taskRun("returns", "RUNNING", 21, null),
   ],
   definition: DEFINITION,
+};
+
+const SHARED_ID = "00000000-0000-4000-8000-0000000000aa";
+
+/** A run of which agents have parts, while one part waits. */
+export const SHARED: RunDetails = {
+  ...RUN,
+  ...run(9, "RUNNING", { workflow_instance_id: SHARED_ID, agents: 2 }),
+  started_at_ms: NOW - 60_000,
+  attempts: [
+    { ...FIRST, slice: 1, status: "COMPLETED", finished_at_ms: NOW - 40_000 },
+    {
+      ...FIRST,
+      slice: 2,
+      agent_id: "gpu-1",
+      status: "CRASHED",
+      finished_at_ms: NOW - 30_000,
+      error: "agent lost",
+    },
+    { ...FIRST, slice: 2, attempt: 2, agent_id: "gpu-2", started_at_ms: NOW - 29_000 },
+  ],
+  tasks: [
+    { ...taskRun("extract", "COMPLETED", 0, 20), slice: 1 },
+    {
+      ...taskRun("orders", "WAITING", 31, null),
+      slice: 2,
+      attempt: 2,
+      agent_id: "gpu-2",
+      next_attempt_ms: NOW + 90_000,
+    },
+    { ...taskRun("customers", "COMPLETED", 31, 50), slice: 2, attempt: 2, agent_id: "gpu-2" },
+  ],
+  waits: [
+    {
+      slice: 3,
+      tasks: ["returns"],
+      kind: "labels",
+      reason: "no agent that is up has zone=eu; the nearest is host-a, which has zone=a",
+      hint: "Start one: cdktr start agent --label zone=eu",
+      since_ms: NOW - 38_000,
+    },
+  ],
+};
+
+/** A run that waits as a whole. */
+export const WAITING: RunDetails = {
+  ...RUN,
+  ...run(0, "PENDING"),
+  attempts: [{ ...FIRST, agent_id: null, status: "PENDING", started_at_ms: null }],
+  tasks: [],
+  waits: [
+    {
+      slice: 0,
+      tasks: ["extract", "orders", "customers", "returns", "load"],
+      kind: "full",
+      reason: "all agents that could take it are full: host-a 5/5, host-d 2/2",
+      hint: "See what they run: cdktr runs list --status running.",
+      since_ms: NOW - 75_000,
+    },
+  ],
 };
 
 const AGENTS: AgentSummary[] = [
@@ -260,7 +321,7 @@ export function state(width: number, height: number, page?: Page): State {
       },
     ],
     eventsMissing: null,
-    runDetails: new Map([[RUN.workflow_instance_id, RUN]]),
+    runDetails: new Map([RUN, SHARED, WAITING].map((one) => [one.workflow_instance_id, one])),
     workflowDetails: new Map([
       [
         "etl.daily",

@@ -5,7 +5,7 @@ import { newEditor } from "../../src/tui/overlays/line-editor.ts";
 import { BOLD, DIM, INVERSE } from "../../src/tui/screen/style.ts";
 import { type Page, RUN_PANES, type State, WORKFLOW_PANES } from "../../src/tui/state.ts";
 import { drawScreen } from "../../src/tui/views/screen.ts";
-import { NOW, RUN, state } from "./fixtures.ts";
+import { NOW, RUN, SHARED, state, WAITING } from "./fixtures.ts";
 
 const SIZES = [
   [80, 24],
@@ -22,6 +22,14 @@ const PAGES: Readonly<Record<string, Page>> = {
   ),
   runs: { kind: "runs" },
   ...Object.fromEntries(RUN_PANES.map((pane) => [`run ${pane}`, { kind: "run", id: runId, pane } as Page])),
+  ...Object.fromEntries(
+    RUN_PANES.filter((pane) => pane !== "log").map((pane) => [
+      `shared run ${pane}`,
+      { kind: "run", id: SHARED.workflow_instance_id, pane } as Page,
+    ]),
+  ),
+  "waiting run graph": { kind: "run", id: WAITING.workflow_instance_id, pane: "graph" },
+  "waiting run details": { kind: "run", id: WAITING.workflow_instance_id, pane: "details" },
   logs: { kind: "logs", source: { kind: "all" } },
   agents: { kind: "agents" },
   activity: { kind: "activity" },

@@ -1,3 +1,4 @@
+import { shownLabels } from "../../contract/agent-labels.ts";
 import type { AgentSummary } from "../../contract/messages.ts";
 import { formatDuration } from "../../workflow/duration.ts";
 import { command } from "../support/command.ts";
@@ -90,7 +91,7 @@ function agentTable(agents: readonly AgentSummary[], now: number): string[] {
       {
         title: "LABELS",
         value: (agent) =>
-          Object.entries(agent.labels)
+          shownLabels(agent)
             .map(([key, value]) => `${key}=${value}`)
             .join(" "),
         flexible: true,

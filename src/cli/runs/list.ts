@@ -1,4 +1,5 @@
 import type { RunSummary } from "../../contract/messages.ts";
+import { agentsWord } from "../../contract/run-agents.ts";
 import { STATUSES_OF_RUNS } from "../../workflow/run-state.ts";
 import { command, wholeNumber } from "../support/command.ts";
 import { principalNow, withPrincipal } from "../support/connect.ts";
@@ -78,7 +79,7 @@ function runTable(runs: readonly RunSummary[], now: number): string[] {
       },
       { title: "TRIGGER", value: (run) => run.trigger, flexible: true, dispensable: true },
       { title: "ATTEMPT", value: (run) => String(run.attempt), align: "right", dispensable: true },
-      { title: "AGENT", value: (run) => run.agent_id ?? "-", flexible: true },
+      { title: "AGENT", value: (run) => agentsWord(run) ?? "-", flexible: true },
       { title: "CREATED", value: (run) => formatRelative(run.created_at_ms, now) },
       {
         title: "TOOK",

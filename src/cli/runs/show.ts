@@ -1,4 +1,6 @@
 import type { RunAttempt, RunDetails } from "../../contract/messages.ts";
+import { agentsOf, isSplit } from "../../contract/run-agents.ts";
+import { waitGroups } from "../../contract/run-waits.ts";
 import { plainText } from "../../terminal/foreign-text.ts";
 import { command } from "../support/command.ts";
 import { principalNow, withPrincipal } from "../support/connect.ts";
@@ -61,7 +63,11 @@ async function printRun(run: RunDetails, now: number): Promise<void> {
     "Took",
     run.started_at_ms === null ? null : formatDuration((run.finished_at_ms ?? now) - run.started_at_ms),
   );
-  await fact("Agent", run.agent_id === null ? null : plainText(run.agent_id));
+  const agents = agentsOf(run).map(plainText);
+  await fact(agents.length > 1 ? "Agents" : "Agent", agents.length === 0 ? null : agents.join(", "));
+  for (const { subject, reason } of waitGroups(run)) {
+    await fact("Waits", style.yellow(plainText(subject === "It" ? reason : `${subject}: ${reason}`)));
+  }
 
   const section = async (title: string, lines: readonly string[]) => {
     if (lines.length === 0) return;
@@ -76,8 +82,9 @@ async function printRun(run: RunDetails, now: number): Promise<void> {
   await section("TASKS", run.tasks.length > 0 ? taskTable(run, now, { resources: true }) : []);
   await section(
     "TIMELINE",
-    timelineOf(run).map(({ timestamp_ms, event, attempt, task_id }) => {
-      const subject = task_id ?? (attempt === null ? "run" : `attempt ${attempt}`);
+    timelineOf(run).map(({ timestamp_ms, event, slice, attempt, task_id }) => {
+      const part = slice === null || slice === 0 ? "" : `slice ${slice}, `;
+      const subject = task_id ?? (attempt === null ? "run" : `${part}attempt ${attempt}`);
       // What a retry carries over happened before it.
       const distance = timestamp_ms - run.created_at_ms;
       const offset = `${distance < 0 ? "-" : "+"}${formatDuration(Math.abs(distance))}`;
@@ -90,13 +97,16 @@ function attemptTable(run: RunDetails, now: number): string[] {
   const style = styleFor("stdout");
   return renderTable<RunAttempt>(
     [
+      ...(isSplit(run)
+        ? [{ title: "SLICE", value: (attempt: RunAttempt) => String(attempt.slice), align: "right" as const }]
+        : []),
       { title: "ATTEMPT", value: (attempt) => String(attempt.attempt), align: "right" },
       {
         title: "STATUS",
         value: (attempt) => formatStatus(attempt.status, style),
         paint: (attempt) => statusPaint(attempt.status, style),
       },
-      { title: "AGENT", value: (attempt) => attempt.agent_id ?? "-" },
+      { title: "AGENT", value: (attempt) => attempt.agent_id ?? "-", flexible: true },
       {
         title: "STARTED",
         value: (attempt) => (attempt.started_at_ms === null ? "-" : formatInstant(attempt.started_at_ms)),

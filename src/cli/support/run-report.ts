@@ -1,5 +1,6 @@
 /** Run reports for people and programs: the JSON of the contract, the status line, the table of tasks. */
 import type { RunDetails, TaskRunSummary } from "../../contract/messages.ts";
+import { agentsWord, isShared } from "../../contract/run-agents.ts";
 import { plainText } from "../../terminal/foreign-text.ts";
 import { formatDuration, formatStatus, statusPaint } from "./format.ts";
 import { type Style, styleFor } from "./style.ts";
@@ -26,6 +27,8 @@ export function runOutcomeJson(run: RunDetails) {
 export interface TimelineEntry {
   readonly timestamp_ms: number;
   readonly event: string;
+  /** Slice of the attempt; 0 for that of a whole run, null for an event of the run. */
+  readonly slice: number | null;
   readonly attempt: number | null;
   readonly task_id: string | null;
 }
@@ -38,27 +41,35 @@ export function runJson(run: RunDetails) {
 /** The events of a run in order; events at the same time are sorted by their logical order. */
 export function timelineOf(run: RunDetails): TimelineEntry[] {
   const entries: TimelineEntry[] = [
-    { timestamp_ms: run.created_at_ms, event: `created by ${run.trigger}`, attempt: null, task_id: null },
+    {
+      timestamp_ms: run.created_at_ms,
+      event: `created by ${run.trigger}`,
+      slice: null,
+      attempt: null,
+      task_id: null,
+    },
   ];
   const add = (
     timestamp_ms: number | null,
     event: string,
-    attempt: number | null,
-    task_id: string | null,
+    { slice, attempt }: { slice: number; attempt: number },
+    task_id: string | null = null,
   ) => {
-    if (timestamp_ms !== null) entries.push({ timestamp_ms, event, attempt, task_id });
+    if (timestamp_ms !== null) entries.push({ timestamp_ms, event, slice, attempt, task_id });
   };
   for (const attempt of run.attempts) {
     const on = attempt.agent_id === null ? "" : ` on ${attempt.agent_id}`;
-    add(attempt.started_at_ms, `RUNNING${on}`, attempt.attempt, null);
+    add(attempt.started_at_ms, `RUNNING${on}`, attempt);
   }
+  const shared = isShared(run);
   for (const task of run.tasks) {
-    add(task.started_at_ms, "RUNNING", task.attempt, task.task_id);
-    add(task.finished_at_ms, task.status, task.attempt, task.task_id);
+    const on = shared && task.agent_id !== null ? ` on ${task.agent_id}` : "";
+    add(task.started_at_ms, `RUNNING${on}`, task, task.task_id);
+    add(task.finished_at_ms, task.status, task, task.task_id);
   }
   for (const attempt of run.attempts) {
     const why = attempt.error === null ? "" : `: ${attempt.error}`;
-    add(attempt.finished_at_ms, `${attempt.status}${why}`, attempt.attempt, null);
+    add(attempt.finished_at_ms, `${attempt.status}${why}`, attempt);
   }
   return entries
     .map((entry, order) => ({ entry, order }))
@@ -72,7 +83,8 @@ export function statusLine(run: RunDetails, now: number, style: Style = styleFor
   if (run.started_at_ms !== null) {
     parts.push(`in ${formatDuration((run.finished_at_ms ?? now) - run.started_at_ms)}`);
   }
-  if (run.agent_id !== null) parts.push(`on ${plainText(run.agent_id)}`);
+  const agents = agentsWord(run);
+  if (agents !== null) parts.push(`on ${plainText(agents)}`);
   if (run.attempt > 1) parts.push(`(attempt ${run.attempt})`);
   return parts.join(" ") + (run.error === null ? "" : `\n${style.red(plainText(run.error))}`);
 }
@@ -96,6 +108,9 @@ export function taskTable(run: RunDetails, now: number, options: { resources?: b
         value: (task) => formatStatus(task.status, style),
         paint: (task) => statusPaint(task.status, style),
       },
+      ...(isShared(run)
+        ? [{ title: "AGENT", value: (task: TaskRunSummary) => task.agent_id ?? "-", flexible: true }]
+        : []),
       { title: "TOOK", value: took, align: "right" },
       { title: "EXIT", value: ended, align: "right" },
       ...(tries || resources
@@ -113,12 +128,14 @@ export function taskTable(run: RunDetails, now: number, options: { resources?: b
               title: "CPU",
               value: (task: TaskRunSummary) => (task.cpu_ms === null ? "-" : formatDuration(task.cpu_ms)),
               align: "right" as const,
+              dispensable: true,
             },
             {
               title: "PEAK MEM",
               value: (task: TaskRunSummary) =>
                 task.max_rss_kb === null ? "-" : `${(task.max_rss_kb / 1024).toFixed(1)} MiB`,
               align: "right" as const,
+              dispensable: true,
             },
           ]
         : []),
@@ -129,4 +146,13 @@ export function taskTable(run: RunDetails, now: number, options: { resources?: b
     rows,
     { indent: 2 },
   );
+}
+
+/** Names that are given before the number of the others. */
+const NAMED = 8;
+
+/** A list of names, shortened: `a, b, … and 3 more`. */
+export function shortList(names: readonly string[], most = NAMED): string {
+  if (names.length <= most) return names.join(", ");
+  return `${names.slice(0, most).join(", ")} and ${names.length - most} more`;
 }

@@ -40,7 +40,10 @@ export const RunSummary = z.object({
   workflow_instance_id: z.string(),
   status: Status,
   trigger: z.string(),
+  /** The agent that got it, or a part of it, last. */
   agent_id: z.string().nullable(),
+  /** Number of agents that have, or had, parts of it; absent for a run that one agent has as a whole. */
+  agents: z.number().int().optional(),
   attempt: z.number().int(),
   created_at_ms: z.number(),
   started_at_ms: z.number().nullable(),
@@ -70,6 +73,8 @@ export const TaskRunSummary = z.object({
   agent_id: z.string().nullable().default(null),
   /** What it published; absent for nothing. */
   outputs: Outputs.nullable().optional(),
+  /** While it is WAITING: when its next attempt begins, ms since the epoch. Older principals do not send it. */
+  next_attempt_ms: z.number().optional(),
 });
 export type TaskRunSummary = z.infer<typeof TaskRunSummary>;
 
@@ -90,7 +95,12 @@ export const SliceWait = z.object({
   slice: z.number().int(),
   /** Ids of the tasks that wait. */
   tasks: z.array(z.string()),
+  /** The kind of reason, for programs. */
+  kind: z.enum(["no agent", "draining", "labels", "version", "full", "ready"]),
+  /** Part of a sentence, such as `no agent is up`. */
   reason: z.string(),
+  /** What to do about it; null when nothing need be done. */
+  hint: z.string().nullable(),
   /** Since when it waits, ms since the epoch. */
   since_ms: z.number(),
 });
@@ -117,6 +127,8 @@ export const RunDetails = RunSummary.extend({
   tasks: z.array(TaskRunSummary),
   /** Slices that wait for an agent; older principals do not send it. */
   waits: z.array(SliceWait).optional(),
+  /** Number of slices that wait, if it is more than `waits` has. */
+  waiting_slices: z.number().int().optional(),
   /** The definition that ran; null for an old run that only the history has. */
   definition: WorkflowDefinition.nullable(),
 });

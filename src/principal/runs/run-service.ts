@@ -23,6 +23,7 @@ import type {
 } from "../../storage/operational/store.ts";
 import type { WorkflowDefinition } from "../../workflow/model.ts";
 import { resolveParams } from "../../workflow/params.ts";
+import { retryDelayMs } from "../../workflow/retry.ts";
 import { RUN_TRANSITIONS } from "../../workflow/run-state.ts";
 import { isTerminal } from "../../workflow/status.ts";
 import type { LongPolls } from "../long-polls.ts";
@@ -32,6 +33,7 @@ import { quote, thereIsNoWorkflow } from "../unknown-name.ts";
 import { nameOf } from "./attempt-name.ts";
 import type { Definitions } from "./definitions.ts";
 import type { RunChanges } from "./run-changes.ts";
+import type { Waits } from "./waits.ts";
 
 /** A definition as stored with a run. */
 export interface StoredDefinition {
@@ -63,6 +65,7 @@ export interface OldRuns {
 export class RunService {
   readonly #store: OperationalStore;
   readonly #changes: RunChanges;
+  readonly #waits: Waits;
   readonly #definitions: Definitions;
   readonly #workflows: WorkflowSource;
   readonly #polls: LongPolls;
@@ -75,6 +78,7 @@ export class RunService {
   constructor(options: {
     store: OperationalStore;
     changes: RunChanges;
+    waits: Waits;
     definitions: Definitions;
     events: PrincipalEvents;
     workflows: WorkflowSource;
@@ -85,6 +89,7 @@ export class RunService {
   }) {
     this.#store = options.store;
     this.#changes = options.changes;
+    this.#waits = options.waits;
     this.#definitions = options.definitions;
     this.#workflows = options.workflows;
     this.#polls = options.polls;
@@ -327,6 +332,8 @@ export class RunService {
     const leases = new Map(attempts.map((attempt) => [nameOf(attempt), attempt]));
     const slices = run.revision === 0 ? [] : await tx.listSlices(run.workflow_instance_id, "all");
     const tasks = await tx.listTaskRuns(run.workflow_instance_id);
+    const definition = await this.#definitions.of(tx, run);
+    const waits = await this.#waits.of(tx, run);
     return {
       ...summaryOf(run),
       workflow_name: run.workflow_name,
@@ -335,8 +342,12 @@ export class RunService {
       error: run.error,
       retry_of: run.retry_of,
       attempts: attemptsOf(run, attempts),
-      tasks: tasksOf(run, slices, tasks).map((task) => taskSummaryOf(task, leases)),
-      definition: await this.#definitions.of(tx, run),
+      tasks: tasksOf(run, slices, tasks).map(summarizer(leases, definition)),
+      ...(waits.length === 0
+        ? {}
+        : { waits: waits.slice(0, SHOWN_WAITS).map((wait) => ({ ...wait, tasks: [...wait.tasks] })) }),
+      ...(waits.length > SHOWN_WAITS ? { waiting_slices: waits.length } : {}),
+      definition,
     };
   }
 
@@ -361,6 +372,9 @@ export class RunService {
   }
 }
 
+/** Waiting slices that a reply names: a run may have thousands. */
+const SHOWN_WAITS = 100;
+
 /** Whether a run is triggered by an event, not by a user who reads the reply. */
 function isFiring(trigger: string): boolean {
   return trigger === "cron" || trigger === "workflow" || trigger.startsWith("listener:");
@@ -381,6 +395,7 @@ function summaryOf(run: RunRecord): RunSummary {
     status: run.status,
     trigger: run.trigger,
     agent_id: run.agent_id,
+    ...(run.revision === 0 ? {} : { agents: run.agents }),
     attempt: run.attempt,
     created_at_ms: run.created_at_ms,
     started_at_ms: run.started_at_ms,
@@ -437,11 +452,22 @@ function newestOf(tasks: readonly TaskRunRecord[]): TaskRunRecord[] {
   return [...new Map(tasks.map((task) => [task.task_id, task])).values()];
 }
 
-function taskSummaryOf(task: TaskRunRecord, leases: ReadonlyMap<string, AttemptRecord>): TaskRunSummary {
-  const { workflow_instance_id: _run, task_name: _name, status_at_ms: _at, outputs, ...summary } = task;
-  return {
-    ...summary,
-    agent_id: leases.get(nameOf(task))?.agent_id ?? null,
-    ...(outputs === null ? {} : { outputs: JSON.parse(outputs) }),
+/** Makes summaries of task runs, each with the agent that has its attempt and, between two tries, with the time of the next one. */
+function summarizer(
+  leases: ReadonlyMap<string, AttemptRecord>,
+  definition: WorkflowDefinition | null,
+): (task: TaskRunRecord) => TaskRunSummary {
+  const policies = new Map(definition?.tasks.map(({ id, retry }) => [id, retry]));
+  return (record) => {
+    const { workflow_instance_id: _run, task_name: _name, status_at_ms, outputs, ...task } = record;
+    const policy = policies.get(task.task_id);
+    const delay =
+      task.status === "WAITING" && policy !== undefined ? retryDelayMs(policy, task.task_attempt) : null;
+    return {
+      ...task,
+      agent_id: leases.get(nameOf(record))?.agent_id ?? null,
+      ...(outputs === null ? {} : { outputs: JSON.parse(outputs) }),
+      ...(delay === null ? {} : { next_attempt_ms: status_at_ms + delay }),
+    };
   };
 }

@@ -106,6 +106,7 @@ declare module "cdktr" {
     readonly status: RunStatus;
     readonly trigger: string;
     readonly agent_id: string | null;
+    readonly agents?: number;
     readonly attempt: number;
     readonly created_at_ms: number;
     readonly started_at_ms: number | null;
@@ -130,6 +131,7 @@ declare module "cdktr" {
     readonly finished_at_ms: number | null;
     readonly agent_id: string | null;
     readonly outputs?: Readonly<Record<string, unknown>> | null;
+    readonly next_attempt_ms?: number;
   }
 
   export interface RunAttempt {
@@ -145,7 +147,9 @@ declare module "cdktr" {
   export interface SliceWait {
     readonly slice: number;
     readonly tasks: readonly string[];
+    readonly kind: "no agent" | "draining" | "labels" | "version" | "full" | "ready";
     readonly reason: string;
+    readonly hint: string | null;
     readonly since_ms: number;
   }
 
@@ -158,6 +162,7 @@ declare module "cdktr" {
     readonly attempts: readonly RunAttempt[];
     readonly tasks: readonly TaskRun[];
     readonly waits?: readonly SliceWait[];
+    readonly waiting_slices?: number;
     readonly definition: Readonly<Record<string, unknown>> | null;
   }
 

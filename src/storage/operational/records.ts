@@ -190,6 +190,14 @@ export interface FollowUp {
   readonly created_at_ms: number;
 }
 
+/** The reason why a run waits, as it was written into the history, with the run's status and attempt at that time. */
+export interface NotedReason {
+  readonly workflow_instance_id: string;
+  readonly status: RunStatus;
+  readonly attempt: number;
+  readonly reason: string;
+}
+
 /** The latest status of a workflow. */
 export interface RecentStatus {
   readonly workflow_id: string;

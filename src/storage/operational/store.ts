@@ -16,6 +16,7 @@ import type {
   AttemptName,
   AttemptRecord,
   FollowUp,
+  NotedReason,
   QueueHead,
   RecentStatus,
   RunRecord,
@@ -270,6 +271,16 @@ export interface WorkflowIntentions {
   moveSchedule(workflowId: string, firedMs: number, nowMs: number): Promise<void>;
 }
 
+/** The reasons why runs wait, as they are in the history. */
+export interface ReasonIntentions {
+  /** Ids of the runs to which the first entries of the queue belong, this many, in the order of the queue. */
+  queuedRuns(limit: number): Promise<string[]>;
+  /** The reasons that were written last, of runs that may still wait. */
+  notedReasons(): Promise<NotedReason[]>;
+  /** Writes a row with the reason why a run waits; null: nothing of it waits any more. Its status stays. */
+  noteReason(runId: string, reason: string | null, nowMs: number): Promise<void>;
+}
+
 /** Retention. */
 export interface HousekeepingIntentions {
   /**
@@ -299,6 +310,7 @@ export interface OperationalTx
     AgentIntentions,
     FollowUpIntentions,
     WorkflowIntentions,
+    ReasonIntentions,
     HousekeepingIntentions {
   /** Calls `effect` once the unit of work is committed; never when it is not. */
   afterCommit(effect: () => void): void;

@@ -45,6 +45,7 @@ function sameRun(a: RunSummary, b: RunSummary): boolean {
     a.status === b.status &&
     a.attempt === b.attempt &&
     a.agent_id === b.agent_id &&
+    a.agents === b.agents &&
     a.started_at_ms === b.started_at_ms &&
     a.finished_at_ms === b.finished_at_ms &&
     a.tasks_done === b.tasks_done &&

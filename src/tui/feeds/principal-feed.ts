@@ -367,6 +367,7 @@ function summaryOf(run: RunDetails): RunSummary {
     status: run.status,
     trigger: run.trigger,
     agent_id: run.agent_id,
+    ...(run.agents === undefined ? {} : { agents: run.agents }),
     attempt: run.attempt,
     created_at_ms: run.created_at_ms,
     started_at_ms: run.started_at_ms,

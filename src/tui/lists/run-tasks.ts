@@ -1,5 +1,6 @@
 /** The tasks of a run. */
 import type { RunDetails, TaskRunSummary } from "../../contract/messages.ts";
+import { isShared } from "../../contract/run-agents.ts";
 import type { TaskDefinition } from "../../workflow/model.ts";
 import type { RunStatus } from "../../workflow/status.ts";
 import { taskOrder } from "./task-order.ts";
@@ -17,6 +18,12 @@ export function tasksOf(run: RunDetails): TaskOfRun[] {
   const runs = new Map(run.tasks.map((task) => [task.task_id, task]));
   const ids = run.definition === null ? run.tasks.map((task) => task.task_id) : taskOrder(run.definition);
   return ids.map((id) => ({ id, definition: byId.get(id) ?? null, run: runs.get(id) }));
+}
+
+/** The agent of a task by its id, in a run that several agents share; null where it need not be named. */
+export function agentOfTask(run: RunDetails): (task: string) => string | null {
+  const agents = new Map(isShared(run) ? run.tasks.map((task) => [task.task_id, task.agent_id]) : []);
+  return (task) => agents.get(task) ?? null;
 }
 
 /** The status of a task by its id; PENDING until the agent has reported it. */

@@ -1,4 +1,5 @@
 /** The agents: labels, load, last heartbeat. */
+import { shownLabels } from "../../contract/agent-labels.ts";
 import type { AgentSummary, RunSummary } from "../../contract/messages.ts";
 import { age, duration } from "../format.ts";
 import { selectedOf } from "../lists/list-ids.ts";
@@ -60,7 +61,7 @@ export function drawAgents(region: Region, state: State): void {
           return [[`${age(silent)} ago`, agent.status === "LOST" ? RED : silent > 15_000 ? YELLOW : DIM]];
         },
       },
-      { title: "LABELS", width: 6, grow: 2, cell: (agent) => labelSpans(agent.labels) },
+      { title: "LABELS", width: 6, grow: 2, cell: (agent) => labelSpans(shownLabels(agent)) },
       { title: "HOST", width: 6, grow: 1, from: 96, cell: (agent) => [[agent.host, DIM]] },
       {
         title: "VERSION",
@@ -78,8 +79,7 @@ function silentFor({ silent_ms, last_heartbeat_ms }: AgentSummary, { now, connec
   return silent_ms === undefined ? now - last_heartbeat_ms : silent_ms + now - (connection.lastDataMs ?? now);
 }
 
-function labelSpans(labels: Readonly<Record<string, string>>): Span[] {
-  const entries = Object.entries(labels);
+function labelSpans(entries: readonly (readonly [name: string, value: string])[]): Span[] {
   if (entries.length === 0) return [["–", DIM]];
   return entries.flatMap(([key, value], i): Span[] => [
     [`${i === 0 ? "" : " "}${key}=`, DIM],

@@ -1,6 +1,7 @@
 /** The Gantt chart of a run. */
 import type { RunDetails } from "../../contract/messages.ts";
-import { pad, width } from "../../terminal/text.ts";
+import { isShared } from "../../contract/run-agents.ts";
+import { fit, pad, width } from "../../terminal/text.ts";
 import { duration } from "../format.ts";
 import { tasksOf } from "../lists/run-tasks.ts";
 import type { Region } from "../screen/canvas.ts";
@@ -12,6 +13,9 @@ import { drawScrollbar, keepInSight } from "./table.ts";
 
 const LONGEST_NAME = 24;
 const TIME = 7;
+const LONGEST_AGENT = 20;
+/** Columns from which the agents of the tasks are shown. */
+const WITH_AGENTS = 76;
 
 export function drawGantt(
   region: Region,
@@ -27,8 +31,14 @@ export function drawGantt(
   const end = Math.max(begin + 1, run.finished_at_ms ?? now);
   const names = Math.min(LONGEST_NAME, Math.max(4, ...tasks.map((task) => width(task.id))));
   const left = names + 4;
-  const columns = Math.max(4, region.width - left - TIME - 2);
+  const shared = isShared(run) && region.width >= WITH_AGENTS;
+  const agents = shared
+    ? Math.min(LONGEST_AGENT, Math.max(5, ...tasks.map(({ run: task }) => width(task?.agent_id ?? ""))))
+    : 0;
+  const columns = Math.max(4, region.width - left - TIME - 2 - (shared ? agents + 2 : 0));
   drawAxis(region, left, columns, end - begin);
+  const right = left + columns + 1 + TIME + 2;
+  if (shared) region.text(right, 0, pad("AGENT", agents), BOLD | UNDERLINE);
   const height = Math.max(0, region.height - 1);
   const index = tasks.findIndex((task) => task.id === selected);
   const top = keepInSight(list?.top ?? 0, index, height, tasks.length);
@@ -51,6 +61,7 @@ export function drawGantt(
     region.text(left + from, y + 1, "█".repeat(to - from), STATUS_LOOK[status].style);
     const ms = taskDuration(execution, now);
     region.text(left + columns + 1, y + 1, pad(ms === null ? "" : duration(ms), TIME, "right"));
+    if (shared) region.text(right, y + 1, fit(execution.agent_id ?? "", agents), DIM);
   }
   drawScrollbar(region.sub(region.width - 1, 1, 1, height), top, height, tasks.length);
 }

@@ -1,9 +1,11 @@
 /** The remaining details of a run: ids, parameters, attempts. */
 import type { RunDetails } from "../../contract/messages.ts";
+import { agentsOf, isSplit } from "../../contract/run-agents.ts";
+import { waitGroups } from "../../contract/run-waits.ts";
 import { wrapWords } from "../../terminal/text.ts";
 import { dateTime, duration } from "../format.ts";
 import type { Region, Span } from "../screen/canvas.ts";
-import { BOLD, CYAN, DIM, PLAIN, RED } from "../screen/style.ts";
+import { BOLD, CYAN, DIM, PLAIN, RED, YELLOW } from "../screen/style.ts";
 import type { State } from "../state.ts";
 import { statusSpans } from "../status-look.ts";
 import { drawLines } from "./lines.ts";
@@ -23,13 +25,14 @@ function lines(run: RunDetails, now: number, columns: number): Span[][] {
             [value, PLAIN],
           ],
         ];
+  const agents = agentsOf(run);
   const time = (ms: number | null) => (ms === null ? null : dateTime(ms));
   const result: Span[][] = [
     ...fact("Run", run.workflow_instance_id),
     ...fact("Workflow", `${run.workflow_id} (${run.workflow_name})`),
     ...fact("Trigger", run.trigger),
     ...fact("Retry of", run.retry_of),
-    ...fact("Agent", run.agent_id),
+    ...fact(agents.length > 1 ? "Agents" : "Agent", agents.length === 0 ? null : agents.join(", ")),
     ...fact("Scheduled", time(run.scheduled_time_ms)),
     ...fact("Created", time(run.created_at_ms)),
     ...fact("Started", time(run.started_at_ms)),
@@ -43,6 +46,13 @@ function lines(run: RunDetails, now: number, columns: number): Span[][] {
     result.push([]);
     for (const line of wrapWords(run.error, columns)) result.push([[line, RED]]);
   }
+  for (const { subject, isPlural, reason, hint, since_ms } of waitGroups(run)) {
+    const has = isPlural ? "have" : "has";
+    const text = `${subject} ${has} waited for an agent for ${duration(now - since_ms)}: ${reason}.`;
+    result.push([]);
+    for (const line of wrapWords(text, columns)) result.push([[line, YELLOW]]);
+    for (const line of wrapWords(hint ?? "", columns)) result.push([[line, DIM]]);
+  }
   const params = Object.entries(run.params);
   if (params.length > 0) {
     result.push([], [["Parameters", BOLD]]);
@@ -53,10 +63,11 @@ function lines(run: RunDetails, now: number, columns: number): Span[][] {
       ]);
   }
   result.push([], [["Attempts", BOLD]]);
+  const split = isSplit(run);
   for (const attempt of run.attempts) {
     const began = attempt.started_at_ms === null ? "not started" : dateTime(attempt.started_at_ms);
     result.push([
-      [`  ${attempt.attempt}  `, PLAIN],
+      [split ? `  slice ${attempt.slice}, ${attempt.attempt}  ` : `  ${attempt.attempt}  `, PLAIN],
       ...statusSpans(attempt.status).map(([text, style]): Span => [text.padEnd(13), style]),
       [`${began}  ${attempt.agent_id ?? ""}`, DIM],
     ]);

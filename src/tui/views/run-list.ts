@@ -1,5 +1,6 @@
 /** The live table of runs: all of them, or those of one workflow. */
 import type { RunSummary } from "../../contract/messages.ts";
+import { agentsWord } from "../../contract/run-agents.ts";
 import { isOpen } from "../feeds/merge-runs.ts";
 import { duration, moment } from "../format.ts";
 import { RUN_SORTS, runDuration, runRows } from "../lists/run-rows.ts";
@@ -45,7 +46,7 @@ function columns(now: number, withWorkflow: boolean): Column<RunSummary>[] {
       width: 8,
       grow: 2,
       from: withWorkflow ? 90 : 70,
-      cell: (run) => [[run.agent_id ?? "–", DIM]],
+      cell: (run) => [[agentsWord(run) ?? "–", DIM]],
     },
     { title: "CREATED", width: 16, cell: (run) => [[moment(run.created_at_ms, now), PLAIN]] },
     {

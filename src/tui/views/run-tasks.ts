@@ -1,15 +1,17 @@
 /** The tasks of a run: as a table, and one of them in detail. */
 import type { RunDetails, TaskRunSummary } from "../../contract/messages.ts";
+import { isShared } from "../../contract/run-agents.ts";
 import { printable } from "../../terminal/foreign-text.ts";
+import { wrapWords } from "../../terminal/text.ts";
 import { factsOf } from "../../workflow/kinds/index.ts";
 import type { TaskDefinition } from "../../workflow/model.ts";
-import { duration, kibibytes, moment } from "../format.ts";
+import { duration, kibibytes, moment, until } from "../format.ts";
 import { type TaskOfRun, tasksOf } from "../lists/run-tasks.ts";
 import type { Region, Span } from "../screen/canvas.ts";
-import { BOLD, CYAN, DIM, PLAIN, RED } from "../screen/style.ts";
+import { BOLD, CYAN, DIM, PLAIN, RED, YELLOW } from "../screen/style.ts";
 import type { State } from "../state.ts";
 import { statusSpans } from "../status-look.ts";
-import { drawTable } from "./table.ts";
+import { type Column, drawTable } from "./table.ts";
 
 /** Duration of a task run, ms; null before it started. */
 export function taskDuration(task: TaskRunSummary | undefined, now: number): number | null {
@@ -26,6 +28,12 @@ function ending(task: TaskRunSummary | undefined): string {
 
 export function drawTaskTable(region: Region, run: RunDetails, state: State, name: string): void {
   const cell = (text: string, style = PLAIN): Span[] => [[text, style]];
+  const agent: Column<TaskOfRun> = {
+    title: "AGENT",
+    width: 8,
+    grow: 1,
+    cell: ({ run: task }) => cell(task?.agent_id ?? "–", DIM),
+  };
   drawTable<TaskOfRun>(region, {
     name,
     rows: tasksOf(run),
@@ -35,6 +43,7 @@ export function drawTaskTable(region: Region, run: RunDetails, state: State, nam
     columns: [
       { title: "TASK", width: 12, grow: 2, cell: (task) => cell(task.id) },
       { title: "STATUS", width: 11, cell: ({ run: task }) => statusSpans(task?.status ?? "PENDING") },
+      ...(isShared(run) ? [agent] : []),
       {
         title: "TIME",
         width: 6,
@@ -59,6 +68,7 @@ export function drawTaskTable(region: Region, run: RunDetails, state: State, nam
       {
         title: "CPU",
         width: 6,
+        from: 70,
         align: "right",
         cell: ({ run: task }) => cell(task?.cpu_ms == null ? "–" : duration(task.cpu_ms), DIM),
       },
@@ -101,6 +111,10 @@ export function drawTask(region: Region, run: RunDetails, id: string, now: numbe
       `attempt ${execution.task_attempt}${definition === null ? "" : ` of ${definition.retry.max_attempts}`}`,
     );
   }
+  if (execution?.status === "WAITING" && execution.next_attempt_ms != null) {
+    facts.push(`next attempt ${until(execution.next_attempt_ms - now)}`);
+  }
+  if (execution?.agent_id != null) facts.push(`on ${execution.agent_id}`);
   if (execution?.cpu_ms != null) facts.push(`CPU ${duration(execution.cpu_ms)}`);
   if (execution?.max_rss_kb != null) facts.push(`memory ${kibibytes(execution.max_rss_kb)}`);
   if (execution?.started_at_ms != null) facts.push(`started ${moment(execution.started_at_ms, now)}`);
@@ -116,6 +130,16 @@ export function drawTask(region: Region, run: RunDetails, id: string, now: numbe
     ],
   ]);
   region.spans(0, 1, [[definition === null ? "" : `$ ${command(definition)}`, DIM]]);
+  const wait = run.waits?.find(({ tasks }) => tasks.includes(id));
+  if (wait !== undefined && execution === undefined) {
+    // It has not run: a long reason may take the place of its command.
+    const lines = wrapWords(`Waits for an agent: ${wait.reason}.`, region.width).slice(0, 2);
+    for (const [i, line] of lines.entries()) {
+      region.sub(0, 3 - lines.length + i, region.width, 1).clear();
+      region.spans(0, 3 - lines.length + i, [[line, YELLOW]]);
+    }
+    return;
+  }
   region.spans(0, 2, [
     [facts.join(" · "), PLAIN],
     [execution?.error == null ? "" : `${facts.length > 0 ? "  " : ""}${execution.error}`, RED],

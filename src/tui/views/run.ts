@@ -1,11 +1,12 @@
 /** A run: its graph, Gantt chart, tasks, log and details. */
 import type { RunDetails } from "../../contract/messages.ts";
+import { agentsWord } from "../../contract/run-agents.ts";
 import { fit } from "../../terminal/text.ts";
 import { duration, moment } from "../format.ts";
 import { selectedOf } from "../lists/list-ids.ts";
-import { statusOfTask } from "../lists/run-tasks.ts";
+import { agentOfTask, statusOfTask } from "../lists/run-tasks.ts";
 import type { Region, Span } from "../screen/canvas.ts";
-import { BOLD, CYAN, DIM, PLAIN, RED } from "../screen/style.ts";
+import { BOLD, CYAN, DIM, PLAIN, RED, YELLOW } from "../screen/style.ts";
 import { type Page, RUN_PANES, type State } from "../state.ts";
 import { statusSpans } from "../status-look.ts";
 import { drawGantt } from "./gantt.ts";
@@ -28,7 +29,9 @@ export function drawRun(region: Region, state: State, page: Extract<Page, { kind
   const panes = region.sub(0, 1, region.width, 1);
   region.spans(1, 0, headline(run, state.now, region.width), region.width - 2);
   drawPanes(panes, RUN_PANES, page.pane, 1);
+  const [wait] = run.waits ?? [];
   if (run.error !== null) panes.textRight(0, fit(run.error, panes.width - 42), RED, 1);
+  else if (wait !== undefined) panes.textRight(0, fit(`waits: ${wait.reason}`, panes.width - 42), YELLOW, 1);
   const body = region.sub(0, 2, region.width, region.height - 2);
   const name = `tasks:${page.id}`;
   const selected = selectedOf(state, name);
@@ -40,7 +43,15 @@ export function drawRun(region: Region, state: State, page: Extract<Page, { kind
       else if (run.definition === null)
         upper.text(0, 0, "The definition of this old run is no longer stored.", DIM);
       else {
-        drawTaskGraph(upper, run.definition, statusOfTask(run), name, state.lists[name], selected);
+        drawTaskGraph(
+          upper,
+          run.definition,
+          statusOfTask(run),
+          name,
+          state.lists[name],
+          selected,
+          agentOfTask(run),
+        );
       }
       const lower = body.sub(0, body.height - TASK_ROWS, body.width, TASK_ROWS);
       lower.rule(0);
@@ -63,6 +74,7 @@ export function drawRun(region: Region, state: State, page: Extract<Page, { kind
 /** A one-line summary of the run. */
 function headline(run: RunDetails, now: number, columns: number): Span[] {
   const took = run.started_at_ms === null ? null : (run.finished_at_ms ?? now) - run.started_at_ms;
+  const agents = agentsWord(run);
   const done = run.tasks.filter((task) =>
     ["COMPLETED", "FAILED", "SKIPPED", "CANCELLED", "CRASHED"].includes(task.status),
   );
@@ -73,7 +85,7 @@ function headline(run: RunDetails, now: number, columns: number): Span[] {
     [`  ${done.length}/${run.definition?.tasks.length ?? run.tasks.length} tasks`, CYAN],
     [took === null ? "" : `  ${duration(took)}`, PLAIN],
     [`  ${run.trigger}`, DIM],
-    [run.agent_id === null ? "" : `  on ${run.agent_id}`, DIM],
+    [agents === null ? "" : `  on ${agents}`, DIM],
     [run.attempt > 1 ? `  attempt ${run.attempt}` : "", DIM],
     [`  ${moment(run.created_at_ms, now)}`, DIM],
   ];

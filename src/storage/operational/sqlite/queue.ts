@@ -36,6 +36,26 @@ export function queueHeads(db: Statements): QueueHead[] {
   return heads.sort((a, b) => a.position - b.position || a.turn - b.turn);
 }
 
+type Entry = Omit<QueueHead, "needs" | "slice">;
+
+/** The first of everything with the needs ?1. */
+const FIRST = `
+  SELECT * FROM (SELECT workflow_instance_id, seq AS position, 0 AS turn FROM runs INDEXED BY runs_queue_by_needs
+                 WHERE queued = 1 AND needs = ?1 ORDER BY seq LIMIT ?2)
+  UNION ALL
+  SELECT * FROM (SELECT workflow_instance_id, position, seq AS turn FROM slices INDEXED BY slices_queue
+                 WHERE state = 'QUEUED' AND needs = ?1 ORDER BY position, seq LIMIT ?2)`;
+
+/** The runs to which the first entries of the queue belong, this many, in the order of the queue. */
+export function queuedRuns(db: Statements, limit: number): string[] {
+  const first: Entry[] = [];
+  for (let needs: string | null = ""; needs !== null; needs = nextNeeds(db, needs)) {
+    first.push(...db.all<Entry>(FIRST, needs, limit));
+  }
+  first.sort((a, b) => a.position - b.position || a.turn - b.turn);
+  return [...new Set(first.slice(0, limit).map((entry) => entry.workflow_instance_id))];
+}
+
 function nextNeeds(db: Statements, after: string): string | null {
   return db.one<{ needs: string | null }>(NEXT_NEEDS, after)?.needs ?? null;
 }

@@ -297,4 +297,18 @@ export const STATE_MIGRATIONS: SqliteMigrations = [
     isAdditive: true,
     apply: (database) => void database.run("ALTER TABLE identity ADD COLUMN boot_id TEXT"),
   },
+  {
+    what: "why runs wait",
+    isAdditive: true,
+    apply(database) {
+      database.run(`
+      CREATE TABLE wait_reasons (
+        workflow_instance_id TEXT PRIMARY KEY,
+        status TEXT NOT NULL,
+        attempt INTEGER NOT NULL,
+        reason TEXT NOT NULL
+      ) STRICT, WITHOUT ROWID;
+    `);
+    },
+  },
 ];

@@ -16,8 +16,14 @@ export function writeRunStatus(db: Statements, run: RunRecord): void {
   );
 }
 
-/** Adds the status of a run to the rows for the history. Returns the id of the row. */
-export function appendRunStatus(db: Statements, run: RunRecord): number {
+/** Records why a run waits; null: nothing of it waits any more. Its status stays. @param atMs since when, ms since the epoch */
+export function writeRunReason(db: Statements, run: RunRecord, reason: string | null, atMs: number): void {
+  // An error belongs to the row of the status that it explains.
+  appendRunStatus(db, { ...run, error: null, status_at_ms: Math.max(run.status_at_ms, atMs) }, reason);
+}
+
+/** Adds the status of a run to the rows for the history. Returns the id of the row. @param reason why it waits */
+export function appendRunStatus(db: Statements, run: RunRecord, reason: string | null = null): number {
   const row: RunStatusRow = {
     workflow_id: run.workflow_id,
     workflow_instance_id: run.workflow_instance_id,
@@ -32,6 +38,7 @@ export function appendRunStatus(db: Statements, run: RunRecord): number {
     params: JSON.stringify(run.params),
     error: run.error,
     retry_of: run.retry_of,
+    reason,
   };
   const id = append(db, "workflow_run_status", row);
   db.run("UPDATE runs SET last_outbox_id = ? WHERE workflow_instance_id = ?", id, row.workflow_instance_id);

@@ -33,6 +33,7 @@ import { agentIntentions } from "./agents.ts";
 import { followUpIntentions } from "./follow-ups.ts";
 import { housekeepingIntentions } from "./forget.ts";
 import { leaseIntentions } from "./leases.ts";
+import { reasonIntentions } from "./reasons.ts";
 import { compareWithHistory } from "./repeat.ts";
 import { runIntentions } from "./runs.ts";
 import { STATE_MIGRATIONS } from "./schema.ts";
@@ -111,6 +112,7 @@ export class SqliteOperationalStore implements OperationalStore {
       ...agentIntentions(db, now),
       ...followUpIntentions(db),
       ...workflowIntentions(db),
+      ...reasonIntentions(db),
       ...housekeepingIntentions(db),
       afterCommit: (effect) => this.#commits.afterCommit(effect),
       beforeCommit: (step) => this.#commits.beforeCommit(step),

@@ -1,0 +1,200 @@
+/** Why a run waits, or why it failed, for people and programs. */
+import type { RunDetails, SliceWait, TaskRunSummary } from "../../contract/messages.ts";
+import { waitGroups } from "../../contract/run-waits.ts";
+import { plainText } from "../../terminal/foreign-text.ts";
+import { RUN_TRANSITIONS } from "../../workflow/run-state.ts";
+import { isTerminal, type RunStatus } from "../../workflow/status.ts";
+import { TASK_TRANSITIONS } from "../../workflow/task-state.ts";
+import { formatDuration, formatStatus, plural } from "./format.ts";
+import { shortList, statusLine } from "./run-report.ts";
+import type { Style } from "./style.ts";
+
+/** A task that failed, with the end of what it printed. */
+type FailedTask = Pick<
+  TaskRunSummary,
+  "task_id" | "status" | "agent_id" | "task_attempt" | "exit_code" | "signal" | "error" | "finished_at_ms"
+> & {
+  /** The last lines that it wrote to stderr, or to stdout if there are none. */
+  readonly last_lines: readonly string[];
+};
+
+/** What explains the present state of a run. */
+export interface RunExplanation {
+  readonly workflow_id: string;
+  readonly workflow_instance_id: string;
+  readonly status: RunStatus;
+  readonly attempt: number;
+  readonly error: string | null;
+  /** The agent that was offered the run and has not confirmed it yet. */
+  readonly offered_to: string | null;
+  /** What waits for an agent. */
+  readonly waits: readonly SliceWait[];
+  /** Tasks between two of their attempts. */
+  readonly retries: readonly {
+    readonly task_id: string;
+    readonly task_attempt: number;
+    readonly max_attempts: number | null;
+    readonly next_attempt_ms: number | null;
+    readonly error: string | null;
+  }[];
+  readonly running: readonly Pick<TaskRunSummary, "task_id" | "agent_id" | "started_at_ms">[];
+  /** Tasks that wait for others, which are not over. */
+  readonly blocked: readonly { readonly task_id: string; readonly waits_for: readonly string[] }[];
+  readonly failed: readonly FailedTask[];
+  readonly skipped: readonly { readonly task_id: string; readonly reason: string | null }[];
+}
+
+/** Reads the end of what a task run printed. */
+export type ReadEnd = (task: TaskRunSummary) => Promise<readonly string[]>;
+
+/** Failed tasks whose end is read. */
+const EXPLAINED = 5;
+
+/** Explains a run. */
+export async function explain(run: RunDetails, readEnd: ReadEnd): Promise<RunExplanation> {
+  const isOver = isTerminal(RUN_TRANSITIONS, run.status);
+  const waits = run.waits ?? [];
+  const of = new Map(run.tasks.map((task) => [task.task_id, task]));
+  const isDone = (id: string) => {
+    const task = of.get(id);
+    return task !== undefined && isTerminal(TASK_TRANSITIONS, task.status);
+  };
+  const inState = (...statuses: RunStatus[]) => run.tasks.filter((task) => statuses.includes(task.status));
+  const definitions = run.definition?.tasks ?? [];
+  const failed: FailedTask[] = [];
+  for (const task of inState("FAILED", "CRASHED")) {
+    failed.push({ ...part(task), last_lines: failed.length < EXPLAINED ? await readEnd(task) : [] });
+  }
+  return {
+    workflow_id: run.workflow_id,
+    workflow_instance_id: run.workflow_instance_id,
+    status: run.status,
+    attempt: run.attempt,
+    error: run.error,
+    offered_to: run.status === "PENDING" && waits.length === 0 ? run.agent_id : null,
+    waits,
+    retries: inState("WAITING").map((task) => ({
+      task_id: task.task_id,
+      task_attempt: task.task_attempt,
+      max_attempts: definitions.find(({ id }) => id === task.task_id)?.retry.max_attempts ?? null,
+      next_attempt_ms: task.next_attempt_ms ?? null,
+      error: task.error,
+    })),
+    running: inState("RUNNING").map(({ task_id, agent_id, started_at_ms }) => ({
+      task_id,
+      agent_id,
+      started_at_ms,
+    })),
+    blocked: isOver
+      ? []
+      : definitions
+          .filter(({ id }) => !of.has(id) || of.get(id)?.status === "PENDING")
+          .map(({ id, depends }) => ({ task_id: id, waits_for: depends.filter((other) => !isDone(other)) }))
+          .filter(({ waits_for }) => waits_for.length > 0),
+    failed,
+    skipped: inState("SKIPPED").map(({ task_id, error }) => ({ task_id, reason: error })),
+  };
+}
+
+function part(task: TaskRunSummary): Omit<FailedTask, "last_lines"> {
+  const { task_id, status, agent_id, task_attempt, exit_code, signal, error, finished_at_ms } = task;
+  return { task_id, status, agent_id, task_attempt, exit_code, signal, error, finished_at_ms };
+}
+
+/** Tasks that are named before the number of the others. */
+const NAMED = 8;
+
+/** The explanation as lines. @param now by the principal's clock, ms since the epoch */
+export function explanationLines(run: RunDetails, why: RunExplanation, now: number, style: Style): string[] {
+  const lines = [statusLine(run, now, style)];
+  const add = (text: string, ...details: (string | null | undefined)[]) => {
+    lines.push("", text);
+    for (const detail of details) if (detail != null && detail !== "") lines.push(`  ${detail}`);
+  };
+  const since = (ms: number) => formatDuration(Math.max(0, now - ms));
+  for (const { subject, isPlural, reason, hint, since_ms } of waitGroups(run)) {
+    const has = isPlural ? "have" : "has";
+    add(plainText(`${subject} ${has} waited for an agent for ${since(since_ms)}: ${reason}.`), hint);
+  }
+  if (why.offered_to !== null)
+    add(`Agent ${plainText(why.offered_to)} has just been given it, and has not confirmed it yet.`);
+  for (const { task_id, task_attempt, max_attempts, next_attempt_ms, error } of why.retries) {
+    const when =
+      next_attempt_ms === null
+        ? ""
+        : next_attempt_ms <= now
+          ? " now"
+          : ` in ${formatDuration(next_attempt_ms - now)}`;
+    const of = max_attempts === null ? "" : ` of ${max_attempts}`;
+    add(
+      `Task ${plainText(task_id)} begins attempt ${task_attempt + 1}${of}${when}.`,
+      error === null ? null : `Attempt ${task_attempt}: ${plainText(error)}`,
+    );
+  }
+  if (why.running.length > 0) {
+    add(
+      `${plural(why.running.length, "task is", "tasks are")} running:`,
+      ...shortened(why.running, ({ task_id, agent_id, started_at_ms }) =>
+        [
+          plainText(task_id),
+          agent_id === null ? "" : ` on ${plainText(agent_id)}`,
+          started_at_ms === null ? "" : ` for ${since(started_at_ms)}`,
+        ].join(""),
+      ),
+    );
+  }
+  if (why.blocked.length > 0) {
+    add(
+      `${plural(why.blocked.length, "task waits", "tasks wait")} for others:`,
+      ...shortened(
+        why.blocked,
+        ({ task_id, waits_for }) => `${plainText(task_id)} waits for ${names(waits_for)}`,
+      ),
+    );
+  }
+  for (const task of why.failed.slice(0, EXPLAINED)) {
+    const on = task.agent_id === null ? "" : ` on ${plainText(task.agent_id)}`;
+    const tries = task.task_attempt > 1 ? ` after ${task.task_attempt} attempts` : "";
+    add(
+      `Task ${plainText(task.task_id)} ${formatStatus(task.status, style)}${on}${tries}: ${plainText(task.error ?? endOf(task))}`,
+      ...task.last_lines.map((line) => `${style.dim("│")} ${plainText(line)}`),
+    );
+  }
+  const others = why.failed.slice(EXPLAINED).map(({ task_id }) => task_id);
+  if (others.length > 0) add(`${plural(others.length, "more task", "more tasks")} failed: ${names(others)}`);
+  if (why.skipped.length > 0) {
+    add(
+      `${plural(why.skipped.length, "task was", "tasks were")} skipped:`,
+      ...shortened(why.skipped, ({ task_id, reason }) => `${plainText(task_id)}: ${plainText(reason ?? "")}`),
+    );
+  }
+  if (why.failed.length > 0) {
+    const id = why.workflow_instance_id;
+    add(
+      `Its log: cdktr logs query --run ${id}`,
+      isTerminal(RUN_TRANSITIONS, why.status) ? `Again from the failed tasks: cdktr runs retry ${id}` : null,
+    );
+    // One block of advice.
+    lines[lines.length - 1] = (lines.at(-1) ?? "").trimStart();
+  }
+  if (lines.length === 1 && !isTerminal(RUN_TRANSITIONS, why.status))
+    add("No task of it is running or waits.");
+  return lines;
+}
+
+function endOf({ signal, exit_code }: FailedTask): string {
+  return signal !== null
+    ? `ended by ${signal}`
+    : exit_code === null
+      ? "no reason is known"
+      : `exit status ${exit_code}`;
+}
+
+function shortened<T>(items: readonly T[], text: (item: T) => string): string[] {
+  const shown = items.slice(0, NAMED).map(text);
+  return items.length > NAMED ? [...shown, `… and ${items.length - NAMED} more`] : shown;
+}
+
+function names(ids: readonly string[]): string {
+  return shortList(ids.map(plainText));
+}

@@ -1,0 +1,100 @@
+/**
+ * Writes changes of the reason why a run waits into the history, as rows with the run's status. A run is looked at when it has waited
+ * for a moment, so that runs that are assigned at once cost nothing; then the queue is looked at every few seconds, as long as
+ * something is in it. The reason that was written last is in the operational state: a restart repeats no row.
+ */
+import type { ConsolaInstance } from "consola";
+import type { Clock } from "../../clock.ts";
+import { BackgroundService } from "../../service.ts";
+import type { NotedReason, OperationalStore, OperationalTx } from "../../storage/operational/store.ts";
+import { logFailure } from "../log-failure.ts";
+import type { PrincipalEvents } from "../principal-events.ts";
+import { textOf, type Waits } from "./waits.ts";
+
+/** How long something waits before its reason is written, ms. */
+const GRACE_MS = 2000;
+/** Time between two looks at the queue, ms; hence the shortest time between two rows of a run. */
+const INTERVAL_MS = 5000;
+/** How much of the queue is looked at, from its beginning. */
+const LOOKED_AT = 1000;
+/** Runs per commit: other units of work wait for it. */
+const BATCH = 100;
+
+/** What {@link WaitWatch} needs. */
+export interface WaitWatchOptions {
+  readonly store: OperationalStore;
+  readonly waits: Waits;
+  readonly clock: Clock;
+  readonly log: ConsolaInstance;
+  readonly events: PrincipalEvents;
+}
+
+/** Watches the queue. */
+export class WaitWatch extends BackgroundService<{ looked: undefined }> {
+  readonly name = "wait watch";
+  readonly #o: WaitWatchOptions;
+  readonly #timer = this.timer(() => this.track(this.#look()));
+
+  constructor(options: WaitWatchOptions) {
+    super(options.clock);
+    this.#o = options;
+    options.events.on("statuses written", () => this.#timer.within(GRACE_MS));
+  }
+
+  protected onStart(): void {
+    this.#timer.within(GRACE_MS);
+  }
+
+  async #look(): Promise<void> {
+    try {
+      const { queued, noted } = await this.#o.store.read(async (tx) => ({
+        queued: await tx.queuedRuns(LOOKED_AT),
+        noted: await tx.notedReasons(),
+      }));
+      const runs = [...new Set([...queued, ...noted.map((note) => note.workflow_instance_id)])];
+      for (let from = 0; from < runs.length && !this.isStopping; from += BATCH) {
+        await this.#update(runs.slice(from, from + BATCH), noted);
+      }
+      if (queued.length > 0) this.#timer.in(INTERVAL_MS);
+    } catch (error) {
+      logFailure(this.#o.log, "Why runs wait cannot be recorded", error);
+      this.#timer.in(INTERVAL_MS);
+    }
+    this.signals.emit("looked");
+  }
+
+  async #update(runIds: readonly string[], noted: readonly NotedReason[]): Promise<void> {
+    const known = new Map(noted.map((note) => [note.workflow_instance_id, note]));
+    const changes = await this.#o.store.read((tx) => this.#changes(tx, runIds, known));
+    if (changes.length === 0) return;
+    // Decided again: some of them may have been assigned in the meantime.
+    await this.#o.store.transact(async (tx) => {
+      const ids = changes.map((change) => change.id);
+      const now = this.clock.now();
+      for (const { id, reason } of await this.#changes(tx, ids, known)) await tx.noteReason(id, reason, now);
+      tx.afterCommit(() => this.#o.events.emit("statuses written"));
+    });
+  }
+
+  async #changes(
+    tx: OperationalTx,
+    runIds: readonly string[],
+    known: ReadonlyMap<string, NotedReason>,
+  ): Promise<{ id: string; reason: string | null }[]> {
+    const changes: { id: string; reason: string | null }[] = [];
+    const reasonOf = await this.#o.waits.reasons(tx);
+    const before = this.clock.now() - GRACE_MS;
+    for (const id of runIds) {
+      const note = known.get(id);
+      const run = await tx.getRun(id);
+      const waits = run === null ? [] : await this.#o.waits.of(tx, run, reasonOf);
+      const told = waits.filter(({ kind, since_ms }) => kind !== "ready" && since_ms <= before);
+      // What has just come, or is about to be assigned, leaves the reason as it is.
+      if (waits.length > 0 && told.length === 0) continue;
+      const reason = waits.length === 0 ? null : textOf(told);
+      const isSame = note?.reason === reason && note.status === run?.status && note.attempt === run?.attempt;
+      if (!isSame && (note !== undefined || reason !== null)) changes.push({ id, reason });
+    }
+    return changes;
+  }
+}

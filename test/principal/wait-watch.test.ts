@@ -1,0 +1,179 @@
+/** Changes of the reason why a run waits, as rows for the history. */
+import { expect, test } from "bun:test";
+import { EventHub } from "../../src/event-hub.ts";
+import type { PrincipalEvents } from "../../src/principal/principal-events.ts";
+import { Definitions } from "../../src/principal/runs/definitions.ts";
+import { WaitWatch } from "../../src/principal/runs/wait-watch.ts";
+import { Waits } from "../../src/principal/runs/waits.ts";
+import type { RunStatusRow } from "../../src/storage/history-rows.ts";
+import type { SqliteOperationalStore } from "../../src/storage/operational/sqlite/store.ts";
+import { agentRecord, pendingRun, silent, TestStores } from "../storage/operational-support.ts";
+import { RepeatingStore } from "../storage/repeating-store.ts";
+import { ManualClock } from "../support/manual-clock.ts";
+
+const claimant = (agent_id: string) => ({
+  agent_id,
+  session_id: "s",
+  fetch_id: null,
+  assigned_at_ms: 1,
+  offer_ms: 10_000,
+});
+
+async function watching(stores: TestStores, clock = new ManualClock(), name = "data") {
+  const store = await stores.open(name, clock);
+  const events: PrincipalEvents = new EventHub();
+  const watch = new WaitWatch({
+    store: new RepeatingStore(store),
+    waits: new Waits(new Definitions()),
+    clock,
+    log: silent,
+    events,
+  });
+  await watch.start();
+  return {
+    clock,
+    store,
+    watch,
+    /** Lets time go by; resolves when the look that is due then is over. */
+    async look(ms: number): Promise<void> {
+      const looked = watch.signals.next("looked");
+      clock.advance(ms);
+      await looked;
+    },
+    wake: () => events.emit("statuses written"),
+  };
+}
+
+async function create(store: SqliteOperationalStore, clock: ManualClock, ...ids: string[]): Promise<void> {
+  const now = clock.now();
+  await store.transact(async (tx) => {
+    for (const id of ids) {
+      await tx.createRun(pendingRun(id, { created_at_ms: now, status_at_ms: now }), "{}", []);
+    }
+  });
+}
+
+async function rows(store: SqliteOperationalStore, id: string): Promise<(string | number | null)[][]> {
+  const taken = await store.takeStatuses(0, 10_000);
+  return taken
+    .map(({ row }) => row as RunStatusRow)
+    .filter((row) => row.workflow_instance_id === id)
+    .map(({ status, attempt, timestamp_ms, reason = null }) => [status, attempt, timestamp_ms, reason]);
+}
+
+test("a reason is written after two seconds, and again when it changes", async () => {
+  await using stores = new TestStores();
+  const { clock, store, watch, look } = await watching(stores);
+  await create(store, clock, "run-1");
+  await look(2000);
+  await look(5000);
+  expect(await rows(store, "run-1")).toEqual([
+    ["PENDING", 1, 0, null],
+    ["PENDING", 1, 2000, "no agent is up"],
+  ]);
+  await store.transact((tx) => tx.registerAgent(agentRecord("a"), null, 60_000));
+  await create(store, clock, "run-2");
+  await store.transact((tx) => tx.claim(claimant("a")));
+  await look(5000);
+  // It was offered to the agent, which has not confirmed it.
+  expect(await rows(store, "run-1")).toEqual([
+    ["PENDING", 1, 0, null],
+    ["PENDING", 1, 2000, "no agent is up"],
+    ["PENDING", 1, 12_000, null],
+  ]);
+  expect(await rows(store, "run-2")).toEqual([
+    ["PENDING", 1, 7000, null],
+    ["PENDING", 1, 12_000, "the only agent that could take it is full: a 1/1"],
+  ]);
+  await watch.stop();
+});
+
+test("a run that has started gets no row without a reason: that of its new status has none", async () => {
+  await using stores = new TestStores();
+  const { clock, store, watch, look } = await watching(stores);
+  await create(store, clock, "run-1");
+  await look(2000);
+  await store.transact(async (tx) => {
+    await tx.registerAgent(agentRecord("a"), null, 60_000);
+    const claim = await tx.claim(claimant("a"));
+    if (typeof claim === "string") throw new Error(claim);
+    await tx.transitionRun(claim.run, { status: "RUNNING", status_at_ms: 4000, error: null });
+  });
+  await look(5000);
+  expect(await rows(store, "run-1")).toEqual([
+    ["PENDING", 1, 0, null],
+    ["PENDING", 1, 2000, "no agent is up"],
+    ["RUNNING", 1, 4000, null],
+  ]);
+  expect(await store.read((tx) => tx.notedReasons())).toEqual([]);
+  await watch.stop();
+});
+
+test("a run that is taken at once costs nothing, and with an empty queue nothing is looked at", async () => {
+  await using stores = new TestStores();
+  const { clock, store, watch, look, wake } = await watching(stores);
+  await store.transact((tx) => tx.registerAgent(agentRecord("a"), null, 60_000));
+  await create(store, clock, "run-1");
+  wake();
+  await store.transact((tx) => tx.claim(claimant("a")));
+  const before = stores.commits;
+  await look(2000);
+  expect(stores.commits).toBe(before);
+  expect(await rows(store, "run-1")).toHaveLength(1);
+  expect(clock.alarms).toBe(0);
+  wake();
+  expect(clock.alarms).toBe(1);
+  await watch.stop();
+});
+
+test("what an agent can take next keeps its reason; a restart repeats none", async () => {
+  await using stores = new TestStores();
+  const first = await watching(stores);
+  await create(first.store, first.clock, "run-1");
+  await first.look(2000);
+  await first.watch.stop();
+  await first.store.stop();
+  const second = await watching(stores, first.clock);
+  await second.look(2000);
+  await second.store.transact((tx) => tx.registerAgent(agentRecord("a"), null, 60_000));
+  await second.look(5000);
+  expect(await rows(second.store, "run-1")).toEqual([
+    ["PENDING", 1, 0, null],
+    ["PENDING", 1, 2000, "no agent is up"],
+  ]);
+  await second.watch.stop();
+});
+
+test("the next attempt says again why it waits", async () => {
+  await using stores = new TestStores();
+  const { clock, store, watch, look } = await watching(stores);
+  await create(store, clock, "run-1");
+  await look(2000);
+  await store.transact(async (tx) => {
+    const run = await tx.getRun("run-1");
+    if (run === null) throw new Error("no run");
+    const crashed = await tx.transitionRun(run, { status: "CRASHED", status_at_ms: 3000, error: "lost" });
+    await tx.requeueRun(crashed);
+  });
+  await look(5000);
+  expect(await rows(store, "run-1")).toEqual([
+    ["PENDING", 1, 0, null],
+    ["PENDING", 1, 2000, "no agent is up"],
+    ["CRASHED", 1, 3000, null],
+    ["PENDING", 2, 3000, null],
+    ["PENDING", 2, 7000, "no agent is up"],
+  ]);
+  await watch.stop();
+});
+
+test("only the beginning of a long queue gets reasons", async () => {
+  await using stores = new TestStores();
+  const { clock, store, watch, look } = await watching(stores);
+  const ids = Array.from({ length: 1200 }, (_, i) => `run-${i}`);
+  await create(store, clock, ...ids);
+  await look(2000);
+  expect(await store.read((tx) => tx.notedReasons())).toHaveLength(1000);
+  expect(await rows(store, "run-999")).toHaveLength(2);
+  expect(await rows(store, "run-1000")).toHaveLength(1);
+  await watch.stop();
+});
