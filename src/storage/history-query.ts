@@ -4,6 +4,7 @@ import type { QueryDatabase, QueryResult } from "../contract/messages.ts";
 import { InvalidInputError, UnprocessableError } from "../errors.ts";
 import type { DuckDB } from "./duckdb.ts";
 import { refuseGrowth } from "./query-growth.ts";
+import { nameError, syntaxHint } from "./query-hint.ts";
 
 /** Maximum characters of a result's JSON: it must fit a frame with its escapes and in UTF-8. */
 const MAX_CHARACTERS = 5 * 1024 * 1024;
@@ -69,7 +70,9 @@ export async function runQuery(
   query: QueryDatabase,
 ): Promise<Omit<QueryResult, "warning">> {
   await checkReadsOnly(connection, query.sql);
-  const result = await connection.stream(query.sql);
+  const result = await connection.stream(query.sql).catch((error) => {
+    throw nameError(error, query.sql) ?? error;
+  });
   const names = result.columnNames();
   const columns = result.columnTypes().map((type, i) => ({ name: names[i] ?? "", type: type.toString() }));
   const converter = jsonConverter(duckdb);
@@ -105,7 +108,9 @@ async function checkReadsOnly(connection: DuckDBConnection, sql: string): Promis
     if (parsed.error_type === "not implemented")
       throw new InvalidInputError(`The statement may change something. ${ALLOWED}`);
     const at = parsed.position === undefined ? "" : ` (at character ${Number(parsed.position) + 1})`;
-    throw new InvalidInputError(`The SQL cannot be parsed: ${parsed.error_message}${at}`);
+    throw new InvalidInputError(`The SQL cannot be parsed: ${parsed.error_message}${at}`, {
+      hint: syntaxHint(String(parsed.error_message)),
+    });
   }
   const statements = parsed.statements ?? [];
   if (statements.length !== 1) {

@@ -93,6 +93,28 @@ test("following the log of a task that does not exist says so; a run's tasks are
   });
 });
 
+test("a query with a wrong name or a misspelt word says which names there are, and where they are described", async () => {
+  for (const [sql, hint] of [
+    [
+      "FROM runs",
+      /^hint: Did you mean workflow_runs\? There are the views workflow_runs and task_runs and the tables/m,
+    ],
+    ["FROM workflow_run", /Did you mean workflow_runs\?/],
+    ["FROM nonsense", /There are the views .* see 'cdktr docs logs-and-history'/],
+    ["SELECT statu FROM task_runs", /cdktr db query "DESCRIBE task_runs" lists the columns/],
+    ["SELECT * FROM workflow_runs JOIN task_runs USING (run)", /"DESCRIBE workflow_runs" lists/],
+    ["SELEC 1", /Did you mean SELECT\?.*'cdktr docs logs-and-history' has examples/],
+    ["SELECT 1 +", /Statements are those of DuckDB/],
+  ] as const) {
+    const { code, stderr } = await cluster.cdktr(["db", "query", sql]);
+    expect({ sql, code }).toEqual({ sql, code: 4 });
+    expect(stderr).toMatch(hint);
+    expect(stderr).not.toMatch(/duckdb_|internal/);
+  }
+  // The remedy.
+  expect((await cluster.cdktr(["db", "query", "DESCRIBE task_runs"])).stdout).toContain("status");
+});
+
 test("an export or backup that cannot be written says why in words", async () => {
   using directory = new TemporaryDirectory();
   writeFileSync(directory.path("file"), "");

@@ -175,8 +175,9 @@ export function errorReply(error: unknown): { kind: ErrorReplyKind; text: string
     const message = error instanceof Error ? error.message : String(error);
     return { kind: "SERVERERROR", text: reply(`Internal error: ${message}`) };
   }
-  const text = error.hint === undefined ? error.message : `${error.message} (${error.hint})`;
-  return { kind: error.reply, text: reply(text) };
+  const { message, hint } = error;
+  const more = message.includes("\n") ? `\nhint: ${hint}` : ` (${hint})`;
+  return { kind: error.reply, text: reply(hint === undefined ? message : message + more) };
 }
 
 function reply(text: string): string {
