@@ -46,7 +46,7 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   // The pages for scrapers, and who serves them.
   metrics: [],
   sdk: ["events", "protocol", "workflow", "zmq", "contract"],
-  storage: ["protocol", "workflow", "native", "contract"],
+  storage: ["protocol", "workflow", "native", "contract", "terminal"],
   protocol: ["workflow", "zmq", "contract"],
   // What travels: verbs, roles, messages, the form of a frame and of a log line.
   contract: ["workflow"],
