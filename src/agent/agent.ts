@@ -350,7 +350,9 @@ export class Agent extends BackgroundService<AgentSignals> {
     const { version, oldest } = PROTOCOL;
     const isAboutSlices =
       this.#parts?.outbox.hasSlices === true || this.#runningAttempts().some(({ slice }) => slice > 0);
-    return { version, oldest: isAboutSlices ? Math.max(oldest, SLICES_SINCE) : oldest };
+    // An agent of an upgrade test may pretend to be older.
+    const needed = isAboutSlices && version >= SLICES_SINCE ? SLICES_SINCE : oldest;
+    return { version, oldest: Math.max(oldest, needed) };
   }
 
   /** Attempts whose end the principal does not have yet. */

@@ -100,7 +100,8 @@ class Storm {
 
   async run(): Promise<ChaosResult> {
     const { minutes, seed, runsPerSecond = 4 } = this.options;
-    const workflowIds = await prepareWorkflows(this.cluster);
+    const workflows = await prepareWorkflows(this.cluster);
+    const workflowIds = [...workflows.whole, ...workflows.split];
     await this.#startPrincipal();
     for (let n = 1; n <= AGENTS; n++) await this.#addAgent(`chaos-${n}`);
     this.#say(
@@ -129,6 +130,7 @@ class Storm {
       database: join(this.cluster.dataDirectory, "app.db"),
       witness: this.#witness,
       acknowledged: load.acknowledged,
+      split: workflows.split,
       outages: this.#outages,
       fencingSeconds: FENCING_SECONDS,
     });
@@ -211,7 +213,7 @@ class Storm {
   }
 
   #spawnAgent(name: string, api: TcpProxy, logs: TcpProxy): CdktrProcess {
-    const process = this.cluster.spawn(["start", "agent", "--suffix", name], {
+    const process = this.cluster.spawn(["start", "agent", "--suffix", name, ...labelsOf(name)], {
       env: {
         CDKTR_PRINCIPAL_PORT: String(api.port),
         CDKTR_LOGS_LISTENING_PORT: String(logs.port),
@@ -372,6 +374,12 @@ class Storm {
       .filter((pid) => readOr(`/proc/${pid}/environ`).split("\0").includes(mark))
       .map((pid) => `process ${pid} is left over: ${readOr(`/proc/${pid}/cmdline`).replaceAll("\0", " ")}`);
   }
+}
+
+/** The first agent has one side of the split workflows, the second the other, the third both. */
+function labelsOf(name: string): string[] {
+  const sides = name.endsWith("1") ? ["left"] : name.endsWith("2") ? ["right"] : ["left", "right"];
+  return sides.flatMap((side) => ["--label", `${side}=yes`]);
 }
 
 function bootSeconds(): number {

@@ -5,7 +5,7 @@ import type { Acknowledged } from "./workload.ts";
 
 /** A record that a task wrote into the witness file. */
 interface Witnessed {
-  readonly what: "start" | "end";
+  readonly what: "start" | "input" | "end";
   /** Seconds of the boot clock. */
   readonly at: number;
   readonly run: string;
@@ -14,6 +14,9 @@ interface Witnessed {
   readonly instance: string;
   readonly try: number;
   readonly agent: string;
+  /** The task whose outputs it found, and the task run that published them. */
+  readonly need: string;
+  readonly seen: string;
 }
 
 /** A time in which an agent could not be told anything, seconds of the boot clock. */
@@ -28,6 +31,8 @@ export interface Evidence {
   readonly database: string;
   readonly witness: string;
   readonly acknowledged: readonly Acknowledged[];
+  /** Workflows whose runs agents share. */
+  readonly split: readonly string[];
   readonly outages: readonly Outage[];
   /** Seconds that an agent with a good connection may take to end a superseded attempt. */
   readonly fencingSeconds: number;
@@ -50,14 +55,8 @@ export async function account(evidence: Evidence): Promise<Account> {
       `SELECT workflow_instance_id AS run, attempt, list(status::VARCHAR ORDER BY timestamp_ms, rowid) AS statuses
        FROM workflow_run_status GROUP BY ALL ORDER BY run, attempt`,
     );
-    const tasks = await rows<{
-      run: string;
-      attempt: number;
-      task: string;
-      instance: string;
-      status: string;
-    }>(
-      `SELECT workflow_instance_id AS run, attempt, task_id AS task, task_instance_id AS instance, status::VARCHAR AS status
+    const tasks = await rows<TaskRow>(
+      `SELECT workflow_instance_id AS run, coalesce(slice, 0) AS slice, attempt, agent_id AS agent, task_id AS task, task_instance_id AS instance, status::VARCHAR AS status
        FROM task_run_status ORDER BY timestamp_ms, rowid`,
     );
     const lines = await rows<{ instance: string; payload: string }>(
@@ -67,9 +66,11 @@ export async function account(evidence: Evidence): Promise<Account> {
     const witnessed = readWitness(evidence.witness);
     const counts = {
       "acknowledged triggers": evidence.acknowledged.length,
-      ...checkRuns(evidence.acknowledged, runs, violations),
+      ...checkRuns(evidence, runs, violations),
       ...checkTasks(witnessed, tasks, violations),
-      ...checkFencing(witnessed, runs, evidence, violations),
+      ...checkInputs(witnessed, tasks, violations),
+      ...checkSharing(tasks),
+      ...checkFencing(witnessed, tasks, evidence, violations),
       ...checkLines(witnessed, tasks, lines, violations),
     };
     return { counts, violations };
@@ -79,32 +80,50 @@ export async function account(evidence: Evidence): Promise<Account> {
   }
 }
 
+/** A status of a task run in the history. */
+interface TaskRow {
+  readonly run: string;
+  readonly slice: number;
+  readonly attempt: number;
+  readonly agent: string | null;
+  readonly task: string;
+  readonly instance: string;
+  readonly status: string;
+}
+
 const TERMINAL = new Set(["COMPLETED", "FAILED", "CRASHED", "CANCELLED"]);
 
 /** Every acknowledged trigger is one run with one terminal status; no run was made that nobody asked for. */
 function checkRuns(
-  acknowledged: readonly Acknowledged[],
+  { acknowledged, split }: Evidence,
   rows: readonly { run: string; attempt: number; statuses: string[] }[],
   violations: string[],
 ): Record<string, number> {
   const byRun = Map.groupBy(rows, (row) => row.run);
   const ends: Record<string, number> = {};
   let reruns = 0;
-  for (const { runId } of acknowledged) {
+  for (const { runId, workflowId } of acknowledged) {
     const attempts = byRun.get(runId);
     const last = attempts?.at(-1);
     if (attempts === undefined || last === undefined) {
       violations.push(`run ${runId} was acknowledged and is not in the history`);
       continue;
     }
-    for (const attempt of attempts) {
-      const terminal = attempt.statuses.filter((status) => TERMINAL.has(status));
-      if (terminal.length !== 1 || attempt.statuses.at(-1) !== terminal[0]) {
-        violations.push(`run ${runId} attempt ${attempt.attempt} went ${attempt.statuses.join(" → ")}`);
-      } else if (attempt !== last && terminal[0] !== "CRASHED") {
-        violations.push(`run ${runId} went on after attempt ${attempt.attempt} was ${terminal[0]}`);
+    if (split.includes(workflowId))
+      checkSplitRun(
+        runId,
+        attempts.flatMap(({ statuses }) => statuses),
+        violations,
+      );
+    else
+      for (const attempt of attempts) {
+        const terminal = attempt.statuses.filter((status) => TERMINAL.has(status));
+        if (terminal.length !== 1 || attempt.statuses.at(-1) !== terminal[0]) {
+          violations.push(`run ${runId} attempt ${attempt.attempt} went ${attempt.statuses.join(" → ")}`);
+        } else if (attempt !== last && terminal[0] !== "CRASHED") {
+          violations.push(`run ${runId} went on after attempt ${attempt.attempt} was ${terminal[0]}`);
+        }
       }
-    }
     const end = last.statuses.at(-1) ?? "nothing";
     ends[`runs ${end}`] = (ends[`runs ${end}`] ?? 0) + 1;
     if (attempts.length > 1) reruns++;
@@ -114,10 +133,17 @@ function checkRuns(
   return { ...ends, "runs with more than one attempt": reruns };
 }
 
+/** Its attempts are those of its slices: it ends once, and before that goes on after each CRASHED. */
+function checkSplitRun(run: string, statuses: readonly string[], violations: string[]): void {
+  const early = statuses.slice(0, -1).filter((status) => TERMINAL.has(status) && status !== "CRASHED");
+  if (early.length > 0 || !TERMINAL.has(statuses.at(-1) ?? ""))
+    violations.push(`run ${run}, which agents share, went ${statuses.join(" → ")}`);
+}
+
 /** No try of a task started twice, and none after the task had COMPLETED for the principal in an earlier attempt. */
 function checkTasks(
   witnessed: readonly Witnessed[],
-  rows: readonly { run: string; attempt: number; task: string; instance: string; status: string }[],
+  rows: readonly TaskRow[],
   violations: string[],
 ): Record<string, number> {
   const starts = witnessed.filter((record) => record.what === "start");
@@ -146,23 +172,67 @@ function checkTasks(
   return { "task tries started": starts.length, "tasks COMPLETED": completed.size };
 }
 
+/**
+ * A task finds what each of its dependencies has published: the task run of it that COMPLETED, wherever and in whichever attempt; or, on
+ * an agent whose attempt was given up before it could report, one that ended there in the same attempt.
+ */
+function checkInputs(
+  witnessed: readonly Witnessed[],
+  rows: readonly TaskRow[],
+  violations: string[],
+): Record<string, number> {
+  const completed = new Map(
+    rows
+      .filter(({ status }) => status === "COMPLETED")
+      .map((row) => [`${row.run} ${row.task}`, row.instance]),
+  );
+  const inputs = witnessed.filter(({ what }) => what === "input");
+  const key = ({ run, attempt, agent }: Witnessed, task: string, instance: string) =>
+    `${run} ${attempt} ${agent} ${task} ${instance}`;
+  const ended = new Set(
+    witnessed.filter(({ what }) => what === "end").map((end) => key(end, end.task, end.instance)),
+  );
+  for (const input of inputs) {
+    const { run, attempt, task, need, seen } = input;
+    if (completed.get(`${run} ${need}`) === seen || ended.has(key(input, need, seen))) continue;
+    violations.push(
+      `${run} attempt ${attempt} task ${task} found the outputs of ${need} by ${seen}, which did not complete it`,
+    );
+  }
+  return { "inputs found": inputs.length };
+}
+
+/** Runs whose tasks were executed by more than one agent, without another attempt. */
+function checkSharing(rows: readonly TaskRow[]): Record<string, number> {
+  const byRun = Map.groupBy(
+    rows.filter(({ attempt, agent }) => attempt === 1 && agent !== null),
+    ({ run }) => run,
+  );
+  const shared = [...byRun.values()].filter((tasks) => new Set(tasks.map(({ agent }) => agent)).size > 1);
+  return { "runs shared by agents": shared.length };
+}
+
 /** Nothing of a superseded attempt happens once its agent could be told that it is over. */
 function checkFencing(
   witnessed: readonly Witnessed[],
-  runs: readonly { run: string; attempt: number }[],
+  tasks: readonly TaskRow[],
   evidence: Evidence,
   violations: string[],
 ): Record<string, number> {
+  const slices = new Map(tasks.map(({ run, task, slice }) => [`${run} ${task}`, `${run} ${slice}`]));
   const newest = new Map<string, number>();
-  for (const row of runs) newest.set(row.run, Math.max(row.attempt, newest.get(row.run) ?? 0));
   const firstStart = new Map<string, number>();
   for (const record of witnessed) {
-    const key = `${record.run} ${record.attempt}`;
+    const slice = slices.get(`${record.run} ${record.task}`);
+    if (slice === undefined) continue;
+    newest.set(slice, Math.max(record.attempt, newest.get(slice) ?? 0));
+    const key = `${slice} ${record.attempt}`;
     firstStart.set(key, Math.min(record.at, firstStart.get(key) ?? Number.POSITIVE_INFINITY));
   }
   let superseded = 0;
   for (const record of witnessed) {
-    const next = nextStart(record, newest, firstStart);
+    const slice = slices.get(`${record.run} ${record.task}`) ?? "";
+    const next = nextStart(slice, record.attempt, newest, firstStart);
     if (next === undefined || record.at <= next) continue;
     superseded++;
     const from = Math.max(next, record.at - evidence.fencingSeconds);
@@ -185,12 +255,13 @@ function checkFencing(
 }
 
 function nextStart(
-  record: Witnessed,
+  slice: string,
+  attempt: number,
   newest: ReadonlyMap<string, number>,
   firstStart: ReadonlyMap<string, number>,
 ): number | undefined {
-  for (let attempt = record.attempt + 1; attempt <= (newest.get(record.run) ?? 0); attempt++) {
-    const start = firstStart.get(`${record.run} ${attempt}`);
+  for (let later = attempt + 1; later <= (newest.get(slice) ?? 0); later++) {
+    const start = firstStart.get(`${slice} ${later}`);
     if (start !== undefined) return start;
   }
   return undefined;
@@ -238,8 +309,9 @@ function readWitness(path: string): Witnessed[] {
     .split("\n")
     .filter((line) => line !== "")
     .map((line) => {
-      const [what, at, run = "", attempt, task = "", instance = "", tried, agent = ""] = line.split(" ");
-      if (what !== "start" && what !== "end")
+      const [what, at, run = "", attempt, task = "", instance = "", tried, agent = "", need = "", seen = ""] =
+        line.split(" ");
+      if (what !== "start" && what !== "input" && what !== "end")
         throw new Error(`the witness file has a damaged record: ${line}`);
       return {
         what,
@@ -250,6 +322,8 @@ function readWitness(path: string): Witnessed[] {
         instance,
         try: Number(tried),
         agent,
+        need,
+        seen,
       };
     });
 }

@@ -6,16 +6,27 @@ import type { Random } from "./random.ts";
 
 /**
  * A task: appends to the witness file when it starts and ends (one short write with O_APPEND, so records stay whole), and prints
- * `try T line I of N`. Times are of the boot clock, which the shell reads without starting a process.
+ * `try T line I of N`. It also records which task runs have published what it finds in its inputs, and publishes its own id. Times are
+ * of the boot clock, which the shell reads without starting a process.
  */
 const TASK = `#!/bin/sh
-# usage: task.sh LINES PAUSE STATUS [STATUS_OF_THE_FIRST_TRY]
+# usage: task.sh LINES PAUSE STATUS [STATUS_OF_THE_FIRST_TRY]; CHAOS_NEEDS: the tasks on which it depends
 witness() {
   read -r up _ < /proc/uptime
-  printf '%s %s %s %s %s %s %s %s\\n' "$1" "$up" "$CDKTR_WORKFLOW_INSTANCE_ID" "$CDKTR_RUN_ATTEMPT" "$CDKTR_TASK_ID" \\
-    "$CDKTR_TASK_INSTANCE_ID" "$CDKTR_ATTEMPT" "$CHAOS_AGENT" >> "$CHAOS_WITNESS"
+  printf '%s %s %s %s %s %s %s %s %s %s\\n' "$1" "$up" "$CDKTR_WORKFLOW_INSTANCE_ID" "$CDKTR_RUN_ATTEMPT" "$CDKTR_TASK_ID" \\
+    "$CDKTR_TASK_INSTANCE_ID" "$CDKTR_ATTEMPT" "$CHAOS_AGENT" "\${2:--}" "\${3:--}" >> "$CHAOS_WITNESS"
 }
 witness start
+for need in $CHAOS_NEEDS; do
+  seen=nothing
+  if [ -e "$CDKTR_INPUTS/$need.json" ]; then
+    read -r seen < "$CDKTR_INPUTS/$need.json"
+    seen=\${seen#*'"instance":"'}
+    seen=\${seen%%'"'*}
+  fi
+  witness input "$need" "$seen"
+done
+echo "instance=$CDKTR_TASK_INSTANCE_ID" >> "$CDKTR_OUTPUT"
 i=1
 while [ "$i" -le "$1" ]; do
   echo "try $CDKTR_ATTEMPT line $i of $1"
@@ -27,18 +38,17 @@ witness end
 exit "$3"
 `;
 
-function workflow(
-  name: string,
-  script: string,
-  tasks: Readonly<Record<string, [depends: string[], args: string[]]>>,
-): string {
+type Task = readonly [depends: readonly string[], args: readonly string[], runsOn?: string];
+
+function workflow(name: string, script: string, tasks: Readonly<Record<string, Task>>, head = ""): string {
   const retry = "    retry: { max_attempts: 2, delay: 100ms }\n";
-  return `name: ${name}\ntasks:\n${Object.entries(tasks)
+  return `name: ${name}\n${head}tasks:\n${Object.entries(tasks)
     .map(
-      ([id, [depends, args]]) => `  ${id}:
+      ([id, [depends, args, runsOn]]) => `  ${id}:
     name: ${id}
     depends: ${JSON.stringify(depends)}
-${args.length > 3 ? retry : ""}    config:
+    env: { CHAOS_NEEDS: "${depends.join(" ")}" }
+${args.length > 3 ? retry : ""}${runsOn === undefined ? "" : `    runs_on: { ${runsOn}: yes }\n`}    config:
       !Subprocess
       cmd: sh
       args: ${JSON.stringify([script, ...args])}
@@ -47,11 +57,19 @@ ${args.length > 3 ? retry : ""}    config:
     .join("")}`;
 }
 
-/** Writes the task script and the workflows. @returns their ids */
-export async function prepareWorkflows(cluster: Cluster): Promise<string[]> {
+/** The ids of the workflows. */
+export interface Workflows {
+  /** Runs of these are executed by one agent each. */
+  readonly whole: readonly string[];
+  /** Runs of these are shared by agents, some of which have the label `left` or `right`. */
+  readonly split: readonly string[];
+}
+
+/** Writes the task script and the workflows. */
+export async function prepareWorkflows(cluster: Cluster): Promise<Workflows> {
   const script = join(cluster.directory, "task.sh");
   await Bun.write(script, TASK);
-  const files = {
+  const whole = {
     diamond: workflow("Diamond", script, {
       top: [[], ["24", "0.05", "0"]],
       left: [["top"], ["40", "0.1", "0"]],
@@ -77,8 +95,40 @@ export async function prepareWorkflows(cluster: Cluster): Promise<string[]> {
     }),
     chatty: workflow("Chatty", script, { talk: [[], ["800", "0.005", "0"]] }),
   };
-  for (const [id, text] of Object.entries(files)) cluster.writeWorkflow(`${id}.yml`, text);
-  return Object.keys(files);
+  const split = {
+    // Three slices one after the other, of which two are on different agents for sure.
+    sides: workflow("Sides", script, {
+      top: [[], ["16", "0.05", "0"]],
+      "left.one": [["top"], ["16", "0.1", "0"], "left"],
+      "left.two": [["left.one"], ["8", "0.1", "0"], "left"],
+      right: [["top"], ["16", "0.2", "0"], "right"],
+      bottom: [
+        ["left.two", "right"],
+        ["8", "0.02", "0"],
+      ],
+    }),
+    fan: workflow(
+      "Fan",
+      script,
+      {
+        seed: [[], ["8", "0.05", "0"]],
+        ...Object.fromEntries([1, 2, 3, 4].map((n) => [`part${n}`, [["seed"], ["16", "0.1", "0"]] as const])),
+        sum: [
+          ["part1", "part2", "part3", "part4"],
+          ["8", "0.02", "0"],
+        ],
+      },
+      "placement: spread\n",
+    ),
+    broken: workflow("Broken", script, {
+      shaky: [[], ["8", "0.05", "0", "7"], "left"],
+      bad: [["shaky"], ["8", "0.05", "3"], "right"],
+      never: [["bad"], ["8", "0", "0"], "left"],
+      good: [["shaky"], ["8", "0.1", "0"]],
+    }),
+  };
+  for (const [id, text] of Object.entries({ ...whole, ...split })) cluster.writeWorkflow(`${id}.yml`, text);
+  return { whole: Object.keys(whole), split: Object.keys(split) };
 }
 
 /** A trigger that the principal acknowledged. */

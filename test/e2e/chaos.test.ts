@@ -10,5 +10,7 @@ test(`${MINUTES} minutes of chaos lose nothing and run nothing twice`, async () 
   if (result.violations.length > 0) console.error(result.timeline.join("\n"), `\nkept: ${result.directory}`);
   expect(result.violations).toEqual([]);
   expect(result.counts["acknowledged triggers"]).toBeGreaterThan(20);
+  expect(result.counts["runs shared by agents"]).toBeGreaterThan(5);
+  expect(result.counts["inputs found"]).toBeGreaterThan(20);
   expect(Object.values(result.faults).reduce((sum, count) => sum + count, 0)).toBeGreaterThan(2);
 }, 3_600_000);

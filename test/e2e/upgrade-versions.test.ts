@@ -54,6 +54,37 @@ test("neighbours work together, whichever is the older one, and everybody sees t
   }
 }, 60_000);
 
+test("an agent of protocol 1 gets whole runs only, and those only if they may run anywhere", async () => {
+  const files = {
+    "anywhere.yml": shellWorkflow({ a: { sh: "true" }, b: { sh: "true", depends: ["a"] } }),
+    "zone.yml": shellWorkflow({ a: { sh: "true" } }, "runs_on: {zone: eu}\n"),
+    "spread.yml": shellWorkflow(
+      { a: { sh: 'echo n=1 > "$CDKTR_OUTPUT"' }, b: { sh: 'cat "$CDKTR_INPUTS/a.json"', depends: ["a"] } },
+      "placement: spread\n",
+    ),
+    "shared.yml": shellWorkflow({
+      a: { sh: "true" },
+      b: { sh: "true", depends: ["a"], extra: "    runs_on: {zone: eu}\n" },
+    }),
+  };
+  await using cluster = new Cluster({ workflows: files, env: IMPATIENT }, await freePorts(3));
+  await cluster.startPrincipal([], { program: second });
+  const labels = ["--label", "zone=eu"];
+  const old = await cluster.startAgent(["--suffix", "old", ...labels], { program: first });
+  const waiting = await Promise.all(["zone", "spread", "shared"].map((id) => trigger(cluster, id)));
+  // It has room, but only for the youngest of them.
+  const whole = await runOver(cluster.client, await trigger(cluster, "anywhere"));
+  expect([whole.status, whole.agent_id]).toEqual(["COMPLETED", agentId("old")]);
+  for (const run of waiting) expect((await cluster.client.getRun(run)).status).toBe("PENDING");
+  await cluster.startAgent(["--suffix", "new", ...labels], { program: second });
+  for (const run of waiting) {
+    const over = await runOver(cluster.client, run);
+    expect([over.status, over.error]).toEqual(["COMPLETED", null]);
+    expect(over.tasks.map((task) => task.agent_id)).toEqual(over.tasks.map(() => agentId("new")));
+  }
+  expect(old.stderr).not.toMatch(/ERROR|WARN/);
+});
+
 test("an agent that is too old ends with a status that systemd does not repeat; both sides name both versions", async () => {
   await using cluster = new Cluster({ workflows, env: IMPATIENT }, await freePorts(3));
   const principal = await cluster.startPrincipal([], { program: third });
