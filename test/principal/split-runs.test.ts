@@ -78,7 +78,7 @@ describe("a whole run that needs labels", () => {
   test("goes to a request that waits as soon as it is triggered, past those that cannot have it", async () => {
     await using cluster = await principal(tasks);
     const agents = [await cluster.agent("first", inZone("y")), await cluster.agent("second", inZone("x"))];
-    const [none, some] = agents.map((agent) => agent.fetch(3000));
+    const [none, some] = agents.map((agent) => agent.fetch(700));
     const id = await trigger(cluster);
     expect((await some)?.workflow_instance_id).toBe(id);
     expect(await none).toBeNull();
@@ -161,7 +161,7 @@ describe("a split run", () => {
     const y = await cluster.agent("y", inZone("y"));
     const other = await cluster.agent("other", { protocol: 2 });
     const far = await given(y);
-    const [first, second] = [other.fetch(3000), known.fetch()];
+    const [first, second] = [other.fetch(700), known.fetch()];
     await y.execute(far);
     expect((await second)?.tasks).toEqual(["c", "d"]);
     expect(await first).toBeNull();
@@ -484,7 +484,8 @@ describe("stopping a split run", () => {
   });
 
   test("that takes too long does the same, and it has FAILED", async () => {
-    await using cluster = await principal(WIDE, { top: ['timeout: "300ms"'] });
+    // Its deadline comes before those of offers.
+    await using cluster = await principal(WIDE, { top: ['timeout: "300ms"'], leaseTimeoutMs: 120_000 });
     const id = await trigger(cluster);
     const x = await cluster.agent("x", inZone("x"));
     const a = await given(x);

@@ -49,7 +49,7 @@ export class LeaseWatch extends BackgroundService {
     this.#o = options;
     // A timer that is already set is for an earlier offer.
     options.events.on("run offered", () => this.#timer.within(options.offerMs));
-    options.events.on("run limited", (leftMs) => this.#timer.within(leftMs));
+    options.events.on("run limited", (leftMs) => this.#lookIn(leftMs));
     options.events.on("principal paused", () => this.#forgive());
   }
 
@@ -68,6 +68,11 @@ export class LeaseWatch extends BackgroundService {
   #forgive(): void {
     this.#forgives = true;
     this.#look();
+  }
+
+  /** Looks when this time has passed, ms, or before. */
+  #lookIn(leftMs: number): void {
+    this.#timer.by(this.clock.monotonic() + Math.max(1, leftMs));
   }
 
   #look(): void {
@@ -97,7 +102,7 @@ export class LeaseWatch extends BackgroundService {
         await tx.nextOverdueOffer(),
         await tx.nextOverdueRun(),
       ]);
-      for (const leftMs of next) if (leftMs !== null) this.#timer.within(Math.max(1, leftMs));
+      for (const leftMs of next) if (leftMs !== null) this.#lookIn(leftMs);
     } catch (error) {
       logFailure(this.#o.log, "What is overdue cannot be ended", error);
       this.#timer.in(RETRY_MS);
