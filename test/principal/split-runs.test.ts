@@ -50,6 +50,9 @@ async function historyOf(cluster: TestPrincipal, id: string): Promise<unknown[][
   return (await cluster.client().queryDatabase({ sql })).rows;
 }
 
+/** Agents must confirm what they are given before it counts as theirs. */
+const CONFIRMED = { top: ["failover: never"] };
+
 const CHAIN = { a: { zone: "x" }, b: { after: ["a"], zone: "y" }, c: { after: ["b"], zone: "x" } };
 const FORK = { a: { zone: "x" }, b: { zone: "y" }, c: { after: ["a", "b"], zone: "x" } };
 
@@ -389,7 +392,7 @@ describe("when an agent is lost with a slice", () => {
   });
 
   test("an offer that nobody confirms is made again, and does not count", async () => {
-    await using cluster = await principal(CHAIN, { leaseTimeoutMs: 300 });
+    await using cluster = await principal(CHAIN, { ...CONFIRMED, leaseTimeoutMs: 300 });
     const id = await trigger(cluster);
     const x = await cluster.agent("x", inZone("x"));
     for (let attempt = 1; attempt <= 4; attempt++) expect((await given(x)).attempt).toBe(attempt);
@@ -421,7 +424,7 @@ describe("stopping a split run", () => {
   const WIDE = { a: { zone: "x" }, b: { zone: "y" }, c: { zone: "z" }, d: { after: ["a", "b", "c"] } };
 
   test("by cancelling it orders those who have confirmed to stop, and ends the rest at once", async () => {
-    await using cluster = await principal(WIDE);
+    await using cluster = await principal(WIDE, CONFIRMED);
     const id = await trigger(cluster);
     const client = cluster.client();
     const [x, y] = [await cluster.agent("x", inZone("x")), await cluster.agent("y", inZone("y"))];
@@ -485,7 +488,10 @@ describe("stopping a split run", () => {
 
   test("that takes too long does the same, and it has FAILED", async () => {
     // Its deadline comes before those of offers.
-    await using cluster = await principal(WIDE, { top: ['timeout: "300ms"'], leaseTimeoutMs: 120_000 });
+    await using cluster = await principal(WIDE, {
+      top: [...CONFIRMED.top, 'timeout: "300ms"'],
+      leaseTimeoutMs: 120_000,
+    });
     const id = await trigger(cluster);
     const x = await cluster.agent("x", inZone("x"));
     const a = await given(x);
@@ -617,7 +623,7 @@ test("a firing that no agent took any part of is dropped when the next one is du
   await given(x);
   const untaken = await fire(2);
   await fire(3);
-  expect((await client.getRun(begun)).status).toBe("PENDING");
+  expect((await client.getRun(begun)).status).toBe("RUNNING");
   expect((await client.getRun(untaken)).status).toBe("SKIPPED");
   const y = await cluster.agent("y", inZone("y"));
   expect((await given(y)).workflow_instance_id).toBe(begun);
