@@ -1,6 +1,7 @@
 /** An agent's outbox is full: the tasks wait, and nothing is dropped. */
 import { expect, test } from "bun:test";
 import { startCluster } from "../../support/cdktr.ts";
+import { lockOf } from "../../support/file-lock.ts";
 import { linesOf, runOver, shellWorkflow, TemporaryDirectory, until } from "../support/fixtures.ts";
 import { IMPATIENT, numbersOf, trigger, upTo } from "./support.ts";
 
@@ -47,4 +48,39 @@ test("a task that prints more than the outbox holds waits while the principal is
   expect(await runOver(cluster.client, run)).toMatchObject({ status: "COMPLETED", attempt: 1 });
   expect(linesOf(progress)).toHaveLength(BLOCKS);
   expect(await numbersOf(cluster.client, run, BLOCKS * LINES)).toEqual(upTo(BLOCKS * LINES));
+}, 60_000);
+
+test("with a full outbox and no history, runs end when they end, time out or are cancelled; their lines come later", async () => {
+  const flood = "yes 'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx'";
+  await using cluster = await startCluster({
+    env: { ...IMPATIENT, CDKTR_AGENT_OUTBOX_LIMIT_MB: "1" },
+    workflows: {
+      "times-out.yml": shellWorkflow({ a: { sh: flood } }, "timeout: 1s\n"),
+      "cancelled.yml": shellWorkflow({ a: { sh: flood } }),
+      "ends.yml": shellWorkflow({ a: { sh: "echo line 1" } }),
+    },
+  });
+  await cluster.principal?.stop();
+  await using lock = await lockOf(`${cluster.dataDirectory}/app.db`);
+  const principal = await cluster.startPrincipal();
+  await principal.waitFor(new RegExp(`is in use by .*process ${lock.pid}`));
+  const agent = await cluster.startAgent();
+
+  const timesOut = await trigger(cluster, "times-out");
+  await agent.waitFor(/MiB of log lines wait for the principal: tasks that print more are blocked/);
+  expect(await runOver(cluster.client, timesOut)).toMatchObject({
+    status: "FAILED",
+    error: "timed out after 1s",
+  });
+  const cancelled = await trigger(cluster, "cancelled");
+  await until("the task runs", async () => (await cluster.client.getRun(cancelled)).tasks.length === 1);
+  await cluster.client.cancelRun(cancelled);
+  expect((await runOver(cluster.client, cancelled)).status).toBe("CANCELLED");
+  const ends = await trigger(cluster, "ends");
+  expect(await runOver(cluster.client, ends)).toMatchObject({ status: "COMPLETED", attempt: 1 });
+  expect((await cluster.client.info()).history).toMatchObject({ available: false });
+
+  await lock[Symbol.asyncDispose]();
+  await principal.waitFor(/is available again/);
+  expect(await numbersOf(cluster.client, ends, 1)).toEqual([1]);
 }, 60_000);
