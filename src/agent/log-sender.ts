@@ -2,6 +2,7 @@ import type { Clock } from "../clock.ts";
 import { errorMessage } from "../errors.ts";
 import { log } from "../log.ts";
 import { type CurveClientKeys, curveOptions } from "../protocol/client.ts";
+import { CLIENT_SOCKET } from "../protocol/client-socket.ts";
 import { watchHandshakes } from "../protocol/handshake.ts";
 import { BackgroundService } from "../service.ts";
 import { isDoneWithin } from "../timer.ts";
@@ -66,13 +67,9 @@ export class LogSender extends BackgroundService {
     this.#outbox = options.outbox;
     this.#ask = options.ask;
     this.#socket = new Push({
+      ...CLIENT_SOCKET,
       immediate: true,
-      linger: 0,
       sendHighWaterMark: HIGH_WATER_MARK,
-      reconnectInterval: 100,
-      reconnectMaxInterval: 2000,
-      heartbeatInterval: 5000,
-      heartbeatTimeout: 15_000,
       ...curveOptions(options.curve),
     });
   }

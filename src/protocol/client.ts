@@ -11,6 +11,7 @@ import { decodeReply, encodeFields, type Reply } from "../contract/wire.ts";
 import { CdktrError, InvalidInputError, PrincipalUnreachableError, UnprocessableError } from "../errors.ts";
 import { Timer } from "../timer.ts";
 import { Dealer, hostAndPort } from "../zmq/index.ts";
+import { CLIENT_SOCKET } from "./client-socket.ts";
 import { type CurveClientKeys, curveOptions, watchHandshakes } from "./handshake.ts";
 
 export { AccessRefusedError, type CurveClientKeys, curveOptions } from "./handshake.ts";
@@ -249,7 +250,7 @@ export class PrincipalClient {
     await this.#receiving;
   }
 
-  /** Disconnects: a principal of the original implementation crashes on the heartbeats of a connection that lasts. */
+  /** Disconnects: there is nothing to do with it. */
   #leaveOriginal(): OriginalPrincipalError {
     const error = new OriginalPrincipalError(
       `The principal at ${this.address} is one of the original implementation of cdktr (Rust): this cdktr (${VERSION}) cannot work with it.`,
@@ -339,14 +340,10 @@ export class PrincipalClient {
 
   #connect(): Dealer {
     const socket = new Dealer({
-      linger: 0,
+      ...CLIENT_SOCKET,
       immediate: true,
       sendHighWaterMark: 0,
       receiveHighWaterMark: 0,
-      reconnectInterval: 100,
-      reconnectMaxInterval: 2000,
-      heartbeatInterval: 5000,
-      heartbeatTimeout: 15_000,
       ...curveOptions(this.#options.curve),
     });
     const endpoint = `tcp://${this.address}`;

@@ -8,6 +8,7 @@ import { type LogLine, LogLineReader, logTopic } from "../contract/log-line.ts";
 import { BackOff, pause, Timer } from "../timer.ts";
 import { hostAndPort, type Message, Subscriber, tcpEndpoint } from "../zmq/index.ts";
 import { type PrincipalClient, RequestRefusedError } from "./client.ts";
+import { CLIENT_SOCKET } from "./client-socket.ts";
 import { type AccessRefusedError, curveOptions, watchHandshakes } from "./handshake.ts";
 
 /** Maximum number of messages received at once. */
@@ -65,12 +66,8 @@ export class LogSubscription {
     this.#mostWaiting = options.mostWaiting ?? MOST_WAITING;
     this.endpoint = tcpEndpoint(options.client.host, options.port);
     this.#socket = new Subscriber({
-      linger: 0,
+      ...CLIENT_SOCKET,
       receiveHighWaterMark: 0,
-      reconnectInterval: 100,
-      reconnectMaxInterval: 2000,
-      heartbeatInterval: 5000,
-      heartbeatTimeout: 15_000,
       ...curveOptions(options.client.curve),
     });
     this.#socket.subscribe(logTopic(options.workflowId));

@@ -1,11 +1,12 @@
 /** Clients and the principal of the original implementation of cdktr, which is in Rust. */
 import { expect, test } from "bun:test";
-import { connect } from "node:net";
+import { type AddressInfo, connect, createServer } from "node:net";
 import { OriginalPrincipalError, PrincipalClient } from "../../src/protocol/client.ts";
 import { Router } from "../../src/zmq/index.ts";
 import { command, frame, greeting } from "../hostile/raw-peer.ts";
 import { cdktr } from "../support/cdktr.ts";
 import { TemporaryDirectory } from "../support/temporary-directory.ts";
+import { until } from "../support/until.ts";
 import { failure, TestPrincipal } from "./support.ts";
 
 const MORE = 1;
@@ -77,7 +78,37 @@ test("its agents are refused with a message on both sides, until they give optio
   expect((await cluster.client().listWorkflows()).two?.dag).toBeUndefined();
 });
 
-test("its principal is recognized, and left before it gets a heartbeat", async () => {
+test("its principal gets no ZMTP heartbeat, however long a connection is idle", async () => {
+  const router = new Router({ linger: 0 });
+  await router.bind("tcp://127.0.0.1:*");
+  const target = Number(/\d+$/.exec(router.lastEndpoint)?.[0]);
+  const serving = (async () => {
+    for await (const message of router) await router.send([...message.slice(0, -1), "PONG"]);
+  })();
+  let sent = 0;
+  const network = createServer((client) => {
+    const server = connect(target, "127.0.0.1");
+    client.on("data", (bytes) => {
+      sent += bytes.length;
+    });
+    for (const socket of [client, server]) socket.on("error", () => {});
+    client.pipe(server).pipe(client);
+  });
+  await new Promise<void>((ready) => network.listen(0, "127.0.0.1", ready));
+  const { port } = network.address() as AddressInfo;
+  const client = new PrincipalClient({ host: "127.0.0.1", port, timeoutMs: 10_000 });
+  await client.ping();
+  const before = sent;
+  const since = performance.now();
+  await until("the time of a heartbeat has passed", () => performance.now() - since > 5500);
+  expect(sent).toBe(before);
+  await client.close();
+  network.close();
+  router.close();
+  await serving;
+}, 30_000);
+
+test("its principal is recognized, and left", async () => {
   using directory = new TemporaryDirectory();
   const router = new Router({ linger: 0 });
   await router.bind("tcp://127.0.0.1:*");
