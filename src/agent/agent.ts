@@ -37,6 +37,7 @@ import { runReport, SliceRun } from "./slice-run.ts";
 import { Survivors } from "./survivors.ts";
 import { TaskFiles } from "./task-files.ts";
 import type { TaskLog } from "./task-log.ts";
+import { TaskPaths } from "./task-paths.ts";
 import type { AgentContext } from "./task-run.ts";
 import { TaskSlots } from "./task-slots.ts";
 
@@ -227,7 +228,7 @@ export class Agent extends BackgroundService<AgentSignals> {
         environment: inheritedEnvironment(this.#options.environment ?? process.env),
         directory: process.cwd(),
         openFiles: limitAtStart(),
-        foreignMounts: new ForeignMounts(["/", process.execPath, directory]),
+        paths: new TaskPaths(new ForeignMounts(["/", process.execPath, directory])),
         graceMs,
         bootId: bootId(),
         liveTasks,
@@ -578,7 +579,7 @@ export class Agent extends BackgroundService<AgentSignals> {
   }
 
   async #end(parts: Parts): Promise<void> {
-    const { outbox, link, lines, reports, sweep, reaper, client } = parts;
+    const { outbox, link, lines, reports, sweep, reaper, client, context } = parts;
     try {
       await sweep.stop();
       outbox.flush();
@@ -593,6 +594,7 @@ export class Agent extends BackgroundService<AgentSignals> {
       await link.leave();
       await stopServices([lines, reports, link, reaper]);
       await client.close();
+      context.paths.close();
       outbox.close();
       this.#finish(this.#status(left + leftLines));
     } catch (error) {

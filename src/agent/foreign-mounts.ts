@@ -1,20 +1,26 @@
 /**
  * Finds out which paths are on a mount that may stop responding, without touching that mount. A file system on another machine, or one
- * implemented by a program (NFS, SMB, FUSE, …), blocks every process that accesses it while its server is down. The agent has only one
- * thread, so it leaves such paths to the process of the task, see task-starter.ts.
+ * implemented by a program (NFS, SMB, FUSE, …), blocks every process that accesses it while its server is down, and so does a disk that
+ * hangs. What to do about that is decided in task-paths.ts.
  */
 
-import { closeSync, lstatSync, openSync, readFileSync, readlinkSync, readSync, realpathSync } from "node:fs";
+import { lstatSync, readFileSync, readlinkSync, realpathSync } from "node:fs";
 import { delimiter, dirname, join, resolve } from "node:path";
+import { interpreterOf } from "../host/interpreter.ts";
 import { kindOf } from "./executors/paths.ts";
 
-/** File systems that the kernel serves from this machine; any other may hang. */
-const LOCAL: ReadonlySet<string> = new Set(
+/** File systems that are only in memory. */
+const IN_MEMORY: ReadonlySet<string> = new Set(
   (
-    "bcachefs bpf btrfs cgroup cgroup2 configfs cramfs debugfs devpts devtmpfs efivarfs erofs exfat ext2 ext3 ext4 f2fs fusectl " +
-    "hugetlbfs iso9660 jfs mqueue nilfs2 nsfs ntfs3 overlay proc pstore ramfs reiserfs rootfs securityfs selinuxfs squashfs sysfs " +
-    "tmpfs tracefs udf vfat xfs zfs"
+    "bpf cgroup cgroup2 configfs debugfs devpts devtmpfs efivarfs fusectl hugetlbfs mqueue nsfs proc pstore ramfs rootfs securityfs " +
+    "selinuxfs sysfs tmpfs tracefs"
   ).split(" "),
+);
+/** File systems on disks of this machine, which only hang when the disk does. Any other may be remote. */
+const ON_DISK: ReadonlySet<string> = new Set(
+  "bcachefs btrfs cramfs erofs exfat ext2 ext3 ext4 f2fs iso9660 jfs nilfs2 ntfs3 overlay reiserfs squashfs udf vfat xfs zfs".split(
+    " ",
+  ),
 );
 
 /** How long the table of mounts is cached, ms. */
@@ -22,11 +28,25 @@ const FRESH_MS = 200;
 /** Maximum number of symbolic links in one path, as in the kernel. */
 const MOST_LINKS = 40;
 
+/** A mount that may hang. */
+export interface Mount {
+  readonly point: string;
+  readonly isRemote: boolean;
+}
+
+/** What starting a program touches. */
+export interface Touched {
+  /** Files and directories, relative to `cwd`; a name without a slash is looked up in `searchPath`. */
+  readonly paths: readonly string[];
+  readonly cwd: string;
+  readonly searchPath: string;
+}
+
 /** The mounts of this host that may hang. */
 export class ForeignMounts {
   readonly #trusted: readonly string[];
   readonly #read: () => string;
-  #points: ReadonlySet<string> = new Set();
+  #mounts: ReadonlyMap<string, Mount> = new Map();
   #readMs = Number.NEGATIVE_INFINITY;
 
   /**
@@ -39,62 +59,86 @@ export class ForeignMounts {
   }
 
   /**
-   * The foreign mount that starting a program would touch.
-   * @param paths files and directories, relative to `cwd`; a name without a slash is looked up in `searchPath`
-   * @returns its mount point, or undefined
+   * The foreign mount that starting a program would touch; a remote one rather than a disk.
+   * @param passesDisks whether the disks among them have just responded, so that paths may be followed through them
    */
-  among(paths: readonly string[], cwd: string, searchPath: string): string | undefined {
-    const points = this.#pointsNow();
-    if (points.size === 0) return undefined;
-    for (const path of paths) {
-      const places = path.includes("/")
-        ? [path]
-        : searchPath.split(delimiter).map((directory) => join(directory, path));
-      for (const place of places) {
-        const file = resolve(cwd, place);
-        const mount = mountOn(file, points);
-        if (mount !== undefined) return mount;
+  among(touched: Touched, passesDisks: boolean): Mount | undefined {
+    const mounts = this.#mountsNow();
+    if (mounts.size === 0) return undefined;
+    let disk: Mount | undefined;
+    for (const candidates of candidatesOf(touched)) {
+      for (const file of candidates) {
+        const mount = mountOn(file, mounts, passesDisks);
+        if (mount?.isRemote) return mount;
+        disk ??= mount;
+        // What is on the disk is not known yet.
+        if (mount !== undefined) break;
         if (kindOf(file) !== "file") continue;
         const interpreter = interpreterOf(file);
-        const itsMount = interpreter === undefined ? undefined : mountOn(resolve(cwd, interpreter), points);
-        if (itsMount !== undefined) return itsMount;
+        const its =
+          interpreter === undefined
+            ? undefined
+            : mountOn(resolve(touched.cwd, interpreter), mounts, passesDisks);
+        if (its?.isRemote) return its;
+        disk ??= its;
         break;
       }
     }
-    return undefined;
+    return disk;
   }
 
-  #pointsNow(): ReadonlySet<string> {
+  /** The files and directories to access in order to see whether the disks respond: of each list, up to the first file. */
+  onDisks(touched: Touched): string[][] {
+    const mounts = this.#mountsNow();
+    return candidatesOf(touched).map((candidates) => {
+      const remote = candidates.findIndex((file) => mountOn(file, mounts, false)?.isRemote);
+      return remote < 0 ? candidates : candidates.slice(0, remote);
+    });
+  }
+
+  #mountsNow(): ReadonlyMap<string, Mount> {
     const now = performance.now();
-    if (now - this.#readMs < FRESH_MS) return this.#points;
+    if (now - this.#readMs < FRESH_MS) return this.#mounts;
     this.#readMs = now;
     try {
-      this.#points = this.#foreign(this.#read());
+      this.#mounts = this.#foreign(this.#read());
     } catch {
       // Without /proc nothing is known: every path counts as local.
     }
-    return this.#points;
+    return this.#mounts;
   }
 
-  #foreign(mountinfo: string): Set<string> {
-    const types = new Map<string, string>();
+  #foreign(mountinfo: string): Map<string, Mount> {
+    const all = new Map<string, { type: string; device: string }>();
     for (const line of mountinfo.split("\n")) {
       const [mount, type] = line.split(" - ");
-      const point = mount?.split(" ")[4];
+      const [, , device = "", , point] = mount?.split(" ") ?? [];
       // A later mount covers an earlier one.
-      if (point !== undefined && type !== undefined) types.set(decodeOctal(point), type.split(" ")[0] ?? "");
+      if (point !== undefined && type !== undefined)
+        all.set(decodeOctal(point), { type: type.split(" ")[0] ?? "", device });
     }
-    const points = new Set<string>();
-    for (const [point, type] of types) {
-      const isTrusted = this.#trusted.some((path) => path === point || path.startsWith(withSlash(point)));
-      if (!LOCAL.has(type) && !isTrusted) points.add(point);
-    }
-    return points;
+    const isTrusted = (point: string) =>
+      this.#trusted.some((path) => path === point || path.startsWith(withSlash(point)));
+    const trusted = new Set([...all].flatMap(([point, { device }]) => (isTrusted(point) ? [device] : [])));
+    const mounts = new Map<string, Mount>();
+    for (const [point, { type, device }] of all)
+      if (!IN_MEMORY.has(type) && !trusted.has(device))
+        mounts.set(point, { point, isRemote: !ON_DISK.has(type) });
+    return mounts;
   }
 }
 
+/** For each path, the places where it is looked for. */
+function candidatesOf({ paths, cwd, searchPath }: Touched): string[][] {
+  return paths.map((path) =>
+    path.includes("/")
+      ? [resolve(cwd, path)]
+      : searchPath.split(delimiter).map((directory) => resolve(cwd, join(directory, path))),
+  );
+}
+
 /** The first of the mounts that the kernel would enter while resolving a path, symbolic links included. */
-function mountOn(path: string, points: ReadonlySet<string>): string | undefined {
+function mountOn(path: string, mounts: ReadonlyMap<string, Mount>, passesDisks: boolean): Mount | undefined {
   let rest = path.split("/").reverse();
   let at = "/";
   let links = 0;
@@ -108,7 +152,8 @@ function mountOn(path: string, points: ReadonlySet<string>): string | undefined 
     }
     const next = join(at, name);
     // Checked before the path is touched, which alone would block.
-    if (points.has(next)) return next;
+    const mount = mounts.get(next);
+    if (mount !== undefined && (mount.isRemote || !passesDisks)) return mount;
     let target: string | undefined;
     try {
       if (lstatSync(next).isSymbolicLink()) target = readlinkSync(next);
@@ -123,22 +168,6 @@ function mountOn(path: string, points: ReadonlySet<string>): string | undefined 
     if (++links > MOST_LINKS) return undefined;
     if (target.startsWith("/")) at = "/";
     rest = [...rest, ...target.split("/").reverse()];
-  }
-}
-
-/** The interpreter named in the first line of a script; undefined for anything else. Call it for regular files only. */
-export function interpreterOf(file: string): string | undefined {
-  try {
-    const fd = openSync(file, "r");
-    try {
-      const start = Buffer.alloc(256);
-      const length = readSync(fd, start);
-      return /^#! *([^ \t\n]+)/.exec(start.toString("latin1", 0, length))?.[1];
-    } finally {
-      closeSync(fd);
-    }
-  } catch {
-    return undefined;
   }
 }
 

@@ -1,9 +1,9 @@
 import { accessSync, constants } from "node:fs";
 import { delimiter, join, resolve } from "node:path";
 import { errorMessage } from "../errors.ts";
+import { interpreterOf } from "../host/interpreter.ts";
 import { CannotStartError, type Command } from "./executors/executor.ts";
 import { checkDirectory, kindOf } from "./executors/paths.ts";
-import { interpreterOf } from "./foreign-mounts.ts";
 import { NoDescriptorsError } from "./libc.ts";
 
 /** The host has no descriptors, processes or memory left for a task at the moment. */

@@ -10,13 +10,13 @@ import { canTransition, isTerminal, type RunStatus } from "../workflow/status.ts
 import { TASK_TRANSITIONS } from "../workflow/task-state.ts";
 import { AGENT_MARKER, taskEnvironment } from "./environment.ts";
 import { CannotStartError, type Command, commandFor, touchedBy } from "./executors/index.ts";
-import type { ForeignMounts } from "./foreign-mounts.ts";
 import type { Outbox } from "./outbox.ts";
 import { OutputsError } from "./parse-outputs.ts";
 import { NoRoomError } from "./spawn-error.ts";
 import { describeSurvivors, type Survivors } from "./survivors.ts";
 import type { TaskFiles, TryFiles } from "./task-files.ts";
 import { TaskLog } from "./task-log.ts";
+import type { TaskPaths } from "./task-paths.ts";
 import { type ProcessEnd, TaskProcess } from "./task-process.ts";
 import type { TaskSlots } from "./task-slots.ts";
 import { isStarting, starterCommand } from "./task-starter.ts";
@@ -30,8 +30,8 @@ export interface AgentContext {
   readonly environment: Readonly<Record<string, string>>;
   /** The agent's working directory: the base of relative paths in tasks. */
   readonly directory: string;
-  /** Mounts that the agent itself does not touch. */
-  readonly foreignMounts: ForeignMounts;
+  /** The paths that the agent itself does not touch. */
+  readonly paths: TaskPaths;
   /** The soft limit of open files of tasks; undefined for that of the agent. */
   readonly openFiles: number | undefined;
   /** Time between TERM and KILL, ms. */
@@ -82,6 +82,8 @@ export interface TaskOwner {
 const MAX_ERROR_LENGTH = 4096;
 /** Time limit for starting a task on a foreign mount, ms. */
 const STARTING_MS = 30_000;
+/** How long to wait for the helper that accesses a disk, before the task does that itself, ms. */
+const ASK_MS = 100;
 /** How long a task waits for a host that has no room for another process, and the pauses between its tries, ms. */
 const NO_ROOM_MS = 300_000;
 const FIRST_PAUSE_MS = 100;
@@ -106,6 +108,8 @@ export class TaskRun {
   readonly #starting: Timer;
   /** The foreign mount that the current process has to enter to start. */
   #mount: string | undefined;
+  /** Whether this try has waited for the helper already. */
+  #hasAsked = false;
   /** Until when the try waits for a host that has no room for its process. */
   #room = { until: 0, pauses: new BackOff(FIRST_PAUSE_MS, LONGEST_PAUSE_MS) };
   #isShortOfRoom = false;
@@ -185,6 +189,7 @@ export class TaskRun {
       until: this.#context.clock.monotonic() + NO_ROOM_MS,
       pauses: new BackOff(FIRST_PAUSE_MS, LONGEST_PAUSE_MS),
     };
+    this.#hasAsked = false;
     this.#context.liveTasks.add(this.id);
     this.#start(this.#context.files.of(this.id, this.#attempt));
   }
@@ -210,7 +215,9 @@ export class TaskRun {
       files.writeInputs(this.#owner.inputsOf(this.definition));
       // Whoever ends leftovers of this agent does not find it.
       if (background === "leave") delete environment[AGENT_MARKER];
-      this.#process = TaskProcess.start(this.#command(environment), this.#log, {
+      const command = this.#command(environment);
+      if (command === undefined) return;
+      this.#process = TaskProcess.start(command, this.#log, {
         graceMs: this.#context.graceMs,
         background,
         openFiles: this.#context.openFiles,
@@ -276,17 +283,34 @@ export class TaskRun {
     else if (this.#files !== undefined) this.#start(this.#files);
   }
 
-  /** The command of the next attempt. On a foreign mount, the process of the task performs everything that could block. */
-  #command(environment: Readonly<Record<string, string>>): Command {
+  /**
+   * The command of the try. On a mount that does not respond, the process of the task performs everything that could block.
+   * @returns undefined if the helper has to access the paths first: {@link #start} is called again
+   */
+  #command(environment: Readonly<Record<string, string>>): Command | undefined {
     const { config } = this.definition;
-    const { directory, foreignMounts, openFiles } = this.#context;
+    const { directory, paths, openFiles } = this.#context;
     const context = { directory, environment };
     const touched = touchedBy(config, context);
-    this.#mount =
-      touched === undefined ? undefined : foreignMounts.among(touched, touched[0], environment.PATH ?? "");
-    return this.#mount === undefined
-      ? commandFor(config, context)
-      : starterCommand(config, context, openFiles);
+    const barrier =
+      touched && paths.barrier({ paths: touched, cwd: touched[0], searchPath: environment.PATH ?? "" });
+    if (barrier?.answer !== undefined && !this.#hasAsked) {
+      this.#wait(barrier.answer);
+      return undefined;
+    }
+    this.#mount = barrier?.point;
+    return barrier === undefined ? commandFor(config, context) : starterCommand(config, context, openFiles);
+  }
+
+  #wait(answer: Promise<void>): void {
+    this.#hasAsked = true;
+    this.#starting.in(ASK_MS);
+    const attempt = this.#attempt;
+    void answer.then(() => {
+      if (attempt !== this.#attempt || this.#process !== undefined || !this.#starting.isSet) return;
+      this.#starting.cancel();
+      this.#lookAgain();
+    });
   }
 
   #timeOut(): void {

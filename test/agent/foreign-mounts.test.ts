@@ -16,6 +16,9 @@ const mountinfo = (type: string) =>
     `41 27 0:41 / ${at("local")} rw - tmpfs none rw`,
   ].join("\n");
 const mounts = (type = "nfs4", trusted = ["/"]) => new ForeignMounts(trusted, () => mountinfo(type));
+const among = (mounts: ForeignMounts, paths: string[], cwd = "/", searchPath = "", passesDisks = false) =>
+  mounts.among({ paths, cwd, searchPath }, passesDisks);
+const pointAmong = (...query: Parameters<typeof among>) => among(...query)?.point;
 
 beforeAll(() => {
   for (const name of ["a share/bin", "local", "bin", "deep/er"]) mkdirSync(at(name), { recursive: true });
@@ -37,27 +40,31 @@ afterAll(() => directory[Symbol.dispose]());
 test("a path that leads onto a foreign mount, also through links and dots", () => {
   const share = at("a share");
   for (const path of [at("a share"), at("a share/x/y"), at("deep/link/x"), at("deep/er2")])
-    expect([path, mounts().among([path], "/", "")]).toEqual([path, share]);
+    expect([path, pointAmong(mounts(), [path])]).toEqual([path, share]);
   for (const path of [at("local/x"), at("loop1/x"), at("a share2"), "/"])
-    expect([path, mounts().among([path], "/", "")]).toEqual([path, undefined]);
-  expect(mounts().among(["./a share/x"], root, "")).toBe(share);
+    expect([path, pointAmong(mounts(), [path])]).toEqual([path, undefined]);
+  expect(pointAmong(mounts(), ["./a share/x"], root)).toBe(share);
 });
 
 test("a name that is looked up on a foreign mount, and a script whose interpreter is there", () => {
   const share = at("a share");
-  expect(mounts().among(["tool"], "/", `${at("bin")}:${at("a share/bin")}`)).toBeUndefined();
-  expect(mounts().among(["tool"], "/", `${at("a share/bin")}:${at("bin")}`)).toBe(share);
-  expect(mounts().among(["other"], "/", `${at("bin")}:${at("a share/bin")}`)).toBe(share);
-  expect(mounts().among(["script"], "/", at("bin"))).toBe(share);
+  expect(pointAmong(mounts(), ["tool"], "/", `${at("bin")}:${at("a share/bin")}`)).toBeUndefined();
+  expect(pointAmong(mounts(), ["tool"], "/", `${at("a share/bin")}:${at("bin")}`)).toBe(share);
+  expect(pointAmong(mounts(), ["other"], "/", `${at("bin")}:${at("a share/bin")}`)).toBe(share);
+  expect(pointAmong(mounts(), ["script"], "/", at("bin"))).toBe(share);
 });
 
-test("mounts of this machine, and those without which the agent cannot work, are not foreign", () => {
+test("mounts in memory, and those without which the agent cannot work, are not foreign; a disk is, but not remote", () => {
   const path = [at("a share/x")];
-  for (const type of ["ext4", "xfs", "overlay", "tmpfs"])
-    expect(mounts(type).among(path, "/", "")).toBeUndefined();
+  for (const type of ["tmpfs", "proc", "ramfs"]) expect(among(mounts(type), path)).toBeUndefined();
+  for (const type of ["ext4", "xfs", "overlay"]) {
+    expect(among(mounts(type), path)).toEqual({ point: at("a share"), isRemote: false });
+    expect(among(mounts(type), path, "/", "", true)).toBeUndefined();
+  }
   for (const type of ["nfs", "cifs", "fuse.sshfs", "9p", "autofs", "new one"])
-    expect(mounts(type).among(path, "/", "")).toBe(at("a share"));
-  expect(mounts("nfs", [at("a share/bin")]).among(path, "/", "")).toBeUndefined();
+    for (const passes of [false, true])
+      expect(among(mounts(type), path, "/", "", passes)).toEqual({ point: at("a share"), isRemote: true });
+  expect(pointAmong(mounts("nfs", [at("a share/bin")]), path)).toBeUndefined();
 });
 
 test("a task on a foreign mount runs as any other, and says why when it cannot", async () => {

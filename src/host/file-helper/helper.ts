@@ -2,8 +2,9 @@
  * The file helper: a child process that accesses the paths that users specify, so that its parent never does. A path on a dead mount
  * may block it until the mount recovers. It handles one request at a time, and reports each path before it accesses it.
  */
-import { writeSync } from "node:fs";
+import { statSync, writeSync } from "node:fs";
 import { resolve } from "node:path";
+import { interpreterOf } from "../interpreter.ts";
 import { readRegularFile } from "../regular-file.ts";
 import { PlacesWatch } from "./places-watch.ts";
 import type { FileNews, FileQuestion, FileRequests, FileVerb } from "./requests.ts";
@@ -66,6 +67,8 @@ export class FileHandler {
         return this.#read(request as FileRequests["read"]["request"], touching);
       case "glob":
         return this.#glob(request as FileRequests["glob"]["request"]);
+      case "touch":
+        return touch((request as FileRequests["touch"]["request"]).places, touching);
       case "forget":
         return this.#forget((request as FileRequests["forget"]["request"]).key);
     }
@@ -159,6 +162,23 @@ export class FileHandler {
         "If the reason is ENOSPC, raise fs.inotify.max_user_watches.",
     });
   }
+}
+
+function touch(places: FileRequests["touch"]["request"]["places"], touching: (path: string) => void): null {
+  const isFile = (path: string) => {
+    touching(path);
+    try {
+      return statSync(path).isFile();
+    } catch {
+      return false;
+    }
+  };
+  for (const candidates of places) {
+    const file = candidates.find(isFile);
+    const interpreter = file === undefined ? undefined : interpreterOf(file);
+    if (interpreter !== undefined) isFile(interpreter);
+  }
+  return null;
 }
 
 function send(news: FileNews): void {

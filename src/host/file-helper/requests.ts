@@ -46,6 +46,11 @@ export interface FileRequests {
       readonly hears: boolean;
     };
   };
+  /**
+   * Accesses paths as starting a program does: resolves them and, in case they are regular files, reads their beginning. Of each list only up
+   * to the first regular file. Replies when none of them has blocked.
+   */
+  touch: { readonly request: { readonly places: readonly (readonly string[])[] }; readonly reply: null };
   /** Stops reporting changes under `key`. */
   forget: { readonly request: { readonly key: string }; readonly reply: null };
 }

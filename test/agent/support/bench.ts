@@ -8,6 +8,7 @@ import { Outbox } from "../../../src/agent/outbox.ts";
 import { type RunEnd, SliceRun } from "../../../src/agent/slice-run.ts";
 import { Survivors } from "../../../src/agent/survivors.ts";
 import { TaskFiles } from "../../../src/agent/task-files.ts";
+import { TaskPaths } from "../../../src/agent/task-paths.ts";
 import type { AgentContext } from "../../../src/agent/task-run.ts";
 import { TaskSlots } from "../../../src/agent/task-slots.ts";
 import { type Clock, systemClock } from "../../../src/clock.ts";
@@ -121,7 +122,7 @@ export class Bench implements Disposable {
       environment: inheritedEnvironment(options.environment ?? process.env),
       directory: options.directory ?? this.directory,
       openFiles: options.openFiles,
-      foreignMounts: options.foreignMounts ?? new ForeignMounts(["/", process.execPath]),
+      paths: new TaskPaths(options.foreignMounts ?? new ForeignMounts(["/", process.execPath])),
       graceMs: options.graceMs ?? 5000,
       bootId: bootId(),
       liveTasks: new Set(),
@@ -181,6 +182,7 @@ export class Bench implements Disposable {
   }
 
   [Symbol.dispose](): void {
+    this.context.paths.close();
     this.outbox.close();
     rmSync(this.directory, { recursive: true, force: true });
   }

@@ -1,0 +1,65 @@
+/**
+ * Decides how a task is started, so that a mount that does not respond blocks nobody but that task. The agent has only one thread, and
+ * starting a process blocks it until the kernel has entered the working directory and opened the program. Paths on a remote mount are
+ * left to the process of the task, see task-starter.ts. That costs some 20 ms, so paths on a disk are first accessed by a helper process: if
+ * it comes through, the agent starts the task itself.
+ */
+import { FileHelper, PathSilentError } from "../host/file-helper/file-helper.ts";
+import { dropOldest } from "../recent.ts";
+import type { ForeignMounts, Mount, Touched } from "./foreign-mounts.ts";
+
+/** How long a disk counts as responding after the helper has accessed a path on it, ms. */
+const FRESH_MS = 200;
+/** Maximum number of paths to remember. */
+const MOST_KNOWN = 1000;
+
+/** A mount that the agent itself must not enter now. */
+export interface Barrier extends Mount {
+  /** Resolves when the helper has accessed the paths, or failed to: then ask again. Absent if that is known already. */
+  readonly answer?: Promise<void>;
+}
+
+/** The paths of tasks. */
+export class TaskPaths {
+  readonly #mounts: ForeignMounts;
+  readonly #helper: FileHelper;
+  /** When a helper came through to them, ms. */
+  readonly #answered = new Map<string, number>();
+  readonly #asked = new Map<string, Promise<void>>();
+  /** Disks that do not respond. */
+  readonly #silent = new Set<string>();
+
+  constructor(mounts: ForeignMounts, helper = new FileHelper()) {
+    this.#mounts = mounts;
+    this.#helper = helper;
+  }
+
+  /** What keeps the agent from starting a task itself; undefined if nothing does. */
+  barrier(touched: Touched): Barrier | undefined {
+    const key = JSON.stringify(touched);
+    const isFresh = performance.now() - (this.#answered.get(key) ?? Number.NEGATIVE_INFINITY) < FRESH_MS;
+    const mount = this.#mounts.among(touched, isFresh);
+    if (mount === undefined || mount.isRemote || this.#silent.has(mount.point)) return mount;
+    let answer = this.#asked.get(key);
+    answer ??= this.#ask(key, touched, mount.point).finally(() => this.#asked.delete(key));
+    this.#asked.set(key, answer);
+    return { ...mount, answer };
+  }
+
+  close(): void {
+    this.#helper.close();
+  }
+
+  async #ask(key: string, touched: Touched, point: string): Promise<void> {
+    try {
+      await this.#helper.ask("touch", { places: this.#mounts.onDisks(touched) });
+      this.#answered.delete(key);
+      this.#answered.set(key, performance.now());
+      dropOldest(this.#answered, MOST_KNOWN);
+    } catch (error) {
+      if (!(error instanceof PathSilentError)) return;
+      this.#silent.add(point);
+      void error.answers.then(() => this.#silent.delete(point));
+    }
+  }
+}
