@@ -27,6 +27,8 @@ interface Traits {
   readonly noun?: string;
   /** What to write, for someone who omitted it or wrote a value of another type. */
   readonly help?: string;
+  /** What it is when it is omitted or empty. */
+  readonly absent?: { readonly value: unknown };
   /** How a default is written in a file. */
   readonly write?: (value: unknown) => unknown;
   /** The keys of a mapping. */
@@ -83,14 +85,15 @@ export class Field<T, K extends string | null = null> {
 
   /** Optional: `fallback` when omitted or empty. */
   default(fallback: T): Field<T, K> {
-    const { file, stored } = this.orElse(fallback);
+    const { file, stored, traits } = this.orElse(fallback);
     const { write = (value) => value } = this.traits;
-    return new Field<T, K>(file.meta({ default: write(fallback) }), stored, this.traits, this.storedKey);
+    return new Field<T, K>(file.meta({ default: write(fallback) }), stored, traits, this.storedKey);
   }
 
-  #absent<A>(absent: A, stored: z.ZodType<T | A>): Field<T | A, K> {
-    const file = this.file.nullish().transform((value) => value ?? absent);
-    return new Field(file, stored, this.traits, this.storedKey);
+  /** Its block puts in the value: a schema that does would run for each of the many keys that a file omits. */
+  #absent<A>(value: A, stored: z.ZodType<T | A>): Field<T | A, K> {
+    const file = this.file.nullish() as z.ZodType<T | A>;
+    return new Field(file, stored, { ...this.traits, absent: { value } }, this.storedKey);
   }
 
   /** The keys of a mapping that has this tag. */
@@ -120,12 +123,21 @@ export class Block<K extends Keys> extends Field<Flat<ValuesOf<K>>> {
   readonly #stored: Record<string, z.ZodType>;
 
   constructor(keys: K, description?: string) {
-    const entries = Object.entries(keys).map(([key, field]) => ({ key, to: field.storedKey ?? key, field }));
+    const entries = Object.entries(keys).map(([key, field]) => ({
+      key,
+      to: field.storedKey ?? key,
+      field,
+      absent: field.traits.absent?.value,
+    }));
     const stored = Object.fromEntries(entries.map(({ to, field }) => [to, field.stored]));
     const mapping = z.strictObject(Object.fromEntries(entries.map(({ key, field }) => [key, field.file])));
     const file = (description === undefined ? mapping : mapping.describe(description)).transform((value) => {
-      const found = entries.filter(({ key }) => value[key] !== undefined);
-      return Object.fromEntries(found.map(({ key, to }) => [to, value[key]])) as Flat<ValuesOf<K>>;
+      const stored: Record<string, unknown> = {};
+      for (const { key, to, absent } of entries) {
+        const given = value[key] ?? absent;
+        if (given !== undefined) stored[to] = given;
+      }
+      return stored as Flat<ValuesOf<K>>;
     });
     super(file, loose(stored), { keys });
     this.#stored = stored;

@@ -9,6 +9,7 @@ import type { AnyField, ValueOf } from "./field.ts";
 import { findingsOfIssues, type IssuePath, nodeAt, placeOf } from "./issues.ts";
 import { factsOf, likelyTag, TASK_TAGS } from "./kinds/index.ts";
 import { Workflow, type WorkflowDefinition } from "./model.ts";
+import { readPlainYaml } from "./plain-yaml.ts";
 import { SourceText } from "./source-text.ts";
 import { type Located, readYaml, TAG_KEY } from "./yaml-tree.ts";
 
@@ -37,10 +38,9 @@ export interface ParseSource {
  */
 export function parseWorkflow(text: string, source: ParseSource): ParseResult {
   const body = text.startsWith("\ufeff") ? text.slice(1) : text;
-  const sourceText = new SourceText(body);
   const fail = (findings: readonly Finding[]): ParseResult => {
     const all = unique(findings);
-    const diagnostics = locate(all.slice(0, MAX_DIAGNOSTICS), sourceText, source.path);
+    const diagnostics = locate(all.slice(0, MAX_DIAGNOSTICS), new SourceText(body), source.path);
     const more = all.length - diagnostics.length;
     if (more > 0) diagnostics.push(fileDiagnostic(source.path, "E099", `and ${more} more problems`));
     return { ok: false, diagnostics };
@@ -48,41 +48,58 @@ export function parseWorkflow(text: string, source: ParseSource): ParseResult {
 
   const unreadable = rawFindings(body);
   if (unreadable.length > 0) return fail(unreadable);
+  // Positions are needed for problems only, and take most of the time.
+  const plain = readPlainYaml(body);
+  const quick = plain && checkValues(plain, source.id);
+  if (quick?.definition != null && quick.findings.length === 0)
+    return { ok: true, definition: quick.definition, warnings: [] };
+
   const { root, findings } = readYaml(body);
   if (root === null || root.value === null) {
     if (findings.length > 0) return fail(findings);
     const help = "a workflow needs at least a name and tasks";
     return fail([{ code: "E006", message: "the file is empty", help, start: 0, end: 0 }]);
   }
+  const checked = checkValues(root, source.id);
+  const all = [...findings, ...checked.findings];
+  if (checked.definition === null || all.some((finding) => finding.code.startsWith("E"))) return fail(all);
+  return {
+    ok: true,
+    definition: checked.definition,
+    warnings: locate(unique(all), new SourceText(body), source.path),
+  };
+}
 
-  findings.push(...checkTagsAndNames(root), ...checkTasks(root), ...checkAfter(root, source.id));
+/** Everything that is checked in the values of a file; the definition is null if they do not fit the schema. */
+function checkValues(
+  root: Located,
+  id: string,
+): { readonly definition: WorkflowDefinition | null; readonly findings: readonly Finding[] } {
+  const findings = [...checkTagsAndNames(root), ...checkTasks(root), ...checkAfter(root, id)];
   const checked = Workflow.file.safeParse(root.value);
   if (!checked.success) {
     const hasNoTasks = findings.some((finding) => finding.code === "E013");
     const issues = checked.error.issues.filter((issue) => !(hasNoTasks && issue.path.join() === "tasks"));
     findings.push(...findingsOfIssues(issues, root, Workflow));
+    return { definition: null, findings };
   }
-  const warnings = checked.success
-    ? [
-        ...checkEffects(checked.data, root),
-        ...checkPlacement(checked.data, root),
-        ...checkOfferedParams(checked.data, root),
-      ]
-    : [];
-  const all = [...findings, ...warnings];
-  if (!checked.success || all.some((finding) => finding.code.startsWith("E"))) return fail(all);
-  return {
-    ok: true,
-    definition: { id: source.id, ...checked.data, tasks: inOrder(checked.data.tasks, root) },
-    warnings: locate(unique(all), sourceText, source.path),
-  };
+  findings.push(
+    ...checkEffects(checked.data, root),
+    ...checkPlacement(checked.data, root),
+    ...checkOfferedParams(checked.data, root),
+  );
+  const tasks = inOrder(checked.data.tasks, root);
+  return { definition: { id, ...checked.data, tasks }, findings };
 }
+
+const CONTROL_CHARACTER = /[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]/;
 
 /** Checks that are possible before the text is parsed as YAML. */
 function rawFindings(text: string): Finding[] {
   if (text.length > MAX_FILE_BYTES || Buffer.byteLength(text) > MAX_FILE_BYTES) return [tooLarge()];
   const findings: Finding[] = [];
-  for (const match of text.matchAll(/[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]/g)) {
+  if (!CONTROL_CHARACTER.test(text)) return findings;
+  for (const match of text.matchAll(new RegExp(CONTROL_CHARACTER, "g"))) {
     const code = match[0].charCodeAt(0).toString(16).padStart(2, "0");
     const message = `there is a control character (0x${code}) here`;
     const help = `remove it; in a double-quoted string it can be written as "\\x${code}"`;
@@ -105,26 +122,29 @@ export function tooLarge(): Finding {
 function checkTagsAndNames(root: Located): Finding[] {
   const tags: Finding[] = [];
   const names: Finding[] = [];
-  const visit = (node: Located, field: AnyField | undefined, path: IssuePath): void => {
-    const tag = checkTag(node, field, path, root);
+  const visit = (node: Located, field: AnyField | undefined, way: Way): void => {
+    const tag = checkTag(node, field, way, root);
     if (tag !== null) tags.push(tag);
     const check = isMapping(node.value) ? field?.traits.names?.() : undefined;
     for (const [key, child] of node.children) {
       const problem = check?.(String(key)) ?? null;
       if (problem !== null) names.push({ ...problem, ...(child.key ?? child.node) });
-      visit(child.node, field?.child(key, node.tag?.name), [...path, key]);
+      visit(child.node, field?.child(key, node.tag?.name), { key, parent: way });
     }
   };
-  visit(root, Workflow, []);
+  visit(root, Workflow, null);
   return [...tags, ...names];
 }
 
-function checkTag(
-  node: Located,
-  field: AnyField | undefined,
-  path: IssuePath,
-  root: Located,
-): Finding | null {
+/** The keys from a value up to the root: a path that costs nothing unless it is needed. */
+type Way = { readonly key: string | number; readonly parent: Way } | null;
+
+function pathOf(way: Way): IssuePath {
+  return way === null ? [] : [...pathOf(way.parent), way.key];
+}
+
+function checkTag(node: Located, field: AnyField | undefined, way: Way, root: Located): Finding | null {
+  if (node.tag === null && field?.traits.kinds === undefined) return null;
   const kinds = TASK_TAGS.map((tag) => `!${tag}`);
   if (node.tag !== null) {
     const { name, ...range } = node.tag;
@@ -144,6 +164,7 @@ function checkTag(
     likely === null
       ? `add the kind of the task as a tag: ${kinds.join(" or ")}`
       : `write "config: !${likely}", or the tag alone on the next line`;
+  const path = pathOf(way);
   const message = `config of task "${String(path.at(-2))}" has no tag`;
   return { code: "E020", message, help, ...placeOf(root, path) };
 }

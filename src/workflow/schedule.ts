@@ -106,8 +106,20 @@ const FIELDS = [
   { name: "day of week", range: "0 to 7 (Sunday is 0 and 7), or SUN to SAT" },
 ] as const;
 
-/** Checks a cron expression field by field; `null` when it is valid and will ever fire. */
+const valid = new Set<string>();
+
+/** Checks a cron expression; `null` when it is valid and will ever fire. */
 export function checkCron(expression: string): CronProblem | null {
+  if (valid.has(expression)) return null;
+  const problem = findProblem(expression);
+  if (problem === null) {
+    if (valid.size >= KEPT) valid.clear();
+    valid.add(expression);
+  }
+  return problem;
+}
+
+function findProblem(expression: string): CronProblem | null {
   const whole = { start: 0, end: expression.length };
   if (expression.trim().startsWith("@")) {
     try {
@@ -178,11 +190,16 @@ function reasonOf(error: unknown): string {
   return reason.charAt(0).toLowerCase() + reason.slice(1).replace(/\.$/, "");
 }
 
+const zones = new Set<string>();
+
 /** Whether this system knows this IANA time zone. */
 export function isTimezone(name: string): boolean {
+  if (zones.has(name)) return true;
   if (!/^[A-Za-z]/.test(name)) return false;
   try {
     new Intl.DateTimeFormat("en", { timeZone: name });
+    if (zones.size >= KEPT) zones.clear();
+    zones.add(name);
     return true;
   } catch {
     return false;

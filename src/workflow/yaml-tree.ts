@@ -35,7 +35,7 @@ export interface Located {
 }
 
 /** An entry of a mapping or a sequence. */
-interface LocatedChild {
+export interface LocatedChild {
   /** Range of the key; null in a sequence. */
   readonly key: Range | null;
   readonly node: Located;

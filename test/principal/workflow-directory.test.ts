@@ -268,7 +268,7 @@ describe("the workflow directory", () => {
     expect(unreadable.has("circle")).toBe(true);
   });
 
-  test("with more files than can be read at the start: the last versions are in use at once, and the rest follows", async () => {
+  test("with more files than can be read at the start: the last versions are in use at once, the rest follows, and one that is needed is read first", async () => {
     using directory = temporaryDirectory();
     const book = new LogBook();
     const root = join(directory.path, "flows");
@@ -287,11 +287,16 @@ describe("the workflow directory", () => {
       startMs: 0,
       zone: "UTC",
     };
+    write("broken", "");
     const before = new WorkflowDirectory(options);
     await startServices([store, before]);
-    expect(book.count(/100 of 250 workflow files are read\. The other 150 follow/)).toBe(1);
+    expect(book.count(/100 of 251 workflow files are read\. The other 151 follow/)).toBe(1);
+    const unread = Array.from({ length: 250 }, (_, n) => `w${n}`).find((id) => before.get(id) === undefined);
+    await before.load(required(unread));
+    expect(before.get(required(unread))?.definition.name).toBe("First");
     await before.scan();
     expect(before.size).toBe(250);
+    expect(before.invalidFiles).toHaveLength(1);
     await before.stop();
 
     write("w7", "Second");
@@ -300,8 +305,14 @@ describe("the workflow directory", () => {
     await after.start();
     expect(after.get("new")?.definition.name).toBe("New");
     expect(after.size).toBe(251);
+    expect(after.get("w7")?.definition.name).toBe("First");
+    const { revision } = after;
+    await after.load("w7");
+    expect(after.get("w7")?.definition.name).toBe("Second");
+    expect((await after.details("w7"))?.source).toBe(workflowText({ name: "Second" }));
     await after.scan();
     expect(after.get("w7")?.definition.name).toBe("Second");
+    expect(after.revision).toBeGreaterThan(revision);
     expect((await after.details("w200"))?.source).toBe(workflowText({ name: "First" }));
     await stopServices([store, after]);
   });

@@ -44,6 +44,8 @@ export interface StoredDefinition {
 
 /** The source of definitions. */
 export interface WorkflowSource {
+  /** Reads the file of a workflow if that has not been done since the start, because there are many. */
+  load(workflowId: string): Promise<void>;
   get(workflowId: string): StoredDefinition | undefined;
   ids(): Iterable<string>;
   /** Files that are currently invalid. */
@@ -109,6 +111,7 @@ export class RunService {
    */
   async trigger(workflowId: string, options: RunTaskOptions): Promise<string> {
     try {
+      await this.#workflows.load(workflowId);
       return await this.#trigger(workflowId, options);
     } catch (error) {
       if (error instanceof InvalidInputError && isFiring(options.trigger)) {

@@ -8,21 +8,33 @@ export type WorkflowHead = Omit<WorkflowDefinition, "tasks">;
 
 /** The texts of a workflow, compressed. */
 class WorkflowTexts {
-  /** Of the JSON of the definition, and of the source of the file. */
-  readonly hash: string;
+  /** Of the source of the file. */
   readonly sourceHash: string;
   readonly #packed: Uint8Array;
+  readonly #jsonLength: number;
+  #hash: string | undefined;
 
   constructor(json: string, source: string) {
-    this.hash = hashOf(json);
     this.sourceHash = hashOf(source);
-    this.#packed = Bun.zstdCompressSync(JSON.stringify([json, source]), { level: 1 });
+    this.#jsonLength = json.length;
+    this.#packed = Bun.zstdCompressSync(json + source, { level: 1 });
+  }
+
+  /** Of the JSON of the definition. */
+  get hash(): string {
+    this.#hash ??= hashOf(this.unpack().json);
+    return this.#hash;
   }
 
   unpack(): { readonly json: string; readonly source: string } {
-    const [json, source] = JSON.parse(Bun.zstdDecompressSync(this.#packed).toString()) as [string, string];
-    return { json, source };
+    const text = Bun.zstdDecompressSync(this.#packed).toString();
+    return { json: text.slice(0, this.#jsonLength), source: text.slice(this.#jsonLength) };
   }
+}
+
+/** Whether two definitions are the same. */
+export function isSameDefinition(a: LoadedWorkflow, b: LoadedWorkflow): boolean {
+  return a.texts.sourceHash === b.texts.sourceHash || a.texts.hash === b.texts.hash;
 }
 
 /** A loaded workflow. */

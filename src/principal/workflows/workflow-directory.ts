@@ -7,6 +7,7 @@ import type { Clock } from "../../clock.ts";
 import type { WorkflowDetails, WorkflowSummary } from "../../contract/messages.ts";
 import { errorMessage } from "../../errors.ts";
 import type { TreeListing } from "../../host/file-helper/tree.ts";
+import type { RegularFile } from "../../host/regular-file.ts";
 import { dropOldest } from "../../recent.ts";
 import { BackgroundService } from "../../service.ts";
 import type { OperationalStore, OperationalTx, ScheduleCursor } from "../../storage/operational/store.ts";
@@ -19,7 +20,13 @@ import { firingsBetween, isTimezone, nextFiring, previousFiring } from "../../wo
 import { findDuplicateIds, workflowIdOrNull } from "../../workflow/workflow-id.ts";
 import type { LongPolls } from "../long-polls.ts";
 import type { StoredDefinition, WorkflowSource } from "../runs/run-service.ts";
-import { type LoadedWorkflow, loadedWorkflow, storedWorkflow, type WorkflowHead } from "./loaded-workflow.ts";
+import {
+  isSameDefinition,
+  type LoadedWorkflow,
+  loadedWorkflow,
+  storedWorkflow,
+  type WorkflowHead,
+} from "./loaded-workflow.ts";
 import { WorkflowFiles } from "./workflow-files.ts";
 
 /** The firings around a time. */
@@ -28,6 +35,8 @@ interface FiringsAround {
   readonly next: number | null;
   readonly previous: number | null;
 }
+
+const NO_FIRINGS: FiringsAround = { fromMs: 0, next: null, previous: null };
 
 /** Maximum number of upcoming firings in the details of a workflow, and how far ahead they may be. */
 const SHOWN_FIRINGS = 5;
@@ -43,6 +52,13 @@ interface KnownFile {
   readonly warnings: readonly Diagnostic[];
   /** Since when it has been in this state (monotonic). */
   readonly since: number;
+}
+
+/** A file that is new or has changed. */
+interface ListedFile {
+  readonly path: string;
+  readonly signature: string;
+  readonly device: string | null;
 }
 
 /** What the workflow directory needs. */
@@ -105,12 +121,16 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
     string,
     { sourceHash: string; firing: NonNullable<WorkflowSummary["refused"]> }
   >();
-  /** A cache of the firings around the time of the last request, because thousands of workflows are listed at once. */
-  readonly #around = new WeakMap<WorkflowHead, FiringsAround>();
+  /** The firings around the time of the last request, by schedule, because thousands of workflows are listed at once. */
+  readonly #around = new Map<string, FiringsAround>();
   /** Definitions that were used lately, the latest last. */
   readonly #ready = new Map<string, StoredDefinition>();
   /** Whether files are left that were not read since the start. */
   #isLoading = true;
+  /** Listed files that are not in use yet, by workflow. */
+  readonly #waiting = new Map<string, ListedFile>();
+  /** Whether files were put into use before the others of their scan. */
+  #isEarly = false;
   #invalid: { path: string; error: string }[] = [];
   #revision = 0;
   readonly #refresh = this.timer(() => void this.scan());
@@ -172,6 +192,26 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
       await this.#scanning;
     } finally {
       this.#scanning = undefined;
+    }
+  }
+
+  async load(workflowId: string): Promise<void> {
+    const listed = this.#waiting.get(workflowId);
+    if (listed === undefined) return;
+    let file = this.#files.get(listed.path);
+    if (file?.signature !== listed.signature) {
+      const contents = await this.#disk.read([listed.path]);
+      // It may have been read with others in the meantime.
+      if (!this.#waiting.delete(workflowId)) return;
+      file = this.#check(listed, contents.get(listed.path), this.#o.clock.monotonic());
+    }
+    this.#waiting.delete(workflowId);
+    if (file?.read != null) {
+      if (this.#workflows.get(workflowId)?.texts.sourceHash === file.read.texts.sourceHash) return;
+      this.#workflows.set(workflowId, file.read);
+      this.#isEarly = true;
+    } else if (file?.error != null) {
+      this.#invalid = [...this.#invalid, { path: listed.path, error: file.error }];
     }
   }
 
@@ -242,9 +282,7 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
 
   #summary(workflow: LoadedWorkflow, cursor: ScheduleCursor | undefined): WorkflowSummary {
     const now = this.#o.clock.now();
-    const around = this.#around.get(workflow.head);
-    const isNear = around !== undefined && now >= around.fromMs && now < (around.next ?? Infinity);
-    const firings = isNear ? around : this.#firingsAround(workflow, now);
+    const firings = this.#firingsAround(workflow, now);
     return {
       ...summaryOf(workflow, cursor),
       ...(workflow.head.cron === null ? {} : { schedule_timezone: this.#zoneOf(workflow) }),
@@ -254,12 +292,19 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
     };
   }
 
-  #firingsAround(workflow: LoadedWorkflow, fromMs: number): FiringsAround {
-    const schedule = { ...workflow.head, timezone: this.#zoneOf(workflow) };
-    const firings = isTimezone(schedule.timezone)
-      ? { fromMs, next: nextFiring(schedule, fromMs), previous: previousFiring(schedule, fromMs) }
-      : { fromMs, next: null, previous: null };
-    this.#around.set(workflow.head, firings);
+  #firingsAround(workflow: LoadedWorkflow, now: number): FiringsAround {
+    if (workflow.head.cron === null) return NO_FIRINGS;
+    const { cron, start_time_ms } = workflow.head;
+    const timezone = this.#zoneOf(workflow);
+    const key = `${cron}\n${timezone}\n${start_time_ms}`;
+    const known = this.#around.get(key);
+    if (known !== undefined && now >= known.fromMs && now < (known.next ?? Infinity)) return known;
+    const schedule = { cron, timezone, start_time_ms };
+    const firings = isTimezone(timezone)
+      ? { fromMs: now, next: nextFiring(schedule, now), previous: previousFiring(schedule, now) }
+      : { ...NO_FIRINGS, fromMs: now };
+    if (this.#around.size > this.#workflows.size) this.#around.clear();
+    this.#around.set(key, firings);
     return firings;
   }
 
@@ -293,6 +338,7 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
   }
 
   async details(workflowId: string): Promise<WorkflowDetails | undefined> {
+    await this.load(workflowId);
     const cursors = await this.#cursors();
     const workflow = this.#workflows.get(workflowId);
     const definition = this.get(workflowId)?.definition;
@@ -340,6 +386,8 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
     if (first) this.#awaitMissing(wanted.workflows, now);
     this.#checkTriggers(wanted.workflows);
     await this.#putInForce(wanted.workflows);
+    for (const [id, { path, signature }] of this.#waiting)
+      if (this.#files.get(path)?.signature === signature) this.#waiting.delete(id);
     this.#tell(wanted.invalid);
     if (wanted.unsettled) this.#settle.in(this.#settleMs);
     else this.#settle.cancel();
@@ -380,34 +428,19 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
   /** Reads the files that are new or have changed, those of new workflows first. Resolves with whether that was all in the given time. */
   async #readFiles(listing: TreeListing, now: number, forMs: number): Promise<boolean> {
     for (const path of this.#files.keys()) if (!listing.files.has(path)) this.#files.delete(path);
-    const changed = [...listing.files].filter(
-      ([path, signature]) => this.#files.get(path)?.signature !== signature,
-    );
-    if (changed.length > READ_AT_ONCE) {
-      const isNew = ([path]: readonly [string, string]) => this.#versions.has(workflowIdOrNull(path) ?? "");
-      changed.sort((a, b) => Number(isNew(a)) - Number(isNew(b)));
-    }
+    const changed: ListedFile[] = [];
+    for (const [path, signature] of listing.files)
+      if (this.#files.get(path)?.signature !== signature)
+        changed.push({ path, signature, device: deviceOf(path, listing) });
+    this.#waiting.clear();
+    if (this.#isLoading || changed.length > READ_AT_ONCE) this.#defer(changed);
     const began = performance.now();
     let turnBegan = began;
     for (let i = 0; i < changed.length; i += READ_AT_ONCE) {
       const some = changed.slice(i, i + READ_AT_ONCE);
-      const contents = await this.#disk.read(some.map(([path]) => path));
-      for (const [path, signature] of some) {
-        const file = contents.get(path);
-        if (file === undefined) continue;
-        const result = checkWorkflowFile(path, file);
-        const device = deviceOf(path, listing);
-        this.#files.set(path, {
-          signature,
-          id: workflowIdOrNull(path),
-          read:
-            result.ok && result.source !== null
-              ? loadedWorkflow(path, result.definition, result.source, device)
-              : null,
-          error: result.ok ? null : render(result.diagnostics),
-          warnings: result.ok ? result.warnings : [],
-          since: now,
-        });
+      const contents = await this.#disk.read(some.map(({ path }) => path));
+      for (const listed of some) {
+        this.#check(listed, contents.get(listed.path), now);
         if (performance.now() - turnBegan < TURN_MS) continue;
         await turn();
         turnBegan = performance.now();
@@ -417,12 +450,47 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
       if (!isOver) continue;
       const left = changed.length - i - READ_AT_ONCE;
       this.#o.log.info(
-        `${this.#files.size} of ${listing.files.size} workflow files are read. The other ${left} follow; until then their last version is in use.`,
+        `${this.#files.size} of ${listing.files.size} workflow files are read. The other ${left} follow; one that is triggered is read at once.`,
       );
       this.#again = true;
       return false;
     }
     return true;
+  }
+
+  /** Sorts many files, those of new workflows first; until they are in use, {@link load} finds them. */
+  #defer(changed: ListedFile[]): void {
+    const known = new Set<ListedFile>();
+    for (const listed of changed) {
+      const id = workflowIdOrNull(listed.path);
+      if (id === null) continue;
+      if (!this.#waiting.has(id)) this.#waiting.set(id, listed);
+      if (this.#versions.has(id)) known.add(listed);
+    }
+    changed.sort((a, b) => Number(known.has(a)) - Number(known.has(b)));
+  }
+
+  /** Checks the content of a file. */
+  #check(
+    { path, signature, device }: ListedFile,
+    content: RegularFile | undefined,
+    now: number,
+  ): KnownFile | undefined {
+    if (content === undefined) return undefined;
+    const result = checkWorkflowFile(path, content);
+    const file: KnownFile = {
+      signature,
+      id: workflowIdOrNull(path),
+      read:
+        result.ok && result.source !== null
+          ? loadedWorkflow(path, result.definition, result.source, device)
+          : null,
+      error: result.ok ? null : render(result.diagnostics),
+      warnings: result.ok ? result.warnings : [],
+      since: now,
+    };
+    this.#files.set(path, file);
+    return file;
   }
 
   /** The workflows to load, by id, and the invalid files. Unsettled: scan again soon. */
@@ -585,7 +653,8 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
   }
 
   #replace(wanted: ReadonlyMap<string, LoadedWorkflow>): void {
-    let changed = false;
+    let changed = this.#isEarly;
+    this.#isEarly = false;
     for (const [id, workflow] of this.#workflows) {
       if (wanted.has(id)) continue;
       this.#workflows.delete(id);
@@ -599,13 +668,12 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
       const present = this.#workflows.get(id);
       this.#workflows.set(id, workflow);
       if (
-        present?.texts.hash === workflow.texts.hash &&
-        present.texts.sourceHash === workflow.texts.sourceHash &&
+        present?.texts.sourceHash === workflow.texts.sourceHash &&
         present.error === workflow.error &&
         messagesOf(present) === messagesOf(workflow)
       )
         continue;
-      if (present !== undefined && present.texts.hash !== workflow.texts.hash)
+      if (present !== undefined && !isSameDefinition(present, workflow))
         this.#o.log.info(`Workflow ${id} changed (${workflow.path})`);
       else if (present === undefined && this.#revision > 0 && !this.#isLoading)
         this.#o.log.info(`Workflow ${id} loaded (${workflow.path})`);
