@@ -18,6 +18,21 @@ export function judgeHistory({ history: { available, error } }: PrincipalInfo): 
   return failure("database", message, WHY, remedyOf(message));
 }
 
+/** A state that the principal cannot read. */
+export function judgeState({ state_error }: PrincipalInfo): Finding[] {
+  if (state_error == null) return [];
+  const why =
+    "Nothing can be triggered, and runs cannot be listed. What was acknowledged is safe on the disk as long as that is readable again.";
+  return [
+    failure(
+      "state",
+      state_error,
+      why,
+      "Repair the disk, then restart the principal; its log has the details.",
+    ),
+  ];
+}
+
 /** Checks that the file can be read, when no principal has it open. */
 export async function checkDatabase(config: Config): Promise<Finding[]> {
   const path = knownSetting(config, "CDKTR_DB_PATH");

@@ -1,6 +1,6 @@
 /** Runs all checks. */
 import { type Config, knownSetting } from "../config.ts";
-import { checkDatabase, judgeHistory } from "./database-check.ts";
+import { checkDatabase, judgeHistory, judgeState } from "./database-check.ts";
 import type { Finding } from "./finding.ts";
 import {
   checkDescriptors,
@@ -37,7 +37,8 @@ export async function examine(
   // Without the libraries no connection is possible.
   if (libraries.some(({ severity }) => severity === "error")) return [...libraries, ...host];
   const { findings, info, isHere } = await visitPrincipal(config, { progress });
-  if (info !== undefined) return [...findings, judgeHistory(info), ...host, ...libraries];
+  if (info !== undefined)
+    return [...findings, ...judgeState(info), judgeHistory(info), ...host, ...libraries];
   // The files of a principal, and DuckDB, are only checked on the principal's own host.
   if (!isHere) return [...findings, ...host, ...libraries];
   progress("reading the history database");

@@ -1,4 +1,4 @@
-import type { WorkflowSummary } from "../../contract/messages.ts";
+import type { PrincipalInfo, WorkflowSummary } from "../../contract/messages.ts";
 import { plainText } from "../../terminal/foreign-text.ts";
 import { command } from "../support/command.ts";
 import { principalNow, withPrincipal } from "../support/connect.ts";
@@ -21,10 +21,13 @@ export default command({
     ],
   },
   async run({ args }) {
-    const { workflows, invalid } = await withPrincipal(args, async ({ client, info }) => ({
-      workflows: Object.values(await client.listWorkflows()),
-      invalid: info.invalid_workflow_files,
-    }));
+    const { workflows, invalid } = await withPrincipal(args, async ({ client, info }) => {
+      sayStateError(info);
+      return {
+        workflows: Object.values(await client.listWorkflows()),
+        invalid: info.invalid_workflow_files,
+      };
+    });
     const now = principalNow();
     if (args.json) return printJson(workflows.map(summaryJson));
     for (const line of workflows.length === 0 ? [] : workflowTable(workflows, now)) await printLine(line);
@@ -38,6 +41,15 @@ export default command({
     say("'cdktr workflow validate' on the principal's host shows what is wrong.");
   },
 });
+
+/** Says what is missing while the principal cannot read its state. */
+export function sayStateError({ state_error }: PrincipalInfo): void {
+  if (state_error == null) return;
+  const { yellow } = styleFor("stderr");
+  say(
+    `${yellow("warning:")} ${state_error} Definitions are current; how far schedules have come (schedule_cursor_ms) is as it was read last.`,
+  );
+}
 
 /** A workflow with the field names of the contract. */
 export function summaryJson({ id, ...rest }: WorkflowSummary) {

@@ -12,7 +12,7 @@ import { jsonArg, principalArg } from "../support/globals.ts";
 import { printJson, printLine, writeStdout } from "../support/stdout.ts";
 import { styleFor } from "../support/style.ts";
 import { renderTable } from "../support/table.ts";
-import { problemsOf, summaryJson } from "./list.ts";
+import { problemsOf, sayStateError, summaryJson } from "./list.ts";
 
 export default command({
   meta: { name: "show", description: "Show a workflow: schedule, parameters, tasks" },
@@ -35,7 +35,10 @@ export default command({
     ],
   },
   async run({ args }) {
-    const details = await withPrincipal(args, ({ client }) => client.getWorkflow(args.id));
+    const details = await withPrincipal(args, ({ client, info }) => {
+      sayStateError(info);
+      return client.getWorkflow(args.id);
+    });
     const now = principalNow();
     if (args.json) {
       return printJson({

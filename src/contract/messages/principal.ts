@@ -20,6 +20,8 @@ export const PrincipalInfo = z.object({
   invalid_workflow_files: z.array(z.object({ path: z.string(), error: z.string() })),
   runs: z.object({ pending: z.number(), running: z.number() }),
   history: z.object({ available: z.boolean(), error: z.string().nullable() }),
+  /** Why the state cannot be read: `runs`, and the positions of schedules, are then those that were read last. Null if it can. */
+  state_error: z.string().nullable().optional(),
 });
 export type PrincipalInfo = z.infer<typeof PrincipalInfo>;
 

@@ -36,7 +36,10 @@ export interface HandlerServices {
   readonly logHub: LogHub;
   /** Absent without keys. */
   readonly access: Access | undefined;
-  readonly info: () => Omit<PrincipalInfo, "workflows" | "invalid_workflow_files" | "runs" | "history">;
+  readonly info: () => Omit<
+    PrincipalInfo,
+    "workflows" | "invalid_workflow_files" | "runs" | "history" | "state_error"
+  >;
 }
 
 /**
@@ -61,7 +64,7 @@ export function handlersOf(s: HandlerServices): Handlers {
     PING: () => null,
     PRINCIPALINFO: async () => {
       const { ok: available, error } = s.history.available;
-      const { pending, running } = await s.runs.counts();
+      const { pending, running, error: state_error } = await s.runs.knownCounts();
       return {
         ...s.info(),
         now_ms: s.now(),
@@ -69,6 +72,7 @@ export function handlersOf(s: HandlerServices): Handlers {
         invalid_workflow_files: [...s.workflows.invalidFiles],
         runs: { pending, running },
         history: { available, error },
+        state_error,
       };
     },
     JOIN: (request, sender) => {

@@ -12,14 +12,15 @@ import type {
 } from "../../contract/messages.ts";
 import { SHORTEST_PREFIX } from "../../contract/run-id.ts";
 import { InvalidInputError, NotFoundError, UnprocessableError } from "../../errors.ts";
-import type {
-  AttemptRecord,
-  OperationalStore,
-  OperationalTx,
-  RecentStatus,
-  RunRecord,
-  SliceRecord,
-  TaskRunRecord,
+import {
+  type AttemptRecord,
+  type OperationalStore,
+  type OperationalTx,
+  type RecentStatus,
+  type RunRecord,
+  type SliceRecord,
+  StoreUnavailableError,
+  type TaskRunRecord,
 } from "../../storage/operational/store.ts";
 import type { WorkflowDefinition } from "../../workflow/model.ts";
 import { resolveParams } from "../../workflow/params.ts";
@@ -56,6 +57,13 @@ export interface WorkflowSource {
   fired(workflowId: string): void;
 }
 
+/** Numbers of unfinished runs, and of those that wait for an agent. */
+interface RunCounts {
+  readonly pending: number;
+  readonly running: number;
+  readonly queued: number;
+}
+
 /** Runs that are no longer in the operational state. */
 export interface OldRuns {
   findRun(runId: string): Promise<Omit<RunDetails, "definition"> | null>;
@@ -74,6 +82,7 @@ export class RunService {
   readonly #clock: Clock;
   readonly #old: OldRuns;
   readonly #dropped: RateLimitedWarning;
+  #counts: RunCounts = { pending: 0, running: 0, queued: 0 };
   /** Undefined until someone asks for more runs than are kept here. */
   #olderRunsExist: boolean | undefined;
 
@@ -245,8 +254,19 @@ export class RunService {
     return this.#store.read((tx) => tx.recentStatuses(limit));
   }
 
-  counts(): Promise<{ pending: number; running: number; queued: number }> {
-    return this.#store.read((tx) => tx.countRuns());
+  async counts(): Promise<RunCounts> {
+    this.#counts = await this.#store.read((tx) => tx.countRuns());
+    return this.#counts;
+  }
+
+  /** While the state cannot be read: as it was read last, and why. */
+  async knownCounts(): Promise<RunCounts & { readonly error: string | null }> {
+    try {
+      return { ...(await this.counts()), error: null };
+    } catch (error) {
+      if (!(error instanceof StoreUnavailableError)) throw error;
+      return { ...this.#counts, error: error.message };
+    }
   }
 
   /** The ends of the log of a finished run: agents' streams, and the last line in each; none while it runs, or when they are unknown. */

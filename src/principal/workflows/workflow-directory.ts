@@ -10,7 +10,12 @@ import type { TreeListing } from "../../host/file-helper/tree.ts";
 import type { RegularFile } from "../../host/regular-file.ts";
 import { dropOldest } from "../../recent.ts";
 import { BackgroundService } from "../../service.ts";
-import type { OperationalStore, OperationalTx, ScheduleCursor } from "../../storage/operational/store.ts";
+import {
+  type OperationalStore,
+  type OperationalTx,
+  type ScheduleCursor,
+  StoreUnavailableError,
+} from "../../storage/operational/store.ts";
 import { turn } from "../../timer.ts";
 import { checkChains, locateChainProblem, TRIGGER_CODES } from "../../workflow/check-triggers.ts";
 import { type Diagnostic, mergeRepeated, renderDiagnostic } from "../../workflow/diagnostic.ts";
@@ -125,6 +130,8 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
   readonly #around = new Map<string, FiringsAround>();
   /** Definitions that were used lately, the latest last. */
   readonly #ready = new Map<string, StoredDefinition>();
+  /** The positions of the schedules when they were read last. */
+  #cursors: ReadonlyMap<string, ScheduleCursor> | undefined;
   /** Whether files are left that were not read since the start. */
   #isLoading = true;
   /** Listed files that are not in use yet, by workflow. */
@@ -321,7 +328,7 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
   async summaries(
     graphOf?: (definition: WorkflowDefinition) => Readonly<Record<string, unknown>>,
   ): Promise<Record<string, WorkflowSummary>> {
-    const cursors = await this.#cursors();
+    const cursors = await this.#knownCursors();
     const all = [...this.#workflows].sort(([a], [b]) => (a < b ? -1 : 1));
     const summaries: Record<string, WorkflowSummary> = {};
     let turnBegan = performance.now();
@@ -339,7 +346,7 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
 
   async details(workflowId: string): Promise<WorkflowDetails | undefined> {
     await this.load(workflowId);
-    const cursors = await this.#cursors();
+    const cursors = await this.#knownCursors();
     const workflow = this.#workflows.get(workflowId);
     const definition = this.get(workflowId)?.definition;
     if (workflow === undefined || definition === undefined) return undefined;
@@ -357,9 +364,20 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
     };
   }
 
-  async #cursors(): Promise<ReadonlyMap<string, ScheduleCursor>> {
+  async #readCursors(): Promise<ReadonlyMap<string, ScheduleCursor>> {
     const cursors = await this.#o.store.read((tx) => tx.listScheduleCursors());
-    return new Map(cursors.map((cursor) => [cursor.workflow_id, cursor]));
+    this.#cursors = new Map(cursors.map((cursor) => [cursor.workflow_id, cursor]));
+    return this.#cursors;
+  }
+
+  /** While the state cannot be read, as it was read last: the definitions are known all the same. */
+  async #knownCursors(): Promise<ReadonlyMap<string, ScheduleCursor>> {
+    try {
+      return await this.#readCursors();
+    } catch (error) {
+      if (this.#cursors === undefined || !(error instanceof StoreUnavailableError)) throw error;
+      return this.#cursors;
+    }
   }
 
   // ---------------------------------------------------------------- scanning
@@ -615,7 +633,7 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
 
   /** Writes what differs from what is on disk. */
   async #note(wanted: ReadonlyMap<string, LoadedWorkflow>): Promise<void> {
-    const cursors = await this.#cursors();
+    const cursors = await this.#readCursors();
     const fresh = [...wanted].filter(([id, { texts, path }]) => {
       const noted = this.#versions.get(id);
       return noted?.texts.sourceHash !== texts.sourceHash || noted.path !== path;

@@ -89,11 +89,13 @@ export function drawTabs(region: Region, state: State): void {
     region.hit(x, 0, label.length, 1, { kind: "tab", index: i });
     x += label.length;
   });
-  const history = state.data.info?.history;
-  const away = history !== undefined && !history.available;
-  const note = away ? `✗ history unavailable: ${history.error ?? "not available"}` : pageNote(state);
+  const { info } = state.data;
+  const away = info !== null && !info.history.available;
+  const trouble =
+    info?.state_error ?? (away ? `history unavailable: ${info.history.error ?? "not available"}` : undefined);
+  const note = trouble === undefined ? pageNote(state) : `✗ ${trouble}`;
   const space = region.width - x - 2;
-  if (space > 4) region.textRight(0, fit(note, space), away ? RED | BOLD : DIM, 1);
+  if (space > 4) region.textRight(0, fit(note, space), trouble === undefined ? DIM : RED | BOLD, 1);
 }
 
 function pageNote(state: State): string {

@@ -258,9 +258,10 @@ export class SqliteOperationalStore implements OperationalStore {
     if (/^SQLITE_(CONSTRAINT|ERROR|MISUSE|MISMATCH|RANGE)/.test(code)) {
       return new CdktrError(`Internal error in the operational state: ${error.message}`, { cause: error });
     }
-    if (REOPEN_AFTER.test(code)) this.#reopen = true;
+    const isUnreadable = REOPEN_AFTER.test(code);
+    if (isUnreadable) this.#reopen = true;
     const failure = new StoreUnavailableError(
-      `The principal's state cannot be written: ${reasonOf(code, error.message)} (${this.path}).`,
+      `The principal's state cannot be ${isUnreadable ? "read" : "written"}: ${reasonOf(code, error.message)} (${this.path}).`,
       {
         cause: error,
         hint: "Nothing was changed. Free some space or repair the disk; cdktr then continues by itself.",
