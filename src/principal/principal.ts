@@ -8,6 +8,7 @@ import { PROTOCOL } from "../contract/version.ts";
 import { EventHub } from "../event-hub.ts";
 import { DeclaredTriggers, TRIGGER_KINDS } from "../events/declared/declared-triggers.ts";
 import { isLoopback } from "../host/addresses.ts";
+import { FileHelper } from "../host/file-helper/file-helper.ts";
 import { log as processLog } from "../log.ts";
 import { MetricsServer } from "../metrics/metrics-server.ts";
 import type { CurveClientKeys } from "../protocol/client.ts";
@@ -145,8 +146,11 @@ export class Principal extends BackgroundService {
 
     // Workflows, runs and agents. Nearly all of these share the store, the clock, the events and the long polls.
     const base = { store, clock, events, polls, definitions, progress };
+    // One process for all that defines workflows. The files that they watch have another, because a scan of them may take long.
+    const files = new FileHelper();
     const workflows = new WorkflowDirectory({
       ...base,
+      files,
       log: log("workflows"),
       root: config.CDKTR_WORKFLOW_DIR,
       refreshMs: config.CDKTR_WORKFLOW_DIR_REFRESH_FREQUENCY_S * 1000,
@@ -245,6 +249,7 @@ export class Principal extends BackgroundService {
       connect: () => connect(config, { keys: this.ownKeys }, { port: this.ports.api }),
       log: allLogs,
       clock,
+      files,
     });
 
     this.#access = access;

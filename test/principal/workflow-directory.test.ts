@@ -3,6 +3,7 @@ import { mkdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:
 import { join } from "node:path";
 import { systemClock } from "../../src/clock.ts";
 import type { WorkflowSummary } from "../../src/contract/messages.ts";
+import { FileHelper } from "../../src/host/file-helper/file-helper.ts";
 import { listTree } from "../../src/host/file-helper/tree.ts";
 import { LongPolls } from "../../src/principal/long-polls.ts";
 import { WorkflowDirectory } from "../../src/principal/workflows/workflow-directory.ts";
@@ -139,6 +140,7 @@ describe("an invalid file", () => {
     const store = new SqliteOperationalStore({ directory: join(directory.path, "data"), log: book.log });
     const workflows = new WorkflowDirectory({
       root: directory.path,
+      files: new FileHelper(),
       store,
       clock: { ...systemClock, monotonic: () => time },
       log: book.log,
@@ -288,7 +290,7 @@ describe("the workflow directory", () => {
       zone: "UTC",
     };
     write("broken", "");
-    const before = new WorkflowDirectory(options);
+    const before = new WorkflowDirectory({ ...options, files: new FileHelper() });
     await startServices([store, before]);
     expect(book.count(/100 of 251 workflow files are read\. The other 151 follow/)).toBe(1);
     const unread = Array.from({ length: 250 }, (_, n) => `w${n}`).find((id) => before.get(id) === undefined);
@@ -301,7 +303,7 @@ describe("the workflow directory", () => {
 
     write("w7", "Second");
     write("new", "New");
-    const after = new WorkflowDirectory(options);
+    const after = new WorkflowDirectory({ ...options, files: new FileHelper() });
     await after.start();
     expect(after.get("new")?.definition.name).toBe("New");
     expect(after.size).toBe(251);

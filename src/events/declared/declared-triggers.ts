@@ -3,6 +3,7 @@ import type { ConsolaInstance } from "consola";
 import type { Clock } from "../../clock.ts";
 import type { Config } from "../../config.ts";
 import type { ListenerStatus, WorkflowSummary } from "../../contract/messages.ts";
+import { FileHelper } from "../../host/file-helper/file-helper.ts";
 import type { PrincipalClient } from "../../protocol/client.ts";
 import { BackgroundService } from "../../service.ts";
 import { listenerDirectory } from "../listener-file.ts";
@@ -26,6 +27,8 @@ export interface DeclaredTriggersOptions {
   readonly connect: () => PrincipalClient;
   readonly log: ConsolaInstance;
   readonly clock?: Clock;
+  /** Reads the secrets of webhooks; by default one of its own. */
+  readonly files?: FileHelper;
 }
 
 interface Served {
@@ -57,6 +60,7 @@ export class DeclaredTriggers extends BackgroundService {
   #declared: ReadonlyMap<TriggerKind, number> | undefined;
   #following: Promise<void> = Promise.resolve();
   #reports: ListenerReports | undefined;
+  #ownFiles: FileHelper | undefined;
 
   constructor(options: DeclaredTriggersOptions) {
     super(options.clock);
@@ -103,6 +107,8 @@ export class DeclaredTriggers extends BackgroundService {
     await Promise.all([...this.#services.values()].map(({ service }) => service.stop()));
     await this.#reports?.stop();
     await this.#declarations.client.close();
+    this.#ownFiles?.close();
+    this.#ownFiles = undefined;
   }
 
   #serve(workflows: readonly WorkflowSummary[]): void {
@@ -145,6 +151,7 @@ export class DeclaredTriggers extends BackgroundService {
           port: config.CDKTR_WEBHOOK_PORT,
           directory: listenerDirectory(config.CDKTR_APP_DATA_DIRECTORY, kind),
           log: this.#o.log.withTag(kind),
+          files: this.#o.files ?? this.#startFiles(),
         });
       case "file":
         return new FileListener({
@@ -157,5 +164,11 @@ export class DeclaredTriggers extends BackgroundService {
           directory: listenerDirectory(config.CDKTR_APP_DATA_DIRECTORY, kind),
         });
     }
+  }
+
+  #startFiles(): FileHelper {
+    this.#ownFiles = new FileHelper();
+    this.#ownFiles.signals.on("warning", (text) => this.#log.warn(text));
+    return this.#ownFiles;
   }
 }

@@ -4,6 +4,7 @@ import type { ConsolaInstance } from "consola";
 import { type Clock, systemClock } from "../../clock.ts";
 import type { WorkflowSummary } from "../../contract/messages.ts";
 import { errorMessage } from "../../errors.ts";
+import type { FileHelper } from "../../host/file-helper/file-helper.ts";
 import { HttpDoor } from "../../host/http-door.ts";
 import { RequestRefusedError } from "../../protocol/client.ts";
 import { pause } from "../../timer.ts";
@@ -51,6 +52,8 @@ export interface WebhookOptions {
   readonly directory: string;
   readonly log: ConsolaInstance;
   readonly clock?: Clock;
+  /** Reads the secrets. */
+  readonly files: FileHelper;
 }
 
 /** The HTTP server; it listens only while a workflow has a webhook. */
@@ -70,7 +73,7 @@ export class WebhookListener extends DeclaredListener {
     super(options.log);
     this.#options = options;
     this.#clock = options.clock ?? systemClock;
-    this.#secrets = new WebhookSecrets(options.log);
+    this.#secrets = new WebhookSecrets(options.files, options.log);
   }
 
   override async startListening(): Promise<void> {

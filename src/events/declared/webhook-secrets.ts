@@ -1,6 +1,6 @@
 /** The secrets of webhooks. Secret files are read when a workflow refers to them and when they change, not during a request. */
 import type { ConsolaInstance } from "consola";
-import { FileHelper, PathSilentError } from "../../host/file-helper/file-helper.ts";
+import { type FileHelper, PathSilentError } from "../../host/file-helper/file-helper.ts";
 import { Timer } from "../../timer.ts";
 
 const MAX_BYTES = 64 * 1024;
@@ -11,6 +11,10 @@ interface SecretFile {
   readonly path: string;
   /** The secret, or why it could not be read. */
   found: Promise<string | Error>;
+  /** The latest attempt to read it. */
+  reading: Promise<unknown>;
+  /** Whether it does not respond; then it is not accessed until it does. */
+  isSilent: boolean;
 }
 
 /** Reads and watches the secret files through a helper process with a deadline. */
@@ -18,24 +22,33 @@ export class WebhookSecrets {
   readonly #log: ConsolaInstance;
   readonly #files = new Map<string, SecretFile>();
   readonly #refresh = new Timer(() => this.#readAll());
-  #helper: FileHelper | undefined;
+  readonly #helper: FileHelper;
 
-  constructor(log: ConsolaInstance) {
+  constructor(helper: FileHelper, log: ConsolaInstance) {
+    this.#helper = helper;
     this.#log = log;
+    helper.signals.on("changed", (place) => void this.#readAgain(place));
+    // A new helper only watches what it has read.
+    helper.signals.on("restarted", () => this.#readAll());
   }
 
   /** Sets the places that the current workflows refer to. */
   keep(places: ReadonlySet<string>): void {
     for (const place of this.#files.keys()) {
       if (places.has(place)) continue;
-      this.#files.delete(place);
-      this.#helper?.ask("forget", { key: place }).catch(() => {});
+      this.#forget(place);
     }
     for (const place of places) {
       if (!place.startsWith("file:") || this.#files.has(place)) continue;
-      const file: SecretFile = { path: place.slice("file:".length), found: Promise.resolve("") };
+      const file: SecretFile = {
+        path: place.slice("file:".length),
+        found: Promise.resolve(""),
+        reading: Promise.resolve(),
+        isSilent: false,
+      };
       this.#files.set(place, file);
-      file.found = this.#read(place, file.path);
+      file.found = this.#read(place, file);
+      file.reading = file.found;
     }
     if (this.#files.size > 0 && !this.#refresh.isSet) this.#refresh.every(REFRESH_MS);
   }
@@ -56,9 +69,12 @@ export class WebhookSecrets {
 
   close(): void {
     this.#refresh.cancel();
-    this.#files.clear();
-    this.#helper?.close();
-    this.#helper = undefined;
+    for (const place of this.#files.keys()) this.#forget(place);
+  }
+
+  #forget(place: string): void {
+    this.#files.delete(place);
+    this.#helper.ask("forget", { key: place }).catch(() => {});
   }
 
   #readAll(): void {
@@ -67,32 +83,34 @@ export class WebhookSecrets {
 
   async #readAgain(place: string): Promise<void> {
     const file = this.#files.get(place);
-    if (file === undefined) return;
-    const before = await file.found;
-    const found = await this.#read(place, file.path);
+    await file?.reading;
+    if (file === undefined || file.isSilent) return;
+    const reading = this.#read(place, file);
+    file.reading = reading;
+    const found = await reading;
     // While the file does not respond, the last secret stays valid.
-    if (!(found instanceof PathSilentError) || before instanceof Error) file.found = Promise.resolve(found);
+    if (!(found instanceof PathSilentError) || (await file.found) instanceof Error)
+      file.found = Promise.resolve(found);
   }
 
-  async #read(place: string, path: string): Promise<string | Error> {
+  async #read(place: string, file: SecretFile): Promise<string | Error> {
+    const { path } = file;
     try {
-      const [file] = await this.#start().ask("read", { key: place, paths: [path], maxBytes: MAX_BYTES });
-      if (file?.kind === "file") return Buffer.from(file.base64, "base64").toString("utf8").trimEnd();
-      throw new Error(file?.kind === "failed" ? file.message : PROBLEMS[file?.kind ?? "other"]);
+      const [found] = await this.#helper.ask("read", { key: place, paths: [path], maxBytes: MAX_BYTES });
+      if (found?.kind === "file") return Buffer.from(found.base64, "base64").toString("utf8").trimEnd();
+      throw new Error(found?.kind === "failed" ? found.message : PROBLEMS[found?.kind ?? "other"]);
     } catch (error) {
       const problem = error instanceof Error ? error : new Error(String(error));
       this.#log.error(`The secret of a webhook cannot be read: ${path}: ${problem.message}`);
-      if (problem instanceof PathSilentError) void problem.answers.then(() => this.#readAgain(place));
+      if (problem instanceof PathSilentError) {
+        file.isSilent = true;
+        void problem.answers.then(() => {
+          file.isSilent = false;
+          void this.#readAgain(place);
+        });
+      }
       return problem;
     }
-  }
-
-  #start(): FileHelper {
-    if (this.#helper !== undefined) return this.#helper;
-    this.#helper = new FileHelper();
-    this.#helper.signals.on("changed", (place) => void this.#readAgain(place));
-    this.#helper.signals.on("warning", (text) => this.#log.warn(text));
-    return this.#helper;
   }
 }
 

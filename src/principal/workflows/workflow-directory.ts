@@ -6,6 +6,7 @@ import type { ConsolaInstance } from "consola";
 import type { Clock } from "../../clock.ts";
 import type { WorkflowDetails, WorkflowSummary } from "../../contract/messages.ts";
 import { errorMessage } from "../../errors.ts";
+import type { FileHelper } from "../../host/file-helper/file-helper.ts";
 import type { TreeListing } from "../../host/file-helper/tree.ts";
 import type { RegularFile } from "../../host/regular-file.ts";
 import { dropOldest } from "../../recent.ts";
@@ -69,6 +70,8 @@ interface ListedFile {
 /** What the workflow directory needs. */
 export interface WorkflowDirectoryOptions {
   readonly root: string;
+  /** Accesses the files; it is closed with the service. */
+  readonly files: FileHelper;
   readonly store: OperationalStore;
   readonly clock: Clock;
   readonly log: ConsolaInstance;
@@ -149,7 +152,7 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
     super(options.clock);
     this.#o = options;
     this.#settleMs = options.settleMs ?? 300;
-    this.#disk = new WorkflowFiles(options.root, options.log, () => void this.scan());
+    this.#disk = new WorkflowFiles(options.root, options.files, options.log, () => void this.scan());
   }
 
   protected override async onStart(): Promise<void> {
@@ -173,7 +176,7 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
   }
 
   protected override async onStop(): Promise<void> {
-    this.#disk.close();
+    this.#o.files.close();
     await this.#scanning;
   }
 

@@ -1,7 +1,7 @@
 /** Access to the files of the workflow directory, which may be on a mount that does not respond. */
 import type { ConsolaInstance } from "consola";
 import { CdktrError } from "../../errors.ts";
-import { FileHelper, PathSilentError } from "../../host/file-helper/file-helper.ts";
+import { type FileHelper, PathSilentError } from "../../host/file-helper/file-helper.ts";
 import type { TreeListing } from "../../host/file-helper/tree.ts";
 import type { RegularFile } from "../../host/regular-file.ts";
 import { MAX_FILE_BYTES } from "../../workflow/parse.ts";
@@ -13,15 +13,18 @@ const KEY = "workflows";
 export class WorkflowFiles {
   readonly #root: string;
   readonly #changed: () => void;
-  readonly #helper = new FileHelper();
+  readonly #helper: FileHelper;
   /** Paths that do not respond, with the reason. They are not accessed until they do. */
   readonly #silent = new Map<string, string>();
 
   /** @param changed called after files may have changed */
-  constructor(root: string, log: ConsolaInstance, changed: () => void) {
+  constructor(root: string, helper: FileHelper, log: ConsolaInstance, changed: () => void) {
     this.#root = root;
+    this.#helper = helper;
     this.#changed = changed;
-    this.#helper.signals.on("changed", changed);
+    this.#helper.signals.on("changed", (key) => {
+      if (key === KEY) changed();
+    });
     this.#helper.signals.on("warning", (text) => log.warn(text));
     // A new helper only watches what it has listed.
     this.#helper.signals.on("restarted", changed);
@@ -81,10 +84,6 @@ export class WorkflowFiles {
         found.set(path, { kind: "failed", code: "", message: error.message });
       }
     }
-  }
-
-  close(): void {
-    this.#helper.close();
   }
 
   #isSilent(path: string, error: PathSilentError): void {
