@@ -287,6 +287,7 @@ describe("the workflow directory", () => {
       refreshMs: 3_600_000,
       polls: new LongPolls(),
       startMs: 0,
+      settleMs: 0,
       zone: "UTC",
     };
     write("broken", "");
