@@ -126,6 +126,30 @@ test("a run that is taken at once costs nothing, and with an empty queue nothing
   await watch.stop();
 });
 
+test("a run gets at most one row in five seconds, and none is forgotten", async () => {
+  await using stores = new TestStores();
+  const { clock, store, watch, look, wake } = await watching(stores);
+  await create(store, clock, "run-1");
+  await look(2000);
+  await store.transact(async (tx) => {
+    await tx.registerAgent(agentRecord("a"), null, 60_000);
+    await tx.claim(claimant("a"));
+  });
+  await create(store, clock, "run-2");
+  wake();
+  await look(2000);
+  await look(5000);
+  expect((await rows(store, "run-1")).slice(1)).toEqual([
+    ["PENDING", 1, 2000, "no agent is up"],
+    ["PENDING", 1, 9000, null],
+  ]);
+  expect((await rows(store, "run-2")).slice(1)).toEqual([
+    ["PENDING", 1, 4000, "the only agent that could take it is full: a 1/1"],
+  ]);
+  expect(clock.alarms).toBe(1);
+  await watch.stop();
+});
+
 test("what an agent can take next keeps its reason; a restart repeats none", async () => {
   await using stores = new TestStores();
   const first = await watching(stores);

@@ -10,6 +10,7 @@ import {
   formatInstant,
   formatRelative,
   formatStatus,
+  plural,
   statusPaint,
 } from "../support/format.ts";
 import { jsonArg, principalArg } from "../support/globals.ts";
@@ -78,8 +79,9 @@ async function printRun(run: RunDetails, now: number): Promise<void> {
     "PARAMETERS",
     Object.entries(run.params).map(([key, value]) => `  ${plainText(key)}=${plainText(value)}`),
   );
-  await section("ATTEMPTS", run.attempts.length > 0 ? attemptTable(run, now) : []);
-  await section("TASKS", run.tasks.length > 0 ? taskTable(run, now, { resources: true }) : []);
+  await section("ATTEMPTS", attemptLines(run, now));
+  const tasks = taskTable(run, now, { resources: true });
+  await section("TASKS", tasks.length > 1 ? tasks : []);
   await section(
     "TIMELINE",
     timelineOf(run).map(({ timestamp_ms, event, slice, attempt, task_id }) => {
@@ -93,7 +95,24 @@ async function printRun(run: RunDetails, now: number): Promise<void> {
   );
 }
 
-function attemptTable(run: RunDetails, now: number): string[] {
+/** With more attempts of slices than this, those that COMPLETED are only counted. */
+const SHOWN_ATTEMPTS = 20;
+
+function attemptLines(run: RunDetails, now: number): string[] {
+  const { attempts } = run;
+  if (attempts.length === 0) return [];
+  if (!isSplit(run) || attempts.length <= SHOWN_ATTEMPTS) return attemptTable(run, attempts, now);
+  const others = attempts.filter(({ status }) => status !== "COMPLETED");
+  const completed = attempts.length - others.length;
+  return [
+    ...(others.length > 0 ? attemptTable(run, others, now) : []),
+    ...(completed > 0
+      ? [`  ${plural(completed, "slice", "slices")} COMPLETED${others.length > 0 ? " besides" : ""}`]
+      : []),
+  ];
+}
+
+function attemptTable(run: RunDetails, attempts: readonly RunAttempt[], now: number): string[] {
   const style = styleFor("stdout");
   return renderTable<RunAttempt>(
     [
@@ -121,7 +140,7 @@ function attemptTable(run: RunDetails, now: number): string[] {
       },
       { title: "ERROR", value: (attempt) => attempt.error ?? "", flexible: true },
     ],
-    run.attempts,
+    attempts,
     { indent: 2 },
   );
 }

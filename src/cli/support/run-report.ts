@@ -2,6 +2,8 @@
 import type { RunDetails, TaskRunSummary } from "../../contract/messages.ts";
 import { agentsWord, isShared } from "../../contract/run-agents.ts";
 import { plainText } from "../../terminal/foreign-text.ts";
+import { RUN_TRANSITIONS } from "../../workflow/run-state.ts";
+import { isTerminal } from "../../workflow/status.ts";
 import { formatDuration, formatStatus, statusPaint } from "./format.ts";
 import { type Style, styleFor } from "./style.ts";
 import { renderTable } from "./table.ts";
@@ -57,7 +59,9 @@ export function timelineOf(run: RunDetails): TimelineEntry[] {
   ) => {
     if (timestamp_ms !== null) entries.push({ timestamp_ms, event, slice, attempt, task_id });
   };
-  for (const attempt of run.attempts) {
+  // Of slices, what went well is told by their tasks.
+  const attempts = run.attempts.filter(({ slice, status }) => slice === 0 || status !== "COMPLETED");
+  for (const attempt of attempts) {
     const on = attempt.agent_id === null ? "" : ` on ${attempt.agent_id}`;
     add(attempt.started_at_ms, `RUNNING${on}`, attempt);
   }
@@ -67,7 +71,7 @@ export function timelineOf(run: RunDetails): TimelineEntry[] {
     add(task.started_at_ms, `RUNNING${on}`, task, task.task_id);
     add(task.finished_at_ms, task.status, task, task.task_id);
   }
-  for (const attempt of run.attempts) {
+  for (const attempt of attempts) {
     const why = attempt.error === null ? "" : `: ${attempt.error}`;
     add(attempt.finished_at_ms, `${attempt.status}${why}`, attempt);
   }
@@ -98,7 +102,9 @@ export function taskTable(run: RunDetails, now: number, options: { resources?: b
     task.signal ?? (task.exit_code === null ? "-" : String(task.exit_code));
   const resources = options.resources ?? false;
   const order = new Map(run.definition?.tasks.map((task, i) => [task.id, i]));
-  const rows = [...run.tasks].sort((a, b) => (order.get(a.task_id) ?? 0) - (order.get(b.task_id) ?? 0));
+  const rows = [...run.tasks, ...tasksToCome(run)].sort(
+    (a, b) => (order.get(a.task_id) ?? 0) - (order.get(b.task_id) ?? 0),
+  );
   const tries = rows.some((task) => task.task_attempt > 1);
   return renderTable<TaskRunSummary>(
     [
@@ -146,6 +152,30 @@ export function taskTable(run: RunDetails, now: number, options: { resources?: b
     rows,
     { indent: 2 },
   );
+}
+
+/** Tasks of a run that is not over, of which nothing is known yet. */
+function tasksToCome(run: RunDetails): TaskRunSummary[] {
+  if (isTerminal(RUN_TRANSITIONS, run.status)) return [];
+  const known = new Set(run.tasks.map((task) => task.task_id));
+  return (run.definition?.tasks ?? [])
+    .filter(({ id }) => !known.has(id))
+    .map(({ id }) => ({
+      task_id: id,
+      task_instance_id: "",
+      slice: 0,
+      attempt: run.attempt,
+      task_attempt: 0,
+      status: "PENDING",
+      exit_code: null,
+      signal: null,
+      error: null,
+      cpu_ms: null,
+      max_rss_kb: null,
+      started_at_ms: null,
+      finished_at_ms: null,
+      agent_id: null,
+    }));
 }
 
 /** Names that are given before the number of the others. */

@@ -61,6 +61,7 @@ export async function explain(run: RunDetails, readEnd: ReadEnd): Promise<RunExp
   };
   const inState = (...statuses: RunStatus[]) => run.tasks.filter((task) => statuses.includes(task.status));
   const definitions = run.definition?.tasks ?? [];
+  const queued = new Set(waits.flatMap(({ tasks }) => tasks));
   const failed: FailedTask[] = [];
   for (const task of inState("FAILED", "CRASHED")) {
     failed.push({ ...part(task), last_lines: failed.length < EXPLAINED ? await readEnd(task) : [] });
@@ -88,7 +89,7 @@ export async function explain(run: RunDetails, readEnd: ReadEnd): Promise<RunExp
     blocked: isOver
       ? []
       : definitions
-          .filter(({ id }) => !of.has(id) || of.get(id)?.status === "PENDING")
+          .filter(({ id }) => !queued.has(id) && (of.get(id)?.status ?? "PENDING") === "PENDING")
           .map(({ id, depends }) => ({ task_id: id, waits_for: depends.filter((other) => !isDone(other)) }))
           .filter(({ waits_for }) => waits_for.length > 0),
     failed,

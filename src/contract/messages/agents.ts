@@ -245,6 +245,8 @@ export const AgentSummary = z.object({
   protocol: z.number().optional(),
   /** Processes of its tasks that it could not end; older principals do not send it. */
   survivors: z.array(Survivor).optional(),
+  /** Ids of the runs that it has, or of which it has parts; older principals do not send it. */
+  run_ids: z.array(z.string()).optional(),
   /** By how much its clock is ahead of the principal's, ms; absent as long as it is less than a few seconds. */
   clock_ahead_ms: z.number().optional(),
 });

@@ -402,6 +402,7 @@ export class AgentRegistry extends BackgroundService {
     }));
     return agents.map((agent) => {
       const contact = this.#contacts.get(agent.agent_id);
+      const leases = open.filter((attempt) => attempt.agent_id === agent.agent_id);
       const heartbeat = Math.max(contact?.seenWall ?? 0, agent.last_heartbeat_ms);
       return {
         agent_id: agent.agent_id,
@@ -409,7 +410,7 @@ export class AgentRegistry extends BackgroundService {
         running_tasks: tasks.get(agent.agent_id) ?? 0,
         host: agent.host,
         status: agent.status,
-        running_workflows: open.filter((attempt) => attempt.agent_id === agent.agent_id).length,
+        running_workflows: leases.length,
         max_concurrent_workflows: agent.max_concurrent_workflows,
         last_heartbeat_ms: heartbeat,
         silent_ms: Math.max(0, this.#o.clock.now() - heartbeat),
@@ -417,6 +418,7 @@ export class AgentRegistry extends BackgroundService {
         version: agent.version,
         protocol: agent.protocol,
         survivors: [...(contact?.survivors ?? [])],
+        run_ids: [...new Set(leases.map((attempt) => attempt.workflow_instance_id))],
         ...(contact === undefined || contact.skew.aheadMs === 0
           ? {}
           : { clock_ahead_ms: contact.skew.aheadMs }),

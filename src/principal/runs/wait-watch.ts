@@ -13,8 +13,10 @@ import { textOf, type Waits } from "./waits.ts";
 
 /** How long something waits before its reason is written, ms. */
 const GRACE_MS = 2000;
-/** Time between two looks at the queue, ms; hence the shortest time between two rows of a run. */
+/** Time between two looks at the queue, ms, and the shortest time between two rows of a run. */
 const INTERVAL_MS = 5000;
+/** Time between two looks while something has just come, ms. */
+const SHORT_INTERVAL_MS = 1000;
 /** How much of the queue is looked at, from its beginning. */
 const LOOKED_AT = 1000;
 /** Runs per commit: other units of work wait for it. */
@@ -34,11 +36,13 @@ export class WaitWatch extends BackgroundService<{ looked: undefined }> {
   readonly name = "wait watch";
   readonly #o: WaitWatchOptions;
   readonly #timer = this.timer(() => this.track(this.#look()));
+  /** When rows of runs were written last (monotonic), for those of the last {@link INTERVAL_MS}. */
+  readonly #written = new Map<string, number>();
 
   constructor(options: WaitWatchOptions) {
     super(options.clock);
     this.#o = options;
-    options.events.on("statuses written", () => this.#timer.within(GRACE_MS));
+    options.events.on("statuses written", () => this.#timer.by(this.clock.monotonic() + GRACE_MS));
   }
 
   protected onStart(): void {
@@ -51,11 +55,16 @@ export class WaitWatch extends BackgroundService<{ looked: undefined }> {
         queued: await tx.queuedRuns(LOOKED_AT),
         noted: await tx.notedReasons(),
       }));
-      const runs = [...new Set([...queued, ...noted.map((note) => note.workflow_instance_id)])];
+      const recent = this.clock.monotonic() - INTERVAL_MS;
+      for (const [id, at] of this.#written) if (at <= recent) this.#written.delete(id);
+      const all = new Set([...queued, ...noted.map((note) => note.workflow_instance_id)]);
+      const runs = [...all].filter((id) => !this.#written.has(id));
+      let isYoung = false;
       for (let from = 0; from < runs.length && !this.isStopping; from += BATCH) {
-        await this.#update(runs.slice(from, from + BATCH), noted);
+        isYoung = (await this.#update(runs.slice(from, from + BATCH), noted)) || isYoung;
       }
-      if (queued.length > 0) this.#timer.in(INTERVAL_MS);
+      if (queued.length > 0 || runs.length < all.size)
+        this.#timer.in(isYoung ? SHORT_INTERVAL_MS : INTERVAL_MS);
     } catch (error) {
       logFailure(this.#o.log, "Why runs wait cannot be recorded", error);
       this.#timer.in(INTERVAL_MS);
@@ -63,24 +72,31 @@ export class WaitWatch extends BackgroundService<{ looked: undefined }> {
     this.signals.emit("looked");
   }
 
-  async #update(runIds: readonly string[], noted: readonly NotedReason[]): Promise<void> {
+  /** Returns whether some of them have not waited for long enough. */
+  async #update(runIds: readonly string[], noted: readonly NotedReason[]): Promise<boolean> {
     const known = new Map(noted.map((note) => [note.workflow_instance_id, note]));
-    const changes = await this.#o.store.read((tx) => this.#changes(tx, runIds, known));
-    if (changes.length === 0) return;
+    const { changes, isYoung } = await this.#o.store.read((tx) => this.#changes(tx, runIds, known));
+    if (changes.length === 0) return isYoung;
     // Decided again: some of them may have been assigned in the meantime.
     await this.#o.store.transact(async (tx) => {
       const ids = changes.map((change) => change.id);
       const now = this.clock.now();
-      for (const { id, reason } of await this.#changes(tx, ids, known)) await tx.noteReason(id, reason, now);
-      tx.afterCommit(() => this.#o.events.emit("statuses written"));
+      const again = await this.#changes(tx, ids, known);
+      for (const { id, reason } of again.changes) await tx.noteReason(id, reason, now);
+      tx.afterCommit(() => {
+        for (const { id } of again.changes) this.#written.set(id, this.clock.monotonic());
+        this.#o.events.emit("statuses written");
+      });
     });
+    return isYoung;
   }
 
   async #changes(
     tx: OperationalTx,
     runIds: readonly string[],
     known: ReadonlyMap<string, NotedReason>,
-  ): Promise<{ id: string; reason: string | null }[]> {
+  ): Promise<{ changes: { id: string; reason: string | null }[]; isYoung: boolean }> {
+    let isYoung = false;
     const changes: { id: string; reason: string | null }[] = [];
     const reasonOf = await this.#o.waits.reasons(tx);
     const before = this.clock.now() - GRACE_MS;
@@ -88,6 +104,7 @@ export class WaitWatch extends BackgroundService<{ looked: undefined }> {
       const note = known.get(id);
       const run = await tx.getRun(id);
       const waits = run === null ? [] : await this.#o.waits.of(tx, run, reasonOf);
+      isYoung ||= waits.some(({ kind, since_ms }) => kind !== "ready" && since_ms > before);
       const told = waits.filter(({ kind, since_ms }) => kind !== "ready" && since_ms <= before);
       // What has just come, or is about to be assigned, leaves the reason as it is.
       if (waits.length > 0 && told.length === 0) continue;
@@ -95,6 +112,6 @@ export class WaitWatch extends BackgroundService<{ looked: undefined }> {
       const isSame = note?.reason === reason && note.status === run?.status && note.attempt === run?.attempt;
       if (!isSame && (note !== undefined || reason !== null)) changes.push({ id, reason });
     }
-    return changes;
+    return { changes, isYoung };
   }
 }

@@ -180,6 +180,7 @@ declare module "cdktr" {
     readonly version: string;
     readonly protocol?: number;
     readonly survivors?: readonly Survivor[];
+    readonly run_ids?: readonly string[];
     readonly clock_ahead_ms?: number;
   }
 

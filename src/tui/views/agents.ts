@@ -92,7 +92,10 @@ function drawRuns(region: Region, state: State): void {
   region.rule(0);
   const id = selectedOf(state, "agents");
   if (id === null) return;
-  const runs = (state.data.runs ?? []).filter((run) => run.agent_id === id && run.status === "RUNNING");
+  const ids = state.data.agents?.find((agent) => agent.agent_id === id)?.run_ids;
+  const isIts = (run: RunSummary) =>
+    ids === undefined ? run.agent_id === id : ids.includes(run.workflow_instance_id);
+  const runs = (state.data.runs ?? []).filter((run) => run.status === "RUNNING" && isIts(run));
   region.spans(1, 0, [[` ${id}: ${runs.length === 0 ? "no runs" : "current runs"} `, BOLD]]);
   runs.slice(0, RUNS).forEach((run, i) => {
     region.spans(1, i + 1, runLine(run, state.now));

@@ -5,7 +5,7 @@ import { fit, pad, width } from "../../terminal/text.ts";
 import { duration } from "../format.ts";
 import { tasksOf } from "../lists/run-tasks.ts";
 import type { Region } from "../screen/canvas.ts";
-import { BOLD, DIM, INVERSE, PLAIN, UNDERLINE } from "../screen/style.ts";
+import { BOLD, DIM, INVERSE, PLAIN, UNDERLINE, YELLOW } from "../screen/style.ts";
 import type { ListState } from "../state.ts";
 import { STATUS_LOOK, statusSymbol } from "../status-look.ts";
 import { taskDuration } from "./run-tasks.ts";
@@ -39,6 +39,7 @@ export function drawGantt(
   drawAxis(region, left, columns, end - begin);
   const right = left + columns + 1 + TIME + 2;
   if (shared) region.text(right, 0, pad("AGENT", agents), BOLD | UNDERLINE);
+  const waiting = new Set(run.waits?.flatMap((wait) => wait.tasks));
   const height = Math.max(0, region.height - 1);
   const index = tasks.findIndex((task) => task.id === selected);
   const top = keepInSight(list?.top ?? 0, index, height, tasks.length);
@@ -53,7 +54,10 @@ export function drawGantt(
     region.text(0, y + 1, symbol, style);
     region.text(2, y + 1, pad(id, names), (status === "RUNNING" ? BOLD : PLAIN) | mark);
     region.hit(0, y + 1, region.width, 1, { kind: "row", list: name, id: id });
-    if (execution?.started_at_ms == null) continue;
+    if (execution?.started_at_ms == null) {
+      if (waiting.has(id)) region.text(left, y + 1, fit("waits for an agent", columns), YELLOW);
+      continue;
+    }
     const at = (ms: number) => Math.round(((ms - begin) / (end - begin)) * columns);
     const from = Math.min(columns - 1, at(execution.started_at_ms));
     const to = Math.max(from + 1, at(execution.finished_at_ms ?? now));

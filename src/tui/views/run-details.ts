@@ -67,7 +67,7 @@ function lines(run: RunDetails, now: number, columns: number): Span[][] {
   for (const attempt of run.attempts) {
     const began = attempt.started_at_ms === null ? "not started" : dateTime(attempt.started_at_ms);
     result.push([
-      [split ? `  slice ${attempt.slice}, ${attempt.attempt}  ` : `  ${attempt.attempt}  `, PLAIN],
+      [split ? `  slice ${attempt.slice}, attempt ${attempt.attempt}  ` : `  ${attempt.attempt}  `, PLAIN],
       ...statusSpans(attempt.status).map(([text, style]): Span => [text.padEnd(13), style]),
       [`${began}  ${attempt.agent_id ?? ""}`, DIM],
     ]);
