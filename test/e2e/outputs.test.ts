@@ -34,6 +34,9 @@ test("outputs survive a killed agent, its private files do not, and labels of th
   const files = () => readdirSync(join(cluster.dataDirectory, "agents", id, "tasks"));
   const run = await trigger(cluster, "pass");
   await until("it waits", () => files().length === 2);
+  await until("the principal knows that the first task has completed", async () =>
+    (await cluster.client.getRun(run)).tasks.some(({ status }) => status === "COMPLETED"),
+  );
   agent.kill("SIGKILL");
   await agent.finished;
   expect(files().length).toBe(2);
@@ -46,7 +49,8 @@ test("outputs survive a killed agent, its private files do not, and labels of th
   expect(outputs).toEqual({ count: { rows: "17", note: "a b\nc" }, report: { half: "1" } });
   const { rows } = await cluster.client.searchLogs({ workflow_instance_id: run });
   const found = rows.map((row) => row[7]).filter((line) => line?.startsWith("{"));
-  expect(found).toEqual(Array(2).fill('{"rows":"17","note":"a b\\nc"}'));
+  // That of the first attempt is missing if the agent died before it wrote it.
+  expect([...new Set(found)]).toEqual(['{"rows":"17","note":"a b\\nc"}']);
   again.kill("SIGTERM");
   await again.finished;
   expect(files()).toEqual([]);

@@ -55,6 +55,10 @@ test("KILL for one of three agents that share a run: only its slice runs again, 
       return [...SIDES.map((side) => `second-${side} 1`), ...more].every((line) => said.has(line));
     });
   await begun();
+  await until("the principal knows what has completed", async () => {
+    const { tasks } = await cluster.client.getRun(run);
+    return tasks.filter(({ status }) => status === "COMPLETED").length === 1 + SIDES.length;
+  });
   agents.b?.kill("SIGKILL");
   await agents.b?.finished;
   await start("b");
@@ -79,14 +83,11 @@ test("KILL for one of three agents that share a run: only its slice runs again, 
   expect([...bySlice.values()].map((attempts) => attempts.map(({ status }) => status).join()).sort()).toEqual(
     ["COMPLETED", "COMPLETED", "COMPLETED", "COMPLETED", "CRASHED,COMPLETED"],
   );
-  // What the first attempt has published is there for the second one.
+  // What the first attempt has published is there for the second one, whose line is the only one if the agent died before it wrote the first.
   const { rows } = await cluster.client.searchLogs({ workflow_instance_id: run });
   const inputs = rows.map((row) => `${row[3]} ${row[7]}`).filter((line) => line.includes("{"));
-  expect(inputs.sort()).toEqual(
-    [
-      ...SIDES.flatMap((side) => [`first-${side} {"n":"1"}`, `second-${side} {"by":"1"}`]),
-      'second-b {"by":"1"}',
-    ].sort(),
+  expect([...new Set(inputs)].sort()).toEqual(
+    SIDES.flatMap((side) => [`first-${side} {"n":"1"}`, `second-${side} {"by":"1"}`]).sort(),
   );
   const files = SIDES.map((side) => join(cluster.dataDirectory, "agents", `${hostname()}-${side}`, "tasks"));
   expect(files.flatMap((directory) => (existsSync(directory) ? readdirSync(directory) : ["none"]))).toEqual(
