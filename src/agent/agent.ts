@@ -100,6 +100,8 @@ interface Parts {
 /** How long one request for work waits at the principal (long poll), in heartbeat intervals. */
 const FETCH_INTERVALS = 4;
 const FETCH_RETRY_MS = 500;
+/** Maximum number of requests for work at once, while there is more work than the agent has got. */
+const MOST_FETCHES = 4;
 /** How long a draining agent waits for the reply to its last request for work, ms. */
 const LAST_FETCH_MS = 250;
 
@@ -121,7 +123,9 @@ export class Agent extends BackgroundService<AgentSignals> {
   #principalId: string | undefined;
   /** Last log line that the principal has confirmed. */
   #receivedSeq = 0;
-  #fetching: Promise<void> = Promise.resolve();
+  readonly #fetching = new Set<Promise<void>>();
+  /** Number of requests for work that wait for an answer: each has room for a run. */
+  #asking = 0;
   /** Aborts the request for work. */
   #fetch = new AbortController();
   #roomFor: PromiseWithResolvers<void> | undefined;
@@ -239,7 +243,7 @@ export class Agent extends BackgroundService<AgentSignals> {
     };
     this.#enter("REGISTERING");
     await startServices([this.#parts.sweep, this.#parts.reaper, lines, reports, link]);
-    this.#fetching = this.#fetchRuns(this.#parts);
+    this.#fetchRuns(this.#parts);
     void this.#endIfIdle();
   }
 
@@ -249,16 +253,16 @@ export class Agent extends BackgroundService<AgentSignals> {
   }
 
   #takeNothingNew(): void {
-    this.#roomFor?.resolve();
+    this.#hasRoom();
     void this.#endFetching().then(() => this.#endIfIdle());
   }
 
   /** Once the principal knows, it answers the pending request for work; an assignment already under way is still accepted. */
   async #endFetching(): Promise<void> {
     await this.#parts?.link.ask();
-    if (await isDoneWithin(LAST_FETCH_MS, this.#fetching)) return;
+    if (await isDoneWithin(LAST_FETCH_MS, this.#fetched())) return;
     this.#fetch.abort();
-    await this.#fetching;
+    await this.#fetched();
   }
 
   /** Cancels its runs, takes no new ones, then ends. */
@@ -437,7 +441,7 @@ export class Agent extends BackgroundService<AgentSignals> {
     }
     this.#enter("REFUSED");
     this.#fetch.abort();
-    this.#roomFor?.resolve();
+    this.#hasRoom();
     // Runs that are being cancelled no longer belong to this agent either.
     for (const { run } of this.#held.values()) run.stop("superseded");
     void this.#endIfIdle();
@@ -445,30 +449,49 @@ export class Agent extends BackgroundService<AgentSignals> {
 
   // ---------------------------------------------------------------- runs
 
-  async #fetchRuns(parts: Parts): Promise<void> {
-    const { client, link, agentId } = parts;
-    const { config } = this.#options;
-    const wait_ms = Math.min(60_000, config.CDKTR_AGENT_HEARTBEAT_INTERVAL_MS * FETCH_INTERVALS);
+  /** Fetches runs one after the other, until the agent takes no more. */
+  #fetchRuns(parts: Parts): void {
+    const { CDKTR_AGENT_HEARTBEAT_INTERVAL_MS: interval } = this.#options.config;
+    this.#startFetching(parts, Math.min(60_000, interval * FETCH_INTERVALS));
+  }
+
+  /** More work waits: fetches as much as there is room for with several requests at once, until there is none. */
+  #fetchMore(parts: Parts): void {
+    while (this.#fetching.size < MOST_FETCHES && this.#room > 0) this.#startFetching(parts, 0);
+  }
+
+  #startFetching(parts: Parts, waitMs: number): void {
+    const fetching = this.#fetchUntilEmpty(parts, waitMs).finally(() => this.#fetching.delete(fetching));
+    this.#fetching.add(fetching);
+  }
+
+  /** Resolves when no request for work is waiting for an answer, and none follows. */
+  async #fetched(): Promise<void> {
+    while (this.#fetching.size > 0) await Promise.all(this.#fetching);
+  }
+
+  /** @param wait_ms how long a request waits for work; if it does not wait, this ends when there is none */
+  async #fetchUntilEmpty(parts: Parts, wait_ms: number): Promise<void> {
+    const { link } = parts;
     // The same id until it is answered, so that a run whose assignment got lost is sent again.
     let fetch_id = crypto.randomUUID();
     while (this.#life.isTaking) {
       try {
         await link.untilUp(this.#fetch.signal);
-        await this.#room();
-        if (!this.#life.isTaking) return;
-        const assignment = await client.fetchWorkflow(
-          agentId,
-          {
-            session_id: this.#sessionId,
-            wait_ms,
-            labels: this.#labels,
-            fetch_id,
-            last_token: link.lastToken,
-          },
-          { attempts: 1, signal: AbortSignal.any([this.#fetch.signal, link.whileUp]) },
-        );
+        if (!(await this.#reserveRoom())) return;
+        let assignment: RunAssignment | null;
+        try {
+          assignment = await this.#ask(parts, { wait_ms, fetch_id });
+        } finally {
+          // What it brings is taken before anyone else finds this room.
+          this.#asking--;
+          this.#hasRoom();
+        }
         fetch_id = crypto.randomUUID();
-        if (assignment !== null) this.#take(parts, assignment);
+        if (assignment !== null) {
+          this.#take(parts, assignment);
+          if (assignment.has_more) this.#fetchMore(parts);
+        } else if (wait_ms === 0) return;
       } catch (error) {
         if (this.#fetch.signal.aborted) return;
         if (link.whileUp.aborted || !link.isUp || link.mustRegister(error)) continue;
@@ -480,14 +503,36 @@ export class Agent extends BackgroundService<AgentSignals> {
     }
   }
 
-  /** Resolves when there is capacity for another run. */
-  async #room(): Promise<void> {
+  #ask(
+    { client, link, agentId }: Parts,
+    how: { readonly wait_ms: number; readonly fetch_id: string },
+  ): Promise<RunAssignment | null> {
+    const who = { session_id: this.#sessionId, labels: this.#labels, last_token: link.lastToken };
+    const signal = AbortSignal.any([this.#fetch.signal, link.whileUp]);
+    return client.fetchWorkflow(agentId, { ...who, ...how }, { attempts: 1, signal });
+  }
+
+  /** Number of runs that it has capacity for, beyond those that it executes or has asked for. */
+  get #room(): number {
     const { config, maxConcurrentWorkflows } = this.#options;
     const most = maxConcurrentWorkflows ?? config.CDKTR_AGENT_MAX_CONCURRENCY;
-    while (this.runningWorkflows >= most && this.#life.isTaking) {
-      this.#roomFor = Promise.withResolvers<void>();
+    return most - this.runningWorkflows - this.#asking;
+  }
+
+  /** Waits for room for a run and reserves it, by counting in `#asking`. False when the agent takes no more runs. */
+  async #reserveRoom(): Promise<boolean> {
+    while (this.#room <= 0 && this.#life.isTaking) {
+      this.#roomFor ??= Promise.withResolvers<void>();
       await this.#roomFor.promise;
     }
+    if (!this.#life.isTaking) return false;
+    this.#asking++;
+    return true;
+  }
+
+  #hasRoom(): void {
+    this.#roomFor?.resolve();
+    this.#roomFor = undefined;
   }
 
   #take(parts: Parts, assignment: RunAssignment): void {
@@ -528,7 +573,7 @@ export class Agent extends BackgroundService<AgentSignals> {
     else void parts.reports.durable(confirmation).then(() => run.start());
     const end = await run.over;
     held.active = false;
-    this.#roomFor?.resolve();
+    this.#hasRoom();
     this.signals.emit("run over");
     parts.sweep.schedule();
     void this.#endIfIdle();
@@ -573,7 +618,7 @@ export class Agent extends BackgroundService<AgentSignals> {
     if (parts === undefined || !this.#life.endsWhenIdle || this.runningWorkflows > 0) return;
     this.#enter("DRAINING");
     this.#fetch.abort();
-    await this.#fetching;
+    await this.#fetched();
     // The last request for work may have brought a run, which is finished first.
     if (this.runningWorkflows === 0 && this.#enter("ENDING")) await this.#end(parts);
   }

@@ -105,6 +105,8 @@ export const RunAssignment = z.object({
   workflow: WorkflowDefinition,
   /** The lease is held already: the tasks start at once, without a report that they do. Older principals always wait for one. */
   is_confirmed: z.boolean().optional(),
+  /** More work waits, perhaps for this agent: if it has room, it may ask with several requests at once. Older principals do not say. */
+  has_more: z.boolean().optional(),
   /** Names of environment variables that hold secrets of the principal; an agent that shares its environment hides them from tasks. */
   secret_variables: z.array(z.string()).optional(),
 });

@@ -209,9 +209,10 @@ export class Dispatcher extends BackgroundService {
       if (claim === "empty") continue;
       // It gets none: it may not accept work, or no more of it.
       const assignment = claim === "unfit" ? null : await this.#given(tx, claim);
-      tx.afterCommit(() => this.#answer(waiter, assignment));
       waiting.answered(waiter, assignment !== null);
       for (const next of await tx.queueHeads(head.needs)) enqueue(queue, next);
+      const reply = assignment && queue.length > 0 ? { ...assignment, has_more: true } : assignment;
+      tx.afterCommit(() => this.#answer(waiter, reply));
       if (assignment !== null && ++assigned === BATCH) break;
     }
     if (assigned === BATCH) tx.afterCommit(() => void this.#kick());
