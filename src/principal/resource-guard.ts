@@ -25,7 +25,7 @@ const KEPT = 0.9;
 /** Memory above which connections are closed, or this share of the host's. DuckDB may use 512 MiB of it for its buffers. */
 const MOST_MEMORY = 1024 * 1024 * 1024;
 const PART_OF_HOST = 0.6;
-/** Below this share of the memory limit nothing is tracked, and traffic counters are reset from time to time, ms. */
+/** Below this share of the limits there is nothing to watch, and traffic counters are reset from time to time, ms. */
 const WATCHFUL = 0.5;
 const FORGIVE_MS = 10_000;
 /** A peer that sent less than this since then has not filled the memory. */
@@ -113,8 +113,8 @@ export class ResourceGuard extends BackgroundService<{ looked: undefined }> {
 
   /** @returns whether there is nothing to watch */
   #lookAround(isIdle: boolean): boolean {
-    const isCrowded = countDescriptors(this.#mostDescriptors) >= this.#mostDescriptors;
-    if (isCrowded) this.#thin();
+    const descriptors = countDescriptors(this.#mostDescriptors);
+    if (descriptors >= this.#mostDescriptors) this.#thin();
     const memory = residentMemory();
     if (memory === undefined) return false;
     const isWatched = memory > this.#mostMemory * WATCHFUL;
@@ -124,7 +124,7 @@ export class ResourceGuard extends BackgroundService<{ looked: undefined }> {
     if (memory < this.#collected) this.#collected = memory;
     // A burst leaves garbage that an idle process would keep for long.
     if (isIdle && memory - this.#collected > WORTH_COLLECTING) this.#collect();
-    return !isCrowded && !isWatched;
+    return !isWatched && descriptors < this.#mostDescriptors * WATCHFUL;
   }
 
   /**

@@ -1,5 +1,5 @@
 /** Resource usage of a process, read from /proc. */
-import { readdirSync, readFileSync } from "node:fs";
+import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 
 /** A measurement of a process. */
 export interface Vitals {
@@ -18,6 +18,21 @@ export function vitals(pid: number): Vitals {
     threads: field("Threads"),
     descriptors: readdirSync(`/proc/${pid}/fd`).length,
   };
+}
+
+/** What the descriptors of a process refer to, one a line; for a TCP connection, also its line in the kernel's table. */
+export function openFiles(pid: number): string {
+  const connections = readFileSync("/proc/net/tcp", "utf8").split("\n");
+  const describe = (descriptor: string) => {
+    try {
+      const target = readlinkSync(`/proc/${pid}/fd/${descriptor}`);
+      const inode = /^socket:\[(\d+)\]$/.exec(target)?.[1];
+      return `${target} ${(inode && connections.find((line) => line.includes(` ${inode} `))) ?? ""}`;
+    } catch {
+      return "closed meanwhile";
+    }
+  };
+  return readdirSync(`/proc/${pid}/fd`).map(describe).join("\n");
 }
 
 /** Keeps the most that was seen of each. */
