@@ -170,7 +170,7 @@ interface FrameSize {
 }
 
 export class Outbox {
-  #streamId: string;
+  #streamId = "";
   #former: Former;
   /** The installation of cdktr that the content is for; null if unknown. */
   #installation: string | null;
@@ -261,10 +261,6 @@ export class Outbox {
         this.#db.query(`PRAGMA ${pragma}`).all();
       }
       migrateSqlite(this.#db, options.migrations ?? OUTBOX_MIGRATIONS, log);
-      const stream = readStream(this.#db);
-      this.#streamId = stream.stream_id;
-      this.#reportSeq = stream.report_seq;
-      this.#logSeq = stream.log_seq;
       this.#load();
       this.#place = placeOf(path);
       if (options.suffix !== undefined) this.#db.run("UPDATE owner SET suffix = ?", [options.suffix]);
@@ -301,6 +297,10 @@ export class Outbox {
   }
 
   #load(): void {
+    const stream = readStream(this.#db);
+    this.#streamId = stream.stream_id;
+    this.#reportSeq = stream.report_seq;
+    this.#logSeq = stream.log_seq;
     for (const { report } of this.#db
       .query<{ report: string }, []>("SELECT report FROM reports ORDER BY seq")
       .all()) {
@@ -408,10 +408,6 @@ export class Outbox {
   }
 
   #reload(): void {
-    const stream = readStream(this.#db);
-    this.#streamId = stream.stream_id;
-    this.#reportSeq = stream.report_seq;
-    this.#logSeq = stream.log_seq;
     this.#reports.length = 0;
     this.#sizes.length = 0;
     this.#keptBytes = 0;

@@ -13,7 +13,7 @@ import { connect } from "../protocol/connect.ts";
 import { stopServices } from "../service.ts";
 import { command } from "./support/command.ts";
 import { settings } from "./support/connect.ts";
-import { metricsPortArg, principalArg } from "./support/globals.ts";
+import { listenerArgs, principalArg } from "./support/globals.ts";
 import { onStopSignals } from "./support/signals.ts";
 
 export default command({
@@ -29,12 +29,7 @@ export default command({
       valueHint: "NAME",
       description: "Name in the trigger of its runs, listener:NAME (else the name of the class)",
     },
-    "data-dir": {
-      type: "string",
-      valueHint: "DIR",
-      description: "Where triggers wait while the principal is away (else CDKTR_APP_DATA_DIRECTORY)",
-    },
-    ...metricsPortArg,
+    ...listenerArgs,
     ...principalArg,
   },
   extras: {

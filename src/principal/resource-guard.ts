@@ -37,6 +37,8 @@ const LONGEST_PAUSE_MS = 60_000;
 const DEAF_MS = 1000;
 /** Memory growth since the last garbage collection that justifies another one when the process is idle. */
 const WORTH_COLLECTING = 96 * 1024 * 1024;
+/** After this time, ms, an idle process collects once more: in the first collection, much of what a burst used may still have been in use. */
+const AGAIN_MS = 3000;
 /** The CPU share below which the process is idle. */
 const IDLE = 0.1;
 
@@ -67,7 +69,7 @@ interface Noted {
 }
 
 /** Checks descriptors and memory, and closes connections when there is too much of either. */
-export class ResourceGuard extends BackgroundService<{ looked: undefined }> {
+export class ResourceGuard extends BackgroundService<{ looked: undefined; collected: undefined }> {
   readonly name = "resource guard";
   readonly #o: ResourceGuardOptions;
   readonly #mostMemory: number;
@@ -79,7 +81,10 @@ export class ResourceGuard extends BackgroundService<{ looked: undefined }> {
   #rounds = 0;
   #pausedUntil = 0;
   readonly #looks = this.timer(() => this.#look());
+  /** Memory after the last collection; when that was; whether another one is due. */
   #collected = 0;
+  #collectedAt = 0;
+  #isAgainDue = false;
   /** At the last check: the time, the CPU used until then, and whether there was nothing to watch. */
   #lookedAt = performance.now();
   #cpu = process.cpuUsage();
@@ -123,7 +128,9 @@ export class ResourceGuard extends BackgroundService<{ looked: undefined }> {
     if (memory <= this.#mostMemory) this.#rounds = 0;
     if (memory < this.#collected) this.#collected = memory;
     // A burst leaves garbage that an idle process would keep for long.
+    const isOld = performance.now() - this.#collectedAt > AGAIN_MS;
     if (isIdle && memory - this.#collected > WORTH_COLLECTING) this.#collect();
+    else if (isIdle && isOld && this.#isAgainDue) this.#collect(false);
     return !isWatched && descriptors < this.#mostDescriptors * WATCHFUL;
   }
 
@@ -213,9 +220,12 @@ export class ResourceGuard extends BackgroundService<{ looked: undefined }> {
     this.#collect();
   }
 
-  #collect(): void {
+  #collect(isAgainDue = true): void {
     Bun.gc(true);
     this.#collected = residentMemory() ?? this.#collected;
+    this.#collectedAt = performance.now();
+    this.#isAgainDue = isAgainDue;
+    this.signals.emit("collected");
   }
 
   #visit(isOver: Parameters<typeof endConnections>[1]): number {

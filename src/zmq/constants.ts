@@ -17,7 +17,6 @@ export type SocketType = (typeof SocketType)[keyof typeof SocketType];
 
 /** Socket options (`zmq_setsockopt`, `zmq_getsockopt`). */
 export const Option = {
-  AFFINITY: 4,
   ROUTING_ID: 5,
   SUBSCRIBE: 6,
   UNSUBSCRIBE: 7,
@@ -58,7 +57,6 @@ export const Option = {
   HEARTBEAT_TIMEOUT: 77,
   CONNECT_TIMEOUT: 79,
   TCP_MAXRT: 80,
-  ZAP_ENFORCE_DOMAIN: 93,
 } as const;
 
 /** Context options (`zmq_ctx_set`). */

@@ -4,6 +4,7 @@ import { residentMemory } from "../../src/host/resident-memory.ts";
 import { type Door, ResourceGuard } from "../../src/principal/resource-guard.ts";
 import { Dealer, Router } from "../../src/zmq/index.ts";
 import { Flag, frame, RawPeer } from "../hostile/raw-peer.ts";
+import { until } from "../support/until.ts";
 import { LogBook } from "./support.ts";
 
 setDefaultTimeout(60_000);
@@ -48,6 +49,11 @@ class Bench implements AsyncDisposable {
     bench.#guard = new ResourceGuard(options);
     await bench.#guard.start();
     return bench;
+  }
+
+  /** Resolves when the guard has collected garbage. */
+  async collected(): Promise<void> {
+    await this.#guard?.signals.next("collected");
   }
 
   /** Resolves when the guard has looked around again. */
@@ -140,4 +146,15 @@ test("a process that uses the memory itself closes no connections", async () => 
   }
   expect(kept[0]).toBe(1);
   expect(bench.book.lines).toEqual([]);
+});
+
+test("what was in use during the collection after a burst, and is garbage now, is collected too", async () => {
+  await using bench = await Bench.start({});
+  const held = { burst: Array.from({ length: 150 }, () => Buffer.alloc(MIB, "x")) };
+  await bench.collected();
+  const before = residentMemory() ?? 0;
+  held.burst = [];
+  await bench.collected();
+  // The allocator gives it back a bit later.
+  await until("memory is given back", () => before - (residentMemory() ?? 0) > 100 * MIB);
 });

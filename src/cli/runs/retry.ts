@@ -2,7 +2,7 @@ import { command } from "../support/command.ts";
 import { withPrincipal } from "../support/connect.ts";
 import { jsonArg, principalArg } from "../support/globals.ts";
 import { findRun } from "../support/run-id.ts";
-import { followArgs, watchRun } from "../support/watch-run.ts";
+import { followArgs, followExit, watchRun } from "../support/watch-run.ts";
 
 export default command({
   meta: { name: "retry", description: "Retry the failed tasks of a run, or all of them" },
@@ -14,10 +14,7 @@ export default command({
     ...principalArg,
   },
   extras: {
-    exit: {
-      0: "Success; with --wait or --follow: the run COMPLETED",
-      1: "The run that was waited for did not complete, or the command failed",
-    },
+    exit: followExit,
     completes: { run: "run" },
     details:
       "Starts a new run with the definition and the parameters of the old one. Completed tasks are not run again unless --from-start is given.",

@@ -10,7 +10,7 @@ import { Supervisor } from "../../systemd/notify.ts";
 import { hostAndPort } from "../../zmq/endpoint.ts";
 import { command } from "../support/command.ts";
 import { settings } from "../support/connect.ts";
-import { metricsPortArg, principalArg } from "../support/globals.ts";
+import { listenerArgs, principalArg } from "../support/globals.ts";
 import { onStopSignals } from "../support/signals.ts";
 
 export default command({
@@ -27,12 +27,7 @@ export default command({
       valueHint: "N",
       description: "Port of the webhooks (else CDKTR_WEBHOOK_PORT)",
     },
-    "data-dir": {
-      type: "string",
-      valueHint: "DIR",
-      description: "Where triggers wait while the principal is away (else CDKTR_APP_DATA_DIRECTORY)",
-    },
-    ...metricsPortArg,
+    ...listenerArgs,
     ...principalArg,
   },
   extras: {

@@ -10,8 +10,13 @@ export const principalArg = {
   },
 } as const satisfies ArgsDef;
 
-/** `--metrics-port`, for commands that run listeners. */
-export const metricsPortArg = {
+/** For commands that run listeners. */
+export const listenerArgs = {
+  "data-dir": {
+    type: "string",
+    valueHint: "DIR",
+    description: "Where triggers wait while the principal is away (else CDKTR_APP_DATA_DIRECTORY)",
+  },
   "metrics-port": {
     type: "string",
     valueHint: "N",

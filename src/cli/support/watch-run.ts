@@ -25,6 +25,12 @@ export const followArgs = {
   },
 } as const satisfies ArgsDef;
 
+/** The exit status of commands with {@link followArgs}. */
+export const followExit = {
+  0: "Success; with --wait or --follow: the run COMPLETED",
+  1: "The run that was waited for did not complete, or the command failed",
+};
+
 /** What to watch and how. */
 export interface WatchOptions {
   readonly workflowId: string;

@@ -3,7 +3,7 @@ import { type PrincipalClient, RequestRefusedError } from "../../protocol/client
 import { command, keyValues, repeated } from "../support/command.ts";
 import { withPrincipal } from "../support/connect.ts";
 import { jsonArg, principalArg } from "../support/globals.ts";
-import { followArgs, watchRun } from "../support/watch-run.ts";
+import { followArgs, followExit, watchRun } from "../support/watch-run.ts";
 
 /** Safe to repeat when no reply comes, because a trigger carries an idempotency key. */
 const TRIGGER_ATTEMPTS = 5;
@@ -22,10 +22,7 @@ export default command({
     ...principalArg,
   },
   extras: {
-    exit: {
-      0: "Success; with --wait or --follow: the run COMPLETED",
-      1: "The run that was waited for did not complete, or the command failed",
-    },
+    exit: followExit,
     see: ["runs show", "runs cancel", "logs tail"],
     completes: { id: "workflow" },
     details:
