@@ -7,7 +7,7 @@
 import { totalmem } from "node:os";
 import type { ConsolaInstance } from "consola";
 import { countDescriptors, descriptorLimit, endConnections } from "../host/connections.ts";
-import { residentMemory } from "../host/resident-memory.ts";
+import { giveBackMemory, residentMemory } from "../host/resident-memory.ts";
 import { BackgroundService } from "../service.ts";
 import { RateLimitedWarning } from "./rate-limited-warning.ts";
 
@@ -221,7 +221,7 @@ export class ResourceGuard extends BackgroundService<{ looked: undefined; collec
   }
 
   #collect(isAgainDue = true): void {
-    Bun.gc(true);
+    giveBackMemory();
     this.#collected = residentMemory() ?? this.#collected;
     this.#collectedAt = performance.now();
     this.#isAgainDue = isAgainDue;

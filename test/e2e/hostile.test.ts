@@ -19,7 +19,7 @@ const LINES = 20;
 /** Floods of each kind, one after another. */
 const ROUNDS = 2;
 /** Memory that a principal at rest may have in addition to what it had before: it collects garbage from 96 MiB on. MiB. */
-const KEPT = 256;
+const KEPT = 320;
 
 /** Triggers runs and asks the principal for a sign of life, steadily, until it is stopped. */
 class Customer {
