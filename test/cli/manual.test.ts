@@ -87,6 +87,12 @@ describe.each(TEXTS)("$name", ({ text }) => {
     const prose = lines.filter((line) => !line.startsWith("    "));
     expect(prose.filter((line) => Bun.stringWidth(line) > 80)).toEqual([]);
   });
+
+  test("its diagrams fit a terminal, indented as they are", () => {
+    const diagrams = codeBlocks(text).filter(({ language }) => language === "text");
+    const lines = diagrams.flatMap((block) => block.text.split("\n"));
+    expect(lines.filter((line) => Bun.stringWidth(line) > 76)).toEqual([]);
+  });
 });
 
 describe("the manual as a whole", () => {
