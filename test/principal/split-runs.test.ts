@@ -328,6 +328,20 @@ describe("when an agent is lost with a slice", () => {
     ]);
   });
 
+  test("a task on which nothing depends is not run again either", async () => {
+    await using cluster = await principal({ leaf: { zone: "x" }, b: { zone: "x" }, far: { zone: "y" } });
+    const id = await trigger(cluster);
+    const x = await cluster.agent("x", inZone("x"));
+    const slice = await given(x);
+    const leaf = x.taskReport(slice, "leaf", "COMPLETED");
+    await x.send(x.runReport(slice, "RUNNING"), { ...leaf, seq: x.seq + 1 });
+    x.seq++;
+    await x.heartbeat([slice], 0, { state: "leaving" });
+    const next = await given(await cluster.agent("x2", inZone("x")));
+    expect(next).toMatchObject({ slice: 1, attempt: 2, completed_tasks: ["leaf"] });
+    expect((await cluster.client().getRun(id)).tasks_done).toBe(1);
+  });
+
   test("the run waits again if nobody else has any of it", async () => {
     await using cluster = await principal(CHAIN, QUICK);
     const id = await trigger(cluster);
@@ -500,6 +514,8 @@ describe("stopping a split run", () => {
     await x.send(x.runReport(a, "RUNNING"), x.taskReport(a, "a", "RUNNING"));
     const { stop } = await x.heartbeat([a], 30_000);
     expect(stop).toEqual([{ workflow_instance_id: id, slice: 1, attempt: 1, reason: "timed out" }]);
+    await cluster.client().cancelRun(id);
+    expect((await x.heartbeat([a])).stop).toEqual(stop);
     await x.send(x.taskReport(a, "a", "FAILED"), x.runReport(a, "FAILED", "the run timed out"));
     const run = await cluster.client().waitRun(id, 10_000);
     expect(run).toMatchObject({ status: "FAILED", error: "timed out after 300ms" });

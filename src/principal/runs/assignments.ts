@@ -75,7 +75,11 @@ export class Assignments {
       }
     }
     const ends = at.progress.results([...outside.keys(), ...slice.tasks]);
-    const completed_tasks = Object.keys(ends).filter((id) => ends[id]?.status === "COMPLETED");
+    const completed_tasks = [
+      ...new Set(Object.keys(ends).filter((id) => ends[id]?.status === "COMPLETED")).union(
+        await completedBefore(tx, slice),
+      ),
+    ];
     const results: Results = await completed(tx, run, completed_tasks);
     for (const id of outside.keys()) {
       const status = ends[id]?.status;
@@ -96,6 +100,13 @@ export class Assignments {
     this.#tasks.set(definition, tasks);
     return tasks;
   }
+}
+
+/** The tasks of a slice that COMPLETED in an earlier attempt. The machine of the run need not know of those on which nothing depends. */
+async function completedBefore(tx: OperationalTx, slice: SliceRecord): Promise<Set<string>> {
+  if (slice.attempt === 1) return new Set();
+  const tasks = await tx.listTaskRuns(slice.workflow_instance_id, slice.slice);
+  return new Set(tasks.filter(({ status }) => status === "COMPLETED").map(({ task_id }) => task_id));
 }
 
 /** The results of tasks that COMPLETED and published something. */

@@ -118,8 +118,9 @@ export class SplitRuns {
     return (await tx.getRun(id)) ?? run;
   }
 
-  /** Cancels a run that is not over. */
+  /** Cancels a run that is not over. One that is being stopped because it takes too long ends as that. */
   async cancel(tx: OperationalTx, run: RunRecord): Promise<void> {
+    if (run.timed_out_at_ms !== null) return;
     const asked = await tx.requestCancel(run, this.#o.clock.now());
     await this.#stop(tx, asked, "cancelled", null);
   }
