@@ -1,7 +1,17 @@
 /** Runs that several agents share: what agents are given, and what the principal makes of what they report, or do not. */
 import { describe, expect, test } from "bun:test";
+import { systemClock } from "../../src/clock.ts";
 import type { RunAssignment, RunDetails } from "../../src/contract/messages.ts";
+import { EventHub } from "../../src/event-hub.ts";
+import { Assignments } from "../../src/principal/runs/assignments.ts";
+import { Definitions } from "../../src/principal/runs/definitions.ts";
+import { ProgressOfRuns } from "../../src/principal/runs/progress-of-runs.ts";
+import { RunChanges } from "../../src/principal/runs/run-changes.ts";
+import { RunQueue } from "../../src/principal/runs/run-queue.ts";
+import type { OperationalTx } from "../../src/storage/operational/store.ts";
+import { parseWorkflow } from "../../src/workflow/parse.ts";
 import type { RunStatus } from "../../src/workflow/status.ts";
+import { agentRecord, TestStores } from "../storage/operational-support.ts";
 import { type FakeAgent, required, type TestOptions, TestPrincipal } from "./support.ts";
 
 /** A task of a test's workflow: its dependencies, and the value of the label `zone` that it needs. */
@@ -625,6 +635,100 @@ describe("a retry of a split run", () => {
     ]);
   });
 });
+
+test("results that are too large for a message end the tasks that need them, and hold nothing up", async () => {
+  const ids = Array.from({ length: 34 }, (_, i) => `t${i}`);
+  const tasks = Object.fromEntries(ids.map((id) => [id, {}]));
+  await using cluster = await principal({
+    ...tasks,
+    all: { after: ids, zone: "x" },
+    one: { after: ["t0"], zone: "x" },
+  });
+  const id = await trigger(cluster);
+  const agent = await cluster.agent("agent", { protocol: 2 });
+  const part = await given(agent);
+  expect(part.tasks).toEqual(ids);
+  const outputs = { text: "x".repeat(250 * 1024) };
+  const x = await cluster.agent("x", inZone("x"));
+  await agent.send(agent.runReport(part, "RUNNING"));
+  for (const task of ids)
+    await agent.send(agent.taskReport(part, task, "RUNNING"), {
+      ...agent.taskReport(part, task, "COMPLETED"),
+      outputs,
+    });
+  await agent.send(agent.runReport(part, "COMPLETED"));
+  const one = await given(x);
+  expect(one.tasks).toEqual(["one"]);
+  await x.execute(one);
+  expect(await x.fetch(0)).toBeNull();
+  const run = await cluster.client().waitRun(id, 10_000);
+  expect(run).toMatchObject({ status: "CRASHED", error: "crashed: all" });
+  expect(run.tasks.find((task) => task.task_id === "all")?.error).toMatch(/larger than 8 MiB together/);
+});
+
+test("a task of a run with thousands of slices costs as much as one of a run with hundreds", async () => {
+  const [few, many] = [await costOf(100), await costOf(1000)];
+  expect(many.statements).toBeLessThan(few.statements * 1.05);
+  expect(many.bytes).toBeLessThan(few.bytes * 1.1);
+});
+
+/** What a task costs on the way through the store, if the run has so many. */
+async function costOf(tasks: number): Promise<{ statements: number; bytes: number }> {
+  await using stores = new TestStores();
+  const store = await stores.open();
+  const definitions = new Definitions();
+  const progress = new ProgressOfRuns(definitions);
+  const queue = new RunQueue();
+  const ending = { ending: async () => {} };
+  const shared = { clock: systemClock, events: new EventHub(), definitions, progress, queue };
+  const changes = new RunChanges({ ...shared, followUps: ending });
+  const assignments = new Assignments({ definitions, progress, secretVariables: () => [] });
+  const layers = Object.fromEntries(
+    Array.from({ length: tasks }, (_, i) => [`t${1000 + i}`, { after: i < 10 ? [] : [`t${990 + i}`] }]),
+  );
+  const parsed = parseWorkflow(workflow(layers, "placement: spread"), { path: "w.yml", id: "w" });
+  if (!parsed.ok) throw new Error("the workflow is invalid");
+  const { definition } = parsed;
+  const run = { workflow_instance_id: "run", workflow_id: "w", workflow_name: "W", definition_hash: "hash" };
+  const trigger = { params: {}, trigger: "api", scheduled_time_ms: null, retry_of: null, trigger_depth: 0 };
+  await store.transact(async (tx) => {
+    await tx.registerAgent(agentRecord("a", { protocol: 2 }), null, 60_000);
+    const whole = { definition: JSON.stringify(definition), tasks_total: tasks, carried: [] };
+    await changes.create(tx, { ...run, ...trigger, ...whole });
+  });
+  const before = stores.statements;
+  let bytes = 0;
+  const execute = async (tx: OperationalTx, task: number) => {
+    const [head] = await tx.queueHeads();
+    const to = { agent_id: "a", session_id: "s", fetch_id: `${task}`, assigned_at_ms: 1, offer_ms: 1000 };
+    const claim = await tx.claim({ ...to, needs: required(head).needs });
+    if (typeof claim === "string") throw new Error(claim);
+    const assignment = required(await assignments.of(tx, claim));
+    bytes += JSON.stringify(assignment).length;
+    const { slice, attempt } = claim.attempt;
+    const of = { agent_id: "a", workflow_instance_id: "run", slice, attempt, timestamp_ms: 1, error: null };
+    const [task_id = ""] = assignment.tasks ?? [];
+    const usage = { exit_code: null, signal: null, cpu_ms: null, max_rss_kb: null, outputs: null };
+    await changes.hearRun(tx, { ...of, stream_id: "x", status: "RUNNING", log_seq: 0 });
+    for (const status of ["RUNNING", "COMPLETED"] as const)
+      await changes.hearTask(tx, {
+        ...of,
+        ...usage,
+        task_id,
+        task_instance_id: `${task}`,
+        task_attempt: 1,
+        status,
+      });
+    await changes.hearRun(tx, { ...of, stream_id: "x", status: "COMPLETED", log_seq: 0 });
+  };
+  for (let task = 0; task < tasks; task += 50) {
+    await store.transact(async (tx) => {
+      for (let i = task; i < task + 50; i++) await execute(tx, i);
+    });
+  }
+  expect((await store.read((tx) => tx.getRun("run")))?.status).toBe("COMPLETED");
+  return { statements: (stores.statements - before) / tasks, bytes: bytes / tasks };
+}
 
 test("a firing that no agent took any part of is dropped when the next one is due; one that was begun is not", async () => {
   await using cluster = await principal(FORK, { top: ['cron: "0 0 1 1 *"', "catchup: none"] });

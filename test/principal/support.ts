@@ -262,7 +262,12 @@ export class FakeAgent {
     };
   }
 
-  taskReport(run: RunAssignment, taskId: string, status: RunStatus, taskAttempt = 1): AgentReport {
+  taskReport(
+    run: RunAssignment,
+    taskId: string,
+    status: RunStatus,
+    taskAttempt = 1,
+  ): AgentReport & { kind: "task" } {
     return {
       kind: "task",
       seq: ++this.seq,

@@ -18,6 +18,7 @@ export class TestStores implements AsyncDisposable {
   #left: number | null = null;
   /** Transactions that were committed. */
   commits = 0;
+  statements = 0;
 
   async open(name = "data", clock?: Clock): Promise<SqliteOperationalStore> {
     const store = new SqliteOperationalStore({
@@ -44,6 +45,7 @@ export class TestStores implements AsyncDisposable {
 
   #before(sql: string): void {
     if (this.#left !== null && --this.#left === 0) throw diskFull();
+    this.statements++;
     if (sql === "COMMIT") this.commits++;
   }
 

@@ -1,10 +1,17 @@
 /** What an agent is told about a run, or a slice, that it gets. */
 import type { RunAssignment } from "../../contract/messages.ts";
+import { CdktrError } from "../../errors.ts";
 import type { Claim, OperationalTx, RunRecord, SliceRecord } from "../../storage/operational/store.ts";
 import type { TaskDefinition, WorkflowDefinition } from "../../workflow/model.ts";
 import { isEnding } from "../../workflow/task-state.ts";
 import type { Definitions } from "./definitions.ts";
 import type { ProgressOfRuns } from "./progress-of-runs.ts";
+
+/** Maximum size of all results in an assignment together, as JSON. */
+const MAX_RESULTS_BYTES = 8 * 1024 * 1024;
+
+/** The tasks can be given to no agent, now or later. */
+export class UnassignableError extends CdktrError {}
 
 type Part = Pick<RunAssignment, "workflow" | "completed_tasks" | "tasks" | "results">;
 type Results = NonNullable<RunAssignment["results"]>;
@@ -27,7 +34,10 @@ export class Assignments {
     this.#secretVariables = options.secretVariables;
   }
 
-  /** Part of a unit of work. Null for a run whose definition is damaged: the offer expires, and the run ends. */
+  /**
+   * Part of a unit of work. Null for a run whose definition is damaged: the offer expires, and the run ends.
+   * @throws UnassignableError when the results of earlier tasks are too large
+   */
   async of(tx: OperationalTx, { run, slice, attempt }: Claim): Promise<RunAssignment | null> {
     const part = slice === null ? await this.#whole(tx, run) : await this.#slice(tx, run, slice);
     if (part === null) return null;
@@ -112,7 +122,15 @@ async function completedBefore(tx: OperationalTx, slice: SliceRecord): Promise<S
 /** The results of tasks that COMPLETED and published something. */
 async function completed(tx: OperationalTx, run: RunRecord, tasks: readonly string[]): Promise<Results> {
   const results: Results = {};
-  for (const [id, outputs] of await tx.outputsOf(run.workflow_instance_id, tasks))
+  let bytes = 0;
+  for (const [id, outputs] of await tx.outputsOf(run.workflow_instance_id, tasks)) {
+    bytes += Buffer.byteLength(outputs);
+    if (bytes > MAX_RESULTS_BYTES) {
+      throw new UnassignableError(
+        `the outputs of the tasks on which it depends are larger than ${MAX_RESULTS_BYTES / 1024 / 1024} MiB together; pass large data on as files`,
+      );
+    }
     results[id] = { status: "COMPLETED", outputs: JSON.parse(outputs) };
+  }
   return results;
 }

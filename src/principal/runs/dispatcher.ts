@@ -17,7 +17,7 @@ import type {
 import { Timer } from "../../timer.ts";
 import { logFailure } from "../log-failure.ts";
 import type { PrincipalEvents } from "../principal-events.ts";
-import { Assignments } from "./assignments.ts";
+import { Assignments, UnassignableError } from "./assignments.ts";
 import type { Definitions } from "./definitions.ts";
 import { ProgressOfRuns } from "./progress-of-runs.ts";
 import type { RunChanges } from "./run-changes.ts";
@@ -224,7 +224,14 @@ export class Dispatcher extends BackgroundService {
     // The newest status row of a run is the one written when it was queued.
     const since = slice === null ? run.status_at_ms : slice.queued_at_ms;
     tx.afterCommit(() => this.#events.emit("run offered", attempt.assigned_at_ms - since));
-    return this.#assignments.of(tx, { ...claim, ...(await this.#changes.begin(tx, claim)) });
+    const held = { ...claim, ...(await this.#changes.begin(tx, claim)) };
+    try {
+      return await this.#assignments.of(tx, held);
+    } catch (error) {
+      if (!(error instanceof UnassignableError)) throw error;
+      await this.#changes.giveUp(tx, held, error.message);
+      return null;
+    }
   }
 
   /** The longest wait comes first; agents that send heartbeats come before those known only by name. */

@@ -28,7 +28,7 @@ interface Entry extends Omit<RunProgress, "decisions"> {
 }
 
 /** Maximum number of tasks in the machines that are kept. */
-const KEPT_TASKS = 200_000;
+const KEPT_TASKS = 50_000;
 
 /** Keeps the machines of runs. */
 export class ProgressOfRuns {

@@ -290,6 +290,14 @@ export class RunChanges {
     return { run: queued, isQueued: true };
   }
 
+  /** Ends a run, or a slice, that no agent can execute. */
+  async giveUp(tx: OperationalTx, { run, attempt }: Held, reason: string): Promise<void> {
+    await this.#give(tx, { run, attempt }, "REVOKED", this.#o.clock.now(), {
+      status: "CRASHED",
+      error: reason,
+    });
+  }
+
   /** Gives a run up, or a slice, whose attempt crashed. */
   async #give(
     tx: OperationalTx,
