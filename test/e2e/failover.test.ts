@@ -34,6 +34,10 @@ test("an agent that was killed: its attempt is CRASHED, another agent goes on wi
   });
   const { workflow_instance_id } = await cluster.client.runTask("steps", { dedupe_key: "steps" });
   await until("the second task runs", () => linesOf(ledger).some((line) => line.startsWith("held")));
+  await until("the principal knows that the first task is done", async () => {
+    const { tasks } = await cluster.client.getRun(workflow_instance_id);
+    return tasks.some(({ task_id, status }) => task_id === "done" && status === "COMPLETED");
+  });
   const before = await cluster.client.getRun(workflow_instance_id);
   const index = before.agent_id?.endsWith("agent-1") ? 0 : 1;
   const agent = cluster.agents[index];
