@@ -26,10 +26,13 @@ export class SliceRun implements TaskOwner {
   #started = false;
   #stopped: StopReason | undefined;
   readonly #limit: Timer;
+  /** Monotonic. */
+  readonly #begunMs: number;
 
   /** @throws InvalidInputError when the tasks do not form a DAG, or need others whose results are missing */
   constructor(context: RunContext) {
     this.#context = context;
+    this.#begunMs = context.clock.monotonic();
     this.#limit = new Timer(() => this.stop("run timed out"), context.clock);
     const { workflow, tasks } = context.assignment;
     const over = overBefore(context.assignment);
@@ -117,8 +120,9 @@ export class SliceRun implements TaskOwner {
       this.#over.resolve(null);
       return;
     }
-    const { outbox } = this.#context;
-    outbox.addReport(runReport(this.#context, status, error));
+    const { outbox, clock } = this.#context;
+    const duration_ms = Math.round(clock.monotonic() - this.#begunMs);
+    outbox.addReport({ ...runReport(this.#context, status, error), duration_ms });
     this.#over.resolve(status);
   }
 }

@@ -117,6 +117,8 @@ export class TaskRun {
   #fault: string | undefined;
   #stopped: StopReason | undefined;
   #reportedMs = 0;
+  /** When its first try began (monotonic). */
+  #begunMs: number | undefined;
 
   constructor(definition: TaskDefinition, context: RunContext, owner: TaskOwner) {
     this.definition = definition;
@@ -423,6 +425,8 @@ export class TaskRun {
     this.#status = status;
     const { assignment, outbox, clock } = this.#context;
     this.#reportedMs = Math.max(this.#reportedMs, clock.now());
+    if (status === "RUNNING") this.#begunMs ??= clock.monotonic();
+    const tookMs = this.#begunMs === undefined ? undefined : Math.round(clock.monotonic() - this.#begunMs);
     if (!isSilentStop(this.#stopped)) {
       outbox.addReport({
         kind: "task",
@@ -441,6 +445,7 @@ export class TaskRun {
         cpu_ms: details.end?.cpuMs ?? null,
         max_rss_kb: details.end?.maxRssKb ?? null,
         outputs: this.#outputs,
+        ...(this.isOver && tookMs !== undefined ? { duration_ms: tookMs } : {}),
       });
     }
     if (!this.isOver) return;

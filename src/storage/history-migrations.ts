@@ -114,6 +114,11 @@ export const HISTORY_MIGRATIONS: HistoryMigrations = [
       task_run_status: { slice: "INTEGER", outputs: "VARCHAR" },
     },
   },
+  {
+    what: "durations by monotonic clocks",
+    isAdditive: true,
+    adds: { workflow_run_status: { duration_ms: "BIGINT" }, task_run_status: { duration_ms: "BIGINT" } },
+  },
 ];
 
 /** A schema older than the current one. */

@@ -23,6 +23,8 @@ export interface RunStatusRow {
   readonly retry_of: string | null;
   /** Why the run waits, or some of its tasks; null when nothing does. Absent in rows of an older cdktr. */
   readonly reason?: string | null;
+  /** In the row of an end: how long it took, by one monotonic clock. Absent in rows of an older cdktr. */
+  readonly duration_ms?: number | null;
 }
 
 /** A row of `task_run_status`: a task run got a new status. */
@@ -52,6 +54,8 @@ export interface TaskStatusRow {
   readonly slice?: number;
   /** JSON object: the task's outputs. */
   readonly outputs?: string | null;
+  /** In the row of an end: how long it took, by one monotonic clock. Absent in rows of an older cdktr. */
+  readonly duration_ms?: number | null;
 }
 
 /** A row that the history does not have yet, with its position in the operational state. */

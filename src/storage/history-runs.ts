@@ -79,6 +79,7 @@ function toSummary(row: Row): RunSummary {
     created_at_ms: number(row, "created_at_ms") ?? 0,
     started_at_ms: number(row, "started_at_ms"),
     finished_at_ms: number(row, "finished_at_ms"),
+    duration_ms: number(row, "duration_ms"),
   };
 }
 
@@ -110,6 +111,7 @@ function toTask(row: Row): TaskRunSummary {
     max_rss_kb: number(row, "max_rss_kb"),
     started_at_ms: number(row, "started_at_ms"),
     finished_at_ms: number(row, "finished_at_ms"),
+    duration_ms: number(row, "duration_ms"),
     agent_id: text(row, "agent_id"),
     ...(outputs === undefined ? {} : { outputs }),
   };

@@ -24,13 +24,17 @@ export const TERMINAL = "('COMPLETED', 'FAILED', 'CRASHED', 'SKIPPED', 'CANCELLE
  */
 export const NEWEST = "coalesce(attempt, 1)::BIGINT * 1099511627776 + rowid";
 
+/** By one monotonic clock where that is known; else the difference of times that may come from several clocks. */
+const DURATION =
+  "CASE WHEN finished_at_ms IS NOT NULL AND started_at_ms IS NOT NULL THEN coalesce(latest.duration_ms, greatest(finished_at_ms - started_at_ms, 0)) END";
+
 /** The documented views. */
 export const VIEWS = {
   workflow_runs: `
     SELECT
       workflow_id, workflow_instance_id, latest.workflow_name, latest.status, latest.trigger, latest.attempt, latest.agent_id,
       latest.scheduled_time_ms, created_at_ms, started_at_ms, finished_at_ms,
-      CASE WHEN finished_at_ms IS NOT NULL AND started_at_ms IS NOT NULL THEN greatest(finished_at_ms - started_at_ms, 0) END AS duration_ms,
+      ${DURATION} AS duration_ms,
       latest.params, latest.error, latest.retry_of, latest.reason
     FROM (
       SELECT
@@ -44,7 +48,7 @@ export const VIEWS = {
           arg_max({
             workflow_name: workflow_name, status: status, timestamp_ms: timestamp_ms, trigger: trigger, attempt: attempt,
             agent_id: agent_id, scheduled_time_ms: scheduled_time_ms, params: params, error: error, retry_of: retry_of,
-            reason: reason
+            reason: reason, duration_ms: duration_ms
           }, ${NEWEST}) AS latest
         FROM workflow_run_status
         GROUP BY workflow_instance_id
@@ -54,7 +58,7 @@ export const VIEWS = {
     SELECT
       workflow_id, workflow_instance_id, latest.task_id, latest.task_name, task_instance_id, latest.status, latest.attempt,
       latest.task_attempt, latest.agent_id, created_at_ms, started_at_ms, finished_at_ms,
-      CASE WHEN finished_at_ms IS NOT NULL AND started_at_ms IS NOT NULL THEN greatest(finished_at_ms - started_at_ms, 0) END AS duration_ms,
+      ${DURATION} AS duration_ms,
       latest.exit_code, latest.signal, latest.error, latest.cpu_ms, latest.max_rss_kb, coalesce(latest.slice, 0) AS slice, latest.outputs
     FROM (
       SELECT
@@ -69,7 +73,8 @@ export const VIEWS = {
           arg_max({
             task_id: task_id, task_name: task_name, status: status, timestamp_ms: timestamp_ms, attempt: attempt,
             task_attempt: task_attempt, agent_id: agent_id, exit_code: exit_code, signal: signal, error: error,
-            cpu_ms: cpu_ms, max_rss_kb: max_rss_kb, slice: slice, outputs: outputs
+            cpu_ms: cpu_ms, max_rss_kb: max_rss_kb, slice: slice, outputs: outputs,
+            duration_ms: duration_ms
           }, ${NEWEST}) AS latest
         FROM task_run_status
         GROUP BY workflow_instance_id, task_instance_id

@@ -37,6 +37,30 @@ describe("the graph", () => {
     expect(outcome.runReports[0]?.log_seq).toBe(bench.outbox.lastLogSeq);
   });
 
+  test("durations are measured, whatever the wall clock does meanwhile", async () => {
+    let wall = 1e12;
+    const backwards = () => {
+      wall -= 1000;
+      return wall;
+    };
+    using bench = new Bench({ clock: { ...systemClock, now: backwards } });
+    const outcome = await bench.run({
+      a: { run: "sleep 0.1; exit 1", retry: retry(2) },
+      b: { depends: ["a"] },
+    });
+    const durations = outcome.reports.map(({ task_id, status, duration_ms }) => [
+      task_id,
+      status,
+      duration_ms,
+    ]);
+    const measured = durations.filter(([, , ms]) => ms !== undefined);
+    expect(measured.map(([id, status]) => `${id} ${status}`)).toEqual(["a FAILED"]);
+    // Both tries.
+    for (const ms of [measured[0]?.[2], outcome.runReports[0]?.duration_ms])
+      expect(Number(ms)).toBeGreaterThanOrEqual(190);
+    expect(outcome.runReports[0]?.duration_ms).toBeLessThan(50_000);
+  });
+
   test("independent tasks run side by side", async () => {
     using bench = new Bench();
     // Each waits for the other's file: one after the other would wait for ever.

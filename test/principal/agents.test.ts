@@ -28,6 +28,15 @@ async function halfway(
   return { agent, run };
 }
 
+/** An agent that has begun the run of a workflow with one task. */
+async function halfwayOf(cluster: TestPrincipal): Promise<{ agent: FakeAgent; run: RunAssignment }> {
+  await trigger(cluster, "hello");
+  const agent = await cluster.agent(`agent-${crypto.randomUUID()}`);
+  const run = required(await agent.fetch());
+  await agent.send(agent.runReport(run, "RUNNING"));
+  return { agent, run };
+}
+
 /** Heartbeats until told to end. */
 function keepAlive(agent: FakeAgent, running: () => RunAssignment[] = () => []): () => Promise<void> {
   let going = true;
@@ -387,6 +396,8 @@ describe("reports", () => {
       const [started, finished] = [required(details.started_at_ms), required(details.finished_at_ms)];
       // The run began with the assignment, by the principal's clock.
       expect(finished - started).toBeGreaterThanOrEqual(2);
+      // This agent does not measure.
+      expect(details.duration_ms).toBe(finished - started);
       expect(started).toBeGreaterThanOrEqual(details.created_at_ms);
       expect(finished).toBeLessThanOrEqual(now);
       expect(started).toBeLessThanOrEqual(off > 0 ? now : began);
@@ -411,6 +422,37 @@ describe("reports", () => {
       expect(required(finished_at_ms)).toBe(ended);
       expect(ended - required(started_at_ms)).toBeLessThan(3_000_000);
     }
+  });
+
+  test("say how long a run took by the agent's monotonic clock; one of two attempts took what the times say", async () => {
+    await using cluster = await new TestPrincipal().start();
+    const client = cluster.client();
+    const { agent, run } = await halfwayOf(cluster);
+    const measured = { duration_ms: 5000 };
+    await agent.send(
+      { ...agent.taskReport(run, "only", "RUNNING"), timestamp_ms: Date.now() },
+      { ...agent.taskReport(run, "only", "COMPLETED"), timestamp_ms: Date.now(), ...measured },
+      { ...agent.runReport(run, "COMPLETED"), timestamp_ms: Date.now(), ...measured },
+    );
+    const details = await client.getRun(run.workflow_instance_id);
+    expect([details.duration_ms, details.tasks[0]?.duration_ms]).toEqual([5000, 5000]);
+    expect((await client.listRuns({}))[0]?.duration_ms).toBe(5000);
+    const sql = "SELECT (SELECT duration_ms FROM workflow_runs), (SELECT duration_ms FROM task_runs)";
+    expect((await client.queryDatabase({ sql })).rows[0]?.map(Number)).toEqual([5000, 5000]);
+
+    const second = await halfwayOf(cluster);
+    expect((await client.getRun(second.run.workflow_instance_id)).duration_ms).toBeNull();
+    const restarted = new FakeAgent(client, second.agent.id, { streamId: second.agent.streamId });
+    await restarted.register();
+    const again = required(await restarted.fetch());
+    expect(again.attempt).toBe(2);
+    restarted.seq = second.agent.seq;
+    await restarted.send(restarted.runReport(again, "RUNNING"), {
+      ...restarted.runReport(again, "COMPLETED"),
+      duration_ms: 900_000,
+    });
+    const over = await client.getRun(again.workflow_instance_id);
+    expect(over.duration_ms).toBe(required(over.finished_at_ms) - required(over.started_at_ms));
   });
 
   test("and heartbeats of an agent whose clock is wrong make the principal warn until it is right again", async () => {

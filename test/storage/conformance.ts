@@ -78,6 +78,7 @@ function taskRun(runId: string, over: Partial<TaskRunRecord> = {}): TaskRunRecor
     max_rss_kb: null,
     started_at_ms: null,
     finished_at_ms: null,
+    duration_ms: null,
     status_at_ms: 3000,
     outputs: null,
     ...over,

@@ -137,6 +137,15 @@ describe("views", () => {
         run(5, { status: "RUNNING", timestamp_ms: 1800, created_at_ms: 1000, attempt: 2, agent_id: "b" }),
         run(6, { status: "COMPLETED", timestamp_ms: 1850, created_at_ms: 1000, attempt: 2, agent_id: "b" }),
         run(7, { workflow_instance_id: "run-2", timestamp_ms: 5000, created_at_ms: 5000, trigger: "cron" }),
+        // The clock was set back while it ran.
+        run(8, { workflow_instance_id: "run-3", status: "RUNNING", timestamp_ms: 9000, created_at_ms: 9000 }),
+        run(9, {
+          workflow_instance_id: "run-3",
+          status: "FAILED",
+          timestamp_ms: 9000,
+          created_at_ms: 9000,
+          duration_ms: 4000,
+        }),
       ],
     });
     const rows = await rowsOf(
@@ -147,6 +156,7 @@ describe("views", () => {
     expect(rows).toEqual([
       ["run-1", "COMPLETED", "cli", 2, "b", 1000, 1100, 1850, 750, null],
       ["run-2", "PENDING", "cron", 1, null, 5000, null, null, null, null],
+      ["run-3", "FAILED", "cli", 1, null, 9000, 9000, 9000, 4000, null],
     ]);
     await history.close();
   });
@@ -169,6 +179,7 @@ describe("views", () => {
           exit_code: 0,
           cpu_ms: 5.5,
           max_rss_kb: 99,
+          duration_ms: 41,
         }),
         task(6, {
           task_instance_id: "task-2",
@@ -184,7 +195,7 @@ describe("views", () => {
       "SELECT task_id, status, task_attempt, started_at_ms, finished_at_ms, duration_ms, exit_code, cpu_ms, max_rss_kb FROM task_runs ORDER BY task_id",
     );
     expect(rows).toEqual([
-      ["extract", "COMPLETED", 2, 20, 60, 40, 0, 5.5, 99],
+      ["extract", "COMPLETED", 2, 20, 60, 41, 0, 5.5, 99],
       ["load", "SKIPPED", 0, null, 61, null, null, null, null],
     ]);
     await history.close();

@@ -93,6 +93,7 @@ export function pendingRun(id: string, over: Partial<RunRecord> = {}): RunRecord
     tasks_done: 0,
     started_at_ms: null,
     finished_at_ms: null,
+    duration_ms: null,
     status_at_ms: 1000,
     error: null,
     log_stream_id: null,

@@ -1,5 +1,6 @@
 import type { RunSummary } from "../../contract/messages.ts";
 import { agentsWord } from "../../contract/run-agents.ts";
+import { tookMs } from "../../contract/took.ts";
 import { STATUSES_OF_RUNS } from "../../workflow/run-state.ts";
 import { command, wholeNumber } from "../support/command.ts";
 import { principalNow, withPrincipal } from "../support/connect.ts";
@@ -83,8 +84,10 @@ function runTable(runs: readonly RunSummary[], now: number): string[] {
       { title: "CREATED", value: (run) => formatRelative(run.created_at_ms, now) },
       {
         title: "TOOK",
-        value: (run) =>
-          run.started_at_ms === null ? "-" : formatDuration((run.finished_at_ms ?? now) - run.started_at_ms),
+        value: (run) => {
+          const took = tookMs(run, now);
+          return took === null ? "-" : formatDuration(took);
+        },
         align: "right",
       },
     ],

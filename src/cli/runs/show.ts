@@ -1,6 +1,7 @@
 import type { RunAttempt, RunDetails } from "../../contract/messages.ts";
 import { agentsOf, isSplit } from "../../contract/run-agents.ts";
 import { waitGroups } from "../../contract/run-waits.ts";
+import { tookMs } from "../../contract/took.ts";
 import { plainText } from "../../terminal/foreign-text.ts";
 import { command } from "../support/command.ts";
 import { principalNow, withPrincipal } from "../support/connect.ts";
@@ -60,10 +61,8 @@ async function printRun(run: RunDetails, now: number): Promise<void> {
   await fact("Created", time(run.created_at_ms));
   await fact("Started", run.started_at_ms === null ? null : time(run.started_at_ms));
   await fact("Finished", run.finished_at_ms === null ? null : time(run.finished_at_ms));
-  await fact(
-    "Took",
-    run.started_at_ms === null ? null : formatDuration((run.finished_at_ms ?? now) - run.started_at_ms),
-  );
+  const took = tookMs(run, now);
+  await fact("Took", took === null ? null : formatDuration(took));
   const agents = agentsOf(run).map(plainText);
   await fact(agents.length > 1 ? "Agents" : "Agent", agents.length === 0 ? null : agents.join(", "));
   for (const { subject, reason } of waitGroups(run)) {
@@ -113,6 +112,7 @@ function attemptLines(run: RunDetails, now: number): string[] {
 }
 
 function attemptTable(run: RunDetails, attempts: readonly RunAttempt[], now: number): string[] {
+  const duration = { duration_ms: run.duration_ms };
   const style = styleFor("stdout");
   return renderTable<RunAttempt>(
     [
@@ -132,10 +132,11 @@ function attemptTable(run: RunDetails, attempts: readonly RunAttempt[], now: num
       },
       {
         title: "TOOK",
-        value: (attempt) =>
-          attempt.started_at_ms === null
-            ? "-"
-            : formatDuration((attempt.finished_at_ms ?? now) - attempt.started_at_ms),
+        value: (attempt) => {
+          // The only attempt is the run.
+          const took = tookMs({ ...attempt, ...(run.attempts.length === 1 ? duration : {}) }, now);
+          return took === null ? "-" : formatDuration(took);
+        },
         align: "right",
       },
       { title: "ERROR", value: (attempt) => attempt.error ?? "", flexible: true },

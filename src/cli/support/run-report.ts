@@ -1,6 +1,8 @@
 /** Run reports for people and programs: the JSON of the contract, the status line, the table of tasks. */
+
 import type { RunDetails, TaskRunSummary } from "../../contract/messages.ts";
 import { agentsWord, isShared } from "../../contract/run-agents.ts";
+import { tookMs } from "../../contract/took.ts";
 import { plainText } from "../../terminal/foreign-text.ts";
 import { RUN_TRANSITIONS } from "../../workflow/run-state.ts";
 import { isTerminal } from "../../workflow/status.ts";
@@ -84,8 +86,9 @@ export function timelineOf(run: RunDetails): TimelineEntry[] {
 /** One line: the current or final status of the run. */
 export function statusLine(run: RunDetails, now: number, style: Style = styleFor("stdout")): string {
   const parts = [formatStatus(run.status, style), style.bold(run.workflow_id), run.workflow_instance_id];
-  if (run.started_at_ms !== null) {
-    parts.push(`in ${formatDuration((run.finished_at_ms ?? now) - run.started_at_ms)}`);
+  const took = tookMs(run, now);
+  if (took !== null) {
+    parts.push(`in ${formatDuration(took)}`);
   }
   const agents = agentsWord(run);
   if (agents !== null) parts.push(`on ${plainText(agents)}`);
@@ -96,8 +99,10 @@ export function statusLine(run: RunDetails, now: number, style: Style = styleFor
 /** The tasks of a run with duration and outcome, including those that have not started. */
 export function taskTable(run: RunDetails, now: number, options: { resources?: boolean } = {}): string[] {
   const style = styleFor("stdout");
-  const took = (task: TaskRunSummary) =>
-    task.started_at_ms === null ? "-" : formatDuration((task.finished_at_ms ?? now) - task.started_at_ms);
+  const took = (task: TaskRunSummary) => {
+    const ms = tookMs(task, now);
+    return ms === null ? "-" : formatDuration(ms);
+  };
   const ended = (task: TaskRunSummary) =>
     task.signal ?? (task.exit_code === null ? "-" : String(task.exit_code));
   const resources = options.resources ?? false;

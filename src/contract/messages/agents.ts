@@ -172,6 +172,9 @@ export const AgentOrders = z.object({
 });
 export type AgentOrders = z.infer<typeof AgentOrders>;
 
+/** In the report of an end: how long it took by the agent's monotonic clock, ms. Agents before 0.3 do not say. */
+const Duration = z.number().int().nonnegative();
+
 /** A new status of an attempt: of the whole run, or of the slice. */
 export const RunReport = z.object({
   kind: z.literal("run"),
@@ -185,6 +188,7 @@ export const RunReport = z.object({
   error: Text.nullable().default(null),
   /** Last line of the agent's stream that was written before this report: a query of this run waits for it. */
   log_seq: z.number().int().nonnegative(),
+  duration_ms: Duration.optional(),
 });
 export type RunReport = z.infer<typeof RunReport>;
 
@@ -213,6 +217,7 @@ export const TaskReport = z.object({
   max_rss_kb: z.number().nonnegative().nullable().default(null),
   /** What a task that COMPLETED publishes; null for nothing. */
   outputs: Outputs.nullable().default(null),
+  duration_ms: Duration.optional(),
 });
 export type TaskReport = z.infer<typeof TaskReport>;
 

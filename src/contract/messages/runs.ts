@@ -48,6 +48,8 @@ export const RunSummary = z.object({
   created_at_ms: z.number(),
   started_at_ms: z.number().nullable(),
   finished_at_ms: z.number().nullable(),
+  /** How long it took, by one monotonic clock where that is known; null until it has ended. Older principals do not send it. */
+  duration_ms: z.number().nullable().optional(),
   /** Tasks of the definition, and how many of them have ended in the newest attempt. */
   tasks_total: z.number().int().optional(),
   tasks_done: z.number().int().optional(),
@@ -69,6 +71,8 @@ export const TaskRunSummary = z.object({
   max_rss_kb: z.number().nullable(),
   started_at_ms: z.number().nullable(),
   finished_at_ms: z.number().nullable(),
+  /** How long it took, by one monotonic clock where that is known; null until it has ended. Older principals do not send it. */
+  duration_ms: z.number().nullable().optional(),
   /** The agent that executed it; null for none. Older principals do not send it. */
   agent_id: z.string().nullable().default(null),
   /** What it published; absent for nothing. */

@@ -67,6 +67,8 @@ export interface RunWord extends ReportedClock {
   readonly timestamp_ms: number;
   readonly error: string | null;
   readonly log_seq: number;
+  /** Of the attempt, by the agent's monotonic clock. */
+  readonly duration_ms?: number | undefined;
 }
 
 /** An agent's report about a task run. */
@@ -136,6 +138,7 @@ export class RunChanges {
       tasks_done: carried.length,
       started_at_ms: null,
       finished_at_ms: null,
+      duration_ms: null,
       status_at_ms: now,
       error: null,
       log_stream_id: null,
@@ -191,7 +194,11 @@ export class RunChanges {
         }
         await this.#closeTasks(tx, held, left, silence);
         const { status, error, stream_id: log_stream_id, log_seq } = word;
-        await this.#end(tx, run, attempt, "RELEASED", at, { status, error, log_stream_id, log_seq });
+        // A run that had another attempt before began on another clock.
+        const isAll = run.started_at_ms === attempt.started_at_ms;
+        const duration_ms = isAll ? (word.duration_ms ?? null) : null;
+        const step = { status, error, log_stream_id, log_seq, duration_ms };
+        await this.#end(tx, run, attempt, "RELEASED", at, step);
         return "applied";
       }
       case "CRASHED": {
@@ -235,6 +242,7 @@ export class RunChanges {
       cpu_ms: word.cpu_ms,
       max_rss_kb: word.max_rss_kb,
       outputs: word.outputs === null ? null : JSON.stringify(word.outputs),
+      duration_ms: word.duration_ms ?? null,
     });
     if (word.slice > 0 && word.status === "COMPLETED") await this.#split.completed(tx, run, word.task_id, at);
     return "applied";

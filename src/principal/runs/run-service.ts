@@ -1,4 +1,5 @@
 /** The operations of clients on runs: trigger, cancel, retry, get, wait. */
+
 import type { ConsolaInstance } from "consola";
 import type { Clock } from "../../clock.ts";
 import type {
@@ -11,6 +12,7 @@ import type {
   TaskRunSummary,
 } from "../../contract/messages.ts";
 import { SHORTEST_PREFIX } from "../../contract/run-id.ts";
+import { tookMs } from "../../contract/took.ts";
 import { InvalidInputError, NotFoundError, UnprocessableError } from "../../errors.ts";
 import {
   type AttemptRecord,
@@ -407,6 +409,11 @@ function topicOf(runId: string): string {
   return `run ${runId}`;
 }
 
+/** How long a run or a task run took; null until it has ended. */
+function durationOf(ended: Parameters<typeof tookMs>[0]): number | null {
+  return ended.finished_at_ms === null ? null : tookMs(ended, ended.finished_at_ms);
+}
+
 function unknownRun(runId: string): NotFoundError {
   return new NotFoundError(`There is no run ${quote(runId)}.`);
 }
@@ -423,6 +430,7 @@ function summaryOf(run: RunRecord): RunSummary {
     created_at_ms: run.created_at_ms,
     started_at_ms: run.started_at_ms,
     finished_at_ms: run.finished_at_ms,
+    duration_ms: durationOf(run),
     tasks_total: run.tasks_total,
     tasks_done: run.tasks_done,
   };
@@ -488,6 +496,7 @@ function summarizer(
       task.status === "WAITING" && policy !== undefined ? retryDelayMs(policy, task.task_attempt) : null;
     return {
       ...task,
+      duration_ms: durationOf(task),
       agent_id: leases.get(nameOf(record))?.agent_id ?? null,
       ...(outputs === null ? {} : { outputs: JSON.parse(outputs) }),
       ...(delay === null ? {} : { next_attempt_ms: status_at_ms + delay }),

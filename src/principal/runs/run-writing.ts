@@ -101,6 +101,7 @@ export function newTaskRun(
     max_rss_kb: null,
     started_at_ms: null,
     finished_at_ms: null,
+    duration_ms: null,
     status_at_ms: at,
     outputs: null,
   };

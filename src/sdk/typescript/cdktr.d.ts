@@ -111,6 +111,7 @@ declare module "cdktr" {
     readonly created_at_ms: number;
     readonly started_at_ms: number | null;
     readonly finished_at_ms: number | null;
+    readonly duration_ms?: number | null;
     readonly tasks_total?: number;
     readonly tasks_done?: number;
   }
@@ -129,6 +130,7 @@ declare module "cdktr" {
     readonly max_rss_kb: number | null;
     readonly started_at_ms: number | null;
     readonly finished_at_ms: number | null;
+    readonly duration_ms?: number | null;
     readonly agent_id: string | null;
     readonly outputs?: Readonly<Record<string, unknown>> | null;
     readonly next_attempt_ms?: number;

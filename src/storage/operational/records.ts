@@ -48,6 +48,8 @@ export interface RunRecord {
   readonly tasks_done: number;
   readonly started_at_ms: number | null;
   readonly finished_at_ms: number | null;
+  /** How long it took, by one monotonic clock; null while it has not ended, and where that is not known. */
+  readonly duration_ms: number | null;
   /** Time of the newest status row: the rows of a run never go back in time. */
   readonly status_at_ms: number;
   readonly error: string | null;
@@ -129,6 +131,8 @@ export interface TaskRunRecord {
   readonly max_rss_kb: number | null;
   readonly started_at_ms: number | null;
   readonly finished_at_ms: number | null;
+  /** How long it took, by one monotonic clock; null while it has not ended, and where that is not known. */
+  readonly duration_ms: number | null;
   readonly status_at_ms: number;
   /** JSON object: what the task published; null for nothing. */
   readonly outputs: string | null;

@@ -55,7 +55,10 @@ export interface Claim {
 /** The next status of a run, and further changes; omitted fields stay. */
 export type RunStep = Pick<RunRecord, "status" | "status_at_ms" | "error"> &
   Partial<
-    Pick<RunRecord, "started_at_ms" | "finished_at_ms" | "crashed_attempts" | "log_stream_id" | "log_seq">
+    Pick<
+      RunRecord,
+      "started_at_ms" | "finished_at_ms" | "duration_ms" | "crashed_attempts" | "log_stream_id" | "log_seq"
+    >
   >;
 
 /** The next state of a lease, the status of its attempt, and further changes; omitted fields stay. */

@@ -372,6 +372,7 @@ function summaryOf(run: RunDetails): RunSummary {
     created_at_ms: run.created_at_ms,
     started_at_ms: run.started_at_ms,
     finished_at_ms: run.finished_at_ms,
+    ...(run.duration_ms === undefined ? {} : { duration_ms: run.duration_ms }),
     tasks_total: run.tasks_total ?? run.definition?.tasks.length ?? run.tasks.length,
     tasks_done: run.tasks_done ?? over.length,
   };

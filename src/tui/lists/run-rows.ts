@@ -1,16 +1,12 @@
 /** The rows of a list of runs: all runs, or those of one workflow. */
+
 import type { RunSummary } from "../../contract/messages.ts";
+import { tookMs } from "../../contract/took.ts";
 import { memo } from "../memo.ts";
 import type { ListState, State } from "../state.ts";
 import { matcher } from "./filter.ts";
 
 export const RUN_SORTS = ["created", "status", "duration", "workflow"] as const;
-
-/** How long a run has been running, or took, ms; null when it has not started. */
-export function runDuration(run: RunSummary, now: number): number | null {
-  if (run.started_at_ms === null) return null;
-  return Math.max(0, (run.finished_at_ms ?? now) - run.started_at_ms);
-}
 
 type Order = (a: RunSummary, b: RunSummary) => number;
 const newestFirst: Order = (a, b) => b.created_at_ms - a.created_at_ms;
@@ -27,7 +23,7 @@ const STATUS_ORDER = [
 const ORDERS: readonly Order[] = [
   newestFirst,
   (a, b) => STATUS_ORDER.indexOf(a.status) - STATUS_ORDER.indexOf(b.status),
-  (a, b) => (runDuration(b, 0) ?? -1) - (runDuration(a, 0) ?? -1),
+  (a, b) => (tookMs(b, 0) ?? -1) - (tookMs(a, 0) ?? -1),
   (a, b) => (a.workflow_id < b.workflow_id ? -1 : a.workflow_id > b.workflow_id ? 1 : 0),
 ];
 

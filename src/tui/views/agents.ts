@@ -1,10 +1,11 @@
 /** The agents: labels, load, last heartbeat. */
+
 import { shownLabels } from "../../contract/agent-labels.ts";
 import type { AgentSummary, RunSummary } from "../../contract/messages.ts";
+import { tookMs } from "../../contract/took.ts";
 import { age, duration } from "../format.ts";
 import { selectedOf } from "../lists/list-ids.ts";
 import { agentRows } from "../lists/other-rows.ts";
-import { runDuration } from "../lists/run-rows.ts";
 import type { Region, Span } from "../screen/canvas.ts";
 import { BOLD, CYAN, DIM, GREEN, PLAIN, RED, type Style, YELLOW } from "../screen/style.ts";
 import type { State } from "../state.ts";
@@ -108,6 +109,6 @@ function runLine(run: RunSummary, now: number): Span[] {
   return [
     ["▶ ", CYAN],
     [run.workflow_id, PLAIN],
-    [`  ${duration(runDuration(run, now) ?? 0)}  ${tasks}  ${run.workflow_instance_id}`, DIM],
+    [`  ${duration(tookMs(run, now) ?? 0)}  ${tasks}  ${run.workflow_instance_id}`, DIM],
   ];
 }

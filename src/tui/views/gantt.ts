@@ -1,6 +1,8 @@
 /** The Gantt chart of a run. */
+
 import type { RunDetails } from "../../contract/messages.ts";
 import { isShared } from "../../contract/run-agents.ts";
+import { tookMs } from "../../contract/took.ts";
 import { fit, pad, width } from "../../terminal/text.ts";
 import { duration } from "../format.ts";
 import { tasksOf } from "../lists/run-tasks.ts";
@@ -8,7 +10,6 @@ import type { Region } from "../screen/canvas.ts";
 import { BOLD, DIM, INVERSE, PLAIN, UNDERLINE, YELLOW } from "../screen/style.ts";
 import type { ListState } from "../state.ts";
 import { STATUS_LOOK, statusSymbol } from "../status-look.ts";
-import { taskDuration } from "./run-tasks.ts";
 import { drawScrollbar, keepInSight } from "./table.ts";
 
 const LONGEST_NAME = 24;
@@ -60,11 +61,11 @@ export function drawGantt(
     }
     const at = (ms: number) => Math.round(((ms - begin) / (end - begin)) * columns);
     const from = Math.min(columns - 1, at(execution.started_at_ms));
-    const to = Math.max(from + 1, at(execution.finished_at_ms ?? now));
+    const ms = tookMs(execution, now) ?? 0;
+    const to = Math.max(from + 1, Math.min(columns, at(execution.started_at_ms + ms)));
     region.text(left, y + 1, "·".repeat(columns), DIM);
     region.text(left + from, y + 1, "█".repeat(to - from), STATUS_LOOK[status].style);
-    const ms = taskDuration(execution, now);
-    region.text(left + columns + 1, y + 1, pad(ms === null ? "" : duration(ms), TIME, "right"));
+    region.text(left + columns + 1, y + 1, pad(duration(ms), TIME, "right"));
     if (shared) region.text(right, y + 1, fit(execution.agent_id ?? "", agents), DIM);
   }
   drawScrollbar(region.sub(region.width - 1, 1, 1, height), top, height, tasks.length);

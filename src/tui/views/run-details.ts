@@ -1,7 +1,9 @@
 /** The remaining details of a run: ids, parameters, attempts. */
+
 import type { RunDetails } from "../../contract/messages.ts";
 import { agentsOf, isSplit } from "../../contract/run-agents.ts";
 import { waitGroups } from "../../contract/run-waits.ts";
+import { tookMs } from "../../contract/took.ts";
 import { wrapWords } from "../../terminal/text.ts";
 import { dateTime, duration } from "../format.ts";
 import type { Region, Span } from "../screen/canvas.ts";
@@ -40,7 +42,7 @@ function lines(run: RunDetails, now: number, columns: number): Span[][] {
   ];
   if (run.started_at_ms !== null) {
     result.push(...fact("Waited", duration(run.started_at_ms - run.created_at_ms)));
-    result.push(...fact("Took", duration((run.finished_at_ms ?? now) - run.started_at_ms)));
+    result.push(...fact("Took", duration(tookMs(run, now) ?? 0)));
   }
   if (run.error !== null) {
     result.push([]);

@@ -1,9 +1,11 @@
 /** The live table of runs: all of them, or those of one workflow. */
+
 import type { RunSummary } from "../../contract/messages.ts";
 import { agentsWord } from "../../contract/run-agents.ts";
+import { tookMs } from "../../contract/took.ts";
 import { isOpen } from "../feeds/merge-runs.ts";
 import { duration, moment } from "../format.ts";
-import { RUN_SORTS, runDuration, runRows } from "../lists/run-rows.ts";
+import { RUN_SORTS, runRows } from "../lists/run-rows.ts";
 import type { Region, Span } from "../screen/canvas.ts";
 import { DIM, PLAIN } from "../screen/style.ts";
 import type { State } from "../state.ts";
@@ -54,7 +56,7 @@ function columns(now: number, withWorkflow: boolean): Column<RunSummary>[] {
       width: 6,
       align: "right",
       cell: (run) => {
-        const ms = runDuration(run, now);
+        const ms = tookMs(run, now);
         return ms === null ? [["–", DIM]] : [[duration(ms), PLAIN]];
       },
     },

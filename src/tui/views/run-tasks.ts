@@ -1,6 +1,8 @@
 /** The tasks of a run: as a table, and one of them in detail. */
+
 import type { RunDetails, TaskRunSummary } from "../../contract/messages.ts";
 import { isShared } from "../../contract/run-agents.ts";
+import { tookMs } from "../../contract/took.ts";
 import { printable } from "../../terminal/foreign-text.ts";
 import { wrapWords } from "../../terminal/text.ts";
 import { factsOf } from "../../workflow/kinds/index.ts";
@@ -12,12 +14,6 @@ import { BOLD, CYAN, DIM, PLAIN, RED, YELLOW } from "../screen/style.ts";
 import type { State } from "../state.ts";
 import { statusSpans } from "../status-look.ts";
 import { type Column, drawTable } from "./table.ts";
-
-/** Duration of a task run, ms; null before it started. */
-export function taskDuration(task: TaskRunSummary | undefined, now: number): number | null {
-  if (task === undefined || task.started_at_ms === null) return null;
-  return Math.max(0, (task.finished_at_ms ?? now) - task.started_at_ms);
-}
 
 /** How a task run ended, in a few words. */
 function ending(task: TaskRunSummary | undefined): string {
@@ -49,7 +45,7 @@ export function drawTaskTable(region: Region, run: RunDetails, state: State, nam
         width: 6,
         align: "right",
         cell: ({ run: task }) => {
-          const ms = taskDuration(task, state.now);
+          const ms = task === undefined ? null : tookMs(task, state.now);
           return cell(ms === null ? "–" : duration(ms), ms === null ? DIM : PLAIN);
         },
       },
@@ -101,7 +97,7 @@ export function drawTask(region: Region, run: RunDetails, id: string, now: numbe
   const task = tasksOf(run).find((one) => one.id === id);
   if (task === undefined) return;
   const { definition, run: execution } = task;
-  const ms = taskDuration(execution, now);
+  const ms = execution === undefined ? null : tookMs(execution, now);
   const facts: string[] = [];
   if (ms !== null) facts.push(duration(ms));
   if (execution?.exit_code != null) facts.push(`exit ${execution.exit_code}`);

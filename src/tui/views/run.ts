@@ -1,6 +1,8 @@
 /** A run: its graph, Gantt chart, tasks, log and details. */
+
 import type { RunDetails } from "../../contract/messages.ts";
 import { agentsWord } from "../../contract/run-agents.ts";
+import { tookMs } from "../../contract/took.ts";
 import { fit } from "../../terminal/text.ts";
 import { duration, moment } from "../format.ts";
 import { selectedOf } from "../lists/list-ids.ts";
@@ -73,7 +75,7 @@ export function drawRun(region: Region, state: State, page: Extract<Page, { kind
 
 /** A one-line summary of the run. */
 function headline(run: RunDetails, now: number, columns: number): Span[] {
-  const took = run.started_at_ms === null ? null : (run.finished_at_ms ?? now) - run.started_at_ms;
+  const took = tookMs(run, now);
   const agents = agentsWord(run);
   const done = run.tasks.filter((task) =>
     ["COMPLETED", "FAILED", "SKIPPED", "CANCELLED", "CRASHED"].includes(task.status),

@@ -1,6 +1,7 @@
 /** Small charts made of characters. */
+
 import type { RunSummary } from "../../contract/messages.ts";
-import { runDuration } from "../lists/run-rows.ts";
+import { tookMs } from "../../contract/took.ts";
 import type { Span } from "../screen/canvas.ts";
 import { DIM, type Style } from "../screen/style.ts";
 import { STATUS_LOOK } from "../status-look.ts";
@@ -11,12 +12,12 @@ const PARTS = " ▏▎▍▌▋▊▉";
 /** A bar for each run, oldest first: height is the duration, colour the outcome; failed runs show their symbol. */
 export function sparkline(newestFirst: readonly RunSummary[], columns: number, now: number): Span[] {
   const runs = newestFirst.slice(0, columns).reverse();
-  const longest = Math.max(1, ...runs.map((run) => runDuration(run, now) ?? 0));
+  const longest = Math.max(1, ...runs.map((run) => tookMs(run, now) ?? 0));
   const spans: Span[] = [[" ".repeat(columns - runs.length), 0]];
   for (const run of runs) {
     const { symbol, style } = STATUS_LOOK[run.status];
     if (run.status !== "COMPLETED" && run.status !== "RUNNING") spans.push([symbol, style]);
-    else spans.push([barFor((runDuration(run, now) ?? 0) / longest), style]);
+    else spans.push([barFor((tookMs(run, now) ?? 0) / longest), style]);
   }
   return spans;
 }

@@ -1,5 +1,6 @@
 /** A workflow's description, schedule and tasks. */
 
+import { tookMs } from "../../contract/took.ts";
 import { wrapWords } from "../../terminal/text.ts";
 import type { TaskDefinition } from "../../workflow/model.ts";
 import { cronInWords } from "../cron-words.ts";
@@ -72,8 +73,8 @@ function overviewLines(state: State, id: string, width: number): Span[][] {
   lines.push([], [["Last runs  ", BOLD], ...sparkline(runs, HISTORY, state.now)]);
   if (runs.length === 0) lines.push([["  It has not run yet; t triggers it.", DIM]]);
   for (const run of runs.slice(0, 5)) {
-    const took =
-      run.started_at_ms === null ? "" : duration((run.finished_at_ms ?? state.now) - run.started_at_ms);
+    const ms = tookMs(run, state.now);
+    const took = ms === null ? "" : duration(ms);
     lines.push([
       ["  ", PLAIN],
       ...statusSpans(run.status).map(([text, style]): Span => [text.padEnd(12), style]),

@@ -17,6 +17,9 @@ test("an hour forward, then back: no agent is lost, nothing times out, and a rep
       env: IMPATIENT,
       workflows: {
         "gated.yml": shellWorkflow({ a: task }, "timeout: 15m\n"),
+        "silent.yml": shellWorkflow({
+          a: { sh: `while [ ! -e ${directory.path("gate")} ]; do sleep 0.05; done` },
+        }),
         // Fires at each full hour, and the fake clock passes one with each jump of an hour.
         "hourly.yml": shellWorkflow({ a: { sh: "echo hourly" } }, 'cron: "0 0 * * * *"\n'),
       },
@@ -40,6 +43,10 @@ test("an hour forward, then back: no agent is lost, nothing times out, and a rep
     const known = await heartbeats();
     return known !== undefined && known.last_heartbeat_ms > clock.now() - 60_000;
   });
+  const asked = performance.now();
+  const silent = await trigger(cluster, "silent");
+  await until("its task runs", async () => (await cluster.client.getRun(silent)).tasks.length === 1);
+  const seen = performance.now();
   const forward = await trigger(cluster, "gated");
 
   clock.set(0);
@@ -54,6 +61,7 @@ test("an hour forward, then back: no agent is lost, nothing times out, and a rep
   await principal.waitFor(/hourly: the firing of .* missed(.|\n)*hourly: the firing of .* missed/);
   clock.set(0);
 
+  const least = performance.now() - seen;
   writeFileSync(directory.path("gate"), "");
   for (const id of [run, forward, back]) {
     const over = await runOver(cluster.client, id);
@@ -69,6 +77,20 @@ test("an hour forward, then back: no agent is lost, nothing times out, and a rep
       upTo(20).map((number) => `line ${number}`),
     );
   }
+  // Its end is before its begin by the clock, but not by the time that passed.
+  const over = await runOver(cluster.client, silent);
+  const most = performance.now() - asked;
+  const expectReal = (duration: unknown) => {
+    expect(Number(duration)).toBeGreaterThanOrEqual(Math.floor(least));
+    expect(Number(duration)).toBeLessThanOrEqual(Math.ceil(most));
+  };
+  for (const { duration_ms } of [over, ...over.tasks]) expectReal(duration_ms);
+  for (const view of ["workflow_runs", "task_runs"]) {
+    const sql = `SELECT duration_ms FROM ${view} WHERE workflow_instance_id = '${silent}'`;
+    expectReal((await cluster.client.queryDatabase({ sql })).rows[0]?.[0]);
+  }
+  const shown = await cluster.cdktr(["runs", "show", silent]);
+  expect(shown.stdout).toMatch(/Took +\d+(\.\d+)?s/);
   const scheduled = (
     await Promise.all((await hourly()).map((one) => cluster.client.getRun(one.workflow_instance_id)))
   ).map((one) => one.scheduled_time_ms);

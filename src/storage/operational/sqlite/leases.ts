@@ -20,7 +20,7 @@ const every = (condition: string) =>
 
 const OPEN = "lease IN ('OFFERED', 'HELD')";
 const TASK_RUN_COLUMNS =
-  "workflow_instance_id, task_instance_id, task_id, task_name, slice, attempt, task_attempt, status, exit_code, signal, error, cpu_ms, max_rss_kb, started_at_ms, finished_at_ms, status_at_ms, outputs";
+  "workflow_instance_id, task_instance_id, task_id, task_name, slice, attempt, task_attempt, status, exit_code, signal, error, cpu_ms, max_rss_kb, started_at_ms, finished_at_ms, duration_ms, status_at_ms, outputs";
 
 function getAttempt(
   db: Statements,
@@ -216,7 +216,7 @@ export function leaseIntentions(db: Statements, now: () => number): LeaseIntenti
         db.change(
           `task run ${task.task_instance_id}`,
           `UPDATE task_runs SET task_attempt = ?, status = ?, exit_code = ?, signal = ?, error = ?, cpu_ms = ?, max_rss_kb = ?,
-             started_at_ms = ?, finished_at_ms = ?, status_at_ms = ?, outputs = ?
+             started_at_ms = ?, finished_at_ms = ?, duration_ms = ?, status_at_ms = ?, outputs = ?
            WHERE workflow_instance_id = ? AND task_instance_id = ? AND slice = ? AND attempt = ? AND status = ?`,
           task.task_attempt,
           task.status,
@@ -227,6 +227,7 @@ export function leaseIntentions(db: Statements, now: () => number): LeaseIntenti
           task.max_rss_kb,
           task.started_at_ms,
           task.finished_at_ms,
+          task.duration_ms,
           task.status_at_ms,
           task.outputs,
           task.workflow_instance_id,

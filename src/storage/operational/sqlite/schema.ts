@@ -311,4 +311,14 @@ export const STATE_MIGRATIONS: SqliteMigrations = [
     `);
     },
   },
+  {
+    what: "durations by monotonic clocks",
+    isAdditive: true,
+    apply(database) {
+      database.run(`
+      ALTER TABLE runs ADD COLUMN duration_ms INTEGER;
+      ALTER TABLE task_runs ADD COLUMN duration_ms INTEGER;
+    `);
+    },
+  },
 ];

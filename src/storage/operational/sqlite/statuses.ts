@@ -39,6 +39,7 @@ export function appendRunStatus(db: Statements, run: RunRecord, reason: string |
     error: run.error,
     retry_of: run.retry_of,
     reason,
+    duration_ms: run.duration_ms,
   };
   const id = append(db, "workflow_run_status", row);
   db.run("UPDATE runs SET last_outbox_id = ? WHERE workflow_instance_id = ?", id, row.workflow_instance_id);
@@ -70,6 +71,7 @@ export function writeTaskStatus(
     max_rss_kb: task.max_rss_kb,
     slice: task.slice,
     outputs: task.outputs,
+    duration_ms: task.duration_ms,
   };
   db.run(
     "UPDATE runs SET last_outbox_id = ?, tasks_done = tasks_done + ? WHERE workflow_instance_id = ?",
