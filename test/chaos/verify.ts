@@ -51,8 +51,9 @@ export async function account(evidence: Evidence): Promise<Account> {
   const connection = await instance.connect();
   const rows = async <T>(sql: string) => (await connection.runAndReadAll(sql)).getRowObjectsJson() as T[];
   try {
+    // In the order in which the principal wrote them: the time of a reason why a run waits is the principal's, that of an end the agent's.
     const runs = await rows<{ run: string; attempt: number; statuses: string[] }>(
-      `SELECT workflow_instance_id AS run, attempt, list(status::VARCHAR ORDER BY timestamp_ms, rowid) AS statuses
+      `SELECT workflow_instance_id AS run, attempt, list(status::VARCHAR ORDER BY rowid) AS statuses
        FROM workflow_run_status GROUP BY ALL ORDER BY run, attempt`,
     );
     const tasks = await rows<TaskRow>(

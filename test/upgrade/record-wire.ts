@@ -1,7 +1,7 @@
 /**
  * Records what an executable says to its principal and what that answers, one of each kind, as JSON lines:
  *
- *     CDKTR_TEST_BINARY=/path/to/cdktr bun test/upgrade/record-wire.ts test/upgrade/v0.1/wire.jsonl
+ *     CDKTR_TEST_BINARY=/path/to/cdktr bun test/upgrade/record-wire.ts test/upgrade/protocol-2/wire.jsonl
  *
  * Under `unshare --uts`, with another host name, if that of this machine is nobody's business. Run it with each release that says
  * something new, into a file of its own; what is there already stays as it is.
@@ -12,6 +12,7 @@ import { decodeReply, SEPARATOR } from "../../src/contract/wire.ts";
 import { Dealer, Router } from "../../src/zmq/index.ts";
 import { shellWorkflow, until } from "../e2e/support/fixtures.ts";
 import { CdktrProcess, type Finished, startCluster } from "../support/cdktr.ts";
+import { SHARED } from "./support.ts";
 
 /** A request and its reply. */
 export interface Exchange {
@@ -31,6 +32,7 @@ await using cluster = await startCluster({
     "good.yml": shellWorkflow({ one: { sh: "echo one" }, two: { sh: "echo two", depends: ["one"] } }),
     "bad.yml": shellWorkflow({ only: { sh: "exit 3" } }),
     "slow.yml": shellWorkflow({ wait: { sh: "sleep 60" } }, 'cron: "0 0 0 1 1 *"\n'),
+    "shared.yml": SHARED,
     "broken.yml": "name: broken\n",
   },
   env: { CDKTR_AGENT_HEARTBEAT_INTERVAL_MS: "500" },
@@ -69,6 +71,7 @@ const good = JSON.parse(
   (await run("run", "good", "--wait", "--follow", "--json")).stdout.split("\n").at(-2) ?? "{}",
 );
 const bad = JSON.parse((await run("run", "bad", "--wait", "--json")).stdout);
+const shared = JSON.parse((await run("run", "shared", "--wait", "--json")).stdout);
 const slow = JSON.parse((await run("run", "slow", "--json")).stdout);
 await until(
   "it runs",
@@ -79,6 +82,7 @@ for (const command of [
   ["runs", "list", "--status", "FAILED", "--workflow", "bad", "-n", "3"],
   ["runs", "show", bad.workflow_instance_id],
   ["runs", "show", slow.workflow_instance_id],
+  ["runs", "show", shared.workflow_instance_id],
   ["runs", "show", "no-such-run"],
   ["runs", "retry", bad.workflow_instance_id],
   ["runs", "cancel", slow.workflow_instance_id],

@@ -8,6 +8,16 @@ import type { SqliteMigrations } from "../../src/migrations/sqlite-migrations.ts
 import { loadDuckDB } from "../../src/storage/duckdb.ts";
 import { HISTORY_MIGRATIONS, type HistoryMigrations } from "../../src/storage/history-migrations.ts";
 import { STATE_MIGRATIONS } from "../../src/storage/operational/sqlite/schema.ts";
+import { shellWorkflow } from "../e2e/support/fixtures.ts";
+
+/** A workflow whose tasks are slices of their own, with outputs. */
+export const SHARED = shellWorkflow(
+  {
+    one: { sh: 'echo n=1 > "$CDKTR_OUTPUT"' },
+    two: { sh: 'cat "$CDKTR_INPUTS/one.json"', depends: ["one"] },
+  },
+  "placement: spread\n",
+);
 
 /** The agent of the fixtures, and what it is called on this host. */
 const RECORDED_AGENT = "worker-agent-1";

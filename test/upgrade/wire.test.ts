@@ -14,8 +14,9 @@ import { Dealer, Router } from "../../src/zmq/index.ts";
 import { shellWorkflow } from "../e2e/support/fixtures.ts";
 import { type Cluster, startCluster } from "../support/cdktr.ts";
 import type { Exchange } from "./record-wire.ts";
+import { SHARED } from "./support.ts";
 
-const VERSIONS = ["v0.1"];
+const VERSIONS = ["v0.1", "protocol-2"];
 
 const recorded = (version: string): Exchange[] =>
   readFileSync(join(import.meta.dir, version, "wire.jsonl"), "utf8")
@@ -32,6 +33,7 @@ describe.each(VERSIONS)("requests of %s", (version) => {
         "good.yml": shellWorkflow(tasks),
         "bad.yml": shellWorkflow(tasks),
         "slow.yml": shellWorkflow(tasks),
+        "shared.yml": SHARED,
       },
     });
   });
@@ -115,6 +117,7 @@ describe.each(VERSIONS)("replies of %s", (version) => {
     GETREGISTEREDAGENTS: () => client.registeredAgents(),
     GETRUN: () => client.getRun(run),
     GETWORKFLOW: () => client.getWorkflow("w"),
+    ISSUBSCRIBED: () => client.call("ISSUBSCRIBED", { probe: `~${"p".repeat(16)}` }),
     LSEVENTS: () => client.call("LSEVENTS", {}),
     LSRUNS: () => client.listRuns({}),
     LSWORKFLOWS: () => client.listWorkflows(),
