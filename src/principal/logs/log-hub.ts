@@ -39,8 +39,9 @@ const QUEUED_LINES = 50_000;
 const QUEUED_SUBSCRIPTIONS = 64;
 /** Subscriptions read from the publisher at once. */
 const RECEIVE_SUBSCRIPTIONS = 256;
-/** Interval at which they are read without a request, so that they do not pile up, ms. */
+/** Interval at which they are read without a request, ms; the shorter one while there are some: a peer that has left keeps its connection until all of its are read. */
 const TAKE_SUBSCRIPTIONS_MS = 1000;
+const TAKE_MORE_MS = 10;
 /** Total size of all topics, bytes: the publisher's table of them takes about fifty times as much. A subscriber's topic has a few dozen bytes. */
 const MOST_TOPICS = 2 * 1024 * 1024;
 /** A subscriber that has sent more than this to the publisher has more topics than anyone can read. */
@@ -113,7 +114,7 @@ export class LogHub extends BackgroundService {
   readonly #probes = new Probes();
   readonly #topics = new Topics();
   readonly #taking = this.timer(() => this.#takeSubscriptions());
-  #moreSubscriptions: NodeJS.Immediate | undefined;
+  #greedyEndedAt = Number.NEGATIVE_INFINITY;
   readonly #cut = this.timer(() => this.cutOff());
   #receiving: Promise<void> = Promise.resolve();
   #turnBegan = 0;
@@ -188,7 +189,7 @@ export class LogHub extends BackgroundService {
     this.#pull = pull;
     this.#publisher = publisher;
     this.#receiving = this.#receive(pull);
-    this.#taking.every(TAKE_SUBSCRIPTIONS_MS);
+    this.#takeSubscriptions();
   }
 
   /** Closes the connections of peers that may not deliver or subscribe (any more); others are unaffected. */
@@ -211,22 +212,25 @@ export class LogHub extends BackgroundService {
 
   #takeSubscriptions(): void {
     const publisher = this.#publisher;
-    const until = performance.now() + TURN_MS;
-    while (publisher?.closed === false) {
+    const began = performance.now();
+    let [taken, tookMs] = [0, 0];
+    while (publisher?.closed === false && tookMs < TURN_MS) {
       const messages = publisher.tryReceiveBatch(RECEIVE_SUBSCRIPTIONS);
       for (const [frame] of messages) {
         this.#probes.take(frame);
         this.#topics.take(frame);
       }
+      taken += messages.length;
+      tookMs = performance.now() - began;
       if (messages.length < RECEIVE_SUBSCRIPTIONS) break;
-      if (performance.now() < until) continue;
-      this.#moreSubscriptions ??= setImmediate(() => {
-        this.#moreSubscriptions = undefined;
-        this.#takeSubscriptions();
-      });
-      break;
     }
-    if (this.#topics.length > MOST_TOPICS) this.#endGreedyWatchers();
+    // However many come, half of the time is left for everything else.
+    this.#taking.in(taken === 0 ? TAKE_SUBSCRIPTIONS_MS : Math.max(TAKE_MORE_MS, tookMs));
+    // The topics of a connection that was closed go away a bit later.
+    if (this.#topics.length > MOST_TOPICS && began - this.#greedyEndedAt > TAKE_SUBSCRIPTIONS_MS) {
+      this.#greedyEndedAt = began;
+      this.#endGreedyWatchers();
+    }
   }
 
   /** Disconnects subscribers with too many topics; a legitimate one reconnects with its few topics. */
@@ -245,7 +249,6 @@ export class LogHub extends BackgroundService {
   protected override async onStop(): Promise<void> {
     const pull = this.#pull;
     this.#pull = undefined;
-    clearImmediate(this.#moreSubscriptions);
     pull?.close();
     await this.#receiving;
     this.#publisher?.close();
