@@ -10,6 +10,7 @@ import { RequestRefusedError } from "../protocol/client.ts";
 import { Timer } from "../timer.ts";
 import { nextFiring, principalSchedule, type Schedule } from "../workflow/schedule.ts";
 import { DeclaredListener } from "./declared/declared-listener.ts";
+import type { WorkflowFeed } from "./declared/workflow-feed.ts";
 import { type Catchup, firingsDue, firingsToRun } from "./missed-firings.ts";
 import { PriorityQueue } from "./priority-queue.ts";
 
@@ -19,6 +20,8 @@ export interface SchedulerOptions {
   /** Maximum sleep while something is scheduled: a clock jump is noticed within it, ms. */
   readonly pollMs: number;
   readonly clock?: Clock;
+  /** Where it gets the workflows from; by default it reads them itself. */
+  readonly feed?: WorkflowFeed;
 }
 
 /** A workflow with a schedule. */
@@ -55,7 +58,7 @@ export class Scheduler extends DeclaredListener {
   #lastNow = 0;
 
   constructor(options: SchedulerOptions) {
-    super(options.log);
+    super(options.log, options.feed);
     this.#clock = options.clock ?? systemClock;
     this.#pollMs = options.pollMs;
     this.#timer = new Timer(

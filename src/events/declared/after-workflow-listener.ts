@@ -7,6 +7,7 @@ import { errorMessage } from "../../errors.ts";
 import { RequestRefusedError } from "../../protocol/client.ts";
 import { BackOff, pause } from "../../timer.ts";
 import { DeclaredListener } from "./declared-listener.ts";
+import type { WorkflowFeed } from "./workflow-feed.ts";
 
 /** Maximum duration of a long poll, ms. A dead principal is noticed within this time. */
 const WAIT_MS = 5000;
@@ -18,6 +19,8 @@ export interface AfterWorkflowOptions {
   readonly log: ConsolaInstance;
   /** Directory in which it stores its position, so that runs that end while it is down count. */
   readonly directory: string;
+  /** Where it gets the workflows from; by default it reads them itself. */
+  readonly feed?: WorkflowFeed;
 }
 
 /** The listener. The principal records what must follow, and this works through that list. */
@@ -28,7 +31,7 @@ export class AfterWorkflowListener extends DeclaredListener {
   #workflows = new Map<string, WorkflowSummary>();
 
   constructor(options: AfterWorkflowOptions) {
-    super(options.log);
+    super(options.log, options.feed);
     this.#directory = options.directory;
     this.#file = join(options.directory, "cursor");
   }

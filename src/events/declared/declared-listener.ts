@@ -5,6 +5,7 @@ import { errorMessage } from "../../errors.ts";
 import { RequestRefusedError } from "../../protocol/client.ts";
 import { BackOff, pause } from "../../timer.ts";
 import { EventListener, type RunOptions } from "../event-listener.ts";
+import type { WorkflowFeed } from "./workflow-feed.ts";
 
 /** Maximum time between two reads of the workflows, ms. Changes are noticed at once, but not if the principal dies in the meantime. */
 const REFRESH_MS = 5000;
@@ -16,22 +17,53 @@ const LAST_RETRY_MS = 2000;
 /** Follows the workflows and passes them on whenever they change. */
 export abstract class DeclaredListener extends EventListener {
   protected readonly log: ConsolaInstance;
+  readonly #feed: WorkflowFeed | undefined;
   #turnedMs = performance.now();
 
-  constructor(log: ConsolaInstance) {
+  /** @param feed where it gets the workflows from; by default it reads them itself */
+  constructor(log: ConsolaInstance, feed?: WorkflowFeed) {
     super();
     this.log = log;
+    this.#feed = feed;
   }
 
   /** Whether it has read the workflows recently, or tried to: each read waits for a reply or times out. */
   isTurning(requestMs: number, nowMs = performance.now()): boolean {
-    return nowMs - this.#turnedMs < REFRESH_MS + 2 * requestMs + STALL_MS;
+    return this.#feed !== undefined || nowMs - this.#turnedMs < REFRESH_MS + 2 * requestMs + STALL_MS;
   }
 
   /** Applies the current workflows. */
   protected abstract take(workflows: readonly WorkflowSummary[]): void;
 
   async startListening(): Promise<void> {
+    if (this.#feed === undefined) await this.#read();
+    else await this.#follow(this.#feed);
+  }
+
+  async #follow(feed: WorkflowFeed): Promise<void> {
+    const { signal } = this;
+    const over = new Promise<void>((resolve) =>
+      signal.addEventListener("abort", () => resolve(), { once: true }),
+    );
+    const backOff = new BackOff(FIRST_RETRY_MS, LAST_RETRY_MS);
+    for (let taken: readonly WorkflowSummary[] | undefined; !signal.aborted; ) {
+      const { current, changed } = feed;
+      if (current === undefined || current === taken) {
+        await Promise.race([changed, over]);
+        continue;
+      }
+      try {
+        this.take(current);
+        taken = current;
+        backOff.reset();
+      } catch (error) {
+        this.log.debug(`The workflows cannot be applied: ${errorMessage(error)}`);
+        await pause(backOff.next(), signal);
+      }
+    }
+  }
+
+  async #read(): Promise<void> {
     const { signal } = this;
     let revision: string | undefined;
     const backOff = new BackOff(FIRST_RETRY_MS, LAST_RETRY_MS);

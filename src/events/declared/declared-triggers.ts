@@ -14,6 +14,7 @@ import { AfterWorkflowListener } from "./after-workflow-listener.ts";
 import { DeclaredListener } from "./declared-listener.ts";
 import { FileListener } from "./file-listener.ts";
 import { WebhookListener } from "./webhook-listener.ts";
+import { WorkflowFeed } from "./workflow-feed.ts";
 
 /** The kinds of declared triggers. */
 export const TRIGGER_KINDS = ["cron", "webhook", "file", "workflow"] as const;
@@ -57,6 +58,7 @@ export class DeclaredTriggers extends BackgroundService {
   readonly #declarations: Declarations;
   readonly #o: DeclaredTriggersOptions;
   readonly #services = new Map<TriggerKind, Served>();
+  readonly #feed = new WorkflowFeed();
   #declared: ReadonlyMap<TriggerKind, number> | undefined;
   #following: Promise<void> = Promise.resolve();
   #reports: ListenerReports | undefined;
@@ -112,6 +114,7 @@ export class DeclaredTriggers extends BackgroundService {
   }
 
   #serve(workflows: readonly WorkflowSummary[]): void {
+    this.#feed.publish(workflows);
     const declares = (kind: TriggerKind, { cron, on }: WorkflowSummary) =>
       (kind === "cron" ? cron : on?.[kind]) != null;
     this.#declared = new Map(
@@ -138,11 +141,13 @@ export class DeclaredTriggers extends BackgroundService {
   #listener(kind: TriggerKind): DeclaredListener {
     const { config, clock } = this.#o;
     const timed = clock === undefined ? {} : { clock };
+    const feed = this.#feed;
     switch (kind) {
       case "cron":
         return new Scheduler({
           log: this.#o.log.withTag("scheduler"),
           pollMs: config.CDKTR_SCHEDULER_START_POLL_FREQUENCY_MS,
+          feed,
           ...timed,
         });
       case "webhook":
@@ -152,16 +157,19 @@ export class DeclaredTriggers extends BackgroundService {
           directory: listenerDirectory(config.CDKTR_APP_DATA_DIRECTORY, kind),
           log: this.#o.log.withTag(kind),
           files: this.#o.files ?? this.#startFiles(),
+          feed,
         });
       case "file":
         return new FileListener({
           log: this.#o.log.withTag(kind),
           directory: listenerDirectory(config.CDKTR_APP_DATA_DIRECTORY, kind),
+          feed,
         });
       case "workflow":
         return new AfterWorkflowListener({
           log: this.#o.log.withTag(kind),
           directory: listenerDirectory(config.CDKTR_APP_DATA_DIRECTORY, kind),
+          feed,
         });
     }
   }

@@ -10,6 +10,7 @@ import { DeclaredListener } from "./declared-listener.ts";
 import { FileChanges, type FileEvent } from "./file-changes.ts";
 import { GlobFiles } from "./glob-files.ts";
 import { SeenFiles } from "./seen-files.ts";
+import type { WorkflowFeed } from "./workflow-feed.ts";
 
 /** Interval between scans, ms; more if a scan takes long: scanning never uses more than a tenth of the time. */
 const LOOK_MS = 100;
@@ -42,6 +43,8 @@ export interface FileListenerOptions {
   readonly clock?: Clock;
   /** Interval between full scans while file events arrive, ms; by default a hundred times the duration of a scan. */
   readonly netMs?: number;
+  /** Where it gets the workflows from; by default it reads them itself. */
+  readonly feed?: WorkflowFeed;
 }
 
 /**
@@ -60,7 +63,7 @@ export class FileListener extends DeclaredListener {
   #begun = 0;
 
   constructor(options: FileListenerOptions) {
-    super(options.log);
+    super(options.log, options.feed);
     this.#directory = options.directory;
     this.#clock = options.clock ?? systemClock;
     this.#netMs = options.netMs;

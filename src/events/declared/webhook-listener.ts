@@ -13,6 +13,7 @@ import { RateLimit } from "./rate-limit.ts";
 import { SeenSignatures } from "./seen-signatures.ts";
 import { WebhookSecrets } from "./webhook-secrets.ts";
 import { checkSignature, refusalOfUnsigned } from "./webhook-signature.ts";
+import type { WorkflowFeed } from "./workflow-feed.ts";
 
 /** Maximum size of a body, bytes. */
 const MAX_BODY_BYTES = 1024 * 1024;
@@ -54,6 +55,8 @@ export interface WebhookOptions {
   readonly clock?: Clock;
   /** Reads the secrets. */
   readonly files: FileHelper;
+  /** Where it gets the workflows from; by default it reads them itself. */
+  readonly feed?: WorkflowFeed;
 }
 
 /** The HTTP server; it listens only while a workflow has a webhook. */
@@ -70,7 +73,7 @@ export class WebhookListener extends DeclaredListener {
   #binding = false;
 
   constructor(options: WebhookOptions) {
-    super(options.log);
+    super(options.log, options.feed);
     this.#options = options;
     this.#clock = options.clock ?? systemClock;
     this.#secrets = new WebhookSecrets(options.files, options.log);

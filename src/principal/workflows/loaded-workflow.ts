@@ -26,6 +26,10 @@ class WorkflowTexts {
     return this.#hash;
   }
 
+  isOf(json: string, source: string): boolean {
+    return this.sourceHash === hashOf(source) && this.unpack().json === json;
+  }
+
   unpack(): { readonly json: string; readonly source: string } {
     const text = Bun.zstdDecompressSync(this.#packed).toString();
     return { json: text.slice(0, this.#jsonLength), source: text.slice(this.#jsonLength) };
@@ -53,21 +57,20 @@ export interface LoadedWorkflow {
   readonly triggerProblems: readonly Diagnostic[];
 }
 
-/** A workflow that was not in use before. */
+/**
+ * A workflow that was not in use before.
+ * @param stored its last version; if that is the same, both share their texts
+ */
 export function loadedWorkflow(
   path: string,
   definition: WorkflowDefinition,
   source: string,
   device: string | null,
+  stored?: LoadedWorkflow,
 ): LoadedWorkflow {
-  return fresh(
-    path,
-    definition,
-    definition.tasks.length,
-    new WorkflowTexts(JSON.stringify(definition), source),
-    device,
-    source,
-  );
+  const json = JSON.stringify(definition);
+  const texts = stored?.texts.isOf(json, source) ? stored.texts : new WorkflowTexts(json, source);
+  return fresh(path, definition, definition.tasks.length, texts, device, source);
 }
 
 /** A workflow as the operational state has it; undefined if this version cannot use it. */
@@ -91,8 +94,12 @@ function fresh(
   device: string | null,
   source: string,
 ): LoadedWorkflow {
-  const startTime = startTimeOf(head, source);
-  return { head, tasks, texts, path, startTime, device, error: null, triggerProblems: [] };
+  // A part of a string keeps all of it in memory: the copy is of the parts alone.
+  const copy = JSON.parse(JSON.stringify({ head, startTime: startTimeOf(head, source) })) as Pick<
+    LoadedWorkflow,
+    "head" | "startTime"
+  >;
+  return { ...copy, tasks, texts, path, device, error: null, triggerProblems: [] };
 }
 
 /** As written in the file, if that can be found; otherwise the same time in UTC. */

@@ -499,12 +499,13 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
   ): KnownFile | undefined {
     if (content === undefined) return undefined;
     const result = checkWorkflowFile(path, content);
+    const id = workflowIdOrNull(path);
     const file: KnownFile = {
       signature,
-      id: workflowIdOrNull(path),
+      id,
       read:
         result.ok && result.source !== null
-          ? loadedWorkflow(path, result.definition, result.source, device)
+          ? loadedWorkflow(path, result.definition, result.source, device, this.#versions.get(id ?? ""))
           : null,
       error: result.ok ? null : render(result.diagnostics),
       warnings: result.ok ? result.warnings : [],
