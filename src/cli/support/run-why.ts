@@ -1,5 +1,5 @@
 /** Why a run waits, or why it failed, for people and programs. */
-import type { RunDetails, SliceWait, TaskRunSummary } from "../../contract/messages.ts";
+import type { RunAttempt, RunDetails, SliceWait, TaskRunSummary } from "../../contract/messages.ts";
 import { waitGroups } from "../../contract/run-waits.ts";
 import { plainText } from "../../terminal/foreign-text.ts";
 import { RUN_TRANSITIONS } from "../../workflow/run-state.ts";
@@ -40,6 +40,10 @@ export interface RunExplanation {
   readonly running: readonly Pick<TaskRunSummary, "task_id" | "agent_id" | "started_at_ms">[];
   /** Tasks that wait for others, which are not over. */
   readonly blocked: readonly { readonly task_id: string; readonly waits_for: readonly string[] }[];
+  /** Tasks that an agent has and could start, if it had a place for them. */
+  readonly ready: readonly string[];
+  /** Attempts that agents did not end. */
+  readonly crashed: readonly Pick<RunAttempt, "slice" | "attempt" | "agent_id" | "error">[];
   readonly failed: readonly FailedTask[];
   readonly skipped: readonly { readonly task_id: string; readonly reason: string | null }[];
 }
@@ -62,6 +66,15 @@ export async function explain(run: RunDetails, readEnd: ReadEnd): Promise<RunExp
   const inState = (...statuses: RunStatus[]) => run.tasks.filter((task) => statuses.includes(task.status));
   const definitions = run.definition?.tasks ?? [];
   const queued = new Set(waits.flatMap(({ tasks }) => tasks));
+  const toCome = (isOver ? [] : definitions)
+    .filter(({ id }) => !queued.has(id) && (of.get(id)?.status ?? "PENDING") === "PENDING")
+    .map(({ id, depends }) => ({
+      task_id: id,
+      depends,
+      waits_for: depends.filter((other) => !isDone(other)),
+    }));
+  const isReady = ({ depends }: { depends: readonly string[] }) =>
+    depends.every((other) => of.get(other)?.status === "COMPLETED");
   const failed: FailedTask[] = [];
   for (const task of inState("FAILED", "CRASHED")) {
     failed.push({ ...part(task), last_lines: failed.length < EXPLAINED ? await readEnd(task) : [] });
@@ -86,12 +99,13 @@ export async function explain(run: RunDetails, readEnd: ReadEnd): Promise<RunExp
       agent_id,
       started_at_ms,
     })),
-    blocked: isOver
-      ? []
-      : definitions
-          .filter(({ id }) => !queued.has(id) && (of.get(id)?.status ?? "PENDING") === "PENDING")
-          .map(({ id, depends }) => ({ task_id: id, waits_for: depends.filter((other) => !isDone(other)) }))
-          .filter(({ waits_for }) => waits_for.length > 0),
+    blocked: toCome
+      .filter(({ waits_for }) => waits_for.length > 0)
+      .map(({ task_id, waits_for }) => ({ task_id, waits_for })),
+    ready: run.status === "RUNNING" ? toCome.filter(isReady).map(({ task_id }) => task_id) : [],
+    crashed: run.attempts
+      .filter(({ status }) => status === "CRASHED")
+      .map(({ slice, attempt, agent_id, error }) => ({ slice, attempt, agent_id, error })),
     failed,
     skipped: inState("SKIPPED").map(({ task_id, error }) => ({ task_id, reason: error })),
   };
@@ -153,6 +167,25 @@ export function explanationLines(run: RunDetails, why: RunExplanation, now: numb
       ),
     );
   }
+  if (why.ready.length > 0) {
+    const wait = why.ready.length === 1 ? "task waits" : "tasks wait";
+    add(
+      `${why.ready.length} ${wait} for a free place on the agent: ${names(why.ready)}`,
+      "CDKTR_AGENT_MAX_TASKS limits how many tasks an agent executes at once.",
+    );
+  }
+  if (why.crashed.length > 0) {
+    add(
+      `${plural(why.crashed.length, "attempt", "attempts")} CRASHED:`,
+      ...shortened(why.crashed, ({ slice, attempt, agent_id, error }) =>
+        [
+          slice === 0 ? `attempt ${attempt}` : `slice ${slice}, attempt ${attempt}`,
+          agent_id === null ? "" : ` on ${plainText(agent_id)}`,
+          error === null ? "" : `: ${plainText(error)}`,
+        ].join(""),
+      ),
+    );
+  }
   for (const task of why.failed.slice(0, EXPLAINED)) {
     const on = task.agent_id === null ? "" : ` on ${plainText(task.agent_id)}`;
     const tries = task.task_attempt > 1 ? ` after ${task.task_attempt} attempts` : "";
@@ -178,8 +211,7 @@ export function explanationLines(run: RunDetails, why: RunExplanation, now: numb
     // One block of advice.
     lines[lines.length - 1] = (lines.at(-1) ?? "").trimStart();
   }
-  if (lines.length === 1 && !isTerminal(RUN_TRANSITIONS, why.status))
-    add("No task of it is running or waits.");
+  if (lines.length === 1 && why.status === "PENDING") add("The principal is too old to say why runs wait.");
   return lines;
 }
 

@@ -103,7 +103,7 @@ export class WaitWatch extends BackgroundService<{ looked: undefined }> {
     for (const id of runIds) {
       const note = known.get(id);
       const run = await tx.getRun(id);
-      const waits = run === null ? [] : await this.#o.waits.of(tx, run, reasonOf);
+      const waits = run === null ? [] : await this.#o.waits.why(tx, run, reasonOf);
       isYoung ||= waits.some(({ kind, since_ms }) => kind !== "ready" && since_ms > before);
       const told = waits.filter(({ kind, since_ms }) => kind !== "ready" && since_ms <= before);
       // What has just come, or is about to be assigned, leaves the reason as it is.

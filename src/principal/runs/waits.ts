@@ -42,18 +42,23 @@ export class Waits {
     );
   }
 
-  /** What of a run waits, in order; empty when nothing does. @param reasons read now if it is not given */
-  async of(tx: OperationalTx, run: RunRecord, reasons?: Reasons): Promise<Wait[]> {
-    if (run.revision > 0) return this.#ofSplit(tx, run, reasons);
-    if (!run.queued) return [];
-    const reasonOf = reasons ?? (await this.reasons(tx));
+  /** What of a run waits, in order; empty when nothing does. */
+  async of(tx: OperationalTx, run: RunRecord): Promise<Wait[]> {
+    const waits = await this.why(tx, run);
+    if (run.revision > 0 || waits.length === 0) return waits;
     const definition = await this.#definitions.of(tx, run);
     const completed = new Set(await tx.completedTasks(run.workflow_instance_id));
     const tasks = (definition?.tasks ?? []).map(({ id }) => id).filter((id) => !completed.has(id));
-    return [{ slice: 0, tasks, since_ms: run.status_at_ms, ...reasonOf(run.needs) }];
+    return waits.map((wait) => ({ ...wait, tasks }));
   }
 
-  async #ofSplit(tx: OperationalTx, run: RunRecord, reasons?: Reasons): Promise<Wait[]> {
+  /** As {@link of}, but without the tasks of a whole run. @param reasons read now, if something waits, by default */
+  async why(tx: OperationalTx, run: RunRecord, reasons?: Reasons): Promise<Wait[]> {
+    if (run.revision === 0) {
+      if (!run.queued) return [];
+      const reasonOf = reasons ?? (await this.reasons(tx));
+      return [{ slice: 0, tasks: [], since_ms: run.status_at_ms, ...reasonOf(run.needs) }];
+    }
     const open = await tx.listSlices(run.workflow_instance_id, "open");
     const queued = open.filter(({ state }) => state === "QUEUED");
     if (queued.length === 0) return [];

@@ -1,0 +1,95 @@
+/** What `runs why` says, of every kind of run. */
+import { expect, test } from "bun:test";
+import { explain, explanationLines } from "../../src/cli/support/run-why.ts";
+import { makeStyle } from "../../src/cli/support/style.ts";
+import type { RunDetails } from "../../src/contract/messages.ts";
+import { NOW, RUN, SHARED, WAITING } from "../tui/fixtures.ts";
+
+async function lines(run: RunDetails): Promise<string[]> {
+  const why = await explain(run, async () => ["the last line"]);
+  return explanationLines(run, why, NOW, makeStyle(false)).slice(1);
+}
+
+test("a run that waits as a whole", async () => {
+  expect(await lines(WAITING)).toEqual([
+    "",
+    "It has waited for an agent for 1m 15s: all agents that could take it are full: host-a 5/5, host-d 2/2.",
+    "  See what they run: cdktr runs list --status running.",
+  ]);
+});
+
+test("a run that agents share: what waits, what is tried again, what waits for others, what crashed", async () => {
+  const { definition } = SHARED;
+  if (definition === null) throw new Error("no definition");
+  const tasks = definition.tasks.map((task) => ({ ...task, retry: { ...task.retry, max_attempts: 3 } }));
+  expect(await lines({ ...SHARED, definition: { ...definition, tasks } })).toEqual([
+    "",
+    "Slice 3 (returns) has waited for an agent for 38.0s: no agent that is up has zone=eu; the nearest is host-a, which has zone=a.",
+    "  Start one: cdktr start agent --label zone=eu",
+    "",
+    "Task orders begins attempt 2 of 3 in 1m 30s.",
+    "",
+    "1 task waits for others:",
+    "  load waits for orders, returns",
+    "",
+    "1 attempt CRASHED:",
+    "  slice 2, attempt 1 on gpu-1: agent lost",
+  ]);
+});
+
+test("thousands of slices that wait are told in a line", async () => {
+  const [wait] = SHARED.waits ?? [];
+  if (wait === undefined) throw new Error("nothing waits");
+  const waits = Array.from({ length: 100 }, (_, i) => ({ ...wait, slice: i + 1, tasks: [`load${i + 1}`] }));
+  const [, first] = await lines({ ...SHARED, waits, waiting_slices: 2000 });
+  expect(first).toMatch(
+    /^2000 slices \(load1, load2, load3, load4, load5 and 1995 more\) have waited for an agent for 38\.0s: no agent/,
+  );
+});
+
+test("tasks that could start wait for a place on the agent that has them", async () => {
+  const tasks = RUN.tasks.filter(({ task_id }) => task_id === "extract");
+  expect(await lines({ ...RUN, tasks })).toEqual([
+    "",
+    "1 task waits for others:",
+    "  load waits for orders, customers, returns",
+    "",
+    "3 tasks wait for a free place on the agent: orders, customers, returns",
+    "  CDKTR_AGENT_MAX_TASKS limits how many tasks an agent executes at once.",
+  ]);
+});
+
+test("a run that failed: the tasks, their last lines, what was skipped, and what can be done", async () => {
+  const [extract, orders] = RUN.tasks;
+  if (extract === undefined || orders === undefined) throw new Error("no tasks");
+  const load = {
+    ...orders,
+    task_id: "load",
+    status: "SKIPPED" as const,
+    error: '"orders", on which it depends, FAILED',
+  };
+  const run: RunDetails = { ...RUN, status: "FAILED", finished_at_ms: NOW, tasks: [extract, orders, load] };
+  expect(await lines(run)).toEqual([
+    "",
+    "Task orders FAILED on host-a: exit status 3",
+    "  │ the last line",
+    "",
+    "1 task was skipped:",
+    '  load: "orders", on which it depends, FAILED',
+    "",
+    `Its log: cdktr logs query --run ${run.workflow_instance_id}`,
+    `Again from the failed tasks: cdktr runs retry ${run.workflow_instance_id}`,
+  ]);
+});
+
+test("an offered run, and one of a principal that gives no reasons", async () => {
+  const pending: RunDetails = { ...RUN, status: "PENDING", tasks: [], attempts: [], definition: null };
+  expect(await lines(pending)).toEqual([
+    "",
+    "Agent host-a has just been given it, and has not confirmed it yet.",
+  ]);
+  expect(await lines({ ...pending, agent_id: null })).toEqual([
+    "",
+    "The principal is too old to say why runs wait.",
+  ]);
+});
