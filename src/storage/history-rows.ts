@@ -66,8 +66,9 @@ export type PendingStatus =
 /** The latest statuses of a run and its task runs in the history. */
 export interface HistoricStatuses {
   readonly workflow_instance_id: string;
+  /** 0 if the history does not have the run. */
   readonly attempt: number;
-  readonly status: string;
+  readonly status: RunStatus;
   /** By id of the task run. */
-  readonly tasks: ReadonlyMap<string, { readonly attempt: number; readonly status: string }>;
+  readonly tasks: ReadonlyMap<string, { readonly attempt: number; readonly status: RunStatus }>;
 }

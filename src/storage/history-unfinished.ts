@@ -1,35 +1,57 @@
-/** Runs that the history calls unfinished. */
-import type { DuckDBConnection } from "@duckdb/node-api";
+/** Compares runs of the history with those of the state: what it has of them, and how they are ended there. */
+import type { DuckDBConnection, DuckDBValue } from "@duckdb/node-api";
+import type { RunStatus } from "../workflow/status.ts";
 import type { HistoricStatuses } from "./history-rows.ts";
 import { NEWEST, type StatusTable, TABLES, TERMINAL } from "./history-schema.ts";
 
 /** The ids in $1. */
 const IDS = "SELECT unnest(from_json($1::VARCHAR, '[\"VARCHAR\"]'))";
 
-/** The runs whose latest status is not a final one, with their task runs; by default all, otherwise those of `ids`. */
-export async function findUnfinished(
-  connection: DuckDBConnection,
-  ids?: readonly string[],
-): Promise<HistoricStatuses[]> {
+/** The latest statuses of all runs that have not ended, with their task runs. */
+export async function findUnfinished(connection: DuckDBConnection): Promise<HistoricStatuses[]> {
   const runs = await connection.runAndReadAll(
     `SELECT * FROM (${latest("workflow_run_status", "workflow_instance_id")}) WHERE status NOT IN ${TERMINAL}`,
-    [ids === undefined ? null : JSON.stringify(ids)],
+    [null],
   );
-  const found = runs.getRows().map(([id, attempt, status]) => ({
+  return withTasks(connection, runs.getRows());
+}
+
+/** The latest statuses of runs, with their task runs; also of those that the history does not have. */
+export async function findStatuses(
+  connection: DuckDBConnection,
+  ids: readonly string[],
+): Promise<HistoricStatuses[]> {
+  const runs = await connection.runAndReadAll(latest("workflow_run_status", "workflow_instance_id"), [
+    JSON.stringify(ids),
+  ]);
+  const found = new Map(runs.getRows().map((row) => [String(row[0]), row]));
+  return withTasks(
+    connection,
+    ids.map((id) => found.get(id) ?? [id, 0, "PENDING"]),
+  );
+}
+
+async function withTasks(
+  connection: DuckDBConnection,
+  runs: readonly (readonly DuckDBValue[])[],
+): Promise<HistoricStatuses[]> {
+  const tasks = new Map(
+    runs.map(([id]) => [String(id), new Map<string, { attempt: number; status: RunStatus }>()]),
+  );
+  const rows = await connection.runAndReadAll(
+    latest("task_run_status", "workflow_instance_id, task_instance_id"),
+    [JSON.stringify([...tasks.keys()])],
+  );
+  for (const [run, task, attempt, status] of rows.getRows())
+    tasks
+      .get(String(run))
+      ?.set(String(task), { attempt: Number(attempt), status: String(status) as RunStatus });
+  return runs.map(([id, attempt, status]) => ({
     workflow_instance_id: String(id),
     attempt: Number(attempt),
-    status: String(status),
-    tasks: new Map<string, { attempt: number; status: string }>(),
+    status: String(status) as RunStatus,
+    tasks: tasks.get(String(id)) ?? new Map(),
   }));
-  const byId = new Map(found.map((run) => [run.workflow_instance_id, run]));
-  const tasks = await connection.runAndReadAll(
-    latest("task_run_status", "workflow_instance_id, task_instance_id"),
-    [JSON.stringify([...byId.keys()])],
-  );
-  for (const [run, task, attempt, status] of tasks.getRows()) {
-    byId.get(String(run))?.tasks.set(String(task), { attempt: Number(attempt), status: String(status) });
-  }
-  return found;
 }
 
 /** The latest attempt and status of each run or task run: of the runs in $1, or of all if it is NULL. */

@@ -26,7 +26,7 @@ import { HistoryReaders } from "./history-readers.ts";
 import type { HistoricStatuses } from "./history-rows.ts";
 import { findRun, type HistoricRun, listRuns } from "./history-runs.ts";
 import { VIEWS } from "./history-schema.ts";
-import { crashRuns, findUnfinished } from "./history-unfinished.ts";
+import { crashRuns, findStatuses, findUnfinished } from "./history-unfinished.ts";
 import { type HistoryBatch, type HistoryCursors, HistoryWriter } from "./history-write.ts";
 
 /** Options of the history. */
@@ -205,9 +205,14 @@ export class HistoryDatabase {
     return this.#read("The query", READ_TIMEOUT_MS, (connection) => listRuns(connection, list, before));
   }
 
-  /** The runs that are unfinished according to the history; all, or those of `ids`. @throws HistoryUnavailableError */
-  unfinished(ids?: readonly string[]): Promise<HistoricStatuses[]> {
-    return this.#read("The query", READ_TIMEOUT_MS, (connection) => findUnfinished(connection, ids));
+  /** The runs that are unfinished according to the history. @throws HistoryUnavailableError */
+  unfinished(): Promise<HistoricStatuses[]> {
+    return this.#read("The query", READ_TIMEOUT_MS, findUnfinished);
+  }
+
+  /** What the history has of runs. @throws HistoryUnavailableError */
+  statusesOf(ids: readonly string[]): Promise<HistoricStatuses[]> {
+    return this.#read("The query", READ_TIMEOUT_MS, (connection) => findStatuses(connection, ids));
   }
 
   /**

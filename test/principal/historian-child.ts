@@ -72,6 +72,7 @@ function statuses(directory: string): StatusFeed {
     }),
     changeIdentity: async () => {},
     copyTo: async () => {},
+    runsChangedAfter: async () => [],
     compareWithHistory: async () => ({ unknown: [], changed: [] }),
     takeStatuses: async (afterId, limit) => takeStatuses(db, afterId, Math.min(limit, 37)),
     ackStatuses: async (upToId) => ackStatuses(db, upToId),

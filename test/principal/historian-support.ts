@@ -29,6 +29,10 @@ export class MemoryOutbox implements StatusFeed {
 
   async copyTo(): Promise<void> {}
 
+  async runsChangedAfter() {
+    return [];
+  }
+
   async compareWithHistory() {
     return { unknown: [], changed: [] };
   }

@@ -78,6 +78,7 @@ describe("lines", () => {
       identity: () => new MemoryOutbox().identity(),
       changeIdentity: async () => {},
       copyTo: async () => {},
+      runsChangedAfter: async () => [],
       compareWithHistory: async () => ({ unknown: [], changed: [] }),
       takeStatuses: async () => {
         writes++;

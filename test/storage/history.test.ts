@@ -549,7 +549,15 @@ test("runs that have not ended are found with their tasks, and can be ended", as
     },
     { workflow_instance_id: "queued", attempt: 1, status: "PENDING", tasks: new Map() },
   ]);
-  expect((await history.unfinished(["queued", "over"])).length).toBe(1);
+  expect(await history.statusesOf(["over", "none"])).toEqual([
+    {
+      workflow_instance_id: "over",
+      attempt: 1,
+      status: "COMPLETED",
+      tasks: new Map([["t0", { attempt: 1, status: "COMPLETED" }]]),
+    },
+    { workflow_instance_id: "none", attempt: 0, status: "PENDING", tasks: new Map() },
+  ]);
   await history.crash(["again", "over"], "nobody knows", 1_770_000_000_000);
   expect((await history.unfinished()).map((each) => each.workflow_instance_id)).toEqual(["queued"]);
   expect(

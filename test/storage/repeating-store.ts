@@ -59,6 +59,10 @@ export class RepeatingStore implements OperationalStore {
     return this.#store.ackStatuses(upToId);
   }
 
+  runsChangedAfter(id: number): Promise<string[]> {
+    return this.#store.runsChangedAfter(id);
+  }
+
   compareWithHistory(...args: Parameters<OperationalStore["compareWithHistory"]>) {
     return this.#store.compareWithHistory(...args);
   }

@@ -25,10 +25,11 @@ import { HistoryDatabase } from "../../storage/history.ts";
 import { HistoryUnavailableError, historyUnavailable } from "../../storage/history-error.ts";
 import type { LegacyLogQuery } from "../../storage/history-logs.ts";
 import type { HistoryMigrations } from "../../storage/history-migrations.ts";
+import type { HistoricStatuses } from "../../storage/history-rows.ts";
 import type { HistoricRun } from "../../storage/history-runs.ts";
 import type { HistoryCursors } from "../../storage/history-write.ts";
 import type { StateIdentity, StatusFeed } from "../../storage/operational/store.ts";
-import { BackOff } from "../../timer.ts";
+import { BackOff, turn } from "../../timer.ts";
 import { LogIntake, type StreamPosition } from "./log-intake.ts";
 import { Transfers } from "./transfers.ts";
 import { Waiters } from "./waiters.ts";
@@ -122,8 +123,11 @@ export class Historian extends BackgroundService<HistorianSignals> {
   readonly #retry = this.timer(() => this.#flushSoon());
   readonly #backOff = new BackOff(FIRST_RETRY_MS, LAST_RETRY_MS);
   #lastAttempt = Number.NEGATIVE_INFINITY;
-  /** Whether the unfinished runs of the database have yet to be compared with the state. */
-  #isUnchecked = false;
+  /**
+   * Set while the database has yet to be compared with the state: the position in the status rows of this state with which it was opened,
+   * undefined if it has none.
+   */
+  #unchecked: { readonly since: number | undefined } | undefined;
   #failure: HistoryUnavailableError | undefined;
   #reported = { message: "", at: 0 };
   /** Aborts the backup before a migration. */
@@ -416,10 +420,10 @@ export class Historian extends BackgroundService<HistorianSignals> {
       throw failure;
     }
     this.#succeeded();
-    if (this.#isUnchecked && !this.isStopping) {
-      this.#isUnchecked = false;
-      this.track(this.#settle());
-    }
+    const unchecked = this.#unchecked;
+    if (unchecked === undefined || this.isStopping) return;
+    this.#unchecked = undefined;
+    this.track(this.#settle(unchecked.since));
   }
 
   /** Writes until everything that was there at the beginning is in DuckDB; returns whether there was anything. */
@@ -459,56 +463,65 @@ export class Historian extends BackgroundService<HistorianSignals> {
     const database = await this.#openFile();
     try {
       this.#intake.recallTimes(await database.latestTimes());
-      await this.#reconcile(database);
+      this.#unchecked = { since: await this.#reconcile(database) };
     } catch (error) {
       await database.close();
       throw error;
     }
     this.#database = database;
-    this.#isUnchecked = true;
     return database;
   }
 
   /**
-   * Ends what the history calls unfinished although it is over: either the state or the history may have been restored from a backup or
-   * lost. What the state knows, and the history does not, is written again; runs that the state does not know are CRASHED.
+   * Makes state and history agree: either may have been restored from a backup or lost. What the state knows, and the history does not,
+   * is written again; unfinished runs that the state does not know are CRASHED.
    */
-  async #settle(): Promise<void> {
+  async #settle(since: number | undefined): Promise<void> {
     try {
-      const suspects = await this.#differing();
+      const suspects = await this.#differing(since);
       for (let i = 0; i < suspects.length; i += COMPARED_RUNS) {
         await this.#settleRuns(suspects.slice(i, i + COMPARED_RUNS));
       }
     } catch (error) {
       // Tried again when the database is opened the next time.
-      this.#o.log.debug(`Unfinished runs of the history cannot be compared: ${errorMessage(error)}`);
+      this.#o.log.debug(`The history cannot be compared with the state: ${errorMessage(error)}`);
     }
   }
 
-  /** Runs that are unfinished in the history, and that the state does not have, or has otherwise; some may be about to be written. */
-  async #differing(): Promise<string[]> {
+  /**
+   * Runs that are unfinished in the history, or have changed since its position, and that the state does not have, or has otherwise. Some
+   * may be about to be written.
+   */
+  async #differing(since: number | undefined): Promise<string[]> {
     const takenId = this.#statusCursor;
     const unfinished = await this.#read((database) => database.unfinished());
-    const suspects: string[] = [];
+    const suspects = new Set<string>();
+    const compare = async (runs: readonly HistoricStatuses[]) => {
+      const { unknown, changed } = await this.#o.statuses.compareWithHistory(runs, takenId, false);
+      for (const id of [...unknown, ...changed]) suspects.add(id);
+      await turn();
+    };
     for (let i = 0; i < unfinished.length && !this.isStopping; i += COMPARED_RUNS) {
-      const some = unfinished.slice(i, i + COMPARED_RUNS);
-      const { unknown, changed } = await this.#o.statuses.compareWithHistory(some, takenId, false);
-      suspects.push(...unknown, ...changed);
-      await this.pause(0);
+      await compare(unfinished.slice(i, i + COMPARED_RUNS));
     }
-    return suspects;
+    const changed = since === undefined ? [] : await this.#o.statuses.runsChangedAfter(since);
+    for (let i = 0; i < changed.length && !this.isStopping; i += COMPARED_RUNS) {
+      const ids = changed.slice(i, i + COMPARED_RUNS);
+      await compare(await this.#read((database) => database.statusesOf(ids)));
+    }
+    return [...suspects];
   }
 
   async #settleRuns(ids: readonly string[]): Promise<void> {
     const { statuses, dbPath, log } = this.#o;
     const release = await this.#holdWrites();
     try {
-      const unfinished = await this.#read((database) => database.unfinished(ids));
-      const { unknown, changed } = await statuses.compareWithHistory(unfinished, this.#statusCursor, true);
+      const known = await this.#read((database) => database.statusesOf(ids));
+      const { unknown, changed } = await statuses.compareWithHistory(known, this.#statusCursor, true);
       const runs = (count: number) => (count === 1 ? "1 run" : `${count} runs`);
       if (changed.length > 0) {
         log.warn(
-          `The history in ${dbPath} is older than the principal's state: it lacked statuses of ${runs(changed.length)}, which are written again.`,
+          `The history in ${dbPath} and the principal's state differed in ${runs(changed.length)}: one of them was restored from a backup. What the state has of them is written into the history.`,
         );
         this.notifyStatus();
       }
@@ -542,8 +555,11 @@ export class Historian extends BackgroundService<HistorianSignals> {
     }
   }
 
-  /** Adopts what the database says it contains: after a failed commit only the database knows. */
-  async #reconcile(database: HistoryDatabase): Promise<void> {
+  /**
+   * Adopts what the database says it contains: after a failed commit only the database knows. Returns its position in the status rows of
+   * this state; undefined if it has none.
+   */
+  async #reconcile(database: HistoryDatabase): Promise<number | undefined> {
     const cursors = await database.cursors();
     const state = this.#state ?? (await this.#compare(cursors));
     if (cursors.installation !== state.installation_id) await database.claim(state.installation_id);
@@ -553,6 +569,7 @@ export class Historian extends BackgroundService<HistorianSignals> {
       this.#received.reached(streamId, this.#intake.position(streamId).received);
     }
     this.#statusesTaken(positionIn(state, cursors));
+    return cursors.states.get(state.state_id);
   }
 
   /** Compares the state with the history, once: either may have been restored or replaced while no principal ran. */

@@ -361,10 +361,12 @@ export interface StatusFeed {
   takeStatuses(afterId: number, limit: number): Promise<PendingStatus[]>;
   /** Deletes rows up to an id: the history has them. */
   ackStatuses(upToId: number): Promise<void>;
+  /** The runs whose latest row has an id after `id`, whether or not that row was deleted. */
+  runsChangedAfter(id: number): Promise<string[]>;
   /**
    * Compares runs with what the history has of them, up to the row `takenId`.
    * @param repeat adds what the history lacks to the rows again
-   * @returns the runs that this state does not have, and those that it has otherwise
+   * @returns the unfinished runs that this state does not have, and the runs that it has otherwise
    */
   compareWithHistory(
     runs: readonly HistoricStatuses[],

@@ -1,4 +1,6 @@
 /** Compares the state with what the history has, and repeats status rows that the history lost. */
+import { RUN_TRANSITIONS } from "../../../workflow/run-state.ts";
+import { isTerminal, type RunStatus } from "../../../workflow/status.ts";
 import type { HistoricStatuses } from "../../history-rows.ts";
 import type { AttemptRecord, RunRecord, TaskRunRecord } from "../store.ts";
 import { getRun } from "./runs.ts";
@@ -6,11 +8,11 @@ import type { Statements } from "./statements.ts";
 import { appendRunStatus, takeStatuses, writeTaskStatus } from "./statuses.ts";
 
 /** The last status of a run or a task run that the history has, or will have. */
-type Known = { readonly attempt: number; readonly status: string };
+type Known = { readonly attempt: number; readonly status: RunStatus };
 
 /** Runs that differ from the history. */
 export interface Differences {
-  /** The state does not have them. */
+  /** The state does not have them, and they are unfinished in the history. */
   readonly unknown: string[];
   /** The state has them with another status, or other task runs. */
   readonly changed: string[];
@@ -31,10 +33,10 @@ export function compareWithHistory(
   for (const { workflow_instance_id: id, attempt, status, tasks } of runs) {
     const run = getRun(db, id);
     if (run === null) {
-      differences.unknown.push(id);
+      if (!isTerminal(RUN_TRANSITIONS, status)) differences.unknown.push(id);
       continue;
     }
-    const rows = statusesSince(run, coming.get(id) ?? { attempt, status });
+    const rows = statusesSince(run, coming.get(id) ?? (attempt === 0 ? undefined : { attempt, status }));
     const taskRows = db
       .all<TaskRunRecord>("SELECT * FROM task_runs WHERE workflow_instance_id = ? ORDER BY seq", id)
       // Those of attempt 0 were carried over from another run, whose rows they are.
@@ -59,8 +61,12 @@ export function compareWithHistory(
   return differences;
 }
 
-/** What the history lacks: nothing if it has the current status, otherwise that status, and when it began before that. */
-function statusesSince<T extends RunRecord | TaskRunRecord>(now: T, known: Known | undefined): T[] {
+/**
+ * What the history lacks: nothing if it has the current status, otherwise that status, and when it began before that. A history that is
+ * ahead of the state has later attempts; the status becomes that of the latest.
+ */
+function statusesSince<T extends RunRecord | TaskRunRecord>(stored: T, known: Known | undefined): T[] {
+  const now: T = { ...stored, attempt: Math.max(stored.attempt, known?.attempt ?? 0) };
   if (known?.attempt === now.attempt && known.status === now.status) return [];
   const { started_at_ms } = now;
   const hasBegun = started_at_ms !== null && now.status !== "PENDING" && now.status !== "RUNNING";
@@ -75,4 +81,11 @@ function rowsAfter(db: Statements, id: number): ReadonlyMap<string, Known> {
     last.set(table === "task_run_status" ? row.task_instance_id : row.workflow_instance_id, row);
   }
   return last;
+}
+
+/** The runs whose latest status row has an id after `id`. */
+export function runsChangedAfter(db: Statements, id: number): string[] {
+  return db
+    .all<{ id: string }>("SELECT workflow_instance_id AS id FROM runs WHERE last_outbox_id > ?", id)
+    .map((run) => run.id);
 }

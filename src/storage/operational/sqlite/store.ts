@@ -34,7 +34,7 @@ import { followUpIntentions } from "./follow-ups.ts";
 import { housekeepingIntentions } from "./forget.ts";
 import { leaseIntentions } from "./leases.ts";
 import { reasonIntentions } from "./reasons.ts";
-import { compareWithHistory } from "./repeat.ts";
+import { compareWithHistory, runsChangedAfter } from "./repeat.ts";
 import { runIntentions } from "./runs.ts";
 import { STATE_MIGRATIONS } from "./schema.ts";
 import { sliceIntentions } from "./slices.ts";
@@ -181,6 +181,10 @@ export class SqliteOperationalStore implements OperationalStore {
 
   ackStatuses(upToId: number): Promise<void> {
     return this.transact(async () => ackStatuses(this.#statements, upToId));
+  }
+
+  runsChangedAfter(id: number): Promise<string[]> {
+    return this.read(async () => runsChangedAfter(this.#statements, id));
   }
 
   compareWithHistory(runs: readonly HistoricStatuses[], takenId: number, repeat: boolean) {
