@@ -73,6 +73,8 @@ export class PrincipalLink extends BackgroundService {
   #isGone = false;
   /** The last reply of a principal that does not register this agent yet. */
   #notYet = "";
+  /** Why the last request failed. */
+  #reason = "";
   /** The principal process that registered this agent. */
   #principalId: string | undefined;
   /** From the last reply to a registration or to a heartbeat of the loop; undefined for principals that send none. */
@@ -310,8 +312,12 @@ export class PrincipalLink extends BackgroundService {
     if (error instanceof PrincipalFailedError && isRegistering && error.message !== this.#notYet) {
       this.#notYet = error.message;
       log.warn(`The principal does not accept this agent yet: ${error.message}`);
-    } else if (!isTooOld && (this.#isUp || this.#failures === 1))
+    } else if (
+      !isTooOld &&
+      (this.#isUp || this.#failures === 1 || (saysWhy && known.message !== this.#reason))
+    )
       log.warn(saysWhy ? `${known.message} ${known.hint}` : known.message);
+    this.#reason = known.message;
     this.#down();
     if (error instanceof PrincipalFailedError && isRegistering) await this.#options.postponed();
     if ((isTooOld || this.#failures >= attempts) && !this.#isGone) {

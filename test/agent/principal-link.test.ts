@@ -1,8 +1,9 @@
-import { describe, expect, test } from "bun:test";
+import { describe, expect, spyOn, test } from "bun:test";
 import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { PROTOCOL } from "../../src/contract/version.ts";
 import { encodeReply } from "../../src/contract/wire.ts";
+import { log } from "../../src/log.ts";
 import { assignmentOf, until, workflowOf } from "./support/bench.ts";
 import { Fleet } from "./support/fleet.ts";
 import { ScriptedPrincipal } from "./support/scripted-principal.ts";
@@ -315,11 +316,20 @@ describe("a principal of another version", () => {
     await agent.registered;
     await until(() => agent.runningWorkflows === 0 && work.length === 0, "both are over");
     const before = asked;
+    const warn = spyOn(log, "warn");
     principal.id = crypto.randomUUID();
+    // It does not answer at first: why the agent waits is told although it has waited before.
+    principal.onInfo = () => {
+      asked++;
+      return asked === before + 1 ? "drop" : info(principal.id, 1, 1);
+    };
     await principal.until(() => {
       principal.wake();
-      return asked > before + 1;
+      return asked > before + 3;
     });
+    const told = warn.mock.calls.map(([text]) => String(text)).filter((text) => text.includes("too new"));
+    warn.mockRestore();
+    expect(told).toEqual([expect.stringContaining("Upgrade the principal to cdktr")]);
     expect(principal.descriptions).toHaveLength(1);
     expect(principal.descriptions[0]?.protocol).toEqual({ version: 2, oldest: 1 });
     // Upgraded again.
