@@ -534,6 +534,18 @@ export function describeStore(name: string, make: () => Promise<StoreUnderTest>)
         ["zone", "youngest 0"],
       ]);
       expect([await next(), await next()]).toEqual(["split 3", "empty"]);
+
+      // Needs of runs and of slices, in an order that bytes and letters of JavaScript do not agree on.
+      const [first, last] = ["\uffee", "\u{1f600}"];
+      await store.transact(create("first", { needs: first }));
+      await store.transact((tx) => tx.addSlices(SPLIT, [{ slice: 4, tasks: ["e"], needs: last }], 1000));
+      expect(new Set(await heads())).toEqual(
+        new Set([
+          ["zone", "youngest 0"],
+          [first, "first 0"],
+          [last, "split 4"],
+        ]),
+      );
     });
 
     given("leases slices, each for itself, to several agents", async ({ store }) => {

@@ -249,10 +249,11 @@ export function leaseIntentions(db: Statements, now: () => number): LeaseIntenti
     },
 
     async listTaskRuns(runId, slice) {
-      const tasks = `SELECT ${TASK_RUN_COLUMNS} FROM task_runs WHERE workflow_instance_id = ?`;
+      // See queue.ts: a bare parameter would make SQLite prepare these each time, and they are asked for every run.
+      const tasks = `SELECT ${TASK_RUN_COLUMNS} FROM task_runs WHERE workflow_instance_id = (SELECT ?)`;
       return slice === undefined
         ? db.all<TaskRunRecord>(`${tasks} ORDER BY seq`, runId)
-        : db.all<TaskRunRecord>(`${tasks} AND slice > 0 AND slice = ? ORDER BY seq`, runId, slice);
+        : db.all<TaskRunRecord>(`${tasks} AND slice > 0 AND slice = (SELECT ?) ORDER BY seq`, runId, slice);
     },
 
     async listTaskEnds(runId) {
@@ -278,7 +279,7 @@ export function leaseIntentions(db: Statements, now: () => number): LeaseIntenti
     async completedTasks(runId) {
       return db
         .all<{ task_id: string }>(
-          "SELECT task_id FROM task_runs WHERE workflow_instance_id = ? AND status = 'COMPLETED' GROUP BY task_id ORDER BY min(seq)",
+          "SELECT task_id FROM task_runs WHERE workflow_instance_id = (SELECT ?) AND status = 'COMPLETED' GROUP BY task_id ORDER BY min(seq)",
           runId,
         )
         .map((row) => row.task_id);

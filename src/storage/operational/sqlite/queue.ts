@@ -1,42 +1,66 @@
 /**
  * Statements about the queue: runs that wait as a whole, and slices of split runs. A slice comes after every run that was there when it
- * was queued first, and before all later ones.
+ * was queued first, and before all later ones. This is asked for every run, so each look is made of searches in an index, without a
+ * compound query, and says `= (SELECT ?)`: SQLite prepares a statement again and again that compares a column of the index with a bare
+ * parameter and has an order.
  */
 import type { QueueHead } from "../store.ts";
 import type { Statements } from "./statements.ts";
 
-/** What waits longest of everything with the needs ?1. */
-const OLDEST = `
-  SELECT * FROM (SELECT needs, workflow_instance_id, 0 AS slice, seq AS position, 0 AS turn FROM runs INDEXED BY runs_queue_by_needs
-                 WHERE queued = 1 AND needs = ?1 ORDER BY seq LIMIT 1)
-  UNION ALL
-  SELECT * FROM (SELECT needs, workflow_instance_id, slice, position, seq AS turn FROM slices INDEXED BY slices_queue
-                 WHERE state = 'QUEUED' AND needs = ?1 ORDER BY position, seq LIMIT 1)
-  ORDER BY position, turn LIMIT 1`;
+/** What waits longest with the needs ?1, of runs and of slices, and the next needs in the order of the alphabet. */
+const LOOK = `SELECT
+  (SELECT seq FROM runs INDEXED BY runs_queue_by_needs WHERE queued = 1 AND needs = (SELECT ?1) ORDER BY seq LIMIT 1) AS run,
+  (SELECT seq FROM slices INDEXED BY slices_queue WHERE state = 'QUEUED' AND needs = (SELECT ?1) ORDER BY position, seq LIMIT 1) AS slice,
+  (SELECT needs FROM runs INDEXED BY runs_queue_by_needs WHERE queued = 1 AND needs > ?1 ORDER BY needs LIMIT 1) AS nextOfRuns,
+  (SELECT needs FROM slices INDEXED BY slices_queue WHERE state = 'QUEUED' AND needs > ?1 ORDER BY needs LIMIT 1) AS nextOfSlices`;
 
-/** The next needs, in the order of the alphabet. */
-const NEXT_NEEDS = `
-  SELECT min(needs) AS needs FROM (
-    SELECT * FROM (SELECT needs FROM runs INDEXED BY runs_queue_by_needs WHERE queued = 1 AND needs > ?1 ORDER BY needs LIMIT 1)
-    UNION ALL
-    SELECT * FROM (SELECT needs FROM slices INDEXED BY slices_queue WHERE state = 'QUEUED' AND needs > ?1 ORDER BY needs LIMIT 1))`;
+const RUN =
+  "SELECT needs, workflow_instance_id, 0 AS slice, seq AS position, 0 AS turn FROM runs WHERE seq = ?";
+const SLICE = "SELECT needs, workflow_instance_id, slice, position, seq AS turn FROM slices WHERE seq = ?";
 
-/** What waits longest of everything with the same needs. */
+type Entry = Omit<QueueHead, "needs" | "slice">;
+
+function look(db: Statements, needs: string): { head: QueueHead | null; next: string | null } {
+  const found = db.one<{
+    run: number | null;
+    slice: number | null;
+    nextOfRuns: string | null;
+    nextOfSlices: string | null;
+  }>(LOOK, needs);
+  if (found === null) return { head: null, next: null };
+  const { run, slice, nextOfRuns, nextOfSlices } = found;
+  const heads = [
+    ...(run === null ? [] : db.all<QueueHead>(RUN, run)),
+    ...(slice === null ? [] : db.all<QueueHead>(SLICE, slice)),
+  ].sort(byAge);
+  return { head: heads[0] ?? null, next: firstOf(nextOfRuns, nextOfSlices) };
+}
+
+/** The first of both in the order of SQLite, which compares bytes. */
+function firstOf(a: string | null, b: string | null): string | null {
+  if (a === null || b === null) return a ?? b;
+  return Buffer.compare(Buffer.from(a), Buffer.from(b)) <= 0 ? a : b;
+}
+
+function byAge(a: Entry, b: Entry): number {
+  return a.position - b.position || a.turn - b.turn;
+}
+
+/** What waits longest of everything with these needs. */
 export function queueHead(db: Statements, needs: string): QueueHead | null {
-  return db.one<QueueHead>(OLDEST, needs);
+  return look(db, needs).head;
 }
 
 /** What waits longest of each needs, oldest first. Does not depend on how much waits. */
 export function queueHeads(db: Statements): QueueHead[] {
   const heads: QueueHead[] = [];
-  for (let needs: string | null = ""; needs !== null; needs = nextNeeds(db, needs)) {
-    const head = queueHead(db, needs);
+  for (let needs: string | null = ""; needs !== null; ) {
+    const { head, next }: ReturnType<typeof look> = look(db, needs);
     if (head !== null) heads.push(head);
+    needs = next;
   }
-  return heads.sort((a, b) => a.position - b.position || a.turn - b.turn);
+  return heads.sort(byAge);
 }
-
-type Entry = Omit<QueueHead, "needs" | "slice">;
 
 /** The first of everything with the needs ?1. */
 const FIRST = `
@@ -49,13 +73,10 @@ const FIRST = `
 /** The runs to which the first entries of the queue belong, this many, in the order of the queue. */
 export function queuedRuns(db: Statements, limit: number): string[] {
   const first: Entry[] = [];
-  for (let needs: string | null = ""; needs !== null; needs = nextNeeds(db, needs)) {
+  for (let needs: string | null = ""; needs !== null; ) {
     first.push(...db.all<Entry>(FIRST, needs, limit));
+    needs = look(db, needs).next;
   }
-  first.sort((a, b) => a.position - b.position || a.turn - b.turn);
+  first.sort(byAge);
   return [...new Set(first.slice(0, limit).map((entry) => entry.workflow_instance_id))];
-}
-
-function nextNeeds(db: Statements, after: string): string | null {
-  return db.one<{ needs: string | null }>(NEXT_NEEDS, after)?.needs ?? null;
 }
