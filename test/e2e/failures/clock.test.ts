@@ -28,8 +28,13 @@ test("an hour forward, then back: no agent is lost, nothing times out, and a rep
   );
   const principal = await cluster.startPrincipal([], clock);
   const agent = await cluster.startAgent([], clock);
+  const hasPrinted = (id: string) =>
+    until("its first line is there", async () => {
+      const { rows } = await cluster.client.searchLogs({ workflow_instance_id: id });
+      return rows.length === 1;
+    });
   const run = await trigger(cluster, "gated");
-  await until("the task runs", async () => (await cluster.client.getRun(run)).tasks.length === 1);
+  await hasPrinted(run);
   const hourly = () => cluster.client.listRuns({ limit: 100, workflow_id: "hourly" });
   const heartbeats = () => cluster.client.registeredAgents().then(([known]) => known);
 
@@ -56,6 +61,7 @@ test("an hour forward, then back: no agent is lost, nothing times out, and a rep
     return known !== undefined && known.last_heartbeat_ms < clock.now() + 60_000;
   });
   const back = await trigger(cluster, "gated");
+  await hasPrinted(back);
   // The same hour again.
   clock.set(HOUR);
   await principal.waitFor(/hourly: the firing of .* missed(.|\n)*hourly: the firing of .* missed/);
@@ -69,10 +75,10 @@ test("an hour forward, then back: no agent is lost, nothing times out, and a rep
     expect(over.started_at_ms).toBeLessThanOrEqual(over.finished_at_ms ?? 0);
     for (const done of over.tasks) expect(done.started_at_ms).toBeLessThanOrEqual(done.finished_at_ms ?? 0);
     expect(await numbersOf(cluster.client, id, 20)).toEqual(upTo(20));
-    // The lines of a task keep their order in time too.
+    // The lines of a task keep their order in time too, except after what was printed before the clock was set back.
     const { rows } = await cluster.client.searchLogs({ workflow_instance_id: id });
     const times = rows.map((row) => row[5]);
-    expect(times).toEqual([...times].sort((a, b) => a - b));
+    if (id !== forward) expect(times).toEqual([...times].sort((a, b) => a - b));
     expect(rows.filter((row) => row[7].startsWith("line ")).map((row) => row[7])).toEqual(
       upTo(20).map((number) => `line ${number}`),
     );
@@ -90,7 +96,7 @@ test("an hour forward, then back: no agent is lost, nothing times out, and a rep
     expectReal((await cluster.client.queryDatabase({ sql })).rows[0]?.[0]);
   }
   const shown = await cluster.cdktr(["runs", "show", silent]);
-  expect(shown.stdout).toMatch(/Took +\d+(\.\d+)?s/);
+  expect(shown.stdout).toMatch(/Took +[1-9]/);
   const scheduled = (
     await Promise.all((await hourly()).map((one) => cluster.client.getRun(one.workflow_instance_id)))
   ).map((one) => one.scheduled_time_ms);
