@@ -37,19 +37,13 @@ export function placementOf(
   return placement(runsOn, spread);
 }
 
-/**
- * The placement of a key.
- * @public
- */
+/** The placement of a key. */
 export function readPlacement(key: string): Placement {
   const { runs_on = NO_LABELS, spread = false } = JSON.parse(key) as Partial<Placement>;
   return { key, runs_on, spread };
 }
 
-/**
- * The labels that are missing on an agent, in the order of their names; none if it fits.
- * @public
- */
+/** The labels that are missing on an agent, in the order of their names; none if it fits. */
 export function lacking(labels: Labels, runsOn: Labels): Lack[] {
   const lacks: Lack[] = [];
   for (const [label, value] of Object.entries(runsOn)) {

@@ -12,13 +12,18 @@ export const silent = createConsola({ level: -999 });
 
 /** Makes a directory, and stores in it that are stopped at the end. */
 export class TestStores implements AsyncDisposable {
-  readonly directory = mkdtempSync(join(tmpdir(), "cdktr-state-"));
+  readonly directory: string;
   readonly #stores: SqliteOperationalStore[] = [];
   /** Statements until one fails; null for none. */
   #left: number | null = null;
   /** Transactions that were committed. */
   commits = 0;
   statements = 0;
+
+  /** @param parent where to make the directory: in memory, a disk's time for each transaction is saved */
+  constructor(parent = tmpdir()) {
+    this.directory = mkdtempSync(join(parent, "cdktr-state-"));
+  }
 
   async open(name = "data", clock?: Clock): Promise<SqliteOperationalStore> {
     const store = new SqliteOperationalStore({

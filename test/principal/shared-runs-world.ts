@@ -1,0 +1,651 @@
+/**
+ * A principal's store, changes of runs and dispatcher, all real, and simulated agents that share its runs. Everything that can go wrong
+ * between them does, by chance: agents die, are cut off and come back, replies are lost, reports come twice or late, units of work are
+ * repeated or fail, the principal is restarted, runs are cancelled, time out and are retried.
+ */
+import { expect } from "bun:test";
+import { EventHub } from "../../src/event-hub.ts";
+import { applyReports } from "../../src/principal/agents/agent-reports.ts";
+import { StandingOrders } from "../../src/principal/agents/standing-orders.ts";
+import { Installation } from "../../src/principal/installation.ts";
+import type { PrincipalEvents } from "../../src/principal/principal-events.ts";
+import { nameOf } from "../../src/principal/runs/attempt-name.ts";
+import { Definitions } from "../../src/principal/runs/definitions.ts";
+import { Dispatcher } from "../../src/principal/runs/dispatcher.ts";
+import { ProgressOfRuns } from "../../src/principal/runs/progress-of-runs.ts";
+import { agentLost, RunChanges } from "../../src/principal/runs/run-changes.ts";
+import { RunQueue } from "../../src/principal/runs/run-queue.ts";
+import {
+  type AttemptRecord,
+  type OperationalStore,
+  type OperationalTx,
+  type RunRecord,
+  StoreUnavailableError,
+  type TaskRunRecord,
+} from "../../src/storage/operational/store.ts";
+import { readDefinition, type WorkflowDefinition } from "../../src/workflow/model.ts";
+import { planOf } from "../../src/workflow/plan.ts";
+import { RUN_TRANSITIONS } from "../../src/workflow/run-state.ts";
+import { isTerminal } from "../../src/workflow/status.ts";
+import { agentRecord, silent, type TestStores } from "../storage/operational-support.ts";
+import { RepeatingStore } from "../storage/repeating-store.ts";
+import { ManualClock } from "../support/manual-clock.ts";
+import { type ModelEnd, ReferenceModel } from "../workflow/reference-model.ts";
+import { randomDag } from "../workflow/support.ts";
+import { type Deeds, SimulatedAgent } from "./simulated-agent.ts";
+
+const LABELS: readonly (Readonly<Record<string, string>> | undefined)[] = [
+  undefined,
+  undefined,
+  {},
+  { zone: "eu" },
+  { zone: "us" },
+  { gpu: "true" },
+];
+const WAIT_MS = 1_000_000_000;
+
+/** What is known of a run besides the store. */
+interface Told {
+  readonly definition: WorkflowDefinition;
+  /** The first stop that was asked for. */
+  stop: "cancelled" | "timed out" | null;
+}
+
+/** An agent and what is on its way to it. */
+interface Post {
+  readonly agent: SimulatedAgent;
+  /** The request that waits for work. */
+  fetchId: string | null;
+  isWaiting: boolean;
+  /** The reply. */
+  readonly inbox: NonNullable<Awaited<ReturnType<Dispatcher["fetch"]>>>[];
+}
+
+/** A world. */
+export class SharedRunsWorld {
+  readonly #random: () => number;
+  readonly #stores: TestStores;
+  readonly #repeats: boolean;
+  readonly #clock = new ManualClock();
+  readonly #runs = new Map<string, Told>();
+  readonly #deeds: Deeds = { starts: new Map(), ends: new Map() };
+  readonly #posts: Post[];
+  readonly #runsWanted: number;
+  /** The store below the one that repeats. */
+  #plain: OperationalStore;
+  #store: OperationalStore;
+  #changes: RunChanges;
+  #dispatcher: Dispatcher;
+  #orders: StandingOrders;
+  #events: PrincipalEvents = new EventHub();
+  #isCalm = false;
+  #fetches = 0;
+  readonly trace: string[] = [];
+
+  private constructor(stores: TestStores, random: () => number, store: OperationalStore) {
+    this.#stores = stores;
+    this.#random = random;
+    this.#repeats = this.#chance(0.3);
+    this.#runsWanted = 1 + Math.floor(random() * 2);
+    const agents: [string, Record<string, string>, number][] = [
+      ["eu", { zone: "eu" }, 2],
+      ["us", { zone: "us" }, 2],
+      ["gpu", { zone: "eu", gpu: "true" }, 2],
+      ["old", { zone: "eu" }, 1],
+    ];
+    this.#posts = agents.map(([id, labels, protocol]) => ({
+      agent: new SimulatedAgent(
+        { id, labels, protocol, capacity: 1 + Math.floor(random() * 3) },
+        this.#deeds,
+      ),
+      fetchId: null,
+      isWaiting: false,
+      inbox: [],
+    }));
+    this.#plain = store;
+    const made = this.#principal(store);
+    this.#store = made.store;
+    this.#changes = made.changes;
+    this.#dispatcher = made.dispatcher;
+    this.#orders = made.orders;
+  }
+
+  static async open(stores: TestStores, random: () => number): Promise<SharedRunsWorld> {
+    const world = new SharedRunsWorld(stores, random, await stores.open());
+    await world.#dispatcher.start();
+    return world;
+  }
+
+  /** Chaos, then calm until every run is over; then what has become of each is judged. */
+  async play(): Promise<void> {
+    const steps = 15 + Math.floor(this.#random() * 60);
+    for (let step = 0; step < steps; step++) await this.#step();
+    this.#isCalm = true;
+    this.#stores.failStatement(null);
+    for (let rounds = 0; !(await this.#areAllOver()); rounds++) {
+      if (rounds > 150) throw new Error("the runs do not end");
+      await this.#calmRound(rounds % 4 === 0);
+    }
+    // Whatever agents have left to say changes nothing.
+    for (const post of this.#posts) {
+      await this.#appear(post);
+      while (post.agent.outbox.length > 0) await this.#flush(post);
+    }
+    await this.#judge();
+    await this.#dispatcher.stop();
+    await this.#store.stop();
+  }
+
+  #principal(plain: OperationalStore) {
+    this.#events = new EventHub();
+    const store = this.#repeats ? new RepeatingStore(plain) : plain;
+    const definitions = new Definitions();
+    const progress = new ProgressOfRuns(definitions);
+    const common = { definitions, progress, events: this.#events, clock: this.#clock };
+    const queue = new RunQueue();
+    const changes = new RunChanges({ ...common, queue, followUps: { ending: async () => {} } });
+    const dispatcher = new Dispatcher({ ...common, changes, queue, store, log: silent, offerMs: WAIT_MS });
+    const logs = {
+      position: () => ({ received: 0, durable: 0 }),
+      agentHoldsFrom: () => {},
+      flush: async () => {},
+    };
+    const installation = new Installation(store);
+    const orders = new StandingOrders({ store, logs, principalId: "principal", installation });
+    return { store, changes, dispatcher, orders };
+  }
+
+  async #step(): Promise<void> {
+    this.#clock.advance(1);
+    const dice = this.#random();
+    const post = this.#one(this.#posts);
+    if (post === undefined) return;
+    if (this.#runs.size < this.#runsWanted && (dice < 0.2 || this.#runs.size === 0)) await this.#create();
+    else if (dice < 0.03) await this.#restart();
+    else if (dice < 0.07) await this.#lose(post);
+    else if (dice < 0.09) this.#kill(post);
+    else if (dice < 0.11) await this.#stopRun();
+    else if (dice < 0.13) await this.#expire();
+    else if (dice < 0.15) this.#stores.failStatement(1 + Math.floor(this.#random() * 40));
+    else if (dice < 0.17) this.#handOver(post);
+    else if (dice < 0.19) await this.#retry();
+    else if (dice < 0.2) await this.#forget(post);
+    else await this.#live(post);
+    if (this.#chance(0.7)) this.#stores.failStatement(null);
+    if (this.#chance(0.4)) await this.#checkQueue();
+  }
+
+  /** Nothing goes wrong any more. */
+  async #calmRound(looks: boolean): Promise<void> {
+    this.#clock.advance(1);
+    if (looks) await this.#expire();
+    for (const post of this.#posts) {
+      await this.#appear(post);
+      if (looks) {
+        await this.#obey(post);
+        await this.#forget(post);
+      }
+      if (this.#fetch(post)) await this.#settle();
+      await this.#receive(post);
+      await this.#flush(post);
+      for (const { slice, task } of post.agent.busy) this.#finish(post, slice, task);
+      await this.#flush(post);
+    }
+    await this.#checkQueue();
+  }
+
+  /** One thing that an agent does. */
+  async #live(post: Post): Promise<void> {
+    if (!post.agent.isRegistered) {
+      if (this.#chance(0.5)) await this.#appear(post);
+      return;
+    }
+    const dice = this.#random();
+    if (dice < 0.15) await this.#obey(post);
+    else if (dice < 0.35) {
+      this.#fetch(post);
+      await this.#settle();
+    } else if (dice < 0.5) await this.#receive(post);
+    else if (dice < 0.75) await this.#flush(post);
+    else {
+      const busy = this.#one(post.agent.busy);
+      if (busy !== undefined) this.#finish(post, busy.slice, busy.task);
+    }
+  }
+
+  async #create(): Promise<void> {
+    const id = `run-${this.#runs.size}`;
+    const definition = this.#definition();
+    await this.#try(`create ${id}`, async (tx) => {
+      await this.#changes.create(tx, newRun(id, definition, []));
+      tx.afterCommit(() => this.#runs.set(id, { definition, stop: null }));
+    });
+  }
+
+  /** As `cdktr runs retry`: what COMPLETED is carried over. */
+  async #retry(): Promise<void> {
+    const old = this.#one([...this.#runs.keys()]);
+    const told = this.#runs.get(old ?? "");
+    if (old === undefined || told === undefined || this.#runs.size > this.#runsWanted + 2) return;
+    const id = `run-${this.#runs.size}`;
+    await this.#try(`retry ${old} as ${id}`, async (tx) => {
+      const run = await tx.getRun(old);
+      if (run === null || !isTerminal(RUN_TRANSITIONS, run.status) || run.status === "COMPLETED") return;
+      const done = (await tx.listTaskRuns(old)).filter(({ status }) => status === "COMPLETED");
+      const newest = [...new Map(done.map((task) => [task.task_id, task])).values()];
+      await this.#changes.create(tx, newRun(id, told.definition, newest));
+      tx.afterCommit(() => this.#runs.set(id, { definition: told.definition, stop: null }));
+    });
+  }
+
+  #definition(): WorkflowDefinition {
+    const count = 1 + Math.floor(this.#random() ** 3 * 60);
+    const isSplit = this.#chance(0.85);
+    const label = () => (isSplit ? this.#one(LABELS) : undefined);
+    const tasks = randomDag(this.#random, count, 3).map((task) => {
+      const runs_on = label();
+      return {
+        ...task,
+        name: task.id,
+        config: { type: "Subprocess", cmd: "true", args: [], working_directory: null },
+        ...(runs_on === undefined ? {} : { runs_on }),
+      };
+    });
+    const runs_on = label();
+    return readDefinition(
+      JSON.stringify({
+        id: "w",
+        name: "W",
+        failover: this.#chance(0.9) ? "rerun" : "never",
+        ...(runs_on === undefined ? {} : { runs_on }),
+        ...(isSplit && this.#chance(0.4) ? { placement: "spread" } : {}),
+        tasks,
+      }),
+    );
+  }
+
+  /** The process of the principal is another one. */
+  async #restart(): Promise<void> {
+    this.trace.push("restart");
+    this.#stores.failStatement(null);
+    const dispatcher = this.#dispatcher;
+    await dispatcher.stop();
+    await this.#settle();
+    this.#plain = await this.#stores.reopen();
+    const made = this.#principal(this.#plain);
+    this.#store = made.store;
+    this.#changes = made.changes;
+    this.#dispatcher = made.dispatcher;
+    this.#orders = made.orders;
+    await this.#dispatcher.start();
+    await this.#try("settle", (tx) => tx.settleSlices());
+  }
+
+  /** The agent registers, after a start of its process if need be; what its former process had crashes. */
+  async #appear(post: Post): Promise<void> {
+    const { agent } = post;
+    if (agent.isRegistered) return;
+    if (!agent.isUp) agent.start();
+    const { session } = agent;
+    const isDone = await this.#try(`${agent.id} registers`, async (tx) => {
+      const { id, labels, protocol, capacity } = agent;
+      const record = agentRecord(id, {
+        session_id: session,
+        labels,
+        protocol,
+        max_concurrent_workflows: capacity,
+        stream_id: `stream-${id}`,
+      });
+      await tx.registerAgent(record, await tx.getAgent(id), WAIT_MS);
+    });
+    if (!isDone) return;
+    agent.isRegistered = true;
+    if (this.#isCalm || this.#chance(0.7)) await this.#flush(post);
+    await this.#crashAll(
+      post,
+      "the agent no longer knows of this run",
+      (attempt) => attempt.session_id !== session,
+    );
+  }
+
+  /** The principal has not heard of an agent for too long; the agent may be alive. */
+  async #lose(post: Post): Promise<void> {
+    const { id } = post.agent;
+    const isDone = await this.#try(`${id} is lost`, async (tx) => {
+      const agent = await tx.getAgent(id);
+      if (agent === null || agent.status === "LOST") return;
+      await tx.transitionAgent(agent, "LOST", this.#clock.now());
+      for (const attempt of await tx.openAttempts(id)) await this.#crash(tx, attempt, agentLost(30));
+    });
+    if (!isDone) return;
+    post.agent.isRegistered = false;
+    this.#events.emit("agent dismissed", id);
+    await this.#settle();
+  }
+
+  #kill({ agent }: Post): void {
+    this.trace.push(`${agent.id} is killed`);
+    agent.kill();
+    this.#events.emit("agent dismissed", agent.id);
+  }
+
+  async #crashAll(post: Post, reason: string, isIt: (attempt: AttemptRecord) => boolean): Promise<void> {
+    await this.#try(`${post.agent.id}: ${reason}`, async (tx) => {
+      for (const attempt of await tx.openAttempts(post.agent.id))
+        if (isIt(attempt)) await this.#crash(tx, attempt, reason);
+    });
+  }
+
+  async #crash(tx: OperationalTx, attempt: AttemptRecord, reason: string): Promise<void> {
+    const run = await tx.getRun(attempt.workflow_instance_id);
+    if (run !== null) await this.#changes.crash(tx, run, attempt, reason, "REVOKED");
+  }
+
+  /** What agents hold without knowing it: their process, or the reply, was lost. */
+  async #forget(post: Post): Promise<void> {
+    const { agent, inbox } = post;
+    if (!agent.isRegistered || (this.#isCalm && (post.fetchId !== null || post.isWaiting))) return;
+    const known = new Set([...agent.names, ...inbox].map((name) => nameOf(name)));
+    await this.#crashAll(
+      post,
+      "the agent no longer knows of this run",
+      (attempt) => attempt.lease === "HELD" && !known.has(nameOf(attempt)),
+    );
+  }
+
+  /** Offers that no agent has any more. */
+  async #expire(): Promise<void> {
+    const known = new Set(
+      this.#posts.flatMap(({ agent, inbox }) => [...agent.names, ...inbox].map((name) => nameOf(name))),
+    );
+    await this.#try("offers expire", async (tx) => {
+      for (const attempt of await tx.openAttempts()) {
+        if (attempt.lease !== "OFFERED" || (this.#isCalm && known.has(nameOf(attempt)))) continue;
+        if (!this.#isCalm && this.#chance(0.5)) continue;
+        const run = await tx.getRun(attempt.workflow_instance_id);
+        if (run !== null)
+          await this.#changes.crash(tx, run, attempt, "assignment never confirmed", "EXPIRED");
+      }
+    });
+  }
+
+  async #stopRun(): Promise<void> {
+    const id = this.#one([...this.#runs.keys()]) ?? "";
+    const told = this.#runs.get(id);
+    const kind = this.#chance(0.6) ? "cancelled" : "timed out";
+    if (told === undefined || this.#chance(0.5)) return;
+    await this.#try(`${id} ${kind}`, async (tx) => {
+      const run = await tx.getRun(id);
+      if (run === null || isTerminal(RUN_TRANSITIONS, run.status)) return;
+      if (kind === "cancelled") await this.#changes.cancel(tx, run);
+      else if (run.revision === 0 || run.status !== "RUNNING") return;
+      else await this.#changes.timeOut(tx, run);
+      tx.afterCommit(() => {
+        told.stop ??= kind;
+      });
+    });
+  }
+
+  #handOver({ agent }: Post): void {
+    const slice = this.#one([...agent.slices.values()]);
+    if (slice === undefined) return;
+    this.trace.push(`${agent.id} hands ${nameOf(slice.assignment)} over`);
+    agent.handOver(slice);
+  }
+
+  #fetch(post: Post): boolean {
+    const { agent } = post;
+    if (!agent.isRegistered || post.isWaiting || agent.slices.size + post.inbox.length >= agent.capacity)
+      return false;
+    post.fetchId ??= `fetch-${++this.#fetches}`;
+    post.isWaiting = true;
+    const { fetchId } = post;
+    const { session } = agent;
+    void this.#dispatcher
+      .fetch({ agentId: agent.id, sessionId: session, fetchId, waitMs: WAIT_MS })
+      .catch((error) => {
+        if (error instanceof StoreUnavailableError) return null;
+        throw error;
+      })
+      .then((assignment) => {
+        post.isWaiting = false;
+        // The process that asked is gone, or the reply is lost; the same process repeats its request.
+        if (!agent.isUp || agent.session !== session) post.fetchId = null;
+        else if (assignment !== null && (this.#isCalm || this.#chance(0.9))) {
+          this.trace.push(`${agent.id} is offered ${nameOf(assignment)}: ${assignment.tasks ?? "all"}`);
+          post.fetchId = null;
+          post.inbox.push(assignment);
+        }
+      });
+    return true;
+  }
+
+  async #receive({ agent, inbox }: Post): Promise<void> {
+    for (const assignment of inbox.splice(0)) {
+      if (!agent.isUp) continue;
+      this.#checkAssignment(assignment);
+      const slice = agent.take(assignment);
+      if (slice === null) continue;
+      await this.#checkStart(agent, assignment);
+      agent.begin(slice);
+    }
+  }
+
+  #checkAssignment({
+    workflow_instance_id: id,
+    tasks,
+    results = {},
+    completed_tasks,
+  }: Post["inbox"][number]): void {
+    const told = this.#runs.get(id);
+    if (told === undefined || tasks === undefined) return;
+    for (const task of told.definition.tasks) {
+      if (!tasks.includes(task.id)) continue;
+      for (const needed of task.depends) {
+        if (tasks.includes(needed)) continue;
+        expect(completed_tasks).toContain(needed);
+        expect(String(results[needed]?.outputs?.of)).toEndWith(` ${needed}`);
+      }
+    }
+  }
+
+  async #flush(post: Post): Promise<void> {
+    const { agent } = post;
+    const batch = agent.batch();
+    if (batch === null || !agent.isRegistered) return;
+    let answer: { seq: number; fenced: readonly Parameters<typeof nameOf>[0][] } | undefined;
+    const context = { changes: this.#changes, log: silent, nowMs: this.#clock.now(), aheadMs: 0 };
+    const last = batch.reports.at(-1);
+    const isDone = await this.#try(`${agent.id} reports up to ${last?.seq}`, async (tx) => {
+      answer = await applyReports(tx, batch, context);
+    });
+    // The reply may be lost: the reports are sent again.
+    if (!isDone || answer === undefined || (!this.#isCalm && this.#chance(0.2))) return;
+    for (const slice of agent.confirmed(answer.seq, answer.fenced)) {
+      await this.#checkStart(agent, slice.assignment);
+      agent.begin(slice);
+    }
+  }
+
+  /** A slice begins: its agent has the lease, and nothing of it has completed that it does not know of. */
+  async #checkStart(agent: SimulatedAgent, assignment: Post["inbox"][number]): Promise<void> {
+    const done = await this.#store.read(async (tx) => {
+      const attempt = await tx.getAttempt(assignment);
+      if (attempt?.lease !== "HELD" || attempt.agent_id !== agent.id) return null;
+      return tx.completedTasks(assignment.workflow_instance_id);
+    });
+    const scope = assignment.tasks ?? assignment.workflow.tasks.map(({ id }) => id);
+    for (const task of done ?? []) {
+      if (scope.includes(task)) expect(assignment.completed_tasks).toContain(task);
+    }
+  }
+
+  async #obey({ agent }: Post): Promise<void> {
+    if (!agent.isRegistered) return;
+    const orders = await this.#orders.of({ agentId: agent.id, sessionId: agent.session }, agent.names);
+    for (const order of orders.stop) {
+      this.trace.push(`${agent.id} is told to stop ${nameOf(order)}: ${order.reason}`);
+      agent.obey(order);
+    }
+  }
+
+  #finish({ agent }: Post, slice: SimulatedAgent["busy"][number]["slice"], task: string): void {
+    const status = this.#chance(0.92) ? "COMPLETED" : "FAILED";
+    this.trace.push(`${agent.id} ${nameOf(slice.assignment)} ${task} ${status}`);
+    agent.finish(slice, task, status);
+  }
+
+  /** A unit of work, which fails when the disk does. */
+  async #try(what: string, work: (tx: OperationalTx) => Promise<unknown>): Promise<boolean> {
+    this.trace.push(what);
+    try {
+      await this.#store.transact(async (tx) => {
+        await work(tx);
+      });
+    } catch (error) {
+      if (!(error instanceof StoreUnavailableError)) throw error;
+      this.trace.push("  the disk failed");
+      this.#stores.failStatement(null);
+      await this.#settle();
+      return false;
+    }
+    await this.#settle();
+    return true;
+  }
+
+  /** Whatever waits for the store has had its turn. */
+  async #settle(): Promise<void> {
+    for (let turn = 0; turn < 2; turn++) await this.#plain.transact(async () => {}).catch(() => {});
+  }
+
+  /** Nothing waits that an agent which asks for work could take. */
+  async #checkQueue(): Promise<void> {
+    this.#stores.failStatement(null);
+    // After a failure, the dispatcher tries again soon.
+    this.#clock.advance(1000);
+    await this.#settle();
+    const waiting = this.#posts.filter((post) => post.isWaiting && post.agent.isRegistered);
+    if (waiting.length === 0) return;
+    const queued = await this.#store.read(async (tx) => {
+      const found: { what: string; tasks: readonly string[] | null; told: Told }[] = [];
+      for (const [id, told] of this.#runs) {
+        const run = await tx.getRun(id);
+        if (run?.queued === true) found.push({ what: id, tasks: null, told });
+        for (const slice of await tx.listSlices(id, "open")) {
+          if (slice.state === "QUEUED")
+            found.push({ what: `${id} ${slice.slice}`, tasks: slice.tasks, told });
+        }
+      }
+      return found;
+    });
+    for (const { what, tasks, told } of queued) {
+      const { tasks: all, runs_on } = told.definition;
+      const [first] = tasks === null ? all : all.filter(({ id }) => tasks.includes(id));
+      const labels = first?.runs_on ?? runs_on ?? {};
+      for (const { agent } of waiting) {
+        if (agent.protocol < 2 && (tasks !== null || Object.keys(labels).length > 0)) continue;
+        const isFit = Object.entries(labels).every(([label, value]) => agent.labels[label] === value);
+        if (isFit) throw new Error(`${what} waits, and ${agent.id} could take it`);
+      }
+    }
+  }
+
+  async #areAllOver(): Promise<boolean> {
+    return this.#store.read(async (tx) => {
+      for (const id of this.#runs.keys()) {
+        const run = await tx.getRun(id);
+        if (run !== null && !isTerminal(RUN_TRANSITIONS, run.status)) return false;
+      }
+      return true;
+    });
+  }
+
+  async #judge(): Promise<void> {
+    for (const [what, times] of this.#deeds.starts) expect(`${what}: ${times}`).toBe(`${what}: 1`);
+    for (const [id, told] of this.#runs) {
+      const { run, tasks, isOpen } = await this.#store.read(async (tx) => ({
+        run: await tx.getRun(id),
+        tasks: await tx.listTaskRuns(id),
+        isOpen:
+          (await tx.listSlices(id, "open")).length > 0 ||
+          (await tx.openAttempts()).some((attempt) => attempt.workflow_instance_id === id),
+      }));
+      if (run === null) throw new Error(`${id} is gone`);
+      expect(isOpen).toBe(false);
+      try {
+        this.#judgeRun(run, tasks, told);
+      } catch (error) {
+        const rows = tasks
+          .map((t) => `${t.task_id} ${t.slice}/${t.attempt} ${t.status} ${t.error ?? ""}`)
+          .join("\n");
+        throw new Error(`${id} ${run.status} (${run.error}):\n${rows}\n${String(error)}`, { cause: error });
+      }
+    }
+  }
+
+  #judgeRun(run: RunRecord, rows: readonly TaskRunRecord[], { definition, stop }: Told): void {
+    const final = new Map<string, TaskRunRecord>();
+    for (const row of rows) {
+      expect(`${row.task_instance_id} ${isTerminal(RUN_TRANSITIONS, row.status)}`).toEndWith("true");
+      const truth = this.#deeds.ends.get(row.task_instance_id);
+      if (row.status === "COMPLETED" || row.status === "FAILED")
+        expect(`${row.task_id} ${truth}`).toBe(`${row.task_id} ${row.status}`);
+      if (final.get(row.task_id)?.status !== "COMPLETED") final.set(row.task_id, row);
+      else expect(`${row.task_id} ran again: ${row.status === "COMPLETED"}`).toEndWith("false");
+    }
+    const isWhole = run.revision === 0;
+    // The agent of a whole run reports nothing of tasks that it has not begun with.
+    if (isWhole && ["CRASHED", "CANCELLED", "SKIPPED"].includes(run.status)) return;
+    expect([...final.keys()].sort()).toEqual(definition.tasks.map(({ id }) => id).sort());
+    const facts = new Map<string, ModelEnd>();
+    for (const [id, { status }] of final) if (status !== "SKIPPED") facts.set(id, { status });
+    if (
+      stop !== null &&
+      [...final.values()].some(({ status }) => status === "CANCELLED" || status === "SKIPPED")
+    ) {
+      // What had begun depends on when it was stopped; nothing may be left out or be skipped without a reason.
+      if (stop === "timed out") expect(["FAILED", "CRASHED", "COMPLETED"]).toContain(run.status);
+      for (const [id, { status }] of stop === "cancelled" ? final : []) {
+        const needs = definition.tasks.find((task) => task.id === id)?.depends ?? [];
+        const isRefused = needs.some((needed) => final.get(needed)?.status !== "COMPLETED");
+        if (status === "SKIPPED") expect(`${id} was skipped for a reason: ${isRefused}`).toEndWith("true");
+      }
+      return;
+    }
+    const { over, todo, finish } = new ReferenceModel(planOf(definition).nodes, facts).state();
+    const lines = (ends: Iterable<readonly [string, { readonly status: string }]>): string[] =>
+      [...ends].map(([id, { status }]) => `${id} ${status}`).sort();
+    expect([...todo]).toEqual([]);
+    expect(lines(final)).toEqual(lines(over));
+    // A stop may come when nothing is left to be stopped.
+    const stopped = stop === "cancelled" ? "CANCELLED" : stop === "timed out" ? "FAILED" : null;
+    expect([finish, stopped]).toContain(run.status);
+    expect(run.tasks_done).toBe(run.tasks_total);
+  }
+
+  #chance(of: number): boolean {
+    return this.#random() < of;
+  }
+
+  #one<T>(list: readonly T[]): T | undefined {
+    return list[Math.floor(this.#random() * list.length)];
+  }
+}
+
+function newRun(id: string, definition: WorkflowDefinition, carried: readonly TaskRunRecord[]) {
+  const json = JSON.stringify(definition);
+  return {
+    workflow_instance_id: id,
+    workflow_id: definition.id,
+    workflow_name: definition.name,
+    definition_hash: `${Bun.hash(json)}`,
+    definition: json,
+    params: {},
+    trigger: carried.length > 0 ? "retry" : "api",
+    scheduled_time_ms: null,
+    retry_of: null,
+    trigger_depth: 0,
+    tasks_total: definition.tasks.length,
+    carried,
+  };
+}
