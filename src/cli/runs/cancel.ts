@@ -1,3 +1,4 @@
+import { agentsWord } from "../../contract/run-agents.ts";
 import { UnprocessableError } from "../../errors.ts";
 import { RUN_TRANSITIONS } from "../../workflow/run-state.ts";
 import { isTerminal } from "../../workflow/status.ts";
@@ -33,10 +34,11 @@ export default command({
       return connection.client.cancelRun(found.workflow_instance_id);
     });
     if (args.json) return printJson(runJson(run));
+    const agents = agentsWord(run);
     say(
       run.status === "CANCELLED"
         ? `Run ${run.workflow_instance_id} of ${run.workflow_id} is cancelled.`
-        : `Run ${run.workflow_instance_id} of ${run.workflow_id} is being cancelled${run.agent_id === null ? "" : ` on ${run.agent_id}`}.`,
+        : `Run ${run.workflow_instance_id} of ${run.workflow_id} is being cancelled${agents === null ? "" : ` on ${agents}`}.`,
     );
   },
 });
