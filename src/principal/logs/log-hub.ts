@@ -46,6 +46,8 @@ const TAKE_MORE_MS = 10;
 const MOST_TOPICS = 2 * 1024 * 1024;
 /** A subscriber that has sent more than this to the publisher has more topics than anyone can read. */
 const MANY_TOPICS = 64 * 1024;
+/** Within this time after such a subscriber was disconnected, its topics go away, ms: no other one is disconnected because of them. */
+const TOPICS_GONE_MS = 10_000;
 /** A prefix longer than any workflow id is invalid, bytes. */
 const LONGEST_SUBSCRIPTION = 4096;
 /** Delay after an unexplained failure, ms: it may recur at once. */
@@ -226,17 +228,17 @@ export class LogHub extends BackgroundService {
     }
     // However many come, half of the time is left for everything else.
     this.#taking.in(taken === 0 ? TAKE_SUBSCRIPTIONS_MS : Math.max(TAKE_MORE_MS, tookMs));
-    // The topics of a connection that was closed go away a bit later.
-    if (this.#topics.length > MOST_TOPICS && began - this.#greedyEndedAt > TAKE_SUBSCRIPTIONS_MS) {
-      this.#greedyEndedAt = began;
-      this.#endGreedyWatchers();
-    }
+    if (this.#topics.length > MOST_TOPICS) this.#endGreedyWatchers(began);
   }
 
-  /** Disconnects subscribers with too many topics; a legitimate one reconnects with its few topics. */
-  #endGreedyWatchers(): void {
+  /** Disconnects subscribers with too many topics, or all if that does not help: a legitimate one reconnects with its few topics. */
+  #endGreedyWatchers(now: number): void {
+    const since = now - this.#greedyEndedAt;
+    if (since <= TAKE_SUBSCRIPTIONS_MS) return;
     const port = new Set([Number(/:(\d+)$/.exec(this.publishingEndpoint)?.[1])]);
     const greedy = endConnections(port, ({ traffic }) => traffic.received > MANY_TOPICS);
+    if (greedy === 0 && since <= TOPICS_GONE_MS) return;
+    this.#greedyEndedAt = now;
     const ended = greedy > 0 ? greedy : endConnections(port, () => true);
     this.#topicsWarning.warn(
       ended,
