@@ -218,8 +218,9 @@ export class Progress {
   }
 
   /**
-   * The slice with these tasks was lost or withdrawn: they are undecided again, except those that COMPLETED. So is what was
-   * skipped because of them, unless another need is not accepted. After a stop, what is over stays over; so do the other tasks when hooks have been decided about.
+   * The slice with these tasks was lost or withdrawn: they are undecided again, except those that COMPLETED. So is what was skipped
+   * because of them, unless another need is not accepted. After a stop, what is over stays over; so do all but hooks once those have
+   * been decided about.
    */
   released(tasks: Iterable<string>): Decision[] {
     for (const task of tasks) {
@@ -293,12 +294,11 @@ export class Progress {
 
   /** What is known of those of these tasks that are over. */
   results(ids: Iterable<string>): Record<string, Result> {
-    const results: Record<string, Result> = {};
-    for (const id of ids) {
+    const known = [...ids].flatMap((id): [string, Result][] => {
       const result = this.#result(id);
-      if (result !== undefined) results[id] = result;
-    }
-    return results;
+      return result === undefined ? [] : [[id, result]];
+    });
+    return Object.fromEntries(known);
   }
 
   #staysOver({ node, end }: State): boolean {

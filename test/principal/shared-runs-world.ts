@@ -86,7 +86,7 @@ export class SharedRunsWorld {
     this.#stores = stores;
     this.#random = random;
     this.#repeats = this.#chance(0.3);
-    this.#runsWanted = 1 + Math.floor(random() * 2);
+    this.#runsWanted = this.#chance(0.7) ? 1 : 2;
     const agents: [string, Record<string, string>, number][] = [
       ["eu", { zone: "eu" }, 2],
       ["us", { zone: "us" }, 2],
@@ -226,7 +226,7 @@ export class SharedRunsWorld {
   async #retry(): Promise<void> {
     const old = this.#one([...this.#runs.keys()]);
     const told = this.#runs.get(old ?? "");
-    if (old === undefined || told === undefined || this.#runs.size > this.#runsWanted + 2) return;
+    if (old === undefined || told === undefined || this.#runs.size > this.#runsWanted + 1) return;
     const id = `run-${this.#runs.size}`;
     await this.#try(`retry ${old} as ${id}`, async (tx) => {
       const run = await tx.getRun(old);
