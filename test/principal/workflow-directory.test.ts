@@ -299,6 +299,8 @@ describe("the workflow directory", () => {
     expect(before.get(required(unread))?.definition.name).toBe("First");
     await before.scan();
     expect(before.size).toBe(250);
+    expect(book.count(/All workflow files are read: 250 workflows/)).toBe(1);
+    expect(book.count(/Workflow w\d+ loaded/)).toBe(0);
     expect(before.invalidFiles).toHaveLength(1);
     await before.stop();
 

@@ -137,6 +137,8 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
   #cursors: ReadonlyMap<string, ScheduleCursor> | undefined;
   /** Whether files are left that were not read since the start. */
   #isLoading = true;
+  /** Whether those that were left are in use since now: they are not told one by one. */
+  #isLoaded = false;
   /** Listed files that are not in use yet, by workflow. */
   readonly #waiting = new Map<string, ListedFile>();
   /** Whether files were put into use before the others of their scan. */
@@ -410,8 +412,17 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
     for (const [id, { path, signature }] of this.#waiting)
       if (this.#files.get(path)?.signature === signature) this.#waiting.delete(id);
     this.#tell(wanted.invalid);
+    if (!this.#isLoaded && !this.#isLoading) this.#loaded(first);
     if (wanted.unsettled) this.#settle.in(this.#settleMs);
     else this.#settle.cancel();
+  }
+
+  #loaded(first: boolean): void {
+    this.#isLoaded = true;
+    if (first) return;
+    this.#o.log.info(`All workflow files are read: ${counted(this.#workflows.size, "workflow")}`);
+    // Reading thousands of files leaves more garbage than everything else that is in memory.
+    Bun.gc(true);
   }
 
   async #directoryMissing(error: unknown, first: boolean, now: number): Promise<void> {
@@ -697,7 +708,7 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
         continue;
       if (present !== undefined && !isSameDefinition(present, workflow))
         this.#o.log.info(`Workflow ${id} changed (${workflow.path})`);
-      else if (present === undefined && this.#revision > 0 && !this.#isLoading)
+      else if (present === undefined && this.#isLoaded)
         this.#o.log.info(`Workflow ${id} loaded (${workflow.path})`);
       changed = true;
     }
