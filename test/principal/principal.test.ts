@@ -116,10 +116,11 @@ describe("a principal that stops", () => {
     await cluster.stop();
     await cluster.start();
     const again = cluster.client();
-    expect((await again.getRun(id)).status).toBe("PENDING");
+    // The agent was given it.
+    expect((await again.getRun(id)).status).toBe("RUNNING");
     expect((await again.getRun(done)).status).toBe("COMPLETED");
     const { rows } = await again.queryDatabase({ sql: "SELECT count(*) FROM workflow_run_status" });
-    expect(rows).toEqual([[4]]);
+    expect(rows).toEqual([[5]]);
   });
 
   test("before it started, or twice, does nothing", async () => {
