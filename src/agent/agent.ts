@@ -81,6 +81,8 @@ interface Held {
   readonly run: SliceRun;
   /** Whether it occupies capacity, because it is not over yet. */
   active: boolean;
+  /** Why the principal wants it stopped. */
+  stopped?: StopOrder["reason"];
 }
 
 /** The resources that `start` opens. */
@@ -593,11 +595,14 @@ export class Agent extends BackgroundService<AgentSignals> {
   #stopAttempt(order: StopOrder): void {
     const held = this.#held.get(keyOf(order));
     if (held === undefined || !held.active) return;
+    held.run.stop(order.reason === "timed out" ? "run timed out" : order.reason);
+    // The order comes with every heartbeat until the run has ended.
+    if (held.stopped === order.reason) return;
+    held.stopped = order.reason;
     const part = order.slice === 0 ? "" : `, slice ${order.slice}`;
     log.info(
       `Run ${order.workflow_instance_id}${part}, attempt ${order.attempt}, was stopped: ${STOPPED_BECAUSE[order.reason]}.`,
     );
-    held.run.stop(order.reason === "timed out" ? "run timed out" : order.reason);
   }
 
   #stopAll(): void {

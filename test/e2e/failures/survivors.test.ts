@@ -68,6 +68,8 @@ test("a task with a process that its agent may not end: the run ends with its re
   expect(over.map(({ status }) => status)).toEqual(["FAILED", "CANCELLED", "COMPLETED"]);
   expect(over[0]?.tasks[0]?.error).toMatch(/^timed out after 1s; /);
   for (const run of over.slice(0, 2)) expect(run.tasks[0]?.error).toMatch(truth);
+  // The order was repeated for seconds.
+  expect(agent.stderr.match(/was stopped: it was cancelled/g)).toHaveLength(1);
 
   const pids = processesWith(`sleep\0${SECONDS}`);
   expect(pids).toHaveLength(3);
