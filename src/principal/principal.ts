@@ -240,13 +240,14 @@ export class Principal extends BackgroundService {
         store,
       }),
     });
-    // Ordinary clients: they connect to the API through its socket once it is bound.
+    // Ordinary clients: they connect to the API through its socket once it is bound. This process cannot die without them, so they wait long.
     const triggers = new DeclaredTriggers({
       config,
       kinds: TRIGGER_KINDS.filter((kind) =>
         kind === "cron" ? (options.scheduler ?? true) : (options.listeners ?? true),
       ),
       connect: () => connect(config, { keys: this.ownKeys }, { port: this.ports.api }),
+      refreshMs: 60_000,
       log: allLogs,
       clock,
       files,

@@ -7,7 +7,7 @@ import { BackOff, pause } from "../../timer.ts";
 import { EventListener, type RunOptions } from "../event-listener.ts";
 import type { WorkflowFeed } from "./workflow-feed.ts";
 
-/** Maximum time between two reads of the workflows, ms. Changes are noticed at once, but not if the principal dies in the meantime. */
+/** Default of {@link DeclaredListener.refreshMs}. */
 const REFRESH_MS = 5000;
 /** A loop that is this late is stuck, ms. */
 const STALL_MS = 30_000;
@@ -18,6 +18,8 @@ const LAST_RETRY_MS = 2000;
 export abstract class DeclaredListener extends EventListener {
   protected readonly log: ConsolaInstance;
   readonly #feed: WorkflowFeed | undefined;
+  /** Maximum time between two reads of the workflows, ms. Changes are noticed at once, but not if the principal dies in the meantime. */
+  refreshMs = REFRESH_MS;
   #turnedMs = performance.now();
 
   /** @param feed where it gets the workflows from; by default it reads them itself */
@@ -29,7 +31,7 @@ export abstract class DeclaredListener extends EventListener {
 
   /** Whether it has read the workflows recently, or tried to: each read waits for a reply or times out. */
   isTurning(requestMs: number, nowMs = performance.now()): boolean {
-    return this.#feed !== undefined || nowMs - this.#turnedMs < REFRESH_MS + 2 * requestMs + STALL_MS;
+    return this.#feed !== undefined || nowMs - this.#turnedMs < this.refreshMs + 2 * requestMs + STALL_MS;
   }
 
   /** Applies the current workflows. */
@@ -70,7 +72,7 @@ export abstract class DeclaredListener extends EventListener {
     while (!signal.aborted) {
       this.#turnedMs = performance.now();
       try {
-        const wait_ms = revision === undefined ? 0 : REFRESH_MS;
+        const wait_ms = revision === undefined ? 0 : this.refreshMs;
         const present = await this.client.watchWorkflows({ revision, wait_ms }, { signal });
         if (present !== revision) this.take(Object.values(await this.client.listWorkflows({ signal })));
         revision = present;

@@ -28,6 +28,8 @@ export interface DeclaredTriggersOptions {
   readonly connect: () => PrincipalClient;
   readonly log: ConsolaInstance;
   readonly clock?: Clock;
+  /** See {@link DeclaredListener.refreshMs}. */
+  readonly refreshMs?: number;
   /** Reads the secrets of webhooks; by default one of its own. */
   readonly files?: FileHelper;
 }
@@ -69,6 +71,7 @@ export class DeclaredTriggers extends BackgroundService {
     this.#o = options;
     this.#log = options.log.withTag("listeners");
     this.#declarations = new Declarations(this.#log, (workflows) => this.#serve(workflows));
+    this.#refreshAsTold(this.#declarations);
   }
 
   /** The state of its listeners. */
@@ -123,6 +126,7 @@ export class DeclaredTriggers extends BackgroundService {
     for (const [kind, count] of this.#declared) {
       if (count === 0 || this.#services.has(kind)) continue;
       const listener = this.#listener(kind);
+      this.#refreshAsTold(listener);
       const service = new ListenerService({
         listener,
         log: this.#log,
@@ -136,6 +140,10 @@ export class DeclaredTriggers extends BackgroundService {
       this.#services.set(kind, { listener, service });
       void service.start();
     }
+  }
+
+  #refreshAsTold(listener: DeclaredListener): void {
+    if (this.#o.refreshMs !== undefined) listener.refreshMs = this.#o.refreshMs;
   }
 
   #listener(kind: TriggerKind): DeclaredListener {
