@@ -523,7 +523,7 @@ export class SharedRunsWorld {
     this.#stores.failStatement(null);
     // After a failure, the dispatcher tries again soon.
     this.#clock.advance(1000);
-    await this.#settle();
+    for (let turn = 0; turn < 3; turn++) await this.#settle();
     const waiting = this.#posts.filter((post) => post.isWaiting && post.agent.isRegistered);
     if (waiting.length === 0) return;
     const queued = await this.#store.read(async (tx) => {
