@@ -151,14 +151,16 @@ describe("a copy of a process, which goes on from the same memory", () => {
       (await failure(original.client.fetchWorkflow("agent-1", { ...who, last_token }))).message,
     ).toContain("register first");
     const run = required(await original.fetch());
-    const report = original.runReport(run, "RUNNING");
+    const report = original.runReport(run, "COMPLETED");
     const batch = { agent_id: "agent-1", session_id: original.sessionId, stream_id: original.streamId };
     expect(
       (await failure(original.client.call("AGENTREPORT", { ...batch, last_token, reports: [report] })))
         .message,
     ).toContain("register first");
-    expect((await cluster.client().getRun(id)).status).toBe("PENDING");
+    // It was held for the agent when it was given.
+    expect((await cluster.client().getRun(id)).status).toBe("RUNNING");
     await original.send(report);
+    expect((await cluster.client().getRun(id)).status).toBe("COMPLETED");
   });
 
   test("of two that are at the same point, the second to return its token is behind", async () => {
