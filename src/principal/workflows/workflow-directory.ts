@@ -91,6 +91,8 @@ export const WORKFLOWS_TOPIC = "workflows";
 
 /** Number of files that are read at once. */
 const READ_AT_ONCE = 100;
+/** From this number of workflows on, the garbage of reading them is worth a collection. */
+const MANY = 1000;
 /** How long files are read before those that were read are put into use; at the start less, so that the principal answers soon. */
 const START_MS = 5000;
 const SLICE_MS = 15_000;
@@ -419,10 +421,9 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
 
   #loaded(first: boolean): void {
     this.#isLoaded = true;
-    if (first) return;
-    this.#o.log.info(`All workflow files are read: ${counted(this.#workflows.size, "workflow")}`);
+    if (!first) this.#o.log.info(`All workflow files are read: ${counted(this.#workflows.size, "workflow")}`);
     // Reading thousands of files leaves more garbage than everything else that is in memory.
-    Bun.gc(true);
+    if (this.#workflows.size > MANY) Bun.gc(true);
   }
 
   async #directoryMissing(error: unknown, first: boolean, now: number): Promise<void> {
