@@ -469,6 +469,7 @@ export class SharedRunsWorld {
 
   /** A slice begins: its agent has the lease, and nothing of it has completed that it does not know of. */
   async #checkStart(agent: SimulatedAgent, assignment: Post["inbox"][number]): Promise<void> {
+    this.#stores.failStatement(null);
     const done = await this.#store.read(async (tx) => {
       const attempt = await tx.getAttempt(assignment);
       if (attempt?.lease !== "HELD" || attempt.agent_id !== agent.id) return null;
@@ -482,6 +483,7 @@ export class SharedRunsWorld {
 
   async #obey({ agent }: Post): Promise<void> {
     if (!agent.isRegistered) return;
+    this.#stores.failStatement(null);
     const orders = await this.#orders.of({ agentId: agent.id, sessionId: agent.session }, agent.names);
     for (const order of orders.stop) {
       this.trace.push(`${agent.id} is told to stop ${nameOf(order)}: ${order.reason}`);
