@@ -120,10 +120,11 @@ export class HttpDoor {
     this.#deadline.within(this.#deadlineMs);
   }
 
-  /** Makes room. The oldest had the most time, and the newest may have just been opened; one that is being answered is left alone. */
+  /** Makes room. The oldest had the most time, and the newest may have just been opened; one whose request is there is left alone until it is answered. */
   #endOldest(): boolean {
     for (const connection of this.#visits) {
-      if (connection.data.stage === "answering") continue;
+      const { stage, reader } = connection.data;
+      if (stage === "answering" && reader.isDone) continue;
       this.#end(connection);
       return true;
     }

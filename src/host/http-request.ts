@@ -34,7 +34,8 @@ const LINE_END = "\r\n";
 const HEAD_END = "\r\n\r\n";
 const TOKEN = "[!#$%&'*+.^_`|~0-9A-Za-z-]+";
 const FIRST_LINE = new RegExp(`^(${TOKEN}) (\\S+) HTTP/(\\d)\\.(\\d)$`);
-const HEADER = new RegExp(`^(${TOKEN}):[ \\t]*([^\\0\\r\\n]*?)[ \\t]*$`);
+const HEADER_NAME = new RegExp(`^${TOKEN}$`);
+const NOT_IN_A_VALUE = /[\0\r\n]/;
 const CHUNK_LINE = /^([0-9a-fA-F]{1,8})[ \t]*(;[^\0\r\n]*)?$/;
 
 type Stage = "head" | "body" | "chunk line" | "chunk" | "chunk end" | "trailers" | "done";
@@ -197,10 +198,25 @@ function headersOf(lines: readonly string[]): Headers {
   if (lines.length > MOST_HEADERS) throw new HttpRequestError(431, "there are too many headers");
   const headers = new Headers();
   for (const line of lines) {
-    const [, name, value = ""] = HEADER.exec(line) ?? [];
-    if (name === undefined) throw new HttpRequestError(400, "a header is malformed");
+    const colon = line.indexOf(":");
+    const name = line.slice(0, Math.max(0, colon));
+    const value = withoutBlanks(line, colon + 1);
+    if (!HEADER_NAME.test(name) || NOT_IN_A_VALUE.test(value))
+      throw new HttpRequestError(400, "a header is malformed");
     // Two different lengths, hosts or codings would be joined to a value that is none.
     headers.append(name, value);
   }
   return headers;
+}
+
+/**
+ * The rest of a line without the spaces and tabs around it. A regular expression for that takes time in proportion to the cube of a long
+ * row of blanks.
+ */
+function withoutBlanks(line: string, from: number): string {
+  const isBlank = (index: number) => line[index] === " " || line[index] === "\t";
+  let [start, end] = [from, line.length];
+  while (start < end && isBlank(start)) start++;
+  while (end > start && isBlank(end - 1)) end--;
+  return line.slice(start, end);
 }

@@ -110,6 +110,15 @@ test("a flood gets no more connections than there may be, and a request its answ
   expect(descriptorLimit()).toBeGreaterThan(100);
 });
 
+test("connections whose bodies never come make room, although their requests are being handled", async () => {
+  await using open = new OpenDoor({ deadlineMs: 60_000 });
+  const started = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n";
+  const held = await Promise.all(Array.from({ length: 8 }, () => open.hold(started)));
+  const answer = await fetch(open.url, { method: "POST", body: "four" });
+  expect(await answer.text()).toBe("4 bytes");
+  expect(held.filter((one) => one.isClosed())).toHaveLength(1);
+});
+
 test("a request that is being answered is not ended for another connection", async () => {
   const gate = Promise.withResolvers<void>();
   let asked = 0;

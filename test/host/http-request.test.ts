@@ -80,3 +80,16 @@ const REFUSED: readonly (readonly [status: number, text: string])[] = [
 test("what can be understood in two ways, or is too long, is refused", () => {
   for (const [status, text] of REFUSED) expect([text, statusOf(text)]).toEqual([text, status]);
 });
+
+test("a header that is full of blanks takes no longer than any other", () => {
+  const blanks = " \t".repeat(8000);
+  for (const end of ["\0", "\n", "\r", `\0${blanks.slice(0, 100)}x`])
+    expect(statusOf(`GET / HTTP/1.1\r\nHost: x\r\nA:${blanks.slice(0, 15_800)}${end}\r\n\r\n`)).toBe(400);
+  const { head } = read(
+    `GET / HTTP/1.1\r\nHost: x\r\nA:${blanks.slice(0, 15_800)}b c${blanks.slice(0, 100)}\r\n\r\n`,
+    {
+      size: 1000,
+    },
+  );
+  expect(head?.headers.get("a")).toBe("b c");
+});
