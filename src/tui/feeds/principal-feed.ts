@@ -315,10 +315,14 @@ export class PrincipalFeed extends BackgroundService {
   async #readWorkflows(): Promise<void> {
     const { store } = this.#options;
     await this.#listWorkflows();
-    store.update(({ data }) => {
-      data.workflowDetails = new Map();
-    });
     const open = shownWorkflow(store.state);
+    store.update(({ data }) => {
+      // The one that is shown stays until it is read again, so that its definition stays the same object if it is unchanged.
+      const shown = data.workflows?.some(({ id }) => id === open)
+        ? data.workflowDetails.get(open ?? "")
+        : undefined;
+      data.workflowDetails = new Map(open === null || shown === undefined ? [] : [[open, shown]]);
+    });
     if (open !== null) await this.readWorkflow(open);
   }
 
