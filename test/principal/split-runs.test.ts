@@ -666,6 +666,51 @@ test("results that are too large for a message end the tasks that need them, and
   expect(run.tasks.find((task) => task.task_id === "all")?.error).toMatch(/larger than 8 MiB together/);
 });
 
+test.each([0, 1])(
+  "results that no task needs any more do not count: slice %i can be given again, and the run retried",
+  async (slice) => {
+    const ids = Array.from({ length: 34 }, (_, i) => `t${i}`);
+    const tasks = Object.fromEntries(ids.map((id) => [id, {}]));
+    const elsewhere: Readonly<Record<string, Task>> = slice === 0 ? {} : { far: { zone: "x" } };
+    await using cluster = await principal({ ...tasks, last: { after: ["t0"] }, ...elsewhere });
+    const client = cluster.client();
+    const id = await trigger(cluster);
+    const agent = await cluster.agent("agent", { protocol: 2 });
+    const first = await given(agent);
+    expect(first.slice).toBe(slice);
+    const outputs = { text: "x".repeat(250 * 1024) };
+    await agent.send(agent.runReport(first, "RUNNING"));
+    for (const task of ids)
+      await agent.send(agent.taskReport(first, task, "RUNNING"), {
+        ...agent.taskReport(first, task, "COMPLETED"),
+        outputs,
+      });
+    await agent.send(agent.runReport(first, "CRASHED", "the agent is lost"));
+    const needed = { t0: { status: "COMPLETED" as const, outputs } };
+    const second = await given(agent);
+    expect({ ...second, completed_tasks: second.completed_tasks.toSorted() }).toMatchObject({
+      workflow_instance_id: id,
+      slice,
+      attempt: 2,
+      completed_tasks: ids.toSorted(),
+    });
+    expect(second.results).toEqual(needed);
+    await agent.send(
+      agent.runReport(second, "RUNNING"),
+      agent.taskReport(second, "last", "RUNNING"),
+      agent.taskReport(second, "last", "FAILED"),
+      agent.runReport(second, "FAILED"),
+    );
+    if (slice > 0) {
+      const x = await cluster.agent("x", inZone("x"));
+      await x.execute(await given(x));
+    }
+    expect((await client.waitRun(id, 10_000)).status).toBe("FAILED");
+    await client.retryRun({ workflow_instance_id: id, dedupe_key: "r" });
+    expect((await given(agent)).results).toEqual(needed);
+  },
+);
+
 test("a task of a run with thousands of slices costs as much as one of a run with hundreds", async () => {
   const [few, many] = [await costOf(100), await costOf(1000)];
   expect(many.statements).toBeLessThan(few.statements * 1.05);

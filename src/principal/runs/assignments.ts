@@ -61,7 +61,7 @@ export class Assignments {
     const workflow = await this.#definitions.of(tx, run);
     if (workflow === null) return null;
     const completed_tasks = await tx.completedTasks(run.workflow_instance_id);
-    const results = await completed(tx, run, completed_tasks);
+    const results = await completed(tx, run, stillNeeded(workflow.tasks, completed_tasks));
     return { workflow, completed_tasks, ...(Object.keys(results).length === 0 ? {} : { results }) };
   }
 
@@ -90,7 +90,7 @@ export class Assignments {
         await completedBefore(tx, slice),
       ),
     ];
-    const results: Results = await completed(tx, run, completed_tasks);
+    const results: Results = await completed(tx, run, stillNeeded(tasks, completed_tasks));
     for (const id of outside.keys()) {
       const status = ends[id]?.status;
       if (status !== undefined && isEnding(status)) results[id] ??= { status, outputs: null };
@@ -117,6 +117,13 @@ async function completedBefore(tx: OperationalTx, slice: SliceRecord): Promise<S
   if (slice.attempt === 1) return new Set();
   const tasks = await tx.listTaskRuns(slice.workflow_instance_id, slice.slice);
   return new Set(tasks.filter(({ status }) => status === "COMPLETED").map(({ task_id }) => task_id));
+}
+
+/** The completed tasks on which one of these depends that has yet to run. */
+function stillNeeded(tasks: readonly TaskDefinition[], completedTasks: readonly string[]): string[] {
+  const completed = new Set(completedTasks);
+  const needed = new Set(tasks.flatMap(({ id, depends }) => (completed.has(id) ? [] : depends)));
+  return completedTasks.filter((id) => needed.has(id));
 }
 
 /** The results of tasks that COMPLETED and published something. */
