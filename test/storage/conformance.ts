@@ -596,6 +596,40 @@ export function describeStore(name: string, make: () => Promise<StoreUnderTest>)
       expect(await store.read((tx) => tx.lastSlice("split"))).toBe(3);
     });
 
+    given(
+      "repeats to the history which agent had each task, and that none had a skipped one",
+      async ({ store }) => {
+        for (const id of ["a", "b"]) await store.transact(register(id));
+        await store.transact((tx) => tx.createRun(SPLIT, "{}", []));
+        await store.transact((tx) => tx.addSlices(SPLIT, [FIRST, SECOND], 1000));
+        await store.transact((tx) => claimed(tx, "a"));
+        await store.transact((tx) => tx.claim({ ...claimant("b"), needs: "gpu" }));
+        const had = (task_id: string, slice: number, status: RunStatus, agent_id: string | null) =>
+          store.transact(async (tx) => {
+            const task = taskRun("split", { task_instance_id: task_id, task_id, slice, status });
+            await tx.transitionTask(task, null, { ...OF, agent_id });
+          });
+        await had("x", 1, "RUNNING", "a");
+        await had("y", 2, "RUNNING", "b");
+        await had("z", 0, "SKIPPED", null);
+        const rows = async () =>
+          (await store.takeStatuses(0, 100)).flatMap(({ id, table, row }) =>
+            table === "task_run_status" ? [{ id, told: [row.task_id, row.status, row.agent_id] }] : [],
+          );
+        const before = await rows();
+        const last = before.at(-1)?.id ?? 0;
+        const lost = {
+          workflow_instance_id: "split",
+          attempt: 0,
+          status: "PENDING",
+          tasks: new Map<string, { attempt: number; status: RunStatus }>(),
+        } as const;
+        await store.compareWithHistory([lost], last, true);
+        const repeated = (await rows()).filter(({ id }) => id > last).map(({ told }) => told);
+        expect(repeated).toEqual(before.map(({ told }) => told));
+      },
+    );
+
     given("has the results of tasks, in whatever slice they ended", async ({ store }) => {
       await store.transact((tx) => tx.createRun(SPLIT, "{}", []));
       const ends = [

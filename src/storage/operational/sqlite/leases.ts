@@ -22,7 +22,8 @@ const OPEN = "lease IN ('OFFERED', 'HELD')";
 const TASK_RUN_COLUMNS =
   "workflow_instance_id, task_instance_id, task_id, task_name, slice, attempt, task_attempt, status, exit_code, signal, error, cpu_ms, max_rss_kb, started_at_ms, finished_at_ms, duration_ms, status_at_ms, outputs";
 
-function getAttempt(
+/** An attempt of a run, or of a slice of it. */
+export function getAttempt(
   db: Statements,
   { workflow_instance_id, slice, attempt }: AttemptName,
 ): AttemptRecord | null {

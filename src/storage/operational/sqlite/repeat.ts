@@ -2,7 +2,8 @@
 import { RUN_TRANSITIONS } from "../../../workflow/run-state.ts";
 import { isTerminal, type RunStatus } from "../../../workflow/status.ts";
 import type { HistoricStatuses } from "../../history-rows.ts";
-import type { AttemptRecord, RunRecord, TaskRunRecord } from "../store.ts";
+import type { RunRecord, TaskRunRecord } from "../store.ts";
+import { getAttempt } from "./leases.ts";
 import { getRun } from "./runs.ts";
 import type { Statements } from "./statements.ts";
 import { appendRunStatus, takeStatuses, writeTaskStatus } from "./statuses.ts";
@@ -47,13 +48,9 @@ export function compareWithHistory(
     if (rows.length + taskRows.length === 0) continue;
     differences.changed.push(id);
     if (!repeat) continue;
-    const agents = new Map(
-      db
-        .all<AttemptRecord>("SELECT * FROM attempts WHERE workflow_instance_id = ?", id)
-        .map((each) => [each.attempt, each.agent_id]),
-    );
     for (const task of taskRows) {
-      const agent_id = agents.get(task.attempt) ?? run.agent_id ?? "";
+      // No agent had those that were skipped before any was given them.
+      const agent_id = getAttempt(db, task)?.agent_id ?? null;
       writeTaskStatus(db, task, { workflow_id: run.workflow_id, agent_id }, 0);
     }
     for (const row of rows) appendRunStatus(db, row);
