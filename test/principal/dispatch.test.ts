@@ -146,6 +146,24 @@ describe("dispatch", () => {
     expect((await client.getRun(id)).status).toBe("CANCELLED");
   });
 
+  test("starts nothing of a run that was cancelled while the reply that gives it was lost", async () => {
+    await using cluster = await new TestPrincipal().start();
+    const client = cluster.client();
+    const agent = await cluster.agent();
+    const [id = ""] = await trigger(cluster, 1);
+    expect(required(await agent.fetch(5000, "request")).is_confirmed).toBe(true);
+    expect((await client.cancelRun(id)).status).toBe("RUNNING");
+    const run = required(await agent.fetch(5000, "request"));
+    expect(run).toMatchObject({ workflow_instance_id: id, attempt: 1 });
+    expect(run.is_confirmed).toBeUndefined();
+    // The agent has been told before, when it did not know the run.
+    await agent.heartbeat();
+    const orders = await agent.send(agent.runReport(run, "RUNNING"));
+    expect(orders.stop).toMatchObject([{ workflow_instance_id: id, attempt: 1, reason: "cancelled" }]);
+    await agent.send(agent.runReport(run, "CANCELLED"));
+    expect((await client.getRun(id)).status).toBe("CANCELLED");
+  });
+
   test("offers an unconfirmed run again, as another attempt that does not count as a crash", async () => {
     await using cluster = await new TestPrincipal({ leaseTimeoutMs: 400, workflows: ONCE }).start();
     const client = cluster.client();

@@ -42,6 +42,8 @@ export class Assignments {
     const part = slice === null ? await this.#whole(tx, run) : await this.#slice(tx, run, slice);
     if (part === null) return null;
     const secret_variables = this.#secretVariables();
+    // An agent that has to confirm it is told with the confirmation to stop, before it starts anything.
+    const isStopped = run.cancel_requested_at_ms !== null || run.timed_out_at_ms !== null;
     return {
       workflow_id: run.workflow_id,
       workflow_instance_id: run.workflow_instance_id,
@@ -52,7 +54,7 @@ export class Assignments {
       created_at_ms: run.created_at_ms,
       params: { ...run.params },
       ...part,
-      ...(attempt.lease === "HELD" ? { is_confirmed: true } : {}),
+      ...(attempt.lease === "HELD" && !isStopped ? { is_confirmed: true } : {}),
       ...(secret_variables.length === 0 ? {} : { secret_variables }),
     };
   }
