@@ -59,6 +59,40 @@ test("tasks that could start wait for a place on the agent that has them", async
   ]);
 });
 
+test("an agent that has not reported anything of what it was given is not said to be full", async () => {
+  const [held] = RUN.attempts;
+  if (held === undefined) throw new Error("no attempt");
+  const hint =
+    "  It may be executing as many tasks as it may (CDKTR_AGENT_MAX_TASKS), or not answer: cdktr agents list";
+  const blocked = [
+    "",
+    "4 tasks wait for others:",
+    "  orders waits for extract",
+    "  customers waits for extract",
+    "  returns waits for extract",
+    "  load waits for orders, customers, returns",
+  ];
+  const given = { ...held, started_at_ms: NOW - 12_000 };
+  expect(await lines({ ...RUN, tasks: [], attempts: [given] })).toEqual([
+    ...blocked,
+    "",
+    "Agent host-a was given it 12.0s ago, and has not reported any task of it yet.",
+    hint,
+  ]);
+  const slices = [
+    { ...given, slice: 1 },
+    { ...given, slice: 2, agent_id: "host-b", status: "PENDING" as const, started_at_ms: null },
+  ];
+  expect(await lines({ ...RUN, tasks: [], attempts: slices })).toEqual([
+    ...blocked,
+    "",
+    "Agent host-a was given slice 1 12.0s ago, and has not reported any task of it yet.",
+    "",
+    "Agent host-b was given slice 2, and has not reported any task of it yet.",
+    hint,
+  ]);
+});
+
 test("a run that failed: the tasks, their last lines, what was skipped, and what can be done", async () => {
   const [extract, orders] = RUN.tasks;
   if (extract === undefined || orders === undefined) throw new Error("no tasks");

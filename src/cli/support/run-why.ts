@@ -40,7 +40,9 @@ export interface RunExplanation {
   readonly running: readonly Pick<TaskRunSummary, "task_id" | "agent_id" | "started_at_ms">[];
   /** Tasks that wait for others, which are not over. */
   readonly blocked: readonly { readonly task_id: string; readonly waits_for: readonly string[] }[];
-  /** Tasks that an agent has and could start, if it had a place for them. */
+  /** Attempts that agents were given, and of which they have not reported a task yet. */
+  readonly silent: readonly Pick<RunAttempt, "slice" | "attempt" | "agent_id" | "started_at_ms">[];
+  /** Tasks that an agent has and could start, if it had a place for them; unknown, and empty, while attempts are silent. */
   readonly ready: readonly string[];
   /** Attempts that agents did not end. */
   readonly crashed: readonly Pick<RunAttempt, "slice" | "attempt" | "agent_id" | "error">[];
@@ -75,6 +77,7 @@ export async function explain(run: RunDetails, readEnd: ReadEnd): Promise<RunExp
     }));
   const isReady = ({ depends }: { depends: readonly string[] }) =>
     depends.every((other) => of.get(other)?.status === "COMPLETED");
+  const silent = run.status === "RUNNING" ? run.attempts.filter((attempt) => isSilent(attempt, run)) : [];
   const failed: FailedTask[] = [];
   for (const task of inState("FAILED", "CRASHED")) {
     failed.push({ ...part(task), last_lines: failed.length < EXPLAINED ? await readEnd(task) : [] });
@@ -102,13 +105,28 @@ export async function explain(run: RunDetails, readEnd: ReadEnd): Promise<RunExp
     blocked: toCome
       .filter(({ waits_for }) => waits_for.length > 0)
       .map(({ task_id, waits_for }) => ({ task_id, waits_for })),
-    ready: run.status === "RUNNING" ? toCome.filter(isReady).map(({ task_id }) => task_id) : [],
+    silent: silent.map(({ slice, attempt, agent_id, started_at_ms }) => ({
+      slice,
+      attempt,
+      agent_id,
+      started_at_ms,
+    })),
+    ready:
+      run.status === "RUNNING" && silent.length === 0
+        ? toCome.filter(isReady).map(({ task_id }) => task_id)
+        : [],
     crashed: run.attempts
       .filter(({ status }) => status === "CRASHED")
       .map(({ slice, attempt, agent_id, error }) => ({ slice, attempt, agent_id, error })),
     failed,
     skipped: inState("SKIPPED").map(({ task_id, error }) => ({ task_id, reason: error })),
   };
+}
+
+/** Whether an agent has this attempt, as far as is known, and has reported no task of it. */
+function isSilent({ slice, attempt, agent_id, status }: RunAttempt, { tasks }: RunDetails): boolean {
+  const isOpen = agent_id !== null && (status === "PENDING" || status === "RUNNING");
+  return isOpen && !tasks.some((task) => task.slice === slice && task.attempt === attempt);
 }
 
 function part(task: TaskRunSummary): Omit<FailedTask, "last_lines"> {
@@ -166,6 +184,18 @@ export function explanationLines(run: RunDetails, why: RunExplanation, now: numb
         ({ task_id, waits_for }) => `${plainText(task_id)} waits for ${names(waits_for)}`,
       ),
     );
+  }
+  const silences = shortened(why.silent, ({ slice, agent_id, started_at_ms }) =>
+    [
+      `Agent ${plainText(agent_id ?? "")} was given ${slice === 0 ? "it" : `slice ${slice}`}`,
+      started_at_ms === null ? "" : ` ${since(started_at_ms)} ago`,
+      ", and has not reported any task of it yet.",
+    ].join(""),
+  );
+  for (const [index, silence] of silences.entries()) {
+    const hint =
+      "It may be executing as many tasks as it may (CDKTR_AGENT_MAX_TASKS), or not answer: cdktr agents list";
+    add(silence, index === silences.length - 1 ? hint : null);
   }
   if (why.ready.length > 0) {
     const wait = why.ready.length === 1 ? "task waits" : "tasks wait";
