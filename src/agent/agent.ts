@@ -540,16 +540,15 @@ export class Agent extends BackgroundService<AgentSignals> {
   #take(parts: Parts, assignment: RunAssignment): void {
     const key = keyOf(assignment);
     if (this.#held.has(key)) return;
-    const context = {
-      ...parts.context,
-      environment: this.#environment(parts.context.environment, assignment),
-      assignment,
-      variables: runVariables(assignment, parts.outbox.streamId),
-    };
-    const confirmation = assignment.is_confirmed
-      ? null
-      : parts.outbox.addReport(runReport(context, "RUNNING"));
+    const named = { assignment, clock: parts.context.clock };
+    const confirmation = assignment.is_confirmed ? null : parts.outbox.addReport(runReport(named, "RUNNING"));
     try {
+      const context = {
+        ...parts.context,
+        environment: this.#environment(parts.context.environment, assignment),
+        assignment,
+        variables: runVariables(assignment, parts.outbox.streamId),
+      };
       const held: Held = { assignment, run: new SliceRun(context), active: true };
       this.#held.set(key, held);
       void this.#execute(parts, held, confirmation);
@@ -559,7 +558,7 @@ export class Agent extends BackgroundService<AgentSignals> {
     } catch (error) {
       log.error(`Run ${assignment.workflow_instance_id} cannot be executed: ${errorMessage(error)}`);
       parts.outbox.addReport(
-        runReport(context, "FAILED", `the definition cannot be executed: ${errorMessage(error)}`),
+        runReport(named, "FAILED", `the run cannot be executed: ${errorMessage(error)}`),
       );
     }
   }

@@ -1,3 +1,4 @@
+import { Database } from "bun:sqlite";
 import { describe, expect, test } from "bun:test";
 import { existsSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -39,6 +40,27 @@ describe("runs", () => {
       labels: { zone: "b" },
       running_workflows: 0,
     });
+  });
+
+  test("a run that cannot be executed as it is stored fails, and the agent goes on", async () => {
+    await using principal = await new TestPrincipal({
+      workflows: { "flow.yml": shellWorkflow({ t: "true" }) },
+    }).start();
+    const stored = await trigger(principal.client(), "flow");
+    await principal.stop();
+    // Later than a `Date` can be: earlier versions took it.
+    const state = new Database(join(principal.directory, "data", "state.db"));
+    state.run("UPDATE runs SET scheduled_time_ms = 9000000000000000");
+    state.close();
+    await principal.start();
+    await using fleet = new Fleet();
+    await fleet.agent(fleet.config(principal.ports));
+    const client = principal.client();
+    expect(await client.waitRun(stored, 10_000)).toMatchObject({
+      status: "FAILED",
+      error: expect.stringContaining("the run cannot be executed"),
+    });
+    expect((await ended(client, await trigger(client, "flow"))).status).toBe("COMPLETED");
   });
 
   test("no more runs at once than it may have, and all of them in the end", async () => {

@@ -54,6 +54,15 @@ describe("a run", () => {
     });
   });
 
+  test("is scheduled for no later time than a date can be", async () => {
+    await using cluster = await new TestPrincipal().start();
+    const client = cluster.client();
+    const at = (scheduled_time_ms: number) =>
+      client.runTask("hello", { dedupe_key: `${scheduled_time_ms}`, scheduled_time_ms });
+    expect((await failure(at(8.64e15 + 1))).message).toContain("scheduled_time_ms");
+    expect((await at(8.64e15)).workflow_instance_id).toBeString();
+  });
+
   test("that another version stored has today's defaults, and keeps what only a newer one knows", async () => {
     await using cluster = await new TestPrincipal().start();
     const client = cluster.client();

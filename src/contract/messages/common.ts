@@ -7,8 +7,8 @@ import { FIRST_PROTOCOL } from "../version.ts";
 export const Identifier = z.string().min(1).max(256).regex(IDENTIFIER);
 /** The name of something that may not exist. An empty name is a mistake of the client. */
 export const Name = z.string().min(1, "is empty");
-/** ms since the epoch. */
-export const Instant = z.number().int().nonnegative();
+/** ms since the epoch; at most the last instant that a `Date` can represent. */
+export const Instant = z.number().int().nonnegative().max(8.64e15);
 export const Count = z.number().int().nonnegative();
 export const Text = z.string().max(64 * 1024);
 export const Status = z.enum(RUN_STATUSES);
