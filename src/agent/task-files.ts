@@ -4,6 +4,7 @@
  * those of an agent that was killed, when its next process starts.
  */
 import {
+  chmodSync,
   closeSync,
   constants,
   fstatSync,
@@ -34,6 +35,8 @@ export class TaskFiles {
   constructor(dataDirectory: string) {
     this.#directory = join(dataDirectory, DIRECTORY);
     mkdirSync(this.#directory, { recursive: true, mode: 0o700 });
+    // A task may have taken the permissions away.
+    chmodSync(this.#directory, 0o700);
     for (const name of readdirSync(this.#directory)) remove(join(this.#directory, name));
   }
 
@@ -75,27 +78,26 @@ export class TryFiles {
    * @throws OutputsError when that cannot be read or is not what it should be
    */
   readOutputs(): Outputs | null {
-    this.#isSilent = lstatSync(this.output, { throwIfNoEntry: false }) === undefined;
-    return this.#isSilent ? null : parseOutputs(readBounded(this.output));
+    try {
+      this.#isSilent = lstatSync(this.output, { throwIfNoEntry: false }) === undefined;
+      return this.#isSilent ? null : parseOutputs(readBounded(this.output));
+    } catch (error) {
+      if (error instanceof OutputsError) throw error;
+      throw new OutputsError(`the file cannot be read: ${errorMessage(error)}`);
+    }
   }
 
   /** Removes the files. What cannot be removed now is removed at the next start of the agent. */
   remove(): void {
     if (this.#hasInputs) remove(this.inputs);
-    if (!this.#isSilent && lstatSync(this.output, { throwIfNoEntry: false }) !== undefined)
-      remove(this.output);
+    if (!this.#isSilent) remove(this.output);
   }
 }
 
 /** Reads a file that a task has written: it may be anything, and may grow meanwhile. */
 function readBounded(path: string): Uint8Array {
-  let descriptor: number;
-  try {
-    // Neither a pipe without a writer nor a link may hold up the agent, or lead it elsewhere.
-    descriptor = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
-  } catch (error) {
-    throw new OutputsError(`the file cannot be read: ${errorMessage(error)}`);
-  }
+  // Neither a pipe without a writer nor a link may hold up the agent, or lead it elsewhere.
+  const descriptor = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
   try {
     if (!fstatSync(descriptor).isFile()) throw new OutputsError("the file is not a regular one");
     const buffer = new Uint8Array(MAX_OUTPUT_FILE_BYTES + 1);
@@ -108,9 +110,6 @@ function readBounded(path: string): Uint8Array {
     if (length > MAX_OUTPUT_FILE_BYTES)
       throw new OutputsError(`the file has more than ${MAX_OUTPUT_FILE_BYTES} bytes`);
     return buffer.subarray(0, length);
-  } catch (error) {
-    if (error instanceof OutputsError) throw error;
-    throw new OutputsError(`the file cannot be read: ${errorMessage(error)}`);
   } finally {
     closeSync(descriptor);
   }

@@ -2,6 +2,7 @@ import type { Clock } from "../clock.ts";
 import type { RunAssignment } from "../contract/messages.ts";
 import type { Outputs } from "../contract/outputs.ts";
 import { errorMessage } from "../errors.ts";
+import { log } from "../log.ts";
 import { BackOff, Timer } from "../timer.ts";
 import { formatDuration } from "../workflow/duration.ts";
 import type { TaskDefinition } from "../workflow/model.ts";
@@ -357,6 +358,11 @@ export class TaskRun {
   #ended(end: ProcessEnd): void {
     try {
       this.#judge(end);
+    } catch (error) {
+      // Once its end is told, only a new process of the agent can take the run further.
+      if (this.#status !== "RUNNING") throw error;
+      log.error(`The end of task ${this.definition.id} (${this.id}) could not be handled:`, error);
+      this.#failed({ error: `the agent could not handle its end: ${errorMessage(error)}`, end });
     } finally {
       this.#files?.remove();
     }

@@ -1,6 +1,6 @@
 /** What tasks publish, and what those that depend on them get. */
 import { describe, expect, test } from "bun:test";
-import { existsSync, mkdirSync, readdirSync, statSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, readdirSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { OutputsError, parseOutputs } from "../../src/agent/parse-outputs.ts";
 import { TaskFiles } from "../../src/agent/task-files.ts";
@@ -172,6 +172,38 @@ describe("tasks", () => {
     },
   );
 
+  test("a directory of the agent that a task has made unreadable fails that task, not the agent", async () => {
+    using bench = new Bench();
+    // Permissions would not stop root; a link to itself does.
+    const outcome = await bench.run({
+      a: { run: 'd=$(dirname "$CDKTR_OUTPUT"); mv "$d" "$d.away"; ln -s "$d" "$d"' },
+      b: {},
+      c: { depends: ["a"] },
+    });
+    expect(outcome.end).toBe("FAILED");
+    expect(outcome.last("a")).toMatchObject({ status: "FAILED", exit_code: 0 });
+    expect(outcome.last("a").error).toMatch(
+      /^its outputs cannot be published: the file cannot be read: ELOOP/,
+    );
+    expect(outcome.last("c").status).toBe("SKIPPED");
+  });
+
+  test("one whose end cannot be handled has failed", async () => {
+    using bench = new Bench();
+    const of = bench.context.files.of.bind(bench.context.files);
+    bench.context.files.of = (id, attempt) =>
+      Object.assign(of(id, attempt), {
+        readOutputs: () => {
+          throw new Error("something else");
+        },
+      });
+    const outcome = await bench.run({ a: {} });
+    expect(outcome.last("a")).toMatchObject({
+      status: "FAILED",
+      error: "the agent could not handle its end: something else",
+    });
+  });
+
   test("cannot start without their inputs", async () => {
     using bench = new Bench();
     // A file where the directory of the inputs must be.
@@ -199,6 +231,7 @@ test("what a killed agent left is removed when the next one starts", () => {
   writeFileSync(join(directory, "i-1.output"), "a=1");
   mkdirSync(join(directory, "i-1.inputs"));
   writeFileSync(join(directory, "i-1.inputs", "a.json"), "{}");
+  chmodSync(directory, 0o500);
   expect(new TaskFiles(join(bench.directory, "data"))).toBeDefined();
   expect(readdirSync(directory)).toEqual([]);
   expect(statSync(directory).mode & 0o777).toBe(0o700);
