@@ -13,9 +13,9 @@ import {
   openSync,
   readdirSync,
   readSync,
-  rmSync,
   writeFileSync,
 } from "node:fs";
+import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { Outputs } from "../contract/outputs.ts";
 import { errorMessage } from "../errors.ts";
@@ -29,7 +29,7 @@ export class TaskFiles {
   readonly #directory: string;
 
   /**
-   * Makes the directory, and removes what an earlier process of the agent left in it.
+   * Makes the directory, and begins to remove what an earlier process of the agent left in it.
    * @param dataDirectory the agent's own, which no other process uses
    */
   constructor(dataDirectory: string) {
@@ -37,7 +37,7 @@ export class TaskFiles {
     mkdirSync(this.#directory, { recursive: true, mode: 0o700 });
     // A task may have taken the permissions away.
     chmodSync(this.#directory, 0o700);
-    for (const name of readdirSync(this.#directory)) remove(join(this.#directory, name));
+    for (const name of readdirSync(this.#directory)) void remove(join(this.#directory, name));
   }
 
   /** The files of a try. None of them exists yet. */
@@ -87,10 +87,13 @@ export class TryFiles {
     }
   }
 
-  /** Removes the files. What cannot be removed now is removed at the next start of the agent. */
+  /**
+   * Begins to remove the files. What is not removed when the agent ends is removed at its next start; no other try has files of these
+   * names.
+   */
   remove(): void {
-    if (this.#hasInputs) remove(this.inputs);
-    if (!this.#isSilent) remove(this.output);
+    if (this.#hasInputs) void remove(this.inputs);
+    if (!this.#isSilent) void remove(this.output);
   }
 }
 
@@ -115,9 +118,10 @@ function readBounded(path: string): Uint8Array {
   }
 }
 
-function remove(path: string): void {
+/** Never rejects. Off this thread: a task may have made a directory with any number of files. */
+async function remove(path: string): Promise<void> {
   try {
-    rmSync(path, { recursive: true, force: true });
+    await rm(path, { recursive: true, force: true });
   } catch (error) {
     log.warn(`${path}, a file of a task that has ended, cannot be removed: ${errorMessage(error)}.`);
   }

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { OutputsError, parseOutputs } from "../../src/agent/parse-outputs.ts";
 import { TaskFiles } from "../../src/agent/task-files.ts";
 import { MAX_OUTPUTS_BYTES } from "../../src/contract/outputs.ts";
-import { Bench } from "./support/bench.ts";
+import { assignmentOf, Bench, until, workflowOf } from "./support/bench.ts";
 
 const parse = (text: string) => parseOutputs(new TextEncoder().encode(text));
 
@@ -78,8 +78,9 @@ describe("the file", () => {
   });
 });
 
-/** The names of the files that are there. */
-const left = (bench: Bench) => readdirSync(join(bench.directory, "data", "tasks"));
+/** Resolves when no file of a task is there. */
+const allRemoved = (bench: Bench) =>
+  until(() => readdirSync(join(bench.directory, "data", "tasks")).length === 0, "the files are removed");
 
 describe("tasks", () => {
   test("get what their dependencies have published, each in a file; nothing is left afterwards", async () => {
@@ -107,7 +108,7 @@ describe("tasks", () => {
       "b.c COMPLETED",
     ]);
     expect(outcome.last("a").outputs).toEqual({ rows: "17" });
-    expect(left(bench)).toEqual([]);
+    await allRemoved(bench);
   });
 
   test("get what tasks of another attempt or another agent have published", async () => {
@@ -139,7 +140,7 @@ describe("tasks", () => {
       { task_id: "a", task_attempt: 2, outputs: { try: "2" } },
     ]);
     expect(outcome.log("a").filter((line) => line.includes("try="))).toEqual([]);
-    expect(left(bench)).toEqual([]);
+    await allRemoved(bench);
   });
 
   test.each<[string, string, string]>([
@@ -153,7 +154,7 @@ describe("tasks", () => {
     expect(outcome.last("a").error).toBe(`its outputs cannot be published: ${reason}`);
     expect(outcome.log("a").at(-1)).toBe(`ERROR Its outputs cannot be published: ${reason}.`);
     expect(outcome.last("b").status).toBe("SKIPPED");
-    expect(left(bench)).toEqual([]);
+    await allRemoved(bench);
   });
 
   test.each([
@@ -167,7 +168,7 @@ describe("tasks", () => {
       using bench = new Bench();
       const outcome = await bench.run({ a: { run: command } });
       expect(outcome.last("a").error).toMatch(reason);
-      expect(left(bench)).toEqual([]);
+      await allRemoved(bench);
       expect(existsSync("/etc/passwd")).toBe(true);
     },
   );
@@ -186,6 +187,20 @@ describe("tasks", () => {
       /^its outputs cannot be published: the file cannot be read: ELOOP/,
     );
     expect(outcome.last("c").status).toBe("SKIPPED");
+  });
+
+  test("a directory with many files in place of the file does not hold up the agent", async () => {
+    using bench = new Bench();
+    const run = bench.prepare(
+      assignmentOf(
+        workflowOf({ a: { run: 'mkdir "$CDKTR_OUTPUT" && cd "$CDKTR_OUTPUT" && seq 5000 | xargs touch' } }),
+      ),
+    );
+    const files = () => readdirSync(join(bench.directory, "data", "tasks"));
+    const atEnd = run.over.then(files);
+    run.start();
+    expect(await atEnd).toHaveLength(1);
+    await allRemoved(bench);
   });
 
   test("one whose end cannot be handled has failed", async () => {
@@ -225,7 +240,7 @@ describe("tasks", () => {
   });
 });
 
-test("what a killed agent left is removed when the next one starts", () => {
+test("what a killed agent left is removed when the next one starts", async () => {
   using bench = new Bench();
   const directory = join(bench.directory, "data", "tasks");
   writeFileSync(join(directory, "i-1.output"), "a=1");
@@ -233,6 +248,6 @@ test("what a killed agent left is removed when the next one starts", () => {
   writeFileSync(join(directory, "i-1.inputs", "a.json"), "{}");
   chmodSync(directory, 0o500);
   expect(new TaskFiles(join(bench.directory, "data"))).toBeDefined();
-  expect(readdirSync(directory)).toEqual([]);
+  await allRemoved(bench);
   expect(statSync(directory).mode & 0o777).toBe(0o700);
 });

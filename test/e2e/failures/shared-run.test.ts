@@ -90,8 +90,8 @@ test("KILL for one of three agents that share a run: only its slice runs again, 
     SIDES.flatMap((side) => [`first-${side} {"n":"1"}`, `second-${side} {"by":"1"}`]).sort(),
   );
   const files = SIDES.map((side) => join(cluster.dataDirectory, "agents", `${hostname()}-${side}`, "tasks"));
-  expect(files.flatMap((directory) => (existsSync(directory) ? readdirSync(directory) : ["none"]))).toEqual(
-    [],
+  await until("the files of the tasks are removed", () =>
+    files.every((directory) => existsSync(directory) && readdirSync(directory).length === 0),
   );
   expect(processesWith(`CDKTR_WORKFLOW_INSTANCE_ID=${run}`)).toEqual([]);
 });
