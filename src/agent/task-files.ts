@@ -16,10 +16,11 @@ import {
   writeFileSync,
 } from "node:fs";
 import { rm } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import type { Outputs } from "../contract/outputs.ts";
 import { errorMessage } from "../errors.ts";
 import { log } from "../log.ts";
+import { CannotStartError } from "./executors/index.ts";
 import { MAX_OUTPUT_FILE_BYTES, OutputsError, parseOutputs } from "./parse-outputs.ts";
 
 /** Name of the directory in an agent's data directory. */
@@ -63,14 +64,18 @@ export class TryFiles {
 
   /**
    * Writes the inputs.
-   * @throws Error of the system when the disk cannot be written
+   * @throws CannotStartError when the disk cannot be written
    */
   writeInputs(inputs: ReadonlyMap<string, Outputs>): void {
     if (inputs.size === 0) return;
     this.#hasInputs = true;
-    mkdirSync(this.inputs, { recursive: true, mode: 0o700 });
-    for (const [task, outputs] of inputs)
-      writeFileSync(join(this.inputs, `${task}.json`), `${JSON.stringify(outputs)}\n`, { mode: 0o600 });
+    try {
+      mkdirSync(this.inputs, { recursive: true, mode: 0o700 });
+      for (const [task, outputs] of inputs)
+        writeFileSync(join(this.inputs, `${task}.json`), `${JSON.stringify(outputs)}\n`, { mode: 0o600 });
+    } catch (error) {
+      throw cannotWriteInputs(this.inputs, error);
+    }
   }
 
   /**
@@ -94,6 +99,29 @@ export class TryFiles {
   remove(): void {
     if (this.#hasInputs) void remove(this.inputs);
     if (!this.#isSilent) void remove(this.output);
+  }
+}
+
+function cannotWriteInputs(path: string, cause: unknown): CannotStartError {
+  const directory = dirname(path);
+  const what = `The outputs of the tasks on which it depends cannot be written to ${path}`;
+  const because = (why: string, hint: string) => new CannotStartError(`${what}: ${why}.`, { cause, hint });
+  switch (cause instanceof Error && "code" in cause ? cause.code : undefined) {
+    case "ENOSPC":
+      return because(
+        "the disk is full",
+        `Free some space, then trigger the run again: df -h ${directory} shows which disk it is, df -i ${directory} whether it has no room for another file.`,
+      );
+    case "EDQUOT":
+      return because(
+        "the disk quota of the agent's user is used up",
+        `Free some space in ${directory} or raise the quota, then trigger the run again.`,
+      );
+    default:
+      return because(
+        errorMessage(cause),
+        `The agent has to be able to write to ${directory}, in its data directory: check the permissions and the disk, then trigger the run again.`,
+      );
   }
 }
 

@@ -1,6 +1,6 @@
 /** What tasks publish, and what those that depend on them get. */
 import { describe, expect, test } from "bun:test";
-import { chmodSync, existsSync, mkdirSync, readdirSync, statSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, readdirSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { OutputsError, parseOutputs } from "../../src/agent/parse-outputs.ts";
 import { TaskFiles } from "../../src/agent/task-files.ts";
@@ -219,13 +219,28 @@ describe("tasks", () => {
     });
   });
 
-  test("cannot start without their inputs", async () => {
+  test.each<[string, (inputs: string) => void, RegExp, RegExp]>([
+    [
+      "on a full disk",
+      (inputs) => {
+        mkdirSync(inputs);
+        symlinkSync("/dev/full", join(inputs, "a.json"));
+      },
+      /^The outputs of the tasks on which it depends cannot be written to .+\.inputs: the disk is full\.$/,
+      /^ERROR Free some space, then trigger the run again: df -h .+tasks shows/,
+    ],
+    [
+      "where a file is in the way",
+      (inputs) => writeFileSync(inputs, ""),
+      /^The outputs of .+\.inputs: EEXIST/,
+      /^ERROR The agent has to be able to write to .+tasks, in its data directory/,
+    ],
+  ])("cannot start without their inputs: %s", async (_, spoil, error, hint) => {
     using bench = new Bench();
-    // A file where the directory of the inputs must be.
     const of = bench.context.files.of.bind(bench.context.files);
     bench.context.files.of = (id, attempt) => {
       const files = of(id, attempt);
-      writeFileSync(files.inputs, "");
+      spoil(files.inputs);
       return files;
     };
     const outcome = await bench.run(
@@ -233,10 +248,9 @@ describe("tasks", () => {
       {},
       { completed_tasks: ["a"], results: { a: { status: "COMPLETED", outputs: { n: 1 } } } },
     );
-    expect(outcome.last("b")).toMatchObject({
-      status: "FAILED",
-      error: expect.stringMatching(/^Cannot start: EEXIST/),
-    });
+    expect(outcome.last("b")).toMatchObject({ status: "FAILED", error: expect.stringMatching(error) });
+    expect(outcome.log("b").at(-1)).toMatch(hint);
+    await allRemoved(bench);
   });
 });
 
