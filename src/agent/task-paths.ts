@@ -5,6 +5,7 @@
  * it comes through, the agent starts the task itself.
  */
 import { FileHelper, PathSilentError } from "../host/file-helper/file-helper.ts";
+import { log } from "../log.ts";
 import { dropOldest } from "../recent.ts";
 import type { ForeignMounts, Mount, Touched } from "./foreign-mounts.ts";
 
@@ -32,6 +33,7 @@ export class TaskPaths {
   constructor(mounts: ForeignMounts, helper = new FileHelper()) {
     this.#mounts = mounts;
     this.#helper = helper;
+    helper.signals.on("warning", (text) => log.warn(text));
   }
 
   /** What keeps the agent from starting a task itself; undefined if nothing does. */

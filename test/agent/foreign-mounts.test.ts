@@ -2,6 +2,9 @@ import { afterAll, beforeAll, expect, test } from "bun:test";
 import { chmodSync, mkdirSync, realpathSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { ForeignMounts } from "../../src/agent/foreign-mounts.ts";
+import { TaskPaths } from "../../src/agent/task-paths.ts";
+import { FileHelper } from "../../src/host/file-helper/file-helper.ts";
+import { log } from "../../src/log.ts";
 import { TemporaryDirectory } from "../support/temporary-directory.ts";
 import { Bench, subprocess } from "./support/bench.ts";
 
@@ -88,4 +91,19 @@ test("a task on a foreign mount runs as any other, and says why when it cannot",
   expect(outcome.last("no-program")).toMatchObject({ status: "FAILED", exit_code: 127 });
   expect(outcome.log("no-program").join()).toContain('"no-such-program" was not found');
   expect(outcome.log("directory").join()).toContain("is a directory");
+});
+
+test("the agent's log says that no helper can be started", () => {
+  const helper = new FileHelper(["/nonexistent"]);
+  const paths = new TaskPaths(new ForeignMounts(["/"]), helper);
+  const said: unknown[] = [];
+  const reporter = { log: ({ args }: { args: unknown[] }) => void said.push(...args) };
+  log.addReporter(reporter);
+  try {
+    void helper.ask("touch", { places: [] });
+    expect(said).toEqual([expect.stringMatching(/^No child process can be started to access files/)]);
+  } finally {
+    log.removeReporter(reporter);
+    paths.close();
+  }
 });

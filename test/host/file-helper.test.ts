@@ -1,9 +1,11 @@
 /** The file helper where its child process cannot be started: under an emulator, or with the executable gone. */
 import { afterAll, expect, test } from "bun:test";
-import { chmodSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { systemClock } from "../../src/clock.ts";
 import { FileHelper } from "../../src/host/file-helper/file-helper.ts";
+import { until } from "../support/until.ts";
 
 const directory = mkdtempSync(join(tmpdir(), "cdktr-helper-"));
 afterAll(() => rmSync(directory, { recursive: true, force: true }));
@@ -42,3 +44,49 @@ for (const [what, command] of [
     }
   });
 }
+
+test("a helper program that works again takes over: no file is accessed in this process any more", async () => {
+  const works = join(directory, "works");
+  const program = join(directory, "program");
+  const starts = join(directory, "starts");
+  const main = join(import.meta.dir, "../../src/host/file-helper/main.ts");
+  const script = [
+    "#!/bin/sh",
+    `echo >> ${starts}`,
+    `[ -e ${works} ] && exec ${process.execPath} --no-env-file ${main}`,
+    "exit 1",
+  ];
+  writeFileSync(program, `${script.join("\n")}\n`, { mode: 0o755 });
+  const waits: number[] = [];
+  const helper = new FileHelper([program], {
+    ...systemClock,
+    after(ms, ring) {
+      waits.push(ms);
+      return systemClock.after(ms === 60_000 ? 50 : ms, ring);
+    },
+  });
+  const warnings: string[] = [];
+  helper.signals.on("warning", (text) => warnings.push(text));
+  try {
+    await helper.ask("tree", { key: "t", root: directory, endings: [".yml"], skip: [] });
+    expect(warnings).toHaveLength(1);
+    expect(waits.slice(0, 3)).toEqual([100, 400, 60_000]);
+    // Trials that fail neither disturb nor warn.
+    const started = () => readFileSync(starts, "utf8").length;
+    await until("a child was tried in vain", () => started() > 4);
+    expect(warnings).toHaveLength(1);
+    const restarted = helper.signals.next("restarted");
+    writeFileSync(works, "");
+    await restarted;
+    expect(warnings.slice(1)).toEqual([expect.stringMatching(/^A child process accesses files again/)]);
+    const children = started();
+    await helper.ask("touch", { places: [[file]] });
+    const changed = helper.signals.next("changed");
+    await helper.ask("tree", { key: "t", root: directory, endings: [".yml"], skip: [] });
+    writeFileSync(join(directory, "c.yml"), "new");
+    expect(await changed).toBe("t");
+    expect(started()).toBe(children);
+  } finally {
+    helper.close();
+  }
+});

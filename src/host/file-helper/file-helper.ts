@@ -1,13 +1,14 @@
 /**
  * Accesses paths that users specify through a child process with a deadline. A path may be on a mount that does not respond; a system
- * call on it then blocks its thread, and sometimes even the exit of the process, until the mount recovers. Where no child process
+ * call on it then blocks its thread, and sometimes even the exit of the process, until the mount recovers. While no child process
  * can be started, the paths are accessed here.
  */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { type Clock, systemClock } from "../../clock.ts";
 import { CdktrError, errorMessage } from "../../errors.ts";
 import { EventHub } from "../../event-hub.ts";
-import { Timer } from "../../timer.ts";
+import { BackOff, Timer } from "../../timer.ts";
 import { FILE_HELPER, ownExecutable } from "../self.ts";
 import { FileHandler } from "./helper.ts";
 import type { FileNews, FileQuestion, FileRequests, FileVerb } from "./requests.ts";
@@ -15,11 +16,16 @@ import type { FileNews, FileQuestion, FileRequests, FileVerb } from "./requests.
 /** A busy helper that the kernel has not scheduled for this many checks in a row is blocked; interval in ms. */
 const CHECK_MS = 500;
 const CHECKS = 6;
-/** Maximum number of blocked helpers that are kept to notice when their path responds; beyond it, a path is retried after this time, ms. */
+/** Maximum number of blocked helpers that are kept to notice when their path responds; beyond it, a path is retried after {@link AGAIN_MS}. */
 const MOST_BLOCKED = 8;
-const AGAIN_MS = 60_000;
-/** After this many children that ended without a word, none is started any more. */
+/** After this many children that ended without a word, requests are handled here; the pauses between their starts, ms. */
 const SILENT_STARTS = 3;
+const FIRST_PAUSE_MS = 100;
+const LONGEST_PAUSE_MS = 1000;
+/** When what failed is tried again, ms. */
+const AGAIN_MS = 60_000;
+/** The number of the request that a child has to answer before it is given any other. */
+const TRIAL = 0;
 
 /** A path does not respond. */
 export class PathSilentError extends CdktrError {
@@ -65,14 +71,22 @@ export class FileHelper {
   #child: Child | undefined;
   /** Children in a row that ended without a word. */
   #silentStarts = 0;
-  /** Handles the requests if no child process can be started. */
+  readonly #pauses = new BackOff(FIRST_PAUSE_MS, LONGEST_PAUSE_MS, 4);
+  /** Set while the next child must not be started yet: requests wait. */
+  readonly #pause: Timer;
+  /** Handles the requests while no child process can be started. */
   #own: FileHandler | undefined;
+  /** A child that takes over from {@link #own} when it has spoken. */
+  #trial: Child | undefined;
+  readonly #nextTrial: Timer;
   #last = 0;
   #isClosed = false;
 
   /** @param command starts the child process */
-  constructor(command: readonly string[] = helperCommand()) {
+  constructor(command: readonly string[] = helperCommand(), clock: Clock = systemClock) {
     this.#command = command;
+    this.#pause = new Timer(() => this.#restart(), clock);
+    this.#nextTrial = new Timer(() => this.#try(), clock);
   }
 
   /**
@@ -96,9 +110,8 @@ export class FileHelper {
   /** Ends the helper; does not wait for a blocked one. */
   close(): void {
     this.#isClosed = true;
-    this.#check.cancel();
-    for (const timer of this.#retries) timer.cancel();
-    for (const child of [this.#child, ...this.#blocked]) child?.process.kill("SIGKILL");
+    for (const timer of [this.#check, this.#pause, this.#nextTrial, ...this.#retries]) timer.cancel();
+    for (const child of [this.#child, this.#trial, ...this.#blocked]) child?.process.kill("SIGKILL");
     this.#own?.close();
     this.#child = undefined;
     for (const { reject } of this.#pending.values()) reject(new CdktrError("the file helper has ended"));
@@ -110,6 +123,7 @@ export class FileHelper {
       this.#own.answer(question);
       return;
     }
+    if (this.#pause.isSet) return;
     try {
       this.#child ??= this.#start();
     } catch (error) {
@@ -121,12 +135,7 @@ export class FileHelper {
       this.#pending.delete(question.id);
       return;
     }
-    const { stdin } = this.#child.process;
-    // If the child has exited, the end of its output brings the request to the next one.
-    void (async () => {
-      await stdin.write(`${JSON.stringify(question)}\n`);
-      await stdin.flush();
-    })().catch(() => {});
+    send(this.#child, question);
   }
 
   /** No child process can be started: better without a deadline than not at all. */
@@ -134,11 +143,37 @@ export class FileHelper {
     this.#own = new FileHandler((news) => {
       if (!this.#isClosed) this.#take(news);
     });
+    this.#nextTrial.every(AGAIN_MS);
     this.signals.emit(
       "warning",
-      `No child process can be started to access files (${reason}): a mount that does not answer will block this process.`,
+      `No child process can be started to access files (${reason}): a mount that does not answer will block this process. A child is tried again every minute.`,
     );
     this.#restart();
+  }
+
+  /** Finds out whether a child process can be started again. */
+  #try(): void {
+    this.#trial?.process.kill("SIGKILL");
+    try {
+      this.#trial = this.#start();
+      send(this.#trial, { id: TRIAL, verb: "forget", request: { key: "" } });
+    } catch {
+      this.#trial = undefined;
+    }
+  }
+
+  /** The child handles the requests from now on. */
+  #handOver(child: Child): void {
+    this.#nextTrial.cancel();
+    this.#trial = undefined;
+    this.#own?.close();
+    this.#own = undefined;
+    this.#child = child;
+    this.signals.emit(
+      "warning",
+      "A child process accesses files again: a mount that does not answer no longer blocks this process.",
+    );
+    this.signals.emit("restarted");
   }
 
   #start(): Child {
@@ -181,8 +216,10 @@ export class FileHelper {
       child.moved();
       return;
     }
+    if (child === this.#trial) this.#handOver(child);
     if (child !== this.#child) return;
     this.#silentStarts = 0;
+    this.#pauses.reset();
     child.hasSpoken = true;
     if ("at" in news) child.at = { id: news.at, path: news.path };
     else {
@@ -244,8 +281,10 @@ export class FileHelper {
   #ended(child: Child): void {
     if (child.moved !== undefined) child.moved();
     else if (child === this.#child && !this.#isClosed) {
-      if (!child.hasSpoken && ++this.#silentStarts >= SILENT_STARTS) {
-        this.#workHere("it exits at once");
+      if (!child.hasSpoken) {
+        this.#child = undefined;
+        if (++this.#silentStarts >= SILENT_STARTS) this.#workHere("it exits at once");
+        else this.#pause.in(this.#pauses.next());
         return;
       }
       // The request during which it died is not retried: it may be the cause.
@@ -267,7 +306,15 @@ export class FileHelper {
   }
 }
 
-/** Whether a program cannot be started now and later, as when its file is for another kind of machine and an emulator runs this one. */
+function send({ process: { stdin } }: Child, question: FileQuestion): void {
+  // If the child has exited, the end of its output brings the request to the next one.
+  void (async () => {
+    await stdin.write(`${JSON.stringify(question)}\n`);
+    await stdin.flush();
+  })().catch(() => {});
+}
+
+/** Whether a program cannot be started for some time, as when its file is for another kind of machine and an emulator runs this one. */
 function isLasting(error: unknown): boolean {
   const code = error instanceof Error && "code" in error ? String(error.code) : "";
   return ["ENOEXEC", "EACCES", "ENOENT", "EPERM"].includes(code);
