@@ -15,7 +15,7 @@ import {
   readSync,
   writeFileSync,
 } from "node:fs";
-import { rm } from "node:fs/promises";
+import { chmod, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import type { Outputs } from "../contract/outputs.ts";
 import { errorMessage } from "../errors.ts";
@@ -148,8 +148,14 @@ function readBounded(path: string): Uint8Array {
 
 /** Never rejects. Off this thread: a task may have made a directory with any number of files. */
 async function remove(path: string): Promise<void> {
+  const removed = () => rm(path, { recursive: true, force: true });
   try {
-    await rm(path, { recursive: true, force: true });
+    await removed().catch(async (error: NodeJS.ErrnoException) => {
+      if (error.code !== "EACCES") throw error;
+      // A task may have taken the permissions away, which would fail the tasks after it too.
+      await chmod(dirname(path), 0o700);
+      await removed();
+    });
   } catch (error) {
     log.warn(`${path}, a file of a task that has ended, cannot be removed: ${errorMessage(error)}.`);
   }

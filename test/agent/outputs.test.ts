@@ -189,6 +189,22 @@ describe("tasks", () => {
     expect(outcome.last("c").status).toBe("SKIPPED");
   });
 
+  // Permissions do not stop root.
+  test.skipIf(process.getuid?.() === 0)("one that takes the permissions away fails alone", async () => {
+    using bench = new Bench();
+    const outcome = await bench.run({
+      a: {
+        run: 'echo a=1 > "$CDKTR_OUTPUT"; [ "$CDKTR_ATTEMPT" = 2 ] || chmod 000 "$(dirname "$CDKTR_OUTPUT")"',
+        retry: { max_attempts: 2, delay_ms: 500, backoff: 1 },
+      },
+    });
+    expect(outcome.reports.find(({ status }) => status === "WAITING")?.error).toMatch(
+      /^its outputs cannot be published: the file cannot be read: EACCES/,
+    );
+    expect(outcome.end).toBe("COMPLETED");
+    await allRemoved(bench);
+  });
+
   test("a directory with many files in place of the file does not hold up the agent", async () => {
     using bench = new Bench();
     const run = bench.prepare(
