@@ -24,10 +24,14 @@ const plain: ConsolaReporter = {
   },
 };
 
+/** The words of a log entry without secrets, for everything that shows or keeps log entries. */
+export function wordsOf(args: readonly unknown[]): string {
+  return withoutSecrets(formatWithOptions({ colors: false }, ...args));
+}
+
 /** The message of a log entry. Text from others in it cannot control the terminal or imitate another entry. */
 function textOf(args: readonly unknown[]): string {
-  const text = withoutSecrets(formatWithOptions({ colors: false }, ...args));
-  return messageText(text).replaceAll("\n", "\n  ");
+  return messageText(wordsOf(args)).replaceAll("\n", "\n  ");
 }
 
 function lineOf(level: number, date: Date, tag: string, message: string): string {

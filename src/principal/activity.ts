@@ -5,6 +5,7 @@
 import { type ConsolaInstance, createConsola, LogLevels, type LogObject } from "consola";
 import type { Clock } from "../clock.ts";
 import type { ActivityEvent, ListEvents } from "../contract/messages.ts";
+import { wordsOf } from "../log.ts";
 
 /** Number of events to keep; the oldest are dropped. */
 const CAPACITY = 1000;
@@ -43,7 +44,7 @@ export class Activity {
   }
 
   #add(line: LogObject): void {
-    const message = line.args.map((arg) => (arg instanceof Error ? arg.message : String(arg))).join(" ");
+    const message = wordsOf(line.args.map((arg) => (arg instanceof Error ? arg.message : arg)));
     this.#events.push({
       seq: ++this.#seq,
       timestamp_ms: this.#clock.now(),

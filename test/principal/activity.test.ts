@@ -35,6 +35,13 @@ test("a quiet log still keeps events, and debug output is not an event", () => {
   expect(printed).toHaveLength(0);
 });
 
+test("a join token does not become an event: not from a message, nor from an error", () => {
+  const { activity, log } = listening(LogLevels.error);
+  log.warn("no key file cdktr-join-SECRETSECRET:", new Error("cdktr-join-SECRETSECRET"));
+  const [event] = activity.list({ limit: 1 });
+  expect(event?.message).toBe("no key file cdktr-join-…: cdktr-join-…");
+});
+
 test("memory is bounded: the oldest events go", () => {
   const { activity, log } = listening(LogLevels.error);
   for (let i = 0; i < 1100; i++) log.info(`event ${i}`);
