@@ -1,11 +1,21 @@
 import { Database, SQLiteError } from "bun:sqlite";
-import { chmodSync, copyFileSync, existsSync, mkdirSync, renameSync, rmSync } from "node:fs";
+import {
+  accessSync,
+  chmodSync,
+  constants,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  renameSync,
+  rmSync,
+} from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { CdktrError, errorMessage, InvalidInputError } from "../errors.ts";
 import { syncToDisk } from "../host/sync-to-disk.ts";
 import { IN_MEMORY } from "../storage/duckdb.ts";
 import { command } from "./support/command.ts";
 import { settings } from "./support/connect.ts";
+import { asWriteError } from "./support/download.ts";
 import { dataDirArg } from "./support/key-store.ts";
 import { say } from "./support/report.ts";
 
@@ -17,7 +27,7 @@ export default command({
   },
   extras: {
     completes: { directory: "directory" },
-    exit: { 1: "A principal is running", 4: "The directory has no backup" },
+    exit: { 1: "A principal is running", 4: "The directory has no backup, or it cannot be put in place" },
     details:
       "Run this on the principal's host, as its user, while the principal is stopped. What was in place is kept beside it, in before-restore-TIME. Runs that were triggered after the backup are gone: agents that execute them are told to stop.",
     topic: "operations",
@@ -31,34 +41,24 @@ export default command({
     if (config.CDKTR_DB_PATH === IN_MEMORY)
       say("The history is not restored: CDKTR_DB_PATH keeps it in memory.");
     else targets.push({ from: join(args.directory, "app.db"), to: config.CDKTR_DB_PATH });
-    for (const { from } of targets) {
-      if (!existsSync(from))
-        throw new InvalidInputError(`${from} does not exist: ${args.directory} is no backup.`, {
-          hint: "Name a directory that 'cdktr backup DIR' wrote.",
-        });
-    }
-    mkdirSync(data, { recursive: true, mode: 0o700 });
+    for (const { from } of targets) requireReadable(from, args.directory);
+    writing(data, () => mkdirSync(data, { recursive: true, mode: 0o700 }));
     requireStopped(state);
     const time = new Date().toISOString().replace(/[-:]|\.\d+/g, "");
-    // All complete under other names first: an error, or an interruption up to there, leaves everything as it was.
-    for (const { from, to } of targets) {
-      mkdirSync(dirname(to), { recursive: true, mode: 0o700 });
-      const staged = stagedFor(to);
-      copyFileSync(from, staged);
-      chmodSync(staged, 0o600);
-      if (to === state) markAsRestored(staged);
-      syncToDisk(staged);
+    const moved: Move[] = [];
+    try {
+      // All complete under other names first: an error, or an interruption up to there, leaves everything as it was.
+      for (const { from, to } of targets) writing(to, () => stage(from, to, to === state));
+      for (const { to } of targets) writing(to, () => exchange(to, `before-restore-${time}`, moved));
+    } catch (error) {
+      for (const { from, to } of moved.reverse()) writing(from, () => renameSync(to, from));
+      throw error;
+    } finally {
+      for (const { to } of targets) removeStaged(to);
     }
     for (const { to } of targets) {
-      const aside = join(dirname(to), `before-restore-${time}`);
-      for (const end of ["", "-wal", "-shm", ".wal"]) {
-        if (!existsSync(to + end)) continue;
-        mkdirSync(aside, { recursive: true, mode: 0o700 });
-        renameSync(to + end, join(aside, basename(to) + end));
-        if (end === "") say(`Kept ${to} in ${aside}.`);
-      }
-      renameSync(stagedFor(to), to);
-      syncToDisk(dirname(to));
+      const aside = asideFor(to, `before-restore-${time}`);
+      if (moved.some((move) => move.to === aside)) say(`Kept ${to} in ${dirname(aside)}.`);
       say(`Restored ${to}.`);
     }
     // A killed principal leaves it, to tell whether its write-ahead log is missing.
@@ -67,15 +67,90 @@ export default command({
   },
 });
 
+interface Move {
+  readonly from: string;
+  readonly to: string;
+}
+
 function stagedFor(path: string): string {
   return `${path}.restoring`;
 }
+
+function asideFor(path: string, name: string): string {
+  return join(dirname(path), name, basename(path));
+}
+
+/** Copies a file of the backup to beside the place where it belongs. */
+function stage(from: string, to: string, isState: boolean): void {
+  mkdirSync(dirname(to), { recursive: true, mode: 0o700 });
+  const staged = stagedFor(to);
+  copyFileSync(from, staged);
+  chmodSync(staged, 0o600);
+  if (isState) markAsRestored(staged, from);
+  syncToDisk(staged);
+}
+
+/** Removes what {@link stage} left. */
+function removeStaged(to: string): void {
+  for (const end of ["", "-journal", "-wal", "-shm"]) {
+    try {
+      rmSync(stagedFor(to) + end, { force: true });
+    } catch {
+      // A failure here must not hide why the restore failed.
+    }
+  }
+}
+
+/** Moves what is in place aside, and the staged file into its place; `moved` gets each move, so that it can be undone. */
+function exchange(to: string, asideName: string, moved: Move[]): void {
+  const move = (from: string, target: string) => {
+    renameSync(from, target);
+    moved.push({ from, to: target });
+  };
+  const aside = asideFor(to, asideName);
+  for (const end of ["", "-wal", "-shm", ".wal"]) {
+    if (!existsSync(to + end)) continue;
+    mkdirSync(dirname(aside), { recursive: true, mode: 0o700 });
+    move(to + end, aside + end);
+  }
+  move(stagedFor(to), to);
+  syncToDisk(dirname(to));
+}
+
+/** @throws InvalidInputError that tells why `path` cannot be written, when that is the reason of an error */
+function writing(path: string, work: () => void): void {
+  try {
+    work();
+  } catch (error) {
+    throw asWriteError(error, path);
+  }
+}
+
+/** @throws InvalidInputError when the backup lacks the file, or this user may not read it */
+function requireReadable(file: string, directory: string): void {
+  try {
+    accessSync(file, constants.R_OK);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === "ENOENT" || code === "ENOTDIR")
+      throw new InvalidInputError(`${file} does not exist: ${directory} is no backup.`, {
+        hint: "Name a directory that 'cdktr backup DIR' wrote.",
+      });
+    throw new InvalidInputError(`${file} cannot be read (${errorMessage(error)}): nothing was restored.`, {
+      cause: error,
+      hint: "Let this user read the backup.",
+    });
+  }
+}
+
+/** SQLite's codes for a file that is not, or no longer, a principal's state. */
+const DAMAGED = /^SQLITE_(CORRUPT|NOTADB|ERROR)/;
 
 /**
  * Renames the sequence of follow-ups: listeners have positions from after the backup, and would take new numbers for handled ones.
  * @throws CdktrError when it is not the state of a principal
  */
-function markAsRestored(state: string): void {
+function markAsRestored(state: string, backup: string): void {
   const database = new Database(state, { readwrite: true, create: false });
   try {
     database.run("PRAGMA journal_mode = DELETE");
@@ -85,7 +160,8 @@ function markAsRestored(state: string): void {
       "UPDATE follow_up_feed SET id = substr(id || '.', 1, instr(id || '.', '.')) || lower(hex(randomblob(8)))",
     );
   } catch (error) {
-    throw new CdktrError(`${state} is damaged (${errorMessage(error)}): nothing was restored.`, {
+    if (!(error instanceof SQLiteError && DAMAGED.test(error.code ?? ""))) throw error;
+    throw new CdktrError(`${backup} is damaged (${errorMessage(error)}): nothing was restored.`, {
       cause: error,
     });
   } finally {
@@ -93,7 +169,10 @@ function markAsRestored(state: string): void {
   }
 }
 
-/** @throws CdktrError when a principal has the state open */
+/**
+ * @throws CdktrError when a principal has the state open
+ * @throws InvalidInputError when the state cannot be written
+ */
 function requireStopped(state: string): void {
   if (!existsSync(state)) return;
   let database: Database | undefined;
@@ -104,8 +183,10 @@ function requireStopped(state: string): void {
     database.run("UPDATE identity SET taken_id = taken_id");
     database.run("ROLLBACK");
   } catch (error) {
+    const code = error instanceof SQLiteError ? (error.code ?? "") : "";
     // A damaged file is what a restore is for.
-    if (error instanceof SQLiteError && /^SQLITE_(CORRUPT|NOTADB)/.test(error.code ?? "")) return;
+    if (DAMAGED.test(code)) return;
+    if (!code.startsWith("SQLITE_BUSY")) throw asWriteError(error, state);
     throw new CdktrError(
       `A principal is running on ${dirname(state)} (${errorMessage(error)}): nothing was restored.`,
       {

@@ -111,7 +111,8 @@ async function putInPlace(partial: string, target: string, force: boolean): Prom
   }
 }
 
-function asWriteError(error: unknown, path: string): unknown {
+/** An error of writing `path` as one that tells what is wrong outside cdktr; others as they are. */
+export function asWriteError(error: unknown, path: string): unknown {
   if (error instanceof CdktrError) return error;
   const { code, path: place } = error as NodeJS.ErrnoException;
   if (code === undefined) return error;
@@ -133,5 +134,8 @@ const WRITE_ERRORS: Readonly<Record<string, readonly [reason: string, hint: stri
   ENOSPC: ["the disk is full", "Free some space, or give a path on another disk."],
   EDQUOT: ["the disk quota is exceeded", "Free some space, or give a path on another disk."],
   ENAMETOOLONG: ["the name is too long", "Give a shorter one."],
+  SQLITE_FULL: ["the disk is full", "Free some space, or give a path on another disk."],
+  SQLITE_READONLY: ["permission denied", "Give a path that this user may write."],
+  SQLITE_CANTOPEN: ["permission denied", "Give a path that this user may write."],
   EMFILE: ["too many files are open", "Raise the limit (ulimit -n)."],
 };
