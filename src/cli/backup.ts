@@ -1,4 +1,5 @@
-import { join } from "node:path";
+import { rmdirSync } from "node:fs";
+import { dirname, join, resolve } from "node:path";
 import { command } from "./support/command.ts";
 import { withPrincipal } from "./support/connect.ts";
 import { download, makeDirectory, refuseExisting } from "./support/download.ts";
@@ -22,20 +23,34 @@ export default command({
     examples: [{ command: "cdktr backup /srv/backups/cdktr-2025-01-20", does: "everything up to now" }],
   },
   async run({ args }) {
-    for (const name of ["state.db", "app.db"]) refuseExisting(join(args.directory, name), false);
-    await makeDirectory(args.directory);
+    for (const name of ["state.db", "app.db"]) refuseExisting(join(args.directory, name), undefined);
+    const made = await makeDirectory(args.directory);
     const files = await withPrincipal(args, async (connection) => {
       const prepared = await connection.patiently((options) => connection.client.call("BACKUP", {}, options));
       try {
-        for (const file of prepared.files)
-          await download(connection, prepared.transfer_id, file, join(args.directory, file.name), false);
+        const targets = prepared.files.map((file) => ({ file, path: join(args.directory, file.name) }));
+        await download(connection, prepared.transfer_id, targets, undefined);
         return prepared.files;
       } finally {
         await connection.client.call("DROPFILES", { transfer_id: prepared.transfer_id }).catch(() => {});
       }
+    }).catch((error) => {
+      removeEmpty(args.directory, made);
+      throw error;
     });
     if (args.json) return printJson(files.map(({ name, bytes, sha256 }) => ({ file: name, bytes, sha256 })));
     for (const { name, bytes } of files) say(`Wrote ${join(args.directory, name)} (${formatBytes(bytes)}).`);
     say("To put it in place: stop the principal, then 'cdktr restore DIR'.");
   },
 });
+
+/** Removes a directory and its parents up to `top`, the topmost that this command made, as far as they are empty. */
+function removeEmpty(directory: string, top: string | undefined): void {
+  if (top === undefined) return;
+  try {
+    for (let path = resolve(directory); path.length >= resolve(top).length; path = dirname(path))
+      rmdirSync(path);
+  } catch {
+    // Something is in it, or it is gone; why the backup failed matters more.
+  }
+}

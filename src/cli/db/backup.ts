@@ -33,7 +33,8 @@ export default command({
       try {
         const [only] = prepared.files;
         if (only === undefined) throw new CdktrError("The principal did not prepare a backup.");
-        await download(connection, prepared.transfer_id, only, args.file, args.force ?? false);
+        const target = { file: only, path: args.file };
+        await download(connection, prepared.transfer_id, [target], args.force ?? false);
         return only;
       } finally {
         await connection.client.call("DROPFILES", { transfer_id: prepared.transfer_id }).catch(() => {});

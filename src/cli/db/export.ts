@@ -1,7 +1,7 @@
 import { basename, join } from "node:path";
 import { command } from "../support/command.ts";
 import { withPrincipal } from "../support/connect.ts";
-import { download, makeDirectory, refuseExisting } from "../support/download.ts";
+import { download, makeDirectory } from "../support/download.ts";
 import { formatBytes, plural } from "../support/format.ts";
 import { jsonArg, principalArg } from "../support/globals.ts";
 import { say } from "../support/report.ts";
@@ -30,21 +30,14 @@ export default command({
       );
       try {
         const targets = prepared.files.map((file) => ({ file, path: join(args.dir, basename(file.name)) }));
-        for (const { path } of targets) refuseExisting(path, force);
-        for (const { file, path } of targets) {
-          await download(connection, prepared.transfer_id, file, path, force);
-          if (!args.json) {
-            const rows = file.rows === null ? "" : `${plural(file.rows, "row")}, `;
-            say(`Wrote ${path} (${rows}${formatBytes(file.bytes)}).`);
-          }
-        }
+        await download(connection, prepared.transfer_id, targets, force);
         return targets;
       } finally {
         await connection.client.call("DROPFILES", { transfer_id: prepared.transfer_id }).catch(() => {});
       }
     });
     if (args.json) {
-      await printJson(
+      return printJson(
         files.map(({ file, path }) => ({
           file: path,
           bytes: file.bytes,
@@ -52,6 +45,10 @@ export default command({
           sha256: file.sha256,
         })),
       );
+    }
+    for (const { file, path } of files) {
+      const rows = file.rows === null ? "" : `${plural(file.rows, "row")}, `;
+      say(`Wrote ${path} (${rows}${formatBytes(file.bytes)}).`);
     }
   },
 });

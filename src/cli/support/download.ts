@@ -9,50 +9,80 @@ import type { Connection } from "./connect.ts";
 
 type PreparedFile = PreparedFiles["files"][number];
 
+/** A prepared file, and where it is to be. */
+interface Target {
+  readonly file: PreparedFile;
+  readonly path: string;
+}
+
 /**
- * Writes a prepared file to `path`: to a temporary name first, flushed to disk, verified by sha256, then renamed.
- * @throws InvalidInputError when something exists already and `force` is not given, or the path cannot be written
+ * Writes prepared files: all to temporary names first, flushed to disk, verified by sha256, then put in place. If that fails,
+ * no new file is left.
+ * @param force Whether to replace what exists; undefined for a command that never does
+ * @throws InvalidInputError when something exists already and `force` is not given, or a path cannot be written
  * @throws CdktrError when the received data differs from what was sent
  */
 export async function download(
   connection: Connection,
   transferId: string,
-  file: PreparedFile,
-  path: string,
-  force: boolean,
+  targets: readonly Target[],
+  force: boolean | undefined,
 ): Promise<void> {
-  const target = resolve(path);
-  refuseExisting(target, force);
-  const partial = join(dirname(target), `.${basename(target)}.${process.pid}.partial`);
+  const files = targets.map(({ file, path }) => {
+    const target = resolve(path);
+    const partial = join(dirname(target), `.${basename(target)}.${process.pid}.partial`);
+    return { file, target, partial, isNew: !existsSync(target), done: false };
+  });
+  for (const { target } of files) refuseExisting(target, force);
   try {
-    await receive(connection, transferId, file, partial);
-    await putInPlace(partial, target, force);
+    for (const { file, target, partial } of files)
+      await writing(target, () => receive(connection, transferId, file, partial));
+    for (const file of files) {
+      await writing(file.target, () => putInPlace(file.partial, file.target, force));
+      file.done = true;
+    }
   } catch (error) {
-    throw asWriteError(error, target);
+    for (const { target, isNew, done } of files) if (isNew && done) await removeQuietly(target);
+    throw error;
   } finally {
-    // A failure here must not hide why it failed.
-    await rm(partial, { force: true }).catch(() => {});
+    for (const { partial } of files) await removeQuietly(partial);
   }
 }
 
-/** @throws InvalidInputError when something exists at `path` and `force` is not given, or it is a directory */
-export function refuseExisting(path: string, force: boolean): void {
+/**
+ * @param force Whether to replace what exists; undefined for a command that never does
+ * @throws InvalidInputError when something exists at `path` and `force` is not given
+ */
+export function refuseExisting(path: string, force: boolean | undefined): void {
   if (force || !existsSync(path)) return;
   throw new InvalidInputError(`${path} already exists.`, {
-    hint: "Give another name, or --force to replace it.",
+    hint:
+      force === undefined
+        ? "Give another name, or move it away."
+        : "Give another name, or --force to replace it.",
   });
 }
 
 /**
  * Creates a directory and its parents.
+ * @returns the topmost directory that was missing, if any was
  * @throws InvalidInputError when that is not possible
  */
-export async function makeDirectory(path: string): Promise<void> {
+export function makeDirectory(path: string): Promise<string | undefined> {
+  return writing(path, () => mkdir(path, { recursive: true }));
+}
+
+async function writing<T>(path: string, work: () => Promise<T>): Promise<T> {
   try {
-    await mkdir(path, { recursive: true });
+    return await work();
   } catch (error) {
     throw asWriteError(error, path);
   }
+}
+
+/** A failure here must not hide why something else failed. */
+async function removeQuietly(path: string): Promise<void> {
+  await rm(path, { force: true }).catch(() => {});
 }
 
 async function receive(
@@ -90,7 +120,7 @@ async function receive(
   }
 }
 
-async function putInPlace(partial: string, target: string, force: boolean): Promise<void> {
+async function putInPlace(partial: string, target: string, force: boolean | undefined): Promise<void> {
   if (force) {
     if (existsSync(target) && (await stat(target)).isDirectory()) {
       throw new InvalidInputError(`${target} is a directory.`, { hint: "Give the name of a file." });
@@ -103,10 +133,10 @@ async function putInPlace(partial: string, target: string, force: boolean): Prom
     await link(partial, target);
   } catch (error) {
     const code = (error as NodeJS.ErrnoException).code;
-    if (code === "EEXIST") refuseExisting(target, false);
+    if (code === "EEXIST") refuseExisting(target, force);
     // Fallback for file systems without hard links.
     if (code !== "EPERM" && code !== "ENOTSUP" && code !== "EOPNOTSUPP") throw error;
-    refuseExisting(target, false);
+    refuseExisting(target, force);
     await rename(partial, target);
   }
 }

@@ -1,9 +1,17 @@
-/** What stops `cdktr restore` from outside is told as what it is, and leaves everything as it was. */
+/** What stops `cdktr backup` or `cdktr restore` from outside is told as what it is, and leaves everything as it was. */
 import { Database } from "bun:sqlite";
 import { expect, test } from "bun:test";
-import { chmodSync, mkdirSync, readdirSync, readFileSync, truncateSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
-import { cdktr } from "../support/cdktr.ts";
+import { cdktr, startCluster } from "../support/cdktr.ts";
 import { PrivateMounts } from "./failures/support.ts";
 import { TemporaryDirectory } from "./support/fixtures.ts";
 
@@ -26,6 +34,26 @@ const restore = (backup: string, data: string, prefix: readonly string[] = []) =
     prefix,
     env: { CDKTR_APP_DATA_DIRECTORY: data, CDKTR_DB_PATH: join(data, "app.db") },
   });
+
+test("a backup for which the disk is too small leaves nothing; one that is there is not replaced", async () => {
+  using directory = new TemporaryDirectory();
+  await using mounts = await PrivateMounts.create();
+  await using cluster = await startCluster({ agents: 0, workflows: {} });
+  const good = directory.path("good");
+  expect(await cluster.cdktr(["backup", good])).toMatchObject({ code: 0 });
+  const [history, state] = ["app.db", "state.db"].map((name) => statSync(join(good, name)).size / 1024);
+  const again = await cluster.cdktr(["backup", good]);
+  expect(again.code).toBe(4);
+  expect(again.stderr).toContain("state.db already exists");
+  expect(again.stderr).not.toContain("--force");
+
+  // Enough for the larger of both.
+  const disk = directory.path("disk");
+  await mounts.disk(disk, Math.ceil(Math.max(history ?? 0, state ?? 0)) + 16);
+  const failed = await cluster.cdktr(["backup", join(disk, "of", "today")], { prefix: mounts.prefix });
+  expect(failed).toMatchObject({ code: 4, stderr: expect.stringContaining("the disk is full") });
+  expect(readdirSync(mounts.path(disk))).toEqual([]);
+});
 
 test("a full disk stops a restore: it says so, and nothing of the copy stays", async () => {
   using directory = new TemporaryDirectory();
