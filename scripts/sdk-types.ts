@@ -81,6 +81,7 @@ function typeOf(schema: z.ZodType): string {
   }
   if (schema instanceof z.ZodString) return "string";
   if (schema instanceof z.ZodNumber) return "number";
+  if (schema instanceof z.ZodBoolean) return "boolean";
   if (schema instanceof z.ZodUnknown) return "unknown";
   throw new Error(`There is no type for ${schema.type} yet: add it.`);
 }

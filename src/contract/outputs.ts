@@ -4,6 +4,8 @@ import { IDENTIFIER } from "../workflow/model.ts";
 
 /** The most that a task may publish: the bytes of its outputs as JSON. */
 export const MAX_OUTPUTS_BYTES = 256 * 1024;
+/** The most that one message has of the outputs of several tasks: the bytes of all as JSON. */
+export const MAX_OUTPUTS_TOGETHER_BYTES = 8 * 1024 * 1024;
 /** How deep arrays and objects may be nested in outputs. */
 export const MAX_OUTPUTS_DEPTH = 64;
 

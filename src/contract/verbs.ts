@@ -90,7 +90,8 @@ export const VERBS = {
     changes: "nothing",
   }),
   GETRUN: verb({
-    about: "A run with its attempts, tasks, parameters and definition",
+    about:
+      "A run with its attempts, tasks, parameters and definition; with `outputs: true` also what the tasks published",
     roles: CLIENT,
     request: m.GetRun,
     reply: m.RunDetails,
@@ -107,7 +108,7 @@ export const VERBS = {
   CANCELRUN: verb({
     about: "Cancels a run",
     roles: CLIENT,
-    request: m.GetRun,
+    request: m.CancelRun,
     reply: m.RunDetails,
     changes: "idempotent",
   }),

@@ -171,8 +171,10 @@ export class PrincipalClient {
     return this.call("LSRUNS", filter, options);
   }
 
-  getRun(runId: string, options?: RequestOptions) {
-    return this.call("GETRUN", { workflow_instance_id: runId }, options);
+  /** With `outputs`, the tasks have what they published, unless that is too large for one reply. */
+  getRun(runId: string, { outputs, ...options }: RequestOptions & { readonly outputs?: boolean } = {}) {
+    const request = { workflow_instance_id: runId, ...(outputs === true ? { outputs } : {}) };
+    return this.call("GETRUN", request, options);
   }
 
   /** Waits until the run has ended, at most `waitMs`; returns its present state. */

@@ -1,6 +1,7 @@
 /** Runs from the history, for those that are no longer in the operational state. */
 import type { DuckDBConnection, DuckDBValue } from "@duckdb/node-api";
 import type { ListRuns, RunAttempt, RunDetails, RunSummary, TaskRunSummary } from "../contract/messages.ts";
+import { MAX_OUTPUTS_TOGETHER_BYTES } from "../contract/outputs.ts";
 import type { RunStatus } from "../workflow/status.ts";
 
 /** A run from the history. Definitions are not kept there. */
@@ -28,6 +29,7 @@ export async function listRuns(
 export async function findRun(
   connection: DuckDBConnection,
   workflowInstanceId: string,
+  outputs: boolean,
 ): Promise<HistoricRun | null> {
   const read = async (sql: string): Promise<Row[]> =>
     (await connection.runAndReadAll(sql, [workflowInstanceId])).getRowObjects();
@@ -51,10 +53,13 @@ export async function findRun(
      GROUP BY slice, attempt ORDER BY slice, attempt`,
   );
   // A task that completed in an earlier attempt has no task run in the newest one: use each task's newest task run.
+  const newest = `SELECT * FROM task_runs WHERE workflow_instance_id = $1
+     QUALIFY row_number() OVER (PARTITION BY task_id ORDER BY attempt DESC, created_at_ms DESC) = 1`;
   const tasks = await read(
-    `SELECT * FROM task_runs WHERE workflow_instance_id = $1
-     QUALIFY row_number() OVER (PARTITION BY task_id ORDER BY attempt DESC, created_at_ms DESC) = 1
-     ORDER BY created_at_ms, task_id`,
+    outputs
+      ? `SELECT * REPLACE (CASE WHEN bytes <= ${MAX_OUTPUTS_TOGETHER_BYTES} THEN outputs END AS outputs)
+         FROM (SELECT *, sum(strlen(outputs::VARCHAR)) OVER () AS bytes FROM (${newest})) ORDER BY created_at_ms, task_id`
+      : `SELECT * EXCLUDE (outputs) FROM (${newest}) ORDER BY created_at_ms, task_id`,
   );
   return {
     ...toSummary(run),
@@ -65,6 +70,9 @@ export async function findRun(
     retry_of: text(run, "retry_of"),
     attempts: (shared.length > 0 ? shared : attempts).map(toAttempt),
     tasks: tasks.map(toTask),
+    ...(tasks.some((row) => (number(row, "bytes") ?? 0) > MAX_OUTPUTS_TOGETHER_BYTES)
+      ? { outputs_left_out: true }
+      : {}),
   };
 }
 

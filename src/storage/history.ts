@@ -196,8 +196,10 @@ export class HistoryDatabase {
   }
 
   /** A run, or null. @throws HistoryUnavailableError */
-  findRun(workflowInstanceId: string): Promise<HistoricRun | null> {
-    return this.#read("The query", READ_TIMEOUT_MS, (connection) => findRun(connection, workflowInstanceId));
+  findRun(workflowInstanceId: string, outputs: boolean): Promise<HistoricRun | null> {
+    return this.#read("The query", READ_TIMEOUT_MS, (connection) =>
+      findRun(connection, workflowInstanceId, outputs),
+    );
   }
 
   /** Runs, newest first; with `before` only those created before that time (ms). @throws HistoryUnavailableError */

@@ -179,7 +179,7 @@ describe("statuses", () => {
     outbox.add({ table: "workflow_run_status", row: runRow() });
     historian.notifyStatus();
     await historian.signals.until("flushed", () => outbox.rows.length === 0);
-    expect((await historian.findRun("run-1"))?.status).toBe("PENDING");
+    expect((await historian.findRun("run-1", false))?.status).toBe("PENDING");
     expect(await historian.listRuns({ limit: 5 })).toHaveLength(1);
   });
 });
@@ -210,7 +210,7 @@ describe("while the database is away", () => {
       historian.flush(),
       historian.searchLogs({}),
       historian.query({ sql: "SELECT 1", max_rows: 1 }),
-      historian.findRun("run-1"),
+      historian.findRun("run-1", false),
       historian.prepareBackup(),
     ]) {
       expect(await asked.catch((thrown) => thrown)).toBeInstanceOf(HistoryUnavailableError);

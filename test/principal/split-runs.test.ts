@@ -664,6 +664,9 @@ test("results that are too large for a message end the tasks that need them, and
   const run = await cluster.client().waitRun(id, 10_000);
   expect(run).toMatchObject({ status: "CRASHED", error: "crashed: all" });
   expect(run.tasks.find((task) => task.task_id === "all")?.error).toMatch(/larger than 8 MiB together/);
+  expect(run.outputs_left_out).toBeUndefined();
+  const whole = await cluster.client().getRun(id, { outputs: true });
+  expect(whole).toEqual({ ...run, outputs_left_out: true });
 });
 
 test.each([0, 1])(

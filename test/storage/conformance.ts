@@ -654,6 +654,10 @@ export function describeStore(name: string, make: () => Promise<StoreUnderTest>)
         ends.map(({ task_id, slice }) => ({ task_id, slice, attempt: 1, status: "COMPLETED" })),
       );
       expect((await store.read((tx) => tx.listTaskRuns("split")))[0]?.outputs).toBe('{"n":1}');
+      const states = (await store.read((tx) => tx.listTaskRuns("split"))).map(
+        ({ outputs: _, ...state }) => state,
+      );
+      expect(await store.read((tx) => tx.listTaskStates("split"))).toEqual(states);
     });
 
     given("knows which runs take too long", async ({ store }) => {

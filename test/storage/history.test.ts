@@ -270,7 +270,7 @@ describe("views", () => {
         run(8, { workflow_instance_id: "run-2", created_at_ms: 9, status: "COMPLETED" }),
       ],
     });
-    const found = await history.findRun("run-1");
+    const found = await history.findRun("run-1", true);
     expect(found).toMatchObject({
       status: "FAILED",
       attempt: 2,
@@ -286,7 +286,7 @@ describe("views", () => {
         { task_id: "load", status: "FAILED", attempt: 2, exit_code: 3 },
       ],
     });
-    expect(await history.findRun("none")).toBeNull();
+    expect(await history.findRun("none", true)).toBeNull();
     expect((await history.listRuns({ limit: 10 })).map((r) => r.workflow_instance_id)).toEqual([
       "run-2",
       "run-1",
@@ -348,7 +348,7 @@ test("an old run that agents shared is found with what each of them had of it", 
       run(10, { status: "FAILED", timestamp_ms: 80, attempt: 2, agent_id: "c" }),
     ],
   });
-  expect(await history.findRun("run-1")).toMatchObject({
+  expect(await history.findRun("run-1", true)).toMatchObject({
     status: "FAILED",
     attempts: [
       { slice: 1, attempt: 1, agent_id: "a", status: "COMPLETED", started_at_ms: 10, finished_at_ms: 53 },
@@ -369,6 +369,27 @@ test("an old run that agents shared is found with what each of them had of it", 
       { task_id: "load", slice: 0, agent_id: null, status: "SKIPPED" },
     ],
   });
+  const plain = await history.findRun("run-1", false);
+  expect(plain?.tasks.map((task) => task.outputs)).toEqual([undefined, undefined, undefined]);
+  await history.close();
+});
+
+test("outputs of an old run that are too large for a reply are left out, and the run says so", async () => {
+  using directory = new TestDirectory();
+  const history = await openHistory(directory);
+  const outputs = JSON.stringify({ text: "x".repeat(250 * 1024) });
+  const tasks = Array.from({ length: 33 }, (_, i) => {
+    const name = { task_id: `t${i}`, task_instance_id: `t${i}` };
+    return task(2 + i, { ...name, status: "COMPLETED", outputs });
+  });
+  await history.write({ logs: [], disordered: [], statuses: [run(1, {}), ...tasks.slice(1)] });
+  const whole = await history.findRun("run-1", true);
+  expect(whole?.outputs_left_out).toBeUndefined();
+  expect(whole?.tasks.filter((task) => task.outputs !== undefined)).toHaveLength(32);
+  await history.write({ logs: [], disordered: [], statuses: tasks.slice(0, 1) });
+  const without = await history.findRun("run-1", true);
+  expect(without?.outputs_left_out).toBe(true);
+  expect(without?.tasks.filter((task) => task.outputs !== undefined)).toHaveLength(0);
   await history.close();
 });
 

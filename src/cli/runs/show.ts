@@ -15,6 +15,7 @@ import {
   statusPaint,
 } from "../support/format.ts";
 import { jsonArg, principalArg } from "../support/globals.ts";
+import { say } from "../support/report.ts";
 import { findRun } from "../support/run-id.ts";
 import { runJson, taskTable, timelineOf } from "../support/run-report.ts";
 import { printJson, printLine } from "../support/stdout.ts";
@@ -30,7 +31,7 @@ export default command({
   },
   extras: {
     details:
-      "Shows what triggered the run, its parameters, where it ran, and how and when each attempt and each task ended.",
+      "Shows what triggered the run, its parameters, where it ran, and how and when each attempt and each task ended. With --json also what the tasks published, up to 8 MiB together.",
     see: ["logs query"],
     completes: { run: "run" },
     examples: [
@@ -39,7 +40,15 @@ export default command({
     ],
   },
   async run({ args }) {
-    const run = await withPrincipal(args, (connection) => findRun(connection, args.run));
+    const run = await withPrincipal(args, (connection) =>
+      findRun(connection, args.run, { outputs: args.json === true }),
+    );
+    if (run.outputs_left_out === true) {
+      const sql = `SELECT task_id, outputs FROM task_runs WHERE workflow_instance_id = '${run.workflow_instance_id}'`;
+      say(
+        `The outputs of the tasks are left out: they have more than 8 MiB together. The history has them: cdktr db query "${sql}"`,
+      );
+    }
     if (args.json) return printJson(runJson(run));
     await printRun(run, principalNow());
   },

@@ -12,21 +12,25 @@ const SEARCHED = 10_000;
 const SHOWN = 8;
 
 /**
- * The run that `text` refers to.
+ * The run that `text` refers to; with `outputs`, its tasks have what they published.
  * @throws NotFoundError when there is none
  * @throws InvalidInputError when it is too short or not an id, or (listing the candidates) when the prefix is ambiguous
  */
-export async function findRun({ client }: Connection, text: string): Promise<RunDetails> {
+export async function findRun(
+  { client }: Connection,
+  text: string,
+  options: { readonly outputs?: boolean } = {},
+): Promise<RunDetails> {
   const problem = runIdProblem(text);
   if (problem !== undefined)
     throw new InvalidInputError(`${sentence(problem)}.`, { hint: await hintFor(client, text) });
   try {
-    return await client.getRun(text);
+    return await client.getRun(text, options);
   } catch (error) {
     if (!(error instanceof RequestRefusedError)) throw error;
   }
   const only = onlyRun(text, await client.listRuns({ limit: SEARCHED }), principalNow());
-  return client.getRun(only.workflow_instance_id);
+  return client.getRun(only.workflow_instance_id, options);
 }
 
 /**

@@ -75,7 +75,7 @@ export const TaskRunSummary = z.object({
   duration_ms: z.number().nullable().optional(),
   /** The agent that executed it; null for none. Older principals do not send it. */
   agent_id: z.string().nullable().default(null),
-  /** What it published; absent for nothing. */
+  /** What it published; absent for nothing, and if it was not asked for. Older principals send it unasked. */
   outputs: Outputs.nullable().optional(),
   /** While it is WAITING: when its next attempt begins, ms since the epoch. Older principals do not send it. */
   next_attempt_ms: z.number().optional(),
@@ -110,8 +110,15 @@ export const SliceWait = z.object({
 });
 export type SliceWait = z.infer<typeof SliceWait>;
 
-/** `GETRUN` and `CANCELRUN`. */
-export const GetRun = z.object({ workflow_instance_id: Name });
+/** `GETRUN`. */
+export const GetRun = z.object({
+  workflow_instance_id: Name,
+  /** Whether the reply has what the tasks published. */
+  outputs: z.boolean().default(false),
+});
+
+/** `CANCELRUN`. */
+export const CancelRun = z.object({ workflow_instance_id: Name });
 
 /** `WAITRUN`: answers when the run has ended, or after `wait_ms`. */
 export const WaitRun = z.object({
@@ -133,6 +140,11 @@ export const RunDetails = RunSummary.extend({
   waits: z.array(SliceWait).optional(),
   /** Number of slices that wait, if it is more than `waits` has. */
   waiting_slices: z.number().int().optional(),
+  /**
+   * True if outputs were asked for, but have more than 8 MiB together, so that no task has any here. The history has them, in the
+   * column `outputs` of `task_runs`.
+   */
+  outputs_left_out: z.boolean().optional(),
   /** The definition that ran; null for an old run that only the history has. */
   definition: WorkflowDefinition.nullable(),
 });

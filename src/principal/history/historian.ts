@@ -315,8 +315,8 @@ export class Historian extends BackgroundService<HistorianSignals> {
   }
 
   /** A run that was removed from the operational state, or null. @throws HistoryUnavailableError */
-  findRun(workflowInstanceId: string): Promise<HistoricRun | null> {
-    return this.#read((database) => database.findRun(workflowInstanceId));
+  findRun(workflowInstanceId: string, outputs: boolean): Promise<HistoricRun | null> {
+    return this.#read((database) => database.findRun(workflowInstanceId, outputs));
   }
 
   /**

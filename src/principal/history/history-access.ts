@@ -29,7 +29,7 @@ export interface HistoryAccess extends LogPositions {
     verbose: boolean,
   ): Promise<string[]>;
   query(query: QueryDatabase): Promise<QueryResult>;
-  findRun(runId: string): Promise<Omit<RunDetails, "definition"> | null>;
+  findRun(runId: string, outputs: boolean): Promise<Omit<RunDetails, "definition"> | null>;
   listRuns(filter: ListRuns, beforeMs: number): Promise<RunSummary[]>;
   prepareExport(): Promise<PreparedFiles>;
   prepareBackup(): Promise<PreparedFiles>;

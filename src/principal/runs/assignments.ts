@@ -1,14 +1,12 @@
 /** What an agent is told about a run, or a slice, that it gets. */
 import type { RunAssignment } from "../../contract/messages.ts";
+import { MAX_OUTPUTS_TOGETHER_BYTES } from "../../contract/outputs.ts";
 import { CdktrError } from "../../errors.ts";
 import type { Claim, OperationalTx, RunRecord, SliceRecord } from "../../storage/operational/store.ts";
 import type { TaskDefinition, WorkflowDefinition } from "../../workflow/model.ts";
 import { isEnding } from "../../workflow/task-state.ts";
 import type { Definitions } from "./definitions.ts";
 import type { ProgressOfRuns } from "./progress-of-runs.ts";
-
-/** Maximum size of all results in an assignment together, as JSON. */
-const MAX_RESULTS_BYTES = 8 * 1024 * 1024;
 
 /** The tasks can be given to no agent, now or later. */
 export class UnassignableError extends CdktrError {}
@@ -134,9 +132,9 @@ async function completed(tx: OperationalTx, run: RunRecord, tasks: readonly stri
   let bytes = 0;
   for (const [id, outputs] of await tx.outputsOf(run.workflow_instance_id, tasks)) {
     bytes += Buffer.byteLength(outputs);
-    if (bytes > MAX_RESULTS_BYTES) {
+    if (bytes > MAX_OUTPUTS_TOGETHER_BYTES) {
       throw new UnassignableError(
-        `the outputs of the tasks on which it depends are larger than ${MAX_RESULTS_BYTES / 1024 / 1024} MiB together; pass large data on as files`,
+        `the outputs of the tasks on which it depends are larger than ${MAX_OUTPUTS_TOGETHER_BYTES / 1024 / 1024} MiB together; pass large data on as files`,
       );
     }
     results[id] = { status: "COMPLETED", outputs: JSON.parse(outputs) };

@@ -11,6 +11,7 @@ import type {
   RunTaskOptions,
   TaskRunSummary,
 } from "../../contract/messages.ts";
+import { MAX_OUTPUTS_TOGETHER_BYTES } from "../../contract/outputs.ts";
 import { SHORTEST_PREFIX } from "../../contract/run-id.ts";
 import { tookMs } from "../../contract/took.ts";
 import { InvalidInputError, NotFoundError, UnprocessableError } from "../../errors.ts";
@@ -22,7 +23,7 @@ import {
   type RunRecord,
   type SliceRecord,
   StoreUnavailableError,
-  type TaskRunRecord,
+  type TaskRunState,
 } from "../../storage/operational/store.ts";
 import type { WorkflowDefinition } from "../../workflow/model.ts";
 import { resolveParams } from "../../workflow/params.ts";
@@ -68,7 +69,7 @@ interface RunCounts {
 
 /** Runs that are no longer in the operational state. */
 export interface OldRuns {
-  findRun(runId: string): Promise<Omit<RunDetails, "definition"> | null>;
+  findRun(runId: string, outputs: boolean): Promise<Omit<RunDetails, "definition"> | null>;
   /** Newest first, those created before `beforeMs`. */
   listRuns(filter: ListRuns, beforeMs: number): Promise<RunSummary[]>;
 }
@@ -217,25 +218,28 @@ export class RunService {
 
   /**
    * The current state of a run.
+   * @param outputs whether to read what its tasks published, too
    * @throws NotFoundError when nothing is known about it
    */
-  async get(runId: string): Promise<RunDetails> {
+  async get(runId: string, outputs: boolean): Promise<RunDetails> {
     const found = await this.#store.read(async (tx) => {
       const run = await this.#lookUp(tx, runId);
-      return run === null ? null : this.#details(tx, run);
+      if (run === null) return null;
+      const details = await this.#details(tx, run);
+      return outputs ? withOutputs(tx, details) : details;
     });
-    return found ?? this.#fromHistory(runId);
+    return found ?? this.#fromHistory(runId, outputs);
   }
 
   /** The run when it is over, or its state after `waitMs`. */
   async wait(runId: string, waitMs: number): Promise<RunDetails> {
     const deadline = this.#clock.monotonic() + waitMs;
-    const first = await this.get(runId);
+    const first = await this.get(runId, false);
     if (isTerminal(RUN_TRANSITIONS, first.status)) return first;
     const id = first.workflow_instance_id;
     for (;;) {
       const ticket = this.#polls.ticket(topicOf(id));
-      const run = await this.get(id);
+      const run = await this.get(id, false);
       const left = deadline - this.#clock.monotonic();
       if (isTerminal(RUN_TRANSITIONS, run.status) || left <= 0) {
         ticket.drop();
@@ -320,10 +324,10 @@ export class RunService {
     });
   }
 
-  async #fromHistory(runId: string): Promise<RunDetails> {
+  async #fromHistory(runId: string, outputs: boolean): Promise<RunDetails> {
     let old: Omit<RunDetails, "definition"> | null;
     try {
-      old = await this.#old.findRun(runId);
+      old = await this.#old.findRun(runId, outputs);
     } catch (error) {
       if (!(error instanceof UnprocessableError)) throw error;
       throw new UnprocessableError(
@@ -356,7 +360,7 @@ export class RunService {
     const attempts = await tx.listAttempts(run.workflow_instance_id);
     const leases = new Map(attempts.map((attempt) => [nameOf(attempt), attempt]));
     const slices = run.revision === 0 ? [] : await tx.listSlices(run.workflow_instance_id, "all");
-    const tasks = await tx.listTaskRuns(run.workflow_instance_id);
+    const tasks = await tx.listTaskStates(run.workflow_instance_id);
     const definition = await this.#definitions.of(tx, run);
     const waits = await this.#waits.of(tx, run);
     return {
@@ -465,10 +469,10 @@ function attemptsOf(run: RunRecord, attempts: readonly AttemptRecord[]): RunAtte
 function tasksOf(
   run: RunRecord,
   slices: readonly SliceRecord[],
-  tasks: readonly TaskRunRecord[],
-): TaskRunRecord[] {
+  tasks: readonly TaskRunState[],
+): TaskRunState[] {
   const newest = new Map(slices.map(({ slice, attempt }) => [slice, attempt]));
-  const isPresent = ({ slice, attempt }: TaskRunRecord) =>
+  const isPresent = ({ slice, attempt }: TaskRunState) =>
     run.revision === 0 ? attempt === run.attempt : slice === 0 ? attempt > 0 : attempt === newest.get(slice);
   const present = tasks.filter(isPresent);
   const named = new Set(present.map((task) => task.task_id));
@@ -478,8 +482,23 @@ function tasksOf(
   return [...newestOf(carried), ...present];
 }
 
+/** The run with what its tasks published, or with the word that it is too much. */
+async function withOutputs(tx: OperationalTx, run: RunDetails): Promise<RunDetails> {
+  const tasks: TaskRunSummary[] = [];
+  let bytes = 0;
+  for (const task of run.tasks) {
+    const found =
+      task.status === "COMPLETED" ? await tx.outputsOf(run.workflow_instance_id, [task.task_id]) : undefined;
+    const json = found?.get(task.task_id);
+    bytes += json === undefined ? 0 : Buffer.byteLength(json);
+    if (bytes > MAX_OUTPUTS_TOGETHER_BYTES) return { ...run, outputs_left_out: true };
+    tasks.push(json === undefined ? task : { ...task, outputs: JSON.parse(json) });
+  }
+  return { ...run, tasks };
+}
+
 /** The newest task run of each task. */
-function newestOf(tasks: readonly TaskRunRecord[]): TaskRunRecord[] {
+function newestOf<T extends TaskRunState>(tasks: readonly T[]): T[] {
   return [...new Map(tasks.map((task) => [task.task_id, task])).values()];
 }
 
@@ -487,10 +506,10 @@ function newestOf(tasks: readonly TaskRunRecord[]): TaskRunRecord[] {
 function summarizer(
   leases: ReadonlyMap<string, AttemptRecord>,
   definition: WorkflowDefinition | null,
-): (task: TaskRunRecord) => TaskRunSummary {
+): (task: TaskRunState) => TaskRunSummary {
   const policies = new Map(definition?.tasks.map(({ id, retry }) => [id, retry]));
   return (record) => {
-    const { workflow_instance_id: _run, task_name: _name, status_at_ms, outputs, ...task } = record;
+    const { workflow_instance_id: _run, task_name: _name, status_at_ms, ...task } = record;
     const policy = policies.get(task.task_id);
     const delay =
       task.status === "WAITING" && policy !== undefined ? retryDelayMs(policy, task.task_attempt) : null;
@@ -498,7 +517,6 @@ function summarizer(
       ...task,
       duration_ms: durationOf(task),
       agent_id: leases.get(nameOf(record))?.agent_id ?? null,
-      ...(outputs === null ? {} : { outputs: JSON.parse(outputs) }),
       ...(delay === null ? {} : { next_attempt_ms: status_at_ms + delay }),
     };
   };

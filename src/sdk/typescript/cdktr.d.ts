@@ -165,6 +165,7 @@ declare module "cdktr" {
     readonly tasks: readonly TaskRun[];
     readonly waits?: readonly SliceWait[];
     readonly waiting_slices?: number;
+    readonly outputs_left_out?: boolean;
     readonly definition: Readonly<Record<string, unknown>> | null;
   }
 
@@ -217,7 +218,8 @@ declare module "cdktr" {
       filter: { limit?: number; workflow_id?: string; status?: RunStatus },
       options?: RequestOptions,
     ): Promise<Run[]>;
-    getRun(runId: string, options?: RequestOptions): Promise<RunDetails>;
+    /** With `outputs`, the tasks have what they published, unless that has more than 8 MiB together. */
+    getRun(runId: string, options?: RequestOptions & { readonly outputs?: boolean }): Promise<RunDetails>;
     cancelRun(runId: string, options?: RequestOptions): Promise<RunDetails>;
     /** Lines of the history, as text; omitted options do not filter. */
     queryLogs(

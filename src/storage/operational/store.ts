@@ -69,6 +69,9 @@ type LeaseStep = { readonly lease: LeaseState; readonly status: RunStatus } & Pa
   >
 >;
 
+/** A task run without what it published. */
+export type TaskRunState = Omit<TaskRunRecord, "outputs">;
+
 /** How a task run ended, or what its status is until then. */
 export type TaskEnd = Pick<TaskRunRecord, "task_id" | "slice" | "attempt" | "status">;
 
@@ -191,6 +194,8 @@ export interface LeaseIntentions {
   getTaskRun(runId: string, taskInstanceId: string): Promise<TaskRunRecord | null>;
   /** In the order in which they were first written; of one slice, from 1, or all. */
   listTaskRuns(runId: string, slice?: number): Promise<TaskRunRecord[]>;
+  /** As {@link listTaskRuns} of all, without what they published, which may be large. */
+  listTaskStates(runId: string): Promise<TaskRunState[]>;
   /** As {@link listTaskRuns}, but only what is needed to know how far the run has got. */
   listTaskEnds(runId: string): Promise<TaskEnd[]>;
   /** What tasks of a run published, by task id, as JSON; tasks that published nothing are omitted. */

@@ -85,12 +85,18 @@ class Principal:
         """
         return self._run(trigger_of(workflow_id, params, dedupe_key, trigger))
 
-    def get_run(self, run: Union[str, Result[Dict[str, Any]]]) -> Result[Dict[str, Any]]:
-        """A run as it is now, with its attempts and tasks."""
+    def get_run(
+        self, run: Union[str, Result[Dict[str, Any]]], outputs: bool = False
+    ) -> Result[Dict[str, Any]]:
+        """A run as it is now, with its attempts and tasks.
+
+        :param outputs: with what the tasks published, unless that has more than 8 MiB together (``outputs_left_out``)
+        """
         run_id, failure = _run_id(run)
         if failure is not None:
             return Result(False, failure)
-        return self._ask(["GETRUN", json.dumps({"workflow_instance_id": run_id})], json.loads)
+        question = {"workflow_instance_id": run_id, **({"outputs": True} if outputs else {})}
+        return self._ask(["GETRUN", json.dumps(question)], json.loads)
 
     def wait(
         self, run: Union[str, Result[Dict[str, Any]]], timeout: Optional[float] = None

@@ -2,7 +2,15 @@
 import { isTerminal } from "../../../workflow/status.ts";
 import { TASK_TRANSITIONS } from "../../../workflow/task-state.ts";
 import { requireLegal } from "../legal.ts";
-import type { AttemptName, AttemptRecord, Claim, LeaseIntentions, TaskEnd, TaskRunRecord } from "../store.ts";
+import type {
+  AttemptName,
+  AttemptRecord,
+  Claim,
+  LeaseIntentions,
+  TaskEnd,
+  TaskRunRecord,
+  TaskRunState,
+} from "../store.ts";
 import { mayHaveWork } from "./agents.ts";
 import { queueHead, queueHeads } from "./queue.ts";
 import { getRun, takeQueuedRun } from "./runs.ts";
@@ -19,8 +27,9 @@ const every = (condition: string) =>
   `${OF_RUNS} WHERE ${condition} UNION ALL ${OF_SLICES} WHERE ${condition}`;
 
 const OPEN = "lease IN ('OFFERED', 'HELD')";
-const TASK_RUN_COLUMNS =
-  "workflow_instance_id, task_instance_id, task_id, task_name, slice, attempt, task_attempt, status, exit_code, signal, error, cpu_ms, max_rss_kb, started_at_ms, finished_at_ms, duration_ms, status_at_ms, outputs";
+const TASK_STATE_COLUMNS =
+  "workflow_instance_id, task_instance_id, task_id, task_name, slice, attempt, task_attempt, status, exit_code, signal, error, cpu_ms, max_rss_kb, started_at_ms, finished_at_ms, duration_ms, status_at_ms";
+const TASK_RUN_COLUMNS = `${TASK_STATE_COLUMNS}, outputs`;
 
 /** An attempt of a run, or of a slice of it. */
 export function getAttempt(
@@ -255,6 +264,11 @@ export function leaseIntentions(db: Statements, now: () => number): LeaseIntenti
       return slice === undefined
         ? db.all<TaskRunRecord>(`${tasks} ORDER BY seq`, runId)
         : db.all<TaskRunRecord>(`${tasks} AND slice > 0 AND slice = (SELECT ?) ORDER BY seq`, runId, slice);
+    },
+
+    async listTaskStates(runId) {
+      const sql = `SELECT ${TASK_STATE_COLUMNS} FROM task_runs WHERE workflow_instance_id = (SELECT ?) ORDER BY seq`;
+      return db.all<TaskRunState>(sql, runId);
     },
 
     async listTaskEnds(runId) {
