@@ -205,18 +205,18 @@ elsewhere(
           readFileSync(`/proc/${pid}/cmdline`, "utf8").includes("start\0agent") &&
           readFileSync(`/proc/${pid}/comm`, "utf8") !== "flock\n",
       );
+    const log = join(home, "cdktr-agent.log");
+    // The principal knows that it is registered before the agent does.
+    const registrations = () =>
+      existsSync(log) ? (readFileSync(log, "utf8").match(/is registered/g) ?? []).length : 0;
     const first = cron();
-    await until("the agent is there", async () => (await agents()).length === 1);
+    await until("the agent is there", async () => (await agents()).length === 1 && registrations() === 1);
     expect(await cron().exited).toBe(1);
     expect(await agents()).toHaveLength(1);
     for (const pid of agentProcesses()) process.kill(pid, "SIGKILL");
     await first.exited;
     const again = cron();
-    const log = join(home, "cdktr-agent.log");
-    await until(
-      "it is there again",
-      () => (readFileSync(log, "utf8").match(/is registered/g) ?? []).length === 2,
-    );
+    await until("it is there again", () => registrations() === 2);
     for (const pid of agentProcesses()) process.kill(pid, "SIGTERM");
     await again.exited;
     expect(readFileSync(log, "utf8")).toContain("has stopped");
