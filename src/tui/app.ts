@@ -64,6 +64,8 @@ export class App implements Store {
   #drawnAt = 0;
   #dirty = false;
   #suspended = false;
+  /** The terminal belongs to the shell for good. */
+  #isOver = false;
   readonly #ticking = new Timer(() => this.#tick());
   #clicked: { target: string; at: number } | undefined;
   /** Background work that is awaited when the UI ends. */
@@ -111,6 +113,8 @@ export class App implements Store {
       this.#ticking.cancel();
       this.#frame.cancel();
       this.#suspended = true;
+      // A process that was told to end while it was stopped would otherwise take the terminal again as it continues.
+      this.#isOver = true;
       await this.#terminal.flush(FLUSH_MS);
       leave();
       process.off("uncaughtException", leave);
@@ -353,6 +357,7 @@ export class App implements Store {
   }
 
   async #stopProcess(): Promise<void> {
+    if (this.#isOver) return;
     this.#terminal.leave();
     const listeners = process.listeners("SIGTSTP");
     process.removeAllListeners("SIGTSTP");
@@ -363,7 +368,7 @@ export class App implements Store {
   }
 
   #resume(): void {
-    if (!this.#suspended) return;
+    if (!this.#suspended || this.#isOver) return;
     this.#suspended = false;
     this.#terminal.enter();
     this.#renderer.invalidate();

@@ -4,7 +4,7 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Tmux } from "../../scripts/support/tmux.ts";
 import { CDKTR, type Cluster, startCluster } from "../support/cdktr.ts";
-import { runOver, shellWorkflow, until } from "./support/fixtures.ts";
+import { processesWith, runOver, shellWorkflow, until } from "./support/fixtures.ts";
 
 /** Waits after its third line until the file `go` exists. */
 const COUNT = `for i in $(seq $CDKTR_PARAM_LINES); do echo "line $i of $CDKTR_PARAM_WORD"; [ $i != 3 ] || until [ -e go ]; do sleep 0.05; done; done`;
@@ -290,6 +290,22 @@ test("Ctrl-C, Ctrl-Z and fg, TERM: the terminal is always as it was", async () =
   tmux.type("kill -TERM %1; fg");
   tmux.keys("Enter");
   await tmux.waitFor(/^\$$|Terminated/m);
+  await expectSaneTerminal();
+});
+
+test("told to stop and to end at the same time, it leaves the terminal to the shell", async () => {
+  await open();
+  const [ui = 0] = processesWith(cluster.directory).filter((pid) =>
+    readFileSync(`/proc/${pid}/cmdline`, "utf8").includes("\0ui\0"),
+  );
+  process.kill(ui, "SIGTSTP");
+  process.kill(ui, "SIGTERM");
+  await tmux.waitFor(/^\$$|Stopped|Terminated/m);
+  // It ends when it continues, if it had stopped before it heard of the end.
+  tmux.type("fg");
+  tmux.keys("Enter");
+  await until("it is over", () => !processesWith(cluster.directory).includes(ui));
+  await tmux.waitFor((screen) => !/Workflows {2}2 Runs/.test(screen));
   await expectSaneTerminal();
 });
 
