@@ -46,7 +46,7 @@ export class SliceRun implements TaskOwner {
     if (unknown !== undefined) throw new InvalidInputError(`there is no task "${unknown}"`);
   }
 
-  /** Whether the principal has confirmed the attempt, so that tasks may have started. */
+  /** Whether it was told to start, so that tasks may have started. */
   get isStarted(): boolean {
     return this.#started;
   }
@@ -56,7 +56,7 @@ export class SliceRun implements TaskOwner {
     return this.#over.promise;
   }
 
-  /** Executes the tasks; call it after the principal has confirmed the attempt. */
+  /** Executes the tasks. An attempt that must be confirmed starts when the principal has the confirmation. */
   start(): void {
     if (this.#stopped !== undefined) return;
     this.#started = true;

@@ -25,7 +25,7 @@ export interface RunRecord {
   readonly status: RunStatus;
   /** Number of the newest attempt, 1-based. Of a split run, no slice has a higher one. */
   readonly attempt: number;
-  /** Number of attempts that crashed after an agent had confirmed them: these are limited. Of a split run, each slice counts its own. */
+  /** Number of attempts that crashed and may have started: these are limited. Of a split run, each slice counts its own. */
   readonly crashed_attempts: number;
   /** Whether it waits for an agent as a whole. */
   readonly queued: boolean;
