@@ -2,10 +2,9 @@ import type { RunAssignment, RunReport } from "../contract/messages.ts";
 import type { Outputs } from "../contract/outputs.ts";
 import { InvalidInputError } from "../errors.ts";
 import { Timer } from "../timer.ts";
-import { formatDuration } from "../workflow/duration.ts";
 import type { TaskDefinition } from "../workflow/model.ts";
 import { planOf } from "../workflow/plan.ts";
-import { type Decision, Progress, type RunFinish, type TaskEnd } from "../workflow/progress.ts";
+import { type Decision, Progress, type RunFinish, type TaskEnd, timeoutText } from "../workflow/progress.ts";
 import type { RunStatus } from "../workflow/status.ts";
 import { isEnding } from "../workflow/task-state.ts";
 import { isSilentStop, type RunContext, type StopReason, type TaskOwner, TaskRun } from "./task-run.ts";
@@ -71,14 +70,9 @@ export class SliceRun implements TaskOwner {
     const first = this.#stopped === undefined;
     this.#stopped = reason;
     if (!first) return;
-    const { timeout_ms } = this.#context.assignment.workflow;
     this.#carryOut(
       reason === "run timed out"
-        ? this.#progress.stop(
-            "timed out",
-            // The definition that comes with a slice has no limit.
-            timeout_ms === null ? "the run timed out" : `timed out after ${formatDuration(timeout_ms)}`,
-          )
+        ? this.#progress.stop("timed out", timeoutText(this.#context.assignment.workflow))
         : this.#progress.stop("cancelled"),
     );
     for (const task of this.#tasks.values()) task.stop(reason);

@@ -67,7 +67,8 @@ export class TryFiles {
    * @throws CannotStartError when the disk cannot be written
    */
   writeInputs(inputs: ReadonlyMap<string, Outputs>): void {
-    if (inputs.size === 0) return;
+    // A try that waits for its host to have room starts more than once.
+    if (inputs.size === 0 || this.#hasInputs) return;
     this.#hasInputs = true;
     try {
       mkdirSync(this.inputs, { recursive: true, mode: 0o700 });

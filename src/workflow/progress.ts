@@ -42,6 +42,7 @@
  *   finish COMPLETED   otherwise; SKIPPED tasks do not matter
  */
 import { InvalidInputError } from "../errors.ts";
+import { formatDuration } from "./duration.ts";
 import type { HookOn, Outputs, Plan, PlanNode, Result } from "./plan.ts";
 import type { RunStatus } from "./status.ts";
 import type { Ending } from "./task-state.ts";
@@ -121,6 +122,16 @@ const STOPPED = {
   cancelled: { waiting: "CANCELLED", asleep: "CANCELLED", reason: "the run was cancelled" },
   "timed out": { waiting: "SKIPPED", asleep: "FAILED", reason: "the run timed out" },
 } as const;
+
+/** Why a task did not run in a run that was stopped. */
+export function stopReason(kind: Stop): string {
+  return STOPPED[kind].reason;
+}
+
+/** Why a run that took longer than it may has FAILED. */
+export function timeoutText({ timeout_ms }: { readonly timeout_ms: number | null }): string {
+  return timeout_ms === null ? STOPPED["timed out"].reason : `timed out after ${formatDuration(timeout_ms)}`;
+}
 
 const HOOKS_AFTER: Readonly<Record<RunFinish["status"], HookOn>> = {
   COMPLETED: "on_success",

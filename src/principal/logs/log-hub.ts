@@ -39,7 +39,7 @@ const QUEUED_LINES = 50_000;
 const QUEUED_SUBSCRIPTIONS = 64;
 /** Subscriptions read from the publisher at once. */
 const RECEIVE_SUBSCRIPTIONS = 256;
-/** Interval at which they are read without a request, ms; the shorter one while there are some: a peer that has left keeps its connection until all of its are read. */
+/** Interval at which subscriptions are read without a request, ms; the shorter one while there are some, because a peer that has left keeps its connection until all of its subscriptions are read. */
 const TAKE_SUBSCRIPTIONS_MS = 1000;
 const TAKE_MORE_MS = 10;
 /** Total size of all topics, bytes: the publisher's table of them takes about fifty times as much. A subscriber's topic has a few dozen bytes. */

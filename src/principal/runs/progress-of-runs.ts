@@ -7,10 +7,9 @@
  * other end when the slice is over. Until then, another agent may still get the slice as its next attempt.
  */
 import type { OperationalTx, RunRecord } from "../../storage/operational/store.ts";
-import { formatDuration } from "../../workflow/duration.ts";
 import type { WorkflowDefinition } from "../../workflow/model.ts";
 import type { Plan } from "../../workflow/plan.ts";
-import { type Decision, Progress, type TaskEnd } from "../../workflow/progress.ts";
+import { type Decision, Progress, type TaskEnd, timeoutText } from "../../workflow/progress.ts";
 import { isEnding } from "../../workflow/task-state.ts";
 import type { Definitions } from "./definitions.ts";
 
@@ -123,9 +122,4 @@ export class ProgressOfRuns {
           : progress.begin();
     return { definition, plan, progress, decisions };
   }
-}
-
-/** Why a run that took longer than it may has FAILED. */
-export function timeoutText({ timeout_ms }: Pick<WorkflowDefinition, "timeout_ms">): string {
-  return `timed out after ${formatDuration(timeout_ms ?? 0)}`;
 }

@@ -261,7 +261,7 @@ export class RunChanges {
     lease: "REVOKED" | "EXPIRED",
   ): Promise<AfterCrash> {
     const slice = attempt.slice === 0 ? null : await tx.getSlice(run.workflow_instance_id, attempt.slice);
-    const wasConfirmed = attempt.lease === "HELD";
+    const wasHeld = attempt.lease === "HELD";
     const now = this.#o.clock.now();
     const isCancelled = run.cancel_requested_at_ms !== null;
     const status = isCancelled ? "CANCELLED" : "CRASHED";
@@ -271,12 +271,12 @@ export class RunChanges {
       const ended = await this.#give(tx, { run, attempt }, lease, now, step);
       return { run: ended, isQueued: false };
     }
-    const crashed_attempts = (slice ?? run).crashed_attempts + (wasConfirmed ? 1 : 0);
+    const crashed_attempts = (slice ?? run).crashed_attempts + (wasHeld ? 1 : 0);
     const definition = await this.#o.definitions.of(tx, run);
-    const tookTwo = wasConfirmed && isLoss(reason) && (await this.#lostOthers(tx, attempt));
+    const tookTwo = wasHeld && isLoss(reason) && (await this.#lostOthers(tx, attempt));
     const again =
       definition !== null &&
-      (!wasConfirmed || (crashed_attempts < MAX_RUN_ATTEMPTS && definition.failover !== "never" && !tookTwo));
+      (!wasHeld || (crashed_attempts < MAX_RUN_ATTEMPTS && definition.failover !== "never" && !tookTwo));
     const error =
       definition === null
         ? `${reason}, and the stored definition is damaged`
@@ -320,7 +320,7 @@ export class RunChanges {
     return this.#split.sliceOver(tx, run, attempt, at, { status, error: error ?? "it crashed" });
   }
 
-  /** Whether an earlier attempt was confirmed by another agent that was lost with it. */
+  /** Whether an earlier attempt was held by another agent that was lost with it. */
   async #lostOthers(tx: OperationalTx, attempt: AttemptRecord): Promise<boolean> {
     const attempts = await tx.listAttempts(attempt.workflow_instance_id, attempt.slice);
     return attempts.some(

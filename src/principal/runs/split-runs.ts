@@ -14,7 +14,7 @@ import type {
   SliceRecord,
   TaskRunRecord,
 } from "../../storage/operational/store.ts";
-import type { Decision, Progress, Stop } from "../../workflow/progress.ts";
+import { type Decision, type Progress, type Stop, stopReason, timeoutText } from "../../workflow/progress.ts";
 import { RUN_TRANSITIONS } from "../../workflow/run-state.ts";
 import { nextSlices } from "../../workflow/slices.ts";
 import { canTransition } from "../../workflow/status.ts";
@@ -22,7 +22,7 @@ import { type Ending, isEnding } from "../../workflow/task-state.ts";
 import type { PrincipalEvents } from "../principal-events.ts";
 import type { Definitions } from "./definitions.ts";
 import { needsOfSlice } from "./needs.ts";
-import { type ProgressOfRuns, type RunProgress, timeoutText } from "./progress-of-runs.ts";
+import type { ProgressOfRuns, RunProgress } from "./progress-of-runs.ts";
 import { newTaskRun, type RunWriting } from "./run-writing.ts";
 
 /** How the tasks of a slice end that its agent did not report. */
@@ -30,11 +30,6 @@ export interface Leftover {
   readonly status: "CANCELLED" | "CRASHED";
   readonly error: string;
 }
-
-const STOPPED: Readonly<Record<Stop, string>> = {
-  cancelled: "the run was cancelled",
-  "timed out": "the run timed out",
-};
 
 /** What {@link SplitRuns} needs. */
 export interface SplitRunsOptions {
@@ -153,7 +148,7 @@ export class SplitRuns {
       const attempt = slice.state === "LEASED" ? await tx.getAttempt(slice) : null;
       if (attempt !== null) this.#orders(tx, attempt);
       if (attempt?.lease === "HELD") continue;
-      if (attempt !== null) await this.#revoke(tx, attempt, { status: "CANCELLED", error: STOPPED[kind] });
+      if (attempt !== null) await this.#revoke(tx, attempt, { status: "CANCELLED", error: stopReason(kind) });
       await tx.endSlice(slice);
       withdrawn.push(...slice.tasks);
     }

@@ -1,5 +1,5 @@
 /**
- * The state machine of a lease: the right of one agent to execute one attempt of a run. It is created on disk by the assignment,
+ * The state machine of a lease: the right of one agent to execute one attempt of a run, or of a slice of it. It is created on disk by the assignment,
  * before the agent receives it. When it ends, the attempt is over and later reports of the agent about it are ignored (fencing).
  *
  *                   agent reports RUNNING          agent reports the end
@@ -12,7 +12,7 @@
  *        └───────────▶ EXPIRED
  *
  * An agent that can ask for the same assignment again need not report RUNNING: its lease is HELD in the commit that creates it, and its
- * tasks start at once. Runs that must not run again (`failover: never`) are confirmed all the same.
+ * tasks start at once. Only runs that must not run again (`failover: never`), and those of agents that cannot ask again, are confirmed.
  */
 import type { Transitions } from "../../workflow/status.ts";
 

@@ -23,9 +23,9 @@ export interface RunRecord {
   readonly trigger_depth: number;
   readonly created_at_ms: number;
   readonly status: RunStatus;
-  /** Number of the newest attempt, 1-based. Of a split run, no slice has a higher one. */
+  /** Number of the newest attempt, 1-based. No slice of a split run has a higher one. */
   readonly attempt: number;
-  /** Number of attempts that crashed and may have started: these are limited. Of a split run, each slice counts its own. */
+  /** Number of attempts that crashed and may have started: these are limited. Each slice of a split run counts its own. */
   readonly crashed_attempts: number;
   /** Whether it waits for an agent as a whole. */
   readonly queued: boolean;
@@ -40,7 +40,7 @@ export interface RunRecord {
   readonly cancel_requested_at_ms: number | null;
   /** When a split run took longer than it may; the agent of one that is not split sees to that itself. */
   readonly timed_out_at_ms: number | null;
-  /** When that will be, by the store's clock; null without a limit, and while no agent has confirmed any of it. */
+  /** When that will be, by the store's clock; null without a limit, and while no agent has any of it. */
   readonly deadline_ms: number | null;
   /** Number of tasks of the definition. */
   readonly tasks_total: number;

@@ -1,5 +1,5 @@
 /**
- * The operational state: runs, leases, agents, cursors, and the feeds that others read. This is its interface; `sqlite/` is the store
+ * The operational state: runs, slices, leases, agents, cursors, and the feeds that others read. This is its interface; `sqlite/` is the store
  * of one principal on one disk.
  *
  * It speaks in intentions, each a single statement or a few: a change names the state that it expects, and throws
