@@ -2,7 +2,7 @@ import { rmdirSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { command } from "./support/command.ts";
 import { withPrincipal } from "./support/connect.ts";
-import { download, makeDirectory, refuseExisting } from "./support/download.ts";
+import { fetchPrepared, makeDirectory, refuseExisting } from "./support/download.ts";
 import { formatBytes } from "./support/format.ts";
 import { jsonArg, principalArg } from "./support/globals.ts";
 import { say } from "./support/report.ts";
@@ -25,21 +25,16 @@ export default command({
   async run({ args }) {
     for (const name of ["state.db", "app.db"]) refuseExisting(join(args.directory, name), undefined);
     const made = await makeDirectory(args.directory);
-    const files = await withPrincipal(args, async (connection) => {
-      const prepared = await connection.patiently((options) => connection.client.call("BACKUP", {}, options));
-      try {
-        const targets = prepared.files.map((file) => ({ file, path: join(args.directory, file.name) }));
-        await download(connection, prepared.transfer_id, targets, undefined);
-        return prepared.files;
-      } finally {
-        await connection.client.call("DROPFILES", { transfer_id: prepared.transfer_id }).catch(() => {});
-      }
-    }).catch((error) => {
+    const pathOf = ({ name }: { name: string }) => join(args.directory, name);
+    const written = await withPrincipal(args, (connection) =>
+      fetchPrepared(connection, "BACKUP", pathOf, undefined),
+    ).catch((error) => {
       removeEmpty(args.directory, made);
       throw error;
     });
-    if (args.json) return printJson(files.map(({ name, bytes, sha256 }) => ({ file: name, bytes, sha256 })));
-    for (const { name, bytes } of files) say(`Wrote ${join(args.directory, name)} (${formatBytes(bytes)}).`);
+    if (args.json)
+      return printJson(written.map(({ file: { name, bytes, sha256 } }) => ({ file: name, bytes, sha256 })));
+    for (const { file, path } of written) say(`Wrote ${path} (${formatBytes(file.bytes)}).`);
     say("To put it in place: stop the principal, then 'cdktr restore DIR'.");
   },
 });

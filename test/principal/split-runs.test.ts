@@ -41,6 +41,13 @@ function principal(tasks: Readonly<Record<string, Task>>, options: TestOptions &
 
 const inZone = (zone: string) => ({ protocol: 2, labels: { zone } });
 
+/** The process of agent x registers with a principal that has been restarted. */
+async function comeBack(cluster: TestPrincipal, { sessionId, streamId, seq }: FakeAgent): Promise<FakeAgent> {
+  const back = await cluster.agent("x", { ...inZone("x"), sessionId, streamId });
+  back.seq = seq;
+  return back;
+}
+
 async function trigger(cluster: TestPrincipal, id = "w"): Promise<string> {
   const run = await cluster.client().runTask(id, { dedupe_key: crypto.randomUUID() });
   return run.workflow_instance_id;
@@ -273,8 +280,7 @@ describe("a split run", () => {
     state.close();
     await cluster.start();
     const again = cluster.client();
-    const back = await cluster.agent("x", { ...inZone("x"), sessionId: x.sessionId, streamId: x.streamId });
-    back.seq = x.seq;
+    const back = await comeBack(cluster, x);
     await back.send(
       back.taskReport(a, "a", "RUNNING"),
       back.taskReport(a, "a", "COMPLETED"),
@@ -545,8 +551,7 @@ describe("stopping a split run", () => {
     await x.send(x.runReport(a, "RUNNING"), x.taskReport(a, "a", "RUNNING"));
     await cluster.stop();
     await cluster.start();
-    const back = await cluster.agent("x", { ...inZone("x"), sessionId: x.sessionId, streamId: x.streamId });
-    back.seq = x.seq;
+    const back = await comeBack(cluster, x);
     const orders = await back.heartbeat([a], 30_000);
     expect(orders.stop).toMatchObject([{ reason: "timed out" }]);
     await back.send(back.runReport(a, "FAILED"));
@@ -563,8 +568,7 @@ describe("over a restart of the principal, a split run", () => {
     await x.send(x.runReport(a, "RUNNING"), x.taskReport(a, "a", "RUNNING"));
     await cluster.stop();
     await cluster.start();
-    const back = await cluster.agent("x", { ...inZone("x"), sessionId: x.sessionId, streamId: x.streamId });
-    back.seq = x.seq;
+    const back = await comeBack(cluster, x);
     expect((await back.heartbeat([a])).stop).toEqual([]);
     await back.send(back.taskReport(a, "a", "COMPLETED"), back.runReport(a, "COMPLETED"));
     const y = await cluster.agent("y", inZone("y"));

@@ -1,7 +1,7 @@
 import { CdktrError } from "../../errors.ts";
 import { command } from "../support/command.ts";
 import { withPrincipal } from "../support/connect.ts";
-import { download, refuseExisting } from "../support/download.ts";
+import { fetchPrepared, refuseExisting } from "../support/download.ts";
 import { formatBytes } from "../support/format.ts";
 import { jsonArg, principalArg } from "../support/globals.ts";
 import { say } from "../support/report.ts";
@@ -26,20 +26,11 @@ export default command({
   },
   async run({ args }) {
     refuseExisting(args.file, args.force ?? false);
-    const file = await withPrincipal(args, async (connection) => {
-      const prepared = await connection.patiently((options) =>
-        connection.client.call("BACKUPDB", {}, options),
-      );
-      try {
-        const [only] = prepared.files;
-        if (only === undefined) throw new CdktrError("The principal did not prepare a backup.");
-        const target = { file: only, path: args.file };
-        await download(connection, prepared.transfer_id, [target], args.force ?? false);
-        return only;
-      } finally {
-        await connection.client.call("DROPFILES", { transfer_id: prepared.transfer_id }).catch(() => {});
-      }
-    });
+    const [written] = await withPrincipal(args, (connection) =>
+      fetchPrepared(connection, "BACKUPDB", () => args.file, args.force ?? false),
+    );
+    if (written === undefined) throw new CdktrError("The principal did not prepare a backup.");
+    const { file } = written;
     if (args.json) return printJson({ file: args.file, bytes: file.bytes, sha256: file.sha256 });
     say(`Wrote ${args.file} (${formatBytes(file.bytes)}).`);
   },

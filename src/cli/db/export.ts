@@ -1,7 +1,7 @@
 import { basename, join } from "node:path";
 import { command } from "../support/command.ts";
 import { withPrincipal } from "../support/connect.ts";
-import { download, makeDirectory } from "../support/download.ts";
+import { fetchPrepared, makeDirectory } from "../support/download.ts";
 import { formatBytes, plural } from "../support/format.ts";
 import { jsonArg, principalArg } from "../support/globals.ts";
 import { say } from "../support/report.ts";
@@ -24,18 +24,10 @@ export default command({
   async run({ args }) {
     const force = args.force ?? false;
     await makeDirectory(args.dir);
-    const files = await withPrincipal(args, async (connection) => {
-      const prepared = await connection.patiently((options) =>
-        connection.client.call("EXPORTDB", {}, options),
-      );
-      try {
-        const targets = prepared.files.map((file) => ({ file, path: join(args.dir, basename(file.name)) }));
-        await download(connection, prepared.transfer_id, targets, force);
-        return targets;
-      } finally {
-        await connection.client.call("DROPFILES", { transfer_id: prepared.transfer_id }).catch(() => {});
-      }
-    });
+    const pathOf = ({ name }: { name: string }) => join(args.dir, basename(name));
+    const files = await withPrincipal(args, (connection) =>
+      fetchPrepared(connection, "EXPORTDB", pathOf, force),
+    );
     if (args.json) {
       return printJson(
         files.map(({ file, path }) => ({

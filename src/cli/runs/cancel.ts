@@ -6,14 +6,14 @@ import { command } from "../support/command.ts";
 import { withPrincipal } from "../support/connect.ts";
 import { jsonArg, principalArg } from "../support/globals.ts";
 import { say } from "../support/report.ts";
-import { findRun } from "../support/run-id.ts";
+import { findRun, runArg } from "../support/run-id.ts";
 import { runJson } from "../support/run-report.ts";
 import { printJson } from "../support/stdout.ts";
 
 export default command({
   meta: { name: "cancel", description: "Cancel a run" },
   args: {
-    run: { type: "positional", required: true, description: "The run's id or a prefix of it" },
+    ...runArg,
     ...jsonArg,
     ...principalArg,
   },

@@ -1,13 +1,13 @@
 import { command } from "../support/command.ts";
 import { withPrincipal } from "../support/connect.ts";
 import { jsonArg, principalArg } from "../support/globals.ts";
-import { findRun } from "../support/run-id.ts";
+import { findRun, runArg } from "../support/run-id.ts";
 import { followArgs, followExit, watchRun } from "../support/watch-run.ts";
 
 export default command({
   meta: { name: "retry", description: "Retry the failed tasks of a run, or all of them" },
   args: {
-    run: { type: "positional", required: true, description: "The run's id or a prefix of it" },
+    ...runArg,
     "from-start": { type: "boolean", description: "Run every task, including those that completed" },
     ...followArgs,
     ...jsonArg,

@@ -16,7 +16,7 @@ import {
 } from "../support/format.ts";
 import { jsonArg, principalArg } from "../support/globals.ts";
 import { say } from "../support/report.ts";
-import { findRun } from "../support/run-id.ts";
+import { findRun, runArg } from "../support/run-id.ts";
 import { runJson, taskTable, timelineOf } from "../support/run-report.ts";
 import { printJson, printLine } from "../support/stdout.ts";
 import { styleFor } from "../support/style.ts";
@@ -25,7 +25,7 @@ import { renderTable } from "../support/table.ts";
 export default command({
   meta: { name: "show", description: "Show a run: attempts, tasks, parameters, timeline" },
   args: {
-    run: { type: "positional", required: true, description: "The run's id or a prefix of it" },
+    ...runArg,
     ...jsonArg,
     ...principalArg,
   },

@@ -5,7 +5,7 @@ import { command } from "../support/command.ts";
 import { type Connection, principalNow, withPrincipal } from "../support/connect.ts";
 import { jsonArg, principalArg } from "../support/globals.ts";
 import { say } from "../support/report.ts";
-import { findRun } from "../support/run-id.ts";
+import { findRun, runArg } from "../support/run-id.ts";
 import { explain, explanationLines } from "../support/run-why.ts";
 import { printJson, printLine } from "../support/stdout.ts";
 import { styleFor } from "../support/style.ts";
@@ -16,7 +16,7 @@ const SHOWN_LINES = 5;
 export default command({
   meta: { name: "why", description: "Explain why a run waits, or why it failed" },
   args: {
-    run: { type: "positional", required: true, description: "The run's id or a prefix of it" },
+    ...runArg,
     ...jsonArg,
     ...principalArg,
   },

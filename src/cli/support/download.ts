@@ -16,13 +16,36 @@ interface Target {
 }
 
 /**
+ * Has the principal prepare files, downloads them, and tells it to drop its own.
+ * @param prepare requests them
+ * @param pathOf where a file is to be
+ * @param force see {@link download}
+ */
+export async function fetchPrepared(
+  connection: Connection,
+  prepare: "BACKUP" | "BACKUPDB" | "EXPORTDB",
+  pathOf: (file: PreparedFile) => string,
+  force: boolean | undefined,
+): Promise<readonly Target[]> {
+  const { client, patiently } = connection;
+  const { files, transfer_id } = await patiently((options) => client.call(prepare, {}, options));
+  try {
+    const targets = files.map((file) => ({ file, path: pathOf(file) }));
+    await download(connection, transfer_id, targets, force);
+    return targets;
+  } finally {
+    await client.call("DROPFILES", { transfer_id }).catch(() => {});
+  }
+}
+
+/**
  * Writes prepared files: all to temporary names first, flushed to disk, verified by sha256, then put in place. If that fails,
  * no new file is left.
  * @param force Whether to replace what exists; undefined for a command that never does
  * @throws InvalidInputError when something exists already and `force` is not given, or a path cannot be written
  * @throws CdktrError when the received data differs from what was sent
  */
-export async function download(
+async function download(
   connection: Connection,
   transferId: string,
   targets: readonly Target[],

@@ -7,6 +7,11 @@ import { type PrincipalClient, RequestRefusedError } from "../../protocol/client
 import { type Connection, principalNow } from "./connect.ts";
 import { formatRelative } from "./format.ts";
 
+/** The argument that names a run. */
+export const runArg = {
+  run: { type: "positional", required: true, description: "The run's id or a prefix of it" },
+} as const;
+
 /** How many of the newest runs are searched for a prefix: as many as the principal lists at once. */
 const SEARCHED = 10_000;
 const SHOWN = 8;
