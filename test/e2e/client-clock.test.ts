@@ -63,8 +63,9 @@ test("the terminal UI shows firings and ages by the principal's clock and zone",
     tmux.type([...settings, ...CDKTR, "ui"].join(" "));
     tmux.keys("Enter");
     // Half past the full hours of UTC, as everywhere in India; not by the clock of this host, which is half an hour ahead.
-    const screen = await tmux.waitFor(/hourly .* in \d+m/);
-    const shown = Number(/hourly .* in (\d+)m/.exec(screen)?.[1]);
+    const screen = await tmux.waitFor(/hourly .* in \d+[ms]/);
+    const [, count, unit] = /hourly .* in (\d+)([ms])/.exec(screen) ?? [];
+    const shown = Number(count) / (unit === "s" ? 60 : 1);
     const next = (await cluster.client.listWorkflows()).hourly?.next_firing_ms ?? Number.NaN;
     expect(new Date(next).getUTCMinutes()).toBe(30);
     expect(Math.abs((next - Date.now()) / 60_000 - shown)).toBeLessThan(1.5);

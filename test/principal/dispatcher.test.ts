@@ -4,6 +4,7 @@ import { EventHub } from "../../src/event-hub.ts";
 import type { PrincipalEvents } from "../../src/principal/principal-events.ts";
 import { Definitions } from "../../src/principal/runs/definitions.ts";
 import { Dispatcher } from "../../src/principal/runs/dispatcher.ts";
+import { ProgressOfRuns } from "../../src/principal/runs/progress-of-runs.ts";
 import { RunChanges } from "../../src/principal/runs/run-changes.ts";
 import { RunQueue } from "../../src/principal/runs/run-queue.ts";
 import type { OperationalStore } from "../../src/storage/operational/store.ts";
@@ -16,7 +17,8 @@ const WAIT_MS = 60_000;
 
 function dispatcherOf(store: OperationalStore, clock: ManualClock, events: PrincipalEvents) {
   const queue = new RunQueue();
-  const base = { store, clock, events, queue, definitions: new Definitions() };
+  const definitions = new Definitions();
+  const base = { store, clock, events, queue, definitions, progress: new ProgressOfRuns(definitions) };
   const changes = new RunChanges({ ...base, followUps: { ending: async () => {} } });
   return { changes, dispatcher: new Dispatcher({ ...base, changes, log: silent, offerMs: 10_000 }) };
 }

@@ -78,7 +78,7 @@ test("its agents are refused with a message on both sides, until they give optio
   expect((await cluster.client().listWorkflows()).two?.dag).toBeUndefined();
 });
 
-test("its principal gets no ZMTP heartbeat, however long a connection is idle", async () => {
+test("its principal gets no ZMTP heartbeat in the 5 s after which clients used to send one", async () => {
   const router = new Router({ linger: 0 });
   await router.bind("tcp://127.0.0.1:*");
   const target = Number(/\d+$/.exec(router.lastEndpoint)?.[0]);

@@ -7,6 +7,7 @@ import { type Clock, systemClock } from "../../src/clock.ts";
 import { EventHub } from "../../src/event-hub.ts";
 import type { PrincipalEvents } from "../../src/principal/principal-events.ts";
 import { Definitions } from "../../src/principal/runs/definitions.ts";
+import { ProgressOfRuns } from "../../src/principal/runs/progress-of-runs.ts";
 import { RunChanges, type RunWord, type TaskWord } from "../../src/principal/runs/run-changes.ts";
 import type { RunStatusRow, TaskStatusRow } from "../../src/storage/history-rows.ts";
 import { AGENT_TRANSITIONS } from "../../src/storage/operational/agent-state.ts";
@@ -70,10 +71,12 @@ class Chaos {
       now: () => this.#now + this.#random.below(5000) - 2500,
       monotonic: () => 0,
     };
+    const definitions = new Definitions();
     this.#changes = new RunChanges({
       clock: this.#clock,
       events,
-      definitions: new Definitions(),
+      definitions,
+      progress: new ProgressOfRuns(definitions),
       queue: { queued: () => {} },
       followUps: { ending: async () => {} },
     });

@@ -261,7 +261,7 @@ describe("the workflow directory", () => {
     writeFileSync(join(directory.path, "upper.YML"), "");
     writeFileSync(Buffer.from(`${directory.path}/caf\xe9.yml`, "latin1"), "");
     const { files, unreadable } = listTree(directory.path, { endings: [".yml"] });
-    expect([...files.keys()].filter((path) => !path.includes("caf"))).toEqual(["a.yml"]);
+    expect([...files.keys()]).toEqual(["a.yml"]);
     expect([...unreadable].filter(([path]) => path !== "circle")).toEqual([
       ["caf\ufffd.yml", "its name is not UTF-8"],
       ["dangling.yml", "it is a broken link"],
