@@ -120,7 +120,7 @@ export class HttpDoor {
     this.#deadline.within(this.#deadlineMs);
   }
 
-  /** Makes room. The oldest had the most time, and the newest may have just been opened; one whose request is there is left alone until it is answered. */
+  /** Makes room. The oldest had the most time, and the newest may have just been opened; one whose request is there is left alone while it is handled. */
   #endOldest(): boolean {
     for (const connection of this.#visits) {
       const { stage, reader } = connection.data;

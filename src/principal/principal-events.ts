@@ -7,8 +7,10 @@ import type { RunRecord } from "../storage/operational/store.ts";
 
 /** Topic → payload. */
 interface PrincipalTopics {
-  /** A run was offered to an agent; the payload is how long it had waited, ms. */
-  readonly "run offered": number;
+  /** A run, or a slice, was given to an agent; the payload is how long it had waited, ms. */
+  readonly "run assigned": number;
+  /** It must be confirmed before a deadline. */
+  readonly "run offered": undefined;
   /** A run has a deadline, this far away, ms. */
   readonly "run limited": number;
   readonly "run ended": RunRecord;

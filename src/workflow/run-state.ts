@@ -1,5 +1,6 @@
 /**
- * The state machine of an attempt of a run. Only the principal changes it; a run has the status of its newest attempt.
+ * The state machine of a run, and of an attempt of it or of one of its slices. Only the principal changes it. A whole run has the status
+ * of its newest attempt; a split run is RUNNING from its first slice on, and ends when progress.ts says so.
  *
  *              an agent has it              all tasks are over
  *   ──▶ PENDING ─────────────▶ RUNNING ───────────────────────▶ COMPLETED | FAILED
@@ -10,7 +11,7 @@
  *        ▼
  *      SKIPPED   a firing of a schedule that no agent took before the next one was due, unless `catchup` is `all`
  *
- * An assignment that was never confirmed ends as CRASHED too: it may have reached an agent, so its number is never reused.
+ * An offer that was never confirmed ends as CRASHED too, from PENDING: it may have reached an agent, so its number is never reused.
  * Retrying a run that is over creates a new run (trigger `retry`): a terminal status never changes.
  */
 import { RUN_STATUSES, type RunStatus, type Transitions } from "./status.ts";

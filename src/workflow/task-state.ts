@@ -1,6 +1,6 @@
 /**
- * The state machine of a task run. The agent that executes the run changes it; the principal records it,
- * and sets CRASHED when the agent is lost.
+ * The state machine of a task run. The agent that executes it changes it; the principal records that, sets CRASHED when the agent is
+ * lost, and ends tasks of split runs that no agent is given. A task that waits, or cannot be started at all, FAILED without running.
  *
  *               dependencies COMPLETED                exit 0
  *   ──▶ PENDING ──────────────────────▶ RUNNING ──────────────────▶ COMPLETED

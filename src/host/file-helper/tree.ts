@@ -9,6 +9,7 @@ import {
   statSync,
 } from "node:fs";
 import { dirname, isAbsolute, join, resolve } from "node:path";
+import { errorMessage } from "../../errors.ts";
 
 /** The content of a directory tree. */
 export interface TreeListing {
@@ -90,8 +91,8 @@ export function listTree(root: string, options: TreeOptions): TreeListing {
         return;
       }
       // It may be a directory, so it must not count as missing.
-      if (counts(name)) files.set(path, messageOf(error));
-      else unreadable.set(path, messageOf(error));
+      if (counts(name)) files.set(path, errorMessage(error));
+      else unreadable.set(path, errorMessage(error));
       return;
     }
     if (seen.has(real)) return;
@@ -99,7 +100,7 @@ export function listTree(root: string, options: TreeOptions): TreeListing {
     try {
       visit(path, info);
     } catch (error) {
-      if (!isMissing(error)) unreadable.set(path, messageOf(error));
+      if (!isMissing(error)) unreadable.set(path, errorMessage(error));
     }
   };
   const visit = (directory: string, info: BigIntStats) => {
@@ -146,8 +147,4 @@ export function followLinks(path: string, found: (directory: string, name: strin
 
 function isMissing(error: unknown): boolean {
   return error instanceof Error && "code" in error && error.code === "ENOENT";
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

@@ -36,7 +36,7 @@ export class Metrics {
 
   /** Starts counting. */
   constructor(events: PrincipalEvents, historian: EventHub<HistorianSignals>) {
-    events.on("run offered", (waitedMs) => this.#dispatch.observe(Math.max(0, waitedMs) / 1000));
+    events.on("run assigned", (waitedMs) => this.#dispatch.observe(Math.max(0, waitedMs) / 1000));
     events.on("run ended", ({ status }) => this.#ended.set(status, (this.#ended.get(status) ?? 0) + 1));
     historian.on("flushed", ({ tookMs, ok }) => {
       if (ok) this.#flushes.observe(tookMs / 1000);

@@ -19,7 +19,7 @@ import { logFailure } from "../log-failure.ts";
 import type { PrincipalEvents } from "../principal-events.ts";
 import { Assignments, UnassignableError } from "./assignments.ts";
 import type { Definitions } from "./definitions.ts";
-import { ProgressOfRuns } from "./progress-of-runs.ts";
+import type { ProgressOfRuns } from "./progress-of-runs.ts";
 import type { RunChanges } from "./run-changes.ts";
 import type { RunQueue } from "./run-queue.ts";
 import { WaitingAgents } from "./waiting-agents.ts";
@@ -72,8 +72,7 @@ export class Dispatcher extends BackgroundService {
   constructor(options: {
     store: OperationalStore;
     definitions: Definitions;
-    /** By default its own. */
-    progress?: ProgressOfRuns;
+    progress: ProgressOfRuns;
     changes: RunChanges;
     queue: RunQueue;
     events: PrincipalEvents;
@@ -85,7 +84,7 @@ export class Dispatcher extends BackgroundService {
   }) {
     super(options.clock);
     this.#store = options.store;
-    const { definitions, progress = new ProgressOfRuns(definitions), secretVariables = () => [] } = options;
+    const { definitions, progress, secretVariables = () => [] } = options;
     this.#assignments = new Assignments({ definitions, progress, secretVariables });
     this.#changes = options.changes;
     this.#events = options.events;
@@ -223,8 +222,10 @@ export class Dispatcher extends BackgroundService {
     const { run, slice, attempt } = claim;
     // The newest status row of a run is the one written when it was queued.
     const since = slice === null ? run.status_at_ms : slice.queued_at_ms;
-    tx.afterCommit(() => this.#events.emit("run offered", attempt.assigned_at_ms - since));
-    const held = { ...claim, ...(await this.#changes.begin(tx, claim)) };
+    tx.afterCommit(() => this.#events.emit("run assigned", attempt.assigned_at_ms - since));
+    const begun = await this.#changes.begin(tx, claim);
+    if (begun === null) tx.afterCommit(() => this.#events.emit("run offered"));
+    const held = { ...claim, ...begun };
     try {
       return await this.#assignments.of(tx, held);
     } catch (error) {

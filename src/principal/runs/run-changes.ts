@@ -18,15 +18,14 @@ import { canTransition, isTerminal, type RunStatus } from "../../workflow/status
 import { TASK_TRANSITIONS } from "../../workflow/task-state.ts";
 import type { Definitions } from "./definitions.ts";
 import { needsOfWhole } from "./needs.ts";
-import { ProgressOfRuns } from "./progress-of-runs.ts";
+import type { ProgressOfRuns } from "./progress-of-runs.ts";
 import { newTaskRun, RunWriting, type RunWritingOptions } from "./run-writing.ts";
 import { type Leftover, SplitRuns } from "./split-runs.ts";
 
 /** What {@link RunChanges} needs. */
 export interface RunChangesOptions extends RunWritingOptions {
   readonly definitions: Definitions;
-  /** By default its own. */
-  readonly progress?: ProgressOfRuns;
+  readonly progress: ProgressOfRuns;
 }
 
 /** A run to be created. */
@@ -110,7 +109,7 @@ export class RunChanges {
   constructor(options: RunChangesOptions) {
     this.#o = options;
     this.#writing = new RunWriting(options);
-    this.#progress = options.progress ?? new ProgressOfRuns(options.definitions);
+    this.#progress = options.progress;
     this.#split = new SplitRuns({ ...options, progress: this.#progress, writing: this.#writing });
   }
 
