@@ -19,6 +19,8 @@ const CHECK_MS = 500;
 const LOST_AFTER_MS = 1000;
 /** The same interval while the window is full, ms. */
 const WINDOW_CHECK_MS = 50;
+/** How long no line may get through while the principal answers requests, before the agent says so, ms. */
+const STUCK_MS = 10_000;
 /** Maximum pause between two attempts to resend lines that the principal does not accept, ms. */
 const LONGEST_PATIENCE_MS = 30_000;
 
@@ -59,7 +61,10 @@ export class LogSender extends BackgroundService {
   #progressAt = 0;
   /** How long after that the next acknowledgement may take, ms. */
   #patience = LOST_AFTER_MS;
-  readonly #handOvers: { readonly seq: number; readonly resolve: () => void }[] = [];
+  #handOvers: { readonly seq: number; readonly resolve: () => void }[] = [];
+  /** Since when {@link handedOver} has waited in vain; undefined when lines get through. */
+  #stuckSince: number | undefined;
+  #saidStuck = false;
 
   constructor(options: LogSenderOptions) {
     super(options.clock);
@@ -127,16 +132,30 @@ export class LogSender extends BackgroundService {
     this.#pump();
   }
 
-  /** Resolves when the lines up to `seq` have been handed to the socket, or after `limitMs`. */
+  /** Resolves when the lines up to `seq` have been handed to the socket, or after `limitMs`; at once while no line gets through. */
   async handedOver(seq: number, limitMs: number): Promise<void> {
     if ((this.#sent ?? 0) >= seq) return;
+    if (this.#stuckSince !== undefined) return this.#sayStuck(this.#stuckSince);
     const { promise, resolve } = Promise.withResolvers<void>();
-    this.#handOvers.push({ seq, resolve });
-    await isDoneWithin(limitMs, promise, this.clock);
+    const waiting = { seq, resolve };
+    this.#handOvers.push(waiting);
+    const begun = this.clock.monotonic();
+    if (await isDoneWithin(limitMs, promise, this.clock)) return;
+    this.#handOvers = this.#handOvers.filter((other) => other !== waiting);
+    this.#stuckSince ??= begun;
   }
 
   protected override onStop(): void {
     this.#socket.close();
+  }
+
+  #sayStuck(sinceMs: number): void {
+    if (this.#saidStuck || this.clock.monotonic() - sinceMs < STUCK_MS) return;
+    this.#saidStuck = true;
+    const { host, port } = this.#o;
+    log.warn(
+      `The principal answers, but no log line gets through to ${hostAndPort(host, port)}: is that port blocked? Lines wait in the outbox; tasks that print will wait when it is full.`,
+    );
   }
 
   #trySend(frame: Uint8Array): boolean {
@@ -194,16 +213,16 @@ export class LogSender extends BackgroundService {
 
   #advance({ last, frame }: LogFrame): void {
     this.#sent = last;
+    if (this.#saidStuck) log.info("Log lines get through to the principal again.");
+    this.#stuckSince = undefined;
+    this.#saidStuck = false;
     if (this.#underWay.length === 0) this.#progressAt = this.clock.monotonic();
     this.#underWay.push({ last, bytes: frame.length });
     this.#underWayBytes += frame.length;
     this.#armCheck();
-    for (let index = this.#handOvers.length - 1; index >= 0; index--) {
-      const waiting = this.#handOvers[index];
-      if (waiting === undefined || waiting.seq > last) continue;
-      waiting.resolve();
-      this.#handOvers.splice(index, 1);
-    }
+    if (this.#handOvers.length === 0) return;
+    for (const { seq, resolve } of this.#handOvers) if (seq <= last) resolve();
+    this.#handOvers = this.#handOvers.filter(({ seq }) => seq > last);
   }
 
   #armCheck(): void {

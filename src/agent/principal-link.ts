@@ -205,8 +205,8 @@ export class PrincipalLink extends BackgroundService {
         if (this.#isRegistered) this.#succeeded();
       } catch (error) {
         if (this.isStopping) return;
-        // It was only interrupted.
-        if (this.#poll.signal.aborted && !(error instanceof CdktrError)) continue;
+        // Only the long poll was interrupted.
+        if (!isRegistering && this.#poll.signal.aborted && !(error instanceof CdktrError)) continue;
         if (!(await this.#failed(error, isRegistering, begun))) return;
       }
     }

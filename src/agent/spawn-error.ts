@@ -1,4 +1,4 @@
-import { accessSync, constants } from "node:fs";
+import { accessSync, constants, lstatSync } from "node:fs";
 import { delimiter, join, resolve } from "node:path";
 import { errorMessage } from "../errors.ts";
 import { interpreterOf } from "../host/interpreter.ts";
@@ -71,8 +71,13 @@ function explainName(program: string, command: Command, explain: Explain): Canno
   const local = resolve(command.cwd, program);
   return explain(
     `"${program}" was not found; PATH was searched: ${path || "(it is empty)"}.`,
-    kindOf(local) === "file" ? `There is ${local}: to run it, write cmd: ./${program}` : NO_ARGUMENTS,
+    isPlainFile(local) ? `There is ${local}: to run it, write cmd: ./${program}` : NO_ARGUMENTS,
   );
+}
+
+/** Links are not followed: they may lead to a mount that does not respond. */
+function isPlainFile(path: string): boolean {
+  return lstatSync(path, { throwIfNoEntry: false })?.isFile() ?? false;
 }
 
 function explainPath(program: string, command: Command, explain: Explain): CannotStartError {

@@ -2,12 +2,14 @@
 import type { ConsolaInstance } from "consola";
 import { errorMessage } from "../errors.ts";
 import { BackgroundService } from "../service.ts";
-import { BackOff, isDoneWithin, pause } from "../timer.ts";
+import { BackOff, isDoneWithin, pause, Timer } from "../timer.ts";
 import { withInheritedUmask } from "./private-data.ts";
 
 const LONGEST_PAUSE_MS = 30_000;
 /** A child that ran this long was healthy: the back-off is reset, ms. */
 const HEALTHY_MS = 60_000;
+/** How long a killed child may take to disappear before it is left behind, ms: the kernel cannot end one that waits for a disk. */
+const KILLED_MS = 5_000;
 
 /** How a child ended: its exit status, the name of the signal, or the error with which it could not be started. */
 export type ChildOutcome = number | string;
@@ -26,6 +28,8 @@ export interface SupervisedProcessOptions {
   readonly isFinal?: (outcome: ChildOutcome, start: number) => boolean;
   /** How long the child may take to stop, ms, before its process group is killed; by default any time. */
   readonly stopMs?: number;
+  /** The same after it has been told a second time. */
+  readonly urgentStopMs?: number;
   /** Receives what the child sends with `process.send`, as JSON; without it, there is no IPC channel. */
   readonly heard?: (message: unknown) => void;
 }
@@ -38,6 +42,9 @@ export class SupervisedProcess extends BackgroundService<{ failed: ChildOutcome 
   readonly #options: SupervisedProcessOptions;
   readonly #done = Promise.withResolvers<ChildOutcome>();
   readonly #end = new AbortController();
+  /** Set when the child is told to stop. It is still needed while this service stops, unlike a timer of the base class. */
+  readonly #deadline = new Timer(() => this.#killGroup());
+  readonly #leftBehind = Promise.withResolvers<void>();
   #child: Bun.Subprocess | undefined;
   #failure: ChildOutcome | undefined;
   #restarts = 0;
@@ -60,21 +67,25 @@ export class SupervisedProcess extends BackgroundService<{ failed: ChildOutcome 
   }
 
   protected override onStart(): void {
-    void this.#supervise().then(this.#done.resolve);
+    void this.#supervise().then((outcome) => {
+      this.#deadline.cancel();
+      this.#done.resolve(outcome);
+    });
   }
 
   /** Tells the child to stop, without waiting; can be repeated, which a child may treat as more urgent. */
   requestStop(): void {
+    const { stopMs, urgentStopMs } = this.#options;
+    const limitMs = this.#end.signal.aborted ? urgentStopMs : stopMs;
     this.#end.abort();
     this.#child?.kill("SIGTERM");
+    if (limitMs !== undefined && this.#child !== undefined) this.#deadline.by(performance.now() + limitMs);
   }
 
-  /** Tells the child to stop, unless that was done, and waits until it has exited. */
+  /** Tells the child to stop, unless that was done, and waits until it has exited, or cannot be ended. */
   protected override async onStop(): Promise<void> {
     if (!this.#end.signal.aborted) this.requestStop();
-    const { stopMs } = this.#options;
-    if (stopMs !== undefined && !(await isDoneWithin(stopMs, this.done))) this.#killGroup();
-    await this.done;
+    await Promise.race([this.done, this.#leftBehind.promise]);
   }
 
   async #supervise(): Promise<ChildOutcome> {
@@ -126,13 +137,21 @@ export class SupervisedProcess extends BackgroundService<{ failed: ChildOutcome 
   }
 
   #killGroup(): void {
+    const { log, name } = this.#options;
     const { pid } = this.#child ?? {};
     if (pid === undefined) return;
-    this.#options.log.warn(`The ${this.#options.name} does not stop; killing it.`);
+    log.warn(`The ${name} does not stop; killing it.`);
     try {
       process.kill(-pid, "SIGKILL");
     } catch {
       // It has exited in the meantime.
     }
+    void isDoneWithin(KILLED_MS, this.done).then((isGone) => {
+      if (isGone) return;
+      log.error(
+        `The ${name} (pid ${pid}) cannot be ended: it is left behind. See its state with: ps -o pid,stat,wchan -p ${pid}`,
+      );
+      this.#leftBehind.resolve();
+    });
   }
 }

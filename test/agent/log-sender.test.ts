@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { afterEach, beforeEach, describe, expect, spyOn, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -6,8 +6,10 @@ import { LogSender } from "../../src/agent/log-sender.ts";
 import { Outbox } from "../../src/agent/outbox.ts";
 import { type Clock, systemClock } from "../../src/clock.ts";
 import { decodeLogBatch } from "../../src/contract/log-line.ts";
+import { log } from "../../src/log.ts";
 import { Pull } from "../../src/zmq/index.ts";
 import { ManualClock } from "../support/manual-clock.ts";
+import { until } from "../support/until.ts";
 
 let directory: string;
 let outbox: Outbox;
@@ -102,6 +104,36 @@ describe("lines reach the principal", () => {
     await pull.bind(`tcp://127.0.0.1:${port}`);
     await takeUntil(500);
     expect(lines).toEqual(numbered(500));
+  });
+
+  test("nothing waits long for lines when none gets through, which is said once, and again when they do", async () => {
+    const [warn, info] = [spyOn(log, "warn"), spyOn(log, "info")];
+    try {
+      const port = await bound();
+      await pull.unbind(pull.lastEndpoint);
+      const clock = new ManualClock();
+      connect(port, clock);
+      sender.rewind(0);
+      write(1, 1);
+      const first = sender.handedOver(1, 1000);
+      clock.advance(1000);
+      await first;
+      // None of these has a time limit that could end it.
+      for (let seconds = 0; seconds < 30; seconds++) {
+        clock.advance(1000);
+        await sender.handedOver(1, Number.POSITIVE_INFINITY);
+      }
+      expect(warn.mock.calls).toEqual([
+        [expect.stringContaining("The principal answers, but no log line gets through")],
+      ]);
+      await pull.bind(`tcp://127.0.0.1:${port}`);
+      await takeUntil(1);
+      await until("it is said", () => info.mock.calls.length > 0);
+      expect(info.mock.calls).toEqual([["Log lines get through to the principal again."]]);
+    } finally {
+      warn.mockRestore();
+      info.mockRestore();
+    }
   });
 
   test("lost lines are sent again automatically", async () => {

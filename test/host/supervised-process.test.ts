@@ -148,6 +148,25 @@ describe("stopping", () => {
     while (isAlive(Number(pid))) await new Promise(setImmediate);
     expect(book.count(/does not stop; killing it/)).toBe(1);
   });
+
+  test("a child that is frozen may take the time it has, and less once it has been told twice", async () => {
+    const { heard, all } = heardOf(1);
+    const child = supervise(
+      () => bun(`process.on("SIGTERM", () => {}); setInterval(() => {}, 1000); process.send(process.pid);`),
+      {
+        heard,
+        stopMs: 3_600_000,
+        urgentStopMs: 50,
+      },
+    );
+    await child.start();
+    const [pid] = await all;
+    process.kill(Number(pid), "SIGSTOP");
+    child.requestStop();
+    child.requestStop();
+    await child.stop();
+    expect(await child.done).toBe("SIGKILL");
+  });
 });
 
 test("messages of the child arrive in order, and it has the given environment", async () => {

@@ -22,7 +22,8 @@ export const uvPython: Executor<UvPythonConfig> = {
     const cwd = workingDirectory(config.working_directory, context);
     const script = resolve(cwd, expandHome(config.script_path, environment));
     const usual = USUAL_PLACES.map((place) => join(environment.HOME || "/", place));
-    return [cwd, script, expandHome(config.uv_path ?? "uv", environment), ...usual];
+    const projects = config.is_uv_project ? [] : projectFilesAround(cwd);
+    return [cwd, script, expandHome(config.uv_path ?? "uv", environment), ...usual, ...projects];
   },
   command(config, context) {
     const cwd = workingDirectory(config.working_directory, context);
@@ -44,7 +45,11 @@ export const uvPython: Executor<UvPythonConfig> = {
     }
     const uv = findUv(config.uv_path, cwd, context);
     const options = config.packages.flatMap((requirement) => ["--with", requirement]);
-    if (!config.is_uv_project && hasProjectAround(cwd) && !hasInlineMetadata(path))
+    if (
+      !config.is_uv_project &&
+      projectFilesAround(cwd).some((file) => kindOf(file) === "file") &&
+      !hasInlineMetadata(path)
+    )
       options.unshift("--no-project");
     // uv treats a name that does not end in .py as a command.
     if (!/\.pyw?$/.test(script)) options.push("--script");
@@ -88,11 +93,12 @@ export function uvOfHost(
   return usual.find((path) => kindOf(path) === "file") ?? null;
 }
 
-/** Whether uv would discover a project: the nearest pyproject.toml, from the working directory upwards. */
-function hasProjectAround(directory: string): boolean {
-  for (let at = directory; ; at = dirname(at)) {
-    if (kindOf(join(at, "pyproject.toml")) === "file") return true;
-    if (dirname(at) === at) return false;
+/** Where uv would look for a project: pyproject.toml in the working directory, then in each directory above it. */
+function projectFilesAround(cwd: string): string[] {
+  const files: string[] = [];
+  for (let at = cwd; ; at = dirname(at)) {
+    files.push(join(at, "pyproject.toml"));
+    if (dirname(at) === at) return files;
   }
 }
 

@@ -110,6 +110,8 @@ export default command({
           env: agentEnvironment(config),
           log,
           firstPauseMs: 1000,
+          stopMs: config.CDKTR_AGENT_STOP_GRACE_S * 1000 + AGENT_LEAVING_MS,
+          urgentStopMs: AGENT_LEAVING_MS,
         })
       : undefined;
 
@@ -157,7 +159,9 @@ export default command({
   },
 });
 
-/** Time allowed after the agent's grace period, for the agent to deliver and the principal to write everything, ms. */
+/** Time allowed after the agent's grace period, for the agent to end its tasks and deliver everything, ms; then it is killed. */
+const AGENT_LEAVING_MS = 60_000;
+/** The same for the agent to leave and the principal to write everything, ms. */
 const LEAVING_MS = 90_000;
 /** Deadline for the principal's ping to itself, which feeds systemd's watchdog, ms. */
 const PING_MS = 10_000;
