@@ -53,6 +53,20 @@ export class RequestUnprocessableError extends UnprocessableError {}
 /** `SERVERERROR`, or a reply that this client does not understand. */
 export class PrincipalFailedError extends CdktrError {}
 
+/** The verbs of the original implementation. Before any other, a connection carries a `PING`: whoever answers may not know it. */
+const ORIGINAL_VERBS: ReadonlySet<Verb> = new Set([
+  "PING",
+  "LSWORKFLOWS",
+  "RUNTASK",
+  "REGISTERAGENT",
+  "FETCHWORKFLOW",
+  "AGENTWORKFLOWSTATUS",
+  "AGENTTASKSTATUS",
+  "QUERYLOGS",
+  "GETRECENTSTATUSES",
+  "GETREGISTEREDAGENTS",
+]);
+
 /** How principals of all versions begin the reply to an unknown verb. */
 const UNKNOWN_VERB = /^There is no verb "/;
 /** How one of the original implementation replies to it. */
@@ -68,6 +82,8 @@ export class PrincipalClient {
   #receiving: Promise<void> = Promise.resolve();
   readonly #outgoing: [id: string, frame: Uint8Array][] = [];
   #sending = false;
+  /** Whether a principal has replied on the present connection. */
+  #hasMet = false;
   #counter = 0;
   #closed = false;
 
@@ -98,8 +114,10 @@ export class PrincipalClient {
   async request(verb: Verb, fields: readonly string[] = [], options: RequestOptions = {}): Promise<Reply> {
     const attempts = options.attempts ?? this.#options.attempts ?? 1;
     const timeoutMs = options.timeoutMs ?? this.#options.timeoutMs;
-    const frame = encodeFields([verb, ...fields]);
-    const reply = await this.#exchange(frame, attempts, timeoutMs, options.signal);
+    const exchange = (request: readonly string[]) =>
+      this.#exchange(encodeFields(request), attempts, timeoutMs, options.signal);
+    const isGreeted = this.#hasMet || ORIGINAL_VERBS.has(verb) || (await exchange(["PING"])) !== undefined;
+    const reply = isGreeted ? await exchange([verb, ...fields]) : undefined;
     if (reply === undefined) {
       const seconds = (attempts * timeoutMs) / 1000;
       throw new PrincipalUnreachableError(
@@ -263,6 +281,7 @@ export class PrincipalClient {
     this.#failAll(error);
     this.#socket?.close();
     this.#socket = undefined;
+    this.#hasMet = false;
     return error;
   }
 
@@ -351,6 +370,10 @@ export class PrincipalClient {
     const endpoint = `tcp://${this.address}`;
     // Requests in flight fail at once; the next one tries again.
     watchHandshakes(socket, endpoint, this.address, this.#options.curve, (error) => this.#failAll(error));
+    // Another principal may answer at the same address next.
+    socket.events.on("disconnected", () => {
+      this.#hasMet = false;
+    });
     socket.connect(endpoint);
     this.#receiving = this.#receive(socket);
     return socket;
@@ -360,6 +383,7 @@ export class PrincipalClient {
     for await (const parts of socket) {
       const [id, , frame] = parts;
       if (id === undefined || frame === undefined) continue;
+      this.#hasMet = true;
       const pending = this.#pending.get(Buffer.from(id).toString());
       if (pending === undefined) continue;
       try {

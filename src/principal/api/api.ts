@@ -112,8 +112,9 @@ export class Api extends BackgroundService {
       receiveHighWaterMark: QUEUED_REQUESTS,
       backlog: 1024,
       linger: 1000,
-      heartbeatInterval: 10_000,
-      heartbeatTimeout: 30_000,
+      // No ZMTP heartbeats: the ZeroMQ library of the original's clients fails on them. The kernel notices peers that are gone, here also
+      // those to which something was sent.
+      tcpMaxRetransmitTimeout: 60_000,
       ...this.#keys?.access.socketOptions("api"),
       ...this.#locals?.socketOptions("api"),
     });

@@ -100,7 +100,8 @@ export class ScriptedPrincipal implements AsyncDisposable {
     };
     const orders = () => encodeReply("OK", JSON.stringify(this.#orders()));
     const later = (answer: () => Answer) => this.#polls.push(() => reply(answer()));
-    if (verb === "PRINCIPALINFO") reply(this.onInfo());
+    if (verb === "PING") reply(encodeReply("PONG"));
+    else if (verb === "PRINCIPALINFO") reply(this.onInfo());
     else if (verb === "REGISTERAGENT") {
       this.descriptions.push(JSON.parse(fields[1] ?? ""));
       reply(this.onRegister() ?? orders());
