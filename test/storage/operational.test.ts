@@ -4,6 +4,7 @@ import { mkdirSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { CdktrError } from "../../src/errors.ts";
 import { DataDirectoryInUseError, type OperationalTx } from "../../src/storage/operational/store.ts";
+import { turn } from "../../src/timer.ts";
 import { describeStore } from "./conformance.ts";
 import { agentRecord, pendingRun, TestStores } from "./operational-support.ts";
 
@@ -150,6 +151,44 @@ describe("the file", () => {
     const count = database.query<{ n: number }, []>("SELECT count(*) AS n FROM definitions").get()?.n;
     database.close();
     expect(`healed ${count}`).toBe(healed);
+  });
+});
+
+describe("a copy", () => {
+  test("is of the moment that was announced; units of work go on while it is written", async () => {
+    await using stores = new TestStores();
+    const store = await stores.open();
+    const put = (id: string, definition: string) =>
+      store.transact((tx) => tx.createRun(pendingRun(id, { definition_hash: id }), definition, []));
+    for (let i = 0; i < 40; i++) await put(`before-${i}`, "x".repeat(1_000_000));
+    const path = join(stores.directory, "copy.db");
+    let isFixed = false;
+    let isDone = false;
+    const copying = store.copyTo(path, () => {
+      isFixed = true;
+    });
+    void copying.then(() => {
+      isDone = true;
+    });
+    while (!isFixed) await turn();
+    let units = 0;
+    // More than the log takes before it is copied into the database.
+    while (!isDone) await put(`after-${units++}`, "y".repeat(500_000));
+    await copying;
+    expect(units).toBeGreaterThan(1);
+
+    const copy = new Database(path, { readonly: true });
+    expect(copy.query("PRAGMA integrity_check").get()).toEqual({ integrity_check: "ok" });
+    expect(copy.query("PRAGMA journal_mode").get()).toEqual({ journal_mode: "delete" });
+    const count = (like: string) =>
+      copy.query("SELECT count(*) AS n FROM runs WHERE workflow_instance_id LIKE ?").get(like);
+    expect([count("before-%"), count("after-%")]).toEqual([{ n: 40 }, { n: 0 }]);
+    copy.close();
+    expect(statSync(path).mode & 0o777).toBe(0o600);
+
+    // This store still has its lock, and its log is copied into the database again.
+    const again = await stores.reopen();
+    expect((await again.read((tx) => tx.findRuns("after-", 1000))).length).toBe(units);
   });
 });
 

@@ -39,8 +39,8 @@ export class RepeatingStore implements OperationalStore {
     return this.#store.identity();
   }
 
-  copyTo(path: string): Promise<void> {
-    return this.#store.copyTo(path);
+  copyTo(path: string, fixed?: () => void): Promise<void> {
+    return this.#store.copyTo(path, fixed);
   }
 
   changeIdentity(to: Parameters<OperationalStore["changeIdentity"]>[0]): Promise<void> {

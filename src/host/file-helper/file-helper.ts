@@ -107,6 +107,11 @@ export class FileHelper {
     });
   }
 
+  /** Whether a child process handles the requests. */
+  get hasChild(): boolean {
+    return this.#own === undefined;
+  }
+
   /** Ends the helper; does not wait for a blocked one. */
   close(): void {
     this.#isClosed = true;
@@ -120,7 +125,8 @@ export class FileHelper {
 
   #write(question: FileQuestion): void {
     if (this.#own !== undefined) {
-      this.#own.answer(question);
+      if (question.verb === "copy") this.#refuse(question, new CdktrError("no child process can be started"));
+      else this.#own.answer(question);
       return;
     }
     if (this.#pause.isSet) return;
@@ -131,11 +137,15 @@ export class FileHelper {
         this.#workHere(errorMessage(error));
         return;
       }
-      this.#pending.get(question.id)?.reject(error);
-      this.#pending.delete(question.id);
+      this.#refuse(question, error);
       return;
     }
     send(this.#child, question);
+  }
+
+  #refuse({ id }: FileQuestion, error: unknown): void {
+    this.#pending.get(id)?.reject(error);
+    this.#pending.delete(id);
   }
 
   /** No child process can be started: better without a deadline than not at all. */

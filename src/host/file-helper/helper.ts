@@ -2,7 +2,7 @@
  * The file helper: a child process that accesses the paths that users specify, so that its parent never does. A path on a dead mount
  * may block it until the mount recovers. It handles one request at a time, and reports each path before it accesses it.
  */
-import { statSync, writeSync } from "node:fs";
+import { closeSync, openSync, readSync, statSync, writeSync } from "node:fs";
 import { resolve } from "node:path";
 import { interpreterOf } from "../interpreter.ts";
 import { readRegularFile } from "../regular-file.ts";
@@ -12,6 +12,8 @@ import { followLinks, listTree } from "./tree.ts";
 import { WatchedFiles } from "./watched-files.ts";
 
 const STDOUT = 1;
+/** How much of a file is copied at once, bytes. */
+const PIECE_BYTES = 4 * 1024 * 1024;
 /** How long to wait before trying again to write into a full pipe, ms. */
 const FULL_MS = 5;
 
@@ -69,6 +71,8 @@ export class FileHandler {
         return this.#glob(request as FileRequests["glob"]["request"]);
       case "touch":
         return touch((request as FileRequests["touch"]["request"]).places, touching);
+      case "copy":
+        return copy(request as FileRequests["copy"]["request"], touching);
       case "forget":
         return this.#forget((request as FileRequests["forget"]["request"]).key);
     }
@@ -177,6 +181,25 @@ function touch(places: FileRequests["touch"]["request"]["places"], touching: (pa
     const file = candidates.find(isFile);
     const interpreter = file === undefined ? undefined : interpreterOf(file);
     if (interpreter !== undefined) isFile(interpreter);
+  }
+  return null;
+}
+
+function copy({ from, to }: FileRequests["copy"]["request"], touching: (path: string) => void): null {
+  touching(from);
+  const source = openSync(from, "r");
+  try {
+    const target = openSync(to, "wx", 0o600);
+    try {
+      const piece = Buffer.alloc(PIECE_BYTES);
+      for (let count = readSync(source, piece); count > 0; count = readSync(source, piece)) {
+        for (let done = 0; done < count; ) done += writeSync(target, piece, done, count - done);
+      }
+    } finally {
+      closeSync(target);
+    }
+  } finally {
+    closeSync(source);
   }
   return null;
 }

@@ -51,6 +51,11 @@ export interface FileRequests {
    * to the first regular file. Replies when none of them has blocked.
    */
   touch: { readonly request: { readonly places: readonly (readonly string[])[] }; readonly reply: null };
+  /**
+   * Copies a file to one that does not exist. Only ever in a child process: if this process closed the file once, the locks on it that it
+   * holds would be gone.
+   */
+  copy: { readonly request: { readonly from: string; readonly to: string }; readonly reply: null };
   /** Stops reporting changes under `key`. */
   forget: { readonly request: { readonly key: string }; readonly reply: null };
 }

@@ -349,8 +349,8 @@ export class Historian extends BackgroundService<HistorianSignals> {
   }
 
   /**
-   * Prepares copies of state and history as of one moment. Nothing is written into the history between the copy of the state and the
-   * beginning of the copy of the history: lines wait here and on the agents, status rows in the state.
+   * Prepares copies of state and history as of one moment. Nothing is written into the history between the moment of the copy of the state
+   * and the beginning of the copy of the history: lines wait here and on the agents, status rows in the state.
    * @throws HistoryUnavailableError; UnprocessableError when too many are in progress
    */
   async prepareFullBackup(): Promise<PreparedFiles> {
@@ -358,8 +358,13 @@ export class Historian extends BackgroundService<HistorianSignals> {
     return this.#transfers.prepare(async (directory) => {
       const release = await this.#holdWrites();
       try {
-        await this.#o.statuses.copyTo(join(directory, "state.db"));
-        await this.#read((database) => database.backupTo(join(directory, "app.db"), release));
+        const fixed = Promise.withResolvers<void>();
+        const state = this.#o.statuses.copyTo(join(directory, "state.db"), fixed.resolve);
+        await Promise.race([fixed.promise, state]);
+        const history = this.#read((database) => database.backupTo(join(directory, "app.db"), release));
+        // Neither writes any more when this has ended.
+        await Promise.allSettled([state, history]);
+        await Promise.all([state, history]);
       } finally {
         release();
       }

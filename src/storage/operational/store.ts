@@ -358,8 +358,11 @@ export interface StateIdentity {
 /** Status rows to be written to the history, in commit order. Ids increase and are never reused within a state. */
 export interface StatusFeed {
   identity(): Promise<StateIdentity>;
-  /** Writes a copy of the state, as of now, to a file that does not exist. */
-  copyTo(path: string): Promise<void>;
+  /**
+   * Writes a copy of the state as of one moment to a file that does not exist.
+   * @param fixed called at that moment: what is committed later is not part of the copy
+   */
+  copyTo(path: string, fixed?: () => void): Promise<void>;
   /** Changes the identity: it is another state from now on, or belongs to another installation. */
   changeIdentity(to: Pick<StateIdentity, "installation_id" | "state_id" | "taken_id">): Promise<void>;
   /** Committed rows after an id, in order. */

@@ -11,12 +11,14 @@ import {
   rmSync,
   statSync,
   writeFileSync,
+  writeSync,
 } from "node:fs";
 import { join } from "node:path";
 import type { ConsolaInstance } from "consola";
 import { type Clock, systemClock } from "../../../clock.ts";
-import { CdktrError, errorMessage } from "../../../errors.ts";
+import { CdktrError, errorMessage, UnprocessableError } from "../../../errors.ts";
 import { bootId } from "../../../host/boot.ts";
+import { FileHelper, PathSilentError } from "../../../host/file-helper/file-helper.ts";
 import { syncToDisk } from "../../../host/sync-to-disk.ts";
 import { migrateSqlite, type SqliteMigrations } from "../../../migrations/sqlite-migrations.ts";
 import type { HistoricStatuses, PendingStatus } from "../../history-rows.ts";
@@ -68,6 +70,11 @@ export interface SqliteStoreOptions {
  */
 const REOPEN_AFTER = /^SQLITE_(IOERR_(READ|SHORT_READ|FSTAT|SEEK|MMAP|LOCK)|CANTOPEN|CORRUPT|NOTADB)/;
 
+/** Pages in the write-ahead log after which a commit copies them into the database: SQLite's own default. */
+const CHECKPOINT_PAGES = 1000;
+/** Where the header of a database says which journal it uses, and the value for a rollback journal, which a copy needs. */
+const JOURNAL_VERSIONS = { offset: 18, bytes: Uint8Array.of(1, 1) };
+
 /** The key of a row that is written to see whether the disk can be written. */
 const PROBE = "probe";
 
@@ -96,6 +103,10 @@ export class SqliteOperationalStore implements OperationalStore {
   #found: Pick<StateIdentity, "last_id" | "is_new" | "former_boot_id"> | undefined;
   /** While the disk fails: when that was last logged (monotonic). */
   #ailing: { saidAt: number } | undefined;
+  /** How often the database file itself may have been written, which happens only when the log is copied into it. */
+  #checkpoints = 0;
+  /** The copy in progress. */
+  #copying: Promise<void> | undefined;
   /** Rows written before the current transaction, and when one that wrote some was committed (monotonic). */
   #written = { before: 0, at: Number.NEGATIVE_INFINITY };
 
@@ -141,7 +152,7 @@ export class SqliteOperationalStore implements OperationalStore {
     if (this.#database === undefined) return;
     await this.#commits.drain();
     try {
-      this.#database.run("PRAGMA wal_checkpoint(TRUNCATE)");
+      this.#checkpoint();
     } catch {
       // The WAL stays next to the file and is read at the next start.
     }
@@ -167,12 +178,64 @@ export class SqliteOperationalStore implements OperationalStore {
     return this.transact(async () => changeIdentity(this.#statements, to));
   }
 
-  async copyTo(path: string): Promise<void> {
-    // Not inside a transaction.
-    do await this.#commits.drain();
-    while (this.#open().inTransaction);
-    this.#open().query("VACUUM INTO ?").run(path);
-    chmodSync(path, 0o600);
+  async copyTo(path: string, fixed: () => void = () => {}): Promise<void> {
+    while (this.#copying !== undefined) await this.#copying.catch(() => {});
+    const copying = this.#copyTo(path, fixed).finally(() => {
+      this.#copying = undefined;
+    });
+    this.#copying = copying;
+    await copying;
+  }
+
+  async #copyTo(path: string, fixed: () => void): Promise<void> {
+    const helper = new FileHelper();
+    try {
+      // It has started then, or nothing starts.
+      await helper.ask("forget", { key: "" });
+      // Not inside a transaction.
+      do await this.#commits.drain();
+      while (this.#open().inTransaction);
+      if (helper.hasChild) await this.#copyBy(helper, path, fixed);
+      else {
+        this.#open().query("VACUUM INTO ?").run(path);
+        fixed();
+      }
+      chmodSync(path, 0o600);
+    } catch (error) {
+      if (error instanceof PathSilentError)
+        throw new UnprocessableError(`${this.path} cannot be copied: ${error.message}`, { cause: error });
+      throw error instanceof SQLiteError ? this.#failed(error) : error;
+    } finally {
+      helper.close();
+    }
+  }
+
+  /**
+   * The file does not change while all commits stay in the write-ahead log, so that a child process can copy it. This process must not
+   * open it: with the end of that, its lock would be gone.
+   */
+  async #copyBy(helper: FileHelper, path: string, fixed: () => void): Promise<void> {
+    const database = this.#open();
+    if (!this.#checkpoint()) throw new StoreUnavailableError(`${this.path} is in use by another program.`);
+    database.run("PRAGMA wal_autocheckpoint = 0");
+    const before = this.#checkpoints;
+    fixed();
+    try {
+      await helper.ask("copy", { from: this.path, to: path });
+    } finally {
+      if (database === this.#database) database.run(`PRAGMA wal_autocheckpoint = ${CHECKPOINT_PAGES}`);
+    }
+    if (before !== this.#checkpoints) {
+      throw new UnprocessableError(`${this.path} was repaired while it was copied: the copy is not usable.`, {
+        hint: "Try again.",
+      });
+    }
+    const copy = openSync(path, "r+");
+    try {
+      writeSync(copy, JOURNAL_VERSIONS.bytes, 0, JOURNAL_VERSIONS.bytes.length, JOURNAL_VERSIONS.offset);
+    } finally {
+      closeSync(copy);
+    }
   }
 
   takeStatuses(afterId: number, limit: number): Promise<PendingStatus[]> {
@@ -212,7 +275,15 @@ export class SqliteOperationalStore implements OperationalStore {
     return this.#database;
   }
 
+  /** Copies the write-ahead log into the database and empties it. Returns whether that was possible. */
+  #checkpoint(): boolean {
+    this.#checkpoints++;
+    const [result] = this.#open().query<{ busy: number }, []>("PRAGMA wal_checkpoint(TRUNCATE)").all();
+    return result?.busy === 0;
+  }
+
   #close(): void {
+    this.#checkpoints++;
     this.#statements.release();
     this.#database?.close();
     this.#database = undefined;
@@ -332,8 +403,7 @@ export class SqliteOperationalStore implements OperationalStore {
     this.#wal ??= present;
     if (present === this.#wal) return;
     // All of it, or it throws and nothing is acknowledged.
-    const [result] = this.#open().query<{ busy: number }, []>("PRAGMA wal_checkpoint(TRUNCATE)").all();
-    if (result?.busy !== 0)
+    if (!this.#checkpoint())
       throw new StoreUnavailableError(`The write-ahead log ${this.#walPath} was removed.`);
     this.#close();
     this.#reopen = true;
@@ -352,8 +422,7 @@ export class SqliteOperationalStore implements OperationalStore {
     const { cause } = failure;
     if (!(cause instanceof SQLiteError) || !cause.code?.startsWith("SQLITE_IOERR")) return failure;
     try {
-      const [result] = this.#open().query<{ busy: number }, []>("PRAGMA wal_checkpoint(TRUNCATE)").all();
-      if (result?.busy === 0) return failure;
+      if (this.#checkpoint()) return failure;
     } catch {
       // The disk still fails.
     }
