@@ -1,5 +1,6 @@
 import { rmdirSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
+import { markUnfinished, removeUnfinished } from "./support/backup-marker.ts";
 import { command } from "./support/command.ts";
 import { withPrincipal } from "./support/connect.ts";
 import { fetchPrepared, makeDirectory, refuseExisting } from "./support/download.ts";
@@ -7,6 +8,9 @@ import { formatBytes } from "./support/format.ts";
 import { jsonArg, principalArg } from "./support/globals.ts";
 import { say } from "./support/report.ts";
 import { printJson } from "./support/stdout.ts";
+
+/** The files of a backup. */
+const FILES = ["state.db", "app.db"];
 
 export default command({
   meta: { name: "backup", description: "Back up the principal's state and history while it runs" },
@@ -23,12 +27,14 @@ export default command({
     examples: [{ command: "cdktr backup /srv/backups/cdktr-2025-01-20", does: "everything up to now" }],
   },
   async run({ args }) {
-    for (const name of ["state.db", "app.db"]) refuseExisting(join(args.directory, name), undefined);
+    removeUnfinished(args.directory, FILES);
+    for (const name of FILES) refuseExisting(join(args.directory, name), undefined);
     const made = await makeDirectory(args.directory);
     const pathOf = ({ name }: { name: string }) => join(args.directory, name);
-    const written = await withPrincipal(args, (connection) =>
-      fetchPrepared(connection, "BACKUP", pathOf, undefined),
-    ).catch((error) => {
+    const written = await withPrincipal(args, async (connection) => {
+      using _ = markUnfinished(args.directory);
+      return await fetchPrepared(connection, "BACKUP", pathOf, undefined);
+    }).catch((error) => {
       removeEmpty(args.directory, made);
       throw error;
     });

@@ -1,18 +1,11 @@
 import { Database, SQLiteError } from "bun:sqlite";
-import {
-  accessSync,
-  chmodSync,
-  constants,
-  copyFileSync,
-  existsSync,
-  mkdirSync,
-  renameSync,
-  rmSync,
-} from "node:fs";
-import { basename, dirname, join } from "node:path";
+import { accessSync, chmodSync, constants, copyFileSync, existsSync, mkdirSync, rmSync } from "node:fs";
+import { dirname, join, resolve } from "node:path";
 import { CdktrError, errorMessage, InvalidInputError } from "../errors.ts";
 import { syncToDisk } from "../host/sync-to-disk.ts";
 import { IN_MEMORY } from "../storage/duckdb.ts";
+import { asideFor, exchange, finishRestore, isRestoring, stagedFor } from "../storage/restore-journal.ts";
+import { UNFINISHED_BACKUP } from "./support/backup-marker.ts";
 import { command } from "./support/command.ts";
 import { settings } from "./support/connect.ts";
 import { asWriteError } from "./support/download.ts";
@@ -35,50 +28,34 @@ export default command({
   },
   run({ args }) {
     const { values: config } = settings(undefined, { CDKTR_APP_DATA_DIRECTORY: args["data-dir"] });
-    const data = config.CDKTR_APP_DATA_DIRECTORY;
+    const data = resolve(config.CDKTR_APP_DATA_DIRECTORY);
     const state = join(data, "state.db");
     const targets = [{ from: join(args.directory, "state.db"), to: state }];
     if (config.CDKTR_DB_PATH === IN_MEMORY)
       say("The history is not restored: CDKTR_DB_PATH keeps it in memory.");
-    else targets.push({ from: join(args.directory, "app.db"), to: config.CDKTR_DB_PATH });
+    else targets.push({ from: join(args.directory, "app.db"), to: resolve(config.CDKTR_DB_PATH) });
     for (const { from } of targets) requireReadable(from, args.directory);
     writing(data, () => mkdirSync(data, { recursive: true, mode: 0o700 }));
     requireStopped(state);
     const time = new Date().toISOString().replace(/[-:]|\.\d+/g, "");
-    const moved: Move[] = [];
+    const aside = `before-restore-${time}`;
+    const files = targets.map(({ to }) => to);
+    let replaced: string[];
+    finishRestore(data, say);
     try {
       // All complete under other names first: an error, or an interruption up to there, leaves everything as it was.
       for (const { from, to } of targets) writing(to, () => stage(from, to, to === state));
-      for (const { to } of targets) writing(to, () => exchange(to, `before-restore-${time}`, moved));
-    } catch (error) {
-      for (const { from, to } of moved.reverse()) writing(from, () => renameSync(to, from));
-      throw error;
+      replaced = exchange(data, files, aside, asWriteError);
     } finally {
-      for (const { to } of targets) removeStaged(to);
+      if (!isRestoring(data)) for (const file of files) removeStaged(file);
     }
-    for (const { to } of targets) {
-      const aside = asideFor(to, `before-restore-${time}`);
-      if (moved.some((move) => move.to === aside)) say(`Kept ${to} in ${dirname(aside)}.`);
-      say(`Restored ${to}.`);
+    for (const file of files) {
+      if (replaced.includes(file)) say(`Kept ${file} in ${dirname(asideFor(file, aside))}.`);
+      say(`Restored ${file}.`);
     }
-    // A killed principal leaves it, to tell whether its write-ahead log is missing.
-    rmSync(join(data, "principal.pid"), { force: true });
     say("Start the principal: it goes on from the moment of the backup.");
   },
 });
-
-interface Move {
-  readonly from: string;
-  readonly to: string;
-}
-
-function stagedFor(path: string): string {
-  return `${path}.restoring`;
-}
-
-function asideFor(path: string, name: string): string {
-  return join(dirname(path), name, basename(path));
-}
 
 /** Copies a file of the backup to beside the place where it belongs. */
 function stage(from: string, to: string, isState: boolean): void {
@@ -101,22 +78,6 @@ function removeStaged(to: string): void {
   }
 }
 
-/** Moves what is in place aside, and the staged file into its place; `moved` gets each move, so that it can be undone. */
-function exchange(to: string, asideName: string, moved: Move[]): void {
-  const move = (from: string, target: string) => {
-    renameSync(from, target);
-    moved.push({ from, to: target });
-  };
-  const aside = asideFor(to, asideName);
-  for (const end of ["", "-wal", "-shm", ".wal"]) {
-    if (!existsSync(to + end)) continue;
-    mkdirSync(dirname(aside), { recursive: true, mode: 0o700 });
-    move(to + end, aside + end);
-  }
-  move(stagedFor(to), to);
-  syncToDisk(dirname(to));
-}
-
 /** @throws InvalidInputError that tells why `path` cannot be written, when that is the reason of an error */
 function writing(path: string, work: () => void): void {
   try {
@@ -132,10 +93,15 @@ function requireReadable(file: string, directory: string): void {
     accessSync(file, constants.R_OK);
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
-    if (code === "ENOENT" || code === "ENOTDIR")
-      throw new InvalidInputError(`${file} does not exist: ${directory} is no backup.`, {
+    if (code === "ENOENT" || code === "ENOTDIR") {
+      const isUnfinished = existsSync(join(directory, UNFINISHED_BACKUP));
+      const why = isUnfinished
+        ? `the backup in ${directory} was killed before it was complete`
+        : `${directory} is no backup`;
+      throw new InvalidInputError(`${file} does not exist: ${why}.`, {
         hint: "Name a directory that 'cdktr backup DIR' wrote.",
       });
+    }
     throw new InvalidInputError(`${file} cannot be read (${errorMessage(error)}): nothing was restored.`, {
       cause: error,
       hint: "Let this user read the backup.",

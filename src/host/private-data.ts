@@ -4,7 +4,7 @@ import { basename, dirname, join } from "node:path";
 import type { ConsolaInstance } from "consola";
 
 /** What cdktr creates in a data directory, besides the history database. Secret keys that are not private are refused, not fixed. */
-const OWN = /^(?:state\.db.*|principal\.pid|listeners|agents)$/;
+const OWN = /^(?:state\.db.*|principal\.pid|restore\.json|listeners|agents)$/;
 const OTHERS = 0o077;
 const MOST_NAMES = 3;
 

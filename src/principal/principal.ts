@@ -16,6 +16,7 @@ import { connect } from "../protocol/connect.ts";
 import { BackgroundService, type Service, startServices, stopServices } from "../service.ts";
 import { SqliteOperationalStore } from "../storage/operational/sqlite/store.ts";
 import type { OperationalStore } from "../storage/operational/store.ts";
+import { finishRestore } from "../storage/restore-journal.ts";
 import { hostZone } from "../workflow/host-zone.ts";
 import { Access } from "./access/access.ts";
 import { KeyStore } from "./access/key-store.ts";
@@ -87,6 +88,7 @@ export class Principal extends BackgroundService {
   readonly #insecure: boolean;
   readonly #startedAtMs: number;
   readonly #access: Access | undefined;
+  readonly #log: ConsolaInstance;
   readonly #installation: Installation;
   readonly #api: Api;
   readonly #logHub: LogHub;
@@ -108,6 +110,7 @@ export class Principal extends BackgroundService {
     // Shared infrastructure.
     const activity = new Activity(clock);
     const allLogs = activity.listeningTo(options.log ?? processLog);
+    this.#log = allLogs;
     const log = (tag: string) => allLogs.withTag(tag);
     const events: PrincipalEvents = new EventHub();
     const polls = new LongPolls();
@@ -300,10 +303,11 @@ export class Principal extends BackgroundService {
    * @throws UsageError when it would be open to others without protection
    * @throws NotPrivateError when its key files are accessible to others
    * @throws DataDirectoryInUseError when another principal uses the data directory
-   * @throws CdktrError when a port is taken, or the state on disk cannot be opened
+   * @throws CdktrError when a port is taken, the state on disk cannot be opened, or a restore cannot be finished
    */
   protected override async onStart(): Promise<void> {
     if (this.#access === undefined) refuseOpenBinding(this.#config.CDKTR_PRINCIPAL_HOST, this.#insecure);
+    finishRestore(this.#config.CDKTR_APP_DATA_DIRECTORY, (message) => this.#log.warn(message));
     await startServices(this.#services);
   }
 

@@ -1,6 +1,6 @@
 /** Backup of state and history while the principal works, and the way back; also of one of them alone. */
 import { expect, test } from "bun:test";
-import { copyFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { copyFileSync, mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { type Cluster, startCluster } from "../support/cdktr.ts";
 import { IMPATIENT, trigger } from "./failures/support.ts";
 import { gate, runOver, shellWorkflow, TemporaryDirectory, until } from "./support/fixtures.ts";
@@ -41,6 +41,19 @@ test("a backup has state and history of one moment; after its restore runs go on
   expect(made.code).toBe(0);
   expect(readdirSync(backup).sort()).toEqual(["app.db", "state.db"]);
   expect((await cluster.cdktr(["backup", backup])).code).toBe(4);
+  // As if it had been killed before the second file got its name.
+  const half = directory.path("half");
+  mkdirSync(half);
+  for (const name of ["app.db", ".state.db.999999999.partial"]) writeFileSync(`${half}/${name}`, "");
+  writeFileSync(`${half}/backup.unfinished`, "999999999\n");
+  const unfinished = await cluster.cdktr(["restore", half]);
+  expect(unfinished).toMatchObject({
+    code: 4,
+    stderr: expect.stringContaining("was killed before it was complete"),
+  });
+  const again = await cluster.cdktr(["backup", half]);
+  expect(again).toMatchObject({ code: 0, stderr: expect.stringContaining("what it left is removed") });
+  expect(readdirSync(half).sort()).toEqual(["app.db", "state.db"]);
   const late = await hello("late");
   expect((await runOver(client, late)).status).toBe("COMPLETED");
   await until("another one follows", async () => (await followers()).length === 2);
@@ -58,7 +71,20 @@ test("a backup has state and history of one moment; after its restore runs go on
     expect.arrayContaining(["app.db", "state.db"]),
   );
 
+  // As if it had been killed before it put the second file in place.
+  const history = `${cluster.dataDirectory}/app.db`;
+  renameSync(history, `${history}.restoring`);
+  const journal = {
+    pid: 999_999_999,
+    started: "",
+    aside: kept,
+    files: [`${cluster.dataDirectory}/state.db`, history],
+  };
+  writeFileSync(`${cluster.dataDirectory}/restore.json`, JSON.stringify(journal));
   await cluster.startPrincipal();
+  await cluster.principal?.waitFor(
+    /'cdktr restore' was killed while it put files in place\. That is finished now/,
+  );
   await until("the agent has let go of the later run", async () => {
     const [agent] = await client.registeredAgents();
     return agent?.running_workflows === 1;

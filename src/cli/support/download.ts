@@ -53,7 +53,7 @@ async function download(
 ): Promise<void> {
   const files = targets.map(({ file, path }) => {
     const target = resolve(path);
-    const partial = join(dirname(target), `.${basename(target)}.${process.pid}.partial`);
+    const partial = partialOf(target, process.pid);
     return { file, target, partial, isNew: !existsSync(target), done: false };
   });
   for (const { target } of files) refuseExisting(target, force);
@@ -70,6 +70,11 @@ async function download(
   } finally {
     for (const { partial } of files) await removeQuietly(partial);
   }
+}
+
+/** The temporary name of a file that a process downloads. */
+export function partialOf(target: string, pid: number): string {
+  return join(dirname(target), `.${basename(target)}.${pid}.partial`);
 }
 
 /**
