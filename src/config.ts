@@ -64,7 +64,7 @@ export const SETTINGS = {
     () => Math.max(1, navigator.hardwareConcurrency) * 4,
   ),
   CDKTR_AGENT_OUTBOX_LIMIT_MB: setting(
-    "Log lines an agent buffers on disk for the principal; when it is full, tasks that print block",
+    "Log lines and reports an agent buffers on disk for the principal; when it is full, tasks that print block",
     positive,
     "a whole number of MiB, at least 1",
     256,

@@ -57,7 +57,7 @@ export interface AgentOptions {
   /** Time between TERM and KILL, ms; 5 s by default. */
   readonly graceMs?: number;
   readonly clock?: Clock;
-  /** Maximum size on disk of log lines that the principal does not have yet, bytes; `CDKTR_AGENT_OUTBOX_LIMIT_MB` by default. */
+  /** Maximum size on disk of log lines and reports that the principal does not have yet, bytes; `CDKTR_AGENT_OUTBOX_LIMIT_MB` by default. */
   readonly outboxLimitBytes?: number;
 }
 
@@ -229,7 +229,7 @@ export class Agent extends BackgroundService<AgentSignals> {
       reaper: new ZombieReaper(),
       context: {
         outbox,
-        slots: new TaskSlots(config.CDKTR_AGENT_MAX_TASKS),
+        slots: new TaskSlots(config.CDKTR_AGENT_MAX_TASKS, () => outbox.roomForTasks()),
         clock: this.clock,
         environment: inheritedEnvironment(this.#options.environment ?? process.env),
         directory: process.cwd(),

@@ -45,7 +45,7 @@ export interface OutboxOptions {
   readonly agentId: string;
   /** The suffix with which the agent was started; empty for none. */
   readonly suffix?: string | undefined;
-  /** Maximum size of unacknowledged log lines, bytes; 256 MiB by default. */
+  /** Maximum size of log lines and reports that the principal does not have yet, bytes; 256 MiB by default. */
   readonly limitBytes?: number;
   /** The migrations of the file; those of this cdktr by default. */
   readonly migrations?: SqliteMigrations;
@@ -69,8 +69,12 @@ const SHRINK_BYTES = 16 * 1024 * 1024;
 /** Maximum time for which lines and reports of tasks wait to be written together with others, ms. */
 const GATHER_MS = 5;
 const RETRY_WRITE_MS = 1000;
-/** The most that tasks may have published in the reports that are sent together, bytes: a request is bounded. */
-const BATCH_OUTPUTS_BYTES = 4 * 1024 * 1024;
+/** The most that reports have that are sent together, bytes: a request is bounded. One alone may have more. */
+const BATCH_BYTES = 4 * 1024 * 1024;
+/** Reports that are on disk are kept in memory too up to this size, bytes, which saves reading them. */
+const REPORTS_IN_MEMORY_BYTES = 4 * 1024 * 1024;
+/** While the outbox is full, no task starts if reports have this share of what it may hold. */
+const HELD_SHARE = 1 / 4;
 /** Interval at which a full outbox is logged again, ms. */
 const FULL_REMINDER_MS = 60_000;
 /** Name of the file in an agent's data directory. */
@@ -159,7 +163,19 @@ interface Statements {
   readonly deleteReports: Statement;
   readonly deleteFrames: Statement;
   readonly position: Statement;
+  readonly report: Statement<{ report: string }, [number]>;
   readonly framesAfter: Statement<{ first_seq: number; last_seq: number; frame: Uint8Array }, [number]>;
+}
+
+/** A report that the principal does not have, without its content when that is only on disk. */
+interface KeptReport {
+  readonly seq: number;
+  readonly bytes: number;
+  /** Whether it is about a slice of a run. One of an older agent does not say. */
+  readonly isOfSlice: boolean;
+  /** Its JSON until it is on disk. */
+  text: string | undefined;
+  report: AgentReport | undefined;
 }
 
 /** Sizes of the stored frames, oldest first. */
@@ -181,18 +197,25 @@ export class Outbox {
   readonly #limitBytes: number;
   #readers: OutboxReaders | undefined;
 
-  /** All reports that the principal does not have, oldest first. They are few, since no run starts without the principal. */
-  readonly #reports: AgentReport[] = [];
+  /** All reports that the principal does not have, oldest first. */
+  readonly #reports: KeptReport[] = [];
+  /** Their size, and that of those which are in memory, bytes. */
+  #reportBytes = 0;
+  #cachedBytes = 0;
   #reportSeq = 0;
   #unsavedReports = 0;
+  /** Some could not be read: whoever delivers them is woken to try again. */
+  #isUnread = false;
 
   readonly #sizes: FrameSize[] = [];
+  /** Size of frames and reports. */
   #keptBytes = 0;
   /** Peak size since the file was last shrunk. */
   #peakBytes = 0;
   #logSeq = 0;
   /** Frames that are not on disk yet. */
   readonly #unsavedFrames: LogFrame[] = [];
+  /** Size of frames and reports that are not on disk yet. */
   #unsavedBytes = 0;
   #texts: string[] = [];
   #textLines = 0;
@@ -200,6 +223,8 @@ export class Outbox {
 
   readonly #processChanges: (ProcessRecord | number)[] = [];
   #waiting: PromiseWithResolvers<void> | undefined;
+  /** Resolves when tasks may start again. */
+  #held: PromiseWithResolvers<void> | undefined;
   #immediate: Timer | NodeJS.Immediate | undefined;
   readonly #timer = new Timer(() => this.flush());
   #lastFlush = 0;
@@ -283,6 +308,7 @@ export class Outbox {
         deleteReports: this.#db.prepare("DELETE FROM reports WHERE seq <= ?"),
         deleteFrames: this.#db.prepare("DELETE FROM frames WHERE last_seq <= ?"),
         position: this.#db.prepare("UPDATE stream SET report_seq = ?, log_seq = ?"),
+        report: this.#db.prepare("SELECT report FROM reports WHERE seq = ?"),
         framesAfter: this.#db.prepare("SELECT * FROM frames WHERE last_seq > ? ORDER BY last_seq LIMIT 8"),
       };
     } catch (error) {
@@ -301,12 +327,11 @@ export class Outbox {
     this.#streamId = stream.stream_id;
     this.#reportSeq = stream.report_seq;
     this.#logSeq = stream.log_seq;
-    for (const { report } of this.#db
-      .query<{ report: string }, []>("SELECT report FROM reports ORDER BY seq")
-      .all()) {
+    const reports = this.#db.query<{ report: string }, []>("SELECT report FROM reports ORDER BY seq");
+    for (const { report } of reports.iterate()) {
       const written: unknown = JSON.parse(report);
       // It may come from an agent of another version: the principal decides what to do with it.
-      if (Numbered.safeParse(written).success) this.#reports.push(written as AgentReport);
+      if (Numbered.safeParse(written).success) this.#saved(this.#keepReport(written as AgentReport, report));
     }
     const sizes = this.#db
       .query<FrameSize, []>(
@@ -409,6 +434,8 @@ export class Outbox {
 
   #reload(): void {
     this.#reports.length = 0;
+    this.#reportBytes = 0;
+    this.#cachedBytes = 0;
     this.#sizes.length = 0;
     this.#keptBytes = 0;
     this.#load();
@@ -440,9 +467,9 @@ export class Outbox {
     return this.#reports.length;
   }
 
-  /** Whether any of them is about a slice of a run. Reports of an older agent do not say. */
+  /** Whether any of them is about a slice of a run. */
   get hasSlices(): boolean {
-    return this.#reports.some(({ slice = 0 }) => slice > 0);
+    return this.#reports.some(({ isOfSlice }) => isOfSlice);
   }
 
   /** Number of log lines that are not in the principal's history yet. */
@@ -461,9 +488,9 @@ export class Outbox {
    */
   addReport(report: NewReport): number {
     const seq = ++this.#reportSeq;
-    this.#reports.push(
-      report.kind === "run" ? { ...report, seq, log_seq: this.lastLogSeq } : { ...report, seq },
-    );
+    const numbered: AgentReport =
+      report.kind === "run" ? { ...report, seq, log_seq: this.lastLogSeq } : { ...report, seq };
+    this.#unsavedBytes += this.#keepReport(numbered, JSON.stringify(numbered)).bytes;
     this.#unsavedReports++;
     // Someone waits for news of a run; reports of tasks can be batched.
     this.#schedule(report.kind === "run");
@@ -489,6 +516,22 @@ export class Outbox {
     return this.#waiting.promise;
   }
 
+  /**
+   * Backpressure for tasks that have not started: what a task publishes is kept when it ends, however much waits, so no more of them start.
+   * Undefined when they may; otherwise resolves when they may.
+   */
+  roomForTasks(): Promise<void> | undefined {
+    if (this.#closed || !this.#holdsTasks(1)) return undefined;
+    if (this.#held === undefined) {
+      this.#held = Promise.withResolvers<void>();
+      const mib = Math.round(this.#reportBytes / 1024 / 1024);
+      log.warn(
+        `${mib} MiB of reports, with what tasks published, wait for the principal: no task starts until it has accepted some. Nothing is dropped; tasks that run go on.`,
+      );
+    }
+    return this.#held.promise;
+  }
+
   /** Records a process of a task. */
   rememberProcess(record: ProcessRecord): void {
     this.#processChanges.push(record);
@@ -507,19 +550,31 @@ export class Outbox {
     return this.#db.query<ProcessRecord, []>("SELECT * FROM processes").all();
   }
 
-  /** The oldest reports with a number above `after`: at most `limit`, and fewer when they publish more than fits into one request. */
+  /** The oldest reports with a number above `after`: at most `limit`, and fewer when they are too large for one request. */
   reports(after: number, limit: number): AgentReport[] {
-    const start = this.#reports.findIndex((report) => report.seq > after);
+    const start = this.#reports.findIndex(({ seq }) => seq > after);
     if (start === -1) return [];
-    let end = start;
-    for (let bytes = 0; end < Math.min(start + limit, this.#reports.length); end++) {
-      const report = this.#reports[end];
-      // One from an older agent has none.
-      const outputs = report?.kind === "task" ? (report.outputs ?? null) : null;
-      if (outputs !== null) bytes += Buffer.byteLength(JSON.stringify(outputs));
-      if (bytes > BATCH_OUTPUTS_BYTES && end > start) break;
+    const reports: AgentReport[] = [];
+    let bytes = 0;
+    for (const kept of this.#reports.slice(start, start + limit)) {
+      bytes += kept.bytes;
+      if (bytes > BATCH_BYTES && reports.length > 0) break;
+      const report = kept.report ?? this.#readReport(kept.seq);
+      // Those after it would be taken for later ones.
+      if (report === undefined) break;
+      reports.push(report);
     }
-    return this.#reports.slice(start, end);
+    return reports;
+  }
+
+  #readReport(seq: number): AgentReport | undefined {
+    let report: AgentReport | undefined;
+    const isRead = this.#attempt(() => {
+      const row = this.#sql.report.get(seq);
+      if (row !== null) report = JSON.parse(row.report);
+    });
+    if (!isRead) this.#isUnread = true;
+    return report;
   }
 
   /** Some of the oldest frames that hold lines with a number above `after`, in order. */
@@ -533,11 +588,22 @@ export class Outbox {
   /** The principal has the reports up to `seq` on its disk. */
   forgetReports(seq: number): void {
     let count = 0;
-    while (count < this.#reports.length && (this.#reports[count]?.seq ?? 0) <= seq) count++;
+    for (const kept of this.#reports) {
+      if (kept.seq > seq) break;
+      this.#keptBytes -= kept.bytes;
+      this.#reportBytes -= kept.bytes;
+      if (kept.text !== undefined) this.#unsavedBytes -= kept.bytes;
+      else if (kept.report !== undefined) this.#cachedBytes -= kept.bytes;
+      count++;
+    }
     if (count === 0) return;
     this.#reports.splice(0, count);
     this.#unsavedReports = Math.min(this.#unsavedReports, this.#reports.length);
-    this.#attempt(() => this.#sql.deleteReports.run(seq));
+    this.#attempt(() => {
+      this.#sql.deleteReports.run(seq);
+      this.#shrink();
+    });
+    this.#release();
   }
 
   /** The principal has the lines up to `seq` in its history. */
@@ -555,11 +621,16 @@ export class Outbox {
     }
     this.#attempt(() => {
       this.#sql.deleteFrames.run(seq);
-      if (this.#sizes.length > 0 || this.#peakBytes < SHRINK_BYTES) return;
-      this.#db.query("PRAGMA incremental_vacuum").all();
-      this.#peakBytes = 0;
+      this.#shrink();
     });
     this.#release();
+  }
+
+  /** Gives the space of a file back that was large. */
+  #shrink(): void {
+    if (this.#sizes.length + this.#reports.length > 0 || this.#peakBytes < SHRINK_BYTES) return;
+    this.#db.query("PRAGMA incremental_vacuum").all();
+    this.#peakBytes = 0;
   }
 
   /**
@@ -586,7 +657,8 @@ export class Outbox {
     if (this.#closed) return;
     this.#lastFlush = performance.now();
     const frame = this.#takeFrame();
-    const hasReports = this.#unsavedReports > 0;
+    const hasReports = this.#unsavedReports > 0 || this.#isUnread;
+    this.#isUnread = false;
     if (
       frame !== undefined ||
       hasReports ||
@@ -609,6 +681,7 @@ export class Outbox {
     for (const statement of Object.values(this.#sql)) statement.finalize();
     this.#db.close();
     this.#waiting?.resolve();
+    this.#held?.resolve();
   }
 
   #schedule(soon: boolean): void {
@@ -639,8 +712,29 @@ export class Outbox {
 
   #keep(size: FrameSize): void {
     this.#sizes.push(size);
-    this.#keptBytes += size.bytes;
+    this.#grow(size.bytes);
+  }
+
+  #keepReport(report: AgentReport, text: string): KeptReport {
+    const bytes = Buffer.byteLength(text);
+    const { seq, slice = 0 } = report;
+    const kept: KeptReport = { seq, bytes, isOfSlice: slice > 0, text, report };
+    this.#reports.push(kept);
+    this.#reportBytes += bytes;
+    this.#grow(bytes);
+    return kept;
+  }
+
+  #grow(bytes: number): void {
+    this.#keptBytes += bytes;
     this.#peakBytes = Math.max(this.#peakBytes, this.#keptBytes);
+  }
+
+  /** A report is on disk: it stays in memory as well if there is room. */
+  #saved(kept: KeptReport): void {
+    kept.text = undefined;
+    if (this.#cachedBytes + kept.bytes > REPORTS_IN_MEMORY_BYTES) kept.report = undefined;
+    else this.#cachedBytes += kept.bytes;
   }
 
   #isFull(share: number): boolean {
@@ -650,8 +744,22 @@ export class Outbox {
     );
   }
 
+  #holdsTasks(share: number): boolean {
+    if (!this.#isFull(share)) return false;
+    const unsaved = this.#reports.slice(this.#reports.length - this.#unsavedReports);
+    return (
+      this.#reportBytes >= this.#limitBytes * HELD_SHARE * share ||
+      unsaved.reduce((sum, { bytes }) => sum + bytes, 0) >= UNSAVED_LIMIT_BYTES * HELD_SHARE * share
+    );
+  }
+
   /** Resumes those who wait for space, once there is enough that it is not used up at once. */
   #release(): void {
+    if (this.#held !== undefined && !this.#holdsTasks(0.9)) {
+      this.#held.resolve();
+      this.#held = undefined;
+      log.info("The principal has accepted reports: tasks start again.");
+    }
     if (this.#waiting === undefined || this.#isFull(0.9)) return;
     this.#waiting.resolve();
     this.#waiting = undefined;
@@ -671,12 +779,10 @@ export class Outbox {
 
   /** One transaction for everything that is not on disk; on failure it stays in memory and is retried. */
   #save(): void {
+    const unsaved = this.#reports.slice(this.#reports.length - this.#unsavedReports);
     const done = this.#attempt(() => {
-      const newest = this.#reports.length;
       this.#db.run("BEGIN IMMEDIATE");
-      for (const report of this.#reports.slice(newest - this.#unsavedReports)) {
-        this.#sql.insertReport.run(report.seq, JSON.stringify(report));
-      }
+      for (const { seq, text } of unsaved) if (text !== undefined) this.#sql.insertReport.run(seq, text);
       for (const { first, last, frame } of this.#unsavedFrames) this.#sql.insertFrame.run(last, first, frame);
       for (const change of this.#processChanges) {
         if (typeof change === "number") this.#sql.deleteProcess.run(change);
@@ -693,6 +799,7 @@ export class Outbox {
       this.#db.run("COMMIT");
     });
     if (!done) return;
+    for (const kept of unsaved) this.#saved(kept);
     this.#unsavedReports = 0;
     this.#unsavedFrames.length = 0;
     this.#unsavedBytes = 0;

@@ -21,6 +21,8 @@ export class SliceRun implements TaskOwner {
   readonly #context: RunContext;
   readonly #progress: Progress;
   readonly #tasks = new Map<string, TaskRun>();
+  /** For each task, the number of those that depend on it and are not over: until then its outputs are kept in memory. */
+  readonly #dependents = new Map<string, number>();
   readonly #over = Promise.withResolvers<RunEnd>();
   #started = false;
   #stopped: StopReason | undefined;
@@ -40,6 +42,7 @@ export class SliceRun implements TaskOwner {
     for (const definition of workflow.tasks) {
       if (!scope.delete(definition.id) || over.has(definition.id)) continue;
       this.#tasks.set(definition.id, new TaskRun(definition, context, this));
+      for (const id of definition.depends) this.#dependents.set(id, (this.#dependents.get(id) ?? 0) + 1);
     }
     const [unknown] = scope;
     if (unknown !== undefined) throw new InvalidInputError(`there is no task "${unknown}"`);
@@ -84,7 +87,14 @@ export class SliceRun implements TaskOwner {
   }
 
   taskOver({ status, outputs, definition }: TaskRun): void {
-    if (isEnding(status)) this.#carryOut(this.#progress.ended(definition.id, { status, outputs }));
+    if (!isEnding(status)) return;
+    for (const id of definition.depends) {
+      const left = (this.#dependents.get(id) ?? 0) - 1;
+      this.#dependents.set(id, left);
+      if (left === 0) this.#progress.dropOutputs(id);
+    }
+    const isNeeded = (this.#dependents.get(definition.id) ?? 0) > 0;
+    this.#carryOut(this.#progress.ended(definition.id, { status, outputs: isNeeded ? outputs : null }));
   }
 
   #carryOut(decisions: readonly Decision[]): void {

@@ -150,7 +150,7 @@ export class TaskRun {
     return isTerminal(TASK_TRANSITIONS, this.#status);
   }
 
-  /** What it has published; null for nothing. */
+  /** What it has published, until its owner was told that it is over; null for nothing. */
   get outputs(): Outputs | null {
     return this.#outputs;
   }
@@ -457,6 +457,8 @@ export class TaskRun {
     if (!this.isOver) return;
     this.#context.endedTasks.set(this.id, this.#log);
     this.#owner.taskOver(this);
+    // Who needs them has them now.
+    this.#outputs = null;
   }
 }
 

@@ -8,9 +8,17 @@ export class TaskSlots {
   /** Waiting requests by run; the run whose turn is next comes first. */
   readonly #waiting = new Map<string, (() => void)[]>();
 
-  /** @param size maximum number of concurrent tasks */
-  constructor(size: number) {
+  readonly #room: () => Promise<void> | undefined;
+  /** Whether {@link #room} is being waited for. */
+  #isHeld = false;
+
+  /**
+   * @param size maximum number of concurrent tasks
+   * @param room undefined when a task may start; otherwise nothing starts until it resolves
+   */
+  constructor(size: number, room: () => Promise<void> | undefined = () => undefined) {
     this.size = size;
+    this.#room = room;
   }
 
   /** Number of tasks that hold a slot. */
@@ -23,14 +31,10 @@ export class TaskSlots {
    * @returns withdraws the request; a no-op once `start` was called
    */
   request(owner: string, start: () => void): () => void {
-    if (this.#used < this.size) {
-      this.#used++;
-      start();
-      return () => {};
-    }
     const queue = this.#waiting.get(owner);
     if (queue === undefined) this.#waiting.set(owner, [start]);
     else queue.push(start);
+    this.#fill();
     return () => {
       const starts = this.#waiting.get(owner);
       const index = starts?.indexOf(start) ?? -1;
@@ -42,16 +46,33 @@ export class TaskSlots {
 
   /** Returns a slot: the next in turn gets it. */
   release(): void {
-    const next = this.#waiting.entries().next().value;
-    if (next === undefined) {
-      this.#used--;
-      return;
+    this.#used--;
+    this.#fill();
+  }
+
+  #fill(): void {
+    for (;;) {
+      const next = this.#waiting.entries().next().value;
+      if (next === undefined || this.#used >= this.size || !this.#mayStart()) return;
+      const [owner, starts] = next;
+      const start = starts.shift();
+      // To the end of the queue.
+      this.#waiting.delete(owner);
+      if (starts.length > 0) this.#waiting.set(owner, starts);
+      this.#used++;
+      start?.();
     }
-    const [owner, starts] = next;
-    const start = starts.shift();
-    // To the end of the queue.
-    this.#waiting.delete(owner);
-    if (starts.length > 0) this.#waiting.set(owner, starts);
-    start?.();
+  }
+
+  #mayStart(): boolean {
+    if (this.#isHeld) return false;
+    const room = this.#room();
+    if (room === undefined) return true;
+    this.#isHeld = true;
+    void room.then(() => {
+      this.#isHeld = false;
+      this.#fill();
+    });
+    return false;
   }
 }

@@ -312,6 +312,12 @@ export class Progress {
     return Object.fromEntries(known);
   }
 
+  /** Nobody will ask for the outputs of this task again. */
+  dropOutputs(task: string): void {
+    const state = this.#state(task);
+    if (state.end !== null) state.end = { ...state.end, outputs: null };
+  }
+
   #staysOver({ node, end }: State): boolean {
     return end?.status === "COMPLETED" || this.#stop !== null || (this.#hasHooked && node.hook === undefined);
   }

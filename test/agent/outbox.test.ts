@@ -1,3 +1,4 @@
+import { heapStats } from "bun:jsc";
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -57,6 +58,26 @@ function lines(outbox: Outbox, after = 0): string[] {
   return found;
 }
 
+/** A report of a task that published this much. */
+const published = (bytes: number): NewReport => ({
+  kind: "task",
+  workflow_id: "w",
+  workflow_instance_id: "r",
+  slice: 0,
+  attempt: 1,
+  task_id: "t",
+  task_instance_id: "i",
+  task_attempt: 1,
+  status: "COMPLETED",
+  timestamp_ms: 1,
+  exit_code: 0,
+  signal: null,
+  error: null,
+  cpu_ms: null,
+  max_rss_kb: null,
+  outputs: bytes === 0 ? null : { a: "é".repeat(bytes / 2) },
+});
+
 describe("numbers", () => {
   test("reports and lines are numbered from 1, and a report of a run knows the last line before it", () => {
     const outbox = open();
@@ -74,24 +95,6 @@ describe("numbers", () => {
 
   test("reports that are sent together publish no more than fits into a request", () => {
     const outbox = open();
-    const published = (bytes: number): NewReport => ({
-      kind: "task",
-      workflow_id: "w",
-      workflow_instance_id: "r",
-      slice: 0,
-      attempt: 1,
-      task_id: "t",
-      task_instance_id: "i",
-      task_attempt: 1,
-      status: "COMPLETED",
-      timestamp_ms: 1,
-      exit_code: 0,
-      signal: null,
-      error: null,
-      cpu_ms: null,
-      max_rss_kb: null,
-      outputs: bytes === 0 ? null : { a: "é".repeat(bytes / 2) },
-    });
     for (let n = 0; n < 40; n++) outbox.addReport(published(n % 2 === 0 ? 250_000 : 0));
     const batches: number[] = [];
     for (
@@ -211,6 +214,59 @@ describe("room", () => {
     await room;
     expect(outbox.room()).toBeUndefined();
     expect(lines(outbox)).toEqual(["y".repeat(6000)]);
+  });
+
+  test("reports count, and tasks do not start while they have much of a full outbox", async () => {
+    const outbox = open(100_000);
+    const order: string[] = [];
+    add(outbox, "x".repeat(90_000));
+    outbox.addReport(published(20_000));
+    outbox.flush();
+    // Log lines wait; what tasks that start now may publish still has room.
+    void outbox.room()?.then(() => order.push("lines"));
+    expect(outbox.roomForTasks()).toBeUndefined();
+    outbox.addReport(published(20_000));
+    outbox.flush();
+    void outbox.roomForTasks()?.then(() => order.push("tasks"));
+    expect(outbox.roomForTasks()).toBeDefined();
+    outbox.forgetReports(1);
+    await Promise.resolve();
+    expect([order, outbox.roomForTasks()]).toEqual([["tasks"], undefined]);
+    expect(outbox.room()).toBeDefined();
+    outbox.forgetReports(2);
+    outbox.forgetLines(1);
+    await Promise.resolve();
+    expect(order).toEqual(["tasks", "lines"]);
+  });
+
+  test("reports that wait are on disk, not in memory, and are delivered from there, also after a restart", () => {
+    const outbox = open();
+    for (let n = 0; n < 20; n++) outbox.addReport(published(250_000 + 2 * n));
+    outbox.flush();
+    Bun.gc(true);
+    const before = heapStats().heapSize;
+    for (let n = 20; n < 200; n++) {
+      outbox.addReport(published(250_000 + 2 * n));
+      outbox.flush();
+    }
+    Bun.gc(true);
+    // They are 45 MB.
+    expect(heapStats().heapSize - before).toBeLessThan(10_000_000);
+    const lengths = (from: Outbox) => {
+      const found: number[] = [];
+      for (let after = 0, batch = from.reports(0, 500); batch.length > 0; batch = from.reports(after, 500)) {
+        for (const one of batch) {
+          if (one.kind === "task") found.push(String(one.outputs?.a).length * 2);
+          after = one.seq;
+        }
+      }
+      return found;
+    };
+    const all = Array.from({ length: 200 }, (_, n) => 250_000 + 2 * n);
+    expect(lengths(outbox)).toEqual(all);
+    outbox.forgetReports(50);
+    outbox.close();
+    expect(lengths(open())).toEqual(all.slice(50));
   });
 
   test("data left by an earlier process counts", () => {

@@ -37,3 +37,23 @@ test("a withdrawn request never starts, and does not occupy a slot", () => {
   slots.release();
   expect(slots.used).toBe(0);
 });
+
+test("nothing starts while there is no room for what tasks publish; what runs goes on, and a request can be withdrawn", async () => {
+  let room: PromiseWithResolvers<void> | undefined;
+  const slots = new TaskSlots(2, () => room?.promise);
+  const started: string[] = [];
+  const request = (name: string) => slots.request("run", () => started.push(name));
+  request("a");
+  room = Promise.withResolvers();
+  request("b");
+  const withdraw = request("c");
+  request("d");
+  withdraw();
+  slots.release();
+  expect([started, slots.used]).toEqual([["a"], 0]);
+  const { resolve } = room;
+  room = undefined;
+  resolve();
+  await Promise.resolve();
+  expect([started, slots.used]).toEqual([["a", "b", "d"], 2]);
+});

@@ -84,3 +84,35 @@ test("with a full outbox and no history, runs end when they end, time out or are
   await principal.waitFor(/is available again/);
   expect(await numbersOf(cluster.client, ends, 1)).toEqual([1]);
 }, 60_000);
+
+test("what tasks publish while the principal is away counts: no more of them start than the outbox holds, and all of it arrives", async () => {
+  using directory = new TemporaryDirectory();
+  const progress = directory.path("progress");
+  const publish = `{ printf v=; head -c 200000 /dev/zero | tr '\\0' x; } > $CDKTR_OUTPUT; echo done >> ${progress}`;
+  const ids = Array.from({ length: 24 }, (_, n) => `t${n}`);
+  const first = { first: { sh: `while [ ! -e ${directory.path("go")} ]; do sleep 0.05; done` } };
+  await using cluster = await startCluster({
+    agents: 1,
+    env: { ...IMPATIENT, CDKTR_AGENT_OUTBOX_LIMIT_MB: "1", CDKTR_AGENT_MAX_TASKS: "2" },
+    workflows: {
+      "publish.yml": shellWorkflow({
+        ...first,
+        ...Object.fromEntries(ids.map((id) => [id, { sh: publish, depends: ["first"] }])),
+      }),
+    },
+  });
+  const [agent] = cluster.agents;
+  const run = await trigger(cluster, "publish");
+  await until("the task runs", async () => (await cluster.client.getRun(run)).tasks.length === 1);
+  cluster.principal?.kill("SIGKILL");
+  await cluster.principal?.finished;
+  await Bun.write(directory.path("go"), "");
+  await agent?.waitFor(/MiB of reports, with what tasks published, wait for the principal: no task starts/);
+  expect(linesOf(progress).length).toBeLessThan(ids.length / 2);
+
+  await cluster.startPrincipal();
+  const over = await runOver(cluster.client, run);
+  expect(over).toMatchObject({ status: "COMPLETED", attempt: 1 });
+  const { tasks } = await cluster.client.getRun(run, { outputs: true });
+  expect(tasks.filter(({ outputs }) => String(outputs?.v).length === 200_000)).toHaveLength(ids.length);
+}, 60_000);
