@@ -3,12 +3,19 @@ import type { ConsolaInstance } from "consola";
 import type { Clock } from "../clock.ts";
 import { errorMessage } from "../errors.ts";
 import { BackgroundService } from "../service.ts";
-import type { OperationalStore } from "../storage/operational/store.ts";
+import type { OperationalStore, OperationalTx } from "../storage/operational/store.ts";
 import type { AgentRegistry } from "./agents/agent-registry.ts";
 import type { PrincipalEvents } from "./principal-events.ts";
+import { stillNeeded } from "./runs/assignments.ts";
+import type { Definitions } from "./runs/definitions.ts";
 
 /** Number of finished runs to keep in the operational state; older ones are only in the history. */
 const KEPT_RUNS = 10_000;
+/**
+ * How much tasks may have published that is in the operational state, bytes. Beyond it, what the history has too is removed: of finished
+ * runs first, the oldest first, then what no task of an unfinished run needs any more.
+ */
+const KEPT_OUTPUTS_BYTES = 256 * 1024 * 1024;
 /** Retention of follow-ups of finished runs, for the listener that triggers them: it may be down this long. */
 const KEPT_FOLLOW_UPS_MS = 90 * 24 * 3600 * 1000;
 /** Retention of idempotency keys and of the streams of agents that are gone. */
@@ -22,7 +29,9 @@ export class Housekeeping extends BackgroundService<{ tidied: undefined }> {
   readonly #store: OperationalStore;
   readonly #agents: Pick<AgentRegistry, "forgetLost">;
   readonly #log: ConsolaInstance;
+  readonly #definitions: Definitions;
   readonly #keptRuns: number;
+  readonly #keptOutputsBytes: number;
   readonly #events: PrincipalEvents;
   readonly #interval = this.timer(() => this.track(this.tidy()));
 
@@ -31,7 +40,9 @@ export class Housekeeping extends BackgroundService<{ tidied: undefined }> {
     agents: Pick<AgentRegistry, "forgetLost">;
     clock: Clock;
     log: ConsolaInstance;
+    definitions: Definitions;
     keptRuns?: number;
+    keptOutputsBytes?: number;
     events: PrincipalEvents;
   }) {
     super(options.clock);
@@ -39,7 +50,9 @@ export class Housekeeping extends BackgroundService<{ tidied: undefined }> {
     this.#agents = options.agents;
     this.#log = options.log;
     this.#events = options.events;
+    this.#definitions = options.definitions;
     this.#keptRuns = options.keptRuns ?? KEPT_RUNS;
+    this.#keptOutputsBytes = options.keptOutputsBytes ?? KEPT_OUTPUTS_BYTES;
   }
 
   protected override onStart(): void {
@@ -62,9 +75,36 @@ export class Housekeeping extends BackgroundService<{ tidied: undefined }> {
         if (!more) break;
         await this.pause(10);
       }
+      await this.#moveOutputs();
     } catch (error) {
       this.#log.debug(`Cleaning up failed and will be retried: ${errorMessage(error)}`);
     }
     this.signals.emit("tidied");
+  }
+
+  async #moveOutputs(): Promise<void> {
+    let excess = (await this.#store.read((tx) => tx.outputsBytes())) - this.#keptOutputsBytes;
+    if (excess <= 0) return;
+    for (const { workflow_instance_id: id, is_over } of await this.#store.read((tx) =>
+      tx.runsWithOutputs(),
+    )) {
+      for (let more = true; more && !this.isStopping; ) {
+        if (excess <= 0) return;
+        const moved = await this.#store.transact(async (tx) =>
+          tx.moveOutputs(id, is_over ? [] : await this.#neededOf(tx, id)),
+        );
+        excess -= moved.bytes;
+        more = moved.more;
+        await this.pause(10);
+      }
+    }
+  }
+
+  /** The tasks of an unfinished run whose outputs may be needed by others of its tasks. */
+  async #neededOf(tx: OperationalTx, id: string): Promise<string[]> {
+    const run = await tx.getRun(id);
+    const completed = await tx.completedTasks(id);
+    const definition = run === null ? null : await this.#definitions.of(tx, run);
+    return definition === null ? completed : stillNeeded(definition.tasks, completed);
   }
 }

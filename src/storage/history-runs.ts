@@ -76,6 +76,28 @@ export async function findRun(
   };
 }
 
+/**
+ * What task runs published, as JSON, by their ids.
+ * @returns null if that is more than fits into one message
+ */
+export async function findOutputs(
+  connection: DuckDBConnection,
+  taskInstanceIds: readonly string[],
+): Promise<ReadonlyMap<string, string> | null> {
+  const reader = await connection.runAndReadAll(
+    `SELECT task_instance_id, CASE WHEN sum(strlen(outputs::VARCHAR)) OVER () <= ${MAX_OUTPUTS_TOGETHER_BYTES} THEN outputs::VARCHAR END AS outputs
+     FROM task_runs WHERE outputs IS NOT NULL AND task_instance_id IN (SELECT unnest(from_json($1, '["VARCHAR"]')))`,
+    [JSON.stringify(taskInstanceIds)],
+  );
+  const found = new Map<string, string>();
+  for (const row of reader.getRowObjects()) {
+    const outputs = text(row, "outputs");
+    if (outputs === null) return null;
+    found.set(text(row, "task_instance_id") ?? "", outputs);
+  }
+  return found;
+}
+
 function toSummary(row: Row): RunSummary {
   return {
     workflow_id: text(row, "workflow_id") ?? "",

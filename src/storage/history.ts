@@ -24,7 +24,7 @@ import {
 import { runQuery } from "./history-query.ts";
 import { HistoryReaders } from "./history-readers.ts";
 import type { HistoricStatuses } from "./history-rows.ts";
-import { findRun, type HistoricRun, listRuns } from "./history-runs.ts";
+import { findOutputs, findRun, type HistoricRun, listRuns } from "./history-runs.ts";
 import { VIEWS } from "./history-schema.ts";
 import { crashRuns, findStatuses, findUnfinished } from "./history-unfinished.ts";
 import { type HistoryBatch, type HistoryCursors, HistoryWriter } from "./history-write.ts";
@@ -200,6 +200,11 @@ export class HistoryDatabase {
     return this.#read("The query", READ_TIMEOUT_MS, (connection) =>
       findRun(connection, workflowInstanceId, outputs),
     );
+  }
+
+  /** What task runs published, as JSON, by their ids; null if that is too much for a message. @throws HistoryUnavailableError */
+  findOutputs(taskInstanceIds: readonly string[]): Promise<ReadonlyMap<string, string> | null> {
+    return this.#read("The query", READ_TIMEOUT_MS, (connection) => findOutputs(connection, taskInstanceIds));
   }
 
   /** Runs, newest first; with `before` only those created before that time (ms). @throws HistoryUnavailableError */

@@ -1,9 +1,15 @@
 import { expect, test } from "bun:test";
+import { systemClock } from "../../src/clock.ts";
 import { EventHub } from "../../src/event-hub.ts";
 import { Housekeeping } from "../../src/principal/housekeeping.ts";
 import type { PrincipalEvents } from "../../src/principal/principal-events.ts";
+import { Definitions } from "../../src/principal/runs/definitions.ts";
+import { newTaskRun } from "../../src/principal/runs/run-writing.ts";
+import type { OperationalTx } from "../../src/storage/operational/store.ts";
+import { parseWorkflow } from "../../src/workflow/parse.ts";
 import { pendingRun, silent, TestStores } from "../storage/operational-support.ts";
 import { ManualClock } from "../support/manual-clock.ts";
+import { workflowText } from "./support.ts";
 
 const MINUTE = 60_000;
 const DAY = 24 * 60 * MINUTE;
@@ -26,6 +32,7 @@ test("once a minute lost agents and runs that are over are forgotten, also after
     },
     clock,
     log: silent,
+    definitions: new Definitions(),
     keptRuns: 1,
     events,
   });
@@ -57,4 +64,66 @@ test("once a minute lost agents and runs that are over are forgotten, also after
   await housekeeping.stop();
   clock.advance(10 * MINUTE);
   expect([lostBefore.length, clock.alarms]).toEqual([3, 0]);
+});
+
+test("outputs beyond the limit are moved: of finished runs first, then those that no task of an unfinished one needs", async () => {
+  await using stores = new TestStores();
+  const store = await stores.open();
+  const parsed = parseWorkflow(workflowText({ tasks: ["a", "b", "c"] }), { path: "w.yml", id: "w" });
+  const definition = JSON.stringify(parsed.ok ? parsed.definition : null);
+  const outputs = JSON.stringify({ text: "x".repeat(1000) });
+  const publish = (run: string, task: string) => async (tx: OperationalTx) => {
+    const running = {
+      ...newTaskRun(
+        {
+          workflow_instance_id: run,
+          task_instance_id: `${run}-${task}`,
+          task_id: task,
+          task_name: task,
+          slice: 0,
+          attempt: 1,
+          task_attempt: 1,
+        },
+        1000,
+      ),
+      status: "RUNNING",
+    } as const;
+    await tx.transitionTask(running, null, { workflow_id: "w", agent_id: "a" });
+    await tx.transitionTask({ ...running, status: "COMPLETED", outputs }, "RUNNING", {
+      workflow_id: "w",
+      agent_id: "a",
+    });
+  };
+  // c still needs what b published; nobody needs what a did.
+  const runs = { open: {}, old: { finished_at_ms: 2000 }, new: { finished_at_ms: 2000 } };
+  for (const [id, over] of Object.entries(runs)) {
+    await store.transact(async (tx) => {
+      await tx.createRun(pendingRun(id, { definition_hash: "w", queued: false, ...over }), definition, []);
+      for (const task of ["a", "b"]) await publish(id, task)(tx);
+    });
+  }
+  await store.ackStatuses((await store.takeStatuses(0, 100)).at(-1)?.id ?? 0);
+  const left = () =>
+    store.read(async (tx) => {
+      const found: string[] = [];
+      for (const id of Object.keys(runs))
+        for (const task of (await tx.outputsOf(id, ["a", "b"])).keys()) found.push(`${id} ${task}`);
+      return found;
+    });
+  const tidy = (keptOutputsBytes: number) =>
+    new Housekeeping({
+      store,
+      agents: { forgetLost: async () => {} },
+      clock: systemClock,
+      log: silent,
+      definitions: new Definitions(),
+      keptOutputsBytes,
+      events: new EventHub(),
+    }).tidy();
+  await tidy(6 * outputs.length);
+  expect(await left()).toHaveLength(6);
+  await tidy(5 * outputs.length);
+  expect(await left()).toEqual(["open a", "open b", "new a", "new b"]);
+  await tidy(0);
+  expect(await left()).toEqual(["open b"]);
 });

@@ -6,6 +6,7 @@ import {
   RequestRefusedError,
   RequestUnprocessableError,
 } from "../../src/protocol/client.ts";
+import type { OperationalStore } from "../../src/storage/operational/store.ts";
 import type { WorkflowDefinition } from "../../src/workflow/model.ts";
 import type { RunStatus } from "../../src/workflow/status.ts";
 import { failure, required, TestPrincipal, workflowText } from "./support.ts";
@@ -390,6 +391,60 @@ describe("firings of a schedule that no agent took", () => {
 });
 
 describe("retrying", () => {
+  test("takes outputs that are only in the history from there, also to show them", async () => {
+    let store: OperationalStore | undefined;
+    await using cluster = await new TestPrincipal({
+      workflows: {
+        "w.yml":
+          "name: W\ntasks:\n  a: { name: A, config: !Subprocess { cmd: echo } }\n  b: { name: B, config: !Subprocess { cmd: echo } }\n" +
+          '  c: { name: C, depends: ["a"], config: !Subprocess { cmd: echo } }\n',
+      },
+      wrapStore: (made) => {
+        store = made;
+        return made;
+      },
+    }).start();
+    const client = cluster.client();
+    const agent = await cluster.agent();
+    const { workflow_instance_id: id } = await client.runTask("w", { dedupe_key: "x" });
+    const run = required(await agent.fetch());
+    const published = (task: string) => ({
+      ...agent.taskReport(run, task, "COMPLETED"),
+      outputs: { of: task },
+    });
+    await agent.send(
+      agent.runReport(run, "RUNNING"),
+      agent.taskReport(run, "a", "RUNNING"),
+      published("a"),
+      agent.taskReport(run, "b", "RUNNING"),
+      published("b"),
+      agent.taskReport(run, "c", "RUNNING"),
+      agent.taskReport(run, "c", "FAILED"),
+      agent.runReport(run, "FAILED", "task c failed"),
+    );
+    // The history has all of it after a read.
+    await client.queryDatabase({ sql: "SELECT 1" });
+    await store?.transact((tx) => tx.moveOutputs(id, []));
+    expect(await store?.read((tx) => tx.outputsBytes())).toBe(0);
+    const shown = async (of: string) =>
+      (await client.getRun(of, { outputs: true })).tasks.map(({ task_id, outputs }) => [task_id, outputs]);
+    const before = [
+      ["a", { of: "a" }],
+      ["b", { of: "b" }],
+    ];
+    expect((await shown(id)).slice(0, 2)).toEqual(before);
+
+    const retry = await client.retryRun({ workflow_instance_id: id, dedupe_key: "r" });
+    expect(await client.retryRun({ workflow_instance_id: id, dedupe_key: "r" })).toEqual(retry);
+    const again = required(await agent.fetch());
+    expect(again).toMatchObject({
+      ...retry,
+      completed_tasks: ["a", "b"],
+      results: { a: { status: "COMPLETED", outputs: { of: "a" } } },
+    });
+    expect((await shown(retry.workflow_instance_id)).slice(0, 2)).toEqual(before);
+  });
+
   test("makes a new run that does not repeat what completed", async () => {
     await using cluster = await new TestPrincipal({ workflows: TWO_TASKS }).start();
     const client = cluster.client();

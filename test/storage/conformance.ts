@@ -1175,6 +1175,55 @@ export function describeStore(name: string, make: () => Promise<StoreUnderTest>)
   });
 
   describe(`${name}: forgetting`, () => {
+    given("moves outputs that the history has, of the oldest finished runs first", async ({ store }) => {
+      const publish = (id: string, task: string, outputs: string | null) => async (tx: OperationalTx) => {
+        const run = taskRun(id, { task_instance_id: `${id}-${task}`, task_id: task, status: "RUNNING" });
+        await tx.transitionTask(run, null, OF);
+        await tx.transitionTask({ ...run, status: "COMPLETED", outputs }, "RUNNING", OF);
+      };
+      await store.transact(async (tx) => {
+        for (const id of ["open", "over", "silent"])
+          await create(
+            id,
+            id === "open" ? {} : { status: "FAILED", queued: false, finished_at_ms: 2000 },
+          )(tx);
+        await publish("open", "a", '{"n":"é"}')(tx);
+        await publish("open", "b", '{"n":2}')(tx);
+        await publish("over", "a", '{"n":3}')(tx);
+        await publish("silent", "a", null)(tx);
+      });
+      const bytes = () => store.read((tx) => tx.outputsBytes());
+      const move = (id: string, needed: string[] = []) => store.transact((tx) => tx.moveOutputs(id, needed));
+      expect(await bytes()).toBe(24);
+      expect(await store.read((tx) => tx.runsWithOutputs())).toEqual([
+        { workflow_instance_id: "over", is_over: true },
+        { workflow_instance_id: "open", is_over: false },
+      ]);
+      // The history does not have them yet.
+      expect(await move("over")).toEqual({ bytes: 0, more: false });
+      await store.ackStatuses((await store.takeStatuses(0, 100)).at(-1)?.id ?? 0);
+      await store.transact(publish("open", "c", '{"n":4}'));
+      expect(await move("over")).toEqual({ bytes: 7, more: false });
+      expect(await move("open", ["b"])).toEqual({ bytes: 10, more: false });
+      expect(await bytes()).toBe(14);
+      expect(await store.read(async (tx) => [...(await tx.outputsOf("open", ["a", "b", "c"]))])).toEqual([
+        ["b", '{"n":2}'],
+        ["c", '{"n":4}'],
+      ]);
+      const moved = (id: string) => store.read((tx) => tx.movedOutputs(id));
+      expect(await moved("open")).toEqual([{ task_id: "a", task_instance_id: "open-a" }]);
+      // A run to which they were carried over knows it too.
+      await store.transact(async (tx) => {
+        const carried = (await tx.listTaskRuns("over")).map((task) => ({
+          ...task,
+          workflow_instance_id: "again",
+          attempt: 0,
+        }));
+        await tx.createRun(pendingRun("again", { retry_of: "over" }), "{}", carried);
+      });
+      expect(await moved("again")).toEqual([{ task_id: "a", task_instance_id: "over-a" }]);
+    });
+
     given("takes the oldest runs that are over, once their rows were acknowledged", async ({ store }) => {
       await store.transact(async (tx) => {
         for (let i = 1; i <= 6; i++) {

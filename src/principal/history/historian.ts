@@ -25,7 +25,7 @@ import { HistoryDatabase } from "../../storage/history.ts";
 import { HistoryUnavailableError, historyUnavailable } from "../../storage/history-error.ts";
 import type { LegacyLogQuery } from "../../storage/history-logs.ts";
 import type { HistoryMigrations } from "../../storage/history-migrations.ts";
-import type { HistoricStatuses } from "../../storage/history-rows.ts";
+import type { HistoricStatuses, PendingStatus } from "../../storage/history-rows.ts";
 import type { HistoricRun } from "../../storage/history-runs.ts";
 import type { HistoryCursors } from "../../storage/history-write.ts";
 import type { StateIdentity, StatusFeed } from "../../storage/operational/store.ts";
@@ -38,6 +38,8 @@ import { Waiters } from "./waiters.ts";
 const TRANSACTION_LINES = 100_000;
 const TRANSACTION_BYTES = 32 * 1024 * 1024;
 const TRANSACTION_STATUSES = 2_000;
+/** Where the rows of statuses have so many characters of outputs, there may be more of them. */
+const LARGE_STATUSES = 8 * 1024 * 1024;
 /** Exponential back-off between attempts to open or write the database, ms. */
 const FIRST_RETRY_MS = 250;
 const LAST_RETRY_MS = 5_000;
@@ -55,6 +57,13 @@ const GHOST =
 /** A position in the status rows of a state: the last row that the history has. */
 function positionIn({ state_id, taken_id }: StateIdentity, cursors: HistoryCursors): number {
   return cursors.states.get(state_id) ?? taken_id ?? cursors.outbox;
+}
+
+function outputsIn(statuses: readonly PendingStatus[]): number {
+  return statuses.reduce(
+    (sum, { table, row }) => sum + (table === "task_run_status" ? (row.outputs?.length ?? 0) : 0),
+    0,
+  );
 }
 
 /** Options of {@link Historian}. */
@@ -319,6 +328,11 @@ export class Historian extends BackgroundService<HistorianSignals> {
     return this.#read((database) => database.findRun(workflowInstanceId, outputs));
   }
 
+  /** What task runs published, as JSON, by their ids; null if that is too much for a message. @throws HistoryUnavailableError */
+  findOutputs(taskInstanceIds: readonly string[]): Promise<ReadonlyMap<string, string> | null> {
+    return this.#read((database) => database.findOutputs(taskInstanceIds));
+  }
+
   /**
    * Runs, newest first; with `before` only those created before that time (ms).
    * @throws HistoryUnavailableError
@@ -442,7 +456,8 @@ export class Historian extends BackgroundService<HistorianSignals> {
       await database.write({ ...portion, statuses, state_id: this.#state?.state_id });
       this.#intake.written(portion);
       this.#statusesTaken(statuses.at(-1)?.id ?? 0);
-      if (statuses.length < TRANSACTION_STATUSES && this.#intake.reached(ends)) return true;
+      const isAll = statuses.length < TRANSACTION_STATUSES && outputsIn(statuses) < LARGE_STATUSES;
+      if (isAll && this.#intake.reached(ends)) return true;
     }
   }
 

@@ -115,12 +115,12 @@ export class Assignments {
 /** The tasks of a slice that COMPLETED in an earlier attempt. The machine of the run need not know of those on which nothing depends. */
 async function completedBefore(tx: OperationalTx, slice: SliceRecord): Promise<Set<string>> {
   if (slice.attempt === 1) return new Set();
-  const tasks = await tx.listTaskRuns(slice.workflow_instance_id, slice.slice);
+  const tasks = await tx.listTaskStates(slice.workflow_instance_id, slice.slice);
   return new Set(tasks.filter(({ status }) => status === "COMPLETED").map(({ task_id }) => task_id));
 }
 
 /** The completed tasks on which one of these depends that has yet to run. */
-function stillNeeded(tasks: readonly TaskDefinition[], completedTasks: readonly string[]): string[] {
+export function stillNeeded(tasks: readonly TaskDefinition[], completedTasks: readonly string[]): string[] {
   const completed = new Set(completedTasks);
   const needed = new Set(tasks.flatMap(({ id, depends }) => (completed.has(id) ? [] : depends)));
   return completedTasks.filter((id) => needed.has(id));

@@ -11,6 +11,7 @@ import type {
   RunRecord,
   RunStep,
   TaskRunRecord,
+  TaskRunState,
 } from "../../storage/operational/store.ts";
 import type { WorkflowDefinition } from "../../workflow/model.ts";
 import { MAX_RUN_ATTEMPTS, RUN_TRANSITIONS } from "../../workflow/run-state.ts";
@@ -495,7 +496,7 @@ export class RunChanges {
     error: string,
   ): Promise<void> {
     const of = attempt.slice === 0 ? undefined : attempt.slice;
-    for (const task of await tx.listTaskRuns(attempt.workflow_instance_id, of)) {
+    for (const task of await tx.listTaskStates(attempt.workflow_instance_id, of)) {
       if (task.attempt !== attempt.attempt || isTerminal(TASK_TRANSITIONS, task.status)) continue;
       await this.#setTask(tx, { run, attempt }, task, task.status, this.#o.clock.now(), { status, error });
     }
@@ -520,7 +521,7 @@ export class RunChanges {
   #setTask(
     tx: OperationalTx,
     { run, attempt }: Held,
-    task: TaskRunRecord,
+    task: TaskRunState,
     from: RunStatus | null,
     at: number,
     change: Partial<TaskRunRecord> & { readonly status: RunStatus },

@@ -17,6 +17,7 @@ import { tookMs } from "../../contract/took.ts";
 import { InvalidInputError, NotFoundError, UnprocessableError } from "../../errors.ts";
 import {
   type AttemptRecord,
+  type MovedOutputs,
   type OperationalStore,
   type OperationalTx,
   type RecentStatus,
@@ -34,6 +35,7 @@ import type { LongPolls } from "../long-polls.ts";
 import type { PrincipalEvents } from "../principal-events.ts";
 import { RateLimitedWarning } from "../rate-limited-warning.ts";
 import { quote, thereIsNoWorkflow } from "../unknown-name.ts";
+import { stillNeeded } from "./assignments.ts";
 import { nameOf } from "./attempt-name.ts";
 import type { Definitions } from "./definitions.ts";
 import type { RunChanges } from "./run-changes.ts";
@@ -70,8 +72,20 @@ interface RunCounts {
 /** Runs that are no longer in the operational state. */
 export interface OldRuns {
   findRun(runId: string, outputs: boolean): Promise<Omit<RunDetails, "definition"> | null>;
+  /** What task runs published, as JSON, by their ids; null if that is too much for a message. */
+  findOutputs(taskInstanceIds: readonly string[]): Promise<ReadonlyMap<string, string> | null>;
   /** Newest first, those created before `beforeMs`. */
   listRuns(filter: ListRuns, beforeMs: number): Promise<RunSummary[]>;
+}
+
+/** Outputs of these task instances are needed, and are only in the history. */
+class OutputsMovedError extends Error {
+  readonly taskInstanceIds: readonly string[];
+
+  constructor(taskInstanceIds: readonly string[]) {
+    super("outputs are only in the history");
+    this.taskInstanceIds = taskInstanceIds;
+  }
 }
 
 /** Serves clients. */
@@ -161,10 +175,27 @@ export class RunService {
 
   /**
    * Retries a finished run, from the tasks that did not complete or from the beginning.
-   * @throws UnprocessableError when it is not over
+   * @throws UnprocessableError when it is not over, or needs outputs that cannot be read from the history
    */
   async retry(retry: RetryRun): Promise<string> {
     const { workflow_instance_id: id } = await this.#find(retry.workflow_instance_id);
+    const restored = new Map<string, string>();
+    for (;;) {
+      try {
+        return await this.#retry(id, retry, restored);
+      } catch (error) {
+        if (!(error instanceof OutputsMovedError)) throw error;
+        for (const [task, outputs] of await this.#restoreOutputs(id, error.taskInstanceIds))
+          restored.set(task, outputs);
+      }
+    }
+  }
+
+  /**
+   * @param restored outputs from the history, by task instance
+   * @throws OutputsMovedError when more are needed
+   */
+  #retry(id: string, retry: RetryRun, restored: ReadonlyMap<string, string>): Promise<string> {
     return this.#once("RETRYRUN", id, retry.dedupe_key, async (tx, runId) => {
       const run = await tx.getRun(id);
       if (run === null) throw unknownRun(id);
@@ -181,6 +212,10 @@ export class RunService {
       const definition = await tx.getDefinition(run.definition_hash);
       if (definition === null) throw unknownRun(id);
       const tasks = retry.from_start ? [] : await tx.listTaskRuns(id);
+      const carried = newestOf(tasks.filter((task) => task.status === "COMPLETED"));
+      const lacking = await this.#lackingOutputs(tx, run, carried);
+      const missing = lacking.filter((task) => !restored.has(task));
+      if (missing.length > 0) throw new OutputsMovedError(missing);
       await this.#changes.create(tx, {
         workflow_instance_id: runId,
         workflow_id: run.workflow_id,
@@ -193,9 +228,53 @@ export class RunService {
         retry_of: id,
         trigger_depth: run.trigger_depth,
         tasks_total: run.tasks_total,
-        carried: newestOf(tasks.filter((task) => task.status === "COMPLETED")),
+        carried: carried.map((task) => ({
+          ...task,
+          outputs: task.outputs ?? restored.get(task.task_instance_id) ?? null,
+        })),
       });
     });
+  }
+
+  /** The task instances among those carried over whose outputs a retry needs, but only the history has. */
+  async #lackingOutputs(
+    tx: OperationalTx,
+    run: RunRecord,
+    carried: readonly TaskRunState[],
+  ): Promise<string[]> {
+    if (carried.length === 0) return [];
+    const moved = new Set(
+      (await tx.movedOutputs(run.workflow_instance_id)).map((task) => task.task_instance_id),
+    );
+    if (moved.size === 0) return [];
+    const definition = await this.#definitions.of(tx, run);
+    const done = carried.map(({ task_id }) => task_id);
+    const needed = new Set(definition === null ? [] : stillNeeded(definition.tasks, done));
+    return carried.flatMap(({ task_id, task_instance_id }) =>
+      needed.has(task_id) && moved.has(task_instance_id) ? [task_instance_id] : [],
+    );
+  }
+
+  /** @throws UnprocessableError */
+  async #restoreOutputs(
+    id: string,
+    taskInstanceIds: readonly string[],
+  ): Promise<ReadonlyMap<string, string>> {
+    const cannot = (why: string, cause?: unknown) =>
+      new UnprocessableError(
+        `Run ${id} cannot be retried from the tasks that failed: what earlier tasks published is only in the history, ${why}.`,
+        { cause, hint: `To run it from the beginning: cdktr runs retry ${id} --from-start` },
+      );
+    let found: ReadonlyMap<string, string> | null;
+    try {
+      found = await this.#old.findOutputs(taskInstanceIds);
+    } catch (error) {
+      if (!(error instanceof UnprocessableError)) throw error;
+      throw cannot(`which is not available (${error.message})`, error);
+    }
+    if (found === null) throw cannot("and too large for a retry");
+    if (taskInstanceIds.some((task) => !found.has(task))) throw cannot("which does not have it any more");
+    return found;
   }
 
   /**
@@ -226,9 +305,39 @@ export class RunService {
       const run = await this.#lookUp(tx, runId);
       if (run === null) return null;
       const details = await this.#details(tx, run);
-      return outputs ? withOutputs(tx, details) : details;
+      if (!outputs) return { details, moved: [] };
+      return {
+        details: await withOutputs(tx, details),
+        moved: await tx.movedOutputs(run.workflow_instance_id),
+      };
     });
-    return found ?? this.#fromHistory(runId, outputs);
+    if (found === null) return this.#fromHistory(runId, outputs);
+    return this.#withMoved(found.details, found.moved);
+  }
+
+  /** The run with what its tasks published that only the history has. */
+  async #withMoved(run: RunDetails, moved: readonly MovedOutputs[]): Promise<RunDetails> {
+    if (moved.length === 0 || run.outputs_left_out === true) return run;
+    const leftOut = {
+      ...run,
+      tasks: run.tasks.map(({ outputs: _, ...task }) => task),
+      outputs_left_out: true,
+    };
+    let found: ReadonlyMap<string, string> | null;
+    try {
+      found = await this.#old.findOutputs(moved.map((task) => task.task_instance_id));
+    } catch (error) {
+      if (error instanceof UnprocessableError) return leftOut;
+      throw error;
+    }
+    if (found === null) return leftOut;
+    let bytes = 0;
+    const tasks = run.tasks.map((task) => {
+      const json = found.get(task.task_instance_id);
+      bytes += Buffer.byteLength(json ?? JSON.stringify(task.outputs ?? ""));
+      return json === undefined ? task : { ...task, outputs: JSON.parse(json) };
+    });
+    return bytes > MAX_OUTPUTS_TOGETHER_BYTES ? leftOut : { ...run, tasks };
   }
 
   /** The run when it is over, or its state after `waitMs`. */

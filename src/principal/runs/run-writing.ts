@@ -1,6 +1,12 @@
 /** What all changes of runs have in common: rows are written, and others hear of it. Every method is part of a unit of work. */
 import type { Clock } from "../../clock.ts";
-import type { OperationalTx, RunRecord, RunStep, TaskRunRecord } from "../../storage/operational/store.ts";
+import type {
+  OperationalTx,
+  RunRecord,
+  RunStep,
+  TaskRunRecord,
+  TaskRunState,
+} from "../../storage/operational/store.ts";
 import { isTerminal, type RunStatus } from "../../workflow/status.ts";
 import { TASK_TRANSITIONS } from "../../workflow/task-state.ts";
 import type { PrincipalEvents } from "../principal-events.ts";
@@ -53,13 +59,14 @@ export class RunWriting {
     tx: OperationalTx,
     { workflow_id }: Pick<RunRecord, "workflow_id">,
     agentId: string | null,
-    task: TaskRunRecord,
+    task: TaskRunState,
     from: RunStatus | null,
     at: number,
     change: Partial<TaskRunRecord> & { readonly status: RunStatus },
   ): Promise<TaskRunRecord> {
     const status_at_ms = Math.max(task.status_at_ms, at);
     const next: TaskRunRecord = {
+      outputs: null,
       ...task,
       ...change,
       status_at_ms,

@@ -179,7 +179,7 @@ export class SplitRuns {
   ): Promise<Map<string, Ending>> {
     const ends = new Map<string, Ending>();
     const { writing } = this.#o;
-    for (const task of await tx.listTaskRuns(run.workflow_instance_id, slice.slice)) {
+    for (const task of await tx.listTaskStates(run.workflow_instance_id, slice.slice)) {
       const isOfThis = task.attempt === attempt.attempt;
       if (isOfThis && !isEnding(task.status))
         await writing.setTask(tx, run, attempt.agent_id, task, task.status, at, { status, error });

@@ -72,6 +72,9 @@ type LeaseStep = { readonly lease: LeaseState; readonly status: RunStatus } & Pa
 /** A task run without what it published. */
 export type TaskRunState = Omit<TaskRunRecord, "outputs">;
 
+/** A task run whose outputs are only in the history. */
+export type MovedOutputs = Pick<TaskRunRecord, "task_id" | "task_instance_id">;
+
 /** How a task run ended, or what its status is until then. */
 export type TaskEnd = Pick<TaskRunRecord, "task_id" | "slice" | "attempt" | "status">;
 
@@ -194,12 +197,14 @@ export interface LeaseIntentions {
   getTaskRun(runId: string, taskInstanceId: string): Promise<TaskRunRecord | null>;
   /** In the order in which they were first written; of one slice, from 1, or all. */
   listTaskRuns(runId: string, slice?: number): Promise<TaskRunRecord[]>;
-  /** As {@link listTaskRuns} of all, without what they published, which may be large. */
-  listTaskStates(runId: string): Promise<TaskRunState[]>;
+  /** As {@link listTaskRuns}, without what they published, which may be large. */
+  listTaskStates(runId: string, slice?: number): Promise<TaskRunState[]>;
   /** As {@link listTaskRuns}, but only what is needed to know how far the run has got. */
   listTaskEnds(runId: string): Promise<TaskEnd[]>;
   /** What tasks of a run published, by task id, as JSON; tasks that published nothing are omitted. */
   outputsOf(runId: string, taskIds: readonly string[]): Promise<ReadonlyMap<string, string>>;
+  /** The task runs of a run whose outputs are only in the history, under the same id. */
+  movedOutputs(runId: string): Promise<MovedOutputs[]>;
   /** Ids of the tasks of a run that completed, in any attempt. */
   completedTasks(runId: string): Promise<string[]>;
   /** Number of running tasks in attempts with an open lease, by agent; agents without any are omitted. */
@@ -301,6 +306,16 @@ export interface HousekeepingIntentions {
     olderThanMs: number;
     followUpsOlderThanMs: number;
   }): Promise<{ runs: number; more: boolean }>;
+  /** The size of what tasks published, bytes. */
+  outputsBytes(): Promise<number>;
+  /** The runs whose tasks published something that is here: those that are over, oldest first, then the others. */
+  runsWithOutputs(): Promise<{ workflow_instance_id: string; is_over: boolean }[]>;
+  /**
+   * Removes what tasks of a run published and the history has, apart from some tasks. Does a bounded amount of work.
+   * @param needed ids of the tasks whose outputs stay
+   * @returns how much was removed, and whether there may be more
+   */
+  moveOutputs(runId: string, needed: readonly string[]): Promise<{ bytes: number; more: boolean }>;
 }
 
 /** A step that units of work request; the same object is the same step. */
@@ -365,7 +380,7 @@ export interface StatusFeed {
   copyTo(path: string, fixed?: () => void): Promise<void>;
   /** Changes the identity: it is another state from now on, or belongs to another installation. */
   changeIdentity(to: Pick<StateIdentity, "installation_id" | "state_id" | "taken_id">): Promise<void>;
-  /** Committed rows after an id, in order. */
+  /** Committed rows after an id, in order: at most `limit`, and fewer if they have more than 32 MiB. */
   takeStatuses(afterId: number, limit: number): Promise<PendingStatus[]>;
   /** Deletes rows up to an id: the history has them. */
   ackStatuses(upToId: number): Promise<void>;

@@ -5,6 +5,9 @@ import type { Statements } from "./statements.ts";
 /** Maximum rows per step: a step must not hold up the requests of others. */
 const STEP = 200;
 
+/** Maximum number of outputs, of up to 256 KiB each, that are removed per step. */
+const OUTPUTS_STEP = 64;
+
 /** The clean-up operations of a unit of work. */
 export function housekeepingIntentions(db: Statements): HousekeepingIntentions {
   return {
@@ -47,6 +50,41 @@ export function housekeepingIntentions(db: Statements): HousekeepingIntentions {
         );
       }
       return { runs: runs.length, more: runs.length === STEP || keys === STEP };
+    },
+
+    async outputsBytes() {
+      const sql = "SELECT sum(outputs_bytes) AS bytes FROM task_runs WHERE outputs_bytes > 0";
+      return db.one<{ bytes: number | null }>(sql)?.bytes ?? 0;
+    },
+
+    async runsWithOutputs() {
+      return db
+        .all<{ workflow_instance_id: string; is_over: number }>(
+          `SELECT workflow_instance_id, finished_at_ms IS NOT NULL AS is_over FROM runs
+         WHERE workflow_instance_id IN (SELECT workflow_instance_id FROM task_runs WHERE outputs_bytes > 0)
+         ORDER BY is_over DESC, seq`,
+        )
+        .map(({ workflow_instance_id, is_over }) => ({ workflow_instance_id, is_over: is_over === 1 }));
+    },
+
+    async moveOutputs(runId, needed) {
+      const pending = db.one<{ id: number | null }>("SELECT min(id) AS id FROM status_outbox")?.id ?? null;
+      const tasks = db.all<{ seq: number; bytes: number }>(
+        `SELECT task_runs.seq, outputs_bytes AS bytes FROM task_runs JOIN runs USING (workflow_instance_id)
+         WHERE workflow_instance_id = ?1 AND outputs_bytes > 0 AND task_id NOT IN (SELECT value FROM json_each(?2))
+           AND (?3 IS NULL OR coalesce(outputs_row, last_outbox_id) < ?3)
+         LIMIT ?4`,
+        runId,
+        JSON.stringify(needed),
+        pending,
+        OUTPUTS_STEP,
+      );
+      for (const { seq } of tasks)
+        db.run("UPDATE task_runs SET outputs = NULL, outputs_moved = 1 WHERE seq = ?", seq);
+      return {
+        bytes: tasks.reduce((sum, { bytes }) => sum + bytes, 0),
+        more: tasks.length === OUTPUTS_STEP,
+      };
     },
   };
 }

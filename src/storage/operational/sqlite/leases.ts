@@ -7,6 +7,7 @@ import type {
   AttemptRecord,
   Claim,
   LeaseIntentions,
+  MovedOutputs,
   TaskEnd,
   TaskRunRecord,
   TaskRunState,
@@ -71,6 +72,14 @@ function take(
   if (of.slice > 0) return takeQueuedSlice(db, of, agentId);
   const run = takeQueuedRun(db, of.workflow_instance_id, agentId);
   return run === null ? null : { run, slice: null };
+}
+
+function listTasks<T>(db: Statements, columns: string, runId: string, slice: number | undefined): T[] {
+  // See queue.ts: a bare parameter would make SQLite prepare these each time, and they are asked for every run.
+  const tasks = `SELECT ${columns} FROM task_runs WHERE workflow_instance_id = (SELECT ?)`;
+  return slice === undefined
+    ? db.all<T>(`${tasks} ORDER BY seq`, runId)
+    : db.all<T>(`${tasks} AND slice > 0 AND slice = (SELECT ?) ORDER BY seq`, runId, slice);
 }
 
 function nameOf({ workflow_instance_id, slice, attempt }: AttemptName): string {
@@ -247,7 +256,14 @@ export function leaseIntentions(db: Statements, now: () => number): LeaseIntenti
           from,
         );
       }
-      writeTaskStatus(db, task, of, isTerminal(TASK_TRANSITIONS, task.status) ? 1 : 0);
+      const row = writeTaskStatus(db, task, of, isTerminal(TASK_TRANSITIONS, task.status) ? 1 : 0);
+      if (task.outputs === null) return;
+      db.run(
+        "UPDATE task_runs SET outputs_row = ? WHERE workflow_instance_id = ? AND task_instance_id = ?",
+        row,
+        task.workflow_instance_id,
+        task.task_instance_id,
+      );
     },
 
     async getTaskRun(runId, taskInstanceId) {
@@ -259,16 +275,11 @@ export function leaseIntentions(db: Statements, now: () => number): LeaseIntenti
     },
 
     async listTaskRuns(runId, slice) {
-      // See queue.ts: a bare parameter would make SQLite prepare these each time, and they are asked for every run.
-      const tasks = `SELECT ${TASK_RUN_COLUMNS} FROM task_runs WHERE workflow_instance_id = (SELECT ?)`;
-      return slice === undefined
-        ? db.all<TaskRunRecord>(`${tasks} ORDER BY seq`, runId)
-        : db.all<TaskRunRecord>(`${tasks} AND slice > 0 AND slice = (SELECT ?) ORDER BY seq`, runId, slice);
+      return listTasks<TaskRunRecord>(db, TASK_RUN_COLUMNS, runId, slice);
     },
 
-    async listTaskStates(runId) {
-      const sql = `SELECT ${TASK_STATE_COLUMNS} FROM task_runs WHERE workflow_instance_id = (SELECT ?) ORDER BY seq`;
-      return db.all<TaskRunState>(sql, runId);
+    async listTaskStates(runId, slice) {
+      return listTasks<TaskRunState>(db, TASK_STATE_COLUMNS, runId, slice);
     },
 
     async listTaskEnds(runId) {
@@ -281,7 +292,7 @@ export function leaseIntentions(db: Statements, now: () => number): LeaseIntenti
       const outputs = new Map<string, string>();
       for (const id of taskIds) {
         const row = db.one<{ outputs: string }>(
-          `SELECT outputs FROM task_runs WHERE workflow_instance_id = ? AND task_id = ? AND outputs IS NOT NULL AND status = 'COMPLETED'
+          `SELECT outputs FROM task_runs WHERE workflow_instance_id = ? AND task_id = ? AND outputs_bytes > 0 AND status = 'COMPLETED'
            ORDER BY seq DESC LIMIT 1`,
           runId,
           id,
@@ -289,6 +300,13 @@ export function leaseIntentions(db: Statements, now: () => number): LeaseIntenti
         if (row !== null) outputs.set(id, row.outputs);
       }
       return outputs;
+    },
+
+    async movedOutputs(runId) {
+      return db.all<MovedOutputs>(
+        "SELECT task_id, task_instance_id FROM task_runs WHERE workflow_instance_id = ? AND outputs_moved = 1",
+        runId,
+      );
     },
 
     async completedTasks(runId) {

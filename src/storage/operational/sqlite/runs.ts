@@ -74,6 +74,16 @@ export function runIntentions(db: Statements, now: () => number): RunIntentions 
       db.insert("definitions", { hash: run.definition_hash, definition }, "ON CONFLICT DO NOTHING");
       db.insert("runs", { ...run, params: JSON.stringify(run.params), queued: run.queued ? 1 : 0 });
       for (const task of carried) db.insert("task_runs", task);
+      if (carried.length > 0) {
+        // What is known of where their outputs are.
+        db.run(
+          `UPDATE task_runs SET outputs_row = old.outputs_row, outputs_moved = old.outputs_moved AND task_runs.outputs IS NULL
+           FROM task_runs AS old
+           WHERE task_runs.workflow_instance_id = ? AND old.workflow_instance_id = ? AND old.task_instance_id = task_runs.task_instance_id`,
+          run.workflow_instance_id,
+          run.retry_of,
+        );
+      }
       writeRunStatus(db, run);
     },
 

@@ -321,4 +321,18 @@ export const STATE_MIGRATIONS: SqliteMigrations = [
     `);
     },
   },
+  {
+    what: "outputs that are only in the history",
+    isAdditive: true,
+    apply(database) {
+      // outputs_row: the row for the history that has them. Null for those of an older cdktr.
+      database.run(`
+      ALTER TABLE task_runs ADD COLUMN outputs_row INTEGER;
+      ALTER TABLE task_runs ADD COLUMN outputs_moved INTEGER NOT NULL DEFAULT 0;
+      ALTER TABLE task_runs ADD COLUMN outputs_bytes INTEGER GENERATED ALWAYS AS (octet_length(outputs)) VIRTUAL;
+      CREATE INDEX task_runs_outputs ON task_runs (workflow_instance_id, task_id, outputs_bytes) WHERE outputs_bytes > 0;
+      DROP INDEX task_runs_with_outputs;
+    `);
+    },
+  },
 ];

@@ -46,13 +46,13 @@ export function appendRunStatus(db: Statements, run: RunRecord, reason: string |
   return id;
 }
 
-/** Records that a task run has another status. @param done number of tasks of its run that are over */
+/** Records that a task run has another status. Returns the id of the row. @param done number of tasks of its run that are over */
 export function writeTaskStatus(
   db: Statements,
   task: TaskRunRecord,
   of: { workflow_id: string; agent_id: string | null },
   done: number,
-): void {
+): number {
   const row: TaskStatusRow = {
     task_id: task.task_id,
     task_instance_id: task.task_instance_id,
@@ -73,12 +73,14 @@ export function writeTaskStatus(
     outputs: task.outputs,
     duration_ms: task.duration_ms,
   };
+  const id = append(db, "task_run_status", row);
   db.run(
     "UPDATE runs SET last_outbox_id = ?, tasks_done = tasks_done + ? WHERE workflow_instance_id = ?",
-    append(db, "task_run_status", row),
+    id,
     done,
     task.workflow_instance_id,
   );
+  return id;
 }
 
 function append(db: Statements, target: PendingStatus["table"], row: object): number {
@@ -88,12 +90,33 @@ function append(db: Statements, target: PendingStatus["table"], row: object): nu
   );
 }
 
-/** Since there is only one process, ids grow with the order of commits. @param limit negative for none */
-export function takeStatuses(db: Statements, afterId: number, limit: number): PendingStatus[] {
-  const rows = db.all<{ id: number; target: PendingStatus["table"]; row: string }>(
-    "SELECT id, target, row FROM status_outbox WHERE id > ? ORDER BY id LIMIT ?",
+/**
+ * Since there is only one process, ids grow with the order of commits.
+ * @param limit negative for none
+ * @param maxBytes fewer rows are taken if they are larger together, but one at least
+ */
+export function takeStatuses(
+  db: Statements,
+  afterId: number,
+  limit: number,
+  maxBytes = Number.POSITIVE_INFINITY,
+): PendingStatus[] {
+  const sizes = db.all<{ id: number; bytes: number }>(
+    "SELECT id, octet_length(row) AS bytes FROM status_outbox WHERE id > ? ORDER BY id LIMIT ?",
     afterId,
     limit,
+  );
+  let last = afterId;
+  let taken = 0;
+  for (const { id, bytes } of sizes) {
+    taken += bytes;
+    if (taken > maxBytes && last !== afterId) break;
+    last = id;
+  }
+  const rows = db.all<{ id: number; target: PendingStatus["table"]; row: string }>(
+    "SELECT id, target, row FROM status_outbox WHERE id > ? AND id <= ? ORDER BY id",
+    afterId,
+    last,
   );
   return rows.map((stored) => ({ id: stored.id, table: stored.target, row: JSON.parse(stored.row) }));
 }

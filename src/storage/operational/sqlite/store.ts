@@ -75,6 +75,9 @@ const CHECKPOINT_PAGES = 1000;
 /** Where the header of a database says which journal it uses, and the value for a rollback journal, which a copy needs. */
 const JOURNAL_VERSIONS = { offset: 18, bytes: Uint8Array.of(1, 1) };
 
+/** How much the rows for the history have that are taken at once, as JSON, bytes. */
+const STATUSES_BYTES = 32 * 1024 * 1024;
+
 /** The key of a row that is written to see whether the disk can be written. */
 const PROBE = "probe";
 
@@ -239,7 +242,7 @@ export class SqliteOperationalStore implements OperationalStore {
   }
 
   takeStatuses(afterId: number, limit: number): Promise<PendingStatus[]> {
-    return this.read(async () => takeStatuses(this.#statements, afterId, limit));
+    return this.read(async () => takeStatuses(this.#statements, afterId, limit, STATUSES_BYTES));
   }
 
   ackStatuses(upToId: number): Promise<void> {
