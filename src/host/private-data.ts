@@ -1,6 +1,7 @@
 /** Protects the data of this process from other users of the host: logs, parameters, and undelivered content. */
 import { chmodSync, lstatSync, readdirSync } from "node:fs";
-import { basename, dirname, join } from "node:path";
+import { chmod, lstat, readdir } from "node:fs/promises";
+import { basename, dirname, join, resolve } from "node:path";
 import type { ConsolaInstance } from "consola";
 
 /** What cdktr creates in a data directory, besides the history database. Secret keys that are not private are refused, not fixed. */
@@ -18,12 +19,39 @@ export function keepDataPrivate(directory: string, dbPath: string | null, log: C
   inherited ??= process.umask(OTHERS);
   const own = namesIn(directory).filter((name) => OWN.test(name));
   const places = own.map((name) => join(directory, name));
-  if (dbPath !== null) {
-    const history = basename(dbPath);
-    for (const name of namesIn(dirname(dbPath)))
-      if (name === history || name.startsWith(`${history}.`)) places.push(join(dirname(dbPath), name));
+  if (dbPath !== null && resolve(dirname(dbPath)) === resolve(directory))
+    places.push(...filesOf(dbPath, namesIn(directory)));
+  else if (dbPath !== null) void keepHistoryPrivate(dbPath, log);
+  tell(
+    places.flatMap((place) => mend(place)),
+    log,
+  );
+}
+
+/** On a disk that may not respond, so that nobody waits for it. */
+async function keepHistoryPrivate(dbPath: string, log: ConsolaInstance): Promise<void> {
+  const mended: string[] = [];
+  for (const path of filesOf(dbPath, await readdir(dirname(dbPath)).catch(() => []))) {
+    try {
+      const info = await lstat(path);
+      if (!info.isFile() || (info.mode & OTHERS) === 0) continue;
+      await chmod(path, info.mode & 0o700);
+      mended.push(path);
+    } catch {
+      // As in mend.
+    }
   }
-  const mended = places.flatMap((place) => mend(place));
+  tell(mended, log);
+}
+
+/** The files of the history database among those of its directory. */
+function filesOf(dbPath: string, names: readonly string[]): string[] {
+  const history = basename(dbPath);
+  const own = names.filter((name) => name === history || name.startsWith(`${history}.`));
+  return own.map((name) => join(dirname(dbPath), name));
+}
+
+function tell(mended: readonly string[], log: ConsolaInstance): void {
   if (mended.length === 0) return;
   const more = mended.length - MOST_NAMES;
   log.warn(

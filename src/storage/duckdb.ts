@@ -1,6 +1,7 @@
 /** DuckDB, loaded on first use: an agent or a command that does not touch the history never pays for it. */
 import { dlopen } from "bun:ffi";
-import { mkdirSync, rmSync } from "node:fs";
+import { rmSync } from "node:fs";
+import { mkdir } from "node:fs/promises";
 import { dirname } from "node:path";
 import type { DuckDBConnection, DuckDBInstance } from "@duckdb/node-api";
 import { nativeLibraryPath } from "../native/libraries.ts";
@@ -68,7 +69,8 @@ export interface DatabaseOptions {
  */
 export async function openDatabase(options: DatabaseOptions): Promise<OpenDatabase> {
   const duckdb = await loadDuckDB();
-  if (options.path !== IN_MEMORY) mkdirSync(dirname(options.path), { recursive: true, mode: 0o700 });
+  // Not on this thread: it may be on a network disk.
+  if (options.path !== IN_MEMORY) await mkdir(dirname(options.path), { recursive: true, mode: 0o700 });
   rmSync(options.tempDirectory, { recursive: true, force: true });
   const instance = await duckdb.DuckDBInstance.create(options.path, {
     threads: String(THREADS),

@@ -1,5 +1,5 @@
 /** The history database: one file with logs and statuses, one connection that writes, a few that read. */
-import { mkdirSync, statSync } from "node:fs";
+import { mkdirSync } from "node:fs";
 import type {
   ListRuns,
   LogPage,
@@ -43,6 +43,8 @@ export interface HistoryOptions {
   readonly say?: (what: string) => void;
   /** Aborts the copying before a migration. */
   readonly signal?: AbortSignal;
+  /** The inode of the file: null if there is none, undefined if that is not known. By default it is not looked at. */
+  readonly inode?: () => Promise<number | null | undefined>;
 }
 
 /** Timeout of an ordinary read, ms. */
@@ -64,17 +66,20 @@ export class HistoryDatabase {
   readonly #writer: HistoryWriter;
   readonly #readers: HistoryReaders;
   readonly #queries: HistoryReaders;
-  readonly #inode: number | null;
+  readonly #inodeNow: () => Promise<number | null | undefined>;
+  readonly #inode: number | null | undefined;
+  #isReplaced = false;
   #disordered = false;
   #broken = false;
 
-  private constructor(options: HistoryOptions, database: OpenDatabase) {
+  private constructor(options: HistoryOptions, database: OpenDatabase, inode: number | null | undefined) {
     this.path = options.path;
     this.#database = database;
     this.#writer = new HistoryWriter(database.connection);
     this.#readers = new HistoryReaders(database.instance, READERS);
     this.#queries = new HistoryReaders(database.instance, QUERIES);
-    this.#inode = inode(options.path);
+    this.#inodeNow = options.inode ?? (async () => undefined);
+    this.#inode = inode;
   }
 
   /**
@@ -86,7 +91,7 @@ export class HistoryDatabase {
       mkdirSync(options.filesDirectory, { recursive: true, mode: 0o700 });
       const database = await openMigrated(options);
       try {
-        const history = new HistoryDatabase(options, database);
+        const history = new HistoryDatabase(options, database, await options.inode?.());
         const reader = await database.connection.runAndReadAll("SELECT count(*)::INTEGER FROM log_disorder");
         history.#disordered = reader.value(0, 0) !== 0;
         return history;
@@ -99,9 +104,17 @@ export class HistoryDatabase {
     }
   }
 
-  /** Whether it must be closed and reopened: DuckDB has given it up, or the file was replaced. */
+  /** Whether it must be closed and reopened: DuckDB has given it up, or {@link lookAtFile} found another file or none. */
   get stale(): boolean {
-    return this.#broken || inode(this.path) !== this.#inode;
+    return this.#broken || this.#isReplaced;
+  }
+
+  /** Looks whether the file is still the one that is open. Returns whether it was removed. */
+  async lookAtFile(): Promise<boolean> {
+    const inode = await this.#inodeNow();
+    // Nothing is concluded from not knowing.
+    if (inode !== undefined && this.#inode !== undefined && inode !== this.#inode) this.#isReplaced = true;
+    return inode === null;
   }
 
   /**
@@ -336,14 +349,4 @@ async function openMigrated(options: HistoryOptions): Promise<OpenDatabase> {
 function shut({ connection, instance }: OpenDatabase): void {
   connection.disconnectSync();
   instance.closeSync();
-}
-
-/** Never opens the file: closing it again would release DuckDB's lock on it. */
-function inode(path: string): number | null {
-  if (path === IN_MEMORY) return null;
-  try {
-    return statSync(path).ino;
-  } catch {
-    return -1;
-  }
 }

@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { encodeLogHead, encodeLogLines, type LogLine } from "../../src/contract/log-line.ts";
+import { FileIdentity } from "../../src/host/file-identity.ts";
 import { HistoryDatabase } from "../../src/storage/history.ts";
 import type { RunStatusRow, TaskStatusRow } from "../../src/storage/history-rows.ts";
 import type { HistoryBatch } from "../../src/storage/history-write.ts";
@@ -28,6 +29,7 @@ export function openHistory(
     path,
     filesDirectory: directory.at("files"),
     tempDirectory: directory.at("temp"),
+    inode: () => new FileIdentity(path, directory.path).inode(),
   });
 }
 

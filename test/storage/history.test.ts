@@ -475,8 +475,10 @@ describe("opening", () => {
   test("notices that the file was taken away", async () => {
     using directory = new TestDirectory();
     const history = await openHistory(directory);
+    expect(await history.lookAtFile()).toBe(false);
     expect(history.stale).toBe(false);
     await Bun.$`mv ${directory.at("app.db")} ${directory.at("aside.db")}`.quiet();
+    expect(await history.lookAtFile()).toBe(true);
     expect(history.stale).toBe(true);
     await history.close();
   });

@@ -71,6 +71,8 @@ export class FileHandler {
         return this.#glob(request as FileRequests["glob"]["request"]);
       case "touch":
         return touch((request as FileRequests["touch"]["request"]).places, touching);
+      case "identify":
+        return identify((request as FileRequests["identify"]["request"]).path, touching);
       case "copy":
         return copy(request as FileRequests["copy"]["request"], touching);
       case "forget":
@@ -183,6 +185,11 @@ function touch(places: FileRequests["touch"]["request"]["places"], touching: (pa
     if (interpreter !== undefined) isFile(interpreter);
   }
   return null;
+}
+
+function identify(path: string, touching: (path: string) => void): number | null {
+  touching(path);
+  return statSync(path, { throwIfNoEntry: false })?.ino ?? null;
 }
 
 function copy({ from, to }: FileRequests["copy"]["request"], touching: (path: string) => void): null {

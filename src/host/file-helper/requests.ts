@@ -51,6 +51,8 @@ export interface FileRequests {
    * to the first regular file. Replies when none of them has blocked.
    */
   touch: { readonly request: { readonly places: readonly (readonly string[])[] }; readonly reply: null };
+  /** The inode of a file; null if there is none. */
+  identify: { readonly request: { readonly path: string }; readonly reply: number | null };
   /**
    * Copies a file to one that does not exist. Only ever in a child process: if this process closed the file once, the locks on it that it
    * holds would be gone.

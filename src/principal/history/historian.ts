@@ -3,7 +3,6 @@
  * is unavailable nothing else stops: lines wait here in bounded memory and then on the agents, status rows in the operational state.
  */
 
-import { existsSync } from "node:fs";
 import { join } from "node:path";
 import type { ConsolaInstance } from "consola";
 import type { LogBatch } from "../../contract/log-line.ts";
@@ -19,6 +18,7 @@ import type {
   SearchLogs,
 } from "../../contract/messages.ts";
 import { errorMessage } from "../../errors.ts";
+import { FileIdentity } from "../../host/file-identity.ts";
 import { BackgroundService } from "../../service.ts";
 import { IN_MEMORY } from "../../storage/duckdb.ts";
 import { HistoryDatabase } from "../../storage/history.ts";
@@ -115,6 +115,8 @@ export class Historian extends BackgroundService<HistorianSignals> {
   readonly #transfers: Transfers;
   readonly #received = new Waiters();
   readonly #flushBytes: number;
+  /** Undefined for a database in memory. */
+  readonly #file: FileIdentity | undefined;
   #database: HistoryDatabase | undefined;
   /** The state that status rows come from; undefined until it has been compared with the history. */
   #state: StateIdentity | undefined;
@@ -150,6 +152,8 @@ export class Historian extends BackgroundService<HistorianSignals> {
     super();
     this.#o = options;
     this.#flushBytes = options.flushBytes ?? 8 * 1024 * 1024;
+    this.#file =
+      options.dbPath === IN_MEMORY ? undefined : new FileIdentity(options.dbPath, options.dataDirectory);
     this.#intake = new LogIntake(options.maxHeldBytes ?? 64 * 1024 * 1024, (lost) => {
       options.log.warn(
         `Log lines ${lost.from} to ${lost.to} of stream ${lost.stream_id} are not in ${options.dbPath}, and their agent no longer has them: they went into a different database file.`,
@@ -200,6 +204,7 @@ export class Historian extends BackgroundService<HistorianSignals> {
     const database = this.#database;
     this.#database = undefined;
     await database?.close();
+    this.#file?.close();
     this.#withTransfers(() => this.#transfers.stop());
   }
 
@@ -469,9 +474,10 @@ export class Historian extends BackgroundService<HistorianSignals> {
   }
 
   async #open(): Promise<HistoryDatabase> {
+    const isGone = await this.#database?.lookAtFile();
     if (this.#database?.stale) {
       const stale = this.#database;
-      if (this.#o.dbPath !== IN_MEMORY && !existsSync(this.#o.dbPath)) {
+      if (isGone === true) {
         this.#o.log.error(
           `The history database ${this.#o.dbPath} was removed while the principal ran: a new one is created. Its content is lost unless there is a backup.`,
         );
@@ -564,6 +570,7 @@ export class Historian extends BackgroundService<HistorianSignals> {
         tempDirectory: join(this.#o.dataDirectory, "duckdb-temp"),
         signal: this.#giveUp.signal,
         migrations: this.#o.migrations,
+        inode: async () => this.#file?.inode(),
         say: (what) => {
           this.#o.log.info(what);
           this.#migrating = `The history database ${this.#o.dbPath} is being migrated to the schema of this cdktr version.`;
@@ -622,6 +629,7 @@ export class Historian extends BackgroundService<HistorianSignals> {
     const database = this.#database;
     if (database !== undefined) {
       try {
+        await database.lookAtFile();
         if (database.stale) throw failure;
         await this.#reconcile(database);
       } catch {

@@ -16,7 +16,11 @@ beforeAll(async () => {
   directory = new TemporaryDirectory();
   [hook = 0] = await freePorts(1);
   cluster = await startCluster({
-    env: { CDKTR_WEBHOOK_PORT: String(hook), CDKTR_WORKFLOW_DIR_REFRESH_FREQUENCY_S: "86400" },
+    env: {
+      CDKTR_WEBHOOK_PORT: String(hook),
+      CDKTR_WORKFLOW_DIR_REFRESH_FREQUENCY_S: "86400",
+      CDKTR_DB_PATH: directory.path("history/app.db"),
+    },
     workflows: {
       "top.yml": shellWorkflow({ say: { sh: "true" } }),
       "globbed.yml": shellWorkflow(
@@ -73,6 +77,27 @@ test("a secret in a pipe is refused when the workflow loads; no request waits fo
   expect(answer.status).toBe(503);
   await cluster.client.ping();
 });
+
+test.skipIf(!CAN_MOUNT)(
+  "the directory of the history database does not answer: everything else goes on, and what is open can be read",
+  async () => {
+    const { client } = cluster;
+    const ask = () => client.queryDatabase({ sql: "SELECT 1" }, { timeoutMs: 30_000 });
+    await ask();
+    await using _mount = await hungMount(directory.path("history"));
+    let isAnswered = false;
+    const answer = ask().finally(() => {
+      isAnswered = true;
+    });
+    let pings = 0;
+    for (; !isAnswered; pings++) await client.ping({ timeoutMs: 2000 });
+    expect((await answer).rows).toEqual([[1]]);
+    expect(pings).toBeGreaterThan(10);
+    // It is known to be silent.
+    expect((await ask()).rows).toEqual([[1]]);
+  },
+  60_000,
+);
 
 test("a swapped directory behind a link is noticed at once", async () => {
   const root = join(cluster.workflowDirectory, "mounted");
