@@ -94,6 +94,20 @@ export function turn(): Promise<void> {
   return new Promise((resolve) => void setImmediate(resolve));
 }
 
+/** How long {@link inTurns} occupies the event loop at a time, ms. */
+const TURN_MS = 10;
+
+/** Calls `each` with all items; everything else gets its turn in between. */
+export async function inTurns<T>(items: Iterable<T>, each: (item: T) => void): Promise<void> {
+  let began = performance.now();
+  for (const item of items) {
+    each(item);
+    if (performance.now() - began < TURN_MS) continue;
+    await turn();
+    began = performance.now();
+  }
+}
+
 /** Resolves after `ms`, or at once when the signal aborts. */
 export function pause(ms: number, signal?: AbortSignal, clock: Clock = systemClock): Promise<void> {
   return new Promise((resolve) => {

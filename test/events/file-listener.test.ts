@@ -119,6 +119,40 @@ test("with catchup none, and for a new glob, existing files count as seen", asyn
   expect((await watched.events(2)).toSorted()).toEqual(["created heard.csv", "created heard.txt"]);
 });
 
+test("a volume that is away, at the start or later, deletes and creates nothing", async () => {
+  await using watched = new Watched();
+  // The glob's directory is below the mount point.
+  watched.declare("inbox", "nas/in/*.csv");
+  for (const name of ["a.csv", "b.csv"]) watched.write(`nas/in/${name}`);
+  await watched.cluster.start();
+  await watched.startListener(1, { netMs: 100 });
+  watched.write("nas/in/c.csv");
+  expect(await watched.events(1)).toEqual(["created c.csv"]);
+  const mounted = join(watched.inbox, "nas");
+  const elsewhere = join(watched.cluster.directory, "elsewhere");
+  const { book } = watched.cluster;
+
+  renameSync(mounted, elsewhere);
+  await book.waitFor(/3 files of workflow inbox .* are not visible: .*nas\/in is missing/);
+  renameSync(elsewhere, mounted);
+  await book.waitFor(/No file of workflow inbox .* is hidden any more/);
+
+  // The mount point remains, with another directory than that of the volume.
+  await watched.stopListener();
+  renameSync(mounted, elsewhere);
+  mkdirSync(join(mounted, "in"), { recursive: true });
+  await watched.startListener(1, { netMs: 100 });
+  await book.waitFor(/3 files of workflow inbox .* are not visible/, 2);
+  rmSync(mounted, { recursive: true });
+  renameSync(elsewhere, mounted);
+  await book.waitFor(/No file of workflow inbox .* is hidden any more/, 2);
+
+  // Deleted from a directory that is there: all of them at once, too.
+  for (const name of ["a.csv", "b.csv", "c.csv"]) rmSync(join(mounted, "in", name));
+  const found = ["created c.csv", "deleted a.csv", "deleted b.csv", "deleted c.csv"];
+  expect((await watched.events(4)).toSorted()).toEqual(found);
+});
+
 test("directories that come, move and go are noticed at once, and a burst too", async () => {
   await using watched = new Watched();
   watched.declare("inbox", "**/*.csv");

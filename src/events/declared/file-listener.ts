@@ -5,9 +5,9 @@ import { type Clock, systemClock } from "../../clock.ts";
 import type { WorkflowSummary } from "../../contract/messages.ts";
 import { errorMessage } from "../../errors.ts";
 import { FileHelper } from "../../host/file-helper/file-helper.ts";
-import { pause } from "../../timer.ts";
+import { pause, turn } from "../../timer.ts";
 import { DeclaredListener } from "./declared-listener.ts";
-import { FileChanges, type FileEvent } from "./file-changes.ts";
+import { DOUBT_MS, FileChanges, type FileEvent, type HiddenFiles } from "./file-changes.ts";
 import { GlobFiles } from "./glob-files.ts";
 import { SeenFiles } from "./seen-files.ts";
 import type { WorkflowFeed } from "./workflow-feed.ts";
@@ -23,11 +23,16 @@ const LONGEST_NET_MS = 60_000;
 const DEAF_MS = 500;
 /** Events that are triggered concurrently. */
 const AT_ONCE = 200;
+/** Files that are checked one by one; if there are more, everything is scanned. */
+const MOST_CHECKED = 5000;
+/** States of files that are stored at once. */
+const SAVED_AT_ONCE = 1000;
 const LONGEST_KEY = 400;
+
+type WatchedGlob = NonNullable<NonNullable<WorkflowSummary["on"]>["file"]>;
 
 interface Watch {
   readonly key: string;
-  readonly changes: FileChanges;
   readonly files: GlobFiles;
   readonly ended: AbortController;
   workflow: WorkflowSummary;
@@ -100,17 +105,15 @@ export class FileListener extends DeclaredListener {
   #begin(workflow: WorkflowSummary): void {
     const { file } = workflow.on ?? {};
     if (file == null) return;
-    const known = file.catchup === "none" ? undefined : this.#seen?.load(workflow.id, file.glob);
     const watch: Watch = {
       key: JSON.stringify(file),
-      changes: new FileChanges(file.settle_ms, known),
       files: new GlobFiles(this.#helper, `${++this.#begun}`, file.glob, () => watch.wake.abort()),
       ended: new AbortController(),
       workflow,
       wake: new AbortController(),
     };
     this.#watches.set(workflow.id, watch);
-    const following = this.#follow(watch, file.glob);
+    const following = this.#follow(watch, file);
     this.#following.add(following);
     void following.finally(() => this.#following.delete(following));
   }
@@ -122,10 +125,13 @@ export class FileListener extends DeclaredListener {
     watch?.files.close();
   }
 
-  async #follow(watch: Watch, glob: string): Promise<void> {
+  async #follow(watch: Watch, file: WatchedGlob): Promise<void> {
     const signal = AbortSignal.any([this.signal, watch.ended.signal]);
-    const { changes, files } = watch;
+    const { files } = watch;
+    const { id } = watch.workflow;
+    let changes: FileChanges | undefined;
     let told = false;
+    let isHiddenTold = false;
     let isFirst = true;
     let wholeTookMs = 0;
     let wholeAtMs = Number.NEGATIVE_INFINITY;
@@ -135,28 +141,35 @@ export class FileListener extends DeclaredListener {
       const netMs = files.hears
         ? (this.#netMs ?? Math.min(LONGEST_NET_MS, Math.max(SHORTEST_NET_MS, wholeTookMs * NET_SHARE)))
         : Math.max(DEAF_MS, wholeTookMs * IDLE_SHARE);
-      const whole = started - wholeAtMs >= netMs;
       let waitMs = netMs;
       try {
-        const present = await files.look(changes.unsettled, whole);
+        changes ??= await this.#recall(id, file);
+        const also = changes.unsettled(MOST_CHECKED);
+        const whole = also === undefined || started - wholeAtMs >= netMs;
+        const look = await files.look({ also: also ?? [], directories: changes.directories(), whole });
         if (signal.aborted) return;
         if (whole) {
           wholeAtMs = started;
           wholeTookMs = this.#clock.monotonic() - started;
         }
-        if (changes.isNew) this.#seen?.begin(watch.workflow.id, glob, present);
-        const events = changes.see(present, this.#clock.monotonic());
-        if (told) this.log.success(`Files of workflow ${watch.workflow.id} are accessible again`);
-        if (isFirst) this.log.info(`Watching ${glob} for workflow ${watch.workflow.id}`);
+        if (changes.isNew) await this.#seen?.begin(id, file.glob, look.present, signal);
+        const events = await changes.see(look, this.#clock.monotonic());
+        await this.#save(id, changes, signal);
+        if (signal.aborted) return;
+        if (told) this.log.success(`Files of workflow ${id} are accessible again`);
+        if (isFirst) this.log.info(`Watching ${file.glob} for workflow ${id}`);
         isFirst = false;
+        isHiddenTold = this.#tellHidden(id, file, changes.hidden, isHiddenTold);
         for (let i = 0; i < events.length && !signal.aborted; i += AT_ONCE) {
-          await this.#happened(watch, events.slice(i, i + AT_ONCE), signal);
+          await this.#happened(watch, changes, events.slice(i, i + AT_ONCE), signal);
         }
         told = false;
-        waitMs = Math.min(netMs, changes.nextMs(this.#clock.monotonic()) ?? netMs);
+        // A volume that is mounted again may cause no event.
+        const longest = isHiddenTold ? Math.min(netMs, DEAF_MS) : netMs;
+        waitMs = Math.min(longest, changes.nextMs(this.#clock.monotonic()) ?? longest);
       } catch (error) {
         if (signal.aborted) return;
-        if (!told) this.log.error(`Files of workflow ${watch.workflow.id} (${glob}): ${errorMessage(error)}`);
+        if (!told) this.log.error(`Files of workflow ${id} (${file.glob}): ${errorMessage(error)}`);
         told = true;
         waitMs = DEAF_MS;
       }
@@ -167,22 +180,65 @@ export class FileListener extends DeclaredListener {
     }
   }
 
+  async #recall(id: string, { glob, settle_ms, catchup }: WatchedGlob): Promise<FileChanges> {
+    const seen = await this.#seen?.load(id, glob, this.#clock.now());
+    return new FileChanges(settle_ms, seen, catchup !== "none");
+  }
+
+  /** Stores what changed without an event. */
+  async #save(id: string, changes: FileChanges, signal: AbortSignal): Promise<void> {
+    const { unsaved } = changes;
+    for (let i = 0; i < unsaved.length && !signal.aborted; i += SAVED_AT_ONCE) {
+      this.#seen?.save(id, unsaved.slice(i, i + SAVED_AT_ONCE));
+      await turn();
+    }
+    changes.saved();
+  }
+
+  /** Logs when files begin or cease to be hidden. Returns whether they are. */
+  #tellHidden(id: string, { glob }: WatchedGlob, hidden: HiddenFiles | undefined, isTold: boolean): boolean {
+    if (hidden !== undefined && !isTold) {
+      const { count, directory } = hidden;
+      this.log.warn(
+        `${count} file${count === 1 ? "" : "s"} of workflow ${id} (${glob}) ${count === 1 ? "is" : "are"} not visible: ${directory} is missing or was replaced. ` +
+          `Is a volume not mounted? ${count === 1 ? "It counts" : "They count"} as deleted only if this lasts for ${DOUBT_MS / 60_000} minutes. If ${count === 1 ? "it was" : "they were"} deleted, there is nothing to do.`,
+      );
+    }
+    if (hidden === undefined && isTold)
+      this.log.info(`No file of workflow ${id} (${glob}) is hidden any more`);
+    return hidden !== undefined;
+  }
+
   /** @throws when one of them could not be handled; it comes again */
-  async #happened(watch: Watch, events: readonly FileEvent[], signal: AbortSignal): Promise<void> {
+  async #happened(
+    watch: Watch,
+    changes: FileChanges,
+    events: readonly FileEvent[],
+    signal: AbortSignal,
+  ): Promise<void> {
+    const { id } = watch.workflow;
     const outcomes = await Promise.allSettled(events.map((event) => this.#trigger(watch.workflow, event)));
     if (signal.aborted) return;
     const done = events.filter((_, i) => outcomes[i]?.status === "fulfilled");
     // Stored after the triggers are safe: if killed in between, it triggers them again with the same keys.
-    this.#seen?.done(watch.workflow.id, done);
-    for (const event of done) watch.changes.done(event);
+    const [doubtful, plain] = [
+      done.filter((event) => event.isDoubtful),
+      done.filter((event) => !event.isDoubtful),
+    ];
+    this.#seen?.save(
+      id,
+      plain.map(({ kind, path, state }) => ({ path, state: kind === "deleted" ? null : state })),
+    );
+    this.#seen?.save(id, doubtful, this.#clock.now());
+    for (const event of done) changes.done(event);
     const failure = outcomes.find((outcome) => outcome.status === "rejected");
     if (failure !== undefined) throw failure.reason;
   }
 
-  async #trigger(workflow: WorkflowSummary, { kind, path, version }: FileEvent): Promise<void> {
+  async #trigger(workflow: WorkflowSummary, { kind, path, state }: FileEvent): Promise<void> {
     if (!workflow.on?.file?.events.includes(kind)) return;
     const name = path.slice(path.lastIndexOf("/") + 1);
-    const key = `file:${workflow.id}:${kind}:${version}:${path}`;
+    const key = `file:${workflow.id}:${kind}:${state.version}:${path}`;
     const isLong = key.length > LONGEST_KEY;
     await this.fire(
       workflow,

@@ -1,5 +1,15 @@
 /** The files that match a glob, which may be on a mount that does not respond. */
 import { type FileHelper, PathSilentError } from "../../host/file-helper/file-helper.ts";
+import type { FileState } from "../../host/file-helper/requests.ts";
+
+/** What a look at the files found. */
+export interface Look {
+  readonly present: ReadonlyMap<string, FileState>;
+  /** The paths that may have changed since the previous look; undefined if all may have. */
+  readonly touched: Iterable<string> | undefined;
+  /** Where each of the directories that were asked about is, or what is left of it; `""` if that is unclear. */
+  readonly places: ReadonlyMap<string, string>;
+}
 
 /** Accesses them through a helper process with a deadline. */
 export class GlobFiles {
@@ -8,7 +18,9 @@ export class GlobFiles {
   readonly #glob: string;
   readonly #happened: () => void;
   readonly #unsubscribe: readonly (() => void)[];
-  readonly #present = new Map<string, string>();
+  #present = new Map<string, FileState>();
+  /** The places of these files: a few texts, which thousands of files share. */
+  readonly #places = new Map<string, string>();
   #isKnown = false;
   #hears = false;
   #silent: PathSilentError | undefined;
@@ -40,28 +52,20 @@ export class GlobFiles {
   }
 
   /**
-   * The existing files, with a fingerprint that changes when they are written or replaced.
-   * @param also paths to check in addition to those with events
-   * @param whole scans everything
+   * Looks at the files.
+   * @param look.also paths to check in addition to those with events
+   * @param look.directories directories from which files are missing
+   * @param look.whole scans everything
    * @throws PathSilentError when the directory does not respond
    */
-  async look(also: Iterable<string>, whole: boolean): Promise<ReadonlyMap<string, string>> {
+  async look(look: {
+    readonly also: readonly string[];
+    readonly directories: readonly string[];
+    readonly whole: boolean;
+  }): Promise<Look> {
     if (this.#silent !== undefined) throw this.#silent;
     try {
-      const difference = this.#isKnown;
-      const found = await this.#helper.ask("glob", {
-        key: this.#key,
-        glob: this.#glob,
-        also: [...also],
-        whole,
-        difference,
-      });
-      if (!found.isDifference) this.#present.clear();
-      for (const [path, version] of found.present) this.#present.set(path, version);
-      for (const path of found.gone) this.#present.delete(path);
-      this.#hears = found.hears;
-      this.#isKnown = true;
-      return this.#present;
+      return await this.#ask(look);
     } catch (error) {
       this.#isKnown = false;
       if (error instanceof PathSilentError) {
@@ -78,5 +82,49 @@ export class GlobFiles {
   close(): void {
     for (const end of this.#unsubscribe) end();
     this.#helper.ask("forget", { key: this.#key }).catch(() => {});
+  }
+
+  async #ask(look: {
+    readonly also: readonly string[];
+    readonly directories: readonly string[];
+    readonly whole: boolean;
+  }): Promise<Look> {
+    const places = new Map<string, string>();
+    let present = this.#present;
+    let touched: Set<string> | undefined = new Set();
+    for (let [rest, isMore] = [false, true]; isMore; rest = true) {
+      const found = await this.#helper.ask("glob", {
+        key: this.#key,
+        glob: this.#glob,
+        ...look,
+        difference: rest || this.#isKnown,
+        rest,
+      });
+      // All files from the beginning, also if a new helper answers.
+      if (!found.isDifference) {
+        present = new Map();
+        touched = undefined;
+      }
+      for (const [path, version, place] of found.present) {
+        present.set(path, { version, place: this.#placeOf(place) });
+        touched?.add(path);
+      }
+      for (const path of found.gone) {
+        present.delete(path);
+        touched?.add(path);
+      }
+      for (const [directory, place] of found.places) places.set(directory, place);
+      this.#hears = found.hears;
+      isMore = found.isMore;
+    }
+    this.#present = present;
+    this.#isKnown = true;
+    return { present, touched, places };
+  }
+
+  #placeOf(place: string): string {
+    const known = this.#places.get(place);
+    if (known === undefined) this.#places.set(place, place);
+    return known ?? place;
   }
 }

@@ -1,11 +1,19 @@
 /** Stores on disk which versions of which files were handled, so that changes made while the listener was down are found. */
 import type { Database } from "bun:sqlite";
+import type { FileState } from "../../host/file-helper/requests.ts";
 import type { SqliteMigrations } from "../../migrations/sqlite-migrations.ts";
+import { turn } from "../../timer.ts";
 import { openListenerFile } from "../listener-file.ts";
-import type { FileEvent } from "./file-changes.ts";
+import type { SeenChange, SeenState } from "./file-changes.ts";
 
 /** Retention of the state of a workflow that is gone, ms: its file may come back. */
 const KEPT_MS = 7 * 24 * 3_600_000;
+/** Retention of files that counted as deleted because their volume was away, ms. */
+const DOUBTFUL_KEPT_MS = 30 * 24 * 3_600_000;
+/** Number of files that are read or written at once: other work goes on in between. */
+const FILES_AT_ONCE = 5000;
+/** Stands for the glob of a watch while its files are written for the first time. */
+const UNFINISHED = "";
 
 /** The migrations of the file, from its first version on. */
 const SEEN_FILES_MIGRATIONS: SqliteMigrations = [
@@ -27,6 +35,13 @@ const SEEN_FILES_MIGRATIONS: SqliteMigrations = [
       `);
     },
   },
+  {
+    what: "places of files",
+    apply(database) {
+      database.run("ALTER TABLE files ADD COLUMN place TEXT NOT NULL DEFAULT ''");
+      database.run("ALTER TABLE files ADD COLUMN doubtful_ms INTEGER");
+    },
+  },
 ];
 
 /** Not synced: what a power cut takes away is handled again, with the same dedupe keys. */
@@ -41,39 +56,77 @@ export class SeenFiles {
     this.#db = openListenerFile(directory, "files.db", SEEN_FILES_MIGRATIONS);
   }
 
-  /** What was handled for a workflow and a glob; undefined before the first scan. */
-  load(workflowId: string, glob: string): Map<string, string> | undefined {
+  /** What was handled for a workflow and a glob; undefined before the first look. */
+  async load(workflowId: string, glob: string, nowMs: number): Promise<SeenState | undefined> {
     const watch = this.#db
       .query<object, [string, string]>("SELECT 1 FROM watches WHERE workflow_id = ? AND glob = ?")
       .get(workflowId, glob);
     if (watch === null) return undefined;
-    const rows = this.#db
-      .query<{ path: string; version: string }, [string]>(
-        "SELECT path, version FROM files WHERE workflow_id = ?",
-      )
-      .all(workflowId);
-    return new Map(rows.map(({ path, version }) => [path, version]));
+    this.#db
+      .query("DELETE FROM files WHERE workflow_id = ? AND doubtful_ms < ?")
+      .run(workflowId, nowMs - DOUBTFUL_KEPT_MS);
+    const seen: SeenState = { known: new Map(), doubtful: new Map() };
+    const places = new Map<string, string>();
+    for (let after = ""; ; await turn()) {
+      const rows = this.#db
+        .query<
+          { path: string; version: string; place: string; doubtful_ms: number | null },
+          [string, string, number]
+        >(
+          "SELECT path, version, place, doubtful_ms FROM files WHERE workflow_id = ? AND path > ? ORDER BY path LIMIT ?",
+        )
+        .all(workflowId, after, FILES_AT_ONCE);
+      for (const { path, version, place, doubtful_ms } of rows) {
+        // Thousands of files share a text.
+        if (!places.has(place)) places.set(place, place);
+        const state = { version, place: places.get(place) ?? place };
+        (doubtful_ms === null ? seen.known : seen.doubtful).set(path, state);
+      }
+      const last = rows.at(-1);
+      if (last === undefined) return seen;
+      after = last.path;
+    }
   }
 
   /** Starts over with the existing files. */
-  begin(workflowId: string, glob: string, present: ReadonlyMap<string, string>): void {
-    this.#db
-      .transaction(() => {
-        this.#delete(workflowId);
-        this.#db.query("INSERT INTO watches (workflow_id, glob) VALUES (?, ?)").run(workflowId, glob);
-        for (const [path, version] of present) this.#put(workflowId, path, version);
-      })
-      .immediate();
+  async begin(
+    workflowId: string,
+    glob: string,
+    present: ReadonlyMap<string, FileState>,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const note = (as: string) =>
+      this.#db.query("INSERT OR REPLACE INTO watches (workflow_id, glob) VALUES (?, ?)").run(workflowId, as);
+    note(UNFINISHED);
+    while (this.#deleteSome(workflowId)) {
+      await turn();
+      if (signal.aborted) return;
+    }
+    const files = [...present];
+    for (let i = 0; i < files.length; i += FILES_AT_ONCE) {
+      this.save(
+        workflowId,
+        files.slice(i, i + FILES_AT_ONCE).map(([path, state]) => ({ path, state })),
+      );
+      await turn();
+      if (signal.aborted) return;
+    }
+    note(glob);
   }
 
-  /** Events were handled. */
-  done(workflowId: string, events: readonly FileEvent[]): void {
+  /** Stores the states of files; with `doubtfulMs`, as those of files that count as deleted since then, but may come back. */
+  save(workflowId: string, changes: readonly SeenChange[], doubtfulMs: number | null = null): void {
     this.#db
       .transaction(() => {
-        for (const { kind, path, version } of events) {
-          if (kind !== "deleted") this.#put(workflowId, path, version);
-          else {
+        for (const { path, state } of changes) {
+          if (state === null) {
             this.#db.query("DELETE FROM files WHERE workflow_id = ? AND path = ?").run(workflowId, path);
+          } else {
+            this.#db
+              .query(
+                "INSERT OR REPLACE INTO files (workflow_id, path, version, place, doubtful_ms) VALUES (?, ?, ?, ?, ?)",
+              )
+              .run(workflowId, path, state.version, state.place, doubtfulMs);
           }
         }
       })
@@ -90,7 +143,9 @@ export class SeenFiles {
         for (const { workflow_id: id, gone_ms: goneMs } of watches) {
           if (workflowIds.has(id) && goneMs === null) continue;
           if (goneMs !== null && !workflowIds.has(id)) {
-            if (nowMs - goneMs > KEPT_MS) this.#delete(id);
+            // The rest at the next change of workflows.
+            if (nowMs - goneMs > KEPT_MS && !this.#deleteSome(id))
+              this.#db.query("DELETE FROM watches WHERE workflow_id = ?").run(id);
             continue;
           }
           this.#db
@@ -105,14 +160,13 @@ export class SeenFiles {
     this.#db.close();
   }
 
-  #put(workflowId: string, path: string, version: string): void {
-    this.#db
-      .query("INSERT OR REPLACE INTO files (workflow_id, path, version) VALUES (?, ?, ?)")
-      .run(workflowId, path, version);
-  }
-
-  #delete(workflowId: string): void {
-    this.#db.query("DELETE FROM files WHERE workflow_id = ?").run(workflowId);
-    this.#db.query("DELETE FROM watches WHERE workflow_id = ?").run(workflowId);
+  /** Deletes files of a workflow. Returns whether there were any. */
+  #deleteSome(workflowId: string): boolean {
+    const { changes } = this.#db
+      .query(
+        "DELETE FROM files WHERE workflow_id = ?1 AND path IN (SELECT path FROM files WHERE workflow_id = ?1 LIMIT ?2)",
+      )
+      .run(workflowId, FILES_AT_ONCE);
+    return changes > 0;
   }
 }

@@ -14,6 +14,8 @@ import { WatchedFiles } from "./watched-files.ts";
 const STDOUT = 1;
 /** How much of a file is copied at once, bytes. */
 const PIECE_BYTES = 4 * 1024 * 1024;
+/** Maximum number of files in a reply: the parent does other things while it gets the next one. */
+const MOST_FILES = 5000;
 /** How long to wait before trying again to write into a full pipe, ms. */
 const FULL_MS = 5;
 
@@ -34,7 +36,7 @@ export async function serveFileRequests(): Promise<void> {
 /** Handles requests in the process in which it is; `send` gets the replies and what is reported later. */
 export class FileHandler {
   readonly #send: (news: FileNews) => void;
-  readonly #globs = new Map<string, { files: WatchedFiles; last: ReadonlyMap<string, string> | undefined }>();
+  readonly #globs = new Map<string, WatchedFiles>();
   readonly #watches = new Map<string, PlacesWatch>();
   #complained = false;
 
@@ -54,7 +56,7 @@ export class FileHandler {
 
   /** Ends all watches. */
   close(): void {
-    for (const { files } of this.#globs.values()) files.close();
+    for (const files of this.#globs.values()) files.close();
     for (const watch of this.#watches.values()) watch.close();
     this.#globs.clear();
     this.#watches.clear();
@@ -122,26 +124,24 @@ export class FileHandler {
     key,
     glob,
     also,
+    directories,
     whole,
     difference,
+    rest,
   }: FileRequests["glob"]["request"]): FileRequests["glob"]["reply"] {
-    let watched = this.#globs.get(key);
-    if (watched === undefined) {
-      const warn = (warning: string) => this.#send({ warning });
-      const files = new WatchedFiles(glob, () => this.#send({ changed: key }), { warn } as never);
-      watched = { files, last: undefined };
-      this.#globs.set(key, watched);
-    }
-    const last = difference ? watched.last : undefined;
-    const present = watched.files.look(also, whole);
-    const news = [...present].filter(([path, version]) => last?.get(path) !== version);
-    const gone = [...(last?.keys() ?? [])].filter((path) => !present.has(path));
-    watched.last = new Map(present);
-    return { isDifference: last !== undefined, present: news, gone, hears: watched.files.hears };
+    const known = this.#globs.get(key);
+    const warn = (warning: string) => this.#send({ warning });
+    const files = known ?? new WatchedFiles(glob, () => this.#send({ changed: key }), { warn } as never);
+    this.#globs.set(key, files);
+    const isRest = rest && known !== undefined;
+    const isDifference = difference && known !== undefined;
+    const places = isRest ? [] : [...files.look(also, whole, directories)];
+    if (!isDifference) files.tellAll();
+    return { isDifference, ...files.take(MOST_FILES), places, hears: files.hears };
   }
 
   #forget(key: string): null {
-    this.#globs.get(key)?.files.close();
+    this.#globs.get(key)?.close();
     this.#globs.delete(key);
     this.#watches.get(key)?.close();
     this.#watches.delete(key);

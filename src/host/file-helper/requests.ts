@@ -1,5 +1,13 @@
 /** The protocol of the file helper: one JSON value per line on its standard input and output. */
 
+/** A file as it was seen. */
+export interface FileState {
+  /** Changes when the file is written or replaced. */
+  readonly version: string;
+  /** Changes when another volume is at the path of its directory, or none any more; `""` if it is unknown. */
+  readonly place: string;
+}
+
 /** The requests with their replies. */
 export interface FileRequests {
   /** Lists a tree and reports later changes in it under `key`. */
@@ -29,21 +37,30 @@ export interface FileRequests {
       | { readonly kind: "failed"; readonly code: string; readonly message: string }
     )[];
   };
-  /** Lists the files that match a glob and reports later changes of them under `key`. */
+  /** Lists the files that match a glob and reports later changes of them under `key`. Many come in several replies. */
   glob: {
     readonly request: {
       readonly key: string;
       readonly glob: string;
+      /** Paths to check in addition to those with events. */
       readonly also: readonly string[];
+      /** Directories from which files are missing. */
+      readonly directories: readonly string[];
       readonly whole: boolean;
-      /** Whether the reply may contain only the difference to the previous one. */
+      /** Whether the reply may contain only the difference to the previous ones. */
       readonly difference: boolean;
+      /** Asks for what the previous reply left out. */
+      readonly rest: boolean;
     };
     readonly reply: {
       readonly isDifference: boolean;
-      readonly present: [path: string, version: string][];
+      readonly present: [path: string, version: string, place: string][];
       readonly gone: string[];
+      /** Where the directories that were asked about are, or what is left of them. */
+      readonly places: [directory: string, place: string][];
       readonly hears: boolean;
+      /** Whether there is more to ask for. */
+      readonly isMore: boolean;
     };
   };
   /**

@@ -1,8 +1,9 @@
 /** The files that match a glob, as the file helper sees them: a full scan, or only the paths for which events arrived. */
 import { type BigIntStats, statfsSync, statSync } from "node:fs";
-import { isAbsolute, join, resolve } from "node:path";
+import { dirname, isAbsolute, join, resolve } from "node:path";
 import type { ConsolaInstance } from "consola";
 import { DirectoryWatch } from "../directory-watch.ts";
+import type { FileState } from "./requests.ts";
 
 /** File systems whose files can change on other hosts without an event here: statfs(2). */
 const REMOTE: ReadonlySet<number> = new Set([
@@ -16,6 +17,9 @@ const REMOTE: ReadonlySet<number> = new Set([
   0x73757245, // Coda
 ]);
 
+/** How often a scan is tried if the directory is replaced, or one below it removed, in the meantime. */
+const SCANS = 3;
+
 /** A parsed glob. */
 interface Place {
   /** The directory before the first part with a wildcard. */
@@ -23,17 +27,22 @@ interface Place {
   readonly pattern: string;
 }
 
-/** Watches a glob. */
+/** Watches a glob, and knows which changes have not been told yet. */
 export class WatchedFiles {
   readonly #place: Place;
   readonly #glob: Bun.Glob;
   readonly #watch: DirectoryWatch;
   readonly #happened: () => void;
-  /** The result of the last scan: path to version. */
-  #present: Map<string, string> | undefined;
+  /** The result of the last look. */
+  #present: Map<string, FileState> | undefined;
+  /** The directories of these files, and those above them; some may be gone. */
+  #directories = new Set<string>();
+  /** Paths that have changed since they were last told. */
+  #untold = new Set<string>();
   #generation = 0;
-  /** The file system of the directory when files were last seen. */
-  #device: bigint | undefined;
+  #mustScan = false;
+  /** Where the directories that the last look was asked about were. */
+  #asked: ReadonlyMap<string, string> = new Map();
   /** Paths with events since then. */
   readonly #heard = new Set<string>();
 
@@ -49,7 +58,7 @@ export class WatchedFiles {
       root: this.#place.directory,
       recursive: this.#place.pattern.includes("/"),
       relevant: (_event, path) => {
-        if (path === null) this.#present = undefined;
+        if (path === null) this.#mustScan = true;
         else this.#heard.add(join(this.#place.directory, path));
         return true;
       },
@@ -64,27 +73,62 @@ export class WatchedFiles {
   }
 
   /**
-   * The existing files, with a fingerprint that changes when they are written or replaced.
+   * Looks for changes, which {@link take} then returns.
    * @param also paths to check in addition to those with events
    * @param whole scans everything
+   * @param directories directories from which files are missing
+   * @returns where each of these directories, or the nearest one above it that exists, was during the look; `""` if that is unclear
    */
-  look(also: Iterable<string>, whole: boolean): ReadonlyMap<string, string> {
+  look(also: Iterable<string>, whole: boolean, directories: readonly string[]): ReadonlyMap<string, string> {
     // "/" contains more directories than there are watches.
     if (this.#place.directory !== "/") this.#watch.refresh();
     const isAnother = this.#watch.generation !== this.#generation;
     this.#generation = this.#watch.generation;
     const paths = new Set([...this.#heard, ...also]);
     this.#heard.clear();
-    if (whole || isAnother || this.#present === undefined || !this.#lookAt(paths, this.#present)) {
+    const before = this.#placesOf(directories);
+    // A volume that was mounted below the glob's directory causes no event.
+    const isMounted = directories.some(
+      (one) => (this.#asked.get(one) ?? before.get(one)) !== before.get(one),
+    );
+    if (
+      whole ||
+      isAnother ||
+      isMounted ||
+      this.#mustScan ||
+      this.#present === undefined ||
+      !this.#lookAt(paths, this.#present)
+    ) {
       // Events that arrive during the scan are handled by the next one.
-      const found = this.#scan();
-      const device = deviceOf(this.#place.directory);
-      // After an unmount the files are hidden, not deleted.
-      const isElsewhere = found.size === 0 && device !== undefined && device !== (this.#device ?? device);
-      if (!isElsewhere || this.#present === undefined) this.#present = found;
-      if (found.size > 0) this.#device = device;
+      this.#mustScan = false;
+      this.#scan();
     }
-    return this.#present;
+    const after = this.#placesOf(directories);
+    this.#asked = new Map([...before].map(([path, place]) => [path, after.get(path) === place ? place : ""]));
+    return this.#asked;
+  }
+
+  /** From now on, {@link take} returns all files. */
+  tellAll(): void {
+    this.#untold = new Set(this.#present?.keys());
+  }
+
+  /** Some of the changes that were not returned yet. */
+  take(limit: number): {
+    readonly present: [path: string, version: string, place: string][];
+    readonly gone: string[];
+    readonly isMore: boolean;
+  } {
+    const present: [string, string, string][] = [];
+    const gone: string[] = [];
+    for (const path of this.#untold) {
+      if (present.length + gone.length >= limit) break;
+      this.#untold.delete(path);
+      const state = this.#present?.get(path);
+      if (state === undefined) gone.push(path);
+      else present.push([path, state.version, state.place]);
+    }
+    return { present, gone, isMore: this.#untold.size > 0 };
   }
 
   close(): void {
@@ -92,13 +136,20 @@ export class WatchedFiles {
   }
 
   /** Checks only these paths. Returns whether that is sufficient: created or deleted directories need a full scan. */
-  #lookAt(paths: ReadonlySet<string>, present: Map<string, string>): boolean {
-    const versions = statsOf([...paths]);
-    for (const [path, found] of versions) {
+  #lookAt(paths: ReadonlySet<string>, present: Map<string, FileState>): boolean {
+    const places = new Places(this.#place.directory);
+    for (const path of paths) {
+      const found = statOf(path);
       if (found === null) continue;
       if (found?.isDirectory()) return false;
-      if (found?.isFile() && this.#matches(path)) present.set(path, versionOf(found));
-      else if (!present.delete(path) && found === undefined && hasBelow(present, path)) return false;
+      if (found?.isFile() && this.#matches(path)) {
+        const state = stateOf(path, found, places, present.get(path));
+        if (present.get(path) === state) continue;
+        present.set(path, state);
+        noteDirectories(this.#directories, path);
+        this.#untold.add(path);
+      } else if (present.delete(path)) this.#untold.add(path);
+      else if (found === undefined && this.#directories.has(path)) return false;
     }
     return true;
   }
@@ -110,23 +161,51 @@ export class WatchedFiles {
     return !isHidden && this.#glob.match(relative);
   }
 
-  #scan(): Map<string, string> {
-    const paths: string[] = [];
-    try {
-      for (const path of this.#glob.scanSync({ cwd: this.#place.directory, absolute: true }))
-        paths.push(path);
-    } catch (error) {
-      // The directory may be created later.
-      const { code } = error as NodeJS.ErrnoException;
-      if (code !== "ENOENT" && code !== "ENOTDIR") throw error;
+  #scan(): void {
+    const before = this.#present;
+    const found = this.#find();
+    const directories = new Set<string>();
+    for (const [path, state] of found) {
+      noteDirectories(directories, path);
+      if (before?.get(path) !== state) this.#untold.add(path);
     }
-    const versions = new Map<string, string>();
-    // Files deleted between listing and stat are omitted.
-    for (const [path, found] of statsOf(paths)) {
-      const version = found === null ? this.#present?.get(path) : found && versionOf(found);
-      if (version !== undefined) versions.set(path, version);
+    for (const path of before?.keys() ?? []) if (!found.has(path)) this.#untold.add(path);
+    this.#present = found;
+    this.#directories = directories;
+  }
+
+  #find(): Map<string, FileState> {
+    const { directory } = this.#place;
+    for (let scans = 1; ; scans++) {
+      const places = new Places(directory);
+      try {
+        const found = this.#list(places);
+        if (new Places(directory).root === places.root || scans === SCANS) return found;
+      } catch (error) {
+        if (!isAbsence(error)) throw error;
+        // The directory may be created later. If only one below it went away, the rest was not listed.
+        if (statOf(directory) === undefined) return new Map();
+        if (scans === SCANS) throw error;
+      }
     }
-    return versions;
+  }
+
+  #list(places: Places): Map<string, FileState> {
+    const files = new Map<string, FileState>();
+    for (const path of this.#glob.scanSync({ cwd: this.#place.directory, absolute: true })) {
+      const before = this.#present?.get(path);
+      const found = statOf(path);
+      // Files deleted between listing and stat are omitted.
+      if (found === undefined) continue;
+      const state = found === null ? before : stateOf(path, found, places, before);
+      if (state !== undefined) files.set(path, state);
+    }
+    return files;
+  }
+
+  #placesOf(directories: readonly string[]): Map<string, string> {
+    const places = new Places(this.#place.directory);
+    return new Map(directories.map((path) => [path, places.of(path)]));
   }
 
   #isRemote(): boolean {
@@ -138,6 +217,37 @@ export class WatchedFiles {
   }
 }
 
+/** Where directories are at the moment: which directory is the glob's, and on which file system each is. */
+class Places {
+  /** Device and inode of the glob's directory; `""` if it does not exist. */
+  readonly root: string;
+  readonly #known = new Map<string, string>();
+
+  constructor(root: string) {
+    const found = statOf(root);
+    this.root = found == null ? "" : `${found.dev}:${found.ino}`;
+  }
+
+  /** Where a directory is, or the nearest one above it that exists; `""` if it cannot be determined. */
+  of(directory: string): string {
+    if (this.root === "") return "";
+    let place = this.#known.get(directory);
+    if (place === undefined) {
+      const device = deviceOf(directory);
+      place = device === undefined ? "" : `${this.root}/${device}`;
+      this.#known.set(directory, place);
+    }
+    return place;
+  }
+}
+
+function deviceOf(directory: string): bigint | undefined {
+  const found = statOf(directory);
+  if (found === null) return undefined;
+  if (found !== undefined) return found.dev;
+  return directory === "/" ? undefined : deviceOf(dirname(directory));
+}
+
 function placeOf(glob: string): Place {
   const absolute = isAbsolute(glob) ? glob : join(resolve("."), glob);
   const parts = absolute.split("/");
@@ -146,31 +256,28 @@ function placeOf(glob: string): Place {
   return { directory: parts.slice(0, at).join("/") || "/", pattern: parts.slice(at).join("/") || "*" };
 }
 
-/** The status of each path; null if it cannot be determined, which does not mean that the file is missing. */
-function statsOf(paths: readonly string[]): [string, BigIntStats | undefined | null][] {
-  return paths.map((path) => {
-    try {
-      return [path, statSync(path, { bigint: true })];
-    } catch (error) {
-      const { code } = error as NodeJS.ErrnoException;
-      return [path, code === "ENOENT" || code === "ENOTDIR" ? undefined : null];
-    }
-  });
-}
-
-function deviceOf(directory: string): bigint | undefined {
+/** The status of a path; null if it cannot be determined, which does not mean that the file is missing. */
+function statOf(path: string): BigIntStats | undefined | null {
   try {
-    return statSync(directory, { bigint: true }).dev;
-  } catch {
-    return undefined;
+    return statSync(path, { bigint: true });
+  } catch (error) {
+    return isAbsence(error) ? undefined : null;
   }
 }
 
-function versionOf(found: BigIntStats): string {
-  return `${found.ino}:${found.mtimeNs}:${found.size}`;
+function isAbsence(error: unknown): boolean {
+  const { code } = error as NodeJS.ErrnoException;
+  return code === "ENOENT" || code === "ENOTDIR";
 }
 
-function hasBelow(present: ReadonlyMap<string, string>, directory: string): boolean {
-  for (const path of present.keys()) if (path.startsWith(`${directory}/`)) return true;
-  return false;
+/** The state of a file: `before` if it is the same. */
+function stateOf(path: string, found: BigIntStats, places: Places, before: FileState | undefined): FileState {
+  const version = `${found.ino}:${found.mtimeNs}:${found.size}`;
+  const place = places.of(dirname(path));
+  return before?.version === version && before.place === place ? before : { version, place };
+}
+
+/** Adds the directories above a path. */
+function noteDirectories(directories: Set<string>, path: string): void {
+  for (let at = dirname(path); !directories.has(at); at = dirname(at)) directories.add(at);
 }
