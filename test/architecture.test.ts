@@ -169,15 +169,33 @@ describe("the checks themselves", () => {
   });
 });
 
-test("tests wait for events: each pause in one says in a comment above it what it is for", () => {
-  const unsaid = [...new Bun.Glob("test/**/*.ts").scanSync({ cwd: ROOT })].flatMap((path) => {
-    const lines = readFileSync(join(ROOT, path), "utf8").split("\n");
-    return lines.flatMap((line, at) => {
-      const isSaid = lines.slice(Math.max(0, at - 3), at).some((above) => /^\s*(\/\/|\/?\*)/.test(above));
-      return /\bBun\.sleep\(/.test(line) && !isSaid ? [`${path}:${at + 1}`] : [];
-    });
+/** Numbers of the lines that pause, or wait until a clock says so, and that no comment above explains. */
+function unexplainedWaits(source: string): number[] {
+  const lines = source.split("\n");
+  const clock = "\\b(?:Date|performance)\\.now\\(\\)";
+  const waits = new RegExp(`\\bBun\\.sleep\\(|${clock}(?: *[-+] *[\\w.]+)? *[<>]|(?<!=)[<>]=? *${clock}`);
+  return lines.flatMap((line, at) => {
+    const isSaid = lines.slice(Math.max(0, at - 3), at).some((above) => /^\s*(\/\/|\/?\*)/.test(above));
+    return waits.test(line) && !/\bexpect\(/.test(line) && !isSaid ? [at + 1] : [];
   });
+}
+
+test("tests wait for events: each pause, and each look at a clock to wait for it, says in a comment above what it is for", () => {
+  const unsaid = [...new Bun.Glob("test/**/*.ts").scanSync({ cwd: ROOT })].flatMap((path) =>
+    unexplainedWaits(readFileSync(join(ROOT, path), "utf8")).map((line) => `${path}:${line}`),
+  );
   expect(unsaid.filter((place) => !place.startsWith("test/architecture"))).toEqual([]);
+});
+
+test.each([
+  ["await Bun.sleep(10);", [1]],
+  ["// The signal must arrive first.\nawait Bun.sleep(10);", []],
+  ['await until("later", () => Date.now() > began + 20);', [1]],
+  ['await until("later", async () => {\n  return performance.now() - since > 500;\n});', [2]],
+  ["while (end >= performance.now());", [1]],
+  ["expect(performance.now() - began).toBeLessThan(1);\nconst at = () => Date.now();", []],
+])("the check of pauses: %p", (source, found) => {
+  expect(unexplainedWaits(source)).toEqual(found);
 });
 
 /** Files that set timers of the runtime; everything else uses src/timer.ts, so that a service ends its timers. Each with the reason. */

@@ -113,6 +113,7 @@ class Storm {
     const memoryBefore = residentMb(this.cluster.principal?.pid);
     const attacks = this.options.hostile === true ? this.#attack(seed) : Promise.resolve(0);
     const end = performance.now() + minutes * 60_000;
+    // As long as whoever started it said.
     while (performance.now() < end) {
       await this.#fault();
       await this.#quiet(this.#random.between(500, 4000));
@@ -341,6 +342,7 @@ class Storm {
       for (const runId of [...open]) {
         const run = await this.#client.waitRun(runId, 2000, { attempts: 5, timeoutMs: 5000 });
         if (!["COMPLETED", "FAILED", "CRASHED", "CANCELLED"].includes(run.status)) {
+          // A run that makes no progress has no event.
           if (performance.now() - progress > STUCK_MS) {
             return [
               `${open.size} runs are stuck, among them ${runId} (${run.status}, attempt ${run.attempt} on ${run.agent_id})`,

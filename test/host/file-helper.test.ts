@@ -1,14 +1,15 @@
 /** The file helper where its child process cannot be started: under an emulator, or with the executable gone. */
 import { afterAll, expect, test } from "bun:test";
-import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { chmodSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { systemClock } from "../../src/clock.ts";
 import { FileHelper } from "../../src/host/file-helper/file-helper.ts";
+import { TemporaryDirectory } from "../support/temporary-directory.ts";
 import { until } from "../support/until.ts";
 
-const directory = mkdtempSync(join(tmpdir(), "cdktr-helper-"));
-afterAll(() => rmSync(directory, { recursive: true, force: true }));
+const temporary = new TemporaryDirectory();
+const directory = temporary.root;
+afterAll(() => temporary[Symbol.dispose]());
 const file = join(directory, "a.yml");
 writeFileSync(file, "text");
 const foreign = join(directory, "program-of-another-machine");

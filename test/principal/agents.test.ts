@@ -417,6 +417,7 @@ describe("reports", () => {
       const run = required(await agent.fetch());
       const began = Date.now();
       await agent.send({ ...agent.runReport(run, "RUNNING"), timestamp_ms: began + off });
+      // The duration of the run is compared.
       await until("it ran for 20 ms", async () => Date.now() > began + 20);
       const ended = Date.now();
       await agent.send({ ...agent.runReport(run, "COMPLETED"), timestamp_ms: ended });

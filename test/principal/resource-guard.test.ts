@@ -103,6 +103,7 @@ test("a peer that does not read its replies is disconnected when they fill the m
   peer.deafen();
   const request = frame(Buffer.alloc(MIB));
   let asked = 0;
+  // Rather fail than write for ever, if nobody closes the connection.
   for (const until = performance.now() + 20_000; performance.now() < until && !peer.closed; asked++)
     if (!(await peer.write(request))) break;
   expect(asked).toBeGreaterThan(50);

@@ -294,6 +294,7 @@ export class Cluster implements AsyncDisposable {
       } catch (error) {
         if (!(error instanceof PrincipalUnreachableError)) throw error;
         if (child.ended) throw new Error(`${what} ended at once:\n${child.stderr}`);
+        // For one that neither answers nor ends.
         if (performance.now() > deadline) throw new Error(`${what} is not ready:\n${child.stderr}`);
         // What a process says when it is ready depends on its log level: it is asked again, unless it has ended.
         await Promise.race([Bun.sleep(20), child.finished]);

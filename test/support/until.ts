@@ -13,6 +13,7 @@ export async function until<T>(
   for (;;) {
     const found = await look();
     if (found !== undefined && found !== false) return found;
+    // What is awaited may never happen.
     if (performance.now() > deadline) throw new Error(`It did not happen in ${timeoutMs / 1000} s: ${what}`);
     // The one place where tests look again and again.
     await Bun.sleep(10);

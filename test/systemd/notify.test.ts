@@ -279,6 +279,7 @@ test("a blocked process sends nothing to the watchdog", async () => {
     setTimeout(() => service.kill("SIGCONT"), 600);
     let last = before;
     let longest = 0;
+    // It is stopped for most of this time.
     while (performance.now() - before < 900) {
       await socket.until((line) => line.includes("WATCHDOG=1"));
       longest = Math.max(longest, performance.now() - last);

@@ -171,6 +171,7 @@ test.each([-HOUR, HOUR])(
     const id = await trigger(cluster, "w");
     await until("the task runs", async () => (await cluster.client.getRun(id)).tasks.length === 1);
     const ran = Date.now();
+    // The duration of the run is compared.
     await until("it runs for a second", async () => Date.now() > ran + 1000);
     writeFileSync(directory.path("gate"), "");
     const run = await runOver(cluster.client, id);
