@@ -1,21 +1,18 @@
-import { shownLabels } from "../../contract/agent-labels.ts";
 import type { AgentSummary } from "../../contract/messages.ts";
 import { formatDuration } from "../../workflow/duration.ts";
+import { agentTable } from "../support/agent-table.ts";
 import { command } from "../support/command.ts";
 import { principalNow, withPrincipal } from "../support/connect.ts";
-import { formatRelative } from "../support/format.ts";
 import { jsonArg, principalArg } from "../support/globals.ts";
 import { say } from "../support/report.ts";
 import { printJson, printLine } from "../support/stdout.ts";
-import { styleFor } from "../support/style.ts";
-import { renderTable } from "../support/table.ts";
 
 export default command({
   meta: { name: "list", description: "List the agents that the principal knows" },
   args: { ...jsonArg, ...principalArg },
   extras: {
     details:
-      "UP: it accepts work. DRAINING: it finishes its runs and takes no new ones. LOST: it sent no heartbeat for CDKTR_AGENT_HEARTBEAT_TIMEOUT_MS, and its runs went to other agents. RUNNING shows its runs and its limit, TASKS the tasks in progress.",
+      "UP: it accepts work. DRAINING: it finishes its runs and takes no new ones. LOST: it sent no heartbeat for CDKTR_AGENT_HEARTBEAT_TIMEOUT_MS, and its runs went to other agents. RUNNING shows its runs and its limit, TASKS the tasks in progress. LABELS: first those that it was given; on a narrow terminal they stand below each agent.",
     examples: [
       { command: "cdktr agents list", does: "the agents and how busy they are" },
       {
@@ -63,40 +60,4 @@ function notesOn({ agent_id, survivors = [], clock_ahead_ms = 0 }: AgentSummary)
     );
   }
   return notes;
-}
-
-function agentTable(agents: readonly AgentSummary[], now: number): string[] {
-  const style = styleFor("stdout");
-  const paint = { UP: style.green, DRAINING: style.yellow, LOST: style.red };
-  return renderTable<AgentSummary>(
-    [
-      { title: "AGENT", value: (agent) => agent.agent_id, flexible: true },
-      { title: "STATUS", value: (agent) => agent.status, paint: (agent) => paint[agent.status] },
-      {
-        title: "RUNNING",
-        value: (agent) => `${agent.running_workflows}/${agent.max_concurrent_workflows}`,
-        align: "right",
-      },
-      { title: "TASKS", value: (agent) => String(agent.running_tasks), align: "right" },
-      {
-        title: "HEARTBEAT",
-        value: (agent) =>
-          formatRelative(
-            agent.silent_ms === undefined ? agent.last_heartbeat_ms : now - agent.silent_ms,
-            now,
-          ),
-      },
-      { title: "HOST", value: (agent) => agent.host, flexible: true },
-      { title: "VERSION", value: (agent) => agent.version },
-      {
-        title: "LABELS",
-        value: (agent) =>
-          shownLabels(agent)
-            .map(([key, value]) => `${key}=${value}`)
-            .join(" "),
-        flexible: true,
-      },
-    ],
-    agents,
-  );
 }

@@ -3,6 +3,7 @@
 import { shownLabels } from "../../contract/agent-labels.ts";
 import type { AgentSummary, RunSummary } from "../../contract/messages.ts";
 import { tookMs } from "../../contract/took.ts";
+import { wrapWords } from "../../terminal/text.ts";
 import { age, duration } from "../format.ts";
 import { selectedOf } from "../lists/list-ids.ts";
 import { agentRows } from "../lists/other-rows.ts";
@@ -19,12 +20,13 @@ const LOOK: Readonly<Record<AgentSummary["status"], readonly [symbol: string, st
   LOST: ["✗", RED | BOLD],
 };
 
-/** Rows for the runs of the selected agent. */
-const RUNS = 6;
+/** Rows for the labels and the runs of the selected agent. */
+const LABEL_ROWS = 2;
+const RUNS = 5;
 
 export function drawAgents(region: Region, state: State): void {
   const list = state.lists.agents;
-  const lower = region.height > 16 ? RUNS + 1 : 0;
+  const lower = region.height > 16 ? 1 + LABEL_ROWS + RUNS : 0;
   const body = drawFilterLine(region.sub(0, 0, region.width, region.height - lower), state, "agents", ["id"]);
   drawTable<AgentSummary>(body, {
     name: "agents",
@@ -72,7 +74,7 @@ export function drawAgents(region: Region, state: State): void {
       },
     ],
   });
-  if (lower > 0) drawRuns(region.sub(0, region.height - lower, region.width, lower), state);
+  if (lower > 0) drawSelected(region.sub(0, region.height - lower, region.width, lower), state);
 }
 
 /** How long nothing was heard of an agent, ms, by the principal's clock: that of this host may differ. */
@@ -88,18 +90,22 @@ function labelSpans(entries: readonly (readonly [name: string, value: string])[]
   ]);
 }
 
-/** The current runs of the selected agent. */
-function drawRuns(region: Region, state: State): void {
+/** All labels and the current runs of the selected agent. */
+function drawSelected(region: Region, state: State): void {
   region.rule(0);
   const id = selectedOf(state, "agents");
-  if (id === null) return;
-  const ids = state.data.agents?.find((agent) => agent.agent_id === id)?.run_ids;
+  const agent = state.data.agents?.find((one) => one.agent_id === id);
+  if (id === null || agent === undefined) return;
+  const labels = shownLabels(agent).map(([name, value]) => `${name}=${value}`);
+  const lines = wrapWords(labels.join(" "), region.width - 2).slice(0, LABEL_ROWS);
+  for (const [i, line] of lines.entries()) region.spans(1, i + 1, [[line, DIM]], region.width - 2);
+  const ids = agent.run_ids;
   const isIts = (run: RunSummary) =>
     ids === undefined ? run.agent_id === id : ids.includes(run.workflow_instance_id);
   const runs = (state.data.runs ?? []).filter((run) => run.status === "RUNNING" && isIts(run));
   region.spans(1, 0, [[` ${id}: ${runs.length === 0 ? "no runs" : "current runs"} `, BOLD]]);
   runs.slice(0, RUNS).forEach((run, i) => {
-    region.spans(1, i + 1, runLine(run, state.now));
+    region.spans(1, lines.length + i + 1, runLine(run, state.now));
   });
   if (runs.length > RUNS) region.textRight(0, ` and ${runs.length - RUNS} more `, DIM, 1);
 }

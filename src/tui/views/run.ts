@@ -2,8 +2,9 @@
 
 import type { RunDetails } from "../../contract/messages.ts";
 import { agentsWord } from "../../contract/run-agents.ts";
+import { waitLines } from "../../contract/run-waits.ts";
 import { tookMs } from "../../contract/took.ts";
-import { fit } from "../../terminal/text.ts";
+import { fit, width } from "../../terminal/text.ts";
 import { duration, moment } from "../format.ts";
 import { selectedOf } from "../lists/list-ids.ts";
 import { agentOfTask, statusOfTask } from "../lists/run-tasks.ts";
@@ -20,6 +21,8 @@ import { drawTask, drawTaskTable } from "./run-tasks.ts";
 
 /** Rows for the selected task's details below the graph and the Gantt chart. */
 const TASK_ROWS = 4;
+/** Columns that the tabs of the panes take. */
+const BESIDE_TABS = 42;
 
 export function drawRun(region: Region, state: State, page: Extract<Page, { kind: "run" }>): void {
   const run = state.data.runDetails.get(page.id);
@@ -31,10 +34,8 @@ export function drawRun(region: Region, state: State, page: Extract<Page, { kind
   const panes = region.sub(0, 1, region.width, 1);
   region.spans(1, 0, headline(run, state.now, region.width), region.width - 2);
   drawPanes(panes, RUN_PANES, page.pane, 1);
-  const [wait] = run.waits ?? [];
-  if (run.error !== null) panes.textRight(0, fit(run.error, panes.width - 42), RED, 1);
-  else if (wait !== undefined) panes.textRight(0, fit(`waits: ${wait.reason}`, panes.width - 42), YELLOW, 1);
-  const body = region.sub(0, 2, region.width, region.height - 2);
+  const lines = drawCause(region, panes, run);
+  const body = region.sub(0, 2 + lines, region.width, region.height - 2 - lines);
   const name = `tasks:${page.id}`;
   const selected = selectedOf(state, name);
   switch (page.pane) {
@@ -71,6 +72,21 @@ export function drawRun(region: Region, state: State, page: Extract<Page, { kind
       drawRunDetails(body.sub(1, 0, body.width - 1, body.height), run, state);
       break;
   }
+}
+
+/** Why it failed or waits: beside the tabs, or below them if there is too little room. Returns the number of lines below. */
+function drawCause(region: Region, panes: Region, run: RunDetails): number {
+  const [wait, ...others] = waitLines(run);
+  const more = others.length === 0 ? "" : ` for ${others.length + 1} reasons`;
+  const cause = run.error ?? (wait === undefined ? null : `waits${more}: ${wait}`);
+  if (cause === null) return 0;
+  const style = run.error === null ? YELLOW : RED;
+  if (width(cause) <= panes.width - BESIDE_TABS) {
+    panes.textRight(0, cause, style, 1);
+    return 0;
+  }
+  region.text(1, 2, fit(cause, region.width - 2), style);
+  return 1;
 }
 
 /** A one-line summary of the run. */
