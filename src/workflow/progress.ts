@@ -1,7 +1,7 @@
 /**
  * The machine that decides what runs next. Events in, decisions out: no I/O, no clock, no randomness, the same decisions for the same
- * events. The principal runs it for a run that several agents share; an agent runs it for the tasks that it was given. Who calls it carries
- * the decisions out, in their order. An event costs time in proportion to the dependents of the tasks that it ends; nothing recurses.
+ * events. The principal runs it for a run that several agents share; an agent runs it for the tasks that it was given. The caller
+ * carries out the decisions, in order. An event costs time in proportion to the dependents of the tasks that it ends; nothing recurses.
  *
  * Phases of a task:
  *
@@ -13,15 +13,22 @@
  *             … its condition `when` does not hold               over      skip: SKIPPED, the condition is the reason
  *             a need is over and not accepted                    over      skip: SKIPPED, names the task that is to blame
  *             an open slice elsewhere has it (assigned)          assigned  none: whoever has the slice decides about it
+ *             its items are known (expanded)                     expanded  start of the items, up to max_parallel at once
+ *             it is known to be over (ended)                     over      those of its dependents
  *             stop, also begin or released after it              over      skip: CANCELLED if cancelled, SKIPPED if timed out
  *   started   ended                                              over      those of its dependents
- *             assigned                                           assigned  none
+ *             an open slice elsewhere has it (assigned)          assigned  none
+ *             it waits for its next try (waits)                  asleep    none
+ *             its items are known (expanded)                     expanded  start of the items, up to max_parallel at once
+ *             released, or one of its needs is undecided again   waiting   as from waiting
+ *   assigned  ended                                              over      those of its dependents
  *             it waits for its next try (waits)                  asleep    none
  *             its items are known (expanded)                     expanded  start of the items, up to max_parallel at once
  *             released                                           waiting   as from waiting
- *   assigned  ended, waits, expanded, released                   as started
  *   asleep    ended                                              over      those of its dependents
  *             its time has come (due)                            started   start
+ *             its items are known (expanded)                     expanded  start of the items, up to max_parallel at once
+ *             released                                           waiting   as from waiting
  *             stop                                               over      skip: CANCELLED if cancelled, FAILED if timed out
  *   expanded  an item is over                                    expanded  start of the next; with fail_fast, if it failed:
  *                                                                          skip and cancel of the others
@@ -29,6 +36,7 @@
  *   over      released, unless COMPLETED or stopped              waiting   as from waiting
  *             SKIPPED, and what it needs is released, unless
  *             another need is not accepted                       waiting   as from waiting
+ *             a fan-out of which an item is undecided again      expanded  as from expanded
  *
  * An item is a task without needs that waits for its turn. A hook waits until all other tasks are over, then it starts if it is for that
  * end, and is skipped if not; stop leaves hooks alone. Events that a phase does not list change nothing: a repeated or late one is harmless.
@@ -44,7 +52,7 @@
 import { InvalidInputError } from "../errors.ts";
 import { formatDuration } from "./duration.ts";
 import type { HookOn, Outputs, Plan, PlanNode, Result } from "./plan.ts";
-import type { RunStatus } from "./status.ts";
+import { canTransition, type RunStatus, type Transitions } from "./status.ts";
 import type { Ending } from "./task-state.ts";
 
 /** How a task ended. */
@@ -88,6 +96,16 @@ export type Decision =
 export type Stop = "cancelled" | "timed out";
 
 type Phase = "waiting" | "started" | "assigned" | "asleep" | "expanded" | "over";
+
+/** The legal changes of phase: those in the table above. A phase may also stay. */
+export const PHASE_TRANSITIONS: Transitions<Phase> = {
+  waiting: ["started", "asleep", "assigned", "expanded", "over"],
+  started: ["over", "assigned", "asleep", "expanded", "waiting"],
+  assigned: ["over", "asleep", "expanded", "waiting"],
+  asleep: ["over", "started", "expanded", "waiting"],
+  expanded: ["over"],
+  over: ["waiting", "expanded"],
+};
 
 /** The items of a task. */
 interface Items {
@@ -483,6 +501,8 @@ export class Progress {
 
   /** Changes the phase; keeps what is counted by phase. */
   #move(state: State, phase: Phase): void {
+    if (phase !== state.phase && !canTransition(PHASE_TRANSITIONS, state.phase, phase))
+      throw new Error(`Internal error: a task that is ${state.phase} cannot become ${phase}.`);
     const items = state.parent?.items;
     if (items != null) {
       items.running += Number(isUnderWay(phase)) - Number(isUnderWay(state.phase));

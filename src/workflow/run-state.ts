@@ -2,22 +2,26 @@
  * The state machine of a run, and of an attempt of it or of one of its slices. Only the principal changes it. A whole run has the status
  * of its newest attempt; a split run is RUNNING from its first slice on, and ends when progress.ts says so.
  *
- *              an agent has it              all tasks are over
- *   ──▶ PENDING ─────────────▶ RUNNING ───────────────────────▶ COMPLETED | FAILED
- *        │ │                     │ │
- *        │ │ cancel              │ └─ agent lost ─▶ CRASHED ─ ─ ▶ PENDING of the next attempt, in the same transaction,
- *        │ ▼                     │                              unless attempts are used up or failover is `never`
- *        │ CANCELLED ◀───────────┘ cancel: the agent has stopped it
- *        ▼
- *      SKIPPED   a firing of a schedule that no agent took before the next one was due, unless `catchup` is `all`
+ *               an agent has it           all tasks are over
+ *   ──▶ PENDING ───────────────▶ RUNNING ───────────────────▶ COMPLETED, FAILED
+ *          │
+ *          ├──▶ SKIPPED   no agent took it before the next firing was due
+ *          └──▶ FAILED    its time was up while it waited for another attempt
  *
- * An offer that was never confirmed ends as CRASHED too, from PENDING: it may have reached an agent, so its number is never reused.
+ *   PENDING, RUNNING ──▶ CANCELLED   cancelled, and its agents have stopped it
+ *   PENDING, RUNNING ──▶ CRASHED     its agent was lost, or never confirmed it
+ *                        CRASHED ─ ─ ▶ PENDING of the next attempt
+ *
+ * The next attempt follows in the same transaction, unless attempts are used up or failover is `never`. An offer that was never confirmed
+ * ends as CRASHED too, from PENDING: it may have reached an agent, so its number is never reused. Only firings of a schedule are SKIPPED,
+ * unless `catchup` is `all`.
+ *
  * Retrying a run that is over creates a new run (trigger `retry`): a terminal status never changes.
  */
 import { RUN_STATUSES, type RunStatus, type Transitions } from "./status.ts";
 
 export const RUN_TRANSITIONS: Transitions<RunStatus> = {
-  PENDING: ["RUNNING", "CANCELLED", "CRASHED", "SKIPPED"],
+  PENDING: ["RUNNING", "FAILED", "CANCELLED", "CRASHED", "SKIPPED"],
   RUNNING: ["COMPLETED", "FAILED", "CRASHED", "CANCELLED"],
   WAITING: [],
   COMPLETED: [],

@@ -1,15 +1,18 @@
 /**
- * The state machine of a task run. The agent that executes it changes it; the principal records that, sets CRASHED when the agent is
- * lost, and ends tasks of split runs that no agent is given. A task that waits, or cannot be started at all, FAILED without running.
+ * The state machine of a task run. The agent that executes it changes its status; the principal records that, sets CRASHED when the agent
+ * is lost, and ends the tasks of split runs that no agent is given.
  *
- *               dependencies COMPLETED                exit 0
- *   ──▶ PENDING ──────────────────────▶ RUNNING ──────────────────▶ COMPLETED
- *          │ │                           ▲  │ │
- *          │ │ a dependency              │  │ └─ no tries left, timeout ──▶ FAILED
- *          │ │ did not complete          │  │
- *          │ └──────────▶ SKIPPED        │  ▼ failed, tries left
- *          │                           WAITING
- *          └── run cancelled: PENDING, RUNNING, WAITING ──▶ CANCELLED;   agent lost ──▶ CRASHED
+ *               its needs are met           exit status 0
+ *   ──▶ PENDING ───────────────────▶ RUNNING ─────────────▶ COMPLETED
+ *          │                          │   ▲
+ *          │ a task that it needs     │   │ the next try is due
+ *          │ did not complete         ▼   │
+ *          └──▶ SKIPPED              WAITING   a try failed, and tries are left
+ *
+ *   PENDING, RUNNING, WAITING ──▶ FAILED      no try is left; it cannot start;
+ *                                             the time of the run is up
+ *   PENDING, RUNNING, WAITING ──▶ CANCELLED   the run was cancelled
+ *   PENDING, RUNNING, WAITING ──▶ CRASHED     the attempt crashed
  */
 import { isTerminal, type RunStatus, type Transitions } from "./status.ts";
 

@@ -1,14 +1,15 @@
 /**
  * The state machine of an agent as the principal sees it.
  *
- *                     drain ordered, or the agent drains by itself
- *   registers ──▶ UP ──────────────────────────────────────────────▶ DRAINING
- *                │ ▲ ◀──────── a new process registers ───────────────  │
- *                │ │                                                    │
- *     no sign of │ │ registers again                                    │ no sign of life,
- *     life for a │ │                                                    │ or leaves
- *     timeout    ▼ │                                                    ▼
- *               LOST ─── forgotten after a day ──▶ GONE ◀── leaves ── (UP, DRAINING, LOST)
+ *             a drain is ordered, or it drains by itself
+ *   ──▶ UP ──────────────────────────────────────────────▶ DRAINING
+ *       ▲                                                      │
+ *       └──────────────────────────────────────────────────────┘
+ *             a new process registers
+ *
+ *   UP, DRAINING ──▶ LOST         silent for a timeout
+ *   LOST ──▶ UP                   it registers again
+ *   UP, DRAINING, LOST ──▶ GONE   it leaves, or has been LOST for a day
  *
  * A LOST agent holds no lease: they are revoked in the same transaction. GONE agents are not stored.
  */

@@ -1,15 +1,15 @@
 /**
- * The state machine of a lease: the right of one agent to execute one attempt of a run, or of a slice of it. It is created on disk by the assignment,
- * before the agent receives it. When it ends, the attempt is over and later reports of the agent about it are ignored (fencing).
+ * The state machine of a lease: the right of one agent to execute one attempt of a run, or of a slice of it. The assignment creates it on
+ * disk before the agent receives anything. When it ends, the attempt is over, and later reports of the agent about it are ignored (fencing).
  *
- *                   agent reports RUNNING          agent reports the end
- *   ──▶ OFFERED ──────────────────────────▶ HELD ───────────────────────▶ RELEASED
- *        │    │                              │
- *        │    │ agent lost, cancelled,       │ agent lost or restarted, or it no longer
- *        │    │ agent restarted              │ knows the run
- *        │    └───────────▶ REVOKED ◀────────┘
- *        │ not confirmed before its deadline
- *        └───────────▶ EXPIRED
+ *             the agent confirms it         the agent reports the end
+ *   ──▶ OFFERED ────────────────────▶ HELD ───────────────────────▶ RELEASED
+ *          │                           ▲
+ *          │                           └── most leases begin here
+ *          └──▶ EXPIRED   not confirmed in time
+ *
+ *   OFFERED, HELD ──▶ REVOKED   its agent was lost, left or was restarted;
+ *                               what waited was cancelled
  *
  * An agent that can ask for the same assignment again need not report RUNNING: its lease is HELD in the commit that creates it, and its
  * tasks start at once. Only runs that must not run again (`failover: never`), and those of agents that cannot ask again, are confirmed.

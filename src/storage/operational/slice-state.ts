@@ -1,13 +1,17 @@
 /**
- * The state machine of a slice: tasks of a split run that one agent gets at once, with a lease on each attempt at them. A run that is
- * not split has no slices: the run itself waits and is leased.
+ * The state machine of a slice: tasks of a split run that one agent gets at once, with a lease on each attempt at them. A run that is not
+ * split has no slices: the run itself is queued and leased.
  *
- *                          leased to an agent          its agent reports its end, or it must not run again
- *   tasks are ready ──▶ QUEUED ──────────────▶ LEASED ───────────────────────────────────────────────────▶ OVER
- *                        │  ▲                    │                                                          ▲
- *                        │  └────────────────────┘ the lease ended early: the next attempt                  │
- *                        └──────────────────────────────────────────────────────────────────────────────────┘
- *                          cancelled, timed out, or nobody took it in time
+ *                 given to an agent             its tasks are over
+ *   ──▶ QUEUED ───────────────────────▶ LEASED ───────────────────▶ OVER
+ *        │  ▲                             │                          ▲
+ *        │  └─────────────────────────────┘                          │
+ *        │    its agent was lost, or never confirmed it:             │
+ *        │    the next attempt                                       │
+ *        └───────────────────────────────────────────────────────────┘
+ *             cancelled, timed out, or nobody took it in time
+ *
+ * A slice that crashed and may not run again is OVER, too: its tasks are CRASHED.
  */
 import type { Transitions } from "../../workflow/status.ts";
 
