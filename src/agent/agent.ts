@@ -350,8 +350,8 @@ export class Agent extends BackgroundService<AgentSignals> {
   }
 
   /**
-   * What it speaks now. To a principal that does not know slices, what it has to tell of one would be about the run as a whole: it waits
-   * until that principal is upgraded again.
+   * What it speaks now. A principal that does not know slices would take a report about one for a report about the whole run: while the
+   * agent has any, it waits until that principal is upgraded again.
    */
   #protocol(): ProtocolRange {
     const { version, oldest } = PROTOCOL;

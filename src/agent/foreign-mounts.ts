@@ -1,7 +1,7 @@
 /**
  * Finds out which paths are on a mount that may stop responding, without touching that mount. A file system on another machine, or one
  * implemented by a program (NFS, SMB, FUSE, …), blocks every process that accesses it while its server is down, and so does a disk that
- * hangs. What to do about that is decided in task-paths.ts.
+ * hangs. task-paths.ts decides what to do about it.
  */
 
 import { lstatSync, readFileSync, readlinkSync, realpathSync } from "node:fs";

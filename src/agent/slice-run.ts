@@ -62,9 +62,10 @@ export class SliceRun implements TaskOwner {
   start(): void {
     if (this.#stopped !== undefined) return;
     this.#started = true;
-    const { workflow, tasks } = this.#context.assignment;
-    if (workflow.timeout_ms !== null && tasks === undefined) this.#limit.in(workflow.timeout_ms);
-    this.#carryOut(this.#progress.begin());
+    const { workflow, tasks, time_left_ms = workflow.timeout_ms } = this.#context.assignment;
+    if (time_left_ms !== null && tasks === undefined) this.#limit.in(time_left_ms);
+    if (time_left_ms === 0) this.stop("run timed out");
+    else this.#carryOut(this.#progress.begin());
   }
 
   /** Stops the tasks; the attempt is over when its processes are. */

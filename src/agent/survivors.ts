@@ -44,7 +44,7 @@ export class Survivors {
     return [...this.#known.values()];
   }
 
-  /** Those that still live, as heartbeats say it. */
+  /** Those that are still alive, in the form that heartbeats send. */
   brief(): SurvivorMessage[] {
     return this.list()
       .slice(0, MOST_SENT)

@@ -1,7 +1,7 @@
 /**
- * The files through which tasks exchange results: what a task publishes (`CDKTR_OUTPUT`), and what those on which it depends have
- * published (`CDKTR_INPUTS`). They are in a private directory of the agent's data directory, and are removed when the try has ended;
- * those of an agent that was killed, when its next process starts.
+ * The files through which tasks exchange results: what a task publishes (`CDKTR_OUTPUT`), and what the tasks that it depends on have
+ * published (`CDKTR_INPUTS`). They are in a private directory of the agent's data directory and are removed when the try has ended. The
+ * next process of an agent that was killed removes what is left of them.
  */
 import {
   chmodSync,

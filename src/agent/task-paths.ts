@@ -1,8 +1,8 @@
 /**
- * Decides how a task is started, so that a mount that does not respond blocks nobody but that task. The agent has only one thread, and
+ * Decides how a task is started, so that a mount that does not respond blocks only that task. The agent has only one thread, and
  * starting a process blocks it until the kernel has entered the working directory and opened the program. Paths on a remote mount are
- * left to the process of the task, see task-starter.ts. That costs some 20 ms, so paths on a disk are first accessed by a helper process: if
- * it comes through, the agent starts the task itself.
+ * left to the process of the task, see task-starter.ts. That costs some 20 ms, so a helper process first accesses paths on a disk: if that
+ * succeeds, the agent starts the task itself.
  */
 import { FileHelper, PathSilentError } from "../host/file-helper/file-helper.ts";
 import { log } from "../log.ts";

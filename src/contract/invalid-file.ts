@@ -1,6 +1,6 @@
-/** How an invalid workflow file is told on one line. */
+/** Describes an invalid workflow file in one line. */
 
-/** A file and its problem, of which the file's path is usually a part; the path is named once. */
+/** The file and its problem. Most problems begin with the path of the file, which is not repeated then. */
 export function invalidFileText({ path, error }: { readonly path: string; readonly error: string }): string {
   const [first = ""] = error.split("\n", 1);
   return first.startsWith(`${path}:`) ? first : `${path}: ${first}`;

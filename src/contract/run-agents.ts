@@ -1,7 +1,7 @@
 /** The agents that have, or had, a run or parts of it. */
 import type { RunDetails, RunSummary } from "./messages.ts";
 
-/** In a word: `web-1`, `3 agents`; null for none. */
+/** In short: `web-1`, `3 agents`; null for none. */
 export function agentsWord({ agents = 0, agent_id }: RunSummary): string | null {
   return agents > 1 ? `${agents} agents` : agent_id;
 }

@@ -1,5 +1,13 @@
-/** What of a run waits for an agent, as views show it. */
-import type { RunDetails } from "./messages.ts";
+/** Which parts of a run wait for an agent, in the words of the views and of the history. */
+import type { SliceWait } from "./messages.ts";
+
+/** What waits: all of it, or the first of very many slices and how many there are. */
+export interface Waiting {
+  readonly waits?:
+    | readonly (Omit<SliceWait, "tasks" | "kind"> & { readonly tasks: readonly string[] })[]
+    | undefined;
+  readonly waiting_slices?: number | undefined;
+}
 
 /** Slices that wait for the same reason. */
 export interface WaitGroup {
@@ -16,33 +24,45 @@ export interface WaitGroup {
 const NAMED = 5;
 
 /** What waits, by reason, in order. */
-export function waitGroups({ waits = [], waiting_slices = waits.length }: RunDetails): WaitGroup[] {
-  const groups = Map.groupBy(waits, ({ reason }) => reason);
-  // The principal names only the first of very many; the others wait for the same most of the time.
-  let unnamed = waiting_slices - waits.length;
-  return [...groups.values()].flatMap((group): WaitGroup[] => {
+export function waitGroups({ waits = [], waiting_slices = waits.length }: Waiting): WaitGroup[] {
+  const byReason = [...Map.groupBy(waits, ({ reason }) => reason).values()];
+  const unnamed = waiting_slices - waits.length;
+  // The principal names at least one slice for each reason: if there is only one reason, the others wait for it, too.
+  const [only] = byReason;
+  const groups = byReason.flatMap((group): WaitGroup[] => {
     const [first] = group;
     if (first === undefined) return [];
-    const count = group.length + unnamed;
-    const tasks = group.flatMap((wait) => wait.tasks);
-    const more = tasks.length - NAMED + unnamed;
-    unnamed = 0;
-    const names = tasks.slice(0, NAMED).join(", ") + (more > 0 ? ` and ${more} more` : "");
-    const subject =
-      first.slice === 0
-        ? "It"
-        : count === 1
-          ? `Slice ${first.slice} (${names})`
-          : `${count} slices (${names})`;
+    const more = only === group && byReason.length === 1 ? unnamed : 0;
+    const count = group.length + more;
+    const since_ms = Math.min(...group.map((wait) => wait.since_ms));
     const { reason, hint } = first;
-    return [
-      {
-        subject,
-        isPlural: count > 1,
-        reason,
-        hint,
-        since_ms: Math.min(...group.map((wait) => wait.since_ms)),
-      },
-    ];
+    return [{ subject: subjectOf(group, more), isPlural: count > 1, reason, hint, since_ms }];
   });
+  if (unnamed > 0 && byReason.length > 1) {
+    groups.push({
+      subject: `${unnamed} more ${unnamed === 1 ? "slice" : "slices"}`,
+      isPlural: unnamed > 1,
+      reason: "for one of these reasons",
+      hint: null,
+      since_ms: Math.min(...groups.map((group) => group.since_ms)),
+    });
+  }
+  return groups;
+}
+
+/** A line for each reason: `Slice 3 (train): no agent is up`, or the reason alone if the whole run waits. */
+export function waitLines(waiting: Waiting): string[] {
+  return waitGroups(waiting).map(({ subject, reason }) =>
+    subject === "It" ? reason : `${subject}: ${reason}`,
+  );
+}
+
+function subjectOf(group: NonNullable<Waiting["waits"]>, more: number): string {
+  const slice = group[0]?.slice ?? 0;
+  if (slice === 0) return "It";
+  const tasks = group.flatMap((wait) => wait.tasks);
+  const others = tasks.length - NAMED + more;
+  const names = tasks.slice(0, NAMED).join(", ") + (others > 0 ? ` and ${others} more` : "");
+  const count = group.length + more;
+  return count === 1 ? `Slice ${slice} (${names})` : `${count} slices (${names})`;
 }

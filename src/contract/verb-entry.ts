@@ -38,7 +38,7 @@ export interface VerbEntry {
    * JSON. Without `fields` the whole request is one JSON field.
    */
   readonly fields?: readonly string[];
-  /** Of a long poll: the field that says how long the reply may wait. */
+  /** The field of a long poll that says how long the reply may wait. */
   readonly waits?: "wait_ms" | "options.wait_ms";
   /** The budget of requests in flight that it counts in. Agents have one of their own. Default `others`. */
   readonly budget?: "agents" | "others";

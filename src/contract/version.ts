@@ -4,7 +4,7 @@
  * Fields and verbs may be added without another version: both sides pass over fields that they do not know and do without those
  * that are missing, and a verb that a principal does not know is answered with CLIENTERROR (VerbUnknownError). Everything else
  * that a peer must know raises `version`: another meaning of a field, another value of an enum, an instruction in a run's
- * definition that an agent must not pass over. Then the newer one still does it the former way with a peer of the former version.
+ * definition that an agent must not pass over. The newer side then still works the old way with a peer of the previous version.
  * `oldest` follows at the earliest with the next minor version of cdktr: neighbours always work together.
  */
 import { PRETENCE, VERSION } from "../build-facts.ts";

@@ -11,7 +11,7 @@ interface PrincipalTopics {
   readonly "run assigned": number;
   /** It must be confirmed before a deadline. */
   readonly "run offered": undefined;
-  /** A run has a deadline, this far away, ms. */
+  /** The principal has to watch the deadline of a run, which may be this far away, ms, or further. */
   readonly "run limited": number;
   readonly "run ended": RunRecord;
   /** Finished runs were removed; only the history has them. */

@@ -119,6 +119,11 @@ export const HISTORY_MIGRATIONS: HistoryMigrations = [
     isAdditive: true,
     adds: { workflow_run_status: { duration_ms: "BIGINT" }, task_run_status: { duration_ms: "BIGINT" } },
   },
+  {
+    what: "which slices wait for what, and how many agents shared a run",
+    isAdditive: true,
+    adds: { workflow_run_status: { waits: "VARCHAR", agents: "INTEGER" } },
+  },
 ];
 
 /** A schema older than the current one. */

@@ -25,6 +25,10 @@ export interface RunStatusRow {
   readonly reason?: string | null;
   /** In the row of an end: how long it took, by one monotonic clock. Absent in rows of an older cdktr. */
   readonly duration_ms?: number | null;
+  /** In a row with a reason, for a split run: JSON array, for each reason `{reason, slices, tasks, more_tasks}`. */
+  readonly waits?: string | null;
+  /** Number of agents that have had parts of the run; null when one agent has it as a whole. */
+  readonly agents?: number | null;
 }
 
 /** A row of `task_run_status`: a task run got a new status. */

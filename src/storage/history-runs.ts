@@ -52,9 +52,11 @@ export async function findRun(
      FROM task_runs WHERE workflow_instance_id = $1 AND slice > 0 AND agent_id IS NOT NULL
      GROUP BY slice, attempt ORDER BY slice, attempt`,
   );
-  // A task that completed in an earlier attempt has no task run in the newest one: use each task's newest task run.
+  // A task that completed in an earlier attempt has no task run in the newest one: use each task's newest task run. Attempts of different
+  // slices cannot be compared.
   const newest = `SELECT * FROM task_runs WHERE workflow_instance_id = $1
-     QUALIFY row_number() OVER (PARTITION BY task_id ORDER BY attempt DESC, created_at_ms DESC) = 1`;
+     QUALIFY row_number() OVER (
+       PARTITION BY task_id ORDER BY status = 'COMPLETED' DESC, ${shared.length > 0 ? "" : "attempt DESC, "}created_at_ms DESC) = 1`;
   const tasks = await read(
     outputs
       ? `SELECT * REPLACE (CASE WHEN bytes <= ${MAX_OUTPUTS_TOGETHER_BYTES} THEN outputs END AS outputs)
@@ -99,12 +101,14 @@ export async function findOutputs(
 }
 
 function toSummary(row: Row): RunSummary {
+  const agents = number(row, "agents");
   return {
     workflow_id: text(row, "workflow_id") ?? "",
     workflow_instance_id: text(row, "workflow_instance_id") ?? "",
     status: status(row),
     trigger: text(row, "trigger") ?? "",
     agent_id: text(row, "agent_id"),
+    ...(agents === null ? {} : { agents }),
     attempt: number(row, "attempt") ?? 1,
     created_at_ms: number(row, "created_at_ms") ?? 0,
     started_at_ms: number(row, "started_at_ms"),

@@ -35,7 +35,7 @@ export const VIEWS = {
       workflow_id, workflow_instance_id, latest.workflow_name, latest.status, latest.trigger, latest.attempt, latest.agent_id,
       latest.scheduled_time_ms, created_at_ms, started_at_ms, finished_at_ms,
       ${DURATION} AS duration_ms,
-      latest.params, latest.error, latest.retry_of, latest.reason
+      latest.params, latest.error, latest.retry_of, latest.reason, latest.waits, latest.agents
     FROM (
       SELECT
         *, CASE WHEN latest.status IN ${TERMINAL} THEN latest.timestamp_ms END AS finished_at_ms
@@ -48,7 +48,7 @@ export const VIEWS = {
           arg_max({
             workflow_name: workflow_name, status: status, timestamp_ms: timestamp_ms, trigger: trigger, attempt: attempt,
             agent_id: agent_id, scheduled_time_ms: scheduled_time_ms, params: params, error: error, retry_of: retry_of,
-            reason: reason, duration_ms: duration_ms
+            reason: reason, duration_ms: duration_ms, waits: waits, agents: agents
           }, ${NEWEST}) AS latest
         FROM workflow_run_status
         GROUP BY workflow_instance_id

@@ -1,4 +1,4 @@
-/** Warns about values of the labels that every agent has by itself which no agent can have. */
+/** Warns about `runs_on` when it asks for a value that no agent can have, among the labels that every agent has by itself. */
 import { nearest } from "../terminal/did-you-mean.ts";
 import type { Finding } from "./diagnostic.ts";
 import { type IssuePath, nodeAt, placeOf } from "./issues.ts";

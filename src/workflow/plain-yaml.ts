@@ -1,6 +1,6 @@
 /**
  * Reads the YAML that nearly all workflow files consist of, many times faster than a complete parser: block mappings and lists, values on
- * one line, literal blocks. Whatever else there is, correct or not, is left to yaml-tree.ts, whose values it has to reproduce exactly.
+ * one line, literal blocks. Everything else, valid or not, is left to yaml-tree.ts, whose values this has to reproduce exactly.
  */
 import { type Located, type LocatedChild, TAG_KEY } from "./yaml-tree.ts";
 

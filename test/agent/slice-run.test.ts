@@ -333,6 +333,30 @@ describe("time limits", () => {
     expect(outcome.last("pending")).toMatchObject({ status: "SKIPPED", error: "the run timed out" });
     expect(outcome.log("running")).toEqual(["WARN Stopped: the run timed out."]);
   });
+
+  test("a further attempt has what earlier ones have left", async () => {
+    using bench = new Bench({ clock: clockWith(400, () => bench.has("running")) });
+    const outcome = await bench.run(
+      { running: { run: "touch running; sleep 600" } },
+      { timeout_ms: 3_600_000 },
+      { attempt: 2, time_left_ms: 400 },
+    );
+    expect(outcome.runReports.map((report) => [report.status, report.error])).toEqual([
+      ["FAILED", "timed out after 1h"],
+    ]);
+  });
+
+  test("nothing starts in an attempt for which no time is left", async () => {
+    using bench = new Bench();
+    const outcome = await bench.run(
+      { first: { run: "touch first" } },
+      { timeout_ms: 3_600_000 },
+      { attempt: 2, time_left_ms: 0 },
+    );
+    expect(outcome.end).toBe("FAILED");
+    expect(outcome.last("first")).toMatchObject({ status: "SKIPPED", error: "the run timed out" });
+    expect(bench.has("first")).toBe(false);
+  });
 });
 
 describe("stopping", () => {

@@ -95,7 +95,7 @@ describe("task run", () => {
     ]);
     expect(outcome).toMatchObject({ workflow_id: "hello", status: "COMPLETED", attempt: 1 });
     expect(outcome.tasks.map((task) => Object.keys(task))).toEqual(
-      Array(2).fill(["task_id", "status", "exit_code", "started_at_ms", "finished_at_ms"]),
+      Array(2).fill(["task_id", "status", "exit_code", "started_at_ms", "finished_at_ms", "agent_id"]),
     );
     const lines = jsonLines(
       (await ok("logs", "query", "--run", outcome.workflow_instance_id, "--json")).stdout,

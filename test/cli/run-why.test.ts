@@ -47,6 +47,23 @@ test("thousands of slices that wait are told in a line", async () => {
   );
 });
 
+test("slices that are not named are attributed to a reason only if there is just one", async () => {
+  const [wait] = SHARED.waits ?? [];
+  if (wait === undefined) throw new Error("nothing waits");
+  const other = { ...wait, slice: 9, tasks: ["other"], reason: "no agent is up", hint: null };
+  const run = { ...SHARED, waits: [wait, other], waiting_slices: 1202 };
+  const all = (await lines(run)).filter((line) => line.includes("waited"));
+  expect(all).toEqual([
+    expect.stringMatching(
+      /^Slice 3 \(returns\) has waited for an agent for 38\.0s: no agent that is up has /,
+    ),
+    "Slice 9 (other) has waited for an agent for 38.0s: no agent is up.",
+    "1200 more slices have waited for an agent for 38.0s: for one of these reasons.",
+  ]);
+  const why = await explain(run, async () => []);
+  expect([why.waits.length, why.waiting_slices]).toEqual([2, 1202]);
+});
+
 test("tasks that could start wait for a place on the agent that has them", async () => {
   const tasks = RUN.tasks.filter(({ task_id }) => task_id === "extract");
   expect(await lines({ ...RUN, tasks })).toEqual([

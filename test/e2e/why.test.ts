@@ -144,20 +144,27 @@ test("a run of which a part waits says which part, and for which labels; then, w
   expect(json).toMatchObject({
     status: "RUNNING",
     waits: [{ slice: 2, tasks: ["train"], kind: "labels", reason: "no agent that is up has gpu=a100" }],
+    waiting_slices: 1,
     blocked: [{ task_id: "report", waits_for: ["train"] }],
   });
   expect(text).toMatch(
     /^Slice 2 \(train\) has waited for an agent for \S+: no agent that is up has gpu=a100\.\n {2}Start one: cdktr start agent --label gpu=a100$/m,
   );
   const reasons = async () => {
-    const sql = `SELECT status, reason FROM workflow_run_status WHERE workflow_instance_id = '${id}' AND reason IS NOT NULL`;
+    const sql = `SELECT status, reason, waits FROM workflow_run_status WHERE workflow_instance_id = '${id}' AND reason IS NOT NULL`;
     return JSON.parse((await cluster.cdktr(["db", "query", sql, "--json"])).stdout);
   };
   await until("the reason is in the history", async () => (await reasons()).length > 0);
+  const reason = "no agent that is up has gpu=a100";
+  const told = `Slice 2 (train): ${reason}`;
+  expect((await cluster.cdktr(["runs", "show", id])).stdout).toContain(`Waits     ${told}\n`);
   await cluster.startAgent(["--suffix", "two", "--label", "gpu=a100"]);
   const run = await runOver(cluster.client, id);
   expect(run.status).toBe("COMPLETED");
-  expect(await reasons()).toEqual([{ status: "RUNNING", reason: "no agent that is up has gpu=a100" }]);
+  const [row, ...others] = await reasons();
+  expect(others).toEqual([]);
+  expect(row).toMatchObject({ status: "RUNNING", reason: told });
+  expect(JSON.parse(row.waits)).toEqual([{ reason, slices: [2], tasks: ["train"] }]);
   const [shown, table, list] = await Promise.all([
     cluster.cdktr(["runs", "show", id, "--json"]),
     cluster.cdktr(["runs", "show", id]),

@@ -105,6 +105,34 @@ describe("a whole run that needs labels", () => {
   });
 });
 
+describe("the time limit of a whole run", () => {
+  test("counts from its first start: the next attempt has what is left", async () => {
+    await using cluster = await principal({ a: {} }, { top: ['timeout: "1h"'] });
+    const id = await trigger(cluster);
+    const [x, y] = [await cluster.agent("x", { protocol: 2 }), await cluster.agent("y", { protocol: 2 })];
+    const first = await given(x);
+    expect(first.time_left_ms).toBeUndefined();
+    await x.send(x.runReport(first, "RUNNING"), x.runReport(first, "CRASHED", "handed over"));
+    const second = await given(y);
+    expect(second).toMatchObject({ workflow_instance_id: id, attempt: 2 });
+    expect(second.time_left_ms).toBeWithin(0, 3_600_000);
+    await y.execute(second);
+    expect(await cluster.client().getRun(id)).toMatchObject({ status: "COMPLETED" });
+  });
+
+  test("ends it while it waits for its next attempt", async () => {
+    await using cluster = await principal({ a: {} }, { top: ['timeout: "2s"'] });
+    const id = await trigger(cluster);
+    const x = await cluster.agent("x", { protocol: 2 });
+    const first = await given(x);
+    await x.send(x.runReport(first, "RUNNING"));
+    await x.heartbeat([first], 0, { state: "leaving" });
+    const run = await cluster.client().waitRun(id, 10_000);
+    expect(run).toMatchObject({ status: "FAILED", attempt: 2, error: "timed out after 2s" });
+    expect(await (await cluster.agent("y", { protocol: 2 })).fetch(0)).toBeNull();
+  });
+});
+
 describe("a split run", () => {
   test("goes from agent to agent, with the results of what was before", async () => {
     await using cluster = await principal(CHAIN);
@@ -194,20 +222,16 @@ describe("a split run", () => {
     expect((await given(await cluster.agent("new", { protocol: 2 }))).tasks).toEqual(["a"]);
   });
 
-  test("skips what depends on a task that failed, when that is final, and fails", async () => {
+  test("skips what depends on a task that failed, as soon as that is known, and fails", async () => {
     await using cluster = await principal({ ...FORK, d: { after: ["c"] }, e: { after: ["b"] } });
     const id = await trigger(cluster);
     const [x, y] = [await cluster.agent("x", inZone("x")), await cluster.agent("y", inZone("y"))];
     const [a, b] = [await given(x), await given(y)];
     await x.send(x.runReport(a, "RUNNING"), x.taskReport(a, "a", "RUNNING"), x.taskReport(a, "a", "FAILED"));
-    // Another attempt of the slice might still complete it.
-    expect(tasksOf(await cluster.client().getRun(id))).toEqual({ a: ["FAILED", "x"] });
+    const known = { a: ["FAILED", "x"], c: ["SKIPPED", null], d: ["SKIPPED", null] };
+    expect(tasksOf(await cluster.client().getRun(id))).toEqual(known);
     await x.send(x.runReport(a, "FAILED", "failed: a"));
-    expect(tasksOf(await cluster.client().getRun(id))).toEqual({
-      a: ["FAILED", "x"],
-      c: ["SKIPPED", null],
-      d: ["SKIPPED", null],
-    });
+    expect(tasksOf(await cluster.client().getRun(id))).toEqual(known);
     await y.execute(b);
     await x.execute(await given(x));
     const run = await cluster.client().waitRun(id, 10_000);
@@ -343,6 +367,60 @@ describe("when an agent is lost with a slice", () => {
       [3, 1, "COMPLETED"],
     ]);
   });
+
+  test.each(["at once", "after a restart of the principal"])(
+    "what was skipped because of a task that failed in it is undecided again (%s)",
+    async (when) => {
+      const tasks = {
+        a: { zone: "x" },
+        long: { zone: "x" },
+        b: { zone: "y" },
+        c: { after: ["a"], zone: "y" },
+        d: { after: ["c"], zone: "z" },
+        e: { after: ["a", "b"], zone: "z" },
+      };
+      await using cluster = await principal(tasks);
+      const id = await trigger(cluster);
+      const [x, y] = [await cluster.agent("x", inZone("x")), await cluster.agent("y", inZone("y"))];
+      const [first, b] = [await given(x), await given(y)];
+      await x.send(
+        x.runReport(first, "RUNNING"),
+        x.taskReport(first, "a", "RUNNING"),
+        x.taskReport(first, "a", "FAILED"),
+        x.taskReport(first, "long", "RUNNING"),
+      );
+      const skipped = { c: ["SKIPPED", null], d: ["SKIPPED", null], e: ["SKIPPED", null] };
+      expect(await cluster.client().getRun(id)).toMatchObject({ status: "RUNNING", tasks_done: 4 });
+      expect(tasksOf(await cluster.client().getRun(id))).toMatchObject(skipped);
+      let [lost, other] = [x, y];
+      if (when !== "at once") {
+        await cluster.stop();
+        await cluster.start();
+        lost = await comeBack(cluster, x);
+        other = await cluster.agent("y", { ...inZone("y"), sessionId: y.sessionId, streamId: y.streamId });
+        other.seq = y.seq;
+      }
+      await other.heartbeat([b]);
+      await lost.heartbeat([first], 0, { state: "leaving" });
+      const present = await cluster.client().getRun(id);
+      expect(present).toMatchObject({ status: "RUNNING", tasks_done: 0 });
+      expect(tasksOf(present)).toEqual({});
+      await other.execute(b);
+      const x2 = await cluster.agent("x2", inZone("x"));
+      const again = await given(x2);
+      expect(again).toMatchObject({ slice: 1, attempt: 2, tasks: ["a", "long"], completed_tasks: [] });
+      await x2.execute(again);
+      await other.execute(await given(other));
+      const z = await cluster.agent("z", inZone("z"));
+      for (const _ of ["d", "e"]) await z.execute(await given(z));
+      const run = await cluster.client().waitRun(id, 10_000);
+      expect(run).toMatchObject({ status: "COMPLETED", tasks_done: 6 });
+      expect(run.tasks).toHaveLength(6);
+      // The history knows of both.
+      const sql = "SELECT status::VARCHAR FROM task_runs WHERE task_id = 'c' ORDER BY created_at_ms";
+      expect((await cluster.client().queryDatabase({ sql })).rows).toEqual([["SKIPPED"], ["COMPLETED"]]);
+    },
+  );
 
   test("a task on which nothing depends is not run again either", async () => {
     await using cluster = await principal({ leaf: { zone: "x" }, b: { zone: "x" }, far: { zone: "y" } });
@@ -543,6 +621,25 @@ describe("stopping a split run", () => {
     });
   });
 
+  test("counts its time from its first start, also while it waits for an agent again", async () => {
+    await using cluster = await principal(FORK, { top: ['timeout: "2s"'], leaseTimeoutMs: 120_000 });
+    const id = await trigger(cluster);
+    const x = await cluster.agent("x", inZone("x"));
+    const a = await given(x);
+    await x.send(x.runReport(a, "RUNNING"), x.taskReport(a, "a", "RUNNING"));
+    await x.heartbeat([a], 0, { state: "leaving" });
+    // No agent is left.
+    const run = await cluster.client().waitRun(id, 10_000);
+    expect(run).toMatchObject({ status: "FAILED", attempt: 2, error: "timed out after 2s" });
+    expect(await historyOf(cluster, id)).toEqual([
+      ["PENDING", 1],
+      ["RUNNING", 1],
+      ["CRASHED", 1],
+      ["PENDING", 2],
+      ["FAILED", 2],
+    ]);
+  });
+
   test("counts its time over a restart of the principal", async () => {
     await using cluster = await principal(FORK, { top: ['timeout: "2s"'] });
     const id = await trigger(cluster);
@@ -582,6 +679,39 @@ describe("over a restart of the principal, a split run", () => {
     const y2 = await cluster.agent("y2", inZone("y"));
     await y2.execute(await given(y2));
     expect(await cluster.client().waitRun(id, 10_000)).toMatchObject({ status: "COMPLETED", tasks_done: 4 });
+  });
+});
+
+describe("after an older cdktr, which knows no labels, has queued runs", () => {
+  /** What an older cdktr makes of a run that waits. */
+  async function queuedByOlder(cluster: TestPrincipal, id: string): Promise<void> {
+    await cluster.stop();
+    const { Database } = await import("bun:sqlite");
+    using state = new Database(`${cluster.directory}/data/state.db`);
+    state.run("UPDATE runs SET queued = 1, needs = '', revision = 0 WHERE workflow_instance_id = ?", [id]);
+    state.run("DELETE FROM slices WHERE workflow_instance_id = ?", [id]);
+  }
+
+  test("a whole run goes to an agent with the labels again", async () => {
+    await using cluster = await principal({ a: { zone: "x" }, b: { after: ["a"], zone: "x" } });
+    const id = await trigger(cluster);
+    await queuedByOlder(cluster, id);
+    await cluster.start();
+    expect(await (await cluster.agent("y", inZone("y"))).fetch(0)).toBeNull();
+    expect(await given(await cluster.agent("x", inZone("x")))).toMatchObject({ workflow_instance_id: id });
+  });
+
+  test("one that agents shall share is split again", async () => {
+    await using cluster = await principal(CHAIN);
+    const id = await trigger(cluster);
+    await queuedByOlder(cluster, id);
+    await cluster.start();
+    const [x, y] = [await cluster.agent("x", inZone("x")), await cluster.agent("y", inZone("y"))];
+    expect(await y.fetch(0)).toBeNull();
+    for (const agent of [x, y, x]) await agent.execute(await given(agent));
+    const run = await cluster.client().waitRun(id, 10_000);
+    expect(run).toMatchObject({ status: "COMPLETED", tasks_done: 3, agents: 2 });
+    expect(tasksOf(run)).toEqual({ a: ["COMPLETED", "x"], b: ["COMPLETED", "y"], c: ["COMPLETED", "x"] });
   });
 });
 

@@ -190,6 +190,102 @@ test("the next attempt says again why it waits", async () => {
   await watch.stop();
 });
 
+/** A run of two slices and more, with the needs of each. */
+async function createSplit(store: SqliteOperationalStore, clock: ManualClock, needs: readonly string[]) {
+  const now = clock.now();
+  const run = pendingRun("split", { created_at_ms: now, status_at_ms: now, queued: false, revision: 1 });
+  await store.transact(async (tx) => {
+    await tx.createRun(run, "{}", []);
+    const slices = needs.map((need, n) => ({ slice: n + 1, tasks: [`t${n + 1}`], needs: need }));
+    await tx.addSlices(run, slices, now);
+  });
+}
+
+const inZone = (zone: string) => `2 {"runs_on":{"zone":"${zone}"}}`;
+
+/** The reasons in the rows of the run, and which slices wait for which. */
+async function told(store: SqliteOperationalStore): Promise<unknown[]> {
+  const taken = await store.takeStatuses(0, 10_000);
+  return taken
+    .map(({ row }) => row as RunStatusRow)
+    .slice(1)
+    .map(({ reason, waits }) => [reason, JSON.parse(waits ?? "null")]);
+}
+
+test("rows of a split run say which slices and tasks wait for what", async () => {
+  await using stores = new TestStores();
+  const { clock, store, watch, look } = await watching(stores);
+  await store.transact((tx) => tx.registerAgent(agentRecord("a", { protocol: 2 }), null, 60_000));
+  await createSplit(store, clock, [inZone("eu"), inZone("us"), inZone("us")]);
+  await look(2000);
+  const [eu, us] = ["eu", "us"].map((zone) => `no agent that is up has zone=${zone}`);
+  expect(await told(store)).toEqual([
+    [
+      `Slice 1 (t1): ${eu}; 2 slices (t2, t3): ${us}`,
+      [
+        { reason: eu, slices: [1], tasks: ["t1"] },
+        { reason: us, slices: [2, 3], tasks: ["t2", "t3"] },
+      ],
+    ],
+  ]);
+  const labels = { zone: "us" };
+  await store.transact(async (tx) => {
+    await tx.registerAgent(
+      agentRecord("us", { protocol: 2, labels, max_concurrent_workflows: 2 }),
+      null,
+      60_000,
+    );
+    for (let n = 0; n < 2; n++) await tx.claim({ ...claimant("us"), needs: inZone("us") });
+  });
+  await look(5000);
+  expect((await told(store)).slice(1)).toEqual([
+    [
+      `Slice 1 (t1): ${eu}; the nearest is us, which has zone=us`,
+      [{ reason: `${eu}; the nearest is us, which has zone=us`, slices: [1], tasks: ["t1"] }],
+    ],
+  ]);
+  await watch.stop();
+});
+
+test("which of very many slices wait for the same is written once in a minute", async () => {
+  await using stores = new TestStores();
+  const { clock, store, watch, look } = await watching(stores);
+  const full = agentRecord("a", { protocol: 2, max_concurrent_workflows: 1 });
+  await store.transact((tx) => tx.registerAgent(full, null, 600_000));
+  await createSplit(
+    store,
+    clock,
+    Array.from({ length: 200 }, () => "2 {}"),
+  );
+  await store.transact((tx) => tx.claim({ ...claimant("a"), needs: "2 {}" }));
+  await look(2000);
+  const reason = "the only agent that could take it is full: a 1/1";
+  const next = async () => {
+    await store.transact(async (tx) => {
+      const [slice] = await tx.listSlices("split", "open");
+      const attempt = slice === undefined ? null : await tx.getAttempt(slice);
+      if (slice === undefined || attempt === null) throw new Error("nothing is leased");
+      await tx.transitionLease(attempt, { lease: "REVOKED", status: "CANCELLED" });
+      await tx.endSlice(slice);
+      await tx.claim({ ...claimant("a"), needs: "2 {}" });
+    });
+  };
+  expect(await told(store)).toMatchObject([
+    [`199 slices (t2, t3, t4, t5, t6 and 194 more): ${reason}`, [{}]],
+  ]);
+  for (let looks = 0; looks < 11; looks++) {
+    await next();
+    await look(5000);
+  }
+  expect(await told(store)).toHaveLength(1);
+  await look(5000);
+  const [, row] = (await told(store)) as [string, { slices: number[]; more_tasks: number }[]][];
+  expect(row?.[0]).toStartWith("188 slices (t13, ");
+  expect(row?.[1][0]?.slices).toEqual(Array.from({ length: 188 }, (_, n) => n + 13));
+  expect(row?.[1][0]?.more_tasks).toBe(88);
+  await watch.stop();
+});
+
 test("only the beginning of a long queue gets reasons", async () => {
   await using stores = new TestStores();
   const { clock, store, watch, look } = await watching(stores);

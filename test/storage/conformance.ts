@@ -87,6 +87,8 @@ function taskRun(runId: string, over: Partial<TaskRunRecord> = {}): TaskRunRecor
 
 const OF = { workflow_id: "flow", agent_id: "a" };
 
+const note = (reason: string, waits: string | null = null) => ({ reason, waits });
+
 /** Everything that is stored, but for numbers that grow with every attempt to store it. */
 async function contentOf(store: OperationalStore): Promise<unknown> {
   const statuses = await store.takeStatuses(0, 1000);
@@ -151,7 +153,7 @@ const LIFE: readonly UnitOfWork<unknown>[] = [
     return id;
   },
   create("two"),
-  (tx) => tx.noteReason("two", "no agent is up", 1500),
+  (tx) => tx.noteReason("two", note("no agent is up"), 1500),
   (tx) => tx.claim(claimant("a", "fetch")),
   (tx) =>
     tx.extendOffers(1000, {
@@ -192,7 +194,11 @@ const LIFE: readonly UnitOfWork<unknown>[] = [
     await tx.transitionRun(run, step);
     await tx.appendFollowUp(FOLLOW_UP);
   },
-  (tx) => tx.createRun(SPLIT, "{}", []),
+  async (tx) => {
+    await tx.createRun({ ...SPLIT, definition_hash: "other", queued: true, revision: 0 }, "{}", []);
+    await tx.placeRuns("other", "gpu");
+    await tx.splitRun(await runOf(tx, "split"), 7);
+  },
   async (tx) => {
     const run = await tx.reviseRun(await runOf(tx, "split"), 8);
     await tx.addSlices(run, [FIRST, SECOND], 1000);
@@ -214,6 +220,9 @@ const LIFE: readonly UnitOfWork<unknown>[] = [
     if (attempt === undefined || slice === null) throw new Error("the slice is not assigned");
     const lease = { lease: "REVOKED", status: "CRASHED", log_stream_id: "stream", log_seq: 7 } as const;
     await tx.transitionLease(attempt, lease);
+    const skipped = taskRun("split", { task_instance_id: "skipped", task_id: "c", status: "SKIPPED" });
+    await tx.transitionTask(skipped, null, OF);
+    await tx.withdrawTasks("split", ["skipped"]);
     await tx.requeueSlice(slice, 1, 3000);
   },
   async (tx) => {
@@ -674,13 +683,52 @@ export function describeStore(name: string, make: () => Promise<StoreUnderTest>)
       const late = await store.transact(async (tx) => tx.recordTimeout(await runOf(tx, "late"), 9));
       expect(late).toEqual(await store.read((tx) => runOf(tx, "late")));
       expect(late).toMatchObject({ timed_out_at_ms: 9, deadline_ms: null });
-      // One that begins anew, or ends, has no deadline until somebody sets one.
-      const running = { status: "RUNNING", status_at_ms: 1, error: null } as const;
-      await store.transact(async (tx) => tx.transitionRun(await runOf(tx, "later"), running));
+      // Time goes on over the attempts of a run, until it has ended.
+      const step = { status_at_ms: 1, error: null } as const;
+      await store.transact(async (tx) => {
+        const running = await tx.transitionRun(await runOf(tx, "later"), { ...step, status: "RUNNING" });
+        await tx.requeueRun(await tx.transitionRun(running, { ...step, status: "CRASHED" }));
+      });
+      expect(await overdue()).toEqual(["later"]);
+      const over = { ...step, status: "FAILED", finished_at_ms: 9 } as const;
+      await store.transact(async (tx) => tx.transitionRun(await runOf(tx, "later"), over));
       expect(await overdue()).toEqual([]);
       expect(await store.read((tx) => tx.nextOverdueRun())).toBeGreaterThan(30_000);
+      const left = (id: string) => store.read(async (tx) => tx.timeLeft(await runOf(tx, id)));
+      expect(await left("fine")).toBeWithin(30_000, 60_001);
+      expect(await left("later")).toBeNull();
       await store.transact(async (tx) => tx.limitRun(await runOf(tx, "fine"), null));
       expect(await store.read((tx) => tx.nextOverdueRun())).toBeNull();
+    });
+
+    given("watches the time of a whole run only while it waits", async ({ store }) => {
+      await store.transact(register("a"));
+      await store.transact(create("one"));
+      await store.transact(async (tx) => tx.limitRun(await runOf(tx, "one"), -10));
+      expect(await store.read((tx) => tx.overdueRuns(9))).toHaveLength(1);
+      await store.transact((tx) => claimed(tx, "a"));
+      expect(await store.read((tx) => tx.overdueRuns(9))).toEqual([]);
+      expect(await store.read((tx) => tx.nextOverdueRun())).toBeNull();
+      expect(await store.read(async (tx) => tx.timeLeft(await runOf(tx, "one")))).toBeLessThan(0);
+    });
+
+    given("withdraws tasks that were skipped, and nothing else", async ({ store }) => {
+      await store.transact((tx) => tx.createRun(SPLIT, "{}", []));
+      const ends = [
+        { task_instance_id: "1", task_id: "a", slice: 1, status: "SKIPPED" },
+        { task_instance_id: "2", task_id: "b", status: "SKIPPED" },
+        { task_instance_id: "3", task_id: "c", status: "CANCELLED" },
+        { task_instance_id: "4", task_id: "d", status: "SKIPPED" },
+      ] as const;
+      for (const end of ends)
+        await store.transact((tx) => tx.transitionTask(taskRun("split", end), null, OF));
+      await store.transact((tx) => tx.withdrawTasks("split", ["1", "2", "3", "5"]));
+      expect(await store.read((tx) => tx.listTaskEnds("split"))).toMatchObject([
+        { task_id: "a" },
+        { task_id: "c" },
+        { task_id: "d" },
+      ]);
+      expect(await store.read((tx) => runOf(tx, "split"))).toMatchObject({ tasks_done: 3 });
     });
 
     given("settles what an older cdktr left of split runs", async ({ store }) => {
@@ -703,6 +751,35 @@ export function describeStore(name: string, make: () => Promise<StoreUnderTest>)
       const open = await store.read((tx) => tx.openAttempts());
       expect(open.map((attempt) => attempt.workflow_instance_id)).toEqual(["alive", "alive"]);
       expect((await store.read((tx) => tx.listAttempts("ended")))[0]).toMatchObject({ lease: "REVOKED" });
+    });
+
+    given("places runs that an older cdktr queued for any agent", async ({ store }) => {
+      await store.transact(register("a"));
+      const of = (definition_hash: string) => ({ definition_hash });
+      await store.transact(create("plain", of("1")));
+      await store.transact(create("labels", { ...of("1"), needs: "gpu" }));
+      await store.transact(create("taken", of("1")));
+      await store.transact(create("parts", of("2")));
+      await store.transact(create("begun", { ...of("2"), attempt: 2 }));
+      await store.transact(create("over", { ...of("3"), queued: false }));
+      expect((await store.read((tx) => tx.plainDefinitions())).sort()).toEqual(["1", "2"]);
+      await store.transact((tx) => tx.placeRuns("1", "x"));
+      const needs = (id: string) => store.read(async (tx) => (await runOf(tx, id)).needs);
+      expect(await Promise.all(["plain", "labels", "taken", "parts"].map(needs))).toEqual([
+        "x",
+        "gpu",
+        "x",
+        "",
+      ]);
+      const [run, ...others] = await store.read((tx) => tx.plainRuns("2", 9));
+      expect(others).toEqual([]);
+      if (run === undefined) throw new Error("no run");
+      const split = await store.transact((tx) => tx.splitRun(run, 5));
+      expect(split).toEqual(await store.read((tx) => runOf(tx, "parts")));
+      expect(split).toMatchObject({ queued: false, revision: 5 });
+      const again = store.transact((tx) => tx.splitRun(run, 6));
+      expect(await again.catch((error: unknown) => error)).toBeInstanceOf(StateConflictError);
+      expect(await store.read((tx) => tx.plainDefinitions())).toEqual(["2"]);
     });
 
     given("knows which offers are overdue; they can be prolonged", async ({ store }) => {
@@ -1146,30 +1223,30 @@ export function describeStore(name: string, make: () => Promise<StoreUnderTest>)
       await store.transact(async (tx) => {
         await create("one", { status_at_ms: 1000, error: "of the attempt before" })(tx);
         await create("two", { workflow_id: "other" })(tx);
-        await tx.noteReason("one", "no agent is up", 4000);
-        await tx.noteReason("one", "all agents are full", 6000);
-        await tx.noteReason("unknown", "no agent is up", 6000);
+        await tx.noteReason("one", note("no agent is up"), 4000);
+        await tx.noteReason("one", note("all agents are full", "[]"), 6000);
+        await tx.noteReason("unknown", note("no agent is up"), 6000);
       });
       const rows = async () =>
         (await store.takeStatuses(0, 100)).flatMap(({ table, row }) =>
           table === "workflow_run_status" && row.workflow_instance_id === "one"
-            ? [[row.status, row.timestamp_ms, row.error, row.reason]]
+            ? [[row.status, row.timestamp_ms, row.error, row.reason, row.waits]]
             : [],
         );
       expect(await rows()).toEqual([
-        ["PENDING", 1000, "of the attempt before", null],
-        ["PENDING", 4000, null, "no agent is up"],
-        ["PENDING", 6000, null, "all agents are full"],
+        ["PENDING", 1000, "of the attempt before", null, null],
+        ["PENDING", 4000, null, "no agent is up", null],
+        ["PENDING", 6000, null, "all agents are full", "[]"],
       ]);
       const noted = { workflow_instance_id: "one", status: "PENDING", attempt: 1 } as const;
       expect(await store.read((tx) => tx.notedReasons())).toEqual([
-        { ...noted, reason: "all agents are full" },
+        { ...noted, ...note("all agents are full", "[]") },
       ]);
       expect((await store.read((tx) => tx.recentStatuses(1)))[0]?.workflow_id).toBe("other");
       expect((await store.read((tx) => tx.getRun("one")))?.status_at_ms).toBe(1000);
       await store.transact((tx) => tx.noteReason("one", null, 7000));
       await store.transact((tx) => tx.noteReason("one", null, 8000));
-      expect((await rows()).slice(3)).toEqual([["PENDING", 7000, null, null]]);
+      expect((await rows()).slice(3)).toEqual([["PENDING", 7000, null, null, null]]);
       expect(await store.read((tx) => tx.notedReasons())).toEqual([]);
     });
   });

@@ -211,7 +211,7 @@ describe("views", () => {
       statuses: [
         run(1, { timestamp_ms: 10 }),
         run(2, { timestamp_ms: 20, reason: "no agent is up" }),
-        run(3, { timestamp_ms: 30, reason: "all agents that could take it are full: a 5/5" }),
+        run(3, { timestamp_ms: 30, reason: "all agents that could take it are full: a 5/5", waits: "[]" }),
         task(4, { status: "COMPLETED", slice: 3, outputs }),
         task(5, { task_instance_id: "task-2", task_id: "load", status: "SKIPPED" }),
         run(6, { workflow_instance_id: "run-2", reason: "no agent is up" }),
@@ -219,10 +219,13 @@ describe("views", () => {
       ],
     });
     expect(
-      await rowsOf(history, "SELECT workflow_instance_id, status, reason FROM workflow_runs ORDER BY ALL"),
+      await rowsOf(
+        history,
+        "SELECT workflow_instance_id, status, reason, waits FROM workflow_runs ORDER BY ALL",
+      ),
     ).toEqual([
-      ["run-1", "PENDING", "all agents that could take it are full: a 5/5"],
-      ["run-2", "RUNNING", null],
+      ["run-1", "PENDING", "all agents that could take it are full: a 5/5", "[]"],
+      ["run-2", "RUNNING", null, null],
     ]);
     expect(
       await rowsOf(history, "SELECT timestamp_ms, reason FROM workflow_run_status ORDER BY rowid LIMIT 3"),
@@ -345,9 +348,20 @@ test("an old run that agents shared is found with what each of them had of it", 
         status: "SKIPPED",
         timestamp_ms: 70,
       }),
-      run(10, { status: "FAILED", timestamp_ms: 80, attempt: 2, agent_id: "c" }),
+      // It was skipped, and ran after all: another attempt of what it depends on completed.
+      task(10, {
+        task_id: "send",
+        task_instance_id: "skipped",
+        agent_id: null,
+        status: "SKIPPED",
+        timestamp_ms: 25,
+        attempt: 2,
+      }),
+      ...part(11, "send", { slice: 3, agent_id: "a", timestamp_ms: 60, status: "COMPLETED" }),
+      run(13, { status: "FAILED", timestamp_ms: 80, attempt: 2, agent_id: "c", agents: 3 }),
     ],
   });
+  expect(await history.listRuns({ limit: 1 })).toMatchObject([{ agent_id: "c", agents: 3 }]);
   expect(await history.findRun("run-1", true)).toMatchObject({
     status: "FAILED",
     attempts: [
@@ -362,15 +376,18 @@ test("an old run that agents shared is found with what each of them had of it", 
         finished_at_ms: 57,
         error: null,
       },
+      { slice: 3, attempt: 1, agent_id: "a", status: "COMPLETED" },
     ],
+    agents: 3,
     tasks: [
       { task_id: "extract", slice: 1, agent_id: "a", outputs: { rows: 3 } },
       { task_id: "train", slice: 2, attempt: 2, agent_id: "c", status: "FAILED" },
+      { task_id: "send", slice: 3, agent_id: "a", status: "COMPLETED" },
       { task_id: "load", slice: 0, agent_id: null, status: "SKIPPED" },
     ],
   });
   const plain = await history.findRun("run-1", false);
-  expect(plain?.tasks.map((task) => task.outputs)).toEqual([undefined, undefined, undefined]);
+  expect(plain?.tasks.map((task) => task.outputs)).toEqual(Array(4).fill(undefined));
   await history.close();
 });
 

@@ -1,6 +1,6 @@
 import type { RunAttempt, RunDetails } from "../../contract/messages.ts";
 import { agentsOf, isSplit } from "../../contract/run-agents.ts";
-import { waitGroups } from "../../contract/run-waits.ts";
+import { waitLines } from "../../contract/run-waits.ts";
 import { tookMs } from "../../contract/took.ts";
 import { plainText } from "../../terminal/foreign-text.ts";
 import { command } from "../support/command.ts";
@@ -74,9 +74,7 @@ async function printRun(run: RunDetails, now: number): Promise<void> {
   await fact("Took", took === null ? null : formatDuration(took));
   const agents = agentsOf(run).map(plainText);
   await fact(agents.length > 1 ? "Agents" : "Agent", agents.length === 0 ? null : agents.join(", "));
-  for (const { subject, reason } of waitGroups(run)) {
-    await fact("Waits", style.yellow(plainText(subject === "It" ? reason : `${subject}: ${reason}`)));
-  }
+  for (const line of waitLines(run)) await fact("Waits", style.yellow(plainText(line)));
 
   const section = async (title: string, lines: readonly string[]) => {
     if (lines.length === 0) return;

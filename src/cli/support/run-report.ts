@@ -17,12 +17,13 @@ export function runOutcomeJson(run: RunDetails) {
     workflow_instance_id: run.workflow_instance_id,
     status: run.status,
     attempt: run.attempt,
-    tasks: run.tasks.map(({ task_id, status, exit_code, started_at_ms, finished_at_ms }) => ({
+    tasks: run.tasks.map(({ task_id, status, exit_code, started_at_ms, finished_at_ms, agent_id }) => ({
       task_id,
       status,
       exit_code,
       started_at_ms,
       finished_at_ms,
+      agent_id,
     })),
   };
 }

@@ -27,8 +27,10 @@ export interface RunExplanation {
   readonly error: string | null;
   /** The agent that was offered the run and has not confirmed it yet. */
   readonly offered_to: string | null;
-  /** What waits for an agent. */
+  /** What waits for an agent: at most 100 slices, at least one for each reason. */
   readonly waits: readonly SliceWait[];
+  /** Number of slices that wait, named or not. */
+  readonly waiting_slices: number;
   /** Tasks between two of their attempts. */
   readonly retries: readonly {
     readonly task_id: string;
@@ -90,6 +92,7 @@ export async function explain(run: RunDetails, readEnd: ReadEnd): Promise<RunExp
     error: run.error,
     offered_to: run.status === "PENDING" && waits.length === 0 ? run.agent_id : null,
     waits,
+    waiting_slices: run.waiting_slices ?? waits.length,
     retries: inState("WAITING").map((task) => ({
       task_id: task.task_id,
       task_attempt: task.task_attempt,

@@ -103,6 +103,8 @@ export const RunAssignment = z.object({
   /** Results of tasks on which those depend, by task id: of all that are not among `tasks`, or that COMPLETED in an earlier attempt. */
   results: z.record(z.string(), TaskResult).optional(),
   workflow: WorkflowDefinition,
+  /** What earlier attempts have left of the time limit of a whole run, ms; by default all of it. */
+  time_left_ms: z.number().int().nonnegative().optional(),
   /** The lease is held already: the tasks start at once, without a report that they do. Older principals always wait for one. */
   is_confirmed: z.boolean().optional(),
   /** More work waits, perhaps for this agent: if it has room, it may ask with several requests at once. Older principals do not say. */

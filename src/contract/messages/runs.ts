@@ -94,7 +94,7 @@ export const RunAttempt = z.object({
 });
 export type RunAttempt = z.infer<typeof RunAttempt>;
 
-/** What of a run waits for an agent, and why. */
+/** A part of a run that waits for an agent, and why. */
 export const SliceWait = z.object({
   slice: z.number().int(),
   /** Ids of the tasks that wait. */
@@ -136,9 +136,9 @@ export const RunDetails = RunSummary.extend({
   attempts: z.array(RunAttempt),
   /** Tasks of the newest attempt; those carried over from an earlier one keep their own attempt number. */
   tasks: z.array(TaskRunSummary),
-  /** Slices that wait for an agent; older principals do not send it. */
+  /** Slices that wait for an agent: at most 100, at least one for each reason. Older principals do not send it. */
   waits: z.array(SliceWait).optional(),
-  /** Number of slices that wait, if it is more than `waits` has. */
+  /** Number of slices that wait; older principals say so only if it is more than `waits` has. */
   waiting_slices: z.number().int().optional(),
   /**
    * True if outputs were asked for, but have more than 8 MiB together, so that no task has any here. The history has them, in the

@@ -1,4 +1,4 @@
-/** What an agent is told about a run, or a slice, that it gets. */
+/** Builds assignments: what an agent is sent together with a run or a slice. */
 import type { RunAssignment } from "../../contract/messages.ts";
 import { MAX_OUTPUTS_TOGETHER_BYTES } from "../../contract/outputs.ts";
 import { CdktrError } from "../../errors.ts";
@@ -42,6 +42,7 @@ export class Assignments {
     const secret_variables = this.#secretVariables();
     // An agent that has to confirm it is told with the confirmation to stop, before it starts anything.
     const isStopped = run.cancel_requested_at_ms !== null || run.timed_out_at_ms !== null;
+    const left = slice === null && attempt.attempt > 1 ? await tx.timeLeft(run) : null;
     return {
       workflow_id: run.workflow_id,
       workflow_instance_id: run.workflow_instance_id,
@@ -52,6 +53,7 @@ export class Assignments {
       created_at_ms: run.created_at_ms,
       params: { ...run.params },
       ...part,
+      ...(left === null ? {} : { time_left_ms: Math.max(0, Math.round(left)) }),
       ...(attempt.lease === "HELD" && !isStopped ? { is_confirmed: true } : {}),
       ...(secret_variables.length === 0 ? {} : { secret_variables }),
     };

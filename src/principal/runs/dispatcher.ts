@@ -1,6 +1,6 @@
 /**
- * Matches what waits, runs and slices of runs, with waiting agents: of all that one of them can take, the oldest goes first. What no
- * waiting agent can take holds nothing up. The queue is in the operational state; the agents' requests wait here.
+ * Gives queued runs and slices to waiting agents, the oldest that an agent can take first. Work that no waiting agent can take does not
+ * hold up the rest. The queue is in the operational state; the requests of the agents wait here.
  */
 
 import type { ConsolaInstance } from "consola";
@@ -206,7 +206,7 @@ export class Dispatcher extends BackgroundService {
         needs: head.needs,
       });
       if (claim === "empty") continue;
-      // It gets none: it may not accept work, or no more of it.
+      // The agent gets nothing: it may not accept work, or not any more.
       const assignment = claim === "unfit" ? null : await this.#given(tx, claim);
       waiting.answered(waiter, assignment !== null);
       for (const next of await tx.queueHeads(head.needs)) enqueue(queue, next);
@@ -235,7 +235,7 @@ export class Dispatcher extends BackgroundService {
     }
   }
 
-  /** The longest wait comes first; agents that send heartbeats come before those known only by name. */
+  /** Longest wait first; agents that send heartbeats come before those known only by name. */
   *#inOrder(): Iterable<Waiter> {
     for (const waiter of this.#waiters) if (waiter.sessionId !== null) yield waiter;
     for (const waiter of this.#waiters) if (waiter.sessionId === null) yield waiter;

@@ -1,7 +1,7 @@
 /**
  * Expires offers that no agent has confirmed by their deadline: the reply with the run may have been lost, or the agent died with it; the
- * run, or slice, is then offered again. Also stops split runs that take longer than they may, which no agent alone can see. Deadlines are
- * in the operational state; this keeps one timer, for the next one.
+ * run, or slice, is then offered again. Also stops runs that take longer than they may where no single agent can see that: split runs, and
+ * runs that wait for their next attempt. Deadlines are in the operational state; this keeps one timer, for the next one.
  */
 import type { ConsolaInstance } from "consola";
 import type { Clock } from "../../clock.ts";
@@ -16,6 +16,7 @@ import type {
 import { logFailure } from "../log-failure.ts";
 import type { PrincipalEvents } from "../principal-events.ts";
 import { textOf } from "./attempt-name.ts";
+import { settleAfterOlder } from "./older-cdktr.ts";
 import type { PauseWatch } from "./pause-watch.ts";
 import type { RunChanges } from "./run-changes.ts";
 
@@ -36,7 +37,7 @@ export interface LeaseWatchOptions {
   readonly pauses: PauseWatch;
 }
 
-/** Watches the deadlines of offers and of split runs. */
+/** Watches the deadlines of offers and runs. */
 export class LeaseWatch extends BackgroundService {
   readonly name = "lease watch";
   readonly #o: LeaseWatchOptions;
@@ -84,10 +85,8 @@ export class LeaseWatch extends BackgroundService {
     this.#o.pauses.check();
     try {
       if (this.#forgives) {
-        await this.#o.store.transact(async (tx) => {
-          await tx.settleSlices();
-          await tx.extendOffers(this.#o.offerMs);
-        });
+        await settleAfterOlder(this.#o.store, this.#o.changes);
+        await this.#o.store.transact((tx) => tx.extendOffers(this.#o.offerMs));
       }
       this.#forgives = false;
       for (const offer of await this.#o.store.read((tx) => tx.overdueOffers(BATCH))) {
@@ -112,8 +111,8 @@ export class LeaseWatch extends BackgroundService {
   async #timeOut({ workflow_instance_id: id, deadline_ms }: RunRecord): Promise<void> {
     await this.#o.store.transact(async (tx) => {
       const run = await tx.getRun(id);
-      // It ended, or began anew, in the meantime.
-      if (run === null || run.deadline_ms !== deadline_ms) return;
+      // It has ended in the meantime, or an agent has it, which watches its time.
+      if (run === null || run.deadline_ms !== deadline_ms || (run.revision === 0 && !run.queued)) return;
       await this.#o.changes.timeOut(tx, run);
       tx.afterCommit(() => this.#o.log.warn(`Run ${id} (${run.workflow_id}) takes too long; it is stopped.`));
     });

@@ -1,4 +1,4 @@
-/** What an agent must have to get a run or a slice, as it is written into the queue. */
+/** What an agent must have to get a run or a slice, in the form in which the queue stores it. */
 import { FIRST_PROTOCOL, SLICES_SINCE } from "../../contract/version.ts";
 import type { AgentRecord } from "../../storage/operational/store.ts";
 import { lacking, type Placement, readPlacement } from "../../workflow/placement.ts";

@@ -1,15 +1,16 @@
 /**
- * How far split runs have got: the machine of workflow/progress.ts for each of them, kept in memory. It belongs to one state of its run,
- * whose number, the run's `revision`, it carries. A unit of work that is undone or repeated leaves the run with another number than the
- * machine has; it is then built again from the slices and task runs that are stored.
+ * How far split runs have got: the machine of workflow/progress.ts for each of them, kept in memory. A machine carries the `revision` of
+ * the run that it was last changed with. After a unit of work that was undone or repeated, the stored run has another revision; the machine
+ * is then built again from the stored slices and task runs.
  *
- * What a slice reports counts for the machine when it can no longer change: a COMPLETED task at once, because it is never run again; any
- * other end when the slice is over. Until then, another agent may still get the slice as its next attempt.
+ * The end of a task counts at once: what depends on it starts or is skipped although its slice goes on. If the slice is lost then, and
+ * another agent gets it as its next attempt, only tasks that COMPLETED stay over ({@link Progress.released}).
  */
 import type { OperationalTx, RunRecord } from "../../storage/operational/store.ts";
 import type { WorkflowDefinition } from "../../workflow/model.ts";
 import type { Plan } from "../../workflow/plan.ts";
 import { type Decision, Progress, type TaskEnd, timeoutText } from "../../workflow/progress.ts";
+import type { RunStatus } from "../../workflow/status.ts";
 import { isEnding } from "../../workflow/task-state.ts";
 import type { Definitions } from "./definitions.ts";
 
@@ -109,8 +110,9 @@ export class ProgressOfRuns {
     for (const { task_id, slice, attempt, status } of await tx.listTaskEnds(run.workflow_instance_id)) {
       if (!isEnding(status) || over.get(task_id)?.status === "COMPLETED") continue;
       const of = bySlice.get(slice);
-      const isFinal = slice === 0 || (of?.state === "OVER" && of.attempt === attempt);
-      if (status === "COMPLETED" || isFinal) over.set(task_id, { status });
+      const isOfNewest = slice === 0 || of?.attempt === attempt;
+      if (status === "COMPLETED" || (isOfNewest && (of?.state !== "LEASED" || isTold(status))))
+        over.set(task_id, { status });
     }
     const progress = new Progress(plan, { over });
     for (const { state, tasks } of slices) if (state !== "OVER") progress.assigned(tasks);
@@ -122,4 +124,9 @@ export class ProgressOfRuns {
           : progress.begin();
     return { definition, plan, progress, decisions };
   }
+}
+
+/** Whether a task with this status has ended by itself: the machine is told at once, not only when its slice is over. */
+export function isTold(status: RunStatus): status is "COMPLETED" | "FAILED" | "SKIPPED" {
+  return status === "COMPLETED" || status === "FAILED" || status === "SKIPPED";
 }

@@ -1,6 +1,6 @@
 /**
- * All changes of runs, their attempts, leases and task runs. Every method is part of a unit of work; the store enforces the transition
- * tables. Of runs that are split, it changes leases and task runs, and leaves the rest to {@link SplitRuns}.
+ * Changes runs, their attempts, leases and task runs; nothing else does. Every method is part of a unit of work; the store enforces the
+ * transition tables. For split runs this file handles only leases and task runs, and hands everything else to {@link SplitRuns}.
  */
 import type { TaskReport } from "../../contract/messages.ts";
 import { LEASE_TRANSITIONS, type LeaseState } from "../../storage/operational/lease-state.ts";
@@ -14,6 +14,8 @@ import type {
   TaskRunState,
 } from "../../storage/operational/store.ts";
 import type { WorkflowDefinition } from "../../workflow/model.ts";
+import type { Plan } from "../../workflow/plan.ts";
+import { timeoutText } from "../../workflow/progress.ts";
 import { MAX_RUN_ATTEMPTS, RUN_TRANSITIONS } from "../../workflow/run-state.ts";
 import { canTransition, isTerminal, type RunStatus } from "../../workflow/status.ts";
 import { TASK_TRANSITIONS } from "../../workflow/task-state.ts";
@@ -67,7 +69,7 @@ export interface RunWord extends ReportedClock {
   readonly timestamp_ms: number;
   readonly error: string | null;
   readonly log_seq: number;
-  /** Of the attempt, by the agent's monotonic clock. */
+  /** How long the attempt took, by the agent's monotonic clock. */
   readonly duration_ms?: number | undefined;
 }
 
@@ -172,6 +174,28 @@ export class RunChanges {
     return this.#hold(tx, held, { at_ms: this.#o.clock.now(), offset_ms: 0 });
   }
 
+  /**
+   * Gives runs that any agent may have, although their definition asks for something else, what it asks for. One that has begun as a whole
+   * stays whole.
+   * @returns whether there may be more than `limit` of them
+   */
+  async place(tx: OperationalTx, definition_hash: string, limit: number): Promise<boolean> {
+    const plan = await this.#o.definitions.planOf(tx, { definition_hash });
+    if (plan === null || (await this.#placeWhole(tx, definition_hash, plan))) return false;
+    const runs = await tx.plainRuns(definition_hash, limit);
+    for (const run of runs) {
+      await this.#split.created(tx, await tx.splitRun(run, this.#progress.newRevision()));
+    }
+    return runs.length === limit;
+  }
+
+  /** Returns whether the plan is that of a whole run. */
+  async #placeWhole(tx: OperationalTx, definitionHash: string, plan: Plan): Promise<boolean> {
+    const needs = plan.isWhole ? needsOfWhole(plan) : "";
+    if (needs !== "") await tx.placeRuns(definitionHash, needs);
+    return plan.isWhole;
+  }
+
   /** Applies a report about an attempt. */
   async hearRun(tx: OperationalTx, word: RunWord): Promise<Outcome> {
     const held = await this.#openLease(tx, word);
@@ -244,7 +268,7 @@ export class RunChanges {
       outputs: word.outputs === null ? null : JSON.stringify(word.outputs),
       duration_ms: word.duration_ms ?? null,
     });
-    if (word.slice > 0 && word.status === "COMPLETED") await this.#split.completed(tx, run, word.task_id, at);
+    if (word.slice > 0) await this.#split.reported(tx, run, word, at);
     return "applied";
   }
 
@@ -294,7 +318,12 @@ export class RunChanges {
     // The next attempt goes through the state machine again.
     const crashed = await tx.transitionRun(run, { status, error, crashed_attempts, status_at_ms });
     const queued = await tx.requeueRun(crashed);
+    // An older cdktr may have given it to its agent.
+    const plan = await this.#o.definitions.planOf(tx, run);
+    if (queued.needs === "" && plan !== null) await this.#placeWhole(tx, run.definition_hash, plan);
     this.#writing.queued(tx);
+    // Its agent watched its time limit until now.
+    if (queued.deadline_ms !== null) tx.afterCommit(() => this.#o.events.emit("run limited", 0));
     return { run: queued, isQueued: true };
   }
 
@@ -306,7 +335,7 @@ export class RunChanges {
     });
   }
 
-  /** Gives a run up, or a slice, whose attempt crashed. */
+  /** Gives up a run, or a slice, whose attempt crashed. */
   async #give(
     tx: OperationalTx,
     { run, attempt }: Held,
@@ -332,7 +361,7 @@ export class RunChanges {
     );
   }
 
-  /** Cancels a run; agents that execute it, or part of it, get the order and end it. */
+  /** Cancels a run; agents that execute it, or part of it, are ordered to stop and end it. */
   async cancel(tx: OperationalTx, run: RunRecord): Promise<void> {
     if (run.revision > 0) return this.#split.cancel(tx, run);
     const now = this.#o.clock.now();
@@ -351,9 +380,15 @@ export class RunChanges {
     await this.#end(tx, asked, lease, "REVOKED", now, { status: "CANCELLED", error: "cancelled" });
   }
 
-  /** A split run takes longer than it may: agents that execute part of it get the order to stop. */
+  /**
+   * A run has taken longer than it may, and no single agent sees that: it is split, so agents that execute part of it get the order to stop,
+   * or it waits for its next attempt.
+   */
   async timeOut(tx: OperationalTx, run: RunRecord): Promise<void> {
-    await this.#split.timeOut(tx, run);
+    const definition = await this.#o.definitions.of(tx, run);
+    const error = timeoutText({ timeout_ms: definition?.timeout_ms ?? null });
+    if (run.revision > 0) await this.#split.timeOut(tx, run, error);
+    else await this.#end(tx, run, null, "REVOKED", this.#o.clock.now(), { status: "FAILED", error });
   }
 
   /**
@@ -441,14 +476,15 @@ export class RunChanges {
       started_at_ms: run.started_at_ms ?? status_at_ms,
       error: null,
     });
-    return { attempt: confirmed, run: attempt.slice === 0 ? running : await this.#limit(tx, running) };
+    return { attempt: confirmed, run: await this.#limit(tx, running) };
   }
 
-  /** The time limit of a split run begins whenever it begins to run. */
+  /** The time limit of a run begins with its first start; later attempts have what is left of it. */
   async #limit(tx: OperationalTx, run: RunRecord): Promise<RunRecord> {
+    if (run.deadline_ms !== null) return run;
     const limit = (await this.#o.definitions.of(tx, run))?.timeout_ms ?? null;
     if (limit === null) return run;
-    tx.afterCommit(() => this.#o.events.emit("run limited", limit));
+    if (run.revision > 0) tx.afterCommit(() => this.#o.events.emit("run limited", limit));
     return tx.limitRun(run, limit);
   }
 

@@ -39,7 +39,7 @@ import { stillNeeded } from "./assignments.ts";
 import { nameOf } from "./attempt-name.ts";
 import type { Definitions } from "./definitions.ts";
 import type { RunChanges } from "./run-changes.ts";
-import type { Waits } from "./waits.ts";
+import { named, type Waits } from "./waits.ts";
 
 /** A definition as stored with a run. */
 export interface StoredDefinition {
@@ -483,8 +483,10 @@ export class RunService {
       tasks: tasksOf(run, slices, tasks).map(summarizer(leases, definition)),
       ...(waits.length === 0
         ? {}
-        : { waits: waits.slice(0, SHOWN_WAITS).map((wait) => ({ ...wait, tasks: [...wait.tasks] })) }),
-      ...(waits.length > SHOWN_WAITS ? { waiting_slices: waits.length } : {}),
+        : {
+            waits: named(waits).map((wait) => ({ ...wait, tasks: [...wait.tasks] })),
+            waiting_slices: waits.length,
+          }),
       definition,
     };
   }
@@ -509,9 +511,6 @@ export class RunService {
     );
   }
 }
-
-/** Waiting slices that a reply names: a run may have thousands. */
-const SHOWN_WAITS = 100;
 
 /** Whether a run is triggered by an event, not by a user who reads the reply. */
 function isFiring(trigger: string): boolean {
@@ -549,7 +548,7 @@ function summaryOf(run: RunRecord): RunSummary {
   };
 }
 
-/** The attempts that were assigned, and of a whole run the newest one if it is waiting or was never assigned. */
+/** The attempts that were assigned; for a whole run also the newest one if it is waiting or was never assigned. */
 function attemptsOf(run: RunRecord, attempts: readonly AttemptRecord[]): RunAttempt[] {
   const told: RunAttempt[] = attempts.map((attempt) => ({
     slice: attempt.slice,
@@ -591,7 +590,7 @@ function tasksOf(
   return [...newestOf(carried), ...present];
 }
 
-/** The run with what its tasks published, or with the word that it is too much. */
+/** The run with what its tasks published, or marked as having published too much for a reply. */
 async function withOutputs(tx: OperationalTx, run: RunDetails): Promise<RunDetails> {
   const tasks: TaskRunSummary[] = [];
   let bytes = 0;

@@ -1,4 +1,4 @@
-/** What all changes of runs have in common: rows are written, and others hear of it. Every method is part of a unit of work. */
+/** Writes runs and task runs and announces the change, which all changes of runs have in common. Every method is part of a unit of work. */
 import type { Clock } from "../../clock.ts";
 import type {
   OperationalTx,

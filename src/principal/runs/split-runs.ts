@@ -1,10 +1,10 @@
 /**
- * The changes of runs that are split: the tasks of a slice are one agent's, and the principal decides what comes next. Every method is
- * part of a unit of work.
+ * Changes split runs: each slice is executed by one agent, and the principal decides what comes next. Every method is part of a unit of
+ * work.
  *
- * Each step first writes what has happened to slices, leases and tasks, then tells the machine of progress.ts, and carries out what that
- * decides in the same unit: further slices are queued, tasks are skipped, the run ends. So a process that dies in between has done all of
- * it, or nothing.
+ * Each step first writes what has happened to slices, leases and tasks, then tells the machine of progress.ts and carries out its decisions
+ * in the same unit of work: it queues further slices, skips tasks, or ends the run. A process that dies in between has done all of it or
+ * nothing.
  */
 import type { Clock } from "../../clock.ts";
 import type {
@@ -14,7 +14,7 @@ import type {
   SliceRecord,
   TaskRunRecord,
 } from "../../storage/operational/store.ts";
-import { type Decision, type Progress, type Stop, stopReason, timeoutText } from "../../workflow/progress.ts";
+import { type Decision, type Progress, type Stop, stopReason } from "../../workflow/progress.ts";
 import { RUN_TRANSITIONS } from "../../workflow/run-state.ts";
 import { nextSlices } from "../../workflow/slices.ts";
 import { canTransition } from "../../workflow/status.ts";
@@ -22,10 +22,10 @@ import { type Ending, isEnding } from "../../workflow/task-state.ts";
 import type { PrincipalEvents } from "../principal-events.ts";
 import type { Definitions } from "./definitions.ts";
 import { needsOfSlice } from "./needs.ts";
-import type { ProgressOfRuns, RunProgress } from "./progress-of-runs.ts";
+import { isTold, type ProgressOfRuns, type RunProgress } from "./progress-of-runs.ts";
 import { newTaskRun, type RunWriting } from "./run-writing.ts";
 
-/** How the tasks of a slice end that its agent did not report. */
+/** How those tasks of a slice end whose end its agent did not report. */
 export interface Leftover {
   readonly status: "CANCELLED" | "CRASHED";
   readonly error: string;
@@ -64,12 +64,18 @@ export class SplitRuns {
     return (await tx.getSlice(workflow_instance_id, slice))?.tasks.includes(task) === true;
   }
 
-  /** A task COMPLETED, which no later attempt changes: what depends on it may start although its slice goes on. */
-  async completed(tx: OperationalTx, run: RunRecord, task: string, at: number): Promise<RunRecord> {
+  /** An agent reports about a task. If it is over, what depends on it starts or is skipped, although its slice goes on. */
+  async reported(
+    tx: OperationalTx,
+    run: RunRecord,
+    { task_id, status }: Pick<TaskRunRecord, "task_id" | "status">,
+    at: number,
+  ): Promise<void> {
+    if (!isTold(status)) return;
     const plan = await this.#o.definitions.planOf(tx, run);
     // Otherwise it is enough to know when the slice is over.
-    if (plan?.dependents(task).length === 0) return run;
-    return this.#advance(tx, run, at, (progress) => progress.ended(task, { status: "COMPLETED" }));
+    if (plan?.dependents(task_id).length === 0) return;
+    await this.#advance(tx, run, at, (progress) => progress.ended(task_id, { status }));
   }
 
   /** A slice is over, and so is its lease: what its tasks have become is final. */
@@ -104,13 +110,36 @@ export class SplitRuns {
     const now = this.#o.clock.now();
     const { workflow_instance_id: id } = run;
     const open = await tx.listSlices(id, "open");
+    let present = run;
     if (!open.some((other) => other.state === "LEASED" && other.slice !== slice.slice)) {
       const status_at_ms = Math.max(run.status_at_ms, now);
-      await tx.requeueRun(await tx.transitionRun(run, { status: "CRASHED", status_at_ms, error: reason }));
+      present = await tx.requeueRun(
+        await tx.transitionRun(run, { status: "CRASHED", status_at_ms, error: reason }),
+      );
     }
+    // First: a machine that has to be built must see the slice as it was.
+    await this.#takeBack(tx, present, slice, now);
     await tx.requeueSlice(slice, crashedAttempts, now);
     this.#o.writing.queued(tx);
-    return (await tx.getRun(id)) ?? run;
+    return (await tx.getRun(id)) ?? present;
+  }
+
+  /** An attempt at a slice is lost: what did not complete in it is undecided again, and so is what was skipped because of that. */
+  async #takeBack(tx: OperationalTx, run: RunRecord, { tasks }: SliceRecord, at: number): Promise<void> {
+    const { workflow_instance_id: id } = run;
+    const skipped = (await tx.listTaskStates(id)).filter(
+      ({ slice, attempt, status }) => slice === 0 && attempt > 0 && status === "SKIPPED",
+    );
+    const undecided: string[] = [];
+    await this.#advance(tx, run, at, (progress) => {
+      const decisions = progress.released(tasks);
+      progress.assigned(tasks);
+      const again = new Set(decisions.flatMap((decision) => ("task" in decision ? [decision.task] : [])));
+      for (const { task_id, task_instance_id } of skipped)
+        if (again.has(task_id) || progress.status(task_id) !== "SKIPPED") undecided.push(task_instance_id);
+      return decisions;
+    });
+    if (undecided.length > 0) await tx.withdrawTasks(id, undecided);
   }
 
   /** Cancels a run that is not over. One that is being stopped because it takes too long ends as that. */
@@ -121,10 +150,8 @@ export class SplitRuns {
   }
 
   /** Stops a run that takes longer than it may. */
-  async timeOut(tx: OperationalTx, run: RunRecord): Promise<void> {
-    const definition = await this.#o.definitions.of(tx, run);
-    const late = await tx.recordTimeout(run, this.#o.clock.now());
-    await this.#stop(tx, late, "timed out", definition === null ? null : timeoutText(definition));
+  async timeOut(tx: OperationalTx, run: RunRecord, error: string): Promise<void> {
+    await this.#stop(tx, await tx.recordTimeout(run, this.#o.clock.now()), "timed out", error);
   }
 
   /** Takes everything away from agents and from the queue: the run ends now, whatever the machine thinks. */

@@ -1,13 +1,13 @@
 /**
- * Why tasks wait for an agent. A pure function of what they need and of the registered agents; it is written once, for `runs why`,
- * `runs show`, the terminal UI and the history. The first row that applies gives the reason:
+ * Why tasks wait for an agent: a pure function of what they need and of the registered agents. `runs why`, `runs show`, the terminal UI and
+ * the history all use it. The first row that applies gives the reason:
  *
  *   kind       when
  *   no agent   no agent is up or draining
  *   draining   an agent with the labels is draining, and none that is up has them
  *   labels     no agent that is up has the labels
  *   version    all agents that have the labels are too old
- *   full       all agents that could take them have as many runs as they execute at once
+ *   full       all agents that could take them are executing as many runs as they may
  *   ready      an agent has room: it takes the oldest tasks first
  */
 import { AUTOMATIC_LABELS } from "../../contract/agent-labels.ts";
@@ -19,7 +19,7 @@ type Labels = Placement["runs_on"];
 /** See the table above. */
 type WaitKind = "no agent" | "draining" | "labels" | "version" | "full" | "ready";
 
-/** An agent, as far as it matters for waiting tasks. */
+/** What matters of an agent to tasks that wait. */
 export interface AgentRoom {
   readonly agent_id: string;
   readonly status: "UP" | "DRAINING" | "LOST";

@@ -1,4 +1,4 @@
-/** Which of the requests that wait gets what is next in the queue. */
+/** Chooses which waiting request gets the next entry of the queue. */
 import type { AgentRecord, OperationalTx, QueueHead } from "../../storage/operational/store.ts";
 import { meets, readNeeds } from "./needs.ts";
 
@@ -7,7 +7,7 @@ interface Request {
   readonly agentId: string;
 }
 
-/** The requests that wait, in their order, during one unit of work. What it looks up about their agents it looks up once. */
+/** The waiting requests, in order, during one unit of work. Each agent is looked up only once. */
 export class WaitingAgents<R extends Request> {
   readonly #tx: OperationalTx;
   readonly #requests: Set<R>;
@@ -23,7 +23,10 @@ export class WaitingAgents<R extends Request> {
     return this.#requests.size === 0;
   }
 
-  /** Who gets it: tasks that spread, the agent with most room; others, an agent that has had part of the same run. Undefined: none of them can. */
+  /**
+   * The request that gets an entry: for tasks that spread, the one whose agent has the most room; otherwise preferably one whose agent has
+   * had part of the same run. Undefined when none of the agents can take it.
+   */
   async next(head: QueueHead): Promise<R | undefined> {
     if (head.needs === "") return this.#requests.values().next().value;
     const needs = readNeeds(head.needs);
@@ -40,7 +43,7 @@ export class WaitingAgents<R extends Request> {
     return best;
   }
 
-  /** It is answered. @param takes whether its agent has less room now */
+  /** A request is answered. @param takes whether its agent has less room now */
   answered(request: R, takes: boolean): void {
     this.#requests.delete(request);
     const room = this.#room.get(request.agentId);

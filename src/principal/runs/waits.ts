@@ -1,5 +1,6 @@
-/** What of a run waits for an agent, since when, and why. */
-import type { OperationalTx, RunRecord } from "../../storage/operational/store.ts";
+/** Which parts of a run wait for an agent, since when, and why. */
+import { waitLines } from "../../contract/run-waits.ts";
+import type { OperationalTx, RunNote, RunRecord } from "../../storage/operational/store.ts";
 import type { Definitions } from "./definitions.ts";
 import { type WaitReason, waitReasons } from "./wait-reasons.ts";
 
@@ -72,14 +73,56 @@ export class Waits {
   }
 }
 
-/** Slices that are named before the number of the others. */
-const NAMED = 3;
+/** Slices that are named if very many wait. */
+const NAMED = 100;
 
-/** The reasons of everything that waits in a run, as one text. */
-export function textOf(waits: readonly Wait[]): string {
-  const reasons = new Set(waits.map(({ reason }) => reason));
-  if (reasons.size < 2) return [...reasons].join();
-  const named = waits.slice(0, NAMED).map(({ slice, reason }) => `slice ${slice}: ${reason}`);
-  if (waits.length > NAMED) named.push(`and ${waits.length - NAMED} more slices`);
-  return named.join("; ");
+/** The waits of a run as replies have them: if there are very many, some of them, at least one for each reason. */
+export function named(waits: readonly Wait[]): readonly Wait[] {
+  if (waits.length <= NAMED) return waits;
+  const first = new Set(
+    Map.groupBy(waits, ({ reason }) => reason)
+      .values()
+      .map(([wait]) => wait),
+  );
+  const others = waits.filter((wait) => !first.has(wait));
+  const named = new Set([...waits.filter((wait) => first.has(wait)), ...others].slice(0, NAMED));
+  return waits.filter((wait) => named.has(wait));
+}
+
+/** Reasons that are told in the text of a row of the history. */
+const TOLD = 10;
+/** Tasks that are named for each reason in the row. */
+const TASKS = 100;
+
+/** Why a run waits, as a row of the history has it. */
+export function noteOf(waits: readonly Wait[]): RunNote {
+  const lines = waitLines({ waits });
+  const more = lines.length - TOLD;
+  const reason = [...lines.slice(0, TOLD), ...(more > 0 ? [`${more} more reasons`] : [])].join("; ");
+  if (waits.every(({ slice }) => slice === 0)) return { reason, waits: null };
+  const groups = [...Map.groupBy(waits, (wait) => wait.reason)].map(([reason, group]) => {
+    const tasks = group.flatMap((wait) => wait.tasks);
+    const more_tasks = tasks.length - TASKS;
+    return {
+      reason,
+      slices: group.map(({ slice }) => slice),
+      tasks: tasks.slice(0, TASKS),
+      ...(more_tasks > 0 ? { more_tasks } : {}),
+    };
+  });
+  return { reason, waits: JSON.stringify(groups) };
+}
+
+/** Whether two notes give the same reasons, though perhaps for other slices. */
+export function areAlike(a: RunNote, b: RunNote): boolean {
+  return reasonsIn(a) === reasonsIn(b);
+}
+
+function reasonsIn({ reason, waits }: RunNote): string {
+  if (waits === null) return reason;
+  const groups: { reason: string }[] = JSON.parse(waits);
+  return groups
+    .map((group) => group.reason)
+    .sort()
+    .join("\n");
 }

@@ -5,8 +5,8 @@ import type { LeaseState } from "./lease-state.ts";
 import type { SliceState } from "./slice-state.ts";
 
 /**
- * A run. Its status is that of its newest attempt. One agent has it as a whole, by leases on slice 0, unless its tasks are split into
- * slices, which may be many agents' at once.
+ * A run. Its status is that of its newest attempt. One agent executes it as a whole, under a lease on slice 0, unless its tasks are split
+ * into slices, which many agents can execute at once.
  */
 export interface RunRecord {
   readonly workflow_instance_id: string;
@@ -29,18 +29,18 @@ export interface RunRecord {
   readonly crashed_attempts: number;
   /** Whether it waits for an agent as a whole. */
   readonly queued: boolean;
-  /** What the agent that gets it must have, in the words of whoever created it; "" for nothing special. Of a split run, its slices say it. */
+  /** What the agent that gets it must have, in the words of whoever created it; "" for nothing special. A split run leaves this to its slices. */
   readonly needs: string;
-  /** Of a split run: a number that changes with its progress, and with the state of its slices. 0: the run is not split. */
+  /** A number that changes with the progress of a split run and with the state of its slices; 0 for a run that is not split. */
   readonly revision: number;
   /** The agent that got its newest lease. */
   readonly agent_id: string | null;
   /** Number of agents that have got slices of a split run. */
   readonly agents: number;
   readonly cancel_requested_at_ms: number | null;
-  /** When a split run took longer than it may; the agent of one that is not split sees to that itself. */
+  /** When a split run exceeded its time limit. The agent that executes a whole run watches that limit itself. */
   readonly timed_out_at_ms: number | null;
-  /** When that will be, by the store's clock; null without a limit, and while no agent has any of it. */
+  /** When the time of the run is up, by the store's clock; null without a limit, and before an agent has started it. */
   readonly deadline_ms: number | null;
   /** Number of tasks of the definition. */
   readonly tasks_total: number;
@@ -79,7 +79,7 @@ export interface AttemptRecord {
   readonly started_at_ms: number | null;
   readonly finished_at_ms: number | null;
   readonly error: string | null;
-  /** Of a slice that its agent ended: the agent's log stream and its last line that belongs to the slice. */
+  /** The agent's log stream and its last line that belongs to the slice, known when the agent has ended the slice. */
   readonly log_stream_id: string | null;
   readonly log_seq: number;
 }
@@ -194,12 +194,18 @@ export interface FollowUp {
   readonly created_at_ms: number;
 }
 
-/** The reason why a run waits, as it was written into the history, with the run's status and attempt at that time. */
-export interface NotedReason {
+/** Why a run waits, as it is written into the history. */
+export interface RunNote {
+  readonly reason: string;
+  /** Which slices of a split run wait for what, as JSON; null for a whole run. */
+  readonly waits: string | null;
+}
+
+/** What was written last about why a run waits, with the run's status and attempt at that time. */
+export interface NotedReason extends RunNote {
   readonly workflow_instance_id: string;
   readonly status: RunStatus;
   readonly attempt: number;
-  readonly reason: string;
 }
 
 /** The latest status of a workflow. */

@@ -19,6 +19,7 @@ import type {
   NotedReason,
   QueueHead,
   RecentStatus,
+  RunNote,
   RunRecord,
   ScheduleCursor,
   SliceRecord,
@@ -102,22 +103,36 @@ export interface RunIntentions {
   /** Changes the status of a run that is unchanged since it was read. Returns the new state. */
   transitionRun(run: RunRecord, to: RunStep): Promise<RunRecord>;
   /**
-   * Puts a run whose newest attempt is CRASHED back into the queue, as the next attempt. Of a split run, its slices are queued; it waits for
-   * them.
+   * Puts a run whose newest attempt is CRASHED back into the queue, as the next attempt. A split run is not queued itself: it waits for its
+   * slices, which are.
    */
   requeueRun(run: RunRecord): Promise<RunRecord>;
   /** Records that a run that is not over is to be cancelled. */
   requestCancel(run: RunRecord, nowMs: number): Promise<RunRecord>;
-  /** Records that a split run that is not over took longer than it may. */
+  /** Records that a split run that is not over has taken longer than it may. */
   recordTimeout(run: RunRecord, nowMs: number): Promise<RunRecord>;
   /** Gives a split run another revision, which it never had. */
   reviseRun(run: RunRecord, revision: number): Promise<RunRecord>;
-  /** Sets how long a split run may take from now on, ms; null for no limit. */
+  /** Sets how long a run may take from now on, ms; null for no limit. */
   limitRun(run: RunRecord, leftMs: number | null): Promise<RunRecord>;
-  /** Runs whose deadline has passed, oldest first. */
+  /** How long a run may still take, ms, 0 or less if its deadline has passed; null without one. */
+  timeLeft(run: RunRecord): Promise<number | null>;
+  /**
+   * Runs whose deadline has passed, oldest first. Whole runs are included only while they wait: the agent that executes one watches its
+   * time limit.
+   */
   overdueRuns(limit: number): Promise<RunRecord[]>;
-  /** Time until the next deadline of a run, ms, 0 or less if it has passed; null without any. */
+  /** Time until the next deadline of such a run, ms, 0 or less if it has passed; null without any. */
   nextOverdueRun(): Promise<number | null>;
+
+  /** Hashes of the definitions of runs that wait as a whole and that any agent may have. */
+  plainDefinitions(): Promise<string[]>;
+  /** Such runs with this definition that have not had an attempt yet, oldest first. */
+  plainRuns(definitionHash: string, limit: number): Promise<RunRecord[]>;
+  /** Those with this definition need something special from now on. */
+  placeRuns(definitionHash: string, needs: string): Promise<void>;
+  /** A run that waits as a whole is split from now on. */
+  splitRun(run: RunRecord, revision: number): Promise<RunRecord>;
 
   getRun(id: string): Promise<RunRecord | null>;
   /** Up to `limit` runs whose id begins with `prefix`. */
@@ -178,7 +193,7 @@ export interface LeaseIntentions {
   nextOverdueOffer(): Promise<number | null>;
 
   getAttempt(of: AttemptName): Promise<AttemptRecord | null>;
-  /** In order, of the run as a whole first; of one slice, or all. */
+  /** In order, attempts of the run as a whole first; those of one slice, or all. */
   listAttempts(runId: string, slice?: number): Promise<AttemptRecord[]>;
   /** Attempts with an open lease, of one agent or of all, oldest first. */
   openAttempts(agentId?: string): Promise<AttemptRecord[]>;
@@ -194,6 +209,8 @@ export interface LeaseIntentions {
     from: RunStatus | null,
     of: { workflow_id: string; agent_id: string | null },
   ): Promise<void>;
+  /** Removes task runs that were SKIPPED without an agent: the tasks are undecided again. The history keeps their rows. */
+  withdrawTasks(runId: string, taskInstanceIds: readonly string[]): Promise<void>;
   getTaskRun(runId: string, taskInstanceId: string): Promise<TaskRunRecord | null>;
   /** In the order in which they were first written; of one slice, from 1, or all. */
   listTaskRuns(runId: string, slice?: number): Promise<TaskRunRecord[]>;
@@ -290,8 +307,8 @@ export interface ReasonIntentions {
   queuedRuns(limit: number): Promise<string[]>;
   /** The reasons that were written last, of runs that may still wait. */
   notedReasons(): Promise<NotedReason[]>;
-  /** Writes a row with the reason why a run waits; null: nothing of it waits any more. Its status stays. */
-  noteReason(runId: string, reason: string | null, nowMs: number): Promise<void>;
+  /** Writes a row that says why a run waits; null: nothing of it waits any more. Its status stays. */
+  noteReason(runId: string, note: RunNote | null, nowMs: number): Promise<void>;
 }
 
 /** Retention. */

@@ -266,6 +266,19 @@ export function leaseIntentions(db: Statements, now: () => number): LeaseIntenti
       );
     },
 
+    async withdrawTasks(runId, taskInstanceIds) {
+      let withdrawn = 0;
+      for (const id of taskInstanceIds) {
+        const { changes } = db.run(
+          "DELETE FROM task_runs WHERE workflow_instance_id = ? AND task_instance_id = ? AND slice = 0 AND status = 'SKIPPED'",
+          runId,
+          id,
+        );
+        withdrawn += changes;
+      }
+      db.run("UPDATE runs SET tasks_done = tasks_done - ? WHERE workflow_instance_id = ?", withdrawn, runId);
+    },
+
     async getTaskRun(runId, taskInstanceId) {
       return db.one<TaskRunRecord>(
         `SELECT ${TASK_RUN_COLUMNS} FROM task_runs WHERE workflow_instance_id = ? AND task_instance_id = ?`,

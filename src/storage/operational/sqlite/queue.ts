@@ -1,8 +1,8 @@
 /**
- * Statements about the queue: runs that wait as a whole, and slices of split runs. A slice comes after every run that was there when it
- * was queued first, and before all later ones. This is asked for every run, so each look is made of searches in an index, without a
- * compound query, and says `= (SELECT ?)`: SQLite prepares a statement again and again that compares a column of the index with a bare
- * parameter and has an order.
+ * Statements about the queue: runs that wait as a whole, and slices of split runs. A slice comes after every run that existed when it was
+ * first queued, and before all later ones. These statements run for every run, so they consist of index searches only, without a compound
+ * query, and say `= (SELECT ?)`: SQLite prepares a statement anew each time it is executed if it compares an indexed column with a bare
+ * parameter and has an ORDER BY.
  */
 import type { QueueHead } from "../store.ts";
 import type { Statements } from "./statements.ts";

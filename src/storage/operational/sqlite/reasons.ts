@@ -16,15 +16,15 @@ export function reasonIntentions(db: Statements): ReasonIntentions {
       return db.all<NotedReason>("SELECT * FROM wait_reasons ");
     },
 
-    async noteReason(runId, reason, nowMs) {
+    async noteReason(runId, note, nowMs) {
       const run = getRun(db, runId);
       const known = db.one<NotedReason>("SELECT * FROM wait_reasons WHERE workflow_instance_id = ?", runId);
       db.run("DELETE FROM wait_reasons WHERE workflow_instance_id = ?", runId);
       if (run === null) return;
       const { status, attempt } = run;
-      if (reason !== null) {
-        db.insert("wait_reasons", { workflow_instance_id: runId, status, attempt, reason });
-        writeRunReason(db, run, reason, nowMs);
+      if (note !== null) {
+        db.insert("wait_reasons", { workflow_instance_id: runId, status, attempt, ...note });
+        writeRunReason(db, run, note, nowMs);
       } else if (known?.status === status && known.attempt === attempt) {
         // Its newest row has the reason; that of another status has none anyway.
         writeRunReason(db, run, null, nowMs);

@@ -23,6 +23,12 @@ function asRead(run: RunRecord): SQLQueryBindings[] {
   return [workflow_instance_id, attempt, status, queued, cancel_requested_at_ms, revision, timed_out_at_ms];
 }
 
+/** Runs whose time limit no agent watches: those that are split, and those that wait. */
+const WATCHED = "(revision > 0 OR queued = 1)";
+
+/** Runs that wait as a whole and that any agent may have. */
+const PLAIN = "queued = 1 AND needs = ''";
+
 const nameOf = (run: RunRecord) => `run ${run.workflow_instance_id}`;
 
 function toRun({ seq: _seq, last_outbox_id: _id, ...row }: StoredRun): RunRecord {
@@ -89,15 +95,17 @@ export function runIntentions(db: Statements, now: () => number): RunIntentions 
 
     async transitionRun(run, to) {
       requireLegal("run", run.status, to.status);
-      // Only a run that somebody executes has a deadline.
-      const next: RunRecord = { ...run, ...to, queued: false, deadline_ms: null };
+      // Its time goes on while it waits for its next attempt.
+      const isOver = (to.finished_at_ms ?? run.finished_at_ms) !== null;
+      const next: RunRecord = { ...run, ...to, queued: false, ...(isOver ? { deadline_ms: null } : {}) };
       db.change(
         nameOf(run),
-        `UPDATE runs SET status = ?, status_at_ms = ?, error = ?, queued = 0, deadline_ms = NULL, started_at_ms = ?, finished_at_ms = ?,
+        `UPDATE runs SET status = ?, status_at_ms = ?, error = ?, queued = 0, deadline_ms = ?, started_at_ms = ?, finished_at_ms = ?,
            duration_ms = ?, crashed_attempts = ?, log_stream_id = ?, log_seq = ? WHERE ${AS_READ}`,
         next.status,
         next.status_at_ms,
         next.error,
+        next.deadline_ms,
         next.started_at_ms,
         next.finished_at_ms,
         next.duration_ms,
@@ -142,15 +150,39 @@ export function runIntentions(db: Statements, now: () => number): RunIntentions 
       return change(run, { deadline_ms: leftMs === null ? null : now() + Math.round(leftMs) });
     },
 
+    async timeLeft({ deadline_ms }) {
+      return deadline_ms === null ? null : deadline_ms - now();
+    },
+
     async overdueRuns(limit) {
-      const sql = "SELECT * FROM runs WHERE deadline_ms <= ? ORDER BY deadline_ms LIMIT ?";
+      const sql = `SELECT * FROM runs WHERE deadline_ms <= ? AND ${WATCHED} ORDER BY deadline_ms LIMIT ?`;
       return db.all<StoredRun>(sql, now(), limit).map(toRun);
     },
 
     async nextOverdueRun() {
-      const sql = "SELECT min(deadline_ms) AS next FROM runs WHERE deadline_ms IS NOT NULL";
+      const sql = `SELECT min(deadline_ms) AS next FROM runs WHERE deadline_ms IS NOT NULL AND ${WATCHED}`;
       const next = db.one<{ next: number | null }>(sql)?.next ?? null;
       return next === null ? null : next - now();
+    },
+
+    async plainDefinitions() {
+      const sql = `SELECT DISTINCT definition_hash AS hash FROM runs WHERE ${PLAIN}`;
+      return db.all<{ hash: string }>(sql).map(({ hash }) => hash);
+    },
+
+    async plainRuns(hash, limit) {
+      const sql = `SELECT * FROM runs WHERE ${PLAIN} AND definition_hash = ? AND attempt = 1 ORDER BY seq LIMIT ?`;
+      return db.all<StoredRun>(sql, hash, limit).map(toRun);
+    },
+
+    async placeRuns(hash, needs) {
+      db.run(`UPDATE runs SET needs = ? WHERE ${PLAIN} AND definition_hash = ?`, needs, hash);
+    },
+
+    async splitRun(run, revision) {
+      const update = `UPDATE runs SET queued = 0, needs = '', revision = ? WHERE ${AS_READ} AND queued = 1`;
+      db.change(nameOf(run), update, revision, ...asRead(run));
+      return { ...run, queued: false, needs: "", revision };
     },
 
     async getRun(id) {

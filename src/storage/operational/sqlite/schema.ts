@@ -335,4 +335,9 @@ export const STATE_MIGRATIONS: SqliteMigrations = [
     `);
     },
   },
+  {
+    what: "which slices wait for what",
+    isAdditive: true,
+    apply: (database) => void database.run("ALTER TABLE wait_reasons ADD COLUMN waits TEXT"),
+  },
 ];

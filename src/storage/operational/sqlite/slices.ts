@@ -96,7 +96,7 @@ export function sliceIntentions(db: Statements): SliceIntentions {
         slice.attempt,
         slice.state,
       );
-      // What did not complete is to be done again.
+      // Tasks that did not complete run again.
       db.run(
         `UPDATE runs SET attempt = max(attempt, ?1), tasks_done = tasks_done - (
            SELECT count(*) FROM task_runs WHERE workflow_instance_id = ?2 AND slice = ?3 AND slice > 0 AND attempt = ?4

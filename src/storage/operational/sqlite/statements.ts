@@ -1,4 +1,4 @@
-/** Runs the statements of this folder, whose files together contain every statement of the store. */
+/** Runs the statements of this folder. Its files hold every statement of the store. */
 import type { Database, SQLQueryBindings, Statement } from "bun:sqlite";
 import { StateConflictError } from "../store.ts";
 

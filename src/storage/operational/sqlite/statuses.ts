@@ -1,6 +1,6 @@
 /** Statements about status rows for the history, and about the latest status of each workflow. */
 import type { PendingStatus, RunStatusRow, TaskStatusRow } from "../../history-rows.ts";
-import type { RunRecord, StateIdentity, TaskRunRecord } from "../store.ts";
+import type { RunNote, RunRecord, StateIdentity, TaskRunRecord } from "../store.ts";
 import type { Statements } from "./statements.ts";
 
 /** Records that a run has another status, or the same one in another attempt. */
@@ -17,13 +17,13 @@ export function writeRunStatus(db: Statements, run: RunRecord): void {
 }
 
 /** Records why a run waits; null: nothing of it waits any more. Its status stays. @param atMs since when, ms since the epoch */
-export function writeRunReason(db: Statements, run: RunRecord, reason: string | null, atMs: number): void {
+export function writeRunReason(db: Statements, run: RunRecord, note: RunNote | null, atMs: number): void {
   // An error belongs to the row of the status that it explains.
-  appendRunStatus(db, { ...run, error: null, status_at_ms: Math.max(run.status_at_ms, atMs) }, reason);
+  appendRunStatus(db, { ...run, error: null, status_at_ms: Math.max(run.status_at_ms, atMs) }, note);
 }
 
-/** Adds the status of a run to the rows for the history. Returns the id of the row. @param reason why it waits */
-export function appendRunStatus(db: Statements, run: RunRecord, reason: string | null = null): number {
+/** Adds the status of a run to the rows for the history. Returns the id of the row. @param note why it waits */
+export function appendRunStatus(db: Statements, run: RunRecord, note: RunNote | null = null): number {
   const row: RunStatusRow = {
     workflow_id: run.workflow_id,
     workflow_instance_id: run.workflow_instance_id,
@@ -38,8 +38,10 @@ export function appendRunStatus(db: Statements, run: RunRecord, reason: string |
     params: JSON.stringify(run.params),
     error: run.error,
     retry_of: run.retry_of,
-    reason,
+    reason: note?.reason ?? null,
     duration_ms: run.duration_ms,
+    waits: note?.waits ?? null,
+    agents: run.revision === 0 ? null : run.agents,
   };
   const id = append(db, "workflow_run_status", row);
   db.run("UPDATE runs SET last_outbox_id = ? WHERE workflow_instance_id = ?", id, row.workflow_instance_id);
