@@ -4,6 +4,7 @@ import { join } from "node:path";
 import type { PreparedFiles } from "../../src/contract/messages.ts";
 import { InvalidInputError, NotFoundError, UnprocessableError } from "../../src/errors.ts";
 import { Transfers } from "../../src/principal/history/transfers.ts";
+import { turn } from "../../src/timer.ts";
 import { TemporaryDirectory } from "../support/temporary-directory.ts";
 import { failure } from "./support.ts";
 
@@ -54,6 +55,22 @@ async function fetched(transfer_id: string, name: string): Promise<{ content: Bu
 const onDisk = () => readdirSync(directory.path("transfers"));
 
 describe("files that were prepared", () => {
+  test("are read for their checksum while everything else goes on", async () => {
+    let turns = 0;
+    let isDone = false;
+    const preparing = transfers.prepare(async (into) => {
+      writeFileSync(join(into, "large"), Buffer.alloc(64 * 1024 * 1024));
+      void (async () => {
+        for (; !isDone; turns++) await turn();
+      })();
+      return new Map();
+    });
+    await preparing;
+    isDone = true;
+    // It was read in more pieces than that.
+    expect(turns).toBeGreaterThan(20);
+  });
+
   test("are listed by name, with size, checksum and rows, and nobody else may look at them", async () => {
     const { transfer_id, files } = await prepare({ "b.parquet": "two", "a.parquet": "" }, [["b.parquet", 2]]);
     expect(files).toEqual([
@@ -102,8 +119,8 @@ describe("what is removed", () => {
   test("a transfer that is dropped, whole, and it can be dropped again", async () => {
     const one = await prepare({ file: "x" });
     const two = await prepare({ file: "y" });
-    transfers.drop(one.transfer_id);
-    transfers.drop(one.transfer_id);
+    await transfers.drop(one.transfer_id);
+    await transfers.drop(one.transfer_id);
     expect(onDisk()).toEqual([two.transfer_id]);
     const gone = transfers.read({ transfer_id: one.transfer_id, name: "file", offset: 0 });
     expect((await failure(gone)).message).toBe("These files no longer exist.");
@@ -165,7 +182,7 @@ test("there are four at most, those that are still being prepared included", asy
   await failure(fourth);
   await prepare({ file: "4" });
   expect(await failure(prepare({ file: "5" }))).toBeInstanceOf(UnprocessableError);
-  transfers.drop(three[0]?.transfer_id ?? "");
+  await transfers.drop(three[0]?.transfer_id ?? "");
   await prepare({ file: "5" });
   expect(onDisk()).toHaveLength(4);
 });

@@ -2,7 +2,7 @@
  * The file helper: a child process that accesses the paths that users specify, so that its parent never does. A path on a dead mount
  * may block it until the mount recovers. It handles one request at a time, and reports each path before it accesses it.
  */
-import { closeSync, openSync, readSync, statSync, writeSync } from "node:fs";
+import { closeSync, fdatasyncSync, openSync, readSync, statSync, writeSync } from "node:fs";
 import { resolve } from "node:path";
 import { interpreterOf } from "../interpreter.ts";
 import { readRegularFile } from "../regular-file.ts";
@@ -201,6 +201,8 @@ function copy({ from, to }: FileRequests["copy"]["request"], touching: (path: st
       const piece = Buffer.alloc(PIECE_BYTES);
       for (let count = readSync(source, piece); count > 0; count = readSync(source, piece)) {
         for (let done = 0; done < count; ) done += writeSync(target, piece, done, count - done);
+        // Otherwise whoever syncs a file on this disk next, such as the principal its state, may wait for all of this.
+        fdatasyncSync(target);
       }
     } finally {
       closeSync(target);

@@ -128,8 +128,8 @@ export function handlersOf(s: HandlerServices): Handlers {
     BACKUPDB: () => s.history.prepareBackup(),
     BACKUP: () => s.history.prepareFullBackup(),
     READFILE: (request) => s.history.readFile(request),
-    DROPFILES: ({ transfer_id }) => {
-      s.history.dropFiles(transfer_id);
+    DROPFILES: async ({ transfer_id }) => {
+      await s.history.dropFiles(transfer_id);
       return {};
     },
 

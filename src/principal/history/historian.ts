@@ -408,8 +408,8 @@ export class Historian extends BackgroundService<HistorianSignals> {
   }
 
   /** Removes prepared files. */
-  dropFiles(transferId: string): void {
-    this.#transfers.drop(transferId);
+  dropFiles(transferId: string): Promise<void> {
+    return this.#transfers.drop(transferId);
   }
 
   // ---------------------------------------------------------------- writing

@@ -35,5 +35,5 @@ export interface HistoryAccess extends LogPositions {
   prepareBackup(): Promise<PreparedFiles>;
   prepareFullBackup(): Promise<PreparedFiles>;
   readFile(piece: ReadFile): Promise<FilePiece>;
-  dropFiles(transferId: string): void;
+  dropFiles(transferId: string): Promise<void>;
 }

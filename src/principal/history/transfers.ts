@@ -5,7 +5,7 @@ import { open, readdir, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import type { FilePiece, PreparedFiles, ReadFile } from "../../contract/messages.ts";
 import { CdktrError, errorMessage, NotFoundError, UnprocessableError } from "../../errors.ts";
-import { Timer } from "../../timer.ts";
+import { Timer, turn } from "../../timer.ts";
 
 /** Chunk size: 4 MiB as base64. */
 const PIECE_BYTES = 3 * 1024 * 1024;
@@ -50,7 +50,8 @@ export class Transfers {
 
   /** Removes everything. */
   stop(): void {
-    for (const id of [...this.#transfers.keys()]) this.drop(id);
+    for (const { expiry } of this.#transfers.values()) expiry.cancel();
+    this.#transfers.clear();
     rmSync(this.directory, { recursive: true, force: true });
   }
 
@@ -79,7 +80,7 @@ export class Transfers {
         files.push({ name, bytes: size, sha256: await sha256(path), rows: rows.get(name) ?? null });
       }
       const expiry = new Timer(() => {
-        if (transfer.reading === 0) this.drop(transfer_id);
+        if (transfer.reading === 0) void this.drop(transfer_id);
       });
       const transfer: Transfer = { directory, names: new Set(names), expiry, reading: 0 };
       this.#transfers.set(transfer_id, transfer);
@@ -125,13 +126,14 @@ export class Transfers {
     }
   }
 
-  /** Removes the files of a transfer; a no-op if it does not exist. */
-  drop(transferId: string): void {
+  /** Removes the files of a transfer; a no-op if it does not exist. Not on this thread: that of a large file takes long. */
+  async drop(transferId: string): Promise<void> {
     const transfer = this.#transfers.get(transferId);
     if (transfer === undefined) return;
     this.#transfers.delete(transferId);
     transfer.expiry.cancel();
-    rmSync(transfer.directory, { recursive: true, force: true });
+    // What is left is removed when the principal stops or starts.
+    await rm(transfer.directory, { recursive: true, force: true }).catch(() => {});
   }
 
   #touch(id: string, transfer: Transfer): void {
@@ -148,6 +150,10 @@ function cannotPrepare(cause: unknown, directory: string): UnprocessableError {
 
 async function sha256(path: string): Promise<string> {
   const hasher = new Bun.CryptoHasher("sha256");
-  for await (const chunk of Bun.file(path).stream()) hasher.update(chunk);
+  for await (const chunk of Bun.file(path).stream()) {
+    hasher.update(chunk);
+    // A file in the kernel's cache is read to its end otherwise before anything else is done.
+    await turn();
+  }
   return hasher.digest("hex");
 }
