@@ -336,6 +336,9 @@ export class PrincipalClient {
   #send(id: string, frame: Uint8Array): void {
     if (this.#closed) throw closedError();
     this.#socket ??= this.#connect();
+    // Without a connection, expired requests would pile up.
+    while (this.#outgoing[0] !== undefined && !this.#pending.has(this.#outgoing[0][0]))
+      this.#outgoing.shift();
     this.#outgoing.push([id, frame]);
     if (!this.#sending) void this.#pump(this.#socket);
   }
@@ -346,7 +349,7 @@ export class PrincipalClient {
     try {
       for (let next = this.#outgoing.shift(); next !== undefined; next = this.#outgoing.shift()) {
         const [id, frame] = next;
-        if (this.#pending.has(id)) await socket.send([id, "", frame]);
+        await socket.send([id, "", frame], () => this.#pending.has(id));
       }
     } catch (error) {
       if (!this.#closed) this.#failAll(error instanceof Error ? error : new Error(String(error)));

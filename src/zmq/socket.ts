@@ -20,6 +20,7 @@ const BATCH_BYTES = 1024 * 1024;
 const MAX_ROUNDS = 64;
 
 const SENT = Promise.resolve();
+const always = () => true;
 
 interface PendingReceive {
   readonly max: number;
@@ -30,6 +31,7 @@ interface PendingReceive {
 
 interface PendingSend {
   readonly parts: readonly Uint8Array[];
+  readonly isWanted: () => boolean;
   readonly resolve: () => void;
   readonly reject: (error: unknown) => void;
   timer: Timer | undefined;
@@ -215,15 +217,16 @@ export abstract class Socket implements Disposable {
   }
 
   /** See {@link Writable.send}. */
-  protected sendMessage(message: MessageLike): Promise<void> {
+  protected sendMessage(message: MessageLike, isWanted = always): Promise<void> {
     try {
       this.#assertOpen("send");
+      if (!isWanted()) return SENT;
       const parts = toParts(message);
       if (this.#sends.length === 0 && this.#attemptSend(parts))
         return takeTurn() ? SENT : new Promise(nextTurn);
       if (this.#sendTimeout === 0) throw new ZmqError("EAGAIN", "send");
       return new Promise((resolve, reject) => {
-        const pending: PendingSend = { parts, resolve, reject, timer: undefined };
+        const pending: PendingSend = { parts, isWanted, resolve, reject, timer: undefined };
         if (this.#sendTimeout > 0) {
           pending.timer = new Timer(() => this.#sendTimedOut(pending));
           pending.timer.in(this.#sendTimeout);
@@ -406,7 +409,7 @@ export abstract class Socket implements Disposable {
       if (!takeTurn()) return true;
       let failure: unknown;
       try {
-        if (!this.#native.send(pending.parts)) return false;
+        if (pending.isWanted() && !this.#native.send(pending.parts)) return false;
       } catch (error) {
         failure = error;
       }

@@ -18,10 +18,11 @@ export interface Writable {
    * Sends a message of one part or several, all or nothing. Resolves when libzmq has accepted it. Waits, up to `sendTimeout`, while
    * the high-water mark is reached or no peer is connected; waiting sends complete in order. Do not change a buffer that was passed in
    * before the promise settles.
+   * @param isWanted asked when the message could be sent; if it returns false, the message is dropped and the promise resolves
    * @throws {ZmqError} EAGAIN after `sendTimeout`; ENOTSOCK when closed, ETERM when closed while waiting;
    *   EFSM on REQ and REP out of turn; EHOSTUNREACH on a `mandatory` ROUTER
    */
-  send(message: MessageLike): Promise<void>;
+  send(message: MessageLike, isWanted?: () => boolean): Promise<void>;
   /**
    * Sends if that is possible at once; never waits.
    * @returns false when it would have to wait; nothing was sent then
@@ -47,8 +48,8 @@ export interface Readable extends AsyncIterable<Message> {
 }
 
 abstract class WritableSocket extends Socket implements Writable {
-  send(message: MessageLike): Promise<void> {
-    return this.sendMessage(message);
+  send(message: MessageLike, isWanted?: () => boolean): Promise<void> {
+    return this.sendMessage(message, isWanted);
   }
   trySend(message: MessageLike): boolean {
     return this.trySendMessage(message);
@@ -74,8 +75,8 @@ abstract class ReadableSocket extends Socket implements Readable {
 }
 
 abstract class DuplexSocket extends ReadableSocket implements Writable {
-  send(message: MessageLike): Promise<void> {
-    return this.sendMessage(message);
+  send(message: MessageLike, isWanted?: () => boolean): Promise<void> {
+    return this.sendMessage(message, isWanted);
   }
   trySend(message: MessageLike): boolean {
     return this.trySendMessage(message);
