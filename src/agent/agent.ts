@@ -311,6 +311,7 @@ export class Agent extends BackgroundService<AgentSignals> {
       heartbeatIntervalMs: config.CDKTR_AGENT_HEARTBEAT_INTERVAL_MS,
       timeoutMs: config.CDKTR_DEFAULT_ZMQ_TIMEOUT_MS,
       attempts: config.CDKTR_RETRY_ATTEMPTS,
+      now: () => this.clock.now(),
       describe: () => this.#describe(),
       beat: () => ({
         running: this.#runningAttempts(),

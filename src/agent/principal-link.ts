@@ -11,6 +11,7 @@ import {
   RequestRefusedError,
   RequestUnprocessableError,
 } from "../protocol/client.ts";
+import { clockAhead } from "../protocol/clock-ahead.ts";
 import { BackgroundService } from "../service.ts";
 
 /** The principal belongs to another installation of cdktr than the one whose runs this agent executes. */
@@ -39,6 +40,8 @@ export interface LinkOptions {
   readonly timeoutMs: number;
   /** Number of consecutive unanswered requests after which the principal counts as gone. */
   readonly attempts: number;
+  /** The agent's wall clock, ms since the epoch. */
+  now(): number;
   describe(): AgentDescription;
   beat(): Omit<Heartbeat, "agent_id" | "session_id" | "wait_ms">;
   /** Called when a principal of this installation answers. @throws OtherInstallationError when the agent cannot switch to it now */
@@ -213,11 +216,14 @@ export class PrincipalLink extends BackgroundService {
   }
 
   async #register(): Promise<void> {
-    const { client, agentId, timeoutMs, describe, registered } = this.#options;
+    const { client, agentId, timeoutMs, now, describe, registered } = this.#options;
     const patience = { timeoutMs, attempts: 1, signal: this.stopSignal };
+    const asked = now();
     const principal = await this.#compareVersions(patience);
+    const clock_ahead_ms =
+      principal?.now_ms === undefined ? undefined : -clockAhead(principal.now_ms, asked, now());
     if (principal?.installation_id !== undefined) this.#options.meet(principal.installation_id);
-    const description = { ...describe(), last_token: this.#token };
+    const description = { ...describe(), last_token: this.#token, clock_ahead_ms };
     const orders = await client.registerAgent(agentId, description, patience).catch(async (error) => {
       // The principal may have been replaced between the two requests.
       if (error instanceof RequestUnprocessableError) await this.#compareVersions(patience);

@@ -257,7 +257,7 @@ describe("a principal that is silent for longer than an agent tries, and then an
 });
 
 describe("a principal of another version", () => {
-  const info = (id: string, version: number, oldest: number) =>
+  const info = (id: string, version: number, oldest: number, more: { readonly now_ms?: number } = {}) =>
     encodeReply(
       "SUCCESS",
       JSON.stringify({
@@ -274,8 +274,24 @@ describe("a principal of another version", () => {
         invalid_workflow_files: [],
         runs: { pending: 0, running: 0 },
         history: { available: true, error: null },
+        ...more,
       }),
     );
+
+  test("is told by how much this agent's clock is ahead of its own, if it says what time it is", async () => {
+    for (const [now_ms, from, to] of [
+      [() => Date.now() + 3_600_000, -3_601_000, -3_599_000],
+      [Date.now, 0, 0],
+    ] as const) {
+      await using principal = await new ScriptedPrincipal().start();
+      await using fleet = new Fleet();
+      principal.onInfo = () => info(principal.id, PROTOCOL.version, 1, { now_ms: now_ms() });
+      await (await fleet.agent(fleet.config(principal.ports, quick))).registered;
+      const { clock_ahead_ms = Number.NaN } = principal.descriptions[0] ?? {};
+      expect(clock_ahead_ms).toBeGreaterThanOrEqual(from);
+      expect(clock_ahead_ms).toBeLessThanOrEqual(to);
+    }
+  });
 
   test("that understands this agent is used, regardless of what else it understands", async () => {
     await using principal = await new ScriptedPrincipal().start();
@@ -284,6 +300,7 @@ describe("a principal of another version", () => {
     const agent = await fleet.agent(fleet.config(principal.ports, quick));
     await agent.registered;
     expect(principal.descriptions[0]?.protocol).toEqual(PROTOCOL);
+    expect(principal.descriptions[0]?.clock_ahead_ms).toBeUndefined();
   });
 
   test("that does not is sent nothing, and the agent exits with a status on which no supervisor restarts it", async () => {
@@ -424,6 +441,8 @@ describe("a principal of another version", () => {
     expect(principal.descriptions.at(-1)?.running).toEqual([
       { workflow_instance_id: run.workflow_instance_id, slice: 0, attempt: run.attempt },
     ]);
+    // Until it has the answer, it would end with its last run.
+    await agent.signals.until("phase", () => agent.phase === "UP");
     writeFileSync(gate, "");
     await principal.until(() => {
       principal.wake();

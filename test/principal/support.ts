@@ -207,7 +207,7 @@ export class FakeAgent {
 
   register(
     running: RunAssignment[] = [],
-    more: Partial<Pick<AgentDescription, "report_seq" | "follows" | "last_token">> = {},
+    more: Partial<Pick<AgentDescription, "report_seq" | "follows" | "last_token" | "clock_ahead_ms">> = {},
   ): Promise<AgentOrders> {
     return this.client.registerAgent(this.id, {
       session_id: this.sessionId,

@@ -223,6 +223,7 @@ test("an agent whose event loop is blocked is unhealthy", async () => {
     heartbeatIntervalMs: 20,
     timeoutMs: 20,
     attempts: 2,
+    now: Date.now,
     describe: () => DESCRIPTION,
     beat: nothing,
     meet: nothing,

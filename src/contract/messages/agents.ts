@@ -66,6 +66,11 @@ export const AgentDescription = z.object({
     })
     .optional(),
   last_token: ContactToken.optional(),
+  /**
+   * By how much its clock is ahead of the principal's, ms, as the reply to its `PRINCIPALINFO` showed; 0 if the time that the reply took
+   * explains the difference. Absent if the principal did not say its time; older agents do not send it.
+   */
+  clock_ahead_ms: z.number().optional(),
 });
 export type AgentDescription = z.infer<typeof AgentDescription>;
 

@@ -183,6 +183,9 @@ export class AgentRegistry extends BackgroundService {
       this.#o.polls.wake(topicOf(agentId));
     }
     contact.chain.restart(description.last_token);
+    // Before it sends lines: their times are right from the first one on.
+    if (description.clock_ahead_ms !== undefined)
+      this.#clocksCompared(contact, contact.skew.measured(description.clock_ahead_ms));
     contact.running = description.running;
     contact.settle =
       outcome.waitFor && description.report_seq !== undefined
@@ -333,13 +336,14 @@ export class AgentRegistry extends BackgroundService {
     }
   }
 
-  #compareClocks({ agentId, skew }: Contact, { now_ms }: Heartbeat): void {
+  #compareClocks(contact: Contact, { now_ms }: Heartbeat): void {
     if (now_ms === undefined) return;
-    const hasChanged = skew.heard(now_ms, this.#o.clock.now());
-    const { aheadMs } = skew;
-    if (hasChanged || aheadMs !== 0) {
-      this.#o.events.emit("agent clock compared", { agentId, offsetMs: -aheadMs });
-    }
+    const hasChanged = contact.skew.heard(now_ms, this.#o.clock.now());
+    if (hasChanged || contact.skew.aheadMs !== 0) this.#clocksCompared(contact, hasChanged);
+  }
+
+  #clocksCompared({ agentId, skew: { aheadMs } }: Contact, hasChanged: boolean): void {
+    this.#o.events.emit("agent clock compared", { agentId, offsetMs: -aheadMs });
     if (!hasChanged) return;
     if (aheadMs === 0) {
       this.#o.log.info(`The clocks of agent ${agentId} and of the principal agree again.`);

@@ -443,9 +443,11 @@ export class RunChanges {
     }
     const { clock_offset_ms: offset_ms } = attempt;
     const corrected = timestamp_ms + offset_ms;
-    // The agent's clock may have been corrected in the meantime.
-    const possible = [corrected, told, timestamp_ms].find((at) => run.status_at_ms <= at && at <= now);
-    return { at_ms: Math.round(possible ?? Math.min(corrected, now)), offset_ms };
+    // The agent's clock may have been set in the meantime.
+    const possible = [corrected, told, timestamp_ms].find(
+      (at) => run.status_at_ms - CLOCK_ERROR_MS <= at && at <= now + CLOCK_ERROR_MS,
+    );
+    return { at_ms: Math.round(Math.min(possible ?? corrected, now)), offset_ms };
   }
 
   /** The agent has the run. */
@@ -565,6 +567,9 @@ export class RunChanges {
     return this.#writing.setTask(tx, run, attempt.agent_id, task, from, at, change);
   }
 }
+
+/** By how much a time may be wrong that is computed from a difference of clocks: messages take time, ms. */
+const CLOCK_ERROR_MS = 3000;
 
 /** Maximum number of firings to drop at once, because other units of work wait. Later firings drop the rest. */
 const MAX_DROPPED = 500;
