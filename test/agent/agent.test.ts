@@ -4,7 +4,7 @@ import { existsSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Agent } from "../../src/agent/agent.ts";
 import { OutboxLockedError } from "../../src/agent/outbox.ts";
-import { failure, TestPrincipal } from "../principal/support.ts";
+import { failure, lastingPorts, TestPrincipal } from "../principal/support.ts";
 import { isRunning, until } from "./support/bench.ts";
 import { ended, Fleet, linesOf, shellWorkflow, trigger } from "./support/fleet.ts";
 
@@ -253,7 +253,7 @@ describe("a principal that goes away", () => {
           b: { run: "echo last", depends: ["a"] },
         }),
       },
-      config: quick,
+      config: { ...quick, ...(await lastingPorts()) },
     });
     await principal.start();
     const { ports } = principal;
@@ -266,12 +266,7 @@ describe("a principal that goes away", () => {
     await agent.signals.until("run over", () => agent.runningWorkflows === 0);
     const again = new TestPrincipal({
       workflows: {},
-      config: {
-        ...principal.config,
-        CDKTR_PRINCIPAL_PORT: ports.api,
-        CDKTR_LOGS_LISTENING_PORT: ports.logsListening,
-        CDKTR_LOGS_PUBLISHING_PORT: ports.logsPublishing,
-      },
+      config: principal.config,
     });
     await using restarted = await again.start();
     const client = restarted.client();
@@ -291,7 +286,7 @@ describe("a principal that goes away", () => {
       workflows: {
         "flow.yml": shellWorkflow({ a: `echo one; while [ ! -e ${go} ]; do sleep 0.01; done; echo two` }),
       },
-      config: quick,
+      config: { ...quick, ...(await lastingPorts()) },
     });
     await principal.start();
     const { ports } = principal;
@@ -310,12 +305,7 @@ describe("a principal that goes away", () => {
 
     await using restarted = await new TestPrincipal({
       workflows: {},
-      config: {
-        ...principal.config,
-        CDKTR_PRINCIPAL_PORT: ports.api,
-        CDKTR_LOGS_LISTENING_PORT: ports.logsListening,
-        CDKTR_LOGS_PUBLISHING_PORT: ports.logsPublishing,
-      },
+      config: principal.config,
     }).start();
     const successor = await fleet.agent(config);
     const client = restarted.client();

@@ -2,6 +2,7 @@ import { afterEach, beforeEach, describe, expect, spyOn, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { freePorts } from "../../scripts/support/ports.ts";
 import { LogSender } from "../../src/agent/log-sender.ts";
 import { Outbox } from "../../src/agent/outbox.ts";
 import { type Clock, systemClock } from "../../src/clock.ts";
@@ -94,8 +95,7 @@ describe("lines reach the principal", () => {
   });
 
   test("when it comes up later, more than fits into the socket", async () => {
-    const port = await bound();
-    await pull.unbind(pull.lastEndpoint);
+    const [port = 0] = await freePorts(1);
     connect(port);
     sender.rewind(0);
     write(1, 500);

@@ -2,7 +2,7 @@
 import { expect, test } from "bun:test";
 import { copyFileSync, mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { type Cluster, startCluster } from "../support/cdktr.ts";
-import { IMPATIENT, trigger } from "./failures/support.ts";
+import { PATIENT, trigger } from "./failures/support.ts";
 import { gate, runOver, shellWorkflow, TemporaryDirectory, until } from "./support/fixtures.ts";
 
 const after = (id: string) => `params:\n  workflow_instance_id: none\non:\n  workflow:\n    id: ${id}\n`;
@@ -13,7 +13,7 @@ test("a backup has state and history of one moment; after its restore runs go on
   using directory = new TemporaryDirectory();
   await using cluster = await startCluster({
     agents: 1,
-    env: IMPATIENT,
+    env: PATIENT,
     workflows: {
       "hello.yml": shellWorkflow({ a: { sh: "echo hello" } }),
       "gated.yml": shellWorkflow({ a: { sh: gate(directory.path("gate")) } }),
@@ -122,7 +122,7 @@ test("a history or a state that is put back alone leaves no run unfinished for e
   using directory = new TemporaryDirectory();
   await using cluster = await startCluster({
     agents: 1,
-    env: IMPATIENT,
+    env: PATIENT,
     workflows: { "gated.yml": shellWorkflow({ a: { sh: gate(directory.path("gate")) } }) },
   });
   const { client } = cluster;

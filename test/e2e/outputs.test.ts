@@ -4,11 +4,11 @@ import { readdirSync, writeFileSync } from "node:fs";
 import { hostname } from "node:os";
 import { join } from "node:path";
 import { Cluster, freePorts } from "../support/cdktr.ts";
-import { IMPATIENT, trigger } from "./failures/support.ts";
+import { PATIENT, trigger } from "./failures/support.ts";
 import { gate, runOver, shellWorkflow, until } from "./support/fixtures.ts";
 
 test("outputs survive a killed agent, its private files do not, and labels of the host are not for the taking", async () => {
-  await using cluster = new Cluster({ env: IMPATIENT }, await freePorts(3));
+  await using cluster = new Cluster({ env: PATIENT }, await freePorts(3));
   const open = join(cluster.directory, "open");
   cluster.writeWorkflow(
     "pass.yml",

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import type { RunDetails } from "../../src/contract/messages.ts";
 import { type Cluster, startCluster } from "../support/cdktr.ts";
 import { LONG } from "../support/long.ts";
-import { IMPATIENT } from "./failures/support.ts";
+import { PATIENT } from "./failures/support.ts";
 import { gate, linesOf, processesWith, runOver, shellWorkflow, until } from "./support/fixtures.ts";
 
 const inZone = (zone: string) => `    runs_on: {zone: ${zone}}\n`;
@@ -23,7 +23,7 @@ const agentsOf = (run: RunDetails) =>
   Object.fromEntries(run.tasks.map((task) => [task.task_id, task.agent_id?.split("-").at(-1)]));
 
 test("a run that two agents share outlives its principal, is cancelled, timed out, and handed over by one that drains", async () => {
-  await using cluster = await startCluster({ env: IMPATIENT });
+  await using cluster = await startCluster({ env: PATIENT });
   const [witness, first, second] = ["witness", "first", "second"].map((name) =>
     join(cluster.directory, name),
   );
@@ -49,7 +49,7 @@ test("a run that two agents share outlives its principal, is cancelled, timed ou
     d: { ...stuck, depends: ["a"] },
   };
   cluster.writeWorkflow("endless.yml", shellWorkflow(endless));
-  cluster.writeWorkflow("late.yml", shellWorkflow(endless, 'timeout: "1s"\n'));
+  cluster.writeWorkflow("late.yml", shellWorkflow(endless, 'timeout: "3s"\n'));
   await until(
     "the workflows are loaded",
     async () => Object.keys(await cluster.client.listWorkflows()).length === 3,
@@ -90,7 +90,7 @@ test("a run that two agents share outlives its principal, is cancelled, timed ou
   expect(agentsOf(stopped)).toMatchObject({ a: "x", b: "y2" });
 
   const failed = await runOver(cluster.client, late);
-  expect(failed).toMatchObject({ status: "FAILED", error: "timed out after 1s" });
+  expect(failed).toMatchObject({ status: "FAILED", error: "timed out after 3s" });
   expect(Object.fromEntries(failed.tasks.map(({ task_id, status }) => [task_id, status]))).toEqual({
     a: "FAILED",
     b: "FAILED",

@@ -9,7 +9,7 @@ import { HISTORY_MIGRATIONS } from "../../src/storage/history-migrations.ts";
 import { STATE_MIGRATIONS } from "../../src/storage/operational/sqlite/schema.ts";
 import { Cluster, freePorts } from "../support/cdktr.ts";
 import { AGENT, FormerDirectory } from "../upgrade/support.ts";
-import { IMPATIENT, trigger } from "./failures/support.ts";
+import { PATIENT, trigger } from "./failures/support.ts";
 import { runOver, shellWorkflow, until } from "./support/fixtures.ts";
 
 const workflows = {
@@ -21,7 +21,7 @@ const workflows = {
 
 /** A cluster that is not started, on what version 0.1 left when it was killed in the middle of its work. */
 async function formerCluster(): Promise<Cluster> {
-  const cluster = new Cluster({ workflows, env: IMPATIENT }, await freePorts(3));
+  const cluster = new Cluster({ workflows, env: PATIENT }, await freePorts(3));
   using former = await FormerDirectory.of("v0.1");
   cpSync(former.path, cluster.dataDirectory, { recursive: true });
   return cluster;

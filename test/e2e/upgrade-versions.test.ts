@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { errorsOf, examined, findingOf } from "../doctor/support.ts";
 import { Cluster, cdktr, freePorts } from "../support/cdktr.ts";
 import { build } from "../upgrade/builds.ts";
-import { IMPATIENT, trigger } from "./failures/support.ts";
+import { PATIENT, trigger } from "./failures/support.ts";
 import { gate, runOver, shellWorkflow, until } from "./support/fixtures.ts";
 
 /** Adjacent versions are compatible; the first and the last are not. */
@@ -32,7 +32,7 @@ test("neighbours work together, whichever is the older one, and everybody sees t
     [second, third, "1.0.0"],
     [third, second, "0.2.0"],
   ] as const) {
-    await using cluster = new Cluster({ workflows, env: IMPATIENT }, await freePorts(3));
+    await using cluster = new Cluster({ workflows, env: PATIENT }, await freePorts(3));
     await cluster.startPrincipal([], { program: ofPrincipal });
     const agent = await cluster.startAgent([], { program: ofAgent });
     const run = await cluster.cdktr(["run", "hello", "--wait", "--json"], { program: ofAgent });
@@ -67,7 +67,7 @@ test("an agent of protocol 1 gets whole runs only, and those only if they may ru
       b: { sh: "true", depends: ["a"], extra: "    runs_on: {zone: eu}\n" },
     }),
   };
-  await using cluster = new Cluster({ workflows: files, env: IMPATIENT }, await freePorts(3));
+  await using cluster = new Cluster({ workflows: files, env: PATIENT }, await freePorts(3));
   await cluster.startPrincipal([], { program: second });
   const labels = ["--label", "zone=eu"];
   const old = await cluster.startAgent(["--suffix", "old", ...labels], { program: first });
@@ -86,7 +86,7 @@ test("an agent of protocol 1 gets whole runs only, and those only if they may ru
 });
 
 test("an agent that is too old ends with a status that systemd does not repeat; both sides name both versions", async () => {
-  await using cluster = new Cluster({ workflows, env: IMPATIENT }, await freePorts(3));
+  await using cluster = new Cluster({ workflows, env: PATIENT }, await freePorts(3));
   const principal = await cluster.startPrincipal([], { program: third });
   const agent = await cluster.spawn(["start", "agent"], { program: first }).finished;
   const words =
@@ -116,7 +116,7 @@ test("an agent that is too old ends with a status that systemd does not repeat; 
 });
 
 test("an agent that is too new waits for the upgrade of the principal", async () => {
-  await using cluster = new Cluster({ workflows, env: IMPATIENT }, await freePorts(3));
+  await using cluster = new Cluster({ workflows, env: PATIENT }, await freePorts(3));
   const old = await cluster.startPrincipal([], { program: first });
   const agent = cluster.spawn(["start", "agent", "--suffix", "new"], { program: third });
   cluster.agents.push(agent);
@@ -133,7 +133,7 @@ test("an agent that is too new waits for the upgrade of the principal", async ()
   // With no patience left it ends, with a status after which systemd tries again later.
   const impatient = await cdktr(["start", "agent", "--suffix", "impatient"], {
     program: third,
-    env: { ...cluster.env, CDKTR_RETRY_ATTEMPTS: "2", CDKTR_DEFAULT_ZMQ_TIMEOUT_MS: "200" },
+    env: { ...cluster.env, CDKTR_RETRY_ATTEMPTS: "1", CDKTR_DEFAULT_ZMQ_TIMEOUT_MS: "5000" },
   });
   expect(impatient.code).toBe(1);
   expect(impatient.stderr).toMatch(/ERROR .*is too new for the principal/);
@@ -144,8 +144,7 @@ test("an agent that is too new waits for the upgrade of the principal", async ()
 });
 
 test("a principal is upgraded too far under an agent that works: the run ends, and counts when the agent is upgraded too", async () => {
-  const env = { ...IMPATIENT, CDKTR_AGENT_HEARTBEAT_TIMEOUT_MS: "30000" };
-  await using cluster = new Cluster({ env }, await freePorts(3));
+  await using cluster = new Cluster({ env: PATIENT }, await freePorts(3));
   const open = join(cluster.directory, "open");
   cluster.writeWorkflow("gated.yml", shellWorkflow({ a: { sh: `${gate(open)}; echo done` } }));
   const old = await cluster.startPrincipal([], { program: first });
@@ -173,7 +172,7 @@ test("a principal is upgraded too far under an agent that works: the run ends, a
 });
 
 test("the doctor tells neighbours, and those who are too far apart, each with what to do", async () => {
-  await using cluster = new Cluster({ workflows, env: IMPATIENT }, await freePorts(3));
+  await using cluster = new Cluster({ workflows, env: PATIENT }, await freePorts(3));
   const doctor = (program: string) => examined({ cwd: cluster.directory, env: cluster.env, program });
   const principal = await cluster.startPrincipal([], { program: second });
   await cluster.startAgent([], { program: first });

@@ -9,7 +9,7 @@ import {
 import { Push } from "../../src/zmq/index.ts";
 import { line } from "../storage/history-support.ts";
 import { until } from "../support/until.ts";
-import { TestPrincipal } from "./support.ts";
+import { lastingPorts, TestPrincipal } from "./support.ts";
 
 const SOON_MS = 10_000;
 const UNSECURED = { host: "127.0.0.1", curve: undefined };
@@ -106,21 +106,17 @@ test("being connected is not enough: it waits until its subscriptions are active
 });
 
 test("a new connection is reported before its first line", async () => {
-  await using bench = await new TestPrincipal().start();
-  const { api, logsListening, logsPublishing } = bench.ports;
+  const ports = await lastingPorts();
+  await using bench = await new TestPrincipal({ config: ports }).start();
   const live = subscribe(bench);
   expect(await live.connect(SOON_MS)).toBe(true);
   const batches = live.batches();
   expect(await next(batches, () => true)).toEqual({ connection: 1, lines: [] });
   await bench.principal?.stop();
-  await bench.start({
-    CDKTR_PRINCIPAL_PORT: api,
-    CDKTR_LOGS_LISTENING_PORT: logsListening,
-    CDKTR_LOGS_PUBLISHING_PORT: logsPublishing,
-  });
+  await bench.start();
   expect(await next(batches, () => true)).toEqual({ connection: 2, lines: [] });
   using agent = new Push({ linger: 0 });
-  agent.connect(`tcp://127.0.0.1:${logsListening}`);
+  agent.connect(`tcp://127.0.0.1:${ports.CDKTR_LOGS_LISTENING_PORT}`);
   await agent.send(line({ payload: "after" }));
   const { connection, lines } = await next(batches, () => true);
   expect([connection, lines[0]?.payload]).toEqual([2, "after"]);

@@ -98,7 +98,7 @@ describe("a whole run that needs labels", () => {
   test("goes to a request that waits as soon as it is triggered, past those that cannot have it", async () => {
     await using cluster = await principal(tasks);
     const agents = [await cluster.agent("first", inZone("y")), await cluster.agent("second", inZone("x"))];
-    const [none, some] = agents.map((agent) => agent.fetch(700));
+    const [none, some] = [agents[0]?.fetch(700), agents[1]?.fetch()];
     const id = await trigger(cluster);
     expect((await some)?.workflow_instance_id).toBe(id);
     expect(await none).toBeNull();
@@ -316,7 +316,7 @@ describe("a split run", () => {
 });
 
 describe("when an agent is lost with a slice", () => {
-  const QUICK = { config: { CDKTR_AGENT_HEARTBEAT_TIMEOUT_MS: 400 } };
+  const QUICK = { config: { CDKTR_AGENT_HEARTBEAT_TIMEOUT_MS: 1000 } };
 
   test("only that slice runs again, without what had completed; the others go on", async () => {
     const tasks = {

@@ -4,6 +4,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { createConsola, type LogObject } from "consola";
+import { freePorts } from "../../scripts/support/ports.ts";
 import type { Clock } from "../../src/clock.ts";
 import { type Config, loadConfig } from "../../src/config.ts";
 import type {
@@ -77,6 +78,16 @@ export class LogBook {
       });
     }
   }
+}
+
+/** Ports that a principal has again when it is started again. Those that the kernel chooses may be somebody else's by then. */
+export async function lastingPorts() {
+  const [api = 0, listening = 0, publishing = 0] = await freePorts(3);
+  return {
+    CDKTR_PRINCIPAL_PORT: api,
+    CDKTR_LOGS_LISTENING_PORT: listening,
+    CDKTR_LOGS_PUBLISHING_PORT: publishing,
+  };
 }
 
 /** A running principal with its files and connections. Every unit of work is done, undone and repeated. */

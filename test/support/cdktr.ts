@@ -230,9 +230,14 @@ export class Cluster implements AsyncDisposable {
     writeFileSync(file, text);
   }
 
-  /** Runs a command against the cluster. */
+  /** Runs a command against the cluster. On a busy machine it may take its time, however impatient the agents are. */
   cdktr(args: readonly string[], options: CommandOptions = {}): Promise<Finished> {
-    return cdktr(args, { cwd: this.directory, ...options, env: { ...this.env, ...options.env } });
+    const patience = args[0] === "start" ? {} : { CDKTR_DEFAULT_ZMQ_TIMEOUT_MS: "20000" };
+    return cdktr(args, {
+      cwd: this.directory,
+      ...options,
+      env: { ...this.env, ...patience, ...options.env },
+    });
   }
 
   /** Starts a command against the cluster and does not wait for it. */

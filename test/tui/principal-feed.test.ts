@@ -1,13 +1,12 @@
 import { afterEach, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { rmSync } from "node:fs";
 import { join } from "node:path";
-import { freePorts } from "../../scripts/support/ports.ts";
 import { PrincipalFeed } from "../../src/tui/feeds/principal-feed.ts";
 import { initialState } from "../../src/tui/initial-state.ts";
 import { openPage, openRun } from "../../src/tui/navigation.ts";
 import type { State } from "../../src/tui/state.ts";
 import type { Store } from "../../src/tui/store.ts";
-import { required, TestPrincipal, workflowText } from "../principal/support.ts";
+import { lastingPorts, required, TestPrincipal, workflowText } from "../principal/support.ts";
 
 setDefaultTimeout(30_000);
 
@@ -235,15 +234,8 @@ describe("an open page", () => {
 describe("a principal that stops", () => {
   /** Starts one that has the same ports when it is started again. */
   async function startWithPorts(): Promise<number> {
-    const [api = 0, logs = 0, live = 0] = await freePorts(3);
-    cluster = await new TestPrincipal({
-      config: {
-        CDKTR_PRINCIPAL_PORT: api,
-        CDKTR_LOGS_LISTENING_PORT: logs,
-        CDKTR_LOGS_PUBLISHING_PORT: live,
-      },
-    }).start();
-    return api;
+    cluster = await new TestPrincipal({ config: await lastingPorts() }).start();
+    return cluster.ports.api;
   }
 
   test("is lost with its data kept, and regained when it answers again", async () => {

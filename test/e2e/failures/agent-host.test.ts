@@ -3,7 +3,7 @@ import { afterAll, beforeAll, expect, test } from "bun:test";
 import { readdirSync, readFileSync } from "node:fs";
 import { type Cluster, startCluster } from "../../support/cdktr.ts";
 import { runOver, shellWorkflow, TemporaryDirectory, until } from "../support/fixtures.ts";
-import { IMPATIENT, trigger } from "./support.ts";
+import { PATIENT, trigger } from "./support.ts";
 
 const directory = new TemporaryDirectory();
 const WITHHELD = {
@@ -18,7 +18,7 @@ let cluster: Cluster;
 beforeAll(async () => {
   const wide = Array.from({ length: 60 }, (_, i) => [`t${i}`, { sh: "sleep 0.5" }] as const);
   cluster = await startCluster({
-    env: { ...IMPATIENT, CDKTR_AGENT_MAX_TASKS: "100" },
+    env: { ...PATIENT, CDKTR_AGENT_MAX_TASKS: "100" },
     workflows: {
       "own.yml": shellWorkflow(
         { a: { sh: `env > '${directory.path("env")}'; ulimit -Sn > '${directory.path("limit")}'` } },

@@ -3,7 +3,7 @@ import { expect, test } from "bun:test";
 import { hostname } from "node:os";
 import { startCluster } from "../../support/cdktr.ts";
 import { linesOf, runOver, shellWorkflow, TemporaryDirectory, until } from "../support/fixtures.ts";
-import { IMPATIENT, trigger } from "./support.ts";
+import { IMPATIENT, PATIENT, trigger } from "./support.ts";
 
 test("the reply that hands a run to an agent is lost with the agent: another one gets it, as an attempt that does not count", async () => {
   using directory = new TemporaryDirectory();
@@ -48,7 +48,7 @@ test("an agent killed at any moment around an assignment: no run is lost, none r
   using directory = new TemporaryDirectory();
   const ledger = directory.path("ledger");
   await using cluster = await startCluster({
-    env: IMPATIENT,
+    env: PATIENT,
     workflows: {
       "once.yml": shellWorkflow({ a: { sh: `echo "$CDKTR_WORKFLOW_INSTANCE_ID" >> ${ledger}` } }),
     },
@@ -76,7 +76,7 @@ test("the principal killed at once after RUNTASK's OK: every run that was acknow
   const ledger = directory.path("ledger");
   await using cluster = await startCluster({
     agents: 1,
-    env: IMPATIENT,
+    env: PATIENT,
     workflows: {
       "once.yml": shellWorkflow({ a: { sh: `echo "$CDKTR_WORKFLOW_INSTANCE_ID" >> ${ledger}` } }),
     },

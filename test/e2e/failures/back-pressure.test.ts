@@ -3,7 +3,7 @@ import { expect, test } from "bun:test";
 import { startCluster } from "../../support/cdktr.ts";
 import { lockOf } from "../../support/file-lock.ts";
 import { linesOf, runOver, shellWorkflow, TemporaryDirectory, until } from "../support/fixtures.ts";
-import { IMPATIENT, numbersOf, trigger, upTo } from "./support.ts";
+import { numbersOf, PATIENT, trigger, upTo } from "./support.ts";
 
 /** Blocks of lines that a task prints, about 64 KiB each: six times the limit of the outbox. */
 const BLOCKS = 96;
@@ -24,7 +24,7 @@ test("a task that prints more than the outbox holds waits while the principal is
   ].join("; ");
   await using cluster = await startCluster({
     agents: 1,
-    env: { ...IMPATIENT, CDKTR_AGENT_OUTBOX_LIMIT_MB: "1" },
+    env: { ...PATIENT, CDKTR_AGENT_OUTBOX_LIMIT_MB: "1" },
     workflows: {
       "much.yml": shellWorkflow({
         a: { sh: `while [ ! -e ${directory.path("go")} ]; do sleep 0.05; done; ${print}` },
@@ -53,7 +53,7 @@ test("a task that prints more than the outbox holds waits while the principal is
 test("with a full outbox and no history, runs end when they end, time out or are cancelled; their lines come later", async () => {
   const flood = "yes 'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx'";
   await using cluster = await startCluster({
-    env: { ...IMPATIENT, CDKTR_AGENT_OUTBOX_LIMIT_MB: "1" },
+    env: { ...PATIENT, CDKTR_AGENT_OUTBOX_LIMIT_MB: "1" },
     workflows: {
       "times-out.yml": shellWorkflow({ a: { sh: flood } }, "timeout: 1s\n"),
       "cancelled.yml": shellWorkflow({ a: { sh: flood } }),
@@ -93,7 +93,7 @@ test("what tasks publish while the principal is away counts: no more of them sta
   const first = { first: { sh: `while [ ! -e ${directory.path("go")} ]; do sleep 0.05; done` } };
   await using cluster = await startCluster({
     agents: 1,
-    env: { ...IMPATIENT, CDKTR_AGENT_OUTBOX_LIMIT_MB: "1", CDKTR_AGENT_MAX_TASKS: "2" },
+    env: { ...PATIENT, CDKTR_AGENT_OUTBOX_LIMIT_MB: "1", CDKTR_AGENT_MAX_TASKS: "2" },
     workflows: {
       "publish.yml": shellWorkflow({
         ...first,

@@ -3,14 +3,14 @@ import { expect, test } from "bun:test";
 import { existsSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { startCluster } from "../../support/cdktr.ts";
 import { gate, runOver, shellWorkflow, TemporaryDirectory, until } from "../support/fixtures.ts";
-import { IMPATIENT, trigger } from "./support.ts";
+import { PATIENT, trigger } from "./support.ts";
 
 const WORKFLOWS = { "quick.yml": shellWorkflow({ a: { sh: "echo quick" } }) };
 
 test("removed while the principal runs: its state is rewritten, nothing that was acknowledged is lost", async () => {
   using directory = new TemporaryDirectory();
   await using cluster = await startCluster({
-    env: IMPATIENT,
+    env: PATIENT,
     workflows: { ...WORKFLOWS, "gated.yml": shellWorkflow({ a: { sh: gate(directory.path("gate")) } }) },
   });
   // The agent keeps its own data elsewhere.
@@ -45,7 +45,7 @@ test("removed while the principal runs: its state is rewritten, nothing that was
 }, 60_000);
 
 test("another file in the place of its state: nothing is acknowledged any more, until the principal is restarted", async () => {
-  await using cluster = await startCluster({ env: IMPATIENT, workflows: WORKFLOWS });
+  await using cluster = await startCluster({ env: PATIENT, workflows: WORKFLOWS });
   await trigger(cluster, "quick");
   const state = `${cluster.dataDirectory}/state.db`;
   renameSync(state, `${state}.mine`);
@@ -64,7 +64,7 @@ test("another file in the place of its state: nothing is acknowledged any more, 
 }, 60_000);
 
 test("a damaged state at the start: status 1, the file stays unchanged, and the principal starts fresh once it is moved away", async () => {
-  await using cluster = await startCluster({ env: IMPATIENT, workflows: WORKFLOWS });
+  await using cluster = await startCluster({ env: PATIENT, workflows: WORKFLOWS });
   await trigger(cluster, "quick");
   await cluster.principal?.stop();
   const state = `${cluster.dataDirectory}/state.db`;
@@ -86,7 +86,7 @@ test("a damaged state at the start: status 1, the file stays unchanged, and the 
 }, 60_000);
 
 test("the history removed under the principal: it says so and begins a new one, with what comes from then on", async () => {
-  await using cluster = await startCluster({ agents: 1, env: IMPATIENT, workflows: WORKFLOWS });
+  await using cluster = await startCluster({ agents: 1, env: PATIENT, workflows: WORKFLOWS });
   const before = await trigger(cluster, "quick");
   await runOver(cluster.client, before);
   const runsWithLines = async () => {

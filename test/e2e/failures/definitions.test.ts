@@ -4,14 +4,14 @@ import { rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { startCluster } from "../../support/cdktr.ts";
 import { gate, linesOf, runOver, shellWorkflow, TemporaryDirectory, until } from "../support/fixtures.ts";
-import { IMPATIENT, trigger } from "./support.ts";
+import { PATIENT, trigger } from "./support.ts";
 
 test("deleted while it runs: the run goes on to its end, on another agent too; there is no next one", async () => {
   using directory = new TemporaryDirectory();
   const ledger = directory.path("ledger");
   await using cluster = await startCluster({
     agents: 1,
-    env: IMPATIENT,
+    env: PATIENT,
     workflows: {
       "doomed.yml": shellWorkflow({
         first: { sh: `echo first >> ${ledger}; ${gate(directory.path("gate"))}` },
@@ -46,7 +46,7 @@ test("edited, then deleted, while runs are queued: each runs what it was, and `r
   using directory = new TemporaryDirectory();
   const ledger = directory.path("ledger");
   const version = (name: string) => shellWorkflow({ [name]: { sh: `echo ${name} >> ${ledger}` } });
-  await using cluster = await startCluster({ env: IMPATIENT, workflows: { "moving.yml": version("old") } });
+  await using cluster = await startCluster({ env: PATIENT, workflows: { "moving.yml": version("old") } });
   const old = await trigger(cluster, "moving");
   cluster.writeWorkflow("moving.yml", version("new"));
   await until("the edit is in force", async () =>

@@ -3,7 +3,7 @@ import { expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
 import { Cluster, cdktr, freePorts } from "../../support/cdktr.ts";
 import { gate, runOver, shellWorkflow, TemporaryDirectory, until } from "../support/fixtures.ts";
-import { IMPATIENT, numbers, numbersOf, PrivateMounts, trigger, upTo } from "./support.ts";
+import { numbers, numbersOf, PATIENT, PrivateMounts, trigger, upTo } from "./support.ts";
 
 test("under the history: runs go on, queries say what they cannot show, and after a restart every line is there", async () => {
   await using mounts = await PrivateMounts.create();
@@ -11,7 +11,7 @@ test("under the history: runs go on, queries say what they cannot show, and afte
   const history = directory.path("history");
   await using cluster = new Cluster(
     {
-      env: { ...IMPATIENT, CDKTR_DB_PATH: `${history}/app.db` },
+      env: { ...PATIENT, CDKTR_DB_PATH: `${history}/app.db` },
       workflows: { "chatty.yml": shellWorkflow({ a: { sh: numbers(1000) } }) },
     },
     await freePorts(3),
@@ -46,7 +46,7 @@ test("under the principal's state: nothing is acknowledged any more; after a res
   using directory = new TemporaryDirectory();
   await using cluster = new Cluster(
     {
-      env: { ...IMPATIENT, CDKTR_DB_PATH: directory.path("app.db") },
+      env: { ...PATIENT, CDKTR_DB_PATH: directory.path("app.db") },
       workflows: {
         "gated.yml": shellWorkflow({ a: { sh: gate(directory.path("gate")) } }),
         "quick.yml": shellWorkflow({ a: { sh: "echo quick" } }),

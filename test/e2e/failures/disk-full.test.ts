@@ -3,7 +3,7 @@ import { expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
 import { Cluster, cdktr, freePorts } from "../../support/cdktr.ts";
 import { gate, runOver, shellWorkflow, TemporaryDirectory, until } from "../support/fixtures.ts";
-import { IMPATIENT, numbers, numbersOf, PrivateMounts, trigger, upTo } from "./support.ts";
+import { IMPATIENT, numbers, numbersOf, PATIENT, PrivateMounts, trigger, upTo } from "./support.ts";
 
 const FULL = /disk is full/i;
 
@@ -79,7 +79,7 @@ test("the history's: runs go on, queries say what they cannot show, and no line 
   const history = directory.path("history");
   await using cluster = new Cluster(
     {
-      env: { ...IMPATIENT, CDKTR_DB_PATH: `${history}/app.db` },
+      env: { ...PATIENT, CDKTR_DB_PATH: `${history}/app.db` },
       workflows: { "chatty.yml": shellWorkflow({ a: { sh: numbers(3000) } }) },
     },
     await freePorts(3),
@@ -112,7 +112,7 @@ test("an agent's: its runs go on, it says so, and what waited in memory is writt
   using directory = new TemporaryDirectory();
   await using cluster = new Cluster(
     {
-      env: IMPATIENT,
+      env: PATIENT,
       workflows: {
         "gated.yml": shellWorkflow({ a: { sh: numbers(2000, directory.path("gate")) } }),
         "next.yml": shellWorkflow({ a: { sh: numbers(2000) } }),

@@ -5,7 +5,7 @@ import { dirname } from "node:path";
 import { type CdktrProcess, type Cluster, startCluster } from "../../support/cdktr.ts";
 import { lockOf } from "../../support/file-lock.ts";
 import { runOver, shellWorkflow } from "../support/fixtures.ts";
-import { IMPATIENT, numbers, numbersOf, trigger, upTo } from "./support.ts";
+import { numbers, numbersOf, PATIENT, trigger, upTo } from "./support.ts";
 
 const WORKFLOWS = { "chatty.yml": shellWorkflow({ a: { sh: numbers(500) } }) };
 
@@ -44,7 +44,7 @@ async function restart(cluster: Cluster, happens: (file: string) => void): Promi
 }
 
 test("locked by another process: it is named, and when it lets go every line is there", async () => {
-  await using cluster = await startCluster({ agents: 1, env: IMPATIENT, workflows: WORKFLOWS });
+  await using cluster = await startCluster({ agents: 1, env: PATIENT, workflows: WORKFLOWS });
   const before = await trigger(cluster, "chatty");
   await runOver(cluster.client, before);
   await cluster.principal?.stop();
@@ -59,7 +59,7 @@ test("locked by another process: it is named, and when it lets go every line is 
 }, 60_000);
 
 test("damaged: the file is left as it is, and moving it away or putting a copy in its place heals it without a restart", async () => {
-  await using cluster = await startCluster({ agents: 1, env: IMPATIENT, workflows: WORKFLOWS });
+  await using cluster = await startCluster({ agents: 1, env: PATIENT, workflows: WORKFLOWS });
   const before = await trigger(cluster, "chatty");
   await runOver(cluster.client, before);
   // The copy is to hold all of it: what is in the file the agent does not keep.
@@ -88,7 +88,7 @@ test("damaged: the file is left as it is, and moving it away or putting a copy i
 }, 60_000);
 
 test("not a database at all: it says so, and begins a new one when the file is moved away", async () => {
-  await using cluster = await startCluster({ agents: 1, env: IMPATIENT, workflows: WORKFLOWS });
+  await using cluster = await startCluster({ agents: 1, env: PATIENT, workflows: WORKFLOWS });
   let file = "";
   const principal = await restart(cluster, (path) => {
     file = path;

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { Cluster, freePorts, startCluster } from "../../support/cdktr.ts";
 import { gate, linesOf, runOver, shellWorkflow, TemporaryDirectory, until } from "../support/fixtures.ts";
 import { FakeClock } from "./fake-clock.ts";
-import { IMPATIENT, trigger } from "./support.ts";
+import { PATIENT, trigger } from "./support.ts";
 
 const HELLO = { "hello.yml": shellWorkflow({ a: { sh: "echo hello" } }) };
 
@@ -18,7 +18,7 @@ test("the history takes the statuses of a state that is new, or older than itsel
   using directory = new TemporaryDirectory();
   const clock = await FakeClock.create(directory.path("clock"));
   clock.set(3 * 365 * 24 * 3600);
-  await using cluster = new Cluster({ env: IMPATIENT, workflows: HELLO }, await freePorts(3));
+  await using cluster = new Cluster({ env: PATIENT, workflows: HELLO }, await freePorts(3));
   const away = (name: string) => directory.path(name);
   const statusOfNewRun = async () => {
     const run = await trigger(cluster, "hello");
@@ -58,18 +58,17 @@ test("the history takes the statuses of a state that is new, or older than itsel
 test("data for one installation is not sent to another, and is delivered when the agent connects to its own again", async () => {
   using directory = new TemporaryDirectory();
   const gated = { "gated.yml": shellWorkflow({ a: { sh: `echo begun; ${gate(directory.path("gate"))}` } }) };
-  // The agent's absence must not count as its loss, however slowly it starts.
-  const patient = { ...IMPATIENT, CDKTR_AGENT_HEARTBEAT_TIMEOUT_MS: "60000" };
-  await using one = await startCluster({ env: patient, workflows: gated });
-  await using other = await startCluster({ env: IMPATIENT, workflows: HELLO });
+  await using one = await startCluster({ env: PATIENT, workflows: gated });
+  await using other = await startCluster({ env: PATIENT, workflows: HELLO });
   const words = ["--suffix", "traveller", "--data-dir", directory.path("agent")];
-  const hasty = { env: { CDKTR_RETRY_ATTEMPTS: "1", CDKTR_DEFAULT_ZMQ_TIMEOUT_MS: "500" } };
-  const away = await one.startAgent(words, hasty);
+  const away = await one.startAgent(words);
   const run = await trigger(one, "gated");
   await until("the task runs", async () => (await one.client.getRun(run)).tasks.length === 1);
   one.principal?.kill("SIGKILL");
   await one.principal?.finished;
   writeFileSync(directory.path("gate"), "");
+  // It finishes the run, and waits a while for the principal.
+  away.kill();
   expect((await away.finished).code).toBe(1);
   expect(away.stderr).toMatch(/reports and \d+ log lines could not be delivered/);
 
@@ -94,18 +93,18 @@ test("an agent keeps its id and delivers its outbox when its host is renamed: no
   using directory = new TemporaryDirectory();
   const ledger = directory.path("ledger");
   const gated = shellWorkflow({ a: { sh: `echo once >> ${ledger}; ${gate(directory.path("gate"))}` } });
-  await using cluster = await startCluster({ env: IMPATIENT, workflows: { "gated.yml": gated } });
-  const on = (name: string, env = {}) =>
+  await using cluster = await startCluster({ env: PATIENT, workflows: { "gated.yml": gated } });
+  const on = (name: string) =>
     cluster.spawn(["start", "agent"], {
       prefix: ["unshare", "--uts", "sh", "-c", 'hostname "$0"; exec "$@"', name],
-      env,
     });
-  await using before = on("old-name", { CDKTR_RETRY_ATTEMPTS: "1", CDKTR_DEFAULT_ZMQ_TIMEOUT_MS: "500" });
+  await using before = on("old-name");
   const run = await trigger(cluster, "gated");
   await until("the task runs", async () => (await cluster.client.getRun(run)).tasks.length === 1);
   cluster.principal?.kill("SIGKILL");
   await cluster.principal?.finished;
   writeFileSync(directory.path("gate"), "");
+  before.kill();
   expect((await before.finished).code).toBe(1);
 
   await cluster.startPrincipal();

@@ -3,7 +3,7 @@ import { expect, test } from "bun:test";
 import { mkdirSync, readFileSync } from "node:fs";
 import { startCluster } from "../../support/cdktr.ts";
 import { runOver, shellWorkflow, TemporaryDirectory, until } from "../support/fixtures.ts";
-import { IMPATIENT, PrivateMounts, trigger } from "./support.ts";
+import { PATIENT, PrivateMounts, trigger } from "./support.ts";
 
 /** A prefix for a command that appends its stderr to $LOG. */
 const LOGGED = ["sh", "-c", 'exec "$@" 2>>"$LOG"', "sh"] as const;
@@ -16,7 +16,7 @@ test("principal and agent continue, and report later how many messages were lost
   const [log, pipe] = [directory.path("disk/principal.log"), directory.path("agent.pipe")];
   Bun.spawnSync(["mkfifo", pipe]);
   const workflow = (sh: string) => shellWorkflow({ a: { sh } });
-  await using cluster = await startCluster({ env: IMPATIENT, workflows: { "quick.yml": workflow("true") } });
+  await using cluster = await startCluster({ env: PATIENT, workflows: { "quick.yml": workflow("true") } });
   await cluster.principal?.stop();
   const startPrincipal = () =>
     cluster.startPrincipal([], { prefix: [...mounts.prefix, ...LOGGED], env: { LOG: log } });

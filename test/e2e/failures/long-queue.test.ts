@@ -2,7 +2,7 @@
 import { expect, test } from "bun:test";
 import { startCluster } from "../../support/cdktr.ts";
 import { linesOf, runOver, shellWorkflow, TemporaryDirectory, until } from "../support/fixtures.ts";
-import { IMPATIENT, trigger } from "./support.ts";
+import { PATIENT, trigger } from "./support.ts";
 
 const QUEUED = 10_000;
 
@@ -10,7 +10,7 @@ test("10,000 queued runs at the start: it answers at once, hands them out oldest
   using directory = new TemporaryDirectory();
   const ledger = directory.path("ledger");
   await using cluster = await startCluster({
-    env: IMPATIENT,
+    env: PATIENT,
     workflows: {
       "small.yml": shellWorkflow(
         { a: { sh: `echo "$CDKTR_PARAM_N" >> ${ledger}` } },

@@ -35,7 +35,7 @@ interface Host {
 }
 
 /** An agent on a host that looks so, as far as an agent looks. */
-function agentOn(host: Host, data: string, env: Record<string, string> = {}): CdktrProcess {
+function agentOn(host: Host, data: string): CdktrProcess {
   const fake = (path: string, text: string) => {
     const file = directory.path(`${host.name}-${host.boot}-${path.replaceAll("/", "-")}`);
     writeFileSync(file, `${text}\n`);
@@ -50,21 +50,21 @@ function agentOn(host: Host, data: string, env: Record<string, string> = {}): Cd
   ].join(" && ");
   return cluster.spawn(["start", "agent", "--data-dir", data], {
     prefix: ["unshare", "--uts", "--mount", "--propagation", "private", "sh", "-c", script, "sh"],
-    env,
   });
 }
 
 const FIRST: Host = { name: "first", machine: "m1", boot: "b1", upSeconds: 1e6 };
-const HASTY = { CDKTR_RETRY_ATTEMPTS: "1", CDKTR_DEFAULT_ZMQ_TIMEOUT_MS: "500" };
 
 /** A run that ends while the principal is away: its report and its last line wait in the outbox of an agent that has ended. */
 async function leaveWork(workflow: string, host: Host, data: string): Promise<string> {
-  await using agent = agentOn(host, data, HASTY);
+  await using agent = agentOn(host, data);
   const run = await trigger(cluster, workflow);
   await until("the task runs", async () => (await cluster.client.getRun(run)).tasks.length === 1);
   cluster.principal?.kill("SIGKILL");
   await cluster.principal?.finished;
   writeFileSync(directory.path(`${workflow}.gate`), "");
+  // It finishes the run, and waits a while for the principal.
+  agent.kill();
   expect((await agent.finished).code).toBe(1);
   expect(agent.stderr).toMatch(/reports and \d+ log lines could not be delivered/);
   return run;

@@ -3,12 +3,12 @@ import { expect, test } from "bun:test";
 import { mkdirSync, renameSync, rmdirSync, writeFileSync } from "node:fs";
 import { type CdktrProcess, Cluster, freePorts, startCluster } from "../../support/cdktr.ts";
 import { shellWorkflow, TemporaryDirectory, until } from "../support/fixtures.ts";
-import { IMPATIENT, PrivateMounts } from "./support.ts";
+import { PATIENT, PrivateMounts } from "./support.ts";
 
 test("a workflow directory that is empty for a while, at the start or later, costs no firing", async () => {
   await using cluster = await startCluster({
     agents: 1,
-    env: IMPATIENT,
+    env: PATIENT,
     workflows: {
       "tick.yml": shellWorkflow({ a: { sh: "true" } }, 'cron: "* * * * * *"\ncatchup: all\n'),
       "etl/load.yml": shellWorkflow({ a: { sh: "true" } }),
@@ -58,7 +58,7 @@ test("a volume with watched files that is mounted late, or away for a while, sta
   };
   await using cluster = new Cluster(
     {
-      env: IMPATIENT,
+      env: PATIENT,
       // The directory of the one glob is on the volume, that of the other contains it.
       workflows: { "below.yml": watching("volume/in/*.csv"), "above.yml": watching("v*/in/*.csv") },
     },

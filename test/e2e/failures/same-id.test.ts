@@ -3,7 +3,7 @@ import { expect, test } from "bun:test";
 import { cpSync, writeFileSync } from "node:fs";
 import { startCluster } from "../../support/cdktr.ts";
 import { gate, runOver, shellWorkflow, TemporaryDirectory, until } from "../support/fixtures.ts";
-import { IMPATIENT, trigger } from "./support.ts";
+import { IMPATIENT, PATIENT, trigger } from "./support.ts";
 
 test("the second one ends with status 1 and says who has the id; the first one works on; a lost one's id is free", async () => {
   using directory = new TemporaryDirectory();
@@ -47,7 +47,7 @@ test("the second one ends with status 1 and says who has the id; the first one w
 test("with a copy of a data directory, only one agent keeps running, even if it was copied while running; a restart in place is not a copy", async () => {
   using directory = new TemporaryDirectory();
   await using cluster = await startCluster({
-    env: { ...IMPATIENT, CDKTR_AGENT_HEARTBEAT_TIMEOUT_MS: "60000" },
+    env: PATIENT,
     workflows: { "gated.yml": shellWorkflow({ a: { sh: gate(directory.path("gate")) } }) },
   });
   const { principal } = cluster;

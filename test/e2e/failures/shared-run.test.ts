@@ -5,7 +5,7 @@ import { hostname } from "node:os";
 import { join } from "node:path";
 import { Cluster, freePorts } from "../../support/cdktr.ts";
 import { linesOf, processesWith, runOver, until } from "../support/fixtures.ts";
-import { IMPATIENT, trigger } from "./support.ts";
+import { PATIENT, trigger } from "./support.ts";
 
 const SIDES = ["a", "b", "c"] as const;
 
@@ -40,7 +40,7 @@ function sharedRun(witness: string, open: string): string {
 }
 
 test("KILL for one of three agents that share a run: only its slice runs again, without what had completed", async () => {
-  await using cluster = new Cluster({ env: IMPATIENT }, await freePorts(3));
+  await using cluster = new Cluster({ env: PATIENT }, await freePorts(3));
   const [witness, open] = [join(cluster.directory, "witness"), join(cluster.directory, "open")];
   cluster.writeWorkflow("shared.yml", sharedRun(witness, open));
   await cluster.startPrincipal();

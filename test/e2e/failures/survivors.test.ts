@@ -3,7 +3,7 @@ import { afterAll, beforeAll, expect, test } from "bun:test";
 import { chmodSync, chownSync, copyFileSync, mkdirSync } from "node:fs";
 import { type CdktrProcess, Cluster, freePorts } from "../../support/cdktr.ts";
 import { processesWith, runOver, until } from "../support/fixtures.ts";
-import { IMPATIENT, trigger } from "./support.ts";
+import { PATIENT, trigger } from "./support.ts";
 
 const UID = 65533;
 const AS_USER = ["setpriv", "--reuid", String(UID), "--regid", String(UID), "--clear-groups", "--"];
@@ -23,7 +23,7 @@ beforeAll(async () => {
   cluster = new Cluster(
     {
       env: {
-        ...IMPATIENT,
+        ...PATIENT,
         CDKTR_APP_DATA_DIRECTORY: `${place.directory}/own`,
         CDKTR_CACHE_DIRECTORY: `${place.directory}/own`,
       },

@@ -111,7 +111,7 @@ test("Python: the client", async () => {
 
 test("Python: the listener", async () => {
   await using _program = startPython(2);
-  await until("a run", async () => (await runsBy(cluster.client, "listener:minutely")).length === 1);
+  await until("a run", async () => (await runsBy(cluster.client, "listener:minutely")).length > 0);
 });
 
 test("Python: the log", async () => {
@@ -131,9 +131,10 @@ test("Python: the log", async () => {
 test("TypeScript: the listener", async () => {
   await using listener = startTypeScript(0);
   await listener.waitFor(/minute \d+: run [0-9a-f-]{36}/, "stdout");
-  expect(await runsBy(cluster.client, "listener:Minutely")).toHaveLength(1);
+  // Another one when a minute begins.
+  expect((await runsBy(cluster.client, "listener:Minutely")).length).toBeOneOf([1, 2]);
   const shown = () => cluster.cdktr(["listeners", "list"]).then(({ stdout }) => stdout);
-  await until("it is listed", async () => /^Minutely +running +1 +1 +0 +0 /m.test(await shown()));
+  await until("it is listed", async () => /^Minutely +running +([12]) +\1 +0 +0 /m.test(await shown()));
   expect(await shown()).toMatch(/^webhook +running +1 /m);
   listener.kill("SIGTERM");
   expect((await listener.finished).code).toBe(0);

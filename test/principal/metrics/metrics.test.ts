@@ -261,7 +261,8 @@ describe("a principal", () => {
 
   test("a port in use does not prevent the start, and is bound when it is free", async () => {
     // Not cdktr: any program may be first.
-    const other = Bun.serve({ hostname: "127.0.0.1", port: 0, fetch: () => new Response("other") });
+    const [taken = 0] = await freePorts(1);
+    const other = Bun.serve({ hostname: "127.0.0.1", port: taken, fetch: () => new Response("other") });
     const env = { CDKTR_METRICS_PORT: String(other.port) };
     await using second = await startCluster({ agents: 1, workflows: { "good.yml": GOOD }, env });
     const warning = await second.principal?.waitFor(
