@@ -1,9 +1,13 @@
 /** Clocks as arguments, so that tests can control time. */
+import { monotonicSinceBoot } from "./host/boot.ts";
+
 export interface Clock {
   /** Wall time, ms since the epoch. It may jump. */
   now(): number;
-  /** Monotonic time, ms; unrelated to the wall clock. */
+  /** Monotonic time, ms; unrelated to the wall clock, and to that of other processes. */
   monotonic(): number;
+  /** Monotonic time since the boot of the host, ms: the processes of one boot share it. It stands still while the host is suspended. */
+  sinceBoot(): number;
   /** Calls `ring` once, after `ms`. Returns a function that cancels it. */
   after(ms: number, ring: () => void): () => void;
 }
@@ -15,6 +19,7 @@ const LONGEST_MS = 0x7fff_ffff;
 export const systemClock: Clock = {
   now: () => Date.now(),
   monotonic: () => performance.now(),
+  sinceBoot: monotonicSinceBoot,
   after: (ms, ring) => {
     let timer: NodeJS.Timeout;
     const wait = (left: number) => {

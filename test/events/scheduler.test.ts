@@ -25,6 +25,7 @@ class HandClock implements Clock {
     return this.time;
   }
   readonly monotonic = systemClock.monotonic;
+  readonly sinceBoot = systemClock.sinceBoot;
   readonly after = systemClock.after;
 }
 

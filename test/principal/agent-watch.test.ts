@@ -6,15 +6,18 @@ import { ManualClock } from "../support/manual-clock.ts";
 
 const TIMEOUT_MS = 20_000;
 
-/** A watch and a store with a clock that the test controls; `names` are agents that have registered. */
-async function watching(stores: TestStores, ...names: string[]) {
+/**
+ * A watch and a store with a clock that the test controls; `names` are agents that have registered.
+ * @param aliveMs how long they still had by the clock of the principal before
+ */
+async function watching(stores: TestStores, names: readonly string[], aliveMs = TIMEOUT_MS) {
   const clock = new ManualClock();
   const store = await stores.open("data", clock);
   const contacts = new AgentContacts(clock, TIMEOUT_MS);
   const lost: string[] = [];
   const open = (name: string) => contacts.open(name, "s");
   for (const name of names) {
-    await store.transact((tx) => tx.registerAgent(agentRecord(name), null, TIMEOUT_MS));
+    await store.transact((tx) => tx.registerAgent(agentRecord(name), null, aliveMs));
     open(name);
   }
   const watch = new AgentWatch({
@@ -56,7 +59,7 @@ async function watching(stores: TestStores, ...names: string[]) {
 
 test("an agent is lost when its deadline passes, to the millisecond, and another that is heard of is not", async () => {
   await using stores = new TestStores();
-  const { watch, lost, hear, pass } = await watching(stores, "silent", "alive");
+  const { watch, lost, hear, pass } = await watching(stores, ["silent", "alive"]);
   await pass(60, () => hear("alive"));
   expect(lost).toEqual(["silent at 20000"]);
   await pass(60);
@@ -67,7 +70,7 @@ test("an agent is lost when its deadline passes, to the millisecond, and another
 test("heartbeats cost no write of their own: rows follow, before their deadline and many in one commit", async () => {
   await using stores = new TestStores();
   const names = Array.from({ length: 50 }, (_, i) => `agent-${i}`);
-  const { watch, lost, hear, pass, left } = await watching(stores, ...names);
+  const { watch, lost, hear, pass, left } = await watching(stores, names);
   const before = stores.commits;
   await pass(100, () => {
     for (const name of names) hear(name);
@@ -79,9 +82,17 @@ test("heartbeats cost no write of their own: rows follow, before their deadline 
   await watch.stop();
 });
 
+test("after a start, all agents have the same time, whatever the clock of the principal before said", async () => {
+  await using stores = new TestStores();
+  const { watch, lost, hear, pass } = await watching(stores, ["silent", "alive"], 3 * 365 * 86_400_000);
+  await pass(60, () => hear("alive"));
+  expect(lost).toEqual(["silent at 20000"]);
+  await watch.stop();
+});
+
 test("agents go on being watched when the disk failed for a while", async () => {
   await using stores = new TestStores();
-  const { watch, lost, hear, pass } = await watching(stores, "silent", "alive");
+  const { watch, lost, hear, pass } = await watching(stores, ["silent", "alive"]);
   stores.failStatement(1);
   await pass(16, () => hear("alive"));
   stores.failStatement(1);

@@ -2,9 +2,11 @@ import { Database } from "bun:sqlite";
 import { describe, expect, test } from "bun:test";
 import { mkdirSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import type { Clock } from "../../src/clock.ts";
 import type { CdktrError } from "../../src/errors.ts";
 import { DataDirectoryInUseError, type OperationalTx } from "../../src/storage/operational/store.ts";
 import { turn } from "../../src/timer.ts";
+import { ManualClock } from "../support/manual-clock.ts";
 import { describeStore } from "./conformance.ts";
 import { agentRecord, pendingRun, TestStores } from "./operational-support.ts";
 
@@ -190,6 +192,31 @@ describe("a copy", () => {
     const again = await stores.reopen();
     expect((await again.read((tx) => tx.findRuns("after-", 1000))).length).toBe(units);
   });
+});
+
+test("deadlines stay where they are when the wall clock is set and the store is opened again", async () => {
+  await using stores = new TestStores();
+  // One monotonic clock, as all processes of a boot have, and a wall clock that another process finds elsewhere.
+  const clock = new ManualClock();
+  const setTo = (now: number): Clock => ({
+    now: () => now,
+    monotonic: () => clock.monotonic() - 17,
+    sinceBoot: () => clock.sinceBoot(),
+    after: (ms, ring) => clock.after(ms, ring),
+  });
+  const first = await stores.open("data", setTo(1_700_000_000_000));
+  await first.transact(async (tx) => {
+    await tx.createRun(pendingRun("limited", { queued: false, revision: 1 }), "{}", []);
+    const run = await tx.getRun("limited");
+    if (run !== null) await tx.limitRun(run, 60_000);
+  });
+  await first.stop();
+  clock.advance(10_000);
+  for (const now of [1_700_000_000_000 + 7_200_000, 1_600_000_000_000]) {
+    const store = await stores.open("data", setTo(now));
+    expect(await store.read((tx) => tx.nextOverdueRun())).toBe(50_000);
+    await store.stop();
+  }
 });
 
 describe("queries of the queue", () => {

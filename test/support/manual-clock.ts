@@ -13,6 +13,10 @@ export class ManualClock implements Clock {
     return this.#time;
   }
 
+  sinceBoot(): number {
+    return this.#time;
+  }
+
   after(ms: number, ring: () => void): () => void {
     const alarm = { at: this.#time + ms, ring };
     this.#alarms.add(alarm);

@@ -46,21 +46,23 @@ export class AgentWatch extends BackgroundService<AgentWatchSignals> {
     this.#aheadMs = options.heartbeatTimeoutMs / 4;
   }
 
+  /** The silence of an agent counts from the start: deadlines of before are replaced, whatever the clocks have done since. */
   protected onStart(): Promise<void> {
-    return this.#look();
+    return this.#look(true);
   }
 
-  /** An agent registered. A timer that is already set is for a deadline that is not later. */
+  /** An agent registered: its deadline may be before the one that is waited for. */
   registered(): void {
-    this.#timer.within(this.#o.heartbeatTimeoutMs - this.#aheadMs);
+    this.#timer.by(this.clock.monotonic() + this.#o.heartbeatTimeoutMs - this.#aheadMs);
   }
 
-  async #look(): Promise<void> {
+  async #look(isStart = false): Promise<void> {
     this.#o.pauses.check();
     try {
       // Includes those of the next checks, so that there are fewer checks.
-      const due = await this.#o.store.read((tx) => tx.dueAgents(2 * this.#aheadMs));
-      const silent = await this.#extend(due);
+      const withinMs = isStart ? Number.MAX_SAFE_INTEGER : 2 * this.#aheadMs;
+      const due = await this.#o.store.read((tx) => tx.dueAgents(withinMs));
+      const silent = await this.#extend(due, isStart);
       const isDone = await this.#loseAll(silent.filter((agent) => agent.left_ms <= 0));
       const left = await this.#o.store.read((tx) => tx.nextDueAgent());
       if (!isDone) this.#timer.in(RETRY_MS);
@@ -73,14 +75,18 @@ export class AgentWatch extends BackgroundService<AgentWatchSignals> {
     this.signals.emit("looked");
   }
 
-  /** Updates the rows of agents that gave a sign of life since the last update. Returns the others. */
-  async #extend(due: readonly DueAgent[]): Promise<DueAgent[]> {
+  /**
+   * Updates the rows of agents that gave a sign of life since the last update. Returns the others.
+   * @param replaces whether later deadlines are replaced too
+   */
+  async #extend(due: readonly DueAgent[], replaces: boolean): Promise<DueAgent[]> {
     const silent: DueAgent[] = [];
     const heard: { agent: DueAgent; leftMs: number; heardMs: number }[] = [];
     for (const agent of due) {
       const contact = this.#o.contacts.get(agent.agent_id);
       const leftMs = contact?.sessionId === agent.session_id ? this.#o.contacts.leftMs(contact) : 0;
-      if (contact === undefined || leftMs <= Math.max(0, agent.left_ms + 1)) silent.push(agent);
+      const least = replaces ? 0 : Math.max(0, agent.left_ms + 1);
+      if (contact === undefined || leftMs <= least) silent.push(agent);
       else heard.push({ agent, leftMs, heardMs: contact.seenWall });
     }
     if (heard.length > 0) {

@@ -340,4 +340,9 @@ export const STATE_MIGRATIONS: SqliteMigrations = [
     isAdditive: true,
     apply: (database) => void database.run("ALTER TABLE wait_reasons ADD COLUMN waits TEXT"),
   },
+  {
+    what: "the clock of deadlines",
+    isAdditive: true,
+    apply: (database) => void database.run("ALTER TABLE identity ADD COLUMN clock_offset_ms INTEGER"),
+  },
 ];

@@ -153,6 +153,26 @@ export function changeBoot(db: Statements, bootId: string): string | null {
   return before;
 }
 
+/**
+ * The clock of deadlines, as an offset to the monotonic time since the boot of the host: the same for all processes of one boot, so that
+ * neither a change of the wall clock nor a suspended host moves a deadline when the principal is restarted. A new boot starts at the
+ * wall time.
+ * @param isNewBoot whether the host was restarted since the offset was recorded
+ */
+export function clockOffset(
+  db: Statements,
+  isNewBoot: boolean,
+  time: { readonly wallMs: number; readonly sinceBootMs: number },
+): number {
+  const known = isNewBoot
+    ? null
+    : db.one<{ clock_offset_ms: number | null }>("SELECT clock_offset_ms FROM identity")?.clock_offset_ms;
+  if (known != null) return known;
+  const offset = Math.round(time.wallMs - time.sinceBootMs);
+  db.run("UPDATE identity SET clock_offset_ms = ?", offset);
+  return offset;
+}
+
 /** The last id that was assigned to a status row. */
 export function lastStatusId(db: Statements): number {
   return db.one<{ seq: number }>("SELECT seq FROM sqlite_sequence WHERE name = 'status_outbox'")?.seq ?? 0;

@@ -45,6 +45,7 @@ import {
   ackStatuses,
   changeBoot,
   changeIdentity,
+  clockOffset,
   lastStatusId,
   raiseStatusIds,
   readIdentity,
@@ -113,12 +114,18 @@ export class SqliteOperationalStore implements OperationalStore {
   /** Rows written before the current transaction, and when one that wrote some was committed (monotonic). */
   #written = { before: 0, at: Number.NEGATIVE_INFINITY };
 
+  readonly #clock: Clock;
+  /** What the monotonic clock of this process lacks to the clock of deadlines, ms. */
+  #clockStart: number;
+
   constructor(options: SqliteStoreOptions) {
     this.#options = options;
+    this.#clock = options.clock ?? systemClock;
+    this.#clockStart = this.#clock.now() - this.#clock.monotonic();
     this.path = join(options.directory, "state.db");
     const db = new Statements(() => this.#open(), options.beforeStatement);
     this.#statements = db;
-    const now = steady(options.clock ?? systemClock);
+    const now = () => Math.round(this.#clockStart + this.#clock.monotonic());
     const tx: OperationalTx = {
       ...runIntentions(db, now),
       ...sliceIntentions(db),
@@ -455,7 +462,9 @@ export class SqliteOperationalStore implements OperationalStore {
       database.run("COMMIT");
       const is_new = database.query("SELECT 1 FROM sqlite_schema LIMIT 1").get() === null;
       migrateSqlite(database, this.#options.migrations ?? STATE_MIGRATIONS, this.#options.log);
-      const { last_id, former_boot_id } = continueFrom(database);
+      const { last_id, former_boot_id, clockStart } = continueFrom(database, this.#clock);
+      // What this process has counted from stays, also when it opens the file again.
+      if (this.#found === undefined) this.#clockStart = clockStart;
       this.#found ??= { last_id: is_new ? 0 : last_id, is_new, former_boot_id };
       chmodSync(this.path, 0o600);
       writeFileSync(owner, `${process.pid}\n${LEAVES_LOG}\n`, { mode: 0o600 });
@@ -532,26 +541,29 @@ function identityOf(path: string): string | null {
   }
 }
 
-/** Makes the ids of status rows start at the current time in µs, and records the boot of the host. Returns what was there before. */
-function continueFrom(database: Database): Pick<StateIdentity, "last_id" | "former_boot_id"> {
+/**
+ * Makes the ids of status rows start at the current time in µs, records the boot of the host, and continues the clock of deadlines.
+ * Returns what was there before, and the time of that clock when the monotonic one of this process is 0.
+ */
+function continueFrom(
+  database: Database,
+  clock: Clock,
+): Pick<StateIdentity, "last_id" | "former_boot_id"> & { readonly clockStart: number } {
   const statements = new Statements(() => database);
   const last_id = lastStatusId(statements);
+  const time = { wallMs: clock.now(), sinceBootMs: clock.sinceBoot() };
   let former_boot_id: string | null = null;
+  let offset = time.wallMs - time.sinceBootMs;
   try {
     raiseStatusIds(statements, Date.now() * 1000);
     former_boot_id = changeBoot(statements, bootId());
+    offset = clockOffset(statements, former_boot_id !== null || bootId() === "", time);
   } catch {
     // The disk cannot be written: reads still work, and the next start retries.
   } finally {
     statements.release();
   }
-  return { last_id, former_boot_id };
-}
-
-/** Monotonic clock that starts at the current wall time and ignores later changes of the wall clock; whole ms. */
-function steady(clock: Clock): () => number {
-  const start = clock.now() - clock.monotonic();
-  return () => Math.round(start + clock.monotonic());
+  return { last_id, former_boot_id, clockStart: offset + time.sinceBootMs - clock.monotonic() };
 }
 
 function makePrivateDirectory(path: string): void {
