@@ -2,9 +2,9 @@
 import type { ConsolaInstance } from "consola";
 import type { Clock } from "../clock.ts";
 import { CdktrError, errorMessage } from "../errors.ts";
-import { type PrincipalClient, RequestRefusedError } from "../protocol/client.ts";
+import { type PrincipalClient, RequestRefusedError, RequestUnprocessableError } from "../protocol/client.ts";
 import { BackgroundService } from "../service.ts";
-import { BackOff } from "../timer.ts";
+import { BackOff, isDoneWithin } from "../timer.ts";
 import { sendTrigger, type TriggerDelivery, type Triggered, type TriggerRequest } from "./event-listener.ts";
 import type { TriggerBuffer, WaitingTrigger } from "./trigger-buffer.ts";
 
@@ -50,6 +50,17 @@ export interface BufferedDeliveryOptions {
 /** Neither the disk nor the principal accepts a trigger: it is not safe. */
 export class TriggerNotSafeError extends CdktrError {}
 
+/** The buffer on this host's disk cannot be used. */
+class BufferFailedError extends CdktrError {}
+
+/** A workflow whose triggers the principal answers, but does not accept now. */
+interface Deferred {
+  readonly backOff: BackOff;
+  readonly reason: string;
+  /** When the principal is asked again (monotonic). */
+  readonly dueMs: number;
+}
+
 interface Waiter extends PromiseWithResolvers<Triggered> {
   readonly request: TriggerRequest;
 }
@@ -74,8 +85,11 @@ export class BufferedDelivery extends BackgroundService<DeliverySignals> impleme
   /** Received in this turn of the event loop: they share one fsync. */
   #arriving: Waiter[] = [];
   /** Settled in this turn. */
-  #leaving: { seq: number; resolve: () => void; reject: (error: unknown) => void }[] = [];
+  #leaving: { seq: number; resolve: () => void }[] = [];
   readonly #waiters = new Map<number, Waiter[]>();
+  readonly #deferred = new Map<string, Deferred>();
+  /** Triggers that are settled, but could not be removed from disk. */
+  readonly #lingering = new Set<number>();
   #delivering: Promise<void> = Promise.resolve();
   #work = Promise.withResolvers<void>();
   #room = Promise.withResolvers<void>();
@@ -88,6 +102,7 @@ export class BufferedDelivery extends BackgroundService<DeliverySignals> impleme
   #awaySinceMs: number | null = null;
   #toldFull = false;
   #toldDisk = false;
+  #toldBuffer = false;
 
   constructor(options: BufferedDeliveryOptions) {
     super(options.clock);
@@ -103,7 +118,7 @@ export class BufferedDelivery extends BackgroundService<DeliverySignals> impleme
       delivered: this.#delivered,
       failed: this.#failed,
       dropped: this.#dropped,
-      buffered: this.#buffer.size,
+      buffered: this.#waiting,
       bufferBytes: this.isStopping ? 0 : this.#buffer.bytes,
       lastTriggerMs: this.#lastTriggerMs,
       awaySinceMs: this.#awaySinceMs,
@@ -112,8 +127,8 @@ export class BufferedDelivery extends BackgroundService<DeliverySignals> impleme
 
   /** Starts the delivery; does not wait for the principal. */
   protected override onStart(): void {
-    if (this.#buffer.size > 0)
-      this.#log.info(`${this.#buffer.size} buffered triggers from before wait for the principal`);
+    if (this.#waiting > 0)
+      this.#log.info(`${this.#waiting} buffered triggers from before wait for the principal`);
     this.#delivering = this.#deliverAll();
   }
 
@@ -124,15 +139,20 @@ export class BufferedDelivery extends BackgroundService<DeliverySignals> impleme
     this.#empty.resolve();
     await this.#delivering;
     this.#releaseWaiters();
-    if (this.#buffer.size > 0) {
-      this.#log.info(`${this.#buffer.size} triggers stay buffered on disk for the next start`);
+    if (this.#waiting > 0) {
+      this.#log.info(`${this.#waiting} triggers stay buffered on disk for the next start`);
     }
     this.#buffer.close();
   }
 
   /** Resolves when the buffer is empty, or when the delivery is stopped. */
   async drained(): Promise<void> {
-    while (this.#buffer.size > 0 && !this.stopSignal.aborted) await this.#empty.promise;
+    while (this.#waiting > 0 && !this.stopSignal.aborted) await this.#empty.promise;
+  }
+
+  /** Number of buffered triggers that are not settled. */
+  get #waiting(): number {
+    return Math.max(0, this.#buffer.size - this.#lingering.size);
   }
 
   /**
@@ -141,7 +161,7 @@ export class BufferedDelivery extends BackgroundService<DeliverySignals> impleme
    * @throws TriggerNotSafeError when it cannot be stored and the principal does not accept it either
    */
   async deliver(request: TriggerRequest): Promise<Triggered> {
-    while (this.#buffer.size + this.#arriving.length >= this.#limit && !this.stopSignal.aborted) {
+    while (this.#waiting + this.#arriving.length >= this.#limit && !this.stopSignal.aborted) {
       if (!this.#toldFull) {
         this.#toldFull = true;
         this.#log.warn(
@@ -178,11 +198,15 @@ export class BufferedDelivery extends BackgroundService<DeliverySignals> impleme
     this.#work.resolve();
     this.signals.emit("buffered");
     for (const [i, waiter] of arriving.entries()) {
-      if (this.#awaySinceMs !== null) {
+      if (this.#awaySinceMs !== null || this.#deferred.has(waiter.request.workflowId)) {
         waiter.resolve(buffered(waiter.request));
         continue;
       }
       const seq = seqs[i] ?? 0;
+      if (this.#lingering.has(seq)) {
+        this.#deliverAgain(waiter);
+        continue;
+      }
       const others = this.#waiters.get(seq);
       if (others === undefined) this.#waiters.set(seq, [waiter]);
       else others.push(waiter);
@@ -211,25 +235,50 @@ export class BufferedDelivery extends BackgroundService<DeliverySignals> impleme
     const backOff = new BackOff(FIRST_RETRY_MS, LAST_RETRY_MS);
     while (!signal.aborted) {
       try {
-        const batch = this.#buffer.first(BATCH);
+        this.#removeLingering();
+        const batch = this.#nextBatch();
+        this.#tellBufferWorks();
         this.#askAgain(batch[0]?.seq ?? Number.POSITIVE_INFINITY);
         if (batch.length === 0) await this.#waitForWork();
         else await this.#deliverBatch(batch);
         backOff.reset();
       } catch (error) {
         if (signal.aborted) return;
-        // Also when the disk fails: a trigger that was delivered but could not be removed is delivered again under the same key.
-        this.#tellAway(error);
+        if (error instanceof BufferFailedError) this.#tellBuffer(error);
+        else this.#tellAway(error);
+        this.#releaseWaiters();
         await this.pause(backOff.next());
       }
     }
   }
 
+  /** The oldest triggers that can be delivered now. @throws BufferFailedError */
+  #nextBatch(): WaitingTrigger[] {
+    const now = this.clock.monotonic();
+    const except = [...this.#deferred].flatMap(([id, { dueMs }]) => (dueMs > now ? [id] : []));
+    const batch: WaitingTrigger[] = [];
+    for (let afterSeq = 0; batch.length < BATCH; ) {
+      const page = this.#onDisk(() => this.#buffer.first(BATCH, { afterSeq, except }));
+      batch.push(...page.filter(({ seq }) => !this.#lingering.has(seq)));
+      const last = page.at(-1);
+      if (last === undefined || page.length < BATCH) break;
+      afterSeq = last.seq;
+    }
+    return batch;
+  }
+
+  /** Waits until there are new triggers, or until what failed should be tried again. */
   async #waitForWork(): Promise<void> {
-    this.#empty.resolve();
-    this.#empty = Promise.withResolvers();
+    if (this.#waiting === 0) {
+      this.#empty.resolve();
+      this.#empty = Promise.withResolvers();
+    }
     this.#work = Promise.withResolvers();
-    await this.#work.promise;
+    const now = this.clock.monotonic();
+    const due = [...this.#deferred.values()].map(({ dueMs }) => Math.max(1, dueMs - now));
+    if (this.#lingering.size > 0) due.push(LAST_RETRY_MS);
+    if (due.length === 0) await this.#work.promise;
+    else await isDoneWithin(Math.min(...due), this.#work.promise, this.clock);
   }
 
   /**
@@ -239,12 +288,42 @@ export class BufferedDelivery extends BackgroundService<DeliverySignals> impleme
   async #deliverBatch(batch: readonly WaitingTrigger[]): Promise<void> {
     const lanes = Map.groupBy(batch, ({ request }) => request.workflowId);
     const outcomes = await Promise.allSettled(
-      [...lanes.values()].map(async (lane) => {
-        for (const trigger of lane) await this.#deliverOne(trigger);
+      [...lanes].map(async ([workflowId, lane]) => {
+        try {
+          for (const trigger of lane) await this.#deliverOne(trigger);
+        } catch (error) {
+          if (!(error instanceof RequestUnprocessableError)) throw error;
+          this.#defer(workflowId, error.message);
+        }
       }),
     );
     const failure = outcomes.find((outcome) => outcome.status === "rejected");
     if (failure !== undefined) throw failure.reason;
+  }
+
+  /** The principal answers, but does not accept triggers of this workflow now: those of others do not wait for them. */
+  #defer(workflowId: string, reason: string): void {
+    this.#tellBack();
+    const { backOff = new BackOff(FIRST_RETRY_MS, LAST_RETRY_MS) } = this.#deferred.get(workflowId) ?? {};
+    const isTold = this.#isTold(reason);
+    this.#deferred.set(workflowId, { backOff, reason, dueMs: this.clock.monotonic() + backOff.next() });
+    this.#releaseWaiters(workflowId);
+    if (isTold) return;
+    this.#log.warn(
+      `Triggers of workflow ${workflowId} are buffered on disk because the principal does not accept them now: ${reason}`,
+    );
+  }
+
+  #acceptAgain(workflowId: string): void {
+    const deferred = this.#deferred.get(workflowId);
+    this.#deferred.delete(workflowId);
+    if (deferred === undefined || this.#isTold(deferred.reason)) return;
+    this.#log.info(`The principal accepts triggers of workflow ${workflowId} again`);
+  }
+
+  /** Whether this was said about a workflow whose triggers wait. */
+  #isTold(reason: string): boolean {
+    return [...this.#deferred.values()].some((other) => other.reason === reason);
   }
 
   /** @throws when delivery is not possible now */
@@ -275,6 +354,7 @@ export class BufferedDelivery extends BackgroundService<DeliverySignals> impleme
       how = (waiter) => waiter.reject(error);
     }
     this.#tellBack();
+    this.#acceptAgain(request.workflowId);
     await this.#settle(seq, how);
   }
 
@@ -282,17 +362,17 @@ export class BufferedDelivery extends BackgroundService<DeliverySignals> impleme
     const { late, scheduledTimeMs } = trigger.request;
     if (late === undefined || late.keep === "all") return false;
     if (this.clock.now() - (scheduledTimeMs ?? trigger.createdAtMs) <= late.afterMs) return false;
-    return late.keep === "none" || this.#buffer.hasLater(trigger);
+    return late.keep === "none" || this.#onDisk(() => this.#buffer.hasLater(trigger));
   }
 
   /** The trigger is settled: it is removed from disk, and its caller gets the result. */
   async #settle(seq: number, how: (waiter: Waiter) => void): Promise<void> {
-    const { promise, resolve, reject } = Promise.withResolvers<void>();
-    if (this.#leaving.push({ seq, resolve, reject }) === 1) setImmediate(() => this.#takeOut());
+    const { promise, resolve } = Promise.withResolvers<void>();
+    if (this.#leaving.push({ seq, resolve }) === 1) setImmediate(() => this.#takeOut());
     await promise;
     for (const waiter of this.#waiters.get(seq) ?? []) how(waiter);
     this.#waiters.delete(seq);
-    if (this.#buffer.size >= this.#limit) return;
+    if (this.#waiting >= this.#limit) return;
     this.#toldFull = false;
     this.#room.resolve();
     this.#room = Promise.withResolvers();
@@ -301,11 +381,28 @@ export class BufferedDelivery extends BackgroundService<DeliverySignals> impleme
   #takeOut(): void {
     const leaving = this.#leaving;
     this.#leaving = [];
+    for (const { seq } of leaving) this.#lingering.add(seq);
+    this.#removeLingering();
+    // Settled even if they are still on disk: this process does not deliver them again.
+    for (const { resolve } of leaving) resolve();
+  }
+
+  #removeLingering(): void {
+    if (this.#lingering.size === 0) return;
     try {
-      this.#buffer.remove(leaving.map(({ seq }) => seq));
-      for (const { resolve } of leaving) resolve();
+      this.#onDisk(() => this.#buffer.remove([...this.#lingering]));
+      this.#lingering.clear();
     } catch (error) {
-      for (const { reject } of leaving) reject(error);
+      this.#tellBuffer(error);
+    }
+  }
+
+  /** @throws BufferFailedError */
+  #onDisk<T>(use: () => T): T {
+    try {
+      return use();
+    } catch (error) {
+      throw new BufferFailedError(errorMessage(error), { cause: error });
     }
   }
 
@@ -314,26 +411,24 @@ export class BufferedDelivery extends BackgroundService<DeliverySignals> impleme
     for (const [seq, waiters] of this.#waiters) {
       if (seq >= firstSeq) continue;
       this.#waiters.delete(seq);
-      for (const waiter of waiters) {
-        sendTrigger(this.#client, waiter.request, { signal: this.stopSignal }).then(
-          waiter.resolve,
-          (error) => {
-            if (error instanceof RequestRefusedError) waiter.reject(error);
-            else waiter.resolve(buffered(waiter.request));
-          },
-        );
-      }
+      for (const waiter of waiters) this.#deliverAgain(waiter);
     }
   }
 
+  /** Asks the principal for the run of a trigger that was delivered. */
+  #deliverAgain({ request, resolve, reject }: Waiter): void {
+    sendTrigger(this.#client, request, { signal: this.stopSignal }).then(resolve, (error) => {
+      if (error instanceof RequestRefusedError) reject(error);
+      else resolve(buffered(request));
+    });
+  }
+
   #tellAway(error: unknown): void {
-    if (this.#awaySinceMs === null) {
-      this.#awaySinceMs = this.clock.now();
-      this.#log.warn(
-        `Triggers are buffered on disk because the principal does not accept them: ${errorMessage(error)}`,
-      );
-    }
-    this.#releaseWaiters();
+    if (this.#awaySinceMs !== null) return;
+    this.#awaySinceMs = this.clock.now();
+    this.#log.warn(
+      `Triggers are buffered on disk because the principal does not accept them: ${errorMessage(error)}`,
+    );
   }
 
   #tellBack(): void {
@@ -341,16 +436,31 @@ export class BufferedDelivery extends BackgroundService<DeliverySignals> impleme
     const seconds = Math.round((this.clock.now() - this.#awaySinceMs) / 1000);
     this.#awaySinceMs = null;
     this.#log.info(
-      `The principal is back after ${seconds} s; ${this.#buffer.size} buffered triggers are being delivered`,
+      `The principal is back after ${seconds} s; ${this.#waiting} buffered triggers are being delivered`,
     );
   }
 
-  /** The triggers are safe on disk, so their callers need not wait for the principal. */
-  #releaseWaiters(): void {
-    for (const waiters of this.#waiters.values()) {
+  #tellBuffer(error: unknown): void {
+    if (this.#toldBuffer) return;
+    this.#toldBuffer = true;
+    this.#log.error(
+      `The buffer of triggers on this host's disk does not work: ${errorMessage(error)}. Triggers that were delivered may stay in it, which starts no second run. Free space, or repair the disk of CDKTR_APP_DATA_DIRECTORY.`,
+    );
+  }
+
+  #tellBufferWorks(): void {
+    if (!this.#toldBuffer || this.#lingering.size > 0) return;
+    this.#toldBuffer = false;
+    this.#log.info("The buffer of triggers on this host's disk works again");
+  }
+
+  /** The triggers, or those of a workflow, are safe on disk, so their callers need not wait for the principal. */
+  #releaseWaiters(workflowId?: string): void {
+    for (const [seq, waiters] of this.#waiters) {
+      if (workflowId !== undefined && waiters[0]?.request.workflowId !== workflowId) continue;
+      this.#waiters.delete(seq);
       for (const waiter of waiters) waiter.resolve(buffered(waiter.request));
     }
-    this.#waiters.clear();
   }
 }
 

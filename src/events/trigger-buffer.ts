@@ -86,13 +86,24 @@ export class TriggerBuffer {
     return seqs;
   }
 
-  /** The oldest triggers. */
-  first(limit: number): WaitingTrigger[] {
+  /**
+   * The oldest triggers.
+   * @param options.afterSeq only those after this position
+   * @param options.except without those of these workflows
+   */
+  first(
+    limit: number,
+    options: { readonly afterSeq?: number; readonly except?: readonly string[] } = {},
+  ): WaitingTrigger[] {
+    const { afterSeq = 0, except = [] } = options;
     const rows = this.#db
-      .query<Row, [number]>("SELECT seq, request, created_at_ms FROM triggers ORDER BY seq LIMIT ?")
-      .all(limit);
+      .query<Row, [number, string, number]>(
+        `SELECT seq, request, created_at_ms FROM triggers
+         WHERE seq > ? AND workflow_id NOT IN (SELECT value FROM json_each(?)) ORDER BY seq LIMIT ?`,
+      )
+      .all(afterSeq, JSON.stringify(except), limit);
     // Another process may have removed some.
-    if (rows.length < limit) this.#size = rows.length;
+    if (rows.length < limit && afterSeq === 0 && except.length === 0) this.#size = rows.length;
     return rows.map((row) => ({
       seq: row.seq,
       request: JSON.parse(row.request) as TriggerRequest,

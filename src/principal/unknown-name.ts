@@ -22,6 +22,11 @@ export function thereIsNoWorkflow(
   return `There is no workflow ${quote(id)}: ${path} is invalid and was not loaded ('cdktr workflow validate' there shows what is wrong).`;
 }
 
+/** The message about a workflow of the principal's last run whose file is not there after the start. */
+export function notVisible(workflowId: string): string {
+  return `The file of workflow ${quote(workflowId)} was there when the principal ran last, but is not visible now: is a volume not mounted yet?`;
+}
+
 /** Foreign text, shortened and made safe for terminals and field separators. */
 export function quote(text: string): string {
   const short = text.length > 60 ? `${text.slice(0, 60)}…` : text;

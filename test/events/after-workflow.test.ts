@@ -1,10 +1,10 @@
 import { expect, test } from "bun:test";
-import { cpSync, readFileSync, writeFileSync } from "node:fs";
+import { cpSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { AfterWorkflowListener } from "../../src/events/declared/after-workflow-listener.ts";
 import { listenerDirectory } from "../../src/events/listener-file.ts";
 import { ListenerService } from "../../src/events/listener-service.ts";
-import { PrincipalClient } from "../../src/protocol/client.ts";
+import { PrincipalClient, RequestUnprocessableError } from "../../src/protocol/client.ts";
 import { TestPrincipal, workflowText } from "../principal/support.ts";
 import { until } from "../support/until.ts";
 
@@ -145,3 +145,39 @@ test("a position in another principal's feed is ignored", async () => {
   const [id] = await chain.endRuns(1);
   expect((await waiting).follow_ups.map((one) => one.after_workflow_instance_id)).toContain(id ?? "");
 });
+
+test("triggers of a workflow whose volume is late wait for it, and nothing else waits for them", async () => {
+  await using chain = new Chain();
+  const { cluster } = chain;
+  cluster.write("late/second.yml", follower("CANCELLED"));
+  await cluster.start();
+  await cluster.stop();
+  const volume = join(cluster.directory, "workflows/late");
+  renameSync(volume, join(cluster.directory, "away"));
+  await cluster.start();
+  const client = cluster.client();
+  const refusal = await client.runTask("late.second", { dedupe_key: "x" }).catch((error) => error);
+  expect(refusal).toBeInstanceOf(RequestUnprocessableError);
+  expect(refusal.message).toContain("is not visible now: is a volume not mounted yet?");
+  expect((await client.getWorkflow("late.second")).summary.error).toBe(refusal.message);
+  expect(Object.keys(await client.listWorkflows())).not.toContain("late.second");
+
+  const listener = await chain.startListener();
+  const [id = ""] = await chain.endRuns(1);
+  await cluster.book.waitFor(/Triggers of workflow late\.second are buffered on disk .* is not visible now/);
+  expect(await chain.followed(2)).toEqual(
+    new Map([
+      ["second", [id]],
+      ["third", [id]],
+    ]),
+  );
+  const others = await chain.endRuns(5);
+  await chain.followed(12);
+  expect(listener.status).toMatchObject({ buffered: 6, failed: 0, principal_away_since_ms: null });
+  expect(cluster.book.count(/Triggers .* buffered on disk/)).toBe(1);
+
+  renameSync(join(cluster.directory, "away"), volume);
+  const runs = await chain.followed(18);
+  expect(runs.get("late.second")).toEqual([id, ...others].sort());
+  expect(cluster.book.count(/The principal accepts triggers of workflow late\.second again/)).toBe(1);
+}, 60_000);

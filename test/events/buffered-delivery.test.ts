@@ -9,6 +9,7 @@ import { ListenerService } from "../../src/events/listener-service.ts";
 import { TriggerBuffer } from "../../src/events/trigger-buffer.ts";
 import { PrincipalClient, RequestRefusedError } from "../../src/protocol/client.ts";
 import { startCluster } from "../support/cdktr.ts";
+import { until } from "../support/until.ts";
 
 setDefaultTimeout(60_000);
 
@@ -68,6 +69,9 @@ test("the buffer keeps order and what was added, and knows an event that waits a
   expect(first).toEqual({ seq: b, request: request("b"), createdAtMs: 5 });
   expect(reopened.first(5).map(({ request: { dedupeKey } }) => dedupeKey)).toEqual(["b", "c", "b"]);
   expect(first !== undefined && reopened.hasLater(first)).toBe(true);
+  expect(reopened.first(1, { afterSeq: b }).map(({ seq }) => seq)).toEqual([c]);
+  expect(reopened.first(2, { except: ["hello", "none"] }).map(({ seq }) => seq)).toEqual([other]);
+  expect(reopened.size).toBe(3);
   // Numbers are never used again: an order stays an order.
   reopened.remove([b, c, other]);
   expect(reopened.add([request("d")], 7)[0]).toBeGreaterThan(other);
@@ -137,6 +141,37 @@ test("a full buffer blocks the listener until there is space", async () => {
   await delivery.drained();
   await delivery.stop();
   expect(await cluster.client.listRuns({ limit: 10 })).toHaveLength(4);
+});
+
+test("a buffer from which nothing can be removed: that is said, and what was delivered is not delivered again", async () => {
+  class Stuck extends TriggerBuffer {
+    isStuck = true;
+    override remove(seqs: readonly number[]): void {
+      if (this.isStuck) throw new Error("database or disk is full");
+      super.remove(seqs);
+    }
+  }
+  await using cluster = await startCluster({ workflows: { "hello.yml": HELLO } });
+  const buffer = new Stuck(place());
+  const delivery = new BufferedDelivery({ client: clientOf(cluster.ports.api), buffer, log });
+  await delivery.start();
+  const first = await delivery.deliver(request("first"));
+  expect(first).toMatchObject({ buffered: false });
+  expect(await delivery.deliver(request("first"))).toEqual(first);
+  await Promise.all(Array.from({ length: 700 }, (_, i) => delivery.deliver(request(`more-${i}`))));
+  await delivery.drained();
+  expect(delivery.metrics).toMatchObject({ buffered: 0, delivered: 701, failed: 0, awaySinceMs: null });
+  expect(buffer.size).toBe(701);
+  expect(messages.filter((message) => message.includes("on this host's disk does not work"))).toHaveLength(1);
+  expect(messages.some((message) => message.includes("principal"))).toBe(false);
+
+  buffer.isStuck = false;
+  await delivery.deliver(request("last"));
+  await until("it is empty", async () => buffer.size === 0);
+  expect(delivery.metrics.delivered).toBe(702);
+  expect(messages.filter((message) => message.includes("works again"))).toHaveLength(1);
+  await delivery.stop();
+  expect(await cluster.client.listRuns({ limit: 1000 })).toHaveLength(702);
 });
 
 test("what waits when a listener ends is delivered by the next one of its name", async () => {

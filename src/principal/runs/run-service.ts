@@ -34,7 +34,7 @@ import { isTerminal } from "../../workflow/status.ts";
 import type { LongPolls } from "../long-polls.ts";
 import type { PrincipalEvents } from "../principal-events.ts";
 import { RateLimitedWarning } from "../rate-limited-warning.ts";
-import { quote, thereIsNoWorkflow } from "../unknown-name.ts";
+import { notVisible, quote, thereIsNoWorkflow } from "../unknown-name.ts";
 import { stillNeeded } from "./assignments.ts";
 import { nameOf } from "./attempt-name.ts";
 import type { Definitions } from "./definitions.ts";
@@ -54,6 +54,8 @@ export interface WorkflowSource {
   load(workflowId: string): Promise<void>;
   get(workflowId: string): StoredDefinition | undefined;
   ids(): Iterable<string>;
+  /** Whether it was there when the principal ran last, but its file is not visible yet. */
+  isAwaited(workflowId: string): boolean;
   /** Files that are currently invalid. */
   readonly invalidFiles: readonly { readonly path: string }[];
   /** Called when a firing was refused. Nobody may see the reply, because no user sent the request. */
@@ -132,7 +134,7 @@ export class RunService {
 
   /**
    * Triggers a workflow; resolves when the run is on disk. The same `dedupe_key` gives the same run.
-   * @throws NotFoundError when there is no such workflow
+   * @throws NotFoundError when there is no such workflow, UnprocessableError while its file is awaited
    * @throws InvalidInputError for parameters that do not fit it
    */
   async trigger(workflowId: string, options: RunTaskOptions): Promise<string> {
@@ -505,7 +507,8 @@ export class RunService {
     );
   }
 
-  #unknownWorkflow(workflowId: string): NotFoundError {
+  #unknownWorkflow(workflowId: string): NotFoundError | UnprocessableError {
+    if (this.#workflows.isAwaited(workflowId)) return new UnprocessableError(notVisible(workflowId));
     return new NotFoundError(
       thereIsNoWorkflow(workflowId, this.#workflows.ids(), this.#workflows.invalidFiles),
     );

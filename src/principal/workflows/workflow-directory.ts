@@ -26,6 +26,7 @@ import { firingsBetween, isTimezone, nextFiring, previousFiring } from "../../wo
 import { findDuplicateIds, workflowIdOrNull } from "../../workflow/workflow-id.ts";
 import type { LongPolls } from "../long-polls.ts";
 import type { StoredDefinition, WorkflowSource } from "../runs/run-service.ts";
+import { notVisible } from "../unknown-name.ts";
 import {
   isSameDefinition,
   type LoadedWorkflow,
@@ -247,8 +248,23 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
     return this.#workflows.keys();
   }
 
+  /** Those in use, and those that are awaited. */
   *definitions(): Iterable<WorkflowHead> {
     for (const { head } of this.#workflows.values()) yield head;
+    for (const id of this.#awaited.keys()) {
+      const awaited = this.#awaitedVersion(id);
+      if (awaited !== undefined) yield awaited.head;
+    }
+  }
+
+  isAwaited(workflowId: string): boolean {
+    return this.#awaitedVersion(workflowId) !== undefined;
+  }
+
+  #awaitedVersion(id: string): LoadedWorkflow | undefined {
+    const isOver = this.#o.clock.monotonic() >= (this.#awaited.get(id) ?? 0);
+    const version = isOver || this.#workflows.has(id) ? undefined : this.#versions.get(id);
+    return version === undefined ? undefined : { ...version, error: notVisible(id) };
   }
 
   /** Names of the environment variables that hold the secrets of webhooks. */
@@ -354,10 +370,10 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
   async details(workflowId: string): Promise<WorkflowDetails | undefined> {
     await this.load(workflowId);
     const cursors = await this.#knownCursors();
-    const workflow = this.#workflows.get(workflowId);
-    const definition = this.get(workflowId)?.definition;
-    if (workflow === undefined || definition === undefined) return undefined;
-    const { source } = workflow.texts.unpack();
+    const workflow = this.#workflows.get(workflowId) ?? this.#awaitedVersion(workflowId);
+    if (workflow === undefined) return undefined;
+    const { json, source } = workflow.texts.unpack();
+    const definition = this.get(workflowId)?.definition ?? readDefinition(json);
     const schedule = { ...definition, timezone: this.#zoneOf(workflow) };
     const now = this.#o.clock.now();
     return {

@@ -38,6 +38,11 @@ test("a workflow directory that is empty for a while, at the start or later, cos
   await cluster.startPrincipal();
   await cluster.principal?.waitFor(/2 workflows that were in .* when the principal ran last are not there/);
   expect(await cluster.client.listWorkflows()).toEqual({});
+  const refused = await cluster.cdktr(["run", "etl.load"]);
+  expect({ code: refused.code, stderr: refused.stderr }).toEqual({
+    code: 1,
+    stderr: expect.stringContaining("is not visible now: is a volume not mounted yet?"),
+  });
   mount();
   const missed = await fired();
   await until("it fires again, with what was missed", async () => (await fired()) > missed + 2);
