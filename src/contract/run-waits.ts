@@ -1,5 +1,5 @@
 /** Which parts of a run wait for an agent, in the words of the views and of the history. */
-import type { SliceWait } from "./messages.ts";
+import type { RunDetails, SliceWait } from "./messages.ts";
 
 /** What waits: all of it, or the first of very many slices and how many there are. */
 export interface Waiting {
@@ -20,11 +20,19 @@ export interface WaitGroup {
   readonly since_ms: number;
 }
 
+/** The error of a run; null while it waits, because it is then that of the attempt before. */
+export function presentError({ error, waits = [] }: Pick<RunDetails, "error" | "waits">): string | null {
+  return waits.length === 0 ? error : null;
+}
+
 /** Tasks that are named before the number of the others. */
 const NAMED = 5;
 
-/** What waits, by reason, in order. */
-export function waitGroups({ waits = [], waiting_slices = waits.length }: Waiting): WaitGroup[] {
+/** What waits, by reason, in order. @param names how many tasks of each group are named */
+export function waitGroups(
+  { waits = [], waiting_slices = waits.length }: Waiting,
+  names = NAMED,
+): WaitGroup[] {
   const byReason = [...Map.groupBy(waits, ({ reason }) => reason).values()];
   const unnamed = waiting_slices - waits.length;
   // The principal names at least one slice for each reason: if there is only one reason, the others wait for it, too.
@@ -36,7 +44,7 @@ export function waitGroups({ waits = [], waiting_slices = waits.length }: Waitin
     const count = group.length + more;
     const since_ms = Math.min(...group.map((wait) => wait.since_ms));
     const { reason, hint } = first;
-    return [{ subject: subjectOf(group, more), isPlural: count > 1, reason, hint, since_ms }];
+    return [{ subject: subjectOf(group, more, names), isPlural: count > 1, reason, hint, since_ms }];
   });
   if (unnamed > 0 && byReason.length > 1) {
     groups.push({
@@ -50,19 +58,19 @@ export function waitGroups({ waits = [], waiting_slices = waits.length }: Waitin
   return groups;
 }
 
-/** A line for each reason: `Slice 3 (train): no agent is up`, or the reason alone if the whole run waits. */
-export function waitLines(waiting: Waiting): string[] {
-  return waitGroups(waiting).map(({ subject, reason }) =>
+/** A line for each reason: `Slice 3 (train): no agent is up`, or the reason alone if the whole run waits. @param names as above */
+export function waitLines(waiting: Waiting, names = NAMED): string[] {
+  return waitGroups(waiting, names).map(({ subject, reason }) =>
     subject === "It" ? reason : `${subject}: ${reason}`,
   );
 }
 
-function subjectOf(group: NonNullable<Waiting["waits"]>, more: number): string {
+function subjectOf(group: NonNullable<Waiting["waits"]>, more: number, most: number): string {
   const slice = group[0]?.slice ?? 0;
   if (slice === 0) return "It";
   const tasks = group.flatMap((wait) => wait.tasks);
-  const others = tasks.length - NAMED + more;
-  const names = tasks.slice(0, NAMED).join(", ") + (others > 0 ? ` and ${others} more` : "");
+  const others = tasks.length - most + more;
+  const names = tasks.slice(0, most).join(", ") + (others > 0 ? ` and ${others} more` : "");
   const count = group.length + more;
   return count === 1 ? `Slice ${slice} (${names})` : `${count} slices (${names})`;
 }

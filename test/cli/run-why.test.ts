@@ -13,9 +13,17 @@ async function lines(run: RunDetails): Promise<string[]> {
 test("a run that waits as a whole", async () => {
   expect(await lines(WAITING)).toEqual([
     "",
-    "It has waited for an agent for 1m 15s: all agents that could take it are full: host-a 5/5, host-d 2/2.",
+    "It has waited for an agent for 1m 15s: all agents that are up are full: host-a 5/5, host-d 2/2.",
     "  See what they run: cdktr runs list --status running.",
   ]);
+});
+
+test("a run that waits again does not show the error of the attempt before", async () => {
+  const why = await explain(WAITING, async () => []);
+  const again = { ...WAITING, attempt: 2, error: "agent lost: silent for 30 s" };
+  const text = explanationLines(again, why, NOW, makeStyle(false)).join("\n");
+  expect(text).not.toContain("agent lost");
+  expect(text).toContain("It has waited for an agent for");
 });
 
 test("a run that agents share: what waits, what is tried again, what waits for others, what crashed", async () => {

@@ -109,7 +109,7 @@ test("a task between two tries says when the next one begins, and what waits for
   const waiting = await start("broken");
   const { json: full } = await why(waiting);
   expect(full.waits).toMatchObject([{ kind: "full", tasks: ["first", "second", "third"] }]);
-  expect(full.waits[0]?.reason).toMatch(/^the only agent that could take it is full: \S+-one 2\/2$/);
+  expect(full.waits[0]?.reason).toMatch(/^the only agent that is up is full: \S+-one 2\/2$/);
   await cluster.cdktr(["runs", "cancel", flaky]);
   writeFileSync(open, "");
   await runOver(cluster.client, waiting);

@@ -99,7 +99,7 @@ describe("why tasks wait for an agent", () => {
       slice({}),
       [agent("a", { protocol: 1, version: "0.1.0" })],
       "version",
-      "every agent that could take it is too old: a has cdktr 0.1.0",
+      "every agent that fits is too old: a has cdktr 0.1.0",
       "Replace the executable of these agents and restart them: cdktr docs operations",
     ],
     [
@@ -107,7 +107,7 @@ describe("why tasks wait for an agent", () => {
       ANYWHERE,
       [agent("a", { leases: 5 }), agent("b", { status: "DRAINING" })],
       "full",
-      "the only agent that could take it is full: a 5/5",
+      "the only agent that is up is full: a 5/5",
       "See what they run: cdktr runs list --status running. More agents, or a higher --max-concurrent-workflows, make room.",
     ],
     [
@@ -115,7 +115,15 @@ describe("why tasks wait for an agent", () => {
       ANYWHERE,
       ["a", "b", "c", "d", "e", "f", "g"].map((id, i) => agent(id, { leases: i + 1, max_leases: i + 1 })),
       "full",
-      "all agents that could take it are full: a 1/1, b 2/2, c 3/3, d 4/4, e 5/5 and 2 more",
+      "all agents that are up are full: a 1/1, b 2/2, c 3/3, d 4/4, e 5/5 and 2 more",
+      "See what they run: cdktr runs list --status running. More agents, or a higher --max-concurrent-workflows, make room.",
+    ],
+    [
+      "the only agent with the labels is full",
+      GPU,
+      [agent("a"), agent("b", { labels: LABELS, leases: 5 })],
+      "full",
+      "the only agent that fits is full: b 5/5",
       "See what they run: cdktr runs list --status running. More agents, or a higher --max-concurrent-workflows, make room.",
     ],
     [

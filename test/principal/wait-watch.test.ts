@@ -83,7 +83,7 @@ test("a reason is written after two seconds, and again when it changes", async (
   ]);
   expect(await rows(store, "run-2")).toEqual([
     ["PENDING", 1, 7000, null],
-    ["PENDING", 1, 12_000, "the only agent that could take it is full: a 1/1"],
+    ["PENDING", 1, 12_000, "the only agent that is up is full: a 1/1"],
   ]);
   await watch.stop();
 });
@@ -144,7 +144,7 @@ test("a run gets at most one row in five seconds, and none is forgotten", async 
     ["PENDING", 1, 9000, null],
   ]);
   expect((await rows(store, "run-2")).slice(1)).toEqual([
-    ["PENDING", 1, 4000, "the only agent that could take it is full: a 1/1"],
+    ["PENDING", 1, 4000, "the only agent that is up is full: a 1/1"],
   ]);
   expect(clock.alarms).toBe(1);
   await watch.stop();
@@ -259,7 +259,7 @@ test("which of very many slices wait for the same is written once in a minute", 
   );
   await store.transact((tx) => tx.claim({ ...claimant("a"), needs: "2 {}" }));
   await look(2000);
-  const reason = "the only agent that could take it is full: a 1/1";
+  const reason = "the only agent that is up is full: a 1/1";
   const next = async () => {
     await store.transact(async (tx) => {
       const [slice] = await tx.listSlices("split", "open");

@@ -211,7 +211,7 @@ describe("views", () => {
       statuses: [
         run(1, { timestamp_ms: 10 }),
         run(2, { timestamp_ms: 20, reason: "no agent is up" }),
-        run(3, { timestamp_ms: 30, reason: "all agents that could take it are full: a 5/5", waits: "[]" }),
+        run(3, { timestamp_ms: 30, reason: "all agents that are up are full: a 5/5", waits: "[]" }),
         task(4, { status: "COMPLETED", slice: 3, outputs }),
         task(5, { task_instance_id: "task-2", task_id: "load", status: "SKIPPED" }),
         run(6, { workflow_instance_id: "run-2", reason: "no agent is up" }),
@@ -224,7 +224,7 @@ describe("views", () => {
         "SELECT workflow_instance_id, status, reason, waits FROM workflow_runs ORDER BY ALL",
       ),
     ).toEqual([
-      ["run-1", "PENDING", "all agents that could take it are full: a 5/5", "[]"],
+      ["run-1", "PENDING", "all agents that are up are full: a 5/5", "[]"],
       ["run-2", "RUNNING", null, null],
     ]);
     expect(
@@ -232,7 +232,7 @@ describe("views", () => {
     ).toEqual([
       [10, null],
       [20, "no agent is up"],
-      [30, "all agents that could take it are full: a 5/5"],
+      [30, "all agents that are up are full: a 5/5"],
     ]);
     expect(await rowsOf(history, "SELECT task_id, slice, outputs FROM task_runs ORDER BY task_id")).toEqual([
       ["extract", 3, outputs],

@@ -196,7 +196,7 @@ export const WAITING: RunDetails = {
       slice: 0,
       tasks: ["extract", "orders", "customers", "returns", "load"],
       kind: "full",
-      reason: "all agents that could take it are full: host-a 5/5, host-d 2/2",
+      reason: "all agents that are up are full: host-a 5/5, host-d 2/2",
       hint: "See what they run: cdktr runs list --status running.",
       since_ms: NOW - 75_000,
     },

@@ -1,6 +1,6 @@
 import type { RunAttempt, RunDetails } from "../../contract/messages.ts";
 import { agentsOf, isSplit } from "../../contract/run-agents.ts";
-import { waitLines } from "../../contract/run-waits.ts";
+import { presentError, waitLines } from "../../contract/run-waits.ts";
 import { tookMs } from "../../contract/took.ts";
 import { plainText } from "../../terminal/foreign-text.ts";
 import { command } from "../support/command.ts";
@@ -63,7 +63,8 @@ async function printRun(run: RunDetails, now: number): Promise<void> {
   await fact("Run", style.bold(run.workflow_instance_id));
   await fact("Workflow", `${plainText(run.workflow_id)} (${plainText(run.workflow_name)})`);
   await fact("Status", formatStatus(run.status, style));
-  await fact("Error", run.error === null ? null : style.red(plainText(run.error)));
+  const error = presentError(run);
+  await fact("Error", error === null ? null : style.red(plainText(error)));
   await fact("Trigger", plainText(run.trigger));
   await fact("Retry of", run.retry_of);
   await fact("Scheduled", run.scheduled_time_ms === null ? null : time(run.scheduled_time_ms));

@@ -2,6 +2,7 @@
 
 import type { RunDetails, TaskRunSummary } from "../../contract/messages.ts";
 import { agentsWord, isShared } from "../../contract/run-agents.ts";
+import { presentError } from "../../contract/run-waits.ts";
 import { tookMs } from "../../contract/took.ts";
 import { plainText } from "../../terminal/foreign-text.ts";
 import { RUN_TRANSITIONS } from "../../workflow/run-state.ts";
@@ -94,7 +95,8 @@ export function statusLine(run: RunDetails, now: number, style: Style = styleFor
   const agents = agentsWord(run);
   if (agents !== null) parts.push(`on ${plainText(agents)}`);
   if (run.attempt > 1) parts.push(`(attempt ${run.attempt})`);
-  return parts.join(" ") + (run.error === null ? "" : `\n${style.red(plainText(run.error))}`);
+  const error = presentError(run);
+  return parts.join(" ") + (error === null ? "" : `\n${style.red(plainText(error))}`);
 }
 
 /** The tasks of a run with duration and outcome, including those that have not started. */

@@ -80,16 +80,14 @@ function reasonFor({ placement: { runs_on }, protocol }: Needs, agents: readonly
     const versions = listOf(fitting, ({ agent_id, version }) => `${agent_id} has cdktr ${version}`);
     return {
       kind: "version",
-      reason: `every agent that could take it is too old: ${versions}`,
+      reason: `every agent that fits is too old: ${versions}`,
       hint: "Replace the executable of these agents and restart them: cdktr docs operations",
     };
   }
   const free = able.filter((agent) => agent.leases < agent.max_leases);
   if (free.length === 0) {
-    const which =
-      able.length === 1
-        ? "the only agent that could take it is full"
-        : "all agents that could take it are full";
+    const [one, some] = able.length === up.length ? ["that is up", "that are up"] : ["that fits", "that fit"];
+    const which = able.length === 1 ? `the only agent ${one} is full` : `all agents ${some} are full`;
     const loads = listOf(able, ({ agent_id, leases, max_leases }) => `${agent_id} ${leases}/${max_leases}`);
     return {
       kind: "full",

@@ -2,7 +2,7 @@
 
 import type { RunDetails } from "../../contract/messages.ts";
 import { agentsOf, isSplit } from "../../contract/run-agents.ts";
-import { waitGroups } from "../../contract/run-waits.ts";
+import { presentError, waitGroups } from "../../contract/run-waits.ts";
 import { tookMs } from "../../contract/took.ts";
 import { wrapWords } from "../../terminal/text.ts";
 import { dateTime, duration } from "../format.ts";
@@ -44,9 +44,10 @@ function lines(run: RunDetails, now: number, columns: number): Span[][] {
     result.push(...fact("Waited", duration(run.started_at_ms - run.created_at_ms)));
     result.push(...fact("Took", duration(tookMs(run, now) ?? 0)));
   }
-  if (run.error !== null) {
+  const error = presentError(run);
+  if (error !== null) {
     result.push([]);
-    for (const line of wrapWords(run.error, columns)) result.push([[line, RED]]);
+    for (const line of wrapWords(error, columns)) result.push([[line, RED]]);
   }
   for (const { subject, isPlural, reason, hint, since_ms } of waitGroups(run)) {
     const has = isPlural ? "have" : "has";

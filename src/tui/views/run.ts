@@ -2,7 +2,7 @@
 
 import type { RunDetails } from "../../contract/messages.ts";
 import { agentsWord } from "../../contract/run-agents.ts";
-import { waitLines } from "../../contract/run-waits.ts";
+import { presentError, waitLines } from "../../contract/run-waits.ts";
 import { tookMs } from "../../contract/took.ts";
 import { fit, width } from "../../terminal/text.ts";
 import { duration, moment } from "../format.ts";
@@ -76,11 +76,11 @@ export function drawRun(region: Region, state: State, page: Extract<Page, { kind
 
 /** Why it failed or waits: beside the tabs, or below them if there is too little room. Returns the number of lines below. */
 function drawCause(region: Region, panes: Region, run: RunDetails): number {
-  const [wait, ...others] = waitLines(run);
+  const [wait, ...others] = waitLines(run, 1);
   const more = others.length === 0 ? "" : ` for ${others.length + 1} reasons`;
-  const cause = run.error ?? (wait === undefined ? null : `waits${more}: ${wait}`);
+  const cause = wait === undefined ? presentError(run) : `waits${more}: ${wait}`;
   if (cause === null) return 0;
-  const style = run.error === null ? YELLOW : RED;
+  const style = wait === undefined ? RED : YELLOW;
   if (width(cause) <= panes.width - BESIDE_TABS) {
     panes.textRight(0, cause, style, 1);
     return 0;
