@@ -5,6 +5,8 @@ import { CdktrError } from "../errors.ts";
 const O_CLOEXEC = 0o2000000;
 const FIONREAD = 0x541b;
 const WNOHANG = 1;
+const POLLIN = 0x1;
+const POLLHUP = 0x10;
 const RLIMIT_NOFILE = 7;
 /** Signals that the runtime ignores (SIGPIPE, SIGXFSZ), which a program would inherit. */
 const IGNORED = [13, 25];
@@ -12,6 +14,7 @@ const IGNORED = [13, 25];
 const SYMBOLS = {
   pipe2: { args: ["ptr", "i32"], returns: "i32" },
   ioctl: { args: ["i32", "u64", "ptr"], returns: "i32" },
+  poll: { args: ["ptr", "u64", "i32"], returns: "i32" },
   waitpid: { args: ["i32", "ptr", "i32"], returns: "i32" },
   execve: { args: ["ptr", "ptr", "ptr"], returns: "i32" },
   getrlimit: { args: ["i32", "ptr"], returns: "i32" },
@@ -58,6 +61,27 @@ export function makePipe(): Pipe {
 /** Number of bytes that can be read from a pipe now. */
 export function readableBytes(fd: number): number {
   return libc().ioctl(fd, FIONREAD, ptr(words)) === 0 ? (words[0] ?? 0) : 0;
+}
+
+/** A `struct pollfd`: the descriptor, then 16 bits each of the events asked for and those found. */
+const polled = new Int32Array(2);
+
+/** What reading from a pipe would do now. */
+export type PipeState =
+  /** There is something to read. */
+  | "data"
+  /** Nobody holds the other end any more, and everything was read. */
+  | "ended"
+  /** Reading would block. */
+  | "open";
+
+/** The state of a pipe, seen from its reading end. */
+export function stateOfPipe(fd: number): PipeState {
+  polled[0] = fd;
+  polled[1] = POLLIN;
+  if (libc().poll(ptr(polled), 1, 0) <= 0) return "open";
+  const found = (polled[1] ?? 0) >>> 16;
+  return (found & POLLIN) !== 0 ? "data" : (found & POLLHUP) !== 0 ? "ended" : "open";
 }
 
 /** Reaps a child that nobody else waits for, so that it does not remain a zombie. */

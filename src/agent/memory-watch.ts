@@ -10,21 +10,25 @@ const SLACK_KB = 1024;
 /** A process with less memory is not the program yet: the kernel is still loading it. */
 const LOADING_KB = 256;
 
+/** The agent's own peak when it was last looked at, KiB. */
+let ownPeakKb = 0;
+
 /**
  * Peak resident memory of a process. On Linux the kernel's own figure at exit starts with the memory of the parent process, so it
  * is only meaningful when it is larger than that. Below, the largest sample taken while it ran is used.
  */
 export class MemoryWatch {
-  /** The agent's own peak when the process was started, KiB. */
-  readonly #inheritedKb = process.resourceUsage().maxRSS;
   #seenKb: number | undefined;
   readonly #timer = new Timer(() => this.#look());
   readonly #pauses = new BackOff(FIRST_PAUSE_MS, LONGEST_PAUSE_MS, GROWTH);
-  #pid = 0;
+  readonly #pid: number;
+
+  constructor(pid: number) {
+    this.#pid = pid;
+  }
 
   /** Starts sampling. */
-  watch(pid: number): void {
-    this.#pid = pid;
+  start(): void {
     this.#look();
   }
 
@@ -35,7 +39,9 @@ export class MemoryWatch {
 
   /** The peak, KiB, from the samples and the kernel's figure; null when unknown. */
   peakKb(reportedKb: number): number | null {
-    if (reportedKb > this.#inheritedKb + SLACK_KB) return Math.round(reportedKb);
+    // A peak never falls: it is only looked at again when it could make a difference.
+    if (reportedKb > ownPeakKb + SLACK_KB) ownPeakKb = process.resourceUsage().maxRSS;
+    if (reportedKb > ownPeakKb + SLACK_KB) return Math.round(reportedKb);
     return this.#seenKb ?? null;
   }
 

@@ -1,23 +1,36 @@
-import { closeSync } from "node:fs";
-import { readableBytes } from "./libc.ts";
+import { closeSync, readSync } from "node:fs";
+import { readableBytes, stateOfPipe } from "./libc.ts";
+
+/** What a pipe holds by default, bytes. */
+const CHUNK_BYTES = 64 * 1024;
+/** The most chunks of {@link PipeReader.readNow}: somebody may still write. */
+const MOST_CHUNKS = 16;
+
+/** For one read at a time, whose result is taken at once. */
+const buffer = new Uint8Array(CHUNK_BYTES);
 
 /**
  * Reads a pipe to its end, a chunk at a time. It reads nothing while a chunk is being processed, so that a full outbox slows the
  * writer down (backpressure). Owns the descriptor.
  */
 export class PipeReader {
-  /** Resolves when the pipe has ended, or reading was stopped. */
-  readonly ended: Promise<void>;
   readonly #fd: number;
-  readonly #reader: ReadableStreamDefaultReader<Uint8Array>;
+  readonly #take: (chunk: Uint8Array) => Promise<void> | undefined;
+  readonly #ended = Promise.withResolvers<void>();
+  /** Absent until {@link begin}. */
+  #reader: ReadableStreamDefaultReader<Uint8Array> | undefined;
   #taking = false;
   #closed = false;
 
-  /** @param take receives each chunk; its result is awaited */
+  /** @param take receives each chunk, which it does not keep; its result is awaited */
   constructor(fd: number, take: (chunk: Uint8Array) => Promise<void> | undefined) {
     this.#fd = fd;
-    this.#reader = Bun.file(fd).stream().getReader() as ReadableStreamDefaultReader<Uint8Array>;
-    this.ended = this.#read(take);
+    this.#take = take;
+  }
+
+  /** Resolves when the pipe has ended, or reading was stopped. */
+  get ended(): Promise<void> {
+    return this.#ended.promise;
   }
 
   /** Nothing is being processed, and the pipe is empty. */
@@ -26,18 +39,46 @@ export class PipeReader {
     return this.#closed || (!this.#taking && readableBytes(this.#fd) === 0);
   }
 
+  /** Reads what is written from now on as it comes. */
+  begin(): void {
+    if (this.#closed || this.#reader !== undefined) return;
+    this.#reader = Bun.file(this.#fd).stream().getReader() as ReadableStreamDefaultReader<Uint8Array>;
+    void this.#read(this.#reader);
+  }
+
+  /**
+   * Unless it has begun, reads at once what is there, whether or not there is room for it. A stream would need several turns of the event
+   * loop to find out that the pipe has ended.
+   * @returns whether the pipe has ended
+   */
+  readNow(): boolean {
+    try {
+      for (let left = MOST_CHUNKS; left > 0 && !this.#closed && this.#reader === undefined; left--) {
+        const state = stateOfPipe(this.#fd);
+        if (state === "open") break;
+        if (state === "ended") this.#close();
+        else void this.#take(buffer.subarray(0, readSync(this.#fd, buffer)));
+      }
+    } catch {
+      // As in #read.
+      this.#close();
+    }
+    return this.#closed;
+  }
+
   /** Stops reading. */
   async giveUp(): Promise<void> {
-    if (!this.#closed) await this.#reader.cancel().catch(() => {});
+    if (this.#reader === undefined) this.#close();
+    else if (!this.#closed) await this.#reader.cancel().catch(() => {});
     await this.ended;
   }
 
-  async #read(take: (chunk: Uint8Array) => Promise<void> | undefined): Promise<void> {
+  async #read(reader: ReadableStreamDefaultReader<Uint8Array>): Promise<void> {
     try {
       for (;;) {
-        const { done, value } = await this.#reader.read();
+        const { done, value } = await reader.read();
         if (done) break;
-        const taken = take(value);
+        const taken = this.#take(value);
         if (taken === undefined) continue;
         this.#taking = true;
         await taken;
@@ -46,8 +87,14 @@ export class PipeReader {
     } catch {
       // A pipe that cannot be read is treated as ended.
     } finally {
-      this.#closed = true;
-      closeSync(this.#fd);
+      this.#close();
     }
+  }
+
+  #close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    closeSync(this.#fd);
+    this.#ended.resolve();
   }
 }

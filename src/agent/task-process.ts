@@ -33,8 +33,11 @@ import type { TaskLog } from "./task-log.ts";
 /** How long processes left behind by a task may take to exit by themselves (`| tee` in a shell), ms. */
 const SETTLE_MS = 500;
 
-/** A process that ends sooner is not recorded on disk: if the agent dies in that time, its marker identifies it, ms. */
-const REMEMBER_AFTER_MS = 5;
+/**
+ * A process that ends sooner causes no work while it runs, ms. Its output waits in the pipes. It is not recorded on disk: if the agent dies
+ * in that time, its marker identifies it. How much memory it had stays unknown.
+ */
+const SHORT_MS = 10;
 
 /** How long a process may take to die after SIGKILL before it counts as one that cannot be ended, ms. */
 const DYING_MS = 3000;
@@ -52,7 +55,7 @@ export interface ProcessEnd {
   readonly signal: string | null;
   /** User and system time of the process and of the children that it waited for, ms. */
   readonly cpuMs: number;
-  /** Peak resident memory, KiB; a lower bound, or null, for processes that live only a few milliseconds. */
+  /** Peak resident memory, KiB; null for processes that live only a few milliseconds. */
   readonly maxRssKb: number | null;
   /** Its last line on stderr that is not empty; it may be cut. */
   readonly lastError: string | null;
@@ -96,7 +99,8 @@ export class TaskProcess {
   #surplusBytes = 0;
   #isCut = false;
   #lastError: string | null = null;
-  readonly #remembering: Timer;
+  /** Set until the process is not a short one any more. */
+  readonly #settling: Timer;
   #gone = false;
 
   /**
@@ -118,7 +122,6 @@ export class TaskProcess {
       pipes.push(stdout);
       const stderr = makePipe();
       pipes.push(stderr);
-      this.#memory = new MemoryWatch();
       const spawn = () =>
         Bun.spawn([...command.argv], {
           cwd: command.cwd,
@@ -134,14 +137,15 @@ export class TaskProcess {
       for (const pipe of pipes) closeSync(pipe.write);
     }
     this.pid = this.#child.pid;
-    // Check at once: a small program ends within half a millisecond.
-    this.#memory.watch(this.pid);
-    this.#remembering = new Timer(() => {
+    this.#memory = new MemoryWatch(this.pid);
+    this.#output = pipes.map(({ read }, index) => this.#outputOf(read, index === 0 ? "INFO" : "ERROR"));
+    this.#settling = new Timer(() => {
+      this.#readOutput();
+      this.#memory.start();
       const startTicks = readStat(this.pid)?.startTicks;
       if (startTicks !== undefined) options.remember(this.pid, startTicks);
     });
-    this.#remembering.in(REMEMBER_AFTER_MS);
-    this.#output = pipes.map(({ read }, index) => this.#read(read, index === 0 ? "INFO" : "ERROR"));
+    this.#settling.in(SHORT_MS);
     this.ended = this.#finish();
   }
 
@@ -185,7 +189,7 @@ export class TaskProcess {
     );
 
   /** @returns the reader, and a promise that resolves when everything it read is in the log */
-  #read(fd: number, level: "INFO" | "ERROR"): { reader: PipeReader; logged: Promise<void> } {
+  #outputOf(fd: number, level: "INFO" | "ERROR"): { reader: PipeReader; logged: Promise<void> } {
     const splitter = new LineSplitter();
     const write = (payloads: readonly string[]) => {
       if (level === "ERROR") {
@@ -220,10 +224,17 @@ export class TaskProcess {
     return { reader, logged };
   }
 
+  #readOutput(): void {
+    for (const { reader } of this.#output) reader.begin();
+  }
+
   async #finish(): Promise<ProcessEnd> {
     await Promise.race([this.#child.exited, this.#givenUp.promise]);
-    this.#remembering.cancel();
+    this.#settling.cancel();
     this.#memory.stop();
+    // Unless processes are left, nobody can write any more.
+    const isRead = this.#log.room() === undefined && this.#output.every(({ reader }) => reader.readNow());
+    if (!isRead) this.#readOutput();
     const isLeft = this.#hasEnded && (await this.#endBackground());
     const survivors = await this.#tellSurvivors();
     this.#gone = true;
@@ -234,7 +245,9 @@ export class TaskProcess {
     const read = Promise.all(this.#output.map(({ logged }) => logged));
     if (isLeft || survivors.length > 0) {
       if (!(await isDoneWithin(SETTLE_MS, read))) await this.#stopReading(read);
-    } else if (!(await this.#isReadToTheEnd(read))) await this.#endHolders(read);
+    } else if (!isRead && !(await this.#isReadToTheEnd(read))) await this.#endHolders(read);
+    // What was read is in the log.
+    await read;
     const usage = this.#child.resourceUsage();
     const signal = this.#child.signalCode;
     return {

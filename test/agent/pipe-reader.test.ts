@@ -1,0 +1,76 @@
+import { expect, test } from "bun:test";
+import { closeSync, writeSync } from "node:fs";
+import { makePipe } from "../../src/agent/libc.ts";
+import { PipeReader } from "../../src/agent/pipe-reader.ts";
+import { until } from "./support/bench.ts";
+
+/** A pipe that is read into `text`. */
+function readPipe() {
+  const { read, write } = makePipe();
+  const got = { text: "" };
+  const reader = new PipeReader(read, (chunk) => {
+    got.text += new TextDecoder().decode(chunk);
+    return undefined;
+  });
+  return { reader, got, write };
+}
+
+test("what was written is read at once, and the end is known at once", async () => {
+  const { reader, got, write } = readPipe();
+  expect([reader.readNow(), got.text]).toEqual([false, ""]);
+  writeSync(write, "one");
+  expect([reader.readNow(), got.text]).toEqual([false, "one"]);
+  writeSync(write, " two");
+  closeSync(write);
+  expect([reader.readNow(), got.text, reader.idle]).toEqual([true, "one two", true]);
+  await reader.ended;
+  // It stays so.
+  reader.begin();
+  expect(reader.readNow()).toBe(true);
+  await reader.giveUp();
+});
+
+test("what comes later is read as it comes, from what was left on", async () => {
+  const { reader, got, write } = readPipe();
+  writeSync(write, "one");
+  reader.readNow();
+  writeSync(write, " two");
+  reader.begin();
+  // From now on it is not read beside the stream.
+  expect(reader.readNow()).toBe(false);
+  writeSync(write, " three");
+  closeSync(write);
+  await reader.ended;
+  expect(got.text).toBe("one two three");
+});
+
+test("a full pipe is read to its end", () => {
+  const { reader, got, write } = readPipe();
+  const text = "x".repeat(65_536);
+  writeSync(write, text);
+  closeSync(write);
+  expect(reader.readNow()).toBe(true);
+  expect(got.text).toBe(text);
+});
+
+test("one that never stops writing does not hold it up", async () => {
+  const { read, write } = makePipe();
+  const child = Bun.spawn(["yes"], { stdio: ["ignore", write, "ignore"] });
+  closeSync(write);
+  const reader = new PipeReader(read, () => undefined);
+  try {
+    await until(() => !reader.idle, "it writes");
+    expect(reader.readNow()).toBe(false);
+  } finally {
+    child.kill();
+    await child.exited;
+  }
+  while (!reader.readNow());
+});
+
+test("reading that was given up before it began has ended", async () => {
+  const { reader, write } = readPipe();
+  await reader.giveUp();
+  expect(() => writeSync(write, "x")).toThrow("EPIPE");
+  closeSync(write);
+});
