@@ -214,7 +214,7 @@ export class Agent extends BackgroundService<AgentSignals> {
       ask: () => link.ask(),
     });
     const reports = new ReportSender({ outbox, link, client, lines, agentId, sessionId: this.#sessionId });
-    outbox.attach({ lines: (frame) => lines.push(frame), reports: () => reports.wake() });
+    outbox.attach({ lines: (frame) => lines.push(frame), reports: (isUrgent) => reports.hear(isUrgent) });
     const liveTasks = new Set<string>();
     const endedTasks = new Map<string, TaskLog>();
     this.#parts = {

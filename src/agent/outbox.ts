@@ -14,6 +14,7 @@ import { bootId, machineId } from "../host/boot.ts";
 import { log } from "../log.ts";
 import { migrateSqlite, type SqliteMigrations } from "../migrations/sqlite-migrations.ts";
 import { Timer } from "../timer.ts";
+import { isEnding } from "../workflow/task-state.ts";
 
 /** Another process holds the outbox: an agent with this id is running. */
 export class OutboxLockedError extends CdktrError {}
@@ -55,8 +56,8 @@ export interface OutboxOptions {
 export interface OutboxReaders {
   /** A new frame. Frames come in order, each once. */
   lines(frame: LogFrame): void;
-  /** There are new reports. */
-  reports(): void;
+  /** There are new reports. @param isUrgent whether somebody waits for one of them */
+  reports(isUrgent: boolean): void;
 }
 
 const DEFAULT_LIMIT_BYTES = 256 * 1024 * 1024;
@@ -206,6 +207,8 @@ export class Outbox {
   #unsavedReports = 0;
   /** Some could not be read: whoever delivers them is woken to try again. */
   #isUnread = false;
+  /** Whether somebody waits for a report that was added since the last flush. */
+  #isUrgent = false;
 
   readonly #sizes: FrameSize[] = [];
   /** Size of frames and reports. */
@@ -492,8 +495,10 @@ export class Outbox {
       report.kind === "run" ? { ...report, seq, log_seq: this.lastLogSeq } : { ...report, seq };
     this.#unsavedBytes += this.#keepReport(numbered, JSON.stringify(numbered)).bytes;
     this.#unsavedReports++;
-    // Someone waits for news of a run; reports of tasks can be batched.
-    this.#schedule(report.kind === "run");
+    if (isAwaited(report)) {
+      this.#isUrgent = true;
+      this.#flushNow();
+    } else this.#timer.by(performance.now() + GATHER_MS);
     return seq;
   }
 
@@ -502,8 +507,11 @@ export class Outbox {
     this.#texts.push(text);
     this.#textLines += count;
     this.#textLength += text.length;
+    const due = this.#lastFlush + GATHER_MS;
     if (this.#textLength >= FRAME_CHARACTERS) this.flush();
-    else this.#schedule(false);
+    // The first line after a pause is shown at once.
+    else if (due <= performance.now()) this.#flushNow();
+    else this.#timer.by(due);
   }
 
   /** Backpressure: undefined when there is space for more lines; otherwise resolves when there is, and pipe readers pause until then. */
@@ -535,13 +543,13 @@ export class Outbox {
   /** Records a process of a task. */
   rememberProcess(record: ProcessRecord): void {
     this.#processChanges.push(record);
-    this.#schedule(false);
+    this.#timer.by(performance.now() + GATHER_MS);
   }
 
   /** Forgets a process: it and everything that it started are gone. */
   forgetProcess(pid: number): void {
     this.#processChanges.push(pid);
-    this.#schedule(false);
+    this.#timer.by(performance.now() + GATHER_MS);
   }
 
   /** The recorded processes. */
@@ -668,7 +676,11 @@ export class Outbox {
       this.#save();
     }
     if (frame !== undefined) this.#readers?.lines(frame);
-    if (hasReports) this.#readers?.reports();
+    if (hasReports) {
+      const wasUrgent = this.#isUrgent;
+      this.#isUrgent = false;
+      this.#readers?.reports(wasUrgent);
+    }
   }
 
   /** Writes what was added and closes the file. */
@@ -684,14 +696,9 @@ export class Outbox {
     this.#held?.resolve();
   }
 
-  #schedule(soon: boolean): void {
-    if (this.#immediate !== undefined || this.#closed) return;
-    const wait = this.#lastFlush + GATHER_MS - performance.now();
-    if (soon || wait <= 0) {
-      this.#immediate = setImmediate(() => this.flush());
-    } else {
-      this.#timer.within(wait);
-    }
+  /** Writes in this turn, together with what else is added in it. */
+  #flushNow(): void {
+    if (this.#immediate === undefined && !this.#closed) this.#immediate = setImmediate(() => this.flush());
   }
 
   #takeFrame(): LogFrame | undefined {
@@ -828,6 +835,11 @@ export class Outbox {
     }
     return true;
   }
+}
+
+/** Whether somebody waits for it: for news of a run, or at the end of a task for its dependents that other agents execute. */
+function isAwaited(report: NewReport): boolean {
+  return report.kind === "run" || (report.slice > 0 && isEnding(report.status));
 }
 
 /** The current place of an outbox, to compare with the recorded one. */

@@ -8,6 +8,8 @@ import type { Outbox } from "./outbox.ts";
 import type { PrincipalLink } from "./principal-link.ts";
 
 const BATCH = 500;
+/** How long reports for which nobody waits may wait for others, to be sent together, ms. */
+const GATHER_MS = 25;
 /** How long the report of a run's end waits for the run's log lines to be sent, ms. */
 const LINES_FIRST_MS = 1000;
 const RETRY_MS = 500;
@@ -24,6 +26,9 @@ export class ReportSender extends BackgroundService {
   #durable = 0;
   #limit = BATCH;
   #isSending = false;
+  /** Whether what waits is to be sent now. */
+  #isDue = false;
+  readonly #gathering = this.timer(() => this.wake());
   /** Why the principal does not accept reports at the moment. */
   #refusal = "";
 
@@ -57,8 +62,15 @@ export class ReportSender extends BackgroundService {
     if (this.#outbox.pendingReports > 0) this.wake();
   }
 
-  /** There are new reports. */
+  /** There are new reports. @param isUrgent whether they are sent at once */
+  hear(isUrgent: boolean): void {
+    if (isUrgent) this.wake();
+    else this.#gathering.within(GATHER_MS);
+  }
+
+  /** Sends what waits. */
   wake(): void {
+    this.#isDue = true;
     if (!this.#isSending && !this.isStopping) this.track(this.#sendAll());
   }
 
@@ -113,36 +125,40 @@ export class ReportSender extends BackgroundService {
   async #sendAll(): Promise<void> {
     this.#isSending = true;
     try {
-      await this.#sendWhatWaits(this.stopSignal);
+      while (this.#isDue && !this.isStopping) await this.#sendBatch(this.stopSignal);
     } catch (error) {
       if (!this.isStopping) log.error(`Reports cannot be sent: ${errorMessage(error)}`);
     } finally {
+      // In the same turn in which nothing was due: who wakes it must see that.
       this.#isSending = false;
     }
   }
 
-  async #sendWhatWaits(signal: AbortSignal): Promise<void> {
-    while (!signal.aborted) {
-      await this.#link.untilUp(signal);
-      const reports = this.#outbox.reports(this.#durable, this.#limit);
-      if (reports.length === 0) return;
-      const lines = reports.findLast((report) => report.kind === "run")?.log_seq ?? 0;
-      await this.#lines.handedOver(lines, LINES_FIRST_MS);
-      try {
-        this.#link.obey(await this.#send(reports));
-        this.#limit = BATCH;
-        if (this.#refusal !== "") log.info("The principal accepts reports again.");
-        this.#refusal = "";
-      } catch (error) {
-        if (signal.aborted) return;
-        if (error instanceof RequestRefusedError) this.#passOver(reports.length, reports[0]?.seq ?? 0, error);
-        else if (error instanceof PrincipalUnreachableError) this.#link.suspect();
-        else if (!this.#link.mustRegister(error)) {
-          this.#tellRefusal(errorMessage(error));
-          await this.pause(RETRY_MS);
-        }
+  async #sendBatch(signal: AbortSignal): Promise<void> {
+    await this.#link.untilUp(signal);
+    const reports = this.#outbox.reports(this.#durable, this.#limit);
+    const last = reports.at(-1);
+    // What is added from now on is due in its own time.
+    this.#gathering.cancel();
+    this.#isDue = last !== undefined && last.seq < this.#outbox.lastReportSeq;
+    if (last === undefined) return;
+    const lines = reports.findLast((report) => report.kind === "run")?.log_seq ?? 0;
+    await this.#lines.handedOver(lines, LINES_FIRST_MS);
+    try {
+      this.#link.obey(await this.#send(reports));
+      this.#limit = BATCH;
+      if (this.#refusal !== "") log.info("The principal accepts reports again.");
+      this.#refusal = "";
+    } catch (error) {
+      if (signal.aborted) return;
+      if (error instanceof RequestRefusedError) this.#passOver(reports.length, reports[0]?.seq ?? 0, error);
+      else if (error instanceof PrincipalUnreachableError) this.#link.suspect();
+      else if (!this.#link.mustRegister(error)) {
+        this.#tellRefusal(errorMessage(error));
+        await this.pause(RETRY_MS);
       }
     }
+    if (this.#durable < last.seq) this.#isDue = true;
   }
 
   /** Logs the same problem only once. */

@@ -11,6 +11,8 @@ import {
   OutboxUnavailableError,
 } from "../../src/agent/outbox.ts";
 import { decodeLogBatch } from "../../src/contract/log-line.ts";
+import type { TaskReport } from "../../src/contract/messages.ts";
+import { turn } from "../../src/timer.ts";
 
 const SOURCE = join(import.meta.dir, "../../src/agent/outbox.ts");
 
@@ -43,23 +45,7 @@ const report = (status: "RUNNING" | "COMPLETED"): NewReport => ({
   error: null,
 });
 
-const add = (outbox: Outbox, ...lines: string[]) => outbox.addLines(lines.join("\n"), lines.length);
-
-function lines(outbox: Outbox, after = 0): string[] {
-  outbox.flush();
-  const found: string[] = [];
-  let last = after;
-  for (let frames = outbox.frames(last); frames.length > 0; frames = outbox.frames(last)) {
-    for (const { frame, last: end } of frames) {
-      found.push(...decodeLogBatch(new TextDecoder().decode(frame)).lines);
-      last = end;
-    }
-  }
-  return found;
-}
-
-/** A report of a task that published this much. */
-const published = (bytes: number): NewReport => ({
+const taskReport = (of: Partial<Omit<TaskReport, "kind" | "seq">> = {}): NewReport => ({
   kind: "task",
   workflow_id: "w",
   workflow_instance_id: "r",
@@ -75,8 +61,28 @@ const published = (bytes: number): NewReport => ({
   error: null,
   cpu_ms: null,
   max_rss_kb: null,
-  outputs: bytes === 0 ? null : { a: "é".repeat(bytes / 2) },
+  outputs: null,
+  ...of,
 });
+
+/** A report of a task that has published so much. */
+const published = (bytes: number): NewReport =>
+  taskReport({ outputs: bytes === 0 ? null : { a: "é".repeat(bytes / 2) } });
+
+const add = (outbox: Outbox, ...lines: string[]) => outbox.addLines(lines.join("\n"), lines.length);
+
+function lines(outbox: Outbox, after = 0): string[] {
+  outbox.flush();
+  const found: string[] = [];
+  let last = after;
+  for (let frames = outbox.frames(last); frames.length > 0; frames = outbox.frames(last)) {
+    for (const { frame, last: end } of frames) {
+      found.push(...decodeLogBatch(new TextDecoder().decode(frame)).lines);
+      last = end;
+    }
+  }
+  return found;
+}
 
 describe("numbers", () => {
   test("reports and lines are numbered from 1, and a report of a run knows the last line before it", () => {
@@ -174,6 +180,32 @@ describe("readers", () => {
     );
     expect(frames.map((frame) => frame.first)).toEqual(frames.map((_, i) => (frames[i - 1]?.last ?? 0) + 1));
     expect(frames.length).toBeLessThan(100);
+  });
+
+  test("reports of tasks wait for others; news of runs, and ends for which other agents wait, are urgent", async () => {
+    const outbox = open();
+    let told = Promise.withResolvers<[isUrgent: boolean, lastSeq: number | undefined]>();
+    const heard = async () => {
+      const news = await told.promise;
+      told = Promise.withResolvers();
+      return news;
+    };
+    outbox.attach({
+      lines: () => {},
+      reports: (isUrgent) => told.resolve([isUrgent, outbox.reports(0, 10).at(-1)?.seq]),
+    });
+    outbox.addReport(taskReport({ status: "RUNNING" }));
+    // One that is not urgent is not written in the same turn.
+    await turn();
+    outbox.addReport(taskReport());
+    outbox.addReport(report("COMPLETED"));
+    expect(await heard()).toEqual([true, 3]);
+    outbox.addReport(taskReport({ status: "RUNNING" }));
+    expect(await heard()).toEqual([false, 4]);
+    outbox.addReport(taskReport({ slice: 1, status: "RUNNING" }));
+    expect(await heard()).toEqual([false, 5]);
+    outbox.addReport(taskReport({ slice: 1 }));
+    expect(await heard()).toEqual([true, 6]);
   });
 
   test("data is on disk before readers are notified", async () => {

@@ -81,6 +81,25 @@ describe("replies that get lost", () => {
   });
 });
 
+test("a chain of short tasks is told in a few messages, its end without delay", async () => {
+  await using principal = await new ScriptedPrincipal().start();
+  await using fleet = new Fleet();
+  const ids = Array.from({ length: 30 }, (_, i) => `t${i}`);
+  const depends = (i: number) => (i === 0 ? [] : [`t${i - 1}`]);
+  const chain = workflowOf(
+    Object.fromEntries(ids.map((id, i) => [id, { run: ["true"], depends: depends(i) }])),
+  );
+  principal.onFetch = () =>
+    principal.fetchIds.length === 1 ? assignmentOf(chain, { is_confirmed: true }) : null;
+  await fleet.agent(fleet.config(principal.ports, patient));
+  await principal.until(() => statuses(principal).at(-1) === "run COMPLETED");
+  expect(principal.reports).toHaveLength(2 * ids.length + 1);
+  const [first, last] = [principal.reports[0], principal.reports.at(-1)];
+  const tookMs = (last?.timestamp_ms ?? 0) - (first?.timestamp_ms ?? 0);
+  // One for each 25 ms of the run, and one for its end.
+  expect(principal.batches.length).toBeLessThanOrEqual(tookMs / 25 + 2);
+});
+
 describe("orders", () => {
   test.each([
     ["cancelled", ["run RUNNING", "task CANCELLED", "run CANCELLED"]],
