@@ -58,6 +58,11 @@ export class ForeignMounts {
     this.#read = read;
   }
 
+  /** Whether there are any. */
+  get areThere(): boolean {
+    return this.#mountsNow().size > 0;
+  }
+
   /**
    * The foreign mount that starting a program would touch; a remote one rather than a disk.
    * @param passesDisks whether the disks among them have just responded, so that paths may be followed through them

@@ -9,7 +9,7 @@ import { log } from "../log.ts";
 import { dropOldest } from "../recent.ts";
 import type { ForeignMounts, Mount, Touched } from "./foreign-mounts.ts";
 
-/** How long a disk counts as responding after the helper has accessed a path on it, ms. */
+/** How long a disk counts as responding after the helper has accessed a path on it, and paths as being on no foreign mount, ms. */
 const FRESH_MS = 200;
 /** Maximum number of paths to remember. */
 const MOST_KNOWN = 1000;
@@ -27,6 +27,8 @@ export class TaskPaths {
   /** When a helper came through to them, ms. */
   readonly #answered = new Map<string, number>();
   readonly #asked = new Map<string, Promise<void>>();
+  /** Until when what was found out about paths counts: that nothing keeps the agent from touching them, ms. */
+  readonly #clear = new Map<string, number>();
   /** Disks that do not respond. */
   readonly #silent = new Set<string>();
 
@@ -38,10 +40,21 @@ export class TaskPaths {
 
   /** What keeps the agent from starting a task itself; undefined if nothing does. */
   barrier(touched: Touched): Barrier | undefined {
+    if (!this.#mounts.areThere) return undefined;
     const key = JSON.stringify(touched);
-    const isFresh = performance.now() - (this.#answered.get(key) ?? Number.NEGATIVE_INFINITY) < FRESH_MS;
+    const now = performance.now();
+    // Following links costs a tenth of starting a process.
+    if (now < (this.#clear.get(key) ?? 0)) return undefined;
+    const freshUntil = (this.#answered.get(key) ?? Number.NEGATIVE_INFINITY) + FRESH_MS;
+    const isFresh = now < freshUntil;
     const mount = this.#mounts.among(touched, isFresh);
-    if (mount === undefined || mount.isRemote || this.#silent.has(mount.point)) return mount;
+    if (mount === undefined) {
+      this.#clear.delete(key);
+      this.#clear.set(key, isFresh ? freshUntil : now + FRESH_MS);
+      dropOldest(this.#clear, MOST_KNOWN);
+      return undefined;
+    }
+    if (mount.isRemote || this.#silent.has(mount.point)) return mount;
     let answer = this.#asked.get(key);
     answer ??= this.#ask(key, touched, mount.point).finally(() => this.#asked.delete(key));
     this.#asked.set(key, answer);
