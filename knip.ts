@@ -10,8 +10,9 @@ const config: KnipConfig = {
     // What users import, the process that runs their listeners, and examples for them.
     "src/sdk/typescript/{index,runner}.ts!",
     "src/sdk/examples/*.ts!",
-    // A child process of cdktr that runs from its sources.
+    // Child processes of cdktr that run from its sources.
     "src/host/file-helper/main.ts!",
+    "src/principal/workflows/reader-main.ts!",
     // The sockets are a library, and its tests cover more of them than the rest uses.
     "src/zmq/index.ts!",
     "scripts/*.ts",

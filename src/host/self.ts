@@ -8,6 +8,8 @@ const THIS_FILE = "/proc/self/exe";
 export const START_TASK = "__start-task";
 /** First argument of a process that becomes a file helper, see file-helper/helper.ts. */
 export const FILE_HELPER = "__file-helper";
+/** First argument of a file helper that also parses workflow files. */
+export const WORKFLOW_READER = "__workflow-reader";
 
 /** The command that starts this program: the compiled executable, or Bun with the entry's source. */
 export function selfCommand(): string[] {

@@ -180,6 +180,11 @@ export function renderDiagnostic(diagnostic: Diagnostic, options: RenderOptions 
   return lines.join("\n");
 }
 
+/** Renders several diagnostics, each below the other, without colours. */
+export function renderDiagnostics(diagnostics: readonly Diagnostic[]): string {
+  return diagnostics.map((diagnostic) => renderDiagnostic(diagnostic)).join("\n");
+}
+
 /** A text as shown on the screen: tabs expanded, control characters made visible, and its width in columns. */
 function widen(text: string, from: number): { text: string; width: number } {
   let shown = "";

@@ -125,6 +125,14 @@ async function contentOf(store: OperationalStore): Promise<unknown> {
   return { ...rest, statuses: statuses.map(({ table, row }) => ({ table, row })) };
 }
 
+const VERSION = {
+  workflow_id: "flow",
+  path: "flow.yml",
+  fingerprint: "reader\nsignature",
+  facts: "{}",
+  texts: Uint8Array.of(0, 1, 255),
+};
+
 const FOLLOW_UP = {
   workflow_id: "next",
   after_workflow_id: "flow",
@@ -231,7 +239,7 @@ const LIFE: readonly UnitOfWork<unknown>[] = [
   },
   (tx) => tx.settleSlices(),
   async (tx) => {
-    await tx.putWorkflowVersion({ workflow_id: "flow", path: "flow.yml", definition: "{}", source: "x" });
+    await tx.putWorkflowVersion(VERSION);
     await tx.setSchedule("flow", "every day", 1000);
     await tx.moveSchedule("flow", 2000, 3000);
   },
@@ -1184,11 +1192,13 @@ export function describeStore(name: string, make: () => Promise<StoreUnderTest>)
     });
 
     given("the versions of workflows", async ({ store }) => {
-      const version = { workflow_id: "flow", path: "flow.yml", definition: "{}", source: "one" };
-      await store.transact((tx) => tx.putWorkflowVersion(version));
-      await store.transact((tx) => tx.putWorkflowVersion({ ...version, source: "two" }));
+      const changed = { ...VERSION, texts: Uint8Array.of(2) };
+      await store.transact((tx) => tx.putWorkflowVersion(VERSION));
+      await store.transact((tx) => tx.putWorkflowVersion(changed));
       await store.transact((tx) => tx.setSchedule("flow", "daily", 1));
-      expect(await store.read((tx) => tx.listWorkflowVersions())).toEqual([{ ...version, source: "two" }]);
+      expect(await store.read((tx) => tx.listWorkflowVersions())).toEqual([changed]);
+      expect(await store.read((tx) => tx.listWorkflowVersions("flow", 1))).toEqual([]);
+      expect(await store.read((tx) => tx.listPlainVersions("", 10))).toEqual([]);
       await store.transact((tx) => tx.dropWorkflow("flow"));
       expect(await store.read((tx) => tx.listWorkflowVersions())).toEqual([]);
       expect(await store.read((tx) => tx.listScheduleCursors())).toEqual([]);

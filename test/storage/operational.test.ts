@@ -261,3 +261,57 @@ describe("queries of the queue", () => {
     database.close();
   });
 });
+
+test("versions of workflows that an older cdktr wrote: the newest counts, whoever wrote it", async () => {
+  await using stores = new TestStores();
+  let store = await stores.open();
+  const packed = {
+    workflow_id: "flow",
+    path: "flow.yml",
+    fingerprint: "",
+    facts: "{}",
+    texts: Uint8Array.of(1),
+  };
+  /** What another program does with the file while the store is closed. */
+  const outside = async <T>(work: (database: Database) => T): Promise<T> => {
+    await store.stop();
+    using database = new Database(store.path);
+    const result = work(database);
+    database.close();
+    store = await stores.open();
+    return result;
+  };
+  const write = (source: string) =>
+    outside((database) =>
+      database.run(
+        "INSERT OR REPLACE INTO workflow_versions (workflow_id, path, definition, source) VALUES (?, ?, ?, ?)",
+        ["flow", "flow.yml", "{}", source],
+      ),
+    );
+  const plain = () =>
+    outside((database) => database.query("SELECT source FROM workflow_versions").values().flat());
+  const present = () =>
+    store.read(async (tx) => ({
+      own: (await tx.listWorkflowVersions()).length,
+      others: (await tx.listPlainVersions("", 10)).map(({ source }) => source),
+    }));
+
+  await write("one");
+  expect(await present()).toEqual({ own: 0, others: ["one"] });
+  // Converted: the older one can still use it.
+  await store.transact((tx) => tx.putWorkflowVersion(packed, true));
+  expect(await present()).toEqual({ own: 1, others: [] });
+  expect(await plain()).toEqual(["one"]);
+  // The older one is back, and finds another version.
+  await write("two");
+  expect(await present()).toEqual({ own: 0, others: ["two"] });
+  // This one finds another version.
+  await store.transact((tx) => tx.putWorkflowVersion(packed));
+  expect(await present()).toEqual({ own: 1, others: [] });
+  expect(await plain()).toEqual([]);
+  // The older one drops a workflow.
+  await write("three");
+  await store.transact((tx) => tx.putWorkflowVersion(packed, true));
+  await outside((database) => database.run("DELETE FROM workflow_versions WHERE workflow_id = 'flow'"));
+  expect(await present()).toEqual({ own: 0, others: [] });
+});

@@ -11,7 +11,7 @@ import { EventHub } from "../../event-hub.ts";
 import { BackOff, Timer } from "../../timer.ts";
 import { FILE_HELPER, ownExecutable } from "../self.ts";
 import { FileHandler } from "./helper.ts";
-import type { FileNews, FileQuestion, FileRequests, FileVerb } from "./requests.ts";
+import type { Digest, FileNews, FileQuestion, FileRequests, FileVerb } from "./requests.ts";
 
 /** A busy helper that the kernel has not scheduled for this many checks in a row is blocked; interval in ms. */
 const CHECK_MS = 500;
@@ -64,6 +64,7 @@ export class FileHelper {
   /** `changed`: the key whose files changed. `restarted`: all watches are gone and must be requested again. */
   readonly signals = new EventHub<{ changed: string; warning: string; restarted: undefined }>();
   readonly #command: readonly string[];
+  readonly #digest: Digest | undefined;
   readonly #pending = new Map<number, Pending>();
   readonly #blocked = new Set<Child>();
   readonly #check = new Timer(() => this.#look());
@@ -82,9 +83,17 @@ export class FileHelper {
   #last = 0;
   #isClosed = false;
 
-  /** @param command starts the child process */
-  constructor(command: readonly string[] = helperCommand(), clock: Clock = systemClock) {
+  /**
+   * @param command starts the child process
+   * @param digest what it makes of files, for when it cannot be started
+   */
+  constructor(
+    command: readonly string[] = helperCommand(),
+    clock: Clock = systemClock,
+    digest: Digest | undefined = undefined,
+  ) {
     this.#command = command;
+    this.#digest = digest;
     this.#pause = new Timer(() => this.#restart(), clock);
     this.#nextTrial = new Timer(() => this.#try(), clock);
   }
@@ -152,7 +161,7 @@ export class FileHelper {
   #workHere(reason: string): void {
     this.#own = new FileHandler((news) => {
       if (!this.#isClosed) this.#take(news);
-    });
+    }, this.#digest);
     this.#nextTrial.every(AGAIN_MS);
     this.signals.emit(
       "warning",
@@ -350,6 +359,15 @@ function activityOf(pid: number): string {
 }
 
 function helperCommand(): string[] {
-  if (Bun.isStandaloneExecutable) return [ownExecutable(), FILE_HELPER];
-  return [process.execPath, "--no-env-file", join(import.meta.dir, "main.ts")];
+  return commandOf(FILE_HELPER, join(import.meta.dir, "main.ts"));
+}
+
+/**
+ * The command that starts a helper.
+ * @param argument of the executable
+ * @param file its entry when cdktr runs from its sources
+ */
+export function commandOf(argument: string, file: string): string[] {
+  if (Bun.isStandaloneExecutable) return [ownExecutable(), argument];
+  return [process.execPath, "--no-env-file", file];
 }

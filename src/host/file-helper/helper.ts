@@ -7,7 +7,7 @@ import { resolve } from "node:path";
 import { interpreterOf } from "../interpreter.ts";
 import { readRegularFile } from "../regular-file.ts";
 import { PlacesWatch } from "./places-watch.ts";
-import type { FileNews, FileQuestion, FileRequests, FileVerb } from "./requests.ts";
+import type { Digest, FileNews, FileQuestion, FileRequests, FileVerb } from "./requests.ts";
 import { followLinks, listTree } from "./tree.ts";
 import { WatchedFiles } from "./watched-files.ts";
 
@@ -19,11 +19,14 @@ const MOST_FILES = 5000;
 /** How long to wait before trying again to write into a full pipe, ms. */
 const FULL_MS = 5;
 
-/** Answers requests on standard input until the end of input. */
-export async function serveFileRequests(): Promise<void> {
+/**
+ * Answers requests on standard input until the end of input.
+ * @param digest what is made of the files of `digest` requests
+ */
+export async function serveFileRequests(digest?: Digest): Promise<void> {
   // It ignores these signals, because its parent may need it while stopping. It ends when its input is closed.
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, () => {});
-  const handler = new FileHandler(send);
+  const handler = new FileHandler(send, digest);
   const decoder = new TextDecoder();
   let rest = "";
   for await (const chunk of Bun.stdin.stream()) {
@@ -36,12 +39,14 @@ export async function serveFileRequests(): Promise<void> {
 /** Handles requests in the process in which it is; `send` gets the replies and what is reported later. */
 export class FileHandler {
   readonly #send: (news: FileNews) => void;
+  readonly #digest: Digest | undefined;
   readonly #globs = new Map<string, WatchedFiles>();
   readonly #watches = new Map<string, PlacesWatch>();
   #complained = false;
 
-  constructor(send: (news: FileNews) => void) {
+  constructor(send: (news: FileNews) => void, digest?: Digest) {
     this.#send = send;
+    this.#digest = digest;
   }
 
   answer({ id, verb, request }: FileQuestion): void {
@@ -69,6 +74,8 @@ export class FileHandler {
         return this.#tree(request as FileRequests["tree"]["request"], touching);
       case "read":
         return this.#read(request as FileRequests["read"]["request"], touching);
+      case "digest":
+        return this.#digestAll(request as FileRequests["digest"]["request"], touching);
       case "glob":
         return this.#glob(request as FileRequests["glob"]["request"]);
       case "touch":
@@ -118,6 +125,19 @@ export class FileHandler {
     });
     watch?.end();
     return reply;
+  }
+
+  #digestAll(
+    { root, paths, maxBytes }: FileRequests["digest"]["request"],
+    touching: (path: string) => void,
+  ): FileRequests["digest"]["reply"] {
+    const digest = this.#digest;
+    if (digest === undefined) throw new Error("this helper only reads files");
+    return paths.map((path) => {
+      const absolute = `${root}/${path}`;
+      touching(absolute);
+      return digest(path, readRegularFile(absolute, maxBytes));
+    });
   }
 
   #glob({

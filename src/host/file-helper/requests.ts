@@ -1,4 +1,5 @@
 /** The protocol of the file helper: one JSON value per line on its standard input and output. */
+import type { RegularFile } from "../regular-file.ts";
 
 /** A file as it was seen. */
 export interface FileState {
@@ -36,6 +37,11 @@ export interface FileRequests {
       | { readonly kind: "directory" | "other" | "too large" }
       | { readonly kind: "failed"; readonly code: string; readonly message: string }
     )[];
+  };
+  /** Reads regular files below `root`, and replies with what the program that is the helper makes of each: see {@link Digest}. */
+  digest: {
+    readonly request: { readonly root: string; readonly paths: readonly string[]; readonly maxBytes: number };
+    readonly reply: unknown[];
   };
   /** Lists the files that match a glob and reports later changes of them under `key`. Many come in several replies. */
   glob: {
@@ -80,6 +86,9 @@ export interface FileRequests {
 }
 
 export type FileVerb = keyof FileRequests;
+
+/** What a helper makes of a file, as plain JSON. `path` is relative to the root of the request. */
+export type Digest = (path: string, file: RegularFile) => unknown;
 
 /** A line to the helper. */
 export interface FileQuestion {

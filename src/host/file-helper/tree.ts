@@ -13,7 +13,7 @@ import { errorMessage } from "../../errors.ts";
 
 /** The content of a directory tree. */
 export interface TreeListing {
-  /** Relative path of each file with one of the endings, and a fingerprint that changes when the file does. Sorted by path. */
+  /** Relative path of each file with one of the endings, and a fingerprint that changes when the file does; its last word is the time of the last change, ns. Sorted by path. */
   readonly files: ReadonlyMap<string, string>;
   /** Directories and files that could not be read, with the reason. */
   readonly unreadable: ReadonlyMap<string, string>;

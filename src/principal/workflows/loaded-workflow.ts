@@ -1,54 +1,35 @@
 /** A loaded workflow in little memory: there may be tens of thousands, of which few are used at a time. */
-import type { WorkflowVersion } from "../../storage/operational/store.ts";
+import type { PlainWorkflowVersion } from "../../storage/operational/store.ts";
 import type { Diagnostic } from "../../workflow/diagnostic.ts";
 import { readDefinition, type WorkflowDefinition } from "../../workflow/model.ts";
 
 /** A definition without its tasks. */
 export type WorkflowHead = Omit<WorkflowDefinition, "tasks">;
 
-/** The texts of a workflow, compressed. */
-class WorkflowTexts {
-  /** Of the source of the file. */
-  readonly sourceHash: string;
-  readonly #packed: Uint8Array;
-  readonly #jsonLength: number;
-  #hash: string | undefined;
-
-  constructor(json: string, source: string) {
-    this.sourceHash = hashOf(source);
-    this.#jsonLength = json.length;
-    this.#packed = Bun.zstdCompressSync(json + source, { level: 1 });
-  }
-
-  /** Of the JSON of the definition. */
-  get hash(): string {
-    this.#hash ??= hashOf(this.unpack().json);
-    return this.#hash;
-  }
-
-  isOf(json: string, source: string): boolean {
-    return this.sourceHash === hashOf(source) && this.unpack().json === json;
-  }
-
-  unpack(): { readonly json: string; readonly source: string } {
-    const text = Bun.zstdDecompressSync(this.#packed).toString();
-    return { json: text.slice(0, this.#jsonLength), source: text.slice(this.#jsonLength) };
-  }
+/** What is needed of every workflow. Plain JSON: it is stored, and comes from the processes that parse files. */
+export interface WorkflowFacts {
+  readonly head: WorkflowHead;
+  /** The number of its tasks. */
+  readonly tasks: number;
+  /** As written in the file. */
+  readonly start_time: string | null;
+  /** SHA-256 of the JSON of the definition, and of the source of the file. */
+  readonly hash: string;
+  readonly source_hash: string;
+  /** Length of the JSON of the definition, which is followed by the source. */
+  readonly json_length: number;
+  readonly warnings: readonly Diagnostic[];
 }
 
-/** Whether two definitions are the same. */
-export function isSameDefinition(a: LoadedWorkflow, b: LoadedWorkflow): boolean {
-  return a.texts.sourceHash === b.texts.sourceHash || a.texts.hash === b.texts.hash;
+/** A workflow as it is kept: what is needed of every one, and its texts, compressed. */
+export interface PackedWorkflow {
+  readonly facts: WorkflowFacts;
+  readonly texts: Uint8Array;
 }
 
 /** A loaded workflow. */
-export interface LoadedWorkflow {
-  readonly head: WorkflowHead;
-  readonly tasks: number;
-  readonly texts: WorkflowTexts;
+export interface LoadedWorkflow extends PackedWorkflow {
   readonly path: string;
-  /** As written in the file. */
-  readonly startTime: string | null;
   /** The file system of its directory; null if the directory has not been seen since the start. */
   readonly device: string | null;
   /** What is wrong with the current file. */
@@ -57,49 +38,77 @@ export interface LoadedWorkflow {
   readonly triggerProblems: readonly Diagnostic[];
 }
 
-/**
- * A workflow that was not in use before.
- * @param stored its last version; if that is the same, both share their texts
- */
-export function loadedWorkflow(
-  path: string,
-  definition: WorkflowDefinition,
-  source: string,
-  device: string | null,
-  stored?: LoadedWorkflow,
-): LoadedWorkflow {
-  const json = JSON.stringify(definition);
-  const texts = stored?.texts.isOf(json, source) ? stored.texts : new WorkflowTexts(json, source);
-  return fresh(path, definition, definition.tasks.length, texts, device, source);
+/** A workflow that was not in use before. */
+export function loadedWorkflow(path: string, packed: PackedWorkflow, device: string | null): LoadedWorkflow {
+  return { facts: packed.facts, texts: packed.texts, path, device, error: null, triggerProblems: [] };
 }
 
-/** A workflow as the operational state has it; undefined if this version cannot use it. */
-export function storedWorkflow(version: WorkflowVersion): LoadedWorkflow | undefined {
+/** Packs the definition of a file, with what is to be said about it. */
+export function pack(
+  definition: WorkflowDefinition,
+  source: string,
+  warnings: readonly Diagnostic[],
+): PackedWorkflow {
+  const { tasks, ...head } = definition;
+  return packed(head, tasks.length, JSON.stringify(definition), source, warnings);
+}
+
+/** A workflow as another cdktr has stored it; undefined if this one cannot use it. */
+export function convertedWorkflow(
+  version: Pick<PlainWorkflowVersion, "path" | "definition" | "source">,
+): LoadedWorkflow | undefined {
   try {
     const stored = JSON.parse(version.definition) as WorkflowDefinition;
     // The tasks are checked when they are used: that takes time, and there may be many.
-    const definition = readDefinition(JSON.stringify({ ...stored, tasks: stored.tasks.slice(0, 1) }));
-    const texts = new WorkflowTexts(version.definition, version.source);
-    return fresh(version.path, definition, stored.tasks.length, texts, null, version.source);
+    const first = JSON.stringify({ ...stored, tasks: stored.tasks.slice(0, 1) });
+    const { tasks: _tasks, ...head } = readDefinition(first);
+    const kept = packed(head, stored.tasks.length, version.definition, version.source, []);
+    return loadedWorkflow(version.path, kept, null);
   } catch {
     return undefined;
   }
 }
 
-function fresh(
-  path: string,
-  { tasks: _tasks, ...head }: WorkflowDefinition,
+/** The JSON of the definition, and the source of the file. */
+export function textsOf({ facts, texts }: PackedWorkflow): {
+  readonly json: string;
+  readonly source: string;
+} {
+  const text = Bun.zstdDecompressSync(texts).toString();
+  return { json: text.slice(0, facts.json_length), source: text.slice(facts.json_length) };
+}
+
+/** Whether two definitions are the same. */
+export function isSameDefinition(a: LoadedWorkflow, b: LoadedWorkflow): boolean {
+  return a.facts.source_hash === b.facts.source_hash || a.facts.hash === b.facts.hash;
+}
+
+/** The schedule that a cursor belongs to; null without a schedule. */
+export function scheduleOf({ cron, timezone, start_time_ms }: WorkflowHead): string | null {
+  return cron === null ? null : JSON.stringify([cron, timezone, start_time_ms]);
+}
+
+function packed(
+  head: WorkflowHead,
   tasks: number,
-  texts: WorkflowTexts,
-  device: string | null,
+  json: string,
   source: string,
-): LoadedWorkflow {
+  warnings: readonly Diagnostic[],
+): PackedWorkflow {
+  const facts: WorkflowFacts = {
+    head,
+    tasks,
+    start_time: startTimeOf(head, source),
+    hash: hashOf(json),
+    source_hash: hashOf(source),
+    json_length: json.length,
+    warnings,
+  };
   // A part of a string keeps all of it in memory: the copy is of the parts alone.
-  const copy = JSON.parse(JSON.stringify({ head, startTime: startTimeOf(head, source) })) as Pick<
-    LoadedWorkflow,
-    "head" | "startTime"
-  >;
-  return { ...copy, tasks, texts, path, device, error: null, triggerProblems: [] };
+  return {
+    facts: JSON.parse(JSON.stringify(facts)) as WorkflowFacts,
+    texts: new Uint8Array(Bun.zstdCompressSync(json + source, { level: 1 })),
+  };
 }
 
 /** As written in the file, if that can be found; otherwise the same time in UTC. */

@@ -1,25 +1,41 @@
 /** Access to the files of the workflow directory, which may be on a mount that does not respond. */
+import { availableParallelism } from "node:os";
+import { join } from "node:path";
 import type { ConsolaInstance } from "consola";
+import { systemClock } from "../../clock.ts";
 import { CdktrError } from "../../errors.ts";
-import { type FileHelper, PathSilentError } from "../../host/file-helper/file-helper.ts";
+import { commandOf, FileHelper, PathSilentError } from "../../host/file-helper/file-helper.ts";
 import type { TreeListing } from "../../host/file-helper/tree.ts";
 import type { RegularFile } from "../../host/regular-file.ts";
+import { WORKFLOW_READER } from "../../host/self.ts";
 import { MAX_FILE_BYTES } from "../../workflow/parse.ts";
 import { WORKFLOW_ENDINGS } from "../../workflow/workflow-id.ts";
+import { type ParsedFile, parseFile } from "./parsed-file.ts";
+import { Turns } from "./turns.ts";
 
 const KEY = "workflows";
+/** Number of files that a reader parses at once, and of readers. */
+const BATCH = 50;
+const READERS = Math.min(4, availableParallelism());
+
+/** What was parsed, by path. */
+export type ParsedFiles = ReadonlyMap<string, ParsedFile>;
 
 /** Lists, reads and watches the files through a helper process with a deadline. */
 export class WorkflowFiles {
   readonly #root: string;
+  readonly #log: ConsolaInstance;
   readonly #changed: () => void;
   readonly #helper: FileHelper;
   /** Paths that do not respond, with the reason. They are not accessed until they do. */
   readonly #silent = new Map<string, string>();
+  /** The processes that parse files at the moment. */
+  readonly #readers = new Set<FileHelper>();
 
   /** @param changed called after files may have changed */
   constructor(root: string, helper: FileHelper, log: ConsolaInstance, changed: () => void) {
     this.#root = root;
+    this.#log = log;
     this.#helper = helper;
     this.#changed = changed;
     this.#helper.signals.on("changed", (key) => {
@@ -56,34 +72,121 @@ export class WorkflowFiles {
     }
   }
 
-  /** Reads some of the listed files. */
-  async read(paths: readonly string[]): Promise<Map<string, RegularFile>> {
-    const found = new Map<string, RegularFile>();
-    for (;;) {
-      const left = paths.filter((path) => !found.has(path));
-      if (left.length === 0) return found;
+  /** Parses a few of the listed files in this process, which needs no other to be started. */
+  async parse(paths: readonly string[]): Promise<ParsedFiles> {
+    const request = (left: readonly string[]) => ({
+      paths: left.map((path) => `${this.#root}/${path}`),
+      maxBytes: MAX_FILE_BYTES,
+    });
+    const files = await this.#askFor<RegularFile>(
+      paths,
+      async (left) =>
+        (await this.#helper.ask("read", request(left))).map(
+          (file): RegularFile =>
+            file.kind === "file" ? { kind: "file", bytes: Buffer.from(file.base64, "base64") } : file,
+        ),
+      (path, error) => {
+        if (error instanceof PathSilentError) this.#isSilent(path, error);
+        return { kind: "failed", code: "", message: error.message };
+      },
+    );
+    const turns = new Turns();
+    const parsed = new Map<string, ParsedFile>();
+    for (const [path, file] of files) {
+      parsed.set(path, parseFile(path, file));
+      await turns.next();
+    }
+    return parsed;
+  }
+
+  /**
+   * Parses many of the listed files in processes of their own, which end afterwards and give back the memory that it takes.
+   * @param take gets what was parsed, in any order
+   * @param isOver asked after each part: whether to stop
+   * @returns how many were parsed, at least one part
+   */
+  async parseMany(
+    paths: readonly string[],
+    take: (parsed: ParsedFiles) => Promise<void>,
+    isOver: () => boolean,
+  ): Promise<number> {
+    let next = 0;
+    let hasFailed = false;
+    const doubtful: string[] = [];
+    const parseSome = async (reader: FileHelper): Promise<void> => {
+      do {
+        const some = paths.slice(next, next + BATCH);
+        if (some.length === 0) return;
+        next += some.length;
+        const parsed = await this.#askFor<ParsedFile>(
+          some,
+          async (left) => {
+            const request = { root: this.#root, paths: left, maxBytes: MAX_FILE_BYTES };
+            return (await reader.ask("digest", request)) as ParsedFile[];
+          },
+          (path) => void doubtful.push(path),
+        );
+        await take(parsed);
+      } while (!hasFailed && !isOver());
+    };
+    const readers = Array.from({ length: READERS }, () => this.#reader());
+    const parts = readers.map((reader) =>
+      parseSome(reader).catch((error) => {
+        hasFailed = true;
+        throw error;
+      }),
+    );
+    try {
+      await Promise.allSettled(parts);
+      await Promise.all(parts);
+    } finally {
+      for (const reader of readers) {
+        this.#readers.delete(reader);
+        reader.close();
+      }
+    }
+    // The helper, which stays, notices when such a path responds.
+    if (doubtful.length > 0 && !isOver()) await take(await this.parse(doubtful));
+    return next;
+  }
+
+  /** Ends all processes. */
+  close(): void {
+    for (const helper of [this.#helper, ...this.#readers]) helper.close();
+  }
+
+  #reader(): FileHelper {
+    const command = commandOf(WORKFLOW_READER, join(import.meta.dir, "reader-main.ts"));
+    const reader = new FileHelper(command, systemClock, parseFile);
+    reader.signals.on("warning", (text) => this.#log.warn(text));
+    this.#readers.add(reader);
+    return reader;
+  }
+
+  /**
+   * Asks about all of these paths.
+   * @param failed called for paths that do not respond or have ended the helper; returns what to reply for them, if anything
+   */
+  async #askFor<Reply>(
+    paths: readonly string[],
+    ask: (left: readonly string[]) => Promise<readonly Reply[]>,
+    failed: (path: string, error: CdktrError) => Reply | undefined,
+  ): Promise<Map<string, Reply>> {
+    const found = new Map<string, Reply>();
+    for (let left = paths; left.length > 0; ) {
       try {
-        const read = await this.#helper.ask("read", {
-          paths: left.map((path) => `${this.#root}/${path}`),
-          maxBytes: MAX_FILE_BYTES,
-        });
-        for (const [i, path] of left.entries()) {
-          const file = read[i];
-          if (file !== undefined)
-            found.set(
-              path,
-              file.kind === "file" ? { kind: "file", bytes: Buffer.from(file.base64, "base64") } : file,
-            );
-        }
+        for (const [i, reply] of (await ask(left)).entries()) found.set(left[i] ?? "", reply);
+        return found;
       } catch (error) {
         if (!(error instanceof CdktrError)) throw error;
         const at = error instanceof PathSilentError ? error.path.slice(this.#root.length + 1) : undefined;
-        const path = at !== undefined && left.includes(at) ? at : left[0];
-        if (path === undefined) throw error;
-        if (error instanceof PathSilentError) this.#isSilent(path, error);
-        found.set(path, { kind: "failed", code: "", message: error.message });
+        const path = at !== undefined && left.includes(at) ? at : (left[0] ?? "");
+        const reply = failed(path, error);
+        if (reply !== undefined) found.set(path, reply);
+        left = left.filter((other) => other !== path);
       }
     }
+    return found;
   }
 
   #isSilent(path: string, error: PathSilentError): void {

@@ -176,6 +176,18 @@ export interface WorkflowVersion {
   readonly workflow_id: string;
   /** Relative to the workflow directory. */
   readonly path: string;
+  /** What identifies the content of the file and who read it; empty if it must be read again. */
+  readonly fingerprint: string;
+  /** JSON of what is needed of every workflow. */
+  readonly facts: string;
+  /** The definition and the source text, compressed. */
+  readonly texts: Uint8Array;
+}
+
+/** A version as it was stored by a cdktr that knew no other form. */
+export interface PlainWorkflowVersion {
+  readonly workflow_id: string;
+  readonly path: string;
   /** JSON of the definition. */
   readonly definition: string;
   /** The source text of the file. */

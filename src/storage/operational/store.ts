@@ -17,6 +17,7 @@ import type {
   AttemptRecord,
   FollowUp,
   NotedReason,
+  PlainWorkflowVersion,
   QueueHead,
   RecentStatus,
   RunNote,
@@ -290,7 +291,10 @@ export interface FollowUpIntentions {
 export interface WorkflowIntentions {
   /** At most `limit` with ids after `afterId`, in their order; by default all. */
   listWorkflowVersions(afterId?: string, limit?: number): Promise<WorkflowVersion[]>;
-  putWorkflowVersion(version: WorkflowVersion): Promise<void>;
+  /** The same for those that only an older cdktr has stored. */
+  listPlainVersions(afterId: string, limit: number): Promise<PlainWorkflowVersion[]>;
+  /** @param isSame whether an older cdktr may still use what it has stored of this workflow */
+  putWorkflowVersion(version: WorkflowVersion, isSame?: boolean): Promise<void>;
   /** Removes a workflow and its schedule. */
   dropWorkflow(workflowId: string): Promise<void>;
 

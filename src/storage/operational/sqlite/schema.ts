@@ -345,4 +345,27 @@ export const STATE_MIGRATIONS: SqliteMigrations = [
     isAdditive: true,
     apply: (database) => void database.run("ALTER TABLE identity ADD COLUMN clock_offset_ms INTEGER"),
   },
+  {
+    // A row of workflow_versions is what an older cdktr wrote. It stays as long as it is the same version as the row here; when an older
+    // cdktr writes another one, the row here is no longer the newest.
+    what: "compressed versions of workflows, with the files they were read from",
+    isAdditive: true,
+    apply(database) {
+      database.run(`
+      CREATE TABLE workflow_files (
+        workflow_id TEXT PRIMARY KEY,
+        path TEXT NOT NULL,
+        fingerprint TEXT NOT NULL,
+        facts TEXT NOT NULL,
+        texts BLOB NOT NULL
+      ) STRICT, WITHOUT ROWID;
+      CREATE TRIGGER workflow_versions_written AFTER INSERT ON workflow_versions BEGIN
+        DELETE FROM workflow_files WHERE workflow_id = NEW.workflow_id;
+      END;
+      CREATE TRIGGER workflow_versions_removed AFTER DELETE ON workflow_versions BEGIN
+        DELETE FROM workflow_files WHERE workflow_id = OLD.workflow_id;
+      END;
+    `);
+    },
+  },
 ];

@@ -1,5 +1,5 @@
 /** Statements about the loaded workflows and their schedules. */
-import type { ScheduleCursor, WorkflowIntentions, WorkflowVersion } from "../store.ts";
+import type { PlainWorkflowVersion, ScheduleCursor, WorkflowIntentions, WorkflowVersion } from "../store.ts";
 import type { Statements } from "./statements.ts";
 
 /** The operations of a unit of work on workflows. */
@@ -7,24 +7,37 @@ export function workflowIntentions(db: Statements): WorkflowIntentions {
   return {
     async listWorkflowVersions(afterId = "", limit = -1) {
       return db.all<WorkflowVersion>(
-        "SELECT * FROM workflow_versions WHERE workflow_id > ? ORDER BY workflow_id LIMIT ?",
+        "SELECT * FROM workflow_files WHERE workflow_id > ? ORDER BY workflow_id LIMIT ?",
         afterId,
         limit,
       );
     },
 
-    async putWorkflowVersion({ workflow_id, path, definition, source }) {
+    async listPlainVersions(afterId, limit) {
+      return db.all<PlainWorkflowVersion>(
+        `SELECT * FROM workflow_versions AS plain
+         WHERE workflow_id > ? AND NOT EXISTS (SELECT 1 FROM workflow_files AS other WHERE other.workflow_id = plain.workflow_id)
+         ORDER BY workflow_id LIMIT ?`,
+        afterId,
+        limit,
+      );
+    },
+
+    async putWorkflowVersion({ workflow_id, path, fingerprint, facts, texts }, isSame = false) {
+      if (!isSame) db.run("DELETE FROM workflow_versions WHERE workflow_id = ?", workflow_id);
       db.run(
-        "INSERT OR REPLACE INTO workflow_versions (workflow_id, path, definition, source) VALUES (?, ?, ?, ?)",
+        "INSERT OR REPLACE INTO workflow_files (workflow_id, path, fingerprint, facts, texts) VALUES (?, ?, ?, ?, ?)",
         workflow_id,
         path,
-        definition,
-        source,
+        fingerprint,
+        facts,
+        texts,
       );
     },
 
     async dropWorkflow(workflowId) {
       db.run("DELETE FROM workflow_versions WHERE workflow_id = ?", workflowId);
+      db.run("DELETE FROM workflow_files WHERE workflow_id = ?", workflowId);
       db.run("DELETE FROM schedule_cursors WHERE workflow_id = ?", workflowId);
     },
 

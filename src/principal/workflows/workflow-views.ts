@@ -1,0 +1,155 @@
+/** The workflows as clients see them. */
+import type { Clock } from "../../clock.ts";
+import type { WorkflowDetails, WorkflowSummary } from "../../contract/messages.ts";
+import type { ScheduleCursor } from "../../storage/operational/store.ts";
+import type { WorkflowDefinition } from "../../workflow/model.ts";
+import { firingsBetween, isTimezone, nextFiring, previousFiring } from "../../workflow/schedule.ts";
+import { type LoadedWorkflow, scheduleOf, textsOf } from "./loaded-workflow.ts";
+import type { StoredWorkflows } from "./stored-workflows.ts";
+import { Turns } from "./turns.ts";
+
+/** The firings around a time. */
+interface FiringsAround {
+  readonly fromMs: number;
+  readonly next: number | null;
+  readonly previous: number | null;
+}
+
+const NO_FIRINGS: FiringsAround = { fromMs: 0, next: null, previous: null };
+
+/** Maximum number of upcoming firings in the details of a workflow, and how far ahead they may be. */
+const SHOWN_FIRINGS = 5;
+const YEARS_AHEAD_MS = 5 * 366 * 86_400_000;
+
+type Refusal = NonNullable<WorkflowSummary["refused"]>;
+
+/** What the views need. */
+interface WorkflowViewsOptions {
+  /** The workflows in use, by id. */
+  readonly workflows: ReadonlyMap<string, LoadedWorkflow>;
+  readonly stored: StoredWorkflows;
+  readonly clock: Clock;
+  /** IANA name of the zone for schedules without one. */
+  readonly zone: string;
+}
+
+/** Makes summaries and details, with the firings and refusals of each workflow. */
+export class WorkflowViews {
+  readonly #o: WorkflowViewsOptions;
+  /** Refused firings, with the hash of the file that they belong to. */
+  readonly #refused = new Map<string, { sourceHash: string; firing: Refusal }>();
+  /** The firings around the time of the last request, by schedule, because thousands of workflows are listed at once. */
+  readonly #around = new Map<string, FiringsAround>();
+
+  constructor(options: WorkflowViewsOptions) {
+    this.#o = options;
+  }
+
+  /** Shows a refused firing until the file changes or a firing becomes a run. @returns whether that is new */
+  refused(workflowId: string, trigger: string, message: string): boolean {
+    const workflow = this.#o.workflows.get(workflowId);
+    if (workflow === undefined || this.#refusal(workflow)?.message === message) return false;
+    const firing = { trigger, timestamp_ms: this.#o.clock.now(), message };
+    this.#refused.set(workflowId, { sourceHash: workflow.facts.source_hash, firing });
+    return true;
+  }
+
+  /** Its last firing was not refused, or it is gone. @returns whether one was refused before */
+  forgetRefusal(workflowId: string): boolean {
+    return this.#refused.delete(workflowId);
+  }
+
+  /** All workflows by id. @param graphOf makes their `dag` */
+  async summaries(
+    graphOf?: (definition: WorkflowDefinition) => Readonly<Record<string, unknown>>,
+  ): Promise<Record<string, WorkflowSummary>> {
+    const cursors = await this.#o.stored.cursors();
+    const all = [...this.#o.workflows].sort(([a], [b]) => (a < b ? -1 : 1));
+    const summaries: Record<string, WorkflowSummary> = {};
+    const turns = new Turns();
+    for (const [id, workflow] of all) {
+      const summary = this.#summary(workflow, cursors.get(id));
+      // The tasks are what a valid file had, so they are not checked again.
+      const definition = () => JSON.parse(textsOf(workflow).json) as WorkflowDefinition;
+      summaries[id] = graphOf === undefined ? summary : { ...summary, dag: graphOf(definition()) };
+      await turns.next();
+    }
+    return summaries;
+  }
+
+  /** A workflow with its definition. @param find looks for it after all that takes time */
+  async details(
+    workflowId: string,
+    find: () => { workflow: LoadedWorkflow; definition: WorkflowDefinition } | undefined,
+  ): Promise<WorkflowDetails | undefined> {
+    const cursors = await this.#o.stored.cursors();
+    const found = find();
+    if (found === undefined) return undefined;
+    const { workflow, definition } = found;
+    const schedule = { ...definition, timezone: this.#zoneOf(workflow) };
+    const now = this.#o.clock.now();
+    return {
+      summary: this.#summary(workflow, cursors.get(workflowId)),
+      definition,
+      source: textsOf(workflow).source,
+      // A version that another system accepted may use a zone that is unknown here.
+      next_firings_ms: isTimezone(schedule.timezone)
+        ? firingsBetween(schedule, now, now + YEARS_AHEAD_MS, SHOWN_FIRINGS)
+        : [],
+    };
+  }
+
+  #summary(workflow: LoadedWorkflow, cursor: ScheduleCursor | undefined): WorkflowSummary {
+    const { facts, path, error, triggerProblems } = workflow;
+    const { head } = facts;
+    const firings = this.#firingsAround(workflow);
+    return {
+      id: head.id,
+      name: head.name,
+      description: head.description,
+      path,
+      cron: head.cron,
+      timezone: head.timezone,
+      start_time: facts.start_time,
+      start_time_ms: head.start_time_ms,
+      catchup: head.catchup,
+      // The cursor of another schedule is not recorded yet.
+      schedule_cursor_ms: cursor?.schedule === scheduleOf(head) ? (cursor?.cursor_ms ?? null) : null,
+      params: head.params,
+      ...(head.on === undefined ? {} : { on: head.on }),
+      tasks: facts.tasks,
+      error,
+      trigger_problems: triggerProblems.map(({ message }) => message),
+      ...(head.cron === null ? {} : { schedule_timezone: this.#zoneOf(workflow) }),
+      next_firing_ms: firings.next,
+      previous_firing_ms: firings.previous,
+      refused: this.#refusal(workflow),
+    };
+  }
+
+  #refusal({ facts }: LoadedWorkflow): Refusal | null {
+    const known = this.#refused.get(facts.head.id);
+    return known?.sourceHash === facts.source_hash ? known.firing : null;
+  }
+
+  #firingsAround(workflow: LoadedWorkflow): FiringsAround {
+    const { cron, start_time_ms } = workflow.facts.head;
+    if (cron === null) return NO_FIRINGS;
+    const now = this.#o.clock.now();
+    const timezone = this.#zoneOf(workflow);
+    const key = `${cron}\n${timezone}\n${start_time_ms}`;
+    const known = this.#around.get(key);
+    if (known !== undefined && now >= known.fromMs && now < (known.next ?? Infinity)) return known;
+    const schedule = { cron, timezone, start_time_ms };
+    const firings = isTimezone(timezone)
+      ? { fromMs: now, next: nextFiring(schedule, now), previous: previousFiring(schedule, now) }
+      : { ...NO_FIRINGS, fromMs: now };
+    if (this.#around.size > this.#o.workflows.size) this.#around.clear();
+    this.#around.set(key, firings);
+    return firings;
+  }
+
+  #zoneOf({ facts }: LoadedWorkflow): string {
+    return facts.head.timezone ?? this.#o.zone;
+  }
+}
