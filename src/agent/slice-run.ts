@@ -7,7 +7,10 @@ import { planOf } from "../workflow/plan.ts";
 import { type Decision, Progress, type RunFinish, type TaskEnd, timeoutText } from "../workflow/progress.ts";
 import type { RunStatus } from "../workflow/status.ts";
 import { isEnding } from "../workflow/task-state.ts";
+import { OutputsError } from "./parse-outputs.ts";
 import { isSilentStop, type RunContext, type StopReason, type TaskOwner, TaskRun } from "./task-run.ts";
+
+const KEPT_OUTPUTS_BYTES = 128 * 1024 * 1024;
 
 /** How an attempt ended on this agent; null if the principal considers it over already and gets no report. */
 export type RunEnd = RunFinish["status"] | null;
@@ -23,6 +26,9 @@ export class SliceRun implements TaskOwner {
   readonly #tasks = new Map<string, TaskRun>();
   /** For each task, the number of those that depend on it and are not over: until then its outputs are kept in memory. */
   readonly #dependents = new Map<string, number>();
+  /** Size of the outputs that are kept, in all and by task, bytes as JSON. */
+  #keptBytes = 0;
+  readonly #keptOf = new Map<string, number>();
   readonly #over = Promise.withResolvers<RunEnd>();
   #started = false;
   #stopped: StopReason | undefined;
@@ -92,10 +98,31 @@ export class SliceRun implements TaskOwner {
     for (const id of definition.depends) {
       const left = (this.#dependents.get(id) ?? 0) - 1;
       this.#dependents.set(id, left);
-      if (left === 0) this.#progress.dropOutputs(id);
+      if (left > 0) continue;
+      this.#progress.dropOutputs(id);
+      this.#keptBytes -= this.#keptOf.get(id) ?? 0;
+      this.#keptOf.delete(id);
     }
-    const isNeeded = (this.#dependents.get(definition.id) ?? 0) > 0;
-    this.#carryOut(this.#progress.ended(definition.id, { status, outputs: isNeeded ? outputs : null }));
+    const kept = this.#isNeeded(definition.id) ? outputs : null;
+    this.#carryOut(this.#progress.ended(definition.id, { status, outputs: kept }));
+  }
+
+  keepOutputs({ id }: TaskDefinition, outputs: Outputs): void {
+    if (!this.#isNeeded(id)) return;
+    const limit = this.#context.keptOutputsBytes ?? KEPT_OUTPUTS_BYTES;
+    const bytes = Buffer.byteLength(JSON.stringify(outputs));
+    if (this.#keptBytes + bytes > limit) {
+      throw new OutputsError(
+        `what tasks of this run have published on this agent, and others of them still need, would exceed ${formatMiB(limit)}; pass large data on as files`,
+      );
+    }
+    this.#keptBytes += bytes;
+    this.#keptOf.set(id, bytes);
+  }
+
+  /** Whether a task depends on this one that is not over. */
+  #isNeeded(id: string): boolean {
+    return (this.#dependents.get(id) ?? 0) > 0;
   }
 
   #carryOut(decisions: readonly Decision[]): void {
@@ -130,6 +157,10 @@ export class SliceRun implements TaskOwner {
     outbox.addReport({ ...runReport(this.#context, status, error), duration_ms });
     this.#over.resolve(status);
   }
+}
+
+function formatMiB(bytes: number): string {
+  return `${Math.round(bytes / 1024 / 1024)} MiB`;
 }
 
 /** What was over before this attempt. */

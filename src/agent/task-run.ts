@@ -47,6 +47,8 @@ export interface AgentContext {
   readonly survivors: Survivors;
   /** The files through which tasks exchange results. */
   readonly files: TaskFiles;
+  /** The most that tasks of a part of a run may have published that others of it still need, bytes; 128 MiB by default. */
+  readonly keptOutputsBytes?: number;
 }
 
 /** Shared by all tasks of an attempt. */
@@ -76,6 +78,11 @@ interface Failure {
 export interface TaskOwner {
   /** The outputs of the tasks on which this one depends, by task id; without those that have published nothing. */
   inputsOf(task: TaskDefinition): ReadonlyMap<string, Outputs>;
+  /**
+   * Keeps what a task publishes for those that depend on it.
+   * @throws OutputsError when that is too much together with what others have published
+   */
+  keepOutputs(task: TaskDefinition, outputs: Outputs): void;
   /** Called once, when the status is final. */
   taskOver(task: TaskRun): void;
 }
@@ -390,7 +397,9 @@ export class TaskRun {
   /** The program has ended well; the task has if what it publishes can be read. */
   #complete(end: ProcessEnd): void {
     try {
-      this.#outputs = this.#files?.readOutputs() ?? null;
+      const outputs = this.#files?.readOutputs() ?? null;
+      if (outputs !== null) this.#owner.keepOutputs(this.definition, outputs);
+      this.#outputs = outputs;
     } catch (error) {
       if (!(error instanceof OutputsError)) throw error;
       this.#log.remark("ERROR", `Its outputs cannot be published: ${error.message}.`);

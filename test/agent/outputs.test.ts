@@ -281,3 +281,40 @@ test("what a killed agent left is removed when the next one starts", async () =>
   await allRemoved(bench);
   expect(statSync(directory).mode & 0o777).toBe(0o700);
 });
+
+describe("what others still need", () => {
+  const publish = "{ printf v=; head -c 1600 /dev/zero | tr '\\0' x; } > $CDKTR_OUTPUT";
+
+  test("has a limit: who exceeds it fails; what nobody needs does not count", async () => {
+    using bench = new Bench({ slots: 1, keptOutputsBytes: 3000 });
+    const outcome = await bench.run({
+      loose: { run: publish },
+      a: { run: publish },
+      b: { run: publish },
+      c: { depends: ["a", "b"] },
+    });
+    expect(["loose", "a", "b", "c"].map((id) => outcome.last(id).status)).toEqual([
+      "COMPLETED",
+      "COMPLETED",
+      "FAILED",
+      "SKIPPED",
+    ]);
+    expect(outcome.last("b").error).toMatch(
+      /^its outputs cannot be published: what tasks of this run have published on this agent, and others of them still need, would exceed/,
+    );
+  });
+
+  test("is kept no longer than that", async () => {
+    using bench = new Bench({ keptOutputsBytes: 4000 });
+    const chain = ["a", "b", "c", "d", "e"];
+    const outcome = await bench.run(
+      Object.fromEntries(
+        chain.map((id, i) => [id, { run: publish, depends: i === 0 ? [] : [chain[i - 1] ?? ""] }]),
+      ),
+    );
+    expect(outcome.end).toBe("COMPLETED");
+    expect(chain.map((id) => String(outcome.last(id).outputs?.v).length)).toEqual([
+      1600, 1600, 1600, 1600, 1600,
+    ]);
+  });
+});

@@ -102,6 +102,7 @@ export interface BenchOptions {
   readonly directory?: string;
   readonly foreignMounts?: ForeignMounts;
   readonly openFiles?: number;
+  readonly keptOutputsBytes?: number;
 }
 
 export class Bench implements Disposable {
@@ -129,6 +130,7 @@ export class Bench implements Disposable {
       endedTasks: new Map(),
       survivors: new Survivors(() => {}),
       files: new TaskFiles(join(this.directory, "data")),
+      ...(options.keptOutputsBytes === undefined ? {} : { keptOutputsBytes: options.keptOutputsBytes }),
     };
   }
 
