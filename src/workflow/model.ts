@@ -233,7 +233,7 @@ export const Workflow = new Block(
     timeout: duration(1)
       .optional()
       .as("timeout_ms")
-      .describe("A run that takes longer is stopped and counts as failed"),
+      .describe("A run that takes longer, with all its attempts, is stopped and counts as failed"),
     runs_on: runsOn().describe("Labels that an agent must have to run the tasks"),
     placement: oneOf("together", "spread")
       .sparse()

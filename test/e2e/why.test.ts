@@ -186,6 +186,27 @@ test("a run of which a part waits says which part, and for which labels; then, w
   expect(list.stdout).toMatch(/ 2 agents /);
 });
 
+test("what needs a task that failed is skipped at once, on whichever agent it would run", async () => {
+  const gateFile = join(cluster.directory, "half");
+  const tasks = {
+    bad: { sh: "exit 3" },
+    long: { sh: gate(gateFile) },
+    after: { sh: "true", depends: ["bad"], extra: "    runs_on: { gpu: a100 }\n" },
+  };
+  cluster.writeWorkflow("half.yml", shellWorkflow(tasks));
+  await until("it is loaded", async () => "half" in (await cluster.client.listWorkflows()));
+  const id = await start("half");
+  await until("it is skipped", async () =>
+    (await cluster.client.getRun(id)).tasks.some(({ status }) => status === "SKIPPED"),
+  );
+  const { json, text } = await why(id);
+  expect(json).toMatchObject({ status: "RUNNING", waits: [], waiting_slices: 0, blocked: [] });
+  expect(text).toMatch(/^RUNNING half \S+ for /);
+  expect(text).toMatch(/^1 task was skipped:\n {2}after: "bad", on which it depends, FAILED$/m);
+  writeFileSync(gateFile, "");
+  expect((await runOver(cluster.client, id)).status).toBe("FAILED");
+});
+
 test("every view of --json says which agent had which task", async () => {
   const id = await start("broken");
   await runOver(cluster.client, id);

@@ -90,7 +90,9 @@ export function statusLine(run: RunDetails, now: number, style: Style = styleFor
   const parts = [formatStatus(run.status, style), style.bold(run.workflow_id), run.workflow_instance_id];
   const took = tookMs(run, now);
   if (took !== null) {
-    parts.push(`in ${formatDuration(took)}`);
+    const time = formatDuration(took);
+    const isOver = isTerminal(RUN_TRANSITIONS, run.status);
+    parts.push(isOver ? `in ${time}` : run.status === "RUNNING" ? `for ${time}` : `started ${time} ago`);
   }
   const agents = agentsWord(run);
   if (agents !== null) parts.push(`on ${plainText(agents)}`);
