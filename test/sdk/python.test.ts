@@ -3,6 +3,7 @@ import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSyn
 import { tmpdir } from "node:os";
 import { join, relative } from "node:path";
 import { PYTHON_PACKAGE } from "../../src/sdk/python-package.ts";
+import { Router } from "../../src/zmq/index.ts";
 import { type Cluster, cdktr, startCluster } from "../support/cdktr.ts";
 import { PYZMQ, pythonWith } from "../support/python.ts";
 
@@ -209,6 +210,30 @@ test("no principal: the result says so within the given time", async () => {
   expect((await new Response(child.stdout).text()).trim()).toBe(
     "False no principal answered at 127.0.0.1:1 within 0.2 s (PING)",
   );
+});
+
+test("before anything that a principal of the original implementation does not know, a connection carries a PING", async () => {
+  const router = new Router({ linger: 0 });
+  await router.bind("tcp://127.0.0.1:*");
+  const asked: string[] = [];
+  const serving = (async () => {
+    for await (const message of router) {
+      const [verb = ""] = message.at(-1)?.toString().split("\x01") ?? [];
+      asked.push(verb);
+      const reply = verb === "PING" ? "PONG" : "CLIENTERROR\x01ParseError: Unrecognised message type";
+      await router.send([...message.slice(0, -1), reply]);
+    }
+  })();
+  const port = router.lastEndpoint.split(":").at(-1);
+  const script = `from cdktr import Principal; p = Principal("127.0.0.1", ${port}); print([p.get_run("x").success for _ in range(2)])`;
+  const child = Bun.spawn([python, "-c", script], {
+    env: { ...process.env, PYTHONPATH: target },
+    stdout: "pipe",
+  });
+  expect((await new Response(child.stdout).text()).trim()).toBe("[False, False]");
+  expect(asked).toEqual(["PING", "GETRUN", "GETRUN"]);
+  router.close();
+  await serving;
 });
 
 test("the client speaks CURVE with a server that demands it, and gets nothing with another key", async () => {

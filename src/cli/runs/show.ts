@@ -46,7 +46,7 @@ export default command({
     if (run.outputs_left_out === true) {
       const sql = `SELECT task_id, outputs FROM task_runs WHERE workflow_instance_id = '${run.workflow_instance_id}'`;
       say(
-        `The outputs of the tasks are left out: they have more than 8 MiB together. The history has them: cdktr db query "${sql}"`,
+        `The outputs of the tasks are left out: they have more than 8 MiB together, or the history, which alone has them, is not available. To read them there: cdktr db query "${sql}"`,
       );
     }
     if (args.json) return printJson(runJson(run));

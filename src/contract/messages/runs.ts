@@ -141,8 +141,8 @@ export const RunDetails = RunSummary.extend({
   /** Number of slices that wait; older principals say so only if it is more than `waits` has. */
   waiting_slices: z.number().int().optional(),
   /**
-   * True if outputs were asked for, but have more than 8 MiB together, so that no task has any here. The history has them, in the
-   * column `outputs` of `task_runs`.
+   * True if outputs were asked for, but have more than 8 MiB together, or are partly in the history alone while that is not available, so
+   * that no task has any here. The history has them, in the column `outputs` of `task_runs`.
    */
   outputs_left_out: z.boolean().optional(),
   /** The definition that ran; null for an old run that only the history has. */

@@ -16,6 +16,15 @@ _ERRORS = ("CLIENTERROR", "UNPROC", "SERVERERROR")
 _KINDS = ("PONG", "OK", "SUCCESS", *_ERRORS)
 #: Delay before a request that cannot be processed now is repeated, seconds.
 _PAUSE = 0.25
+# What a principal of the original implementation knows. Nothing else is sent before somebody has answered a PING.
+_ORIGINAL_VERBS = (
+    "PING",
+    "LSWORKFLOWS",
+    "RUNTASK",
+    "QUERYLOGS",
+    "GETRECENTSTATUSES",
+    "GETREGISTEREDAGENTS",
+)
 
 
 @dataclass(frozen=True)
@@ -85,6 +94,7 @@ class Connection:
         self._free: List[zmq.Socket[bytes]] = []
         self._process = os.getpid()
         self._closed = False
+        self._met = False
         self._forgotten: List[zmq.Socket[bytes]] = []
 
     def request(
@@ -111,10 +121,16 @@ class Connection:
             last: Optional[Reply] = None
             for _ in range(attempts):
                 started = time.monotonic()
+                if not self._met and fields[0] not in _ORIGINAL_VERBS:
+                    self._met = self._attempt(socket, [], b"PING", timeout) is not None
+                    if not self._met:
+                        healthy = True
+                        continue
                 reply = self._attempt(socket, ids, frame, timeout + wait)
                 healthy = True
                 if reply is None:
                     continue
+                self._met = True
                 if not (repeat_unprocessable and reply.kind == "UNPROC"):
                     return reply
                 last = reply
