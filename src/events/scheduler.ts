@@ -4,11 +4,11 @@
  */
 import type { ConsolaInstance } from "consola";
 import { type Clock, systemClock } from "../clock.ts";
-import type { WorkflowSummary } from "../contract/messages.ts";
 import { errorMessage } from "../errors.ts";
 import { RequestRefusedError } from "../protocol/client.ts";
 import { Timer } from "../timer.ts";
 import { nextFiring, principalSchedule, type Schedule } from "../workflow/schedule.ts";
+import type { DeclaredWorkflow } from "./declared/declaration-source.ts";
 import { DeclaredListener } from "./declared/declared-listener.ts";
 import type { WorkflowFeed } from "./declared/workflow-feed.ts";
 import { type Catchup, firingsDue, firingsToRun } from "./missed-firings.ts";
@@ -80,7 +80,7 @@ export class Scheduler extends DeclaredListener {
     }
   }
 
-  protected override take(workflows: readonly WorkflowSummary[]): void {
+  protected override take(workflows: readonly DeclaredWorkflow[]): void {
     const before = this.#scheduled.size;
     const wanted = workflows.filter((workflow) => workflow.cron !== null);
     const ids = new Set(wanted.map((workflow) => workflow.id));
@@ -108,7 +108,7 @@ export class Scheduler extends DeclaredListener {
     this.#said.delete(entry.id);
   }
 
-  #schedule(workflow: WorkflowSummary): void {
+  #schedule(workflow: DeclaredWorkflow): void {
     const { id, catchup, schedule_cursor_ms } = workflow;
     const schedule = principalSchedule(workflow);
     if (schedule.cron === null) return;

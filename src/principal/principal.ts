@@ -48,6 +48,7 @@ import { RunQueue } from "./runs/run-queue.ts";
 import { RunService } from "./runs/run-service.ts";
 import { WaitWatch } from "./runs/wait-watch.ts";
 import { Waits } from "./runs/waits.ts";
+import { declarationsOf } from "./workflows/declarations.ts";
 import { WorkflowDirectory } from "./workflows/workflow-directory.ts";
 
 /** Options of a principal in addition to the settings. */
@@ -250,6 +251,7 @@ export class Principal extends BackgroundService {
         kind === "cron" ? (options.scheduler ?? true) : (options.listeners ?? true),
       ),
       connect: () => connect(config, { keys: this.ownKeys }, { port: this.ports.api }),
+      declarations: declarationsOf(workflows),
       refreshMs: 60_000,
       log: allLogs,
       clock,

@@ -2,10 +2,11 @@
 import { mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { ConsolaInstance } from "consola";
-import type { FollowUpPage, WorkflowSummary } from "../../contract/messages.ts";
+import type { FollowUpPage } from "../../contract/messages.ts";
 import { errorMessage } from "../../errors.ts";
 import { RequestRefusedError } from "../../protocol/client.ts";
 import { BackOff, pause } from "../../timer.ts";
+import type { DeclaredWorkflow } from "./declaration-source.ts";
 import { DeclaredListener } from "./declared-listener.ts";
 import type { WorkflowFeed } from "./workflow-feed.ts";
 
@@ -28,7 +29,7 @@ export class AfterWorkflowListener extends DeclaredListener {
   override readonly name = "workflow";
   readonly #directory: string;
   readonly #file: string;
-  #workflows = new Map<string, WorkflowSummary>();
+  #workflows = new Map<string, DeclaredWorkflow>();
 
   constructor(options: AfterWorkflowOptions) {
     super(options.log, options.feed);
@@ -44,7 +45,7 @@ export class AfterWorkflowListener extends DeclaredListener {
     await Promise.all([super.startListening(), this.#follow()]);
   }
 
-  protected override take(workflows: readonly WorkflowSummary[]): void {
+  protected override take(workflows: readonly DeclaredWorkflow[]): void {
     this.#workflows = new Map(workflows.map((workflow) => [workflow.id, workflow]));
   }
 
@@ -88,7 +89,7 @@ export class AfterWorkflowListener extends DeclaredListener {
     );
   }
 
-  async #find(id: string): Promise<WorkflowSummary | undefined> {
+  async #find(id: string): Promise<DeclaredWorkflow | undefined> {
     try {
       return (await this.client.getWorkflow(id, { signal: this.signal })).summary;
     } catch (error) {

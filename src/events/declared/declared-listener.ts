@@ -1,10 +1,10 @@
 /** The base class of listeners whose events are declared in workflow files under `on:`. */
 import type { ConsolaInstance } from "consola";
-import type { WorkflowSummary } from "../../contract/messages.ts";
 import { errorMessage } from "../../errors.ts";
 import { RequestRefusedError } from "../../protocol/client.ts";
 import { BackOff, pause } from "../../timer.ts";
 import { EventListener, type RunOptions } from "../event-listener.ts";
+import { type DeclarationSource, type DeclaredWorkflow, sourceOf } from "./declaration-source.ts";
 import type { WorkflowFeed } from "./workflow-feed.ts";
 
 /** Default of {@link DeclaredListener.refreshMs}. */
@@ -18,13 +18,18 @@ const LAST_RETRY_MS = 2000;
 export abstract class DeclaredListener extends EventListener {
   protected readonly log: ConsolaInstance;
   readonly #feed: WorkflowFeed | undefined;
+  readonly #source: DeclarationSource | undefined;
   /** Maximum time between two reads of the workflows, ms. Changes are noticed at once, but not if the principal dies in the meantime. */
   refreshMs = REFRESH_MS;
   #turnedMs = performance.now();
 
-  /** @param feed where it gets the workflows from; by default it reads them itself */
-  constructor(log: ConsolaInstance, feed?: WorkflowFeed) {
+  /**
+   * @param feed where it gets the workflows from; by default it reads them itself
+   * @param source where it reads them; by default the principal
+   */
+  constructor(log: ConsolaInstance, feed?: WorkflowFeed, source?: DeclarationSource) {
     super();
+    this.#source = source;
     this.log = log;
     this.#feed = feed;
   }
@@ -35,7 +40,7 @@ export abstract class DeclaredListener extends EventListener {
   }
 
   /** Applies the current workflows. */
-  protected abstract take(workflows: readonly WorkflowSummary[]): void;
+  protected abstract take(workflows: readonly DeclaredWorkflow[]): void;
 
   async startListening(): Promise<void> {
     if (this.#feed === undefined) await this.#read();
@@ -48,7 +53,7 @@ export abstract class DeclaredListener extends EventListener {
       signal.addEventListener("abort", () => resolve(), { once: true }),
     );
     const backOff = new BackOff(FIRST_RETRY_MS, LAST_RETRY_MS);
-    for (let taken: readonly WorkflowSummary[] | undefined; !signal.aborted; ) {
+    for (let taken: readonly DeclaredWorkflow[] | undefined; !signal.aborted; ) {
       const { current, changed } = feed;
       if (current === undefined || current === taken) {
         await Promise.race([changed, over]);
@@ -67,14 +72,15 @@ export abstract class DeclaredListener extends EventListener {
 
   async #read(): Promise<void> {
     const { signal } = this;
+    const source = this.#source ?? sourceOf(this.client);
     let revision: string | undefined;
     const backOff = new BackOff(FIRST_RETRY_MS, LAST_RETRY_MS);
     while (!signal.aborted) {
       this.#turnedMs = performance.now();
       try {
-        const wait_ms = revision === undefined ? 0 : this.refreshMs;
-        const present = await this.client.watchWorkflows({ revision, wait_ms }, { signal });
-        if (present !== revision) this.take(Object.values(await this.client.listWorkflows({ signal })));
+        const waitMs = revision === undefined ? 0 : this.refreshMs;
+        const present = await source.watch(revision, waitMs, signal);
+        if (present !== revision) this.take(await source.list(signal));
         revision = present;
         backOff.reset();
       } catch (error) {
@@ -90,7 +96,7 @@ export abstract class DeclaredListener extends EventListener {
    * @returns false when the principal refused it, which is logged
    */
   protected async fire(
-    workflow: WorkflowSummary,
+    workflow: DeclaredWorkflow,
     offered: Readonly<Record<string, string>>,
     dedupeKey: string,
     more: Pick<RunOptions, "triggerDepth"> = {},
@@ -108,7 +114,7 @@ export abstract class DeclaredListener extends EventListener {
 
 /** Those of the offered values that the workflow declares as parameters. */
 export function paramsFor(
-  workflow: WorkflowSummary,
+  workflow: DeclaredWorkflow,
   offered: Readonly<Record<string, string>>,
 ): Record<string, string> {
   return Object.fromEntries(Object.entries(offered).filter(([name]) => Object.hasOwn(workflow.params, name)));

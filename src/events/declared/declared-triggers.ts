@@ -2,7 +2,7 @@
 import type { ConsolaInstance } from "consola";
 import type { Clock } from "../../clock.ts";
 import type { Config } from "../../config.ts";
-import type { ListenerStatus, WorkflowSummary } from "../../contract/messages.ts";
+import type { ListenerStatus } from "../../contract/messages.ts";
 import { FileHelper } from "../../host/file-helper/file-helper.ts";
 import type { PrincipalClient } from "../../protocol/client.ts";
 import { BackgroundService } from "../../service.ts";
@@ -11,6 +11,7 @@ import { ListenerReports } from "../listener-reports.ts";
 import { ListenerService } from "../listener-service.ts";
 import { Scheduler } from "../scheduler.ts";
 import { AfterWorkflowListener } from "./after-workflow-listener.ts";
+import type { DeclarationSource, DeclaredWorkflow } from "./declaration-source.ts";
 import { DeclaredListener } from "./declared-listener.ts";
 import { FileListener } from "./file-listener.ts";
 import { WebhookListener } from "./webhook-listener.ts";
@@ -28,6 +29,8 @@ export interface DeclaredTriggersOptions {
   readonly connect: () => PrincipalClient;
   readonly log: ConsolaInstance;
   readonly clock?: Clock;
+  /** Where it reads the workflows; by default the principal. */
+  readonly declarations?: DeclarationSource;
   /** See {@link DeclaredListener.refreshMs}. */
   readonly refreshMs?: number;
   /** Reads the secrets of webhooks; by default one of its own. */
@@ -41,14 +44,18 @@ interface Served {
 
 /** Follows the workflows, and publishes the current ones. */
 class Declarations extends DeclaredListener {
-  readonly #changed: (workflows: readonly WorkflowSummary[]) => void;
+  readonly #changed: (workflows: readonly DeclaredWorkflow[]) => void;
 
-  constructor(log: ConsolaInstance, changed: (workflows: readonly WorkflowSummary[]) => void) {
-    super(log);
+  constructor(
+    log: ConsolaInstance,
+    changed: (workflows: readonly DeclaredWorkflow[]) => void,
+    source: DeclarationSource | undefined,
+  ) {
+    super(log, undefined, source);
     this.#changed = changed;
   }
 
-  protected override take(workflows: readonly WorkflowSummary[]): void {
+  protected override take(workflows: readonly DeclaredWorkflow[]): void {
     this.#changed(workflows);
   }
 }
@@ -70,7 +77,11 @@ export class DeclaredTriggers extends BackgroundService {
     super(options.clock);
     this.#o = options;
     this.#log = options.log.withTag("listeners");
-    this.#declarations = new Declarations(this.#log, (workflows) => this.#serve(workflows));
+    this.#declarations = new Declarations(
+      this.#log,
+      (workflows) => this.#serve(workflows),
+      options.declarations,
+    );
     this.#refreshAsTold(this.#declarations);
   }
 
@@ -116,9 +127,9 @@ export class DeclaredTriggers extends BackgroundService {
     this.#ownFiles = undefined;
   }
 
-  #serve(workflows: readonly WorkflowSummary[]): void {
+  #serve(workflows: readonly DeclaredWorkflow[]): void {
     this.#feed.publish(workflows);
-    const declares = (kind: TriggerKind, { cron, on }: WorkflowSummary) =>
+    const declares = (kind: TriggerKind, { cron, on }: DeclaredWorkflow) =>
       (kind === "cron" ? cron : on?.[kind]) != null;
     this.#declared = new Map(
       this.#o.kinds.map((kind) => [kind, workflows.filter((workflow) => declares(kind, workflow)).length]),

@@ -2,10 +2,10 @@
 import { createHash } from "node:crypto";
 import type { ConsolaInstance } from "consola";
 import { type Clock, systemClock } from "../../clock.ts";
-import type { WorkflowSummary } from "../../contract/messages.ts";
 import { errorMessage } from "../../errors.ts";
 import { FileHelper } from "../../host/file-helper/file-helper.ts";
 import { pause, turn } from "../../timer.ts";
+import type { DeclaredWorkflow } from "./declaration-source.ts";
 import { DeclaredListener } from "./declared-listener.ts";
 import { DOUBT_MS, FileChanges, type FileEvent, type HiddenFiles } from "./file-changes.ts";
 import { GlobFiles } from "./glob-files.ts";
@@ -29,13 +29,13 @@ const MOST_CHECKED = 5000;
 const SAVED_AT_ONCE = 1000;
 const LONGEST_KEY = 400;
 
-type WatchedGlob = NonNullable<NonNullable<WorkflowSummary["on"]>["file"]>;
+type WatchedGlob = NonNullable<NonNullable<DeclaredWorkflow["on"]>["file"]>;
 
 interface Watch {
   readonly key: string;
   readonly files: GlobFiles;
   readonly ended: AbortController;
-  workflow: WorkflowSummary;
+  workflow: DeclaredWorkflow;
   /** Ends the wait for the next scan. */
   wake: AbortController;
 }
@@ -88,7 +88,7 @@ export class FileListener extends DeclaredListener {
     }
   }
 
-  protected override take(workflows: readonly WorkflowSummary[]): void {
+  protected override take(workflows: readonly DeclaredWorkflow[]): void {
     const wanted = new Map(
       workflows.filter(({ on }) => on?.file != null).map((workflow) => [workflow.id, workflow]),
     );
@@ -102,7 +102,7 @@ export class FileListener extends DeclaredListener {
     for (const workflow of wanted.values()) if (!this.#watches.has(workflow.id)) this.#begin(workflow);
   }
 
-  #begin(workflow: WorkflowSummary): void {
+  #begin(workflow: DeclaredWorkflow): void {
     const { file } = workflow.on ?? {};
     if (file == null) return;
     const watch: Watch = {
@@ -235,7 +235,7 @@ export class FileListener extends DeclaredListener {
     if (failure !== undefined) throw failure.reason;
   }
 
-  async #trigger(workflow: WorkflowSummary, { kind, path, state }: FileEvent): Promise<void> {
+  async #trigger(workflow: DeclaredWorkflow, { kind, path, state }: FileEvent): Promise<void> {
     if (!workflow.on?.file?.events.includes(kind)) return;
     const name = path.slice(path.lastIndexOf("/") + 1);
     const key = `file:${workflow.id}:${kind}:${state.version}:${path}`;

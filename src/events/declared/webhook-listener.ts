@@ -2,12 +2,12 @@
 import { createHash } from "node:crypto";
 import type { ConsolaInstance } from "consola";
 import { type Clock, systemClock } from "../../clock.ts";
-import type { WorkflowSummary } from "../../contract/messages.ts";
 import { errorMessage } from "../../errors.ts";
 import type { FileHelper } from "../../host/file-helper/file-helper.ts";
 import { HttpDoor } from "../../host/http-door.ts";
 import { RequestRefusedError } from "../../protocol/client.ts";
 import { pause } from "../../timer.ts";
+import type { DeclaredWorkflow } from "./declaration-source.ts";
 import { DeclaredListener, paramsFor } from "./declared-listener.ts";
 import { RateLimit } from "./rate-limit.ts";
 import { SeenSignatures } from "./seen-signatures.ts";
@@ -38,7 +38,7 @@ const STOP_MS = 1000;
 const LEFT_OUT = /^(authorization|cookie|x-hub-signature(-256)?|x-cdktr-signature)$/;
 
 interface Hook {
-  readonly workflow: WorkflowSummary;
+  readonly workflow: DeclaredWorkflow;
   readonly method: string;
   readonly secret: string;
   readonly toleranceMs: number;
@@ -94,7 +94,7 @@ export class WebhookListener extends DeclaredListener {
     await this.#server?.stop(STOP_MS);
   }
 
-  protected override take(workflows: readonly WorkflowSummary[]): void {
+  protected override take(workflows: readonly DeclaredWorkflow[]): void {
     const hooks = new Map<string, Hook>();
     for (const workflow of workflows.toSorted((a, b) => (a.id < b.id ? -1 : 1))) {
       const webhook = workflow.on?.webhook;

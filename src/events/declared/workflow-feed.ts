@@ -1,13 +1,13 @@
 /** The workflows as one listener of a process reads them for all: there may be tens of thousands, and reading them takes time. */
-import type { WorkflowSummary } from "../../contract/messages.ts";
+import type { DeclaredWorkflow } from "./declaration-source.ts";
 
 /** The current workflows that declare a trigger. */
 export class WorkflowFeed {
-  #current: readonly WorkflowSummary[] | undefined;
+  #current: readonly DeclaredWorkflow[] | undefined;
   #next = Promise.withResolvers<void>();
 
   /** Undefined until they have been read. */
-  get current(): readonly WorkflowSummary[] | undefined {
+  get current(): readonly DeclaredWorkflow[] | undefined {
     return this.#current;
   }
 
@@ -16,7 +16,7 @@ export class WorkflowFeed {
     return this.#next.promise;
   }
 
-  publish(workflows: readonly WorkflowSummary[]): void {
+  publish(workflows: readonly DeclaredWorkflow[]): void {
     this.#current = workflows.filter(({ cron, on }) => cron !== null || on !== undefined);
     this.#next.resolve();
     this.#next = Promise.withResolvers();

@@ -14,7 +14,7 @@ import type { FollowUps } from "../runs/follow-ups.ts";
 import type { Outcome, RunChanges } from "../runs/run-changes.ts";
 import type { RunService } from "../runs/run-service.ts";
 import { thereIsNoWorkflow } from "../unknown-name.ts";
-import { WORKFLOWS_TOPIC, type WorkflowDirectory } from "../workflows/workflow-directory.ts";
+import type { WorkflowDirectory } from "../workflows/workflow-directory.ts";
 
 import { originalDag, type PeerTraits } from "./original-clients.ts";
 
@@ -90,11 +90,9 @@ export function handlersOf(s: HandlerServices): Handlers {
       throw new NotFoundError(thereIsNoWorkflow(id, s.workflows.ids(), s.workflows.invalidFiles));
     },
     WATCHWORKFLOWS: async ({ revision, wait_ms }) => {
-      const present = () => `${s.principalId} ${s.workflows.revision}`;
-      const ticket = s.polls.ticket(WORKFLOWS_TOPIC);
-      if (revision === present()) await ticket.wait(wait_ms);
-      else ticket.drop();
-      return { revision: present() };
+      const prefix = `${s.principalId} `;
+      const known = revision?.startsWith(prefix) ? revision.slice(prefix.length) : undefined;
+      return { revision: prefix + (await s.workflows.watch(known, wait_ms)) };
     },
 
     RUNTASK: async ({ workflow_id, options }) => ({

@@ -6,6 +6,7 @@ import type { ConsolaInstance } from "consola";
 import type { Clock } from "../../clock.ts";
 import type { WorkflowDetails, WorkflowSummary } from "../../contract/messages.ts";
 import { errorMessage } from "../../errors.ts";
+import type { DeclaredWorkflow } from "../../events/declared/declaration-source.ts";
 import type { FileHelper } from "../../host/file-helper/file-helper.ts";
 import type { TreeListing } from "../../host/file-helper/tree.ts";
 import { giveBackMemory } from "../../host/resident-memory.ts";
@@ -49,7 +50,7 @@ export interface WorkflowDirectoryOptions {
 }
 
 /** The topic of {@link LongPolls} that is woken by changes of workflows. */
-export const WORKFLOWS_TOPIC = "workflows";
+const WORKFLOWS_TOPIC = "workflows";
 
 /** From this number of workflows on, the garbage of reading them is worth a collection. */
 const MANY = 1000;
@@ -222,6 +223,19 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
 
   fired(workflowId: string): void {
     if (this.#views.forgetRefusal(workflowId)) this.#changed();
+  }
+
+  /** Resolves when {@link revision} is no longer this one, at the latest after `waitMs`; without one, at once. @returns the present one */
+  async watch(revision: string | undefined, waitMs: number): Promise<string> {
+    const ticket = this.#o.polls.ticket(WORKFLOWS_TOPIC);
+    if (revision === String(this.#revision)) await ticket.wait(waitMs);
+    else ticket.drop();
+    return String(this.#revision);
+  }
+
+  /** The workflows that declare a trigger. */
+  declared(): Promise<DeclaredWorkflow[]> {
+    return this.#views.declared();
   }
 
   /** All workflows by id. @param graphOf makes their `dag` */

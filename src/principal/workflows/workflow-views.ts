@@ -1,6 +1,7 @@
 /** The workflows as clients see them. */
 import type { Clock } from "../../clock.ts";
 import type { WorkflowDetails, WorkflowSummary } from "../../contract/messages.ts";
+import type { DeclaredWorkflow } from "../../events/declared/declaration-source.ts";
 import type { ScheduleCursor } from "../../storage/operational/store.ts";
 import type { WorkflowDefinition } from "../../workflow/model.ts";
 import { firingsBetween, isTimezone, nextFiring, previousFiring } from "../../workflow/schedule.ts";
@@ -77,6 +78,30 @@ export class WorkflowViews {
     return summaries;
   }
 
+  /** The workflows that declare a trigger, as listeners need them; what is in memory already is not copied. */
+  async declared(): Promise<DeclaredWorkflow[]> {
+    const cursors = await this.#o.stored.cursors();
+    const declared: DeclaredWorkflow[] = [];
+    const turns = new Turns();
+    for (const [id, workflow] of this.#o.workflows) {
+      const { cron, timezone, start_time_ms, catchup, params, on } = workflow.facts.head;
+      if (cron === null && on === undefined) continue;
+      declared.push({
+        id,
+        cron,
+        timezone,
+        start_time_ms,
+        catchup,
+        schedule_cursor_ms: cursorOf(workflow, cursors.get(id)),
+        schedule_timezone: this.#zoneOf(workflow),
+        params,
+        ...(on === undefined ? {} : { on }),
+      });
+      await turns.next();
+    }
+    return declared;
+  }
+
   /** A workflow with its definition. @param find looks for it after all that takes time */
   async details(
     workflowId: string,
@@ -113,8 +138,7 @@ export class WorkflowViews {
       start_time: facts.start_time,
       start_time_ms: head.start_time_ms,
       catchup: head.catchup,
-      // The cursor of another schedule is not recorded yet.
-      schedule_cursor_ms: cursor?.schedule === scheduleOf(head) ? (cursor?.cursor_ms ?? null) : null,
+      schedule_cursor_ms: cursorOf(workflow, cursor),
       params: head.params,
       ...(head.on === undefined ? {} : { on: head.on }),
       tasks: facts.tasks,
@@ -152,4 +176,9 @@ export class WorkflowViews {
   #zoneOf({ facts }: LoadedWorkflow): string {
     return facts.head.timezone ?? this.#o.zone;
   }
+}
+
+/** The position of a workflow's schedule; that of another schedule is not recorded yet. */
+function cursorOf({ facts }: LoadedWorkflow, cursor: ScheduleCursor | undefined): number | null {
+  return cursor !== undefined && cursor.schedule === scheduleOf(facts.head) ? cursor.cursor_ms : null;
 }

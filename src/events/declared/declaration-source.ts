@@ -1,0 +1,36 @@
+/** Where listeners read the workflows. */
+import type { WorkflowSummary } from "../../contract/messages.ts";
+import type { PrincipalClient } from "../../protocol/client.ts";
+
+/** What listeners need of a workflow. */
+export type DeclaredWorkflow = Pick<
+  WorkflowSummary,
+  | "id"
+  | "cron"
+  | "timezone"
+  | "start_time_ms"
+  | "catchup"
+  | "schedule_cursor_ms"
+  | "schedule_timezone"
+  | "params"
+  | "on"
+>;
+
+/** The workflows and their changes. */
+export interface DeclarationSource {
+  /**
+   * Resolves when the workflows may have changed since `revision`, at the latest after `waitMs`; without a revision, at once.
+   * @returns the present revision
+   */
+  watch(revision: string | undefined, waitMs: number, signal: AbortSignal): Promise<string>;
+  /** The workflows, at least those that declare a trigger. */
+  list(signal: AbortSignal): Promise<readonly DeclaredWorkflow[]>;
+}
+
+/** Reads them from a principal. */
+export function sourceOf(client: PrincipalClient): DeclarationSource {
+  return {
+    watch: (revision, wait_ms, signal) => client.watchWorkflows({ revision, wait_ms }, { signal }),
+    list: async (signal) => Object.values(await client.listWorkflows({ signal })),
+  };
+}
