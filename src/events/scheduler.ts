@@ -55,6 +55,7 @@ export class Scheduler extends DeclaredListener {
   /** Failures of a workflow's firings that were already logged. */
   readonly #said = new Map<string, string>();
   readonly #timer: Timer;
+  /** What {@link #now} gave last. */
   #lastNow = 0;
 
   constructor(options: SchedulerOptions) {
@@ -116,7 +117,7 @@ export class Scheduler extends DeclaredListener {
     const known = this.#scheduled.get(id);
     if (known?.key === key) return;
     if (known !== undefined) this.#forget(known);
-    const now = this.#clock.now();
+    const now = this.#now();
     const entry: Scheduled = {
       id,
       schedule,
@@ -179,7 +180,7 @@ export class Scheduler extends DeclaredListener {
       this.#sayOnce(entry.id, `Workflow ${entry.id} cannot be triggered now: ${errorMessage(error)}`);
       // It is not safe anywhere: it counts as missed, and is caught up soon.
       entry.handledMs = Math.min(entry.handledMs, at - 1);
-      this.#enqueue(entry, this.#clock.now() + RETRY_MS);
+      this.#enqueue(entry, this.#now() + RETRY_MS);
       this.#arm();
     }
   }
@@ -193,20 +194,27 @@ export class Scheduler extends DeclaredListener {
   /** Sleeps until the next firing, but never for long. */
   #arm(): void {
     this.#timer.cancel();
+    const now = this.#now();
     const next = this.#peek();
-    if (next === undefined) return;
-    this.#lastNow = this.#clock.now();
-    this.#timer.in(Math.min(Math.max(next - this.#lastNow, 1), this.#pollMs));
+    if (next !== undefined) this.#timer.in(Math.min(Math.max(next - now, 1), this.#pollMs));
   }
 
-  #wake(): void {
+  /** The time. Whoever reads the clock first after it was set back notices: it may be set between any two readings. */
+  #now(): number {
+    const before = this.#lastNow;
     const now = this.#clock.now();
-    if (now < this.#lastNow - BACKWARDS_MS) {
+    this.#lastNow = now;
+    if (now < before - BACKWARDS_MS) {
       this.log.warn(
-        `The clock was set back by ${Math.round((this.#lastNow - now) / 1000)} s; schedules continue from there.`,
+        `The clock was set back by ${Math.round((before - now) / 1000)} s; schedules continue from there.`,
       );
       this.#restart(now);
     }
+    return now;
+  }
+
+  #wake(): void {
+    const now = this.#now();
     for (let next = this.#peek(); next !== undefined && next <= now; next = this.#peek()) {
       const entry = this.#queue.pop()?.item.entry;
       if (entry !== undefined) this.#fire(entry, now, GRACE_MS);

@@ -29,6 +29,27 @@ class HandClock implements Clock {
   readonly after = systemClock.after;
 }
 
+/** A clock that is set back between two readings of whoever it has woken. */
+class FickleClock extends HandClock {
+  /** By how much, next time, ms. */
+  back = 0;
+  #hasWoken = false;
+  override now(): number {
+    const now = this.time;
+    if (this.#hasWoken) {
+      this.time -= this.back;
+      this.back = 0;
+      this.#hasWoken = false;
+    }
+    return now;
+  }
+  override readonly after: Clock["after"] = (ms, ring) =>
+    systemClock.after(ms, () => {
+      this.#hasWoken = true;
+      ring();
+    });
+}
+
 const cron = (expression: string, more = "") =>
   workflowText({ top: `cron: "${expression}"\ntimezone: UTC${more}` });
 
@@ -54,9 +75,9 @@ class Scheduled implements AsyncDisposable {
   }
 
   /** One whose buffer is in a directory of its own. */
-  scheduler(directory: string, port: number, timeoutMs = 5000): ListenerService {
+  scheduler(directory: string, port: number, timeoutMs = 5000, clock: Clock = this.clock): ListenerService {
     return new ListenerService({
-      listener: new Scheduler({ log: this.book.log, clock: this.clock, pollMs: 10 }),
+      listener: new Scheduler({ log: this.book.log, clock, pollMs: 10 }),
       client: new PrincipalClient({ host: "127.0.0.1", port, timeoutMs }),
       log: this.book.log,
       dataDirectory: join(this.cluster.directory, directory),
@@ -221,6 +242,18 @@ describe("a clock that is set", () => {
     scheduled.clock.time = Date.parse("2025-03-03T12:20:05Z");
     expect(await scheduled.times(3)).toEqual(["12:10:00", "11:20:00", "12:20:00"]);
   });
+});
+
+test("a clock that is set back at the very moment at which the scheduler looks at it is noticed too", async () => {
+  await using scheduled = await new Scheduled({ "a.yml": cron("0 */10 * * * *") }).start();
+  const clock = new FickleClock();
+  const scheduler = scheduled.scheduler("other", scheduled.cluster.ports.api, 5000, clock);
+  await scheduler.start();
+  await scheduled.book.waitFor(/Workflow a fires next at .*12:10:00/);
+  clock.back = HOUR;
+  await scheduled.book.waitFor(/The clock was set back by 3600 s/);
+  await scheduled.book.waitFor(/Workflow a fires next at .*11:10:00/);
+  await scheduler.stop();
 });
 
 describe("a principal that is away when it fires", () => {
