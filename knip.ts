@@ -13,6 +13,7 @@ const config: KnipConfig = {
     // Child processes of cdktr that run from its sources.
     "src/host/file-helper/main.ts!",
     "src/principal/workflows/reader-main.ts!",
+    "src/history/main.ts!",
     // The sockets are a library, and its tests cover more of them than the rest uses.
     "src/zmq/index.ts!",
     "scripts/*.ts",

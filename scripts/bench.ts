@@ -322,19 +322,23 @@ async function rawAppender(directory: string): Promise<number> {
 
 async function idle(fleet: Fleet): Promise<void> {
   say(`idle for ${IDLE_MS / 1000} s`);
-  const before = { principal: cpuMs(fleet.principalPid), agent: cpuMs(fleet.agentPid) };
+  const pids = { principal: fleet.principalPid, history: fleet.historyPid, agent: fleet.agentPid };
+  const before = {
+    principal: cpuMs(pids.principal),
+    history: cpuMs(pids.history),
+    agent: cpuMs(pids.agent),
+  };
   const started = performance.now();
   await Bun.sleep(IDLE_MS);
   const passed = performance.now() - started;
   const share = (pid: number, from: number) => (100 * (cpuMs(pid) - from)) / passed;
   record(
-    ...(["principal", "agent"] as const).map((who) => {
-      const pid = who === "principal" ? fleet.principalPid : fleet.agentPid;
+    ...(["principal", "history", "agent"] as const).map((who) => {
       const name = `idle ${who}, CPU`;
       return {
         name,
         unit: "% of a core" as const,
-        cdktr: share(pid, before[who]),
+        cdktr: share(pids[who], before[who]),
         against: null,
         baseline: null,
       };
@@ -367,6 +371,7 @@ async function memory(fleet: Fleet, empty: string, name: string): Promise<void> 
       against,
       baseline,
     },
+    { name: `history, memory ${name}`, unit: "MB", cdktr: residentMb(fleet.historyPid), against, baseline },
     { name: `agent, memory ${name}`, unit: "MB", cdktr: residentMb(fleet.agentPid), against, baseline },
   );
 }

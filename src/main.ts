@@ -8,7 +8,7 @@ import { flushStdout, printLine, writeStdout } from "./cli/support/stdout.ts";
 import { forbidColor, styleFor, terminalWidth } from "./cli/support/style.ts";
 import { renderUsage } from "./cli/support/usage.ts";
 import { adoptZone } from "./cli/support/zone.ts";
-import { FILE_HELPER, START_TASK, WORKFLOW_READER } from "./host/self.ts";
+import { FILE_HELPER, HISTORY, START_TASK, WORKFLOW_READER } from "./host/self.ts";
 
 /** The command tree. */
 export const root: Command = command({
@@ -75,6 +75,10 @@ export async function main(argv: readonly string[]): Promise<number> {
     }
     if (argv[0] === WORKFLOW_READER) {
       await (await import("./cli/read-workflows.ts")).readWorkflows();
+      return 0;
+    }
+    if (argv[0] === HISTORY) {
+      await (await import("./cli/serve-history.ts")).serveHistory();
       return 0;
     }
     const words = argv[0] === "help" ? [...argv.slice(1), "--help"] : argv;

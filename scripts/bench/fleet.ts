@@ -3,6 +3,7 @@ import { mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync }
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { PrincipalClient } from "../../src/protocol/client.ts";
+import { historyOf } from "../support/history-of.ts";
 import { BINARY } from "../support/paths.ts";
 import { freePorts } from "../support/ports.ts";
 import { killGroup } from "../support/run.ts";
@@ -15,6 +16,7 @@ export interface Fleet {
   readonly directory: string;
   readonly client: PrincipalClient;
   readonly principalPid: number;
+  readonly historyPid: number;
   readonly agentPid: number;
   stop(): Promise<void>;
 }
@@ -86,6 +88,7 @@ export async function startFleet(workflows: Readonly<Record<string, string>>): P
     directory,
     client,
     principalPid: children[0]?.pid ?? 0,
+    historyPid: historyOf(children[0]?.pid ?? 0) ?? 0,
     agentPid: children[1]?.pid ?? 0,
     stop,
   };

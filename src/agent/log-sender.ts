@@ -87,6 +87,10 @@ export class LogSender extends BackgroundService {
       log.debug(error.message);
     });
     this.#socket.events.on("disconnected", () => this.hold());
+    // What answers there now may have less than what answered before.
+    this.#socket.events.on("handshake", () => {
+      if (this.#sent === undefined) this.track(this.#ask());
+    });
     this.#socket.connect(endpoint);
   }
 
@@ -108,7 +112,8 @@ export class LogSender extends BackgroundService {
 
   /** Records that the principal has the lines up to `seq`. */
   received(seq: number): void {
-    if (this.#sent === undefined) this.rewind(seq);
+    // Lines that the principal has received, but not stored, are gone when its history has to be started again.
+    if (this.#sent === undefined || seq < this.#received) this.rewind(seq);
     if (seq <= this.#received) return;
     this.#received = seq;
     this.#progressAt = this.clock.monotonic();

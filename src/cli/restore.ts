@@ -1,9 +1,9 @@
 import { Database, SQLiteError } from "bun:sqlite";
 import { accessSync, chmodSync, constants, copyFileSync, existsSync, mkdirSync, rmSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
+import { IN_MEMORY } from "../contract/history.ts";
 import { CdktrError, errorMessage, InvalidInputError } from "../errors.ts";
 import { syncToDisk } from "../host/sync-to-disk.ts";
-import { IN_MEMORY } from "../storage/duckdb.ts";
 import { asideFor, exchange, finishRestore, isRestoring, stagedFor } from "../storage/restore-journal.ts";
 import { UNFINISHED_BACKUP } from "./support/backup-marker.ts";
 import { command } from "./support/command.ts";

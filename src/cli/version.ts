@@ -42,7 +42,7 @@ export default command({
 async function schemas() {
   const [state, history, outbox, triggers] = await Promise.all([
     import("../storage/operational/sqlite/schema.ts"),
-    import("../storage/history-migrations.ts"),
+    import("../history/database/migrations.ts"),
     import("../agent/outbox.ts"),
     import("../events/trigger-buffer.ts"),
   ]);

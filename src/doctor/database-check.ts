@@ -37,7 +37,7 @@ export function judgeState({ state_error }: PrincipalInfo): Finding[] {
 export async function checkDatabase(config: Config): Promise<Finding[]> {
   const path = knownSetting(config, "CDKTR_DB_PATH");
   if (path === undefined || path === ":memory:" || !existsSync(path)) return [];
-  const { countHistory } = await import("../storage/history-check.ts");
+  const { countHistory } = await import("../history/database/check.ts");
   try {
     const counting = countHistory(path);
     if (await isDoneWithin(PATIENCE_MS, counting))
@@ -51,13 +51,13 @@ export async function checkDatabase(config: Config): Promise<Finding[]> {
       ),
     ];
   } catch (error) {
-    const { historyUnavailable } = await import("../storage/history-error.ts");
+    const { historyUnavailable } = await import("../history/database/error.ts");
     const { message } = historyUnavailable(error, path);
     return [failure("database", message, WHY, remedyOf(message))];
   }
 }
 
-/** The remedy for each error message of storage/history-error.ts. */
+/** The remedy for each error message of history/database/error.ts. */
 function remedyOf(message: string): string {
   const path = /database (\/\S+)/.exec(message)?.[1] ?? "app.db";
   const pid = /\(process (\d+)\)/.exec(message)?.[1];

@@ -10,6 +10,8 @@ export const START_TASK = "__start-task";
 export const FILE_HELPER = "__file-helper";
 /** First argument of a file helper that also parses workflow files. */
 export const WORKFLOW_READER = "__workflow-reader";
+/** First argument of the process of the history, see history/process.ts. */
+export const HISTORY = "__history";
 
 /** The command that starts this program: the compiled executable, or Bun with the entry's source. */
 export function selfCommand(): string[] {

@@ -2,16 +2,22 @@
 import { BackgroundService } from "../service.ts";
 import type { StatusFeed } from "../storage/operational/store.ts";
 
-/** Knows the identity once started. Starts after the history, because a new state takes the id from there. */
+/** Knows the identity once started. Starts after the history, because a new state may take the id from there. */
 export class Installation extends BackgroundService {
   readonly name = "installation";
   readonly #state: Pick<StatusFeed, "identity">;
+  #isKnown = false;
   #id = "";
   #formerBootId: string | null = null;
 
   constructor(state: Pick<StatusFeed, "identity">) {
     super();
     this.#state = state;
+  }
+
+  /** Whether others may have been told the id: it is final then. */
+  get isKnown(): boolean {
+    return this.#isKnown;
   }
 
   /** Random; unchanged by restarts. */
@@ -25,6 +31,7 @@ export class Installation extends BackgroundService {
   }
 
   protected override async onStart(): Promise<void> {
+    this.#isKnown = true;
     const { installation_id, former_boot_id } = await this.#state.identity();
     this.#id = installation_id;
     this.#formerBootId = former_boot_id;

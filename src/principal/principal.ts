@@ -1,42 +1,45 @@
 /** The principal: wires its services, starts them in order and stops them in reverse. */
 
+import { stat } from "node:fs/promises";
+import { totalmem } from "node:os";
 import type { ConsolaInstance } from "consola";
 import { VERSION } from "../build-facts.ts";
 import { type Clock, systemClock } from "../clock.ts";
 import type { Config } from "../config.ts";
+import { type HistoryHost, IN_MEMORY } from "../contract/history.ts";
 import { PROTOCOL } from "../contract/version.ts";
 import { EventHub } from "../event-hub.ts";
 import { DeclaredTriggers, TRIGGER_KINDS } from "../events/declared/declared-triggers.ts";
 import { isLoopback } from "../host/addresses.ts";
 import { FileHelper } from "../host/file-helper/file-helper.ts";
+import { ResourceGuard } from "../host/resource-guard.ts";
 import { log as processLog } from "../log.ts";
 import { MetricsServer } from "../metrics/metrics-server.ts";
 import type { CurveClientKeys } from "../protocol/client.ts";
 import { connect } from "../protocol/connect.ts";
+import { Access } from "../protocol/doors/access.ts";
+import { refuseOpenBinding } from "../protocol/doors/bind.ts";
+import { KeyStore } from "../protocol/doors/key-store.ts";
+import { LocalPeers } from "../protocol/doors/local-peers.ts";
 import { BackgroundService, type Service, startServices, stopServices } from "../service.ts";
 import { SqliteOperationalStore } from "../storage/operational/sqlite/store.ts";
 import type { OperationalStore } from "../storage/operational/store.ts";
 import { finishRestore } from "../storage/restore-journal.ts";
+import { isDoneWithin } from "../timer.ts";
 import { hostZone } from "../workflow/host-zone.ts";
-import { Access } from "./access/access.ts";
-import { KeyStore } from "./access/key-store.ts";
-import { LocalPeers } from "./access/local-peers.ts";
 import { Activity } from "./activity.ts";
 import { AgentKeys } from "./agents/agent-keys.ts";
 import { AgentRegistry } from "./agents/agent-registry.ts";
 import { Api } from "./api/api.ts";
 import { type HandlerServices, handlersOf } from "./api/handlers.ts";
-import { refuseOpenBinding } from "./bind.ts";
-import { Historian } from "./history/historian.ts";
+import { HistoryLink } from "./history/history-link.ts";
 import { Housekeeping } from "./housekeeping.ts";
 import { Installation } from "./installation.ts";
 import { ListenerRegistry } from "./listener-registry.ts";
-import { LogHub } from "./logs/log-hub.ts";
 import { LongPolls } from "./long-polls.ts";
 import { Metrics } from "./metrics/metrics.ts";
 import { principalPages } from "./metrics/pages.ts";
 import type { PrincipalEvents } from "./principal-events.ts";
-import { ResourceGuard } from "./resource-guard.ts";
 import { Definitions } from "./runs/definitions.ts";
 import { Dispatcher } from "./runs/dispatcher.ts";
 import { FollowUps } from "./runs/follow-ups.ts";
@@ -55,6 +58,8 @@ import { WorkflowDirectory } from "./workflows/workflow-directory.ts";
 export interface PrincipalOptions {
   /** Port 0 means any free one; see {@link Principal.ports}. */
   readonly config: Config;
+  /** Where the history runs. */
+  readonly history: HistoryHost;
   /** Binds addresses other than loopback even without keys. */
   readonly insecure?: boolean;
   /** Runs the scheduler; true by default. */
@@ -70,6 +75,14 @@ export interface PrincipalOptions {
   /** Wraps the operational state, for tests. */
   readonly wrapStore?: (store: OperationalStore) => OperationalStore;
 }
+
+/** How long the announcement that it is ready waits for the history, ms. Requests are answered before. */
+const HISTORY_OPENS_MS = 10_000;
+/** How long to find out whether there is a history, ms: its disk may not answer. */
+const FILE_ANSWERS_MS = 1000;
+/** Memory of the history above which statements of users end, and above which its process ends; and the parts of the host's that these may be. */
+const QUERIES_END = { bytes: 1024 * 1024 * 1024, part: 0.5 };
+const HISTORY_ENDS = { bytes: 1536 * 1024 * 1024, part: 0.6 };
 
 /** The bound ports. */
 export interface PrincipalPorts {
@@ -92,7 +105,7 @@ export class Principal extends BackgroundService {
   readonly #log: ConsolaInstance;
   readonly #installation: Installation;
   readonly #api: Api;
-  readonly #logHub: LogHub;
+  readonly #history: HistoryLink;
   readonly #services: readonly Service[];
 
   /** Creates the services, passing each the ones it needs; events between them are in principal-events.ts. */
@@ -127,26 +140,27 @@ export class Principal extends BackgroundService {
     const sqlite = new SqliteOperationalStore({ directory: dataDirectory, clock, log: log("state") });
     const store = options.wrapStore?.(sqlite) ?? sqlite;
     const agentKeys = access && new AgentKeys({ store, clock, access });
-    const history = new Historian({
-      dbPath: config.CDKTR_DB_PATH,
-      dataDirectory,
-      statuses: store,
-      flushIntervalMs: config.CDKTR_LOG_FLUSH_INTERVAL_MS,
-      log: log("history"),
-    });
     const installation = new Installation(store);
-    events.on("statuses written", () => history.notifyStatus());
-    const logHub = new LogHub({
-      host,
-      listeningPort: config.CDKTR_LOGS_LISTENING_PORT,
-      publishingPort: config.CDKTR_LOGS_PUBLISHING_PORT,
-      historian: history,
-      events,
-      log: log("logs"),
-      access,
-      locals,
-      agentKeys,
+    const history = new HistoryLink({
+      host: options.history,
+      settings: {
+        db_path: config.CDKTR_DB_PATH,
+        data_directory: dataDirectory,
+        flush_interval_ms: config.CDKTR_LOG_FLUSH_INTERVAL_MS,
+        host,
+        listening_port: config.CDKTR_LOGS_LISTENING_PORT,
+        publishing_port: config.CDKTR_LOGS_PUBLISHING_PORT,
+        doors: access !== undefined ? "keys" : locals !== undefined ? "own user" : "everyone",
+        log_level: allLogs.level,
+      },
+      mayAdopt: () => !installation.isKnown,
+      isAwaited: async () => (await store.identity()).is_new && (await isThere(config.CDKTR_DB_PATH)),
+      state: { statuses: store, installation, keys: access && agentKeys && { access, agentKeys } },
+      log: allLogs,
+      memory: { queriesEnd: memoryOf(QUERIES_END), processEnds: memoryOf(HISTORY_ENDS) },
     });
+    events.on("statuses written", () => history.notifyStatus());
+    events.on("agent clock compared", ({ agentId, offsetMs }) => history.clockCompared(agentId, offsetMs));
 
     // Workflows, runs and agents. Nearly all of these share the store, the clock, the events and the long polls.
     const base = { store, clock, events, polls, definitions, progress };
@@ -209,7 +223,6 @@ export class Principal extends BackgroundService {
         activity,
         listeners,
         followUps,
-        logHub,
         access,
         now: () => clock.now(),
         principalId,
@@ -219,9 +232,7 @@ export class Principal extends BackgroundService {
     });
     const guard = new ResourceGuard({
       doors: () => [
-        { port: this.ports.api, share: 0.4 },
-        { port: this.ports.logsListening, share: 0.2 },
-        { port: this.ports.logsPublishing, share: 0.2 },
+        { port: this.ports.api, share: 0.8 },
         { port: config.CDKTR_WEBHOOK_PORT, share: 0.05 },
         { port: config.CDKTR_METRICS_PORT, share: 0.05 },
       ],
@@ -239,7 +250,6 @@ export class Principal extends BackgroundService {
         agents,
         workflows,
         history,
-        logHub,
         listeners,
         store,
       }),
@@ -260,7 +270,7 @@ export class Principal extends BackgroundService {
 
     this.#access = access;
     this.#installation = installation;
-    this.#logHub = logHub;
+    this.#history = history;
     this.#api = api;
     // In start order. The last ones stop first: they answer pending requests.
     this.#services = [
@@ -270,7 +280,6 @@ export class Principal extends BackgroundService {
       agentKeys,
       history,
       installation,
-      logHub,
       workflows,
       pauses,
       leases,
@@ -288,11 +297,8 @@ export class Principal extends BackgroundService {
 
   /** The bound ports, once started. */
   get ports(): PrincipalPorts {
-    return {
-      api: this.#api.port,
-      logsListening: portOf(this.#logHub.listeningEndpoint),
-      logsPublishing: portOf(this.#logHub.publishingEndpoint),
-    };
+    const { listening, publishing } = this.#history.ports;
+    return { api: this.#api.port, logsListening: listening, logsPublishing: publishing };
   }
 
   /** The keys with which this process connects to its own principal; undefined when it is not secured. Available once started. */
@@ -311,6 +317,14 @@ export class Principal extends BackgroundService {
     if (this.#access === undefined) refuseOpenBinding(this.#config.CDKTR_PRINCIPAL_HOST, this.#insecure);
     finishRestore(this.#config.CDKTR_APP_DATA_DIRECTORY, (message) => this.#log.warn(message));
     await startServices(this.#services);
+  }
+
+  /**
+   * Resolves when the history is open, or says why it cannot be opened now, or after 10 s. Requests are answered before.
+   * @throws CdktrError when a port of the history is taken, or it cannot read the keys: nothing can be delivered to it
+   */
+  historySettled(): Promise<void> {
+    return this.#history.settled(HISTORY_OPENS_MS);
   }
 
   /** Answers pending requests, writes everything that is pending, and stops. */
@@ -334,6 +348,20 @@ export class Principal extends BackgroundService {
   }
 }
 
-function portOf(endpoint: string): number {
-  return Number(/:(\d+)$/.exec(endpoint)?.[1] ?? 0);
+function memoryOf({ bytes, part }: { readonly bytes: number; readonly part: number }): number {
+  return Math.min(bytes, totalmem() * part);
+}
+
+/** Whether there is a history; false also when that cannot be found out. */
+async function isThere(dbPath: string): Promise<boolean> {
+  if (dbPath === IN_MEMORY) return false;
+  let isFound = false;
+  const found = stat(dbPath).then(
+    () => {
+      isFound = true;
+    },
+    () => {},
+  );
+  await isDoneWithin(FILE_ANSWERS_MS, found);
+  return isFound;
 }

@@ -1,6 +1,6 @@
 /** Messages about names that do not exist. */
 import { didYouMean } from "../terminal/did-you-mean.ts";
-import { messageText } from "../terminal/foreign-text.ts";
+import { quote } from "../terminal/foreign-text.ts";
 
 /** `There is no workflow "helo": did you mean "hello"?` */
 export function thereIsNo(what: string, name: string, known: Iterable<string>): string {
@@ -25,10 +25,4 @@ export function thereIsNoWorkflow(
 /** The message about a workflow of the principal's last run whose file is not there after the start. */
 export function notVisible(workflowId: string): string {
   return `The file of workflow ${quote(workflowId)} was there when the principal ran last, but is not visible now: is a volume not mounted yet?`;
-}
-
-/** Foreign text, shortened and made safe for terminals and field separators. */
-export function quote(text: string): string {
-  const short = text.length > 60 ? `${text.slice(0, 60)}…` : text;
-  return JSON.stringify(messageText(short));
 }

@@ -172,7 +172,9 @@ TasksMax=infinity
 OOMPolicy=continue
 # Its memory holds keys, so it must not dump core; tasks may raise the limit for themselves.
 LimitCORE=0:infinity`
-    : `# Its memory holds keys, so it must not dump core.
+    : `# The kernel ends the process of the history first when memory is short; the principal starts it again.
+OOMPolicy=continue
+# Its memory holds keys, so it must not dump core.
 LimitCORE=0`;
   return `LimitNOFILE=65536
 ${tasks}

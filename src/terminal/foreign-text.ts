@@ -78,6 +78,12 @@ export function terminalText(text: string): string {
   return visible(safe.replace(/[\x00-\x08\x0b-\x1a\x1c-\x1f\x7f-\x9f]/g, "\ufffd"));
 }
 
+/** Foreign text, shortened and made safe for terminals and field separators. */
+export function quote(text: string): string {
+  const short = text.length > 60 ? `${text.slice(0, 60)}…` : text;
+  return JSON.stringify(messageText(short));
+}
+
 /** Text with invisible characters written as `<U+202E>`. */
 function visible(text: string): string {
   return text.replace(

@@ -11,6 +11,7 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     "project",
     "principal",
     "agent",
+    "history",
     "events",
     "sdk",
     "docs",
@@ -24,30 +25,22 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     "terminal",
   ],
   // Looks at everything that the other rooms need of a host.
-  doctor: ["agent", "protocol", "storage", "zmq", "native", "contract"],
+  doctor: ["agent", "history", "protocol", "storage", "zmq", "native", "contract"],
   systemd: [],
   // Plans and writes the files of a new project; who is asked, and what else is set up, is the command's.
   project: ["workflow", "terminal"],
   tui: ["protocol", "workflow", "zmq", "contract", "terminal"],
   // The principal starts the listeners of what workflow files declare, which in turn speak to it only through the API.
-  principal: [
-    "events",
-    "metrics",
-    "protocol",
-    "storage",
-    "workflow",
-    "zmq",
-    "native",
-    "contract",
-    "terminal",
-  ],
-  agent: ["protocol", "storage", "workflow", "zmq", "native", "contract"],
+  principal: ["events", "metrics", "protocol", "storage", "workflow", "zmq", "contract", "terminal"],
+  // Log intake, live publishing, DuckDB. It and the principal speak through contract/history.ts, and never import each other.
+  history: ["protocol", "storage", "workflow", "zmq", "native", "contract", "terminal"],
+  agent: ["protocol", "workflow", "zmq", "native", "contract"],
   events: ["protocol", "workflow", "zmq", "contract"],
   // The pages for scrapers, and who serves them.
   metrics: [],
   sdk: ["events", "protocol", "workflow", "zmq", "contract"],
-  storage: ["protocol", "workflow", "native", "contract", "terminal"],
-  protocol: ["workflow", "zmq", "contract"],
+  storage: ["workflow", "contract"],
+  protocol: ["workflow", "zmq", "contract", "terminal"],
   // What travels: verbs, roles, messages, the form of a frame and of a log line.
   contract: ["workflow"],
   workflow: ["terminal"],
@@ -139,6 +132,6 @@ export function agentReachesHistory(imports: ReadonlyMap<string, readonly Import
   const agent = [...imports.keys()].filter((path) => roomOf(path) === "agent");
   const reached = reachable(agent, imports);
   return [...reached.keys()]
-    .filter((target) => target.startsWith("@duckdb/") || /^src\/(?:storage|principal)\/.*hist/.test(target))
+    .filter((target) => target.startsWith("@duckdb/") || roomOf(target) === "history")
     .map((target) => `the agent reaches ${target}:\n    ${chain(target, reached)}`);
 }

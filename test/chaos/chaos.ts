@@ -1,12 +1,13 @@
 /**
- * The chaos test: a principal and three agents under a steady load of triggers, while they are killed, stopped and disconnected
- * and the history database is removed. Afterwards the results are verified.
+ * The chaos test: a principal with its history and three agents under a steady load of triggers, while they are killed, stopped and
+ * disconnected and the history database is locked. Afterwards the results are verified.
  */
 import { appendFileSync, existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { PrincipalClient } from "../../src/protocol/client.ts";
 import { Attackers, ROUND } from "../hostile/attackers.ts";
 import { type CdktrProcess, Cluster, freePorts } from "../support/cdktr.ts";
+import { historyOf } from "../support/history-process.ts";
 import { TcpProxy } from "./proxy.ts";
 import { Random } from "./random.ts";
 import { type Account, account, type Outage } from "./verify.ts";
@@ -240,6 +241,8 @@ class Storm {
       ["agent stopped", () => this.#stopAgent(agent, this.#random.between(500, HEARTBEAT_TIMEOUT_MS * 3))],
       ["network cut", () => this.#cutAgent(agent, this.#random.between(300, HEARTBEAT_TIMEOUT_MS * 3))],
       ["network slow", () => this.#slowAgent(agent, this.#random.between(50, 700))],
+      ["history killed", () => this.#killHistory()],
+      ["history stopped", () => this.#stopHistory(this.#random.between(300, HEARTBEAT_TIMEOUT_MS * 2))],
       ["database locked", () => this.#lockDatabase(this.#random.between(1500, 5000))],
     ]);
     this.#faults[name] = (this.#faults[name] ?? 0) + 1;
@@ -267,6 +270,23 @@ class Storm {
     this.cluster.principal?.kill("SIGSTOP");
     await this.#during("all", ms);
     this.cluster.principal?.kill("SIGCONT");
+  }
+
+  async #killHistory(): Promise<void> {
+    this.#say("history: KILL, the principal starts it again");
+    signal(this.#history, "SIGKILL");
+  }
+
+  async #stopHistory(ms: number): Promise<void> {
+    const pid = this.#history;
+    this.#say(`history: STOP for ${Math.round(ms)} ms`);
+    signal(pid, "SIGSTOP");
+    await this.#quiet(ms);
+    signal(pid, "SIGCONT");
+  }
+
+  get #history(): number | undefined {
+    return this.cluster.principal && historyOf(this.cluster.principal.pid);
   }
 
   async #killAgent(agent: ChaosAgent, awayMs: number): Promise<void> {
@@ -375,6 +395,15 @@ class Storm {
       .filter((entry) => /^\d+$/.test(entry))
       .filter((pid) => readOr(`/proc/${pid}/environ`).split("\0").includes(mark))
       .map((pid) => `process ${pid} is left over: ${readOr(`/proc/${pid}/cmdline`).replaceAll("\0", " ")}`);
+  }
+}
+
+/** Sends a signal to a process that may have ended. */
+function signal(pid: number | undefined, name: NodeJS.Signals): void {
+  try {
+    if (pid !== undefined) process.kill(pid, name);
+  } catch {
+    // It has ended.
   }
 }
 

@@ -168,7 +168,7 @@ test.each(["unsecured", "secured"])(
     const clientKeys = join(cluster.dataDirectory, "keys/clients");
     const { api, listening, publishing } = cluster.ports;
     const crowd = async () => {
-      for (let n = 0; n < 500; n++) {
+      for (let n = 0; n < 900; n++) {
         const peer = await RawPeer.connect([api, listening, publishing][n % 3] ?? api);
         if (n % 2 === 0) await peer?.write(greeting("NULL"));
         strangers.push(peer);

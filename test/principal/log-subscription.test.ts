@@ -7,7 +7,7 @@ import {
   type LogSubscriptionOptions,
 } from "../../src/protocol/log-subscription.ts";
 import { Push } from "../../src/zmq/index.ts";
-import { line } from "../storage/history-support.ts";
+import { line } from "../history/database-support.ts";
 import { until } from "../support/until.ts";
 import { lastingPorts, TestPrincipal } from "./support.ts";
 

@@ -3,9 +3,11 @@ import { join } from "node:path";
 import { createConsola } from "consola";
 import { loadConfig } from "../../src/config.ts";
 import { Principal } from "../../src/principal/principal.ts";
+import { historyHere } from "../support/history-here.ts";
 
 const [directory = ""] = process.argv.slice(2);
 const principal = new Principal({
+  history: historyHere(),
   config: {
     ...loadConfig({}, {}, directory).values,
     CDKTR_APP_DATA_DIRECTORY: join(directory, "data"),
@@ -20,5 +22,6 @@ const principal = new Principal({
   scheduler: false,
 });
 await principal.start();
+await principal.historySettled();
 process.stdout.write(`${principal.ports.api}\n`);
 process.once("SIGTERM", () => void principal.stop().then(() => process.exit(0)));

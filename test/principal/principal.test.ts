@@ -6,6 +6,7 @@ import { DataDirectoryInUseError } from "../../src/storage/operational/store.ts"
 import { Dealer } from "../../src/zmq/index.ts";
 import { RawPeer } from "../hostile/raw-peer.ts";
 import { keptAliveAt } from "../support/connections.ts";
+import { historyHere } from "../support/history-here.ts";
 import { until } from "../support/until.ts";
 import { failure, required, TestPrincipal } from "./support.ts";
 
@@ -47,6 +48,7 @@ describe("a principal that cannot start", () => {
     await using cluster = new TestPrincipal();
     for (const host of ["0.0.0.0", "10.0.0.1", "::", "example.org"]) {
       const principal = new Principal({
+        history: historyHere(),
         config: { ...cluster.config, CDKTR_PRINCIPAL_HOST: host },
         log: cluster.book.log,
       });
@@ -56,6 +58,7 @@ describe("a principal that cannot start", () => {
       expect((error as CdktrError).hint).toContain("--insecure");
     }
     const open = new Principal({
+      history: historyHere(),
       config: { ...cluster.config, CDKTR_PRINCIPAL_HOST: "0.0.0.0" },
       log: cluster.book.log,
       insecure: true,
@@ -67,6 +70,7 @@ describe("a principal that cannot start", () => {
   test("names an address that is not of this machine", async () => {
     await using cluster = new TestPrincipal();
     const principal = new Principal({
+      history: historyHere(),
       config: { ...cluster.config, CDKTR_PRINCIPAL_HOST: "192.0.2.1" },
       log: cluster.book.log,
       insecure: true,
@@ -77,7 +81,7 @@ describe("a principal that cannot start", () => {
 
   test("because another works on the same data directory leaves that one alone", async () => {
     await using cluster = await new TestPrincipal().start();
-    const second = new Principal({ config: cluster.config, log: cluster.book.log });
+    const second = new Principal({ history: historyHere(), config: cluster.config, log: cluster.book.log });
     const error = await failure(second.start());
     expect(error).toBeInstanceOf(DataDirectoryInUseError);
     expect((error as CdktrError).hint).toContain("CDKTR_APP_DATA_DIRECTORY");
@@ -125,7 +129,11 @@ describe("a principal that stops", () => {
 
   test("before it started, or twice, does nothing", async () => {
     await using cluster = new TestPrincipal();
-    const principal = new Principal({ config: cluster.config, log: cluster.book.log });
+    const principal = new Principal({
+      history: historyHere(),
+      config: cluster.config,
+      log: cluster.book.log,
+    });
     await principal.stop();
     await principal.stop();
     await cluster.start();
@@ -133,7 +141,11 @@ describe("a principal that stops", () => {
 
   test("while it starts, leaves nothing open: the next one starts on the same files", async () => {
     await using cluster = new TestPrincipal();
-    const principal = new Principal({ config: cluster.config, log: cluster.book.log });
+    const principal = new Principal({
+      history: historyHere(),
+      config: cluster.config,
+      log: cluster.book.log,
+    });
     const started = principal.start();
     await principal.stop();
     await started;

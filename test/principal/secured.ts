@@ -1,7 +1,7 @@
 /** A principal with keys, and the errors that refused clients get. */
 import { join } from "node:path";
-import { KeyStore } from "../../src/principal/access/key-store.ts";
 import { type CurveClientKeys, PrincipalClient } from "../../src/protocol/client.ts";
+import { KeyStore } from "../../src/protocol/doors/key-store.ts";
 import { curveKeysOf, readKeyFile } from "../../src/protocol/key-file.ts";
 import { FakeAgent, TestPrincipal } from "./support.ts";
 

@@ -13,8 +13,8 @@ import { join } from "node:path";
 import { encodeLogBatch } from "../../src/contract/log-line.ts";
 import type { Role } from "../../src/contract/roles.ts";
 import { VERB_NAMES, VERBS } from "../../src/contract/verbs.ts";
-import { KeyStore, tokenStatus } from "../../src/principal/access/key-store.ts";
 import { type CurveClientKeys, curveOptions, PrincipalClient } from "../../src/protocol/client.ts";
+import { KeyStore, tokenStatus } from "../../src/protocol/doors/key-store.ts";
 import { decodeJoinToken, encodeJoinToken } from "../../src/protocol/join-token.ts";
 import { readKeyFile } from "../../src/protocol/key-file.ts";
 import { curveKeyPair, curvePublicKey, Push, Subscriber } from "../../src/zmq/index.ts";
@@ -260,7 +260,10 @@ describe("a secured principal", () => {
     await until("the true one is heard", () => heard.includes("true 2"));
     await book.waitFor(/may not act for agent "host"/);
     expect(heard.filter((text) => text !== "true 1")).toEqual(["own 1", "own 2", "own 3", "true 2"]);
-    expect((await first.heartbeat([run])).log_received_seq).toBe(seq + 1);
+    await until(
+      "the principal knows that it has them",
+      async () => (await first.heartbeat([run])).log_received_seq === seq + 1,
+    );
     await first.execute(run);
     expect((await admin.getRun(runId)).status).toBe("COMPLETED");
     await second.heartbeat();

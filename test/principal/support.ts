@@ -19,6 +19,7 @@ import { PrincipalClient } from "../../src/protocol/client.ts";
 import type { OperationalStore } from "../../src/storage/operational/store.ts";
 import type { RunStatus } from "../../src/workflow/status.ts";
 import { RepeatingStore } from "../storage/repeating-store.ts";
+import { historyHere } from "../support/history-here.ts";
 
 /** A workflow of one task, or of several in a chain. */
 export function workflowText(options: { name?: string; tasks?: string[]; top?: string } = {}): string {
@@ -125,6 +126,7 @@ export class TestPrincipal implements AsyncDisposable {
   async start(config: Partial<Config> = {}): Promise<this> {
     this.principal = new Principal({
       config: { ...this.config, ...config },
+      history: historyHere(),
       log: this.book.log,
       scheduler: this.#options.scheduler ?? false,
       listeners: this.#options.listeners ?? true,
@@ -133,6 +135,7 @@ export class TestPrincipal implements AsyncDisposable {
       ...(this.#options.leaseTimeoutMs === undefined ? {} : { leaseTimeoutMs: this.#options.leaseTimeoutMs }),
     });
     await this.principal.start();
+    await this.principal.historySettled();
     return this;
   }
 

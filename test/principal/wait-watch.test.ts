@@ -1,11 +1,11 @@
 /** Changes of the reason why a run waits, as rows for the history. */
 import { expect, test } from "bun:test";
+import type { RunStatusRow } from "../../src/contract/history-rows.ts";
 import { EventHub } from "../../src/event-hub.ts";
 import type { PrincipalEvents } from "../../src/principal/principal-events.ts";
 import { Definitions } from "../../src/principal/runs/definitions.ts";
 import { WaitWatch } from "../../src/principal/runs/wait-watch.ts";
 import { Waits } from "../../src/principal/runs/waits.ts";
-import type { RunStatusRow } from "../../src/storage/history-rows.ts";
 import type { SqliteOperationalStore } from "../../src/storage/operational/sqlite/store.ts";
 import { agentRecord, pendingRun, silent, TestStores } from "../storage/operational-support.ts";
 import { RepeatingStore } from "../storage/repeating-store.ts";

@@ -5,7 +5,7 @@ import { makePrivateDirectory, writePrivate } from "../../src/host/private-files
 import { connect } from "../../src/protocol/connect.ts";
 import { keysDirectory } from "../../src/protocol/key-file.ts";
 import { curveKeyPair } from "../../src/zmq/index.ts";
-import { TestDirectory } from "../storage/history-support.ts";
+import { TestDirectory } from "../history/database-support.ts";
 
 function configIn(root: string) {
   const { values } = loadConfig({ CDKTR_APP_DATA_DIRECTORY: root, CDKTR_PRINCIPAL_HOST: "10.0.0.5" }, {});

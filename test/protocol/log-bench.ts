@@ -6,8 +6,8 @@ import { PrincipalClient } from "../../src/protocol/client.ts";
 import { type FollowOptions, LogFollower } from "../../src/protocol/log-follower.ts";
 import { LogSubscription, type LogSubscriptionOptions } from "../../src/protocol/log-subscription.ts";
 import { Push } from "../../src/zmq/index.ts";
+import { line } from "../history/database-support.ts";
 import { TestPrincipal } from "../principal/support.ts";
-import { line } from "../storage/history-support.ts";
 import { until } from "../support/until.ts";
 
 const SOON_MS = 10_000;

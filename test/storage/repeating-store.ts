@@ -1,5 +1,5 @@
 /** A store that repeats units of work, as a database may, which reveals side effects outside of the transaction. */
-import type { PendingStatus } from "../../src/storage/history-rows.ts";
+import type { PendingStatus } from "../../src/contract/history-rows.ts";
 import type {
   CommitStep,
   OperationalStore,

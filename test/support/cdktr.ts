@@ -252,7 +252,10 @@ export class Cluster implements AsyncDisposable {
       options,
     );
     this.principal = child;
-    await this.#until(child, "the principal", () => this.client.ping({ timeoutMs: 1000 }));
+    await this.#until(child, "the principal", async () => {
+      const { history } = await this.client.info({ timeoutMs: 1000 });
+      if (history.error === "The history is starting.") throw new PrincipalUnreachableError(history.error);
+    });
     return child;
   }
 

@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { CdktrError } from "../../src/errors.ts";
 import { openListenerFile } from "../../src/events/listener-file.ts";
 import { TRIGGER_BUFFER_MIGRATIONS } from "../../src/events/trigger-buffer.ts";
-import { HistoryDatabase } from "../../src/storage/history.ts";
+import { HistoryDatabase } from "../../src/history/database/history-database.ts";
 import { SqliteOperationalStore } from "../../src/storage/operational/sqlite/store.ts";
 import { silent } from "../storage/operational-support.ts";
 import { nextHistory, nextState } from "./support.ts";

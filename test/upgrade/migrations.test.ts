@@ -4,21 +4,22 @@ import { copyFileSync, existsSync, readdirSync, rmSync, statSync, writeFileSync 
 import { dirname, join } from "node:path";
 import { Outbox } from "../../src/agent/outbox.ts";
 import { VERSION } from "../../src/build-facts.ts";
+import type { LineQuery } from "../../src/contract/history.ts";
 import { CdktrError } from "../../src/errors.ts";
 import { TriggerBuffer } from "../../src/events/trigger-buffer.ts";
+import { HistoryDatabase } from "../../src/history/database/history-database.ts";
+import { HISTORY_MIGRATIONS, type HistoryMigrations } from "../../src/history/database/migrations.ts";
+import { TABLES } from "../../src/history/database/schema.ts";
+import { Historian } from "../../src/history/historian.ts";
 import { backupsOf, KEPT_BACKUPS } from "../../src/migrations/database-backups.ts";
 import { NewerSchemaError } from "../../src/migrations/newer-schema.ts";
 import type { SqliteMigrations } from "../../src/migrations/sqlite-migrations.ts";
-import { Historian } from "../../src/principal/history/historian.ts";
-import { HistoryDatabase } from "../../src/storage/history.ts";
-import { HISTORY_MIGRATIONS, type HistoryMigrations } from "../../src/storage/history-migrations.ts";
-import { TABLES } from "../../src/storage/history-schema.ts";
 import { STATE_MIGRATIONS } from "../../src/storage/operational/sqlite/schema.ts";
 import { SqliteOperationalStore } from "../../src/storage/operational/sqlite/store.ts";
 import { PrivateMounts } from "../e2e/failures/support.ts";
 import { until } from "../e2e/support/fixtures.ts";
-import { MemoryOutbox, recordingLog } from "../principal/historian-support.ts";
-import { line, logs, runRow, taskRow } from "../storage/history-support.ts";
+import { line, logs, runRow, taskRow } from "../history/database-support.ts";
+import { MemoryOutbox, recordingLog } from "../history/historian-support.ts";
 import { pendingRun, silent } from "../storage/operational-support.ts";
 import {
   AGENT,
@@ -71,6 +72,13 @@ const beside = (file: string) =>
   readdirSync(dirname(file)).filter((name) => join(dirname(file), name).startsWith(`${file}.`));
 
 const versionAndTime = new RegExp(`\\.before-${VERSION.replaceAll(".", "\\.")}-\\d{8}T\\d{6}Z$`);
+const ALL_LINES: LineQuery = {
+  endMs: null,
+  startMs: null,
+  workflowId: null,
+  workflowInstanceId: null,
+  verbose: false,
+};
 const LAST_STATE = STATE_MIGRATIONS.length;
 const LAST_HISTORY = HISTORY_MIGRATIONS.length;
 
@@ -361,13 +369,13 @@ describe("while the history is migrated", () => {
     await begun.promise;
     expect(historian.available).toEqual({ ok: false, error: expect.stringContaining("is being migrated") });
     await expect(historian.flush()).rejects.toThrow(/is being migrated/);
-    await expect(historian.queryLogs(null, null, null, null, false)).rejects.toThrow(/is being migrated/);
+    await expect(historian.queryLogs(ALL_LINES)).rejects.toThrow(/is being migrated/);
     historian.agentHoldsFrom("s", 1);
     historian.offer({ agent_id: "a", stream_id: "s", first_seq: 1, lines: [line({ payload: "meanwhile" })] });
     middle.resolve();
     await waitFor(/schema 1 became/);
     await until("it is open", () => historian.available.ok);
-    const lines = await historian.queryLogs(null, null, null, "run-1", false);
+    const lines = await historian.queryLogs({ ...ALL_LINES, workflowInstanceId: "run-1" });
     expect(lines.join()).toContain("meanwhile");
     await historian.stop();
   });

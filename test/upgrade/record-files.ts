@@ -8,7 +8,7 @@
 import { Database } from "bun:sqlite";
 import { existsSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { loadDuckDB } from "../../src/storage/duckdb.ts";
+import { loadDuckDB } from "../../src/history/database/duckdb.ts";
 import { gate, processesWith, shellWorkflow, until } from "../e2e/support/fixtures.ts";
 import { CdktrProcess, startCluster } from "../support/cdktr.ts";
 

@@ -4,9 +4,9 @@ import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs
 import { hostname, tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { OUTBOX_MIGRATIONS } from "../../src/agent/outbox.ts";
+import { loadDuckDB } from "../../src/history/database/duckdb.ts";
+import { HISTORY_MIGRATIONS, type HistoryMigrations } from "../../src/history/database/migrations.ts";
 import type { SqliteMigrations } from "../../src/migrations/sqlite-migrations.ts";
-import { loadDuckDB } from "../../src/storage/duckdb.ts";
-import { HISTORY_MIGRATIONS, type HistoryMigrations } from "../../src/storage/history-migrations.ts";
 import { STATE_MIGRATIONS } from "../../src/storage/operational/sqlite/schema.ts";
 import { shellWorkflow } from "../e2e/support/fixtures.ts";
 

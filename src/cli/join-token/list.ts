@@ -1,4 +1,4 @@
-import { type KnownToken, tokenStatus } from "../../principal/access/key-store.ts";
+import { type KnownToken, tokenStatus } from "../../protocol/doors/key-store.ts";
 import { command } from "../support/command.ts";
 import { formatInstant } from "../support/format.ts";
 import { jsonArg } from "../support/globals.ts";

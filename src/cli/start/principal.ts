@@ -5,6 +5,7 @@ import { ownExecutable, selfCommand } from "../../host/self.ts";
 import { SupervisedProcess } from "../../host/supervised-process.ts";
 import { drainLog, log, setLogLevel } from "../../log.ts";
 import { removeStaleFiles } from "../../native/stale-files.ts";
+import { HistoryProcess } from "../../principal/history/history-process.ts";
 import { Principal } from "../../principal/principal.ts";
 import { connect } from "../../protocol/connect.ts";
 import { type Service, startServices, stopServices } from "../../service.ts";
@@ -99,6 +100,7 @@ export default command({
     const supervisor = new Supervisor();
     const principal = new Principal({
       config,
+      history: new HistoryProcess(config.CDKTR_APP_DATA_DIRECTORY),
       insecure: args.insecure ?? false,
       scheduler: args.scheduler,
       listeners: args.listeners,
@@ -140,6 +142,8 @@ export default command({
     try {
       await startServices(services);
       try {
+        // The agent is on its way meanwhile, and triggers are accepted.
+        await principal.historySettled();
         await announce(config, principal);
         supervisor.ready(
           () => `listening on port ${principal.ports.api}`,

@@ -2,7 +2,7 @@
 
 import { CLIENT_ROLES, type ClientRole } from "../../contract/roles.ts";
 import { UsageError } from "../../errors.ts";
-import { KeyStore } from "../../principal/access/key-store.ts";
+import { KeyStore } from "../../protocol/doors/key-store.ts";
 import { settings } from "./connect.ts";
 
 /** `--data-dir`, the same as the principal's. */

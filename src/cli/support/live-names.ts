@@ -53,7 +53,7 @@ const ON_THIS_HOST: Record<"access" | "key" | "token", () => Promise<Candidate[]
   async token() {
     const [{ keyStore }, { tokenStatus }] = await Promise.all([
       import("./key-store.ts"),
-      import("../../principal/access/key-store.ts"),
+      import("../../protocol/doors/key-store.ts"),
     ]);
     const now = Date.now();
     return keyStore(undefined)

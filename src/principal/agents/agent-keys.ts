@@ -6,10 +6,10 @@
 import type { Clock } from "../../clock.ts";
 import { ownText } from "../../contract/own-text.ts";
 import type { VerbEntry } from "../../contract/verb-entry.ts";
+import { type Access, ForbiddenError, type Identity } from "../../protocol/doors/access.ts";
 import { BackgroundService } from "../../service.ts";
 import type { OperationalStore, OperationalTx } from "../../storage/operational/store.ts";
-import { type Access, ForbiddenError, type Identity } from "../access/access.ts";
-import { quote } from "../unknown-name.ts";
+import { quote } from "../../terminal/foreign-text.ts";
 import { registerFirst } from "./agent-contacts.ts";
 
 /** Size of the cache of streams and runs; others are looked up in the store. */

@@ -12,6 +12,7 @@ import type {
 } from "../../contract/messages.ts";
 import { mismatch, type Peer, THIS_PEER } from "../../contract/version.ts";
 import { InvalidInputError, NotFoundError, NotYetError, UnprocessableError } from "../../errors.ts";
+import type { Identity } from "../../protocol/doors/access.ts";
 import { BackgroundService } from "../../service.ts";
 import type { AgentState } from "../../storage/operational/agent-state.ts";
 import type {
@@ -21,9 +22,9 @@ import type {
   OperationalStore,
   OperationalTx,
 } from "../../storage/operational/store.ts";
+import { quote } from "../../terminal/foreign-text.ts";
 import { isDoneWithin } from "../../timer.ts";
 import { formatDuration } from "../../workflow/duration.ts";
-import type { Identity } from "../access/access.ts";
 import type { Installation } from "../installation.ts";
 import { logFailure } from "../log-failure.ts";
 import type { LongPolls } from "../long-polls.ts";
@@ -32,7 +33,7 @@ import { nameOf, textOf } from "../runs/attempt-name.ts";
 import type { LeaseWatch } from "../runs/lease-watch.ts";
 import type { PauseWatch } from "../runs/pause-watch.ts";
 import { agentLost, type RunChanges } from "../runs/run-changes.ts";
-import { quote, thereIsNo } from "../unknown-name.ts";
+import { thereIsNo } from "../unknown-name.ts";
 import {
   AgentContacts,
   type Contact,
@@ -138,6 +139,9 @@ export class AgentRegistry extends BackgroundService {
       this.#o.log.warn(`Agent ${agentId} is refused. ${apart.message} ${apart.hint}`);
       throw apart;
     }
+    // An agent whose disk was set back continues after the last line that the history has.
+    if ((await this.#o.store.read((tx) => tx.getStream(stream_id))) !== null)
+      await this.#o.logs.locate(stream_id);
     const rival = await this.#o.store.read((tx) => tx.getAgent(agentId));
     await this.#requireEnd(rival, description);
     const outcome = await this.#o.store.transact(async (tx) => {

@@ -5,10 +5,10 @@
 import type { Clock } from "../../clock.ts";
 import { FIRST_PROTOCOL } from "../../contract/version.ts";
 import { NotFoundError, UnprocessableError } from "../../errors.ts";
+import type { Identity } from "../../protocol/doors/access.ts";
 import type { OperationalStore, OperationalTx } from "../../storage/operational/store.ts";
-import type { Identity } from "../access/access.ts";
+import { quote } from "../../terminal/foreign-text.ts";
 import type { Outcome } from "../runs/run-changes.ts";
-import { quote } from "../unknown-name.ts";
 import { type AgentContacts, idInUse } from "./agent-contacts.ts";
 import type { AgentKeys } from "./agent-keys.ts";
 

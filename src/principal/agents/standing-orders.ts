@@ -10,6 +10,8 @@ export interface LogPositions {
   position(streamId: string): { received: number; durable: number };
   /** The agent cannot send lines before `firstSeq` any more. */
   agentHoldsFrom(streamId: string, firstSeq: number): void;
+  /** Resolves when {@link position} knows the stream, or some seconds later. */
+  locate(streamId: string): Promise<void>;
   /** Resolves when every line received before is in DuckDB. */
   flush(): Promise<void>;
 }

@@ -2,12 +2,11 @@
 import type { PrincipalInfo } from "../../contract/messages.ts";
 import type { ReplyOf, RequestOf, Verb } from "../../contract/verbs.ts";
 import { NotFoundError, UnprocessableError } from "../../errors.ts";
-import type { Access, Identity } from "../access/access.ts";
+import type { Access, Identity } from "../../protocol/doors/access.ts";
 import type { Activity } from "../activity.ts";
 import type { AgentRegistry } from "../agents/agent-registry.ts";
 import type { HistoryAccess } from "../history/history-access.ts";
 import type { ListenerRegistry } from "../listener-registry.ts";
-import type { LogHub } from "../logs/log-hub.ts";
 import type { LongPolls } from "../long-polls.ts";
 import type { Dispatcher } from "../runs/dispatcher.ts";
 import type { FollowUps } from "../runs/follow-ups.ts";
@@ -33,7 +32,6 @@ export interface HandlerServices {
   readonly now: () => number;
   readonly principalId: string;
   readonly heartbeatTimeoutMs: number;
-  readonly logHub: LogHub;
   /** Absent without keys. */
   readonly access: Access | undefined;
   readonly info: () => Omit<
@@ -108,23 +106,23 @@ export function handlersOf(s: HandlerServices): Handlers {
 
     QUERYLOGS: async ({ end_ms, start_ms, workflow_id, workflow_instance_id, verbose }) => {
       if (workflow_instance_id !== undefined) await lastLines(s, workflow_instance_id);
-      return s.history.queryLogs(
-        end_ms ?? null,
-        start_ms ?? null,
-        workflow_id ?? null,
-        workflow_instance_id ?? null,
-        verbose ?? false,
-      );
+      return s.history.queryLogs({
+        endMs: end_ms ?? null,
+        startMs: start_ms ?? null,
+        workflowId: workflow_id ?? null,
+        workflowInstanceId: workflow_instance_id ?? null,
+        verbose: verbose ?? false,
+      });
     },
     SEARCHLOGS: async (request) => {
       if (request.workflow_instance_id !== undefined) await lastLines(s, request.workflow_instance_id);
       return s.history.searchLogs(request);
     },
-    ISSUBSCRIBED: ({ probe }) => ({ subscribed: s.logHub.isSubscribed(probe) }),
+    ISSUBSCRIBED: async ({ probe }) => ({ subscribed: await s.history.isSubscribed(probe) }),
     QUERYDB: (request) => s.history.query(request),
-    EXPORTDB: () => s.history.prepareExport(),
-    BACKUPDB: () => s.history.prepareBackup(),
-    BACKUP: () => s.history.prepareFullBackup(),
+    EXPORTDB: () => s.history.prepare("export"),
+    BACKUPDB: () => s.history.prepare("database"),
+    BACKUP: () => s.history.prepare("everything"),
     READFILE: (request) => s.history.readFile(request),
     DROPFILES: async ({ transfer_id }) => {
       await s.history.dropFiles(transfer_id);

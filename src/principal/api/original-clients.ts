@@ -1,8 +1,8 @@
 /** The clients of the original implementation of cdktr, in Rust: what they are served beyond the rest, and what not. */
 import type { ConsolaInstance } from "consola";
 import { UnprocessableError } from "../../errors.ts";
+import { quote } from "../../terminal/foreign-text.ts";
 import type { WorkflowDefinition } from "../../workflow/model.ts";
-import { quote } from "../unknown-name.ts";
 import type { Request } from "./requests.ts";
 
 /** How a peer introduced itself when it connected. */

@@ -5,8 +5,8 @@ import { isJsonField, type VerbEntry } from "../../contract/verb-entry.ts";
 import { isVerb, type RequestOf, VERB_NAMES, VERBS, type Verb } from "../../contract/verbs.ts";
 import { decodeFrame, SEPARATOR } from "../../contract/wire.ts";
 import { CdktrError, type ErrorReplyKind, InvalidInputError } from "../../errors.ts";
-import { messageText } from "../../terminal/foreign-text.ts";
-import { quote, thereIsNo } from "../unknown-name.ts";
+import { messageText, quote } from "../../terminal/foreign-text.ts";
+import { thereIsNo } from "../unknown-name.ts";
 
 /** More fields than any verb takes; further ones are ignored. */
 const MAX_FIELDS = 32;

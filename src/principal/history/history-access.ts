@@ -1,4 +1,5 @@
-/** The interface of the history for the principal's API, implemented by the historian. */
+/** The interface of the history for the principal's services. */
+import type { HistoricRun, HistoryAvailability, LineQuery, Preparation } from "../../contract/history.ts";
 import type {
   FilePiece,
   ListRuns,
@@ -7,33 +8,30 @@ import type {
   QueryDatabase,
   QueryResult,
   ReadFile,
-  RunDetails,
   RunSummary,
   SearchLogs,
 } from "../../contract/messages.ts";
 import type { LogPositions } from "../agents/standing-orders.ts";
 
-/** Reads of the history: each first writes what is pending. They throw HistoryUnavailableError while it is unavailable. */
+/**
+ * Reads of the history: each first writes what is pending. They throw HistoryUnavailableError while the history cannot be read, or does
+ * not answer.
+ */
 export interface HistoryAccess extends LogPositions {
-  readonly available: { readonly ok: boolean; readonly error: string | null };
-  /** Whether line `seq` of a stream arrives within the time. */
+  readonly available: HistoryAvailability;
+  /** Whether line `seq` of a stream arrives within the time; false also when that is not known. */
   waitReceived(streamId: string, seq: number, timeoutMs: number): Promise<boolean>;
-  /** There are new status rows. */
-  notifyStatus(): void;
   searchLogs(search: SearchLogs): Promise<LogPage>;
-  queryLogs(
-    endMs: number | null,
-    startMs: number | null,
-    workflowId: string | null,
-    workflowInstanceId: string | null,
-    verbose: boolean,
-  ): Promise<string[]>;
+  queryLogs(query: LineQuery): Promise<string[]>;
   query(query: QueryDatabase): Promise<QueryResult>;
-  findRun(runId: string, outputs: boolean): Promise<Omit<RunDetails, "definition"> | null>;
+  findRun(runId: string, outputs: boolean): Promise<HistoricRun | null>;
+  /** What task runs published, as JSON, by their ids; null if that is too much for a message. */
+  findOutputs(taskInstanceIds: readonly string[]): Promise<ReadonlyMap<string, string> | null>;
+  /** Answers at once when the history is not there: lists of runs do not wait for it. */
   listRuns(filter: ListRuns, beforeMs: number): Promise<RunSummary[]>;
-  prepareExport(): Promise<PreparedFiles>;
-  prepareBackup(): Promise<PreparedFiles>;
-  prepareFullBackup(): Promise<PreparedFiles>;
+  prepare(what: Preparation): Promise<PreparedFiles>;
   readFile(piece: ReadFile): Promise<FilePiece>;
   dropFiles(transferId: string): Promise<void>;
+  /** Whether a subscription to the live log has reached its publisher; false also when that is not known. */
+  isSubscribed(probe: string): Promise<boolean>;
 }

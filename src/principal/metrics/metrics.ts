@@ -1,13 +1,13 @@
 /** The principal's metrics. */
 import { VERSION } from "../../build-facts.ts";
+import type { HistoryVitals } from "../../contract/history.ts";
 import type { AgentSummary, ListenerSummary } from "../../contract/messages.ts";
 import type { EventHub } from "../../event-hub.ts";
 import { Exposition, Histogram } from "../../metrics/exposition.ts";
 import { addListeners } from "../../metrics/listener-metrics.ts";
 import { addProcess } from "../../metrics/process-metrics.ts";
 import type { RunStatus } from "../../workflow/status.ts";
-import type { HeldLogs, HistorianSignals } from "../history/historian.ts";
-import type { LogHubCounts } from "../logs/log-hub.ts";
+import type { HistoryLinkSignals } from "../history/history-link.ts";
 import type { PrincipalEvents } from "../principal-events.ts";
 
 /** From a local agent that is waiting to a queue of a whole night, seconds. */
@@ -16,15 +16,23 @@ const FLUSH_BOUNDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 3
 const ENDS = ["COMPLETED", "FAILED", "CRASHED", "SKIPPED", "CANCELLED"] as const satisfies RunStatus[];
 const AGENT_STATES = ["UP", "DRAINING", "LOST"] as const;
 
+/** What the principal knows of the history by itself. */
+interface HistoryProcessFacts {
+  readonly available: boolean;
+  /** How often its process was started. */
+  readonly starts: number;
+  /** Resident memory of its process, bytes; undefined when it has none. */
+  readonly memory: number | undefined;
+}
+
 /** Values that are read at the moment of the scrape. */
 export interface MetricSources {
   readonly startedAtMs: number;
   runs(): Promise<{ pending: number; running: number; queued: number }>;
   agents(): Promise<readonly AgentSummary[]>;
   workflows(): { valid: number; invalid: number };
-  history(): HeldLogs & { readonly available: boolean };
+  history(): Promise<HistoryVitals & HistoryProcessFacts>;
   isStateWritable(): Promise<boolean>;
-  logs(): LogHubCounts;
   listeners(): readonly ListenerSummary[];
 }
 
@@ -35,7 +43,7 @@ export class Metrics {
   #flushFailures = 0;
 
   /** Starts counting. */
-  constructor(events: PrincipalEvents, historian: EventHub<HistorianSignals>) {
+  constructor(events: PrincipalEvents, historian: EventHub<HistoryLinkSignals>) {
     events.on("run assigned", (waitedMs) => this.#dispatch.observe(Math.max(0, waitedMs) / 1000));
     events.on("run ended", ({ status }) => this.#ended.set(status, (this.#ended.get(status) ?? 0) + 1));
     historian.on("flushed", ({ tookMs, ok }) => {
@@ -46,14 +54,9 @@ export class Metrics {
 
   /** Renders the page. */
   async page(sources: MetricSources): Promise<string> {
-    const [runs, agents, isStateWritable] = await Promise.all([
-      sources.runs(),
-      sources.agents(),
-      sources.isStateWritable(),
-    ]);
+    const [runs, agents, isStateWritable, { available, held, counts: logs, starts, memory }] =
+      await Promise.all([sources.runs(), sources.agents(), sources.isStateWritable(), sources.history()]);
     const { valid, invalid } = sources.workflows();
-    const history = sources.history();
-    const logs = sources.logs();
     const page = new Exposition();
     page.gauge("cdktr_build_info", "The version, as a label; always 1.", [[{ version: VERSION }, 1]]);
     page.gauge(
@@ -106,22 +109,24 @@ export class Metrics {
       "Whether the state can be written; if not, triggers are refused.",
       Number(isStateWritable),
     );
-    page.gauge(
-      "cdktr_history_available",
-      "Whether the history can be written and read.",
-      Number(history.available),
-    );
+    page.gauge("cdktr_history_available", "Whether the history can be written and read.", Number(available));
     page.gauge(
       "cdktr_log_lag_seconds",
       "How long the oldest line in memory has waited for DuckDB.",
-      history.lagMs / 1000,
+      held.lagMs / 1000,
+    );
+    page.gauge("cdktr_log_held_lines", "Log lines that were received and are not in DuckDB yet.", held.lines);
+    page.gauge("cdktr_log_held_bytes", "Memory used by those lines.", held.bytes);
+    page.counter(
+      "cdktr_history_process_starts_total",
+      "How often the process of the history was started.",
+      starts,
     );
     page.gauge(
-      "cdktr_log_held_lines",
-      "Log lines that were received and are not in DuckDB yet.",
-      history.lines,
+      "cdktr_history_process_resident_memory_bytes",
+      "Resident memory of the process of the history.",
+      memory ?? 0,
     );
-    page.gauge("cdktr_log_held_bytes", "Memory used by those lines.", history.bytes);
     page.histogram("cdktr_history_flush_seconds", "Time that writing to the history took.", this.#flushes);
     page.counter(
       "cdktr_history_flush_failures_total",

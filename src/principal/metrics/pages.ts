@@ -1,10 +1,10 @@
 import { VERSION } from "../../build-facts.ts";
+import { residentMemoryOf } from "../../host/resident-memory.ts";
 import type { MetricsServerOptions } from "../../metrics/metrics-server.ts";
 import type { OperationalStore } from "../../storage/operational/store.ts";
 import type { AgentRegistry } from "../agents/agent-registry.ts";
-import type { Historian } from "../history/historian.ts";
+import type { HistoryLink } from "../history/history-link.ts";
 import type { ListenerRegistry } from "../listener-registry.ts";
-import type { LogHub } from "../logs/log-hub.ts";
 import type { RunService } from "../runs/run-service.ts";
 import type { WorkflowDirectory } from "../workflows/workflow-directory.ts";
 import type { Metrics } from "./metrics.ts";
@@ -17,8 +17,7 @@ export interface PagesOptions {
   readonly runs: RunService;
   readonly agents: AgentRegistry;
   readonly workflows: WorkflowDirectory;
-  readonly history: Historian;
-  readonly logHub: LogHub;
+  readonly history: HistoryLink;
   readonly store: Pick<OperationalStore, "writeProblem">;
   readonly listeners: ListenerRegistry;
 }
@@ -32,9 +31,13 @@ export function principalPages(o: PagesOptions): Pick<MetricsServerOptions, "pag
         runs: () => o.runs.counts(),
         agents: () => o.agents.list(),
         workflows: () => ({ valid: o.workflows.size, invalid: o.workflows.invalidFiles.length }),
-        history: () => ({ ...o.history.held, available: o.history.available.ok }),
+        history: async () => {
+          const vitals = await o.history.vitals();
+          const { pid, starts, available } = o.history;
+          const memory = pid === undefined ? undefined : residentMemoryOf(pid);
+          return { ...vitals, available: available.ok, starts, memory };
+        },
         isStateWritable: async () => (await o.store.writeProblem()) === null,
-        logs: () => o.logHub.counts,
         listeners: () => o.listeners.list(),
       }),
     health: async () => {

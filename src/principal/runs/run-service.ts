@@ -15,6 +15,7 @@ import { MAX_OUTPUTS_TOGETHER_BYTES } from "../../contract/outputs.ts";
 import { SHORTEST_PREFIX } from "../../contract/run-id.ts";
 import { tookMs } from "../../contract/took.ts";
 import { InvalidInputError, NotFoundError, UnprocessableError } from "../../errors.ts";
+import { RateLimitedWarning } from "../../host/rate-limited-warning.ts";
 import {
   type AttemptRecord,
   type MovedOutputs,
@@ -26,6 +27,7 @@ import {
   StoreUnavailableError,
   type TaskRunState,
 } from "../../storage/operational/store.ts";
+import { quote } from "../../terminal/foreign-text.ts";
 import type { WorkflowDefinition } from "../../workflow/model.ts";
 import { resolveParams } from "../../workflow/params.ts";
 import { retryDelayMs } from "../../workflow/retry.ts";
@@ -33,8 +35,7 @@ import { RUN_TRANSITIONS } from "../../workflow/run-state.ts";
 import { isTerminal } from "../../workflow/status.ts";
 import type { LongPolls } from "../long-polls.ts";
 import type { PrincipalEvents } from "../principal-events.ts";
-import { RateLimitedWarning } from "../rate-limited-warning.ts";
-import { notVisible, quote, thereIsNoWorkflow } from "../unknown-name.ts";
+import { notVisible, thereIsNoWorkflow } from "../unknown-name.ts";
 import { stillNeeded } from "./assignments.ts";
 import { nameOf } from "./attempt-name.ts";
 import type { Definitions } from "./definitions.ts";

@@ -5,10 +5,11 @@
  * It speaks in intentions, each a single statement or a few: a change names the state that it expects, and throws
  * {@link StateConflictError} if it finds another. Nothing here assumes a single process or connection. Deadlines use the store's clock.
  */
+import type { Differences, NewIdentity, StateIdentity } from "../../contract/history.ts";
+import type { HistoricStatuses, PendingStatus } from "../../contract/history-rows.ts";
 import { CdktrError } from "../../errors.ts";
 import type { Service } from "../../service.ts";
 import type { RunStatus } from "../../workflow/status.ts";
-import type { HistoricStatuses, PendingStatus } from "../history-rows.ts";
 import type { AgentState } from "./agent-state.ts";
 import type { LeaseState } from "./lease-state.ts";
 import type {
@@ -28,6 +29,7 @@ import type {
   WorkflowVersion,
 } from "./records.ts";
 
+export type { StateIdentity } from "../../contract/history.ts";
 export type * from "./records.ts";
 
 /** An agent's process that asks for work. */
@@ -372,25 +374,6 @@ export interface OperationalTx
  */
 export type UnitOfWork<T> = (tx: OperationalTx) => Promise<T>;
 
-/** The identity of a state. */
-export interface StateIdentity {
-  /** Random. The history has it too, so that a new state with an old history belongs to the same installation. */
-  readonly installation_id: string;
-  /** Random. Positions of the history in the status rows refer to it. */
-  readonly state_id: string;
-  /**
-   * The history has the rows up to this id, if it has no position for this state. Null: an older cdktr created the state, and the only
-   * position in the history belongs to it.
-   */
-  readonly taken_id: number | null;
-  /** The last id that was assigned to a status row before the state was opened. */
-  readonly last_id: number;
-  /** Whether it was created when it was opened. */
-  readonly is_new: boolean;
-  /** The boot of the host in which it was opened last, if the host was restarted since, or another one has it now; null otherwise. */
-  readonly former_boot_id: string | null;
-}
-
 /** Status rows to be written to the history, in commit order. Ids increase and are never reused within a state. */
 export interface StatusFeed {
   identity(): Promise<StateIdentity>;
@@ -400,7 +383,7 @@ export interface StatusFeed {
    */
   copyTo(path: string, fixed?: () => void): Promise<void>;
   /** Changes the identity: it is another state from now on, or belongs to another installation. */
-  changeIdentity(to: Pick<StateIdentity, "installation_id" | "state_id" | "taken_id">): Promise<void>;
+  changeIdentity(to: NewIdentity): Promise<void>;
   /** Committed rows after an id, in order: at most `limit`, and fewer if they have more than 32 MiB. */
   takeStatuses(afterId: number, limit: number): Promise<PendingStatus[]>;
   /** Deletes rows up to an id: the history has them. */
@@ -416,7 +399,7 @@ export interface StatusFeed {
     runs: readonly HistoricStatuses[],
     takenId: number,
     repeat: boolean,
-  ): Promise<{ readonly unknown: readonly string[]; readonly changed: readonly string[] }>;
+  ): Promise<Differences>;
 }
 
 /**

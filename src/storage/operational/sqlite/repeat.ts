@@ -1,7 +1,8 @@
 /** Compares the state with what the history has, and repeats status rows that the history lost. */
+
+import type { HistoricStatuses } from "../../../contract/history-rows.ts";
 import { RUN_TRANSITIONS } from "../../../workflow/run-state.ts";
 import { isTerminal, type RunStatus } from "../../../workflow/status.ts";
-import type { HistoricStatuses } from "../../history-rows.ts";
 import type { RunRecord, TaskRunRecord } from "../store.ts";
 import { getAttempt } from "./leases.ts";
 import { getRun } from "./runs.ts";

@@ -1,5 +1,5 @@
 /** Statements about status rows for the history, and about the latest status of each workflow. */
-import type { PendingStatus, RunStatusRow, TaskStatusRow } from "../../history-rows.ts";
+import type { PendingStatus, RunStatusRow, TaskStatusRow } from "../../../contract/history-rows.ts";
 import type { RunNote, RunRecord, StateIdentity, TaskRunRecord } from "../store.ts";
 import type { Statements } from "./statements.ts";
 

@@ -16,12 +16,12 @@ import {
 import { join } from "node:path";
 import type { ConsolaInstance } from "consola";
 import { type Clock, systemClock } from "../../../clock.ts";
+import type { HistoricStatuses, PendingStatus } from "../../../contract/history-rows.ts";
 import { CdktrError, errorMessage, UnprocessableError } from "../../../errors.ts";
 import { bootId } from "../../../host/boot.ts";
 import { FileHelper, PathSilentError } from "../../../host/file-helper/file-helper.ts";
 import { syncToDisk } from "../../../host/sync-to-disk.ts";
 import { migrateSqlite, type SqliteMigrations } from "../../../migrations/sqlite-migrations.ts";
-import type { HistoricStatuses, PendingStatus } from "../../history-rows.ts";
 import { GroupCommit, type TransactionControl } from "../group-commit.ts";
 import {
   DataDirectoryInUseError,

@@ -1,0 +1,2 @@
+/** Becomes the process of a history. Internal: only principals start it. */
+export { serveHistory } from "../history/process.ts";

@@ -1,0 +1,81 @@
+/** Exports of the history: Parquet files, and a copy of the database. */
+import { join } from "node:path";
+import type { DuckDBConnection } from "@duckdb/node-api";
+import { quoteName, quoteText } from "./duckdb.ts";
+import { logOrder } from "./logs.ts";
+
+/**
+ * Writes one Parquet file per table and view. The connection is in a transaction, so all show the same state.
+ * @returns file name → number of rows
+ */
+export async function exportTables(
+  connection: DuckDBConnection,
+  directory: string,
+  disordered: boolean,
+): Promise<Map<string, number>> {
+  const { from, time } = logOrder(disordered);
+  const queries: Readonly<Record<string, string>> = {
+    logstore: `SELECT l.* FROM ${from} ORDER BY ${time}, l.rowid`,
+    workflow_run_status: "SELECT * FROM workflow_run_status ORDER BY rowid",
+    task_run_status: "SELECT * FROM task_run_status ORDER BY rowid",
+    workflow_runs: "SELECT * FROM workflow_runs ORDER BY created_at_ms, workflow_instance_id",
+    task_runs: "SELECT * FROM task_runs ORDER BY created_at_ms, task_instance_id",
+  };
+  const rows = new Map<string, number>();
+  for (const [table, query] of Object.entries(queries)) {
+    const name = `${table}.parquet`;
+    const result = await connection.run(
+      `COPY (${query}) TO ${quoteText(join(directory, name))} (FORMAT parquet, COMPRESSION zstd)`,
+    );
+    rows.set(name, result.rowsChanged);
+  }
+  return rows;
+}
+
+/**
+ * Writes a copy of the database, read in one transaction.
+ * @param fixed called when the transaction has begun: it does not see what is written later
+ */
+export async function writeBackup(
+  connection: DuckDBConnection,
+  file: string,
+  fixed: () => void,
+): Promise<void> {
+  const target = quoteName(`backup_${crypto.randomUUID().replaceAll("-", "")}`);
+  const source = quoteName(String((await connection.runAndReadAll("SELECT current_database()")).value(0, 0)));
+  await connection.run(`ATTACH ${quoteText(file)} AS ${target}`);
+  try {
+    // The schema does not change while the database is open.
+    await connection.run(`COPY FROM DATABASE ${source} TO ${target} (SCHEMA)`);
+    await connection.run("BEGIN TRANSACTION");
+    try {
+      // The transaction begins to see the database with the first statement that reads it.
+      const tables = await connection.runAndReadAll(
+        "SELECT table_name FROM duckdb_tables() WHERE database_name = current_database() AND (SELECT count(*) FROM ingest_cursor) >= 0",
+      );
+      fixed();
+      for (const [table] of tables.getRows()) {
+        const name = quoteName(String(table));
+        await connection.run(`INSERT INTO ${target}.${name} FROM ${source}.${name}`);
+      }
+      await connection.run("COMMIT");
+    } catch (error) {
+      await connection.run("ROLLBACK").catch(() => {});
+      throw error;
+    }
+  } finally {
+    await detach(connection, target);
+  }
+}
+
+/** Detaches the copy. Whatever interrupts the copying may interrupt this too, but the copy must not stay attached. */
+async function detach(connection: DuckDBConnection, target: string): Promise<void> {
+  for (let tries = 5; ; tries--) {
+    try {
+      await connection.run(`DETACH ${target}`);
+      return;
+    } catch (error) {
+      if (tries === 0) throw error;
+    }
+  }
+}

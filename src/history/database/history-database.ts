@@ -1,0 +1,358 @@
+/** The history database: one file with logs and statuses, one connection that writes, a few that read. */
+import { mkdirSync } from "node:fs";
+import { type HistoricRun, IN_MEMORY, type LineQuery } from "../../contract/history.ts";
+import type { HistoricStatuses } from "../../contract/history-rows.ts";
+import type {
+  ListRuns,
+  LogPage,
+  QueryDatabase,
+  QueryResult,
+  RunSummary,
+  SearchLogs,
+} from "../../contract/messages.ts";
+import { UnprocessableError } from "../../errors.ts";
+import { pruneBackups } from "../../migrations/database-backups.ts";
+import { copyDatabase } from "./copy.ts";
+import { type OpenDatabase, openDatabase } from "./duckdb.ts";
+import { historyUnavailable, isDiskFull, isFatal, readError } from "./error.ts";
+import { exportTables, writeBackup } from "./export.ts";
+import { queryLogLines, searchLogs } from "./logs.ts";
+import {
+  applyMigration,
+  HISTORY_MIGRATIONS,
+  type HistoryMigrations,
+  pendingMigration,
+} from "./migrations.ts";
+import { runQuery } from "./query.ts";
+import { HistoryReaders } from "./readers.ts";
+import { findOutputs, findRun, listRuns } from "./runs.ts";
+import { VIEWS } from "./schema.ts";
+import { crashRuns, findStatuses, findUnfinished } from "./unfinished.ts";
+import { type HistoryBatch, type HistoryCursors, HistoryWriter } from "./write.ts";
+
+/** Options of the history. */
+export interface HistoryOptions {
+  /** The DuckDB file, or `:memory:`. */
+  readonly path: string;
+  /** Directory for prepared exports and backups: the only one that statements can access. Created if missing. */
+  readonly filesDirectory: string;
+  /** Where DuckDB spills what does not fit into memory. */
+  readonly tempDirectory: string;
+  /** The migrations; those of this cdktr by default. */
+  readonly migrations?: HistoryMigrations;
+  /** Called with a message when an older schema is migrated, which may take a while. */
+  readonly say?: (what: string) => void;
+  /** Aborts the copying before a migration. */
+  readonly signal?: AbortSignal;
+  /** The inode of the file: null if there is none, undefined if that is not known. By default it is not looked at. */
+  readonly inode?: () => Promise<number | null | undefined>;
+}
+
+/** Timeout of an ordinary read, ms. */
+const READ_TIMEOUT_MS = 60_000;
+/** Maximum number of concurrent reads, apart from `db query`: users' statements hold up neither lists nor searches. */
+const READERS = 4;
+const QUERIES = 2;
+/** How much the process may grow while a user's statement runs: the size of DuckDB's buffers plus half as much again. */
+const QUERY_GROWTH_BYTES = 768 * 1024 * 1024;
+/** Timeout of an export or a backup, ms. */
+const EXPORT_TIMEOUT_MS = 3_600_000;
+/** Number of newest lines from which the latest times are read after a start. */
+const ORDER_WINDOW_LINES = 50_000;
+
+/** The open history database. */
+export class HistoryDatabase {
+  readonly path: string;
+  readonly #database: OpenDatabase;
+  readonly #writer: HistoryWriter;
+  readonly #readers: HistoryReaders;
+  readonly #queries: HistoryReaders;
+  readonly #inodeNow: () => Promise<number | null | undefined>;
+  readonly #inode: number | null | undefined;
+  #isReplaced = false;
+  #disordered = false;
+  #broken = false;
+
+  private constructor(options: HistoryOptions, database: OpenDatabase, inode: number | null | undefined) {
+    this.path = options.path;
+    this.#database = database;
+    this.#writer = new HistoryWriter(database.connection);
+    this.#readers = new HistoryReaders(database.instance, READERS);
+    this.#queries = new HistoryReaders(database.instance, QUERIES);
+    this.#inodeNow = options.inode ?? (async () => undefined);
+    this.#inode = inode;
+  }
+
+  /**
+   * Opens or creates the database; one with an older schema is backed up, then migrated.
+   * @throws HistoryUnavailableError when it is locked, damaged, written by a newer cdktr, or cannot be written
+   */
+  static async open(options: HistoryOptions): Promise<HistoryDatabase> {
+    try {
+      mkdirSync(options.filesDirectory, { recursive: true, mode: 0o700 });
+      const database = await openMigrated(options);
+      try {
+        const history = new HistoryDatabase(options, database, await options.inode?.());
+        const reader = await database.connection.runAndReadAll("SELECT count(*)::INTEGER FROM log_disorder");
+        history.#disordered = reader.value(0, 0) !== 0;
+        return history;
+      } catch (error) {
+        shut(database);
+        throw error;
+      }
+    } catch (error) {
+      throw historyUnavailable(error, options.path);
+    }
+  }
+
+  /** Whether it must be closed and reopened: DuckDB has given it up, or {@link lookAtFile} found another file or none. */
+  get stale(): boolean {
+    return this.#broken || this.#isReplaced;
+  }
+
+  /** Looks whether the file is still the one that is open. Returns whether it was removed. */
+  async lookAtFile(): Promise<boolean> {
+    const inode = await this.#inodeNow();
+    // Nothing is concluded from not knowing.
+    if (inode !== undefined && this.#inode !== undefined && inode !== this.#inode) this.#isReplaced = true;
+    return inode === null;
+  }
+
+  /**
+   * Writes a batch in one transaction; it is on disk when the promise resolves. One call at a time.
+   * @throws HistoryUnavailableError; {@link cursors} then tells whether the batch was written
+   */
+  async write(batch: HistoryBatch): Promise<void> {
+    try {
+      await this.#writer.write(batch);
+      if (batch.disordered.length > 0) this.#disordered = true;
+    } catch (error) {
+      throw this.#unavailable(error);
+    }
+  }
+
+  /**
+   * The positions of the sources of rows. Must not be called while {@link write} runs.
+   * @throws HistoryUnavailableError
+   */
+  async cursors(): Promise<HistoryCursors> {
+    try {
+      return await this.#writer.cursors();
+    } catch (error) {
+      throw this.#unavailable(error);
+    }
+  }
+
+  /**
+   * Records the installation that the history belongs to. Must not be called while {@link write} runs.
+   * @throws HistoryUnavailableError
+   */
+  async claim(installationId: string): Promise<void> {
+    try {
+      await this.#writer.claim(installationId);
+    } catch (error) {
+      throw this.#unavailable(error);
+    }
+  }
+
+  /**
+   * The latest time of each task run among the newest lines.
+   * @throws HistoryUnavailableError
+   */
+  latestTimes(): Promise<Map<string, number>> {
+    return this.#read("The history", READ_TIMEOUT_MS, async (connection) => {
+      const reader = await connection.runAndReadAll(
+        `SELECT task_instance_id, max(timestamp_ms)::DOUBLE FROM logstore
+         WHERE rowid > (SELECT max(rowid) - ${ORDER_WINDOW_LINES} FROM logstore) GROUP BY task_instance_id`,
+      );
+      return new Map(reader.getRows().map(([task, time]) => [String(task), Number(time)]));
+    });
+  }
+
+  /**
+   * A page of log lines, see `SEARCHLOGS`.
+   * @throws InvalidInputError when the pattern or the position is invalid; HistoryUnavailableError
+   */
+  searchLogs(search: SearchLogs): Promise<Omit<LogPage, "warning">> {
+    return this.#read("The search", READ_TIMEOUT_MS, (connection) =>
+      searchLogs(connection, search, this.#disordered),
+    );
+  }
+
+  /**
+   * Log lines as text, see `QUERYLOGS`.
+   * @throws HistoryUnavailableError
+   */
+  queryLogLines(query: LineQuery): Promise<string[]> {
+    return this.#read("The query", READ_TIMEOUT_MS, (connection) =>
+      queryLogLines(connection, query, this.#disordered),
+    );
+  }
+
+  /**
+   * Runs one read-only statement.
+   * @throws InvalidInputError when it is not one, or DuckDB rejects it; UnprocessableError when it takes too long or too much
+   *   memory; HistoryUnavailableError
+   */
+  async query(
+    query: QueryDatabase,
+    timeoutMs: number = READ_TIMEOUT_MS,
+  ): Promise<Omit<QueryResult, "warning">> {
+    try {
+      return await this.#queries.read(
+        timeoutMs,
+        (connection) => runQuery(this.#database.duckdb, connection, query),
+        QUERY_GROWTH_BYTES,
+      );
+    } catch (error) {
+      throw this.#readFailure(error, "The query");
+    }
+  }
+
+  /** Ends the statements of users that run now: their callers are told why. */
+  endQueries(why: string): void {
+    this.#queries.stopAll(why);
+  }
+
+  /** A run, or null. @throws HistoryUnavailableError */
+  findRun(workflowInstanceId: string, outputs: boolean): Promise<HistoricRun | null> {
+    return this.#read("The query", READ_TIMEOUT_MS, (connection) =>
+      findRun(connection, workflowInstanceId, outputs),
+    );
+  }
+
+  /** What task runs published, as JSON, by their ids; null if that is too much for a message. @throws HistoryUnavailableError */
+  findOutputs(taskInstanceIds: readonly string[]): Promise<ReadonlyMap<string, string> | null> {
+    return this.#read("The query", READ_TIMEOUT_MS, (connection) => findOutputs(connection, taskInstanceIds));
+  }
+
+  /** Runs, newest first; with `before` only those created before that time (ms). @throws HistoryUnavailableError */
+  listRuns(list: ListRuns, before?: number): Promise<RunSummary[]> {
+    return this.#read("The query", READ_TIMEOUT_MS, (connection) => listRuns(connection, list, before));
+  }
+
+  /** The runs that are unfinished according to the history. @throws HistoryUnavailableError */
+  unfinished(): Promise<HistoricStatuses[]> {
+    return this.#read("The query", READ_TIMEOUT_MS, findUnfinished);
+  }
+
+  /** What the history has of runs. @throws HistoryUnavailableError */
+  statusesOf(ids: readonly string[]): Promise<HistoricStatuses[]> {
+    return this.#read("The query", READ_TIMEOUT_MS, (connection) => findStatuses(connection, ids));
+  }
+
+  /**
+   * Ends unfinished runs as CRASHED. Must not be called while {@link write} runs.
+   * @throws HistoryUnavailableError
+   */
+  async crash(ids: readonly string[], error: string, nowMs: number): Promise<void> {
+    try {
+      await crashRuns(this.#database.connection, ids, error, nowMs);
+    } catch (failure) {
+      throw this.#unavailable(failure);
+    }
+  }
+
+  /**
+   * Writes one Parquet file per table and view into `directory`, all from the same state.
+   * @returns file name → number of rows
+   * @throws UnprocessableError when there is not enough space; HistoryUnavailableError
+   */
+  async exportTo(directory: string): Promise<Map<string, number>> {
+    try {
+      return await this.#readers.read(EXPORT_TIMEOUT_MS, (connection) =>
+        exportTables(connection, directory, this.#disordered),
+      );
+    } catch (error) {
+      throw isDiskFull(error) ? noRoom(error, directory) : this.#readFailure(error, "The export");
+    }
+  }
+
+  /**
+   * Writes a consistent copy of the database to `file`, which any DuckDB client can open.
+   * @param fixed called when it is decided what the copy contains; what is written later is not part of it
+   * @throws UnprocessableError when there is not enough space; HistoryUnavailableError
+   */
+  async backupTo(file: string, fixed: () => void = () => {}): Promise<void> {
+    try {
+      await this.#readers.lend(EXPORT_TIMEOUT_MS, (connection) => writeBackup(connection, file, fixed));
+    } catch (error) {
+      throw isDiskFull(error) ? noRoom(error, file) : this.#readFailure(error, "The backup");
+    }
+  }
+
+  /** Ends all reads, checkpoints everything into the one file and closes it. */
+  async close(): Promise<void> {
+    await Promise.all([this.#readers.close(), this.#queries.close()]);
+    // Asynchronously, so that closing finds little left to do. If this fails, the data is in the WAL file and read at the next start.
+    if (!this.#broken) await this.#database.connection.run("CHECKPOINT").catch(() => {});
+    shut(this.#database);
+  }
+
+  async #read<T>(
+    what: string,
+    timeoutMs: number,
+    work: Parameters<typeof HistoryReaders.prototype.read<T>>[1],
+  ): Promise<T> {
+    try {
+      return await this.#readers.read(timeoutMs, work);
+    } catch (error) {
+      throw this.#readFailure(error, what);
+    }
+  }
+
+  #readFailure(error: unknown, what: string): unknown {
+    if (isFatal(error)) this.#broken = true;
+    return readError(error, this.path, what);
+  }
+
+  #unavailable(error: unknown): Error {
+    if (isFatal(error)) this.#broken = true;
+    return historyUnavailable(error, this.path);
+  }
+}
+
+function noRoom(cause: unknown, path: string): UnprocessableError {
+  return new UnprocessableError(`The disk is full: there is no space for ${path}.`, {
+    cause,
+    hint: "Free some space there, or set CDKTR_APP_DATA_DIRECTORY to a directory on another disk.",
+  });
+}
+
+/**
+ * Opens a database that has the current schema, migrating it if necessary. If this is interrupted, the next call starts again: the
+ * backup exists by then or not, and the schema is either the old one or the new one.
+ */
+async function openMigrated(options: HistoryOptions): Promise<OpenDatabase> {
+  const { path, migrations = HISTORY_MIGRATIONS, say } = options;
+  let database: OpenDatabase | undefined = await openDatabase(options);
+  try {
+    const pending = await pendingMigration(database.connection, path, migrations);
+    if (pending === null) return database;
+    let backup: string | null = null;
+    if (!pending.isNew && path !== IN_MEMORY) {
+      // Checkpointed into the one file, with no connection left.
+      await database.connection.run("CHECKPOINT");
+      shut(database);
+      database = undefined;
+      backup = await copyDatabase(path, say, options.signal);
+      database = await openDatabase(options);
+    }
+    await applyMigration(database.connection, pending, VIEWS, backup);
+    if (backup !== null) {
+      pruneBackups(path);
+      say?.(
+        `${path}: schema ${pending.version} became ${migrations.length} (${pending.steps.map(({ what }) => what).join("; ")}). The backup is ${backup}.`,
+      );
+    }
+    return database;
+  } catch (error) {
+    if (database !== undefined) shut(database);
+    throw error;
+  }
+}
+
+function shut({ connection, instance }: OpenDatabase): void {
+  connection.disconnectSync();
+  instance.closeSync();
+}

@@ -1,0 +1,173 @@
+/** Runs from the history, for those that are no longer in the operational state. */
+import type { DuckDBConnection, DuckDBValue } from "@duckdb/node-api";
+import type { HistoricRun } from "../../contract/history.ts";
+import type { ListRuns, RunAttempt, RunSummary, TaskRunSummary } from "../../contract/messages.ts";
+import { MAX_OUTPUTS_TOGETHER_BYTES } from "../../contract/outputs.ts";
+import type { RunStatus } from "../../workflow/status.ts";
+
+type Row = Record<string, DuckDBValue>;
+
+/** Newest first. */
+export async function listRuns(
+  connection: DuckDBConnection,
+  list: ListRuns,
+  before?: number,
+): Promise<RunSummary[]> {
+  const reader = await connection.runAndReadAll(
+    `SELECT * FROM workflow_runs
+     WHERE ($1::VARCHAR IS NULL OR workflow_id = $1) AND ($2::VARCHAR IS NULL OR status::VARCHAR = $2)
+       AND ($3::DOUBLE IS NULL OR created_at_ms < $3)
+     ORDER BY created_at_ms DESC, workflow_instance_id DESC LIMIT $4::BIGINT`,
+    [list.workflow_id ?? null, list.status ?? null, before ?? null, list.limit],
+  );
+  return reader.getRowObjects().map(toSummary);
+}
+
+/** A run with its attempts, and the tasks of its newest attempt; null when there is none with that id. */
+export async function findRun(
+  connection: DuckDBConnection,
+  workflowInstanceId: string,
+  outputs: boolean,
+): Promise<HistoricRun | null> {
+  const read = async (sql: string): Promise<Row[]> =>
+    (await connection.runAndReadAll(sql, [workflowInstanceId])).getRowObjects();
+  const [run] = await read("SELECT * FROM workflow_runs WHERE workflow_instance_id = $1");
+  if (run === undefined) return null;
+  const attempts = await read(
+    `SELECT 0 AS slice, attempt, last.agent_id, last.status, started_at_ms, last.error,
+       CASE WHEN last.status NOT IN ('PENDING', 'RUNNING', 'WAITING') THEN last.timestamp_ms END AS finished_at_ms
+     FROM (
+       SELECT attempt, min(timestamp_ms) FILTER (status = 'RUNNING') AS started_at_ms,
+         arg_max({status: status, timestamp_ms: timestamp_ms, agent_id: agent_id, error: error}, rowid) AS last
+       FROM workflow_run_status WHERE workflow_instance_id = $1 GROUP BY attempt
+     ) ORDER BY attempt`,
+  );
+  // The rows of a run that agents shared are about the run; what each agent had of it is known from the tasks.
+  const shared = await read(
+    `SELECT slice, attempt, any_value(agent_id) AS agent_id, min(started_at_ms) AS started_at_ms, max(finished_at_ms) AS finished_at_ms,
+       arg_max(error, status = 'CRASHED') AS error,
+       CASE WHEN bool_or(finished_at_ms IS NULL) THEN 'RUNNING' ELSE coalesce(min(status::VARCHAR) FILTER (status <> 'SKIPPED' AND status <> 'COMPLETED'), 'COMPLETED') END AS status
+     FROM task_runs WHERE workflow_instance_id = $1 AND slice > 0 AND agent_id IS NOT NULL
+     GROUP BY slice, attempt ORDER BY slice, attempt`,
+  );
+  // A task that completed in an earlier attempt has no task run in the newest one: use each task's newest task run. Attempts of different
+  // slices cannot be compared.
+  const newest = `SELECT * FROM task_runs WHERE workflow_instance_id = $1
+     QUALIFY row_number() OVER (
+       PARTITION BY task_id ORDER BY status = 'COMPLETED' DESC, ${shared.length > 0 ? "" : "attempt DESC, "}created_at_ms DESC) = 1`;
+  const tasks = await read(
+    outputs
+      ? `SELECT * REPLACE (CASE WHEN bytes <= ${MAX_OUTPUTS_TOGETHER_BYTES} THEN outputs END AS outputs)
+         FROM (SELECT *, sum(strlen(outputs::VARCHAR)) OVER () AS bytes FROM (${newest})) ORDER BY created_at_ms, task_id`
+      : `SELECT * EXCLUDE (outputs) FROM (${newest}) ORDER BY created_at_ms, task_id`,
+  );
+  return {
+    ...toSummary(run),
+    workflow_name: text(run, "workflow_name") ?? "",
+    scheduled_time_ms: number(run, "scheduled_time_ms"),
+    params: parseObject<Record<string, string>>(text(run, "params")) ?? {},
+    error: text(run, "error"),
+    retry_of: text(run, "retry_of"),
+    attempts: (shared.length > 0 ? shared : attempts).map(toAttempt),
+    tasks: tasks.map(toTask),
+    ...(tasks.some((row) => (number(row, "bytes") ?? 0) > MAX_OUTPUTS_TOGETHER_BYTES)
+      ? { outputs_left_out: true }
+      : {}),
+  };
+}
+
+/**
+ * What task runs published, as JSON, by their ids.
+ * @returns null if that is more than fits into one message
+ */
+export async function findOutputs(
+  connection: DuckDBConnection,
+  taskInstanceIds: readonly string[],
+): Promise<ReadonlyMap<string, string> | null> {
+  const reader = await connection.runAndReadAll(
+    `SELECT task_instance_id, CASE WHEN sum(strlen(outputs::VARCHAR)) OVER () <= ${MAX_OUTPUTS_TOGETHER_BYTES} THEN outputs::VARCHAR END AS outputs
+     FROM task_runs WHERE outputs IS NOT NULL AND task_instance_id IN (SELECT unnest(from_json($1, '["VARCHAR"]')))`,
+    [JSON.stringify(taskInstanceIds)],
+  );
+  const found = new Map<string, string>();
+  for (const row of reader.getRowObjects()) {
+    const outputs = text(row, "outputs");
+    if (outputs === null) return null;
+    found.set(text(row, "task_instance_id") ?? "", outputs);
+  }
+  return found;
+}
+
+function toSummary(row: Row): RunSummary {
+  const agents = number(row, "agents");
+  return {
+    workflow_id: text(row, "workflow_id") ?? "",
+    workflow_instance_id: text(row, "workflow_instance_id") ?? "",
+    status: status(row),
+    trigger: text(row, "trigger") ?? "",
+    agent_id: text(row, "agent_id"),
+    ...(agents === null ? {} : { agents }),
+    attempt: number(row, "attempt") ?? 1,
+    created_at_ms: number(row, "created_at_ms") ?? 0,
+    started_at_ms: number(row, "started_at_ms"),
+    finished_at_ms: number(row, "finished_at_ms"),
+    duration_ms: number(row, "duration_ms"),
+  };
+}
+
+function toAttempt(row: Row): RunAttempt {
+  return {
+    slice: number(row, "slice") ?? 0,
+    attempt: number(row, "attempt") ?? 1,
+    agent_id: text(row, "agent_id"),
+    status: status(row),
+    started_at_ms: number(row, "started_at_ms"),
+    finished_at_ms: number(row, "finished_at_ms"),
+    error: text(row, "error"),
+  };
+}
+
+function toTask(row: Row): TaskRunSummary {
+  const outputs = parseObject<TaskRunSummary["outputs"]>(text(row, "outputs"));
+  return {
+    task_id: text(row, "task_id") ?? "",
+    task_instance_id: text(row, "task_instance_id") ?? "",
+    slice: number(row, "slice") ?? 0,
+    attempt: number(row, "attempt") ?? 1,
+    task_attempt: number(row, "task_attempt") ?? 0,
+    status: status(row),
+    exit_code: number(row, "exit_code"),
+    signal: text(row, "signal"),
+    error: text(row, "error"),
+    cpu_ms: number(row, "cpu_ms"),
+    max_rss_kb: number(row, "max_rss_kb"),
+    started_at_ms: number(row, "started_at_ms"),
+    finished_at_ms: number(row, "finished_at_ms"),
+    duration_ms: number(row, "duration_ms"),
+    agent_id: text(row, "agent_id"),
+    ...(outputs === undefined ? {} : { outputs }),
+  };
+}
+
+function text(row: Row, name: string): string | null {
+  const value = row[name];
+  return value === null || value === undefined ? null : String(value);
+}
+
+function number(row: Row, name: string): number | null {
+  const value = row[name];
+  return value === null || value === undefined ? null : Number(value);
+}
+
+function status(row: Row): RunStatus {
+  return (text(row, "status") ?? "CRASHED") as RunStatus;
+}
+
+/** A JSON object as it was written; undefined if there is none. */
+function parseObject<T>(json: string | null): T | undefined {
+  try {
+    return JSON.parse(json ?? "");
+  } catch {
+    return undefined;
+  }
+}

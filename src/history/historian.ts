@@ -1,0 +1,709 @@
+/**
+ * Writes log lines and status rows to the history database, in batches together with their cursors, and queries it. While the database
+ * is unavailable nothing else stops: lines wait here in bounded memory and then on the agents, status rows in the operational state.
+ */
+
+import { join } from "node:path";
+import type { ConsolaInstance } from "consola";
+import {
+  type HeldLogs,
+  type HistoricRun,
+  type HistoryAvailability,
+  HistoryUnavailableError,
+  IN_MEMORY,
+  type LineQuery,
+} from "../contract/history.ts";
+import type { HistoricStatuses, PendingStatus } from "../contract/history-rows.ts";
+import type { LogBatch } from "../contract/log-line.ts";
+import type {
+  FilePiece,
+  ListRuns,
+  LogPage,
+  PreparedFiles,
+  QueryDatabase,
+  QueryResult,
+  ReadFile,
+  RunSummary,
+  SearchLogs,
+} from "../contract/messages.ts";
+import { errorMessage } from "../errors.ts";
+import { FileIdentity } from "../host/file-identity.ts";
+import { BackgroundService } from "../service.ts";
+import type { StateIdentity, StatusFeed } from "../storage/operational/store.ts";
+import { BackOff, turn } from "../timer.ts";
+import { historyUnavailable } from "./database/error.ts";
+import { HistoryDatabase } from "./database/history-database.ts";
+import type { HistoryMigrations } from "./database/migrations.ts";
+import type { HistoryCursors } from "./database/write.ts";
+import { LogIntake, type StreamPosition } from "./log-intake.ts";
+import { Transfers } from "./transfers.ts";
+import { Waiters } from "./waiters.ts";
+
+/** Approximate maximum size of one transaction. */
+const TRANSACTION_LINES = 100_000;
+const TRANSACTION_BYTES = 32 * 1024 * 1024;
+const TRANSACTION_STATUSES = 2_000;
+/** Where the rows of statuses have so many characters of outputs, there may be more of them. */
+const LARGE_STATUSES = 8 * 1024 * 1024;
+/** Exponential back-off between attempts to open or write the database, ms. */
+const FIRST_RETRY_MS = 250;
+const LAST_RETRY_MS = 5_000;
+/** A persistent failure is logged again after this time, ms. */
+const REMINDER_MS = 300_000;
+
+/** Unfinished runs that are compared with the state at once. */
+const COMPARED_RUNS = 500;
+/** Maximum number of runs that a message names. */
+const SHOWN_RUNS = 5;
+/** Why a run that only the history has is CRASHED. */
+const GHOST =
+  "the principal's state does not have this run: it was lost, or restored from before the run; how the run ended is not known";
+
+/** A position in the status rows of a state: the last row that the history has. */
+function positionIn({ state_id, taken_id }: StateIdentity, cursors: HistoryCursors): number {
+  return cursors.states.get(state_id) ?? taken_id ?? cursors.outbox;
+}
+
+function outputsIn(statuses: readonly PendingStatus[]): number {
+  return statuses.reduce(
+    (sum, { table, row }) => sum + (table === "task_run_status" ? (row.outputs?.length ?? 0) : 0),
+    0,
+  );
+}
+
+/** Options of {@link Historian}. */
+export interface HistorianOptions {
+  /** The DuckDB file, or `:memory:`. */
+  readonly dbPath: string;
+  /** cdktr's own directory, for prepared files and DuckDB's temporary ones. */
+  readonly dataDirectory: string;
+  readonly statuses: StatusFeed;
+  /** Maximum time before a line or a status is written to DuckDB, ms. */
+  readonly flushIntervalMs: number;
+  readonly log: ConsolaInstance;
+  /** Memory that lines may use before no more are accepted. Default 64 MiB. */
+  readonly maxHeldBytes?: number;
+  /** Above this many bytes, lines are written at once. Default 8 MiB. */
+  readonly flushBytes?: number;
+  /** How long prepared files are kept if the client does not fetch them, ms. Default 10 minutes. */
+  readonly transferIdleMs?: number;
+  /** Timeout of a statement of `db query`, ms. Default 60 s. */
+  readonly queryTimeoutMs?: number;
+  /** The migrations of the database; those of this cdktr by default. */
+  readonly migrations?: HistoryMigrations;
+  /** Whether a new state may take over the id of the installation from the history. True by default. */
+  readonly mayAdopt?: boolean;
+}
+
+/** Events of the historian. */
+export interface HistorianSignals {
+  /** A write was attempted: its duration and result. */
+  readonly flushed: { readonly tookMs: number; readonly ok: boolean };
+  /** The position of this stream has changed. */
+  readonly moved: string;
+  /** The positions of all streams have been read from DuckDB. */
+  readonly reconciled: undefined;
+  /** {@link Historian.available} may have changed. */
+  readonly availability: undefined;
+}
+
+export class Historian extends BackgroundService<HistorianSignals> {
+  readonly name = "historian";
+  readonly #o: HistorianOptions;
+  readonly #intake: LogIntake;
+  readonly #transfers: Transfers;
+  readonly #received = new Waiters();
+  readonly #flushBytes: number;
+  /** Undefined for a database in memory. */
+  readonly #file: FileIdentity | undefined;
+  #database: HistoryDatabase | undefined;
+  /** The state that status rows come from; undefined until it has been compared with the history. */
+  #state: StateIdentity | undefined;
+  /** Its last status row that is in DuckDB. */
+  #statusCursor = 0;
+  /** When the oldest line in memory arrived, or later. */
+  #heldSince = 0;
+  #statusesPending = false;
+  #isOpen = false;
+  /** Whether agents may already know the id of this installation. */
+  #isServing = false;
+  #flushing: Promise<void> | undefined;
+  #flushAgain: Promise<void> | undefined;
+  readonly #interval = this.timer(() => this.#flushSoon());
+  readonly #retry = this.timer(() => this.#flushSoon());
+  readonly #backOff = new BackOff(FIRST_RETRY_MS, LAST_RETRY_MS);
+  #lastAttempt = Number.NEGATIVE_INFINITY;
+  /**
+   * Set while the database has yet to be compared with the state: the position in the status rows of this state with which it was opened,
+   * undefined if it has none.
+   */
+  #unchecked: { readonly since: number | undefined } | undefined;
+  #failure: HistoryUnavailableError | undefined;
+  #reported = { message: "", at: 0 };
+  /** Aborts the backup before a migration. */
+  #giveUp = new AbortController();
+  /** A description of the progress, while the schema is migrated. */
+  #migrating: string | undefined;
+  /** Called when the migration begins. */
+  #migrates: (() => void) | undefined;
+
+  constructor(options: HistorianOptions) {
+    super();
+    this.#o = options;
+    this.#flushBytes = options.flushBytes ?? 8 * 1024 * 1024;
+    this.#file =
+      options.dbPath === IN_MEMORY ? undefined : new FileIdentity(options.dbPath, options.dataDirectory);
+    this.#intake = new LogIntake(options.maxHeldBytes ?? 64 * 1024 * 1024, (lost) => {
+      options.log.warn(
+        `Log lines ${lost.from} to ${lost.to} of stream ${lost.stream_id} are not in ${options.dbPath}, and their agent no longer has them: they went into a different database file.`,
+      );
+    });
+    this.#transfers = new Transfers({
+      directory: join(options.dataDirectory, "transfers"),
+      idleMs: options.transferIdleMs ?? 600_000,
+    });
+  }
+
+  /** Whether the history can be written and read, according to the last attempt. */
+  get available(): HistoryAvailability {
+    return this.#database === undefined || this.#failure !== undefined
+      ? { ok: false, error: this.#whyAway().message }
+      : { ok: true, error: null };
+  }
+
+  /** What waits in memory for the next write. */
+  get held(): HeldLogs {
+    const { lines, bytes } = this.#intake;
+    return { lines, bytes, lagMs: lines === 0 ? 0 : performance.now() - this.#heldSince };
+  }
+
+  /**
+   * Opens the database. If that fails, it is logged and retried: everything else works without it. Nothing waits for a migration
+   * either.
+   */
+  protected override async onStart(): Promise<void> {
+    this.#isOpen = true;
+    this.#withTransfers(() => this.#transfers.start());
+    this.#statusesPending = true;
+    this.#giveUp = new AbortController();
+    const migrates = Promise.withResolvers<void>();
+    this.#migrates = migrates.resolve;
+    await Promise.race([this.flush().catch(() => {}), migrates.promise]);
+    this.#isServing = true;
+  }
+
+  /** Writes what it holds, if possible, and closes the database. What it cannot write is still on the agents and in the operational state. */
+  protected override async onStop(): Promise<void> {
+    this.#giveUp.abort(new HistoryUnavailableError("The principal is stopping."));
+    if (this.#migrating !== undefined) await this.#flushing?.catch(() => {});
+    this.#lastAttempt = Number.NEGATIVE_INFINITY;
+    await this.flush().catch(() => {});
+    this.#isOpen = false;
+    this.#received.end();
+    const database = this.#database;
+    this.#database = undefined;
+    await database?.close();
+    this.#file?.close();
+    this.#withTransfers(() => this.#transfers.stop());
+  }
+
+  /** A full or read-only disk only prevents files from being prepared. */
+  #withTransfers(work: () => void): void {
+    try {
+      work();
+    } catch (error) {
+      this.#o.log.warn(
+        `Prepared files in ${this.#transfers.directory} cannot be removed: ${errorMessage(error)}`,
+      );
+    }
+  }
+
+  // ---------------------------------------------------------------- input
+
+  /**
+   * Accepts the lines of a batch that continue its stream: {@link position} tells how far that is. Lines that it cannot accept, because
+   * an earlier batch is missing or memory is full, must be offered again.
+   */
+  offer(batch: LogBatch): void {
+    if (this.#intake.lines === 0) this.#heldSince = performance.now();
+    const taken = this.#intake.offer(batch);
+    if (taken === 0) return;
+    this.#received.reached(batch.stream_id, this.#intake.position(batch.stream_id).received);
+    this.signals.emit("moved", batch.stream_id);
+    if (this.#intake.bytes >= this.#flushBytes && this.#failure === undefined) this.#flushSoon();
+    else this.#armInterval();
+  }
+
+  /**
+   * Backpressure: resolves when a write has made space for more lines; undefined when there is space, or when nothing can be written now,
+   * so that waiting would be pointless.
+   */
+  room(): Promise<void> | undefined {
+    if (
+      !this.#intake.isFull ||
+      this.#failure !== undefined ||
+      this.#migrating !== undefined ||
+      this.isStopping
+    ) {
+      return undefined;
+    }
+    return this.flush().catch(() => {});
+  }
+
+  /** The position of a stream: its last line received, and its last line in DuckDB. */
+  position(streamId: string): StreamPosition {
+    return this.#intake.position(streamId);
+  }
+
+  /** The agent of a stream can no longer send lines before `firstSeq`: missing ones are lost. */
+  agentHoldsFrom(streamId: string, firstSeq: number): void {
+    this.#intake.agentHoldsFrom(streamId, firstSeq);
+    this.signals.emit("moved", streamId);
+  }
+
+  /** Resolves with true when line `seq` of the stream has arrived, with false after `timeoutMs`. */
+  waitReceived(streamId: string, seq: number, timeoutMs: number): Promise<boolean> {
+    if (this.#intake.position(streamId).received >= seq) return Promise.resolve(true);
+    return this.#received.wait(streamId, seq, timeoutMs);
+  }
+
+  /** Notifies of new status rows, which are written with the next batch. */
+  notifyStatus(): void {
+    this.#statusesPending = true;
+    this.#armInterval();
+  }
+
+  /**
+   * Resolves when every line and status received before the call is in DuckDB. Concurrent calls share one write.
+   * @throws HistoryUnavailableError when that is not possible now
+   */
+  flush(): Promise<void> {
+    // That may take long, so callers get an error instead of waiting.
+    if (this.#migrating !== undefined) return Promise.reject(this.#whyAway());
+    if (this.#flushAgain !== undefined) return this.#flushAgain;
+    if (this.#flushing === undefined) return this.#beginFlush();
+    // The current write may have read its input already: one more is needed, for all callers in the meantime.
+    this.#flushAgain = this.#flushing.then(
+      () => this.#beginFlush(),
+      () => this.#beginFlush(),
+    );
+    return this.#flushAgain;
+  }
+
+  // ---------------------------------------------------------------- queries
+
+  /**
+   * A page of log lines; it includes everything that was received, or `warning` says what is missing.
+   * @throws InvalidInputError when the pattern or the position is invalid; HistoryUnavailableError when nothing can be read
+   */
+  async searchLogs(search: SearchLogs): Promise<LogPage> {
+    const warning = await this.#flushForReading();
+    return { ...(await this.#read((database) => database.searchLogs(search))), warning };
+  }
+
+  /**
+   * Log lines as text, in order.
+   * @throws HistoryUnavailableError
+   */
+  async queryLogs(query: LineQuery): Promise<string[]> {
+    const warning = await this.#flushForReading();
+    const lines = await this.#read((database) => database.queryLogLines(query));
+    if (warning !== null) lines.push(`${new Date().toISOString()} [WARN] cdktr: ${warning}`);
+    return lines;
+  }
+
+  /**
+   * Runs one read-only statement.
+   * @throws InvalidInputError, UnprocessableError, HistoryUnavailableError
+   */
+  async query(query: QueryDatabase): Promise<QueryResult> {
+    const warning = await this.#flushForReading();
+    const result = await this.#read((database) => database.query(query, this.#o.queryTimeoutMs));
+    return { ...result, warning };
+  }
+
+  /** Ends the statements of users that run now: their callers are told why. */
+  endQueries(why: string): void {
+    this.#database?.endQueries(why);
+  }
+
+  /** A run that was removed from the operational state, or null. @throws HistoryUnavailableError */
+  findRun(workflowInstanceId: string, outputs: boolean): Promise<HistoricRun | null> {
+    return this.#read((database) => database.findRun(workflowInstanceId, outputs));
+  }
+
+  /** What task runs published, as JSON, by their ids; null if that is too much for a message. @throws HistoryUnavailableError */
+  findOutputs(taskInstanceIds: readonly string[]): Promise<ReadonlyMap<string, string> | null> {
+    return this.#read((database) => database.findOutputs(taskInstanceIds));
+  }
+
+  /**
+   * Runs, newest first; with `before` only those created before that time (ms).
+   * @throws HistoryUnavailableError
+   */
+  listRuns(list: ListRuns, before?: number): Promise<RunSummary[]> {
+    return this.#read((database) => database.listRuns(list, before));
+  }
+
+  /**
+   * Prepares Parquet files of all tables and views.
+   * @throws HistoryUnavailableError; UnprocessableError when too many are in progress
+   */
+  async prepareExport(): Promise<PreparedFiles> {
+    await this.flush();
+    return this.#transfers.prepare((directory) => this.#read((database) => database.exportTo(directory)));
+  }
+
+  /**
+   * Prepares a consistent copy of the database.
+   * @throws HistoryUnavailableError; UnprocessableError when too many are in progress
+   */
+  async prepareBackup(): Promise<PreparedFiles> {
+    await this.flush();
+    return this.#transfers.prepare(async (directory) => {
+      await this.#read((database) => database.backupTo(join(directory, "cdktr.duckdb")));
+      return new Map();
+    });
+  }
+
+  /**
+   * Prepares copies of state and history as of one moment. Nothing is written into the history between the moment of the copy of the state
+   * and the beginning of the copy of the history: lines wait here and on the agents, status rows in the state.
+   * @throws HistoryUnavailableError; UnprocessableError when too many are in progress
+   */
+  async prepareFullBackup(): Promise<PreparedFiles> {
+    await this.flush();
+    return this.#transfers.prepare(async (directory) => {
+      const release = await this.#holdWrites();
+      try {
+        const fixed = Promise.withResolvers<void>();
+        const state = this.#o.statuses.copyTo(join(directory, "state.db"), fixed.resolve);
+        await Promise.race([fixed.promise, state]);
+        const history = this.#read((database) => database.backupTo(join(directory, "app.db"), release));
+        // Neither writes any more when this has ended.
+        await Promise.allSettled([state, history]);
+        await Promise.all([state, history]);
+      } finally {
+        release();
+      }
+      return new Map();
+    });
+  }
+
+  /** Waits for the write in progress; others wait for the release. */
+  async #holdWrites(): Promise<() => void> {
+    while (this.#flushing !== undefined) await this.#flushing.catch(() => {});
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#flushing = promise;
+    return () => {
+      if (this.#flushing === promise) this.#flushing = undefined;
+      resolve();
+    };
+  }
+
+  /** A chunk of a prepared file. @throws NotFoundError */
+  readFile(request: ReadFile): Promise<FilePiece> {
+    return this.#transfers.read(request);
+  }
+
+  /** Removes prepared files. */
+  dropFiles(transferId: string): Promise<void> {
+    return this.#transfers.drop(transferId);
+  }
+
+  // ---------------------------------------------------------------- writing
+
+  #beginFlush(): Promise<void> {
+    this.#flushAgain = undefined;
+    const flushing = this.#flushNow().finally(() => {
+      if (this.#flushing === flushing) this.#flushing = undefined;
+    });
+    this.#flushing = flushing;
+    return flushing;
+  }
+
+  async #flushNow(): Promise<void> {
+    if (!this.#isOpen) throw new HistoryUnavailableError("The historian is not running.");
+    // While the database is unavailable, callers get the known answer instead of one attempt each.
+    if (this.#failure !== undefined && performance.now() - this.#lastAttempt < FIRST_RETRY_MS)
+      throw this.#failure;
+    this.#lastAttempt = performance.now();
+    this.#interval.cancel();
+    const began = this.#lastAttempt;
+    try {
+      const database = await this.#open();
+      const hasWritten = await this.#drain(database);
+      if (hasWritten) this.signals.emit("flushed", { tookMs: performance.now() - began, ok: true });
+      // The rest arrived in the meantime.
+      this.#heldSince = began;
+    } catch (error) {
+      this.signals.emit("flushed", { tookMs: performance.now() - began, ok: false });
+      const failure = historyUnavailable(error, this.#o.dbPath);
+      await this.#failed(failure);
+      throw failure;
+    }
+    this.#succeeded();
+    const unchecked = this.#unchecked;
+    if (unchecked === undefined || this.isStopping) return;
+    this.#unchecked = undefined;
+    this.track(this.#settle(unchecked.since));
+  }
+
+  /** Writes until everything that was there at the beginning is in DuckDB; returns whether there was anything. */
+  async #drain(database: HistoryDatabase): Promise<boolean> {
+    const ends = this.#intake.ends();
+    for (let hasWritten = false; ; hasWritten = true) {
+      this.#statusesPending = false;
+      const statuses = await this.#o.statuses.takeStatuses(this.#statusCursor, TRANSACTION_STATUSES);
+      const portion = this.#intake.take(TRANSACTION_LINES, TRANSACTION_BYTES);
+      if (portion.logs.length === 0 && statuses.length === 0) return hasWritten;
+      await database.write({ ...portion, statuses, state_id: this.#state?.state_id });
+      this.#intake.written(portion);
+      for (const streamId of new Set(portion.logs.map(({ stream_id }) => stream_id)))
+        this.signals.emit("moved", streamId);
+      this.#statusesTaken(statuses.at(-1)?.id ?? 0);
+      const isAll = statuses.length < TRANSACTION_STATUSES && outputsIn(statuses) < LARGE_STATUSES;
+      if (isAll && this.#intake.reached(ends)) return true;
+    }
+  }
+
+  #statusesTaken(id: number): void {
+    if (id <= this.#statusCursor) return;
+    this.#statusCursor = id;
+    // If they cannot be removed now, they come again with the next batch: the history knows that it has them.
+    this.#o.statuses.ackStatuses(id).catch(() => {});
+  }
+
+  async #open(): Promise<HistoryDatabase> {
+    const isGone = await this.#database?.lookAtFile();
+    if (this.#database?.stale) {
+      const stale = this.#database;
+      if (isGone === true) {
+        this.#o.log.error(
+          `The history database ${this.#o.dbPath} was removed while the principal ran: a new one is created. Its content is lost unless there is a backup.`,
+        );
+      }
+      this.#database = undefined;
+      await stale.close();
+    }
+    if (this.#database !== undefined) return this.#database;
+    const database = await this.#openFile();
+    try {
+      this.#intake.recallTimes(await database.latestTimes());
+      this.#unchecked = { since: await this.#reconcile(database) };
+    } catch (error) {
+      await database.close();
+      throw error;
+    }
+    this.#database = database;
+    return database;
+  }
+
+  /**
+   * Makes state and history agree: either may have been restored from a backup or lost. What the state knows, and the history does not,
+   * is written again; unfinished runs that the state does not know are CRASHED.
+   */
+  async #settle(since: number | undefined): Promise<void> {
+    try {
+      const suspects = await this.#differing(since);
+      for (let i = 0; i < suspects.length; i += COMPARED_RUNS) {
+        await this.#settleRuns(suspects.slice(i, i + COMPARED_RUNS));
+      }
+    } catch (error) {
+      // Tried again when the database is opened the next time.
+      this.#o.log.debug(`The history cannot be compared with the state: ${errorMessage(error)}`);
+    }
+  }
+
+  /**
+   * Runs that are unfinished in the history, or have changed since its position, and that the state does not have, or has otherwise. Some
+   * may be about to be written.
+   */
+  async #differing(since: number | undefined): Promise<string[]> {
+    const takenId = this.#statusCursor;
+    const unfinished = await this.#read((database) => database.unfinished());
+    const suspects = new Set<string>();
+    const compare = async (runs: readonly HistoricStatuses[]) => {
+      const { unknown, changed } = await this.#o.statuses.compareWithHistory(runs, takenId, false);
+      for (const id of [...unknown, ...changed]) suspects.add(id);
+      await turn();
+    };
+    for (let i = 0; i < unfinished.length && !this.isStopping; i += COMPARED_RUNS) {
+      await compare(unfinished.slice(i, i + COMPARED_RUNS));
+    }
+    const changed = since === undefined ? [] : await this.#o.statuses.runsChangedAfter(since);
+    for (let i = 0; i < changed.length && !this.isStopping; i += COMPARED_RUNS) {
+      const ids = changed.slice(i, i + COMPARED_RUNS);
+      await compare(await this.#read((database) => database.statusesOf(ids)));
+    }
+    return [...suspects];
+  }
+
+  async #settleRuns(ids: readonly string[]): Promise<void> {
+    const { statuses, dbPath, log } = this.#o;
+    const release = await this.#holdWrites();
+    try {
+      const known = await this.#read((database) => database.statusesOf(ids));
+      const { unknown, changed } = await statuses.compareWithHistory(known, this.#statusCursor, true);
+      const runs = (count: number) => (count === 1 ? "1 run" : `${count} runs`);
+      if (changed.length > 0) {
+        log.warn(
+          `The history in ${dbPath} and the principal's state differed in ${runs(changed.length)}: one of them was restored from a backup. What the state has of them is written into the history.`,
+        );
+        this.notifyStatus();
+      }
+      if (unknown.length === 0) return;
+      await this.#database?.crash(unknown, GHOST, this.clock.now());
+      const some = unknown.slice(0, SHOWN_RUNS).join(", ");
+      log.warn(
+        `${runs(unknown.length)} had not ended according to the history in ${dbPath}, but the principal's state does not have ${unknown.length === 1 ? "it" : "them"}: CRASHED from now on (${some}${unknown.length > SHOWN_RUNS ? ", …" : ""}). Agents that still execute such a run are told to stop.`,
+      );
+    } finally {
+      release();
+    }
+  }
+
+  async #openFile(): Promise<HistoryDatabase> {
+    try {
+      return await HistoryDatabase.open({
+        path: this.#o.dbPath,
+        filesDirectory: this.#transfers.directory,
+        tempDirectory: join(this.#o.dataDirectory, "duckdb-temp"),
+        signal: this.#giveUp.signal,
+        migrations: this.#o.migrations,
+        inode: async () => this.#file?.inode(),
+        say: (what) => {
+          this.#o.log.info(what);
+          this.#migrating = `The history database ${this.#o.dbPath} is being migrated to the schema of this cdktr version.`;
+          this.#migrates?.();
+          this.signals.emit("availability");
+        },
+      });
+    } finally {
+      this.#migrating = undefined;
+    }
+  }
+
+  /**
+   * Adopts what the database says it contains: after a failed commit only the database knows. Returns its position in the status rows of
+   * this state; undefined if it has none.
+   */
+  async #reconcile(database: HistoryDatabase): Promise<number | undefined> {
+    const cursors = await database.cursors();
+    const state = this.#state ?? (await this.#compare(cursors));
+    if (cursors.installation !== state.installation_id) await database.claim(state.installation_id);
+    this.#state = state;
+    this.#intake.reconcile(cursors.streams);
+    this.signals.emit("reconciled");
+    for (const streamId of this.#received.streams()) {
+      this.#received.reached(streamId, this.#intake.position(streamId).received);
+    }
+    this.#statusesTaken(positionIn(state, cursors));
+    return cursors.states.get(state.state_id);
+  }
+
+  /** Compares the state with the history, once: either may have been restored or replaced while no principal ran. */
+  async #compare(cursors: HistoryCursors): Promise<StateIdentity> {
+    const { statuses, dbPath, log } = this.#o;
+    const found = await statuses.identity();
+    let state = found;
+    if (found.is_new && cursors.installation !== null) {
+      log.warn(
+        `The principal's state is new, but the history in ${dbPath} is not: runs that had not ended then, positions of schedules and idempotency keys are lost.`,
+      );
+      if (!this.#isServing && this.#o.mayAdopt !== false)
+        state = { ...state, installation_id: cursors.installation };
+    } else if (cursors.installation !== null && cursors.installation !== found.installation_id) {
+      log.warn(
+        `The history in ${dbPath} belonged to another installation: it contains runs that this principal's state does not know.`,
+      );
+    }
+    if (!found.is_new && positionIn(found, cursors) > found.last_id) {
+      log.warn(
+        `The principal's state is older than the history in ${dbPath}: it was restored from a backup, or its newest part was lost. Runs from the time in between are only in the history.`,
+      );
+      state = { ...state, state_id: crypto.randomUUID(), taken_id: found.last_id };
+    }
+    if (state !== found) await statuses.changeIdentity(state);
+    return state;
+  }
+
+  async #failed(failure: HistoryUnavailableError): Promise<void> {
+    this.#failure = failure;
+    this.signals.emit("availability");
+    const database = this.#database;
+    if (database !== undefined) {
+      try {
+        await database.lookAtFile();
+        if (database.stale) throw failure;
+        await this.#reconcile(database);
+      } catch {
+        this.#database = undefined;
+        await database.close().catch(() => {});
+      }
+    }
+    const now = performance.now();
+    if (failure.message !== this.#reported.message || now - this.#reported.at > REMINDER_MS) {
+      this.#reported = { message: failure.message, at: now };
+      this.#o.log.warn(failure.hint === undefined ? failure.message : `${failure.message} ${failure.hint}`);
+      this.#o.log.debug(`Cause: ${errorMessage(failure.cause)}`);
+    }
+    this.#retry.in(this.#backOff.next());
+  }
+
+  #succeeded(): void {
+    this.#retry.cancel();
+    this.#backOff.reset();
+    if (this.#failure !== undefined) {
+      this.#failure = undefined;
+      this.#reported = { message: "", at: 0 };
+      this.#o.log.info(`The history database ${this.#o.dbPath} is available again.`);
+    }
+    this.signals.emit("availability");
+    if (this.#statusesPending || this.#intake.lines > 0) this.#armInterval();
+  }
+
+  #armInterval(): void {
+    // After a failure the retry comes first.
+    if (this.#isOpen && this.#failure === undefined) this.#interval.within(this.#o.flushIntervalMs);
+  }
+
+  #flushSoon(): void {
+    if (this.isStopping || this.#flushAgain !== undefined) return;
+    // Nobody awaits it: failures are logged and retried.
+    this.flush().catch(() => {});
+  }
+
+  // ---------------------------------------------------------------- reading
+
+  /** What a reader will not see, or null. */
+  async #flushForReading(): Promise<string | null> {
+    try {
+      await this.flush();
+      return null;
+    } catch (error) {
+      if (this.#database === undefined) throw error;
+      const { lines } = this.#intake;
+      const held =
+        lines === 0 ? "The newest lines and statuses" : `${lines} lines or more, and the newest statuses,`;
+      return `${held} are not shown: ${errorMessage(error)}`;
+    }
+  }
+
+  #whyAway(): HistoryUnavailableError {
+    const hint = "Nothing is lost in the meantime; try again later.";
+    if (this.#migrating !== undefined) return new HistoryUnavailableError(this.#migrating, { hint });
+    return this.#failure ?? new HistoryUnavailableError("The history database is not open.", { hint });
+  }
+
+  async #read<T>(work: (database: HistoryDatabase) => Promise<T>): Promise<T> {
+    const database = this.#database;
+    if (database === undefined) throw this.#whyAway();
+    try {
+      return await work(database);
+    } finally {
+      // A reader found the database broken: the next flush reopens it.
+      if (database.stale && database === this.#database) this.#flushSoon();
+    }
+  }
+}

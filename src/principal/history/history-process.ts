@@ -1,0 +1,169 @@
+/**
+ * Runs the history in a process of its own: a child of this one, from the same executable. They speak over a ZeroMQ socket in a
+ * directory that only this user can enter; the child knows a random name without which nobody is heard. The child ends when its input
+ * does, and when this process ends, however it ends.
+ */
+import { chmodSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { HistoryHost, HistoryPeer, HistorySettings, HistoryStart } from "../../contract/history.ts";
+import { CdktrError, errorMessage } from "../../errors.ts";
+import { HISTORY, ownExecutable } from "../../host/self.ts";
+import { isDoneWithin } from "../../timer.ts";
+import { type Message, Router } from "../../zmq/index.ts";
+
+/** The longest path of a Unix socket, bytes. */
+const LONGEST_PATH = 107;
+/** Name of the directory of the socket in the data directory. */
+const DIRECTORY = "ipc";
+/** Messages read at once. */
+const BATCH = 64;
+/** How long the child may take to exit after it has closed everything, ms. */
+const EXIT_MS = 5000;
+
+type Child = Bun.Subprocess<"pipe", "ignore", "inherit">;
+
+/** One child, and what it has to be told once it is connected. */
+interface Connected {
+  readonly id: string;
+  readonly heard: (text: string) => void;
+  /** Undefined when it is connected. */
+  waiting: string[] | undefined;
+}
+
+export class HistoryProcess implements HistoryHost {
+  readonly #dataDirectory: string;
+  #directory = "";
+  #endpoint = "";
+  #router: Router | undefined;
+  #current: Connected | undefined;
+
+  constructor(dataDirectory: string) {
+    this.#dataDirectory = dataDirectory;
+  }
+
+  async open(): Promise<void> {
+    const router = new Router({ mandatory: true, sendHighWaterMark: 0, receiveHighWaterMark: 0, linger: 0 });
+    try {
+      await this.#bind(router);
+    } catch (error) {
+      router.close();
+      this.#removeDirectory();
+      throw new CdktrError(`There is no place for the socket of the history: ${errorMessage(error)}`, {
+        cause: error,
+        hint: "cdktr needs a directory for a Unix socket: CDKTR_APP_DATA_DIRECTORY, or TMPDIR.",
+      });
+    }
+    this.#router = router;
+    void this.#receive(router);
+  }
+
+  start(settings: HistorySettings, heard: (text: string) => void, ended: (how: string) => void): HistoryPeer {
+    const router = this.#router;
+    if (router === undefined) throw new CdktrError("The history is not to be started any more.");
+    const connected: Connected = { id: crypto.randomUUID(), heard, waiting: [] };
+    const child: Child = Bun.spawn(historyCommand(), {
+      stdin: "pipe",
+      stdout: "ignore",
+      stderr: "inherit",
+      // Its own process group: Ctrl-C in the terminal reaches only this process, which then stops the history last.
+      detached: true,
+    });
+    this.#current = connected;
+    const start: HistoryStart = {
+      settings,
+      endpoint: this.#endpoint,
+      id: connected.id,
+      parent_pid: process.pid,
+    };
+    tellFirst(child, start);
+    void child.exited.then(() => {
+      if (this.#current === connected) this.#current = undefined;
+      ended(child.signalCode === null ? `status ${child.exitCode}` : String(child.signalCode));
+    });
+    const kill = () => child.kill("SIGKILL");
+    return {
+      pid: child.pid,
+      send: (text) => {
+        if (connected.waiting === undefined) router.trySend([connected.id, text]);
+        else connected.waiting.push(text);
+      },
+      end: async () => {
+        await Promise.resolve(child.stdin.end()).catch(() => {});
+        if (!(await isDoneWithin(EXIT_MS, child.exited))) kill();
+        await child.exited;
+      },
+      kill,
+    };
+  }
+
+  close(): void {
+    this.#router?.close();
+    this.#router = undefined;
+    this.#removeDirectory();
+  }
+
+  async #bind(router: Router): Promise<void> {
+    const own = join(this.#dataDirectory, DIRECTORY);
+    try {
+      // This process alone uses the data directory: what is there was left behind.
+      rmSync(own, { recursive: true, force: true });
+      mkdirSync(own, { mode: 0o700 });
+      await this.#bindIn(router, own);
+    } catch {
+      // The path is too long for a socket, or the file system has none.
+      rmSync(own, { recursive: true, force: true });
+      await this.#bindIn(router, mkdtempSync(join(tmpdir(), "cdktr-")));
+    }
+  }
+
+  async #bindIn(router: Router, directory: string): Promise<void> {
+    this.#directory = directory;
+    const path = join(directory, "history");
+    if (Buffer.byteLength(path) > LONGEST_PATH) throw new CdktrError(`${path} is too long for a socket.`);
+    this.#endpoint = `ipc://${path}`;
+    await router.bind(this.#endpoint);
+    chmodSync(path, 0o600);
+  }
+
+  #removeDirectory(): void {
+    if (this.#directory !== "") rmSync(this.#directory, { recursive: true, force: true });
+    this.#directory = "";
+  }
+
+  async #receive(router: Router): Promise<void> {
+    while (!router.closed) {
+      try {
+        for (const message of await router.receiveBatch(BATCH)) this.#take(router, message);
+      } catch {
+        // The socket is closed.
+      }
+    }
+  }
+
+  #take(router: Router, [id, text]: Message): void {
+    const current = this.#current;
+    if (current === undefined || id?.toString() !== current.id) return;
+    if (current.waiting !== undefined) {
+      const { waiting } = current;
+      current.waiting = undefined;
+      for (const told of waiting) router.trySend([current.id, told]);
+    }
+    // The first message only says that it is connected.
+    if (text !== undefined && text.length > 0) current.heard(text.toString());
+  }
+}
+
+function tellFirst({ stdin }: Child, start: HistoryStart): void {
+  void (async () => {
+    await stdin.write(`${JSON.stringify(start)}\n`);
+    await stdin.flush();
+  })().catch(() => {
+    // It has exited, which is noticed elsewhere.
+  });
+}
+
+function historyCommand(): string[] {
+  if (Bun.isStandaloneExecutable) return [ownExecutable(), HISTORY];
+  return [process.execPath, "--no-env-file", join(import.meta.dir, "../../history/main.ts")];
+}

@@ -1,0 +1,621 @@
+import { describe, expect, test } from "bun:test";
+import { writeFileSync } from "node:fs";
+import { HistoryUnavailableError } from "../../../src/contract/history.ts";
+import type { PendingStatus } from "../../../src/contract/history-rows.ts";
+import { openDatabase } from "../../../src/history/database/duckdb.ts";
+import type { HistoryDatabase } from "../../../src/history/database/history-database.ts";
+import type { RunStatus } from "../../../src/workflow/status.ts";
+import { pythonWith } from "../../support/python.ts";
+import { line, logs, openHistory, rowsOf, runRow, TestDirectory, taskRow } from "../database-support.ts";
+
+const run = (id: number, fields: Parameters<typeof runRow>[0] = {}): PendingStatus => ({
+  id,
+  table: "workflow_run_status",
+  row: runRow(fields),
+});
+const task = (id: number, fields: Parameters<typeof taskRow>[0] = {}): PendingStatus => ({
+  id,
+  table: "task_run_status",
+  row: taskRow(fields),
+});
+
+describe("writing", () => {
+  test("stores the columns of a line exactly, whatever its text", async () => {
+    using directory = new TestDirectory();
+    const history = await openHistory(directory);
+    const payloads = [
+      "",
+      "plain",
+      "a\x01b\x01",
+      "nul \0 here",
+      "\r progress",
+      "é ✓ 𝄞",
+      "'quotes' \"too\" \\n",
+      " ",
+    ];
+    await history.write(
+      logs(
+        "s",
+        1,
+        payloads.map((payload) => line({ payload })),
+      ),
+    );
+    const rows = await rowsOf(
+      history,
+      "SELECT payload, level, timestamp_ms, agent_id, stream_id, seq FROM logstore ORDER BY seq",
+    );
+    expect(rows).toEqual(
+      payloads.map((payload, i) => [payload, "INFO", 1_760_000_000_000, "agent-1", "s", i + 1]),
+    );
+    await history.close();
+  });
+
+  test("an empty line keeps its number and is not stored", async () => {
+    using directory = new TestDirectory();
+    const history = await openHistory(directory);
+    await history.write(logs("s", 5, [line(), "", line({ payload: "after" })]));
+    expect(await rowsOf(history, "SELECT seq, payload FROM logstore ORDER BY seq")).toEqual([
+      [5, "hello"],
+      [7, "after"],
+    ]);
+    expect((await history.cursors()).streams).toEqual(new Map([["s", 7]]));
+    await history.close();
+  });
+
+  test("rows, cursors and order survive closing", async () => {
+    using directory = new TestDirectory();
+    const first = await openHistory(directory);
+    const lines = Array.from({ length: 12_345 }, (_, i) => line({ payload: `${i}` }));
+    await first.write(logs("s", 1, lines));
+    await first.write({ ...logs("t", 1, [line()]), statuses: [run(7), task(9)] });
+    await first.close();
+    const second = await openHistory(directory);
+    expect(await second.cursors()).toEqual({
+      outbox: 9,
+      states: new Map(),
+      installation: null,
+      streams: new Map([
+        ["s", 12_345],
+        ["t", 1],
+      ]),
+    });
+    expect(
+      await rowsOf(
+        second,
+        "SELECT count(*), bool_and(payload = (seq - 1)::VARCHAR AND rowid = seq - 1) FROM logstore WHERE stream_id = 's'",
+      ),
+    ).toEqual([[12_345, true]]);
+    await second.close();
+  });
+
+  test("a status row with odd values does not block the others", async () => {
+    using directory = new TestDirectory();
+    const history = await openHistory(directory);
+    await history.write({
+      logs: [],
+      disordered: [],
+      statuses: [
+        run(1, { error: "half a pair \ud800, a nul \0 and a\nline feed", params: '{"k":"\\ud800"}' }),
+        run(2, { status: "NONSENSE" as "PENDING" }),
+        task(3, { cpu_ms: 1.25, max_rss_kb: 1000.6, exit_code: -1, signal: "SIGKILL" }),
+      ],
+    });
+    expect(await rowsOf(history, "SELECT status, error FROM workflow_run_status")).toEqual([
+      ["PENDING", "half a pair \ufffd, a nul \0 and a\nline feed"],
+      [null, null],
+    ]);
+    expect(
+      await rowsOf(history, "SELECT cpu_ms, max_rss_kb, exit_code, signal FROM task_run_status"),
+    ).toEqual([[1.25, 1001, -1, "SIGKILL"]]);
+    expect((await history.cursors()).outbox).toBe(3);
+    await history.close();
+  });
+
+  test("works in memory", async () => {
+    using directory = new TestDirectory();
+    const history = await openHistory(directory, ":memory:");
+    await history.write(logs("s", 1, [line()]));
+    expect(await rowsOf(history, "SELECT count(*) FROM logstore")).toEqual([[1]]);
+    expect(history.stale).toBe(false);
+    await history.close();
+  });
+});
+
+describe("views", () => {
+  test("workflow_runs has one row a run: the newest state by attempt, then by insertion", async () => {
+    using directory = new TestDirectory();
+    const history = await openHistory(directory);
+    await history.write({
+      logs: [],
+      disordered: [],
+      statuses: [
+        run(1, { timestamp_ms: 1000, created_at_ms: 1000, params: '{"day":"1"}' }),
+        run(2, { status: "RUNNING", timestamp_ms: 1100, created_at_ms: 1000, agent_id: "a" }),
+        run(3, { status: "CRASHED", timestamp_ms: 1900, created_at_ms: 1000, agent_id: "a", error: "lost" }),
+        run(4, { status: "PENDING", timestamp_ms: 1900, created_at_ms: 1000, attempt: 2 }),
+        // The clock of agent b is behind.
+        run(5, { status: "RUNNING", timestamp_ms: 1800, created_at_ms: 1000, attempt: 2, agent_id: "b" }),
+        run(6, { status: "COMPLETED", timestamp_ms: 1850, created_at_ms: 1000, attempt: 2, agent_id: "b" }),
+        run(7, { workflow_instance_id: "run-2", timestamp_ms: 5000, created_at_ms: 5000, trigger: "cron" }),
+        // The clock was set back while it ran.
+        run(8, { workflow_instance_id: "run-3", status: "RUNNING", timestamp_ms: 9000, created_at_ms: 9000 }),
+        run(9, {
+          workflow_instance_id: "run-3",
+          status: "FAILED",
+          timestamp_ms: 9000,
+          created_at_ms: 9000,
+          duration_ms: 4000,
+        }),
+      ],
+    });
+    const rows = await rowsOf(
+      history,
+      `SELECT workflow_instance_id, status, trigger, attempt, agent_id, created_at_ms, started_at_ms, finished_at_ms, duration_ms, error
+       FROM workflow_runs ORDER BY created_at_ms`,
+    );
+    expect(rows).toEqual([
+      ["run-1", "COMPLETED", "cli", 2, "b", 1000, 1100, 1850, 750, null],
+      ["run-2", "PENDING", "cron", 1, null, 5000, null, null, null, null],
+      ["run-3", "FAILED", "cli", 1, null, 9000, 9000, 9000, 4000, null],
+    ]);
+    await history.close();
+  });
+
+  test("task_runs has one row a task run", async () => {
+    using directory = new TestDirectory();
+    const history = await openHistory(directory);
+    await history.write({
+      logs: [],
+      disordered: [],
+      statuses: [
+        task(1, { status: "PENDING", timestamp_ms: 10, task_attempt: 0 }),
+        task(2, { status: "RUNNING", timestamp_ms: 20 }),
+        task(3, { status: "WAITING", timestamp_ms: 30, exit_code: 1 }),
+        task(4, { status: "RUNNING", timestamp_ms: 40, task_attempt: 2 }),
+        task(5, {
+          status: "COMPLETED",
+          timestamp_ms: 60,
+          task_attempt: 2,
+          exit_code: 0,
+          cpu_ms: 5.5,
+          max_rss_kb: 99,
+          duration_ms: 41,
+        }),
+        task(6, {
+          task_instance_id: "task-2",
+          task_id: "load",
+          status: "SKIPPED",
+          timestamp_ms: 61,
+          task_attempt: 0,
+        }),
+      ],
+    });
+    const rows = await rowsOf(
+      history,
+      "SELECT task_id, status, task_attempt, started_at_ms, finished_at_ms, duration_ms, exit_code, cpu_ms, max_rss_kb FROM task_runs ORDER BY task_id",
+    );
+    expect(rows).toEqual([
+      ["extract", "COMPLETED", 2, 20, 60, 41, 0, 5.5, 99],
+      ["load", "SKIPPED", 0, null, 61, null, null, null, null],
+    ]);
+    await history.close();
+  });
+
+  test("the newest row of a run says why it waits; a task run has its slice and its outputs", async () => {
+    using directory = new TestDirectory();
+    const history = await openHistory(directory);
+    const outputs = JSON.stringify({ rows: 3, note: "it's “fine”" });
+    await history.write({
+      logs: [],
+      disordered: [],
+      statuses: [
+        run(1, { timestamp_ms: 10 }),
+        run(2, { timestamp_ms: 20, reason: "no agent is up" }),
+        run(3, { timestamp_ms: 30, reason: "all agents that are up are full: a 5/5", waits: "[]" }),
+        task(4, { status: "COMPLETED", slice: 3, outputs }),
+        task(5, { task_instance_id: "task-2", task_id: "load", status: "SKIPPED" }),
+        run(6, { workflow_instance_id: "run-2", reason: "no agent is up" }),
+        run(7, { workflow_instance_id: "run-2", status: "RUNNING", timestamp_ms: 40 }),
+      ],
+    });
+    expect(
+      await rowsOf(
+        history,
+        "SELECT workflow_instance_id, status, reason, waits FROM workflow_runs ORDER BY ALL",
+      ),
+    ).toEqual([
+      ["run-1", "PENDING", "all agents that are up are full: a 5/5", "[]"],
+      ["run-2", "RUNNING", null, null],
+    ]);
+    expect(
+      await rowsOf(history, "SELECT timestamp_ms, reason FROM workflow_run_status ORDER BY rowid LIMIT 3"),
+    ).toEqual([
+      [10, null],
+      [20, "no agent is up"],
+      [30, "all agents that are up are full: a 5/5"],
+    ]);
+    expect(await rowsOf(history, "SELECT task_id, slice, outputs FROM task_runs ORDER BY task_id")).toEqual([
+      ["extract", 3, outputs],
+      ["load", 0, null],
+    ]);
+    await history.close();
+  });
+
+  test("an old run is found with its attempts and tasks", async () => {
+    using directory = new TestDirectory();
+    const history = await openHistory(directory);
+    const params = '{"day":"1"}';
+    await history.write({
+      logs: [],
+      disordered: [],
+      statuses: [
+        run(1, { timestamp_ms: 1, created_at_ms: 1, params }),
+        run(2, { status: "RUNNING", timestamp_ms: 2, created_at_ms: 1, params, agent_id: "a" }),
+        task(3, { status: "COMPLETED", timestamp_ms: 3, exit_code: 0 }),
+        run(4, {
+          status: "CRASHED",
+          timestamp_ms: 4,
+          created_at_ms: 1,
+          params,
+          agent_id: "a",
+          error: "lost",
+        }),
+        run(5, { status: "RUNNING", timestamp_ms: 5, created_at_ms: 1, params, agent_id: "b", attempt: 2 }),
+        task(6, {
+          task_id: "load",
+          task_instance_id: "task-9",
+          status: "FAILED",
+          timestamp_ms: 6,
+          attempt: 2,
+          exit_code: 3,
+        }),
+        run(7, { status: "FAILED", timestamp_ms: 7, created_at_ms: 1, params, agent_id: "b", attempt: 2 }),
+        run(8, { workflow_instance_id: "run-2", created_at_ms: 9, status: "COMPLETED" }),
+      ],
+    });
+    const found = await history.findRun("run-1", true);
+    expect(found).toMatchObject({
+      status: "FAILED",
+      attempt: 2,
+      started_at_ms: 2,
+      finished_at_ms: 7,
+      params: { day: "1" },
+      attempts: [
+        { attempt: 1, agent_id: "a", status: "CRASHED", started_at_ms: 2, finished_at_ms: 4, error: "lost" },
+        { attempt: 2, agent_id: "b", status: "FAILED", started_at_ms: 5, finished_at_ms: 7, error: null },
+      ],
+      tasks: [
+        { task_id: "extract", status: "COMPLETED", attempt: 1 },
+        { task_id: "load", status: "FAILED", attempt: 2, exit_code: 3 },
+      ],
+    });
+    expect(await history.findRun("none", true)).toBeNull();
+    expect((await history.listRuns({ limit: 10 })).map((r) => r.workflow_instance_id)).toEqual([
+      "run-2",
+      "run-1",
+    ]);
+    expect((await history.listRuns({ limit: 10 }, 9)).map((r) => r.workflow_instance_id)).toEqual(["run-1"]);
+    expect(
+      (await history.listRuns({ limit: 10, status: "FAILED" })).map((r) => r.workflow_instance_id),
+    ).toEqual(["run-1"]);
+    expect(await history.listRuns({ limit: 10, workflow_id: "other" })).toEqual([]);
+    await history.close();
+  });
+});
+
+test("an old run that agents shared is found with what each of them had of it", async () => {
+  using directory = new TestDirectory();
+  const history = await openHistory(directory);
+  const part = (id: number, task_id: string, fields: Parameters<typeof task>[1]) => [
+    task(id, {
+      task_id,
+      task_instance_id: `${task_id}-${fields?.attempt ?? 1}`,
+      ...fields,
+      status: "RUNNING",
+    }),
+    task(id + 1, {
+      task_id,
+      task_instance_id: `${task_id}-${fields?.attempt ?? 1}`,
+      ...fields,
+      timestamp_ms: 50 + id,
+    }),
+  ];
+  await history.write({
+    logs: [],
+    disordered: [],
+    statuses: [
+      run(1, { timestamp_ms: 1 }),
+      run(2, { status: "RUNNING", timestamp_ms: 2, agent_id: "a" }),
+      ...part(3, "extract", {
+        slice: 1,
+        agent_id: "a",
+        timestamp_ms: 10,
+        status: "COMPLETED",
+        outputs: '{"rows":3}',
+      }),
+      ...part(5, "train", {
+        slice: 2,
+        agent_id: "b",
+        timestamp_ms: 20,
+        status: "CRASHED",
+        error: "agent lost",
+      }),
+      ...part(7, "train", { slice: 2, agent_id: "c", timestamp_ms: 30, status: "FAILED", attempt: 2 }),
+      task(9, {
+        task_id: "load",
+        task_instance_id: "load",
+        agent_id: null,
+        status: "SKIPPED",
+        timestamp_ms: 70,
+      }),
+      // It was skipped, and ran after all: another attempt of what it depends on completed.
+      task(10, {
+        task_id: "send",
+        task_instance_id: "skipped",
+        agent_id: null,
+        status: "SKIPPED",
+        timestamp_ms: 25,
+        attempt: 2,
+      }),
+      ...part(11, "send", { slice: 3, agent_id: "a", timestamp_ms: 60, status: "COMPLETED" }),
+      run(13, { status: "FAILED", timestamp_ms: 80, attempt: 2, agent_id: "c", agents: 3 }),
+    ],
+  });
+  expect(await history.listRuns({ limit: 1 })).toMatchObject([{ agent_id: "c", agents: 3 }]);
+  expect(await history.findRun("run-1", true)).toMatchObject({
+    status: "FAILED",
+    attempts: [
+      { slice: 1, attempt: 1, agent_id: "a", status: "COMPLETED", started_at_ms: 10, finished_at_ms: 53 },
+      { slice: 2, attempt: 1, agent_id: "b", status: "CRASHED", finished_at_ms: 55, error: "agent lost" },
+      {
+        slice: 2,
+        attempt: 2,
+        agent_id: "c",
+        status: "FAILED",
+        started_at_ms: 30,
+        finished_at_ms: 57,
+        error: null,
+      },
+      { slice: 3, attempt: 1, agent_id: "a", status: "COMPLETED" },
+    ],
+    agents: 3,
+    tasks: [
+      { task_id: "extract", slice: 1, agent_id: "a", outputs: { rows: 3 } },
+      { task_id: "train", slice: 2, attempt: 2, agent_id: "c", status: "FAILED" },
+      { task_id: "send", slice: 3, agent_id: "a", status: "COMPLETED" },
+      { task_id: "load", slice: 0, agent_id: null, status: "SKIPPED" },
+    ],
+  });
+  const plain = await history.findRun("run-1", false);
+  expect(plain?.tasks.map((task) => task.outputs)).toEqual(Array(4).fill(undefined));
+  await history.close();
+});
+
+test("outputs of an old run that are too large for a reply are left out, and the run says so", async () => {
+  using directory = new TestDirectory();
+  const history = await openHistory(directory);
+  const outputs = JSON.stringify({ text: "x".repeat(250 * 1024) });
+  const tasks = Array.from({ length: 33 }, (_, i) => {
+    const name = { task_id: `t${i}`, task_instance_id: `t${i}` };
+    return task(2 + i, { ...name, status: "COMPLETED", outputs });
+  });
+  await history.write({ logs: [], disordered: [], statuses: [run(1, {}), ...tasks.slice(1)] });
+  const whole = await history.findRun("run-1", true);
+  expect(whole?.outputs_left_out).toBeUndefined();
+  expect(whole?.tasks.filter((task) => task.outputs !== undefined)).toHaveLength(32);
+  await history.write({ logs: [], disordered: [], statuses: tasks.slice(0, 1) });
+  const without = await history.findRun("run-1", true);
+  expect(without?.outputs_left_out).toBe(true);
+  expect(without?.tasks.filter((task) => task.outputs !== undefined)).toHaveLength(0);
+  await history.close();
+});
+
+describe("opening", () => {
+  test("takes over a database that an older writer made: its rows stay, columns and statuses are added", async () => {
+    using directory = new TestDirectory();
+    const path = directory.at("app.db");
+    const old = await openDatabase({
+      path,
+      filesDirectory: directory.at("files"),
+      tempDirectory: directory.at("temp"),
+    });
+    await old.connection.run(
+      "CREATE TYPE RunStatus AS ENUM ('PENDING', 'RUNNING', 'WAITING', 'COMPLETED', 'FAILED', 'CRASHED')",
+    );
+    await old.connection.run(
+      "CREATE TABLE logstore(workflow_id VARCHAR, workflow_name VARCHAR, workflow_instance_id VARCHAR, task_name VARCHAR, task_instance_id VARCHAR, timestamp_ms BIGINT, level VARCHAR, payload VARCHAR)",
+    );
+    await old.connection.run(
+      "CREATE TABLE workflow_run_status(workflow_id VARCHAR, workflow_instance_id VARCHAR, status RunStatus, timestamp_ms BIGINT)",
+    );
+    await old.connection.run(
+      "CREATE TABLE task_run_status(task_id VARCHAR, task_instance_id VARCHAR, workflow_instance_id VARCHAR, status RunStatus, timestamp_ms BIGINT)",
+    );
+    await old.connection.run("INSERT INTO logstore VALUES ('w', 'W', 'r', 't', 'tr', 5, 'INFO', 'old')");
+    await old.connection.run(
+      "INSERT INTO workflow_run_status VALUES ('w', 'r', 'RUNNING', 5), ('w', 'r', 'COMPLETED', 6)",
+    );
+    old.connection.disconnectSync();
+    old.instance.closeSync();
+    const history = await openHistory(directory);
+    await history.write({ ...logs("s", 1, [line()]), statuses: [run(1, { status: "CANCELLED" })] });
+    expect(await rowsOf(history, "SELECT payload, seq FROM logstore ORDER BY timestamp_ms")).toEqual([
+      ["old", null],
+      ["hello", 1],
+    ]);
+    expect(
+      await rowsOf(
+        history,
+        "SELECT workflow_instance_id, status, duration_ms FROM workflow_runs ORDER BY ALL",
+      ),
+    ).toEqual([
+      ["r", "COMPLETED", 1],
+      ["run-1", "CANCELLED", null],
+    ]);
+    await history.close();
+  });
+
+  test("refuses a database that a newer cdktr wrote", async () => {
+    using directory = new TestDirectory();
+    await (await openHistory(directory)).close();
+    const raw = await openDatabase({
+      path: directory.at("app.db"),
+      filesDirectory: directory.at("files"),
+      tempDirectory: directory.at("temp"),
+    });
+    await raw.connection.run("INSERT INTO schema_version(version, applied_at_ms) VALUES (99, 0)");
+    raw.connection.disconnectSync();
+    raw.instance.closeSync();
+    const error = await failure(openHistory(directory));
+    expect(error.message).toContain("written by a newer cdktr (schema 99");
+  });
+
+  test("says that a file is no database, and what to do", async () => {
+    using directory = new TestDirectory();
+    writeFileSync(directory.at("app.db"), "x".repeat(20_000));
+    const error = await failure(openHistory(directory));
+    expect(error.message).toBe(`The history database ${directory.at("app.db")} is not a DuckDB database.`);
+    expect(error.hint).toContain("Move the file away");
+  });
+
+  test("says that a directory is no database", async () => {
+    using directory = new TestDirectory();
+    expect((await failure(openHistory(directory, directory.path))).message).toContain("is not available");
+  });
+
+  test("makes the directories above the file", async () => {
+    using directory = new TestDirectory();
+    const history = await openHistory(directory, directory.at("a/b/app.db"));
+    await history.close();
+  });
+
+  test("notices that the file was taken away", async () => {
+    using directory = new TestDirectory();
+    const history = await openHistory(directory);
+    expect(await history.lookAtFile()).toBe(false);
+    expect(history.stale).toBe(false);
+    await Bun.$`mv ${directory.at("app.db")} ${directory.at("aside.db")}`.quiet();
+    expect(await history.lookAtFile()).toBe(true);
+    expect(history.stale).toBe(true);
+    await history.close();
+  });
+});
+
+test("another DuckDB client reads the tables and views after closing", async () => {
+  using directory = new TestDirectory();
+  const history = await openHistory(directory);
+  await history.write({
+    ...logs("s", 1, [line(), line({ payload: "é\0x", level: "ERROR" })]),
+    statuses: [run(1), run(2, { status: "SKIPPED" }), task(3)],
+  });
+  await history.close();
+  const python = await pythonWith(["duckdb>=1.5"]);
+  const script = `
+import duckdb, json, sys
+db = duckdb.connect(sys.argv[1], read_only=True)
+print(json.dumps([db.execute(q).fetchall() for q in sys.argv[2:]]))`;
+  const child = Bun.spawn(
+    [
+      python,
+      "-c",
+      script,
+      directory.at("app.db"),
+      "SELECT payload, level, seq FROM logstore ORDER BY seq",
+      "SELECT status::VARCHAR FROM workflow_run_status ORDER BY rowid",
+      "SELECT workflow_instance_id, status::VARCHAR FROM workflow_runs",
+      "SELECT task_id, status::VARCHAR FROM task_runs",
+      "SELECT enum_range(NULL::RunStatus)::VARCHAR",
+    ],
+    { stdout: "pipe", stderr: "inherit" },
+  );
+  expect(JSON.parse(await child.stdout.text())).toEqual([
+    [
+      ["hello", "INFO", 1],
+      ["é\0x", "ERROR", 2],
+    ],
+    [["PENDING"], ["SKIPPED"]],
+    [["run-1", "SKIPPED"]],
+    [["extract", "RUNNING"]],
+    [["[PENDING, RUNNING, WAITING, COMPLETED, FAILED, CRASHED, SKIPPED, CANCELLED]"]],
+  ]);
+}, 180_000);
+
+async function failure(opening: Promise<HistoryDatabase>): Promise<HistoryUnavailableError> {
+  const error = await opening.then(
+    () => undefined,
+    (thrown) => thrown,
+  );
+  expect(error).toBeInstanceOf(HistoryUnavailableError);
+  return error;
+}
+
+test("runs that have not ended are found with their tasks, and can be ended", async () => {
+  using directory = new TestDirectory();
+  const history = await openHistory(directory);
+  const run = (id: string, status: RunStatus, attempt = 1) =>
+    ({
+      table: "workflow_run_status",
+      row: runRow({ workflow_instance_id: id, status, attempt }),
+    }) as const;
+  const task = (id: string, task_instance_id: string, status: RunStatus) =>
+    ({
+      table: "task_run_status",
+      row: taskRow({ workflow_instance_id: id, task_instance_id, status, exit_code: 0, cpu_ms: 5 }),
+    }) as const;
+  const rows = [
+    run("over", "RUNNING"),
+    run("over", "COMPLETED"),
+    run("queued", "PENDING"),
+    run("again", "RUNNING"),
+    run("again", "CRASHED"),
+    run("again", "PENDING", 2),
+    run("again", "RUNNING", 2),
+    task("over", "t0", "COMPLETED"),
+    task("again", "t1", "COMPLETED"),
+    task("again", "t2", "RUNNING"),
+  ];
+  const statuses = rows.map((row, i) => ({ ...row, id: i + 1 }));
+  await history.write({ logs: [], disordered: [], statuses });
+  const found = (await history.unfinished()).toSorted((a, b) => b.attempt - a.attempt);
+  expect(found).toEqual([
+    {
+      workflow_instance_id: "again",
+      attempt: 2,
+      status: "RUNNING",
+      tasks: new Map([
+        ["t1", { attempt: 1, status: "COMPLETED" }],
+        ["t2", { attempt: 1, status: "RUNNING" }],
+      ]),
+    },
+    { workflow_instance_id: "queued", attempt: 1, status: "PENDING", tasks: new Map() },
+  ]);
+  expect(await history.statusesOf(["over", "none"])).toEqual([
+    {
+      workflow_instance_id: "over",
+      attempt: 1,
+      status: "COMPLETED",
+      tasks: new Map([["t0", { attempt: 1, status: "COMPLETED" }]]),
+    },
+    { workflow_instance_id: "none", attempt: 0, status: "PENDING", tasks: new Map() },
+  ]);
+  await history.crash(["again", "over"], "nobody knows", 1_770_000_000_000);
+  expect((await history.unfinished()).map((each) => each.workflow_instance_id)).toEqual(["queued"]);
+  expect(
+    await rowsOf(
+      history,
+      "SELECT workflow_instance_id, status::VARCHAR, attempt, finished_at_ms, error, workflow_name FROM workflow_runs ORDER BY 1",
+    ),
+  ).toEqual([
+    ["again", "CRASHED", 2, 1_770_000_000_000, "nobody knows", "Daily"],
+    ["over", "COMPLETED", 1, 1_760_000_000_000, null, "Daily"],
+    ["queued", "PENDING", 1, null, null, "Daily"],
+  ]);
+  expect(
+    await rowsOf(history, "SELECT task_instance_id, status::VARCHAR, error FROM task_runs ORDER BY 1"),
+  ).toEqual([
+    ["t0", "COMPLETED", null],
+    ["t1", "COMPLETED", null],
+    ["t2", "CRASHED", "nobody knows"],
+  ]);
+  await history.close();
+});

@@ -1,0 +1,176 @@
+/** The principal's end of the link, with a history that says what the test wants. */
+import { expect, test } from "bun:test";
+import type { HistoryHost, HistorySettings } from "../../src/contract/history.ts";
+import { HistoryLink } from "../../src/principal/history/history-link.ts";
+import { turn } from "../../src/timer.ts";
+import { ManualClock } from "../support/manual-clock.ts";
+import { LogBook } from "./support.ts";
+
+type Envelope = { ask?: string; id?: number; news?: string; of?: unknown };
+
+/** Histories that answer nothing but what the test lets them. */
+class Histories implements HistoryHost {
+  readonly started: HistorySettings[] = [];
+  /** What the present one was told and asked. */
+  received: Envelope[] = [];
+  killed = 0;
+  answersPings = true;
+  #heard: (text: string) => void = () => {};
+  #ended: (how: string) => void = () => {};
+
+  async open(): Promise<void> {}
+
+  start(settings: HistorySettings, heard: (text: string) => void, ended: (how: string) => void) {
+    this.started.push(settings);
+    this.received = [];
+    this.#heard = heard;
+    this.#ended = ended;
+    return {
+      pid: undefined,
+      send: (text: string) => {
+        const envelope = JSON.parse(text) as Envelope;
+        this.received.push(envelope);
+        if (envelope.ask === "stop" || (envelope.ask === "ping" && this.answersPings))
+          queueMicrotask(() => heard(JSON.stringify({ id: envelope.id, reply: null })));
+      },
+      end: async () => {},
+      kill: () => {
+        this.killed++;
+        this.die("SIGKILL");
+      },
+    };
+  }
+
+  close(): void {}
+
+  tell(news: string, of: unknown): void {
+    this.#heard(JSON.stringify({ news, of }));
+  }
+
+  /** Answers the oldest request of a kind. */
+  reply(verb: string, reply: unknown): void {
+    const asked = this.received.find(({ ask }) => ask === verb);
+    this.#heard(JSON.stringify({ id: asked?.id, reply }));
+  }
+
+  opens(): void {
+    this.tell("bound", { listening: 1001, publishing: 1002 });
+    this.tell("available", { ok: true, error: null });
+  }
+
+  die(how: string): void {
+    this.#ended(how);
+  }
+
+  told(news: string): unknown[] {
+    return this.received.filter((envelope) => envelope.news === news).map(({ of }) => of);
+  }
+}
+
+async function start() {
+  const histories = new Histories();
+  const clock = new ManualClock();
+  const book = new LogBook();
+  const link = new HistoryLink({
+    host: histories,
+    settings: {
+      db_path: ":memory:",
+      data_directory: "/nowhere",
+      flush_interval_ms: 1000,
+      host: "127.0.0.1",
+      listening_port: 0,
+      publishing_port: 0,
+      doors: "own user",
+      log_level: 3,
+    },
+    mayAdopt: () => false,
+    isAwaited: async () => false,
+    state: { statuses: {} as never, installation: {} as never, keys: undefined },
+    log: book.log,
+    clock,
+    memory: { queriesEnd: 1, processEnds: 1 },
+  });
+  await link.start();
+  return { histories, clock, book, link, [Symbol.asyncDispose]: () => link.stop() };
+}
+
+test("what was received and is not stored is forgotten when the history ends; the next one is told what it has to know", async () => {
+  await using world = await start();
+  const { histories, link, clock } = world;
+  histories.opens();
+  link.agentHoldsFrom("s", 5);
+  link.clockCompared("a", 4000);
+  histories.tell("positions", [["s", 20, 10]]);
+  expect(link.position("s")).toEqual({ received: 20, durable: 10 });
+  histories.die("SIGKILL");
+  expect(link.state).toBe("DOWN");
+  expect(link.position("s")).toEqual({ received: 10, durable: 10 });
+  expect(histories.started).toHaveLength(1);
+  clock.advance(100);
+  expect(histories.started).toHaveLength(2);
+  // Peers find it where it was.
+  expect(histories.started[1]).toMatchObject({ listening_port: 1001, publishing_port: 1002 });
+  expect(histories.told("streamHeld")).toEqual([{ stream_id: "s", first_seq: 5 }]);
+  expect(histories.told("clockCompared")).toEqual([{ agent_id: "a", offset_ms: 4000 }]);
+});
+
+test("one that ends at once is started less and less often", async () => {
+  await using world = await start();
+  const { histories, clock } = world;
+  for (const pause of [100, 200, 400, 800]) {
+    const count = histories.started.length;
+    histories.die("status 1");
+    clock.advance(pause - 1);
+    expect(histories.started).toHaveLength(count);
+    clock.advance(1);
+    expect(histories.started).toHaveLength(count + 1);
+  }
+});
+
+test("a silent one fails reads, is not asked for lists, and is killed in the end", async () => {
+  await using world = await start();
+  const { histories, link, clock, book } = world;
+  histories.opens();
+  histories.answersPings = false;
+  const read = link.searchLogs({}).catch((error) => error);
+  await Promise.resolve();
+  const list = link.listRuns({ limit: 1 }, 0).catch((error) => error);
+  for (let ms = 0; ms < 1300; ms += 250) clock.advance(250);
+  expect((await list).message).toContain("does not answer");
+  expect(link.state).toBe("UP");
+  for (let ms = 0; ms < 2000; ms += 250) clock.advance(250);
+  expect(link.state).toBe("SLOW");
+  expect((await read).message).toContain("does not answer");
+  await expect(link.query({ sql: "SELECT 1", max_rows: 1 })).rejects.toThrow("does not answer");
+  // A word from it is enough.
+  histories.tell("positions", []);
+  expect(link.state).toBe("UP");
+  for (let ms = 0; ms < 40_000 && histories.killed === 0; ms += 250) clock.advance(250);
+  expect(histories.killed).toBe(1);
+  expect(link.state).toBe("DOWN");
+  expect(book.count(/is ended: it did not answer for 20 s/)).toBe(1);
+});
+
+test("reads wait for one that is starting", async () => {
+  await using world = await start();
+  const { histories, link, clock } = world;
+  expect(link.available).toEqual({ ok: false, error: "The history is starting." });
+  const read = link.query({ sql: "SELECT 1", max_rows: 1 });
+  histories.opens();
+  await turn();
+  histories.reply("query", { columns: [], rows: [[1]], truncated: false, warning: null });
+  expect((await read).rows).toEqual([[1]]);
+  histories.die("SIGKILL");
+  const failing = link.query({ sql: "SELECT 1", max_rows: 1 }).catch((error) => error);
+  await Promise.resolve();
+  clock.advance(5000);
+  expect((await failing).message).toMatch(/The history is starting|has ended/);
+});
+
+test("one that cannot bind its ports is the failure of the start", async () => {
+  await using world = await start();
+  const { histories, link } = world;
+  const settled = link.settled(1000).catch((error) => error);
+  histories.tell("failed", { kind: "CdktrError", message: "Port 5562 is taken", hint: "choose another" });
+  expect(await settled).toMatchObject({ message: "Port 5562 is taken", hint: "choose another" });
+});
