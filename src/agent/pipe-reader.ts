@@ -16,19 +16,24 @@ const buffer = new Uint8Array(CHUNK_BYTES);
 export class PipeReader {
   readonly #fd: number;
   readonly #take: (chunk: Uint8Array) => Promise<void> | undefined;
+  readonly #end: () => void;
   readonly #ended = Promise.withResolvers<void>();
   /** Absent until {@link begin}. */
   #reader: ReadableStreamDefaultReader<Uint8Array> | undefined;
   #taking = false;
   #closed = false;
 
-  /** @param take receives each chunk, which it does not keep; its result is awaited */
-  constructor(fd: number, take: (chunk: Uint8Array) => Promise<void> | undefined) {
+  /**
+   * @param take receives each chunk, which it does not keep; its result is awaited
+   * @param end called once, after the last chunk
+   */
+  constructor(fd: number, take: (chunk: Uint8Array) => Promise<void> | undefined, end: () => void) {
     this.#fd = fd;
     this.#take = take;
+    this.#end = end;
   }
 
-  /** Resolves when the pipe has ended, or reading was stopped. */
+  /** Resolves when the pipe has ended, or reading was stopped; by then `end` has been called. */
   get ended(): Promise<void> {
     return this.#ended.promise;
   }
@@ -95,6 +100,7 @@ export class PipeReader {
     if (this.#closed) return;
     this.#closed = true;
     closeSync(this.#fd);
+    this.#end();
     this.#ended.resolve();
   }
 }

@@ -84,7 +84,8 @@ export class TaskProcess {
   readonly #marker: string;
   readonly #background: Background;
   readonly #graceMs: number;
-  readonly #output: readonly { readonly reader: PipeReader; readonly logged: Promise<void> }[];
+  /** What they have read is in the log once they have ended. */
+  readonly #output: readonly PipeReader[];
   readonly #memory: MemoryWatch;
   /** When the process is killed after it was told to end; undefined if it was not told to. */
   #killAt: number | undefined;
@@ -188,8 +189,7 @@ export class TaskProcess {
       ({ group }) => group !== this.pid,
     );
 
-  /** @returns the reader, and a promise that resolves when everything it read is in the log */
-  #outputOf(fd: number, level: "INFO" | "ERROR"): { reader: PipeReader; logged: Promise<void> } {
+  #outputOf(fd: number, level: "INFO" | "ERROR"): PipeReader {
     const splitter = new LineSplitter();
     const write = (payloads: readonly string[]) => {
       if (level === "ERROR") {
@@ -207,7 +207,7 @@ export class TaskProcess {
       // Timers may fire a fraction of a millisecond early.
       armSnapshot();
     });
-    const reader = new PipeReader(fd, (chunk) => {
+    const take = (chunk: Uint8Array) => {
       write(splitter.push(chunk, performance.now()));
       armSnapshot();
       const room = this.#log.room();
@@ -216,25 +216,26 @@ export class TaskProcess {
       this.#surplusBytes += chunk.length;
       if (this.#surplusBytes > SURPLUS_BYTES) this.#cutOutput();
       return undefined;
-    });
-    const logged = reader.ended.then(() => {
+    };
+    return new PipeReader(fd, take, () => {
       rewrite.cancel();
       write(splitter.end());
     });
-    return { reader, logged };
   }
 
   #readOutput(): void {
-    for (const { reader } of this.#output) reader.begin();
+    for (const reader of this.#output) reader.begin();
   }
 
   async #finish(): Promise<ProcessEnd> {
     await Promise.race([this.#child.exited, this.#givenUp.promise]);
     this.#settling.cancel();
     this.#memory.stop();
-    // Unless processes are left, nobody can write any more.
-    const isRead = this.#log.room() === undefined && this.#output.every(({ reader }) => reader.readNow());
-    if (!isRead) this.#readOutput();
+    if (this.#isOver()) {
+      this.#gone = true;
+      return this.#endOf([]);
+    }
+    this.#readOutput();
     const isLeft = this.#hasEnded && (await this.#endBackground());
     const survivors = await this.#tellSurvivors();
     this.#gone = true;
@@ -242,12 +243,26 @@ export class TaskProcess {
     this.#givingUp.cancel();
     this.#isOnlyOutput = true;
     this.#onlyOutput.resolve();
-    const read = Promise.all(this.#output.map(({ logged }) => logged));
+    const read = Promise.all(this.#output.map(({ ended }) => ended));
     if (isLeft || survivors.length > 0) {
       if (!(await isDoneWithin(SETTLE_MS, read))) await this.#stopReading(read);
-    } else if (!isRead && !(await this.#isReadToTheEnd(read))) await this.#endHolders(read);
-    // What was read is in the log.
-    await read;
+    } else if (!(await this.#isReadToTheEnd(read))) await this.#endHolders(read);
+    return this.#endOf(survivors);
+  }
+
+  /** Whether the process has ended by itself, left nothing behind, and all that it has written is in the log: the usual end of a short one. */
+  #isOver(): boolean {
+    return (
+      this.#hasEnded &&
+      this.#killAt === undefined &&
+      this.#background === "kill" &&
+      this.#log.room() === undefined &&
+      this.#output.every((reader) => reader.readNow()) &&
+      !groupExists(this.pid)
+    );
+  }
+
+  #endOf(survivors: readonly Survivor[]): ProcessEnd {
     const usage = this.#child.resourceUsage();
     const signal = this.#child.signalCode;
     return {
@@ -314,7 +329,7 @@ export class TaskProcess {
   }
 
   async #stopReading(read: Promise<unknown>): Promise<void> {
-    for (const { reader } of this.#output) await reader.giveUp();
+    for (const reader of this.#output) await reader.giveUp();
     await read;
   }
 
@@ -326,7 +341,7 @@ export class TaskProcess {
       "WARN",
       "The rest of the output is not recorded: this agent has no space for more undelivered log lines.",
     );
-    for (const { reader } of this.#output) void reader.giveUp();
+    for (const reader of this.#output) void reader.giveUp();
   }
 
   /** A process outside the group holds the output open: one that created its own session. */
@@ -354,7 +369,7 @@ export class TaskProcess {
     for (;;) {
       if (await isDoneWithin(SETTLE_MS / 5, read)) return true;
       const now = performance.now();
-      if (!this.#output.every(({ reader }) => reader.idle)) quietSince = now;
+      if (!this.#output.every((reader) => reader.idle)) quietSince = now;
       if (now - quietSince >= SETTLE_MS) return false;
     }
   }

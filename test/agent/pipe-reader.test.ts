@@ -4,13 +4,16 @@ import { makePipe } from "../../src/agent/libc.ts";
 import { PipeReader } from "../../src/agent/pipe-reader.ts";
 import { until } from "./support/bench.ts";
 
-/** A pipe that is read into `text`. */
+/** A pipe that is read into `text`, with a full stop at its end. */
 function readPipe() {
   const { read, write } = makePipe();
   const got = { text: "" };
-  const reader = new PipeReader(read, (chunk) => {
+  const take = (chunk: Uint8Array) => {
     got.text += new TextDecoder().decode(chunk);
     return undefined;
+  };
+  const reader = new PipeReader(read, take, () => {
+    got.text += ".";
   });
   return { reader, got, write };
 }
@@ -22,7 +25,7 @@ test("what was written is read at once, and the end is known at once", async () 
   expect([reader.readNow(), got.text]).toEqual([false, "one"]);
   writeSync(write, " two");
   closeSync(write);
-  expect([reader.readNow(), got.text, reader.idle]).toEqual([true, "one two", true]);
+  expect([reader.readNow(), got.text, reader.idle]).toEqual([true, "one two.", true]);
   await reader.ended;
   // It stays so.
   reader.begin();
@@ -41,7 +44,7 @@ test("what comes later is read as it comes, from what was left on", async () => 
   writeSync(write, " three");
   closeSync(write);
   await reader.ended;
-  expect(got.text).toBe("one two three");
+  expect(got.text).toBe("one two three.");
 });
 
 test("a full pipe is read to its end", () => {
@@ -50,14 +53,18 @@ test("a full pipe is read to its end", () => {
   writeSync(write, text);
   closeSync(write);
   expect(reader.readNow()).toBe(true);
-  expect(got.text).toBe(text);
+  expect(got.text).toBe(`${text}.`);
 });
 
 test("one that never stops writing does not hold it up", async () => {
   const { read, write } = makePipe();
   const child = Bun.spawn(["yes"], { stdio: ["ignore", write, "ignore"] });
   closeSync(write);
-  const reader = new PipeReader(read, () => undefined);
+  const reader = new PipeReader(
+    read,
+    () => undefined,
+    () => {},
+  );
   try {
     await until(() => !reader.idle, "it writes");
     expect(reader.readNow()).toBe(false);
