@@ -9,7 +9,7 @@ import type { PrincipalLink } from "./principal-link.ts";
 
 const BATCH = 500;
 /** How long reports for which nobody waits may wait for others, to be sent together, ms. */
-const GATHER_MS = 25;
+const GATHER_MS = 10;
 /** How long the report of a run's end waits for the run's log lines to be sent, ms. */
 const LINES_FIRST_MS = 1000;
 const RETRY_MS = 500;

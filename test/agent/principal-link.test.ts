@@ -96,8 +96,8 @@ test("a chain of short tasks is told in a few messages, its end without delay", 
   expect(principal.reports).toHaveLength(2 * ids.length + 1);
   const [first, last] = [principal.reports[0], principal.reports.at(-1)];
   const tookMs = (last?.timestamp_ms ?? 0) - (first?.timestamp_ms ?? 0);
-  // One for each 25 ms of the run, and one for its end.
-  expect(principal.batches.length).toBeLessThanOrEqual(tookMs / 25 + 2);
+  // One for each 10 ms of the run, and one for its end.
+  expect(principal.batches.length).toBeLessThanOrEqual(tookMs / 10 + 2);
 });
 
 describe("orders", () => {
