@@ -1,6 +1,7 @@
 /** The outputs of a task: named JSON values that it publishes when it has COMPLETED. */
 import { z } from "zod";
 import { IDENTIFIER } from "../workflow/model.ts";
+import type { Outputs as Published } from "../workflow/plan.ts";
 
 /** The most that a task may publish: the bytes of its outputs as JSON. */
 export const MAX_OUTPUTS_BYTES = 256 * 1024;
@@ -9,7 +10,7 @@ export const MAX_OUTPUTS_TOGETHER_BYTES = 8 * 1024 * 1024;
 /** How deep arrays and objects may be nested in outputs. */
 export const MAX_OUTPUTS_DEPTH = 64;
 
-export type Outputs = Readonly<Record<string, unknown>>;
+export type Outputs = Published;
 
 /** Why a name cannot be that of an output; undefined when it can. */
 export function faultOfOutputName(name: string): string | undefined {

@@ -1,9 +1,10 @@
 /** The scalars of workflow files: how each is written, validated and stored. */
 import { z } from "zod";
+import { isTimezone, timezoneNames } from "../host/timezones.ts";
 import { didYouMean, nearest } from "../terminal/did-you-mean.ts";
 import { DURATION_PATTERN, formatDuration, parseDuration } from "./duration.ts";
 import { type Field, scalar } from "./field.ts";
-import { checkCron, isTimezone, timezoneNames } from "./schedule.ts";
+import { checkCron } from "./schedule.ts";
 import { parseTimestamp } from "./timestamp.ts";
 
 /** In the JSON Schema, a scalar that may be written without quotes whatever it looks like. */

@@ -189,24 +189,3 @@ function reasonOf(error: unknown): string {
   const reason = text.replace(/^CronPattern: /, "").replace(/^Syntax error, /, "");
   return reason.charAt(0).toLowerCase() + reason.slice(1).replace(/\.$/, "");
 }
-
-const zones = new Set<string>();
-
-/** Whether this system knows this IANA time zone. */
-export function isTimezone(name: string): boolean {
-  if (zones.has(name)) return true;
-  if (!/^[A-Za-z]/.test(name)) return false;
-  try {
-    new Intl.DateTimeFormat("en", { timeZone: name });
-    if (zones.size >= KEPT) zones.clear();
-    zones.add(name);
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-/** The names of the time zones, for suggestions. */
-export function timezoneNames(): readonly string[] {
-  return ["UTC", ...Intl.supportedValuesOf("timeZone")];
-}

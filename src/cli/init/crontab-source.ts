@@ -3,11 +3,11 @@ import { readFileSync, statSync } from "node:fs";
 import { hostname } from "node:os";
 import { posix, resolve } from "node:path";
 import { CdktrError, errorMessage, NotFoundError, UnprocessableError, UsageError } from "../../errors.ts";
+import { hostZone } from "../../host/host-zone.ts";
 import { type CrontabAnswer, IMPORT_DIRECTORY } from "../../project/answers.ts";
 import { guessFormat } from "../../project/crontab/crontab-file.ts";
 import { importCrontab } from "../../project/crontab/import-crontab.ts";
 import { schemaFrom } from "../../project/project-files.ts";
-import { hostZone } from "../../workflow/host-zone.ts";
 import { currentUser, userNamed, userNames } from "./host-users.ts";
 
 /** The keyword for the user's own crontab. */

@@ -7,7 +7,7 @@ const PLAIN_NAME = /^:?[A-Z]\w*(\/[\w+-]+)*$/;
 export async function adoptZone(): Promise<void> {
   const { TZ } = process.env;
   if (TZ === undefined || TZ === "" || PLAIN_NAME.test(TZ)) return;
-  const { hostZone, UnknownZoneError } = await import("../../workflow/host-zone.ts");
+  const { hostZone, UnknownZoneError } = await import("../../host/host-zone.ts");
   try {
     process.env.TZ = hostZone(TZ);
   } catch (error) {

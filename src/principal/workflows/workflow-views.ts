@@ -2,9 +2,10 @@
 import type { Clock } from "../../clock.ts";
 import type { WorkflowDetails, WorkflowSummary } from "../../contract/messages.ts";
 import type { DeclaredWorkflow } from "../../events/declared/declaration-source.ts";
+import { isTimezone } from "../../host/timezones.ts";
 import type { ScheduleCursor } from "../../storage/operational/store.ts";
 import type { WorkflowDefinition } from "../../workflow/model.ts";
-import { firingsBetween, isTimezone, nextFiring, previousFiring } from "../../workflow/schedule.ts";
+import { firingsBetween, nextFiring, previousFiring } from "../../workflow/schedule.ts";
 import { type LoadedWorkflow, scheduleOf, textsOf } from "./loaded-workflow.ts";
 import type { StoredWorkflows } from "./stored-workflows.ts";
 import { Turns } from "./turns.ts";

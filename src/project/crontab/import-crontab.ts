@@ -1,8 +1,8 @@
 /** Translates a crontab into workflow files: each line becomes part of one, or is listed with the reason why not. The crontab is only read. */
 import { createHash } from "node:crypto";
-import { hostZone, UnknownZoneError } from "../../workflow/host-zone.ts";
+import { hostZone, UnknownZoneError } from "../../host/host-zone.ts";
+import { isTimezone } from "../../host/timezones.ts";
 import { parseWorkflow } from "../../workflow/parse.ts";
-import { isTimezone } from "../../workflow/schedule.ts";
 import { changedTimes } from "./clock-changes.ts";
 import { readCommand } from "./command-text.ts";
 import { CronFieldError, readTimes, shortForm } from "./cron-fields.ts";

@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { copyFileSync } from "node:fs";
-import { hostZone, UnknownZoneError } from "../../src/workflow/host-zone.ts";
+import { hostZone, UnknownZoneError } from "../../src/host/host-zone.ts";
 import { nextFiring } from "../../src/workflow/schedule.ts";
 import { TemporaryDirectory } from "../support/temporary-directory.ts";
 

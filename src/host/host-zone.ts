@@ -6,7 +6,7 @@ import { readFileSync, realpathSync } from "node:fs";
 import { isAbsolute, join } from "node:path";
 import { CdktrError } from "../errors.ts";
 import { nearest } from "../terminal/did-you-mean.ts";
-import { isTimezone, timezoneNames } from "./schedule.ts";
+import { isTimezone, timezoneNames } from "./timezones.ts";
 
 /** The host's time zone cannot be mapped to an IANA name. */
 export class UnknownZoneError extends CdktrError {}
