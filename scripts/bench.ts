@@ -246,6 +246,8 @@ async function chain(fleet: Fleet): Promise<void> {
 
 async function manyRuns(fleet: Fleet): Promise<void> {
   say(`${RUNS} runs of one task`);
+  const used = () => ({ principal: cpuMs(fleet.principalPid), agent: cpuMs(fleet.agentPid) });
+  const before = used();
   const ours = await timed(async () => {
     await Promise.all(Array.from({ length: RUNS }, () => trigger(fleet, "one")));
     for (;;) {
@@ -254,14 +256,24 @@ async function manyRuns(fleet: Fleet): Promise<void> {
       await Bun.sleep(10);
     }
   });
+  const after = used();
   const raw = await spawnsAtOnce(RUNS);
-  record({
-    name: `${RUNS.toLocaleString("en")} one-task runs`,
-    unit: "runs/s",
-    cdktr: (RUNS / ours) * 1000,
-    against: `${RUNS.toLocaleString("en")} spawns in sessions of their own, ${CONCURRENCY} at once`,
-    baseline: (RUNS / raw) * 1000,
-  });
+  record(
+    {
+      name: `${RUNS.toLocaleString("en")} one-task runs`,
+      unit: "runs/s",
+      cdktr: (RUNS / ours) * 1000,
+      against: `${RUNS.toLocaleString("en")} spawns in sessions of their own, ${CONCURRENCY} at once`,
+      baseline: (RUNS / raw) * 1000,
+    },
+    ...(["principal", "agent"] as const).map((who) => ({
+      name: `a one-task run, CPU of the ${who}`,
+      unit: "ms" as const,
+      cdktr: (after[who] - before[who]) / RUNS,
+      against: null,
+      baseline: null,
+    })),
+  );
 }
 
 async function logLines(fleet: Fleet): Promise<void> {

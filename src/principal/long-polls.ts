@@ -45,6 +45,11 @@ export class LongPolls extends BackgroundService {
     };
   }
 
+  /** Whether anyone waits for a topic. */
+  isAwaited(topic: string): boolean {
+    return this.#waiting.has(topic);
+  }
+
   /** Wakes a topic. */
   wake(topic: string): void {
     for (const settle of [...(this.#waiting.get(topic) ?? [])]) settle("woken");

@@ -11,11 +11,18 @@ export interface Connection {
 
 /** The connections of one socket. */
 export class Peers {
+  readonly #hasUsers: boolean;
   /** By descriptor. Descriptor numbers are reused; the id tells whether it is still the same connection. */
   readonly #known = new Map<number, { id: bigint; userId: string }>();
 
+  /** @param hasUsers whether peers prove who they are: only of those is it remembered whose a connection is */
+  constructor(hasUsers: boolean) {
+    this.#hasUsers = hasUsers;
+  }
+
   /** Records that a message of a user arrived on a connection. */
   heard(descriptor: number, userId: string): void {
+    if (!this.#hasUsers) return;
     const id = descriptor < 0 ? undefined : connectionId(descriptor);
     if (id === undefined) return;
     const known = this.#known.get(descriptor);

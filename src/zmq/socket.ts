@@ -62,7 +62,8 @@ export abstract class Socket implements Disposable {
     );
     try {
       applyOptions(this.#native, { linger: DEFAULT_LINGER_MS, ...options });
-      if (options.zapDomain !== undefined || type === SocketType.Router) this.#native.peers = new Peers();
+      if (options.zapDomain !== undefined || type === SocketType.Router)
+        this.#native.peers = new Peers(options.curveServer === true);
       if (options.sendTimeout !== undefined) this.sendTimeout = options.sendTimeout;
       if (options.receiveTimeout !== undefined) this.receiveTimeout = options.receiveTimeout;
     } catch (error) {

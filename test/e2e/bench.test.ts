@@ -33,6 +33,7 @@ test.if(COMPILED)(
       "trigger to task start, p99",
       "chain of 40 sequential tasks",
       "one-task runs",
+      "a one-task run, CPU of the principal",
       "log lines",
       "idle principal, CPU",
       "idle agent, CPU",
@@ -44,10 +45,8 @@ test.if(COMPILED)(
     }
     for (const measure of measures) {
       expect(measure.cdktr).toBeGreaterThanOrEqual(0);
-      if (measure.unit !== "% of a core") {
-        expect(measure.cdktr).toBeGreaterThan(0);
-        expect(measure.baseline).toBeGreaterThan(0);
-      }
+      if (measure.unit !== "% of a core") expect(measure.cdktr).toBeGreaterThan(0);
+      if (measure.against !== null) expect(measure.baseline).toBeGreaterThan(0);
     }
     expect(processesWith(directory.root)).toEqual([]);
     expect(readdirSync(directory.root)).toEqual([]);

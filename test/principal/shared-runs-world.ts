@@ -456,9 +456,11 @@ export class SharedRunsWorld {
     if (batch === null || !agent.isRegistered) return;
     let answer: { seq: number; fenced: readonly Parameters<typeof nameOf>[0][] } | undefined;
     const context = { changes: this.#changes, log: silent, nowMs: this.#clock.now(), aheadMs: 0 };
+    const streamId = batch.stream_id;
     const last = batch.reports.at(-1);
     const isDone = await this.#try(`${agent.id} reports up to ${last?.seq}`, async (tx) => {
-      answer = await applyReports(tx, batch, context);
+      const before = (await tx.getStream(streamId))?.seq ?? null;
+      answer = await applyReports(tx, batch, { ...context, before });
     });
     // The reply may be lost: the reports are sent again.
     if (!isDone || answer === undefined || (!this.#isCalm && this.#chance(0.2))) return;

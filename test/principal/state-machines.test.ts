@@ -136,12 +136,15 @@ class Chaos {
     if ((await tx.getAgent(agent)) === null) await tx.registerAgent(agentRecord(agent), null, 1000);
     const fetch_id = this.#random.below(2) === 0 ? null : crypto.randomUUID();
     const to = { agent_id: agent, session_id: "s", fetch_id, offer_ms: 1000 };
-    const claim = await tx.claim({ ...to, assigned_at_ms: this.#clock.now() });
+    const [head] = await tx.queueHeads();
+    const isHeld = head !== undefined && (await this.#changes.startsAtOnce(tx, head, to));
+    const claim = await tx.claim({ ...to, isHeld, assigned_at_ms: this.#clock.now() });
     expect(claim).not.toBe("unfit");
     if (typeof claim === "string") return;
-    const isHeld = (await this.#changes.begin(tx, claim)) !== null;
+    expect(claim.run.workflow_instance_id).toBe(head?.workflow_instance_id as string);
+    const { lease } = (await this.#changes.given(tx, claim)).attempt;
     const mustConfirm = fetch_id === null || this.failover.get(claim.run.workflow_instance_id) === "never";
-    expect(isHeld).toBe(!mustConfirm);
+    expect(lease).toBe(mustConfirm ? "OFFERED" : "HELD");
   }
 
   async #cancel(tx: OperationalTx): Promise<void> {

@@ -501,6 +501,61 @@ export function describeStore(name: string, make: () => Promise<StoreUnderTest>)
       expect(await store.read((tx) => tx.openAttempts())).toHaveLength(50);
     });
 
+    given(
+      "gives what a look at the queue has found, held at once if it need not be confirmed",
+      async ({ store }) => {
+        await store.transact(register("a"));
+        await store.transact(create("one", { definition_hash: "of one", status_at_ms: 2500 }));
+        await store.transact((tx) => tx.createRun(SPLIT, "{}", []));
+        await store.transact((tx) => tx.addSlices(SPLIT, [SECOND], 1000));
+        const claims = await store.transact(async (tx) => {
+          const heads = await tx.queueHeads();
+          expect(heads.map(({ definition_hash }) => definition_hash)).toEqual(["of one", "hash"]);
+          const claims = [];
+          for (const head of heads) claims.push(await tx.claim({ ...claimant("a"), head, isHeld: true }));
+          expect(await tx.queueHeads()).toEqual([]);
+          // It is not there any more.
+          expect(await tx.claim({ ...claimant("a"), ...(heads[0] && { head: heads[0] }) })).toBe("empty");
+          return claims;
+        });
+        expect(claims).toMatchObject([
+          { run: { workflow_instance_id: "one", status: "PENDING" }, slice: null },
+          { run: { workflow_instance_id: "split", status: "PENDING" }, slice: { slice: 2, state: "LEASED" } },
+        ]);
+        const attempts = await store.read((tx) => tx.openAttempts("a"));
+        expect(attempts).toEqual(
+          claims.flatMap((claim) => (typeof claim === "string" ? [] : [claim.attempt])),
+        );
+        const held = { lease: "HELD", status: "RUNNING", deadline_ms: null };
+        expect(attempts).toMatchObject([
+          { ...held, slice: 0, started_at_ms: 2500 },
+          { ...held, slice: 2, started_at_ms: 2000 },
+        ]);
+      },
+    );
+
+    given("knows which attempts an agent must stop, and why", async ({ store }) => {
+      for (const id of ["a", "b"]) await store.transact(register(id));
+      for (const id of ["fine", "unwanted", "another's"]) await store.transact(create(id));
+      for (const id of ["a", "a", "b"]) await store.transact((tx) => claimed(tx, id));
+      await store.transact((tx) => tx.createRun(SPLIT, "{}", []));
+      await store.transact((tx) => tx.addSlices(SPLIT, [SECOND], 1000));
+      await store.transact((tx) => tx.claim({ ...claimant("a"), needs: "gpu" }));
+      expect(await store.read((tx) => tx.attemptsToStop("a"))).toEqual([]);
+      await store.transact(async (tx) => {
+        for (const id of ["unwanted", "another's"]) await tx.requestCancel(await runOf(tx, id), 1);
+        await tx.recordTimeout(await runOf(tx, "split"), 1);
+      });
+      const of = { session_id: "s", attempt: 1 };
+      expect(await store.read((tx) => tx.attemptsToStop("a"))).toEqual([
+        { ...of, workflow_instance_id: "unwanted", slice: 0, reason: "cancelled" },
+        { ...of, workflow_instance_id: "split", slice: 2, reason: "timed out" },
+      ]);
+      for (const attempt of await store.read((tx) => tx.openAttempts("a")))
+        await store.transact((tx) => tx.transitionLease(attempt, { lease: "REVOKED", status: "CANCELLED" }));
+      expect(await store.read((tx) => tx.attemptsToStop("a"))).toEqual([]);
+    });
+
     given("gives a request one run, however often it is repeated at once", async ({ store }) => {
       await store.transact(register("a"));
       for (const id of ["one", "two", "three"]) await store.transact(create(id));
@@ -663,7 +718,7 @@ export function describeStore(name: string, make: () => Promise<StoreUnderTest>)
       expect(await store.read(async (tx) => [...(await tx.outputsOf("split", ["c", "b", "x"]))])).toEqual([
         ["c", '{"n":3}'],
       ]);
-      expect((await store.read((tx) => tx.listTaskRuns("split", 2))).map((task) => task.task_id)).toEqual([
+      expect((await store.read((tx) => tx.listTaskStates("split", 2))).map((task) => task.task_id)).toEqual([
         "b",
         "c",
       ]);
@@ -675,6 +730,21 @@ export function describeStore(name: string, make: () => Promise<StoreUnderTest>)
         ({ outputs: _, ...state }) => state,
       );
       expect(await store.read((tx) => tx.listTaskStates("split"))).toEqual(states);
+      for (const [slice, status] of (["RUNNING", "WAITING", "PENDING"] as const).entries()) {
+        const task = taskRun("split", { task_instance_id: `open ${slice}`, slice, status });
+        await store.transact(async (tx) => {
+          if (status !== "WAITING") return tx.transitionTask(task, null, OF);
+          await tx.transitionTask({ ...task, status: "RUNNING" }, null, OF);
+          await tx.transitionTask(task, "RUNNING", OF);
+        });
+      }
+      const openOf = (slice?: number) =>
+        store.read(async (tx) => (await tx.listOpenTasks("split", slice)).map(({ status }) => status));
+      expect([await openOf(), await openOf(1), await openOf(2)]).toEqual([
+        ["RUNNING", "WAITING", "PENDING"],
+        ["WAITING"],
+        ["PENDING"],
+      ]);
     });
 
     given("knows which runs take too long", async ({ store }) => {

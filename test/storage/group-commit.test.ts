@@ -1,6 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { GroupCommit } from "../../src/storage/operational/group-commit.ts";
 import { NestedUnitError } from "../../src/storage/operational/store.ts";
+import { turn } from "../../src/timer.ts";
 
 class DatabaseError extends Error {}
 class Lost extends Error {}
@@ -52,12 +53,12 @@ class Desk {
   }
 
   /** A unit that writes `what`. */
-  unit(what: string): Promise<string> {
+  unit(what: string, patienceMs?: number): Promise<string> {
     return this.commits.transact(async (write) => {
       this.commits.afterCommit(() => this.told.push(`effect of ${what}`));
       await write(what);
       return what;
-    });
+    }, patienceMs);
   }
 }
 
@@ -78,6 +79,25 @@ describe("group commit", () => {
       "effect of a",
       "effect of b",
     ]);
+  });
+
+  test("lets a unit with patience wait for others, whose transaction it shares, or until its patience ends", async () => {
+    const desk = new Desk();
+    const patient = desk.unit("a", 60_000);
+    // A turn in which nothing comes, and a read, which does not wait for it.
+    await turn();
+    expect(await desk.commits.read(async () => desk.told.length)).toBe(0);
+    await Promise.all([desk.unit("b"), patient]);
+    expect(desk.told.filter((what) => ["begin", "a", "b", "commit"].includes(what))).toEqual([
+      "begin",
+      "a",
+      "b",
+      "commit",
+    ]);
+    await desk.unit("c", 1);
+    const last = desk.unit("d", 60_000);
+    await desk.commits.drain();
+    expect(await last).toBe("d");
   });
 
   test("takes no more into one transaction than others may wait for", async () => {

@@ -26,9 +26,9 @@ export class RepeatingStore implements OperationalStore {
     return this.#store.stop();
   }
 
-  async transact<T>(work: UnitOfWork<T>): Promise<T> {
+  async transact<T>(work: UnitOfWork<T>, patienceMs?: number): Promise<T> {
     await this.#undone(work);
-    return this.#store.transact(work);
+    return this.#store.transact(work, patienceMs);
   }
 
   read<T>(work: UnitOfWork<T>): Promise<T> {

@@ -362,9 +362,10 @@ export class AgentRegistry extends BackgroundService {
 
   /**
    * Applies reports in sequence, each once.
+   * @param isAwaited whether somebody waits for the end of a run
    * @throws UnprocessableError when the process must register first
    */
-  async report(batch: AgentReports): Promise<AgentOrders> {
+  async report(batch: AgentReports, isAwaited: (runId: string) => boolean): Promise<AgentOrders> {
     const contact = this.#contacts.get(batch.agent_id);
     const registered = contact?.sessionId === batch.session_id ? contact : undefined;
     if (registered !== undefined) {
@@ -372,27 +373,31 @@ export class AgentRegistry extends BackgroundService {
       this.#contacts.seen(registered);
     }
     try {
-      const { fenced } = await this.#o.store.transact(async (tx) => {
-        // What is on an agent's disk counts, even before its new process has registered: fencing is by attempt.
-        const stream = await tx.getStream(batch.stream_id);
-        if (registered === undefined && stream?.agent_id !== batch.agent_id)
-          throw registerFirst(batch.agent_id);
-        if (stream !== null && stream.agent_id !== batch.agent_id) throw foreignStream(batch.agent_id);
-        const applied = await applyReports(tx, batch, {
-          ...this.#o,
-          nowMs: this.#o.clock.now(),
-          aheadMs: registered?.skew.aheadMs ?? 0,
-        });
-        if (registered?.settle && applied.seq >= registered.settle.upTo) {
-          await this.#crashFormer(tx, batch.agent_id, batch.session_id);
-          tx.afterCommit(() => {
-            registered.settle = null;
-          });
-        }
-        return applied;
-      });
       const agent = { agentId: batch.agent_id, sessionId: batch.session_id };
-      const orders = await this.#orders.of(agent, fenced, batch.stream_id);
+      const orders = await this.#o.store.transact(
+        async (tx) => {
+          // What is on an agent's disk counts, even before its new process has registered: fencing is by attempt.
+          const stream = await tx.getStream(batch.stream_id);
+          if (registered === undefined && stream?.agent_id !== batch.agent_id)
+            throw registerFirst(batch.agent_id);
+          if (stream !== null && stream.agent_id !== batch.agent_id) throw foreignStream(batch.agent_id);
+          const applied = await applyReports(tx, batch, {
+            ...this.#o,
+            before: stream?.seq ?? null,
+            nowMs: this.#o.clock.now(),
+            aheadMs: registered?.skew.aheadMs ?? 0,
+          });
+          if (registered?.settle && applied.seq >= registered.settle.upTo) {
+            await this.#crashFormer(tx, batch.agent_id, batch.session_id);
+            tx.afterCommit(() => {
+              registered.settle = null;
+            });
+          }
+          const stored = { id: batch.stream_id, seq: applied.seq };
+          return this.#orders.within(tx, agent, applied.fenced, stored);
+        },
+        patienceFor(batch, isAwaited),
+      );
       return registered === undefined ? orders : delivered(registered, orders);
     } catch (error) {
       // It may have been unable to report the end of attempts that it no longer mentions.
@@ -563,6 +568,17 @@ export class AgentRegistry extends BackgroundService {
     if (this.#contacts.get(agentId) === undefined) this.#o.events.emit("agent dismissed", agentId);
     this.#o.polls.wake(topicOf(agentId));
   }
+}
+
+/** How long reports that nobody waits for may wait for others to be committed with, ms. */
+const PATIENCE_MS = 3;
+
+/** An agent starts tasks when it knows that the principal has the confirmation; clients wait for ends. */
+function patienceFor({ reports }: AgentReports, isAwaited: (runId: string) => boolean): number {
+  const isUrgent = reports.some(
+    ({ kind, status, workflow_instance_id: id }) => kind === "run" && (status === "RUNNING" || isAwaited(id)),
+  );
+  return isUrgent ? 0 : PATIENCE_MS;
 }
 
 /** Whether a newcomer may be a different agent, rather than the next process of the agent that has the id. */

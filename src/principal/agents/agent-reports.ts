@@ -3,7 +3,7 @@ import type { ConsolaInstance } from "consola";
 import type { AgentReport, AgentReports } from "../../contract/messages.ts";
 import type { OperationalTx } from "../../storage/operational/store.ts";
 import { type AttemptName, nameOf } from "../runs/attempt-name.ts";
-import type { ReportedClock, RunChanges } from "../runs/run-changes.ts";
+import { Hearing, type Outcome, type ReportedClock, type RunChanges } from "../runs/run-changes.ts";
 
 /** The result of a batch. */
 export interface AppliedReports {
@@ -13,14 +13,23 @@ export interface AppliedReports {
   readonly fenced: readonly AttemptName[];
 }
 
-/** Applies the new reports of a batch; part of a unit of work. */
+/**
+ * Applies the new reports of a batch; part of a unit of work.
+ * @param context.before last report of the stream that was applied; null for an unknown stream
+ */
 export async function applyReports(
   tx: OperationalTx,
   batch: AgentReports,
-  context: { changes: RunChanges; log: ConsolaInstance; nowMs: number; aheadMs: number },
+  context: {
+    changes: RunChanges;
+    log: ConsolaInstance;
+    before: number | null;
+    nowMs: number;
+    aheadMs: number;
+  },
 ): Promise<AppliedReports> {
   const { agent_id, stream_id, reports } = batch;
-  const before = (await tx.getStream(stream_id))?.seq ?? null;
+  const { before } = context;
   const from = before ?? 0;
   const first = reports[0]?.seq ?? from + 1;
   if (first > from + 1) {
@@ -31,14 +40,21 @@ export async function applyReports(
     );
   }
   let seq = from;
+  const hearing = new Hearing();
   const latest_ms = reports.reduce((latest, report) => Math.max(latest, report.timestamp_ms), 0);
+  const clock = { latest_ms, ahead_ms: context.aheadMs };
+  /** Attempts that the agent may not hold any more. */
+  const doubtful = new Map<string, AgentReport>();
   for (const report of reports) {
-    if (report.seq <= seq) continue;
-    seq = report.seq;
-    await apply(tx, batch, report, { ...context, latest_ms, ahead_ms: context.aheadMs });
+    const isNew = report.seq > seq;
+    if (isNew) seq = report.seq;
+    const outcome = isNew ? await apply(tx, batch, report, { ...context, hearing, clock }) : null;
+    // What counts is about an attempt that the agent holds, or ended itself, unless it gives the attempt up.
+    if (outcome === "fenced" || outcome === null || report.status === "CRASHED")
+      doubtful.set(nameOf(report), report);
   }
   if (seq > from) await tx.advanceStream(stream_id, agent_id, before, seq, context.nowMs);
-  return { seq, fenced: await fencedIn(tx, batch) };
+  return { seq, fenced: await fencedOf(tx, agent_id, doubtful.values()) };
 }
 
 async function apply(
@@ -48,29 +64,33 @@ async function apply(
   {
     changes,
     log,
-    latest_ms,
-    ahead_ms,
-  }: { changes: RunChanges; log: ConsolaInstance } & Required<ReportedClock>,
-): Promise<void> {
+    hearing,
+    clock,
+  }: { changes: RunChanges; log: ConsolaInstance; hearing: Hearing; clock: Required<ReportedClock> },
+): Promise<Outcome> {
   const outcome =
     report.kind === "run"
-      ? await changes.hearRun(tx, { ...report, agent_id, stream_id, latest_ms, ahead_ms })
-      : await changes.hearTask(tx, { ...report, agent_id, latest_ms, ahead_ms });
-  if (outcome !== "illegal") return;
+      ? await changes.hearRun(tx, { ...report, agent_id, stream_id, ...clock }, hearing)
+      : await changes.hearTask(tx, { ...report, agent_id, ...clock }, hearing);
+  if (outcome !== "illegal") return outcome;
   const what = report.kind === "run" ? "run" : `task ${report.task_id} of run`;
   tx.afterCommit(() =>
     log.warn(
       `Agent ${agent_id}: a report that ${what} ${report.workflow_instance_id} is ${report.status} does not fit its state and was ignored.`,
     ),
   );
+  return outcome;
 }
 
-async function fencedIn(tx: OperationalTx, batch: AgentReports): Promise<AttemptName[]> {
-  const named = new Map(batch.reports.map((report) => [nameOf(report), report]));
+async function fencedOf(
+  tx: OperationalTx,
+  agentId: string,
+  attempts: Iterable<AttemptName>,
+): Promise<AttemptName[]> {
   const fenced: AttemptName[] = [];
-  for (const { workflow_instance_id, slice, attempt } of named.values()) {
+  for (const { workflow_instance_id, slice, attempt } of attempts) {
     const record = await tx.getAttempt({ workflow_instance_id, slice, attempt });
-    const isMine = record?.agent_id === batch.agent_id;
+    const isMine = record?.agent_id === agentId;
     // RELEASED: the agent itself reported the end.
     if (isMine && ["OFFERED", "HELD", "RELEASED"].includes(record.lease)) continue;
     fenced.push({ workflow_instance_id, slice, attempt });

@@ -1,6 +1,6 @@
 /** Orders for agents: what to stop, that they drain, and how far their streams have been received. */
 import type { AgentOrders, StopOrder } from "../../contract/messages.ts";
-import type { OperationalStore } from "../../storage/operational/store.ts";
+import type { OperationalStore, OperationalTx } from "../../storage/operational/store.ts";
 import type { Installation } from "../installation.ts";
 import { type AttemptName, nameOf } from "../runs/attempt-name.ts";
 import type { Contact } from "./agent-contacts.ts";
@@ -14,6 +14,12 @@ export interface LogPositions {
   locate(streamId: string): Promise<void>;
   /** Resolves when every line received before is in DuckDB. */
   flush(): Promise<void>;
+}
+
+/** An agent's process; its session is null if it does not identify itself. */
+interface AgentProcess {
+  readonly agentId: string;
+  readonly sessionId: string | null;
 }
 
 /** Orders are derived from the operational state; they stand until they are carried out. */
@@ -38,44 +44,58 @@ export class StandingOrders {
   /**
    * The orders for an agent's process.
    * @param running attempts that it is executing, as far as is known
-   * @param streamId its stream; by default the registered one
    */
-  of(
-    { agentId, sessionId }: { agentId: string; sessionId: string | null },
+  of(agent: AgentProcess, running: readonly AttemptName[]): Promise<AgentOrders> {
+    return this.#store.read((tx) => this.within(tx, agent, running));
+  }
+
+  /**
+   * As {@link of}, as part of a unit of work: valid once that is committed.
+   * @param stream the agent's stream, and its last report; by default the registered one
+   */
+  async within(
+    tx: OperationalTx,
+    { agentId, sessionId }: AgentProcess,
     running: readonly AttemptName[],
-    streamId?: string,
+    stream?: { readonly id: string; readonly seq: number },
   ): Promise<AgentOrders> {
-    return this.#store.read(async (tx) => {
-      const agent = await tx.getAgent(agentId);
-      const stop: StopOrder[] = [];
-      const held = new Set<string>();
-      for (const attempt of await tx.openAttempts(agentId)) {
-        if (attempt.session_id !== sessionId) continue;
-        held.add(nameOf(attempt));
-        const run = await tx.getRun(attempt.workflow_instance_id);
-        if (run?.cancel_requested_at_ms != null) stop.push(stopOrder(attempt, "cancelled"));
-        else if (run?.timed_out_at_ms != null) stop.push(stopOrder(attempt, "timed out"));
-      }
-      for (const one of running) {
-        if (held.has(nameOf(one))) continue;
-        const attempt = await tx.getAttempt(one);
-        // It has ended the attempt itself in the meantime: there is nothing to stop.
-        if (attempt?.agent_id === agentId && attempt.lease === "RELEASED") continue;
-        const run = await tx.getRun(one.workflow_instance_id);
-        stop.push(stopOrder(one, run?.cancel_requested_at_ms != null ? "cancelled" : "superseded"));
-      }
-      const stream = streamId ?? agent?.stream_id ?? null;
-      const position = stream === null ? { received: 0, durable: 0 } : this.#logs.position(stream);
-      return {
-        principal_id: this.#principalId,
-        installation_id: this.#installation.id,
-        stop,
-        drain: agent?.status === "DRAINING",
-        log_received_seq: position.received,
-        log_durable_seq: position.durable,
-        report_durable_seq: stream === null ? 0 : ((await tx.getStream(stream))?.seq ?? 0),
-      };
-    });
+    const agent = await tx.getAgent(agentId);
+    const stop: StopOrder[] = [];
+    for (const attempt of await tx.attemptsToStop(agentId))
+      if (attempt.session_id === sessionId) stop.push(stopOrder(attempt, attempt.reason));
+    for (const one of await this.#lost(tx, { agentId, sessionId }, running)) {
+      const run = await tx.getRun(one.workflow_instance_id);
+      stop.push(stopOrder(one, run?.cancel_requested_at_ms != null ? "cancelled" : "superseded"));
+    }
+    const id = stream?.id ?? agent?.stream_id ?? null;
+    const position = id === null ? { received: 0, durable: 0 } : this.#logs.position(id);
+    return {
+      principal_id: this.#principalId,
+      installation_id: this.#installation.id,
+      stop,
+      drain: agent?.status === "DRAINING",
+      log_received_seq: position.received,
+      log_durable_seq: position.durable,
+      report_durable_seq: stream?.seq ?? (id === null ? 0 : ((await tx.getStream(id))?.seq ?? 0)),
+    };
+  }
+
+  /** Those of the attempts that the process does not hold, and has not ended itself in the meantime. */
+  async #lost(
+    tx: OperationalTx,
+    { agentId, sessionId }: AgentProcess,
+    running: readonly AttemptName[],
+  ): Promise<AttemptName[]> {
+    if (running.length === 0) return [];
+    const open = await tx.openAttempts(agentId);
+    const held = new Set(open.filter((attempt) => attempt.session_id === sessionId).map(nameOf));
+    const lost: AttemptName[] = [];
+    for (const one of running) {
+      if (held.has(nameOf(one))) continue;
+      const attempt = await tx.getAttempt(one);
+      if (attempt?.agent_id !== agentId || attempt.lease !== "RELEASED") lost.push(one);
+    }
+    return lost;
   }
 }
 

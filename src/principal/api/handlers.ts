@@ -147,7 +147,7 @@ export function handlersOf(s: HandlerServices): Handlers {
     },
     FETCHWORKFLOW: (request, sender) => fetchWorkflow(s, request, sender),
     AGENTHEARTBEAT: (request) => s.agents.heartbeat(request),
-    AGENTREPORT: (request) => s.agents.report(request),
+    AGENTREPORT: (request) => s.agents.report(request, (runId) => s.runs.isAwaited(runId)),
     AGENTWORKFLOWSTATUS: async ({ agent_id, workflow_instance_id, status }) => {
       s.agents.plain.seen(agent_id);
       return heard(

@@ -18,14 +18,14 @@ type Results = NonNullable<RunAssignment["results"]>;
 export class Assignments {
   readonly #definitions: Definitions;
   readonly #progress: ProgressOfRuns;
-  readonly #secretVariables: () => string[];
+  readonly #secretVariables: () => readonly string[];
   readonly #tasks = new WeakMap<WorkflowDefinition, ReadonlyMap<string, TaskDefinition>>();
 
   constructor(options: {
     definitions: Definitions;
     progress: ProgressOfRuns;
     /** Names of environment variables that hold secrets. */
-    secretVariables: () => string[];
+    secretVariables: () => readonly string[];
   }) {
     this.#definitions = options.definitions;
     this.#progress = options.progress;
@@ -55,14 +55,15 @@ export class Assignments {
       ...part,
       ...(left === null ? {} : { time_left_ms: Math.max(0, Math.round(left)) }),
       ...(attempt.lease === "HELD" && !isStopped ? { is_confirmed: true } : {}),
-      ...(secret_variables.length === 0 ? {} : { secret_variables }),
+      ...(secret_variables.length === 0 ? {} : { secret_variables: [...secret_variables] }),
     };
   }
 
   async #whole(tx: OperationalTx, run: RunRecord): Promise<Part | null> {
     const workflow = await this.#definitions.of(tx, run);
     if (workflow === null) return null;
-    const completed_tasks = await tx.completedTasks(run.workflow_instance_id);
+    // The usual case: nothing of it has ended yet.
+    const completed_tasks = run.tasks_done === 0 ? [] : await tx.completedTasks(run.workflow_instance_id);
     const results = await completed(tx, run, stillNeeded(workflow.tasks, completed_tasks));
     return { workflow, completed_tasks, ...(Object.keys(results).length === 0 ? {} : { results }) };
   }
@@ -117,7 +118,7 @@ export class Assignments {
 /** The tasks of a slice that COMPLETED in an earlier attempt. The machine of the run need not know of those on which nothing depends. */
 async function completedBefore(tx: OperationalTx, slice: SliceRecord): Promise<Set<string>> {
   if (slice.attempt === 1) return new Set();
-  const tasks = await tx.listTaskStates(slice.workflow_instance_id, slice.slice);
+  const tasks = await tx.listTaskEnds(slice.workflow_instance_id, slice.slice);
   return new Set(tasks.filter(({ status }) => status === "COMPLETED").map(({ task_id }) => task_id));
 }
 

@@ -80,7 +80,7 @@ export class Dispatcher extends BackgroundService {
     log: ConsolaInstance;
     offerMs: number;
     /** Names of environment variables that hold secrets; none by default. */
-    secretVariables?: () => string[];
+    secretVariables?: () => readonly string[];
   }) {
     super(options.clock);
     this.#store = options.store;
@@ -197,13 +197,13 @@ export class Dispatcher extends BackgroundService {
     for (let head = queue.shift(); head !== undefined && !waiting.isEmpty; head = queue.shift()) {
       const waiter = await waiting.next(head);
       if (waiter === undefined) continue;
+      const to = { agent_id: waiter.agentId, session_id: waiter.sessionId, fetch_id: waiter.fetchId };
       const claim = await tx.claim({
-        agent_id: waiter.agentId,
-        session_id: waiter.sessionId,
-        fetch_id: waiter.fetchId,
+        ...to,
+        head,
+        isHeld: await this.#changes.startsAtOnce(tx, head, to),
         offer_ms: this.#offerMs,
         assigned_at_ms: this.clock.now(),
-        needs: head.needs,
       });
       if (claim === "empty") continue;
       // The agent gets nothing: it may not accept work, or not any more.
@@ -223,9 +223,8 @@ export class Dispatcher extends BackgroundService {
     // The newest status row of a run is the one written when it was queued.
     const since = slice === null ? run.status_at_ms : slice.queued_at_ms;
     tx.afterCommit(() => this.#events.emit("run assigned", attempt.assigned_at_ms - since));
-    const begun = await this.#changes.begin(tx, claim);
-    if (begun === null) tx.afterCommit(() => this.#events.emit("run offered"));
-    const held = { ...claim, ...begun };
+    if (attempt.lease === "OFFERED") tx.afterCommit(() => this.#events.emit("run offered"));
+    const held = { ...claim, ...(await this.#changes.given(tx, claim)) };
     try {
       return await this.#assignments.of(tx, held);
     } catch (error) {

@@ -8,6 +8,7 @@ import type {
   AttemptName,
   AttemptRecord,
   OperationalTx,
+  QueueHead,
   RunRecord,
   RunStep,
   TaskRunRecord,
@@ -19,6 +20,7 @@ import { timeoutText } from "../../workflow/progress.ts";
 import { MAX_RUN_ATTEMPTS, RUN_TRANSITIONS } from "../../workflow/run-state.ts";
 import { canTransition, isTerminal, type RunStatus } from "../../workflow/status.ts";
 import { TASK_TRANSITIONS } from "../../workflow/task-state.ts";
+import { nameOf } from "./attempt-name.ts";
 import type { Definitions } from "./definitions.ts";
 import { needsOfWhole } from "./needs.ts";
 import type { ProgressOfRuns } from "./progress-of-runs.ts";
@@ -95,6 +97,35 @@ interface Held {
   readonly attempt: AttemptRecord;
 }
 
+/** What is known of an attempt while reports are applied. */
+interface Heard {
+  /** Of a run as a whole: nothing but reports of this attempt changes it. */
+  held?: Held;
+  /** Its task runs, by instance. */
+  readonly tasks: Map<string, TaskRunRecord>;
+  /** The tasks of a slice. */
+  slice?: ReadonlySet<string>;
+}
+
+/** What the reports of one unit of work are about: most of them follow others about the same, which need not be read again. */
+export class Hearing {
+  readonly #attempts = new Map<string, Heard>();
+
+  of(word: AttemptName): Heard {
+    const name = nameOf(word);
+    const known = this.#attempts.get(name);
+    if (known !== undefined) return known;
+    const heard: Heard = { tasks: new Map() };
+    this.#attempts.set(name, heard);
+    return heard;
+  }
+
+  /** The attempt is over. */
+  forget(word: AttemptName): void {
+    this.#attempts.delete(nameOf(word));
+  }
+}
+
 /** What became of a run, or of a slice, after its attempt crashed. */
 interface AfterCrash {
   readonly run: RunRecord;
@@ -161,17 +192,23 @@ export class RunChanges {
   }
 
   /**
-   * The agent that is given this run may start it at once, without confirming it first: the lease is held from now on. The tasks may have
-   * started whenever the agent is lost afterwards, so runs that must not run again are confirmed first, and so are those of agents that
-   * cannot ask for the same assignment again.
-   * @returns null if the agent must confirm it
+   * Whether the agent that is given this may start it at once, without confirming it first: the lease is held in the commit that creates
+   * it. The tasks may have started whenever the agent is lost afterwards, so runs that must not run again are confirmed first, and so are
+   * those of agents that cannot ask for the same assignment again.
    */
-  async begin(tx: OperationalTx, held: Held): Promise<Held | null> {
-    const { run, attempt } = held;
-    if (attempt.session_id === null || attempt.fetch_id === null) return null;
-    const definition = await this.#o.definitions.of(tx, run);
-    if (definition === null || definition.failover === "never") return null;
-    return this.#hold(tx, held, { at_ms: this.#o.clock.now(), offset_ms: 0 });
+  async startsAtOnce(
+    tx: OperationalTx,
+    of: Pick<QueueHead, "definition_hash">,
+    to: Pick<AttemptRecord, "session_id" | "fetch_id">,
+  ): Promise<boolean> {
+    if (to.session_id === null || to.fetch_id === null) return false;
+    const definition = await this.#o.definitions.of(tx, of);
+    return definition !== null && definition.failover !== "never";
+  }
+
+  /** An agent was given this. */
+  async given(tx: OperationalTx, held: Held): Promise<Held> {
+    return held.attempt.lease === "HELD" ? this.#begin(tx, held) : held;
   }
 
   /**
@@ -197,14 +234,20 @@ export class RunChanges {
   }
 
   /** Applies a report about an attempt. */
-  async hearRun(tx: OperationalTx, word: RunWord): Promise<Outcome> {
-    const held = await this.#openLease(tx, word);
+  async hearRun(tx: OperationalTx, word: RunWord, hearing = new Hearing()): Promise<Outcome> {
+    const outcome = await this.#hearRun(tx, word, hearing.of(word));
+    if (word.status !== "RUNNING") hearing.forget(word);
+    return outcome;
+  }
+
+  async #hearRun(tx: OperationalTx, word: RunWord, heard: Heard): Promise<Outcome> {
+    const held = await this.#openLease(tx, word, heard);
     if (typeof held === "string") return held;
     const time = this.#timeOf(held, word);
     const at = time.at_ms;
     switch (word.status) {
       case "RUNNING":
-        await this.#confirm(tx, held, time);
+        learn(heard, await this.#confirm(tx, held, time));
         return "applied";
       case "COMPLETED":
       case "FAILED":
@@ -236,14 +279,19 @@ export class RunChanges {
   }
 
   /** Applies a report about a task run. */
-  async hearTask(tx: OperationalTx, word: TaskWord): Promise<Outcome> {
-    const held = await this.#openLease(tx, word);
+  async hearTask(tx: OperationalTx, word: TaskWord, hearing = new Hearing()): Promise<Outcome> {
+    const heard = hearing.of(word);
+    const held = await this.#openLease(tx, word, heard);
     if (typeof held === "string") return held;
-    const known = await tx.getTaskRun(word.workflow_instance_id, word.task_instance_id);
+    const known =
+      heard.tasks.get(word.task_instance_id) ??
+      (await tx.getTaskRun(word.workflow_instance_id, word.task_instance_id));
     const time = this.#timeOf(held, word);
     const at = time.at_ms;
-    if (known === null && word.slice > 0 && !(await this.#split.hasTask(tx, held.attempt, word.task_id)))
-      return "illegal";
+    if (known === null && word.slice > 0) {
+      heard.slice ??= await this.#split.tasksOf(tx, held.attempt);
+      if (!heard.slice.has(word.task_id)) return "illegal";
+    }
     const task = known ?? (await this.#newTask(tx, held.run, word, at));
     if (task.slice !== word.slice || task.attempt !== word.attempt || task.task_id !== word.task_id)
       return "illegal";
@@ -254,10 +302,11 @@ export class RunChanges {
       task.status !== word.status && !canTransition(TASK_TRANSITIONS, task.status, word.status);
     if (isSkipped && (task.status !== "PENDING" || !canTransition(TASK_TRANSITIONS, "RUNNING", word.status)))
       return "illegal";
-    const { run } = await this.#confirm(tx, held, time);
+    const confirmed = await this.#confirm(tx, held, time);
+    const { run, attempt } = confirmed;
     const from = known?.status ?? null;
     const running = isSkipped ? await this.#setTask(tx, held, task, from, at, { status: "RUNNING" }) : null;
-    await this.#setTask(tx, held, running ?? task, running?.status ?? from, at, {
+    const next = await this.#setTask(tx, held, running ?? task, running?.status ?? from, at, {
       status: word.status,
       task_attempt: word.task_attempt,
       exit_code: word.exit_code,
@@ -268,6 +317,9 @@ export class RunChanges {
       outputs: word.outputs === null ? null : JSON.stringify(word.outputs),
       duration_ms: word.duration_ms ?? null,
     });
+    heard.tasks.set(word.task_instance_id, next);
+    const done = isTerminal(TASK_TRANSITIONS, next.status) ? 1 : 0;
+    learn(heard, { attempt, run: { ...run, tasks_done: run.tasks_done + done } });
     if (word.slice > 0) await this.#split.reported(tx, run, word, at);
     return "applied";
   }
@@ -415,13 +467,15 @@ export class RunChanges {
   async #openLease(
     tx: OperationalTx,
     word: AttemptName & { readonly agent_id: string },
+    heard: Heard,
   ): Promise<Held | "over" | "fenced"> {
+    if (heard.held?.attempt.agent_id === word.agent_id) return heard.held;
     const attempt = await tx.getAttempt(word);
     if (attempt === null || attempt.agent_id !== word.agent_id) return "fenced";
     if (attempt.lease === "RELEASED") return "over";
     if (isTerminal(LEASE_TRANSITIONS, attempt.lease)) return "fenced";
     const run = await tx.getRun(word.workflow_instance_id);
-    return run === null ? "fenced" : { run, attempt };
+    return run === null ? "fenced" : learn(heard, { run, attempt });
   }
 
   /**
@@ -461,24 +515,29 @@ export class RunChanges {
   }
 
   async #hold(tx: OperationalTx, { run, attempt }: Held, time: ReportTime): Promise<Held> {
-    const status = "RUNNING";
-    const status_at_ms = Math.max(run.status_at_ms, time.at_ms);
-    this.#writing.written(tx);
     const confirmed = await tx.transitionLease(attempt, {
       lease: "HELD",
-      status,
+      status: "RUNNING",
       clock_offset_ms: time.offset_ms,
-      started_at_ms: status_at_ms,
+      started_at_ms: Math.max(run.status_at_ms, time.at_ms),
     });
+    return this.#begin(tx, { run, attempt: confirmed });
+  }
+
+  /** The lease is held: the run begins. */
+  async #begin(tx: OperationalTx, { run, attempt }: Held): Promise<Held> {
     // Another slice of it may be running already.
-    if (run.status === status) return { attempt: confirmed, run };
+    if (run.status === "RUNNING") return { attempt, run };
+    const status = "RUNNING";
+    const status_at_ms = attempt.started_at_ms ?? run.status_at_ms;
+    this.#writing.written(tx);
     const running = await tx.transitionRun(run, {
       status,
       status_at_ms,
       started_at_ms: run.started_at_ms ?? status_at_ms,
       error: null,
     });
-    return { attempt: confirmed, run: await this.#limit(tx, running) };
+    return { attempt, run: await this.#limit(tx, running) };
   }
 
   /** The time limit of a run begins with its first start; later attempts have what is left of it. */
@@ -534,8 +593,9 @@ export class RunChanges {
     error: string,
   ): Promise<void> {
     const of = attempt.slice === 0 ? undefined : attempt.slice;
-    for (const task of await tx.listTaskStates(attempt.workflow_instance_id, of)) {
-      if (task.attempt !== attempt.attempt || isTerminal(TASK_TRANSITIONS, task.status)) continue;
+    for (const state of await tx.listOpenTasks(attempt.workflow_instance_id, of)) {
+      if (state.attempt !== attempt.attempt) continue;
+      const task = { ...state, outputs: null };
       await this.#setTask(tx, { run, attempt }, task, task.status, this.#o.clock.now(), { status, error });
     }
   }
@@ -570,6 +630,12 @@ export class RunChanges {
 
 /** By how much a time may be wrong that is computed from a difference of clocks: messages take time, ms. */
 const CLOCK_ERROR_MS = 3000;
+
+/** Remembers a run that one agent has as a whole. Others change the run of a slice too. */
+function learn(heard: Heard, held: Held): Held {
+  if (held.attempt.slice === 0) heard.held = held;
+  return held;
+}
 
 /** Maximum number of firings to drop at once, because other units of work wait. Later firings drop the rest. */
 const MAX_DROPPED = 500;

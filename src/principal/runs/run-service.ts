@@ -346,19 +346,26 @@ export class RunService {
   /** The run when it is over, or its state after `waitMs`. */
   async wait(runId: string, waitMs: number): Promise<RunDetails> {
     const deadline = this.#clock.monotonic() + waitMs;
-    const first = await this.get(runId, false);
-    if (isTerminal(RUN_TRANSITIONS, first.status)) return first;
-    const id = first.workflow_instance_id;
+    const present = await this.#store.read((tx) => this.#lookUp(tx, runId));
+    const id = present?.workflow_instance_id ?? runId;
     for (;;) {
       const ticket = this.#polls.ticket(topicOf(id));
-      const run = await this.get(id, false);
       const left = deadline - this.#clock.monotonic();
-      if (isTerminal(RUN_TRANSITIONS, run.status) || left <= 0) {
-        ticket.drop();
-        return run;
-      }
-      if ((await ticket.wait(left)) === "closed") return run;
+      // What is wrong with the state is told below.
+      const isUnderWay = left > 0 && (await this.#isUnderWay(id).catch(() => false));
+      if (!isUnderWay) ticket.drop();
+      if (!isUnderWay || (await ticket.wait(left)) === "closed") return this.get(id, false);
     }
+  }
+
+  /** Whether somebody waits for the end of a run. */
+  isAwaited(runId: string): boolean {
+    return this.#polls.isAwaited(topicOf(runId));
+  }
+
+  async #isUnderWay(id: string): Promise<boolean> {
+    const run = await this.#store.read((tx) => tx.getRun(id));
+    return run !== null && !isTerminal(RUN_TRANSITIONS, run.status);
   }
 
   /** Newest first; beyond those in the operational state, the history is queried. */

@@ -55,13 +55,12 @@ export class SplitRuns {
     return this.#advance(tx, run, this.#o.clock.now(), () => []);
   }
 
-  /** Whether a slice has a task. */
-  async hasTask(
+  /** The tasks of a slice. */
+  async tasksOf(
     tx: OperationalTx,
     { workflow_instance_id, slice }: AttemptRecord,
-    task: string,
-  ): Promise<boolean> {
-    return (await tx.getSlice(workflow_instance_id, slice))?.tasks.includes(task) === true;
+  ): Promise<ReadonlySet<string>> {
+    return new Set((await tx.getSlice(workflow_instance_id, slice))?.tasks);
   }
 
   /** An agent reports about a task. If it is over, what depends on it starts or is skipped, although its slice goes on. */
@@ -208,8 +207,10 @@ export class SplitRuns {
     const { writing } = this.#o;
     for (const task of await tx.listTaskStates(run.workflow_instance_id, slice.slice)) {
       const isOfThis = task.attempt === attempt.attempt;
-      if (isOfThis && !isEnding(task.status))
-        await writing.setTask(tx, run, attempt.agent_id, task, task.status, at, { status, error });
+      if (isOfThis && !isEnding(task.status)) {
+        const record = { ...task, outputs: null };
+        await writing.setTask(tx, run, attempt.agent_id, record, task.status, at, { status, error });
+      }
       if (ends.get(task.task_id) === "COMPLETED") continue;
       if (task.status === "COMPLETED") ends.set(task.task_id, task.status);
       else if (isOfThis) ends.set(task.task_id, isEnding(task.status) ? task.status : status);

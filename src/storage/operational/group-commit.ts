@@ -1,8 +1,10 @@
 /**
  * Group commit: the units of work that arrive in one turn of the event loop share one transaction, and so one fsync. Each unit has
- * its own savepoint, so a failing unit does not affect the others. Units run one after another.
+ * its own savepoint, so a failing unit does not affect the others. Units run one after another. A unit whose result nobody waits for may
+ * wait for the next transaction that somebody does wait for, and shares that.
  */
 import { AsyncLocalStorage } from "node:async_hooks";
+import { Timer } from "../../timer.ts";
 import { NestedUnitError } from "./store.ts";
 
 /** The transaction statements of a database. Each may throw. */
@@ -65,6 +67,9 @@ export class GroupCommit<Tx> {
   readonly #running = new AsyncLocalStorage<Running<Tx>>();
   #queue: Unit<Tx>[] = [];
   #reads: Unit<Tx>[] = [];
+  /** How long the units in the queue may wait, ms: as long as the one with the least patience. */
+  #patienceMs = Number.POSITIVE_INFINITY;
+  readonly #patience = new Timer(() => this.#begin());
   #scheduled = false;
   #flushing: Promise<void> | undefined;
 
@@ -76,10 +81,12 @@ export class GroupCommit<Tx> {
 
   /**
    * Queues a unit for the next transaction.
+   * @param patienceMs how long it waits for units without patience, whose transaction it then shares
    * @throws NestedUnitError inside another one
    */
-  async transact<T>(work: (tx: Tx) => Promise<T>): Promise<T> {
+  async transact<T>(work: (tx: Tx) => Promise<T>, patienceMs = 0): Promise<T> {
     this.#refuseNested();
+    this.#patienceMs = Math.min(this.#patienceMs, patienceMs);
     return this.#enqueue(this.#queue, work);
   }
 
@@ -155,14 +162,23 @@ export class GroupCommit<Tx> {
 
   #schedule(): void {
     if (this.#scheduled || this.#flushing !== undefined) return;
+    if (this.#reads.length === 0 && this.#patienceMs > 0) {
+      this.#patience.within(this.#patienceMs);
+      return;
+    }
     this.#scheduled = true;
     setImmediate(() => {
       this.#scheduled = false;
-      if (this.#flushing === undefined) void this.#flush();
+      this.#begin();
     });
   }
 
+  #begin(): void {
+    if (this.#flushing === undefined) void this.#flush();
+  }
+
   #flush(): Promise<void> {
+    this.#patience.cancel();
     this.#flushing = this.#runAll().finally(() => {
       this.#flushing = undefined;
       if (this.#queue.length + this.#reads.length > 0) this.#schedule();
@@ -189,6 +205,7 @@ export class GroupCommit<Tx> {
 
   async #runWrites(): Promise<void> {
     const units = this.#queue.splice(0, MAX_BATCH);
+    this.#patienceMs = this.#queue.length > 0 ? 0 : Number.POSITIVE_INFINITY;
     const done: Unit<Tx>[] = [];
     const steps = new Set<Step<Tx>>();
     let failure = this.#try(() => this.#control.begin());

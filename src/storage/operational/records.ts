@@ -105,6 +105,8 @@ export interface SliceRecord {
 export interface QueueHead {
   readonly needs: string;
   readonly workflow_instance_id: string;
+  /** Of the run. */
+  readonly definition_hash: string;
   /** 0 for a run as a whole. */
   readonly slice: number;
   /** Its place in the queue: what has a lower position was there before; if both are equal, what has a lower turn. */

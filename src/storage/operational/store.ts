@@ -44,6 +44,10 @@ interface Claimant {
   readonly offer_ms: number;
   /** It gets what waits longest with exactly these needs; by default, without any. */
   readonly needs?: string;
+  /** What that is, if {@link LeaseIntentions.queueHeads} has just told in the same unit of work. */
+  readonly head?: QueueHead;
+  /** Whether the lease is held at once: the agent need not confirm it. Default false. */
+  readonly isHeld?: boolean;
 }
 
 /** A run, or a slice of one, that belongs to an agent from now on. */
@@ -72,6 +76,10 @@ type LeaseStep = { readonly lease: LeaseState; readonly status: RunStatus } & Pa
     "clock_offset_ms" | "started_at_ms" | "finished_at_ms" | "error" | "log_stream_id" | "log_seq"
   >
 >;
+
+/** An attempt whose agent has to stop it. */
+export type AttemptToStop = AttemptName &
+  Pick<AttemptRecord, "session_id"> & { readonly reason: "cancelled" | "timed out" };
 
 /** A task run without what it published. */
 export type TaskRunState = Omit<TaskRunRecord, "outputs">;
@@ -179,7 +187,7 @@ export interface LeaseIntentions {
   /**
    * Gives the run or slice that waits longest to an agent: it belongs to the agent, by a lease with a deadline, when the unit of work
    * commits. A request that has an open lease gets the same one again. `empty`: nothing waits. `unfit`: no process with this name may get
-   * work.
+   * work. The status of the run stays, also if the lease is held.
    */
   claim(to: Claimant): Promise<Claim | "empty" | "unfit">;
   /** The open lease that a request was given before. */
@@ -200,6 +208,8 @@ export interface LeaseIntentions {
   listAttempts(runId: string, slice?: number): Promise<AttemptRecord[]>;
   /** Attempts with an open lease, of one agent or of all, oldest first. */
   openAttempts(agentId?: string): Promise<AttemptRecord[]>;
+  /** Those of an agent whose runs are to be cancelled, or take too long. */
+  attemptsToStop(agentId: string): Promise<AttemptToStop[]>;
   /** Whether an agent has had a slice of a run. */
   hasHadSlice(agentId: string, runId: string): Promise<boolean>;
 
@@ -215,12 +225,15 @@ export interface LeaseIntentions {
   /** Removes task runs that were SKIPPED without an agent: the tasks are undecided again. The history keeps their rows. */
   withdrawTasks(runId: string, taskInstanceIds: readonly string[]): Promise<void>;
   getTaskRun(runId: string, taskInstanceId: string): Promise<TaskRunRecord | null>;
-  /** In the order in which they were first written; of one slice, from 1, or all. */
-  listTaskRuns(runId: string, slice?: number): Promise<TaskRunRecord[]>;
-  /** As {@link listTaskRuns}, without what they published, which may be large. */
+  /** In the order in which they were first written, with what they published, which may be large. */
+  listTaskRuns(runId: string): Promise<TaskRunRecord[]>;
+  /** As {@link listTaskRuns}, without what they published; of one slice, from 1, or all. */
   listTaskStates(runId: string, slice?: number): Promise<TaskRunState[]>;
-  /** As {@link listTaskRuns}, but only what is needed to know how far the run has got. */
-  listTaskEnds(runId: string): Promise<TaskEnd[]>;
+  /** As {@link listTaskStates}, but only what is needed to know how far the run has got. */
+  listTaskEnds(runId: string, slice?: number): Promise<TaskEnd[]>;
+  /** As {@link listTaskStates}, but only task runs that are not over. */
+  listOpenTasks(runId: string, slice?: number): Promise<TaskRunState[]>;
+
   /** What tasks of a run published, by task id, as JSON; tasks that published nothing are omitted. */
   outputsOf(runId: string, taskIds: readonly string[]): Promise<ReadonlyMap<string, string>>;
   /** The task runs of a run whose outputs are only in the history, under the same id. */
@@ -407,8 +420,11 @@ export interface StatusFeed {
  * inside a unit of work.
  */
 export interface OperationalStore extends Service, StatusFeed {
-  /** Runs `work` all or nothing; resolves when it is committed. A unit that throws is undone alone. */
-  transact<T>(work: UnitOfWork<T>): Promise<T>;
+  /**
+   * Runs `work` all or nothing; resolves when it is committed. A unit that throws is undone alone.
+   * @param patienceMs how long it may wait, ms, for others to commit with; 0 by default
+   */
+  transact<T>(work: UnitOfWork<T>, patienceMs?: number): Promise<T>;
   /** Reads committed data. */
   read<T>(work: UnitOfWork<T>): Promise<T>;
   /** Why nothing can be written; null when it can, which is tried out unless something was written just before. Never rejects. */

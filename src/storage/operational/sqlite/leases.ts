@@ -1,10 +1,11 @@
 /** Statements about leases and task runs. Leases on slices are in a table of their own, which an older cdktr does not know. */
-import { isTerminal } from "../../../workflow/status.ts";
+import { isTerminal, RUN_STATUSES } from "../../../workflow/status.ts";
 import { TASK_TRANSITIONS } from "../../../workflow/task-state.ts";
 import { requireLegal } from "../legal.ts";
 import type {
   AttemptName,
   AttemptRecord,
+  AttemptToStop,
   Claim,
   LeaseIntentions,
   MovedOutputs,
@@ -28,19 +29,63 @@ const every = (condition: string) =>
   `${OF_RUNS} WHERE ${condition} UNION ALL ${OF_SLICES} WHERE ${condition}`;
 
 const OPEN = "lease IN ('OFFERED', 'HELD')";
+const OPEN_OF_AGENT = every(`${OPEN} AND agent_id = ?1`);
+const CLAIMED_BY = every(`${OPEN} AND agent_id = ?1 AND fetch_id = ?2`);
+const BY_KEY = "WHERE workflow_instance_id = ? AND attempt = ?";
+const GET = `${OF_RUNS} ${BY_KEY}`;
+const GET_OF_SLICE = `${OF_SLICES} ${BY_KEY} AND slice = ?`;
+/** An agent's attempts are few: they are searched first, then the run of each. See queue.ts about the parameter. */
+const toStop = (table: string, slice: string) =>
+  `SELECT a.workflow_instance_id, ${slice} AS slice, a.attempt, a.session_id,
+     CASE WHEN r.cancel_requested_at_ms IS NULL THEN 'timed out' ELSE 'cancelled' END AS reason
+   FROM ${table} AS a CROSS JOIN runs AS r USING (workflow_instance_id)
+   WHERE a.${OPEN} AND a.agent_id = (SELECT ?1) AND (r.cancel_requested_at_ms IS NOT NULL OR r.timed_out_at_ms IS NOT NULL)`;
+const TO_STOP = `${toStop("attempts", "0")} UNION ALL ${toStop("slice_attempts", "a.slice")}`;
+
+const SET_LEASE =
+  "SET lease = ?, status = ?, deadline_ms = NULL, clock_offset_ms = ?, started_at_ms = ?, finished_at_ms = ?, error = ?";
+const LEASE_AS_READ = "WHERE workflow_instance_id = ? AND attempt = ? AND lease = ? AND status = ?";
+const CHANGE_LEASE = `UPDATE attempts ${SET_LEASE} ${LEASE_AS_READ}`;
+const CHANGE_LEASE_OF_SLICE = `UPDATE slice_attempts ${SET_LEASE}, log_stream_id = ?, log_seq = ? ${LEASE_AS_READ} AND slice = ?`;
+
 const TASK_STATE_COLUMNS =
   "workflow_instance_id, task_instance_id, task_id, task_name, slice, attempt, task_attempt, status, exit_code, signal, error, cpu_ms, max_rss_kb, started_at_ms, finished_at_ms, duration_ms, status_at_ms";
 const TASK_RUN_COLUMNS = `${TASK_STATE_COLUMNS}, outputs`;
+const GET_TASK = `SELECT ${TASK_RUN_COLUMNS} FROM task_runs WHERE workflow_instance_id = ? AND task_instance_id = ?`;
+const CHANGE_TASK = `UPDATE task_runs SET task_attempt = ?, status = ?, exit_code = ?, signal = ?, error = ?, cpu_ms = ?, max_rss_kb = ?,
+    started_at_ms = ?, finished_at_ms = ?, duration_ms = ?, status_at_ms = ?, outputs = ?
+  WHERE workflow_instance_id = ? AND task_instance_id = ? AND slice = ? AND attempt = ? AND status = ?`;
+
+/** Texts of the statements that list task runs: of a run, and of a slice. */
+function listing(columns: string, condition = ""): { ofRun: string; ofSlice: string } {
+  // See queue.ts: a bare parameter would make SQLite prepare these each time, and they are asked for every run.
+  const tasks = `SELECT ${columns} FROM task_runs WHERE workflow_instance_id = (SELECT ?)${condition}`;
+  return {
+    ofRun: `${tasks} ORDER BY seq`,
+    ofSlice: `${tasks} AND slice > 0 AND slice = (SELECT ?) ORDER BY seq`,
+  };
+}
+const TASK_RUNS = listing(TASK_RUN_COLUMNS);
+const TASK_STATES = listing(TASK_STATE_COLUMNS);
+const TASK_ENDS = listing("task_id, slice, attempt, status");
+const UNFINISHED = RUN_STATUSES.filter((status) => !isTerminal(TASK_TRANSITIONS, status));
+const OPEN_TASKS = listing(
+  TASK_STATE_COLUMNS,
+  ` AND status IN (${UNFINISHED.map((s) => `'${s}'`).join(", ")})`,
+);
+
+function tasksOf<T>(db: Statements, list: ReturnType<typeof listing>, runId: string, slice?: number): T[] {
+  return slice === undefined ? db.all<T>(list.ofRun, runId) : db.all<T>(list.ofSlice, runId, slice);
+}
 
 /** An attempt of a run, or of a slice of it. */
 export function getAttempt(
   db: Statements,
   { workflow_instance_id, slice, attempt }: AttemptName,
 ): AttemptRecord | null {
-  const key = "WHERE workflow_instance_id = ? AND attempt = ?";
   return slice === 0
-    ? db.one<AttemptRecord>(`${OF_RUNS} ${key}`, workflow_instance_id, attempt)
-    : db.one<AttemptRecord>(`${OF_SLICES} ${key} AND slice = ?`, workflow_instance_id, attempt, slice);
+    ? db.one<AttemptRecord>(GET, workflow_instance_id, attempt)
+    : db.one<AttemptRecord>(GET_OF_SLICE, workflow_instance_id, attempt, slice);
 }
 
 function insertAttempt(db: Statements, attempt: AttemptRecord): void {
@@ -53,11 +98,7 @@ function insertAttempt(db: Statements, attempt: AttemptRecord): void {
 
 function claimedBy(db: Statements, agentId: string, fetchId: string | null): Claim | null {
   if (fetchId === null) return null;
-  const attempt = db.one<AttemptRecord>(
-    every(`${OPEN} AND agent_id = ?1 AND fetch_id = ?2`),
-    agentId,
-    fetchId,
-  );
+  const attempt = db.one<AttemptRecord>(CLAIMED_BY, agentId, fetchId);
   const run = attempt === null ? null : getRun(db, attempt.workflow_instance_id);
   if (attempt === null || run === null) return null;
   const slice = attempt.slice === 0 ? null : getSlice(db, run.workflow_instance_id, attempt.slice);
@@ -72,14 +113,6 @@ function take(
   if (of.slice > 0) return takeQueuedSlice(db, of, agentId);
   const run = takeQueuedRun(db, of.workflow_instance_id, agentId);
   return run === null ? null : { run, slice: null };
-}
-
-function listTasks<T>(db: Statements, columns: string, runId: string, slice: number | undefined): T[] {
-  // See queue.ts: a bare parameter would make SQLite prepare these each time, and they are asked for every run.
-  const tasks = `SELECT ${columns} FROM task_runs WHERE workflow_instance_id = (SELECT ?)`;
-  return slice === undefined
-    ? db.all<T>(`${tasks} ORDER BY seq`, runId)
-    : db.all<T>(`${tasks} AND slice > 0 AND slice = (SELECT ?) ORDER BY seq`, runId, slice);
 }
 
 function nameOf({ workflow_instance_id, slice, attempt }: AttemptName): string {
@@ -98,10 +131,10 @@ export function leaseIntentions(db: Statements, now: () => number): LeaseIntenti
       return head === null ? [] : [head];
     },
 
-    async claim({ offer_ms, needs = "", ...to }) {
+    async claim({ offer_ms, needs = "", head: told, isHeld = false, ...to }) {
       const known = claimedBy(db, to.agent_id, to.fetch_id);
       if (known !== null) return known;
-      const head = queueHead(db, needs);
+      const head = told ?? queueHead(db, needs);
       if (head === null) return "empty";
       if (!mayHaveWork(db, to.agent_id, to.session_id)) return "unfit";
       const taken = take(db, head, to.agent_id);
@@ -112,11 +145,11 @@ export function leaseIntentions(db: Statements, now: () => number): LeaseIntenti
         workflow_instance_id: run.workflow_instance_id,
         slice: slice?.slice ?? 0,
         attempt: (slice ?? run).attempt,
-        deadline_ms: now() + Math.round(offer_ms),
-        lease: "OFFERED",
-        status: "PENDING",
+        deadline_ms: isHeld ? null : now() + Math.round(offer_ms),
+        lease: isHeld ? "HELD" : "OFFERED",
+        status: isHeld ? "RUNNING" : "PENDING",
         clock_offset_ms: 0,
-        started_at_ms: null,
+        started_at_ms: isHeld ? Math.max(run.status_at_ms, to.assigned_at_ms) : null,
         finished_at_ms: null,
         error: null,
         log_stream_id: null,
@@ -143,21 +176,11 @@ export function leaseIntentions(db: Statements, now: () => number): LeaseIntenti
         next.finished_at_ms,
         next.error,
       ];
-      const set =
-        "SET lease = ?, status = ?, deadline_ms = NULL, clock_offset_ms = ?, started_at_ms = ?, finished_at_ms = ?, error = ?";
-      const where = "WHERE workflow_instance_id = ? AND attempt = ? AND lease = ? AND status = ?";
       const asRead = [id, attempt.attempt, attempt.lease, attempt.status];
       const { changes } =
         slice === 0
-          ? db.run(`UPDATE attempts ${set} ${where}`, ...changed, ...asRead)
-          : db.run(
-              `UPDATE slice_attempts ${set}, log_stream_id = ?, log_seq = ? ${where} AND slice = ?`,
-              ...changed,
-              next.log_stream_id,
-              next.log_seq,
-              ...asRead,
-              slice,
-            );
+          ? db.run(CHANGE_LEASE, ...changed, ...asRead)
+          : db.run(CHANGE_LEASE_OF_SLICE, ...changed, next.log_stream_id, next.log_seq, ...asRead, slice);
       if (changes === 0) throw conflict(nameOf(attempt));
       return next;
     },
@@ -206,20 +229,24 @@ export function leaseIntentions(db: Statements, now: () => number): LeaseIntenti
     },
 
     async listAttempts(runId, slice) {
-      const condition = `workflow_instance_id = ?1${slice === undefined ? "" : " AND slice = ?2"}`;
-      if (slice !== undefined && slice > 0)
-        return db.all<AttemptRecord>(`${OF_SLICES} WHERE ${condition} ORDER BY attempt`, runId, slice);
+      const ofRun = "WHERE workflow_instance_id = ?";
+      if (slice === 0) return db.all<AttemptRecord>(`${OF_RUNS} ${ofRun} ORDER BY attempt`, runId);
+      if (slice !== undefined)
+        return db.all<AttemptRecord>(`${OF_SLICES} ${ofRun} AND slice = ? ORDER BY attempt`, runId, slice);
       const sql = `${every("workflow_instance_id = ?1")} ORDER BY slice, attempt`;
-      const attempts = db.all<AttemptRecord>(sql, runId);
-      return slice === undefined ? attempts : attempts.filter((attempt) => attempt.slice === slice);
+      return db.all<AttemptRecord>(sql, runId);
     },
 
     async openAttempts(agentId) {
-      const sql = every(agentId === undefined ? OPEN : `${OPEN} AND agent_id = ?1`);
-      return db.all<AttemptRecord>(
-        `${sql} ORDER BY assigned_at_ms`,
-        ...(agentId === undefined ? [] : [agentId]),
-      );
+      const attempts =
+        agentId === undefined
+          ? db.all<AttemptRecord>(every(OPEN))
+          : db.all<AttemptRecord>(OPEN_OF_AGENT, agentId);
+      return attempts.sort((a, b) => a.assigned_at_ms - b.assigned_at_ms);
+    },
+
+    async attemptsToStop(agentId) {
+      return db.all<AttemptToStop>(TO_STOP, agentId);
     },
 
     async hasHadSlice(agentId, runId) {
@@ -234,9 +261,7 @@ export function leaseIntentions(db: Statements, now: () => number): LeaseIntenti
       else {
         db.change(
           `task run ${task.task_instance_id}`,
-          `UPDATE task_runs SET task_attempt = ?, status = ?, exit_code = ?, signal = ?, error = ?, cpu_ms = ?, max_rss_kb = ?,
-             started_at_ms = ?, finished_at_ms = ?, duration_ms = ?, status_at_ms = ?, outputs = ?
-           WHERE workflow_instance_id = ? AND task_instance_id = ? AND slice = ? AND attempt = ? AND status = ?`,
+          CHANGE_TASK,
           task.task_attempt,
           task.status,
           task.exit_code,
@@ -280,25 +305,23 @@ export function leaseIntentions(db: Statements, now: () => number): LeaseIntenti
     },
 
     async getTaskRun(runId, taskInstanceId) {
-      return db.one<TaskRunRecord>(
-        `SELECT ${TASK_RUN_COLUMNS} FROM task_runs WHERE workflow_instance_id = ? AND task_instance_id = ?`,
-        runId,
-        taskInstanceId,
-      );
+      return db.one<TaskRunRecord>(GET_TASK, runId, taskInstanceId);
     },
 
-    async listTaskRuns(runId, slice) {
-      return listTasks<TaskRunRecord>(db, TASK_RUN_COLUMNS, runId, slice);
+    async listTaskRuns(runId) {
+      return tasksOf<TaskRunRecord>(db, TASK_RUNS, runId);
     },
 
     async listTaskStates(runId, slice) {
-      return listTasks<TaskRunState>(db, TASK_STATE_COLUMNS, runId, slice);
+      return tasksOf<TaskRunState>(db, TASK_STATES, runId, slice);
     },
 
-    async listTaskEnds(runId) {
-      const sql =
-        "SELECT task_id, slice, attempt, status FROM task_runs WHERE workflow_instance_id = ? ORDER BY seq";
-      return db.all<TaskEnd>(sql, runId);
+    async listTaskEnds(runId, slice) {
+      return tasksOf<TaskEnd>(db, TASK_ENDS, runId, slice);
+    },
+
+    async listOpenTasks(runId, slice) {
+      return tasksOf<TaskRunState>(db, OPEN_TASKS, runId, slice);
     },
 
     async outputsOf(runId, taskIds) {

@@ -15,10 +15,11 @@ const LOOK = `SELECT
   (SELECT needs FROM slices INDEXED BY slices_queue WHERE state = 'QUEUED' AND needs > ?1 ORDER BY needs LIMIT 1) AS nextOfSlices`;
 
 const RUN =
-  "SELECT needs, workflow_instance_id, 0 AS slice, seq AS position, 0 AS turn FROM runs WHERE seq = ?";
-const SLICE = "SELECT needs, workflow_instance_id, slice, position, seq AS turn FROM slices WHERE seq = ?";
+  "SELECT needs, workflow_instance_id, definition_hash, 0 AS slice, seq AS position, 0 AS turn FROM runs WHERE seq = ?";
+const SLICE = `SELECT slices.needs, workflow_instance_id, definition_hash, slice, position, slices.seq AS turn
+  FROM slices JOIN runs USING (workflow_instance_id) WHERE slices.seq = ?`;
 
-type Entry = Omit<QueueHead, "needs" | "slice">;
+type Entry = Pick<QueueHead, "workflow_instance_id" | "position" | "turn">;
 
 function look(db: Statements, needs: string): { head: QueueHead | null; next: string | null } {
   const found = db.one<{
@@ -72,11 +73,7 @@ const FIRST = `
 
 /** The runs to which the first entries of the queue belong, this many, in the order of the queue. */
 export function queuedRuns(db: Statements, limit: number): string[] {
-  const first: Entry[] = [];
-  for (let needs: string | null = ""; needs !== null; ) {
-    first.push(...db.all<Entry>(FIRST, needs, limit));
-    needs = look(db, needs).next;
-  }
+  const first = queueHeads(db).flatMap(({ needs }) => db.all<Entry>(FIRST, needs, limit));
   first.sort(byAge);
   return [...new Set(first.slice(0, limit).map((entry) => entry.workflow_instance_id))];
 }

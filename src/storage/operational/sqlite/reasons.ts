@@ -13,7 +13,7 @@ export function reasonIntentions(db: Statements): ReasonIntentions {
     },
 
     async notedReasons() {
-      return db.all<NotedReason>("SELECT * FROM wait_reasons ");
+      return db.all<NotedReason>("SELECT * FROM wait_reasons");
     },
 
     async noteReason(runId, note, nowMs) {

@@ -4,18 +4,22 @@ import type { RunStatus } from "../../../workflow/status.ts";
 import { requireLegal } from "../legal.ts";
 import type { RecentStatus, RunIntentions, RunRecord } from "../store.ts";
 import { conflict, type Statements } from "./statements.ts";
-import { writeRunStatus } from "./statuses.ts";
+import { nextStatusId, writeRunStatus } from "./statuses.ts";
 
-type StoredRun = Omit<RunRecord, "params" | "queued"> & {
-  params: string;
-  queued: number;
-  seq: number;
-  last_outbox_id: number;
-};
+type StoredRun = Omit<RunRecord, "params" | "queued"> & { params: string; queued: number };
+
+/** Those of a {@link RunRecord}. */
+const COLUMNS =
+  "workflow_instance_id, workflow_id, workflow_name, definition_hash, params, trigger, scheduled_time_ms, retry_of, trigger_depth, created_at_ms, status, attempt, crashed_attempts, queued, needs, revision, agent_id, agents, cancel_requested_at_ms, timed_out_at_ms, deadline_ms, tasks_total, tasks_done, started_at_ms, finished_at_ms, duration_ms, status_at_ms, error, log_stream_id, log_seq";
+const RUNS = `SELECT ${COLUMNS} FROM runs`;
+const RUN = `${RUNS} WHERE workflow_instance_id = ?`;
+const TAKE = `UPDATE runs SET queued = 0, agent_id = ? WHERE workflow_instance_id = ? AND queued = 1 RETURNING ${COLUMNS}`;
 
 /** Matches a run that is unchanged since it was read. */
 const AS_READ =
   "workflow_instance_id = ? AND attempt = ? AND status = ? AND queued = ? AND cancel_requested_at_ms IS ? AND revision = ? AND timed_out_at_ms IS ?";
+const TRANSITION = `UPDATE runs SET status = ?, status_at_ms = ?, error = ?, queued = 0, deadline_ms = ?, started_at_ms = ?, finished_at_ms = ?,
+  duration_ms = ?, crashed_attempts = ?, log_stream_id = ?, log_seq = ?, last_outbox_id = ? WHERE ${AS_READ}`;
 
 function asRead(run: RunRecord): SQLQueryBindings[] {
   const { workflow_instance_id, attempt, status, cancel_requested_at_ms, revision, timed_out_at_ms } = run;
@@ -31,22 +35,19 @@ const PLAIN = "queued = 1 AND needs = ''";
 
 const nameOf = (run: RunRecord) => `run ${run.workflow_instance_id}`;
 
-function toRun({ seq: _seq, last_outbox_id: _id, ...row }: StoredRun): RunRecord {
-  return { ...row, params: JSON.parse(row.params), queued: row.queued === 1 };
+/** Makes the record of a row, which is not used otherwise. */
+function toRun(row: StoredRun): RunRecord {
+  return Object.assign(row, { params: JSON.parse(row.params), queued: row.queued === 1 });
 }
 
 export function getRun(db: Statements, id: string): RunRecord | null {
-  const row = db.one<StoredRun>("SELECT * FROM runs WHERE workflow_instance_id = ?", id);
+  const row = db.one<StoredRun>(RUN, id);
   return row === null ? null : toRun(row);
 }
 
 /** Removes a waiting run from the queue, for an agent. */
 export function takeQueuedRun(db: Statements, runId: string, agentId: string): RunRecord | null {
-  const row = db.one<StoredRun>(
-    "UPDATE runs SET queued = 0, agent_id = ? WHERE workflow_instance_id = ? AND queued = 1 RETURNING *",
-    agentId,
-    runId,
-  );
+  const row = db.one<StoredRun>(TAKE, agentId, runId);
   return row === null ? null : toRun(row);
 }
 
@@ -78,7 +79,9 @@ export function runIntentions(db: Statements, now: () => number): RunIntentions 
 
     async createRun(run, definition, carried) {
       db.insert("definitions", { hash: run.definition_hash, definition }, "ON CONFLICT DO NOTHING");
-      db.insert("runs", { ...run, params: JSON.stringify(run.params), queued: run.queued ? 1 : 0 });
+      const last_outbox_id = nextStatusId(db);
+      const [params, queued] = [JSON.stringify(run.params), run.queued ? 1 : 0];
+      db.insert("runs", { ...run, params, queued, last_outbox_id });
       for (const task of carried) db.insert("task_runs", task);
       if (carried.length > 0) {
         // What is known of where their outputs are.
@@ -90,7 +93,7 @@ export function runIntentions(db: Statements, now: () => number): RunIntentions 
           run.retry_of,
         );
       }
-      writeRunStatus(db, run);
+      writeRunStatus(db, run, last_outbox_id);
     },
 
     async transitionRun(run, to) {
@@ -98,10 +101,10 @@ export function runIntentions(db: Statements, now: () => number): RunIntentions 
       // Its time goes on while it waits for its next attempt.
       const isOver = (to.finished_at_ms ?? run.finished_at_ms) !== null;
       const next: RunRecord = { ...run, ...to, queued: false, ...(isOver ? { deadline_ms: null } : {}) };
+      const statusId = nextStatusId(db);
       db.change(
         nameOf(run),
-        `UPDATE runs SET status = ?, status_at_ms = ?, error = ?, queued = 0, deadline_ms = ?, started_at_ms = ?, finished_at_ms = ?,
-           duration_ms = ?, crashed_attempts = ?, log_stream_id = ?, log_seq = ? WHERE ${AS_READ}`,
+        TRANSITION,
         next.status,
         next.status_at_ms,
         next.error,
@@ -112,25 +115,28 @@ export function runIntentions(db: Statements, now: () => number): RunIntentions 
         next.crashed_attempts,
         next.log_stream_id,
         next.log_seq,
+        statusId,
         ...asRead(run),
       );
-      writeRunStatus(db, next);
+      writeRunStatus(db, next, statusId);
       return next;
     },
 
     async requeueRun(run) {
+      const statusId = nextStatusId(db);
       const row = db.one<StoredRun>(
-        `UPDATE runs SET status = 'PENDING', attempt = attempt + 1, queued = (revision = 0), agent_id = NULL,
+        `UPDATE runs SET status = 'PENDING', attempt = attempt + 1, queued = (revision = 0), agent_id = NULL, last_outbox_id = ?,
            tasks_done = CASE WHEN revision > 0 THEN tasks_done ELSE (
              SELECT count(DISTINCT task_id) FROM task_runs
              WHERE task_runs.workflow_instance_id = runs.workflow_instance_id AND status = 'COMPLETED') END
-         WHERE ${AS_READ} AND status = 'CRASHED' AND finished_at_ms IS NULL RETURNING *`,
+         WHERE ${AS_READ} AND status = 'CRASHED' AND finished_at_ms IS NULL RETURNING ${COLUMNS}`,
+        statusId,
         ...asRead(run),
       );
       if (row === null) throw conflict(nameOf(run));
       const next = toRun(row);
       // The reason why the previous attempt ended belongs to that attempt's row.
-      writeRunStatus(db, { ...next, error: null });
+      writeRunStatus(db, { ...next, error: null }, statusId);
       return next;
     },
 
@@ -155,7 +161,7 @@ export function runIntentions(db: Statements, now: () => number): RunIntentions 
     },
 
     async overdueRuns(limit) {
-      const sql = `SELECT * FROM runs WHERE deadline_ms <= ? AND ${WATCHED} ORDER BY deadline_ms LIMIT ?`;
+      const sql = `${RUNS} WHERE deadline_ms <= ? AND ${WATCHED} ORDER BY deadline_ms LIMIT ?`;
       return db.all<StoredRun>(sql, now(), limit).map(toRun);
     },
 
@@ -171,7 +177,7 @@ export function runIntentions(db: Statements, now: () => number): RunIntentions 
     },
 
     async plainRuns(hash, limit) {
-      const sql = `SELECT * FROM runs WHERE ${PLAIN} AND definition_hash = ? AND attempt = 1 ORDER BY seq LIMIT ?`;
+      const sql = `${RUNS} WHERE ${PLAIN} AND definition_hash = ? AND attempt = 1 ORDER BY seq LIMIT ?`;
       return db.all<StoredRun>(sql, hash, limit).map(toRun);
     },
 
@@ -192,7 +198,7 @@ export function runIntentions(db: Statements, now: () => number): RunIntentions 
     async findRuns(prefix, limit) {
       return db
         .all<StoredRun>(
-          "SELECT * FROM runs WHERE workflow_instance_id >= ? AND workflow_instance_id < ? LIMIT ?",
+          `${RUNS} WHERE workflow_instance_id >= ? AND workflow_instance_id < ? LIMIT ?`,
           prefix,
           `${prefix}\u{10ffff}`,
           limit,
@@ -203,16 +209,16 @@ export function runIntentions(db: Statements, now: () => number): RunIntentions 
     async waitingFirings(workflowId, dueMs, limit) {
       const due = "workflow_id = ?1 AND attempt = 1 AND scheduled_time_ms < ?2 AND created_at_ms < ?2";
       return db
-        .all<StoredRun>(
-          `SELECT * FROM runs WHERE queued = 1 AND trigger = 'cron' AND ${due}
+        .all<StoredRun & { seq: number }>(
+          `SELECT ${COLUMNS}, seq FROM runs WHERE queued = 1 AND trigger = 'cron' AND ${due}
            UNION ALL
-           SELECT * FROM runs WHERE status = 'PENDING' AND trigger = 'cron' AND revision > 0 AND agents = 0 AND ${due}
+           SELECT ${COLUMNS}, seq FROM runs WHERE status = 'PENDING' AND trigger = 'cron' AND revision > 0 AND agents = 0 AND ${due}
            ORDER BY seq LIMIT ?3`,
           workflowId,
           dueMs,
           limit,
         )
-        .map(toRun);
+        .map(({ seq: _seq, ...row }) => toRun(row));
     },
 
     async listRuns(filter) {
@@ -228,7 +234,7 @@ export function runIntentions(db: Statements, now: () => number): RunIntentions 
       }
       const where = conditions.length === 0 ? "" : `WHERE ${conditions.join(" AND ")}`;
       return db
-        .all<StoredRun>(`SELECT * FROM runs ${where} ORDER BY seq DESC LIMIT ?`, ...values, filter.limit)
+        .all<StoredRun>(`${RUNS} ${where} ORDER BY seq DESC LIMIT ?`, ...values, filter.limit)
         .map(toRun);
     },
 
@@ -238,18 +244,20 @@ export function runIntentions(db: Statements, now: () => number): RunIntentions 
     },
 
     async countRuns() {
+      // Of indexes alone: clients ask again and again while thousands of runs wait.
       const counts = { pending: 0, running: 0, queued: 0 };
-      const rows = db.all<{ status: RunStatus; n: number; queued: number | null }>(
-        "SELECT status, count(*) AS n, sum(queued) AS queued FROM runs WHERE finished_at_ms IS NULL GROUP BY status",
+      const rows = db.all<{ status: RunStatus; n: number }>(
+        "SELECT status, count(*) AS n FROM runs INDEXED BY runs_open WHERE finished_at_ms IS NULL GROUP BY status",
       );
-      for (const row of rows) {
-        if (row.status === "PENDING") counts.pending = row.n;
-        if (row.status === "RUNNING") counts.running = row.n;
-        counts.queued += row.queued ?? 0;
+      for (const { status, n } of rows) {
+        if (status === "PENDING") counts.pending = n;
+        if (status === "RUNNING") counts.running = n;
       }
-      counts.queued +=
-        db.one<{ n: number }>("SELECT count(*) AS n FROM slices WHERE state = 'QUEUED'")?.n ?? 0;
-      return counts;
+      const queued = db.one<{ runs: number; slices: number }>(
+        `SELECT (SELECT count(*) FROM runs INDEXED BY runs_queue WHERE queued = 1) AS runs,
+           (SELECT count(*) FROM slices INDEXED BY slices_queue WHERE state = 'QUEUED') AS slices`,
+      );
+      return { ...counts, queued: (queued?.runs ?? 0) + (queued?.slices ?? 0) };
     },
 
     async getDefinition(hash) {

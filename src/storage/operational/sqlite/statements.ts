@@ -8,6 +8,10 @@ export class Statements {
   readonly #before: (sql: string) => void;
   /** Cached by their text. `Database.query` keeps 20 at most, and a run needs more. */
   readonly #prepared = new Map<string, Statement>();
+  /** The newest text of an INSERT into each table: rows of a table have the same columns, and nothing else makes texts of so many. */
+  readonly #inserts = new Map<string, { readonly names: readonly string[]; readonly sql: string }>();
+  /** The last id that was given to a status row; undefined until one is needed. */
+  #lastStatusId: number | undefined;
 
   /**
    * @param database the connection, which may be reopened
@@ -40,6 +44,17 @@ export class Statements {
   release(): void {
     for (const statement of this.#prepared.values()) statement.finalize();
     this.#prepared.clear();
+    this.#lastStatusId = undefined;
+  }
+
+  /**
+   * The id for the next status row. It is known before the row is written, so that what refers to it is written once. A unit of work that
+   * is undone leaves a gap.
+   * @param last reads the last id that was assigned before
+   */
+  nextStatusId(last: () => number): number {
+    this.#lastStatusId = (this.#lastStatusId ?? last()) + 1;
+    return this.#lastStatusId;
   }
 
   #prepare(sql: string): Statement {
@@ -54,12 +69,23 @@ export class Statements {
   /** Inserts a row of values by column; `more` are the parameters of the conflict clause. */
   insert(table: string, row: object, clause = "", ...more: SQLQueryBindings[]): { changes: number } {
     const names = Object.keys(row);
+    const known = this.#inserts.get(table);
+    const sql = known !== undefined && isSame(known.names, names) ? known.sql : insertInto(table, names);
+    if (sql !== known?.sql) this.#inserts.set(table, { names, sql });
     return this.run(
-      `INSERT INTO ${table} (${names.join(", ")}) VALUES (${names.map(() => "?").join(", ")}) ${clause}`,
+      clause === "" ? sql : `${sql} ${clause}`,
       ...(Object.values(row) as SQLQueryBindings[]),
       ...more,
     );
   }
+}
+
+function insertInto(table: string, names: readonly string[]): string {
+  return `INSERT INTO ${table} (${names.join(", ")}) VALUES (${names.map(() => "?").join(", ")})`;
+}
+
+function isSame(a: readonly string[], b: readonly string[]): boolean {
+  return a.length === b.length && a.every((name, index) => name === b[index]);
 }
 
 /** Thrown by a change that found another state than it expected. */

@@ -3,9 +3,14 @@ import type { PendingStatus, RunStatusRow, TaskStatusRow } from "../../../contra
 import type { RunNote, RunRecord, StateIdentity, TaskRunRecord } from "../store.ts";
 import type { Statements } from "./statements.ts";
 
-/** Records that a run has another status, or the same one in another attempt. */
-export function writeRunStatus(db: Statements, run: RunRecord): void {
-  const position = appendRunStatus(db, run);
+/** The id for the next status row of the history. Whoever writes the row also writes the id into its run, as the last one. */
+export function nextStatusId(db: Statements): number {
+  return db.nextStatusId(() => lastStatusId(db));
+}
+
+/** Records that a run has another status, or the same one in another attempt. @param position the id for the row, which the run has already */
+export function writeRunStatus(db: Statements, run: RunRecord, position: number): void {
+  insertRunStatus(db, position, run, null);
   db.run(
     "INSERT OR REPLACE INTO recent_statuses (workflow_id, workflow_instance_id, status, timestamp_ms, position) VALUES (?, ?, ?, ?, ?)",
     run.workflow_id,
@@ -22,8 +27,14 @@ export function writeRunReason(db: Statements, run: RunRecord, note: RunNote | n
   appendRunStatus(db, { ...run, error: null, status_at_ms: Math.max(run.status_at_ms, atMs) }, note);
 }
 
-/** Adds the status of a run to the rows for the history. Returns the id of the row. @param note why it waits */
-export function appendRunStatus(db: Statements, run: RunRecord, note: RunNote | null = null): number {
+/** Adds the status of a run to the rows for the history. @param note why it waits */
+export function appendRunStatus(db: Statements, run: RunRecord, note: RunNote | null = null): void {
+  const id = nextStatusId(db);
+  insertRunStatus(db, id, run, note);
+  db.run("UPDATE runs SET last_outbox_id = ? WHERE workflow_instance_id = ?", id, run.workflow_instance_id);
+}
+
+function insertRunStatus(db: Statements, id: number, run: RunRecord, note: RunNote | null): void {
   const row: RunStatusRow = {
     workflow_id: run.workflow_id,
     workflow_instance_id: run.workflow_instance_id,
@@ -43,9 +54,7 @@ export function appendRunStatus(db: Statements, run: RunRecord, note: RunNote | 
     waits: note?.waits ?? null,
     agents: run.revision === 0 ? null : run.agents,
   };
-  const id = append(db, "workflow_run_status", row);
-  db.run("UPDATE runs SET last_outbox_id = ? WHERE workflow_instance_id = ?", id, row.workflow_instance_id);
-  return id;
+  append(db, id, "workflow_run_status", row);
 }
 
 /** Records that a task run has another status. Returns the id of the row. @param done number of tasks of its run that are over */
@@ -75,7 +84,8 @@ export function writeTaskStatus(
     outputs: task.outputs,
     duration_ms: task.duration_ms,
   };
-  const id = append(db, "task_run_status", row);
+  const id = nextStatusId(db);
+  append(db, id, "task_run_status", row);
   db.run(
     "UPDATE runs SET last_outbox_id = ?, tasks_done = tasks_done + ? WHERE workflow_instance_id = ?",
     id,
@@ -85,11 +95,8 @@ export function writeTaskStatus(
   return id;
 }
 
-function append(db: Statements, target: PendingStatus["table"], row: object): number {
-  return Number(
-    db.run("INSERT INTO status_outbox (target, row) VALUES (?, ?)", target, JSON.stringify(row))
-      .lastInsertRowid,
-  );
+function append(db: Statements, id: number, target: PendingStatus["table"], row: object): void {
+  db.run("INSERT INTO status_outbox (id, target, row) VALUES (?, ?, ?)", id, target, JSON.stringify(row));
 }
 
 /**

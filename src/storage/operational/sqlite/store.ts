@@ -171,8 +171,8 @@ export class SqliteOperationalStore implements OperationalStore {
     this.#close();
   }
 
-  transact<T>(work: UnitOfWork<T>): Promise<T> {
-    return this.#commits.transact(work);
+  transact<T>(work: UnitOfWork<T>, patienceMs?: number): Promise<T> {
+    return this.#commits.transact(work, patienceMs);
   }
 
   read<T>(work: UnitOfWork<T>): Promise<T> {
@@ -458,6 +458,8 @@ export class SqliteOperationalStore implements OperationalStore {
       database.run("PRAGMA journal_mode = WAL");
       database.run("PRAGMA synchronous = FULL");
       database.run("PRAGMA busy_timeout = 0");
+      // Each unit of work has a savepoint: what it changes can be restored from memory instead of a temporary file.
+      database.run("PRAGMA temp_store = MEMORY");
       database.run("BEGIN IMMEDIATE");
       database.run("COMMIT");
       const is_new = database.query("SELECT 1 FROM sqlite_schema LIMIT 1").get() === null;
