@@ -379,7 +379,8 @@ export class SharedRunsWorld {
       const run = await tx.getRun(id);
       if (run === null || isTerminal(RUN_TRANSITIONS, run.status)) return;
       if (kind === "cancelled") await this.#changes.cancel(tx, run);
-      else if (run.revision === 0 || run.status !== "RUNNING") return;
+      // Whoever executes a whole run watches its time; nobody does while it waits for its next attempt.
+      else if (run.started_at_ms === null || (run.revision === 0 && !run.queued)) return;
       else await this.#changes.timeOut(tx, run);
       tx.afterCommit(() => {
         told.stop ??= kind;
@@ -600,7 +601,7 @@ export class SharedRunsWorld {
     }
     const isWhole = run.revision === 0;
     // The agent of a whole run reports nothing of tasks that it has not begun with.
-    if (isWhole && ["CRASHED", "CANCELLED", "SKIPPED"].includes(run.status)) return;
+    if (isWhole && (stop === "timed out" || ["CRASHED", "CANCELLED", "SKIPPED"].includes(run.status))) return;
     expect([...final.keys()].sort()).toEqual(definition.tasks.map(({ id }) => id).sort());
     const facts = new Map<string, ModelEnd>();
     for (const [id, { status }] of final) if (status !== "SKIPPED") facts.set(id, { status });

@@ -43,6 +43,8 @@ export class LeaseWatch extends BackgroundService {
   readonly #o: LeaseWatchOptions;
   readonly #timer = this.timer(() => this.#look());
   #forgives = false;
+  /** Whether it has looked for what an older cdktr left. */
+  #isSettled = false;
   #looking: Promise<void> = Promise.resolve();
 
   constructor(options: LeaseWatchOptions) {
@@ -85,7 +87,8 @@ export class LeaseWatch extends BackgroundService {
     this.#o.pauses.check();
     try {
       if (this.#forgives) {
-        await settleAfterOlder(this.#o.store, this.#o.changes);
+        if (!this.#isSettled) await settleAfterOlder(this.#o.store, this.#o.changes);
+        this.#isSettled = true;
         await this.#o.store.transact((tx) => tx.extendOffers(this.#o.offerMs));
       }
       this.#forgives = false;
