@@ -6,7 +6,7 @@ import type { ConsolaInstance } from "consola";
 import { type Clock, systemClock } from "../clock.ts";
 import { errorMessage } from "../errors.ts";
 import { RequestRefusedError } from "../protocol/client.ts";
-import { Timer } from "../timer.ts";
+import { inTurns, Timer } from "../timer.ts";
 import { nextFiring, principalSchedule, type Schedule } from "../workflow/schedule.ts";
 import type { DeclaredWorkflow } from "./declared/declaration-source.ts";
 import { DeclaredListener } from "./declared/declared-listener.ts";
@@ -81,18 +81,19 @@ export class Scheduler extends DeclaredListener {
     }
   }
 
-  protected override take(workflows: readonly DeclaredWorkflow[]): void {
+  protected override async take(workflows: readonly DeclaredWorkflow[]): Promise<void> {
     const before = this.#scheduled.size;
     const wanted = workflows.filter((workflow) => workflow.cron !== null);
     const ids = new Set(wanted.map((workflow) => workflow.id));
     for (const entry of this.#scheduled.values()) if (!ids.has(entry.id)) this.#forget(entry);
-    for (const workflow of wanted) {
+    await inTurns(wanted, (workflow) => {
+      if (this.signal.aborted) return;
       try {
         this.#schedule(workflow);
       } catch (error) {
         this.log.error(`Workflow ${workflow.id} cannot be scheduled: ${errorMessage(error)}`);
       }
-    }
+    });
     if (this.#scheduled.size !== before) {
       this.log.info(
         this.#scheduled.size === 0

@@ -316,7 +316,7 @@ const NEWLINE = 10;
 const HASH = 35;
 
 class Entries {
-  readonly #value: Record<string, unknown> = Object.create(null);
+  readonly #value: Record<string, unknown> = {};
   readonly #children = new Map<string, LocatedChild>();
 
   add(name: string, node: Located): void {

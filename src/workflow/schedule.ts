@@ -35,23 +35,31 @@ export function principalSchedule({
   return { cron, timezone: schedule_timezone ?? timezone, start_time_ms };
 }
 
-const KEPT = 1000;
-const parsed = new Map<string, Cron>();
+/** A parsed expression. After any time from `fromMs` on and before `nextMs`, it fires at `nextMs`. */
+interface Parsed {
+  readonly cron: Cron;
+  fromMs: number;
+  nextMs: number;
+}
 
-/** A cache: the same few expressions are used again and again, and parsing one costs more than evaluating it. */
-function cronOf(expression: string, timezone: string | null): Cron {
+const KEPT = 1000;
+const parsed = new Map<string, Parsed>();
+
+/** A cache: the same few expressions are used again and again, by thousands of workflows at once. */
+function parsedOf(expression: string, timezone: string | null): Parsed {
   const key = `${timezone ?? ""}\n${expression}`;
-  let cron = parsed.get(key);
-  if (cron === undefined) {
-    cron = new Cron(expression, {
+  let found = parsed.get(key);
+  if (found === undefined) {
+    const cron = new Cron(expression, {
       mode: "5-or-6-parts",
       paused: true,
       ...(timezone === null ? {} : { timezone }),
     });
+    found = { cron, fromMs: 0, nextMs: 0 };
     if (parsed.size >= KEPT) parsed.clear();
-    parsed.set(key, cron);
+    parsed.set(key, found);
   }
-  return cron;
+  return found;
 }
 
 /**
@@ -61,13 +69,20 @@ function cronOf(expression: string, timezone: string | null): Cron {
 export function nextFiring(schedule: Schedule, afterMs: number): number | null {
   if (schedule.cron === null) return null;
   const from = schedule.start_time_ms === null ? afterMs : Math.max(afterMs, schedule.start_time_ms - 1);
-  return cronOf(schedule.cron, schedule.timezone).nextRun(new Date(from))?.getTime() ?? null;
+  const known = parsedOf(schedule.cron, schedule.timezone);
+  if (from >= known.fromMs && from < known.nextMs) return known.nextMs;
+  const next = known.cron.nextRun(new Date(from))?.getTime() ?? null;
+  if (next !== null) [known.fromMs, known.nextMs] = [from, next];
+  return next;
 }
 
 /** The last firing at or before `atMs` (ms since the epoch), or `null` when there was none since `start_time`. */
 export function previousFiring(schedule: Schedule, atMs: number): number | null {
   if (schedule.cron === null) return null;
-  const [firing] = cronOf(schedule.cron, schedule.timezone).previousRuns(1, new Date(Math.floor(atMs) + 1));
+  const [firing] = parsedOf(schedule.cron, schedule.timezone).cron.previousRuns(
+    1,
+    new Date(Math.floor(atMs) + 1),
+  );
   const ms = firing?.getTime() ?? null;
   if (ms === null || (schedule.start_time_ms !== null && ms < schedule.start_time_ms)) return null;
   return ms;

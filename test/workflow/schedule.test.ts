@@ -1,4 +1,5 @@
 import { describe, expect, test } from "bun:test";
+import { Cron } from "croner";
 import { checkCron, firingsBetween, nextFiring, previousFiring } from "../../src/workflow/schedule.ts";
 
 const ms = (text: string): number => Date.parse(text);
@@ -17,6 +18,27 @@ function times(cron: string, timezone: string, from: string, until: string): str
 }
 
 describe("nextFiring", () => {
+  test("is the same whatever was asked before, also around changes of the clock", () => {
+    const start = ms("2025-03-29T00:00:00Z");
+    for (const [cron, timezone] of [
+      ["30 1 * * *", "Europe/London"],
+      ["*/7 * * * *", "Europe/London"],
+      ["0 0 3 * * SUN", "America/New_York"],
+      ["15 10 29 2 *", "UTC"],
+    ] as const) {
+      const expected = (at: number) =>
+        new Cron(cron, { mode: "5-or-6-parts", paused: true, timezone }).nextRun(new Date(at))?.getTime();
+      // Back and forth, in steps that no firing shares.
+      for (let n = 0; n < 300; n++) {
+        const at = start + ((n * 7919) % 300) * 613_337;
+        expect(nextFiring(schedule(cron, timezone), at)).toBe(expected(at) ?? null);
+      }
+      const next = nextFiring(schedule(cron, timezone), start) ?? 0;
+      for (const at of [next - 1, next, next + 1])
+        expect(nextFiring(schedule(cron, timezone), at)).toBe(expected(at) ?? null);
+    }
+  });
+
   test("five fields and six fields with the second first", () => {
     const after = ms("2025-01-20T01:59:59.500Z");
     expect(iso(nextFiring(schedule("0 2 * * *"), after))).toBe("2025-01-20T02:00:00.000Z");

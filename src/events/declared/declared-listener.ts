@@ -39,8 +39,8 @@ export abstract class DeclaredListener extends EventListener {
     return this.#feed !== undefined || nowMs - this.#turnedMs < this.refreshMs + 2 * requestMs + STALL_MS;
   }
 
-  /** Applies the current workflows. */
-  protected abstract take(workflows: readonly DeclaredWorkflow[]): void;
+  /** Applies the current workflows. Not called again before it is done. */
+  protected abstract take(workflows: readonly DeclaredWorkflow[]): Promise<void> | void;
 
   async startListening(): Promise<void> {
     if (this.#feed === undefined) await this.#read();
@@ -60,7 +60,7 @@ export abstract class DeclaredListener extends EventListener {
         continue;
       }
       try {
-        this.take(current);
+        await this.take(current);
         taken = current;
         backOff.reset();
       } catch (error) {
@@ -80,7 +80,7 @@ export abstract class DeclaredListener extends EventListener {
       try {
         const waitMs = revision === undefined ? 0 : this.refreshMs;
         const present = await source.watch(revision, waitMs, signal);
-        if (present !== revision) this.take(await source.list(signal));
+        if (present !== revision) await this.take(await source.list(signal));
         revision = present;
         backOff.reset();
       } catch (error) {

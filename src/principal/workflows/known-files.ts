@@ -93,6 +93,7 @@ export class KnownFiles {
       : await this.#parse(changed, scan);
     const left = changed.length - read;
     this.#isLoading = left > 0;
+    if (left === 0) this.#disk.endReaders();
     if (left === 0 || isStopping()) return;
     this.#log.info(
       `${this.#files.size} of ${scan.listing.files.size} workflow files are read. The other ${left} follow; one that is triggered is read at once.`,

@@ -8,10 +8,10 @@ import { commandOf, FileHelper, PathSilentError } from "../../host/file-helper/f
 import type { TreeListing } from "../../host/file-helper/tree.ts";
 import type { RegularFile } from "../../host/regular-file.ts";
 import { WORKFLOW_READER } from "../../host/self.ts";
+import { inTurns } from "../../timer.ts";
 import { MAX_FILE_BYTES } from "../../workflow/parse.ts";
 import { WORKFLOW_ENDINGS } from "../../workflow/workflow-id.ts";
 import { type ParsedFile, parseFile } from "./parsed-file.ts";
-import { Turns } from "./turns.ts";
 
 const KEY = "workflows";
 /** Number of files that a reader parses at once, and of readers. */
@@ -30,7 +30,7 @@ export class WorkflowFiles {
   /** Paths that do not respond, with the reason. They are not accessed until they do. */
   readonly #silent = new Map<string, string>();
   /** The processes that parse files at the moment. */
-  readonly #readers = new Set<FileHelper>();
+  #readers: readonly FileHelper[] = [];
 
   /** @param changed called after files may have changed */
   constructor(root: string, helper: FileHelper, log: ConsolaInstance, changed: () => void) {
@@ -90,17 +90,13 @@ export class WorkflowFiles {
         return { kind: "failed", code: "", message: error.message };
       },
     );
-    const turns = new Turns();
     const parsed = new Map<string, ParsedFile>();
-    for (const [path, file] of files) {
-      parsed.set(path, parseFile(path, file));
-      await turns.next();
-    }
+    await inTurns(files, ([path, file]) => parsed.set(path, parseFile(path, file)));
     return parsed;
   }
 
   /**
-   * Parses many of the listed files in processes of their own, which end afterwards and give back the memory that it takes.
+   * Parses many of the listed files in processes of their own, which stay for more until {@link endReaders}.
    * @param take gets what was parsed, in any order
    * @param isOver asked after each part: whether to stop
    * @returns how many were parsed, at least one part
@@ -129,37 +125,36 @@ export class WorkflowFiles {
         await take(parsed);
       } while (!hasFailed && !isOver());
     };
-    const readers = Array.from({ length: READERS }, () => this.#reader());
-    const parts = readers.map((reader) =>
+    if (this.#readers.length === 0) this.#readers = Array.from({ length: READERS }, () => this.#reader());
+    const parts = this.#readers.map((reader) =>
       parseSome(reader).catch((error) => {
         hasFailed = true;
         throw error;
       }),
     );
-    try {
-      await Promise.allSettled(parts);
-      await Promise.all(parts);
-    } finally {
-      for (const reader of readers) {
-        this.#readers.delete(reader);
-        reader.close();
-      }
-    }
+    await Promise.allSettled(parts);
+    await Promise.all(parts);
     // The helper, which stays, notices when such a path responds.
     if (doubtful.length > 0 && !isOver()) await take(await this.parse(doubtful));
     return next;
   }
 
+  /** Ends the processes that parse files: the memory that it took is given back. */
+  endReaders(): void {
+    for (const reader of this.#readers) reader.close();
+    this.#readers = [];
+  }
+
   /** Ends all processes. */
   close(): void {
-    for (const helper of [this.#helper, ...this.#readers]) helper.close();
+    this.#helper.close();
+    this.endReaders();
   }
 
   #reader(): FileHelper {
     const command = commandOf(WORKFLOW_READER, join(import.meta.dir, "reader-main.ts"));
     const reader = new FileHelper(command, systemClock, parseFile);
     reader.signals.on("warning", (text) => this.#log.warn(text));
-    this.#readers.add(reader);
     return reader;
   }
 

@@ -4,11 +4,11 @@ import type { WorkflowDetails, WorkflowSummary } from "../../contract/messages.t
 import type { DeclaredWorkflow } from "../../events/declared/declaration-source.ts";
 import { isTimezone } from "../../host/timezones.ts";
 import type { ScheduleCursor } from "../../storage/operational/store.ts";
+import { inTurns } from "../../timer.ts";
 import type { WorkflowDefinition } from "../../workflow/model.ts";
 import { firingsBetween, nextFiring, previousFiring } from "../../workflow/schedule.ts";
 import { type LoadedWorkflow, scheduleOf, textsOf } from "./loaded-workflow.ts";
 import type { StoredWorkflows } from "./stored-workflows.ts";
-import { Turns } from "./turns.ts";
 
 /** The firings around a time. */
 interface FiringsAround {
@@ -68,14 +68,12 @@ export class WorkflowViews {
     const cursors = await this.#o.stored.cursors();
     const all = [...this.#o.workflows].sort(([a], [b]) => (a < b ? -1 : 1));
     const summaries: Record<string, WorkflowSummary> = {};
-    const turns = new Turns();
-    for (const [id, workflow] of all) {
+    await inTurns(all, ([id, workflow]) => {
       const summary = this.#summary(workflow, cursors.get(id));
       // The tasks are what a valid file had, so they are not checked again.
       const definition = () => JSON.parse(textsOf(workflow).json) as WorkflowDefinition;
       summaries[id] = graphOf === undefined ? summary : { ...summary, dag: graphOf(definition()) };
-      await turns.next();
-    }
+    });
     return summaries;
   }
 
@@ -83,10 +81,9 @@ export class WorkflowViews {
   async declared(): Promise<DeclaredWorkflow[]> {
     const cursors = await this.#o.stored.cursors();
     const declared: DeclaredWorkflow[] = [];
-    const turns = new Turns();
-    for (const [id, workflow] of this.#o.workflows) {
+    await inTurns([...this.#o.workflows], ([id, workflow]) => {
       const { cron, timezone, start_time_ms, catchup, params, on } = workflow.facts.head;
-      if (cron === null && on === undefined) continue;
+      if (cron === null && on === undefined) return;
       declared.push({
         id,
         cron,
@@ -98,8 +95,7 @@ export class WorkflowViews {
         params,
         ...(on === undefined ? {} : { on }),
       });
-      await turns.next();
-    }
+    });
     return declared;
   }
 
