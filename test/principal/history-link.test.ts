@@ -15,6 +15,9 @@ class Histories implements HistoryHost {
   received: Envelope[] = [];
   killed = 0;
   answersPings = true;
+  stops = true;
+  /** False: the kernel does not end it, because it waits for a disk. */
+  isMortal = true;
   #heard: (text: string) => void = () => {};
   #ended: (how: string) => void = () => {};
 
@@ -30,13 +33,13 @@ class Histories implements HistoryHost {
       send: (text: string) => {
         const envelope = JSON.parse(text) as Envelope;
         this.received.push(envelope);
-        if (envelope.ask === "stop" || (envelope.ask === "ping" && this.answersPings))
+        if ((envelope.ask === "stop" && this.stops) || (envelope.ask === "ping" && this.answersPings))
           queueMicrotask(() => heard(JSON.stringify({ id: envelope.id, reply: null })));
       },
       end: async () => {},
       kill: () => {
         this.killed++;
-        this.die("SIGKILL");
+        if (this.isMortal) this.die("SIGKILL");
       },
     };
   }
@@ -173,4 +176,50 @@ test("one that cannot bind its ports is the failure of the start", async () => {
   const settled = link.settled(1000).catch((error) => error);
   histories.tell("failed", { kind: "CdktrError", message: "Port 5562 is taken", hint: "choose another" });
   expect(await settled).toMatchObject({ message: "Port 5562 is taken", hint: "choose another" });
+});
+
+test.each([
+  ["that is open", true, true, 30_250],
+  ["that could not be opened", false, true, 5250],
+  ["whose process the kernel does not end", true, false, 32_250],
+])(
+  "the stop does not wait for ever for a history %s on a disk that does not respond",
+  async (_, isOpen, isMortal, withinMs) => {
+    const { histories, link, clock, book } = await start();
+    Object.assign(histories, { stops: false, isMortal });
+    if (isOpen) histories.opens();
+    else histories.tell("bound", { listening: 1001, publishing: 1002 });
+    let isStopped = false;
+    const stopping = link.stop().then(() => {
+      isStopped = true;
+    });
+    let ms = 0;
+    for (; !isStopped && ms < 60_000; ms += 250) {
+      clock.advance(250);
+      await turn();
+    }
+    await stopping;
+    expect(ms).toBeLessThanOrEqual(withinMs + 250);
+    expect(ms).toBeGreaterThan(withinMs - 1000);
+    expect(histories.killed).toBe(1);
+    expect(book.count(/The history did not end within .* and is killed/)).toBe(1);
+  },
+);
+
+test("a database that is not opened for long is named, as one whose disk may not respond", async () => {
+  await using world = await start();
+  const { histories, link, clock } = world;
+  histories.tell("bound", { listening: 1001, publishing: 1002 });
+  const why = async () => {
+    const read = link.searchLogs({}).catch((error) => error);
+    for (let ms = 0; ms <= 5000; ms += 250) {
+      clock.advance(250);
+      await turn();
+    }
+    return (await read).message;
+  };
+  expect(await why()).toBe("The history is starting.");
+  expect(await why()).toMatch(
+    /^The history database :memory: is not open after 1\d s: does its disk respond\?$/,
+  );
 });

@@ -63,10 +63,17 @@ const OLD_HISTORY_MS = 30_000;
 const READ_WAITS_MS = 5000;
 /** How long a registration waits for the position of a known stream, ms. */
 const LOCATE_WAITS_MS = 1000;
+/** A history whose database is not open after this time is probably on a disk that does not respond, ms. */
+const OPENS_WITHIN_MS = 10_000;
 /** How long a page of metrics waits for it, ms. */
 const VITALS_WAIT_MS = 500;
 /** How long it may be silent while it stops, ms. */
 const STOP_SILENCE_MS = 15_000;
+/** How long it may take to stop: with an open database, and without one, because its disk does not respond, ms. */
+const STOP_MS = 30_000;
+const STOP_UNOPENED_MS = 5000;
+/** How long to wait for the end of one that was killed, ms: on a disk that hangs it may not end. */
+const KILLED_MS = 2000;
 /** Interval between looks at its memory while a statement of a user runs, ms. */
 const MEMORY_LOOK_MS = 50;
 /** Number of streams, and of agents with wrong clocks, to remember. */
@@ -134,6 +141,8 @@ export class HistoryLink extends BackgroundService<HistoryLinkSignals> implement
   #failure: CdktrError | undefined;
   #complaint = "";
   #available: HistoryAvailability = { ok: false, error: "The history is starting." };
+  /** When the present one was started. */
+  #beganAt = 0;
   /** When it last entered UP. */
   #upAt = Number.POSITIVE_INFINITY;
   /** When the first question was sent that it has not answered; undefined when it has answered all. */
@@ -212,27 +221,41 @@ export class HistoryLink extends BackgroundService<HistoryLinkSignals> implement
 
   /** Lets the history write everything, and ends it. */
   protected override async onStop(): Promise<void> {
+    const limitMs = this.state === "UP" ? STOP_MS : STOP_UNOPENED_MS;
     this.#enter("OVER");
     const [link, peer] = [this.#link, this.#peer];
     if (link !== undefined && peer !== undefined) {
-      await this.#stopIt(link, peer);
+      await this.#stopIt(link, peer, limitMs);
       link.end(new HistoryUnavailableError("The principal is stopping."));
     }
     this.#o.host.close();
   }
 
-  async #stopIt(link: Link, peer: HistoryPeer): Promise<void> {
-    // It has nothing to write yet.
-    if (!this.#hasSpoken) peer.kill();
-    const isDone = link.ask("stop", null).catch(() => {});
+  async #stopIt(link: Link, peer: HistoryPeer, limitMs: number): Promise<void> {
+    const begunMs = this.clock.monotonic();
+    const isGivenUp = Promise.withResolvers<void>();
+    const end = new Timer(() => isGivenUp.resolve(), this.clock);
+    const kill = () => {
+      peer.kill();
+      watch.cancel();
+      end.in(KILLED_MS);
+    };
     // It may take its time, but must not be silent.
     const watch = new Timer(() => {
-      if (this.#silence() > STOP_SILENCE_MS) peer.kill();
-      else this.#ping();
+      if (this.#silence() > STOP_SILENCE_MS) kill();
+      else if (this.clock.monotonic() - begunMs > limitMs) {
+        this.#log.warn(
+          `The history did not end within ${limitMs / 1000} s and is killed: perhaps its disk does not respond. What it has not written is written at the next start; the state and the agents have it.`,
+        );
+        kill();
+      } else this.#ping();
     }, this.clock);
     watch.every(LOOK_MS);
-    await isDone;
+    // It has nothing to write yet.
+    if (!this.#hasSpoken) kill();
+    await Promise.race([link.ask("stop", null).catch(() => {}), isGivenUp.promise]);
     watch.cancel();
+    end.cancel();
     await peer.end();
   }
 
@@ -244,6 +267,7 @@ export class HistoryLink extends BackgroundService<HistoryLinkSignals> implement
     this.#killedFor = undefined;
     this.#askedAt = undefined;
     this.#hasSpoken = false;
+    this.#beganAt = this.clock.monotonic();
     this.#queriesEnded = false;
     this.#statusesTold = false;
     const link: Link = new MessageLink({
@@ -597,7 +621,7 @@ export class HistoryLink extends BackgroundService<HistoryLinkSignals> implement
   #whyNot(): HistoryUnavailableError {
     switch (this.state) {
       case "STARTING":
-        return new HistoryUnavailableError("The history is starting.", { hint: HINT });
+        return this.#starting(this.clock.monotonic() - this.#beganAt);
       case "SLOW":
         return this.#silent(this.#silence());
       case "OVER":
@@ -611,6 +635,14 @@ export class HistoryLink extends BackgroundService<HistoryLinkSignals> implement
           hint: HINT,
         });
     }
+  }
+
+  #starting(ms: number): HistoryUnavailableError {
+    if (ms < OPENS_WITHIN_MS) return new HistoryUnavailableError("The history is starting.", { hint: HINT });
+    return new HistoryUnavailableError(
+      `The history database ${this.#o.settings.db_path} is not open after ${Math.round(ms / 1000)} s: does its disk respond?`,
+      { hint: HINT },
+    );
   }
 
   #silent(ms: number): HistoryUnavailableError {

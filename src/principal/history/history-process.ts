@@ -90,8 +90,10 @@ export class HistoryProcess implements HistoryHost {
       },
       end: async () => {
         await Promise.resolve(child.stdin.end()).catch(() => {});
-        if (!(await isDoneWithin(EXIT_MS, child.exited))) kill();
-        await child.exited;
+        if (await isDoneWithin(EXIT_MS, child.exited)) return;
+        kill();
+        // On a disk that hangs it ends when the disk responds.
+        await isDoneWithin(EXIT_MS, child.exited);
       },
       kill,
     };
