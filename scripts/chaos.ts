@@ -1,6 +1,6 @@
 /**
- * `npm run chaos -- --minutes N --seed S [--rate R] [--hostile]`: kills, stops and cuts off a principal and three agents under load,
- * with `--hostile` under attack as well, then counts what was lost or done twice. Exit status 1, the seed and a timeline when anything was.
+ * `npm run chaos -- --minutes N --seed S [--rate R] [--hostile] [--only history]`: kills, stops and cuts off a principal with its history
+ * and three agents under load, with `--hostile` under attack as well, with `--only` by no other faults than those whose names begin so, then counts what was lost or done twice. Exit status 1, the seed and a timeline when anything was.
  */
 import { parseArgs } from "node:util";
 import { BINARY } from "./support/paths.ts";
@@ -12,6 +12,7 @@ const { values } = parseArgs({
     seed: { type: "string", default: String(Date.now() % 1_000_000) },
     rate: { type: "string", default: "4" },
     hostile: { type: "boolean", default: false },
+    only: { type: "string", default: "" },
   },
 });
 process.env.CDKTR_TEST_BINARY ??= BINARY;
@@ -22,6 +23,7 @@ const result = await chaos({
   seed: Number(values.seed),
   runsPerSecond: Number(values.rate),
   hostile: values.hostile,
+  only: values.only,
   say: (line) => console.error(line),
 });
 console.log(`chaos: ${values.minutes} minutes, seed ${values.seed}`);

@@ -20,6 +20,8 @@ export interface ChaosOptions {
   readonly runsPerSecond?: number;
   /** Strangers attack the principal all the while. */
   readonly hostile?: boolean;
+  /** Only faults whose name begins like this. */
+  readonly only?: string;
   /** Told of each event as it happens. */
   readonly say?: (line: string) => void;
 }
@@ -233,7 +235,7 @@ class Storm {
 
   async #fault(): Promise<void> {
     const agent = this.#random.pick(this.#agents);
-    const [name, inflict] = this.#random.pick<[string, () => Promise<void>]>([
+    const faults: [string, () => Promise<void>][] = [
       ["principal killed", () => this.#killPrincipal(this.#random.between(0, 3000))],
       ["principal stopped", () => this.#stopPrincipal(this.#random.between(300, HEARTBEAT_TIMEOUT_MS * 2))],
       ["agent killed", () => this.#killAgent(agent, this.#random.between(0, 4000))],
@@ -242,9 +244,12 @@ class Storm {
       ["network cut", () => this.#cutAgent(agent, this.#random.between(300, HEARTBEAT_TIMEOUT_MS * 3))],
       ["network slow", () => this.#slowAgent(agent, this.#random.between(50, 700))],
       ["history killed", () => this.#killHistory()],
+      ["history starved", () => this.#starveHistory()],
       ["history stopped", () => this.#stopHistory(this.#random.between(300, HEARTBEAT_TIMEOUT_MS * 2))],
       ["database locked", () => this.#lockDatabase(this.#random.between(1500, 5000))],
-    ]);
+    ];
+    const { only = "" } = this.options;
+    const [name, inflict] = this.#random.pick(faults.filter(([fault]) => fault.startsWith(only)));
     this.#faults[name] = (this.#faults[name] ?? 0) + 1;
     await inflict();
   }
@@ -275,6 +280,13 @@ class Storm {
   async #killHistory(): Promise<void> {
     this.#say("history: KILL, the principal starts it again");
     signal(this.#history, "SIGKILL");
+  }
+
+  /** A statement takes so much memory that the history has to end. */
+  async #starveHistory(): Promise<void> {
+    this.#say("history: a statement takes all memory that it may have");
+    const sql = "SELECT max(length(repeat('x' || range, 2000000))) FROM range(2048)";
+    await this.#client.queryDatabase({ sql, max_rows: 1 }, { timeoutMs: 20_000 }).catch(() => {});
   }
 
   async #stopHistory(ms: number): Promise<void> {
