@@ -38,3 +38,9 @@ export function ownExecutable(): string {
 function isCompiled(): boolean {
   return Bun.isStandaloneExecutable;
 }
+
+/** Whether a program cannot be started for some time, as when its file is for another kind of machine and an emulator runs this one. */
+export function isLastingFailure(error: unknown): boolean {
+  const code = error instanceof Error && "code" in error ? String(error.code) : "";
+  return ["ENOEXEC", "EACCES", "ENOENT", "EPERM"].includes(code);
+}

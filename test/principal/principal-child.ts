@@ -2,8 +2,8 @@
 import { join } from "node:path";
 import { createConsola } from "consola";
 import { loadConfig } from "../../src/config.ts";
+import { historyHere } from "../../src/history/in-process.ts";
 import { Principal } from "../../src/principal/principal.ts";
-import { historyHere } from "../support/history-here.ts";
 
 const [directory = ""] = process.argv.slice(2);
 const principal = new Principal({

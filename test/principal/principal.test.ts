@@ -1,12 +1,12 @@
 import { describe, expect, test } from "bun:test";
 import { createServer } from "node:net";
 import { CdktrError, UsageError } from "../../src/errors.ts";
+import { historyHere } from "../../src/history/in-process.ts";
 import { Principal } from "../../src/principal/principal.ts";
 import { DataDirectoryInUseError } from "../../src/storage/operational/store.ts";
 import { Dealer } from "../../src/zmq/index.ts";
 import { RawPeer } from "../hostile/raw-peer.ts";
 import { keptAliveAt } from "../support/connections.ts";
-import { historyHere } from "../support/history-here.ts";
 import { until } from "../support/until.ts";
 import { failure, required, TestPrincipal } from "./support.ts";
 

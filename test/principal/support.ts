@@ -14,12 +14,12 @@ import type {
   Heartbeat,
   RunAssignment,
 } from "../../src/contract/messages.ts";
+import { historyHere } from "../../src/history/in-process.ts";
 import { Principal, type PrincipalPorts } from "../../src/principal/principal.ts";
 import { PrincipalClient } from "../../src/protocol/client.ts";
 import type { OperationalStore } from "../../src/storage/operational/store.ts";
 import type { RunStatus } from "../../src/workflow/status.ts";
 import { RepeatingStore } from "../storage/repeating-store.ts";
-import { historyHere } from "../support/history-here.ts";
 
 /** A workflow of one task, or of several in a chain. */
 export function workflowText(options: { name?: string; tasks?: string[]; top?: string } = {}): string {

@@ -100,7 +100,11 @@ export default command({
     const supervisor = new Supervisor();
     const principal = new Principal({
       config,
-      history: new HistoryProcess(config.CDKTR_APP_DATA_DIRECTORY),
+      history: new HistoryProcess({
+        dataDirectory: config.CDKTR_APP_DATA_DIRECTORY,
+        otherwise: async () => (await import("../../history/in-process.ts")).historyHere(),
+        log: log.withTag("history"),
+      }),
       insecure: args.insecure ?? false,
       scheduler: args.scheduler,
       listeners: args.listeners,

@@ -9,7 +9,7 @@ import { type Clock, systemClock } from "../../clock.ts";
 import { CdktrError, errorMessage } from "../../errors.ts";
 import { EventHub } from "../../event-hub.ts";
 import { BackOff, Timer } from "../../timer.ts";
-import { FILE_HELPER, ownExecutable } from "../self.ts";
+import { FILE_HELPER, isLastingFailure, ownExecutable } from "../self.ts";
 import { FileHandler } from "./helper.ts";
 import type { Digest, FileNews, FileQuestion, FileRequests, FileVerb } from "./requests.ts";
 
@@ -142,7 +142,7 @@ export class FileHelper {
     try {
       this.#child ??= this.#start();
     } catch (error) {
-      if (isLasting(error)) {
+      if (isLastingFailure(error)) {
         this.#workHere(errorMessage(error));
         return;
       }
@@ -331,12 +331,6 @@ function send({ process: { stdin } }: Child, question: FileQuestion): void {
     await stdin.write(`${JSON.stringify(question)}\n`);
     await stdin.flush();
   })().catch(() => {});
-}
-
-/** Whether a program cannot be started for some time, as when its file is for another kind of machine and an emulator runs this one. */
-function isLasting(error: unknown): boolean {
-  const code = error instanceof Error && "code" in error ? String(error.code) : "";
-  return ["ENOEXEC", "EACCES", "ENOENT", "EPERM"].includes(code);
 }
 
 /** The kernel's counters for the main thread of a process, which change whenever it runs. */

@@ -6,9 +6,10 @@
 import { chmodSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { ConsolaInstance } from "consola";
 import type { HistoryHost, HistoryPeer, HistorySettings, HistoryStart } from "../../contract/history.ts";
 import { CdktrError, errorMessage } from "../../errors.ts";
-import { HISTORY, ownExecutable } from "../../host/self.ts";
+import { HISTORY, isLastingFailure, ownExecutable } from "../../host/self.ts";
 import { isDoneWithin } from "../../timer.ts";
 import { type Message, Router } from "../../zmq/index.ts";
 
@@ -18,6 +19,8 @@ const LONGEST_PATH = 107;
 const DIRECTORY = "ipc";
 /** Messages read at once. */
 const BATCH = 64;
+/** After this many children that ended without a word, the history runs in this process. */
+const SILENT_STARTS = 3;
 /** How long the child may take to exit after it has closed everything, ms. */
 const EXIT_MS = 5000;
 
@@ -31,15 +34,27 @@ interface Connected {
   waiting: string[] | undefined;
 }
 
+/** Options of {@link HistoryProcess}. */
+export interface HistoryProcessOptions {
+  readonly dataDirectory: string;
+  /** Runs the history in this process, where no other can be started: as when an emulator runs this program. */
+  readonly otherwise: () => Promise<HistoryHost>;
+  readonly log: ConsolaInstance;
+  /** Starts the child; by default this program. */
+  readonly command?: readonly string[];
+}
+
 export class HistoryProcess implements HistoryHost {
-  readonly #dataDirectory: string;
+  readonly #o: HistoryProcessOptions;
   #directory = "";
   #endpoint = "";
   #router: Router | undefined;
   #current: Connected | undefined;
+  /** Children in a row that ended without a word. */
+  #silentStarts = 0;
 
-  constructor(dataDirectory: string) {
-    this.#dataDirectory = dataDirectory;
+  constructor(options: HistoryProcessOptions) {
+    this.#o = options;
   }
 
   async open(): Promise<void> {
@@ -61,14 +76,22 @@ export class HistoryProcess implements HistoryHost {
   start(settings: HistorySettings, heard: (text: string) => void, ended: (how: string) => void): HistoryPeer {
     const router = this.#router;
     if (router === undefined) throw new CdktrError("The history is not to be started any more.");
+    if (this.#silentStarts >= SILENT_STARTS)
+      return this.#startHere("it exits at once", settings, heard, ended);
     const connected: Connected = { id: crypto.randomUUID(), heard, waiting: [] };
-    const child: Child = Bun.spawn(historyCommand(), {
-      stdin: "pipe",
-      stdout: "ignore",
-      stderr: "inherit",
-      // Its own process group: Ctrl-C in the terminal reaches only this process, which then stops the history last.
-      detached: true,
-    });
+    let child: Child;
+    try {
+      child = Bun.spawn([...(this.#o.command ?? historyCommand())], {
+        stdin: "pipe",
+        stdout: "ignore",
+        stderr: "inherit",
+        // Its own process group: Ctrl-C in the terminal reaches only this process, which then stops the history last.
+        detached: true,
+      });
+    } catch (error) {
+      if (!isLastingFailure(error)) throw error;
+      return this.#startHere(errorMessage(error), settings, heard, ended);
+    }
     this.#current = connected;
     const start: HistoryStart = {
       settings,
@@ -79,6 +102,8 @@ export class HistoryProcess implements HistoryHost {
     tellFirst(child, start);
     void child.exited.then(() => {
       if (this.#current === connected) this.#current = undefined;
+      if (connected.waiting === undefined) this.#silentStarts = 0;
+      else if (child.signalCode === null) this.#silentStarts++;
       ended(child.signalCode === null ? `status ${child.exitCode}` : String(child.signalCode));
     });
     const kill = () => child.kill("SIGKILL");
@@ -99,6 +124,38 @@ export class HistoryProcess implements HistoryHost {
     };
   }
 
+  #startHere(
+    why: string,
+    settings: HistorySettings,
+    heard: (text: string) => void,
+    ended: (how: string) => void,
+  ): HistoryPeer {
+    this.#o.log.warn(
+      `No process can be started for the history (${why}): it runs in the principal's, where a large statement takes the principal's memory.`,
+    );
+    const waiting: string[] = [];
+    let peer: HistoryPeer | undefined;
+    const starting = this.#o.otherwise().then(
+      (host) => {
+        peer = host.start(settings, heard, ended);
+        for (const text of waiting.splice(0)) peer.send(text);
+      },
+      (error) => ended(errorMessage(error)),
+    );
+    return {
+      pid: undefined,
+      send: (text) => {
+        if (peer === undefined) waiting.push(text);
+        else peer.send(text);
+      },
+      end: async () => {
+        await starting;
+        await peer?.end();
+      },
+      kill: () => void starting.then(() => peer?.kill()),
+    };
+  }
+
   close(): void {
     this.#router?.close();
     this.#router = undefined;
@@ -106,7 +163,7 @@ export class HistoryProcess implements HistoryHost {
   }
 
   async #bind(router: Router): Promise<void> {
-    const own = join(this.#dataDirectory, DIRECTORY);
+    const own = join(this.#o.dataDirectory, DIRECTORY);
     try {
       // This process alone uses the data directory: what is there was left behind.
       rmSync(own, { recursive: true, force: true });

@@ -1,9 +1,9 @@
 /** A history in the process of its principal. */
-import type { HistoryHost } from "../../src/contract/history.ts";
-import { errorMessage } from "../../src/errors.ts";
-import { History } from "../../src/history/history.ts";
+import type { HistoryHost } from "../contract/history.ts";
+import { errorMessage } from "../errors.ts";
+import { History } from "./history.ts";
 
-/** Runs the history here, with the same messages as in a process of its own. */
+/** Runs the history here, with the same messages as in a process of its own: where no process can be started, and in tests. */
 export function historyHere(): HistoryHost {
   return {
     open: async () => {},
