@@ -94,7 +94,7 @@ export interface HistoryCalls {
   >;
   /** What task runs published, as JSON, by their ids; null if that is too much for a message. */
   readonly findOutputs: Call<readonly string[], readonly (readonly [string, string])[] | null>;
-  readonly listRuns: Call<{ readonly filter: ListRuns; readonly before_ms: number }, RunSummary[]>;
+  readonly listRuns: Call<{ readonly filter: ListRuns; readonly before_ms?: number }, RunSummary[]>;
   readonly prepare: Call<Preparation, PreparedFiles>;
   readonly readFile: Call<ReadFile, FilePiece>;
   readonly dropFiles: Call<string, null>;

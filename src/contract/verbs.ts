@@ -83,7 +83,8 @@ export const VERBS = {
     changes: { key: "options.dedupe_key" },
   }),
   LSRUNS: verb({
-    about: "Runs, newest first",
+    about:
+      "Runs, newest first; `complete: true` refuses the request if older ones may be missing because the history is not available",
     roles: CLIENT,
     request: m.ListRuns,
     reply: z.array(m.RunSummary),

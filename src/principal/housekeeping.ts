@@ -8,9 +8,8 @@ import type { AgentRegistry } from "./agents/agent-registry.ts";
 import type { PrincipalEvents } from "./principal-events.ts";
 import { stillNeeded } from "./runs/assignments.ts";
 import type { Definitions } from "./runs/definitions.ts";
+import { KEPT_RUNS } from "./runs/run-service.ts";
 
-/** Number of finished runs to keep in the operational state; older ones are only in the history. */
-const KEPT_RUNS = 10_000;
 /**
  * How much tasks may have published that is in the operational state, bytes. Beyond it, what the history has too is removed: of finished
  * runs first, the oldest first, then what no task of an unfinished run needs any more.

@@ -1,5 +1,6 @@
 import { Database } from "bun:sqlite";
 import { describe, expect, test } from "bun:test";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import {
   type PrincipalClient,
@@ -237,6 +238,58 @@ describe("a run", () => {
       ["b", "RUNNING"],
       ["b", "COMPLETED"],
     ]);
+  });
+});
+
+describe("a run that is only in the history", () => {
+  test("is found by the beginning of its id, listed, and told from one that is not there", async () => {
+    let store: OperationalStore | undefined;
+    await using cluster = await new TestPrincipal({
+      wrapStore: (made) => {
+        store = made;
+        return made;
+      },
+    }).start();
+    const client = cluster.client();
+    const ids: string[] = [];
+    for (const dedupe_key of ["a", "b", "c"]) {
+      const { workflow_instance_id: id } = await client.runTask("hello", { dedupe_key });
+      await client.cancelRun(id);
+      ids.unshift(id);
+    }
+    const [, , old = ""] = ids;
+    // The history has all of them after a read.
+    await client.queryDatabase({ sql: "SELECT 1" });
+    const step = { keepRuns: 1, olderThanMs: 0, followUpsOlderThanMs: 0 };
+    expect(await store?.transact((tx) => tx.forget(step))).toMatchObject({ runs: 2 });
+
+    expect((await client.getRun(old.slice(0, 13).toUpperCase())).workflow_instance_id).toBe(old);
+    const list = async (filter: Parameters<typeof client.listRuns>[0]) =>
+      (await client.listRuns(filter)).map((run) => run.workflow_instance_id);
+    expect(await list({ id_prefix: old.slice(0, 13) })).toEqual([old]);
+    expect(await list({ complete: true })).toEqual(ids);
+    for (const change of [
+      () => client.retryRun({ workflow_instance_id: old, dedupe_key: "r" }),
+      () => client.cancelRun(old),
+    ]) {
+      const refusal = await failure(change());
+      expect(refusal).toBeInstanceOf(RequestUnprocessableError);
+      expect(refusal.message).toMatch(
+        /^Run \S+ of hello \(CANCELLED\) is only in the history.*'cdktr run hello'/,
+      );
+    }
+    const unknown = client.retryRun({ workflow_instance_id: crypto.randomUUID(), dedupe_key: "u" });
+    expect((await failure(unknown)).message).toMatch(/^There is no run/);
+
+    await cluster.stop();
+    writeFileSync(join(cluster.directory, "other.db"), "no database");
+    await cluster.start({ CDKTR_DB_PATH: join(cluster.directory, "other.db") });
+    const again = cluster.client();
+    expect(await again.listRuns({})).toMatchObject([{ workflow_instance_id: ids[0] }]);
+    expect(await again.listRuns({ limit: 1, complete: true })).toHaveLength(1);
+    const refusal = await failure(again.listRuns({ complete: true }));
+    expect(refusal).toBeInstanceOf(RequestUnprocessableError);
+    expect(refusal.message).toMatch(/^Older runs may be missing: the history is not available: /);
   });
 });
 

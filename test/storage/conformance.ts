@@ -1196,7 +1196,7 @@ export function describeStore(name: string, make: () => Promise<StoreUnderTest>)
       await store.transact(create("abc-2", { workflow_id: "b", created_at_ms: 7 }));
       await store.transact(create("xyz", { workflow_id: "a" }));
       const over = { status: "CANCELLED", status_at_ms: 9, finished_at_ms: 9, error: null } as const;
-      expect(await store.read((tx) => tx.oldestFinishedMs())).toBeNull();
+      expect(await store.read((tx) => tx.oldestFinishedMs(5))).toBeNull();
       await store.transact(async (tx) => tx.transitionRun(await runOf(tx, "abc-2"), over));
       const ids = (read: UnitOfWork<RunRecord[]>) =>
         store.read(async (tx) => (await read(tx)).map((run) => run.workflow_instance_id));
@@ -1207,7 +1207,14 @@ export function describeStore(name: string, make: () => Promise<StoreUnderTest>)
       expect(await ids((tx) => tx.listRuns({ limit: 5, workflow_id: "a" }))).toEqual(["xyz", "abc-1"]);
       expect(await ids((tx) => tx.listRuns({ limit: 5, status: "CANCELLED" }))).toEqual(["abc-2"]);
       expect(await ids((tx) => tx.listRuns({ limit: 5, workflow_id: "a", status: "CANCELLED" }))).toEqual([]);
-      expect(await store.read((tx) => tx.oldestFinishedMs())).toBe(7);
+      expect(await ids((tx) => tx.listRuns({ limit: 5, id_prefix: "abc-" }))).toEqual(["abc-2", "abc-1"]);
+      expect(await ids((tx) => tx.listRuns({ limit: 5, id_prefix: "abc-", workflow_id: "b" }))).toEqual([
+        "abc-2",
+      ]);
+      expect(await store.read((tx) => tx.oldestFinishedMs(5))).toBe(7);
+      await store.transact(async (tx) => tx.transitionRun(await runOf(tx, "xyz"), over));
+      expect(await store.read((tx) => tx.oldestFinishedMs(5))).toBe(7);
+      expect(await store.read((tx) => tx.oldestFinishedMs(1))).toBe(1000);
       expect(await store.read((tx) => tx.getRun("abc-1"))).toEqual(pendingRun("abc-1", { workflow_id: "a" }));
       expect(await store.read((tx) => tx.getRun("abc"))).toBeNull();
     });

@@ -1,6 +1,7 @@
 import type { RunSummary } from "../../contract/messages.ts";
 import { agentsWord } from "../../contract/run-agents.ts";
 import { tookMs } from "../../contract/took.ts";
+import { type PrincipalClient, RequestUnprocessableError } from "../../protocol/client.ts";
 import { STATUSES_OF_RUNS } from "../../workflow/run-state.ts";
 import { command, wholeNumber } from "../support/command.ts";
 import { principalNow, withPrincipal } from "../support/connect.ts";
@@ -46,7 +47,7 @@ export default command({
   async run({ args }) {
     const limit = wholeNumber(args.limit, "--limit", { min: 1, max: 10_000 });
     const runs = await withPrincipal(args, async ({ client }) => {
-      const found = await client.listRuns({
+      const found = await listed(client, {
         limit,
         ...(args.workflow === undefined ? {} : { workflow_id: args.workflow }),
         ...(args.status === undefined ? {} : { status: args.status }),
@@ -61,6 +62,21 @@ export default command({
     for (const line of runTable(runs, principalNow())) await printLine(line);
   },
 });
+
+/** The runs; says if older ones may be missing. */
+async function listed(
+  client: PrincipalClient,
+  filter: Parameters<PrincipalClient["listRuns"]>[0],
+): Promise<RunSummary[]> {
+  try {
+    return await client.listRuns({ ...filter, complete: true });
+  } catch (error) {
+    if (!(error instanceof RequestUnprocessableError)) throw error;
+    const found = await client.listRuns(filter);
+    say(error.message);
+    return found;
+  }
+}
 
 function runTable(runs: readonly RunSummary[], now: number): string[] {
   const style = styleFor("stdout");

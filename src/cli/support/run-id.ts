@@ -12,7 +12,7 @@ export const runArg = {
   run: { type: "positional", required: true, description: "The run's id or a prefix of it" },
 } as const;
 
-/** How many of the newest runs are searched for a prefix: as many as the principal lists at once. */
+/** How many of the newest runs are searched for a prefix, by older principals: as many as a principal lists at once. */
 const SEARCHED = 10_000;
 const SHOWN = 8;
 
@@ -34,7 +34,8 @@ export async function findRun(
   } catch (error) {
     if (!(error instanceof RequestRefusedError)) throw error;
   }
-  const only = onlyRun(text, await client.listRuns({ limit: SEARCHED }), principalNow());
+  const found = await client.listRuns({ limit: SEARCHED, id_prefix: text.toLowerCase() });
+  const only = onlyRun(text, found, principalNow());
   return client.getRun(only.workflow_instance_id, options);
 }
 

@@ -2,6 +2,7 @@
 import { z } from "zod";
 import { WorkflowDefinition } from "../../workflow/model.ts";
 import { Outputs } from "../outputs.ts";
+import { SHORTEST_PREFIX } from "../run-id.ts";
 import { Instant, Name, Slice, Status, WaitMs } from "./common.ts";
 
 /** What caused a run. */
@@ -31,6 +32,10 @@ export const ListRuns = z.object({
   limit: z.number().int().min(1).max(10_000).default(20),
   workflow_id: Name.optional(),
   status: Status.optional(),
+  /** Only runs whose id begins with it; lower case. Older principals ignore it. */
+  id_prefix: z.string().min(SHORTEST_PREFIX).max(64).optional(),
+  /** Refuses the request if runs may be missing because the history is not available. Older principals ignore it. */
+  complete: z.boolean().optional(),
 });
 export type ListRuns = z.infer<typeof ListRuns>;
 

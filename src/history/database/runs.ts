@@ -16,9 +16,9 @@ export async function listRuns(
   const reader = await connection.runAndReadAll(
     `SELECT * FROM workflow_runs
      WHERE ($1::VARCHAR IS NULL OR workflow_id = $1) AND ($2::VARCHAR IS NULL OR status::VARCHAR = $2)
-       AND ($3::DOUBLE IS NULL OR created_at_ms < $3)
-     ORDER BY created_at_ms DESC, workflow_instance_id DESC LIMIT $4::BIGINT`,
-    [list.workflow_id ?? null, list.status ?? null, before ?? null, list.limit],
+       AND ($3::DOUBLE IS NULL OR created_at_ms < $3) AND starts_with(workflow_instance_id, $4)
+     ORDER BY created_at_ms DESC, workflow_instance_id DESC LIMIT $5::BIGINT`,
+    [list.workflow_id ?? null, list.status ?? null, before ?? null, list.id_prefix ?? "", list.limit],
   );
   return reader.getRowObjects().map(toSummary);
 }

@@ -28,7 +28,7 @@ export interface HistoryAccess extends LogPositions {
   /** What task runs published, as JSON, by their ids; null if that is too much for a message. */
   findOutputs(taskInstanceIds: readonly string[]): Promise<ReadonlyMap<string, string> | null>;
   /** Answers at once when the history is not there: lists of runs do not wait for it. */
-  listRuns(filter: ListRuns, beforeMs: number): Promise<RunSummary[]>;
+  listRuns(filter: ListRuns, beforeMs?: number): Promise<RunSummary[]>;
   prepare(what: Preparation): Promise<PreparedFiles>;
   readFile(piece: ReadFile): Promise<FilePiece>;
   dropFiles(transferId: string): Promise<void>;

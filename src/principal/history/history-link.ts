@@ -559,7 +559,7 @@ export class HistoryLink extends BackgroundService<HistoryLinkSignals> implement
     return found === null ? null : new Map(found);
   }
 
-  listRuns(filter: ListRuns, before_ms: number): Promise<RunSummary[]> {
+  listRuns(filter: ListRuns, before_ms?: number): Promise<RunSummary[]> {
     if (this.#silence() > QUIET_MS) return Promise.reject(this.#silent(this.#silence()));
     return this.#ask("listRuns", { filter, before_ms });
   }

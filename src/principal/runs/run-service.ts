@@ -42,6 +42,9 @@ import type { Definitions } from "./definitions.ts";
 import type { RunChanges } from "./run-changes.ts";
 import { named, type Waits } from "./waits.ts";
 
+/** Number of finished runs to keep in the operational state; older ones are only in the history. */
+export const KEPT_RUNS = 10_000;
+
 /** A definition as stored with a run. */
 export interface StoredDefinition {
   readonly definition: WorkflowDefinition;
@@ -77,8 +80,8 @@ export interface OldRuns {
   findRun(runId: string, outputs: boolean): Promise<Omit<RunDetails, "definition"> | null>;
   /** What task runs published, as JSON, by their ids; null if that is too much for a message. */
   findOutputs(taskInstanceIds: readonly string[]): Promise<ReadonlyMap<string, string> | null>;
-  /** Newest first, those created before `beforeMs`. */
-  listRuns(filter: ListRuns, beforeMs: number): Promise<RunSummary[]>;
+  /** Newest first; with `beforeMs` only those created before it. */
+  listRuns(filter: ListRuns, beforeMs?: number): Promise<RunSummary[]>;
 }
 
 /** Outputs of these task instances are needed, and are only in the history. */
@@ -181,7 +184,7 @@ export class RunService {
    * @throws UnprocessableError when it is not over, or needs outputs that cannot be read from the history
    */
   async retry(retry: RetryRun): Promise<string> {
-    const { workflow_instance_id: id } = await this.#find(retry.workflow_instance_id);
+    const { workflow_instance_id: id } = await this.#find(retry.workflow_instance_id, "retried");
     const restored = new Map<string, string>();
     for (;;) {
       try {
@@ -285,7 +288,7 @@ export class RunService {
    * @throws UnprocessableError when it is over
    */
   async cancel(runId: string): Promise<RunDetails> {
-    const { workflow_instance_id: id } = await this.#find(runId);
+    const { workflow_instance_id: id } = await this.#find(runId, "cancelled");
     return this.#store.transact(async (tx) => {
       const run = await tx.getRun(id);
       if (run === null) throw unknownRun(id);
@@ -368,7 +371,10 @@ export class RunService {
     return run !== null && !isTerminal(RUN_TRANSITIONS, run.status);
   }
 
-  /** Newest first; beyond those in the operational state, the history is queried. */
+  /**
+   * Newest first; beyond those in the operational state, the history is queried.
+   * @throws UnprocessableError when that is not available, and the list must be complete
+   */
   async list(filter: ListRuns): Promise<RunSummary[]> {
     const runs = (await this.#store.read((tx) => tx.listRuns(filter))).map(summaryOf);
     if (runs.length >= filter.limit) return runs;
@@ -423,18 +429,23 @@ export class RunService {
     });
   }
 
-  /** Runs that only the history knows. Empty when it is not available. */
+  /** Runs that only the history knows. */
   async #olderRuns(filter: ListRuns): Promise<RunSummary[]> {
     if (this.#olderRunsExist === false) return [];
-    const oldest = await this.#store.read((tx) => tx.oldestFinishedMs());
+    // An older run may have ended just now.
+    const oldest = await this.#store.read((tx) => tx.oldestFinishedMs(KEPT_RUNS));
     const before = oldest ?? this.#clock.now();
     let older: RunSummary[];
     try {
       this.#olderRunsExist ??= (await this.#old.listRuns({ limit: 1 }, before)).length > 0;
-      older = this.#olderRunsExist ? await this.#old.listRuns(filter, before) : [];
+      const { id_prefix: prefix } = filter;
+      older = this.#olderRunsExist
+        ? await this.#old.listRuns(filter, prefix === undefined ? before : undefined)
+        : [];
     } catch (error) {
-      if (error instanceof UnprocessableError) return [];
-      throw error;
+      if (!(error instanceof UnprocessableError)) throw error;
+      if (filter.complete !== true) return [];
+      throw away("Older runs may be missing: the history is not available", error);
     }
     return this.#store.read(async (tx) => {
       const unknown: RunSummary[] = [];
@@ -447,32 +458,37 @@ export class RunService {
     let old: Omit<RunDetails, "definition"> | null;
     try {
       old = await this.#old.findRun(runId, outputs);
+      if (old === null && runId.length >= SHORTEST_PREFIX) {
+        const found = await this.#old.listRuns({ limit: 2, id_prefix: runId.toLowerCase() });
+        const id = onlyOne(runId, found)?.workflow_instance_id;
+        old = id === undefined ? null : await this.#old.findRun(id, outputs);
+      }
     } catch (error) {
       if (!(error instanceof UnprocessableError)) throw error;
-      throw new UnprocessableError(
-        `Run "${runId}" is not among the newest, and the history is not available: ${error.message}`,
-        { cause: error, ...(error.hint === undefined ? {} : { hint: error.hint }) },
-      );
+      throw away(`Run ${quote(runId)} is not among the newest, and the history is not available`, error);
     }
     if (old === null) throw unknownRun(runId);
     return { ...old, definition: null };
   }
 
-  async #find(runId: string): Promise<RunRecord> {
+  /** A run of which everything is known. @param done what is to be done with it */
+  async #find(runId: string, done: string): Promise<RunRecord> {
     const run = await this.#store.read((tx) => this.#lookUp(tx, runId));
-    if (run === null) throw unknownRun(runId);
-    return run;
+    if (run !== null) return run;
+    const { workflow_instance_id: id, workflow_id, status } = await this.#fromHistory(runId, false);
+    throw new UnprocessableError(
+      `Run ${id} of ${workflow_id} (${status}) is only in the history, where definitions are not kept: it cannot be ${done}.`,
+      {
+        hint: `'cdktr runs show ${id}' shows its parameters; 'cdktr run ${workflow_id}' triggers a new run.`,
+      },
+    );
   }
 
   /** Finds a run by its id, or by a prefix that is long enough. */
   async #lookUp(tx: OperationalTx, runId: string): Promise<RunRecord | null> {
     const exact = await tx.getRun(runId);
     if (exact !== null || runId.length < SHORTEST_PREFIX) return exact;
-    const [found, another] = await tx.findRuns(runId, 2);
-    if (another !== undefined) {
-      throw new InvalidInputError(`More than one run begins with "${runId}"; give a longer prefix.`);
-    }
-    return found ?? null;
+    return onlyOne(runId, await tx.findRuns(runId.toLowerCase(), 2)) ?? null;
   }
 
   async #details(tx: OperationalTx, run: RunRecord): Promise<RunDetails> {
@@ -535,6 +551,17 @@ function topicOf(runId: string): string {
 /** How long a run or a task run took; null until it has ended. */
 function durationOf(ended: Parameters<typeof tookMs>[0]): number | null {
   return ended.finished_at_ms === null ? null : tookMs(ended, ended.finished_at_ms);
+}
+
+/** The run that was found by the beginning of its id. @throws InvalidInputError when there are several */
+function onlyOne<T>(prefix: string, [found, another]: readonly T[]): T | undefined {
+  if (another === undefined) return found;
+  throw new InvalidInputError(`More than one run begins with ${quote(prefix)}; give a longer prefix.`);
+}
+
+function away(what: string, error: UnprocessableError): UnprocessableError {
+  const hint = error.hint === undefined ? {} : { hint: error.hint };
+  return new UnprocessableError(`${what}: ${error.message}`, { cause: error, ...hint });
 }
 
 function unknownRun(runId: string): NotFoundError {

@@ -153,9 +153,14 @@ export interface RunIntentions {
    */
   waitingFirings(workflowId: string, dueMs: number, limit: number): Promise<RunRecord[]>;
   /** Newest first. */
-  listRuns(filter: { limit: number; workflow_id?: string; status?: RunStatus }): Promise<RunRecord[]>;
-  /** When the oldest finished run in the state was created; earlier ones are only in the history. */
-  oldestFinishedMs(): Promise<number | null>;
+  listRuns(filter: {
+    limit: number;
+    workflow_id?: string;
+    status?: RunStatus;
+    id_prefix?: string;
+  }): Promise<RunRecord[]>;
+  /** When the oldest of the newest `among` finished runs was created; null if there are none. */
+  oldestFinishedMs(among: number): Promise<number | null>;
   /** Numbers of unfinished runs by status, and of runs and slices waiting for an agent. */
   countRuns(): Promise<{ pending: number; running: number; queued: number }>;
   getDefinition(hash: string): Promise<string | null>;

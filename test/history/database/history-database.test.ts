@@ -299,6 +299,8 @@ describe("views", () => {
       (await history.listRuns({ limit: 10, status: "FAILED" })).map((r) => r.workflow_instance_id),
     ).toEqual(["run-1"]);
     expect(await history.listRuns({ limit: 10, workflow_id: "other" })).toEqual([]);
+    expect((await history.listRuns({ limit: 10, id_prefix: "run-" })).length).toBe(2);
+    expect((await history.listRuns({ limit: 10, id_prefix: "run-2" })).length).toBe(1);
     await history.close();
   });
 });

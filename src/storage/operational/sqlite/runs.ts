@@ -33,6 +33,10 @@ const WATCHED = "(revision > 0 OR queued = 1)";
 /** Runs that wait as a whole and that any agent may have. */
 const PLAIN = "queued = 1 AND needs = ''";
 
+/** Runs whose id begins with a prefix. */
+const BEGINS = "workflow_instance_id >= ? AND workflow_instance_id < ?";
+const rangeOf = (prefix: string) => [prefix, `${prefix}\u{10ffff}`] as const;
+
 const nameOf = (run: RunRecord) => `run ${run.workflow_instance_id}`;
 
 /** Makes the record of a row, which is not used otherwise. */
@@ -196,14 +200,7 @@ export function runIntentions(db: Statements, now: () => number): RunIntentions 
     },
 
     async findRuns(prefix, limit) {
-      return db
-        .all<StoredRun>(
-          `${RUNS} WHERE workflow_instance_id >= ? AND workflow_instance_id < ? LIMIT ?`,
-          prefix,
-          `${prefix}\u{10ffff}`,
-          limit,
-        )
-        .map(toRun);
+      return db.all<StoredRun>(`${RUNS} WHERE ${BEGINS} LIMIT ?`, ...rangeOf(prefix), limit).map(toRun);
     },
 
     async waitingFirings(workflowId, dueMs, limit) {
@@ -232,15 +229,21 @@ export function runIntentions(db: Statements, now: () => number): RunIntentions 
         conditions.push("status = ?");
         values.push(filter.status);
       }
+      if (filter.id_prefix !== undefined) {
+        conditions.push(BEGINS);
+        values.push(...rangeOf(filter.id_prefix));
+      }
       const where = conditions.length === 0 ? "" : `WHERE ${conditions.join(" AND ")}`;
       return db
         .all<StoredRun>(`${RUNS} ${where} ORDER BY seq DESC LIMIT ?`, ...values, filter.limit)
         .map(toRun);
     },
 
-    async oldestFinishedMs() {
-      const sql = "SELECT created_at_ms FROM runs WHERE finished_at_ms IS NOT NULL ORDER BY seq LIMIT 1";
-      return db.one<{ created_at_ms: number }>(sql)?.created_at_ms ?? null;
+    async oldestFinishedMs(among) {
+      const newest =
+        "SELECT seq, created_at_ms FROM runs WHERE finished_at_ms IS NOT NULL ORDER BY seq DESC LIMIT ?";
+      const sql = `SELECT created_at_ms FROM (${newest}) ORDER BY seq LIMIT 1`;
+      return db.one<{ created_at_ms: number }>(sql, among)?.created_at_ms ?? null;
     },
 
     async countRuns() {
