@@ -40,6 +40,7 @@ import { LongPolls } from "./long-polls.ts";
 import { Metrics } from "./metrics/metrics.ts";
 import { principalPages } from "./metrics/pages.ts";
 import type { PrincipalEvents } from "./principal-events.ts";
+import { Rehearsal } from "./rehearsal.ts";
 import { Definitions } from "./runs/definitions.ts";
 import { Dispatcher } from "./runs/dispatcher.ts";
 import { FollowUps } from "./runs/follow-ups.ts";
@@ -203,6 +204,7 @@ export class Principal extends BackgroundService {
     const waits = new Waits(definitions);
     const waitWatch = new WaitWatch({ ...base, log: log("dispatcher"), waits });
     const runs = new RunService({ ...base, log: log("workflows"), changes, waits, workflows, old: history });
+    const rehearsal = new Rehearsal({ ...base, log: log("state"), changes });
     const housekeeping = new Housekeeping({ ...base, log: log("state"), agents });
 
     // What is visible from outside.
@@ -290,6 +292,7 @@ export class Principal extends BackgroundService {
       guard,
       metricsServer,
       triggers,
+      rehearsal,
       dispatcher,
       polls,
     ].filter((service) => service !== undefined);
