@@ -346,6 +346,7 @@ export const STATE_MIGRATIONS: SqliteMigrations = [
     apply: (database) => void database.run("ALTER TABLE identity ADD COLUMN clock_offset_ms INTEGER"),
   },
   {
+    // With a rowid, because most rows are too long for a page of the other kind of table.
     // A row of workflow_versions is what an older cdktr wrote. It stays as long as it is the same version as the row here; when an older
     // cdktr writes another one, the row here is no longer the newest.
     what: "compressed versions of workflows, with the files they were read from",
@@ -358,7 +359,7 @@ export const STATE_MIGRATIONS: SqliteMigrations = [
         fingerprint TEXT NOT NULL,
         facts TEXT NOT NULL,
         texts BLOB NOT NULL
-      ) STRICT, WITHOUT ROWID;
+      ) STRICT;
       CREATE TRIGGER workflow_versions_written AFTER INSERT ON workflow_versions BEGIN
         DELETE FROM workflow_files WHERE workflow_id = NEW.workflow_id;
       END;
