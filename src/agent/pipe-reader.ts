@@ -1,10 +1,13 @@
 import { closeSync, readSync } from "node:fs";
+import { Timer } from "../timer.ts";
 import { readableBytes, stateOfPipe } from "./libc.ts";
 
 /** What a pipe holds by default, bytes. */
 const CHUNK_BYTES = 64 * 1024;
 /** The most chunks of {@link PipeReader.readNow}: somebody may still write. */
 const MOST_CHUNKS = 16;
+/** How long until a reading that could not begin is tried again, ms. */
+const AGAIN_MS = 50;
 
 /** For one read at a time, whose result is taken at once. */
 const buffer = new Uint8Array(CHUNK_BYTES);
@@ -18,6 +21,7 @@ export class PipeReader {
   readonly #take: (chunk: Uint8Array) => Promise<void> | undefined;
   readonly #end: () => void;
   readonly #ended = Promise.withResolvers<void>();
+  readonly #again = new Timer(() => this.begin());
   /** Absent until {@link begin}. */
   #reader: ReadableStreamDefaultReader<Uint8Array> | undefined;
   #taking = false;
@@ -47,7 +51,13 @@ export class PipeReader {
   /** Reads what is written from now on as it comes. */
   begin(): void {
     if (this.#closed || this.#reader !== undefined) return;
-    this.#reader = Bun.file(this.#fd).stream().getReader() as ReadableStreamDefaultReader<Uint8Array>;
+    try {
+      this.#reader = Bun.file(this.#fd).stream().getReader() as ReadableStreamDefaultReader<Uint8Array>;
+    } catch {
+      // A stream needs a descriptor of its own, and the process may have none left: meanwhile the output waits in the pipe.
+      this.#again.in(AGAIN_MS);
+      return;
+    }
     void this.#read(this.#reader);
   }
 
@@ -99,6 +109,7 @@ export class PipeReader {
   #close(): void {
     if (this.#closed) return;
     this.#closed = true;
+    this.#again.cancel();
     closeSync(this.#fd);
     this.#end();
     this.#ended.resolve();
