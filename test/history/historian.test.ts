@@ -394,7 +394,7 @@ describe("prepared files", () => {
     }
     historian.dropFiles(prepared.transfer_id);
     historian.dropFiles(prepared.transfer_id);
-    expect(readdirSync(directory.at("data/transfers"))).toEqual([]);
+    await until("they are gone", () => readdirSync(directory.at("data/transfers")).length === 0);
     const read = historian.readFile({
       transfer_id: prepared.transfer_id,
       name: "logstore.parquet",

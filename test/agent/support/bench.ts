@@ -229,11 +229,16 @@ export function clockWith(ms: number, isDue: () => boolean): Clock {
   };
 }
 
+/** A flag of the kernel's for a process, see proc(5). */
+const PF_EXITING = 4;
+
 /** Whether a process is there and not merely a zombie. */
 export function isRunning(pid: number): boolean {
   try {
-    const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
-    return !/^\d+ \(.*\) [ZX]/s.test(stat);
+    const [, state = "", flags = ""] =
+      /^\d+ \(.*\) (\S)(?: \S+){5} (\d+)/s.exec(readFileSync(`/proc/${pid}/stat`, "utf8")) ?? [];
+    // One that exits has closed its files, and may be there for another moment.
+    return !"ZX".includes(state) && (Number(flags) & PF_EXITING) === 0;
   } catch {
     return false;
   }
