@@ -89,6 +89,8 @@ const OF = { workflow_id: "flow", agent_id: "a" };
 
 const note = (reason: string, waits: string | null = null) => ({ reason, waits });
 
+const withoutParams = ({ params: _, ...run }: RunRecord) => run;
+
 /** Everything that is stored, but for numbers that grow with every attempt to store it. */
 async function contentOf(store: OperationalStore): Promise<unknown> {
   const statuses = await store.takeStatuses(0, 1000);
@@ -640,6 +642,8 @@ export function describeStore(name: string, make: () => Promise<StoreUnderTest>)
       expect(await store.read((tx) => tx.openAttempts("a"))).toEqual([first.attempt]);
       expect(await store.read((tx) => tx.listAttempts("split", 1))).toEqual([first.attempt]);
       expect(await store.read((tx) => tx.listAttempts("split", 0))).toEqual([]);
+      const agents = await store.read((tx) => tx.agentsOfRuns(["nobody's", "split"]));
+      expect([...agents]).toEqual([["split", new Set(["a", "b"])]]);
 
       // The first one is to be done again: it keeps what completed, and its place in the queue.
       const task = (id: string, status: RunStatus) =>
@@ -1198,12 +1202,15 @@ export function describeStore(name: string, make: () => Promise<StoreUnderTest>)
       const over = { status: "CANCELLED", status_at_ms: 9, finished_at_ms: 9, error: null } as const;
       expect(await store.read((tx) => tx.oldestFinishedMs(5))).toBeNull();
       await store.transact(async (tx) => tx.transitionRun(await runOf(tx, "abc-2"), over));
-      const ids = (read: UnitOfWork<RunRecord[]>) =>
+      const ids = (read: UnitOfWork<Pick<RunRecord, "workflow_instance_id">[]>) =>
         store.read(async (tx) => (await read(tx)).map((run) => run.workflow_instance_id));
       expect((await ids((tx) => tx.findRuns("abc", 5))).sort()).toEqual(["abc-1", "abc-2"]);
       expect(await ids((tx) => tx.findRuns("abc", 1))).toHaveLength(1);
       expect(await ids((tx) => tx.findRuns("b", 5))).toEqual([]);
       expect(await ids((tx) => tx.listRuns({ limit: 2 }))).toEqual(["xyz", "abc-2"]);
+      expect(await store.read((tx) => tx.listRuns({ limit: 1 }))).toEqual([
+        withoutParams(pendingRun("xyz", { workflow_id: "a" })),
+      ]);
       expect(await ids((tx) => tx.listRuns({ limit: 5, workflow_id: "a" }))).toEqual(["xyz", "abc-1"]);
       expect(await ids((tx) => tx.listRuns({ limit: 5, status: "CANCELLED" }))).toEqual(["abc-2"]);
       expect(await ids((tx) => tx.listRuns({ limit: 5, workflow_id: "a", status: "CANCELLED" }))).toEqual([]);

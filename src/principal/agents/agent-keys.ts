@@ -4,16 +4,18 @@
  * no key from then on.
  */
 import type { Clock } from "../../clock.ts";
-import { ownText } from "../../contract/own-text.ts";
 import type { VerbEntry } from "../../contract/verb-entry.ts";
 import { type Access, ForbiddenError, type Identity } from "../../protocol/doors/access.ts";
 import { BackgroundService } from "../../service.ts";
 import type { OperationalStore, OperationalTx } from "../../storage/operational/store.ts";
 import { quote } from "../../terminal/foreign-text.ts";
+import { turn } from "../../timer.ts";
 import { registerFirst } from "./agent-contacts.ts";
 
 /** Size of the cache of streams and runs; others are looked up in the store. */
 const REMEMBERED = 10_000;
+/** Number of runs to look up in the store at once. */
+const AT_ONCE = 200;
 
 /** What {@link AgentKeys} needs. */
 export interface AgentKeysOptions {
@@ -113,13 +115,15 @@ export class AgentKeys extends BackgroundService {
     const isMine = (agent: string) =>
       agentId === null ? this.#keys.get(agent) === sender.publicKey : agent === agentId;
     if (agentId === null && sender.role === "admin") return foreign;
-    for (const runId of new Set(runIds)) {
-      if ([...(this.#runs.get(runId) ?? [])].some(isMine)) continue;
-      const attempts = await this.#o.store.read((tx) => tx.listAttempts(runId));
-      const agents = new Set(attempts.map((attempt) => attempt.agent_id));
-      if (agents.size === 0) continue;
-      remember(this.#runs, ownText(runId), agents);
-      if (![...agents].some(isMine)) foreign.add(runId);
+    const unknown = [...new Set(runIds)].filter((id) => ![...(this.#runs.get(id) ?? [])].some(isMine));
+    for (let from = 0; from < unknown.length; from += AT_ONCE) {
+      // A batch may name any number of runs that do not exist.
+      if (from > 0) await turn();
+      const some = unknown.slice(from, from + AT_ONCE);
+      for (const [runId, agents] of await this.#o.store.read((tx) => tx.agentsOfRuns(some))) {
+        remember(this.#runs, runId, agents);
+        if (![...agents].some(isMine)) foreign.add(runId);
+      }
     }
     return foreign;
   }

@@ -35,7 +35,9 @@ export async function applyReports(
   if (first > from + 1) {
     tx.afterCommit(() =>
       context.log.warn(
-        `Agent ${agent_id}: reports ${from + 1} to ${first - 1} never arrived; this principal's state is older than the agent's.`,
+        from === 0
+          ? `Agent ${agent_id}: nothing is known here of its first ${first - 1} reports: it was away for more than a week, or this principal's state is older than the agent's.`
+          : `Agent ${agent_id}: reports ${from + 1} to ${first - 1} never arrived; this principal's state is older than the agent's.`,
       ),
     );
   }

@@ -18,6 +18,7 @@ import { InvalidInputError, NotFoundError, UnprocessableError } from "../../erro
 import { RateLimitedWarning } from "../../host/rate-limited-warning.ts";
 import {
   type AttemptRecord,
+  type ListedRun,
   type MovedOutputs,
   type OperationalStore,
   type OperationalTx,
@@ -568,7 +569,7 @@ function unknownRun(runId: string): NotFoundError {
   return new NotFoundError(`There is no run ${quote(runId)}.`);
 }
 
-function summaryOf(run: RunRecord): RunSummary {
+function summaryOf(run: ListedRun): RunSummary {
   return {
     workflow_id: run.workflow_id,
     workflow_instance_id: run.workflow_instance_id,

@@ -8,13 +8,17 @@ import type { SliceState } from "./slice-state.ts";
  * A run. Its status is that of its newest attempt. One agent executes it as a whole, under a lease on slice 0, unless its tasks are split
  * into slices, which many agents can execute at once.
  */
-export interface RunRecord {
+export interface RunRecord extends ListedRun {
+  readonly params: Readonly<Record<string, string>>;
+}
+
+/** A run without its parameters, which may be large. */
+export interface ListedRun {
   readonly workflow_instance_id: string;
   readonly workflow_id: string;
   readonly workflow_name: string;
   /** Hash of the stored definition. */
   readonly definition_hash: string;
-  readonly params: Readonly<Record<string, string>>;
   readonly trigger: string;
   readonly scheduled_time_ms: number | null;
   /** The run that this one retries. */

@@ -17,6 +17,7 @@ import type {
   AttemptName,
   AttemptRecord,
   FollowUp,
+  ListedRun,
   NotedReason,
   PlainWorkflowVersion,
   QueueHead,
@@ -158,7 +159,7 @@ export interface RunIntentions {
     workflow_id?: string;
     status?: RunStatus;
     id_prefix?: string;
-  }): Promise<RunRecord[]>;
+  }): Promise<ListedRun[]>;
   /** When the oldest of the newest `among` finished runs was created; null if there are none. */
   oldestFinishedMs(among: number): Promise<number | null>;
   /** Numbers of unfinished runs by status, and of runs and slices waiting for an agent. */
@@ -211,6 +212,8 @@ export interface LeaseIntentions {
   getAttempt(of: AttemptName): Promise<AttemptRecord | null>;
   /** In order, attempts of the run as a whole first; those of one slice, or all. */
   listAttempts(runId: string, slice?: number): Promise<AttemptRecord[]>;
+  /** The agents that have had an attempt of these runs; a run without any is missing. */
+  agentsOfRuns(runIds: readonly string[]): Promise<ReadonlyMap<string, ReadonlySet<string>>>;
   /** Attempts with an open lease, of one agent or of all, oldest first. */
   openAttempts(agentId?: string): Promise<AttemptRecord[]>;
   /** Those of an agent whose runs are to be cancelled, or take too long. */

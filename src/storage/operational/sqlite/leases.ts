@@ -30,6 +30,9 @@ const every = (condition: string) =>
 
 const OPEN = "lease IN ('OFFERED', 'HELD')";
 const OPEN_OF_AGENT = every(`${OPEN} AND agent_id = ?1`);
+const IN_LIST = "workflow_instance_id IN (SELECT value FROM json_each(?1))";
+const AGENTS_OF_RUNS = `SELECT workflow_instance_id, agent_id FROM attempts WHERE ${IN_LIST}
+  UNION SELECT workflow_instance_id, agent_id FROM slice_attempts WHERE ${IN_LIST}`;
 const CLAIMED_BY = every(`${OPEN} AND agent_id = ?1 AND fetch_id = ?2`);
 const BY_KEY = "WHERE workflow_instance_id = ? AND attempt = ?";
 const GET = `${OF_RUNS} ${BY_KEY}`;
@@ -235,6 +238,15 @@ export function leaseIntentions(db: Statements, now: () => number): LeaseIntenti
         return db.all<AttemptRecord>(`${OF_SLICES} ${ofRun} AND slice = ? ORDER BY attempt`, runId, slice);
       const sql = `${every("workflow_instance_id = ?1")} ORDER BY slice, attempt`;
       return db.all<AttemptRecord>(sql, runId);
+    },
+
+    async agentsOfRuns(runIds) {
+      const rows = db.all<Pick<AttemptRecord, "workflow_instance_id" | "agent_id">>(
+        AGENTS_OF_RUNS,
+        JSON.stringify(runIds),
+      );
+      const byRun = Map.groupBy(rows, (row) => row.workflow_instance_id);
+      return new Map([...byRun].map(([id, of]) => [id, new Set(of.map((row) => row.agent_id))]));
     },
 
     async openAttempts(agentId) {

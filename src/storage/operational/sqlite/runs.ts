@@ -12,6 +12,7 @@ type StoredRun = Omit<RunRecord, "params" | "queued"> & { params: string; queued
 const COLUMNS =
   "workflow_instance_id, workflow_id, workflow_name, definition_hash, params, trigger, scheduled_time_ms, retry_of, trigger_depth, created_at_ms, status, attempt, crashed_attempts, queued, needs, revision, agent_id, agents, cancel_requested_at_ms, timed_out_at_ms, deadline_ms, tasks_total, tasks_done, started_at_ms, finished_at_ms, duration_ms, status_at_ms, error, log_stream_id, log_seq";
 const RUNS = `SELECT ${COLUMNS} FROM runs`;
+const LISTED = `SELECT ${COLUMNS.replace(" params,", "")} FROM runs`;
 const RUN = `${RUNS} WHERE workflow_instance_id = ?`;
 const TAKE = `UPDATE runs SET queued = 0, agent_id = ? WHERE workflow_instance_id = ? AND queued = 1 RETURNING ${COLUMNS}`;
 
@@ -235,8 +236,12 @@ export function runIntentions(db: Statements, now: () => number): RunIntentions 
       }
       const where = conditions.length === 0 ? "" : `WHERE ${conditions.join(" AND ")}`;
       return db
-        .all<StoredRun>(`${RUNS} ${where} ORDER BY seq DESC LIMIT ?`, ...values, filter.limit)
-        .map(toRun);
+        .all<Omit<StoredRun, "params">>(
+          `${LISTED} ${where} ORDER BY seq DESC LIMIT ?`,
+          ...values,
+          filter.limit,
+        )
+        .map((row) => Object.assign(row, { queued: row.queued === 1 }));
     },
 
     async oldestFinishedMs(among) {
