@@ -35,7 +35,7 @@ describe("0: done", () => {
     expect(value).toMatchObject({ workflow_id: "good", status: "COMPLETED", attempt: 1 });
     const [task] = (value as { tasks: object[] }).tasks;
     expect(Object.keys(task ?? {}).sort()).toEqual(
-      ["exit_code", "finished_at_ms", "started_at_ms", "status", "task_id"].sort(),
+      ["agent_id", "exit_code", "finished_at_ms", "started_at_ms", "status", "task_id"].sort(),
     );
     expect(task).toMatchObject({ task_id: "say", status: "COMPLETED", exit_code: 0 });
   });

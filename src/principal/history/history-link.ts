@@ -32,6 +32,7 @@ import type {
   SearchLogs,
 } from "../../contract/messages.ts";
 import { CdktrError, errorMessage, UnprocessableError } from "../../errors.ts";
+import { RateLimitedWarning } from "../../host/rate-limited-warning.ts";
 import { residentMemoryOf } from "../../host/resident-memory.ts";
 import { type Answers, type Ears, errorOf, MessageLink } from "../../protocol/message-link.ts";
 import { dropOldest } from "../../recent.ts";
@@ -128,6 +129,7 @@ export class HistoryLink extends BackgroundService<HistoryLinkSignals> implement
   readonly name = "history link";
   readonly #o: HistoryLinkOptions;
   readonly #log: ConsolaInstance;
+  readonly #endings: RateLimitedWarning;
   readonly #answers: Answers<PrincipalCalls>;
   #life = new HistoryLife();
   readonly #pauses = new BackOff(FIRST_PAUSE_MS, LONGEST_PAUSE_MS);
@@ -163,6 +165,7 @@ export class HistoryLink extends BackgroundService<HistoryLinkSignals> implement
     super(options.clock);
     this.#o = options;
     this.#log = options.log.withTag("history");
+    this.#endings = new RateLimitedWarning(this.#log);
     const answers = stateAnswers(options.state, (path) => this.#link?.tell("stateFixed", path));
     this.#answers = {
       ...answers,
@@ -334,8 +337,10 @@ export class HistoryLink extends BackgroundService<HistoryLinkSignals> implement
     const pauseMs = this.#pauses.next();
     // Its own words were the reason.
     if (this.#failure === undefined)
-      this.#log.warn(
-        `The history process has ended (${how}); it is started again in ${pauseMs / 1000} s. Runs continue, and agents keep their lines.`,
+      this.#endings.warn(
+        1,
+        (count) =>
+          `The history process has ended (${how})${count === 1 ? "" : `, ${count} times since this was logged last`}; it is started again in ${pauseMs / 1000} s. Runs continue, and agents keep their lines.`,
       );
     this.#again.in(pauseMs);
   }
