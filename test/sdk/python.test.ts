@@ -1,5 +1,13 @@
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
-import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join, relative } from "node:path";
 import { PYTHON_PACKAGE } from "../../src/sdk/python-package.ts";
@@ -196,6 +204,32 @@ test("a listener goes on over a principal that is killed and started again: each
   expect(text.trimEnd().split("\n")).toEqual(Array.from({ length: events }, (_, i) => `${i} True None`));
   const runs = await cluster.client.listRuns({ limit: 10_000 });
   expect(runs.filter((run) => run.trigger === "listener:counter")).toHaveLength(events);
+});
+
+test("triggers of a workflow whose volume is late wait for it, and those of others do not", async () => {
+  cluster.writeWorkflow("late/volume.yml", workflow("true"));
+  await cluster.principal?.waitFor(/Workflow late\.volume loaded/);
+  await cluster.principal?.stop();
+  const volume = join(cluster.workflowDirectory, "late");
+  renameSync(volume, join(cluster.directory, "away"));
+  await cluster.startPrincipal();
+  const child = start("late_client.py", String(cluster.ports.api));
+  const errors = new Response(child.stderr).text();
+  let text = "";
+  for await (const chunk of child.stdout) {
+    text += new TextDecoder().decode(chunk);
+    if (text.split("\n").length === 5) renameSync(join(cluster.directory, "away"), volume);
+  }
+  expect({ status: await child.exited, text, errors: await errors }).toEqual({
+    status: 0,
+    text: ["late.volume True True", "hello True False", "late.volume True True", "hello True False", ""].join(
+      "\n",
+    ),
+    errors: expect.stringMatching(
+      /^Triggers of workflow late\.volume are buffered on disk .* is not visible now.*\n$/,
+    ),
+  });
+  expect(await cluster.client.listRuns({ workflow_id: "late.volume" })).toHaveLength(2);
 });
 
 test("no principal: the result says so within the given time", async () => {

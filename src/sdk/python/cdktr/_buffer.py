@@ -9,7 +9,7 @@ import threading
 import time
 import urllib.parse
 from dataclasses import dataclass
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Sequence
 
 
 @dataclass(frozen=True)
@@ -86,11 +86,13 @@ class TriggerBuffer:
                 if found is not None:
                     return int(found[0])
 
-    def first(self, limit: int) -> List[Waiting]:
-        """The oldest triggers."""
+    def first(self, limit: int, after: int = 0, without: Sequence[str] = ()) -> List[Waiting]:
+        """The oldest triggers after a position, without those of some workflows."""
         with self._lock:
             rows = self._db.execute(
-                "SELECT seq, workflow_id, options FROM triggers ORDER BY seq LIMIT ?", (limit,)
+                f"""SELECT seq, workflow_id, options FROM triggers
+                WHERE seq > ? AND workflow_id NOT IN ({", ".join("?" * len(without))}) ORDER BY seq LIMIT ?""",
+                (after, *without, limit),
             ).fetchall()
         return [Waiting(seq, Trigger(workflow_id, json.loads(options))) for seq, workflow_id, options in rows]
 

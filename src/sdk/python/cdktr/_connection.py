@@ -53,6 +53,10 @@ class Reply:
         return self.kind in _ERRORS
 
 
+class Unprocessable(Exception):
+    """The principal cannot process the request now."""
+
+
 class Unreachable(Exception):
     """No attempt was answered."""
 

@@ -9,7 +9,7 @@ import uuid
 from typing import Any, Callable, Dict, List, Mapping, Optional, TypeVar, Union
 
 from ._buffer import Trigger
-from ._connection import Connection, CurveKeys, Reply, Unreachable
+from ._connection import Connection, CurveKeys, Reply, Unprocessable, Unreachable
 from .log_tail import LogTail
 from .result import CdktrError, Result
 
@@ -183,7 +183,8 @@ class Principal:
         """One attempt.
 
         :returns: the run, or why it was refused
-        :raises Unreachable, CdktrError: when the request cannot be processed now
+        :raises Unprocessable: when the principal cannot process it now
+        :raises Unreachable, CdktrError: when it does not answer, or fails
         """
         if "\x01" in trigger.workflow_id:
             return Result(False, f"{trigger.workflow_id!r} holds the byte 0x01, which separates fields")
@@ -191,6 +192,8 @@ class Principal:
         reply = self._connection.request(fields, attempts=1)
         if reply.kind == "CLIENTERROR":
             return Result(False, reply.payload)
+        if reply.kind == "UNPROC":
+            raise Unprocessable(reply.payload)
         if reply.failed:
             raise CdktrError(reply.payload or reply.kind)
         return Result(True, None, json.loads(reply.payload))
