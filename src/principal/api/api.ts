@@ -167,6 +167,8 @@ export class Api extends BackgroundService {
       }
       for (const message of messages) this.#accept(router, message);
       await turn();
+      // What they ask for is committed by then: what came meanwhile shares the next commit, and is found without a wake-up.
+      await turn();
     }
   }
 
