@@ -11,7 +11,7 @@ const KEPT_MS = 7 * 24 * 3_600_000;
 /** Retention of files that counted as deleted because their volume was away, ms. */
 const DOUBTFUL_KEPT_MS = 30 * 24 * 3_600_000;
 /** Number of files that are read or written at once: other work goes on in between. */
-const FILES_AT_ONCE = 5000;
+const FILES_AT_ONCE = 1000;
 /** Stands for the glob of a watch while its files are written for the first time. */
 const UNFINISHED = "";
 
