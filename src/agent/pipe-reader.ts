@@ -55,7 +55,8 @@ export class PipeReader {
       this.#reader = Bun.file(this.#fd).stream().getReader() as ReadableStreamDefaultReader<Uint8Array>;
     } catch {
       // A stream needs a descriptor of its own, and the process may have none left: meanwhile the output waits in the pipe.
-      this.#again.in(AGAIN_MS);
+      if (stateOfPipe(this.#fd) === "ended") this.#close();
+      else this.#again.in(AGAIN_MS);
       return;
     }
     void this.#read(this.#reader);

@@ -1,5 +1,6 @@
 import { expect, test } from "bun:test";
 import { closeSync, writeSync } from "node:fs";
+import { join } from "node:path";
 import { makePipe } from "../../src/agent/libc.ts";
 import { PipeReader } from "../../src/agent/pipe-reader.ts";
 import { until } from "./support/bench.ts";
@@ -80,4 +81,36 @@ test("reading that was given up before it began has ended", async () => {
   await reader.giveUp();
   expect(() => writeSync(write, "x")).toThrow("EPIPE");
   closeSync(write);
+});
+
+test("without a descriptor for reading, what is written waits in the pipe until there is one", async () => {
+  const agent = join(import.meta.dir, "../../src/agent");
+  const script = `
+    import { closeSync, openSync, writeSync } from "node:fs";
+    import { makePipe } from "${agent}/libc.ts";
+    import { PipeReader } from "${agent}/pipe-reader.ts";
+    const pipes = [makePipe(), makePipe()];
+    const got = ["", ""];
+    const readers = pipes.map(({ read }, i) => new PipeReader(read, (chunk) => void (got[i] += chunk.length), () => {
+      got[i] += ".";
+    }));
+    const held = [];
+    try { for (;;) held.push(openSync("/dev/null", "r")); } catch {}
+    for (const reader of readers) reader.begin();
+    writeSync(pipes[0].write, "one");
+    closeSync(pipes[1].write);
+    await readers[1].ended;
+    const before = [...got];
+    for (const fd of held) closeSync(fd);
+    writeSync(pipes[0].write, " two");
+    closeSync(pipes[0].write);
+    await readers[0].ended;
+    console.log(JSON.stringify({ before, got }));
+    process.exit(0);
+  `;
+  const child = Bun.spawn(["sh", "-c", 'ulimit -n 100; exec "$0" -e "$1"', process.execPath, script], {
+    stdout: "pipe",
+    stderr: "inherit",
+  });
+  expect(JSON.parse(await child.stdout.text())).toEqual({ before: ["", "."], got: ["7.", "."] });
 });
