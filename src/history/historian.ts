@@ -43,8 +43,8 @@ import { Waiters } from "./waiters.ts";
 const TRANSACTION_LINES = 100_000;
 const TRANSACTION_BYTES = 32 * 1024 * 1024;
 const TRANSACTION_STATUSES = 2_000;
-/** Where the rows of statuses have so many characters of outputs, there may be more of them. */
-const LARGE_STATUSES = 8 * 1024 * 1024;
+/** Rows of statuses with so much text may be fewer than there are: the principal gives portions of 8 MiB, and text is escaped in them. */
+const LARGE_STATUSES = 512 * 1024;
 /** Exponential back-off between attempts to open or write the database, ms. */
 const FIRST_RETRY_MS = 250;
 const LAST_RETRY_MS = 5_000;
@@ -64,11 +64,12 @@ function positionIn({ state_id, taken_id }: StateIdentity, cursors: HistoryCurso
   return cursors.states.get(state_id) ?? taken_id ?? cursors.outbox;
 }
 
-function outputsIn(statuses: readonly PendingStatus[]): number {
-  return statuses.reduce(
-    (sum, { table, row }) => sum + (table === "task_run_status" ? (row.outputs?.length ?? 0) : 0),
-    0,
-  );
+/** Characters of the text in rows: parameters, outputs, errors. */
+function textIn(statuses: readonly PendingStatus[]): number {
+  let characters = 0;
+  for (const { row } of statuses)
+    for (const value of Object.values(row)) if (typeof value === "string") characters += value.length;
+  return characters;
 }
 
 /** Options of {@link Historian}. */
@@ -462,7 +463,7 @@ export class Historian extends BackgroundService<HistorianSignals> {
       for (const streamId of new Set(portion.logs.map(({ stream_id }) => stream_id)))
         this.signals.emit("moved", streamId);
       this.#statusesTaken(statuses.at(-1)?.id ?? 0);
-      const isAll = statuses.length < TRANSACTION_STATUSES && outputsIn(statuses) < LARGE_STATUSES;
+      const isAll = statuses.length < TRANSACTION_STATUSES && textIn(statuses) < LARGE_STATUSES;
       if (isAll && this.#intake.reached(ends)) return true;
     }
   }

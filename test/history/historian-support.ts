@@ -25,6 +25,9 @@ export class MemoryOutbox implements StatusFeed {
     };
   }
 
+  /** How much a portion has, at most. */
+  portionBytes = Number.POSITIVE_INFINITY;
+
   async changeIdentity(): Promise<void> {}
 
   async copyTo(): Promise<void> {}
@@ -38,7 +41,13 @@ export class MemoryOutbox implements StatusFeed {
   }
 
   async takeStatuses(afterId: number, limit: number): Promise<PendingStatus[]> {
-    return this.rows.filter(({ id }) => id > afterId).slice(0, limit);
+    const rows = this.rows.filter(({ id }) => id > afterId).slice(0, limit);
+    let bytes = 0;
+    const end = rows.findIndex(({ row }) => {
+      bytes += JSON.stringify(row).length;
+      return bytes > this.portionBytes;
+    });
+    return end === -1 ? rows : rows.slice(0, Math.max(1, end));
   }
 
   async ackStatuses(id: number): Promise<void> {

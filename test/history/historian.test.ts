@@ -172,6 +172,18 @@ describe("statuses", () => {
     ).toEqual([2, 1]);
   });
 
+  test("that are too large for one portion are all there after a flush, whatever is large in them", async () => {
+    using directory = new TestDirectory();
+    const outbox = new MemoryOutbox();
+    outbox.portionBytes = 8 * 1024 * 1024;
+    await using historian = await startHistorian(directory, { statuses: outbox });
+    const params = JSON.stringify({ text: "x".repeat(250_000) });
+    for (let i = 0; i < 80; i++)
+      outbox.add({ table: "workflow_run_status", row: runRow({ workflow_instance_id: `run-${i}`, params }) });
+    await historian.flush();
+    expect(outbox.rows).toEqual([]);
+  });
+
   test("are written by the interval after a notice", async () => {
     using directory = new TestDirectory();
     const outbox = new MemoryOutbox();

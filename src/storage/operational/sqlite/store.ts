@@ -77,7 +77,7 @@ const CHECKPOINT_PAGES = 1000;
 const JOURNAL_VERSIONS = { offset: 18, bytes: Uint8Array.of(1, 1) };
 
 /** How much the rows for the history have that are taken at once, as JSON, bytes. */
-const STATUSES_BYTES = 32 * 1024 * 1024;
+const STATUSES_BYTES = 8 * 1024 * 1024;
 
 /** The key of a row that is written to see whether the disk can be written. */
 const PROBE = "probe";
