@@ -32,6 +32,7 @@ import { BackgroundService } from "../service.ts";
 import type { StateIdentity, StatusFeed } from "../storage/operational/store.ts";
 import { BackOff, turn } from "../timer.ts";
 import { historyUnavailable } from "./database/error.ts";
+import type { BackupMoment } from "./database/export.ts";
 import { HistoryDatabase } from "./database/history-database.ts";
 import type { HistoryMigrations } from "./database/migrations.ts";
 import type { HistoryCursors } from "./database/write.ts";
@@ -375,18 +376,27 @@ export class Historian extends BackgroundService<HistorianSignals> {
   async prepareFullBackup(): Promise<PreparedFiles> {
     await this.flush();
     return this.#transfers.prepare(async (directory) => {
-      const release = await this.#holdWrites();
+      let release = () => {};
+      let state: Promise<void> = Promise.resolve();
+      const moment: BackupMoment = {
+        // Writes are held when it is this backup's turn, not before.
+        before: async () => {
+          release = await this.#holdWrites();
+          const fixed = Promise.withResolvers<void>();
+          state = this.#o.statuses.copyTo(join(directory, "state.db"), fixed.resolve);
+          state.catch(() => {});
+          await Promise.race([fixed.promise, state]);
+        },
+        fixed: () => release(),
+      };
       try {
-        const fixed = Promise.withResolvers<void>();
-        const state = this.#o.statuses.copyTo(join(directory, "state.db"), fixed.resolve);
-        await Promise.race([fixed.promise, state]);
-        const history = this.#read((database) => database.backupTo(join(directory, "app.db"), release));
-        // Neither writes any more when this has ended.
-        await Promise.allSettled([state, history]);
-        await Promise.all([state, history]);
+        await this.#read((database) => database.backupTo(join(directory, "app.db"), moment));
       } finally {
         release();
+        // It writes into the directory until it has ended.
+        await state.catch(() => {});
       }
+      await state;
       return new Map();
     });
   }

@@ -445,6 +445,33 @@ describe("prepared files", () => {
     await historian.prepareBackup();
   });
 
+  test("of a whole backup hold writes only while its moment is decided", async () => {
+    using directory = new TestDirectory();
+    const outbox = new MemoryOutbox();
+    const copied = Promise.withResolvers<void>();
+    let fix = () => {};
+    outbox.copyTo = async (_path?: string, fixed?: () => void) => {
+      fix = fixed ?? fix;
+      isCopying.resolve();
+      await copied.promise;
+    };
+    const isCopying = Promise.withResolvers<void>();
+    await using historian = await startHistorian(directory, { statuses: outbox });
+    const backup = historian.prepareFullBackup();
+    await isCopying.promise;
+    historian.offer(batch(1, 3));
+    let isWritten = false;
+    const written = historian.flush().then(() => {
+      isWritten = true;
+    });
+    await new Promise((turn) => setTimeout(turn, 50));
+    expect(isWritten).toBe(false);
+    fix();
+    await written;
+    copied.resolve();
+    expect((await backup).files.map(({ name }) => name)).toEqual(["app.db"]);
+  });
+
   test("that an earlier process left are removed at the start, and all at the end", async () => {
     using directory = new TestDirectory();
     await Bun.$`mkdir -p ${directory.at("data/transfers/old")}`.quiet();

@@ -32,14 +32,19 @@ export async function exportTables(
   return rows;
 }
 
-/**
- * Writes a copy of the database, read in one transaction.
- * @param fixed called when the transaction has begun: it does not see what is written later
- */
+/** The moment of which a copy is. */
+export interface BackupMoment {
+  /** Awaited when everything is ready, just before it is decided what the copy contains. */
+  readonly before?: () => Promise<void>;
+  /** Called when that is decided: what is written later is not part of it. */
+  readonly fixed?: () => void;
+}
+
+/** Writes a copy of the database, read in one transaction. */
 export async function writeBackup(
   connection: DuckDBConnection,
   file: string,
-  fixed: () => void,
+  { before, fixed }: BackupMoment = {},
 ): Promise<void> {
   const target = quoteName(`backup_${crypto.randomUUID().replaceAll("-", "")}`);
   const source = quoteName(String((await connection.runAndReadAll("SELECT current_database()")).value(0, 0)));
@@ -47,13 +52,14 @@ export async function writeBackup(
   try {
     // The schema does not change while the database is open.
     await connection.run(`COPY FROM DATABASE ${source} TO ${target} (SCHEMA)`);
+    await before?.();
     await connection.run("BEGIN TRANSACTION");
     try {
       // The transaction begins to see the database with the first statement that reads it.
       const tables = await connection.runAndReadAll(
         "SELECT table_name FROM duckdb_tables() WHERE database_name = current_database() AND (SELECT count(*) FROM ingest_cursor) >= 0",
       );
-      fixed();
+      fixed?.();
       for (const [table] of tables.getRows()) {
         const name = quoteName(String(table));
         await connection.run(`INSERT INTO ${target}.${name} FROM ${source}.${name}`);

@@ -15,7 +15,7 @@ import { pruneBackups } from "../../migrations/database-backups.ts";
 import { copyDatabase } from "./copy.ts";
 import { type OpenDatabase, openDatabase } from "./duckdb.ts";
 import { historyUnavailable, isDiskFull, isFatal, readError } from "./error.ts";
-import { exportTables, writeBackup } from "./export.ts";
+import { type BackupMoment, exportTables, writeBackup } from "./export.ts";
 import { queryLogLines, searchLogs } from "./logs.ts";
 import {
   applyMigration,
@@ -50,9 +50,17 @@ export interface HistoryOptions {
 
 /** Timeout of an ordinary read, ms. */
 const READ_TIMEOUT_MS = 60_000;
-/** Maximum number of concurrent reads, apart from `db query`: users' statements hold up neither lists nor searches. */
+/**
+ * Maximum number of concurrent reads: of lists and searches, of users' statements, of exports and backups, and of what the history itself
+ * needs. None of them holds up another kind.
+ */
 const READERS = 4;
 const QUERIES = 2;
+const EXPORTS = 2;
+const OWN_READS = 1;
+/** How long a read waits for its turn, and an export or a backup, ms. */
+const READ_WAITS_MS = 30_000;
+const EXPORT_WAITS_MS = 120_000;
 /** How much the process may grow while a user's statement runs: the size of DuckDB's buffers plus half as much again. */
 const QUERY_GROWTH_BYTES = 768 * 1024 * 1024;
 /** Timeout of an export or a backup, ms. */
@@ -67,6 +75,8 @@ export class HistoryDatabase {
   readonly #writer: HistoryWriter;
   readonly #readers: HistoryReaders;
   readonly #queries: HistoryReaders;
+  readonly #exports: HistoryReaders;
+  readonly #own: HistoryReaders;
   readonly #inodeNow: () => Promise<number | null | undefined>;
   readonly #inode: number | null | undefined;
   #isReplaced = false;
@@ -77,8 +87,10 @@ export class HistoryDatabase {
     this.path = options.path;
     this.#database = database;
     this.#writer = new HistoryWriter(database.connection);
-    this.#readers = new HistoryReaders(database.instance, READERS);
-    this.#queries = new HistoryReaders(database.instance, QUERIES);
+    this.#readers = new HistoryReaders(database.instance, READERS, READ_WAITS_MS);
+    this.#queries = new HistoryReaders(database.instance, QUERIES, READ_WAITS_MS);
+    this.#exports = new HistoryReaders(database.instance, EXPORTS, EXPORT_WAITS_MS);
+    this.#own = new HistoryReaders(database.instance, OWN_READS, READ_WAITS_MS);
     this.#inodeNow = options.inode ?? (async () => undefined);
     this.#inode = inode;
   }
@@ -160,7 +172,7 @@ export class HistoryDatabase {
    * @throws HistoryUnavailableError
    */
   latestTimes(): Promise<Map<string, number>> {
-    return this.#read("The history", READ_TIMEOUT_MS, async (connection) => {
+    return this.#readOwn(async (connection) => {
       const reader = await connection.runAndReadAll(
         `SELECT task_instance_id, max(timestamp_ms)::DOUBLE FROM logstore
          WHERE rowid > (SELECT max(rowid) - ${ORDER_WINDOW_LINES} FROM logstore) GROUP BY task_instance_id`,
@@ -233,12 +245,12 @@ export class HistoryDatabase {
 
   /** The runs that are unfinished according to the history. @throws HistoryUnavailableError */
   unfinished(): Promise<HistoricStatuses[]> {
-    return this.#read("The query", READ_TIMEOUT_MS, findUnfinished);
+    return this.#readOwn(findUnfinished);
   }
 
   /** What the history has of runs. @throws HistoryUnavailableError */
   statusesOf(ids: readonly string[]): Promise<HistoricStatuses[]> {
-    return this.#read("The query", READ_TIMEOUT_MS, (connection) => findStatuses(connection, ids));
+    return this.#readOwn((connection) => findStatuses(connection, ids));
   }
 
   /**
@@ -260,7 +272,7 @@ export class HistoryDatabase {
    */
   async exportTo(directory: string): Promise<Map<string, number>> {
     try {
-      return await this.#readers.read(EXPORT_TIMEOUT_MS, (connection) =>
+      return await this.#exports.read(EXPORT_TIMEOUT_MS, (connection) =>
         exportTables(connection, directory, this.#disordered),
       );
     } catch (error) {
@@ -270,12 +282,11 @@ export class HistoryDatabase {
 
   /**
    * Writes a consistent copy of the database to `file`, which any DuckDB client can open.
-   * @param fixed called when it is decided what the copy contains; what is written later is not part of it
-   * @throws UnprocessableError when there is not enough space; HistoryUnavailableError
+   * @throws UnprocessableError when there is not enough space, or its turn does not come; HistoryUnavailableError
    */
-  async backupTo(file: string, fixed: () => void = () => {}): Promise<void> {
+  async backupTo(file: string, moment?: BackupMoment): Promise<void> {
     try {
-      await this.#readers.lend(EXPORT_TIMEOUT_MS, (connection) => writeBackup(connection, file, fixed));
+      await this.#exports.lend(EXPORT_TIMEOUT_MS, (connection) => writeBackup(connection, file, moment));
     } catch (error) {
       throw isDiskFull(error) ? noRoom(error, file) : this.#readFailure(error, "The backup");
     }
@@ -283,10 +294,20 @@ export class HistoryDatabase {
 
   /** Ends all reads, checkpoints everything into the one file and closes it. */
   async close(): Promise<void> {
-    await Promise.all([this.#readers.close(), this.#queries.close()]);
+    const readers = [this.#readers, this.#queries, this.#exports, this.#own];
+    await Promise.all(readers.map((pool) => pool.close()));
     // Asynchronously, so that closing finds little left to do. If this fails, the data is in the WAL file and read at the next start.
     if (!this.#broken) await this.#database.connection.run("CHECKPOINT").catch(() => {});
     shut(this.#database);
+  }
+
+  /** A read that the history itself needs. */
+  async #readOwn<T>(work: Parameters<typeof HistoryReaders.prototype.read<T>>[1]): Promise<T> {
+    try {
+      return await this.#own.read(READ_TIMEOUT_MS, work);
+    } catch (error) {
+      throw this.#readFailure(error, "The query");
+    }
   }
 
   async #read<T>(

@@ -17,6 +17,7 @@ export class HistoryReaders {
   readonly #most: number;
   readonly #idle: DuckDBConnection[] = [];
   readonly #busy = new Set<DuckDBConnection>();
+  readonly #waitMs: number;
   readonly #waiting: (() => void)[] = [];
   /** Slots in use: busy connections and those being opened. */
   #taken = 0;
@@ -24,17 +25,21 @@ export class HistoryReaders {
   #closed = false;
   #drained: (() => void) | undefined;
 
-  /** @param most maximum number of concurrent queries; further ones wait their turn */
-  constructor(instance: DuckDBInstance, most: number) {
+  /**
+   * @param most maximum number of concurrent queries; further ones wait their turn
+   * @param waitMs how long they wait
+   */
+  constructor(instance: DuckDBInstance, most: number, waitMs: number) {
     this.#instance = instance;
     this.#most = most;
+    this.#waitMs = waitMs;
   }
 
   /**
    * Lends a connection to `work`, in a read-only transaction, which sees a single state of the database.
-   * @param timeoutMs the query is interrupted after this time
+   * @param timeoutMs the query is interrupted after this time; waiting counts
    * @param maxGrowthBytes the query is interrupted when the process grows by more than this
-   * @throws UnprocessableError on timeout, too much memory, or too many waiting queries; HistoryUnavailableError when the database is
+   * @throws UnprocessableError on timeout, too much memory, or when its turn does not come; HistoryUnavailableError when the database is
    *   being closed; errors of `work`
    */
   async read<T>(
@@ -60,7 +65,7 @@ export class HistoryReaders {
     maxGrowthBytes?: number,
   ): Promise<T> {
     const deadline = performance.now() + timeoutMs;
-    const connection = await this.#acquire();
+    const connection = await this.#acquire(Math.min(timeoutMs, this.#waitMs));
     let stopped: string | undefined;
     let interrupting: Timer | undefined;
     const stop = (why: string) => {
@@ -115,12 +120,11 @@ export class HistoryReaders {
     for (const connection of this.#idle.splice(0)) connection.disconnectSync();
   }
 
-  async #acquire(): Promise<DuckDBConnection> {
+  async #acquire(waitMs: number): Promise<DuckDBConnection> {
     if (this.#waiting.length >= MAX_WAITING)
       throw new UnprocessableError("Too many queries of the history wait; try again later.");
-    while (!this.#closed && this.#taken >= this.#most) {
-      await new Promise<void>((resolve) => this.#waiting.push(resolve));
-    }
+    const deadline = performance.now() + waitMs;
+    while (!this.#closed && this.#taken >= this.#most) await this.#turn(deadline, waitMs);
     if (this.#closed) throw closing();
     this.#taken++;
     try {
@@ -137,6 +141,27 @@ export class HistoryReaders {
       this.#vacate();
       throw error;
     }
+  }
+
+  /** Resolves when a slot may be free. */
+  #turn(deadline: number, waitMs: number): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const wake = () => {
+        late.cancel();
+        resolve();
+      };
+      const late = new Timer(() => {
+        this.#waiting.splice(this.#waiting.indexOf(wake), 1);
+        reject(
+          new UnprocessableError(
+            `The history is busy: ${this.#most === 1 ? "another request" : `${this.#most} other requests`} took longer than ${waitMs / 1000} s.`,
+            { hint: "Try again later." },
+          ),
+        );
+      });
+      this.#waiting.push(wake);
+      late.in(Math.max(0, deadline - performance.now()));
+    });
   }
 
   #release(connection: DuckDBConnection, reusable: boolean): void {

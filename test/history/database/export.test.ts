@@ -1,6 +1,7 @@
 import { expect, test } from "bun:test";
 import { existsSync, mkdirSync } from "node:fs";
 import { pythonWith } from "../../support/python.ts";
+import { until } from "../../support/until.ts";
 import { line, logs, openHistory, rowsOf, runRow, TestDirectory, taskRow } from "../database-support.ts";
 
 async function python(script: string, ...args: string[]): Promise<unknown> {
@@ -104,7 +105,7 @@ test("a backup has what was there when it was fixed; rows that come in later do 
   const fixed = () => {
     written.push(history.write(logs("late", 1, [line()])).then(() => isBackedUp));
   };
-  await history.backupTo(file, fixed);
+  await history.backupTo(file, { fixed });
   isBackedUp = true;
   expect(await Promise.all(written)).toEqual([false]);
   await history.close();
@@ -114,4 +115,27 @@ test("a backup has what was there when it was fixed; rows that come in later do 
   ]);
   expect((await copy.cursors()).streams.has("late")).toBe(false);
   await copy.close();
+});
+
+test("exports and backups hold up nothing else, and those that wait for their turn have decided nothing yet", async () => {
+  using directory = new TestDirectory();
+  const history = await filled(directory);
+  const go = Promise.withResolvers<void>();
+  let begun = 0;
+  const before = () => {
+    begun++;
+    return go.promise;
+  };
+  const backups = Array.from({ length: 4 }, (_, i) =>
+    history.backupTo(directory.at(`files/out/${i}.duckdb`), { before }),
+  );
+  await until("the first ones have begun", () => begun === 2);
+  const lists = await Promise.all(Array.from({ length: 8 }, () => history.listRuns({ limit: 1 })));
+  expect(lists.flat()).toHaveLength(8);
+  expect(await history.unfinished()).toEqual([]);
+  expect(begun).toBe(2);
+  go.resolve();
+  await Promise.all(backups);
+  expect(begun).toBe(4);
+  await history.close();
 });
