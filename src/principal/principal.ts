@@ -330,8 +330,9 @@ export class Principal extends BackgroundService {
     return this.#history.settled(HISTORY_OPENS_MS);
   }
 
-  /** Answers pending requests, writes everything that is pending, and stops. */
+  /** Answers pending requests, ends what reads the history, writes everything that is pending, and stops. */
   protected override async onStop(): Promise<void> {
+    this.#history.endReads();
     await stopServices(this.#services);
   }
 

@@ -170,6 +170,23 @@ test("reads wait for one that is starting", async () => {
   expect((await failing).message).toMatch(/The history is starting|has ended/);
 });
 
+test("reads, also those that wait for it to start, end at once when the principal is about to stop", async () => {
+  await using world = await start();
+  const { histories, link } = world;
+  const early = link.searchLogs({}).catch((error) => error);
+  histories.opens();
+  await turn();
+  const prepared = link.prepare("everything").catch((error) => error);
+  const list = link.listRuns({ limit: 1 }).catch((error) => error);
+  link.endReads();
+  for (const read of [early, prepared, list]) expect((await read).message).toBe("The principal is stopping.");
+  await expect(link.query({ sql: "SELECT 1", max_rows: 1 })).rejects.toThrow("The principal is stopping.");
+  // The others go on.
+  const flushed = link.flush();
+  histories.reply("flush", null);
+  await flushed;
+});
+
 test("one that cannot bind its ports is the failure of the start", async () => {
   await using world = await start();
   const { histories, link } = world;

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import { createServer } from "node:net";
-import { CdktrError, UsageError } from "../../src/errors.ts";
+import { CdktrError, UnprocessableError, UsageError } from "../../src/errors.ts";
 import { historyHere } from "../../src/history/in-process.ts";
 import { Principal } from "../../src/principal/principal.ts";
 import { DataDirectoryInUseError } from "../../src/storage/operational/store.ts";
@@ -125,6 +125,21 @@ describe("a principal that stops", () => {
     expect((await again.getRun(done)).status).toBe("COMPLETED");
     const { rows } = await again.queryDatabase({ sql: "SELECT count(*) FROM workflow_run_status" });
     expect(rows).toEqual([[5]]);
+  });
+
+  test("does not wait for statements and exports, however long they would take", async () => {
+    await using cluster = await new TestPrincipal().start();
+    const client = cluster.client();
+    const endless = "SELECT count(*) FROM range(1000000000000) t(i) WHERE i % 7 = 3";
+    const asked = failure(client.queryDatabase({ sql: endless }));
+    // With this answer the statement has arrived.
+    await client.queryDatabase({ sql: "SELECT 1" });
+    const began = performance.now();
+    await required(cluster.principal).stop();
+    expect(performance.now() - began).toBeLessThan(20_000);
+    const error = await asked;
+    expect(error).toBeInstanceOf(UnprocessableError);
+    expect(error).toMatchObject({ message: expect.stringContaining("The principal is stopping.") });
   });
 
   test("before it started, or twice, does nothing", async () => {

@@ -85,6 +85,17 @@ const NO_VITALS: HistoryVitals = {
   held: { lines: 0, bytes: 0, lagMs: 0 },
   counts: { frames: 0, published: 0, malformed: 0, dropped: 0 },
 };
+/** What waits for DuckDB to read, apart from lists. */
+const READS: readonly (keyof HistoryCalls)[] = [
+  "search",
+  "lines",
+  "query",
+  "findRun",
+  "findOutputs",
+  "prepare",
+  "readFile",
+  "awaitLine",
+];
 const HINT = "Runs continue, and nothing is lost in the meantime; try again later.";
 
 /** Options of {@link HistoryLink}. */
@@ -154,6 +165,7 @@ export class HistoryLink extends BackgroundService<HistoryLinkSignals> implement
   /** Why it is being killed. */
   #killedFor: CdktrError | undefined;
   #queriesEnded = false;
+  #readsOver = false;
   #statusesTold = false;
   readonly #positions = new Map<string, Position>();
   /** What is told again to a new history: the oldest line that agents hold, by stream, and the offsets of their clocks. */
@@ -203,6 +215,7 @@ export class HistoryLink extends BackgroundService<HistoryLinkSignals> implement
   /** Starts the history, and waits for it only if it has to: see {@link HistoryLinkOptions.isAwaited}. */
   protected override async onStart(): Promise<void> {
     this.#life = new HistoryLife();
+    this.#readsOver = false;
     await this.#o.host.open();
     this.#begin();
     if (await this.#o.isAwaited()) await this.settled(OLD_HISTORY_MS);
@@ -222,6 +235,12 @@ export class HistoryLink extends BackgroundService<HistoryLinkSignals> implement
     if (this.#failure !== undefined) throw this.#failure;
   }
 
+  /** The principal is about to stop: who reads the history is told so now. An export could take an hour. */
+  endReads(): void {
+    this.#readsOver = true;
+    this.#link?.fail(stopping(), [...READS, "listRuns"]);
+  }
+
   /** Lets the history write everything, and ends it. */
   protected override async onStop(): Promise<void> {
     const limitMs = this.state === "UP" ? STOP_MS : STOP_UNOPENED_MS;
@@ -229,7 +248,7 @@ export class HistoryLink extends BackgroundService<HistoryLinkSignals> implement
     const [link, peer] = [this.#link, this.#peer];
     if (link !== undefined && peer !== undefined) {
       await this.#stopIt(link, peer, limitMs);
-      link.end(new HistoryUnavailableError("The principal is stopping."));
+      link.end(stopping());
     }
     this.#o.host.close();
   }
@@ -393,19 +412,7 @@ export class HistoryLink extends BackgroundService<HistoryLinkSignals> implement
         this.#log.warn(
           `The history process (${this.pid}) does not answer. Runs continue, and agents keep their lines.`,
         );
-      const reads: (keyof HistoryCalls)[] = [
-        "search",
-        "lines",
-        "query",
-        "findRun",
-        "findOutputs",
-        "prepare",
-        "readFile",
-        "flush",
-        "awaitLine",
-        "locate",
-      ];
-      this.#link?.fail(this.#silent(silenceMs), reads);
+      this.#link?.fail(this.#silent(silenceMs), [...READS, "flush", "locate"]);
     }
     if (silenceMs >= HANGS_MS) this.#kill(`it did not answer for ${HANGS_MS / 1000} s`);
   }
@@ -565,6 +572,7 @@ export class HistoryLink extends BackgroundService<HistoryLinkSignals> implement
   }
 
   listRuns(filter: ListRuns, before_ms?: number): Promise<RunSummary[]> {
+    if (this.#readsOver) return Promise.reject(stopping());
     if (this.#silence() > QUIET_MS) return Promise.reject(this.#silent(this.#silence()));
     return this.#ask("listRuns", { filter, before_ms });
   }
@@ -614,7 +622,9 @@ export class HistoryLink extends BackgroundService<HistoryLinkSignals> implement
     verb: V,
     request: HistoryCalls[V]["request"],
   ): Promise<HistoryCalls[V]["reply"]> {
-    if (this.state === "STARTING" || this.state === "DOWN") await this.#whenUp(READ_WAITS_MS);
+    if (!this.#readsOver && (this.state === "STARTING" || this.state === "DOWN"))
+      await this.#whenUp(READ_WAITS_MS);
+    if (this.#readsOver) throw stopping();
     return this.#ask(verb, request);
   }
 
@@ -630,7 +640,7 @@ export class HistoryLink extends BackgroundService<HistoryLinkSignals> implement
       case "SLOW":
         return this.#silent(this.#silence());
       case "OVER":
-        return new HistoryUnavailableError("The principal is stopping.");
+        return stopping();
       default:
         if (this.#failure !== undefined)
           return new HistoryUnavailableError(`The history cannot be started: ${this.#failure.message}`, {
@@ -655,4 +665,10 @@ export class HistoryLink extends BackgroundService<HistoryLinkSignals> implement
       hint: `${HINT} A history that is silent for ${HANGS_MS / 1000} s is ended and started again.`,
     });
   }
+}
+
+function stopping(): HistoryUnavailableError {
+  return new HistoryUnavailableError("The principal is stopping.", {
+    hint: "Nothing is lost; ask again when it has started.",
+  });
 }
