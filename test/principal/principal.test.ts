@@ -1,10 +1,12 @@
 import { describe, expect, test } from "bun:test";
 import { createServer } from "node:net";
+import { encodeLogBatch } from "../../src/contract/log-line.ts";
+import type { AgentReport } from "../../src/contract/messages.ts";
 import { CdktrError, UnprocessableError, UsageError } from "../../src/errors.ts";
 import { historyHere } from "../../src/history/in-process.ts";
 import { Principal } from "../../src/principal/principal.ts";
 import { DataDirectoryInUseError } from "../../src/storage/operational/store.ts";
-import { Dealer } from "../../src/zmq/index.ts";
+import { Dealer, Push } from "../../src/zmq/index.ts";
 import { RawPeer } from "../hostile/raw-peer.ts";
 import { keptAliveAt } from "../support/connections.ts";
 import { until } from "../support/until.ts";
@@ -167,6 +169,32 @@ describe("a principal that stops", () => {
     await cluster.start();
     await cluster.client().ping();
   });
+});
+
+test("a log whose last lines have not arrived says so, and by which agent they are", async () => {
+  await using cluster = await new TestPrincipal().start();
+  const client = cluster.client();
+  const agent = await cluster.agent();
+  await client.runTask("hello", { dedupe_key: "1" });
+  const run = required(await agent.fetch());
+  await agent.execute(run, "RUNNING");
+  await agent.send({ ...agent.runReport(run, "COMPLETED"), log_seq: 3 } as AgentReport);
+  const workflow_instance_id = run.workflow_instance_id;
+  const missing = `The end of the log is not shown: up to 3 lines have not arrived from agent ${agent.id}.`;
+  expect(await client.searchLogs({ workflow_instance_id })).toMatchObject({
+    rows: [],
+    warning: expect.stringContaining(missing),
+  });
+  const lines = await client.call("QUERYLOGS", { workflow_instance_id });
+  expect(lines).toEqual([expect.stringContaining(`[WARN] cdktr: ${missing}`)]);
+  using push = new Push({ linger: 0 });
+  push.connect(`tcp://127.0.0.1:${cluster.ports.logsListening}`);
+  const text = `hello\x01Hello\x01${workflow_instance_id}\x01Only\x01t-1\x01${Date.now()}\x01INFO\x01text`;
+  const batch = { agent_id: agent.id, stream_id: agent.streamId, first_seq: 1, lines: [text, text, text] };
+  await push.send(encodeLogBatch(batch));
+  const page = await client.searchLogs({ workflow_instance_id });
+  expect(page.rows).toHaveLength(3);
+  expect(page.warning).toBeNull();
 });
 
 test("a principal describes itself", async () => {

@@ -105,18 +105,24 @@ export function handlersOf(s: HandlerServices): Handlers {
     LSFOLLOWUPS: (request) => s.followUps.list(request),
 
     QUERYLOGS: async ({ end_ms, start_ms, workflow_id, workflow_instance_id, verbose }) => {
-      if (workflow_instance_id !== undefined) await lastLines(s, workflow_instance_id);
-      return s.history.queryLogs({
+      const missing = await lastLines(s, workflow_instance_id);
+      const lines = await s.history.queryLogs({
         endMs: end_ms ?? null,
         startMs: start_ms ?? null,
         workflowId: workflow_id ?? null,
         workflowInstanceId: workflow_instance_id ?? null,
         verbose: verbose ?? false,
       });
+      if (missing !== null) lines.push(`${new Date(s.now()).toISOString()} [WARN] cdktr: ${missing}`);
+      return lines;
     },
     SEARCHLOGS: async (request) => {
-      if (request.workflow_instance_id !== undefined) await lastLines(s, request.workflow_instance_id);
-      return s.history.searchLogs(request);
+      // Later pages do not wait again.
+      const waitMs = request.after === undefined ? LAST_LINES_MS : 0;
+      const missing = await lastLines(s, request.workflow_instance_id, waitMs);
+      const page = await s.history.searchLogs(request);
+      if (missing === null) return page;
+      return { ...page, warning: page.warning === null ? missing : `${page.warning} ${missing}` };
     },
     ISSUBSCRIBED: async ({ probe }) => ({ subscribed: await s.history.isSubscribed(probe) }),
     QUERYDB: (request) => s.history.query(request),
@@ -215,10 +221,30 @@ async function fetchWorkflow(
   return s.dispatcher.fetch({ agentId, sessionId, fetchId: options.fetch_id ?? null, waitMs });
 }
 
-/** Waits for the last lines of a run that has ended, so that a client that saw the end also sees them. */
-async function lastLines(s: HandlerServices, runId: string): Promise<void> {
+/**
+ * Waits for the last lines of a run that has ended, so that a client that saw the end also sees them.
+ * @returns what has not arrived, or null
+ */
+async function lastLines(
+  s: HandlerServices,
+  runId: string | undefined,
+  waitMs = LAST_LINES_MS,
+): Promise<string | null> {
+  if (runId === undefined) return null;
   const ends = await s.runs.logEnds(runId);
-  await Promise.all(ends.map(({ streamId, seq }) => s.history.waitReceived(streamId, seq, LAST_LINES_MS)));
+  const missing = await Promise.all(
+    ends.map(async ({ streamId, agentId, seq }) => {
+      if (await s.history.waitReceived(streamId, seq, waitMs)) return null;
+      const lines = seq - s.history.position(streamId).received;
+      if (lines <= 0) return null;
+      // Those of other runs on this agent are among them.
+      const count = lines === 1 ? "1 line has" : `up to ${lines} lines have`;
+      return `${count} not arrived from agent ${agentId ?? "(unknown)"}`;
+    }),
+  );
+  const said = missing.filter((what) => what !== null);
+  if (said.length === 0) return null;
+  return `The end of the log is not shown: ${said.join(", and ")}. The agent keeps its lines until the principal has them; its own log says what prevents that.`;
 }
 
 /** @throws UnprocessableError when the status was not applied */

@@ -402,15 +402,15 @@ export class RunService {
   }
 
   /** The ends of the log of a finished run: agents' streams, and the last line in each; none while it runs, or when they are unknown. */
-  async logEnds(runId: string): Promise<{ streamId: string; seq: number }[]> {
+  async logEnds(runId: string): Promise<{ streamId: string; agentId: string | null; seq: number }[]> {
     return this.#store.read(async (tx) => {
       const run = await tx.getRun(runId);
       if (run?.finished_at_ms == null) return [];
-      const ends = new Map<string, number>();
+      const ends = new Map<string, { agentId: string | null; seq: number }>();
       const parts = run.revision === 0 ? [run] : await tx.listAttempts(runId);
-      for (const { log_stream_id: id, log_seq } of parts)
-        if (id !== null) ends.set(id, Math.max(log_seq, ends.get(id) ?? 0));
-      return [...ends].map(([streamId, seq]) => ({ streamId, seq }));
+      for (const { log_stream_id: id, log_seq, agent_id: agentId } of parts)
+        if (id !== null) ends.set(id, { agentId, seq: Math.max(log_seq, ends.get(id)?.seq ?? 0) });
+      return [...ends].map(([streamId, end]) => ({ streamId, ...end }));
     });
   }
 
