@@ -3,6 +3,7 @@
  * between. Pure bookkeeping in bounded memory: lines that do not fit are not accepted, and the agent sends them again.
  */
 import type { LogBatch } from "../contract/log-line.ts";
+import { dropOldest } from "../recent.ts";
 import type { LogSlice } from "./database/write.ts";
 import { LineTimes } from "./line-times.ts";
 
@@ -47,8 +48,10 @@ export interface LostLines {
 /** Approximate memory of a held line in addition to its characters. */
 const LINE_OVERHEAD_BYTES = 40;
 const SLICE_OVERHEAD_BYTES = 200;
-/** Number of streams to remember. One is an agent's whole life on a disk. */
-const MAX_STREAMS = 100_000;
+/** Number of streams above which those at rest are reduced to their positions. One is an agent's whole life on a disk. */
+const MANY_STREAMS = 10_000;
+/** Number of positions of streams at rest to remember. */
+const MAX_POSITIONS = 1_000_000;
 /** Maximum number of streams that no agent has registered: anyone can make up their ids. */
 const MAX_UNREGISTERED = 20_000;
 
@@ -56,6 +59,10 @@ export class LogIntake {
   readonly #maxBytes: number;
   readonly #lost: (lost: LostLines) => void;
   readonly #streams = new Map<string, Stream>();
+  /** Streams at rest: the last line of each, all of them in DuckDB. */
+  readonly #positions = new Map<string, number>();
+  /** Number of streams at which those at rest are looked for. */
+  #many = MANY_STREAMS;
   readonly #times = new LineTimes();
   #unregistered = 0;
   #cursorsRead = false;
@@ -88,7 +95,10 @@ export class LogIntake {
 
   position(streamId: string): StreamPosition {
     const stream = this.#streams.get(streamId);
-    if (stream === undefined) return { received: 0, durable: 0, known: this.#cursorsRead };
+    if (stream === undefined) {
+      const last = this.#positions.get(streamId);
+      return { received: last ?? 0, durable: last ?? 0, known: last !== undefined || this.#cursorsRead };
+    }
     return { received: stream.received, durable: stream.durable, known: stream.known };
   }
 
@@ -99,7 +109,7 @@ export class LogIntake {
    * @returns number of lines accepted
    */
   offer(batch: LogBatch): number {
-    const stream = this.#streams.get(batch.stream_id) ?? this.#unregisteredStream(batch);
+    const stream = this.#known(batch.stream_id) ?? this.#unregisteredStream(batch);
     if (stream === undefined) return 0;
     const last = batch.first_seq + batch.lines.length - 1;
     if (last <= stream.received || batch.first_seq > stream.received + 1) return 0;
@@ -118,7 +128,7 @@ export class LogIntake {
   /** The agent of the stream cannot send lines before `firstSeq` any more: missing ones are lost. */
   agentHoldsFrom(streamId: string, firstSeq: number): void {
     const stream = this.#stream(streamId, firstSeq - 1);
-    if (stream === undefined || firstSeq - 1 <= stream.gone) return;
+    if (firstSeq - 1 <= stream.gone) return;
     stream.gone = firstSeq - 1;
     if (stream.known) this.#passOver(streamId, stream);
   }
@@ -130,9 +140,12 @@ export class LogIntake {
    */
   reconcile(cursors: ReadonlyMap<string, number>): void {
     this.#cursorsRead = true;
-    for (const streamId of new Set([...cursors.keys(), ...this.#streams.keys()])) {
-      const stream = this.#stream(streamId, 0);
-      if (stream === undefined) continue;
+    for (const [streamId, cursor] of cursors) {
+      if (this.#streams.has(streamId)) continue;
+      this.#positions.set(streamId, Math.max(cursor, this.#positions.get(streamId) ?? 0));
+      dropOldest(this.#positions, MAX_POSITIONS);
+    }
+    for (const [streamId, stream] of this.#streams) {
       const cursor = cursors.get(streamId) ?? 0;
       const before = stream.durable;
       if (cursor >= stream.durable) this.#settle(stream, cursor);
@@ -208,20 +221,40 @@ export class LogIntake {
   #unregisteredStream({ stream_id, first_seq }: LogBatch): Stream | undefined {
     // Lines after a gap would not be accepted anyway.
     if (!this.#cursorsRead || first_seq !== 1 || this.#unregistered >= MAX_UNREGISTERED) return undefined;
-    const stream = this.#stream(stream_id, 0);
-    if (stream !== undefined) this.#unregistered++;
-    return stream;
+    this.#unregistered++;
+    return this.#stream(stream_id, 0);
   }
 
-  #stream(streamId: string, receivedInTheDark: number): Stream | undefined {
+  /** A stream that was there before. */
+  #known(streamId: string): Stream | undefined {
+    const stream = this.#streams.get(streamId);
+    return stream === undefined && this.#positions.has(streamId) ? this.#stream(streamId, 0) : stream;
+  }
+
+  #stream(streamId: string, receivedInTheDark: number): Stream {
     let stream = this.#streams.get(streamId);
     if (stream === undefined) {
-      if (this.#streams.size >= MAX_STREAMS) return undefined;
-      const received = this.#cursorsRead ? 0 : receivedInTheDark;
-      stream = { received, durable: 0, known: this.#cursorsRead, gone: 0, reportedLost: 0, slices: [] };
+      if (this.#streams.size >= this.#many) this.#rest();
+      const last = this.#positions.get(streamId);
+      this.#positions.delete(streamId);
+      const received = last ?? (this.#cursorsRead ? 0 : receivedInTheDark);
+      const known = last !== undefined || this.#cursorsRead;
+      stream = { received, durable: last ?? 0, known, gone: 0, reportedLost: 0, slices: [] };
       this.#streams.set(streamId, stream);
     }
     return stream;
+  }
+
+  /** Reduces streams at rest to their positions. Those of which lines are held are limited by the memory for lines. */
+  #rest(): void {
+    for (const [streamId, { received, durable, known, reportedLost, slices }] of this.#streams) {
+      // What was passed over is not in DuckDB, and would be reported again.
+      if (!known || slices.length > 0 || received !== durable || durable === 0 || reportedLost > 0) continue;
+      this.#streams.delete(streamId);
+      this.#positions.set(streamId, durable);
+      dropOldest(this.#positions, MAX_POSITIONS);
+    }
+    this.#many = Math.max(MANY_STREAMS, 2 * this.#streams.size);
   }
 
   /** Everything up to `seq` is in DuckDB. */

@@ -27,6 +27,29 @@ function held(log: LogIntake, stream = "s"): string[] {
     .flatMap((slice) => slice.lines.map((text) => text.split("\x01")[7] ?? ""));
 }
 
+test("streams at rest, however many, leave room for new ones and go on where they were", () => {
+  const { intake: log, lost } = intake();
+  log.reconcile(new Map(Array.from({ length: 120_000 }, (_, i) => [`old-${i}`, 5])));
+  for (let i = 0; i < 30_000; i++) {
+    log.agentHoldsFrom(`new-${i}`, 1);
+    expect(log.offer(batch(1, 2, `new-${i}`))).toBe(2);
+    if (i % 1000 === 999) log.written(log.take(MANY, MANY));
+  }
+  log.written(log.take(MANY, MANY));
+  for (const [id, last] of [
+    ["old-0", 5],
+    ["old-119999", 5],
+    ["new-0", 2],
+    ["new-29999", 2],
+  ] as const) {
+    expect(log.position(id)).toEqual({ received: last, durable: last, known: true });
+    expect(log.offer(batch(1, last, id))).toBe(0);
+    expect(log.offer(batch(last, last + 3, id))).toBe(3);
+    expect(held(log, id)).toHaveLength(3);
+  }
+  expect(lost).toEqual([]);
+});
+
 describe("a stream that DuckDB does not know", () => {
   test("begins at 1; overlap is trimmed, a gap is not taken", () => {
     const { intake: log } = intake();
