@@ -18,15 +18,17 @@ test("a cron of every second fires once a second, for the second it means; new f
   });
   const runsOf = async (id: string) =>
     (await cluster.client.listRuns({ workflow_id: id, limit: 1000 })).reverse();
-  // A principal that stands still for longer than a second fires for the latest one only: four in a row show the rhythm.
+  // A principal that stands still for longer than a second fires for the latest one only, and what no agent takes within a second is
+  // dropped: four in a row show the rhythm.
   const runs = await until("four firings in a row", async () => {
     const fired = await Promise.all(
       (await runsOf("second")).slice(-4).map((run) => runOver(cluster.client, run.workflow_instance_id)),
     );
     const [first, , , last] = fired.map((run) => run.scheduled_time_ms ?? Number.NaN);
-    return last !== undefined && first !== undefined && last - first === 3000 && fired;
+    const areDone = fired.every(({ status }) => status === "COMPLETED");
+    return areDone && last !== undefined && first !== undefined && last - first === 3000 && fired;
   });
-  expect(runs.map((run) => [run.trigger, run.status])).toEqual(Array(4).fill(["cron", "COMPLETED"]));
+  expect(runs.map((run) => run.trigger)).toEqual(Array(4).fill("cron"));
   const instants = runs.map((run) => run.scheduled_time_ms ?? Number.NaN);
   expect(instants.map((instant) => instant % 1000)).toEqual([0, 0, 0, 0]);
   expect(instants.slice(1).map((instant, i) => instant - (instants[i] ?? 0))).toEqual([1000, 1000, 1000]);
