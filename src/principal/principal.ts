@@ -323,6 +323,14 @@ export class Principal extends BackgroundService {
   }
 
   /**
+   * Resolves when the ports of the history are bound, or after 10 s: only then is it certain that this principal stays.
+   * @throws CdktrError when one is taken, or the history cannot read the keys
+   */
+  historyBound(): Promise<void> {
+    return this.#history.bound(HISTORY_OPENS_MS);
+  }
+
+  /**
    * Resolves when the history is open, or says why it cannot be opened now, or after 10 s. Requests are answered before.
    * @throws CdktrError when a port of the history is taken, or it cannot read the keys: nothing can be delivered to it
    */

@@ -1,5 +1,7 @@
 /** The history in a process of its own: whatever happens to it, runs go on, and nothing is lost or doubled. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { rmSync } from "node:fs";
+import { join } from "node:path";
 import { type CdktrProcess, type Cluster, startCluster } from "../support/cdktr.ts";
 import { historyOf, isAlive, nextHistoryOf } from "../support/history-process.ts";
 import { runOver, shellWorkflow, until } from "./support/fixtures.ts";
@@ -90,6 +92,17 @@ test("killed again and again, it is started again within a second; nothing is lo
     statuses: ["PENDING", "RUNNING", "COMPLETED"],
   });
   expect(principal().stderr).toContain("The history process has ended (SIGKILL)");
+});
+
+test("it is reached again although somebody has removed its socket", async () => {
+  await until("it answers", async () => (await cluster.client.info()).history.available);
+  const pid = await history();
+  rmSync(join(cluster.dataDirectory, "ipc"), { recursive: true });
+  process.kill(pid, "SIGKILL");
+  await nextHistoryOf(principal().pid, pid);
+  await until("it answers again", async () => (await cluster.client.info()).history.available);
+  expect(await rows("SELECT 1")).toEqual([[1]]);
+  expect(principal().stderr).toContain("The socket of the history was gone");
 });
 
 describe("stopped with SIGSTOP", () => {

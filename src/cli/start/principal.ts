@@ -141,19 +141,26 @@ export default command({
       stop.resolve();
     });
     const services: Service[] = [principal];
-    if (agent !== undefined) services.push(agent);
     supervisor.starting("starting: opening the state and the history");
     try {
       await startServices(services);
       try {
+        await Promise.race([principal.historyBound(), stop.promise]);
+        // Not before, because it would take a run of a principal that has to give up.
+        if (agent !== undefined) {
+          await agent.start();
+          services.push(agent);
+        }
         // The agent is on its way meanwhile, and triggers are accepted.
-        await principal.historySettled();
-        await announce(config, principal);
-        supervisor.ready(
-          () => `listening on port ${principal.ports.api}`,
-          () => answers(config, principal),
-        );
-        removeStaleFiles(config.CDKTR_CACHE_DIRECTORY);
+        await Promise.race([principal.historySettled(), stop.promise]);
+        if (!isStopping) {
+          await announce(config, principal);
+          supervisor.ready(
+            () => `listening on port ${principal.ports.api}`,
+            () => answers(config, principal),
+          );
+          removeStaleFiles(config.CDKTR_CACHE_DIRECTORY);
+        }
         await stop.promise;
       } finally {
         await stopServices(services);

@@ -222,15 +222,24 @@ export class HistoryLink extends BackgroundService<HistoryLinkSignals> implement
   }
 
   /**
+   * Resolves when the history has bound its ports, or after `limitMs`.
+   * @throws CdktrError when it cannot bind them or read the keys
+   */
+  bound(limitMs: number): Promise<void> {
+    return this.#until(() => this.#ports !== undefined, limitMs);
+  }
+
+  /**
    * Resolves when the history has opened its database, or cannot now, or after `limitMs`.
    * @throws CdktrError when it cannot bind its ports or read the keys
    */
-  async settled(limitMs: number): Promise<void> {
-    const isSettled = () => this.state === "UP" || this.#failure !== undefined;
-    const first = Promise.race([
-      this.signals.until("state", isSettled),
-      this.signals.until("bound", isSettled),
-    ]);
+  settled(limitMs: number): Promise<void> {
+    return this.#until(() => this.state === "UP", limitMs);
+  }
+
+  async #until(condition: () => boolean, limitMs: number): Promise<void> {
+    const isOver = () => condition() || this.#failure !== undefined;
+    const first = Promise.race([this.signals.until("state", isOver), this.signals.until("bound", isOver)]);
     await isDoneWithin(limitMs, first, this.clock);
     if (this.#failure !== undefined) throw this.#failure;
   }

@@ -3,7 +3,7 @@
  * directory that only this user can enter; the child knows a random name without which nobody is heard. The child ends when its input
  * does, and when this process ends, however it ends.
  */
-import { chmodSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { chmodSync, mkdirSync, mkdtempSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { ConsolaInstance } from "consola";
@@ -48,6 +48,8 @@ export class HistoryProcess implements HistoryHost {
   readonly #o: HistoryProcessOptions;
   #directory = "";
   #endpoint = "";
+  /** That of the bound socket. */
+  #inode: number | undefined;
   #router: Router | undefined;
   #current: Connected | undefined;
   /** Children in a row that ended without a word. */
@@ -64,10 +66,7 @@ export class HistoryProcess implements HistoryHost {
     } catch (error) {
       router.close();
       this.#removeDirectory();
-      throw new CdktrError(`There is no place for the socket of the history: ${errorMessage(error)}`, {
-        cause: error,
-        hint: "cdktr needs a directory for a Unix socket: CDKTR_APP_DATA_DIRECTORY, or TMPDIR.",
-      });
+      throw noPlace(error);
     }
     this.#router = router;
     void this.#receive(router);
@@ -93,13 +92,14 @@ export class HistoryProcess implements HistoryHost {
       return this.#startHere(errorMessage(error), settings, heard, ended);
     }
     this.#current = connected;
-    const start: HistoryStart = {
-      settings,
-      endpoint: this.#endpoint,
-      id: connected.id,
-      parent_pid: process.pid,
-    };
-    tellFirst(child, start);
+    void this.#reachable(router).then(
+      () =>
+        tellFirst(child, { settings, endpoint: this.#endpoint, id: connected.id, parent_pid: process.pid }),
+      (error) => {
+        this.#o.log.error(noPlace(error).message);
+        child.kill("SIGKILL");
+      },
+    );
     void child.exited.then(() => {
       if (this.#current === connected) this.#current = undefined;
       if (connected.waiting === undefined) this.#silentStarts = 0;
@@ -183,6 +183,16 @@ export class HistoryProcess implements HistoryHost {
     this.#endpoint = `ipc://${path}`;
     await router.bind(this.#endpoint);
     chmodSync(path, 0o600);
+    this.#inode = inodeOf(path);
+  }
+
+  /** Binds the socket again when somebody has removed or replaced it: clean-up jobs do that to temporary directories. */
+  async #reachable(router: Router): Promise<void> {
+    const inode = inodeOf(join(this.#directory, "history"));
+    if (inode !== undefined && inode === this.#inode) return;
+    await router.unbind(this.#endpoint).catch(() => {});
+    await this.#bind(router);
+    this.#o.log.warn(`The socket of the history was gone; there is a new one in ${this.#directory}.`);
   }
 
   #removeDirectory(): void {
@@ -220,6 +230,21 @@ function tellFirst({ stdin }: Child, start: HistoryStart): void {
   })().catch(() => {
     // It has exited, which is noticed elsewhere.
   });
+}
+
+function noPlace(error: unknown): CdktrError {
+  return new CdktrError(`There is no place for the socket of the history: ${errorMessage(error)}`, {
+    cause: error,
+    hint: "cdktr needs a directory for a Unix socket: CDKTR_APP_DATA_DIRECTORY, or TMPDIR; a shorter path if it is too long.",
+  });
+}
+
+function inodeOf(path: string): number | undefined {
+  try {
+    return statSync(path).ino;
+  } catch {
+    return undefined;
+  }
 }
 
 function historyCommand(): string[] {
