@@ -137,7 +137,7 @@ describe.each(["unsecured", "secured"])("an %s principal", (kind) => {
     expect(rounds.reduce((sum, { count }) => sum + count, 0)).toBeGreaterThan(10_000);
 
     // Memory: a flood costs less than the guard allows (1 GiB), and most of it was given back (KEPT).
-    expect(Math.max(...rounds.map(({ peak }) => peak))).toBeLessThan(before.memory * 25);
+    expect(Math.max(...rounds.map(({ peak }) => peak))).toBeLessThan(1024);
     // Clients get their turn: little of the flood is dealt with before each answer.
     expect(Math.max(...rounds.map(({ effort }) => effort))).toBeLessThan(calm.effort * 50);
     // The log tells of it, and not of every single one.
@@ -179,7 +179,7 @@ test.each(["unsecured", "secured"])(
     const [customer] = await during(client, principal.pid, crowd);
     await principal.waitFor(/connections with the least traffic were closed/);
     expect(principal.stderr).not.toContain("Revoked");
-    const fresh = await cluster.cdktr(["runs", "list", "--json"]);
+    const fresh = await cluster.cdktr(["runs", "list", "-n", "1000", "--json"]);
     expect(fresh.code).toBe(0);
     expect(JSON.parse(fresh.stdout).length).toBeGreaterThanOrEqual(customer.runs.length);
     for (const stranger of strangers) stranger?.reset();
