@@ -30,7 +30,7 @@ import { errorMessage } from "../errors.ts";
 import { FileIdentity } from "../host/file-identity.ts";
 import { BackgroundService } from "../service.ts";
 import type { StateIdentity, StatusFeed } from "../storage/operational/store.ts";
-import { BackOff, turn } from "../timer.ts";
+import { BackOff, isDoneWithin, turn } from "../timer.ts";
 import { historyUnavailable } from "./database/error.ts";
 import type { BackupMoment } from "./database/export.ts";
 import { HistoryDatabase } from "./database/history-database.ts";
@@ -51,6 +51,8 @@ const FIRST_RETRY_MS = 250;
 const LAST_RETRY_MS = 5_000;
 /** A persistent failure is logged again after this time, ms. */
 const REMINDER_MS = 300_000;
+/** How long a backup waits for the write in progress, ms. */
+const HOLD_WAITS_MS = 30_000;
 
 /** Unfinished runs that are compared with the state at once. */
 const COMPARED_RUNS = 500;
@@ -403,7 +405,21 @@ export class Historian extends BackgroundService<HistorianSignals> {
 
   /** Waits for the write in progress; others wait for the release. */
   async #holdWrites(): Promise<() => void> {
-    while (this.#flushing !== undefined) await this.#flushing.catch(() => {});
+    const deadline = this.clock.monotonic() + HOLD_WAITS_MS;
+    while (this.#flushing !== undefined) {
+      const leftMs = deadline - this.clock.monotonic();
+      // A write that fails for good closes the database, and waits for whoever reads: that is who waits here.
+      if (
+        !(await isDoneWithin(
+          leftMs,
+          this.#flushing.catch(() => {}),
+          this.clock,
+        ))
+      )
+        throw new HistoryUnavailableError("The history did not finish what it was writing in time.", {
+          hint: "Try again later; the log of the principal tells more.",
+        });
+    }
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#flushing = promise;
     return () => {

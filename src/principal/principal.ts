@@ -1,7 +1,6 @@
 /** The principal: wires its services, starts them in order and stops them in reverse. */
 
 import { stat } from "node:fs/promises";
-import { totalmem } from "node:os";
 import type { ConsolaInstance } from "consola";
 import { VERSION } from "../build-facts.ts";
 import { type Clock, systemClock } from "../clock.ts";
@@ -12,6 +11,7 @@ import { EventHub } from "../event-hub.ts";
 import { DeclaredTriggers, TRIGGER_KINDS } from "../events/declared/declared-triggers.ts";
 import { isLoopback } from "../host/addresses.ts";
 import { FileHelper } from "../host/file-helper/file-helper.ts";
+import { historyMemory } from "../host/history-memory.ts";
 import { hostZone } from "../host/host-zone.ts";
 import { ResourceGuard } from "../host/resource-guard.ts";
 import { log as processLog } from "../log.ts";
@@ -81,9 +81,6 @@ export interface PrincipalOptions {
 const HISTORY_OPENS_MS = 10_000;
 /** How long to find out whether there is a history, ms: its disk may not answer. */
 const FILE_ANSWERS_MS = 1000;
-/** Memory of the history above which statements of users end, and above which its process ends; and the parts of the host's that these may be. */
-const QUERIES_END = { bytes: 1024 * 1024 * 1024, part: 0.5 };
-const HISTORY_ENDS = { bytes: 1536 * 1024 * 1024, part: 0.6 };
 
 /** The bound ports. */
 export interface PrincipalPorts {
@@ -158,7 +155,7 @@ export class Principal extends BackgroundService {
       isAwaited: async () => (await store.identity()).is_new && (await isThere(config.CDKTR_DB_PATH)),
       state: { statuses: store, installation, keys: access && agentKeys && { access, agentKeys } },
       log: allLogs,
-      memory: { queriesEnd: memoryOf(QUERIES_END), processEnds: memoryOf(HISTORY_ENDS) },
+      memory: historyMemory(),
     });
     events.on("statuses written", () => history.notifyStatus());
     events.on("agent clock compared", ({ agentId, offsetMs }) => history.clockCompared(agentId, offsetMs));
@@ -358,10 +355,6 @@ export class Principal extends BackgroundService {
       logs_publishing_port: this.ports.logsPublishing,
     };
   }
-}
-
-function memoryOf({ bytes, part }: { readonly bytes: number; readonly part: number }): number {
-  return Math.min(bytes, totalmem() * part);
 }
 
 /** Whether there is a history; false also when that cannot be found out. */

@@ -108,7 +108,9 @@ export class MessageLink<
       try {
         this.#write({ ask: verb, id, of: request });
       } catch (error) {
-        this.#take(id)?.reject(error);
+        // It has just gone, which is noticed elsewhere.
+        const gone = new HistoryUnavailableError(`The history cannot be asked: ${errorMessage(error)}`);
+        this.#take(id)?.reject(error instanceof HistoryUnavailableError ? error : gone);
       }
     });
   }

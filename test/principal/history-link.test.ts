@@ -181,10 +181,34 @@ test("reads, also those that wait for it to start, end at once when the principa
   link.endReads();
   for (const read of [early, prepared, list]) expect((await read).message).toBe("The principal is stopping.");
   await expect(link.query({ sql: "SELECT 1", max_rows: 1 })).rejects.toThrow("The principal is stopping.");
-  // The others go on.
-  const flushed = link.flush();
-  histories.reply("flush", null);
-  await flushed;
+});
+
+test("what it has of a stream is asked also while it starts, and nobody is registered without, for some time", async () => {
+  await using world = await start();
+  const { histories, link, clock } = world;
+  const located = link.locate("s");
+  histories.reply("locate", ["s", 500, 500]);
+  expect(await located).toBe(true);
+  expect(link.position("s")).toEqual({ received: 500, durable: 500 });
+
+  const cut = link.locate("t");
+  histories.die("SIGKILL");
+  expect(await cut).toBe(false);
+  expect(await link.locate("t")).toBe(false);
+  // It cannot be opened: agents go on, and keep their lines.
+  clock.advance(31_000);
+  histories.die("SIGKILL");
+  expect(await link.locate("t")).toBe(true);
+});
+
+test("nothing is waited for that the principal does at its end anyway", async () => {
+  await using world = await start();
+  const { histories, link } = world;
+  histories.opens();
+  const flushing = link.flush();
+  link.endReads();
+  expect(await flushing.catch((error) => error)).toMatchObject({ message: "The principal is stopping." });
+  expect(await link.flush().catch((error) => error)).toMatchObject({ message: "The principal is stopping." });
 });
 
 test("one that cannot bind its ports is the failure of the start", async () => {

@@ -147,7 +147,7 @@ export class SharedRunsWorld {
     const dispatcher = new Dispatcher({ ...common, changes, queue, store, log: silent, offerMs: WAIT_MS });
     const logs = {
       position: () => ({ received: 0, durable: 0 }),
-      locate: async () => {},
+      locate: async () => true,
       agentHoldsFrom: () => {},
       flush: async () => {},
     };

@@ -245,7 +245,7 @@ export class FileChanges {
   }
 }
 
-/** Whether the place where a file was is still, or again, there. */
+/** Whether the place where a file was is still, or again, there. An older cdktr has not recorded where that was. */
 function isThere(place: string | undefined, before: string): boolean {
-  return place !== undefined && place !== "" && place === before;
+  return place !== undefined && place !== "" && (before === "" || place === before);
 }

@@ -37,6 +37,7 @@ const SEEN_FILES_MIGRATIONS: SqliteMigrations = [
   },
   {
     what: "places of files",
+    isAdditive: true,
     apply(database) {
       database.run("ALTER TABLE files ADD COLUMN place TEXT NOT NULL DEFAULT ''");
       database.run("ALTER TABLE files ADD COLUMN doubtful_ms INTEGER");

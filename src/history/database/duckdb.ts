@@ -5,6 +5,7 @@ import { mkdir } from "node:fs/promises";
 import { dirname } from "node:path";
 import type { DuckDBConnection, DuckDBInstance } from "@duckdb/node-api";
 import { IN_MEMORY } from "../../contract/history.ts";
+import { historyMemory } from "../../host/history-memory.ts";
 import { nativeLibraryPath } from "../../native/libraries.ts";
 import { loadError } from "../../native/load-error.ts";
 
@@ -13,7 +14,7 @@ export type DuckDB = typeof import("@duckdb/node-api");
 
 /** DuckDB's share of the machine: it serves a coordinator, which must not starve. */
 const THREADS = 2;
-const MEMORY_LIMIT = "512MB";
+const MEMORY_LIMIT = `${Math.floor(historyMemory().database / 1e6)}MB`;
 /** WAL size that triggers a checkpoint: large enough not to slow down writes, small enough to replay quickly at start. */
 const CHECKPOINT_THRESHOLD = "64MB";
 

@@ -140,8 +140,11 @@ export class AgentRegistry extends BackgroundService {
       throw apart;
     }
     // An agent whose disk was set back continues after the last line that the history has.
-    if ((await this.#o.store.read((tx) => tx.getStream(stream_id))) !== null)
-      await this.#o.logs.locate(stream_id);
+    const isKnown = (await this.#o.store.read((tx) => tx.getStream(stream_id))) !== null;
+    if (isKnown && !(await this.#o.logs.locate(stream_id)))
+      throw new NotYetError(
+        "The history is starting: it is not known yet how much of this agent's log it has.",
+      );
     const rival = await this.#o.store.read((tx) => tx.getAgent(agentId));
     await this.#requireEnd(rival, description);
     const outcome = await this.#o.store.transact(async (tx) => {

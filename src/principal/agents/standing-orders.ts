@@ -10,8 +10,11 @@ export interface LogPositions {
   position(streamId: string): { received: number; durable: number };
   /** The agent cannot send lines before `firstSeq` any more. */
   agentHoldsFrom(streamId: string, firstSeq: number): void;
-  /** Resolves when {@link position} knows the stream, or some seconds later. */
-  locate(streamId: string): Promise<void>;
+  /**
+   * Waits some seconds until {@link position} knows the stream.
+   * @returns whether it does, or is not going to know it soon
+   */
+  locate(streamId: string): Promise<boolean>;
   /** Resolves when every line received before is in DuckDB. */
   flush(): Promise<void>;
 }

@@ -56,14 +56,16 @@ const LATE_MS = 500;
 const QUIET_MS = 1000;
 const SLOW_MS = 3000;
 const HANGS_MS = 20_000;
-/** The same before it has said anything: it may have to unpack its libraries. */
+/** The same before its database is open: it may have to unpack its libraries. */
 const STARTS_WITHIN_MS = 60_000;
 /** How long the start waits for a history that was there before, ms. */
 const OLD_HISTORY_MS = 30_000;
 /** How long a read waits for a history that is being started, ms. */
 const READ_WAITS_MS = 5000;
 /** How long a registration waits for the position of a known stream, ms. */
-const LOCATE_WAITS_MS = 1000;
+const LOCATE_WAITS_MS = 2000;
+/** How long after the history was last up registrations are put off, while nobody knows how much of a stream it has, ms. */
+const POSITIONS_WITHIN_MS = 30_000;
 /** A history whose database is not open after this time is probably on a disk that does not respond, ms. */
 const OPENS_WITHIN_MS = 10_000;
 /** How long a page of metrics waits for it, ms. */
@@ -156,6 +158,8 @@ export class HistoryLink extends BackgroundService<HistoryLinkSignals> implement
   #available: HistoryAvailability = { ok: false, error: "The history is starting." };
   /** When the present one was started. */
   #beganAt = 0;
+  /** Since when there is none that is open, while there is none. */
+  #awaySince = 0;
   /** When it last entered UP. */
   #upAt = Number.POSITIVE_INFINITY;
   /** When the first question was sent that it has not answered; undefined when it has answered all. */
@@ -215,6 +219,7 @@ export class HistoryLink extends BackgroundService<HistoryLinkSignals> implement
   /** Starts the history, and waits for it only if it has to: see {@link HistoryLinkOptions.isAwaited}. */
   protected override async onStart(): Promise<void> {
     this.#life = new HistoryLife();
+    this.#awaySince = this.clock.monotonic();
     this.#readsOver = false;
     await this.#o.host.open();
     this.#begin();
@@ -247,7 +252,7 @@ export class HistoryLink extends BackgroundService<HistoryLinkSignals> implement
   /** The principal is about to stop: who reads the history is told so now. An export could take an hour. */
   endReads(): void {
     this.#readsOver = true;
-    this.#link?.fail(stopping(), [...READS, "listRuns"]);
+    this.#link?.fail(stopping(), [...READS, "listRuns", "flush", "dropFiles"]);
   }
 
   /** Lets the history write everything, and ends it. */
@@ -352,6 +357,7 @@ export class HistoryLink extends BackgroundService<HistoryLinkSignals> implement
     for (const [stream, { durable }] of this.#positions)
       this.#positions.set(stream, { received: durable, durable });
     const isStopping = this.state === "OVER";
+    if (this.state === "UP" || this.state === "SLOW") this.#awaySince = this.clock.monotonic();
     this.#enter("DOWN");
     const why =
       this.#killedFor ??
@@ -411,7 +417,7 @@ export class HistoryLink extends BackgroundService<HistoryLinkSignals> implement
 
   #judge(silenceMs: number): void {
     if (silenceMs < QUIET_MS) return;
-    if (!this.#hasSpoken) {
+    if (this.state === "STARTING") {
       if (silenceMs > STARTS_WITHIN_MS) this.#kill("it did not start");
       return;
     }
@@ -459,7 +465,9 @@ export class HistoryLink extends BackgroundService<HistoryLinkSignals> implement
       this.#link?.tell("endQueries", {
         why: `the history used more than ${Math.round(queriesEnd / MIB)} MiB of memory`,
       });
-    } else if (memory !== undefined && memory < queriesEnd) this.#queriesEnded = false;
+    }
+    // The next statement is told too, also if the allocator has kept the memory of this one.
+    if (this.#link?.waitsFor("query") !== true) this.#queriesEnded = false;
     if (this.#link?.waitsFor("query")) this.#lookAtMemory.in(MEMORY_LOOK_MS);
   }
 
@@ -470,6 +478,7 @@ export class HistoryLink extends BackgroundService<HistoryLinkSignals> implement
       bound: (ports) => {
         this.#ports = ports;
         this.#failure = undefined;
+        this.#complaint = "";
         this.signals.emit("bound");
       },
       failed: (error) => {
@@ -534,16 +543,21 @@ export class HistoryLink extends BackgroundService<HistoryLinkSignals> implement
     this.#link?.tell("streamHeld", { stream_id: streamId, first_seq: firstSeq });
   }
 
-  async locate(streamId: string): Promise<void> {
-    if (this.#positions.has(streamId)) return;
+  async locate(streamId: string): Promise<boolean> {
+    if (this.#positions.has(streamId)) return true;
     const late = () => new HistoryUnavailableError("The history does not tell its position.");
-    const asked = async () => {
-      if (this.state !== "UP") await this.#whenUp(LOCATE_WAITS_MS);
+    const link = this.#link;
+    try {
+      // Also while it is starting: it answers as soon as it has read them.
+      if (link === undefined) throw this.#whyNot();
       const limit = { ms: LOCATE_WAITS_MS, error: late };
-      const [, received, durable] = await this.#ask("locate", streamId, limit);
+      const [, received, durable] = await link.ask("locate", streamId, limit);
       this.#moved(streamId, { received, durable });
-    };
-    await asked().catch(() => {});
+      return true;
+    } catch {
+      const isComing = this.state === "STARTING" || this.state === "DOWN";
+      return !isComing || this.clock.monotonic() - this.#awaySince > POSITIONS_WITHIN_MS;
+    }
   }
 
   async waitReceived(stream_id: string, seq: number, timeout_ms: number): Promise<boolean> {
@@ -553,7 +567,9 @@ export class HistoryLink extends BackgroundService<HistoryLinkSignals> implement
 
   // ---------------------------------------------------------------- requests
 
+  /** @throws HistoryUnavailableError also when the principal is stopping, which writes everything at its end */
   async flush(): Promise<void> {
+    if (this.#readsOver) throw stopping();
     await this.#ask("flush", null);
   }
 
@@ -595,6 +611,7 @@ export class HistoryLink extends BackgroundService<HistoryLinkSignals> implement
   }
 
   async dropFiles(transferId: string): Promise<void> {
+    if (this.#readsOver) throw stopping();
     await this.#ask("dropFiles", transferId);
   }
 

@@ -10,7 +10,7 @@ import type { ConsolaInstance } from "consola";
 import type { HistoryHost, HistoryPeer, HistorySettings, HistoryStart } from "../../contract/history.ts";
 import { CdktrError, errorMessage } from "../../errors.ts";
 import { HISTORY, isLastingFailure, ownExecutable } from "../../host/self.ts";
-import { isDoneWithin } from "../../timer.ts";
+import { isDoneWithin, turn } from "../../timer.ts";
 import { type Message, Router } from "../../zmq/index.ts";
 
 /** The longest path of a Unix socket, bytes. */
@@ -205,7 +205,8 @@ export class HistoryProcess implements HistoryHost {
       try {
         for (const message of await router.receiveBatch(BATCH)) this.#take(router, message);
       } catch {
-        // The socket is closed.
+        // The socket is closed, or the next message can be read.
+        await turn();
       }
     }
   }
