@@ -133,8 +133,9 @@ describe("a principal that stops", () => {
     await using cluster = await new TestPrincipal().start();
     const client = cluster.client();
     const endless = "SELECT count(*) FROM range(1000000000000) t(i) WHERE i % 7 = 3";
+    // Once they have met, the requests of a client are sent at once, and taken in order: with the answer to the second, both have arrived.
+    await client.ping();
     const asked = failure(client.queryDatabase({ sql: endless }));
-    // With this answer the statement has arrived.
     await client.queryDatabase({ sql: "SELECT 1" });
     const began = performance.now();
     await required(cluster.principal).stop();

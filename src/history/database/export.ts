@@ -65,6 +65,8 @@ export async function writeBackup(
         await connection.run(`INSERT INTO ${target}.${name} FROM ${source}.${name}`);
       }
       await connection.run("COMMIT");
+      // Detaching does it too, but later, if another statement looks at all databases just then.
+      await connection.run(`CHECKPOINT ${target}`);
     } catch (error) {
       await connection.run("ROLLBACK").catch(() => {});
       throw error;
