@@ -262,7 +262,7 @@ export interface HistoryStart {
 export interface HistoryPeer {
   /** Its process, if it has one of its own. */
   readonly pid: number | undefined;
-  /** Sends it a text; throws when it is not there. */
+  /** Sends it a text, or keeps it until it is connected; throws when it is gone. */
   send(text: string): void;
   /** It has said that it is done: resolves when it has ended. */
   end(): Promise<void>;

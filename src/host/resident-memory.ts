@@ -1,4 +1,4 @@
-/** The memory of this process. */
+/** The memory of processes, and how to give back what this one does not need. */
 import { dlopen } from "bun:ffi";
 import { readFileSync } from "node:fs";
 

@@ -22,7 +22,7 @@ const MOST_DESCRIPTORS = 16_384;
 const USABLE = 0.8;
 /** The share to reduce to after the limit was exceeded. */
 const KEPT = 0.9;
-/** Memory above which connections are closed, or this share of the host's. DuckDB may use 512 MiB of it for its buffers. */
+/** Memory above which connections are closed, or this share of the host's. In the history's process DuckDB may use 512 MiB of it for its buffers. */
 const MOST_MEMORY = 1024 * 1024 * 1024;
 const PART_OF_HOST = 0.6;
 /** Below this share of the limits there is nothing to watch, and traffic counters are reset from time to time, ms. */

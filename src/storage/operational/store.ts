@@ -405,7 +405,7 @@ export interface StatusFeed {
   copyTo(path: string, fixed?: () => void): Promise<void>;
   /** Changes the identity: it is another state from now on, or belongs to another installation. */
   changeIdentity(to: NewIdentity): Promise<void>;
-  /** Committed rows after an id, in order: at most `limit`, and fewer if they have more than 32 MiB. */
+  /** Committed rows after an id, in order: at most `limit`, and fewer if they have more than 8 MiB. */
   takeStatuses(afterId: number, limit: number): Promise<PendingStatus[]>;
   /** Deletes rows up to an id: the history has them. */
   ackStatuses(upToId: number): Promise<void>;

@@ -15,7 +15,7 @@ export const IMPATIENT = {
 } as const;
 
 /**
- * The same for tests in which no agent gets lost. A busy machine may hold an agent up for seconds, and one whose principal was away
+ * The same for tests in which no agent is lost by its silence. A busy machine may hold an agent up for seconds, and one whose principal was away
  * may take two seconds to connect again.
  */
 export const PATIENT = { ...IMPATIENT, CDKTR_AGENT_HEARTBEAT_TIMEOUT_MS: "60000" } as const;
