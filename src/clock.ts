@@ -4,7 +4,7 @@ import { monotonicSinceBoot } from "./host/boot.ts";
 export interface Clock {
   /** Wall time, ms since the epoch. It may jump. */
   now(): number;
-  /** Monotonic time, ms; unrelated to the wall clock, and to that of other processes. */
+  /** Monotonic time, ms; not comparable with the wall clock or with other processes. */
   monotonic(): number;
   /** Monotonic time since the boot of the host, ms: the processes of one boot share it. It stands still while the host is suspended. */
   sinceBoot(): number;

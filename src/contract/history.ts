@@ -83,7 +83,7 @@ export interface HistoryVitals {
   readonly counts: IntakeCounts;
 }
 
-/** What the principal asks the history. Reads first write what is pending. */
+/** What the principal asks the history. Searches, statements, exports and backups first write what is pending. */
 export interface HistoryCalls {
   readonly search: Call<SearchLogs, LogPage>;
   readonly lines: Call<LineQuery, string[]>;

@@ -8,7 +8,7 @@ import type { StatusFeed } from "../storage/operational/store.ts";
 export class RemoteStatuses implements StatusFeed {
   readonly #link: Pick<MessageLink<PrincipalCalls, object, object, object>, "ask">;
 
-  /** Copies in progress: by path, what is called at the moment of which they are. */
+  /** Copies in progress: by path, what is called at the moment whose state the copy contains. */
   readonly #fixed = new Map<string, () => void>();
 
   constructor(link: Pick<MessageLink<PrincipalCalls, object, object, object>, "ask">) {

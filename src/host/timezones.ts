@@ -18,7 +18,7 @@ export function isTimezone(name: string): boolean {
   }
 }
 
-/** The names of all. */
+/** The names of all time zones. */
 export function timezoneNames(): readonly string[] {
   return ["UTC", ...Intl.supportedValuesOf("timeZone")];
 }

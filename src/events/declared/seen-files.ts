@@ -78,7 +78,7 @@ export class SeenFiles {
         )
         .all(workflowId, after, FILES_AT_ONCE);
       for (const { path, version, place, doubtful_ms } of rows) {
-        // Thousands of files share a text.
+        // Thousands of files share one string.
         if (!places.has(place)) places.set(place, place);
         const state = { version, place: places.get(place) ?? place };
         (doubtful_ms === null ? seen.known : seen.doubtful).set(path, state);

@@ -14,8 +14,8 @@ import type {
 import type { LogPositions } from "../agents/standing-orders.ts";
 
 /**
- * Reads of the history: each first writes what is pending. They throw HistoryUnavailableError while the history cannot be read, or does
- * not answer.
+ * Reads of the history. Searches, statements, exports and backups first write what is pending. All throw HistoryUnavailableError while
+ * the history cannot be read, or does not answer.
  */
 export interface HistoryAccess extends LogPositions {
   readonly available: HistoryAvailability;

@@ -1,7 +1,7 @@
 /**
  * The principal's end of the link to its history: starts the history, starts it again when it ends, notices when it hangs or takes too
- * much memory, and keeps the positions of streams, so that no request of an agent waits for it. Nothing here waits for the history
- * except reads of the history.
+ * much memory, and keeps the positions of streams, so that reports and heartbeats do not wait for it. Only reads, the registration of
+ * a known agent, and the first start beside an old history do.
  */
 import type { ConsolaInstance } from "consola";
 import type { Clock } from "../../clock.ts";
@@ -87,7 +87,7 @@ const NO_VITALS: HistoryVitals = {
   held: { lines: 0, bytes: 0, lagMs: 0 },
   counts: { frames: 0, published: 0, malformed: 0, dropped: 0 },
 };
-/** What waits for DuckDB to read, apart from lists. */
+/** Reads, apart from lists: they fail while the history is silent. */
 const READS: readonly (keyof HistoryCalls)[] = [
   "search",
   "lines",
@@ -369,7 +369,7 @@ export class HistoryLink extends BackgroundService<HistoryLinkSignals> implement
     if (this.clock.monotonic() - this.#upAt > HEALTHY_MS) this.#pauses.reset();
     this.#upAt = Number.POSITIVE_INFINITY;
     const pauseMs = this.#pauses.next();
-    // Its own words were the reason.
+    // If it has said why itself, that is logged already.
     if (this.#failure === undefined)
       this.#endings.warn(
         1,
@@ -466,9 +466,9 @@ export class HistoryLink extends BackgroundService<HistoryLinkSignals> implement
         why: `the history used more than ${Math.round(queriesEnd / MIB)} MiB of memory`,
       });
     }
-    // The next statement is told too, also if the allocator has kept the memory of this one.
-    if (this.#link?.waitsFor("query") !== true) this.#queriesEnded = false;
     if (this.#link?.waitsFor("query")) this.#lookAtMemory.in(MEMORY_LOOK_MS);
+    // The next statement is told too, even if the allocator has kept the memory of this one.
+    else this.#queriesEnded = false;
   }
 
   // ---------------------------------------------------------------- news

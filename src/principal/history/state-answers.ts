@@ -18,7 +18,7 @@ export interface StateAnswersOptions {
 
 /**
  * Makes the answers.
- * @param fixed called with the path of a copy of the state at the moment of which it is
+ * @param fixed called with the path of a copy at the moment whose state the copy contains
  */
 export function stateAnswers(
   { statuses, installation, keys }: StateAnswersOptions,
