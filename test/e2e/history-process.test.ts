@@ -67,7 +67,7 @@ test("it is a process of its own, and the principal does not have DuckDB", async
   expect(await Bun.file(`/proc/${await history()}/maps`).text()).toContain("libduckdb");
 });
 
-test("killed again and again, it is started again within a second; nothing is lost or doubled", async () => {
+test("killed again and again, it is started again within seconds; nothing is lost or doubled", async () => {
   const run = await trigger("chatty");
   let pid = await history();
   for (let n = 0; n < 4; n++) {
@@ -151,7 +151,8 @@ describe("stopped with SIGSTOP", () => {
   });
 });
 
-test("a statement that takes too much memory ends; if it cannot be ended, the process does, and the user is told", async () => {
+test("a statement that takes too much memory ends, or the process if that is not fast enough, and the user is told", async () => {
+  await until("it answers", async () => (await cluster.client.info()).history.available);
   const pid = await history();
   const greedy = await cluster.cdktr([
     "db",
@@ -163,5 +164,6 @@ test("a statement that takes too much memory ends; if it cannot be ended, the pr
   await until("it answers", async () => (await cluster.client.info()).history.available);
   expect(await rows("SELECT 1")).toEqual([[1]]);
   expect((await runOver(cluster.client, await trigger("hello"))).status).toBe("COMPLETED");
-  expect(typeof pid).toBe("number");
+  const isEnded = /is ended: it used more than \d+ MiB of memory/.test(principal().stderr);
+  expect(historyOf(principal().pid) !== pid).toBe(isEnded);
 });

@@ -336,7 +336,11 @@ describe("the workflow directory", () => {
     write("broken", "");
     const before = new WorkflowDirectory({ ...options, files: new FileHelper() });
     await startServices([store, before]);
-    expect(book.count(/\d+ of 251 workflow files are read\. The other \d+ follow/)).toBe(1);
+    const [, read, rest] =
+      /(\d+) of 251 workflow files are read\. The other (\d+) follow/.exec(book.lines.join("\n")) ?? [];
+    expect(Number(read)).toBeGreaterThan(0);
+    expect(Number(rest)).toBeGreaterThan(0);
+    expect(Number(read) + Number(rest)).toBe(251);
     const unread = Array.from({ length: 250 }, (_, n) => `w${n}`).find((id) => before.get(id) === undefined);
     await before.load(required(unread));
     expect(before.get(required(unread))?.definition.name).toBe("First");

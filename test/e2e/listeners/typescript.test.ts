@@ -144,6 +144,7 @@ export default class Fails extends EventListener {
   writeFileSync(join(cwd, "well"), "");
   await listener.waitFor(/well now/, "stdout");
   expect(await health()).toMatchObject({ status: "ok", listeners: [{ state: "running" }] });
+  expect((await known())?.restarts).toBeGreaterThanOrEqual(3);
   await until("it has triggered", async () =>
     (await (await page("metrics")).text()).includes('cdktr_listener_delivered_total{listener="Fails"} 1\n'),
   );
