@@ -6,13 +6,12 @@
 import { describe, expect, test } from "bun:test";
 import { utimesSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { cpuMs } from "../../scripts/bench/fleet.ts";
 import { type CurveClientKeys, PrincipalClient } from "../../src/protocol/client.ts";
 import { curveKeysOf, readKeyFile } from "../../src/protocol/key-file.ts";
 import { Attackers, ROUND } from "../hostile/attackers.ts";
 import type { Target } from "../hostile/attacks.ts";
 import { greeting, RawPeer } from "../hostile/raw-peer.ts";
-import { openFiles, PeakVitals, vitals } from "../hostile/vitals.ts";
+import { mainThreadCpuMs, openFiles, PeakVitals, vitals } from "../hostile/vitals.ts";
 import { Cluster, freePorts } from "../support/cdktr.ts";
 import { historyOf, nextHistoryOf } from "../support/history-process.ts";
 import { linesOf, runOver, shellWorkflow, until } from "./support/fixtures.ts";
@@ -34,9 +33,9 @@ class Customer {
   constructor(client: PrincipalClient, pid: number) {
     const pinging = async () => {
       while (!this.#ended) {
-        const before = cpuMs(pid);
+        const before = mainThreadCpuMs(pid);
         await client.ping();
-        this.#efforts.push(cpuMs(pid) - before);
+        this.#efforts.push(mainThreadCpuMs(pid) - before);
         // The pace of a customer, not a wait.
         await Bun.sleep(20);
       }
@@ -60,7 +59,7 @@ class Customer {
     await this.#loops;
   }
 
-  /** What nine of ten answers took at most: the principal's work from the request to the reply, ms of CPU time. */
+  /** What nine of ten answers took at most: the principal's work from the request to the reply, ms of CPU time of its main thread. */
   get effort(): number {
     const sorted = this.#efforts.toSorted((a, b) => a - b);
     return sorted[Math.floor(sorted.length * 0.9)] ?? Number.POSITIVE_INFINITY;

@@ -20,6 +20,14 @@ export function vitals(pid: number): Vitals {
   };
 }
 
+/**
+ * CPU time of the main thread of a process, ms: of what it does in turns. Other threads work beside it, all the more the longer it has to
+ * wait for a processor.
+ */
+export function mainThreadCpuMs(pid: number): number {
+  return Number(readFileSync(`/proc/${pid}/task/${pid}/schedstat`, "utf8").split(" ")[0]) / 1e6;
+}
+
 /** What the descriptors of a process refer to, one a line; for a TCP connection, also its line in the kernel's table. */
 export function openFiles(pid: number): string {
   const connections = readFileSync("/proc/net/tcp", "utf8").split("\n");
