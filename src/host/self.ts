@@ -34,6 +34,16 @@ export function ownExecutable(): string {
   }
 }
 
+/**
+ * The command that starts a child process of this program.
+ * @param argument the first one, by which the executable knows what to become
+ * @param file the entry of that child when cdktr runs from its sources
+ */
+export function childCommand(argument: string, file: string): string[] {
+  if (isCompiled()) return [ownExecutable(), argument];
+  return [process.execPath, "--no-env-file", file];
+}
+
 /** Whether this is the compiled executable, whose sources are in a virtual file system inside it. */
 function isCompiled(): boolean {
   return Bun.isStandaloneExecutable;

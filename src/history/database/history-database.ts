@@ -30,8 +30,8 @@ import { VIEWS } from "./schema.ts";
 import { crashRuns, findStatuses, findUnfinished } from "./unfinished.ts";
 import { type HistoryBatch, type HistoryCursors, HistoryWriter } from "./write.ts";
 
-/** Options of the history. */
-export interface HistoryOptions {
+/** Options of {@link HistoryDatabase}. */
+export interface HistoryDatabaseOptions {
   /** The DuckDB file, or `:memory:`. */
   readonly path: string;
   /** Directory for prepared exports and backups: the only one that statements can access. Created if missing. */
@@ -83,7 +83,11 @@ export class HistoryDatabase {
   #disordered = false;
   #broken = false;
 
-  private constructor(options: HistoryOptions, database: OpenDatabase, inode: number | null | undefined) {
+  private constructor(
+    options: HistoryDatabaseOptions,
+    database: OpenDatabase,
+    inode: number | null | undefined,
+  ) {
     this.path = options.path;
     this.#database = database;
     this.#writer = new HistoryWriter(database.connection);
@@ -99,7 +103,7 @@ export class HistoryDatabase {
    * Opens or creates the database; one with an older schema is backed up, then migrated.
    * @throws HistoryUnavailableError when it is locked, damaged, written by a newer cdktr, or cannot be written
    */
-  static async open(options: HistoryOptions): Promise<HistoryDatabase> {
+  static async open(options: HistoryDatabaseOptions): Promise<HistoryDatabase> {
     try {
       mkdirSync(options.filesDirectory, { recursive: true, mode: 0o700 });
       const database = await openMigrated(options);
@@ -344,7 +348,7 @@ function noRoom(cause: unknown, path: string): UnprocessableError {
  * Opens a database that has the current schema, migrating it if necessary. If this is interrupted, the next call starts again: the
  * backup exists by then or not, and the schema is either the old one or the new one.
  */
-async function openMigrated(options: HistoryOptions): Promise<OpenDatabase> {
+async function openMigrated(options: HistoryDatabaseOptions): Promise<OpenDatabase> {
   const { path, migrations = HISTORY_MIGRATIONS, say } = options;
   let database: OpenDatabase | undefined = await openDatabase(options);
   try {

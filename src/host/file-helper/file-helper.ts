@@ -9,7 +9,7 @@ import { type Clock, systemClock } from "../../clock.ts";
 import { CdktrError, errorMessage } from "../../errors.ts";
 import { EventHub } from "../../event-hub.ts";
 import { BackOff, Timer } from "../../timer.ts";
-import { FILE_HELPER, isLastingFailure, ownExecutable } from "../self.ts";
+import { childCommand, FILE_HELPER, isLastingFailure } from "../self.ts";
 import { FileHandler } from "./helper.ts";
 import type { Digest, FileNews, FileQuestion, FileRequests, FileVerb } from "./requests.ts";
 
@@ -353,15 +353,5 @@ function activityOf(pid: number): string {
 }
 
 function helperCommand(): string[] {
-  return commandOf(FILE_HELPER, join(import.meta.dir, "main.ts"));
-}
-
-/**
- * The command that starts a helper.
- * @param argument of the executable
- * @param file its entry when cdktr runs from its sources
- */
-export function commandOf(argument: string, file: string): string[] {
-  if (Bun.isStandaloneExecutable) return [ownExecutable(), argument];
-  return [process.execPath, "--no-env-file", file];
+  return childCommand(FILE_HELPER, join(import.meta.dir, "main.ts"));
 }

@@ -9,7 +9,7 @@ import { join } from "node:path";
 import type { ConsolaInstance } from "consola";
 import type { HistoryHost, HistoryPeer, HistorySettings, HistoryStart } from "../../contract/history.ts";
 import { CdktrError, errorMessage } from "../../errors.ts";
-import { HISTORY, isLastingFailure, ownExecutable } from "../../host/self.ts";
+import { childCommand, HISTORY, isLastingFailure } from "../../host/self.ts";
 import { isDoneWithin, turn } from "../../timer.ts";
 import { type Message, Router } from "../../zmq/index.ts";
 
@@ -249,6 +249,5 @@ function inodeOf(path: string): number | undefined {
 }
 
 function historyCommand(): string[] {
-  if (Bun.isStandaloneExecutable) return [ownExecutable(), HISTORY];
-  return [process.execPath, "--no-env-file", join(import.meta.dir, "../../history/main.ts")];
+  return childCommand(HISTORY, join(import.meta.dir, "../../history/main.ts"));
 }

@@ -4,10 +4,10 @@ import { join } from "node:path";
 import type { ConsolaInstance } from "consola";
 import { systemClock } from "../../clock.ts";
 import { CdktrError } from "../../errors.ts";
-import { commandOf, FileHelper, PathSilentError } from "../../host/file-helper/file-helper.ts";
+import { FileHelper, PathSilentError } from "../../host/file-helper/file-helper.ts";
 import type { TreeListing } from "../../host/file-helper/tree.ts";
 import type { RegularFile } from "../../host/regular-file.ts";
-import { WORKFLOW_READER } from "../../host/self.ts";
+import { childCommand, WORKFLOW_READER } from "../../host/self.ts";
 import { inTurns } from "../../timer.ts";
 import { MAX_FILE_BYTES } from "../../workflow/parse.ts";
 import { WORKFLOW_ENDINGS } from "../../workflow/workflow-id.ts";
@@ -152,7 +152,7 @@ export class WorkflowFiles {
   }
 
   #reader(): FileHelper {
-    const command = commandOf(WORKFLOW_READER, join(import.meta.dir, "reader-main.ts"));
+    const command = childCommand(WORKFLOW_READER, join(import.meta.dir, "reader-main.ts"));
     const reader = new FileHelper(command, systemClock, parseFile);
     reader.signals.on("warning", (text) => this.#log.warn(text));
     return reader;
