@@ -235,7 +235,7 @@ class Storm {
 
   async #fault(): Promise<void> {
     const agent = this.#random.pick(this.#agents);
-    const faults: [string, () => Promise<void>][] = [
+    const faults: [string, () => Promise<unknown>][] = [
       ["principal killed", () => this.#killPrincipal(this.#random.between(0, 3000))],
       ["principal stopped", () => this.#stopPrincipal(this.#random.between(300, HEARTBEAT_TIMEOUT_MS * 2))],
       ["agent killed", () => this.#killAgent(agent, this.#random.between(0, 4000))],
@@ -250,8 +250,7 @@ class Storm {
     ];
     const { only = "" } = this.options;
     const [name, inflict] = this.#random.pick(faults.filter(([fault]) => fault.startsWith(only)));
-    this.#faults[name] = (this.#faults[name] ?? 0) + 1;
-    await inflict();
+    if ((await inflict()) !== false) this.#faults[name] = (this.#faults[name] ?? 0) + 1;
   }
 
   async #during(agent: string, ms: number): Promise<void> {
@@ -277,24 +276,32 @@ class Storm {
     this.cluster.principal?.kill("SIGCONT");
   }
 
-  async #killHistory(): Promise<void> {
+  /** @returns whether there was one; so do the other faults of the history */
+  async #killHistory(): Promise<boolean> {
+    const pid = this.#history;
     this.#say("history: KILL, the principal starts it again");
-    signal(this.#history, "SIGKILL");
+    signal(pid, "SIGKILL");
+    return pid !== undefined;
   }
 
   /** A statement takes so much memory that the history has to end. */
-  async #starveHistory(): Promise<void> {
+  async #starveHistory(): Promise<boolean> {
     this.#say("history: a statement takes all memory that it may have");
     const sql = "SELECT max(length(repeat('x' || range, 2000000))) FROM range(2048)";
-    await this.#client.queryDatabase({ sql, max_rows: 1 }, { timeoutMs: 20_000 }).catch(() => {});
+    const error = await this.#client.queryDatabase({ sql, max_rows: 1 }, { timeoutMs: 20_000 }).then(
+      () => undefined,
+      (thrown) => String(thrown),
+    );
+    return error?.includes("of memory") ?? false;
   }
 
-  async #stopHistory(ms: number): Promise<void> {
+  async #stopHistory(ms: number): Promise<boolean> {
     const pid = this.#history;
     this.#say(`history: STOP for ${Math.round(ms)} ms`);
     signal(pid, "SIGSTOP");
     await this.#quiet(ms);
     signal(pid, "SIGCONT");
+    return pid !== undefined;
   }
 
   get #history(): number | undefined {

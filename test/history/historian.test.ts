@@ -465,7 +465,8 @@ describe("prepared files", () => {
     const written = historian.flush().then(() => {
       isWritten = true;
     });
-    await new Promise((turn) => setTimeout(turn, 50));
+    // Reads go on meanwhile, in the time of which a write would have been done.
+    for (let n = 0; n < 20; n++) await historian.listRuns({ limit: 1 });
     expect(isWritten).toBe(false);
     fix();
     await written;

@@ -81,7 +81,7 @@ test.skipIf(!CAN_MOUNT)(
     // Heartbeats go on: the agent itself does not wait for the disk.
     const heard = async () => (await cluster.client.registeredAgents())[0]?.last_heartbeat_ms ?? 0;
     const before = await heard();
-    await until("the agent is heard of", async () => (await heard()) > before);
+    await until("the agent is heard of", async () => (await heard()) > before, 10_000);
     writeFileSync(directory.path("go"), "");
     expect((await runOver(cluster.client, good)).status).toBe("COMPLETED");
     expect((await cluster.client.getRun(waits)).status).toBe("RUNNING");

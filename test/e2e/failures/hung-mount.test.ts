@@ -74,7 +74,7 @@ test("a mount that does not answer costs the tasks that use it their timeout, an
   // Heartbeats go on: the agent itself does not wait for the mount.
   const heard = async () => (await cluster.client.registeredAgents())[0]?.last_heartbeat_ms ?? 0;
   const before = await heard();
-  await until("the agent is heard of", async () => (await heard()) > before);
+  await until("the agent is heard of", async () => (await heard()) > before, 10_000);
   writeFileSync(directory.path("go"), "");
   expect((await runOver(cluster.client, good)).status).toBe("COMPLETED");
 }, 60_000);
