@@ -36,16 +36,8 @@ export function claimIdentity(
     hostname()
       .replace(/[^A-Za-z0-9_.-]/g, "-")
       .replace(/^[.-]+/, "") || "agent";
-  const open = (agentId: string, isAdopted = false): Identity => ({
-    agentId,
-    isAdopted,
-    outbox: Outbox.open({
-      directory: join(agentsDirectory, agentId),
-      agentId,
-      suffix: suffix ?? "",
-      limitBytes,
-    }),
-  });
+  const open = (agentId: string, isAdopted = false) =>
+    openAs(agentsDirectory, agentId, suffix, limitBytes, isAdopted);
   const openOrAdopt = (agentId: string): Identity => {
     if (existsSync(join(agentsDirectory, agentId))) return open(agentId);
     return adopt(agentsDirectory, suffix ?? "", open) ?? open(agentId);
@@ -67,16 +59,73 @@ export function claimIdentity(
   }
 }
 
+/**
+ * The identity of an agent that has ended, to deliver what it left: see {@link leftBehind}.
+ * @throws OutboxLockedError when it runs again
+ */
+export function identityOf(
+  agentsDirectory: string,
+  agentId: string,
+  suffix: string | undefined,
+  limitBytes?: number,
+): Identity {
+  return openAs(agentsDirectory, agentId, suffix, limitBytes, true);
+}
+
+function openAs(
+  agentsDirectory: string,
+  agentId: string,
+  suffix: string | undefined,
+  limitBytes: number | undefined,
+  isAdopted: boolean,
+): Identity {
+  const directory = join(agentsDirectory, agentId);
+  return {
+    agentId,
+    isAdopted,
+    outbox: Outbox.open({ directory, agentId, suffix: suffix ?? "", limitBytes }),
+  };
+}
+
+/** The other agents of a data directory that were started with the same suffix. */
+export interface Neighbours {
+  /** Those that have ended, but left something that is to be delivered. */
+  readonly left: readonly string[];
+  /** Number of those that run. */
+  readonly running: number;
+}
+
+/** Looks for what other agents of the data directory left when they ended: nobody else may ever take their place. */
+export function leftBehind(
+  agentsDirectory: string,
+  suffix: string | undefined,
+  ownId: string,
+): Neighbours {
+  const left: string[] = [];
+  let running = 0;
+  for (const agentId of namesIn(agentsDirectory)) {
+    if (agentId === ownId) continue;
+    const found = lookInto(join(agentsDirectory, agentId));
+    if (found === "in use") running++;
+    else if (found?.suffix === (suffix ?? "") && found.isHere && found.toDeliver > 0) left.push(agentId);
+  }
+  return { left, running };
+}
+
+function namesIn(agentsDirectory: string): string[] {
+  return existsSync(agentsDirectory) ? readdirSync(agentsDirectory).sort() : [];
+}
+
 /** The identity of an agent that does not run, under another name of this host; undefined when there is none. */
 function adopt(
   agentsDirectory: string,
   suffix: string,
   open: (agentId: string, isAdopted: boolean) => Identity,
 ): Identity | undefined {
-  const names = existsSync(agentsDirectory) ? readdirSync(agentsDirectory).sort() : [];
-  const idle = names.flatMap((agentId) => {
+  const idle = namesIn(agentsDirectory).flatMap((agentId) => {
     const found = lookInto(join(agentsDirectory, agentId));
-    return found?.suffix === suffix && (found.isHere || found.waiting > 0) ? [{ agentId, ...found }] : [];
+    if (found === undefined || found === "in use" || found.suffix !== suffix) return [];
+    return found.isHere || found.waiting > 0 ? [{ agentId, ...found }] : [];
   });
   for (const { agentId, ...found } of idle.sort((a, b) => Number(b.isHere) - Number(a.isHere))) {
     try {

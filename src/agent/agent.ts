@@ -21,11 +21,12 @@ import { type PrincipalClient, RequestRefusedError } from "../protocol/client.ts
 import { connect } from "../protocol/connect.ts";
 import { BackgroundService, startServices, stopServices } from "../service.ts";
 import { isDoneWithin, pause } from "../timer.ts";
-import { agentsDirectory, claimIdentity } from "./agent-id.ts";
+import { agentsDirectory, claimIdentity, identityOf, leftBehind } from "./agent-id.ts";
 import { AgentLife, type AgentPhase } from "./agent-phase.ts";
 import { inheritedEnvironment, runVariables, without } from "./environment.ts";
 import { ForeignMounts } from "./foreign-mounts.ts";
 import { automaticLabels } from "./labels.ts";
+import { LeftBehind } from "./left-behind.ts";
 import { LogSender } from "./log-sender.ts";
 import { limitAtStart } from "./open-files.ts";
 import { endOrphans, StraySweep, ZombieReaper } from "./orphans.ts";
@@ -59,6 +60,8 @@ export interface AgentOptions {
   readonly clock?: Clock;
   /** Maximum size on disk of log lines and reports that the principal does not have yet, bytes; `CDKTR_AGENT_OUTBOX_LIMIT_MB` by default. */
   readonly outboxLimitBytes?: number;
+  /** Takes the place of this agent of the data directory, which has ended, to deliver what it left. */
+  readonly inPlaceOf?: string;
 }
 
 /**
@@ -94,6 +97,7 @@ interface Parts {
   readonly link: PrincipalLink;
   readonly lines: LogSender;
   readonly reports: ReportSender;
+  readonly left: LeftBehind;
   readonly sweep: StraySweep;
   readonly reaper: ZombieReaper;
   readonly context: AgentContext;
@@ -192,15 +196,15 @@ export class Agent extends BackgroundService<AgentSignals> {
    * @throws OutboxLockedError, OutboxUnavailableError, UsageError: see agent-id.ts
    */
   protected override async onStart(): Promise<void> {
-    const { config, graceMs = DEFAULT_GRACE_MS } = this.#options;
+    const { config, graceMs = DEFAULT_GRACE_MS, inPlaceOf, suffix } = this.#options;
     // The runtime closes pipes on threads that it starts when they are first needed. They must exist before processes run out.
     await readFile("/proc/self/stat").catch(() => {});
     const directory = agentsDirectory(config.CDKTR_APP_DATA_DIRECTORY);
-    const { agentId, outbox, isAdopted } = claimIdentity(
-      directory,
-      this.#options.suffix,
-      this.#options.outboxLimitBytes ?? config.CDKTR_AGENT_OUTBOX_LIMIT_MB * 1024 * 1024,
-    );
+    const limit = this.#options.outboxLimitBytes ?? config.CDKTR_AGENT_OUTBOX_LIMIT_MB * 1024 * 1024;
+    const { agentId, outbox, isAdopted } =
+      inPlaceOf === undefined
+        ? claimIdentity(directory, suffix, limit)
+        : identityOf(directory, inPlaceOf, suffix, limit);
     // Must happen before this agent registers: from then on the runs it had may be executed elsewhere.
     const survivors = new Survivors(() => this.#parts?.link.beatNow());
     survivors.add(await endOrphans(outbox, directory, graceMs));
@@ -225,6 +229,11 @@ export class Agent extends BackgroundService<AgentSignals> {
       link,
       lines,
       reports,
+      left: new LeftBehind({
+        find: () => leftBehind(directory, suffix, agentId),
+        deliver: (other, signal) => this.#deliverFor(other, signal),
+        lookForMs: 2 * config.CDKTR_AGENT_HEARTBEAT_TIMEOUT_MS,
+      }),
       sweep: new StraySweep(outbox, { liveTasks, endedTasks, survivors, graceMs }),
       reaper: new ZombieReaper(),
       context: {
@@ -244,7 +253,7 @@ export class Agent extends BackgroundService<AgentSignals> {
       },
     };
     this.#enter("REGISTERING");
-    await startServices([this.#parts.sweep, this.#parts.reaper, lines, reports, link]);
+    await startServices([this.#parts.sweep, this.#parts.reaper, this.#parts.left, lines, reports, link]);
     this.#fetchRuns(this.#parts);
     void this.#endIfIdle();
   }
@@ -398,6 +407,19 @@ export class Agent extends BackgroundService<AgentSignals> {
     this.#heardAgain();
     log.info(`Agent ${parts.agentId} is registered with the principal at ${parts.client.address}.`);
     this.#registered.resolve();
+    if (this.#options.inPlaceOf === undefined && this.#life.isTaking) parts.left.registered();
+  }
+
+  /** Does what an agent that has ended would do if it was started again and told to stop. */
+  async #deliverFor(inPlaceOf: string, signal: AbortSignal): Promise<void> {
+    const agent = new Agent({ ...this.#options, inPlaceOf });
+    const stop = () => agent.cancelAll();
+    await agent.start();
+    agent.drain();
+    signal.addEventListener("abort", stop);
+    if (signal.aborted) stop();
+    await agent.done;
+    signal.removeEventListener("abort", stop);
   }
 
   /** The principal is there and knows this agent. */
@@ -629,8 +651,9 @@ export class Agent extends BackgroundService<AgentSignals> {
   }
 
   async #end(parts: Parts): Promise<void> {
-    const { outbox, link, lines, reports, sweep, reaper, client, context } = parts;
+    const { outbox, link, lines, reports, left: others, sweep, reaper, client, context } = parts;
     try {
+      await others.stop();
       await sweep.stop();
       outbox.flush();
       await this.#deliver(parts);

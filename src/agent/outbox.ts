@@ -856,20 +856,22 @@ export interface IdleOutbox {
   readonly isHere: boolean;
   /** Number of reports and frames of log lines that wait in it. */
   readonly waiting: number;
+  /** Those for the installation that its agent was connected to last. */
+  readonly toDeliver: number;
 }
 
-/** Looks into the outbox in a directory; undefined when there is none, it is in use, or it cannot be read. */
-export function lookInto(directory: string): IdleOutbox | undefined {
+/** Looks into the outbox in a directory; undefined when there is none, or it cannot be read. */
+export function lookInto(directory: string): IdleOutbox | "in use" | undefined {
   const path = join(directory, OUTBOX_FILE);
   if (!existsSync(path)) return undefined;
   let db: Database | undefined;
   try {
     db = new Database(path, { readwrite: true, create: false });
     const owner = db
-      .query<{ suffix: string | null; machine: string | null; file: string | null; waiting: number }, []>(
+      .query<Omit<IdleOutbox, "isHere" | "waiting"> & { [K in "machine" | "file"]: string | null } & { parked: number }, []>(
         `SELECT suffix, machine, file,
-           (SELECT count(*) FROM reports) + (SELECT count(*) FROM frames) +
-           (SELECT count(*) FROM parked_reports) + (SELECT count(*) FROM parked_frames) AS waiting
+           (SELECT count(*) FROM reports) + (SELECT count(*) FROM frames) AS toDeliver,
+           (SELECT count(*) FROM parked_reports) + (SELECT count(*) FROM parked_frames) AS parked
          FROM owner`,
       )
       .get();
@@ -878,10 +880,11 @@ export function lookInto(directory: string): IdleOutbox | undefined {
     return {
       suffix: owner.suffix,
       isHere: owner.machine === machine && owner.file === file,
-      waiting: owner.waiting,
+      waiting: owner.toDeliver + owner.parked,
+      toDeliver: owner.toDeliver,
     };
-  } catch {
-    return undefined;
+  } catch (error) {
+    return isLocked(error) ? "in use" : undefined;
   } finally {
     db?.close();
   }

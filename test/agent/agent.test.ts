@@ -314,4 +314,34 @@ describe("a principal that goes away", () => {
     await successor.stop();
     expect(readdirSync(join(fleet.directory, "data/agents"))).toHaveLength(1);
   });
+
+  test("for good, and a second agent had started before the first gave up: the second delivers for the first", async () => {
+    await using fleet = new Fleet();
+    const go = join(fleet.directory, "go");
+    await using principal = new TestPrincipal({
+      workflows: { "flow.yml": shellWorkflow({ a: `echo one; while [ ! -e ${go} ]; do sleep 0.01; done` }) },
+      config: { ...quick, ...(await lastingPorts()) },
+    });
+    await principal.start();
+    const config = fleet.config(principal.ports, { ...quick, CDKTR_RETRY_ATTEMPTS: 1000 });
+    const first = await fleet.agent(config);
+    const id = await trigger(principal.client(), "flow");
+    await until(
+      async () => (await linesOf(principal.client(), id)).length > 0,
+      "its first line is in the history",
+    );
+    await principal.stop();
+    // As the agent of a principal that was killed: it finishes its runs and leaves, whether or not it could deliver.
+    first.drain();
+    const second = await fleet.agent(config);
+    expect(second.id).toBe(`${first.id}-2`);
+    writeFileSync(go, "");
+    expect(await first.done).toBe(1);
+
+    await using restarted = await new TestPrincipal({ workflows: {}, config: principal.config }).start();
+    const client = restarted.client();
+    expect(await ended(client, id)).toMatchObject({ status: "COMPLETED", attempt: 1, agent_id: first.id });
+    expect(await linesOf(client, id)).toEqual(["INFO one"]);
+    expect(second.phase).toBe("UP");
+  });
 });
