@@ -201,6 +201,9 @@ export class Principal extends BackgroundService {
     const waits = new Waits(definitions);
     const waitWatch = new WaitWatch({ ...base, log: log("dispatcher"), waits });
     const runs = new RunService({ ...base, log: log("workflows"), changes, waits, workflows, old: history });
+    history.signals.on("state", (state) => {
+      if (state === "UP") void runs.historyOpened();
+    });
     const rehearsal = new Rehearsal({ ...base, log: log("state"), changes });
     const housekeeping = new Housekeeping({ ...base, log: log("state"), agents });
 

@@ -2,6 +2,7 @@ import { Database } from "bun:sqlite";
 import { describe, expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { historyHere } from "../../src/history/in-process.ts";
 import {
   type PrincipalClient,
   RequestRefusedError,
@@ -54,6 +55,34 @@ describe("a run", () => {
       tasks_total: 2,
       tasks_done: 2,
     });
+  });
+
+  test("is listed without the history, if that has no older ones: it is asked for them once, when it opens", async () => {
+    const host = historyHere();
+    let asked = 0;
+    const opened = Promise.withResolvers<void>();
+    await using cluster = await new TestPrincipal({
+      history: {
+        ...host,
+        start: (settings, heard, ended) => {
+          const peer = host.start(settings, heard, ended);
+          return {
+            ...peer,
+            send: (text) => {
+              if (text.includes('"ask":"listRuns"') && ++asked === 1) setTimeout(opened.resolve);
+              peer.send(text);
+            },
+          };
+        },
+      },
+    }).start();
+    const client = cluster.client();
+    await opened.promise;
+    await client.ping();
+    expect(await client.listRuns({ limit: 100 })).toEqual([]);
+    await client.runTask("hello", { dedupe_key: "one" });
+    expect(await client.listRuns({ limit: 100 })).toHaveLength(1);
+    expect(asked).toBe(1);
   });
 
   test("is scheduled for no later time than a date can be", async () => {
@@ -250,7 +279,7 @@ describe("a run that is only in the history", () => {
         return made;
       },
     }).start();
-    const client = cluster.client();
+    let client = cluster.client();
     const ids: string[] = [];
     for (const dedupe_key of ["a", "b", "c"]) {
       const { workflow_instance_id: id } = await client.runTask("hello", { dedupe_key });
@@ -262,6 +291,9 @@ describe("a run that is only in the history", () => {
     await client.queryDatabase({ sql: "SELECT 1" });
     const step = { keepRuns: 1, olderThanMs: 0, followUpsOlderThanMs: 0 };
     expect(await store?.transact((tx) => tx.forget(step))).toMatchObject({ runs: 2 });
+    await cluster.stop();
+    await cluster.start();
+    client = cluster.client();
 
     expect((await client.getRun(old.slice(0, 13).toUpperCase())).workflow_instance_id).toBe(old);
     const list = async (filter: Parameters<typeof client.listRuns>[0]) =>

@@ -7,6 +7,7 @@ import { createConsola, type LogObject } from "consola";
 import { freePorts } from "../../scripts/support/ports.ts";
 import type { Clock } from "../../src/clock.ts";
 import { type Config, loadConfig } from "../../src/config.ts";
+import type { HistoryHost } from "../../src/contract/history.ts";
 import type {
   AgentDescription,
   AgentOrders,
@@ -126,7 +127,7 @@ export class TestPrincipal implements AsyncDisposable {
   async start(config: Partial<Config> = {}): Promise<this> {
     this.principal = new Principal({
       config: { ...this.config, ...config },
-      history: historyHere(),
+      history: this.#options.history ?? historyHere(),
       log: this.book.log,
       scheduler: this.#options.scheduler ?? false,
       listeners: this.#options.listeners ?? true,
@@ -189,6 +190,7 @@ export interface TestOptions {
   readonly listeners?: boolean;
   readonly clock?: Clock;
   readonly leaseTimeoutMs?: number;
+  readonly history?: HistoryHost;
   /** By default one that repeats every unit of work. */
   readonly wrapStore?: (store: OperationalStore) => OperationalStore;
 }

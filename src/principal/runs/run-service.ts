@@ -109,6 +109,8 @@ export class RunService {
   #counts: RunCounts = { pending: 0, running: 0, queued: 0 };
   /** Undefined until someone asks for more runs than are kept here. */
   #olderRunsExist: boolean | undefined;
+  /** The question for it that waits for the history's answer. */
+  #askingForOlder: Promise<boolean> | undefined;
 
   constructor(options: {
     store: OperationalStore;
@@ -430,6 +432,18 @@ export class RunService {
     });
   }
 
+  /**
+   * The history can be read: finds out whether it has runs that the state does not have. Later lists need not ask it if it has none, also
+   * while it does not answer.
+   */
+  async historyOpened(): Promise<void> {
+    try {
+      if (this.#olderRunsExist === undefined) await this.#olderRuns({ limit: 1 });
+    } catch {
+      // The first list tries again.
+    }
+  }
+
   /** Runs that only the history knows. */
   async #olderRuns(filter: ListRuns): Promise<RunSummary[]> {
     if (this.#olderRunsExist === false) return [];
@@ -438,7 +452,7 @@ export class RunService {
     const before = oldest ?? this.#clock.now();
     let older: RunSummary[];
     try {
-      this.#olderRunsExist ??= (await this.#old.listRuns({ limit: 1 }, before)).length > 0;
+      this.#olderRunsExist ??= await this.#askForOlder(before);
       const { id_prefix: prefix } = filter;
       older = this.#olderRunsExist
         ? await this.#old.listRuns(filter, prefix === undefined ? before : undefined)
@@ -453,6 +467,16 @@ export class RunService {
       for (const run of older) if ((await tx.getRun(run.workflow_instance_id)) === null) unknown.push(run);
       return unknown;
     });
+  }
+
+  #askForOlder(beforeMs: number): Promise<boolean> {
+    this.#askingForOlder ??= this.#old
+      .listRuns({ limit: 1 }, beforeMs)
+      .then((found) => found.length > 0)
+      .finally(() => {
+        this.#askingForOlder = undefined;
+      });
+    return this.#askingForOlder;
   }
 
   async #fromHistory(runId: string, outputs: boolean): Promise<RunDetails> {
