@@ -96,11 +96,7 @@ export interface Neighbours {
 }
 
 /** Looks for what other agents of the data directory left when they ended: nobody else may ever take their place. */
-export function leftBehind(
-  agentsDirectory: string,
-  suffix: string | undefined,
-  ownId: string,
-): Neighbours {
+export function leftBehind(agentsDirectory: string, suffix: string | undefined, ownId: string): Neighbours {
   const left: string[] = [];
   let running = 0;
   for (const agentId of namesIn(agentsDirectory)) {

@@ -51,7 +51,9 @@ export class LeftBehind extends BackgroundService<{ looked: Neighbours }> {
     this.#isBusy = true;
     this.track(
       this.#deliver()
-        .catch((error) => log.debug(`Nothing can be delivered for agents that have ended: ${errorMessage(error)}`))
+        .catch((error) =>
+          log.debug(`Nothing can be delivered for agents that have ended: ${errorMessage(error)}`),
+        )
         .finally(() => {
           this.#isBusy = false;
         }),

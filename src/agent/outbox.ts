@@ -868,7 +868,12 @@ export function lookInto(directory: string): IdleOutbox | "in use" | undefined {
   try {
     db = new Database(path, { readwrite: true, create: false });
     const owner = db
-      .query<Omit<IdleOutbox, "isHere" | "waiting"> & { [K in "machine" | "file"]: string | null } & { parked: number }, []>(
+      .query<
+        Omit<IdleOutbox, "isHere" | "waiting"> & { [K in "machine" | "file"]: string | null } & {
+          parked: number;
+        },
+        []
+      >(
         `SELECT suffix, machine, file,
            (SELECT count(*) FROM reports) + (SELECT count(*) FROM frames) AS toDeliver,
            (SELECT count(*) FROM parked_reports) + (SELECT count(*) FROM parked_frames) AS parked
