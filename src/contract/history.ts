@@ -120,8 +120,15 @@ export interface HistoryCalls {
 export interface PrincipalNews {
   /** There are new status rows. */
   readonly statusesWritten: null;
-  /** The principal wants to know the positions of a stream from now on; its agent cannot send lines before `first_seq` any more. */
-  readonly streamHeld: { readonly stream_id: string; readonly first_seq: number };
+  /**
+   * The principal wants to know the positions of a stream from now on; its agent cannot send lines before `first_seq` any more. A former
+   * history has published the lines up to `published_seq`: they are not published again.
+   */
+  readonly streamHeld: {
+    readonly stream_id: string;
+    readonly first_seq: number;
+    readonly published_seq?: number;
+  };
   /** `offset_ms` must be added to the times of this agent; 0 when they are right. */
   readonly clockCompared: { readonly agent_id: string; readonly offset_ms: number };
   /** What is committed later is not part of the copy of the state in this file. */

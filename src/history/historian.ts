@@ -178,7 +178,7 @@ export class Historian extends BackgroundService<HistorianSignals> {
   /** What waits in memory for the next write. */
   get held(): HeldLogs {
     const { lines, bytes } = this.#intake;
-    return { lines, bytes, lagMs: lines === 0 ? 0 : performance.now() - this.#heldSince };
+    return { lines, bytes, lagMs: lines === 0 ? 0 : this.clock.monotonic() - this.#heldSince };
   }
 
   /**
@@ -229,7 +229,7 @@ export class Historian extends BackgroundService<HistorianSignals> {
    * an earlier batch is missing or memory is full, must be offered again.
    */
   offer(batch: LogBatch): void {
-    if (this.#intake.lines === 0) this.#heldSince = performance.now();
+    if (this.#intake.lines === 0) this.#heldSince = this.clock.monotonic();
     const taken = this.#intake.offer(batch);
     if (taken === 0) return;
     this.#received.reached(batch.stream_id, this.#intake.position(batch.stream_id).received);
@@ -452,19 +452,19 @@ export class Historian extends BackgroundService<HistorianSignals> {
   async #flushNow(): Promise<void> {
     if (!this.#isOpen) throw new HistoryUnavailableError("The historian is not running.");
     // While the database is unavailable, callers get the known answer instead of one attempt each.
-    if (this.#failure !== undefined && performance.now() - this.#lastAttempt < FIRST_RETRY_MS)
+    if (this.#failure !== undefined && this.clock.monotonic() - this.#lastAttempt < FIRST_RETRY_MS)
       throw this.#failure;
-    this.#lastAttempt = performance.now();
+    this.#lastAttempt = this.clock.monotonic();
     this.#interval.cancel();
     const began = this.#lastAttempt;
     try {
       const database = await this.#open();
       const hasWritten = await this.#drain(database);
-      if (hasWritten) this.signals.emit("flushed", { tookMs: performance.now() - began, ok: true });
+      if (hasWritten) this.signals.emit("flushed", { tookMs: this.clock.monotonic() - began, ok: true });
       // The rest arrived in the meantime.
       this.#heldSince = began;
     } catch (error) {
-      this.signals.emit("flushed", { tookMs: performance.now() - began, ok: false });
+      this.signals.emit("flushed", { tookMs: this.clock.monotonic() - began, ok: false });
       const failure = historyUnavailable(error, this.#o.dbPath);
       await this.#failed(failure);
       throw failure;
@@ -669,7 +669,7 @@ export class Historian extends BackgroundService<HistorianSignals> {
         await database.close().catch(() => {});
       }
     }
-    const now = performance.now();
+    const now = this.clock.monotonic();
     if (failure.message !== this.#reported.message || now - this.#reported.at > REMINDER_MS) {
       this.#reported = { message: failure.message, at: now };
       this.#o.log.warn(failure.hint === undefined ? failure.message : `${failure.message} ${failure.hint}`);

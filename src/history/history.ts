@@ -217,7 +217,8 @@ export class History extends BackgroundService {
   #ears(): Ears<PrincipalNews> {
     return {
       statusesWritten: () => this.#historian.notifyStatus(),
-      streamHeld: ({ stream_id, first_seq }) => {
+      streamHeld: ({ stream_id, first_seq, published_seq }) => {
+        if (published_seq !== undefined) this.#hub.wasPublished(stream_id, published_seq);
         this.#want(stream_id);
         this.#historian.agentHoldsFrom(stream_id, first_seq);
       },

@@ -131,6 +131,8 @@ export class LogIntake {
     if (firstSeq - 1 <= stream.gone) return;
     stream.gone = firstSeq - 1;
     if (stream.known) this.#passOver(streamId, stream);
+    // It was asked about before the agent said what it holds.
+    else if (stream.slices.length === 0) stream.received = Math.max(stream.received, stream.gone);
   }
 
   /**

@@ -151,6 +151,21 @@ describe("stopped with SIGSTOP", () => {
   });
 });
 
+test("long statements of users do not keep lines from being written and read", async () => {
+  await until("it answers", async () => (await cluster.client.info()).history.available);
+  let running = 0;
+  const long = Array.from({ length: 2 }, async () => {
+    running++;
+    await cluster.client.queryDatabase({ sql: "SELECT max(hash(range)) FROM range(600_000_000)" });
+    running--;
+  });
+  const run = await trigger("hello");
+  await runOver(cluster.client, run);
+  expect((await cluster.client.searchLogs({ workflow_instance_id: run })).rows).toHaveLength(1);
+  expect(running).toBe(2);
+  await Promise.all(long);
+}, 60_000);
+
 test("a statement that takes too much memory ends, or the process if that is not fast enough, and the user is told", async () => {
   await until("it answers", async () => (await cluster.client.info()).history.available);
   const pid = await history();

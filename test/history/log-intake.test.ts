@@ -104,6 +104,17 @@ describe("before DuckDB is open", () => {
     expect(held(log)).toEqual(range(6, 9));
   });
 
+  test("begins where its agent says also if its position was asked for before", () => {
+    const { intake: log, lost } = intake();
+    log.agentHoldsFrom("s", 1);
+    log.agentHoldsFrom("s", 6);
+    expect(log.offer(batch(6, 9))).toBe(4);
+    expect(log.position("s")).toEqual({ received: 9, durable: 0, known: false });
+    log.reconcile(new Map([["s", 5]]));
+    expect(held(log)).toEqual(range(6, 9));
+    expect(lost).toEqual([]);
+  });
+
   test("lines that DuckDB already has are released", () => {
     const { intake: log } = intake();
     log.agentHoldsFrom("s", 4);

@@ -113,8 +113,74 @@ test("what was received and is not stored is forgotten when the history ends; th
   expect(histories.started).toHaveLength(2);
   // Peers find it where it was.
   expect(histories.started[1]).toMatchObject({ listening_port: 1001, publishing_port: 1002 });
-  expect(histories.told("streamHeld")).toEqual([{ stream_id: "s", first_seq: 5 }]);
+  expect(histories.told("streamHeld")).toEqual([{ stream_id: "s", first_seq: 5, published_seq: 20 }]);
   expect(histories.told("clockCompared")).toEqual([{ agent_id: "a", offset_ms: 4000 }]);
+});
+
+test("what a heartbeat says of a stream is told once, also while nobody knows its position", async () => {
+  await using world = await start();
+  const { histories, link, clock } = world;
+  const heartbeat = () => {
+    link.agentHoldsFrom("s", 5);
+    link.position("s");
+  };
+  heartbeat();
+  heartbeat();
+  expect(histories.told("streamHeld")).toEqual([{ stream_id: "s", first_seq: 5 }]);
+  histories.opens();
+  histories.tell("positions", [["s", 20, 10]]);
+  heartbeat();
+  link.agentHoldsFrom("s", 11);
+  expect(histories.told("streamHeld")).toEqual([
+    { stream_id: "s", first_seq: 5 },
+    { stream_id: "s", first_seq: 11 },
+  ]);
+  histories.die("SIGKILL");
+  clock.advance(100);
+  heartbeat();
+  expect(histories.told("streamHeld").at(-1)).toEqual({ stream_id: "s", first_seq: 5, published_seq: 20 });
+});
+
+test("reads that did not wait long enough for one that starts leave nothing behind", async () => {
+  await using world = await start();
+  const { link, clock } = world;
+  let listening = 0;
+  const on = link.signals.on.bind(link.signals);
+  link.signals.on = (topic, handler) => {
+    listening++;
+    const end = on(topic, handler);
+    return () => {
+      listening--;
+      end();
+    };
+  };
+  const reads = Array.from({ length: 20 }, () => link.searchLogs({}).catch(() => {}));
+  await turn();
+  clock.advance(5000);
+  await Promise.all(reads);
+  expect(listening).toBe(0);
+});
+
+test("lines that a history has published are not published by the next one, until they are stored", async () => {
+  await using world = await start();
+  const { histories, link, clock } = world;
+  const published = () =>
+    histories.told("streamHeld").map((told) => (told as { published_seq?: number }).published_seq);
+  histories.opens();
+  link.agentHoldsFrom("s", 1);
+  histories.tell("positions", [["s", 20, 10]]);
+  histories.die("SIGKILL");
+  clock.advance(100);
+  // The agent has begun to send again.
+  histories.tell("positions", [["s", 12, 10]]);
+  histories.die("SIGKILL");
+  clock.advance(200);
+  expect(published()).toEqual([20]);
+  histories.tell("positions", [["s", 25, 20]]);
+  histories.tell("positions", [["s", 25, 25]]);
+  histories.die("SIGKILL");
+  clock.advance(400);
+  expect(published()).toEqual([undefined]);
 });
 
 test("one that ends at once is started less and less often", async () => {

@@ -68,6 +68,27 @@ test("where no program can be started, it runs here", async () => {
   host.close();
 });
 
+test("so it does where there is no place for a socket, which is said once", async () => {
+  const { host, book } = bench("/proc/nowhere", ["true"]);
+  const { TMPDIR } = process.env;
+  process.env["TMPDIR"] = "/proc/nowhere";
+  try {
+    await host.open();
+  } finally {
+    if (TMPDIR === undefined) delete process.env["TMPDIR"];
+    else process.env["TMPDIR"] = TMPDIR;
+  }
+  for (let n = 0; n < 2; n++) {
+    const heard = Promise.withResolvers<string>();
+    const peer = host.start(SETTINGS, heard.resolve, () => {});
+    expect(await heard.promise).toBe("hello");
+    await peer.end();
+  }
+  expect(book.count(/runs in the principal's/)).toBe(1);
+  expect(book.count(/there is no place for its socket/)).toBe(1);
+  host.close();
+});
+
 test("so it does where programs end at once, without a word", async () => {
   using directory = temporaryDirectory();
   const { host, book } = bench(directory.path, ["false"]);

@@ -137,6 +137,11 @@ export class LogHub extends BackgroundService {
     this.#clocks.compared(agentId, offsetMs);
   }
 
+  /** A former process has published the lines of a stream up to `seq`. */
+  wasPublished(streamId: string, seq: number): void {
+    this.#published.continueAfter(streamId, seq);
+  }
+
   /** @throws CdktrError when a port cannot be bound */
   protected override async onStart(): Promise<void> {
     const { host, listeningPort, publishingPort, access, locals } = this.#o;

@@ -9,6 +9,14 @@ export class PublishedLines {
   /** Stream → number of its last published line; least recently used first. */
   readonly #last = new Map<string, number>();
 
+  /** The lines of a stream up to `seq` were published by another process. */
+  continueAfter(streamId: string, seq: number): void {
+    const last = Math.max(seq, this.#last.get(streamId) ?? 0);
+    this.#last.delete(streamId);
+    this.#last.set(streamId, last);
+    dropOldest(this.#last, MAX_STREAMS);
+  }
+
   /**
    * Marks the new lines of a batch as published.
    * @param before the historian's position of the stream before the batch
@@ -24,9 +32,7 @@ export class PublishedLines {
     if (remembered === undefined && !before.known && before.received === 0) last = first_seq - 1;
     const end = first_seq + lines.length - 1;
     if (first_seq > last + 1 || end <= last) return lines.length;
-    this.#last.delete(stream_id);
-    this.#last.set(stream_id, end);
-    dropOldest(this.#last, MAX_STREAMS);
+    this.continueAfter(stream_id, end);
     return last + 1 - first_seq;
   }
 }

@@ -1,7 +1,7 @@
 /**
- * The principal's end of the link to its history: starts the history, starts it again when it ends, notices when it hangs or takes too
- * much memory, and keeps the positions of streams, so that reports and heartbeats do not wait for it. Only reads, the registration of
- * a known agent, and the first start beside an old history do.
+ * The principal's end of the link to its history: starts the history, starts it again when it ends, and ends it when it hangs or takes
+ * too much memory. Reports and heartbeats do not wait for it. Only reads, the registration of a known agent, and the first start beside
+ * an old history do.
  */
 import type { ConsolaInstance } from "consola";
 import type { Clock } from "../../clock.ts";
@@ -33,25 +33,22 @@ import type {
 } from "../../contract/messages.ts";
 import { CdktrError, errorMessage, UnprocessableError } from "../../errors.ts";
 import { RateLimitedWarning } from "../../host/rate-limited-warning.ts";
-import { residentMemoryOf } from "../../host/resident-memory.ts";
 import { type Answers, type Ears, errorOf, MessageLink } from "../../protocol/message-link.ts";
-import { dropOldest } from "../../recent.ts";
 import { BackgroundService } from "../../service.ts";
-import { BackOff, isDoneWithin, Timer } from "../../timer.ts";
+import { BackOff, Timer } from "../../timer.ts";
 import type { HistoryAccess } from "./history-access.ts";
 import { HistoryLife, type HistoryState } from "./history-state.ts";
+import { HistoryWatch, type MemoryLimits } from "./history-watch.ts";
 import { type StateAnswersOptions, stateAnswers } from "./state-answers.ts";
+import { type Position, StreamPositions } from "./stream-positions.ts";
 
 /** Pauses before a history that has ended is started again, ms. */
 const FIRST_PAUSE_MS = 100;
 const LONGEST_PAUSE_MS = 10_000;
 /** A history that worked this long was healthy: the pause is short again, ms. */
 const HEALTHY_MS = 10_000;
-/** How often it is asked whether it is there: while somebody waits for it, and at rest, ms. */
+/** Interval of looks while it stops, ms. */
 const LOOK_MS = 250;
-const LOOK_AT_REST_MS = 5000;
-/** A look that comes later than this after its time says that this process was suspended, ms. */
-const LATE_MS = 500;
 /** Silence after which lists do without it, reads fail, and it is killed, ms. */
 const QUIET_MS = 1000;
 const SLOW_MS = 3000;
@@ -77,11 +74,6 @@ const STOP_MS = 30_000;
 const STOP_UNOPENED_MS = 5000;
 /** How long to wait for the end of one that was killed, ms: on a disk that hangs it may not end. */
 const KILLED_MS = 2000;
-/** Interval between looks at its memory while a statement of a user runs, ms. */
-const MEMORY_LOOK_MS = 50;
-/** Number of streams, and of agents with wrong clocks, to remember. */
-const MAX_STREAMS = 100_000;
-const MAX_CLOCKS = 10_000;
 const MIB = 1024 * 1024;
 const NO_VITALS: HistoryVitals = {
   held: { lines: 0, bytes: 0, lagMs: 0 },
@@ -116,8 +108,7 @@ export interface HistoryLinkOptions {
   /** Without a tag: lines of the history have their own. */
   readonly log: ConsolaInstance;
   readonly clock?: Clock;
-  /** Memory above which statements of users end, and above which the process ends, bytes. */
-  readonly memory: { readonly queriesEnd: number; readonly processEnds: number };
+  readonly memory: MemoryLimits;
 }
 
 /** The ports of the history. */
@@ -136,7 +127,6 @@ export interface HistoryLinkSignals {
 }
 
 type Link = MessageLink<HistoryCalls, PrincipalNews, PrincipalCalls, HistoryNews>;
-type Position = { readonly received: number; readonly durable: number };
 
 export class HistoryLink extends BackgroundService<HistoryLinkSignals> implements HistoryAccess {
   readonly name = "history link";
@@ -147,8 +137,8 @@ export class HistoryLink extends BackgroundService<HistoryLinkSignals> implement
   #life = new HistoryLife();
   readonly #pauses = new BackOff(FIRST_PAUSE_MS, LONGEST_PAUSE_MS);
   readonly #again = this.timer(() => this.#begin());
-  readonly #look = this.timer(() => this.#lookAtIt());
-  readonly #lookAtMemory = this.timer(() => this.#checkMemory());
+  readonly #watch: HistoryWatch;
+  readonly #streams = new StreamPositions((news, of) => this.#link?.tell(news, of));
   #starts = 0;
   #link: Link | undefined;
   #peer: HistoryPeer | undefined;
@@ -162,19 +152,10 @@ export class HistoryLink extends BackgroundService<HistoryLinkSignals> implement
   #awaySince = 0;
   /** When it last entered UP. */
   #upAt = Number.POSITIVE_INFINITY;
-  /** When the first question was sent that it has not answered; undefined when it has answered all. */
-  #askedAt: number | undefined;
-  #hasSpoken = false;
-  #lookDueAt = 0;
   /** Why it is being killed. */
   #killedFor: CdktrError | undefined;
-  #queriesEnded = false;
   #readsOver = false;
   #statusesTold = false;
-  readonly #positions = new Map<string, Position>();
-  /** What is told again to a new history: the oldest line that agents hold, by stream, and the offsets of their clocks. */
-  readonly #held = new Map<string, number>();
-  readonly #clocks = new Map<string, number>();
   #vitals = NO_VITALS;
 
   constructor(options: HistoryLinkOptions) {
@@ -182,6 +163,11 @@ export class HistoryLink extends BackgroundService<HistoryLinkSignals> implement
     this.#o = options;
     this.#log = options.log.withTag("history");
     this.#endings = new RateLimitedWarning(this.#log);
+    this.#watch = new HistoryWatch({
+      clock: this.clock,
+      timer: (ring) => this.timer(ring),
+      memory: options.memory,
+    });
     const answers = stateAnswers(options.state, (path) => this.#link?.tell("stateFixed", path));
     this.#answers = {
       ...answers,
@@ -243,10 +229,25 @@ export class HistoryLink extends BackgroundService<HistoryLinkSignals> implement
   }
 
   async #until(condition: () => boolean, limitMs: number): Promise<void> {
-    const isOver = () => condition() || this.#failure !== undefined;
-    const first = Promise.race([this.signals.until("state", isOver), this.signals.until("bound", isOver)]);
-    await isDoneWithin(limitMs, first, this.clock);
+    await this.#waitUntil(() => condition() || this.#failure !== undefined, limitMs);
     if (this.#failure !== undefined) throw this.#failure;
+  }
+
+  /** Resolves when a condition on the state or the ports holds, or after `limitMs`. */
+  #waitUntil(condition: () => boolean, limitMs: number): Promise<void> {
+    if (condition()) return Promise.resolve();
+    return new Promise((resolve) => {
+      const look = () => condition() && over();
+      const ends = [
+        this.signals.on("state", look),
+        this.signals.on("bound", look),
+        this.clock.after(limitMs, () => over()),
+      ];
+      const over = () => {
+        for (const end of ends) end();
+        resolve();
+      };
+    });
   }
 
   /** The principal is about to stop: who reads the history is told so now. An export could take an hour. */
@@ -278,17 +279,17 @@ export class HistoryLink extends BackgroundService<HistoryLinkSignals> implement
     };
     // It may take its time, but must not be silent.
     const watch = new Timer(() => {
-      if (this.#silence() > STOP_SILENCE_MS) kill();
+      if (this.#watch.silenceMs > STOP_SILENCE_MS) kill();
       else if (this.clock.monotonic() - begunMs > limitMs) {
         this.#log.warn(
           `The history did not end within ${limitMs / 1000} s and is killed: perhaps its disk does not respond. What it has not written is written at the next start; the state and the agents have it.`,
         );
         kill();
-      } else this.#ping();
+      } else this.#watch.ping();
     }, this.clock);
     watch.every(LOOK_MS);
     // It has nothing to write yet.
-    if (!this.#hasSpoken) kill();
+    if (!this.#watch.hasSpoken) kill();
     await Promise.race([link.ask("stop", null).catch(() => {}), isGivenUp.promise]);
     watch.cancel();
     end.cancel();
@@ -301,10 +302,7 @@ export class HistoryLink extends BackgroundService<HistoryLinkSignals> implement
     if (!this.#enter("STARTING")) return;
     this.#starts++;
     this.#killedFor = undefined;
-    this.#askedAt = undefined;
-    this.#hasSpoken = false;
     this.#beganAt = this.clock.monotonic();
-    this.#queriesEnded = false;
     this.#statusesTold = false;
     const link: Link = new MessageLink({
       send: (text) => {
@@ -332,16 +330,21 @@ export class HistoryLink extends BackgroundService<HistoryLinkSignals> implement
       this.#ended(link, errorMessage(error));
       return;
     }
-    for (const [agent_id, offset_ms] of this.#clocks) link.tell("clockCompared", { agent_id, offset_ms });
-    for (const [stream_id, first_seq] of this.#held) link.tell("streamHeld", { stream_id, first_seq });
-    this.#ping();
-    this.#lookIn(LOOK_MS);
+    this.#streams.tellAgain();
+    this.#watch.begin({
+      pid: this.#peer.pid,
+      isAwaited: () => this.state !== "UP" || link.pending > 1,
+      isQueried: () => link.waitsFor("query"),
+      ping: () => void link.ask("ping", null).catch(() => {}),
+      judge: (silenceMs) => this.#judge(silenceMs),
+      endQueries: () => this.#endQueries(link),
+      endProcess: () => this.#endForMemory(),
+    });
   }
 
   #heard(link: Link, text: string): void {
     if (link !== this.#link) return;
-    this.#hasSpoken = true;
-    this.#askedAt = undefined;
+    this.#watch.heard();
     if (this.state === "SLOW" && this.#enter("UP")) this.#log.info("The history answers again.");
     try {
       link.take(text);
@@ -353,9 +356,8 @@ export class HistoryLink extends BackgroundService<HistoryLinkSignals> implement
   #ended(link: Link, how: string): void {
     if (link !== this.#link) return;
     this.#peer = undefined;
-    // What was received and is not in DuckDB is gone with it: agents send it again.
-    for (const [stream, { durable }] of this.#positions)
-      this.#positions.set(stream, { received: durable, durable });
+    this.#watch.end();
+    this.#streams.historyEnded();
     const isStopping = this.state === "OVER";
     if (this.state === "UP" || this.state === "SLOW") this.#awaySince = this.clock.monotonic();
     this.#enter("DOWN");
@@ -388,33 +390,6 @@ export class HistoryLink extends BackgroundService<HistoryLinkSignals> implement
 
   // ---------------------------------------------------------------- watch
 
-  #ping(): void {
-    this.#askedAt ??= this.clock.monotonic();
-    this.#link?.ask("ping", null).catch(() => {});
-  }
-
-  /** How long it has not answered, ms. */
-  #silence(): number {
-    return this.#askedAt === undefined ? 0 : this.clock.monotonic() - this.#askedAt;
-  }
-
-  #lookAtIt(): void {
-    const now = this.clock.monotonic();
-    if (this.#peer === undefined) return;
-    // This process did not run for a while either: what the history has said meanwhile is heard now.
-    if (now - this.#lookDueAt > LATE_MS && this.#askedAt !== undefined) this.#askedAt = now;
-    this.#judge(this.#silence());
-    if (this.#askedAt === undefined) this.#ping();
-    const isAwaited = this.state !== "UP" || this.#silence() > 0 || (this.#link?.pending ?? 0) > 1;
-    this.#checkMemory();
-    this.#lookIn(isAwaited ? LOOK_MS : LOOK_AT_REST_MS);
-  }
-
-  #lookIn(ms: number): void {
-    this.#lookDueAt = this.clock.monotonic() + ms;
-    this.#look.in(ms);
-  }
-
   #judge(silenceMs: number): void {
     if (silenceMs < QUIET_MS) return;
     if (this.state === "STARTING") {
@@ -443,32 +418,23 @@ export class HistoryLink extends BackgroundService<HistoryLinkSignals> implement
     this.#peer?.kill();
   }
 
-  /** A statement can take gigabytes within a step that DuckDB does not interrupt. */
-  #checkMemory(): void {
-    const { pid } = this.#peer ?? {};
-    if (pid === undefined) return;
-    const memory = residentMemoryOf(pid);
-    const { queriesEnd, processEnds } = this.#o.memory;
-    if (memory !== undefined && memory > processEnds) {
-      const limit = `${Math.round(processEnds / MIB)} MiB of memory`;
-      this.#kill(
-        `it used more than ${limit}`,
-        new UnprocessableError(
-          `The history process used more than ${limit} and was ended: what it was asked needs too much.`,
-          {
-            hint: "If it was a statement: narrow it, or open a copy made with 'cdktr db backup' in another DuckDB client. The history is started again; nothing is lost.",
-          },
-        ),
-      );
-    } else if (memory !== undefined && memory > queriesEnd && !this.#queriesEnded) {
-      this.#queriesEnded = true;
-      this.#link?.tell("endQueries", {
-        why: `the history used more than ${Math.round(queriesEnd / MIB)} MiB of memory`,
-      });
-    }
-    if (this.#link?.waitsFor("query")) this.#lookAtMemory.in(MEMORY_LOOK_MS);
-    // The next statement is told too, even if the allocator has kept the memory of this one.
-    else this.#queriesEnded = false;
+  #endForMemory(): void {
+    const limit = `${Math.round(this.#o.memory.processEnds / MIB)} MiB of memory`;
+    this.#kill(
+      `it used more than ${limit}`,
+      new UnprocessableError(
+        `The history process used more than ${limit} and was ended: what it was asked needs too much.`,
+        {
+          hint: "If it was a statement: narrow it, or open a copy made with 'cdktr db backup' in another DuckDB client. The history is started again; nothing is lost.",
+        },
+      ),
+    );
+  }
+
+  #endQueries(link: Link): void {
+    link.tell("endQueries", {
+      why: `the history used more than ${Math.round(this.#o.memory.queriesEnd / MIB)} MiB of memory`,
+    });
   }
 
   // ---------------------------------------------------------------- news
@@ -497,18 +463,10 @@ export class HistoryLink extends BackgroundService<HistoryLinkSignals> implement
         this.#available = available;
         if (this.state === "STARTING") this.#enter("UP");
       },
-      positions: (positions) => {
-        for (const [stream, received, durable] of positions) this.#moved(stream, { received, durable });
-      },
+      positions: (positions) => this.#streams.moved(positions),
       flushed: ({ took_ms, ok }) => this.signals.emit("flushed", { tookMs: took_ms, ok }),
       logged: ({ type, tag, text }) => this.#o.log.withTag(tag)[type](text),
     };
-  }
-
-  #moved(streamId: string, position: Position): void {
-    this.#positions.delete(streamId);
-    this.#positions.set(streamId, position);
-    dropOldest(this.#positions, MAX_STREAMS);
   }
 
   /** There are new status rows. */
@@ -520,39 +478,28 @@ export class HistoryLink extends BackgroundService<HistoryLinkSignals> implement
 
   /** An agent's clock was compared with the principal's. */
   clockCompared(agentId: string, offsetMs: number): void {
-    if ((this.#clocks.get(agentId) ?? 0) === offsetMs) return;
-    this.#clocks.delete(agentId);
-    this.#clocks.set(agentId, offsetMs);
-    dropOldest(this.#clocks, MAX_CLOCKS);
-    this.#link?.tell("clockCompared", { agent_id: agentId, offset_ms: offsetMs });
+    this.#streams.clockCompared(agentId, offsetMs);
   }
 
   // ---------------------------------------------------------------- positions
 
   position(streamId: string): Position {
-    const known = this.#positions.get(streamId);
-    if (known === undefined) this.agentHoldsFrom(streamId, this.#held.get(streamId) ?? 1);
-    return known ?? { received: 0, durable: 0 };
+    return this.#streams.of(streamId);
   }
 
   agentHoldsFrom(streamId: string, firstSeq: number): void {
-    if (this.#held.get(streamId) === firstSeq && this.#positions.has(streamId)) return;
-    this.#held.delete(streamId);
-    this.#held.set(streamId, firstSeq);
-    dropOldest(this.#held, MAX_STREAMS);
-    this.#link?.tell("streamHeld", { stream_id: streamId, first_seq: firstSeq });
+    this.#streams.heldFrom(streamId, firstSeq);
   }
 
   async locate(streamId: string): Promise<boolean> {
-    if (this.#positions.has(streamId)) return true;
+    if (this.#streams.has(streamId)) return true;
     const late = () => new HistoryUnavailableError("The history does not tell its position.");
     const link = this.#link;
     try {
       // Also while it is starting: it answers as soon as it has read them.
       if (link === undefined) throw this.#whyNot();
       const limit = { ms: LOCATE_WAITS_MS, error: late };
-      const [, received, durable] = await link.ask("locate", streamId, limit);
-      this.#moved(streamId, { received, durable });
+      this.#streams.moved([await link.ask("locate", streamId, limit)]);
       return true;
     } catch {
       const isComing = this.state === "STARTING" || this.state === "DOWN";
@@ -561,7 +508,7 @@ export class HistoryLink extends BackgroundService<HistoryLinkSignals> implement
   }
 
   async waitReceived(stream_id: string, seq: number, timeout_ms: number): Promise<boolean> {
-    if ((this.#positions.get(stream_id)?.received ?? 0) >= seq) return true;
+    if (this.#streams.has(stream_id) && this.#streams.of(stream_id).received >= seq) return true;
     return this.#read("awaitLine", { stream_id, seq, timeout_ms }).catch(() => false);
   }
 
@@ -583,7 +530,7 @@ export class HistoryLink extends BackgroundService<HistoryLinkSignals> implement
 
   query(query: QueryDatabase): Promise<QueryResult> {
     const reply = this.#read("query", query);
-    this.#lookAtMemory.within(MEMORY_LOOK_MS);
+    this.#watch.queried();
     return reply;
   }
 
@@ -598,7 +545,8 @@ export class HistoryLink extends BackgroundService<HistoryLinkSignals> implement
 
   listRuns(filter: ListRuns, before_ms?: number): Promise<RunSummary[]> {
     if (this.#readsOver) return Promise.reject(stopping());
-    if (this.#silence() > QUIET_MS) return Promise.reject(this.#silent(this.#silence()));
+    const { silenceMs } = this.#watch;
+    if (silenceMs > QUIET_MS) return Promise.reject(this.#silent(silenceMs));
     return this.#ask("listRuns", { filter, before_ms });
   }
 
@@ -638,8 +586,7 @@ export class HistoryLink extends BackgroundService<HistoryLinkSignals> implement
   ): Promise<HistoryCalls[V]["reply"]> {
     const link = this.#link;
     if (link === undefined || this.state !== "UP") return Promise.reject(this.#whyNot());
-    if (this.#askedAt === undefined) this.#ping();
-    this.#look.by(this.clock.monotonic() + LOOK_MS);
+    this.#watch.asked();
     return link.ask(verb, request as never, limit) as Promise<HistoryCalls[V]["reply"]>;
   }
 
@@ -654,9 +601,8 @@ export class HistoryLink extends BackgroundService<HistoryLinkSignals> implement
     return this.#ask(verb, request);
   }
 
-  #whenUp(limitMs: number): Promise<boolean> {
-    const isDecided = () => this.state !== "STARTING" && this.state !== "DOWN";
-    return isDoneWithin(limitMs, this.signals.until("state", isDecided), this.clock);
+  #whenUp(limitMs: number): Promise<void> {
+    return this.#waitUntil(() => this.state !== "STARTING" && this.state !== "DOWN", limitMs);
   }
 
   #whyNot(): HistoryUnavailableError {
@@ -664,7 +610,7 @@ export class HistoryLink extends BackgroundService<HistoryLinkSignals> implement
       case "STARTING":
         return this.#starting(this.clock.monotonic() - this.#beganAt);
       case "SLOW":
-        return this.#silent(this.#silence());
+        return this.#silent(this.#watch.silenceMs);
       case "OVER":
         return stopping();
       default:

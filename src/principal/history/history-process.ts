@@ -24,6 +24,12 @@ const SILENT_STARTS = 3;
 /** How long the child may take to exit after it has closed everything, ms. */
 const EXIT_MS = 5000;
 
+/**
+ * Each statement occupies a thread of the runtime's pool while it runs, and by default there are as many threads as processors: two long
+ * statements of users would keep lines from being written. So there are more than readers, the writer and file operations need at once.
+ */
+const THREADS = 16;
+
 type Child = Bun.Subprocess<"pipe", "ignore", "inherit">;
 
 /** One child, and what it has to be told once it is connected. */
@@ -54,6 +60,10 @@ export class HistoryProcess implements HistoryHost {
   #current: Connected | undefined;
   /** Children in a row that ended without a word. */
   #silentStarts = 0;
+  /** Why there is no socket to speak to a child; undefined when there is one. */
+  #noPlace: string | undefined;
+  /** Why the history runs in this process, as it was logged last. */
+  #saidWhyHere = "";
 
   constructor(options: HistoryProcessOptions) {
     this.#o = options;
@@ -66,14 +76,17 @@ export class HistoryProcess implements HistoryHost {
     } catch (error) {
       router.close();
       this.#removeDirectory();
-      throw noPlace(error);
+      this.#noPlace = `there is no place for its socket: ${errorMessage(error)}`;
+      return;
     }
+    this.#noPlace = undefined;
     this.#router = router;
     void this.#receive(router);
   }
 
   start(settings: HistorySettings, heard: (text: string) => void, ended: (how: string) => void): HistoryPeer {
     const router = this.#router;
+    if (this.#noPlace !== undefined) return this.#startHere(this.#noPlace, settings, heard, ended);
     if (router === undefined) throw new CdktrError("The history is not to be started any more.");
     if (this.#silentStarts >= SILENT_STARTS)
       return this.#startHere("it exits at once", settings, heard, ended);
@@ -81,6 +94,7 @@ export class HistoryProcess implements HistoryHost {
     let child: Child;
     try {
       child = Bun.spawn([...(this.#o.command ?? historyCommand())], {
+        env: { ...process.env, UV_THREADPOOL_SIZE: String(THREADS) },
         stdin: "pipe",
         stdout: "ignore",
         stderr: "inherit",
@@ -130,9 +144,11 @@ export class HistoryProcess implements HistoryHost {
     heard: (text: string) => void,
     ended: (how: string) => void,
   ): HistoryPeer {
-    this.#o.log.warn(
-      `No process can be started for the history (${why}): it runs in the principal's, where a large statement takes the principal's memory.`,
-    );
+    if (why !== this.#saidWhyHere)
+      this.#o.log.warn(
+        `No process can be started for the history (${why}): it runs in the principal's, where a large statement takes the principal's memory.`,
+      );
+    this.#saidWhyHere = why;
     const waiting: string[] = [];
     let peer: HistoryPeer | undefined;
     const starting = this.#o.otherwise().then(

@@ -172,6 +172,16 @@ test("a restarted principal publishes nothing that the history already has", asy
   expect(await bench.stored()).toEqual(range(1, 8));
 });
 
+test("lines that a former history has published are stored, and not published again", async () => {
+  using directory = new TestDirectory();
+  await using bench = await Bench.start(directory);
+  bench.hub.wasPublished("s", 5);
+  await bench.send(encodeLogBatch(batch(1, 4)));
+  await bench.send(encodeLogBatch(batch(5, 4)));
+  expect(await bench.payloads(3)).toEqual(range(6, 8));
+  expect(await bench.stored()).toEqual(range(1, 8));
+});
+
 test("while the history is away or full, lines are published live all the same", async () => {
   using directory = new TestDirectory();
   await Bun.write(directory.at("app.db"), "no database ".repeat(2000));
