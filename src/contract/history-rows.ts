@@ -29,6 +29,17 @@ export interface RunStatusRow {
   readonly waits?: string | null;
   /** Number of agents that have had parts of the run; null when one agent has it as a whole. */
   readonly agents?: number | null;
+  /** JSON object: what the event offered that triggered the run. */
+  readonly event?: string | null;
+  /** JSON object: the outputs of the workflow. */
+  readonly outputs?: string | null;
+  /** Number of tasks that failed and were allowed to. */
+  readonly allowed_failures?: number | null;
+  /** The run and the task that triggered this run. */
+  readonly parent_run?: string | null;
+  readonly parent_task?: string | null;
+  /** Hash of the files that travel with the run. */
+  readonly bundle?: string | null;
 }
 
 /** A row of `task_run_status`: a task run got a new status. */
@@ -60,6 +71,13 @@ export interface TaskStatusRow {
   readonly outputs?: string | null;
   /** In the row of an end: how long it took, by one monotonic clock. Absent in rows of an older cdktr. */
   readonly duration_ms?: number | null;
+  /** The key and the place, from 0, of the item of a fan-out; null for a task. */
+  readonly item_key?: string | null;
+  readonly item_index?: number | null;
+  /** It failed, and was allowed to. */
+  readonly allowed?: boolean | null;
+  /** Hash of the list of the files that it left. */
+  readonly artifacts?: string | null;
 }
 
 /** A row that the history does not have yet, with its position in the operational state. */

@@ -16,11 +16,14 @@ export interface ProtocolRange {
   readonly oldest: number;
 }
 
-/** The protocol versions of this cdktr. */
-export const PROTOCOL: ProtocolRange = PRETENCE.protocol ?? { version: 2, oldest: 1 };
-
 /** From this protocol version on, an agent executes slices: an assignment may name the tasks that it is about, and give results of others. */
 export const SLICES_SINCE = 2;
+
+/** From this protocol version on, an agent knows the second version of the workflow language. */
+export const LANGUAGE_SINCE = 3;
+
+/** The protocol versions of this cdktr. */
+export const PROTOCOL: ProtocolRange = PRETENCE.protocol ?? { version: LANGUAGE_SINCE, oldest: 1 };
 
 /** The protocol versions of a peer that does not send any; it is older than the field. */
 export const FIRST_PROTOCOL: ProtocolRange = { version: 1, oldest: 1 };

@@ -38,6 +38,30 @@ interface Traits {
   readonly names?: () => NameCheck;
   /** The possible mappings, by tag. */
   readonly kinds?: Keys;
+  /** A template may stand here, with a value of this type. */
+  readonly template?: TemplateType;
+  /** Only the stored form has it: files cannot set it. */
+  readonly isDerived?: boolean;
+}
+
+/** The type that the value of a template must have. Lists and mappings become JSON where a string is wanted. */
+export type TemplateType = "string" | "int" | "double" | "bool" | "duration" | "timestamp" | "list" | "any";
+
+/** A text that contains an expression. */
+const TEMPLATE = /\$\{\{/;
+
+/** A template in place of a value that is not stored as text. The block that it is in keeps its text among its `templates`, by key. */
+class Template {
+  constructor(
+    readonly text: string,
+    /** What is stored in its place, unless the key has a default. */
+    readonly meanwhile: unknown,
+  ) {}
+}
+
+/** What a field is read as that fills several keys of the stored form of its block. */
+export class Parts {
+  constructor(readonly keys: Readonly<Record<string, unknown>>) {}
 }
 
 /** A value of a workflow file; `K` is its key in the stored form if that differs from the file's. */
@@ -123,23 +147,31 @@ export class Block<K extends Keys> extends Field<Flat<ValuesOf<K>>> {
   readonly #stored: Record<string, z.ZodType>;
 
   constructor(keys: K, description?: string) {
-    const entries = Object.entries(keys).map(([key, field]) => ({
+    const all = Object.entries(keys).map(([key, field]) => ({
       key,
       to: field.storedKey ?? key,
       field,
       absent: field.traits.absent?.value,
     }));
-    const stored = Object.fromEntries(entries.map(({ to, field }) => [to, field.stored]));
-    const mapping = z.strictObject(Object.fromEntries(entries.map(({ key, field }) => [key, field.file])));
+    const stored = Object.fromEntries(all.map(({ to, field }) => [to, field.stored]));
+    const written = all.filter(({ field }) => field.traits.isDerived !== true);
+    const mapping = z.strictObject(Object.fromEntries(written.map(({ key, field }) => [key, field.file])));
     const file = (description === undefined ? mapping : mapping.describe(description)).transform((value) => {
       const stored: Record<string, unknown> = {};
-      for (const { key, to, absent } of entries) {
+      let templates: Record<string, string> | undefined;
+      for (const { key, to, absent } of written) {
         const given = value[key] ?? absent;
-        if (given !== undefined) stored[to] = given;
+        if (given instanceof Parts) Object.assign(stored, given.keys);
+        else if (given instanceof Template) {
+          templates = { ...templates, [key]: given.text };
+          const meanwhile = absent === undefined ? given.meanwhile : absent;
+          if (meanwhile !== undefined) stored[to] = meanwhile;
+        } else if (given !== undefined) stored[to] = given;
       }
+      if (templates !== undefined) stored.templates = templates;
       return stored as Flat<ValuesOf<K>>;
     });
-    super(file, loose(stored), { keys });
+    super(file, loose(stored), { keys: Object.fromEntries(written.map(({ key, field }) => [key, field])) });
     this.#stored = stored;
   }
 
@@ -168,6 +200,51 @@ export function list<T>(entry: Field<T>, { min = 0, unique = false } = {}): Fiel
   const all = min === 0 ? z.array(entry.file) : z.array(entry.file).min(min);
   const file = unique ? all.transform((values) => [...new Set(values)]) : all;
   return new Field(file, z.array(entry.stored), { entry });
+}
+
+/**
+ * A key that only the stored form has, and only if it is used: files cannot set it. What it says is derived from other keys, by
+ * {@link Parts} or when the file is read.
+ */
+export function derived<T>(stored: z.ZodType<T>): Field<T | undefined> {
+  const file = z.undefined() as unknown as z.ZodType<T | undefined>;
+  return new Field(file, stored.optional(), { isDerived: true });
+}
+
+/** The templates of a block, by key: those in place of values that are not stored as text. */
+export const templates = () => derived(z.record(z.string(), z.string()));
+
+/**
+ * A field in whose place a template may stand. A template for text stays where it is. Any other is kept among the `templates` of the
+ * block, and the default of the key, or else `meanwhile`, is stored in its place: an older reader finds a value that it can read.
+ * @param type of the value of the template
+ */
+export function templated<T, K extends string | null>(
+  field: Field<T, K>,
+  type: TemplateType,
+  meanwhile?: T,
+): Field<T, K> {
+  const template = z
+    .string()
+    .regex(TEMPLATE)
+    .transform((text) => (type === "string" ? text : new Template(text, meanwhile)));
+  const file = z.union([field.file, template]) as unknown as z.ZodType<T>;
+  return new Field(file, field.stored, { ...field.traits, template: type }, field.storedKey);
+}
+
+/**
+ * One value or a list of at least one. The first is stored under `key`, as if it were the only one, and the others as a list under
+ * `manyKey`, which the block has as {@link derived}.
+ */
+export function oneOrMany<T>(field: Field<T>, key: string, manyKey: string): Field<T> {
+  const many = z
+    .array(field.file)
+    .min(1)
+    .transform(([first, ...others]) =>
+      others.length === 0 ? first : new Parts({ [key]: first, [manyKey]: others }),
+    );
+  const file = z.union([field.file, many]) as unknown as z.ZodType<T>;
+  return new Field(file, field.stored, { ...field.traits, entry: field });
 }
 
 /** One of several words. */

@@ -103,7 +103,10 @@ function problemFinding({ code, message, help, start, end }: Problem, { path, no
 /** The branch of a union that was probably meant; undefined when none fits. */
 function unionFindings(issue: Extract<z.core.$ZodIssue, { code: "invalid_union" }>, at: Place): Finding[] {
   const { path, root, schema } = at;
-  const meant = issue.errors.filter((branch) => {
+  const others = at.field?.traits.template === undefined ? issue.errors : issue.errors.slice(0, -1);
+  // Whoever does not write a template means the other form.
+  const meant = others.filter((branch) => {
+    if (others.length === 1) return true;
     const [first] = branch;
     return first !== undefined && !(first.code === "invalid_type" && first.path.length === 0);
   });
@@ -124,7 +127,7 @@ function wrongType(expected: string, { path, root, node, field, range }: Place):
   const key = path.at(-1);
   if (path.length === 0) {
     const message = `a workflow file must be a mapping, not ${valueName(node)}`;
-    return { code: "E012", message, help: 'start it with "name:" and "tasks:"', ...range };
+    return { code: "E012", message, help: 'start it with "tasks:"', ...range };
   }
   const { help, noun = typeName(expected) } = field?.traits ?? {};
   if (node === null) {

@@ -4,7 +4,18 @@
  */
 import { z } from "zod";
 import { CdktrError, errorMessage } from "../errors.ts";
-import { Block, Field, IDENTIFIER, list, type NameCheck, named, oneOf, type ValueOf } from "./field.ts";
+import {
+  Block,
+  derived,
+  Field,
+  IDENTIFIER,
+  list,
+  type NameCheck,
+  named,
+  oneOf,
+  templates,
+  type ValueOf,
+} from "./field.ts";
 import { taskConfig } from "./kinds/index.ts";
 import { isOwnVariable, paramVariable } from "./own-variables.ts";
 import {
@@ -75,6 +86,11 @@ const runsOn = () =>
     .help("such as {zone: eu}, for agents that have --label zone=eu")
     .sparse();
 
+/** In place of a name that was left out, until the id is known. No name is empty. */
+const NAMELESS = "";
+
+const displayName = () => name().orElse(NAMELESS).describe("Display name; by default the id");
+
 const env = () =>
   named(VARIABLE_NAME, variableNames, text())
     .default({})
@@ -90,6 +106,7 @@ const Retry = new Block({
   backoff: backoff()
     .default(1)
     .describe("Factor by which each further delay grows; constant is 1, exponential is 2"),
+  templates: templates(),
 });
 
 const BACKGROUND = ["kill", "wait", "leave"] as const;
@@ -97,7 +114,7 @@ const BACKGROUND = ["kill", "wait", "leave"] as const;
 export type Background = (typeof BACKGROUND)[number];
 
 const Task = new Block({
-  name: name().describe("Display name"),
+  name: displayName(),
   description: text().optional(),
   depends: list(anyText(), { unique: true })
     .default([])
@@ -121,6 +138,7 @@ const Task = new Block({
     "Labels that an agent must have to run it, instead of those of the workflow; {} for any agent",
   ),
   env: env(),
+  templates: templates(),
 });
 
 /** A mapping by id in the file, stored as a list in the order of the file (which the parser preserves). */
@@ -128,7 +146,7 @@ const tasksById = named(IDENTIFIER, taskIds, Task);
 const Tasks = new Field(
   tasksById.file
     .meta({ minProperties: 1, description: "The tasks, by id" })
-    .transform((tasks) => Object.entries(tasks).map(([id, task]) => ({ id, ...task }))),
+    .transform((tasks) => Object.entries(tasks).map(([id, task]) => identified(id, task))),
   z.array(Task.identified()).min(1),
   tasksById.traits,
 );
@@ -212,7 +230,7 @@ const Triggers = new Block({
 /** A workflow file. */
 export const Workflow = new Block(
   {
-    name: name().describe("Display name"),
+    name: displayName(),
     description: text().optional(),
     cron: cron().optional().describe("When it fires: 5 fields, or 6 if the first one is the second"),
     timezone: timezone()
@@ -243,6 +261,7 @@ export const Workflow = new Block(
     env: env(),
     params: Params.describe("Parameters of a run; tasks find them as CDKTR_PARAM_NAME"),
     tasks: Tasks.help("add at least one task"),
+    language: derived(z.number()),
   },
   "A cdktr workflow",
 );
@@ -269,6 +288,11 @@ export function readDefinition(json: string): WorkflowDefinition {
     const reason = issue === undefined ? errorMessage(error) : `${issue.path.join(".")}: ${issue.message}`;
     throw new CdktrError(`The stored definition is damaged: ${reason}`, { cause: error });
   }
+}
+
+/** Adds the id to what a file says about a workflow or a task; it is also the name if there is none. */
+export function identified<T extends { readonly name: string }>(id: string, value: T): T & { id: string } {
+  return { id, ...value, name: value.name === NAMELESS ? id : value.name };
 }
 
 function quote(text: string): string {

@@ -8,7 +8,7 @@ import { type Diagnostic, type Finding, fileDiagnostic, locate } from "./diagnos
 import type { AnyField, ValueOf } from "./field.ts";
 import { findingsOfIssues, type IssuePath, nodeAt, placeOf } from "./issues.ts";
 import { factsOf, likelyTag, TASK_TAGS } from "./kinds/index.ts";
-import { Workflow, type WorkflowDefinition } from "./model.ts";
+import { identified, Workflow, type WorkflowDefinition } from "./model.ts";
 import { readPlainYaml } from "./plain-yaml.ts";
 import { SourceText } from "./source-text.ts";
 import { type Located, readYaml, TAG_KEY } from "./yaml-tree.ts";
@@ -57,7 +57,7 @@ export function parseWorkflow(text: string, source: ParseSource): ParseResult {
   const { root, findings } = readYaml(body);
   if (root === null || root.value === null) {
     if (findings.length > 0) return fail(findings);
-    const help = "a workflow needs at least a name and tasks";
+    const help = "a workflow needs at least one task";
     return fail([{ code: "E006", message: "the file is empty", help, start: 0, end: 0 }]);
   }
   const checked = checkValues(root, source.id);
@@ -89,7 +89,7 @@ function checkValues(
     ...checkOfferedParams(checked.data, root),
   );
   const tasks = inOrder(checked.data.tasks, root);
-  return { definition: { id, ...checked.data, tasks }, findings };
+  return { definition: identified(id, { ...checked.data, tasks }), findings };
 }
 
 const CONTROL_CHARACTER = /[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]/;

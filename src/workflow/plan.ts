@@ -2,6 +2,7 @@
 import { buildDag } from "./dag.ts";
 import type { WorkflowDefinition } from "./model.ts";
 import { type Placement, placementOf } from "./placement.ts";
+import { protocolOf } from "./protocol-of.ts";
 import type { RunStatus } from "./status.ts";
 
 /** What a task waits for: the end of another one with one of these statuses. */
@@ -41,6 +42,8 @@ export interface PlanNode {
   readonly index: number;
   readonly needs: readonly Need[];
   readonly placement: Placement;
+  /** The protocol version that an agent needs to execute it; by default the first. */
+  readonly protocol?: number;
   /** Called when every need is met: null if the task runs, or the reason for which it is skipped. */
   readonly when?: (results: (id: string) => Result | undefined) => string | null;
   readonly fanOut?: FanOut;
@@ -58,6 +61,8 @@ export interface Plan {
   readonly order: readonly string[];
   /** One agent can execute all of it: it is a single slice. */
   readonly isWhole: boolean;
+  /** The protocol version that an agent needs to execute all of it. */
+  readonly protocol: number;
   node(id: string): PlanNode | undefined;
   /** The direct dependents of a task, in the order of the file. */
   dependents(id: string): readonly Dependent[];
@@ -69,7 +74,9 @@ const COMPLETED: ReadonlySet<RunStatus> = new Set(["COMPLETED"]);
  * The plan of a workflow.
  * @throws InvalidInputError when its tasks do not form a DAG
  */
-export function planOf(workflow: Pick<WorkflowDefinition, "tasks" | "runs_on" | "placement">): Plan {
+export function planOf(
+  workflow: Pick<WorkflowDefinition, "tasks" | "runs_on" | "placement" | "language">,
+): Plan {
   return planFrom(
     workflow.tasks.map((task, index) => ({
       id: task.id,
@@ -77,6 +84,7 @@ export function planOf(workflow: Pick<WorkflowDefinition, "tasks" | "runs_on" | 
       index,
       needs: [...new Set(task.depends)].map((needed) => ({ task: needed, accepts: COMPLETED })),
       placement: placementOf(workflow, task),
+      protocol: protocolOf(workflow, task),
     })),
   );
 }
@@ -99,7 +107,13 @@ export function planFrom(nodes: readonly PlanNode[]): Plan {
     isWhole: nodes.every(
       ({ placement, waits = false }) => !waits && !placement.spread && placement.key === first?.placement.key,
     ),
+    protocol: protocolOfNodes(nodes),
     node: (id) => byId.get(id),
     dependents: (id) => dependents.get(id) ?? [],
   };
+}
+
+/** The protocol version that an agent needs to execute all of these. */
+export function protocolOfNodes(nodes: readonly PlanNode[]): number {
+  return nodes.reduce((highest, { protocol = 1 }) => Math.max(highest, protocol), 1);
 }

@@ -1,6 +1,6 @@
 /** Which tasks of a run can be given to agents next. */
 import type { Placement } from "./placement.ts";
-import type { Plan, PlanNode } from "./plan.ts";
+import { type Plan, type PlanNode, protocolOfNodes } from "./plan.ts";
 import { Progress } from "./progress.ts";
 
 /** Tasks that one agent gets at once. */
@@ -8,6 +8,8 @@ export interface NextSlice {
   /** In the order of the file. */
   readonly tasks: string[];
   readonly placement: Placement;
+  /** The protocol version that an agent needs for them. */
+  readonly protocol: number;
 }
 
 /**
@@ -23,7 +25,11 @@ export function nextSlices(plan: Plan, progress: Progress): NextSlice[] {
       : [grown(plan, progress, seeds)]) {
       const [first] = nodes;
       if (first === undefined) continue;
-      const slice = { tasks: nodes.map((node) => node.id), placement: first.placement };
+      const slice = {
+        tasks: nodes.map((node) => node.id),
+        placement: first.placement,
+        protocol: protocolOfNodes(nodes),
+      };
       slices.push({ first: first.index, slice });
     }
   }

@@ -852,10 +852,44 @@ describe("each mistake", () => {
       "W006",
       "W007",
     ];
-    const tested = new Set<string>([...CASES.map((each) => each.code), ...elsewhere]);
+    const tested = new Set<string>([...CASES.map((each) => each.code), ...elsewhere, ...RESERVED]);
     expect(Object.keys(DIAGNOSTIC_CODES).filter((code) => !tested.has(code))).toEqual([]);
   });
 });
+
+/** Codes of keys that do not exist yet, one a line: whoever adds the key takes its codes out. */
+const RESERVED: readonly string[] = [
+  // depends as a map
+  "E033",
+  "W009",
+  // expressions
+  "E034",
+  "E061",
+  "E062",
+  "E063",
+  "E064",
+  "E065",
+  "E066",
+  "W010",
+  // outputs
+  "E035",
+  "W011",
+  // foreach, matrix
+  "E056",
+  // hooks
+  "E057",
+  // run
+  "E060",
+  // types of parameters
+  "E070",
+  "E071",
+  "E072",
+  // secrets
+  "E080",
+  "E081",
+  // _cdktr.yml
+  "E092",
+];
 
 describe("warnings", () => {
   test("W001 repeated-dependency", () => {

@@ -124,6 +124,26 @@ export const HISTORY_MIGRATIONS: HistoryMigrations = [
     isAdditive: true,
     adds: { workflow_run_status: { waits: "VARCHAR", agents: "INTEGER" } },
   },
+  {
+    what: "the second version of the workflow language",
+    isAdditive: true,
+    adds: {
+      workflow_run_status: {
+        event: "VARCHAR",
+        outputs: "VARCHAR",
+        allowed_failures: "INTEGER",
+        parent_run: "VARCHAR",
+        parent_task: "VARCHAR",
+        bundle: "VARCHAR",
+      },
+      task_run_status: {
+        item_key: "VARCHAR",
+        item_index: "INTEGER",
+        allowed: "BOOLEAN",
+        artifacts: "VARCHAR",
+      },
+    },
+  },
 ];
 
 /** A schema older than the current one. */

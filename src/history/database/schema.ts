@@ -35,7 +35,9 @@ export const VIEWS = {
       workflow_id, workflow_instance_id, latest.workflow_name, latest.status, latest.trigger, latest.attempt, latest.agent_id,
       latest.scheduled_time_ms, created_at_ms, started_at_ms, finished_at_ms,
       ${DURATION} AS duration_ms,
-      latest.params, latest.error, latest.retry_of, latest.reason, latest.waits, latest.agents
+      latest.params, latest.error, latest.retry_of, latest.reason, latest.waits, latest.agents,
+      latest.event, latest.outputs, coalesce(latest.allowed_failures, 0) AS allowed_failures, latest.parent_run, latest.parent_task,
+      latest.bundle
     FROM (
       SELECT
         *, CASE WHEN latest.status IN ${TERMINAL} THEN latest.timestamp_ms END AS finished_at_ms
@@ -48,7 +50,8 @@ export const VIEWS = {
           arg_max({
             workflow_name: workflow_name, status: status, timestamp_ms: timestamp_ms, trigger: trigger, attempt: attempt,
             agent_id: agent_id, scheduled_time_ms: scheduled_time_ms, params: params, error: error, retry_of: retry_of,
-            reason: reason, duration_ms: duration_ms, waits: waits, agents: agents
+            reason: reason, duration_ms: duration_ms, waits: waits, agents: agents, event: event, outputs: outputs,
+            allowed_failures: allowed_failures, parent_run: parent_run, parent_task: parent_task, bundle: bundle
           }, ${NEWEST}) AS latest
         FROM workflow_run_status
         GROUP BY workflow_instance_id
@@ -59,7 +62,8 @@ export const VIEWS = {
       workflow_id, workflow_instance_id, latest.task_id, latest.task_name, task_instance_id, latest.status, latest.attempt,
       latest.task_attempt, latest.agent_id, created_at_ms, started_at_ms, finished_at_ms,
       ${DURATION} AS duration_ms,
-      latest.exit_code, latest.signal, latest.error, latest.cpu_ms, latest.max_rss_kb, coalesce(latest.slice, 0) AS slice, latest.outputs
+      latest.exit_code, latest.signal, latest.error, latest.cpu_ms, latest.max_rss_kb, coalesce(latest.slice, 0) AS slice, latest.outputs,
+      latest.item_key, latest.item_index, coalesce(latest.allowed, false) AS allowed, latest.artifacts
     FROM (
       SELECT
         *, CASE WHEN latest.status IN ${TERMINAL} THEN latest.timestamp_ms END AS finished_at_ms
@@ -74,7 +78,7 @@ export const VIEWS = {
             task_id: task_id, task_name: task_name, status: status, timestamp_ms: timestamp_ms, attempt: attempt,
             task_attempt: task_attempt, agent_id: agent_id, exit_code: exit_code, signal: signal, error: error,
             cpu_ms: cpu_ms, max_rss_kb: max_rss_kb, slice: slice, outputs: outputs,
-            duration_ms: duration_ms
+            duration_ms: duration_ms, item_key: item_key, item_index: item_index, allowed: allowed, artifacts: artifacts
           }, ${NEWEST}) AS latest
         FROM task_run_status
         GROUP BY workflow_instance_id, task_instance_id

@@ -18,15 +18,20 @@ const ANYWHERE = "{}";
 const KEPT = 10_000;
 const known = new Map<string, Needs>();
 
-/** The needs of a slice. */
-export function needsOfSlice(placement: Placement): string {
-  return `${SLICES_SINCE} ${placement.key}`;
+/**
+ * The needs of a slice.
+ * @param protocol the protocol version that its tasks need
+ */
+export function needsOfSlice(placement: Placement, protocol: number): string {
+  return `${Math.max(SLICES_SINCE, protocol)} ${placement.key}`;
 }
 
-/** The needs of a run as a whole: any agent can have it, unless its tasks ask for labels. */
+/** The needs of a run as a whole: any agent can have it, unless its tasks ask for labels, or for what older agents do not know. */
 export function needsOfWhole(plan: Plan): string {
-  const placement = plan.nodes[0]?.placement;
-  return placement === undefined || placement.key === ANYWHERE ? "" : needsOfSlice(placement);
+  const { placement } = plan.nodes[0] ?? {};
+  if (placement === undefined) return "";
+  if (placement.key === ANYWHERE && plan.protocol <= FIRST_PROTOCOL.version) return "";
+  return needsOfSlice(placement, plan.protocol);
 }
 
 /** Reads what one of the functions above wrote. */

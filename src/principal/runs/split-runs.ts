@@ -282,9 +282,9 @@ export class SplitRuns {
     }
     if (hasReady) {
       let number = await tx.lastSlice(run.workflow_instance_id);
-      const slices = nextSlices(plan, progress).map(({ tasks, placement }) => {
+      const slices = nextSlices(plan, progress).map(({ tasks, placement, protocol }) => {
         progress.assigned(tasks);
-        return { slice: ++number, tasks, needs: needsOfSlice(placement) };
+        return { slice: ++number, tasks, needs: needsOfSlice(placement, protocol) };
       });
       await tx.addSlices(run, slices, this.#o.clock.now());
       this.#o.writing.queued(tx);

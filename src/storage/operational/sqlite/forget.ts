@@ -8,6 +8,18 @@ const STEP = 200;
 /** Maximum number of outputs, of up to 256 KiB each, that are removed per step. */
 const OUTPUTS_STEP = 64;
 
+/** The tables whose rows go with their run. */
+const OF_RUNS = [
+  "task_runs",
+  "attempts",
+  "slice_attempts",
+  "slices",
+  "fan_outs",
+  "waits",
+  "blob_refs",
+  "runs",
+] as const;
+
 /** The clean-up operations of a unit of work. */
 export function housekeepingIntentions(db: Statements): HousekeepingIntentions {
   return {
@@ -28,11 +40,7 @@ export function housekeepingIntentions(db: Statements): HousekeepingIntentions {
         STEP,
       );
       for (const { workflow_instance_id: id } of runs) {
-        db.run("DELETE FROM task_runs WHERE workflow_instance_id = ?", id);
-        db.run("DELETE FROM attempts WHERE workflow_instance_id = ?", id);
-        db.run("DELETE FROM slice_attempts WHERE workflow_instance_id = ?", id);
-        db.run("DELETE FROM slices WHERE workflow_instance_id = ?", id);
-        db.run("DELETE FROM runs WHERE workflow_instance_id = ?", id);
+        for (const table of OF_RUNS) db.run(`DELETE FROM ${table} WHERE workflow_instance_id = ?`, id);
       }
       const keys = db.run(
         "DELETE FROM dedupe_keys WHERE key IN (SELECT key FROM dedupe_keys WHERE created_at_ms < ? LIMIT ?)",

@@ -369,4 +369,83 @@ export const STATE_MIGRATIONS: SqliteMigrations = [
     `);
     },
   },
+  {
+    // An older cdktr opens the file and leaves what it does not know as it is: what waits, and slices that are asleep, until a newer one
+    // is back. It never hands out tasks of the newer language, whose needs it cannot meet.
+    what: "the second version of the workflow language",
+    isAdditive: true,
+    apply(database) {
+      database.run(`
+      ALTER TABLE runs ADD COLUMN event TEXT;
+      ALTER TABLE runs ADD COLUMN resting INTEGER NOT NULL DEFAULT 0;
+      ALTER TABLE runs ADD COLUMN outputs TEXT;
+      ALTER TABLE runs ADD COLUMN allowed_failures INTEGER NOT NULL DEFAULT 0;
+      ALTER TABLE runs ADD COLUMN parent_run TEXT;
+      ALTER TABLE runs ADD COLUMN parent_task TEXT;
+      ALTER TABLE runs ADD COLUMN depth INTEGER NOT NULL DEFAULT 0;
+      ALTER TABLE runs ADD COLUMN start_at_ms INTEGER;
+      ALTER TABLE runs ADD COLUMN bundle TEXT;
+      ALTER TABLE runs ADD COLUMN hooks_stopped INTEGER NOT NULL DEFAULT 0;
+      ALTER TABLE runs ADD COLUMN actor TEXT;
+      CREATE INDEX runs_by_parent ON runs (parent_run) WHERE parent_run IS NOT NULL;
+
+      ALTER TABLE task_runs ADD COLUMN item_key TEXT;
+      ALTER TABLE task_runs ADD COLUMN item_index INTEGER;
+      ALTER TABLE task_runs ADD COLUMN allowed INTEGER NOT NULL DEFAULT 0;
+      ALTER TABLE task_runs ADD COLUMN items_total INTEGER;
+      ALTER TABLE task_runs ADD COLUMN due_ms INTEGER;
+      ALTER TABLE task_runs ADD COLUMN artifacts TEXT;
+      CREATE INDEX task_runs_items ON task_runs (workflow_instance_id, task_id, item_index) WHERE item_key IS NOT NULL;
+
+      ALTER TABLE slices ADD COLUMN is_hook INTEGER NOT NULL DEFAULT 0;
+      ALTER TABLE slices ADD COLUMN due_ms INTEGER;
+
+      CREATE TABLE fan_outs (
+        workflow_instance_id TEXT NOT NULL,
+        task_id TEXT NOT NULL,
+        items TEXT NOT NULL,
+        PRIMARY KEY (workflow_instance_id, task_id)
+      ) STRICT, WITHOUT ROWID;
+
+      CREATE TABLE waits (
+        workflow_instance_id TEXT NOT NULL,
+        task TEXT NOT NULL,
+        task_instance_id TEXT,
+        kind TEXT NOT NULL,
+        due_ms INTEGER,
+        data TEXT NOT NULL,
+        since_ms INTEGER NOT NULL,
+        answered_by TEXT,
+        note TEXT,
+        answered_at_ms INTEGER,
+        PRIMARY KEY (workflow_instance_id, task)
+      ) STRICT, WITHOUT ROWID;
+      CREATE INDEX waits_due ON waits (due_ms) WHERE due_ms IS NOT NULL;
+      CREATE INDEX waits_by_kind ON waits (kind, since_ms);
+
+      CREATE TABLE secrets (
+        name TEXT PRIMARY KEY,
+        sealed BLOB NOT NULL,
+        actor TEXT,
+        changed_at_ms INTEGER NOT NULL
+      ) STRICT, WITHOUT ROWID;
+
+      CREATE TABLE blobs (
+        hash TEXT PRIMARY KEY,
+        bytes INTEGER NOT NULL,
+        created_at_ms INTEGER NOT NULL,
+        is_whole INTEGER NOT NULL DEFAULT 0
+      ) STRICT, WITHOUT ROWID;
+      CREATE TABLE blob_refs (
+        workflow_instance_id TEXT NOT NULL,
+        kind TEXT NOT NULL,
+        task TEXT NOT NULL,
+        path TEXT NOT NULL,
+        hash TEXT NOT NULL,
+        PRIMARY KEY (workflow_instance_id, kind, task, path)
+      ) STRICT, WITHOUT ROWID;
+      CREATE INDEX blob_refs_by_hash ON blob_refs (hash);
+    `);
+    },
+  },
 ];

@@ -137,7 +137,9 @@ export function sliceIntentions(db: Statements): SliceIntentions {
          WHERE lease IN ('OFFERED', 'HELD') AND ${ofNone("slice_attempts")}`,
       );
       db.run(`UPDATE slices SET state = 'OVER' WHERE state <> 'OVER' AND ${ofNone("slices")}`);
-      for (const table of ["slice_attempts", "slices"]) {
+      // What a run that is over was waiting for does not come any more.
+      db.run(`DELETE FROM waits WHERE ${ofNone("waits")}`);
+      for (const table of ["slice_attempts", "slices", "fan_outs", "blob_refs"]) {
         db.run(
           `DELETE FROM ${table} WHERE workflow_instance_id IN (
              SELECT workflow_instance_id FROM ${table} EXCEPT SELECT workflow_instance_id FROM runs)`,
