@@ -404,6 +404,7 @@ export const STATE_MIGRATIONS: SqliteMigrations = [
         workflow_instance_id TEXT NOT NULL,
         task_id TEXT NOT NULL,
         items TEXT NOT NULL,
+        is_cut INTEGER NOT NULL DEFAULT 0,
         PRIMARY KEY (workflow_instance_id, task_id)
       ) STRICT, WITHOUT ROWID;
 
