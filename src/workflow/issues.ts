@@ -3,6 +3,7 @@ import type { z } from "zod";
 import { didYouMean } from "../terminal/did-you-mean.ts";
 import type { Finding } from "./diagnostic.ts";
 import type { AnyField, Problem } from "./field.ts";
+import { type Meaning, meaningOf, type WordPlace } from "./vocabulary.ts";
 import { type Located, type Range, TAG_KEY } from "./yaml-tree.ts";
 
 /** The path from the root to a value. */
@@ -31,7 +32,41 @@ export function findingsOfIssues(
   root: Located,
   schema: AnyField,
 ): Finding[] {
-  return issues.flatMap((issue) => findingsOf(issue, placed(issue.path as IssuePath, root, schema)));
+  const all = issues.map((issue) => ({ issue, at: placed(issue.path as IssuePath, root, schema) }));
+  const meant = new Set(all.flatMap(({ issue, at }) => meantKeys(issue, at)));
+  return all
+    .filter(({ issue, at: { node, path } }) => !isMissing(issue, node) || !meant.has(path.join("\n")))
+    .flatMap(({ issue, at }) => findingsOf(issue, at));
+}
+
+function isMissing(issue: z.core.$ZodIssue, node: Located | null): boolean {
+  return node === null && issue.code === "invalid_type";
+}
+
+/** The keys that unknown ones of a mapping stand for: they are not missing as well. */
+function meantKeys(issue: z.core.$ZodIssue, at: Place): string[] {
+  if (issue.code !== "unrecognized_keys") return [];
+  return issue.keys.flatMap((word) => {
+    const key = meaning(word, at)?.key ?? null;
+    return key === null ? [] : [[...at.path, key].join("\n")];
+  });
+}
+
+/** What a foreign word means in a mapping. */
+function meaning(word: string, { path, field, node }: Place): Meaning | null {
+  const place = wordPlace(path);
+  if (place === null) return null;
+  const known = Object.keys(field?.keys(node?.tag?.name) ?? {});
+  return meaningOf(place, word, known, node?.children.get(word)?.node.value);
+}
+
+function wordPlace(path: IssuePath): WordPlace | null {
+  const [first, , third] = path;
+  if (path.length === 0) return "workflow";
+  if (path.length === 1) return first === "on" ? "on" : null;
+  if (path.length === 2) return first === "tasks" ? "task" : first === "params" ? "param" : null;
+  if (path.length !== 3 || first !== "tasks") return null;
+  return third === "config" || third === "retry" ? third : null;
 }
 
 /** A place in the file: its value, and its declared field. */
@@ -66,7 +101,10 @@ function findingsOf(issue: z.core.$ZodIssue, at: Place): Finding[] {
         .map((key) => ({
           code: "E010",
           message: `unknown key "${key}"${place === "" ? "" : ` in ${place}`}`,
-          help: didYouMean(key, known) ?? `the keys allowed here are ${known.join(", ")}`,
+          help:
+            meaning(key, at)?.help ??
+            didYouMean(key, known) ??
+            `the keys allowed here are ${known.join(", ")}`,
           ...placeOf(at.root, [...path, key]),
         }));
     }

@@ -129,7 +129,9 @@ function checkTagsAndNames(root: Located): Finding[] {
     for (const [key, child] of node.children) {
       const problem = check?.(String(key)) ?? null;
       if (problem !== null) names.push({ ...problem, ...(child.key ?? child.node) });
-      visit(child.node, field?.child(key, node.tag?.name), { key, parent: way });
+      const inner = field?.child(key, node.tag?.name);
+      // What is below an unknown key is not looked at.
+      if (inner !== undefined) visit(child.node, inner, { key, parent: way });
     }
   };
   visit(root, Workflow, null);

@@ -1,7 +1,7 @@
 import { describe, expect, spyOn, test } from "bun:test";
 import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { PROTOCOL } from "../../src/contract/version.ts";
+import { PROTOCOL, SLICES_SINCE } from "../../src/contract/version.ts";
 import { encodeReply } from "../../src/contract/wire.ts";
 import { log } from "../../src/log.ts";
 import { assignmentOf, until, workflowOf } from "./support/bench.ts";
@@ -367,7 +367,7 @@ describe("a principal of another version", () => {
     warn.mockRestore();
     expect(told).toEqual([expect.stringContaining("Upgrade the principal to cdktr")]);
     expect(principal.descriptions).toHaveLength(1);
-    expect(principal.descriptions[0]?.protocol).toEqual({ version: 2, oldest: 1 });
+    expect(principal.descriptions[0]?.protocol).toEqual({ version: PROTOCOL.version, oldest: 1 });
     // Upgraded again.
     principal.onReport = () => undefined;
     principal.onInfo = () => info(principal.id, 2, 1);
@@ -375,7 +375,7 @@ describe("a principal of another version", () => {
       principal.wake();
       return statuses(principal).filter((status) => status === "run COMPLETED").length === 2;
     });
-    expect(principal.descriptions[1]?.protocol).toEqual({ version: 2, oldest: 2 });
+    expect(principal.descriptions[1]?.protocol).toEqual({ version: PROTOCOL.version, oldest: SLICES_SINCE });
     expect(principal.descriptions[1]?.running.map(({ slice }) => slice)).toEqual([1, 1]);
     agent.drain();
     principal.wake();

@@ -201,7 +201,7 @@ test(
   async () => {
     const { code, stdout } = await workflow(["schema"]);
     expect(code).toBe(0);
-    expect(JSON.parse(stdout)).toMatchObject({ type: "object", required: ["name", "tasks"] });
+    expect(JSON.parse(stdout)).toMatchObject({ type: "object", required: ["tasks"] });
   },
   LIMIT,
 );

@@ -16,7 +16,7 @@ const agent = (agent_id: string, change: Partial<AgentRoom> = {}): AgentRoom => 
 
 /** What a slice with these labels needs. */
 const slice = (runs_on: Record<string, string>) =>
-  needsOfSlice(placementOf({ runs_on, placement: undefined }, { runs_on: undefined }));
+  needsOfSlice(placementOf({ runs_on, placement: undefined }, { runs_on: undefined }), 1);
 
 /** A run as a whole. */
 const ANYWHERE = "";

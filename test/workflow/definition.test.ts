@@ -1,8 +1,11 @@
 /** The stored form of definitions can be read back, also by older and newer versions. */
 import { describe, expect, test } from "bun:test";
+import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { LANGUAGE_SINCE } from "../../src/contract/version.ts";
 import { readDefinition, type WorkflowDefinition } from "../../src/workflow/model.ts";
+import { planOf } from "../../src/workflow/plan.ts";
 import { definitionOf, randomDag, randomNumbers } from "./support.ts";
 
 const ROOT = join(import.meta.dir, "../..");
@@ -50,6 +53,12 @@ const FILES = [
   ...Array.from({ length: 20 }, (_, seed) => [`generated file ${seed}`, generated(seed)] as const),
 ];
 
+/** Hashes of texts and of the definitions that cdktr 0.2 stored for them. */
+const PINNED: Readonly<Record<string, readonly [text: string, definition: string]>> = JSON.parse(
+  readFileSync(join(import.meta.dir, "pinned-definitions.json"), "utf8"),
+);
+const hashOf = (text: string) => createHash("sha256").update(text).digest("hex");
+
 /** A file in which each key is there or not. */
 function generated(seed: number): string {
   const random = randomNumbers(seed);
@@ -73,6 +82,54 @@ function generated(seed: number): string {
     "",
   ].join("\n");
 }
+
+describe("a file that uses nothing new", () => {
+  test.each(FILES.filter(([path, text]) => PINNED[path]?.[0] === hashOf(text)))(
+    "is stored as by an older cdktr: %s",
+    (path, text) => {
+      const definition = definitionOf(text);
+      expect(hashOf(JSON.stringify(definition))).toBe(PINNED[path]?.[1] ?? "");
+      // Any agent can have it.
+      expect(planOf(definition).protocol).toBe(1);
+    },
+  );
+
+  test("is among those", () => {
+    const same = FILES.filter(([path, text]) => PINNED[path]?.[0] === hashOf(text));
+    expect(same.length).toBeGreaterThanOrEqual(25);
+  });
+});
+
+test("a name that is left out is the id", () => {
+  const named = definitionOf("name: test\ntasks:\n  a:\n    name: a\n    config: !Subprocess {cmd: ls}\n");
+  const nameless = definitionOf("tasks:\n  a:\n    config: !Subprocess {cmd: ls}\n");
+  expect(JSON.stringify(nameless)).toBe(JSON.stringify(named));
+  // The slow reader says the same, and an empty name is none.
+  const slow = definitionOf("name:\ntasks: {a: {name: null, config: !Subprocess {cmd: 'ls'}}} # …\n");
+  expect(JSON.stringify(slow)).toBe(JSON.stringify(named));
+});
+
+describe("the protocol that an agent needs", () => {
+  const text = "tasks:\n  a:\n    config: !Subprocess {cmd: ls}\n";
+  const stored = (change: (definition: ReturnType<typeof JSON.parse>) => object) => {
+    const definition = JSON.parse(JSON.stringify(definitionOf(text)));
+    return planOf(readDefinition(JSON.stringify(change(definition)))).protocol;
+  };
+  const ofTask = (change: (task: ReturnType<typeof JSON.parse>) => object) =>
+    stored((definition) => ({ ...definition, tasks: [change(definition.tasks[0])] }));
+
+  test("is the first for what every agent knows, and that of the language for the rest", () => {
+    const newest = LANGUAGE_SINCE;
+    expect(stored((definition) => definition)).toBe(1);
+    expect(stored((definition) => ({ ...definition, priority: 5 }))).toBe(1);
+    expect(stored((definition) => ({ ...definition, language: 2 }))).toBe(newest);
+    expect(ofTask((task) => task)).toBe(1);
+    expect(ofTask((task) => ({ ...task, grace_ms: 5 }))).toBe(newest);
+    expect(ofTask((task) => ({ ...task, retry: { ...task.retry, jitter: 0.1 } }))).toBe(newest);
+    expect(ofTask((task) => ({ ...task, config: { ...task.config, stdin: "x" } }))).toBe(newest);
+    expect(ofTask((task) => ({ ...task, config: { type: "Http", url: "x" } }))).toBe(newest);
+  });
+});
 
 describe("readDefinition", () => {
   test.each(FILES)("reads what was stored of %s", (_, text) => {

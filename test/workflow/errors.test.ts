@@ -136,6 +136,14 @@ const CASES: readonly Case[] = [
     code: "E010",
     at: "6:5",
     message: 'unknown key "dependencies" in task "a"',
+    help: 'it is called "depends" here: depends: [extract]',
+  },
+  {
+    about: "a key that means nothing here",
+    text: task("    colour: red\n"),
+    code: "E010",
+    at: "6:5",
+    message: 'unknown key "colour" in task "a"',
     help: /the keys allowed here are name, description, depends/,
   },
   {
@@ -177,27 +185,6 @@ const CASES: readonly Case[] = [
     message: 'unknown key "__proto__"',
   },
   // E011 missing-key
-  {
-    about: "no name of the workflow",
-    text: task("").replace("name: w\n", ""),
-    code: "E011",
-    at: "1:1",
-    message: '"name" is missing',
-  },
-  {
-    about: "no name of a task",
-    text: task("").replace("    name: a\n", ""),
-    code: "E011",
-    at: "3:3",
-    message: '"name" is missing in task "a"',
-  },
-  {
-    about: "an empty name",
-    text: task("").replace("name: w", "name:"),
-    code: "E011",
-    at: "1:1",
-    message: '"name" has no value',
-  },
   { about: "no tasks key", text: "name: w\n", code: "E011", at: "1:1", message: '"tasks" is missing' },
   {
     about: "no config",
@@ -771,6 +758,122 @@ const CASES: readonly Case[] = [
   },
 ];
 
+/** Words of other tools, as lines of a task `a` or of the workflow, and what they are answered with. */
+const WORDS: readonly [place: "workflow" | "task", line: string, help: string][] = [
+  ["workflow", "schedule: 0 2 * * *", 'it is called "cron" here: cron: "0 2 * * *"'],
+  ["workflow", "schedule_interval: {days: 1}", 'it is called "cron" here: cron: "0 2 * * *"'],
+  ["workflow", "triggers: [x]", 'a schedule is "cron" here, and other events are under "on"'],
+  ["workflow", "parameters: {day: x}", 'it is called "params" here: params: {day: today}'],
+  ["workflow", "inputs: {day: x}", 'it is called "params" here: params: {day: today}'],
+  ["workflow", "environment: {A: x}", 'it is called "env" here: env: {NAME: value}'],
+  ["workflow", "timeout-minutes: 30", 'it is called "timeout" here: timeout: 30m'],
+  ["workflow", "timeoutSeconds: 30", 'it is called "timeout" here: timeout: 30s'],
+  ["workflow", "dagrun_timeout: x", 'it is called "timeout" here: timeout: 5m'],
+  ["workflow", "dag_id: x", "the id is the path of the file: etl/daily.yml is etl.daily"],
+  [
+    "workflow",
+    "nodeSelector: {zone: eu}",
+    'it is called "runs_on" here, and names labels of agents: runs_on: {zone: eu}',
+  ],
+  ["task", "needs: [extract, load]", 'it is called "depends" here: depends: [extract, load]'],
+  ["task", "needs: extract", 'it is called "depends" here: depends: [extract]'],
+  ["task", "depends_on: {extract: ok}", 'it is called "depends" here: depends: [extract]'],
+  ["task", "dependsOn: [b]", 'it is called "depends" here: depends: [b]'],
+  ["task", "upstream: [b]", 'it is called "depends" here: depends: [b]'],
+  ["task", "requires: [b]", 'it is called "depends" here: depends: [b]'],
+  ["task", "after: b", 'it is called "depends" here: depends: [b]'],
+  ["task", "variables: {A: x}", 'it is called "env" here: env: {NAME: value}'],
+  ["task", "vars: {A: x}", 'it is called "env" here: env: {NAME: value}'],
+  ["task", "retries: 4", 'it is called "retry" here: retry: {max_attempts: 5}, which counts the first one'],
+  ["task", "attempts: 4", 'it is called "retry" here: retry: {max_attempts: 4}'],
+  [
+    "task",
+    "retry_delay: 5s",
+    'it belongs to "retry": retry: {max_attempts: 3, delay: 10s, backoff: exponential}',
+  ],
+  ["task", "timeout_minutes: 15", 'it is called "timeout" here: timeout: 15m'],
+  ["task", "execution_timeout: 1", 'it is called "timeout" here: timeout: 5m'],
+  ["task", "tags: [eu]", 'it is called "runs_on" here, and names labels of agents: runs_on: {zone: eu}'],
+  ["task", "queue: eu", 'it is called "runs_on" here, and names labels of agents: runs_on: {zone: eu}'],
+  ["task", "image: python:3", "there are no containers here: run docker as the program of the task"],
+  [
+    "task",
+    "uses: actions/checkout@v4",
+    "there are no containers here: run docker as the program of the task",
+  ],
+  ["task", "id: b", "the id is the key above"],
+  ["task", "operator: Bash", "the kind of a task is the tag of its config: config: !Subprocess"],
+];
+
+/** The same in other mappings of a task or of the workflow. */
+const INNER_WORDS: readonly [text: string, word: string, help: string][] = [
+  [
+    task("").replace("{cmd: ls}", "{cmd: ls, workdir: x}"),
+    "workdir",
+    'it is called "working_directory" here',
+  ],
+  [
+    task("").replace("{cmd: ls}", "{cmd: ls, arguments: [-l]}"),
+    "arguments",
+    'it is called "args" here: args: [-l]',
+  ],
+  [
+    task("").replace("{cmd: ls}", "{command: ls}"),
+    "command",
+    'it is called "cmd" here, and its arguments are "args"',
+  ],
+  [task("").replace("{cmd: ls}", "{cmd: ls, env: {}}"), "env", "it belongs to the task, beside config"],
+  [
+    task("    retry: {retries: 4}\n"),
+    "retries",
+    'it is called "max_attempts" here, which counts the first one: max_attempts: 5',
+  ],
+  [task("    retry: {max_attempts: 4, interval: 5s}\n"), "interval", 'it is called "delay" here: delay: 10s'],
+  [
+    task("    retry: {max_attempts: 4, multiplier: 2}\n"),
+    "multiplier",
+    'it is called "backoff" here: backoff: exponential',
+  ],
+  [task("params: {day: {value: x}}\n"), "value", 'it is called "default" here'],
+  [task("params: {day: {title: x}}\n"), "title", 'it is called "description" here'],
+  [task("on: {schedule: x}\n"), "schedule", 'a schedule is "cron", beside "on"'],
+  [task("on: {files: {glob: x}}\n"), "files", 'it is called "file" here'],
+];
+
+describe("words of other tools", () => {
+  test.each(WORDS)("%s: %s", (place, line, help) => {
+    const found = diagnosticsOf(task(place === "task" ? `    ${line}\n` : `${line}\n`));
+    const word = line.split(":")[0];
+    expect(found).toMatchObject([
+      { code: "E010", message: `unknown key "${word}"${place === "task" ? ' in task "a"' : ""}`, help },
+    ]);
+  });
+
+  test.each(INNER_WORDS)("in %j: %s", (text, word, help) => {
+    expect(diagnosticsOf(text)).toMatchObject([
+      { code: "E010", message: expect.stringContaining(`unknown key "${word}" in `), help },
+    ]);
+  });
+
+  test("stand for the key that is meant: it is not missing as well", () => {
+    for (const word of ["jobs", "steps", "stages"]) {
+      const text = `${word}: {a: {config: !Subprocess {cmd: ls}}}\n`;
+      expect(diagnosticsOf(text)).toMatchObject([
+        { code: "E010", help: 'it is called "tasks" here: a mapping with an id for each task' },
+      ]);
+    }
+    expect(diagnosticsOf("tasks: {a: {operator: x}}\n")).toMatchObject([{ code: "E010" }]);
+    expect(diagnosticsOf("tasks: {a: {}}\n")).toMatchObject([{ code: "E011" }]);
+  });
+
+  test("only point at keys that exist", () => {
+    // Other tools' words for what comes with later keys.
+    for (const line of ["max_active_runs: 1"]) {
+      expect(diagnosticsOf(task(`${line}\n`))[0]?.help).toMatch(/^the keys allowed here are/);
+    }
+  });
+});
+
 describe("each mistake", () => {
   for (const { about, text, code, at, message, help } of CASES) {
     test(`${code} ${DIAGNOSTIC_CODES[code]}: ${about}`, () => {
@@ -1018,14 +1121,12 @@ describe("several mistakes", () => {
       "  e: {name: e, depends: [d], config: !Subprocess {cmd: ls}}",
     ].join("\n");
     expect(diagnosticsOf(text).map((each) => `${each.line} ${each.code}`)).toEqual([
-      "1 E011",
       "1 E010",
       "2 E040",
       "3 E043",
       "5 E050",
       "7 E030",
       "8 E021",
-      "9 E011",
       "10 E031",
       "11 E020",
       "14 E032",

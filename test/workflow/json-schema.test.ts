@@ -14,7 +14,7 @@ describe("workflowJsonSchema", () => {
     expect(JSON.parse(JSON.stringify(schema))).toEqual(schema);
     expect(schema.$schema).toBe("http://json-schema.org/draft-07/schema#");
     expect(JSON.stringify(schema)).not.toContain('"!"');
-    expect(schema.required).toEqual(["name", "tasks"]);
+    expect(schema.required).toEqual(["tasks"]);
   });
 
   test("takes what the reader takes", () => {

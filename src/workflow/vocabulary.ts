@@ -1,0 +1,351 @@
+/**
+ * Words of other tools for keys of workflow files, for the help of errors: an unknown key that is among them points at the key that is
+ * meant. A row applies only where that key exists, and the first one that does wins.
+ */
+
+/** A mapping of workflow files in which foreign words are looked for. */
+export type WordPlace = "workflow" | "task" | "config" | "retry" | "param" | "on";
+
+/** What a foreign word means. */
+export interface Meaning {
+  /** The key that is meant; null if there is none. */
+  readonly key: string | null;
+  readonly help: string;
+}
+
+interface Row {
+  readonly places: readonly WordPlace[];
+  /** In lower case, with `_` for `-` and before inner capitals. */
+  readonly words: readonly string[];
+  /** The key that is meant; absent if nothing here does the same. */
+  readonly means?: string;
+  /** What to write. By default that the key is called so here, with the value if it can stand there as it is. */
+  readonly help?: string | ((value: unknown) => string | undefined);
+}
+
+const EVERYWHERE: readonly WordPlace[] = ["workflow", "task"];
+
+const ROWS: readonly Row[] = [
+  {
+    places: ["workflow"],
+    words: ["steps", "jobs", "stages", "nodes", "dag"],
+    means: "tasks",
+    help: 'it is called "tasks" here: a mapping with an id for each task',
+  },
+  {
+    places: ["workflow"],
+    words: ["schedule", "schedule_interval", "schedules", "crontab"],
+    means: "cron",
+    help: (value) =>
+      named("cron", scalarText(value) === undefined ? '"0 2 * * *"' : `"${scalarText(value)}"`),
+  },
+  {
+    places: ["workflow"],
+    words: ["trigger", "triggers", "events"],
+    means: "on",
+    help: 'a schedule is "cron" here, and other events are under "on"',
+  },
+  {
+    places: ["workflow"],
+    words: ["parameters", "inputs", "args", "arguments"],
+    means: "params",
+    help: 'it is called "params" here: params: {day: today}',
+  },
+  { places: ["workflow"], words: ["on_failure", "on_success", "on_cancel", "on_exit"], means: "hooks" },
+  { places: ["workflow"], words: ["max_active_runs", "concurrency_policy"], means: "concurrency" },
+  {
+    places: ["workflow"],
+    words: ["id", "dag_id", "workflow_id"],
+    help: "the id is the path of the file: etl/daily.yml is etl.daily",
+  },
+  {
+    places: ["task"],
+    words: [
+      "needs",
+      "depends_on",
+      "dependencies",
+      "dependency",
+      "upstream",
+      "upstreams",
+      "after",
+      "requires",
+      "run_after",
+    ],
+    means: "depends",
+    help: (value) => named("depends", listText(value) ?? "[extract]"),
+  },
+  {
+    places: ["task"],
+    words: [
+      "command",
+      "commands",
+      "cmd",
+      "script",
+      "bash",
+      "bash_command",
+      "shell_command",
+      "sh",
+      "exec",
+      "execute",
+    ],
+    means: "run",
+    help: (value) => named("run", lineText(value) ?? "echo hello"),
+  },
+  {
+    places: ["task"],
+    words: [
+      "run",
+      "command",
+      "commands",
+      "cmd",
+      "script",
+      "bash",
+      "bash_command",
+      "shell_command",
+      "sh",
+      "exec",
+    ],
+    means: "config",
+    help: 'what a task does is under "config": config: !Subprocess {cmd: sh, args: ["-c", "echo hello"]}',
+  },
+  {
+    places: ["task"],
+    words: ["type", "kind", "operator", "executor"],
+    means: "config",
+    help: "the kind of a task is the tag of its config: config: !Subprocess",
+  },
+  {
+    places: ["task"],
+    words: ["image", "container", "uses", "docker"],
+    help: "there are no containers here: run docker as the program of the task",
+  },
+  { places: ["task"], words: ["id", "task_id"], help: "the id is the key above" },
+  {
+    places: ["task"],
+    words: ["with_items", "with_param", "with_sequence", "loop", "for_each", "each", "items", "expand"],
+    means: "foreach",
+  },
+  { places: ["task"], words: ["strategy"], means: "matrix" },
+  {
+    places: ["task"],
+    words: ["if", "condition", "conditions", "only_if", "unless", "preconditions"],
+    means: "when",
+  },
+  {
+    places: ["task"],
+    words: [
+      "continue_on_error",
+      "continue_on",
+      "ignore_errors",
+      "ignore_failure",
+      "allow_fail",
+      "allowed_to_fail",
+    ],
+    means: "allow_failure",
+  },
+  {
+    places: EVERYWHERE,
+    words: ["environment", "vars", "variables", "envs", "environment_variables"],
+    means: "env",
+    help: 'it is called "env" here: env: {NAME: value}',
+  },
+  {
+    places: ["task"],
+    words: ["retries", "max_retries", "retry_count"],
+    means: "retry",
+    help: (value) =>
+      `it is called "retry" here: retry: {max_attempts: ${(wholeNumber(value) ?? 2) + 1}}, which counts the first one`,
+  },
+  {
+    places: ["task"],
+    words: ["attempts", "max_attempts", "tries"],
+    means: "retry",
+    help: (value) => named("retry", `{max_attempts: ${wholeNumber(value) ?? 3}}`),
+  },
+  {
+    places: ["task"],
+    words: ["retry_delay", "retry_interval", "retry_policy", "retry_strategy", "backoff", "delay"],
+    means: "retry",
+    help: 'it belongs to "retry": retry: {max_attempts: 3, delay: 10s, backoff: exponential}',
+  },
+  {
+    places: EVERYWHERE,
+    words: ["timeout_minutes", "timeout_in_minutes"],
+    means: "timeout",
+    help: (value) => named("timeout", `${wholeNumber(value) ?? 5}m`),
+  },
+  {
+    places: EVERYWHERE,
+    words: ["timeout_seconds", "timeout_sec", "timeout_in_seconds", "active_deadline_seconds"],
+    means: "timeout",
+    help: (value) => named("timeout", `${wholeNumber(value) ?? 90}s`),
+  },
+  {
+    places: EVERYWHERE,
+    words: ["execution_timeout", "dagrun_timeout", "max_duration", "deadline", "time_limit"],
+    means: "timeout",
+    help: 'it is called "timeout" here: timeout: 5m',
+  },
+  {
+    places: ["task"],
+    words: ["cwd", "dir", "directory", "workdir", "working_dir"],
+    means: "working_directory",
+    help: (value) => named("working_directory", scalarText(value) ?? "./work"),
+  },
+  {
+    places: ["task"],
+    words: ["cwd", "dir", "directory", "workdir", "working_dir", "working_directory", "args"],
+    means: "config",
+    help: 'it belongs to "config": config: !Subprocess {cmd: ls, working_directory: ./work}',
+  },
+  {
+    places: EVERYWHERE,
+    words: ["node_selector", "node", "host", "queue", "agent", "worker", "labels", "affinity"],
+    means: "runs_on",
+    help: 'it is called "runs_on" here, and names labels of agents: runs_on: {zone: eu}',
+  },
+  {
+    places: ["task"],
+    words: ["tags"],
+    means: "runs_on",
+    help: 'it is called "runs_on" here, and names labels of agents: runs_on: {zone: eu}',
+  },
+  {
+    places: ["config"],
+    words: ["command", "program", "executable", "exec", "run"],
+    means: "cmd",
+    help: 'it is called "cmd" here, and its arguments are "args"',
+  },
+  { places: ["config"], words: ["script", "file", "path", "entrypoint"], means: "script_path" },
+  {
+    places: ["config"],
+    words: ["arguments", "argv", "params", "parameters"],
+    means: "args",
+    help: (value) => named("args", listText(value) ?? '["--verbose"]'),
+  },
+  {
+    places: ["config"],
+    words: ["cwd", "dir", "directory", "workdir", "working_dir"],
+    means: "working_directory",
+  },
+  {
+    places: ["config"],
+    words: ["requirements", "dependencies", "modules", "pip"],
+    means: "packages",
+    help: (value) => named("packages", listText(value) ?? '["pandas>=2.3.1"]'),
+  },
+  {
+    places: ["config"],
+    words: ["env", "environment", "timeout", "retry", "retries", "depends", "needs", "name", "description"],
+    help: "it belongs to the task, beside config",
+  },
+  {
+    places: ["retry"],
+    words: ["retries", "max_retries", "limit", "times"],
+    means: "max_attempts",
+    help: (value) =>
+      `it is called "max_attempts" here, which counts the first one: max_attempts: ${(wholeNumber(value) ?? 2) + 1}`,
+  },
+  { places: ["retry"], words: ["attempts", "tries", "count", "max"], means: "max_attempts" },
+  {
+    places: ["retry"],
+    words: [
+      "interval",
+      "wait",
+      "retry_delay",
+      "interval_sec",
+      "delay_seconds",
+      "initial_interval",
+      "duration",
+    ],
+    means: "delay",
+    help: 'it is called "delay" here: delay: 10s',
+  },
+  {
+    places: ["retry"],
+    words: ["factor", "multiplier", "exponential_backoff", "exponential", "policy"],
+    means: "backoff",
+    help: 'it is called "backoff" here: backoff: exponential',
+  },
+  { places: ["retry"], words: ["max_interval", "max_retry_delay", "max_backoff"], means: "max_delay" },
+  { places: ["retry"], words: ["exit_codes", "exit_code", "when", "on"], means: "on_exit_codes" },
+  { places: ["param"], words: ["value", "val", "initial"], means: "default" },
+  { places: ["param"], words: ["help", "title", "label", "doc"], means: "description" },
+  {
+    places: ["param"],
+    words: ["choices", "options", "values", "allowed", "allowed_values", "one_of"],
+    means: "enum",
+    help: (value) => named("enum", listText(value) ?? "[eu, us]"),
+  },
+  { places: ["param"], words: ["kind", "format"], means: "type" },
+  { places: ["param"], words: ["minimum", "min_value", "at_least"], means: "min" },
+  { places: ["param"], words: ["maximum", "max_value", "at_most"], means: "max" },
+  { places: ["param"], words: ["regex", "regexp", "match"], means: "pattern" },
+  {
+    places: ["on"],
+    words: ["cron", "schedule"],
+    help: 'a schedule is "cron", beside "on"',
+  },
+  { places: ["on"], words: ["http", "hook", "request", "push"], means: "webhook" },
+  { places: ["on"], words: ["files", "watch", "path", "paths"], means: "file" },
+  { places: ["on"], words: ["workflows", "workflow_run", "after", "upstream"], means: "workflow" },
+];
+
+/** The rows that have a word in a place. */
+const BY_WORD = Map.groupBy(
+  ROWS.flatMap((row) =>
+    row.places.flatMap((place) => row.words.map((word) => ({ at: `${place} ${word}`, row }))),
+  ),
+  ({ at }) => at,
+);
+
+/**
+ * What a word of another tool means, or null if it is none.
+ * @param known the keys that exist at this place
+ * @param value what the file says under it
+ */
+export function meaningOf(
+  place: WordPlace,
+  word: string,
+  known: readonly string[],
+  value: unknown,
+): Meaning | null {
+  const plain = word
+    .replace(/([a-z])([A-Z])/g, "$1_$2")
+    .replaceAll("-", "_")
+    .toLowerCase();
+  const found = BY_WORD.get(`${place} ${plain}`)?.find(
+    ({ row: { means } }) => means === undefined || known.includes(means),
+  );
+  if (found === undefined) return null;
+  const { means = null, help } = found.row;
+  const text = typeof help === "function" ? help(value) : help;
+  return { key: means, help: text ?? named(means ?? "") };
+}
+
+function named(key: string, value?: string): string {
+  return `it is called "${key}" here${value === undefined ? "" : `: ${key}: ${value}`}`;
+}
+
+/** A scalar that can be written without quotes. */
+function scalarText(value: unknown): string | undefined {
+  return typeof value === "string" && /^[\w./*@,+-][\w ./*@,+-]{0,39}$/.test(value) ? value : undefined;
+}
+
+/** A line that can be a value as it is. */
+function lineText(value: unknown): string | undefined {
+  return typeof value === "string" && /^[A-Za-z0-9_./][^\n#:{}[\]]{0,59}$/.test(value) ? value : undefined;
+}
+
+/** A list of a few words. */
+function listText(value: unknown): string | undefined {
+  const words = Array.isArray(value) ? value : [value];
+  if (words.length === 0 || words.length > 5) return undefined;
+  return words.every((word) => typeof word === "string" && /^[\w./-]{1,40}$/.test(word))
+    ? `[${words.join(", ")}]`
+    : undefined;
+}
+
+function wholeNumber(value: unknown): number | undefined {
+  return typeof value === "string" && /^\d{1,6}$/.test(value) ? Number(value) : undefined;
+}
