@@ -5,8 +5,9 @@ import { errorMessage } from "../errors.ts";
 import { log } from "../log.ts";
 import { BackOff, Timer } from "../timer.ts";
 import { formatDuration } from "../workflow/duration.ts";
+import { formatExitCodes } from "../workflow/exit-codes.ts";
 import type { TaskDefinition } from "../workflow/model.ts";
-import { retryDelayMs } from "../workflow/retry.ts";
+import { mayRetry, retryDelayMs } from "../workflow/retry.ts";
 import { canTransition, isTerminal, type RunStatus } from "../workflow/status.ts";
 import { TASK_TRANSITIONS } from "../workflow/task-state.ts";
 import { AGENT_MARKER, taskEnvironment } from "./environment.ts";
@@ -49,6 +50,8 @@ export interface AgentContext {
   readonly files: TaskFiles;
   /** The most that tasks of a part of a run may have published that others of it still need, bytes; 128 MiB by default. */
   readonly keptOutputsBytes?: number;
+  /** Gives numbers from 0 to below 1, for the jitter of delays; Math.random by default. */
+  readonly random?: () => number;
 }
 
 /** Shared by all tasks of an attempt. */
@@ -72,6 +75,14 @@ export function isSilentStop(reason: StopReason | undefined): boolean {
 interface Failure {
   readonly error: string;
   readonly end?: ProcessEnd | undefined;
+  /** The exit status that is the reason; absent if it failed for another one. */
+  readonly exitCode?: number;
+}
+
+/** Further contents of a report. */
+interface Details extends Partial<Failure> {
+  /** Time until the next try, ms. */
+  readonly nextTryMs?: number;
 }
 
 /** The run, as one of its tasks needs it. */
@@ -386,7 +397,7 @@ export class TaskRun {
       this.#failed({ error: `ended by ${end.signal}`, end });
     } else if (end.exitCode !== 0 && end.exitCode !== null) {
       const why = end.lastError === null ? "" : `: ${end.lastError}`;
-      this.#failed({ error: `exit status ${end.exitCode}${why}`, end });
+      this.#failed({ error: `exit status ${end.exitCode}${why}`, end, exitCode: end.exitCode });
     } else if (this.#stopped !== undefined) {
       this.#becomeStopped(this.#stopped, end);
     } else {
@@ -409,21 +420,28 @@ export class TaskRun {
     this.#become("COMPLETED", { end });
   }
 
-  #failed({ error, end }: Failure): void {
+  #failed({ error, end, exitCode }: Failure): void {
     if (this.#stopped !== undefined) {
       this.#becomeStopped(this.#stopped, end);
       return;
     }
-    const delayMs = retryDelayMs(this.definition.retry, this.#attempt);
+    const { retry } = this.definition;
+    const delayMs = retryDelayMs(retry, this.#attempt, this.#context.random);
     if (delayMs === null) {
       this.#become("FAILED", { error, end });
       return;
     }
-    this.#become("WAITING", { error, end });
-    this.#log.remark(
-      "WARN",
-      `Attempt ${this.#attempt} of ${this.definition.retry.max_attempts} failed (${error}); next attempt in ${formatDuration(delayMs)}.`,
-    );
+    const failed = `Attempt ${this.#attempt} of ${retry.max_attempts} failed (${error})`;
+    if (!mayRetry(retry, exitCode ?? null)) {
+      this.#log.remark(
+        "WARN",
+        `${failed}; it is not tried again: on_exit_codes has only ${formatExitCodes(retry.on_exit_codes ?? [])}.`,
+      );
+      this.#become("FAILED", { error, end });
+      return;
+    }
+    this.#become("WAITING", { error, end, nextTryMs: delayMs });
+    this.#log.remark("WARN", `${failed}; next attempt in ${formatDuration(delayMs)}.`);
     this.#retry.in(delayMs);
   }
 
@@ -433,7 +451,7 @@ export class TaskRun {
     else this.#become(this.#status === "PENDING" ? "SKIPPED" : "FAILED", { error, end });
   }
 
-  #become(status: RunStatus, details: Partial<Failure> = {}): void {
+  #become(status: RunStatus, details: Details = {}): void {
     if (!canTransition(TASK_TRANSITIONS, this.#status, status)) {
       throw new Error(`task ${this.definition.id} cannot become ${status}: it is ${this.#status}`);
     }
@@ -461,6 +479,7 @@ export class TaskRun {
         max_rss_kb: details.end?.maxRssKb ?? null,
         outputs: this.#outputs,
         ...(this.isOver && tookMs !== undefined ? { duration_ms: tookMs } : {}),
+        ...(details.nextTryMs === undefined ? {} : { next_try_ms: details.nextTryMs }),
       });
     }
     if (!this.isOver) return;

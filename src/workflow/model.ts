@@ -4,6 +4,7 @@
  */
 import { z } from "zod";
 import { CdktrError, errorMessage } from "../errors.ts";
+import { exitCodes } from "./exit-codes.ts";
 import {
   Block,
   derived,
@@ -25,6 +26,7 @@ import {
   duration,
   filled,
   formed,
+  fraction,
   labelValue,
   name,
   text,
@@ -106,6 +108,16 @@ const Retry = new Block({
   backoff: backoff()
     .default(1)
     .describe("Factor by which each further delay grows; constant is 1, exponential is 2"),
+  max_delay: duration(1).help('such as "10m"').sparse().as("max_delay_ms").describe("No delay is longer"),
+  jitter: fraction()
+    .sparse()
+    .describe("Fraction by which each delay varies at random, in both directions, from 0 to 1"),
+  on_exit_codes: exitCodes()
+    .help("such as [75, 100-110]")
+    .sparse()
+    .describe(
+      "Only failures with these exit codes are tried again: no timeouts, signals, or programs that cannot start",
+    ),
   templates: templates(),
 });
 

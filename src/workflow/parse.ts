@@ -2,6 +2,7 @@
 
 import { nearest } from "../terminal/did-you-mean.ts";
 import { checkPlacement } from "./check-placement.ts";
+import { checkRetries } from "./check-retries.ts";
 import { checkTasks } from "./check-tasks.ts";
 import { checkOfferedParams } from "./check-triggers.ts";
 import { type Diagnostic, type Finding, fileDiagnostic, locate } from "./diagnostic.ts";
@@ -86,6 +87,7 @@ function checkValues(
   findings.push(
     ...checkEffects(checked.data, root),
     ...checkPlacement(checked.data, root),
+    ...checkRetries(checked.data.tasks, root),
     ...checkOfferedParams(checked.data, root),
   );
   const tasks = inOrder(checked.data.tasks, root);

@@ -119,6 +119,27 @@ export const backoff = () =>
     },
   );
 
+/** A number from 0 to 1. */
+export const fraction = () =>
+  scalar(
+    z.number().min(0).max(1),
+    { type: "number", minimum: 0, maximum: 1 },
+    (value, refuse) => {
+      const percent = /^(\d{1,3}(?:\.\d+)?) ?%$/.exec(value)?.[1];
+      if (percent !== undefined)
+        return refuse(
+          "E012",
+          `must be a number from 0 to 1, not "${value}"`,
+          `write ${Number(percent) / 100}`,
+        );
+      if (!/^[+-]?(\d+(\.\d*)?|\.\d+)$/.test(value))
+        return refuse("E012", `must be a number from 0 to 1, not "${value}"`);
+      const number = Number(value);
+      return number < 0 || number > 1 ? refuse("E014", `must be a number from 0 to 1, not ${value}`) : number;
+    },
+    { noun: "a number from 0 to 1" },
+  );
+
 /** A duration, stored in ms. */
 export const duration = (minMs: number, maxMs = Number.POSITIVE_INFINITY): Field<number> =>
   scalar(

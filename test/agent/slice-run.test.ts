@@ -229,6 +229,37 @@ describe("tries", () => {
     expect(order.indexOf("other COMPLETED 1")).toBeLessThan(order.indexOf("flaky RUNNING 2"));
   });
 
+  test("with jitter and max_delay, the report of a try says how long the next wait is", async () => {
+    using bench = new Bench({ random: () => 0 });
+    const outcome = await bench.run({
+      flaky: { run: "false", retry: { ...retry(4, 100, 4), jitter: 0.9, max_delay_ms: 200 } },
+      plain: { run: "false", retry: retry(2, 5) },
+    });
+    const waits = (task: string) =>
+      outcome.reports.flatMap((report) => (report.task_id === task ? (report.next_try_ms ?? []) : []));
+    expect(waits("flaky")).toEqual([10, 20, 20]);
+    expect(waits("plain")).toEqual([5]);
+    expect(outcome.log("flaky")[0]).toEndWith("failed (exit status 1); next attempt in 10ms.");
+  });
+
+  test("with on_exit_codes, only these are tried again: no other code, timeout, signal or start", async () => {
+    using bench = new Bench();
+    const some = { ...retry(3, 1), on_exit_codes: [[75, 75] as const, [100, 110] as const] };
+    const outcome = await bench.run({
+      code: { run: 'exit "$((CDKTR_ATTEMPT == 1 ? 75 : 105))"', retry: some },
+      other: { run: "exit 74", retry: some },
+      slow: { run: "trap 'exit 75' TERM; sleep 60 & wait", timeout_ms: 100, retry: some },
+      killed: { run: "kill -9 $$", retry: some },
+      missing: { run: ["/nonexistent/program"], retry: some },
+    });
+    const tries = (task: string) => outcome.last(task).task_attempt;
+    expect(["code", "other", "slow", "killed", "missing"].map(tries)).toEqual([3, 1, 1, 1, 1]);
+    expect(outcome.log("other")).toEqual([
+      "WARN Attempt 1 of 3 failed (exit status 74); it is not tried again: on_exit_codes has only 75, 100-110.",
+    ]);
+    expect(outcome.end).toBe("FAILED");
+  });
+
   test("a kind that only a newer principal knows fails its task, and says so", async () => {
     using bench = new Bench();
     const newer = { type: "Http", url: "https://example.com" } as unknown as TaskConfig;

@@ -501,6 +501,21 @@ describe("reports", () => {
     await cluster.book.waitFor(/clocks of agent agent-1 and of the principal agree again/);
   });
 
+  test("of a try that failed say when the next one begins", async () => {
+    await using cluster = await new TestPrincipal({ workflows: TASKS }).start();
+    const id = await trigger(cluster);
+    const agent = await cluster.agent();
+    const run = required(await agent.fetch());
+    await agent.send(agent.runReport(run, "RUNNING"), agent.taskReport(run, "a", "RUNNING"));
+    await agent.send({ ...agent.taskReport(run, "a", "WAITING"), next_try_ms: 90_000 });
+    const [task] = (await cluster.client().getRun(id)).tasks;
+    const inMs = required(task?.next_attempt_ms) - Date.now();
+    expect(inMs).toBeGreaterThan(60_000);
+    expect(inMs).toBeLessThanOrEqual(90_000);
+    await agent.send({ ...agent.taskReport(run, "a", "RUNNING"), task_attempt: 2 });
+    expect((await cluster.client().getRun(id)).tasks[0]).not.toHaveProperty("next_attempt_ms");
+  });
+
   test("that make no sense are ignored", async () => {
     await using cluster = await new TestPrincipal({ workflows: TASKS }).start();
     const id = await trigger(cluster);

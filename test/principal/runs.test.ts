@@ -107,7 +107,7 @@ describe("a run", () => {
     state.close();
 
     await cluster.start();
-    const agent = await cluster.agent();
+    const agent = await cluster.agent("agent-1", { protocol: 3 });
     const run = required(await agent.fetch());
     expect(run.workflow_instance_id).toBe(id);
     const whole: unknown = {

@@ -80,6 +80,7 @@ function taskRun(runId: string, over: Partial<TaskRunRecord> = {}): TaskRunRecor
     finished_at_ms: null,
     duration_ms: null,
     status_at_ms: 3000,
+    due_ms: null,
     outputs: null,
     ...over,
   };

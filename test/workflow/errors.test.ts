@@ -328,6 +328,70 @@ const CASES: readonly Case[] = [
     message: '"backoff" in retry of task "a" must be at least 1',
   },
   {
+    about: "a word among exit codes",
+    text: task("    retry: {max_attempts: 2, on_exit_codes: [75, 70-75x]}\n"),
+    code: "E014",
+    at: "6:50",
+    message: 'entry 2 of "on_exit_codes" in retry of task "a": "70-75x" is not an exit code or a range',
+    help: "write numbers from 1 to 255, or ranges such as 100-110",
+  },
+  {
+    about: "the exit code of success",
+    text: task("    retry: {max_attempts: 2, on_exit_codes: [0]}\n"),
+    code: "E014",
+    at: "6:46",
+    message: 'entry 1 of "on_exit_codes" in retry of task "a": 0 is the exit code of a task that COMPLETED',
+    help: "write numbers from 1 to 255, or ranges such as 100-110",
+  },
+  {
+    about: "an exit code that no program has",
+    text: task("    retry: {max_attempts: 2, on_exit_codes: [100-256]}\n"),
+    code: "E014",
+    at: "6:46",
+    message:
+      'entry 1 of "on_exit_codes" in retry of task "a": "100-256" is beyond 255, the highest exit code',
+    help: "write numbers from 1 to 255, or ranges such as 100-110",
+  },
+  {
+    about: "a range of exit codes that ends before it begins",
+    text: task("    retry: {max_attempts: 2, on_exit_codes: [110-100]}\n"),
+    code: "E014",
+    at: "6:46",
+    message: 'entry 1 of "on_exit_codes" in retry of task "a": "110-100" ends before it begins',
+    help: "write 100-110",
+  },
+  {
+    about: "one exit code that is no list",
+    text: task("    retry: {max_attempts: 2, on_exit_codes: 75}\n"),
+    code: "E012",
+    at: "6:45",
+    message: '"on_exit_codes" in retry of task "a" must be a list, not "75"',
+    help: 'write a list: ["75"]',
+  },
+  {
+    about: "a jitter in percent",
+    text: task("    retry: {max_attempts: 2, delay: 1s, jitter: 20%}\n"),
+    code: "E012",
+    at: "6:49",
+    message: '"jitter" in retry of task "a" must be a number from 0 to 1, not "20%"',
+    help: "write 0.2",
+  },
+  {
+    about: "a jitter beyond the delay",
+    text: task("    retry: {max_attempts: 2, delay: 1s, jitter: 1.5}\n"),
+    code: "E014",
+    at: "6:49",
+    message: '"jitter" in retry of task "a" must be a number from 0 to 1, not 1.5',
+  },
+  {
+    about: "a max_delay that is shorter than the delay",
+    text: task("    retry: {max_attempts: 3, delay: 1m, backoff: 2, max_delay: 10s}\n"),
+    code: "E014",
+    at: "6:53",
+    message: '"max_delay" in retry of task "a" is shorter than its delay',
+    help: "no delay is longer than max_delay: make it longer, or shorten delay",
+  },
+  {
     about: "an unknown catchup",
     text: task("catchup: lastest\n"),
     code: "E014",
@@ -1097,6 +1161,22 @@ describe("warnings", () => {
       "W002 3:1",
       "W002 7:61",
     ]);
+  });
+
+  test.each([
+    [
+      "{max_attempts: 1, jitter: 0.1, on_exit_codes: [75], max_delay: 1m}",
+      ["jitter", "on_exit_codes", "max_delay"].map((key) => `"${key}" has no effect with a single attempt`),
+    ],
+    ["{max_attempts: 3, delay: 1s, max_delay: 1m}", ['"max_delay" has no effect if the delay does not grow']],
+    ["{max_attempts: 3, delay: 0s, jitter: 0.5}", ['"jitter" has no effect without a delay']],
+    ["{max_attempts: 3, delay: 1s, max_delay: 1m, jitter: 0.5}", []],
+    ["{max_attempts: 3, backoff: exponential, max_delay: 1m, jitter: 0.5, on_exit_codes: [1-5, '7']}", []],
+  ])("W002 no-effect: keys of retry in %s", (retry, messages) => {
+    const found = diagnosticsOf(task(`    retry: ${retry}\n`));
+    expect(found.map(({ code, message }) => `${code} ${message}`)).toEqual(
+      messages.map((message) => `W002 ${message}`),
+    );
   });
 });
 

@@ -5,7 +5,8 @@ import {
   MAX_DURATION_MS,
   parseDuration,
 } from "../../src/workflow/duration.ts";
-import { retryDelayMs } from "../../src/workflow/retry.ts";
+import { formatExitCodes } from "../../src/workflow/exit-codes.ts";
+import { mayRetry, retryDelayMs } from "../../src/workflow/retry.ts";
 import { parseTimestamp } from "../../src/workflow/timestamp.ts";
 
 describe("durations", () => {
@@ -78,6 +79,59 @@ describe("retryDelayMs", () => {
     expect(retryDelayMs({ max_attempts: 1, delay_ms: 0, backoff: 1 }, 1)).toBeNull();
     expect(retryDelayMs({ max_attempts: 1000, delay_ms: 1000, backoff: 100 }, 999)).toBe(MAX_DURATION_MS);
     expect(retryDelayMs({ max_attempts: 1000, delay_ms: 0, backoff: 100 }, 999)).toBe(0);
+  });
+
+  test("is at most max_delay", () => {
+    const policy = { max_attempts: 9, delay_ms: 1000, backoff: 2, max_delay_ms: 3000 };
+    expect([1, 2, 3, 4, 8, 9].map((attempt) => retryDelayMs(policy, attempt))).toEqual([
+      1000,
+      2000,
+      3000,
+      3000,
+      3000,
+      null,
+    ]);
+    expect(retryDelayMs({ ...policy, max_attempts: 1000, backoff: 100 }, 999)).toBe(3000);
+  });
+
+  test("varies by the jitter in both directions, but stays within max_delay and a timer", () => {
+    const policy = { max_attempts: 4, delay_ms: 1000, backoff: 2, jitter: 0.2 };
+    const drawn = (random: number, more = {}) =>
+      [1, 2, 3].map((attempt) => retryDelayMs({ ...policy, ...more }, attempt, () => random));
+    expect(drawn(0)).toEqual([800, 1600, 3200]);
+    expect(drawn(0.5)).toEqual([1000, 2000, 4000]);
+    expect(drawn(1 - 2 ** -53)).toEqual([1200, 2400, 4800]);
+    expect(drawn(1 - 2 ** -53, { max_delay_ms: 2000 })).toEqual([1200, 2000, 2000]);
+    // What is at the limit varies below it.
+    expect(drawn(0, { max_delay_ms: 2000 })).toEqual([800, 1600, 1600]);
+    expect(drawn(0, { jitter: 1 })).toEqual([0, 0, 0]);
+    expect(drawn(0.9, { delay_ms: 0 })).toEqual([0, 0, 0]);
+    const far = { ...policy, max_attempts: 1000, backoff: 100, jitter: 1 };
+    expect(retryDelayMs(far, 999, () => 0.99)).toBe(MAX_DURATION_MS);
+  });
+});
+
+describe("mayRetry", () => {
+  const policy = { max_attempts: 3, delay_ms: 0, backoff: 1 };
+  const some = { ...policy, on_exit_codes: [[75, 75] as const, [100, 110] as const] };
+
+  test("without on_exit_codes: whatever the failure is", () => {
+    expect([1, 75, 255, null].map((code) => mayRetry(policy, code))).toEqual([true, true, true, true]);
+  });
+
+  test("with on_exit_codes: only after these", () => {
+    expect([74, 75, 76, 99, 100, 105, 110, 111, null].map((code) => mayRetry(some, code))).toEqual([
+      false,
+      true,
+      false,
+      false,
+      true,
+      true,
+      true,
+      false,
+      false,
+    ]);
+    expect(formatExitCodes(some.on_exit_codes)).toBe("75, 100-110");
   });
 });
 

@@ -225,6 +225,8 @@ export const TaskReport = z.object({
   /** What a task that COMPLETED publishes; null for nothing. */
   outputs: Outputs.nullable().default(null),
   duration_ms: Duration.optional(),
+  /** Of a task that is WAITING: how long after `timestamp_ms` its next try begins, ms. Agents before 0.4 do not say. */
+  next_try_ms: z.number().int().nonnegative().optional(),
 });
 export type TaskReport = z.infer<typeof TaskReport>;
 

@@ -316,6 +316,7 @@ export class RunChanges {
       max_rss_kb: word.max_rss_kb,
       outputs: word.outputs === null ? null : JSON.stringify(word.outputs),
       duration_ms: word.duration_ms ?? null,
+      due_ms: word.next_try_ms === undefined ? null : at + word.next_try_ms,
     });
     heard.tasks.set(word.task_instance_id, next);
     const done = isTerminal(TASK_TRANSITIONS, next.status) ? 1 : 0;

@@ -29,7 +29,7 @@ import {
   type TaskRunState,
 } from "../../storage/operational/store.ts";
 import { quote } from "../../terminal/foreign-text.ts";
-import type { WorkflowDefinition } from "../../workflow/model.ts";
+import type { RetryPolicy, WorkflowDefinition } from "../../workflow/model.ts";
 import { resolveParams } from "../../workflow/params.ts";
 import { retryDelayMs } from "../../workflow/retry.ts";
 import { RUN_TRANSITIONS } from "../../workflow/run-state.ts";
@@ -680,15 +680,19 @@ function summarizer(
 ): (task: TaskRunState) => TaskRunSummary {
   const policies = new Map(definition?.tasks.map(({ id, retry }) => [id, retry]));
   return (record) => {
-    const { workflow_instance_id: _run, task_name: _name, status_at_ms, ...task } = record;
-    const policy = policies.get(task.task_id);
-    const delay =
-      task.status === "WAITING" && policy !== undefined ? retryDelayMs(policy, task.task_attempt) : null;
+    const { workflow_instance_id: _run, task_name: _name, status_at_ms: _at, due_ms, ...task } = record;
+    const due = task.status === "WAITING" ? (due_ms ?? dueBy(policies.get(task.task_id), record)) : null;
     return {
       ...task,
       duration_ms: durationOf(task),
       agent_id: leases.get(nameOf(record))?.agent_id ?? null,
-      ...(delay === null ? {} : { next_attempt_ms: status_at_ms + delay }),
+      ...(due === null ? {} : { next_attempt_ms: due }),
     };
   };
+}
+
+/** When the next try begins, of a task whose agent does not say so. */
+function dueBy(policy: RetryPolicy | undefined, { task_attempt, status_at_ms }: TaskRunState): number | null {
+  const delay = policy === undefined ? null : retryDelayMs(policy, task_attempt);
+  return delay === null ? null : status_at_ms + delay;
 }

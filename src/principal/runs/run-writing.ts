@@ -68,6 +68,7 @@ export class RunWriting {
     const next: TaskRunRecord = {
       outputs: null,
       ...task,
+      due_ms: null,
       ...change,
       status_at_ms,
       started_at_ms: task.started_at_ms ?? (change.status === "RUNNING" ? status_at_ms : null),
@@ -110,6 +111,7 @@ export function newTaskRun(
     finished_at_ms: null,
     duration_ms: null,
     status_at_ms: at,
+    due_ms: null,
     outputs: null,
   };
 }

@@ -140,6 +140,8 @@ export interface TaskRunRecord {
   /** How long it took, by one monotonic clock; null while it has not ended, and where that is not known. */
   readonly duration_ms: number | null;
   readonly status_at_ms: number;
+  /** While it is WAITING: when its next try begins; null where that is not known. */
+  readonly due_ms: number | null;
   /** JSON object: what the task published; null for nothing. */
   readonly outputs: string | null;
 }

@@ -103,6 +103,7 @@ export interface BenchOptions {
   readonly foreignMounts?: ForeignMounts;
   readonly openFiles?: number;
   readonly keptOutputsBytes?: number;
+  readonly random?: () => number;
 }
 
 export class Bench implements Disposable {
@@ -131,6 +132,7 @@ export class Bench implements Disposable {
       survivors: new Survivors(() => {}),
       files: new TaskFiles(join(this.directory, "data")),
       ...(options.keptOutputsBytes === undefined ? {} : { keptOutputsBytes: options.keptOutputsBytes }),
+      ...(options.random === undefined ? {} : { random: options.random }),
     };
   }
 

@@ -52,11 +52,11 @@ const CHANGE_LEASE = `UPDATE attempts ${SET_LEASE} ${LEASE_AS_READ}`;
 const CHANGE_LEASE_OF_SLICE = `UPDATE slice_attempts ${SET_LEASE}, log_stream_id = ?, log_seq = ? ${LEASE_AS_READ} AND slice = ?`;
 
 const TASK_STATE_COLUMNS =
-  "workflow_instance_id, task_instance_id, task_id, task_name, slice, attempt, task_attempt, status, exit_code, signal, error, cpu_ms, max_rss_kb, started_at_ms, finished_at_ms, duration_ms, status_at_ms";
+  "workflow_instance_id, task_instance_id, task_id, task_name, slice, attempt, task_attempt, status, exit_code, signal, error, cpu_ms, max_rss_kb, started_at_ms, finished_at_ms, duration_ms, status_at_ms, due_ms";
 const TASK_RUN_COLUMNS = `${TASK_STATE_COLUMNS}, outputs`;
 const GET_TASK = `SELECT ${TASK_RUN_COLUMNS} FROM task_runs WHERE workflow_instance_id = ? AND task_instance_id = ?`;
 const CHANGE_TASK = `UPDATE task_runs SET task_attempt = ?, status = ?, exit_code = ?, signal = ?, error = ?, cpu_ms = ?, max_rss_kb = ?,
-    started_at_ms = ?, finished_at_ms = ?, duration_ms = ?, status_at_ms = ?, outputs = ?
+    started_at_ms = ?, finished_at_ms = ?, duration_ms = ?, status_at_ms = ?, due_ms = ?, outputs = ?
   WHERE workflow_instance_id = ? AND task_instance_id = ? AND slice = ? AND attempt = ? AND status = ?`;
 
 /** Texts of the statements that list task runs: of a run, and of a slice. */
@@ -285,6 +285,7 @@ export function leaseIntentions(db: Statements, now: () => number): LeaseIntenti
           task.finished_at_ms,
           task.duration_ms,
           task.status_at_ms,
+          task.due_ms,
           task.outputs,
           task.workflow_instance_id,
           task.task_instance_id,
