@@ -3,7 +3,7 @@ import { formatWithOptions } from "node:util";
 import { type ConsolaInstance, type ConsolaReporter, createConsola, LogLevels } from "consola";
 import { type Priority, stderrIsJournal, withPriority } from "./host/journal.ts";
 import { LogOutput } from "./log-output.ts";
-import { withoutSecrets } from "./secrets.ts";
+import { withoutJoinTokens } from "./redaction.ts";
 import { messageText } from "./terminal/foreign-text.ts";
 
 const LEVELS = { DEBUG: LogLevels.debug, INFO: LogLevels.info, WARN: LogLevels.warn, ERROR: LogLevels.error };
@@ -26,7 +26,7 @@ const plain: ConsolaReporter = {
 
 /** The words of a log entry without secrets, for everything that shows or keeps log entries. */
 export function wordsOf(args: readonly unknown[]): string {
-  return withoutSecrets(formatWithOptions({ colors: false }, ...args));
+  return withoutJoinTokens(formatWithOptions({ colors: false }, ...args));
 }
 
 /** The message of a log entry. Text from others in it cannot control the terminal or imitate another entry. */

@@ -2,7 +2,7 @@
 import { createHash } from "node:crypto";
 import { z } from "zod";
 import { InvalidInputError } from "../errors.ts";
-import { JOIN_TOKEN_PREFIX } from "../secrets.ts";
+import { JOIN_TOKEN_PREFIX } from "../redaction.ts";
 import { isCurveKey } from "../zmq/index.ts";
 
 const CHECK_CHARACTERS = 8;

@@ -6,7 +6,7 @@ import type { Config } from "../config.ts";
 import { CLIENT_ROLES } from "../contract/roles.ts";
 import { errorMessage, InvalidInputError, NotFoundError } from "../errors.ts";
 import { checkPrivate } from "../host/private-files.ts";
-import { withoutSecrets } from "../secrets.ts";
+import { withoutJoinTokens } from "../redaction.ts";
 import { isCurveKey } from "../zmq/index.ts";
 import type { CurveClientKeys } from "./handshake.ts";
 
@@ -67,7 +67,7 @@ export function loadKey(
   const given = config.CDKTR_KEY_FILE;
   if (given !== "") {
     if (existsSync(given)) return readKeyFile(given);
-    throw new NotFoundError(`There is no key file ${withoutSecrets(given)} (CDKTR_KEY_FILE).`, {
+    throw new NotFoundError(`There is no key file ${withoutJoinTokens(given)} (CDKTR_KEY_FILE).`, {
       hint: "'cdktr keys add NAME' on the principal's host creates one.",
     });
   }

@@ -1,6 +1,6 @@
 import { type Config, SETTINGS, type SettingName } from "../../config.ts";
 import { ConfigError } from "../../errors.ts";
-import { withoutSecrets } from "../../secrets.ts";
+import { withoutJoinTokens } from "../../redaction.ts";
 import { wrapProse } from "../../terminal/text.ts";
 import { command } from "../support/command.ts";
 import { settings } from "../support/connect.ts";
@@ -81,7 +81,7 @@ export default command({
 function shownValue(values: Config, name: SettingName): string | number {
   try {
     const value = values[name];
-    return typeof value === "string" ? withoutSecrets(value) : value;
+    return typeof value === "string" ? withoutJoinTokens(value) : value;
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
     return `(none: ${error.hint ?? error.message})`;

@@ -3,7 +3,7 @@ import { homedir, userInfo } from "node:os";
 import { dirname, resolve } from "node:path";
 import { CdktrError, UnprocessableError, UsageError } from "../../errors.ts";
 import { selfCommand } from "../../host/self.ts";
-import { withoutSecrets } from "../../secrets.ts";
+import { withoutJoinTokens } from "../../redaction.ts";
 import {
   exposure,
   journalctl,
@@ -115,7 +115,7 @@ export default command({
     };
     checkWords(options);
     if (args.join !== undefined) refuseJoin(role, args["dry-run"] ?? false);
-    if (options.args.some((word) => withoutSecrets(word) !== word)) refuseTokenInUnit();
+    if (options.args.some((word) => withoutJoinTokens(word) !== word)) refuseTokenInUnit();
     if (args["dry-run"]) return writeStdout(unitText(options));
     requireSystemd(user, role, options.program);
     requireRoot(user, "install");

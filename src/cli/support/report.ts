@@ -2,7 +2,7 @@
 import { writeSync } from "node:fs";
 import { CdktrError, errorMessage } from "../../errors.ts";
 import { withPriority } from "../../host/journal.ts";
-import { withoutSecrets } from "../../secrets.ts";
+import { withoutJoinTokens } from "../../redaction.ts";
 import { messageText, terminalText } from "../../terminal/foreign-text.ts";
 import { BrokenPipe } from "./stdout.ts";
 import { styleFor } from "./style.ts";
@@ -30,7 +30,7 @@ export async function reportError(error: unknown): Promise<number> {
 /** Writes a line to stderr synchronously, so that it is out before the process exits. */
 export function say(text: string): void {
   try {
-    writeSync(2, `${terminalText(withoutSecrets(text))}\n`);
+    writeSync(2, `${terminalText(withoutJoinTokens(text))}\n`);
   } catch {
     // stderr is closed: there is nobody left to tell.
   }
