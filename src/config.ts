@@ -69,6 +69,12 @@ export const SETTINGS = {
     "a whole number of MiB, at least 1",
     256,
   ),
+  CDKTR_SECRET_VARIABLES: setting(
+    "Variables of an agent's environment that its tasks do not see: names and patterns such as AWS_*, separated by commas",
+    z.string().regex(/^[A-Za-z0-9_*?, ]*$/),
+    "names and patterns of variables, separated by commas",
+    () => "",
+  ),
   CDKTR_AGENT_STOP_GRACE_S: setting(
     "Grace period in which a stopping agent lets its runs finish; unfinished runs go to another agent",
     z.coerce.number().int().min(0).max(604_800),

@@ -16,14 +16,16 @@ import type {
 import { PROTOCOL, type ProtocolRange, SLICES_SINCE, VersionMismatchError } from "../contract/version.ts";
 import { type CdktrError, errorMessage } from "../errors.ts";
 import { bootId, hostUpMs } from "../host/boot.ts";
+import { FileHelper } from "../host/file-helper/file-helper.ts";
 import { log } from "../log.ts";
 import { type PrincipalClient, RequestRefusedError } from "../protocol/client.ts";
 import { connect } from "../protocol/connect.ts";
 import { BackgroundService, startServices, stopServices } from "../service.ts";
 import { isDoneWithin, pause } from "../timer.ts";
+import { variablesOf } from "../workflow/secrets.ts";
 import { agentsDirectory, claimIdentity, identityOf, leftBehind } from "./agent-id.ts";
 import { AgentLife, type AgentPhase } from "./agent-phase.ts";
-import { inheritedEnvironment, runVariables, without } from "./environment.ts";
+import { AGENT_MARKER, inheritedEnvironment, runVariables, without } from "./environment.ts";
 import { ForeignMounts } from "./foreign-mounts.ts";
 import { automaticLabels } from "./labels.ts";
 import { LeftBehind } from "./left-behind.ts";
@@ -34,6 +36,8 @@ import type { Former, Outbox } from "./outbox.ts";
 import { OtherInstallationError, PrincipalLink } from "./principal-link.ts";
 import { DEFAULT_GRACE_MS } from "./process-group.ts";
 import { ReportSender } from "./report-sender.ts";
+import { RunSecrets } from "./secrets/run-secrets.ts";
+import type { SecretPlaces } from "./secrets/sources.ts";
 import { runReport, SliceRun } from "./slice-run.ts";
 import { Survivors } from "./survivors.ts";
 import { TaskFiles } from "./task-files.ts";
@@ -101,6 +105,8 @@ interface Parts {
   readonly sweep: StraySweep;
   readonly reaper: ZombieReaper;
   readonly context: AgentContext;
+  /** Where secrets of runs are. */
+  readonly secrets: SecretPlaces;
 }
 
 /** How long one request for work waits at the principal (long poll), in heartbeat intervals. */
@@ -221,6 +227,9 @@ export class Agent extends BackgroundService<AgentSignals> {
     outbox.attach({ lines: (frame) => lines.push(frame), reports: (isUrgent) => reports.hear(isUrgent) });
     const liveTasks = new Set<string>();
     const endedTasks = new Map<string, TaskLog>();
+    const own = this.#options.environment ?? process.env;
+    const helper = new FileHelper();
+    const paths = new TaskPaths(new ForeignMounts(["/", process.execPath, directory]), helper);
     this.#parts = {
       agentId,
       isAdopted,
@@ -240,16 +249,23 @@ export class Agent extends BackgroundService<AgentSignals> {
         outbox,
         slots: new TaskSlots(config.CDKTR_AGENT_MAX_TASKS, () => outbox.roomForTasks()),
         clock: this.clock,
-        environment: inheritedEnvironment(this.#options.environment ?? process.env),
+        environment: inheritedEnvironment(own, config.CDKTR_SECRET_VARIABLES),
         directory: process.cwd(),
         openFiles: limitAtStart(),
-        paths: new TaskPaths(new ForeignMounts(["/", process.execPath, directory])),
+        paths,
         graceMs,
         bootId: bootId(),
         liveTasks,
         endedTasks,
         survivors,
         files: new TaskFiles(join(directory, agentId)),
+      },
+      secrets: {
+        own,
+        environment: { ...inheritedEnvironment(own), [AGENT_MARKER]: outbox.streamId },
+        directory: process.cwd(),
+        paths,
+        helper,
       },
     };
     this.#enter("REGISTERING");
@@ -571,6 +587,9 @@ export class Agent extends BackgroundService<AgentSignals> {
         environment: this.#environment(parts.context.environment, assignment),
         assignment,
         variables: runVariables(assignment, parts.outbox.streamId),
+        ...(assignment.workflow.secrets === undefined
+          ? {}
+          : { secrets: new RunSecrets(assignment, parts.secrets) }),
       };
       const held: Held = { assignment, run: new SliceRun(context), active: true };
       this.#held.set(key, held);
@@ -605,13 +624,17 @@ export class Agent extends BackgroundService<AgentSignals> {
     this.#held.delete(keyOf(held.assignment));
   }
 
-  /** An agent that a principal started has the principal's environment, with secrets that are not meant for tasks. */
+  /**
+   * What its tasks inherit: no variables that the workflow declares as secrets. An agent that a principal started has the principal's
+   * environment, with further secrets that are not meant for tasks.
+   */
   #environment(
     inherited: AgentContext["environment"],
-    { secret_variables = [] }: RunAssignment,
+    { secret_variables = [], workflow }: RunAssignment,
   ): AgentContext["environment"] {
-    const isShared = this.#options.sharesEnvironment === true && secret_variables.length > 0;
-    return isShared ? without(inherited, secret_variables) : inherited;
+    const shared = this.#options.sharesEnvironment === true ? secret_variables : [];
+    const withheld = [...shared, ...variablesOf(workflow.secrets)];
+    return withheld.length === 0 ? inherited : without(inherited, withheld);
   }
 
   #stopAttempt(order: StopOrder): void {

@@ -1,4 +1,4 @@
-/** The environment of tasks. Later layers override earlier ones: agent, workflow, task, then cdktr's own variables. */
+/** The environment of tasks. Later layers override earlier ones: agent, workflow, task, secrets, then cdktr's own variables. */
 import { systemClock } from "../clock.ts";
 import type { RunAssignment } from "../contract/messages.ts";
 import type { TaskDefinition } from "../workflow/model.ts";
@@ -18,11 +18,23 @@ const SERVICE =
 
 type Environment = Record<string, string>;
 
-/** What tasks inherit from the agent. An agent that was itself started by a task does not pass on that task's marker. */
-export function inheritedEnvironment(own: Readonly<Record<string, string | undefined>>): Environment {
+/**
+ * What tasks inherit from the agent. An agent that was itself started by a task does not pass on that task's marker.
+ * @param secret names and globs, separated by commas, of further variables that are not passed on
+ */
+export function inheritedEnvironment(
+  own: Readonly<Record<string, string | undefined>>,
+  secret = "",
+): Environment {
+  const globs = secret
+    .split(",")
+    .map((name) => name.trim())
+    .filter((name) => name !== "")
+    .map((name) => new Bun.Glob(name));
   const environment: Environment = {};
   for (const [name, value] of Object.entries(own)) {
-    if (value !== undefined && !isWithheld(name)) environment[name] = value;
+    if (value === undefined || isWithheld(name) || globs.some((glob) => glob.match(name))) continue;
+    environment[name] = value;
   }
   return environment;
 }
@@ -55,13 +67,17 @@ export function runVariables(assignment: RunAssignment, streamId: string): Envir
   return { ...variables, ...own };
 }
 
-/** The environment of one attempt of a task. */
+/**
+ * The environment of one attempt of a task.
+ * @param secrets its variables that hold secrets
+ */
 export function taskEnvironment(
   layers: { inherited: Environment; workflow: Environment; run: Environment },
   task: TaskDefinition,
   instanceId: string,
   attempt: number,
   files: { readonly output: string; readonly inputs: string },
+  secrets: Readonly<Environment> = {},
 ): Environment {
   const own: OwnVariables<"task"> = {
     CDKTR_TASK_ID: task.id,
@@ -70,5 +86,5 @@ export function taskEnvironment(
     CDKTR_OUTPUT: files.output,
     CDKTR_INPUTS: files.inputs,
   };
-  return { ...layers.inherited, ...layers.workflow, ...task.env, ...layers.run, ...own };
+  return { ...layers.inherited, ...layers.workflow, ...task.env, ...secrets, ...layers.run, ...own };
 }

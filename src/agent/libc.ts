@@ -7,7 +7,9 @@ const FIONREAD = 0x541b;
 const WNOHANG = 1;
 const POLLIN = 0x1;
 const POLLHUP = 0x10;
+const RLIMIT_CORE = 4;
 const RLIMIT_NOFILE = 7;
+const PR_SET_DUMPABLE = 4;
 /** Signals that the runtime ignores (SIGPIPE, SIGXFSZ), which a program would inherit. */
 const IGNORED = [13, 25];
 
@@ -20,6 +22,7 @@ const SYMBOLS = {
   getrlimit: { args: ["i32", "ptr"], returns: "i32" },
   setrlimit: { args: ["i32", "ptr"], returns: "i32" },
   signal: { args: ["i32", "ptr"], returns: "ptr" },
+  prctl: { args: ["i32", "u64", "u64", "u64", "u64"], returns: "i32" },
 } as const;
 
 type Libc = ReturnType<typeof dlopen<typeof SYMBOLS>>["symbols"];
@@ -127,4 +130,40 @@ export function setOpenFilesLimit(soft: number): void {
   libc().getrlimit(RLIMIT_NOFILE, ptr(limits));
   limits[0] = BigInt(soft);
   libc().setrlimit(RLIMIT_NOFILE, ptr(limits));
+}
+
+/**
+ * The soft limit of the size of core dumps with which no process dumps anything: smaller than any dump, and, unlike 0, also obeyed when a
+ * program receives the dumps (core(5)).
+ */
+const NO_CORE = 1n;
+
+/** Starts a child process that does not dump its memory into a file when it crashes. */
+export function withoutCoreDump<Child>(start: () => Child): Child {
+  libc().getrlimit(RLIMIT_CORE, ptr(limits));
+  const [soft = 0n, hard = 0n] = limits;
+  setCoreLimit(hard < NO_CORE ? hard : NO_CORE, hard);
+  try {
+    return start();
+  } finally {
+    setCoreLimit(soft, hard);
+  }
+}
+
+function setCoreLimit(soft: bigint, hard: bigint): void {
+  limits[0] = soft;
+  limits[1] = hard;
+  libc().setrlimit(RLIMIT_CORE, ptr(limits));
+}
+
+let isUndumpable = false;
+
+/**
+ * From now on, no other process of the same user can read the memory and the environment of this one, and it is not dumped into a file when
+ * it crashes. Its children are not concerned.
+ */
+export function makeUndumpable(): void {
+  if (isUndumpable) return;
+  isUndumpable = true;
+  libc().prctl(PR_SET_DUMPABLE, 0n, 0n, 0n, 0n);
 }

@@ -15,10 +15,13 @@ export class TaskLog {
   readonly #sink: LineSink;
   readonly #head: string;
   readonly #clock: Clock;
+  readonly #mask: (text: string) => string;
   #lastMs = 0;
 
-  constructor(sink: LineSink, head: LogHead, clock: Clock) {
+  /** @param mask hides the secrets in messages of the agent */
+  constructor(sink: LineSink, head: LogHead, clock: Clock, mask: (text: string) => string = (text) => text) {
     this.#sink = sink;
+    this.#mask = mask;
     this.#clock = clock;
     this.#head = encodeLogHead(head, escapeControls);
   }
@@ -32,7 +35,7 @@ export class TaskLog {
 
   /** Adds a message of the agent. */
   remark(level: LogLevel, text: string): void {
-    this.write(level, text.split("\n").map(escapeControls));
+    this.write(level, this.#mask(text).split("\n").map(escapeControls));
   }
 
   /** Backpressure: undefined when there is space for more lines; otherwise resolves when there is. */

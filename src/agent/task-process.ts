@@ -9,7 +9,7 @@ import type { Background } from "../workflow/model.ts";
 import { TASK_MARKER } from "./environment.ts";
 import type { Command } from "./executors/executor.ts";
 import { isForwarder } from "./forwarders.ts";
-import { makePipe, type Pipe } from "./libc.ts";
+import { makePipe, type Pipe, withoutCoreDump } from "./libc.ts";
 import { LineSplitter } from "./line-splitter.ts";
 import { MemoryWatch } from "./memory-watch.ts";
 import { withOpenFilesLimit } from "./open-files.ts";
@@ -47,6 +47,8 @@ const SURPLUS_BYTES = 256 * 1024;
 
 const MAX_ERROR_LINE = 300;
 
+const ESC = 0x1b;
+
 /** How a process ended. */
 export interface ProcessEnd {
   /** Null when it was ended by a signal, or has not ended. */
@@ -63,6 +65,13 @@ export interface ProcessEnd {
   readonly survivors: readonly Survivor[];
 }
 
+/** Hides secrets in the output of a task. */
+interface OutputMask {
+  /** Masks one stream of output. */
+  masker(): { push(chunk: Uint8Array): Uint8Array; end(): Uint8Array };
+  mask(text: string): string;
+}
+
 /** Options of {@link TaskProcess}. */
 export interface ProcessOptions {
   /** Time between TERM and KILL, ms. */
@@ -71,6 +80,8 @@ export interface ProcessOptions {
   readonly background: Background;
   /** The soft limit of open files; undefined for that of this process. */
   readonly openFiles: number | undefined;
+  /** Hides secrets in its output; undefined if there are none. */
+  readonly secrets?: OutputMask | undefined;
   /** Called once unless the process ends very soon, with its start time as in proc-files.ts. */
   remember(pid: number, startTicks: number): void;
 }
@@ -84,6 +95,7 @@ export class TaskProcess {
   readonly #marker: string;
   readonly #background: Background;
   readonly #graceMs: number;
+  readonly #secrets: OutputMask | undefined;
   /** What they have read is in the log once they have ended. */
   readonly #output: readonly PipeReader[];
   readonly #memory: MemoryWatch;
@@ -116,6 +128,7 @@ export class TaskProcess {
     this.#log = log;
     this.#graceMs = options.graceMs;
     this.#background = options.background;
+    this.#secrets = options.secrets;
     this.#marker = `${TASK_MARKER}=${command.env[TASK_MARKER]}`;
     const pipes: Pipe[] = [];
     try {
@@ -130,7 +143,8 @@ export class TaskProcess {
           stdio: ["ignore", stdout.write, stderr.write],
           detached: true,
         });
-      this.#child = withInheritedUmask(() => withOpenFilesLimit(options.openFiles, stderr.write, spawn));
+      const start = this.#secrets === undefined ? spawn : () => withoutCoreDump(spawn);
+      this.#child = withInheritedUmask(() => withOpenFilesLimit(options.openFiles, stderr.write, start));
     } catch (error) {
       for (const pipe of pipes) closeSync(pipe.read);
       throw explainSpawnError(error, command);
@@ -191,7 +205,14 @@ export class TaskProcess {
 
   #outputOf(fd: number, level: "INFO" | "ERROR"): PipeReader {
     const splitter = new LineSplitter();
-    const write = (payloads: readonly string[]) => {
+    const secrets = this.#secrets;
+    const masker = secrets?.masker();
+    /** Colours that are removed from a line may have been in the middle of a secret. */
+    let isColoured = false;
+    const masked = (lines: readonly string[]) =>
+      isColoured && secrets !== undefined ? lines.map((line) => secrets.mask(line)) : lines;
+    const write = (lines: readonly string[]) => {
+      const payloads = masked(lines);
       if (level === "ERROR") {
         const last = payloads.findLast((payload) => payload.trim() !== "");
         if (last !== undefined) this.#lastError = last.trim().slice(0, MAX_ERROR_LINE);
@@ -203,12 +224,13 @@ export class TaskProcess {
       if (due !== undefined) rewrite.within(Math.max(1, due - performance.now()));
     };
     const rewrite = new Timer(() => {
-      this.#log.write(level, splitter.snapshot(performance.now()));
+      this.#log.write(level, masked(splitter.snapshot(performance.now())));
       // Timers may fire a fraction of a millisecond early.
       armSnapshot();
     });
     const take = (chunk: Uint8Array) => {
-      write(splitter.push(chunk, performance.now()));
+      isColoured ||= masker !== undefined && chunk.includes(ESC);
+      write(splitter.push(masker?.push(chunk) ?? chunk, performance.now()));
       armSnapshot();
       const room = this.#log.room();
       if (room === undefined) return undefined;
@@ -219,6 +241,7 @@ export class TaskProcess {
     };
     return new PipeReader(fd, take, () => {
       rewrite.cancel();
+      if (masker !== undefined) write(splitter.push(masker.end(), performance.now()));
       write(splitter.end());
     });
   }

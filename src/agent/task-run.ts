@@ -14,6 +14,7 @@ import { AGENT_MARKER, taskEnvironment } from "./environment.ts";
 import { CannotStartError, type Command, commandFor, touchedBy } from "./executors/index.ts";
 import type { Outbox } from "./outbox.ts";
 import { OutputsError } from "./parse-outputs.ts";
+import type { RunSecrets } from "./secrets/run-secrets.ts";
 import { NoRoomError } from "./spawn-error.ts";
 import { describeSurvivors, type Survivors } from "./survivors.ts";
 import type { TaskFiles, TryFiles } from "./task-files.ts";
@@ -58,6 +59,8 @@ export interface AgentContext {
 export interface RunContext extends AgentContext {
   readonly assignment: RunAssignment;
   readonly variables: Readonly<Record<string, string>>;
+  /** Absent if its workflow declares none. */
+  readonly secrets?: RunSecrets | undefined;
 }
 
 /**
@@ -122,6 +125,10 @@ export class TaskRun {
   #files: TryFiles | undefined;
   #outputs: Outputs | null = null;
   #withdraw: (() => void) | undefined;
+  /** The variables of the current try that hold secrets. */
+  #secrets: Readonly<Record<string, string>> = {};
+  /** Set while they are read; aborted if the try ends meanwhile. */
+  #reading: AbortController | undefined;
   readonly #limit: Timer;
   readonly #retry: Timer;
   readonly #starting: Timer;
@@ -157,6 +164,7 @@ export class TaskRun {
         task_instance_id: this.id,
       },
       context.clock,
+      context.secrets && ((text) => this.#mask(text)),
     );
   }
 
@@ -212,7 +220,32 @@ export class TaskRun {
     };
     this.#hasAsked = false;
     this.#context.liveTasks.add(this.id);
-    this.#start(this.#context.files.of(this.id, this.#attempt));
+    const files = this.#context.files.of(this.id, this.#attempt);
+    if (this.definition.secrets === undefined) this.#start(files);
+    else void this.#readSecrets(files);
+  }
+
+  /** Reads the secrets of a try, then starts it. */
+  async #readSecrets(files: TryFiles): Promise<void> {
+    const { secrets } = this.#context;
+    const reading = new AbortController();
+    this.#files = files;
+    this.#reading = reading;
+    let values: Record<string, string> | undefined;
+    let failure: unknown;
+    try {
+      values = await secrets?.read(this.definition, reading.signal);
+    } catch (error) {
+      failure = error;
+    }
+    // The try may have ended meanwhile.
+    if (this.#reading !== reading) return;
+    this.#reading = undefined;
+    if (failure !== undefined) this.#cannotStart(failure);
+    else {
+      this.#secrets = values ?? {};
+      this.#start(files);
+    }
   }
 
   /** Starts the process of a try; later if the host has no room for it now. */
@@ -232,6 +265,7 @@ export class TaskRun {
         this.id,
         this.#attempt,
         files,
+        this.#secrets,
       );
       files.writeInputs(this.#owner.inputsOf(this.definition));
       // Whoever ends leftovers of this agent does not find it.
@@ -242,6 +276,7 @@ export class TaskRun {
         graceMs: this.#context.graceMs,
         background,
         openFiles: this.#context.openFiles,
+        secrets: this.#context.secrets,
         remember: (pid, start_ticks) => {
           isRemembered = true;
           outbox.rememberProcess({
@@ -253,21 +288,15 @@ export class TaskRun {
         },
       });
     } catch (error) {
-      const reason =
-        error instanceof CannotStartError ? error.message : `Cannot start: ${errorMessage(error)}`;
       if (error instanceof NoRoomError && clock.monotonic() < this.#room.until) {
         if (!this.#starting.isSet && !this.#isShortOfRoom) {
           this.#isShortOfRoom = true;
-          this.#log.remark("WARN", `${reason} The task waits until there is room. ${error.hint}`);
+          this.#log.remark("WARN", `${error.message} The task waits until there is room. ${error.hint}`);
         }
         this.#starting.in(this.#room.pauses.next());
         return;
       }
-      this.#log.remark("ERROR", reason);
-      if (error instanceof CannotStartError && error.hint !== undefined)
-        this.#log.remark("ERROR", error.hint);
-      // In a separate turn: thousands of tasks that cannot start must not recurse into each other.
-      queueMicrotask(() => this.#couldNotStart(reason));
+      this.#cannotStart(error);
       return;
     }
     const { pid, ended } = this.#process;
@@ -283,7 +312,16 @@ export class TaskRun {
     });
   }
 
+  #cannotStart(error: unknown): void {
+    const reason = error instanceof CannotStartError ? error.message : `Cannot start: ${errorMessage(error)}`;
+    this.#log.remark("ERROR", reason);
+    if (error instanceof CannotStartError && error.hint !== undefined) this.#log.remark("ERROR", error.hint);
+    // In a separate turn: thousands of tasks that cannot start must not recurse into each other.
+    queueMicrotask(() => this.#couldNotStart(reason));
+  }
+
   #leaveSlot(): void {
+    this.#secrets = {};
     this.#limit.cancel();
     this.#starting.cancel();
     this.#isShortOfRoom = false;
@@ -366,8 +404,10 @@ export class TaskRun {
   /** Ends the process of the try, or its wait for one. */
   #endProcess(reason: string): void {
     if (this.#process !== undefined) this.#process.end();
-    else if (this.#starting.isSet) {
+    else if (this.#starting.isSet || this.#reading !== undefined) {
       this.#starting.cancel();
+      this.#reading?.abort();
+      this.#reading = undefined;
       queueMicrotask(() => this.#couldNotStart(reason));
     }
     // Otherwise it could not start, and its failure is about to be reported.
@@ -408,7 +448,10 @@ export class TaskRun {
   /** The program has ended well; the task has if what it publishes can be read. */
   #complete(end: ProcessEnd): void {
     try {
-      const outputs = this.#files?.readOutputs() ?? null;
+      const published = this.#files?.readOutputs() ?? null;
+      const { secrets } = this.#context;
+      const outputs =
+        published === null || secrets === undefined ? published : secrets.maskOutputs(published);
       if (outputs !== null) this.#owner.keepOutputs(this.definition, outputs);
       this.#outputs = outputs;
     } catch (error) {
@@ -445,6 +488,11 @@ export class TaskRun {
     this.#retry.in(delayMs);
   }
 
+  /** A text with `***` in the place of each secret. */
+  #mask<T extends string | undefined>(text: T): T | string {
+    return text === undefined ? text : (this.#context.secrets?.mask(text) ?? text);
+  }
+
   #becomeStopped(reason: StopReason, end?: ProcessEnd): void {
     const error = STOP_TEXTS[reason];
     if (reason !== "run timed out") this.#become("CANCELLED", { error, end });
@@ -474,7 +522,7 @@ export class TaskRun {
         timestamp_ms: this.#reportedMs,
         exit_code: details.end?.exitCode ?? null,
         signal: details.end?.signal ?? null,
-        error: errorOf(details)?.slice(0, MAX_ERROR_LENGTH) ?? null,
+        error: this.#mask(errorOf(details))?.slice(0, MAX_ERROR_LENGTH) ?? null,
         cpu_ms: details.end?.cpuMs ?? null,
         max_rss_kb: details.end?.maxRssKb ?? null,
         outputs: this.#outputs,

@@ -12,6 +12,7 @@ import migration from "./migration.md" with { type: "text" };
 import operations from "./operations.md" with { type: "text" };
 import reliability from "./reliability.md" with { type: "text" };
 import scheduling from "./scheduling.md" with { type: "text" };
+import secrets from "./secrets.md" with { type: "text" };
 import security from "./security.md" with { type: "text" };
 import stateMachines from "./state-machines.md" with { type: "text" };
 import troubleshooting from "./troubleshooting.md" with { type: "text" };
@@ -51,6 +52,7 @@ export const PAGES: readonly Page[] = [
   page("tui", "The terminal UI", tui),
   page("configuration", "Every setting", configuration),
   page("agents", "Running, draining, placing agents", agents),
+  page("secrets", "Passwords and tokens of tasks, and how they are hidden", secrets),
   page("security", "Keys, roles, join tokens, revocation", security),
   page("operations", "Doctor, services, metrics, completion", operations),
   page("logs-and-history", "Searching logs, SQL, tables and views, backup", logsAndHistory),

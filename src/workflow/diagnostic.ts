@@ -96,6 +96,8 @@ export interface Finding {
   readonly help?: string | undefined;
   readonly start: number;
   readonly end: number;
+  /** The line must not be shown: it may have a secret. */
+  readonly isPrivate?: boolean;
 }
 
 /** A problem that concerns the whole file. */
@@ -130,9 +132,11 @@ function clip(text: string): string {
 export function locate(findings: readonly Finding[], source: SourceText, path: string): Diagnostic[] {
   return findings.map((finding) => {
     const { line, column } = source.position(finding.start);
+    const diagnostic = fileDiagnostic(path, finding.code, finding.message, finding.help);
+    if (finding.isPrivate === true) return { ...diagnostic, line, column };
     const excerpt = source.excerpt(finding.start, finding.end);
     return {
-      ...fileDiagnostic(path, finding.code, finding.message, finding.help),
+      ...diagnostic,
       line,
       column,
       source_line: excerpt.text,

@@ -34,12 +34,11 @@ import {
   timezone,
   whole,
 } from "./scalars.ts";
+import { secretSources, secretVariables, VARIABLE_NAME } from "./secrets.ts";
 
 export { IDENTIFIER } from "./field.ts";
 export type { TaskConfig } from "./kinds/index.ts";
 
-/** Names of environment variables and parameters. */
-const VARIABLE_NAME = /^[A-Za-z_][A-Za-z0-9_]*$/;
 const VARIABLE_HELP = "use letters, digits and _, and do not start with a digit";
 
 const TASK_ID_HELP = "use letters, digits, _, - and ., at most 200, and start with a letter, a digit or _";
@@ -56,6 +55,15 @@ const variableNames = (): NameCheck => (variable) => {
   }
   if (!isOwnVariable(variable)) return null;
   return { code: "E053", message: `${variable} is set by cdktr itself`, help: "choose another name" };
+};
+
+const secretNames = (): NameCheck => (secret) => {
+  const isName = VARIABLE_NAME.test(secret);
+  if (isName && !isOwnVariable(secret)) return null;
+  const message = isName
+    ? `${secret} is set by cdktr itself`
+    : `${quote(secret)} is not a valid name for a secret`;
+  return { code: "E053", message, help: isName ? "choose another name" : VARIABLE_HELP };
 };
 
 const paramNames = (): NameCheck => {
@@ -150,6 +158,9 @@ const Task = new Block({
     "Labels that an agent must have to run it, instead of those of the workflow; {} for any agent",
   ),
   env: env(),
+  secrets: secretVariables(variableNames).describe(
+    "Secrets of the workflow that the task gets as environment variables: their names, or names by variable",
+  ),
   templates: templates(),
 });
 
@@ -271,6 +282,9 @@ export const Workflow = new Block(
         "Which agents run the tasks: together (the default) is one agent as far as labels allow, spread is for each ready task the agent with most room",
       ),
     env: env(),
+    secrets: secretSources(secretNames).describe(
+      "Where the secrets of the tasks are, by name: {file: PATH}, {env: VARIABLE} or {command: [PROGRAM, ARGUMENT…]}",
+    ),
     params: Params.describe("Parameters of a run; tasks find them as CDKTR_PARAM_NAME"),
     tasks: Tasks.help("add at least one task"),
     language: derived(z.number()),

@@ -3,6 +3,7 @@
 import { nearest } from "../terminal/did-you-mean.ts";
 import { checkPlacement } from "./check-placement.ts";
 import { checkRetries } from "./check-retries.ts";
+import { checkSecrets, unusedSecrets } from "./check-secrets.ts";
 import { checkTasks } from "./check-tasks.ts";
 import { checkOfferedParams } from "./check-triggers.ts";
 import { type Diagnostic, type Finding, fileDiagnostic, locate } from "./diagnostic.ts";
@@ -76,7 +77,12 @@ function checkValues(
   root: Located,
   id: string,
 ): { readonly definition: WorkflowDefinition | null; readonly findings: readonly Finding[] } {
-  const findings = [...checkTagsAndNames(root), ...checkTasks(root), ...checkAfter(root, id)];
+  const findings = [
+    ...checkTagsAndNames(root),
+    ...checkTasks(root),
+    ...checkSecrets(root),
+    ...checkAfter(root, id),
+  ];
   const checked = Workflow.file.safeParse(root.value);
   if (!checked.success) {
     const hasNoTasks = findings.some((finding) => finding.code === "E013");
@@ -202,6 +208,12 @@ function checkEffects(file: FileContent, root: Located): Finding[] {
       }
     }
   }
+  for (const name of unusedSecrets(file))
+    warn(
+      ["secrets", name],
+      `the secret "${name}" has no effect: no task uses it`,
+      "add it to secrets of a task, or remove it",
+    );
   for (const { id, config } of file.tasks) {
     const found = factsOf(config).noEffect?.(config) ?? null;
     if (found === null) continue;

@@ -31,7 +31,7 @@ export interface Located {
   readonly tag: Tag | null;
   readonly children: ReadonlyMap<string | number, LocatedChild>;
   /** This value has a finding already; null replaces it. */
-  readonly broken?: boolean;
+  broken?: boolean;
 }
 
 /** An entry of a mapping or a sequence. */

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { inheritedEnvironment, runVariables } from "../../../src/agent/environment.ts";
 import { ForeignMounts } from "../../../src/agent/foreign-mounts.ts";
 import { Outbox } from "../../../src/agent/outbox.ts";
+import { RunSecrets } from "../../../src/agent/secrets/run-secrets.ts";
 import { type RunEnd, SliceRun } from "../../../src/agent/slice-run.ts";
 import { Survivors } from "../../../src/agent/survivors.ts";
 import { TaskFiles } from "../../../src/agent/task-files.ts";
@@ -15,6 +16,7 @@ import { type Clock, systemClock } from "../../../src/clock.ts";
 import { decodeLogBatch, type LogLine, LogLineReader } from "../../../src/contract/log-line.ts";
 import type { RunAssignment, RunReport, TaskReport } from "../../../src/contract/messages.ts";
 import { bootId } from "../../../src/host/boot.ts";
+import { FileHelper } from "../../../src/host/file-helper/file-helper.ts";
 import type { TaskConfig, TaskDefinition, WorkflowDefinition } from "../../../src/workflow/model.ts";
 import { until as eventually } from "../../support/until.ts";
 
@@ -110,8 +112,11 @@ export class Bench implements Disposable {
   readonly directory = mkdtempSync(join(tmpdir(), "cdktr-agent-"));
   readonly outbox: Outbox;
   readonly context: AgentContext;
+  readonly #helper = new FileHelper();
+  readonly #own: Record<string, string | undefined>;
 
   constructor(options: BenchOptions = {}) {
+    this.#own = options.environment ?? process.env;
     this.outbox = Outbox.open({
       directory: join(this.directory, "data"),
       agentId: "bench",
@@ -124,7 +129,7 @@ export class Bench implements Disposable {
       environment: inheritedEnvironment(options.environment ?? process.env),
       directory: options.directory ?? this.directory,
       openFiles: options.openFiles,
-      paths: new TaskPaths(options.foreignMounts ?? new ForeignMounts(["/", process.execPath])),
+      paths: new TaskPaths(options.foreignMounts ?? new ForeignMounts(["/", process.execPath]), this.#helper),
       graceMs: options.graceMs ?? 5000,
       bootId: bootId(),
       liveTasks: new Set(),
@@ -138,10 +143,13 @@ export class Bench implements Disposable {
 
   /** A run that is about to begin. */
   prepare(assignment: RunAssignment): SliceRun {
+    const { environment, directory, paths } = this.context;
+    const places = { own: this.#own, environment, directory, paths, helper: this.#helper };
     return new SliceRun({
       ...this.context,
       assignment,
       variables: runVariables(assignment, this.outbox.streamId),
+      ...(assignment.workflow.secrets === undefined ? {} : { secrets: new RunSecrets(assignment, places) }),
     });
   }
 

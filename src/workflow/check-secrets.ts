@@ -1,0 +1,92 @@
+/** Checks `secrets` of a workflow file: where each is, and whether what tasks use is declared. Never quotes what may be a secret itself. */
+import { nearest } from "../terminal/did-you-mean.ts";
+import type { Finding } from "./diagnostic.ts";
+import { nodeAt, placeOf } from "./issues.ts";
+import { SECRET_WAYS } from "./secrets.ts";
+import type { Located } from "./yaml-tree.ts";
+
+const WAYS: readonly string[] = SECRET_WAYS;
+
+/** Settings of cdktr, some of which are secrets that no task may see. */
+const SETTING = /^CDKTR_/;
+
+/** Checks the secrets as far as they can be read, whatever else is wrong with the file. */
+export function checkSecrets(root: Located): Finding[] {
+  const findings: Finding[] = [];
+  const declared = nodeAt(root, ["secrets"]);
+  for (const [key, child] of declared?.children ?? []) {
+    if (typeof key !== "string") continue;
+    const finding = checkSource(key, child.node);
+    if (finding !== null) findings.push({ ...finding, ...placeOf(root, ["secrets", key]) });
+  }
+  const names = [...(declared?.children.keys() ?? [])].map(String);
+  for (const [id, task] of nodeAt(root, ["tasks"])?.children ?? []) {
+    const secrets = task.node.children.get("secrets")?.node;
+    const env = task.node.children.get("env")?.node;
+    if (secrets === undefined) continue;
+    const isList = Array.isArray(secrets.value);
+    for (const [key, { node, key: keyPlace }] of secrets.children) {
+      if (typeof node.value !== "string") continue;
+      const { value: name, start, end } = node;
+      const variable = isList ? name : String(key);
+      const place = isList ? { start, end } : (keyPlace ?? { start, end });
+      if (env?.children.has(variable)) {
+        const message = `"${variable}" is both in env and in secrets of task "${id}"`;
+        findings.push({ code: "E014", message, help: "keep one of the two", ...place });
+      }
+      if (names.includes(name)) continue;
+      const near = nearest(name, names);
+      findings.push({
+        code: "E081",
+        message: `task "${id}" uses the secret "${name}", which secrets of the workflow does not declare`,
+        help:
+          near === undefined
+            ? `say at the top of the file where it is: secrets: {${name}: {file: /path}}`
+            : `did you mean "${near}"?`,
+        start,
+        end,
+      });
+    }
+  }
+  return findings;
+}
+
+type Problem = Pick<Finding, "code" | "message" | "help" | "isPrivate">;
+
+function checkSource(name: string, node: Located): Problem | null {
+  const way = `write ${name}: {file: /path}, or env or command instead of file`;
+  if (typeof node.value === "string" || Array.isArray(node.value)) {
+    node.broken = true;
+    return {
+      code: "E080",
+      message: "do not put the secret itself into the file",
+      help: way,
+      isPrivate: true,
+    };
+  }
+  const given = [...node.children.keys()].map(String);
+  if (given.length === 0) {
+    node.broken = true;
+    const message = `the secret "${name}" must say where it is: one of ${WAYS.join(", ")}`;
+    return { code: "E080", message, help: way };
+  }
+  const ways = given.filter((key) => WAYS.includes(key));
+  if (ways.length > 1) {
+    const message = `the secret "${name}" says more than once where it is: ${ways.join(", ")}`;
+    return { code: "E080", message, help: "keep one of them" };
+  }
+  const variable = node.children.get("env")?.node.value;
+  if (typeof variable !== "string" || !SETTING.test(variable)) return null;
+  const message = `the secret "${name}" cannot be ${variable}, which is a setting of cdktr`;
+  return { code: "E080", message, help: "name another variable of the agent" };
+}
+
+/** The secrets that are declared and that no task uses; none if a task uses one that is not declared, which may be meant. */
+export function unusedSecrets(file: {
+  readonly secrets?: Readonly<Record<string, unknown>> | undefined;
+  readonly tasks: readonly { readonly secrets?: Readonly<Record<string, string>> | undefined }[];
+}): string[] {
+  const used = new Set(file.tasks.flatMap(({ secrets = {} }) => Object.values(secrets)));
+  const declared = new Set(Object.keys(file.secrets ?? {}));
+  return used.isSubsetOf(declared) ? [...declared.difference(used)] : [];
+}

@@ -1,0 +1,49 @@
+/** The keys `secrets` of a workflow and of its tasks: where each secret is, and which variables of a task hold which. */
+import { z } from "zod";
+import { Block, Field, list, type NameCheck, named, type ValueOf } from "./field.ts";
+import { filled, formed } from "./scalars.ts";
+
+/** Names of environment variables, secrets and parameters. */
+export const VARIABLE_NAME = /^[A-Za-z_][A-Za-z0-9_]*$/;
+
+/** Where a secret can be. */
+export const SECRET_WAYS = ["file", "env", "command"] as const;
+
+/** Where a secret is: exactly one of these. */
+const Source = new Block({
+  file: filled()
+    .sparse()
+    .describe("A file on the agent's host; a relative path starts at the agent's working directory"),
+  env: formed(VARIABLE_NAME, "is not a name of an environment variable", "write the name without $")
+    .sparse()
+    .describe("A variable of the agent's environment, which its tasks do not see then"),
+  command: list(filled(), { min: 1 })
+    .sparse()
+    .describe(
+      "A program with its arguments that prints the secret on the agent's host; no shell is involved",
+    ),
+});
+export type SecretSource = ValueOf<typeof Source>;
+
+/** The secrets of a workflow, by name. */
+export const secretSources = (names: () => NameCheck) => named(VARIABLE_NAME, names, Source).sparse();
+
+const Variables = z.record(z.string().meta({ pattern: VARIABLE_NAME.source }), filled().file);
+const Names = list(filled(), { unique: true });
+
+/** The secrets of a task: a list of names, or names by variable. Stored by variable. */
+export const secretVariables = (names: () => NameCheck) =>
+  new Field<Record<string, string>>(
+    z
+      .union([Names.file, Variables])
+      .transform((given) =>
+        Array.isArray(given) ? Object.fromEntries(given.map((name) => [name, name])) : given,
+      ),
+    z.record(z.string(), z.string()),
+    { names, entry: filled(), noun: "a list of names" },
+  ).sparse();
+
+/** The variables of the agent that hold secrets of a workflow. */
+export function variablesOf(secrets: Readonly<Record<string, SecretSource>> = {}): string[] {
+  return Object.values(secrets).flatMap(({ env }) => (env === undefined ? [] : [env]));
+}

@@ -1,0 +1,61 @@
+import { expect, test } from "bun:test";
+import { parseWorkflow } from "../../src/workflow/parse.ts";
+import { planOf } from "../../src/workflow/plan.ts";
+import { diagnosticsOf } from "./support.ts";
+
+const parse = (text: string) => parseWorkflow(text, { path: "test.yml", id: "test" });
+
+test("secrets of tasks are stored by variable, those of workflows as they are written", () => {
+  const result = parse(`
+secrets:
+  DB_PASSWORD: {file: /run/secrets/db}
+  TOKEN: {command: [pass, show, token]}
+  KEY: {env: PROD_KEY}
+tasks:
+  list: {config: !Subprocess {cmd: a}, secrets: [DB_PASSWORD, TOKEN]}
+  map: {config: !Subprocess {cmd: a}, secrets: {PGPASSWORD: DB_PASSWORD, KEY: KEY}}
+  none: {config: !Subprocess {cmd: a}}
+`);
+  if (!result.ok) throw new Error(JSON.stringify(result.diagnostics));
+  const { definition } = result;
+  expect(definition.secrets).toEqual({
+    DB_PASSWORD: { file: "/run/secrets/db" },
+    TOKEN: { command: ["pass", "show", "token"] },
+    KEY: { env: "PROD_KEY" },
+  });
+  expect(definition.tasks.map(({ secrets }) => secrets)).toEqual([
+    { DB_PASSWORD: "DB_PASSWORD", TOKEN: "TOKEN" },
+    { PGPASSWORD: "DB_PASSWORD", KEY: "KEY" },
+    undefined,
+  ]);
+  // An agent that does not know the key would run the task without its secrets, and show them.
+  expect(planOf(definition).nodes.map(({ protocol }) => protocol)).toEqual([3, 3, 1]);
+  expect(result.warnings).toEqual([]);
+});
+
+test("a secret that is written into the file is not repeated anywhere", () => {
+  const found = diagnosticsOf(
+    "secrets:\n  DB: hunter2\n  KEYS: [hunter3]\ntasks:\n  a: {config: !Subprocess {cmd: a}}\n",
+  );
+  expect(found.map(({ code, line, source_line }) => [code, line, source_line])).toEqual([
+    ["E080", 2, null],
+    ["E080", 3, null],
+  ]);
+  expect(JSON.stringify(found)).not.toContain("hunter");
+});
+
+test("W002 no-effect: a secret that no task uses", () => {
+  const result = parse("secrets: {DB: {env: X}}\ntasks:\n  a: {config: !Subprocess {cmd: a}}\n");
+  expect(result).toMatchObject({
+    ok: true,
+    warnings: [
+      {
+        code: "W002",
+        line: 1,
+        column: 11,
+        message: 'the secret "DB" has no effect: no task uses it',
+        help: "add it to secrets of a task, or remove it",
+      },
+    ],
+  });
+});
