@@ -1,12 +1,14 @@
 /** The base class of everything that turns events into runs. It uses only the principal's API. */
 import type { PrincipalClient, RequestOptions } from "../protocol/client.ts";
+import { paramTexts } from "../workflow/param-types.ts";
 
 /** The exit status of a listener's process whose file does not export a listener. */
 export const NOT_A_LISTENER = 78;
 
 /** Options of a trigger. */
 export interface RunOptions {
-  readonly params?: Readonly<Record<string, string>>;
+  /** Text is passed as it is, anything else as JSON. */
+  readonly params?: Readonly<Record<string, unknown>>;
   /** Idempotency key: the same event always has the same key, so that it starts one run however often it is sent. */
   readonly dedupeKey?: string;
   /** The scheduled time, ms since the epoch. */
@@ -114,7 +116,7 @@ export abstract class EventListener {
     const wanted: TriggerRequest = {
       workflowId,
       trigger: this.trigger,
-      params: { ...options.params },
+      params: paramTexts(options.params),
       dedupeKey: options.dedupeKey ?? crypto.randomUUID(),
       scheduledTimeMs: options.scheduledTimeMs ?? null,
       ...(options.triggerDepth === undefined ? {} : { triggerDepth: options.triggerDepth }),

@@ -3,6 +3,8 @@ import { didYouMean } from "../terminal/did-you-mean.ts";
 import { type Diagnostic, type DiagnosticCode, type Finding, locate } from "./diagnostic.ts";
 import { placeOf } from "./issues.ts";
 import type { WorkflowDefinition } from "./model.ts";
+import { typeFacts } from "./param-types.ts";
+import { isRequired } from "./params.ts";
 import { SourceText } from "./source-text.ts";
 import { type Located, readYaml } from "./yaml-tree.ts";
 
@@ -40,16 +42,24 @@ export function checkOfferedParams({ cron, on, params }: Triggers, root: Located
       offered: ["workflow_id", "workflow_instance_id", "status"],
     },
   ];
-  const needed = Object.keys(params).filter((name) => params[name]?.default === null);
+  const needed = Object.keys(params).filter((name) => isRequired(params[name] ?? { default: null }));
   return triggers.flatMap(({ path, isUsed, offered }) => {
-    const missing = isUsed ? needed.filter((name) => !(offered as string[]).includes(name)) : [];
-    if (missing.length === 0) return [];
+    if (!isUsed) return [];
+    const unfit = offered.flatMap((name) => {
+      const { type } = params[name] ?? {};
+      if (type === undefined || type === "string") return [];
+      const message = `"${path.join(": ")}" can never run this workflow: it passes text as "${name}", which must be ${typeFacts(type).noun}`;
+      const help = "make it a string, or give the parameter another name";
+      return [{ code: "W003" as const, message, help, ...placeOf(root, ["params", name, "type"]) }];
+    });
+    const missing = needed.filter((name) => !(offered as string[]).includes(name));
+    if (missing.length === 0) return unfit;
     const names = missing.map((name) => `"${name}"`).join(", ");
     const [subject, verb] = missing.length === 1 ? ["parameter", "has"] : ["parameters", "have"];
     const message = `"${path.join(": ")}" can never run this workflow: ${subject} ${names} ${verb} no default`;
     const gives =
       offered.length === 0 ? "a schedule passes no parameters" : `it only passes ${offered.join(", ")}`;
-    return [{ code: "W003", message, help: `${gives}; add a default`, ...placeOf(root, path) }];
+    return [{ code: "W003", message, help: `${gives}; add a default`, ...placeOf(root, path) }, ...unfit];
   });
 }
 

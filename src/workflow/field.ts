@@ -211,6 +211,12 @@ export function derived<T>(stored: z.ZodType<T>): Field<T | undefined> {
   return new Field(file, stored.optional(), { isDerived: true });
 }
 
+/** A key that only files have: what it says is stored under another one, or checked only. */
+export function notStored<T>(field: Field<T>): Field<undefined> {
+  const file = field.file.transform(() => new Parts({})) as unknown as z.ZodType<undefined>;
+  return new Field(file, z.undefined(), field.traits).sparse();
+}
+
 /** The templates of a block, by key: those in place of values that are not stored as text. */
 export const templates = () => derived(z.record(z.string(), z.string()));
 

@@ -130,7 +130,7 @@ function findingsOf(issue: z.core.$ZodIssue, at: Place): Finding[] {
 }
 
 function problemFinding({ code, message, help, start, end }: Problem, { path, node, range }: Place): Finding {
-  const joint = /^(is|has|must|contains|never)\b/.test(message) ? " " : ": ";
+  const joint = /^(is|has|must|contains|never|does)\b/.test(message) ? " " : ": ";
   const inside =
     start !== undefined && end !== undefined && node?.textStart != null
       ? { start: node.textStart + start, end: node.textStart + end }

@@ -4,6 +4,7 @@
  */
 import { z } from "zod";
 import { CdktrError, errorMessage } from "../errors.ts";
+import { checkedParam } from "./check-params.ts";
 import { exitCodes } from "./exit-codes.ts";
 import {
   Block,
@@ -13,6 +14,7 @@ import {
   list,
   type NameCheck,
   named,
+  notStored,
   oneOf,
   templates,
   type ValueOf,
@@ -25,10 +27,12 @@ import {
   cron,
   duration,
   filled,
+  flag,
   formed,
   fraction,
   labelValue,
   name,
+  paramType,
   text,
   timestamp,
   timezone,
@@ -176,12 +180,25 @@ const Tasks = new Field(
 
 /** A parameter; without a default it must be given with each trigger. */
 const Param = new Block({
-  description: text().optional(),
-  default: text().optional().describe("Without one, the parameter must be given at each trigger"),
+  description: text().optional().describe("For people, and in the form of the terminal UI"),
+  type: paramType().sparse().describe("What a value is; string by default"),
+  enum: list(text(), { min: 1, unique: true }).sparse().describe("The only values that are allowed"),
+  min: text().sparse().describe("The smallest value, of an int, a number or a date"),
+  max: text().sparse().describe("The largest value, of an int, a number or a date"),
+  required: notStored(flag()).describe("true is the same as no default"),
+  default: text()
+    .help("for a list or a mapping, write type: json")
+    .optional()
+    .describe("Without one, the parameter must be given at each trigger"),
 });
+const CheckedParam = Param.file.transform((param, ctx) =>
+  checkedParam(param, (path, problem) =>
+    ctx.addIssue({ code: "custom", message: problem.message, path, params: { problem } }),
+  ),
+);
 const ShortParam = new Field(
   z
-    .union([text().file, z.null(), Param.file])
+    .union([text().file, z.null(), CheckedParam])
     .transform((param) =>
       param === null || typeof param === "string" ? { description: null, default: param } : param,
     ),

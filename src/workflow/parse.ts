@@ -1,6 +1,7 @@
 /** Parses the text of a workflow file into its definition, or a list of everything that is wrong with it. */
 
 import { nearest } from "../terminal/did-you-mean.ts";
+import { checkRequired, readJsonDefaults } from "./check-params.ts";
 import { checkPlacement } from "./check-placement.ts";
 import { checkRetries } from "./check-retries.ts";
 import { checkSecrets, unusedSecrets } from "./check-secrets.ts";
@@ -77,11 +78,13 @@ function checkValues(
   root: Located,
   id: string,
 ): { readonly definition: WorkflowDefinition | null; readonly findings: readonly Finding[] } {
+  readJsonDefaults(root);
   const findings = [
     ...checkTagsAndNames(root),
     ...checkTasks(root),
     ...checkSecrets(root),
     ...checkAfter(root, id),
+    ...checkRequired(root),
   ];
   const checked = Workflow.file.safeParse(root.value);
   if (!checked.success) {

@@ -136,7 +136,7 @@ class PlainReader {
       case "'": {
         const value = this.#quoted(at);
         this.#endLine(this.#end);
-        return scalar(value);
+        return quoted(value);
       }
       default: {
         const end = text.indexOf("\n", at);
@@ -215,7 +215,7 @@ class PlainReader {
     if (column < 0) throw OTHER;
     while (lines.at(-1) === "") lines.pop();
     this.#line(Math.min(start, text.length));
-    return scalar(lines.join("\n") + (keeps ? "\n" : ""));
+    return quoted(lines.join("\n") + (keeps ? "\n" : ""));
   }
 
   // ------------------------------------------------------------ values in one line
@@ -245,7 +245,7 @@ class PlainReader {
       }
       case '"':
       case "'":
-        return scalar(this.#quoted(at));
+        return quoted(this.#quoted(at));
       default: {
         const found = this.#match(FLOW_PLAIN, at)[0];
         const value = found.trimEnd();
@@ -355,4 +355,8 @@ const NO_CHILDREN: Located["children"] = new Map();
 
 function scalar(value: string | null): Located {
   return { ...NOWHERE, value, tag: null, children: NO_CHILDREN };
+}
+
+function quoted(value: string): Located {
+  return { ...NOWHERE, value, isQuoted: true, tag: null, children: NO_CHILDREN };
 }

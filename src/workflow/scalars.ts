@@ -4,6 +4,7 @@ import { isTimezone, timezoneNames } from "../host/timezones.ts";
 import { didYouMean, nearest } from "../terminal/did-you-mean.ts";
 import { DURATION_PATTERN, formatDuration, parseDuration } from "./duration.ts";
 import { type Field, scalar } from "./field.ts";
+import { PARAM_TYPES, type ParamType } from "./param-types.ts";
 import { checkCron } from "./schedule.ts";
 import { parseTimestamp } from "./timestamp.ts";
 
@@ -158,6 +159,47 @@ export const duration = (minMs: number, maxMs = Number.POSITIVE_INFINITY): Field
       help: 'such as "90s", "5m" or "1h30m"',
       write: (ms) => formatDuration(Number(ms)),
     },
+  );
+
+/** Words of other tools and languages for types of parameters. */
+const OTHER_TYPES = new Map<string, ParamType>([
+  ["str", "string"],
+  ["text", "string"],
+  ["integer", "int"],
+  ["long", "int"],
+  ["float", "number"],
+  ["double", "number"],
+  ["decimal", "number"],
+  ["boolean", "bool"],
+  ["flag", "bool"],
+  ["day", "date"],
+  ["datetime", "date"],
+  ["timestamp", "date"],
+  ["list", "json"],
+  ["array", "json"],
+  ["object", "json"],
+  ["map", "json"],
+  ["dict", "json"],
+]);
+
+/** The type of a parameter. */
+export const paramType = () =>
+  scalar(
+    z.string(),
+    { enum: [...PARAM_TYPES] },
+    (value, refuse) => {
+      const known = PARAM_TYPES.find((type) => type === value);
+      if (known !== undefined) return known;
+      const meant = OTHER_TYPES.get(value.toLowerCase()) ?? nearest(value, PARAM_TYPES);
+      return refuse(
+        "E070",
+        `must be ${PARAM_TYPES.map((type) => `"${type}"`)
+          .join(", ")
+          .replace(/, ("[^"]*")$/, " or $1")}, not "${value}"`,
+        meant === undefined ? undefined : `did you mean "${meant}"?`,
+      );
+    },
+    { noun: "a type of parameters", help: "one of string, int, number, bool, date and json" },
   );
 
 /** A cron expression. */

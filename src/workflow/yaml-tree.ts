@@ -27,6 +27,8 @@ export interface Located {
   readonly end: number;
   /** Where the text of a scalar starts, if the source has it verbatim (no escapes, no folding). */
   readonly textStart: number | null;
+  /** A scalar in quotes, or a block: text whatever it looks like. */
+  readonly isQuoted?: true;
   /** Range of the tag, if the mapping has one. */
   readonly tag: Tag | null;
   readonly children: ReadonlyMap<string | number, LocatedChild>;
@@ -262,7 +264,14 @@ class TreeReader {
     }
     const inside = plain ? range : { start: range.start + 1, end: range.end - 1 };
     const verbatim = typeof value === "string" && this.#text.slice(inside.start, inside.end) === value;
-    return { value, ...range, textStart: verbatim ? inside.start : null, tag: null, children: new Map() };
+    return {
+      value,
+      ...range,
+      textStart: verbatim ? inside.start : null,
+      ...(plain ? {} : { isQuoted: true }),
+      tag: null,
+      children: new Map(),
+    };
   }
 
   #map(map: yaml.YAMLMap, range: Range, depth: number): Located {

@@ -8,6 +8,7 @@ import { currentPage } from "../../src/tui/navigation.ts";
 import { completions } from "../../src/tui/overlays/command.ts";
 import type { Action } from "../../src/tui/overlays/overlay.ts";
 import { RUN_PANES, type State, WORKFLOW_PANES } from "../../src/tui/state.ts";
+import { drawScreen } from "../../src/tui/views/screen.ts";
 import { RUN, run, state } from "./fixtures.ts";
 
 function ui(page?: Parameters<typeof state>[2]) {
@@ -111,6 +112,50 @@ test("triggering: a form where there are parameters, only what differs from the 
   expect(s.overlay).toMatchObject({ kind: "confirm", title: "Trigger reports.sales?" });
   keys("n");
   expect(actions).toHaveLength(1);
+});
+
+test("the form knows types and choices: each key is checked, and choices are chosen", () => {
+  const { s, actions, keys, type } = ui();
+  const workflow = s.data.workflows?.find(({ id }) => id === "etl.daily");
+  if (workflow === undefined) throw new Error("not there");
+  workflow.params = {
+    days: { description: "How many", type: "int", min: "1", max: "31", default: "7" },
+    region: { description: null, enum: ["eu", "us", "asia"], default: null },
+    full: { description: null, type: "bool", default: "false" },
+  };
+  const screen = () => drawScreen(s).toString();
+  keys("t");
+  expect(screen()).toContain("How many · int from 1 to 31");
+  type("x");
+  expect(screen()).toContain("must be a whole number");
+  keys("CTRL_S");
+  expect(s.overlay).toMatchObject({ kind: "form", index: 0, error: "days must be a whole number" });
+  keys("BACKSPACE");
+  type("0");
+  expect(screen()).toContain("must be at most 31");
+  keys("CTRL_U");
+  type("14");
+
+  keys("DOWN");
+  expect(screen()).toContain("one of eu, us, asia · required");
+  expect(screen()).toContain("←→ choose");
+  keys("CTRL_S");
+  expect(s.overlay).toMatchObject({ index: 1, error: "region is required" });
+  const chosen = () => (s.overlay?.kind === "form" ? s.overlay.fields[s.overlay.index]?.editor.text : null);
+  keys("RIGHT");
+  expect(chosen()).toBe("eu");
+  keys("LEFT");
+  expect(chosen()).toBe("asia");
+  keys("u");
+  expect(chosen()).toBe("us");
+  // Text does not get in.
+  keys("z", "BACKSPACE");
+  pasteText(s, "mars");
+  expect(chosen()).toBe("us");
+  keys("DOWN", " ", "CTRL_S");
+  expect(actions).toEqual([
+    { kind: "trigger", workflowId: "etl.daily", params: { days: "14", region: "us", full: "true" } },
+  ]);
 });
 
 test("actions that change something ask first", () => {

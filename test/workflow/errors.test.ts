@@ -916,6 +916,155 @@ const CASES: readonly Case[] = [
     at: "7:14",
     message: '"secrets" of task "a" must be a list or a mapping, not "DB"',
   },
+  // E070 bad-param-type
+  {
+    about: "a type of JSON Schema",
+    text: task("params: {x: {type: integer}}\n"),
+    code: "E070",
+    at: "6:20",
+    message:
+      '"type" of parameter "x" must be "string", "int", "number", "bool", "date" or "json", not "integer"',
+    help: 'did you mean "int"?',
+  },
+  {
+    about: "a type that nobody has",
+    text: task("params: {x: {type: colour}}\n"),
+    code: "E070",
+    at: "6:20",
+    message:
+      '"type" of parameter "x" must be "string", "int", "number", "bool", "date" or "json", not "colour"',
+  },
+  // E071 bad-param-default
+  {
+    about: "a default that is no number",
+    text: task("params: {days: {type: int, default: seven}}\n"),
+    code: "E071",
+    at: "6:37",
+    message: '"default" of parameter "days" is not a whole number: "seven"',
+  },
+  {
+    about: "a default beyond its max",
+    text: task("params: {days: {type: int, max: 31, default: 40}}\n"),
+    code: "E071",
+    at: "6:46",
+    message: '"default" of parameter "days" is larger than its max, 31: "40"',
+  },
+  {
+    about: "a default before its min",
+    text: task("params: {day: {type: date, min: 2026-01-01, default: 2025-01-01}}\n"),
+    code: "E071",
+    at: "6:54",
+    message: '"default" of parameter "day" is before its min, 2026-01-01: "2025-01-01"',
+  },
+  {
+    about: "a default that is not among the choices",
+    text: task("params: {region: {enum: [eu, us], default: asia}}\n"),
+    code: "E071",
+    at: "6:44",
+    message: '"default" of parameter "region" is not among its choices: "asia"',
+    help: "its choices are eu, us",
+  },
+  {
+    about: "a default that is nearly among the choices",
+    text: task("params: {region: {enum: [europe, us], default: eurpe}}\n"),
+    code: "E071",
+    at: "6:48",
+    message: '"default" of parameter "region" is not among its choices: "eurpe"',
+    help: 'did you mean "europe"?',
+  },
+  {
+    about: "a default that is no date",
+    text: task("params: {day: {type: date, default: today}}\n"),
+    code: "E071",
+    at: "6:37",
+    message: '"default" of parameter "day" is not a date: "today"',
+    help: "such as 2026-02-28",
+  },
+  {
+    about: "yes as a default",
+    text: task("params: {full: {type: bool, default: yes}}\n"),
+    code: "E071",
+    at: "6:38",
+    message: '"default" of parameter "full" is not true or false: "yes"',
+    help: 'write "true"',
+  },
+  {
+    about: "a list as the default of a string",
+    text: task("params: {tables: {default: [a]}}\n"),
+    code: "E012",
+    at: "6:19",
+    message: '"default" of parameter "tables" must be a string, not a list',
+    help: "for a list or a mapping, write type: json",
+  },
+  // E072 bad-param-rule
+  {
+    about: "a min of a bool",
+    text: task("params: {full: {type: bool, min: 1}}\n"),
+    code: "E072",
+    at: "6:34",
+    message: '"min" of parameter "full" has no effect: its type is bool',
+    help: "remove it",
+  },
+  {
+    about: "a max without a type",
+    text: task("params: {days: {max: 31}}\n"),
+    code: "E072",
+    at: "6:22",
+    message: '"max" of parameter "days" has no effect: its type is string',
+    help: "remove it",
+  },
+  {
+    about: "choices of a bool",
+    text: task("params: {full: {type: bool, enum: [true]}}\n"),
+    code: "E072",
+    at: "6:29",
+    message: '"enum" of parameter "full" has no effect: its type is bool',
+    help: "remove it",
+  },
+  {
+    about: "a choice of another type",
+    text: task("params: {days: {type: int, enum: [1, x]}}\n"),
+    code: "E072",
+    at: "6:38",
+    message: 'entry 2 of "enum" of parameter "days" is not a whole number: "x"',
+  },
+  {
+    about: "a min that is no number",
+    text: task("params: {days: {type: int, min: one}}\n"),
+    code: "E072",
+    at: "6:33",
+    message: '"min" of parameter "days" is not a whole number: "one"',
+  },
+  {
+    about: "a min beyond the max",
+    text: task("params: {days: {type: int, min: 5, max: 3}}\n"),
+    code: "E072",
+    at: "6:33",
+    message: '"min" of parameter "days" is larger than its max, 3: "5"',
+  },
+  {
+    about: "no choices",
+    text: task("params: {region: {enum: []}}\n"),
+    code: "E014",
+    at: "6:19",
+    message: /"enum" of parameter "region"/,
+  },
+  {
+    about: "a required parameter with a default",
+    text: task("params: {day: {required: true, default: x}}\n"),
+    code: "E072",
+    at: "6:16",
+    message: '"required" of parameter "day" contradicts its default',
+    help: "remove one of them: whoever gives no value gets the default",
+  },
+  {
+    about: "a parameter that is not required and has no default",
+    text: task("params: {day: {required: false}}\n"),
+    code: "E072",
+    at: "6:16",
+    message: '"required" of parameter "day" is false, but the parameter has no default',
+    help: 'give it one, such as default: ""',
+  },
 ];
 
 /** Words of other tools, as lines of a task `a` or of the workflow, and what they are answered with. */
@@ -996,6 +1145,8 @@ const INNER_WORDS: readonly [text: string, word: string, help: string][] = [
   ],
   [task("params: {day: {value: x}}\n"), "value", 'it is called "default" here'],
   [task("params: {day: {title: x}}\n"), "title", 'it is called "description" here'],
+  [task("params: {r: {choices: [eu, us]}}\n"), "choices", 'it is called "enum" here: enum: [eu, us]'],
+  [task("params: {n: {type: int, minimum: 1}}\n"), "minimum", 'it is called "min" here'],
   [task("on: {schedule: x}\n"), "schedule", 'a schedule is "cron", beside "on"'],
   [task("on: {files: {glob: x}}\n"), "files", 'it is called "file" here'],
 ];
@@ -1143,10 +1294,6 @@ const RESERVED: readonly string[] = [
   "E057",
   // run
   "E060",
-  // types of parameters
-  "E070",
-  "E071",
-  "E072",
   // _cdktr.yml
   "E092",
 ];
@@ -1160,6 +1307,18 @@ describe("warnings", () => {
       warnings: [{ severity: "warning", code: "W001", line: 8, column: 18 }],
     });
     expect(result.ok ? result.definition.tasks[1]?.depends : null).toEqual(["a"]);
+  });
+
+  test("W003 cannot-fire: a trigger that gives text to a parameter of another type", () => {
+    const found = diagnosticsOf(task("on: {file: {glob: x}}\nparams: {path: {type: int, default: 1}}\n"));
+    expect(found).toMatchObject([
+      {
+        code: "W003",
+        line: 7,
+        message:
+          '"on: file" can never run this workflow: it passes text as "path", which must be a whole number',
+      },
+    ]);
   });
 
   test("W003 cannot-fire: a parameter that must be given, and a trigger that does not give it", () => {

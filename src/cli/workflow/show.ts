@@ -3,6 +3,7 @@ import { plainText } from "../../terminal/foreign-text.ts";
 import { formatDuration } from "../../workflow/duration.ts";
 import { factsOf } from "../../workflow/kinds/index.ts";
 import type { TaskDefinition, TriggerDefinitions, WorkflowDefinition } from "../../workflow/model.ts";
+import { paramRulesText, paramsSchema } from "../../workflow/param-types.ts";
 import { planOf } from "../../workflow/plan.ts";
 import { expectedSlices, type NextSlice } from "../../workflow/slices.ts";
 import { command } from "../support/command.ts";
@@ -45,6 +46,7 @@ export default command({
         ...summaryJson(details.summary),
         definition: details.definition,
         source: details.source,
+        params_schema: paramsSchema(details.definition.params),
       });
     }
     if (args.source) return writeStdout(details.source);
@@ -96,6 +98,15 @@ async function printWorkflow(
     const lines = renderTable(
       [
         { title: "NAME", value: ([name]: (typeof params)[number]) => name },
+        ...(params.some(([, param]) => paramRulesText(param) !== "")
+          ? [
+              {
+                title: "VALUE",
+                value: ([, param]: (typeof params)[number]) => paramRulesText(param) || "string",
+                flexible: true,
+              },
+            ]
+          : []),
         { title: "DEFAULT", value: ([, param]) => param.default ?? "(must be given)", flexible: true },
         { title: "DESCRIPTION", value: ([, param]) => param.description ?? "", flexible: true },
       ],

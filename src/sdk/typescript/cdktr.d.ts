@@ -5,7 +5,8 @@
 declare module "cdktr" {
   /** Options of a trigger. */
   export interface RunOptions {
-    readonly params?: Readonly<Record<string, string>>;
+    /** Text is passed as it is, anything else as JSON. */
+    readonly params?: Readonly<Record<string, unknown>>;
     /** Idempotency key: the same event always has the same key, so that it starts one run however often it is sent. */
     readonly dedupeKey?: string;
     /** The scheduled time, ms since the epoch. */
@@ -254,7 +255,8 @@ declare module "cdktr" {
     runWorkflow(
       workflowId: string,
       options?: {
-        readonly params?: Readonly<Record<string, string>>;
+        /** Text is passed as it is, anything else as JSON. */
+        readonly params?: Readonly<Record<string, unknown>>;
         readonly dedupeKey?: string;
         readonly trigger?: string;
       },

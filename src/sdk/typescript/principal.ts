@@ -4,6 +4,7 @@ import type { RunDetails } from "../../contract/messages.ts";
 import { type ClientOptions, PrincipalClient, type RequestOptions } from "../../protocol/client.ts";
 import { clientOptions } from "../../protocol/connect.ts";
 import { LogSubscription } from "../../protocol/log-subscription.ts";
+import { paramTexts } from "../../workflow/param-types.ts";
 import { RUN_TRANSITIONS } from "../../workflow/run-state.ts";
 import { isTerminal } from "../../workflow/status.ts";
 import { LogTail } from "./log-tail.ts";
@@ -13,7 +14,8 @@ const POLL_MS = 10_000;
 
 /** Options of a trigger. */
 export interface RunWorkflowOptions {
-  readonly params?: Readonly<Record<string, string>>;
+  /** Text is passed as it is, anything else as JSON. */
+  readonly params?: Readonly<Record<string, unknown>>;
   /** Idempotency key: the same event always has the same key, so that it starts one run however often it is sent. */
   readonly dedupeKey?: string;
   /** `api`, or `listener:NAME`. */
@@ -50,7 +52,7 @@ export class Principal extends PrincipalClient {
     return this.runTask(
       workflowId,
       {
-        params: { ...options.params },
+        params: paramTexts(options.params),
         trigger: options.trigger ?? "api",
         dedupe_key: options.dedupeKey ?? crypto.randomUUID(),
       },

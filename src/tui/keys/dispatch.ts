@@ -51,7 +51,10 @@ export function pasteText(state: State, text: string): void {
 function editorOf(state: State): LineEditor | undefined {
   const { overlay } = state;
   if (overlay === null) return undefined;
-  if (overlay.kind === "form") return overlay.fields[overlay.index]?.editor;
+  if (overlay.kind === "form") {
+    const field = overlay.fields[overlay.index];
+    return field?.choices === null ? field.editor : undefined;
+  }
   return "editor" in overlay ? overlay.editor : undefined;
 }
 

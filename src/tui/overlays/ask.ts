@@ -7,7 +7,7 @@ import { hostAndPort } from "../../zmq/endpoint.ts";
 import { age, count } from "../format.ts";
 import type { State } from "../state.ts";
 import { addToast } from "../toast.ts";
-import { newEditor } from "./line-editor.ts";
+import { newField } from "./form-field.ts";
 
 function statusOf(state: State, runId: string): RunStatus | undefined {
   return summaryOf(state, runId)?.status;
@@ -67,12 +67,7 @@ export function askTrigger(state: State, workflowId: string): void {
   state.overlay = {
     kind: "form",
     workflowId,
-    fields: params.map(([name, { description, default: byDefault }]) => ({
-      name,
-      description,
-      byDefault,
-      editor: newEditor(byDefault ?? ""),
-    })),
+    fields: params.map(([name, param]) => newField(name, param)),
     index: 0,
     error: null,
   };

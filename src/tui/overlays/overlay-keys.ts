@@ -5,6 +5,7 @@ import { listState } from "../navigation.ts";
 import type { State } from "../state.ts";
 import { addToast } from "../toast.ts";
 import { commonCompletion, completions, runCommand } from "./command.ts";
+import { fieldKey, fieldProblem } from "./form-field.ts";
 import { editLine, newEditor } from "./line-editor.ts";
 import type { Overlay } from "./overlay.ts";
 
@@ -81,14 +82,15 @@ function formKey(state: State, overlay: Of<"form">, key: string, effects: Effect
     overlay.index = overlay.index === 0 ? last : overlay.index - 1;
   else if (isEnter(key) && overlay.index < last) overlay.index++;
   else if (isEnter(key) || key === "CTRL_S") submit(state, overlay, effects);
-  else if (field !== undefined && editLine(field.editor, key)) overlay.error = null;
+  else if (field !== undefined && fieldKey(field, key)) overlay.error = null;
 }
 
 function submit(state: State, overlay: Of<"form">, effects: Effects): void {
-  const empty = overlay.fields.findIndex((field) => field.byDefault === null && field.editor.text === "");
-  if (empty !== -1) {
-    overlay.index = empty;
-    overlay.error = `${overlay.fields[empty]?.name} is required`;
+  for (const [index, field] of overlay.fields.entries()) {
+    const problem = fieldProblem(field);
+    if (problem === null) continue;
+    overlay.index = index;
+    overlay.error = `${field.name} ${problem}`;
     return;
   }
   const params: Record<string, string> = {};

@@ -1,4 +1,5 @@
 /** Overlays that take the keyboard: a confirmation, a form, a line of input. */
+import type { ParamRules } from "../../workflow/param-types.ts";
 import type { LineEditor } from "./line-editor.ts";
 
 /** An action with an external effect; performed once it is confirmed. */
@@ -14,11 +15,15 @@ export type Action =
   | { readonly kind: "quit" };
 
 /** A field of the parameter form. */
-interface FormField {
+export interface FormField {
   readonly name: string;
   readonly description: string | null;
   /** Null if the field is required. */
   readonly byDefault: string | null;
+  /** What its text must be. */
+  readonly rules: ParamRules;
+  /** The only texts that it can have; null if it is typed freely. */
+  readonly choices: readonly string[] | null;
   readonly editor: LineEditor;
 }
 

@@ -1,11 +1,13 @@
 /** Draws overlays. */
 
 import { fit, pad, width, wrapWords } from "../../terminal/text.ts";
+import { paramRulesText } from "../../workflow/param-types.ts";
 import type { Binding } from "../keys/binding.ts";
 import { groupsFor } from "../keys/bindings.ts";
 import { COMMANDS, completions } from "../overlays/command.ts";
+import { fieldProblem } from "../overlays/form-field.ts";
 import type { LineEditor } from "../overlays/line-editor.ts";
-import type { Overlay } from "../overlays/overlay.ts";
+import type { FormField, Overlay } from "../overlays/overlay.ts";
 import type { Region, Span } from "../screen/canvas.ts";
 import { BOLD, CYAN, DIM, INVERSE, PLAIN, RED, type Style, YELLOW } from "../screen/style.ts";
 import type { State } from "../state.ts";
@@ -130,15 +132,33 @@ function drawForm(screen: Region, overlay: Of<"form">): void {
     const y = 1 + i * 2;
     inside.text(0, y, pad(field.name, labels), chosen ? BOLD | CYAN : PLAIN);
     const input = inside.sub(labels + 2, y, inside.width - labels - 2, 2);
-    input.text(0, 0, "_".repeat(input.width), DIM);
-    if (chosen) drawEditor(input, 0, 0, field.editor, BOLD);
-    else input.text(0, 0, fit(field.editor.text, input.width));
-    const note = field.byDefault === null ? "required" : "";
-    input.text(0, 1, fit([field.description, note].filter(Boolean).join(" · "), input.width), DIM);
+    drawField(input, field, chosen);
   });
   const y = fields.length * 2 + 2;
   if (overlay.error !== null) inside.text(0, y, overlay.error, RED | BOLD);
-  else inside.text(0, y, "Enter next / trigger   ↑↓ Tab fields   ^S trigger   Esc cancel", DIM);
+  else {
+    const choose = overlay.fields[overlay.index]?.choices === null ? "Tab fields" : "fields  ←→ choose";
+    inside.text(0, y, `Enter next / trigger   ↑↓ ${choose}   ^S trigger   Esc cancel`, DIM);
+  }
+}
+
+function drawField(input: Region, field: FormField, chosen: boolean): void {
+  const { text } = field.editor;
+  if (field.choices !== null) {
+    const shown = text === "" ? "…" : text;
+    input.text(0, 0, fit(chosen ? `< ${shown} >` : `  ${shown}`, input.width), chosen ? BOLD : PLAIN);
+  } else {
+    input.text(0, 0, "_".repeat(input.width), DIM);
+    if (chosen) drawEditor(input, 0, 0, field.editor, BOLD);
+    else input.text(0, 0, fit(text, input.width));
+  }
+  const problem = text === "" && field.byDefault === null ? null : fieldProblem(field);
+  if (problem !== null) {
+    input.text(0, 1, fit(problem, input.width), RED);
+    return;
+  }
+  const notes = [field.description, paramRulesText(field.rules), field.byDefault === null ? "required" : ""];
+  input.text(0, 1, fit(notes.filter(Boolean).join(" · "), input.width), DIM);
 }
 
 function drawCommand(screen: Region, state: State, overlay: Of<"command">): void {

@@ -3,6 +3,7 @@
 import { tookMs } from "../../contract/took.ts";
 import { wrapWords } from "../../terminal/text.ts";
 import type { TaskDefinition } from "../../workflow/model.ts";
+import { paramRulesText } from "../../workflow/param-types.ts";
 import { cronInWords } from "../cron-words.ts";
 import { dateTime, duration, moment, until } from "../format.ts";
 import { HISTORY, runsByWorkflow } from "../lists/workflow-rows.ts";
@@ -58,13 +59,16 @@ function overviewLines(state: State, id: string, width: number): Span[][] {
   const params = Object.entries(workflow.params);
   if (params.length > 0) {
     lines.push([], [["Parameters", BOLD]]);
-    for (const [name, { description, default: byDefault }] of params) {
+    for (const [name, param] of params) {
+      const { description, default: byDefault } = param;
+      const rules = paramRulesText(param);
       lines.push([
         [`  ${name}`, CYAN],
         [
           byDefault === null ? " (required)" : ` = ${JSON.stringify(byDefault)}`,
           byDefault === null ? BOLD : PLAIN,
         ],
+        [rules === "" ? "" : `  ${rules}`, DIM],
         [description === null ? "" : `  ${description}`, DIM],
       ]);
     }

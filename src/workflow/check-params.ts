@@ -1,0 +1,123 @@
+/** Checks what a workflow file says about its parameters: rules that fit the type, and defaults that follow them. */
+import type { Finding } from "./diagnostic.ts";
+import type { Problem } from "./field.ts";
+import { type IssuePath, nodeAt, placeOf } from "./issues.ts";
+import { type ParamRules, readParam, typeFacts } from "./param-types.ts";
+import type { Located } from "./yaml-tree.ts";
+
+/** A parameter as it is read from a file. */
+interface FileParam extends ParamRules {
+  readonly default: string | null;
+}
+
+/** Reports a problem of the value at a path below the parameter. */
+type Report = (path: (string | number)[], problem: Problem) => void;
+
+/** The parameter with its values in the spelling of its type. */
+export function checkedParam<P extends FileParam>(param: P, report: Report): P {
+  const { type = "string", enum: choices, min, max } = param;
+  const { noun, read, compare, hasChoices } = typeFacts(type);
+  const spelled: { -readonly [K in keyof FileParam]: FileParam[K] } = { ...param };
+  const refuse = (path: (string | number)[], message: string, help?: string): void =>
+    report(path, { code: "E072", message, help });
+
+  if (choices !== undefined) {
+    if (!hasChoices) refuse(["enum"], `has no effect: its type is ${type}`, "remove it");
+    spelled.enum = choices.map((choice, n) => {
+      const value = read(choice);
+      if (value === null && hasChoices) refuse(["enum", n], `is not ${noun}: ${quoted(choice)}`);
+      return value ?? choice;
+    });
+  }
+  for (const [key, limit] of [
+    ["min", min],
+    ["max", max],
+  ] as const) {
+    if (limit === undefined) continue;
+    const value = read(limit);
+    if (compare === undefined) refuse([key], `has no effect: its type is ${type}`, "remove it");
+    else if (value === null) refuse([key], `is not ${noun}: ${quoted(limit)}`);
+    else spelled[key] = value;
+  }
+  if (compare !== undefined && spelled.min !== undefined && spelled.max !== undefined) {
+    const isEmpty =
+      read(spelled.min) !== null && read(spelled.max) !== null && compare(spelled.min, spelled.max) > 0;
+    if (isEmpty) refuse(["min"], `is larger than its max, ${spelled.max}: ${quoted(spelled.min)}`);
+  }
+  if (param.default !== null) {
+    const value = readParam(spelled, param.default);
+    if (value.ok) spelled.default = value.text;
+    else {
+      const { is, must, help } = value.problem;
+      const choice = must.startsWith("be one of ")
+        ? `its choices are ${must.slice("be one of ".length)}`
+        : undefined;
+      report(["default"], {
+        code: "E071",
+        message: `${is}: ${quoted(param.default)}`,
+        help: help ?? choice,
+      });
+    }
+  }
+  return { ...param, ...spelled };
+}
+
+/** Whether `required` agrees with the default. It is not stored: a parameter without a default is required. */
+export function checkRequired(root: Located): Finding[] {
+  const findings: Finding[] = [];
+  for (const [name, { node }] of nodeAt(root, ["params"])?.children ?? []) {
+    const required = node.children.get("required")?.node.value;
+    const hasDefault = (node.children.get("default")?.node.value ?? null) !== null;
+    const path: IssuePath = ["params", name, "required"];
+    const subject = `"required" of parameter "${name}"`;
+    if (required === "true" && hasDefault) {
+      const help = "remove one of them: whoever gives no value gets the default";
+      findings.push({
+        code: "E072",
+        message: `${subject} contradicts its default`,
+        help,
+        ...placeOf(root, path),
+      });
+    } else if (required === "false" && !hasDefault) {
+      const message = `${subject} is false, but the parameter has no default`;
+      const help = 'give it one, such as default: ""';
+      findings.push({ code: "E072", message, help, ...placeOf(root, path) });
+    }
+  }
+  return findings;
+}
+
+/**
+ * Puts JSON text in the place of the defaults of parameters of type json, which are written as YAML. As in YAML 1.2, an unquoted `5`, `true`
+ * or `null` is a number, a truth value or nothing, and everything else is a string.
+ */
+export function readJsonDefaults(root: Located): void {
+  for (const { node } of nodeAt(root, ["params"])?.children.values() ?? []) {
+    const value = node.children.get("default")?.node;
+    if (value === undefined || value.value === null || node.children.get("type")?.node.value !== "json")
+      continue;
+    (node.value as Record<string, unknown>).default = jsonOf(value);
+  }
+}
+
+function jsonOf({ value, children, isQuoted }: Located): string {
+  if (value === null) return "null";
+  if (typeof value === "string") return isQuoted === true ? JSON.stringify(value) : jsonOfPlain(value);
+  const inner = [...children].map(([key, { node }]) => [JSON.stringify(String(key)), jsonOf(node)] as const);
+  if (Array.isArray(value)) return `[${inner.map(([, json]) => json).join(",")}]`;
+  return `{${inner.map(([key, json]) => `${key}:${json}`).join(",")}}`;
+}
+
+/** The JSON of an unquoted scalar, by the core schema of YAML 1.2. */
+function jsonOfPlain(text: string): string {
+  if (/^(true|True|TRUE|false|False|FALSE)$/.test(text)) return text.toLowerCase();
+  if (/^-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?$/.test(text)) return text;
+  if (/^[+-]?\d+$/.test(text)) return String(BigInt(text.replace(/^\+/, "")));
+  if (/^0x[0-9a-fA-F]+$|^0o[0-7]+$/.test(text)) return String(BigInt(text));
+  if (/^[+-]?(\.\d+|\d+(\.\d*)?)([eE][+-]?\d+)?$/.test(text)) return String(Number(text));
+  return JSON.stringify(text);
+}
+
+function quoted(text: string): string {
+  return JSON.stringify(text.length > 60 ? `${text.slice(0, 60).toWellFormed()}…` : text);
+}
