@@ -1,6 +1,6 @@
 /** The history in a process of its own: whatever happens to it, runs go on, and nothing is lost or doubled. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { rmSync } from "node:fs";
+import { rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type CdktrProcess, type Cluster, startCluster } from "../support/cdktr.ts";
 import { historyOf, isAlive, nextHistoryOf } from "../support/history-process.ts";
@@ -131,6 +131,28 @@ describe("stopped with SIGSTOP", () => {
     await until("it answers again", async () => (await cluster.client.info()).history.available);
     expect(await rows("SELECT 1")).toEqual([[1]]);
     expect(historyOf(principal().pid)).toBe(pid);
+  });
+
+  test("run --follow says that it waits for the history, and prints what it has when it answers again", async () => {
+    const go = join(cluster.directory, "go");
+    const sh = `echo begun; while [ ! -e ${go} ]; do sleep 0.05; done; echo over at last`;
+    cluster.writeWorkflow("gated.yml", shellWorkflow({ only: { sh } }));
+    await until("it is loaded", async () => "gated" in (await cluster.client.listWorkflows()));
+    const pid = await history();
+    await until("it answers", async () => (await cluster.client.info()).history.available);
+    const following = cluster.spawn(["run", "gated", "--follow"]);
+    await following.waitFor(/begun/, "stdout");
+    process.kill(pid, "SIGSTOP");
+    try {
+      writeFileSync(go, "");
+      await following.waitFor(/The run is over; waiting for the history/);
+    } finally {
+      process.kill(pid, "SIGCONT");
+    }
+    expect(await following.finished).toMatchObject({ code: 0 });
+    expect(following.stdout).toContain("over at last");
+    expect(following.stderr).toContain("The history answers again.");
+    expect(following.stderr).not.toContain("may be missing");
   });
 
   test("it ends with a principal that is killed, and the next principal opens the same file", async () => {

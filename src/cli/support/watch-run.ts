@@ -1,10 +1,10 @@
 /** Watches a run after its trigger: not at all, until its end (`--wait`), or printing its log live (`--follow`). */
 import type { ArgsDef } from "citty";
 import type { RunDetails } from "../../contract/messages.ts";
-import { errorMessage, PrincipalUnreachableError } from "../../errors.ts";
+import { CdktrError, errorMessage, PrincipalUnreachableError } from "../../errors.ts";
 import { LogFollower } from "../../protocol/log-follower.ts";
 import type { LogSubscription } from "../../protocol/log-subscription.ts";
-import { pause } from "../../timer.ts";
+import { pause, Timer } from "../../timer.ts";
 import { RUN_TRANSITIONS } from "../../workflow/run-state.ts";
 import { isTerminal } from "../../workflow/status.ts";
 import { type Connection, principalNow } from "./connect.ts";
@@ -98,6 +98,13 @@ async function follow(
 
 /** When no line arrives for this long after the end of a run, none is on its way, ms. */
 const QUIET_MS = 200;
+/**
+ * How long to wait at the end of a run for a history that does not answer, ms: one that hangs is ended after 20 s and started again. How
+ * often it is tried, and after what time the user is told, ms.
+ */
+const HISTORY_WAIT_MS = 30_000;
+const HISTORY_RETRY_MS = 500;
+const TELL_MS = 1500;
 
 /** Prints the lines of one run as they arrive, and at the end those that did not arrive live. */
 class FollowPrinter {
@@ -106,6 +113,7 @@ class FollowPrinter {
   readonly #json: boolean;
   readonly #text = new RunLogText();
   readonly #follower: LogFollower;
+  readonly #signal: AbortSignal;
   #printed = 0;
 
   constructor(
@@ -118,13 +126,17 @@ class FollowPrinter {
     this.#connection = connection;
     this.#runId = runId;
     this.#json = json;
+    this.#signal = signal;
     this.#follower = new LogFollower({
       live,
       ask: askPatiently(connection),
       search: { workflow_instance_id: runId },
       limit: 0,
       failed: (error) => {
-        if (!signal.aborted) say(`warning: lines of the run may be missing here: ${errorMessage(error)}`);
+        if (!signal.aborted)
+          say(
+            `warning: lines of the run may be missing here: ${errorMessage(error)} Later: cdktr logs query --run ${runId}`,
+          );
       },
       remembered: Number.POSITIVE_INFINITY,
     });
@@ -146,32 +158,60 @@ class FollowPrinter {
    * then has the history read unless nothing is missing.
    */
   async finish(): Promise<void> {
-    const stored = await this.#countStored();
+    const stored = await this.#countWhenAvailable();
     for (let before = -1; this.#printed !== stored && this.#printed !== before; ) {
       before = this.#printed;
       await pause(QUIET_MS);
     }
-    this.#follower.finish(async () => this.#printed === (await this.#countStored()));
+    this.#follower.finish(async () => stored !== null && this.#printed === (await this.#tryToCount()));
+  }
+
+  /** Waits for a history that does not answer, and says so. Null as below, or when it was not available in time. */
+  async #countWhenAvailable(): Promise<number | null> {
+    const deadline = performance.now() + HISTORY_WAIT_MS;
+    let reason = "it does not answer";
+    let isTold = false;
+    const tell = new Timer(() => {
+      isTold = true;
+      say(`The run is over; waiting for the history, which may have more of its lines (${reason}) …`);
+    });
+    tell.in(TELL_MS);
+    try {
+      for (;;) {
+        try {
+          return await this.#countStored();
+        } catch (error) {
+          if (!(error instanceof CdktrError)) throw error;
+          reason = error.message.replace(/\.$/, "");
+          if (this.#signal.aborted || performance.now() > deadline) return null;
+        }
+        await pause(HISTORY_RETRY_MS, this.#signal);
+      }
+    } finally {
+      tell.cancel();
+      if (isTold && !this.#signal.aborted && performance.now() < deadline) say("The history answers again.");
+    }
+  }
+
+  #tryToCount(): Promise<number | null> {
+    return this.#countStored().catch(() => null);
   }
 
   /**
-   * The number of lines of the run in the history; null when it is not available. Everything that was printed is in the history in
-   * the end, so nothing is missing when the numbers are equal.
+   * The number of lines of the run in the history; null when not all of them have arrived there. Everything that was printed is in the
+   * history in the end, so nothing is missing when the numbers are equal.
+   * @throws HistoryUnavailableError and the like when it cannot be asked
    */
   async #countStored(): Promise<number | null> {
     const { client, patiently } = this.#connection;
     const run = this.#runId.replaceAll("'", "''");
     const sql = `SELECT count(*)::INTEGER FROM logstore WHERE workflow_instance_id = '${run}'`;
-    try {
-      // A search waits for the last lines of a finished run; a count does not.
-      const search = { workflow_instance_id: this.#runId, limit: 1 };
-      const { warning } = await patiently((options) => client.searchLogs(search, options));
-      const counted = await patiently((options) => client.queryDatabase({ sql }, options));
-      const count = counted.rows[0]?.[0];
-      return warning === null && counted.warning === null && typeof count === "number" ? count : null;
-    } catch {
-      return null;
-    }
+    // A search waits for the last lines of a finished run; a count does not.
+    const search = { workflow_instance_id: this.#runId, limit: 1 };
+    const { warning } = await patiently((options) => client.searchLogs(search, options));
+    const counted = await patiently((options) => client.queryDatabase({ sql }, options));
+    const count = counted.rows[0]?.[0];
+    return warning === null && counted.warning === null && typeof count === "number" ? count : null;
   }
 
   /** Reads the names of the tasks, so that the lines are aligned from the first one on. */
