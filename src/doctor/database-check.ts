@@ -60,6 +60,9 @@ export async function checkDatabase(config: Config): Promise<Finding[]> {
 /** The remedy for each error message of history/database/error.ts. */
 function remedyOf(message: string): string {
   const path = /database (\/\S+)/.exec(message)?.[1] ?? "app.db";
+  const port = /^The history cannot be started: Port (\d+) of \S+ is taken/.exec(message)?.[1];
+  if (port !== undefined)
+    return `Find out what has the port (sudo ss -ltnp 'sport = :${port}') and stop it: then the history starts by itself.`;
   const pid = /\(process (\d+)\)/.exec(message)?.[1];
   if (pid !== undefined)
     return `Close it there (ps -fp ${pid} shows what it is). To read it while the principal is running, use 'cdktr db query' or a copy: cdktr db backup FILE`;

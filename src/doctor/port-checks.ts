@@ -3,9 +3,9 @@ import { createServer } from "node:net";
 import type { Config } from "../config.ts";
 import type { PrincipalInfo } from "../contract/messages.ts";
 import { errorMessage } from "../errors.ts";
-import { cannotConnect } from "../protocol/tcp-probe.ts";
+import { listenerAt } from "../protocol/tcp-probe.ts";
 import { type Finding, failure, ok, warning } from "./finding.ts";
-import { holderOf } from "./port-holder.ts";
+import { holderOf, parentOf } from "./port-holder.ts";
 
 type PortSetting =
   | "CDKTR_PRINCIPAL_PORT"
@@ -58,12 +58,16 @@ export async function checkFreePorts(config: Config, host: string): Promise<Find
   return findings;
 }
 
-/** With a running principal: checks that the settings have its log ports, and that they can be reached. */
+/**
+ * With a running principal: checks that the settings have its log ports, and that they can be reached and are its own.
+ * @param isHere whether it runs on this host
+ */
 export async function checkLogPorts(
   config: Config,
   host: string,
   info: PrincipalInfo,
   patienceMs: number,
+  isHere: boolean,
 ): Promise<Finding[]> {
   const told: readonly [Port, number, string][] = [
     [
@@ -83,16 +87,35 @@ export async function checkLogPorts(
           `Set ${setting}=${port} here.`,
         );
       }
-      const problem = await cannotConnect(host, port, patienceMs);
-      if (problem === null) return ok("ports", `Port ${port}, the ${what}, can be reached`);
+      const found = await listenerAt(host, port, patienceMs);
+      if (found.kind === "other" && !(isHere && isOfPrincipal(config, port))) {
+        const holder = isHere ? describeHolder(port) : undefined;
+        return failure(
+          "ports",
+          `What listens on port ${port} of ${host} is not the principal's ${what}${holder === undefined ? "" : `: ${holder.text}`}.`,
+          why,
+          `${holder?.remedy ?? `On the principal's host: sudo ss -ltnp 'sport = :${port}' shows what it is; stop it.`} Then the principal takes the port by itself. Or choose another port (${setting}) and restart the principal.`,
+        );
+      }
+      if (found.kind !== "none") return ok("ports", `Port ${port}, the ${what}, can be reached`);
       return failure(
         "ports",
-        `Port ${port} of ${host}, the ${what}, cannot be reached: ${problem}.`,
+        `Port ${port} of ${host}, the ${what}, cannot be reached: ${found.problem}.`,
         why,
-        `Open it in the firewalls of both hosts and in between: ${openPort(port)}`,
+        isHere
+          ? "Its history serves this port and is started again by itself. The principal's log has the details: cdktr service logs principal"
+          : `Open it in the firewalls of both hosts and in between: ${openPort(port)}`,
       );
     }),
   );
+}
+
+/** Whether a process of this host's principal has a port: it, or its history, which may hang. */
+function isOfPrincipal(config: Config, port: number): boolean {
+  const principal = holderOf(config.CDKTR_PRINCIPAL_PORT)?.pid;
+  const holder = holderOf(port)?.pid;
+  if (principal === undefined || holder === undefined) return false;
+  return holder === principal || parentOf(holder) === principal;
 }
 
 /** With a principal on this host: checks that the configured metrics port is the principal's own. */

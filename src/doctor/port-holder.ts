@@ -27,6 +27,15 @@ export function holderOf(port: number): Holder | undefined {
   return undefined;
 }
 
+/** The parent of a process; undefined when it has ended. */
+export function parentOf(pid: number): number | undefined {
+  try {
+    return Number(/^PPid:\s*(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, "latin1"))?.[1]);
+  } catch {
+    return undefined;
+  }
+}
+
 /** Links of the file descriptors that listen on a port: `socket:[12345]`. */
 function listeners(table: string, port: number): string[] {
   const wanted = port.toString(16).toUpperCase().padStart(4, "0");

@@ -85,7 +85,7 @@ export async function visitPrincipal(config: Config, options: VisitOptions = {})
     const info = await client.info();
     const findings = [
       ok("principal", `The principal at ${client.address} answers (version ${info.version})`),
-      ...(await checkLogPorts(config, host, info, patienceMs)),
+      ...(await checkLogPorts(config, host, info, patienceMs, here)),
       ...(here ? await checkMetrics(config, info) : []),
       await clock(client, now),
       ...(await fleet(client, info)),

@@ -6,6 +6,7 @@ import { FakeClock } from "../e2e/failures/fake-clock.ts";
 import { TemporaryDirectory, until } from "../e2e/support/fixtures.ts";
 import { Cluster, cdktr, freePorts, startCluster } from "../support/cdktr.ts";
 import { lockOf } from "../support/file-lock.ts";
+import { nextHistoryOf } from "../support/history-process.ts";
 import { errorsOf, examined, findingOf } from "./support.ts";
 
 describe("a host with a principal", () => {
@@ -114,6 +115,51 @@ describe("a host with a principal", () => {
     const found = findingOf(report, "principal", "error");
     expect(found.message).toContain(`(process ${cluster.principal?.pid}) listens at`);
     expect(found.remedy).toContain("restart cdktr-principal");
+  });
+
+  test("a port of the history that another program took while it was started again", async () => {
+    const { listening } = cluster.ports;
+    const greedy = Bun.spawn(
+      [
+        "python3",
+        "-u",
+        "-c",
+        `
+import socket as s
+l = s.socket()
+l.setsockopt(s.SOL_SOCKET, s.SO_REUSEADDR, 1)
+print("ready")
+while True:
+    try:
+        l.bind(("127.0.0.1", ${listening}))
+        break
+    except OSError:
+        pass
+l.listen()
+print("taken")
+input()
+`,
+      ],
+      { stdin: "pipe", stdout: "pipe" },
+    );
+    const said = greedy.stdout.getReader();
+    await said.read();
+    process.kill(await nextHistoryOf(cluster.principal?.pid ?? 0), "SIGKILL");
+    await said.read();
+    await until("the principal says so", async () =>
+      /is taken/.test((await cluster.client.info()).history.error ?? ""),
+    );
+    const report = await doctor();
+    greedy.kill("SIGKILL");
+    expect(report.code).toBe(1);
+    const found = findingOf(report, "ports", "error");
+    expect(found.message).toContain(`port ${listening}`);
+    expect(found.message).toContain(`python3 has it (process ${greedy.pid})`);
+    expect(found.remedy).toContain(`ps -fp ${greedy.pid}`);
+    expect(found.remedy).not.toContain("firewall");
+    expect(findingOf(report, "database", "error").remedy).toContain(`'sport = :${listening}'`);
+    await until("it has the port again", async () => (await cluster.client.info()).history.available);
+    expect(errorsOf(await doctor())).toEqual([]);
   });
 
   test("a history that another process holds", async () => {

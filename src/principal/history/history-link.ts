@@ -606,6 +606,11 @@ export class HistoryLink extends BackgroundService<HistoryLinkSignals> implement
   }
 
   #whyNot(): HistoryUnavailableError {
+    // It is started again and again until the cause is gone.
+    if (this.#failure !== undefined && (this.state === "STARTING" || this.state === "DOWN"))
+      return new HistoryUnavailableError(`The history cannot be started: ${this.#failure.message}`, {
+        hint: HINT,
+      });
     switch (this.state) {
       case "STARTING":
         return this.#starting(this.clock.monotonic() - this.#beganAt);
@@ -614,10 +619,6 @@ export class HistoryLink extends BackgroundService<HistoryLinkSignals> implement
       case "OVER":
         return stopping();
       default:
-        if (this.#failure !== undefined)
-          return new HistoryUnavailableError(`The history cannot be started: ${this.#failure.message}`, {
-            hint: HINT,
-          });
         return new HistoryUnavailableError("The history process has ended and is started again.", {
           hint: HINT,
         });
