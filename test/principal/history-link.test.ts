@@ -70,9 +70,8 @@ class Histories implements HistoryHost {
   }
 }
 
-async function start() {
+async function start(clock = new ManualClock()) {
   const histories = new Histories();
-  const clock = new ManualClock();
   const book = new LogBook();
   const link = new HistoryLink({
     host: histories,
@@ -194,6 +193,26 @@ test("one that ends at once is started less and less often", async () => {
     clock.advance(1);
     expect(histories.started).toHaveLength(count + 1);
   }
+});
+
+test("at rest it is asked every 5 s whether it is there", async () => {
+  /** As real time, it goes on between two readings. */
+  class FineClock extends ManualClock {
+    #read = 0;
+    override monotonic(): number {
+      return super.monotonic() + ++this.#read / 1000;
+    }
+  }
+  await using world = await start(new FineClock());
+  const { histories, clock } = world;
+  histories.opens();
+  for (let ms = 0; ms < 60_000; ms += 250) {
+    clock.advance(250);
+    await turn();
+  }
+  const pings = histories.received.filter(({ ask }) => ask === "ping").length;
+  expect(pings).toBeGreaterThan(10);
+  expect(pings).toBeLessThan(16);
 });
 
 test("a silent one fails reads, is not asked for lists, and is killed in the end", async () => {

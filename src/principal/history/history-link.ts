@@ -333,7 +333,7 @@ export class HistoryLink extends BackgroundService<HistoryLinkSignals> implement
     this.#streams.tellAgain();
     this.#watch.begin({
       pid: this.#peer.pid,
-      isAwaited: () => this.state !== "UP" || link.pending > 1,
+      isAwaited: () => this.state !== "UP" || link.pending > 0,
       isQueried: () => link.waitsFor("query"),
       ping: () => void link.ask("ping", null).catch(() => {}),
       judge: (silenceMs) => this.#judge(silenceMs),

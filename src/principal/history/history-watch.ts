@@ -115,8 +115,8 @@ export class HistoryWatch {
     // This process did not run for a while either: what the history has said meanwhile is heard now.
     if (now - this.#lookDueAt > LATE_MS && this.#askedAt !== undefined) this.#askedAt = now;
     watched.judge(this.silenceMs);
+    const isAwaited = this.#askedAt !== undefined || watched.isAwaited();
     if (this.#askedAt === undefined) this.ping();
-    const isAwaited = this.silenceMs > 0 || watched.isAwaited();
     this.#checkMemory();
     this.#lookIn(isAwaited ? LOOK_MS : LOOK_AT_REST_MS);
   }
