@@ -569,20 +569,42 @@ export class Outbox {
       if (bytes > BATCH_BYTES && reports.length > 0) break;
       const report = kept.report ?? this.#readReport(kept.seq);
       // Those after it would be taken for later ones.
-      if (report === undefined) break;
-      reports.push(report);
+      if (report === "not now") break;
+      if (report === "lost") this.#lose(kept);
+      else reports.push(report);
     }
     return reports;
   }
 
-  #readReport(seq: number): AgentReport | undefined {
-    let report: AgentReport | undefined;
+  /** A report that is only on disk. It is lost if the disk responds, but does not have it any more. */
+  #readReport(seq: number): AgentReport | "not now" | "lost" {
+    let text: string | undefined;
     const isRead = this.#attempt(() => {
-      const row = this.#sql.report.get(seq);
-      if (row !== null) report = JSON.parse(row.report);
+      try {
+        text = this.#sql.report.get(seq)?.report;
+      } catch (error) {
+        if (!isBroken(error)) throw error;
+      }
     });
-    if (!isRead) this.#isUnread = true;
-    return report;
+    if (!isRead) {
+      this.#isUnread = true;
+      return "not now";
+    }
+    try {
+      return text === undefined ? "lost" : (JSON.parse(text) as AgentReport);
+    } catch {
+      return "lost";
+    }
+  }
+
+  /** Without it, those after it are delivered: the principal sees that an attempt is over whose end was lost. */
+  #lose(kept: KeptReport): void {
+    log.error(
+      `Report ${kept.seq} in the agent's outbox is damaged and cannot be delivered. A run whose end it was counts as crashed.`,
+    );
+    this.#reports.splice(this.#reports.indexOf(kept), 1);
+    this.#uncount(kept);
+    this.#release();
   }
 
   /** Some of the oldest frames that hold lines with a number above `after`, in order. */
@@ -598,10 +620,7 @@ export class Outbox {
     let count = 0;
     for (const kept of this.#reports) {
       if (kept.seq > seq) break;
-      this.#keptBytes -= kept.bytes;
-      this.#reportBytes -= kept.bytes;
-      if (kept.text !== undefined) this.#unsavedBytes -= kept.bytes;
-      else if (kept.report !== undefined) this.#cachedBytes -= kept.bytes;
+      this.#uncount(kept);
       count++;
     }
     if (count === 0) return;
@@ -612,6 +631,13 @@ export class Outbox {
       this.#shrink();
     });
     this.#release();
+  }
+
+  #uncount(kept: KeptReport): void {
+    this.#keptBytes -= kept.bytes;
+    this.#reportBytes -= kept.bytes;
+    if (kept.text !== undefined) this.#unsavedBytes -= kept.bytes;
+    else if (kept.report !== undefined) this.#cachedBytes -= kept.bytes;
   }
 
   /** The principal has the lines up to `seq` in its history. */

@@ -4,9 +4,9 @@ import { readableBytes, stateOfPipe } from "./libc.ts";
 
 /** What a pipe holds by default, bytes. */
 const CHUNK_BYTES = 64 * 1024;
-/** The most chunks of {@link PipeReader.readNow}: somebody may still write. */
+/** The most chunks that are read at a time without a stream: somebody may still write. */
 const MOST_CHUNKS = 16;
-/** How long until a reading that could not begin is tried again, ms. */
+/** How long until a stream that could not be opened is tried again, ms. */
 const AGAIN_MS = 50;
 
 /** For one read at a time, whose result is taken at once. */
@@ -54,12 +54,35 @@ export class PipeReader {
     try {
       this.#reader = Bun.file(this.#fd).stream().getReader() as ReadableStreamDefaultReader<Uint8Array>;
     } catch {
-      // A stream needs a descriptor of its own, and the process may have none left: meanwhile the output waits in the pipe.
-      if (stateOfPipe(this.#fd) === "ended") this.#close();
-      else this.#again.in(AGAIN_MS);
+      // A stream needs a descriptor of its own, and the process may have none left. A full pipe would block the task meanwhile.
+      void this.#readWithoutStream();
       return;
     }
     void this.#read(this.#reader);
+  }
+
+  /** Reads what is there, then tries again to open a stream. */
+  async #readWithoutStream(): Promise<void> {
+    try {
+      for (let left = MOST_CHUNKS; left > 0 && !this.#closed; left--) {
+        const state = stateOfPipe(this.#fd);
+        if (state === "open") break;
+        if (state === "ended") this.#close();
+        else await this.#process(buffer.subarray(0, readSync(this.#fd, buffer)));
+      }
+    } catch {
+      // As in #read.
+      this.#close();
+    }
+    if (!this.#closed) this.#again.in(AGAIN_MS);
+  }
+
+  async #process(chunk: Uint8Array): Promise<void> {
+    const taken = this.#take(chunk);
+    if (taken === undefined) return;
+    this.#taking = true;
+    await taken;
+    this.#taking = false;
   }
 
   /**
@@ -94,11 +117,7 @@ export class PipeReader {
       for (;;) {
         const { done, value } = await reader.read();
         if (done) break;
-        const taken = this.#take(value);
-        if (taken === undefined) continue;
-        this.#taking = true;
-        await taken;
-        this.#taking = false;
+        await this.#process(value);
       }
     } catch {
       // A pipe that cannot be read is treated as ended.

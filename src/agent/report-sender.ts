@@ -141,7 +141,11 @@ export class ReportSender extends BackgroundService {
     // What is added from now on is due in its own time.
     this.#gathering.cancel();
     this.#isDue = last !== undefined && last.seq < this.#outbox.lastReportSeq;
-    if (last === undefined) return;
+    if (last === undefined) {
+      // None is left: if the last one was lost, nobody has to wait for it.
+      if (this.#outbox.pendingReports === 0) this.acknowledge(this.#outbox.lastReportSeq);
+      return;
+    }
     const lines = reports.findLast((report) => report.kind === "run")?.log_seq ?? 0;
     await this.#lines.handedOver(lines, LINES_FIRST_MS);
     try {

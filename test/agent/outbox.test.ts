@@ -1,6 +1,16 @@
 import { heapStats } from "bun:jsc";
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import { mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
+import {
+  closeSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+  writeSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import {
@@ -364,6 +374,35 @@ describe("one process at a time", () => {
 });
 
 describe("trouble with the disk", () => {
+  test("a report that can no longer be read is passed over: those after it are delivered", () => {
+    const outbox = open();
+    // Too many to be kept in memory as well.
+    for (let n = 1; n <= 8; n++) outbox.addReport(published(1_000_000));
+    outbox.addReport(taskReport({ task_id: "damaged", outputs: { a: "x".repeat(1_000_000) } }));
+    outbox.addReport(taskReport({ task_id: "last" }));
+    outbox.flush();
+    for (const name of ["outbox.db", "outbox.db-wal"]) {
+      const bytes = readFileSync(join(directory, name));
+      const file = openSync(join(directory, name), "r+");
+      for (let at = bytes.indexOf('"damaged"'); at !== -1; at = bytes.indexOf('"damaged"', at + 1))
+        writeSync(file, "damage", at);
+      closeSync(file);
+    }
+    const read: number[] = [];
+    for (
+      let after = 0, batch = outbox.reports(0, 500);
+      batch.length > 0;
+      batch = outbox.reports(after, 500)
+    ) {
+      read.push(...batch.map(({ seq }) => seq));
+      after = batch.at(-1)?.seq ?? 0;
+    }
+    expect(read).toEqual([1, 2, 3, 4, 5, 6, 7, 8, 10]);
+    expect([outbox.pendingReports, outbox.lastReportSeq]).toEqual([9, 10]);
+    outbox.forgetReports(10);
+    expect(outbox.pendingReports).toBe(0);
+  });
+
   test("a damaged file is moved aside, and a new stream begins", () => {
     const outbox = open();
     const { streamId } = outbox;

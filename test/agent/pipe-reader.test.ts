@@ -83,7 +83,7 @@ test("reading that was given up before it began has ended", async () => {
   closeSync(write);
 });
 
-test("without a descriptor for reading, what is written waits in the pipe until there is one", async () => {
+test("without a descriptor for reading, what is written is read all the same, and goes on when there is one", async () => {
   const agent = join(import.meta.dir, "../../src/agent");
   const script = `
     import { closeSync, openSync, writeSync } from "node:fs";
@@ -91,26 +91,38 @@ test("without a descriptor for reading, what is written waits in the pipe until 
     import { PipeReader } from "${agent}/pipe-reader.ts";
     const pipes = [makePipe(), makePipe()];
     const got = ["", ""];
-    const readers = pipes.map(({ read }, i) => new PipeReader(read, (chunk) => void (got[i] += chunk.length), () => {
+    let sum = 0;
+    const readers = pipes.map(({ read }, i) => new PipeReader(read, (chunk) => {
+      sum += chunk.length;
+      return undefined;
+    }, () => {
       got[i] += ".";
     }));
     const held = [];
     try { for (;;) held.push(openSync("/dev/null", "r")); } catch {}
     for (const reader of readers) reader.begin();
-    writeSync(pipes[0].write, "one");
     closeSync(pipes[1].write);
+    // More than a pipe holds: the next write would block.
+    for (let n = 1; n <= 8; n++) {
+      writeSync(pipes[0].write, "x".repeat(32_768));
+      while (sum < n * 32_768) await new Promise((resolve) => setTimeout(resolve, 1));
+    }
     await readers[1].ended;
     const before = [...got];
     for (const fd of held) closeSync(fd);
     writeSync(pipes[0].write, " two");
     closeSync(pipes[0].write);
     await readers[0].ended;
-    console.log(JSON.stringify({ before, got }));
+    console.log(JSON.stringify({ before, got, sum }));
     process.exit(0);
   `;
   const child = Bun.spawn(["sh", "-c", 'ulimit -n 100; exec "$0" -e "$1"', process.execPath, script], {
     stdout: "pipe",
     stderr: "inherit",
   });
-  expect(JSON.parse(await child.stdout.text())).toEqual({ before: ["", "."], got: ["7.", "."] });
+  expect(JSON.parse(await child.stdout.text())).toEqual({
+    before: ["", "."],
+    got: [".", "."],
+    sum: 8 * 32_768 + 4,
+  });
 });
