@@ -1,17 +1,19 @@
 import { Database } from "bun:sqlite";
-import { describe, expect, test } from "bun:test";
+import { describe, expect, spyOn, test } from "bun:test";
 import { mkdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { systemClock } from "../../src/clock.ts";
 import type { WorkflowSummary } from "../../src/contract/messages.ts";
-import { FileHelper } from "../../src/host/file-helper/file-helper.ts";
+import { FileHelper, PathSilentError } from "../../src/host/file-helper/file-helper.ts";
 import { listTree } from "../../src/host/file-helper/tree.ts";
 import { LongPolls } from "../../src/principal/long-polls.ts";
 import { WorkflowDirectory } from "../../src/principal/workflows/workflow-directory.ts";
+import { WorkflowFiles } from "../../src/principal/workflows/workflow-files.ts";
 import type { PrincipalClient } from "../../src/protocol/client.ts";
 import { startServices, stopServices } from "../../src/service.ts";
 import { SqliteOperationalStore } from "../../src/storage/operational/sqlite/store.ts";
 import { parseWorkflow } from "../../src/workflow/parse.ts";
+import { ManualClock } from "../support/manual-clock.ts";
 import { LogBook, required, TestPrincipal, temporaryDirectory, workflowText } from "./support.ts";
 
 /** The workflows as soon as they are as the test wants them; told of changes by the principal, so no file event may be missed. */
@@ -367,6 +369,76 @@ describe("the workflow directory", () => {
     expect(after.revision).toBeGreaterThan(revision);
     expect((await after.details("w200"))?.source).toBe(workflowText({ name: "First" }));
     await stopServices([store, after]);
+  });
+
+  test("keeps the positions of schedules whose files are not read yet, also if their versions were not saved", async () => {
+    using directory = temporaryDirectory();
+    const root = join(directory.path, "flows");
+    mkdirSync(root);
+    for (let n = 0; n < 250; n++)
+      writeFileSync(join(root, `w${n}.yml`), workflowText({ top: 'cron: "0 0 3 * * *"' }));
+    const { log } = new LogBook();
+    const store = new SqliteOperationalStore({ directory: join(directory.path, "data"), log });
+    const options = {
+      root,
+      store,
+      log,
+      refreshMs: 3_600_000,
+      polls: new LongPolls(),
+      settleMs: 0,
+      zone: "UTC",
+    };
+    const clock = new ManualClock();
+    const before = new WorkflowDirectory({ ...options, clock, files: new FileHelper() });
+    await startServices([store, before]);
+    const cursors = () =>
+      store.read(async (tx) =>
+        Object.fromEntries((await tx.listScheduleCursors()).map((one) => [one.workflow_id, one.cursor_ms])),
+      );
+    const known = await cursors();
+    expect(Object.keys(known)).toHaveLength(250);
+    await stopServices([store, before]);
+    const state = new Database(join(directory.path, "data", "state.db"));
+    state.run("DELETE FROM workflow_files");
+    state.close();
+
+    clock.advance(60_000);
+    const after = new WorkflowDirectory({ ...options, clock, startMs: 0, files: new FileHelper() });
+    await startServices([store, after]);
+    expect(after.size).toBeLessThan(250);
+    expect(await cursors()).toEqual(known);
+    await after.scan();
+    expect(after.size).toBe(250);
+    expect(await cursors()).toEqual(known);
+    await stopServices([store, after]);
+  });
+
+  test("counts files that do not respond as not read, if it has no time to look at them again", async () => {
+    using directory = temporaryDirectory();
+    const root = join(directory.path, "flows");
+    mkdirSync(root);
+    const paths = Array.from({ length: 250 }, (_, n) => `w${n}.yml`);
+    for (const path of paths) writeFileSync(join(root, path), workflowText());
+    const disk = new WorkflowFiles(root, new FileHelper(), new LogBook().log, () => {});
+    const ask = spyOn(FileHelper.prototype, "ask");
+    let isSilent = true;
+    ask.mockImplementation(async (kind, request) => {
+      const { paths: asked } = request as { paths?: readonly string[] };
+      if (kind === "digest" && isSilent) {
+        isSilent = false;
+        throw new PathSilentError(join(root, asked?.[0] ?? ""), Promise.resolve());
+      }
+      return (asked ?? []).map(() => ({ kind: "invalid", error: "" }));
+    });
+    try {
+      const parsed: string[] = [];
+      const take = async (found: ReadonlyMap<string, unknown>) => void parsed.push(...found.keys());
+      const count = await disk.parseMany(paths, take, () => true);
+      expect(count).toBe(parsed.length);
+    } finally {
+      ask.mockRestore();
+      disk.close();
+    }
   });
 
   test("reads only files that have changed, also after a restart of the same executable", async () => {

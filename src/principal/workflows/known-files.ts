@@ -100,12 +100,18 @@ export class KnownFiles {
     );
   }
 
+  /** Whether the file of a workflow is there, but was not read in its present version. */
+  isUnread(workflowId: string): boolean {
+    const listed = this.#waiting.get(workflowId);
+    return listed !== undefined && this.#files.get(listed.path)?.signature !== listed.signature;
+  }
+
   /** Reads the file of a workflow that was left out until now. Undefined if it was not, or has been read in the meantime. */
   async readNow(workflowId: string): Promise<{ path: string; file: KnownFile | undefined } | undefined> {
     const listed = this.#waiting.get(workflowId);
     if (listed === undefined) return undefined;
     const { path } = listed;
-    if (this.#files.get(path)?.signature !== listed.signature) {
+    if (this.isUnread(workflowId)) {
       const at = { now: this.#clock.monotonic(), nowMs: this.#clock.now() };
       const parsed = await this.#disk.parse([path]);
       // It may have been read with others in the meantime.

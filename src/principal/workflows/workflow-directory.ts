@@ -362,7 +362,7 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
       await this.#stored.note(
         wanted,
         (workflow) => this.#files.signatureOf(workflow),
-        (id) => this.#awaited.has(id),
+        (id) => this.#awaited.has(id) || this.#files.isUnread(id),
       );
     } catch (error) {
       this.#o.log.warn(

@@ -99,7 +99,7 @@ export class WorkflowFiles {
    * Parses many of the listed files in processes of their own, which stay for more until {@link endReaders}.
    * @param take gets what was parsed, in any order
    * @param isOver asked after each part: whether to stop
-   * @returns how many were parsed, at least one part
+   * @returns how many were parsed, at least one part unless all of its paths are silent
    */
   async parseMany(
     paths: readonly string[],
@@ -135,7 +135,9 @@ export class WorkflowFiles {
     await Promise.allSettled(parts);
     await Promise.all(parts);
     // The helper, which stays, notices when such a path responds.
-    if (doubtful.length > 0 && !isOver()) await take(await this.parse(doubtful));
+    if (doubtful.length === 0) return next;
+    if (isOver()) return next - doubtful.length;
+    await take(await this.parse(doubtful));
     return next;
   }
 
