@@ -335,7 +335,7 @@ describe("the workflow directory", () => {
       settleMs: 0,
       zone: "UTC",
     };
-    write("broken", "");
+    writeFileSync(join(root, "broken.yml"), "tasks: {}\n");
     const before = new WorkflowDirectory({ ...options, files: new FileHelper() });
     await startServices([store, before]);
     const [, read, rest] =
