@@ -3,6 +3,7 @@ import init from "./python/cdktr/__init__.py" with { type: "text" };
 import buffer from "./python/cdktr/_buffer.py" with { type: "text" };
 import connection from "./python/cdktr/_connection.py" with { type: "text" };
 import delivery from "./python/cdktr/_delivery.py" with { type: "text" };
+import fork from "./python/cdktr/_fork.py" with { type: "text" };
 import listener from "./python/cdktr/listener.py" with { type: "text" };
 import logTail from "./python/cdktr/log_tail.py" with { type: "text" };
 import principal from "./python/cdktr/principal.py" with { type: "text" };
@@ -18,6 +19,7 @@ export const PYTHON_PACKAGE: Readonly<Record<string, string>> = {
   "cdktr/_buffer.py": buffer,
   "cdktr/_connection.py": connection,
   "cdktr/_delivery.py": delivery,
+  "cdktr/_fork.py": fork,
   "cdktr/listener.py": listener,
   "cdktr/log_tail.py": logTail,
   "cdktr/principal.py": principal,

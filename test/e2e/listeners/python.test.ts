@@ -249,6 +249,7 @@ class Many(EventListener):
             ids = list(threads.map(run, range(40)))
         print("ids", " ".join(ids), flush=True)
 Many().start_listening()
+print("over", flush=True)
 `,
   );
   const environment = { CDKTR_APP_DATA_DIRECTORY: listeners.path("shared") };
@@ -257,6 +258,44 @@ Many().start_listening()
   const lines = listener.output.split("\n").filter((line) => line.startsWith("ids"));
   expect(new Set(lines).size).toBe(1);
   expect(await runsBy(own.client, "listener:Many")).toHaveLength(41);
+  await until("all four have ended", () => (listener.output.match(/^over/gm) ?? []).length === 4);
+}, 60_000);
+
+test("a listener may fork at any moment: no child waits for a lock that a thread of its parent held", async () => {
+  await using own = await startCluster({ workflows: { "hello.yml": HELLO } });
+  const file = listeners.path("forks.py");
+  writeFileSync(
+    file,
+    `import os, threading
+from cdktr import EventListener
+class Forks(EventListener):
+    def start_listening(self):
+        busy = threading.Event()
+        def trigger():
+            i = 0
+            while not busy.is_set():
+                self.run_workflow("hello", dedupe_key=f"parent-{i % 40}").unwrap()
+                i += 1
+        threads = [threading.Thread(target=trigger) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for i in range(40):
+            child = os.fork()
+            if child == 0:
+                self.run_workflow("hello", dedupe_key=f"child-{i}").unwrap()
+                os._exit(0)
+            os.waitpid(child, 0)
+            print("child", i, flush=True)
+        busy.set()
+        for thread in threads:
+            thread.join()
+Forks().start_listening()
+print("over", flush=True)
+`,
+  );
+  await using listener = listeners.start(own, file, { CDKTR_APP_DATA_DIRECTORY: listeners.path("forks") });
+  await until("all children have ended", () => /^over/m.test(listener.output));
+  expect(await runsBy(own.client, "listener:Forks")).toHaveLength(80);
 }, 60_000);
 
 test("log lines elsewhere: one JSON object a line", async () => {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sqlite3
@@ -9,7 +10,9 @@ import threading
 import time
 import urllib.parse
 from dataclasses import dataclass
-from typing import Any, Dict, List, Sequence
+from typing import Any, Dict, List, Optional, Sequence
+
+from . import _fork
 
 
 @dataclass(frozen=True)
@@ -54,18 +57,9 @@ class TriggerBuffer:
             os.makedirs(path, mode=0o700, exist_ok=True)
         self.path = os.path.join(directory, "python.db")
         self._lock = threading.Lock()
-        self._db = sqlite3.connect(self.path, timeout=5, isolation_level=None, check_same_thread=False)
-        self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.execute(
-            """CREATE TABLE IF NOT EXISTS triggers (
-                seq INTEGER PRIMARY KEY AUTOINCREMENT,
-                workflow_id TEXT NOT NULL,
-                dedupe_key TEXT NOT NULL,
-                options TEXT NOT NULL,
-                created_at_ms INTEGER NOT NULL,
-                UNIQUE (workflow_id, dedupe_key)
-            )"""
-        )
+        self._opened: Optional[sqlite3.Connection] = None
+        self._open()
+        _fork.watch(self)
 
     def add(self, trigger: Trigger) -> int:
         """Appends a trigger and returns its position; if the same event is already queued, that entry is kept and its position returned."""
@@ -112,3 +106,35 @@ class TriggerBuffer:
         with self._lock:
             pages = self._db.execute("PRAGMA page_count").fetchone()[0]
             return int(pages) * int(self._db.execute("PRAGMA page_size").fetchone()[0])
+
+    def before_fork(self) -> None:
+        """SQLite allows no connection that is open while its process forks: its locks would be copied, and lost."""
+        self._lock.acquire()
+        opened, self._opened = self._opened, None
+        if opened is not None:
+            with contextlib.suppress(sqlite3.Error):
+                opened.close()
+
+    def after_fork(self) -> None:
+        """The next use opens the file again."""
+        self._lock.release()
+
+    @property
+    def _db(self) -> sqlite3.Connection:
+        return self._opened or self._open()
+
+    def _open(self) -> sqlite3.Connection:
+        db = sqlite3.connect(self.path, timeout=5, isolation_level=None, check_same_thread=False)
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute(
+            """CREATE TABLE IF NOT EXISTS triggers (
+                seq INTEGER PRIMARY KEY AUTOINCREMENT,
+                workflow_id TEXT NOT NULL,
+                dedupe_key TEXT NOT NULL,
+                options TEXT NOT NULL,
+                created_at_ms INTEGER NOT NULL,
+                UNIQUE (workflow_id, dedupe_key)
+            )"""
+        )
+        self._opened = db
+        return db

@@ -11,6 +11,8 @@ from typing import List, Optional, Sequence
 
 import zmq
 
+from . import _fork
+
 SEPARATOR = "\x01"
 _ERRORS = ("CLIENTERROR", "UNPROC", "SERVERERROR")
 _KINDS = ("PONG", "OK", "SUCCESS", *_ERRORS)
@@ -100,6 +102,7 @@ class Connection:
         self._closed = False
         self._met = False
         self._forgotten: List[zmq.Socket[bytes]] = []
+        _fork.watch(self)
 
     def request(
         self,
@@ -155,6 +158,14 @@ class Connection:
             free, self._free = self._free, []
         for socket in free:
             socket.close()
+
+    def before_fork(self) -> None:
+        """No thread changes the pool while the process forks."""
+        self._lock.acquire()
+
+    def after_fork(self) -> None:
+        """The pool may be used again."""
+        self._lock.release()
 
     def _attempt(
         self, socket: zmq.Socket[bytes], ids: List[bytes], frame: bytes, patience: float

@@ -7,17 +7,16 @@ import logging
 import os
 import re
 import sqlite3
-import threading
 from abc import ABC, abstractmethod
 from typing import Any, Callable, Dict, Mapping, Optional
 
 from ._buffer import TriggerBuffer, buffer_directory
 from ._delivery import Delivery
+from ._fork import making
 from .principal import Principal, trigger_of
 from .result import Result
 
 log = logging.getLogger("cdktr")
-_making = threading.RLock()
 
 
 class EventListener(ABC):
@@ -74,7 +73,7 @@ class EventListener(ABC):
         """Starts the delivery unless it is running; starts it again after a fork, which does not copy threads."""
         if not self.buffered:
             return None
-        with _making:
+        with making:
             if self._delivery is None or self._delivery.process != os.getpid():
                 name = self._name()
                 try:
@@ -85,7 +84,7 @@ class EventListener(ABC):
             return self._delivery
 
     def _principal(self) -> Principal:
-        with _making:
+        with making:
             if getattr(self, "principal", None) is None:
                 self.principal = Principal.from_environment()
             return self.principal
@@ -103,9 +102,11 @@ def _with_delivery(listen: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(listen)
     def start_listening(self: EventListener, *args: Any, **options: Any) -> Any:
-        delivery = self._deliver()
+        self._deliver()
         result = listen(self, *args, **options)
-        if delivery is not None:
+        delivery = self._delivery
+        # After a fork it is the parent's, whose thread was not copied.
+        if delivery is not None and delivery.process == os.getpid():
             delivery.drain()
             delivery.report("stopped", timeout=0.5)
         return result
