@@ -3,6 +3,7 @@ import { buildDag } from "./dag.ts";
 import type { WorkflowDefinition } from "./model.ts";
 import { type Placement, placementOf } from "./placement.ts";
 import { protocolOf } from "./protocol-of.ts";
+import type { RunFacts } from "./run-facts.ts";
 import type { RunStatus } from "./status.ts";
 
 /** What a task waits for: the end of another one with one of these statuses. */
@@ -17,8 +18,17 @@ export type Outputs = Readonly<Record<string, unknown>>;
 /** What is known of a task that is over. */
 export interface Result {
   readonly status: RunStatus;
+  readonly error: string | null;
   readonly outputs: Outputs | null;
+  /** It FAILED, and was allowed to. */
+  readonly isAllowed: boolean;
 }
+
+/** The result of a task by its id; undefined while it is not over. */
+export type Results = (id: string) => Result | undefined;
+
+/** What a condition says: null if the task runs; why it is skipped; or why the condition cannot be computed, so that the task fails. */
+export type Verdict = { readonly skip: string } | { readonly fail: string } | null;
 
 /** When a hook runs, by the end of all other tasks. */
 export type HookOn = "on_success" | "on_failure" | "on_cancel" | "on_exit";
@@ -32,9 +42,22 @@ interface FanOut {
   readonly maxParallel: number | null;
   /** The first item that fails cancels the others. */
   readonly failFast: boolean;
+  /** Its items may go to different agents: it is in no slice, the principal computes its items, and slices are made of those. */
+  readonly isShared?: boolean;
 }
 
-/** A task of a plan. The optional fields have no key in workflow files yet. */
+/** Which item of which fan-out. */
+export interface ItemOf {
+  readonly task: string;
+  readonly key: string;
+  /** From 0. */
+  readonly index: number;
+}
+
+/** What a task without an agent waits for: a time, a person, or a child run. */
+export type WaitsFor = "time" | "person" | "run";
+
+/** A task of a plan, or an item of a fan-out. */
 export interface PlanNode {
   readonly id: string;
   readonly name: string;
@@ -44,11 +67,21 @@ export interface PlanNode {
   readonly placement: Placement;
   /** The protocol version that an agent needs to execute it; by default the first. */
   readonly protocol?: number;
-  /** Called when every need is met: null if the task runs, or the reason for which it is skipped. */
-  readonly when?: (results: (id: string) => Result | undefined) => string | null;
+  /** Whether any failure of it is allowed, also one that the machine decides. */
+  readonly allowsFailure?: boolean;
+  /** Its condition, asked when every need is met. */
+  readonly when?: (results: Results, facts: RunFacts) => Verdict;
+  /** The tasks whose results {@link when}, and the items of a fan-out, are computed from. */
+  readonly decidedBy?: ReadonlySet<string>;
+  /** The tasks whose results its expressions read, including those of {@link decidedBy}: they are over before it begins. */
+  readonly reads?: ReadonlySet<string>;
   readonly fanOut?: FanOut;
-  /** It waits for a time, a person or a child run: no agent executes it. */
-  readonly waits?: boolean;
+  /** Set by the machine: the item that this is. */
+  readonly item?: ItemOf;
+  /** What it waits for: no agent executes it. */
+  readonly waits?: WaitsFor;
+  /** An agent executes one try at a time, and between two tries it waits without an agent: it is a slice by itself. */
+  readonly polls?: boolean;
   /** It runs after all other tasks, and does not change the status of the run. Nothing depends on it. */
   readonly hook?: HookOn;
 }
@@ -63,6 +96,8 @@ export interface Plan {
   readonly isWhole: boolean;
   /** The protocol version that an agent needs to execute all of it. */
   readonly protocol: number;
+  /** The tasks whose results conditions and fan-outs are decided by: whoever runs the machine tells it their outputs. */
+  readonly decidedBy: ReadonlySet<string>;
   node(id: string): PlanNode | undefined;
   /** The direct dependents of a task, in the order of the file. */
   dependents(id: string): readonly Dependent[];
@@ -105,9 +140,11 @@ export function planFrom(nodes: readonly PlanNode[]): Plan {
     nodes,
     order: dag.order,
     isWhole: nodes.every(
-      ({ placement, waits = false }) => !waits && !placement.spread && placement.key === first?.placement.key,
+      (node) =>
+        !needsPrincipal(node) && !node.placement.spread && node.placement.key === first?.placement.key,
     ),
     protocol: protocolOfNodes(nodes),
+    decidedBy: decidedBy(nodes),
     node: (id) => byId.get(id),
     dependents: (id) => dependents.get(id) ?? [],
   };
@@ -116,4 +153,16 @@ export function planFrom(nodes: readonly PlanNode[]): Plan {
 /** The protocol version that an agent needs to execute all of these. */
 export function protocolOfNodes(nodes: readonly PlanNode[]): number {
   return nodes.reduce((highest, { protocol = 1 }) => Math.max(highest, protocol), 1);
+}
+
+/** Whether the principal has a part in executing it. */
+function needsPrincipal({ waits, polls = false, hook, fanOut }: PlanNode): boolean {
+  return waits !== undefined || polls || hook !== undefined || fanOut?.isShared === true;
+}
+
+const NOTHING: ReadonlySet<string> = new Set();
+
+function decidedBy(nodes: readonly PlanNode[]): ReadonlySet<string> {
+  const some = nodes.filter((node) => node.decidedBy !== undefined);
+  return some.length === 0 ? NOTHING : new Set(some.flatMap((node) => [...(node.decidedBy ?? [])]));
 }

@@ -11,10 +11,12 @@
  *             … it is a fan-out                                  started   expand
  *             … it waits for a time, a person, a child run       asleep    wait
  *             … its condition `when` does not hold               over      skip: SKIPPED, the condition is the reason
+ *             … its condition cannot be computed                 over      skip: FAILED, says why
  *             a need is over and not accepted                    over      skip: SKIPPED, names the task that is to blame
  *             an open slice elsewhere has it (assigned)          assigned  none: whoever has the slice decides about it
  *             its items are known (expanded)                     expanded  start of the items, up to max_parallel at once
  *             it is known to be over (ended)                     over      those of its dependents
+ *             it is known to wait (waits)                        asleep    none
  *             stop, also begin or released after it              over      skip: CANCELLED if cancelled, SKIPPED if timed out
  *   started   ended                                              over      those of its dependents
  *             an open slice elsewhere has it (assigned)          assigned  none
@@ -27,19 +29,24 @@
  *             released                                           waiting   as from waiting
  *   asleep    ended                                              over      those of its dependents
  *             its time has come (due)                            started   start
+ *             an open slice elsewhere has it (assigned)          assigned  none: it tries again
  *             its items are known (expanded)                     expanded  start of the items, up to max_parallel at once
  *             released                                           waiting   as from waiting
  *             stop                                               over      skip: CANCELLED if cancelled, FAILED if timed out
+ *             stop, while it waits for a child run               asleep    cancel: it is over when the child run is
  *   expanded  an item is over                                    expanded  start of the next; with fail_fast, if it failed:
  *                                                                          skip and cancel of the others
  *             the last item is over                              over      end: the worst status of the items, their outputs
  *   over      released, unless COMPLETED or stopped              waiting   as from waiting
- *             SKIPPED, and what it needs is released, unless
- *             another need is not accepted                       waiting   as from waiting
+ *             SKIPPED, or FAILED without having started, and
+ *             what it needs is released, unless another need
+ *             is not accepted                                    waiting   as from waiting
  *             a fan-out of which an item is undecided again      expanded  as from expanded
  *
  * An item is a task without needs that waits for its turn. A hook waits until all other tasks are over, then it starts if it is for that
- * end, and is skipped if not; stop leaves hooks alone. Events that a phase does not list change nothing: a repeated or late one is harmless.
+ * end, and is skipped if not; stop leaves hooks alone. Once hooks run, stopHooks skips those that wait as CANCELLED, and decides to
+ * cancel those that have been started here; the end of the run stays what it is. Events that a phase does not list change nothing: a
+ * repeated or late one is harmless.
  *
  * Decision about the run, when everything in scope is over (hooks too), and again if a release took it back:
  *
@@ -51,7 +58,10 @@
  */
 import { InvalidInputError } from "../errors.ts";
 import { formatDuration } from "./duration.ts";
-import type { HookOn, Outputs, Plan, PlanNode, Result } from "./plan.ts";
+import { nodeId } from "./item-id.ts";
+import type { Placement } from "./placement.ts";
+import type { HookOn, Outputs, Plan, PlanNode, Result, Verdict } from "./plan.ts";
+import type { RunFacts } from "./run-facts.ts";
 import { canTransition, type RunStatus, type Transitions } from "./status.ts";
 import type { Ending } from "./task-state.ts";
 
@@ -62,12 +72,32 @@ export interface TaskEnd {
   readonly outputs?: Outputs | null;
   /** It FAILED, and was allowed to: who accepts COMPLETED accepts it, and the run does not fail for it. */
   readonly isAllowed?: boolean;
+  /** It FAILED without having started: its condition, or the items of a fan-out, could not be computed. */
+  readonly isUnstarted?: boolean;
 }
 
 /** How a run, or the part of it that is in scope, ended. */
 export interface RunFinish {
   readonly status: "COMPLETED" | "FAILED" | "CANCELLED" | "CRASHED";
   readonly error: string | null;
+  /** Number of tasks that FAILED and were allowed to; a fan-out counts as one. */
+  readonly allowed: number;
+}
+
+/** How the tasks of a run ended, hooks apart. */
+export interface Outcome extends RunFinish {
+  /** The tasks that FAILED or CRASHED and were not allowed to, in the order of the file. */
+  readonly failed: readonly string[];
+}
+
+/** An item of a fan-out. */
+export interface Item {
+  /** Unique among the items. */
+  readonly key: string;
+  /** Where it may run; by default where its fan-out may. */
+  readonly placement?: Placement;
+  /** How it ended, if it is over from before. */
+  readonly end?: TaskEnd | undefined;
 }
 
 /** What is to be done. */
@@ -78,19 +108,23 @@ export type Decision =
   | { readonly kind: "expand"; readonly task: string }
   /** Wait for what the task waits for. */
   | { readonly kind: "wait"; readonly task: string }
-  /** Stop the task, which has been started. */
+  /** Stop the task, which has been started, or waits for a child run. */
   | { readonly kind: "cancel"; readonly task: string; readonly reason: string }
-  /** The task is over without having run (FAILED: it waited when the run timed out). */
+  /** The task is over without having run (FAILED: its condition cannot be computed, or it waited when the run timed out). */
   | {
       readonly kind: "skip";
       readonly task: string;
       readonly status: "SKIPPED" | "CANCELLED" | "FAILED";
       readonly reason: string;
+      /** It FAILED, and was allowed to. */
+      readonly isAllowed: boolean;
     }
   /** A fan-out is over. */
-  | ({ readonly kind: "end"; readonly task: string } & Required<TaskEnd>)
+  | ({ readonly kind: "end"; readonly task: string } & Ended)
   /** Everything in scope is over. */
   | ({ readonly kind: "finish" } & RunFinish);
+
+type Ended = Required<TaskEnd>;
 
 /** Why nothing more is started. */
 export type Stop = "cancelled" | "timed out";
@@ -102,7 +136,7 @@ export const PHASE_TRANSITIONS: Transitions<Phase> = {
   waiting: ["started", "asleep", "assigned", "expanded", "over"],
   started: ["over", "assigned", "asleep", "expanded", "waiting"],
   assigned: ["over", "asleep", "expanded", "waiting"],
-  asleep: ["over", "started", "expanded", "waiting"],
+  asleep: ["over", "started", "assigned", "expanded", "waiting"],
   expanded: ["over"],
   over: ["waiting", "expanded"],
 };
@@ -115,8 +149,8 @@ interface Items {
   running: number;
   /** The items before this one are not waiting for their turn. */
   next: number;
-  /** With fail_fast: the item whose failure cancels the others, and whether that is done. */
-  failed: State | null;
+  /** Number of items whose failure cancels the others with fail_fast, and whether that is done. */
+  causes: number;
   isCut: boolean;
 }
 
@@ -127,7 +161,7 @@ interface State {
   /** The fan-out that it is an item of. */
   readonly parent: State | null;
   phase: Phase;
-  end: Required<TaskEnd> | null;
+  end: Ended | null;
   /** Number of needs that are not over, and of those that are over and not accepted. */
   open: number;
   refused: number;
@@ -140,6 +174,8 @@ const STOPPED = {
   cancelled: { waiting: "CANCELLED", asleep: "CANCELLED", reason: "the run was cancelled" },
   "timed out": { waiting: "SKIPPED", asleep: "FAILED", reason: "the run timed out" },
 } as const;
+
+const HOOKS_STOPPED = "the hooks of the run were stopped";
 
 /** Why a task did not run in a run that was stopped. */
 export function stopReason(kind: Stop): string {
@@ -160,9 +196,15 @@ const HOOKS_AFTER: Readonly<Record<RunFinish["status"], HookOn>> = {
 
 /** From the worst to the best end of an item. */
 const WORST_FIRST: readonly Ending[] = ["CRASHED", "FAILED", "CANCELLED", "SKIPPED", "COMPLETED"];
+const BEST_FIRST = WORST_FIRST.toReversed();
 
 /** What {@link Progress} starts from. */
 export interface ProgressOptions {
+  /**
+   * What the run knows of itself; called when the first condition is asked. Without it no condition is asked: the tasks run, as far as
+   * their needs allow.
+   */
+  readonly facts?: () => RunFacts;
   /** The tasks that it decides about; all by default. */
   readonly tasks?: Iterable<string>;
   /** What is over already, also items. Ids that are not in the plan are ignored. */
@@ -172,6 +214,8 @@ export interface ProgressOptions {
 /** How far a run, or a part of it, has got. */
 export class Progress {
   readonly #plan: Plan;
+  readonly #factsOf: (() => RunFacts) | undefined;
+  #facts: RunFacts | undefined;
   readonly #states = new Map<string, State>();
   readonly #overBefore: ReadonlyMap<string, TaskEnd>;
   readonly #ready = new Set<State>();
@@ -182,6 +226,7 @@ export class Progress {
   #hasBegun = false;
   /** Whether hooks have been decided about: the end of the other tasks is final. */
   #hasHooked = false;
+  #areHooksStopped = false;
   #finish: RunFinish | null = null;
   /** What an event has touched and must be looked at again. */
   #touched: State[] = [];
@@ -190,6 +235,7 @@ export class Progress {
   /** @throws InvalidInputError when a task in scope needs one that is neither in scope nor over */
   constructor(plan: Plan, options: ProgressOptions = {}) {
     this.#plan = plan;
+    this.#factsOf = options.facts;
     this.#overBefore = new Map(options.over);
     const scope = options.tasks === undefined ? null : new Set(options.tasks);
     for (const node of plan.nodes) this.#add(node, scope?.has(node.id) ?? true, null);
@@ -212,7 +258,10 @@ export class Progress {
     }
   }
 
-  /** The tasks that were decided to start and are neither assigned nor over, in the order of the file. */
+  /**
+   * The tasks and items that were decided to start and are neither assigned nor over, in the order of the file. Without fan-outs whose
+   * items go to agents without them.
+   */
   get ready(): readonly PlanNode[] {
     return [...this.#ready].map(({ node }) => node).sort((a, b) => a.index - b.index);
   }
@@ -220,6 +269,16 @@ export class Progress {
   /** How it ended, once everything in scope is over. */
   get finish(): RunFinish | null {
     return this.#finish;
+  }
+
+  /** How the tasks ended, hooks apart, once all of them are over: what hooks are told. */
+  get outcome(): Outcome | null {
+    return this.#hasBegun && this.#open === 0 ? this.#outcome() : null;
+  }
+
+  /** Number of tasks and items, as a measure of the memory that this takes. */
+  get size(): number {
+    return this.#states.size;
   }
 
   /** Decides for the first time. Called again, it decides nothing. */
@@ -242,7 +301,8 @@ export class Progress {
   assigned(tasks: Iterable<string>): void {
     for (const task of tasks) {
       const state = this.#states.get(task);
-      if (state?.phase === "waiting" || state?.phase === "started") this.#move(state, "assigned");
+      if (state?.phase === "waiting" || state?.phase === "started" || state?.phase === "asleep")
+        this.#move(state, "assigned");
     }
   }
 
@@ -262,10 +322,11 @@ export class Progress {
     return this.#settle();
   }
 
-  /** A started task waits for its next try. */
+  /** A started task waits for its next try. Also for one that is known to wait from before, then before {@link begin}. */
   waits(task: string): void {
     const state = this.#states.get(task);
-    if (state?.phase === "started" || state?.phase === "assigned") this.#move(state, "asleep");
+    if (state?.phase === "waiting" || state?.phase === "started" || state?.phase === "assigned")
+      this.#move(state, "asleep");
   }
 
   /** The next try of a task that waits is due. */
@@ -276,18 +337,30 @@ export class Progress {
     return this.#settle();
   }
 
-  /** The keys of a fan-out's items are known. Also for one whose items are known from before, then before {@link begin}. */
-  expanded(task: string, keys: readonly string[]): Decision[] {
+  /**
+   * The items of a fan-out are known. Also for one whose items are known from before, then before {@link begin}: one that is not given as
+   * over ends with its items, by a decision as ever.
+   * @throws InvalidInputError when two items have the same key
+   */
+  expanded(task: string, items: readonly Item[]): Decision[] {
     const state = this.#states.get(task);
     if (state?.node.fanOut === undefined || state.phase === "over" || state.items !== null) return [];
+    const ids = new Set<string>();
+    for (const { key } of items) {
+      const id = nodeId(task, key);
+      if (ids.has(id) || this.#states.has(id))
+        throw new InvalidInputError(`there is more than one "${id}"`);
+      ids.add(id);
+    }
     const { needs: _, fanOut: __, when: ___, ...rest } = state.node;
     this.#move(state, "expanded");
-    const all = keys.map((key) =>
-      this.#add({ ...rest, id: `${task}[${key}]`, needs: [] }, state.isScoped, state),
-    );
-    state.items = { all, open: all.length, running: 0, next: 0, failed: null, isCut: false };
-    for (const item of all) {
-      const end = this.#overBefore.get(item.node.id);
+    const all = items.map(({ key, placement = rest.placement }, index) => {
+      const item = { task, key, index };
+      return this.#add({ ...rest, id: nodeId(task, key), needs: [], placement, item }, state.isScoped, state);
+    });
+    state.items = { all, open: all.length, running: 0, next: 0, causes: 0, isCut: false };
+    for (const [index, item] of all.entries()) {
+      const end = items[index]?.end ?? this.#overBefore.get(item.node.id);
       if (end !== undefined) this.#close(item, end);
     }
     this.#touched = this.#stop === null ? [state] : [...all, state];
@@ -303,6 +376,23 @@ export class Progress {
     this.#stop = { kind, error };
     this.#hasBegun = true;
     this.#touched = [...this.#states.values()];
+    return this.#settle();
+  }
+
+  /**
+   * Hooks that run are stopped, and those that wait do not start any more; the end of the run stays what it is. Changes nothing while
+   * tasks are not over. Before {@link begin}: known from before.
+   */
+  stopHooks(): Decision[] {
+    if (this.#areHooksStopped || (this.#hasBegun && (this.#open > 0 || this.#openHooks === 0))) return [];
+    this.#areHooksStopped = true;
+    if (!this.#hasBegun) return [];
+    for (const state of this.#states.values()) {
+      const { node, isScoped, phase } = state;
+      if (node.hook === undefined || !isScoped) continue;
+      if (phase === "started") this.#say(state, { kind: "cancel", task: node.id, reason: HOOKS_STOPPED });
+      if (phase === "asleep") this.#skip(state, "CANCELLED", HOOKS_STOPPED);
+    }
     return this.#settle();
   }
 
@@ -342,7 +432,9 @@ export class Progress {
 
   #result(id: string): Result | undefined {
     const end = this.#states.get(id)?.end;
-    return end == null ? undefined : { status: end.status, outputs: end.outputs };
+    if (end == null) return undefined;
+    const { status, error, outputs, isAllowed } = end;
+    return { status, error, outputs, isAllowed };
   }
 
   #state(task: string): State {
@@ -397,7 +489,9 @@ export class Progress {
       this.#decideItems(state);
     } else if (this.#stop !== null && (phase === "waiting" || phase === "asleep")) {
       const { [phase]: status, reason } = STOPPED[this.#stop.kind];
-      this.#skip(state, status, reason);
+      if (phase === "asleep" && node.waits === "run")
+        this.#say(state, { kind: "cancel", task: node.id, reason });
+      else this.#skip(state, status, reason);
     } else if (phase === "waiting") {
       this.#decideWaiting(state);
     }
@@ -410,14 +504,20 @@ export class Progress {
     } else if (state.refused > 0) {
       this.#skip(state, "SKIPPED", state.blame ?? "a task on which it depends did not complete");
     } else if (state.open === 0) {
-      const reason = node.when?.((id) => this.#result(id)) ?? null;
-      if (reason !== null) this.#skip(state, "SKIPPED", reason);
-      else this.#begin(state);
+      const verdict = node.when === undefined ? null : this.#ask(node.when);
+      if (verdict === null) this.#begin(state);
+      else if ("skip" in verdict) this.#skip(state, "SKIPPED", verdict.skip);
+      else this.#skip(state, "FAILED", verdict.fail);
     }
   }
 
+  #ask(when: NonNullable<PlanNode["when"]>): Verdict {
+    this.#facts ??= this.#factsOf?.();
+    return this.#facts === undefined ? null : when((id) => this.#result(id), this.#facts);
+  }
+
   #begin(state: State): void {
-    if (state.node.waits !== true) {
+    if (state.node.waits === undefined) {
       this.#start(state);
       return;
     }
@@ -442,9 +542,8 @@ export class Progress {
     }
     if (this.#stop !== null) return;
     const { maxParallel, failFast } = node.fanOut;
-    if (failFast && items.failed !== null) {
-      const reason = `"${items.failed.node.id}" ${items.failed.end?.status} (fail_fast)`;
-      if (!items.isCut) this.#cut(items, reason);
+    if (failFast && items.causes > 0) {
+      if (!items.isCut) this.#cut(items);
       return;
     }
     while (items.next < items.all.length && items.running < (maxParallel ?? Number.POSITIVE_INFINITY)) {
@@ -454,8 +553,10 @@ export class Progress {
   }
 
   /** Cancels the items that are not over. */
-  #cut(items: Items, reason: string): void {
+  #cut(items: Items): void {
     items.isCut = true;
+    const cause = items.all.find(isCause);
+    const reason = `"${cause?.node.id}" ${cause?.end?.status} (fail_fast)`;
     for (const item of items.all) {
       if (item.phase === "waiting") this.#skip(item, "CANCELLED", reason);
       else if (item.phase !== "over") this.#say(item, { kind: "cancel", task: item.node.id, reason });
@@ -464,12 +565,13 @@ export class Progress {
 
   /** All tasks but hooks are over. */
   #decideEnd(): void {
-    const finish = this.#outcome();
+    const { failed: _, ...finish } = this.#outcome();
     this.#hasHooked ||= this.#openHooks > 0;
     for (const { node, isScoped, phase } of this.#openHooks > 0 ? [...this.#states.values()] : []) {
       if (node.hook === undefined || !isScoped || phase !== "waiting") continue;
       const state = this.#state(node.id);
-      if (node.hook === "on_exit" || node.hook === HOOKS_AFTER[finish.status]) this.#begin(state);
+      if (this.#areHooksStopped) this.#skip(state, "CANCELLED", HOOKS_STOPPED);
+      else if (node.hook === "on_exit" || node.hook === HOOKS_AFTER[finish.status]) this.#begin(state);
       else this.#skip(state, "SKIPPED", `the run ${finish.status}`);
     }
     if (this.#openHooks > 0 || this.#finish !== null) return;
@@ -477,22 +579,31 @@ export class Progress {
     this.#decided.push({ at: Number.POSITIVE_INFINITY, decision: { kind: "finish", ...finish } });
   }
 
-  #outcome(): RunFinish {
-    if (this.#stop?.kind === "cancelled") return { status: "CANCELLED", error: null };
-    if (this.#stop?.kind === "timed out") return { status: "FAILED", error: this.#stop.error };
+  #outcome(): Outcome {
     const tasks = [...this.#states.values()].filter(
       ({ isScoped, parent, node }) => isScoped && parent === null && node.hook === undefined,
     );
+    const failures = tasks.filter(isFailure);
+    const failed = failures.filter(isCause).map(({ node }) => node.id);
+    const allowed = tasks.filter(({ end }) => end?.isAllowed === true).length;
+    const ended = (status: RunFinish["status"], error: string | null): Outcome => ({
+      status,
+      error,
+      allowed,
+      failed,
+    });
+    if (this.#stop?.kind === "cancelled") return ended("CANCELLED", null);
+    if (this.#stop?.kind === "timed out") return ended("FAILED", this.#stop.error);
     const crashed = tasks.filter(({ end }) => end?.status === "CRASHED");
-    if (crashed.length > 0) return { status: "CRASHED", error: `crashed: ${namesOf(crashed)}` };
-    const failed = tasks.filter(isFailure);
-    if (failed.length > 0) return { status: "FAILED", error: `failed: ${namesOf(failed)}` };
-    return { status: "COMPLETED", error: null };
+    if (crashed.length > 0) return ended("CRASHED", `crashed: ${namesOf(crashed)}`);
+    if (failures.length > 0) return ended("FAILED", `failed: ${namesOf(failures)}`);
+    return ended("COMPLETED", null);
   }
 
   #skip(state: State, status: "SKIPPED" | "CANCELLED" | "FAILED", reason: string): void {
-    this.#close(state, { status, error: reason });
-    this.#say(state, { kind: "skip", task: state.node.id, status, reason });
+    const isAllowed = status === "FAILED" && this.#stop === null && state.node.allowsFailure === true;
+    this.#close(state, { status, error: reason, isAllowed, isUnstarted: status === "FAILED" });
+    this.#say(state, { kind: "skip", task: state.node.id, status, reason, isAllowed });
   }
 
   #say(state: State, decision: Decision): void {
@@ -510,23 +621,24 @@ export class Progress {
     }
     if (phase === "over" && state.phase !== "over") this.#count(state, -1);
     if (phase !== "over" && state.phase === "over") this.#count(state, 1);
-    if (phase === "started") this.#ready.add(state);
+    if (phase === "started" && isForAgents(state.node)) this.#ready.add(state);
     else this.#ready.delete(state);
     state.phase = phase;
   }
 
   /** A task is over; its dependents, or its fan-out, are to be looked at. */
-  #close(state: State, { status, error = null, outputs = null, isAllowed = false }: TaskEnd): void {
+  #close(state: State, end: TaskEnd): void {
+    const { status, error = null, outputs = null, isAllowed = false, isUnstarted = false } = end;
     this.#move(state, "over");
-    state.end = { status, error, outputs, isAllowed };
+    state.end = { status, error, outputs, isAllowed, isUnstarted };
     const { parent } = state;
-    if (parent?.items != null && isCause(state)) parent.items.failed ??= state;
+    if (parent?.items != null && isCause(state)) parent.items.causes++;
     if (parent !== null) this.#touched.push(parent);
     for (const { dependent, accepts } of this.#dependents(state)) {
       dependent.open--;
       if (!isAccepted(accepts, state)) {
         dependent.refused++;
-        dependent.blame ??= blameOf(state);
+        dependent.blame ??= blameOf(state, accepts);
       }
       this.#touched.push(dependent);
     }
@@ -543,7 +655,9 @@ export class Progress {
           if (!isAccepted(accepts, state)) dependent.refused--;
           if (dependent.refused > 0) continue;
           dependent.blame = null;
-          if (dependent.isScoped && dependent.end?.status === "SKIPPED") reopened.push(dependent);
+          const { end } = dependent;
+          if (dependent.isScoped && (end?.status === "SKIPPED" || end?.isUnstarted === true))
+            reopened.push(dependent);
         }
         this.#finish = null;
       }
@@ -554,10 +668,11 @@ export class Progress {
       const { parent } = state;
       if (parent?.items == null) continue;
       const { items } = parent;
-      const failed = items.all.find((item) => item.phase === "over" && isCause(item)) ?? null;
-      Object.assign(items, { next: 0, failed, isCut: false });
+      if (wasCause) items.causes--;
+      items.next = Math.min(items.next, state.node.item?.index ?? 0);
+      items.isCut = false;
       // What was cancelled because of it is undecided again, too.
-      if (wasCause && failed === null && parent.node.fanOut?.failFast === true)
+      if (wasCause && items.causes === 0 && parent.node.fanOut?.failFast === true)
         reopened.push(...items.all.filter(({ end }) => end?.status === "CANCELLED"));
       if (parent.phase === "over") reopened.push(parent);
       else this.#touched.push(parent);
@@ -591,10 +706,24 @@ function isCause({ end }: State): boolean {
   return end !== null && !end.isAllowed && (end.status === "FAILED" || end.status === "CRASHED");
 }
 
-/** Who is to blame for what depends on this task: what is skipped passes the blame on. */
-function blameOf(state: State): string | null {
-  if (state.end?.status === "SKIPPED" && state.blame !== null) return state.blame;
-  return `"${state.node.id}", on which it depends, ${state.end?.status}`;
+/** Whether agents execute it, or a slice with it: not if only its items are executed, or something is waited for. */
+function isForAgents({ fanOut, waits }: PlanNode): boolean {
+  return waits === undefined && fanOut?.isShared !== true;
+}
+
+/** Who is to blame for what depends on this task, which is not accepted: what is skipped passes the blame on. */
+function blameOf({ node, end, blame }: State, accepts: ReadonlySet<RunStatus>): string {
+  const because = `"${node.id}", on which it depends, ${end?.status}`;
+  if (accepts.size !== 1 || !accepts.has("COMPLETED")) return `${because}, not ${acceptedText(accepts)}`;
+  return end?.status === "SKIPPED" && blame !== null ? blame : because;
+}
+
+/** The statuses of a condition in words; CRASHED goes without saying where FAILED is said. */
+function acceptedText(accepts: ReadonlySet<RunStatus>): string {
+  const said = BEST_FIRST.filter(
+    (status) => accepts.has(status) && (status !== "CRASHED" || !accepts.has("FAILED")),
+  );
+  return said.join(" or ");
 }
 
 const MOST_NAMES = 10;
@@ -606,7 +735,7 @@ function namesOf(states: readonly State[]): string {
 }
 
 /** The end of a fan-out: the worst of its items, and for each output the list of theirs in order. */
-function endOfItems(items: readonly State[]): Required<TaskEnd> {
+function endOfItems(items: readonly State[]): Ended {
   const ends = items.flatMap(({ end }) => (end === null ? [] : [end]));
   const status = WORST_FIRST.find((worse) => ends.some((end) => end.status === worse)) ?? "COMPLETED";
   const failed = items.filter((item) => isFailure(item) && item.end?.status === status);
@@ -619,5 +748,6 @@ function endOfItems(items: readonly State[]): Required<TaskEnd> {
     error: failed.length === 0 ? null : `failed: ${namesOf(failed)}`,
     outputs: names.size === 0 ? null : outputs,
     isAllowed: status === "FAILED" && !items.some(isFailure),
+    isUnstarted: false,
   };
 }

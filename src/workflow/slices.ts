@@ -1,7 +1,7 @@
 /** Which tasks of a run can be given to agents next. */
 import type { Placement } from "./placement.ts";
 import { type Plan, type PlanNode, protocolOfNodes } from "./plan.ts";
-import { Progress } from "./progress.ts";
+import { type Decision, Progress } from "./progress.ts";
 
 /** Tasks that one agent gets at once. */
 export interface NextSlice {
@@ -12,17 +12,23 @@ export interface NextSlice {
   readonly protocol: number;
 }
 
+/** Maximum number of items in a slice. */
+const MAX_ITEMS = 100;
+/** How many slices each free place of an agent gets of the items that are ready, so that agents that are faster get more of them. */
+const SLICES_A_PLACE = 4;
+
 /**
  * The slices that can be made now, in the order of their first tasks in the file. Tasks that stay together: for each placement, the
- * largest set of undecided tasks whose needs are in the set, or over and accepted. Tasks that spread: each ready one by itself.
+ * largest set of undecided tasks whose needs are in the set, or over and accepted. Tasks that spread, and tasks that poll: each ready one
+ * by itself. Items of a fan-out: a few of one placement together, fewer if there is more room.
  * The caller tells the machine of the slices that it makes ({@link Progress.assigned}).
+ * @param room number of runs that the agents could take now, at least 1
  */
-export function nextSlices(plan: Plan, progress: Progress): NextSlice[] {
+export function nextSlices(plan: Plan, progress: Progress, room = 1): NextSlice[] {
   const slices: { first: number; slice: NextSlice }[] = [];
-  for (const [, seeds] of Map.groupBy(progress.ready, (node) => node.placement.key)) {
-    for (const nodes of seeds[0]?.placement.spread === true
-      ? seeds.map((seed) => [seed])
-      : [grown(plan, progress, seeds)]) {
+  const groups = Map.groupBy(progress.ready, ({ placement, item }) => `${item?.task ?? ""} ${placement.key}`);
+  for (const [, seeds] of groups) {
+    for (const nodes of divided(plan, progress, seeds, room)) {
       const [first] = nodes;
       if (first === undefined) continue;
       const slice = {
@@ -36,16 +42,62 @@ export function nextSlices(plan: Plan, progress: Progress): NextSlice[] {
   return slices.sort((a, b) => a.first - b.first).map(({ slice }) => slice);
 }
 
-/** The slices of a run in which every task completes, if tasks that can start at the same time take equally long. */
+/**
+ * The slices of a run in which every task completes, if tasks that can start at the same time take equally long. A fan-out whose items
+ * may go to different agents is shown as a slice; tasks that no agent executes are in none.
+ */
 export function expectedSlices(plan: Plan): NextSlice[] {
   const progress = new Progress(plan);
   const all: NextSlice[] = [];
-  progress.begin();
-  for (let next = nextSlices(plan, progress); next.length > 0; next = nextSlices(plan, progress)) {
+  const open: Decision[] = progress.begin();
+  const end = (task: string): void => {
+    open.push(...progress.ended(task, { status: "COMPLETED" }));
+  };
+  for (;;) {
+    const next = nextSlices(plan, progress);
+    for (const decision of open.splice(0)) {
+      const node = "task" in decision ? plan.node(decision.task) : undefined;
+      if (node?.waits !== undefined) end(node.id);
+      else if (node?.fanOut?.isShared === true)
+        next.push({ tasks: [node.id], placement: node.placement, protocol: node.protocol ?? 1 });
+    }
     all.push(...next);
-    for (const task of next.flatMap(({ tasks }) => tasks)) progress.ended(task, { status: "COMPLETED" });
+    for (const task of next.flatMap(({ tasks }) => tasks)) end(task);
+    if (next.length === 0 && open.length === 0) return all;
   }
-  return all;
+}
+
+/** Divides ready tasks of one placement, or ready items of one fan-out with one placement, into slices. */
+function divided(
+  plan: Plan,
+  progress: Progress,
+  seeds: readonly PlanNode[],
+  room: number,
+): readonly (readonly PlanNode[])[] {
+  const [alone, together] = partition(
+    seeds,
+    ({ polls = false, item, placement }) => polls || (placement.spread && item === undefined),
+  );
+  const rest =
+    together[0]?.item === undefined ? [grown(plan, progress, together)] : chunked(together, room);
+  return [...alone.map((node) => [node]), ...rest];
+}
+
+function partition<T>(list: readonly T[], isFirst: (one: T) => boolean): [T[], T[]] {
+  return [list.filter(isFirst), list.filter((one) => !isFirst(one))];
+}
+
+function chunked(items: readonly PlanNode[], room: number): PlanNode[][] {
+  const places = SLICES_A_PLACE * Math.max(1, room);
+  const size = Math.max(1, Math.min(MAX_ITEMS, Math.ceil(items.length / places)));
+  return Array.from({ length: Math.ceil(items.length / size) }, (_, n) =>
+    items.slice(n * size, (n + 1) * size),
+  );
+}
+
+/** Whether a slice may have it before it is ready, together with what it needs. */
+function canFollow({ waits, polls = false, fanOut }: PlanNode): boolean {
+  return waits === undefined && !polls && fanOut?.isShared !== true;
 }
 
 /** The ready tasks of a placement together with all that can follow them on the same agent. */
@@ -57,7 +109,7 @@ function grown(plan: Plan, progress: Progress, ready: readonly PlanNode[]): Plan
   for (const { id, placement } of nodes) {
     for (const { task: dependent } of plan.dependents(id)) {
       const node = plan.node(dependent);
-      if (node === undefined || node.waits === true || node.placement.key !== placement.key) continue;
+      if (node === undefined || !canFollow(node) || node.placement.key !== placement.key) continue;
       const open = missing.get(dependent) ?? progress.openNeeds(dependent);
       if (open === null) continue;
       missing.set(dependent, open - 1);

@@ -6,6 +6,7 @@ import { type Decision, Progress, type TaskEnd } from "../../src/workflow/progre
 import { nextSlices } from "../../src/workflow/slices.ts";
 import type { RunStatus } from "../../src/workflow/status.ts";
 import { LONG } from "../support/long.ts";
+import { FACTS } from "./progress-support.ts";
 import { type ModelTask, ReferenceModel } from "./reference-model.ts";
 import { randomDag, randomNumbers } from "./support.ts";
 
@@ -38,7 +39,9 @@ class Case {
     const over = this.#over(tasks);
     const scope = this.#isShared || this.#chance(0.5) ? undefined : this.#part(tasks, over);
     this.#plan = planFrom(tasks);
-    this.#progress = new Progress(this.#plan, { over, ...(scope === undefined ? {} : { tasks: scope }) });
+    const facts = () => FACTS;
+    const tasksOf = scope === undefined ? {} : { tasks: scope };
+    this.#progress = new Progress(this.#plan, { facts, over, ...tasksOf });
     this.#model = new ReferenceModel(tasks, over, scope);
     this.#told = new Set(over.keys());
     this.#scope = new Set(scope ?? tasks.map(({ id }) => id));
@@ -120,7 +123,7 @@ class Case {
   /** Whether it could wait for its next try now, or does. */
   #mayPoll(id: string): boolean {
     const node = this.#plan.node(id);
-    if (node === undefined || node.waits === true || node.fanOut !== undefined) return false;
+    if (node === undefined || node.waits !== undefined || node.fanOut !== undefined) return false;
     return node.needs.every(({ task, accepts }) => accepts.has(this.#progress.status(task) as RunStatus));
   }
 
@@ -139,7 +142,8 @@ class Case {
     this.#toExpand.delete(id);
     this.#model.asleep.delete(id);
     this.#model.expand(id, keys);
-    this.#apply(`expanded ${id} ${keys}`, this.#progress.expanded(id, keys));
+    const items = keys.map((key) => ({ key }));
+    this.#apply(`expanded ${id} ${keys}`, this.#progress.expanded(id, items));
   }
 
   #stop(): void {
@@ -236,11 +240,12 @@ class Case {
       });
     const items = this.#progress.ready.filter(({ id }) => this.#plan.node(id) === undefined);
     const free = this.#plan.nodes
-      .filter(({ id, waits, hook }) => waits !== true && (hook === undefined || ready.has(id)))
+      .filter(({ id, waits, hook }) => waits === undefined && (hook === undefined || ready.has(id)))
       .filter(({ id }) => !this.#model.items.has(id))
-      .concat(items)
       .filter(({ id }) => isFree(id));
-    return [...Map.groupBy(free, ({ placement }) => placement.key).values()].flatMap((nodes) => {
+    // So few items are one slice each.
+    const ofItems = items.filter(({ id }) => isFree(id)).map(({ id }) => [id]);
+    const ofTasks = [...Map.groupBy(free, ({ placement }) => placement.key).values()].flatMap((nodes) => {
       if (nodes[0]?.placement.spread === true) {
         return nodes.filter(({ id }) => ready.has(id)).map(({ id }) => [id]);
       }
@@ -251,6 +256,7 @@ class Case {
       }
       return among.size === 0 ? [] : [[...among]];
     });
+    return [...ofTasks, ...ofItems];
   }
 
   #isKnown(id: string): boolean {
@@ -278,8 +284,8 @@ class Case {
       return {
         ...base,
         skipsFor,
-        when: () => skipsFor,
-        ...(fanOut === undefined ? (this.#chance(0.1) ? { waits: true } : {}) : { fanOut }),
+        when: () => (skipsFor === null ? null : { skip: skipsFor }),
+        ...(fanOut === undefined ? (this.#chance(0.1) ? { waits: "time" as const } : {}) : { fanOut }),
       };
     });
     if (isPlain) return tasks;

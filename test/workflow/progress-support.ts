@@ -2,8 +2,24 @@
 import { readPlacement } from "../../src/workflow/placement.ts";
 import { type Plan, type PlanNode, planFrom } from "../../src/workflow/plan.ts";
 import type { Decision } from "../../src/workflow/progress.ts";
+import type { RunFacts } from "../../src/workflow/run-facts.ts";
 import type { RunStatus } from "../../src/workflow/status.ts";
 import { tasksOf } from "./support.ts";
+
+/** The facts of a run without any. */
+export const FACTS: RunFacts = {
+  params: {},
+  run: {
+    id: "r",
+    workflow_id: "w",
+    attempt: 1,
+    trigger: "test",
+    scheduled_time_ms: null,
+    created_at_ms: 0,
+  },
+  event: {},
+  env: {},
+};
 
 /** What a test says of a node beyond its needs, which accept COMPLETED unless `accepts` has others for them. */
 export type NodeSpec = Partial<Omit<PlanNode, "id" | "needs" | "placement">> & {

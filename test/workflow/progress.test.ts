@@ -1,12 +1,13 @@
 import { describe, expect, test } from "bun:test";
 import { InvalidInputError } from "../../src/errors.ts";
 import type { Plan } from "../../src/workflow/plan.ts";
-import { Progress, type TaskEnd } from "../../src/workflow/progress.ts";
+import { type Item, Progress, type TaskEnd } from "../../src/workflow/progress.ts";
 import { nextSlices } from "../../src/workflow/slices.ts";
-import { planned, said } from "./progress-support.ts";
+import { FACTS, planned, said } from "./progress-support.ts";
 
 const COMPLETED: TaskEnd = { status: "COMPLETED" };
 const FAILED: TaskEnd = { status: "FAILED" };
+const keyed = (keys: readonly string[]): Item[] => keys.map((key) => ({ key }));
 
 describe("the order of tasks", () => {
   test("a task starts when all that it needs has COMPLETED, and the run finishes once", () => {
@@ -21,7 +22,7 @@ describe("the order of tasks", () => {
     expect(said(progress.ended("b", COMPLETED))).toEqual(["start d"]);
     expect(progress.finish).toBeNull();
     expect(said(progress.ended("d", COMPLETED))).toEqual(["finish COMPLETED"]);
-    expect(progress.finish).toEqual({ status: "COMPLETED", error: null });
+    expect(progress.finish).toEqual({ status: "COMPLETED", error: null, allowed: 0 });
     expect(progress.ended("d", COMPLETED)).toEqual([]);
     expect(progress.stop("cancelled")).toEqual([]);
   });
@@ -247,9 +248,12 @@ describe("what the language has no key for yet", () => {
 
   test("a condition sees the results, and is the reason for a skip", () => {
     const plan = planned("a; b < a; c < b", {
-      b: { when: (result) => (result("a")?.outputs?.rows === 0 ? "tasks.a.outputs.rows > 0" : null) },
+      b: {
+        when: (result) =>
+          result("a")?.outputs?.rows === 0 ? { skip: "tasks.a.outputs.rows > 0" } : null,
+      },
     });
-    const progress = new Progress(plan);
+    const progress = new Progress(plan, { facts: () => FACTS });
     progress.begin();
     expect(said(progress.ended("a", { status: "COMPLETED", outputs: { rows: 0 } }))).toEqual([
       "skip b SKIPPED: tasks.a.outputs.rows > 0",
@@ -257,13 +261,18 @@ describe("what the language has no key for yet", () => {
       "finish COMPLETED",
     ]);
     expect(progress.results(["a", "c", "zz"])).toEqual({
-      a: { status: "COMPLETED", outputs: { rows: 0 } },
-      c: { status: "SKIPPED", outputs: null },
+      a: { status: "COMPLETED", error: null, outputs: { rows: 0 }, isAllowed: false },
+      c: {
+        status: "SKIPPED",
+        error: '"b", on which it depends, SKIPPED',
+        outputs: null,
+        isAllowed: false,
+      },
     });
   });
 
   test("what waits for a time, a person or a child run holds no agent; a poll waits between its tries", () => {
-    const progress = new Progress(planned("ask; go < ask", { ask: { waits: true } }));
+    const progress = new Progress(planned("ask; go < ask", { ask: { waits: "time" } }));
     expect(said(progress.begin())).toEqual(["wait ask"]);
     expect(progress.ready).toEqual([]);
     expect(said(progress.ended("ask", COMPLETED))).toEqual(["start go"]);
@@ -272,7 +281,7 @@ describe("what the language has no key for yet", () => {
     expect(said(progress.due("go"))).toEqual(["start go"]);
     expect(progress.due("go")).toEqual([]);
     expect(said(progress.ended("go", COMPLETED))).toEqual(["finish COMPLETED"]);
-    const stopped = new Progress(planned("ask; go < ask", { ask: { waits: true } }));
+    const stopped = new Progress(planned("ask; go < ask", { ask: { waits: "time" } }));
     stopped.begin();
     expect(said(stopped.stop("timed out", "late"))).toEqual([
       "skip ask FAILED: the run timed out",
@@ -341,8 +350,11 @@ describe("what the language has no key for yet", () => {
 
   test("a fan-out starts its items, and ends with them and their outputs in order", () => {
     const progress = fanned(fan({ maxParallel: 2 }));
-    expect(said(progress.expanded("load", ["a", "b", "c"]))).toEqual(["start load[a]", "start load[b]"]);
-    expect(progress.expanded("load", ["a"])).toEqual([]);
+    expect(said(progress.expanded("load", keyed(["a", "b", "c"])))).toEqual([
+      "start load[a]",
+      "start load[b]",
+    ]);
+    expect(progress.expanded("load", keyed(["a"]))).toEqual([]);
     expect(progress.ended("load", COMPLETED)).toEqual([]);
     expect(said(progress.ended("load[b]", { status: "COMPLETED", outputs: { rows: 2 } }))).toEqual([
       "start load[c]",
@@ -350,7 +362,12 @@ describe("what the language has no key for yet", () => {
     progress.ended("load[a]", { status: "COMPLETED", outputs: { rows: 1 } });
     expect(said(progress.ended("load[c]", COMPLETED))).toEqual(["end load COMPLETED", "start sum"]);
     expect(progress.results(["load"])).toEqual({
-      load: { status: "COMPLETED", outputs: { rows: [1, 2, null] } },
+      load: {
+        status: "COMPLETED",
+        error: null,
+        outputs: { rows: [1, 2, null] },
+        isAllowed: false,
+      },
     });
   });
 
@@ -360,7 +377,7 @@ describe("what the language has no key for yet", () => {
 
   test("it has failed when an item has; with fail_fast the first failure cancels the others", () => {
     const slow = fanned(fan());
-    slow.expanded("load", ["a", "b"]);
+    slow.expanded("load", keyed(["a", "b"]));
     expect(slow.ended("load[a]", FAILED)).toEqual([]);
     expect(said(slow.ended("load[b]", COMPLETED))).toEqual([
       "end load FAILED",
@@ -368,7 +385,7 @@ describe("what the language has no key for yet", () => {
       "finish FAILED: failed: load",
     ]);
     const fast = fanned(fan({ maxParallel: 3, failFast: true }));
-    fast.expanded("load", ["a", "b", "c", "d"]);
+    fast.expanded("load", keyed(["a", "b", "c", "d"]));
     expect(said(fast.ended("load[b]", FAILED))).toEqual([
       'cancel load[a]: "load[b]" FAILED (fail_fast)',
       'cancel load[c]: "load[b]" FAILED (fail_fast)',
@@ -386,7 +403,7 @@ describe("what the language has no key for yet", () => {
         ["load[b]", COMPLETED],
       ],
     });
-    progress.expanded("load", ["a", "b", "c"]);
+    progress.expanded("load", keyed(["a", "b", "c"]));
     expect(said(progress.begin())).toEqual(["start load[a]"]);
     progress.assigned(["load[a]"]);
     expect(said(progress.ended("load[a]", FAILED))).toEqual(["start load[c]"]);
@@ -396,7 +413,7 @@ describe("what the language has no key for yet", () => {
     expect(progress.status("sum")).toBe("undecided");
     expect(said(progress.ended("load[a]", COMPLETED))).toEqual(["end load COMPLETED", "start sum"]);
     const stopped = fanned(plan);
-    stopped.expanded("load", ["a", "b"]);
+    stopped.expanded("load", keyed(["a", "b"]));
     expect(said(stopped.stop("cancelled"))).toEqual([
       "skip load[b] CANCELLED: the run was cancelled",
       "skip sum CANCELLED: the run was cancelled",

@@ -9,7 +9,8 @@ export interface ModelTask {
   readonly needs: readonly { readonly task: string; readonly accepts: ReadonlySet<string> }[];
   /** Why it is skipped when its needs are met. */
   readonly skipsFor?: string | null;
-  readonly waits?: boolean;
+  /** What it waits for, if no agent executes it. */
+  readonly waits?: string;
   readonly fanOut?: { readonly maxParallel: number | null; readonly failFast: boolean };
   readonly hook?: string;
 }
@@ -160,7 +161,7 @@ export class ReferenceModel {
     const items = this.items.get(id);
     if (items !== undefined) return endOfItems(items.map((item) => over.get(item)));
     if (this.stopped !== null) return { status: this.stopped === "cancelled" ? "CANCELLED" : "SKIPPED" };
-    const begin = task.waits === true ? "wait" : "start";
+    const begin = task.waits !== undefined ? "wait" : "start";
     const siblings = this.items.get(this.#parents.get(id) ?? "");
     if (siblings !== undefined) {
       if (task.fanOut?.failFast === true && hasCause(siblings, over)) return { status: "CANCELLED" };

@@ -111,7 +111,7 @@ describe("nextSlices", () => {
   });
 
   test("what waits for a person is in no slice, and neither is what comes after it", () => {
-    const plan = planned("a; ask < a; b < ask; c < a", { ask: { waits: true } });
+    const plan = planned("a; ask < a; b < ask; c < a", { ask: { waits: "person" } });
     const progress = new Progress(plan);
     progress.begin();
     expect(made(plan, progress)).toEqual(["a c @ {}"]);

@@ -25,9 +25,11 @@ export interface RunProgress {
 
 interface Entry extends Omit<RunProgress, "decisions"> {
   revision: number;
+  /** Number of tasks and items when it was kept. */
+  size: number;
 }
 
-/** Maximum number of tasks in the machines that are kept. */
+/** Maximum number of tasks and items in the machines that are kept. */
 const KEPT_TASKS = 50_000;
 
 /** Keeps the machines of runs. */
@@ -88,12 +90,13 @@ export class ProgressOfRuns {
     const kept = this.#kept.get(runId);
     if (kept === undefined) return;
     this.#kept.delete(runId);
-    this.#tasks -= kept.plan.nodes.length;
+    this.#tasks -= kept.size;
   }
 
-  #keep(runId: string, entry: Entry): void {
-    this.#kept.set(runId, entry);
-    this.#tasks += entry.plan.nodes.length;
+  #keep(runId: string, entry: Omit<Entry, "size">): void {
+    const { size } = entry.progress;
+    this.#kept.set(runId, { ...entry, size });
+    this.#tasks += size;
     for (const oldest of this.#kept.keys()) {
       if (this.#tasks <= KEPT_TASKS || oldest === runId) break;
       this.forget(oldest);
