@@ -3,8 +3,9 @@ import type { Outputs } from "../contract/outputs.ts";
 import { InvalidInputError } from "../errors.ts";
 import { Timer } from "../timer.ts";
 import type { TaskDefinition } from "../workflow/model.ts";
-import { planOf } from "../workflow/plan.ts";
+import { neededBy, type Plan, planOf } from "../workflow/plan.ts";
 import { type Decision, Progress, type RunFinish, type TaskEnd, timeoutText } from "../workflow/progress.ts";
+import { factsOf } from "../workflow/run-facts.ts";
 import type { RunStatus } from "../workflow/status.ts";
 import { isEnding } from "../workflow/task-state.ts";
 import { OutputsError } from "./parse-outputs.ts";
@@ -24,8 +25,9 @@ export class SliceRun implements TaskOwner {
   readonly #context: RunContext;
   readonly #progress: Progress;
   readonly #tasks = new Map<string, TaskRun>();
-  /** For each task, the number of those that depend on it and are not over: until then its outputs are kept in memory. */
-  readonly #dependents = new Map<string, number>();
+  readonly #plan: Plan;
+  /** For each task, the number of those that need its results and are not over: until then its outputs are kept in memory. */
+  readonly #readers = new Map<string, number>();
   /** Size of the outputs that are kept, in all and by task, bytes as JSON. */
   #keptBytes = 0;
   readonly #keptOf = new Map<string, number>();
@@ -43,12 +45,17 @@ export class SliceRun implements TaskOwner {
     this.#limit = new Timer(() => this.stop("run timed out"), context.clock);
     const { workflow, tasks } = context.assignment;
     const over = overBefore(context.assignment);
-    this.#progress = new Progress(planOf(workflow), { over, ...(tasks === undefined ? {} : { tasks }) });
+    this.#plan = planOf(workflow);
+    this.#progress = new Progress(this.#plan, {
+      facts: () => factsOf(context.assignment, workflow),
+      over,
+      ...(tasks === undefined ? {} : { tasks }),
+    });
     const scope = new Set(tasks ?? workflow.tasks.map(({ id }) => id));
     for (const definition of workflow.tasks) {
       if (!scope.delete(definition.id) || over.has(definition.id)) continue;
       this.#tasks.set(definition.id, new TaskRun(definition, context, this));
-      for (const id of definition.depends) this.#dependents.set(id, (this.#dependents.get(id) ?? 0) + 1);
+      for (const id of this.#neededBy(definition.id)) this.#readers.set(id, (this.#readers.get(id) ?? 0) + 1);
     }
     const [unknown] = scope;
     if (unknown !== undefined) throw new InvalidInputError(`there is no task "${unknown}"`);
@@ -93,18 +100,18 @@ export class SliceRun implements TaskOwner {
     return new Map(results.flatMap(([id, { outputs }]) => (outputs === null ? [] : [[id, outputs]])));
   }
 
-  taskOver({ status, outputs, definition }: TaskRun): void {
+  taskOver({ status, outputs, definition, error, isAllowed }: TaskRun): void {
     if (!isEnding(status)) return;
-    for (const id of definition.depends) {
-      const left = (this.#dependents.get(id) ?? 0) - 1;
-      this.#dependents.set(id, left);
+    for (const id of this.#neededBy(definition.id)) {
+      const left = (this.#readers.get(id) ?? 0) - 1;
+      this.#readers.set(id, left);
       if (left > 0) continue;
       this.#progress.dropOutputs(id);
       this.#keptBytes -= this.#keptOf.get(id) ?? 0;
       this.#keptOf.delete(id);
     }
     const kept = this.#isNeeded(definition.id) ? outputs : null;
-    this.#carryOut(this.#progress.ended(definition.id, { status, outputs: kept }));
+    this.#carryOut(this.#progress.ended(definition.id, { status, outputs: kept, error, isAllowed }));
   }
 
   keepOutputs({ id }: TaskDefinition, outputs: Outputs): void {
@@ -120,9 +127,14 @@ export class SliceRun implements TaskOwner {
     this.#keptOf.set(id, bytes);
   }
 
-  /** Whether a task depends on this one that is not over. */
+  /** Whether a task that is not over needs the results of this one. */
   #isNeeded(id: string): boolean {
-    return (this.#dependents.get(id) ?? 0) > 0;
+    return (this.#readers.get(id) ?? 0) > 0;
+  }
+
+  #neededBy(id: string): Iterable<string> {
+    const node = this.#plan.node(id);
+    return node === undefined ? [] : neededBy(node);
   }
 
   #carryOut(decisions: readonly Decision[]): void {
@@ -133,8 +145,9 @@ export class SliceRun implements TaskOwner {
           break;
         case "skip": {
           const task = this.#tasks.get(decision.task);
-          if (this.#stopped === undefined) task?.skip(decision.reason);
-          else task?.stop(this.#stopped);
+          if (this.#stopped !== undefined) task?.stop(this.#stopped);
+          else if (decision.status === "FAILED") task?.fail(decision.reason, decision.isAllowed);
+          else task?.skip(decision.reason);
           break;
         }
         case "finish":
@@ -146,7 +159,7 @@ export class SliceRun implements TaskOwner {
     }
   }
 
-  #end({ status, error }: RunFinish): void {
+  #end({ status, error, allowed }: RunFinish): void {
     this.#limit.cancel();
     if (isSilentStop(this.#stopped)) {
       this.#over.resolve(null);
@@ -154,7 +167,8 @@ export class SliceRun implements TaskOwner {
     }
     const { outbox, clock } = this.#context;
     const duration_ms = Math.round(clock.monotonic() - this.#begunMs);
-    outbox.addReport({ ...runReport(this.#context, status, error), duration_ms });
+    const allowed_failures = allowed > 0 ? { allowed_failures: allowed } : {};
+    outbox.addReport({ ...runReport(this.#context, status, error), duration_ms, ...allowed_failures });
     this.#over.resolve(status);
   }
 }
@@ -166,7 +180,10 @@ function formatMiB(bytes: number): string {
 /** What was over before this attempt. */
 function overBefore({ completed_tasks, results = {} }: RunAssignment): Map<string, TaskEnd> {
   const over = new Map(completed_tasks.map((id): [string, TaskEnd] => [id, { status: "COMPLETED" }]));
-  for (const [id, result] of Object.entries(results)) over.set(id, result);
+  for (const [id, { status, outputs, error = null, is_allowed: isAllowed = false }] of Object.entries(
+    results,
+  ))
+    over.set(id, { status, outputs, error, isAllowed });
   return over;
 }
 

@@ -4,6 +4,7 @@ import type { Outputs } from "../contract/outputs.ts";
 import { errorMessage } from "../errors.ts";
 import { log } from "../log.ts";
 import { BackOff, Timer } from "../timer.ts";
+import { isAllowedFailure } from "../workflow/allow-failure.ts";
 import { formatDuration } from "../workflow/duration.ts";
 import { formatExitCodes } from "../workflow/exit-codes.ts";
 import type { TaskDefinition } from "../workflow/model.ts";
@@ -124,6 +125,8 @@ export class TaskRun {
   /** The files of the current try. */
   #files: TryFiles | undefined;
   #outputs: Outputs | null = null;
+  #error: string | null = null;
+  #isAllowed = false;
   #withdraw: (() => void) | undefined;
   /** The variables of the current try that hold secrets. */
   #secrets: Readonly<Record<string, string>> = {};
@@ -181,6 +184,16 @@ export class TaskRun {
     return this.#outputs;
   }
 
+  /** Why it does not complete, as far as it is known. */
+  get error(): string | null {
+    return this.#error;
+  }
+
+  /** Whether it FAILED, and was allowed to. */
+  get isAllowed(): boolean {
+    return this.#isAllowed;
+  }
+
   /** All dependencies have COMPLETED: runs as soon as the agent has a free slot. */
   start(): void {
     this.#withdraw = this.#context.slots.request(this.#context.assignment.workflow_instance_id, () =>
@@ -188,9 +201,16 @@ export class TaskRun {
     );
   }
 
-  /** A dependency did not complete. */
+  /** It is not to run. */
   skip(because: string): void {
     this.#become("SKIPPED", { error: because });
+  }
+
+  /** Whether it is to run cannot be computed. */
+  fail(because: string, isAllowed: boolean): void {
+    this.#log.remark("ERROR", `Cannot start: ${because}.`);
+    this.#isAllowed = isAllowed;
+    this.#become("FAILED", { error: because });
   }
 
   /** Stops the task: its process if it has one, or its wait. */
@@ -470,7 +490,9 @@ export class TaskRun {
     }
     const { retry } = this.definition;
     const delayMs = retryDelayMs(retry, this.#attempt, this.#context.random);
+    const isAllowed = isAllowedFailure(this.definition, exitCode ?? null);
     if (delayMs === null) {
+      this.#isAllowed = isAllowed;
       this.#become("FAILED", { error, end });
       return;
     }
@@ -480,6 +502,7 @@ export class TaskRun {
         "WARN",
         `${failed}; it is not tried again: on_exit_codes has only ${formatExitCodes(retry.on_exit_codes ?? [])}.`,
       );
+      this.#isAllowed = isAllowed;
       this.#become("FAILED", { error, end });
       return;
     }
@@ -504,6 +527,7 @@ export class TaskRun {
       throw new Error(`task ${this.definition.id} cannot become ${status}: it is ${this.#status}`);
     }
     this.#status = status;
+    this.#error = this.#mask(errorOf(details))?.slice(0, MAX_ERROR_LENGTH) ?? null;
     const { assignment, outbox, clock } = this.#context;
     this.#reportedMs = Math.max(this.#reportedMs, clock.now());
     if (status === "RUNNING") this.#begunMs ??= clock.monotonic();
@@ -522,12 +546,13 @@ export class TaskRun {
         timestamp_ms: this.#reportedMs,
         exit_code: details.end?.exitCode ?? null,
         signal: details.end?.signal ?? null,
-        error: this.#mask(errorOf(details))?.slice(0, MAX_ERROR_LENGTH) ?? null,
+        error: this.#error,
         cpu_ms: details.end?.cpuMs ?? null,
         max_rss_kb: details.end?.maxRssKb ?? null,
         outputs: this.#outputs,
         ...(this.isOver && tookMs !== undefined ? { duration_ms: tookMs } : {}),
         ...(details.nextTryMs === undefined ? {} : { next_try_ms: details.nextTryMs }),
+        ...(this.#isAllowed ? { is_allowed: true } : {}),
       });
     }
     if (!this.isOver) return;

@@ -103,7 +103,7 @@ export class Housekeeping extends BackgroundService<{ tidied: undefined }> {
   async #neededOf(tx: OperationalTx, id: string): Promise<string[]> {
     const run = await tx.getRun(id);
     const completed = await tx.completedTasks(id);
-    const definition = run === null ? null : await this.#definitions.of(tx, run);
-    return definition === null ? completed : stillNeeded(definition.tasks, completed);
+    const plan = run === null ? null : await this.#definitions.planOf(tx, run);
+    return plan === null ? completed : stillNeeded(plan.nodes, completed);
   }
 }

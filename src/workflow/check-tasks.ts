@@ -1,9 +1,11 @@
 /** Checks the dependencies between the tasks of a workflow file: missing, repeated or circular ones. */
 
 import { nearest } from "../terminal/did-you-mean.ts";
+import { acceptedBy } from "./conditions.ts";
 import { findCycles } from "./dag.ts";
 import type { Finding } from "./diagnostic.ts";
 import { nodeAt, placeOf } from "./issues.ts";
+import type { WorkflowDefinition } from "./model.ts";
 import type { Located } from "./yaml-tree.ts";
 
 interface Dependency {
@@ -69,12 +71,66 @@ export function checkTasks(root: Located): Finding[] {
   return findings;
 }
 
+/** The tasks that one depends on: the entries of a list, or the keys of a mapping. */
 function dependenciesOf(task: Located): Dependency[] {
-  const list = task.children.get("depends")?.node;
-  if (list === undefined || !Array.isArray(list.value)) return [];
-  return [...list.children.values()].flatMap(({ node }) =>
-    typeof node.value === "string" ? [{ id: node.value, place: node }] : [],
-  );
+  const depends = task.children.get("depends")?.node;
+  if (depends === undefined) return [];
+  const isList = Array.isArray(depends.value);
+  return [...depends.children].flatMap(([key, { key: place, node }]) => {
+    if (!isList) return [{ id: String(key), place: place ?? node }];
+    return typeof node.value === "string" ? [{ id: node.value, place: node }] : [];
+  });
+}
+
+type Conditions = Pick<WorkflowDefinition["tasks"][number], "id" | "depends" | "accepts" | "allow_failure">;
+
+/**
+ * Warns about tasks that can never run: one that must not complete for them must complete for another one that they need. Only
+ * dependencies that accept nothing but COMPLETED are followed.
+ */
+export function checkReachable(tasks: readonly Conditions[], root: Located): Finding[] {
+  if (tasks.every(({ accepts }) => accepts === undefined)) return [];
+  const byId = new Map(tasks.map((task) => [task.id, task]));
+  return tasks.flatMap((task) => {
+    for (const failed of task.depends) {
+      if (acceptedBy(task, failed).has("COMPLETED") || byId.get(failed)?.allow_failure !== undefined)
+        continue;
+      const through = task.depends.find(
+        (other) => other !== failed && mustComplete(byId, task, other) && needs(byId, other, failed),
+      );
+      if (through === undefined) continue;
+      const wanted = [...acceptedBy(task, failed)].filter((status) => status !== "CRASHED").join(" or ");
+      return [
+        {
+          code: "W009",
+          message: `task "${task.id}" can never run: it needs "${failed}" to be ${wanted} and, through "${through}", COMPLETED`,
+          help: `write ${through}: ended, or give "${through}" another condition`,
+          ...placeOf(root, ["tasks", task.id, "depends", failed]),
+        },
+      ];
+    }
+    return [];
+  });
+}
+
+function mustComplete(byId: ReadonlyMap<string, Conditions>, task: Conditions, other: string): boolean {
+  const accepted = acceptedBy(task, other);
+  return accepted.size === 1 && accepted.has("COMPLETED") && byId.get(other)?.allow_failure === undefined;
+}
+
+/** Whether a task completes only if another one does. */
+function needs(byId: ReadonlyMap<string, Conditions>, id: string, other: string): boolean {
+  const seen = new Set([id]);
+  // The set grows while it is read.
+  for (const each of seen) {
+    const task = byId.get(each);
+    for (const needed of task?.depends ?? []) {
+      if (task === undefined || !mustComplete(byId, task, needed)) continue;
+      if (needed === other) return true;
+      seen.add(needed);
+    }
+  }
+  return false;
 }
 
 function suggestion(

@@ -35,6 +35,8 @@ interface Traits {
   readonly keys?: Keys;
   /** The entries of a list, or of a mapping with user-defined names. */
   readonly entry?: AnyField;
+  /** The entries of a list, where a mapping has others. */
+  readonly listEntry?: AnyField;
   readonly names?: () => NameCheck;
   /** The possible mappings, by tag. */
   readonly kinds?: Keys;
@@ -129,7 +131,9 @@ export class Field<T, K extends string | null = null> {
   /** The field at a key of a mapping that has this tag, or at an index of a list. */
   child(key: string | number, tag: string | undefined): AnyField | undefined {
     const keys = this.keys(tag);
-    return Object.hasOwn(keys, key) ? keys[key] : this.traits.entry;
+    if (Object.hasOwn(keys, key)) return keys[key];
+    const { entry, listEntry = entry } = this.traits;
+    return typeof key === "number" ? listEntry : entry;
   }
 }
 

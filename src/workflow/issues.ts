@@ -157,8 +157,15 @@ function unionFindings(issue: Extract<z.core.$ZodIssue, { code: "invalid_union" 
   const expected = issue.errors.flatMap(([inner]) =>
     inner?.code === "invalid_type" && inner.expected !== "null" ? [typeName(inner.expected)] : [],
   );
-  const message = `${subjectName(path)} must be ${oneOf(expected)}, not ${valueName(at.node)}`;
-  return [{ code: "E012", message, ...at.range }];
+  const { noun = oneOf(expected), help } = at.field?.traits ?? {};
+  const message = `${subjectName(path)} must be ${noun}, not ${valueName(at.node)}`;
+  return [{ code: "E012", message, help: listHelp(expected, at.node) ?? help, ...at.range }];
+}
+
+/** What to write for someone who wrote a text where a list may stand. */
+function listHelp(expected: readonly string[], node: Located | null): string | undefined {
+  const isList = expected.includes(LIST) && typeof node?.value === "string";
+  return isList ? `write a list: ["${node.value}"]` : undefined;
 }
 
 function wrongType(expected: string, { path, root, node, field, range }: Place): Finding {
@@ -182,17 +189,19 @@ function wrongType(expected: string, { path, root, node, field, range }: Place):
   return {
     code: "E012",
     message: `${subjectName(path)} must be ${noun}, not ${valueName(node)}`,
-    help: expected === "array" && typeof node.value === "string" ? `write a list: ["${node.value}"]` : help,
+    help: listHelp([typeName(expected)], node) ?? help,
     ...range,
   };
 }
+
+const LIST = "a list";
 
 function typeName(expected: string): string {
   switch (expected) {
     case "string":
       return "a string";
     case "array":
-      return "a list";
+      return LIST;
     case "object":
     case "record":
       return "a mapping";

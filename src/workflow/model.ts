@@ -4,7 +4,9 @@
  */
 import { z } from "zod";
 import { CdktrError, errorMessage } from "../errors.ts";
+import { allowFailure } from "./allow-failure.ts";
 import { checkedParam } from "./check-params.ts";
+import { dependencies } from "./conditions.ts";
 import { exitCodes } from "./exit-codes.ts";
 import {
   Block,
@@ -22,7 +24,6 @@ import {
 import { taskConfig } from "./kinds/index.ts";
 import { isOwnVariable, paramVariable } from "./own-variables.ts";
 import {
-  anyText,
   backoff,
   cron,
   duration,
@@ -39,6 +40,7 @@ import {
   whole,
 } from "./scalars.ts";
 import { secretSources, secretVariables, VARIABLE_NAME } from "./secrets.ts";
+import type { RunStatus } from "./status.ts";
 
 export { IDENTIFIER } from "./field.ts";
 export type { TaskConfig } from "./kinds/index.ts";
@@ -140,9 +142,14 @@ export type Background = (typeof BACKGROUND)[number];
 const Task = new Block({
   name: displayName(),
   description: text().optional(),
-  depends: list(anyText(), { unique: true })
+  depends: dependencies()
     .default([])
-    .describe("Ids of the tasks that must complete first"),
+    .describe(
+      "Ids of the tasks that must complete first; or a mapping from each id to completed, failed, skipped or ended, or a list of these",
+    ),
+  accepts: derived(
+    z.record(z.string(), z.array(z.string())) as unknown as z.ZodType<Record<string, RunStatus[]>>,
+  ),
   config: taskConfig
     .help("say what the task does: config: !Subprocess, with its cmd on the next line")
     .describe("What the task does; its tag says which kind it is"),
@@ -153,6 +160,9 @@ const Task = new Block({
     .optional()
     .as("timeout_ms")
     .describe("An attempt that takes longer is stopped and counts as failed"),
+  allow_failure: allowFailure().describe(
+    "Whether it may fail without making its run fail: true, or {exit_codes: [...]} for some failures",
+  ),
   background: oneOf(...BACKGROUND)
     .sparse()
     .describe(

@@ -5,7 +5,7 @@ import { checkRequired, readJsonDefaults } from "./check-params.ts";
 import { checkPlacement } from "./check-placement.ts";
 import { checkRetries } from "./check-retries.ts";
 import { checkSecrets, unusedSecrets } from "./check-secrets.ts";
-import { checkTasks } from "./check-tasks.ts";
+import { checkReachable, checkTasks } from "./check-tasks.ts";
 import { checkOfferedParams } from "./check-triggers.ts";
 import { type Diagnostic, type Finding, fileDiagnostic, locate } from "./diagnostic.ts";
 import type { AnyField, ValueOf } from "./field.ts";
@@ -97,6 +97,7 @@ function checkValues(
     ...checkEffects(checked.data, root),
     ...checkPlacement(checked.data, root),
     ...checkRetries(checked.data.tasks, root),
+    ...checkReachable(checked.data.tasks, root),
     ...checkOfferedParams(checked.data, root),
   );
   const tasks = inOrder(checked.data.tasks, root);

@@ -1,10 +1,12 @@
 /** What the machine of progress.ts needs to know of a workflow: its tasks, what each of them waits for, and where it may run. */
+import { acceptedBy } from "./conditions.ts";
 import { buildDag } from "./dag.ts";
 import type { WorkflowDefinition } from "./model.ts";
 import { type Placement, placementOf } from "./placement.ts";
 import { protocolOf } from "./protocol-of.ts";
 import type { RunFacts } from "./run-facts.ts";
 import type { RunStatus } from "./status.ts";
+import type { Ending } from "./task-state.ts";
 
 /** What a task waits for: the end of another one with one of these statuses. */
 interface Need {
@@ -17,7 +19,7 @@ export type Outputs = Readonly<Record<string, unknown>>;
 
 /** What is known of a task that is over. */
 export interface Result {
-  readonly status: RunStatus;
+  readonly status: Ending;
   readonly error: string | null;
   readonly outputs: Outputs | null;
   /** It FAILED, and was allowed to. */
@@ -25,7 +27,7 @@ export interface Result {
 }
 
 /** The result of a task by its id; undefined while it is not over. */
-export type Results = (id: string) => Result | undefined;
+type Results = (id: string) => Result | undefined;
 
 /** What a condition says: null if the task runs; why it is skipped; or why the condition cannot be computed, so that the task fails. */
 export type Verdict = { readonly skip: string } | { readonly fail: string } | null;
@@ -47,7 +49,7 @@ interface FanOut {
 }
 
 /** Which item of which fan-out. */
-export interface ItemOf {
+interface ItemOf {
   readonly task: string;
   readonly key: string;
   /** From 0. */
@@ -55,7 +57,7 @@ export interface ItemOf {
 }
 
 /** What a task without an agent waits for: a time, a person, or a child run. */
-export type WaitsFor = "time" | "person" | "run";
+type WaitsFor = "time" | "person" | "run";
 
 /** A task of a plan, or an item of a fan-out. */
 export interface PlanNode {
@@ -103,8 +105,6 @@ export interface Plan {
   dependents(id: string): readonly Dependent[];
 }
 
-const COMPLETED: ReadonlySet<RunStatus> = new Set(["COMPLETED"]);
-
 /**
  * The plan of a workflow.
  * @throws InvalidInputError when its tasks do not form a DAG
@@ -117,9 +117,13 @@ export function planOf(
       id: task.id,
       name: task.name,
       index,
-      needs: [...new Set(task.depends)].map((needed) => ({ task: needed, accepts: COMPLETED })),
+      needs: [...new Set(task.depends)].map((needed) => ({
+        task: needed,
+        accepts: acceptedBy(task, needed),
+      })),
       placement: placementOf(workflow, task),
       protocol: protocolOf(workflow, task),
+      ...(task.allow_failure === true ? { allowsFailure: true } : {}),
     })),
   );
 }
@@ -148,6 +152,11 @@ export function planFrom(nodes: readonly PlanNode[]): Plan {
     node: (id) => byId.get(id),
     dependents: (id) => dependents.get(id) ?? [],
   };
+}
+
+/** The tasks whose results a task needs: those that it depends on, and those that its expressions read. */
+export function neededBy({ needs, reads }: PlanNode): ReadonlySet<string> {
+  return new Set([...needs.map(({ task }) => task), ...(reads ?? [])]);
 }
 
 /** The protocol version that an agent needs to execute all of these. */

@@ -348,8 +348,7 @@ export class Progress {
     const ids = new Set<string>();
     for (const { key } of items) {
       const id = nodeId(task, key);
-      if (ids.has(id) || this.#states.has(id))
-        throw new InvalidInputError(`there is more than one "${id}"`);
+      if (ids.has(id) || this.#states.has(id)) throw new InvalidInputError(`there is more than one "${id}"`);
       ids.add(id);
     }
     const { needs: _, fanOut: __, when: ___, ...rest } = state.node;

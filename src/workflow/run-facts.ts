@@ -13,7 +13,7 @@ export interface RunFacts {
 }
 
 /** The names behind `run.` in expressions; times in ms since the epoch. */
-export interface FactsOfRun {
+interface FactsOfRun {
   readonly id: string;
   readonly workflow_id: string;
   readonly attempt: number;
@@ -33,9 +33,10 @@ export interface RunWithFacts {
   readonly attempt: number;
   readonly trigger: string;
   readonly scheduled_time_ms: number | null;
-  readonly created_at_ms: number;
+  /** Agents of an older principal do not get it. */
+  readonly created_at_ms?: number | undefined;
   readonly params: Readonly<Record<string, string>>;
-  readonly event?: Readonly<Record<string, string>> | null;
+  readonly event?: Readonly<Record<string, string>> | null | undefined;
 }
 
 /** The facts of a run of this workflow. */
@@ -51,7 +52,7 @@ export function factsOf(
       attempt: run.attempt,
       trigger: run.trigger,
       scheduled_time_ms: run.scheduled_time_ms,
-      created_at_ms: run.created_at_ms,
+      created_at_ms: run.created_at_ms ?? run.scheduled_time_ms ?? 0,
     },
     event: run.event ?? {},
     env: workflow.env,

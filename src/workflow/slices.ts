@@ -78,8 +78,7 @@ function divided(
     seeds,
     ({ polls = false, item, placement }) => polls || (placement.spread && item === undefined),
   );
-  const rest =
-    together[0]?.item === undefined ? [grown(plan, progress, together)] : chunked(together, room);
+  const rest = together[0]?.item === undefined ? [grown(plan, progress, together)] : chunked(together, room);
   return [...alone.map((node) => [node]), ...rest];
 }
 

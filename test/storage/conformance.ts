@@ -81,6 +81,7 @@ function taskRun(runId: string, over: Partial<TaskRunRecord> = {}): TaskRunRecor
     duration_ms: null,
     status_at_ms: 3000,
     due_ms: null,
+    allowed: 0,
     outputs: null,
     ...over,
   };
@@ -728,7 +729,7 @@ export function describeStore(name: string, make: () => Promise<StoreUnderTest>)
         "c",
       ]);
       expect(await store.read((tx) => tx.listTaskEnds("split"))).toEqual(
-        ends.map(({ task_id, slice }) => ({ task_id, slice, attempt: 1, status: "COMPLETED" })),
+        ends.map(({ task_id, slice }) => ({ task_id, slice, attempt: 1, status: "COMPLETED", allowed: 0 })),
       );
       expect((await store.read((tx) => tx.listTaskRuns("split")))[0]?.outputs).toBe('{"n":1}');
       const states = (await store.read((tx) => tx.listTaskRuns("split"))).map(

@@ -96,6 +96,7 @@ export function pendingRun(id: string, over: Partial<RunRecord> = {}): RunRecord
     deadline_ms: null,
     tasks_total: 1,
     tasks_done: 0,
+    allowed_failures: 0,
     started_at_ms: null,
     finished_at_ms: null,
     duration_ms: null,

@@ -10,6 +10,10 @@ import { diagnosticsOf } from "./support.ts";
 const task = (lines: string): string =>
   `name: w\ntasks:\n  a:\n    name: a\n    config: !Subprocess {cmd: ls}\n${lines}`;
 
+/** One with a second task, which depends on the first. */
+const dependent = (depends: string): string =>
+  task(`  b:\n    depends: ${depends}\n    config: !Subprocess {cmd: ls}\n`);
+
 interface Case {
   readonly about: string;
   readonly text: string;
@@ -227,7 +231,7 @@ const CASES: readonly Case[] = [
     text: task("    depends: b\n"),
     code: "E012",
     at: "6:14",
-    message: '"depends" of task "a" must be a list, not "b"',
+    message: '"depends" of task "a" must be a list or a mapping, not "b"',
     help: 'write a list: ["b"]',
   },
   {
@@ -567,6 +571,101 @@ const CASES: readonly Case[] = [
     code: "E032",
     at: "4:33",
     message: "the dependencies form a cycle: a → c → b → a",
+  },
+  // E033 bad-condition
+  {
+    about: "a word of another tool",
+    text: dependent("{a: success}"),
+    code: "E033",
+    at: "7:18",
+    message: '"a" in depends of task "b": "success" is not a condition',
+    help: "write completed",
+  },
+  {
+    about: "a status as a condition",
+    text: dependent("{a: FAILED}"),
+    code: "E033",
+    at: "7:18",
+    message: '"a" in depends of task "b": "FAILED" is not a condition',
+    help: "write failed",
+  },
+  {
+    about: "a condition with a letter too few",
+    text: dependent("{a: [completed, skiped]}"),
+    code: "E033",
+    at: "7:30",
+    message: 'entry 2 of "a" in depends of task "b": "skiped" is not a condition',
+    help: 'did you mean "skipped"?',
+  },
+  {
+    about: "a condition that says nothing",
+    text: dependent("{a: maybe}"),
+    code: "E033",
+    at: "7:18",
+    message: '"a" in depends of task "b": "maybe" is not a condition',
+    help: "write completed, failed, skipped or ended",
+  },
+  {
+    about: "no condition",
+    text: dependent("{a: []}"),
+    code: "E033",
+    at: "7:15",
+    message: '"a" in depends of task "b" has no condition',
+    help: "write completed, failed, skipped or ended",
+  },
+  {
+    about: "a mapping as a condition",
+    text: dependent("{a: {status: failed}}"),
+    code: "E012",
+    at: "7:15",
+    message:
+      '"a" in depends of task "b" must be completed, failed, skipped or ended, or a list of these, not a mapping',
+    help: "write completed, failed, skipped or ended",
+  },
+  {
+    about: "a condition on a task that does not exist",
+    text: dependent("{aa: failed}"),
+    code: "E030",
+    at: "7:15",
+    message: 'task "b" depends on "aa", which does not exist',
+    help: 'did you mean "a"?',
+  },
+  {
+    about: "a condition on oneself",
+    text: dependent("{b: failed}"),
+    code: "E031",
+    at: "7:15",
+    message: 'task "b" depends on itself',
+  },
+  {
+    about: "a word that is neither true nor false for allow_failure",
+    text: task("    allow_failure: maybe\n"),
+    code: "E012",
+    at: "6:20",
+    message: '"allow_failure" of task "a" must be true or false, not "maybe"',
+  },
+  {
+    about: "a list of exit codes where a mapping is wanted",
+    text: task("    allow_failure: [3]\n"),
+    code: "E012",
+    at: "6:5",
+    message: '"allow_failure" of task "a" must be true, false or {exit_codes: [...]}, not a list',
+  },
+  {
+    about: "an exit code that is none",
+    text: task("    allow_failure: {exit_codes: [3, 70-75x]}\n"),
+    code: "E014",
+    at: "6:37",
+    message: 'entry 2 of "exit_codes" in allow_failure of task "a": "70-75x" is not an exit code or a range',
+    help: "write numbers from 1 to 255, or ranges such as 100-110",
+  },
+  {
+    about: "exit code 0",
+    text: task("    allow_failure: {exit_codes: [0]}\n"),
+    code: "E014",
+    at: "6:34",
+    message:
+      'entry 1 of "exit_codes" in allow_failure of task "a": 0 is the exit code of a task that COMPLETED',
   },
   // E040 bad-cron
   {
@@ -914,7 +1013,8 @@ const CASES: readonly Case[] = [
     text: `secrets: {DB: {file: /x}}\n${task("    secrets: DB\n")}`,
     code: "E012",
     at: "7:14",
-    message: '"secrets" of task "a" must be a list or a mapping, not "DB"',
+    message: '"secrets" of task "a" must be a list of names, not "DB"',
+    help: 'write a list: ["DB"]',
   },
   // E070 bad-param-type
   {
@@ -1074,6 +1174,7 @@ const WORDS: readonly [place: "workflow" | "task", line: string, help: string][]
   ["workflow", "triggers: [x]", 'a schedule is "cron" here, and other events are under "on"'],
   ["workflow", "parameters: {day: x}", 'it is called "params" here: params: {day: today}'],
   ["workflow", "inputs: {day: x}", 'it is called "params" here: params: {day: today}'],
+  ["task", "continue_on_error: true", 'it is called "allow_failure" here'],
   ["workflow", "environment: {A: x}", 'it is called "env" here: env: {NAME: value}'],
   ["workflow", "timeout-minutes: 30", 'it is called "timeout" here: timeout: 30m'],
   ["workflow", "timeoutSeconds: 30", 'it is called "timeout" here: timeout: 30s'],
@@ -1265,6 +1366,7 @@ describe("each mistake", () => {
       "W005",
       "W006",
       "W007",
+      "W009",
     ];
     const tested = new Set<string>([...CASES.map((each) => each.code), ...elsewhere, ...RESERVED]);
     expect(Object.keys(DIAGNOSTIC_CODES).filter((code) => !tested.has(code))).toEqual([]);
@@ -1273,9 +1375,6 @@ describe("each mistake", () => {
 
 /** Codes of keys that do not exist yet, one a line: whoever adds the key takes its codes out. */
 const RESERVED: readonly string[] = [
-  // depends as a map
-  "E033",
-  "W009",
   // expressions
   "E034",
   "E061",
@@ -1319,6 +1418,25 @@ describe("warnings", () => {
           '"on: file" can never run this workflow: it passes text as "path", which must be a whole number',
       },
     ]);
+  });
+
+  test("W009 unreachable-task: what has to fail for it has to complete for another need", () => {
+    const warningsOf = (depends: string, more = "") => {
+      const tasks = [
+        `  b: {${more}config: !Subprocess {cmd: ls}}`,
+        "  c: {depends: [b], config: !Subprocess {cmd: ls}}",
+        "  d: {depends: [c], config: !Subprocess {cmd: ls}}",
+        `  e: {depends: ${depends}, config: !Subprocess {cmd: ls}}`,
+      ];
+      const result = parseWorkflow(task(`${tasks.join("\n")}\n`), { path: "test.yml", id: "test" });
+      return result.ok ? result.warnings.map(({ code, line, message }) => [code, line, message]) : result;
+    };
+    const message = 'task "e" can never run: it needs "b" to be FAILED and, through "d", COMPLETED';
+    expect(warningsOf("{b: failed, d: completed}")).toEqual([["W009", 9, message]]);
+    expect(warningsOf("{b: failed, d: [completed, skipped]}")).toEqual([]);
+    expect(warningsOf("{b: [failed, completed], d: completed}")).toEqual([]);
+    expect(warningsOf("{b: failed, a: completed}")).toEqual([]);
+    expect(warningsOf("{b: failed, d: completed}", "allow_failure: true, ")).toEqual([]);
   });
 
   test("W003 cannot-fire: a parameter that must be given, and a trigger that does not give it", () => {

@@ -1,7 +1,9 @@
 import { describe, expect, test } from "bun:test";
 import { InvalidInputError } from "../../src/errors.ts";
-import type { Plan } from "../../src/workflow/plan.ts";
+import { readPlacement } from "../../src/workflow/placement.ts";
+import type { Plan, PlanNode } from "../../src/workflow/plan.ts";
 import { type Item, Progress, type TaskEnd } from "../../src/workflow/progress.ts";
+import type { RunFacts } from "../../src/workflow/run-facts.ts";
 import { nextSlices } from "../../src/workflow/slices.ts";
 import { FACTS, planned, said } from "./progress-support.ts";
 
@@ -237,6 +239,26 @@ describe("what the language has no key for yet", () => {
     expect(said(progress.ended("both", COMPLETED))).toEqual(["finish FAILED: failed: a"]);
   });
 
+  test("who is to blame when a condition cannot be met, in words", () => {
+    const plan = planned("a; b < a; c < b; d < b; e < c", {
+      b: { accepts: { a: ["FAILED", "CRASHED"] } },
+      c: { accepts: { b: ["FAILED", "CRASHED", "SKIPPED"] } },
+      d: { accepts: { b: ["COMPLETED"] } },
+      e: { accepts: { c: ["SKIPPED", "FAILED"] } },
+    });
+    const progress = new Progress(plan);
+    progress.begin();
+    expect(said(progress.ended("a", COMPLETED))).toEqual([
+      'skip b SKIPPED: "a", on which it depends, COMPLETED, not FAILED',
+      "start c",
+      'skip d SKIPPED: "a", on which it depends, COMPLETED, not FAILED',
+    ]);
+    expect(said(progress.ended("c", COMPLETED))).toEqual([
+      'skip e SKIPPED: "c", on which it depends, COMPLETED, not SKIPPED or FAILED',
+      "finish COMPLETED",
+    ]);
+  });
+
   test("a failure that is allowed is accepted as COMPLETED and as FAILED, and does not fail the run", () => {
     const plan = planned("a; b < a; c < a", { c: { accepts: { a: ["FAILED"] } } });
     const progress = new Progress(plan);
@@ -244,13 +266,49 @@ describe("what the language has no key for yet", () => {
     expect(said(progress.ended("a", { status: "FAILED", isAllowed: true }))).toEqual(["start b", "start c"]);
     progress.ended("b", COMPLETED);
     expect(said(progress.ended("c", COMPLETED))).toEqual(["finish COMPLETED"]);
+    expect(progress.finish).toEqual({ status: "COMPLETED", error: null, allowed: 1 });
+  });
+
+  test("a condition that cannot be computed fails the task, which may be allowed; a lost need asks it again", () => {
+    const when: PlanNode["when"] = (result, { params }) =>
+      result("a")?.status === "COMPLETED" ? null : { fail: `a has no value for ${params.day}` };
+    const plan = planned("a; b < a; c < a", {
+      b: { when, accepts: { a: ["COMPLETED", "FAILED"] } },
+      c: { when, accepts: { a: ["COMPLETED", "FAILED"] }, allowsFailure: true },
+    });
+    let asked = 0;
+    const facts = (): RunFacts => {
+      asked++;
+      return { ...FACTS, params: { day: "monday" } };
+    };
+    const progress = new Progress(plan, { facts });
+    progress.begin();
+    progress.assigned(["a"]);
+    expect(progress.outcome).toBeNull();
+    expect(progress.ended("a", FAILED)).toEqual([
+      { kind: "skip", task: "b", status: "FAILED", reason: "a has no value for monday", isAllowed: false },
+      { kind: "skip", task: "c", status: "FAILED", reason: "a has no value for monday", isAllowed: true },
+      { kind: "finish", status: "FAILED", error: "failed: a, b", allowed: 1 },
+    ]);
+    expect(progress.outcome).toEqual({
+      status: "FAILED",
+      error: "failed: a, b",
+      allowed: 1,
+      failed: ["a", "b"],
+    });
+    expect(said(progress.released(["a"]))).toEqual(["start a"]);
+    expect(said(progress.ended("a", COMPLETED))).toEqual(["start b", "start c"]);
+    expect(asked).toBe(1);
+    // Who only draws the plan asks nothing.
+    const drawn = new Progress(plan);
+    drawn.begin();
+    expect(said(drawn.ended("a", FAILED))).toEqual(["start b", "start c"]);
   });
 
   test("a condition sees the results, and is the reason for a skip", () => {
     const plan = planned("a; b < a; c < b", {
       b: {
-        when: (result) =>
-          result("a")?.outputs?.rows === 0 ? { skip: "tasks.a.outputs.rows > 0" } : null,
+        when: (result) => (result("a")?.outputs?.rows === 0 ? { skip: "tasks.a.outputs.rows > 0" } : null),
       },
     });
     const progress = new Progress(plan, { facts: () => FACTS });
@@ -290,6 +348,28 @@ describe("what the language has no key for yet", () => {
     ]);
   });
 
+  test("what is known to wait from before goes on waiting; a poll tries again in the same slice", () => {
+    const plan = planned("poll; child; go < poll child", {
+      poll: { polls: true },
+      child: { waits: "run" },
+    });
+    const progress = new Progress(plan);
+    progress.waits("poll");
+    progress.waits("child");
+    expect(progress.begin()).toEqual([]);
+    progress.assigned(["poll"]);
+    expect(progress.status("poll")).toBe("assigned");
+    expect(progress.ready).toEqual([]);
+    progress.waits("poll");
+    expect(said(progress.stop("cancelled"))).toEqual([
+      "skip poll CANCELLED: the run was cancelled",
+      "cancel child: the run was cancelled",
+      "skip go CANCELLED: the run was cancelled",
+    ]);
+    expect(progress.status("child")).toBe("undecided");
+    expect(said(progress.ended("child", { status: "CANCELLED" }))).toEqual(["finish CANCELLED"]);
+  });
+
   const hooks = (text: string): Plan =>
     planned(`${text}; ok; bad; off; always`, {
       ok: { hook: "on_success" },
@@ -322,6 +402,29 @@ describe("what the language has no key for yet", () => {
     ]);
     stopped.ended("off", COMPLETED);
     expect(said(stopped.ended("always", FAILED))).toEqual(["finish CANCELLED"]);
+  });
+
+  test("hooks can be stopped, which changes nothing about the end of the run", () => {
+    const plan = hooks("a");
+    const progress = new Progress(plan);
+    progress.begin();
+    expect(progress.stopHooks()).toEqual([]);
+    progress.ended("a", FAILED);
+    progress.assigned(["bad"]);
+    expect(said(progress.stopHooks())).toEqual(["cancel always: the hooks of the run were stopped"]);
+    expect(progress.stopHooks()).toEqual([]);
+    expect(said(progress.released(["bad"]))).toEqual([
+      "skip bad CANCELLED: the hooks of the run were stopped",
+    ]);
+    expect(said(progress.ended("always", { status: "CANCELLED" }))).toEqual(["finish FAILED: failed: a"]);
+    const again = new Progress(plan, { over: [["a", FAILED]] });
+    again.assigned(["bad"]);
+    again.stopHooks();
+    expect(said(again.begin())).toEqual([
+      "skip ok CANCELLED: the hooks of the run were stopped",
+      "skip off CANCELLED: the hooks of the run were stopped",
+      "skip always CANCELLED: the hooks of the run were stopped",
+    ]);
   });
 
   test("a hook whose slice is lost runs elsewhere", () => {
@@ -369,6 +472,31 @@ describe("what the language has no key for yet", () => {
         isAllowed: false,
       },
     });
+  });
+
+  test("items may have places of their own, and may be over from before; their keys are unique", () => {
+    const at = readPlacement('{"runs_on":{"host":"web-1"}}');
+    const progress = fanned(fan());
+    expect(() => progress.expanded("load", keyed(["a", "a"]))).toThrow('there is more than one "load[a]"');
+    progress.expanded("load", [{ key: "a", placement: at }, { key: "b" }, { key: "c", end: COMPLETED }]);
+    expect(progress.ready.map(({ id, placement, item }) => [id, placement.key, item])).toEqual([
+      ["load[a]", at.key, { task: "load", key: "a", index: 0 }],
+      ["load[b]", "{}", { task: "load", key: "b", index: 1 }],
+    ]);
+    expect(progress.size).toBe(6);
+  });
+
+  test("a fan-out that is lost as a whole, with all its failures, runs again", () => {
+    const count = 20_000;
+    const keys = Array.from({ length: count }, (_, n) => `${n}`);
+    const progress = fanned(fan({ failFast: true }));
+    const starts = progress.expanded("load", keyed(keys));
+    const ids = starts.flatMap((decision) => ("task" in decision ? [decision.task] : []));
+    progress.assigned(ids);
+    for (const id of ids) progress.ended(id, FAILED);
+    expect(progress.finish?.error).toBe("failed: load");
+    expect(progress.released(ids)).toHaveLength(count);
+    expect(progress.finish).toBeNull();
   });
 
   test("a fan-out without items COMPLETED at once", () => {

@@ -121,6 +121,53 @@ describe("nextSlices", () => {
   });
 });
 
+describe("slices of items", () => {
+  const plan = planned("load; after < load", {
+    load: { fanOut: { maxParallel: null, failFast: false, isShared: true } },
+  });
+  const expanded = (count: number, at: (index: number) => string = () => "{}"): Progress => {
+    const progress = new Progress(plan);
+    progress.begin();
+    expect(nextSlices(plan, progress)).toEqual([]);
+    progress.expanded(
+      "load",
+      Array.from({ length: count }, (_, n) => ({ key: `${n}`, placement: readPlacement(at(n)) })),
+    );
+    return progress;
+  };
+  const sizes = (progress: Progress, room?: number): number[] =>
+    nextSlices(plan, progress, room).map(({ tasks }) => tasks.length);
+
+  test("have few items if there is much room, and never more than 100", () => {
+    expect(sizes(expanded(10))).toEqual([3, 3, 3, 1]);
+    expect(sizes(expanded(10), 100)).toEqual(Array.from({ length: 10 }, () => 1));
+    expect(sizes(expanded(1000), 2)).toEqual(Array.from({ length: 10 }, () => 100));
+    expect(sizes(expanded(10_000), 100)).toEqual(Array.from({ length: 400 }, () => 25));
+  });
+
+  test("have items of one placement", () => {
+    const slices = nextSlices(
+      plan,
+      expanded(3, (n) => (n === 1 ? EU : "{}")),
+    );
+    expect(slices.map(({ tasks, placement }) => `${tasks.join(" ")} @ ${placement.key}`)).toEqual([
+      "load[0] @ {}",
+      "load[2] @ {}",
+      `load[1] @ ${EU}`,
+    ]);
+  });
+
+  test("what polls is a slice by itself, and nothing is grown behind it; what follows all items is none of theirs", () => {
+    const polls = planned("a; poll; b < poll; c < a", { poll: { polls: true } });
+    const progress = new Progress(polls);
+    progress.begin();
+    expect(nextSlices(polls, progress).map(({ tasks }) => tasks)).toEqual([["a", "c"], ["poll"]]);
+    expect(polls.isWhole).toBe(false);
+    expect(plan.isWhole).toBe(false);
+    expect(expectedSlices(plan).map(({ tasks }) => tasks)).toEqual([["load"], ["after"]]);
+  });
+});
+
 test("the slices to expect if every task completes", () => {
   const plan = planned("a; b < a; c < b; d < a; e < c d", { b: { at: EU } });
   expect(expectedSlices(plan).map(({ tasks }) => tasks.join(" "))).toEqual(["a d", "b", "c e"]);

@@ -1,3 +1,4 @@
+import { allowedWord } from "../../contract/allowed-failures.ts";
 import type { RunAttempt, RunDetails } from "../../contract/messages.ts";
 import { agentsOf, isSplit } from "../../contract/run-agents.ts";
 import { presentError, waitLines } from "../../contract/run-waits.ts";
@@ -63,6 +64,7 @@ async function printRun(run: RunDetails, now: number): Promise<void> {
   await fact("Run", style.bold(run.workflow_instance_id));
   await fact("Workflow", `${plainText(run.workflow_id)} (${plainText(run.workflow_name)})`);
   await fact("Status", formatStatus(run.status, style));
+  await fact("Allowed", allowedWord(run));
   const error = presentError(run);
   await fact("Error", error === null ? null : style.red(plainText(error)));
   await fact("Trigger", plainText(run.trigger));

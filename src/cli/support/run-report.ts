@@ -1,5 +1,6 @@
 /** Run reports for people and programs: the JSON of the contract, the status line, the table of tasks. */
 
+import { allowedSuffix, allowedWord } from "../../contract/allowed-failures.ts";
 import type { RunDetails, TaskRunSummary } from "../../contract/messages.ts";
 import { agentsWord, isShared } from "../../contract/run-agents.ts";
 import { presentError } from "../../contract/run-waits.ts";
@@ -18,14 +19,18 @@ export function runOutcomeJson(run: RunDetails) {
     workflow_instance_id: run.workflow_instance_id,
     status: run.status,
     attempt: run.attempt,
-    tasks: run.tasks.map(({ task_id, status, exit_code, started_at_ms, finished_at_ms, agent_id }) => ({
-      task_id,
-      status,
-      exit_code,
-      started_at_ms,
-      finished_at_ms,
-      agent_id,
-    })),
+    ...(run.allowed_failures === undefined ? {} : { allowed_failures: run.allowed_failures }),
+    tasks: run.tasks.map(
+      ({ task_id, status, exit_code, started_at_ms, finished_at_ms, agent_id, is_allowed }) => ({
+        task_id,
+        status,
+        exit_code,
+        started_at_ms,
+        finished_at_ms,
+        agent_id,
+        ...(is_allowed === true ? { is_allowed } : {}),
+      }),
+    ),
   };
 }
 
@@ -73,7 +78,7 @@ export function timelineOf(run: RunDetails): TimelineEntry[] {
   for (const task of run.tasks) {
     const on = shared && task.agent_id !== null ? ` on ${task.agent_id}` : "";
     add(task.started_at_ms, `RUNNING${on}`, task, task.task_id);
-    add(task.finished_at_ms, task.status, task, task.task_id);
+    add(task.finished_at_ms, `${task.status}${allowedSuffix(task)}`, task, task.task_id);
   }
   for (const attempt of attempts) {
     const why = attempt.error === null ? "" : `: ${attempt.error}`;
@@ -97,6 +102,8 @@ export function statusLine(run: RunDetails, now: number, style: Style = styleFor
   const agents = agentsWord(run);
   if (agents !== null) parts.push(`on ${plainText(agents)}`);
   if (run.attempt > 1) parts.push(`(attempt ${run.attempt})`);
+  const allowed = allowedWord(run);
+  if (allowed !== null) parts.push(`(${allowed})`);
   const error = presentError(run);
   return parts.join(" ") + (error === null ? "" : `\n${style.red(plainText(error))}`);
 }
@@ -121,7 +128,7 @@ export function taskTable(run: RunDetails, now: number, options: { resources?: b
       { title: "TASK", value: (task) => task.task_id, flexible: true },
       {
         title: "STATUS",
-        value: (task) => formatStatus(task.status, style),
+        value: (task) => `${formatStatus(task.status, style)}${allowedSuffix(task)}`,
         paint: (task) => statusPaint(task.status, style),
       },
       ...(isShared(run)

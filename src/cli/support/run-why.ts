@@ -2,6 +2,8 @@
 import type { RunAttempt, RunDetails, SliceWait, TaskRunSummary } from "../../contract/messages.ts";
 import { waitGroups } from "../../contract/run-waits.ts";
 import { plainText } from "../../terminal/foreign-text.ts";
+import { acceptedBy } from "../../workflow/conditions.ts";
+import type { TaskDefinition } from "../../workflow/model.ts";
 import { RUN_TRANSITIONS } from "../../workflow/run-state.ts";
 import { isTerminal, type RunStatus } from "../../workflow/status.ts";
 import { TASK_TRANSITIONS } from "../../workflow/task-state.ts";
@@ -49,6 +51,8 @@ export interface RunExplanation {
   /** Attempts that agents did not end. */
   readonly crashed: readonly Pick<RunAttempt, "slice" | "attempt" | "agent_id" | "error">[];
   readonly failed: readonly FailedTask[];
+  /** Tasks that FAILED and were allowed to. */
+  readonly allowed: readonly { readonly task_id: string; readonly error: string | null }[];
   readonly skipped: readonly { readonly task_id: string; readonly reason: string | null }[];
 }
 
@@ -72,16 +76,21 @@ export async function explain(run: RunDetails, readEnd: ReadEnd): Promise<RunExp
   const queued = new Set(waits.flatMap(({ tasks }) => tasks));
   const toCome = (isOver ? [] : definitions)
     .filter(({ id }) => !queued.has(id) && (of.get(id)?.status ?? "PENDING") === "PENDING")
-    .map(({ id, depends }) => ({
-      task_id: id,
-      depends,
-      waits_for: depends.filter((other) => !isDone(other)),
+    .map((task) => ({
+      task_id: task.id,
+      task,
+      waits_for: task.depends.filter((other) => !isDone(other)),
     }));
-  const isReady = ({ depends }: { depends: readonly string[] }) =>
-    depends.every((other) => of.get(other)?.status === "COMPLETED");
+  const isReady = ({ task }: { task: TaskDefinition }) =>
+    task.depends.every((other) => {
+      const accepted = acceptedBy(task, other);
+      const { status = "PENDING", is_allowed = false } = of.get(other) ?? {};
+      return accepted.has(status) || (is_allowed && accepted.has("COMPLETED"));
+    });
   const silent = run.status === "RUNNING" ? run.attempts.filter((attempt) => isSilent(attempt, run)) : [];
   const failed: FailedTask[] = [];
-  for (const task of inState("FAILED", "CRASHED")) {
+  const isAllowed = (task: TaskRunSummary) => task.is_allowed === true;
+  for (const task of inState("FAILED", "CRASHED").filter((task) => !isAllowed(task))) {
     failed.push({ ...part(task), last_lines: failed.length < EXPLAINED ? await readEnd(task) : [] });
   }
   return {
@@ -122,6 +131,9 @@ export async function explain(run: RunDetails, readEnd: ReadEnd): Promise<RunExp
       .filter(({ status }) => status === "CRASHED")
       .map(({ slice, attempt, agent_id, error }) => ({ slice, attempt, agent_id, error })),
     failed,
+    allowed: inState("FAILED")
+      .filter(isAllowed)
+      .map(({ task_id, error }) => ({ task_id, error })),
     skipped: inState("SKIPPED").map(({ task_id, error }) => ({ task_id, reason: error })),
   };
 }
@@ -229,6 +241,12 @@ export function explanationLines(run: RunDetails, why: RunExplanation, now: numb
   }
   const others = why.failed.slice(EXPLAINED).map(({ task_id }) => task_id);
   if (others.length > 0) add(`${plural(others.length, "more task", "more tasks")} failed: ${names(others)}`);
+  if (why.allowed.length > 0) {
+    add(
+      `${plural(why.allowed.length, "task", "tasks")} failed and may, as allow_failure says:`,
+      ...shortened(why.allowed, ({ task_id, error }) => `${plainText(task_id)}: ${plainText(error ?? "")}`),
+    );
+  }
   if (why.skipped.length > 0) {
     add(
       `${plural(why.skipped.length, "task was", "tasks were")} skipped:`,

@@ -79,6 +79,7 @@ function graphJson({ id, name, tasks }: WorkflowDefinition) {
       task_id: task.id,
       task_name: task.name,
       depends: task.depends,
+      ...(task.accepts === undefined ? {} : { accepts: task.accepts }),
       depth: dag.depth(task.id),
     })),
   };

@@ -1,5 +1,6 @@
 import type { WorkflowDetails } from "../../contract/messages.ts";
 import { plainText } from "../../terminal/foreign-text.ts";
+import { dependencyText } from "../../workflow/conditions.ts";
 import { formatDuration } from "../../workflow/duration.ts";
 import { factsOf } from "../../workflow/kinds/index.ts";
 import type { TaskDefinition, TriggerDefinitions, WorkflowDefinition } from "../../workflow/model.ts";
@@ -190,7 +191,7 @@ function taskTable(tasks: readonly TaskDefinition[]): string[] {
     [
       { title: "TASK", value: (task) => task.id },
       { title: "NAME", value: (task) => task.name, flexible: true },
-      { title: "DEPENDS ON", value: (task) => task.depends.join(", ") || "-", flexible: true },
+      { title: "DEPENDS ON", value: dependsText, flexible: true },
       ...(tasks.some((task) => task.runs_on !== undefined)
         ? [{ title: "RUNS ON", value: (task: TaskDefinition) => runsOnText(task), flexible: true }]
         : []),
@@ -206,6 +207,10 @@ function taskTable(tasks: readonly TaskDefinition[]): string[] {
     tasks,
     { indent: 2 },
   );
+}
+
+function dependsText(task: TaskDefinition): string {
+  return task.depends.map((other) => dependencyText(task, other)).join(", ") || "-";
 }
 
 function runsOnText({ runs_on }: TaskDefinition): string {

@@ -88,6 +88,10 @@ const FetchOptions = z.object({
 const TaskResult = z.object({
   status: Status.exclude(["PENDING", "RUNNING", "WAITING"]),
   outputs: Outputs.nullable().default(null),
+  /** Why it did not complete; only if somebody may read it. */
+  error: z.string().nullable().optional(),
+  /** It FAILED, and was allowed to. */
+  is_allowed: z.boolean().optional(),
 });
 
 /** A run, or a slice of one, that is assigned to an agent. */
@@ -196,6 +200,8 @@ export const RunReport = z.object({
   /** Last line of the agent's stream that was written before this report: a query of this run waits for it. */
   log_seq: z.number().int().nonnegative(),
   duration_ms: Duration.optional(),
+  /** Number of tasks that FAILED and were allowed to; absent for none. */
+  allowed_failures: z.number().int().positive().optional(),
 });
 export type RunReport = z.infer<typeof RunReport>;
 
@@ -227,6 +233,8 @@ export const TaskReport = z.object({
   duration_ms: Duration.optional(),
   /** Of a task that is WAITING: how long after `timestamp_ms` its next try begins, ms. Agents before 0.4 do not say. */
   next_try_ms: z.number().int().nonnegative().optional(),
+  /** It FAILED, and was allowed to. */
+  is_allowed: z.boolean().optional(),
 });
 export type TaskReport = z.infer<typeof TaskReport>;
 

@@ -58,6 +58,8 @@ export const RunSummary = z.object({
   /** Tasks of the definition, and how many of them have ended in the newest attempt. */
   tasks_total: z.number().int().optional(),
   tasks_done: z.number().int().optional(),
+  /** Number of tasks that FAILED and were allowed to, once it is over; absent for none. */
+  allowed_failures: z.number().int().optional(),
 });
 export type RunSummary = z.infer<typeof RunSummary>;
 
@@ -84,6 +86,8 @@ export const TaskRunSummary = z.object({
   outputs: Outputs.nullable().optional(),
   /** While it is WAITING: when its next attempt begins, ms since the epoch. Older principals do not send it. */
   next_attempt_ms: z.number().optional(),
+  /** It FAILED, and was allowed to: the run does not fail for it. */
+  is_allowed: z.boolean().optional(),
 });
 export type TaskRunSummary = z.infer<typeof TaskRunSummary>;
 

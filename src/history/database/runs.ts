@@ -46,7 +46,7 @@ export async function findRun(
   const shared = await read(
     `SELECT slice, attempt, any_value(agent_id) AS agent_id, min(started_at_ms) AS started_at_ms, max(finished_at_ms) AS finished_at_ms,
        arg_max(error, status = 'CRASHED') AS error,
-       CASE WHEN bool_or(finished_at_ms IS NULL) THEN 'RUNNING' ELSE coalesce(min(status::VARCHAR) FILTER (status <> 'SKIPPED' AND status <> 'COMPLETED'), 'COMPLETED') END AS status
+       CASE WHEN bool_or(finished_at_ms IS NULL) THEN 'RUNNING' ELSE coalesce(min(status::VARCHAR) FILTER (status <> 'SKIPPED' AND status <> 'COMPLETED' AND NOT allowed), 'COMPLETED') END AS status
      FROM task_runs WHERE workflow_instance_id = $1 AND slice > 0 AND agent_id IS NOT NULL
      GROUP BY slice, attempt ORDER BY slice, attempt`,
   );
@@ -100,6 +100,7 @@ export async function findOutputs(
 
 function toSummary(row: Row): RunSummary {
   const agents = number(row, "agents");
+  const allowed = number(row, "allowed_failures") ?? 0;
   return {
     workflow_id: text(row, "workflow_id") ?? "",
     workflow_instance_id: text(row, "workflow_instance_id") ?? "",
@@ -112,6 +113,7 @@ function toSummary(row: Row): RunSummary {
     started_at_ms: number(row, "started_at_ms"),
     finished_at_ms: number(row, "finished_at_ms"),
     duration_ms: number(row, "duration_ms"),
+    ...(allowed === 0 ? {} : { allowed_failures: allowed }),
   };
 }
 
@@ -146,6 +148,7 @@ function toTask(row: Row): TaskRunSummary {
     duration_ms: number(row, "duration_ms"),
     agent_id: text(row, "agent_id"),
     ...(outputs === undefined ? {} : { outputs }),
+    ...(row.allowed === true ? { is_allowed: true } : {}),
   };
 }
 

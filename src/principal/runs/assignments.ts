@@ -4,7 +4,8 @@ import { MAX_OUTPUTS_TOGETHER_BYTES } from "../../contract/outputs.ts";
 import { CdktrError } from "../../errors.ts";
 import type { Claim, OperationalTx, RunRecord, SliceRecord } from "../../storage/operational/store.ts";
 import type { TaskDefinition, WorkflowDefinition } from "../../workflow/model.ts";
-import { isEnding } from "../../workflow/task-state.ts";
+import { neededBy, type PlanNode } from "../../workflow/plan.ts";
+import type { Ending } from "../../workflow/task-state.ts";
 import type { Definitions } from "./definitions.ts";
 import type { ProgressOfRuns } from "./progress-of-runs.ts";
 
@@ -64,7 +65,8 @@ export class Assignments {
     if (workflow === null) return null;
     // The usual case: nothing of it has ended yet.
     const completed_tasks = run.tasks_done === 0 ? [] : await tx.completedTasks(run.workflow_instance_id);
-    const results = await completed(tx, run, stillNeeded(workflow.tasks, completed_tasks));
+    const plan = completed_tasks.length === 0 ? null : await this.#definitions.planOf(tx, run);
+    const results = await completed(tx, run, stillNeeded(plan?.nodes ?? [], completed_tasks));
     return { workflow, completed_tasks, ...(Object.keys(results).length === 0 ? {} : { results }) };
   }
 
@@ -78,11 +80,15 @@ export class Assignments {
     const all = this.#tasksOf(at.definition);
     const own = new Set(slice.tasks);
     const tasks: TaskDefinition[] = [];
+    const nodes: PlanNode[] = [];
     const outside = new Map<string, TaskDefinition>();
     for (const id of slice.tasks) {
       const task = all.get(id);
-      if (task !== undefined) tasks.push(task);
-      for (const needed of task?.depends ?? []) {
+      const node = at.plan.node(id);
+      if (task === undefined || node === undefined) continue;
+      tasks.push(task);
+      nodes.push(node);
+      for (const needed of neededBy(node)) {
         const definition = own.has(needed) ? undefined : all.get(needed);
         if (definition !== undefined) outside.set(needed, { ...definition, depends: [] });
       }
@@ -93,10 +99,20 @@ export class Assignments {
         await completedBefore(tx, slice),
       ),
     ];
-    const results: Results = await completed(tx, run, stillNeeded(tasks, completed_tasks));
-    for (const id of outside.keys()) {
-      const status = ends[id]?.status;
-      if (status !== undefined && isEnding(status)) results[id] ??= { status, outputs: null };
+    const results: Results = await completed(tx, run, stillNeeded(nodes, completed_tasks));
+    const others = [...outside.keys()].flatMap((id) => {
+      const end = ends[id];
+      return end === undefined || results[id] !== undefined ? [] : [{ id, ...end }];
+    });
+    const errors = await errorsOf(tx, run, nodes, others);
+    for (const { id, status, isAllowed } of others) {
+      const error = errors.get(id) ?? null;
+      results[id] = {
+        status,
+        outputs: null,
+        ...(error === null ? {} : { error }),
+        ...(isAllowed ? { is_allowed: true } : {}),
+      };
     }
     return {
       workflow: { ...at.definition, tasks: [...outside.values(), ...tasks] },
@@ -122,11 +138,30 @@ async function completedBefore(tx: OperationalTx, slice: SliceRecord): Promise<S
   return new Set(tasks.filter(({ status }) => status === "COMPLETED").map(({ task_id }) => task_id));
 }
 
-/** The completed tasks on which one of these depends that has yet to run. */
-export function stillNeeded(tasks: readonly TaskDefinition[], completedTasks: readonly string[]): string[] {
+/** The completed tasks whose results one of these needs that has yet to run. */
+export function stillNeeded(nodes: readonly PlanNode[], completedTasks: readonly string[]): string[] {
+  if (completedTasks.length === 0) return [];
   const completed = new Set(completedTasks);
-  const needed = new Set(tasks.flatMap(({ id, depends }) => (completed.has(id) ? [] : depends)));
+  const needed = new Set(nodes.flatMap((node) => (completed.has(node.id) ? [] : [...neededBy(node)])));
   return completedTasks.filter((id) => needed.has(id));
+}
+
+/** Why those of these tasks did not complete that expressions of these nodes read. */
+async function errorsOf(
+  tx: OperationalTx,
+  run: RunRecord,
+  nodes: readonly PlanNode[],
+  tasks: readonly { readonly id: string; readonly status: Ending }[],
+): Promise<ReadonlyMap<string, string | null>> {
+  const read = new Set(nodes.flatMap(({ reads = [] }) => [...reads]));
+  const wanted = new Set(
+    tasks.filter(({ id, status }) => status !== "COMPLETED" && read.has(id)).map(({ id }) => id),
+  );
+  if (wanted.size === 0) return new Map();
+  const states = await tx.listTaskStates(run.workflow_instance_id);
+  return new Map(
+    states.filter(({ task_id }) => wanted.has(task_id)).map(({ task_id, error }) => [task_id, error]),
+  );
 }
 
 /** The results of tasks that COMPLETED and published something. */

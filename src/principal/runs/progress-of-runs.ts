@@ -10,6 +10,7 @@ import type { OperationalTx, RunRecord } from "../../storage/operational/store.t
 import type { WorkflowDefinition } from "../../workflow/model.ts";
 import type { Plan } from "../../workflow/plan.ts";
 import { type Decision, Progress, type TaskEnd, timeoutText } from "../../workflow/progress.ts";
+import { factsOf } from "../../workflow/run-facts.ts";
 import type { RunStatus } from "../../workflow/status.ts";
 import { isEnding } from "../../workflow/task-state.ts";
 import type { Definitions } from "./definitions.ts";
@@ -110,14 +111,24 @@ export class ProgressOfRuns {
     const slices = await tx.listSlices(run.workflow_instance_id, "all");
     const bySlice = new Map(slices.map((slice) => [slice.slice, slice]));
     const over = new Map<string, TaskEnd>();
-    for (const { task_id, slice, attempt, status } of await tx.listTaskEnds(run.workflow_instance_id)) {
+    for (const { task_id, slice, attempt, status, allowed } of await tx.listTaskEnds(
+      run.workflow_instance_id,
+    )) {
       if (!isEnding(status) || over.get(task_id)?.status === "COMPLETED") continue;
       const of = bySlice.get(slice);
       const isOfNewest = slice === 0 || of?.attempt === attempt;
       if (status === "COMPLETED" || (isOfNewest && (of?.state !== "LEASED" || isTold(status))))
-        over.set(task_id, { status });
+        over.set(task_id, {
+          status,
+          isAllowed: allowed === 1,
+          isUnstarted: slice === 0 && status === "FAILED",
+        });
     }
-    const progress = new Progress(plan, { over });
+    for (const [id, read] of await this.#read(tx, run, plan)) {
+      const end = over.get(id);
+      if (end !== undefined) over.set(id, { ...end, ...read });
+    }
+    const progress = new Progress(plan, { over, facts: () => factsOf(run, definition) });
     for (const { state, tasks } of slices) if (state !== "OVER") progress.assigned(tasks);
     const decisions =
       run.cancel_requested_at_ms !== null
@@ -126,6 +137,21 @@ export class ProgressOfRuns {
           ? progress.stop("timed out", timeoutText(definition))
           : progress.begin();
     return { definition, plan, progress, decisions };
+  }
+
+  /** What conditions are decided by: the errors and the outputs of the tasks that they read. */
+  async #read(
+    tx: OperationalTx,
+    { workflow_instance_id: id }: RunRecord,
+    { decidedBy }: Plan,
+  ): Promise<ReadonlyMap<string, Pick<TaskEnd, "error" | "outputs">>> {
+    const read = new Map<string, Pick<TaskEnd, "error" | "outputs">>();
+    if (decidedBy.size === 0) return read;
+    for (const { task_id, error } of await tx.listTaskStates(id))
+      if (decidedBy.has(task_id)) read.set(task_id, { error });
+    for (const [task, outputs] of await tx.outputsOf(id, [...decidedBy]))
+      read.set(task, { outputs: JSON.parse(outputs) });
+    return read;
   }
 }
 

@@ -73,6 +73,8 @@ export interface RunWord extends ReportedClock {
   readonly log_seq: number;
   /** How long the attempt took, by the agent's monotonic clock. */
   readonly duration_ms?: number | undefined;
+  /** Number of tasks that FAILED and were allowed to. */
+  readonly allowed_failures?: number | undefined;
 }
 
 /** An agent's report about a task run. */
@@ -169,6 +171,7 @@ export class RunChanges {
       timed_out_at_ms: null,
       deadline_ms: null,
       tasks_done: carried.length,
+      allowed_failures: 0,
       started_at_ms: null,
       finished_at_ms: null,
       duration_ms: null,
@@ -260,11 +263,11 @@ export class RunChanges {
           return "applied";
         }
         await this.#closeTasks(tx, held, left, silence);
-        const { status, error, stream_id: log_stream_id, log_seq } = word;
+        const { status, error, stream_id: log_stream_id, log_seq, allowed_failures = 0 } = word;
         // A run that had another attempt before began on another clock.
         const isAll = run.started_at_ms === attempt.started_at_ms;
         const duration_ms = isAll ? (word.duration_ms ?? null) : null;
-        const step = { status, error, log_stream_id, log_seq, duration_ms };
+        const step = { status, error, log_stream_id, log_seq, duration_ms, allowed_failures };
         await this.#end(tx, run, attempt, "RELEASED", at, step);
         return "applied";
       }
@@ -317,6 +320,7 @@ export class RunChanges {
       outputs: word.outputs === null ? null : JSON.stringify(word.outputs),
       duration_ms: word.duration_ms ?? null,
       due_ms: word.next_try_ms === undefined ? null : at + word.next_try_ms,
+      allowed: word.is_allowed === true ? 1 : 0,
     });
     heard.tasks.set(word.task_instance_id, next);
     const done = isTerminal(TASK_TRANSITIONS, next.status) ? 1 : 0;

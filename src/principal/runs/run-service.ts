@@ -256,9 +256,9 @@ export class RunService {
       (await tx.movedOutputs(run.workflow_instance_id)).map((task) => task.task_instance_id),
     );
     if (moved.size === 0) return [];
-    const definition = await this.#definitions.of(tx, run);
+    const plan = await this.#definitions.planOf(tx, run);
     const done = carried.map(({ task_id }) => task_id);
-    const needed = new Set(definition === null ? [] : stillNeeded(definition.tasks, done));
+    const needed = new Set(stillNeeded(plan?.nodes ?? [], done));
     return carried.flatMap(({ task_id, task_instance_id }) =>
       needed.has(task_id) && moved.has(task_instance_id) ? [task_instance_id] : [],
     );
@@ -608,6 +608,7 @@ function summaryOf(run: ListedRun): RunSummary {
     duration_ms: durationOf(run),
     tasks_total: run.tasks_total,
     tasks_done: run.tasks_done,
+    ...(run.allowed_failures === 0 ? {} : { allowed_failures: run.allowed_failures }),
   };
 }
 
@@ -680,13 +681,21 @@ function summarizer(
 ): (task: TaskRunState) => TaskRunSummary {
   const policies = new Map(definition?.tasks.map(({ id, retry }) => [id, retry]));
   return (record) => {
-    const { workflow_instance_id: _run, task_name: _name, status_at_ms: _at, due_ms, ...task } = record;
+    const {
+      workflow_instance_id: _run,
+      task_name: _name,
+      status_at_ms: _at,
+      due_ms,
+      allowed,
+      ...task
+    } = record;
     const due = task.status === "WAITING" ? (due_ms ?? dueBy(policies.get(task.task_id), record)) : null;
     return {
       ...task,
       duration_ms: durationOf(task),
       agent_id: leases.get(nameOf(record))?.agent_id ?? null,
       ...(due === null ? {} : { next_attempt_ms: due }),
+      ...(allowed === 0 ? {} : { is_allowed: true }),
     };
   };
 }

@@ -112,6 +112,7 @@ export function newTaskRun(
     duration_ms: null,
     status_at_ms: at,
     due_ms: null,
+    allowed: 0,
     outputs: null,
   };
 }

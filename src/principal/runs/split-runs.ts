@@ -7,6 +7,7 @@
  * nothing.
  */
 import type { Clock } from "../../clock.ts";
+import type { TaskReport } from "../../contract/messages.ts";
 import type {
   AttemptRecord,
   OperationalTx,
@@ -14,11 +15,18 @@ import type {
   SliceRecord,
   TaskRunRecord,
 } from "../../storage/operational/store.ts";
-import { type Decision, type Progress, type Stop, stopReason } from "../../workflow/progress.ts";
+import {
+  type Decision,
+  type Progress,
+  type RunFinish,
+  type Stop,
+  stopReason,
+  type TaskEnd,
+} from "../../workflow/progress.ts";
 import { RUN_TRANSITIONS } from "../../workflow/run-state.ts";
 import { nextSlices } from "../../workflow/slices.ts";
 import { canTransition } from "../../workflow/status.ts";
-import { type Ending, isEnding } from "../../workflow/task-state.ts";
+import { isEnding } from "../../workflow/task-state.ts";
 import type { PrincipalEvents } from "../principal-events.ts";
 import type { Definitions } from "./definitions.ts";
 import { needsOfSlice } from "./needs.ts";
@@ -30,6 +38,9 @@ export interface Leftover {
   readonly status: "CANCELLED" | "CRASHED";
   readonly error: string;
 }
+
+/** What an agent says of a task. */
+type TaskWord = Pick<TaskReport, "task_id" | "status" | "error" | "outputs" | "is_allowed">;
 
 /** What {@link SplitRuns} needs. */
 export interface SplitRunsOptions {
@@ -67,14 +78,15 @@ export class SplitRuns {
   async reported(
     tx: OperationalTx,
     run: RunRecord,
-    { task_id, status }: Pick<TaskRunRecord, "task_id" | "status">,
+    { task_id, status, error, outputs, is_allowed: isAllowed = false }: TaskWord,
     at: number,
   ): Promise<void> {
     if (!isTold(status)) return;
     const plan = await this.#o.definitions.planOf(tx, run);
     // Otherwise it is enough to know when the slice is over.
     if (plan?.dependents(task_id).length === 0) return;
-    await this.#advance(tx, run, at, (progress) => progress.ended(task_id, { status }));
+    const end = { status, isAllowed, ...(plan?.decidedBy.has(task_id) === true ? { error, outputs } : {}) };
+    await this.#advance(tx, run, at, (progress) => progress.ended(task_id, end));
   }
 
   /** A slice is over, and so is its lease: what its tasks have become is final. */
@@ -91,7 +103,7 @@ export class SplitRuns {
     const ends = await this.#close(tx, run, attempt, slice, at, left);
     await tx.endSlice(slice);
     return this.#advance(tx, run, at, (progress) =>
-      [...ends].flatMap(([task, status]) => progress.ended(task, { status })),
+      [...ends].flatMap(([task, end]) => progress.ended(task, end)),
     );
   }
 
@@ -127,15 +139,16 @@ export class SplitRuns {
   async #takeBack(tx: OperationalTx, run: RunRecord, { tasks }: SliceRecord, at: number): Promise<void> {
     const { workflow_instance_id: id } = run;
     const skipped = (await tx.listTaskStates(id)).filter(
-      ({ slice, attempt, status }) => slice === 0 && attempt > 0 && status === "SKIPPED",
+      ({ slice, attempt, status }) =>
+        slice === 0 && attempt > 0 && (status === "SKIPPED" || status === "FAILED"),
     );
     const undecided: string[] = [];
     await this.#advance(tx, run, at, (progress) => {
       const decisions = progress.released(tasks);
       progress.assigned(tasks);
       const again = new Set(decisions.flatMap((decision) => ("task" in decision ? [decision.task] : [])));
-      for (const { task_id, task_instance_id } of skipped)
-        if (again.has(task_id) || progress.status(task_id) !== "SKIPPED") undecided.push(task_instance_id);
+      for (const { task_id, task_instance_id, status } of skipped)
+        if (again.has(task_id) || progress.status(task_id) !== status) undecided.push(task_instance_id);
       return decisions;
     });
     if (undecided.length > 0) await tx.withdrawTasks(id, undecided);
@@ -202,8 +215,8 @@ export class SplitRuns {
     slice: SliceRecord,
     at: number,
     { status, error }: Leftover,
-  ): Promise<Map<string, Ending>> {
-    const ends = new Map<string, Ending>();
+  ): Promise<Map<string, TaskEnd>> {
+    const ends = new Map<string, TaskEnd>();
     const { writing } = this.#o;
     for (const task of await tx.listTaskStates(run.workflow_instance_id, slice.slice)) {
       const isOfThis = task.attempt === attempt.attempt;
@@ -211,15 +224,21 @@ export class SplitRuns {
         const record = { ...task, outputs: null };
         await writing.setTask(tx, run, attempt.agent_id, record, task.status, at, { status, error });
       }
-      if (ends.get(task.task_id) === "COMPLETED") continue;
-      if (task.status === "COMPLETED") ends.set(task.task_id, task.status);
-      else if (isOfThis) ends.set(task.task_id, isEnding(task.status) ? task.status : status);
+      if (ends.get(task.task_id)?.status === "COMPLETED") continue;
+      if (task.status === "COMPLETED") ends.set(task.task_id, { status: task.status });
+      else if (isOfThis)
+        ends.set(
+          task.task_id,
+          isEnding(task.status)
+            ? { status: task.status, error: task.error, isAllowed: task.allowed === 1 }
+            : { status, error },
+        );
     }
     for (const task of slice.tasks) {
       if (ends.has(task)) continue;
       const fresh = await this.#taskRun(tx, run, task, attempt, at);
       await writing.setTask(tx, run, attempt.agent_id, fresh, null, at, { status, error });
-      ends.set(task, status);
+      ends.set(task, { status, error });
     }
     return ends;
   }
@@ -275,8 +294,9 @@ export class SplitRuns {
       if (decision.kind === "start") hasReady = true;
       else if (decision.kind === "skip") {
         const task = await this.#taskRun(tx, run, decision.task, { slice: 0, attempt: run.attempt }, at);
-        const { status, reason: error } = decision;
-        await this.#o.writing.setTask(tx, run, null, task, null, at, { status, error });
+        const { status, reason: error, isAllowed } = decision;
+        const change = { status, error, allowed: isAllowed ? 1 : 0 } as const;
+        await this.#o.writing.setTask(tx, run, null, task, null, at, change);
       } else if (decision.kind !== "finish")
         throw new Error(`the principal does not carry out the decision "${decision.kind}"`);
     }
@@ -298,11 +318,12 @@ export class SplitRuns {
   async #finish(
     tx: OperationalTx,
     run: RunRecord,
-    { status, error }: NonNullable<Progress["finish"]>,
+    { status, error, allowed: allowed_failures }: RunFinish,
     at: number,
   ): Promise<RunRecord> {
     this.#forget(tx, run);
-    const step = { status, error: status === "CANCELLED" ? (error ?? "cancelled") : error };
+    const told = status === "CANCELLED" ? (error ?? "cancelled") : error;
+    const step = { status, error: told, allowed_failures };
     if (canTransition(RUN_TRANSITIONS, run.status, status)) return this.#o.writing.end(tx, run, at, step);
     // Nothing of it was left to be executed.
     const status_at_ms = Math.max(run.status_at_ms, at);

@@ -50,6 +50,8 @@ export interface ListedRun {
   readonly tasks_total: number;
   /** Number of tasks that are over in the newest attempt, or completed before. */
   readonly tasks_done: number;
+  /** Number of tasks that FAILED and were allowed to, once the run is over. */
+  readonly allowed_failures: number;
   readonly started_at_ms: number | null;
   readonly finished_at_ms: number | null;
   /** How long it took, by one monotonic clock; null while it has not ended, and where that is not known. */
@@ -142,6 +144,8 @@ export interface TaskRunRecord {
   readonly status_at_ms: number;
   /** While it is WAITING: when its next try begins; null where that is not known. */
   readonly due_ms: number | null;
+  /** 1: it FAILED, and was allowed to. */
+  readonly allowed: 0 | 1;
   /** JSON object: what the task published; null for nothing. */
   readonly outputs: string | null;
 }

@@ -66,7 +66,13 @@ export type RunStep = Pick<RunRecord, "status" | "status_at_ms" | "error"> &
   Partial<
     Pick<
       RunRecord,
-      "started_at_ms" | "finished_at_ms" | "duration_ms" | "crashed_attempts" | "log_stream_id" | "log_seq"
+      | "started_at_ms"
+      | "finished_at_ms"
+      | "duration_ms"
+      | "crashed_attempts"
+      | "allowed_failures"
+      | "log_stream_id"
+      | "log_seq"
     >
   >;
 
@@ -89,7 +95,7 @@ export type TaskRunState = Omit<TaskRunRecord, "outputs">;
 export type MovedOutputs = Pick<TaskRunRecord, "task_id" | "task_instance_id">;
 
 /** How a task run ended, or what its status is until then. */
-export type TaskEnd = Pick<TaskRunRecord, "task_id" | "slice" | "attempt" | "status">;
+export type TaskEnd = Pick<TaskRunRecord, "task_id" | "slice" | "attempt" | "status" | "allowed">;
 
 /** Tasks of a split run that are ready for an agent. */
 type NewSlice = Pick<SliceRecord, "slice" | "tasks" | "needs">;
@@ -230,7 +236,7 @@ export interface LeaseIntentions {
     from: RunStatus | null,
     of: { workflow_id: string; agent_id: string | null },
   ): Promise<void>;
-  /** Removes task runs that were SKIPPED without an agent: the tasks are undecided again. The history keeps their rows. */
+  /** Removes task runs that were SKIPPED, or FAILED, without an agent: the tasks are undecided again. The history keeps their rows. */
   withdrawTasks(runId: string, taskInstanceIds: readonly string[]): Promise<void>;
   getTaskRun(runId: string, taskInstanceId: string): Promise<TaskRunRecord | null>;
   /** In the order in which they were first written, with what they published, which may be large. */

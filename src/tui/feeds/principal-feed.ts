@@ -379,5 +379,6 @@ function summaryOf(run: RunDetails): RunSummary {
     ...(run.duration_ms === undefined ? {} : { duration_ms: run.duration_ms }),
     tasks_total: run.tasks_total ?? run.definition?.tasks.length ?? run.tasks.length,
     tasks_done: run.tasks_done ?? over.length,
+    ...(run.allowed_failures === undefined ? {} : { allowed_failures: run.allowed_failures }),
   };
 }

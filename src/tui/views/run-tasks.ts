@@ -1,10 +1,12 @@
 /** The tasks of a run: as a table, and one of them in detail. */
 
+import { allowedSuffix } from "../../contract/allowed-failures.ts";
 import type { RunDetails, TaskRunSummary } from "../../contract/messages.ts";
 import { isShared } from "../../contract/run-agents.ts";
 import { tookMs } from "../../contract/took.ts";
 import { printable } from "../../terminal/foreign-text.ts";
 import { wrapWords } from "../../terminal/text.ts";
+import { dependencyText } from "../../workflow/conditions.ts";
 import { factsOf } from "../../workflow/kinds/index.ts";
 import type { TaskDefinition } from "../../workflow/model.ts";
 import { duration, kibibytes, moment, until } from "../format.ts";
@@ -20,6 +22,12 @@ function ending(task: TaskRunSummary | undefined): string {
   if (task === undefined) return "";
   if (task.signal !== null) return task.signal;
   return task.exit_code === null ? "" : String(task.exit_code);
+}
+
+/** Its status; a failure that is allowed is not shown as alarming. */
+function taskStatus(task: TaskRunSummary | undefined): Span[] {
+  const spans = statusSpans(task?.status ?? "PENDING");
+  return task?.is_allowed === true ? spans.map(([text]): Span => [text, YELLOW]) : spans;
 }
 
 export function drawTaskTable(region: Region, run: RunDetails, state: State, name: string): void {
@@ -38,7 +46,7 @@ export function drawTaskTable(region: Region, run: RunDetails, state: State, nam
     empty: "",
     columns: [
       { title: "TASK", width: 12, grow: 2, cell: (task) => cell(task.id) },
-      { title: "STATUS", width: 11, cell: ({ run: task }) => statusSpans(task?.status ?? "PENDING") },
+      { title: "STATUS", width: 11, cell: ({ run: task }) => taskStatus(task) },
       ...(isShared(run) ? [agent] : []),
       {
         title: "TIME",
@@ -78,7 +86,12 @@ export function drawTaskTable(region: Region, run: RunDetails, state: State, nam
         title: "COMMAND",
         width: 10,
         grow: 3,
-        cell: ({ definition }) => cell(definition === null ? "" : command(definition), DIM),
+        // What has not run has a reason instead.
+        cell: ({ definition, run: task }) =>
+          cell(
+            task?.status === "SKIPPED" ? (task.error ?? "") : definition === null ? "" : command(definition),
+            DIM,
+          ),
       },
     ],
   });
@@ -115,13 +128,14 @@ export function drawTask(region: Region, run: RunDetails, id: string, now: numbe
   if (execution?.max_rss_kb != null) facts.push(`memory ${kibibytes(execution.max_rss_kb)}`);
   if (execution?.started_at_ms != null) facts.push(`started ${moment(execution.started_at_ms, now)}`);
   region.spans(0, 0, [
-    ...statusSpans(execution?.status ?? "PENDING"),
+    ...taskStatus(execution),
+    [execution === undefined ? "" : allowedSuffix(execution), YELLOW],
     [`  ${id}`, CYAN | BOLD],
     [definition === null || definition.name === id ? "" : `  ${definition.name}`, PLAIN],
     [
       definition === null || definition.depends.length === 0
         ? ""
-        : `  after ${definition.depends.join(", ")}`,
+        : `  after ${definition.depends.map((other) => dependencyText(definition, other)).join(", ")}`,
       DIM,
     ],
   ]);
@@ -138,6 +152,9 @@ export function drawTask(region: Region, run: RunDetails, id: string, now: numbe
   }
   region.spans(0, 2, [
     [facts.join(" · "), PLAIN],
-    [execution?.error == null ? "" : `${facts.length > 0 ? "  " : ""}${execution.error}`, RED],
+    [
+      execution?.error == null ? "" : `${facts.length > 0 ? "  " : ""}${execution.error}`,
+      execution?.status === "SKIPPED" || execution?.is_allowed === true ? YELLOW : RED,
+    ],
   ]);
 }

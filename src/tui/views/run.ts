@@ -1,5 +1,6 @@
 /** A run: its graph, Gantt chart, tasks, log and details. */
 
+import { allowedWord } from "../../contract/allowed-failures.ts";
 import type { RunDetails } from "../../contract/messages.ts";
 import { agentsWord } from "../../contract/run-agents.ts";
 import { presentError, waitLines } from "../../contract/run-waits.ts";
@@ -93,6 +94,7 @@ function drawCause(region: Region, panes: Region, run: RunDetails): number {
 function headline(run: RunDetails, now: number, columns: number): Span[] {
   const took = tookMs(run, now);
   const agents = agentsWord(run);
+  const allowed = allowedWord(run);
   const done = run.tasks.filter((task) =>
     ["COMPLETED", "FAILED", "SKIPPED", "CANCELLED", "CRASHED"].includes(task.status),
   );
@@ -103,6 +105,7 @@ function headline(run: RunDetails, now: number, columns: number): Span[] {
     [`  ${done.length}/${run.definition?.tasks.length ?? run.tasks.length} tasks`, CYAN],
     [took === null ? "" : `  ${duration(took)}`, PLAIN],
     [`  ${run.trigger}`, DIM],
+    [allowed === null ? "" : `  ${allowed}`, YELLOW],
     [agents === null ? "" : `  on ${agents}`, DIM],
     [run.attempt > 1 ? `  attempt ${run.attempt}` : "", DIM],
     [`  ${moment(run.created_at_ms, now)}`, DIM],

@@ -2,6 +2,7 @@
 
 import { tookMs } from "../../contract/took.ts";
 import { wrapWords } from "../../terminal/text.ts";
+import { dependencyText } from "../../workflow/conditions.ts";
 import type { TaskDefinition } from "../../workflow/model.ts";
 import { paramRulesText } from "../../workflow/param-types.ts";
 import { cronInWords } from "../cron-words.ts";
@@ -119,13 +120,15 @@ function scheduleLines(state: State, workflow: NonNullable<State["data"]["workfl
 }
 
 function taskLines(task: TaskDefinition, width: number): Span[][] {
+  const after = task.depends.map((other) => dependencyText(task, other));
   const first: Span[] = [
     [`  ${task.id}`, CYAN],
-    [task.depends.length === 0 ? "" : `  after ${task.depends.join(", ")}`, DIM],
+    [task.depends.length === 0 ? "" : `  after ${after.join(", ")}`, DIM],
   ];
   const extras: string[] = [];
   if (task.retry.max_attempts > 1) extras.push(`${task.retry.max_attempts} attempts`);
   if (task.timeout_ms !== null) extras.push(`timeout ${duration(task.timeout_ms)}`);
+  if (task.allow_failure !== undefined) extras.push("may fail");
   if (extras.length > 0) first.push([`  ${extras.join(", ")}`, DIM]);
   const lines: Span[][] = [first];
   if (width > 40) lines.push([[`    $ ${command(task)}`, DIM]]);

@@ -52,11 +52,11 @@ const CHANGE_LEASE = `UPDATE attempts ${SET_LEASE} ${LEASE_AS_READ}`;
 const CHANGE_LEASE_OF_SLICE = `UPDATE slice_attempts ${SET_LEASE}, log_stream_id = ?, log_seq = ? ${LEASE_AS_READ} AND slice = ?`;
 
 const TASK_STATE_COLUMNS =
-  "workflow_instance_id, task_instance_id, task_id, task_name, slice, attempt, task_attempt, status, exit_code, signal, error, cpu_ms, max_rss_kb, started_at_ms, finished_at_ms, duration_ms, status_at_ms, due_ms";
+  "workflow_instance_id, task_instance_id, task_id, task_name, slice, attempt, task_attempt, status, exit_code, signal, error, cpu_ms, max_rss_kb, started_at_ms, finished_at_ms, duration_ms, status_at_ms, due_ms, allowed";
 const TASK_RUN_COLUMNS = `${TASK_STATE_COLUMNS}, outputs`;
 const GET_TASK = `SELECT ${TASK_RUN_COLUMNS} FROM task_runs WHERE workflow_instance_id = ? AND task_instance_id = ?`;
 const CHANGE_TASK = `UPDATE task_runs SET task_attempt = ?, status = ?, exit_code = ?, signal = ?, error = ?, cpu_ms = ?, max_rss_kb = ?,
-    started_at_ms = ?, finished_at_ms = ?, duration_ms = ?, status_at_ms = ?, due_ms = ?, outputs = ?
+    started_at_ms = ?, finished_at_ms = ?, duration_ms = ?, status_at_ms = ?, due_ms = ?, allowed = ?, outputs = ?
   WHERE workflow_instance_id = ? AND task_instance_id = ? AND slice = ? AND attempt = ? AND status = ?`;
 
 /** Texts of the statements that list task runs: of a run, and of a slice. */
@@ -70,7 +70,7 @@ function listing(columns: string, condition = ""): { ofRun: string; ofSlice: str
 }
 const TASK_RUNS = listing(TASK_RUN_COLUMNS);
 const TASK_STATES = listing(TASK_STATE_COLUMNS);
-const TASK_ENDS = listing("task_id, slice, attempt, status");
+const TASK_ENDS = listing("task_id, slice, attempt, status, allowed");
 const UNFINISHED = RUN_STATUSES.filter((status) => !isTerminal(TASK_TRANSITIONS, status));
 const OPEN_TASKS = listing(
   TASK_STATE_COLUMNS,
@@ -286,6 +286,7 @@ export function leaseIntentions(db: Statements, now: () => number): LeaseIntenti
           task.duration_ms,
           task.status_at_ms,
           task.due_ms,
+          task.allowed,
           task.outputs,
           task.workflow_instance_id,
           task.task_instance_id,
@@ -308,7 +309,7 @@ export function leaseIntentions(db: Statements, now: () => number): LeaseIntenti
       let withdrawn = 0;
       for (const id of taskInstanceIds) {
         const { changes } = db.run(
-          "DELETE FROM task_runs WHERE workflow_instance_id = ? AND task_instance_id = ? AND slice = 0 AND status = 'SKIPPED'",
+          "DELETE FROM task_runs WHERE workflow_instance_id = ? AND task_instance_id = ? AND slice = 0 AND status IN ('SKIPPED', 'FAILED')",
           runId,
           id,
         );

@@ -53,6 +53,7 @@ function insertRunStatus(db: Statements, id: number, run: RunRecord, note: RunNo
     duration_ms: run.duration_ms,
     waits: note?.waits ?? null,
     agents: run.revision === 0 ? null : run.agents,
+    ...(run.allowed_failures === 0 ? {} : { allowed_failures: run.allowed_failures }),
   };
   append(db, id, "workflow_run_status", row);
 }
@@ -83,6 +84,7 @@ export function writeTaskStatus(
     slice: task.slice,
     outputs: task.outputs,
     duration_ms: task.duration_ms,
+    ...(task.allowed === 0 ? {} : { allowed: true }),
   };
   const id = nextStatusId(db);
   append(db, id, "task_run_status", row);
