@@ -132,6 +132,12 @@ export const SETTINGS = {
     "a path",
     () => "",
   ),
+  CDKTR_SECRETS_KEY_FILE: setting(
+    "The principal's file with the key that seals secrets for tasks",
+    z.string().min(1),
+    "a path",
+    (values) => join(String(values.CDKTR_APP_DATA_DIRECTORY), "secrets.key"),
+  ),
   CDKTR_CACHE_DIRECTORY: setting(
     "Directory into which the executable unpacks its native libraries",
     z.string().min(1),

@@ -32,6 +32,7 @@ export const root: Command = command({
     listen: lazy("Run an event listener written in TypeScript", () => import("./cli/listen.ts")),
     sdk: lazy("Write the client packages bundled with this executable", () => import("./cli/sdk.ts")),
     keys: lazy("Manage keys: who may connect", () => import("./cli/keys.ts")),
+    secrets: lazy("Manage the principal's secrets for tasks", () => import("./cli/secrets.ts")),
     "join-token": lazy("Let a new host get its own key", () => import("./cli/join-token.ts")),
     backup: lazy("Back up the principal's state and history while it runs", () => import("./cli/backup.ts")),
     restore: lazy(

@@ -9,7 +9,6 @@ const POLLIN = 0x1;
 const POLLHUP = 0x10;
 const RLIMIT_CORE = 4;
 const RLIMIT_NOFILE = 7;
-const PR_SET_DUMPABLE = 4;
 /** Signals that the runtime ignores (SIGPIPE, SIGXFSZ), which a program would inherit. */
 const IGNORED = [13, 25];
 
@@ -22,7 +21,6 @@ const SYMBOLS = {
   getrlimit: { args: ["i32", "ptr"], returns: "i32" },
   setrlimit: { args: ["i32", "ptr"], returns: "i32" },
   signal: { args: ["i32", "ptr"], returns: "ptr" },
-  prctl: { args: ["i32", "u64", "u64", "u64", "u64"], returns: "i32" },
 } as const;
 
 type Libc = ReturnType<typeof dlopen<typeof SYMBOLS>>["symbols"];
@@ -154,16 +152,4 @@ function setCoreLimit(soft: bigint, hard: bigint): void {
   limits[0] = soft;
   limits[1] = hard;
   libc().setrlimit(RLIMIT_CORE, ptr(limits));
-}
-
-let isUndumpable = false;
-
-/**
- * From now on, no other process of the same user can read the memory and the environment of this one, and it is not dumped into a file when
- * it crashes. Its children are not concerned.
- */
-export function makeUndumpable(): void {
-  if (isUndumpable) return;
-  isUndumpable = true;
-  libc().prctl(PR_SET_DUMPABLE, 0n, 0n, 0n, 0n);
 }

@@ -22,7 +22,7 @@ export default command({
   extras: {
     completes: { directory: "directory" },
     details:
-      "Writes state.db (runs, queue, schedules' positions, idempotency keys) and app.db (the history) as of one moment into the directory. Keys, settings and workflow files are not part of it.",
+      "Writes state.db (runs, queue, schedules' positions, idempotency keys) and app.db (the history) as of one moment into the directory. Keys, settings and workflow files are not part of it. Secrets for tasks are, but sealed: copy the file with their key, secrets.key in the data directory, to another place.",
     topic: "operations",
     examples: [{ command: "cdktr backup /srv/backups/cdktr-2025-01-20", does: "everything up to now" }],
   },
@@ -31,9 +31,12 @@ export default command({
     for (const name of FILES) refuseExisting(join(args.directory, name), undefined);
     const made = await makeDirectory(args.directory);
     const pathOf = ({ name }: { name: string }) => join(args.directory, name);
-    const written = await withPrincipal(args, async (connection) => {
+    const { written, hasSecrets } = await withPrincipal(args, async (connection) => {
       using _ = markUnfinished(args.directory);
-      return await fetchPrepared(connection, "BACKUP", pathOf, undefined);
+      const written = await fetchPrepared(connection, "BACKUP", pathOf, undefined);
+      // An older principal has none.
+      const secrets = await connection.client.listSecrets().catch(() => []);
+      return { written, hasSecrets: secrets.length > 0 };
     }).catch((error) => {
       removeEmpty(args.directory, made);
       throw error;
@@ -41,6 +44,10 @@ export default command({
     if (args.json)
       return printJson(written.map(({ file: { name, bytes, sha256 } }) => ({ file: name, bytes, sha256 })));
     for (const { file, path } of written) say(`Wrote ${path} (${formatBytes(file.bytes)}).`);
+    if (hasSecrets)
+      say(
+        "The secrets for tasks are in it, sealed. Their key is not: keep a copy of secrets.key (in the principal's data directory, or CDKTR_SECRETS_KEY_FILE) in another place.",
+      );
     say("To put it in place: stop the principal, then 'cdktr restore DIR'.");
   },
 });

@@ -206,6 +206,34 @@ export const VERBS = {
     changes: "idempotent",
   }),
 
+  // ------------------------------------------------------------ secrets
+  SETSECRET: verb({
+    about: "Sets a secret for tasks",
+    roles: ADMIN,
+    request: m.SetSecret,
+    reply: Nothing,
+    answers: "OK",
+    changes: "idempotent",
+    since: 3,
+  }),
+  LSSECRETS: verb({
+    about: "The names of the secrets, with when and by whom each was set",
+    roles: ADMIN,
+    request: Nothing,
+    reply: z.array(m.SecretSummary),
+    changes: "nothing",
+    since: 3,
+  }),
+  DROPSECRET: verb({
+    about: "Removes a secret",
+    roles: ADMIN,
+    request: m.DropSecret,
+    reply: Nothing,
+    answers: "OK",
+    changes: "idempotent",
+    since: 3,
+  }),
+
   // ------------------------------------------------------------ listeners
   LSLISTENERS: verb({
     about: "Listeners, wherever they run, with their state and counts of triggers",

@@ -52,6 +52,7 @@ import { RunQueue } from "./runs/run-queue.ts";
 import { RunService } from "./runs/run-service.ts";
 import { WaitWatch } from "./runs/wait-watch.ts";
 import { Waits } from "./runs/waits.ts";
+import { SecretStore } from "./secrets/secret-store.ts";
 import { declarationsOf } from "./workflows/declarations.ts";
 import { WorkflowDirectory } from "./workflows/workflow-directory.ts";
 
@@ -139,6 +140,13 @@ export class Principal extends BackgroundService {
     const store = options.wrapStore?.(sqlite) ?? sqlite;
     const agentKeys = access && new AgentKeys({ store, clock, access });
     const installation = new Installation(store);
+    const secrets = new SecretStore({
+      store,
+      keyFile: config.CDKTR_SECRETS_KEY_FILE,
+      isOpen: this.isOpen,
+      clock,
+      log: log("secrets"),
+    });
     const history = new HistoryLink({
       host: options.history,
       settings: {
@@ -182,6 +190,7 @@ export class Principal extends BackgroundService {
       log: log("dispatcher"),
       offerMs,
       secretVariables: () => workflows.secretVariables(),
+      secrets,
     });
     const toleranceMs = config.CDKTR_AGENT_HEARTBEAT_INTERVAL_MS;
     const pauses = new PauseWatch({ ...base, log: log("principal"), toleranceMs });
@@ -198,7 +207,7 @@ export class Principal extends BackgroundService {
       installation,
       heartbeatTimeoutMs,
     });
-    const waits = new Waits(definitions);
+    const waits = new Waits(definitions, !this.isOpen);
     const waitWatch = new WaitWatch({ ...base, log: log("dispatcher"), waits });
     const runs = new RunService({ ...base, log: log("workflows"), changes, waits, workflows, old: history });
     history.signals.on("state", (state) => {
@@ -224,6 +233,7 @@ export class Principal extends BackgroundService {
         polls,
         activity,
         listeners,
+        secrets,
         followUps,
         access,
         now: () => clock.now(),

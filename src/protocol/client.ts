@@ -4,7 +4,7 @@
  */
 import { z } from "zod";
 import { VERSION } from "../build-facts.ts";
-import type { AgentDescription, AgentOrders } from "../contract/messages.ts";
+import type { AgentDescription, AgentOrders, SecretSummary } from "../contract/messages.ts";
 import { fieldsOf, type VerbEntry, waitOf } from "../contract/verb-entry.ts";
 import { type ReplyOf, type RequestFor, VERBS, type Verb } from "../contract/verbs.ts";
 import { decodeReply, encodeFields, type Reply } from "../contract/wire.ts";
@@ -239,6 +239,19 @@ export class PrincipalClient {
 
   registeredAgents(options?: RequestOptions) {
     return this.call("GETREGISTEREDAGENTS", {}, options);
+  }
+
+  /** Sets a secret for tasks. */
+  async setSecret(name: string, value: string, options?: RequestOptions): Promise<void> {
+    await this.call("SETSECRET", { name, value }, options);
+  }
+
+  listSecrets(options?: RequestOptions): Promise<SecretSummary[]> {
+    return this.call("LSSECRETS", {}, options);
+  }
+
+  async removeSecret(name: string, options?: RequestOptions): Promise<void> {
+    await this.call("DROPSECRET", { name }, options);
   }
 
   async drainAgent(agentId: string, options?: RequestOptions): Promise<void> {

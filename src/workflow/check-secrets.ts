@@ -54,7 +54,7 @@ export function checkSecrets(root: Located): Finding[] {
 type Problem = Pick<Finding, "code" | "message" | "help" | "isPrivate">;
 
 function checkSource(name: string, node: Located): Problem | null {
-  const way = `write ${name}: {file: /path}, or env or command instead of file`;
+  const way = `write ${name}: {file: /path}, or env, command or store instead of file`;
   if (typeof node.value === "string" || Array.isArray(node.value)) {
     node.broken = true;
     return {

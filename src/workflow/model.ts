@@ -310,7 +310,7 @@ export const Workflow = new Block(
       ),
     env: env(),
     secrets: secretSources(secretNames).describe(
-      "Where the secrets of the tasks are, by name: {file: PATH}, {env: VARIABLE} or {command: [PROGRAM, ARGUMENT…]}",
+      "Where the secrets of the tasks are, by name: {file: PATH}, {env: VARIABLE}, {command: [PROGRAM, ARGUMENT…]} or {store: NAME}",
     ),
     params: Params.describe("Parameters of a run; tasks find them as CDKTR_PARAM_NAME"),
     tasks: Tasks.help("add at least one task"),

@@ -5,6 +5,7 @@ import type { WorkflowDefinition } from "./model.ts";
 import { type Placement, placementOf } from "./placement.ts";
 import { protocolOf } from "./protocol-of.ts";
 import type { RunFacts } from "./run-facts.ts";
+import { storedSecretsOf } from "./secrets.ts";
 import type { RunStatus } from "./status.ts";
 import type { Ending } from "./task-state.ts";
 
@@ -69,6 +70,8 @@ export interface PlanNode {
   readonly placement: Placement;
   /** The protocol version that an agent needs to execute it; by default the first. */
   readonly protocol?: number;
+  /** It gets secrets of the principal's store. */
+  readonly usesStore?: boolean;
   /** Whether any failure of it is allowed, also one that the machine decides. */
   readonly allowsFailure?: boolean;
   /** Its condition, asked when every need is met. */
@@ -110,7 +113,7 @@ export interface Plan {
  * @throws InvalidInputError when its tasks do not form a DAG
  */
 export function planOf(
-  workflow: Pick<WorkflowDefinition, "tasks" | "runs_on" | "placement" | "language">,
+  workflow: Pick<WorkflowDefinition, "tasks" | "runs_on" | "placement" | "language" | "secrets">,
 ): Plan {
   return planFrom(
     workflow.tasks.map((task, index) => ({
@@ -124,6 +127,7 @@ export function planOf(
       placement: placementOf(workflow, task),
       protocol: protocolOf(workflow, task),
       ...(task.allow_failure === true ? { allowsFailure: true } : {}),
+      ...(storedSecretsOf(workflow, [task]).length === 0 ? {} : { usesStore: true }),
     })),
   );
 }

@@ -5,9 +5,11 @@ import { filled, formed } from "./scalars.ts";
 
 /** Names of environment variables, secrets and parameters. */
 export const VARIABLE_NAME = /^[A-Za-z_][A-Za-z0-9_]*$/;
+/** Names in the principal's store. */
+export const STORED_NAME = /^[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}$/;
 
 /** Where a secret can be. */
-export const SECRET_WAYS = ["file", "env", "command"] as const;
+export const SECRET_WAYS = ["file", "env", "command", "store"] as const;
 
 /** Where a secret is: exactly one of these. */
 const Source = new Block({
@@ -22,6 +24,9 @@ const Source = new Block({
     .describe(
       "A program with its arguments that prints the secret on the agent's host; no shell is involved",
     ),
+  store: formed(STORED_NAME, "is not a name of a secret", "use letters, digits, _, - and .")
+    .sparse()
+    .describe("A name in the principal's store, see cdktr secrets"),
 });
 export type SecretSource = ValueOf<typeof Source>;
 
@@ -46,4 +51,15 @@ export const secretVariables = (names: () => NameCheck) =>
 /** The variables of the agent that hold secrets of a workflow. */
 export function variablesOf(secrets: Readonly<Record<string, SecretSource>> = {}): string[] {
   return Object.values(secrets).flatMap(({ env }) => (env === undefined ? [] : [env]));
+}
+
+/** The names in the principal's store of the secrets that these tasks use. */
+export function storedSecretsOf(
+  { secrets }: { readonly secrets?: Readonly<Record<string, SecretSource>> | undefined },
+  tasks: readonly { readonly secrets?: Readonly<Record<string, string>> | undefined }[],
+): string[] {
+  if (secrets === undefined) return [];
+  const used = new Set(tasks.flatMap((task) => Object.values(task.secrets ?? {})));
+  const stored = [...used].map((name) => (Object.hasOwn(secrets, name) ? secrets[name]?.store : undefined));
+  return [...new Set(stored.filter((name) => name !== undefined))];
 }

@@ -11,6 +11,7 @@ const SECRETS = {
   file: 'Xylophone-7731-"quoted"/file',
   command: "Zeppelin 4242 & sons",
   env: "Quicksilver_9182_env",
+  store: "Marmalade:55/store",
 } as const;
 
 /** What a scan looks for: each secret as it is, and encoded by hand. */
@@ -109,7 +110,7 @@ def say(text, end="\\n"):
     sys.stdout.write(text + end); sys.stdout.flush()
     sys.stderr.write(text + end); sys.stderr.flush()
 outputs = {}
-for name in ("FILE", "COMMAND", "ENVIRONMENT"):
+for name in ("FILE", "COMMAND", "ENVIRONMENT", "STORED"):
     secret = os.environ[name]
     raw = secret.encode()
     say(f"it is {secret}!")
@@ -142,9 +143,10 @@ secrets:
   DB: {file: ./db}
   VAULT: {command: [cat, vault]}
   PROD: {env: PROD_KEY}
+  API: {store: api_key}
 tasks:
   print:
-    secrets: {FILE: DB, COMMAND: VAULT, ENVIRONMENT: PROD}
+    secrets: {FILE: DB, COMMAND: VAULT, ENVIRONMENT: PROD, STORED: API}
     config: !Subprocess {cmd: python3, args: [leak.py]}
   fail:
     depends: [print]
@@ -164,6 +166,9 @@ tasks:
 `,
   );
   await cluster.startPrincipal();
+  expect(
+    (await cluster.cdktr(["secrets", "set", "api_key"], { stdin: `${SECRETS.store}\n` })).stderr,
+  ).toContain("The secret api_key is set.");
   using api = new Wire(cluster.ports.api);
   using logs = new Wire(cluster.ports.listening);
   const agent = await cluster.startAgent(["--suffix", "one"], {
@@ -192,7 +197,7 @@ tasks:
 
   const rows = await lines();
   const of = (task: string) => rows.filter((row) => row[3] === task).map((row) => row[7]);
-  expect(of("print").filter((line) => line === "it is ***!")).toHaveLength(6);
+  expect(of("print").filter((line) => line === "it is ***!")).toHaveLength(8);
   expect(of("print").at(-1)).toBe("the end of the output: ***");
   expect(of("passes_on").slice(0, 2)).toEqual(["***", "***"]);
   expect(of("look")[0]).toBe("0");
@@ -210,6 +215,9 @@ tasks:
     ["db", "query", "SELECT * FROM task_run_status", "--json"],
     ["db", "query", "SELECT * FROM workflow_run_status", "--json"],
     ["agents", "list", "--json"],
+    ["secrets", "list"],
+    ["secrets", "list", "--json"],
+    ["backup", at("backup")],
   ]) {
     const { stdout, stderr } = await cluster.cdktr(args);
     seen.set(args.join(" "), stdout + stderr);
@@ -223,6 +231,11 @@ tasks:
   const sources = [at("db"), at("vault")];
   for (const file of filesIn(cluster.directory))
     if (!sources.includes(file)) seen.set(file, readFileSync(file));
+  expect(seen.get(`backup ${at("backup")}`)).toContain("Their key is not: keep a copy of secrets.key");
+  // The connection does not leave the host: what the principal gives to the agent is in it, once.
+  const wire = Buffer.from(seen.get("the wire to the API") ?? "");
+  expect(wire.toString("latin1").split(SECRETS.store)).toHaveLength(2);
+  seen.set("the wire to the API", wire.toString("latin1").replace(SECRETS.store, ""));
   expect([...seen].filter(([, content]) => found(content).length > 0).map(([where]) => where)).toEqual([]);
 
   // The scan has looked at what there is: the log is in several places, and what is planted is found.
@@ -243,4 +256,61 @@ tasks:
         true,
       ]);
   }
+});
+
+test("secrets of the principal's store: set, replaced, removed, missing, and given to no one by a principal that serves everyone", async () => {
+  await using cluster = new Cluster({ env: PATIENT }, await freePorts(3));
+  const secrets = (args: readonly string[], stdin?: string) =>
+    cluster.cdktr(["secrets", ...args], stdin === undefined ? {} : { stdin });
+  cluster.writeWorkflow(
+    "size.yml",
+    `secrets: {API: {store: api_key}}
+tasks:
+  t: {secrets: [API], config: !Subprocess {cmd: sh, args: [-c, 'echo \${#API}']}}
+`,
+  );
+  const principal = await cluster.startPrincipal();
+  await cluster.startAgent();
+  const run = async () => {
+    const over = await runOver(cluster.client, await trigger(cluster, "size"));
+    const { rows } = await cluster.client.searchLogs({ workflow_instance_id: over.workflow_instance_id });
+    return over.tasks[0]?.error ?? rows[0]?.[7];
+  };
+  expect((await secrets(["list"])).stderr).toContain("No secrets.");
+  expect(await run()).toBe(
+    'Cannot start: the secret API cannot be read: the principal has no secret "api_key".',
+  );
+  expect(await secrets(["set", "api_key"], "hunter2\n")).toMatchObject({ code: 0, stdout: "" });
+  expect(await run()).toBe("7");
+  expect((await secrets(["set", "api_key"], "hunter2-longer")).stderr).toContain("has a new value");
+  expect(await run()).toBe("14");
+  expect(JSON.parse((await secrets(["list", "--json"])).stdout)).toEqual([
+    { name: "api_key", actor: null, changed_at_ms: expect.any(Number) },
+  ]);
+  const refused = await Promise.all([
+    secrets(["set", "short"], "abc"),
+    secrets(["set", "empty"], "\n"),
+    secrets(["set", "no name"], "hunter2"),
+    secrets(["remove", "api_kye"]),
+  ]);
+  expect(refused.map(({ code, stderr }) => [code, stderr.split("\n")[0]])).toEqual([
+    [4, expect.stringContaining("value: it has fewer than 4 characters, so it could not be hidden in logs")],
+    [2, expect.stringContaining("There is no secret on stdin.")],
+    [2, expect.stringContaining("'no name' is not a name of a secret.")],
+    [4, expect.stringContaining("There is no secret 'api_kye'.")],
+  ]);
+
+  // It restarts in the open.
+  await principal.stop();
+  await cluster.startPrincipal(["--insecure"]);
+  expect((await secrets(["set", "other"], "hunter3")).stderr).toContain("so it takes no secrets");
+  const waiting = await trigger(cluster, "size");
+  await until("it waits, and says why", async () =>
+    (await cluster.cdktr(["runs", "why", waiting])).stdout.includes("this principal gives them to no agent"),
+  );
+  await cluster.principal?.stop();
+  await cluster.startPrincipal();
+  expect((await runOver(cluster.client, waiting)).status).toBe("COMPLETED");
+  expect(await secrets(["remove", "api_key"])).toMatchObject({ code: 0 });
+  expect(await run()).toContain("the principal has no secret");
 });

@@ -59,3 +59,26 @@ test("a slice needs an agent that knows slices, or more", () => {
     reason: "every agent that fits is too old: a has cdktr 0.2.0",
   });
 });
+
+test("what gets secrets of the principal's store is for no agent of a principal that serves everyone, and of an older one", () => {
+  const needs = needsOfSlice(inZone, LANGUAGE_SINCE, true);
+  expect(readNeeds(needs)).toMatchObject({
+    protocol: LANGUAGE_SINCE,
+    usesStore: true,
+    placement: { runs_on: { zone: "eu" } },
+  });
+  const agent = { protocol: LANGUAGE_SINCE, labels: { zone: "eu" } };
+  expect(meets(agent, readNeeds(needs), true)).toBe(true);
+  expect(meets(agent, readNeeds(needs), false)).toBe(false);
+  expect(meets(agent, readNeeds(needsOfSlice(inZone, LANGUAGE_SINCE)), false)).toBe(true);
+  // As an older cdktr reads it.
+  expect(Number(needs.split(" ")[0])).toBeNaN();
+  const up = { agent_id: "a", status: "UP", version: "1", leases: 0, max_leases: 5, ...agent } as const;
+  expect(waitReasons([up], true)(needs).kind).toBe("ready");
+  expect(waitReasons([up], false)(needs)).toEqual({
+    kind: "no agent",
+    reason:
+      "it needs secrets of the principal's store, and this principal gives them to no agent, because it serves everyone without keys (--insecure)",
+    hint: "Set up keys: cdktr docs security",
+  });
+});

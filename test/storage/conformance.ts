@@ -1314,6 +1314,31 @@ export function describeStore(name: string, make: () => Promise<StoreUnderTest>)
     );
   });
 
+  describe(`${name}: secrets`, () => {
+    test("are replaced, listed without what was sealed, and dropped once", async () => {
+      await using under = await make();
+      const sealed = (text: string) => new TextEncoder().encode(text);
+      const put = (secret: string, text: string, actor: string | null, changed_at_ms: number) =>
+        under.store.transact((tx) =>
+          tx.putSecret({ name: secret, sealed: sealed(text), actor, changed_at_ms }),
+        );
+      await put("b", "one", "ada", 1);
+      await put("a", "two", null, 2);
+      await put("b", "three", null, 3);
+      const store = await under.reopen();
+      expect(await store.read((tx) => tx.listSecrets())).toEqual([
+        { name: "a", actor: null, changed_at_ms: 2 },
+        { name: "b", actor: null, changed_at_ms: 3 },
+      ]);
+      const found = await store.read((tx) => tx.getSecrets(["b", "c"]));
+      expect([...found].map(([key, value]) => [key, new TextDecoder().decode(value)])).toEqual([
+        ["b", "three"],
+      ]);
+      expect(await store.transact((tx) => tx.dropSecret("b"))).toBe(true);
+      expect(await store.transact((tx) => tx.dropSecret("b"))).toBe(false);
+    });
+  });
+
   describe(`${name}: reasons`, () => {
     given("are rows of the run's status, and do not count as its latest status", async ({ store }) => {
       await store.transact(async (tx) => {

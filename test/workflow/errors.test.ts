@@ -926,14 +926,14 @@ const CASES: readonly Case[] = [
     code: "E080",
     at: "1:11",
     message: "do not put the secret itself into the file",
-    help: "write DB: {file: /path}, or env or command instead of file",
+    help: "write DB: {file: /path}, or env, command or store instead of file",
   },
   {
     about: "a secret that is nowhere",
     text: `secrets:\n  DB:\n${task("    secrets: [DB]\n")}`,
     code: "E080",
     at: "2:3",
-    message: 'the secret "DB" must say where it is: one of file, env, command',
+    message: 'the secret "DB" must say where it is: one of file, env, command, store',
     help: /^write DB: \{file/,
   },
   {
@@ -958,7 +958,7 @@ const CASES: readonly Case[] = [
     code: "E010",
     at: "1:16",
     message: 'unknown key "path" in DB of secrets',
-    help: "the keys allowed here are file, env, command",
+    help: "the keys allowed here are file, env, command, store",
   },
   {
     about: "a command in one piece",

@@ -11,9 +11,10 @@ secrets:
   DB_PASSWORD: {file: /run/secrets/db}
   TOKEN: {command: [pass, show, token]}
   KEY: {env: PROD_KEY}
+  API: {store: api_key}
 tasks:
   list: {config: !Subprocess {cmd: a}, secrets: [DB_PASSWORD, TOKEN]}
-  map: {config: !Subprocess {cmd: a}, secrets: {PGPASSWORD: DB_PASSWORD, KEY: KEY}}
+  map: {config: !Subprocess {cmd: a}, secrets: {PGPASSWORD: DB_PASSWORD, KEY: KEY, API: API}}
   none: {config: !Subprocess {cmd: a}}
 `);
   if (!result.ok) throw new Error(JSON.stringify(result.diagnostics));
@@ -22,10 +23,11 @@ tasks:
     DB_PASSWORD: { file: "/run/secrets/db" },
     TOKEN: { command: ["pass", "show", "token"] },
     KEY: { env: "PROD_KEY" },
+    API: { store: "api_key" },
   });
   expect(definition.tasks.map(({ secrets }) => secrets)).toEqual([
     { DB_PASSWORD: "DB_PASSWORD", TOKEN: "TOKEN" },
-    { PGPASSWORD: "DB_PASSWORD", KEY: "KEY" },
+    { PGPASSWORD: "DB_PASSWORD", KEY: "KEY", API: "API" },
     undefined,
   ]);
   // An agent that does not know the key would run the task without its secrets, and show them.

@@ -1,8 +1,8 @@
 import type { RunAssignment } from "../../contract/messages.ts";
 import type { Outputs } from "../../contract/outputs.ts";
+import { makeUndumpable } from "../../host/undumpable.ts";
 import type { TaskDefinition } from "../../workflow/model.ts";
 import { CannotStartError } from "../executors/executor.ts";
-import { makeUndumpable } from "../libc.ts";
 import { OutputsError } from "../parse-outputs.ts";
 import { Masker, Sought } from "./masker.ts";
 import { type SecretPlaces, SecretSources } from "./sources.ts";
@@ -23,9 +23,9 @@ export class RunSecrets {
   #bytes = 0;
   #sought: Sought | undefined;
 
-  constructor({ workflow }: RunAssignment, places: SecretPlaces) {
+  constructor({ workflow, stored_secrets = {} }: RunAssignment, places: SecretPlaces) {
     this.#declared = workflow.secrets ?? {};
-    this.#sources = new SecretSources(places);
+    this.#sources = new SecretSources(places, stored_secrets);
   }
 
   /**

@@ -1,5 +1,6 @@
-/** Reads secrets where the task runs: from a file, a variable of the agent, or the output of a command. */
+/** Reads secrets where the task runs: from a file, a variable of the agent or the output of a command, or as the principal has sent them. */
 import { dirname, resolve } from "node:path";
+import type { RunAssignment } from "../../contract/messages.ts";
 import { errorMessage } from "../../errors.ts";
 import { type FileHelper, PathSilentError } from "../../host/file-helper/file-helper.ts";
 import { withInheritedUmask } from "../../host/private-data.ts";
@@ -40,9 +41,12 @@ export interface SecretPlaces {
 /** Where the secrets of one run are. */
 export class SecretSources {
   readonly #places: SecretPlaces;
+  readonly #stored: NonNullable<RunAssignment["stored_secrets"]>;
 
-  constructor(places: SecretPlaces) {
+  /** @param stored secrets of the principal's store, by their names there */
+  constructor(places: SecretPlaces, stored: NonNullable<RunAssignment["stored_secrets"]>) {
     this.#places = places;
+    this.#stored = stored;
   }
 
   /**
@@ -73,6 +77,7 @@ export class SecretSources {
     if (source.env !== undefined) return this.#ofVariable(what, source.env);
     if (source.command !== undefined)
       return textOf(what, await this.#ofCommand(what, source.command, signal));
+    if (source.store !== undefined) return this.#ofStore(what, source.store);
     throw cannot(`this agent does not know where ${what} is`, "The principal is newer: upgrade this agent.");
   }
 
@@ -83,6 +88,18 @@ export class SecretSources {
       `${what} cannot be read: this agent has no variable ${variable}`,
       `Set it for the agent (Environment= or EnvironmentFile= of its service), and restart the agent.`,
     );
+  }
+
+  #ofStore(what: string, stored: string): string {
+    const found = Object.hasOwn(this.#stored, stored) ? this.#stored[stored] : undefined;
+    if (found === undefined)
+      throw cannot(
+        `${what} cannot be read: the principal has no secret "${stored}"`,
+        `Set it with 'cdktr secrets set ${stored}'; 'cdktr secrets list' shows those that there are.`,
+      );
+    if ("error" in found)
+      throw cannot(`${what} cannot be read from the principal's store: ${found.error}`, found.hint);
+    return found.value;
   }
 
   async #ofFile(what: string, given: string): Promise<Uint8Array> {
@@ -216,10 +233,11 @@ function textOf(what: string, bytes: Uint8Array): string {
   }
 }
 
-function placeOf({ file, env, command }: SecretSource): string {
+function placeOf({ file, env, command, store }: SecretSource): string {
   if (file !== undefined) return `: ${file}`;
   if (env !== undefined) return `: the variable ${env} of this agent`;
-  return command === undefined ? "" : `: its command "${command[0]}" prints nothing`;
+  if (command !== undefined) return `: its command "${command[0]}" prints nothing`;
+  return store === undefined ? "" : ` in the principal's store`;
 }
 
 function cannot(reason: string, hint?: string): CannotStartError {

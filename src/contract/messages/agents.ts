@@ -120,6 +120,16 @@ export const RunAssignment = z.object({
   has_more: z.boolean().optional(),
   /** Names of environment variables that hold secrets of the principal; an agent that shares its environment hides them from tasks. */
   secret_variables: z.array(z.string()).optional(),
+  /** What the tasks need of the principal's store of secrets, by the names there: a value, or why there is none. */
+  stored_secrets: z
+    .record(
+      z.string(),
+      z.union([
+        z.object({ value: z.string() }),
+        z.object({ error: z.string(), hint: z.string().optional() }),
+      ]),
+    )
+    .optional(),
 });
 export type RunAssignment = z.infer<typeof RunAssignment>;
 

@@ -12,6 +12,7 @@ import type { Dispatcher } from "../runs/dispatcher.ts";
 import type { FollowUps } from "../runs/follow-ups.ts";
 import type { Outcome, RunChanges } from "../runs/run-changes.ts";
 import type { RunService } from "../runs/run-service.ts";
+import type { SecretStore } from "../secrets/secret-store.ts";
 import { thereIsNoWorkflow } from "../unknown-name.ts";
 import type { WorkflowDirectory } from "../workflows/workflow-directory.ts";
 
@@ -28,6 +29,7 @@ export interface HandlerServices {
   readonly polls: LongPolls;
   readonly activity: Activity;
   readonly listeners: ListenerRegistry;
+  readonly secrets: SecretStore;
   readonly followUps: FollowUps;
   readonly now: () => number;
   readonly principalId: string;
@@ -132,6 +134,16 @@ export function handlersOf(s: HandlerServices): Handlers {
     READFILE: (request) => s.history.readFile(request),
     DROPFILES: async ({ transfer_id }) => {
       await s.history.dropFiles(transfer_id);
+      return {};
+    },
+
+    SETSECRET: async ({ name, value }, sender) => {
+      await s.secrets.set(name, value, sender?.name ?? null);
+      return {};
+    },
+    LSSECRETS: () => s.secrets.list(),
+    DROPSECRET: async ({ name }, sender) => {
+      await s.secrets.remove(name, sender?.name ?? null);
       return {};
     },
 

@@ -5,7 +5,9 @@ import { CdktrError } from "../../errors.ts";
 import type { Claim, OperationalTx, RunRecord, SliceRecord } from "../../storage/operational/store.ts";
 import type { TaskDefinition, WorkflowDefinition } from "../../workflow/model.ts";
 import { neededBy, type PlanNode } from "../../workflow/plan.ts";
+import { storedSecretsOf } from "../../workflow/secrets.ts";
 import type { Ending } from "../../workflow/task-state.ts";
+import type { SecretStore } from "../secrets/secret-store.ts";
 import type { Definitions } from "./definitions.ts";
 import type { ProgressOfRuns } from "./progress-of-runs.ts";
 
@@ -20,6 +22,7 @@ export class Assignments {
   readonly #definitions: Definitions;
   readonly #progress: ProgressOfRuns;
   readonly #secretVariables: () => readonly string[];
+  readonly #secrets: Pick<SecretStore, "given"> | undefined;
   readonly #tasks = new WeakMap<WorkflowDefinition, ReadonlyMap<string, TaskDefinition>>();
 
   constructor(options: {
@@ -27,10 +30,13 @@ export class Assignments {
     progress: ProgressOfRuns;
     /** Names of environment variables that hold secrets. */
     secretVariables: () => readonly string[];
+    /** The store of secrets for the tasks. */
+    secrets?: Pick<SecretStore, "given"> | undefined;
   }) {
     this.#definitions = options.definitions;
     this.#progress = options.progress;
     this.#secretVariables = options.secretVariables;
+    this.#secrets = options.secrets;
   }
 
   /**
@@ -41,6 +47,7 @@ export class Assignments {
     const part = slice === null ? await this.#whole(tx, run) : await this.#slice(tx, run, slice);
     if (part === null) return null;
     const secret_variables = this.#secretVariables();
+    const stored = storedSecretsOf(part.workflow, tasksOf(part));
     // An agent that has to confirm it is told with the confirmation to stop, before it starts anything.
     const isStopped = run.cancel_requested_at_ms !== null || run.timed_out_at_ms !== null;
     const left = slice === null && attempt.attempt > 1 ? await tx.timeLeft(run) : null;
@@ -57,6 +64,9 @@ export class Assignments {
       ...(left === null ? {} : { time_left_ms: Math.max(0, Math.round(left)) }),
       ...(attempt.lease === "HELD" && !isStopped ? { is_confirmed: true } : {}),
       ...(secret_variables.length === 0 ? {} : { secret_variables: [...secret_variables] }),
+      ...(stored.length === 0 || this.#secrets === undefined
+        ? {}
+        : { stored_secrets: await this.#secrets.given(tx, stored) }),
     };
   }
 
@@ -129,6 +139,12 @@ export class Assignments {
     this.#tasks.set(definition, tasks);
     return tasks;
   }
+}
+
+/** The tasks that are to be executed. */
+function tasksOf({ workflow, tasks }: Part): readonly TaskDefinition[] {
+  if (tasks === undefined || workflow.secrets === undefined) return workflow.tasks;
+  return workflow.tasks.filter(({ id }) => tasks.includes(id));
 }
 
 /** The tasks of a slice that COMPLETED in an earlier attempt. The machine of the run need not know of those on which nothing depends. */

@@ -17,6 +17,7 @@ import type {
 import { Timer } from "../../timer.ts";
 import { logFailure } from "../log-failure.ts";
 import type { PrincipalEvents } from "../principal-events.ts";
+import type { SecretStore } from "../secrets/secret-store.ts";
 import { Assignments, UnassignableError } from "./assignments.ts";
 import type { Definitions } from "./definitions.ts";
 import type { ProgressOfRuns } from "./progress-of-runs.ts";
@@ -59,6 +60,7 @@ export class Dispatcher extends BackgroundService {
   readonly #events: PrincipalEvents;
   readonly #log: ConsolaInstance;
   readonly #offerMs: number;
+  readonly #givesSecrets: boolean;
   readonly #waiters = new Set<Waiter>();
   /** Requests that have an id, until they are answered. */
   readonly #fetching = new Map<string, Promise<RunAssignment | null>>();
@@ -81,11 +83,14 @@ export class Dispatcher extends BackgroundService {
     offerMs: number;
     /** Names of environment variables that hold secrets; none by default. */
     secretVariables?: () => readonly string[];
+    /** The store of secrets for the tasks; without it, what needs any waits. */
+    secrets?: Pick<SecretStore, "isOpen" | "given">;
   }) {
     super(options.clock);
     this.#store = options.store;
-    const { definitions, progress, secretVariables = () => [] } = options;
-    this.#assignments = new Assignments({ definitions, progress, secretVariables });
+    const { definitions, progress, secrets, secretVariables = () => [] } = options;
+    this.#givesSecrets = secrets?.isOpen === false;
+    this.#assignments = new Assignments({ definitions, progress, secretVariables, secrets });
     this.#changes = options.changes;
     this.#events = options.events;
     this.#log = options.log;
@@ -191,7 +196,7 @@ export class Dispatcher extends BackgroundService {
 
   /** Part of a unit of work, which may be repeated: the waiters stay in the queue until it has committed. */
   async #assign(tx: OperationalTx): Promise<void> {
-    const waiting = new WaitingAgents(tx, this.#inOrder());
+    const waiting = new WaitingAgents(tx, this.#inOrder(), this.#givesSecrets);
     const queue = await tx.queueHeads();
     let assigned = 0;
     for (let head = queue.shift(); head !== undefined && !waiting.isEmpty; head = queue.shift()) {

@@ -304,7 +304,8 @@ export class SplitRuns {
       let number = await tx.lastSlice(run.workflow_instance_id);
       const slices = nextSlices(plan, progress).map(({ tasks, placement, protocol }) => {
         progress.assigned(tasks);
-        return { slice: ++number, tasks, needs: needsOfSlice(placement, protocol) };
+        const usesStore = tasks.some((id) => plan.node(id)?.usesStore === true);
+        return { slice: ++number, tasks, needs: needsOfSlice(placement, protocol, usesStore) };
       });
       await tx.addSlices(run, slices, this.#o.clock.now());
       this.#o.writing.queued(tx);

@@ -7,6 +7,7 @@
  *   draining   an agent with the labels is draining, and none that is up has them
  *   labels     no agent that is up has the labels
  *   version    all agents that have the labels are too old
+ *   no agent   it needs secrets of the principal's store, which this principal gives to no agent
  *   full       all agents that could take them are executing as many runs as they may
  *   ready      an agent has room: it takes the oldest tasks first
  */
@@ -40,20 +41,30 @@ export interface WaitReason {
   readonly hint: string | null;
 }
 
-/** Gives the reason for needs as the queue has them; equal needs are answered once. */
-export function waitReasons(agents: readonly AgentRoom[]): (needs: string) => WaitReason {
+/**
+ * Gives the reason for needs as the queue has them; equal needs are answered once.
+ * @param givesSecrets whether the principal gives secrets of its store to agents
+ */
+export function waitReasons(
+  agents: readonly AgentRoom[],
+  givesSecrets = true,
+): (needs: string) => WaitReason {
   const known = new Map<string, WaitReason>();
   return (needs) => {
     let reason = known.get(needs);
     if (reason === undefined) {
-      reason = reasonFor(readNeeds(needs), agents);
+      reason = reasonFor(readNeeds(needs), agents, givesSecrets);
       known.set(needs, reason);
     }
     return reason;
   };
 }
 
-function reasonFor({ placement: { runs_on }, protocol }: Needs, agents: readonly AgentRoom[]): WaitReason {
+function reasonFor(
+  { placement: { runs_on }, protocol, usesStore }: Needs,
+  agents: readonly AgentRoom[],
+  givesSecrets: boolean,
+): WaitReason {
   const fits = (agent: AgentRoom) => lacking(agent.labels, runs_on).length === 0;
   const inState = (status: AgentRoom["status"]) => agents.filter((agent) => agent.status === status);
   const [up, draining, lost] = [inState("UP"), inState("DRAINING"), inState("LOST")];
@@ -84,6 +95,13 @@ function reasonFor({ placement: { runs_on }, protocol }: Needs, agents: readonly
       hint: "Replace the executable of these agents and restart them: cdktr docs operations",
     };
   }
+  if (usesStore && !givesSecrets)
+    return {
+      kind: "no agent",
+      reason:
+        "it needs secrets of the principal's store, and this principal gives them to no agent, because it serves everyone without keys (--insecure)",
+      hint: "Set up keys: cdktr docs security",
+    };
   const free = able.filter((agent) => agent.leases < agent.max_leases);
   if (free.length === 0) {
     const [one, some] = able.length === up.length ? ["that is up", "that are up"] : ["that fits", "that fit"];

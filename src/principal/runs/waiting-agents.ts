@@ -11,11 +11,14 @@ interface Request {
 export class WaitingAgents<R extends Request> {
   readonly #tx: OperationalTx;
   readonly #requests: Set<R>;
+  readonly #givesSecrets: boolean;
   readonly #agents = new Map<string, AgentRecord | null>();
   readonly #room = new Map<string, number>();
 
-  constructor(tx: OperationalTx, requests: Iterable<R>) {
+  /** @param givesSecrets whether they may get secrets of the principal's store */
+  constructor(tx: OperationalTx, requests: Iterable<R>, givesSecrets: boolean) {
     this.#tx = tx;
+    this.#givesSecrets = givesSecrets;
     this.#requests = new Set(requests);
   }
 
@@ -34,7 +37,7 @@ export class WaitingAgents<R extends Request> {
     let most = Number.NEGATIVE_INFINITY;
     for (const request of this.#requests) {
       const agent = await this.#agent(request.agentId);
-      if (agent === null || !meets(agent, needs)) continue;
+      if (agent === null || !meets(agent, needs, this.#givesSecrets)) continue;
       const merit = needs.placement.spread ? await this.#roomOf(agent) : await this.#nearness(agent, head);
       if (merit <= most) continue;
       best = request;

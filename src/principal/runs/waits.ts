@@ -20,9 +20,12 @@ export type Reasons = (needs: string) => WaitReason;
 /** Finds what waits. Its methods are parts of a unit of work. */
 export class Waits {
   readonly #definitions: Definitions;
+  readonly #givesSecrets: boolean;
 
-  constructor(definitions: Definitions) {
+  /** @param givesSecrets whether the principal gives secrets of its store to agents */
+  constructor(definitions: Definitions, givesSecrets = true) {
     this.#definitions = definitions;
+    this.#givesSecrets = givesSecrets;
   }
 
   /** The reasons as of now: reads the agents and their leases. */
@@ -40,6 +43,7 @@ export class Waits {
         leases: leases.get(agent_id) ?? 0,
         max_leases: max_concurrent_workflows,
       })),
+      this.#givesSecrets,
     );
   }
 

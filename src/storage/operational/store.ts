@@ -344,6 +344,25 @@ export interface ReasonIntentions {
   noteReason(runId: string, note: RunNote | null, nowMs: number): Promise<void>;
 }
 
+/** A secret of the store, as it is listed. */
+export interface StoredSecret {
+  readonly name: string;
+  /** Whose key set it; null if there was none. */
+  readonly actor: string | null;
+  readonly changed_at_ms: number;
+}
+
+/** Secrets for tasks. They are sealed before they come here. */
+export interface SecretIntentions {
+  putSecret(secret: StoredSecret & { readonly sealed: Uint8Array }): Promise<void>;
+  /** The sealed values of those that exist, by name. */
+  getSecrets(names: readonly string[]): Promise<ReadonlyMap<string, Uint8Array>>;
+  /** By name. */
+  listSecrets(): Promise<StoredSecret[]>;
+  /** Returns whether there was one. */
+  dropSecret(name: string): Promise<boolean>;
+}
+
 /** Retention. */
 export interface HousekeepingIntentions {
   /**
@@ -384,6 +403,7 @@ export interface OperationalTx
     FollowUpIntentions,
     WorkflowIntentions,
     ReasonIntentions,
+    SecretIntentions,
     HousekeepingIntentions {
   /** Calls `effect` once the unit of work is committed; never when it is not. */
   afterCommit(effect: () => void): void;

@@ -48,6 +48,11 @@ describe("a secret comes from", () => {
     expect(await tried({ command: ["printf", "%s", "a;b $c"] })).toEqual({ error: null, log: ["INFO 6"] });
   });
 
+  test("the principal's store", async () => {
+    const assignment = { stored_secrets: { db: { value: PASSWORD } } };
+    expect(await tried({ store: "db" }, { assignment })).toEqual({ error: null, log: ["INFO 14"] });
+  });
+
   test("its place anew for each try", async () => {
     using bench = new Bench();
     const file = join(bench.directory, "db");
@@ -111,6 +116,7 @@ describe("a task that cannot have its secret does not start:", () => {
       " contains a NUL character, which no environment variable can hold",
     ],
     ["no text", { command: ["printf", "hunter2\\377"] }, " is not UTF-8 text"],
+    ["nothing in the store", { store: "db" }, ' cannot be read: the principal has no secret "db"'],
     [
       "an unknown place",
       { vault: "x" } as Source,

@@ -39,6 +39,7 @@ import { reasonIntentions } from "./reasons.ts";
 import { compareWithHistory, runsChangedAfter } from "./repeat.ts";
 import { runIntentions } from "./runs.ts";
 import { STATE_MIGRATIONS } from "./schema.ts";
+import { secretIntentions } from "./secrets.ts";
 import { sliceIntentions } from "./slices.ts";
 import { Statements } from "./statements.ts";
 import {
@@ -134,6 +135,7 @@ export class SqliteOperationalStore implements OperationalStore {
       ...followUpIntentions(db),
       ...workflowIntentions(db),
       ...reasonIntentions(db),
+      ...secretIntentions(db),
       ...housekeepingIntentions(db),
       afterCommit: (effect) => this.#commits.afterCommit(effect),
       beforeCommit: (step) => this.#commits.beforeCommit(step),
