@@ -472,6 +472,12 @@ export class TaskRun {
       const { secrets } = this.#context;
       const outputs =
         published === null || secrets === undefined ? published : secrets.maskOutputs(published);
+      const lack = lackOf(this.definition, outputs);
+      if (lack !== undefined) {
+        this.#log.remark("ERROR", `It ended with status 0, but failed: ${lack}.`);
+        this.#failed({ error: lack, end });
+        return;
+      }
       if (outputs !== null) this.#owner.keepOutputs(this.definition, outputs);
       this.#outputs = outputs;
     } catch (error) {
@@ -561,6 +567,16 @@ export class TaskRun {
     // Who needs them has them now.
     this.#outputs = null;
   }
+}
+
+/** Which of the outputs that it declares a task has not published, in words; undefined for none. */
+function lackOf({ outputs: declared = [] }: TaskDefinition, published: Outputs | null): string | undefined {
+  const lacking = declared.filter((name) => published === null || !Object.hasOwn(published, name));
+  if (lacking.length === 0) return undefined;
+  const names = lacking.map((name) => `"${name}"`).join(", ");
+  return lacking.length === 1
+    ? `it declares the output ${names} but did not publish it`
+    : `it declares the outputs ${names} but did not publish them`;
 }
 
 /** Why a task failed or was stopped, and which of its processes live on all the same. */

@@ -1,6 +1,6 @@
 /** The outputs of a task: named JSON values that it publishes when it has COMPLETED. */
 import { z } from "zod";
-import { IDENTIFIER } from "../workflow/model.ts";
+import { problemOfOutputName } from "../workflow/output-name.ts";
 import type { Outputs as Published } from "../workflow/plan.ts";
 
 /** The most that a task may publish: the bytes of its outputs as JSON. */
@@ -14,8 +14,8 @@ export type Outputs = Published;
 
 /** Why a name cannot be that of an output; undefined when it can. */
 export function faultOfOutputName(name: string): string | undefined {
-  if (name !== "__proto__" && name.length <= 256 && IDENTIFIER.test(name)) return undefined;
-  return `${JSON.stringify(name.slice(0, 64))} is not the name of an output: use letters, digits, "_", "-" and "."`;
+  const problem = problemOfOutputName(name);
+  return problem === null ? undefined : `${problem.message}: ${problem.help}`;
 }
 
 /**

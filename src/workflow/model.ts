@@ -22,6 +22,7 @@ import {
   type ValueOf,
 } from "./field.ts";
 import { taskConfig } from "./kinds/index.ts";
+import { outputName } from "./output-name.ts";
 import { isOwnVariable, paramVariable } from "./own-variables.ts";
 import {
   backoff,
@@ -172,6 +173,10 @@ const Task = new Block({
     "Labels that an agent must have to run it, instead of those of the workflow; {} for any agent",
   ),
   env: env(),
+  outputs: list(outputName(), { min: 1, unique: true })
+    .help("such as [rows]")
+    .sparse()
+    .describe("Names of outputs that it must have published when it completes"),
   secrets: secretVariables(variableNames).describe(
     "Secrets of the workflow that the task gets as environment variables: their names, or names by variable",
   ),

@@ -157,6 +157,39 @@ describe("tasks", () => {
     await allRemoved(bench);
   });
 
+  test("one that lacks an output that it declares fails, and is tried again; others publish more than they declare", async () => {
+    using bench = new Bench();
+    const outcome = await bench.run({
+      a: {
+        run: 'echo "rows=$CDKTR_ATTEMPT" > "$CDKTR_OUTPUT"; [ "$CDKTR_ATTEMPT" = 1 ] || echo size=7 >> "$CDKTR_OUTPUT"',
+        outputs: ["rows", "size"],
+        retry: { max_attempts: 2, delay_ms: 0, backoff: 1 },
+      },
+      b: {
+        run: 'echo more=1 > "$CDKTR_OUTPUT"; echo x=1 >> "$CDKTR_OUTPUT"',
+        outputs: ["x"],
+        depends: ["a"],
+      },
+      c: { outputs: ["x"] },
+      d: { run: 'echo z=1 > "$CDKTR_OUTPUT"', outputs: ["x", "y"] },
+    });
+    expect(outcome.end).toBe("FAILED");
+    expect(outcome.last("a")).toMatchObject({ status: "COMPLETED", outputs: { rows: "2", size: "7" } });
+    expect(outcome.log("a")[0]).toBe(
+      'ERROR It ended with status 0, but failed: it declares the output "size" but did not publish it.',
+    );
+    expect(outcome.last("b")).toMatchObject({ status: "COMPLETED", outputs: { more: "1", x: "1" } });
+    expect(outcome.last("c")).toMatchObject({
+      status: "FAILED",
+      exit_code: 0,
+      error: 'it declares the output "x" but did not publish it',
+    });
+    expect(outcome.last("d")).toMatchObject({
+      outputs: null,
+      error: 'it declares the outputs "x", "y" but did not publish them',
+    });
+  });
+
   test.each([
     ["a pipe", 'mkfifo "$CDKTR_OUTPUT"', /the file is not a regular one/],
     ["a directory", 'mkdir -p "$CDKTR_OUTPUT/a"', /the file is not a regular one|cannot be read/],

@@ -667,6 +667,22 @@ const CASES: readonly Case[] = [
     message:
       'entry 1 of "exit_codes" in allow_failure of task "a": 0 is the exit code of a task that COMPLETED',
   },
+  {
+    about: "an output with a blank in its name",
+    text: task("    outputs: [rows, my rows]\n"),
+    code: "E014",
+    at: "6:21",
+    message: 'entry 2 of "outputs" of task "a": "my rows" is not the name of an output',
+    help: 'use letters, digits, "_", "-" and "."',
+  },
+  {
+    about: "one output that is no list",
+    text: task("    outputs: rows\n"),
+    code: "E012",
+    at: "6:14",
+    message: '"outputs" of task "a" must be a list, not "rows"',
+    help: 'write a list: ["rows"]',
+  },
   // E040 bad-cron
   {
     about: "an hour that does not exist",
