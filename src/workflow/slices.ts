@@ -10,6 +10,8 @@ export interface NextSlice {
   readonly placement: Placement;
   /** The protocol version that an agent needs for them. */
   readonly protocol: number;
+  /** Whether one of them gets secrets of the principal's store. */
+  readonly usesStore: boolean;
 }
 
 /** Maximum number of items in a slice. */
@@ -31,12 +33,7 @@ export function nextSlices(plan: Plan, progress: Progress, room = 1): NextSlice[
     for (const nodes of divided(plan, progress, seeds, room)) {
       const [first] = nodes;
       if (first === undefined) continue;
-      const slice = {
-        tasks: nodes.map((node) => node.id),
-        placement: first.placement,
-        protocol: protocolOfNodes(nodes),
-      };
-      slices.push({ first: first.index, slice });
+      slices.push({ first: first.index, slice: sliceOf(nodes, first.placement) });
     }
   }
   return slices.sort((a, b) => a.first - b.first).map(({ slice }) => slice);
@@ -58,13 +55,21 @@ export function expectedSlices(plan: Plan): NextSlice[] {
     for (const decision of open.splice(0)) {
       const node = "task" in decision ? plan.node(decision.task) : undefined;
       if (node?.waits !== undefined) end(node.id);
-      else if (node?.fanOut?.isShared === true)
-        next.push({ tasks: [node.id], placement: node.placement, protocol: node.protocol ?? 1 });
+      else if (node?.fanOut?.isShared === true) next.push(sliceOf([node], node.placement));
     }
     all.push(...next);
     for (const task of next.flatMap(({ tasks }) => tasks)) end(task);
     if (next.length === 0 && open.length === 0) return all;
   }
+}
+
+function sliceOf(nodes: readonly PlanNode[], placement: Placement): NextSlice {
+  return {
+    tasks: nodes.map((node) => node.id),
+    placement,
+    protocol: protocolOfNodes(nodes),
+    usesStore: nodes.some((node) => node.usesStore === true),
+  };
 }
 
 /** Divides ready tasks of one placement, or ready items of one fan-out with one placement, into slices. */

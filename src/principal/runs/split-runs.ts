@@ -302,9 +302,8 @@ export class SplitRuns {
     }
     if (hasReady) {
       let number = await tx.lastSlice(run.workflow_instance_id);
-      const slices = nextSlices(plan, progress).map(({ tasks, placement, protocol }) => {
+      const slices = nextSlices(plan, progress).map(({ tasks, placement, protocol, usesStore }) => {
         progress.assigned(tasks);
-        const usesStore = tasks.some((id) => plan.node(id)?.usesStore === true);
         return { slice: ++number, tasks, needs: needsOfSlice(placement, protocol, usesStore) };
       });
       await tx.addSlices(run, slices, this.#o.clock.now());
