@@ -135,7 +135,7 @@ if (import.meta.main) {
   const argv = process.argv.slice(2);
   if (argv[0] === START_TASK) {
     const { startTask } = await import("./cli/start-task.ts");
-    process.exit(startTask(argv.slice(1)));
+    process.exit(startTask(argv[1] ?? ""));
   }
   await exit(await main(argv));
 }

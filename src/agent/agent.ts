@@ -36,6 +36,7 @@ import type { Former, Outbox } from "./outbox.ts";
 import { OtherInstallationError, PrincipalLink } from "./principal-link.ts";
 import { DEFAULT_GRACE_MS } from "./process-group.ts";
 import { ReportSender } from "./report-sender.ts";
+import { RunDirectories } from "./run-directories.ts";
 import { RunSecrets } from "./secrets/run-secrets.ts";
 import type { SecretPlaces } from "./secrets/sources.ts";
 import { runReport, SliceRun } from "./slice-run.ts";
@@ -116,6 +117,8 @@ const FETCH_RETRY_MS = 500;
 const MOST_FETCHES = 4;
 /** How long a draining agent waits for the reply to its last request for work, ms. */
 const LAST_FETCH_MS = 250;
+/** Maximum number of runs that the principal is asked about at once; the others follow. */
+const MOST_DIRECTORIES = 500;
 
 /**
  * An agent. `start` resolves when it is ready to work, whether or not the principal is there; from then on {@link done} tells when
@@ -259,6 +262,7 @@ export class Agent extends BackgroundService<AgentSignals> {
         endedTasks,
         survivors,
         files: new TaskFiles(join(directory, agentId)),
+        directories: new RunDirectories(join(directory, agentId), this.clock),
       },
       secrets: {
         own,
@@ -345,6 +349,7 @@ export class Agent extends BackgroundService<AgentSignals> {
         now_ms: this.clock.now(),
         survivors: this.#parts?.context.survivors.brief(),
         state: this.isDraining ? "draining" : "up",
+        ...this.#sharedDirectories(),
       }),
       meet: (installation) => this.#meet(installation),
       isFor: (installation) => this.#parts?.outbox.isFor(installation) ?? true,
@@ -354,6 +359,12 @@ export class Agent extends BackgroundService<AgentSignals> {
       refused: (error) => this.#onRefused(error),
       postponed: async () => this.#parts?.reports.sendEarly(),
     });
+  }
+
+  /** Runs with parts that were here: only the principal knows when they are over. */
+  #sharedDirectories(): { directories?: string[] } {
+    const shared = this.#parts?.context.directories.shared ?? [];
+    return shared.length === 0 ? {} : { directories: shared.slice(0, MOST_DIRECTORIES) };
   }
 
   #describe(): AgentDescription {
@@ -457,6 +468,8 @@ export class Agent extends BackgroundService<AgentSignals> {
     parts.outbox.forgetLines(orders.log_durable_seq);
     parts.reports.acknowledge(orders.report_durable_seq);
     for (const order of orders.stop) this.#stopAttempt(order);
+    for (const { workflow_instance_id, has_failed } of orders.over_runs ?? [])
+      parts.context.directories.runOver(workflow_instance_id, has_failed);
     if (orders.drain && this.#life.isTaking) {
       log.info("The principal has ordered a drain: this agent stops when its runs are over.");
       this.drain();
@@ -582,11 +595,13 @@ export class Agent extends BackgroundService<AgentSignals> {
     const named = { assignment, clock: parts.context.clock };
     const confirmation = assignment.is_confirmed ? null : parts.outbox.addReport(runReport(named, "RUNNING"));
     try {
+      const runDirectory = parts.context.directories.of(assignment);
       const context = {
         ...parts.context,
         environment: this.#environment(parts.context.environment, assignment),
         assignment,
-        variables: runVariables(assignment, parts.outbox.streamId),
+        variables: runVariables(assignment, parts.outbox.streamId, runDirectory.path),
+        runDirectory,
         ...(assignment.workflow.secrets === undefined
           ? {}
           : { secrets: new RunSecrets(assignment, parts.secrets) }),
@@ -691,6 +706,7 @@ export class Agent extends BackgroundService<AgentSignals> {
       await stopServices([lines, reports, link, reaper]);
       await client.close();
       context.paths.close();
+      context.directories.close();
       outbox.close();
       this.#finish(this.#status(left + leftLines));
     } catch (error) {

@@ -2,7 +2,7 @@
 import { systemClock } from "../clock.ts";
 import type { RunAssignment } from "../contract/messages.ts";
 import type { TaskDefinition } from "../workflow/model.ts";
-import { isOwnVariable, type OwnVariables, paramVariable } from "../workflow/own-variables.ts";
+import { isOwnVariable, OWN_VARIABLES, type OwnVariables, paramVariable } from "../workflow/own-variables.ts";
 
 /** Marks every process of a task, so that leftovers can be found. */
 export const TASK_MARKER = "CDKTR_TASK_INSTANCE_ID";
@@ -50,8 +50,11 @@ export function without(environment: Readonly<Environment>, names: readonly stri
   return left;
 }
 
-/** cdktr's own variables for all tasks of an attempt; they override everything that the workflow sets. */
-export function runVariables(assignment: RunAssignment, streamId: string): Environment {
+/**
+ * cdktr's own variables for all tasks of an attempt; they override everything that the workflow sets.
+ * @param directory the run's own
+ */
+export function runVariables(assignment: RunAssignment, streamId: string, directory: string): Environment {
   const variables: Environment = {};
   for (const [name, value] of Object.entries(assignment.params)) {
     variables[paramVariable(name).replace(/[^A-Z0-9_]/g, "_")] = value;
@@ -62,10 +65,16 @@ export function runVariables(assignment: RunAssignment, streamId: string): Envir
     CDKTR_WORKFLOW_INSTANCE_ID: assignment.workflow_instance_id,
     CDKTR_RUN_ATTEMPT: String(assignment.attempt),
     CDKTR_SCHEDULED_TIME: new Date(scheduled).toISOString(),
+    CDKTR_RUN_DIRECTORY: directory,
     [AGENT_MARKER]: streamId,
   };
   return { ...variables, ...own };
 }
+
+/** Names of cdktr's own variables that are set for each attempt of a task. */
+export const TASK_VARIABLES = Object.keys(OWN_VARIABLES).filter(
+  (name) => OWN_VARIABLES[name as keyof typeof OWN_VARIABLES].set === "task",
+);
 
 /**
  * The environment of one attempt of a task.

@@ -161,6 +161,7 @@ export class SliceRun implements TaskOwner {
 
   #end({ status, error, allowed }: RunFinish): void {
     this.#limit.cancel();
+    this.#context.runDirectory.release(isSilentStop(this.#stopped) ? null : status);
     if (isSilentStop(this.#stopped)) {
       this.#over.resolve(null);
       return;

@@ -1,7 +1,7 @@
 /**
- * The files through which tasks exchange results: what a task publishes (`CDKTR_OUTPUT`), and what the tasks that it depends on have
- * published (`CDKTR_INPUTS`). They are in a private directory of the agent's data directory and are removed when the try has ended. The
- * next process of an agent that was killed removes what is left of them.
+ * The files of a try of a task: what it publishes (`CDKTR_OUTPUT`), what the tasks that it depends on have published (`CDKTR_INPUTS`), and
+ * what it is given, such as its script. They are in a private directory of the agent's data directory and are removed when the try has
+ * ended. The next process of an agent that was killed removes what is left of them.
  */
 import {
   chmodSync,
@@ -15,16 +15,27 @@ import {
   readSync,
   writeFileSync,
 } from "node:fs";
-import { chmod, rm } from "node:fs/promises";
+import { chmod, lstat, opendir, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import type { Outputs } from "../contract/outputs.ts";
 import { errorMessage } from "../errors.ts";
 import { log } from "../log.ts";
-import { CannotStartError } from "./executors/index.ts";
+import { CannotStartError, type Script } from "./executors/index.ts";
 import { MAX_OUTPUT_FILE_BYTES, OutputsError, parseOutputs } from "./parse-outputs.ts";
+import { NoRoomError } from "./spawn-error.ts";
 
 /** Name of the directory in an agent's data directory. */
 const DIRECTORY = "tasks";
+
+/** The most that `stdin` of a task may hold, bytes. */
+const MAX_STDIN_BYTES = 1024 * 1024;
+
+/** What a try may be given, in words. No id of a task begins with a dot, as the names of the other files do. */
+const GIVEN = {
+  script: "The script of the task",
+  stdin: "stdin of the task",
+  instructions: "How to start the task",
+} as const;
 
 export class TaskFiles {
   readonly #directory: string;
@@ -38,7 +49,7 @@ export class TaskFiles {
     mkdirSync(this.#directory, { recursive: true, mode: 0o700 });
     // A task may have taken the permissions away.
     chmodSync(this.#directory, 0o700);
-    for (const name of readdirSync(this.#directory)) void remove(join(this.#directory, name));
+    for (const name of readdirSync(this.#directory)) void removeFiles(join(this.#directory, name));
   }
 
   /** The files of a try. None of them exists yet. */
@@ -53,6 +64,11 @@ export class TryFiles {
   readonly output: string;
   /** The directory with the outputs of the tasks on which it depends, `TASK.json` each; it exists if there are any. */
   readonly inputs: string;
+  /** The directory with what the try is given: its script, its stdin. It exists if there is anything. */
+  readonly #givenDirectory: string;
+  /** The paths in it: a try that waits for its host to have room starts more than once. */
+  readonly #given = new Map<keyof typeof GIVEN, string>();
+  #hasGiven = false;
   #hasInputs = false;
   /** The task has ended, and did not make the file for its outputs. */
   #isSilent = false;
@@ -60,6 +76,54 @@ export class TryFiles {
   constructor(path: string) {
     this.output = `${path}.output`;
     this.inputs = `${path}.inputs`;
+    this.#givenDirectory = `${path}.given`;
+  }
+
+  /**
+   * Writes the script of a task, which is never an argument: it may be long, and others may see arguments.
+   * @returns its path; the name is that of the task, because interpreters print it
+   * @throws CannotStartError when the disk cannot be written
+   */
+  writeScript(task: string, { text, ending }: Script): string {
+    return this.#give("script", `${task}${ending}`, text);
+  }
+
+  /**
+   * Writes what the task reads from its standard input.
+   * @returns the path of the file
+   * @throws CannotStartError when the disk cannot be written, or it is too long
+   */
+  writeStdin(text: string): string {
+    const bytes = Buffer.byteLength(text);
+    if (bytes > MAX_STDIN_BYTES)
+      throw new CannotStartError(`stdin has ${bytes} bytes; a task gets at most ${MAX_STDIN_BYTES}.`, {
+        hint: "Pass large data on as a file.",
+      });
+    return this.#give("stdin", ".stdin", text);
+  }
+
+  /**
+   * Writes the instructions for the process that becomes the task, see task-starter.ts.
+   * @returns the path of the file
+   * @throws CannotStartError when the disk cannot be written
+   */
+  writeInstructions(text: string): string {
+    return this.#give("instructions", ".start.json", text);
+  }
+
+  #give(what: keyof typeof GIVEN, name: string, text: string): string {
+    const known = this.#given.get(what);
+    if (known !== undefined) return known;
+    const path = join(this.#givenDirectory, name);
+    try {
+      this.#hasGiven = true;
+      if (this.#given.size === 0) mkdirSync(this.#givenDirectory, { recursive: true, mode: 0o700 });
+      writeFileSync(path, text, { mode: 0o600 });
+      this.#given.set(what, path);
+    } catch (error) {
+      throw cannotWrite(`${GIVEN[what]} cannot be written to ${path}`, dirname(this.#givenDirectory), error);
+    }
+    return path;
   }
 
   /**
@@ -75,7 +139,11 @@ export class TryFiles {
       for (const [task, outputs] of inputs)
         writeFileSync(join(this.inputs, `${task}.json`), `${JSON.stringify(outputs)}\n`, { mode: 0o600 });
     } catch (error) {
-      throw cannotWriteInputs(this.inputs, error);
+      throw cannotWrite(
+        `The outputs of the tasks on which it depends cannot be written to ${this.inputs}`,
+        dirname(this.inputs),
+        error,
+      );
     }
   }
 
@@ -98,14 +166,19 @@ export class TryFiles {
    * names.
    */
   remove(): void {
-    if (this.#hasInputs) void remove(this.inputs);
-    if (!this.#isSilent) void remove(this.output);
+    if (this.#hasInputs) void removeFiles(this.inputs);
+    if (this.#hasGiven) void removeFiles(this.#givenDirectory);
+    if (!this.#isSilent) void removeFiles(this.output);
   }
 }
 
-function cannotWriteInputs(path: string, cause: unknown): CannotStartError {
-  const directory = dirname(path);
-  const what = `The outputs of the tasks on which it depends cannot be written to ${path}`;
+/**
+ * Why something could not be written for a task.
+ * @param what what cannot be done, in words
+ * @param directory where, in the agent's data directory
+ * @returns a NoRoomError if another try may help
+ */
+export function cannotWrite(what: string, directory: string, cause: unknown): CannotStartError {
   const because = (why: string, hint: string) => new CannotStartError(`${what}: ${why}.`, { cause, hint });
   switch (cause instanceof Error && "code" in cause ? cause.code : undefined) {
     case "ENOSPC":
@@ -113,6 +186,12 @@ function cannotWriteInputs(path: string, cause: unknown): CannotStartError {
         "the disk is full",
         `Free some space, then trigger the run again: df -h ${directory} shows which disk it is, df -i ${directory} whether it has no room for another file.`,
       );
+    case "EMFILE":
+    case "ENFILE":
+      return new NoRoomError(`${what}: too many files are open.`, {
+        cause,
+        hint: "Raise the limit of open files (ulimit -n), or lower CDKTR_AGENT_MAX_TASKS.",
+      });
     case "EDQUOT":
       return because(
         "the disk quota of the agent's user is used up",
@@ -147,17 +226,26 @@ function readBounded(path: string): Uint8Array {
   }
 }
 
-/** Never rejects. Off this thread: a task may have made a directory with any number of files. */
-async function remove(path: string): Promise<void> {
+/** Removes a file or directory of a task. Never rejects. Off this thread: a task may have made a directory with any number of files. */
+export async function removeFiles(path: string): Promise<void> {
   const removed = () => rm(path, { recursive: true, force: true });
   try {
     await removed().catch(async (error: NodeJS.ErrnoException) => {
       if (error.code !== "EACCES") throw error;
       // A task may have taken the permissions away, which would fail the tasks after it too.
       await chmod(dirname(path), 0o700);
+      await openUp(path);
       await removed();
     });
   } catch (error) {
     log.warn(`${path}, a file of a task that has ended, cannot be removed: ${errorMessage(error)}.`);
   }
+}
+
+/** Gives the owner access to all directories in a directory: some tools take it away from what they leave (the module cache of Go). */
+async function openUp(path: string): Promise<void> {
+  if (!(await lstat(path)).isDirectory()) return;
+  await chmod(path, 0o700);
+  for await (const entry of await opendir(path))
+    if (entry.isDirectory()) await openUp(join(path, entry.name));
 }

@@ -1,6 +1,6 @@
 /** The process of a task and everything it starts: a session and a process group, ended as a whole. */
 
-import { closeSync } from "node:fs";
+import { closeSync, constants, openSync } from "node:fs";
 import type { Subprocess } from "bun";
 import { withInheritedUmask } from "../host/private-data.ts";
 import { BackOff, isDoneWithin, pause, Timer } from "../timer.ts";
@@ -82,6 +82,8 @@ export interface ProcessOptions {
   readonly openFiles: number | undefined;
   /** Hides secrets in its output; undefined if there are none. */
   readonly secrets?: OutputMask | undefined;
+  /** The file that it reads from its standard input; undefined for nothing. */
+  readonly stdin?: string | undefined;
   /** Called once unless the process ends very soon, with its start time as in proc-files.ts. */
   remember(pid: number, startTicks: number): void;
 }
@@ -131,7 +133,10 @@ export class TaskProcess {
     this.#secrets = options.secrets;
     this.#marker = `${TASK_MARKER}=${command.env[TASK_MARKER]}`;
     const pipes: Pipe[] = [];
+    let stdin: number | undefined;
     try {
+      if (options.stdin !== undefined)
+        stdin = openSync(options.stdin, constants.O_RDONLY | constants.O_NOFOLLOW);
       const stdout = makePipe();
       pipes.push(stdout);
       const stderr = makePipe();
@@ -140,7 +145,7 @@ export class TaskProcess {
         Bun.spawn([...command.argv], {
           cwd: command.cwd,
           env: command.env,
-          stdio: ["ignore", stdout.write, stderr.write],
+          stdio: [stdin ?? "ignore", stdout.write, stderr.write],
           detached: true,
         });
       const start = this.#secrets === undefined ? spawn : () => withoutCoreDump(spawn);
@@ -150,6 +155,7 @@ export class TaskProcess {
       throw explainSpawnError(error, command);
     } finally {
       for (const pipe of pipes) closeSync(pipe.write);
+      if (stdin !== undefined) closeSync(stdin);
     }
     this.pid = this.#child.pid;
     this.#memory = new MemoryWatch(this.pid);

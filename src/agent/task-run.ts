@@ -11,19 +11,29 @@ import type { TaskDefinition } from "../workflow/model.ts";
 import { mayRetry, retryDelayMs } from "../workflow/retry.ts";
 import { canTransition, isTerminal, type RunStatus } from "../workflow/status.ts";
 import { TASK_TRANSITIONS } from "../workflow/task-state.ts";
-import { AGENT_MARKER, taskEnvironment } from "./environment.ts";
-import { CannotStartError, type Command, commandFor, touchedBy } from "./executors/index.ts";
+import { type EnvFile, envFileOf, withEnvFile } from "./env-file.ts";
+import { AGENT_MARKER, TASK_VARIABLES, taskEnvironment } from "./environment.ts";
+import {
+  CannotStartError,
+  type Command,
+  commandFor,
+  type ExecutionContext,
+  scriptOf,
+  startsInRunDirectory,
+  touchedBy,
+} from "./executors/index.ts";
 import type { Outbox } from "./outbox.ts";
 import { OutputsError } from "./parse-outputs.ts";
+import type { RunDirectories, RunDirectory } from "./run-directories.ts";
 import type { RunSecrets } from "./secrets/run-secrets.ts";
 import { NoRoomError } from "./spawn-error.ts";
 import { describeSurvivors, type Survivors } from "./survivors.ts";
 import type { TaskFiles, TryFiles } from "./task-files.ts";
 import { TaskLog } from "./task-log.ts";
-import type { TaskPaths } from "./task-paths.ts";
+import type { Barrier, TaskPaths } from "./task-paths.ts";
 import { type ProcessEnd, TaskProcess } from "./task-process.ts";
 import type { TaskSlots } from "./task-slots.ts";
-import { isStarting, starterCommand } from "./task-starter.ts";
+import { type Instructions, isStarting, starterCommand } from "./task-starter.ts";
 
 /** Shared by all runs of an agent. */
 export interface AgentContext {
@@ -38,7 +48,7 @@ export interface AgentContext {
   readonly paths: TaskPaths;
   /** The soft limit of open files of tasks; undefined for that of the agent. */
   readonly openFiles: number | undefined;
-  /** Time between TERM and KILL, ms. */
+  /** Time between TERM and KILL for tasks that do not say otherwise, ms. */
   readonly graceMs: number;
   /** The current boot of the host, see orphans.ts. */
   readonly bootId: string;
@@ -48,8 +58,10 @@ export interface AgentContext {
   readonly endedTasks: Map<string, TaskLog>;
   /** Processes of tasks that could not be ended. */
   readonly survivors: Survivors;
-  /** The files through which tasks exchange results. */
+  /** The files of tasks, in the data directory. */
   readonly files: TaskFiles;
+  /** The directories that runs have for themselves. */
+  readonly directories: RunDirectories;
   /** The most that tasks of a part of a run may have published that others of it still need, bytes; 128 MiB by default. */
   readonly keptOutputsBytes?: number;
   /** Gives numbers from 0 to below 1, for the jitter of delays; Math.random by default. */
@@ -62,6 +74,7 @@ export interface RunContext extends AgentContext {
   readonly variables: Readonly<Record<string, string>>;
   /** Absent if its workflow declares none. */
   readonly secrets?: RunSecrets | undefined;
+  readonly runDirectory: RunDirectory;
 }
 
 /**
@@ -290,13 +303,15 @@ export class TaskRun {
       files.writeInputs(this.#owner.inputsOf(this.definition));
       // Whoever ends leftovers of this agent does not find it.
       if (background === "leave") delete environment[AGENT_MARKER];
-      const command = this.#command(environment);
+      const command = this.#command(environment, files);
       if (command === undefined) return;
+      const { stdin, grace_ms = this.#context.graceMs } = this.definition;
       this.#process = TaskProcess.start(command, this.#log, {
-        graceMs: this.#context.graceMs,
+        graceMs: grace_ms,
         background,
         openFiles: this.#context.openFiles,
         secrets: this.#context.secrets,
+        stdin: stdin === undefined ? undefined : files.writeStdin(stdin),
         remember: (pid, start_ticks) => {
           isRemembered = true;
           outbox.rememberProcess({
@@ -366,19 +381,47 @@ export class TaskRun {
    * The command of the try. On a mount that does not respond, the process of the task performs everything that could block.
    * @returns undefined if the helper has to access the paths first: {@link #start} is called again
    */
-  #command(environment: Readonly<Record<string, string>>): Command | undefined {
-    const { config } = this.definition;
-    const { directory, paths, openFiles } = this.#context;
-    const context = { directory, environment };
-    const touched = touchedBy(config, context);
-    const barrier =
-      touched && paths.barrier({ paths: touched, cwd: touched[0], searchPath: environment.PATH ?? "" });
+  #command(environment: Readonly<Record<string, string>>, files: TryFiles): Command | undefined {
+    const { config, id, env_file } = this.definition;
+    const { openFiles, runDirectory } = this.#context;
+    const directory = startsInRunDirectory(config) ? runDirectory.make() : this.#context.directory;
+    const script = scriptOf(config);
+    let context: ExecutionContext = {
+      directory,
+      environment,
+      ...(script === null ? {} : { script: files.writeScript(id, script) }),
+    };
+    const envFile = env_file === undefined ? undefined : this.#envFile(env_file, context);
+    let barrier = this.#barrier(context, envFile);
+    if (envFile !== undefined && barrier === undefined) {
+      context = { ...context, environment: withEnvFile(environment, envFile) };
+      // Its PATH may lead elsewhere.
+      barrier = this.#barrier(context, undefined);
+    }
     if (barrier?.answer !== undefined && !this.#hasAsked) {
       this.#wait(barrier.answer);
       return undefined;
     }
     this.#mount = barrier?.point;
-    return barrier === undefined ? commandFor(config, context) : starterCommand(config, context, openFiles);
+    if (barrier === undefined) return commandFor(config, context);
+    const instructions: Instructions = { config, directory, script: context.script, envFile, openFiles };
+    return starterCommand(instructions, environment, (text) => files.writeInstructions(text));
+  }
+
+  #envFile(name: string, context: ExecutionContext): EnvFile {
+    const { config, env } = this.definition;
+    const [directory] = touchedBy(config, context) ?? [context.directory];
+    const own = [env, this.#secrets, this.#context.variables].flatMap((variables) => Object.keys(variables));
+    const overridden = [...own, ...TASK_VARIABLES];
+    return envFileOf(name, directory, context.environment, overridden);
+  }
+
+  #barrier(context: ExecutionContext, envFile: EnvFile | undefined): Barrier | undefined {
+    const touched = touchedBy(this.definition.config, context);
+    if (touched === undefined) return undefined;
+    const [cwd] = touched;
+    const paths = envFile === undefined ? touched : [...touched, envFile.path];
+    return this.#context.paths.barrier({ paths, cwd, searchPath: context.environment.PATH ?? "" });
   }
 
   #wait(answer: Promise<void>): void {

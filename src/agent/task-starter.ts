@@ -4,44 +4,48 @@
  * like any other process of a task, so timeouts and cancelling apply to it.
  */
 
-import { accessSync, constants, readlinkSync } from "node:fs";
+import { accessSync, constants, readFileSync, readlinkSync } from "node:fs";
 import { delimiter, join, resolve } from "node:path";
 import { CdktrError, errorMessage } from "../errors.ts";
 import { ownExecutable, START_TASK } from "../host/self.ts";
 import type { TaskConfig } from "../workflow/model.ts";
+import { type EnvFile, withEnvFile } from "./env-file.ts";
 import type { Command } from "./executors/executor.ts";
 import { commandFor } from "./executors/index.ts";
 import { kindOf } from "./executors/paths.ts";
 import { replaceProcess, setOpenFilesLimit } from "./libc.ts";
 import { explainSpawnError } from "./spawn-error.ts";
 
-/** Maximum length in characters of a piece of the task's description in one argument; the kernel limits an argument to 128 KiB. */
-const PIECE = 30_000;
-
 /** The exit status of a command that cannot be started, as in a shell. */
 const CANNOT_START = 127;
 
-interface Instructions {
+/** What a process needs to know to become a task, besides the environment that it has. Plain JSON. */
+export interface Instructions {
   readonly config: TaskConfig;
+  /** As in ExecutionContext. */
   readonly directory: string;
+  readonly script?: string | undefined;
+  readonly envFile?: EnvFile | undefined;
+  /** The soft limit of open files; undefined for that of the agent. */
   readonly openFiles?: number | undefined;
 }
 
-/** The command that starts a task from within its own process. */
+/**
+ * The command that starts a task from within its own process.
+ * @param write writes the instructions to a private file and returns its path; without it they are an argument, which everybody on the host
+ * can read
+ */
 export function starterCommand(
-  config: TaskConfig,
-  context: { directory: string; environment: Readonly<Record<string, string>> },
-  openFiles: number | undefined,
+  instructions: Instructions,
+  environment: Readonly<Record<string, string>>,
+  write?: (text: string) => string,
 ): Command {
-  const instructions: Instructions = { config, directory: context.directory, openFiles };
   const text = JSON.stringify(instructions);
-  const pieces: string[] = [];
-  for (let at = 0; at < text.length; at += PIECE) pieces.push(text.slice(at, at + PIECE));
   const program = Bun.isStandaloneExecutable ? [] : [join(import.meta.dir, "../main.ts")];
   return {
-    argv: [ownExecutable(), ...program, START_TASK, ...pieces],
+    argv: [ownExecutable(), ...program, START_TASK, write?.(text) ?? text],
     cwd: "/",
-    env: context.environment,
+    env: environment,
   };
 }
 
@@ -56,15 +60,17 @@ export function isStarting(pid: number): boolean {
 
 /**
  * Becomes the task. Returns only if that fails, after printing the reason to stderr.
- * @param pieces the arguments after {@link START_TASK}
+ * @param how the argument after {@link START_TASK}: the instructions, or the file that has them
  * @returns the exit status
  */
-export function startTask(pieces: readonly string[]): number {
-  const { config, directory, openFiles } = JSON.parse(pieces.join("")) as Instructions;
-  const environment: Record<string, string> = {};
+export function startTask(how: string): number {
+  let environment: Record<string, string> = {};
   for (const [name, value] of Object.entries(process.env)) if (value !== undefined) environment[name] = value;
   try {
-    const command = commandFor(config, { directory, environment });
+    const instructions: Instructions = JSON.parse(how.startsWith("{") ? how : readFileSync(how, "utf8"));
+    const { config, directory, script, envFile, openFiles } = instructions;
+    if (envFile !== undefined) environment = withEnvFile(environment, envFile);
+    const command = commandFor(config, { directory, environment, script });
     if (openFiles !== undefined) setOpenFilesLimit(openFiles);
     become(command);
   } catch (error) {

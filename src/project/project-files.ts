@@ -143,16 +143,14 @@ params:
   whom: world
 tasks:
   greet:
-    name: Greet
-    config: !Subprocess
-      cmd: sh
-      args: ["-c", "echo \\"Hello, $CDKTR_PARAM_WHOM, from $(uname -n)\\""]
+    run: echo "Hello, $CDKTR_PARAM_WHOM, from $(uname -n)"
   count:
-    name: Count
-    depends: ["greet"]
+    depends: [greet]
     retry: { max_attempts: 2, delay: 5s }
-    config: !Subprocess
-      cmd: sh
-      args: ["-c", "for i in 1 2 3; do echo $i; sleep 0.2; done"]
+    run: |
+      for i in 1 2 3; do
+        echo $i
+        sleep 0.2
+      done
 `;
 }

@@ -19,6 +19,9 @@ export function workflowJsonSchema(): JsonSchema {
       // zod omits defaults of transformed values, because it cannot know that ours are in the form of the file.
       const shown = z.globalRegistry.get(zodSchema)?.default;
       if (shown !== undefined) jsonSchema.default = shown as NonNullable<typeof jsonSchema.default>;
+      // Of a task: see check-work.ts.
+      if (jsonSchema.properties?.run !== undefined)
+        jsonSchema.oneOf = [{ required: ["run"] }, { required: ["config"] }];
       if (jsonSchema.properties?.[TAG_KEY] === undefined) return;
       delete jsonSchema.properties[TAG_KEY];
       if (jsonSchema.required !== undefined) {

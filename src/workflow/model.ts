@@ -21,10 +21,13 @@ import {
   templates,
   type ValueOf,
 } from "./field.ts";
-import { taskConfig } from "./kinds/index.ts";
+import { type TaskConfig, taskConfig } from "./kinds/index.ts";
+import { workingDirectory } from "./kinds/kind.ts";
+import { shell } from "./kinds/shell.ts";
 import { outputName } from "./output-name.ts";
 import { isOwnVariable, paramVariable } from "./own-variables.ts";
 import {
+  anyText,
   backoff,
   cron,
   duration,
@@ -140,7 +143,10 @@ const BACKGROUND = ["kill", "wait", "leave"] as const;
 /** What happens to processes that are still running when the task's own process has exited. */
 export type Background = (typeof BACKGROUND)[number];
 
-const Task = new Block({
+/** How long a task may take to end, ms: the principal and the service manager wait for it. */
+const LONGEST_GRACE_MS = 3_600_000;
+
+const WHO = {
   name: displayName(),
   description: text().optional(),
   depends: dependencies()
@@ -151,9 +157,12 @@ const Task = new Block({
   accepts: derived(
     z.record(z.string(), z.array(z.string())) as unknown as z.ZodType<Record<string, RunStatus[]>>,
   ),
-  config: taskConfig
+};
+const config = () =>
+  taskConfig
     .help("say what the task does: config: !Subprocess, with its cmd on the next line")
-    .describe("What the task does; its tag says which kind it is"),
+    .describe("What the task does; its tag says which kind it is");
+const HOW = {
   retry: Retry.orElse({ max_attempts: 1, delay_ms: 0, backoff: 1 })
     .help('such as {max_attempts: 3, delay: "10s", backoff: exponential}')
     .describe("How often and how soon a failed task is tried again"),
@@ -177,14 +186,59 @@ const Task = new Block({
     .help("such as [rows]")
     .sparse()
     .describe("Names of outputs that it must have published when it completes"),
+  env_file: filled()
+    .sparse()
+    .describe("File with lines NAME=VALUE, read on the agent at each attempt; env overrides it"),
+  stdin: anyText().sparse().describe("What the task reads from its standard input; by default nothing"),
+  grace: duration(0, LONGEST_GRACE_MS)
+    .sparse()
+    .as("grace_ms")
+    .describe("Time between TERM and KILL when the task is ended; by default 5s"),
   secrets: secretVariables(variableNames).describe(
     "Secrets of the workflow that the task gets as environment variables: their names, or names by variable",
   ),
   templates: templates(),
+};
+
+/** A task as it is stored. */
+const Task = new Block({ ...WHO, config: config(), ...HOW });
+
+/** A task as a file has it: `run: TEXT` is short for `config: !Shell {script: TEXT}`. */
+const TaskOfFile = new Block({
+  ...WHO,
+  run: filled()
+    .help("such as run: echo hello; a script of several lines goes below run: |")
+    .optional()
+    .describe("A script, short for config: !Shell with this script"),
+  shell: shell(),
+  working_directory: workingDirectory("a relative one starts where the task would start without it"),
+  config: config().optional(),
+  ...HOW,
 });
+const AnyTask = new Field(
+  TaskOfFile.file.transform(
+    ({ run, shell, working_directory, ...task }): ValueOf<typeof Task> => ({
+      ...task,
+      config: configOf({ run, shell, working_directory, config: task.config }),
+    }),
+  ),
+  Task.stored,
+  TaskOfFile.traits,
+);
+
+/** What a task does; see check-work.ts for what is wrong with it. */
+function configOf({
+  run,
+  shell,
+  working_directory,
+  config,
+}: Pick<ValueOf<typeof TaskOfFile>, "run" | "shell" | "working_directory" | "config">): TaskConfig {
+  if (config === null || run !== null) return { type: "Shell", script: run ?? "", shell, working_directory };
+  return working_directory === null ? config : { ...config, working_directory };
+}
 
 /** A mapping by id in the file, stored as a list in the order of the file (which the parser preserves). */
-const tasksById = named(IDENTIFIER, taskIds, Task);
+const tasksById = named(IDENTIFIER, taskIds, AnyTask);
 const Tasks = new Field(
   tasksById.file
     .meta({ minProperties: 1, description: "The tasks, by id" })

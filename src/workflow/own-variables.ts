@@ -24,6 +24,10 @@ export const OWN_VARIABLES = {
     set: "task",
     holds: "a directory with what its dependencies have published, see below; it exists if there is anything",
   },
+  CDKTR_RUN_DIRECTORY: {
+    set: "run",
+    holds: "the run's own directory on this agent, see above; it exists once a task has started there",
+  },
   CDKTR_AGENT_STREAM_ID: { set: "run", holds: "marks every process that the agent started" },
 } as const;
 

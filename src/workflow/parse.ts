@@ -7,6 +7,7 @@ import { checkRetries } from "./check-retries.ts";
 import { checkSecrets, unusedSecrets } from "./check-secrets.ts";
 import { checkReachable, checkTasks } from "./check-tasks.ts";
 import { checkOfferedParams } from "./check-triggers.ts";
+import { checkWork } from "./check-work.ts";
 import { type Diagnostic, type Finding, fileDiagnostic, locate } from "./diagnostic.ts";
 import type { AnyField, ValueOf } from "./field.ts";
 import { findingsOfIssues, type IssuePath, nodeAt, placeOf } from "./issues.ts";
@@ -53,7 +54,7 @@ export function parseWorkflow(text: string, source: ParseSource): ParseResult {
   if (unreadable.length > 0) return fail(unreadable);
   // Positions are needed for problems only, and take most of the time.
   const plain = readPlainYaml(body);
-  const quick = plain && checkValues(plain, source.id);
+  const quick = plain && checkValues(plain, body, source.id);
   if (quick?.definition != null && quick.findings.length === 0)
     return { ok: true, definition: quick.definition, warnings: [] };
 
@@ -63,7 +64,7 @@ export function parseWorkflow(text: string, source: ParseSource): ParseResult {
     const help = "a workflow needs at least one task";
     return fail([{ code: "E006", message: "the file is empty", help, start: 0, end: 0 }]);
   }
-  const checked = checkValues(root, source.id);
+  const checked = checkValues(root, body, source.id);
   const all = [...findings, ...checked.findings];
   if (checked.definition === null || all.some((finding) => finding.code.startsWith("E"))) return fail(all);
   return {
@@ -76,6 +77,7 @@ export function parseWorkflow(text: string, source: ParseSource): ParseResult {
 /** Everything that is checked in the values of a file; the definition is null if they do not fit the schema. */
 function checkValues(
   root: Located,
+  text: string,
   id: string,
 ): { readonly definition: WorkflowDefinition | null; readonly findings: readonly Finding[] } {
   readJsonDefaults(root);
@@ -83,6 +85,7 @@ function checkValues(
     ...checkTagsAndNames(root),
     ...checkTasks(root),
     ...checkSecrets(root),
+    ...checkWork(root, text),
     ...checkAfter(root, id),
     ...checkRequired(root),
   ];
@@ -169,18 +172,22 @@ function checkTag(node: Located, field: AnyField | undefined, way: Way, root: Lo
     }
     if (kinds.includes(`!${name}`)) return null;
     const near = nearest(name, TASK_TAGS);
-    const help = near === undefined ? `the kinds are ${kinds.join(" and ")}` : `did you mean "!${near}"?`;
+    const help = near === undefined ? `the kinds are ${listed(kinds, "and")}` : `did you mean "!${near}"?`;
     return { code: "E021", message: `unknown kind of task !${name}`, help, ...range };
   }
   if (field?.traits.kinds === undefined || !isMapping(node.value)) return null;
   const likely = likelyTag(Object.keys(node.value));
   const help =
     likely === null
-      ? `add the kind of the task as a tag: ${kinds.join(" or ")}`
+      ? `add the kind of the task as a tag: ${listed(kinds, "or")}`
       : `write "config: !${likely}", or the tag alone on the next line`;
   const path = pathOf(way);
   const message = `config of task "${String(path.at(-2))}" has no tag`;
   return { code: "E020", message, help, ...placeOf(root, path) };
+}
+
+function listed(words: readonly string[], joint: string): string {
+  return `${words.slice(0, -1).join(", ")} ${joint} ${words.at(-1)}`;
 }
 
 /** A workflow that follows itself would never stop. */

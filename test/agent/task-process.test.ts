@@ -336,7 +336,7 @@ describe("what cannot start FAILED, with the reason in its log", () => {
     writeFileSync(join(bench.directory, "there/file"), "");
     expect(await reason(bench, subprocess(["true"], "there/not"))).toEqual([
       `The working directory ${bench.directory}/there/not does not exist.`,
-      "working_directory is relative to the directory in which the agent was started.",
+      "A relative working_directory starts at the directory in which the agent was started; that of a task with a script, at the run's own.",
     ]);
     expect((await reason(bench, subprocess(["true"], "there/file")))[0]).toBe(
       `The working directory ${bench.directory}/there/file is not a directory.`,

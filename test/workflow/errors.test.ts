@@ -195,7 +195,146 @@ const CASES: readonly Case[] = [
     text: "name: w\ntasks:\n  a:\n    name: a\n",
     code: "E011",
     at: "3:3",
-    message: '"config" is missing in task "a"',
+    message: 'task "a" says neither "run" nor "config"',
+    help: "write run: echo hello, or config: !Subprocess with a cmd",
+  },
+  {
+    about: "nothing to run",
+    text: "tasks:\n  a:\n    run:\n",
+    code: "E011",
+    at: "3:5",
+    message: '"run" of task "a" has no value',
+    help: "such as run: echo hello",
+  },
+  {
+    about: "nothing under config",
+    text: "tasks:\n  a:\n    config:\n",
+    code: "E011",
+    at: "3:5",
+    message: '"config" of task "a" has no value',
+    help: "say what the task does: config: !Subprocess, with its cmd on the next line",
+  },
+  {
+    about: "an empty script",
+    text: 'tasks:\n  a:\n    run: ""\n',
+    code: "E015",
+    at: "3:10",
+    message: '"run" of task "a" is empty',
+  },
+  {
+    about: "a list of commands",
+    text: "tasks:\n  a:\n    run: [echo a, echo b]\n",
+    code: "E012",
+    at: "3:5",
+    message: '"run" of task "a" must be a string, not a list',
+    help: "such as run: echo hello; a script of several lines goes below run: |",
+  },
+  {
+    about: "run and config",
+    text: task("    run: ls\n"),
+    code: "E014",
+    at: "6:5",
+    message: 'task "a" has both "run" and "config"',
+    help: "keep one; run: is short for config: !Shell",
+  },
+  {
+    about: "two working directories",
+    text: task("    working_directory: x\n").replace("cmd: ls", "cmd: ls, working_directory: y"),
+    code: "E014",
+    at: "6:5",
+    message: 'task "a" and its config both have "working_directory"',
+    help: "keep one",
+  },
+  {
+    about: "an interpreter with quotes",
+    text: "tasks:\n  a:\n    run: ls\n    shell: bash -c 'x'\n",
+    code: "E014",
+    at: "4:12",
+    message: `"shell" of task "a" must be an interpreter and its options, not "bash -c 'x'"`,
+    help: "it is split at blanks, and no shell reads it: quotes and variables mean nothing here",
+  },
+  {
+    about: "an empty interpreter",
+    text: 'tasks:\n  a:\n    run: ls\n    shell: " "\n',
+    code: "E015",
+    at: "4:12",
+    message: '"shell" of task "a" is empty',
+    help: "such as bash, python3 or sh -eux",
+  },
+  {
+    about: "no script",
+    text: "tasks:\n  a:\n    config: !Shell {shell: sh}\n",
+    code: "E011",
+    at: "3:5",
+    message: '"script" is missing in config of task "a"',
+  },
+  {
+    about: "a grace period that is no duration",
+    text: task("    grace: soon\n"),
+    code: "E043",
+    at: "6:12",
+    message: /^"grace" of task "a"/,
+  },
+  {
+    about: "a grace period of a day",
+    text: task("    grace: 1d\n"),
+    code: "E043",
+    at: "6:12",
+    message: '"grace" of task "a" must not be longer than 1h',
+  },
+  {
+    about: "a mapping as stdin",
+    text: task("    stdin: {a: b}\n"),
+    code: "E012",
+    at: "6:5",
+    message: '"stdin" of task "a" must be a string, not a mapping',
+  },
+  {
+    about: "an env_file without a name",
+    text: task('    env_file: ""\n'),
+    code: "E015",
+    at: "6:15",
+    message: '"env_file" of task "a" is empty',
+  },
+  // E060 expression-in-script
+  {
+    about: "an expression in a script of one line",
+    text: "tasks:\n  a:\n    run: echo ${{ params.day }}\n",
+    code: "E060",
+    at: "3:15",
+    message: 'an expression inside "run" would become part of the script',
+    help: 'put it under env: (NAME: ${{ params.day }}) and write "$NAME"',
+  },
+  {
+    about: "an expression in a script of several lines",
+    text: "tasks:\n  a:\n    run: |\n      ls\n      echo ${{\n",
+    code: "E060",
+    at: "5:12",
+    message: 'an expression inside "run" would become part of the script',
+    help: 'put it under env: (NAME: ${{ … }}) and write "$NAME"',
+  },
+  {
+    about: "an expression in a script with escapes",
+    text: 'tasks:\n  a:\n    run: "echo \\x24{{ x }}"\n',
+    code: "E060",
+    at: "3:5",
+    message: 'an expression inside "run" would become part of the script',
+  },
+  {
+    about: "an expression in Python",
+    text: "tasks:\n  a:\n    shell: /usr/bin/env python3.12 -u\n    run: print(${{ x }})\n",
+    code: "E060",
+    at: "4:16",
+    message: 'an expression inside "run" would become part of the script',
+    help: 'put it under env: (NAME: ${{ x }}) and write os.environ["NAME"]',
+  },
+  {
+    about: "an expression in JavaScript",
+    text: "tasks:\n  a:\n    config: !Shell {shell: node, script: 'f(${{ x }})'}\n",
+    code: "E060",
+    at: "3:45",
+    message: 'an expression inside "script" would become part of the script',
+    help: "put it under env: (NAME: ${{ x }}) and write process.env.NAME",
   },
   {
     about: "no cmd",
@@ -492,7 +631,7 @@ const CASES: readonly Case[] = [
     code: "E021",
     at: "5:13",
     message: "unknown kind of task !Docker",
-    help: "the kinds are !Subprocess and !UvPython",
+    help: "the kinds are !Subprocess, !UvPython and !Shell",
   },
   {
     about: "a tag on the next line, unknown",
@@ -529,7 +668,7 @@ const CASES: readonly Case[] = [
     code: "E021",
     at: "5:13",
     message: "unknown kind of task !constructor",
-    help: "the kinds are !Subprocess and !UvPython",
+    help: "the kinds are !Subprocess, !UvPython and !Shell",
   },
   // E030 unknown-dependency
   {
@@ -1407,8 +1546,6 @@ const RESERVED: readonly string[] = [
   "E056",
   // hooks
   "E057",
-  // run
-  "E060",
   // _cdktr.yml
   "E092",
 ];
@@ -1536,6 +1673,18 @@ describe("warnings", () => {
     expect(follows(["SKIPPED"], "* * * * *", "all")).toBe("W003");
     expect(follows(["SKIPPED"], "* * * * *", "latest")).toBeUndefined();
     expect(follows(["SKIPPED", "FAILED"], null, "latest")).toBeUndefined();
+  });
+
+  test("W002 no-effect: an interpreter without a script", () => {
+    expect(diagnosticsOf(task("    shell: bash\n"))).toMatchObject([
+      {
+        code: "W002",
+        line: 6,
+        column: 5,
+        message: '"shell" has no effect without run',
+        help: "remove it, or write run:",
+      },
+    ]);
   });
 
   test("W002 no-effect: settings of a schedule without cron, packages of a uv project", () => {

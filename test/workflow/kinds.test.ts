@@ -1,7 +1,8 @@
-import { expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import { CUSTOM_TAGS } from "../../src/workflow/json-schema.ts";
 import { factsOf, likelyTag, TASK_TAGS } from "../../src/workflow/kinds/index.ts";
 import type { TaskConfig } from "../../src/workflow/model.ts";
+import { planOf } from "../../src/workflow/plan.ts";
 import { definitionOf } from "./support.ts";
 
 const configOf = (config: string): TaskConfig => {
@@ -17,6 +18,8 @@ test.each([
     ["uv", "run", "--with", "p", "--with", "q"],
     ["x.py", "a"],
   ],
+  ["!Shell {script: 'a; b'}", [], ["a; b"]],
+  ["!Shell {script: 'a', shell: python3  -u}", ["python3", "-u"], ["a"]],
   ["!UvPython {script_path: x.py, is_uv_project: true, uv_path: /bin/uv}", ["/bin/uv", "run"], ["x.py"]],
 ])("%s is shown as a command", (text, runner, command) => {
   const config = configOf(text);
@@ -33,10 +36,60 @@ test("a kind that only a newer version knows is shown by its tag", () => {
 test("a config without a tag is of the kind whose own keys it has", () => {
   expect(likelyTag(["cmd", "args"])).toBe("Subprocess");
   expect(likelyTag(["packages"])).toBe("UvPython");
+  expect(likelyTag(["shell", "script"])).toBe("Shell");
   expect(likelyTag(["cmd", "script_path", "packages"])).toBe("UvPython");
   expect(likelyTag(["args", "working_directory", "nonsense"])).toBeNull();
 });
 
 test("editors are told of every tag", () => {
   expect(JSON.parse(CUSTOM_TAGS)).toEqual(TASK_TAGS.map((tag) => `!${tag} mapping`));
+});
+
+describe("run", () => {
+  const tasksOf = (text: string) => definitionOf(text).tasks;
+
+  test("the shortest workflow is short for the long form", () => {
+    const [short] = tasksOf("tasks:\n  hello:\n    run: echo hello\n");
+    expect(short).toEqual({
+      id: "hello",
+      name: "hello",
+      description: null,
+      depends: [],
+      config: { type: "Shell", script: "echo hello", shell: null, working_directory: null },
+      retry: { max_attempts: 1, delay_ms: 0, backoff: 1 },
+      timeout_ms: null,
+      env: {},
+    });
+    const long = tasksOf("tasks:\n  hello:\n    config: !Shell {script: echo hello}\n");
+    expect(long[0]).toEqual(short);
+  });
+
+  test("takes an interpreter and a working directory", () => {
+    const text = "tasks:\n  a:\n    run: x\n    shell: ' python3   -u '\n    working_directory: w\n";
+    expect(tasksOf(text)[0]?.config).toEqual({
+      type: "Shell",
+      script: "x",
+      shell: "python3 -u",
+      working_directory: "w",
+    });
+    const long = "tasks:\n  a:\n    config: !Subprocess {cmd: ls}\n    working_directory: w\n";
+    expect(tasksOf(long)[0]?.config).toMatchObject({ cmd: "ls", working_directory: "w" });
+  });
+
+  test("has the line ends of Unix, whatever the file has", () => {
+    const text = "tasks:\r\n  a:\r\n    run: |\r\n      one\r\n      two\r\n";
+    expect(tasksOf(text)[0]?.config).toMatchObject({ script: "one\ntwo\n" });
+  });
+
+  test.each([
+    ["run: x", 3],
+    ["config: !Shell {script: x}", 3],
+    ["config: !Subprocess {cmd: x}\n    stdin: y", 3],
+    ["config: !Subprocess {cmd: x}\n    env_file: y", 3],
+    ["config: !Subprocess {cmd: x}\n    grace: 1s", 3],
+    // An old key that may be written in a new place.
+    ["config: !Subprocess {cmd: x}\n    working_directory: y", 1],
+  ])("%s is for agents of protocol %d", (text, protocol) => {
+    expect(planOf(definitionOf(`tasks:\n  a:\n    ${text}\n`)).protocol).toBe(protocol);
+  });
 });

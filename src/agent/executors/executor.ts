@@ -11,14 +11,27 @@ export interface Command {
 
 /** Where and how a task runs. */
 export interface ExecutionContext {
-  /** The agent's own working directory: the base of relative working directories. */
+  /** Where the task starts unless it says otherwise, and the base of relative working directories; see {@link Executor.startsInRunDirectory}. */
   readonly directory: string;
   /** The environment of the task. */
   readonly environment: Readonly<Record<string, string>>;
+  /** The file with its {@link Executor.script}; absolute. */
+  readonly script?: string | undefined;
+}
+
+/** What a task executes, if its workflow file has it inline. */
+export interface Script {
+  readonly text: string;
+  /** How the name of its file ends, such as `.sh`. */
+  readonly ending: string;
 }
 
 /** Turns the configuration of one task type into a command. */
 export interface Executor<Config> {
+  /** The script, which becomes a private file before the command is asked for; null if this task has none. */
+  script?(config: Config): Script | null;
+  /** Whether the task starts in the run's own directory; by default tasks start in the agent's working directory. */
+  startsInRunDirectory?(config: Config): boolean;
   /** What starting the command touches: first the working directory, then paths and names to look up in PATH. */
   touches(config: Config, context: ExecutionContext): readonly [string, ...string[]];
   /** @throws CannotStartError when it is already certain that it cannot start */

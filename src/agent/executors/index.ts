@@ -1,15 +1,23 @@
 import { VERSION } from "../../build-facts.ts";
 import type { TaskConfig } from "../../workflow/model.ts";
-import { CannotStartError, type Command, type ExecutionContext, type Executor } from "./executor.ts";
+import {
+  CannotStartError,
+  type Command,
+  type ExecutionContext,
+  type Executor,
+  type Script,
+} from "./executor.ts";
+import { shell } from "./shell.ts";
 import { subprocess } from "./subprocess.ts";
 import { uvPython } from "./uv-python.ts";
 
-export { CannotStartError, type Command, type ExecutionContext } from "./executor.ts";
+export { CannotStartError, type Command, type ExecutionContext, type Script } from "./executor.ts";
 
 /** Executors by task type; a new type needs one file and one row here. */
 const EXECUTORS: { readonly [T in TaskConfig["type"]]: Executor<Extract<TaskConfig, { type: T }>> } = {
   Subprocess: subprocess,
   UvPython: uvPython,
+  Shell: shell,
 };
 
 /**
@@ -30,6 +38,16 @@ export function touchedBy<C extends TaskConfig>(
   context: ExecutionContext,
 ): readonly [string, ...string[]] | undefined {
   return executorOf(config)?.touches(config, context);
+}
+
+/** The script of a task, see {@link Executor.script}; null if it has none. */
+export function scriptOf<C extends TaskConfig>(config: C): Script | null {
+  return executorOf(config)?.script?.(config) ?? null;
+}
+
+/** Whether a task starts in the run's own directory, see {@link Executor.startsInRunDirectory}. */
+export function startsInRunDirectory<C extends TaskConfig>(config: C): boolean {
+  return executorOf(config)?.startsInRunDirectory?.(config) ?? false;
 }
 
 function executorOf<C extends TaskConfig>(config: C): Executor<C> | undefined {

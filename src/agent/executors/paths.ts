@@ -27,7 +27,9 @@ export function checkDirectory(directory: string): void {
       : kind === "unreachable"
         ? `The working directory ${directory} cannot be entered: permission denied.`
         : `The working directory ${directory} is not a directory.`,
-    { hint: "working_directory is relative to the directory in which the agent was started." },
+    {
+      hint: "A relative working_directory starts at the directory in which the agent was started; that of a task with a script, at the run's own.",
+    },
   );
 }
 

@@ -147,7 +147,7 @@ export class SecretSources {
     const isNear =
       touched === undefined ||
       paths.barrier({ paths: touched, cwd: touched[0], searchPath: environment.PATH ?? "" }) === undefined;
-    const command = isNear ? commandFor(config, context) : starterCommand(config, context, undefined);
+    const command = isNear ? commandFor(config, context) : starterCommand({ config, directory }, environment);
     const because = (reason: string) =>
       cannot(`${what}: its command "${program}" ${reason}`, "Run it as the agent's user to see why.");
     let child: Bun.Subprocess<"ignore", "pipe", "ignore">;

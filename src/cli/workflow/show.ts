@@ -2,7 +2,7 @@ import type { WorkflowDetails } from "../../contract/messages.ts";
 import { plainText } from "../../terminal/foreign-text.ts";
 import { dependencyText } from "../../workflow/conditions.ts";
 import { formatDuration } from "../../workflow/duration.ts";
-import { factsOf } from "../../workflow/kinds/index.ts";
+import { factsOf, scriptTextOf } from "../../workflow/kinds/index.ts";
 import type { TaskDefinition, TriggerDefinitions, WorkflowDefinition } from "../../workflow/model.ts";
 import { paramRulesText, paramsSchema } from "../../workflow/param-types.ts";
 import { planOf } from "../../workflow/plan.ts";
@@ -219,6 +219,8 @@ function runsOnText({ runs_on }: TaskDefinition): string {
 
 /** The command of a task for display; arguments with blanks are quoted. */
 function commandOf({ config }: TaskDefinition): string {
+  const script = scriptTextOf(config);
+  if (script !== null) return script.trim().replace(/\s*\n\s*/g, " ↵ ");
   const words = factsOf(config).command(config);
   return words.map((word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : JSON.stringify(word))).join(" ");
 }

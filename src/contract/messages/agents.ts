@@ -164,6 +164,8 @@ export const Heartbeat = z.object({
   contact_token: ContactToken.optional(),
   /** The same in a heartbeat that overlaps with another one. */
   last_token: ContactToken.optional(),
+  /** Runs of which it has or had slices, and keeps the directory until `over_runs` names them. */
+  directories: z.array(z.string().max(64)).max(500).optional(),
 });
 export type Heartbeat = z.infer<typeof Heartbeat>;
 
@@ -188,6 +190,8 @@ export const AgentOrders = z.object({
   log_durable_seq: z.number().int(),
   /** Last report of the agent's stream that is on the principal's disk. */
   report_durable_seq: z.number().int(),
+  /** Those of the `directories` in the heartbeat whose runs are over; older principals do not say. */
+  over_runs: z.array(z.object({ workflow_instance_id: z.string(), has_failed: z.boolean() })).optional(),
   /** The next heartbeat returns it. In replies to registrations, and to heartbeats that returned one. */
   contact_token: ContactToken.optional(),
 });

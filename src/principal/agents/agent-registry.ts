@@ -329,6 +329,7 @@ export class AgentRegistry extends BackgroundService {
     }
     await this.#endForgotten(contact);
     const deadline = this.#o.clock.monotonic() + beat.wait_ms;
+    const { directories = [] } = beat;
     for (;;) {
       const ticket = this.#o.polls.ticket(topicOf(beat.agent_id));
       const orders = await this.#orders.of(contact, contact.running);
@@ -336,8 +337,9 @@ export class AgentRegistry extends BackgroundService {
       const isOver = left <= 0 || contact.asked !== null || hasNews(contact, orders);
       if (isOver) ticket.drop();
       if (isOver || (await ticket.wait(left)) === "closed") {
+        const over = directories.length === 0 ? {} : { over_runs: await this.#orders.overRuns(directories) };
         const next = beat.contact_token === undefined ? {} : { contact_token: contact.chain.offer() };
-        return { ...delivered(contact, orders), ...next };
+        return { ...delivered(contact, orders), ...next, ...over };
       }
       this.#contacts.known(beat.agent_id, beat.session_id);
     }

@@ -1,6 +1,8 @@
 /** Orders for agents: what to stop, that they drain, and how far their streams have been received. */
 import type { AgentOrders, StopOrder } from "../../contract/messages.ts";
 import type { OperationalStore, OperationalTx } from "../../storage/operational/store.ts";
+import { RUN_TRANSITIONS } from "../../workflow/run-state.ts";
+import { isTerminal } from "../../workflow/status.ts";
 import type { Installation } from "../installation.ts";
 import { type AttemptName, nameOf } from "../runs/attempt-name.ts";
 import type { Contact } from "./agent-contacts.ts";
@@ -81,6 +83,22 @@ export class StandingOrders {
       log_durable_seq: position.durable,
       report_durable_seq: stream?.seq ?? (id === null ? 0 : ((await tx.getStream(id))?.seq ?? 0)),
     };
+  }
+
+  /**
+   * Those of the runs that are over: an agent that has had slices of them needs their directories no longer.
+   * @param ids as an agent names them: there may be no such run, or none any more
+   */
+  overRuns(ids: readonly string[]): Promise<AgentOrders["over_runs"]> {
+    return this.#store.read(async (tx) => {
+      const over: NonNullable<AgentOrders["over_runs"]> = [];
+      for (const workflow_instance_id of ids) {
+        const status = (await tx.getRun(workflow_instance_id))?.status;
+        if (status !== undefined && !isTerminal(RUN_TRANSITIONS, status)) continue;
+        over.push({ workflow_instance_id, has_failed: status === "FAILED" || status === "CRASHED" });
+      }
+      return over;
+    });
   }
 
   /** Those of the attempts that the process does not hold, and has not ended itself in the meantime. */

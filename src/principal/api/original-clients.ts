@@ -2,7 +2,8 @@
 import type { ConsolaInstance } from "consola";
 import { UnprocessableError } from "../../errors.ts";
 import { quote } from "../../terminal/foreign-text.ts";
-import type { WorkflowDefinition } from "../../workflow/model.ts";
+import { factsOf } from "../../workflow/kinds/index.ts";
+import type { TaskConfig, WorkflowDefinition } from "../../workflow/model.ts";
 import type { Request } from "./requests.ts";
 
 /** How a peer introduced itself when it connected. */
@@ -40,16 +41,24 @@ interface OriginalTask {
   readonly config: { readonly Subprocess: { readonly cmd: string; readonly args: readonly string[] } };
 }
 
+function programOf(config: TaskConfig): readonly string[] {
+  switch (config.type) {
+    case "Subprocess":
+      return [config.cmd, ...config.args];
+    case "UvPython":
+      return ["uv", "run", config.script_path, ...config.args];
+    default:
+      return ["sh", "-c", ...factsOf(config).command(config)];
+  }
+}
+
 /** The graph of a workflow as the original writes it (the JSON of its graph library), without which its clients show no workflows. */
 export function originalDag({ name, tasks }: WorkflowDefinition): Readonly<Record<string, unknown>> {
   const index = new Map(tasks.map(({ id }, at) => [id, at]));
   const taskMap: Record<string, OriginalTask> = {};
   for (const { id, name: taskName, description, depends, config } of tasks) {
     // It knows programs only. They are shown, not run.
-    const [cmd, ...args] =
-      config.type === "Subprocess"
-        ? [config.cmd, ...config.args]
-        : ["uv", "run", config.script_path, ...config.args];
+    const [cmd = "", ...args] = programOf(config);
     taskMap[id] = { name: taskName, description, depends, config: { Subprocess: { cmd, args } } };
   }
   return {

@@ -7,7 +7,7 @@ import { tookMs } from "../../contract/took.ts";
 import { printable } from "../../terminal/foreign-text.ts";
 import { wrapWords } from "../../terminal/text.ts";
 import { dependencyText } from "../../workflow/conditions.ts";
-import { factsOf } from "../../workflow/kinds/index.ts";
+import { factsOf, scriptTextOf } from "../../workflow/kinds/index.ts";
 import type { TaskDefinition } from "../../workflow/model.ts";
 import { duration, kibibytes, moment, until } from "../format.ts";
 import { type TaskOfRun, tasksOf } from "../lists/run-tasks.ts";
@@ -100,8 +100,13 @@ export function drawTaskTable(region: Region, run: RunDetails, state: State, nam
 /** The command of a task as it would be typed. */
 export function command({ config }: TaskDefinition): string {
   const facts = factsOf(config);
-  const words = [...(facts.runner?.(config) ?? []), ...facts.command(config)];
-  const line = words.map((word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word}'`)).join(" ");
+  const runner = facts.runner?.(config) ?? [];
+  const script = scriptTextOf(config);
+  const words = [...runner, ...facts.command(config)];
+  const line =
+    script === null
+      ? words.map((word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word}'`)).join(" ")
+      : [...runner, script.trim()].join(" ");
   return printable(line.replace(/\s*\n\s*/g, " ↵ "));
 }
 

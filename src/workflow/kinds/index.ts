@@ -3,10 +3,11 @@ import { z } from "zod";
 import { Field, type ValueOf } from "../field.ts";
 import { TAG_KEY } from "../yaml-tree.ts";
 import type { KindFacts } from "./kind.ts";
+import { Shell } from "./shell.ts";
 import { Subprocess } from "./subprocess.ts";
 import { UvPython } from "./uv-python.ts";
 
-const KINDS = { Subprocess, UvPython } as const;
+const KINDS = { Subprocess, UvPython, Shell } as const;
 type Tag = keyof typeof KINDS;
 
 /** The possible tags of a task's config. */
@@ -33,6 +34,20 @@ export const taskConfig = new Field<TaskConfig>(
 export function factsOf(config: TaskConfig): KindFacts<TaskConfig> {
   const kind = Object.hasOwn(KINDS, config.type) ? KINDS[config.type] : undefined;
   return (kind?.facts as KindFacts<TaskConfig> | undefined) ?? { command: ({ type }) => [`!${type}`] };
+}
+
+/** The scripts in a config with this tag, see {@link KindFacts}. */
+export function scriptsOf(tag: string | undefined): KindFacts<TaskConfig>["scripts"] {
+  return tag !== undefined && Object.hasOwn(KINDS, tag) ? KINDS[tag as Tag].facts.scripts : undefined;
+}
+
+/** The script of a task if its file has it inline; null if it has none. */
+export function scriptTextOf(config: TaskConfig): string | null {
+  for (const key of scriptsOf(config.type)?.keys ?? []) {
+    const text = (config as Readonly<Record<string, unknown>>)[key];
+    if (typeof text === "string" && text !== "") return text;
+  }
+  return null;
 }
 
 /** The kind that a config without a tag probably is: the one with the most keys that no other kind has; on a tie the later one. */

@@ -10,6 +10,14 @@ export interface KindFacts<Config> {
   readonly command: (config: Config) => readonly string[];
   /** The program that executes the command, as it would be typed before it. */
   readonly runner?: (config: Config) => readonly string[];
+  /**
+   * Its keys that hold a script, of which an expression must not become a part, and how such a script reads the environment variable NAME.
+   * `variable` gets the values as they are in the file: scalars are text.
+   */
+  readonly scripts?: {
+    readonly keys: readonly string[];
+    readonly variable: (values: { readonly shell?: string | null }) => string;
+  };
   /** Finds a key that is valid but has no effect in this config, and says what to do. */
   readonly noEffect?: (config: Config) => { key: string; where: string; help: string } | null;
 }
@@ -31,5 +39,6 @@ export class Kind<const Tag extends string, K extends Keys> extends Block<Tagged
 
 export const args = () => list(text()).default([]).describe("Arguments, each as it is: no shell is involved");
 
-export const workingDirectory = () =>
-  filled().optional().describe("Directory to run in; a relative one starts at the agent's working directory");
+/** @param base what a relative one is relative to */
+export const workingDirectory = (base = "a relative one starts at the agent's working directory") =>
+  filled().optional().describe(`Directory to run in; ${base}`);

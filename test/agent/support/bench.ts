@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { inheritedEnvironment, runVariables } from "../../../src/agent/environment.ts";
 import { ForeignMounts } from "../../../src/agent/foreign-mounts.ts";
 import { Outbox } from "../../../src/agent/outbox.ts";
+import { RunDirectories } from "../../../src/agent/run-directories.ts";
 import { RunSecrets } from "../../../src/agent/secrets/run-secrets.ts";
 import { type RunEnd, SliceRun } from "../../../src/agent/slice-run.ts";
 import { Survivors } from "../../../src/agent/survivors.ts";
@@ -136,6 +137,7 @@ export class Bench implements Disposable {
       endedTasks: new Map(),
       survivors: new Survivors(() => {}),
       files: new TaskFiles(join(this.directory, "data")),
+      directories: new RunDirectories(join(this.directory, "data"), options.clock ?? systemClock),
       ...(options.keptOutputsBytes === undefined ? {} : { keptOutputsBytes: options.keptOutputsBytes }),
       ...(options.random === undefined ? {} : { random: options.random }),
     };
@@ -145,10 +147,12 @@ export class Bench implements Disposable {
   prepare(assignment: RunAssignment): SliceRun {
     const { environment, directory, paths } = this.context;
     const places = { own: this.#own, environment, directory, paths, helper: this.#helper };
+    const runDirectory = this.context.directories.of(assignment);
     return new SliceRun({
       ...this.context,
       assignment,
-      variables: runVariables(assignment, this.outbox.streamId),
+      variables: runVariables(assignment, this.outbox.streamId, runDirectory.path),
+      runDirectory,
       ...(assignment.workflow.secrets === undefined ? {} : { secrets: new RunSecrets(assignment, places) }),
     });
   }
@@ -195,6 +199,7 @@ export class Bench implements Disposable {
 
   [Symbol.dispose](): void {
     this.context.paths.close();
+    this.context.directories.close();
     this.outbox.close();
     rmSync(this.directory, { recursive: true, force: true });
   }

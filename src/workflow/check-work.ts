@@ -1,0 +1,122 @@
+/** Checks what the tasks of a workflow file do: that each has exactly one of `run` and `config`, and that no expression is in a script. */
+import type { Finding } from "./diagnostic.ts";
+import { nodeAt } from "./issues.ts";
+import { scriptsOf } from "./kinds/index.ts";
+import { meaningOf } from "./vocabulary.ts";
+import type { Located, LocatedChild } from "./yaml-tree.ts";
+
+/** Checks the tasks as far as they can be read, whatever else is wrong with the file. @param text of the file, in which the nodes are */
+export function checkWork(root: Located, text: string): Finding[] {
+  const findings: Finding[] = [];
+  const tasks = nodeAt(root, ["tasks"]);
+  if (tasks === null || !isMapping(tasks.value)) return [];
+  for (const [id, task] of tasks.children) {
+    if (!isMapping(task.node.value) || task.node.broken === true) continue;
+    findings.push(...checkTask(String(id), task, text));
+  }
+  return findings;
+}
+
+function checkTask(id: string, task: LocatedChild, text: string): Finding[] {
+  const findings: Finding[] = [];
+  const keys = task.node.children;
+  const run = keys.get("run");
+  const config = keys.get("config");
+  const placeOf = ({ key, node }: LocatedChild) => key ?? node;
+  const has = (child: LocatedChild | undefined) => child !== undefined && child.node.value !== null;
+  if (run === undefined && config === undefined && !isSaidOtherwise(task.node)) {
+    const help = "write run: echo hello, or config: !Subprocess with a cmd";
+    findings.push({
+      code: "E011",
+      message: `task "${id}" says neither "run" nor "config"`,
+      help,
+      ...placeOf(task),
+    });
+  }
+  if (run !== undefined && config !== undefined) {
+    const help = "keep one; run: is short for config: !Shell";
+    findings.push({
+      code: "E014",
+      message: `task "${id}" has both "run" and "config"`,
+      help,
+      ...placeOf(run),
+    });
+  } else {
+    for (const [key, child, help] of [
+      ["run", run, "such as run: echo hello"],
+      ["config", config, "say what the task does: config: !Subprocess, with its cmd on the next line"],
+    ] as const)
+      if (child !== undefined && child.node.value === null)
+        findings.push({
+          code: "E011",
+          message: `"${key}" of task "${id}" has no value`,
+          help,
+          ...placeOf(child),
+        });
+  }
+  const shell = keys.get("shell");
+  if (shell !== undefined && has(shell) && run === undefined) {
+    const help = "remove it, or write run:";
+    findings.push({ code: "W002", message: '"shell" has no effect without run', help, ...placeOf(shell) });
+  }
+  const directory = keys.get("working_directory");
+  if (directory !== undefined && has(directory) && has(config?.node.children.get("working_directory"))) {
+    const message = `task "${id}" and its config both have "working_directory"`;
+    findings.push({ code: "E014", message, help: "keep one", ...placeOf(directory) });
+  }
+  if (run !== undefined) {
+    const values = { shell: textOf(shell) };
+    findings.push(...inScript("run", run, () => scriptsOf("Shell")?.variable(values), text));
+  }
+  const scripts = scriptsOf(config?.node.tag?.name);
+  if (config === undefined || scripts === undefined) return findings;
+  for (const key of scripts.keys) {
+    const script = config.node.children.get(key);
+    const values = { shell: textOf(config.node.children.get("shell")) };
+    if (script !== undefined) findings.push(...inScript(key, script, () => scripts.variable(values), text));
+  }
+  return findings;
+}
+
+/** Whether a word of another tool stands for what is missing: it is reported, and explained, as an unknown key. */
+function isSaidOtherwise({ children }: Located): boolean {
+  return [...children].some(([word, { node }]) => {
+    const meant = meaningOf("task", String(word), ["run", "config"], node.value)?.key;
+    return meant === "run" || meant === "config";
+  });
+}
+
+const OPENING = "${{";
+const EXPRESSION = /\$\{\{.{0,60}?\}\}/;
+
+/** An expression would be replaced by a value, which an interpreter would take for a part of the script. */
+function inScript(
+  key: string,
+  { key: place, node }: LocatedChild,
+  variable: () => string | undefined,
+  text: string,
+): Finding[] {
+  const script = node.value;
+  if (typeof script !== "string" || !script.includes(OPENING)) return [];
+  const expression = EXPRESSION.exec(script)?.[0] ?? `${OPENING} … }}`;
+  // The value may be written in another way than it reads: in quotes, or in lines that are indented.
+  const start = text.indexOf(OPENING, node.start);
+  const isThere = start >= 0 && start < node.end;
+  const length = text.startsWith(expression, start) ? expression.length : OPENING.length;
+  return [
+    {
+      code: "E060",
+      message: `an expression inside "${key}" would become part of the script`,
+      help: `put it under env: (NAME: ${expression}) and write ${variable() ?? "$NAME"}`,
+      ...(isThere ? { start, end: start + length } : (place ?? node)),
+    },
+  ];
+}
+
+function textOf(child: LocatedChild | undefined): string | null {
+  return typeof child?.node.value === "string" ? child.node.value : null;
+}
+
+function isMapping(value: unknown): boolean {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
