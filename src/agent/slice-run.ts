@@ -2,6 +2,7 @@ import type { RunAssignment, RunReport } from "../contract/messages.ts";
 import type { Outputs } from "../contract/outputs.ts";
 import { InvalidInputError } from "../errors.ts";
 import { Timer } from "../timer.ts";
+import type { TaskResult } from "../workflow/expressions.ts";
 import type { TaskDefinition } from "../workflow/model.ts";
 import { neededBy, type Plan, planOf } from "../workflow/plan.ts";
 import { type Decision, Progress, type RunFinish, type TaskEnd, timeoutText } from "../workflow/progress.ts";
@@ -98,6 +99,10 @@ export class SliceRun implements TaskOwner {
   inputsOf(task: TaskDefinition): ReadonlyMap<string, Outputs> {
     const results = Object.entries(this.#progress.results(task.depends));
     return new Map(results.flatMap(([id, { outputs }]) => (outputs === null ? [] : [[id, outputs]])));
+  }
+
+  resultOf(id: string): TaskResult | undefined {
+    return this.#progress.results([id])[id];
   }
 
   taskOver({ status, outputs, definition, error, isAllowed }: TaskRun): void {

@@ -7,6 +7,7 @@ import { BackOff, Timer } from "../timer.ts";
 import { isAllowedFailure } from "../workflow/allow-failure.ts";
 import { formatDuration } from "../workflow/duration.ts";
 import { formatExitCodes } from "../workflow/exit-codes.ts";
+import type { TaskResult } from "../workflow/expressions.ts";
 import type { TaskDefinition } from "../workflow/model.ts";
 import { mayRetry, retryDelayMs } from "../workflow/retry.ts";
 import { canTransition, isTerminal, type RunStatus } from "../workflow/status.ts";
@@ -24,6 +25,7 @@ import {
 } from "./executors/index.ts";
 import type { Outbox } from "./outbox.ts";
 import { OutputsError } from "./parse-outputs.ts";
+import { type ResolvedTask, resolved } from "./resolved-task.ts";
 import type { RunDirectories, RunDirectory } from "./run-directories.ts";
 import type { RunSecrets } from "./secrets/run-secrets.ts";
 import { NoRoomError } from "./spawn-error.ts";
@@ -106,6 +108,8 @@ interface Details extends Partial<Failure> {
 export interface TaskOwner {
   /** The outputs of the tasks on which this one depends, by task id; without those that have published nothing. */
   inputsOf(task: TaskDefinition): ReadonlyMap<string, Outputs>;
+  /** How a task ended; undefined if it is not over. */
+  resultOf(id: string): TaskResult | undefined;
   /**
    * Keeps what a task publishes for those that depend on it.
    * @throws OutputsError when that is too much together with what others have published
@@ -135,6 +139,9 @@ export class TaskRun {
   #status: RunStatus = "PENDING";
   #attempt = 0;
   #process: TaskProcess | undefined;
+  /** With the values of its expressions, since its first try. */
+  #resolved: ResolvedTask;
+  #isResolved = false;
   /** The files of the current try. */
   #files: TryFiles | undefined;
   #outputs: Outputs | null = null;
@@ -165,6 +172,7 @@ export class TaskRun {
   constructor(definition: TaskDefinition, context: RunContext, owner: TaskOwner) {
     this.definition = definition;
     this.#context = context;
+    this.#resolved = { task: definition, workflowEnv: context.assignment.workflow.env };
     this.#limit = new Timer(() => this.#timeOut(), context.clock);
     this.#retry = new Timer(() => this.start(), context.clock);
     this.#starting = new Timer(() => this.#lookAgain(), context.clock);
@@ -245,17 +253,32 @@ export class TaskRun {
     this.#attempt++;
     this.#fault = undefined;
     this.#become("RUNNING");
-    const limit = this.definition.timeout_ms;
+    const files = this.#context.files.of(this.id, this.#attempt);
+    this.#files = files;
+    this.#context.liveTasks.add(this.id);
+    try {
+      this.#resolve();
+    } catch (error) {
+      this.#cannotStart(error);
+      return;
+    }
+    const limit = this.#resolved.task.timeout_ms;
     if (limit !== null) this.#limit.in(limit);
     this.#room = {
       until: this.#context.clock.monotonic() + NO_ROOM_MS,
       pauses: new BackOff(FIRST_PAUSE_MS, LONGEST_PAUSE_MS),
     };
     this.#hasAsked = false;
-    this.#context.liveTasks.add(this.id);
-    const files = this.#context.files.of(this.id, this.#attempt);
     if (this.definition.secrets === undefined) this.#start(files);
     else void this.#readSecrets(files);
+  }
+
+  /** @throws CannotStartError when an expression has no value */
+  #resolve(): void {
+    if (this.#isResolved) return;
+    const { assignment } = this.#context;
+    this.#resolved = resolved(this.definition, assignment, (id) => this.#owner.resultOf(id));
+    this.#isResolved = true;
   }
 
   /** Reads the secrets of a try, then starts it. */
@@ -283,18 +306,19 @@ export class TaskRun {
 
   /** Starts the process of a try; later if the host has no room for it now. */
   #start(files: TryFiles): void {
-    const { assignment, slots, outbox, clock } = this.#context;
+    const { slots, outbox, clock } = this.#context;
     this.#files = files;
     let isRemembered = false;
     try {
-      const background = this.definition.background ?? "kill";
+      const { task, workflowEnv } = this.#resolved;
+      const background = task.background ?? "kill";
       const environment = taskEnvironment(
         {
           inherited: this.#context.environment,
-          workflow: assignment.workflow.env,
+          workflow: workflowEnv,
           run: this.#context.variables,
         },
-        this.definition,
+        task,
         this.id,
         this.#attempt,
         files,
@@ -305,7 +329,7 @@ export class TaskRun {
       if (background === "leave") delete environment[AGENT_MARKER];
       const command = this.#command(environment, files);
       if (command === undefined) return;
-      const { stdin, grace_ms = this.#context.graceMs } = this.definition;
+      const { stdin, grace_ms = this.#context.graceMs } = task;
       this.#process = TaskProcess.start(command, this.#log, {
         graceMs: grace_ms,
         background,
@@ -382,7 +406,7 @@ export class TaskRun {
    * @returns undefined if the helper has to access the paths first: {@link #start} is called again
    */
   #command(environment: Readonly<Record<string, string>>, files: TryFiles): Command | undefined {
-    const { config, id, env_file } = this.definition;
+    const { config, id, env_file } = this.#resolved.task;
     const { openFiles, runDirectory } = this.#context;
     const directory = startsInRunDirectory(config) ? runDirectory.make() : this.#context.directory;
     const script = scriptOf(config);
@@ -409,7 +433,7 @@ export class TaskRun {
   }
 
   #envFile(name: string, context: ExecutionContext): EnvFile {
-    const { config, env } = this.definition;
+    const { config, env } = this.#resolved.task;
     const [directory] = touchedBy(config, context) ?? [context.directory];
     const own = [env, this.#secrets, this.#context.variables].flatMap((variables) => Object.keys(variables));
     const overridden = [...own, ...TASK_VARIABLES];
@@ -417,7 +441,7 @@ export class TaskRun {
   }
 
   #barrier(context: ExecutionContext, envFile: EnvFile | undefined): Barrier | undefined {
-    const touched = touchedBy(this.definition.config, context);
+    const touched = touchedBy(this.#resolved.task.config, context);
     if (touched === undefined) return undefined;
     const [cwd] = touched;
     const paths = envFile === undefined ? touched : [...touched, envFile.path];
@@ -436,7 +460,7 @@ export class TaskRun {
   }
 
   #timeOut(): void {
-    const limit = formatDuration(this.definition.timeout_ms ?? 0);
+    const limit = formatDuration(this.#resolved.task.timeout_ms ?? 0);
     const silent = this.#silentMount();
     this.#endFor(
       `timed out after ${limit}${silent === undefined ? "" : `: ${silent}`}`,
@@ -537,8 +561,9 @@ export class TaskRun {
       this.#becomeStopped(this.#stopped, end);
       return;
     }
-    const { retry } = this.definition;
-    const delayMs = retryDelayMs(retry, this.#attempt, this.#context.random);
+    const { retry } = this.#resolved.task;
+    // An expression without a value would have none in the next attempt either.
+    const delayMs = this.#isResolved ? retryDelayMs(retry, this.#attempt, this.#context.random) : null;
     const isAllowed = isAllowedFailure(this.definition, exitCode ?? null);
     if (delayMs === null) {
       this.#isAllowed = isAllowed;

@@ -18,6 +18,8 @@ function checkRetry(path: IssuePath, id: string, retry: RetryPolicy, root: Locat
   const warn = (key: string, where: string, help: string): void => {
     findings.push({ code: "W002", message: `"${key}" has no effect ${where}`, help, ...at(key) });
   };
+  // What expressions give is not known yet.
+  if (retry.templates !== undefined) return findings;
   const { max_delay_ms, jitter, on_exit_codes, max_attempts, delay_ms, backoff } = retry;
   if (max_attempts === 1) {
     const help = "max_attempts counts the first attempt: write 2 or more";

@@ -42,12 +42,24 @@ interface Traits {
   readonly kinds?: Keys;
   /** A template may stand here, with a value of this type. */
   readonly template?: TemplateType;
+  /** Where its expressions are evaluated, which decides on the names in scope; by default when the task starts. */
+  readonly place?: Place;
+  readonly isScalar?: boolean;
+  /** Reads a value as if it were written without a template. */
+  readonly reader?: z.ZodType;
   /** Only the stored form has it: files cannot set it. */
   readonly isDerived?: boolean;
 }
 
 /** The type that the value of a template must have. Lists and mappings become JSON where a string is wanted. */
 export type TemplateType = "string" | "int" | "double" | "bool" | "duration" | "timestamp" | "list" | "any";
+
+/**
+ * Where expressions are evaluated. `env`: the env of the workflow. `decision`: before a task or its fan-out starts, as `when` and `foreach`.
+ * `start`: when a try of the task starts, for each item of a fan-out. `item`: for each item, before it starts. `until`: after a try of a
+ * poll. `hook`: when a hook starts. `result`: when the run ends. `default`: when the run is triggered.
+ */
+export type Place = "env" | "decision" | "start" | "item" | "until" | "hook" | "result" | "default";
 
 /** A text that contains an expression. */
 const TEMPLATE = /\$\{\{/;
@@ -92,6 +104,11 @@ export class Field<T, K extends string | null = null> {
   /** Sets its key in the stored form. */
   as<N extends string>(storedKey: N): Field<T, N> {
     return new Field(this.file, this.stored, this.traits, storedKey);
+  }
+
+  /** Sets where its expressions are evaluated. */
+  at(place: Place): Field<T, K> {
+    return new Field(this.file, this.stored, { ...this.traits, place }, this.storedKey);
   }
 
   /** Optional: null when omitted or empty. */
@@ -234,12 +251,76 @@ export function templated<T, K extends string | null>(
   type: TemplateType,
   meanwhile?: T,
 ): Field<T, K> {
+  const traits = { ...field.traits, template: type, reader: field.file };
+  if (traits.isScalar === true)
+    return new Field(templatedScalar(field.file, type, meanwhile), field.stored, traits, field.storedKey);
   const template = z
     .string()
     .regex(TEMPLATE)
-    .transform((text) => (type === "string" ? text : new Template(text, meanwhile)));
+    .transform((text) => new Template(text, meanwhile));
   const file = z.union([field.file, template]) as unknown as z.ZodType<T>;
-  return new Field(file, field.stored, { ...field.traits, template: type }, field.storedKey);
+  return new Field(file, field.stored, traits, field.storedKey);
+}
+
+/** A scalar that is read by `own` unless a template stands there: without a union, the messages about it stay its own. */
+function templatedScalar<T>(own: z.ZodType<T>, type: TemplateType, meanwhile: T | undefined): z.ZodType<T> {
+  const file = z.string().transform((text, ctx) => {
+    if (TEMPLATE.test(text)) return type === "string" ? text : new Template(text, meanwhile);
+    const result = own.safeParse(text);
+    if (result.success) return result.data;
+    ctx.issues.push(...(result.error.issues as unknown as typeof ctx.issues));
+    return z.NEVER;
+  }) as unknown as z.ZodType<T>;
+  const {
+    type: written = "string",
+    anyOf,
+    ...meta
+  } = (z.globalRegistry.get(own) ?? {}) as {
+    readonly type?: string | readonly string[];
+    readonly anyOf?: readonly unknown[];
+  };
+  const forms = anyOf ?? [{ type: written, ...meta }];
+  const types = [...new Set([written, "string"].flat())];
+  // Any text is as good as a template.
+  if (type === "string" && Object.keys(meta).length === 0)
+    return file.meta({ type: written } as z.GlobalMeta);
+  return file.meta({
+    type: types.length === 1 ? types[0] : types,
+    anyOf: [...forms, { type: "string", pattern: TEMPLATE.source }],
+  } as z.GlobalMeta);
+}
+
+/** A key whose value is always an expression, such as `when`; it is stored as its text. */
+export function expression(type: TemplateType, place: Place): Field<string> {
+  return scalar(
+    z.string(),
+    { pattern: "\\$\\{\\{" },
+    (text, refuse) =>
+      TEMPLATE.test(text)
+        ? text.trim()
+        : refuse("E014", "is not an expression", `write \${{ ${text.length > 60 ? "…" : text} }}`),
+    { template: type, place },
+  );
+}
+
+/** Reads a value as if it were written in a file, where a template is. */
+export function readWith(
+  { traits, file }: AnyField,
+  text: string,
+): { readonly ok: true; readonly value: unknown } | { readonly ok: false; readonly problem: Problem } {
+  const result = (traits.reader ?? file).safeParse(text);
+  if (result.success) return { ok: true, value: result.data };
+  const [issue] = result.error.issues;
+  const problem = issue?.code === "custom" ? (issue.params?.problem as Problem | undefined) : undefined;
+  return { ok: false, problem: problem ?? { code: "E014", message: issue?.message ?? "does not fit" } };
+}
+
+/** The keys of a mapping in the stored form, by its kind if there are several; null if its names are those of users. */
+export function keysOfStored({ traits }: AnyField, stored: { readonly type?: unknown }): Keys | null {
+  const { kinds, keys = null } = traits;
+  if (kinds === undefined) return keys;
+  const { type } = stored;
+  return typeof type === "string" && Object.hasOwn(kinds, type) ? (kinds[type]?.traits.keys ?? null) : null;
 }
 
 /**
@@ -279,5 +360,8 @@ export function scalar<T>(
       return z.NEVER;
     }),
   );
-  return new Field(Object.keys(json).length === 0 ? file : file.meta(json), stored, traits);
+  return new Field(Object.keys(json).length === 0 ? file : file.meta(json), stored, {
+    ...traits,
+    isScalar: true,
+  });
 }

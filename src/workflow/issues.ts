@@ -233,7 +233,7 @@ function containerName(path: IssuePath): string {
 }
 
 /** The name of a value at the start of a message. */
-function subjectName(path: IssuePath): string {
+export function subjectName(path: IssuePath): string {
   const key = path.at(-1);
   if (key === undefined) return "the file";
   if (typeof key === "number") return `entry ${key + 1} of ${subjectName(path.slice(0, -1))}`;

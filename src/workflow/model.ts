@@ -18,6 +18,7 @@ import {
   named,
   notStored,
   oneOf,
+  templated,
   templates,
   type ValueOf,
 } from "./field.ts";
@@ -112,22 +113,28 @@ const NAMELESS = "";
 const displayName = () => name().orElse(NAMELESS).describe("Display name; by default the id");
 
 const env = () =>
-  named(VARIABLE_NAME, variableNames, text())
+  named(VARIABLE_NAME, variableNames, templated(text(), "string"))
     .default({})
     .describe("Environment variables of the tasks; those of a task override those of the workflow");
 
 const Retry = new Block({
-  max_attempts: whole(1, 1000).describe("Maximum number of attempts, including the first"),
-  delay: duration(0)
+  max_attempts: templated(whole(1, 1000), "int", 1).describe(
+    "Maximum number of attempts, including the first",
+  ),
+  delay: templated(duration(0), "duration")
     .help('such as "10s" or "5m"')
     .default(1000)
     .as("delay_ms")
     .describe("Delay before the second attempt"),
-  backoff: backoff()
+  backoff: templated(backoff(), "double")
     .default(1)
     .describe("Factor by which each further delay grows; constant is 1, exponential is 2"),
-  max_delay: duration(1).help('such as "10m"').sparse().as("max_delay_ms").describe("No delay is longer"),
-  jitter: fraction()
+  max_delay: templated(duration(1), "duration")
+    .help('such as "10m"')
+    .sparse()
+    .as("max_delay_ms")
+    .describe("No delay is longer"),
+  jitter: templated(fraction(), "double")
     .sparse()
     .describe("Fraction by which each delay varies at random, in both directions, from 0 to 1"),
   on_exit_codes: exitCodes()
@@ -166,7 +173,7 @@ const HOW = {
   retry: Retry.orElse({ max_attempts: 1, delay_ms: 0, backoff: 1 })
     .help('such as {max_attempts: 3, delay: "10s", backoff: exponential}')
     .describe("How often and how soon a failed task is tried again"),
-  timeout: duration(1)
+  timeout: templated(duration(1), "duration")
     .optional()
     .as("timeout_ms")
     .describe("An attempt that takes longer is stopped and counts as failed"),
@@ -186,11 +193,13 @@ const HOW = {
     .help("such as [rows]")
     .sparse()
     .describe("Names of outputs that it must have published when it completes"),
-  env_file: filled()
+  env_file: templated(filled(), "string")
     .sparse()
     .describe("File with lines NAME=VALUE, read on the agent at each attempt; env overrides it"),
-  stdin: anyText().sparse().describe("What the task reads from its standard input; by default nothing"),
-  grace: duration(0, LONGEST_GRACE_MS)
+  stdin: templated(anyText(), "string")
+    .sparse()
+    .describe("What the task reads from its standard input; by default nothing"),
+  grace: templated(duration(0, LONGEST_GRACE_MS), "duration")
     .sparse()
     .as("grace_ms")
     .describe("Time between TERM and KILL when the task is ended; by default 5s"),

@@ -9,6 +9,7 @@ import { checkReachable, checkTasks } from "./check-tasks.ts";
 import { checkOfferedParams } from "./check-triggers.ts";
 import { checkWork } from "./check-work.ts";
 import { type Diagnostic, type Finding, fileDiagnostic, locate } from "./diagnostic.ts";
+import { checkExpressions, hasExpressions } from "./expressions.ts";
 import type { AnyField, ValueOf } from "./field.ts";
 import { findingsOfIssues, type IssuePath, nodeAt, placeOf } from "./issues.ts";
 import { factsOf, likelyTag, TASK_TAGS } from "./kinds/index.ts";
@@ -22,6 +23,9 @@ export const MAX_FILE_BYTES = 1024 * 1024;
 
 /** Further problems are only counted: locating each takes time, and so many are never read. */
 const MAX_DIAGNOSTICS = 200;
+
+/** The version of the language of a file whose texts may hold expressions. */
+const LANGUAGE = 2;
 
 type FileContent = ValueOf<typeof Workflow>;
 
@@ -81,6 +85,7 @@ function checkValues(
   id: string,
 ): { readonly definition: WorkflowDefinition | null; readonly findings: readonly Finding[] } {
   readJsonDefaults(root);
+  const expressions = hasExpressions(text) ? checkExpressions(root, text) : undefined;
   const findings = [
     ...checkTagsAndNames(root),
     ...checkTasks(root),
@@ -88,13 +93,14 @@ function checkValues(
     ...checkWork(root, text),
     ...checkAfter(root, id),
     ...checkRequired(root),
+    ...(expressions?.findings ?? []),
   ];
   const checked = Workflow.file.safeParse(root.value);
   if (!checked.success) {
     const hasNoTasks = findings.some((finding) => finding.code === "E013");
     const issues = checked.error.issues.filter((issue) => !(hasNoTasks && issue.path.join() === "tasks"));
     findings.push(...findingsOfIssues(issues, root, Workflow));
-    return { definition: null, findings };
+    return { definition: null, findings: withoutConsequences(findings) };
   }
   findings.push(
     ...checkEffects(checked.data, root),
@@ -104,7 +110,19 @@ function checkValues(
     ...checkOfferedParams(checked.data, root),
   );
   const tasks = inOrder(checked.data.tasks, root);
-  return { definition: identified(id, { ...checked.data, tasks }), findings };
+  const file = expressions?.hasTemplates === true ? { ...checked.data, language: LANGUAGE } : checked.data;
+  return { definition: identified(id, { ...file, tasks }), findings: withoutConsequences(findings) };
+}
+
+/** Without what is said about a value that must not be an expression in the first place. */
+function withoutConsequences(findings: readonly Finding[]): readonly Finding[] {
+  const refused = findings.filter(({ code }) => code === "E064");
+  if (refused.length === 0) return findings;
+  return findings.filter(
+    (finding) =>
+      finding.code === "E064" ||
+      !refused.some(({ start, end }) => finding.start >= start && finding.end <= end),
+  );
 }
 
 const CONTROL_CHARACTER = /[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]/;

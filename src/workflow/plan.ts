@@ -1,6 +1,7 @@
 /** What the machine of progress.ts needs to know of a workflow: its tasks, what each of them waits for, and where it may run. */
 import { acceptedBy } from "./conditions.ts";
 import { buildDag } from "./dag.ts";
+import { expressionsOf } from "./expressions.ts";
 import type { WorkflowDefinition } from "./model.ts";
 import { type Placement, placementOf } from "./placement.ts";
 import { protocolOf } from "./protocol-of.ts";
@@ -113,8 +114,10 @@ export interface Plan {
  * @throws InvalidInputError when its tasks do not form a DAG
  */
 export function planOf(
-  workflow: Pick<WorkflowDefinition, "tasks" | "runs_on" | "placement" | "language" | "secrets">,
+  workflow: Pick<WorkflowDefinition, "tasks" | "runs_on" | "placement" | "language" | "secrets"> &
+    Partial<Pick<WorkflowDefinition, "params" | "env">>,
 ): Plan {
+  const expressions = workflow.language === undefined ? undefined : expressionsOf(workflow);
   return planFrom(
     workflow.tasks.map((task, index) => ({
       id: task.id,
@@ -128,6 +131,7 @@ export function planOf(
       protocol: protocolOf(workflow, task),
       ...(task.allow_failure === true ? { allowsFailure: true } : {}),
       ...(storedSecretsOf(workflow, [task]).length === 0 ? {} : { usesStore: true }),
+      ...(expressions === undefined ? {} : { reads: new Set(expressions.readsOf(task)) }),
     })),
   );
 }

@@ -13,6 +13,9 @@ const STAR = new RegExp(
 const FALSE_SPACE = new RegExp(String.raw`^ *(?:- +)*(?:[\w.-]+:|-)?(${NOT_A_SPACE.source})`);
 const NO_SPACE = /^ *(?:- +)*([A-Za-z_][\w.-]*:)["'\w![{]/;
 
+/** An expression in a flow mapping or list, or with `: ` or ` #` in it, whose text is not in quotes. */
+const EXPRESSION = /(?:^|[\s,[{:])(\$\{\{[^\n]*?\}\})/;
+
 const TYPOGRAPHIC_OPENING = /^[“”„‟‘’‚‛«‹]/;
 const TYPOGRAPHIC_CLOSING = /[“”‘’»›]/;
 
@@ -85,6 +88,8 @@ function lineMistake(
     const lineEnd = text.indexOf("\n", start);
     const end = lineEnd < 0 ? text.length : lineEnd;
     const line = text.slice(start, Math.min(end, start + LONGEST_LINE));
+    const expression = bareExpression(line, start);
+    if (expression !== undefined) return expression;
     const star = STAR.exec(line)?.[1];
     if (star !== undefined) {
       const at = start + line.indexOf(star);
@@ -107,6 +112,25 @@ function lineMistake(
     start = end + 1;
   }
   return undefined;
+}
+
+/** An expression that YAML reads as something else. @param offset where the line starts */
+function bareExpression(line: string, offset: number): Finding | undefined {
+  const match = EXPRESSION.exec(line);
+  const written = match?.[1];
+  if (match === null || written === undefined) return undefined;
+  const start = offset + match.index + match[0].length - written.length;
+  const isInFlow = /[[{,]\s*(?:[\w.-]+:\s*)?$/.test(line.slice(0, start - offset));
+  const quoted = written.includes("'") ? `"${written.replace(/["\\]/g, "\\$&")}"` : `'${written}'`;
+  return {
+    code: "E065",
+    message: isInFlow
+      ? "an expression in { } or [ ] needs quotes"
+      : 'an expression that contains ": " needs quotes',
+    help: `write ${quoted}`,
+    start,
+    end: start + written.length,
+  };
 }
 
 /** What is wrong with the spaces at the beginning of a line, or before a value. @param offset where the line starts */

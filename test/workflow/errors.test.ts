@@ -1319,6 +1319,182 @@ const CASES: readonly Case[] = [
     at: "6:16",
     message: '"required" of parameter "day" is false, but the parameter has no default',
     help: 'give it one, such as default: ""',
+    // E034 not-upstream
+  },
+  {
+    about: "an expression that reads a task which does not run before",
+    text: task('  b:\n    config: !Subprocess {cmd: ls, args: ["${{ tasks.a.outputs.rows }}"]}\n'),
+    code: "E034",
+    at: "7:53",
+    message: 'task "b" reads the outputs of "a", which does not run before it',
+    help: 'add "a" to its depends',
+  },
+  {
+    about: "an expression in the env of the workflow that reads a task",
+    text: `env: {ROWS: "\${{ tasks.a.outputs.rows }}"}\n${task("")}`,
+    code: "E034",
+    at: "1:24",
+    message: "tasks cannot be read here",
+    help: "this is evaluated before any task runs",
+  },
+  {
+    about: "an expression that reads an output which is not declared",
+    text: task(
+      "    outputs: [rows, files]\n  b:\n    depends: [a]\n    env: {ROWS: '${{ tasks.a.outputs.row }}'}\n    run: ls\n",
+    ),
+    code: "E035",
+    at: "9:38",
+    message: '"a" does not declare an output "row"',
+    help: 'did you mean "rows"?',
+  },
+  // E061 expression-syntax
+  {
+    about: "an operator of another language",
+    text: task("    env: {DAY: '${{ params.day and 1 }}'}\nparams: {day: x}\n"),
+    code: "E061",
+    at: "6:32",
+    message: '"and" is not an operator',
+    help: 'write "&&"',
+  },
+  {
+    about: "an expression that ends too early",
+    text: task("    env:\n      DAY: ${{ (1 + 2 }}\n"),
+    code: "E061",
+    at: "7:21",
+    message: 'the expression is not complete: ")" is missing',
+  },
+  {
+    about: "an expression in a block of lines",
+    text: task("    env:\n      TEXT: |\n        first\n        ${{ 1 & 2 }}\n"),
+    code: "E061",
+    at: "9:15",
+    message: '"&" is not an operator',
+    help: 'write "&&"',
+  },
+  // E062 expression-type
+  {
+    about: "a timeout that is a number",
+    text: task("    timeout: ${{ 5 }}\n"),
+    code: "E062",
+    at: "6:14",
+    message: '"timeout" of task "a" must be a duration such as "5m", but the expression is an int',
+    help: 'add the unit: ${{ string(…) + "s" }}',
+  },
+  {
+    about: "a number of attempts that is a list",
+    text: task("    retry: {max_attempts: '${{ [3] }}'}\n"),
+    code: "E062",
+    at: "6:28",
+    message:
+      '"max_attempts" in retry of task "a" must be a whole number, but the expression is a list of int',
+  },
+  {
+    about: "a text and a number that are compared",
+    text: `params: {region: eu}\n${task("    env: {BIG: '${{ params.region > 5 }}'}\n")}`,
+    code: "E062",
+    at: "7:21",
+    message: "cannot compare string with int",
+    help: "params.region is a string; write int(params.region) if it holds a number",
+  },
+  // E063 unknown-reference
+  {
+    about: "a parameter that does not exist",
+    text: `params: {region: eu}\n${task("    env: {REGION: '${{ params.regoin }}'}\n")}`,
+    code: "E063",
+    at: "7:31",
+    message: 'there is no parameter "regoin"',
+    help: 'did you mean "region"?',
+  },
+  {
+    about: "a task that does not exist",
+    text: task("    env: {ROWS: '${{ tasks.extract.outputs.rows }}'}\n"),
+    code: "E063",
+    at: "6:28",
+    message: 'there is no task "extract"',
+  },
+  {
+    about: "a task id with a dash",
+    text: task(
+      "  b-c:\n    config: !Subprocess {cmd: ls}\n  d:\n    depends: [b-c]\n    config: !Subprocess {cmd: '${{ tasks.b-c.outputs.program }}'}\n",
+    ),
+    code: "E063",
+    at: "10:42",
+    message: 'the task id "b-c" needs quotes',
+    help: 'write tasks["b-c"].outputs.program',
+  },
+  {
+    about: "a secret in an expression",
+    text: task("    env: {TOKEN: '${{ secrets.TOKEN }}'}\n"),
+    code: "E063",
+    at: "6:23",
+    message: "secrets cannot be used in expressions",
+    help: "declare secrets: [NAME] at the task; it becomes the variable NAME",
+  },
+  {
+    about: "a name of another tool",
+    text: task("    env: {SHA: '${{ github.sha }}'}\n"),
+    code: "E063",
+    at: "6:21",
+    message: '"github.sha" is unknown',
+    help: "names are params, run, trigger, env, tasks",
+  },
+  // E064 no-expression-here
+  {
+    about: "an expression as cron",
+    text: `cron: \${{ params.cron }}\n${task("")}`,
+    code: "E064",
+    at: "1:7",
+    message: 'expressions are not allowed in "cron"',
+    help: /^they are allowed in env, args, /,
+  },
+  {
+    about: "an expression as a dependency",
+    text: task("    depends: ['${{ params.task }}']\n"),
+    code: "E064",
+    at: "6:15",
+    message: 'expressions are not allowed in "depends"',
+    help: /^they are allowed in env, args, /,
+  },
+  // E065 expression-without-quotes
+  {
+    about: "an expression in braces without quotes",
+    text: task("    env: {DAY: ${{ params.day }}}\n"),
+    code: "E065",
+    at: "6:16",
+    message: "an expression in { } or [ ] needs quotes",
+    help: "write '${{ params.day }}'",
+  },
+  {
+    about: "an expression with a colon, without quotes",
+    text: task('    timeout: ${{ 1 > 2 ? "5m" : "6m" }}\n'),
+    code: "E065",
+    at: "6:14",
+    message: 'an expression that contains ": " needs quotes',
+    help: 'write \'${{ 1 > 2 ? "5m" : "6m" }}\'',
+  },
+  {
+    about: "an expression that a comment cuts off",
+    text: task('    timeout: ${{ "5" + " # " }}\n'),
+    code: "E065",
+    at: "6:14",
+    message: 'an expression that contains " #" needs quotes',
+    help: "write it in quotes; a # after a blank begins a comment otherwise",
+  },
+  // E066 expression-too-large
+  {
+    about: "an expression that is not closed",
+    text: task('    env: {DAY: "${{ params.day"}\n'),
+    code: "E066",
+    at: "6:17",
+    message: '"${{" is not closed',
+    help: 'write "}}" at its end; for a literal "${{" write "$${{"',
+  },
+  {
+    about: "an expression that is too long",
+    text: task(`    env: {DAY: "\${{ '${"x".repeat(5000)}' }}"}\n`),
+    code: "E066",
+    at: "6:17",
+    message: "the expression is longer than 4096 characters",
   },
 ];
 
@@ -1531,16 +1707,8 @@ describe("each mistake", () => {
 /** Codes of keys that do not exist yet, one a line: whoever adds the key takes its codes out. */
 const RESERVED: readonly string[] = [
   // expressions
-  "E034",
-  "E061",
-  "E062",
-  "E063",
-  "E064",
-  "E065",
-  "E066",
   "W010",
   // outputs
-  "E035",
   "W011",
   // foreach, matrix
   "E056",

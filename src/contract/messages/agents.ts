@@ -105,6 +105,8 @@ export const RunAssignment = z.object({
   /** When the run was triggered; tasks get it as their scheduled time when there is none. */
   created_at_ms: z.number().int().optional(),
   params: z.record(z.string(), z.string()),
+  /** What the event offered that triggered the run; absent for nothing. */
+  event: z.record(z.string(), z.string()).optional(),
   /** Tasks that COMPLETED in an earlier attempt and are not run again. */
   completed_tasks: z.array(z.string()),
   /** The tasks of the slice; all of the workflow by default. */

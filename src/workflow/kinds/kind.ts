@@ -1,6 +1,6 @@
 /** The declaration of a kind of task. */
 import { z } from "zod";
-import { Block, Field, type Keys, list, type ValueOf } from "../field.ts";
+import { Block, Field, type Keys, list, templated, type ValueOf } from "../field.ts";
 import { filled, text } from "../scalars.ts";
 import { TAG_KEY } from "../yaml-tree.ts";
 
@@ -37,8 +37,9 @@ export class Kind<const Tag extends string, K extends Keys> extends Block<Tagged
   }
 }
 
-export const args = () => list(text()).default([]).describe("Arguments, each as it is: no shell is involved");
+export const args = () =>
+  list(templated(text(), "string")).default([]).describe("Arguments, each as it is: no shell is involved");
 
 /** @param base what a relative one is relative to */
 export const workingDirectory = (base = "a relative one starts at the agent's working directory") =>
-  filled().optional().describe(`Directory to run in; ${base}`);
+  templated(filled(), "string").optional().describe(`Directory to run in; ${base}`);

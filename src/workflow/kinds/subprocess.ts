@@ -1,4 +1,4 @@
-import type { ValueOf } from "../field.ts";
+import { templated, type ValueOf } from "../field.ts";
 import { filled } from "../scalars.ts";
 import { args, Kind, workingDirectory } from "./kind.ts";
 
@@ -7,7 +7,7 @@ export const Subprocess = new Kind(
   "Subprocess",
   "runs a program",
   {
-    cmd: filled().describe("The program: a path, or a name that is looked up in PATH"),
+    cmd: templated(filled(), "string").describe("The program: a path, or a name that is looked up in PATH"),
     args: args(),
     working_directory: workingDirectory(),
   },

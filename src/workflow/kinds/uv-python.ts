@@ -1,4 +1,4 @@
-import { list, type ValueOf } from "../field.ts";
+import { list, templated, type ValueOf } from "../field.ts";
 import { filled, flag } from "../scalars.ts";
 import { args, Kind, workingDirectory } from "./kind.ts";
 
@@ -7,7 +7,7 @@ export const UvPython = new Kind(
   "UvPython",
   "runs a Python script with uv",
   {
-    script_path: filled().describe("The Python script"),
+    script_path: templated(filled(), "string").describe("The Python script"),
     args: args(),
     packages: list(filled()).default([]).describe('Requirements, such as "pandas>=2.3.1"'),
     is_uv_project: flag()

@@ -1,0 +1,44 @@
+/**
+ * The door to the expressions of workflows. What is behind it, with the library that reads expressions, is loaded by the first workflow
+ * that has some: a workflow without them pays nothing.
+ */
+import type { Finding } from "./diagnostic.ts";
+import type {
+  checkExpressions as Check,
+  expressionsOf as ExpressionsOf,
+  WorkflowExpressions,
+  WorkflowWithExpressions,
+} from "./expressions/index.ts";
+import type { Located } from "./yaml-tree.ts";
+
+export type { TaskResult } from "./expressions/source.ts";
+
+/** What begins an expression. */
+const OPENING = "${{";
+
+interface Behind {
+  readonly checkExpressions: typeof Check;
+  readonly expressionsOf: typeof ExpressionsOf;
+}
+
+function load(): Behind {
+  return require("./expressions/index.ts") as Behind;
+}
+
+/** Whether a text may contain expressions. */
+export function hasExpressions(text: string): boolean {
+  return text.includes(OPENING);
+}
+
+/** The expressions of a workflow; the same object for the same definition. */
+export function expressionsOf(workflow: WorkflowWithExpressions): WorkflowExpressions {
+  return load().expressionsOf(workflow);
+}
+
+/** Checks the expressions of a file. @returns what is wrong with them, and whether there are any where they may be */
+export function checkExpressions(
+  root: Located,
+  text: string,
+): { readonly findings: readonly Finding[]; readonly hasTemplates: boolean } {
+  return load().checkExpressions(root, text);
+}

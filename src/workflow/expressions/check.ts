@@ -1,0 +1,191 @@
+/** Checks the expressions of a workflow file: names, types, and whether one may stand where it is. */
+import type { Finding } from "../diagnostic.ts";
+import type { AnyField, Place, TemplateType } from "../field.ts";
+import { type IssuePath, subjectName } from "../issues.ts";
+import { scriptsOf } from "../kinds/index.ts";
+import { Workflow } from "../model.ts";
+import type { Located } from "../yaml-tree.ts";
+import { type Compiled, compileTemplate } from "./compiled.ts";
+import type { PlacedProblem } from "./problem.ts";
+import { type Scope, type Shape, type ShapeOfTask, scopeOf } from "./scope.ts";
+import { OPENING } from "./template.ts";
+import { aType, type CelType, type TypeKind } from "./types.ts";
+
+/** Keys whose text is for people: it is never evaluated, and has always been allowed to hold anything. */
+const PROSE: ReadonlySet<string> = new Set(["name", "description"]);
+
+const ALLOWED =
+  "they are allowed in env, args, cmd, working_directory, script_path, stdin, env_file, timeout, grace and retry; elsewhere write the value itself";
+
+/** Which kinds of values fit a key, and what it must be in words. Text is read as if it were written there. */
+const WANTED: Readonly<Record<TemplateType, { readonly kinds: readonly TypeKind[]; readonly noun: string }>> =
+  {
+    string: {
+      kinds: ["string", "bool", "int", "uint", "double", "timestamp", "duration", "list", "map"],
+      noun: "something that has a form as text",
+    },
+    int: { kinds: ["int", "uint", "string"], noun: "a whole number" },
+    double: { kinds: ["int", "uint", "double", "string"], noun: "a number" },
+    bool: { kinds: ["bool"], noun: "true or false" },
+    duration: { kinds: ["duration", "string"], noun: 'a duration such as "5m"' },
+    timestamp: { kinds: ["timestamp", "string"], noun: "a time" },
+    list: { kinds: ["list"], noun: "a list" },
+    any: {
+      kinds: ["null", "string", "bool", "int", "uint", "double", "timestamp", "duration", "list", "map"],
+      noun: "something that has a form as JSON",
+    },
+  };
+
+/** @param text the file */
+export function checkExpressions(
+  root: Located,
+  text: string,
+): { readonly findings: readonly Finding[]; readonly hasTemplates: boolean } {
+  const checker = new Checker(shapeOfFile(root), text);
+  checker.visit(root, Workflow, []);
+  return checker;
+}
+
+class Checker {
+  readonly findings: Finding[] = [];
+  hasTemplates = false;
+  readonly #shape: Shape;
+  readonly #file: string;
+  readonly #scopes = new Map<string, Scope>();
+
+  constructor(shape: Shape, file: string) {
+    this.#shape = shape;
+    this.#file = file;
+  }
+
+  visit(node: Located, field: AnyField | undefined, path: IssuePath): void {
+    if (typeof node.value === "string") {
+      // An unknown key is told already.
+      if (field !== undefined && node.value.includes(OPENING)) this.#text(node, node.value, field, path);
+      return;
+    }
+    // An expression in a script is an error of its own, see check-work.ts.
+    const scripts = isTask(path) ? ["run"] : (scriptsOf(node.tag?.name)?.keys ?? []);
+    for (const [key, child] of node.children) {
+      if (scripts.includes(String(key))) continue;
+      this.visit(child.node, field?.child(key, node.tag?.name), [...path, key]);
+    }
+  }
+
+  #text(node: Located, text: string, field: AnyField, path: IssuePath): void {
+    const { template, place = "start" } = field.traits;
+    if (template === undefined) {
+      if (PROSE.has(String(path.at(-1)))) return;
+      const key = path.findLast((part) => typeof part === "string");
+      const message = `expressions are not allowed in "${key}"`;
+      this.findings.push({ code: "E064", message, help: ALLOWED, start: node.start, end: node.end });
+      return;
+    }
+    this.hasTemplates = true;
+    const task = path[0] === "tasks" && path[1] !== undefined ? String(path[1]) : null;
+    const compiled = compileTemplate(
+      text.trim(),
+      this.#scope(task === null && place === "start" ? "env" : place, task),
+      () => {
+        throw new Error("nothing is evaluated while a file is checked");
+      },
+    );
+    const offset = text.length - text.trimStart().length;
+    // The text ends where YAML saw a comment.
+    const isCut =
+      compiled.problems.some(({ code }) => code === "E066") && /^[ \t]+#/.test(this.#file.slice(node.end));
+    if (isCut) {
+      const help = "write it in quotes; a # after a blank begins a comment otherwise";
+      const problem = {
+        code: "E065",
+        message: 'an expression that contains " #" needs quotes',
+        help,
+      } as const;
+      this.#add(node, text, { ...problem, start: 0, end: text.length });
+      return;
+    }
+    for (const problem of compiled.problems) {
+      this.#add(node, text, { ...problem, start: problem.start + offset, end: problem.end + offset });
+    }
+    if (compiled.problems.length > 0) return;
+    const problem = typeProblem(compiled, template, path);
+    if (problem !== null)
+      this.#add(node, text, { ...problem, start: offset, end: offset + text.trim().length });
+  }
+
+  #scope(place: Place, task: string | null): Scope {
+    const key = `${place} ${task ?? ""}`;
+    const known = this.#scopes.get(key) ?? scopeOf(this.#shape, place, task);
+    this.#scopes.set(key, known);
+    return known;
+  }
+
+  /** Adds a problem of a text; its place in the file is known unless the text is written with escapes or in folded lines. */
+  #add(node: Located, text: string, { start, end, ...problem }: PlacedProblem): void {
+    let from = node.textStart;
+    if (from === null) {
+      // A block of lines: the expression itself is mostly written in one.
+      const opening = text.lastIndexOf(OPENING, start);
+      const expression =
+        opening < 0 ? text.slice(start, end) : text.slice(opening, Math.max(end, opening + 1));
+      const at = this.#file.slice(node.start, node.end).indexOf(expression);
+      if (at >= 0 && !expression.includes("\n")) from = node.start + at - (opening < 0 ? start : opening);
+    }
+    const place =
+      from === null ? { start: node.start, end: node.end } : { start: from + start, end: from + end };
+    this.findings.push({ ...problem, ...place });
+  }
+}
+
+function isTask(path: IssuePath): boolean {
+  return path.length === 2 && path[0] === "tasks";
+}
+
+function typeProblem(
+  { type, isWhole }: Compiled,
+  template: TemplateType,
+  path: IssuePath,
+): Pick<PlacedProblem, "code" | "message" | "help"> | null {
+  const { kinds, noun } = WANTED[template];
+  if (type.kind === "dyn" || kinds.includes(type.kind)) return null;
+  const what = isWhole ? `the expression is ${aType(type)}` : "text around an expression makes it text";
+  const message = `${subjectName(path)} must be ${noun}, but ${what}`;
+  return { code: "E062", message, help: helpFor(template, type) };
+}
+
+function helpFor(template: TemplateType, type: CelType): string | undefined {
+  if (template === "duration" && (type.kind === "int" || type.kind === "double")) {
+    return 'add the unit: ${{ string(…) + "s" }}';
+  }
+  if (template === "bool" && type.kind === "string") return 'compare it: ${{ … == "true" }}';
+  return undefined;
+}
+
+/** The names of a file, as far as it can be read, whatever else is wrong with it. */
+function shapeOfFile(root: Located): Shape {
+  const child = (node: Located | undefined, key: string): Located | undefined =>
+    node?.children.get(key)?.node;
+  const entries = (node: Located | undefined): [string, Located][] =>
+    [...(node?.children ?? [])].map(([key, { node: value }]) => [String(key), value]);
+  const shapeOfTask = (task: Located): ShapeOfTask => {
+    const depends = child(task, "depends");
+    const outputs = child(task, "outputs")?.value;
+    return {
+      // A list of ids, or conditions by id.
+      depends: Array.isArray(depends?.value) ? depends.value.map(String) : entries(depends).map(([id]) => id),
+      outputs: Array.isArray(outputs) ? outputs.map(String) : null,
+      isFanOut: child(task, "foreach") !== undefined || child(task, "matrix") !== undefined,
+    };
+  };
+  return {
+    params: new Map(
+      entries(child(root, "params")).map(([name, param]) => [
+        name,
+        String(child(param, "type")?.value ?? "string"),
+      ]),
+    ),
+    env: new Set(entries(child(root, "env")).map(([name]) => name)),
+    tasks: new Map(entries(child(root, "tasks")).map(([id, task]) => [id, shapeOfTask(task)])),
+    isPart: false,
+  };
+}

@@ -1,0 +1,112 @@
+/** The expressions of a workflow: compiled once, evaluated for each run, task and item. See ../expressions.ts for how to get here. */
+import type { Place } from "../field.ts";
+import type { TaskDefinition, WorkflowDefinition } from "../model.ts";
+import { type Compiled, compileTemplate } from "./compiled.ts";
+import { resolveEnv, resolveTask, templatesOf } from "./resolve.ts";
+import { type Scope, type Shape, scopeOf } from "./scope.ts";
+import { RunSource, type ScopeValues } from "./source.ts";
+
+export { checkExpressions } from "./check.ts";
+
+/** The parts of a workflow that its expressions are about. */
+export type WorkflowWithExpressions = Pick<WorkflowDefinition, "tasks"> &
+  Partial<Pick<WorkflowDefinition, "params" | "env">>;
+
+/** The most compiled texts that are kept of a workflow. */
+const KEPT = 10_000;
+
+const known = new WeakMap<WorkflowWithExpressions, WorkflowExpressions>();
+
+/** The expressions of a workflow; the same object for the same definition. */
+export function expressionsOf(workflow: WorkflowWithExpressions): WorkflowExpressions {
+  const found = known.get(workflow) ?? new WorkflowExpressions(workflow);
+  known.set(workflow, found);
+  return found;
+}
+
+/** The expressions of a workflow. */
+export class WorkflowExpressions {
+  readonly #workflow: WorkflowWithExpressions;
+  readonly #shape: Shape;
+  readonly #scopes = new Map<string, Scope>();
+  readonly #compiled = new Map<string, Compiled>();
+
+  constructor(workflow: WorkflowWithExpressions) {
+    this.#workflow = workflow;
+    this.#shape = shapeOf(workflow);
+  }
+
+  /**
+   * Compiles a text that may contain expressions; whether it is valid is among the result. The same text is compiled once.
+   * @param place where it is written, which decides on the names in scope
+   * @param task the id of the task that it is written in; null for what belongs to the workflow
+   */
+  compile(text: string, place: Place, task: string | null): Compiled {
+    const key = `${place} ${task ?? ""}\n${text}`;
+    const found = this.#compiled.get(key);
+    if (found !== undefined) return found;
+    const scopeKey = `${place} ${task ?? ""}`;
+    const scope = this.#scopes.get(scopeKey) ?? scopeOf(this.#shape, place, task);
+    this.#scopes.set(scopeKey, scope);
+    const compiled = compileTemplate(text, scope, (values) => this.#source(values));
+    if (this.#compiled.size >= KEPT) this.#compiled.clear();
+    this.#compiled.set(key, compiled);
+    return compiled;
+  }
+
+  /**
+   * A task with the values of all expressions that are evaluated when a try of it starts; the same object if there are none.
+   * @throws ExpressionError that begins with the key, such as `env.DAY: …`
+   */
+  resolveTask(task: TaskDefinition, values: ScopeValues): TaskDefinition {
+    return resolveTask(task, (text) => this.compile(text, "start", task.id), values);
+  }
+
+  /** The ids of the tasks whose results the expressions of a task read, each once. */
+  readsOf(task: TaskDefinition): string[] {
+    const compiled = templatesOf(task).map(({ text, place }) => this.compile(text, place, task.id));
+    return [...new Set(compiled.flatMap(({ tasks }) => tasks))];
+  }
+
+  /**
+   * The env of the workflow with the values of its expressions; the same object if there are none.
+   * @throws ExpressionError that begins with the name, such as `env.DAY: …`
+   */
+  resolveEnv(values: ScopeValues): Readonly<Record<string, string>> {
+    return resolveEnv(this.#workflow.env ?? {}, (text) => this.compile(text, "env", null), values);
+  }
+
+  #source(values: ScopeValues): RunSource {
+    const env = (name: string): string =>
+      this.compile(values.facts.env[name] ?? "", "env", null).text(values);
+    return new RunSource(values, this.#shape.params, env);
+  }
+}
+
+function shapeOf({ params = {}, env = {}, tasks }: WorkflowWithExpressions): Shape {
+  return {
+    params: new Map(Object.entries(params).map(([name, param]) => [name, typeOf(param)])),
+    env: new Set(Object.keys(env)),
+    tasks: new Map(
+      tasks.map((task) => {
+        const { outputs, foreach, matrix } = task as Readonly<Record<string, unknown>>;
+        return [
+          task.id,
+          {
+            depends: task.depends,
+            outputs: Array.isArray(outputs) ? outputs.map(String) : null,
+            isFanOut: foreach !== undefined || matrix !== undefined,
+          },
+        ];
+      }),
+    ),
+    // Whether a task may read another one was checked when its file was loaded.
+    isPart: true,
+  };
+}
+
+/** The type of a parameter; text unless it says another. */
+function typeOf(param: unknown): string {
+  const { type } = param as { readonly type?: unknown };
+  return typeof type === "string" ? type : "string";
+}

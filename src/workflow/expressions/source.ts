@@ -1,0 +1,183 @@
+/** Where the values of an evaluation come from: the facts of a run, and how its tasks ended. */
+import type { RunFacts } from "../run-facts.ts";
+import type { RunStatus } from "../status.ts";
+import type { Source } from "./compile.ts";
+import { ExpressionError, NoValueError } from "./machine.ts";
+import type { Reference } from "./references.ts";
+import { fromJson, Timestamp, type Value } from "./values.ts";
+
+/** What a task published. */
+type Outputs = Readonly<Record<string, unknown>>;
+
+/** How a task ended, as expressions see it. */
+export interface TaskResult {
+  readonly status: RunStatus;
+  readonly outputs: Outputs | null;
+  readonly error?: string | null;
+}
+
+/** An item of a fan-out. */
+interface ItemFacts {
+  readonly key: string;
+  /** Its place, from 0. */
+  readonly index: number;
+  /** JSON. */
+  readonly value: unknown;
+}
+
+/** What expressions of a run can read at some moment. */
+export interface ScopeValues {
+  readonly facts: RunFacts;
+  /** How a task ended; undefined if it is not over. */
+  readonly results?: (id: string) => TaskResult | undefined;
+  readonly item?: ItemFacts;
+  /** The try that has just ended, for `repeat.until`. */
+  readonly attempt?: { readonly exit_code: number | null; readonly outputs: Outputs | null };
+}
+
+type Answer = ReturnType<Source["read"]>;
+type Charge = (count: number) => void;
+
+const missing = (why = ""): Answer => ({ missing: why });
+
+/** Reads the values of a run for the expressions of a workflow. */
+export class RunSource implements Source {
+  readonly #values: ScopeValues;
+  readonly #paramTypes: ReadonlyMap<string, string>;
+  /** The value of a variable in the env of the workflow. */
+  readonly #env: (name: string) => string;
+
+  constructor(values: ScopeValues, paramTypes: ReadonlyMap<string, string>, env: (name: string) => string) {
+    this.#values = values;
+    this.#paramTypes = paramTypes;
+    this.#env = env;
+  }
+
+  read(reference: Reference, charge: Charge): Answer {
+    const { facts, item, attempt } = this.#values;
+    const { name } = reference;
+    switch (reference.root) {
+      case "params":
+        return name === null
+          ? this.#all(Object.keys(facts.params), (each) => this.#param(each, charge))
+          : this.#param(name, charge);
+      case "env":
+        return name === null
+          ? this.#all(Object.keys(facts.env), (each) => this.#variable(each))
+          : this.#variable(name);
+      case "run":
+        return name === null ? this.#all(RUN_NAMES, (each) => this.#run(each)) : this.#run(name);
+      case "trigger":
+        if (name === null) return { value: fromJson(facts.event, charge) };
+        return Object.hasOwn(facts.event, name)
+          ? { value: facts.event[name] ?? "" }
+          : missing(`what triggered the run, ${facts.run.trigger}, offered no "${name}"`);
+      case "tasks":
+        return this.#task(name ?? "", reference, charge);
+      case "item":
+        return item === undefined ? missing() : { value: fromJson(item.value, charge) };
+      case "key":
+        return item === undefined ? missing() : { value: item.key };
+      case "index":
+        return item === undefined ? missing() : { value: BigInt(item.index) };
+      case "exit_code":
+        return attempt?.exit_code == null
+          ? missing("the program did not exit by itself")
+          : { value: BigInt(attempt.exit_code) };
+      case "outputs":
+        return attempt === undefined ? missing() : { value: fromJson(attempt.outputs ?? {}, charge) };
+      default:
+        return missing();
+    }
+  }
+
+  /** A mapping of all that has a value. */
+  #all(names: readonly string[], read: (name: string) => Answer): Answer {
+    const entries = names.flatMap((name): [string, Value][] => {
+      const answer = read(name);
+      return "value" in answer ? [[name, answer.value]] : [];
+    });
+    return { value: new Map(entries) };
+  }
+
+  #param(name: string, charge: Charge): Answer {
+    const { params } = this.#values.facts;
+    const text = Object.hasOwn(params, name) ? params[name] : undefined;
+    if (text === undefined) return missing("it was not given");
+    switch (this.#paramTypes.get(name)) {
+      case "int":
+        return { value: BigInt(text) };
+      case "number":
+        return { value: Number(text) };
+      case "bool":
+        return { value: text === "true" };
+      case "json":
+        return { value: fromJson(JSON.parse(text), charge) };
+      default:
+        return { value: text };
+    }
+  }
+
+  #variable(name: string): Answer {
+    if (!Object.hasOwn(this.#values.facts.env, name)) return missing();
+    try {
+      return { value: this.#env(name) };
+    } catch (error) {
+      if (error instanceof NoValueError) return missing(error.message);
+      // Its place is in another text.
+      if (error instanceof ExpressionError)
+        throw new ExpressionError(`env.${name}: ${error.message}`, 0, 0, error.help);
+      throw error;
+    }
+  }
+
+  #run(name: string): Answer {
+    const { run } = this.#values.facts;
+    switch (name) {
+      case "id":
+      case "workflow_id":
+      case "trigger":
+        return { value: run[name] };
+      case "attempt":
+        return { value: BigInt(run.attempt) };
+      case "created_at":
+        return { value: Timestamp.ofMs(run.created_at_ms) };
+      // Tasks see the same in CDKTR_SCHEDULED_TIME.
+      case "scheduled_time":
+        return { value: Timestamp.ofMs(run.scheduled_time_ms ?? run.created_at_ms) };
+      case "status":
+        return run.status === undefined ? missing() : { value: run.status };
+      case "error":
+        return run.error == null ? missing("the run did not fail") : { value: run.error };
+      case "failed_tasks":
+        return run.failed_tasks === undefined ? missing() : { value: run.failed_tasks };
+      default:
+        return missing();
+    }
+  }
+
+  #task(id: string, { part, output }: Reference, charge: Charge): Answer {
+    const result = this.#values.results?.(id);
+    if (result === undefined) return missing(`"${id}" is not over`);
+    const { status, outputs, error = null } = result;
+    if (part === "status") return { value: status };
+    if (part === "error")
+      return error === null ? missing(`"${id}" ${status}, without an error`) : { value: error };
+    if (output === null) return { value: fromJson(outputs ?? {}, charge) };
+    if (outputs !== null && Object.hasOwn(outputs, output))
+      return { value: fromJson(outputs[output], charge) };
+    return missing(status === "COMPLETED" ? `"${id}" published no "${output}"` : `"${id}" ${status}`);
+  }
+}
+
+const RUN_NAMES = [
+  "id",
+  "workflow_id",
+  "attempt",
+  "trigger",
+  "scheduled_time",
+  "created_at",
+  "status",
+  "error",
+  "failed_tasks",
+];

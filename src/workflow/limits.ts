@@ -1,0 +1,10 @@
+/** Limits of the workflow language. Each is in the manual, and in the error of whoever exceeds it. */
+
+/** The longest expression, in characters. */
+export const MAX_EXPRESSION_LENGTH = 4096;
+/** The most parts of an expression: names, values, operators, calls. */
+export const MAX_EXPRESSION_PARTS = 500;
+/** How deep an expression may be nested. */
+export const MAX_EXPRESSION_DEPTH = 32;
+/** The most expressions in one text. */
+export const MAX_EXPRESSIONS = 64;

@@ -1,0 +1,87 @@
+/** Expressions on the way from a file to the tasks: the workflows of the manual's page exactly as written, and a file with mistakes. */
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { findPage } from "../../../src/docs/index.ts";
+import { type Cluster, startCluster } from "../../support/cdktr.ts";
+import { codeBlocks } from "../../support/code-blocks.ts";
+
+const [REPORT = "", DEFAULTS = ""] = codeBlocks(findPage("expressions")?.text ?? "")
+  .filter(({ language }) => language === "yaml")
+  .map(({ text }) => text);
+
+/** On two agents by its labels: what the first task published travels to the second agent, past a task that does not need it. */
+const SPREAD = `
+tasks:
+  list:
+    runs_on: {zone: a}
+    config: !Subprocess {cmd: sh, args: ["-c", 'echo files=a.csv >> "$CDKTR_OUTPUT"']}
+  middle: {depends: [list], config: !Subprocess {cmd: "true"}}
+  load:
+    depends: [middle]
+    runs_on: {zone: b}
+    config: !Subprocess {cmd: echo, args: ["\${{ tasks.list.outputs.files }} \${{ tasks.middle.status }}"]}
+`;
+
+let cluster: Cluster;
+
+beforeAll(async () => {
+  cluster = await startCluster({
+    workflows: { "report.yml": REPORT, "defaults.yml": DEFAULTS, "spread.yml": SPREAD },
+  });
+  await Promise.all(
+    ["a", "b"].map((zone) => cluster.startAgent(["--suffix", zone, "--label", `zone=${zone}`])),
+  );
+}, 60_000);
+
+afterAll(() => cluster?.stop());
+
+/** Runs a workflow to its end. @returns how it ended, and what its tasks printed */
+async function run(...args: string[]) {
+  const { code, stdout, stderr } = await cluster.cdktr(["run", ...args, "--wait", "--json"]);
+  const { workflow_instance_id, status } = JSON.parse(stdout || "{}");
+  if (workflow_instance_id === undefined) throw new Error(stderr);
+  const { rows } = await cluster.client.searchLogs({ workflow_instance_id });
+  return { code, status, lines: rows.map((row) => row[7]) };
+}
+
+test("the manual's report: a parameter, the date, the env of the workflow, an output", async () => {
+  expect(await run("report", "-P", "region=us")).toEqual({
+    code: 0,
+    status: "COMPLETED",
+    lines: ["17 rows in s3://us-orders"],
+  });
+});
+
+test("the manual's defaults: an output that was not published, a timeout", async () => {
+  expect(await run("defaults")).toEqual({ code: 0, status: "COMPLETED", lines: ["0 false"] });
+  const { code, lines } = await run("defaults", "-P", "limit=5");
+  expect([code, lines]).toEqual([
+    1,
+    ['Cannot start: timeout: "5" has no unit.', 'write "5s" for seconds, "5m" for minutes'],
+  ]);
+});
+
+test("results reach tasks on other agents, also of tasks on which they depend through others", async () => {
+  expect(await run("spread")).toEqual({ code: 0, status: "COMPLETED", lines: ["a.csv COMPLETED"] });
+});
+
+test("validate says what is wrong, and where", async () => {
+  const path = join(cluster.directory, "bad.yml");
+  writeFileSync(
+    path,
+    REPORT.replace("params.region", "params.regoin").replace("outputs.rows", "outputs.rows > 1 and true"),
+  );
+  const { code, stdout } = await cluster.cdktr(["workflow", "validate", path]);
+  expect(code).toBe(4);
+  expect(stdout).toContain('bad.yml:4:27: error[E063]: there is no parameter "regoin"');
+  expect(stdout).toContain('did you mean "region"?');
+  expect(stdout).toContain('"and" is not an operator');
+});
+
+test("show has the expressions as they are written", async () => {
+  const { stdout } = await cluster.cdktr(["workflow", "show", "report", "--json"]);
+  const { env, language, tasks } = JSON.parse(stdout).definition;
+  expect({ env, language }).toEqual({ env: { BUCKET: "s3://${{ params.region }}-orders" }, language: 2 });
+  expect(tasks[1].config.args).toEqual(["${{ tasks.extract.outputs.rows }} rows in ${{ env.BUCKET }}"]);
+});
