@@ -106,7 +106,7 @@ export const SETTINGS = {
     3000,
   ),
   CDKTR_SCHEDULER_START_POLL_FREQUENCY_MS: setting(
-    "Longest sleep of the scheduler, so that it notices clock jumps",
+    "Longest sleep of the scheduler where nothing else notices clock jumps",
     positive,
     milliseconds,
     500,

@@ -10,6 +10,8 @@ import { pause } from "../timer.ts";
 /** Intervals between reports, ms; the longer one while nothing changes. */
 const INTERVAL_MS = 5000;
 const CHANGED_MS = 1000;
+/** After this time without a change, changes are looked for less often, ms. */
+const RESTING_MS = 30_000;
 /** Timeout of the last report, ms. */
 const LAST_MS = 500;
 
@@ -53,6 +55,7 @@ export class ListenerReports extends BackgroundService {
 
   async #report(): Promise<void> {
     const signal = this.stopSignal;
+    let changedAt = performance.now();
     while (!signal.aborted) {
       this.#wake = new AbortController();
       try {
@@ -66,9 +69,12 @@ export class ListenerReports extends BackgroundService {
         if (error instanceof RequestRefusedError) await this.pause(INTERVAL_MS);
       }
       const said = JSON.stringify(this.#options.statuses());
-      for (let waited = 0; waited < INTERVAL_MS && !this.#wake.signal.aborted; waited += CHANGED_MS) {
-        await pause(CHANGED_MS, this.#wake.signal);
-        if (JSON.stringify(this.#options.statuses()) !== said) break;
+      const lookMs = performance.now() - changedAt > RESTING_MS ? INTERVAL_MS : CHANGED_MS;
+      for (let waited = 0; waited < INTERVAL_MS && !this.#wake.signal.aborted; waited += lookMs) {
+        await pause(lookMs, this.#wake.signal);
+        if (JSON.stringify(this.#options.statuses()) === said) continue;
+        changedAt = performance.now();
+        break;
       }
     }
   }

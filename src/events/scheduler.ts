@@ -5,6 +5,7 @@
 import type { ConsolaInstance } from "consola";
 import { type Clock, systemClock } from "../clock.ts";
 import { errorMessage } from "../errors.ts";
+import { pulse } from "../host/pulse.ts";
 import { RequestRefusedError } from "../protocol/client.ts";
 import { inTurns, Timer } from "../timer.ts";
 import { nextFiring, principalSchedule, type Schedule } from "../workflow/schedule.ts";
@@ -17,7 +18,7 @@ import { PriorityQueue } from "./priority-queue.ts";
 /** What the scheduler needs. */
 export interface SchedulerOptions {
   readonly log: ConsolaInstance;
-  /** Maximum sleep while something is scheduled: a clock jump is noticed within it, ms. */
+  /** Maximum sleep while something is scheduled, ms: a clock jump is noticed within it, if the process does not say so itself. */
   readonly pollMs: number;
   readonly clock?: Clock;
   /** Where it gets the workflows from; by default it reads them itself. */
@@ -40,6 +41,8 @@ interface Scheduled {
 
 /** A firing this late was not missed: the machine was just busy. */
 const GRACE_MS = 60_000;
+/** Maximum sleep while the process says when its clock is set, ms. */
+const LONGEST_SLEEP_MS = 60_000;
 /** Retry delay for a firing that could not be made safe, ms. */
 const RETRY_MS = 1000;
 /** A clock that goes back by more than this was set back. */
@@ -74,9 +77,11 @@ export class Scheduler extends DeclaredListener {
   }
 
   override async startListening(): Promise<void> {
+    const end = this.#clock === systemClock ? pulse.on("clock set", () => this.#wake()) : () => {};
     try {
       await super.startListening();
     } finally {
+      end();
       this.#timer.cancel();
     }
   }
@@ -197,7 +202,9 @@ export class Scheduler extends DeclaredListener {
     this.#timer.cancel();
     const now = this.#now();
     const next = this.#peek();
-    if (next !== undefined) this.#timer.in(Math.min(Math.max(next - now, 1), this.#pollMs));
+    const isTold = this.#clock === systemClock && pulse.isBeating;
+    const longestMs = isTold ? Math.max(this.#pollMs, LONGEST_SLEEP_MS) : this.#pollMs;
+    if (next !== undefined) this.#timer.in(Math.min(Math.max(next - now, 1), longestMs));
   }
 
   /** The time. Whoever reads the clock first after it was set back notices: it may be set between any two readings. */

@@ -8,11 +8,13 @@ import { totalmem } from "node:os";
 import type { ConsolaInstance } from "consola";
 import { BackgroundService } from "../service.ts";
 import { countDescriptors, descriptorLimit, endConnections } from "./connections.ts";
+import { PULSE_MS, pulse } from "./pulse.ts";
 import { RateLimitedWarning } from "./rate-limited-warning.ts";
 import { giveBackMemory, residentMemory } from "./resident-memory.ts";
 
-/** Interval between checks, ms. */
-const LOOK_MS = 200;
+/** Interval between checks, ms; the longer one at rest, while the process says when it is busy. */
+const LOOK_MS = PULSE_MS;
+const REST_MS = 5000;
 /** A check is skipped while the process has used less CPU than this since the last one, up to this time after it, ms: an attack costs CPU. */
 const QUIET_CPU_MS = 5;
 const QUIET_MS = 1000;
@@ -80,7 +82,8 @@ export class ResourceGuard extends BackgroundService<{ looked: undefined; collec
   #forgaveAt = Number.NEGATIVE_INFINITY;
   #rounds = 0;
   #pausedUntil = 0;
-  readonly #looks = this.timer(() => this.#look());
+  readonly #looks = this.timer(() => this.#lookNow());
+  #endPulse = () => {};
   /** Memory after the last collection; when that was; whether another one is due. */
   #collected = 0;
   #collectedAt = 0;
@@ -89,6 +92,7 @@ export class ResourceGuard extends BackgroundService<{ looked: undefined; collec
   #lookedAt = performance.now();
   #cpu = process.cpuUsage();
   #isCalm = false;
+  #isIdle = false;
 
   constructor(options: ResourceGuardOptions) {
     super();
@@ -102,7 +106,17 @@ export class ResourceGuard extends BackgroundService<{ looked: undefined; collec
 
   protected override onStart(): void {
     this.#collected = residentMemory() ?? 0;
-    this.#looks.every(LOOK_MS);
+    this.#endPulse = pulse.on("busy", () => this.#lookNow());
+    this.#looks.in(LOOK_MS);
+  }
+
+  protected override onStop(): void {
+    this.#endPulse();
+  }
+
+  #lookNow(): void {
+    this.#look();
+    this.#looks.in(this.#isCalm && this.#isIdle && pulse.isBeating ? REST_MS : LOOK_MS);
   }
 
   #look(): void {
@@ -112,7 +126,8 @@ export class ResourceGuard extends BackgroundService<{ looked: undefined; collec
     if (this.#isCalm && usedMs < QUIET_CPU_MS && passedMs < QUIET_MS) return;
     this.#lookedAt = performance.now();
     this.#cpu = process.cpuUsage();
-    this.#isCalm = this.#lookAround(usedMs < passedMs * IDLE);
+    this.#isIdle = usedMs < passedMs * IDLE;
+    this.#isCalm = this.#lookAround(this.#isIdle);
     this.signals.emit("looked");
   }
 

@@ -1,3 +1,4 @@
+import { pulse } from "../host/pulse.ts";
 import {
   EPOLL_CLOEXEC,
   EPOLL_CTL_ADD,
@@ -8,7 +9,7 @@ import {
 } from "./constants.ts";
 import { ZmqError } from "./error.ts";
 import { EPOLL_DATA_WORD, EPOLL_EVENT_WORDS, libc } from "./libc.ts";
-import { reactorWorkerSource } from "./reactor-worker.ts";
+import { BUSY, CLOCK_SET, READY, reactorWorkerSource } from "./reactor-worker.ts";
 
 /** Interval at which the main thread polls the sockets while there is no Worker. */
 const POLL_INTERVAL_MS = 1;
@@ -151,7 +152,7 @@ export class Reactor {
 
   #startWorker(): void {
     const url = URL.createObjectURL(
-      new Blob([reactorWorkerSource(this.#epoll)], { type: "application/javascript" }),
+      new Blob([reactorWorkerSource(this.#epoll, pulse.address)], { type: "application/javascript" }),
     );
     let worker: Worker;
     try {
@@ -167,11 +168,12 @@ export class Reactor {
         for (const token of data) this.#dispatch(token);
       } else if (data >= 0) {
         this.#dispatch(data);
-      } else {
+      } else if (data === READY) {
         URL.revokeObjectURL(url);
-        this.#workerReady = true;
+        this.#workerReady = pulse.isThere = true;
         this.#failedStarts = 0;
-      }
+      } else if (data === BUSY) pulse.tell("busy");
+      else if (data === CLOCK_SET) pulse.tell("clock set");
     });
     // The "close" event is what matters; but without an error listener, an error would crash the process.
     worker.addEventListener("error", (event) => event.preventDefault());
@@ -179,7 +181,7 @@ export class Reactor {
       if (this.#worker !== worker) return;
       this.#worker = undefined;
       if (!this.#workerReady) this.#failedStarts++;
-      this.#workerReady = false;
+      this.#workerReady = pulse.isThere = false;
       for (const watch of this.#armed) this.#control(EPOLL_CTL_MOD, watch);
       this.#poll();
     });

@@ -1,5 +1,6 @@
 import { beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { readdirSync, readFileSync } from "node:fs";
+import { pulse } from "../../src/host/pulse.ts";
 import { Dealer, Pull, Push, Reply, Request, Router } from "../../src/zmq/index.ts";
 import { reactor } from "../../src/zmq/reactor.ts";
 import { startProgram } from "./program.ts";
@@ -30,6 +31,27 @@ function reactorThreads(): number {
 
 describe("the Worker", () => {
   beforeAll(workerRuns);
+
+  test("says that the process is busy, as long as somebody listens, and the main thread may sleep meanwhile", async () => {
+    const busy = Promise.withResolvers<void>();
+    const end = pulse.on("busy", () => busy.resolve());
+    // The Worker looks from its next event on.
+    using pull = new Pull();
+    await pull.bind(ANY_PORT);
+    using push = new Push();
+    push.connect(pull.lastEndpoint);
+    // It waits, so that the Worker is told.
+    const received = (async () => {
+      for await (const message of pull) if (message.length === 1) return;
+    })();
+    await push.send("");
+    await received;
+    expect(pulse.isBeating).toBe(true);
+    for (const over = performance.now() + 50; performance.now() < over; );
+    await busy.promise;
+    end();
+    expect(pulse.isBeating).toBe(false);
+  });
 
   test("when it dies while sockets wait, another takes over and no event is lost", async () => {
     const servers = await Promise.all(

@@ -41,6 +41,9 @@ const RECEIVE_SUBSCRIPTIONS = 256;
 /** Interval at which subscriptions are read without a request, ms; the shorter one while there are some, because a peer that has left keeps its connection until all of its subscriptions are read. */
 const TAKE_SUBSCRIPTIONS_MS = 1000;
 const TAKE_MORE_MS = 10;
+/** The same after so many reads in a row that found none, ms: each wakes the process. */
+const RESTING_AFTER = 5;
+const TAKE_AT_REST_MS = 5000;
 /** Total size of all topics, bytes: the publisher's table of them takes about fifty times as much. A subscriber's topic has a few dozen bytes. */
 const MOST_TOPICS = 2 * 1024 * 1024;
 /** A subscriber that has sent more than this to the publisher has more topics than anyone can read. */
@@ -104,6 +107,7 @@ export class LogHub extends BackgroundService {
   readonly #probes = new Probes();
   readonly #topics = new Topics();
   readonly #taking = this.timer(() => this.#takeSubscriptions());
+  #emptyTakes = 0;
   #greedyEndedAt = Number.NEGATIVE_INFINITY;
   readonly #cut = this.timer(() => this.cutOff());
   #receiving: Promise<void> = Promise.resolve();
@@ -222,7 +226,9 @@ export class LogHub extends BackgroundService {
       if (messages.length < RECEIVE_SUBSCRIPTIONS) break;
     }
     // However many come, half of the time is left for everything else.
-    this.#taking.in(taken === 0 ? TAKE_SUBSCRIPTIONS_MS : Math.max(TAKE_MORE_MS, tookMs));
+    this.#emptyTakes = taken === 0 ? this.#emptyTakes + 1 : 0;
+    if (taken > 0) this.#taking.in(Math.max(TAKE_MORE_MS, tookMs));
+    else this.#taking.in(this.#emptyTakes > RESTING_AFTER ? TAKE_AT_REST_MS : TAKE_SUBSCRIPTIONS_MS);
     if (this.#topics.length > MOST_TOPICS) this.#endGreedyWatchers(began);
   }
 

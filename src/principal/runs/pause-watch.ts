@@ -7,6 +7,9 @@ import type { Clock } from "../../clock.ts";
 import { BackgroundService } from "../../service.ts";
 import type { PrincipalEvents } from "../principal-events.ts";
 
+/** Each tick wakes the process, ms. */
+const LONGEST_TICK_MS = 2500;
+
 /** Ticks, and reports late ticks. */
 export class PauseWatch extends BackgroundService {
   readonly name = "pause watch";
@@ -23,7 +26,7 @@ export class PauseWatch extends BackgroundService {
     this.#events = options.events;
     this.#log = options.log;
     this.#toleranceMs = options.toleranceMs;
-    this.#tickMs = Math.min(1000, Math.max(20, options.toleranceMs / 2));
+    this.#tickMs = Math.min(LONGEST_TICK_MS, Math.max(20, options.toleranceMs / 2));
   }
 
   protected override onStart(): void {
