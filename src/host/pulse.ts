@@ -9,7 +9,7 @@ import { EventHub } from "../event-hub.ts";
 export const PULSE_MS = 200;
 
 /** What happens to the process. */
-export interface PulseEvents {
+interface PulseEvents {
   /** It has used noticeable processor time since the last look, on any thread. */
   readonly busy: undefined;
   /** The wall clock was set, or the host was suspended. */
