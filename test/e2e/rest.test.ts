@@ -22,6 +22,7 @@ test("principal and history sleep", async () => {
   const pids = [principal, await nextHistoryOf(principal)];
   const wakeUps = async (ms: number) => {
     const before = pids.map(sleeps);
+    // Rest is what happens while time passes.
     await Bun.sleep(ms);
     return pids.map((pid, i) => sleeps(pid) - (before[i] ?? 0));
   };

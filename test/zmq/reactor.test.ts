@@ -47,6 +47,7 @@ describe("the Worker", () => {
     await push.send("");
     await received;
     expect(pulse.isBeating).toBe(true);
+    // Uses processor time.
     for (const over = performance.now() + 50; performance.now() < over; );
     await busy.promise;
     end();
