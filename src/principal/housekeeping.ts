@@ -104,6 +104,6 @@ export class Housekeeping extends BackgroundService<{ tidied: undefined }> {
     const run = await tx.getRun(id);
     const completed = await tx.completedTasks(id);
     const plan = run === null ? null : await this.#definitions.planOf(tx, run);
-    return plan === null ? completed : stillNeeded(plan.nodes, completed);
+    return plan === null ? completed : stillNeeded(plan.nodes, completed, plan.readAtEnd);
   }
 }

@@ -11,6 +11,7 @@ import { exitCodes } from "./exit-codes.ts";
 import {
   Block,
   derived,
+  expression,
   Field,
   IDENTIFIER,
   list,
@@ -25,7 +26,7 @@ import {
 import { type TaskConfig, taskConfig } from "./kinds/index.ts";
 import { workingDirectory } from "./kinds/kind.ts";
 import { shell } from "./kinds/shell.ts";
-import { outputName } from "./output-name.ts";
+import { outputName, problemOfOutputName } from "./output-name.ts";
 import { isOwnVariable, paramVariable } from "./own-variables.ts";
 import {
   anyText,
@@ -91,6 +92,8 @@ const paramNames = (): NameCheck => {
     return { code: "E054", message, help: `tasks see both as ${paramVariable(param)}; rename one` };
   };
 };
+
+const outputNames = (): NameCheck => problemOfOutputName;
 
 /** Names of labels, as agents accept them. */
 const LABEL_NAME = /^[^=\x00-\x1f\x7f]{1,256}$/;
@@ -164,6 +167,9 @@ const WHO = {
   accepts: derived(
     z.record(z.string(), z.array(z.string())) as unknown as z.ZodType<Record<string, RunStatus[]>>,
   ),
+  when: expression("bool", "decision")
+    .sparse()
+    .describe("Condition, such as ${{ params.full }}: if it is false, the task is SKIPPED"),
 };
 const config = () =>
   taskConfig
@@ -380,6 +386,10 @@ export const Workflow = new Block(
     secrets: secretSources(secretNames).describe(
       "Where the secrets of the tasks are, by name: {file: PATH}, {env: VARIABLE}, {command: [PROGRAM, ARGUMENT…]} or {store: NAME}",
     ),
+    outputs: named(IDENTIFIER, outputNames, templated(text(), "string").at("result"))
+      .help('such as {rows: "${{ tasks.extract.outputs.rows }}"}')
+      .sparse()
+      .describe("Outputs of its runs, computed from those of the tasks when a run has completed"),
     params: Params.describe("Parameters of a run; tasks find them as CDKTR_PARAM_NAME"),
     tasks: Tasks.help("add at least one task"),
     language: derived(z.number()),

@@ -9,6 +9,7 @@ import type { RunFacts } from "./run-facts.ts";
 import { storedSecretsOf } from "./secrets.ts";
 import type { RunStatus } from "./status.ts";
 import type { Ending } from "./task-state.ts";
+import { conditionOf } from "./when.ts";
 
 /** What a task waits for: the end of another one with one of these statuses. */
 interface Need {
@@ -104,6 +105,8 @@ export interface Plan {
   readonly protocol: number;
   /** The tasks whose results conditions and fan-outs are decided by: whoever runs the machine tells it their outputs. */
   readonly decidedBy: ReadonlySet<string>;
+  /** The tasks whose results the outputs of the workflow are computed from. */
+  readonly readAtEnd: ReadonlySet<string>;
   node(id: string): PlanNode | undefined;
   /** The direct dependents of a task, in the order of the file. */
   dependents(id: string): readonly Dependent[];
@@ -115,9 +118,12 @@ export interface Plan {
  */
 export function planOf(
   workflow: Pick<WorkflowDefinition, "tasks" | "runs_on" | "placement" | "language" | "secrets"> &
-    Partial<Pick<WorkflowDefinition, "params" | "env">>,
+    Partial<Pick<WorkflowDefinition, "params" | "env" | "outputs">>,
 ): Plan {
   const expressions = workflow.language === undefined ? undefined : expressionsOf(workflow);
+  const readAtEnd = Object.values(workflow.outputs ?? {}).flatMap(
+    (text) => expressions?.compile(text, "result", null).tasks ?? [],
+  );
   return planFrom(
     workflow.tasks.map((task, index) => ({
       id: task.id,
@@ -132,15 +138,20 @@ export function planOf(
       ...(task.allow_failure === true ? { allowsFailure: true } : {}),
       ...(storedSecretsOf(workflow, [task]).length === 0 ? {} : { usesStore: true }),
       ...(expressions === undefined ? {} : { reads: new Set(expressions.readsOf(task)) }),
+      ...(expressions === undefined || task.when === undefined
+        ? {}
+        : conditionOf(expressions.compile(task.when, "decision", task.id))),
     })),
+    readAtEnd,
   );
 }
 
 /**
  * A plan of these nodes, which are in the order of the file.
+ * @param readAtEnd tasks whose results the outputs of the workflow read
  * @throws InvalidInputError when they do not form a DAG
  */
-export function planFrom(nodes: readonly PlanNode[]): Plan {
+export function planFrom(nodes: readonly PlanNode[], readAtEnd: Iterable<string> = []): Plan {
   const dag = buildDag(nodes.map(({ id, needs }) => ({ id, depends: needs.map((need) => need.task) })));
   const byId = new Map(nodes.map((node) => [node.id, node]));
   const dependents = new Map(nodes.map(({ id }): [string, Dependent[]] => [id, []]));
@@ -157,6 +168,7 @@ export function planFrom(nodes: readonly PlanNode[]): Plan {
     ),
     protocol: protocolOfNodes(nodes),
     decidedBy: decidedBy(nodes),
+    readAtEnd: new Set(readAtEnd),
     node: (id) => byId.get(id),
     dependents: (id) => dependents.get(id) ?? [],
   };

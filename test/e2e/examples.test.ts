@@ -89,3 +89,21 @@ test("weekly: has a next firing and did not fire", async () => {
   expect(stdout).toContain("0 30 3 * * SUN");
   expect(await cluster.client.listRuns({ workflow_id: "weekly" })).toEqual([]);
 });
+
+test("report: expressions, a condition over what was published, and outputs of the workflow", async () => {
+  const { run, lines } = await follow("report");
+  expect(run).toMatchObject({
+    status: "COMPLETED",
+    outputs: { rows: 40, headline: "40 rows, long version COMPLETED" },
+  });
+  expect(lines).toContain("all of it, 40 rows");
+  const small = await follow("report", "-P", "lines=3");
+  expect(statuses(small.run)).toEqual({ count: "COMPLETED", long: "SKIPPED", short: "COMPLETED" });
+  expect(small.lines).toContain("in short, 3 rows; the long version SKIPPED");
+});
+
+test("rollback: a failure is handled, and the run is FAILED all the same", async () => {
+  const { run, code } = await follow("rollback");
+  expect([run.status, code]).toEqual(["FAILED", 1]);
+  expect(statuses(run)).toMatchObject({ verify: "SKIPPED", rollback: "COMPLETED", clean: "COMPLETED" });
+});

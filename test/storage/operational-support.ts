@@ -97,6 +97,7 @@ export function pendingRun(id: string, over: Partial<RunRecord> = {}): RunRecord
     tasks_total: 1,
     tasks_done: 0,
     allowed_failures: 0,
+    outputs: null,
     started_at_ms: null,
     finished_at_ms: null,
     duration_ms: null,

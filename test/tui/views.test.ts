@@ -205,3 +205,25 @@ test("a trigger that cannot work and a refused firing are shown in the list and 
   expect(overview).toContain('✗ "cron" can never run this workflow');
   expect(overview).toMatch(/✗ A firing \(cron\) was refused .*: missing parameter "day"/);
 });
+
+test("why tasks were skipped, failures that are allowed, and outputs are shown with the run", () => {
+  const drawn = (pane: (typeof RUN_PANES)[number]) => {
+    const s = state(140, 40, { kind: "run", id: runId, pane });
+    const tasks = RUN.tasks.map((task) =>
+      task.task_id === "orders"
+        ? { ...task, is_allowed: true }
+        : task.task_id === "returns"
+          ? { ...task, status: "SKIPPED" as const, error: "when: params.full is false" }
+          : task,
+    );
+    const outputs = { rows: 17, note: "a b" };
+    const run = { ...RUN, status: "COMPLETED" as const, allowed_failures: 1, outputs, tasks };
+    s.data = { ...s.data, runDetails: new Map([[runId, run]]) };
+    return drawScreen(s).toString();
+  };
+  expect(drawn("tasks")).toMatch(/returns .*SKIPPED .*when: params\.full is false/);
+  expect(drawn("tasks")).toContain("1 failure allowed");
+  const details = drawn("details");
+  expect(details).toContain("rows = 17");
+  expect(details).toContain('note = "a b"');
+});

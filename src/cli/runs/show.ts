@@ -88,6 +88,12 @@ async function printRun(run: RunDetails, now: number): Promise<void> {
     "PARAMETERS",
     Object.entries(run.params).map(([key, value]) => `  ${plainText(key)}=${plainText(value)}`),
   );
+  await section(
+    "OUTPUTS",
+    Object.entries(run.outputs ?? {}).map(
+      ([name, value]) => `  ${plainText(name)}=${plainText(valueText(value))}`,
+    ),
+  );
   await section("ATTEMPTS", attemptLines(run, now));
   const tasks = taskTable(run, now, { resources: true });
   await section("TASKS", tasks.length > 1 ? tasks : []);
@@ -102,6 +108,11 @@ async function printRun(run: RunDetails, now: number): Promise<void> {
       return `  ${style.dim(formatClock(timestamp_ms))} ${style.dim(offset.padStart(9))}  ${plainText(subject)}: ${plainText(event)}`;
     }),
   );
+}
+
+/** The value of an output: text as it is, everything else as JSON. */
+function valueText(value: unknown): string {
+  return typeof value === "string" ? value : JSON.stringify(value);
 }
 
 /** With more attempts of slices than this, those that COMPLETED are only counted. */

@@ -20,6 +20,7 @@ export function runOutcomeJson(run: RunDetails) {
     status: run.status,
     attempt: run.attempt,
     ...(run.allowed_failures === undefined ? {} : { allowed_failures: run.allowed_failures }),
+    ...(run.outputs === undefined ? {} : { outputs: run.outputs }),
     tasks: run.tasks.map(
       ({ task_id, status, exit_code, started_at_ms, finished_at_ms, agent_id, is_allowed }) => ({
         task_id,

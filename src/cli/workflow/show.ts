@@ -192,6 +192,9 @@ function taskTable(tasks: readonly TaskDefinition[]): string[] {
       { title: "TASK", value: (task) => task.id },
       { title: "NAME", value: (task) => task.name, flexible: true },
       { title: "DEPENDS ON", value: dependsText, flexible: true },
+      ...(tasks.some((task) => task.when !== undefined)
+        ? [{ title: "WHEN", value: (task: TaskDefinition) => whenText(task), flexible: true }]
+        : []),
       ...(tasks.some((task) => task.runs_on !== undefined)
         ? [{ title: "RUNS ON", value: (task: TaskDefinition) => runsOnText(task), flexible: true }]
         : []),
@@ -207,6 +210,16 @@ function taskTable(tasks: readonly TaskDefinition[]): string[] {
     tasks,
     { indent: 2 },
   );
+}
+
+/** The condition of a task, on one line. */
+function whenText({ when }: TaskDefinition): string {
+  return when === undefined
+    ? "-"
+    : when
+        .replace(/^\$\{\{|\}\}$/g, "")
+        .replace(/\s+/g, " ")
+        .trim();
 }
 
 function dependsText(task: TaskDefinition): string {

@@ -142,6 +142,8 @@ export const RunDetails = RunSummary.extend({
   error: z.string().nullable(),
   /** The run that this one retries. */
   retry_of: z.string().nullable(),
+  /** The outputs of its workflow, once it has COMPLETED; absent for none. */
+  outputs: Outputs.optional(),
   attempts: z.array(RunAttempt),
   /** Tasks of the newest attempt; those carried over from an earlier one keep their own attempt number. */
   tasks: z.array(TaskRunSummary),

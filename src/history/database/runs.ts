@@ -61,6 +61,7 @@ export async function findRun(
          FROM (SELECT *, sum(strlen(outputs::VARCHAR)) OVER () AS bytes FROM (${newest})) ORDER BY created_at_ms, task_id`
       : `SELECT * EXCLUDE (outputs) FROM (${newest}) ORDER BY created_at_ms, task_id`,
   );
+  const published = parseObject<NonNullable<HistoricRun["outputs"]>>(text(run, "outputs"));
   return {
     ...toSummary(run),
     workflow_name: text(run, "workflow_name") ?? "",
@@ -68,6 +69,7 @@ export async function findRun(
     params: parseObject<Record<string, string>>(text(run, "params")) ?? {},
     error: text(run, "error"),
     retry_of: text(run, "retry_of"),
+    ...(published === undefined ? {} : { outputs: published }),
     attempts: (shared.length > 0 ? shared : attempts).map(toAttempt),
     tasks: tasks.map(toTask),
     ...(tasks.some((row) => (number(row, "bytes") ?? 0) > MAX_OUTPUTS_TOGETHER_BYTES)

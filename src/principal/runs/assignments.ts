@@ -154,12 +154,19 @@ async function completedBefore(tx: OperationalTx, slice: SliceRecord): Promise<S
   return new Set(tasks.filter(({ status }) => status === "COMPLETED").map(({ task_id }) => task_id));
 }
 
-/** The completed tasks whose results one of these needs that has yet to run. */
-export function stillNeeded(nodes: readonly PlanNode[], completedTasks: readonly string[]): string[] {
+/**
+ * The completed tasks whose results one of these needs that has yet to run.
+ * @param also tasks whose results are needed in any case
+ */
+export function stillNeeded(
+  nodes: readonly PlanNode[],
+  completedTasks: readonly string[],
+  also: ReadonlySet<string> = new Set(),
+): string[] {
   if (completedTasks.length === 0) return [];
   const completed = new Set(completedTasks);
   const needed = new Set(nodes.flatMap((node) => (completed.has(node.id) ? [] : [...neededBy(node)])));
-  return completedTasks.filter((id) => needed.has(id));
+  return completedTasks.filter((id) => needed.has(id) || also.has(id));
 }
 
 /** Why those of these tasks did not complete that expressions of these nodes read. */

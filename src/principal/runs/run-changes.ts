@@ -21,7 +21,6 @@ import { MAX_RUN_ATTEMPTS, RUN_TRANSITIONS } from "../../workflow/run-state.ts";
 import { canTransition, isTerminal, type RunStatus } from "../../workflow/status.ts";
 import { TASK_TRANSITIONS } from "../../workflow/task-state.ts";
 import { nameOf } from "./attempt-name.ts";
-import type { Definitions } from "./definitions.ts";
 import { needsOfWhole } from "./needs.ts";
 import type { ProgressOfRuns } from "./progress-of-runs.ts";
 import { newTaskRun, RunWriting, type RunWritingOptions } from "./run-writing.ts";
@@ -29,7 +28,6 @@ import { type Leftover, SplitRuns } from "./split-runs.ts";
 
 /** What {@link RunChanges} needs. */
 export interface RunChangesOptions extends RunWritingOptions {
-  readonly definitions: Definitions;
   readonly progress: ProgressOfRuns;
 }
 
@@ -172,6 +170,7 @@ export class RunChanges {
       deadline_ms: null,
       tasks_done: carried.length,
       allowed_failures: 0,
+      outputs: null,
       started_at_ms: null,
       finished_at_ms: null,
       duration_ms: null,

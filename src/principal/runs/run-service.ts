@@ -258,7 +258,7 @@ export class RunService {
     if (moved.size === 0) return [];
     const plan = await this.#definitions.planOf(tx, run);
     const done = carried.map(({ task_id }) => task_id);
-    const needed = new Set(stillNeeded(plan?.nodes ?? [], done));
+    const needed = new Set(plan === null ? [] : stillNeeded(plan.nodes, done, plan.readAtEnd));
     return carried.flatMap(({ task_id, task_instance_id }) =>
       needed.has(task_id) && moved.has(task_instance_id) ? [task_instance_id] : [],
     );
@@ -530,6 +530,7 @@ export class RunService {
       params: { ...run.params },
       error: run.error,
       retry_of: run.retry_of,
+      ...(run.outputs === null ? {} : { outputs: JSON.parse(run.outputs) }),
       attempts: attemptsOf(run, attempts),
       tasks: tasksOf(run, slices, tasks).map(summarizer(leases, definition)),
       ...(waits.length === 0

@@ -10,6 +10,8 @@ import type {
 import { isTerminal, type RunStatus } from "../../workflow/status.ts";
 import { TASK_TRANSITIONS } from "../../workflow/task-state.ts";
 import type { PrincipalEvents } from "../principal-events.ts";
+import type { Definitions } from "./definitions.ts";
+import { outputsOfRun } from "./run-outputs.ts";
 import type { RunQueue } from "./run-queue.ts";
 
 /** What {@link RunWriting} needs. */
@@ -17,6 +19,7 @@ export interface RunWritingOptions {
   readonly clock: Clock;
   readonly events: PrincipalEvents;
   readonly queue: Pick<RunQueue, "queued">;
+  readonly definitions: Definitions;
   /** Called in the unit of work when a run ends. */
   readonly followUps: { ending(tx: OperationalTx, run: RunRecord): Promise<void> };
 }
@@ -43,11 +46,24 @@ export class RunWriting {
     step: Omit<RunStep, "status_at_ms">,
   ): Promise<RunRecord> {
     const status_at_ms = Math.max(run.status_at_ms, at);
-    const ended = await tx.transitionRun(run, { ...step, status_at_ms, finished_at_ms: status_at_ms });
+    const result = step.status === "COMPLETED" ? await this.#resultOf(tx, run, step) : step;
+    const ended = await tx.transitionRun(run, { ...result, status_at_ms, finished_at_ms: status_at_ms });
     this.written(tx);
     await this.#o.followUps.ending(tx, ended);
     tx.afterCommit(() => this.#o.events.emit("run ended", ended));
     return ended;
+  }
+
+  /** The end of a run whose tasks have completed: with the outputs of its workflow, or FAILED if they cannot be computed. */
+  async #resultOf(
+    tx: OperationalTx,
+    run: RunRecord,
+    step: Omit<RunStep, "status_at_ms">,
+  ): Promise<Omit<RunStep, "status_at_ms">> {
+    const definition = await this.#o.definitions.of(tx, run);
+    const result = definition === null ? null : await outputsOfRun(tx, run, definition);
+    if (result === null) return step;
+    return "error" in result ? { ...step, status: "FAILED", error: result.error } : { ...step, ...result };
   }
 
   /**

@@ -71,6 +71,7 @@ export type RunStep = Pick<RunRecord, "status" | "status_at_ms" | "error"> &
       | "duration_ms"
       | "crashed_attempts"
       | "allowed_failures"
+      | "outputs"
       | "log_stream_id"
       | "log_seq"
     >

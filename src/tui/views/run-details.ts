@@ -65,6 +65,15 @@ function lines(run: RunDetails, now: number, columns: number): Span[][] {
         [` = ${JSON.stringify(value)}`, PLAIN],
       ]);
   }
+  const outputs = Object.entries(run.outputs ?? {});
+  if (outputs.length > 0) {
+    result.push([], [["Outputs", BOLD]]);
+    for (const [name, value] of outputs)
+      result.push([
+        [`  ${name}`, CYAN],
+        [` = ${JSON.stringify(value)}`, PLAIN],
+      ]);
+  }
   result.push([], [["Attempts", BOLD]]);
   const split = isSplit(run);
   for (const attempt of run.attempts) {

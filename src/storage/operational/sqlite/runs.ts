@@ -10,9 +10,9 @@ type StoredRun = Omit<RunRecord, "params" | "queued"> & { params: string; queued
 
 /** Those of a {@link RunRecord}. */
 const COLUMNS =
-  "workflow_instance_id, workflow_id, workflow_name, definition_hash, params, trigger, scheduled_time_ms, retry_of, trigger_depth, created_at_ms, status, attempt, crashed_attempts, queued, needs, revision, agent_id, agents, cancel_requested_at_ms, timed_out_at_ms, deadline_ms, tasks_total, tasks_done, allowed_failures, started_at_ms, finished_at_ms, duration_ms, status_at_ms, error, log_stream_id, log_seq";
+  "workflow_instance_id, workflow_id, workflow_name, definition_hash, params, outputs, trigger, scheduled_time_ms, retry_of, trigger_depth, created_at_ms, status, attempt, crashed_attempts, queued, needs, revision, agent_id, agents, cancel_requested_at_ms, timed_out_at_ms, deadline_ms, tasks_total, tasks_done, allowed_failures, started_at_ms, finished_at_ms, duration_ms, status_at_ms, error, log_stream_id, log_seq";
 const RUNS = `SELECT ${COLUMNS} FROM runs`;
-const LISTED = `SELECT ${COLUMNS.replace(" params,", "")} FROM runs`;
+const LISTED = `SELECT ${COLUMNS.replace(" params, outputs,", "")} FROM runs`;
 const RUN = `${RUNS} WHERE workflow_instance_id = ?`;
 const TAKE = `UPDATE runs SET queued = 0, agent_id = ? WHERE workflow_instance_id = ? AND queued = 1 RETURNING ${COLUMNS}`;
 
@@ -20,7 +20,7 @@ const TAKE = `UPDATE runs SET queued = 0, agent_id = ? WHERE workflow_instance_i
 const AS_READ =
   "workflow_instance_id = ? AND attempt = ? AND status = ? AND queued = ? AND cancel_requested_at_ms IS ? AND revision = ? AND timed_out_at_ms IS ?";
 const TRANSITION = `UPDATE runs SET status = ?, status_at_ms = ?, error = ?, queued = 0, deadline_ms = ?, started_at_ms = ?, finished_at_ms = ?,
-  duration_ms = ?, crashed_attempts = ?, allowed_failures = ?, log_stream_id = ?, log_seq = ?, last_outbox_id = ? WHERE ${AS_READ}`;
+  duration_ms = ?, crashed_attempts = ?, allowed_failures = ?, outputs = ?, log_stream_id = ?, log_seq = ?, last_outbox_id = ? WHERE ${AS_READ}`;
 
 function asRead(run: RunRecord): SQLQueryBindings[] {
   const { workflow_instance_id, attempt, status, cancel_requested_at_ms, revision, timed_out_at_ms } = run;
@@ -119,6 +119,7 @@ export function runIntentions(db: Statements, now: () => number): RunIntentions 
         next.duration_ms,
         next.crashed_attempts,
         next.allowed_failures,
+        next.outputs,
         next.log_stream_id,
         next.log_seq,
         statusId,
@@ -237,7 +238,7 @@ export function runIntentions(db: Statements, now: () => number): RunIntentions 
       }
       const where = conditions.length === 0 ? "" : `WHERE ${conditions.join(" AND ")}`;
       return db
-        .all<Omit<StoredRun, "params">>(
+        .all<Omit<StoredRun, "params" | "outputs">>(
           `${LISTED} ${where} ORDER BY seq DESC LIMIT ?`,
           ...values,
           filter.limit,

@@ -54,6 +54,7 @@ function insertRunStatus(db: Statements, id: number, run: RunRecord, note: RunNo
     waits: note?.waits ?? null,
     agents: run.revision === 0 ? null : run.agents,
     ...(run.allowed_failures === 0 ? {} : { allowed_failures: run.allowed_failures }),
+    ...(run.outputs === null ? {} : { outputs: run.outputs }),
   };
   append(db, id, "workflow_run_status", row);
 }

@@ -1,0 +1,70 @@
+/** The outputs of a workflow: computed from those of its tasks in the unit of work that ends a run of it. */
+import { faultOfOutputs, MAX_OUTPUTS_TOGETHER_BYTES, type Outputs } from "../../contract/outputs.ts";
+import { errorMessage } from "../../errors.ts";
+import type { OperationalTx, RunRecord } from "../../storage/operational/store.ts";
+import { expressionsOf, type TaskResult } from "../../workflow/expressions.ts";
+import type { WorkflowDefinition } from "../../workflow/model.ts";
+import { factsOf, type RunFacts } from "../../workflow/run-facts.ts";
+
+/** The outputs as JSON, or why they cannot be computed: the run has failed then. */
+type RunOutputs = { readonly outputs: string } | { readonly error: string };
+
+/**
+ * The outputs of a run whose tasks are over, and which has completed.
+ * @returns null when its workflow has none
+ */
+export async function outputsOfRun(
+  tx: OperationalTx,
+  run: RunRecord,
+  definition: WorkflowDefinition,
+): Promise<RunOutputs | null> {
+  if (definition.outputs === undefined) return null;
+  const expressions = expressionsOf(definition);
+  const compiled = Object.entries(definition.outputs).map(
+    ([name, text]) => [name, expressions.compile(text, "result", null)] as const,
+  );
+  const read = await resultsOf(tx, run, new Set(compiled.flatMap(([, { tasks }]) => tasks)));
+  if (typeof read === "string") return { error: read };
+  const facts = factsAtEnd(run, definition);
+  const outputs: Record<string, unknown> = {};
+  for (const [name, each] of compiled) {
+    try {
+      outputs[name] = each.evaluate({ facts, results: (id) => read.get(id) });
+    } catch (error) {
+      return { error: `output "${name}": ${errorMessage(error)}` };
+    }
+  }
+  const fault = faultOfOutputs(outputs);
+  return fault === undefined
+    ? { outputs: JSON.stringify(outputs satisfies Outputs) }
+    : { error: `the outputs of the workflow cannot be published: ${fault}` };
+}
+
+function factsAtEnd(run: RunRecord, definition: WorkflowDefinition): RunFacts {
+  const facts = factsOf(run, definition);
+  return { ...facts, run: { ...facts.run, status: "COMPLETED", error: null, failed_tasks: [] } };
+}
+
+/** How these tasks ended, or why that is too much. */
+async function resultsOf(
+  tx: OperationalTx,
+  { workflow_instance_id: id }: RunRecord,
+  tasks: ReadonlySet<string>,
+): Promise<ReadonlyMap<string, TaskResult> | string> {
+  const results = new Map<string, TaskResult>();
+  if (tasks.size === 0) return results;
+  for (const { task_id, status, error } of await tx.listTaskStates(id)) {
+    // In an earlier attempt it may have ended otherwise.
+    if (tasks.has(task_id) && results.get(task_id)?.status !== "COMPLETED")
+      results.set(task_id, { status, error, outputs: null });
+  }
+  let bytes = 0;
+  for (const [task, json] of await tx.outputsOf(id, [...tasks])) {
+    bytes += Buffer.byteLength(json);
+    if (bytes > MAX_OUTPUTS_TOGETHER_BYTES) {
+      return `the outputs that those of the workflow are made of have more than ${MAX_OUTPUTS_TOGETHER_BYTES / 1024 / 1024} MiB together`;
+    }
+    results.set(task, { status: "COMPLETED", outputs: JSON.parse(json) });
+  }
+  return results;
+}
