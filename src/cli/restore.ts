@@ -45,6 +45,8 @@ export default command({
     try {
       // All complete under other names first: an error, or an interruption up to there, leaves everything as it was.
       for (const { from, to } of targets) writing(to, () => stage(from, to, to === state));
+      // That may have taken long.
+      requireStopped(state);
       replaced = exchange(data, files, aside, asWriteError);
     } finally {
       if (!isRestoring(data)) for (const file of files) removeStaged(file);

@@ -3,6 +3,7 @@ import { Database } from "bun:sqlite";
 import { expect, test } from "bun:test";
 import {
   chmodSync,
+  existsSync,
   mkdirSync,
   readdirSync,
   readFileSync,
@@ -11,9 +12,10 @@ import {
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
+import { stagedFor } from "../../src/storage/restore-journal.ts";
 import { cdktr, startCluster } from "../support/cdktr.ts";
 import { PrivateMounts } from "./failures/support.ts";
-import { TemporaryDirectory } from "./support/fixtures.ts";
+import { TemporaryDirectory, until } from "./support/fixtures.ts";
 
 const NOBODY = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", "--"];
 
@@ -54,6 +56,24 @@ test("a backup for which the disk is too small leaves nothing; one that is there
   expect(failed).toMatchObject({ code: 4, stderr: expect.stringContaining("the disk is full") });
   expect(readdirSync(mounts.path(disk))).toEqual([]);
 });
+
+test("a principal that is started while the copy is made is noticed: nothing is put in place", async () => {
+  using directory = new TemporaryDirectory();
+  // Copying it takes a while.
+  const backup = makeBackup(directory.path("backup"), 400 * 1024);
+  const data = makeBackup(directory.path("data"), 4);
+  const before = readFileSync(join(data, "state.db"));
+  const restoring = restore(backup, data);
+  // The state is complete, and the history is being copied.
+  await until("it copies", () => existsSync(stagedFor(join(data, "app.db"))));
+  const principal = new Database(join(data, "state.db"));
+  principal.run("BEGIN EXCLUSIVE");
+  const refused = await restoring;
+  principal.close();
+  expect(refused).toMatchObject({ code: 1, stderr: expect.stringContaining("A principal is running") });
+  expect(readdirSync(data).sort()).toEqual(["app.db", "state.db"]);
+  expect(readFileSync(join(data, "state.db"))).toEqual(before);
+}, 60_000);
 
 test("a full disk stops a restore: it says so, and nothing of the copy stays", async () => {
   using directory = new TemporaryDirectory();
