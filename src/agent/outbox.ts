@@ -50,6 +50,8 @@ export interface OutboxOptions {
   readonly limitBytes?: number;
   /** The migrations of the file; those of this cdktr by default. */
   readonly migrations?: SqliteMigrations;
+  /** The wall clock, ms since the epoch. */
+  readonly now?: () => number;
 }
 
 /** Receives notifications of new data, after it is on disk, lines first. */
@@ -78,6 +80,11 @@ const REPORTS_IN_MEMORY_BYTES = 4 * 1024 * 1024;
 const HELD_SHARE = 1 / 4;
 /** Interval at which a full outbox is logged again, ms. */
 const FULL_REMINDER_MS = 60_000;
+/**
+ * Content for another installation is dropped after the agent has registered elsewhere on this many days. Days are counted, not time: a
+ * clock that is wrong once does not make it old.
+ */
+const PARKED_DAYS = 30;
 /** Name of the file in an agent's data directory. */
 export const OUTBOX_FILE = "outbox.db";
 
@@ -131,6 +138,14 @@ export const OUTBOX_MIGRATIONS: SqliteMigrations = [
     what: "with which suffix the agent was started",
     isAdditive: true,
     apply: (database) => void database.run("ALTER TABLE owner ADD COLUMN suffix TEXT"),
+  },
+  {
+    what: "for how many days content waits for another installation",
+    isAdditive: true,
+    apply: (database) =>
+      void database.run(
+        "CREATE TABLE parked_days (installation TEXT PRIMARY KEY, days INTEGER NOT NULL, last_day TEXT NOT NULL) STRICT",
+      ),
   },
 ];
 
@@ -196,6 +211,7 @@ export class Outbox {
   readonly #place: Place;
   readonly #agentId: string;
   readonly #limitBytes: number;
+  readonly #now: () => number;
   #readers: OutboxReaders | undefined;
 
   /** All reports that the principal does not have, oldest first. */
@@ -273,6 +289,7 @@ export class Outbox {
   private constructor(path: string, options: OutboxOptions) {
     this.#agentId = options.agentId;
     this.#limitBytes = options.limitBytes ?? DEFAULT_LIMIT_BYTES;
+    this.#now = options.now ?? Date.now;
     this.#db = new Database(path, { create: true, strict: true });
     try {
       for (const pragma of [
@@ -355,6 +372,38 @@ export class Outbox {
         file,
       ]),
     );
+    this.#attempt(() => this.#dropLeft());
+  }
+
+  /** Drops what waits for installations that were left for good. */
+  #dropLeft(): void {
+    const db = this.#db;
+    const day = new Date(this.#now()).toISOString().slice(0, 10);
+    const dropped: { reports: number; lines: number }[] = [];
+    db.transaction(() => {
+      db.run("DELETE FROM parked_days WHERE installation NOT IN (SELECT installation FROM parked_streams)");
+      db.run("INSERT OR IGNORE INTO parked_days SELECT installation, 0, '' FROM parked_streams");
+      db.run("UPDATE parked_days SET days = days + 1, last_day = ? WHERE last_day <> ?", [day, day]);
+      const over = db
+        .query<{ installation: string; reports: number; lines: number }, [number]>(
+          `SELECT installation,
+             (SELECT count(*) FROM parked_reports AS r WHERE r.installation = d.installation) AS reports,
+             (SELECT coalesce(sum(last_seq - first_seq + 1), 0) FROM parked_frames AS f
+              WHERE f.installation = d.installation) AS lines
+           FROM parked_days AS d WHERE days > ?`,
+        )
+        .all(PARKED_DAYS);
+      for (const { installation, ...content } of over) {
+        for (const table of ["parked_days", "parked_streams", "parked_reports", "parked_frames"])
+          db.run(`DELETE FROM ${table} WHERE installation = ?`, [installation]);
+        dropped.push(content);
+      }
+    })();
+    if (dropped.length > 0) db.query("PRAGMA incremental_vacuum").all();
+    for (const { reports, lines } of dropped)
+      log.warn(
+        `${reports} reports and ${lines} log lines were dropped: they were for an installation of cdktr to which this agent was not connected on ${PARKED_DAYS} days.`,
+      );
   }
 
   /** The outbox turns out to be a copy of the one of another agent: no later process of this host takes it for its own. */

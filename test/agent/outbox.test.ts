@@ -331,6 +331,37 @@ describe("room", () => {
   });
 });
 
+describe("another installation", () => {
+  test("what waits for one that was left is kept for 30 days on which the agent was elsewhere, then dropped", () => {
+    let now = Date.UTC(2026, 0, 1);
+    const outbox = Outbox.open({ directory, agentId: "host", now: () => now });
+    opened.push(outbox);
+    outbox.turnTo("one");
+    add(outbox, "a", "b");
+    outbox.addReport(report("COMPLETED"));
+    outbox.turnTo("two");
+    const day = 86_400_000;
+    // A clock that is wrong once, and several registrations on one day.
+    for (const ms of [0, 3650 * day, 1, 2]) {
+      now = Date.UTC(2026, 0, 1) + ms;
+      outbox.registered("session");
+    }
+    for (let n = 1; n < 28; n++) {
+      now = Date.UTC(2026, 0, 1) + n * day;
+      outbox.registered("session");
+    }
+    outbox.turnTo("one");
+    expect([outbox.pendingReports, outbox.pendingLines]).toEqual([1, 2]);
+    outbox.turnTo("two");
+    for (let n = 100; n < 131; n++) {
+      now = Date.UTC(2026, 0, 1) + n * day;
+      outbox.registered("session");
+    }
+    outbox.turnTo("one");
+    expect([outbox.pendingReports, outbox.pendingLines]).toEqual([0, 0]);
+  });
+});
+
 describe("one process at a time", () => {
   test("a second one gets an error that names the owner and the remedy", () => {
     open();
