@@ -2,6 +2,7 @@ import type { WorkflowDetails } from "../../contract/messages.ts";
 import { plainText } from "../../terminal/foreign-text.ts";
 import { dependencyText } from "../../workflow/conditions.ts";
 import { formatDuration } from "../../workflow/duration.ts";
+import { formatExitCodes } from "../../workflow/exit-codes.ts";
 import { factsOf, scriptTextOf } from "../../workflow/kinds/index.ts";
 import type { TaskDefinition, TriggerDefinitions, WorkflowDefinition } from "../../workflow/model.ts";
 import { paramRulesText, paramsSchema } from "../../workflow/param-types.ts";
@@ -92,6 +93,8 @@ async function printWorkflow(
   await fact("Agent dies", FAILOVER[definition.failover]);
   await fact("Timeout", timeout_ms === null ? null : formatDuration(timeout_ms));
   await fact("Environment", environment(definition.env));
+  const outputs = Object.keys(definition.outputs ?? {});
+  await fact("Outputs", outputs.length === 0 ? null : plainText(outputs.join(", ")));
 
   const params = Object.entries(definition.params);
   if (params.length > 0) {
@@ -206,6 +209,9 @@ function taskTable(tasks: readonly TaskDefinition[]): string[] {
         value: (task) => (task.timeout_ms === null ? "-" : formatDuration(task.timeout_ms)),
         align: "right",
       },
+      ...(tasks.some((task) => task.allow_failure !== undefined)
+        ? [{ title: "MAY FAIL", value: allowedText }]
+        : []),
     ],
     tasks,
     { indent: 2 },
@@ -220,6 +226,12 @@ function whenText({ when }: TaskDefinition): string {
         .replace(/^\$\{\{|\}\}$/g, "")
         .replace(/\s+/g, " ")
         .trim();
+}
+
+/** Which failures of a task are allowed. */
+function allowedText({ allow_failure: allowed }: TaskDefinition): string {
+  if (allowed === undefined) return "-";
+  return allowed === true ? "yes" : `exit ${formatExitCodes(allowed.exit_codes)}`;
 }
 
 function dependsText(task: TaskDefinition): string {

@@ -115,6 +115,7 @@ declare module "cdktr" {
     readonly duration_ms?: number | null;
     readonly tasks_total?: number;
     readonly tasks_done?: number;
+    readonly allowed_failures?: number;
   }
 
   export interface TaskRun {
@@ -135,6 +136,7 @@ declare module "cdktr" {
     readonly agent_id: string | null;
     readonly outputs?: Readonly<Record<string, unknown>> | null;
     readonly next_attempt_ms?: number;
+    readonly is_allowed?: boolean;
   }
 
   export interface RunAttempt {
@@ -162,6 +164,7 @@ declare module "cdktr" {
     readonly params: Readonly<Record<string, string>>;
     readonly error: string | null;
     readonly retry_of: string | null;
+    readonly outputs?: Readonly<Record<string, unknown>>;
     readonly attempts: readonly RunAttempt[];
     readonly tasks: readonly TaskRun[];
     readonly waits?: readonly SliceWait[];

@@ -47,6 +47,13 @@ beforeAll(async () => {
 }, 60_000);
 afterAll(() => cluster?.stop());
 
+test("workflow show has the conditions", async () => {
+  const { stdout } = await cluster.cdktr(["workflow", "show", "rollback"]);
+  expect(stdout).toMatch(/rollback +Roll back +deploy \(failed\)/);
+  expect(stdout).toMatch(/clean +Clean up +verify \(ended\), rollback \(ended\)/);
+  expect(stdout).toMatch(/lint .*exit 2$/m);
+});
+
 const statuses = (run: RunDetails) =>
   Object.fromEntries(run.tasks.map((task) => [task.task_id, task.status]));
 const errors = (run: RunDetails) =>

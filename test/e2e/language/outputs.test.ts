@@ -139,6 +139,12 @@ test.each(["report", "report_shared"])(
   60_000,
 );
 
+test("workflow show has the conditions and the names of the outputs", async () => {
+  const { stdout } = await cluster.cdktr(["workflow", "show", "report"]);
+  expect(stdout).toMatch(/^Outputs +rows, text, files, ended$/m);
+  expect(stdout).toMatch(/ us +us +extract +params\.region == "us" /);
+});
+
 test("outputs that cannot be computed make the run FAILED, and so does its retry", async () => {
   const { stdout, code } = await cluster.cdktr(["run", "broken", "--wait", "--json"]);
   expect(code).toBe(1);
