@@ -9,6 +9,8 @@ export const NOT_A_LISTENER = 78;
 export interface RunOptions {
   /** Text is passed as it is, anything else as JSON. */
   readonly params?: Readonly<Record<string, unknown>>;
+  /** What the event offers to expressions, as `trigger.NAME`; text is passed as it is, anything else as JSON. At most 64 KiB. */
+  readonly event?: Readonly<Record<string, unknown>>;
   /** Idempotency key: the same event always has the same key, so that it starts one run however often it is sent. */
   readonly dedupeKey?: string;
   /** The scheduled time, ms since the epoch. */
@@ -41,6 +43,7 @@ export interface TriggerRequest {
   readonly workflowId: string;
   readonly trigger: string;
   readonly params: Readonly<Record<string, string>>;
+  readonly event?: Readonly<Record<string, string>>;
   readonly dedupeKey: string;
   readonly scheduledTimeMs: number | null;
   readonly triggerDepth?: number;
@@ -117,6 +120,7 @@ export abstract class EventListener {
       workflowId,
       trigger: this.trigger,
       params: paramTexts(options.params),
+      ...(options.event === undefined ? {} : { event: paramTexts(options.event) }),
       dedupeKey: options.dedupeKey ?? crypto.randomUUID(),
       scheduledTimeMs: options.scheduledTimeMs ?? null,
       ...(options.triggerDepth === undefined ? {} : { triggerDepth: options.triggerDepth }),
@@ -153,6 +157,7 @@ export async function sendTrigger(
     {
       trigger: wanted.trigger,
       params: wanted.params,
+      ...(wanted.event === undefined ? {} : { event: wanted.event }),
       dedupe_key: wanted.dedupeKey,
       scheduled_time_ms: wanted.scheduledTimeMs,
       ...(wanted.triggerDepth === undefined ? {} : { trigger_depth: wanted.triggerDepth }),

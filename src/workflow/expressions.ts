@@ -9,6 +9,7 @@ import type {
   WorkflowExpressions,
   WorkflowWithExpressions,
 } from "./expressions/index.ts";
+import type { WorkflowDefinition } from "./model.ts";
 import type { Located } from "./yaml-tree.ts";
 
 export type { TaskResult } from "./expressions/source.ts";
@@ -33,6 +34,28 @@ export function hasExpressions(text: string): boolean {
 /** The expressions of a workflow; the same object for the same definition. */
 export function expressionsOf(workflow: WorkflowWithExpressions): WorkflowExpressions {
   return load().expressionsOf(workflow);
+}
+
+/** The names that the expressions of a workflow read of the event that triggers it; null for all, undefined for none. */
+export function eventNamesOf(
+  workflow: WorkflowWithExpressions & Pick<WorkflowDefinition, "language">,
+): readonly string[] | null | undefined {
+  return workflow.language === undefined ? undefined : expressionsOf(workflow).eventNames;
+}
+
+/**
+ * What a run keeps of an event: what its expressions read.
+ * @returns null for nothing
+ */
+export function eventFor(
+  workflow: WorkflowWithExpressions & Pick<WorkflowDefinition, "language">,
+  event: Readonly<Record<string, string>> | undefined,
+): Readonly<Record<string, string>> | null {
+  const names = event === undefined ? undefined : eventNamesOf(workflow);
+  if (event === undefined || names === undefined) return null;
+  return names === null
+    ? event
+    : Object.fromEntries(Object.entries(event).filter(([name]) => names.includes(name)));
 }
 
 /** Checks the expressions of a file. @returns what is wrong with them, and whether there are any where they may be */

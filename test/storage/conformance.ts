@@ -91,7 +91,7 @@ const OF = { workflow_id: "flow", agent_id: "a" };
 
 const note = (reason: string, waits: string | null = null) => ({ reason, waits });
 
-const withoutParams = ({ params: _, outputs: __, ...run }: RunRecord) => run;
+const withoutParams = ({ params: _, event: __, outputs: ___, ...run }: RunRecord) => run;
 
 /** Everything that is stored, but for numbers that grow with every attempt to store it. */
 async function contentOf(store: OperationalStore): Promise<unknown> {

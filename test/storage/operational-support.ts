@@ -81,6 +81,7 @@ export function pendingRun(id: string, over: Partial<RunRecord> = {}): RunRecord
     trigger: "cli",
     scheduled_time_ms: null,
     retry_of: null,
+    event: null,
     trigger_depth: 0,
     created_at_ms: 1000,
     status: "PENDING",

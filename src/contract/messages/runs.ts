@@ -11,6 +11,21 @@ const Trigger = z
   .max(256)
   .regex(/^(cron|cli|tui|api|workflow|retry|listener:[^\s\x00-\x1f]+)$/, "is not a known trigger");
 
+/** The most that an event may offer, bytes of its names and values together. */
+export const MAX_EVENT_BYTES = 64 * 1024;
+
+const EventValues = z
+  .record(z.string().max(256), z.string())
+  .refine((event) => eventBytes(event) <= MAX_EVENT_BYTES, `is longer than ${MAX_EVENT_BYTES} bytes`);
+
+/** The size of what an event offers. */
+export function eventBytes(event: Readonly<Record<string, string>>): number {
+  return Object.entries(event).reduce(
+    (sum, [name, value]) => sum + Buffer.byteLength(name) + Buffer.byteLength(value),
+    0,
+  );
+}
+
 /** Options of `RUNTASK`. */
 export const RunTaskOptions = z.object({
   params: z.record(z.string().max(256), z.string().max(64 * 1024)).default({}),
@@ -19,6 +34,8 @@ export const RunTaskOptions = z.object({
   dedupe_key: z.string().min(1).max(512).optional(),
   /** The time of the firing in the schedule, ms since the epoch. */
   scheduled_time_ms: Instant.nullable().default(null),
+  /** What the event offers that triggers it, for expressions. Older principals ignore it. */
+  event: EventValues.optional(),
   /** Number of runs before it in a chain of `on: workflow`; the listener passes on the value from `LSFOLLOWUPS`. */
   trigger_depth: z.number().int().min(0).max(1000).default(0),
 });

@@ -23,6 +23,8 @@ export const WorkflowSummary = z.object({
   next_firing_ms: z.number().nullable().optional(),
   previous_firing_ms: z.number().nullable().optional(),
   params: ParamDefinitions,
+  /** Names that its expressions read of the event that triggers it; null for all. Absent for none, and from older principals. */
+  reads_event: z.array(z.string()).nullable().optional(),
   /** Events, besides cron, that trigger it. */
   on: TriggerDefinitions.optional(),
   tasks: z.number().int(),

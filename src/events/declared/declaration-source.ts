@@ -13,6 +13,7 @@ export type DeclaredWorkflow = Pick<
   | "schedule_cursor_ms"
   | "schedule_timezone"
   | "params"
+  | "reads_event"
   | "on"
 >;
 

@@ -1,5 +1,6 @@
 /** The base class of listeners whose events are declared in workflow files under `on:`. */
 import type { ConsolaInstance } from "consola";
+import { eventBytes, MAX_EVENT_BYTES } from "../../contract/messages.ts";
 import { errorMessage } from "../../errors.ts";
 import { RequestRefusedError } from "../../protocol/client.ts";
 import { BackOff, pause } from "../../timer.ts";
@@ -102,7 +103,12 @@ export abstract class DeclaredListener extends EventListener {
     more: Pick<RunOptions, "triggerDepth"> = {},
   ): Promise<boolean> {
     try {
-      await this.runWorkflow(workflow.id, { ...more, params: paramsFor(workflow, offered), dedupeKey });
+      await this.runWorkflow(workflow.id, {
+        ...more,
+        params: paramsFor(workflow, offered),
+        ...eventOf(workflow, offered),
+        dedupeKey,
+      });
       return true;
     } catch (error) {
       if (!(error instanceof RequestRefusedError)) throw error;
@@ -118,4 +124,18 @@ export function paramsFor(
   offered: Readonly<Record<string, string>>,
 ): Record<string, string> {
   return Object.fromEntries(Object.entries(offered).filter(([name]) => Object.hasOwn(workflow.params, name)));
+}
+
+/** Those of the offered values that the expressions of the workflow read, as far as they are not too large together. */
+export function eventOf(
+  { reads_event: names }: DeclaredWorkflow,
+  offered: Readonly<Record<string, string>>,
+): { event?: Record<string, string> } {
+  if (names === undefined) return {};
+  const event: Record<string, string> = {};
+  for (const [name, value] of Object.entries(offered)) {
+    if (names !== null && !names.includes(name)) continue;
+    if (eventBytes({ ...event, [name]: value }) <= MAX_EVENT_BYTES) event[name] = value;
+  }
+  return { event };
 }

@@ -7,8 +7,9 @@ import type { FileHelper } from "../../host/file-helper/file-helper.ts";
 import { HttpDoor } from "../../host/http-door.ts";
 import { RequestRefusedError } from "../../protocol/client.ts";
 import { pause } from "../../timer.ts";
+import type { RunOptions } from "../event-listener.ts";
 import type { DeclaredWorkflow } from "./declaration-source.ts";
-import { DeclaredListener, paramsFor } from "./declared-listener.ts";
+import { DeclaredListener, eventOf, paramsFor } from "./declared-listener.ts";
 import { RateLimit } from "./rate-limit.ts";
 import { SeenSignatures } from "./seen-signatures.ts";
 import { WebhookSecrets } from "./webhook-secrets.ts";
@@ -207,15 +208,20 @@ export class WebhookListener extends DeclaredListener {
     if (long !== undefined) {
       return reply(413, { error: `the parameter ${long} would be longer than ${MAX_PARAM_BYTES} bytes` });
     }
-    return this.#trigger(hook, params, verdict.deliveryId ?? verdict.signature);
+    const what = { params, ...eventOf(hook.workflow, offered) };
+    return this.#trigger(hook, what, verdict.deliveryId ?? verdict.signature);
   }
 
-  async #trigger(hook: Hook, params: Record<string, string>, event: string | null): Promise<Response> {
+  async #trigger(
+    hook: Hook,
+    what: Pick<RunOptions, "params" | "event">,
+    event: string | null,
+  ): Promise<Response> {
     const { id } = hook.workflow;
     const dedupeKey =
       event === null ? undefined : `webhook:${id}:${createHash("sha256").update(event).digest("hex")}`;
     try {
-      const { workflow_instance_id, buffered } = await this.runWorkflow(id, { params, dedupeKey });
+      const { workflow_instance_id, buffered } = await this.runWorkflow(id, { ...what, dedupeKey });
       return reply(202, { workflow_id: id, workflow_instance_id, buffered });
     } catch (error) {
       if (error instanceof RequestRefusedError) return reply(422, { error: error.message });

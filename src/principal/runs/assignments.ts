@@ -60,6 +60,7 @@ export class Assignments {
       scheduled_time_ms: run.scheduled_time_ms,
       created_at_ms: run.created_at_ms,
       params: { ...run.params },
+      ...(run.event === null ? {} : { event: run.event }),
       ...part,
       ...(left === null ? {} : { time_left_ms: Math.max(0, Math.round(left)) }),
       ...(attempt.lease === "HELD" && !isStopped ? { is_confirmed: true } : {}),

@@ -40,6 +40,8 @@ export interface NewRun {
   /** JSON of the definition. */
   readonly definition: string;
   readonly params: Readonly<Record<string, string>>;
+  /** What the event offered that triggers it, as far as its expressions read it; by default nothing. */
+  readonly event?: Readonly<Record<string, string>> | null;
   readonly trigger: string;
   readonly scheduled_time_ms: number | null;
   readonly retry_of: string | null;
@@ -156,6 +158,7 @@ export class RunChanges {
     const isWhole = plan?.isWhole ?? true;
     const run: RunRecord = {
       ...fields,
+      event: fresh.event ?? null,
       created_at_ms: now,
       status: "PENDING",
       attempt: 1,

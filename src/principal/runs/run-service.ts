@@ -29,6 +29,7 @@ import {
   type TaskRunState,
 } from "../../storage/operational/store.ts";
 import { quote } from "../../terminal/foreign-text.ts";
+import { eventFor } from "../../workflow/expressions.ts";
 import type { RetryPolicy, WorkflowDefinition } from "../../workflow/model.ts";
 import { resolveParams } from "../../workflow/params.ts";
 import { retryDelayMs } from "../../workflow/retry.ts";
@@ -170,6 +171,7 @@ export class RunService {
         definition_hash: stored.hash,
         definition: stored.json,
         params: resolveParams(stored.definition, options.params),
+        event: eventFor(stored.definition, options.event),
         trigger: options.trigger,
         scheduled_time_ms: options.scheduled_time_ms,
         retry_of: null,
@@ -232,6 +234,7 @@ export class RunService {
         definition_hash: run.definition_hash,
         definition,
         params: run.params,
+        event: run.event,
         trigger: "retry",
         scheduled_time_ms: run.scheduled_time_ms,
         retry_of: id,

@@ -1,6 +1,7 @@
 /** A loaded workflow in little memory: there may be tens of thousands, of which few are used at a time. */
 import type { PlainWorkflowVersion } from "../../storage/operational/store.ts";
 import type { Diagnostic } from "../../workflow/diagnostic.ts";
+import { eventNamesOf } from "../../workflow/expressions.ts";
 import { readDefinition, type WorkflowDefinition } from "../../workflow/model.ts";
 
 /** A definition without its tasks. */
@@ -18,6 +19,8 @@ export interface WorkflowFacts {
   readonly source_hash: string;
   /** Length of the JSON of the definition, which is followed by the source. */
   readonly json_length: number;
+  /** Names that its expressions read of the event that triggers it; null for all, absent for none. */
+  readonly reads_event?: readonly string[] | null;
   readonly warnings: readonly Diagnostic[];
 }
 
@@ -50,7 +53,7 @@ export function pack(
   warnings: readonly Diagnostic[],
 ): PackedWorkflow {
   const { tasks, ...head } = definition;
-  return packed(head, tasks.length, JSON.stringify(definition), source, warnings);
+  return packed(head, tasks.length, JSON.stringify(definition), source, warnings, eventNamesOf(definition));
 }
 
 /** A workflow as another cdktr has stored it; undefined if this one cannot use it. */
@@ -62,7 +65,8 @@ export function convertedWorkflow(
     // The tasks are checked when they are used: that takes time, and there may be many.
     const first = JSON.stringify({ ...stored, tasks: stored.tasks.slice(0, 1) });
     const { tasks: _tasks, ...head } = readDefinition(first);
-    const kept = packed(head, stored.tasks.length, version.definition, version.source, []);
+    const names = eventNamesOf(stored);
+    const kept = packed(head, stored.tasks.length, version.definition, version.source, [], names);
     return loadedWorkflow(version.path, kept, null);
   } catch {
     return undefined;
@@ -94,6 +98,7 @@ function packed(
   json: string,
   source: string,
   warnings: readonly Diagnostic[],
+  readsEvent: readonly string[] | null | undefined,
 ): PackedWorkflow {
   const facts: WorkflowFacts = {
     head,
@@ -102,6 +107,7 @@ function packed(
     hash: hashOf(json),
     source_hash: hashOf(source),
     json_length: json.length,
+    ...(readsEvent === undefined ? {} : { reads_event: readsEvent }),
     warnings,
   };
   // A part of a string keeps all of it in memory: the copy is of the parts alone.

@@ -94,6 +94,7 @@ export class WorkflowViews {
         schedule_timezone: this.#zoneOf(workflow),
         params,
         ...(on === undefined ? {} : { on }),
+        ...readsEvent(workflow),
       });
     });
     return declared;
@@ -138,6 +139,7 @@ export class WorkflowViews {
       schedule_cursor_ms: cursorOf(workflow, cursor),
       params: head.params,
       ...(head.on === undefined ? {} : { on: head.on }),
+      ...readsEvent(workflow),
       tasks: facts.tasks,
       error,
       trigger_problems: triggerProblems.map(({ message }) => message),
@@ -178,4 +180,10 @@ export class WorkflowViews {
 /** The position of a workflow's schedule; that of another schedule is not recorded yet. */
 function cursorOf({ facts }: LoadedWorkflow, cursor: ScheduleCursor | undefined): number | null {
   return cursor !== undefined && cursor.schedule === scheduleOf(facts.head) ? cursor.cursor_ms : null;
+}
+
+/** The names that the expressions of a workflow read of its event; nothing for most. */
+function readsEvent({ facts }: LoadedWorkflow): Pick<WorkflowSummary, "reads_event"> {
+  const { reads_event: names } = facts;
+  return names === undefined ? {} : { reads_event: names === null ? null : [...names] };
 }

@@ -10,11 +10,13 @@ import type { SliceState } from "./slice-state.ts";
  */
 export interface RunRecord extends ListedRun {
   readonly params: Readonly<Record<string, string>>;
+  /** What the event offered that triggered it, as far as its expressions read it. */
+  readonly event: Readonly<Record<string, string>> | null;
   /** JSON object: the outputs of its workflow, once it has COMPLETED; null for none. */
   readonly outputs: string | null;
 }
 
-/** A run without its parameters and outputs, which may be large. */
+/** A run without its parameters, event and outputs, which may be large. */
 export interface ListedRun {
   readonly workflow_instance_id: string;
   readonly workflow_id: string;

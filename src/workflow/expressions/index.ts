@@ -2,7 +2,7 @@
 import type { Place } from "../field.ts";
 import type { TaskDefinition, WorkflowDefinition } from "../model.ts";
 import { type Compiled, compileTemplate } from "./compiled.ts";
-import { resolveEnv, resolveTask, templatesOf } from "./resolve.ts";
+import { resolveEnv, resolveTask, templatesOf, templatesOfWorkflow } from "./resolve.ts";
 import { type Scope, type Shape, scopeOf } from "./scope.ts";
 import { RunSource, type ScopeValues } from "./source.ts";
 
@@ -30,6 +30,7 @@ export class WorkflowExpressions {
   readonly #shape: Shape;
   readonly #scopes = new Map<string, Scope>();
   readonly #compiled = new Map<string, Compiled>();
+  #eventNames: { readonly names: readonly string[] | null | undefined } | undefined;
 
   constructor(workflow: WorkflowWithExpressions) {
     this.#workflow = workflow;
@@ -60,6 +61,29 @@ export class WorkflowExpressions {
    */
   resolveTask(task: TaskDefinition, values: ScopeValues): TaskDefinition {
     return resolveTask(task, (text) => this.compile(text, "start", task.id), values);
+  }
+
+  /** The names that expressions read of the event; null for all, undefined for none. */
+  get eventNames(): readonly string[] | null | undefined {
+    this.#eventNames ??= this.#readEventNames();
+    return this.#eventNames.names;
+  }
+
+  #readEventNames(): { readonly names: readonly string[] | null | undefined } {
+    const { tasks, ...rest } = this.#workflow;
+    const compiled = [
+      ...templatesOfWorkflow(rest).map(({ text, place }) =>
+        this.compile(text, place === "start" ? "env" : place, null),
+      ),
+      ...tasks.flatMap((task) =>
+        templatesOf(task).map(({ text, place }) => this.compile(text, place, task.id)),
+      ),
+    ];
+    const read = compiled.flatMap(({ reads }) => reads.filter(({ root }) => root === "trigger"));
+    const names = new Set(read.flatMap(({ name }) => (name === null ? [] : [name])));
+    return {
+      names: read.some(({ name }) => name === null) ? null : names.size === 0 ? undefined : [...names],
+    };
   }
 
   /** The ids of the tasks whose results the expressions of a task read, each once. */

@@ -24,6 +24,15 @@ interface Template {
 
 /** The texts of a task that have expressions. */
 export function templatesOf(task: TaskDefinition): Template[] {
+  return templatesIn(taskField(task.id), task);
+}
+
+/** The texts of a workflow that have expressions, without those of its tasks. */
+export function templatesOfWorkflow(workflow: object): Template[] {
+  return templatesIn(Workflow, workflow);
+}
+
+function templatesIn(root: AnyField, value: unknown): Template[] {
   const found: Template[] = [];
   const visit = ({ traits }: AnyField, stored: unknown): void => {
     if (typeof stored !== "string" || traits.template === undefined || !stored.includes(OPENING)) return;
@@ -45,7 +54,7 @@ export function templatesOf(task: TaskDefinition): Template[] {
       if (Object.hasOwn(templates, key)) visit(child, templates[key]);
     }
   };
-  walk(taskField(task.id), task);
+  walk(root, value);
   return found;
 }
 

@@ -3,8 +3,9 @@ import { afterAll, beforeAll, expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { findPage } from "../../../src/docs/index.ts";
-import { type Cluster, startCluster } from "../../support/cdktr.ts";
+import { type Cluster, freePorts, startCluster } from "../../support/cdktr.ts";
 import { codeBlocks } from "../../support/code-blocks.ts";
+import { runOver } from "../support/fixtures.ts";
 
 const [REPORT = "", DEFAULTS = ""] = codeBlocks(findPage("expressions")?.text ?? "")
   .filter(({ language }) => language === "yaml")
@@ -23,11 +24,24 @@ tasks:
     config: !Subprocess {cmd: echo, args: ["\${{ tasks.list.outputs.files }} \${{ tasks.middle.status }}"]}
 `;
 
+/** What the event offers, in the env of the workflow and of a task; nothing of it is a parameter. */
+const EVENT = `
+on: {webhook: {path: /orders, secret: none}}
+env: {ORDER: "\${{ trigger.order }}"}
+tasks:
+  ship:
+    env: {TO: "\${{ default(trigger.to, 'nobody') }}"}
+    run: echo "$ORDER for $TO"
+`;
+
 let cluster: Cluster;
+let webhookPort = 0;
 
 beforeAll(async () => {
+  [webhookPort = 0] = await freePorts(1);
   cluster = await startCluster({
-    workflows: { "report.yml": REPORT, "defaults.yml": DEFAULTS, "spread.yml": SPREAD },
+    env: { CDKTR_WEBHOOK_PORT: String(webhookPort) },
+    workflows: { "report.yml": REPORT, "defaults.yml": DEFAULTS, "spread.yml": SPREAD, "event.yml": EVENT },
   });
   await Promise.all(
     ["a", "b"].map((zone) => cluster.startAgent(["--suffix", zone, "--label", `zone=${zone}`])),
@@ -41,8 +55,12 @@ async function run(...args: string[]) {
   const { code, stdout, stderr } = await cluster.cdktr(["run", ...args, "--wait", "--json"]);
   const { workflow_instance_id, status } = JSON.parse(stdout || "{}");
   if (workflow_instance_id === undefined) throw new Error(stderr);
-  const { rows } = await cluster.client.searchLogs({ workflow_instance_id });
-  return { code, status, lines: rows.map((row) => row[7]) };
+  return { code, status, lines: await linesOf(workflow_instance_id) };
+}
+
+async function linesOf(run: string): Promise<(string | undefined)[]> {
+  const { rows } = await cluster.client.searchLogs({ workflow_instance_id: run });
+  return rows.map((row) => row[7]);
 }
 
 test("the manual's report: a parameter, the date, the env of the workflow, an output", async () => {
@@ -64,6 +82,37 @@ test("the manual's defaults: an output that was not published, a timeout", async
 
 test("results reach tasks on other agents, also of tasks on which they depend through others", async () => {
   expect(await run("spread")).toEqual({ code: 0, status: "COMPLETED", lines: ["a.csv COMPLETED"] });
+});
+
+test("a webhook offers values to expressions, and a retry has them again", async () => {
+  await cluster.principal?.waitFor(/Webhooks are served/);
+  const body = JSON.stringify({ order: "a 'b' $(c)", secret: "not read", to: { name: "x" } });
+  const headers = { "content-type": "application/json" };
+  const response = await fetch(`http://127.0.0.1:${webhookPort}/orders`, { method: "POST", headers, body });
+  const { workflow_instance_id: run } = (await response.json()) as { workflow_instance_id: string };
+  expect(response.status).toBe(202);
+  expect((await runOver(cluster.client, run)).status).toBe("COMPLETED");
+  const line = `a 'b' $(c) for {"name":"x"}`;
+  expect(await linesOf(run)).toEqual([line]);
+
+  const retried = await cluster.cdktr(["runs", "retry", run, "--from-start", "--wait", "--json"]);
+  expect(await linesOf(JSON.parse(retried.stdout).workflow_instance_id)).toEqual([line]);
+  // Only what is read is kept.
+  const { stdout } = await cluster.cdktr([
+    "db",
+    "query",
+    "SELECT DISTINCT event FROM workflow_runs WHERE event IS NOT NULL",
+    "--json",
+  ]);
+  expect(JSON.parse(JSON.parse(stdout)[0].event)).toEqual({ order: "a 'b' $(c)", to: '{"name":"x"}' });
+});
+
+test("without an event, what it would offer has no value", async () => {
+  const { code, lines } = await run("event");
+  expect(code).toBe(1);
+  expect(lines).toEqual([
+    'Cannot start: env.ORDER: trigger.order has no value: what triggered the run, cli, offered no "order".',
+  ]);
 });
 
 test("validate says what is wrong, and where", async () => {

@@ -2,7 +2,7 @@
 import { expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { expressionsOf } from "../../../src/workflow/expressions.ts";
+import { eventFor, expressionsOf } from "../../../src/workflow/expressions.ts";
 import { definitionOf } from "../support.ts";
 
 const ROOT = join(import.meta.dir, "../../..");
@@ -51,6 +51,16 @@ tasks:
     ...a,
     config: { type: "Subprocess", cmd: "echo", args: ["r1"], working_directory: null },
   });
+});
+
+test("of an event, a run keeps what its expressions read", () => {
+  const fileOf = (args: string) =>
+    definitionOf(`tasks:\n  a: {config: !Subprocess {cmd: echo, args: [${args}]}, env: {X: "\${{ 1 }}"}}\n`);
+  const event = { path: "/a", size: "7", body: "{}" };
+  expect(eventFor(fileOf('"x"'), event)).toBeNull();
+  expect(eventFor(fileOf('"${{ trigger.path }} ${{ has(trigger.nope) }}"'), event)).toEqual({ path: "/a" });
+  expect(eventFor(fileOf('"${{ trigger }}"'), event)).toEqual(event);
+  expect(eventFor(fileOf('"${{ trigger.path }}"'), undefined)).toBeNull();
 });
 
 test("braces in a description are just text", () => {

@@ -6,13 +6,17 @@ import type { RecentStatus, RunIntentions, RunRecord } from "../store.ts";
 import { conflict, type Statements } from "./statements.ts";
 import { nextStatusId, writeRunStatus } from "./statuses.ts";
 
-type StoredRun = Omit<RunRecord, "params" | "queued"> & { params: string; queued: number };
+type StoredRun = Omit<RunRecord, "params" | "event" | "queued"> & {
+  params: string;
+  event: string | null;
+  queued: number;
+};
 
 /** Those of a {@link RunRecord}. */
 const COLUMNS =
-  "workflow_instance_id, workflow_id, workflow_name, definition_hash, params, outputs, trigger, scheduled_time_ms, retry_of, trigger_depth, created_at_ms, status, attempt, crashed_attempts, queued, needs, revision, agent_id, agents, cancel_requested_at_ms, timed_out_at_ms, deadline_ms, tasks_total, tasks_done, allowed_failures, started_at_ms, finished_at_ms, duration_ms, status_at_ms, error, log_stream_id, log_seq";
+  "workflow_instance_id, workflow_id, workflow_name, definition_hash, params, event, outputs, trigger, scheduled_time_ms, retry_of, trigger_depth, created_at_ms, status, attempt, crashed_attempts, queued, needs, revision, agent_id, agents, cancel_requested_at_ms, timed_out_at_ms, deadline_ms, tasks_total, tasks_done, allowed_failures, started_at_ms, finished_at_ms, duration_ms, status_at_ms, error, log_stream_id, log_seq";
 const RUNS = `SELECT ${COLUMNS} FROM runs`;
-const LISTED = `SELECT ${COLUMNS.replace(" params, outputs,", "")} FROM runs`;
+const LISTED = `SELECT ${COLUMNS.replace(" params, event, outputs,", "")} FROM runs`;
 const RUN = `${RUNS} WHERE workflow_instance_id = ?`;
 const TAKE = `UPDATE runs SET queued = 0, agent_id = ? WHERE workflow_instance_id = ? AND queued = 1 RETURNING ${COLUMNS}`;
 
@@ -42,7 +46,8 @@ const nameOf = (run: RunRecord) => `run ${run.workflow_instance_id}`;
 
 /** Makes the record of a row, which is not used otherwise. */
 function toRun(row: StoredRun): RunRecord {
-  return Object.assign(row, { params: JSON.parse(row.params), queued: row.queued === 1 });
+  const event = row.event === null ? null : JSON.parse(row.event);
+  return Object.assign(row, { params: JSON.parse(row.params), event, queued: row.queued === 1 });
 }
 
 export function getRun(db: Statements, id: string): RunRecord | null {
@@ -86,7 +91,8 @@ export function runIntentions(db: Statements, now: () => number): RunIntentions 
       db.insert("definitions", { hash: run.definition_hash, definition }, "ON CONFLICT DO NOTHING");
       const last_outbox_id = nextStatusId(db);
       const [params, queued] = [JSON.stringify(run.params), run.queued ? 1 : 0];
-      db.insert("runs", { ...run, params, queued, last_outbox_id });
+      const event = run.event === null ? null : JSON.stringify(run.event);
+      db.insert("runs", { ...run, params, event, queued, last_outbox_id });
       for (const task of carried) db.insert("task_runs", task);
       if (carried.length > 0) {
         // What is known of where their outputs are.

@@ -53,6 +53,7 @@ function insertRunStatus(db: Statements, id: number, run: RunRecord, note: RunNo
     duration_ms: run.duration_ms,
     waits: note?.waits ?? null,
     agents: run.revision === 0 ? null : run.agents,
+    ...(run.event === null ? {} : { event: JSON.stringify(run.event) }),
     ...(run.allowed_failures === 0 ? {} : { allowed_failures: run.allowed_failures }),
     ...(run.outputs === null ? {} : { outputs: run.outputs }),
   };
