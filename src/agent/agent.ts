@@ -16,7 +16,6 @@ import type {
 import { PROTOCOL, type ProtocolRange, SLICES_SINCE, VersionMismatchError } from "../contract/version.ts";
 import { type CdktrError, errorMessage } from "../errors.ts";
 import { bootId, hostUpMs } from "../host/boot.ts";
-import { FileHelper } from "../host/file-helper/file-helper.ts";
 import { log } from "../log.ts";
 import { type PrincipalClient, RequestRefusedError } from "../protocol/client.ts";
 import { connect } from "../protocol/connect.ts";
@@ -231,8 +230,7 @@ export class Agent extends BackgroundService<AgentSignals> {
     const liveTasks = new Set<string>();
     const endedTasks = new Map<string, TaskLog>();
     const own = this.#options.environment ?? process.env;
-    const helper = new FileHelper();
-    const paths = new TaskPaths(new ForeignMounts(["/", process.execPath, directory]), helper);
+    const paths = new TaskPaths(new ForeignMounts(["/", process.execPath, directory]));
     this.#parts = {
       agentId,
       isAdopted,
@@ -269,7 +267,6 @@ export class Agent extends BackgroundService<AgentSignals> {
         environment: { ...inheritedEnvironment(own), [AGENT_MARKER]: outbox.streamId },
         directory: process.cwd(),
         paths,
-        helper,
       },
     };
     this.#enter("REGISTERING");

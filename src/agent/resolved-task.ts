@@ -1,6 +1,6 @@
 /** The values of a task's expressions, for its start on this agent. */
 import type { RunAssignment } from "../contract/messages.ts";
-import { expressionsOf, type TaskResult } from "../workflow/expressions.ts";
+import { expressionsOf, type ResponseValues, type TaskResult } from "../workflow/expressions.ts";
 import type { TaskDefinition } from "../workflow/model.ts";
 import { factsOf } from "../workflow/run-facts.ts";
 import { CannotStartError } from "./executors/index.ts";
@@ -9,6 +9,29 @@ import { CannotStartError } from "./executors/index.ts";
 export interface ResolvedTask {
   readonly task: TaskDefinition;
   readonly workflowEnv: Readonly<Record<string, string>>;
+}
+
+/** The value of an expression, and what it says. */
+export interface Evaluated {
+  readonly value: unknown;
+  readonly source: string;
+}
+
+/**
+ * Evaluates an expression of a task about the response to its request.
+ * @throws ExpressionError
+ */
+export function evaluated(
+  task: TaskDefinition,
+  template: string,
+  assignment: RunAssignment,
+  results: (id: string) => TaskResult | undefined,
+  response: ResponseValues,
+): Evaluated {
+  const { workflow } = assignment;
+  const compiled = expressionsOf(workflow).compile(template, "response", task.id);
+  const value = compiled.evaluate({ facts: factsOf(assignment, workflow), results, response });
+  return { value, source: compiled.source };
 }
 
 /**

@@ -4,7 +4,9 @@
  * left to the process of the task, see task-starter.ts. That costs some 20 ms, so a helper process first accesses paths on a disk: if that
  * succeeds, the agent starts the task itself.
  */
+import { dirname } from "node:path";
 import { FileHelper, PathSilentError } from "../host/file-helper/file-helper.ts";
+import { type RegularFile, readRegularFile } from "../host/regular-file.ts";
 import { log } from "../log.ts";
 import { dropOldest } from "../recent.ts";
 import type { ForeignMounts, Mount, Touched } from "./foreign-mounts.ts";
@@ -59,6 +61,19 @@ export class TaskPaths {
     answer ??= this.#ask(key, touched, mount.point).finally(() => this.#asked.delete(key));
     this.#asked.set(key, answer);
     return { ...mount, answer };
+  }
+
+  /**
+   * Reads a file that a workflow names. On a mount that might not respond, the helper reads it.
+   * @param path absolute
+   * @throws PathSilentError when its mount does not respond
+   */
+  async read(path: string, maxBytes: number): Promise<RegularFile> {
+    if (this.barrier({ paths: [path], cwd: dirname(path), searchPath: "" }) === undefined)
+      return readRegularFile(path, maxBytes);
+    const [found] = await this.#helper.ask("read", { paths: [path], maxBytes });
+    if (found === undefined) throw new Error("the helper does not answer");
+    return found.kind === "file" ? { kind: "file", bytes: Buffer.from(found.base64, "base64") } : found;
   }
 
   close(): void {

@@ -1,3 +1,4 @@
+import { resolve } from "node:path";
 import type { Clock } from "../clock.ts";
 import type { RunAssignment } from "../contract/messages.ts";
 import type { Outputs } from "../contract/outputs.ts";
@@ -8,7 +9,7 @@ import { isAllowedFailure } from "../workflow/allow-failure.ts";
 import { formatDuration } from "../workflow/duration.ts";
 import { formatExitCodes } from "../workflow/exit-codes.ts";
 import type { TaskResult } from "../workflow/expressions.ts";
-import type { TaskDefinition } from "../workflow/model.ts";
+import type { TaskConfig, TaskDefinition } from "../workflow/model.ts";
 import { mayRetry, retryDelayMs } from "../workflow/retry.ts";
 import { canTransition, isTerminal, type RunStatus } from "../workflow/status.ts";
 import { TASK_TRANSITIONS } from "../workflow/task-state.ts";
@@ -19,13 +20,17 @@ import {
   type Command,
   commandFor,
   type ExecutionContext,
+  type Performed,
+  type Performer,
+  performerOf,
+  type ResponseValues,
   scriptOf,
   startsInRunDirectory,
   touchedBy,
 } from "./executors/index.ts";
 import type { Outbox } from "./outbox.ts";
 import { OutputsError } from "./parse-outputs.ts";
-import { type ResolvedTask, resolved } from "./resolved-task.ts";
+import { type Evaluated, evaluated, type ResolvedTask, resolved } from "./resolved-task.ts";
 import type { RunDirectories, RunDirectory } from "./run-directories.ts";
 import type { RunSecrets } from "./secrets/run-secrets.ts";
 import { NoRoomError } from "./spawn-error.ts";
@@ -152,6 +157,8 @@ export class TaskRun {
   #secrets: Readonly<Record<string, string>> = {};
   /** Set while they are read; aborted if the try ends meanwhile. */
   #reading: AbortController | undefined;
+  /** Set while this process performs the try itself. */
+  #performing: AbortController | undefined;
   readonly #limit: Timer;
   readonly #retry: Timer;
   readonly #starting: Timer;
@@ -269,8 +276,17 @@ export class TaskRun {
       pauses: new BackOff(FIRST_PAUSE_MS, LONGEST_PAUSE_MS),
     };
     this.#hasAsked = false;
-    if (this.definition.secrets === undefined) this.#start(files);
-    else void this.#readSecrets(files);
+    const wanted = this.#wantedSecrets();
+    if (wanted === undefined) this.#begin(files);
+    else void this.#readSecrets(files, wanted);
+  }
+
+  /** The secrets that a try needs, by variable, or by their own names if this process performs it. */
+  #wantedSecrets(): Readonly<Record<string, string>> | undefined {
+    const { config } = this.#resolved.task;
+    const names = performerOf(config)?.secrets(config);
+    if (names === undefined) return this.definition.secrets;
+    return names.length === 0 ? undefined : Object.fromEntries(names.map((name) => [name, name]));
   }
 
   /** @throws CannotStartError when an expression has no value */
@@ -282,7 +298,7 @@ export class TaskRun {
   }
 
   /** Reads the secrets of a try, then starts it. */
-  async #readSecrets(files: TryFiles): Promise<void> {
+  async #readSecrets(files: TryFiles, wanted: Readonly<Record<string, string>>): Promise<void> {
     const { secrets } = this.#context;
     const reading = new AbortController();
     this.#files = files;
@@ -290,7 +306,7 @@ export class TaskRun {
     let values: Record<string, string> | undefined;
     let failure: unknown;
     try {
-      values = await secrets?.read(this.definition, reading.signal);
+      values = await secrets?.read(wanted, reading.signal);
     } catch (error) {
       failure = error;
     }
@@ -300,8 +316,53 @@ export class TaskRun {
     if (failure !== undefined) this.#cannotStart(failure);
     else {
       this.#secrets = values ?? {};
-      this.#start(files);
+      this.#begin(files);
     }
+  }
+
+  #begin(files: TryFiles): void {
+    const performer = performerOf(this.#resolved.task.config);
+    if (performer === undefined) this.#start(files);
+    else void this.#perform(performer);
+  }
+
+  /** Performs the try in this process. */
+  async #perform(performer: Performer<TaskConfig>): Promise<void> {
+    const performing = new AbortController();
+    this.#performing = performing;
+    const { directory, environment, paths, slots } = this.#context;
+    let performed: Performed;
+    try {
+      performed = await performer.perform(this.#resolved.task.config, {
+        directory,
+        environment,
+        secrets: this.#secrets,
+        signal: performing.signal,
+        say: (level, text) => this.#log.remark(level, text),
+        read: (path, maxBytes) => paths.read(resolve(directory, path), maxBytes),
+        evaluate: (template, response) => this.#evaluate(template, response),
+      });
+    } catch (error) {
+      const reason =
+        error instanceof CannotStartError ? error.message : `Cannot start: ${errorMessage(error)}`;
+      this.#log.remark("ERROR", reason);
+      if (error instanceof CannotStartError && error.hint !== undefined)
+        this.#log.remark("ERROR", error.hint);
+      performed = { error: reason, outputs: null };
+    }
+    this.#performing = undefined;
+    this.#leaveSlot();
+    slots.release();
+    const { error, outputs } = performed;
+    if (this.#fault !== undefined) this.#failed({ error: this.#fault });
+    else if (this.#stopped !== undefined) this.#becomeStopped(this.#stopped);
+    else if (error !== null) this.#failed({ error });
+    else this.#publish(() => outputs);
+  }
+
+  #evaluate(template: string, response: ResponseValues): Evaluated {
+    const { assignment } = this.#context;
+    return evaluated(this.definition, template, assignment, (id) => this.#owner.resultOf(id), response);
   }
 
   /** Starts the process of a try; later if the host has no room for it now. */
@@ -491,6 +552,7 @@ export class TaskRun {
   /** Ends the process of the try, or its wait for one. */
   #endProcess(reason: string): void {
     if (this.#process !== undefined) this.#process.end();
+    else if (this.#performing !== undefined) this.#performing.abort();
     else if (this.#starting.isSet || this.#reading !== undefined) {
       this.#starting.cancel();
       this.#reading?.abort();
@@ -528,20 +590,23 @@ export class TaskRun {
     } else if (this.#stopped !== undefined) {
       this.#becomeStopped(this.#stopped, end);
     } else {
-      this.#complete(end);
+      this.#publish(() => this.#files?.readOutputs() ?? null, end);
     }
   }
 
-  /** The program has ended well; the task has if what it publishes can be read. */
-  #complete(end: ProcessEnd): void {
+  /** Its work has ended well; the task has if what it publishes can be read. */
+  #publish(read: () => Outputs | null, end?: ProcessEnd): void {
     try {
-      const published = this.#files?.readOutputs() ?? null;
+      const published = read();
       const { secrets } = this.#context;
       const outputs =
         published === null || secrets === undefined ? published : secrets.maskOutputs(published);
       const lack = lackOf(this.definition, outputs);
       if (lack !== undefined) {
-        this.#log.remark("ERROR", `It ended with status 0, but failed: ${lack}.`);
+        this.#log.remark(
+          "ERROR",
+          `It ${end === undefined ? "ended well" : "ended with status 0"}, but failed: ${lack}.`,
+        );
         this.#failed({ error: lack, end });
         return;
       }

@@ -7,6 +7,7 @@ import cli from "./cli.md" with { type: "text" };
 import configuration from "./configuration.md" with { type: "text" };
 import expressions from "./expressions.md" with { type: "text" };
 import gettingStarted from "./getting-started.md" with { type: "text" };
+import http from "./http.md" with { type: "text" };
 import listeners from "./listeners.md" with { type: "text" };
 import logsAndHistory from "./logs-and-history.md" with { type: "text" };
 import migration from "./migration.md" with { type: "text" };
@@ -48,6 +49,7 @@ export const PAGES: readonly Page[] = [
   page("getting-started", "The first ten minutes", gettingStarted),
   page("workflows", "The whole language of workflow files", workflows),
   page("expressions", "Values that are known only when a task starts", expressions),
+  page("http", "Tasks that send HTTP requests", http),
   page("scheduling", "Cron, time zones, missed firings", scheduling),
   page("listeners", "Runs for any event, in TypeScript and Python", `${listeners}${examples()}`),
   page("cli", "Commands, exit status, JSON, watching runs", cli),

@@ -2,7 +2,7 @@
 import { nearest } from "../terminal/did-you-mean.ts";
 import type { Finding } from "./diagnostic.ts";
 import { nodeAt, placeOf } from "./issues.ts";
-import { SECRET_WAYS } from "./secrets.ts";
+import { SECRET_WAYS, secretsUsedBy, type UserOfSecrets } from "./secrets.ts";
 import type { Located } from "./yaml-tree.ts";
 
 const WAYS: readonly string[] = SECRET_WAYS;
@@ -21,6 +21,10 @@ export function checkSecrets(root: Located): Finding[] {
   }
   const names = [...(declared?.children.keys() ?? [])].map(String);
   for (const [id, task] of nodeAt(root, ["tasks"])?.children ?? []) {
+    for (const [, { node }] of nodeAt(task.node, ["config", "headers"])?.children ?? []) {
+      const secret = node.children.get("secret")?.node;
+      if (secret !== undefined) findings.push(...undeclared(String(id), secret, names));
+    }
     const secrets = task.node.children.get("secrets")?.node;
     const env = task.node.children.get("env")?.node;
     if (secrets === undefined) continue;
@@ -34,21 +38,28 @@ export function checkSecrets(root: Located): Finding[] {
         const message = `"${variable}" is both in env and in secrets of task "${id}"`;
         findings.push({ code: "E014", message, help: "keep one of the two", ...place });
       }
-      if (names.includes(name)) continue;
-      const near = nearest(name, names);
-      findings.push({
-        code: "E081",
-        message: `task "${id}" uses the secret "${name}", which secrets of the workflow does not declare`,
-        help:
-          near === undefined
-            ? `say at the top of the file where it is: secrets: {${name}: {file: /path}}`
-            : `did you mean "${near}"?`,
-        start,
-        end,
-      });
+      findings.push(...undeclared(String(id), node, names));
     }
   }
   return findings;
+}
+
+/** What is wrong with a name of a secret that a task uses. @param names of those that are declared */
+function undeclared(task: string, { value: name, start, end }: Located, names: readonly string[]): Finding[] {
+  if (typeof name !== "string" || names.includes(name)) return [];
+  const near = nearest(name, names);
+  return [
+    {
+      code: "E081",
+      message: `task "${task}" uses the secret "${name}", which secrets of the workflow does not declare`,
+      help:
+        near === undefined
+          ? `say at the top of the file where it is: secrets: {${name}: {file: /path}}`
+          : `did you mean "${near}"?`,
+      start,
+      end,
+    },
+  ];
 }
 
 type Problem = Pick<Finding, "code" | "message" | "help" | "isPrivate">;
@@ -84,9 +95,9 @@ function checkSource(name: string, node: Located): Problem | null {
 /** The secrets that are declared and that no task uses; none if a task uses one that is not declared, which may be meant. */
 export function unusedSecrets(file: {
   readonly secrets?: Readonly<Record<string, unknown>> | undefined;
-  readonly tasks: readonly { readonly secrets?: Readonly<Record<string, string>> | undefined }[];
+  readonly tasks: readonly UserOfSecrets[];
 }): string[] {
-  const used = new Set(file.tasks.flatMap(({ secrets = {} }) => Object.values(secrets)));
+  const used = new Set(file.tasks.flatMap(secretsUsedBy));
   const declared = new Set(Object.keys(file.secrets ?? {}));
   return used.isSubsetOf(declared) ? [...declared.difference(used)] : [];
 }

@@ -12,7 +12,7 @@ import type {
 import type { WorkflowDefinition } from "./model.ts";
 import type { Located } from "./yaml-tree.ts";
 
-export type { TaskResult } from "./expressions/source.ts";
+export type { ResponseValues, TaskResult } from "./expressions/source.ts";
 
 /** What begins an expression. */
 const OPENING = "${{";

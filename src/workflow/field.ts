@@ -57,9 +57,18 @@ export type TemplateType = "string" | "int" | "double" | "bool" | "duration" | "
 /**
  * Where expressions are evaluated. `env`: the env of the workflow. `decision`: before a task or its fan-out starts, as `when` and `foreach`.
  * `start`: when a try of the task starts, for each item of a fan-out. `item`: for each item, before it starts. `until`: after a try of a
- * poll. `hook`: when a hook starts. `result`: when the run ends. `default`: when the run is triggered.
+ * poll. `response`: after the response to a request. `hook`: when a hook starts. `result`: when the run ends. `default`: when the run is triggered.
  */
-export type Place = "env" | "decision" | "start" | "item" | "until" | "hook" | "result" | "default";
+export type Place =
+  | "env"
+  | "decision"
+  | "start"
+  | "item"
+  | "until"
+  | "response"
+  | "hook"
+  | "result"
+  | "default";
 
 /** A text that contains an expression. */
 const TEMPLATE = /\$\{\{/;

@@ -249,7 +249,10 @@ function configOf({
   config,
 }: Pick<ValueOf<typeof TaskOfFile>, "run" | "shell" | "working_directory" | "config">): TaskConfig {
   if (config === null || run !== null) return { type: "Shell", script: run ?? "", shell, working_directory };
-  return working_directory === null ? config : { ...config, working_directory };
+  // Some kinds run nowhere.
+  return working_directory === null || !("working_directory" in config)
+    ? config
+    : { ...config, working_directory };
 }
 
 /** A mapping by id in the file, stored as a list in the order of the file (which the parser preserves). */

@@ -244,6 +244,9 @@ function checkEffects(file: FileContent, root: Located): Finding[] {
       "add it to secrets of a task, or remove it",
     );
   for (const { id, config } of file.tasks) {
+    for (const key of factsOf(config).ignores ?? [])
+      if ((nodeAt(root, ["tasks", id, key])?.value ?? null) !== null)
+        warn(["tasks", id, key], `"${key}" has no effect on !${config.type}`, "remove it");
     const found = factsOf(config).noEffect?.(config) ?? null;
     if (found === null) continue;
     warn(["tasks", id, "config", found.key], `"${found.key}" has no effect ${found.where}`, found.help);

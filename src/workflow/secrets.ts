@@ -1,6 +1,7 @@
 /** The keys `secrets` of a workflow and of its tasks: where each secret is, and which variables of a task hold which. */
 import { z } from "zod";
 import { Block, Field, list, type NameCheck, named, type ValueOf } from "./field.ts";
+import type { TaskConfig } from "./kinds/index.ts";
 import { filled, formed } from "./scalars.ts";
 
 /** Names of environment variables, secrets and parameters. */
@@ -53,13 +54,28 @@ export function variablesOf(secrets: Readonly<Record<string, SecretSource>> = {}
   return Object.values(secrets).flatMap(({ env }) => (env === undefined ? [] : [env]));
 }
 
+/** A task, as far as its secrets are concerned. */
+export interface UserOfSecrets {
+  readonly secrets?: Readonly<Record<string, string>> | undefined;
+  readonly config: TaskConfig;
+}
+
+/** The names of the secrets that a task uses: as variables, or in headers. */
+export function secretsUsedBy({ secrets = {}, config }: UserOfSecrets): string[] {
+  const headers = config.type === "Http" ? Object.values(config.headers ?? {}) : [];
+  return [
+    ...Object.values(secrets),
+    ...headers.flatMap((header) => (typeof header === "string" ? [] : [header.secret])),
+  ];
+}
+
 /** The names in the principal's store of the secrets that these tasks use. */
 export function storedSecretsOf(
   { secrets }: { readonly secrets?: Readonly<Record<string, SecretSource>> | undefined },
-  tasks: readonly { readonly secrets?: Readonly<Record<string, string>> | undefined }[],
+  tasks: readonly UserOfSecrets[],
 ): string[] {
   if (secrets === undefined) return [];
-  const used = new Set(tasks.flatMap((task) => Object.values(task.secrets ?? {})));
+  const used = new Set(tasks.flatMap(secretsUsedBy));
   const stored = [...used].map((name) => (Object.hasOwn(secrets, name) ? secrets[name]?.store : undefined));
   return [...new Set(stored.filter((name) => name !== undefined))];
 }

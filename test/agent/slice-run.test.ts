@@ -262,9 +262,9 @@ describe("tries", () => {
 
   test("a kind that only a newer principal knows fails its task, and says so", async () => {
     using bench = new Bench();
-    const newer = { type: "Http", url: "https://example.com" } as unknown as TaskConfig;
+    const newer = { type: "Teleport", to: "Mars" } as unknown as TaskConfig;
     const outcome = await bench.run({ t: { config: newer }, other: {} });
-    expect(outcome.last("t").error).toBe("This agent does not know the kind of task !Http.");
+    expect(outcome.last("t").error).toBe("This agent does not know the kind of task !Teleport.");
     expect(outcome.log("t").join("\n")).toContain("the principal is newer");
     expect(outcome.last("other").status).toBe("COMPLETED");
   });

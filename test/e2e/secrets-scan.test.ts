@@ -136,6 +136,15 @@ test("what tasks print of their secrets is hidden before it is written or sent; 
   writeFileSync(at("db"), `${SECRETS.file}\n`);
   writeFileSync(at("vault"), `${SECRETS.command}\n`);
   writeFileSync(at("leak.py"), LEAK);
+  let called = "";
+  await using echo = Bun.serve({
+    port: 0,
+    hostname: "127.0.0.1",
+    fetch(request) {
+      called = request.headers.get("authorization") ?? "";
+      return Response.json({ headers: Object.fromEntries(request.headers), url: request.url });
+    },
+  });
   cluster.writeWorkflow(
     "leaks.yml",
     `
@@ -152,6 +161,11 @@ tasks:
     depends: [print]
     secrets: [DB]
     config: !Subprocess {cmd: sh, args: [-c, 'echo "cannot log in with $DB" >&2; exit 3']}
+  call:
+    depends: [print]
+    config: !Http
+      url: http://127.0.0.1:${echo.port}/echo
+      headers: {Authorization: {secret: PROD, prefix: "Bearer "}, X-Key: {secret: API}}
   crash:
     depends: [print]
     secrets: [VAULT]
@@ -189,11 +203,14 @@ tasks:
   );
   expect(statuses).toEqual({
     print: "COMPLETED",
+    call: "COMPLETED",
     fail: "exit status 3: cannot log in with ***",
     crash: "ended by SIGSEGV",
     passes_on: "COMPLETED",
     look: "COMPLETED",
   });
+
+  expect(called).toBe(`Bearer ${SECRETS.env}`);
 
   const rows = await lines();
   const of = (task: string) => rows.filter((row) => row[3] === task).map((row) => row[7]);

@@ -127,7 +127,7 @@ describe("the protocol that an agent needs", () => {
     expect(ofTask((task) => ({ ...task, grace_ms: 5 }))).toBe(newest);
     expect(ofTask((task) => ({ ...task, retry: { ...task.retry, jitter: 0.1 } }))).toBe(newest);
     expect(ofTask((task) => ({ ...task, config: { ...task.config, stdin: "x" } }))).toBe(newest);
-    expect(ofTask((task) => ({ ...task, config: { type: "Http", url: "x" } }))).toBe(newest);
+    expect(ofTask((task) => ({ ...task, config: { type: "Teleport", to: "x" } }))).toBe(newest);
   });
 });
 
@@ -179,7 +179,7 @@ describe("readDefinition", () => {
     newer.tasks[0].grace_ms = 5000;
     newer.tasks[0].config.stdin = "x";
     newer.tasks[0].retry.jitter = 0.2;
-    newer.tasks[1].config = { type: "Http", url: "https://example.com", expect: { status: [200] } };
+    newer.tasks[1].config = { type: "Teleport", to: "Mars", expect: { arms: [2] } };
     const read: unknown = readDefinition(JSON.stringify(newer));
     expect(read).toEqual(newer);
   });

@@ -28,8 +28,8 @@ test.each([
 });
 
 test("a kind that only a newer version knows is shown by its tag", () => {
-  const newer = { type: "Http", url: "https://example.com" } as unknown as TaskConfig;
-  expect(factsOf(newer).command(newer)).toEqual(["!Http"]);
+  const newer = { type: "Teleport", to: "Mars" } as unknown as TaskConfig;
+  expect(factsOf(newer).command(newer)).toEqual(["!Teleport"]);
   expect(factsOf({ ...newer, type: "constructor" } as unknown as TaskConfig).runner).toBeUndefined();
 });
 

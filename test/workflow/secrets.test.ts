@@ -1,6 +1,7 @@
 import { expect, test } from "bun:test";
 import { parseWorkflow } from "../../src/workflow/parse.ts";
 import { planOf } from "../../src/workflow/plan.ts";
+import { storedSecretsOf } from "../../src/workflow/secrets.ts";
 import { diagnosticsOf } from "./support.ts";
 
 const parse = (text: string) => parseWorkflow(text, { path: "test.yml", id: "test" });
@@ -60,4 +61,35 @@ test("W002 no-effect: a secret that no task uses", () => {
       },
     ],
   });
+});
+
+test("secrets in headers of requests are used, also those of the store", () => {
+  const result = parse(`
+secrets: {A: {file: /a}, B: {store: b}, C: {store: c}}
+tasks:
+  t: {config: !Http {url: "https://x", headers: {X: {secret: A}, Y: {secret: B, prefix: "Bearer "}}}}
+  u: {config: !Subprocess {cmd: a}, secrets: [C]}
+`);
+  if (!result.ok) throw new Error(JSON.stringify(result.diagnostics));
+  expect(result.warnings).toEqual([]);
+  expect(planOf(result.definition).nodes.map(({ usesStore }) => usesStore)).toEqual([true, true]);
+  const [t, u] = result.definition.tasks;
+  if (t === undefined || u === undefined) throw new Error("there are two");
+  expect(storedSecretsOf(result.definition, [t])).toEqual(["b"]);
+  expect(storedSecretsOf(result.definition, [t, u])).toEqual(["b", "c"]);
+});
+
+test("W002 no-effect: what is about a process in a task that is a request, and a body in one that cannot have any", () => {
+  const result = parse(`
+tasks:
+  t:
+    stdin: x
+    env: {A: b}
+    config: !Http {url: "https://x", method: GET, body: y}
+`);
+  expect(result.ok ? result.warnings.map(({ code, message }) => [code, message]) : result).toEqual([
+    ["W002", '"stdin" has no effect on !Http'],
+    ["W002", '"env" has no effect on !Http'],
+    ["W002", '"body" has no effect in a GET request'],
+  ]);
 });

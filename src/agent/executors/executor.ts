@@ -1,4 +1,10 @@
+import type { LogLevel } from "../../contract/log-line.ts";
+import type { Outputs } from "../../contract/outputs.ts";
 import { CdktrError } from "../../errors.ts";
+import type { RegularFile } from "../../host/regular-file.ts";
+import type { ResponseValues } from "../../workflow/expressions.ts";
+
+export type { ResponseValues } from "../../workflow/expressions.ts";
 
 /** The command that does the work of a task. No shell is involved: the program receives exactly `argv`. */
 export interface Command {
@@ -36,6 +42,38 @@ export interface Executor<Config> {
   touches(config: Config, context: ExecutionContext): readonly [string, ...string[]];
   /** @throws CannotStartError when it is already certain that it cannot start */
   command(config: Config, context: ExecutionContext): Command;
+}
+
+/** What a task needs that the agent performs itself. */
+export interface PerformContext extends ExecutionContext {
+  /** The secrets that it asked for, by name. */
+  readonly secrets: Readonly<Record<string, string>>;
+  /** Aborted when the task is to end. */
+  readonly signal: AbortSignal;
+  /** Adds a line to its log. */
+  say(level: LogLevel, text: string): void;
+  /** Reads a file that its config names; a relative path starts at the agent's working directory. */
+  read(path: string, maxBytes: number): Promise<RegularFile>;
+  /**
+   * Evaluates an expression about a response.
+   * @throws ExpressionError
+   */
+  evaluate(template: string, response: ResponseValues): { readonly value: unknown; readonly source: string };
+}
+
+/** How a task ended that the agent has performed. */
+export interface Performed {
+  /** Why it failed; null if it did not. */
+  readonly error: string | null;
+  readonly outputs: Outputs | null;
+}
+
+/** Performs the tasks of one type in the agent's own process. */
+export interface Performer<Config> {
+  /** The names of the secrets that it needs. */
+  secrets(config: Config): readonly string[];
+  /** @throws CannotStartError */
+  perform(config: Config, context: PerformContext): Promise<Performed>;
 }
 
 /** A task could not be started; the message is the reason, the hint says what to do. */

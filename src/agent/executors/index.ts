@@ -5,19 +5,34 @@ import {
   type Command,
   type ExecutionContext,
   type Executor,
+  type Performer,
   type Script,
 } from "./executor.ts";
+import { http } from "./http.ts";
 import { shell } from "./shell.ts";
 import { subprocess } from "./subprocess.ts";
 import { uvPython } from "./uv-python.ts";
 
-export { CannotStartError, type Command, type ExecutionContext, type Script } from "./executor.ts";
+export {
+  CannotStartError,
+  type Command,
+  type ExecutionContext,
+  type Performed,
+  type Performer,
+  type ResponseValues,
+  type Script,
+} from "./executor.ts";
 
 /** Executors by task type; a new type needs one file and one row here. */
-const EXECUTORS: { readonly [T in TaskConfig["type"]]: Executor<Extract<TaskConfig, { type: T }>> } = {
+const EXECUTORS: {
+  readonly [T in TaskConfig["type"]]:
+    | Executor<Extract<TaskConfig, { type: T }>>
+    | Performer<Extract<TaskConfig, { type: T }>>;
+} = {
   Subprocess: subprocess,
   UvPython: uvPython,
   Shell: shell,
+  Http: http,
 };
 
 /**
@@ -51,5 +66,12 @@ export function startsInRunDirectory<C extends TaskConfig>(config: C): boolean {
 }
 
 function executorOf<C extends TaskConfig>(config: C): Executor<C> | undefined {
-  return (EXECUTORS as Partial<Record<string, unknown>>)[config.type] as Executor<C> | undefined;
+  const found = (EXECUTORS as Partial<Record<string, object>>)[config.type];
+  return found === undefined || "perform" in found ? undefined : (found as Executor<C>);
+}
+
+/** Who performs a task in the agent's own process; undefined for one that is a command. */
+export function performerOf<C extends TaskConfig>(config: C): Performer<C> | undefined {
+  const found = (EXECUTORS as Partial<Record<string, object>>)[config.type];
+  return found !== undefined && "perform" in found ? (found as Performer<C>) : undefined;
 }

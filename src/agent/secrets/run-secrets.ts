@@ -1,7 +1,6 @@
 import type { RunAssignment } from "../../contract/messages.ts";
 import type { Outputs } from "../../contract/outputs.ts";
 import { makeUndumpable } from "../../host/undumpable.ts";
-import type { TaskDefinition } from "../../workflow/model.ts";
 import { CannotStartError } from "../executors/executor.ts";
 import { OutputsError } from "../parse-outputs.ts";
 import { Masker, Sought } from "./masker.ts";
@@ -29,18 +28,16 @@ export class RunSecrets {
   }
 
   /**
-   * The environment variables of a try that hold secrets.
+   * Reads secrets for a try.
+   * @param wanted their names in the workflow, by what they are for, such as variables; the values are by the same
    * @param signal ends what is under way
    * @throws CannotStartError when one of them cannot be read
    */
-  async read(
-    { secrets = {} }: Pick<TaskDefinition, "secrets">,
-    signal: AbortSignal,
-  ): Promise<Record<string, string>> {
+  async read(wanted: Readonly<Record<string, string>>, signal: AbortSignal): Promise<Record<string, string>> {
     makeUndumpable();
     const values: Record<string, string> = {};
     // One after the other: commands may ask for the same key of a person, or be refused when they come at once.
-    for (const [variable, name] of Object.entries(secrets)) {
+    for (const [variable, name] of Object.entries(wanted)) {
       const source = Object.hasOwn(this.#declared, name) ? this.#declared[name] : undefined;
       if (source === undefined)
         throw new CannotStartError(`Cannot start: its workflow declares no secret ${name}.`);

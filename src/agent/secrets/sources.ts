@@ -1,10 +1,10 @@
 /** Reads secrets where the task runs: from a file, a variable of the agent or the output of a command, or as the principal has sent them. */
-import { dirname, resolve } from "node:path";
+import { resolve } from "node:path";
 import type { RunAssignment } from "../../contract/messages.ts";
 import { errorMessage } from "../../errors.ts";
-import { type FileHelper, PathSilentError } from "../../host/file-helper/file-helper.ts";
+import { PathSilentError } from "../../host/file-helper/file-helper.ts";
 import { withInheritedUmask } from "../../host/private-data.ts";
-import { type RegularFile, readRegularFile } from "../../host/regular-file.ts";
+import type { RegularFile } from "../../host/regular-file.ts";
 import { isDoneWithin, Timer } from "../../timer.ts";
 import { formatDuration } from "../../workflow/duration.ts";
 import type { SecretSource } from "../../workflow/secrets.ts";
@@ -33,9 +33,8 @@ export interface SecretPlaces {
   readonly environment: Readonly<Record<string, string>>;
   /** The agent's working directory: the base of relative paths. */
   readonly directory: string;
-  /** The paths that the agent itself does not touch, and who reads them instead. */
+  /** The paths that the agent itself does not touch. */
   readonly paths: TaskPaths;
-  readonly helper: FileHelper;
 }
 
 /** Where the secrets of one run are. */
@@ -107,11 +106,9 @@ export class SecretSources {
     const path = resolve(directory, expandHome(given, environment));
     const because = (reason: string, hint?: string) =>
       cannot(`${what} cannot be read from ${path}: ${reason}`, hint);
-    // On a mount that might not respond, the helper reads it.
-    const isNear = paths.barrier({ paths: [path], cwd: dirname(path), searchPath: "" }) === undefined;
     let found: RegularFile;
     try {
-      found = isNear ? readRegularFile(path, MAX_BYTES) : await this.#ask(path);
+      found = await paths.read(path, MAX_BYTES);
     } catch (error) {
       throw because(error instanceof PathSilentError ? "its mount does not answer" : errorMessage(error));
     }
@@ -126,12 +123,6 @@ export class SecretSources {
       default:
         throw because(PROBLEMS[found.kind]);
     }
-  }
-
-  async #ask(path: string): Promise<RegularFile> {
-    const [found] = await this.#places.helper.ask("read", { paths: [path], maxBytes: MAX_BYTES });
-    if (found === undefined) throw new Error("the helper does not answer");
-    return found.kind === "file" ? { kind: "file", bytes: Buffer.from(found.base64, "base64") } : found;
   }
 
   /** What a command prints. Its errors are never shown: they may have the secret. */

@@ -15,7 +15,7 @@ import { aType, type CelType, type TypeKind } from "./types.ts";
 const PROSE: ReadonlySet<string> = new Set(["name", "description"]);
 
 const ALLOWED =
-  "they are allowed in env, args, cmd, working_directory, script_path, stdin, env_file, timeout, grace and retry; elsewhere write the value itself";
+  "they are allowed in env, args, cmd, working_directory, script_path, stdin, env_file, timeout, grace, retry and the keys of !Http; elsewhere write the value itself";
 
 /** Which kinds of values fit a key, and what it must be in words. Text is read as if it were written there. */
 const WANTED: Readonly<Record<TemplateType, { readonly kinds: readonly TypeKind[]; readonly noun: string }>> =

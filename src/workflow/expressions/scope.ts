@@ -90,6 +90,7 @@ const PLACES: Readonly<
   start: { env: true, tasks: "upstream", item: true },
   item: { env: true, tasks: "upstream", item: true },
   until: { env: true, tasks: "upstream", item: true },
+  response: { env: true, tasks: "upstream", item: true },
   hook: { env: true, tasks: "all", item: false },
   result: { env: true, tasks: "all", item: false },
 };
@@ -112,6 +113,11 @@ export function scopeOf(shape: Shape, place: Place, task: string | null): Scope 
     roots.set("item", { kind: "value", type: DYN });
     roots.set("key", { kind: "value", type: STRING });
     roots.set("index", { kind: "value", type: INT });
+  }
+  if (place === "response") {
+    roots.set("status", { kind: "value", type: INT });
+    roots.set("headers", { kind: "value", type: mapOf(STRING, STRING) });
+    roots.set("json", { kind: "value", type: DYN });
   }
   if (place === "until") {
     roots.set("exit_code", { kind: "value", type: INT });

@@ -25,6 +25,14 @@ interface ItemFacts {
   readonly value: unknown;
 }
 
+/** A response, as `expect.json` of a request sees it. */
+export interface ResponseValues {
+  readonly status: number;
+  readonly headers: Readonly<Record<string, string>>;
+  /** Undefined if it is no JSON. */
+  readonly json: unknown;
+}
+
 /** What expressions of a run can read at some moment. */
 export interface ScopeValues {
   readonly facts: RunFacts;
@@ -32,6 +40,8 @@ export interface ScopeValues {
   readonly results?: (id: string) => TaskResult | undefined;
   readonly item?: ItemFacts;
   /** The try that has just ended, for `repeat.until`. */
+  /** The response to a request, for `expect.json`. */
+  readonly response?: ResponseValues;
   readonly attempt?: { readonly exit_code: number | null; readonly outputs: Outputs | null };
 }
 
@@ -54,7 +64,7 @@ export class RunSource implements Source {
   }
 
   read(reference: Reference, charge: Charge): Answer {
-    const { facts, item, attempt } = this.#values;
+    const { facts, item, attempt, response } = this.#values;
     const { name } = reference;
     switch (reference.root) {
       case "params":
@@ -86,6 +96,14 @@ export class RunSource implements Source {
           : { value: BigInt(attempt.exit_code) };
       case "outputs":
         return attempt === undefined ? missing() : { value: fromJson(attempt.outputs ?? {}, charge) };
+      case "status":
+        return response === undefined ? missing() : { value: BigInt(response.status) };
+      case "headers":
+        return response === undefined ? missing() : { value: fromJson(response.headers, charge) };
+      case "json":
+        return response?.json === undefined
+          ? missing("the response is not JSON")
+          : { value: fromJson(response.json, charge) };
       default:
         return missing();
     }

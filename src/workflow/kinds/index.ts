@@ -2,12 +2,13 @@
 import { z } from "zod";
 import { Field, type ValueOf } from "../field.ts";
 import { TAG_KEY } from "../yaml-tree.ts";
+import { Http } from "./http.ts";
 import type { KindFacts } from "./kind.ts";
 import { Shell } from "./shell.ts";
 import { Subprocess } from "./subprocess.ts";
 import { UvPython } from "./uv-python.ts";
 
-const KINDS = { Subprocess, UvPython, Shell } as const;
+const KINDS = { Subprocess, UvPython, Shell, Http } as const;
 type Tag = keyof typeof KINDS;
 
 /** The possible tags of a task's config. */

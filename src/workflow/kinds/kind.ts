@@ -18,6 +18,8 @@ export interface KindFacts<Config> {
     readonly keys: readonly string[];
     readonly variable: (values: { readonly shell?: string | null }) => string;
   };
+  /** Keys of the task that mean nothing for this kind. */
+  readonly ignores?: readonly string[];
   /** Finds a key that is valid but has no effect in this config, and says what to do. */
   readonly noEffect?: (config: Config) => { key: string; where: string; help: string } | null;
 }

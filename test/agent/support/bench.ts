@@ -17,7 +17,6 @@ import { type Clock, systemClock } from "../../../src/clock.ts";
 import { decodeLogBatch, type LogLine, LogLineReader } from "../../../src/contract/log-line.ts";
 import type { RunAssignment, RunReport, TaskReport } from "../../../src/contract/messages.ts";
 import { bootId } from "../../../src/host/boot.ts";
-import { FileHelper } from "../../../src/host/file-helper/file-helper.ts";
 import type { TaskConfig, TaskDefinition, WorkflowDefinition } from "../../../src/workflow/model.ts";
 import { until as eventually } from "../../support/until.ts";
 
@@ -113,7 +112,6 @@ export class Bench implements Disposable {
   readonly directory = mkdtempSync(join(tmpdir(), "cdktr-agent-"));
   readonly outbox: Outbox;
   readonly context: AgentContext;
-  readonly #helper = new FileHelper();
   readonly #own: Record<string, string | undefined>;
 
   constructor(options: BenchOptions = {}) {
@@ -130,7 +128,7 @@ export class Bench implements Disposable {
       environment: inheritedEnvironment(options.environment ?? process.env),
       directory: options.directory ?? this.directory,
       openFiles: options.openFiles,
-      paths: new TaskPaths(options.foreignMounts ?? new ForeignMounts(["/", process.execPath]), this.#helper),
+      paths: new TaskPaths(options.foreignMounts ?? new ForeignMounts(["/", process.execPath])),
       graceMs: options.graceMs ?? 5000,
       bootId: bootId(),
       liveTasks: new Set(),
@@ -146,7 +144,7 @@ export class Bench implements Disposable {
   /** A run that is about to begin. */
   prepare(assignment: RunAssignment): SliceRun {
     const { environment, directory, paths } = this.context;
-    const places = { own: this.#own, environment, directory, paths, helper: this.#helper };
+    const places = { own: this.#own, environment, directory, paths };
     const runDirectory = this.context.directories.of(assignment);
     return new SliceRun({
       ...this.context,
