@@ -102,6 +102,7 @@ export class Principal extends BackgroundService {
   readonly #startedAtMs: number;
   readonly #access: Access | undefined;
   readonly #log: ConsolaInstance;
+  readonly #files: FileHelper;
   readonly #installation: Installation;
   readonly #api: Api;
   readonly #history: HistoryLink;
@@ -280,6 +281,7 @@ export class Principal extends BackgroundService {
       files,
     });
 
+    this.#files = files;
     this.#access = access;
     this.#installation = installation;
     this.#history = history;
@@ -328,6 +330,7 @@ export class Principal extends BackgroundService {
    */
   protected override async onStart(): Promise<void> {
     if (this.#access === undefined) refuseOpenBinding(this.#config.CDKTR_PRINCIPAL_HOST, this.#insecure);
+    this.#files.prepare();
     finishRestore(this.#config.CDKTR_APP_DATA_DIRECTORY, (message) => this.#log.warn(message));
     await startServices(this.#services);
   }

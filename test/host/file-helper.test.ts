@@ -1,6 +1,6 @@
 /** The file helper where its child process cannot be started: under an emulator, or with the executable gone. */
 import { afterAll, expect, test } from "bun:test";
-import { chmodSync, readFileSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { systemClock } from "../../src/clock.ts";
 import { FileHelper } from "../../src/host/file-helper/file-helper.ts";
@@ -45,6 +45,31 @@ for (const [what, command] of [
     }
   });
 }
+
+test("a helper program that was prepared is there before the first request, which it handles", async () => {
+  const starts = join(directory, "prepared");
+  const main = join(import.meta.dir, "../../src/host/file-helper/main.ts");
+  const helper = new FileHelper([
+    "sh",
+    "-c",
+    `echo >> ${starts}; exec ${process.execPath} --no-env-file ${main}`,
+  ]);
+  try {
+    helper.prepare();
+    await until("it has started", () => existsSync(starts));
+    helper.prepare();
+    const [found] = await helper.ask("read", { paths: [file], maxBytes: 100 });
+    expect(found).toMatchObject({ kind: "file" });
+    expect(readFileSync(starts, "utf8")).toBe("\n");
+  } finally {
+    helper.close();
+  }
+  // One that cannot be started is the affair of the first request.
+  const missing = new FileHelper([join(directory, "missing")]);
+  missing.prepare();
+  expect(await missing.ask("read", { paths: [file], maxBytes: 100 })).toMatchObject([{ kind: "file" }]);
+  missing.close();
+});
 
 test("a helper program that works again takes over: no file is accessed in this process any more", async () => {
   const works = join(directory, "works");

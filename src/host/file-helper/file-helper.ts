@@ -116,6 +116,16 @@ export class FileHelper {
     });
   }
 
+  /** Starts the child process now, so that the first request need not wait for that. What goes wrong is the first request's affair. */
+  prepare(): void {
+    if (this.#isClosed || this.#own !== undefined || this.#pause.isSet) return;
+    try {
+      this.#child ??= this.#start();
+    } catch {
+      // Tried again by the first request.
+    }
+  }
+
   /** Whether a child process handles the requests. */
   get hasChild(): boolean {
     return this.#own === undefined;
