@@ -58,10 +58,15 @@ export function eventFor(
     : Object.fromEntries(Object.entries(event).filter(([name]) => names.includes(name)));
 }
 
-/** Checks the expressions of a file. @returns what is wrong with them, and whether there are any where they may be */
+/**
+ * Checks the expressions of a file.
+ * @param env names of variables that the workflow has from the settings of its directory
+ * @returns what is wrong with them, and whether there are any where they may be
+ */
 export function checkExpressions(
   root: Located,
   text: string,
+  env: readonly string[],
 ): { readonly findings: readonly Finding[]; readonly hasTemplates: boolean } {
-  return load().checkExpressions(root, text);
+  return load().checkExpressions(root, text, env);
 }

@@ -63,7 +63,8 @@ function meaning(word: string, { path, field, node }: Place): Meaning | null {
 function wordPlace(path: IssuePath): WordPlace | null {
   const [first, , third] = path;
   if (path.length === 0) return "workflow";
-  if (path.length === 1) return first === "on" ? "on" : null;
+  if (path.length === 1) return first === "on" ? "on" : first === "defaults" ? "task" : null;
+  if (first === "defaults") return path.length === 2 && path[1] === "retry" ? "retry" : null;
   if (path.length === 2) return first === "tasks" ? "task" : first === "params" ? "param" : null;
   if (path.length !== 3 || first !== "tasks") return null;
   return third === "config" || third === "retry" ? third : null;

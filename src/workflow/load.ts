@@ -2,17 +2,29 @@
 import { join } from "node:path";
 import { CdktrError, errorMessage } from "../errors.ts";
 import { type RegularFile, readRegularFile } from "../host/regular-file.ts";
-import { type DiagnosticCode, fileDiagnostic, locate } from "./diagnostic.ts";
+import { mergeDefaults } from "./defaults.ts";
+import { type Diagnostic, fileDiagnostic, locate } from "./diagnostic.ts";
+import type { Defaults } from "./model.ts";
 import { MAX_FILE_BYTES, type ParseResult, parseWorkflow, tooLarge } from "./parse.ts";
+import {
+  directoriesOf,
+  directoryOf,
+  parseSettings,
+  SETTINGS_NAMES,
+  type SettingsResult,
+  secondSettings,
+} from "./settings-file.ts";
 import { SourceText } from "./source-text.ts";
 import { workflowIdOf } from "./workflow-id.ts";
 
 /** The result of loading a file: its definition or its problems, and its text, if it could be read as text. */
 export type LoadResult = ParseResult & { readonly source: string | null };
 
-/** The name of the file in messages; by default its relative path. */
 export interface LoadOptions {
+  /** The name of the file in messages; by default its relative path. */
   readonly displayPath?: string;
+  /** The defaults of its directory. */
+  readonly defaults?: Defaults | undefined;
 }
 
 /**
@@ -30,45 +42,85 @@ export function checkWorkflowFile(
   options: LoadOptions = {},
 ): LoadResult {
   const path = options.displayPath ?? relativePath;
-  const fail = (code: DiagnosticCode, message: string, help?: string): LoadResult => ({
-    ok: false,
-    diagnostics: [fileDiagnostic(path, code, message, help)],
-    source: null,
-  });
-
   let id: string;
   try {
     id = workflowIdOf(relativePath);
   } catch (error) {
-    return fail("E051", errorMessage(error), error instanceof CdktrError ? error.hint : undefined);
+    const help = error instanceof CdktrError ? error.hint : undefined;
+    return {
+      ok: false,
+      diagnostics: [fileDiagnostic(path, "E051", errorMessage(error), help)],
+      source: null,
+    };
   }
-  switch (file.kind) {
-    case "file":
-      return parseBytes(file.bytes, { path, id });
-    // A pipe or a device would block the reader or never end.
-    case "directory":
-      return fail("E008", "is a directory");
-    case "other":
-      return fail("E008", "is not a regular file");
-    case "too large":
-      return fail("E005", tooLarge().message, tooLarge().help);
-    case "failed":
-      return fail("E008", `cannot be read: ${readFailure(file)}`);
+  const read = textOfFile(path, file);
+  if (typeof read !== "string") return { ok: false, diagnostics: [read], source: null };
+  return { ...parseWorkflow(read, { path, id, defaults: options.defaults }), source: read };
+}
+
+/** Checks a settings file that has been read. @param path for messages */
+export function parseSettingsFile(path: string, file: RegularFile): SettingsResult {
+  const text = textOfFile(path, file);
+  return typeof text === "string" ? parseSettings(text, path) : { ok: false, diagnostics: [text] };
+}
+
+/** Reads settings files from disk, each once. */
+export class SettingsFiles {
+  readonly #results = new Map<string, SettingsResult | null>();
+
+  /** What a settings file says. @param shown its name in messages */
+  check(root: string, relativePath: string, shown = relativePath): SettingsResult {
+    const [first] = this.#inForce(root, directoryOf(relativePath)) ?? [];
+    if (first !== undefined && first !== relativePath)
+      return { ok: false, diagnostics: [secondSettings(shown, first)] };
+    return parseSettingsFile(shown, readRegularFile(join(root, relativePath), MAX_FILE_BYTES));
+  }
+
+  /** The defaults of the directory of a file below `root`; settings that are invalid say nothing. */
+  defaultsOf(root: string, relativePath: string): Defaults | undefined {
+    let defaults: Defaults | undefined;
+    for (const directory of directoriesOf(relativePath)) {
+      const [, result] = this.#inForce(root, directory) ?? [];
+      if (result?.ok === true) defaults = mergeDefaults(defaults, result.defaults);
+    }
+    return defaults;
+  }
+
+  #inForce(root: string, directory: string): [path: string, result: SettingsResult] | undefined {
+    for (const name of SETTINGS_NAMES) {
+      const path = directory === "" ? name : `${directory}/${name}`;
+      const absolute = join(root, path);
+      let result = this.#results.get(absolute);
+      if (result === undefined) {
+        const file = readRegularFile(absolute, MAX_FILE_BYTES);
+        result = file.kind === "failed" && file.code === "ENOENT" ? null : parseSettingsFile(path, file);
+        this.#results.set(absolute, result);
+      }
+      if (result !== null) return [path, result];
+    }
+    return undefined;
   }
 }
 
-/** Like {@link loadWorkflowFile}, for the content of a file. */
-export function parseBytes(
-  bytes: Uint8Array,
-  source: { readonly path: string; readonly id: string },
-): LoadResult {
-  let text: string;
-  try {
-    text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
-  } catch {
-    return { ok: false, diagnostics: [notUtf8(bytes, source.path)], source: null };
+/** The text of a file, or why it has none. */
+function textOfFile(path: string, file: RegularFile): string | Diagnostic {
+  switch (file.kind) {
+    case "file":
+      try {
+        return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(file.bytes);
+      } catch {
+        return notUtf8(file.bytes, path);
+      }
+    // A pipe or a device would block the reader or never end.
+    case "directory":
+      return fileDiagnostic(path, "E008", "is a directory");
+    case "other":
+      return fileDiagnostic(path, "E008", "is not a regular file");
+    case "too large":
+      return fileDiagnostic(path, "E005", tooLarge().message, tooLarge().help);
+    case "failed":
+      return fileDiagnostic(path, "E008", `cannot be read: ${readFailure(file)}`);
   }
-  return { ...parseWorkflow(text, source), source: text };
 }
 
 function notUtf8(bytes: Uint8Array, path: string) {

@@ -255,6 +255,44 @@ function configOf({
     : { ...config, working_directory };
 }
 
+/**
+ * What tasks do that do not say it themselves. Not stored: it is put into the definition when the file is read, see defaults.ts. A value is
+ * taken as a whole; environment variables are taken one by one.
+ */
+export const Defaults = new Block(
+  {
+    retry: Retry.help('such as {max_attempts: 3, delay: "10s", backoff: exponential}')
+      .sparse()
+      .describe("How often and how soon a failed task is tried again"),
+    timeout: templated(duration(1), "duration")
+      .sparse()
+      .as("timeout_ms")
+      .describe("Maximum time of an attempt of a task"),
+    grace: templated(duration(0, LONGEST_GRACE_MS), "duration")
+      .sparse()
+      .as("grace_ms")
+      .describe("Time between TERM and KILL when a task is ended"),
+    background: oneOf(...BACKGROUND)
+      .sparse()
+      .describe("What happens to processes that a task leaves running at its end"),
+    shell: shell().describe("The interpreter of scripts and its options"),
+    working_directory: workingDirectory("a relative one starts where the task would start without it"),
+    runs_on: runsOn().describe("Labels that an agent must have, for tasks and workflows without runs_on"),
+    env: named(VARIABLE_NAME, variableNames, templated(text(), "string"))
+      .sparse()
+      .describe("Environment variables; those of a workflow or a task override them"),
+    templates: templates(),
+  },
+  "What tasks do that do not say it themselves",
+);
+export type Defaults = ValueOf<typeof Defaults>;
+
+/** The settings of a directory of workflow files: the file `_cdktr.yml` there. */
+export const DirectorySettings = new Block(
+  { defaults: Defaults.sparse().describe("Defaults of the workflows in this directory and below it") },
+  "Settings of a directory of cdktr workflows",
+);
+
 /** A mapping by id in the file, stored as a list in the order of the file (which the parser preserves). */
 const tasksById = named(IDENTIFIER, taskIds, AnyTask);
 const Tasks = new Field(
@@ -386,6 +424,7 @@ export const Workflow = new Block(
         "Which agents run the tasks: together (the default) is one agent as far as labels allow, spread is for each ready task the agent with most room",
       ),
     env: env(),
+    defaults: notStored(Defaults).describe("What tasks do that do not say it themselves"),
     secrets: secretSources(secretNames).describe(
       "Where the secrets of the tasks are, by name: {file: PATH}, {env: VARIABLE}, {command: [PROGRAM, ARGUMENT…]} or {store: NAME}",
     ),

@@ -8,12 +8,13 @@ import { checkSecrets, unusedSecrets } from "./check-secrets.ts";
 import { checkReachable, checkTasks } from "./check-tasks.ts";
 import { checkOfferedParams } from "./check-triggers.ts";
 import { checkWork } from "./check-work.ts";
+import { withDefaults } from "./defaults.ts";
 import { type Diagnostic, type Finding, fileDiagnostic, locate } from "./diagnostic.ts";
 import { checkExpressions, hasExpressions } from "./expressions.ts";
 import type { AnyField, ValueOf } from "./field.ts";
 import { findingsOfIssues, type IssuePath, nodeAt, placeOf } from "./issues.ts";
 import { factsOf, likelyTag, TASK_TAGS } from "./kinds/index.ts";
-import { identified, Workflow, type WorkflowDefinition } from "./model.ts";
+import { type Defaults, identified, Workflow, type WorkflowDefinition } from "./model.ts";
 import { readPlainYaml } from "./plain-yaml.ts";
 import { SourceText } from "./source-text.ts";
 import { type Located, readYaml, TAG_KEY } from "./yaml-tree.ts";
@@ -34,10 +35,14 @@ export type ParseResult =
   | { readonly ok: true; readonly definition: WorkflowDefinition; readonly warnings: readonly Diagnostic[] }
   | { readonly ok: false; readonly diagnostics: readonly Diagnostic[] };
 
-/** The origin of a text: the path for messages, and the id derived from the path. */
+/** The origin of a text. */
 export interface ParseSource {
+  /** For messages. */
   readonly path: string;
+  /** Derived from the path. */
   readonly id: string;
+  /** The defaults of its directory. */
+  readonly defaults?: Defaults | undefined;
 }
 
 /**
@@ -45,12 +50,41 @@ export interface ParseSource {
  * text is not YAML, only its syntax errors are returned. Warnings are among the errors; beyond 200 the rest is counted (`E099`).
  */
 export function parseWorkflow(text: string, source: ParseSource): ParseResult {
+  const result = parseText(text, source.path, "a workflow needs at least one task", (root, body) =>
+    checkValues(root, body, source),
+  );
+  if (!result.ok) return result;
+  return { ok: true, definition: result.value, warnings: result.warnings };
+}
+
+/** What a text says, or what is wrong with it. */
+type TextResult<T> =
+  | { readonly ok: true; readonly value: T; readonly warnings: readonly Diagnostic[] }
+  | { readonly ok: false; readonly diagnostics: readonly Diagnostic[] };
+
+/** Everything that is checked in the values of a file; the value is null if they do not fit the schema. */
+interface CheckedValues<T> {
+  readonly value: T | null;
+  readonly findings: readonly Finding[];
+}
+
+/**
+ * Parses a text and checks it, see {@link parseWorkflow}.
+ * @param emptyHelp what to do about a file that is empty
+ * @param check called with the values of the text, perhaps twice: at first without their positions
+ */
+export function parseText<T>(
+  text: string,
+  path: string,
+  emptyHelp: string,
+  check: (root: Located, text: string) => CheckedValues<T>,
+): TextResult<T> {
   const body = text.startsWith("\ufeff") ? text.slice(1) : text;
-  const fail = (findings: readonly Finding[]): ParseResult => {
+  const fail = (findings: readonly Finding[]): TextResult<T> => {
     const all = unique(findings);
-    const diagnostics = locate(all.slice(0, MAX_DIAGNOSTICS), new SourceText(body), source.path);
+    const diagnostics = locate(all.slice(0, MAX_DIAGNOSTICS), new SourceText(body), path);
     const more = all.length - diagnostics.length;
-    if (more > 0) diagnostics.push(fileDiagnostic(source.path, "E099", `and ${more} more problems`));
+    if (more > 0) diagnostics.push(fileDiagnostic(path, "E099", `and ${more} more problems`));
     return { ok: false, diagnostics };
   };
 
@@ -58,36 +92,32 @@ export function parseWorkflow(text: string, source: ParseSource): ParseResult {
   if (unreadable.length > 0) return fail(unreadable);
   // Positions are needed for problems only, and take most of the time.
   const plain = readPlainYaml(body);
-  const quick = plain && checkValues(plain, body, source.id);
-  if (quick?.definition != null && quick.findings.length === 0)
-    return { ok: true, definition: quick.definition, warnings: [] };
+  const quick = plain && check(plain, body);
+  if (quick?.value != null && quick.findings.length === 0)
+    return { ok: true, value: quick.value, warnings: [] };
 
   const { root, findings } = readYaml(body);
   if (root === null || root.value === null) {
     if (findings.length > 0) return fail(findings);
-    const help = "a workflow needs at least one task";
-    return fail([{ code: "E006", message: "the file is empty", help, start: 0, end: 0 }]);
+    return fail([{ code: "E006", message: "the file is empty", help: emptyHelp, start: 0, end: 0 }]);
   }
-  const checked = checkValues(root, body, source.id);
+  const checked = check(root, body);
   const all = [...findings, ...checked.findings];
-  if (checked.definition === null || all.some((finding) => finding.code.startsWith("E"))) return fail(all);
-  return {
-    ok: true,
-    definition: checked.definition,
-    warnings: locate(unique(all), new SourceText(body), source.path),
-  };
+  if (checked.value === null || all.some((finding) => finding.code.startsWith("E"))) return fail(all);
+  return { ok: true, value: checked.value, warnings: locate(unique(all), new SourceText(body), path) };
 }
 
-/** Everything that is checked in the values of a file; the definition is null if they do not fit the schema. */
 function checkValues(
   root: Located,
   text: string,
-  id: string,
-): { readonly definition: WorkflowDefinition | null; readonly findings: readonly Finding[] } {
+  { id, defaults }: ParseSource,
+): CheckedValues<WorkflowDefinition> {
   readJsonDefaults(root);
-  const expressions = hasExpressions(text) ? checkExpressions(root, text) : undefined;
+  const expressions = hasExpressions(text)
+    ? checkExpressions(root, text, Object.keys(defaults?.env ?? {}))
+    : undefined;
   const findings = [
-    ...checkTagsAndNames(root),
+    ...checkTagsAndNames(root, Workflow),
     ...checkTasks(root),
     ...checkSecrets(root),
     ...checkWork(root, text),
@@ -100,7 +130,7 @@ function checkValues(
     const hasNoTasks = findings.some((finding) => finding.code === "E013");
     const issues = checked.error.issues.filter((issue) => !(hasNoTasks && issue.path.join() === "tasks"));
     findings.push(...findingsOfIssues(issues, root, Workflow));
-    return { definition: null, findings: withoutConsequences(findings) };
+    return { value: null, findings: withoutConsequences(findings) };
   }
   findings.push(
     ...checkEffects(checked.data, root),
@@ -111,7 +141,8 @@ function checkValues(
   );
   const tasks = inOrder(checked.data.tasks, root);
   const file = expressions?.hasTemplates === true ? { ...checked.data, language: LANGUAGE } : checked.data;
-  return { definition: identified(id, { ...file, tasks }), findings: withoutConsequences(findings) };
+  const definition = identified(id, withDefaults({ ...file, tasks }, root, defaults));
+  return { value: definition, findings: withoutConsequences(findings) };
 }
 
 /** Without what is said about a value that must not be an expression in the first place. */
@@ -152,7 +183,7 @@ export function tooLarge(): Finding {
  * Checks tags (each config must have a known one, nothing else may have any; wrong ones are removed from the values) and user-defined
  * names: ids of tasks, environment variables, parameters.
  */
-function checkTagsAndNames(root: Located): Finding[] {
+export function checkTagsAndNames(root: Located, schema: AnyField): Finding[] {
   const tags: Finding[] = [];
   const names: Finding[] = [];
   const visit = (node: Located, field: AnyField | undefined, way: Way): void => {
@@ -167,7 +198,7 @@ function checkTagsAndNames(root: Located): Finding[] {
       if (inner !== undefined) visit(child.node, inner, { key, parent: way });
     }
   };
-  visit(root, Workflow, null);
+  visit(root, schema, null);
   return [...tags, ...names];
 }
 

@@ -11,6 +11,7 @@ import { SETTINGS } from "../../src/config.ts";
 import { findPage, PAGES } from "../../src/docs/index.ts";
 import { root } from "../../src/main.ts";
 import { parseWorkflow } from "../../src/workflow/parse.ts";
+import { parseSettings } from "../../src/workflow/settings-file.ts";
 import { codeBlocks } from "../support/code-blocks.ts";
 import { simpleCommands } from "./shell-words.ts";
 
@@ -54,6 +55,13 @@ describe.each(TEXTS)("$name", ({ text }) => {
         definition: undefined,
         warnings: [],
       });
+    }
+  });
+
+  test("all settings of directories that it shows are valid", () => {
+    for (const block of codeBlocks(text)) {
+      if (block.language !== "yaml" || !block.text.startsWith("defaults:")) continue;
+      expect(parseSettings(block.text, `line ${block.line}`)).toMatchObject({ ok: true, warnings: [] });
     }
   });
 

@@ -22,6 +22,9 @@ beforeAll(() => {
   write("twice/a.yml", GOOD);
   write("twice/a.yaml", GOOD);
   write("warned/w.yml", GOOD.replace("tasks:", "timezone: UTC\ntasks:"));
+  write("settings/_cdktr.yml", "defaults: {timeout: 5m}\n");
+  write("settings/etl/_cdktr.yml", "default: {timeout: 5m}\n");
+  write("settings/etl/w.yml", GOOD);
   write("empty/notes.txt", "");
   write("odd names/my flow.yml", GOOD);
 });
@@ -134,6 +137,28 @@ describe("workflow validate", () => {
         code: 4,
         stderr: expect.stringContaining("There are no workflow files in empty."),
       });
+    },
+    LIMIT,
+  );
+
+  test(
+    "checks the settings of directories, which are no workflows",
+    async () => {
+      const { code, stdout, stderr } = await workflow(["validate", "settings"]);
+      expect({ code, stderr }).toEqual({ code: 4, stderr: "3 files, 1 invalid\n" });
+      expect(stdout).toBe(
+        [
+          'settings/etl/_cdktr.yml:1:1: error[E010]: unknown key "default"',
+          "    1 | default: {timeout: 5m}",
+          "      | ^^^^^^^",
+          '      = help: did you mean "defaults"?',
+          "",
+        ].join("\n"),
+      );
+      const { stdout: json } = await workflow(["validate", "--json", "settings/_cdktr.yml"]);
+      expect(JSON.parse(json).results).toEqual([
+        { path: "settings/_cdktr.yml", workflow_id: null, valid: true, diagnostics: [] },
+      ]);
     },
     LIMIT,
   );

@@ -30,7 +30,7 @@ async function until(
 }
 
 /** A directory of workflows and a store, for services that are started one after the other. `aheadMs`: how old new files are, ms. */
-function directoryWorld(path: string, { aheadMs = 60_000 } = {}) {
+function directoryWorld(path: string, { aheadMs = 60_000, settleMs = 0 } = {}) {
   const book = new LogBook();
   const root = join(path, "flows");
   mkdirSync(root);
@@ -51,7 +51,7 @@ function directoryWorld(path: string, { aheadMs = 60_000 } = {}) {
       clock: { ...systemClock, now: () => Date.now() + aheadMs },
       log: book.log,
       refreshMs: 3_600_000,
-      settleMs: 0,
+      settleMs,
       polls: new LongPolls(),
       zone: "UTC",
       reader,
@@ -433,7 +433,12 @@ describe("the workflow directory", () => {
     try {
       const parsed: string[] = [];
       const take = async (found: ReadonlyMap<string, unknown>) => void parsed.push(...found.keys());
-      const count = await disk.parseMany(paths, take, () => true);
+      const count = await disk.parseMany(
+        paths,
+        () => undefined,
+        take,
+        () => true,
+      );
       expect(count).toBe(parsed.length);
     } finally {
       ask.mockRestore();
@@ -539,5 +544,139 @@ describe("the workflow directory", () => {
     await until(client, (all) => all.b !== undefined);
     writeFileSync(join(outside, "a.yml"), workflowText());
     await until(client, (all) => all["elsewhere.a"] !== undefined);
+  });
+});
+
+describe("settings of directories", () => {
+  /** The time limit of the only task of a workflow, ms. */
+  const timeoutOf = (workflows: WorkflowDirectory, id: string) =>
+    workflows.get(id)?.definition.tasks[0]?.timeout_ms;
+  const defaults = (timeout: string) => `defaults: {timeout: ${timeout}}\n`;
+
+  test("are no workflows; their defaults apply below them, and a change of them is a change of these workflows only", async () => {
+    using directory = temporaryDirectory();
+    const { root, store, book, start } = directoryWorld(directory.path);
+    const write = (path: string, text: string) => writeFileSync(join(root, path), text);
+    for (const name of ["etl", "other"]) mkdirSync(join(root, name));
+    write("top.yml", workflowText());
+    write("etl/a.yml", workflowText());
+    write("etl/b.yml", workflowText());
+    write("other/c.yml", workflowText());
+    write("etl/_cdktr.yml", defaults("1m"));
+    await store.start();
+    const first = await start("this build");
+    const of = (id: string) => timeoutOf(first.workflows, id);
+    expect([...first.workflows.ids()].sort()).toEqual(["etl.a", "etl.b", "other.c", "top"]);
+    expect([of("etl.a"), of("etl.b"), of("other.c"), of("top")]).toEqual([60_000, 60_000, null, null]);
+    const hash = first.workflows.get("etl.a")?.hash;
+    first.read();
+
+    write("etl/_cdktr.yml", `${defaults("2m")}# changed\n`);
+    await first.workflows.scan();
+    expect(first.read()).toEqual(["etl/_cdktr.yml", "etl/a.yml", "etl/b.yml"]);
+    expect([of("etl.a"), of("other.c")]).toEqual([120_000, null]);
+    expect(first.workflows.get("etl.a")?.hash).not.toBe(hash);
+    expect(book.count(/Workflow etl\.a changed/)).toBe(1);
+
+    // The nearest counts.
+    write("_cdktr.yml", "defaults: {timeout: 5m, env: {A: root}}\n");
+    await first.workflows.scan();
+    expect([of("etl.a"), of("other.c"), of("top")]).toEqual([120_000, 300_000, 300_000]);
+    expect(first.workflows.get("etl.b")?.definition.env).toEqual({ A: "root" });
+    // Nothing has changed: nothing is read.
+    first.read();
+    await first.workflows.scan();
+    expect(first.read()).toEqual([]);
+    await first.workflows.stop();
+
+    // After a restart only the settings are read again.
+    const second = await start("this build");
+    expect(second.read()).toEqual(["_cdktr.yml", "etl/_cdktr.yml"]);
+    expect(timeoutOf(second.workflows, "etl.a")).toBe(120_000);
+    rmSync(join(root, "etl/_cdktr.yml"));
+    await second.workflows.scan();
+    expect(timeoutOf(second.workflows, "etl.a")).toBe(300_000);
+    // Changed while nobody looked.
+    await second.workflows.stop();
+    write("_cdktr.yml", defaults("7m"));
+    const third = await start("this build");
+    expect(timeoutOf(third.workflows, "etl.a")).toBe(420_000);
+    expect(timeoutOf(third.workflows, "top")).toBe(420_000);
+    await stopServices([store, third.workflows]);
+  });
+
+  test("that become invalid stay as they were, and are told; over a restart the workflows stay", async () => {
+    using directory = temporaryDirectory();
+    const { root, store, book, start } = directoryWorld(directory.path);
+    const write = (path: string, text: string) => writeFileSync(join(root, path), text);
+    write("a.yml", workflowText());
+    write("_cdktr.yml", defaults("1m"));
+    await store.start();
+    const first = await start("this build");
+    write("_cdktr.yml", "defaults: {timeout: soon}\n");
+    write("new.yml", workflowText());
+    await first.workflows.scan();
+    expect([timeoutOf(first.workflows, "a"), timeoutOf(first.workflows, "new")]).toEqual([60_000, 60_000]);
+    expect(first.workflows.invalidFiles).toEqual([
+      { path: "_cdktr.yml", error: expect.stringContaining("_cdktr.yml:1:21: error[E043]") },
+    ]);
+    expect(book.count(/last valid settings of the directory stay in use/)).toBe(1);
+    await first.workflows.stop();
+
+    // What they were is not known any more.
+    write("unknown.yml", workflowText());
+    const second = await start("this build");
+    expect(timeoutOf(second.workflows, "a")).toBe(60_000);
+    expect(second.workflows.get("unknown")).toBeUndefined();
+    expect(second.workflows.invalidFiles).toContainEqual({
+      path: "unknown.yml",
+      error: "unknown.yml: _cdktr.yml is invalid, so the defaults of this workflow are not known",
+    });
+    write("_cdktr.yml", defaults("3m"));
+    await second.workflows.scan();
+    expect(second.workflows.invalidFiles).toEqual([]);
+    expect([timeoutOf(second.workflows, "a"), timeoutOf(second.workflows, "unknown")]).toEqual([
+      180_000, 180_000,
+    ]);
+    write("_cdktr.yaml", defaults("4m"));
+    await second.workflows.scan();
+    expect(timeoutOf(second.workflows, "a")).toBe(180_000);
+    expect(second.workflows.invalidFiles).toMatchObject([{ path: "_cdktr.yaml" }]);
+    await stopServices([store, second.workflows]);
+  });
+
+  test("reach the processes that parse many files", async () => {
+    using directory = temporaryDirectory();
+    const { root, store, start } = directoryWorld(directory.path);
+    mkdirSync(join(root, "many"));
+    for (let n = 0; n < 150; n++) writeFileSync(join(root, `many/w${n}.yml`), workflowText());
+    writeFileSync(join(root, "top.yml"), workflowText());
+    writeFileSync(join(root, "many/_cdktr.yml"), defaults("1m"));
+    await store.start();
+    const { workflows } = await start("this build");
+    expect(workflows.size).toBe(151);
+    for (const id of ["many.w0", "many.w77", "many.w149"]) expect(timeoutOf(workflows, id)).toBe(60_000);
+    expect(timeoutOf(workflows, "top")).toBeNull();
+    await stopServices([store, workflows]);
+  });
+
+  test("that are gone for a moment stay in use: editors write in several steps", async () => {
+    using directory = temporaryDirectory();
+    const { root, store, start } = directoryWorld(directory.path, { settleMs: 3_600_000 });
+    writeFileSync(join(root, "a.yml"), workflowText());
+    writeFileSync(join(root, "_cdktr.yml"), defaults("1m"));
+    await store.start();
+    const { workflows } = await start("this build");
+    rmSync(join(root, "_cdktr.yml"));
+    await workflows.scan();
+    expect(timeoutOf(workflows, "a")).toBe(60_000);
+    writeFileSync(join(root, "_cdktr.yml"), "");
+    await workflows.scan();
+    expect(timeoutOf(workflows, "a")).toBe(60_000);
+    expect(workflows.invalidFiles).toEqual([]);
+    writeFileSync(join(root, "_cdktr.yml"), defaults("2m"));
+    await workflows.scan();
+    expect(timeoutOf(workflows, "a")).toBe(120_000);
+    await stopServices([store, workflows]);
   });
 });

@@ -9,7 +9,8 @@ import {
   mergeRepeated,
   renderDiagnostic,
 } from "../../workflow/diagnostic.ts";
-import { loadWorkflowFile } from "../../workflow/load.ts";
+import { loadWorkflowFile, SettingsFiles } from "../../workflow/load.ts";
+import { isSettingsFile } from "../../workflow/settings-file.ts";
 import { findDuplicateIds, WORKFLOW_ENDINGS, workflowIdOrNull } from "../../workflow/workflow-id.ts";
 import { command } from "../support/command.ts";
 import { settings } from "../support/connect.ts";
@@ -38,6 +39,9 @@ export default command({
       All that is wrong with each file is shown: the place, the line, what to do. The exit status is 0 when
       every file is valid and 4 when one is not, so it fits into a commit hook or CI. Warnings
       do not count, unless --strict is given.
+
+      A file _cdktr.yml has the settings of its directory: it is checked as such, and its defaults apply to
+      the workflows below it.
 
       Files are also checked against each other: "on: workflow" that names no workflow of the directory, and
       workflows that run after each other in a circle.`,
@@ -151,7 +155,8 @@ function knownIds(
       continue;
     }
     if (listing.unreadable.size > 0) continue;
-    known.set(root, new Set([...listing.files.keys()].flatMap((path) => workflowIdOrNull(path) ?? [])));
+    const paths = [...listing.files.keys()].filter((path) => !isSettingsFile(path));
+    known.set(root, new Set(paths.flatMap((path) => workflowIdOrNull(path) ?? [])));
   }
   return known;
 }
@@ -171,9 +176,19 @@ async function checkFiles(
       );
     }
   }
+  const settings = new SettingsFiles();
   const loaded = [];
+  const checked: Checked[] = [];
   for (const file of files) {
-    const result = loadWorkflowFile(file.root, file.relativePath, { displayPath: file.shown });
+    const { root, relativePath, shown } = file;
+    if (isSettingsFile(relativePath)) {
+      const result = settings.check(root, relativePath, shown);
+      const diagnostics = result.ok ? result.warnings : result.diagnostics;
+      checked.push({ path: shown, workflow_id: null, valid: result.ok, diagnostics });
+      continue;
+    }
+    const defaults = settings.defaultsOf(root, relativePath);
+    const result = loadWorkflowFile(root, relativePath, { displayPath: shown, defaults });
     loaded.push({ ...file, result });
   }
   const chains = new Map(
@@ -185,7 +200,6 @@ async function checkFiles(
       ),
     ]),
   );
-  const checked: Checked[] = [];
   for (const { root, relativePath, shown, result } of loaded) {
     const duplicate = duplicates.get(join(root, relativePath));
     const chain = result.ok ? chains.get(root)?.get(result.definition.id) : undefined;

@@ -128,7 +128,7 @@ export class FileHandler {
   }
 
   #digestAll(
-    { root, paths, maxBytes }: FileRequests["digest"]["request"],
+    { root, paths, maxBytes, about = {} }: FileRequests["digest"]["request"],
     touching: (path: string) => void,
   ): FileRequests["digest"]["reply"] {
     const digest = this.#digest;
@@ -136,7 +136,8 @@ export class FileHandler {
     return paths.map((path) => {
       const absolute = `${root}/${path}`;
       touching(absolute);
-      return digest(path, readRegularFile(absolute, maxBytes));
+      const directory = path.includes("/") ? path.slice(0, path.lastIndexOf("/")) : "";
+      return digest(path, readRegularFile(absolute, maxBytes), about[directory]);
     });
   }
 

@@ -40,7 +40,13 @@ export interface FileRequests {
   };
   /** Reads regular files below `root`, and replies with what the program that is the helper makes of each: see {@link Digest}. */
   digest: {
-    readonly request: { readonly root: string; readonly paths: readonly string[]; readonly maxBytes: number };
+    readonly request: {
+      readonly root: string;
+      readonly paths: readonly string[];
+      readonly maxBytes: number;
+      /** What else the program is to know of the files in a directory, by its path relative to the root. */
+      readonly about?: Readonly<Record<string, unknown>>;
+    };
     readonly reply: unknown[];
   };
   /** Lists the files that match a glob and reports later changes of them under `key`. Many come in several replies. */
@@ -87,8 +93,8 @@ export interface FileRequests {
 
 export type FileVerb = keyof FileRequests;
 
-/** What a helper makes of a file, as plain JSON. `path` is relative to the root of the request. */
-export type Digest = (path: string, file: RegularFile) => unknown;
+/** What a helper makes of a file, as plain JSON. `path` is relative to the root of the request; `about` is what the request says of its directory. */
+export type Digest = (path: string, file: RegularFile, about: unknown) => unknown;
 
 /** A line to the helper. */
 export interface FileQuestion {

@@ -2,9 +2,11 @@
 import type { ConsolaInstance } from "consola";
 import type { Clock } from "../../clock.ts";
 import type { TreeListing } from "../../host/file-helper/tree.ts";
+import type { Defaults } from "../../workflow/model.ts";
 import { workflowIdOrNull } from "../../workflow/workflow-id.ts";
 import { type LoadedWorkflow, loadedWorkflow } from "./loaded-workflow.ts";
 import { packedOf } from "./parsed-file.ts";
+import type { SettingsOfDirectories, WorkflowListing } from "./settings-of-directories.ts";
 import type { StoredVersion, StoredWorkflows } from "./stored-workflows.ts";
 import type { ParsedFiles, WorkflowFiles } from "./workflow-files.ts";
 
@@ -36,7 +38,7 @@ interface ListedFile {
 
 /** A scan of the files. */
 export interface Scan {
-  readonly listing: TreeListing;
+  readonly listing: WorkflowListing;
   /** Files whose id another file has, with the error. */
   readonly duplicates: ReadonlyMap<string, string>;
   /** When it began: monotonic, and since the epoch. */
@@ -47,6 +49,7 @@ export interface Scan {
 /** Reads them. */
 export class KnownFiles {
   readonly #disk: WorkflowFiles;
+  readonly #settings: SettingsOfDirectories;
   readonly #stored: StoredWorkflows;
   readonly #clock: Clock;
   readonly #log: ConsolaInstance;
@@ -55,8 +58,15 @@ export class KnownFiles {
   readonly #waiting = new Map<string, ListedFile>();
   #isLoading = true;
 
-  constructor(disk: WorkflowFiles, stored: StoredWorkflows, clock: Clock, log: ConsolaInstance) {
+  constructor(
+    disk: WorkflowFiles,
+    settings: SettingsOfDirectories,
+    stored: StoredWorkflows,
+    clock: Clock,
+    log: ConsolaInstance,
+  ) {
     this.#disk = disk;
+    this.#settings = settings;
     this.#stored = stored;
     this.#clock = clock;
     this.#log = log;
@@ -113,7 +123,7 @@ export class KnownFiles {
     const { path } = listed;
     if (this.isUnread(workflowId)) {
       const at = { now: this.#clock.monotonic(), nowMs: this.#clock.now() };
-      const parsed = await this.#disk.parse([path]);
+      const parsed = await this.#disk.parse([path], this.#defaultsOf);
       // It may have been read with others in the meantime.
       if (!this.#waiting.has(workflowId)) return undefined;
       this.#take(listed, parsed, at);
@@ -128,13 +138,27 @@ export class KnownFiles {
       if (this.#files.get(path)?.signature === signature) this.#waiting.delete(id);
   }
 
+  readonly #defaultsOf = (path: string): Defaults | undefined => {
+    const settings = this.#settings.of(path);
+    return "error" in settings ? undefined : settings.defaults;
+  };
+
   /** Takes over the files that are as they were, and returns the others. */
   #changed({ listing, now }: Scan): ListedFile[] {
     for (const path of this.#files.keys()) if (!listing.files.has(path)) this.#files.delete(path);
     const changed: ListedFile[] = [];
-    for (const [path, signature] of listing.files) {
+    for (const [path, fingerprint] of listing.files) {
+      const settings = this.#settings.of(path);
+      // The file counts as changed when its defaults have changed.
+      const prefix = "error" in settings ? "?" : settings.hash;
+      const signature = prefix === "" ? fingerprint : `${prefix} ${fingerprint}`;
       if (this.#files.get(path)?.signature === signature) continue;
       const id = workflowIdOrNull(path);
+      if ("error" in settings) {
+        const error = `${path}: ${settings.error}`;
+        this.#files.set(path, { signature, certain: "", id, read: null, error, since: now });
+        continue;
+      }
       const device = deviceOf(path, listing);
       const stored = id === null ? undefined : this.#stored.readFrom(path, id, signature);
       if (stored === undefined) {
@@ -148,7 +172,8 @@ export class KnownFiles {
   }
 
   async #parse(changed: readonly ListedFile[], scan: Scan): Promise<number> {
-    const parsed = await this.#disk.parse(changed.map(({ path }) => path));
+    const paths = changed.map(({ path }) => path);
+    const parsed = await this.#disk.parse(paths, this.#defaultsOf);
     for (const listed of changed) this.#take(listed, parsed, scan);
     return changed.length;
   }
@@ -178,6 +203,7 @@ export class KnownFiles {
     };
     return this.#disk.parseMany(
       changed.map(({ path }) => path),
+      this.#defaultsOf,
       take,
       () => isStopping() || performance.now() - began > forMs,
     );

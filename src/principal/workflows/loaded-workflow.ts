@@ -2,7 +2,7 @@
 import type { PlainWorkflowVersion } from "../../storage/operational/store.ts";
 import type { Diagnostic } from "../../workflow/diagnostic.ts";
 import { eventNamesOf } from "../../workflow/expressions.ts";
-import { readDefinition, type WorkflowDefinition } from "../../workflow/model.ts";
+import { type Defaults, readDefinition, type WorkflowDefinition } from "../../workflow/model.ts";
 
 /** A definition without its tasks. */
 export type WorkflowHead = Omit<WorkflowDefinition, "tasks">;
@@ -14,7 +14,7 @@ export interface WorkflowFacts {
   readonly tasks: number;
   /** As written in the file. */
   readonly start_time: string | null;
-  /** SHA-256 of the JSON of the definition, and of the source of the file. */
+  /** SHA-256 of the JSON of the definition, and of the source of the file with the defaults of its directory. */
   readonly hash: string;
   readonly source_hash: string;
   /** Length of the JSON of the definition, which is followed by the source. */
@@ -51,9 +51,14 @@ export function pack(
   definition: WorkflowDefinition,
   source: string,
   warnings: readonly Diagnostic[],
+  defaults: Defaults | undefined,
 ): PackedWorkflow {
   const { tasks, ...head } = definition;
-  return packed(head, tasks.length, JSON.stringify(definition), source, warnings, eventNamesOf(definition));
+  const json = JSON.stringify(definition);
+  const made = packed(head, tasks.length, json, source, warnings, eventNamesOf(definition));
+  if (defaults === undefined) return made;
+  const source_hash = hashOf(`${source}\0${JSON.stringify(defaults)}`);
+  return { ...made, facts: { ...made.facts, source_hash } };
 }
 
 /** A workflow as another cdktr has stored it; undefined if this one cannot use it. */

@@ -1,6 +1,7 @@
 /** What is logged about workflow files: each problem once. */
 import type { ConsolaInstance } from "consola";
 import { type Diagnostic, mergeRepeated, renderDiagnostics } from "../../workflow/diagnostic.ts";
+import { isSettingsFile } from "../../workflow/settings-file.ts";
 import type { KnownFile } from "./known-files.ts";
 import type { LoadedWorkflow } from "./loaded-workflow.ts";
 
@@ -43,7 +44,11 @@ export class ProblemLog {
     for (const [path, error] of invalid) {
       const id = files.get(path)?.id ?? "";
       const isKept = workflows.get(id)?.path === path;
-      const effect = isKept ? `The last valid version of ${id} stays in use.` : "The file is not loaded.";
+      const effect = isSettingsFile(path)
+        ? "The last valid settings of the directory stay in use."
+        : isKept
+          ? `The last valid version of ${id} stays in use.`
+          : "The file is not loaded.";
       this.say(path, `${error}\n${effect}`);
     }
     const repeated: Diagnostic[] = [];

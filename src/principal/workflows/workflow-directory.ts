@@ -8,7 +8,6 @@ import type { WorkflowDetails, WorkflowSummary } from "../../contract/messages.t
 import { errorMessage } from "../../errors.ts";
 import type { DeclaredWorkflow } from "../../events/declared/declaration-source.ts";
 import type { FileHelper } from "../../host/file-helper/file-helper.ts";
-import type { TreeListing } from "../../host/file-helper/tree.ts";
 import { giveBackMemory } from "../../host/resident-memory.ts";
 import { dropOldest } from "../../recent.ts";
 import { BackgroundService } from "../../service.ts";
@@ -23,6 +22,7 @@ import { DOUBT_MS, decide } from "./decide.ts";
 import { KnownFiles, type Scan } from "./known-files.ts";
 import { isSameDefinition, type LoadedWorkflow, textsOf, type WorkflowHead } from "./loaded-workflow.ts";
 import { ABOUT_DIRECTORY, ABOUT_MISSING, counted, namesOf, ProblemLog } from "./problem-log.ts";
+import { SettingsOfDirectories, type WorkflowListing } from "./settings-of-directories.ts";
 import { ownReader, StoredWorkflows } from "./stored-workflows.ts";
 import { findTriggerProblems } from "./trigger-problems.ts";
 import { WorkflowFiles } from "./workflow-files.ts";
@@ -67,6 +67,7 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
   readonly #settleMs: number;
   readonly #disk: WorkflowFiles;
   readonly #stored: StoredWorkflows;
+  readonly #settings: SettingsOfDirectories;
   readonly #files: KnownFiles;
   readonly #views: WorkflowViews;
   readonly #problems: ProblemLog;
@@ -95,7 +96,8 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
     this.#settleMs = options.settleMs ?? 300;
     this.#disk = new WorkflowFiles(root, files, log, () => void this.scan());
     this.#stored = new StoredWorkflows(store, clock, options.reader ?? ownReader());
-    this.#files = new KnownFiles(this.#disk, this.#stored, clock, log);
+    this.#settings = new SettingsOfDirectories((paths) => this.#disk.read(paths));
+    this.#files = new KnownFiles(this.#disk, this.#settings, this.#stored, clock, log);
     this.#views = new WorkflowViews({ workflows: this.#workflows, stored: this.#stored, clock, zone });
     this.#problems = new ProblemLog(log);
   }
@@ -263,7 +265,7 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
   async #scanOnce(first: boolean): Promise<void> {
     const now = this.#o.clock.monotonic();
     const nowMs = this.#o.clock.now();
-    let listing: TreeListing;
+    let listing: WorkflowListing;
     try {
       listing = await this.#disk.list();
     } catch (error) {
@@ -276,6 +278,8 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
       findDuplicateIds(listing.files.keys()).map((found) => [found.path, renderDiagnostics([found])]),
     );
     const scan: Scan = { listing, duplicates, now, nowMs };
+    await this.#settings.read(listing, now, this.#settledAt(now, first));
+    if (this.isStopping) return;
     await this.#files.read(scan, first ? (this.#o.startMs ?? START_MS) : SLICE_MS, () => this.isStopping);
     if (this.isStopping) return;
     if (this.#files.isLoading) this.#again = true;
@@ -291,9 +295,10 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
       workflows: this.#workflows,
       stored: this.#stored,
       away: this.#away,
-      isSettled: (since) => first || scan.now - since >= this.#settleMs,
+      isSettled: this.#settledAt(scan.now, first),
     });
-    const { workflows, invalid } = decision;
+    const { workflows } = decision;
+    const invalid = new Map([...this.#settings.invalid, ...decision.invalid]);
     this.#away = decision.away;
     this.#doubt(decision.doubted);
     if (first) this.#awaitMissing(workflows, scan.now);
@@ -302,8 +307,13 @@ export class WorkflowDirectory extends BackgroundService implements WorkflowSour
     this.#files.areInUse();
     this.#setInvalid([...invalid].map(([path, error]) => ({ path, error })));
     this.#problems.tell(invalid, this.#files.all, this.#workflows);
-    if (decision.isUnsettled) this.#settle.in(this.#settleMs);
+    if (decision.isUnsettled || this.#settings.isUnsettled) this.#settle.in(this.#settleMs);
     else this.#settle.cancel();
+  }
+
+  /** Whether a state that a file has had since then counts. */
+  #settledAt(now: number, first: boolean): (since: number) => boolean {
+    return (since) => first || now - since >= this.#settleMs;
   }
 
   #loaded(first: boolean): void {

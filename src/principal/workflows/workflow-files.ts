@@ -5,18 +5,23 @@ import type { ConsolaInstance } from "consola";
 import { systemClock } from "../../clock.ts";
 import { CdktrError } from "../../errors.ts";
 import { FileHelper, PathSilentError } from "../../host/file-helper/file-helper.ts";
-import type { TreeListing } from "../../host/file-helper/tree.ts";
 import type { RegularFile } from "../../host/regular-file.ts";
 import { childCommand, WORKFLOW_READER } from "../../host/self.ts";
 import { inTurns } from "../../timer.ts";
+import type { Defaults } from "../../workflow/model.ts";
 import { MAX_FILE_BYTES } from "../../workflow/parse.ts";
+import { directoryOf, isSettingsFile } from "../../workflow/settings-file.ts";
 import { WORKFLOW_ENDINGS } from "../../workflow/workflow-id.ts";
-import { type ParsedFile, parseFile } from "./parsed-file.ts";
+import { digestFile, type ParsedFile, parseFile } from "./parsed-file.ts";
+import type { WorkflowListing } from "./settings-of-directories.ts";
 
 const KEY = "workflows";
 /** Number of files that a reader parses at once, and of readers. */
 const BATCH = 50;
 const READERS = Math.min(4, availableParallelism());
+
+/** The defaults of the directory of a file. */
+type DefaultsOf = (path: string) => Defaults | undefined;
 
 /** What was parsed, by path. */
 export type ParsedFiles = ReadonlyMap<string, ParsedFile>;
@@ -50,7 +55,7 @@ export class WorkflowFiles {
    * Lists the workflow files and reports later changes. Paths that do not respond are listed as unreadable.
    * @throws the error of reading the directory itself
    */
-  async list(): Promise<TreeListing> {
+  async list(): Promise<WorkflowListing> {
     for (;;) {
       try {
         const skip = [...this.#silent];
@@ -60,8 +65,12 @@ export class WorkflowFiles {
           endings: WORKFLOW_ENDINGS,
           skip,
         });
+        const [settings, files] = [new Map<string, string>(), new Map<string, string>()];
+        for (const [path, fingerprint] of found.files)
+          (isSettingsFile(path) ? settings : files).set(path, fingerprint);
         return {
-          files: new Map(found.files),
+          files,
+          settings,
           unreadable: new Map(found.unreadable),
           devices: new Map(found.devices),
         };
@@ -72,13 +81,13 @@ export class WorkflowFiles {
     }
   }
 
-  /** Parses a few of the listed files in this process, which needs no other to be started. */
-  async parse(paths: readonly string[]): Promise<ParsedFiles> {
+  /** Reads a few of the listed files. A file that cannot be read is there with the reason. */
+  async read(paths: readonly string[]): Promise<ReadonlyMap<string, RegularFile>> {
     const request = (left: readonly string[]) => ({
       paths: left.map((path) => `${this.#root}/${path}`),
       maxBytes: MAX_FILE_BYTES,
     });
-    const files = await this.#askFor<RegularFile>(
+    return this.#askFor<RegularFile>(
       paths,
       async (left) =>
         (await this.#helper.ask("read", request(left))).map(
@@ -90,8 +99,13 @@ export class WorkflowFiles {
         return { kind: "failed", code: "", message: error.message };
       },
     );
+  }
+
+  /** Parses a few of the listed files in this process, which needs no other to be started. */
+  async parse(paths: readonly string[], defaultsOf: DefaultsOf): Promise<ParsedFiles> {
+    const files = await this.read(paths);
     const parsed = new Map<string, ParsedFile>();
-    await inTurns(files, ([path, file]) => parsed.set(path, parseFile(path, file)));
+    await inTurns(files, ([path, file]) => parsed.set(path, parseFile(path, file, defaultsOf(path))));
     return parsed;
   }
 
@@ -103,6 +117,7 @@ export class WorkflowFiles {
    */
   async parseMany(
     paths: readonly string[],
+    defaultsOf: DefaultsOf,
     take: (parsed: ParsedFiles) => Promise<void>,
     isOver: () => boolean,
   ): Promise<number> {
@@ -117,7 +132,12 @@ export class WorkflowFiles {
         const parsed = await this.#askFor<ParsedFile>(
           some,
           async (left) => {
-            const request = { root: this.#root, paths: left, maxBytes: MAX_FILE_BYTES };
+            const about: Record<string, unknown> = {};
+            for (const path of left) {
+              const defaults = defaultsOf(path);
+              if (defaults !== undefined) about[directoryOf(path)] = defaults;
+            }
+            const request = { root: this.#root, paths: left, maxBytes: MAX_FILE_BYTES, about };
             return (await reader.ask("digest", request)) as ParsedFile[];
           },
           (path) => void doubtful.push(path),
@@ -137,7 +157,7 @@ export class WorkflowFiles {
     // The helper, which stays, notices when such a path responds.
     if (doubtful.length === 0) return next;
     if (isOver()) return next - doubtful.length;
-    await take(await this.parse(doubtful));
+    await take(await this.parse(doubtful, defaultsOf));
     return next;
   }
 
@@ -155,7 +175,7 @@ export class WorkflowFiles {
 
   #reader(): FileHelper {
     const command = childCommand(WORKFLOW_READER, join(import.meta.dir, "reader-main.ts"));
-    const reader = new FileHelper(command, systemClock, parseFile);
+    const reader = new FileHelper(command, systemClock, digestFile);
     reader.signals.on("warning", (text) => this.#log.warn(text));
     return reader;
   }

@@ -36,12 +36,13 @@ const WANTED: Readonly<Record<TemplateType, { readonly kinds: readonly TypeKind[
     },
   };
 
-/** @param text the file */
+/** @param text the file @param env names of further variables of the workflow */
 export function checkExpressions(
   root: Located,
   text: string,
+  env: readonly string[],
 ): { readonly findings: readonly Finding[]; readonly hasTemplates: boolean } {
-  const checker = new Checker(shapeOfFile(root), text);
+  const checker = new Checker(shapeOfFile(root, env), text);
   checker.visit(root, Workflow, []);
   return checker;
 }
@@ -162,7 +163,7 @@ function helpFor(template: TemplateType, type: CelType): string | undefined {
 }
 
 /** The names of a file, as far as it can be read, whatever else is wrong with it. */
-function shapeOfFile(root: Located): Shape {
+function shapeOfFile(root: Located, inherited: readonly string[]): Shape {
   const child = (node: Located | undefined, key: string): Located | undefined =>
     node?.children.get(key)?.node;
   const entries = (node: Located | undefined): [string, Located][] =>
@@ -184,7 +185,11 @@ function shapeOfFile(root: Located): Shape {
         String(child(param, "type")?.value ?? "string"),
       ]),
     ),
-    env: new Set(entries(child(root, "env")).map(([name]) => name)),
+    env: new Set([
+      ...inherited,
+      ...entries(child(child(root, "defaults"), "env")).map(([name]) => name),
+      ...entries(child(root, "env")).map(([name]) => name),
+    ]),
     tasks: new Map(entries(child(root, "tasks")).map(([id, task]) => [id, shapeOfTask(task)])),
     isPart: false,
   };

@@ -1,0 +1,107 @@
+/** The settings of a directory of workflow files: `_cdktr.yml`. */
+import { type Diagnostic, type Finding, fileDiagnostic } from "./diagnostic.ts";
+import { hasExpressions } from "./expressions.ts";
+import { findingsOfIssues, placeOf } from "./issues.ts";
+import { type Defaults, DirectorySettings, Workflow } from "./model.ts";
+import { checkTagsAndNames, parseText } from "./parse.ts";
+import type { Located } from "./yaml-tree.ts";
+
+/** Its possible names; the first one counts if both are there. */
+export const SETTINGS_NAMES: readonly string[] = ["_cdktr.yml", "_cdktr.yaml"];
+
+/** Whether a path is that of the settings of its directory, and so of no workflow. */
+export function isSettingsFile(path: string): boolean {
+  return SETTINGS_NAMES.includes(path.slice(path.lastIndexOf("/") + 1));
+}
+
+/** The directory of a file; both are relative to the workflow directory, which is `""`. */
+export function directoryOf(path: string): string {
+  return path.includes("/") ? path.slice(0, path.lastIndexOf("/")) : "";
+}
+
+/** The directories whose settings apply to a file, outermost first. */
+export function directoriesOf(path: string): string[] {
+  const parts = path.split("/").slice(0, -1);
+  return [...parts.keys(), parts.length].map((length) => parts.slice(0, length).join("/"));
+}
+
+/** What the settings of a directory say, or what is wrong with them. */
+export type SettingsResult =
+  | { readonly ok: true; readonly defaults: Defaults | undefined; readonly warnings: readonly Diagnostic[] }
+  | { readonly ok: false; readonly diagnostics: readonly Diagnostic[] };
+
+/** Parses the text of a settings file, like a workflow file. @param path for messages */
+export function parseSettings(text: string, path: string): SettingsResult {
+  const emptyHelp = "delete it, or write defaults: {} if there are none";
+  const result = parseText(text, path, emptyHelp, checkSettings);
+  return result.ok ? { ok: true, defaults: result.value.defaults, warnings: result.warnings } : result;
+}
+
+/** The finding for a second settings file of a directory. */
+export function secondSettings(path: string, first: string): Diagnostic {
+  const message = `the settings of this directory are in ${first}`;
+  return fileDiagnostic(path, "E052", message, "delete one of the two files");
+}
+
+type Settings = { readonly defaults?: Defaults | undefined };
+
+function checkSettings(root: Located): { value: Settings | null; findings: Finding[] } {
+  if (typeof root.value !== "object" || root.value === null || Array.isArray(root.value)) {
+    const message = "the settings of a directory must be a mapping";
+    const finding: Finding = {
+      code: "E012",
+      message,
+      help: 'start it with "defaults:"',
+      ...placeOf(root, []),
+    };
+    return { value: null, findings: [finding] };
+  }
+  const findings = [...checkTagsAndNames(root, DirectorySettings), ...expressionsIn(root)];
+  const foreign = new Set<string>();
+  for (const key of root.children.keys()) {
+    const finding = foreignKey(String(key), root);
+    if (finding === null) continue;
+    foreign.add(String(key));
+    findings.push(finding);
+  }
+  const checked = DirectorySettings.file.safeParse(root.value);
+  if (checked.success) return { value: checked.data, findings };
+  const issues = checked.error.issues.flatMap((issue) => {
+    if (issue.code !== "unrecognized_keys" || issue.path.length > 0) return issue;
+    const keys = issue.keys.filter((key) => !foreign.has(key));
+    return keys.length === 0 ? [] : { ...issue, keys };
+  });
+  findings.push(...findingsOfIssues(issues, root, DirectorySettings));
+  return { value: null, findings };
+}
+
+/** Expressions are about a workflow, and its parameters: they cannot be checked here. */
+function expressionsIn(node: Located): Finding[] {
+  if (typeof node.value !== "string")
+    return [...node.children.values()].flatMap((child) => expressionsIn(child.node));
+  if (!hasExpressions(node.value)) return [];
+  const message = "expressions are not allowed in the settings of a directory";
+  return [
+    {
+      code: "E064",
+      message,
+      help: "write the default into the workflows that need it",
+      start: node.start,
+      end: node.end,
+    },
+  ];
+}
+
+/** A key of workflows, which has no place in settings. */
+function foreignKey(key: string, root: Located): Finding | null {
+  const ofSettings = DirectorySettings.keys(undefined);
+  const ofDefaults = ofSettings.defaults?.keys(undefined) ?? {};
+  if (Object.hasOwn(ofSettings, key)) return null;
+  if (Object.hasOwn(ofDefaults, key)) {
+    const message = `"${key}" does not belong here`;
+    return { code: "E092", message, help: `write it below "defaults:"`, ...placeOf(root, [key]) };
+  }
+  if (!Object.hasOwn(Workflow.keys(undefined), key)) return null;
+  const message = `this file holds settings of its directory, not a workflow: "${key}" does not belong here`;
+  return { code: "E092", message, help: "give the file of a workflow another name", ...placeOf(root, [key]) };
+}
