@@ -16,7 +16,7 @@ import {
   writeFileSync,
 } from "node:fs";
 import { chmod, lstat, opendir, rm } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import type { Outputs } from "../contract/outputs.ts";
 import { errorMessage } from "../errors.ts";
 import { log } from "../log.ts";
@@ -33,6 +33,7 @@ const MAX_STDIN_BYTES = 1024 * 1024;
 /** What a try may be given, in words. No id of a task begins with a dot, as the names of the other files do. */
 const GIVEN = {
   script: "The script of the task",
+  preload: "What is executed before the task",
   stdin: "stdin of the task",
   instructions: "How to start the task",
 } as const;
@@ -69,6 +70,8 @@ export class TryFiles {
   /** The paths in it: a try that waits for its host to have room starts more than once. */
   readonly #given = new Map<keyof typeof GIVEN, string>();
   #hasGiven = false;
+  /** The script, if it is elsewhere. */
+  #amongFiles: string | undefined;
   #hasInputs = false;
   /** The task has ended, and did not make the file for its outputs. */
   #isSilent = false;
@@ -81,11 +84,25 @@ export class TryFiles {
 
   /**
    * Writes the script of a task, which is never an argument: it may be long, and others may see arguments.
+   * @param directory where the task starts by default
    * @returns its path; the name is that of the task, because interpreters print it
    * @throws CannotStartError when the disk cannot be written
    */
-  writeScript(task: string, { text, ending }: Script): string {
-    return this.#give("script", `${task}${ending}`, text);
+  writeScript(task: string, { text, ending, isAmongFiles }: Script, directory: string): string {
+    if (isAmongFiles !== true)
+      return this.#give("script", join(this.#givenDirectory, `${task}${ending}`), text);
+    const path = join(directory, `.${task}-${basename(this.output, ".output")}${ending}`);
+    this.#amongFiles = path;
+    return this.#give("script", path, text);
+  }
+
+  /**
+   * Writes what the runtime of a task executes before it.
+   * @returns the path of the file
+   * @throws CannotStartError when the disk cannot be written
+   */
+  writePreload(text: string): string {
+    return this.#give("preload", join(this.#givenDirectory, ".preload.js"), text);
   }
 
   /**
@@ -99,7 +116,7 @@ export class TryFiles {
       throw new CannotStartError(`stdin has ${bytes} bytes; a task gets at most ${MAX_STDIN_BYTES}.`, {
         hint: "Pass large data on as a file.",
       });
-    return this.#give("stdin", ".stdin", text);
+    return this.#give("stdin", join(this.#givenDirectory, ".stdin"), text);
   }
 
   /**
@@ -108,20 +125,21 @@ export class TryFiles {
    * @throws CannotStartError when the disk cannot be written
    */
   writeInstructions(text: string): string {
-    return this.#give("instructions", ".start.json", text);
+    return this.#give("instructions", join(this.#givenDirectory, ".start.json"), text);
   }
 
-  #give(what: keyof typeof GIVEN, name: string, text: string): string {
+  #give(what: keyof typeof GIVEN, path: string, text: string): string {
     const known = this.#given.get(what);
     if (known !== undefined) return known;
-    const path = join(this.#givenDirectory, name);
     try {
-      this.#hasGiven = true;
-      if (this.#given.size === 0) mkdirSync(this.#givenDirectory, { recursive: true, mode: 0o700 });
+      if (path !== this.#amongFiles && !this.#hasGiven) {
+        this.#hasGiven = true;
+        mkdirSync(this.#givenDirectory, { recursive: true, mode: 0o700 });
+      }
       writeFileSync(path, text, { mode: 0o600 });
       this.#given.set(what, path);
     } catch (error) {
-      throw cannotWrite(`${GIVEN[what]} cannot be written to ${path}`, dirname(this.#givenDirectory), error);
+      throw cannotWrite(`${GIVEN[what]} cannot be written to ${path}`, dirname(path), error);
     }
     return path;
   }
@@ -168,6 +186,7 @@ export class TryFiles {
   remove(): void {
     if (this.#hasInputs) void removeFiles(this.inputs);
     if (this.#hasGiven) void removeFiles(this.#givenDirectory);
+    if (this.#amongFiles !== undefined) void removeFiles(this.#amongFiles);
     if (!this.#isSilent) void removeFiles(this.output);
   }
 }

@@ -23,6 +23,7 @@ import {
   type Performed,
   type Performer,
   performerOf,
+  preloadOf,
   type ResponseValues,
   scriptOf,
   startsInRunDirectory,
@@ -471,10 +472,12 @@ export class TaskRun {
     const { openFiles, runDirectory } = this.#context;
     const directory = startsInRunDirectory(config) ? runDirectory.make() : this.#context.directory;
     const script = scriptOf(config);
+    const preload = preloadOf(config);
     let context: ExecutionContext = {
       directory,
       environment,
-      ...(script === null ? {} : { script: files.writeScript(id, script) }),
+      ...(script === null ? {} : { script: files.writeScript(id, script, directory) }),
+      ...(preload === undefined ? {} : { preload: files.writePreload(preload) }),
     };
     const envFile = env_file === undefined ? undefined : this.#envFile(env_file, context);
     let barrier = this.#barrier(context, envFile);
@@ -489,7 +492,15 @@ export class TaskRun {
     }
     this.#mount = barrier?.point;
     if (barrier === undefined) return commandFor(config, context);
-    const instructions: Instructions = { config, directory, script: context.script, envFile, openFiles };
+    const { script: file, preload: before } = context;
+    const instructions: Instructions = {
+      config,
+      directory,
+      script: file,
+      preload: before,
+      envFile,
+      openFiles,
+    };
     return starterCommand(instructions, environment, (text) => files.writeInstructions(text));
   }
 

@@ -25,6 +25,7 @@ export interface Instructions {
   /** As in ExecutionContext. */
   readonly directory: string;
   readonly script?: string | undefined;
+  readonly preload?: string | undefined;
   readonly envFile?: EnvFile | undefined;
   /** The soft limit of open files; undefined for that of the agent. */
   readonly openFiles?: number | undefined;
@@ -68,9 +69,9 @@ export function startTask(how: string): number {
   for (const [name, value] of Object.entries(process.env)) if (value !== undefined) environment[name] = value;
   try {
     const instructions: Instructions = JSON.parse(how.startsWith("{") ? how : readFileSync(how, "utf8"));
-    const { config, directory, script, envFile, openFiles } = instructions;
+    const { config, directory, script, preload, envFile, openFiles } = instructions;
     if (envFile !== undefined) environment = withEnvFile(environment, envFile);
-    const command = commandFor(config, { directory, environment, script });
+    const command = commandFor(config, { directory, environment, script, preload });
     if (openFiles !== undefined) setOpenFilesLimit(openFiles);
     become(command);
   } catch (error) {

@@ -1,8 +1,8 @@
 /** Checks what the tasks of a workflow file do: that each has exactly one of `run` and `config`, and that no expression is in a script. */
 import type { Finding } from "./diagnostic.ts";
 import { nodeAt } from "./issues.ts";
-import { scriptsOf } from "./kinds/index.ts";
-import { meaningOf } from "./vocabulary.ts";
+import { checksOf } from "./kinds/index.ts";
+import { meaningOf, type WordPlace } from "./vocabulary.ts";
 import type { Located, LocatedChild } from "./yaml-tree.ts";
 
 /** Checks the tasks as far as they can be read, whatever else is wrong with the file. @param text of the file, in which the nodes are */
@@ -24,7 +24,7 @@ function checkTask(id: string, task: LocatedChild, text: string): Finding[] {
   const config = keys.get("config");
   const placeOf = ({ key, node }: LocatedChild) => key ?? node;
   const has = (child: LocatedChild | undefined) => child !== undefined && child.node.value !== null;
-  if (run === undefined && config === undefined && !isSaidOtherwise(task.node)) {
+  if (run === undefined && config === undefined && !isSaidOtherwise(task.node, "task", ["run", "config"])) {
     const help = "write run: echo hello, or config: !Subprocess with a cmd";
     findings.push({
       code: "E011",
@@ -66,23 +66,36 @@ function checkTask(id: string, task: LocatedChild, text: string): Finding[] {
   }
   if (run !== undefined) {
     const values = { shell: textOf(shell) };
-    findings.push(...inScript("run", run, () => scriptsOf("Shell")?.variable(values), text));
+    findings.push(...inScript("run", run, () => checksOf("Shell")?.scripts?.variable(values), text));
   }
-  const scripts = scriptsOf(config?.node.tag?.name);
-  if (config === undefined || scripts === undefined) return findings;
-  for (const key of scripts.keys) {
+  const tag = config?.node.tag?.name;
+  const { scripts, eitherOf } = checksOf(tag) ?? {};
+  if (config === undefined) return findings;
+  if (eitherOf !== undefined && isMapping(config.node.value)) {
+    const [one, other] = eitherOf;
+    const given = eitherOf.filter((key) => has(config.node.children.get(key)));
+    const say = (message: string, help: string) =>
+      findings.push({ code: "E014", message, help, ...placeOf(config) });
+    if (given.length === 2) say(`!${tag} has both "${one}" and "${other}"`, "keep one");
+    else if (given.length === 0 && !isSaidOtherwise(config.node, "config", eitherOf))
+      say(
+        `!${tag} needs "${one}" or "${other}"`,
+        `write ${other}: | and the program below it, or ${one}: FILE`,
+      );
+  }
+  for (const key of scripts?.keys ?? []) {
     const script = config.node.children.get(key);
     const values = { shell: textOf(config.node.children.get("shell")) };
-    if (script !== undefined) findings.push(...inScript(key, script, () => scripts.variable(values), text));
+    if (script !== undefined) findings.push(...inScript(key, script, () => scripts?.variable(values), text));
   }
   return findings;
 }
 
 /** Whether a word of another tool stands for what is missing: it is reported, and explained, as an unknown key. */
-function isSaidOtherwise({ children }: Located): boolean {
+function isSaidOtherwise({ children }: Located, place: WordPlace, missing: readonly string[]): boolean {
   return [...children].some(([word, { node }]) => {
-    const meant = meaningOf("task", String(word), ["run", "config"], node.value)?.key;
-    return meant === "run" || meant === "config";
+    const meant = meaningOf(place, String(word), missing, node.value)?.key;
+    return meant != null && missing.includes(meant);
   });
 }
 

@@ -74,7 +74,7 @@ describe("a script", () => {
       lax: { config: shell("false; echo on", { shell: "bash --norc" }) },
       cat: { config: shell("some\ntext", { shell: "cat" }) },
     });
-    expect(outcome.log("py")).toEqual(["INFO py.py 1"]);
+    expect(outcome.log("py")).toEqual(["INFO -1.py 1"]);
     expect(outcome.log("isolated")).toEqual(["INFO 1"]);
     expect(outcome.log("env")).toEqual(["INFO 1"]);
     expect(outcome.log("sh")).toEqual([expect.stringMatching(/^INFO (eu|ue)/)]);
@@ -118,6 +118,108 @@ describe("a script", () => {
     slice.start();
     const outcome = bench.outcome(run, await slice.over);
     expect(outcome.last("a").error).toMatch(/^The script of the task cannot be written to \S+\/a\.sh: /);
+  });
+});
+
+const bun = (more: {
+  code?: string;
+  script_path?: string;
+  args?: string[];
+  working_directory?: string;
+}): TaskConfig => ({
+  type: "Bun",
+  script_path: null,
+  code: null,
+  args: [],
+  working_directory: null,
+  ...more,
+});
+
+describe("!Bun", () => {
+  test("runs TypeScript where nothing is installed, with its arguments, among the files of the run", async () => {
+    using bench = new Bench({ environment: { PATH: "/nowhere", HOME: "/nowhere" } });
+    const outcome = await bench.run({
+      make: { config: bun({ code: "await Bun.write('helper.ts', 'export const two: number = 2;');" }) },
+      use: {
+        depends: ["make"],
+        config: bun({
+          code: `import { two } from "./helper.ts";
+            const name: string = "O'Neil";
+            console.log(name, two, process.argv.slice(2), process.cwd() === process.env.CDKTR_RUN_DIRECTORY);
+            console.log(Object.keys(process.env).filter((key) => key.startsWith("BUN")));
+            throw new Error("the end");`,
+          args: ["-rf", "$(x)", "--help"],
+        }),
+      },
+      script: { depends: ["make"], config: bun({ script_path: "helper.ts" }) },
+      none: { config: bun({ script_path: "missing.ts" }) },
+    });
+    expect(outcome.log("use").filter((line) => line.startsWith("INFO"))).toEqual([
+      `INFO O'Neil 2 [ "-rf", "$(x)", "--help" ] true`,
+      "INFO []",
+    ]);
+    expect(outcome.last("use").error).toMatch(/^exit status 1: /);
+    expect(outcome.statuses("script")).toEqual(["RUNNING", "COMPLETED"]);
+    expect(outcome.log("none")).toEqual([
+      expect.stringMatching(/^ERROR The script \S+\/runs\/\S+\/missing\.ts does not exist\.$/),
+      "ERROR script_path is relative to the working directory of the task, which is by default the run's own.",
+    ]);
+  });
+
+  test("is not passed on to the programs that it starts, and files around it do not change it", async () => {
+    using bench = new Bench();
+    const show = "['sh', '-c', 'echo $0 ${BUN_BE_BUN-none}', NAME]";
+    const spawned = ["Bun.spawnSync(WORDS)", "Bun.spawnSync({cmd: WORDS})"].map(
+      (call, n) =>
+        `console.log(${call.replace("WORDS", show.replace("NAME", `"${n}"`))}.stdout.toString().trim());`,
+    );
+    const outcome = await bench.run({
+      make: {
+        config: shell(
+          "echo 'preload = [\"./evil.ts\"]' > bunfig.toml; echo 'console.log(\"evil\")' > evil.ts; echo EVIL=1 > .env",
+        ),
+      },
+      a: {
+        depends: ["make"],
+        config: bun({
+          code: `${spawned.join("\n")}
+            import { spawnSync } from "node:child_process";
+            console.log(spawnSync("sh", ["-c", "echo \${BUN_BE_BUN-none}"]).stdout.toString().trim(), process.env.EVIL);
+            console.log(await Bun.$\`echo \${process.env.BUN_BE_BUN ?? "none"}\`.text().then((text) => text.trim()));`.replaceAll(
+            "\\",
+            "",
+          ),
+        }),
+      },
+    });
+    expect(outcome.log("a")).toEqual(["INFO 0 none", "INFO 1 none", "INFO none undefined", "INFO none"]);
+    await until(() => leftIn(bench).length === 0, "everything is removed");
+  });
+});
+
+describe("!UvPython with a script", () => {
+  const uv = (more: { script: string; python?: string; packages?: string[] }): TaskConfig => ({
+    type: "UvPython",
+    script_path: "",
+    args: ["x y"],
+    packages: [],
+    is_uv_project: false,
+    working_directory: null,
+    uv_path: "./uv",
+    ...more,
+  });
+
+  test("passes it as a file among those of the run, with the version of Python", async () => {
+    using bench = new Bench();
+    const fake =
+      'echo \'#!/bin/sh\nfor word; do echo "$word"; done; cat "$1"\' > uv; chmod +x uv; touch helper.py';
+    const outcome = await bench.run({
+      make: { config: shell(fake) },
+      a: { depends: ["make"], config: uv({ script: "import helper\n", python: "3.12", packages: ["p"] }) },
+    });
+    const words = outcome.log("a").map((line) => line.replace(/^\w+ /, ""));
+    expect(words.slice(0, 4)).toEqual(["run", "--python=3.12", "--with", "p"]);
+    expect(words.slice(4, 6)).toEqual([expect.stringMatching(/\/runs\/[^/]+\/\.a-[0-9a-f-]+-1\.py$/), "x y"]);
   });
 });
 
@@ -175,6 +277,15 @@ describe("the run's own directory", () => {
         "is not the id of a run",
       );
   });
+});
+
+test("Python finds modules in the run's own directory", async () => {
+  using bench = new Bench();
+  const outcome = await bench.run({
+    make: { config: shell("echo 'two = 2' > helper.py") },
+    a: { depends: ["make"], config: shell("import helper\nprint(helper.two)", { shell: "python3" }) },
+  });
+  expect(outcome.log("a")).toEqual(["INFO 2"]);
 });
 
 describe("stdin", () => {

@@ -200,6 +200,25 @@ describe("with real uv", () => {
   const printed = (outcome: Outcome) =>
     outcome.lines.filter((line) => line.level === "INFO").map((line) => line.payload);
 
+  test("a script that the workflow file has inline, with modules beside it", async () => {
+    using bench = new Bench();
+    const make = "echo 'two = 2' > helper.py";
+    const outcome = await bench.run({
+      make: { config: { type: "Shell", script: make, shell: null, working_directory: null } },
+      t: {
+        depends: ["make"],
+        config: uv({
+          script_path: "",
+          script: "import sys, helper\nprint(helper.two, sys.argv[1:])",
+          python: `${process.env.UV_PYTHON ?? "3"}`,
+          args: ["a b"],
+          uv_path: uvPath,
+        }),
+      },
+    });
+    expect(printed(outcome)).toEqual(["2 ['a b']"]);
+  });
+
   test("a script with packages", async () => {
     using bench = new Bench();
     write(bench, "show.py", SHOW);

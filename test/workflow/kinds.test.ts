@@ -20,6 +20,13 @@ test.each([
   ],
   ["!Shell {script: 'a; b'}", [], ["a; b"]],
   ["!Shell {script: 'a', shell: python3  -u}", ["python3", "-u"], ["a"]],
+  [
+    "!UvPython {script: 'x', python: '3.12', packages: [p]}",
+    ["uv", "run", "--python", "3.12", "--with", "p"],
+    ["x"],
+  ],
+  ["!Bun {code: 'f(1)', args: [a]}", ["bun"], ["f(1)", "a"]],
+  ["!Bun {script_path: x.ts}", ["bun"], ["x.ts"]],
   ["!UvPython {script_path: x.py, is_uv_project: true, uv_path: /bin/uv}", ["/bin/uv", "run"], ["x.py"]],
 ])("%s is shown as a command", (text, runner, command) => {
   const config = configOf(text);
@@ -37,6 +44,9 @@ test("a config without a tag is of the kind whose own keys it has", () => {
   expect(likelyTag(["cmd", "args"])).toBe("Subprocess");
   expect(likelyTag(["packages"])).toBe("UvPython");
   expect(likelyTag(["shell", "script"])).toBe("Shell");
+  expect(likelyTag(["code", "args"])).toBe("Bun");
+  expect(likelyTag(["script_path", "args"])).toBe("UvPython");
+  expect(likelyTag(["script"])).toBe("Shell");
   expect(likelyTag(["cmd", "script_path", "packages"])).toBe("UvPython");
   expect(likelyTag(["args", "working_directory", "nonsense"])).toBeNull();
 });
@@ -83,6 +93,10 @@ describe("run", () => {
 
   test.each([
     ["run: x", 3],
+    ["config: !Bun {code: x}", 3],
+    ["config: !UvPython {script: x}", 3],
+    ["config: !UvPython {script_path: x, python: '3.12'}", 3],
+    ["config: !UvPython {script_path: x}", 1],
     ["config: !Shell {script: x}", 3],
     ["config: !Subprocess {cmd: x}\n    stdin: y", 3],
     ["config: !Subprocess {cmd: x}\n    env_file: y", 3],

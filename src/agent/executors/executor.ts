@@ -23,6 +23,8 @@ export interface ExecutionContext {
   readonly environment: Readonly<Record<string, string>>;
   /** The file with its {@link Executor.script}; absolute. */
   readonly script?: string | undefined;
+  /** The file with the {@link Executor.preload}; absolute. */
+  readonly preload?: string | undefined;
 }
 
 /** What a task executes, if its workflow file has it inline. */
@@ -30,12 +32,16 @@ export interface Script {
   readonly text: string;
   /** How the name of its file ends, such as `.sh`. */
   readonly ending: string;
+  /** It finds other files by where its own is, such as modules: its file is in the directory in which the task starts by default. */
+  readonly isAmongFiles?: boolean;
 }
 
 /** Turns the configuration of one task type into a command. */
 export interface Executor<Config> {
   /** The script, which becomes a private file before the command is asked for; null if this task has none. */
   script?(config: Config): Script | null;
+  /** What the runtime executes before the task, which becomes a private file too. */
+  readonly preload?: string;
   /** Whether the task starts in the run's own directory; by default tasks start in the agent's working directory. */
   startsInRunDirectory?(config: Config): boolean;
   /** What starting the command touches: first the working directory, then paths and names to look up in PATH. */

@@ -1,5 +1,6 @@
 import { VERSION } from "../../build-facts.ts";
 import type { TaskConfig } from "../../workflow/model.ts";
+import { bun } from "./bun.ts";
 import {
   CannotStartError,
   type Command,
@@ -33,6 +34,7 @@ const EXECUTORS: {
   UvPython: uvPython,
   Shell: shell,
   Http: http,
+  Bun: bun,
 };
 
 /**
@@ -58,6 +60,11 @@ export function touchedBy<C extends TaskConfig>(
 /** The script of a task, see {@link Executor.script}; null if it has none. */
 export function scriptOf<C extends TaskConfig>(config: C): Script | null {
   return executorOf(config)?.script?.(config) ?? null;
+}
+
+/** What is executed before a task, see {@link Executor.preload}. */
+export function preloadOf<C extends TaskConfig>(config: C): string | undefined {
+  return executorOf(config)?.preload;
 }
 
 /** Whether a task starts in the run's own directory, see {@link Executor.startsInRunDirectory}. */

@@ -1,5 +1,5 @@
 import { resolve } from "node:path";
-import { languageOf, PYTHON, type ShellConfig, shellWords } from "../../workflow/kinds/shell.ts";
+import { JAVASCRIPT, languageOf, PYTHON, type ShellConfig, shellWords } from "../../workflow/kinds/shell.ts";
 import { CannotStartError, type ExecutionContext, type Executor } from "./executor.ts";
 import { expandHome, kindOf, workingDirectory } from "./paths.ts";
 
@@ -17,7 +17,14 @@ const NO_INTERPRETER =
 
 /** `!Shell`, and `run:` of a task: an interpreter with the file of the script. */
 export const shell: Executor<ShellConfig> = {
-  script: ({ script, shell }) => ({ text: script, ending: languageOf(shell).ending }),
+  script({ script, shell }) {
+    const language = languageOf(shell);
+    return {
+      text: script,
+      ending: language.ending,
+      isAmongFiles: language === PYTHON || language === JAVASCRIPT,
+    };
+  },
   startsInRunDirectory: () => true,
   touches: (config, context) => [
     workingDirectory(config.working_directory, context),

@@ -17,10 +17,12 @@ const INLINE_METADATA = /^# \/\/\/ script\s*$/m;
  * parent directory (`--no-project`): otherwise uv would install that project and write into its directory.
  */
 export const uvPython: Executor<UvPythonConfig> = {
+  script: ({ script }) => (script === undefined ? null : { text: script, ending: ".py", isAmongFiles: true }),
+  startsInRunDirectory: ({ script }) => script !== undefined,
   touches(config, context) {
     const { environment } = context;
     const cwd = workingDirectory(config.working_directory, context);
-    const script = resolve(cwd, expandHome(config.script_path, environment));
+    const script = context.script ?? resolve(cwd, expandHome(config.script_path, environment));
     const usual = USUAL_PLACES.map((place) => join(environment.HOME || "/", place));
     const projects = config.is_uv_project ? [] : projectFilesAround(cwd);
     return [cwd, script, expandHome(config.uv_path ?? "uv", environment), ...usual, ...projects];
@@ -28,7 +30,7 @@ export const uvPython: Executor<UvPythonConfig> = {
   command(config, context) {
     const cwd = workingDirectory(config.working_directory, context);
     checkDirectory(cwd);
-    const script = expandHome(config.script_path, context.environment);
+    const script = context.script ?? expandHome(config.script_path, context.environment);
     const path = resolve(cwd, script);
     const kind = kindOf(path);
     if (kind !== "file") {
@@ -51,6 +53,7 @@ export const uvPython: Executor<UvPythonConfig> = {
       !hasInlineMetadata(path)
     )
       options.unshift("--no-project");
+    if (config.python !== undefined) options.unshift(`--python=${config.python}`);
     // uv treats a name that does not end in .py as a command.
     if (!/\.pyw?$/.test(script)) options.push("--script");
     return {

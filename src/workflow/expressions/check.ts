@@ -2,7 +2,7 @@
 import type { Finding } from "../diagnostic.ts";
 import type { AnyField, Place, TemplateType } from "../field.ts";
 import { type IssuePath, subjectName } from "../issues.ts";
-import { scriptsOf } from "../kinds/index.ts";
+import { checksOf } from "../kinds/index.ts";
 import { Workflow } from "../model.ts";
 import type { Located } from "../yaml-tree.ts";
 import { type Compiled, compileTemplate } from "./compiled.ts";
@@ -66,7 +66,7 @@ class Checker {
       return;
     }
     // An expression in a script is an error of its own, see check-work.ts.
-    const scripts = isTask(path) ? ["run"] : (scriptsOf(node.tag?.name)?.keys ?? []);
+    const scripts = isTask(path) ? ["run"] : (checksOf(node.tag?.name)?.scripts?.keys ?? []);
     for (const [key, child] of node.children) {
       if (scripts.includes(String(key))) continue;
       this.visit(child.node, field?.child(key, node.tag?.name), [...path, key]);

@@ -2,13 +2,14 @@
 import { z } from "zod";
 import { Field, type ValueOf } from "../field.ts";
 import { TAG_KEY } from "../yaml-tree.ts";
+import { BunProgram } from "./bun.ts";
 import { Http } from "./http.ts";
 import type { KindFacts } from "./kind.ts";
 import { Shell } from "./shell.ts";
 import { Subprocess } from "./subprocess.ts";
 import { UvPython } from "./uv-python.ts";
 
-const KINDS = { Subprocess, UvPython, Shell, Http } as const;
+const KINDS = { Subprocess, UvPython, Shell, Bun: BunProgram, Http } as const;
 type Tag = keyof typeof KINDS;
 
 /** The possible tags of a task's config. */
@@ -37,21 +38,26 @@ export function factsOf(config: TaskConfig): KindFacts<TaskConfig> {
   return (kind?.facts as KindFacts<TaskConfig> | undefined) ?? { command: ({ type }) => [`!${type}`] };
 }
 
-/** The scripts in a config with this tag, see {@link KindFacts}. */
-export function scriptsOf(tag: string | undefined): KindFacts<TaskConfig>["scripts"] {
-  return tag !== undefined && Object.hasOwn(KINDS, tag) ? KINDS[tag as Tag].facts.scripts : undefined;
+/** What is to be checked in a config with this tag, see {@link KindFacts}. */
+export function checksOf(
+  tag: string | undefined,
+): Pick<KindFacts<TaskConfig>, "scripts" | "eitherOf"> | undefined {
+  return tag !== undefined && Object.hasOwn(KINDS, tag) ? KINDS[tag as Tag].facts : undefined;
 }
 
 /** The script of a task if its file has it inline; null if it has none. */
 export function scriptTextOf(config: TaskConfig): string | null {
-  for (const key of scriptsOf(config.type)?.keys ?? []) {
+  for (const key of checksOf(config.type)?.scripts?.keys ?? []) {
     const text = (config as Readonly<Record<string, unknown>>)[key];
     if (typeof text === "string" && text !== "") return text;
   }
   return null;
 }
 
-/** The kind that a config without a tag probably is: the one with the most keys that no other kind has; on a tie the later one. */
+/**
+ * The kind that a config without a tag probably is: the one with the most keys that no other kind has, on a tie the later one; without such
+ * keys, the one whose first key it has.
+ */
 export function likelyTag(keys: readonly string[]): Tag | null {
   const ownersOf = (key: string) => TASK_TAGS.filter((tag) => Object.hasOwn(KINDS[tag].keys(tag), key));
   const telling = keys
@@ -60,5 +66,7 @@ export function likelyTag(keys: readonly string[]): Tag | null {
     .flat();
   const count = (tag: Tag) => telling.filter((one) => one === tag).length;
   const [likely] = [...TASK_TAGS].reverse().sort((a, b) => count(b) - count(a));
-  return likely !== undefined && count(likely) > 0 ? likely : null;
+  if (likely !== undefined && count(likely) > 0) return likely;
+  const firstKey = (tag: Tag) => Object.keys(KINDS[tag].keys(tag)).find((key) => key !== TAG_KEY) ?? "";
+  return TASK_TAGS.find((tag) => keys.includes(firstKey(tag))) ?? null;
 }

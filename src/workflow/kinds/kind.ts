@@ -20,6 +20,8 @@ export interface KindFacts<Config> {
   };
   /** Keys of the task that mean nothing for this kind. */
   readonly ignores?: readonly string[];
+  /** Two keys of which a config has exactly one. */
+  readonly eitherOf?: readonly [string, string];
   /** Finds a key that is valid but has no effect in this config, and says what to do. */
   readonly noEffect?: (config: Config) => { key: string; where: string; help: string } | null;
 }

@@ -19,7 +19,7 @@ export const PYTHON: Language = {
   ending: ".py",
   variable: 'os.environ["NAME"]',
 };
-const JAVASCRIPT: Language = {
+export const JAVASCRIPT: Language = {
   interpreters: /^(node|nodejs|bun|deno)$/,
   ending: ".js",
   variable: "process.env.NAME",

@@ -5,7 +5,7 @@ import { hostname } from "node:os";
 import { join } from "node:path";
 import { type Cluster, startCluster } from "../../support/cdktr.ts";
 import { PATIENT, trigger } from "../failures/support.ts";
-import { gate, linesOf, processesWith, runOver, until } from "../support/fixtures.ts";
+import { BINARY, COMPILED, gate, linesOf, processesWith, runOver, until } from "../support/fixtures.ts";
 
 let cluster: Cluster;
 const at = (name: string) => join(cluster.directory, name);
@@ -83,6 +83,29 @@ test("tasks share a directory of the run, stdin and interpreters are what the fi
   // Kept for whoever looks for the reason; that of the run before, which completed, is not.
   expect(readFileSync(join(directory, "found"), "utf8")).toBe("kept\n");
   await until("nothing else is kept", () => directories("agent-1").join() === `${run}-1`);
+});
+
+test("!Bun runs TypeScript with the executable itself, whose children are cdktr again", async () => {
+  cluster.writeWorkflow(
+    "bun.yml",
+    `tasks:
+  a:
+    env: {PATH: /nowhere, SELF: ${JSON.stringify(COMPILED ? BINARY : "")}}
+    config: !Bun
+      args: ["$(x)", "--version"]
+      code: |
+        import { join } from "node:path";
+        const words: string[] = process.argv.slice(2);
+        console.log(words, process.env.BUN_BE_BUN, join("a", "b"));
+        // As Bun it would look for a script of this name.
+        const isCdktr = !process.env.SELF || Bun.spawnSync([process.env.SELF, "version"]).success;
+        console.log(isCdktr);
+`,
+  );
+  await until("it is loaded", async () => "bun" in (await cluster.client.listWorkflows()));
+  const run = await trigger(cluster, "bun");
+  expect((await runOver(cluster.client, run)).status).toBe("COMPLETED");
+  expect(await linesOfRun(run, "a")).toEqual(['[ "$(x)", "--version" ] undefined a/b', "true"]);
 });
 
 test("a directory of a run that agents share goes when the run is over, whichever of them ends it", async () => {
