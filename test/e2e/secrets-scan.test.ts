@@ -150,7 +150,7 @@ test("what tasks print of their secrets is hidden before it is written or sent; 
     `
 secrets:
   DB: {file: ./db}
-  VAULT: {command: [cat, vault]}
+  VAULT: {command: [sh, -c, 'cat "$HIDDEN_FILE"']}
   PROD: {env: PROD_KEY}
   API: {store: api_key}
 tasks:
@@ -175,7 +175,7 @@ tasks:
     config: !Subprocess {cmd: sh, args: [-c, 'cat db vault; cat "$CDKTR_INPUTS/print.json"']}
   look:
     depends: [print]
-    config: !Subprocess {cmd: sh, args: [-c, 'env | grep -c PROD_KEY; ${gate(at("open")).replaceAll("'", "''")}']}
+    config: !Subprocess {cmd: sh, args: [-c, 'env | grep -c -e PROD_KEY -e HIDDEN_; ${gate(at("open")).replaceAll("'", "''")}']}
     secrets: [DB]
 `,
   );
@@ -186,7 +186,14 @@ tasks:
   using api = new Wire(cluster.ports.api);
   using logs = new Wire(cluster.ports.listening);
   const agent = await cluster.startAgent(["--suffix", "one"], {
-    env: { PROD_KEY: SECRETS.env, CDKTR_PRINCIPAL_PORT: api.port, CDKTR_LOGS_LISTENING_PORT: logs.port },
+    env: {
+      PROD_KEY: SECRETS.env,
+      // Commands of secrets see it, and tasks do not.
+      HIDDEN_FILE: "vault",
+      CDKTR_SECRET_VARIABLES: "HIDDEN_*",
+      CDKTR_PRINCIPAL_PORT: api.port,
+      CDKTR_LOGS_LISTENING_PORT: logs.port,
+    },
   });
   const tail = cluster.spawn(["logs", "tail", "--verbose"]);
   const run = await trigger(cluster, "leaks");
@@ -294,6 +301,9 @@ tasks:
     return over.tasks[0]?.error ?? rows[0]?.[7];
   };
   expect((await secrets(["list"])).stderr).toContain("No secrets.");
+  expect((await cluster.cdktr(["workflow", "show", "size"])).stdout).toMatch(
+    /^Secrets +API: api_key of the principal's store$/m,
+  );
   expect(await run()).toBe(
     'Cannot start: the secret API cannot be read: the principal has no secret "api_key".',
   );

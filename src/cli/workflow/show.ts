@@ -7,6 +7,7 @@ import { factsOf, scriptTextOf } from "../../workflow/kinds/index.ts";
 import type { TaskDefinition, TriggerDefinitions, WorkflowDefinition } from "../../workflow/model.ts";
 import { paramRulesText, paramsSchema } from "../../workflow/param-types.ts";
 import { planOf } from "../../workflow/plan.ts";
+import type { SecretSource } from "../../workflow/secrets.ts";
 import { expectedSlices, type NextSlice } from "../../workflow/slices.ts";
 import { command } from "../support/command.ts";
 import { principalNow, withPrincipal } from "../support/connect.ts";
@@ -93,6 +94,10 @@ async function printWorkflow(
   await fact("Agent dies", FAILOVER[definition.failover]);
   await fact("Timeout", timeout_ms === null ? null : formatDuration(timeout_ms));
   await fact("Environment", environment(definition.env));
+  const secrets = Object.entries(definition.secrets ?? {}).map(
+    ([name, source]) => `${name}: ${whereIs(source)}`,
+  );
+  await fact("Secrets", secrets.length === 0 ? null : plainText(secrets.join(", ")));
   const outputs = Object.keys(definition.outputs ?? {});
   await fact("Outputs", outputs.length === 0 ? null : plainText(outputs.join(", ")));
 
@@ -127,6 +132,16 @@ async function printWorkflow(
     );
     for (const line of summary.error.split("\n")) await printLine(`  ${plainText(line)}`);
   }
+}
+
+/** Where a secret is. */
+function whereIs({ file, env, command, store }: SecretSource): string {
+  if (file !== undefined) return `file ${file}`;
+  if (env !== undefined) return `variable ${env} of the agent`;
+  if (command !== undefined) return `command ${command.join(" ")}`;
+  return store === undefined
+    ? "somewhere that only a newer cdktr knows"
+    : `${store} of the principal's store`;
 }
 
 const MOST_SLICES = 8;

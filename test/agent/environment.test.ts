@@ -1,0 +1,35 @@
+import { expect, test } from "bun:test";
+import { inheritedEnvironment } from "../../src/agent/environment.ts";
+
+const OWN = {
+  PATH: "/bin",
+  AWS_KEY: "a",
+  AWS_REGION: "b",
+  VAULT_TOKEN: "c",
+  VAULT_TOKENS: "d",
+  CDKTR_KEY_FILE: "e",
+  CDKTR_PRINCIPAL_HOST: "f",
+  CDKTR_TASK_ID: "g",
+  CREDENTIALS_DIRECTORY: "h",
+  ABSENT: undefined,
+};
+
+test("tasks inherit everything but secrets of cdktr, what a service manager sets for the agent alone, and markers of tasks", () => {
+  expect(Object.keys(inheritedEnvironment(OWN))).toEqual([
+    "PATH",
+    "AWS_KEY",
+    "AWS_REGION",
+    "VAULT_TOKEN",
+    "VAULT_TOKENS",
+    "CDKTR_PRINCIPAL_HOST",
+  ]);
+});
+
+test.each([
+  ["AWS_*,VAULT_TOKEN", ["PATH", "VAULT_TOKENS", "CDKTR_PRINCIPAL_HOST"]],
+  [" AWS_* , VAULT_TOKEN? ,", ["PATH", "VAULT_TOKEN", "CDKTR_PRINCIPAL_HOST"]],
+  ["aws_*", ["PATH", "AWS_KEY", "AWS_REGION", "VAULT_TOKEN", "VAULT_TOKENS", "CDKTR_PRINCIPAL_HOST"]],
+  ["*", []],
+])("CDKTR_SECRET_VARIABLES=%s withholds what it names", (secret, left) => {
+  expect(Object.keys(inheritedEnvironment(OWN, secret))).toEqual(left);
+});
