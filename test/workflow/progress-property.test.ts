@@ -2,11 +2,11 @@
 import { expect, test } from "bun:test";
 import { readPlacement } from "../../src/workflow/placement.ts";
 import { type Plan, type PlanNode, planFrom } from "../../src/workflow/plan.ts";
-import { type Decision, Progress, type TaskEnd } from "../../src/workflow/progress.ts";
+import { type Decision, type Item, Progress, type TaskEnd } from "../../src/workflow/progress.ts";
+import type { RunFacts } from "../../src/workflow/run-facts.ts";
 import { nextSlices } from "../../src/workflow/slices.ts";
 import type { RunStatus } from "../../src/workflow/status.ts";
 import { LONG } from "../support/long.ts";
-import { FACTS } from "./progress-support.ts";
 import { type ModelTask, ReferenceModel } from "./reference-model.ts";
 import { randomDag, randomNumbers } from "./support.ts";
 
@@ -14,37 +14,62 @@ const CASES = LONG ? 50_000 : 2000;
 const ENDS = ["COMPLETED", "FAILED", "CRASHED", "CANCELLED", "SKIPPED"] as const;
 const PLACES = ["{}", '{"runs_on":{"zone":"eu"}}', '{"spread":true}'];
 const HOOKS = ["on_success", "on_failure", "on_cancel", "on_exit"] as const;
+const WAITS = ["time", "person", "run"] as const;
+const FACTS: RunFacts = {
+  params: {},
+  run: {
+    id: "run",
+    workflow_id: "flow",
+    attempt: 1,
+    trigger: "api",
+    scheduled_time_ms: null,
+    created_at_ms: 0,
+  },
+  event: {},
+  env: {},
+};
+const VERDICTS = { skip: { skip: "its condition" }, fail: { fail: "its condition cannot be computed" } };
 
 type Task = PlanNode & ModelTask;
 
 class Case {
   readonly #random: () => number;
   readonly #plan: Plan;
-  readonly #progress: Progress;
+  #progress: Progress;
   readonly #model: ReferenceModel;
   /** What the machine has said to be over, or was told. */
   #told: Set<string>;
   #isFinished = false;
-  readonly #slices: string[][] = [];
+  #slices: string[][] = [];
   readonly #toExpand = new Set<string>();
+  /** The items of fan-outs, as the machine was told. */
+  readonly #items = new Map<string, readonly Item[]>();
   readonly #scope: ReadonlySet<string>;
   /** Whether several agents share it. */
   readonly #isShared: boolean;
+  readonly #room: number;
   readonly #trace: string[] = [];
 
   constructor(seed: number) {
     this.#random = randomNumbers(seed);
     this.#isShared = this.#chance(0.6);
+    this.#room = 1 + Math.floor(this.#random() * 4);
     const tasks = this.#tasks();
     const over = this.#over(tasks);
     const scope = this.#isShared || this.#chance(0.5) ? undefined : this.#part(tasks, over);
     this.#plan = planFrom(tasks);
-    const facts = () => FACTS;
-    const tasksOf = scope === undefined ? {} : { tasks: scope };
-    this.#progress = new Progress(this.#plan, { facts, over, ...tasksOf });
+    this.#progress = this.#machine(over, scope);
     this.#model = new ReferenceModel(tasks, over, scope);
     this.#told = new Set(over.keys());
     this.#scope = new Set(scope ?? tasks.map(({ id }) => id));
+  }
+
+  #machine(over: ReadonlyMap<string, TaskEnd>, scope?: Iterable<string>): Progress {
+    return new Progress(this.#plan, {
+      over,
+      facts: () => FACTS,
+      ...(scope === undefined ? {} : { tasks: scope }),
+    });
   }
 
   get trace(): string {
@@ -78,6 +103,10 @@ class Case {
         this.#apply(`again ${known}`, this.#progress.ended(known, { status: this.#one(ENDS) ?? "FAILED" }));
     } else if (dice < 0.06) {
       this.#stop();
+    } else if (dice < 0.08) {
+      this.#stopHooks();
+    } else if (dice < 0.1) {
+      this.#restart();
     } else if (dice < 0.16 && this.#slices.length > 0) {
       const slice = this.#slices.splice(Math.floor(this.#random() * this.#slices.length), 1).flat();
       this.#model.release(slice);
@@ -102,7 +131,12 @@ class Case {
       this.#apply(`slept ${id}`, []);
     } else {
       const status = this.#chance(0.75) ? "COMPLETED" : (this.#one(ENDS) ?? "FAILED");
-      this.#end(id, { status, isAllowed: status === "FAILED" && this.#chance(0.2) });
+      const isFailed = status === "FAILED";
+      this.#end(id, {
+        status,
+        isAllowed: isFailed && this.#chance(0.2),
+        isUnstarted: isFailed && this.#chance(0.2),
+      });
     }
   }
 
@@ -138,12 +172,53 @@ class Case {
   }
 
   #expand(id: string): void {
-    const keys = Array.from({ length: Math.floor(this.#random() * 5) }, (_, n) => `${n}`);
+    const isShared = this.#plan.node(id)?.fanOut?.isShared === true;
+    const items = Array.from({ length: Math.floor(this.#random() ** 2 * 12) }, (_, n): Item => {
+      const placement = isShared && this.#chance(0.3) ? { placement: readPlacement(this.#one(PLACES) ?? "{}") } : {};
+      const end = this.#chance(0.1) ? { end: { status: "COMPLETED" as const } } : {};
+      return { key: `k${n}`, ...placement, ...end };
+    });
+    if (items[0] !== undefined)
+      expect(() => this.#progress.expanded(id, [...items, items[0] as Item])).toThrow();
     this.#toExpand.delete(id);
     this.#model.asleep.delete(id);
-    this.#model.expand(id, keys);
-    const items = keys.map((key) => ({ key }));
-    this.#apply(`expanded ${id} ${keys}`, this.#progress.expanded(id, items));
+    this.#model.expand(id, items);
+    this.#items.set(id, items);
+    for (const { key, end } of items) if (end !== undefined) this.#told.add(`${id}[${key}]`);
+    this.#apply(`expanded ${id} ${items.map(({ key }) => key)}`, this.#progress.expanded(id, items));
+  }
+
+  /** Whoever runs the machine is another process: it is built again from what is known. */
+  #restart(): void {
+    const { over } = this.#model.state();
+    const assigned = new Set(this.#slices.flat().filter((id) => this.#model.held.has(id)));
+    const known = new Map<string, TaskEnd>();
+    // The end of a fan-out follows from its items.
+    for (const [id, end] of over) if (!this.#model.items.has(id)) known.set(id, end as TaskEnd);
+    this.#progress = this.#machine(known, this.#scope);
+    for (const [id, items] of this.#items)
+      if (this.#model.items.has(id)) expect(this.#progress.expanded(id, items)).toEqual([]);
+    if (this.#isShared) this.#progress.assigned(assigned);
+    for (const id of [...this.#model.held]) {
+      if (this.#model.asleep.has(id)) this.#progress.waits(id);
+      else if (!this.#isShared || !assigned.has(id)) {
+        this.#model.held.delete(id);
+        this.#toExpand.delete(id);
+      }
+    }
+    for (const id of assigned) this.#toExpand.delete(id);
+    this.#told = new Set(known.keys());
+    this.#isFinished = false;
+    const { stopped, areHooksStopped } = this.#model;
+    this.#apply("restarted", [
+      ...(stopped === null ? this.#progress.begin() : this.#progress.stop(stopped, "late")),
+      ...(areHooksStopped ? this.#progress.stopHooks() : []),
+    ]);
+  }
+
+  #stopHooks(): void {
+    this.#model.stopHooks();
+    this.#apply("hooks stopped", this.#progress.stopHooks());
   }
 
   #stop(): void {
@@ -163,16 +238,19 @@ class Case {
     this.#trace.push(
       `${event}: ${decisions.map((each) => `${each.kind} ${"task" in each ? each.task : each.status}`).join(", ")}`,
     );
-    const { over, todo, finish } = this.#model.state();
+    const { over, todo, outcome, finish } = this.#model.state();
     const said = new Map<string, string>();
     for (const decision of decisions) {
       if (decision.kind === "finish") {
         expect(decision).toBe(decisions.at(-1) as typeof decision);
         expect(decision.status).toBe(finish as typeof decision.status);
+        expect(decision.allowed).toBe(outcome?.allowed as number);
       } else if (decision.kind === "cancel") {
         expect(this.#model.held).toContain(decision.task);
       } else {
         expect(said.has(decision.task)).toBe(false);
+        if (decision.kind === "skip" || decision.kind === "end")
+          expect(decision.isAllowed).toBe(over.get(decision.task)?.isAllowed ?? false);
         said.set(
           decision.task,
           decision.kind === "skip" || decision.kind === "end" ? decision.status : decision.kind,
@@ -189,6 +267,8 @@ class Case {
     expect(sorted(said)).toEqual(sorted(expected));
     expect(decisions.some(({ kind }) => kind === "finish")).toBe(finish !== null && !this.#isFinished);
     expect(this.#progress.finish?.status ?? null).toBe(finish as never);
+    const { status, failed, allowed } = this.#progress.outcome ?? {};
+    expect(status === undefined ? null : { status, failed, allowed }).toEqual(outcome as never);
     this.#isFinished = finish !== null;
     this.#told = new Set(over.keys());
     for (const [id, what] of todo) {
@@ -204,7 +284,7 @@ class Case {
 
   /** Gives slices to agents. */
   #share(): void {
-    const slices = nextSlices(this.#plan, this.#progress);
+    const slices = nextSlices(this.#plan, this.#progress, this.#room);
     const assigned = new Set(this.#slices.flat());
     const ready = new Set(this.#progress.ready.map(({ id }) => id));
     const free = (id: string): boolean =>
@@ -238,17 +318,16 @@ class Case {
         if (end === undefined) return among.has(task);
         return accepts.has(end.status as RunStatus) || (end.isAllowed === true && accepts.has("COMPLETED"));
       });
-    const items = this.#progress.ready.filter(({ id }) => this.#plan.node(id) === undefined);
     const free = this.#plan.nodes
-      .filter(({ id, waits, hook }) => waits === undefined && (hook === undefined || ready.has(id)))
-      .filter(({ id }) => !this.#model.items.has(id))
+      .filter(({ id, waits, fanOut, hook }) => {
+        if (waits !== undefined || fanOut?.isShared === true) return false;
+        return (hook === undefined || ready.has(id)) && !this.#model.items.has(id);
+      })
       .filter(({ id }) => isFree(id));
-    // So few items are one slice each.
-    const ofItems = items.filter(({ id }) => isFree(id)).map(({ id }) => [id]);
-    const ofTasks = [...Map.groupBy(free, ({ placement }) => placement.key).values()].flatMap((nodes) => {
-      if (nodes[0]?.placement.spread === true) {
-        return nodes.filter(({ id }) => ready.has(id)).map(({ id }) => [id]);
-      }
+    const isAlone = ({ polls, placement }: PlanNode): boolean => polls === true || placement.spread;
+    const alone = free.filter((node) => isAlone(node) && ready.has(node.id)).map(({ id }) => [id]);
+    const others = free.filter((node) => !isAlone(node));
+    const together = [...Map.groupBy(others, ({ placement }) => placement.key).values()].flatMap((nodes) => {
       const among = new Set(nodes.map(({ id }) => id));
       for (let size = -1; size !== among.size; ) {
         size = among.size;
@@ -256,7 +335,23 @@ class Case {
       }
       return among.size === 0 ? [] : [[...among]];
     });
-    return [...ofTasks, ...ofItems];
+    return [...alone, ...together, ...this.#expectedItems(isFree)];
+  }
+
+  /** The items of a fan-out that are ready, a few of one placement together. */
+  #expectedItems(isFree: (id: string) => boolean): string[][] {
+    return [...this.#items].flatMap(([task, items]) => {
+      const node = this.#plan.node(task);
+      if (node === undefined || node.waits !== undefined || !this.#model.items.has(task)) return [];
+      const free = items.filter(({ key }) => isFree(`${task}[${key}]`) && this.#model.held.has(`${task}[${key}]`));
+      const keyOf = ({ placement = node.placement }: Item): string => placement.key;
+      return [...Map.groupBy(free, keyOf).values()].flatMap((group) => {
+        const size = node.polls === true ? 1 : Math.min(100, Math.ceil(group.length / (4 * this.#room)));
+        return Array.from({ length: Math.ceil(group.length / size) }, (_, n) =>
+          group.slice(n * size, (n + 1) * size).map(({ key }) => `${task}[${key}]`),
+        );
+      });
+    });
   }
 
   #isKnown(id: string): boolean {
@@ -277,21 +372,30 @@ class Case {
       const placement = readPlacement(PLACES[Math.floor(this.#random() * placesUsed)] ?? "{}");
       const base = { id, name: id, index, needs, placement };
       if (isPlain) return base;
-      const skipsFor = this.#chance(0.05) ? "its condition" : null;
+      const verdict = this.#chance(0.1) ? (this.#one(["skip", "fail"] as const) ?? null) : null;
       const fanOut = this.#chance(0.1)
-        ? { maxParallel: this.#chance(0.5) ? null : 2, failFast: this.#chance(0.5) }
+        ? {
+            maxParallel: this.#chance(0.5) ? null : 2,
+            failFast: this.#chance(0.5),
+            ...(placement.spread || this.#chance(0.3) ? { isShared: true } : {}),
+          }
         : undefined;
+      const waits = this.#chance(0.1) ? this.#one(WAITS) : undefined;
       return {
         ...base,
-        skipsFor,
-        when: () => (skipsFor === null ? null : { skip: skipsFor }),
-        ...(fanOut === undefined ? (this.#chance(0.1) ? { waits: "time" as const } : {}) : { fanOut }),
+        verdict,
+        when: () => (verdict === null ? null : VERDICTS[verdict]),
+        ...(this.#chance(0.3) ? { allowsFailure: true } : {}),
+        ...(fanOut === undefined ? {} : { fanOut }),
+        ...(waits === undefined ? (this.#chance(0.1) ? { polls: true } : {}) : { waits }),
       };
     });
     if (isPlain) return tasks;
     const hooks = HOOKS.filter(() => this.#chance(0.15)).map((hook, n): Task => {
       const index = tasks.length + n;
-      return { id: hook, name: hook, index, needs: [], placement: readPlacement("{}"), hook };
+      const waits = this.#chance(0.2) ? this.#one(WAITS) : undefined;
+      const base = { id: hook, name: hook, index, needs: [], placement: readPlacement("{}"), hook };
+      return waits === undefined ? base : { ...base, waits };
     });
     return [...tasks, ...hooks];
   }

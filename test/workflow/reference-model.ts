@@ -7,9 +7,11 @@
 export interface ModelTask {
   readonly id: string;
   readonly needs: readonly { readonly task: string; readonly accepts: ReadonlySet<string> }[];
-  /** Why it is skipped when its needs are met. */
-  readonly skipsFor?: string | null;
-  /** What it waits for, if no agent executes it. */
+  /** What its condition says when its needs are met: that it does not run, or nothing, because it cannot be computed. */
+  readonly verdict?: "skip" | "fail" | null;
+  /** Whether any failure of it is allowed. */
+  readonly allowsFailure?: boolean;
+  /** It waits for a time, a person, or a child run. */
   readonly waits?: string;
   readonly fanOut?: { readonly maxParallel: number | null; readonly failFast: boolean };
   readonly hook?: string;
@@ -19,6 +21,17 @@ export interface ModelTask {
 export interface ModelEnd {
   readonly status: string;
   readonly isAllowed?: boolean;
+  /** It FAILED before it had started, because of what it depends on. */
+  readonly isUnstarted?: boolean;
+}
+
+/** How the tasks of a run ended, hooks apart. */
+export interface ModelOutcome {
+  readonly status: string;
+  /** Those that FAILED or CRASHED, and were not allowed to, in the order of the file. */
+  readonly failed: readonly string[];
+  /** Number of those that FAILED and were allowed to. */
+  readonly allowed: number;
 }
 
 /** What must be done with a task that is neither over nor executed. */
@@ -30,6 +43,8 @@ type Ends = ReadonlyMap<string, ModelEnd>;
 export interface ModelState {
   readonly over: Ends;
   readonly todo: ReadonlyMap<string, Todo>;
+  /** Null while a task other than a hook is open. */
+  readonly outcome: ModelOutcome | null;
   readonly finish: string | null;
 }
 
@@ -51,6 +66,8 @@ export class ReferenceModel {
   /** The items of fan-outs that were expanded. */
   readonly items = new Map<string, readonly string[]>();
   stopped: "cancelled" | "timed out" | null = null;
+  /** The hooks were stopped, too. */
+  areHooksStopped = false;
   /** Whether anything has been decided. */
   hasBegun = false;
   readonly #tasks: readonly ModelTask[];
@@ -65,11 +82,16 @@ export class ReferenceModel {
     this.ended = new Map(over);
   }
 
-  expand(task: string, keys: readonly string[]): void {
+  /** @param items with how they ended, if they are over from before */
+  expand(task: string, items: readonly { readonly key: string; readonly end?: ModelEnd | undefined }[]): void {
     this.held.delete(task);
-    const ids = keys.map((key) => `${task}[${key}]`);
+    const ids = items.map(({ key }) => `${task}[${key}]`);
     this.items.set(task, ids);
-    for (const id of ids) this.#parents.set(id, task);
+    for (const [index, id] of ids.entries()) {
+      this.#parents.set(id, task);
+      const end = items[index]?.end;
+      if (end !== undefined) this.ended.set(id, end);
+    }
   }
 
   /** A slice is lost. */
@@ -89,15 +111,15 @@ export class ReferenceModel {
       if (!hasCause(items, before) || hasCause(items, this.ended)) continue;
       for (const id of items) if (this.ended.get(id)?.status === "CANCELLED") this.ended.delete(id);
     }
-    // What was skipped is judged again if one of its needs is open again, and no other one is the reason.
+    // What did not run because of others is judged again if one of its needs is open again, and no other one is the reason.
     for (let changed = true; changed; ) {
       changed = false;
       const { over } = this.state();
-      for (const [id, { status }] of this.ended) {
+      for (const [id, { status, isUnstarted = false }] of this.ended) {
         const needs = this.#needsOf(id);
         const isOpen = needs.some(({ task }) => before.has(task) && !over.has(task));
         const isRefused = needs.some((need) => over.has(need.task) && !isMet(need, over));
-        if (status === "SKIPPED" && isOpen && !isRefused) changed = this.ended.delete(id);
+        if ((status === "SKIPPED" || isUnstarted) && isOpen && !isRefused) changed = this.ended.delete(id);
       }
     }
   }
@@ -106,10 +128,23 @@ export class ReferenceModel {
     if (this.hasBegun) for (const [id, end] of this.state().over) this.ended.set(id, end);
     this.stopped = kind;
     for (const id of this.asleep) {
+      // A child run has to be stopped first.
+      if (this.#taskOf(id).waits === "run" || this.#taskOf(id).hook !== undefined) continue;
       if (!this.held.delete(id)) continue;
       this.ended.set(id, { status: kind === "cancelled" ? "CANCELLED" : "FAILED" });
     }
     for (const [id, end] of this.state().over) this.ended.set(id, end);
+  }
+
+  /** The second stop, while hooks run: those that wait do not run. */
+  stopHooks(): void {
+    if (this.#scoped(true).length === 0 || !this.#areOver(false, this.state().over)) return;
+    this.areHooksStopped = true;
+    for (const id of this.asleep) {
+      const { hook, waits } = this.#taskOf(id);
+      if (hook === undefined || waits === "run" || !this.held.delete(id)) continue;
+      this.ended.set(id, { status: "CANCELLED" });
+    }
   }
 
   state(): ModelState {
@@ -126,8 +161,9 @@ export class ReferenceModel {
         changed = true;
       }
     }
-    const isOver = this.#areOver(false, over) && this.#areOver(true, over);
-    return { over, todo, finish: isOver ? this.#outcome(over) : null };
+    const outcome = this.#areOver(false, over) ? this.#outcome(over) : null;
+    const finish = this.#areOver(true, over) ? (outcome?.status ?? null) : null;
+    return { over, todo, outcome, finish };
   }
 
   #ids(): string[] {
@@ -151,17 +187,19 @@ export class ReferenceModel {
     return this.#scoped(hooks).every(({ id }) => over.has(id));
   }
 
-  #verdict(id: string, { over, todo }: Omit<ModelState, "finish">): ModelEnd | Todo | null {
+  #verdict(id: string, { over, todo }: Pick<ModelState, "over" | "todo">): ModelEnd | Todo | null {
     const task = this.#taskOf(id);
+    const begin = task.waits === undefined ? "start" : "wait";
     if (task.hook !== undefined) {
       if (!this.#areOver(false, over)) return null;
-      const isFor = task.hook === "on_exit" || task.hook === (HOOKS.get(this.#outcome(over)) ?? "on_failure");
-      return isFor ? "start" : { status: "SKIPPED" };
+      if (this.areHooksStopped) return { status: "CANCELLED" };
+      const { status } = this.#outcome(over);
+      const isFor = task.hook === "on_exit" || task.hook === (HOOKS.get(status) ?? "on_failure");
+      return isFor ? begin : { status: "SKIPPED" };
     }
     const items = this.items.get(id);
     if (items !== undefined) return endOfItems(items.map((item) => over.get(item)));
     if (this.stopped !== null) return { status: this.stopped === "cancelled" ? "CANCELLED" : "SKIPPED" };
-    const begin = task.waits !== undefined ? "wait" : "start";
     const siblings = this.items.get(this.#parents.get(id) ?? "");
     if (siblings !== undefined) {
       if (task.fanOut?.failFast === true && hasCause(siblings, over)) return { status: "CANCELLED" };
@@ -170,15 +208,29 @@ export class ReferenceModel {
     }
     const isRefused = task.needs.some((need) => over.has(need.task) && !isMet(need, over));
     if (!isRefused && task.needs.some((need) => !over.has(need.task))) return null;
-    if (isRefused || task.skipsFor != null) return { status: "SKIPPED" };
+    if (isRefused || task.verdict === "skip") return { status: "SKIPPED" };
+    if (task.verdict === "fail")
+      return { status: "FAILED", isAllowed: task.allowsFailure === true, isUnstarted: true };
     return task.fanOut === undefined ? begin : "expand";
   }
 
-  #outcome(over: Ends): string {
-    if (this.stopped !== null) return this.stopped === "cancelled" ? "CANCELLED" : "FAILED";
-    const ends = this.#scoped(false).flatMap(({ id }) => over.get(id) ?? []);
-    if (ends.some(({ status }) => status === "CRASHED")) return "CRASHED";
-    return ends.some(isFailure) ? "FAILED" : "COMPLETED";
+  #outcome(over: Ends): ModelOutcome {
+    const ends = this.#scoped(false).map(({ id }) => ({ id, ...(over.get(id) ?? { status: "none" }) }));
+    const failed = ends.filter(
+      (end) => (end.status === "FAILED" || end.status === "CRASHED") && isFailure(end),
+    );
+    const allowed = ends.filter((end) => end.status === "FAILED" && end.isAllowed === true).length;
+    const status =
+      this.stopped !== null
+        ? this.stopped === "cancelled"
+          ? "CANCELLED"
+          : "FAILED"
+        : ends.some((end) => end.status === "CRASHED")
+          ? "CRASHED"
+          : ends.some(isFailure)
+            ? "FAILED"
+            : "COMPLETED";
+    return { status, failed: failed.map(({ id }) => id), allowed };
   }
 }
 
