@@ -389,8 +389,9 @@ export class Progress {
     for (const state of this.#states.values()) {
       const { node, isScoped, phase } = state;
       if (node.hook === undefined || !isScoped) continue;
-      if (phase === "started") this.#say(state, { kind: "cancel", task: node.id, reason: HOOKS_STOPPED });
-      if (phase === "asleep") this.#skip(state, "CANCELLED", HOOKS_STOPPED);
+      if (phase === "started" || (phase === "asleep" && node.waits === "run"))
+        this.#say(state, { kind: "cancel", task: node.id, reason: HOOKS_STOPPED });
+      else if (phase === "asleep") this.#skip(state, "CANCELLED", HOOKS_STOPPED);
     }
     return this.#settle();
   }
@@ -516,7 +517,8 @@ export class Progress {
   }
 
   #begin(state: State): void {
-    if (state.node.waits === undefined) {
+    // Not a fan-out, but each of its items waits.
+    if (state.node.waits === undefined || state.node.fanOut !== undefined) {
       this.#start(state);
       return;
     }

@@ -83,7 +83,10 @@ export class ReferenceModel {
   }
 
   /** @param items with how they ended, if they are over from before */
-  expand(task: string, items: readonly { readonly key: string; readonly end?: ModelEnd | undefined }[]): void {
+  expand(
+    task: string,
+    items: readonly { readonly key: string; readonly end?: ModelEnd | undefined }[],
+  ): void {
     this.held.delete(task);
     const ids = items.map(({ key }) => `${task}[${key}]`);
     this.items.set(task, ids);
@@ -192,10 +195,10 @@ export class ReferenceModel {
     const begin = task.waits === undefined ? "start" : "wait";
     if (task.hook !== undefined) {
       if (!this.#areOver(false, over)) return null;
-      if (this.areHooksStopped) return { status: "CANCELLED" };
       const { status } = this.#outcome(over);
       const isFor = task.hook === "on_exit" || task.hook === (HOOKS.get(status) ?? "on_failure");
-      return isFor ? begin : { status: "SKIPPED" };
+      if (!isFor) return { status: "SKIPPED" };
+      return this.areHooksStopped ? { status: "CANCELLED" } : begin;
     }
     const items = this.items.get(id);
     if (items !== undefined) return endOfItems(items.map((item) => over.get(item)));
