@@ -652,6 +652,11 @@ export class Agent extends BackgroundService<AgentSignals> {
   #stopAttempt(order: StopOrder): void {
     const held = this.#held.get(keyOf(order));
     if (held === undefined || !held.active) return;
+    if (order.items !== undefined) {
+      // It is repeated until the slice is over.
+      if (held.run.isStarted) held.run.stopItems(order.items);
+      return;
+    }
     held.run.stop(order.reason === "timed out" ? "run timed out" : order.reason);
     // The order comes with every heartbeat until the run has ended.
     if (held.stopped === order.reason) return;

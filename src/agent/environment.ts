@@ -1,8 +1,16 @@
 /** The environment of tasks. Later layers override earlier ones: agent, workflow, task, secrets, then cdktr's own variables. */
 import { systemClock } from "../clock.ts";
-import type { RunAssignment } from "../contract/messages.ts";
+import type { AssignedItem, RunAssignment } from "../contract/messages.ts";
+import { itemText } from "../workflow/fan-out.ts";
 import type { TaskDefinition } from "../workflow/model.ts";
-import { isOwnVariable, OWN_VARIABLES, type OwnVariables, paramVariable } from "../workflow/own-variables.ts";
+import {
+  type ITEM_VARIABLES,
+  isItemVariable,
+  isOwnVariable,
+  OWN_VARIABLES,
+  type OwnVariables,
+  paramVariable,
+} from "../workflow/own-variables.ts";
 
 /** Marks every process of a task, so that leftovers can be found. */
 export const TASK_MARKER = "CDKTR_TASK_INSTANCE_ID";
@@ -40,7 +48,7 @@ export function inheritedEnvironment(
 }
 
 function isWithheld(name: string): boolean {
-  return SECRET.test(name) || SERVICE.test(name) || isOwnVariable(name);
+  return SECRET.test(name) || SERVICE.test(name) || isOwnVariable(name) || isItemVariable(name);
 }
 
 /** An environment without the variables of these names. */
@@ -96,4 +104,14 @@ export function taskEnvironment(
     CDKTR_INPUTS: files.inputs,
   };
   return { ...layers.inherited, ...layers.workflow, ...task.env, ...secrets, ...layers.run, ...own };
+}
+
+/** cdktr's own variables for an item of a fan-out. */
+export function itemVariables({ key, index, value }: AssignedItem): Environment {
+  const variables: Record<keyof typeof ITEM_VARIABLES, string> = {
+    CDKTR_ITEM: itemText(value),
+    CDKTR_ITEM_KEY: key,
+    CDKTR_ITEM_INDEX: String(index),
+  };
+  return variables;
 }

@@ -1,5 +1,5 @@
 /** The values of a task's expressions, for its start on this agent. */
-import type { RunAssignment } from "../contract/messages.ts";
+import type { AssignedItem, RunAssignment } from "../contract/messages.ts";
 import { expressionsOf, type ResponseValues, type TaskResult } from "../workflow/expressions.ts";
 import type { TaskDefinition } from "../workflow/model.ts";
 import { factsOf } from "../workflow/run-facts.ts";
@@ -27,27 +27,32 @@ export function evaluated(
   assignment: RunAssignment,
   results: (id: string) => TaskResult | undefined,
   response: ResponseValues,
+  item?: AssignedItem,
 ): Evaluated {
   const { workflow } = assignment;
   const compiled = expressionsOf(workflow).compile(template, "response", task.id);
-  const value = compiled.evaluate({ facts: factsOf(assignment, workflow), results, response });
+  const facts = factsOf(assignment, workflow);
+  const value = compiled.evaluate({ facts, results, response, ...(item === undefined ? {} : { item }) });
   return { value, source: compiled.source };
 }
 
 /**
  * Evaluates the expressions of a task; one of a workflow that has none is given back as it is.
  * @param results how the tasks before it ended
+ * @param item the item of a fan-out that is executed
  * @throws CannotStartError naming the key and what has no value
  */
 export function resolved(
   task: TaskDefinition,
   assignment: RunAssignment,
   results: (id: string) => TaskResult | undefined,
+  item?: AssignedItem,
 ): ResolvedTask {
   const { workflow } = assignment;
   if (workflow.language === undefined) return { task, workflowEnv: workflow.env };
   const expressions = expressionsOf(workflow);
-  const values = { facts: factsOf(assignment, workflow), results };
+  const facts = factsOf(assignment, workflow);
+  const values = { facts, results, ...(item === undefined ? {} : { item }) };
   try {
     return { task: expressions.resolveTask(task, values), workflowEnv: expressions.resolveEnv(values) };
   } catch (error) {

@@ -20,6 +20,7 @@ import { basename, dirname, join } from "node:path";
 import type { Outputs } from "../contract/outputs.ts";
 import { errorMessage } from "../errors.ts";
 import { log } from "../log.ts";
+import { itemFileName } from "../workflow/item-id.ts";
 import { CannotStartError, type Script } from "./executors/index.ts";
 import { MAX_OUTPUT_FILE_BYTES, OutputsError, parseOutputs } from "./parse-outputs.ts";
 import { NoRoomError } from "./spawn-error.ts";
@@ -59,11 +60,25 @@ export class TaskFiles {
   }
 }
 
+/** What the tasks on which a task depends have published; without those that have published nothing. */
+export interface Inputs {
+  /** By task. */
+  readonly tasks: ReadonlyMap<string, Outputs>;
+  /** By fan-out, the items that have published something. */
+  readonly items: ReadonlyMap<string, readonly { readonly key: string; readonly outputs: Outputs }[]>;
+}
+
+/** What all items of a fan-out have published goes into one file, too, unless that is larger than this, bytes. */
+const MAX_AGGREGATE_BYTES = 256 * 1024;
+
 /** The files of one try of a task. */
 export class TryFiles {
   /** Where the task writes its outputs. */
   readonly output: string;
-  /** The directory with the outputs of the tasks on which it depends, `TASK.json` each; it exists if there are any. */
+  /**
+   * The directory with the outputs of the tasks on which it depends, `TASK.json` each, and `TASK/KEY.json` for the items of a fan-out; it
+   * exists if there are any.
+   */
   readonly inputs: string;
   /** The directory with what the try is given: its script, its stdin. It exists if there is anything. */
   readonly #givenDirectory: string;
@@ -148,14 +163,25 @@ export class TryFiles {
    * Writes the inputs.
    * @throws CannotStartError when the disk cannot be written
    */
-  writeInputs(inputs: ReadonlyMap<string, Outputs>): void {
+  writeInputs({ tasks, items }: Inputs): void {
     // A try that waits for its host to have room starts more than once.
-    if (inputs.size === 0 || this.#hasInputs) return;
+    if ((tasks.size === 0 && items.size === 0) || this.#hasInputs) return;
     this.#hasInputs = true;
     try {
       mkdirSync(this.inputs, { recursive: true, mode: 0o700 });
-      for (const [task, outputs] of inputs)
-        writeFileSync(join(this.inputs, `${task}.json`), `${JSON.stringify(outputs)}\n`, { mode: 0o600 });
+      for (const [task, outputs] of tasks) {
+        const text = `${JSON.stringify(outputs)}\n`;
+        if (items.has(task) && Buffer.byteLength(text) > MAX_AGGREGATE_BYTES) continue;
+        writeFileSync(join(this.inputs, `${task}.json`), text, { mode: 0o600 });
+      }
+      for (const [task, published] of items) {
+        const directory = join(this.inputs, task);
+        mkdirSync(directory, { mode: 0o700 });
+        for (const { key, outputs } of published) {
+          const path = join(directory, `${itemFileName(key)}.json`);
+          writeFileSync(path, `${JSON.stringify(outputs)}\n`, { mode: 0o600 });
+        }
+      }
     } catch (error) {
       throw cannotWrite(
         `The outputs of the tasks on which it depends cannot be written to ${this.inputs}`,

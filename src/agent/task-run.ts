@@ -1,6 +1,6 @@
 import { resolve } from "node:path";
 import type { Clock } from "../clock.ts";
-import type { RunAssignment } from "../contract/messages.ts";
+import type { AssignedItem, RunAssignment } from "../contract/messages.ts";
 import type { Outputs } from "../contract/outputs.ts";
 import { errorMessage } from "../errors.ts";
 import { log } from "../log.ts";
@@ -9,12 +9,14 @@ import { isAllowedFailure } from "../workflow/allow-failure.ts";
 import { formatDuration } from "../workflow/duration.ts";
 import { formatExitCodes } from "../workflow/exit-codes.ts";
 import type { TaskResult } from "../workflow/expressions.ts";
+import { nodeId } from "../workflow/item-id.ts";
 import type { TaskConfig, TaskDefinition } from "../workflow/model.ts";
+import { ITEM_VARIABLES } from "../workflow/own-variables.ts";
 import { mayRetry, retryDelayMs } from "../workflow/retry.ts";
 import { canTransition, isTerminal, type RunStatus } from "../workflow/status.ts";
 import { TASK_TRANSITIONS } from "../workflow/task-state.ts";
 import { type EnvFile, envFileOf, withEnvFile } from "./env-file.ts";
-import { AGENT_MARKER, TASK_VARIABLES, taskEnvironment } from "./environment.ts";
+import { AGENT_MARKER, itemVariables, TASK_VARIABLES, taskEnvironment } from "./environment.ts";
 import {
   CannotStartError,
   type Command,
@@ -36,7 +38,7 @@ import type { RunDirectories, RunDirectory } from "./run-directories.ts";
 import type { RunSecrets } from "./secrets/run-secrets.ts";
 import { NoRoomError } from "./spawn-error.ts";
 import { describeSurvivors, type Survivors } from "./survivors.ts";
-import type { TaskFiles, TryFiles } from "./task-files.ts";
+import type { Inputs, TaskFiles, TryFiles } from "./task-files.ts";
 import { TaskLog } from "./task-log.ts";
 import type { Barrier, TaskPaths } from "./task-paths.ts";
 import { type ProcessEnd, TaskProcess } from "./task-process.ts";
@@ -89,7 +91,7 @@ export interface RunContext extends AgentContext {
  * Why a task is stopped from outside. `superseded`: the principal considers the attempt over. `handed over`: this agent ends, and the
  * run goes to another one. In both cases nothing more is reported.
  */
-export type StopReason = "cancelled" | "superseded" | "handed over" | "run timed out";
+export type StopReason = "cancelled" | "superseded" | "handed over" | "run timed out" | "fail fast";
 
 /** Whether a stop for this reason is kept from the principal. */
 export function isSilentStop(reason: StopReason | undefined): boolean {
@@ -112,15 +114,15 @@ interface Details extends Partial<Failure> {
 
 /** The run, as one of its tasks needs it. */
 export interface TaskOwner {
-  /** The outputs of the tasks on which this one depends, by task id; without those that have published nothing. */
-  inputsOf(task: TaskDefinition): ReadonlyMap<string, Outputs>;
+  /** What the tasks on which this one depends have published. */
+  inputsOf(task: TaskDefinition): Inputs;
   /** How a task ended; undefined if it is not over. */
   resultOf(id: string): TaskResult | undefined;
   /**
    * Keeps what a task publishes for those that depend on it.
    * @throws OutputsError when that is too much together with what others have published
    */
-  keepOutputs(task: TaskDefinition, outputs: Outputs): void;
+  keepOutputs(task: TaskRun, outputs: Outputs): void;
   /** Called once, when the status is final. */
   taskOver(task: TaskRun): void;
 }
@@ -135,10 +137,12 @@ const NO_ROOM_MS = 300_000;
 const FIRST_PAUSE_MS = 100;
 const LONGEST_PAUSE_MS = 5000;
 
-/** One task of an attempt of a run, through all its retries. Its status changes only here, following the table of task-state.ts. */
+/** One task of an attempt of a run, or one item of a fan-out, through all its retries. Its status changes only here, following the table of task-state.ts. */
 export class TaskRun {
   readonly id = crypto.randomUUID();
   readonly definition: TaskDefinition;
+  /** The item of the fan-out that it executes. */
+  readonly item: AssignedItem | undefined;
   readonly #context: RunContext;
   readonly #log: TaskLog;
   readonly #owner: TaskOwner;
@@ -173,12 +177,15 @@ export class TaskRun {
   /** Why the process was ended although nobody stopped it. */
   #fault: string | undefined;
   #stopped: StopReason | undefined;
+  /** Why it was stopped, in words. */
+  #because = "";
   #reportedMs = 0;
   /** When its first try began (monotonic). */
   #begunMs: number | undefined;
 
-  constructor(definition: TaskDefinition, context: RunContext, owner: TaskOwner) {
+  constructor(definition: TaskDefinition, context: RunContext, owner: TaskOwner, item?: AssignedItem) {
     this.definition = definition;
+    this.item = item;
     this.#context = context;
     this.#resolved = { task: definition, workflowEnv: context.assignment.workflow.env };
     this.#limit = new Timer(() => this.#timeOut(), context.clock);
@@ -192,7 +199,7 @@ export class TaskRun {
         workflow_id: assignment.workflow_id,
         workflow_name: assignment.workflow.name,
         workflow_instance_id: assignment.workflow_instance_id,
-        task_name: definition.name,
+        task_name: item === undefined ? definition.name : itemName(definition.name, item.key),
         task_instance_id: this.id,
       },
       context.clock,
@@ -226,8 +233,13 @@ export class TaskRun {
   /** All dependencies have COMPLETED: runs as soon as the agent has a free slot. */
   start(): void {
     this.#withdraw = this.#context.slots.request(this.#context.assignment.workflow_instance_id, () =>
-      this.#try(),
+      this.startInSlot(),
     );
+  }
+
+  /** Runs in a slot that was given to it. */
+  startInSlot(): void {
+    this.#try();
   }
 
   /** It is not to run. */
@@ -242,14 +254,18 @@ export class TaskRun {
     this.#become("FAILED", { error: because });
   }
 
-  /** Stops the task: its process if it has one, or its wait. */
-  stop(reason: StopReason): void {
+  /**
+   * Stops the task: its process if it has one, or its wait.
+   * @param because the reason in words
+   */
+  stop(reason: StopReason, because = STOP_TEXTS[reason]): void {
     if (this.isOver || this.#stopped !== undefined) return;
     this.#stopped = reason;
+    this.#because = because;
     this.#withdraw?.();
     if (this.#status === "RUNNING") {
-      this.#log.remark("WARN", `Stopped: ${STOP_TEXTS[reason]}.`);
-      this.#endProcess(STOP_TEXTS[reason]);
+      this.#log.remark("WARN", `Stopped: ${because}.`);
+      this.#endProcess(because);
       return;
     }
     this.#retry.cancel();
@@ -294,7 +310,8 @@ export class TaskRun {
   #resolve(): void {
     if (this.#isResolved) return;
     const { assignment } = this.#context;
-    this.#resolved = resolved(this.definition, assignment, (id) => this.#owner.resultOf(id));
+    const results = (id: string) => this.#owner.resultOf(id);
+    this.#resolved = resolved(this.definition, assignment, results, this.item);
     this.#isResolved = true;
   }
 
@@ -363,7 +380,8 @@ export class TaskRun {
 
   #evaluate(template: string, response: ResponseValues): Evaluated {
     const { assignment } = this.#context;
-    return evaluated(this.definition, template, assignment, (id) => this.#owner.resultOf(id), response);
+    const results = (id: string) => this.#owner.resultOf(id);
+    return evaluated(this.definition, template, assignment, results, response, this.item);
   }
 
   /** Starts the process of a try; later if the host has no room for it now. */
@@ -386,6 +404,7 @@ export class TaskRun {
         files,
         this.#secrets,
       );
+      if (this.item !== undefined) Object.assign(environment, itemVariables(this.item));
       files.writeInputs(this.#owner.inputsOf(this.definition));
       // Whoever ends leftovers of this agent does not find it.
       if (background === "leave") delete environment[AGENT_MARKER];
@@ -508,7 +527,8 @@ export class TaskRun {
     const { config, env } = this.#resolved.task;
     const [directory] = touchedBy(config, context) ?? [context.directory];
     const own = [env, this.#secrets, this.#context.variables].flatMap((variables) => Object.keys(variables));
-    const overridden = [...own, ...TASK_VARIABLES];
+    const ofItem = this.item === undefined ? [] : Object.keys(ITEM_VARIABLES);
+    const overridden = [...own, ...ofItem, ...TASK_VARIABLES];
     return envFileOf(name, directory, context.environment, overridden);
   }
 
@@ -621,7 +641,7 @@ export class TaskRun {
         this.#failed({ error: lack, end });
         return;
       }
-      if (outputs !== null) this.#owner.keepOutputs(this.definition, outputs);
+      if (outputs !== null) this.#owner.keepOutputs(this, outputs);
       this.#outputs = outputs;
     } catch (error) {
       if (!(error instanceof OutputsError)) throw error;
@@ -667,7 +687,7 @@ export class TaskRun {
   }
 
   #becomeStopped(reason: StopReason, end?: ProcessEnd): void {
-    const error = STOP_TEXTS[reason];
+    const error = this.#because;
     if (reason !== "run timed out") this.#become("CANCELLED", { error, end });
     else this.#become(this.#status === "PENDING" ? "SKIPPED" : "FAILED", { error, end });
   }
@@ -690,6 +710,7 @@ export class TaskRun {
         slice: assignment.slice,
         attempt: assignment.attempt,
         task_id: this.definition.id,
+        ...(this.item === undefined ? {} : { item: { key: this.item.key, index: this.item.index } }),
         task_instance_id: this.id,
         task_attempt: this.#attempt,
         status,
@@ -734,4 +755,14 @@ const STOP_TEXTS: Readonly<Record<StopReason, string>> = {
   superseded: "the principal considers this attempt of the run over",
   "handed over": "this agent stops before the run has finished",
   "run timed out": "the run timed out",
+  "fail fast": "another item failed (fail_fast)",
 };
+
+/** Longest name of an item in log lines, characters. */
+const MAX_ITEM_NAME = 200;
+
+/** The name of an item in log lines: `Load[orders]`. */
+function itemName(name: string, key: string): string {
+  const all = nodeId(name, key);
+  return all.length <= MAX_ITEM_NAME ? all : `${all.slice(0, MAX_ITEM_NAME - 2)}…]`;
+}

@@ -98,6 +98,13 @@ export const VERBS = {
     reply: m.RunDetails,
     changes: "nothing",
   }),
+  LSITEMS: verb({
+    about: "The items of a fan-out in order; the next page with `after_index`",
+    roles: CLIENT,
+    request: m.ListItems,
+    reply: z.array(m.ItemSummary),
+    changes: "nothing",
+  }),
   WAITRUN: verb({
     about: "Waits until a run is over, at most `wait_ms`",
     roles: CLIENT,

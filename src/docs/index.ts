@@ -6,6 +6,7 @@ import architecture from "./architecture.md" with { type: "text" };
 import cli from "./cli.md" with { type: "text" };
 import configuration from "./configuration.md" with { type: "text" };
 import expressions from "./expressions.md" with { type: "text" };
+import fanOut from "./fan-out.md" with { type: "text" };
 import gettingStarted from "./getting-started.md" with { type: "text" };
 import http from "./http.md" with { type: "text" };
 import listeners from "./listeners.md" with { type: "text" };
@@ -50,6 +51,7 @@ export const PAGES: readonly Page[] = [
   page("workflows", "The whole language of workflow files", workflows),
   page("expressions", "Values that are known only when a task starts", expressions),
   page("http", "Tasks that send HTTP requests", http),
+  page("fan-out", "A task for each item of a list, or each combination", fanOut),
   page("scheduling", "Cron, time zones, missed firings", scheduling),
   page("listeners", "Runs for any event, in TypeScript and Python", `${listeners}${examples()}`),
   page("cli", "Commands, exit status, JSON, watching runs", cli),

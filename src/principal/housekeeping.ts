@@ -104,6 +104,9 @@ export class Housekeeping extends BackgroundService<{ tidied: undefined }> {
     const run = await tx.getRun(id);
     const completed = await tx.completedTasks(id);
     const plan = run === null ? null : await this.#definitions.planOf(tx, run);
-    return plan === null ? completed : stillNeeded(plan.nodes, completed, plan.readAtEnd);
+    if (plan === null) return completed;
+    // What items have published is read when all items of the fan-out are over.
+    const open = plan.nodes.filter(({ id, fanOut }) => fanOut !== undefined && !completed.includes(id));
+    return [...stillNeeded(plan.nodes, completed, plan.readAtEnd), ...open.map(({ id }) => id)];
   }
 }

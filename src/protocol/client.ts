@@ -195,6 +195,11 @@ export class PrincipalClient {
     return this.call("GETRUN", request, options);
   }
 
+  /** A page of the items of a fan-out, in order. @throws VerbUnknownError by principals that do not know fan-outs */
+  listItems(request: RequestFor<"LSITEMS">, options?: RequestOptions) {
+    return this.call("LSITEMS", request, options);
+  }
+
   /** Waits until the run has ended, at most `waitMs`; returns its present state. */
   waitRun(runId: string, waitMs: number, options?: RequestOptions) {
     return this.call("WAITRUN", { workflow_instance_id: runId, wait_ms: waitMs }, options);

@@ -12,6 +12,8 @@ import type {
 import type { WorkflowDefinition } from "./model.ts";
 import type { Located } from "./yaml-tree.ts";
 
+export type { Compiled } from "./expressions/compiled.ts";
+export type { WorkflowExpressions } from "./expressions/index.ts";
 export type { ResponseValues, TaskResult } from "./expressions/source.ts";
 
 /** What begins an expression. */

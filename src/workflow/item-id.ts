@@ -8,3 +8,26 @@
 export function nodeId(taskId: string, itemKey: string | null): string {
   return itemKey === null ? taskId : `${taskId}[${itemKey}]`;
 }
+
+/** Maximum size of the key of an item, bytes. */
+export const MAX_ITEM_KEY_BYTES = 200;
+
+/** Longest name of a file that is made of a key, characters: file systems allow 255 bytes with its ending. */
+const MAX_FILE_NAME = 230;
+
+/**
+ * The name of a file for an item: its key, in which every byte but letters, digits, `_`, `-` and `.` is written as `%XX`, and also a `.` at
+ * the start. A name that would be too long ends with a hash of the key.
+ */
+export function itemFileName(key: string): string {
+  const name = [...new TextEncoder().encode(key)]
+    .map((byte, place) => {
+      const letter = String.fromCharCode(byte);
+      const isPlain = /[A-Za-z0-9_-]/.test(letter) || (letter === "." && place > 0);
+      return isPlain ? letter : `%${byte.toString(16).toUpperCase().padStart(2, "0")}`;
+    })
+    .join("");
+  if (name.length <= MAX_FILE_NAME) return name;
+  const hash = new Bun.CryptoHasher("sha256").update(key).digest("hex").slice(0, 16);
+  return `${name.slice(0, MAX_FILE_NAME - 17)}~${hash}`;
+}

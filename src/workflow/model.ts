@@ -23,6 +23,7 @@ import {
   templates,
   type ValueOf,
 } from "./field.ts";
+import { foreach, itemKey, matrix } from "./item-values.ts";
 import { type TaskConfig, taskConfig } from "./kinds/index.ts";
 import { workingDirectory } from "./kinds/kind.ts";
 import { shell } from "./kinds/shell.ts";
@@ -191,6 +192,19 @@ const HOW = {
     .describe(
       "Processes that it leaves running at its end: kill (the default) ends them, wait waits for them, leave lets them run",
     ),
+  foreach: foreach()
+    .sparse()
+    .describe("Runs the task once for each item of this list: a literal one, a parameter, or an output"),
+  matrix: matrix()
+    .sparse()
+    .describe(
+      "Runs the task once for each combination of these values, with those of include and without those of exclude",
+    ),
+  key: itemKey()
+    .sparse()
+    .describe(`Names each item, such as \${{ item.id }}; by default its place in the list, from 0`),
+  max_parallel: whole(1, 10_000).sparse().describe("Maximum number of items under way at once"),
+  fail_fast: flag().sparse().describe("Whether the first item that fails cancels the others"),
   runs_on: runsOn().describe(
     "Labels that an agent must have to run it, instead of those of the workflow; {} for any agent",
   ),

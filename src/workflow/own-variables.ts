@@ -31,6 +31,18 @@ export const OWN_VARIABLES = {
   CDKTR_AGENT_STREAM_ID: { set: "run", holds: "marks every process that the agent started" },
 } as const;
 
+/** The variables that it sets beside those for the items of fan-outs. Elsewhere they belong to the user. */
+export const ITEM_VARIABLES = {
+  CDKTR_ITEM: "the item: text as it is, anything else as JSON",
+  CDKTR_ITEM_KEY: "key of the item",
+  CDKTR_ITEM_INDEX: "place of the item, 0 for the first",
+} as const;
+
+/** Whether cdktr sets this environment variable for the items of fan-outs. */
+export function isItemVariable(name: string): boolean {
+  return Object.hasOwn(ITEM_VARIABLES, name);
+}
+
 /** Computes the value of each variable that is set for a run, or for a task. */
 export type OwnVariables<When extends "run" | "task"> = {
   [N in keyof typeof OWN_VARIABLES as (typeof OWN_VARIABLES)[N]["set"] extends When ? N : never]: string;

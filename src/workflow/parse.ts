@@ -1,6 +1,7 @@
 /** Parses the text of a workflow file into its definition, or a list of everything that is wrong with it. */
 
 import { nearest } from "../terminal/did-you-mean.ts";
+import { checkFanOuts } from "./check-fan-outs.ts";
 import { checkRequired, readJsonDefaults } from "./check-params.ts";
 import { checkPlacement } from "./check-placement.ts";
 import { checkRetries } from "./check-retries.ts";
@@ -137,6 +138,7 @@ function checkValues(
     ...checkPlacement(checked.data, root),
     ...checkRetries(checked.data.tasks, root),
     ...checkReachable(checked.data.tasks, root),
+    ...checkFanOuts(checked.data, root),
     ...checkOfferedParams(checked.data, root),
   );
   const tasks = inOrder(checked.data.tasks, root);

@@ -1,8 +1,9 @@
 /** What the machine of progress.ts needs to know of a workflow: its tasks, what each of them waits for, and where it may run. */
 import { acceptedBy } from "./conditions.ts";
 import { buildDag } from "./dag.ts";
-import { expressionsOf } from "./expressions.ts";
-import type { WorkflowDefinition } from "./model.ts";
+import { expressionsOf, type WorkflowExpressions } from "./expressions.ts";
+import { readsOfItems } from "./fan-out.ts";
+import type { TaskDefinition, WorkflowDefinition } from "./model.ts";
 import { type Placement, placementOf } from "./placement.ts";
 import { protocolOf } from "./protocol-of.ts";
 import type { RunFacts } from "./run-facts.ts";
@@ -107,6 +108,8 @@ export interface Plan {
   readonly decidedBy: ReadonlySet<string>;
   /** The tasks whose results the outputs of the workflow are computed from. */
   readonly readAtEnd: ReadonlySet<string>;
+  /** Whether a task of it is a fan-out. */
+  readonly hasFanOuts: boolean;
   node(id: string): PlanNode | undefined;
   /** The direct dependents of a task, in the order of the file. */
   dependents(id: string): readonly Dependent[];
@@ -125,25 +128,47 @@ export function planOf(
     (text) => expressions?.compile(text, "result", null).tasks ?? [],
   );
   return planFrom(
-    workflow.tasks.map((task, index) => ({
-      id: task.id,
-      name: task.name,
-      index,
-      needs: [...new Set(task.depends)].map((needed) => ({
-        task: needed,
-        accepts: acceptedBy(task, needed),
-      })),
-      placement: placementOf(workflow, task),
-      protocol: protocolOf(workflow, task),
-      ...(task.allow_failure === true ? { allowsFailure: true } : {}),
-      ...(storedSecretsOf(workflow, [task]).length === 0 ? {} : { usesStore: true }),
-      ...(expressions === undefined ? {} : { reads: new Set(expressions.readsOf(task)) }),
-      ...(expressions === undefined || task.when === undefined
-        ? {}
-        : conditionOf(expressions.compile(task.when, "decision", task.id))),
-    })),
+    workflow.tasks.map((task, index) => {
+      const placement = placementOf(workflow, task);
+      return {
+        id: task.id,
+        name: task.name,
+        index,
+        needs: [...new Set(task.depends)].map((needed) => ({
+          task: needed,
+          accepts: acceptedBy(task, needed),
+        })),
+        placement,
+        protocol: protocolOf(workflow, task),
+        ...(task.allow_failure === true ? { allowsFailure: true } : {}),
+        ...(storedSecretsOf(workflow, [task]).length === 0 ? {} : { usesStore: true }),
+        ...(expressions === undefined ? {} : { reads: new Set(expressions.readsOf(task)) }),
+        ...decisionsOf(task, placement, expressions),
+      };
+    }),
     readAtEnd,
   );
+}
+
+/** What is decided when a task may begin: whether it runs, and whether for the items of a list. */
+function decisionsOf(
+  task: TaskDefinition,
+  { spread }: Placement,
+  expressions: WorkflowExpressions | undefined,
+): Pick<PlanNode, "when" | "fanOut" | "decidedBy"> {
+  const condition: Pick<PlanNode, "when" | "decidedBy"> =
+    expressions === undefined || task.when === undefined
+      ? {}
+      : conditionOf(expressions.compile(task.when, "decision", task.id));
+  if (task.foreach === undefined && task.matrix === undefined) return condition;
+  const fanOut = {
+    maxParallel: task.max_parallel ?? null,
+    failFast: task.fail_fast ?? false,
+    ...(spread ? { isShared: true } : {}),
+  };
+  const items = expressions === undefined ? [] : readsOfItems(task, expressions);
+  const decidedBy = new Set([...(condition.decidedBy ?? []), ...items]);
+  return decidedBy.size === 0 ? { ...condition, fanOut } : { ...condition, fanOut, decidedBy };
 }
 
 /**
@@ -169,6 +194,7 @@ export function planFrom(nodes: readonly PlanNode[], readAtEnd: Iterable<string>
     protocol: protocolOfNodes(nodes),
     decidedBy: decidedBy(nodes),
     readAtEnd: new Set(readAtEnd),
+    hasFanOuts: nodes.some(({ fanOut }) => fanOut !== undefined),
     node: (id) => byId.get(id),
     dependents: (id) => dependents.get(id) ?? [],
   };

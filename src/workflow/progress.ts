@@ -266,6 +266,16 @@ export class Progress {
     return [...this.#ready].map(({ node }) => node).sort((a, b) => a.index - b.index);
   }
 
+  /** A task, or an item of a fan-out that was expanded here. */
+  node(id: string): PlanNode | undefined {
+    return this.#states.get(id)?.node;
+  }
+
+  /** Whether the items of a fan-out that are not over are cancelled, because another one failed. */
+  isCut(task: string): boolean {
+    return this.#states.get(task)?.items?.isCut === true;
+  }
+
   /** How it ended, once everything in scope is over. */
   get finish(): RunFinish | null {
     return this.#finish;

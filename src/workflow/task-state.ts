@@ -9,6 +9,7 @@
  *          │ did not complete         ▼   │
  *          └──▶ SKIPPED              WAITING   a try failed, and tries are left
  *
+ *   RUNNING ──▶ SKIPPED   a fan-out of which items were skipped
  *   PENDING, RUNNING, WAITING ──▶ FAILED      no try is left; it cannot start;
  *                                             the time of the run is up
  *   PENDING, RUNNING, WAITING ──▶ CANCELLED   the run was cancelled
@@ -18,7 +19,7 @@ import { isTerminal, type RunStatus, type Transitions } from "./status.ts";
 
 export const TASK_TRANSITIONS: Transitions<RunStatus> = {
   PENDING: ["RUNNING", "SKIPPED", "CANCELLED", "CRASHED", "FAILED"],
-  RUNNING: ["COMPLETED", "FAILED", "WAITING", "CANCELLED", "CRASHED"],
+  RUNNING: ["COMPLETED", "FAILED", "WAITING", "CANCELLED", "CRASHED", "SKIPPED"],
   WAITING: ["RUNNING", "FAILED", "CANCELLED", "CRASHED"],
   COMPLETED: [],
   FAILED: [],

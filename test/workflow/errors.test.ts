@@ -496,6 +496,150 @@ const CASES: readonly Case[] = [
     at: "2:1",
     message: "there are no tasks",
   },
+  // Fan-outs
+  {
+    about: "foreach and matrix",
+    text: task("    foreach: [a]\n    matrix: {x: [1]}\n"),
+    code: "E014",
+    at: "7:5",
+    message: 'task "a" has both "foreach" and "matrix"',
+    help: "keep one",
+  },
+  {
+    about: "a word as foreach",
+    text: task("    foreach: eu\n"),
+    code: "E012",
+    at: "6:14",
+    message: '"foreach" of task "a" must be a list, not "eu"',
+    help: 'write a list: ["eu"]',
+  },
+  {
+    about: "an item without a value",
+    text: task("    foreach: [a, ~]\n"),
+    code: "E012",
+    at: "6:18",
+    message: 'entry 2 of "foreach" of task "a" must be a string, a list or a mapping, not nothing',
+  },
+  {
+    about: "a list of a parameter that does not exist",
+    text: task("    foreach: ${{ params.regoins }}\nparams: {regions: '[]'}\n"),
+    code: "E063",
+    at: "6:25",
+    message: 'there is no parameter "regoins"',
+    help: 'did you mean "regions"?',
+  },
+  {
+    about: "a list of a task that does not exist",
+    text: task("    foreach: ${{ tasks.b.outputs.x }}\n"),
+    code: "E063",
+    at: "6:24",
+    message: 'there is no task "b"',
+  },
+  {
+    about: "a list of a task that does not run before",
+    text: task("    foreach: ${{ tasks.b.outputs.x }}\n  b: {config: !Subprocess {cmd: ls}}\n"),
+    code: "E034",
+    at: "6:24",
+    message: 'task "a" reads the outputs of "b", which does not run before it',
+    help: 'add "b" to its depends',
+  },
+  {
+    about: "the item in foreach",
+    text: task("    foreach: ${{ item.x }}\n"),
+    code: "E063",
+    at: "6:18",
+    message: '"item" is known only in the items of a fan-out',
+  },
+  {
+    about: "a text in the place of a list",
+    text: task("    foreach: ${{ params.x }}\nparams: {x: '[]'}\n"),
+    code: "E062",
+    at: "6:14",
+    message: '"foreach" of task "a" must be a list, but the expression is a string',
+    help: "json(…) makes a list of JSON text",
+  },
+  {
+    about: "an expression in a literal item",
+    text: task("    foreach: [a, '${{ params.x }}']\nparams: {x: y}\n"),
+    code: "E064",
+    at: "6:18",
+    message: 'expressions are not allowed in "foreach"',
+  },
+  {
+    about: "a key that names no item",
+    text: task("    foreach: [a]\n    key: x\n"),
+    code: "E014",
+    at: "7:5",
+    message: '"key" of task "a" is the same for every item',
+    help: "write ${{ item }}, ${{ item.NAME }} or ${{ index }}",
+  },
+  {
+    about: "two literal items of a key",
+    text: task("    foreach: [eu, us, eu]\n    key: ${{ item }}\n"),
+    code: "E014",
+    at: "6:5",
+    message:
+      'task "a": foreach: two items have the key "eu"; key names each item, such as key: ${{ item.id }}',
+  },
+  {
+    about: "a matrix without axes",
+    text: task("    matrix: {exclude: []}\n"),
+    code: "E014",
+    at: "6:5",
+    message: 'the matrix of task "a" is empty',
+  },
+  {
+    about: "an axis without values",
+    text: task("    matrix: {os: [], py: [1]}\n"),
+    code: "E014",
+    at: "6:14",
+    message: '"os" in matrix of task "a" has no values',
+  },
+  {
+    about: "a word as an axis",
+    text: task("    matrix: {os: debian}\n"),
+    code: "E012",
+    at: "6:18",
+    message: '"os" in matrix of task "a" must be a list, not "debian"',
+    help: 'write a list: ["debian"]',
+  },
+  {
+    about: "a number as the name of an axis",
+    text: task("    matrix: {1: [a]}\n"),
+    code: "E014",
+    at: "6:14",
+    message: '"1" is not a valid name in a matrix',
+  },
+  {
+    about: "an exclude of something that is no axis",
+    text: task("    matrix: {os: [a], py: [1], exclude: [{os: a, pyy: 1}]}\n"),
+    code: "E014",
+    at: "6:50",
+    message: 'exclude of task "a" names "pyy", which is not in the matrix',
+    help: 'did you mean "py"?',
+  },
+  {
+    about: "a matrix of too many combinations",
+    text: task(`    matrix: {a: &l [${Array.from({ length: 300 }, (_, n) => n).join(", ")}], b: *l}\n`),
+    code: "E014",
+    at: "6:5",
+    message: 'task "a": matrix: 90000 combinations; at most 50000',
+  },
+  {
+    about: "a variable that items have",
+    text: task("    foreach: [a]\n    env: {CDKTR_ITEM: x}\n"),
+    code: "E053",
+    at: "7:11",
+    message: 'CDKTR_ITEM is set by cdktr itself for the items of task "a"',
+    help: "choose another name",
+  },
+  {
+    about: "no items at once",
+    text: task("    foreach: [a]\n    max_parallel: 0\n"),
+    code: "E014",
+    at: "7:19",
+    message: '"max_parallel" of task "a" must be at least 1',
+  },
   // E014 bad-value
   {
     about: "no attempts",
@@ -2038,6 +2182,15 @@ describe("warnings", () => {
       "W002 2:1",
       "W002 3:1",
       "W002 7:61",
+    ]);
+  });
+
+  test("W002 no-effect: keys of a fan-out without one", () => {
+    const found = diagnosticsOf(task("    key: x\n    max_parallel: 3\n    fail_fast: true\n"));
+    expect(found.map(({ code, line, message }) => `${code} ${line} ${message}`)).toEqual([
+      'W002 6 "key" has no effect without foreach or matrix',
+      'W002 7 "max_parallel" has no effect without foreach or matrix',
+      'W002 8 "fail_fast" has no effect without foreach or matrix',
     ]);
   });
 

@@ -159,7 +159,7 @@ class Case {
     const node = this.#plan.node(id);
     if (node === undefined || node.waits !== undefined || node.fanOut !== undefined) return false;
     // After a stop nothing begins to wait, but what waited for a child run may go on.
-    if (this.#model.stopped !== null) return false;
+    if (this.#model.stopped !== null || node.hook !== undefined) return false;
     return node.needs.every(({ task, accepts }) => accepts.has(this.#progress.status(task) as RunStatus));
   }
 

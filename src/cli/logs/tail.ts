@@ -110,17 +110,25 @@ function matcher(
   const nameIn = new Map<string, Promise<string | undefined>>();
   return (line) => {
     if (pattern !== undefined && !pattern.test(line.payload)) return false;
-    if (task === undefined || line.task_name === task || line.task_instance_id === task) return true;
+    if (task === undefined || isCalled(line, task) || line.task_instance_id === task) return true;
     let name = nameIn.get(line.workflow_instance_id);
     if (name === undefined) {
       name = client.getRun(line.workflow_instance_id).then(
-        (run) => run.definition?.tasks.find(({ id }) => id === task)?.name,
+        (run) => {
+          const found = run.definition?.tasks.find(({ id }) => id === task || task.startsWith(`${id}[`));
+          return found && found.name + task.slice(found.id.length);
+        },
         () => undefined,
       );
       nameIn.set(line.workflow_instance_id, name);
     }
-    return name.then((found) => line.task_name === found);
+    return name.then((found) => found !== undefined && isCalled(line, found));
   };
+}
+
+/** Whether a line is of a task of this name, or of an item of a fan-out of this name. */
+function isCalled({ task_name }: LogLine, name: string): boolean {
+  return task_name === name || task_name.startsWith(`${name}[`);
 }
 
 /**

@@ -1,11 +1,15 @@
 import { allowedWord } from "../../contract/allowed-failures.ts";
-import type { RunAttempt, RunDetails } from "../../contract/messages.ts";
+import { itemsWord } from "../../contract/item-counts.ts";
+import type { ItemSummary, RunAttempt, RunDetails } from "../../contract/messages.ts";
 import { agentsOf, isSplit } from "../../contract/run-agents.ts";
 import { presentError, waitLines } from "../../contract/run-waits.ts";
 import { tookMs } from "../../contract/took.ts";
-import { plainText } from "../../terminal/foreign-text.ts";
+import { NotFoundError, UsageError } from "../../errors.ts";
+import { didYouMean } from "../../terminal/did-you-mean.ts";
+import { plainText, quote } from "../../terminal/foreign-text.ts";
+import { RUN_STATUSES, type RunStatus } from "../../workflow/status.ts";
 import { command } from "../support/command.ts";
-import { principalNow, withPrincipal } from "../support/connect.ts";
+import { type Connection, principalNow, withPrincipal } from "../support/connect.ts";
 import {
   formatClock,
   formatDuration,
@@ -18,7 +22,7 @@ import {
 import { jsonArg, principalArg } from "../support/globals.ts";
 import { say } from "../support/report.ts";
 import { findRun, runArg } from "../support/run-id.ts";
-import { runJson, taskTable, timelineOf } from "../support/run-report.ts";
+import { itemTable, runJson, shortList, taskTable, timelineOf } from "../support/run-report.ts";
 import { printJson, printLine } from "../support/stdout.ts";
 import { styleFor } from "../support/style.ts";
 import { renderTable } from "../support/table.ts";
@@ -27,6 +31,17 @@ export default command({
   meta: { name: "show", description: "Show a run: attempts, tasks, parameters, timeline" },
   args: {
     ...runArg,
+    items: {
+      type: "string",
+      valueHint: "TASK",
+      description: "Show the items of this fan-out instead",
+    },
+    status: {
+      type: "enum",
+      valueHint: "S",
+      options: [...RUN_STATUSES],
+      description: "With --items: only items with this status",
+    },
     ...jsonArg,
     ...principalArg,
   },
@@ -38,12 +53,19 @@ export default command({
     examples: [
       { command: "cdktr runs show 0198c2a4", does: "the run whose id begins so" },
       { command: "cdktr runs show 0198c2a4 --json | jq .tasks", does: "its tasks, for a program" },
+      {
+        command: "cdktr runs show 0198c2a4 --items load --status failed",
+        does: "the items of the fan-out load that failed",
+      },
     ],
   },
   async run({ args }) {
-    const run = await withPrincipal(args, (connection) =>
-      findRun(connection, args.run, { outputs: args.json === true }),
-    );
+    if (args.items !== undefined) return showItems(args, args.items);
+    if (args.status !== undefined) throw new UsageError("--status needs --items TASK.");
+    const { run, failed } = await withPrincipal(args, async (connection) => {
+      const found = await findRun(connection, args.run, { outputs: args.json === true });
+      return { run: found, failed: args.json ? [] : await failedItems(connection, found) };
+    });
     if (run.outputs_left_out === true) {
       const sql = `SELECT task_id, outputs FROM task_runs WHERE workflow_instance_id = '${run.workflow_instance_id}'`;
       say(
@@ -51,11 +73,75 @@ export default command({
       );
     }
     if (args.json) return printJson(runJson(run));
-    await printRun(run, principalNow());
+    await printRun(run, failed, principalNow());
   },
 });
 
-async function printRun(run: RunDetails, now: number): Promise<void> {
+/** Number of failed items that are shown with a run. */
+const SHOWN_ITEMS = 20;
+/** Items in a page. */
+const PAGE = 1000;
+
+/** Some of the items that failed, of all fan-outs of a run. */
+async function failedItems({ client }: Connection, run: RunDetails): Promise<ItemSummary[]> {
+  const failed: ItemSummary[] = [];
+  for (const { task_id, items } of run.tasks) {
+    const left = SHOWN_ITEMS - failed.length;
+    if (left === 0 || (items?.by_status.FAILED ?? 0) === 0) continue;
+    const { workflow_instance_id } = run;
+    failed.push(
+      ...(await client.listItems({ workflow_instance_id, task_id, status: "FAILED", limit: left })),
+    );
+  }
+  return failed;
+}
+
+interface ItemArgs {
+  readonly run: string;
+  readonly status?: RunStatus | undefined;
+  readonly json?: boolean | undefined;
+  readonly principal?: string | undefined;
+}
+
+/** Prints the items of a fan-out, page by page: there may be very many. */
+async function showItems(args: ItemArgs, task: string): Promise<void> {
+  await withPrincipal(args, async (connection) => {
+    const run = await findRun(connection, args.run);
+    const found = run.tasks.find(({ task_id }) => task_id === task);
+    if (found?.items === undefined) throw noFanOut(run, task);
+    const all: ItemSummary[] = [];
+    for (let after_index: number | undefined; ; ) {
+      const page = await connection.client.listItems({
+        workflow_instance_id: run.workflow_instance_id,
+        task_id: task,
+        limit: PAGE,
+        ...(args.status === undefined ? {} : { status: args.status }),
+        ...(after_index === undefined ? {} : { after_index }),
+        ...(args.json ? { outputs: true } : {}),
+      });
+      all.push(...page);
+      after_index = page.at(-1)?.item_index;
+      if (page.length === 0) break;
+    }
+    if (args.json) return printJson(all);
+    await printLine(`${plainText(task)}: ${itemsWord(found.items)}`);
+    for (const line of all.length === 0 ? [] : itemTable(all, principalNow())) await printLine(line);
+  });
+}
+
+function noFanOut(run: RunDetails, task: string): NotFoundError {
+  const fanOuts = run.tasks.filter(({ items }) => items !== undefined).map(({ task_id }) => task_id);
+  const hint =
+    fanOuts.length === 0
+      ? "It has no fan-out whose items are known."
+      : (didYouMean(task, fanOuts) ?? `Its fan-outs are ${shortList(fanOuts)}.`);
+  return new NotFoundError(
+    `Run ${run.workflow_instance_id} has no fan-out ${quote(task)}, or its items are not known yet.`,
+    { hint },
+  );
+}
+
+async function printRun(run: RunDetails, failed: readonly ItemSummary[], now: number): Promise<void> {
   const style = styleFor("stdout");
   const time = (ms: number) => `${formatInstant(ms)} (${formatRelative(ms, now)})`;
   const fact = (label: string, value: string | null) =>
@@ -97,6 +183,14 @@ async function printRun(run: RunDetails, now: number): Promise<void> {
   await section("ATTEMPTS", attemptLines(run, now));
   const tasks = taskTable(run, now, { resources: true });
   await section("TASKS", tasks.length > 1 ? tasks : []);
+  const failures = run.tasks.reduce((sum, { items }) => sum + (items?.by_status.FAILED ?? 0), 0);
+  const more = failures - failed.length;
+  await section("FAILED ITEMS", [
+    ...(failed.length === 0 ? [] : itemTable(failed, now)),
+    ...(more > 0
+      ? [`  and ${more.toLocaleString("en")} more: --items TASK --status failed shows them all`]
+      : []),
+  ]);
   await section(
     "TIMELINE",
     timelineOf(run).map(({ timestamp_ms, event, slice, attempt, task_id }) => {

@@ -1,11 +1,13 @@
 /** Run reports for people and programs: the JSON of the contract, the status line, the table of tasks. */
 
 import { allowedSuffix, allowedWord } from "../../contract/allowed-failures.ts";
-import type { RunDetails, TaskRunSummary } from "../../contract/messages.ts";
+import { itemsWord } from "../../contract/item-counts.ts";
+import type { ItemSummary, RunDetails, TaskRunSummary } from "../../contract/messages.ts";
 import { agentsWord, isShared } from "../../contract/run-agents.ts";
 import { presentError } from "../../contract/run-waits.ts";
 import { tookMs } from "../../contract/took.ts";
 import { plainText } from "../../terminal/foreign-text.ts";
+import { nodeId } from "../../workflow/item-id.ts";
 import { RUN_TRANSITIONS } from "../../workflow/run-state.ts";
 import { isTerminal } from "../../workflow/status.ts";
 import { formatDuration, formatStatus, statusPaint } from "./format.ts";
@@ -132,6 +134,15 @@ export function taskTable(run: RunDetails, now: number, options: { resources?: b
         value: (task) => `${formatStatus(task.status, style)}${allowedSuffix(task)}`,
         paint: (task) => statusPaint(task.status, style),
       },
+      ...(rows.some((task) => task.items !== undefined)
+        ? [
+            {
+              title: "ITEMS",
+              value: (task: TaskRunSummary) => (task.items === undefined ? "" : itemsWord(task.items)),
+              flexible: true,
+            },
+          ]
+        : []),
       ...(isShared(run)
         ? [{ title: "AGENT", value: (task: TaskRunSummary) => task.agent_id ?? "-", flexible: true }]
         : []),
@@ -168,6 +179,41 @@ export function taskTable(run: RunDetails, now: number, options: { resources?: b
         : []),
     ],
     rows,
+    { indent: 2 },
+  );
+}
+
+/** Items of a fan-out with duration and outcome. */
+export function itemTable(items: readonly ItemSummary[], now: number): string[] {
+  const style = styleFor("stdout");
+  return renderTable<ItemSummary>(
+    [
+      { title: "ITEM", value: (item) => nodeId(item.task_id, item.item_key), flexible: true },
+      {
+        title: "STATUS",
+        value: (item) => formatStatus(item.status, style),
+        paint: (item) => statusPaint(item.status, style),
+      },
+      { title: "AGENT", value: (item) => item.agent_id ?? "-", flexible: true },
+      {
+        title: "TOOK",
+        value: (item) => {
+          const ms = tookMs(item, now);
+          return ms === null ? "-" : formatDuration(ms);
+        },
+        align: "right",
+      },
+      {
+        title: "EXIT",
+        value: ({ signal, exit_code }) => signal ?? (exit_code === null ? "-" : String(exit_code)),
+        align: "right",
+      },
+      { title: "TRIES", value: (item) => String(item.task_attempt), align: "right" },
+      ...(items.some(({ error }) => error !== null)
+        ? [{ title: "ERROR", value: (item: ItemSummary) => item.error ?? "", flexible: true }]
+        : []),
+    ],
+    items,
     { indent: 2 },
   );
 }

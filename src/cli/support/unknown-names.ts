@@ -70,7 +70,8 @@ async function unknownTask(
 ): Promise<NotFoundError | undefined> {
   if (task === undefined) return undefined;
   const { names, taskRuns } = await tasksOf(client, workflow_id, workflow_instance_id);
-  if (names.has(task) || taskRuns.has(task)) return undefined;
+  // Items of fan-outs are called load[orders].
+  if (names.has(task) || names.has(task.replace(/\[.*\]$/s, "")) || taskRuns.has(task)) return undefined;
   if (!(await hasNoLines(client, { workflow_id, workflow_instance_id, task }))) return undefined;
   if (names.size === 0)
     return new NotFoundError(`No line of a task '${task}' is in the history.`, {

@@ -1,5 +1,6 @@
 /** Messages between agents and the principal, and about agents. */
 import { z } from "zod";
+import { MAX_ITEM_KEY_BYTES } from "../../workflow/item-id.ts";
 import { IDENTIFIER, WorkflowDefinition } from "../../workflow/model.ts";
 import { Outputs } from "../outputs.ts";
 import { Identifier, Instant, Name, Protocol, Slice, Status, Text, WaitMs } from "./common.ts";
@@ -92,7 +93,23 @@ const TaskResult = z.object({
   error: z.string().nullable().optional(),
   /** It FAILED, and was allowed to. */
   is_allowed: z.boolean().optional(),
+  /** Of a fan-out: the number of its items. What they published is among `item_results`, and here is nothing. */
+  items_total: z.number().int().nonnegative().optional(),
 });
+
+/** The key and the place, from 0, of an item of a fan-out. */
+const ItemName = z.object({
+  key: z.string().min(1).max(MAX_ITEM_KEY_BYTES),
+  index: z.number().int().nonnegative(),
+});
+
+/** An item of a fan-out that an agent executes. */
+const AssignedItem = ItemName.extend({ value: z.unknown() });
+export type AssignedItem = z.infer<typeof AssignedItem>;
+
+/** How an item ended that is not run again. */
+const ItemResult = ItemName.extend({ status: TaskResult.shape.status, outputs: TaskResult.shape.outputs });
+export type ItemResult = z.infer<typeof ItemResult>;
 
 /** A run, or a slice of one, that is assigned to an agent. */
 export const RunAssignment = z.object({
@@ -113,6 +130,13 @@ export const RunAssignment = z.object({
   tasks: z.array(z.string()).optional(),
   /** Results of tasks on which those depend, by task id: of all that are not among `tasks`, or that COMPLETED in an earlier attempt. */
   results: z.record(z.string(), TaskResult).optional(),
+  /** The items of fan-outs among `tasks` whose items are in several slices: those that are in this one. The agent computes all others. */
+  items: z.record(z.string(), z.array(AssignedItem)).optional(),
+  /**
+   * By fan-out, in order: items that COMPLETED in an earlier attempt of this slice; and all items of those on which `tasks` depend that
+   * published something.
+   */
+  item_results: z.record(z.string(), z.array(ItemResult)).optional(),
   workflow: WorkflowDefinition,
   /** What earlier attempts have left of the time limit of a whole run, ms; by default all of it. */
   time_left_ms: z.number().int().nonnegative().optional(),
@@ -175,7 +199,11 @@ export type Heartbeat = z.infer<typeof Heartbeat>;
  * Why an attempt must stop: a user cancelled it, the principal has given it up and may have started another, or the run timed out. The
  * principal orders the latter for slices of a split run only: whoever executes a whole run keeps its time limit itself.
  */
-export const StopOrder = AttemptName.extend({ reason: z.enum(["cancelled", "superseded", "timed out"]) });
+export const StopOrder = AttemptName.extend({
+  reason: z.enum(["cancelled", "superseded", "timed out"]),
+  /** Only these items of a fan-out, because another one failed (`fail_fast`); the rest of the slice goes on. */
+  items: z.array(ItemName.extend({ task_id: Identifier })).optional(),
+});
 export type StopOrder = z.infer<typeof StopOrder>;
 
 /** Reply to `REGISTERAGENT`, `AGENTHEARTBEAT` and `AGENTREPORT`. */
@@ -231,6 +259,10 @@ export const TaskReport = z.object({
   /** Attempt of the slice. */
   attempt: z.number().int().positive(),
   task_id: Identifier,
+  /** The item of the fan-out `task_id` that the report is about; absent if it is about the task. */
+  item: ItemName.optional(),
+  /** In the report that a fan-out is RUNNING: the number of its items. */
+  items_total: z.number().int().nonnegative().optional(),
   task_instance_id: z.string().max(64),
   /** Attempt of the task within this attempt of the slice. */
   task_attempt: z.number().int().nonnegative(),

@@ -80,6 +80,15 @@ export const RunSummary = z.object({
 });
 export type RunSummary = z.infer<typeof RunSummary>;
 
+/** The items of a fan-out. */
+const ItemCounts = z.object({
+  /** Number of its items. */
+  total: z.number().int(),
+  /** How many of them have a status; the others have not begun. */
+  by_status: z.partialRecord(Status, z.number().int()),
+});
+export type ItemCounts = z.infer<typeof ItemCounts>;
+
 /** The latest state of a task in an attempt of a run. */
 export const TaskRunSummary = z.object({
   task_id: z.string(),
@@ -105,8 +114,33 @@ export const TaskRunSummary = z.object({
   next_attempt_ms: z.number().optional(),
   /** It FAILED, and was allowed to: the run does not fail for it. */
   is_allowed: z.boolean().optional(),
+  /** The items, of a fan-out: they are not among the tasks. Older principals do not send it. */
+  items: ItemCounts.optional(),
 });
 export type TaskRunSummary = z.infer<typeof TaskRunSummary>;
+
+/** The latest state of an item of a fan-out. */
+export const ItemSummary = TaskRunSummary.extend({
+  /** Unique among the items of the fan-out. */
+  item_key: z.string(),
+  /** Its place, 0 for the first. */
+  item_index: z.number().int(),
+});
+export type ItemSummary = z.infer<typeof ItemSummary>;
+
+/** `LSITEMS`: the items of a fan-out in order. */
+export const ListItems = z.object({
+  workflow_instance_id: Name,
+  task_id: Name,
+  /** Only items with this status. */
+  status: Status.optional(),
+  /** Only items behind this place: for the next page, that of the last item of the previous one. */
+  after_index: z.number().int().nonnegative().optional(),
+  limit: z.number().int().min(1).max(1000).default(100),
+  /** Whether the reply has what the items published: at most 8 MiB, which may make the page shorter. */
+  outputs: z.boolean().default(false),
+});
+export type ListItems = z.infer<typeof ListItems>;
 
 /** An attempt of a run, or of a slice of it, on an agent. */
 export const RunAttempt = z.object({

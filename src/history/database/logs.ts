@@ -100,9 +100,11 @@ function addFilters(filter: Filter, search: SearchLogs): void {
   }
   if (search.task !== undefined) {
     const task = filter.text(search.task);
+    // Items of fan-outs are called load[orders]: without the key, all of them are meant.
     filter.add(
-      `(l.task_name = ${task} OR l.task_instance_id = ${task}
-        OR l.task_instance_id IN (SELECT task_instance_id FROM task_run_status WHERE task_id = ${task}))`,
+      `(l.task_name = ${task} OR starts_with(l.task_name, ${task} || '[') OR l.task_instance_id = ${task}
+        OR l.task_instance_id IN (
+          SELECT task_instance_id FROM task_run_status WHERE task_id = ${task} OR task_id || '[' || item_key || ']' = ${task}))`,
     );
   }
   if (search.level !== undefined) filter.add(`l.level = ${filter.text(search.level)}`);

@@ -52,7 +52,7 @@ export async function findRun(
   );
   // A task that completed in an earlier attempt has no task run in the newest one: use each task's newest task run. Attempts of different
   // slices cannot be compared.
-  const newest = `SELECT * FROM task_runs WHERE workflow_instance_id = $1
+  const newest = `SELECT * FROM task_runs WHERE workflow_instance_id = $1 AND item_key IS NULL
      QUALIFY row_number() OVER (
        PARTITION BY task_id ORDER BY status = 'COMPLETED' DESC, ${shared.length > 0 ? "" : "attempt DESC, "}created_at_ms DESC) = 1`;
   const tasks = await read(
@@ -62,6 +62,13 @@ export async function findRun(
       : `SELECT * EXCLUDE (outputs) FROM (${newest}) ORDER BY created_at_ms, task_id`,
   );
   const published = parseObject<NonNullable<HistoricRun["outputs"]>>(text(run, "outputs"));
+  const items = await read(
+    `SELECT task_id, status, count(*) AS items FROM (
+       SELECT * FROM task_runs WHERE workflow_instance_id = $1 AND item_key IS NOT NULL
+       QUALIFY row_number() OVER (PARTITION BY task_id, item_key ORDER BY status = 'COMPLETED' DESC, created_at_ms DESC) = 1)
+     GROUP BY task_id, status`,
+  );
+  const countOf = countsIn(items);
   return {
     ...toSummary(run),
     workflow_name: text(run, "workflow_name") ?? "",
@@ -71,10 +78,21 @@ export async function findRun(
     retry_of: text(run, "retry_of"),
     ...(published === undefined ? {} : { outputs: published }),
     attempts: (shared.length > 0 ? shared : attempts).map(toAttempt),
-    tasks: tasks.map(toTask),
+    tasks: tasks.map(toTask).map((task) => ({ ...task, ...countOf(task.task_id) })),
     ...(tasks.some((row) => (number(row, "bytes") ?? 0) > MAX_OUTPUTS_TOGETHER_BYTES)
       ? { outputs_left_out: true }
       : {}),
+  };
+}
+
+/** The items of fan-outs, by task. A fan-out without items is not known to be one. */
+function countsIn(rows: readonly Row[]): (task: string) => Pick<TaskRunSummary, "items"> {
+  const byTask = Map.groupBy(rows, (row) => text(row, "task_id") ?? "");
+  return (task) => {
+    const counts = byTask.get(task)?.map((row) => [status(row), number(row, "items") ?? 0] as const);
+    if (counts === undefined) return {};
+    const total = counts.reduce((sum, [, count]) => sum + count, 0);
+    return { items: { total, by_status: Object.fromEntries(counts) } };
   };
 }
 

@@ -68,6 +68,10 @@ export class StandingOrders {
     const stop: StopOrder[] = [];
     for (const attempt of await tx.attemptsToStop(agentId))
       if (attempt.session_id === sessionId) stop.push(stopOrder(attempt, attempt.reason));
+    for (const { items, ...attempt } of await tx.itemsToStop(agentId)) {
+      if (attempt.session_id !== sessionId) continue;
+      stop.push({ ...stopOrder(attempt, "cancelled"), items: [...items] });
+    }
     for (const one of await this.#lost(tx, { agentId, sessionId }, running)) {
       const run = await tx.getRun(one.workflow_instance_id);
       stop.push(stopOrder(one, run?.cancel_requested_at_ms != null ? "cancelled" : "superseded"));
@@ -135,7 +139,10 @@ export function delivered(contact: Contact, orders: AgentOrders): AgentOrders {
 
 /** The part of the orders that justifies an immediate reply. */
 function newsIn(orders: AgentOrders): string[] {
-  const news = orders.stop.map((order) => `${order.reason} ${nameOf(order)}`);
+  const news = orders.stop.map(
+    (order) =>
+      `${order.reason} ${nameOf(order)}${order.items === undefined ? "" : ` ${order.items.length} items`}`,
+  );
   if (orders.drain) news.push("drain");
   return news;
 }

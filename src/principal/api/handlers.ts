@@ -100,6 +100,7 @@ export function handlersOf(s: HandlerServices): Handlers {
     }),
     LSRUNS: (request) => s.runs.list(request),
     GETRUN: ({ workflow_instance_id: id, outputs }) => s.runs.get(id, outputs),
+    LSITEMS: (request) => s.runs.items(request),
     WAITRUN: ({ workflow_instance_id: id, wait_ms }) => s.runs.wait(id, wait_ms),
     CANCELRUN: ({ workflow_instance_id: id }) => s.runs.cancel(id),
     RETRYRUN: async (request) => ({ workflow_instance_id: await s.runs.retry(request) }),

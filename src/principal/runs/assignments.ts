@@ -1,20 +1,32 @@
 /** Builds assignments: what an agent is sent together with a run or a slice. */
-import type { RunAssignment } from "../../contract/messages.ts";
-import { MAX_OUTPUTS_TOGETHER_BYTES } from "../../contract/outputs.ts";
+import type { ItemResult, RunAssignment } from "../../contract/messages.ts";
+import { MAX_OUTPUTS_TOGETHER_BYTES, type Outputs } from "../../contract/outputs.ts";
 import { CdktrError } from "../../errors.ts";
-import type { Claim, OperationalTx, RunRecord, SliceRecord } from "../../storage/operational/store.ts";
+import type {
+  Claim,
+  ItemOutputs,
+  OperationalTx,
+  RunRecord,
+  SliceRecord,
+} from "../../storage/operational/store.ts";
+import { withoutItems } from "../../workflow/fan-out.ts";
+import { nodeId } from "../../workflow/item-id.ts";
 import type { TaskDefinition, WorkflowDefinition } from "../../workflow/model.ts";
 import { neededBy, type PlanNode } from "../../workflow/plan.ts";
 import { storedSecretsOf } from "../../workflow/secrets.ts";
 import type { Ending } from "../../workflow/task-state.ts";
 import type { SecretStore } from "../secrets/secret-store.ts";
 import type { Definitions } from "./definitions.ts";
-import type { ProgressOfRuns } from "./progress-of-runs.ts";
+import type { ProgressOfRuns, RunProgress } from "./progress-of-runs.ts";
 
 /** The tasks can be given to no agent, now or later. */
 export class UnassignableError extends CdktrError {}
 
-type Part = Pick<RunAssignment, "workflow" | "completed_tasks" | "tasks" | "results">;
+type Part = Pick<
+  RunAssignment,
+  "workflow" | "completed_tasks" | "tasks" | "results" | "items" | "item_results"
+>;
+type ItemResults = NonNullable<RunAssignment["item_results"]>;
 type Results = NonNullable<RunAssignment["results"]>;
 
 /** Makes assignments. */
@@ -75,10 +87,23 @@ export class Assignments {
     const workflow = await this.#definitions.of(tx, run);
     if (workflow === null) return null;
     // The usual case: nothing of it has ended yet.
-    const completed_tasks = run.tasks_done === 0 ? [] : await tx.completedTasks(run.workflow_instance_id);
-    const plan = completed_tasks.length === 0 ? null : await this.#definitions.planOf(tx, run);
-    const results = await completed(tx, run, stillNeeded(plan?.nodes ?? [], completed_tasks));
-    return { workflow, completed_tasks, ...(Object.keys(results).length === 0 ? {} : { results }) };
+    const plan = await this.#definitions.planOf(tx, run);
+    const nodes = plan?.nodes ?? [];
+    const isFresh =
+      run.tasks_done === 0 && (!plan?.hasFanOuts || (run.attempt === 1 && run.retry_of === null));
+    const completed_tasks = isFresh ? [] : await tx.completedTasks(run.workflow_instance_id);
+    const needed = stillNeeded(nodes, completed_tasks);
+    const results = await completed(tx, run, needed);
+    const item_results =
+      isFresh || !plan?.hasFanOuts
+        ? {}
+        : await this.#itemsOf(tx, run, nodes, completed_tasks, needed, results);
+    return {
+      workflow,
+      completed_tasks,
+      ...(Object.keys(results).length === 0 ? {} : { results }),
+      ...(Object.keys(item_results).length === 0 ? {} : { item_results }),
+    };
   }
 
   /**
@@ -89,28 +114,30 @@ export class Assignments {
     const at = await this.#progress.of(tx, run);
     if (at === null) return null;
     const all = this.#tasksOf(at.definition);
-    const own = new Set(slice.tasks);
+    const { ids, items } = partsOf(slice, at);
+    const own = new Set(ids);
     const tasks: TaskDefinition[] = [];
     const nodes: PlanNode[] = [];
     const outside = new Map<string, TaskDefinition>();
-    for (const id of slice.tasks) {
+    for (const id of ids) {
       const task = all.get(id);
       const node = at.plan.node(id);
       if (task === undefined || node === undefined) continue;
-      tasks.push(task);
+      tasks.push(items[id] === undefined ? task : { ...withoutItems(task), foreach: [] });
       nodes.push(node);
       for (const needed of neededBy(node)) {
         const definition = own.has(needed) ? undefined : all.get(needed);
-        if (definition !== undefined) outside.set(needed, { ...definition, depends: [] });
+        if (definition !== undefined) outside.set(needed, { ...withoutItems(definition), depends: [] });
       }
     }
-    const ends = at.progress.results([...outside.keys(), ...slice.tasks]);
+    const ends = at.progress.results([...outside.keys(), ...ids]);
     const completed_tasks = [
       ...new Set(Object.keys(ends).filter((id) => ends[id]?.status === "COMPLETED")).union(
         await completedBefore(tx, slice),
       ),
     ];
-    const results: Results = await completed(tx, run, stillNeeded(nodes, completed_tasks));
+    const needed = stillNeeded(nodes, completed_tasks);
+    const results: Results = await completed(tx, run, needed);
     const others = [...outside.keys()].flatMap((id) => {
       const end = ends[id];
       return end === undefined || results[id] !== undefined ? [] : [{ id, ...end }];
@@ -125,12 +152,62 @@ export class Assignments {
         ...(isAllowed ? { is_allowed: true } : {}),
       };
     }
+    const read = [...outside.keys()].filter((id) => at.plan.node(id)?.fanOut !== undefined);
+    const item_results = at.plan.hasFanOuts
+      ? {
+          ...(await this.#itemsOf(tx, run, nodes, completed_tasks, [...needed, ...read], results)),
+          ...(await itemsBefore(tx, slice, items)),
+        }
+      : {};
     return {
       workflow: { ...at.definition, tasks: [...outside.values(), ...tasks] },
       completed_tasks,
-      tasks: [...slice.tasks],
+      tasks: [...ids],
       results,
+      ...(Object.keys(items).length === 0 ? {} : { items }),
+      ...(Object.keys(item_results).length === 0 ? {} : { item_results }),
     };
+  }
+
+  /**
+   * What is known of items: of the fan-outs whose results are needed what they published, and of those that an agent has to finish the items
+   * that COMPLETED. Tells in the results of the former how many items they have.
+   * @throws UnassignableError when that is too large
+   */
+  async #itemsOf(
+    tx: OperationalTx,
+    run: RunRecord,
+    nodes: readonly PlanNode[],
+    completedTasks: readonly string[],
+    needed: readonly string[],
+    results: Results,
+  ): Promise<ItemResults> {
+    const { workflow_instance_id: id } = run;
+    const rows = (await tx.listTasks(id)).filter(({ items_total }) => items_total !== null);
+    const totals = new Map(rows.map(({ task_id, items_total }) => [task_id, items_total ?? 0]));
+    const readOf = needed.filter((task) => totals.has(task));
+    for (const task of readOf) {
+      const known = results[task] ?? { status: "COMPLETED", outputs: null };
+      results[task] = { ...known, items_total: totals.get(task) ?? 0 };
+    }
+    const over = new Set(completedTasks);
+    const begun = nodes
+      .filter((node) => node.fanOut !== undefined && node.fanOut.isShared !== true && !over.has(node.id))
+      .map((node) => node.id)
+      .filter((task) => totals.has(task));
+    const found = new Map([...readOf, ...begun].map((task) => [task, new Map<number, ItemResult>()]));
+    for (const item of begun.length === 0 ? [] : await tx.completedItems(id)) {
+      if (begun.includes(item.task_id)) found.get(item.task_id)?.set(item.item_index, resultOf(item, null));
+    }
+    let bytes = 0;
+    for (const { outputs, ...item } of await tx.itemOutputs(id, [...found.keys()])) {
+      bytes += Buffer.byteLength(outputs);
+      if (bytes > MAX_OUTPUTS_TOGETHER_BYTES) throw tooLarge();
+      found.get(item.task_id)?.set(item.item_index, resultOf(item, JSON.parse(outputs)));
+    }
+    return Object.fromEntries(
+      [...found].flatMap(([task, items]) => (items.size === 0 ? [] : [[task, [...items.values()]]])),
+    );
   }
 
   #tasksOf(definition: WorkflowDefinition): ReadonlyMap<string, TaskDefinition> {
@@ -152,7 +229,67 @@ function tasksOf({ workflow, tasks }: Part): readonly TaskDefinition[] {
 async function completedBefore(tx: OperationalTx, slice: SliceRecord): Promise<Set<string>> {
   if (slice.attempt === 1) return new Set();
   const tasks = await tx.listTaskEnds(slice.workflow_instance_id, slice.slice);
-  return new Set(tasks.filter(({ status }) => status === "COMPLETED").map(({ task_id }) => task_id));
+  return new Set(
+    tasks
+      .filter(({ status, item_key }) => status === "COMPLETED" && item_key === null)
+      .map(({ task_id }) => task_id),
+  );
+}
+
+function tooLarge(): UnassignableError {
+  return new UnassignableError(
+    `the outputs of the tasks on which it depends are larger than ${MAX_OUTPUTS_TOGETHER_BYTES / 1024 / 1024} MiB together; pass large data on as files`,
+  );
+}
+
+type Items = NonNullable<RunAssignment["items"]>;
+
+/** The tasks of a slice, and the items of fan-outs of which it has some. */
+function partsOf(
+  { tasks }: SliceRecord,
+  { progress, items: values }: Pick<RunProgress, "progress" | "items">,
+): { readonly ids: ReadonlySet<string>; readonly items: Items } {
+  const ids = new Set<string>();
+  const items: Items = {};
+  for (const id of tasks) {
+    const item = progress.node(id)?.item;
+    ids.add(item?.task ?? id);
+    // What has ended meanwhile, because another item has failed, is not executed.
+    if (item === undefined || (progress.status(id) !== "assigned" && progress.status(id) !== "COMPLETED"))
+      continue;
+    items[item.task] ??= [];
+    items[item.task]?.push({
+      key: item.key,
+      index: item.index,
+      value: values.get(item.task)?.[item.index]?.value,
+    });
+  }
+  return { ids, items };
+}
+
+/** The items of a slice that COMPLETED in an earlier attempt; nothing in the slice reads their results. */
+async function itemsBefore(tx: OperationalTx, slice: SliceRecord, items: Items): Promise<ItemResults> {
+  const found: ItemResults = {};
+  if (slice.attempt === 1) return found;
+  const ends = await tx.listTaskEnds(slice.workflow_instance_id, slice.slice);
+  const completed = new Set(
+    ends.flatMap(({ task_id, item_key, status }) =>
+      status === "COMPLETED" ? [nodeId(task_id, item_key)] : [],
+    ),
+  );
+  for (const [task, own] of Object.entries(items)) {
+    const over = own.filter(({ key }) => completed.has(nodeId(task, key)));
+    if (over.length > 0)
+      found[task] = over.map(({ key, index }) => ({ key, index, status: "COMPLETED", outputs: null }));
+  }
+  return found;
+}
+
+function resultOf(
+  { item_key: key, item_index: index }: Pick<ItemOutputs, "item_key" | "item_index">,
+  outputs: Outputs | null,
+): ItemResult {
+  return { key, index, status: "COMPLETED", outputs };
 }
 
 /**
@@ -182,7 +319,7 @@ async function errorsOf(
     tasks.filter(({ id, status }) => status !== "COMPLETED" && read.has(id)).map(({ id }) => id),
   );
   if (wanted.size === 0) return new Map();
-  const states = await tx.listTaskStates(run.workflow_instance_id);
+  const states = await tx.listTasks(run.workflow_instance_id);
   return new Map(
     states.filter(({ task_id }) => wanted.has(task_id)).map(({ task_id, error }) => [task_id, error]),
   );
@@ -195,9 +332,7 @@ async function completed(tx: OperationalTx, run: RunRecord, tasks: readonly stri
   for (const [id, outputs] of await tx.outputsOf(run.workflow_instance_id, tasks)) {
     bytes += Buffer.byteLength(outputs);
     if (bytes > MAX_OUTPUTS_TOGETHER_BYTES) {
-      throw new UnassignableError(
-        `the outputs of the tasks on which it depends are larger than ${MAX_OUTPUTS_TOGETHER_BYTES / 1024 / 1024} MiB together; pass large data on as files`,
-      );
+      throw tooLarge();
     }
     results[id] = { status: "COMPLETED", outputs: JSON.parse(outputs) };
   }

@@ -6,7 +6,9 @@
  * The end of a task counts at once: what depends on it starts or is skipped although its slice goes on. If the slice is lost then, and
  * another agent gets it as its next attempt, only tasks that COMPLETED stay over ({@link Progress.released}).
  */
-import type { OperationalTx, RunRecord } from "../../storage/operational/store.ts";
+import type { FanOutRecord, OperationalTx, RunRecord } from "../../storage/operational/store.ts";
+import { aggregate, type ItemValue } from "../../workflow/fan-out.ts";
+import { nodeId } from "../../workflow/item-id.ts";
 import type { WorkflowDefinition } from "../../workflow/model.ts";
 import type { Plan } from "../../workflow/plan.ts";
 import { type Decision, Progress, type TaskEnd, timeoutText } from "../../workflow/progress.ts";
@@ -20,6 +22,8 @@ export interface RunProgress {
   readonly definition: WorkflowDefinition;
   readonly plan: Plan;
   readonly progress: Progress;
+  /** The items of fan-outs that the principal has computed. */
+  readonly items: Map<string, readonly ItemValue[]>;
   /** What the machine decided when it was built, and nobody has carried out. */
   readonly decisions: readonly Decision[];
 }
@@ -61,21 +65,18 @@ export class ProgressOfRuns {
     const isCurrent = kept !== undefined && kept.revision === run.revision;
     const built = isCurrent ? { ...kept, decisions: [] } : await this.#build(tx, run);
     if (built === null) return null;
-    const { decisions, definition, plan, progress } = built;
+    const { decisions, definition, plan, progress, items } = built;
     const revision = this.newRevision(run.revision);
     this.forget(id);
-    this.#keep(id, { definition, plan, progress, revision });
+    this.#keep(id, { definition, plan, progress, items, revision });
     return {
       run: await tx.reviseRun(run, revision),
-      at: { definition, plan, progress, decisions },
+      at: { definition, plan, progress, items, decisions },
     };
   }
 
   /** How far a run has got. Part of a unit of work. Null when the run's definition cannot be executed. */
-  async of(
-    tx: OperationalTx,
-    run: RunRecord,
-  ): Promise<Pick<RunProgress, "definition" | "plan" | "progress"> | null> {
+  async of(tx: OperationalTx, run: RunRecord): Promise<Omit<RunProgress, "decisions"> | null> {
     const kept = this.#kept.get(run.workflow_instance_id);
     if (kept !== undefined && kept.revision === run.revision) return kept;
     const built = await this.#build(tx, run);
@@ -111,14 +112,15 @@ export class ProgressOfRuns {
     const slices = await tx.listSlices(run.workflow_instance_id, "all");
     const bySlice = new Map(slices.map((slice) => [slice.slice, slice]));
     const over = new Map<string, TaskEnd>();
-    for (const { task_id, slice, attempt, status, allowed } of await tx.listTaskEnds(
+    for (const { task_id, item_key, slice, attempt, status, allowed } of await tx.listTaskEnds(
       run.workflow_instance_id,
     )) {
-      if (!isEnding(status) || over.get(task_id)?.status === "COMPLETED") continue;
+      const id = nodeId(task_id, item_key);
+      if (!isEnding(status) || over.get(id)?.status === "COMPLETED") continue;
       const of = bySlice.get(slice);
       const isOfNewest = slice === 0 || of?.attempt === attempt;
       if (status === "COMPLETED" || (isOfNewest && (of?.state !== "LEASED" || isTold(status))))
-        over.set(task_id, {
+        over.set(id, {
           status,
           isAllowed: allowed === 1,
           isUnstarted: slice === 0 && status === "FAILED",
@@ -128,7 +130,20 @@ export class ProgressOfRuns {
       const end = over.get(id);
       if (end !== undefined) over.set(id, { ...end, ...read });
     }
+    const items = new Map<string, readonly ItemValue[]>();
+    for (const fanOut of await this.#fanOuts(tx, run, plan)) {
+      const { task_id } = fanOut;
+      if (over.get(task_id)?.status === "COMPLETED") continue;
+      // How it ended follows from its items.
+      over.delete(task_id);
+      items.set(task_id, JSON.parse(fanOut.items));
+    }
     const progress = new Progress(plan, { over, facts: () => factsOf(run, definition) });
+    for (const [task, values] of items)
+      progress.expanded(
+        task,
+        values.map(({ key }) => ({ key })),
+      );
     for (const { state, tasks } of slices) if (state !== "OVER") progress.assigned(tasks);
     const decisions =
       run.cancel_requested_at_ms !== null
@@ -136,7 +151,12 @@ export class ProgressOfRuns {
         : run.timed_out_at_ms !== null
           ? progress.stop("timed out", timeoutText(definition))
           : progress.begin();
-    return { definition, plan, progress, decisions };
+    return { definition, plan, progress, items, decisions };
+  }
+
+  async #fanOuts(tx: OperationalTx, run: RunRecord, plan: Plan): Promise<FanOutRecord[]> {
+    if (plan.nodes.every(({ fanOut }) => fanOut?.isShared !== true)) return [];
+    return tx.fanOutsOf(run.workflow_instance_id);
   }
 
   /** What conditions are decided by: the errors and the outputs of the tasks that they read. */
@@ -147,10 +167,21 @@ export class ProgressOfRuns {
   ): Promise<ReadonlyMap<string, Pick<TaskEnd, "error" | "outputs">>> {
     const read = new Map<string, Pick<TaskEnd, "error" | "outputs">>();
     if (decidedBy.size === 0) return read;
-    for (const { task_id, error } of await tx.listTaskStates(id))
-      if (decidedBy.has(task_id)) read.set(task_id, { error });
+    const totals = new Map<string, number>();
+    for (const { task_id, error, items_total } of await tx.listTasks(id)) {
+      if (!decidedBy.has(task_id)) continue;
+      read.set(task_id, { error });
+      if (items_total !== null) totals.set(task_id, items_total);
+    }
     for (const [task, outputs] of await tx.outputsOf(id, [...decidedBy]))
       read.set(task, { outputs: JSON.parse(outputs) });
+    const items = totals.size === 0 ? [] : await tx.itemOutputs(id, [...totals.keys()]);
+    for (const [task, of] of Map.groupBy(items, ({ task_id }) => task_id)) {
+      const published = of.map((item) => ({ ...item, outputs: JSON.parse(item.outputs) }));
+      for (const { item_key, outputs } of published) read.set(nodeId(task, item_key), { outputs });
+      const all = published.map(({ item_index: index, outputs }) => ({ index, outputs }));
+      read.set(task, { ...read.get(task), outputs: aggregate(totals.get(task) ?? 0, all) });
+    }
     return read;
   }
 }

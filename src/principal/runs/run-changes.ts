@@ -14,6 +14,7 @@ import type {
   TaskRunRecord,
   TaskRunState,
 } from "../../storage/operational/store.ts";
+import { nodeId } from "../../workflow/item-id.ts";
 import type { WorkflowDefinition } from "../../workflow/model.ts";
 import type { Plan } from "../../workflow/plan.ts";
 import { timeoutText } from "../../workflow/progress.ts";
@@ -49,6 +50,10 @@ export interface NewRun {
   readonly tasks_total: number;
   /** Tasks that need not run again; copied from the run that this one retries. */
   readonly carried: readonly TaskRunRecord[];
+  /** The run whose items of fan-outs need not run again; none by default. */
+  readonly items_of?: string | null;
+  /** What items published that only the history had, as JSON, by their task runs. */
+  readonly item_outputs?: ReadonlyMap<string, string>;
 }
 
 /** What is known of an agent's clock when a report comes. */
@@ -151,7 +156,7 @@ export class RunChanges {
 
   /** Creates a run, which then waits for an agent: as a whole if one can have all of it. */
   async create(tx: OperationalTx, fresh: NewRun): Promise<RunRecord> {
-    const { carried, definition, ...fields } = fresh;
+    const { carried, definition, items_of = null, item_outputs = new Map(), ...fields } = fresh;
     const now = this.#o.clock.now();
     // One whose definition is damaged ends when an agent gets it.
     const plan = this.#o.definitions.planOfText(fresh.definition_hash, definition);
@@ -192,6 +197,10 @@ export class RunChanges {
         attempt: 0,
       })),
     );
+    if (items_of !== null) {
+      await tx.carryItems(items_of, run.workflow_instance_id);
+      await tx.restoreOutputs(run.workflow_instance_id, item_outputs);
+    }
     this.#writing.queued(tx);
     return isWhole ? run : this.#split.created(tx, run);
   }
@@ -293,13 +302,15 @@ export class RunChanges {
       (await tx.getTaskRun(word.workflow_instance_id, word.task_instance_id));
     const time = this.#timeOf(held, word);
     const at = time.at_ms;
+    const itemKey = word.item?.key ?? null;
     if (known === null && word.slice > 0) {
       heard.slice ??= await this.#split.tasksOf(tx, held.attempt);
-      if (!heard.slice.has(word.task_id)) return "illegal";
+      // A fan-out that is in the slice as a whole is expanded by its agent.
+      if (!heard.slice.has(word.task_id) && !heard.slice.has(nodeId(word.task_id, itemKey))) return "illegal";
     }
     const task = known ?? (await this.#newTask(tx, held.run, word, at));
-    if (task.slice !== word.slice || task.attempt !== word.attempt || task.task_id !== word.task_id)
-      return "illegal";
+    if (task.slice !== word.slice || task.attempt !== word.attempt) return "illegal";
+    if (task.task_id !== word.task_id || task.item_key !== itemKey) return "illegal";
     if (isTerminal(TASK_TRANSITIONS, task.status)) return task.status === word.status ? "applied" : "illegal";
     if (task.status === word.status && known !== null) return "applied";
     // A report in between was lost with a disk: accept the current one if it could have been reached.
@@ -323,9 +334,10 @@ export class RunChanges {
       duration_ms: word.duration_ms ?? null,
       due_ms: word.next_try_ms === undefined ? null : at + word.next_try_ms,
       allowed: word.is_allowed === true ? 1 : 0,
+      items_total: word.items_total ?? task.items_total,
     });
     heard.tasks.set(word.task_instance_id, next);
-    const done = isTerminal(TASK_TRANSITIONS, next.status) ? 1 : 0;
+    const done = itemKey === null && isTerminal(TASK_TRANSITIONS, next.status) ? 1 : 0;
     learn(heard, { attempt, run: { ...run, tasks_done: run.tasks_done + done } });
     if (word.slice > 0) await this.#split.reported(tx, run, word, at);
     return "applied";
@@ -618,6 +630,8 @@ export class RunChanges {
         slice: word.slice,
         attempt: word.attempt,
         task_attempt: word.task_attempt,
+        item_key: word.item?.key ?? null,
+        item_index: word.item?.index ?? null,
       },
       at,
     );

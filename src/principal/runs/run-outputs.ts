@@ -3,6 +3,7 @@ import { faultOfOutputs, MAX_OUTPUTS_TOGETHER_BYTES, type Outputs } from "../../
 import { errorMessage } from "../../errors.ts";
 import type { OperationalTx, RunRecord } from "../../storage/operational/store.ts";
 import { expressionsOf, type TaskResult } from "../../workflow/expressions.ts";
+import { aggregate } from "../../workflow/fan-out.ts";
 import type { WorkflowDefinition } from "../../workflow/model.ts";
 import { factsOf, type RunFacts } from "../../workflow/run-facts.ts";
 
@@ -53,18 +54,25 @@ async function resultsOf(
 ): Promise<ReadonlyMap<string, TaskResult> | string> {
   const results = new Map<string, TaskResult>();
   if (tasks.size === 0) return results;
-  for (const { task_id, status, error } of await tx.listTaskStates(id)) {
+  const totals = new Map<string, number>();
+  for (const { task_id, status, error, items_total } of await tx.listTasks(id)) {
     // In an earlier attempt it may have ended otherwise.
     if (tasks.has(task_id) && results.get(task_id)?.status !== "COMPLETED")
       results.set(task_id, { status, error, outputs: null });
+    if (items_total !== null && tasks.has(task_id)) totals.set(task_id, items_total);
   }
-  let bytes = 0;
-  for (const [task, json] of await tx.outputsOf(id, [...tasks])) {
-    bytes += Buffer.byteLength(json);
-    if (bytes > MAX_OUTPUTS_TOGETHER_BYTES) {
-      return `the outputs that those of the workflow are made of have more than ${MAX_OUTPUTS_TOGETHER_BYTES / 1024 / 1024} MiB together`;
-    }
-    results.set(task, { status: "COMPLETED", outputs: JSON.parse(json) });
+  const single = await tx.outputsOf(id, [...tasks]);
+  const items = totals.size === 0 ? [] : await tx.itemOutputs(id, [...totals.keys()]);
+  const texts = [...single.values(), ...items.map(({ outputs }) => outputs)];
+  const bytes = texts.reduce((sum, json) => sum + Buffer.byteLength(json), 0);
+  if (bytes > MAX_OUTPUTS_TOGETHER_BYTES) {
+    return `the outputs that those of the workflow are made of have more than ${MAX_OUTPUTS_TOGETHER_BYTES / 1024 / 1024} MiB together`;
+  }
+  for (const [task, json] of single) results.set(task, { status: "COMPLETED", outputs: JSON.parse(json) });
+  for (const [task, of] of Map.groupBy(items, ({ task_id }) => task_id)) {
+    const published = of.map((item) => ({ index: item.item_index, outputs: JSON.parse(item.outputs) }));
+    const known = results.get(task) ?? { status: "COMPLETED", outputs: null };
+    results.set(task, { ...known, outputs: aggregate(totals.get(task) ?? 0, published) });
   }
   return results;
 }

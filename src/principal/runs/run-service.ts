@@ -3,6 +3,9 @@
 import type { ConsolaInstance } from "consola";
 import type { Clock } from "../../clock.ts";
 import type {
+  ItemCounts,
+  ItemSummary,
+  ListItems,
   ListRuns,
   RetryRun,
   RunAttempt,
@@ -30,11 +33,12 @@ import {
 } from "../../storage/operational/store.ts";
 import { quote } from "../../terminal/foreign-text.ts";
 import { eventFor } from "../../workflow/expressions.ts";
+import { aggregate } from "../../workflow/fan-out.ts";
 import type { RetryPolicy, WorkflowDefinition } from "../../workflow/model.ts";
 import { resolveParams } from "../../workflow/params.ts";
 import { retryDelayMs } from "../../workflow/retry.ts";
 import { RUN_TRANSITIONS } from "../../workflow/run-state.ts";
-import { isTerminal } from "../../workflow/status.ts";
+import { isTerminal, type RunStatus } from "../../workflow/status.ts";
 import type { LongPolls } from "../long-polls.ts";
 import type { PrincipalEvents } from "../principal-events.ts";
 import { notVisible, thereIsNoWorkflow } from "../unknown-name.ts";
@@ -223,8 +227,10 @@ export class RunService {
       const definition = await tx.getDefinition(run.definition_hash);
       if (definition === null) throw unknownRun(id);
       const tasks = retry.from_start ? [] : await tx.listTaskRuns(id);
-      const carried = newestOf(tasks.filter((task) => task.status === "COMPLETED"));
-      const lacking = await this.#lackingOutputs(tx, run, carried);
+      const done = tasks.filter((task) => task.status === "COMPLETED");
+      const carried = newestOf(done.filter(({ item_key }) => item_key === null));
+      const items = done.filter(({ item_key }) => item_key !== null);
+      const lacking = await this.#lackingOutputs(tx, run, carried, items);
       const missing = lacking.filter((task) => !restored.has(task));
       if (missing.length > 0) throw new OutputsMovedError(missing);
       await this.#changes.create(tx, {
@@ -244,6 +250,8 @@ export class RunService {
           ...task,
           outputs: task.outputs ?? restored.get(task.task_instance_id) ?? null,
         })),
+        items_of: items.length === 0 ? null : id,
+        item_outputs: restored,
       });
     });
   }
@@ -253,16 +261,21 @@ export class RunService {
     tx: OperationalTx,
     run: RunRecord,
     carried: readonly TaskRunState[],
+    items: readonly TaskRunState[],
   ): Promise<string[]> {
-    if (carried.length === 0) return [];
+    if (carried.length + items.length === 0) return [];
     const moved = new Set(
       (await tx.movedOutputs(run.workflow_instance_id)).map((task) => task.task_instance_id),
     );
     if (moved.size === 0) return [];
     const plan = await this.#definitions.planOf(tx, run);
     const done = carried.map(({ task_id }) => task_id);
-    const needed = new Set(plan === null ? [] : stillNeeded(plan.nodes, done, plan.readAtEnd));
-    return carried.flatMap(({ task_id, task_instance_id }) =>
+    const nodes = plan?.nodes ?? [];
+    // Items of a fan-out that did not complete as a whole are read together with those that run again.
+    const open = nodes.filter(({ id, fanOut }) => fanOut !== undefined && !done.includes(id));
+    const still = plan === null ? [] : stillNeeded(nodes, done, plan.readAtEnd);
+    const needed = new Set([...still, ...open.map(({ id }) => id)]);
+    return [...carried, ...items].flatMap(({ task_id, task_instance_id }) =>
       needed.has(task_id) && moved.has(task_instance_id) ? [task_instance_id] : [],
     );
   }
@@ -385,6 +398,39 @@ export class RunService {
     const runs = (await this.#store.read((tx) => tx.listRuns(filter))).map(summaryOf);
     if (runs.length >= filter.limit) return runs;
     return [...runs, ...(await this.#olderRuns(filter))].slice(0, filter.limit);
+  }
+
+  /**
+   * A page of the items of a fan-out.
+   * @throws NotFoundError when nothing is known about the run, UnprocessableError when only the history has it
+   */
+  async items({ workflow_instance_id, task_id, outputs, ...page }: ListItems): Promise<ItemSummary[]> {
+    const { workflow_instance_id: id } = await this.#find(workflow_instance_id, "listed item by item");
+    return this.#store.read(async (tx) => {
+      const attempts = await tx.listAttempts(id);
+      const summaryOfTask = summarizer(new Map(attempts.map((attempt) => [nameOf(attempt), attempt])), null);
+      const items = await tx.listItems(id, task_id, {
+        limit: page.limit,
+        status: page.status,
+        afterIndex: page.after_index,
+      });
+      const published = outputs ? await tx.itemOutputs(id, [task_id]) : [];
+      const byIndex = new Map(published.map((item) => [item.item_index, item.outputs]));
+      const summaries: ItemSummary[] = [];
+      let bytes = 0;
+      for (const item of items) {
+        const json = byIndex.get(item.item_index ?? -1);
+        bytes += json === undefined ? 0 : Buffer.byteLength(json);
+        if (bytes > MAX_OUTPUTS_TOGETHER_BYTES && summaries.length > 0) break;
+        summaries.push({
+          ...summaryOfTask(item),
+          item_key: item.item_key ?? "",
+          item_index: item.item_index ?? 0,
+          ...(json === undefined ? {} : { outputs: JSON.parse(json) }),
+        });
+      }
+      return summaries;
+    });
   }
 
   recentStatuses(limit: number): Promise<RecentStatus[]> {
@@ -523,7 +569,8 @@ export class RunService {
     const attempts = await tx.listAttempts(run.workflow_instance_id);
     const leases = new Map(attempts.map((attempt) => [nameOf(attempt), attempt]));
     const slices = run.revision === 0 ? [] : await tx.listSlices(run.workflow_instance_id, "all");
-    const tasks = await tx.listTaskStates(run.workflow_instance_id);
+    const tasks = await tx.listTasks(run.workflow_instance_id);
+    const items = await itemsOf(tx, tasks);
     const definition = await this.#definitions.of(tx, run);
     const waits = await this.#waits.of(tx, run);
     return {
@@ -535,7 +582,7 @@ export class RunService {
       retry_of: run.retry_of,
       ...(run.outputs === null ? {} : { outputs: JSON.parse(run.outputs) }),
       attempts: attemptsOf(run, attempts),
-      tasks: tasksOf(run, slices, tasks).map(summarizer(leases, definition)),
+      tasks: tasksOf(run, slices, tasks).map(summarizer(leases, definition, items)),
       ...(waits.length === 0
         ? {}
         : {
@@ -665,12 +712,41 @@ async function withOutputs(tx: OperationalTx, run: RunDetails): Promise<RunDetai
   for (const task of run.tasks) {
     const found =
       task.status === "COMPLETED" ? await tx.outputsOf(run.workflow_instance_id, [task.task_id]) : undefined;
+    const items =
+      task.items === undefined ? [] : await tx.itemOutputs(run.workflow_instance_id, [task.task_id]);
     const json = found?.get(task.task_id);
-    bytes += json === undefined ? 0 : Buffer.byteLength(json);
+    bytes += [json ?? "", ...items.map((item) => item.outputs)].reduce(
+      (sum, text) => sum + Buffer.byteLength(text),
+      0,
+    );
     if (bytes > MAX_OUTPUTS_TOGETHER_BYTES) return { ...run, outputs_left_out: true };
-    tasks.push(json === undefined ? task : { ...task, outputs: JSON.parse(json) });
+    const outputs =
+      task.items === undefined
+        ? json && JSON.parse(json)
+        : aggregate(
+            task.items.total,
+            items.map((item) => ({ index: item.item_index, outputs: JSON.parse(item.outputs) })),
+          );
+    tasks.push(outputs == null ? task : { ...task, outputs });
   }
   return { ...run, tasks };
+}
+
+/** The items of the fan-outs among these tasks. */
+async function itemsOf(
+  tx: OperationalTx,
+  tasks: readonly TaskRunState[],
+): Promise<ReadonlyMap<string, ItemCounts>> {
+  const counts = new Map<string, { total: number; by_status: Partial<Record<RunStatus, number>> }>();
+  for (const { task_id, items_total } of tasks)
+    if (items_total !== null) counts.set(task_id, { total: items_total, by_status: {} });
+  const [first] = tasks;
+  if (first === undefined || counts.size === 0) return counts;
+  for (const { task_id, status, items } of await tx.countItems(first.workflow_instance_id)) {
+    const of = counts.get(task_id);
+    if (of !== undefined) of.by_status[status] = items;
+  }
+  return counts;
 }
 
 /** The newest task run of each task. */
@@ -682,6 +758,7 @@ function newestOf<T extends TaskRunState>(tasks: readonly T[]): T[] {
 function summarizer(
   leases: ReadonlyMap<string, AttemptRecord>,
   definition: WorkflowDefinition | null,
+  items: ReadonlyMap<string, ItemCounts> = new Map(),
 ): (task: TaskRunState) => TaskRunSummary {
   const policies = new Map(definition?.tasks.map(({ id, retry }) => [id, retry]));
   return (record) => {
@@ -691,8 +768,12 @@ function summarizer(
       status_at_ms: _at,
       due_ms,
       allowed,
+      item_key: _key,
+      item_index: _index,
+      items_total: _total,
       ...task
     } = record;
+    const counts = record.item_key === null ? items.get(task.task_id) : undefined;
     const due = task.status === "WAITING" ? (due_ms ?? dueBy(policies.get(task.task_id), record)) : null;
     return {
       ...task,
@@ -700,6 +781,7 @@ function summarizer(
       agent_id: leases.get(nameOf(record))?.agent_id ?? null,
       ...(due === null ? {} : { next_attempt_ms: due }),
       ...(allowed === 0 ? {} : { is_allowed: true }),
+      ...(counts === undefined ? {} : { items: counts }),
     };
   };
 }

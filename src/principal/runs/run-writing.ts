@@ -7,6 +7,7 @@ import type {
   TaskRunRecord,
   TaskRunState,
 } from "../../storage/operational/store.ts";
+import type { PlanNode } from "../../workflow/plan.ts";
 import { isTerminal, type RunStatus } from "../../workflow/status.ts";
 import { TASK_TRANSITIONS } from "../../workflow/task-state.ts";
 import type { PrincipalEvents } from "../principal-events.ts";
@@ -101,6 +102,28 @@ export class RunWriting {
   }
 }
 
+/** A task run of a task, or of an item of a fan-out, of which nothing is known yet. @param id that of the node */
+export function newNodeRun(
+  { workflow_instance_id }: Pick<RunRecord, "workflow_instance_id">,
+  id: string,
+  node: PlanNode | undefined,
+  { slice, attempt }: Pick<TaskRunRecord, "slice" | "attempt">,
+  at: number,
+): TaskRunRecord {
+  const task = {
+    workflow_instance_id,
+    task_instance_id: crypto.randomUUID(),
+    task_id: node?.item?.task ?? id,
+    task_name: node?.name ?? id,
+    slice,
+    attempt,
+    task_attempt: 0,
+    item_key: node?.item?.key ?? null,
+    item_index: node?.item?.index ?? null,
+  };
+  return newTaskRun(task, at);
+}
+
 /** A task run of which nothing is known yet. */
 export function newTaskRun(
   task: Pick<
@@ -112,7 +135,8 @@ export function newTaskRun(
     | "slice"
     | "attempt"
     | "task_attempt"
-  >,
+  > &
+    Partial<Pick<TaskRunRecord, "item_key" | "item_index">>,
   at: number,
 ): TaskRunRecord {
   return {
@@ -129,6 +153,9 @@ export function newTaskRun(
     status_at_ms: at,
     due_ms: null,
     allowed: 0,
+    item_key: task.item_key ?? null,
+    item_index: task.item_index ?? null,
+    items_total: null,
     outputs: null,
   };
 }

@@ -13,8 +13,8 @@ import type {
   OperationalTx,
   RunRecord,
   SliceRecord,
-  TaskRunRecord,
 } from "../../storage/operational/store.ts";
+import { nodeId } from "../../workflow/item-id.ts";
 import {
   type Decision,
   type Progress,
@@ -29,9 +29,10 @@ import { canTransition } from "../../workflow/status.ts";
 import { isEnding } from "../../workflow/task-state.ts";
 import type { PrincipalEvents } from "../principal-events.ts";
 import type { Definitions } from "./definitions.ts";
+import { type CancelDecision, FanOuts } from "./fan-outs.ts";
 import { needsOfSlice } from "./needs.ts";
 import { isTold, type ProgressOfRuns, type RunProgress } from "./progress-of-runs.ts";
-import { newTaskRun, type RunWriting } from "./run-writing.ts";
+import { newNodeRun, type RunWriting } from "./run-writing.ts";
 
 /** How those tasks of a slice end whose end its agent did not report. */
 export interface Leftover {
@@ -40,7 +41,7 @@ export interface Leftover {
 }
 
 /** What an agent says of a task. */
-type TaskWord = Pick<TaskReport, "task_id" | "status" | "error" | "outputs" | "is_allowed">;
+type TaskWord = Pick<TaskReport, "task_id" | "item" | "status" | "error" | "outputs" | "is_allowed">;
 
 /** What {@link SplitRuns} needs. */
 export interface SplitRunsOptions {
@@ -55,10 +56,12 @@ export interface SplitRunsOptions {
 export class SplitRuns {
   readonly #o: SplitRunsOptions;
   readonly #progress: ProgressOfRuns;
+  readonly #fanOuts: FanOuts;
 
   constructor(options: SplitRunsOptions) {
     this.#o = options;
     this.#progress = options.progress;
+    this.#fanOuts = new FanOuts(options);
   }
 
   /** A run was created: queues its first slices. */
@@ -78,15 +81,22 @@ export class SplitRuns {
   async reported(
     tx: OperationalTx,
     run: RunRecord,
-    { task_id, status, error, outputs, is_allowed: isAllowed = false }: TaskWord,
+    { task_id, item, status, error, outputs, is_allowed: isAllowed = false }: TaskWord,
     at: number,
   ): Promise<void> {
     if (!isTold(status)) return;
     const plan = await this.#o.definitions.planOf(tx, run);
+    const isRead = plan?.decidedBy.has(task_id) === true;
     // Otherwise it is enough to know when the slice is over.
-    if (plan?.dependents(task_id).length === 0) return;
-    const end = { status, isAllowed, ...(plan?.decidedBy.has(task_id) === true ? { error, outputs } : {}) };
-    await this.#advance(tx, run, at, (progress) => progress.ended(task_id, end));
+    if (item === undefined) {
+      if (plan?.dependents(task_id).length === 0) return;
+    } else {
+      const { maxParallel = null, failFast = false } = plan?.node(task_id)?.fanOut ?? {};
+      if (maxParallel === null && !failFast && !isRead) return;
+    }
+    const end = { status, isAllowed, ...(isRead ? { error, outputs } : {}) };
+    const id = nodeId(task_id, item?.key ?? null);
+    await this.#advance(tx, run, at, (progress) => progress.ended(id, end));
   }
 
   /** A slice is over, and so is its lease: what its tasks have become is final. */
@@ -138,19 +148,23 @@ export class SplitRuns {
   /** An attempt at a slice is lost: what did not complete in it is undecided again, and so is what was skipped because of that. */
   async #takeBack(tx: OperationalTx, run: RunRecord, { tasks }: SliceRecord, at: number): Promise<void> {
     const { workflow_instance_id: id } = run;
-    const skipped = (await tx.listTaskStates(id)).filter(
+    const withoutAgent = (await tx.listTaskStates(id)).filter(
       ({ slice, attempt, status }) =>
-        slice === 0 && attempt > 0 && (status === "SKIPPED" || status === "FAILED"),
+        slice === 0 && attempt > 0 && isEnding(status) && status !== "COMPLETED",
     );
     const undecided: string[] = [];
     await this.#advance(tx, run, at, (progress) => {
       const decisions = progress.released(tasks);
       progress.assigned(tasks);
       const again = new Set(decisions.flatMap((decision) => ("task" in decision ? [decision.task] : [])));
-      for (const { task_id, task_instance_id, status } of skipped)
-        if (again.has(task_id) || progress.status(task_id) !== status) undecided.push(task_instance_id);
+      for (const { task_id, item_key, task_instance_id, status } of withoutAgent) {
+        const node = nodeId(task_id, item_key);
+        if (progress.node(node) === undefined) continue;
+        if (again.has(node) || progress.status(node) !== status) undecided.push(task_instance_id);
+      }
       return decisions;
     });
+    await this.#fanOuts.takenBack(tx, run);
     if (undecided.length > 0) await tx.withdrawTasks(id, undecided);
   }
 
@@ -224,11 +238,12 @@ export class SplitRuns {
         const record = { ...task, outputs: null };
         await writing.setTask(tx, run, attempt.agent_id, record, task.status, at, { status, error });
       }
-      if (ends.get(task.task_id)?.status === "COMPLETED") continue;
-      if (task.status === "COMPLETED") ends.set(task.task_id, { status: task.status });
+      const node = nodeId(task.task_id, task.item_key);
+      if (ends.get(node)?.status === "COMPLETED") continue;
+      if (task.status === "COMPLETED") ends.set(node, { status: task.status });
       else if (isOfThis)
         ends.set(
-          task.task_id,
+          node,
           isEnding(task.status)
             ? { status: task.status, error: task.error, isAllowed: task.allowed === 1 }
             : { status, error },
@@ -236,33 +251,12 @@ export class SplitRuns {
     }
     for (const task of slice.tasks) {
       if (ends.has(task)) continue;
-      const fresh = await this.#taskRun(tx, run, task, attempt, at);
+      const node = (await this.#progress.of(tx, run))?.progress.node(task);
+      const fresh = newNodeRun(run, task, node, attempt, at);
       await writing.setTask(tx, run, attempt.agent_id, fresh, null, at, { status, error });
       ends.set(task, { status, error });
     }
     return ends;
-  }
-
-  async #taskRun(
-    tx: OperationalTx,
-    run: RunRecord,
-    task_id: string,
-    { slice, attempt }: { slice: number; attempt: number },
-    at: number,
-  ): Promise<TaskRunRecord> {
-    const plan = await this.#o.definitions.planOf(tx, run);
-    return newTaskRun(
-      {
-        workflow_instance_id: run.workflow_instance_id,
-        task_instance_id: crypto.randomUUID(),
-        task_id,
-        task_name: plan?.node(task_id)?.name ?? task_id,
-        slice,
-        attempt,
-        task_attempt: 0,
-      },
-      at,
-    );
   }
 
   /** Tells the machine of a run what has happened, and carries out what it decides. */
@@ -285,24 +279,50 @@ export class SplitRuns {
   async #carryOut(
     tx: OperationalTx,
     run: RunRecord,
-    { plan, progress }: RunProgress,
+    of: RunProgress,
     decisions: readonly Decision[],
     at: number,
   ): Promise<RunRecord> {
+    const { plan, progress } = of;
     let hasReady = false;
-    for (const decision of decisions) {
-      if (decision.kind === "start") hasReady = true;
-      else if (decision.kind === "skip") {
-        const task = await this.#taskRun(tx, run, decision.task, { slice: 0, attempt: run.attempt }, at);
-        const { status, reason: error, isAllowed } = decision;
-        const change = { status, error, allowed: isAllowed ? 1 : 0 } as const;
-        await this.#o.writing.setTask(tx, run, null, task, null, at, change);
-      } else if (decision.kind !== "finish")
-        throw new Error(`the principal does not carry out the decision "${decision.kind}"`);
+    const left = [...decisions];
+    const cancelled: CancelDecision[] = [];
+    // The list grows while it is read.
+    for (const decision of left) {
+      switch (decision.kind) {
+        case "start":
+          hasReady = true;
+          break;
+        case "expand":
+          // An agent expands those that are in a slice as a whole.
+          if (plan.node(decision.task)?.fanOut?.isShared !== true) hasReady = true;
+          else left.push(...(await this.#fanOuts.expand(tx, run, of, decision.task, at)));
+          break;
+        case "skip": {
+          const { task: id, status, reason: error, isAllowed } = decision;
+          const task = newNodeRun(run, id, progress.node(id), { slice: 0, attempt: run.attempt }, at);
+          const change = { status, error, allowed: isAllowed ? 1 : 0 } as const;
+          await this.#o.writing.setTask(tx, run, null, task, null, at, change);
+          break;
+        }
+        case "end":
+          await this.#fanOuts.end(tx, run, of, decision, at);
+          break;
+        case "cancel":
+          cancelled.push(decision);
+          break;
+        case "finish":
+          break;
+        default:
+          throw new Error(`the principal does not carry out the decision "${decision.kind}"`);
+      }
+      if (decision === left.at(-1) && cancelled.length > 0)
+        left.push(...(await this.#fanOuts.cancel(tx, run, of, cancelled.splice(0), at)));
     }
     if (hasReady) {
       let number = await tx.lastSlice(run.workflow_instance_id);
-      const slices = nextSlices(plan, progress).map(({ tasks, placement, protocol, usesStore }) => {
+      const room = await this.#fanOuts.room(tx, progress);
+      const slices = nextSlices(plan, progress, room).map(({ tasks, placement, protocol, usesStore }) => {
         progress.assigned(tasks);
         return { slice: ++number, tasks, needs: needsOfSlice(placement, protocol, usesStore) };
       });

@@ -150,6 +150,11 @@ export interface TaskRunRecord {
   readonly due_ms: number | null;
   /** 1: it FAILED, and was allowed to. */
   readonly allowed: 0 | 1;
+  /** The key and the place, from 0, of the item of a fan-out that it executes; null for a task. */
+  readonly item_key: string | null;
+  readonly item_index: number | null;
+  /** Of a fan-out: the number of its items, once they are known; null for any other task. */
+  readonly items_total: number | null;
   /** JSON object: what the task published; null for nothing. */
   readonly outputs: string | null;
 }

@@ -95,8 +95,42 @@ export type TaskRunState = Omit<TaskRunRecord, "outputs">;
 /** A task run whose outputs are only in the history. */
 export type MovedOutputs = Pick<TaskRunRecord, "task_id" | "task_instance_id">;
 
+/** A fan-out whose items may be in several slices. */
+export interface FanOutRecord {
+  readonly task_id: string;
+  /** JSON: `[{key, value}]`, in order. */
+  readonly items: string;
+  /** An item has failed, and the others are cancelled for it. */
+  readonly is_cut: boolean;
+}
+
+/** How many items of a fan-out have a status. */
+export interface ItemCount {
+  readonly task_id: string;
+  readonly status: RunStatus;
+  readonly items: number;
+}
+
+/** What an item has published. */
+export interface ItemOutputs {
+  readonly task_id: string;
+  readonly item_key: string;
+  /** From 0. */
+  readonly item_index: number;
+  /** JSON object. */
+  readonly outputs: string;
+}
+
+/** Items that an agent has to stop, because another one has failed. */
+export interface ItemsToStop extends AttemptName, Pick<AttemptRecord, "session_id"> {
+  readonly items: readonly { readonly task_id: string; readonly key: string; readonly index: number }[];
+}
+
 /** How a task run ended, or what its status is until then. */
-export type TaskEnd = Pick<TaskRunRecord, "task_id" | "slice" | "attempt" | "status" | "allowed">;
+export type TaskEnd = Pick<
+  TaskRunRecord,
+  "task_id" | "item_key" | "slice" | "attempt" | "status" | "allowed"
+>;
 
 /** Tasks of a split run that are ready for an agent. */
 type NewSlice = Pick<SliceRecord, "slice" | "tasks" | "needs">;
@@ -237,26 +271,55 @@ export interface LeaseIntentions {
     from: RunStatus | null,
     of: { workflow_id: string; agent_id: string | null },
   ): Promise<void>;
-  /** Removes task runs that were SKIPPED, or FAILED, without an agent: the tasks are undecided again. The history keeps their rows. */
+  /** Removes task runs that ended without an agent: the tasks are undecided again. The history keeps their rows. */
   withdrawTasks(runId: string, taskInstanceIds: readonly string[]): Promise<void>;
   getTaskRun(runId: string, taskInstanceId: string): Promise<TaskRunRecord | null>;
   /** In the order in which they were first written, with what they published, which may be large. */
   listTaskRuns(runId: string): Promise<TaskRunRecord[]>;
   /** As {@link listTaskRuns}, without what they published; of one slice, from 1, or all. */
   listTaskStates(runId: string, slice?: number): Promise<TaskRunState[]>;
+  /** As {@link listTaskStates} of a run, without items of fan-outs. */
+  listTasks(runId: string): Promise<TaskRunState[]>;
   /** As {@link listTaskStates}, but only what is needed to know how far the run has got. */
   listTaskEnds(runId: string, slice?: number): Promise<TaskEnd[]>;
   /** As {@link listTaskStates}, but only task runs that are not over. */
   listOpenTasks(runId: string, slice?: number): Promise<TaskRunState[]>;
 
-  /** What tasks of a run published, by task id, as JSON; tasks that published nothing are omitted. */
+  /** What tasks of a run published, by task id, as JSON; tasks that published nothing, and fan-outs, are omitted. */
   outputsOf(runId: string, taskIds: readonly string[]): Promise<ReadonlyMap<string, string>>;
   /** The task runs of a run whose outputs are only in the history, under the same id. */
   movedOutputs(runId: string): Promise<MovedOutputs[]>;
-  /** Ids of the tasks of a run that completed, in any attempt. */
+  /** Ids of the tasks of a run that completed, in any attempt, without items of fan-outs. */
   completedTasks(runId: string): Promise<string[]>;
   /** Number of running tasks in attempts with an open lease, by agent; agents without any are omitted. */
   countRunningTasks(): Promise<ReadonlyMap<string, number>>;
+}
+
+/** Fan-outs and their items. */
+export interface ItemIntentions {
+  /** Keeps the items of a fan-out that may be in several slices. @param items as in {@link FanOutRecord} */
+  putFanOut(runId: string, taskId: string, items: string): Promise<void>;
+  /** Whether the items of a fan-out that are not over are to be stopped. */
+  cutFanOut(runId: string, taskId: string, isCut: boolean): Promise<void>;
+  /** Copies the items of a run that completed, in any attempt, to the run that retries it. */
+  carryItems(runId: string, toRunId: string): Promise<void>;
+  /** Puts back what task runs published that only the history had, as JSON, by their ids. */
+  restoreOutputs(runId: string, outputs: ReadonlyMap<string, string>): Promise<void>;
+  fanOutsOf(runId: string): Promise<FanOutRecord[]>;
+  /** Numbers of items of a run, by fan-out and by the status of their newest task runs. */
+  countItems(runId: string): Promise<ItemCount[]>;
+  /** The newest task runs of the items of a fan-out, in order. @param page.afterIndex only those behind this place */
+  listItems(
+    runId: string,
+    taskId: string,
+    page: { status?: RunStatus | undefined; afterIndex?: number | undefined; limit: number },
+  ): Promise<TaskRunState[]>;
+  /** What items of these fan-outs have published, in order. */
+  itemOutputs(runId: string, taskIds: readonly string[]): Promise<ItemOutputs[]>;
+  /** The items of a run that completed, in any attempt. */
+  completedItems(runId: string): Promise<Pick<ItemOutputs, "task_id" | "item_key" | "item_index">[]>;
+  /** The items that an agent has to stop although the rest of their slices goes on. */
+  itemsToStop(agentId: string): Promise<ItemsToStop[]>;
 }
 
 /** The agents, their keys and their streams of reports. */
@@ -400,6 +463,7 @@ export interface OperationalTx
   extends RunIntentions,
     SliceIntentions,
     LeaseIntentions,
+    ItemIntentions,
     AgentIntentions,
     FollowUpIntentions,
     WorkflowIntentions,

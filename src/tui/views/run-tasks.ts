@@ -1,6 +1,7 @@
 /** The tasks of a run: as a table, and one of them in detail. */
 
 import { allowedSuffix } from "../../contract/allowed-failures.ts";
+import { itemsWord } from "../../contract/item-counts.ts";
 import type { RunDetails, TaskRunSummary } from "../../contract/messages.ts";
 import { isShared } from "../../contract/run-agents.ts";
 import { tookMs } from "../../contract/took.ts";
@@ -45,7 +46,7 @@ export function drawTaskTable(region: Region, run: RunDetails, state: State, nam
     id: (task) => task.id,
     empty: "",
     columns: [
-      { title: "TASK", width: 12, grow: 2, cell: (task) => cell(task.id) },
+      { title: "TASK", width: 12, grow: 2, cell: (task) => [[task.id, PLAIN], ...itemSpans(task.run)] },
       { title: "STATUS", width: 11, cell: ({ run: task }) => taskStatus(task) },
       ...(isShared(run) ? [agent] : []),
       {
@@ -97,6 +98,16 @@ export function drawTaskTable(region: Region, run: RunDetails, state: State, nam
   });
 }
 
+/** How many items of a fan-out are over, red if some of them failed; nothing for any other task. */
+function itemSpans(task: TaskRunSummary | undefined): Span[] {
+  if (task?.items === undefined) return [];
+  const { total, by_status } = task.items;
+  const { PENDING = 0, RUNNING = 0, WAITING = 0, ...ended } = by_status;
+  const over = Object.values(ended).reduce((sum, count) => sum + count, 0);
+  const style = (by_status.FAILED ?? 0) + (by_status.CRASHED ?? 0) > 0 ? RED : DIM;
+  return [[` ${over.toLocaleString("en")}/${total.toLocaleString("en")}`, style]];
+}
+
 /** The command of a task as it would be typed. */
 export function command({ config }: TaskDefinition): string {
   const facts = factsOf(config);
@@ -118,6 +129,7 @@ export function drawTask(region: Region, run: RunDetails, id: string, now: numbe
   const ms = execution === undefined ? null : tookMs(execution, now);
   const facts: string[] = [];
   if (ms !== null) facts.push(duration(ms));
+  if (execution?.items !== undefined) facts.push(itemsWord(execution.items));
   if (execution?.exit_code != null) facts.push(`exit ${execution.exit_code}`);
   if (execution?.signal != null) facts.push(execution.signal);
   if (execution !== undefined && execution.task_attempt > 1) {

@@ -158,6 +158,7 @@ function helpFor(template: TemplateType, type: CelType): string | undefined {
   if (template === "duration" && (type.kind === "int" || type.kind === "double")) {
     return 'add the unit: ${{ string(…) + "s" }}';
   }
+  if (template === "list" && type.kind === "string") return "json(…) makes a list of JSON text";
   if (template === "bool" && type.kind === "string") return 'compare it: ${{ … == "true" }}';
   return undefined;
 }

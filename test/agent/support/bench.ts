@@ -49,6 +49,7 @@ export function workflowOf(
     timeout_ms: null,
     env: {},
     params: {},
+    ...(JSON.stringify(tasks).includes("${{") ? { language: 2 } : {}),
     tasks: Object.entries(tasks).map(([id, { run, cwd, ...task }]) => ({
       id,
       name: id,

@@ -51,12 +51,13 @@ const LEASE_AS_READ = "WHERE workflow_instance_id = ? AND attempt = ? AND lease 
 const CHANGE_LEASE = `UPDATE attempts ${SET_LEASE} ${LEASE_AS_READ}`;
 const CHANGE_LEASE_OF_SLICE = `UPDATE slice_attempts ${SET_LEASE}, log_stream_id = ?, log_seq = ? ${LEASE_AS_READ} AND slice = ?`;
 
-const TASK_STATE_COLUMNS =
-  "workflow_instance_id, task_instance_id, task_id, task_name, slice, attempt, task_attempt, status, exit_code, signal, error, cpu_ms, max_rss_kb, started_at_ms, finished_at_ms, duration_ms, status_at_ms, due_ms, allowed";
+/** Those of a task run, without what it published. */
+export const TASK_STATE_COLUMNS =
+  "workflow_instance_id, task_instance_id, task_id, task_name, slice, attempt, task_attempt, status, exit_code, signal, error, cpu_ms, max_rss_kb, started_at_ms, finished_at_ms, duration_ms, status_at_ms, due_ms, allowed, item_key, item_index, items_total";
 const TASK_RUN_COLUMNS = `${TASK_STATE_COLUMNS}, outputs`;
 const GET_TASK = `SELECT ${TASK_RUN_COLUMNS} FROM task_runs WHERE workflow_instance_id = ? AND task_instance_id = ?`;
 const CHANGE_TASK = `UPDATE task_runs SET task_attempt = ?, status = ?, exit_code = ?, signal = ?, error = ?, cpu_ms = ?, max_rss_kb = ?,
-    started_at_ms = ?, finished_at_ms = ?, duration_ms = ?, status_at_ms = ?, due_ms = ?, allowed = ?, outputs = ?
+    started_at_ms = ?, finished_at_ms = ?, duration_ms = ?, status_at_ms = ?, due_ms = ?, allowed = ?, items_total = ?, outputs = ?
   WHERE workflow_instance_id = ? AND task_instance_id = ? AND slice = ? AND attempt = ? AND status = ?`;
 
 /** Texts of the statements that list task runs: of a run, and of a slice. */
@@ -70,7 +71,8 @@ function listing(columns: string, condition = ""): { ofRun: string; ofSlice: str
 }
 const TASK_RUNS = listing(TASK_RUN_COLUMNS);
 const TASK_STATES = listing(TASK_STATE_COLUMNS);
-const TASK_ENDS = listing("task_id, slice, attempt, status, allowed");
+const TASK_ENDS = listing("task_id, item_key, slice, attempt, status, allowed");
+const NO_ITEMS = listing(TASK_STATE_COLUMNS, " AND item_key IS NULL");
 const UNFINISHED = RUN_STATUSES.filter((status) => !isTerminal(TASK_TRANSITIONS, status));
 const OPEN_TASKS = listing(
   TASK_STATE_COLUMNS,
@@ -287,6 +289,7 @@ export function leaseIntentions(db: Statements, now: () => number): LeaseIntenti
           task.status_at_ms,
           task.due_ms,
           task.allowed,
+          task.items_total,
           task.outputs,
           task.workflow_instance_id,
           task.task_instance_id,
@@ -295,7 +298,8 @@ export function leaseIntentions(db: Statements, now: () => number): LeaseIntenti
           from,
         );
       }
-      const row = writeTaskStatus(db, task, of, isTerminal(TASK_TRANSITIONS, task.status) ? 1 : 0);
+      const isDone = task.item_key === null && isTerminal(TASK_TRANSITIONS, task.status);
+      const row = writeTaskStatus(db, task, of, isDone ? 1 : 0);
       if (task.outputs === null) return;
       db.run(
         "UPDATE task_runs SET outputs_row = ? WHERE workflow_instance_id = ? AND task_instance_id = ?",
@@ -308,12 +312,12 @@ export function leaseIntentions(db: Statements, now: () => number): LeaseIntenti
     async withdrawTasks(runId, taskInstanceIds) {
       let withdrawn = 0;
       for (const id of taskInstanceIds) {
-        const { changes } = db.run(
-          "DELETE FROM task_runs WHERE workflow_instance_id = ? AND task_instance_id = ? AND slice = 0 AND status IN ('SKIPPED', 'FAILED')",
+        const gone = db.one<{ item_key: string | null }>(
+          "DELETE FROM task_runs WHERE workflow_instance_id = ? AND task_instance_id = ? AND slice = 0 AND status IN ('SKIPPED', 'FAILED', 'CANCELLED', 'CRASHED') RETURNING item_key",
           runId,
           id,
         );
-        withdrawn += changes;
+        if (gone?.item_key === null) withdrawn++;
       }
       db.run("UPDATE runs SET tasks_done = tasks_done - ? WHERE workflow_instance_id = ?", withdrawn, runId);
     },
@@ -330,6 +334,10 @@ export function leaseIntentions(db: Statements, now: () => number): LeaseIntenti
       return tasksOf<TaskRunState>(db, TASK_STATES, runId, slice);
     },
 
+    async listTasks(runId) {
+      return tasksOf<TaskRunState>(db, NO_ITEMS, runId);
+    },
+
     async listTaskEnds(runId, slice) {
       return tasksOf<TaskEnd>(db, TASK_ENDS, runId, slice);
     },
@@ -342,7 +350,7 @@ export function leaseIntentions(db: Statements, now: () => number): LeaseIntenti
       const outputs = new Map<string, string>();
       for (const id of taskIds) {
         const row = db.one<{ outputs: string }>(
-          `SELECT outputs FROM task_runs WHERE workflow_instance_id = ? AND task_id = ? AND outputs_bytes > 0 AND status = 'COMPLETED'
+          `SELECT outputs FROM task_runs WHERE workflow_instance_id = ? AND task_id = ? AND outputs_bytes > 0 AND status = 'COMPLETED' AND item_key IS NULL
            ORDER BY seq DESC LIMIT 1`,
           runId,
           id,
@@ -362,7 +370,7 @@ export function leaseIntentions(db: Statements, now: () => number): LeaseIntenti
     async completedTasks(runId) {
       return db
         .all<{ task_id: string }>(
-          "SELECT task_id FROM task_runs WHERE workflow_instance_id = (SELECT ?) AND status = 'COMPLETED' GROUP BY task_id ORDER BY min(seq)",
+          "SELECT task_id FROM task_runs WHERE workflow_instance_id = (SELECT ?) AND status = 'COMPLETED' AND item_key IS NULL GROUP BY task_id ORDER BY min(seq)",
           runId,
         )
         .map((row) => row.task_id);

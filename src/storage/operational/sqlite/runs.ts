@@ -141,7 +141,7 @@ export function runIntentions(db: Statements, now: () => number): RunIntentions 
         `UPDATE runs SET status = 'PENDING', attempt = attempt + 1, queued = (revision = 0), agent_id = NULL, last_outbox_id = ?,
            tasks_done = CASE WHEN revision > 0 THEN tasks_done ELSE (
              SELECT count(DISTINCT task_id) FROM task_runs
-             WHERE task_runs.workflow_instance_id = runs.workflow_instance_id AND status = 'COMPLETED') END
+             WHERE task_runs.workflow_instance_id = runs.workflow_instance_id AND status = 'COMPLETED' AND item_key IS NULL) END
          WHERE ${AS_READ} AND status = 'CRASHED' AND finished_at_ms IS NULL RETURNING ${COLUMNS}`,
         statusId,
         ...asRead(run),

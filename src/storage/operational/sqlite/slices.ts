@@ -99,7 +99,7 @@ export function sliceIntentions(db: Statements): SliceIntentions {
       // Tasks that did not complete run again.
       db.run(
         `UPDATE runs SET attempt = max(attempt, ?1), tasks_done = tasks_done - (
-           SELECT count(*) FROM task_runs WHERE workflow_instance_id = ?2 AND slice = ?3 AND slice > 0 AND attempt = ?4
+           SELECT count(*) FROM task_runs WHERE workflow_instance_id = ?2 AND slice = ?3 AND slice > 0 AND attempt = ?4 AND item_key IS NULL
              AND status IN ('FAILED', 'CRASHED', 'CANCELLED', 'SKIPPED'))
          WHERE workflow_instance_id = ?2`,
         next.attempt,

@@ -86,6 +86,8 @@ export function writeTaskStatus(
     slice: task.slice,
     outputs: task.outputs,
     duration_ms: task.duration_ms,
+    item_key: task.item_key,
+    item_index: task.item_index,
     ...(task.allowed === 0 ? {} : { allowed: true }),
   };
   const id = nextStatusId(db);

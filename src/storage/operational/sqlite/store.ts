@@ -34,6 +34,7 @@ import {
 import { agentIntentions } from "./agents.ts";
 import { followUpIntentions } from "./follow-ups.ts";
 import { housekeepingIntentions } from "./forget.ts";
+import { itemIntentions } from "./items.ts";
 import { leaseIntentions } from "./leases.ts";
 import { reasonIntentions } from "./reasons.ts";
 import { compareWithHistory, runsChangedAfter } from "./repeat.ts";
@@ -131,6 +132,7 @@ export class SqliteOperationalStore implements OperationalStore {
       ...runIntentions(db, now),
       ...sliceIntentions(db),
       ...leaseIntentions(db, now),
+      ...itemIntentions(db),
       ...agentIntentions(db, now),
       ...followUpIntentions(db),
       ...workflowIntentions(db),

@@ -1,0 +1,130 @@
+/** Statements about fan-outs and their items, which are task runs with a key. */
+import type { SQLQueryBindings } from "bun:sqlite";
+import { nodeId } from "../../../workflow/item-id.ts";
+import type {
+  FanOutRecord,
+  ItemCount,
+  ItemIntentions,
+  ItemOutputs,
+  ItemsToStop,
+  TaskRunState,
+} from "../store.ts";
+import { TASK_STATE_COLUMNS } from "./leases.ts";
+import type { Statements } from "./statements.ts";
+
+const ITEMS = "task_runs INDEXED BY task_runs_items";
+/** The newest task run of each item: one that COMPLETED does not run again. */
+const newest = (condition: string) =>
+  `SELECT max(seq) AS seq FROM ${ITEMS} WHERE workflow_instance_id = ?1 AND item_key IS NOT NULL ${condition} GROUP BY task_id, item_index`;
+
+const COUNTS = `SELECT task_id, status, count(*) AS items FROM task_runs WHERE seq IN (${newest("")}) GROUP BY task_id, status`;
+
+/** An agent's attempts at slices of runs in which a fan-out was cut. */
+type AttemptOfCut = Omit<ItemsToStop, "items"> & {
+  readonly task_id: string;
+  /** JSON. */
+  readonly tasks: string;
+  readonly items: string;
+};
+
+/** See queue.ts about the parameter. */
+const CUT = `SELECT a.workflow_instance_id, a.slice, a.attempt, a.session_id, f.task_id, s.tasks, f.items
+  FROM slice_attempts AS a
+  CROSS JOIN fan_outs AS f ON f.workflow_instance_id = a.workflow_instance_id AND f.is_cut = 1
+  CROSS JOIN slices AS s ON s.workflow_instance_id = a.workflow_instance_id AND s.slice = a.slice
+  WHERE a.lease IN ('OFFERED', 'HELD') AND a.agent_id = (SELECT ?1)`;
+
+const CARRIED = `${TASK_STATE_COLUMNS}, outputs, outputs_row, outputs_moved`;
+/** Carried task runs belong to no slice and no attempt. */
+const OWN: Readonly<Record<string, string>> = { workflow_instance_id: "?2", slice: "0", attempt: "0" };
+const CARRY = `INSERT INTO task_runs (${CARRIED})
+  SELECT ${CARRIED.split(", ")
+    .map((column) => OWN[column] ?? column)
+    .join(", ")} FROM task_runs WHERE seq IN (${newest("")}) AND status = 'COMPLETED' ORDER BY seq`;
+
+/** The operations of a unit of work on fan-outs. */
+export function itemIntentions(db: Statements): ItemIntentions {
+  return {
+    async putFanOut(runId, taskId, items) {
+      db.run(
+        "INSERT OR REPLACE INTO fan_outs (workflow_instance_id, task_id, items, is_cut) VALUES (?, ?, ?, 0)",
+        runId,
+        taskId,
+        items,
+      );
+    },
+
+    async cutFanOut(runId, taskId, isCut) {
+      const sql = "UPDATE fan_outs SET is_cut = ? WHERE workflow_instance_id = ? AND task_id = ?";
+      db.run(sql, isCut ? 1 : 0, runId, taskId);
+    },
+
+    async carryItems(runId, toRunId) {
+      db.run(CARRY, runId, toRunId);
+    },
+
+    async restoreOutputs(runId, outputs) {
+      for (const [id, json] of outputs)
+        db.run(
+          "UPDATE task_runs SET outputs = ?, outputs_moved = 0 WHERE workflow_instance_id = ? AND task_instance_id = ? AND outputs IS NULL",
+          json,
+          runId,
+          id,
+        );
+    },
+
+    async fanOutsOf(runId) {
+      return db
+        .all<Omit<FanOutRecord, "is_cut"> & { is_cut: number }>(
+          "SELECT task_id, items, is_cut FROM fan_outs WHERE workflow_instance_id = ?",
+          runId,
+        )
+        .map((row) => ({ ...row, is_cut: row.is_cut === 1 }));
+    },
+
+    async countItems(runId) {
+      return db.all<ItemCount>(COUNTS, runId);
+    },
+
+    async listItems(runId, taskId, { status, afterIndex = -1, limit }) {
+      const values: SQLQueryBindings[] = [runId, taskId, afterIndex, limit];
+      if (status !== undefined) values.push(status);
+      return db.all<TaskRunState>(
+        `SELECT ${TASK_STATE_COLUMNS} FROM task_runs WHERE seq IN (${newest("AND task_id = ?2 AND item_index > ?3")})
+           ${status === undefined ? "" : "AND status = ?5"} ORDER BY item_index LIMIT ?4`,
+        ...values,
+      );
+    },
+
+    async itemOutputs(runId, taskIds) {
+      return taskIds.flatMap((id) =>
+        db.all<ItemOutputs>(
+          `SELECT task_id, item_key, item_index, outputs FROM ${ITEMS}
+           WHERE workflow_instance_id = ? AND task_id = ? AND item_key IS NOT NULL AND status = 'COMPLETED' AND outputs IS NOT NULL
+           GROUP BY item_index ORDER BY item_index`,
+          runId,
+          id,
+        ),
+      );
+    },
+
+    async completedItems(runId) {
+      return db.all<Pick<ItemOutputs, "task_id" | "item_key" | "item_index">>(
+        `SELECT task_id, item_key, item_index FROM ${ITEMS}
+         WHERE workflow_instance_id = ? AND item_key IS NOT NULL AND status = 'COMPLETED' GROUP BY task_id, item_index`,
+        runId,
+      );
+    },
+
+    async itemsToStop(agentId) {
+      const rows = db.all<AttemptOfCut>(CUT, agentId);
+      return rows.flatMap(({ task_id, tasks, items, ...attempt }) => {
+        const inSlice = new Set<string>(JSON.parse(tasks));
+        const found = (JSON.parse(items) as { key: string }[]).flatMap(({ key }, index) =>
+          inSlice.has(nodeId(task_id, key)) ? [{ task_id, key, index }] : [],
+        );
+        return found.length === 0 ? [] : [{ ...attempt, items: found }];
+      });
+    },
+  };
+}
