@@ -57,6 +57,12 @@ test("params: defaults, values, and the one that must be given", async () => {
   expect(refused.stderr).toContain("who");
 });
 
+test("secrets: the token is in no line", async () => {
+  const { run, lines } = await follow("secrets");
+  expect(run.status).toBe("COMPLETED");
+  expect(lines).toEqual(["the token is ***", "it has 36 characters", "***", "***"]);
+});
+
 test("failure: what depends on the failed task is skipped, the rest goes on, the nap is cut short", async () => {
   const { run, lines, code } = await follow("failure");
   expect(code).toBe(1);
