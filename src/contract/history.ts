@@ -95,8 +95,10 @@ export interface HistoryCalls {
   /** What task runs published, as JSON, by their ids; null if that is too much for a message. */
   readonly findOutputs: Call<readonly string[], readonly (readonly [string, string])[] | null>;
   readonly listRuns: Call<{ readonly filter: ListRuns; readonly before_ms?: number }, RunSummary[]>;
-  readonly prepare: Call<Preparation, PreparedFiles>;
+  /** @see PrepareFiles for the id */
+  readonly prepare: Call<{ readonly what: Preparation; readonly transfer_id?: string }, PreparedFiles>;
   readonly readFile: Call<ReadFile, FilePiece>;
+  /** Also ends the preparation of files that are not complete. */
   readonly dropFiles: Call<string, null>;
   /** Answered when everything received before is in DuckDB. */
   readonly flush: Call<null, null>;

@@ -353,21 +353,23 @@ export class Historian extends BackgroundService<HistorianSignals> {
    * Prepares Parquet files of all tables and views.
    * @throws HistoryUnavailableError; UnprocessableError when too many are in progress
    */
-  async prepareExport(): Promise<PreparedFiles> {
-    await this.flush();
-    return this.#transfers.prepare((directory) => this.#read((database) => database.exportTo(directory)));
+  async prepareExport(transferId?: string): Promise<PreparedFiles> {
+    return this.#transfers.prepare(async (directory, signal) => {
+      await this.flush();
+      return this.#read((database) => database.exportTo(directory, signal));
+    }, transferId);
   }
 
   /**
    * Prepares a consistent copy of the database.
    * @throws HistoryUnavailableError; UnprocessableError when too many are in progress
    */
-  async prepareBackup(): Promise<PreparedFiles> {
-    await this.flush();
-    return this.#transfers.prepare(async (directory) => {
-      await this.#read((database) => database.backupTo(join(directory, "cdktr.duckdb")));
+  async prepareBackup(transferId?: string): Promise<PreparedFiles> {
+    return this.#transfers.prepare(async (directory, signal) => {
+      await this.flush();
+      await this.#read((database) => database.backupTo(join(directory, "cdktr.duckdb"), undefined, signal));
       return new Map();
-    });
+    }, transferId);
   }
 
   /**
@@ -375,9 +377,9 @@ export class Historian extends BackgroundService<HistorianSignals> {
    * and the beginning of the copy of the history: lines wait here and on the agents, status rows in the state.
    * @throws HistoryUnavailableError; UnprocessableError when too many are in progress
    */
-  async prepareFullBackup(): Promise<PreparedFiles> {
-    await this.flush();
-    return this.#transfers.prepare(async (directory) => {
+  async prepareFullBackup(transferId?: string): Promise<PreparedFiles> {
+    return this.#transfers.prepare(async (directory, signal) => {
+      await this.flush();
       let release = () => {};
       let state: Promise<void> = Promise.resolve();
       const moment: BackupMoment = {
@@ -392,7 +394,7 @@ export class Historian extends BackgroundService<HistorianSignals> {
         fixed: () => release(),
       };
       try {
-        await this.#read((database) => database.backupTo(join(directory, "app.db"), moment));
+        await this.#read((database) => database.backupTo(join(directory, "app.db"), moment, signal));
       } finally {
         release();
         // It writes into the directory until it has ended.
@@ -400,7 +402,7 @@ export class Historian extends BackgroundService<HistorianSignals> {
       }
       await state;
       return new Map();
-    });
+    }, transferId);
   }
 
   /** Waits for the write in progress; others wait for the release. */

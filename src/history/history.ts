@@ -185,9 +185,11 @@ export class History extends BackgroundService {
         return found === null ? null : [...found];
       },
       listRuns: ({ filter, before_ms }) => this.#historian.listRuns(filter, before_ms),
-      prepare: (what) => {
-        if (what === "export") return this.#historian.prepareExport();
-        return what === "database" ? this.#historian.prepareBackup() : this.#historian.prepareFullBackup();
+      prepare: ({ what, transfer_id: id }) => {
+        if (what === "export") return this.#historian.prepareExport(id);
+        return what === "database"
+          ? this.#historian.prepareBackup(id)
+          : this.#historian.prepareFullBackup(id);
       },
       readFile: (request) => this.#historian.readFile(request),
       dropFiles: async (transferId) => {

@@ -33,7 +33,8 @@ export class Transfers {
   readonly directory: string;
   readonly #idleMs: number;
   readonly #transfers = new Map<string, Transfer>();
-  #preparing = 0;
+  /** Those that are being written, and what ends that. */
+  readonly #preparing = new Map<string, AbortController>();
 
   constructor(options: TransferOptions) {
     this.directory = options.directory;
@@ -57,27 +58,35 @@ export class Transfers {
 
   /**
    * Prepares files.
-   * @param write writes them into the given directory and returns the number of rows by file name
+   * @param write writes them into the given directory and returns the number of rows by file name; the signal aborts when they are dropped
+   *   before they are complete
+   * @param transfer_id with which they are read and dropped
    * @throws UnprocessableError when there are too many transfers, or they cannot be written; CdktrErrors of `write`
    */
-  async prepare(write: (directory: string) => Promise<ReadonlyMap<string, number>>): Promise<PreparedFiles> {
-    if (this.#transfers.size + this.#preparing >= MAX_TRANSFERS) {
+  async prepare(
+    write: (directory: string, signal: AbortSignal) => Promise<ReadonlyMap<string, number>>,
+    transfer_id: string = crypto.randomUUID(),
+  ): Promise<PreparedFiles> {
+    if (this.#transfers.has(transfer_id) || this.#preparing.has(transfer_id))
+      throw new UnprocessableError(`There are files with the id ${transfer_id} already.`);
+    if (this.#transfers.size + this.#preparing.size >= MAX_TRANSFERS) {
       throw new UnprocessableError(`${MAX_TRANSFERS} exports and backups are already in progress.`, {
         hint: `Try again when one of them is done; abandoned ones are dropped after ${this.#idleMs / 1000} s.`,
       });
     }
-    const transfer_id = crypto.randomUUID();
     const directory = join(this.directory, transfer_id);
-    this.#preparing++;
+    const end = new AbortController();
+    this.#preparing.set(transfer_id, end);
     try {
       mkdirSync(directory, { recursive: true, mode: 0o700 });
-      const rows = await write(directory);
+      const rows = await write(directory, end.signal);
       const names = (await readdir(directory)).sort();
       const files: PreparedFiles["files"] = [];
       for (const name of names) {
         const path = join(directory, name);
         const { size } = await stat(path);
         files.push({ name, bytes: size, sha256: await sha256(path), rows: rows.get(name) ?? null });
+        end.signal.throwIfAborted();
       }
       const expiry = new Timer(() => {
         if (transfer.reading === 0) void this.drop(transfer_id);
@@ -90,7 +99,7 @@ export class Transfers {
       await rm(directory, { recursive: true, force: true }).catch(() => {});
       throw error instanceof CdktrError ? error : cannotPrepare(error, directory);
     } finally {
-      this.#preparing--;
+      this.#preparing.delete(transfer_id);
     }
   }
 
@@ -126,8 +135,11 @@ export class Transfers {
     }
   }
 
-  /** Removes the files of a transfer; a no-op if it does not exist. Not on this thread: that of a large file takes long. */
+  /** Removes the files of a transfer, or ends their preparation; a no-op if it does not exist. Not on this thread: that of a large file takes long. */
   async drop(transferId: string): Promise<void> {
+    this.#preparing
+      .get(transferId)
+      ?.abort(new UnprocessableError("The client that asked for these files is gone."));
     const transfer = this.#transfers.get(transferId);
     if (transfer === undefined) return;
     this.#transfers.delete(transferId);

@@ -54,6 +54,23 @@ async function fetched(transfer_id: string, name: string): Promise<{ content: Bu
 
 const onDisk = () => readdirSync(directory.path("transfers"));
 
+describe("files that are being prepared", () => {
+  test("are given up when they are dropped: nothing of them is left", async () => {
+    const id = crypto.randomUUID();
+    const preparing = transfers.prepare((into, signal) => {
+      writeFileSync(join(into, "half"), "half");
+      return new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason)));
+    }, id);
+    expect(onDisk()).toEqual([id]);
+    await transfers.drop(id);
+    expect((await failure(preparing)).message).toBe("The client that asked for these files is gone.");
+    expect(onDisk()).toEqual([]);
+    // It has room for others, and the id is free.
+    expect((await transfers.prepare(async () => new Map(), id)).transfer_id).toBe(id);
+    expect(await failure(transfers.prepare(async () => new Map(), id))).toBeInstanceOf(UnprocessableError);
+  });
+});
+
 describe("files that were prepared", () => {
   test("are read for their checksum while everything else goes on", async () => {
     let turns = 0;

@@ -4,7 +4,16 @@ import { fieldsOf, isJsonField, type VerbEntry } from "../../src/contract/verb-e
 import { VERBS, type Verb } from "../../src/contract/verbs.ts";
 
 /** Sample strings; each string schema of the contract accepts at least one of them. */
-const TEXTS = ["x", "1", "api", "a1b2-c3", `~${"p".repeat(16)}`, "k".repeat(40), "true"];
+const TEXTS = [
+  "x",
+  "1",
+  "api",
+  "a1b2-c3",
+  `~${"p".repeat(16)}`,
+  "k".repeat(40),
+  "true",
+  "b9d0f6a2-5c1e-4f0a-9d3b-2f6f0c8e7a11",
+];
 
 /** Values that are wrong in most places. `undefined` means that the value is missing. */
 const WRONG: readonly unknown[] = [

@@ -9,6 +9,9 @@ import type { Connection } from "./connect.ts";
 
 type PreparedFile = PreparedFiles["files"][number];
 
+/** How long to wait for the principal's reply that the files are dropped, ms. */
+const DROP_MS = 3000;
+
 /** A prepared file, and where it is to be. */
 interface Target {
   readonly file: PreparedFile;
@@ -28,13 +31,34 @@ export async function fetchPrepared(
   force: boolean | undefined,
 ): Promise<readonly Target[]> {
   const { client, patiently } = connection;
-  const { files, transfer_id } = await patiently((options) => client.call(prepare, {}, options));
+  let transfer_id: string = crypto.randomUUID();
   try {
-    const targets = files.map((file) => ({ file, path: pathOf(file) }));
+    const asked = transfer_id;
+    const prepared = await orInterrupted(
+      patiently((options) => client.call(prepare, { transfer_id: asked }, options)),
+    );
+    // An older principal chooses one itself.
+    transfer_id = prepared.transfer_id;
+    const targets = prepared.files.map((file) => ({ file, path: pathOf(file) }));
     await download(connection, transfer_id, targets, force);
     return targets;
   } finally {
-    await client.call("DROPFILES", { transfer_id }).catch(() => {});
+    // Also while they are being prepared: nobody would fetch them.
+    await client.call("DROPFILES", { transfer_id }, { timeoutMs: DROP_MS }).catch(() => {});
+  }
+}
+
+/** What `work` resolves with. @throws CdktrError when the user ends the command before */
+async function orInterrupted<T>(work: Promise<T>): Promise<T> {
+  const { promise, reject } = Promise.withResolvers<never>();
+  const onSignal = () => reject(new CdktrError("Interrupted: nothing was written."));
+  const signals = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
+  for (const signal of signals) process.once(signal, onSignal);
+  work.catch(() => {});
+  try {
+    return await Promise.race([work, promise]);
+  } finally {
+    for (const signal of signals) process.off(signal, onSignal);
   }
 }
 

@@ -21,6 +21,13 @@ export const QueryResult = z.object({
 });
 export type QueryResult = z.infer<typeof QueryResult>;
 
+/** `EXPORTDB`, `BACKUPDB` and `BACKUP`. */
+export const PrepareFiles = z.object({
+  /** Random, chosen by the client: with it, `DROPFILES` ends the preparation too. */
+  transfer_id: z.uuid().optional(),
+});
+export type PrepareFiles = z.infer<typeof PrepareFiles>;
+
 /** Reply to `EXPORTDB` and `BACKUPDB`: files that `READFILE` reads. */
 export const PreparedFiles = z.object({
   transfer_id: z.string(),

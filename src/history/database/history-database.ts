@@ -274,11 +274,11 @@ export class HistoryDatabase {
    * @returns file name → number of rows
    * @throws UnprocessableError when there is not enough space; HistoryUnavailableError
    */
-  async exportTo(directory: string): Promise<Map<string, number>> {
+  async exportTo(directory: string, signal?: AbortSignal): Promise<Map<string, number>> {
     try {
-      return await this.#exports.read(EXPORT_TIMEOUT_MS, (connection) =>
-        exportTables(connection, directory, this.#disordered),
-      );
+      const work = (connection: Parameters<typeof exportTables>[0]) =>
+        exportTables(connection, directory, this.#disordered);
+      return await this.#exports.read(EXPORT_TIMEOUT_MS, work, undefined, signal);
     } catch (error) {
       throw isDiskFull(error) ? noRoom(error, directory) : this.#readFailure(error, "The export");
     }
@@ -288,9 +288,10 @@ export class HistoryDatabase {
    * Writes a consistent copy of the database to `file`, which any DuckDB client can open.
    * @throws UnprocessableError when there is not enough space, or its turn does not come; HistoryUnavailableError
    */
-  async backupTo(file: string, moment?: BackupMoment): Promise<void> {
+  async backupTo(file: string, moment?: BackupMoment, signal?: AbortSignal): Promise<void> {
     try {
-      await this.#exports.lend(EXPORT_TIMEOUT_MS, (connection) => writeBackup(connection, file, moment));
+      const work = (connection: Parameters<typeof writeBackup>[0]) => writeBackup(connection, file, moment);
+      await this.#exports.lend(EXPORT_TIMEOUT_MS, work, undefined, signal);
     } catch (error) {
       throw isDiskFull(error) ? noRoom(error, file) : this.#readFailure(error, "The backup");
     }

@@ -39,6 +39,7 @@ export class HistoryReaders {
    * Lends a connection to `work`, in a read-only transaction, which sees a single state of the database.
    * @param timeoutMs the query is interrupted after this time; waiting counts
    * @param maxGrowthBytes the query is interrupted when the process grows by more than this
+   * @param signal the query is interrupted when it aborts
    * @throws UnprocessableError on timeout, too much memory, or when its turn does not come; HistoryUnavailableError when the database is
    *   being closed; errors of `work`
    */
@@ -46,6 +47,7 @@ export class HistoryReaders {
     timeoutMs: number,
     work: (connection: DuckDBConnection) => Promise<T>,
     maxGrowthBytes?: number,
+    signal?: AbortSignal,
   ): Promise<T> {
     const reading = async (connection: DuckDBConnection) => {
       await connection.run("BEGIN TRANSACTION READ ONLY");
@@ -55,7 +57,7 @@ export class HistoryReaders {
         await connection.run("ROLLBACK").catch(() => {});
       }
     };
-    return this.lend(timeoutMs, reading, maxGrowthBytes);
+    return this.lend(timeoutMs, reading, maxGrowthBytes, signal);
   }
 
   /** Like {@link read}, without a transaction. */
@@ -63,16 +65,20 @@ export class HistoryReaders {
     timeoutMs: number,
     work: (connection: DuckDBConnection) => Promise<T>,
     maxGrowthBytes?: number,
+    signal?: AbortSignal,
   ): Promise<T> {
     const deadline = performance.now() + timeoutMs;
-    const connection = await this.#acquire(Math.min(timeoutMs, this.#waitMs));
+    const connection = await this.#acquire(Math.min(timeoutMs, this.#waitMs), signal);
     let stopped: string | undefined;
     let interrupting: Timer | undefined;
     const stop = (why: string) => {
       stopped ??= why;
       interrupting ??= interruptUntilStopped([connection]);
     };
+    const abort = () => stop("it was given up");
     this.#stops.add(stop);
+    signal?.addEventListener("abort", abort, { once: true });
+    if (signal?.aborted) abort();
     const limit = new Timer(() => stop(`it ran for more than ${timeoutMs / 1000} s`));
     limit.in(Math.max(0, deadline - performance.now()));
     const watching =
@@ -94,6 +100,7 @@ export class HistoryReaders {
       if (this.#closed) throw closing(error);
       throw error;
     } finally {
+      signal?.removeEventListener("abort", abort);
       this.#stops.delete(stop);
       limit.cancel();
       watching?.cancel();
@@ -120,11 +127,12 @@ export class HistoryReaders {
     for (const connection of this.#idle.splice(0)) connection.disconnectSync();
   }
 
-  async #acquire(waitMs: number): Promise<DuckDBConnection> {
+  async #acquire(waitMs: number, signal?: AbortSignal): Promise<DuckDBConnection> {
     if (this.#waiting.length >= MAX_WAITING)
       throw new UnprocessableError("Too many queries of the history wait; try again later.");
     const deadline = performance.now() + waitMs;
-    while (!this.#closed && this.#taken >= this.#most) await this.#turn(deadline, waitMs);
+    while (!this.#closed && this.#taken >= this.#most) await this.#turn(deadline, waitMs, signal);
+    signal?.throwIfAborted();
     if (this.#closed) throw closing();
     this.#taken++;
     try {
@@ -144,14 +152,22 @@ export class HistoryReaders {
   }
 
   /** Resolves when a slot may be free. */
-  #turn(deadline: number, waitMs: number): Promise<void> {
+  #turn(deadline: number, waitMs: number, signal?: AbortSignal): Promise<void> {
     return new Promise((resolve, reject) => {
       const wake = () => {
         late.cancel();
+        signal?.removeEventListener("abort", giveUp);
         resolve();
       };
+      const giveUp = () => {
+        late.cancel();
+        this.#waiting.splice(this.#waiting.indexOf(wake), 1);
+        reject(signal?.reason);
+      };
+      signal?.addEventListener("abort", giveUp, { once: true });
       const late = new Timer(() => {
         this.#waiting.splice(this.#waiting.indexOf(wake), 1);
+        signal?.removeEventListener("abort", giveUp);
         reject(
           new UnprocessableError(
             `The history is busy: ${this.#most === 1 ? "another request" : `${this.#most} other requests`} took longer than ${waitMs / 1000} s.`,

@@ -129,9 +129,9 @@ export function handlersOf(s: HandlerServices): Handlers {
     },
     ISSUBSCRIBED: async ({ probe }) => ({ subscribed: await s.history.isSubscribed(probe) }),
     QUERYDB: (request) => s.history.query(request),
-    EXPORTDB: () => s.history.prepare("export"),
-    BACKUPDB: () => s.history.prepare("database"),
-    BACKUP: () => s.history.prepare("everything"),
+    EXPORTDB: ({ transfer_id }) => s.history.prepare("export", transfer_id),
+    BACKUPDB: ({ transfer_id }) => s.history.prepare("database", transfer_id),
+    BACKUP: ({ transfer_id }) => s.history.prepare("everything", transfer_id),
     READFILE: (request) => s.history.readFile(request),
     DROPFILES: async ({ transfer_id }) => {
       await s.history.dropFiles(transfer_id);

@@ -29,7 +29,7 @@ export interface HistoryAccess extends LogPositions {
   findOutputs(taskInstanceIds: readonly string[]): Promise<ReadonlyMap<string, string> | null>;
   /** Answers at once when the history is not there: lists of runs do not wait for it. */
   listRuns(filter: ListRuns, beforeMs?: number): Promise<RunSummary[]>;
-  prepare(what: Preparation): Promise<PreparedFiles>;
+  prepare(what: Preparation, transferId?: string): Promise<PreparedFiles>;
   readFile(piece: ReadFile): Promise<FilePiece>;
   dropFiles(transferId: string): Promise<void>;
   /** Whether a subscription to the live log has reached its publisher; false also when that is not known. */

@@ -550,8 +550,8 @@ export class HistoryLink extends BackgroundService<HistoryLinkSignals> implement
     return this.#ask("listRuns", { filter, before_ms });
   }
 
-  prepare(what: Preparation): Promise<PreparedFiles> {
-    return this.#read("prepare", what);
+  prepare(what: Preparation, transfer_id?: string): Promise<PreparedFiles> {
+    return this.#read("prepare", { what, transfer_id });
   }
 
   readFile(piece: ReadFile): Promise<FilePiece> {
