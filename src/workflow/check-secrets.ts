@@ -20,38 +20,18 @@ export function checkSecrets(root: Located): Finding[] {
     if (finding !== null) findings.push({ ...finding, ...placeOf(root, ["secrets", key]) });
   }
   const names = [...(declared?.children.keys() ?? [])].map(String);
-  for (const [id, task] of nodeAt(root, ["tasks"])?.children ?? []) {
-    for (const [, { node }] of nodeAt(task.node, ["config", "headers"])?.children ?? []) {
-      const secret = node.children.get("secret")?.node;
-      if (secret !== undefined) findings.push(...undeclared(String(id), secret, names));
-    }
-    const secrets = task.node.children.get("secrets")?.node;
-    const env = task.node.children.get("env")?.node;
-    if (secrets === undefined) continue;
-    const isList = Array.isArray(secrets.value);
-    for (const [key, { node, key: keyPlace }] of secrets.children) {
-      if (typeof node.value !== "string") continue;
-      const { value: name, start, end } = node;
-      const variable = isList ? name : String(key);
-      const place = isList ? { start, end } : (keyPlace ?? { start, end });
-      if (env?.children.has(variable)) {
-        const message = `"${variable}" is both in env and in secrets of task "${id}"`;
-        findings.push({ code: "E014", message, help: "keep one of the two", ...place });
-      }
-      findings.push(...undeclared(String(id), node, names));
-    }
-  }
+  for (const { user, node } of usersIn(root)) findings.push(...checkUser(user, node, names));
   return findings;
 }
 
 /** What is wrong with a name of a secret that a task uses. @param names of those that are declared */
-function undeclared(task: string, { value: name, start, end }: Located, names: readonly string[]): Finding[] {
+function undeclared(user: string, { value: name, start, end }: Located, names: readonly string[]): Finding[] {
   if (typeof name !== "string" || names.includes(name)) return [];
   const near = nearest(name, names);
   return [
     {
       code: "E081",
-      message: `task "${task}" uses the secret "${name}", which secrets of the workflow does not declare`,
+      message: `${user} uses the secret "${name}", which secrets of the workflow does not declare`,
       help:
         near === undefined
           ? `say at the top of the file where it is: secrets: {${name}: {file: /path}}`
@@ -60,6 +40,37 @@ function undeclared(task: string, { value: name, start, end }: Located, names: r
       end,
     },
   ];
+}
+
+/** The tasks of a file, and its hooks, which are tasks too. */
+function usersIn(root: Located): { readonly user: string; readonly node: Located }[] {
+  const of = (key: string, noun: string) =>
+    [...(nodeAt(root, [key])?.children ?? [])].map(([id, { node }]) => ({ user: `${noun} "${id}"`, node }));
+  return [...of("tasks", "task"), ...of("hooks", "hook")];
+}
+
+/** Checks what a task uses. @param names of the secrets that are declared */
+function checkUser(user: string, task: Located, names: readonly string[]): Finding[] {
+  const findings: Finding[] = [];
+  for (const [, { node }] of nodeAt(task, ["config", "headers"])?.children ?? []) {
+    const secret = node.children.get("secret")?.node;
+    if (secret !== undefined) findings.push(...undeclared(user, secret, names));
+  }
+  const secrets = task.children.get("secrets")?.node;
+  const env = task.children.get("env")?.node;
+  const isList = Array.isArray(secrets?.value);
+  for (const [key, { node, key: keyPlace }] of secrets?.children ?? []) {
+    if (typeof node.value !== "string") continue;
+    const { value: name, start, end } = node;
+    const variable = isList ? name : String(key);
+    if (env?.children.has(variable)) {
+      const message = `"${variable}" is both in env and in secrets of ${user}`;
+      const place = isList ? { start, end } : (keyPlace ?? { start, end });
+      findings.push({ code: "E014", message, help: "keep one of the two", ...place });
+    }
+    findings.push(...undeclared(user, node, names));
+  }
+  return findings;
 }
 
 type Problem = Pick<Finding, "code" | "message" | "help" | "isPrivate">;

@@ -293,8 +293,16 @@ tasks:
   t: {secrets: [API], config: !Subprocess {cmd: sh, args: [-c, 'echo \${#API}']}}
 `,
   );
+  cluster.writeWorkflow(
+    "many.yml",
+    `secrets: {API: {store: api_key}}
+placement: spread
+tasks:
+  t: {foreach: [a, b, c, d], secrets: [API], config: !Subprocess {cmd: sh, args: [-c, 'echo \${#API} $API']}}
+`,
+  );
   const principal = await cluster.startPrincipal();
-  await cluster.startAgent();
+  await Promise.all(["one", "two"].map((name) => cluster.startAgent(["--suffix", name])));
   const run = async () => {
     const over = await runOver(cluster.client, await trigger(cluster, "size"));
     const { rows } = await cluster.client.searchLogs({ workflow_instance_id: over.workflow_instance_id });
@@ -311,6 +319,10 @@ tasks:
   expect(await run()).toBe("7");
   expect((await secrets(["set", "api_key"], "hunter2-longer")).stderr).toContain("has a new value");
   expect(await run()).toBe("14");
+  // Items go to agents without their task, and each agent gets what its items need.
+  const many = await runOver(cluster.client, await trigger(cluster, "many"));
+  const items = await cluster.client.searchLogs({ workflow_instance_id: many.workflow_instance_id });
+  expect(items.rows.map((row) => row[7])).toEqual(new Array(4).fill("14 ***"));
   expect(JSON.parse((await secrets(["list", "--json"])).stdout)).toEqual([
     { name: "api_key", actor: null, changed_at_ms: expect.any(Number) },
   ]);
