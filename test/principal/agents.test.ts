@@ -1,5 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import type { AgentReport, RunAssignment } from "../../src/contract/messages.ts";
+import { historyHere } from "../../src/history/in-process.ts";
 import { RequestUnprocessableError } from "../../src/protocol/client.ts";
 import { until } from "../support/until.ts";
 import { FakeAgent, failure, required, TestPrincipal, workflowText } from "./support.ts";
@@ -264,6 +265,23 @@ describe("a restarted agent", () => {
 });
 
 describe("draining and leaving", () => {
+  test("do not wait for a history that does not write", async () => {
+    const host = historyHere();
+    await using cluster = await new TestPrincipal({
+      history: {
+        ...host,
+        start: (settings, heard, ended) => {
+          const peer = host.start(settings, heard, ended);
+          return { ...peer, send: (text) => void (text.includes('"ask":"flush"') || peer.send(text)) };
+        },
+      },
+    }).start();
+    const agent = await cluster.agent();
+    await agent.heartbeat([], 0, { state: "draining" });
+    await agent.heartbeat([], 0, { state: "leaving" });
+    expect(await cluster.client().registeredAgents()).toEqual([]);
+  });
+
   test("an agent that is ordered to drain is notified at once and gets no new work", async () => {
     await using cluster = await new TestPrincipal({ workflows: TASKS }).start();
     const client = cluster.client();

@@ -72,6 +72,8 @@ export interface AgentRegistryOptions {
 const LOGGED_A_MINUTE = 200;
 /** How long a live agent may take to show that it is alive, ms. */
 const ANSWERS_WITHIN_MS = 1000;
+/** How long the reply to an agent that is about to exit waits for its lines to be written, ms: it asks again. */
+const WRITTEN_WITHIN_MS = 250;
 /** Maximum number of replaced sessions to remember. */
 const REMEMBERED_SESSIONS = 10_000;
 
@@ -325,7 +327,12 @@ export class AgentRegistry extends BackgroundService {
     if (beat.state === "draining") {
       await this.#setState(beat.agent_id, "DRAINING");
       // It exits as soon as its lines are in DuckDB, so write them now. If that fails, it keeps them on its disk.
-      if (beat.running.length === 0) await this.#o.logs.flush().catch(() => {});
+      if (beat.running.length === 0)
+        await isDoneWithin(
+          WRITTEN_WITHIN_MS,
+          this.#o.logs.flush().catch(() => {}),
+          this.#o.clock,
+        );
     }
     await this.#endForgotten(contact);
     const deadline = this.#o.clock.monotonic() + beat.wait_ms;
