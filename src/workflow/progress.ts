@@ -421,6 +421,16 @@ export class Progress {
     return phase === "waiting" ? open : null;
   }
 
+  /** Whether each need of a task is over and accepted, or is among these tasks. Also of an id that does not exist. */
+  isMet(task: string, among: ReadonlySet<string>): boolean {
+    const needs = this.#states.get(task)?.node.needs ?? [];
+    return needs.every(({ task: needed, accepts }) => {
+      if (among.has(needed)) return true;
+      const state = this.#states.get(needed);
+      return state !== undefined && isAccepted(accepts, state);
+    });
+  }
+
   /** What is known of those of these tasks that are over. */
   results(ids: Iterable<string>): Record<string, Result> {
     const known = [...ids].flatMap((id): [string, Result][] => {

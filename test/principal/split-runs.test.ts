@@ -422,6 +422,82 @@ describe("when an agent is lost with a slice", () => {
     },
   );
 
+  test.each(["at once", "after a restart of the principal"])(
+    "so is what failed because its condition could not be computed, and what it decides by comes with the reports (%s)",
+    async (when) => {
+      const text = [
+        "tasks:",
+        '  a: {runs_on: {zone: x}, config: !Subprocess {cmd: "true"}}',
+        '  long: {runs_on: {zone: x}, config: !Subprocess {cmd: "true"}}',
+        "  b:",
+        "    depends: {a: ended}",
+        "    when: ${{ tasks.a.outputs.n == 7 }}",
+        "    allow_failure: true",
+        "    runs_on: {zone: y}",
+        '    config: !Subprocess {cmd: "true"}',
+        '  c: {depends: {b: failed}, runs_on: {zone: y}, config: !Subprocess {cmd: "true"}}',
+        "",
+      ].join("\n");
+      await using cluster = await new TestPrincipal({ workflows: { "w.yml": text } }).start();
+      const id = await trigger(cluster);
+      const asks = (zone: string) => ({ protocol: 3, labels: { zone } });
+      const x = await cluster.agent("x", asks("x"));
+      const first = await given(x);
+      await x.send(
+        x.runReport(first, "RUNNING"),
+        x.taskReport(first, "a", "RUNNING"),
+        { ...x.taskReport(first, "a", "FAILED"), error: "exit status 3" },
+        x.taskReport(first, "long", "RUNNING"),
+      );
+      const failed = (await cluster.client().getRun(id)).tasks.find(({ task_id }) => task_id === "b");
+      expect(failed).toMatchObject({ status: "FAILED", is_allowed: true, agent_id: null });
+      expect(failed?.error).toStartWith("when: tasks.a.outputs.n has no value");
+      let lost = x;
+      if (when !== "at once") {
+        await cluster.stop();
+        await cluster.start();
+        lost = await cluster.agent("x", { ...asks("x"), sessionId: x.sessionId, streamId: x.streamId });
+        lost.seq = x.seq;
+      }
+      await lost.heartbeat([first], 0, { state: "leaving" });
+      const present = await cluster.client().getRun(id);
+      expect(present.tasks.map(({ task_id, status }) => `${task_id} ${status}`)).toEqual([]);
+      const x2 = await cluster.agent("x2", asks("x"));
+      const again = await given(x2);
+      expect(again).toMatchObject({ slice: 1, attempt: 2, tasks: ["a", "long"] });
+      await x2.send(x2.runReport(again, "RUNNING"), x2.taskReport(again, "a", "RUNNING"), {
+        ...x2.taskReport(again, "a", "COMPLETED"),
+        outputs: { n: 7 },
+      });
+      const y = await cluster.agent("y", asks("y"));
+      const next = await given(y);
+      // Nobody had taken the slice of the task that was to follow the failure.
+      expect(next).toMatchObject({ slice: 3, tasks: ["b", "c"] });
+      expect(next.results).toEqual({ a: { status: "COMPLETED", outputs: { n: 7 } } });
+      await y.send(
+        y.runReport(next, "RUNNING"),
+        y.taskReport(next, "b", "RUNNING"),
+        y.taskReport(next, "b", "COMPLETED"),
+        y.taskReport(next, "c", "SKIPPED"),
+        y.runReport(next, "COMPLETED"),
+      );
+      await x2.send(
+        x2.taskReport(again, "long", "RUNNING"),
+        x2.taskReport(again, "long", "COMPLETED"),
+        x2.runReport(again, "COMPLETED"),
+      );
+      const run = await cluster.client().waitRun(id, 10_000);
+      expect(run).toMatchObject({ status: "COMPLETED", tasks_done: 4 });
+      expect(run.allowed_failures).toBeUndefined();
+      expect(tasksOf(run)).toEqual({
+        a: ["COMPLETED", "x2"],
+        long: ["COMPLETED", "x2"],
+        b: ["COMPLETED", "y"],
+        c: ["SKIPPED", "y"],
+      });
+    },
+  );
+
   test("a task on which nothing depends is not run again either", async () => {
     await using cluster = await principal({ leaf: { zone: "x" }, b: { zone: "x" }, far: { zone: "y" } });
     const id = await trigger(cluster);

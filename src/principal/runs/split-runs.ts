@@ -145,9 +145,19 @@ export class SplitRuns {
     return (await tx.getRun(id)) ?? present;
   }
 
-  /** An attempt at a slice is lost: what did not complete in it is undecided again, and so is what was skipped because of that. */
-  async #takeBack(tx: OperationalTx, run: RunRecord, { tasks }: SliceRecord, at: number): Promise<void> {
+  /**
+   * An attempt at a slice is lost: what did not complete in it is undecided again. So is what was skipped because of that, or waits for an
+   * agent because of that.
+   */
+  async #takeBack(
+    tx: OperationalTx,
+    run: RunRecord,
+    { slice, tasks }: SliceRecord,
+    at: number,
+  ): Promise<void> {
     const { workflow_instance_id: id } = run;
+    const others = (await tx.listSlices(id, "open")).filter((other) => other.slice !== slice);
+    const withdrawn: SliceRecord[] = [];
     const withoutAgent = (await tx.listTaskStates(id)).filter(
       ({ slice, attempt, status }) =>
         slice === 0 && attempt > 0 && isEnding(status) && status !== "COMPLETED",
@@ -156,6 +166,13 @@ export class SplitRuns {
     await this.#advance(tx, run, at, (progress) => {
       const decisions = progress.released(tasks);
       progress.assigned(tasks);
+      // Who follows a failure must not start before it is known whether it fails again.
+      for (const other of others) {
+        const among = new Set(other.tasks);
+        if (other.state !== "QUEUED" || other.tasks.every((task) => progress.isMet(task, among))) continue;
+        withdrawn.push(other);
+        decisions.push(...progress.released(other.tasks));
+      }
       const again = new Set(decisions.flatMap((decision) => ("task" in decision ? [decision.task] : [])));
       for (const { task_id, item_key, task_instance_id, status } of withoutAgent) {
         const node = nodeId(task_id, item_key);
@@ -165,6 +182,7 @@ export class SplitRuns {
       return decisions;
     });
     await this.#fanOuts.takenBack(tx, run);
+    for (const other of withdrawn) await tx.endSlice(other);
     if (undecided.length > 0) await tx.withdrawTasks(id, undecided);
   }
 
